@@ -1,0 +1,1 @@
+"""The microkernel: its ABI, the emulated machine under it, and its policy."""

@@ -1,0 +1,47 @@
+"""Layouts, selectors, numbers and error codes: pure data, known to all, knowing nobody.
+
+`constants` gathers everything that assembly may name; the reference in docs/ is printed from the same
+tables.
+"""
+
+import importlib
+from enum import IntEnum, IntFlag
+from functools import cache
+
+from callgate.kernel.abi.layout import field_constants, layouts
+
+MODULES = (
+    "ahci",
+    "boot",
+    "calls",
+    "directory",
+    "disk",
+    "errors",
+    "ide",
+    "memory",
+    "message",
+    "rom",
+    "selectors",
+    "thread",
+    "volume",
+)
+
+
+@cache
+def constants() -> dict[str, int]:
+    """Return every name that assembly sources may use, with its value.
+
+    ``Structure.field`` is an offset, ``sizeof(Structure)`` a size in bytes, ``Enumeration.MEMBER`` a
+    value, and ``UPPER_CASE`` a module constant.
+    """
+    table: dict[str, int] = {}
+    for name in MODULES:
+        module = importlib.import_module(f"{__name__}.{name}")
+        for key, value in vars(module).items():
+            if isinstance(value, type) and issubclass(value, IntEnum | IntFlag):
+                table.update({f"{key}.{member}": int(item) for member, item in value.__members__.items()})
+            elif key.isupper() and isinstance(value, int):
+                table[key] = value
+    for layout in layouts().values():
+        table.update(field_constants(layout))
+    return table

@@ -1,0 +1,112 @@
+"""Numbers of gates' functions: system calls, server calls, operations, host calls (docs/reference.md)."""
+
+from enum import IntEnum
+from typing import Final
+
+
+class SystemCall(IntEnum):
+    """Functions of the system gate: EAX = function, arguments in EBX ECX EDX ESI EDI.
+
+    Results in the same registers; CF set and EAX = ErrorCode on failure.  What each takes and returns
+    stands in docs/reference.md.
+    """
+
+    EXIT = 0
+    YIELD = 1
+    WRITE = 2  # esi=address ecx=bytes -> eax=bytes written
+    READ_CHARACTER = 3  # -> eax=byte; END_OF_INPUT
+    ALLOCATE = 4  # ecx=bytes -> eax=linear address, zero-filled, page-aligned
+    FREE = 5  # ebx=address given by ALLOCATE
+    START_PROCESS = 6  # esi=path ecx=length edi=command line (ASCIIZ) -> eax=process id
+    WAIT_PROCESS = 7  # ebx=process id -> eax=exit code
+    KILL_PROCESS = 8  # ebx=process id
+    START_THREAD = 9  # ebx=entry ecx=stack top edx=argument (in EAX at entry) -> eax=thread id
+    VOLUME_INFORMATION = 10  # ebx=index edi=VolumeInformation
+    LOCK_DIRECTORY = 11  # esi=path ecx=length -> eax=address ebx=version ecx=pages edx=lock edi=entries
+    UNLOCK_DIRECTORY = 12  # edx=lock
+    OPEN = 13  # esi=path ecx=length -> eax=handle, edx:ecx=size in bytes, ebx=attributes
+    CLOSE = 14  # ebx=handle
+    MAP_FILE = 15  # ebx=handle edx:esi=position ecx=bytes wanted -> eax=address ecx=bytes there (0 = end)
+    PROCESS_INFORMATION = 16  # ebx=index edi=ProcessInformation
+    IPC_INFORMATION = 17  # ebx=index of partition edi=IpcInformation
+    LEDGER = 18  # edi=LedgerInformation: the run's counters up to now
+    CLOCK = 19  # -> edx:eax=retired instructions
+    SLEEP = 20  # edx:ecx=instructions of virtual time
+
+
+class ServerCall(IntEnum):
+    """Functions of the server gate: EAX = function, EBX = message handle for replies.
+
+    Every REPLY also waits for the next request and returns with EBX = linear address of its message page.
+    What a reply carries stands in the page: `Message.count` and the data part; the kernel reads it after
+    the page has left the server.
+    """
+
+    WAIT = 0
+    REPLY_NONE = 1
+    REPLY_REGISTERS = 2
+    REPLY_DATA = 3  # Message.count bytes of data
+    REPLY_OBJECT = 4  # data: dword page-aligned linear address, dword bytes
+    REPLY_SECTORS = 5  # Message.count entries of 8 bytes (abi/volume.py) in the data part
+    LOCK_BLOCKS = 6  # edx:esi=first sector of the partition ecx=sectors -> eax=address of that sector
+    UNLOCK_BLOCKS = 7  # ebx=address given by LOCK_BLOCKS
+    HOSTED_STEP = 8  # run the thread's hosted handler up to its next system call
+
+
+class Operation(IntEnum):
+    """Requests that clients make of file-system servers; registers as in docs/reference.md."""
+
+    NULL = 0  # returns every register as it was sent
+    FREE_SPACE = 1  # -> edx:eax=free clusters ecx=bytes per cluster edi:esi=clusters in all
+    VOLUME = 2  # -> data reply: label (UTF-8); eax=VolumeFlags ebx=serial number ecx=bytes of label
+    LOCK_DIRECTORY = 3  # data=path -> object reply; ebx=version ecx=pages edi=entries edx=server's lock
+    UNLOCK_DIRECTORY = 4  # edx=server's lock
+    OPEN = 5  # data=path -> eax=server's file number, edx:ecx=size, ebx=attributes
+    CLOSE = 6  # eax=file number
+    READ = 7  # ebx=file number edx:eax=position ecx=bytes wanted -> sectors, or object reply
+
+
+OPERATION_SERVER_DEFINED: Final = 0x100
+"""Operations from here on are the server's own; ring 3 may use them through the IPC gate."""
+
+
+class HostCall(IntEnum):
+    """Policy that ring-0 code asks of Python by `out number, eax` (the port is the number).
+
+    Arguments and results lie in the thread control block; EAX is given besides.  ``*`` marks calls that
+    may be answered by a coroutine: the stub runs the routines it awaits.
+    """
+
+    BOOT_DONE = 0xC0
+    PANIC = 0xC1
+    SCHEDULE = 0xC2  # eax=WaitReason: block the current thread, choose the next
+    WAKE = 0xC3  # eax=thread selector
+    HANDOFF = 0xC4  # eax=thread selector + WaitReason * 65536: wake it, block the current one, choose the next
+    TICK = 0xC5
+    YIELD = 0xC6
+    EXCEPTION = 0xC7  # *
+    SYSTEM = 0xC8  # * a system call that policy answers
+    SERVER = 0xC9  # * a server call that policy answers
+    RESUME = 0xCA  # * the routine that a coroutine awaited has returned
+    FIRST_USE = 0xCB  # eax=slot: give a never used slot its page and selector
+    SLOT_WAIT = 0xCC  # eax=0: queue the current thread for a slot; 1: leave the queue
+    SLOT_GIVE = 0xCD  # eax=slot: hand it to the thread that has waited longest
+    CONVERT = 0xCE  # * eax=slot: write what the reply type allows; arg0=1: the disk completes it later
+    EXIT_THREAD = 0xCF
+    DISK_DONE = 0xD0  # eax=address of a DiskRequest
+    INPUT = 0xD1  # the console has input, or its end
+    SLOT_DROP = 0xD2  # eax=slot: let go of the pages that its reply holds, nobody takes them
+    JOB = 0xD3  # * eax=policy's number of the job that a kernel thread runs
+
+
+class WaitReason(IntEnum):
+    """What a blocked thread waits for, in the words that `ps` shows."""
+
+    NOTHING = 0
+    REPLY = 1
+    SLOT = 2
+    REQUEST = 3  # a server thread waits for work
+    DISK = 4
+    INPUT = 5
+    CHILD = 6
+    SLEEP = 7

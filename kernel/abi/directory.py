@@ -1,0 +1,71 @@
+"""Directory pages in the one layout that every file-system server produces (design.md, section 7).
+
+A locked directory is a run of pages that the server built in its own memory and that clients read,
+mapped read-only, without a system call.  Each page starts with a `DirectoryPage` header, then whole
+`DirectoryEntry` records; no record crosses a page.  Names are UTF-8, not terminated, and follow the
+fixed part; records are multiples of 8 bytes.
+"""
+
+from ctypes import c_uint16, c_uint32, c_uint64
+from enum import IntFlag
+from typing import Final
+
+from callgate.kernel.abi.layout import Layout, size_of
+
+
+class DirectoryPage(Layout):
+    """Header of a directory page."""
+
+    _fields_ = [
+        ("entries", c_uint32),
+        ("used", c_uint32),
+        ("version", c_uint32),
+        ("reserved", c_uint32),
+    ]
+    _notes_ = {"entries": "records in this page", "used": "bytes used, this header included"}
+
+
+class DirectoryEntry(Layout):
+    """One entry; the name follows."""
+
+    _fields_ = [
+        ("length", c_uint16),
+        ("name_length", c_uint16),
+        ("attributes", c_uint32),
+        ("size", c_uint64),
+        ("modified", c_uint64),
+        ("identifier", c_uint64),
+    ]
+    _notes_ = {
+        "length": "bytes of the whole record, a multiple of 8; the next one follows",
+        "name_length": "bytes of the name, 1 to 1020",
+        "attributes": "FileAttributes",
+        "size": "bytes; 0 for directories",
+        "modified": "seconds since 1970-01-01 00:00, in the time zone the file system recorded",
+        "identifier": "the server's own number of the file, unique in the volume or 0",
+    }
+
+
+DIRECTORY_NAME_OFFSET: Final = size_of(DirectoryEntry)
+DIRECTORY_NAME_LIMIT: Final = 1020
+
+
+class FileAttributes(IntFlag):
+    """Attributes of a file, in FAT's terms where FAT has them."""
+
+    READ_ONLY = 0x01
+    HIDDEN = 0x02
+    SYSTEM = 0x04
+    DIRECTORY = 0x10
+    ARCHIVE = 0x20
+    SYMLINK = 0x100
+    EXECUTABLE = 0x200
+
+
+class VolumeFlags(IntFlag):
+    """What names mean on a volume, and what is wrong with it."""
+
+    CASE_SENSITIVE = 1
+    READ_ONLY = 2
+    DIRTY = 4  # was not unmounted, or reported damage at start
+    NO_FREE_SPACE = 8  # free space is not known

@@ -1,0 +1,56 @@
+"""Error codes of system calls and of the message's `error` field."""
+
+from enum import IntEnum
+
+
+class ErrorCode(IntEnum):
+    """Why a call failed; returned in EAX with CF set."""
+
+    OK = 0
+    BAD_CALL = 1  # no such system call, operation or gate function
+    BAD_ARGUMENT = 2
+    BAD_ADDRESS = 3  # memory that the caller may not use so
+    BAD_HANDLE = 4  # closed, never opened, or somebody else's
+    NOT_FOUND = 5
+    NOT_DIRECTORY = 6
+    IS_DIRECTORY = 7
+    NAME_TOO_LONG = 8
+    NO_MEMORY = 9
+    NO_RESOURCES = 10  # a table of the kernel is full
+    IO_ERROR = 11  # the disk reported an error
+    CORRUPT = 12  # the file system contradicts itself
+    SERVER_DIED = 13
+    UNPLUGGED = 14
+    KILLED = 15
+    READ_ONLY = 16
+    NOT_SUPPORTED = 17
+    BAD_REPLY = 18  # the server broke the protocol
+    END_OF_INPUT = 19
+    NOT_EXECUTABLE = 20
+    NO_CHILD = 21
+
+
+ERROR_TEXT: dict[ErrorCode, str] = {
+    ErrorCode.OK: "ok",
+    ErrorCode.BAD_CALL: "no such call",
+    ErrorCode.BAD_ARGUMENT: "bad argument",
+    ErrorCode.BAD_ADDRESS: "bad address",
+    ErrorCode.BAD_HANDLE: "bad handle",
+    ErrorCode.NOT_FOUND: "no such file or directory",
+    ErrorCode.NOT_DIRECTORY: "not a directory",
+    ErrorCode.IS_DIRECTORY: "is a directory",
+    ErrorCode.NAME_TOO_LONG: "name too long",
+    ErrorCode.NO_MEMORY: "out of memory",
+    ErrorCode.NO_RESOURCES: "a table of the kernel is full",
+    ErrorCode.IO_ERROR: "disk error",
+    ErrorCode.CORRUPT: "the file system is damaged",
+    ErrorCode.SERVER_DIED: "the file-system server died",
+    ErrorCode.UNPLUGGED: "the disk was removed",
+    ErrorCode.KILLED: "killed",
+    ErrorCode.READ_ONLY: "read-only",
+    ErrorCode.NOT_SUPPORTED: "not supported",
+    ErrorCode.BAD_REPLY: "the file-system server broke the protocol",
+    ErrorCode.END_OF_INPUT: "end of input",
+    ErrorCode.NOT_EXECUTABLE: "not an executable of this system",
+    ErrorCode.NO_CHILD: "no such process",
+}

@@ -1,0 +1,38 @@
+"""Volumes as clients see them, and the entries of a sectors reply."""
+
+from ctypes import c_uint8, c_uint32, c_uint64
+from typing import Final
+
+from callgate.kernel.abi.layout import Layout
+
+
+class VolumeInformation(Layout):
+    """One mounted volume, for SystemCall.VOLUME_INFORMATION."""
+
+    _fields_ = [
+        ("number", c_uint32),
+        ("flags", c_uint32),
+        ("serial", c_uint32),
+        ("cluster_bytes", c_uint32),
+        ("free_clusters", c_uint64),
+        ("total_clusters", c_uint64),
+        ("name", c_uint8 * 16),
+        ("file_system", c_uint8 * 16),
+        ("label", c_uint8 * 64),
+    ]
+    _notes_ = {
+        "number": "partition index, as the IPC gate takes it",
+        "flags": "VolumeFlags",
+        "name": "top-level directory, ASCIIZ without the slash: d0p1, rom",
+        "file_system": "ASCIIZ: fat12, fat16, fat32, rom",
+        "label": "UTF-8, ASCIIZ",
+    }
+
+
+# An entry of a sectors reply, 64 bits: a piece of one 4 KiB block of the partition.  The kernel replaces
+# it by the physical address of the block's page with first sector and count kept in the low bits.
+SECTOR_ENTRY_COUNT_SHIFT: Final = 60  # bits 60..63: sectors - 1 (0 to 7)
+SECTOR_ENTRY_MASK: Final = (1 << SECTOR_ENTRY_COUNT_SHIFT) - 1  # bits 0..59: first sector in the partition
+ADDRESS_FIRST_MASK: Final = 0x7  # bits 0..2 of an address: first sector within the page
+ADDRESS_COUNT_SHIFT: Final = 3  # bits 3..6: number of sectors, 1 to 8
+ADDRESS_COUNT_MASK: Final = 0xF
