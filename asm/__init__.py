@@ -1,0 +1,1 @@
+"""The x86 half of callgate: machine code sources, and the assembler that builds them."""

@@ -1,0 +1,107 @@
+"""Assembled units on disk, so that the second start needs neither Keystone nor Capstone.
+
+An entry is named by the SHA-256 of everything that is known beforehand: the paths, the options, the ABI's
+constants and the assembler itself.  Inside it says which files it was made of, with their SHA-256, and where
+a file was looked for in vain; only if all that is still so it counts.  It is JSON with a checksum: what is
+damaged is assembled anew, and a directory that cannot be written to is done without.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from callgate.asm.assembler import Program, assemble_with_sources
+from callgate.asm.assembler.record import describe, restore
+
+FORMAT = 2
+CHECKSUM_SIZE = 64
+
+
+def cache_directory() -> Path:
+    """Return $XDG_CACHE_HOME/callgate, by default ~/.cache/callgate; RuntimeError without a home."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "callgate"
+
+
+def assemble_cached(path: Path | str | Sequence[Path | str], **options: Any) -> Program:
+    """Do what `assemble` does, or take the result of an earlier time."""
+    paths = [Path(item) for item in ([path] if isinstance(path, Path | str) else path)]
+    try:
+        entry = cache_directory() / f"unit-{digest(paths, options)}.json"
+    except RuntimeError:
+        return assemble_with_sources(paths, **options)[0]
+    program = load(entry)
+    if program is None:
+        program, sources = assemble_with_sources(paths, **options)
+        store(entry, program, sources.digests, sources.missing)
+    return program
+
+
+def digest(paths: Sequence[Path], options: Mapping[str, Any]) -> str:
+    """Return the name of an entry: files, options, ABI and assembler."""
+    named = [str(path.absolute()) for path in paths]
+    chosen = sorted((key, repr(value)) for key, value in options.items())
+    text = json.dumps([FORMAT, str(Path.cwd()), named, chosen, own_digest()])
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+@cache
+def own_digest() -> str:
+    """Return a digest of the assembler's sources and of the ABI."""
+    from callgate.kernel.abi import constants
+
+    state = hashlib.sha256(json.dumps(sorted(constants().items())).encode())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        state.update(source.read_bytes())
+    return state.hexdigest()
+
+
+def unchanged(digests: Mapping[str, str], missing: Sequence[str]) -> bool:
+    """Whether an entry's files are as they were, and none has appeared where one was looked for."""
+    for name, wanted in digests.items():
+        if hashlib.sha256(Path(name).read_bytes()).hexdigest() != wanted:
+            return False
+    return not any(Path(name).exists() for name in missing)
+
+
+def load(path: Path) -> Program | None:
+    """Return the program of an entry; None if there is none, it is damaged, or a source has changed."""
+    try:
+        stored = path.read_bytes()
+        body = stored[CHECKSUM_SIZE + 1 :]
+        if hashlib.sha256(body).hexdigest().encode() != stored[:CHECKSUM_SIZE]:
+            return None
+        data = json.loads(body)
+        if not unchanged(data["digests"], data["missing"]):
+            return None
+        return restore(data["program"], {name: b64decode(text) for name, text in data["contents"].items()})
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return None
+
+
+def store(path: Path, program: Program, digests: Mapping[str, str], missing: set[str]) -> None:
+    """Write an entry in one step; not being able to is no error."""
+    contents = {section.name: b64encode(section.data).decode() for section in program.sections}
+    data = {
+        "digests": dict(digests),
+        "missing": sorted(missing),
+        "contents": contents,
+        "program": describe(program),
+    }
+    body = json.dumps(data, separators=(",", ":")).encode("ascii")
+    temporary = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("wb", dir=path.parent, delete=False) as file:
+            temporary = file.name
+            file.write(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+        Path(temporary).replace(path)
+    except OSError:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)

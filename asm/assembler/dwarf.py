@@ -1,0 +1,144 @@
+"""DWARF 2 for assembly: line tables, a compilation unit a section of code, a subprogram a label.
+
+Enough for gdb to show the source, set breakpoints by line, and step over lines (DWARF 2.0.0, 6.2 and 7).  A
+unit is one contiguous range of addresses, so each executable section has its own.
+"""
+
+from __future__ import annotations
+
+import struct
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from callgate.asm.assembler.program import Program, Section, SourceLine, Symbol
+
+DW_TAG_COMPILE_UNIT, DW_TAG_SUBPROGRAM = 0x11, 0x2E
+DW_AT_NAME, DW_AT_STMT_LIST, DW_AT_LOW_PC, DW_AT_HIGH_PC = 0x03, 0x10, 0x11, 0x12
+DW_AT_LANGUAGE, DW_AT_COMP_DIR, DW_AT_PRODUCER, DW_AT_EXTERNAL = 0x13, 0x1B, 0x25, 0x3F
+DW_FORM_ADDR, DW_FORM_DATA2, DW_FORM_DATA4, DW_FORM_STRING, DW_FORM_FLAG = 0x01, 0x05, 0x06, 0x08, 0x0C
+DW_LANG_MIPS_ASSEMBLER = 0x8001
+DW_LNS_COPY, DW_LNS_ADVANCE_PC, DW_LNS_ADVANCE_LINE, DW_LNS_SET_FILE = 1, 2, 3, 4
+DW_LNE_END_SEQUENCE, DW_LNE_SET_ADDRESS = 1, 2
+OPCODE_LENGTHS = bytes([0, 1, 1, 1, 1, 0, 0, 0, 1])  # operands of standard opcodes 1 to 9
+
+ABBREVIATIONS = bytes(
+    [
+        *(1, DW_TAG_COMPILE_UNIT, 1),
+        *(DW_AT_NAME, DW_FORM_STRING, DW_AT_COMP_DIR, DW_FORM_STRING, DW_AT_PRODUCER, DW_FORM_STRING),
+        *(DW_AT_LANGUAGE, DW_FORM_DATA2, DW_AT_LOW_PC, DW_FORM_ADDR, DW_AT_HIGH_PC, DW_FORM_ADDR),
+        *(DW_AT_STMT_LIST, DW_FORM_DATA4, 0, 0),
+        *(2, DW_TAG_SUBPROGRAM, 0),
+        *(DW_AT_NAME, DW_FORM_STRING, DW_AT_LOW_PC, DW_FORM_ADDR, DW_AT_HIGH_PC, DW_FORM_ADDR),
+        *(DW_AT_EXTERNAL, DW_FORM_FLAG, 0, 0),
+        0,
+    ]
+)
+
+
+def debug_sections(program: Program) -> list[tuple[str, bytes]]:
+    """Return the debug sections, none for a unit without instructions."""
+    information, table = b"", b""
+    for section, lines in units(program):
+        information += info(program, section, lines, len(table))
+        table += line_table(lines)
+    if not table:
+        return []
+    return [(".debug_abbrev", ABBREVIATIONS), (".debug_info", information), (".debug_line", table)]
+
+
+def units(program: Program) -> list[tuple[Section, list[SourceLine]]]:
+    """Return the sections that hold instructions, with their lines."""
+    grouped = groupby(program.lines, key=lambda line: program.section_at(line.address))
+    return [(section, list(lines)) for section, lines in grouped if section is not None]
+
+
+def full_name(file: str) -> str:
+    """Return a file name that gdb finds wherever it is started; what is no file stays as it is."""
+    return file if file.startswith("<") else str(Path(file).absolute())
+
+
+def text(value: str) -> bytes:
+    """Return a terminated string."""
+    return value.encode("utf-8", "replace") + b"\0"
+
+
+def uleb(value: int) -> bytes:
+    """Return an unsigned LEB128."""
+    out = bytearray()
+    while True:
+        byte, value = value & 0x7F, value >> 7
+        out.append(byte | (0x80 if value else 0))
+        if not value:
+            return bytes(out)
+
+
+def sleb(value: int) -> bytes:
+    """Return a signed LEB128."""
+    out = bytearray()
+    while True:
+        byte, value = value & 0x7F, value >> 7
+        last = (value == 0 and not byte & 0x40) or (value == -1 and byte & 0x40)
+        out.append(byte if last else byte | 0x80)
+        if last:
+            return bytes(out)
+
+
+def info(program: Program, section: Section, lines: list[SourceLine], offset: int) -> bytes:
+    """Return one unit of .debug_info: a subprogram for every global label of an executable section."""
+    low, high = section.address, section.address + section.size
+    name = full_name(program.sources[0] if program.sources else lines[0].file)
+    body = b"\1" + text(name) + text(str(Path(name).parent)) + text("callgate asm")
+    body += struct.pack("<HIII", DW_LANG_MIPS_ASSEMBLER, low, high, offset)
+    for symbol in functions(program, section):
+        body += b"\2" + text(symbol.name) + struct.pack("<IIB", symbol.address, symbol.address + symbol.size, 1)
+    body += b"\0"
+    return struct.pack("<IHIB", len(body) + 7, 2, 0, 4) + body
+
+
+def functions(program: Program, section: Section) -> list[Symbol]:
+    """Return the global labels of a section of code that something follows."""
+    return [s for s in program.symbols.values() if s.section == section.name and s.kind == "label" and s.size]
+
+
+def line_table(lines: list[SourceLine]) -> bytes:
+    """Return a line-number program: a row an instruction, one sequence a stretch of memory."""
+    files = list(dict.fromkeys(line.file for line in lines))
+    tables = b"\0" + b"".join(text(full_name(file)) + b"\0\0\0" for file in files) + b"\0"
+    prologue = struct.pack("<BBbBB", 1, 1, -5, 14, len(OPCODE_LENGTHS) + 1) + OPCODE_LENGTHS + tables
+    numbers = {file: number for number, file in enumerate(files, 1)}
+    rows = b"".join(sequence(stretch, numbers) for stretch in stretches(lines))
+    body = struct.pack("<HI", 2, len(prologue)) + prologue + rows
+    return struct.pack("<I", len(body)) + body
+
+
+def stretches(lines: list[SourceLine]) -> list[list[SourceLine]]:
+    """Cut lines where the addresses leave a gap larger than padding."""
+    result: list[list[SourceLine]] = []
+    for line in sorted(lines, key=lambda item: item.address):
+        if result and 0 <= line.address - (result[-1][-1].address + result[-1][-1].size) < 16:
+            result[-1].append(line)
+        else:
+            result.append([line])
+    return result
+
+
+def sequence(lines: list[SourceLine], files: dict[str, int]) -> bytes:
+    """Return the line program of one stretch."""
+    out = bytearray(b"\0\5" + bytes([DW_LNE_SET_ADDRESS]) + struct.pack("<I", lines[0].address))
+    address, number, file = lines[0].address, 1, 1
+    for line in lines:
+        index = files[line.file]
+        if index != file:
+            out += bytes([DW_LNS_SET_FILE]) + uleb(index)
+            file = index
+        if line.address != address:
+            out += bytes([DW_LNS_ADVANCE_PC]) + uleb(line.address - address)
+            address = line.address
+        if line.line != number:
+            out += bytes([DW_LNS_ADVANCE_LINE]) + sleb(line.line - number)
+            number = line.line
+        out.append(DW_LNS_COPY)
+    out += bytes([DW_LNS_ADVANCE_PC]) + uleb(lines[-1].size) + b"\0\1" + bytes([DW_LNE_END_SEQUENCE])
+    return bytes(out)

@@ -1,0 +1,153 @@
+"""ELF32 executables: program headers, sections, symbols, lines (System V gABI chapters 4 and 5).
+
+Events, ledger marks and whatever else ELF has no place for are in a note section, so that a `Program` comes
+back whole from its file.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from callgate.asm.assembler.dwarf import debug_sections
+from callgate.asm.assembler.record import describe
+
+if TYPE_CHECKING:
+    from callgate.asm.assembler.program import Program, Section
+
+HEADER = struct.Struct("<16sHHIIIIIHHHHHH")
+PROGRAM_HEADER = struct.Struct("<IIIIIIII")
+SECTION_HEADER = struct.Struct("<IIIIIIIIII")
+SYMBOL = struct.Struct("<IIIBBH")
+IDENT = b"\x7fELF\x01\x01\x01" + bytes(9)
+PAGE = 4096
+SHT_PROGBITS, SHT_SYMTAB, SHT_STRTAB, SHT_NOTE, SHT_NOBITS = 1, 2, 3, 7, 8
+SHN_ABS = 0xFFF1
+STT_NOTYPE, STT_OBJECT, STT_FUNC = 0, 1, 2
+STB_LOCAL, STB_GLOBAL = 0, 1
+NOTE_NAME = ".note.callgate"
+NOTE_OWNER = b"callgate\0"
+NOTE_TYPE = 1
+SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 1, 2, 4
+PF_X, PF_W, PF_R = 1, 2, 4
+
+
+@dataclass(slots=True)
+class Piece:
+    """A section of the file."""
+
+    name: str
+    kind: int
+    flags: int
+    address: int
+    data: bytes
+    size: int
+    align: int = 1
+    link: int = 0
+    info: int = 0
+    entry: int = 0
+    offset: int = 0
+
+
+def write_elf(program: Program, *, debug: bool = True) -> bytes:
+    """Return the program as an ELF32 file; without `debug`, only what a loader needs."""
+    pieces = [Piece("", 0, 0, 0, b"", 0, 0)]
+    pieces += [loadable(section) for section in program.sections]
+    loads = pieces[1:]
+    if debug:
+        pieces += [Piece(name, SHT_PROGBITS, 0, 0, data, len(data)) for name, data in debug_sections(program)]
+        data = note(program)
+        pieces.append(Piece(NOTE_NAME, SHT_NOTE, 0, 0, data, len(data), 4))
+        pieces += symbol_pieces(program, len(pieces))
+    names = b"\0" + b"".join(piece.name.encode() + b"\0" for piece in pieces[1:]) + b".shstrtab\0"
+    pieces.append(Piece(".shstrtab", SHT_STRTAB, 0, 0, names, len(names)))
+    body = bytearray(HEADER.size + PROGRAM_HEADER.size * len(loads))
+    for piece in pieces[1:]:
+        place(body, piece)
+    headers = b"".join(program_header(piece, section) for piece, section in zip(loads, program.sections, strict=True))
+    body += bytes(-len(body) % 4)
+    table = b"".join(section_header(piece, names) for piece in pieces)
+    header = HEADER.pack(
+        *(IDENT, 2, 3, 1, program.entry, HEADER.size if loads else 0, len(body), 0, HEADER.size),
+        *(PROGRAM_HEADER.size, len(loads), SECTION_HEADER.size, len(pieces), len(pieces) - 1),
+    )
+    body[: HEADER.size] = header
+    body[HEADER.size : HEADER.size + len(headers)] = headers
+    return bytes(body) + table
+
+
+def note(program: Program) -> bytes:
+    """Return the note (gABI, Note Section): owner `callgate`, type 1, compressed JSON."""
+    text = json.dumps(describe(program), separators=(",", ":"), sort_keys=True).encode("ascii")
+    packed = zlib.compress(text, 6)
+    head = struct.pack("<III", len(NOTE_OWNER), len(packed), NOTE_TYPE)
+    return head + NOTE_OWNER + bytes(-len(NOTE_OWNER) % 4) + packed + bytes(-len(packed) % 4)
+
+
+def loadable(section: Section) -> Piece:
+    """Return the file section of a program's section."""
+    flags = SHF_ALLOC | (SHF_WRITE if section.writable else 0) | (SHF_EXECINSTR if section.executable else 0)
+    kind = SHT_PROGBITS if section.data else SHT_NOBITS
+    return Piece(section.name, kind, flags, section.address, section.data, section.size, 16)
+
+
+def place(body: bytearray, piece: Piece) -> None:
+    """Append a section's bytes; loadable ones at an offset congruent to their address."""
+    if piece.flags & SHF_ALLOC:
+        body += bytes((piece.address - len(body)) % PAGE)
+    else:
+        body += bytes(-len(body) % max(piece.align, 1))
+    piece.offset = len(body)
+    body += piece.data
+
+
+def program_header(piece: Piece, section: Section) -> bytes:
+    """Return the PT_LOAD entry of a section."""
+    flags = PF_R | (PF_W if section.writable else 0) | (PF_X if section.executable else 0)
+    return PROGRAM_HEADER.pack(
+        1, piece.offset, section.address, section.load, len(section.data), section.size, flags, PAGE
+    )
+
+
+def section_header(piece: Piece, names: bytes) -> bytes:
+    """Return the section-table entry."""
+    name = names.index(b"\0" + piece.name.encode() + b"\0") + 1 if piece.name else 0
+    return SECTION_HEADER.pack(
+        *(name, piece.kind, piece.flags, piece.address, piece.offset, piece.size),
+        *(piece.link, piece.info, piece.align, piece.entry),
+    )
+
+
+def symbol_pieces(program: Program, index: int) -> list[Piece]:
+    """Return .symtab and .strtab; the first one is section number `index`."""
+    symbols, strings, first_global = symbol_table(program)
+    return [
+        Piece(".symtab", SHT_SYMTAB, 0, 0, symbols, len(symbols), 4, index + 1, first_global, SYMBOL.size),
+        Piece(".strtab", SHT_STRTAB, 0, 0, strings, len(strings)),
+    ]
+
+
+def symbol_table(program: Program) -> tuple[bytes, bytes, int]:
+    """Return symbol table, string table and the index of the first global symbol.
+
+    Labels of code are functions as long as the way to the next one; local labels have no type, so that a
+    debugger shows where one is as function+offset; constants are absolute.
+    """
+    numbers = {section.name: index for index, section in enumerate(program.sections, 1)}
+    functions = {section.name for section in program.sections if section.executable}
+    symbols = [s for s in program.symbols.values() if "(" not in s.name and -(1 << 31) <= s.address < 1 << 32]
+    symbols.sort(key=lambda s: (s.kind == "label", s.kind == "constant", s.address, s.name))
+    strings = bytearray(b"\0")
+    table = bytearray(SYMBOL.size)
+    for symbol in symbols:
+        kind, bind = STT_NOTYPE, STB_LOCAL
+        if symbol.kind == "label":
+            kind, bind = STT_FUNC if symbol.section in functions else STT_OBJECT, STB_GLOBAL
+        index = numbers.get(symbol.section, SHN_ABS)
+        address = symbol.address & 0xFFFF_FFFF
+        table += SYMBOL.pack(len(strings), address, symbol.size, bind << 4 | kind, 0, index)
+        strings += symbol.name.encode() + b"\0"
+    return bytes(table), bytes(strings), 1 + sum(symbol.kind != "label" for symbol in symbols)

@@ -1,0 +1,196 @@
+"""One instruction to bytes: the gaps by our own table, everything else by Keystone, all of it verified.
+
+Keystone is only ever given one line that was printed from checked operands with a mnemonic of our table,
+so nothing that a user writes can reach its parser.  Segment overrides, LOCK and REP are put in front
+here, in the order of GNU as.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+from callgate.asm.assembler.encodings import encode_gap
+from callgate.asm.assembler.errors import AsmError, Place, near_miss
+from callgate.asm.assembler.instructions import Instruction, complete
+from callgate.asm.assembler.mnemonics import ALIASES, MNEMONICS, REPEATS, STRING_NAMES, STRINGS
+from callgate.asm.assembler.operands import FarPointer, Immediate, Memory, Operand, Register
+from callgate.asm.assembler.verify import verify
+
+SEGMENT_PREFIXES = {"es": 0x26, "cs": 0x2E, "ss": 0x36, "ds": 0x3E, "fs": 0x64, "gs": 0x65}
+SIZE_WORDS = {
+    8: "byte ptr ",
+    16: "word ptr ",
+    32: "dword ptr ",
+    64: "qword ptr ",
+    80: "tbyte ptr ",
+    128: "xmmword ptr ",
+}
+CACHE_SIZE = 1 << 16
+
+
+def encode(
+    mnemonic: str, operands: Sequence[Operand], place: Place, prefix: str = "", columns: Sequence[int] = ()
+) -> bytes:
+    """Return the bytes of one instruction; AsmError if there is no such instruction.
+
+    `columns` are those of the operands, for errors.
+
+    `prefix` is lock, rep, repe, repne or a segment register (string instructions only), or several of them
+    with blanks between.
+    """
+    words = prefix.split()
+    segment = next((word for word in words if word in SEGMENT_PREFIXES), "")
+    repeats = [word for word in words if word not in SEGMENT_PREFIXES]
+    if len(repeats) > 1:
+        raise AsmError(place, f"{' and '.join(repeats)} cannot stand together")
+    if mnemonic not in MNEMONICS:
+        raise AsmError(place, f"there is no instruction {mnemonic}", near_miss(mnemonic, MNEMONICS))
+    columns = columns or [place.column] * len(operands)
+    mnemonic, operands = far_form(mnemonic, list(operands))
+    written = Instruction(ALIASES.get(mnemonic, mnemonic), tuple(operands), "".join(repeats), segment)
+    try:
+        return encoded(complete(written, place, columns[: len(operands)]))
+    except EncodingError as error:
+        raise AsmError(place, error.message, error.hint) from None
+
+
+def far_form(mnemonic: str, operands: list[Operand]) -> tuple[str, list[Operand]]:
+    """Return `ljmp` and `lcall` as far forms of `jmp` and `call`."""
+    if mnemonic not in ("ljmp", "lcall"):
+        return mnemonic, operands
+    if len(operands) == 2 and isinstance(operands[0], Immediate) and isinstance(operands[1], Immediate):
+        return mnemonic[1:], [FarPointer(operands[0].value & 0xFFFF, operands[1].value & 0xFFFF_FFFF)]
+    return mnemonic[1:], [replace(op, far=True) if isinstance(op, Memory) else op for op in operands]
+
+
+class EncodingError(Exception):
+    """There is no such instruction, or its encoding failed the check."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+@lru_cache(maxsize=CACHE_SIZE)
+def encoded(instruction: Instruction) -> bytes:
+    """Return prefixes, opcode and operands, compared with what Capstone reads in them."""
+    if instruction.mnemonic in STRING_NAMES and not instruction.operands:
+        code = string_bytes(instruction.mnemonic)
+    else:
+        code = core(instruction.mnemonic, instruction.operands)
+    code = with_prefixes(instruction, code)
+    problem = verify(code, instruction)
+    if problem:
+        raise EncodingError(f"{text(instruction)} would be encoded wrongly as {code.hex(' ')}: {problem}")
+    return code
+
+
+def string_bytes(mnemonic: str) -> bytes:
+    """Return the opcode of a string instruction."""
+    stem, bits = STRING_NAMES[mnemonic]
+    opcode = STRINGS[stem][0]
+    return {8: bytes([opcode]), 16: bytes([0x66, opcode + 1]), 32: bytes([opcode + 1])}[bits]
+
+
+@lru_cache(maxsize=CACHE_SIZE)
+def core(mnemonic: str, operands: tuple[Operand, ...]) -> bytes:
+    """Return the bytes without segment, LOCK and REP prefixes."""
+    place = Place("", 0)
+    try:
+        gap = encode_gap(mnemonic, operands, place)
+    except AsmError as error:
+        raise EncodingError(error.message, error.hint) from None
+    return keystone(mnemonic, operands) if gap is None else gap
+
+
+def with_prefixes(instruction: Instruction, code: bytes) -> bytes:
+    """Put prefixes in front: segment, operand size, then LOCK or REP."""
+    front = b""
+    for operand in instruction.operands:
+        if isinstance(operand, Memory) and operand.segment not in ("", operand.default_segment):
+            front = bytes([SEGMENT_PREFIXES[operand.segment]])
+    if instruction.segment:
+        front = bytes([SEGMENT_PREFIXES[instruction.segment]])
+    if not instruction.repeat:
+        return front + code
+    if code[0] == 0x66:
+        front, code = front + code[:1], code[1:]
+    return front + bytes([0xF0 if instruction.repeat == "lock" else REPEATS[instruction.repeat]]) + code
+
+
+_engine: Any = None
+
+
+def keystone(mnemonic: str, operands: Sequence[Operand]) -> bytes:
+    """Return Keystone's bytes for one instruction."""
+    global _engine
+    from keystone import KS_ARCH_X86, KS_MODE_32, Ks, KsError
+
+    if _engine is None:
+        _engine = Ks(KS_ARCH_X86, KS_MODE_32)
+    line = f"{mnemonic} {', '.join(keystone_operand(operand, mnemonic) for operand in operands)}".rstrip()
+    try:
+        code, _ = _engine.asm(line, as_bytes=True)
+    except KsError:
+        code = None
+    if not code:
+        shapes = " and ".join(shape(operand) for operand in operands) or "no operands"
+        raise EncodingError(f"there is no {mnemonic} with {shapes}")
+    return bytes(code)
+
+
+def keystone_operand(operand: Operand, mnemonic: str) -> str:
+    """Return an operand as Keystone reads it."""
+    if isinstance(operand, Memory):
+        size = "" if mnemonic in NO_SIZE_WORD else SIZE_WORDS.get(operand.bits, "")
+        return f"{size}[{address(operand)}]"
+    if isinstance(operand, Register):
+        return operand.name
+    if isinstance(operand, Immediate):
+        return str(operand.value)
+    raise EncodingError(f"{mnemonic} takes no selector:offset", "only jmp and call do")
+
+
+NO_SIZE_WORD = frozenset(("invlpg", "clflush", "prefetchnta", "prefetcht0", "prefetcht1", "prefetcht2", "prefetchw"))
+
+
+def address(memory: Memory) -> str:
+    """Return what stands in the brackets."""
+    terms = [memory.base] if memory.base else []
+    if memory.index:
+        terms.append(f"{memory.index}*{memory.scale}")
+    if not terms:
+        return str(memory.displacement & 0xFFFF_FFFF)
+    inner = " + ".join(terms)
+    if memory.displacement:
+        inner += f" {'-' if memory.displacement < 0 else '+'} {abs(memory.displacement)}"
+    return inner
+
+
+def text(instruction: Instruction) -> str:
+    """Return an instruction in canonical words: sizes, segments and numbers written out."""
+    words = [word for word in (instruction.repeat, instruction.segment, instruction.mnemonic) if word]
+    operands = ", ".join(operand_text(operand) for operand in instruction.operands)
+    return f"{' '.join(words)} {operands}".rstrip()
+
+
+def operand_text(operand: Operand) -> str:
+    """Return one operand in canonical words."""
+    if isinstance(operand, Memory):
+        segment = f"{operand.segment}:" if operand.segment else ""
+        size = "fword ptr " if operand.far else SIZE_WORDS.get(operand.bits, "")
+        return f"{size}{segment}[{address(operand)}]"
+    if isinstance(operand, FarPointer):
+        return f"{operand.selector:#x}:{operand.offset:#x}"
+    return operand.name if isinstance(operand, Register) else str(operand.value)
+
+
+def shape(operand: Operand) -> str:
+    """Describe an operand's kind."""
+    if isinstance(operand, Register):
+        return operand.name
+    if isinstance(operand, Memory):
+        return f"{operand.bits} bits of memory" if operand.bits else "memory"
+    return "a number" if isinstance(operand, Immediate) else "selector:offset"

@@ -1,0 +1,263 @@
+"""Statements to bytes: sizes and addresses that settle.
+
+Branches start short and only ever grow; every other statement that hangs on an address is encoded anew
+each pass with the addresses of the pass before.  The passes end when no address has moved.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from callgate.asm.assembler.branches import (
+    SHORT_LIMIT,
+    always_near,
+    checked_branch,
+    encode_branch,
+    may_grow,
+    offset_of,
+)
+from callgate.asm.assembler.data import SIZE_LIMIT, Context, numbers, space, string_bytes, texts
+from callgate.asm.assembler.encode import encode
+from callgate.asm.assembler.errors import AsmError, ErrorList, Place
+from callgate.asm.assembler.expressions import Unresolved, evaluate
+from callgate.asm.assembler.macros import split_arguments
+from callgate.asm.assembler.mnemonics import ALIASES, BRANCHES
+from callgate.asm.assembler.names import Names
+from callgate.asm.assembler.operands import Immediate, Operand, parse_operand
+from callgate.asm.assembler.source import Sources
+from callgate.asm.assembler.statements import Chunk, Statement
+
+PASSES_LIMIT = 64
+UNKNOWN = 0x7654_3210  # value of a label before the first layout: too large for any short form
+PLACEHOLDER_SIZE = 8
+ADDRESS_END = 1 << 32
+DATA_KINDS = {"data": numbers, "text": texts, "space": space}
+
+
+@dataclass(frozen=True, slots=True)
+class SectionSpec:
+    """Where one section goes: linear address, and load address if it is another."""
+
+    address: int
+    load: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a unit goes.
+
+    `origin` is the linear address of its first section, `load` its load address; sections follow each other
+    at multiples of `align` bytes, except those with a place of their own in `sections`.
+    """
+
+    origin: int
+    load: int
+    align: int = 4096
+    sections: Mapping[str, SectionSpec] = field(default_factory=dict)
+
+
+class Layout:
+    """Gives every statement of a unit its address and bytes."""
+
+    def __init__(self, chunks: Mapping[str, Chunk], names: Names, sources: Sources, errors: ErrorList) -> None:
+        self.chunks = sorted(chunks.values(), key=memory_order)
+        self.names = names
+        self.sources = sources
+        self.errors = errors
+        self.final = False
+        self.guessed = False
+        self.passes = 0
+
+    def settle(self, placement: Placement) -> None:
+        """Settle every address; AsmErrors for everything that is wrong."""
+        for _ in range(PASSES_LIMIT):
+            moved = self._pass(placement)
+            self.errors.check()
+            if not moved:
+                break
+        self.final = True
+        moved = self._pass(placement)
+        self._check_overlap()
+        self.errors.check()
+        if moved:
+            hint = "an expression depends on its own size; look at .space, .fill and .org"
+            raise AsmError(self.first_place(), "the addresses do not settle", hint)
+
+    def first_place(self) -> Place:
+        """Return the place of the first statement."""
+        return next((c.statements[0].line.place for c in self.chunks if c.statements), Place("<unit>", 1))
+
+    def _pass(self, placement: Placement) -> bool:
+        """Go once through everything; return whether an address has moved."""
+        moved = False
+        self.passes += 1
+        end = placement.origin
+        for chunk in self.chunks:
+            spec = placement.sections.get(chunk.name)
+            align = max(placement.align, chunk.alignment)
+            address = spec.address if spec else -(-end // align) * align
+            moved |= chunk.address != address
+            chunk.address = address
+            chunk_moved, chunk_end = self._pass_chunk(chunk)
+            moved |= chunk_moved
+            end = end if spec else chunk_end
+        return moved
+
+    def _pass_chunk(self, chunk: Chunk) -> tuple[bool, int]:
+        moved = False
+        address = chunk.address
+        for statement in chunk.statements:
+            moved |= statement.address != address
+            statement.address = address
+            if not statement.fixed:
+                size = statement.size
+                self._update(statement, chunk)
+                moved |= statement.size != size
+            address += statement.size
+            if address - chunk.address > SIZE_LIMIT or address > ADDRESS_END:
+                what = f"{SIZE_LIMIT >> 20} MiB" if address <= ADDRESS_END else "the address space"
+                raise AsmError(statement.line.place, f"section {chunk.name} is larger than {what}")
+        return moved, address
+
+    def _update(self, statement: Statement, chunk: Chunk) -> None:
+        """Bring a statement's bytes up to date; errors count when the addresses are final."""
+        self.names.moving = self.guessed = False
+        try:
+            statement.data = self._bytes(statement, chunk)
+            settled = statement.kind in ("code", "data", "text") and not chunk.zero
+            statement.fixed = settled and not self.names.moving
+        except AsmError as error:
+            # While addresses move, the next pass may well be content.  The size stays as it was, so that one
+            # mistake does not put branches around it out of reach.
+            statement.data = bytes(statement.size or PLACEHOLDER_SIZE)
+            if not self.names.moving or self.final:
+                place = error.place if error.place.file else statement.line.place
+                self.errors.add(AsmError(place, error.message, error.hint))
+        statement.size = len(statement.data)
+
+    def _bytes(self, statement: Statement, chunk: Chunk) -> bytes:
+        kind = statement.kind
+        if kind == "code":
+            return self._code(statement)
+        if kind == "label":
+            self.names.labels[statement.word].address = statement.address
+        elif kind == "here":
+            self.names.constants[statement.word].here = statement.address
+        elif kind == "check" and self.final:
+            self._check(statement)
+        elif kind in DATA_KINDS:
+            # Space hangs on its own address; numbers and texts only on what their expressions name.
+            self.names.moving = kind == "space"
+            data = DATA_KINDS[kind](statement, Context(chunk, self.sources, Evaluator(self, statement), self.is_final))
+            if chunk.zero and self.final and data.strip(b"\0"):
+                raise AsmError(
+                    statement.line.place, f"{chunk.name} holds zeros only", "put values into .data or .rodata"
+                )
+            return data
+        return b""
+
+    def is_final(self) -> bool:
+        """Whether the values that the present statement has asked for will not change any more."""
+        return self.final or not self.names.moving
+
+    def find(self, name: str, statement: Statement) -> int:
+        """Look a name up; a label without an address yet counts as far away."""
+        try:
+            return self.names.lookup(name, statement.scope, statement.address)
+        except Unresolved:
+            self.guessed = True
+            return UNKNOWN
+
+    def _operand(self, text: str, statement: Statement, column: int) -> Operand:
+        return parse_operand(text, statement.line.place, column, lambda name: self.find(name, statement))
+
+    def _code(self, statement: Statement) -> bytes:
+        parts = split_arguments(statement.rest) if statement.rest else []
+        operands: list[Operand] = []
+        columns: list[int] = []
+        position = 0
+        for part in parts:
+            position = statement.rest.find(part, position)
+            columns.append(statement.column + position)
+            operands.append(self._operand(part, statement, columns[-1]))
+            position += len(part) + 1
+        place = statement.line.place
+        if len(operands) == 1 and isinstance(operands[0], Immediate) and statement.word in BRANCHES:
+            return self._branch(statement, operands[0], place.at(columns[0]))
+        word_column = place.text.lower().rfind(statement.word, 0, statement.column) + 1
+        return encode(statement.word, operands, place.at(max(word_column, 1)), statement.prefix, columns)
+
+    def _branch(self, statement: Statement, target: Immediate, place: Place) -> bytes:
+        """Encode a direct branch, short as long as it reaches."""
+        word = ALIASES.get(statement.word, statement.word)
+        if statement.prefix:
+            raise AsmError(statement.line.place, f"{statement.prefix} cannot stand before {word}")
+        if target.distance == "far":
+            raise AsmError(place, "a far branch needs a selector", f"write {word} selector:offset")
+        # The offset hangs on the branch's own address, even if the target is a number.
+        self.names.moving = True
+        near = statement.grown or always_near(word, target.distance)
+        offset = offset_of(word, statement.address, target.value, near=near)
+        if self.final:
+            return checked_branch(word, offset, target.distance, place, near=near)
+        reaches = -SHORT_LIMIT <= offset < SHORT_LIMIT
+        if not near and not reaches and self.passes > 1 and may_grow(word, target.distance):
+            near = statement.grown = True
+            offset = offset_of(word, statement.address, target.value, near=True)
+        return encode_branch(word, offset, near=near)
+
+    def _check(self, statement: Statement) -> None:
+        """`.assert condition[, "text"]`."""
+        condition, *message = split_arguments(statement.rest)
+        place = statement.line.place.at(statement.column)
+        holds = Evaluator(self, statement)(condition, statement.column)
+        text = f"{condition} does not hold"
+        if message:
+            text = string_bytes(message[0], place).decode("utf-8", "replace")
+        if len(message) > 1:
+            raise AsmError(place, ".assert takes a condition and a text")
+        if not holds:
+            raise AsmError(place, text)
+
+    def _check_overlap(self) -> None:
+        ranges = sorted((c.address, c.address + sum(s.size for s in c.statements), c.name) for c in self.chunks)
+        ranges = [item for item in ranges if item[0] != item[1]]
+        for (_, end, name), (start, _, other) in pairwise(ranges):
+            if start < end:
+                self.errors.add(
+                    AsmError(
+                        self.first_place(), f"sections {name} and {other} overlap at {start:#x}", "move one of them"
+                    )
+                )
+
+
+class Evaluator:
+    """Evaluates expressions of one statement."""
+
+    def __init__(self, layout: Layout, statement: Statement) -> None:
+        self.layout = layout
+        self.statement = statement
+
+    def __call__(self, text: str, column: int) -> int:
+        """Return the value; before the layout is final an address that is not known counts as zero."""
+        place = self.statement.line.place
+        value = evaluate(text, place, column, lambda name: self.layout.find(name, self.statement))
+        return 0 if self.layout.guessed and not self.layout.final else value
+
+
+def memory_order(chunk: Chunk) -> int:
+    """Rank sections as they follow in memory: code, read-only data, data, zeros."""
+    if chunk.zero:
+        return 4
+    if chunk.name == ".text":
+        return 1
+    return 0 if chunk.executable else 3 if chunk.writable else 2
+
+
+def section_spec(name: str, value: SectionSpec | int) -> SectionSpec:
+    """Return the place of a section that a caller gave as an address or as a SectionSpec."""
+    if isinstance(value, SectionSpec):
+        return value
+    if isinstance(value, int):
+        return SectionSpec(value)
+    raise TypeError(f"the place of section {name} is {value!r}, not an address or a SectionSpec")

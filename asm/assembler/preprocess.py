@@ -1,0 +1,288 @@
+"""From files to statements: includes, conditions, repetition, macros and structures.
+
+The result is a flat list of logical lines, each with its place and the chain of includes and macro calls
+that led to it.  Conditions see the constants that stand above them.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from callgate.asm.assembler.errors import AsmError, ErrorList, Place
+from callgate.asm.assembler.expressions import Unresolved, evaluate
+from callgate.asm.assembler.macros import Macro, bind, define, instantiate, split_arguments, substitute
+from callgate.asm.assembler.source import Line, Sources, text_lines, unquote
+
+DEPTH_LIMIT = 48
+STEPS_LIMIT = 400_000
+REPEAT_LIMIT = 65_536
+IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_.]*"
+ASSIGNMENT = re.compile(
+    rf"\s*(?P<name>{IDENTIFIER})\s*(?:=(?!=)|\.?equ\b(?!\s*,))\s*(?P<value>.*)$", re.IGNORECASE | re.ASCII
+)
+SETTING = re.compile(rf"\s*\.(?:set|equ)\s+(?P<name>{IDENTIFIER})\s*,\s*(?P<value>.*)$", re.IGNORECASE | re.ASCII)
+DIRECTIVE = re.compile(r"\s*(?P<word>\.[A-Za-z_]\w*)(?![\w.:])(?!\s*:)\s*(?P<rest>.*)$", re.DOTALL | re.ASCII)
+INVOCATION = re.compile(
+    r"(?P<labels>\s*(?:[A-Za-z_.][\w.]*\s*:\s*)*)(?P<name>[A-Za-z_]\w*)(?![\w.])\s*(?P<rest>.*)$", re.ASCII | re.DOTALL
+)
+CONDITIONS = (".if", ".ifdef", ".ifndef")
+BLOCKS = {".macro": ".endm", ".rept": ".endr", ".irp": ".endr"}
+ORPHANS = {".endm": ".macro", ".endr": ".rept", ".endif": ".if", ".else": ".if", ".elif": ".if"}
+STRUCTURES = (".struct", ".field", ".ends")
+
+
+@dataclass(slots=True)
+class Structure:
+    """A structure being declared."""
+
+    name: str
+    place: Place
+    size: int = 0
+
+
+@dataclass(slots=True)
+class Preprocessor:
+    """Expands one unit."""
+
+    files: Sources
+    defines: Mapping[str, int]
+    errors: ErrorList
+    constants: dict[str, int] = field(default_factory=dict)
+    structures: dict[str, int] = field(default_factory=dict)
+    macros: dict[str, Macro] = field(default_factory=dict)
+    open_files: list[Path] = field(default_factory=list)
+    structure: Structure | None = None
+    unique: int = 0
+    steps: int = 0
+
+    def file(self, path: Path) -> list[Line]:
+        """Return the expanded lines of a file; OSError if it cannot be read."""
+        return self._all(self.files.lines(path, ()), path)
+
+    def text(self, text: str, name: str) -> list[Line]:
+        """Return the expanded lines of a text."""
+        return self._all(text_lines(text, name), None)
+
+    def _all(self, lines: list[Line], path: Path | None) -> list[Line]:
+        self.open_files = [path] if path else []
+        result = list(self._expand(lines, 0))
+        if self.structure is not None:
+            raise AsmError(self.structure.place, f"structure {self.structure.name} does not end", "close it with .ends")
+        return result
+
+    def lookup(self, name: str) -> int:
+        """Return the value of a constant that is known so far."""
+        for table in (self.constants, self.structures, self.defines):
+            if name in table:
+                return table[name]
+        raise Unresolved(name)
+
+    def _step(self, line: Line) -> None:
+        self.steps += 1
+        if self.steps > STEPS_LIMIT:
+            raise AsmError(line.place, f"the unit expands to more than {STEPS_LIMIT} lines")
+
+    def _expand(self, lines: list[Line], depth: int) -> Iterator[Line]:
+        """Yield lines with conditions, repetition, includes and macros resolved."""
+        if depth > DEPTH_LIMIT:
+            what = f"macros, includes and conditions are nested more than {DEPTH_LIMIT} deep"
+            raise AsmError(lines[0].place, what, "does one of them call itself?")
+        index = 0
+        while index < len(lines):
+            line = lines[index]
+            self._step(line)
+            match = DIRECTIVE.match(line.text)
+            word = match["word"].lower() if match else ""
+            if match is not None and word in CONDITIONS:
+                body, index = self._condition(lines, index)
+                if body:
+                    yield from self._expand(body, depth + 1)
+            elif match is not None and word in BLOCKS:
+                body, index = take_block(lines, index, word)
+                yield from self._block(word, match, body, line, depth)
+            else:
+                index += 1
+                yield from self._single(line, word, match, depth)
+
+    def _single(self, line: Line, word: str, match: re.Match[str] | None, depth: int) -> Iterator[Line]:
+        """Yield what one line comes to; an error in it is noted, and the next one goes on."""
+        try:
+            if word in ORPHANS:
+                raise AsmError(line.place, f"{word} without {ORPHANS[word]}")
+            if match is not None and word == ".include":
+                yield from self._include(match["rest"], match.start("rest") + 1, line, depth)
+            elif match is not None and word in STRUCTURES:
+                self._structure(word, match["rest"].strip(), line.place.at(match.start("rest") + 1))
+            else:
+                yield from self._plain(line, depth)
+        except AsmError as error:
+            self.errors.add(error)
+
+    def _plain(self, line: Line, depth: int) -> Iterator[Line]:
+        if self.structure is not None:
+            hint = f"close {self.structure.name} with .ends"
+            raise AsmError(line.place, "only .field and .ends stand inside .struct", hint)
+        call = INVOCATION.match(line.text) if self.macros else None
+        macro = self.macros.get(call["name"]) if call else None
+        if call is not None and macro is not None:
+            if call["labels"].strip():
+                yield Line(call["labels"], line.place)
+            yield from self._call(macro, call["rest"], line.place.at(call.start("name") + 1), depth)
+            return
+        assignment = ASSIGNMENT.match(line.text) or SETTING.match(line.text)
+        if assignment:
+            self._remember(assignment, line)
+        yield line
+
+    def _call(self, macro: Macro, rest: str, place: Place, depth: int) -> Iterator[Line]:
+        self.unique += 1
+        values = bind(macro, rest, place) | {"@": str(self.unique)}
+        body = instantiate(macro, values, place)
+        if body:
+            yield from self._expand(body, depth + 1)
+
+    def _remember(self, match: re.Match[str], line: Line) -> None:
+        """Note a constant's value for conditions; whatever is wrong with it is said when it is assembled."""
+        try:
+            value = evaluate(match["value"], line.place, match.start("value") + 1, self.lookup)
+        except (Unresolved, AsmError):
+            return
+        self.constants.setdefault(match["name"], value)
+
+    def _evaluate(self, text: str, place: Place) -> int:
+        """Return the value of an expression that must be known by now."""
+        try:
+            return evaluate(text, place, place.column, self.lookup)
+        except Unresolved as error:
+            hint = "use constants that are defined above; addresses are not known yet"
+            raise AsmError(place, f"{error.name} has no value here", hint) from None
+
+    def _block(self, word: str, match: re.Match[str], body: list[Line], line: Line, depth: int) -> Iterator[Line]:
+        place = line.place.at(match.start("rest") + 1)
+        try:
+            if word == ".macro":
+                define(self.macros, match["rest"], body, place)
+                return
+            copies = self._irp(match["rest"], body, place) if word == ".irp" else self._rept(match["rest"], body, place)
+        except AsmError as error:
+            self.errors.add(error)
+            return
+        for copy in copies:
+            self._step(line)
+            if copy:
+                yield from self._expand(copy, depth + 1)
+
+    def _rept(self, text: str, body: list[Line], place: Place) -> Iterator[list[Line]]:
+        count = self._evaluate(text, place)
+        if not 0 <= count <= REPEAT_LIMIT:
+            raise AsmError(place, f".rept cannot repeat {count} times", f"write 0 to {REPEAT_LIMIT}")
+        return (body for _ in range(count))
+
+    def _irp(self, text: str, body: list[Line], place: Place) -> Iterator[list[Line]]:
+        name, *values = split_arguments(text)
+        if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+            raise AsmError(place, ".irp wants a name", "write .irp name, value, value")
+        return ([substitute(item, {name: value}) for item in body] for value in values)
+
+    def _include(self, rest: str, column: int, line: Line, depth: int) -> Iterator[Line]:
+        place = line.place.at(column)
+        name = unquote(rest, place)
+        path = self.files.find(name, place, self.open_files[-1] if self.open_files else None)
+        if any(path.resolve() == other.resolve() for other in self.open_files):
+            cycle = " includes ".join(other.name for other in (*self.open_files, path))
+            raise AsmError(place, f"{name} includes itself", cycle)
+        chain = (f"included from {line.place.file}:{line.place.line}", *line.place.chain)
+        lines = self.files.lines(path, chain, place)
+        self.open_files.append(path)
+        if lines:
+            yield from self._expand(lines, depth + 1)
+        self.open_files.pop()
+
+    def _structure(self, word: str, rest: str, place: Place) -> None:
+        """Take in `.struct Name`, `.field name, size` or `.ends`."""
+        if word == ".struct":
+            if self.structure is not None:
+                raise AsmError(place, "structures cannot be nested", f"close {self.structure.name} with .ends")
+            self.structure = Structure(structure_name(rest, place), place)
+            return
+        if self.structure is None:
+            raise AsmError(place, f"{word} without .struct", "begin with .struct Name")
+        if word == ".ends":
+            self._define_field(f"sizeof({self.structure.name})", self.structure.size, place)
+            self.structure = None
+            return
+        name, *size = split_arguments(rest)
+        if len(size) != 1:
+            raise AsmError(place, "a field has a name and a size", "write .field name, size")
+        value = self._evaluate(size[0], place)
+        if not 0 <= value < 1 << 31:
+            raise AsmError(place, f"{value} is no size")
+        self._define_field(f"{self.structure.name}.{structure_name(name, place)}", self.structure.size, place)
+        self.structure.size += value
+
+    def _define_field(self, name: str, value: int, place: Place) -> None:
+        known = self.structures.get(name, self.defines.get(name))
+        if known is not None and (known != value or name in self.structures):
+            raise AsmError(place, f"{name} is defined twice", f"the first time as {known:#x}")
+        self.structures[name] = value
+
+    def _condition(self, lines: list[Line], start: int) -> tuple[list[Line], int]:
+        """Return the lines of the branch that holds, and the index behind `.endif`."""
+        taken: list[Line] = []
+        done = active = closed = False
+        depth = 0
+        for index in range(start, len(lines)):
+            line = lines[index]
+            match = DIRECTIVE.match(line.text)
+            word = match["word"].lower() if match else ""
+            depth += word in CONDITIONS
+            if match is not None and depth == 1 and word in (*CONDITIONS, ".elif", ".else"):
+                if closed:
+                    raise AsmError(line.place, f"{word} behind .else")
+                closed = word == ".else"
+                active = not done and self._test(word, match["rest"], line.place.at(match.start("rest") + 1))
+                done = done or active
+            elif word == ".endif" and depth == 1:
+                return taken, index + 1
+            elif active:
+                taken.append(line)
+            depth -= word == ".endif"
+        raise AsmError(lines[start].place, "the condition does not end", "close it with .endif")
+
+    def _test(self, word: str, rest: str, place: Place) -> bool:
+        if word == ".else":
+            return True
+        try:
+            if word in (".ifdef", ".ifndef"):
+                return self._known(rest.strip(), place) == (word == ".ifdef")
+            return bool(self._evaluate(rest, place))
+        except AsmError as error:
+            self.errors.add(error)
+            return False
+
+    def _known(self, name: str, place: Place) -> bool:
+        if not name:
+            raise AsmError(place, "the name is missing")
+        return any(name in table for table in (self.constants, self.structures, self.defines, self.macros))
+
+
+def structure_name(text: str, place: Place) -> str:
+    """Return the name of a structure or field."""
+    if not re.fullmatch(r"[A-Za-z_]\w*", text, re.ASCII):
+        raise AsmError(place, f"{text or 'nothing'} is no name of a structure or field")
+    return text
+
+
+def take_block(lines: list[Line], start: int, word: str) -> tuple[list[Line], int]:
+    """Return the lines of a block, blocks inside it included, and the index behind its end."""
+    end = BLOCKS[word]
+    depth = 0
+    for index in range(start, len(lines)):
+        match = DIRECTIVE.match(lines[index].text)
+        found = match["word"].lower() if match else ""
+        depth += BLOCKS.get(found) == end
+        depth -= found == end
+        if not depth:
+            return lines[start + 1 : index], index + 1
+    raise AsmError(lines[start].place, f"{word} does not end", f"close it with {end}")

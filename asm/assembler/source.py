@@ -1,0 +1,128 @@
+"""Source files: reading, finding includes, cutting comments off.
+
+Every file that has been read, and every place where a file was looked for and not found, is remembered:
+the cache must assemble anew when one of them changes.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from callgate.asm.assembler.errors import AsmError, Place
+
+SPECIAL = re.compile(r"[\"'#;]|//|/\*")
+PIECE = re.compile(
+    r"""
+    "(?:\\.|[^"\\])*"
+  | '(?:\\.[^']{0,2}|[^'\\])'
+  | (?P<block>/\*.*?(?:(?P<closed>\*/)|$))
+  | (?P<line>(?:[;\#]|//).*$)
+    """,
+    re.VERBOSE,
+)
+BYTE_ORDER_MARK = "\ufeff"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of source without its comment, and its place."""
+
+    text: str
+    place: Place
+
+
+@dataclass(slots=True)
+class Sources:
+    """The files of a unit."""
+
+    include_dirs: Sequence[Path] = ()
+    digests: dict[str, str] = field(default_factory=dict)
+    missing: set[str] = field(default_factory=set)
+
+    def read(self, path: Path) -> bytes:
+        """Return a file's bytes; OSError if it cannot be read."""
+        data = path.read_bytes()
+        self.digests[str(path.resolve())] = hashlib.sha256(data).hexdigest()
+        return data
+
+    def find(self, name: str, place: Place, beside: Path | None) -> Path:
+        """Return the path of a file named in a source: beside that source, then in the include folders."""
+        folders = ([beside.parent] if beside else []) + list(self.include_dirs)
+        for folder in folders:
+            candidate = folder / name
+            try:
+                if candidate.is_file():
+                    return candidate
+            except (OSError, ValueError):
+                continue
+            self.missing.add(str(candidate.absolute()))
+        looked = ", ".join(str(folder) for folder in folders) or "no folder: pass include_dirs"
+        raise AsmError(place, f"{name} cannot be found", f"looked in {looked}")
+
+    def lines(self, path: Path, chain: tuple[str, ...], place: Place | None = None) -> list[Line]:
+        """Return the lines of a source file; AsmError at `place` if it cannot be read."""
+        try:
+            data = self.read(path)
+        except OSError as error:
+            if place is None:
+                raise
+            raise AsmError(place, f"{path} cannot be read: {error.strerror or error}") from None
+        return text_lines(data.decode("utf-8", "surrogateescape"), str(path), chain)
+
+
+def text_lines(text: str, name: str, chain: tuple[str, ...] = ()) -> list[Line]:
+    """Return the lines of a text that hold more than comments."""
+    return list(strip_comments(text.removeprefix(BYTE_ORDER_MARK), name, chain))
+
+
+def strip_comments(text: str, name: str, chain: tuple[str, ...]) -> Iterator[Line]:
+    """Yield lines without comments; strings and character constants are left alone."""
+    opened: Place | None = None
+    for number, raw in enumerate(text.split("\n"), 1):
+        original = stripped = raw.removesuffix("\r")
+        still_open = opened is not None
+        if still_open or SPECIAL.search(original):
+            stripped, still_open = strip_line(original, still_open)
+            if still_open and opened is None:
+                opened = Place(name, number, original.rfind("/*") + 1, original, chain)
+        if not still_open:
+            opened = None
+        if stripped and not stripped.isspace():
+            yield Line(stripped, Place(name, number, 1, original, chain))
+    if opened is not None:
+        raise AsmError(opened, "the comment does not end", "close it with */")
+
+
+def strip_line(text: str, inside: bool) -> tuple[str, bool]:
+    """Return a line with comments blanked, and whether a block comment goes on; columns stay."""
+    start = 0
+    out: list[str] = []
+    if inside:
+        end = text.find("*/")
+        if end < 0:
+            return "", True
+        start = end + 2
+        out.append(" " * start)
+    still_open = False
+    for match in PIECE.finditer(text, start):
+        if match["line"] is None and match["block"] is None:
+            continue
+        out.append(text[start : match.start()])
+        start = match.end()
+        if match["block"] is not None:
+            out.append(" " * (match.end() - match.start()))
+            still_open = match["closed"] is None
+    out.append(text[start:])
+    return "".join(out), still_open
+
+
+def unquote(text: str, place: Place) -> str:
+    """Return the file name between double quotes."""
+    text = text.strip()
+    if len(text) < 3 or text[0] != '"' or text[-1] != '"' or '"' in text[1:-1]:
+        raise AsmError(place, "a file name in double quotes is expected")
+    if "\0" in text:
+        raise AsmError(place, "a file name holds no zero byte")
+    return text[1:-1]

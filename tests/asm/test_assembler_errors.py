@@ -1,0 +1,185 @@
+"""What a mistake looks like: place, what is wrong, what to write instead."""
+
+from pathlib import Path
+
+import pytest
+from callgate.asm.assembler import AsmErrors, assemble, assemble_text
+
+
+def errors_of(text: str, **options: int) -> list[str]:
+    with pytest.raises(AsmErrors) as caught:
+        assemble_text(text, name="t.asm", **options)
+    return [str(error) for error in caught.value.errors]
+
+
+GOLDEN = {
+    "movv eax, 1": "1:1: there is no instruction movv; did you mean mov?",
+    "  mov al, 300": "1:11: the 8-bit operand holds no 0x12c; write -0x80 to 0xff",
+    "mov ax, -32769": "1:9: the 16-bit operand holds no -0x8001; write -0x8000 to 0xffff",
+    "mov eax, 0x100000000": "1:10: the 32-bit operand holds no 0x100000000; write -0x80000000 to 0xffffffff",
+    "mov [eax], 1": "1:5: the size of the memory operand is not said; say `byte ptr`, `word ptr` or `dword ptr`",
+    "inc [eax]": "1:5: the size of the memory operand is not said; say `byte ptr`, `word ptr` or `dword ptr`",
+    "shl [eax], cl": "1:5: the size of the memory operand is not said; say `byte ptr`, `word ptr` or `dword ptr`",
+    "movzx eax, [ecx]": "1:12: the size of the memory operand is not said; say `byte ptr`, `word ptr` or `dword ptr`",
+    "push [eax]": "1:6: the size of the memory operand is not said; say `byte ptr`, `word ptr` or `dword ptr`",
+    "fld [eax]": "1:5: the size of the memory operand is not said; say `dword ptr`, `qword ptr` or `tbyte ptr`",
+    "mov eax, cx": "1:1: the operands have 32 and 16 bits; use registers of one size, or movzx and movsx",
+    "mov dword ptr [eax], cl": "1:1: the operands have 32 and 8 bits; use registers of one size, or movzx and movsx",
+    "lock mov [eax], ecx": "1:6: lock mov raises #UD with these operands; "
+    "lock stands before a read-modify-write of memory (Intel SDM vol. 2, LOCK)",
+    "lock add eax, [ecx]": "1:6: lock add raises #UD with these operands; "
+    "lock stands before a read-modify-write of memory (Intel SDM vol. 2, LOCK)",
+    "rep nop": "1:5: rep cannot stand before nop; it repeats string instructions",
+    "repne movsb": "1:7: repne tests nothing before movsb; write rep",
+    "mov cs, ax": "1:1: cs cannot be written by mov (#UD); use a far jump or return",
+    "pop cs": "1:1: cs cannot be popped; use retf",
+    "push word 3": "1:6: only 32-bit numbers are pushed: a smaller push would misalign the stack; write push number",
+    "out 0x1234, al": "1:5: 0x1234 does not fit the 8 bits that out has for it; put the port number into dx",
+    "int 256": "1:5: 0x100 does not fit the 8 bits that int has for it; write 0 to 0xff",
+    "ret 0x12345": "1:5: 0x12345 does not fit the 16 bits that ret has for it; write 0 to 0xffff",
+    "lea eax, [ecx + edx + ebx]": "1:11: no addressing form has these registers; use base + index * 1, 2, 4 or 8",
+    "mov eax, [esp*2]": "1:11: esp cannot be an index",
+    "mov eax, [bx + si]": "1:11: register bx cannot stand here; addresses are made of 32-bit general registers",
+    "mov eax, label[ecx]": "1:10: label[ecx] is no memory operand; write [label + register]",
+    "mov eax [ebx]": "1:5: eax [ebx] is no memory operand; is a comma missing?",
+    "mov eax, fs:0x18": "1:10: an address stands in brackets; write fs:[0x18]",
+    "mov eax, [ebx": "1:10: [ebx is no memory operand; close the bracket",
+    "a: jmp far a": "1:8: a far branch needs a selector; write jmp selector:offset",
+    "jecxz a\n.space 200\na:": "1:7: jecxz reaches 128 bytes, the target is 200 away; jump around a near jmp",
+    "jmp short a\n.space 200\na:": "1:5: jmp short reaches 128 bytes, the target is 200 away; write it without short",
+    "jmp nowhere": "1:5: nowhere is not defined",
+    "start: jmp strat": "1:12: strat is not defined; did you mean start?",
+    ".algin 4": "1:1: there is no directive .algin; did you mean .align?",
+    "db 5": "1:1: db is of another assembler; write .byte",
+    ".long 010": "1:7: 010 is octal to some assemblers, decimal to others; write 10 or 0o10",
+    ".long 12ab": "1:7: 12ab is no number; write decimal, 0x, 0b, 0o, or hexadecimal with h behind it",
+    ".byte 256": "1:7: 0x100 does not fit 8 bits; use a larger directive, or lo16 and hi16",
+    ".long 1 / 0": "1:12: division by zero",
+    '.ascii "abc': '1:8: a string in double quotes is expected; close it with "',
+    '.error "stop here"': "1:1: stop here",
+    ".align 3": "1:8: 3 is no alignment; write a power of two up to 0x100000",
+    "a: nop\na: nop": "2:1: a is defined twice; the first time at t.asm:1",
+    ".x: nop": "1:1: local label .x has no global label before it",
+    "eax: nop": "1:1: eax is a register, not a label",
+    "x = y\ny = x\nmov eax, x": "1:5: x is defined by itself; a constant has one value",
+    "a: .space b - a + 1\nb:": "1:1: the addresses do not settle; "
+    "an expression depends on its own size; look at .space, .fill and .org",
+    ".bss\nnop": "2:1: instructions cannot stand in .bss; switch to .text before it",
+    ".bss\n.byte 1": "2:1: .bss holds zeros only; put values into .data or .rodata",
+    ".if 1\nnop": "1:1: the condition does not end; close it with .endif",
+    ".endif": "1:1: .endif without .if",
+    ".macro m\nnop": "1:1: .macro does not end; close it with .endm",
+    ".macro mov a\n.endm": "1:8: mov is an instruction; give the macro another name",
+    ".rept -1\n.endr": "1:7: .rept cannot repeat -1 times; write 0 to 65536",
+    ".if LATER\n.endif\nLATER = 1": "1:5: LATER has no value here; "
+    "use constants that are defined above; addresses are not known yet",
+    ".event take slot=ecx": "1:1: no instruction follows this .event; "
+    "write it directly before the instruction that it is about",
+    ".event take ecx\nnop": "1:13: a field is written key=register, each key once; for instance slot=ecx",
+    ".event take x=xmm0\nnop": "1:13: xmm0 cannot be recorded; general and segment registers can",
+    ".struct P\nnop\n.ends": "2:1: only .field and .ends stand inside .struct; close P with .ends",
+    ".global nothing": "1:9: nothing is not defined",
+    "mov eax, é": "1:10: 'é' can stand in comments and strings only; names are ASCII",
+    "/* no end": "1:1: the comment does not end; close it with */",
+    "mov eax, \\arg": "1:10: \\arg is no parameter of a macro here",
+    "%define x": "1:1: '%' begins no statement; write a label, a directive or an instruction",
+    "mov cr1, eax": "1:5: cr1 is not defined",
+    "bswap ax": "1:1: there is no bswap with ax",
+    "add eax, ebx, ecx": "1:1: there is no add with eax and ebx and ecx",
+    "nop nop": "1:5: nop is not defined",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("source", GOLDEN, ids=lambda source: source.splitlines()[0])
+def test_a_mistake_is_told_with_place_reason_and_remedy(source: str) -> None:
+    first = errors_of(source)[0].splitlines()[0]
+    assert first.startswith(f"t.asm:{GOLDEN[source]}"), first
+
+
+def test_an_error_shows_the_line_with_a_caret() -> None:
+    (error,) = errors_of("nop\n\tmov\teax, [ecx + edx*3]\n")
+    assert error.splitlines()[1:] == ["    \tmov\teax, [ecx + edx*3]", "    \t   \t      ^"]
+
+
+def test_many_mistakes_are_told_in_one_run_in_order_of_their_lines() -> None:
+    source = "mov al, 300\nfoo eax\nmov eax, nowhere\n.byte 1,\nmov [eax], 1\nnop\n"
+    assert [error.split(":")[1] for error in errors_of(source)] == ["1", "2", "3", "4", "5"]
+
+
+def test_at_most_twenty_mistakes_are_told() -> None:
+    assert len(errors_of("foo\n" * 100)) == 20
+
+
+def test_macros_and_includes_show_the_way_to_the_mistake(tmp_path: Path) -> None:
+    (tmp_path / "m.inc").write_text(".macro put what\n mov al, \\what\n.endm\n")
+    (tmp_path / "b.inc").write_text("nop\nput 999\n")
+    main = tmp_path / "main.asm"
+    main.write_text('.include "m.inc"\n.include "b.inc"\n')
+    with pytest.raises(AsmErrors) as caught:
+        assemble(main)
+    lines = str(caught.value).splitlines()
+    assert lines[0].startswith(f"{tmp_path}/m.inc:2:10: the 8-bit operand holds no 0x3e7")
+    assert lines[1] == "     mov al, 999"
+    assert lines[3:] == [
+        f"    in macro put called from {tmp_path}/b.inc:2",
+        f"    included from {main}:2",
+    ]
+
+
+def test_a_missing_include_tells_where_it_was_looked_for(tmp_path: Path) -> None:
+    main = tmp_path / "main.asm"
+    main.write_text('nop\n.include "gone.inc"\n')
+    with pytest.raises(AsmErrors) as caught:
+        assemble(main, include_dirs=[tmp_path / "inc"])
+    first = str(caught.value).splitlines()[0]
+    assert first == f"{main}:2:10: gone.inc cannot be found; looked in {tmp_path}, {tmp_path}/inc"
+
+
+def test_files_that_include_each_other_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.inc").write_text('.include "b.inc"\n')
+    (tmp_path / "b.inc").write_text('.include "a.inc"\n')
+    with pytest.raises(AsmErrors, match=r"a\.inc includes itself; a\.inc includes b\.inc includes a\.inc"):
+        assemble(tmp_path / "a.inc")
+
+
+def test_a_file_that_cannot_be_read_is_an_os_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        assemble(tmp_path / "none.asm")
+    with pytest.raises(IsADirectoryError):
+        assemble(tmp_path)
+
+
+def test_binary_files_have_bounds(tmp_path: Path) -> None:
+    (tmp_path / "blob").write_bytes(b"1234")
+    (tmp_path / "m.asm").write_text('.data\n.incbin "blob", 2, 3\n')
+    with pytest.raises(AsmErrors, match="has 4 bytes, not 2 to 5"):
+        assemble(tmp_path / "m.asm")
+
+
+def test_a_macro_that_calls_itself_is_stopped() -> None:
+    (error,) = errors_of(".macro m\nm\n.endm\nm\n")
+    assert "nested more than 48 deep; does one of them call itself?" in error
+    assert len(error.splitlines()) < 16
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        ".rept 65536\n.rept 65536\n.endr\n.endr\n",
+        ".rept 65536\n.rept 65536\nnop\n.endr\n.endr\n",
+        ".macro a x\nb \\x\\x\n.endm\n.macro b x\na \\x\\x\n.endm\na 1111\n",
+        "a = " + "(" * 500 + "1" + ")" * 500 + "\n.long a\n",
+        "a = " + "-" * 3000 + "1\n.long a\n",
+        "a = " + "1 + " * 3000 + "1\n.byte a\n",
+        "".join(f"a{n} = a{n + 1} + 1\n" for n in range(300)) + ".long a0\n",
+        "a = 1 << 127 << 127\n.quad a\n",
+        ".space 0x7fffffff\n",
+        ".fill 0x7fffffff, 8\n",
+        ".org 0x7fffffff\n",
+        ".space 60000000\n.space 60000000\n",
+        ".data\n" + ".long " + "1," * 5000 + "x\n",
+    ],
+)  # fmt: skip
+@pytest.mark.timeout(20)
+def test_what_has_no_end_is_given_up_with_an_error(source: str) -> None:
+    assert errors_of(source)
