@@ -1,0 +1,58 @@
+"""Stopping: what a hook may ask of the run loop, to happen before the next instruction.
+
+Unicorn cannot be stopped in the middle of an instruction without running it twice or losing it.  So a
+hook only writes down what it wants and lowers the counting hook's limit to zero; the engine then stops
+at the next boundary, where `machine.running` does what was written down.
+"""
+
+from typing import Any
+
+from callgate.kernel.machine.counter import CounterState
+
+
+class Control:
+    """The wishes of hooks, host calls and devices."""
+
+    def __init__(self, state: CounterState) -> None:
+        self.state = state
+        self.error: BaseException | None = None
+        self.request: tuple[str, Any] | None = None
+        self.interrupted = False
+
+    def stop_soon(self) -> None:
+        """Come back to the run loop before the next instruction."""
+        self.state.armed = 0
+        self.state.limit = 0
+
+    def fail(self, error: BaseException) -> None:
+        """Keep an exception of a hook, the first one, for `run` to raise."""
+        if self.error is None:
+            self.error = error
+        self.stop_soon()
+
+    def request_stop(self, reason: str, detail: Any = None) -> None:
+        """End the run before the next instruction; the first request counts."""
+        if self.request is None:
+            self.request = (reason, detail)
+        self.stop_soon()
+
+    def interrupt(self) -> None:
+        """Ctrl-C: end the run soon."""
+        self.interrupted = True
+        self.stop_soon()
+
+    def clear(self) -> None:
+        """Forget every wish."""
+        self.error = self.request = None
+        self.interrupted = False
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the run is to end."""
+        return self.request is not None or self.error is not None or self.interrupted
+
+    def raise_error(self) -> None:
+        """Raise what a hook could not."""
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error

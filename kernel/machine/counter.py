@@ -1,0 +1,345 @@
+"""The exact clock: every retired instruction is counted, at next to no cost, by a hook in host code.
+
+Unicorn calls a code hook before each instruction.  Ours is a dozen instructions of x86-64 in an
+executable page: it stops the engine before the instruction that would pass the limit, else counts it,
+by the gigabyte it lies in (the fourth is the kernel's, ring 0), counts changes between the kernel's
+gigabyte and the others, and keeps its address, so that port and memory hooks know EIP for nothing.
+
+A string instruction with REP is called for, and counts, once an iteration.  An attempt that faults is
+called for as well; `Cpu` takes it back, since it has not retired.
+
+Where host code cannot be made (another processor, no executable memory), `PythonCounter` does the same
+in Python, some twenty times slower; a test holds the two against each other.
+"""
+
+import ctypes
+import mmap
+import platform
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import Final
+
+from callgate.kernel.machine.sites import SITE_SLOTS, Cell, Sites
+from unicorn import UC_HOOK_CODE, UC_HOOK_MEM_READ, UC_HOOK_MEM_WRITE
+from unicorn import x86_const as x86
+from unicorn.unicorn_py3.unicorn import uclib
+
+NEVER: Final = (1 << 63) - 1
+KERNEL_QUADRANT: Final = 3
+EFLAGS_IF: Final = 1 << 9
+TOUCH_AT: Final = 1024  # where the second routine lies in the page
+
+
+class CounterState(ctypes.Structure):
+    """What the hook reads and writes; the host code below knows the offsets by these names.
+
+    `limit` is what the hot path compares with: the count to stop at.  While an interrupt waits for IF it
+    is 0, `armed` is set, and `hard_limit` is the count to stop at.  `site_done` and `site_address` are count
+    and address of the site served last, so that a stop and a resumption do not serve it twice.
+    """
+
+    _fields_ = [
+        ("count", ctypes.c_uint64),
+        ("limit", ctypes.c_uint64),
+        ("stop", ctypes.c_void_p),
+        ("last_address", ctypes.c_uint64),
+        ("quadrants", ctypes.c_uint64 * 4),
+        ("ring_changes", ctypes.c_uint64),
+        ("in_kernel", ctypes.c_uint64),
+        ("file_bytes_kernel", ctypes.c_uint64),
+        ("file_bytes_server", ctypes.c_uint64),
+        ("file_bytes_client", ctypes.c_uint64),
+        ("user_kind", ctypes.c_uint64),
+        ("stopped", ctypes.c_uint64),
+        ("hard_limit", ctypes.c_uint64),
+        ("armed", ctypes.c_uint64),
+        ("eflags", ctypes.c_uint64),
+        ("reg_read", ctypes.c_void_p),
+        ("site_map", ctypes.c_void_p),
+        ("chains", ctypes.c_void_p),
+        ("site_done", ctypes.c_uint64),
+        ("site_address", ctypes.c_uint64),
+        ("stop_address", ctypes.c_uint64),
+        ("site_call", ctypes.c_void_p),
+    ]
+
+
+# hook(rdi=uc, rsi=address, edx=size, rcx=state).  The slow path asks Unicorn itself for EFLAGS.
+COUNT_TEMPLATE: Final = """
+    mov rax, [rcx+{count}]
+    cmp rax, [rcx+{limit}]
+    jae limited
+sites:
+    movzx r9d, si
+    mov r8, [rcx+{site_map}]
+    cmp byte ptr [r8+r9], 0
+    jne site
+retire:
+    inc rax
+    mov [rcx+{count}], rax
+    mov [rcx+{last_address}], rsi
+    mov eax, esi
+    shr eax, 30
+    inc qword ptr [rcx+rax*8+{quadrants}]
+    cmp eax, 3
+    sete al
+    cmp al, [rcx+{in_kernel}]
+    jne changed
+    ret
+changed:
+    mov [rcx+{in_kernel}], al
+    inc qword ptr [rcx+{ring_changes}]
+    ret
+limited:
+    cmp byte ptr [rcx+{armed}], 0
+    je stop
+    cmp rax, [rcx+{hard_limit}]
+    jae stop
+    push rdi
+    push rsi
+    push rcx
+    lea rdx, [rcx+{eflags}]
+    mov esi, {eflags_id}
+    call [rcx+{reg_read}]
+    pop rcx
+    pop rsi
+    pop rdi
+    mov rax, [rcx+{count}]
+    test dword ptr [rcx+{eflags}], 512
+    jz sites
+stop:
+    mov byte ptr [rcx+{stopped}], 1
+    mov [rcx+{stop_address}], rsi
+    jmp [rcx+{stop}]
+site:
+    cmp rax, [rcx+{site_done}]
+    jne fresh
+    cmp rsi, [rcx+{site_address}]
+    je retire
+fresh:
+    mov r8, [rcx+{chains}]
+    mov r8, [r8+r9*8]
+    xor r9d, r9d
+chain:
+    test r8, r8
+    jz chained
+    cmp [r8+{cell_address}], rsi
+    jne other
+    mov [rcx+{site_done}], rax
+    mov [rcx+{site_address}], rsi
+    mov r10, [r8+{cell_amount}]
+    add [r8+{cell_count}], r10
+    or r9, [r8+{cell_call}]
+other:
+    mov r8, [r8+{cell_next}]
+    jmp chain
+chained:
+    test r9, r9
+    jz retire
+    push rdi
+    push rsi
+    push rcx
+    call [rcx+{site_call}]
+    pop rcx
+    pop rsi
+    pop rdi
+    mov rax, [rcx+{count}]
+    cmp rax, [rcx+{limit}]
+    jb retire
+    cmp byte ptr [rcx+{armed}], 0
+    je stop
+    jmp retire
+"""
+
+# touch(rdi=uc, esi=type, rdx=address, ecx=size, r8=value, r9=state): bytes by who runs.
+TOUCH_TEMPLATE: Final = """
+    movsxd rcx, ecx
+    cmp byte ptr [r9+{in_kernel}], 0
+    jne kernel
+    mov rax, [r9+{user_kind}]
+    add [r9+rax*8+{file_bytes_kernel}], rcx
+    ret
+kernel:
+    add [r9+{file_bytes_kernel}], rcx
+    ret
+"""
+
+
+def source_of(template: str) -> str:
+    """Return the assembly source of a hook with offsets in place of names."""
+    offsets = {name: getattr(CounterState, name).offset for name, *_ in CounterState._fields_}
+    offsets |= {f"cell_{name}": getattr(Cell, name).offset for name, *_ in Cell._fields_}
+    return template.format(eflags_id=x86.UC_X86_REG_EFLAGS, **offsets)
+
+
+# What GNU as and Keystone make of the sources above; a test assembles them again.
+COUNT_CODE: Final = bytes.fromhex(
+    "488b01483b4108733a440fb7ce4c8b819800000043803c0800756c48ffc04889014889711889f0c1e81e48ff44c12083"
+    "f8030f94c03a41487501c388414848ff4140c380b98000000000742d483b41787327575651488d9188000000be190000"
+    "00ff9190000000595e5f488b01f78188000000000200007490c64170014889b1b8000000ff6110483b81a80000007509"
+    "483bb1b000000074824c8b81a00000004f8b04c84531c94d85c07425493930751a488981a80000004889b1b00000004d"
+    "8b50104d0150084d0b48184d8b4020ebd64d85c90f8441ffffff575651ff91c0000000595e5f488b01483b41080f8228"
+    "ffffff80b980000000000f8479ffffffe916ffffff"
+)
+TOUCH_CODE: Final = bytes.fromhex("4863c94180794800750a498b416849014cc150c349014950c3")
+
+
+def native_available() -> bool:
+    """Whether host code can be made: x86-64 Linux with its calling convention."""
+    return sys.platform == "linux" and platform.machine() in ("x86_64", "AMD64")
+
+
+class ExecutablePage:
+    """The hooks in memory that may be executed; OSError where the host forbids it."""
+
+    def __init__(self) -> None:
+        protection = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
+        self.page = mmap.mmap(-1, mmap.PAGESIZE, prot=protection)
+        self.page[0 : len(COUNT_CODE)] = COUNT_CODE
+        self.page[TOUCH_AT : TOUCH_AT + len(TOUCH_CODE)] = TOUCH_CODE
+        self.count = ctypes.addressof(ctypes.c_char.from_buffer(self.page))
+        self.touch = self.count + TOUCH_AT
+
+
+@cache
+def executable_page() -> ExecutablePage:
+    """Return the one page of host code of this process."""
+    return ExecutablePage()
+
+
+def add_hook(uc: int, kind: int, function: int, data: int, begin: int, end: int) -> None:
+    """Register a hook by address; `begin` > `end` means everywhere."""
+    handle = ctypes.c_size_t()
+    status = uclib.uc_hook_add(
+        ctypes.c_void_p(uc),
+        ctypes.byref(handle),
+        ctypes.c_int(kind),
+        ctypes.c_void_p(function),
+        ctypes.c_void_p(data),
+        ctypes.c_uint64(begin),
+        ctypes.c_uint64(end),
+    )
+    if status:
+        raise RuntimeError(f"uc_hook_add of kind {kind:#x} failed with {status}")
+
+
+def address_of(function: object) -> int:
+    """Return the address of a ctypes function."""
+    address = ctypes.cast(function, ctypes.c_void_p).value  # type: ignore[arg-type]  # any function object
+    assert address is not None
+    return address
+
+
+def new_state() -> CounterState:
+    """Return a state that never stops, at the start of ring 0."""
+    state = CounterState(limit=NEVER, hard_limit=NEVER, in_kernel=1)
+    state.stop = address_of(uclib.uc_emu_stop)
+    state.reg_read = address_of(uclib.uc_reg_read)
+    return state
+
+
+class NativeCounter:
+    """The hook in host code."""
+
+    native = True
+
+    def __init__(self, uc: int, fail: Callable[[BaseException], None]) -> None:
+        """Count on the engine with raw handle `uc`; exceptions of site functions go to `fail`."""
+        self.uc = uc
+        self.page = executable_page()
+        self.state = new_state()
+        self.sites = Sites(self.state, fail)
+        add_hook(uc, UC_HOOK_CODE, self.page.count, ctypes.addressof(self.state), 1, 0)
+
+    def observe_memory(self, begin: int, end: int) -> None:
+        """Count bytes that the CPU loads from or stores to physical `begin` to `end`, by who runs."""
+        kind = UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE
+        add_hook(self.uc, kind, self.page.touch, ctypes.addressof(self.state), begin, end)
+
+
+CODE_HOOK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
+MEMORY_HOOK = ctypes.CFUNCTYPE(
+    None, ctypes.c_void_p, ctypes.c_int, ctypes.c_uint64, ctypes.c_int, ctypes.c_int64, ctypes.c_void_p
+)
+
+
+class PythonCounter:
+    """The same hooks as Python callbacks."""
+
+    native = False
+
+    def __init__(self, uc: int, fail: Callable[[BaseException], None]) -> None:
+        """Count on the engine with raw handle `uc`; exceptions of site functions go to `fail`."""
+        self.uc = uc
+        self.state = new_state()
+        self.sites = Sites(self.state, fail)
+        self.eflags = ctypes.c_uint64()
+        self.callbacks: list[object] = []
+        self._hook(CODE_HOOK(self._count), UC_HOOK_CODE, 1, 0)
+
+    def _hook(self, callback: object, kind: int, begin: int, end: int) -> None:
+        self.callbacks.append(callback)
+        add_hook(self.uc, kind, address_of(callback), 0, begin, end)
+
+    def _count(self, uc: int, address: int, _size: int, _data: int) -> None:
+        """Follow `COUNT_TEMPLATE`, label by label."""
+        state = self.state
+        if state.count >= state.limit and (
+            not state.armed or state.count >= state.hard_limit or self._interruptible(uc)
+        ):
+            self._stop(uc, address)
+            return
+        fresh = state.count != state.site_done or address != state.site_address
+        if fresh and self.sites.map[address & SITE_SLOTS - 1]:
+            if self.sites.holds(address):
+                state.site_done = state.count
+                state.site_address = address
+                self.sites.serve(address)
+            if state.count >= state.limit and not state.armed:
+                self._stop(uc, address)
+                return
+        state.count += 1
+        state.last_address = address
+        quadrant = (address & 0xFFFF_FFFF) >> 30
+        state.quadrants[quadrant] += 1
+        kernel = int(quadrant == KERNEL_QUADRANT)
+        if kernel != state.in_kernel:
+            state.in_kernel = kernel
+            state.ring_changes += 1
+
+    def _interruptible(self, uc: int) -> bool:
+        uclib.uc_reg_read(ctypes.c_void_p(uc), x86.UC_X86_REG_EFLAGS, ctypes.byref(self.eflags))
+        return bool(self.eflags.value & EFLAGS_IF)
+
+    def _stop(self, uc: int, address: int) -> None:
+        self.state.stopped = 1
+        self.state.stop_address = address
+        uclib.uc_emu_stop(ctypes.c_void_p(uc))
+
+    def observe_memory(self, begin: int, end: int) -> None:
+        """Count bytes that the CPU loads from or stores to physical `begin` to `end`, by who runs."""
+        names = ("file_bytes_kernel", "file_bytes_server", "file_bytes_client")
+
+        def touch(_uc: int, _kind: int, _address: int, size: int, _value: int, _data: int) -> None:
+            name = names[0 if self.state.in_kernel else self.state.user_kind]
+            setattr(self.state, name, getattr(self.state, name) + size)
+
+        self._hook(MEMORY_HOOK(touch), UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE, begin, end)
+
+
+Counter = NativeCounter | PythonCounter
+
+
+def make_counter(uc: int, kind: str, fail: Callable[[BaseException], None]) -> Counter:
+    """Return the counter that `kind` names: "native", "python", or the better one for "auto"."""
+    if kind not in ("native", "auto", "python"):
+        raise ValueError(f"counter {kind!r} is not auto, native or python")
+    if kind == "python" or (kind == "auto" and not native_available()):
+        return PythonCounter(uc, fail)
+    try:
+        return NativeCounter(uc, fail)
+    except OSError:
+        if kind == "native":
+            raise
+        return PythonCounter(uc, fail)

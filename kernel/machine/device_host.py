@@ -1,0 +1,55 @@
+"""The machine as one device sees it: `bus.Host`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from callgate.kernel.machine.machine import Machine
+
+
+class DeviceHost:
+    """What one device may do with its machine."""
+
+    def __init__(self, machine: Machine, name: str) -> None:
+        self.machine = machine
+        self.name = name
+
+    @property
+    def clock(self) -> int:
+        """The virtual time in ns."""
+        return self.machine.clock.now
+
+    def schedule(self, delay: int, token: Any) -> int:
+        """Have `on_event(token)` called `delay` ns from now; `token` is plain data."""
+        machine = self.machine
+        machine.reschedule()
+        return machine.events.at(machine.clock.now + delay, self.name, token)
+
+    def cancel(self, event: int) -> None:
+        """Take back an event; 0 is none."""
+        if event:
+            self.machine.events.cancel(event)
+
+    def raise_line(self, irq: int) -> None:
+        """Assert an interrupt line."""
+        self.machine.pic.raise_line(irq)
+
+    def lower_line(self, irq: int) -> None:
+        """Deassert an interrupt line."""
+        self.machine.pic.lower_line(irq)
+
+    def memory(self, physical: int, length: int) -> memoryview:
+        """Return RAM for DMA."""
+        return self.machine.ram.view(physical, length)
+
+    def dma_done(self, physical: int, length: int, *, to_memory: bool) -> None:
+        """Book a transfer; code that was translated from written pages is forgotten."""
+        self.machine.ledger.dma_bytes["read" if to_memory else "write"] += length
+        if to_memory:
+            self.machine.code_changed(physical, length)
+
+    def emit(self, kind: str, **fields: object) -> None:
+        """Append an event to the stream."""
+        if self.machine.stream.active:
+            self.machine.stream.emit(kind, **fields)

@@ -1,0 +1,159 @@
+"""Raw hooks: Python functions called by Unicorn without the binding's layers in between.
+
+An exception in such a function cannot pass through the engine: it is kept, the machine is stopped
+before the next instruction, and `Machine.run` raises it.
+"""
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+from callgate.kernel.abi.memory import PAGE_SIZE
+from unicorn import UC_HOOK_INSN, UC_HOOK_INSN_INVALID, UC_HOOK_INTR
+from unicorn import x86_const as x86
+from unicorn.unicorn_py3.unicorn import uclib
+
+POINTER = ctypes.c_void_p
+INTERRUPT = ctypes.CFUNCTYPE(None, POINTER, ctypes.c_uint32, POINTER)
+INVALID = ctypes.CFUNCTYPE(ctypes.c_bool, POINTER, POINTER)
+OUT = ctypes.CFUNCTYPE(None, POINTER, ctypes.c_uint32, ctypes.c_int, ctypes.c_uint32, POINTER)
+IN = ctypes.CFUNCTYPE(ctypes.c_uint32, POINTER, ctypes.c_uint32, ctypes.c_int, POINTER)
+PLAIN = ctypes.CFUNCTYPE(ctypes.c_int, POINTER, POINTER)
+ENTRY = ctypes.CFUNCTYPE(None, POINTER, POINTER)
+MMIO_READ = ctypes.CFUNCTYPE(ctypes.c_uint64, POINTER, ctypes.c_uint64, ctypes.c_uint, POINTER)
+MMIO_WRITE = ctypes.CFUNCTYPE(None, POINTER, ctypes.c_uint64, ctypes.c_uint, ctypes.c_uint64, POINTER)
+
+
+class Hooks:
+    """The hooks of one engine; keeps every callback alive as long as the engine may call it."""
+
+    def __init__(self, handle: Any, fail: Callable[[BaseException], None]) -> None:
+        self.handle = handle
+        self.fail = fail
+        self.alive: list[object] = []
+
+    def _add(self, kind: int, callback: Any, begin: int = 1, end: int = 0, *extra: int) -> int:
+        self.alive.append(callback)
+        hook = ctypes.c_size_t()
+        status = uclib.uc_hook_add(
+            self.handle,
+            ctypes.byref(hook),
+            ctypes.c_int(kind),
+            callback,
+            None,
+            ctypes.c_uint64(begin),
+            ctypes.c_uint64(end),
+            *(ctypes.c_int(value) for value in extra),
+        )
+        if status:
+            raise RuntimeError(f"uc_hook_add of kind {kind:#x} failed with {status}")
+        return int(hook.value)
+
+    def interrupt(self, function: Callable[[int], None]) -> None:
+        """Call `function(vector)` for INT n and exceptions."""
+
+        def callback(_uc: int, vector: int, _data: int) -> None:
+            try:
+                function(vector)
+            except BaseException as error:  # noqa: BLE001 - must not unwind through the engine
+                self.fail(error)
+
+        self._add(UC_HOOK_INTR, INTERRUPT(callback))
+
+    def invalid(self, function: Callable[[], None]) -> None:
+        """Call `function()` for invalid opcodes."""
+
+        def callback(_uc: int, _data: int) -> bool:
+            try:
+                function()
+            except BaseException as error:  # noqa: BLE001 - must not unwind through the engine
+                self.fail(error)
+            return True
+
+        self._add(UC_HOOK_INSN_INVALID, INVALID(callback))
+
+    def out(self, function: Callable[[int, int, int], None]) -> None:
+        """Call `function(port, size, value)` for OUT."""
+        fail = self.fail
+
+        def callback(_uc: int, port: int, size: int, value: int, _data: int) -> None:
+            try:
+                function(port, size, value)
+            except BaseException as error:  # noqa: BLE001 - must not unwind through the engine
+                fail(error)
+
+        self._add(UC_HOOK_INSN, OUT(callback), 1, 0, x86.UC_X86_INS_OUT)
+
+    def in_(self, function: Callable[[int, int], int]) -> None:
+        """Call `function(port, size)` for IN; its result is loaded."""
+        fail = self.fail
+
+        def callback(_uc: int, port: int, size: int, _data: int) -> int:
+            try:
+                return function(port, size)
+            except BaseException as error:  # noqa: BLE001 - must not unwind through the engine
+                fail(error)
+                return 0
+
+        self._add(UC_HOOK_INSN, IN(callback), 1, 0, x86.UC_X86_INS_IN)
+
+    def instruction(self, number: int, function: Callable[[], None]) -> None:
+        """Call `function()` instead of an instruction (RDTSC)."""
+
+        def callback(_uc: int, _data: int) -> int:
+            try:
+                function()
+            except BaseException as error:  # noqa: BLE001 - must not unwind through the engine
+                self.fail(error)
+            return 1
+
+        self._add(UC_HOOK_INSN, PLAIN(callback), 1, 0, number)
+
+    def entry(self, number: int, function: Callable[[], None]) -> None:
+        """Call `function()` for SYSENTER or SYSCALL."""
+
+        def callback(_uc: int, _data: int) -> None:
+            try:
+                function()
+            except BaseException as error:  # noqa: BLE001 - must not unwind through the engine
+                self.fail(error)
+
+        self._add(UC_HOOK_INSN, ENTRY(callback), 1, 0, number)
+
+    def mmio(
+        self,
+        base: int,
+        size: int,
+        read: Callable[[int, int], int],
+        write: Callable[[int, int, int], None],
+    ) -> None:
+        """Map device registers: `read(address, size)` and `write(address, size, value)`.
+
+        The engine maps whole pages; the rest of the last one is an empty bus.
+        """
+
+        def on_read(_uc: int, offset: int, width: int, _data: int) -> int:
+            if offset + width > size:
+                return (1 << 8 * width) - 1
+            try:
+                return read(base + offset, width)
+            except BaseException as error:  # noqa: BLE001 - must not unwind through the engine
+                self.fail(error)
+                return 0
+
+        def on_write(_uc: int, offset: int, width: int, value: int, _data: int) -> None:
+            if offset + width > size:
+                return
+            try:
+                write(base + offset, width, value)
+            except BaseException as error:  # noqa: BLE001 - must not unwind through the engine
+                self.fail(error)
+
+        pages = -(-size // PAGE_SIZE) * PAGE_SIZE
+        callbacks = MMIO_READ(on_read), MMIO_WRITE(on_write)
+        self.alive.extend(callbacks)
+        status = uclib.uc_mmio_map(
+            self.handle, ctypes.c_uint64(base), ctypes.c_size_t(pages), callbacks[0], None, callbacks[1], None
+        )
+        if status:
+            raise RuntimeError(f"registers at {base:#x}, {size} bytes, cannot be mapped: error {status}")

@@ -1,0 +1,165 @@
+"""The ledger: what a run cost, counted exactly.
+
+Instructions and ring changes come from the counting hook, sites (`mov cr3`, `invlpg`, stores to page
+tables, gates) from hooks on their addresses, host calls from their dispatch, the rest from whoever
+causes it.  A count of guest instructions is always shown with the host calls made, by name: work moved
+from x86 to Python must not look like a speed-up.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from callgate.kernel.machine.counter import CounterState
+    from callgate.kernel.machine.sites import Cell
+
+SITE_NAMES = ("cr3_loads", "pte_writes", "tlb_invalidations", "server_gates", "client_gates", "requests")
+FILE_KINDS = ("kernel", "server", "client")
+COUNTED = (  # fields of the counting hook's state that a snapshot keeps
+    *("count", "last_address", "ring_changes", "in_kernel", "user_kind", "site_done", "site_address"),
+    *(f"file_bytes_{kind}" for kind in FILE_KINDS),
+)
+
+
+@dataclass(slots=True)
+class Counts:
+    """Values of every counter at one moment; `b - a` is what happened in between."""
+
+    ring0: int = 0
+    ring3: int = 0
+    ring_changes: int = 0
+    sites: dict[str, int] = field(default_factory=dict)
+    host_calls: dict[str, int] = field(default_factory=dict)
+    exceptions: dict[str, int] = field(default_factory=dict)
+    interrupts: dict[str, int] = field(default_factory=dict)
+    cpu_file_bytes: dict[str, int] = field(default_factory=dict)
+    dma_bytes: dict[str, int] = field(default_factory=dict)
+    blocking_waits: int = 0
+
+    def __getattr__(self, name: str) -> int:
+        """Return a site's count by its name: `counts.cr3_loads`."""
+        if name in SITE_NAMES:
+            return self.sites.get(name, 0)
+        raise AttributeError(name)
+
+    @property
+    def guest_instructions(self) -> int:
+        """Retired guest instructions of both rings."""
+        return self.ring0 + self.ring3
+
+    @property
+    def host_call_count(self) -> int:
+        """Host calls of all names."""
+        return sum(self.host_calls.values())
+
+    def __sub__(self, earlier: Counts) -> Counts:
+        return Counts(
+            self.ring0 - earlier.ring0,
+            self.ring3 - earlier.ring3,
+            self.ring_changes - earlier.ring_changes,
+            subtract(self.sites, earlier.sites),
+            subtract(self.host_calls, earlier.host_calls),
+            subtract(self.exceptions, earlier.exceptions),
+            subtract(self.interrupts, earlier.interrupts),
+            subtract(self.cpu_file_bytes, earlier.cpu_file_bytes),
+            subtract(self.dma_bytes, earlier.dma_bytes),
+            self.blocking_waits - earlier.blocking_waits,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the keys that `--stats` and benchmarks write."""
+        return {
+            "guest_instructions": {"total": self.guest_instructions, "ring0": self.ring0, "ring3": self.ring3},
+            "host_calls": dict(sorted(self.host_calls.items())),
+            **{name: self.sites.get(name, 0) for name in SITE_NAMES},
+            "ring_changes": self.ring_changes,
+            "exceptions": dict(sorted(self.exceptions.items())),
+            "interrupts": dict(sorted(self.interrupts.items())),
+            "cpu_file_bytes": {kind: self.cpu_file_bytes.get(kind, 0) for kind in FILE_KINDS},
+            "dma_bytes": {way: self.dma_bytes.get(way, 0) for way in ("read", "write")},
+            "blocking_waits": self.blocking_waits,
+        }
+
+
+def subtract(later: dict[str, int], earlier: dict[str, int]) -> dict[str, int]:
+    """Return the differences that are not zero, by name."""
+    return {name: value - earlier.get(name, 0) for name, value in later.items() if value != earlier.get(name, 0)}
+
+
+class Ledger:
+    """The running counters of a machine."""
+
+    def __init__(self, state: CounterState) -> None:
+        self.state = state
+        self.cells: dict[str, list[Cell]] = {}
+        self.extra: Counter[str] = Counter()  # what policy books beside the sites
+        self.host_calls: Counter[str] = Counter()
+        self.exceptions: Counter[str] = Counter()
+        self.interrupts: Counter[str] = Counter()
+        self.dma_bytes: Counter[str] = Counter()
+        self.copied: Counter[str] = Counter()  # file bytes that policy touched itself
+        self.blocking_waits = 0
+        self.user_kind = "client"
+
+    def counts(self) -> Counts:
+        """Return every counter's value now."""
+        state = self.state
+        ring0 = state.quadrants[3]
+        sites = {name: sum(cell.count for cell in cells) for name, cells in self.cells.items()}
+        for name, value in self.extra.items():
+            sites[name] = sites.get(name, 0) + value
+        touched = (state.file_bytes_kernel, state.file_bytes_server, state.file_bytes_client)
+        return Counts(
+            ring0,
+            state.count - ring0,
+            state.ring_changes,
+            sites,
+            dict(self.host_calls),
+            dict(self.exceptions),
+            dict(self.interrupts),
+            {kind: touched[index] + self.copied[kind] for index, kind in enumerate(FILE_KINDS)},
+            dict(self.dma_bytes),
+            self.blocking_waits,
+        )
+
+    @property
+    def user_kind(self) -> str:
+        """To whom file bytes that ring 3 touches are booked: "server" or "client"."""
+        return FILE_KINDS[self.state.user_kind]
+
+    @user_kind.setter
+    def user_kind(self, kind: str) -> None:
+        self.state.user_kind = FILE_KINDS.index(kind)
+
+    def settle_boot(self) -> None:
+        """Book to ring 0 what ran so far below the kernel's gigabyte: boot code before paging."""
+        state = self.state
+        for quadrant in range(3):
+            state.quadrants[3] += state.quadrants[quadrant]
+            state.quadrants[quadrant] = 0
+        state.ring_changes = 0
+
+    def save(self) -> tuple[Any, ...]:
+        """Return everything for a snapshot."""
+        cells = {name: [cell.count for cell in cells] for name, cells in self.cells.items()}
+        counters = (self.extra, self.host_calls, self.exceptions, self.interrupts, self.dma_bytes, self.copied)
+        state = {name: getattr(self.state, name) for name in COUNTED}
+        return state, list(self.state.quadrants), cells, [dict(counter) for counter in counters], self.blocking_waits
+
+    def load(self, saved: tuple[Any, ...]) -> None:
+        """Go back to saved values; counts of sites that were added since begin at zero."""
+        state, quadrants, cells, counters, self.blocking_waits = saved
+        for name, value in state.items():
+            setattr(self.state, name, value)
+        self.state.quadrants[:] = quadrants
+        for name, own_cells in self.cells.items():
+            values = cells.get(name, [])
+            for index, cell in enumerate(own_cells):
+                cell.count = values[index] if index < len(values) else 0
+        own = (self.extra, self.host_calls, self.exceptions, self.interrupts, self.dma_bytes, self.copied)
+        for counter, values in zip(own, counters, strict=True):
+            counter.clear()
+            counter.update(values)

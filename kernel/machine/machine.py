@@ -1,0 +1,322 @@
+"""The computer: CPU, memory, clock, buses and the standard devices, behind one facade.
+
+    with Machine() as m:
+        m.ram.write(0x1000, code)
+        m.cpu.eip = 0x1000
+        print(m.run(fuel=1000), m.cpu)
+
+It knows nothing of IPC or files.  `run` alternates between the engine and what a CPU does between two
+instructions: due events, pending interrupts, HLT.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from difflib import get_close_matches
+from types import TracebackType
+from typing import Any, Self
+
+from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.machine.breakpoints import Breakpoints
+from callgate.kernel.machine.bus import Device, DmaError
+from callgate.kernel.machine.clock import Clock, EventQueue
+from callgate.kernel.machine.control import Control
+from callgate.kernel.machine.counter import make_counter
+from callgate.kernel.machine.cpu import Cpu
+from callgate.kernel.machine.device_host import DeviceHost
+from callgate.kernel.machine.event_sites import EventSites
+from callgate.kernel.machine.exceptions import UD
+from callgate.kernel.machine.filters import Filters
+from callgate.kernel.machine.hooks import Hooks
+from callgate.kernel.machine.ledger import Ledger
+from callgate.kernel.machine.paging import PageFault, Paging
+from callgate.kernel.machine.pic import InterruptController
+from callgate.kernel.machine.ports import Ports
+from callgate.kernel.machine.ram import Ram
+from callgate.kernel.machine.running import Runner
+from callgate.kernel.machine.serial import Serial
+from callgate.kernel.machine.snapshot import Snapshot, restore, take
+from callgate.kernel.machine.stop import Stop
+from callgate.kernel.machine.stream import EventStream
+from callgate.kernel.machine.tables import DescriptorTables
+from callgate.kernel.machine.timer import Timer
+from callgate.kernel.machine.translations import Translations
+from callgate.kernel.machine.traps import Traps
+from unicorn import UC_ARCH_X86, UC_MODE_32, UC_PROT_ALL, Uc
+from unicorn import x86_const as x86
+from unicorn.unicorn_py3.unicorn import uclib
+
+HLT = b"\xf4"
+TCG_BUFFER = 16 << 20  # the default is 1 GiB and long runs fill it
+
+
+class Machine:
+    """A 32-bit x86 computer."""
+
+    def __init__(
+        self,
+        *,
+        memory: int = 64 << 20,
+        high_memory: int = 256 << 20,
+        counter: str = "auto",
+        observe_high_memory: bool = False,
+    ) -> None:
+        """Sizes in bytes, multiples of 4096; `counter` is auto, native or python.
+
+        `observe_high_memory` counts every CPU access to RAM above 4 GiB; loads then take the slow path.
+        """
+        for name, size in (("memory", memory), ("high_memory", high_memory)):
+            if size % PAGE_SIZE or size < 0:
+                raise ValueError(f"{name} of {size} bytes is not a multiple of {PAGE_SIZE}")
+        self.ram = Ram(memory, high_memory)
+        self.uc = Uc(UC_ARCH_X86, UC_MODE_32)
+        self.uc.ctl_set_tcg_buffer_size(TCG_BUFFER)
+        self.handle = self.uc._uch  # raw calls are an order of magnitude faster than the binding's
+        for region in self.ram.regions:
+            self.uc.mem_map_ptr(region.base, region.size, UC_PROT_ALL, region.address)
+        self.cpu = Cpu(self.uc)
+        self.stream = EventStream(lambda: self.clock.now)
+        self.counter = make_counter(self.handle.value, counter, self._fail)
+        self.state = self.counter.state
+        self.control = Control(self.state)
+        self.clock = Clock(self.state)
+        self.events = EventQueue()
+        self.ledger = Ledger(self.state)
+        self.paging = Paging(self.ram, self.cpu.paging_mode)
+        self.devices: dict[str, Device] = {}
+        self.symbols: Callable[[int], str] | None = None
+        self.quiescent: Callable[[], str | None] = lambda: None
+        self.participants: dict[str, tuple[Callable[[], object], Callable[[Any], None]]] = {}
+        self.traps = Traps(self.cpu, self.paging, self.control, self.ledger, self.stream, self.clock)
+        self.ports = Ports(self.cpu, self.state, self.paging, self.ledger, self.traps.refuse)
+        self.host_calls = self.ports.host_calls
+        self.filters = Filters(self.cpu, self.paging, self.counter.sites, self.traps, self.ports)
+        self.translations = Translations(self.cpu, self.paging, self.control, self.filters.scan)
+        self.hooks = Hooks(self.handle, self._fail)
+        self._add_hooks()
+        if observe_high_memory and high_memory:
+            self.counter.observe_memory(1 << 32, (1 << 32) + high_memory - 1)
+        self.runner = Runner(self)
+        self.addresses: Mapping[str, int] = {}
+        self.breakpoints = Breakpoints(self.counter.sites, self.control, self.address)
+        self.event_sites = EventSites(self.counter.sites, self.stream)
+        self.descriptors = DescriptorTables(self.cpu, self.paging)
+        self._warm_up()
+        self.pic = InterruptController()
+        self.pic.notify = self.control.stop_soon
+        self.timer = Timer()
+        self.serial = Serial()
+        standard: list[Device] = [self.pic, self.timer, self.serial]
+        for device in standard:
+            self.attach(device)
+
+    def _add_hooks(self) -> None:
+        hooks, traps = self.hooks, self.traps
+        hooks.interrupt(traps.interrupt)
+        hooks.invalid(traps.invalid)
+        hooks.out(self.ports.out)
+        hooks.in_(self.ports.in_)
+        hooks.instruction(x86.UC_X86_INS_RDTSC, self._on_rdtsc)
+        hooks.instruction(x86.UC_X86_INS_RDTSCP, self._on_rdtscp)
+        for number in (x86.UC_X86_INS_SYSENTER, x86.UC_X86_INS_SYSCALL):
+            hooks.entry(number, lambda: traps.refuse(UD, 0))
+
+    def _warm_up(self) -> None:
+        """Execute one HLT: the engine reports new blocks only once a block has run (`translations`)."""
+        self.cpu.reset_task_register()
+        self.ram.write(0, HLT)
+        uclib.uc_emu_start(self.handle, *([ctypes.c_uint64(0)] * 3), ctypes.c_size_t(0))
+        self.ram.write(0, bytes(len(HLT)))
+        self.translations.flush_code()
+        self.cpu.eip = 0
+        self.state.count = self.state.ring_changes = 0
+        self.state.quadrants[:] = [0] * 4
+        self.state.in_kernel = 1
+
+    # Devices and their host side.
+
+    def attach(self, device: Device) -> None:
+        """Plug a device in: its ports, registers and name become known, and it is reset."""
+        if device.name in self.devices:
+            raise ValueError(f"there is a device {device.name!r} already")
+        self.ports.bus.attach(device)
+        for base, size in device.mmio:
+            self.hooks.mmio(base, size, device.mmio_read, device.mmio_write)
+        self.devices[device.name] = device
+        device.attach(DeviceHost(self, device.name))
+        device.reset()
+
+    def only_ticks(self) -> bool:
+        """Whether nothing is to come but ticks of the timer, running periodically."""
+        return self.timer.periodic and all(event.device == self.timer.name for event in self.events.heap)
+
+    # What a hook may do.
+
+    def _fail(self, error: BaseException) -> None:
+        self.control.fail(error)
+
+    def request_stop(self, reason: str, detail: Any = None) -> None:
+        """End the run before the next instruction; for host calls, devices and probes."""
+        self.control.request_stop(reason, detail)
+
+    def reschedule(self) -> None:
+        """Look at events and interrupt lines before the next instruction."""
+        self.control.stop_soon()
+
+    def _on_rdtsc(self) -> None:
+        now = self.clock.now
+        self.cpu.eax = now & 0xFFFF_FFFF
+        self.cpu.edx = now >> 32 & 0xFFFF_FFFF
+
+    def _on_rdtscp(self) -> None:
+        self._on_rdtsc()
+        self.cpu.ecx = 0  # IA32_TSC_AUX of the only CPU
+
+    # Running.
+
+    def run(
+        self,
+        *,
+        fuel: int | None = None,
+        until: Callable[[], bool] | int | str | None = None,
+    ) -> Stop:
+        """Run until something ends it; `fuel` bounds the instructions of this run.
+
+        `until` is a linear address or a name of `addresses` (stop before its instruction), the kind of an
+        event (stop before the instruction after it), or a function asked whenever the machine comes back
+        to the host, which is at the latest every `running.SLICE` instructions.
+        """
+        if until is None or not isinstance(until, int | str):
+            return self._run(fuel, until)
+        if isinstance(until, int) or until in self.addresses:
+            with self.probing(self.address(until), lambda: self.request_stop("until", until)):
+                return self._run(fuel, None)
+        listener = self.stream.subscribe(lambda event: self.request_stop("until", event), kinds=[until])
+        try:
+            return self._run(fuel, None)
+        finally:
+            self.stream.unsubscribe(listener)
+
+    def _run(self, fuel: int | None, until: Callable[[], bool] | None) -> Stop:
+        try:
+            return self.runner.run(fuel, until)
+        finally:
+            self.serial.flush()
+
+    def address(self, place: int | str) -> int:
+        """Return the linear address that a number or a name of `addresses` means; KeyError for others."""
+        if isinstance(place, int):
+            return place
+        if place not in self.addresses:
+            close = ", ".join(get_close_matches(place, self.addresses)) or "nothing like it"
+            raise KeyError(f"no symbol {place!r}; there is {close}")
+        return self.addresses[place]
+
+    def step(self, count: int = 1) -> Stop:
+        """Retire `count` instructions, taking interrupts as they come."""
+        return self.run(fuel=count)
+
+    # Observation.
+
+    def probe(self, place: int | str, function: Callable[[], None]) -> int:
+        """Call `function()` before the instruction at a linear address; return a handle for `unprobe`."""
+        return self.counter.sites.call(self.address(place), function)
+
+    def unprobe(self, hook: int) -> None:
+        """Take a probe away."""
+        self.counter.sites.remove(hook)
+
+    def count_site(self, address: int, name: str, amount: int = 1) -> None:
+        """Count executions of the instruction at `address` in the ledger, in host code."""
+        self.ledger.cells.setdefault(name, []).append(self.counter.sites.count(address, amount))
+
+    @contextmanager
+    def probing(self, address: int, function: Callable[[], None]) -> Iterator[None]:
+        """Probe an address for as long as the `with` lasts."""
+        site = self.probe(address, function)
+        try:
+            yield
+        finally:
+            self.unprobe(site)
+
+    # Snapshots.
+
+    def snapshot(self) -> Snapshot:
+        """Keep the whole state, to `restore` any number of times; NotQuiescent if something is under way.
+
+        Whoever has state of its own joins through `participants`: a name, a function that returns plain
+        data, and one that takes it back.
+        """
+        return take(self)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go back to a snapshot of this machine.  Probes, counted sites and breakpoints stay."""
+        restore(self, snapshot)
+
+    # Coherence: what the CPU caches of page tables and code.
+
+    def flush_tlb(self) -> None:
+        """Drop every cached translation of addresses."""
+        self.translations.flush_tlb()
+
+    def code_changed(self, physical: int, length: int) -> None:
+        """Tell the CPU that somebody else wrote memory that may hold code."""
+        self.translations.changed(physical, length)
+
+    # Comfort.
+
+    def read(self, linear: int, length: int) -> bytes:
+        """Return linear memory as ring 0 sees it; PageFault where it is not mapped."""
+        return self.paging.read_linear(linear, length)
+
+    @property
+    def regs(self) -> str:
+        """The registers as a table."""
+        values = self.cpu.registers()
+        cells = [f"{name:>6} {value:08x}" for name, value in values.items() if name != "eflags"]
+        rows = ["  ".join(cells[index : index + 4]) for index in range(0, len(cells), 4)]
+        return "\n".join([*rows, f"eflags {self.cpu.describe_flags()}  CPL={self.cpu.cpl}"])
+
+    def disassemble(self, place: int | str, count: int = 8) -> list[str]:
+        """Return lines of disassembly from a linear address, as far as it is mapped."""
+        from capstone import CS_ARCH_X86, CS_MODE_32, Cs
+
+        address = self.address(place)
+        data = b""
+        with suppress(PageFault, DmaError):
+            while len(data) < count * 15:
+                data += self.paging.read_linear(address + len(data), 16)
+        lines = []
+        for instruction in Cs(CS_ARCH_X86, CS_MODE_32).disasm(data, address, count):
+            name = self.symbols(instruction.address) if self.symbols else ""
+            text = f"{instruction.mnemonic} {instruction.op_str}".rstrip()
+            lines.append(f"{instruction.address:08x} {name + ' ' if name else ''}{text}")
+        return lines
+
+    def name_address(self, address: int) -> str:
+        """Return an address in hex, with its symbol if there is one."""
+        name = self.symbols(address) if self.symbols else ""
+        return f"{address:#010x} <{name}>" if name else f"{address:#010x}"
+
+    def __repr__(self) -> str:
+        return f"<machine {self.ram.low_size >> 20} MiB + {self.ram.high_size >> 20} MiB, {self.cpu!r}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the engine and the memory back."""
+        if self.handle is not None:
+            self.cpu.free()
+            self.paging.close()
+            del self.uc  # the engine must be gone before its memory
+            object.__setattr__(self.cpu, "uc", None)
+            self.handle = None
+            self.ram.close()

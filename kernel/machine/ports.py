@@ -1,0 +1,108 @@
+"""IN and OUT: who may use a port, host calls, and the devices behind the rest.
+
+Unicorn asks nobody for permission.  Here CPL is held against IOPL and the TSS's I/O permission bitmap
+(Intel SDM vol. 1, 19.5) before anything happens, so user code reaches neither device nor host call.
+
+Code in the kernel's gigabyte passes without a look at CPL, because its pages are supervisor pages: that
+makes a host call cheap.  A kernel must not map user pages at KERNEL_BASE and above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from callgate.kernel.machine.bus import PortBus
+from callgate.kernel.machine.paging import PageFault
+
+if TYPE_CHECKING:
+    from callgate.kernel.machine.counter import CounterState
+    from callgate.kernel.machine.cpu import Cpu
+    from callgate.kernel.machine.ledger import Ledger
+    from callgate.kernel.machine.paging import Paging
+
+IO_MAP_BASE = 102  # offset of the bitmap's offset in a 32-bit TSS
+HostFunction = Callable[[int], None]
+
+
+class HostCalls:
+    """The ports by which ring 0 asks Python: `out port, eax`."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.functions: dict[int, tuple[HostFunction, str]] = {}
+
+    def register(self, port: int, function: HostFunction, name: str) -> None:
+        """Answer OUT to `port` (0 to 65535) from ring 0 with `function(eax)`, counted under `name`.
+
+        ValueError if the port is none, or taken.  OUT from a ring above 0 never gets here, whatever IOPL.
+        """
+        port = int(port)
+        if not 0 <= port <= 0xFFFF:
+            raise ValueError(f"{port:#x} is no port")
+        if port in self.functions:
+            raise ValueError(f"port {port:#x} belongs to the host call {self.functions[port][1]!r}")
+        self.functions[port] = (function, name)
+
+    def unregister(self, port: int) -> None:
+        """Take a host call back; KeyError if there is none."""
+        del self.functions[int(port)]
+
+
+class Ports:
+    """What OUT and IN do."""
+
+    def __init__(
+        self, cpu: Cpu, state: CounterState, paging: Paging, ledger: Ledger, refuse: Callable[[int, int], None]
+    ) -> None:
+        """`refuse(vector, error code)` makes the instruction a fault."""
+        self.cpu = cpu
+        self.state = state
+        self.paging = paging
+        self.refuse = refuse
+        self.counts = ledger.host_calls
+        self.bus = PortBus()
+        self.host_calls = HostCalls(ledger)
+        self.functions = self.host_calls.functions
+
+    def out(self, port: int, size: int, value: int) -> None:
+        """Take OUT or one step of OUTS."""
+        if not self.state.in_kernel:
+            cpl = self.cpu.cpl
+            if cpl:
+                if self.allowed(cpl, port, size):
+                    self.bus.write(port, size, value)
+                else:
+                    self.refuse(13, 0)
+                return
+        entry = self.functions.get(port)
+        if entry is None:
+            self.bus.write(port, size, value)
+        else:
+            self.counts[entry[1]] += 1
+            entry[0](value)
+
+    def in_(self, port: int, size: int) -> int:
+        """Answer IN or one step of INS."""
+        if not self.state.in_kernel:
+            cpl = self.cpu.cpl
+            if cpl and not self.allowed(cpl, port, size):
+                self.refuse(13, 0)
+                return 0
+        return self.bus.read(port, size)
+
+    def allowed(self, cpl: int, port: int, size: int) -> bool:
+        """CPL against IOPL, then every bit of the bitmap that the access covers."""
+        if cpl <= self.cpu.eflags >> 12 & 3:
+            return True
+        base, limit = self.cpu.table("tr")
+        if limit < IO_MAP_BASE + 1:
+            return False
+        try:
+            offset = int.from_bytes(self.paging.read_linear(base + IO_MAP_BASE, 2), "little")
+            if offset + port // 8 + 1 > limit:
+                return False
+            bits = int.from_bytes(self.paging.read_linear(base + offset + port // 8, 2), "little")
+        except PageFault:
+            return False
+        return not bits >> port % 8 & (1 << size) - 1

@@ -1,0 +1,220 @@
+"""RAM: one private mapping of a memory file for each of low and high memory, shared with the CPU.
+
+The emulator works on the same bytes as the `memoryview`s given out here, so nothing is ever copied
+between guest and host, and a file can be read straight into guest memory.  Because the mapping is
+private, mapping the file again over itself drops every page written since: that is how a snapshot is
+restored (`machine.snapshot`).
+"""
+
+import ctypes
+import mmap
+import os
+import weakref
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+
+from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE
+from callgate.kernel.machine.bus import DmaError
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [
+    ctypes.c_void_p,
+    ctypes.c_size_t,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_long,
+]
+_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+MAP_FIXED = 0x10
+MAP_NORESERVE = 0x4000
+MAP_FAILED = ctypes.c_void_p(-1).value
+SEEK_DATA, SEEK_HOLE = 3, 4
+PAGEMAP_IN_USE = 3 << 62  # present, or swapped
+
+
+class Backing:
+    """A memory file that RAM is, or was, a private mapping of; closed when nobody refers to it."""
+
+    def __init__(self, name: str, size: int) -> None:
+        """Make an empty file of `size` bytes; OSError if the host has none."""
+        self.fd = os.memfd_create(f"callgate-{name}", os.MFD_CLOEXEC)
+        self.size = size
+        self.stored = 0
+        weakref.finalize(self, os.close, self.fd)
+        os.ftruncate(self.fd, size)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return bytes of the file."""
+        return os.pread(self.fd, length, offset)
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Write bytes of the file, before it is mapped."""
+        while data:
+            written = os.pwrite(self.fd, data, offset)
+            offset, data = offset + written, data[written:]
+            self.stored += written
+
+
+class Region:
+    """A range of RAM: `size` bytes at physical `base`, backed by a private mapping of a memory file."""
+
+    def __init__(self, name: str, base: int, size: int) -> None:
+        """Make zeroed RAM; OSError if the host has none."""
+        self.name = name
+        self.base = base
+        self.size = size
+        self.backing = Backing(name, size)
+        self.address = self._map(None, 0)
+        self.buffer = (ctypes.c_ubyte * size).from_address(self.address)
+        self.view = memoryview(self.buffer).cast("B")
+        self.closed = False
+
+    def _map(self, address: int | None, flags: int) -> int:
+        protection = mmap.PROT_READ | mmap.PROT_WRITE
+        flags |= mmap.MAP_PRIVATE | MAP_NORESERVE
+        result = _libc.mmap(address, self.size, protection, flags, self.backing.fd, 0)
+        if result in (None, MAP_FAILED):
+            error = ctypes.get_errno()
+            raise OSError(error, f"{self.size} bytes of guest RAM cannot be mapped: {os.strerror(error)}")
+        return int(result)
+
+    def rebase(self, backing: Backing) -> None:
+        """Map another memory file in place of what is there; every byte not in that file is gone."""
+        self.backing = backing
+        self._map(self.address, MAP_FIXED)
+
+    def freeze(self) -> Backing:
+        """Return a memory file with the present content, zero pages left out, and map it from now on."""
+        backing = Backing(self.name, self.size)
+        run: list[bytes] = []
+        begin = 0
+        for offset in self._pages_in_use():
+            page = bytes(self.view[offset : offset + PAGE_SIZE])
+            if page == ZEROS:
+                continue
+            if offset != begin + len(run) * PAGE_SIZE:
+                backing.write(begin, b"".join(run))
+                run, begin = [], offset
+            run.append(page)
+        backing.write(begin, b"".join(run))
+        self.rebase(backing)
+        return backing
+
+    def _pages_in_use(self) -> Iterator[int]:
+        """Yield offsets of pages that may hold something: mapped ones, and those of the file.
+
+        A page that was never touched through this mapping is in the file only.
+        """
+        used = bytearray(self.size // PAGE_SIZE)
+        try:
+            with Path("/proc/self/pagemap").open("rb", buffering=0) as pagemap:
+                entries = array("Q", os.pread(pagemap.fileno(), len(used) * 8, self.address // PAGE_SIZE * 8))
+        except OSError:  # a host without /proc: look at every page
+            entries = array("Q", [PAGEMAP_IN_USE]) * len(used)
+        for index, entry in enumerate(entries):
+            if entry & PAGEMAP_IN_USE:
+                used[index] = 1
+        for start, end in data_extents(self.backing.fd, self.size):
+            first, last = start // PAGE_SIZE, -(-end // PAGE_SIZE)
+            used[first:last] = b"\1" * (last - first)
+        position = used.find(1)
+        while position >= 0:
+            yield position * PAGE_SIZE
+            position = used.find(1, position + 1)
+
+    def close(self) -> None:
+        """Unmap; views of this RAM must not be used any more."""
+        if not self.closed:
+            self.closed = True
+            self.view.release()
+            _libc.munmap(self.address, self.size)
+            del self.backing
+
+
+ZEROS = bytes(PAGE_SIZE)
+
+
+def data_extents(fd: int, size: int) -> list[tuple[int, int]]:
+    """Return (start, end) of the parts of a sparse file that hold data."""
+    extents = []
+    position = 0
+    while position < size:
+        try:
+            start = os.lseek(fd, position, SEEK_DATA)
+        except OSError:
+            break
+        position = os.lseek(fd, start, SEEK_HOLE)
+        extents.append((start, position))
+    return extents
+
+
+class Ram:
+    """Low RAM from physical 0 and high RAM from 4 GiB."""
+
+    def __init__(self, low: int, high: int) -> None:
+        """Take sizes in bytes, multiples of 4096; `high` may be 0."""
+        self.regions = [Region("low", 0, low)]
+        if high:
+            self.regions.append(Region("high", HIGH_MEMORY, high))
+        self.low = self.regions[0].view
+        self.high = self.regions[1].view if high else memoryview(bytearray())
+        self.low_size = low
+        self.high_size = high
+
+    def view(self, physical: int, length: int) -> memoryview:
+        """Return `length` bytes of RAM at `physical`; DmaError if they are not all in one region of RAM."""
+        end = physical + length
+        if physical >= 0 and end <= self.low_size and length >= 0:
+            return self.low[physical:end]
+        start = physical - HIGH_MEMORY
+        if start >= 0 and start + length <= self.high_size and length >= 0:
+            return self.high[start : start + length]
+        raise DmaError(physical, length)
+
+    def read(self, physical: int, length: int) -> bytes:
+        """Return a copy of bytes of RAM."""
+        return bytes(self.view(physical, length))
+
+    def write(self, physical: int, data: bytes) -> None:
+        """Write bytes of RAM."""
+        self.view(physical, len(data))[:] = data
+
+    def u8(self, physical: int) -> int:
+        """Return a byte."""
+        return self.view(physical, 1)[0]
+
+    def u16(self, physical: int) -> int:
+        """Return a 16-bit word, little-endian."""
+        return int.from_bytes(self.view(physical, 2), "little")
+
+    def u32(self, physical: int) -> int:
+        """Return a 32-bit word, little-endian."""
+        return int.from_bytes(self.view(physical, 4), "little")
+
+    def u64(self, physical: int) -> int:
+        """Return a 64-bit word, little-endian."""
+        return int.from_bytes(self.view(physical, 8), "little")
+
+    def put_u8(self, physical: int, value: int) -> None:
+        """Write a byte."""
+        self.view(physical, 1)[0] = value
+
+    def put_u16(self, physical: int, value: int) -> None:
+        """Write a 16-bit word, little-endian."""
+        self.view(physical, 2)[:] = value.to_bytes(2, "little")
+
+    def put_u32(self, physical: int, value: int) -> None:
+        """Write a 32-bit word, little-endian."""
+        self.view(physical, 4)[:] = value.to_bytes(4, "little")
+
+    def put_u64(self, physical: int, value: int) -> None:
+        """Write a 64-bit word, little-endian."""
+        self.view(physical, 8)[:] = value.to_bytes(8, "little")
+
+    def close(self) -> None:
+        """Give the memory back to the host."""
+        for region in self.regions:
+            region.close()

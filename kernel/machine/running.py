@@ -1,0 +1,183 @@
+"""The run loop: the engine runs up to a boundary, then happens what a CPU does between instructions.
+
+That is: due events, interrupt lines, HLT.  A slice ends at the next event, at the end of the fuel, where
+a hook asked for it, or after `SLICE` instructions to look at Ctrl-C.  While an interrupt waits for IF, the
+counting hook looks at IF itself before every instruction, so the boundary is exact and nearly free.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from callgate.kernel.machine.counter import NEVER
+from callgate.kernel.machine.cpu import EFLAGS_IF
+from callgate.kernel.machine.stop import Stop
+from unicorn import UcError
+from unicorn.unicorn_py3.unicorn import uclib
+
+if TYPE_CHECKING:
+    from callgate.kernel.machine.machine import Machine
+
+SLICE = 5_000_000  # instructions between two looks at Ctrl-C
+IDLE_EVENTS = 1_000_000  # events without an interrupt after which a HLT is taken to last for ever
+ZERO = ctypes.c_uint64(0)
+NO_COUNT = ctypes.c_size_t(0)
+Condition = Callable[[], bool]
+
+
+class EngineError(RuntimeError):
+    """The engine gave up where a CPU would not."""
+
+
+class Runner:
+    """Runs one machine."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.state = machine.state
+        self.control = machine.control
+        self.begin = ctypes.c_uint64()
+        self.running = False
+        self.waiting = False  # in a source of input
+
+    def run(self, fuel: int | None, until: Condition | None) -> Stop:
+        """Run until something ends it.  RuntimeError if the machine is running already."""
+        if self.running:
+            raise RuntimeError("the machine is running: a hook may not run it again")
+        end = NEVER if fuel is None else self.state.count + fuel
+        self.control.request = None
+        self.running = True
+        try:
+            with self._ctrl_c():
+                return self._loop(end, until)
+        finally:
+            self.running = False
+
+    def _loop(self, end: int, until: Condition | None) -> Stop:
+        while True:
+            stop = self._between(end, until)
+            if stop is not None:
+                return stop
+            if self._slice(end) and not self._halt() and not self.control.wanted:
+                return self._stop("halt")
+
+    def _between(self, end: int, until: Condition | None) -> Stop | None:
+        """Do what happens between two instructions; return why to stop, if so."""
+        machine, control = self.machine, self.control
+        machine.traps.interrupted()
+        if machine.traps.refusal is not None:
+            machine.traps.settle()
+        machine.translations.settle()
+        control.raise_error()
+        if control.request is not None:
+            return self._stop(*control.request)
+        if control.interrupted:
+            control.interrupted = False
+            return self._stop("interrupted")
+        if until is not None and until():
+            return self._stop("until")
+        if self.state.count >= end:
+            return self._stop("fuel")
+        self._come_due()
+        if machine.pic.pending() and machine.cpu.interruptible():
+            machine.traps.external(machine.pic.acknowledge())
+        return self._between(end, None) if control.wanted else None
+
+    def _come_due(self) -> None:
+        machine = self.machine
+        while (event := machine.events.pop_due(machine.clock.now)) is not None:
+            machine.devices[event.device].on_event(event.token)
+
+    def _slice(self, end: int) -> bool:
+        """Run up to the next thing that may happen between instructions; True if HLT was executed."""
+        machine, state = self.machine, self.state
+        self._arm(end)
+        state.stopped = 0
+        # EIP is an offset in CS, and so is what the engine wants to begin at.
+        eip = machine.cpu.eip
+        self.begin.value = eip
+        machine.translations.begin(eip)
+        status = uclib.uc_emu_start(machine.handle, self.begin, ZERO, ZERO, NO_COUNT)
+        if status and self.control.error is None:
+            raise EngineError(self._describe(status))
+        return not state.stopped and not self.control.wanted
+
+    def _arm(self, end: int) -> None:
+        """Set the count to stop at; with an interrupt waiting, stop as soon as IF allows it.
+
+        If IF is set already, the shadow of STI or MOV SS lasts, and the next boundary is the one.
+        """
+        machine, state = self.machine, self.state
+        limit = min(end, state.count + SLICE)
+        due = machine.events.next_time()
+        if due is not None:
+            limit = min(limit, due - machine.clock.idle)
+        waiting = machine.pic.pending()
+        if waiting and machine.cpu.eflags & EFLAGS_IF:
+            limit, waiting = min(limit, state.count + 1), False
+        state.hard_limit = limit
+        state.armed = int(waiting)
+        state.limit = 0 if waiting else limit
+
+    def _halt(self) -> bool:
+        """Skip to what ends a HLT; False if nothing can.
+
+        Input is asked for when nothing else is due; the ticks of a periodic timer do not count as such.
+        """
+        machine = self.machine
+        if not machine.cpu.eflags & EFLAGS_IF:
+            return False
+        for _ in range(IDLE_EVENTS):
+            if machine.pic.pending() or self.control.wanted:
+                return True
+            due = machine.events.next_time()
+            if (due is None or machine.only_ticks()) and self._ask_for_input():
+                continue
+            if due is None:
+                return False
+            machine.clock.idle += max(0, due - machine.clock.now)
+            self._come_due()
+        return False
+
+    def _ask_for_input(self) -> bool:
+        """Let the console ask for input; Ctrl-C ends a source that waits."""
+        self.waiting = True
+        try:
+            return self.machine.serial.idle()
+        except KeyboardInterrupt:
+            self.control.interrupt()
+            return True
+        finally:
+            self.waiting = False
+
+    def _stop(self, reason: str, detail: object = None) -> Stop:
+        machine = self.machine
+        return Stop(reason, machine.clock.retired, machine.cpu.eip, detail, machine.clock.now)
+
+    def _describe(self, status: int) -> str:
+        eip = self.machine.cpu.eip
+        return f"the engine stopped at {self.machine.name_address(eip)}: {UcError(status)}"
+
+    @contextmanager
+    def _ctrl_c(self) -> Iterator[None]:
+        """Turn Ctrl-C into a stop between two instructions.  Signals come to the main thread only."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def handler(_signal: int, _frame: FrameType | None) -> None:
+            self.control.interrupt()
+            if self.waiting:
+                raise KeyboardInterrupt
+
+        previous = signal.signal(signal.SIGINT, handler)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,117 @@
+"""Sites: instructions that somebody wants to know about, served by the one counting hook.
+
+A second code hook in Unicorn would slow every instruction down by half, and code translated before it
+was added would not call it.  So the counting hook (`machine.counter`) looks each address up in a table
+itself: a byte map by the low 16 bits says "nothing here" for nearly all, a chain of cells tells the rest
+apart.  Counting cells are handled in host code; others are reported to Python.  Nothing translated has
+to be dropped when a site comes or goes.
+
+A site is served once per attempt to execute its instruction, before it executes.
+"""
+
+import ctypes
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from callgate.kernel.machine.counter import CounterState
+
+SITE_SLOTS: Final = 1 << 16
+SITE_CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64)
+SiteFunction = Callable[[], None]
+
+
+class Cell(ctypes.Structure):
+    """A place in the code: executions counted, or (`call`) reported to Python.
+
+    Cells whose addresses agree in their low 16 bits form a chain.
+    """
+
+    _fields_ = [
+        ("address", ctypes.c_uint64),
+        ("count", ctypes.c_uint64),
+        ("amount", ctypes.c_uint64),
+        ("call", ctypes.c_uint64),
+        ("next", ctypes.c_void_p),
+    ]
+
+
+class Sites:
+    """All sites of one machine, as the counting hook reads them."""
+
+    def __init__(self, state: "CounterState", fail: Callable[[BaseException], None]) -> None:
+        """Publish empty tables in `state`; exceptions of site functions go to `fail`."""
+        self.map = (ctypes.c_ubyte * SITE_SLOTS)()
+        self.chains = (ctypes.c_void_p * SITE_SLOTS)()
+        self.cells: dict[int, list[Cell]] = {}
+        self.calls: dict[int, list[tuple[int, SiteFunction, Cell]]] = {}
+        self.number = 0
+        self.fail = fail
+        self._callback = SITE_CALL(self._called)  # host code keeps its address
+        state.site_map = ctypes.addressof(self.map)
+        state.chains = ctypes.addressof(self.chains)
+        state.site_call = ctypes.cast(self._callback, ctypes.c_void_p).value
+        state.site_done = (1 << 64) - 1
+
+    def count(self, address: int, amount: int = 1) -> Cell:
+        """Add `amount` to a cell whenever the instruction at `address` is about to execute."""
+        return self._link(Cell(address=address, amount=amount))
+
+    def call(self, address: int, function: SiteFunction) -> int:
+        """Call `function` before the instruction at `address`; return a number for `remove`."""
+        self.number += 1
+        cell = self._link(Cell(address=address, call=1))
+        self.calls.setdefault(address, []).append((self.number, function, cell))
+        return self.number
+
+    def remove(self, number: int) -> None:
+        """Take back a call; KeyError if there is none of this number."""
+        for address, calls in self.calls.items():
+            for entry in calls:
+                if entry[0] == number:
+                    calls.remove(entry)
+                    if not calls:
+                        del self.calls[address]
+                    self._unlink(entry[2])
+                    return
+        raise KeyError(f"there is no site {number}")
+
+    def holds(self, address: int) -> bool:
+        """Whether there is a site at `address`, not only one that agrees in the low bits."""
+        return any(cell.address == address for cell in self.cells.get(address & SITE_SLOTS - 1, ()))
+
+    def serve(self, address: int) -> None:
+        """Do what host code does when the map says that something is here (`PythonCounter`)."""
+        report = False
+        for cell in self.cells.get(address & SITE_SLOTS - 1, ()):
+            if cell.address == address:
+                cell.count += cell.amount
+                report = report or bool(cell.call)
+        if report:
+            self._called(None, address)
+
+    def _called(self, _uc: int | None, address: int) -> None:
+        try:
+            for _, function, _ in list(self.calls.get(address, ())):
+                function()
+        except BaseException as error:  # noqa: BLE001 - must not unwind through the engine
+            self.fail(error)
+
+    def _link(self, cell: Cell) -> Cell:
+        self.cells.setdefault(cell.address & SITE_SLOTS - 1, []).append(cell)
+        self._publish(cell.address & SITE_SLOTS - 1)
+        return cell
+
+    def _unlink(self, cell: Cell) -> None:
+        slot = cell.address & SITE_SLOTS - 1
+        self.cells[slot] = [other for other in self.cells[slot] if other is not cell]
+        self._publish(slot)
+
+    def _publish(self, slot: int) -> None:
+        """Write the chain of a slot; the host code reads it only while Python waits for the engine."""
+        head = None
+        for cell in reversed(self.cells[slot]):
+            cell.next = head
+            head = ctypes.addressof(cell)
+        self.chains[slot] = head
+        self.map[slot] = int(head is not None)

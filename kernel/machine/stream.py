@@ -1,0 +1,68 @@
+"""The event stream: what happened, in order, for whoever wants to know.
+
+One append-only stream of typed events.  Whoever shows something (ledger, debugger, trace files, tests)
+subscribes; with no subscriber of a kind, emitting it costs one test of a set.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+
+class Event(NamedTuple):
+    """Something that happened: virtual time in ns, kind ("ipc.reply"), fields in order."""
+
+    clock: int
+    kind: str
+    fields: dict[str, object]
+
+    def line(self) -> str:
+        """Return the event as one line of a trace: clock, kind, fields; integers in hex."""
+        values = " ".join(f"{key}={format_value(value)}" for key, value in self.fields.items())
+        return f"{self.clock:>12} {self.kind} {values}".rstrip()
+
+
+def format_value(value: object) -> str:
+    """Return a field as a trace shows it."""
+    return f"{value:#x}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+Listener = Callable[[Event], None]
+
+
+class EventStream:
+    """Subscriptions by kind; `None` means every kind."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self.clock = clock
+        self.listeners: list[tuple[Listener, frozenset[str] | None]] = []
+        self.active = False
+        self.changed: list[Callable[[], None]] = []
+
+    def wants(self, kind: str) -> bool:
+        """Whether anybody listens to events of this kind."""
+        return self.active and any(kinds is None or kind in kinds for _, kinds in self.listeners)
+
+    def subscribe(self, listener: Listener, kinds: Iterable[str] | None = None) -> Listener:
+        """Call `listener` with every event of these kinds from now on; return it, for `unsubscribe`."""
+        self.listeners.append((listener, None if kinds is None else frozenset(kinds)))
+        self._update()
+        return listener
+
+    def unsubscribe(self, listener: Listener) -> None:
+        """Take back every subscription of `listener`."""
+        self.listeners = [entry for entry in self.listeners if entry[0] is not listener]
+        self._update()
+
+    def emit(self, kind: str, **fields: object) -> None:
+        """Append an event."""
+        if not self.active:
+            return
+        event = Event(self.clock(), kind, fields)
+        for listener, kinds in list(self.listeners):
+            if kinds is None or kind in kinds:
+                listener(event)
+
+    def _update(self) -> None:
+        self.active = bool(self.listeners)
+        for notify in self.changed:
+            notify()

@@ -1,0 +1,220 @@
+"""What the engine reports and a CPU would handle itself: exceptions, INT n, and refused instructions.
+
+An exception that Unicorn finds is delivered on the spot: the hook patches the CPU's state and returns,
+and execution goes on in the guest's handler.  A fault that only we find (a port that ring 3 may not use,
+SYSENTER) is found in the middle of an instruction: the state before it is kept, the engine stops before
+the next one, and `settle` goes back to the kept state and delivers the fault from there.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from callgate.kernel.machine.bus import DmaError
+from callgate.kernel.machine.exceptions import DB, PF, UD, Delivery, Incident, TripleFault, name_of
+from callgate.kernel.machine.paging import PF_FETCH, PageFault
+from callgate.kernel.machine.stepping import Stepping
+from callgate.kernel.machine.stop import Occurrence, TripleFaultReport
+
+if TYPE_CHECKING:
+    from callgate.kernel.machine.clock import Clock
+    from callgate.kernel.machine.control import Control
+    from callgate.kernel.machine.cpu import Cpu
+    from callgate.kernel.machine.ledger import Ledger
+    from callgate.kernel.machine.paging import Paging
+    from callgate.kernel.machine.stream import EventStream
+
+NOWHERE = (1 << 64) - 1
+CODE_SHOWN = 15
+RECENT = 16  # occurrences kept for the report
+STACK_SHOWN = 16  # dwords of stack in a triple-fault report
+SOFTWARE_NAME = "int {:#x}"
+INTERRUPT_NAME = "irq {:#x}"
+
+
+class Refusal(NamedTuple):
+    """A fault to be delivered in place of an instruction, and the state before it."""
+
+    context: bytes
+    incident: Incident
+
+
+class Traps:
+    """Exceptions and interrupts of one machine."""
+
+    def __init__(
+        self,
+        cpu: Cpu,
+        paging: Paging,
+        control: Control,
+        ledger: Ledger,
+        stream: EventStream,
+        clock: Clock,
+    ) -> None:
+        """Deliver what happens to `cpu`; who is told, and where it is counted."""
+        self.cpu = cpu
+        self.state = control.state
+        self.paging = paging
+        self.control = control
+        self.ledger = ledger
+        self.stream = stream
+        self.clock = clock
+        self.recent: deque[Occurrence] = deque(maxlen=RECENT)
+        self.delivery = Delivery(cpu, paging)
+        self.stepping = Stepping(cpu, paging)
+        self.refusal: Refusal | None = None
+
+    # Hooks.
+
+    def interrupt(self, vector: int) -> None:
+        """INT n or an exception: EIP is the next instruction for the one, the faulting for the other."""
+        if self.refusal is not None:
+            self.settle()
+            return
+        cpu, layout = self.cpu, self.cpu.layout
+        cpu.save()
+        eip = cpu.get(layout.eip)
+        software = bool(cpu.get(layout.is_int))
+        code = 0 if software else cpu.get(layout.error_code)
+        if (vector == PF or self.stepping.active) and not software and self._step(vector, code, eip):
+            return
+        if self.stepping.active:
+            self.stepping.finish()
+        if software:
+            self._deliver(Incident(vector, eip, 0, software=True, instruction=self.current()))
+            return
+        if vector != DB:
+            self._uncount(eip, fetch=vector == PF and bool(code & PF_FETCH))
+        self._deliver(Incident(vector, eip, code))
+
+    def _step(self, vector: int, code: int, eip: int) -> bool:
+        """Deal with a fetch fault that has come too early, and with the steps towards it; False if it is none."""
+        cpu, stepping = self.cpu, self.stepping
+        linear = eip + cpu.get(cpu.layout.segment("cs") + 8) & 0xFFFF_FFFF
+        if stepping.active and vector == DB:
+            stepping.trapped(linear)
+            return True
+        executed = not code & PF_FETCH and self.state.last_address == linear
+        address = cpu.get(cpu.layout.cr2)
+        if vector == PF and stepping.wanted(linear, address, executed=executed):
+            stepping.start(linear, address)
+            return True
+        return False
+
+    def interrupted(self) -> None:
+        """Call it between two instructions: the engine has stopped for another reason."""
+        if self.stepping.active:
+            self.cpu.save()
+            self.stepping.finish()
+            self.cpu.restore()
+
+    def invalid(self) -> None:
+        """An opcode that is none."""
+        if self.refusal is not None:
+            self.settle()
+            return
+        self.cpu.save()
+        if self.stepping.active:
+            self.stepping.finish()
+        eip = self.cpu.get(self.cpu.layout.eip)
+        self._uncount(eip)
+        self._deliver(Incident(UD, eip))
+
+    def refuse(self, vector: int, code: int) -> None:
+        """Called within an instruction (or before it, at a site): make it a fault without any effect."""
+        if self.refusal is not None:
+            return
+        self.cpu.save()
+        eip = self.current()
+        incident = Incident(vector, eip, code)
+        self.refusal = Refusal(bytes(self.cpu.context.view), incident)
+        self.control.stop_soon()
+
+    def refuse_before(self, vector: int, code: int, eip: int) -> None:
+        """Called at a site: fault instead of executing the instruction at `eip`, which is not counted."""
+        self.cpu.save()
+        self.refusal = Refusal(bytes(self.cpu.context.view), Incident(vector, eip, code, counted=False))
+        self.control.stop_soon()
+
+    def settle(self) -> None:
+        """Deliver what `refuse` kept, from the state before the instruction."""
+        assert self.refusal is not None
+        kept, incident = self.refusal
+        self.refusal = None
+        cpu = self.cpu
+        cpu.context.view[:] = kept
+        cpu.put(cpu.layout.eip, incident.eip)
+        if incident.counted:
+            self._uncount(incident.eip)
+        self._deliver(incident)
+
+    # Interrupt lines.
+
+    def external(self, vector: int) -> None:
+        """Deliver an interrupt of the controller at the present boundary."""
+        name = INTERRUPT_NAME.format(vector)
+        self.ledger.interrupts[name] += 1
+        if self.stream.active:
+            self.stream.emit("interrupt", vector=vector)
+        self.cpu.save()
+        eip = self.cpu.get(self.cpu.layout.eip)
+        self.recent.append(Occurrence(self.clock.now, name, 0, eip))
+        self._deliver(Incident(vector, eip, external=True))
+
+    # The rest.
+
+    def current(self) -> int:
+        """EIP of the instruction that executes, as an offset in CS; within a hook."""
+        base = self.cpu.get(self.cpu.layout.segment("cs") + 8)
+        return int(self.state.last_address) - base & 0xFFFF_FFFF
+
+    def _uncount(self, eip: int, *, fetch: bool = False) -> None:
+        """Take back an attempt that did not retire; one whose fetch faulted was never counted."""
+        state = self.state
+        linear = eip + self.cpu.get(self.cpu.layout.segment("cs") + 8) & 0xFFFF_FFFF
+        if not fetch and state.last_address == linear:
+            state.count -= 1
+            state.quadrants[linear >> 30] -= 1
+        state.last_address = NOWHERE
+
+    def _deliver(self, incident: Incident) -> None:
+        if self.stream.active:
+            self._emit(incident)
+        try:
+            vectors = self.delivery.deliver(incident)
+        except TripleFault as fault:
+            self.control.request_stop("triple-fault", self._report(fault))
+            return
+        if incident.external:
+            vectors = vectors[1:]
+        clock = self.clock.now
+        for vector in vectors:
+            software = incident.software and vector == incident.vector
+            name = SOFTWARE_NAME.format(vector) if software else name_of(vector)
+            self.ledger.exceptions[name] += 1
+            self.recent.append(Occurrence(clock, name, incident.error_code, incident.eip))
+
+    def _emit(self, incident: Incident) -> None:
+        fields: dict[str, object] = {"vector": incident.vector, "error": incident.error_code, "eip": incident.eip}
+        if incident.vector == PF and not incident.software:
+            fields["cr2"] = self.cpu.get(self.cpu.layout.cr2)
+        if not incident.external:
+            self.stream.emit("int" if incident.software else "exception", **fields)
+
+    def _report(self, fault: TripleFault) -> TripleFaultReport:
+        cpu = self.cpu
+        code = self._mapped(cpu.eip + cpu.segment_base("cs"), CODE_SHOWN)
+        stack = self._mapped(cpu.esp + cpu.segment_base("ss"), STACK_SHOWN * 4)
+        words = struct.unpack_from(f"<{len(stack) // 4}I", stack)
+        return TripleFaultReport(tuple(fault.chain), cpu.registers(), words, code, tuple(self.recent))
+
+    def _mapped(self, linear: int, size: int) -> bytes:
+        """Return linear memory as far as there is any."""
+        data = b""
+        with suppress(PageFault, DmaError):
+            while len(data) < size:
+                data += self.paging.read_linear(linear + len(data) & 0xFFFF_FFFF, 1)
+        return data

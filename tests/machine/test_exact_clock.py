@@ -1,0 +1,167 @@
+"""The clock counts retired instructions exactly, the same way in host code and in Python."""
+
+import pytest
+from callgate.kernel.machine import Machine
+from callgate.kernel.machine import counter as counters
+from callgate.kernel.machine.stream import Event
+
+PROGRAM = """
+    mov ebx, 0x402000; mov ecx, 5
+again: push ecx; mov ecx, 7; lea edi, [ebx + 64]; mov esi, ebx; rep movsb
+    int 0x80; xor edx, edx; mov eax, [0x405000]; div edx; pop ecx; dec ecx; jnz again
+    mov eax, 3; out 0xe8, al; ud2; jmp again
+"""
+
+
+def run_program(board):
+    """Run a mixture of loops, REP, INT, faults and timer interrupts; return everything observable."""
+    machine = board.machine
+    entry = board.map(0x405000, 0x305000, "none")
+    events: list[Event] = []
+    machine.stream.subscribe(events.append)
+    board.gate(0x20, dpl=0)
+    lengths = {0: 2, 13: 2, 6: 2}
+
+    def answer(report):
+        if report.vector == 14:
+            machine.ram.put_u64(entry, 0x305007)
+        elif report.vector == 0x20:
+            machine.ports.bus.write(0x20, 1, 0x20)
+            machine.ram.put_u64(entry, 0)
+            machine.flush_tlb()
+        elif report.vector in lengths:
+            board.frame(0, report.eip + lengths[report.vector])
+        if len(board.reports) == 60:
+            machine.request_stop("host", "enough")
+
+    board.answer = answer
+    board.boot("", user=PROGRAM)
+    for port, value in (
+        (0x20, 0x11),
+        (0x21, 0x20),
+        (0x21, 4),
+        (0x21, 1),
+        (0x21, 0),
+        (0x43, 0x34),
+        (0x40, 1),
+        (0x40, 0),
+    ):
+        machine.ports.bus.write(port, 1, value)
+    machine.count_site(0x400000, "pte_writes", 3)
+    machine.count_site(0x40000A, "requests")
+    stops = [machine.run(fuel=333), machine.run(until=0x40000A), machine.run(fuel=50_000)]
+    return (
+        [str(stop) for stop in stops],
+        machine.cpu.registers(),
+        machine.ledger.counts().as_dict(),
+        machine.ram.read(0, 8 << 20),
+        [event.line() for event in events],
+        board.reports,
+        (machine.clock.retired, machine.clock.now),
+    )
+
+
+def test_host_code_and_python_make_the_identical_run(make_board):
+    native, python = (run_program(make_board(kind)) for kind in ("native", "python"))
+    for one, other in zip(native, python, strict=True):
+        assert one == other
+    assert len(native[5]) == 60
+    vectors = {report.vector for report in native[5]}
+    assert {0, 13, 14, 0x20, 0x80} <= vectors, "the program provokes what it is meant to"
+
+
+def test_the_run_does_not_depend_on_how_it_is_sliced(make_board):
+    def final(step):
+        board = make_board("native")
+        board.boot("l: inc eax; push eax; mov ecx, 3; lea edi, [esp-64]; rep stosd; pop eax; jmp l")
+        machine = board.machine
+        while machine.clock.retired < 840:
+            machine.run(fuel=step)
+        return machine.clock.retired, machine.cpu.registers(), machine.ram.read(0x210000 - 4096, 4096)
+
+    assert final(1) == final(7) == final(40) == final(840)
+
+
+def test_fuel_is_exact_and_counts_every_iteration_of_rep(bare, counter):
+    machine = bare("cld; mov edi, 0x3000; mov ecx, 5; rep stosb; nop; hlt")
+    assert machine.run(fuel=3).eip == 0x100B
+    assert machine.cpu.ecx == 5
+    machine.run(fuel=2)
+    assert (machine.cpu.ecx, machine.cpu.eip) == (3, 0x100B)
+    stop = machine.run()
+    # CLD, two MOV, five stores and the look that finds ECX zero, NOP, HLT.
+    assert (stop.reason, stop.retired) == ("halt", 3 + 6 + 1 + 1)
+
+
+def test_the_kernels_gigabyte_is_ring_0(board):
+    board.boot("", user="mov ebx, 1; int 0x80; mov ebx, 2; int 0x80; ud2")
+    board.answer = lambda report: board.machine.request_stop("host") if report.vector == 6 else None
+    board.machine.ledger.settle_boot()
+    board.machine.run(until=0x400000)
+    board.machine.ledger.settle_boot()
+    before = board.machine.ledger.counts()
+    board.machine.run()
+    spent = board.machine.ledger.counts() - before
+    # Two handlers of five instructions, and the first three of #UD's up to the host call.
+    assert (spent.ring3, spent.ring0, spent.ring_changes) == (4, 2 * 5 + 3, 6)
+    assert spent.guest_instructions == 17
+
+
+def test_the_host_code_is_what_its_source_says(assemble_host):
+    for template, code in (
+        (counters.COUNT_TEMPLATE, counters.COUNT_CODE),
+        (counters.TOUCH_TEMPLATE, counters.TOUCH_CODE),
+    ):
+        assert assemble_host(counters.source_of(template)) == code
+
+
+def test_a_site_is_served_once_however_often_the_run_is_cut(bare):
+    machine = bare("mov ecx, 4; l: dec ecx; jnz l; hlt")
+    seen = []
+    probe = machine.probe(0x1005, lambda: seen.append(machine.clock.retired))
+    while machine.run(fuel=1).reason == "fuel":
+        pass
+    assert seen == [1, 3, 5, 7]
+    machine.unprobe(probe)
+    machine.cpu.eip = 0x1000
+    machine.run()
+    assert len(seen) == 4
+
+
+def test_a_site_added_after_translation_is_served_and_an_alias_is_not(bare):
+    machine = bare("mov ecx, 3; l: dec ecx; jnz l; hlt")
+    machine.run()
+    seen = []
+    machine.probe(0x1005, lambda: seen.append("here"))
+    machine.probe(0x11005, lambda: seen.append("64 KiB further"))
+    machine.cpu.eip = 0x1000
+    machine.run()
+    assert seen == ["here"] * 3
+
+
+def test_a_stop_asked_for_at_a_site_comes_before_its_instruction(bare):
+    machine = bare("inc eax; inc ebx; inc ecx; hlt")
+    machine.probe(0x1001, lambda: machine.request_stop("host", "here"))
+    stop = machine.run()
+    assert (stop.reason, stop.eip, machine.cpu.eax, machine.cpu.ebx) == ("host", 0x1001, 1, 0)
+    assert machine.run().reason == "halt"
+    assert (machine.cpu.ebx, machine.cpu.ecx) == (1, 1)
+
+
+def test_an_unknown_counter_is_refused(machine):
+    with pytest.raises(ValueError, match="is not auto"):
+        counters.make_counter(machine.handle.value, "sundial", machine.request_stop)
+
+
+def test_without_executable_memory_the_clock_falls_back_to_python(monkeypatch):
+    def forbidden():
+        raise PermissionError("no executable memory")
+
+    monkeypatch.setattr(counters, "executable_page", forbidden)
+    with Machine(memory=4 << 20, high_memory=0) as machine:
+        assert not machine.counter.native
+        machine.ram.write(0x1000, b"\x40\x40\xf4")
+        machine.cpu.eip = 0x1000
+        assert machine.run().retired == 3
+    with pytest.raises(PermissionError):
+        Machine(memory=4 << 20, high_memory=0, counter="native")

@@ -1,0 +1,233 @@
+"""The machine in a REPL: stops, names, breakpoints, events, the ledger, Ctrl-C."""
+
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+
+import pytest
+from callgate.kernel.machine import Machine
+from callgate.kernel.machine.descriptors import Gate, Segment
+from callgate.kernel.machine.stream import EventStream
+
+
+def test_fuel_ends_a_run_and_step_retires_exactly_that_many(bare):
+    machine = bare("l: inc eax; jmp l")
+    assert str(machine.run(fuel=9)).startswith("fuel after 9 instructions at 0x00001001")
+    assert machine.step(3).retired == 12
+    assert machine.cpu.eax == 6
+
+
+def test_names_are_accepted_where_addresses_are(bare):
+    machine = bare("inc eax; inc ebx; inc ecx; hlt")
+    machine.addresses = {"second": 0x1001, "third": 0x1002}
+    assert machine.run(until="second").eip == 0x1001
+    machine.breakpoints.add("third")
+    stop = machine.run()
+    assert (stop.reason, stop.detail, stop.eip) == ("breakpoint", 0x1002, 0x1002)
+    assert "third" in machine.breakpoints
+    with pytest.raises(KeyError, match="there is second"):
+        machine.breakpoints.add("secnd")
+    machine.breakpoints.clear()
+    assert machine.run().reason == "halt"
+
+
+def test_a_breakpoint_may_have_a_condition(bare):
+    machine = bare("mov ecx, 5; l: dec ecx; jnz l; hlt")
+    machine.breakpoints.add(0x1006, lambda: machine.cpu.ecx == 2)
+    assert machine.run().reason == "breakpoint"
+    assert machine.cpu.ecx == 2
+
+
+def test_a_run_can_end_at_an_event(bare):
+    machine = bare("inc eax; out 0x90, eax; inc eax; hlt")
+    machine.host_calls.register(0x90, lambda value: machine.stream.emit("reply", value=value), "reply")
+    stop = machine.run(until="reply")
+    assert (stop.reason, stop.detail.fields, machine.cpu.eax) == ("until", {"value": 1}, 1)
+
+
+def test_the_stream_calls_only_who_wants_a_kind():
+    now = [5]
+    stream = EventStream(lambda: now[0])
+    everything, some = [], []
+    stream.emit("lost")
+    stream.subscribe(everything.append)
+    listener = stream.subscribe(some.append, kinds=["ipc.reply"])
+    assert stream.wants("ipc.reply")
+    stream.emit("ipc.reply", slot=3)
+    stream.emit("ipc.take")
+    stream.unsubscribe(listener)
+    stream.emit("ipc.reply", slot=4)
+    assert [event.line() for event in some] == ["           5 ipc.reply slot=0x3"]
+    assert [event.kind for event in everything] == ["ipc.reply", "ipc.take", "ipc.reply"]
+    stream.unsubscribe(everything.append)
+
+
+def test_nobody_is_told_anything_when_nobody_listens():
+    stream = EventStream(lambda: pytest.fail("the clock is read for nobody"))
+    assert not stream.wants("anything")
+    stream.emit("anything", value=1)
+
+
+def test_event_sites_are_probed_only_while_somebody_listens(bare):
+    machine = bare("mov ecx, 2; l: dec ecx; jnz l; hlt")
+    machine.event_sites.add(0x1005, "turn", lambda: {"ecx": machine.cpu.ecx})
+    assert not machine.counter.sites.calls
+    seen = []
+    listener = machine.stream.subscribe(seen.append, kinds=["turn"])
+    machine.run()
+    assert [(event.clock, event.fields["ecx"]) for event in seen] == [(1, 2), (3, 1)]
+    machine.stream.unsubscribe(listener)
+    assert not machine.counter.sites.calls
+    assert not machine.counter.sites.map[0x1005]
+
+
+def test_the_ledger_counts_host_calls_by_name_and_subtracts(bare):
+    machine = bare("out 0x90, eax; out 0x91, eax; out 0x90, eax; hlt")
+    machine.host_calls.register(0x90, lambda _: None, "one")
+    machine.host_calls.register(0x91, lambda _: None, "two")
+    machine.run(fuel=1)
+    before = machine.ledger.counts()
+    machine.run()
+    spent = machine.ledger.counts() - before
+    assert spent.host_calls == {"one": 1, "two": 1}
+    assert machine.ledger.counts().as_dict()["host_calls"] == {"one": 2, "two": 1}
+    assert list(spent.as_dict()) == [
+        *("guest_instructions", "host_calls", "cr3_loads", "pte_writes", "tlb_invalidations"),
+        *("server_gates", "client_gates", "requests", "ring_changes", "exceptions", "interrupts"),
+        *("cpu_file_bytes", "dma_bytes", "blocking_waits"),
+    ]
+
+
+def test_two_host_calls_cannot_share_a_port(machine):
+    machine.host_calls.register(0x90, lambda _: None, "one")
+    with pytest.raises(ValueError, match="belongs to the host call 'one'"):
+        machine.host_calls.register(0x90, lambda _: None, "two")
+    with pytest.raises(ValueError, match="no port"):
+        machine.host_calls.register(0x10000, lambda _: None, "far")
+
+
+@pytest.mark.parametrize("kind", ["native", "python"])
+def test_touches_of_high_memory_are_booked_to_who_runs(kind, make_board):
+    machine = Machine(memory=8 << 20, high_memory=4 << 20, counter=kind, observe_high_memory=True)
+    board = type(make_board("native"))(machine)
+    board.map(0x405000, 1 << 32, "rw")
+    machine.ledger.user_kind = "client"
+    board.boot("", user="mov eax, [0x405000]; mov [0x405008], al; mov ax, [0x405010]; mov eax, [0x402000]; ud2")
+    board.answer = lambda _: machine.request_stop("host")
+    machine.run(fuel=1000)
+    assert machine.ledger.counts().cpu_file_bytes == {"kernel": 0, "server": 0, "client": 7}
+    machine.close()
+
+
+def test_descriptors_are_read_back_as_they_were_written(board):
+    machine = board.machine
+    board.boot("", user="nop; hlt")
+    machine.run(until=0x400000)
+    table = dict(machine.descriptors.gdt())
+    assert table[0x18] == Segment(0, 0xFFFFFFFF, 0x1A, 3)
+    assert table[0x28].type in (9, 11)
+    assert machine.descriptors.gate(0x80).dpl == 3
+    assert machine.descriptors.task_state().ss0 == 0x10
+    gate = Gate(8, 0xC0101234, 0xC, 3, parameters=2)
+    machine.descriptors.put(0x30, gate)
+    assert dict(machine.descriptors.gdt())[0x30] == gate
+    with pytest.raises(IndexError, match="limit"):
+        machine.descriptors.raw(0x400)
+
+
+def test_segments_can_be_loaded_into_any_ring(board):
+    machine = board.machine
+    board.boot("", user="nop; hlt")
+    machine.run(until=0x400000)
+    assert machine.cpu.cpl == 3
+    machine.descriptors.load(cs=0x08, ss=0x10)
+    assert (machine.cpu.cpl, machine.cpu.cs, machine.cpu.ss) == (0, 8, 0x10)
+    machine.descriptors.load(cs=0x1B, ss=0x23)
+    assert machine.cpu.cpl == 3
+
+
+def test_everything_prints_in_hex(bare):
+    machine = bare("mov eax, 0x1234; hlt")
+    machine.run()
+    assert "eax=0x1234" in repr(machine)
+    assert "eax 00001234" in machine.regs
+    assert "CPL=0" in machine.regs
+    assert machine.disassemble(0x1000, 1) == ["00001000 mov eax, 0x1234"]
+    machine.symbols = lambda address: "start" if address == 0x1000 else ""
+    assert machine.disassemble(0x1000, 1) == ["00001000 start mov eax, 0x1234"]
+
+
+def test_an_unknown_register_is_an_error(machine):
+    with pytest.raises(AttributeError, match="no register 'rax'"):
+        machine.cpu.rax = 1
+
+
+def test_ctrl_c_ends_a_run_and_the_next_one_goes_on(bare):
+    machine = bare("l: inc eax; jmp l")
+    timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    stop = machine.run()
+    timer.join()
+    assert stop.reason == "interrupted"
+    assert machine.run(fuel=10).reason == "fuel"
+
+
+def test_ctrl_c_ends_a_guest_that_waits_for_input(bare):
+    machine = bare("sti; hlt")
+    machine.serial.source = lambda room: os.read(reader, room)
+    reader, writer = os.pipe()
+    timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    assert machine.run().reason == "interrupted"
+    timer.join()
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_hook_may_not_run_the_machine_again(bare):
+    machine = bare("out 0x90, eax; hlt")
+    machine.host_calls.register(0x90, lambda _: machine.run(), "again")
+    with pytest.raises(RuntimeError, match="running"):
+        machine.run()
+
+
+def test_sizes_that_are_no_pages_are_refused():
+    with pytest.raises(ValueError, match="memory of 5000 bytes"):
+        Machine(memory=5000)
+
+
+def test_machines_come_and_go_without_leaving_memory_or_files():
+    script = (
+        "import os, resource\n"
+        "from callgate.kernel.machine import Machine\n"
+        "def rounds(n):\n"
+        "    for _ in range(n):\n"
+        "        with Machine() as m:\n"
+        "            m.ram.write(0x1000, b'\\x40\\xf4'); m.cpu.eip = 0x1000; m.run()\n"
+        "rounds(30)\n"
+        "files, rss = len(os.listdir('/proc/self/fd')), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "rounds(100)\n"
+        "print(len(os.listdir('/proc/self/fd')) - files, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - rss)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    files, grown = map(int, done.stdout.split())
+    assert files <= 0
+    assert grown < 8192, f"{grown} KiB"
+
+
+def test_two_runs_of_the_same_program_give_the_same_events(make_board):
+    def trace():
+        board = make_board("native")
+        lines = []
+        board.machine.stream.subscribe(lambda event: lines.append(event.line()))
+        board.answer = lambda report: board.frame(0, report.eip + 2)
+        board.boot("", user="ud2; int 0x80; xor ecx, ecx; div ecx; hlt")
+        board.machine.run(fuel=200)
+        return lines, struct.pack("<I", board.machine.cpu.eip)
+
+    first = trace()
+    assert first == trace()
+    assert first[0]

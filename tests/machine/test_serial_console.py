@@ -1,0 +1,134 @@
+"""The 16550 UART: output, input on demand, interrupts, and the end of input as loss of carrier."""
+
+import pytest
+
+DATA, IER, FCR, LCR, MCR, LSR, MSR, SCR = range(0x3F8, 0x400)
+
+
+@pytest.fixture
+def uart(machine):
+    """Read and write registers as the guest does."""
+
+    class Registers:
+        def __getitem__(self, port):
+            return machine.ports.bus.read(port, 1)
+
+        def __setitem__(self, port, value):
+            machine.ports.bus.write(port, 1, value)
+
+    machine.serial.port_write(MCR, 1, 8)
+    return Registers()
+
+
+def irq4(machine):
+    return bool(machine.pic.master.levels & 1 << 4)
+
+
+def test_what_the_guest_sends_comes_out_when_it_stops(bare):
+    machine = bare("mov dx, 0x3f8; mov al, 0x48; out dx, al; mov al, 0x69; out dx, al; hlt")
+    sent = []
+    machine.serial.output = sent.append
+    machine.run()
+    assert sent == [b"Hi"]
+
+
+def test_scratch_and_divisor_read_back(uart):
+    uart[SCR] = 0x5A
+    assert uart[SCR] == 0x5A
+    uart[LCR] = 0x83
+    uart[DATA], uart[IER] = 0x0C, 0x01
+    assert (uart[DATA], uart[IER]) == (0x0C, 0x01)
+    uart[LCR] = 3
+    assert uart[IER] == 0
+
+
+def test_received_bytes_interrupt_until_they_are_read(machine, uart):
+    uart[FCR], uart[IER] = 1, 1
+    machine.serial.feed(b"ab")
+    assert irq4(machine)
+    assert uart[FCR] == 0xC4
+    assert uart[LSR] & 1
+    assert bytes([uart[DATA], uart[DATA]]) == b"ab"
+    assert not irq4(machine)
+    assert uart[FCR] == 0xC1
+    assert not uart[LSR] & 1
+
+
+def test_what_exceeds_the_fifo_waits_outside(machine, uart):
+    uart[FCR] = 1
+    machine.serial.feed(bytes(range(40)))
+    assert len(machine.serial.state.received) == 16
+    assert bytes(uart[DATA] for _ in range(40)) == bytes(range(40))
+
+
+def test_without_fifo_one_byte_is_held(machine, uart):
+    machine.serial.feed(b"xyz")
+    assert len(machine.serial.state.received) == 1
+    assert bytes(uart[DATA] for _ in range(3)) == b"xyz"
+
+
+def test_transmitter_empty_interrupts_once_and_reading_iir_clears_it(machine, uart):
+    uart[IER] = 2
+    assert irq4(machine)
+    assert uart[FCR] & 0x0F == 2
+    assert not irq4(machine)
+    uart[DATA] = 0x41
+    assert irq4(machine)
+
+
+def test_out2_gates_the_interrupt(machine, uart):
+    uart[MCR], uart[IER] = 0, 1
+    machine.serial.feed(b"a")
+    assert not irq4(machine)
+    uart[MCR] = 8
+    assert irq4(machine)
+
+
+def test_loopback_brings_back_what_is_sent(machine, uart):
+    uart[MCR] = 0x18
+    uart[DATA] = 0x77
+    assert uart[DATA] == 0x77
+
+
+def test_input_is_asked_for_only_by_an_idle_guest_and_its_end_drops_carrier(board):
+    machine = board.machine
+    script = [b"one", b"two", b""]
+    asked = []
+
+    def source(room):
+        asked.append((machine.clock.retired, room))
+        return script[len(asked) - 1]
+
+    machine.serial.source = source
+    taken = []
+
+    def answer(report):
+        bus = machine.ports.bus
+        cause = bus.read(FCR, 1) & 0x0F
+        if cause == 4:
+            while bus.read(LSR, 1) & 1:
+                taken.append(bus.read(DATA, 1))
+        elif cause == 0:
+            machine.request_stop("host", bus.read(MSR, 1))
+        bus.write(0x20, 1, 0x20)
+
+    board.answer = answer
+    for port, value in ((0x20, 0x11), (0x21, 0x20), (0x21, 4), (0x21, 1), (0x21, 0xEF), (FCR, 1), (MCR, 8), (IER, 9)):
+        machine.ports.bus.write(port, 1, value)
+    board.boot("sti; l: hlt; jmp l")
+    stop = machine.run(fuel=10_000)
+    assert bytes(taken) == b"onetwo"
+    assert stop.reason == "host"
+    assert stop.detail & 0x88 == 0x08, "DCD is down and has changed"
+    assert [room for _, room in asked] == [16, 16, 16]
+
+
+def test_state_survives_a_snapshot(machine, uart):
+    uart[FCR], uart[IER], uart[SCR] = 1, 5, 9
+    machine.serial.feed(b"kept")
+    snapshot = machine.snapshot()
+    assert bytes(uart[DATA] for _ in range(4)) == b"kept"
+    uart[SCR] = 1
+    machine.restore(snapshot)
+    assert (uart[SCR], uart[IER]) == (9, 5)
+    assert bytes(uart[DATA] for _ in range(4)) == b"kept"

@@ -1,0 +1,157 @@
+"""Snapshots bring back everything a guest can see, any number of times, in any order."""
+
+import resource
+import time
+from pathlib import Path
+
+import pytest
+from callgate.kernel.machine import Machine
+from callgate.kernel.machine.snapshot import NotQuiescent
+
+
+def open_files():
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def state(machine):
+    return (
+        machine.cpu.registers(),
+        machine.clock.now,
+        machine.clock.retired,
+        machine.ram.read(0, 8 << 20),
+        machine.ram.read(1 << 32, 1 << 20),
+        machine.ledger.counts().as_dict(),
+        machine.events.save(),
+        {name: device.save() for name, device in machine.devices.items()},
+    )
+
+
+def test_a_restored_machine_runs_the_same_run_again(board):
+    machine = board.machine
+    board.boot("l: inc eax; mov [0xc0300000 + eax*8], eax; push eax; pop ebx; jmp l")
+    machine.run(fuel=500)
+    machine.ram.put_u32((1 << 32) + 64, 77)
+    machine.timer.port_write(0x43, 1, 0x34)
+    machine.timer.port_write(0x40, 1, 200)
+    machine.timer.port_write(0x40, 1, 0)
+    snapshot = machine.snapshot()
+    before = state(machine)
+    machine.run(fuel=1000)
+    after = state(machine)
+    for _ in range(3):
+        machine.ram.put_u32((1 << 32) + 64, 78)
+        machine.restore(snapshot)
+        assert state(machine) == before
+        machine.run(fuel=1000)
+        machine.ram.put_u32((1 << 32) + 64, 77)
+        assert state(machine) == after
+
+
+def test_older_and_newer_snapshots_can_be_restored_in_any_order(bare):
+    machine = bare("l: inc eax; mov [0x9000], eax; jmp l")
+    snapshots = []
+    for _ in range(4):
+        machine.run(fuel=30)
+        snapshots.append((machine.snapshot(), machine.cpu.eax, machine.ram.u32(0x9000)))
+    for index in (3, 0, 2, 2, 1, 3, 0):
+        snapshot, eax, word = snapshots[index]
+        machine.restore(snapshot)
+        assert (machine.cpu.eax, machine.ram.u32(0x9000)) == (eax, word)
+        machine.run(fuel=7)
+        again = machine.snapshot()
+        machine.run(fuel=3)
+        machine.restore(again)
+        assert machine.clock.retired == snapshot.clock + 7
+
+
+def test_translated_code_follows_memory_back(bare, assemble):
+    machine = bare("mov eax, 1; hlt")
+    machine.run()
+    snapshot = machine.snapshot()
+    machine.ram.write(0x1000, assemble("mov eax, 2; hlt"))
+    machine.code_changed(0x1000, 6)
+    machine.cpu.eip = 0x1000
+    machine.run()
+    assert machine.cpu.eax == 2
+    machine.restore(snapshot)
+    machine.cpu.eip = 0x1000
+    machine.run()
+    assert machine.cpu.eax == 1
+
+
+def test_code_that_the_guest_rewrote_is_forgotten_too(bare, assemble):
+    machine = bare("mov byte ptr [0x2001], 7; mov eax, 0x2000; call eax; hlt")
+    machine.ram.write(0x2000, assemble("mov ebx, 5; ret"))
+    snapshot = machine.snapshot()
+    machine.run()
+    assert machine.cpu.ebx == 7
+    machine.restore(snapshot)
+    machine.cpu.eip = 0x1007
+    machine.run()
+    assert machine.cpu.ebx == 5
+
+
+def test_restoring_takes_less_than_a_millisecond_for_64_mib():
+    with Machine() as machine:
+        snapshot = machine.snapshot()
+        times = []
+        for _ in range(20):
+            for page in range(64):
+                machine.ram.put_u32(0x20_0000 + page * 4096, page)
+            begin = time.perf_counter()
+            machine.restore(snapshot)
+            times.append(time.perf_counter() - begin)
+        assert sorted(times)[10] < 0.001
+
+
+def test_thousands_of_restores_leave_nothing_behind(bare):
+    machine = bare("mov eax, [0x3000]; inc eax; mov [0x3000], eax; hlt")
+    snapshot = machine.snapshot()
+
+    def rounds(count):
+        for _ in range(count):
+            machine.restore(snapshot)
+            machine.run()
+            assert machine.ram.u32(0x3000) == 1
+
+    rounds(500)
+    files, memory = open_files(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    rounds(5000)
+    assert open_files() == files
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 2048
+
+
+def test_discarded_snapshots_give_their_files_back(machine):
+    files = open_files()
+    for _ in range(50):
+        machine.snapshot()
+    assert open_files() <= files + 4
+
+
+def test_a_snapshot_is_refused_where_something_is_under_way(machine):
+    machine.quiescent = lambda: "2 coroutines are alive"
+    with pytest.raises(NotQuiescent, match="2 coroutines are alive"):
+        machine.snapshot()
+
+
+def test_a_host_call_cannot_take_a_snapshot(bare):
+    machine = bare("out 0x90, eax; hlt")
+    machine.host_calls.register(0x90, lambda _: machine.snapshot(), "snap")
+    with pytest.raises(NotQuiescent, match="running"):
+        machine.run()
+
+
+def test_a_snapshot_belongs_to_its_machine(machine):
+    with Machine(memory=8 << 20, high_memory=4 << 20) as other:
+        snapshot = other.snapshot()
+        with pytest.raises(ValueError, match="only by the machine"):
+            machine.restore(snapshot)
+
+
+def test_policy_can_take_part(machine):
+    state = {"threads": [1, 2]}
+    machine.participants["policy"] = (lambda: state, lambda saved: (state.clear(), state.update(saved)))
+    snapshot = machine.snapshot()
+    state["threads"].append(3)
+    machine.restore(snapshot)
+    assert state == {"threads": [1, 2]}
