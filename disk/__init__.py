@@ -1,0 +1,1 @@
+"""Disk controllers as devices, media, partition tables and image building."""

@@ -1,0 +1,1 @@
+"""Writers of file systems: a tree of files becomes the content of a partition."""

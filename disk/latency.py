@@ -1,0 +1,12 @@
+"""How long a drive takes, in virtual time."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """How long commands take, in ns of virtual time: fixed part, per sector, and whether NCQ may reorder."""
+
+    command: int = 1000
+    sector: int = 0
+    reorder: bool = False

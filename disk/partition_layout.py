@@ -1,0 +1,83 @@
+"""What a partition scan finds: partitions, and what is wrong with the table they come from.
+
+Nothing here does I/O: readers are coroutines, so that the kernel can read through its driver and tools
+straight from a file.
+"""
+
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+SECTOR = 512
+READ_SECTORS = 128  # most sectors that are asked for at once
+
+Reader = Callable[[int, int], Awaitable[bytes]]
+T = TypeVar("T")
+
+
+class ReadError(Exception):
+    """A reader may raise this for sectors that cannot be read: the scan reports it and goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """A partition: number as Linux counts, first sector, sectors, type, name, in 512-byte sectors."""
+
+    number: int
+    start: int
+    sectors: int
+    kind: str
+    name: str = ""
+    scheme: str = ""
+
+    @property
+    def end(self) -> int:
+        """The sector behind the last one."""
+        return self.start + self.sectors
+
+
+@dataclass(slots=True)
+class DiskLayout:
+    """What a disk holds: scheme "none", "mbr" or "gpt", usable partitions, and what is wrong."""
+
+    scheme: str
+    partitions: list[Partition] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def add(self, partition: Partition, sector_count: int, place: str) -> None:
+        """Keep a partition if it is usable, else say what is wrong with it."""
+        where = f"{place}: partition {partition.number} (sectors {partition.start} to {partition.end - 1})"
+        if partition.sectors <= 0 or partition.start == 0:
+            self.problems.append(f"{place}: partition {partition.number} is empty or starts at sector 0")
+            return
+        if partition.end > sector_count:
+            self.problems.append(f"{where} lies outside the disk of {sector_count} sectors")
+            return
+        for other in self.partitions:
+            if partition.start < other.end and other.start < partition.end:
+                self.problems.append(f"{where} overlaps partition {other.number}")
+                return
+        self.partitions.append(partition)
+
+
+async def read_sectors(read: Reader, lba: int, count: int) -> bytes:
+    """Read any number of sectors, a limited number at a time; ReadError if they come out short."""
+    parts = []
+    for start in range(lba, lba + count, READ_SECTORS):
+        step = min(READ_SECTORS, lba + count - start)
+        data = bytes(await read(start, step))
+        if len(data) != step * SECTOR:
+            raise ReadError(f"sector {start}: {len(data)} bytes instead of {step * SECTOR}")
+        parts.append(data)
+    return b"".join(parts)
+
+
+def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Return the result of a coroutine whose reader never has to wait."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    coroutine.close()
+    raise RuntimeError("the reader waits; use an event loop")
