@@ -1,0 +1,59 @@
+"""The ring-3 server runtime and the file-system servers; they know the ABI only.
+
+What a server's author needs is here; docs/writing-a-server.md shows how it goes together.
+"""
+
+from callgate.server.disk import Disk, SectorReader
+from callgate.server.errors import FileSystemError, MountError, ReplyError
+from callgate.server.gate import GateCall, GateResult, allocate, complete, free, lock_blocks, unlock_blocks
+from callgate.server.hosted import HostedServer, VolumeGeometry, operation
+from callgate.server.listing import ListedFile, build_pages, read_pages
+from callgate.server.message import (
+    Data,
+    Failure,
+    Object,
+    Registers,
+    RegisterValues,
+    Reply,
+    Request,
+    Sectors,
+    ServerMemory,
+)
+from callgate.server.paths import Path, parse_path
+from callgate.server.pieces import cut
+from callgate.server.versions import DirectoryVersions, Pages
+
+__all__ = [
+    "Data",
+    "DirectoryVersions",
+    "Disk",
+    "Failure",
+    "FileSystemError",
+    "GateCall",
+    "GateResult",
+    "HostedServer",
+    "ListedFile",
+    "MountError",
+    "Object",
+    "Pages",
+    "Path",
+    "RegisterValues",
+    "Registers",
+    "Reply",
+    "ReplyError",
+    "Request",
+    "SectorReader",
+    "Sectors",
+    "ServerMemory",
+    "VolumeGeometry",
+    "allocate",
+    "build_pages",
+    "complete",
+    "cut",
+    "free",
+    "lock_blocks",
+    "operation",
+    "parse_path",
+    "read_pages",
+    "unlock_blocks",
+]

@@ -1,0 +1,194 @@
+"""A mounted FAT volume: paths to entries, entries to directories and chains, free space.
+
+Needs no server and no machine, only something that reads sectors: `callgate disk inspect` uses it on an
+open image file, the server on its partition.
+"""
+
+from collections import OrderedDict
+from typing import Final
+
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.memory import SECTOR_SIZE
+from callgate.server.disk import SectorReader
+from callgate.server.errors import FileSystemError, MountError
+from callgate.server.fat.boot_sector import FatLayout, parse_boot_sector
+from callgate.server.fat.chain import ClusterChain
+from callgate.server.fat.directory import ROOT, Directory, FatEntry, parse_directory
+from callgate.server.fat.names import utf16_length, volume_label
+from callgate.server.fat.probe import BACKUP_PLACES, parse_backup
+from callgate.server.fat.structures import (
+    DIRECTORY_LIMIT,
+    FSINFO_LEAD,
+    FSINFO_STRUCTURE,
+    FSINFO_UNKNOWN,
+    LONG_NAME_LIMIT,
+    FileSystemInfo,
+)
+from callgate.server.fat.table import FatTable, Usage
+from callgate.server.paths import Path, parse_path
+
+DIRECTORIES_KEPT: Final = 32
+ENTRIES_KEPT: Final = 16384
+_NO_NAME: Final = b"NO NAME    "
+
+
+class FatVolume:
+    """A volume as it was mounted; nothing here writes."""
+
+    def __init__(self, reader: SectorReader, layout: FatLayout) -> None:
+        self.reader = reader
+        self.layout = layout
+        self.table = FatTable(reader, layout)
+        self.usage = Usage(0, 0)
+        self.dirty = layout.dirty
+        self.damage: list[str] = []  # found at mounting
+        self._directories: OrderedDict[int, Directory] = OrderedDict()
+
+    @classmethod
+    async def mount(cls, reader: SectorReader, partition_sectors: int) -> "FatVolume":
+        """Mount the volume of a partition of ``partition_sectors`` 512-byte sectors.
+
+        MountError if it cannot be served; FileSystemError if the disk cannot be read.
+        """
+        layout, damage = await _read_layout(reader, partition_sectors)
+        volume = cls(reader, layout)
+        volume.damage.extend(damage)
+        volume.usage = await volume.table.usage()
+        await volume._inspect_marks()
+        await volume._compare_fsinfo()
+        root = await volume.directory(ROOT)
+        volume.dirty = volume.dirty or bool(volume.damage or root.truncated)
+        return volume
+
+    async def label(self) -> str:
+        """Return the volume's label: that of the root directory, else that of the boot sector."""
+        raw = (await self.directory(ROOT)).label or self.layout.label.replace(_NO_NAME, b"")
+        return volume_label(raw)
+
+    async def find(self, path: str) -> FatEntry:
+        """Return the entry at ``path``: components separated by ``/``, compared as FAT does.
+
+        FileSystemError: NOT_FOUND, NOT_DIRECTORY, NAME_TOO_LONG, CORRUPT.
+        """
+        parsed = parse_path(path)
+        entry = ROOT
+        passed = {ROOT.cluster, self.layout.root_cluster}
+        for depth, component in enumerate(parsed.components):
+            here = Path(parsed.components[: depth + 1], directory=True)
+            if utf16_length(component) > LONG_NAME_LIMIT:
+                raise FileSystemError(
+                    ErrorCode.NAME_TOO_LONG, f"{here}: a name has at most {LONG_NAME_LIMIT} units"
+                )
+            entry = await self._step_down(entry, component, here)
+            if entry.is_directory and entry.cluster in passed:
+                raise FileSystemError(
+                    ErrorCode.CORRUPT,
+                    f"{here}: directory loop, cluster {entry.cluster} is one of its parents",
+                )
+            passed.add(entry.cluster)
+        if parsed.directory and not entry.is_directory:
+            raise FileSystemError(ErrorCode.NOT_DIRECTORY, f"{parsed} is not a directory")
+        return entry
+
+    async def _step_down(self, parent: FatEntry, name: str, here: Path) -> FatEntry:
+        if not parent.is_directory:
+            raise FileSystemError(ErrorCode.NOT_DIRECTORY, f"{here}: what comes before is not a directory")
+        directory = await self.directory(parent)
+        entry = directory.find(name)
+        if entry is None and directory.truncated:
+            raise FileSystemError(
+                ErrorCode.CORRUPT, f"{here}: not found, and its directory is damaged: {directory.truncated}"
+            )
+        if entry is None:
+            raise FileSystemError(ErrorCode.NOT_FOUND, f"{here}: no such file or directory")
+        return entry
+
+    async def directory(self, entry: FatEntry) -> Directory:
+        """Return the contents of a directory; FileSystemError(CORRUPT) if it has no cluster.
+
+        Directories are kept while there are not too many; `Directory.truncated` tells of damage.
+        """
+        cluster = entry.cluster or self.layout.root_cluster
+        if entry is not ROOT and not self.layout.is_cluster(entry.cluster):
+            raise FileSystemError(
+                ErrorCode.CORRUPT,
+                f"directory {entry.name}: its first cluster is {entry.cluster}, and the volume has 2 to "
+                f"{self.layout.last_cluster}",
+            )
+        known = self._directories.get(cluster)
+        if known is not None:
+            self._directories.move_to_end(cluster)
+            return known
+        directory = await (self._read_directory(cluster) if cluster else self._read_fixed_root())
+        self._directories[cluster] = directory
+        self._forget_directories()
+        return directory
+
+    def _forget_directories(self) -> None:
+        entries = sum(len(directory.entries) for directory in self._directories.values())
+        while len(self._directories) > 1 and (
+            entries > ENTRIES_KEPT or len(self._directories) > DIRECTORIES_KEPT
+        ):
+            entries -= len(self._directories.popitem(last=False)[1].entries)
+
+    async def _read_fixed_root(self) -> Directory:
+        start = self.layout.root_start
+        data = await self.reader.read(start, -(-self.layout.root_bytes // SECTOR_SIZE))
+        return parse_directory(data[: self.layout.root_bytes], [start * SECTOR_SIZE], fat32=False)
+
+    async def _read_directory(self, cluster: int) -> Directory:
+        size = self.layout.cluster_bytes
+        limit = -(-DIRECTORY_LIMIT // size)
+        chain = ClusterChain(cluster)
+        await chain.extend(self.table, limit)
+        truncated = chain.damage
+        if not chain.complete or chain.length > limit:
+            truncated = f"it is larger than {DIRECTORY_LIMIT} bytes"
+        data = []
+        places: list[int] = []
+        left = limit
+        for run in chain.runs():
+            clusters = min(run.length, left)
+            left -= clusters
+            start = self.layout.sector_of(run.cluster)
+            data.append(await self.reader.read(start, clusters * self.layout.cluster_sectors))
+            first = start * SECTOR_SIZE
+            places.extend(range(first, first + clusters * size, size))
+        return parse_directory(b"".join(data), places, truncated, fat32=self.layout.bits == 32)
+
+    async def _inspect_marks(self) -> None:
+        self.dirty = self.dirty or await self.table.is_dirty()
+        media = await self.table.media_entry() & 0xFF
+        if media != self.layout.media:
+            self.damage.append(
+                f"the first FAT entry names media {media:#04x}, the boot sector {self.layout.media:#04x}"
+            )
+
+    async def _compare_fsinfo(self) -> None:
+        """Compare FSInfo's hint with what was counted; it is never used."""
+        if not self.layout.fsinfo:
+            return
+        info = FileSystemInfo.from_buffer_copy(await self.reader.read(self.layout.fsinfo, 1))
+        if (info.FSI_LeadSig, info.FSI_StrucSig) != (FSINFO_LEAD, FSINFO_STRUCTURE):
+            self.damage.append(f"FSInfo sector {self.layout.fsinfo}: its signatures are wrong; not used")
+        elif info.FSI_Free_Count not in (FSINFO_UNKNOWN, self.usage.free):
+            self.damage.append(
+                f"FSInfo sector {self.layout.fsinfo} says {info.FSI_Free_Count} free clusters; the FAT has "
+                f"{self.usage.free}"
+            )
+
+
+async def _read_layout(reader: SectorReader, partition_sectors: int) -> tuple[FatLayout, list[str]]:
+    """Return the layout by the boot sector, or by FAT32's backup of it if that one is bad."""
+    if partition_sectors < 1:
+        raise MountError("boot sector: the partition is empty")
+    try:
+        return parse_boot_sector(await reader.read(0, 1), partition_sectors), []
+    except MountError as error:
+        first = error
+    for place in BACKUP_PLACES:
+        if place < partition_sectors:
+            layout = parse_backup(await reader.read(place, 1), place, partition_sectors)
+            if layout is not None:
+                return layout, [f"{first.text}; the backup in disk sector {place} is used instead"]
+    raise first

@@ -1,0 +1,130 @@
+"""The base of file-system servers written in Python: one instance serves one partition.
+
+A subclass says by `probe` which partitions are its own, mounts in `start`, and answers requests in
+coroutine methods marked with `operation`.  It is found through the entry point group ``callgate.servers``
+(docs/writing-a-server.md).  `serve` is what the kernel's runner steps on behalf of a server thread.
+
+Several threads may be inside one instance at once, but never between two awaits: what a handler reads
+and changes without awaiting in between is atomic, and what it knew before an await it must check again.
+"""
+
+import copy
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
+
+from callgate.kernel.abi.calls import Operation, ServerCall
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.memory import SECTOR_SIZE
+from callgate.server.errors import FileSystemError
+from callgate.server.message import Failure, Registers, Reply, Request, ServerMemory
+
+REPORT_LIMIT = 64
+
+Handler = TypeVar("Handler", bound=Callable[[Any, Request], Awaitable[Reply]])
+
+
+class VolumeGeometry(NamedTuple):
+    """Where a partition lies: ``name`` for messages ("d0p1"), first LBA on the disk, 512-byte sectors."""
+
+    name: str
+    start: int
+    sectors: int
+    sector_size: int = SECTOR_SIZE
+
+
+def operation(number: int) -> Callable[[Handler], Handler]:
+    """Mark a coroutine method ``async def f(self, request) -> Reply`` as the handler of an operation."""
+
+    def mark(handler: Handler) -> Handler:
+        handler.__dict__["operation"] = int(number)
+        return handler
+
+    return mark
+
+
+class HostedServer:
+    """Base class; state must be plain data, for a machine is snapshotted between requests."""
+
+    name: ClassVar[str] = ""
+    operations: ClassVar[dict[int, str]] = {int(Operation.NULL): "null"}
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        """Gather the operation table; TypeError if one class declares an operation twice."""
+        super().__init_subclass__(**kwargs)
+        declared: dict[int, str] = {}
+        for name, member in vars(cls).items():
+            number = getattr(member, "__dict__", {}).get("operation")
+            if number is None:
+                continue
+            if number in declared:
+                raise TypeError(f"{cls.__name__}: operation {number} is both {declared[number]} and {name}")
+            declared[number] = name
+        cls.operations = cls.operations | declared
+
+    def __init__(self, memory: ServerMemory, geometry: VolumeGeometry) -> None:
+        self.memory = memory
+        self.geometry = geometry
+        self._reports: list[str] = []
+        self._reports_lost = 0
+
+    @classmethod
+    def probe(cls, first: bytes) -> str | None:
+        """Return the file system's name ("fat16") if the partition beginning with ``first`` is ours.
+
+        ``first`` is at most 64 KiB and may be anything, of any length; this never raises.
+        """
+        raise NotImplementedError
+
+    async def start(self) -> None:
+        """Mount: read metadata, gather free space.  Raises MountError when there is nothing to serve."""
+
+    async def handle(self, request: Request) -> Reply:
+        """Dispatch through the operation table; FileSystemError(BAD_CALL) for what is not in it."""
+        name = self.operations.get(request.operation)
+        if name is None:
+            raise FileSystemError(ErrorCode.BAD_CALL, f"{self.name} has no operation {request.operation}")
+        handler: Callable[[Request], Awaitable[Reply]] = getattr(self, name)
+        return await handler(request)
+
+    async def serve(self, message: int) -> ServerCall:
+        """Serve the message page at linear address ``message``; 0 means start.
+
+        Returns the function that the thread's stub passes to the server gate next.  FileSystemError
+        becomes an error reply, except from `start`; whatever else is raised is for the runner to kill
+        the server by.
+        """
+        if message == 0:
+            await self.start()
+            return ServerCall.WAIT
+        request = Request.load(self.memory, message)
+        reply: Reply
+        try:
+            reply = await self.handle(request)
+        except FileSystemError as error:
+            if error.code in (ErrorCode.CORRUPT, ErrorCode.IO_ERROR):
+                self.report(error.text)
+            reply = Failure(error.code, request.registers)
+        return reply.store(self.memory, message)
+
+    async def null(self, request: Request) -> Reply:
+        """Return every register as it was sent."""
+        return Registers(request.registers)
+
+    def report(self, text: str) -> None:
+        """Note a sentence for the boot log: damage found and the like.  At most REPORT_LIMIT are kept."""
+        if len(self._reports) < REPORT_LIMIT:
+            self._reports.append(f"{self.geometry.name}: {text}")
+        else:
+            self._reports_lost += 1
+
+    def take_reports(self) -> list[str]:
+        """Return the sentences noted since the last call, the runner's to print; forget them."""
+        reports, self._reports = self._reports, []
+        if self._reports_lost:
+            reports.append(f"{self.geometry.name}: {self._reports_lost} more messages were dropped")
+            self._reports_lost = 0
+        return reports
+
+    def duplicate(self, memory: ServerMemory) -> Self:
+        """Return a copy of the server and all its state, working on ``memory``: for snapshots."""
+        return copy.deepcopy(self, {id(self.memory): memory})

@@ -1,0 +1,162 @@
+"""Requests as handlers see them, and the replies they return, on the way through the message page.
+
+`Request.load` reads the page, `store` of a reply writes it and names the gate function that sends it; the
+kernel believes the gate function, and of the page only what that reply type allows (design.md, "IPC").
+"""
+
+from struct import Struct
+from typing import Final, NamedTuple, Protocol
+
+from callgate.kernel.abi.calls import ServerCall
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.layout import offset_of
+from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.abi.message import MESSAGE_ADDRESSES, MESSAGE_DATA_SIZE, Message, MessageFlags
+from callgate.server.errors import FileSystemError, ReplyError
+from callgate.server.gate import CARRY_FLAG, LOW_DWORD
+
+_REPLY_START: Final = offset_of(Message, "count")  # a reply writes from here to the handle, and data
+_REPLY_END: Final = offset_of(Message, "handle")
+_DATA: Final = offset_of(Message, "data")
+_OBJECT: Final = Struct("<II")
+
+
+class ServerMemory(Protocol):
+    """The server's memory through its own page tables at ring 3; a bad address kills the server."""
+
+    def read(self, address: int, length: int) -> bytes:
+        """Return ``length`` bytes from linear address ``address``."""
+        ...
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write ``data`` to linear address ``address``."""
+        ...
+
+
+class RegisterValues(NamedTuple):
+    """The six registers that a message carries, 32 bits each, unsigned."""
+
+    eax: int = 0
+    ebx: int = 0
+    ecx: int = 0
+    edx: int = 0
+    esi: int = 0
+    edi: int = 0
+
+
+class Request(NamedTuple):
+    """One request: operation number, registers, and the data that came with it (at most 4048 bytes)."""
+
+    operation: int
+    registers: RegisterValues
+    data: bytes = b""
+
+    @classmethod
+    def load(cls, memory: ServerMemory, address: int) -> "Request":
+        """Read the request in the message page at linear ``address``."""
+        raw = memory.read(address, PAGE_SIZE)
+        page = Message.from_buffer_copy(raw)
+        registers = RegisterValues(page.eax, page.ebx, page.ecx, page.edx, page.esi, page.edi)
+        size = min(page.count, MESSAGE_DATA_SIZE) if page.flags & MessageFlags.DATA else 0
+        return cls(page.operation, registers, raw[_DATA : _DATA + size])
+
+    def path(self) -> str:
+        """Return the data as a path; FileSystemError(BAD_ARGUMENT) if it is no UTF-8 text."""
+        try:
+            text = self.data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise FileSystemError(
+                ErrorCode.BAD_ARGUMENT, f"path {self.data!r} is not UTF-8 at byte {error.start}"
+            ) from None
+        if "\0" in text:
+            raise FileSystemError(ErrorCode.BAD_ARGUMENT, f"path {text!r} contains a NUL")
+        return text
+
+
+class Registers(NamedTuple):
+    """Reply with registers alone."""
+
+    registers: RegisterValues
+
+    def store(self, memory: ServerMemory, address: int) -> ServerCall:
+        """Write the reply into the message page; return the gate function that sends it."""
+        _write(memory, address, self.registers)
+        return ServerCall.REPLY_REGISTERS
+
+
+class Data(NamedTuple):
+    """Reply with bytes in the page: at most MESSAGE_DATA_SIZE."""
+
+    data: bytes
+    registers: RegisterValues
+
+    def store(self, memory: ServerMemory, address: int) -> ServerCall:
+        """Write the reply into the message page; return the gate function that sends it."""
+        _write(memory, address, self.registers, self.data, len(self.data))
+        return ServerCall.REPLY_DATA
+
+
+class Object(NamedTuple):
+    """Reply with memory of the server: page-aligned linear address, size in bytes (at least 1)."""
+
+    address: int
+    size: int
+    registers: RegisterValues
+
+    def store(self, memory: ServerMemory, address: int) -> ServerCall:
+        """Write the reply into the message page; return the gate function that sends it."""
+        if self.address % PAGE_SIZE or not 0 < self.size <= LOW_DWORD:
+            raise ReplyError(f"object of {self.size} bytes at {self.address:#x} is empty or not page-aligned")
+        data = _OBJECT.pack(self.address, self.size)
+        _write(memory, address, self.registers, data, len(data))
+        return ServerCall.REPLY_OBJECT
+
+
+class Sectors(NamedTuple):
+    """Reply with sectors of the partition: at most MESSAGE_ADDRESSES entries (abi/volume.py)."""
+
+    entries: list[int]
+    registers: RegisterValues
+
+    def store(self, memory: ServerMemory, address: int) -> ServerCall:
+        """Write the reply into the message page; return the gate function that sends it."""
+        count = len(self.entries)
+        if not 0 < count <= MESSAGE_ADDRESSES:
+            raise ReplyError(f"a sectors reply has 1 to {MESSAGE_ADDRESSES} entries, not {count}")
+        _write(memory, address, self.registers, Struct(f"<{count}Q").pack(*self.entries), count)
+        return ServerCall.REPLY_SECTORS
+
+
+class Failure(NamedTuple):
+    """Reply of a request that failed: CF set, EAX and `Message.error` the code, other registers as sent."""
+
+    code: ErrorCode
+    registers: RegisterValues
+
+    def store(self, memory: ServerMemory, address: int) -> ServerCall:
+        """Write the reply into the message page; return the gate function that sends it."""
+        _write(memory, address, self.registers._replace(eax=self.code), code=self.code)
+        return ServerCall.REPLY_REGISTERS
+
+
+Reply = Registers | Data | Object | Sectors | Failure
+
+
+def _write(
+    memory: ServerMemory,
+    address: int,
+    registers: RegisterValues,
+    data: bytes = b"",
+    count: int = 0,
+    code: ErrorCode = ErrorCode.OK,
+) -> None:
+    """Write what a reply may change; operation, flags and handle stay as the kernel wrote them."""
+    if len(data) > MESSAGE_DATA_SIZE:
+        raise ReplyError(f"a reply carries at most {MESSAGE_DATA_SIZE} bytes of data, not {len(data)}")
+    for name, value in zip(registers._fields, registers, strict=True):
+        if not 0 <= value <= LOW_DWORD:
+            raise ReplyError(f"{name} = {value:#x} is not an unsigned 32-bit number")
+    page = Message(*(0, 0, 0, count, code, *registers, CARRY_FLAG if code else 0))
+    memory.write(address + _REPLY_START, bytes(page)[_REPLY_START:_REPLY_END])
+    if data:
+        memory.write(address + _DATA, data)

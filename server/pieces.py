@@ -1,0 +1,46 @@
+"""Cutting runs of sectors into the entries of a sectors reply (abi/volume.py).
+
+An entry is a piece of one 4 KiB block, and blocks are those of the disk: a partition that starts at LBA
+63 has its first block boundary at sector 1.
+"""
+
+from typing import Final
+
+from callgate.kernel.abi.memory import SECTORS_PER_PAGE
+from callgate.kernel.abi.message import MESSAGE_ADDRESSES
+from callgate.kernel.abi.volume import SECTOR_ENTRY_COUNT_SHIFT, SECTOR_ENTRY_MASK
+
+_WHOLE: Final = (SECTORS_PER_PAGE - 1) << SECTOR_ENTRY_COUNT_SHIFT
+
+
+def cut(start: int, sector: int, count: int, limit: int = MESSAGE_ADDRESSES) -> list[int]:
+    """Return at most ``limit`` entries for ``count`` sectors from ``sector`` of a partition at ``start``.
+
+    ``start`` is the partition's first LBA on the disk; entries hold sectors of the partition.
+    """
+    end = sector + count
+    to_boundary = -(start + sector) % SECTORS_PER_PAGE
+    entries = []
+    if to_boundary and limit > 0 and count > 0:
+        entries.append(_entry(sector, min(to_boundary, count)))
+        sector += to_boundary
+    whole = max(0, min((end - sector) // SECTORS_PER_PAGE, limit - len(entries)))
+    last = sector + whole * SECTORS_PER_PAGE
+    entries.extend(first | _WHOLE for first in range(sector, last, SECTORS_PER_PAGE))
+    if last < end and len(entries) < limit:
+        entries.append(_entry(last, min(end - last, SECTORS_PER_PAGE)))
+    return entries
+
+
+def _entry(sector: int, count: int) -> int:
+    return sector | (count - 1) << SECTOR_ENTRY_COUNT_SHIFT
+
+
+def piece(entry: int) -> tuple[int, int]:
+    """Return first sector and number of sectors of an entry."""
+    return entry & SECTOR_ENTRY_MASK, (entry >> SECTOR_ENTRY_COUNT_SHIFT) + 1
+
+
+def sectors_of(entries: list[int]) -> int:
+    """Return how many sectors the entries cover."""
+    return sum((entry >> SECTOR_ENTRY_COUNT_SHIFT) + 1 for entry in entries)

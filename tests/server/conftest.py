@@ -1,0 +1,242 @@
+"""Images made by dosfstools and mtools, and servers rehearsed over them."""
+
+import mmap
+import os
+import random
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from callgate.kernel.abi.calls import Operation
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.server.fat import FatServer
+from callgate.server.testing import Answer, Rehearsal
+
+NEEDED = ("mkfs.fat", "mcopy", "mmd", "mdel", "mdir", "fsck.fat", "mattrib")
+PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+
+
+def _run(*command: str) -> str:
+    result = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": PATH, "LC_ALL": "C.UTF-8", "MTOOLS_SKIP_CHECK": "1", "TZ": "UTC"},
+    )
+    if result.returncode:
+        raise AssertionError(f"{' '.join(command)}: {result.stdout}{result.stderr}")
+    return result.stdout
+
+
+@dataclass
+class FatImage:
+    """A FAT image under construction, and what has been put in it."""
+
+    path: Path
+    files: dict[str, bytes] = field(default_factory=dict)
+    directories: list[str] = field(default_factory=list)
+
+    def format(self, kib: int, *options: str) -> "FatImage":
+        _run("mkfs.fat", "--invariant", "-C", *options, str(self.path), str(kib))
+        return self
+
+    def mkdir(self, name: str) -> None:
+        _run("mmd", "-i", str(self.path), f"::{name}")
+        self.directories.append(name)
+
+    def put(self, name: str, data: bytes) -> None:
+        source = self.path.with_suffix(".source")
+        source.write_bytes(data)
+        os.utime(source, (1_700_000_000, 1_700_000_000))
+        _run("mcopy", "-m", "-o", "-i", str(self.path), str(source), f"::{name}")
+        self.files[name] = data
+
+    def put_tree(self, tree: dict[str, bytes]) -> None:
+        """Copy many files of one flat directory in one go."""
+        folder = self.path.with_suffix(".tree")
+        folder.mkdir()
+        for name, data in tree.items():
+            (folder / name).write_bytes(data)
+        _run("mcopy", "-Q", "-i", str(self.path), *map(str, sorted(folder.iterdir())), "::/")
+        self.files |= tree
+        shutil.rmtree(folder)
+
+    def delete(self, name: str) -> None:
+        _run("mdel", "-i", str(self.path), f"::{name}")
+        del self.files[name]
+
+    def run(self, *command: str) -> str:
+        return _run(*command)
+
+    def read(self) -> bytearray:
+        """Return the bytes, to be changed."""
+        return bytearray(self.path.read_bytes())
+
+    def view(self) -> memoryview:
+        """Return the bytes without reading holes of sparse files."""
+        with self.path.open("rb") as file:
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+    def fragment(self, name: str, size: int, seed: int = 1) -> None:
+        """Put a file whose chain is scattered: fill holes that deleted files left."""
+        piece = 3000
+        count = size // piece * 2
+        fillers = {f"FILL{i:04}.TMP": b"x" * piece for i in range(count)}
+        self.put_tree(fillers)
+        _run("mdel", "-i", str(self.path), *(f"::FILL{i:04}.TMP" for i in range(0, count, 2)))
+        for i in range(0, count, 2):
+            del self.files[f"FILL{i:04}.TMP"]
+        self._forget_next_free()
+        self.put(name, random.Random(seed).randbytes(size))
+
+    def _forget_next_free(self) -> None:
+        """Make mtools look for free clusters from the start: FSI_Nxt_Free = 2."""
+        with self.path.open("r+b") as file:
+            boot = file.read(512)
+            if boot[22:24] == b"\0\0":
+                sector = int.from_bytes(boot[11:13], "little") * int.from_bytes(boot[48:50], "little")
+                file.seek(sector + 492)
+                file.write((2).to_bytes(4, "little"))
+
+
+@pytest.fixture
+def fat_image(tmp_path: Path) -> Callable[..., FatImage]:
+    for tool in NEEDED:
+        if shutil.which(tool, path=PATH) is None:
+            pytest.skip(f"{tool} is not installed (Debian packages dosfstools, mtools)")
+    made = iter(range(1000))
+
+    def make(kib: int, *options: str) -> FatImage:
+        return FatImage(tmp_path / f"image{next(made)}.img").format(kib, *options)
+
+    return make
+
+
+class FatClient:
+    """What a client of the FAT server does, request by request."""
+
+    def __init__(
+        self, image: bytes | bytearray | memoryview, start: int = 0, sectors: int | None = None
+    ) -> None:
+        self.rehearsal = Rehearsal(FatServer, image, start=start, sectors=sectors)
+        self.rehearsal.start()
+
+    @property
+    def server(self) -> FatServer:
+        server = self.rehearsal.server
+        assert isinstance(server, FatServer)
+        return server
+
+    def request(self, operation: int, path: str | None = None, **registers: int) -> Answer:
+        data = None if path is None else path.encode()
+        return self.rehearsal.request(operation, data, **registers)
+
+    def read_extract(self, number: int, position: int, wanted: int) -> tuple[int, bytes, Answer]:
+        """READ; return the position and the bytes that the reply covers."""
+        answer = self.request(
+            Operation.READ, ebx=number, eax=position & 0xFFFFFFFF, edx=position >> 32, ecx=wanted
+        )
+        data = b"".join(self.rehearsal.read_sectors(*piece) for piece in answer.sectors)
+        size = 0 if answer.error else answer.registers.eax
+        return answer.registers.edx << 32 | answer.registers.ecx, data[:size], answer
+
+    def contents(self, path: str, wanted: int = 1 << 20) -> bytes:
+        """Read a whole file as `cat` would."""
+        opened = self.request(Operation.OPEN, path)
+        assert opened.error is ErrorCode.OK, (path, opened)
+        number, size = opened.registers.eax, opened.registers.ecx
+        parts: list[bytes] = []
+        position = 0
+        while position < size:
+            start, data, answer = self.read_extract(number, position, wanted)
+            assert answer.error is ErrorCode.OK, (path, answer, self.server.take_reports())
+            assert start <= position < start + len(data)
+            parts.append(data[position - start :])
+            position = start + len(data)
+        assert self.read_extract(number, size, wanted)[2].registers.eax == 0
+        assert self.request(Operation.CLOSE, eax=number).error is ErrorCode.OK
+        return b"".join(parts)
+
+
+@pytest.fixture
+def client() -> type[FatClient]:
+    return FatClient
+
+
+class FatPatcher:
+    """Edits an image's FATs and records by hand; knows the format by itself, not from the server."""
+
+    def __init__(self, image: bytearray) -> None:
+        self.image = image
+        sector, reserved = self.word(11, 2), self.word(14, 2)
+        self.fats = image[16]
+        self.fat_bytes = (self.word(22, 2) or self.word(36, 4)) * sector
+        self.fat_offset = reserved * sector
+        self.cluster_bytes = image[13] * sector
+        root_bytes = -(-self.word(17, 2) * 32 // sector) * sector
+        self.root_offset = self.fat_offset + self.fats * self.fat_bytes
+        self.data_offset = self.root_offset + root_bytes
+        total = (self.word(19, 2) or self.word(32, 4)) * sector
+        self.clusters = (total - self.data_offset) // self.cluster_bytes
+        self.bits = 32 if self.word(22, 2) == 0 else 12 if self.clusters < 4085 else 16
+        if self.bits == 32:
+            self.root_offset = self.cluster_offset(self.word(44, 4))
+
+    def word(self, offset: int, size: int) -> int:
+        return int.from_bytes(self.image[offset : offset + size], "little")
+
+    def set_word(self, offset: int, size: int, value: int) -> None:
+        self.image[offset : offset + size] = value.to_bytes(size, "little")
+
+    def cluster_offset(self, cluster: int) -> int:
+        return self.data_offset + (cluster - 2) * self.cluster_bytes
+
+    def fat(self, cluster: int) -> int:
+        if self.bits == 12:
+            pair = self.word(self.fat_offset + cluster * 3 // 2, 2)
+            return pair >> 4 if cluster & 1 else pair & 0xFFF
+        size = self.bits // 8
+        return self.word(self.fat_offset + cluster * size, size)
+
+    def set_fat(self, cluster: int, value: int, copies: range | None = None) -> None:
+        for copy in copies or range(self.fats):
+            base = self.fat_offset + copy * self.fat_bytes
+            if self.bits == 12:
+                offset = base + cluster * 3 // 2
+                pair = self.word(offset, 2)
+                pair = pair & 0xF | value << 4 if cluster & 1 else pair & 0xF000 | value
+                self.set_word(offset, 2, pair)
+            else:
+                size = self.bits // 8
+                self.set_word(base + cluster * size, size, value)
+
+    def record(self, short: bytes, after: int = 0) -> int:
+        """Return the offset of the record whose DIR_Name is ``short``."""
+        offset = self.image.find(short, max(after, self.root_offset))
+        while (offset - self.root_offset) % 32:
+            offset = self.image.find(short, offset + 1)
+        assert offset >= 0, short
+        return offset
+
+    def first_cluster(self, record: int) -> int:
+        return self.word(record + 26, 2) | self.word(record + 20, 2) << 16
+
+    def set_first_cluster(self, record: int, cluster: int) -> None:
+        self.set_word(record + 26, 2, cluster & 0xFFFF)
+        self.set_word(record + 20, 2, cluster >> 16)
+
+    def chain(self, cluster: int) -> list[int]:
+        clusters = []
+        while 2 <= cluster < self.clusters + 2 and len(clusters) <= self.clusters:
+            clusters.append(cluster)
+            cluster = self.fat(cluster) & 0x0FFFFFFF
+        return clusters
+
+
+@pytest.fixture
+def patcher() -> type[FatPatcher]:
+    return FatPatcher

@@ -1,0 +1,144 @@
+"""Hundreds of volumes with garbled metadata: never a fault, never a loop, never a byte from elsewhere."""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pytest
+from callgate.kernel.abi.calls import Operation
+from callgate.kernel.abi.directory import FileAttributes
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.server import FileSystemError, complete, read_pages
+from callgate.server.fat import FatServer, FatVolume, check
+
+FORMATS = {
+    12: (1440, "-F", "12", "-r", "32"),
+    16: (8000, "-F", "16", "-s", "1", "-r", "32"),
+    32: (36_000, "-F", "32", "-s", "1"),
+}
+MUTANTS = 300  # of each width
+VISITS = 60  # paths tried in one mutant
+CALLS = 4000  # gate calls that one mutant may cost
+INTERESTING = (0, 1, 2, 3, 0x0F, 0x10, 0x40, 0x41, 0x7F, 0x80, 0xE5, 0xF7, 0xF8, 0xFF)
+
+
+@contextmanager
+def mutated(disk: Any, seed: int) -> Iterator[None]:
+    """Garble some metadata bytes and put them back afterwards."""
+    generator = random.Random(seed)
+    regions = [
+        (0, 90),  # the boot sector's fields
+        (disk.fat_offset, 192),
+        (disk.root_offset, 512),
+        (disk.cluster_offset(disk.first_cluster(disk.record(b"DIR        "))), 512),
+    ]
+    saved = [(start, bytes(disk.image[start : start + size])) for start, size in regions]
+    for _ in range(generator.choice((1, 1, 2, 4, 16))):
+        start, size = generator.choices(regions, (2, 4, 3, 3))[0]
+        match generator.randrange(4):
+            case 0:
+                disk.image[start + generator.randrange(size)] = generator.choice(INTERESTING)
+            case 1:
+                disk.image[start + generator.randrange(size)] = generator.randrange(256)
+            case 2:
+                disk.set_fat(generator.randrange(2, 40), generator.randrange(48), range(1))
+            case _:
+                here, there = (start + generator.randrange(size // 32) * 32 for _ in range(2))
+                disk.image[here : here + 32] = disk.image[there : there + 32]
+    try:
+        yield
+    finally:
+        for start, data in saved:
+            disk.image[start : start + len(data)] = data
+
+
+@pytest.fixture(params=FORMATS)
+def disk(request: pytest.FixtureRequest, fat_image: Callable[..., Any], patcher: Any) -> Any:
+    image = fat_image(*FORMATS[request.param])
+    image.put("A long file name.text", bytes(3000))
+    image.put("FILE.BIN", bytes(9000))
+    image.mkdir("DIR")
+    image.mkdir("DIR/DEEPER")
+    image.put("DIR/Another long file name.text", b"x" * 700)
+    image.put("DIR/DEEPER/LAST.TXT", b"x" * 5000)
+    disk = patcher(image.read())
+    if disk.bits == 32:
+        disk.image[6 * 512 : 7 * 512] = bytes(512)  # or the backup boot sector would save every mutant
+    return disk
+
+
+def explore(served: Any) -> int:
+    """Visit what is listed, as a client with no sense of danger would; return the number of errors."""
+    errors = 0
+    waiting = [""]
+    for _ in range(VISITS):
+        if not waiting:
+            break
+        folder = waiting.pop(0)
+        answer = served.request(Operation.LOCK_DIRECTORY, folder)
+        if answer.error:
+            assert answer.error in (ErrorCode.CORRUPT, ErrorCode.NOT_DIRECTORY, ErrorCode.NOT_FOUND)
+            errors += 1
+            continue
+        files = list(read_pages(answer.memory))
+        assert len(files) == answer.registers.edi
+        for file in files[:20]:
+            if file.attributes & FileAttributes.DIRECTORY:
+                waiting.append(f"{folder}/{file.name}")
+            else:
+                errors += read_some(served, f"{folder}/{file.name}")
+        assert served.request(Operation.UNLOCK_DIRECTORY, edx=answer.registers.edx).error is ErrorCode.OK
+    return errors
+
+
+def read_some(served: Any, path: str) -> int:
+    errors = 0
+    opened = served.request(Operation.OPEN, path)
+    if opened.error:
+        assert opened.error in (ErrorCode.CORRUPT, ErrorCode.NOT_FOUND, ErrorCode.IS_DIRECTORY)
+        return 1
+    size = opened.registers.ecx
+    for position in {0, size // 2, size - 1 if size else 0}:
+        _, data, answer = served.read_extract(opened.registers.eax, position, 100_000)
+        assert answer.error in (ErrorCode.OK, ErrorCode.CORRUPT)
+        errors += answer.error is ErrorCode.CORRUPT
+        layout = served.server.volume.layout
+        read = [sector for first, count in answer.sectors for sector in range(first, first + count)]
+        assert len(set(read)) == len(read), "the same sector twice in one file"
+        assert all(layout.data_start <= sector < layout.sectors for sector in read)
+        assert len(data) <= len(read) * 512
+    assert served.request(Operation.CLOSE, eax=opened.registers.eax).error is ErrorCode.OK
+    return errors
+
+
+@pytest.mark.timeout(60)
+def test_no_mutant_does_harm(disk: Any, client: Any) -> None:
+    outcomes = {"mounted": 0, "refused": 0, "damaged": 0}
+    for seed in range(MUTANTS):
+        with mutated(disk, seed):
+            FatServer.probe(bytes(disk.image[:65536]))
+            served = None
+            with suppress(FileSystemError):  # and nothing else
+                served = client(disk.image)
+            if served is None:
+                outcomes["refused"] += 1
+                continue
+            outcomes["mounted"] += 1
+            outcomes["damaged"] += explore(served) > 0
+            served.request(Operation.VOLUME)
+            assert served.rehearsal.locks == {}
+            assert len(served.rehearsal.calls) < CALLS
+            assert served.rehearsal.allocated() < 4 << 20
+            complete(check(FatVolume(_Reader(served), served.server.volume.layout)))
+    assert min(outcomes.values()) > MUTANTS // 20, outcomes  # the mutator must do all three
+
+
+class _Reader:
+    def __init__(self, served: Any) -> None:
+        self.rehearsal = served.rehearsal
+
+    async def read(self, sector: int, count: int) -> bytes:
+        assert sector + count <= self.rehearsal.geometry.sectors
+        data: bytes = self.rehearsal.read_sectors(sector, count)
+        return data

@@ -1,0 +1,229 @@
+"""The runtime: requests out of message pages, replies into them, gate calls, dispatch, duplicates."""
+
+import pickle
+
+import pytest
+from callgate.kernel.abi.calls import Operation, ServerCall, SystemCall
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.memory import USER_MESSAGES
+from callgate.kernel.abi.message import Message, MessageFlags
+from callgate.kernel.abi.thread import HostedGate
+from callgate.server import (
+    Data,
+    FileSystemError,
+    GateCall,
+    GateResult,
+    HostedServer,
+    Object,
+    Registers,
+    RegisterValues,
+    Reply,
+    ReplyError,
+    Request,
+    Sectors,
+    allocate,
+    complete,
+    free,
+    lock_blocks,
+    operation,
+    unlock_blocks,
+)
+from callgate.server.testing import FakeMemory, MemoryFaultError, Rehearsal
+
+REGISTERS = RegisterValues(1, 2, 3, 4, 5, 0xFFFF_FFFF)
+
+
+class EchoServer(HostedServer):
+    name = "echo"
+
+    @operation(Operation.OPEN)
+    async def echo(self, request: Request) -> Reply:
+        return Data(request.data[::-1], request.registers)
+
+    @operation(Operation.READ)
+    async def touch(self, request: Request) -> Reply:
+        self.memory.read(request.registers.eax, 1)
+        return Registers(request.registers)
+
+    @operation(Operation.CLOSE)
+    async def refuse(self, request: Request) -> Reply:
+        raise FileSystemError(ErrorCode(request.registers.eax), f"refused {request.registers.eax}")
+
+    @operation(Operation.FREE_SPACE)
+    async def count(self, request: Request) -> Reply:
+        address = await allocate(5000)
+        self.memory.write(address, b"x" * 8192)
+        await free(address)
+        return Registers(request.registers._replace(eax=address))
+
+
+@pytest.fixture
+def echo() -> Rehearsal:
+    return Rehearsal(EchoServer, bytes(1 << 20))
+
+
+class TestDispatch:
+    def test_null_returns_every_register_as_it_was_sent(self, echo: Rehearsal) -> None:
+        answer = echo.request(Operation.NULL, **REGISTERS._asdict())
+        assert answer == (ServerCall.REPLY_REGISTERS, ErrorCode.OK, REGISTERS, b"", b"", ())
+        assert echo.calls == []
+
+    def test_data_go_in_and_out(self, echo: Rehearsal) -> None:
+        answer = echo.request(Operation.OPEN, b"abc", **REGISTERS._asdict())
+        assert (answer.call, answer.data, answer.registers) == (ServerCall.REPLY_DATA, b"cba", REGISTERS)
+
+    def test_data_without_their_flag_are_not_seen(self, echo: Rehearsal) -> None:
+        address = echo.post(Operation.OPEN, b"abc")
+        page = Message.from_buffer_copy(echo.memory.read(address, 4096))
+        page.flags = 0
+        echo.memory.write(address, bytes(page))
+        assert echo.take(address, echo.drive(echo.server.serve(address))).data == b""
+
+    def test_a_count_beyond_the_page_is_cut(self) -> None:
+        memory = FakeMemory()
+        page = Message(operation=5, flags=MessageFlags.DATA, count=0xFFFF_FFFF)
+        memory.regions[USER_MESSAGES] = bytearray(bytes(page))
+        assert len(Request.load(memory, USER_MESSAGES).data) == 4048
+
+    def test_an_unknown_operation_is_a_bad_call(self, echo: Rehearsal) -> None:
+        for number in (Operation.VOLUME, 8, 0xFFFF_FFFF):
+            answer = echo.request(number, **REGISTERS._asdict())
+            assert (answer.error, answer.registers) == (ErrorCode.BAD_CALL, REGISTERS._replace(eax=1))
+
+    def test_errors_carry_their_code_and_leave_other_registers(self, echo: Rehearsal) -> None:
+        values = REGISTERS._replace(eax=ErrorCode.NO_RESOURCES)
+        answer = echo.request(Operation.CLOSE, **values._asdict())
+        assert (answer.call, answer.error) == (ServerCall.REPLY_REGISTERS, ErrorCode.NO_RESOURCES)
+        assert answer.registers == values
+
+    def test_damage_is_reported_and_mere_mistakes_are_not(self, echo: Rehearsal) -> None:
+        echo.request(Operation.CLOSE, eax=ErrorCode.NOT_FOUND)
+        echo.request(Operation.CLOSE, eax=ErrorCode.CORRUPT)
+        assert echo.server.take_reports() == ["d0p1: refused 12"]
+        assert echo.server.take_reports() == []
+
+    def test_reports_are_bounded(self, echo: Rehearsal) -> None:
+        for _ in range(100):
+            echo.server.report("again")
+        reports = echo.server.take_reports()
+        assert (len(reports), reports[-1]) == (65, "d0p1: 36 more messages were dropped")
+
+    def test_a_bad_address_is_no_error_reply_but_the_servers_end(self, echo: Rehearsal) -> None:
+        with pytest.raises(MemoryFaultError):
+            echo.request(Operation.READ, eax=0xC000_0000)
+
+    def test_tables_are_inherited_and_a_number_declared_twice_is_refused(self) -> None:
+        assert EchoServer.operations[Operation.NULL] == "null"
+        assert HostedServer.operations == {Operation.NULL: "null"}
+        with pytest.raises(TypeError, match="operation 5 is both one and two"):
+
+            class Twice(HostedServer):
+                @operation(5)
+                async def one(self, request: Request) -> Reply:
+                    return Registers(request.registers)
+
+                @operation(5)
+                async def two(self, request: Request) -> Reply:
+                    return Registers(request.registers)
+
+    def test_message_zero_starts_and_then_waits(self, echo: Rehearsal) -> None:
+        assert echo.drive(echo.server.serve(0)) is ServerCall.WAIT
+
+
+class TestReplies:
+    @pytest.mark.parametrize(
+        "reply",
+        [
+            Data(bytes(4049), REGISTERS),
+            Object(0x1000_0001, 4096, REGISTERS),
+            Object(0x1000_0000, 0, REGISTERS),
+            Sectors([], REGISTERS),
+            Sectors([0] * 507, REGISTERS),
+            Registers(RegisterValues(eax=1 << 32)),
+            Registers(RegisterValues(edi=-1)),
+        ],
+    )
+    def test_that_no_message_can_carry_are_the_servers_mistake(self, reply: Reply) -> None:
+        memory = FakeMemory()
+        memory.regions[USER_MESSAGES] = bytearray(4096)
+        with pytest.raises(ReplyError):
+            reply.store(memory, USER_MESSAGES)
+        assert memory.regions[USER_MESSAGES] == bytes(4096)
+
+    def test_leave_operation_flags_and_handle_alone(self) -> None:
+        memory = FakeMemory()
+        memory.regions[USER_MESSAGES] = bytearray(
+            bytes(Message(operation=7, flags=3, reply=4, handle=99, count=1, error=2, eflags=1))
+        )
+        assert Sectors([8, 7 << 60 | 16], REGISTERS).store(memory, USER_MESSAGES) is ServerCall.REPLY_SECTORS
+        page = Message.from_buffer_copy(memory.read(USER_MESSAGES, 4096))
+        assert (page.operation, page.flags, page.reply, page.handle) == (7, 3, 4, 99)
+        assert (page.count, page.error, page.eflags, page.edi) == (2, 0, 0, 0xFFFF_FFFF)
+        assert bytes(page.data[:16]) == (8).to_bytes(8, "little") + (7 << 60 | 16).to_bytes(8, "little")
+
+
+class TestGateCalls:
+    def test_carry_their_registers_and_bring_back_the_results(self) -> None:
+        coroutine = lock_blocks(0x1_2345_6789, 2048)
+        assert coroutine.send(None) == GateCall(
+            HostedGate.SERVER, ServerCall.LOCK_BLOCKS, ecx=2048, edx=1, esi=0x2345_6789
+        )
+        with pytest.raises(StopIteration) as stop:
+            coroutine.send(GateResult(0xA020_0000))
+        assert stop.value.value == 0xA020_0000
+
+    @pytest.mark.parametrize(
+        ("coroutine", "call"),
+        [
+            (allocate(5000), GateCall(HostedGate.SYSTEM, SystemCall.ALLOCATE, ecx=5000)),
+            (free(0x1000_0000), GateCall(HostedGate.SYSTEM, SystemCall.FREE, ebx=0x1000_0000)),
+            (
+                unlock_blocks(0xA020_0000),
+                GateCall(HostedGate.SERVER, ServerCall.UNLOCK_BLOCKS, ebx=0xA020_0000),
+            ),
+        ],
+        ids=["allocate", "free", "unlock_blocks"],
+    )
+    def test_that_fail_raise_the_kernels_code(self, coroutine: object, call: GateCall) -> None:
+        assert coroutine.send(None) == call  # type: ignore[attr-defined]
+        with pytest.raises(FileSystemError) as caught:
+            coroutine.send(GateResult(ErrorCode.UNPLUGGED, eflags=0x203))  # type: ignore[attr-defined]
+        assert caught.value.code is ErrorCode.UNPLUGGED
+
+    def test_that_fail_with_an_unknown_code_are_io_errors(self) -> None:
+        coroutine = allocate(1)
+        coroutine.send(None)
+        with pytest.raises(FileSystemError, match="unknown error 0x3e7") as caught:
+            coroutine.send(GateResult(999, eflags=1))
+        assert caught.value.code is ErrorCode.IO_ERROR
+
+    @pytest.mark.parametrize("count", [0, -1, 2049])
+    def test_that_lock_too_many_blocks_are_not_even_made(self, count: int) -> None:
+        with pytest.raises(FileSystemError) as caught:
+            lock_blocks(0, count).send(None)
+        assert caught.value.code is ErrorCode.BAD_ARGUMENT
+
+    def test_give_memory_that_is_gone_when_it_is_freed(self, echo: Rehearsal) -> None:
+        address = echo.request(Operation.FREE_SPACE).registers.eax
+        assert echo.allocated() == 0
+        with pytest.raises(MemoryFaultError):
+            echo.memory.read(address, 1)
+
+    def test_in_a_coroutine_run_to_completion_are_refused(self) -> None:
+        with pytest.raises(RuntimeError, match="awaits a gate call"):
+            complete(allocate(1))
+
+
+def test_a_duplicate_shares_no_state_and_uses_the_other_memory(echo: Rehearsal) -> None:
+    other = FakeMemory()
+    echo.server.report("before")
+    copy = echo.server.duplicate(other)
+    copy.report("after")
+    assert copy.memory is other
+    assert echo.server.take_reports() == ["d0p1: before"]
+    assert copy.take_reports() == ["d0p1: before", "d0p1: after"]
+
+
+def test_values_are_plain_data() -> None:
+    for value in (GateCall(HostedGate.SYSTEM, 4), Request(5, REGISTERS, b"x"), Sectors([1], REGISTERS)):
+        assert pickle.loads(pickle.dumps(value)) == value  # noqa: S301 - our own bytes
