@@ -1,0 +1,1 @@
+"""Include files that several programs share."""

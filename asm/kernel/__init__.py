@@ -1,0 +1,1 @@
+"""Ring-0 sources of the kernel."""

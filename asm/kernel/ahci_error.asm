@@ -1,0 +1,128 @@
+; AHCI errors: who is guilty, and going on with everybody else (AHCI 1.3.1, 6.2.2; SATA 3.1, 13.6.8).
+;
+; An error halts the port.  Stopping it makes the controller forget all of its commands, the guilty one
+; and the others; the others are issued again, which is harmless because they are reads.
+
+NCQ_LOG_PAGE = 0x10             ; READ LOG EXT: the queued command that failed
+NCQ_LOG_NOT_QUEUED = 0x80       ; byte 0: it was none
+INTERFACE_MASK = 0xffff0000     ; causes of PxIS that DiskRequest.error keeps
+TASK_FILE_MASK = 0xffff
+
+; ahci_recover: after an error, fail the guilty command and go on with the rest.
+;   in:        ecx  port, esi  Disk, edi  PortRegisters, ebp  PxIS; completed commands are off the disk
+;   clobbers:  eax, ebx, edx, ebp, flags
+;   state:     IF=0
+;   leaves by: ahci_start, or ahci_give_up if the drive does not come back
+ahci_recover:
+        and     ebp, INTERFACE_MASK
+        mov     eax, [edi + PortRegisters.tfd]
+        and     eax, TASK_FILE_MASK
+        or      ebp, eax
+        .event  disk.error disk=ecx error=ebp
+        call    ahci_restart
+        jc      ahci_give_up
+
+        call    ahci_guilty
+        pushfd
+        test    dword ptr [edi + PortRegisters.cmd], PortCommand.ST
+        jz      .dead
+        popfd
+        jc      .unknown
+        mov     ebx, [esi + Disk.requests + edx * 4]
+        mov     [ebx + DiskRequest.error], ebp
+        mov     eax, DiskStatus.FAILED
+        call    disk_complete
+
+        ; What was in flight besides goes back to the port at once.
+        mov     eax, [esi + Disk.issued]
+        xor     eax, [esi + Disk.parked]
+        jz      ahci_start
+        call    ahci_issue
+        jmp     ahci_start
+
+        ; All are suspects: each runs alone, until the one that fails again has nobody beside it.
+.unknown:
+        mov     eax, [esi + Disk.issued]
+        mov     [esi + Disk.suspects], eax
+        mov     [esi + Disk.parked], eax
+        jmp     ahci_start
+
+.dead:
+        popfd
+        jmp     ahci_give_up
+
+; ahci_restart: stop and run a port.
+;   in:        ecx  port, edi  PortRegisters
+;   out:       CF=1  it does not stop, or the drive is gone or stays busy
+;   clobbers:  eax, edx, flags
+;   state:     IF=0
+;   leaves by: ret
+ahci_restart:
+        call    ahci_stop
+        jc      .dead
+        or      dword ptr [edi + PortRegisters.cmd], PortCommand.FRE
+        jmp     ahci_run
+.dead:
+        ret
+
+; ahci_guilty: name the command that failed.
+;   in:        ecx  port, esi  Disk, edi  PortRegisters, running with nothing issued
+;   out:       CF=0  edx  its slot              CF=1  not known, or none was in flight
+;              PxCMD.ST clear: the drive was lost on the way
+;   clobbers:  eax, ebx, edx, flags
+;   state:     IF=0
+;   leaves by: ret
+ahci_guilty:
+        cmp     byte ptr [esi + Disk.queue_depth], 1
+        jbe     .only
+
+        ; After an error of a queued command a drive takes nothing but this one, so the log is read even
+        ; if there can be no doubt.  If it cannot be read, a reset ends the drive's error state.
+        push    ebp
+        mov     eax, AtaCommand.READ_LOG_EXT
+        mov     edx, NCQ_LOG_PAGE
+        call    ahci_polled
+        pop     ebp
+        jnc     .named
+        call    ahci_restart_hard
+        jmp     .only
+
+.named:
+        movzx   edx, byte ptr [polled_data]
+        test    edx, NCQ_LOG_NOT_QUEUED
+        jnz     .only
+        and     edx, QUEUE_MASK
+        mov     eax, [esi + Disk.issued]
+        xor     eax, [esi + Disk.parked]
+        bt      eax, edx
+        cmc
+        jnc     .found
+
+        ; Nobody is named: if one command was in flight, it is the one.
+.only:
+        mov     eax, [esi + Disk.issued]
+        xor     eax, [esi + Disk.parked]
+        bsf     edx, eax
+        jz      .unknown
+        btr     eax, edx
+        test    eax, eax
+        jnz     .unknown
+        clc
+.found:
+        ret
+
+.unknown:
+        stc
+        ret
+
+; ahci_restart_hard: reset the drive and run the port again.
+;   in:        ecx  port, edi  PortRegisters
+;   out:       CF=1  the drive does not come back; PxCMD.ST is clear
+;   clobbers:  eax, edx, flags
+;   state:     IF=0
+;   leaves by: ahci_run
+ahci_restart_hard:
+        call    ahci_stop
+        call    ahci_comreset
+        or      dword ptr [edi + PortRegisters.cmd], PortCommand.FRE
+        jmp     ahci_run

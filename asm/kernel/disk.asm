@@ -1,0 +1,201 @@
+; Disks, whatever controller they hang on: requests, their queues, their ends.
+;
+; Registers with a fixed meaning in all disk files:
+;   EBX   DiskRequest                   ECX   number of the disk; of an AHCI disk that is its port
+;   ESI   Disk                          EDX   command slot
+;   EDI   PortRegisters (AHCI), IdeChannel (IDE)
+;
+; Everything here and in the controllers' files runs with interrupts off, and that is its only lock: the
+; code is for one CPU.  With more, a spin lock in each Disk (IDE: in each IdeChannel) would go around
+; disk_submit and around what the interrupt handlers do for one disk, and `polled_*` would need one of
+; their own.
+
+HIGH = 4                        ; from the low half of a 64-bit field to the high one
+LBA_UPPER = 6                   ; from an LBA's byte 0 to the bytes that LBA48 does not have
+
+; disk_init: find the controllers and their drives.
+;   in:        kernel_words.ahci_base, kernel_words.ide_base; 0 = there is none
+;   out:       disk_table
+;   clobbers:  eax, ebx, ecx, edx, edi, ebp, flags
+;   state:     ring 0, IF=0, before any request; DS and ES flat
+;   leaves by: ret
+disk_init:
+        push    esi
+        call    ahci_init
+        call    ide_init
+        pop     esi
+        ret
+
+; disk_submit: start a request, or queue it behind others of its disk.  Never waits.
+;   in:        ebx  linear address of a DiskRequest, status QUEUED
+;   out:       DISK_DONE is called when it is over: at once if the disk is gone or the request makes
+;              no sense (FAILED, error = command aborted)
+;   clobbers:  flags
+;   state:     ring 0, any IF; DS and ES flat
+;   leaves by: ret
+disk_submit:
+        pushfd
+        cli
+        pushad
+        movzx   ecx, word ptr [ebx + DiskRequest.disk]
+        .event  disk.submit request=ebx disk=ecx
+        mov     eax, DiskStatus.REMOVED
+        cmp     ecx, DISKS
+        jae     .refused
+        call    disk_of
+        cmp     byte ptr [esi + Disk.present], 0
+        je      .refused
+        call    disk_check
+        jc      .refused
+
+        ; Append to the queue; the driver takes from its head.
+        mov     dword ptr [ebx + DiskRequest.next], 0
+        mov     eax, [esi + Disk.queue_tail]
+        test    eax, eax
+        jz      .first
+        mov     [eax + DiskRequest.next], ebx
+        jmp     .queued
+.first:
+        mov     [esi + Disk.queue_head], ebx
+.queued:
+        mov     [esi + Disk.queue_tail], ebx
+        call    disk_start
+        jmp     .done
+
+.refused:
+        call    disk_finish
+.done:
+        popad
+        popfd
+        ret
+
+; disk_of: the record of a disk.
+;   in:        ecx  number, 0 to DISKS - 1
+;   out:       esi  Disk
+;   clobbers:  flags
+;   leaves by: ret
+disk_of:
+        imul    esi, ecx, sizeof(Disk)
+        add     esi, disk_table
+        ret
+
+; disk_check: refuse what no command can say; a wrong sector number is for the drive to refuse.
+;   in:        ebx  DiskRequest
+;   out:       CF=0                     CF=1  eax  DiskStatus.FAILED, and DiskRequest.error
+;   clobbers:  eax, edx, flags
+;   leaves by: ret
+disk_check:
+        mov     eax, [ebx + DiskRequest.page_count]
+        mov     edx, [ebx + DiskRequest.sectors]
+        dec     eax
+        dec     edx
+        cmp     eax, DISK_REQUEST_PAGES
+        jae     .refuse
+
+        ; EAX is the index of the last page, EDX becomes that of the page with the last sector.
+        shr     edx, PAGE_SHIFT - SECTOR_SHIFT
+        cmp     eax, edx
+        jb      .refuse
+        cmp     word ptr [ebx + DiskRequest.lba + LBA_UPPER], 0
+        jne     .refuse
+        clc
+        ret
+
+.refuse:
+        mov     dword ptr [ebx + DiskRequest.error], TaskFile.DRDY | TaskFile.ERR | TaskFile.ABRT
+        mov     eax, DiskStatus.FAILED
+        stc
+        ret
+
+; disk_start: give a disk's controller as much of its queue as it takes.
+;   in:        esi  Disk, ecx  its number
+;   clobbers:  eax, ebx, edx, edi, ebp, flags
+;   state:     IF=0
+;   leaves by: the controller's routine
+disk_start:
+        cmp     ecx, IDE_FIRST_DISK
+        jb      ahci_start
+        jmp     ide_start
+
+; disk_take: move the first request of the queue to a command slot.
+;   in:        esi  Disk, its queue not empty, edx  free command slot
+;   out:       ebx  the DiskRequest, ACTIVE
+;   clobbers:  eax, flags
+;   state:     IF=0
+;   leaves by: ret
+disk_take:
+        mov     ebx, [esi + Disk.queue_head]
+        mov     eax, [ebx + DiskRequest.next]
+        mov     [esi + Disk.queue_head], eax
+        test    eax, eax
+        jnz     .more
+        mov     [esi + Disk.queue_tail], eax
+.more:
+        mov     [esi + Disk.requests + edx * 4], ebx
+        mov     byte ptr [ebx + DiskRequest.status], DiskStatus.ACTIVE
+        mov     [ebx + DiskRequest.command_slot], dl
+        mov     eax, [esi + Disk.issued]
+        bts     eax, edx
+        mov     [esi + Disk.issued], eax
+        ret
+
+; disk_complete: the command in a slot is over; the slot is free again before anybody hears of it.
+;   in:        esi  Disk, edx  command slot, 0 to 31, in use; eax  DiskStatus
+;   clobbers:  eax, ebx, flags
+;   state:     IF=0
+;   leaves by: disk_finish
+disk_complete:
+        xor     ebx, ebx
+        bts     ebx, edx
+        not     ebx
+        and     [esi + Disk.issued], ebx
+        and     [esi + Disk.suspects], ebx
+        and     [esi + Disk.parked], ebx
+        mov     ebx, [esi + Disk.requests + edx * 4]
+
+; disk_finish: a request is over; whoever made it may use it again from here on.
+;   in:        ebx  DiskRequest, eax  DiskStatus; FAILED: DiskRequest.error
+;   clobbers:  eax, flags
+;   state:     IF=0
+;   leaves by: ret
+disk_finish:
+        mov     [ebx + DiskRequest.status], al
+        .event  disk.complete request=ebx status=eax
+        mov     eax, ebx
+        HOST    DISK_DONE
+        ret
+
+; disk_abandon: a disk is gone; end all of its requests.  Its controller must have stopped: memory that
+; is given back must not be written any more.
+;   in:        esi  Disk
+;   clobbers:  eax, ebx, edx, flags
+;   state:     IF=0
+;   leaves by: ret
+disk_abandon:
+        mov     byte ptr [esi + Disk.present], 0
+.issued:
+        bsf     edx, [esi + Disk.issued]
+        jz      .queue
+        mov     eax, DiskStatus.REMOVED
+        call    disk_complete
+        jmp     .issued
+
+        ; Nothing can be added on the way: disk_submit finds the disk absent.
+.queue:
+        mov     dword ptr [esi + Disk.queue_tail], 0
+        mov     ebx, [esi + Disk.queue_head]
+        test    ebx, ebx
+        jz      .empty
+        mov     eax, [ebx + DiskRequest.next]
+        mov     [esi + Disk.queue_head], eax
+        mov     eax, DiskStatus.REMOVED
+        call    disk_finish
+        jmp     .queue
+.empty:
+        ret
+
+        .bss
+        .align 16
+disk_table:
+        .space  DISKS * sizeof(Disk)
+        .text

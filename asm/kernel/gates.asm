@@ -1,0 +1,88 @@
+; The call gate of system calls: how ring 3 enters the kernel (Intel SDM vol. 3, 6.8.3).  The CPU has
+; switched to the thread's kernel stack and pushed SS, ESP, CS and EIP; IF is still the caller's.
+
+; system_gate: system calls.
+;   in:        eax  SystemCall, arguments in ebx ecx edx esi edi
+;   out:       as the call says; CF=1, eax  ErrorCode on failure
+;   leaves by: retf to ring 3
+system_gate:
+        pushfd
+        pushad
+        ENTER_KERNEL
+        push    KERNEL_EFLAGS
+        popfd
+        .ledger client_gates
+        .event  gate.system call=eax
+        mov     fs:[ThreadControlBlock.frame], esp
+        and     dword ptr [esp + GateFrame.eflags], ~CARRY_FLAG
+        cmp     eax, SYSTEM_CALLS
+        jae     system_policy
+        jmp     dword ptr [system_calls + eax * 4]
+
+; system_path: a call that takes a path gets it copied into the thread's own page first.
+;   in:        [esp]  GateFrame
+system_path:
+        call    copy_path
+        jc      system_fail
+
+; system_policy: a call that policy answers.  One that has to wait is parked here, not in policy: nothing
+; of it lives there while it sleeps, and it starts anew when woken.
+;   in:        [esp]  GateFrame
+system_policy:
+        mov     eax, [esp + GateFrame.eax]
+        POLICY  SYSTEM
+        mov     eax, fs:[ThreadControlBlock.arg7]
+        test    eax, eax
+        jz      .answered
+        test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.KILLED
+        jnz     exit_thread
+        call    block
+        jmp     system_policy
+
+.answered:
+        ; The call may have woken somebody more important, or started a sleep.
+        mov     eax, [kernel_words + KernelWords.preempt]
+        or      eax, [kernel_words + KernelWords.arm_timer]
+        jz      leave_gate
+        call    yield
+        jmp     leave_gate
+
+; system_fail: end a call with an error.
+;   in:        eax  ErrorCode, [esp]  GateFrame
+system_fail:
+        mov     [esp + GateFrame.eax], eax
+        or      dword ptr [esp + GateFrame.eflags], CARRY_FLAG
+
+; leave_gate: back to ring 3, unless the thread has been killed.
+;   in:        [esp]  GateFrame
+leave_gate:
+        test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.KILLED
+        jnz     exit_thread
+        LEAVE_KERNEL
+        popad
+        popfd
+        retf
+
+        .rodata
+        .align 4
+; Indexed by SystemCall.
+system_calls:
+        .long   system_policy           ; EXIT
+        .long   system_policy           ; YIELD
+        .long   system_write            ; WRITE
+        .long   system_read_character   ; READ_CHARACTER
+        .long   system_policy           ; ALLOCATE
+        .long   system_policy           ; FREE
+        .long   system_path             ; START_PROCESS
+        .long   system_policy           ; WAIT_PROCESS
+        .long   system_policy           ; KILL_PROCESS
+        .long   system_policy           ; START_THREAD
+        .long   system_policy           ; VOLUME_INFORMATION
+        .long   system_path             ; LOCK_DIRECTORY
+        .long   system_policy           ; UNLOCK_DIRECTORY
+        .long   system_path             ; OPEN
+        .long   system_policy           ; CLOSE
+        .long   system_policy           ; MAP_FILE
+SYSTEM_CALLS = ($ - system_calls) / 4
+        .assert SystemCall.MAP_FILE == SYSTEM_CALLS - 1, "system_calls and SystemCall differ"
+        .text

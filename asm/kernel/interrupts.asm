@@ -1,0 +1,188 @@
+; The 8259A pair, the 8254 timer, and the serial port's receive interrupt.
+
+PIC1_COMMAND = 0x20
+PIC1_DATA = 0x21
+PIC2_COMMAND = 0xa0
+PIC2_DATA = 0xa1
+PIC_ICW1 = 0x11                 ; edge triggered, cascade, ICW4 follows
+PIC_ICW4 = 0x01                 ; 8086 mode, normal end of interrupt
+PIC_CASCADE_LINE = 2
+PIC_EOI = 0x20
+PIC_READ_ISR = 0x0b
+
+PIT_CHANNEL0 = 0x40
+PIT_COMMAND = 0x43
+PIT_ONE_SHOT = 0x30             ; channel 0, low byte then high byte, mode 0
+
+UART_DATA = 0x3f8
+UART_INTERRUPTS = 0x3f9
+UART_FIFO = 0x3fa
+UART_LINE_CONTROL = 0x3fb
+UART_MODEM_CONTROL = 0x3fc
+UART_LINE_STATUS = 0x3fd
+UART_MODEM_STATUS = 0x3fe
+UART_8N1 = 0x03
+UART_FIFO_ON = 0x07             ; enable, clear both
+UART_RECEIVE_AND_MODEM = 0x09   ; interrupts on received data and on modem status
+UART_OUT2 = 0x0b                ; DTR, RTS, OUT2: the last one gates the interrupt line
+
+; interrupts_init: vectors 32 to 47, the lines that have handlers unmasked, serial port on.
+;   clobbers:  eax, edx
+;   state:     ring 0, IF=0
+;   leaves by: ret
+interrupts_init:
+        mov     al, PIC_ICW1
+        out     PIC1_COMMAND, al
+        out     PIC2_COMMAND, al
+        mov     al, VECTOR_IRQ
+        out     PIC1_DATA, al
+        mov     al, VECTOR_IRQ + 8
+        out     PIC2_DATA, al
+        mov     al, 1 << PIC_CASCADE_LINE
+        out     PIC1_DATA, al
+        mov     al, PIC_CASCADE_LINE
+        out     PIC2_DATA, al
+        mov     al, PIC_ICW4
+        out     PIC1_DATA, al
+        out     PIC2_DATA, al
+        mov     al, PIC1_MASK
+        out     PIC1_DATA, al
+        mov     al, PIC2_MASK
+        out     PIC2_DATA, al
+
+        mov     dx, UART_LINE_CONTROL
+        mov     al, UART_8N1
+        out     dx, al
+        mov     dx, UART_FIFO
+        mov     al, UART_FIFO_ON
+        out     dx, al
+        mov     dx, UART_MODEM_CONTROL
+        mov     al, UART_OUT2
+        out     dx, al
+        mov     dx, UART_INTERRUPTS
+        mov     al, UART_RECEIVE_AND_MODEM
+        out     dx, al
+        ret
+
+PIC1_MASK = 0xff & ~(1 << IRQ_TIMER | 1 << PIC_CASCADE_LINE | 1 << IRQ_SERIAL)
+PIC2_MASK = 0xff & ~(1 << (IRQ_AHCI - 8) | 1 << (IRQ_IDE_PRIMARY - 8) | 1 << (IRQ_IDE_SECONDARY - 8))
+
+; end_of_interrupt: tell the controllers that a line has been served.
+;   in:        eax  vector, 32 to 47
+;   clobbers:  eax
+;   state:     IF=0
+;   leaves by: ret
+end_of_interrupt:
+        cmp     eax, VECTOR_IRQ + 8
+        mov     al, PIC_EOI
+        jb      .master
+        out     PIC2_COMMAND, al
+.master:
+        out     PIC1_COMMAND, al
+        ret
+
+; timer_arm: interrupt once, when policy wants to be asked again: the end of a time slice, a sleeper due.
+; With one runnable thread and no sleeper the timer does not run at all.
+;   in:        arm_timer  PIT ticks, 1 to 65535
+;   clobbers:  eax
+;   state:     IF=0
+;   leaves by: ret
+timer_arm:
+        mov     al, PIT_ONE_SHOT
+        out     PIT_COMMAND, al
+        mov     eax, [kernel_words + KernelWords.arm_timer]
+        out     PIT_CHANNEL0, al
+        mov     al, ah
+        out     PIT_CHANNEL0, al
+        mov     dword ptr [kernel_words + KernelWords.arm_timer], 0
+        ret
+
+; timer_interrupt: the time slice is over, or a sleeper is due.
+;   clobbers:  eax
+;   state:     IF=0
+;   leaves by: ret
+timer_interrupt:
+        inc     dword ptr [kernel_words + KernelWords.ticks]
+        HOST    TICK
+        ret
+
+; serial_interrupt: input has come, or the line has been hung up.  Bytes stay in the UART's FIFO until a
+; reader takes them; the interrupt is acknowledged by masking it until then.
+;   clobbers:  eax, edx
+;   state:     IF=0
+;   leaves by: ret
+serial_interrupt:
+        mov     dx, UART_INTERRUPTS
+        xor     eax, eax
+        out     dx, al
+        mov     dx, UART_MODEM_STATUS
+        in      al, dx
+        HOST    INPUT
+        ret
+
+; serial_read: take a byte of input.
+;   out:       CF=0  al  byte        CF=1  none; ZF=1  there will be none, ZF=0  wait and try again
+;   clobbers:  eax, edx, flags
+;   state:     ring 0, any IF
+;   leaves by: ret
+serial_read:
+        mov     dx, UART_LINE_STATUS
+        in      al, dx
+        test    al, UART_DATA_READY
+        jz      .none
+        mov     dx, UART_DATA
+        in      al, dx
+        clc
+        ret
+
+.none:
+        mov     dx, UART_MODEM_STATUS
+        in      al, dx
+        test    al, UART_CARRIER
+        jz      .hung_up
+
+        ; Unmask: the interrupt comes now if a byte has arrived since.
+        mov     dx, UART_INTERRUPTS
+        mov     al, UART_RECEIVE_AND_MODEM
+        out     dx, al
+        or      al, 1
+        stc
+        ret
+
+.hung_up:
+        xor     eax, eax
+        stc
+        ret
+
+UART_DATA_READY = 0x01
+UART_CARRIER = 0x80
+
+; serial_write: send bytes, a FIFO's worth at a time.
+;   in:        esi  linear address, ecx  bytes
+;   clobbers:  eax, ecx, edx, edi, esi, flags
+;   state:     ring 0, any IF; DS flat; faults on [esi] are the caller's to handle
+;   leaves by: ret
+serial_write:
+        mov     dx, UART_LINE_STATUS
+        in      al, dx
+        test    al, UART_TRANSMITTER_EMPTY
+        jz      serial_write
+        mov     edi, ecx
+        cmp     ecx, UART_FIFO_SIZE
+        jbe     .last
+        mov     ecx, UART_FIFO_SIZE
+.last:
+        sub     edi, ecx
+        mov     dx, UART_DATA
+        rep     outsb
+        mov     ecx, edi
+        test    ecx, ecx
+        jnz     serial_write
+        ret
+
+UART_TRANSMITTER_EMPTY = 0x20
+UART_FIFO_SIZE = 16
+
+; spurious: an interrupt without a driver.
+spurious:
+        ret

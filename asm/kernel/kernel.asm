@@ -1,0 +1,38 @@
+; The kernel: everything that runs in ring 0.  One unit; the order of the includes is the order in memory.
+;
+; Registers with a fixed meaning in the kernel, from the entry stubs on:
+;   DS, SS    flat kernel data
+;   FS        thread control block of the current thread
+;   GS        partition block, in the IPC path and in server threads
+;   ES        message page while one is being filled or read, else flat kernel data
+
+        .include "macros.inc"
+
+        .section .boot
+        .include "boot.asm"
+
+        .text
+        .include "gates.asm"
+        .include "console.asm"
+        .include "traps.asm"
+        .include "interrupts.asm"
+        .include "switch.asm"
+        .include "policy.asm"
+        .include "slots.asm"
+        .include "ring.asm"
+        .include "client.asm"
+        .include "server.asm"
+        .include "usercopy.asm"
+        .include "window.asm"
+        .include "disk.asm"
+        .include "disk_identify.asm"
+        .include "ahci.asm"
+        .include "ahci_port.asm"
+        .include "ahci_command.asm"
+        .include "ahci_polled.asm"
+        .include "ahci_interrupt.asm"
+        .include "ahci_error.asm"
+        .include "ide.asm"
+        .include "ide_transfer.asm"
+
+        .include "words.asm"

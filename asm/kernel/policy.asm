@@ -1,0 +1,51 @@
+; The other direction: policy awaits mechanism.  A host call may be answered by a coroutine; what it
+; awaits is a routine of this kernel, run here as ordinary code of the current thread.
+
+; run_coroutine: run the routines that the thread's coroutine awaits until it has ended.
+;   in:        fs    thread, with call_target and call_* filled by policy
+;   clobbers:  nothing but flags; results are in call_*, and in what the coroutine writes
+;   state:     ring 0, IF as the routines want it
+;   leaves by: ret
+run_coroutine:
+        pushad
+        push    es
+        push    gs
+.next:
+        mov     eax, fs:[ThreadControlBlock.call_eax]
+        mov     ebx, fs:[ThreadControlBlock.call_ebx]
+        mov     ecx, fs:[ThreadControlBlock.call_ecx]
+        mov     edx, fs:[ThreadControlBlock.call_edx]
+        mov     esi, fs:[ThreadControlBlock.call_esi]
+        mov     edi, fs:[ThreadControlBlock.call_edi]
+        call    dword ptr fs:[ThreadControlBlock.call_target]
+        mov     fs:[ThreadControlBlock.call_eax], eax
+        mov     fs:[ThreadControlBlock.call_ebx], ebx
+        mov     fs:[ThreadControlBlock.call_ecx], ecx
+        mov     fs:[ThreadControlBlock.call_edx], edx
+        mov     fs:[ThreadControlBlock.call_esi], esi
+        mov     fs:[ThreadControlBlock.call_edi], edi
+        pushfd
+        pop     dword ptr fs:[ThreadControlBlock.call_eflags]
+        mov     dword ptr fs:[ThreadControlBlock.call_target], 0
+        HOST    RESUME
+        cmp     dword ptr fs:[ThreadControlBlock.call_target], 0
+        jne     .next
+        pop     gs
+        pop     es
+        popad
+        ret
+
+; policy_thread: body of a kernel thread whose work is one coroutine (mounting, cleaning up).
+;   in:        eax  policy's number of the job
+;   leaves by: exit_thread
+policy_thread:
+        POLICY  JOB
+        jmp     exit_thread
+
+; exit_thread: the end of the current thread.
+;   leaves by: never; another thread runs
+exit_thread:
+        cli
+        POLICY  EXIT_THREAD
+        pushfd
+        jmp     switch

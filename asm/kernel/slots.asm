@@ -1,0 +1,112 @@
+; The 32 message slots of a partition: taking one, giving it back.  The masks are shared by all CPUs and
+; change by locked instructions only; a slot's bit is in at most one of them, and whoever clears it owns
+; the slot.
+
+; take_slot: take a message slot of a partition, first come first served; wait while all 32 are busy.
+;   in:        gs   partition
+;   out:       CF=0  ecx  slot index, the slot has a page      CF=1  eax  ErrorCode, no slot
+;   clobbers:  eax, ecx, edx, flags
+;   state:     ring 0, any IF; safe against every other taker on every CPU
+;   leaves by: ret
+take_slot:
+        ; Whoever finds others waiting queues up behind them.
+        cmp     dword ptr gs:[Partition.slot_waiters], 0
+        jne     .queue
+        test    dword ptr gs:[Partition.flags], PartitionFlags.DEAD
+        jnz     .dead
+.retry:
+        bsf     ecx, gs:[Partition.free]
+        jz      .fresh
+        lock btr dword ptr gs:[Partition.free], ecx
+        jnc     .retry
+        clc
+        ret
+
+.fresh:
+        ; The first use of a slot gives it a page, a selector and an address in the server.
+        bsf     ecx, gs:[Partition.unused]
+        jz      .queue
+        lock btr dword ptr gs:[Partition.unused], ecx
+        jnc     .retry
+        NAME_SLOT
+        HOST    FIRST_USE
+        cmp     dword ptr fs:[ThreadControlBlock.arg0], 0
+        jne     .no_page
+        clc
+        ret
+
+.no_page:
+        lock bts dword ptr gs:[Partition.unused], ecx
+        mov     eax, fs:[ThreadControlBlock.arg0]
+        stc
+        ret
+
+.queue:
+        ; Publish the wait, then let policy look again: a releaser that sees no waiter has set its bit
+        ; before, and one that sees a waiter gives the slot away (both sides are locked, hence fences).
+        lock inc dword ptr gs:[Partition.slot_waiters]
+        lock inc dword ptr gs:[Partition.full_waits]
+        mov     dword ptr fs:[ThreadControlBlock.slot], -1
+        mov     eax, gs:[Partition.number]
+        shl     eax, 16
+        HOST    SLOT_WAIT
+.wait:
+        mov     ecx, fs:[ThreadControlBlock.slot]
+        cmp     ecx, SLOTS
+        jb      .given
+        cmp     dword ptr fs:[ThreadControlBlock.arg0], 0
+        jne     .refused
+        test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.KILLED
+        jnz     .killed
+        mov     eax, WaitReason.SLOT
+        call    block
+        jmp     .wait
+.given:
+        clc
+        ret
+
+.killed:
+        ; Leave the queue; if a slot came in the meantime it is ours to give back.
+        mov     eax, gs:[Partition.number]
+        shl     eax, 16
+        or      eax, 1
+        HOST    SLOT_WAIT
+        mov     ecx, fs:[ThreadControlBlock.slot]
+        cmp     ecx, SLOTS
+        jae     .refused
+        call    release_slot
+.refused:
+        mov     eax, fs:[ThreadControlBlock.arg0]
+        stc
+        ret
+
+.dead:
+        mov     eax, ErrorCode.SERVER_DIED
+        stc
+        ret
+
+; release_slot: give a slot back, to the thread that has waited longest if there is one.
+;   in:        gs   partition, ecx  slot index, owned by the caller
+;   clobbers:  eax, flags
+;   state:     ring 0, any IF; safe against every taker on every CPU
+;   leaves by: ret
+release_slot:
+        mov     byte ptr gs:[Partition.state + ecx], SlotState.FREE
+        cmp     dword ptr gs:[Partition.slot_waiters], 0
+        jne     .give
+        lock bts dword ptr gs:[Partition.free], ecx
+
+        ; Somebody may have begun to wait between the test and the bit.  Then take the bit back, unless
+        ; another taker was faster: it will release the slot in its turn.
+        cmp     dword ptr gs:[Partition.slot_waiters], 0
+        jne     .rescue
+        ret
+
+.rescue:
+        lock btr dword ptr gs:[Partition.free], ecx
+        jnc     .done
+.give:
+        NAME_SLOT
+        HOST    SLOT_GIVE
+.done:
+        ret

@@ -1,0 +1,100 @@
+; Blocking and switching.  Who runs next is policy; this file gives it the CPU.
+;
+; A thread that does not run has on its kernel stack: GS, ES, the eight registers of PUSHAD, EFLAGS and
+; the address where it goes on.  Policy prepares the same frame for a new thread.
+
+; block: wait until another thread or an interrupt wakes this one.
+;   in:        eax  WaitReason
+;   out:       woken, or not blocked at all because a wake-up had already come: test your condition again
+;   clobbers:  nothing but flags
+;   state:     ring 0, any IF
+;   leaves by: ret
+block:
+        pushfd
+        cli
+        HOST    SCHEDULE
+        jmp     switch
+
+; handoff: wake one thread and wait, with a single decision about who runs next.
+;   in:        eax  selector of the thread to wake; upper 16 bits: WaitReason of this one
+;   out, clobbers, state: as block
+handoff:
+        pushfd
+        cli
+        HOST    HANDOFF
+        jmp     switch
+
+; yield: let others of the same priority run, or, after an interrupt, whoever has become more important.
+;   clobbers:  flags
+;   state:     ring 0, any IF
+yield:
+        pushfd
+        cli
+        HOST    YIELD
+
+; switch: go on with the thread that policy chose (kernel_words.next).
+;   in:        [esp]  EFLAGS to restore, then the return address
+;   state:     IF=0
+;   leaves by: popfd, ret, when this thread is chosen again
+switch:
+        cmp     dword ptr [kernel_words + KernelWords.arm_timer], 0
+        jne     .arm
+.armed:
+        push    eax
+        mov     eax, [kernel_words + KernelWords.next]
+        cmp     eax, [kernel_words + KernelWords.current]
+        pop     eax
+        jne     .other
+        popfd
+        ret
+
+.arm:
+        call    timer_arm
+        jmp     .armed
+
+.other:
+        pushad
+        push    es
+        push    gs
+        mov     fs:[ThreadControlBlock.esp], esp
+        mov     eax, [kernel_words + KernelWords.next]
+
+; switch_resume: the second half, also the first one's way into a thread that never ran.
+;   in:        eax  selector of the thread
+switch_resume:
+        mov     [kernel_words + KernelWords.current], eax
+        mov     fs, eax
+        mov     esp, fs:[ThreadControlBlock.esp]
+        mov     eax, fs:[ThreadControlBlock.esp0]
+        mov     [task_state + TaskState.esp0], eax
+
+        ; Threads of one process share page tables: no reload, no lost TLB.
+        mov     eax, fs:[ThreadControlBlock.cr3]
+        cmp     eax, [kernel_words + KernelWords.cr3]
+        je      .same_space
+        mov     [kernel_words + KernelWords.cr3], eax
+        .ledger cr3_loads
+        mov     cr3, eax
+        mov     eax, fs:[ThreadControlBlock.ldt]
+        lldt    ax
+.same_space:
+        .event  thread.switch to=fs
+        pop     gs
+        pop     es
+        popad
+        popfd
+        ret
+; switch_first: enter the first thread.
+;   in:        kernel_words.next
+;   state:     IF=0, no current thread
+switch_first:
+        mov     eax, [kernel_words + KernelWords.next]
+        jmp     switch_resume
+
+; idle: what runs when nobody can.
+;   state:     ring 0, IF=1
+;   leaves by: never
+idle:
+        sti
+        hlt
+        jmp     idle

@@ -1,0 +1,15 @@
+; The kernel's own data: words shared with policy, task state.
+
+        .data
+        .align 16
+kernel_words:
+        .space  sizeof(KernelWords)
+
+; The one task: only its ring-0 stack is used.  The I/O map lies beyond the limit, so that ring 3 has no
+; port at all (Intel SDM vol. 1, 19.5.2).
+        .align 16
+task_state:
+        .long   0, 0, SELECTOR_KERNEL_DATA
+        .space  TaskState.trap - TaskState.unused
+        .word   0
+        .word   sizeof(TaskState)

@@ -1,0 +1,33 @@
+; The client of `callgate bench ipc`: null requests, one after the other, for as long as it is let run.
+;
+; Its argument is the number of the partition, two decimal digits.
+
+        .include "../include/system.inc"
+
+start:
+        movzx   eax, byte ptr [USER_ARGUMENTS]
+        movzx   edx, byte ptr [USER_ARGUMENTS + 1]
+        sub     eax, '0'
+        sub     edx, '0'
+        imul    eax, eax, 10
+        add     eax, edx
+        shl     eax, 16
+        mov     ebp, eax
+        mov     edi, 6
+        mov     esi, 5
+
+; The request carries six registers; they come back as they were.
+request:
+        mov     eax, 1
+        mov     ebx, 2
+        mov     ecx, 3
+        mov     edx, 4
+before:
+        call    SELECTOR_IPC_GATE:0
+after:
+        jc      failed
+        jmp     request
+
+failed:
+        mov     ebx, 1
+        SYSTEM  EXIT

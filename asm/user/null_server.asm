@@ -1,0 +1,18 @@
+; A server with one operation that returns every register as it came: what a request costs at least.
+
+start:
+        jmp     serve
+
+null:
+        mov     ebp, ServerCall.REPLY_REGISTERS
+        clc
+        ret
+
+        .rodata
+        .align 4
+operations:
+        .long   null
+OPERATIONS = ($ - operations) / 4
+        .text
+
+        .include "server.asm"

@@ -1,0 +1,113 @@
+; The shell: reads commands from the console or from its arguments, and carries them out.
+;
+; Arguments: `-i` interactive (prompt, editing, echo), `-s` script on the console (none of them), `-c TEXT`
+; commands in the arguments.  It ends with the status of the last command.
+
+        .include "../include/system.inc"
+
+STATUS_FAILED = 1
+STATUS_USAGE = 2
+STATUS_NOT_FOUND = 127
+
+start:
+        call    first_volume
+        mov     esi, USER_ARGUMENTS
+        cmp     byte ptr [esi], '-'
+        jne     .script
+        cmp     byte ptr [esi + 1], 'c'
+        je      .arguments
+        cmp     byte ptr [esi + 1], 'i'
+        jne     .script
+        mov     dword ptr [interactive], 1
+        mov     esi, welcome
+        call    put_line
+
+.script:
+        cmp     dword ptr [interactive], 0
+        je      .read
+        call    prompt
+.read:
+        call    read_line
+        jc      .end
+        mov     esi, line
+        call    run_line
+        jmp     .script
+.end:
+        ; End of input is `exit`.
+        cmp     dword ptr [interactive], 0
+        je      .quit
+        call    newline
+        jmp     .quit
+
+.arguments:
+        add     esi, 3
+        call    run_line
+.quit:
+        mov     ebx, [status]
+        jmp     leave_shell
+
+; leave_shell: end with a status.
+;   in:        ebx  exit code
+leave_shell:
+        call    flush
+        SYSTEM  EXIT
+
+; prompt: show the current directory.
+;   clobbers:  esi, flags
+prompt:
+        mov     esi, directory
+        call    put_string
+        mov     esi, prompt_end
+        jmp     put_string
+
+; first_volume: start in the first disk volume, in /rom if there is none.
+;   clobbers:  eax, ebx, ecx, edx, esi, edi, flags
+first_volume:
+        xor     ebx, ebx
+.next:
+        mov     edi, volume
+        SYSTEM  VOLUME_INFORMATION
+        jc      .none
+        mov     esi, volume + VolumeInformation.name
+        mov     edi, rom_name
+        call    same_word
+        jne     .found
+        inc     ebx
+        jmp     .next
+.none:
+        mov     esi, rom_name
+.found:
+        mov     byte ptr [directory], '/'
+        mov     edi, directory + 1
+        mov     ecx, PATH_SIZE - 1
+        jmp     copy_string
+
+        .rodata
+welcome:
+        .asciz  "callgate shell: type help for the commands"
+prompt_end:
+        .asciz  "> "
+rom_name:
+        .asciz  "rom"
+        .bss
+        .align 4
+status:
+        .space  4
+volume:
+        .space  sizeof(VolumeInformation)
+        .text
+
+        .include "shell_parse.asm"
+        .include "shell_commands.asm"
+        .include "shell_files.asm"
+        .include "shell_list.asm"
+        .include "shell_system.asm"
+        .include "shell_ipc.asm"
+        .include "shell_run.asm"
+        .include "output.asm"
+        .include "text.asm"
+        .include "paths.asm"
+        .include "dates.asm"
+        .include "errors.asm"
+        .include "line.asm"
+        .include "line_history.asm"

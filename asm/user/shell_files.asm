@@ -1,0 +1,118 @@
+; cd, pwd, cat.
+
+; command_pwd: `pwd`.
+command_pwd:
+        mov     esi, directory
+        call    put_line
+        xor     eax, eax
+        ret
+
+; command_cd: `cd [PATH]`; the directory must be one that can be locked.
+;   out:       eax  status
+command_cd:
+        cmp     dword ptr [word_count], 2
+        jb      command_pwd
+        mov     esi, [words + 4]
+        call    resolve_path
+        jc      .long
+        mov     esi, path
+        SYSTEM  LOCK_DIRECTORY
+        jc      .failed
+        SYSTEM  UNLOCK_DIRECTORY
+        mov     esi, path
+        mov     edi, directory
+        mov     ecx, PATH_SIZE
+        call    copy_string
+        xor     eax, eax
+        ret
+.long:
+        mov     eax, ErrorCode.NAME_TOO_LONG
+.failed:
+        mov     esi, [words + 4]
+        jmp     report
+
+; command_cat: `cat FILE…`.
+;   out:       eax  status
+command_cat:
+        cmp     dword ptr [word_count], 2
+        jb      .usage
+        call    flush
+        mov     ebp, 1
+        xor     edi, edi
+.next:
+        mov     esi, [words + ebp * 4]
+        push    edi
+        push    ebp
+        call    show_file
+        pop     ebp
+        pop     edi
+        jnc     .shown
+        mov     esi, [words + ebp * 4]
+        call    report
+        call    flush
+        mov     edi, STATUS_FAILED
+.shown:
+        inc     ebp
+        cmp     ebp, [word_count]
+        jb      .next
+        mov     eax, edi
+        ret
+.usage:
+        mov     esi, cat_usage
+        call    put_line
+        mov     eax, STATUS_USAGE
+        ret
+
+; show_file: write a file to the console, straight from where the kernel has mapped it.
+;   in:        esi  path as typed
+;   out:       CF=1, eax  ErrorCode on failure
+;   clobbers:  eax, ebx, ecx, edx, esi, edi, ebp, flags
+show_file:
+        call    resolve_path
+        mov     eax, ErrorCode.NAME_TOO_LONG
+        jc      .done
+        mov     esi, path
+        SYSTEM  OPEN
+        jc      .done
+        mov     ebx, eax
+        xor     edx, edx
+        xor     esi, esi
+
+        ; EDX:ESI is the position; a piece of no bytes is the end.
+.piece:
+        mov     ecx, WANTED
+        push    edx
+        push    esi
+        SYSTEM  MAP_FILE
+        pop     esi
+        pop     edx
+        jc      .failed
+        jecxz   .end
+        push    esi
+        push    ecx
+        mov     esi, eax
+        SYSTEM  WRITE
+        pop     ecx
+        pop     esi
+        jc      .failed
+        add     esi, ecx
+        adc     edx, 0
+        jmp     .piece
+.end:
+        SYSTEM  CLOSE
+        clc
+.done:
+        ret
+.failed:
+        push    eax
+        SYSTEM  CLOSE
+        pop     eax
+        stc
+        ret
+
+WANTED = 1 << 20
+
+        .rodata
+cat_usage:
+        .asciz  "usage: cat FILE..."
+        .text

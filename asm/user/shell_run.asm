@@ -1,0 +1,108 @@
+; Programs: by path, from the current directory, or from /rom.
+
+; run_program: start the program that the first word names, and wait for it.
+;   out:       eax  its exit code
+;   clobbers:  everything
+run_program:
+        call    join_words
+        mov     esi, [words]
+        call    resolve_path
+        jc      .unknown
+        call    try_program
+        jnc     .started
+        cmp     eax, ErrorCode.NOT_FOUND
+        jne     .failed
+
+        ; A name without a slash is looked for in /rom, too.
+        mov     esi, [words]
+.slash:
+        lodsb
+        cmp     al, '/'
+        je      .unknown
+        cmp     al, '\\'
+        je      .unknown
+        test    al, al
+        jnz     .slash
+        mov     edi, path
+        mov     esi, rom_directory
+        mov     ecx, PATH_SIZE
+        call    copy_string
+        mov     esi, [words]
+        mov     edi, path + ROM_DIRECTORY_SIZE
+        mov     ecx, PATH_SIZE - ROM_DIRECTORY_SIZE
+        call    copy_string
+        mov     esi, path
+        call    length
+        call    try_program
+        jnc     .started
+        cmp     eax, ErrorCode.NOT_FOUND
+        jne     .failed
+.unknown:
+        mov     esi, [words]
+        call    put_string
+        mov     esi, not_a_command
+        call    put_line
+        mov     eax, STATUS_NOT_FOUND
+        ret
+
+.failed:
+        mov     esi, path
+        jmp     report
+
+.started:
+        mov     ebx, eax
+        SYSTEM  WAIT_PROCESS
+        jnc     .ended
+        mov     eax, STATUS_FAILED
+.ended:
+        ret
+
+; try_program: start the program at `path`.
+;   in:        ecx  length of the path
+;   out:       CF=0  eax  process        CF=1  eax  ErrorCode
+;   clobbers:  ebx, edx, esi, edi, flags
+try_program:
+        call    flush
+        mov     esi, path
+        mov     edi, arguments
+        SYSTEM  START_PROCESS
+        ret
+
+; join_words: make the command line of a program, words behind the first with blanks between them.
+;   clobbers:  eax, ebx, ecx, esi, edi, flags
+join_words:
+        mov     edi, arguments
+        mov     ebx, 1
+.word:
+        cmp     ebx, [word_count]
+        jae     .done
+        cmp     ebx, 1
+        je      .copy
+        mov     al, ' '
+        stosb
+.copy:
+        mov     esi, [words + ebx * 4]
+.byte:
+        lodsb
+        test    al, al
+        jz      .next
+        stosb
+        jmp     .byte
+.next:
+        inc     ebx
+        jmp     .word
+.done:
+        mov     byte ptr [edi], 0
+        ret
+
+ROM_DIRECTORY_SIZE = 5
+
+        .rodata
+rom_directory:
+        .asciz  "/rom/"
+not_a_command:
+        .asciz  ": no such command or program; type help"
+        .bss
+arguments:
+        .space  WORDS_SIZE + 4
+        .text

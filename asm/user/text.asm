@@ -1,0 +1,145 @@
+; Strings: terminated, bytes; letters are compared without regard to case where it says so.
+
+; length: bytes of a string.
+;   in:        esi  string
+;   out:       ecx  bytes without the zero
+;   clobbers:  flags
+length:
+        xor     ecx, ecx
+.next:
+        cmp     byte ptr [esi + ecx], 0
+        je      .done
+        inc     ecx
+        jmp     .next
+.done:
+        ret
+
+; lower: fold an ASCII letter.
+;   in, out:   al
+;   clobbers:  flags
+lower:
+        cmp     al, 'A'
+        jb      .done
+        cmp     al, 'Z'
+        ja      .done
+        or      al, 0x20
+.done:
+        ret
+
+; same_word: compare two strings, ASCII letters without regard to case.
+;   in:        esi, edi  strings
+;   out:       ZF=1 if they are the same
+;   clobbers:  flags
+same_word:
+        push    eax
+        push    ebx
+        push    esi
+        push    edi
+.next:
+        mov     al, [edi]
+        call    lower
+        mov     bl, al
+        lodsb
+        call    lower
+        inc     edi
+        cmp     al, bl
+        jne     .done
+        test    al, al
+        jnz     .next
+.done:
+        pop     edi
+        pop     esi
+        pop     ebx
+        pop     eax
+        ret
+
+; compare_bytes: order two byte strings, ASCII letters without regard to case.
+;   in:        esi, ecx  first and its length; edi, edx  second and its length
+;   out:       CF=1 if the first comes before the second, ZF=1 if they are the same
+;   clobbers:  flags
+compare_bytes:
+        pushad
+.next:
+        test    ecx, ecx
+        jz      .first_over
+        test    edx, edx
+        jz      .after
+        mov     al, [edi]
+        call    lower
+        mov     bl, al
+        mov     al, [esi]
+        call    lower
+        cmp     al, bl
+        jne     .done
+        inc     esi
+        inc     edi
+        dec     ecx
+        dec     edx
+        jmp     .next
+.first_over:
+        cmp     ecx, edx
+        jmp     .done
+.after:
+        ; Neither CF nor ZF.
+        or      al, 1
+.done:
+        popad
+        ret
+
+; copy_string: copy a string, cut to the room there is.
+;   in:        esi  string, edi  target, ecx  its size, at least 1
+;   clobbers:  flags
+copy_string:
+        push    eax
+        push    ecx
+        push    esi
+        push    edi
+.next:
+        dec     ecx
+        jz      .end
+        lodsb
+        test    al, al
+        jz      .end
+        stosb
+        jmp     .next
+.end:
+        mov     byte ptr [edi], 0
+        pop     edi
+        pop     esi
+        pop     ecx
+        pop     eax
+        ret
+
+; parse_number: read a decimal number.
+;   in:        esi  string
+;   out:       CF=0  eax  number        CF=1  not a number below 2^32
+;   clobbers:  ecx, edx, flags
+parse_number:
+        push    esi
+        xor     ecx, ecx
+        cmp     byte ptr [esi], 0
+        je      .bad
+.digit:
+        movzx   eax, byte ptr [esi]
+        test    al, al
+        jz      .done
+        sub     al, '0'
+        cmp     al, 9
+        ja      .bad
+        xchg    eax, ecx
+        mov     edx, 10
+        mul     edx
+        jc      .bad
+        add     ecx, eax
+        jc      .bad
+        inc     esi
+        jmp     .digit
+.done:
+        mov     eax, ecx
+        pop     esi
+        clc
+        ret
+.bad:
+        pop     esi
+        stc
+        ret
