@@ -1,0 +1,251 @@
+"""The disk cache: 4 KiB blocks keyed by (disk, block), holding physical addresses, not mappings.
+
+A block's frame lies above 4 GiB and is filled by DMA.  Blocks are locked while anybody uses their
+address (a mapping, a reply on its way); unlocked blocks stay until memory is wanted, least recently
+used first.  Consecutive missing blocks become one disk request of up to 56 pages.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from callgate.kernel.abi.calls import WaitReason
+from callgate.kernel.abi.disk import DISK_REQUEST_PAGES, DiskRequest, DiskStatus
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.layout import size_of
+from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTORS_PER_PAGE
+from callgate.kernel.coroutines import routine
+from callgate.kernel.errors import PolicyError
+from callgate.kernel.frames import OutOfMemory
+
+if TYPE_CHECKING:
+    from callgate.kernel.kernel import Kernel
+
+Key = tuple[int, int]
+REQUEST_SPAN = 512
+assert size_of(DiskRequest) <= REQUEST_SPAN
+
+
+@dataclass(slots=True)
+class Block:
+    """One block: its frame, how many use it, and whether its content has arrived."""
+
+    frame: int
+    locks: int = 0
+    valid: bool = False
+    failed: DiskStatus | None = None
+    waiters: list[int] = field(default_factory=list)  # numbers of Notices
+
+
+@dataclass(slots=True)
+class Notice:
+    """Who is told when `left` more blocks have arrived: ("slot", partition, slot), ("thread", selector, 0)."""
+
+    target: tuple[str, int, int]
+    left: int
+    failed: bool = False
+
+
+@dataclass(slots=True)
+class Locked:
+    """The outcome of locking blocks: frames in the order asked, blocks still on their way, blocks to read."""
+
+    keys: list[Key]
+    frames: list[int]
+    missing: list[Key]
+    to_read: list[int]
+
+
+@dataclass(slots=True)
+class CacheState:
+    """The cache's records."""
+
+    blocks: OrderedDict[Key, Block] = field(default_factory=OrderedDict)  # least recently used first
+    notices: dict[int, Notice] = field(default_factory=dict)
+    next_notice: int = 1
+    requests: dict[int, list[Key]] = field(default_factory=dict)  # linear address of a DiskRequest -> blocks
+    free_requests: list[int] = field(default_factory=list)
+    hits: int = 0
+    misses: int = 0
+    evictions: int = 0
+
+
+class Cache:
+    """Locking, reading and eviction."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+
+    @property
+    def state(self) -> CacheState:
+        """The records, part of the kernel's state."""
+        state = self.kernel.state.managers.setdefault("cache", CacheState())
+        assert isinstance(state, CacheState)
+        return state
+
+    def lock(self, disk: int, numbers: list[int]) -> Locked:
+        """Lock blocks of a disk, making those that are not cached; IO_ERROR, NO_MEMORY lock nothing."""
+        locked = Locked([], [], [], [])
+        try:
+            for number in numbers:
+                self._lock_one((disk, number), locked)
+        except PolicyError:
+            self.unlock(locked.keys)
+            raise
+        return locked
+
+    def _lock_one(self, key: Key, locked: Locked) -> None:
+        state = self.state
+        block = state.blocks.get(key)
+        if block is not None and block.failed is not None and not block.locks:
+            self._evict(key)
+            block = None
+        if block is None:
+            block = state.blocks[key] = Block(self._frame())
+            state.misses += 1
+            locked.to_read.append(key[1])
+        else:
+            state.blocks.move_to_end(key)
+            state.hits += 1
+        block.locks += 1
+        locked.keys.append(key)
+        locked.frames.append(block.frame)
+        if not block.valid and block.failed is None:
+            locked.missing.append(key)
+
+    def unlock(self, keys: list[Key]) -> None:
+        """Drop one lock of each block."""
+        for key in keys:
+            self.state.blocks[key].locks -= 1
+
+    def check(self, locked: Locked) -> None:
+        """Raise IO_ERROR or UNPLUGGED if a block could not be read; its lock is dropped with the others'."""
+        for key in locked.keys:
+            failed = self.state.blocks[key].failed
+            if failed is not None:
+                code = ErrorCode.UNPLUGGED if failed is DiskStatus.REMOVED else ErrorCode.IO_ERROR
+                raise PolicyError(code, f"disk {key[0]}, sector {key[1] * SECTORS_PER_PAGE}: cannot be read")
+
+    def notify(self, missing: list[Key], target: tuple[str, int, int]) -> None:
+        """Tell `target` when all of `missing` have arrived."""
+        state = self.state
+        number = state.next_notice
+        state.next_notice += 1
+        keys = list(dict.fromkeys(missing))
+        state.notices[number] = Notice(target, len(keys))
+        for key in keys:
+            state.blocks[key].waiters.append(number)
+
+    async def read(self, disk: int, numbers: list[int]) -> None:
+        """Start reading blocks that `lock` made; their notices tell when they have arrived."""
+        for run in runs(sorted(numbers)):
+            address = self._fill_request(disk, run)
+            await routine("disk_submit", ebx=address)
+
+    async def read_locked(self, disk: int, numbers: list[int]) -> Locked:
+        """Lock blocks and wait until all of them are there; IO_ERROR, UNPLUGGED or NO_MEMORY otherwise."""
+        locked = self.lock(disk, numbers)
+        try:
+            thread = self.kernel.scheduler.current
+            if locked.missing:
+                self.notify(locked.missing, ("thread", thread.selector, 0))
+                await self.read(disk, locked.to_read)
+                while any(self.pending(key) for key in locked.missing):
+                    await routine("block", eax=WaitReason.DISK)
+            self.check(locked)
+        except PolicyError:
+            self.unlock(locked.keys)
+            raise
+        return locked
+
+    def pending(self, key: Key) -> bool:
+        """Whether a block is still on its way."""
+        block = self.state.blocks[key]
+        return not block.valid and block.failed is None
+
+    def host_disk_done(self, address: int) -> None:
+        """DISK_DONE: the driver has finished the DiskRequest at linear `address`."""
+        state = self.state
+        request = DiskRequest.from_buffer(self.kernel.machine.ram.view(address - KERNEL_BASE, size_of(DiskRequest)))
+        status = DiskStatus(request.status)
+        for key in state.requests.pop(address):
+            block = state.blocks[key]
+            block.valid = status is DiskStatus.DONE
+            block.failed = None if block.valid else status
+            waiters, block.waiters = block.waiters, []
+            for number in waiters:
+                self._arrived(number, failed=not block.valid)
+        state.free_requests.append(address)
+
+    def drop_disk(self, disk: int) -> None:
+        """Forget every block of a removed disk that nobody holds."""
+        for key in [key for key, block in self.state.blocks.items() if key[0] == disk and not block.locks]:
+            self._evict(key)
+
+    def _arrived(self, number: int, *, failed: bool) -> None:
+        notice = self.state.notices[number]
+        notice.left -= 1
+        notice.failed |= failed
+        if notice.left:
+            return
+        del self.state.notices[number]
+        kind, first, second = notice.target
+        if kind == "slot":
+            self.kernel.ipc.arrived(first, second, failed=notice.failed)
+        else:
+            self.kernel.scheduler.host_wake(first)
+
+    def _fill_request(self, disk: int, run: list[int]) -> int:
+        state = self.state
+        address = state.free_requests.pop() if state.free_requests else self._new_requests()
+        view = self.kernel.machine.ram.view(address - KERNEL_BASE, size_of(DiskRequest))
+        view[:] = bytes(len(view))
+        request = DiskRequest.from_buffer(view)
+        request.disk = disk
+        request.status = DiskStatus.QUEUED
+        request.lba = run[0] * SECTORS_PER_PAGE
+        request.sectors = min(len(run) * SECTORS_PER_PAGE, self.kernel.disk_sectors(disk) - request.lba)
+        request.page_count = len(run)
+        keys = [(disk, number) for number in run]
+        for index, key in enumerate(keys):
+            request.pages[index] = state.blocks[key].frame
+        state.requests[address] = keys
+        return address
+
+    def _new_requests(self) -> int:
+        frame = self.kernel.low.allocate()
+        addresses = [KERNEL_BASE + frame + offset for offset in range(0, PAGE_SIZE, REQUEST_SPAN)]
+        self.state.free_requests.extend(reversed(addresses[1:]))
+        return addresses[0]
+
+    def _frame(self) -> int:
+        pool = self.kernel.high
+        try:
+            return pool.allocate()
+        except OutOfMemory:
+            self._evict_one()
+            return pool.allocate()
+
+    def _evict_one(self) -> None:
+        for key, block in self.state.blocks.items():
+            if not block.locks and (block.valid or block.failed is not None):
+                self._evict(key)
+                self.state.evictions += 1
+                return
+        raise PolicyError(ErrorCode.NO_MEMORY, "every block of the disk cache is in use")
+
+    def _evict(self, key: Key) -> None:
+        self.kernel.high.release(self.state.blocks.pop(key).frame)
+
+
+def runs(numbers: list[int]) -> list[list[int]]:
+    """Cut sorted block numbers into runs of consecutive ones, each short enough for one request."""
+    result: list[list[int]] = []
+    for number in numbers:
+        if result and result[-1][-1] + 1 == number and len(result[-1]) < DISK_REQUEST_PAGES:
+            result[-1].append(number)
+        else:
+            result.append([number])
+    return result

@@ -1,0 +1,106 @@
+"""Policy that awaits mechanism: `await routine("block", eax=reason)`.
+
+A host call may be answered by a coroutine.  What it awaits is a routine of the kernel, by name; the
+stub that made the host call runs it as ordinary code of its thread and reports back with RESUME
+(asm/kernel/policy.asm).  Coroutines of one thread nest: a routine may fault, and the fault's handler may
+be a coroutine too.  A coroutine lives only while its request is being worked on.
+"""
+
+from collections.abc import Callable, Coroutine, Generator
+from dataclasses import dataclass
+from types import coroutine
+from typing import Any
+
+from callgate.kernel.abi.layout import offset_of
+from callgate.kernel.abi.thread import ThreadControlBlock
+
+REGISTERS = ("eax", "ebx", "ecx", "edx", "esi", "edi")
+CALL_TARGET = offset_of(ThreadControlBlock, "call_target") // 4
+CALL_REGISTERS = tuple(offset_of(ThreadControlBlock, f"call_{name}") // 4 for name in REGISTERS)
+CALL_EFLAGS = offset_of(ThreadControlBlock, "call_eflags") // 4
+CARRY = 1
+
+
+@dataclass(slots=True)
+class RoutineCall:
+    """A routine that a coroutine awaits: its name and the registers it gets."""
+
+    name: str
+    eax: int = 0
+    ebx: int = 0
+    ecx: int = 0
+    edx: int = 0
+    esi: int = 0
+    edi: int = 0
+
+
+@dataclass(slots=True)
+class RoutineResult:
+    """What a routine left in the registers."""
+
+    eax: int
+    ebx: int
+    ecx: int
+    edx: int
+    esi: int
+    edi: int
+    eflags: int
+
+    @property
+    def failed(self) -> bool:
+        """CF: what most routines report failure with."""
+        return bool(self.eflags & CARRY)
+
+
+Policy = Coroutine[Any, Any, None]
+
+
+@coroutine
+def routine(
+    name: str, *, eax: int = 0, ebx: int = 0, ecx: int = 0, edx: int = 0, esi: int = 0, edi: int = 0
+) -> Generator[RoutineCall, RoutineResult, RoutineResult]:
+    """Run the kernel routine `name` with these registers on the current thread; return what it left."""
+    result = yield RoutineCall(name, eax, ebx, ecx, edx, esi, edi)
+    return result
+
+
+class Coroutines:
+    """The coroutines in flight, innermost last, for every thread."""
+
+    def __init__(self, words: memoryview, address_of: Callable[[str], int], current_tcb: Callable[[], int]) -> None:
+        """Take low memory as words, the kernel's symbols, and the current thread's control block."""
+        self.words = words
+        self.address_of = address_of
+        self.current_tcb = current_tcb
+        self.stacks: dict[int, list[Policy]] = {}
+
+    @property
+    def alive(self) -> int:
+        """How many coroutines are in flight; 0 in a quiescent machine."""
+        return sum(len(stack) for stack in self.stacks.values())
+
+    def start(self, policy: Policy) -> None:
+        """Run `policy` up to the first routine that it awaits."""
+        tcb = self.current_tcb()
+        self.stacks.setdefault(tcb, []).append(policy)
+        self._step(tcb, None)
+
+    def host_resume(self, _value: int) -> None:
+        """RESUME: the awaited routine has returned; go on to the next one."""
+        tcb = self.current_tcb()
+        eax, ebx, ecx, edx, esi, edi = (self.words[tcb + offset] for offset in CALL_REGISTERS)
+        self._step(tcb, RoutineResult(eax, ebx, ecx, edx, esi, edi, self.words[tcb + CALL_EFLAGS]))
+
+    def _step(self, tcb: int, result: Any) -> None:
+        stack = self.stacks[tcb]
+        try:
+            call: RoutineCall = stack[-1].send(result)
+        except StopIteration:
+            del stack[-1]
+            if not stack:
+                del self.stacks[tcb]
+            self.words[tcb + CALL_TARGET] = 0
+            return
+        for offset, name in zip(CALL_REGISTERS, REGISTERS, strict=True):
+            self.words[tcb + offset] = getattr(call, name) & 0xFFFF_FFFF
+        self.words[tcb + CALL_TARGET] = self.address_of(call.name)

@@ -1,0 +1,58 @@
+"""The GDT as policy fills it: a selector each for threads, LDTs, partitions and message pages.
+
+The encoding of descriptors is the machine's (`machine.descriptors`); whose entry is which is decided in
+`abi.selectors` and by the managers.
+"""
+
+from callgate.kernel.abi import selectors
+from callgate.kernel.machine.descriptors import (
+    TYPE_CALL_GATE,
+    TYPE_CODE_READABLE,
+    TYPE_DATA_WRITABLE,
+    TYPE_LDT,
+    TYPE_TSS,
+    Gate,
+    Segment,
+)
+from callgate.kernel.machine.ram import Ram
+
+FLAT = 0xFFFF_FFFF
+
+
+class GlobalTable:
+    """The GDT in guest memory."""
+
+    def __init__(self, ram: Ram, physical: int) -> None:
+        self.ram = ram
+        self.physical = physical
+
+    def put(self, selector: int, descriptor: int) -> None:
+        """Write an entry."""
+        self.ram.put_u64(self.physical + (selector & ~7), descriptor)
+
+    def clear(self, selector: int) -> None:
+        """Make an entry unusable."""
+        self.put(selector, 0)
+
+    def put_data(self, selector: int, base: int, limit: int) -> None:
+        """Make an entry a writable data segment of ring 0."""
+        self.put(selector, Segment(base, limit, TYPE_DATA_WRITABLE).encode())
+
+    def put_ldt(self, selector: int, base: int, limit: int) -> None:
+        """Make an entry a local descriptor table."""
+        self.put(selector, Segment(base, limit, TYPE_LDT, big=False).encode())
+
+    def put_fixed(self, tss: int, tss_limit: int, system_gate: int, ipc_gate: int) -> None:
+        """Write flat segments, TSS and the call gates that every process has."""
+        self.put(selectors.SELECTOR_KERNEL_CODE, Segment(0, FLAT, TYPE_CODE_READABLE).encode())
+        self.put(selectors.SELECTOR_KERNEL_DATA, Segment(0, FLAT, TYPE_DATA_WRITABLE).encode())
+        self.put(selectors.SELECTOR_USER_CODE, Segment(0, FLAT, TYPE_CODE_READABLE, 3).encode())
+        self.put(selectors.SELECTOR_USER_DATA, Segment(0, FLAT, TYPE_DATA_WRITABLE, 3).encode())
+        self.put(selectors.SELECTOR_TSS, Segment(tss, tss_limit, TYPE_TSS, big=False).encode())
+        self.put(selectors.SELECTOR_SYSTEM_GATE, call_gate(system_gate))
+        self.put(selectors.SELECTOR_IPC_GATE, call_gate(ipc_gate))
+
+
+def call_gate(offset: int) -> int:
+    """Return a call gate of ring 3 to a routine of the kernel."""
+    return Gate(selectors.SELECTOR_KERNEL_CODE, offset, TYPE_CALL_GATE, 3).encode()

@@ -1,0 +1,70 @@
+"""Programs: ELF32 executables as the loader wants them (System V ABI, gABI chapter 5)."""
+
+import struct
+from dataclasses import dataclass
+
+from callgate.kernel.abi import memory as layout
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.errors import PolicyError
+
+ELF_HEADER = struct.Struct("<16sHHIIIIIHHHHHH")
+PROGRAM_HEADER = struct.Struct("<IIIIIIII")
+ELF_IDENT = b"\x7fELF\x01\x01\x01"  # 32-bit, little-endian, version 1
+ET_EXEC = 2
+EM_386 = 3
+PT_LOAD = 1
+PF_X = 1
+PF_W = 2
+SEGMENT_LIMIT = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A loadable segment; `memory_size` bytes at `address`, of which `data` come first, the rest zero."""
+
+    address: int
+    physical: int
+    data: bytes
+    memory_size: int
+    writable: bool
+    executable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Executable:
+    """Entry point and segments of a program."""
+
+    entry: int
+    segments: tuple[Segment, ...]
+
+
+def parse_elf(image: bytes, *, limit: int = layout.USER_HEAP) -> Executable:
+    """Read an ELF32 executable whose segments all lie below `limit`; NOT_EXECUTABLE names what is wrong."""
+    if len(image) < ELF_HEADER.size or not image.startswith(ELF_IDENT):
+        raise refuse("not an ELF32 file")
+    _, kind, machine, _, entry, offset, _, _, _, entry_size, count, *_ = ELF_HEADER.unpack_from(image)
+    if kind != ET_EXEC or machine != EM_386:
+        raise refuse("not an i386 executable")
+    if entry_size != PROGRAM_HEADER.size or offset + count * entry_size > len(image):
+        raise refuse("program headers lie outside the file")
+    headers = [PROGRAM_HEADER.unpack_from(image, offset + index * entry_size) for index in range(count)]
+    segments = tuple(read_segment(image, header, limit) for header in headers if header[0] == PT_LOAD)
+    if not any(segment.executable and 0 <= entry - segment.address < segment.memory_size for segment in segments):
+        raise refuse("entry point lies in no executable segment")
+    return Executable(entry, segments)
+
+
+def read_segment(image: bytes, header: tuple[int, ...], limit: int) -> Segment:
+    """Check one PT_LOAD header against the file and the address space."""
+    _, offset, address, physical, file_size, memory_size, flags, _ = header
+    if offset + file_size > len(image) or file_size > memory_size:
+        raise refuse("a segment lies outside the file")
+    if memory_size > SEGMENT_LIMIT or address < layout.PAGE_SIZE or address + memory_size > limit:
+        raise refuse(f"a segment of {memory_size} bytes at {address:#x} does not fit")
+    data = image[offset : offset + file_size]
+    return Segment(address, physical, data, memory_size, bool(flags & PF_W), bool(flags & PF_X))
+
+
+def refuse(text: str) -> PolicyError:
+    """Return the error for a file that cannot be run."""
+    return PolicyError(ErrorCode.NOT_EXECUTABLE, text)

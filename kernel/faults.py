@@ -1,0 +1,135 @@
+"""Exceptions: who is to blame, what can be repaired, and what the report says.
+
+A page fault on a user page that is given on demand (the stack) is repaired and retried; a fault of ring
+3 otherwise ends its process; a fault of ring 0 on user memory goes on at the thread's `fault_resume`;
+anything else in ring 0 is a panic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from callgate.kernel.abi import memory as layout
+from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.abi.thread import ThreadControlBlock, TrapFrame
+from callgate.kernel.address_space import USER_DATA
+from callgate.kernel.control import ControlBlock, word
+from callgate.kernel.errors import KernelPanic, PolicyError
+from callgate.kernel.processes import FAULT_EXIT_CODE
+from callgate.kernel.state import Process
+
+if TYPE_CHECKING:
+    from callgate.kernel.kernel import Kernel
+
+PAGE_FAULT = 14
+DEBUG = 1
+TRAP_FLAG = 0x100
+PF_PRESENT = 1
+PF_WRITE = 2
+PF_INSTRUCTION = 16
+FAULT_RESUME = word(ThreadControlBlock, "fault_resume")
+
+NAMES = {
+    0: "#DE divide error",
+    1: "#DB debug exception",
+    2: "NMI",
+    3: "#BP breakpoint",
+    4: "#OF overflow",
+    5: "#BR bound range exceeded",
+    6: "#UD invalid opcode",
+    7: "#NM device not available",
+    8: "#DF double fault",
+    10: "#TS invalid TSS",
+    11: "#NP segment not present",
+    12: "#SS stack-segment fault",
+    13: "#GP general protection",
+    14: "#PF page fault",
+    16: "#MF x87 floating-point error",
+    17: "#AC alignment check",
+    19: "#XM SIMD floating-point exception",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """An exception as its report needs it."""
+
+    vector: int
+    error_code: int
+    address: int | None
+    eip: int
+    registers: dict[str, int]
+
+    def describe(self) -> str:
+        """Return one line: vector, error code in words, address."""
+        name = NAMES.get(self.vector, f"vector {self.vector}")
+        if self.address is None:
+            return f"{name}, error code {self.error_code:#06x}, at {self.eip:#010x}"
+        access = "write" if self.error_code & PF_WRITE else "fetch" if self.error_code & PF_INSTRUCTION else "read"
+        why = "protection" if self.error_code & PF_PRESENT else "page not present"
+        return f"{name}: {access} of {self.address:#010x}, {why}, at {self.eip:#010x}"
+
+
+class Faults:
+    """Answers to EXCEPTION, and demand pages."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+
+    def host_exception(self, address: int) -> None:
+        """EXCEPTION: the TrapFrame lies at linear `address`."""
+        kernel = self.kernel
+        thread = kernel.scheduler.current
+        frame = kernel.overlay_stack(thread, TrapFrame, address)
+        vector, code = frame["vector"], frame["error_code"]
+        cr2 = kernel.machine.cpu.cr2 if vector == PAGE_FAULT else None
+        if cr2 is not None and not code & PF_PRESENT and self.provide(thread.process, cr2, write=True):
+            return
+        fault = Fault(vector, code, cr2, frame["eip"], registers_of(frame))
+        if frame["cs"] & 3:
+            self._user_fault(thread.process, fault)
+        elif vector == DEBUG:
+            # A caller's TF survives a call gate; here it ends with the first instruction of the kernel.
+            frame["eflags"] &= ~TRAP_FLAG
+        else:
+            self._kernel_fault(thread.tcb, frame, fault)
+
+    def provide(self, process: Process, address: int, *, write: bool) -> bool:
+        """Give the process a page on demand; False if `address` is not one that may be asked for."""
+        del write  # the stack is the only demand range so far, and it is writable
+        page = address & -PAGE_SIZE
+        if not layout.USER_STACK_TOP - layout.USER_STACK_SIZE <= page < layout.USER_STACK_TOP:
+            return False
+        if page in process.pages or process.dying:
+            return False
+        try:
+            self.kernel.processes.give_page(process, page, USER_DATA)
+        except PolicyError:
+            return False
+        return True
+
+    def _user_fault(self, process: Process, fault: Fault) -> None:
+        kernel = self.kernel
+        kernel.log(f"process {process.number} ({process.name}) ended by {fault.describe()}")
+        kernel.log(kernel.fault_report(process, fault))
+        if process.partition >= 0:
+            kernel.kill_server(process, fault.describe())
+        else:
+            kernel.processes.kill(process, FAULT_EXIT_CODE, fault.describe())
+
+    def _kernel_fault(self, tcb: int, frame: ControlBlock, fault: Fault) -> None:
+        resume = self.kernel.words[tcb + FAULT_RESUME]
+        if resume and fault.vector == PAGE_FAULT and fault.address is not None and fault.address < layout.USER_END:
+            frame["eip"] = resume
+            return
+        raise KernelPanic(f"ring 0: {fault.describe()}\n{self.kernel.fault_report(None, fault)}")
+
+
+def registers_of(frame: ControlBlock) -> dict[str, int]:
+    """Return the general registers of a TrapFrame by name."""
+    names = ("eax", "ebx", "ecx", "edx", "esi", "edi", "ebp", "eip", "eflags", "cs", "ds", "es", "fs", "gs")
+    values = {name: frame[name] for name in names}
+    if frame["cs"] & 3:
+        values["esp"], values["ss"] = frame["user_esp"], frame["user_ss"]
+    return values

@@ -1,0 +1,191 @@
+"""Hosted handlers: file-system servers in Python, stepped on behalf of their ring-3 threads.
+
+The thread's stub (asm/user/server.asm) calls HOSTED_STEP through the server gate; policy resumes the
+handler's coroutine up to the gate call that it awaits, leaves the call's registers in the thread's
+HostedBlock, and returns; the stub makes the call itself and steps again.  The handler sees memory only
+as its process does (`UserMemory`).
+
+A handler that names bad memory, raises, or does not come back kills its server, never the kernel.  Two
+limits find one that loops: so many gate calls a request, and so much CPU time of the host a step.  The
+second cannot be counted in guest instructions, since the guest stands still; it only decides whether a
+server that hangs is killed, so it is generous, and nothing that finishes ever meets it.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from callgate.kernel.abi.calls import ServerCall
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.layout import size_of
+from callgate.kernel.abi.thread import HostedBlock, HostedGate
+from callgate.kernel.errors import PolicyError
+from callgate.kernel.state import Process, Thread
+from callgate.kernel.user_memory import BadAddress, UserMemory
+from callgate.server.errors import FileSystemError
+from callgate.server.gate import GateCall, GateResult
+from callgate.server.hosted import HostedServer
+
+if TYPE_CHECKING:
+    from callgate.kernel.kernel import Kernel
+
+STEPS_LIMIT = 1_000_000
+STEP_SECONDS = 10.0
+REGISTERS = ("eax", "ebx", "ecx", "edx", "esi", "edi")
+
+
+class HandlerStuck(BaseException):
+    """Raised inside a handler that has used up its time; BaseException so that no handler swallows it."""
+
+
+class Hosted:
+    """The servers by process number, and the coroutines of the requests being served."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.running: dict[int, Any] = {}  # thread selector -> coroutine
+        self.steps: dict[int, int] = {}
+        self.step_seconds = STEP_SECONDS
+
+    @property
+    def servers(self) -> dict[int, HostedServer]:
+        """The server objects, part of the kernel's state."""
+        servers: dict[int, HostedServer] = self.kernel.state.managers.setdefault("hosted", {})
+        return servers
+
+    def step(self, thread: Thread, message: int) -> int:
+        """HOSTED_STEP: run the thread's handler to its next gate call; return the HostedGate.
+
+        Kills the server and returns DONE if the handler breaks.
+        """
+        server = self.servers.get(thread.process.number)
+        if server is None:
+            raise PolicyError(ErrorCode.BAD_CALL, f"{thread.process.name} has no hosted handlers")
+        memory = UserMemory(self.kernel, thread.process)
+        try:
+            return self._advance(server, thread, message, memory)
+        except FileSystemError as error:
+            self._end(thread, f"{error}")
+        except BadAddress as error:
+            self._end(thread, f"handler used a {error}")
+        except HandlerStuck:
+            self._end(thread, f"handler did not come back within {self.step_seconds:g} s")
+        except Exception as error:  # noqa: BLE001 - whatever a server raises is the server's end, not the kernel's
+            self._end(thread, f"handler raised {type(error).__name__}: {error}")
+        return HostedGate.DONE
+
+    def _advance(self, server: HostedServer, thread: Thread, message: int, memory: UserMemory) -> int:
+        running = self.running.get(thread.selector)
+        value: GateResult | None = None
+        if running is None:
+            running = self.running[thread.selector] = server.serve(message)
+            self.steps[thread.selector] = 0
+        else:
+            value = self._result(thread, memory)
+        self.steps[thread.selector] += 1
+        if self.steps[thread.selector] > STEPS_LIMIT:
+            raise PolicyError(ErrorCode.SERVER_DIED, f"handler made more than {STEPS_LIMIT} calls")
+        try:
+            with time_limit(self.step_seconds):
+                call = running.send(value)
+        except StopIteration as stop:
+            self._forget(thread)
+            self._log_reports(server)
+            self._store(thread, memory, HostedGate.DONE, (int(ServerCall(stop.value)), 0, 0, 0, 0, 0))
+            return HostedGate.DONE
+        if not isinstance(call, GateCall):
+            raise TypeError(f"handler awaited {call!r}, which is no gate call")
+        self._store(thread, memory, call.gate, tuple(call[1:]))
+        return call.gate
+
+    def _store(self, thread: Thread, memory: UserMemory, gate: int, registers: tuple[int, ...]) -> None:
+        block = HostedBlock.from_buffer_copy(memory.read(thread.hosted_block, HOSTED_SIZE))
+        block.gate = gate
+        for name, value in zip(REGISTERS, registers, strict=True):
+            setattr(block, name, value)
+        memory.write(thread.hosted_block, bytes(block))
+
+    def _result(self, thread: Thread, memory: UserMemory) -> GateResult:
+        block = HostedBlock.from_buffer_copy(memory.read(thread.hosted_block, HOSTED_SIZE))
+        return GateResult(block.eax, block.ebx, block.ecx, block.edx, block.esi, block.edi, block.eflags)
+
+    def _log_reports(self, server: HostedServer) -> None:
+        for line in server.take_reports():
+            self.kernel.log(line)
+
+    def _end(self, thread: Thread, reason: str) -> None:
+        server = self.servers[thread.process.number]
+        self._log_reports(server)
+        self.forget(thread)
+        self.kernel.kill_server(thread.process, reason)
+
+    def _forget(self, thread: Thread) -> None:
+        del self.running[thread.selector]
+        del self.steps[thread.selector]
+
+    def forget(self, thread: Thread) -> None:
+        """Close the coroutine of a thread that dies."""
+        running = self.running.pop(thread.selector, None)
+        self.steps.pop(thread.selector, None)
+        if running is not None:
+            try:
+                running.close()
+            except Exception as error:  # noqa: BLE001 - a handler that objects to its end is ended all the same
+                self.kernel.log(f"{thread.process.name}: handler raised {type(error).__name__} when it was ended")
+
+    def end_process(self, process: Process) -> None:
+        """Forget the server object of a process that has ended."""
+        self.servers.pop(process.number, None)
+
+
+HOSTED_SIZE = size_of(HostedBlock)
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise HandlerStuck in the block when it has used so much CPU time.
+
+    By a signal on the main thread; elsewhere, where Python delivers none, a trace function looks at the
+    clock on every line of the handler.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        with traced_limit(seconds):
+            yield
+        return
+
+    def expired(_signal: int, _frame: FrameType | None) -> None:
+        raise HandlerStuck
+
+    previous = signal.signal(signal.SIGVTALRM, expired)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, previous)
+
+
+@contextmanager
+def traced_limit(seconds: float) -> Iterator[None]:
+    """Do what `time_limit` says on a thread that gets no signals."""
+    end = time.thread_time() + seconds
+    previous = sys.gettrace()
+
+    def trace(_frame: FrameType, _event: str, _argument: object) -> Callable[..., Any]:
+        if time.thread_time() > end:
+            sys.settrace(previous)
+            raise HandlerStuck
+        return trace
+
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(previous)

@@ -1,0 +1,357 @@
+"""The policy side of IPC: partition blocks, first use of slots, the queue for slots, reply conversion.
+
+Machine code takes, fills, posts, maps and releases (asm/kernel/slots.asm, ring.asm, client.asm,
+server.asm).  What it leaves to policy: where a slot's page comes from, who is next when all 32 are
+busy, what a reply may carry, and what happens to requests when a server dies.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from callgate.kernel.abi import memory as layout
+from callgate.kernel.abi import selectors
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.layout import offset_of
+from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTORS_PER_PAGE
+from callgate.kernel.abi.message import (
+    MESSAGE_ADDRESSES,
+    MESSAGE_DATA_SIZE,
+    RING_CELL_UNPUBLISHED,
+    Message,
+    Partition,
+    PartitionFlags,
+    ReplyType,
+    SlotRecord,
+    SlotState,
+)
+from callgate.kernel.abi.thread import ThreadControlBlock
+from callgate.kernel.abi.volume import ADDRESS_COUNT_SHIFT, SECTOR_ENTRY_COUNT_SHIFT, SECTOR_ENTRY_MASK
+from callgate.kernel.control import ControlBlock, word
+from callgate.kernel.coroutines import CARRY
+from callgate.kernel.errors import PolicyError
+from callgate.kernel.frames import OutOfMemory
+from callgate.kernel.state import PartitionState, Process, Thread
+
+if TYPE_CHECKING:
+    from callgate.kernel.kernel import Kernel
+
+DATA = offset_of(Message, "data")
+TCB_SLOT = word(ThreadControlBlock, "slot")
+TCB_ARG0 = word(ThreadControlBlock, "arg0")
+NO_SLOT = 0xFFFF_FFFF
+OBJECT = struct.Struct("<II")
+SLOT_MASK = selectors.SLOTS - 1
+
+
+class Ipc:
+    """Answers to FIRST_USE, SLOT_WAIT, SLOT_GIVE and CONVERT; the life of partition blocks."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+
+    # The life of a partition.
+
+    def create(self, process: Process, disk: int, start: int, sectors: int, name: str) -> PartitionState:
+        """Make a partition block for a server process; its requests fail until a server thread waits."""
+        kernel = self.kernel
+        number = next((n for n in range(selectors.MAX_PARTITIONS) if n not in kernel.state.partitions), None)
+        if number is None:
+            raise PolicyError(ErrorCode.NO_RESOURCES, f"no room for more than {selectors.MAX_PARTITIONS} volumes")
+        block = kernel.low.allocate()
+        kernel.tables.clear(block)
+        selector = (selectors.GDT_FIRST_PARTITION + number) * 8
+        kernel.gdt.put_data(selector, KERNEL_BASE + block, PAGE_SIZE - 1)
+        partition = PartitionState(number, block, process, disk, start, sectors, name)
+        kernel.state.partitions[number] = partition
+        process.partition = number
+
+        entry = kernel.tables.entry_address(process.pointers, layout.USER_MESSAGES, process.tables)
+        assert entry is not None
+        fields = self.block(partition)
+        fields["unused"] = 0xFFFF_FFFF
+        fields["window_table"] = KERNEL_BASE + entry
+        fields["window_base"] = layout.USER_MESSAGES
+        fields["selector"] = selector
+        fields["number"] = number
+        ring = block + offset_of(Partition, "ring")
+        kernel.machine.ram.view(ring, selectors.SLOTS)[:] = bytes([RING_CELL_UNPUBLISHED]) * selectors.SLOTS
+        kernel.kernel_words["partitions"] |= 1 << number
+        return partition
+
+    def add_server(self, partition: PartitionState, thread: Thread) -> None:
+        """Make `thread` a server thread of the partition; at most 32."""
+        index = len(partition.servers)
+        if index >= selectors.SLOTS:
+            raise PolicyError(ErrorCode.NO_RESOURCES, "a server has at most 32 threads")
+        partition.servers.append(thread.selector)
+        thread.server_index = index
+        block = self.kernel.threads.block(thread)
+        block["partition"] = (selectors.GDT_FIRST_PARTITION + partition.number) * 8
+        block["server_index"] = index
+        at = partition.block + offset_of(Partition, "servers") + 2 * index
+        self.kernel.machine.ram.view(at, 2)[:] = thread.selector.to_bytes(2, "little")
+
+    def die(self, partition: PartitionState, code: ErrorCode) -> None:
+        """Fail every request of a partition whose server or disk is gone; slots come back."""
+        if partition.dead:
+            return
+        partition.dead = True
+        fields = self.block(partition)
+        fields["flags"] |= PartitionFlags.DEAD
+        fields["idle"] = 0
+        fields["head"] = fields["tail"]
+        for slot in range(selectors.SLOTS):
+            if self.slot_state(partition, slot) in {SlotState.POSTED, SlotState.SERVED, SlotState.PENDING}:
+                self.fail_slot(partition, slot, code)
+        while partition.waiters:
+            thread = self.kernel.state.threads[partition.waiters.popleft()]
+            fields["slot_waiters"] -= 1
+            self.kernel.words[thread.tcb + TCB_ARG0] = code
+            self.kernel.scheduler.wake(thread)
+
+    def block(self, partition: PartitionState) -> ControlBlock:
+        """Return the partition's block."""
+        return ControlBlock(self.kernel.words, Partition, partition.block // 4)
+
+    # Slots.
+
+    def host_first_use(self, value: int) -> None:
+        """FIRST_USE: give slot `value` & 31 of partition `value` >> 16 its page and selector."""
+        self.kernel.words[self.kernel.scheduler.current.tcb + TCB_ARG0] = self._first_use(*split(value))
+
+    def host_slot_wait(self, value: int) -> None:
+        """SLOT_WAIT: queue the current thread for a slot of partition `value` >> 16, or (1) leave the queue."""
+        thread = self.kernel.scheduler.current
+        leave, number = value & 1, value >> 16
+        partition = self.kernel.state.partitions[number]
+        fields = self.block(partition)
+        if leave:
+            if thread.selector in partition.waiters:
+                partition.waiters.remove(thread.selector)
+                fields["slot_waiters"] -= 1
+                self.kernel.words[thread.tcb + TCB_ARG0] = ErrorCode.KILLED
+            return
+        self.kernel.words[thread.tcb + TCB_ARG0] = 0
+        if partition.dead:
+            fields["slot_waiters"] -= 1
+            self.kernel.words[thread.tcb + TCB_ARG0] = ErrorCode.SERVER_DIED
+            return
+        partition.waiters.append(thread.selector)
+        self._serve_waiters(partition)
+
+    def host_slot_give(self, value: int) -> None:
+        """SLOT_GIVE: hand slot `value` & 31 to the thread that has waited longest."""
+        slot, number = split(value)
+        partition = self.kernel.state.partitions[number]
+        self.block(partition)["free"] |= 1 << slot
+        self._serve_waiters(partition)
+
+    def host_slot_drop(self, value: int) -> None:
+        """SLOT_DROP: let go of what the reply in slot `value` & 31 holds."""
+        slot, number = split(value)
+        self.drop_pins(self.kernel.state.partitions[number], slot)
+
+    def _serve_waiters(self, partition: PartitionState) -> None:
+        """Give free slots, then unused ones, to the queue in order of arrival."""
+        fields = self.block(partition)
+        while partition.waiters:
+            slot = lowest(fields["free"])
+            if slot is None:
+                slot = lowest(fields["unused"])
+                if slot is None or self._first_use(slot, partition.number):
+                    return
+                fields["unused"] &= ~(1 << slot)
+            else:
+                fields["free"] &= ~(1 << slot)
+            thread = self.kernel.state.threads[partition.waiters.popleft()]
+            fields["slot_waiters"] -= 1
+            self.put_state(partition, slot, SlotState.TAKEN)
+            self.kernel.words[thread.tcb + TCB_SLOT] = slot
+            self.kernel.scheduler.wake(thread)
+
+    def _first_use(self, slot: int, number: int) -> int:
+        kernel = self.kernel
+        partition = kernel.state.partitions[number]
+        try:
+            frame = kernel.low.allocate()
+        except OutOfMemory:
+            return ErrorCode.NO_MEMORY
+        kernel.tables.clear(frame)
+        partition.frames[slot] = frame
+        selector = (selectors.GDT_FIRST_MESSAGE + number * selectors.SLOTS + slot) * 8
+        kernel.gdt.put_data(selector, KERNEL_BASE + frame, PAGE_SIZE - 1)
+        record = ControlBlock(kernel.words, SlotRecord, (partition.block + slot * 16) // 4)
+        kernel.quads[(partition.block + slot * 16) // 8] = frame
+        kernel.words[record.base + 3] = selector
+        return ErrorCode.OK
+
+    def slot_state(self, partition: PartitionState, slot: int) -> int:
+        """Return the slot's SlotState."""
+        return self.kernel.machine.ram.view(partition.block + STATE + slot, 1)[0]
+
+    def put_state(self, partition: PartitionState, slot: int, state: SlotState) -> None:
+        """Set the slot's SlotState."""
+        self.kernel.machine.ram.view(partition.block + STATE + slot, 1)[0] = state
+
+    def message(self, partition: PartitionState, slot: int) -> memoryview:
+        """Return the slot's message page."""
+        return self.kernel.machine.ram.view(partition.frames[slot], PAGE_SIZE)
+
+    # Completion by policy.
+
+    def fail_slot(self, partition: PartitionState, slot: int, code: ErrorCode) -> None:
+        """Answer a request with an error; the page leaves the server first."""
+        self._unmap(partition, slot)
+        write_error(self.message(partition, slot), code)
+        self.complete(partition, slot)
+
+    def complete(self, partition: PartitionState, slot: int) -> None:
+        """Hand a slot back to its client, or release it if nobody waits any more."""
+        kernel = self.kernel
+        kernel.words[(partition.block + GENERATION) // 4 + slot] += 1
+        record = (partition.block + slot * 16) // 4 + 3
+        client = kernel.words[record] >> 16
+        kernel.words[record] &= 0xFFFF
+        if client:
+            self.put_state(partition, slot, SlotState.DONE)
+            kernel.scheduler.host_wake(client)
+            return
+        self.drop_pins(partition, slot)
+        self.put_state(partition, slot, SlotState.FREE)
+        self.block(partition)["free"] |= 1 << slot
+        self._serve_waiters(partition)
+
+    def _unmap(self, partition: PartitionState, slot: int) -> None:
+        linear = (partition.block + slot * 16) // 4 + 2
+        if self.kernel.words[linear] and partition.process is not None:
+            self.kernel.tables.unmap(partition.process.pointers, self.kernel.words[linear])
+            self.kernel.words[linear] = 0
+            self.kernel.flush_tlb()
+
+    # Conversion of replies.
+
+    async def convert(self, value: int) -> None:
+        """CONVERT: check and translate the reply in slot `value` & 31; arg0 = 1 if the disk completes it."""
+        slot, number = split(value)
+        kernel = self.kernel
+        partition = kernel.state.partitions[number]
+        tcb = kernel.scheduler.current.tcb
+        kernel.words[tcb + TCB_ARG0] = 0
+        message = self.message(partition, slot)
+        header = Message.from_buffer(message)
+        try:
+            match ReplyType(header.reply):
+                case ReplyType.DATA:
+                    if header.count > MESSAGE_DATA_SIZE:
+                        raise PolicyError(ErrorCode.BAD_REPLY, f"{header.count} bytes of data")
+                case ReplyType.OBJECT:
+                    self._convert_object(partition, slot, message)
+                case ReplyType.SECTORS:
+                    missing = await self._convert_sectors(partition, slot, message)
+                    kernel.words[tcb + TCB_ARG0] = int(missing)
+                case ReplyType.NONE | ReplyType.REGISTERS:
+                    header.count = 0
+        except PolicyError as error:
+            kernel.log(f"{partition.name}: reply refused: {error}")
+            self.block(partition)["bad_replies"] += 1
+            self.drop_pins(partition, slot)
+            write_error(message, ErrorCode.BAD_REPLY)
+
+    def _convert_object(self, partition: PartitionState, slot: int, message: memoryview) -> None:
+        """Replace base and size by the addresses of the server's pages, each held until the client is done."""
+        kernel = self.kernel
+        base, size = OBJECT.unpack_from(message, DATA)
+        pages = -(-size // PAGE_SIZE)
+        if base % PAGE_SIZE or pages > MESSAGE_ADDRESSES:
+            raise PolicyError(ErrorCode.BAD_REPLY, f"object of {size} bytes at {base:#x}")
+        assert partition.process is not None
+        frames = []
+        for index in range(pages):
+            address = base + index * PAGE_SIZE
+            frame = partition.process.pages.get(address)
+            if frame is None:
+                raise PolicyError(ErrorCode.BAD_REPLY, f"object page {address:#x} is not the server's own")
+            frames.append(frame)
+        for frame in frames:
+            kernel.low.hold(frame)
+        partition.pins[slot] = [("frame", frame, 0) for frame in frames]
+        struct.pack_into(f"<{pages}Q", message, DATA, *frames)
+        Message.from_buffer(message).count = pages
+
+    async def _convert_sectors(self, partition: PartitionState, slot: int, message: memoryview) -> bool:
+        """Lock the blocks in the cache and write their addresses; True if some have still to be read."""
+        header = Message.from_buffer(message)
+        count = header.count
+        if count > MESSAGE_ADDRESSES:
+            raise PolicyError(ErrorCode.BAD_REPLY, f"{count} sector entries")
+        entries = struct.unpack_from(f"<{count}Q", message, DATA)
+        pieces = [self._check_entry(partition, entry) for entry in entries]
+        cache = self.kernel.cache
+        locked = cache.lock(partition.disk, [lba // SECTORS_PER_PAGE for lba, _ in pieces])
+        partition.pins[slot] = [("block", partition.disk, lba // SECTORS_PER_PAGE) for lba, _ in pieces]
+        addresses = [
+            frame | lba % SECTORS_PER_PAGE | sectors << ADDRESS_COUNT_SHIFT
+            for frame, (lba, sectors) in zip(locked.frames, pieces, strict=True)
+        ]
+        struct.pack_into(f"<{count}Q", message, DATA, *addresses)
+        if not locked.missing:
+            cache.check(locked)
+            return False
+        self.put_state(partition, slot, SlotState.PENDING)
+        cache.notify(locked.missing, ("slot", partition.number, slot))
+        await cache.read(partition.disk, locked.to_read)
+        return True
+
+    def _check_entry(self, partition: PartitionState, entry: int) -> tuple[int, int]:
+        """Return (first sector on the disk, sectors) of a sectors entry, inside the partition and one block."""
+        first, sectors = entry & SECTOR_ENTRY_MASK, (entry >> SECTOR_ENTRY_COUNT_SHIFT) + 1
+        lba = partition.start + first
+        if first + sectors > partition.sectors:
+            raise PolicyError(ErrorCode.BAD_REPLY, f"sector {first} lies outside the partition")
+        if lba % SECTORS_PER_PAGE + sectors > SECTORS_PER_PAGE:
+            raise PolicyError(ErrorCode.BAD_REPLY, f"{sectors} sectors at {first} cross a block")
+        return lba, sectors
+
+    def arrived(self, number: int, slot: int, *, failed: bool) -> None:
+        """All blocks of a pending reply have arrived, or one of them failed."""
+        partition = self.kernel.state.partitions[number]
+        if self.slot_state(partition, slot) != SlotState.PENDING:
+            return
+        if failed:
+            self.drop_pins(partition, slot)
+            write_error(self.message(partition, slot), ErrorCode.IO_ERROR)
+        self.complete(partition, slot)
+
+    def take_pins(self, partition: PartitionState, slot: int) -> list[tuple[str, int, int]]:
+        """Take over what the reply in `slot` holds: ("frame", frame, 0) and ("block", disk, block)."""
+        return partition.pins.pop(slot, [])
+
+    def drop_pins(self, partition: PartitionState, slot: int) -> None:
+        """Let go of what the reply in `slot` holds."""
+        self.kernel.unpin(self.take_pins(partition, slot))
+
+
+STATE = offset_of(Partition, "state")
+GENERATION = offset_of(Partition, "generation")
+
+
+def split(value: int) -> tuple[int, int]:
+    """Return (slot, partition) of a host call's argument."""
+    return value & SLOT_MASK, value >> 16
+
+
+def lowest(mask: int) -> int | None:
+    """Return the number of the lowest bit set, as BSF finds it."""
+    return (mask & -mask).bit_length() - 1 if mask else None
+
+
+def write_error(message: memoryview, code: ErrorCode) -> None:
+    """Make a reply an error: CF, EAX and the error field."""
+    header = Message.from_buffer(message)
+    header.reply = ReplyType.REGISTERS
+    header.count = 0
+    header.error = code
+    header.eax = code
+    header.eflags = CARRY

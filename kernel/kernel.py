@@ -1,0 +1,312 @@
+"""The kernel: policy's managers around one machine, and the host calls that reach them.
+
+Each manager is a concept with its own module; what they share lies here: low memory as words, the
+symbols of the kernel image, and the records in `state`, which a snapshot pickles whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from callgate.kernel.abi.calls import HostCall, WaitReason
+from callgate.kernel.abi.disk import DISKS, Disk
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.layout import Layout, size_of
+from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
+from callgate.kernel.abi.selectors import GDT_FIRST_THREAD
+from callgate.kernel.abi.thread import KERNEL_STACK_SIZE, KernelWords, ThreadControlBlock, ThreadFlags
+from callgate.kernel.address_space import PageTables
+from callgate.kernel.cache import Cache
+from callgate.kernel.control import ControlBlock, word
+from callgate.kernel.coroutines import Coroutines
+from callgate.kernel.descriptor_tables import GlobalTable, call_gate
+from callgate.kernel.directories import Directories
+from callgate.kernel.errors import KernelPanic, PolicyError
+from callgate.kernel.executable import Executable, parse_elf
+from callgate.kernel.faults import Fault, Faults
+from callgate.kernel.files import Files
+from callgate.kernel.hosted import Hosted
+from callgate.kernel.images import program_image
+from callgate.kernel.ipc import Ipc
+from callgate.kernel.processes import KILLED_EXIT_CODE, Processes
+from callgate.kernel.requests import Requests
+from callgate.kernel.scheduler import Scheduler
+from callgate.kernel.server_calls import ServerCalls
+from callgate.kernel.servers import Servers
+from callgate.kernel.state import KernelState, Process, Thread
+from callgate.kernel.system_calls import SystemCalls
+from callgate.kernel.threads import Threads
+from callgate.kernel.volumes import Volumes
+from callgate.kernel.windows import Windows
+
+if TYPE_CHECKING:
+    from callgate.asm.assembler import Program
+    from callgate.kernel.machine import Machine
+
+PROGRAM_LIMIT = 8 << 20
+TCB_FLAGS = word(ThreadControlBlock, "flags")
+Answer = Callable[[int], Coroutine[Any, Any, None] | None]
+
+
+class Kernel:
+    """Policy of one machine.  `boot` in `callgate.kernel.system` makes and starts it."""
+
+    def __init__(self, machine: Machine, image: Program, log: Callable[[str], None]) -> None:
+        """Take the machine, the assembled kernel and where messages for people go."""
+        self.machine = machine
+        self.image = image
+        self.log = log
+        self.state = KernelState()
+        low = machine.ram.low
+        self.words = low.cast("I")
+        self.quads = low.cast("Q")
+        self.exit_code: int | None = None
+        words = (self.address("kernel_words") - KERNEL_BASE) // 4
+        self.kernel_words = ControlBlock(self.words, KernelWords, words)
+        self.gdt = GlobalTable(machine.ram, self.address("gdt") - KERNEL_BASE)
+        self.scheduler = Scheduler(
+            self.words, words, lambda: machine.clock.now, lambda: machine.clock.retired, self._count_wait
+        )
+        self.coroutines = Coroutines(self.words, self.address, lambda: self.scheduler.current.tcb)
+        self.threads = Threads(self)
+        self.processes = Processes(self)
+        self.ipc = Ipc(self)
+        self.cache = Cache(self)
+        self.requests = Requests(self)
+        self.windows = Windows(self)
+        self.files = Files(self)
+        self.directories = Directories(self)
+        self.volumes = Volumes(self)
+        self.servers = Servers(self)
+        self.hosted = Hosted(self)
+        self.faults = Faults(self)
+        self.system_calls = SystemCalls(self)
+        self.server_calls = ServerCalls(self)
+        self.jobs: dict[int, Callable[[], Coroutine[Any, Any, None]]] = {}
+
+    def adopt(self, state: KernelState) -> None:
+        """Work on other records from now on: at boot, and after a restore."""
+        self.state = state
+        self.low = state.low
+        self.high = state.high
+        self.tables = PageTables(self.quads, state.low, self._count_pte)
+        self.scheduler.adopt(state.scheduler, state.threads)
+
+    # Host calls.
+
+    def register(self) -> None:
+        """Answer the host calls of the kernel image."""
+        plain: dict[HostCall, Callable[[int], None]] = {
+            HostCall.BOOT_DONE: self.host_boot_done,
+            HostCall.PANIC: self.host_panic,
+            HostCall.SCHEDULE: self.scheduler.host_schedule,
+            HostCall.WAKE: self.scheduler.host_wake,
+            HostCall.HANDOFF: self.scheduler.host_handoff,
+            HostCall.TICK: self.scheduler.host_tick,
+            HostCall.YIELD: self.scheduler.host_yield,
+            HostCall.RESUME: self.coroutines.host_resume,
+            HostCall.FIRST_USE: self.ipc.host_first_use,
+            HostCall.SLOT_WAIT: self.ipc.host_slot_wait,
+            HostCall.SLOT_GIVE: self.ipc.host_slot_give,
+            HostCall.SLOT_DROP: self.ipc.host_slot_drop,
+            HostCall.DISK_DONE: self.cache.host_disk_done,
+            HostCall.INPUT: self.host_input,
+        }
+        awaitable: dict[HostCall, Answer] = {
+            HostCall.EXCEPTION: self.faults.host_exception,
+            HostCall.SYSTEM: self.system_calls.host_system,
+            HostCall.SERVER: self.server_calls.host_server,
+            HostCall.CONVERT: self.ipc.convert,
+            HostCall.EXIT_THREAD: self.host_exit_thread,
+            HostCall.JOB: self.host_job,
+        }
+        for call, answer in plain.items():
+            self.machine.host_calls.register(call, answer, call.name.lower())
+        for call, answer_later in awaitable.items():
+            self.machine.host_calls.register(call, self._await(answer_later), call.name.lower())
+
+    def _await(self, answer: Answer) -> Callable[[int], None]:
+        """Turn an answer that may be a coroutine into one that starts it."""
+
+        def call(value: int) -> None:
+            waiting = answer(value)
+            if waiting is not None:
+                self.coroutines.start(waiting)
+
+        return call
+
+    def host_boot_done(self, _value: int) -> None:
+        """BOOT_DONE: paging is on and the drivers are ready; threads come next."""
+        self.machine.ledger.settle_boot()
+
+    def host_panic(self, value: int) -> None:
+        """PANIC: machine code found the kernel in a state that cannot be."""
+        raise KernelPanic(f"the kernel gave up, code {value:#x}, at {self.image.symbol_at(self.machine.cpu.eip)}")
+
+    def host_input(self, _value: int) -> None:
+        """INPUT: wake every thread that waits for the console."""
+        for thread in list(self.state.threads.values()):
+            if thread.wait_reason == WaitReason.INPUT:
+                self.scheduler.wake(thread)
+
+    async def host_exit_thread(self, _value: int) -> None:
+        """EXIT_THREAD: end the current thread; with the last one its process is cleaned up."""
+        thread = self.scheduler.current
+        process = thread.process
+        self.hosted.forget(thread)
+        self.words[thread.tcb + TCB_FLAGS] &= ~ThreadFlags.KILLED
+        if process.partition >= 0:
+            self.server_thread_ended(thread, process)
+        if len(process.threads) == 1:
+            await self.processes.clean_up(process)
+        self.threads.reap()
+        self.threads.finish(thread)
+        self.reap_orphans()
+        self.scheduler.choose()
+
+    def reap_orphans(self) -> None:
+        """Forget ended processes that nobody will wait for; the shell's end is the system's."""
+        for number in list(self.state.finished):
+            process = self.state.processes[number]
+            if number == self.state.shell:
+                self.exit_code = process.exit_code or 0
+                self.machine.request_stop("exit", self.exit_code)
+            elif process.parent == 0 and not process.threads and process is not self.scheduler.current.process:
+                self.processes.reap(process)
+
+    async def host_job(self, number: int) -> None:
+        """JOB: run the job of a kernel thread."""
+        await self.jobs.pop(number)()
+
+    # Servers and programs.
+
+    def kill_server(self, process: Process, reason: str) -> None:
+        """End a server process: its requests fail, its volume is gone, other volumes live on."""
+        partition = self.state.partitions[process.partition]
+        if not partition.dead:
+            partition.reason = reason
+            self.log(f"/{partition.name}: server ended: {reason}")
+            self.ipc.die(partition, ErrorCode.SERVER_DIED)
+        self.processes.kill(process, KILLED_EXIT_CODE, reason)
+
+    def server_thread_ended(self, thread: Thread, process: Process) -> None:
+        """A server thread has died: without it nobody answers what it was given."""
+        self.kill_server(process, process.fault or f"thread {thread.number} ended")
+
+    async def start_program(self, path: bytes, address: int, arguments: bytes, *, parent: int) -> Process:
+        """Start the program at an absolute path that also lies at kernel address `address`."""
+        partition, rest = self.volumes.resolve(path)
+        if partition is None:
+            raise PolicyError(ErrorCode.IS_DIRECTORY)
+        where = (address + len(path) - len(rest), len(rest))
+        image = await self.files.read_all(partition, where, PROGRAM_LIMIT)
+        return self.start_image(
+            parse_elf(image), rest.rpartition(b"/")[2].decode("utf-8", "replace"), arguments, parent
+        )
+
+    def start_image(self, program: Executable, name: str, arguments: bytes, parent: int) -> Process:
+        """Start a program that is in hand."""
+        process = self.processes.create(name, parent=parent)
+        try:
+            entry = self.processes.load(process, program, arguments)
+            self.processes.start(process, entry)
+        except PolicyError:
+            self.processes.discard(process)
+            raise
+        return process
+
+    async def start_shell(self, arguments: bytes) -> None:
+        """Start /rom/shell; the system ends with it."""
+        process = self.start_image(parse_elf(program_image("shell").elf()), "shell", arguments, 0)
+        self.state.shell = process.number
+
+    # What managers share.
+
+    def address(self, name: str) -> int:
+        """Return the linear address of a symbol of the kernel image."""
+        return self.image.address(name)
+
+    def overlay_stack(self, thread: Thread, layout: type[Layout], linear: int) -> ControlBlock:
+        """Return a structure on a thread's kernel stack."""
+        index = thread.selector // 8 - GDT_FIRST_THREAD
+        offset = linear - (thread.stack - KERNEL_STACK_SIZE)
+        frame = self.state.stack_frames[index][offset // PAGE_SIZE]
+        return ControlBlock(self.words, layout, (frame + offset % PAGE_SIZE) // 4)
+
+    def flush_tlb(self) -> None:
+        """Forget every translation, after policy took a mapping away."""
+        self.machine.flush_tlb()
+        self.machine.ledger.extra["tlb_invalidations"] += 1
+
+    def unpin(self, pins: list[tuple[str, int, int]]) -> None:
+        """Let go of frames and cache blocks that a reply or a window held."""
+        for kind, first, second in pins:
+            if kind == "frame":
+                self.low.release(first)
+            else:
+                self.cache.unlock([(first, second)])
+
+    def count_file_bytes(self, process: Process, size: int) -> None:
+        """Book bytes above 4 GiB that a hosted handler read: metadata of a server, file data of a client."""
+        kind = "server" if process.partition >= 0 else "client"
+        self.machine.ledger.copied[kind] += size
+
+    def ledger_totals(self) -> dict[str, int]:
+        """Return the run's counters as SystemCall.LEDGER gives them out."""
+        counts = self.machine.ledger.counts()
+        return {
+            "guest_instructions": counts.guest_instructions,
+            "ring0_instructions": counts.ring0,
+            "ring3_instructions": counts.ring3,
+            "host_calls": counts.host_call_count,
+            "cr3_loads": counts.cr3_loads,
+            "pte_writes": counts.pte_writes,
+            "tlb_invalidations": counts.tlb_invalidations,
+            "ring_changes": counts.ring_changes,
+            "exceptions": sum(counts.exceptions.values()),
+            "interrupts": sum(counts.interrupts.values()),
+            "dma_bytes": sum(counts.dma_bytes.values()),
+            "cpu_file_bytes": sum(counts.cpu_file_bytes.values()),
+            "blocking_waits": counts.blocking_waits,
+            "requests": counts.requests,
+        }
+
+    def put_server_gate(self, ldt: int) -> None:
+        """Give a process the gate that serves servers: entry 1 of its LDT, whose frame is `ldt`."""
+        self.machine.ram.put_u64(ldt + 8, call_gate(self.address("server_gate")))
+
+    def disks(self) -> list[int]:
+        """Return the numbers of the disks that are present."""
+        return [number for number in range(DISKS) if self._disk(number).present]
+
+    def disk_sectors(self, number: int) -> int:
+        """Return the size of a disk in 512-byte sectors."""
+        return int(self._disk(number).sectors)
+
+    def disk_model(self, number: int) -> str:
+        """Return the model that a disk names itself."""
+        return bytes(self._disk(number).model).rstrip(b" \0").decode("ascii", "replace")
+
+    def _disk(self, number: int) -> Disk:
+        at = self.address("disk_table") - KERNEL_BASE + number * size_of(Disk)
+        return Disk.from_buffer(self.machine.ram.view(at, size_of(Disk)))
+
+    def fault_report(self, process: Process | None, fault: Fault) -> str:
+        """Return registers and the instructions around a fault, with symbols where they are known."""
+        rows = [" ".join(f"{name}={value:08x}" for name, value in fault.registers.items())]
+        if process is None:
+            rows.append(f"at {self.image.symbol_at(fault.eip)}")
+        rows.extend(self.machine.disassemble(fault.eip, 3))
+        return "\n".join(f"  {row}" for row in rows)
+
+    def release(self) -> None:
+        """Let go of the views of guest memory, so that it can be unmapped."""
+        self.words.release()
+        self.quads.release()
+
+    def _count_wait(self) -> None:
+        self.machine.ledger.blocking_waits += 1
+
+    def _count_pte(self) -> None:
+        self.machine.ledger.extra["pte_writes"] += 1

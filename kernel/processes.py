@@ -1,0 +1,192 @@
+"""Processes: address space, LDT, programs, private memory; their making and their end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from callgate.kernel.abi import memory as layout
+from callgate.kernel.abi import selectors
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
+from callgate.kernel.address_space import USER_CODE, USER_DATA, USER_READ
+from callgate.kernel.errors import PolicyError
+from callgate.kernel.executable import Executable
+from callgate.kernel.frames import OutOfMemory
+from callgate.kernel.state import PRIORITY_USER, Process, Thread, Window
+from callgate.kernel.user_memory import UserMemory
+
+if TYPE_CHECKING:
+    from callgate.kernel.kernel import Kernel
+
+ARGUMENTS_LIMIT = PAGE_SIZE - 1
+KILLED_EXIT_CODE = 128 + 9
+FAULT_EXIT_CODE = 128 + 11
+
+
+class Processes:
+    """Creation, memory and destruction of processes."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+
+    def create(self, name: str, *, parent: int = 0, server: bool = False) -> Process:
+        """Make a process without threads; NO_MEMORY or NO_RESOURCES if a table is full."""
+        state = self.kernel.state
+        index = self._take_ldt_index()
+        try:
+            pointers, frames = self.kernel.tables.new_space(state.space)
+            ldt = self.kernel.tables.new_table()
+        except OutOfMemory:
+            state.free_ldt_slots.append(index)
+            raise PolicyError(ErrorCode.NO_MEMORY) from None
+        process = Process(state.next_process, name, pointers, index, parent, tables=[*frames, ldt])
+        state.next_process += 1
+        state.processes[process.number] = process
+        self.kernel.gdt.put_ldt(index * 8, KERNEL_BASE + ldt, selectors.LDT_ENTRIES * 8 - 1)
+        if server:
+            self.kernel.put_server_gate(ldt)
+        return process
+
+    def load(self, process: Process, program: Executable, arguments: bytes) -> int:
+        """Copy a program into the process and give it a stack and its arguments; return the entry point."""
+        for segment in program.segments:
+            flags = USER_CODE if segment.executable else USER_DATA if segment.writable else USER_READ
+            self._load_segment(process, segment.address, segment.data, segment.memory_size, flags)
+        if len(arguments) > ARGUMENTS_LIMIT:
+            raise PolicyError(ErrorCode.BAD_ARGUMENT, "command line too long")
+        self._load_segment(process, layout.USER_ARGUMENTS, arguments + b"\0", PAGE_SIZE, USER_READ)
+        # The stack's first page is there from the start; the others come when they are touched.
+        self.give_page(process, layout.USER_STACK_TOP - PAGE_SIZE, USER_DATA)
+        return program.entry
+
+    def start(self, process: Process, entry: int, *, priority: int = PRIORITY_USER) -> Thread:
+        """Start the process's first thread."""
+        thread = self.kernel.threads.create_user(process, process.name, priority, entry, layout.USER_STACK_TOP - 16)
+        self.kernel.scheduler.wake(thread)
+        return thread
+
+    def memory(self, process: Process) -> UserMemory:
+        """Return the process's memory as policy may touch it."""
+        return UserMemory(self.kernel, process)
+
+    def give_page(self, process: Process, address: int, flags: int) -> int:
+        """Map a private, zero-filled page; return its frame."""
+        try:
+            frame = self.kernel.low.allocate()
+            self.kernel.tables.clear(frame)
+            self.kernel.tables.map(process.pointers, address, frame, flags, process.tables)
+        except OutOfMemory:
+            raise PolicyError(ErrorCode.NO_MEMORY) from None
+        process.pages[address] = frame
+        return frame
+
+    def take_page(self, process: Process, address: int) -> None:
+        """Unmap a private page and drop it; others may still hold its frame."""
+        self.kernel.tables.unmap(process.pointers, address)
+        self.kernel.flush_tlb()
+        self.kernel.low.release(process.pages.pop(address))
+
+    def allocate(self, process: Process, size: int) -> int:
+        """Return the address of `size` bytes of new, zero-filled, page-aligned memory."""
+        pages = -(-size // PAGE_SIZE)
+        if not 0 < pages <= (layout.USER_FILES - layout.USER_HEAP) // PAGE_SIZE:
+            raise PolicyError(ErrorCode.BAD_ARGUMENT)
+        address = self._find_heap(process, pages)
+        if pages > self.kernel.low.available - RESERVED_FRAMES:
+            raise PolicyError(ErrorCode.NO_MEMORY)
+        for index in range(pages):
+            self.give_page(process, address + index * PAGE_SIZE, USER_DATA)
+        process.windows[address] = Window(address, pages, "heap")
+        return address
+
+    def free(self, process: Process, address: int) -> None:
+        """Give back what `allocate` returned; BAD_ADDRESS if it did not."""
+        window = process.windows.get(address)
+        if window is None or window.kind != "heap":
+            raise PolicyError(ErrorCode.BAD_ADDRESS)
+        for index in range(window.pages):
+            self.take_page(process, address + index * PAGE_SIZE)
+        del process.windows[address]
+
+    def kill(self, process: Process, exit_code: int, reason: str = "") -> None:
+        """Have every thread of the process die; it is cleaned up when the last one has."""
+        if process.dying:
+            return
+        process.dying = True
+        process.exit_code = exit_code
+        process.fault = process.fault or reason
+        for thread in list(process.threads):
+            self.kernel.threads.kill(thread)
+
+    async def clean_up(self, process: Process) -> None:
+        """Let go of everything that a process without running threads holds, page tables excepted."""
+        kernel = self.kernel
+        if process.exit_code is None:
+            process.exit_code = 0
+        await kernel.directories.unlock_all(process)
+        await kernel.files.close_all(process)
+        kernel.windows.close_all(process)
+        kernel.hosted.end_process(process)
+        for address in list(process.pages):
+            kernel.tables.unmap(process.pointers, address)
+            kernel.low.release(process.pages.pop(address))
+        kernel.flush_tlb()
+        kernel.state.finished.append(process.number)
+        waiter = kernel.state.threads.get(process.waiter)
+        if waiter is not None:
+            kernel.scheduler.wake(waiter)
+        for child in [other for other in kernel.state.processes.values() if other.parent == process.number]:
+            child.parent = 0
+
+    def discard(self, process: Process) -> None:
+        """Take back a process whose program could not be loaded; it has no threads."""
+        for address in list(process.pages):
+            self.kernel.tables.unmap(process.pointers, address)
+            self.kernel.low.release(process.pages.pop(address))
+        self.kernel.state.finished.append(process.number)
+        self.reap(process)
+
+    def reap(self, process: Process) -> int:
+        """Forget a process that has ended; return its exit code.  Not while its tables are loaded."""
+        for frame in process.tables:
+            self.kernel.low.release(frame)
+        self.kernel.gdt.clear(process.ldt_index * 8)
+        self.kernel.state.free_ldt_slots.append(process.ldt_index)
+        del self.kernel.state.processes[process.number]
+        self.kernel.state.finished.remove(process.number)
+        return process.exit_code or 0
+
+    def _load_segment(self, process: Process, address: int, data: bytes, size: int, flags: int) -> None:
+        first = address & -PAGE_SIZE
+        for page in range(first, address + size, PAGE_SIZE):
+            if page in process.pages:
+                raise PolicyError(ErrorCode.NOT_EXECUTABLE, "segments share a page")
+            frame = self.give_page(process, page, flags)
+            start = max(page, address)
+            piece = data[start - address : page + PAGE_SIZE - address]
+            self.kernel.machine.ram.view(frame + start - page, len(piece))[:] = piece
+            if flags == USER_CODE:
+                self.kernel.machine.code_changed(frame, PAGE_SIZE)
+
+    def _find_heap(self, process: Process, pages: int) -> int:
+        """First fit above the heap's start; windows are few."""
+        address = layout.USER_HEAP
+        for window in sorted((w for w in process.windows.values() if w.kind == "heap"), key=lambda w: w.address):
+            if window.address - address >= pages * PAGE_SIZE:
+                break
+            address = window.address + window.pages * PAGE_SIZE
+        if address + pages * PAGE_SIZE > layout.USER_FILES:
+            raise PolicyError(ErrorCode.NO_MEMORY)
+        return address
+
+    def _take_ldt_index(self) -> int:
+        state = self.kernel.state
+        if state.free_ldt_slots:
+            return state.free_ldt_slots.pop()
+        if state.next_ldt_slot >= selectors.GDT_FIRST_LDT + selectors.MAX_PROCESSES:
+            raise PolicyError(ErrorCode.NO_RESOURCES)
+        state.next_ldt_slot += 1
+        return state.next_ldt_slot - 1
+
+
+RESERVED_FRAMES = 64  # kept for page tables and stacks, so that an allocation cannot starve the kernel

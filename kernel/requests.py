@@ -1,0 +1,139 @@
+"""Requests that policy makes of a server on behalf of the current thread.
+
+`make` runs the client's half in machine code (asm/kernel/client.asm, `ipc_request`), which leaves the
+slot taken: the reply's registers are in hand, its data or addresses in the message page.  Whoever gets a
+`RequestReply` ends it with one of its `take` methods or `finish`, which give the slot back.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from callgate.kernel.abi import selectors
+from callgate.kernel.abi.calls import Operation
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.layout import offset_of
+from callgate.kernel.abi.memory import PAGE_SIZE, SECTORS_PER_PAGE
+from callgate.kernel.abi.message import MESSAGE_ADDRESSES, MESSAGE_DATA_SIZE, Message, ReplyType
+from callgate.kernel.abi.volume import ADDRESS_COUNT_MASK, ADDRESS_COUNT_SHIFT, ADDRESS_FIRST_MASK
+from callgate.kernel.coroutines import RoutineResult, routine
+from callgate.kernel.errors import PolicyError
+from callgate.kernel.ipc import NO_SLOT
+from callgate.kernel.state import PartitionState
+
+if TYPE_CHECKING:
+    from callgate.kernel.kernel import Kernel
+
+DATA = offset_of(Message, "data")
+Pin = tuple[str, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of a reply's pages: frame, first 512-byte sector within it, number of sectors."""
+
+    frame: int
+    first: int
+    sectors: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether the piece is all of its page."""
+        return self.sectors == SECTORS_PER_PAGE
+
+
+class RequestReply:
+    """A reply whose slot is still taken."""
+
+    def __init__(self, kernel: Kernel, partition: PartitionState, slot: int, registers: RoutineResult) -> None:
+        self.kernel = kernel
+        self.partition = partition
+        self.slot = slot
+        self.registers = registers
+        page = kernel.ipc.message(partition, slot)
+        header = Message.from_buffer(page)
+        self.kind = header.reply
+        self.count = header.count
+
+    async def take_data(self) -> bytes:
+        """Return the bytes of a data reply and give the slot back."""
+        page = self.kernel.ipc.message(self.partition, self.slot)
+        data = bytes(page[DATA : DATA + min(self.count, MESSAGE_DATA_SIZE)]) if self.kind == ReplyType.DATA else b""
+        await self.finish()
+        return data
+
+    async def take_pages(self) -> tuple[list[Piece], list[Pin]]:
+        """Return the pieces of an object or sectors reply with what holds them, and give the slot back.
+
+        The caller owns the pins: it lets go of them by `Kernel.unpin`.
+        """
+        pieces: list[Piece] = []
+        pins: list[Pin] = []
+        if self.kind in (ReplyType.OBJECT, ReplyType.SECTORS):
+            count = min(self.count, MESSAGE_ADDRESSES)
+            page = self.kernel.ipc.message(self.partition, self.slot)
+            addresses = struct.unpack_from(f"<{count}Q", page, DATA)
+            pieces = [decode_address(address, self.kind) for address in addresses]
+            pins = self.kernel.ipc.take_pins(self.partition, self.slot)
+        await self.finish()
+        return pieces, pins
+
+    async def finish(self) -> None:
+        """Let go of pages that nobody took, and give the slot back."""
+        self.kernel.ipc.drop_pins(self.partition, self.slot)
+        await routine("ipc_finish")
+
+
+def decode_address(address: int, kind: int) -> Piece:
+    """Return the piece that an address of a reply names."""
+    frame = address & -PAGE_SIZE
+    if kind == ReplyType.OBJECT:
+        return Piece(frame, 0, SECTORS_PER_PAGE)
+    return Piece(frame, address & ADDRESS_FIRST_MASK, address >> ADDRESS_COUNT_SHIFT & ADDRESS_COUNT_MASK)
+
+
+class Requests:
+    """Making requests."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+
+    async def make(
+        self,
+        partition: PartitionState,
+        operation: Operation,
+        *,
+        eax: int = 0,
+        ebx: int = 0,
+        ecx: int = 0,
+        edx: int = 0,
+        data: tuple[int, int] = (0, 0),
+    ) -> RequestReply:
+        """Make one request and wait for its reply; PolicyError with the server's or the kernel's code.
+
+        `data` is (kernel linear address, bytes) of what travels in the message.
+        """
+        kernel = self.kernel
+        block = kernel.threads.block(kernel.scheduler.current)
+        block["request_operation"] = operation
+        block["request_partition"] = (selectors.GDT_FIRST_PARTITION + partition.number) * 8
+        block["request_data"], block["request_bytes"] = data
+        result = await routine("ipc_request", eax=eax, ebx=ebx, ecx=ecx, edx=edx)
+        slot = block["slot"]
+        if slot == NO_SLOT:
+            raise PolicyError(ErrorCode(block["request_bytes"]))
+        reply = RequestReply(kernel, partition, slot, result)
+        if result.failed:
+            await reply.finish()
+            raise PolicyError(error_code(result.eax))
+        return reply
+
+
+def error_code(value: int) -> ErrorCode:
+    """Return the code that a server gave, BAD_REPLY if there is no such code."""
+    try:
+        return ErrorCode(value)
+    except ValueError:
+        return ErrorCode.BAD_REPLY

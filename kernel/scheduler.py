@@ -1,0 +1,207 @@
+"""Who runs next: priorities with round robin, time slices, sleepers.
+
+The scheduler knows no selector's meaning and no page table: it answers with the selector of a thread,
+and machine code switches to it (asm/kernel/switch.asm).  Host calls are atomic on the one CPU.
+
+A wake-up that comes before its thread blocks is kept as `Thread.signal` and makes the next wait return
+at once; every wait in the kernel is a loop around its condition, so one too many does no harm.
+"""
+
+from bisect import insort
+from collections.abc import Callable
+
+from callgate.kernel.abi.calls import WaitReason
+from callgate.kernel.abi.layout import offset_of
+from callgate.kernel.abi.thread import KernelWords, ThreadControlBlock, ThreadState
+from callgate.kernel.state import SchedulerState, Thread
+
+TCB_STATE = offset_of(ThreadControlBlock, "state") // 4
+TCB_WAIT_REASON = offset_of(ThreadControlBlock, "wait_reason") // 4
+WORD_NEXT = offset_of(KernelWords, "next") // 4
+WORD_PREEMPT = offset_of(KernelWords, "preempt") // 4
+WORD_ARM_TIMER = offset_of(KernelWords, "arm_timer") // 4
+
+SLICE_TICKS = 1193  # PIT ticks of a time slice: one millisecond of virtual time
+TICK_LIMIT = 0xFFFF
+PIT_HZ = 1_193_182
+NANOSECONDS = 1_000_000_000
+
+#: Waits that a request causes; a server thread's wait for work is not one.
+COUNTED_WAITS = frozenset({WaitReason.REPLY, WaitReason.SLOT, WaitReason.DISK})
+
+
+class Scheduler:
+    """Ready queues and the answers to SCHEDULE, HANDOFF, WAKE, YIELD and TICK."""
+
+    def __init__(
+        self,
+        words: memoryview,
+        kernel_words: int,
+        now: Callable[[], int],
+        retired: Callable[[], int],
+        count_wait: Callable[[], None],
+    ) -> None:
+        """Take low memory as 32-bit words, the word index of `kernel_words`, and two clocks."""
+        self.words = words
+        self.kernel_words = kernel_words
+        self.now = now
+        self.retired = retired
+        self.count_wait = count_wait
+        self.state = SchedulerState()
+        self.threads: dict[int, Thread] = {}
+
+    def adopt(self, state: SchedulerState, threads: dict[int, Thread]) -> None:
+        """Work on other records from now on (at boot, and after a restore)."""
+        self.state = state
+        self.threads = threads
+
+    # Host calls.
+
+    def host_schedule(self, reason: int) -> None:
+        """SCHEDULE: block the current thread for `reason`, unless a wake-up has come already."""
+        thread = self.current
+        if thread.signal:
+            thread.signal = False
+            self.words[self.kernel_words + WORD_NEXT] = thread.selector
+            return
+        thread.state = ThreadState.BLOCKED
+        thread.wait_reason = reason
+        self.words[thread.tcb + TCB_STATE] = ThreadState.BLOCKED
+        self.words[thread.tcb + TCB_WAIT_REASON] = reason
+        if reason in COUNTED_WAITS:
+            self.count_wait()
+        self.choose()
+
+    def host_handoff(self, value: int) -> None:
+        """HANDOFF: wake the thread in the low half of `value`, block the current one for the high half."""
+        self.host_wake(value & 0xFFFF)
+        self.host_schedule(value >> 16)
+
+    def host_wake(self, selector: int) -> None:
+        """WAKE: make a thread ready, or remember the wake-up if it does not sleep yet."""
+        thread = self.threads.get(selector)
+        if thread is not None:
+            self.wake(thread)
+
+    def host_yield(self, _value: int) -> None:
+        """YIELD: put the current thread behind its equals, or let a more important one run."""
+        self.words[self.kernel_words + WORD_PREEMPT] = 0
+        thread = self.current
+        if thread is not self.state.idle and thread.state == ThreadState.RUNNING:
+            self.make_ready(thread)
+        self.choose()
+
+    def host_tick(self, _value: int) -> None:
+        """TICK: the timer has fired; wake who is due, end the time slice if others are ready."""
+        now = self.now()
+        sleepers = self.state.sleepers
+        while sleepers and sleepers[0][0] <= now:
+            self.host_wake(sleepers.pop(0)[1])
+        if now >= self.state.slice_end and self.state.ready >> self.current.priority:
+            self.words[self.kernel_words + WORD_PREEMPT] = 1
+        elif self.state.ready or sleepers:
+            # With nobody to wake and nobody to preempt, the timer stays silent.
+            self.arm()
+
+    def start(self, thread: Thread) -> None:
+        """Make `thread` the first one to run."""
+        self.state.current = thread
+        thread.state = ThreadState.RUNNING
+        self.words[thread.tcb + TCB_STATE] = ThreadState.RUNNING
+
+    # For the other managers.
+
+    @property
+    def current(self) -> Thread:
+        """The running thread."""
+        thread = self.state.current
+        if thread is None:
+            raise RuntimeError("no thread runs yet")
+        return thread
+
+    def wake(self, thread: Thread) -> None:
+        """Make `thread` ready, or remember the wake-up if it is not blocked."""
+        if thread.state != ThreadState.BLOCKED:
+            thread.signal = True
+            return
+        self.make_ready(thread)
+        current = self.state.current
+        if current is not None and current.priority < thread.priority:
+            self.words[self.kernel_words + WORD_PREEMPT] = 1
+        elif self.state.slice_end == 0:
+            self.arm()
+
+    def request_yield(self) -> None:
+        """Have the current thread yield at the end of its system call."""
+        self.words[self.kernel_words + WORD_PREEMPT] = 1
+
+    def sleep_until(self, thread: Thread, clock: int) -> None:
+        """Have `thread` woken at `clock`, in nanoseconds of virtual time."""
+        insort(self.state.sleepers, (clock, thread.selector))
+        self.arm()
+
+    def forget(self, thread: Thread) -> None:
+        """Take a dead thread out of every queue."""
+        thread.state = ThreadState.DEAD
+        self.words[thread.tcb + TCB_STATE] = ThreadState.DEAD
+        queue = self.state.queues[thread.priority]
+        if thread in queue:
+            queue.remove(thread)
+            if not queue:
+                self.state.ready &= ~(1 << thread.priority)
+        self.state.sleepers = [entry for entry in self.state.sleepers if entry[1] != thread.selector]
+
+    def charge(self) -> None:
+        """Book the instructions since the last switch to the current thread."""
+        retired = self.retired()
+        current = self.state.current
+        if current is not None:
+            current.instructions += retired - self.state.charged_at
+        self.state.charged_at = retired
+
+    def make_ready(self, thread: Thread) -> None:
+        """Append `thread` to the queue of its priority."""
+        thread.state = ThreadState.READY
+        thread.wait_reason = WaitReason.NOTHING
+        self.words[thread.tcb + TCB_STATE] = ThreadState.READY
+        self.words[thread.tcb + TCB_WAIT_REASON] = WaitReason.NOTHING
+        self.state.queues[thread.priority].append(thread)
+        self.state.ready |= 1 << thread.priority
+
+    def choose(self) -> None:
+        """Answer with the thread that has waited longest at the highest priority that is ready."""
+        self.charge()
+        state = self.state
+        if state.ready:
+            priority = state.ready.bit_length() - 1
+            queue = state.queues[priority]
+            thread = queue.popleft()
+            if not queue:
+                state.ready &= ~(1 << priority)
+        else:
+            assert state.idle is not None
+            thread = state.idle
+        state.current = thread
+        thread.state = ThreadState.RUNNING
+        self.words[thread.tcb + TCB_STATE] = ThreadState.RUNNING
+        self.words[self.kernel_words + WORD_NEXT] = thread.selector
+        state.slice_end = 0
+        if state.ready or state.sleepers:
+            self.arm()
+
+    def arm(self) -> None:
+        """Have the timer interrupt at the end of the slice or when the first sleeper is due."""
+        now = self.now()
+        ticks = TICK_LIMIT
+        if self.state.ready:
+            if self.state.slice_end == 0:
+                self.state.slice_end = now + SLICE_TICKS * NANOSECONDS // PIT_HZ
+            ticks = min(ticks, to_ticks(self.state.slice_end - now))
+        if self.state.sleepers:
+            ticks = min(ticks, to_ticks(self.state.sleepers[0][0] - now))
+        self.words[self.kernel_words + WORD_ARM_TIMER] = ticks
+
+
+def to_ticks(nanoseconds: int) -> int:
+    """Return PIT ticks that last at least `nanoseconds`, 1 to 65535."""
+    return max(1, min(TICK_LIMIT, -(-nanoseconds * PIT_HZ // NANOSECONDS)))

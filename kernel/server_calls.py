@@ -1,0 +1,78 @@
+"""Server calls that policy answers: locked disk blocks, and steps of hosted handlers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from callgate.kernel.abi.calls import ServerCall
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.memory import SECTOR_SIZE, SECTORS_PER_PAGE
+from callgate.kernel.abi.thread import GateFrame, ThreadControlBlock
+from callgate.kernel.control import ControlBlock, word
+from callgate.kernel.coroutines import CARRY
+from callgate.kernel.errors import PolicyError
+from callgate.kernel.state import PartitionState, Process, Thread
+from callgate.kernel.system_calls import fail
+from callgate.kernel.windows import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from callgate.kernel.kernel import Kernel
+
+FRAME = word(ThreadControlBlock, "frame")
+LOCK_LIMIT = 256 * SECTORS_PER_PAGE
+
+
+class ServerCalls:
+    """Dispatch of SERVER."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+
+    def host_server(self, number: int) -> Coroutine[Any, Any, None] | None:
+        """SERVER: run the call in the current thread's gate frame, here or as a coroutine."""
+        kernel = self.kernel
+        thread = kernel.scheduler.current
+        frame = kernel.overlay_stack(thread, GateFrame, kernel.words[thread.tcb + FRAME])
+        frame["eflags"] &= ~CARRY
+        try:
+            if number == ServerCall.LOCK_BLOCKS:
+                return self._lock(thread, frame)
+            if number == ServerCall.UNLOCK_BLOCKS:
+                self._unlock(thread.process, frame["ebx"])
+            elif number == ServerCall.HOSTED_STEP:
+                frame["eax"] = kernel.hosted.step(thread, frame["ebx"])
+            else:
+                raise PolicyError(ErrorCode.BAD_CALL)
+        except PolicyError as error:
+            fail(frame, error.code)
+        return None
+
+    async def _lock(self, thread: Thread, frame: ControlBlock) -> None:
+        """LOCK_BLOCKS: EDX:ESI first sector, ECX sectors; EAX where it lies in the server."""
+        kernel = self.kernel
+        partition = kernel.state.partitions[thread.process.partition]
+        first, count = frame["edx"] << 32 | frame["esi"], frame["ecx"]
+        try:
+            frame["eax"] = await self._lock_sectors(thread.process, partition, first, count)
+        except PolicyError as error:
+            fail(frame, error.code)
+
+    async def _lock_sectors(self, process: Process, partition: PartitionState, first: int, count: int) -> int:
+        if not 0 < count <= LOCK_LIMIT or first + count > partition.sectors or partition.disk < 0:
+            raise PolicyError(ErrorCode.BAD_ARGUMENT)
+        lba = partition.start + first
+        blocks = list(range(lba // SECTORS_PER_PAGE, (lba + count - 1) // SECTORS_PER_PAGE + 1))
+        locked = await self.kernel.cache.read_locked(partition.disk, blocks)
+        source = Source(locked.frames, [("block", *key) for key in locked.keys])
+        window = self.kernel.windows.open(process, "blocks", source)
+        window.owner = window.address + lba % SECTORS_PER_PAGE * SECTOR_SIZE
+        return window.owner
+
+    def _unlock(self, process: Process, address: int) -> None:
+        """UNLOCK_BLOCKS: EBX is what LOCK_BLOCKS returned."""
+        window = next((w for w in process.windows.values() if w.kind == "blocks" and w.owner == address), None)
+        if window is None:
+            raise PolicyError(ErrorCode.BAD_ADDRESS)
+        self.kernel.windows.close(process, window)

@@ -1,0 +1,83 @@
+"""Server processes: what a partition's server is made of, and how it is started.
+
+Every server is a ring-3 process with a partition block and one thread (more if it starts them); its
+program is the native one of the ROM, or the stub that steps hosted handlers (asm/user/server.asm).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from callgate.kernel.abi import memory as layout
+from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.address_space import USER_DATA, USER_READ
+from callgate.kernel.executable import parse_elf
+from callgate.kernel.images import program_image
+from callgate.kernel.rom import build_rom
+from callgate.kernel.state import PRIORITY_SERVER, PartitionState, Window
+from callgate.kernel.user_memory import UserMemory
+from callgate.server.hosted import HostedServer, VolumeGeometry
+
+if TYPE_CHECKING:
+    from callgate.kernel.kernel import Kernel
+
+HOSTED_BLOCKS = layout.USER_HEAP - PAGE_SIZE  # one page of HostedBlocks below the heap
+
+
+class Servers:
+    """Starting servers."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+
+    def start_native(self, program: str, name: str, *, hidden: bool = False, image: bytes = b"") -> PartitionState:
+        """Start a native server; `image` is placed at USER_HEAP, read-only."""
+        partition = self._create(program, name, -1, 0, 0)
+        partition.hidden = hidden
+        process = partition.process
+        assert process is not None
+        for offset in range(0, len(image), PAGE_SIZE):
+            frame = self.kernel.processes.give_page(process, layout.USER_HEAP + offset, USER_READ)
+            piece = image[offset : offset + PAGE_SIZE]
+            self.kernel.machine.ram.view(frame, len(piece))[:] = piece
+        if image:
+            process.windows[layout.USER_HEAP] = Window(layout.USER_HEAP, -(-len(image) // PAGE_SIZE), "heap")
+        self._start(partition, hosted=0)
+        return partition
+
+    def start_rom(self, files: dict[str, bytes]) -> PartitionState:
+        """Start the server of the read-only volume that holds `files`."""
+        partition = self.start_native("rom", "rom", image=build_rom(files))
+        partition.file_system = "rom"
+        return partition
+
+    def start_hosted(self, server: type[HostedServer], geometry: VolumeGeometry, disk: int) -> PartitionState:
+        """Start a hosted server for one partition."""
+        partition = self._create("hosted", geometry.name, disk, geometry.start, geometry.sectors)
+        process = partition.process
+        assert process is not None
+        self.kernel.processes.give_page(process, HOSTED_BLOCKS, USER_DATA)
+        self.kernel.hosted.servers[process.number] = server(UserMemory(self.kernel, process), geometry)
+        self._start(partition, hosted=HOSTED_BLOCKS)
+        return partition
+
+    def _create(self, program: str, name: str, disk: int, start: int, sectors: int) -> PartitionState:
+        kernel = self.kernel
+        process = kernel.processes.create(f"{program}:{name}" if disk >= 0 else name, server=True)
+        process.program = program
+        partition = kernel.ipc.create(process, disk, start, sectors, name)
+        executable = parse_elf(program_image(program).elf())
+        kernel.processes.load(process, executable, name.encode())
+        partition.entry = executable.entry
+        return partition
+
+    def _start(self, partition: PartitionState, *, hosted: int) -> None:
+        kernel = self.kernel
+        process = partition.process
+        assert process is not None
+        thread = kernel.threads.create_user(
+            process, process.name, PRIORITY_SERVER, partition.entry, layout.USER_STACK_TOP - 16, edi=hosted
+        )
+        thread.hosted_block = hosted
+        kernel.ipc.add_server(partition, thread)
+        kernel.scheduler.wake(thread)

@@ -1,0 +1,143 @@
+"""What policy knows: plain data, pickled whole into a snapshot.
+
+Nothing here refers to the machine, to a coroutine or to a function; managers (`scheduler`, `processes`,
+`ipc`, …) hold the logic and are given these records.  Physical addresses are bytes; `tcb` is the index
+of a control block's first 32-bit word in low memory.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from callgate.kernel.abi.selectors import GDT_FIRST_LDT
+from callgate.kernel.abi.thread import ThreadState
+from callgate.kernel.address_space import KernelSpace
+from callgate.kernel.frames import FramePool
+
+PRIORITIES = 32
+PRIORITY_IDLE = 0
+PRIORITY_USER = 8
+PRIORITY_SERVER = 8  # as clients: under load requests pile up in the ring and one switch serves many
+PRIORITY_KERNEL = 16
+
+
+@dataclass(slots=True, eq=False)
+class Thread:
+    """A thread: its control block in guest memory, and what only policy needs."""
+
+    number: int
+    selector: int
+    tcb: int
+    stack: int
+    process: "Process"
+    priority: int
+    name: str
+    state: int = ThreadState.BLOCKED
+    wait_reason: int = 0
+    signal: bool = False
+    killed: bool = False
+    kernel_only: bool = False
+    server_index: int = -1
+    hosted_block: int = 0
+    instructions: int = 0
+    wakes_at: int | None = None  # SLEEP: clock at which the call ends
+
+    def __repr__(self) -> str:
+        return f"<thread {self.number} {self.name!r} selector {self.selector:#06x} {ThreadState(self.state).name}>"
+
+
+@dataclass(slots=True)
+class Window:
+    """A range of user pages that the kernel mapped: memory given, file data, a directory, disk blocks."""
+
+    address: int
+    pages: int
+    kind: str  # heap, file, directory, blocks
+    owner: int = 0
+    private: list[int] = field(default_factory=list)  # frames to free with the window
+    pins: list[tuple[str, int, int]] = field(default_factory=list)  # what its other frames are held by
+
+
+@dataclass(slots=True, eq=False)
+class Process:
+    """An address space with its threads, handles and windows."""
+
+    number: int
+    name: str
+    pointers: int  # page-directory-pointer table
+    ldt_index: int
+    parent: int = 0
+    program: str = ""  # name of its image, if it is one of ours
+    tables: list[int] = field(default_factory=list)  # frames of page tables, the pointers' one included
+    pages: dict[int, int] = field(default_factory=dict)  # private pages: linear -> frame
+    threads: list[Thread] = field(default_factory=list)
+    windows: dict[int, Window] = field(default_factory=dict)  # by address
+    files: dict[int, Any] = field(default_factory=dict)  # handle -> files.OpenFile
+    locks: dict[int, Any] = field(default_factory=dict)  # lock -> directories.DirectoryLock
+    exit_code: int | None = None
+    fault: str = ""
+    partition: int = -1  # servers: the partition they serve
+    dying: bool = False
+    waiter: int = 0  # selector of the thread that waits for the end
+
+    def __repr__(self) -> str:
+        return f"<process {self.number} {self.name!r}, {len(self.threads)} threads>"
+
+
+@dataclass(slots=True, eq=False)
+class PartitionState:
+    """What policy knows of a partition server beside its block in guest memory."""
+
+    number: int
+    block: int  # physical address of the Partition page
+    process: Process | None
+    disk: int  # -1: none
+    start: int  # first sector on the disk
+    sectors: int
+    name: str  # d0p1, rom
+    hidden: bool = False  # no top-level directory (a server that only tests and benchmarks talk to)
+    file_system: str = ""
+    entry: int = 0  # where its first thread starts
+    waiters: deque[int] = field(default_factory=deque)  # selectors of threads that wait for a slot
+    frames: dict[int, int] = field(default_factory=dict)  # slot -> frame of its message page
+    pins: dict[int, list[tuple[str, int, int]]] = field(default_factory=dict)  # slot -> what its reply holds
+    servers: list[int] = field(default_factory=list)  # selectors of the server threads
+    dead: bool = False
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class SchedulerState:
+    """The ready queues."""
+
+    queues: list[deque[Thread]] = field(default_factory=lambda: [deque() for _ in range(PRIORITIES)])
+    ready: int = 0  # mask: queue not empty
+    current: Thread | None = None
+    idle: Thread | None = None
+    sleepers: list[tuple[int, int]] = field(default_factory=list)  # (clock, selector), sorted
+    charged_at: int = 0  # clock when the current thread was last charged
+    slice_end: int = 0
+
+
+@dataclass(slots=True)
+class KernelState:
+    """The root of everything that policy knows."""
+
+    scheduler: SchedulerState = field(default_factory=SchedulerState)
+    threads: dict[int, Thread] = field(default_factory=dict)  # by selector
+    processes: dict[int, Process] = field(default_factory=dict)
+    partitions: dict[int, PartitionState] = field(default_factory=dict)
+    dead_threads: list[Thread] = field(default_factory=list)  # switched away from for good
+    finished: list[int] = field(default_factory=list)  # processes without threads, not waited for yet
+    shell: int = -1  # process number
+    next_thread: int = 1
+    next_thread_slot: int = 0
+    next_process: int = 0
+    next_ldt_slot: int = GDT_FIRST_LDT
+    free_thread_slots: list[int] = field(default_factory=list)
+    free_ldt_slots: list[int] = field(default_factory=list)
+    stack_frames: dict[int, list[int]] = field(default_factory=dict)  # by thread slot, kept for ever
+    space: KernelSpace = field(default_factory=lambda: KernelSpace(0))
+    low: FramePool = field(default_factory=lambda: FramePool(0, 0))
+    high: FramePool = field(default_factory=lambda: FramePool(0, 0))
+    managers: dict[str, Any] = field(default_factory=dict)  # each manager's own record, by its name

@@ -1,0 +1,272 @@
+"""A booted system: machine, devices, kernel and shell in one object that is pleasant to hold.
+
+    with boot("disk.img") as system:
+        system.run()
+        system.thread("fat").instructions
+
+`System` does what a boot loader and a board do: it puts the kernel image into memory, writes the
+boot-information page and the first page tables, plugs the disks in, and lets go.  From there on it is
+the guest that runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from callgate.asm.assembler import EventSite, Program
+from callgate.disk.ahci import MMIO_BASE, AhciController
+from callgate.disk.media import ImageFile, Medium
+from callgate.kernel.abi import memory as layout
+from callgate.kernel.abi.boot import BOOT_MAGIC, BootInformation
+from callgate.kernel.abi.layout import size_of
+from callgate.kernel.abi.memory import KERNEL_BASE, LARGE_PAGE_SIZE, PAGE_SIZE
+from callgate.kernel.abi.thread import TaskState
+from callgate.kernel.address_space import KERNEL_CODE, KERNEL_DATA, KERNEL_DEVICE, KERNEL_READ
+from callgate.kernel.frames import FramePool
+from callgate.kernel.images import kernel_image, program_image
+from callgate.kernel.kernel import Kernel
+from callgate.kernel.machine import Machine, Stop
+from callgate.kernel.machine.stream import Event
+from callgate.kernel.state import PRIORITY_IDLE, PRIORITY_KERNEL, KernelState, Thread
+
+SERVER_PROGRAMS = ("hosted", "null_server", "rom")
+PARTITION_COUNTERS = ("requests", "replies", "blocking_waits", "full_waits", "bad_replies", "aborted")
+
+
+@dataclass(slots=True)
+class SystemOptions:
+    """What a system is made of.  Sizes in bytes."""
+
+    memory: int = 64 << 20
+    high_memory: int = 256 << 20
+    commands: str | None = None
+    interactive: bool = False
+    shell: bool = True
+    prepare: Callable[[Kernel], None] | None = None  # run when volumes are mounted, before the shell
+    counter: str = "auto"
+    observe_files: bool = False
+    log: Callable[[str], None] = field(default=lambda _line: None)
+    output: Callable[[bytes], None] | None = None
+    source: Callable[[int], bytes | None] | None = None
+
+
+class System:
+    """A machine with the kernel on it."""
+
+    def __init__(self, media: Sequence[Medium] = (), options: SystemOptions | None = None) -> None:
+        """Plug `media` in, in order, and get ready to run; nothing has run yet."""
+        self.options = options or SystemOptions()
+        self.media = list(media)
+        if not 16 << 20 <= self.options.memory <= layout.DIRECT_MAP_LIMIT or self.options.memory % LARGE_PAGE_SIZE:
+            raise ValueError("low memory is 16 MiB to 768 MiB, in steps of 2 MiB")
+        self.machine = Machine(
+            memory=self.options.memory,
+            high_memory=self.options.high_memory,
+            counter=self.options.counter,
+            observe_high_memory=self.options.observe_files,
+        )
+        self.machine.serial.output = self.options.output or (lambda _data: None)
+        self.machine.serial.source = self.options.source
+        self.controller = AhciController(self.media)
+        self.machine.attach(self.controller)
+        self.kernel = Kernel(self.machine, kernel_image(), self.options.log)
+        self.machine.symbols = self.kernel.image.symbol_at
+        Loader(self).load()
+
+    def run(self, *, fuel: int | None = None, until: int | Callable[[], bool] | str | None = None) -> Stop:
+        """Run; `until` may also name a label of the kernel, or an event."""
+        if isinstance(until, str):
+            return self._run_until(until, fuel)
+        return self.machine.run(fuel=fuel, until=until)
+
+    def _run_until(self, name: str, fuel: int | None) -> Stop:
+        if name in self.kernel.image.symbols:
+            return self.machine.run(fuel=fuel, until=self.kernel.address(name))
+        sites = [event.address for event in self.kernel.image.events if event.name in (name, f"ipc.{name}")]
+        if not sites:
+            raise ValueError(f"{name!r} is neither a label of the kernel nor an event")
+        hooks = [self.machine.probe(site, lambda: self.machine.request_stop("until", name)) for site in sites]
+        try:
+            return self.machine.run(fuel=fuel)
+        finally:
+            for hook in hooks:
+                self.machine.unprobe(hook)
+
+    def trace(self, listener: Callable[[Event], None]) -> None:
+        """Call `listener` with every event from now on, those of the assembly sources included."""
+        self.machine.stream.subscribe(listener)
+        for site in self.kernel.image.events:
+            self._probe(site, None)
+        for name in SERVER_PROGRAMS:
+            for site in program_image(name).events:
+                self._probe(site, name)
+
+    def _probe(self, site: EventSite, program: str | None) -> None:
+        """Emit an event whenever the instruction at a site is about to run (in processes of `program`)."""
+        machine, scheduler = self.machine, self.kernel.scheduler
+
+        def hit() -> None:
+            if program is not None and scheduler.current.process.program != program:
+                return
+            values = {key: self._field(text) for key, text in site.fields}
+            current = scheduler.state.current
+            machine.stream.emit(site.name, thread=current.number if current else 0, **values)
+
+        machine.probe(site.address, hit)
+
+    def _field(self, text: str) -> int:
+        return int(getattr(self.machine.cpu, text)) if text.isalpha() else int(text, 0)
+
+    def statistics(self) -> dict[str, object]:
+        """Return the ledger of the run as `--stats` writes it: totals, and counters of each server."""
+        kernel = self.kernel
+        servers = {}
+        for partition in kernel.state.partitions.values():
+            fields = kernel.ipc.block(partition)
+            servers[partition.name] = {name: fields[name] for name in PARTITION_COUNTERS}
+        return {**self.machine.ledger.counts().as_dict(), "servers": servers}
+
+    def thread(self, name: str) -> Thread:
+        """Return the first thread whose name contains `name`."""
+        for thread in self.kernel.state.threads.values():
+            if name in thread.name:
+                return thread
+        names = ", ".join(sorted({thread.name for thread in self.kernel.state.threads.values()}))
+        raise KeyError(f"no thread {name!r}; there are {names}")
+
+    @property
+    def exit_code(self) -> int | None:
+        """The shell's exit code, None while it runs."""
+        return self.kernel.exit_code
+
+    def close(self) -> None:
+        """Give memory and files back."""
+        self.kernel.release()
+        self.machine.close()
+        for medium in self.media:
+            medium.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Loader:
+    """The boot loader: memory as the guest's first instruction finds it."""
+
+    def __init__(self, system: System) -> None:
+        self.system = system
+        self.machine = system.machine
+        self.kernel = system.kernel
+
+    def load(self) -> None:
+        """Fill memory and set the CPU to the entry point."""
+        image = self.kernel.image
+        for section in image.sections:
+            self.machine.ram.write(section.load, section.data)
+        end = max(section.load + section.size for section in image.sections)
+        first_frame = -(-end // PAGE_SIZE) * PAGE_SIZE
+        state = KernelState(
+            low=FramePool(first_frame, self.system.options.memory),
+            high=FramePool(layout.HIGH_MEMORY, layout.HIGH_MEMORY + self.system.options.high_memory),
+        )
+        self.kernel.adopt(state)
+        self._kernel_space(image)
+        self._descriptors()
+        self.kernel.register()
+        self._sites(image)
+        first = self._threads()
+        self._boot_information(first)
+        self.machine.cpu.eip = image.entry - KERNEL_BASE
+
+    def _kernel_space(self, image: Program) -> None:
+        kernel = self.kernel
+        sections = [
+            (
+                section.address,
+                section.size,
+                KERNEL_CODE if section.executable else KERNEL_DATA if section.writable else KERNEL_READ,
+            )
+            for section in image.sections
+        ]
+        kernel.state.space = kernel.tables.make_kernel_space(sections, self.system.options.memory)
+        for base, size in self.system.controller.mmio:
+            for offset in range(0, size, PAGE_SIZE):
+                linear = layout.KERNEL_MMIO + base - MMIO_BASE + offset
+                kernel.tables.map_kernel(kernel.state.space, linear, base + offset, KERNEL_DEVICE)
+
+    def _descriptors(self) -> None:
+        address = self.kernel.address
+        self.kernel.gdt.put_fixed(
+            address("task_state"), size_of(TaskState) - 1, address("system_gate"), address("ipc_gate")
+        )
+
+    def _sites(self, image: Program) -> None:
+        """Count what the sources mark: `.ledger` names the instruction that follows it."""
+        for mark in image.marks:
+            address = mark.address - KERNEL_BASE if image.symbol_at(mark.address).startswith("start+") else mark.address
+            self.machine.count_site(address, mark.name, mark.amount)
+
+    def _threads(self) -> Thread:
+        """Make the idle thread and the one that mounts volumes; return the latter."""
+        kernel = self.kernel
+        process = kernel.processes.create("kernel")
+        idle = kernel.threads.create(process, "idle", PRIORITY_IDLE, routine="idle")
+        kernel.state.scheduler.idle = idle
+        kernel.jobs[1] = self.system_job
+        first = kernel.threads.create(process, "init", PRIORITY_KERNEL, routine="policy_thread", argument=1)
+        kernel.scheduler.start(first)
+        return first
+
+    async def system_job(self) -> None:
+        """Mount every volume, then start the shell."""
+        await self.kernel.volumes.mount_all()
+        if self.system.options.prepare is not None:
+            self.system.options.prepare(self.kernel)
+        if self.system.options.shell:
+            await self.kernel.start_shell(self._shell_arguments())
+
+    def _shell_arguments(self) -> bytes:
+        options = self.system.options
+        if options.commands is not None:
+            return b"-c " + options.commands.encode("utf-8", "surrogateescape")
+        return b"-i" if options.interactive else b"-s"
+
+    def _boot_information(self, first: Thread) -> None:
+        kernel = self.kernel
+        pointers = self._boot_tables()
+        information = BootInformation(
+            magic=BOOT_MAGIC,
+            size=size_of(BootInformation),
+            low_memory=self.system.options.memory,
+            high_memory=self.system.options.high_memory,
+            page_directory_pointers=pointers,
+            first_thread=first.selector,
+            ahci_mmio=layout.KERNEL_MMIO,
+            window_table=KERNEL_BASE + kernel.tables.kernel_entry_address(kernel.state.space, layout.KERNEL_WINDOW),
+        )
+        self.machine.ram.write(layout.BOOT_INFORMATION, bytes(information))
+
+    def _boot_tables(self) -> int:
+        """Return page tables that map the first 2 MiB twice: as they are, and at KERNEL_BASE."""
+        kernel = self.kernel
+        pointers, directories = kernel.tables.new_space(kernel.state.space)
+        flags = layout.PTE_PRESENT | layout.PTE_WRITABLE | layout.PTE_LARGE
+        kernel.tables.put_entry(directories[1], flags)
+        return pointers
+
+
+def boot(
+    *images: str | Path,
+    options: SystemOptions | None = None,
+) -> System:
+    """Boot disk images, opened read-only; ImageError names the one that cannot be used."""
+    return System([ImageFile(Path(image)) for image in images], options)

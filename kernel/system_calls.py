@@ -1,0 +1,294 @@
+"""System calls that policy answers: the table from SystemCall to what does the work.
+
+A handler gets the caller's registers (`GateFrame`) and leaves results in them.  A call that has to wait
+raises `Park`: the stub blocks its thread in machine code and makes the call again when it is woken, so
+that no policy lives while a thread sleeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from ctypes import c_uint8
+from typing import TYPE_CHECKING, Any
+
+from callgate.kernel.abi.calls import SystemCall, WaitReason
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.layout import Layout, offset_of
+from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, USER_END
+from callgate.kernel.abi.message import Partition
+from callgate.kernel.abi.thread import (
+    GateFrame,
+    IpcInformation,
+    LedgerInformation,
+    ProcessInformation,
+    ThreadControlBlock,
+)
+from callgate.kernel.control import ControlBlock, field_text, word
+from callgate.kernel.coroutines import CARRY
+from callgate.kernel.errors import PolicyError
+from callgate.kernel.processes import KILLED_EXIT_CODE
+from callgate.kernel.state import Process, Thread
+
+if TYPE_CHECKING:
+    from callgate.kernel.kernel import Kernel
+
+Handler = Callable[[Thread, ControlBlock], Coroutine[Any, Any, None] | None]
+WAIT_RESULT = word(ThreadControlBlock, "arg7")
+FRAME = word(ThreadControlBlock, "frame")
+PATH_PAGE = word(ThreadControlBlock, "path_page")
+
+
+class Park(Exception):
+    """The call has to wait: block for `reason`, then make it again."""
+
+    def __init__(self, reason: WaitReason) -> None:
+        super().__init__(reason.name)
+        self.reason = reason
+
+
+class SystemCalls:
+    """Dispatch of SYSTEM, and the calls that need no other manager's state."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.table: dict[int, Handler] = {
+            SystemCall.EXIT: self.exit,
+            SystemCall.YIELD: self.yield_,
+            SystemCall.ALLOCATE: self.allocate,
+            SystemCall.FREE: self.free,
+            SystemCall.START_PROCESS: self.start_process,
+            SystemCall.WAIT_PROCESS: self.wait_process,
+            SystemCall.KILL_PROCESS: self.kill_process,
+            SystemCall.START_THREAD: self.start_thread,
+            SystemCall.VOLUME_INFORMATION: self.volume_information,
+            SystemCall.LOCK_DIRECTORY: self.lock_directory,
+            SystemCall.UNLOCK_DIRECTORY: self.unlock_directory,
+            SystemCall.OPEN: self.open,
+            SystemCall.CLOSE: self.close,
+            SystemCall.MAP_FILE: self.map_file,
+            SystemCall.PROCESS_INFORMATION: self.process_information,
+            SystemCall.IPC_INFORMATION: self.ipc_information,
+            SystemCall.LEDGER: self.ledger,
+            SystemCall.CLOCK: self.clock,
+            SystemCall.SLEEP: self.sleep,
+        }
+
+    def host_system(self, number: int) -> Coroutine[Any, Any, None] | None:
+        """SYSTEM: run the call in the current thread's gate frame, here or as a coroutine."""
+        kernel = self.kernel
+        thread = kernel.scheduler.current
+        kernel.words[thread.tcb + WAIT_RESULT] = 0
+        frame = kernel.overlay_stack(thread, GateFrame, kernel.words[thread.tcb + FRAME])
+        frame["eflags"] &= ~CARRY
+        handler = self.table.get(number)
+        try:
+            if handler is None:
+                raise PolicyError(ErrorCode.BAD_CALL)
+            waiting = handler(thread, frame)
+        except PolicyError as error:
+            fail(frame, error.code)
+            return None
+        except Park as park:
+            kernel.words[thread.tcb + WAIT_RESULT] = park.reason
+            return None
+        return None if waiting is None else self._finish(frame, waiting)
+
+    async def _finish(self, frame: ControlBlock, waiting: Awaitable[None]) -> None:
+        try:
+            await waiting
+        except PolicyError as error:
+            fail(frame, error.code)
+
+    # Processes and threads.
+
+    def exit(self, thread: Thread, frame: ControlBlock) -> None:
+        """End the whole process with the exit code in EBX."""
+        self.kernel.processes.kill(thread.process, frame["ebx"])
+
+    def yield_(self, _thread: Thread, _frame: ControlBlock) -> None:
+        """Let others of the same priority run."""
+        self.kernel.scheduler.request_yield()
+
+    async def start_process(self, thread: Thread, frame: ControlBlock) -> None:
+        """Start the program at a path; EDI points to its command line."""
+        kernel = self.kernel
+        path, address = self._path(thread, frame)
+        memory = kernel.processes.memory(thread.process)
+        arguments = memory.read_string(frame["edi"], PAGE_SIZE) if frame["edi"] else b""
+        process = await kernel.start_program(path, address, arguments, parent=thread.process.number)
+        frame["eax"] = process.number
+
+    def wait_process(self, thread: Thread, frame: ControlBlock) -> None:
+        """Wait until a child has ended; return its exit code."""
+        child = self.kernel.state.processes.get(frame["ebx"])
+        if child is None or child.parent != thread.process.number:
+            raise PolicyError(ErrorCode.NO_CHILD)
+        if child.number not in self.kernel.state.finished:
+            child.waiter = thread.selector
+            raise Park(WaitReason.CHILD)
+        frame["eax"] = self.kernel.processes.reap(child)
+
+    def kill_process(self, thread: Thread, frame: ControlBlock) -> None:
+        """Kill a process that this one, or a child of it, started."""
+        victim = self.kernel.state.processes.get(frame["ebx"])
+        if victim is None or not self._descends(victim, thread.process):
+            raise PolicyError(ErrorCode.NO_CHILD)
+        self.kernel.processes.kill(victim, KILLED_EXIT_CODE, "killed")
+
+    def start_thread(self, thread: Thread, frame: ControlBlock) -> None:
+        """Start another thread of the process at EBX with ESP = ECX and EAX = EDX."""
+        kernel = self.kernel
+        if frame["ebx"] >= USER_END or frame["ecx"] > USER_END:
+            raise PolicyError(ErrorCode.BAD_ADDRESS)
+        new = kernel.threads.create_user(
+            thread.process, thread.process.name, thread.priority, frame["ebx"], frame["ecx"], eax=frame["edx"]
+        )
+        if thread.process.partition >= 0:
+            kernel.ipc.add_server(kernel.state.partitions[thread.process.partition], new)
+        kernel.scheduler.wake(new)
+        frame["eax"] = new.number
+
+    def sleep(self, thread: Thread, frame: ControlBlock) -> None:
+        """Sleep for EDX:ECX nanoseconds of virtual time."""
+        if thread.wakes_at is None:
+            thread.wakes_at = self.kernel.machine.clock.now + (frame["edx"] << 32 | frame["ecx"])
+            self.kernel.scheduler.sleep_until(thread, thread.wakes_at)
+        if self.kernel.machine.clock.now < thread.wakes_at:
+            raise Park(WaitReason.SLEEP)
+        thread.wakes_at = None
+
+    # Memory.
+
+    def allocate(self, thread: Thread, frame: ControlBlock) -> None:
+        """Give ECX bytes of zero-filled memory."""
+        frame["eax"] = self.kernel.processes.allocate(thread.process, frame["ecx"])
+
+    def free(self, thread: Thread, frame: ControlBlock) -> None:
+        """Take back what `allocate` gave."""
+        self.kernel.processes.free(thread.process, frame["ebx"])
+
+    # Files and directories.
+
+    async def open(self, thread: Thread, frame: ControlBlock) -> None:
+        """Open the file at a path."""
+        path, address = self._path(thread, frame)
+        handle, file = await self.kernel.files.open(thread.process, path, address)
+        frame["eax"], frame["ebx"] = handle, file.attributes
+        frame["ecx"], frame["edx"] = file.size & 0xFFFF_FFFF, file.size >> 32
+
+    async def close(self, thread: Thread, frame: ControlBlock) -> None:
+        """Close a handle."""
+        await self.kernel.files.close(thread.process, frame["ebx"])
+
+    async def map_file(self, thread: Thread, frame: ControlBlock) -> None:
+        """Return where file data lies in memory, mapping it if need be."""
+        position = frame["edx"] << 32 | frame["esi"]
+        address, length = await self.kernel.files.map(thread.process, frame["ebx"], position, frame["ecx"])
+        frame["eax"], frame["ecx"] = address, length
+
+    async def lock_directory(self, thread: Thread, frame: ControlBlock) -> None:
+        """Map a directory's pages."""
+        path, address = self._path(thread, frame)
+        number, lock = await self.kernel.directories.lock(thread.process, path, address)
+        frame["eax"], frame["ebx"], frame["ecx"] = lock.window, lock.version, lock.pages
+        frame["edx"], frame["edi"] = number, lock.entries
+
+    async def unlock_directory(self, thread: Thread, frame: ControlBlock) -> None:
+        """Unmap a directory's pages."""
+        await self.kernel.directories.unlock(thread.process, frame["edx"])
+
+    async def volume_information(self, thread: Thread, frame: ControlBlock) -> None:
+        """Describe the EBX-th volume."""
+        volumes = [p for p in self.kernel.state.partitions.values() if not p.hidden and not p.dead]
+        if frame["ebx"] >= len(volumes):
+            raise PolicyError(ErrorCode.NOT_FOUND)
+        information = await self.kernel.volumes.describe(volumes[frame["ebx"]])
+        self._give(thread, frame["edi"], information)
+
+    # Information.
+
+    def process_information(self, thread: Thread, frame: ControlBlock) -> None:
+        """Describe the EBX-th thread."""
+        threads = sorted(self.kernel.state.threads.values(), key=lambda item: item.number)
+        if frame["ebx"] >= len(threads):
+            raise PolicyError(ErrorCode.NOT_FOUND)
+        item = threads[frame["ebx"]]
+        self.kernel.scheduler.charge()
+        information = ProcessInformation(
+            item.process.number,
+            item.number,
+            item.state,
+            item.wait_reason,
+            item.priority,
+            item.selector,
+            item.instructions,
+            len(item.process.pages),
+            field_text(item.name.encode(), 28),
+        )
+        self._give(thread, frame["edi"], information)
+
+    def ipc_information(self, thread: Thread, frame: ControlBlock) -> None:
+        """Describe the EBX-th server's slots, masks, ring and counters."""
+        partitions = list(self.kernel.state.partitions.values())
+        if frame["ebx"] >= len(partitions):
+            raise PolicyError(ErrorCode.NOT_FOUND)
+        partition = partitions[frame["ebx"]]
+        fields = self.kernel.ipc.block(partition)
+        information = IpcInformation(threads=len(partition.servers), name=field_text(partition.name.encode(), 32))
+        for name in IPC_FIELDS:
+            setattr(information, name, fields[name])
+        view = self.kernel.machine.ram.view(partition.block + offset_of(Partition, "state"), 32)
+        information.state = (c_uint8 * 32)(*view)
+        self._give(thread, frame["edi"], information)
+
+    def ledger(self, thread: Thread, frame: ControlBlock) -> None:
+        """Copy out the run's counters."""
+        self._give(thread, frame["edi"], LedgerInformation(**self.kernel.ledger_totals()))
+
+    def clock(self, _thread: Thread, frame: ControlBlock) -> None:
+        """Return the number of retired instructions."""
+        retired = self.kernel.machine.clock.retired
+        frame["eax"], frame["edx"] = retired & 0xFFFF_FFFF, retired >> 32
+
+    def _path(self, thread: Thread, frame: ControlBlock) -> tuple[bytes, int]:
+        """Return the path that the gate has copied, and its kernel linear address."""
+        address = self.kernel.words[thread.tcb + PATH_PAGE]
+        path = bytes(self.kernel.machine.ram.view(address - KERNEL_BASE, frame["ecx"]))
+        if b"\0" in path:
+            raise PolicyError(ErrorCode.BAD_ARGUMENT, "a path holds no zero byte")
+        return path, address
+
+    def _give(self, thread: Thread, address: int, structure: Layout) -> None:
+        self.kernel.processes.memory(thread.process).write(address, bytes(structure))
+
+    def _descends(self, process: Process, ancestor: Process) -> bool:
+        while process.parent != ancestor.number:
+            parent = self.kernel.state.processes.get(process.parent)
+            if parent is None or parent is process:
+                return False
+            process = parent
+        return True
+
+
+IPC_FIELDS = (
+    "number",
+    "unused",
+    "free",
+    "head",
+    "tail",
+    "idle",
+    "slot_waiters",
+    "flags",
+    "requests",
+    "replies",
+    "blocking_waits",
+    "full_waits",
+    "bad_replies",
+    "aborted",
+)
+
+
+def fail(frame: ControlBlock, code: ErrorCode) -> None:
+    """End a call with an error code."""
+    frame["eax"] = code
+    frame["eflags"] |= CARRY

@@ -1,0 +1,165 @@
+"""Threads: control block, kernel stack, selector; their making and their end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from callgate.kernel.abi import selectors
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.layout import offset_of, size_of
+from callgate.kernel.abi.memory import KERNEL_BASE, KERNEL_STACKS, PAGE_SIZE
+from callgate.kernel.abi.thread import (
+    KERNEL_STACK_SIZE,
+    KERNEL_STACK_SPAN,
+    TCB_SIZE,
+    GateFrame,
+    SwitchFrame,
+    ThreadControlBlock,
+    ThreadFlags,
+)
+from callgate.kernel.address_space import KERNEL_DATA
+from callgate.kernel.control import ControlBlock
+from callgate.kernel.errors import PolicyError
+from callgate.kernel.state import Process, Thread
+
+if TYPE_CHECKING:
+    from callgate.kernel.kernel import Kernel
+
+USER_EFLAGS = 0x202  # IF and the bit that is always set
+
+
+class Threads:
+    """Creation and destruction of threads.
+
+    The page of a control block holds the block and, above it, nothing; the page after it is the thread's
+    path page.  The kernel stack lies in its own range with an unmapped page below, so that an overflow
+    is a double fault and not somebody else's data.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+
+    def create(self, process: Process, name: str, priority: int, *, routine: str, argument: int = 0) -> Thread:
+        """Make a blocked thread that starts in ring 0 at the kernel routine `routine` with EAX = argument."""
+        kernel = self.kernel
+        index = self._take_index()
+        frame = kernel.low.allocate()
+        path_page = kernel.low.allocate()
+        kernel.tables.clear(frame)
+        selector = (selectors.GDT_FIRST_THREAD + index) * 8
+        kernel.gdt.put_data(selector, KERNEL_BASE + frame, TCB_SIZE - 1)
+        stack_top = self._map_stack(index)
+        state = kernel.state
+        thread = Thread(state.next_thread, selector, frame // 4, stack_top, process, priority, name)
+        state.next_thread += 1
+        state.threads[selector] = thread
+        process.threads.append(thread)
+
+        block = self.block(thread)
+        block["esp0"] = stack_top
+        block["cr3"] = process.pointers
+        block["ldt"] = process.ldt_index * 8
+        block["selector"] = selector
+        block["process"] = process.number
+        block["thread"] = thread.number
+        block["priority"] = priority
+        block["path_page"] = KERNEL_BASE + path_page
+        block["slot"] = 0xFFFF_FFFF
+        self._push_switch_frame(thread, stack_top, kernel.address(routine), argument)
+        return thread
+
+    def create_user(
+        self,
+        process: Process,
+        name: str,
+        priority: int,
+        entry: int,
+        stack: int,
+        *,
+        eax: int = 0,
+        edi: int = 0,
+    ) -> Thread:
+        """Make a blocked thread that starts in ring 3 at `entry` with ESP = `stack`, EAX and EDI given."""
+        thread = self.create(process, name, priority, routine="leave_gate")
+        frame_address = thread.stack - size_of(GateFrame)
+        frame = self.kernel.overlay_stack(thread, GateFrame, frame_address)
+        for segment in ("ds", "es"):
+            frame[segment] = selectors.SELECTOR_USER_DATA
+        frame["eax"] = eax
+        frame["edi"] = edi
+        frame["eflags"] = USER_EFLAGS
+        frame["eip"] = entry
+        frame["cs"] = selectors.SELECTOR_USER_CODE
+        frame["user_esp"] = stack
+        frame["user_ss"] = selectors.SELECTOR_USER_DATA
+        self._push_switch_frame(thread, frame_address, self.kernel.address("leave_gate"), 0)
+        return thread
+
+    def block(self, thread: Thread) -> ControlBlock:
+        """Return the thread's control block."""
+        return ControlBlock(self.kernel.words, ThreadControlBlock, thread.tcb)
+
+    def kill(self, thread: Thread) -> None:
+        """Have `thread` die at its next return to ring 3, or instead of its next or present wait."""
+        if thread.killed:
+            return
+        thread.killed = True
+        self.kernel.words[thread.tcb + TCB_FLAGS] |= ThreadFlags.KILLED
+        self.kernel.scheduler.wake(thread)
+
+    def finish(self, thread: Thread) -> None:
+        """Take the current thread out of every table; its stack is still in use until the switch."""
+        kernel = self.kernel
+        kernel.scheduler.forget(thread)
+        thread.process.threads.remove(thread)
+        del kernel.state.threads[thread.selector]
+        kernel.state.dead_threads.append(thread)
+
+    def reap(self) -> None:
+        """Free control blocks and stacks of threads that have been switched away from for good."""
+        kernel = self.kernel
+        current = kernel.scheduler.state.current
+        for thread in [dead for dead in kernel.state.dead_threads if dead is not current]:
+            kernel.state.dead_threads.remove(thread)
+            index = thread.selector // 8 - selectors.GDT_FIRST_THREAD
+            kernel.gdt.clear(thread.selector)
+            kernel.low.release(self.block(thread)["path_page"] - KERNEL_BASE)
+            kernel.low.release(thread.tcb * 4)
+            kernel.state.free_thread_slots.append(index)
+
+    def _take_index(self) -> int:
+        free = self.kernel.state.free_thread_slots
+        if free:
+            return free.pop()
+        index = self.kernel.state.next_thread_slot
+        if index >= selectors.MAX_THREADS:
+            raise PolicyError(ErrorCode.NO_RESOURCES)
+        self.kernel.state.next_thread_slot += 1
+        return index
+
+    def _map_stack(self, index: int) -> int:
+        """Return the top of stack `index`; its frames stay with the index for ever."""
+        kernel = self.kernel
+        bottom = KERNEL_STACKS + index * KERNEL_STACK_SPAN + (KERNEL_STACK_SPAN - KERNEL_STACK_SIZE)
+        if index not in kernel.state.stack_frames:
+            frames = [kernel.low.allocate() for _ in range(KERNEL_STACK_SIZE // PAGE_SIZE)]
+            for number, frame in enumerate(frames):
+                kernel.tables.map_kernel(kernel.state.space, bottom + number * PAGE_SIZE, frame, KERNEL_DATA)
+            kernel.state.stack_frames[index] = frames
+        return bottom + KERNEL_STACK_SIZE
+
+    def _push_switch_frame(self, thread: Thread, top: int, routine: int, argument: int) -> None:
+        """Leave on the stack what `switch` pops for a thread that never ran (asm/kernel/switch.asm)."""
+        address = top - size_of(SwitchFrame)
+        frame = self.kernel.overlay_stack(thread, SwitchFrame, address)
+        frame["gs"] = 0
+        frame["es"] = selectors.SELECTOR_KERNEL_DATA
+        frame["eflags"] = USER_EFLAGS
+        frame["eip"] = routine
+        registers = offset_of(SwitchFrame, "registers") // 4
+        frame.words[frame.base + registers + PUSHED_EAX] = argument
+        self.block(thread)["esp"] = address
+
+
+TCB_FLAGS = offset_of(ThreadControlBlock, "flags") // 4
+PUSHED_EAX = 7

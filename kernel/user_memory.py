@@ -1,0 +1,94 @@
+"""User memory as policy touches it: through the process's own page tables, with ring-3 rights.
+
+Nothing is read or written that the process itself could not touch: each page must be present and user,
+and writable for writes.  A page that demand paging would provide is asked for first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from callgate.kernel.abi import memory as layout
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE
+from callgate.kernel.address_space import ADDRESS
+from callgate.kernel.errors import PolicyError
+from callgate.kernel.state import Process
+
+if TYPE_CHECKING:
+    from callgate.kernel.kernel import Kernel
+
+NEEDED_READ = layout.PTE_PRESENT | layout.PTE_USER
+NEEDED_WRITE = NEEDED_READ | layout.PTE_WRITABLE
+
+
+class BadAddress(PolicyError):
+    """A process named memory that it may not use so."""
+
+    def __init__(self, address: int, *, write: bool) -> None:
+        access = "write" if write else "read"
+        super().__init__(ErrorCode.BAD_ADDRESS, f"bad address {address:#010x} for {access}")
+        self.address = address
+        self.write = write
+
+
+class UserMemory:
+    """Reading and writing of one process's memory; BadAddress where ring 3 would fault."""
+
+    __slots__ = ("kernel", "process")
+
+    def __init__(self, kernel: Kernel, process: Process) -> None:
+        self.kernel = kernel
+        self.process = process
+
+    def physical(self, address: int, *, write: bool = False) -> int:
+        """Return the physical address of a byte of user memory."""
+        needed = NEEDED_WRITE if write else NEEDED_READ
+        if not 0 <= address < layout.USER_END:
+            raise BadAddress(address, write=write)
+        entry = self.kernel.tables.entry(self.process.pointers, address)
+        if entry & needed != needed:
+            self.kernel.faults.provide(self.process, address, write=write)
+            entry = self.kernel.tables.entry(self.process.pointers, address)
+            if entry & needed != needed:
+                raise BadAddress(address, write=write)
+        return (entry & ADDRESS) + (address & (PAGE_SIZE - 1))
+
+    def read(self, address: int, length: int) -> bytes:
+        """Return `length` bytes from `address`."""
+        pieces = []
+        for physical, size in self._pieces(address, length, write=False):
+            pieces.append(bytes(self.kernel.machine.ram.view(physical, size)))
+            if physical >= HIGH_MEMORY:
+                self.kernel.count_file_bytes(self.process, size)
+        return b"".join(pieces)
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write `data` at `address`; nothing is written if any page of it refuses."""
+        pieces = self._pieces(address, len(data), write=True)
+        done = 0
+        for physical, size in pieces:
+            self.kernel.machine.ram.view(physical, size)[:] = data[done : done + size]
+            done += size
+
+    def read_string(self, address: int, limit: int) -> bytes:
+        """Return the bytes up to a zero, at most `limit` of them (BAD_ARGUMENT if there is no zero)."""
+        data = b""
+        while len(data) < limit:
+            size = min(limit - len(data), PAGE_SIZE - address % PAGE_SIZE)
+            piece = self.read(address, size)
+            end = piece.find(0)
+            if end >= 0:
+                return data + piece[:end]
+            data += piece
+            address += size
+        raise PolicyError(ErrorCode.BAD_ARGUMENT, "string without an end")
+
+    def _pieces(self, address: int, length: int, *, write: bool) -> list[tuple[int, int]]:
+        pieces = []
+        while length > 0:
+            size = min(length, PAGE_SIZE - address % PAGE_SIZE)
+            pieces.append((self.physical(address, write=write), size))
+            address += size
+            length -= size
+        return pieces

@@ -1,0 +1,168 @@
+"""Volumes: disks found, partitions probed, one server process each; paths resolved to them.
+
+Mounting is the job of a kernel thread (`Mounts.run`): it reads each disk's partition table through the
+disk cache, asks the servers' `probe` whose a partition is, starts a process for it, and asks that server
+for its label; a partition that nobody knows or whose server dies is reported and skipped.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+from callgate.disk.partitions import Partition as DiskPartition
+from callgate.disk.partitions import scan
+from callgate.kernel.abi.calls import Operation
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.memory import SECTOR_SIZE, SECTORS_PER_PAGE
+from callgate.kernel.abi.volume import VolumeInformation
+from callgate.kernel.control import field_text
+from callgate.kernel.errors import PolicyError
+from callgate.kernel.images import ROM_PROGRAMS, program_image
+from callgate.kernel.state import PartitionState
+from callgate.server.hosted import HostedServer, VolumeGeometry
+
+if TYPE_CHECKING:
+    from callgate.kernel.kernel import Kernel
+
+PROBE_SECTORS = 128  # 64 KiB
+GROUP = "callgate.servers"
+READ_LIMIT = 256 * SECTORS_PER_PAGE  # most sectors that are locked at once
+
+
+class Volumes:
+    """Finding, mounting and naming volumes."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.installed: list[type[HostedServer]] = []
+
+    async def mount_all(self) -> None:
+        """Mount the ROM, then every partition of every disk."""
+        self.installed = installed_servers()
+        self.mount_rom()
+        for disk in self.kernel.disks():
+            await self.mount_disk(disk)
+
+    def mount_rom(self) -> None:
+        """Start the server of the read-only volume with the system's programs."""
+        files = {name: program_image(name).elf() for name in ROM_PROGRAMS}
+        self.kernel.servers.start_rom(files)
+
+    async def mount_disk(self, disk: int) -> None:
+        """Read a disk's partition table and mount what is there."""
+        sectors = self.kernel.disk_sectors(disk)
+
+        async def read(lba: int, count: int) -> bytes:
+            return await self.read(disk, lba, count)
+
+        self.kernel.log(f"disk {disk}: {sectors} sectors, {self.kernel.disk_model(disk)}")
+        try:
+            layout = await scan(read, sectors)
+        except PolicyError as error:
+            self.kernel.log(f"disk {disk}: partition table cannot be read: {error}")
+            return
+        for problem in layout.problems:
+            self.kernel.log(f"disk {disk}: {problem}")
+        for partition in layout.partitions:
+            name = f"d{disk}" if layout.scheme == "none" else f"d{disk}p{partition.number}"
+            await self.mount(disk, partition, name)
+
+    async def mount(self, disk: int, partition: DiskPartition, name: str) -> None:
+        """Probe one partition and start its server; report and skip it if that fails."""
+        count = min(PROBE_SECTORS, partition.sectors)
+        try:
+            first = await self.read(disk, partition.start, count)
+            found = self.probe(first)
+            if found is None:
+                self.kernel.log(f"{name}: no file system that a server knows, skipped")
+                return
+            kind, server = found
+            await self.start_server(server, kind, disk, partition, name)
+        except PolicyError as error:
+            self.kernel.log(f"{name}: not mounted: {error}")
+
+    def probe(self, first: bytes) -> tuple[str, type[HostedServer]] | None:
+        """Return (file system, server class) for the partition that starts with `first`, or None."""
+        for server in self.installed:
+            kind = server.probe(first)
+            if kind is not None:
+                return kind, server
+        return None
+
+    async def start_server(
+        self, server: type[HostedServer], kind: str, disk: int, partition: DiskPartition, name: str
+    ) -> None:
+        """Start a hosted server's process and wait until it serves or has died."""
+        geometry = VolumeGeometry(name, partition.start, partition.sectors)
+        state = self.kernel.servers.start_hosted(server, geometry, disk)
+        state.file_system = kind
+        await self.greet(state)
+
+    async def greet(self, partition: PartitionState) -> None:
+        """Ask a new server for its label: the first request is answered when it has mounted."""
+        reply = await self.kernel.requests.make(partition, Operation.VOLUME)
+        label = (await reply.take_data()).decode("utf-8", "replace")
+        self.kernel.log(f"/{partition.name}: {partition.file_system}, label {label or '(none)'}")
+
+    async def describe(self, partition: PartitionState) -> VolumeInformation:
+        """Ask a volume's server for its label and free space."""
+        reply = await self.kernel.requests.make(partition, Operation.VOLUME)
+        registers = reply.registers
+        label = await reply.take_data()
+        information = VolumeInformation(number=partition.number, flags=registers.eax, serial=registers.ebx)
+        information.name = field_text(partition.name.encode(), 16)
+        information.file_system = field_text(partition.file_system.encode(), 16)
+        information.label = field_text(label, 64)
+        reply = await self.kernel.requests.make(partition, Operation.FREE_SPACE)
+        registers = reply.registers
+        await reply.finish()
+        information.cluster_bytes = registers.ecx
+        information.free_clusters = registers.edx << 32 | registers.eax
+        information.total_clusters = registers.edi << 32 | registers.esi
+        return information
+
+    async def read(self, disk: int, lba: int, count: int) -> bytes:
+        """Return sectors of a disk through the cache; only metadata is read this way."""
+        data = b""
+        while count:
+            piece = min(count, READ_LIMIT)
+            data += await self._read_piece(disk, lba, piece)
+            lba += piece
+            count -= piece
+        return data
+
+    async def _read_piece(self, disk: int, lba: int, count: int) -> bytes:
+        first, last = lba // SECTORS_PER_PAGE, (lba + count - 1) // SECTORS_PER_PAGE
+        locked = await self.kernel.cache.read_locked(disk, list(range(first, last + 1)))
+        data = b"".join(bytes(self.kernel.machine.ram.view(frame, 4096)) for frame in locked.frames)
+        self.kernel.cache.unlock(locked.keys)
+        start = (lba - first * SECTORS_PER_PAGE) * SECTOR_SIZE
+        return data[start : start + count * SECTOR_SIZE]
+
+    def resolve(self, path: bytes) -> tuple[PartitionState | None, bytes]:
+        """Split an absolute path into its volume and the rest; (None, b"") for the root directory."""
+        if not path.startswith(b"/"):
+            raise PolicyError(ErrorCode.BAD_ARGUMENT, "a path starts with /")
+        name, _, rest = path.lstrip(b"/").partition(b"/")
+        if not name:
+            return None, b""
+        text = name.decode("utf-8", "replace").lower()
+        for partition in self.kernel.state.partitions.values():
+            if partition.name == text and not partition.hidden:
+                if partition.dead:
+                    raise PolicyError(ErrorCode.SERVER_DIED)
+                return partition, rest
+        raise PolicyError(ErrorCode.NOT_FOUND)
+
+
+def installed_servers() -> list[type[HostedServer]]:
+    """Return the server classes that installed packages offer, in order of their names."""
+    found = sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
+    servers = []
+    for entry in found:
+        server = entry.load()
+        if not (isinstance(server, type) and issubclass(server, HostedServer)):
+            raise TypeError(f"entry point {entry.name} of {GROUP} is no HostedServer: {entry.value}")
+        servers.append(server)
+    return servers

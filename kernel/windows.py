@@ -1,0 +1,109 @@
+"""Windows: ranges of user pages that the kernel fills with file data, directories and disk blocks.
+
+A window's pages are mapped read-only and never executable.  What they show is held by pins (frames of a
+server, locked blocks of the cache) and by private frames; closing the window lets go of all of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from callgate.kernel.abi import memory as layout
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.address_space import USER_READ
+from callgate.kernel.errors import PolicyError
+from callgate.kernel.frames import OutOfMemory
+from callgate.kernel.requests import Pin
+from callgate.kernel.state import Process, Window
+
+if TYPE_CHECKING:
+    from callgate.kernel.kernel import Kernel
+
+
+@dataclass(slots=True)
+class Source:
+    """What a window shows, page by page, and what holds it."""
+
+    frames: list[int]
+    pins: list[Pin]
+    private: list[int] = field(default_factory=list)
+
+
+class Windows:
+    """Opening and closing of windows."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+
+    def open(self, process: Process, kind: str, source: Source, owner: int = 0) -> Window:
+        """Map the source's frames at a free range; takes over its pins, or drops them if it fails."""
+        try:
+            address = self._find(process, len(source.frames), kind)
+            for index, frame in enumerate(source.frames):
+                page = address + index * PAGE_SIZE
+                self.kernel.tables.map(process.pointers, page, frame, USER_READ, process.tables)
+        except (PolicyError, OutOfMemory) as error:
+            self.drop(source)
+            raise PolicyError(ErrorCode.NO_MEMORY) from error
+        window = Window(address, len(source.frames), kind, owner, source.private, source.pins)
+        process.windows[address] = window
+        return window
+
+    def close(self, process: Process, window: Window) -> None:
+        """Unmap a window and let go of what it showed."""
+        for index in range(window.pages):
+            self.kernel.tables.unmap(process.pointers, window.address + index * PAGE_SIZE)
+        self.kernel.flush_tlb()
+        del process.windows[window.address]
+        self.drop(Source([], window.pins, window.private))
+
+    def close_all(self, process: Process) -> None:
+        """Close every window that shows something held elsewhere."""
+        for window in [window for window in process.windows.values() if window.kind != "heap"]:
+            self.close(process, window)
+
+    def drop(self, source: Source) -> None:
+        """Let go of a source that is not, or no longer, mapped."""
+        self.kernel.unpin(source.pins)
+        for frame in source.private:
+            self.kernel.low.release(frame)
+
+    def private_copy(self, page: int, start: int, size: int) -> int:
+        """Return a zero-filled private frame with bytes `start` to `start + size` of `page` in their place.
+
+        Rule 7: a page that holds other data beside the file's is never mapped into a client as it is.
+        The bytes copied are booked as touched by the kernel.
+        """
+        try:
+            frame = self.kernel.low.allocate()
+        except OutOfMemory:
+            raise PolicyError(ErrorCode.NO_MEMORY) from None
+        self.kernel.tables.clear(frame)
+        ram = self.kernel.machine.ram
+        ram.view(frame + start, size)[:] = ram.view(page + start, size)
+        self.kernel.machine.ledger.copied["kernel"] += size
+        return frame
+
+    def _find(self, process: Process, pages: int, kind: str) -> int:
+        """First fit in the range of the window's kind, with an unmapped page behind every window."""
+        start, end = RANGES[kind]
+        taken = sorted(
+            (window.address, window.pages) for window in process.windows.values() if start <= window.address < end
+        )
+        address = start
+        for other, size in taken:
+            if other - address >= (pages + 1) * PAGE_SIZE:
+                break
+            address = other + (size + 1) * PAGE_SIZE
+        if address + pages * PAGE_SIZE > end:
+            raise PolicyError(ErrorCode.NO_MEMORY)
+        return address
+
+
+RANGES = {
+    "file": (layout.USER_FILES, layout.USER_FILES_END),
+    "directory": (layout.USER_FILES, layout.USER_FILES_END),
+    "blocks": (layout.USER_METADATA, layout.USER_METADATA_END),
+}
