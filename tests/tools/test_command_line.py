@@ -1,0 +1,111 @@
+"""The command line as a user meets it: output, messages, exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Callgate = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def callgate() -> Callgate:
+    def run(*arguments: str | Path, text: str | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", "from callgate.tools.cli import main; main()", *map(str, arguments)],
+            input=text if text is not None else "",
+            capture_output=True,
+            text=True,
+            timeout=100,
+            env=os.environ,
+            check=False,
+        )
+
+    return run
+
+
+def test_booting_without_an_image_boots_the_demo(callgate: Callgate) -> None:
+    result = callgate("boot", "-c", "dir; cat EMPTY.DAT; exit 7")
+    assert result.returncode == 7
+    assert "README.TXT" in result.stdout
+    assert "/d0p1: fat16, label DEMO" in result.stderr
+    assert "/d0p2: fat32, label SECOND" in result.stderr
+
+
+def test_commands_come_through_a_pipe_without_echo_or_prompt(callgate: Callgate) -> None:
+    result = callgate("boot", "-q", text="echo one\r\necho two\nexit 3\necho never\n")
+    assert (result.stdout, result.stderr, result.returncode) == ("one\ntwo\n", "", 3)
+
+
+def test_the_end_of_input_is_exit(callgate: Callgate) -> None:
+    result = callgate("boot", "-q", text="false\n")
+    assert (result.stdout, result.returncode) == ("", 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["boot", "missing.img"], 5, "missing.img: there is no such file"),
+        (["boot", "."], 5, "is a directory, not a disk image; make an image of it: callgate disk create"),
+        (["bot"], 2, "Did you mean 'boot'?"),
+        (["boot", "--memory", "1M"], 2, "low RAM is 16M to 768M"),
+        (["boot", "--memory", "lots"], 2, "'lots' is not a size"),
+        (["boot", "--fuel", "0"], 2, "--fuel"),
+        (["asm", "missing.asm"], 1, "missing.asm"),
+    ],
+)
+def test_wrong_arguments_are_named(callgate: Callgate, arguments: list[str], code: int, message: str) -> None:
+    result = callgate(*arguments)
+    assert message in result.stderr
+    assert result.returncode == code
+    assert "Traceback" not in result.stderr
+
+
+def test_an_empty_image_is_a_bad_image(callgate: Callgate, tmp_path: Path) -> None:
+    (tmp_path / "empty.img").touch()
+    result = callgate("boot", tmp_path / "empty.img")
+    assert result.returncode == 5
+    assert "is empty" in result.stderr
+
+
+def test_running_out_of_fuel_has_its_own_exit_code(callgate: Callgate) -> None:
+    result = callgate("boot", "-q", "--fuel", "5000", "-c", "dir")
+    assert result.returncode == 4
+    assert "out of fuel" in result.stderr
+
+
+def test_stats_and_traces_are_files(callgate: Callgate, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        result = callgate(
+            "boot", "-q", "-c", "cat README.TXT", "--stats", tmp_path / f"{name}.json", "--trace", tmp_path / f"{name}.txt"
+        )
+        assert result.returncode == 0, result.stderr
+    stats = json.loads((tmp_path / "a.json").read_text())
+    keys = {
+        *("guest_instructions", "host_calls", "cr3_loads", "pte_writes", "tlb_invalidations", "ring_changes"),
+        *("exceptions", "cpu_file_bytes", "dma_bytes", "blocking_waits", "requests"),
+    }
+    assert keys <= set(stats)
+    trace = (tmp_path / "a.txt").read_text()
+    assert trace == (tmp_path / "b.txt").read_text()
+    steps = ["ipc.take", "ipc.fill", "ipc.post", "ipc.fetch", "ipc.map", "ipc.reply", "ipc.unmap", "ipc.wake"]
+    positions = [trace.index(step) for step in steps]
+    assert positions == sorted(positions)
+
+
+def test_asm_writes_an_executable_and_names_errors(callgate: Callgate, tmp_path: Path) -> None:
+    good = tmp_path / "good.asm"
+    good.write_text("start:\n  mov eax, 1\n  ret\n")
+    result = callgate("asm", good, "--listing")
+    assert result.returncode == 0, result.stderr
+    assert "b801000000" in result.stdout
+    assert (tmp_path / "good.elf").read_bytes().startswith(b"\x7fELF")
+    bad = tmp_path / "bad.asm"
+    bad.write_text("start:\n  mov al, 300\n")
+    result = callgate("asm", bad)
+    assert result.returncode == 1
+    assert f"{bad}:2:" in result.stderr

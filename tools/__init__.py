@@ -1,0 +1,1 @@
+"""Command line, test plugin and benchmarks; nobody imports the tools."""

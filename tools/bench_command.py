@@ -1,0 +1,32 @@
+"""`callgate bench`: what the paths cost, in exact counts and in wall time.
+
+Counts are exact and the same on every machine.  Wall time is given as median, minimum and maximum over
+several rounds, and as a ratio to an empty host call timed in the same run, because microseconds mean
+nothing across machines.
+"""
+
+import json
+
+import click
+
+EPILOG = """\b
+Examples:
+  callgate bench ipc            the IPC path, as a table
+  callgate bench ipc --json     the same for a program
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("name", type=click.Choice(["ipc", "clock"]), default="ipc")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
+@click.option("--rounds", type=click.IntRange(3, 1000), default=15, show_default=True, help="Rounds timed.")
+def bench(name: str, as_json: bool, rounds: int) -> int:
+    """Measure NAME: ipc (requests, gates, boot), clock (what exact counting costs)."""
+    from callgate.tools.benchmarks import BENCHMARKS, render
+
+    results = BENCHMARKS[name](rounds)
+    if as_json:
+        click.echo(json.dumps(results, indent=2))
+    else:
+        click.echo(render(results))
+    return 0

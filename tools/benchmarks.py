@@ -1,0 +1,227 @@
+"""The benchmarks behind `callgate bench`."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+from callgate.kernel.executable import parse_elf
+from callgate.kernel.images import program_image
+from callgate.kernel.machine import Machine
+from callgate.kernel.kernel import Kernel
+from callgate.kernel.system import System, SystemOptions
+
+BATCH = 64
+HOST_CALLS = 2000
+CLIENTS = 32
+
+
+def timing(samples: list[float], operations: int) -> dict[str, float]:
+    """Return median, minimum and maximum in microseconds per operation."""
+    each = [1e6 * sample / operations for sample in samples]
+    return {"median": statistics.median(each), "min": min(each), "max": max(each)}
+
+
+def element(name: str, operations: int, counts: dict[str, Any], wall: dict[str, float]) -> dict[str, Any]:
+    """Return one element of the result: counts per operation."""
+    return {"name": name, "n": operations, **per_operation(counts, operations), "wall_us": wall}
+
+
+def per_operation(value: Any, operations: int) -> Any:
+    """Divide every number of a nested structure."""
+    if isinstance(value, dict):
+        return {key: per_operation(item, operations) for key, item in value.items()}
+    quotient = value / operations
+    return int(quotient) if quotient == int(quotient) else round(quotient, 3)
+
+
+class Bench:
+    """A booted system with a null server and nothing else to do."""
+
+    def __init__(self, clients: int = 0) -> None:
+        """Boot with so many processes that make null requests for ever."""
+        self.clients = clients
+        self.system = System([], SystemOptions(shell=False, prepare=self._prepare))
+        self.kernel = self.system.kernel
+
+    def _prepare(self, kernel: Kernel) -> None:
+        self.partition = kernel.servers.start_native("null_server", "null", hidden=True)
+        program = parse_elf(program_image("bench_client").elf())
+        arguments = f"{self.partition.number:02}".encode()
+        for _ in range(self.clients):
+            kernel.start_image(program, "client", arguments, 0)
+
+    def close(self) -> None:
+        """Give the machine back."""
+        self.system.close()
+
+
+def null_request() -> dict[str, Any]:
+    """Return the ledger of one null request, from behind the client's gate to its last kernel instruction."""
+    bench = Bench(clients=1)
+    machine = bench.system.machine
+    program = program_image("bench_client")
+    # The second request: the first one gives the slot its page.
+    bench.system.run(until=program.address("after"))
+    bench.system.run(until=program.address("before"))
+    machine.step()
+    before = machine.ledger.counts()
+    bench.system.run(until=program.address("after"))
+    counts = (machine.ledger.counts() - before).as_dict()
+    bench.close()
+    # The far return itself is the client's last instruction in the kernel, and counted.
+    return counts
+
+
+def ipc_null(rounds: int) -> dict[str, Any]:
+    """Measure null requests of one client, one server thread waiting."""
+    counts = null_request()
+    bench = Bench(clients=1)
+    machine = bench.system.machine
+    after = program_image("bench_client").address("after")
+    bench.system.run(until=after)
+    machine.step()
+    period = cycle(machine, after)
+    samples = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        machine.run(fuel=period * BATCH)
+        samples.append(time.perf_counter() - start)
+    bench.close()
+    return element("ipc-null", 1, counts, timing(samples, BATCH))
+
+
+def cycle(machine: Machine, address: int) -> int:
+    """Return the instructions from one passing of an address to the next."""
+    start = machine.run(until=address).retired
+    machine.step()
+    return machine.run(until=address).retired - start
+
+
+def ipc_batch(rounds: int) -> dict[str, Any]:
+    """Measure 32 clients whose requests pile up at one server thread."""
+    bench = Bench(clients=CLIENTS)
+    machine = bench.system.machine
+    machine.run(fuel=1_000_000)
+    fields = bench.kernel.ipc.block(bench.partition)
+    before = machine.ledger.counts()
+    start = fields["requests"]
+    machine.run(fuel=2_000_000)
+    requests = fields["requests"] - start
+    counts = (machine.ledger.counts() - before).as_dict()
+    samples = []
+    for _ in range(rounds):
+        begun, first = time.perf_counter(), fields["requests"]
+        machine.run(fuel=200_000)
+        samples.append((time.perf_counter() - begun) / max(1, fields["requests"] - first))
+    bench.close()
+    return element("ipc-batch32", requests, counts, timing(samples, 1))
+
+
+def host_call(rounds: int) -> dict[str, Any]:
+    """Measure an empty host call from ring 0: OUT into Python and back."""
+    bench = Bench()
+    machine = bench.system.machine
+    machine.run()
+    program = machine_loop(bench, "out 0xdf, eax")
+    machine.host_calls.register(0xDF, lambda _value: None, "empty")
+    counts, samples = time_loop(bench, program, rounds)
+    bench.close()
+    return element("host-call", HOST_CALLS, counts, timing(samples, HOST_CALLS))
+
+
+def machine_loop(bench: Bench, instruction: str) -> int:
+    """Place a loop of HOST_CALLS times an instruction in the kernel's gigabyte; return its address."""
+    from callgate.asm.assembler import assemble_text
+    from callgate.kernel.abi.memory import KERNEL_BASE
+    from callgate.kernel.address_space import KERNEL_CODE
+
+    frame = bench.kernel.low.allocate()
+    linear = 0xF100_0000
+    bench.kernel.tables.map_kernel(bench.kernel.state.space, linear, frame, KERNEL_CODE)
+    source = f"start:\n cli\n mov ecx, {HOST_CALLS}\nagain:\n {instruction}\n dec ecx\n jnz again\nstop:\n jmp stop\n"
+    program = assemble_text(source, origin=linear)
+    bench.system.machine.ram.write(frame, program.sections[0].data)
+    assert linear > KERNEL_BASE
+    bench.loop_end = program.address("stop")  # type: ignore[attr-defined]  # only this benchmark needs it
+    return linear
+
+
+def time_loop(bench: Bench, address: int, rounds: int) -> tuple[dict[str, Any], list[float]]:
+    """Run the loop `rounds` times from the idle thread's context; return one round's counts and all times."""
+    machine = bench.system.machine
+    end: int = bench.loop_end  # type: ignore[attr-defined]
+    samples = []
+    counts: dict[str, Any] = {}
+    for _ in range(rounds):
+        machine.cpu.eip = address
+        before = machine.ledger.counts()
+        start = time.perf_counter()
+        machine.run(until=end)
+        samples.append(time.perf_counter() - start)
+        counts = (machine.ledger.counts() - before).as_dict()
+    return counts, samples
+
+
+def boot_time(rounds: int) -> dict[str, Any]:
+    """Measure a boot without disks up to the point where nothing is left to do."""
+    samples = []
+    counts: dict[str, Any] = {}
+    for _ in range(min(rounds, 7)):
+        start = time.perf_counter()
+        system = System([], SystemOptions(shell=False))
+        system.run()
+        samples.append(time.perf_counter() - start)
+        counts = system.machine.ledger.counts().as_dict()
+        system.close()
+    return element("boot", 1, counts, timing(samples, 1))
+
+
+def bench_ipc(rounds: int) -> list[dict[str, Any]]:
+    """Return the elements of `callgate bench ipc`."""
+    empty = host_call(rounds)
+    results = [ipc_null(rounds), ipc_batch(rounds), empty, boot_time(rounds)]
+    for result in results[:2]:
+        result["ratio_to_host_call"] = round(result["wall_us"]["median"] / empty["wall_us"]["median"], 2)
+    return results
+
+
+def bench_clock(rounds: int) -> list[dict[str, Any]]:
+    """Return the elements of `callgate bench clock`."""
+    from callgate.tools.bench_clock import measure
+
+    return measure(rounds)
+
+
+BENCHMARKS: dict[str, Callable[[int], list[dict[str, Any]]]] = {"ipc": bench_ipc, "clock": bench_clock}
+COLUMNS = (
+    ("instructions", lambda r: r["guest_instructions"]["total"]),
+    ("ring 0", lambda r: r["guest_instructions"]["ring0"]),
+    ("ring 3", lambda r: r["guest_instructions"]["ring3"]),
+    ("host calls", lambda r: round(sum(r["host_calls"].values()), 3)),
+    ("CR3", lambda r: r["cr3_loads"]),
+    ("PTE", lambda r: r["pte_writes"]),
+    ("INVLPG", lambda r: r["tlb_invalidations"]),
+    ("server gates", lambda r: r["server_gates"]),
+)
+
+
+def render(results: list[dict[str, Any]]) -> str:
+    """Return a table for people."""
+    rows = [["", *(name for name, _ in COLUMNS), "µs median", "min", "max", "× host call"]]
+    for result in results:
+        wall = result["wall_us"]
+        cells = [str(value(result)) if "guest_instructions" in result else "" for _, value in COLUMNS]
+        times = [f"{wall[key]:.2f}" for key in ("median", "min", "max")]
+        rows.append([result["name"], *cells, *times, str(result.get("ratio_to_host_call", ""))])
+        calls = ", ".join(f"{name} {count:g}" for name, count in result.get("host_calls", {}).items() if count)
+        if calls:
+            rows.append([f"  host calls: {calls}"])
+    table = [row for row in rows if len(row) > 1]
+    widths = [max(len(row[column]) for row in table) for column in range(len(rows[0]))]
+    return "\n".join(
+        row[0] if len(row) == 1 else "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )

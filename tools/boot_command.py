@@ -1,0 +1,62 @@
+"""`callgate boot`: boot disk images, connect the guest's console, report how it ended."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+from callgate.tools.sizes import SIZE
+
+EPILOG = """\b
+Examples:
+  callgate boot                                    the demo image, interactively
+  callgate boot their.img -c "dir; cat README.TXT" run commands, exit with the last one's status
+  callgate boot a.img b.img                        two disks: /d0… and /d1…
+  echo "dir /rom" | callgate boot                  commands from a pipe
+  callgate boot their.img -c df --stats ledger.json
+
+\b
+Exit codes: the last guest command's (0 to 125); 1 guest failure; 2 usage; 3 guest fault or
+panic; 4 out of fuel; 5 bad image; 130 interrupted.
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("images", metavar="[IMAGE]...", nargs=-1, type=click.Path(path_type=Path))
+@click.option("-c", "--command", "commands", metavar='"CMD; CMD"', help="Run shell commands and exit.")
+@click.option("--memory", type=SIZE, default="64M", show_default=True, help="Low RAM, 16M to 768M.")
+@click.option("--high-memory", type=SIZE, default="256M", show_default=True, help="RAM above 4 GiB: disk cache.")
+@click.option(
+    "--stats", type=click.Path(path_type=Path), metavar="FILE", help="Write the ledger as JSON ('-': stderr)."
+)
+@click.option("--trace", type=click.Path(path_type=Path), metavar="FILE", help="Write every event as a line.")
+@click.option("--fuel", type=click.IntRange(min=1), metavar="N", help="Stop after N guest instructions.")
+@click.option("-q", "--quiet", is_flag=True, help="No boot log.")
+def boot(
+    images: tuple[Path, ...],
+    commands: str | None,
+    memory: int,
+    high_memory: int,
+    stats: Path | None,
+    trace: Path | None,
+    fuel: int | None,
+    quiet: bool,
+) -> int:
+    """Boot IMAGEs (raw disk images, opened read-only); without one, the embedded demo image.
+
+    The guest's console is standard input and output, byte for byte; the boot log is on standard error.
+    """
+    from callgate.tools.session import Session, SessionOptions
+
+    options = SessionOptions(
+        images=list(images),
+        commands=commands,
+        memory=memory,
+        high_memory=high_memory,
+        stats=stats,
+        trace=trace,
+        fuel=fuel,
+        quiet=quiet,
+    )
+    return Session(options, sys.stdin.buffer, sys.stdout.buffer).run()

@@ -1,0 +1,121 @@
+"""The command line: `callgate boot`, `disk`, `asm`, `bench`.
+
+Data goes to standard output, everything else to standard error.  Exit codes: 0 ok, 1 the guest's or a
+test's failure, 2 usage, 3 guest fault or panic, 4 out of fuel, 5 bad image, 130 interrupted.  Commands
+are imported when they are run, so that `--help` and `boot` start quickly.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import click
+
+COMMANDS = {
+    "boot": ("callgate.tools.boot_command", "boot", "Boot disk images and use the shell."),
+    "disk": ("callgate.tools.disk_command", "disk", "Inspect and create disk images."),
+    "asm": ("callgate.tools.asm_command", "asm", "Assemble a source file."),
+    "bench": ("callgate.tools.bench_command", "bench", "Measure, in instructions and in time."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands, in the order of a session."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command; None if there is none of that name."""
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        command = getattr(import_module(entry[0]), entry[1])
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Suggest a near miss for an unknown command."""
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else f" Commands: {', '.join(COMMANDS)}."
+            raise click.UsageError(f"No such command {args[0]!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry[2]) for name, entry in COMMANDS.items()])
+
+
+EPILOG = """\b
+Examples:
+  callgate boot                              the demo image, interactively
+  callgate boot their.img -c "dir; cat README.TXT"
+  callgate disk inspect their.img
+  callgate bench ipc
+"""
+
+
+def version() -> str:
+    """Return the installed version."""
+    from importlib.metadata import version as installed
+
+    return installed("callgate")
+
+
+def print_version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    """Print the version and stop."""
+    if value and not ctx.resilient_parsing:
+        click.echo(f"callgate {version()}")
+        ctx.exit()
+
+
+@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=print_version,
+    help="Show the version.",
+)
+def cli() -> None:
+    """A 32-bit x86 microkernel on an emulated machine: boot it, count its IPC, test its assembly."""
+
+
+def run(command: Callable[..., Any]) -> int:
+    """Run a click command; return the exit code that the table above promises."""
+    try:
+        code = command(standalone_mode=False)
+    except click.exceptions.Abort:
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader went away (`| head`): not our failure, and nobody is left to be told.
+        sys.stdout = None
+        return 0
+    return code if isinstance(code, int) else 0
+
+
+def main() -> None:
+    """Entry point of the `callgate` script."""
+    code = run(cli)
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        sys.stdout = None
+    sys.exit(code)

@@ -1,0 +1,1 @@
+"""The pytest plugin: tests of assembly (docs/testing.md)."""

@@ -1,0 +1,216 @@
+"""One `callgate boot`: images, console, boot log, trace, statistics, and the exit code it all comes to."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, BinaryIO
+
+from callgate.disk.media import ImageError, ImageFile
+
+if TYPE_CHECKING:
+    from callgate.kernel.machine import Stop
+    from callgate.kernel.machine.stream import Event
+    from callgate.kernel.system import System
+
+EXIT_GUEST, EXIT_USAGE, EXIT_FAULT, EXIT_FUEL, EXIT_IMAGE, EXIT_INTERRUPTED = 1, 2, 3, 4, 5, 130
+MIB = 1 << 20
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """What the command line asked for.  Sizes in bytes."""
+
+    images: list[Path]
+    commands: str | None = None
+    memory: int = 64 * MIB
+    high_memory: int = 256 * MIB
+    stats: Path | None = None
+    trace: Path | None = None
+    fuel: int | None = None
+    quiet: bool = False
+
+
+class Session:
+    """A boot from start to exit code."""
+
+    def __init__(self, options: SessionOptions, source: BinaryIO, output: BinaryIO) -> None:
+        self.options = options
+        self.source = source
+        self.output = output
+        self.interactive = options.commands is None and source.isatty() and output.isatty()
+        self.system: System | None = None
+        self.interrupted = False
+        self.trace_file: IO[str] | None = None
+
+    def say(self, text: str) -> None:
+        """Write a line for people to standard error."""
+        print(f"callgate: {text}", file=sys.stderr)
+
+    def log(self, text: str) -> None:
+        """Write a line of the boot log."""
+        if not self.options.quiet:
+            for line in text.splitlines():
+                self.say(line)
+
+    def run(self) -> int:
+        """Boot, run to the end, report; return the exit code."""
+        problem = self._check()
+        if problem:
+            self.say(problem)
+            return EXIT_USAGE
+        try:
+            media = self._open_images()
+        except ImageError as error:
+            self.say(str(error))
+            return EXIT_IMAGE
+        try:
+            if self.options.trace:
+                self.trace_file = self.options.trace.open("w", encoding="utf-8")
+            with Terminal(self.source, self.interactive):
+                return self._boot(media)
+        except OSError as error:
+            self.say(f"{error.filename or 'host'}: {error.strerror}")
+            return EXIT_USAGE
+        finally:
+            if self.trace_file:
+                self.trace_file.close()
+
+    def _check(self) -> str | None:
+        from callgate.kernel.abi.memory import DIRECT_MAP_LIMIT, LARGE_PAGE_SIZE, PAGE_SIZE
+
+        memory, high = self.options.memory, self.options.high_memory
+        if not 16 * MIB <= memory <= DIRECT_MAP_LIMIT or memory % LARGE_PAGE_SIZE:
+            return f"--memory {memory}: low RAM is 16M to {DIRECT_MAP_LIMIT // MIB}M in steps of 2M"
+        if not MIB <= high <= 64 << 30 or high % PAGE_SIZE:
+            return f"--high-memory {high}: RAM above 4 GiB is 1M to 64G in steps of 4K"
+        if self.options.commands is not None and len(self.options.commands.encode("utf-8", "replace")) > 4000:
+            return "-c: the commands are longer than 4000 bytes; write them to standard input instead"
+        return None
+
+    def _open_images(self) -> list[ImageFile]:
+        paths = self.options.images
+        if not paths:
+            from callgate.asm.assembler.cache import cache_directory
+            from callgate.disk.demo import demo_image
+
+            paths = [demo_image(cache_directory())]
+        media: list[ImageFile] = []
+        try:
+            for path in paths:
+                media.append(ImageFile(path))
+        except ImageError:
+            for medium in media:
+                medium.close()
+            raise
+        for medium in media:
+            for warning in medium.warnings:
+                self.log(warning)
+        return media
+
+    def _boot(self, media: list[ImageFile]) -> int:
+        from callgate.kernel.errors import KernelPanic
+        from callgate.kernel.system import System, SystemOptions
+
+        options = SystemOptions(
+            memory=self.options.memory,
+            high_memory=self.options.high_memory,
+            commands=self.options.commands,
+            interactive=self.interactive,
+            observe_files=self.options.stats is not None,
+            log=self.log,
+            output=self._write,
+            source=self._read,
+        )
+        with System(media, options) as system:
+            self.system = system
+            if self.trace_file is not None:
+                system.trace(self._trace)
+            try:
+                stop = system.run(fuel=self.options.fuel)
+            except KernelPanic as panic:
+                self.say(f"panic: {panic}")
+                return EXIT_FAULT
+            finally:
+                self._write_stats(system)
+            return self._conclude(stop)
+
+    def _conclude(self, stop: Stop) -> int:
+        if stop.reason == "exit":
+            return int(stop.detail)
+        if stop.reason == "fuel":
+            self.say(f"out of fuel: {stop.retired} instructions")
+            return EXIT_FUEL
+        if stop.reason == "interrupted" or self.interrupted:
+            self.say("interrupted")
+            return EXIT_INTERRUPTED
+        if stop.reason == "triple-fault":
+            self.say(str(stop.detail))
+            return EXIT_FAULT
+        self.say(f"the guest stopped without ending its shell: {stop}")
+        return EXIT_GUEST
+
+    # Console.
+
+    def _write(self, data: bytes) -> None:
+        self.output.write(data)
+        self.output.flush()
+
+    def _read(self, size: int) -> bytes:
+        """Wait for input; the end of input is no bytes."""
+        if self.options.commands is not None:
+            return b""
+        fd = self.source.fileno()
+        while not self.interrupted:
+            ready, _, _ = select.select([fd], [], [], POLL_SECONDS)
+            if self.system is not None and self.system.machine.control.interrupted:
+                break
+            if ready:
+                return os.read(fd, size)
+        self.interrupted = True
+        return b""
+
+    def _trace(self, event: Event) -> None:
+        assert self.trace_file is not None
+        self.trace_file.write(event.line() + "\n")
+
+    def _write_stats(self, system: System) -> None:
+        if self.options.stats is None:
+            return
+        text = json.dumps(system.statistics(), indent=2, sort_keys=True) + "\n"
+        if str(self.options.stats) == "-":
+            sys.stderr.write(text)
+        else:
+            self.options.stats.write_text(text)
+
+
+class Terminal:
+    """The terminal without its own editing while the guest's shell does it; Ctrl-C stays a signal on `-c`."""
+
+    def __init__(self, source: BinaryIO, active: bool) -> None:
+        self.source = source
+        self.active = active
+        self.saved: list[object] | None = None
+
+    def __enter__(self) -> None:
+        if not self.active:
+            return
+        import termios
+
+        fd = self.source.fileno()
+        self.saved = termios.tcgetattr(fd)
+        raw = termios.tcgetattr(fd)
+        raw[3] &= ~(termios.ICANON | termios.ECHO)
+        raw[6][termios.VMIN], raw[6][termios.VTIME] = 1, 0
+        termios.tcsetattr(fd, termios.TCSANOW, raw)
+
+    def __exit__(self, *_exception: object) -> None:
+        if self.saved is not None:
+            import termios
+
+            termios.tcsetattr(self.source.fileno(), termios.TCSANOW, self.saved)  # type: ignore[arg-type]

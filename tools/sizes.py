@@ -1,0 +1,27 @@
+"""Sizes on the command line: `64M`, `1G`, `4096`."""
+
+import re
+from typing import Any
+
+import click
+
+UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+PATTERN = re.compile(r"(\d+)\s*([KMGT]?)(?:I?B)?", re.IGNORECASE)
+
+
+class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic only in some versions of click
+    """A number of bytes with an optional unit (powers of 1024)."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number of bytes; a usage error names what is wrong."""
+        if isinstance(value, int):
+            return value
+        match = PATTERN.fullmatch(value.strip())
+        if match is None:
+            self.fail(f"{value!r} is not a size; write a number with K, M or G, such as 64M", param, ctx)
+        return int(match[1]) * UNITS[match[2].upper()]
+
+
+SIZE = SizeType()
