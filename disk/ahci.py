@@ -122,7 +122,7 @@ class AhciController(DeviceBase):
         if value & HostControl.HR:
             self.reset()
             return
-        self.ghc = int(HostControl.AE) | value & HostControl.IE
+        self.ghc = int(HostControl.AE) | value & int(HostControl.IE)
 
     def update_line(self) -> None:
         """Drive the interrupt line: IS gathers ports with an enabled cause (10.7.1)."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from callgate.disk import ahci_fis
 from callgate.disk.ahci_dma import Fetched, FrameError, fetch
 from callgate.disk.ahci_execution import Execution
-from callgate.disk.ata import READY, Fault, Status
+from callgate.disk.ata import ON_MEDIA, READY, Command, Fault, Status
 from callgate.disk.drive import NOT_QUEUED, Drive, DriveError, error_log
 from callgate.kernel.abi.ahci import AHCI_SIGNATURE_ATA, AHCI_SLOTS, PortCommand, PortInterrupt, ReceivedFis
 from callgate.kernel.abi.layout import offset_of
@@ -40,7 +40,7 @@ BUSY = -1  # the "tag" of a command that is not queued
 
 STATE = (
     *("clb", "clbu", "fb", "fbu", "ie", "cmd", "tfd", "sig", "sctl", "serr", "sact", "ci"),
-    *("causes", "slot", "generation", "halted", "resetting", "link_free"),
+    *("causes", "slot", "last", "generation", "halted", "resetting", "link_free"),
 )
 
 
@@ -56,6 +56,7 @@ class Port:
         self.cmd, self.tfd, self.sig = ALWAYS, NO_DRIVE, NO_SIGNATURE
         self.causes = 0  # PxIS without what mirrors PxSERR
         self.slot = 0  # PxCMD.CCS
+        self.last = AHCI_SLOTS - 1  # pSlotLoc: the search for an issued slot begins behind it
         self.generation = 0  # counts what drops commands: those begun before never end
         self.halted = False  # an error or an unplug: nothing is done until PxCMD.ST has been cleared
         self.resetting = False  # between the two halves of a software reset
@@ -91,7 +92,8 @@ class Port:
 
     def reset(self) -> None:
         """HBA reset: everything but the addresses of the memory areas, and a COMRESET (10.4.3)."""
-        self.ie = self.sctl = self.serr = self.causes = self.slot = 0
+        self.ie = self.sctl = self.serr = self.causes = 0
+        self.stop()
         self.cmd = ALWAYS
         self._drop()
         self._comreset()
@@ -160,6 +162,7 @@ class Port:
     def stop(self) -> None:
         """ST cleared: PxCI and PxSACT are forgotten (3.3.7, 3.3.14); a busy drive stays so until a reset."""
         self.ci = self.sact = self.slot = 0
+        self.last = AHCI_SLOTS - 1
         self.halted = False
         self._drop()
 
@@ -209,7 +212,7 @@ class Port:
     def advance(self) -> None:
         """Fetch what is issued, until something keeps the drive busy."""
         while self.ci and self.drive and not self.halted and not self.tfd & (Status.BSY | Status.DRQ):
-            self.slot = self._next_slot()
+            self.slot = self.last = self._next_slot()
             try:
                 self._begin(fetch(self.controller.host, self.clb | self.clbu << 32, self.slot))
             except DmaError:
@@ -220,7 +223,7 @@ class Port:
 
     def _next_slot(self) -> int:
         """Return the next issued slot behind the last one, round the list (5.3.6, P:SelectCmd)."""
-        behind = self.ci >> self.slot + 1 << self.slot + 1
+        behind = self.ci >> self.last + 1 << self.last + 1
         pending = behind or self.ci
         return (pending & -pending).bit_length() - 1
 
@@ -245,11 +248,11 @@ class Port:
             self.ci &= ~(1 << fetched.slot)
             self.tfd = READY
             self.receive("d2h", ahci_fis.registers(READY, 0, command, 0, 0, interrupt=False))
-            self._schedule(command.tag, command.sectors)
+            self._schedule(command.tag, command)
         else:
             self.running[BUSY] = fetched
             self.tfd = READY | Status.BSY
-            self._schedule(BUSY, command.sectors if fetched.prdt_length else 0)
+            self._schedule(BUSY, command)
 
     def _check_queue(self, fetched: Fetched) -> None:
         """Refuse what mixes queued commands with others, or uses a tag twice (SATA 3.1, 13.6.3)."""
@@ -276,11 +279,16 @@ class Port:
                 self.drive.queue_error = b""
             self._sign()
 
-    def _schedule(self, tag: int, sectors: int) -> None:
+    def _schedule(self, tag: int, command: Command) -> None:
         """Have a command end: positioning overlaps, the link carries one transfer after the other."""
         latency, host = self.controller.latency, self.controller.host
-        end = max(host.clock + latency.command, self.link_free) + max(1, sectors * latency.sector)
-        self.link_free = end
+        sectors = command.sectors if command.code in ON_MEDIA else 0
+        access = latency.command
+        if sectors and self.medium is not None:
+            access += self.medium.delay(command.first, sectors)
+        end = max(host.clock + access, self.link_free) + max(1, sectors * latency.sector)
+        # A slow sector keeps its own command waiting, not the link.
+        self.link_free = max(host.clock + latency.command, self.link_free) + max(1, sectors * latency.sector)
         if latency.reorder and tag != BUSY:
             end += (AHCI_SLOTS - 1 - tag) * max(1, latency.command // AHCI_SLOTS + AHCI_SLOTS)
         host.schedule(end - host.clock, (self.number, tag, self.generation))

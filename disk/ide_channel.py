@@ -199,8 +199,12 @@ class Channel:
 
     def _busy(self) -> None:
         self.status[self.active] = int(Status.BSY)
-        sectors = self._block_sectors() if self.command and self.command.code in ON_MEDIA else 0
-        self._later(self.controller.latency.command + sectors * self.controller.latency.sector)
+        latency, drive, command = self.controller.latency, self.drives[self.active], self.command
+        delay = latency.command
+        if command and drive and command.code in ON_MEDIA:
+            sectors = self._block_sectors()
+            delay += sectors * latency.sector + drive.medium.delay(command.first + self.done, sectors)
+        self._later(delay)
 
     def _later(self, delay: int) -> None:
         self.controller.host.schedule(max(1, delay), (self.number, self.generation))

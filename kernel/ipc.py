@@ -16,6 +16,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.abi.message import (
+    HANDLE_GENERATION_SHIFT,
     MESSAGE_ADDRESSES,
     MESSAGE_DATA_SIZE,
     RING_CELL_UNPUBLISHED,
@@ -41,6 +42,7 @@ DATA = offset_of(Message, "data")
 TCB_SLOT = word(ThreadControlBlock, "slot")
 TCB_ARG0 = word(ThreadControlBlock, "arg0")
 NO_SLOT = 0xFFFF_FFFF
+NEXT_GENERATION = 1 << HANDLE_GENERATION_SHIFT
 OBJECT = struct.Struct("<II")
 SLOT_MASK = selectors.SLOTS - 1
 
@@ -180,6 +182,7 @@ class Ipc:
             return ErrorCode.NO_MEMORY
         kernel.tables.clear(frame)
         partition.frames[slot] = frame
+        kernel.words[(partition.block + HANDLES) // 4 + slot] = slot
         selector = (selectors.GDT_FIRST_MESSAGE + number * selectors.SLOTS + slot) * 8
         kernel.gdt.put_data(selector, KERNEL_BASE + frame, PAGE_SIZE - 1)
         record = ControlBlock(kernel.words, SlotRecord, (partition.block + slot * 16) // 4)
@@ -210,7 +213,8 @@ class Ipc:
     def complete(self, partition: PartitionState, slot: int) -> None:
         """Hand a slot back to its client, or release it if nobody waits any more."""
         kernel = self.kernel
-        kernel.words[(partition.block + GENERATION) // 4 + slot] += 1
+        handle = (partition.block + HANDLES) // 4 + slot
+        kernel.words[handle] = kernel.words[handle] + NEXT_GENERATION & 0xFFFF_FFFF
         record = (partition.block + slot * 16) // 4 + 3
         client = kernel.words[record] >> 16
         kernel.words[record] &= 0xFFFF
@@ -334,7 +338,7 @@ class Ipc:
 
 
 STATE = offset_of(Partition, "state")
-GENERATION = offset_of(Partition, "generation")
+HANDLES = offset_of(Partition, "handles")
 
 
 def split(value: int) -> tuple[int, int]:

@@ -218,7 +218,7 @@ class Kernel:
 
     async def start_shell(self, arguments: bytes) -> None:
         """Start /rom/shell; the system ends with it."""
-        process = self.start_image(parse_elf(program_image("shell").elf()), "shell", arguments, 0)
+        process = self.start_image(parse_elf(program_image("shell").elf(debug=False)), "shell", arguments, 0)
         self.state.shell = process.number
 
     # What managers share.

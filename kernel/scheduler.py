@@ -21,13 +21,17 @@ WORD_NEXT = offset_of(KernelWords, "next") // 4
 WORD_PREEMPT = offset_of(KernelWords, "preempt") // 4
 WORD_ARM_TIMER = offset_of(KernelWords, "arm_timer") // 4
 
+# Plain numbers: an enumeration's member costs an attribute look-up each time.
+BLOCKED = int(ThreadState.BLOCKED)
+RUNNING = int(ThreadState.RUNNING)
+
 SLICE_TICKS = 1193  # PIT ticks of a time slice: one millisecond of virtual time
 TICK_LIMIT = 0xFFFF
 PIT_HZ = 1_193_182
 NANOSECONDS = 1_000_000_000
 
 #: Waits that a request causes; a server thread's wait for work is not one.
-COUNTED_WAITS = frozenset({WaitReason.REPLY, WaitReason.SLOT, WaitReason.DISK})
+COUNTED_WAITS = frozenset(map(int, (WaitReason.REPLY, WaitReason.SLOT, WaitReason.DISK)))
 
 
 class Scheduler:
@@ -73,9 +77,45 @@ class Scheduler:
         self.choose()
 
     def host_handoff(self, value: int) -> None:
-        """HANDOFF: wake the thread in the low half of `value`, block the current one for the high half."""
-        self.host_wake(value & 0xFFFF)
-        self.host_schedule(value >> 16)
+        """HANDOFF: wake the thread in the low half of `value`, block the current one for the high half.
+
+        The usual case, a sleeping thread and nobody else who wants the CPU, is done here in one go; it is
+        what a choice among the queues would come to.
+        """
+        state, words = self.state, self.words
+        thread = self.threads.get(value & 0xFFFF)
+        current = state.current
+        reason = value >> 16
+        if thread is None or current is None or thread.state != BLOCKED or current.signal or state.ready:
+            if thread is not None:
+                self._ready_or_signal(thread)
+            self.host_schedule(reason)
+            return
+        retired = self.retired()
+        current.instructions += retired - state.charged_at
+        state.charged_at = retired
+        current.state = BLOCKED
+        current.wait_reason = reason
+        words[current.tcb + TCB_STATE] = BLOCKED
+        words[current.tcb + TCB_WAIT_REASON] = reason
+        if reason in COUNTED_WAITS:
+            self.count_wait()
+        thread.state = RUNNING
+        thread.wait_reason = 0
+        words[thread.tcb + TCB_STATE] = RUNNING
+        words[thread.tcb + TCB_WAIT_REASON] = 0
+        state.current = thread
+        state.slice_end = 0
+        words[self.kernel_words + WORD_NEXT] = thread.selector
+        if state.sleepers:
+            self.arm()
+
+    def _ready_or_signal(self, thread: Thread) -> None:
+        """Wake a thread without asking whether it is more important: somebody is about to choose."""
+        if thread.state == BLOCKED:
+            self.make_ready(thread)
+        else:
+            thread.signal = True
 
     def host_wake(self, selector: int) -> None:
         """WAKE: make a thread ready, or remember the wake-up if it does not sleep yet."""
@@ -94,6 +134,7 @@ class Scheduler:
     def host_tick(self, _value: int) -> None:
         """TICK: the timer has fired; wake who is due, end the time slice if others are ready."""
         now = self.now()
+        self.state.timer_due = 0
         sleepers = self.state.sleepers
         while sleepers and sleepers[0][0] <= now:
             self.host_wake(sleepers.pop(0)[1])
@@ -190,16 +231,24 @@ class Scheduler:
             self.arm()
 
     def arm(self) -> None:
-        """Have the timer interrupt at the end of the slice or when the first sleeper is due."""
+        """Have the timer interrupt at the end of the slice or when the first sleeper is due, if not before.
+
+        A timer that runs already and fires earlier is left alone: TICK sees what is still to come.  So a
+        switch does not program the timer, as long as switches are faster than time slices.
+        """
+        state = self.state
         now = self.now()
-        ticks = TICK_LIMIT
-        if self.state.ready:
-            if self.state.slice_end == 0:
-                self.state.slice_end = now + SLICE_TICKS * NANOSECONDS // PIT_HZ
-            ticks = min(ticks, to_ticks(self.state.slice_end - now))
-        if self.state.sleepers:
-            ticks = min(ticks, to_ticks(self.state.sleepers[0][0] - now))
-        self.words[self.kernel_words + WORD_ARM_TIMER] = ticks
+        due = now + TICK_LIMIT * NANOSECONDS // PIT_HZ
+        if state.ready:
+            if state.slice_end == 0:
+                state.slice_end = now + SLICE_TICKS * NANOSECONDS // PIT_HZ
+            due = min(due, state.slice_end)
+        if state.sleepers:
+            due = min(due, state.sleepers[0][0])
+        if now < state.timer_due <= due:
+            return
+        state.timer_due = due
+        self.words[self.kernel_words + WORD_ARM_TIMER] = to_ticks(due - now)
 
 
 def to_ticks(nanoseconds: int) -> int:

@@ -66,7 +66,7 @@ class Servers:
         process = kernel.processes.create(f"{program}:{name}" if disk >= 0 else name, server=True)
         process.program = program
         partition = kernel.ipc.create(process, disk, start, sectors, name)
-        executable = parse_elf(program_image(program).elf())
+        executable = parse_elf(program_image(program).elf(debug=False))
         kernel.processes.load(process, executable, name.encode())
         partition.entry = executable.entry
         return partition

@@ -117,6 +117,7 @@ class SchedulerState:
     sleepers: list[tuple[int, int]] = field(default_factory=list)  # (clock, selector), sorted
     charged_at: int = 0  # clock when the current thread was last charged
     slice_end: int = 0
+    timer_due: int = 0  # clock when the timer fires that runs now; 0 = none runs
 
 
 @dataclass(slots=True)

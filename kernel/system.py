@@ -34,7 +34,7 @@ from callgate.kernel.machine.stream import Event
 from callgate.kernel.state import PRIORITY_IDLE, PRIORITY_KERNEL, KernelState, Thread
 
 SERVER_PROGRAMS = ("hosted", "null_server", "rom")
-PARTITION_COUNTERS = ("requests", "replies", "blocking_waits", "full_waits", "bad_replies", "aborted")
+PARTITION_COUNTERS = ("replies", "blocking_waits", "full_waits", "bad_replies", "aborted")
 
 
 @dataclass(slots=True)
@@ -127,7 +127,8 @@ class System:
         servers = {}
         for partition in kernel.state.partitions.values():
             fields = kernel.ipc.block(partition)
-            servers[partition.name] = {name: fields[name] for name in PARTITION_COUNTERS}
+            counters = {name: fields[name] for name in PARTITION_COUNTERS}
+            servers[partition.name] = {"requests": fields["tail"], **counters}
         return {**self.machine.ledger.counts().as_dict(), "servers": servers}
 
     def thread(self, name: str) -> Thread:

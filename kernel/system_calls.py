@@ -237,6 +237,7 @@ class SystemCalls:
         information = IpcInformation(threads=len(partition.servers), name=field_text(partition.name.encode(), 32))
         for name in IPC_FIELDS:
             setattr(information, name, fields[name])
+        information.requests = fields["tail"]
         view = self.kernel.machine.ram.view(partition.block + offset_of(Partition, "state"), 32)
         information.state = (c_uint8 * 32)(*view)
         self._give(thread, frame["edi"], information)
@@ -279,7 +280,6 @@ IPC_FIELDS = (
     "idle",
     "slot_waiters",
     "flags",
-    "requests",
     "replies",
     "blocking_waits",
     "full_waits",

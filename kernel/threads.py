@@ -152,8 +152,6 @@ class Threads:
         """Leave on the stack what `switch` pops for a thread that never ran (asm/kernel/switch.asm)."""
         address = top - size_of(SwitchFrame)
         frame = self.kernel.overlay_stack(thread, SwitchFrame, address)
-        frame["gs"] = 0
-        frame["es"] = selectors.SELECTOR_KERNEL_DATA
         frame["eflags"] = USER_EFLAGS
         frame["eip"] = routine
         registers = offset_of(SwitchFrame, "registers") // 4

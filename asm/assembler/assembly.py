@@ -53,7 +53,7 @@ def assemble_unit(
         lines += preprocessor.file(item) if isinstance(item, Path) else preprocessor.text(item[1], item[0])
     errors.check()
     names = Names({**predefined, **preprocessor.structures})
-    reader = Reader(names, errors)
+    reader = Reader(names, errors, preprocessor.macros)
     reader.read(lines)
     layout = Layout(reader.chunks, names, sources, errors)
     layout.settle(placement)

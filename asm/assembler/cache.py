@@ -9,7 +9,6 @@ damaged is assembled anew, and a directory that cannot be written to is done wit
 import hashlib
 import json
 import os
-import tempfile
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -95,6 +94,8 @@ def store(path: Path, program: Program, digests: Mapping[str, str], missing: set
         "program": describe(program),
     }
     body = json.dumps(data, separators=(",", ":")).encode("ascii")
+    import tempfile
+
     temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 
 ERRORS_LIMIT = 20
 TEXT_SHOWN = 200
@@ -114,6 +113,8 @@ class ErrorList:
 
 def near_miss(name: str, known: Iterable[str]) -> str:
     """Return "did you mean …?" for the nearest known name, or nothing."""
+    from difflib import get_close_matches
+
     candidates = list(known)
     near = get_close_matches(name, candidates, n=1, cutoff=0.7)
     if not near:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from callgate.asm.assembler.errors import AsmError, Place
-from callgate.asm.assembler.registers import REGISTERS
+from callgate.asm.assembler.registers import GENERAL32, REGISTERS
 
 TOKEN = re.compile(
     r"""\s*(?:
@@ -29,7 +29,6 @@ PRECEDENCE = {
     "<<": 8, ">>": 8, "+": 9, "-": 9, "*": 10, "/": 10, "%": 10,
 }  # fmt: skip
 NAME_BEHIND = re.compile(r"@|\w*")
-REGISTERS32 = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
 DEPTH_LIMIT = 64
 VALUE_BITS = 128
 NUMBER_SHOWN = 24
@@ -158,7 +157,7 @@ class Parser:
             return Linear(code)
         if kind != "name":
             raise self.fail("an expression is missing" if kind == "end" else f"unexpected {token!r}")
-        if token.lower() in REGISTERS32:
+        if token.lower() in GENERAL32:
             self._advance()
             return Linear(0, {token.lower(): 1})
         if token.lower() in REGISTERS:

@@ -26,7 +26,7 @@ from callgate.asm.assembler.registers import GENERAL
 
 SAME_SIZE = ARITHMETIC | {"mov", "test", "xchg", "cmpxchg", "xadd"}
 # Sizes that may be written although they are not the usual one, or the operand usually has none.
-OTHER_SIZES = frozenset((("bound", 64), ("bound", 32)))
+OTHER_SIZES = frozenset((("bound", 64),))
 FAR_FORMS = frozenset("jmp call lds les lfs lgs lss lgdt lidt sgdt sidt".split())
 AMBIGUOUS = "say `byte ptr`, `word ptr` or `dword ptr`"
 

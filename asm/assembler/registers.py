@@ -21,7 +21,6 @@ REGISTERS: dict[str, int] = {
     **dict.fromkeys(SSE, 128),
     **dict.fromkeys((*FLOAT, "st"), 80),
 }
-ADDRESS_REGISTERS = frozenset(GENERAL32)
 GENERAL = frozenset(GENERAL32 + GENERAL16 + GENERAL8)
 
 # Encodings of general and segment registers (Intel SDM vol. 2, table 2-2 and B-8).

@@ -1,6 +1,7 @@
 """Lines to statements: labels, constants, directives, instructions, each in its section."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from callgate.asm.assembler.encode import SEGMENT_PREFIXES
@@ -86,9 +87,10 @@ class Chunk:
 class Reader:
     """Takes in the lines of a unit."""
 
-    def __init__(self, names: Names, errors: ErrorList) -> None:
+    def __init__(self, names: Names, errors: ErrorList, macros: Collection[str] = ()) -> None:
         self.names = names
         self.errors = errors
+        self.macros = macros
         self.chunks: dict[str, Chunk] = {}
         self.exported: dict[str, Statement] = {}
         self.scope = ""
@@ -227,7 +229,9 @@ class Reader:
         foreign = FOREIGN.get(word.lower())
         if foreign is not None:
             return AsmError(line.place, f"{word} is of another assembler", f"write {foreign}")
-        hint = near_miss(word.lower(), MNEMONICS)
+        if word in self.macros:
+            return AsmError(line.place, f"macro {word} is defined further down", "move its definition above")
+        hint = near_miss(word.lower(), MNEMONICS) or near_miss(word, self.macros)
         if not hint and not rest.strip():
             hint = f"a label is written {word}:"
         return AsmError(line.place, f"there is no instruction {word}", hint)

@@ -10,7 +10,7 @@ from typing import Any
 from callgate.asm.assembler.instructions import Instruction
 from callgate.asm.assembler.mnemonics import FLOAT, REPEATS, STRING_NAMES, VECTOR, WORD_FORMS
 from callgate.asm.assembler.operands import FarPointer, Immediate, Memory, Operand, Register
-from callgate.asm.assembler.registers import SEGMENTS
+from callgate.asm.assembler.registers import GENERAL16, SEGMENTS
 
 # Capstone's names where they differ from ours.
 NAMES = {"pushad": "pushal", "popad": "popal", "iretw": "iret", "pushfw": "pushf", "popfw": "popf"}
@@ -141,6 +141,8 @@ def compare_operands(decoded: Any, wanted: Instruction) -> str | None:
 
 def compare_all(decoded: Any, operands: Sequence[Operand], found: Sequence[Any]) -> str | None:
     """Return the first difference between operands."""
+    if wide_selector(decoded, operands, found):
+        return None
     for wanted, got in zip(operands, found, strict=True):
         problem = compare(decoded, wanted, got)
         if problem:
@@ -153,7 +155,7 @@ def compare(decoded: Any, wanted: Operand, got: Any) -> str | None:
     register, immediate, memory = _kinds
     if isinstance(wanted, Register):
         name = decoded.reg_name(got.reg) if got.type == register else "no register"
-        return None if name == wanted.name or widened(name, wanted) else f"{name} instead of {wanted.name}"
+        return None if name == wanted.name else f"{name} instead of {wanted.name}"
     if isinstance(wanted, Immediate):
         if got.type != immediate:
             return "no number where one is written"
@@ -164,9 +166,13 @@ def compare(decoded: Any, wanted: Operand, got: Any) -> str | None:
     return "a far pointer"
 
 
-def widened(name: str, wanted: Register) -> bool:
-    """Whether Capstone names the 32-bit register where only 16 bits count: MOV to a segment register."""
-    return name == "e" + wanted.name and wanted.bits == 16 and wanted.name not in SEGMENTS
+def wide_selector(decoded: Any, operands: Sequence[Operand], found: Sequence[Any]) -> bool:
+    """Whether this is `mov segment, register` with 16 bits, where Capstone names the 32-bit register."""
+    if len(operands) != 2 or not all(isinstance(operand, Register) for operand in operands):
+        return False
+    names = [decoded.reg_name(operand.reg) for operand in found if operand.type == _kinds[0]]
+    target, source = (operand.name for operand in operands if isinstance(operand, Register))
+    return target in SEGMENTS and source in GENERAL16 and names == [target, "e" + source]
 
 
 def compare_memory(decoded: Any, wanted: Memory, got: Any) -> str | None:

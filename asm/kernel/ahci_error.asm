@@ -19,37 +19,70 @@ ahci_recover:
         and     eax, TASK_FILE_MASK
         or      ebp, eax
         .event  disk.error disk=ecx error=ebp
+        mov     dword ptr [esi + Disk.watched], 0
         call    ahci_restart
         jc      ahci_give_up
+        cmp     byte ptr [esi + Disk.queue_depth], 1
+        jbe     ahci_judge
 
-        call    ahci_guilty
-        pushfd
-        test    dword ptr [edi + PortRegisters.cmd], PortCommand.ST
-        jz      .dead
-        popfd
-        jc      .unknown
-        mov     ebx, [esi + Disk.requests + edx * 4]
-        mov     [ebx + DiskRequest.error], ebp
-        mov     eax, DiskStatus.FAILED
-        call    disk_complete
-
-        ; What was in flight besides goes back to the port at once.
+        ; After an error of a queued command a drive takes nothing but this one, so the log is read even
+        ; if there can be no doubt.  If it cannot be read, a reset ends the drive's error state.
+        push    ebp
+        mov     eax, AtaCommand.READ_LOG_EXT
+        mov     edx, NCQ_LOG_PAGE
+        call    ahci_polled
+        pop     ebp
+        jc      ahci_reset_drive
+        movzx   edx, byte ptr [polled_data]
+        test    edx, NCQ_LOG_NOT_QUEUED
+        jnz     ahci_judge
+        and     edx, QUEUE_MASK
         mov     eax, [esi + Disk.issued]
         xor     eax, [esi + Disk.parked]
-        jz      ahci_start
-        call    ahci_issue
-        jmp     ahci_start
+        bt      eax, edx
+        jc      ahci_condemn
+        jmp     ahci_judge
 
-        ; All are suspects: each runs alone, until the one that fails again has nobody beside it.
-.unknown:
+; ahci_reset_drive: reset the drive of a port, run the port again, and go on as after an error whose command
+; is not named.
+;   in, clobbers, state, leaves by: as ahci_recover; ebp is what DiskRequest.error becomes
+ahci_reset_drive:
+        mov     dword ptr [esi + Disk.watched], 0
+        call    ahci_stop
+        call    ahci_comreset
+        or      dword ptr [edi + PortRegisters.cmd], PortCommand.FRE
+        call    ahci_run
+        jc      ahci_give_up
+
+; ahci_judge: nobody is named.  If one command was in flight, it is the one; if several were, each runs alone
+; from here on, until the one that fails again has nobody beside it.
+;   in, clobbers, state, leaves by: the same
+ahci_judge:
+        mov     eax, [esi + Disk.issued]
+        xor     eax, [esi + Disk.parked]
+        bsf     edx, eax
+        jz      ahci_start
+        btr     eax, edx
+        test    eax, eax
+        jz      ahci_condemn
         mov     eax, [esi + Disk.issued]
         mov     [esi + Disk.suspects], eax
         mov     [esi + Disk.parked], eax
         jmp     ahci_start
 
-.dead:
-        popfd
-        jmp     ahci_give_up
+; ahci_condemn: fail one command; what was in flight besides goes back to the port at once.
+;   in:        besides, edx  its slot
+;   clobbers, state, leaves by: the same
+ahci_condemn:
+        mov     ebx, [esi + Disk.requests + edx * 4]
+        mov     [ebx + DiskRequest.error], ebp
+        mov     eax, DiskStatus.FAILED
+        call    disk_complete
+        mov     eax, [esi + Disk.issued]
+        xor     eax, [esi + Disk.parked]
+        jz      ahci_start
+        call    ahci_issue
+        jmp     ahci_start
 
 ; ahci_restart: stop and run a port.
 ;   in:        ecx  port, edi  PortRegisters
@@ -64,65 +97,3 @@ ahci_restart:
         jmp     ahci_run
 .dead:
         ret
-
-; ahci_guilty: name the command that failed.
-;   in:        ecx  port, esi  Disk, edi  PortRegisters, running with nothing issued
-;   out:       CF=0  edx  its slot              CF=1  not known, or none was in flight
-;              PxCMD.ST clear: the drive was lost on the way
-;   clobbers:  eax, ebx, edx, flags
-;   state:     IF=0
-;   leaves by: ret
-ahci_guilty:
-        cmp     byte ptr [esi + Disk.queue_depth], 1
-        jbe     .only
-
-        ; After an error of a queued command a drive takes nothing but this one, so the log is read even
-        ; if there can be no doubt.  If it cannot be read, a reset ends the drive's error state.
-        push    ebp
-        mov     eax, AtaCommand.READ_LOG_EXT
-        mov     edx, NCQ_LOG_PAGE
-        call    ahci_polled
-        pop     ebp
-        jnc     .named
-        call    ahci_restart_hard
-        jmp     .only
-
-.named:
-        movzx   edx, byte ptr [polled_data]
-        test    edx, NCQ_LOG_NOT_QUEUED
-        jnz     .only
-        and     edx, QUEUE_MASK
-        mov     eax, [esi + Disk.issued]
-        xor     eax, [esi + Disk.parked]
-        bt      eax, edx
-        cmc
-        jnc     .found
-
-        ; Nobody is named: if one command was in flight, it is the one.
-.only:
-        mov     eax, [esi + Disk.issued]
-        xor     eax, [esi + Disk.parked]
-        bsf     edx, eax
-        jz      .unknown
-        btr     eax, edx
-        test    eax, eax
-        jnz     .unknown
-        clc
-.found:
-        ret
-
-.unknown:
-        stc
-        ret
-
-; ahci_restart_hard: reset the drive and run the port again.
-;   in:        ecx  port, edi  PortRegisters
-;   out:       CF=1  the drive does not come back; PxCMD.ST is clear
-;   clobbers:  eax, edx, flags
-;   state:     IF=0
-;   leaves by: ahci_run
-ahci_restart_hard:
-        call    ahci_stop
-        call    ahci_comreset
-        or      dword ptr [edi + PortRegisters.cmd], PortCommand.FRE
-        jmp     ahci_run

@@ -9,41 +9,70 @@
 ipc_gate:
         pushfd
         pushad
-        ENTER_KERNEL
+        ENTER_WITHOUT_ES
         push    KERNEL_EFLAGS
         popfd
-        movzx   edi, bp
-        mov     edx, ebp
-        shr     edx, 16
-        call    select_partition
-        jc      .fail
-        cmp     edi, Operation.LOCK_DIRECTORY
+
+        ; EBX, EDX, ESI and EDI stay the caller's until they are in the page.
+        mov     eax, ebp
+        shr     eax, 16
+        cmp     eax, MAX_PARTITIONS
+        jae     .no_partition
+        bt      dword ptr [kernel_words + KernelWords.partitions], eax
+        jnc     .no_partition
+        lea     eax, [eax * 8 + GDT_FIRST_PARTITION * 8]
+        mov     gs, eax
+        cmp     bp, Operation.LOCK_DIRECTORY
         jae     .private
 .allowed:
-        call    take_slot
-        jc      .fail
+        test    dword ptr gs:[Partition.flags], PartitionFlags.DEAD
+        jnz     .dead
+        TAKE_FAST .take
+.taken:
         .event  ipc.take slot=ecx partition=gs
 
         ; Fill: the page belongs to nobody else between take and post.
-        call    open_message
-        mov     es:[Message.operation], edi
-        mov     eax, [esp + GateFrame.eax]
-        mov     ebx, [esp + GateFrame.ebx]
-        mov     es:[Message.eax], eax
+        mov     eax, ecx
+        shl     eax, SLOT_RECORD_SHIFT
+        mov     es, word ptr gs:[Partition.slots + eax + SlotRecord.selector]
+        mov     gs:[Partition.slots + eax + SlotRecord.client], fs
+        mov     eax, gs:[Partition.handles + ecx * 4]
+        mov     es:[Message.handle], eax
         mov     es:[Message.ebx], ebx
-        mov     eax, [esp + GateFrame.ecx]
-        mov     ebx, [esp + GateFrame.edx]
-        mov     es:[Message.ecx], eax
-        mov     es:[Message.edx], ebx
-        mov     eax, [esp + GateFrame.esi]
-        mov     ebx, [esp + GateFrame.edi]
-        mov     es:[Message.esi], eax
-        mov     es:[Message.edi], ebx
-        .event  ipc.fill slot=ecx operation=edi
-        call    post_and_wait
-        jc      exit_thread
+        mov     es:[Message.edx], edx
+        mov     es:[Message.esi], esi
+        mov     es:[Message.edi], edi
+        mov     eax, [esp + GateFrame.eax]
+        mov     edx, [esp + GateFrame.ecx]
+        mov     es:[Message.eax], eax
+        mov     es:[Message.ecx], edx
+        movzx   eax, bp
+        mov     es:[Message.operation], eax
+        mov     dword ptr es:[Message.flags], 0
+        .event  ipc.fill slot=ecx operation=eax
+
+        ; Post, and hand the CPU to a sleeping server thread.
+        .ledger requests
+        POST
+        .event  ipc.post slot=ecx
+        bsf     eax, gs:[Partition.idle]
+        jz      .wait
+        lock btr dword ptr gs:[Partition.idle], eax
+        jnc     .wait_signal
+        movzx   eax, word ptr gs:[Partition.servers + eax * 2]
+        or      eax, WaitReason.REPLY << 16
+        mov     ebp, gs
+        call    handoff
+        mov     gs, ebp
+        cmp     byte ptr gs:[Partition.state + ecx], SlotState.DONE
+        jne     .again
+.done:
+        .event  ipc.wake slot=ecx
 
         ; Reload: nothing but registers and arithmetic flags is believed.
+        mov     edx, ecx
+        shl     edx, SLOT_RECORD_SHIFT
+        mov     es, word ptr gs:[Partition.slots + edx + SlotRecord.selector]
         mov     eax, es:[Message.eax]
         mov     ebx, es:[Message.ebx]
         mov     [esp + GateFrame.eax], eax
@@ -64,10 +93,34 @@ ipc_gate:
         cmp     word ptr es:[Message.reply], ReplyType.REGISTERS
         jne     .drop
 .release:
-        call    release_slot
+        mov     byte ptr gs:[Partition.state + ecx], SlotState.FREE
+        RELEASE_FAST .give, .give_back
+.released:
         .event  ipc.release slot=ecx
         jmp     leave_gate
 
+.take:
+        call    take_slot
+        jnc     .taken
+        jmp     .fail
+.wait_signal:
+        call    signal_and_wait
+        jmp     .woken
+.wait:
+        call    wait_for_reply
+        jmp     .woken
+.again:
+        call    check_reply
+.woken:
+        jnc     .done
+        jmp     exit_thread
+.give_back:
+        lock btr dword ptr gs:[Partition.free], ecx
+        jnc     .released
+.give:
+        NAME_SLOT
+        HOST    SLOT_GIVE
+        jmp     .released
 .drop:
         ; The server gave pages to a client that asked for none.
         NAME_SLOT
@@ -75,92 +128,56 @@ ipc_gate:
         jmp     .release
 
 .private:
-        cmp     edi, OPERATION_SERVER_DEFINED
+        cmp     bp, OPERATION_SERVER_DEFINED
         jae     .allowed
         mov     eax, ErrorCode.BAD_CALL
+        jmp     .fail
+.dead:
+        mov     eax, ErrorCode.SERVER_DIED
+        jmp     .fail
+.no_partition:
+        mov     eax, ErrorCode.BAD_ARGUMENT
 .fail:
         mov     [esp + GateFrame.eax], eax
         or      dword ptr [esp + GateFrame.eflags], CARRY_FLAG
         jmp     leave_gate
 
-; select_partition: make a partition current.
-;   in:        edx  index of the partition
-;   out:       CF=0  gs  its selector                           CF=1  eax  ErrorCode
-;   clobbers:  eax, edx, flags
-;   state:     ring 0, any IF
-;   leaves by: ret
-select_partition:
-        mov     eax, ErrorCode.BAD_ARGUMENT
-        cmp     edx, MAX_PARTITIONS
-        jae     .bad
-        bt      dword ptr [kernel_words + KernelWords.partitions], edx
-        jnc     .bad
-        lea     edx, [edx * 8 + GDT_FIRST_PARTITION * 8]
-        mov     gs, edx
-        clc
-        ret
-
-.bad:
-        stc
-        ret
-
-; open_message: make a slot's page addressable and write what the kernel writes of its header.
-;   in:        gs   partition, ecx  slot index, owned by the caller; fs  thread
-;   out:       es   message page
-;   clobbers:  eax, edx, flags
-;   state:     ring 0, any IF
-;   leaves by: ret
-open_message:
-        mov     edx, ecx
-        shl     edx, SLOT_RECORD_SHIFT
-        mov     es, word ptr gs:[Partition.slots + edx + SlotRecord.selector]
-        mov     eax, fs:[ThreadControlBlock.selector]
-        mov     gs:[Partition.slots + edx + SlotRecord.client], ax
-        mov     eax, gs:[Partition.generation + ecx * 4]
-        shl     eax, HANDLE_GENERATION_SHIFT
-        or      eax, ecx
-        mov     es:[Message.handle], eax
-        xor     eax, eax
-        mov     es:[Message.flags], eax
-        mov     es:[Message.count], eax
-        mov     es:[Message.error], eax
-        ret
-
-; post_and_wait: post a filled slot, signal a sleeping server thread, wait for the reply.
-;   in:        gs   partition, ecx  slot index, fs  thread
+; signal_and_wait: signal a sleeping server thread, if there is one, and wait for the reply.
+; wait_for_reply: wait, because every server thread is awake already.
+; check_reply: wait, unless the reply is there.
+;   in:        gs   partition, ecx  slot index, posted; fs  thread
 ;   out:       CF=0  replied, the page is the client's again     CF=1  killed, the slot is no longer ours
-;   clobbers:  eax, edx, flags
+;   clobbers:  eax, edx, es, flags
 ;   state:     ring 0, any IF
 ;   leaves by: ret
-post_and_wait:
-        .ledger requests
-        lock inc dword ptr gs:[Partition.requests]
-        call    post_slot
-        .event  ipc.post slot=ecx
-.signal:
+signal_and_wait:
         bsf     eax, gs:[Partition.idle]
-        jz      .wait
+        jz      wait_for_reply
         lock btr dword ptr gs:[Partition.idle], eax
-        jnc     .signal
+        jnc     signal_and_wait
         movzx   eax, word ptr gs:[Partition.servers + eax * 2]
         or      eax, WaitReason.REPLY << 16
+        push    gs
         call    handoff
-.check:
+        pop     gs
+
+check_reply:
         cmp     byte ptr gs:[Partition.state + ecx], SlotState.DONE
-        jne     .again
-        .event  ipc.wake slot=ecx
+        je      reply_there
+        test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.KILLED
+        jnz     abandon_request
+wait_for_reply:
+        mov     eax, WaitReason.REPLY
+        push    gs
+        call    block
+        pop     gs
+        jmp     check_reply
+
+reply_there:
         clc
         ret
 
-.again:
-        test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.KILLED
-        jnz     .abandon
-.wait:
-        mov     eax, WaitReason.REPLY
-        call    block
-        jmp     .check
-
-.abandon:
+abandon_request:
         ; Whoever takes the client's selector out of the record decides: the replier, and then the reply
         ; is about to be complete; or we, and then the replier gives the slot back.
         mov     edx, ecx
@@ -168,18 +185,21 @@ post_and_wait:
         xor     eax, eax
         xchg    gs:[Partition.slots + edx + SlotRecord.client], ax
         test    ax, ax
-        jz      .finish
+        jz      finish_reply
         lock inc dword ptr gs:[Partition.aborted]
         .event  ipc.abandon slot=ecx
         stc
         ret
 
-.finish:
+; finish_reply: wait for a reply that is certain to come at once.
+finish_reply:
         cmp     byte ptr gs:[Partition.state + ecx], SlotState.DONE
         je      .replied
         mov     eax, WaitReason.REPLY
+        push    gs
         call    block
-        jmp     .finish
+        pop     gs
+        jmp     finish_reply
 .replied:
         clc
         ret
@@ -200,17 +220,29 @@ ipc_request:
         call    take_slot
         jc      .fail
         .event  ipc.take slot=ecx partition=gs
-        call    open_message
+        mov     eax, ecx
+        shl     eax, SLOT_RECORD_SHIFT
+        mov     es, word ptr gs:[Partition.slots + eax + SlotRecord.selector]
+        mov     gs:[Partition.slots + eax + SlotRecord.client], fs
+        mov     eax, gs:[Partition.handles + ecx * 4]
+        mov     es:[Message.handle], eax
         mov     eax, fs:[ThreadControlBlock.request_operation]
         mov     es:[Message.operation], eax
+        mov     dword ptr es:[Message.flags], 0
         call    fill_data
         call    fill_registers
         .event  ipc.fill slot=ecx operation=eax
-        call    post_and_wait
+        .ledger requests
+        call    post_slot
+        .event  ipc.post slot=ecx
+        call    signal_and_wait
         mov     eax, ErrorCode.KILLED
         jc      .fail
+        .event  ipc.wake slot=ecx
         mov     fs:[ThreadControlBlock.slot], ecx
-        mov     edi, esp
+        mov     edx, ecx
+        shl     edx, SLOT_RECORD_SHIFT
+        mov     es, word ptr gs:[Partition.slots + edx + SlotRecord.selector]
         .event  ipc.reload slot=ecx
         add     esp, PUSHAD_SIZE
         mov     eax, es:[Message.eax]

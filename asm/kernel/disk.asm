@@ -151,6 +151,7 @@ disk_complete:
         and     [esi + Disk.issued], ebx
         and     [esi + Disk.suspects], ebx
         and     [esi + Disk.parked], ebx
+        and     [esi + Disk.watched], ebx
         mov     ebx, [esi + Disk.requests + edx * 4]
 
 ; disk_finish: a request is over; whoever made it may use it again from here on.

@@ -1,19 +1,19 @@
-; IDE channels with PIO: finding drives, and waiting for them (ACS-3, ATA8-APT).
+; IDE channels with PIO: finding drives (ACS-3, ATA8-APT).
 ;
 ; The CPU copies every byte: this path exists to be compared with AHCI's.
 ;
-; Registers with a fixed meaning here besides disk.asm's:
+; Registers with a fixed meaning in the IDE files besides disk.asm's:
 ;   EDI   IdeChannel                    EBP   its command block (port)
 
-IDE_SELECT_READS = 4            ; reads of alternate status: the 400 ns that a selection takes
-IDE_FAILED = TaskFile.ERR | TaskFile.DF
 IDE_PROBE_FIRST = 0x55          ; what registers of a drive keep and a floating bus does not
 IDE_PROBE_SECOND = 0xaa
 IDE_MULTIPLE_VALID = 0x80ff     ; IDENTIFY DEVICE word 47: mark, and most sectors of a block
+IDE_MULTIPLE_MARK = 0x8000
 DWORD_SHIFT = 2
 SECTOR_DWORDS = SECTOR_SIZE >> DWORD_SHIFT
 
         .assert IDE_FIRST_DISK + 2 * IDE_CHANNELS == DISKS, "IDE disks end the table"
+        .assert IDE_FIRST_DISK % 2 == 0, "device 0 of a channel has an even number"
 
 ; ide_init: find the drives of both channels.
 ;   in:        kernel_words.ide_base, 0 = there is no controller
@@ -79,15 +79,6 @@ ide_probe:
         in      al, dx                  ; takes back an interrupt that was asked for meanwhile
         ret
 
-; ide_control: write the device control register.
-;   in:        al   IdeControl, ebp  command block
-;   clobbers:  edx, flags
-;   leaves by: ret
-ide_control:
-        lea     edx, [ebp + IDE_CONTROL]
-        out     dx, al
-        ret
-
 ; ide_answers: does anybody keep what is written to his registers?
 ;   in:        ecx  disk, ebp  command block
 ;   out:       CF=1  no
@@ -114,52 +105,6 @@ ide_answers:
         stc
         ret
 
-; ide_select: select a drive of a channel.
-;   in:        ecx  disk, ebp  command block
-;   clobbers:  eax, edx, flags
-;   leaves by: ret
-ide_select:
-        mov     eax, ecx
-        and     eax, 1
-        shl     eax, IDE_DEVICE_SHIFT
-        or      eax, DEVICE_LBA
-        lea     edx, [ebp + IdeRegister.DEVICE]
-        out     dx, al
-        lea     edx, [ebp + IDE_CONTROL]
-        .rept   IDE_SELECT_READS
-        in      al, dx
-        .endr
-        ret
-
-; ide_wait: wait until the selected drive is not busy, without taking back its interrupt.
-;   in:        ebp  command block
-;   out:       CF=0  al  status     CF=1  al  status: IDE_FLOATING or 0 = nobody there, else it stays busy
-;   clobbers:  eax, edx, flags
-;   leaves by: ret
-ide_wait:
-        push    ecx
-        mov     ecx, POLL_LIMIT
-        lea     edx, [ebp + IDE_CONTROL]
-.poll:
-        in      al, dx
-        cmp     al, IDE_FLOATING
-        je      .nobody
-        test    al, al
-        jz      .nobody
-        test    al, TaskFile.BSY
-        jz      .idle
-        dec     ecx
-        jnz     .poll
-.nobody:
-        pop     ecx
-        stc
-        ret
-
-.idle:
-        pop     ecx
-        clc
-        ret
-
 ; ide_plain: carry out a command without a sector number, up to its data if it has any.
 ;   in:        bl   command, al  count, ecx  disk, selected, ebp  command block
 ;   out:       CF=0  al  status                 CF=1  refused, or nobody there
@@ -171,10 +116,7 @@ ide_plain:
         lea     edx, [ebp + IdeRegister.COMMAND]
         mov     al, bl
         out     dx, al
-        lea     edx, [ebp + IDE_CONTROL]
-        .rept   IDE_SELECT_READS
-        in      al, dx
-        .endr
+        call    ide_settle
         call    ide_wait
         jc      .failed
         test    al, IDE_FAILED
@@ -216,8 +158,6 @@ ide_multiple:
         mov     [esi + Disk.block_sectors], eax
 .no:
         ret
-
-IDE_MULTIPLE_MARK = 0x8000
 
         .bss
         .align 16

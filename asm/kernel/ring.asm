@@ -6,13 +6,8 @@
 ; `head` has not moved, at most 32 tickets are out, each with a slot of its own, so nobody can have
 ; written the cell again: the value read belongs to the ticket claimed.  Nothing is ever cleared.
 
-; post_slot: append a slot index to the ring.
-;   in:        gs   partition, ecx  slot index, filled and owned by the caller
-;   clobbers:  eax, edx, flags
-;   state:     ring 0, any IF; safe against every other producer and consumer on every CPU
-;   leaves by: ret
-;   The exchange publishes and is a fence: a test of `idle` after it cannot be done before it.
-post_slot:
+; POST: append slot ECX to the ring.  Clobbers EAX, EDX and flags.
+        .macro POST
         mov     byte ptr gs:[Partition.state + ecx], SlotState.POSTED
         mov     eax, 1
         lock xadd dword ptr gs:[Partition.tail], eax
@@ -21,6 +16,16 @@ post_slot:
         and     edx, SLOTS - 1
         or      eax, ecx
         xchg    gs:[Partition.ring + edx], al
+        .endm
+
+; post_slot: append a slot index to the ring.
+;   in:        gs   partition, ecx  slot index, filled and owned by the caller
+;   clobbers:  eax, edx, flags
+;   state:     ring 0, any IF; safe against every other producer and consumer on every CPU
+;   leaves by: ret
+;   The exchange publishes and is a fence: a test of `idle` after it cannot be done before it.
+post_slot:
+        POST
         ret
 
 ; fetch_slot: take the oldest published slot index off the ring.

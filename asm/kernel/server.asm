@@ -8,31 +8,33 @@
 server_gate:
         pushfd
         pushad
-        ENTER_KERNEL
+        ENTER_WITHOUT_ES
         push    KERNEL_EFLAGS
         popfd
         .ledger server_gates
         mov     gs, word ptr fs:[ThreadControlBlock.partition]
-        cmp     eax, ServerCall.REPLY_SECTORS
-        ja      .policy
-        test    eax, eax
-        jz      wait_request
+        lea     edx, [eax - ServerCall.REPLY_NONE]
+        cmp     edx, ServerCall.REPLY_SECTORS - ServerCall.REPLY_NONE
+        ja      .other
 
         ; The handle must name a slot that this very thread was given and has not answered yet.
         movzx   ecx, bl
-        shr     ebx, HANDLE_GENERATION_SHIFT
         cmp     ecx, SLOTS
         jae     .bad
-        cmp     ebx, gs:[Partition.generation + ecx * 4]
+        cmp     ebx, gs:[Partition.handles + ecx * 4]
         jne     .bad
         cmp     byte ptr gs:[Partition.state + ecx], SlotState.SERVED
         jne     .bad
-        mov     edx, fs:[ThreadControlBlock.selector]
+        mov     edx, fs
         cmp     gs:[Partition.server_of + ecx * 2], dx
-        jne     .bad
-        jmp     reply
+        je      reply
+        jmp     .bad
 
-.policy:
+.other:
+        test    eax, eax
+        jz      wait_request
+        mov     ecx, SELECTOR_KERNEL_DATA
+        mov     es, ecx
         mov     fs:[ThreadControlBlock.frame], esp
         POLICY  SERVER
         jmp     leave_gate
@@ -66,48 +68,36 @@ reply:
         mov     es:[Message.reply], ax
         cmp     eax, ReplyType.REGISTERS
         jne     .convert
+
+        ; Complete: the handle is worth nothing any more, and whoever takes the client's selector out of
+        ; the record (a dying client may be first) has the slot.
 .complete:
         lock inc dword ptr gs:[Partition.replies]
-        call    complete_slot
-        mov     ebx, eax
+        add     dword ptr gs:[Partition.handles + ecx * 4], 1 << HANDLE_GENERATION_SHIFT
+        xor     ebx, ebx
+        xchg    gs:[Partition.slots + edx + SlotRecord.client], bx
+        test    ebx, ebx
+        jz      .orphan
+        mov     byte ptr gs:[Partition.state + ecx], SlotState.DONE
+        jmp     next_request
+
+.orphan:
+        NAME_SLOT
+        HOST    SLOT_DROP
+        call    release_slot
         jmp     next_request
 
 .convert:
         NAME_SLOT
         POLICY  CONVERT
         .event  ipc.convert slot=ecx
+        mov     edx, ecx
+        shl     edx, SLOT_RECORD_SHIFT
         cmp     dword ptr fs:[ThreadControlBlock.arg0], 0
         je      .complete
 
         ; The disk has still to fill pages of this reply, and will wake the client itself.
         lock inc dword ptr gs:[Partition.replies]
-        xor     ebx, ebx
-        jmp     next_request
-
-; complete_slot: hand a slot back to its client.
-;   in:        gs   partition, ecx  slot index
-;   out:       eax  selector of the thread to wake; 0 = the client is gone and the slot has been released
-;   clobbers:  edx, flags
-;   state:     ring 0, any IF
-;   leaves by: ret
-complete_slot:
-        inc     dword ptr gs:[Partition.generation + ecx * 4]
-        and     dword ptr gs:[Partition.generation + ecx * 4], HANDLE_GENERATION_MASK
-        mov     edx, ecx
-        shl     edx, SLOT_RECORD_SHIFT
-        xor     eax, eax
-        xchg    gs:[Partition.slots + edx + SlotRecord.client], ax
-        test    eax, eax
-        jz      .orphan
-        mov     byte ptr gs:[Partition.state + ecx], SlotState.DONE
-        ret
-
-.orphan:
-        NAME_SLOT
-        HOST    SLOT_DROP
-        call    release_slot
-        xor     eax, eax
-        ret
 
 ; wait_request: a server thread without a client to wake.
 wait_request:
@@ -127,31 +117,29 @@ next_request:
         ; Announce the sleep, then look again: whoever posts after the announcement signals us.
         mov     eax, fs:[ThreadControlBlock.server_index]
         lock bts dword ptr gs:[Partition.idle], eax
-        call    fetch_slot
-        jnc     .withdraw
+        mov     eax, gs:[Partition.head]
+        cmp     eax, gs:[Partition.tail]
+        jne     .look
+.sleep:
         test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.KILLED
         jnz     .die
-        mov     eax, WaitReason.REQUEST
         test    ebx, ebx
-        jz      .sleep
-        shl     eax, 16
-        or      eax, ebx
+        jz      .block
+        lea     eax, [ebx + WaitReason.REQUEST * 65536]
         call    handoff
+        mov     gs, word ptr fs:[ThreadControlBlock.partition]
         jmp     wait_request
 
-.sleep:
+.block:
+        mov     eax, WaitReason.REQUEST
         call    block
+        mov     gs, word ptr fs:[ThreadControlBlock.partition]
         jmp     wait_request
 
-.die:
-        ; The client of the last request must not be lost with us.
-        test    ebx, ebx
-        jz      exit_thread
-        mov     eax, ebx
-        HOST    WAKE
-        jmp     exit_thread
+.look:
+        call    fetch_slot
+        jc      .sleep
 
-.withdraw:
         ; If a poster has taken our bit already, its signal only makes our next sleep return at once.
         mov     eax, fs:[ThreadControlBlock.server_index]
         lock btr dword ptr gs:[Partition.idle], eax
@@ -163,6 +151,15 @@ next_request:
         cmp     dword ptr [kernel_words + KernelWords.arm_timer], 0
         je      serve
         call    timer_arm
+        jmp     serve
+
+.die:
+        ; The client of the last request must not be lost with us.
+        test    ebx, ebx
+        jz      exit_thread
+        mov     eax, ebx
+        HOST    WAKE
+        jmp     exit_thread
 
 ; serve: map the request's page at the server's linear address and return to ring 3 with it.
 ;   in:        gs   partition, fs  thread, ecx  slot index, [esp]  GateFrame
@@ -170,8 +167,7 @@ next_request:
 serve:
         .event  ipc.fetch slot=ecx
         mov     byte ptr gs:[Partition.state + ecx], SlotState.SERVED
-        mov     eax, fs:[ThreadControlBlock.selector]
-        mov     gs:[Partition.server_of + ecx * 2], ax
+        mov     gs:[Partition.server_of + ecx * 2], fs
         mov     edx, ecx
         shl     edx, SLOT_RECORD_SHIFT
 

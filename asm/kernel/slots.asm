@@ -2,6 +2,27 @@
 ; change by locked instructions only; a slot's bit is in at most one of them, and whoever clears it owns
 ; the slot.
 
+; TAKE_FAST slow: the common case of take_slot, in line: nobody waits and a used slot is free.  Goes on
+; behind the macro with ECX = slot, or at `slow`.  Clobbers ECX and flags.
+        .macro TAKE_FAST slow
+        cmp     dword ptr gs:[Partition.slot_waiters], 0
+        jne     \slow
+        bsf     ecx, gs:[Partition.free]
+        jz      \slow
+        lock btr dword ptr gs:[Partition.free], ecx
+        jnc     \slow
+        .endm
+
+; RELEASE_FAST give, rescue: the common case of release_slot, in line.  Somebody may have begun to wait between
+; the first test and the bit, hence the second one.  Clobbers flags.
+        .macro RELEASE_FAST give, rescue
+        cmp     dword ptr gs:[Partition.slot_waiters], 0
+        jne     \give
+        lock bts dword ptr gs:[Partition.free], ecx
+        cmp     dword ptr gs:[Partition.slot_waiters], 0
+        jne     \rescue
+        .endm
+
 ; take_slot: take a message slot of a partition, first come first served; wait while all 32 are busy.
 ;   in:        gs   partition
 ;   out:       CF=0  ecx  slot index, the slot has a page      CF=1  eax  ErrorCode, no slot
@@ -59,7 +80,9 @@ take_slot:
         test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.KILLED
         jnz     .killed
         mov     eax, WaitReason.SLOT
+        push    gs
         call    block
+        pop     gs
         jmp     .wait
 .given:
         clc
@@ -92,17 +115,11 @@ take_slot:
 ;   leaves by: ret
 release_slot:
         mov     byte ptr gs:[Partition.state + ecx], SlotState.FREE
-        cmp     dword ptr gs:[Partition.slot_waiters], 0
-        jne     .give
-        lock bts dword ptr gs:[Partition.free], ecx
-
-        ; Somebody may have begun to wait between the test and the bit.  Then take the bit back, unless
-        ; another taker was faster: it will release the slot in its turn.
-        cmp     dword ptr gs:[Partition.slot_waiters], 0
-        jne     .rescue
+        RELEASE_FAST .give, .rescue
         ret
 
 .rescue:
+        ; Take the bit back, unless another taker was faster: it will release the slot in its turn.
         lock btr dword ptr gs:[Partition.free], ecx
         jnc     .done
 .give:

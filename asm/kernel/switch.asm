@@ -1,12 +1,13 @@
 ; Blocking and switching.  Who runs next is policy; this file gives it the CPU.
 ;
-; A thread that does not run has on its kernel stack: GS, ES, the eight registers of PUSHAD, EFLAGS and
-; the address where it goes on.  Policy prepares the same frame for a new thread.
+; A thread that does not run has on its kernel stack the eight registers of PUSHAD, EFLAGS and the address
+; where it goes on (SwitchFrame).  Policy prepares the same frame for a new thread.  ES and GS are not kept
+; over a wait: most who wait need neither afterwards, the others load them again.
 
 ; block: wait until another thread or an interrupt wakes this one.
 ;   in:        eax  WaitReason
 ;   out:       woken, or not blocked at all because a wake-up had already come: test your condition again
-;   clobbers:  nothing but flags
+;   clobbers:  es, gs, flags
 ;   state:     ring 0, any IF
 ;   leaves by: ret
 block:
@@ -25,7 +26,7 @@ handoff:
         jmp     switch
 
 ; yield: let others of the same priority run, or, after an interrupt, whoever has become more important.
-;   clobbers:  flags
+;   clobbers:  es, gs, flags
 ;   state:     ring 0, any IF
 yield:
         pushfd
@@ -54,8 +55,6 @@ switch:
 
 .other:
         pushad
-        push    es
-        push    gs
         mov     fs:[ThreadControlBlock.esp], esp
         mov     eax, [kernel_words + KernelWords.next]
 
@@ -79,8 +78,6 @@ switch_resume:
         lldt    ax
 .same_space:
         .event  thread.switch to=fs
-        pop     gs
-        pop     es
         popad
         popfd
         ret

@@ -153,8 +153,6 @@ class SwitchFrame(Layout):
     """What a thread that does not run has on its kernel stack, lowest address first."""
 
     _fields_ = [
-        ("gs", c_uint32),
-        ("es", c_uint32),
         ("registers", PushedRegisters),
         ("eflags", c_uint32),
         ("eip", c_uint32),

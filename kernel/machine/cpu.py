@@ -40,6 +40,7 @@ DEBUG_NAMES = ("dr0", "dr1", "dr2", "dr3", "dr6", "dr7")
 IDS: dict[str, int] = {name: getattr(x86, f"UC_X86_REG_{name.upper()}") for name in NAMES + DEBUG_NAMES}
 LATE_FLAGS = 0x8D5 | 1 << 10  # CF PF AF ZF SF OF, and DF
 EFLAGS_FIXED = 2
+CLOSED = "the machine is closed"
 MSR_EFER = 0xC000_0080
 EFER_NXE = 1 << 11
 TSS_FLAGS = 0x8900  # present, 32-bit TSS, not busy: as LTR leaves it in the cache
@@ -103,6 +104,7 @@ class Cpu:
         object.__setattr__(self, "context", RawContext(uc))
         object.__setattr__(self, "words", self.context.words)
         object.__setattr__(self, "peek", RawContext(uc))
+        object.__setattr__(self, "closed", False)
 
     uc: Uc
     handle: Any
@@ -110,20 +112,21 @@ class Cpu:
     layout: ContextLayout
     context: RawContext
     words: memoryview  # of the context buffer, 32 bits each
+    closed: bool
     peek: RawContext  # a second buffer, so that a look does not disturb a change in the first
 
     def __getattr__(self, name: str) -> int:
         identifier = IDS.get(name)
-        if identifier is None:
-            raise AttributeError(f"the CPU has no register {name!r}")
+        if identifier is None or self.closed:
+            raise AttributeError(f"the CPU has no register {name!r}" if not self.closed else CLOSED)
         self.value.value = 0
         uclib.uc_reg_read(self.handle, identifier, self.pointer)
         return self.value.value & 0xFFFF_FFFF
 
     def __setattr__(self, name: str, value: int) -> None:
         identifier = IDS.get(name)
-        if identifier is None:
-            raise AttributeError(f"the CPU has no register {name!r}")
+        if identifier is None or self.closed:
+            raise AttributeError(f"the CPU has no register {name!r}" if not self.closed else CLOSED)
         self.uc.reg_write(identifier, value & 0xFFFF_FFFF)
 
     def registers(self) -> dict[str, int]:
@@ -265,7 +268,8 @@ class Cpu:
         self.restore()
 
     def free(self) -> None:
-        """Give the context buffers back."""
+        """Give the context buffers back; from then on every register is an AttributeError."""
+        object.__setattr__(self, "closed", True)
         self.context.free()
         self.peek.free()
 

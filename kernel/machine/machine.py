@@ -200,6 +200,8 @@ class Machine:
             self.stream.unsubscribe(listener)
 
     def _run(self, fuel: int | None, until: Callable[[], bool] | None) -> Stop:
+        if self.handle is None:
+            raise ValueError("the machine is closed")
         try:
             return self.runner.run(fuel, until)
         finally:
@@ -301,6 +303,8 @@ class Machine:
         return f"{address:#010x} <{name}>" if name else f"{address:#010x}"
 
     def __repr__(self) -> str:
+        if self.handle is None:
+            return "<machine, closed>"
         return f"<machine {self.ram.low_size >> 20} MiB + {self.ram.high_size >> 20} MiB, {self.cpu!r}>"
 
     def __enter__(self) -> Self:

@@ -64,6 +64,7 @@ class Ports:
         self.bus = PortBus()
         self.host_calls = HostCalls(ledger)
         self.functions = self.host_calls.functions
+        self.devices = self.bus.devices
 
     def out(self, port: int, size: int, value: int) -> None:
         """Take OUT or one step of OUTS."""
@@ -77,7 +78,9 @@ class Ports:
                 return
         entry = self.functions.get(port)
         if entry is None:
-            self.bus.write(port, size, value)
+            device = self.devices.get(port)
+            if device is not None:
+                device.port_write(port, size, value)
         else:
             self.counts[entry[1]] += 1
             entry[0](value)

@@ -57,10 +57,12 @@ class Serial(DeviceBase):
         self.state = UartState()
         self.sent = bytearray()
         self.waiting: deque[int] = deque()
+        self.asserted = False
 
     def reset(self) -> None:
-        """Disable interrupts, empty the FIFOs; the line stays up."""
+        """Disable interrupts, empty the FIFOs; carrier stays up."""
         self.state = UartState()
+        self._update()
 
     def feed(self, data: bytes) -> None:
         """Let bytes arrive; what exceeds the FIFO waits outside until there is room."""
@@ -97,6 +99,8 @@ class Serial(DeviceBase):
         state, register = self.state, port - BASE
         if register == DATA:
             self._write_data(value)
+            if not state.ier & IER_TRANSMIT and not state.mcr & MCR_LOOP:
+                return  # nothing that the interrupt line depends on has changed
         elif register == IER and state.lcr & LCR_DLAB:
             state.divisor = state.divisor & 0xFF | value << 8
         elif register == IER:
@@ -171,10 +175,10 @@ class Serial(DeviceBase):
 
     def _update(self) -> None:
         """Drive the interrupt line; OUT2 gates it on a PC."""
-        if self._cause() != IIR_NONE and self.state.mcr & MCR_OUT2:
-            self.host.raise_line(IRQ)
-        else:
-            self.host.lower_line(IRQ)
+        wanted = self._cause() != IIR_NONE and bool(self.state.mcr & MCR_OUT2)
+        if wanted != self.asserted:
+            self.asserted = wanted
+            (self.host.raise_line if wanted else self.host.lower_line)(IRQ)
 
     def save(self) -> object:
         """Return the registers and what waits outside, as plain data."""
@@ -183,10 +187,11 @@ class Serial(DeviceBase):
             {name: getattr(state, name) for name in state.__slots__ if name != "received"},
             list(state.received),
             list(self.waiting),
+            self.asserted,
         )
 
     def load(self, state: Any) -> None:
         """Go back to a saved state."""
-        registers, received, waiting = state
+        registers, received, waiting, self.asserted = state
         self.state = UartState(**registers, received=list(received))
         self.waiting = deque(waiting)

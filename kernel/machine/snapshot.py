@@ -66,8 +66,8 @@ def restore(machine: Machine, snapshot: Snapshot) -> None:
     """Go back to a snapshot; ValueError if it is another machine's."""
     if snapshot.owner != id(machine):
         raise ValueError("a snapshot can be restored only by the machine that took it")
-    if machine.runner.running:
-        raise NotQuiescent("the machine is running")
+    if machine.runner.running or machine.handle is None:
+        raise NotQuiescent("the machine is running" if machine.handle else "the machine is closed")
     machine.control.clear()
     machine.state.stop_address = NOWHERE
     machine.traps.refusal = None
@@ -93,6 +93,8 @@ def restore(machine: Machine, snapshot: Snapshot) -> None:
 
 def check(machine: Machine) -> None:
     """Raise NotQuiescent if a snapshot cannot be taken now."""
+    if machine.handle is None:
+        raise NotQuiescent("the machine is closed")
     if machine.runner.running:
         raise NotQuiescent("the machine is running")
     if machine.traps.refusal is not None:

@@ -71,15 +71,16 @@ class Translations:
         except BaseException as error:  # noqa: BLE001 - must not unwind through the engine
             self.control.fail(error)
 
-    def begin(self, linear: int) -> None:
-        """The engine is about to begin at `linear`: note its first block, which it does not report itself.
+    def begin(self, eip: int) -> None:
+        """The engine is about to begin at `eip`, an offset in CS: note the first block, which it never reports.
 
         Where it was stopped, the instruction belongs to a block that is known, and the rest of that block is
         all that a new one can hold, unless blocks are so long that the engine cuts them.  The engine is
         asked for a block only where the CPU may fetch: a failed look would change CR2.
         """
-        if linear == self.state.stop_address and not self.long_blocks:
+        if eip == self.state.stop_address and not self.long_blocks:
             return
+        linear = eip + self.cpu.segment_base("cs") & 0xFFFF_FFFF
         try:
             self.paging.translate(linear, user=self.cpu.cpl == 3, write=False, fetch=True)
         except PageFault:

@@ -70,6 +70,7 @@ GOLDEN = {
     ".endif": "1:1: .endif without .if",
     ".macro m\nnop": "1:1: .macro does not end; close it with .endm",
     ".macro mov a\n.endm": "1:8: mov is an instruction; give the macro another name",
+    "m\n.macro m\n.endm": "1:1: macro m is defined further down; move its definition above",
     ".rept -1\n.endr": "1:7: .rept cannot repeat -1 times; write 0 to 65536",
     ".if LATER\n.endif\nLATER = 1": "1:5: LATER has no value here; "
     "use constants that are defined above; addresses are not known yet",

@@ -1,5 +1,6 @@
 """The language: labels, sections, data, expressions, macros, conditions, structures, probes."""
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -320,3 +321,21 @@ def test_listing_and_symbol_file_show_addresses() -> None:
 def test_assembling_is_deterministic() -> None:
     source = "a: jmp b\n.space 300\nb: mov eax, [a + ecx*4]\n.event e x=eax\nnop\n"
     assert assemble_text(source).elf() == assemble_text(source).elf()
+
+
+def test_a_label_may_stand_before_a_macro_call() -> None:
+    program = assemble_text(".macro two\nnop\nnop\n.endm\nnop\nhere: two\n", origin=0)
+    assert program.address("here") == 1
+
+
+def test_programs_and_errors_survive_pickling() -> None:
+    program = assemble_text("start: nop\n.event e x=eax\nret\n")
+    program.symbol_at(program.entry)
+    assert pickle.loads(pickle.dumps(program)) == program  # noqa: S301 - written one call before
+    with pytest.raises(AsmErrors) as caught:
+        assemble_text("foo\nbar\n")
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # noqa: S301 - as above
+
+
+def test_a_misspelt_macro_gets_a_suggestion() -> None:
+    assert "did you mean ENTER_KERNEL?" in message(".macro ENTER_KERNEL\nnop\n.endm\nENTRE_KERNEL\n")

@@ -319,7 +319,6 @@ FAMILIES = (
 DIFFERENT: dict[str, str] = {
     "mov eax, [ecx*1]": "a factor of 1 is dropped, as NASM does: no SIB byte, no displacement",
     "mov eax, [ecx + ecx*1]": "the register is counted twice: ecx*2",
-    "mov eax, [ecx*2 + ecx*1]": "the register is counted three times: ecx + ecx*2, the same form",
 }
 
 

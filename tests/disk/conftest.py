@@ -1,11 +1,15 @@
 """Fixtures of the disk tests: a host tree, and other people's tools as oracles."""
 
+import heapq
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
+from callgate.kernel.machine.bus import DmaError
 
 Tool = Callable[..., str]
 
@@ -47,3 +51,77 @@ def tree(tmp_path: Path) -> Path:
     for index in range(200):
         (root / "many" / f"a longer name number {index}.txt").write_text(f"{index}\n" * index)
     return root
+
+
+HIGH = 1 << 32
+RAM_SIZE = 4 << 20
+
+
+@dataclass
+class Board:
+    """A host for one device: RAM below 4 MiB and from 4 GiB up, a clock, interrupt lines, an event log."""
+
+    clock: int = 0
+    low: bytearray = field(default_factory=lambda: bytearray(RAM_SIZE))
+    high: bytearray = field(default_factory=lambda: bytearray(RAM_SIZE))
+    lines: set[int] = field(default_factory=set)
+    rises: list[int] = field(default_factory=list)
+    log: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    transfers: list[tuple[int, int, bool]] = field(default_factory=list)
+    queue: list[tuple[int, int, Any]] = field(default_factory=list)
+    device: Any = None
+    scheduled: int = 0
+
+    def schedule(self, delay: int, token: Any) -> int:
+        assert delay > 0
+        self.scheduled += 1
+        heapq.heappush(self.queue, (self.clock + delay, self.scheduled, token))
+        return self.scheduled
+
+    def cancel(self, event: int) -> None:
+        self.queue = [item for item in self.queue if item[1] != event]
+        heapq.heapify(self.queue)
+
+    def raise_line(self, irq: int) -> None:
+        if irq not in self.lines:
+            self.rises.append(irq)
+        self.lines.add(irq)
+
+    def lower_line(self, irq: int) -> None:
+        self.lines.discard(irq)
+
+    def memory(self, physical: int, length: int) -> memoryview:
+        for base, ram in ((0, self.low), (HIGH, self.high)):
+            if base <= physical and physical + length <= base + len(ram):
+                return memoryview(ram)[physical - base : physical - base + length]
+        raise DmaError(physical, length)
+
+    def dma_done(self, physical: int, length: int, *, to_memory: bool) -> None:
+        self.transfers.append((physical, length, to_memory))
+
+    def emit(self, kind: str, **fields: object) -> None:
+        self.log.append((kind, fields))
+
+    def step(self) -> bool:
+        """Let the next event happen; False if there is none."""
+        if not self.queue:
+            return False
+        self.clock, _, token = heapq.heappop(self.queue)
+        self.device.on_event(token)
+        return True
+
+    def run(self) -> None:
+        """Let everything happen."""
+        while self.step():
+            pass
+
+    def plug_in(self, device: Any) -> Any:
+        self.device = device
+        device.attach(self)
+        device.reset()
+        return device
+
+
+@pytest.fixture
+def board() -> Board:
+    return Board()

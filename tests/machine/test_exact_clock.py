@@ -4,6 +4,7 @@ import pytest
 from callgate.kernel.machine import Machine
 from callgate.kernel.machine import counter as counters
 from callgate.kernel.machine.stream import Event
+from callgate.tools.bench_clock import bench_clock
 
 PROGRAM = """
     mov ebx, 0x402000; mov ecx, 5
@@ -165,3 +166,21 @@ def test_without_executable_memory_the_clock_falls_back_to_python(monkeypatch):
         assert machine.run().retired == 3
     with pytest.raises(PermissionError):
         Machine(memory=4 << 20, high_memory=0, counter="native")
+
+
+def test_the_exact_clock_keeps_at_least_six_tenths_of_the_engines_own_speed():
+    result = bench_clock("native", rounds=3)
+    assert result["ratio_to_count"] >= 0.6
+    assert result["guest_instructions"] == 20_000_002
+
+
+def test_a_waiting_interrupt_costs_nothing_like_a_stop_for_each_instruction(bare):
+    """With IF clear the hook itself looks for IF; two million instructions took seconds otherwise."""
+    machine = bare("mov ecx, 500000; l: add eax, 1; xor ebx, eax; dec ecx; jnz l; hlt")
+    for port, value in ((0x20, 0x11), (0x21, 0x20), (0x21, 4), (0x21, 1), (0x21, 0)):
+        machine.ports.bus.write(port, 1, value)
+    machine.pic.raise_line(1)
+    slices = []
+    machine.run(until=lambda: bool(slices.append(1)))
+    assert machine.clock.retired == 2_000_002
+    assert len(slices) < 5

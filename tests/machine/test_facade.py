@@ -10,6 +10,7 @@ import threading
 import pytest
 from callgate.kernel.machine import Machine
 from callgate.kernel.machine.descriptors import Gate, Segment
+from callgate.kernel.machine.snapshot import NotQuiescent
 from callgate.kernel.machine.stream import EventStream
 
 
@@ -231,3 +232,36 @@ def test_two_runs_of_the_same_program_give_the_same_events(make_board):
     first = trace()
     assert first == trace()
     assert first[0]
+
+
+def test_a_closed_machine_says_so_and_does_not_crash():
+    machine = Machine(memory=4 << 20, high_memory=0)
+    snapshot = machine.snapshot()
+    machine.close()
+    machine.close()
+    assert repr(machine) == "<machine, closed>"
+    with pytest.raises(ValueError, match="closed"):
+        machine.run()
+    with pytest.raises(AttributeError, match="closed"):
+        machine.cpu.eax = 1
+    with pytest.raises(NotQuiescent, match="closed"):
+        machine.restore(snapshot)
+    with pytest.raises(NotQuiescent, match="closed"):
+        machine.snapshot()
+
+
+def test_code_in_a_segment_with_a_base_runs_faults_and_reports_offsets(bare):
+    """CS with base 1000h: EIP is an offset, sites and hooks are linear."""
+    machine = bare("hlt")
+    machine.ram.write(0x3000, struct.pack("<HI", 0x17, 0x3100))
+    code = 0xCF9A000000FFFF | 0x1000 << 16
+    machine.ram.write(0x3100, struct.pack("<3Q", 0, code, 0xCF92000000FFFF))
+    machine.ram.write(0x1000, b"\x0f\x01\x15\x00\x30\x00\x00\xea\x00\x10\x00\x00\x08\x00")
+    machine.ram.write(0x2000, b"\x40\x43\xf4")
+    machine.code_changed(0x1000, 0x2000)
+    seen = []
+    machine.probe(0x2001, lambda: seen.append(machine.cpu.eip))
+    assert machine.run(fuel=3).eip == 0x1001
+    assert machine.run().reason == "halt"
+    assert (machine.cpu.eax, machine.cpu.ebx, machine.cpu.cs) == (1, 1, 8)
+    assert seen == [0x1001]

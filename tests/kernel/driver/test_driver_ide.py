@@ -1,0 +1,266 @@
+"""The IDE driver: PIO through the window, block by block at interrupts."""
+
+import pytest
+from callgate.disk.ide import IdeController
+from callgate.disk.latency import Latency
+from callgate.disk.media import FaultInjecting, MemoryMedium
+from callgate.kernel.abi.disk import DISK_REQUEST_PAGES, DISKS, IDE_FIRST_DISK, DiskStatus
+from callgate.kernel.abi.memory import HIGH_MEMORY, KERNEL_WINDOW, PAGE_SIZE
+
+FIRST = IDE_FIRST_DISK
+PRIMARY = 0x1F0
+BLOCK = 16  # sectors of a READ MULTIPLE block of our drives
+
+
+@pytest.fixture
+def ide(bench):
+    def make(*media, latency=None):
+        b = bench.devices(IdeController(media, latency=latency), ide=PRIMARY)
+        b.controller = b.machine.devices["ide"]
+        return b
+
+    return make
+
+
+@pytest.fixture(params=["multiple", "single"])
+def blocks(request, monkeypatch):
+    """Run with drives that hand over a block at an interrupt, and with drives that know no multiple mode."""
+    if request.param == "single":
+        monkeypatch.setattr("callgate.disk.ata.MULTIPLE_LIMIT", 0)
+        monkeypatch.setattr("callgate.disk.drive.MULTIPLE_LIMIT", 0)
+    return BLOCK if request.param == "multiple" else 1
+
+
+def test_four_drives_are_found(ide, content):
+    b = ide(*(MemoryMedium(content(10 * number)) for number in (1, 2, 3, 4)))
+    disks = [b.disk(FIRST + number) for number in range(4)]
+    assert [(disk.present, disk.sectors) for disk in disks] == [(1, 10), (1, 20), (1, 30), (1, 40)]
+    assert {(disk.queue_depth, disk.block_sectors, disk.generation) for disk in disks} == {(1, BLOCK, 1)}
+    assert bytes(disks[3].model).rstrip() == b"CALLGATE VIRTUAL DISK"
+    assert not any(b.disk(number).present for number in range(FIRST))
+
+
+@pytest.mark.parametrize("places", [[0], [1], [2], [0, 3], [1, 2]])
+def test_absent_drives_are_absent(ide, content, places):
+    b = ide(*(MemoryMedium(content(8)) if number in places else None for number in range(4)))
+    assert [number for number in range(DISKS) if b.disk(number).present] == [FIRST + number for number in places]
+
+
+def test_a_bus_without_a_controller_has_no_drives(bench):
+    b = bench.devices(ide=PRIMARY)
+    assert not any(b.disk(number).present for number in range(DISKS))
+
+
+@pytest.mark.parametrize("device", range(4))
+def test_a_read_fills_its_page_and_nothing_else(ide, content, blocks, device):
+    data = content(64, device)
+    media = [MemoryMedium(content(64, 10 + number)) for number in range(4)]
+    media[device] = MemoryMedium(data)
+    b = ide(*media)
+    page = b.frames(3)
+    request = b.request(FIRST + device, 9, 5, page[1:2])
+    b.submit(request)
+    assert b.status(request) is DiskStatus.ACTIVE
+    b.rest()
+    assert b.done == [request]
+    assert b.status(request) is DiskStatus.DONE
+    assert b.read(request) == data[9 * 512 : 14 * 512]
+    assert not any(b.machine.ram.read(page[1] + 5 * 512, 4096 * 2 - 5 * 512))
+    assert not any(b.machine.ram.read(page[0], 4096))
+
+
+@pytest.mark.parametrize("sectors", [1, 7, 8, 9, 15, 16, 17, 100, 8 * DISK_REQUEST_PAGES])
+def test_requests_of_any_length_scatter_over_pages_above_4_gib(ide, content, blocks, sectors):
+    data = content(8 * DISK_REQUEST_PAGES + 3)
+    b = ide(MemoryMedium(data))
+    pages = b.frames(-(-sectors // 8), HIGH_MEMORY + (16 << 20), -3 * PAGE_SIZE)
+    request = b.request(FIRST, 3, sectors, pages)
+    b.submit(request)
+    b.rest()
+    assert b.status(request) is DiskStatus.DONE
+    assert b.read(request) == data[3 * 512 : (3 + sectors) * 512]
+    assert sum(b.machine.ledger.counts().interrupts.values()) == -(-sectors // blocks)
+
+
+def test_the_window_is_closed_behind_a_block_and_its_use_is_counted(ide, content, blocks):
+    b = ide(MemoryMedium(content(64)))
+    before = b.machine.ledger.counts()
+    request = b.request(FIRST, 0, 16, b.frames(2, step=2 * PAGE_SIZE))
+    b.submit(request)
+    b.rest()
+    counts = b.machine.ledger.counts() - before
+    opened, closed = (2, 1) if blocks == BLOCK else (16, 16)
+    assert (counts.pte_writes, counts.tlb_invalidations) == (opened + closed, opened + closed)
+    assert b.machine.paging.walk(KERNEL_WINDOW).physical is None
+
+
+@pytest.mark.parametrize("interrupts", [False, True])
+def test_a_queue_of_a_hundred_is_worked_off_in_order(ide, content, interrupts):
+    data = content(400)
+    b = ide(MemoryMedium(data))
+    pages = b.frames(100)
+    requests = [b.request(FIRST, 3 * index, 3, [pages[index]]) for index in range(100)]
+    b.submit(*requests, interrupts=interrupts)
+    b.rest()
+    assert b.done == requests
+    assert all(b.read(request) == data[i * 1536 : i * 1536 + 1536] for i, request in enumerate(requests))
+    disk = b.disk(FIRST)
+    assert (disk.issued, disk.queue_head, disk.queue_tail) == (0, 0, 0)
+
+
+def test_two_drives_of_a_channel_take_turns(ide, content):
+    data = [content(64, seed) for seed in range(2)]
+    b = ide(*(MemoryMedium(item) for item in data))
+    pages = b.frames(20)
+    requests = [b.request(FIRST + index // 10, index, 1, [pages[index]]) for index in range(20)]
+    b.submit(*requests)
+    b.rest()
+    assert b.done == [request for pair in zip(requests[:10], requests[10:], strict=True) for request in pair]
+    assert all(b.read(r) == data[i // 10][i * 512 : i * 512 + 512] for i, r in enumerate(requests))
+
+
+def test_two_channels_work_at_the_same_time(ide, content):
+    data = [content(200, seed) for seed in range(4)]
+    b = ide(*(MemoryMedium(item) for item in data))
+    pages = b.frames(160)
+    requests = [b.request(FIRST + i % 4, i, 20, pages[4 * i : 4 * i + 3]) for i in range(40)]
+    b.submit(*requests, interrupts=True)
+    b.rest()
+    assert sorted(b.done) == requests
+    assert all(b.read(r) == data[i % 4][i * 512 : (i + 20) * 512] for i, r in enumerate(requests))
+
+
+def test_sector_numbers_reach_the_drive_with_48_bits(ide, content):
+    class Enormous(MemoryMedium):
+        sector_count = 1 << 48
+        lba = -1
+
+        def read_into(self, lba, views):
+            self.lba = lba
+            super().read_into(0, views)
+
+    medium = Enormous(content(64))
+    b = ide(medium)
+    request = b.request(FIRST, 0xFEDC_BA98_7654, 8, b.frames(1))
+    b.submit(request)
+    b.rest()
+    assert b.status(request) is DiskStatus.DONE
+    assert medium.lba == 0xFEDC_BA98_7654
+
+
+def test_a_medium_error_fails_its_request_and_no_other(ide, content, blocks):
+    data = content(1000)
+    b = ide(FaultInjecting(MemoryMedium(data), bad=[20 * 17 + 13]))
+    pages = b.frames(150)
+    requests = [b.request(FIRST, 20 * i, 20, pages[3 * i : 3 * i + 3]) for i in range(40)]
+    b.submit(*requests)
+    b.rest()
+    assert b.done == requests
+    for index, request in enumerate(requests):
+        if index == 17:
+            assert b.status(request) is DiskStatus.FAILED
+            assert b.at(request).error & 0x4001 == 0x4001
+        else:
+            assert b.status(request) is DiskStatus.DONE
+            assert b.read(request) == data[index * 20 * 512 : (index + 1) * 20 * 512]
+
+
+def test_sectors_beyond_the_end_are_not_found(ide, content):
+    b = ide(MemoryMedium(content(30)))
+    good, bad = b.request(FIRST, 29, 1, b.frames(1)), b.request(FIRST, 29, 2, b.frames(1))
+    b.submit(bad, good)
+    b.rest()
+    assert (b.status(good), b.status(bad)) == (DiskStatus.DONE, DiskStatus.FAILED)
+    assert b.at(bad).error & 0x1001 == 0x1001
+
+
+SLOW = Latency(command=50_000)
+
+
+def ten(b, device=0):
+    return [
+        b.request(FIRST + device, 8 * i, 8, b.frames(1, HIGH_MEMORY + (16 * device + i) * PAGE_SIZE)) for i in range(10)
+    ]
+
+
+@pytest.mark.parametrize("device", [0, 1])
+@pytest.mark.parametrize("partner", [False, True], ids=["alone", "with another drive"])
+def test_a_drive_that_goes_while_a_command_runs_is_gone(ide, content, device, partner):
+    """A bus without the drive tells nobody: the watch finds it empty, or with device 0 saying nothing."""
+    data = content(100, 7)
+    media = [MemoryMedium(data) if partner else None] * 2
+    media[device] = MemoryMedium(content(100))
+    b = ide(*media, latency=SLOW)
+    requests = ten(b, device)
+    b.submit(*requests)
+    others = ten(b, 1 - device) if partner else []
+    b.submit(*others)
+    b.controller.unplug(device)
+    b.rest()
+    b.call("disk_watch")
+    b.call("disk_watch")
+    b.rest()
+    assert sorted(b.done) == sorted(requests + others)
+    assert {b.status(request) for request in requests} == {DiskStatus.REMOVED}
+    assert all(b.read(request) == data[4096 * i : 4096 * i + 4096] for i, request in enumerate(others))
+    assert [b.disk(FIRST + number).present for number in (device, 1 - device)] == [0, int(partner)]
+
+
+@pytest.mark.parametrize("device", [0, 1])
+def test_a_drive_that_goes_while_nobody_looks_is_missed_at_the_next_request(ide, content, device):
+    b = ide(MemoryMedium(content(100)), MemoryMedium(content(100)))
+    b.controller.unplug(device)
+    b.rest()
+    requests = ten(b, device)
+    b.submit(*requests)
+    assert b.done == requests
+    assert {b.status(request) for request in requests} == {DiskStatus.REMOVED}
+    assert b.machine.clock.retired < 200_000, "absence has been waited out, not seen"
+
+
+@pytest.mark.parametrize("for_ever", [False, True])
+def test_a_drive_that_stays_busy_is_reset_and_given_up_if_that_is_no_help(ide, content, monkeypatch, for_ever):
+    data = content(100)
+    b = ide(MemoryMedium(data))
+    channel = b.controller.channels[0]
+    requests = ten(b)
+    channel.status[0] = 0x80
+    if for_ever:
+        monkeypatch.setattr(channel, "_sign", lambda: None)
+    b.submit(*requests)
+    b.rest()
+    assert b.done == requests
+    if for_ever:
+        assert b.status(requests[0]) is DiskStatus.REMOVED
+        assert not b.disk(FIRST).present
+    else:
+        assert b.status(requests[0]) is DiskStatus.FAILED
+        assert b.at(requests[0]).error == 0x80
+        assert b.disk(FIRST).block_sectors == 1
+        assert all(b.read(r) == data[4096 * i : 4096 * i + 4096] for i, r in enumerate(requests) if i)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("page_count", 0), ("sectors", 0), ("sectors", 17), ("lba", 1 << 48), ("disk", DISKS)]
+)
+def test_a_request_that_no_command_can_say_ends_at_once(ide, content, field, value):
+    b = ide(MemoryMedium(content(64)))
+    request = b.request(FIRST, 0, 16, b.frames(2))
+    setattr(b.at(request), field, value)
+    b.submit(request)
+    assert b.done == [request]
+    assert b.status(request) in (DiskStatus.FAILED, DiskStatus.REMOVED)
+
+
+@pytest.mark.parametrize(("sectors", "submit", "complete"), [(8, 137, 1183), (64, 137, 8842)])
+def test_requests_cost_what_the_budget_says(ide, content, sectors, submit, complete):
+    """Instructions on an idle disk; REP INSD counts once for each dword, as it retires."""
+    b = ide(MemoryMedium(content(64)))
+    request = b.request(FIRST, 0, sectors, b.frames(sectors // 8))
+    cost = b.call("disk_submit", ebx=request)
+    clock = []
+    for label in ("ide_interrupt", "end"):
+        b.machine.probe(b.program.address(label), lambda: clock.append(b.machine.clock.retired))
+    b.rest()
+    spent = sum(clock[1::2]) - sum(clock[::2])
+    assert (cost, spent) == (submit, complete)

@@ -1,0 +1,103 @@
+"""The watch over silent disks: lost interrupts are made up for, silent drives are reset."""
+
+import pytest
+from callgate.disk.ahci import AhciController
+from callgate.disk.ide import IdeController
+from callgate.disk.latency import Latency
+from callgate.disk.media import MemoryMedium
+from callgate.kernel.abi.disk import IDE_FIRST_DISK, DiskStatus
+
+SLOW = Latency(command=50_000)
+
+
+@pytest.fixture(params=["ncq", "plain", "ide"])
+def silent(request, bench, content, monkeypatch):
+    """A bench, its data, its disk, and a function that makes the drive never answer reads of a sector."""
+    data = content(400)
+    if request.param == "ide":
+        controller = IdeController([MemoryMedium(data)], latency=SLOW)
+        b, disk = bench.devices(controller, ide=0x1F0), IDE_FIRST_DISK
+        port = controller.channels[0]
+    else:
+        controller = AhciController([MemoryMedium(data)], latency=SLOW, ncq=request.param == "ncq")
+        b, disk = bench.ahci(controller), 0
+        port = controller.drives[0]
+
+    def mute(lba):
+        if request.param == "ide":
+            original = port.on_event
+            ours = lambda: port.command is not None and port.command.lba == lba  # noqa: E731 - one of a pair
+            monkeypatch.setattr(port, "on_event", lambda generation: None if ours() else original(generation))
+        else:
+            original = port.complete
+
+            def complete(tag, generation):
+                fetched = port.running.get(tag)
+                if generation != port.generation or fetched is None or fetched.command.lba != lba:
+                    original(tag, generation)
+
+            monkeypatch.setattr(port, "complete", complete)
+
+    b.controller = controller
+    return b, data, disk, mute
+
+
+def twenty(b, disk):
+    pages = b.frames(20)
+    return [b.request(disk, 4 * index, 4, [pages[index]]) for index in range(20)]
+
+
+def check(b, requests, data, failed=()):
+    assert sorted(b.done) == requests
+    for index, request in enumerate(requests):
+        assert b.status(request) is (DiskStatus.FAILED if index in failed else DiskStatus.DONE), index
+        assert index in failed or b.read(request) == data[index * 2048 : index * 2048 + 2048]
+
+
+def test_the_watch_leaves_a_busy_disk_alone(silent):
+    """However often it looks: every command moves between two looks."""
+    b, data, disk, _ = silent
+    requests = twenty(b, disk)
+    b.submit(*requests)
+    timeouts = b.events("disk.timeout")
+    for _ in range(40):
+        b.call("linger", interrupts=True, ecx=60_000)
+        b.call("disk_watch")
+    b.rest()
+    check(b, requests, data)
+    assert not timeouts
+
+
+def test_a_command_that_never_ends_fails_and_the_others_do_not(silent):
+    b, data, disk, mute = silent
+    mute(4 * 7)
+    requests = twenty(b, disk)
+    b.submit(*requests)
+    for _ in range(6):
+        b.call("linger", interrupts=True, ecx=3_000_000)
+        b.call("disk_watch")
+    b.rest()
+    check(b, requests, data, failed={7})
+    record = b.disk(disk)
+    assert (record.issued, record.suspects, record.parked, record.watched, record.queue_head) == (0,) * 5
+
+
+def test_a_lost_interrupt_is_made_up_for(silent, monkeypatch):
+    b, data, disk, _ = silent
+    requests = twenty(b, disk)
+    with monkeypatch.context() as patch:
+        patch.setattr(b.machine.pic, "raise_line", lambda _irq: None)
+        b.submit(*requests)
+        b.rest()
+        assert not b.done
+    timeouts = b.events("disk.timeout")
+    for _ in range(2):
+        b.call("disk_watch")
+    b.rest()
+    check(b, requests, data)
+    assert not timeouts
+
+
+def test_the_watch_costs_little_when_nothing_runs(silent):
+    b, _, _, _ = silent
+    assert b.call("disk_watch") == 439

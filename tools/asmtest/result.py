@@ -1,0 +1,88 @@
+"""What a call of a routine left behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from callgate.kernel.machine.exceptions import PF, name_of
+from callgate.kernel.machine.ledger import Counts
+from callgate.kernel.machine.stream import Event
+
+FLAGS: Final = {"CF": 0, "PF": 2, "AF": 4, "ZF": 6, "SF": 7, "TF": 8, "IF": 9, "DF": 10, "OF": 11}
+WHOLE: Final = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
+PARTS: Final = {
+    **{name[1:]: (name, 0, 0xFFFF) for name in WHOLE},
+    **{f"{letter}l": (f"e{letter}x", 0, 0xFF) for letter in "abcd"},
+    **{f"{letter}h": (f"e{letter}x", 8, 0xFF) for letter in "abcd"},
+}
+
+
+class RoutineError(AssertionError):
+    """A routine did not come back as it should: fault, HLT, or more instructions than allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """An exception that ended the routine; `address` is CR2 for #PF, else None."""
+
+    vector: int
+    error_code: int
+    eip: int
+    address: int | None = None
+    software: bool = False  # INT n
+
+    @property
+    def name(self) -> str:
+        """#PF, #GP, …; `int 0x80` for a software interrupt."""
+        return f"int {self.vector:#x}" if self.software else name_of(self.vector)
+
+    def __str__(self) -> str:
+        if self.software:
+            return self.name
+        where = f" at {self.address:#x}" if self.address is not None else ""
+        return f"{self.name} {self.error_code:#x}{where}"
+
+    @classmethod
+    def of_event(cls, event: Event) -> Fault:
+        """Return the fault that the machine's event tells of."""
+        number = {key: int(str(value)) for key, value in event.fields.items()}
+        software = event.kind == "int"
+        address = number.get("cr2") if number["vector"] == PF and not software else None
+        return cls(number["vector"], number["error"], number["eip"], address, software)
+
+
+@dataclass(frozen=True, slots=True)
+class CallResult:
+    """Registers, flags, fault, costs and events of one call.
+
+    Registers and flags are attributes: `result.eax`, `result.cl`, `result.CF`.  `instructions` counts what
+    retired, RET included; `ledger` is the difference of the machine's counters; `events` are those of
+    `.event` in the source, in order.
+    """
+
+    registers: dict[str, int]
+    ledger: Counts
+    fault: Fault | None = None
+    events: list[Event] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> int:
+        if name in FLAGS:
+            return self.registers["eflags"] >> FLAGS[name] & 1
+        if name in PARTS:
+            whole, shift, mask = PARTS[name]
+            return self.registers[whole] >> shift & mask
+        try:
+            return self.registers[name]
+        except KeyError:
+            raise AttributeError(f"a result has no {name!r}; it has registers, flags (CF, ZF, …) and costs") from None
+
+    @property
+    def instructions(self) -> int:
+        """Retired guest instructions."""
+        return self.ledger.guest_instructions
+
+    @property
+    def host_calls(self) -> int:
+        """Host calls of all names; by name they are in `ledger.host_calls`."""
+        return self.ledger.host_call_count

@@ -1,0 +1,93 @@
+"""Structures in guest memory by field path: `free`, `ring[3]`, `slots[0].linear`."""
+
+import ctypes
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from callgate.kernel.abi import constants
+from callgate.kernel.abi.layout import layouts
+
+StructureType = type[ctypes.LittleEndianStructure]
+STEP = re.compile(r"\.?([A-Za-z_]\w*)|\[(\d+)\]")
+NUMBERS = {1: ctypes.c_uint8, 2: ctypes.c_uint16, 4: ctypes.c_uint32, 8: ctypes.c_uint64}
+
+
+class StructureError(ValueError):
+    """A structure or field that there is none of; the message says what there is."""
+
+
+def known_structures() -> dict[str, StructureType]:
+    """Return the ABI's structures by name."""
+    constants()  # imports every module that declares one
+    return dict(layouts())
+
+
+def declared_structures(offsets: Mapping[str, int]) -> dict[str, StructureType]:
+    """Return what a source declared by `.struct`, from its `Name.field` offsets and `sizeof(Name)`."""
+    fields: dict[str, list[tuple[str, int]]] = {}
+    for key, offset in offsets.items():
+        name, dot, field = key.partition(".")
+        if dot:
+            fields.setdefault(name, []).append((field, offset))
+    return {name: make_structure(name, found, offsets[f"sizeof({name})"]) for name, found in fields.items()}
+
+
+def make_structure(name: str, fields: list[tuple[str, int]], size: int) -> StructureType:
+    """Return a structure; fields of 1, 2, 4 or 8 bytes are numbers, others arrays of bytes."""
+    ends = [offset for _, offset in fields[1:]] + [size]
+    declared = []
+    for (field, offset), end in zip(fields, ends, strict=True):
+        length = end - offset
+        declared.append((field, NUMBERS.get(length) or ctypes.c_uint8 * length))
+    return type(name, (ctypes.LittleEndianStructure,), {"_pack_": 1, "_layout_": "ms", "_fields_": declared})
+
+
+def get_field(value: Any, path: str) -> int:
+    """Return a number of a structure; StructureError if the path does not lead to one."""
+    found = _follow(value, _steps(path), path)
+    if not isinstance(found, int):
+        raise StructureError(f"{path} is {len(found) if hasattr(found, '__len__') else 'several'} items, not a number")
+    return found
+
+
+def put_field(value: Any, path: str, number: int) -> None:
+    """Change a number of a structure; StructureError if the path does not lead to one."""
+    steps = _steps(path)
+    get_field(value, path)
+    holder = _follow(value, steps[:-1], path)
+    if isinstance(steps[-1], int):
+        holder[steps[-1]] = number
+    else:
+        setattr(holder, steps[-1], number)
+    if get_field(value, path) != number and number >= 0:
+        raise StructureError(f"{number:#x} does not fit into {path}")
+
+
+def _steps(path: str) -> list[str | int]:
+    steps: list[str | int] = []
+    end = 0
+    for match in STEP.finditer(path):
+        if match.start() != end:
+            break
+        end = match.end()
+        steps.append(match[1] if match[1] else int(match[2]))
+    if end != len(path) or not steps:
+        raise StructureError(f"{path!r} is no field; write for instance free, ring[3] or slots[0].linear")
+    return steps
+
+
+def _follow(value: Any, steps: list[str | int], path: str) -> Any:
+    for step in steps:
+        if isinstance(step, int):
+            if not isinstance(value, ctypes.Array) or step >= len(value):
+                raise StructureError(f"{path}: there is no item [{step}]")
+            value = value[step]
+            continue
+        names = [field[0] for field in getattr(type(value), "_fields_", ())]
+        if step not in names:
+            near = ", ".join(get_close_matches(step, names, n=2) or names[:8]) or "a number without fields"
+            raise StructureError(f"{type(value).__name__} has no field {step}; there is {near}")
+        value = getattr(value, step)
+    return value
