@@ -72,6 +72,11 @@ class Protocol(Enum):
         return self in (Protocol.PIO_OUT, Protocol.DMA_OUT, Protocol.QUEUED_OUT)
 
     @property
+    def dma(self) -> bool:
+        """Whether it needs a bus master."""
+        return self in (Protocol.DMA_IN, Protocol.DMA_OUT)
+
+    @property
     def queued(self) -> bool:
         """Whether it is NCQ's."""
         return self in (Protocol.QUEUED_IN, Protocol.QUEUED_OUT)

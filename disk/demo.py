@@ -9,6 +9,7 @@ from pathlib import Path
 
 from callgate.disk.formatters.fat import FatWriter, Node, Target
 from callgate.disk.formatters.fat_layout import plan
+from callgate.disk.medium import ImageError
 
 MEGABYTE = 2048  # sectors of 1 MiB
 FIRST_START, FIRST_SIZE = MEGABYTE, 24 * MEGABYTE
@@ -116,17 +117,24 @@ def boot_record() -> bytes:
 
 
 def demo_image(directory: Path) -> Path:
-    """Return the path of the demo image in `directory`, making it if it is not there or damaged."""
+    """Return the path of the demo image in `directory`, making it if it is not there or damaged.
+
+    If the directory cannot be written to, a temporary one of our own serves as well; ImageError if not.
+    """
     name = f"demo-{fingerprint()}.img"
     path = directory / name
-    if not usable(path):
-        try:
-            build_demo(path)
-        except OSError:
-            # The directory cannot be written to: a temporary one serves as well.
-            path = Path(tempfile.gettempdir()) / f"callgate-{os.getuid()}" / name
-            if not usable(path):
+    if usable(path):
+        return path
+    try:
+        build_demo(path)
+    except OSError:
+        path = Path(tempfile.gettempdir()) / f"callgate-{os.getuid()}" / name
+        if not usable(path):
+            try:
                 build_demo(path)
+            except OSError as error:
+                reason = f"the demo image cannot be written: {error.strerror}"
+                raise ImageError(path, reason, "set XDG_CACHE_HOME to a directory with 64 MiB") from None
     return path
 
 

@@ -66,7 +66,7 @@ class Drive:
     def check(self, command: Command) -> None:
         """Refuse what can be refused before data moves; DriveError."""
         protocol = command.protocol
-        if protocol is None or (protocol.queued and not self.ncq):
+        if protocol is None or (protocol.queued and not self.ncq) or (protocol.dma and not self.sata):
             raise DriveError(Fault.ABRT, f"unknown command {command.code:#x}")
         # After an error among queued commands nothing is done but telling it (SATA 3.1, 13.6.3.4).
         if self.queue_error and (command.code, command.lba & 0xFF) != (Code.READ_LOG_EXT, LOG_NCQ_ERRORS):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from callgate.disk.ata import MULTIPLE, ON_MEDIA, READY, SECTOR, Code, Command, Fault, Protocol, Status
+from callgate.disk.ata import MULTIPLE, ON_MEDIA, READY, SECTOR, Code, Command, Protocol, Status
 from callgate.disk.drive import Drive, DriveError
 from callgate.disk.media import MediumError
 
@@ -241,12 +241,10 @@ class Channel:
             self._offer(drive, command)
         elif protocol == Protocol.PIO_OUT:
             self._accept(drive, command)
-        elif protocol == Protocol.NON_DATA:
+        else:
             self.error[self.active], count = drive.non_data(command)
             self.recent[COUNT] = count & 0xFF
             self._end()
-        else:
-            raise DriveError(Fault.ABRT, "there is no DMA")
 
     def _offer(self, drive: Drive, command: Command) -> None:
         """PIO data-in: read a block, set DRQ, interrupt."""

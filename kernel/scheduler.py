@@ -53,6 +53,7 @@ class Scheduler:
         self.count_wait = count_wait
         self.state = SchedulerState()
         self.threads: dict[int, Thread] = {}
+        self.observer: Callable[[Thread], None] | None = None  # told of every thread that is chosen
 
     def adopt(self, state: SchedulerState, threads: dict[int, Thread]) -> None:
         """Work on other records from now on (at boot, and after a restore)."""
@@ -107,6 +108,8 @@ class Scheduler:
         state.current = thread
         state.slice_end = 0
         words[self.kernel_words + WORD_NEXT] = thread.selector
+        if self.observer is not None:
+            self.observer(thread)
         if state.sleepers:
             self.arm()
 
@@ -226,6 +229,8 @@ class Scheduler:
         thread.state = ThreadState.RUNNING
         self.words[thread.tcb + TCB_STATE] = ThreadState.RUNNING
         self.words[self.kernel_words + WORD_NEXT] = thread.selector
+        if self.observer is not None:
+            self.observer(thread)
         state.slice_end = 0
         if state.ready or state.sleepers:
             self.arm()

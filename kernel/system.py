@@ -75,7 +75,13 @@ class System:
         self.machine.attach(self.controller)
         self.kernel = Kernel(self.machine, kernel_image(), self.options.log)
         self.machine.symbols = self.kernel.image.symbol_at
+        if self.options.observe_files:
+            self.kernel.scheduler.observer = self._book_touches
         Loader(self).load()
+
+    def _book_touches(self, thread: Thread) -> None:
+        """Have ring 3's touches of file data booked to the kind of process that runs."""
+        self.machine.ledger.user_kind = "server" if thread.process.partition >= 0 else "client"
 
     def run(self, *, fuel: int | None = None, until: int | Callable[[], bool] | str | None = None) -> Stop:
         """Run; `until` may also name a label of the kernel, or an event."""

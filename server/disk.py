@@ -38,8 +38,7 @@ class Disk:
         if sector < 0 or count < 0 or sector + count > self.geometry.sectors:
             raise FileSystemError(
                 ErrorCode.IO_ERROR,
-                f"sectors {sector} to {sector + count - 1} are not in the partition of "
-                f"{self.geometry.sectors} sectors",
+                f"sectors {sector} to {sector + count - 1} are not in the partition of {self.geometry.sectors} sectors",
             )
         pieces = []
         for first in range(sector, sector + count, LOCK_BLOCKS_LIMIT):

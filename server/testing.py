@@ -201,9 +201,7 @@ class Rehearsal:
 
     def allocated(self) -> int:
         """Return how many bytes the server has allocated."""
-        return sum(
-            len(region) for base, region in self.memory.regions.items() if USER_HEAP <= base < USER_MESSAGES
-        )
+        return sum(len(region) for base, region in self.memory.regions.items() if USER_HEAP <= base < USER_MESSAGES)
 
 
 def _failure(code: ErrorCode) -> GateResult:

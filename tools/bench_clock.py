@@ -64,7 +64,8 @@ def bench_clock(kind: str = "auto", rounds: int = ROUNDS) -> dict[str, object]:
 
 def main() -> None:
     """Print the result as JSON; an argument chooses the counter: auto, native or python."""
-    print(json.dumps([bench_clock(*sys.argv[1:2])], indent=2))
+    kind = sys.argv[1] if len(sys.argv) > 1 else "auto"
+    print(json.dumps([bench_clock(kind)], indent=2))
 
 
 if __name__ == "__main__":

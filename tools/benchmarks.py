@@ -9,8 +9,8 @@ from typing import Any
 
 from callgate.kernel.executable import parse_elf
 from callgate.kernel.images import program_image
-from callgate.kernel.machine import Machine
 from callgate.kernel.kernel import Kernel
+from callgate.kernel.machine import Machine
 from callgate.kernel.system import System, SystemOptions
 
 BATCH = 64
@@ -190,38 +190,46 @@ def bench_ipc(rounds: int) -> list[dict[str, Any]]:
 
 def bench_clock(rounds: int) -> list[dict[str, Any]]:
     """Return the elements of `callgate bench clock`."""
-    from callgate.tools.bench_clock import measure
+    from callgate.tools.bench_clock import bench_clock as measure
 
-    return measure(rounds)
+    return [measure(rounds=min(rounds, 15))]
 
 
 BENCHMARKS: dict[str, Callable[[int], list[dict[str, Any]]]] = {"ipc": bench_ipc, "clock": bench_clock}
-COLUMNS = (
-    ("instructions", lambda r: r["guest_instructions"]["total"]),
-    ("ring 0", lambda r: r["guest_instructions"]["ring0"]),
-    ("ring 3", lambda r: r["guest_instructions"]["ring3"]),
-    ("host calls", lambda r: round(sum(r["host_calls"].values()), 3)),
-    ("CR3", lambda r: r["cr3_loads"]),
-    ("PTE", lambda r: r["pte_writes"]),
-    ("INVLPG", lambda r: r["tlb_invalidations"]),
-    ("server gates", lambda r: r["server_gates"]),
-)
+COLUMNS = {
+    "CR3": "cr3_loads",
+    "PTE": "pte_writes",
+    "INVLPG": "tlb_invalidations",
+    "server gates": "server_gates",
+}
+
+
+def count_cells(result: dict[str, Any]) -> list[str]:
+    """Return the counts of one row, blank for a benchmark that has none."""
+    instructions = result["guest_instructions"]
+    if not isinstance(instructions, dict):
+        return [str(instructions), *[""] * (3 + len(COLUMNS))]
+    calls = round(sum(result["host_calls"].values()), 3)
+    row = [instructions["total"], instructions["ring0"], instructions["ring3"], calls]
+    return [str(cell) for cell in (*row, *(result[key] for key in COLUMNS.values()))]
 
 
 def render(results: list[dict[str, Any]]) -> str:
     """Return a table for people."""
-    rows = [["", *(name for name, _ in COLUMNS), "µs median", "min", "max", "× host call"]]
+    head = ["", "instructions", "ring 0", "ring 3", "host calls", *COLUMNS]
+    rows = [[*head, "µs median", "min", "max", "ratio"]]
     for result in results:
         wall = result["wall_us"]
-        cells = [str(value(result)) if "guest_instructions" in result else "" for _, value in COLUMNS]
         times = [f"{wall[key]:.2f}" for key in ("median", "min", "max")]
-        rows.append([result["name"], *cells, *times, str(result.get("ratio_to_host_call", ""))])
+        ratio = next(
+            (f"{value} {key[6:].replace('_', ' ')}" for key, value in result.items() if key[:6] == "ratio_"), ""
+        )
+        rows.append([result["name"], *count_cells(result), *times, ratio])
         calls = ", ".join(f"{name} {count:g}" for name, count in result.get("host_calls", {}).items() if count)
         if calls:
             rows.append([f"  host calls: {calls}"])
     table = [row for row in rows if len(row) > 1]
     widths = [max(len(row[column]) for row in table) for column in range(len(rows[0]))]
     return "\n".join(
-        row[0] if len(row) == 1 else "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows
     )

@@ -177,8 +177,7 @@ def _layout16(boot: BootSector16, partition_sectors: int) -> FatLayout:
         raise _wrong(
             boot,
             "BPB_FATSz16",
-            f"0, as the volume has {regions.clusters} clusters, too many for FAT16 (at most "
-            f"{FAT16_CLUSTERS - 1})",
+            f"0, as the volume has {regions.clusters} clusters, too many for FAT16 (at most {FAT16_CLUSTERS - 1})",
         )
     bits = 12 if regions.clusters < FAT12_CLUSTERS else 16
     _check_fat_size(boot, "BPB_FATSz16", bits, regions.clusters)
@@ -219,9 +218,7 @@ def _layout32(boot: BootSector32, partition_sectors: int) -> FatLayout:
     )
 
 
-def _layout(
-    boot: BootSector16 | BootSector32, fat_size: int, bits: int, total: int, regions: _Regions
-) -> FatLayout:
+def _layout(boot: BootSector16 | BootSector32, fat_size: int, bits: int, total: int, regions: _Regions) -> FatLayout:
     """Convert the volume's own sectors to disk sectors; what FAT12 and FAT16 have is filled in."""
     scale = boot.BPB_BytsPerSec // SECTOR_SIZE
     signed = boot.BS_BootSig in (EXTENDED_BOOT_SIGNATURE, EXTENDED_BOOT_SIGNATURE_SHORT)

@@ -46,9 +46,7 @@ class ClusterChain:
     async def extend(self, table: FatTable, clusters: int) -> None:
         """Walk on until ``clusters`` clusters are known or the chain ends."""
         if self.length == 0 and self._next and not table.layout.is_cluster(self._next):
-            self._end(
-                f"its first cluster is {self._next}, and the volume has 2 to {table.layout.last_cluster}"
-            )
+            self._end(f"its first cluster is {self._next}, and the volume has 2 to {table.layout.last_cluster}")
         while self._next and self.length < clusters:
             at = self._next
             step = await table.step(at)

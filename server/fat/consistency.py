@@ -82,9 +82,7 @@ def _sweep(claims: list[_Claim], problems: list[str]) -> int:
     reach = _Claim(0, 0, "")
     for claim in sorted(claims):
         if claim.start < reach.end:
-            problems.append(
-                f"cross-link: cluster {claim.start} belongs to {reach.owner} and to {claim.owner}"
-            )
+            problems.append(f"cross-link: cluster {claim.start} belongs to {reach.owner} and to {claim.owner}")
         claimed += max(0, claim.end - max(claim.start, reach.end))
         reach = max(reach, claim, key=lambda known: known.end)
     return claimed

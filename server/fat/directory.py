@@ -75,9 +75,7 @@ class Directory:
         return self._index.get(key) or self._index.get(strip_trailing(key) or key)
 
 
-def parse_directory(
-    data: bytes, places: Sequence[int], truncated: str = "", *, fat32: bool = True
-) -> Directory:
+def parse_directory(data: bytes, places: Sequence[int], truncated: str = "", *, fat32: bool = True) -> Directory:
     """Return the directory in ``data``, the records of all its clusters in order.
 
     ``places`` are the byte offsets in the volume of equal parts of ``data``: one a cluster.

@@ -131,9 +131,7 @@ class FatServer(HostedServer):
         file = self._file(registers.ebx)
         position = registers.edx << 32 | registers.eax
         extract = await file.locate(self.volume, position, registers.ecx, self.geometry.start)
-        answer = registers._replace(
-            eax=extract.size, ecx=extract.position & LOW_DWORD, edx=extract.position >> 32
-        )
+        answer = registers._replace(eax=extract.size, ecx=extract.position & LOW_DWORD, edx=extract.position >> 32)
         return Sectors(extract.entries, answer) if extract.entries else Registers(answer)
 
     def _file(self, number: int) -> OpenFile:

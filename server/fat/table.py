@@ -117,9 +117,7 @@ class FatTable:
         for base, count in self._stretches():
             original = (await self._read(0, base, count)).from_cluster(FIRST_CLUSTER)
             for copy in range(1, self.layout.fats):
-                if (await self._read(copy, base, count)).from_cluster(
-                    FIRST_CLUSTER
-                ).number != original.number:
+                if (await self._read(copy, base, count)).from_cluster(FIRST_CLUSTER).number != original.number:
                     differing.add(copy)
         return sorted(differing)
 

@@ -76,9 +76,7 @@ class FatVolume:
         for depth, component in enumerate(parsed.components):
             here = Path(parsed.components[: depth + 1], directory=True)
             if utf16_length(component) > LONG_NAME_LIMIT:
-                raise FileSystemError(
-                    ErrorCode.NAME_TOO_LONG, f"{here}: a name has at most {LONG_NAME_LIMIT} units"
-                )
+                raise FileSystemError(ErrorCode.NAME_TOO_LONG, f"{here}: a name has at most {LONG_NAME_LIMIT} units")
             entry = await self._step_down(entry, component, here)
             if entry.is_directory and entry.cluster in passed:
                 raise FileSystemError(
@@ -126,9 +124,7 @@ class FatVolume:
 
     def _forget_directories(self) -> None:
         entries = sum(len(directory.entries) for directory in self._directories.values())
-        while len(self._directories) > 1 and (
-            entries > ENTRIES_KEPT or len(self._directories) > DIRECTORIES_KEPT
-        ):
+        while len(self._directories) > 1 and (entries > ENTRIES_KEPT or len(self._directories) > DIRECTORIES_KEPT):
             entries -= len(self._directories.popitem(last=False)[1].entries)
 
     async def _read_fixed_root(self) -> Directory:

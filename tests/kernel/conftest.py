@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-
 from callgate.disk.media import ImageFile, Medium
 from callgate.kernel.machine import Stop
 from callgate.kernel.system import System, SystemOptions

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from callgate.disk.media import FaultInjecting, ImageFile, MemoryMedium
 from callgate.kernel.abi.errors import ERROR_TEXT, ErrorCode
 from callgate.kernel.images import program_image

@@ -119,9 +119,7 @@ def fat_image(tmp_path: Path) -> Callable[..., FatImage]:
 class FatClient:
     """What a client of the FAT server does, request by request."""
 
-    def __init__(
-        self, image: bytes | bytearray | memoryview, start: int = 0, sectors: int | None = None
-    ) -> None:
+    def __init__(self, image: bytes | bytearray | memoryview, start: int = 0, sectors: int | None = None) -> None:
         self.rehearsal = Rehearsal(FatServer, image, start=start, sectors=sectors)
         self.rehearsal.start()
 
@@ -137,9 +135,7 @@ class FatClient:
 
     def read_extract(self, number: int, position: int, wanted: int) -> tuple[int, bytes, Answer]:
         """READ; return the position and the bytes that the reply covers."""
-        answer = self.request(
-            Operation.READ, ebx=number, eax=position & 0xFFFFFFFF, edx=position >> 32, ecx=wanted
-        )
+        answer = self.request(Operation.READ, ebx=number, eax=position & 0xFFFFFFFF, edx=position >> 32, ecx=wanted)
         data = b"".join(self.rehearsal.read_sectors(*piece) for piece in answer.sectors)
         size = 0 if answer.error else answer.registers.eax
         return answer.registers.edx << 32 | answer.registers.ecx, data[:size], answer

@@ -193,9 +193,7 @@ class TestSeveralThreads:
         for answer in answers.values():
             data = b"".join(rehearsal.read_sectors(*piece) for piece in answer.sectors)
             start = answer.registers.ecx
-            assert (
-                data[: answer.registers.eax] == image.files["BIG.BIN"][start : start + answer.registers.eax]
-            )
+            assert data[: answer.registers.eax] == image.files["BIG.BIN"][start : start + answer.registers.eax]
 
 
 class TestPages:

@@ -90,9 +90,7 @@ def test_a_short_sector_is_named() -> None:
 
 
 @pytest.mark.parametrize("bits", [12, 16, 32])
-def test_a_volume_that_ends_before_its_partition_is_fine(
-    bits: int, image_of: Callable[[int], bytearray]
-) -> None:
+def test_a_volume_that_ends_before_its_partition_is_fine(bits: int, image_of: Callable[[int], bytearray]) -> None:
     assert start(image_of(bits) + bytes(5120)).volume.layout.bits == bits
 
 
@@ -152,9 +150,7 @@ class TestProbe:
 
     def test_leaves_a_master_boot_record_alone(self) -> None:
         entry = (
-            bytes([0x80, 1, 1, 0, 0x0C, 254, 255, 255])
-            + (2048).to_bytes(4, "little")
-            + (99999).to_bytes(4, "little")
+            bytes([0x80, 1, 1, 0, 0x0C, 254, 255, 255]) + (2048).to_bytes(4, "little") + (99999).to_bytes(4, "little")
         )
         assert FatServer.probe(bytes(446) + entry + bytes(48) + b"\x55\xaa" + bytes(65024)) is None
 

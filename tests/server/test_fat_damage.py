@@ -67,9 +67,7 @@ class TestChains:
         data, error, reports = read_until_error(served, "file.bin")
         assert (data, error) == (DATA[: good * 512], ErrorCode.CORRUPT)
         assert reports == [f"d0p1: file /file.bin of 10000 bytes is damaged: {reason}"]
-        assert any(
-            reason in problem or "its chain has" in problem for problem in examine(disk.image).problems
-        )
+        assert any(reason in problem or "its chain has" in problem for problem in examine(disk.image).problems)
 
     def test_that_end_early_are_read_as_far_as_they_go(self, disk: Any, client: Any) -> None:
         self.broken(disk, client, END[disk.bits], 10, "its chain ends after 10 clusters")
@@ -86,9 +84,7 @@ class TestChains:
 
     def test_that_leave_the_volume_end_there(self, disk: Any, client: Any) -> None:
         beyond = disk.clusters + 2
-        self.broken(
-            disk, client, beyond, 10, f"cluster {disk.file[9]} is followed by {beyond}, which is no cluster"
-        )
+        self.broken(disk, client, beyond, 10, f"cluster {disk.file[9]} is followed by {beyond}, which is no cluster")
 
     def test_that_say_cluster_one_end_there(self, disk: Any, client: Any) -> None:
         self.broken(disk, client, 1, 10, f"cluster {disk.file[9]} is followed by 1, which is no cluster")
@@ -127,9 +123,7 @@ class TestChains:
         disk.set_word(disk.record(b"FILE    BIN") + 28, 4, 700)
         data, error, _ = read_until_error(client(disk.image), "FILE.BIN")
         assert (data, error) == (DATA[:700], ErrorCode.OK)
-        assert (
-            "file /FILE.BIN of 700 bytes: its chain has 18 clusters too many" in examine(disk.image).problems
-        )
+        assert "file /FILE.BIN of 700 bytes: its chain has 18 clusters too many" in examine(disk.image).problems
 
     def test_that_are_cross_linked_are_read_and_reported(self, disk: Any, client: Any) -> None:
         disk.set_fat(disk.file[9], disk.other[10])
@@ -294,9 +288,7 @@ class TestFat32:
         disk.set_word(512 + 488, 4, 12345)
         served = client(disk.image)
         assert served.request(Operation.FREE_SPACE).registers.eax == free
-        assert served.server.take_reports() == [
-            f"d0p1: FSInfo sector 1 says 12345 free clusters; the FAT has {free}"
-        ]
+        assert served.server.take_reports() == [f"d0p1: FSInfo sector 1 says 12345 free clusters; the FAT has {free}"]
 
     def test_fsinfo_that_knows_nothing_is_no_damage(self, disk: Any, client: Any) -> None:
         disk.set_word(512 + 488, 4, 0xFFFFFFFF)
@@ -335,7 +327,5 @@ def test_read_file_reports_a_short_chain_too(fat_image: Callable[..., Any], patc
     image.put("FILE.BIN", DATA)
     disk = patcher(image.read())
     disk.set_word(disk.record(b"FILE    BIN") + 28, 4, 20_000)
-    with pytest.raises(
-        FileSystemError, match=r"file FILE\.BIN of 20000 bytes is damaged: its chain ends after 20"
-    ):
+    with pytest.raises(FileSystemError, match=r"file FILE\.BIN of 20000 bytes is damaged: its chain ends after 20"):
         complete(read_file(mounted(disk.image), "FILE.BIN"))

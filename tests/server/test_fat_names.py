@@ -104,12 +104,8 @@ class TestLongNames:
 
         assert names(long_set(utf16("long name of two"), short(b"SHORT"), change=change)) == ["SHORT"]
 
-    @pytest.mark.parametrize(
-        "order", [(1, 0, 2), (0, 2, 1), (0, 0, 1), (1, 2, 0), (0, 1), (1, 2), (0, 2), (2,)]
-    )
-    def test_with_records_missing_or_out_of_order_give_way_to_the_short_name(
-        self, order: tuple[int, ...]
-    ) -> None:
+    @pytest.mark.parametrize("order", [(1, 0, 2), (0, 2, 1), (0, 0, 1), (1, 2, 0), (0, 1), (1, 2), (0, 2), (2,)])
+    def test_with_records_missing_or_out_of_order_give_way_to_the_short_name(self, order: tuple[int, ...]) -> None:
         def change(records: list[bytearray]) -> None:
             records[:] = [bytearray(records[i]) for i in order]
 

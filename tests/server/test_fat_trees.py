@@ -73,8 +73,7 @@ class TestEveryKindOfVolume:
 
     def compare_listing(self, image: Any, served: Any) -> None:
         listed = {
-            path.removeprefix("::/")
-            for path in image.run("mdir", "-/", "-b", "-i", image.path, "::").split("\n")
+            path.removeprefix("::/") for path in image.run("mdir", "-/", "-b", "-i", image.path, "::").split("\n")
         }
         ours = set()
         waiting = [""]
@@ -91,9 +90,7 @@ class TestEveryKindOfVolume:
         assert ours == listed - {""}
 
     def compare_free_space(self, image: Any, served: Any) -> None:
-        used, total = map(
-            int, re.findall(r"files, (\d+)/(\d+) clusters", image.run("fsck.fat", "-n", image.path))[0]
-        )
+        used, total = map(int, re.findall(r"files, (\d+)/(\d+) clusters", image.run("fsck.fat", "-n", image.path))[0])
         answer = served.request(Operation.FREE_SPACE).registers
         assert (answer.edx << 32 | answer.eax, answer.edi << 32 | answer.esi) == (total - used, total)
         assert answer.ecx == served.server.volume.layout.cluster_bytes
@@ -109,9 +106,7 @@ class TestEveryKindOfVolume:
         assert (report.files, report.directories) == (len(image.files), len(image.directories))
         tree = complete(walk(volume))
         assert {found.path[1:] for found in tree.found if not found.entry.is_directory} == set(image.files)
-        assert (
-            complete(read_file(volume, "fragment.bin", 1000, 3000)) == image.files["FRAGMENT.BIN"][1000:4000]
-        )
+        assert complete(read_file(volume, "fragment.bin", 1000, 3000)) == image.files["FRAGMENT.BIN"][1000:4000]
 
 
 @pytest.mark.parametrize("start", [0, 63, 2048, 2049, 2055])
@@ -185,9 +180,7 @@ class TestRead:
         assert served.read_extract(served.number, 0, 1)[2].error is ErrorCode.BAD_HANDLE
 
 
-def test_attributes_times_and_labels_are_those_that_mtools_wrote(
-    fat_image: Callable[..., Any], client: Any
-) -> None:
+def test_attributes_times_and_labels_are_those_that_mtools_wrote(fat_image: Callable[..., Any], client: Any) -> None:
     image = fat_image(1440, "-n", "MY DISK", "-i", "CAFE1234")
     image.put("HIDDEN.SYS", b"x")
     image.run("mattrib", "+r", "+h", "+s", "-a", "-i", str(image.path), "::HIDDEN.SYS")
@@ -206,9 +199,7 @@ def test_an_empty_volume_lists_one_page_without_entries(fat_image: Callable[...,
     assert list(read_pages(answer.memory)) == []
 
 
-def test_a_directory_of_many_clusters_and_pages_is_listed_whole(
-    fat_image: Callable[..., Any], client: Any
-) -> None:
+def test_a_directory_of_many_clusters_and_pages_is_listed_whole(fat_image: Callable[..., Any], client: Any) -> None:
     image = fat_image(36_000, "-F", "32", "-s", "1")
     names = {f"file number {i} with a long name.txt": b"" for i in range(500)}
     image.put_tree(names)
@@ -259,9 +250,7 @@ def test_directories_are_forgotten_and_read_again(fat_image: Callable[..., Any],
     assert len(served.server.volume._directories) == DIRECTORIES_KEPT
 
 
-def test_open_files_are_bounded_and_closing_one_makes_room(
-    fat_image: Callable[..., Any], client: Any
-) -> None:
+def test_open_files_are_bounded_and_closing_one_makes_room(fat_image: Callable[..., Any], client: Any) -> None:
     image = fat_image(1440)
     image.put("A.TXT", b"a")
     served = client(image.view())

@@ -8,9 +8,7 @@ from hypothesis import strategies as st
 
 @settings(deadline=None, derandomize=True)
 @given(st.integers(0, 1 << 40), st.integers(0, 1 << 40), st.integers(0, 5000), st.integers(0, 506))
-def test_pieces_cover_the_run_as_far_as_the_limit_lets_them(
-    start: int, sector: int, count: int, limit: int
-) -> None:
+def test_pieces_cover_the_run_as_far_as_the_limit_lets_them(start: int, sector: int, count: int, limit: int) -> None:
     entries = cut(start, sector, count, limit)
     at = sector
     for first, size in map(piece, entries):

@@ -80,9 +80,8 @@ def test_running_out_of_fuel_has_its_own_exit_code(callgate: Callgate) -> None:
 
 def test_stats_and_traces_are_files(callgate: Callgate, tmp_path: Path) -> None:
     for name in ("a", "b"):
-        result = callgate(
-            "boot", "-q", "-c", "cat README.TXT", "--stats", tmp_path / f"{name}.json", "--trace", tmp_path / f"{name}.txt"
-        )
+        files = ("--stats", tmp_path / f"{name}.json", "--trace", tmp_path / f"{name}.txt")
+        result = callgate("boot", "-q", "-c", "cat README.TXT", *files)
         assert result.returncode == 0, result.stderr
     stats = json.loads((tmp_path / "a.json").read_text())
     keys = {
