@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from callgate.disk.partitions import Partition as DiskPartition
-from callgate.disk.partitions import scan
+from callgate.disk.partitions import ReadError, scan
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import SECTOR_SIZE, SECTORS_PER_PAGE
@@ -54,12 +54,15 @@ class Volumes:
         sectors = self.kernel.disk_sectors(disk)
 
         async def read(lba: int, count: int) -> bytes:
-            return await self.read(disk, lba, count)
+            try:
+                return await self.read(disk, lba, count)
+            except PolicyError as error:
+                raise ReadError(str(error)) from error
 
         self.kernel.log(f"disk {disk}: {sectors} sectors, {self.kernel.disk_model(disk)}")
         try:
             layout = await scan(read, sectors)
-        except PolicyError as error:
+        except ReadError as error:
             self.kernel.log(f"disk {disk}: partition table cannot be read: {error}")
             return
         for problem in layout.problems:

@@ -147,6 +147,8 @@ class Session:
             self.say(f"out of fuel: {stop.retired} instructions")
             return EXIT_FUEL
         if stop.reason == "interrupted" or self.interrupted:
+            if self.interactive:
+                print(file=sys.stderr)
             self.say("interrupted")
             return EXIT_INTERRUPTED
         if stop.reason == "triple-fault":

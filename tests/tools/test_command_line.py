@@ -108,3 +108,24 @@ def test_asm_writes_an_executable_and_names_errors(callgate: Callgate, tmp_path:
     result = callgate("asm", bad)
     assert result.returncode == 1
     assert f"{bad}:2:" in result.stderr
+
+
+def test_a_directory_becomes_an_image_that_boots(callgate: Callgate, tmp_path: Path) -> None:
+    (tmp_path / "files" / "sub").mkdir(parents=True)
+    (tmp_path / "files" / "README.TXT").write_text("made by callgate\n")
+    (tmp_path / "files" / "sub" / "a long name.txt").write_text("below\n")
+    image = tmp_path / "out.img"
+    for options in (["--fs", "fat12"], ["--fs", "fat16", "--mbr"], ["--fs", "fat32", "--gpt"]):
+        made = callgate("disk", "create", image, "--from", tmp_path / "files", *options)
+        assert made.returncode == 0, made.stderr
+        shown = json.loads(callgate("disk", "inspect", image, "--json").stdout)
+        assert shown["problems"] == []
+        booted = callgate("boot", "-q", image, "-c", "cat README.TXT 'sub/a long name.txt'")
+        assert (booted.stdout, booted.returncode) == ("made by callgate\nbelow\n", 0)
+
+
+def test_a_missing_directory_is_named_and_leaves_nothing(callgate: Callgate, tmp_path: Path) -> None:
+    result = callgate("disk", "create", tmp_path / "out.img", "--from", tmp_path / "nothing")
+    assert result.returncode == 1
+    assert "nothing" in result.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -11,6 +11,7 @@ from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.memory import HIGH_MEMORY, KERNEL_BASE, PAGE_SIZE
 
 REORDERING = Latency(command=40_000, reorder=True)
+UNTOUCHED = b"\xa5"
 
 
 def test_identify_fills_the_disk_table(bench, content):
@@ -110,6 +111,8 @@ def test_a_read_fills_its_page_and_nothing_else(bench, content, ncq):
     data = content(64)
     b = bench.ahci(AhciController([MemoryMedium(data)], ncq=ncq))
     page = b.frames(3)
+    b.machine.ram.view(page[0], 3 * 4096)[:] = UNTOUCHED * (3 * 4096)
+    b.machine.ram.view(0, 4096)[:] = UNTOUCHED * 4096
     request = b.request(0, 9, 5, page[1:2])
     b.submit(request)
     assert b.status(request) is DiskStatus.ACTIVE
@@ -117,8 +120,9 @@ def test_a_read_fills_its_page_and_nothing_else(bench, content, ncq):
     assert b.done == [request]
     assert b.status(request) is DiskStatus.DONE
     assert b.read(request) == data[9 * 512 : 14 * 512]
-    assert not any(b.machine.ram.read(page[1] + 5 * 512, 4096 * 2 - 5 * 512))
-    assert not any(b.machine.ram.read(page[0], 4096))
+    rest = 4096 * 2 - 5 * 512
+    assert b.machine.ram.read(page[1] + 5 * 512, rest) == UNTOUCHED * rest
+    assert b.machine.ram.read(page[0], 4096) == b.machine.ram.read(0, 4096) == UNTOUCHED * 4096
 
 
 @pytest.mark.parametrize("ncq", [True, False])

@@ -1,7 +1,9 @@
 """The IDE driver: PIO through the window, block by block at interrupts."""
 
 import pytest
+from callgate.disk.drive import Drive, DriveError
 from callgate.disk.ide import IdeController
+from callgate.disk.ide_channel import Channel
 from callgate.disk.latency import Latency
 from callgate.disk.media import FaultInjecting, MemoryMedium
 from callgate.kernel.abi.disk import DISK_REQUEST_PAGES, DISKS, IDE_FIRST_DISK, DiskStatus
@@ -10,6 +12,7 @@ from callgate.kernel.abi.memory import HIGH_MEMORY, KERNEL_WINDOW, PAGE_SIZE
 FIRST = IDE_FIRST_DISK
 PRIMARY = 0x1F0
 BLOCK = 16  # sectors of a READ MULTIPLE block of our drives
+UNTOUCHED = b"\xa5"
 
 
 @pytest.fixture
@@ -58,6 +61,8 @@ def test_a_read_fills_its_page_and_nothing_else(ide, content, blocks, device):
     media[device] = MemoryMedium(data)
     b = ide(*media)
     page = b.frames(3)
+    b.machine.ram.view(page[0], 3 * 4096)[:] = UNTOUCHED * (3 * 4096)
+    b.machine.ram.view(0, 4096)[:] = UNTOUCHED * 4096
     request = b.request(FIRST + device, 9, 5, page[1:2])
     b.submit(request)
     assert b.status(request) is DiskStatus.ACTIVE
@@ -65,8 +70,9 @@ def test_a_read_fills_its_page_and_nothing_else(ide, content, blocks, device):
     assert b.done == [request]
     assert b.status(request) is DiskStatus.DONE
     assert b.read(request) == data[9 * 512 : 14 * 512]
-    assert not any(b.machine.ram.read(page[1] + 5 * 512, 4096 * 2 - 5 * 512))
-    assert not any(b.machine.ram.read(page[0], 4096))
+    rest = 4096 * 2 - 5 * 512
+    assert b.machine.ram.read(page[1] + 5 * 512, rest) == UNTOUCHED * rest
+    assert b.machine.ram.read(page[0], 4096) == b.machine.ram.read(0, 4096) == UNTOUCHED * 4096
 
 
 @pytest.mark.parametrize("sectors", [1, 7, 8, 9, 15, 16, 17, 100, 8 * DISK_REQUEST_PAGES])
@@ -218,10 +224,70 @@ def test_a_drive_that_goes_while_nobody_looks_is_missed_at_the_next_request(ide,
     assert b.machine.clock.retired < 200_000, "absence has been waited out, not seen"
 
 
-@pytest.mark.parametrize("for_ever", [False, True])
-def test_a_drive_that_stays_busy_is_reset_and_given_up_if_that_is_no_help(ide, content, monkeypatch, for_ever):
+@pytest.mark.parametrize("device", [0, 1])
+@pytest.mark.parametrize("partner", [False, True], ids=["alone", "with another drive"])
+def test_an_interrupt_from_an_empty_place_is_an_unplug(ide, content, device, partner):
+    media = [MemoryMedium(content(100)) if partner else None] * 2
+    media[device] = MemoryMedium(content(100))
+    b = ide(*media, latency=SLOW)
+    requests = ten(b, device)
+    b.submit(*requests)
+    b.controller.unplug(device)
+    b.call("ide_interrupt")
+    assert b.done == requests
+    assert {b.status(request) for request in requests} == {DiskStatus.REMOVED}
+
+
+def test_a_busy_drives_other_status_bits_mean_nothing(ide, content, monkeypatch):
+    """While BSY is set DRQ and ERR are not valid; the other channel's interrupts have the driver look."""
+
+    def busy(channel):
+        original(channel)
+        channel.status[channel.active] |= 0x09
+
+    original = Channel._busy
+    monkeypatch.setattr(Channel, "_busy", busy)
+    data = [content(200, seed) for seed in range(3)]
+    b = ide(*(MemoryMedium(item) for item in data))
+    requests = [b.request(FIRST + i % 3, i, 20, b.frames(3, HIGH_MEMORY + i * 3 * PAGE_SIZE)) for i in range(30)]
+    b.submit(*requests, interrupts=True)
+    b.rest()
+    assert sorted(b.done) == requests
+    assert all(b.read(r) == data[i % 3][i * 512 : (i + 20) * 512] for i, r in enumerate(requests))
+
+
+def test_an_interrupt_without_data_is_not_ours(ide, content):
+    data = content(100)
+    b = ide(MemoryMedium(data), latency=SLOW)
+    request = b.request(FIRST, 0, 8, b.frames(1))
+    b.submit(request)
+    status = b.controller.channels[0].status
+    status[0], kept = 0x50, status[0]
+    b.call("ide_interrupt")
+    assert not b.done
+    status[0] = kept
+    b.rest()
+    assert b.read(request) == data[:4096]
+
+
+def test_a_drive_that_refuses_multiple_mode_gives_single_sectors(ide, content, monkeypatch):
+    def refuse(_drive, _count):
+        raise DriveError(0x04, "no multiple mode")
+
+    monkeypatch.setattr(Drive, "_set_multiple", refuse)
     data = content(100)
     b = ide(MemoryMedium(data))
+    assert b.disk(FIRST).block_sectors == 1
+    request = b.request(FIRST, 0, 20, b.frames(3))
+    b.submit(request)
+    b.rest()
+    assert b.read(request) == data[: 20 * 512]
+
+
+@pytest.mark.parametrize("for_ever", [False, True])
+def test_a_drive_that_stays_busy_is_reset_and_given_up_if_that_is_no_help(ide, content, monkeypatch, for_ever):
+    data, other = content(100), content(100, 5)
+    b = ide(MemoryMedium(data), MemoryMedium(other))
     channel = b.controller.channels[0]
     requests = ten(b)
     channel.status[0] = 0x80
@@ -236,8 +302,12 @@ def test_a_drive_that_stays_busy_is_reset_and_given_up_if_that_is_no_help(ide, c
     else:
         assert b.status(requests[0]) is DiskStatus.FAILED
         assert b.at(requests[0]).error == 0x80
-        assert b.disk(FIRST).block_sectors == 1
+        assert [b.disk(FIRST + device).block_sectors for device in (0, 1)] == [1, 1]
         assert all(b.read(r) == data[4096 * i : 4096 * i + 4096] for i, r in enumerate(requests) if i)
+        request = ten(b, 1)[3]
+        b.submit(request)
+        b.rest()
+        assert b.read(request) == other[3 * 4096 : 4 * 4096]
 
 
 @pytest.mark.parametrize(

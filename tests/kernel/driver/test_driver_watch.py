@@ -2,9 +2,10 @@
 
 import pytest
 from callgate.disk.ahci import AhciController
+from callgate.disk.drive import DriveError
 from callgate.disk.ide import IdeController
 from callgate.disk.latency import Latency
-from callgate.disk.media import MemoryMedium
+from callgate.disk.media import FaultInjecting, MemoryMedium
 from callgate.kernel.abi.disk import IDE_FIRST_DISK, DiskStatus
 
 SLOW = Latency(command=50_000)
@@ -101,3 +102,40 @@ def test_a_lost_interrupt_is_made_up_for(silent, monkeypatch):
 def test_the_watch_costs_little_when_nothing_runs(silent):
     b, _, _, _ = silent
     assert b.call("disk_watch") == 439
+
+
+def test_a_long_request_is_watched_block_by_block(bench, content):
+    data = content(400)
+    b = bench.devices(IdeController([MemoryMedium(data)], latency=SLOW), ide=0x1F0)
+    request = b.request(IDE_FIRST_DISK, 0, 400, b.frames(50))
+    b.submit(request)
+    timeouts = b.events("disk.timeout")
+    while not b.done:
+        b.call("linger", interrupts=True, ecx=60_000)
+        b.call("disk_watch")
+    assert not timeouts
+    assert b.read(request) == data
+
+
+@pytest.mark.parametrize("log", [True, False], ids=["named", "not named"])
+def test_what_runs_again_after_an_error_has_a_new_interval(bench, content, monkeypatch, log):
+    """A drive's answer is a sign of life of all of its commands; suspects are watched when their turn comes."""
+    data = content(400)
+    controller = AhciController([FaultInjecting(MemoryMedium(data), bad=[2])], latency=SLOW)
+    drive = controller.drives[0].drive
+    if not log:
+        monkeypatch.setattr(drive, "_log", refuse)
+    b = bench.ahci(controller)
+    requests = twenty(b, 0)
+    b.submit(*requests)
+    timeouts = b.events("disk.timeout")
+    b.call("disk_watch")
+    while len(b.done) < 20:
+        b.call("linger", interrupts=True, ecx=75_000)
+        b.call("disk_watch")
+    check(b, requests, data, failed={0})
+    assert not timeouts
+
+
+def refuse(_command):
+    raise DriveError(0x04, "no log")

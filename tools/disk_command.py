@@ -1,0 +1,71 @@
+"""`callgate disk`: look into images, and make them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from callgate.disk.builder import FileSystem, Scheme
+from callgate.tools.sizes import SIZE
+
+EXIT_IMAGE = 5
+
+INSPECT_EPILOG = """\b
+Examples:
+  callgate disk inspect their.img
+  callgate disk inspect their.img --json
+"""
+
+CREATE_EPILOG = """\b
+Examples:
+  callgate disk create out.img --from files
+  callgate disk create out.img --from files --fs fat32 --gpt
+  callgate disk create small.img --from files --fs fat12 --size 2M
+"""
+
+
+@click.group()
+def disk() -> None:
+    """Inspect and create disk images."""
+
+
+@disk.command(epilog=INSPECT_EPILOG)
+@click.argument("image", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def inspect(image: Path, as_json: bool) -> int:
+    """Show partitions, file systems and what is wrong with IMAGE."""
+    from callgate.disk.inspect import as_dict, inspect_image, render
+    from callgate.disk.media import ImageError
+
+    try:
+        report = inspect_image(image)
+    except ImageError as error:
+        click.echo(f"callgate: {error}", err=True)
+        return EXIT_IMAGE
+    click.echo(json.dumps(as_dict(report), indent=2) if as_json else render(report))
+    return 0
+
+
+@disk.command(epilog=CREATE_EPILOG)
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--from", "source", metavar="DIR", required=True, type=click.Path(path_type=Path), help="What to put in.")
+@click.option("--fs", type=click.Choice(["fat12", "fat16", "fat32"]), help="File system [the smallest that fits].")
+@click.option("--size", type=SIZE, help="Size of the image [as needed].")
+@click.option("--mbr", "scheme", flag_value="mbr", help="With a master boot record.")
+@click.option("--gpt", "scheme", flag_value="gpt", help="With a GUID partition table.")
+@click.option("--label", default="CALLGATE", show_default=True, help="Volume label.")
+def create(out: Path, source: Path, fs: FileSystem | None, size: int | None, scheme: Scheme | None, label: str) -> int:
+    """Make the image OUT from a directory, with data aligned to 4 KiB."""
+    from callgate.disk.builder import create_image
+    from callgate.disk.tree import BuildError
+
+    try:
+        built = create_image(out, source, fs=fs, size=size, scheme=scheme, label=label)
+    except BuildError as error:
+        click.echo(f"callgate: {error}", err=True)
+        return 1
+    for warning in built.warnings:
+        click.echo(f"callgate: {warning}", err=True)
+    return 0
