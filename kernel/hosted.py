@@ -53,6 +53,7 @@ class Hosted:
         self.running: dict[int, Any] = {}  # thread selector -> coroutine
         self.steps: dict[int, int] = {}
         self.step_seconds = STEP_SECONDS
+        self.steps_limit = STEPS_LIMIT
 
     @property
     def servers(self) -> dict[int, HostedServer]:
@@ -75,8 +76,8 @@ class Hosted:
             self._end(thread, f"{error}")
         except BadAddress as error:
             self._end(thread, f"handler used a {error}")
-        except HandlerStuck:
-            self._end(thread, f"handler did not come back within {self.step_seconds:g} s")
+        except HandlerStuck as stuck:
+            self._end(thread, str(stuck))
         except Exception as error:  # noqa: BLE001 - whatever a server raises is the server's end, not the kernel's
             self._end(thread, f"handler raised {type(error).__name__}: {error}")
         return HostedGate.DONE
@@ -90,8 +91,8 @@ class Hosted:
         else:
             value = self._result(thread, memory)
         self.steps[thread.selector] += 1
-        if self.steps[thread.selector] > STEPS_LIMIT:
-            raise PolicyError(ErrorCode.SERVER_DIED, f"handler made more than {STEPS_LIMIT} calls")
+        if self.steps[thread.selector] > self.steps_limit:
+            raise HandlerStuck(f"handler made more than {self.steps_limit} gate calls for one request")
         try:
             with time_limit(self.step_seconds):
                 call = running.send(value)
@@ -161,7 +162,7 @@ def time_limit(seconds: float) -> Iterator[None]:
         return
 
     def expired(_signal: int, _frame: FrameType | None) -> None:
-        raise HandlerStuck
+        raise HandlerStuck(f"handler did not come back within {seconds:g} s")
 
     previous = signal.signal(signal.SIGVTALRM, expired)
     signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
@@ -181,7 +182,7 @@ def traced_limit(seconds: float) -> Iterator[None]:
     def trace(_frame: FrameType, _event: str, _argument: object) -> Callable[..., Any]:
         if time.thread_time() > end:
             sys.settrace(previous)
-            raise HandlerStuck
+            raise HandlerStuck(f"handler did not come back within {seconds:g} s")
         return trace
 
     sys.settrace(trace)

@@ -31,6 +31,7 @@ from callgate.kernel.images import kernel_image, program_image
 from callgate.kernel.kernel import Kernel
 from callgate.kernel.machine import Machine, Stop
 from callgate.kernel.machine.stream import Event
+from callgate.kernel.snapshots import SystemSnapshot, restore, take
 from callgate.kernel.state import PRIORITY_IDLE, PRIORITY_KERNEL, KernelState, Thread
 
 SERVER_PROGRAMS = ("hosted", "null_server", "rom")
@@ -126,6 +127,14 @@ class System:
 
     def _field(self, text: str) -> int:
         return int(getattr(self.machine.cpu, text)) if text.isalpha() else int(text, 0)
+
+    def snapshot(self) -> SystemSnapshot:
+        """Keep machine and policy, to `restore` any number of times; NotQuiescent in the middle of a request."""
+        return take(self)
+
+    def restore(self, snapshot: SystemSnapshot) -> None:
+        """Go back to a snapshot of this system.  Probes stay; what was printed meanwhile is not taken back."""
+        restore(self, snapshot)
 
     def statistics(self) -> dict[str, object]:
         """Return the ledger of the run as `--stats` writes it: totals, and counters of each server."""

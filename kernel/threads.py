@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from callgate.kernel.abi import selectors
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.layout import offset_of, size_of
+from callgate.kernel.abi.layout import field_names, offset_of, size_of
 from callgate.kernel.abi.memory import KERNEL_BASE, KERNEL_STACKS, PAGE_SIZE
 from callgate.kernel.abi.thread import (
     KERNEL_STACK_SIZE,
     KERNEL_STACK_SPAN,
     TCB_SIZE,
     GateFrame,
+    PushedRegisters,
     SwitchFrame,
     ThreadControlBlock,
     ThreadFlags,
@@ -83,6 +84,9 @@ class Threads:
         thread = self.create(process, name, priority, routine="leave_gate")
         frame_address = thread.stack - size_of(GateFrame)
         frame = self.kernel.overlay_stack(thread, GateFrame, frame_address)
+        # The stack may have been another thread's: every register is given a value.
+        for register in field_names(GateFrame):
+            frame[register] = 0
         for segment in ("ds", "es"):
             frame[segment] = selectors.SELECTOR_USER_DATA
         frame["eax"] = eax
@@ -154,10 +158,12 @@ class Threads:
         frame = self.kernel.overlay_stack(thread, SwitchFrame, address)
         frame["eflags"] = USER_EFLAGS
         frame["eip"] = routine
-        registers = offset_of(SwitchFrame, "registers") // 4
-        frame.words[frame.base + registers + PUSHED_EAX] = argument
+        registers = frame.base + offset_of(SwitchFrame, "registers") // 4
+        frame.words[registers : registers + len(NO_REGISTERS)] = NO_REGISTERS
+        frame.words[registers + PUSHED_EAX] = argument
         self.block(thread)["esp"] = address
 
 
 TCB_FLAGS = offset_of(ThreadControlBlock, "flags") // 4
 PUSHED_EAX = 7
+NO_REGISTERS = memoryview(bytes(size_of(PushedRegisters))).cast("I")

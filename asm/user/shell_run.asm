@@ -10,19 +10,17 @@ run_program:
         jc      .unknown
         call    try_program
         jnc     .started
-        cmp     eax, ErrorCode.NOT_FOUND
-        jne     .failed
 
-        ; A name without a slash is looked for in /rom, too.
+        ; A name without a slash is looked for in /rom, too, even if the current volume is gone.
         mov     esi, [words]
 .slash:
-        lodsb
-        cmp     al, '/'
-        je      .unknown
-        cmp     al, '\\'
-        je      .unknown
-        test    al, al
-        jnz     .slash
+        cmp     byte ptr [esi], '/'
+        je      .named
+        cmp     byte ptr [esi], '\\'
+        je      .named
+        inc     esi
+        cmp     byte ptr [esi - 1], 0
+        jne     .slash
         mov     edi, path
         mov     esi, rom_directory
         mov     ecx, PATH_SIZE
@@ -35,6 +33,7 @@ run_program:
         call    length
         call    try_program
         jnc     .started
+.named:
         cmp     eax, ErrorCode.NOT_FOUND
         jne     .failed
 .unknown:

@@ -1,0 +1,84 @@
+"""Snapshots of a booted system: the machine's and the kernel's state, taken and given back together.
+
+The machine keeps what the guest can see; policy's records are plain data, pickled whole.  Hosted servers
+are Python objects of other people: they are duplicated, each time on the memory of the restored process.
+What a coroutine has begun cannot be kept, so a snapshot is taken between requests.
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from callgate.kernel.machine.snapshot import NotQuiescent, Snapshot
+from callgate.kernel.state import KernelState
+from callgate.kernel.user_memory import UserMemory
+from callgate.server.hosted import HostedServer
+
+if TYPE_CHECKING:
+    from callgate.kernel.kernel import Kernel
+    from callgate.kernel.system import System
+
+HOSTED = "hosted"  # the manager's record that is not plain data
+
+
+@dataclass(frozen=True, slots=True)
+class SystemSnapshot:
+    """A system's state; belongs to the system that made it."""
+
+    machine: Snapshot
+    policy: bytes
+    servers: dict[int, HostedServer]  # by process number
+    exit_code: int | None
+
+
+def take(system: System) -> SystemSnapshot:
+    """Return a snapshot; NotQuiescent says what is under way."""
+    kernel = system.kernel
+    check(kernel)
+    managers = kernel.state.managers
+    servers: dict[int, HostedServer] = managers.pop(HOSTED, {})
+    try:
+        policy = pickle.dumps(kernel.state)
+    finally:
+        managers[HOSTED] = servers
+    kept = {number: server.duplicate(server.memory) for number, server in servers.items()}
+    return SystemSnapshot(system.machine.snapshot(), policy, kept, kernel.exit_code)
+
+
+def restore(system: System, snapshot: SystemSnapshot) -> None:
+    """Go back to a snapshot; ValueError if it is another system's.
+
+    Coroutines that a run left unfinished are ended.
+    """
+    kernel = system.kernel
+    system.machine.restore(snapshot.machine)
+    abandon(kernel)
+    state: KernelState = pickle.loads(snapshot.policy)  # noqa: S301 - pickled by `take` in this process
+    state.managers[HOSTED] = {
+        number: server.duplicate(UserMemory(kernel, state.processes[number]))
+        for number, server in snapshot.servers.items()
+    }
+    kernel.adopt(state)
+    kernel.exit_code = snapshot.exit_code
+
+
+def check(kernel: Kernel) -> None:
+    """Raise NotQuiescent while policy is in the middle of something."""
+    if kernel.coroutines.alive:
+        raise NotQuiescent(f"policy is in the middle of {kernel.coroutines.alive} operations; run on until it is done")
+    if kernel.hosted.running:
+        raise NotQuiescent("a hosted server works on a request; run on until it has replied")
+
+
+def abandon(kernel: Kernel) -> None:
+    """End what was under way when the run stopped; the innermost coroutine first."""
+    for stack in kernel.coroutines.stacks.values():
+        while stack:
+            stack.pop().close()
+    kernel.coroutines.stacks.clear()
+    for running in kernel.hosted.running.values():
+        running.close()
+    kernel.hosted.running.clear()
+    kernel.hosted.steps.clear()
