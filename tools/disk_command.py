@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import click
-
 from callgate.disk.builder import FileSystem, Scheme
 from callgate.tools.sizes import SIZE
 

@@ -18,7 +18,7 @@ ahci_recover:
         mov     eax, [edi + PortRegisters.tfd]
         and     eax, TASK_FILE_MASK
         or      ebp, eax
-        .event  disk.error disk=ecx error=ebp
+        .event  disk.failed disk=ecx error=ebp
         mov     dword ptr [esi + Disk.watched], 0
         call    ahci_restart
         jc      ahci_give_up
@@ -47,8 +47,8 @@ ahci_recover:
 ; is not named.
 ;   in, clobbers, state, leaves by: as ahci_recover; ebp is what DiskRequest.error becomes
 ahci_reset_drive:
-        mov     dword ptr [esi + Disk.watched], 0
         call    ahci_stop
+        jc      ahci_give_up
         call    ahci_comreset
         or      dword ptr [edi + PortRegisters.cmd], PortCommand.FRE
         call    ahci_run

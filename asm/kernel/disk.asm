@@ -109,8 +109,8 @@ disk_check:
 
 ; disk_start: give a disk's controller as much of its queue as it takes.
 ;   in:        esi  Disk, ecx  its number
-;   clobbers:  eax, ebx, edx, edi, ebp, flags
-;   state:     IF=0
+;   clobbers:  eax, ebx, ecx, edx, esi, edi, ebp, flags
+;   state:     IF=0, DF=0
 ;   leaves by: the controller's routine
 disk_start:
         cmp     ecx, IDE_FIRST_DISK
@@ -161,7 +161,7 @@ disk_complete:
 ;   leaves by: ret
 disk_finish:
         mov     [ebx + DiskRequest.status], al
-        .event  disk.complete request=ebx status=eax
+        .event  disk.done request=ebx status=eax
         mov     eax, ebx
         HOST    DISK_DONE
         ret

@@ -80,7 +80,7 @@ ide_end:
 ;   in:        ebx  DiskRequest, ecx  disk, eax  status + error register * 256
 ;   leaves by: ret
 ide_error:
-        .event  disk.error disk=ecx error=eax
+        .event  disk.failed disk=ecx error=eax
         mov     [ebx + DiskRequest.error], eax
         ret
 

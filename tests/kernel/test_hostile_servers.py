@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 from callgate.disk.media import ImageFile, MemoryMedium
 from callgate.kernel import volumes
 from callgate.kernel.abi.calls import Operation, ServerCall

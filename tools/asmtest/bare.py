@@ -1,6 +1,6 @@
-"""The bare CPU: one routine in flat memory, called like a function.
+r"""The bare CPU: one routine in flat memory, called like a function.
 
-    cpu.load("double:\\n add eax, eax\\n ret\\n")
+    cpu.load("double:\n add eax, eax\n ret\n")
     assert cpu.call("double", eax=21).eax == 42
 
 One machine serves every test.  A loaded program is kept as a snapshot, so a reset is one mapping of
@@ -47,7 +47,6 @@ class BareCpu:
         self.folder = Path()
         self.probes: list[int] = []
         self.journal: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
-        self.replaying = False
         self.events: list[Event] = []
         self.ring = 0
         self.last: CallResult | None = None
@@ -55,20 +54,28 @@ class BareCpu:
         self.structures: dict[str, StructureType] = known_structures()
         self.machine.stream.subscribe(self._on_fault, kinds=["exception", "int"])
         self.machine.probe(board.RETURN, lambda: self.machine.request_stop("returned"))
+        self.refusals = {int(call): (self._unanswered(call), call.name.lower()) for call in HostCall}
+        self.stale = True  # a reset has been asked for and not been carried out
         self.reset()
 
     # Setting up.
 
     def reset(self) -> None:
         """Go back to empty memory, ring 0, cleared registers; nothing is loaded, host calls are refused."""
-        self.machine.restore(self.empty)
+        self.stale = True
         self.program = None
         self.ring = 0
         self.last = None
         self.journal.clear()
-        self.machine.host_calls.functions.clear()
-        for call in HostCall:
-            self.machine.host_calls.register(call, self._unanswered(call), call.name.lower())
+        functions = self.machine.host_calls.functions
+        functions.clear()
+        functions.update(self.refusals)
+
+    def _freshen(self) -> None:
+        """Carry a reset out; loading a program makes that superfluous, so it waits for what comes first."""
+        if self.stale:
+            self.machine.restore(self.empty)
+            self.stale = False
 
     def load(self, *sources: str | Path) -> Program:
         """Load a source: text (a string of several lines) or files, assembled as one unit.
@@ -93,6 +100,7 @@ class BareCpu:
         if self.loaded is not program:
             self._probe(program)
         self.loaded = self.program = program
+        self.stale = False
 
     def _enter(self, program: Program) -> None:
         self.machine.restore(self.empty)
@@ -111,6 +119,7 @@ class BareCpu:
 
     def write(self, address: int | str, data: bytes) -> None:
         """Write bytes at a linear address or label."""
+        self._freshen()
         self.ram.write(self.address(address), data)
         self.machine.code_changed(self.address(address), len(data))
         self._note(self.write, (address, data), {})
@@ -129,6 +138,7 @@ class BareCpu:
 
     def segment(self, name: str, base: int, limit: int = 0xFFFF_FFFF) -> int:
         """Give ds, es, fs or gs a base and a limit (last valid offset); return the selector."""
+        self._freshen()
         selector = board.load_segment(self.machine, name, self.address(base), limit, self.ring)
         self._note(self.segment, (name, base, limit), {})
         return selector
@@ -137,12 +147,14 @@ class BareCpu:
         """Run what follows in ring 0 or 3, with flat segments; IOPL is 0."""
         if ring not in (0, 3):
             raise ValueError(f"routines run in ring 0 or 3, not {ring}")
+        self._freshen()
         self.ring = ring
         board.enter_ring(self.machine, ring)
         self._note(self.enter_ring, (ring,), {})
 
     def protect(self, address: int, length: int, rights: str, *, user: bool = True) -> None:
         """Set the rights of the pages that a range touches: none, r or rw; `user`: ring 3 may use them."""
+        self._freshen()
         board.protect(self.machine, address, length, rights, user=user)
         self._note(self.protect, (address, length, rights), {"user": user})
 
@@ -180,6 +192,7 @@ class BareCpu:
 
     def read(self, address: int | str, length: int) -> bytes:
         """Return bytes from a linear address or label."""
+        self._freshen()
         return self.ram.read(self.address(address), length)
 
     # Calling.
@@ -193,6 +206,7 @@ class BareCpu:
         raises RoutineError, as do HLT and more than `fuel` instructions.
         """
         self._note(self.call, (routine,), {"faults": faults, "fuel": fuel, "stack": stack, **registers})
+        self.last = None  # an error within the run must not leave the call before for reports
         begun = self._begin(routine, stack, registers)
         stop = self.machine.run(fuel=fuel)
         self.last = self._result(stop, begun)
@@ -205,6 +219,7 @@ class BareCpu:
 
     def _begin(self, routine: int | str, stack: Sequence[int], registers: dict[str, int]) -> Any:
         """Set the CPU to the routine's first instruction; return the counters before it."""
+        self._freshen()
         cpu, eflags = self.machine.cpu, registers.pop("eflags", EFLAGS_FIXED)
         values = dict.fromkeys(WHOLE, 0) | {"esp": board.STACK_TOP - 4 * len(stack)}
         for name, value in registers.items():
@@ -216,10 +231,13 @@ class BareCpu:
                 raise ValueError(f"{name} is neither a register ({', '.join(WHOLE)}) nor a flag ({', '.join(FLAGS)})")
         top = values["esp"] - 4
         self.ram.write(top, b"".join((value & 0xFFFF_FFFF).to_bytes(4, "little") for value in (board.RETURN, *stack)))
-        values |= {"esp": top, "eflags": eflags, "eip": self.address(routine)}
+        values["esp"] = top
+        cpu.save()  # one look and one change of the whole context are quicker than single registers
         for name, value in values.items():
-            setattr(cpu, name, value)
-        self.before = cpu.registers()
+            cpu.put_general(name, value)
+        cpu.restore()
+        cpu.eflags, cpu.eip = eflags, self.address(routine)
+        self.before = values | {"eflags": eflags, "eip": self.address(routine)}
         self.events = []
         return self.machine.ledger.counts()
 
@@ -246,6 +264,7 @@ class BareCpu:
         self._begin(routine, options["stack"], values)
         addresses = self._step(retired, count)
         self.last, self.before = kept
+        self.journal[:] = steps
         return addresses
 
     def _step(self, retired: int, count: int) -> list[int]:

@@ -89,6 +89,7 @@ class Case:
 def parse(text: str, file: str) -> list[Case]:
     """Return the cases of a source; AsmErrors with every mistake that can be seen without running."""
     cases: list[Case] = []
+    titles: set[str] = set()
     errors: list[AsmError] = []
     for number, line in enumerate(text.splitlines(), 1):
         match = DIRECTIVE.match(line)
@@ -96,7 +97,7 @@ def parse(text: str, file: str) -> list[Case]:
             continue
         place = Place(file, number, match.start("word") + 1, line)
         try:
-            _take(cases, Statement(match["word"], match["rest"], place))
+            _take(cases, titles, Statement(match["word"], match["rest"], place))
         except AsmError as error:
             errors.append(error)
     for case in cases:
@@ -106,7 +107,7 @@ def parse(text: str, file: str) -> list[Case]:
     return cases
 
 
-def _take(cases: list[Case], statement: Statement) -> None:
+def _take(cases: list[Case], titles: set[str], statement: Statement) -> None:
     word = statement.word
     if word not in USAGE:
         hint = near_miss(word, USAGE) or f"there are {', '.join(USAGE)}"
@@ -114,8 +115,9 @@ def _take(cases: list[Case], statement: Statement) -> None:
     if not statement.rest:
         raise statement.error(f";@ {word} says nothing")
     if word == "case":
-        if any(case.title == statement.rest for case in cases):
+        if statement.rest in titles:
             raise statement.error(f"there is a case {statement.rest!r} already", "give each case a title of its own")
+        titles.add(statement.rest)
         cases.append(Case(statement.rest, statement.place))
         return
     if not cases:

@@ -1,0 +1,107 @@
+"""What the names in a case mean: registers, flags, memory, costs; and the values beside them."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from callgate.asm.assembler import AsmError, Program
+from callgate.asm.assembler.errors import near_miss
+from callgate.asm.assembler.expressions import Unresolved, evaluate
+from callgate.kernel.abi import constants
+from callgate.kernel.machine.ledger import SITE_NAMES
+from callgate.tools.asmtest.cases import Relation, Statement
+from callgate.tools.asmtest.result import FLAGS, PARTS, WHOLE, CallResult
+
+if TYPE_CHECKING:
+    from callgate.tools.asmtest.bare import BareCpu
+
+MEMORY = re.compile(r"(?:(?P<size>byte|word|dword|qword)\s+)?(?:ptr\s+)?\[(?P<address>[^\]]+)\]$")
+SIZES: Final = {"byte": 1, "word": 2, "dword": 4, "qword": 8}
+STRING = re.compile(r'"([^"]*)"$')
+COMPARE: Final[dict[str, Callable[[int, int], bool]]] = {
+    "=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
+COST_BITS: Final = 64
+COSTS: Final = ("instructions", "host_calls", *SITE_NAMES)
+SELECTORS: Final = ("cs", "ds", "es", "fs", "gs", "ss", "eflags")
+READABLE: Final = (*WHOLE, *PARTS, *FLAGS, *SELECTORS, *COSTS)
+
+
+def value_of(text: str, statement: Statement, program: Program) -> int:
+    """Return the value of an expression: numbers, constants of the ABI, labels; AsmError names the mistake."""
+    table = constants()
+
+    def lookup(name: str) -> int:
+        if name in program.symbols:
+            return program.symbols[name].address
+        if name in table:
+            return table[name]
+        raise Unresolved(name)
+
+    column = statement.place.text.find(text) + 1 or statement.place.column
+    try:
+        return evaluate(text, statement.place.at(column), column, lookup)
+    except Unresolved as missing:
+        name = str(missing)
+        hint = near_miss(name, [*program.symbols, *table]) or "a value is a number, a label or a constant"
+        raise AsmError(statement.place.at(column), f"there is no {name}", hint) from None
+
+
+def memory_operand(text: str, statement: Statement, program: Program) -> tuple[int, int] | None:
+    """Return (address, bytes) of `dword [0x1000]`; None if the text is no memory operand."""
+    match = MEMORY.match(text)
+    if match is None:
+        return None
+    return value_of(match["address"], statement, program), SIZES[match["size"] or "dword"]
+
+
+def string_bytes(text: str) -> bytes | None:
+    """Return the bytes of a quoted string; None if the text is none."""
+    match = STRING.match(text)
+    return match[1].encode() if match else None
+
+
+def holds(relation: Relation, actual: int, bits: int, program: Program) -> str | None:
+    """Return what is wrong with a relation, None if nothing is; values are unsigned numbers of `bits`."""
+    wanted = value_of(relation.right, relation.statement, program)
+    if not -(1 << bits - 1) <= wanted < 1 << bits:
+        raise relation.statement.error(f"{relation.right} does not fit into the {bits} bits of {relation.left}")
+    if COMPARE[relation.operator](actual, wanted & (1 << bits) - 1):
+        return None
+    shown = f"{actual}" if actual < 10 or bits == COST_BITS else f"{actual:#x}"
+    return f"{relation.left} is {shown}, expected {relation.operator} {relation.right}"
+
+
+def failure(relation: Relation, cpu: BareCpu, result: CallResult, program: Program) -> str | None:
+    """Return what is wrong with one expectation after a run, None if it holds."""
+    name = relation.left
+    memory = memory_operand(name, relation.statement, program)
+    if memory is not None:
+        data = string_bytes(relation.right)
+        if data is not None:
+            found = cpu.read(memory[0], len(data))
+            wrong = (found != data) != (relation.operator == "!=")
+            return f"{name} holds {found!r}, expected {relation.operator} {data!r}" if wrong else None
+        actual = int.from_bytes(cpu.read(*memory), "little")
+        return holds(relation, actual, memory[1] * 8, program)
+    if name.startswith("host_calls."):
+        wanted = name.partition(".")[2].lower()
+        return holds(relation, result.ledger.host_calls.get(wanted, 0), COST_BITS, program)
+    if name not in READABLE:
+        hint = near_miss(name, READABLE) or f"there are registers, flags, dword [address] and {', '.join(COSTS)}"
+        raise relation.statement.error(f"there is no {name}", hint)
+    if name in SITE_NAMES:
+        return holds(relation, int(getattr(result.ledger, name)), COST_BITS, program)
+    return holds(relation, int(getattr(result, name)), bits_of(name), program)
+
+
+def bits_of(name: str) -> int:
+    """Return the width of a register, flag or cost."""
+    if name in FLAGS:
+        return 1
+    if name in PARTS:
+        return int(PARTS[name][2]).bit_length()
+    return COST_BITS if name in COSTS else 32
