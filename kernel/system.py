@@ -19,6 +19,7 @@ from typing import Self
 
 from callgate.asm.assembler import EventSite, Program
 from callgate.disk.ahci import MMIO_BASE, AhciController
+from callgate.disk.ide import COMMAND_BLOCKS, IdeController
 from callgate.disk.media import ImageFile, Medium
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.boot import BOOT_MAGIC, BootInformation
@@ -44,6 +45,7 @@ class SystemOptions:
 
     memory: int = 64 << 20
     high_memory: int = 256 << 20
+    ide: bool = False  # attach the disks to IDE, whose driver copies, instead of AHCI
     commands: str | None = None
     interactive: bool = False
     shell: bool = True
@@ -72,7 +74,9 @@ class System:
         )
         self.machine.serial.output = self.options.output or (lambda _data: None)
         self.machine.serial.source = self.options.source
-        self.controller = AhciController(self.media)
+        self.controller: AhciController | IdeController = (
+            IdeController(self.media) if self.options.ide else AhciController(self.media)
+        )
         self.machine.attach(self.controller)
         self.kernel = Kernel(self.machine, kernel_image(), self.options.log)
         self.machine.symbols = self.kernel.image.symbol_at
@@ -266,7 +270,8 @@ class Loader:
             high_memory=self.system.options.high_memory,
             page_directory_pointers=pointers,
             first_thread=first.selector,
-            ahci_mmio=layout.KERNEL_MMIO,
+            ahci_mmio=0 if self.system.options.ide else layout.KERNEL_MMIO,
+            ide_ports=COMMAND_BLOCKS[0] if self.system.options.ide else 0,
             window_table=KERNEL_BASE + kernel.tables.kernel_entry_address(kernel.state.space, layout.KERNEL_WINDOW),
         )
         self.machine.ram.write(layout.BOOT_INFORMATION, bytes(information))

@@ -41,15 +41,15 @@ class Volumes:
         """Mount the ROM, then every partition of every disk."""
         self.installed = installed_servers()
         self.mount_rom()
-        for disk in self.kernel.disks():
-            await self.mount_disk(disk)
+        for index, disk in enumerate(self.kernel.disks()):
+            await self.mount_disk(disk, f"d{index}")
 
     def mount_rom(self) -> None:
         """Start the server of the read-only volume with the system's programs."""
         files = {name: program_image(name).elf(debug=False) for name in ROM_PROGRAMS}
         self.kernel.servers.start_rom(files)
 
-    async def mount_disk(self, disk: int) -> None:
+    async def mount_disk(self, disk: int, base: str) -> None:
         """Read a disk's partition table and mount what is there."""
         sectors = self.kernel.disk_sectors(disk)
 
@@ -59,16 +59,16 @@ class Volumes:
             except PolicyError as error:
                 raise ReadError(str(error)) from error
 
-        self.kernel.log(f"disk {disk}: {sectors} sectors, {self.kernel.disk_model(disk)}")
+        self.kernel.log(f"{base}: {sectors} sectors, {self.kernel.disk_model(disk)}")
         try:
             layout = await scan(read, sectors)
         except ReadError as error:
-            self.kernel.log(f"disk {disk}: partition table cannot be read: {error}")
+            self.kernel.log(f"{base}: partition table cannot be read: {error}")
             return
         for problem in layout.problems:
-            self.kernel.log(f"disk {disk}: {problem}")
+            self.kernel.log(f"{base}: {problem}")
         for partition in layout.partitions:
-            name = f"d{disk}" if layout.scheme == "none" else f"d{disk}p{partition.number}"
+            name = base if layout.scheme == "none" else f"{base}p{partition.number}"
             await self.mount(disk, partition, name)
 
     async def mount(self, disk: int, partition: DiskPartition, name: str) -> None:

@@ -27,6 +27,7 @@ panic; 4 out of fuel; 5 bad image; 130 interrupted.
 @click.option("-c", "--command", "commands", metavar='"CMD; CMD"', help="Run shell commands and exit.")
 @click.option("--memory", type=SIZE, default="64M", show_default=True, help="Low RAM, 16M to 768M.")
 @click.option("--high-memory", type=SIZE, default="256M", show_default=True, help="RAM above 4 GiB: disk cache.")
+@click.option("--ide", is_flag=True, help="Attach disks to IDE (PIO: the CPU copies) instead of AHCI.")
 @click.option(
     "--stats", type=click.Path(path_type=Path), metavar="FILE", help="Write the ledger as JSON ('-': stderr)."
 )
@@ -38,6 +39,7 @@ def boot(
     commands: str | None,
     memory: int,
     high_memory: int,
+    ide: bool,
     stats: Path | None,
     trace: Path | None,
     fuel: int | None,
@@ -54,6 +56,7 @@ def boot(
         commands=commands,
         memory=memory,
         high_memory=high_memory,
+        ide=ide,
         stats=stats,
         trace=trace,
         fuel=fuel,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 EXIT_GUEST, EXIT_USAGE, EXIT_FAULT, EXIT_FUEL, EXIT_IMAGE, EXIT_INTERRUPTED = 1, 2, 3, 4, 5, 130
 MIB = 1 << 20
 POLL_SECONDS = 0.1
+IDE_DRIVES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class SessionOptions:
     commands: str | None = None
     memory: int = 64 * MIB
     high_memory: int = 256 * MIB
+    ide: bool = False
     stats: Path | None = None
     trace: Path | None = None
     fuel: int | None = None
@@ -82,6 +84,7 @@ class Session:
                 self.trace_file.close()
 
     def _check(self) -> str | None:
+        from callgate.kernel.abi.ahci import AHCI_PORTS
         from callgate.kernel.abi.memory import DIRECT_MAP_LIMIT, LARGE_PAGE_SIZE, PAGE_SIZE
 
         memory, high = self.options.memory, self.options.high_memory
@@ -89,6 +92,9 @@ class Session:
             return f"--memory {memory}: low RAM is 16M to {DIRECT_MAP_LIMIT // MIB}M in steps of 2M"
         if not MIB <= high <= 64 << 30 or high % PAGE_SIZE:
             return f"--high-memory {high}: RAM above 4 GiB is 1M to 64G in steps of 4K"
+        limit = IDE_DRIVES if self.options.ide else AHCI_PORTS
+        if len(self.options.images) > limit:
+            return f"{len(self.options.images)} images: {'IDE' if self.options.ide else 'AHCI'} takes at most {limit}"
         if self.options.commands is not None and len(self.options.commands.encode("utf-8", "replace")) > 4000:
             return "-c: the commands are longer than 4000 bytes; write them to standard input instead"
         return None
@@ -120,6 +126,7 @@ class Session:
         options = SystemOptions(
             memory=self.options.memory,
             high_memory=self.options.high_memory,
+            ide=self.options.ide,
             commands=self.options.commands,
             interactive=self.interactive,
             observe_files=self.options.stats is not None,

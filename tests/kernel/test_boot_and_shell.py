@@ -137,3 +137,14 @@ def test_two_runs_of_the_same_command_are_the_same_run(boot, fat_image: Make) ->
         run = boot("dir; cat README.TXT", image)
         traces.append((run.stop.retired, run.output, run.system.machine.ledger.counts().as_dict(), lines))
     assert traces[0] == traces[1]
+
+
+def test_ide_reads_the_same_bytes_and_copies_every_one(boot, fat_image: Make) -> None:
+    image = fat_image(FILES)
+    run = boot("cat BIG.BIN", image, ide=True, observe_files=True)
+    assert run.output == FILES["BIG.BIN"]
+    counts = run.system.machine.ledger.counts()
+    assert sum(counts.dma_bytes.values()) == 0
+    # The driver stores each byte once (REP INSD), the console loads it once.
+    assert counts.cpu_file_bytes["kernel"] >= 2 * len(run.output)
+    assert run.leaks() == []
