@@ -65,9 +65,7 @@ class Kernel:
         words = (self.address("kernel_words") - KERNEL_BASE) // 4
         self.kernel_words = ControlBlock(self.words, KernelWords, words)
         self.gdt = GlobalTable(machine.ram, self.address("gdt") - KERNEL_BASE)
-        self.scheduler = Scheduler(
-            self.words, words, lambda: machine.clock.now, lambda: machine.clock.retired, self._count_wait
-        )
+        self.scheduler = Scheduler(self.words, words, lambda: machine.clock.now, machine.state, self._count_wait)
         self.coroutines = Coroutines(self.words, self.address, lambda: self.scheduler.current.tcb)
         self.threads = Threads(self)
         self.processes = Processes(self)

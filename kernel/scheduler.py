@@ -9,6 +9,7 @@ at once; every wait in the kernel is a loop around its condition, so one too man
 
 from bisect import insort
 from collections.abc import Callable
+from typing import Protocol
 
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.layout import offset_of
@@ -34,6 +35,12 @@ NANOSECONDS = 1_000_000_000
 COUNTED_WAITS = frozenset(map(int, (WaitReason.REPLY, WaitReason.SLOT, WaitReason.DISK)))
 
 
+class RetiredCounter(Protocol):
+    """What counts retired instructions: read on every switch, so an attribute and not a call."""
+
+    count: int
+
+
 class Scheduler:
     """Ready queues and the answers to SCHEDULE, HANDOFF, WAKE, YIELD and TICK."""
 
@@ -42,14 +49,14 @@ class Scheduler:
         words: memoryview,
         kernel_words: int,
         now: Callable[[], int],
-        retired: Callable[[], int],
+        counter: RetiredCounter,
         count_wait: Callable[[], None],
     ) -> None:
-        """Take low memory as 32-bit words, the word index of `kernel_words`, and two clocks."""
+        """Take low memory as 32-bit words, the word index of `kernel_words`, the virtual clock and the instruction counter."""
         self.words = words
         self.kernel_words = kernel_words
         self.now = now
-        self.retired = retired
+        self.counter = counter
         self.count_wait = count_wait
         self.state = SchedulerState()
         self.threads: dict[int, Thread] = {}
@@ -92,7 +99,7 @@ class Scheduler:
                 self._ready_or_signal(thread)
             self.host_schedule(reason)
             return
-        retired = self.retired()
+        retired = self.counter.count
         current.instructions += retired - state.charged_at
         state.charged_at = retired
         current.state = BLOCKED
@@ -197,7 +204,7 @@ class Scheduler:
 
     def charge(self) -> None:
         """Book the instructions since the last switch to the current thread."""
-        retired = self.retired()
+        retired = self.counter.count
         current = self.state.current
         if current is not None:
             current.instructions += retired - self.state.charged_at

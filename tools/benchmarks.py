@@ -165,6 +165,45 @@ def time_loop(bench: Bench, address: int, rounds: int) -> tuple[dict[str, Any], 
     return counts, samples
 
 
+def call_gate(rounds: int) -> dict[str, Any]:
+    """Measure ring 3 to ring 0 and back: a request that the gate refuses."""
+
+    def prepare(kernel: Kernel) -> None:
+        kernel.start_image(parse_elf(program_image("bench_gate").elf(debug=False)), "gate", b"", 0)
+
+    system = System([], SystemOptions(shell=False, prepare=prepare))
+    machine = system.machine
+    program = program_image("bench_gate")
+    machine.run(until=program.address("before"))
+    machine.step()
+    before = machine.ledger.counts()
+    machine.run(until=program.address("after"))
+    counts = (machine.ledger.counts() - before).as_dict()
+    period = cycle(machine, program.address("after"))
+    samples = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        machine.run(fuel=period * HOST_CALLS)
+        samples.append(time.perf_counter() - start)
+    system.close()
+    return element("call-gate", 1, counts, timing(samples, HOST_CALLS))
+
+
+def snapshot_restore(rounds: int) -> dict[str, Any]:
+    """Measure going back to a snapshot of a booted system after 1,000 instructions, policy included."""
+    system = System([], SystemOptions(shell=False))
+    system.run()
+    snapshot = system.snapshot()
+    samples = []
+    for _ in range(max(rounds, 15)):
+        system.run(fuel=1000)
+        start = time.perf_counter()
+        system.restore(snapshot)
+        samples.append(time.perf_counter() - start)
+    system.close()
+    return {"name": "snapshot-restore", "n": 1, "wall_us": timing(samples, 1)}
+
+
 def boot_time(rounds: int) -> dict[str, Any]:
     """Measure a boot without disks up to the point where nothing is left to do."""
     samples = []
@@ -182,7 +221,14 @@ def boot_time(rounds: int) -> dict[str, Any]:
 def bench_ipc(rounds: int) -> list[dict[str, Any]]:
     """Return the elements of `callgate bench ipc`."""
     empty = host_call(rounds)
-    results = [ipc_null(rounds), ipc_batch(rounds), empty, boot_time(rounds)]
+    results = [
+        ipc_null(rounds),
+        ipc_batch(rounds),
+        empty,
+        call_gate(rounds),
+        boot_time(rounds),
+        snapshot_restore(rounds),
+    ]
     for result in results[:2]:
         result["ratio_to_host_call"] = round(result["wall_us"]["median"] / empty["wall_us"]["median"], 2)
     return results
@@ -206,7 +252,7 @@ COLUMNS = {
 
 def count_cells(result: dict[str, Any]) -> list[str]:
     """Return the counts of one row, blank for a benchmark that has none."""
-    instructions = result["guest_instructions"]
+    instructions = result.get("guest_instructions", "")
     if not isinstance(instructions, dict):
         return [str(instructions), *[""] * (3 + len(COLUMNS))]
     calls = round(sum(result["host_calls"].values()), 3)

@@ -8,6 +8,7 @@ PROGRAMS = {
     "shell": "shell.asm",
     "hello": "hello.asm",
     "bench_client": "bench_client.asm",
+    "bench_gate": "bench_gate.asm",
 }
 
 #: What /rom holds.

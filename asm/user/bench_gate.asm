@@ -1,0 +1,9 @@
+; The client of the benchmark `call-gate`: through the IPC gate and back, for a partition that does not exist,
+; so that nothing is done in ring 0 but to enter, refuse and leave.
+
+start:
+        mov     ebp, -1
+before:
+        call    SELECTOR_IPC_GATE:0
+after:
+        jmp     before
