@@ -52,7 +52,7 @@ class Scheduler:
         counter: RetiredCounter,
         count_wait: Callable[[], None],
     ) -> None:
-        """Take low memory as 32-bit words, the word index of `kernel_words`, the virtual clock and the instruction counter."""
+        """Take low memory as words, the word index of `kernel_words`, the clock and the instruction counter."""
         self.words = words
         self.kernel_words = kernel_words
         self.now = now
