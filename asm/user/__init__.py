@@ -7,9 +7,10 @@ PROGRAMS = {
     "rom": "rom.asm",
     "shell": "shell.asm",
     "hello": "hello.asm",
+    "crash": "crash.asm",
     "bench_client": "bench_client.asm",
     "bench_gate": "bench_gate.asm",
 }
 
 #: What /rom holds.
-ROM_PROGRAMS = ("hello", "shell")
+ROM_PROGRAMS = ("crash", "hello", "shell")

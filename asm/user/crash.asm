@@ -1,0 +1,98 @@
+; Does what ring 3 must not: its argument is a letter that says what.  Every one ends the process, none
+; the kernel.
+
+        .include "../include/system.inc"
+
+start:
+        movzx   eax, byte ptr [USER_ARGUMENTS]
+        mov     edi, choices
+.next:
+        cmp     byte ptr [edi], 0
+        je      .unknown
+        cmp     al, [edi]
+        je      .found
+        add     edi, CHOICE_SIZE
+        jmp     .next
+.found:
+        xor     eax, eax
+        call    dword ptr [edi + 1]
+
+        ; Still alive: what should have been refused was not.
+        xor     ebx, ebx
+        SYSTEM  EXIT
+.unknown:
+        mov     ebx, 2
+        SYSTEM  EXIT
+
+read_null:
+        mov     eax, [eax]
+        ret
+write_code:
+        mov     [start], eax
+        ret
+read_kernel:
+        mov     eax, [KERNEL_BASE]
+        ret
+clear_interrupts:
+        cli
+        ret
+interrupt_page_fault:
+        int     14
+        ret
+host_call:
+        out     HostCall.SCHEDULE, eax
+        ret
+read_port:
+        in      al, 0x40
+        ret
+run_stack:
+        mov     byte ptr [esp - 64], 0xc3
+        lea     eax, [esp - 64]
+        call    eax
+        ret
+server_gate:
+        call    SELECTOR_SERVER_GATE:0
+        ret
+kernel_selector:
+        mov     eax, SELECTOR_KERNEL_DATA
+        mov     ds, eax
+        ret
+undefined:
+        ud2
+        ret
+divide:
+        div     eax
+        ret
+trap_flag:
+        ; The flag survives the gate; the kernel must not be stepped by it.
+        pushfd
+        or      dword ptr [esp], 0x100
+        popfd
+        SYSTEM  CLOCK
+        ret
+halt:
+        hlt
+        ret
+
+        .rodata
+        .macro CHOICE letter, routine
+        .byte   \letter
+        .long   \routine
+        .endm
+CHOICE_SIZE = 5
+choices:
+        CHOICE  'r', read_null
+        CHOICE  'w', write_code
+        CHOICE  'k', read_kernel
+        CHOICE  'c', clear_interrupts
+        CHOICE  'i', interrupt_page_fault
+        CHOICE  'h', host_call
+        CHOICE  'p', read_port
+        CHOICE  'x', run_stack
+        CHOICE  'g', server_gate
+        CHOICE  's', kernel_selector
+        CHOICE  'u', undefined
+        CHOICE  'd', divide
+        CHOICE  't', trap_flag
+        CHOICE  'l', halt
+        .byte   0

@@ -1,0 +1,37 @@
+"""Programs that do what ring 3 must not: each ends alone, with a report that names what it did."""
+
+import pytest
+
+CRASHES = {
+    "r": "#PF page fault: read of 0x00000000, page not present",
+    "w": "#PF page fault: write of 0x00400000, protection",
+    "k": "#PF page fault: read of 0xc0000000, protection",
+    "c": "#GP general protection",
+    "i": "#GP general protection, error code 0x0072",
+    "h": "#GP general protection, error code 0x0000",
+    "p": "#GP general protection, error code 0x0000",
+    "x": "#PF page fault: fetch of 0xbfff",
+    "g": "#GP general protection",
+    "s": "#GP general protection, error code 0x0010",
+    "u": "#UD invalid opcode",
+    "d": "#DE divide error",
+    "t": "#DB debug exception",
+    "l": "#GP general protection",
+}
+
+
+@pytest.mark.parametrize("letter", CRASHES)
+def test_a_program_that_does_what_it_must_not_ends_alone(boot, letter: str) -> None:
+    run = boot(f"crash {letter}; echo $?; hello after")
+    assert run.stop.reason == "exit", run.log
+    assert run.output == b"139\nhello from ring 3, arguments: after\n", run.log
+    assert any(CRASHES[letter] in line for line in run.log), run.log
+    assert run.leaks() == []
+
+
+def test_processes_leave_no_frames_behind(boot) -> None:
+    few = boot("hello; crash r; hello").system.kernel
+    many = boot("; ".join(["hello", "crash r"] * 10 + ["hello"])).system.kernel
+    assert many.state.low.used == few.state.low.used
+    assert len(many.state.threads) == len(few.state.threads)
+    assert len(many.state.processes) == len(few.state.processes)
