@@ -1,0 +1,92 @@
+"""Killing at evenly spaced instructions of a workload: whoever dies, nothing is lost and nobody hangs."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from callgate.disk.media import ImageFile
+from callgate.kernel.machine.serial import IRQ
+from callgate.kernel.system import System, SystemOptions
+
+POINTS = 40
+FUEL = 20_000_000
+
+
+def attention(system: System) -> None:
+    """Interrupt a CPU that may be halted, so that it looks at what was changed from outside."""
+    system.machine.pic.raise_line(IRQ)
+    system.machine.pic.lower_line(IRQ)
+    system.machine.pic.raise_line(IRQ)
+
+
+def unaccounted(system: System) -> list[str]:
+    kernel = system.kernel
+    found = [f"block {key}" for key, block in kernel.cache.state.blocks.items() if block.locks]
+    for partition in kernel.state.partitions.values():
+        fields = kernel.ipc.block(partition)
+        if (fields["unused"] | fields["free"]) != 0xFFFF_FFFF or partition.pins or fields["slot_waiters"]:
+            found.append(f"{partition.name}: {fields['unused']:#x} {fields['free']:#x} {partition.pins}")
+    if kernel.coroutines.alive or kernel.hosted.running:
+        found.append("a coroutine is alive")
+    return found
+
+
+@pytest.fixture
+def image(fat_image: Callable[..., Path]) -> Path:
+    return fat_image({"A.BIN": bytes(range(256)) * 900, "docs/B.TXT": b"b" * 3000})
+
+
+def start(image: Path, commands: str) -> tuple[System, list[bytes]]:
+    output: list[bytes] = []
+    return System([ImageFile(image)], SystemOptions(commands=commands, output=output.append)), output
+
+
+def length_of(image: Path, commands: str) -> tuple[int, int]:
+    """Return the instructions at which the shell starts and at which the system ends."""
+    system, _ = start(image, commands)
+    while "shell" not in {thread.name for thread in system.kernel.state.threads.values()}:
+        system.run(fuel=500)
+    begin = system.machine.clock.retired
+    system.run(fuel=FUEL)
+    end = system.machine.clock.retired
+    system.close()
+    return begin, end
+
+
+def test_a_server_killed_anywhere_takes_nothing_with_it(image: Path) -> None:
+    commands = "cat A.BIN docs/B.TXT; ls docs; hello after"
+    begin, end = length_of(image, commands)
+    for point in range(begin, end, max(1, (end - begin) // POINTS)):
+        system, output = start(image, commands)
+        system.run(fuel=point)
+        partition = next(p for p in system.kernel.state.partitions.values() if p.name == "d0")
+        assert partition.process is not None
+        if system.exit_code is None:
+            system.kernel.kill_server(partition.process, "killed by the test")
+            attention(system)
+            stop = system.run(fuel=FUEL)
+            assert stop.reason == "exit", (point, stop, system.kernel.state.threads)
+        assert b"".join(output).endswith(b"hello from ring 3, arguments: after\n"), point
+        assert unaccounted(system) == [], point
+        system.close()
+
+
+def test_a_client_killed_anywhere_leaves_the_server_alone(image: Path) -> None:
+    commands = "cat A.BIN docs/B.TXT; ls docs"
+    begin, end = length_of(image, commands)
+    for point in range(begin, end, max(1, (end - begin) // POINTS)):
+        system, _ = start(image, commands)
+        system.run(fuel=point)
+        shell = system.thread("shell").process if system.exit_code is None else None
+        if shell is not None and not shell.dying:
+            system.kernel.processes.kill(shell, 137)
+            attention(system)
+            stop = system.run(fuel=FUEL)
+            assert stop.reason == "exit", (point, stop, system.kernel.state.threads)
+            assert system.exit_code == 137, point
+        # The server may still be at work on what the client asked for: let it finish.
+        attention(system)
+        system.run(fuel=FUEL)
+        assert unaccounted(system) == [], point
+        system.close()
