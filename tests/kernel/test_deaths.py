@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from callgate.disk.media import ImageFile
 from callgate.kernel.machine.serial import IRQ
 from callgate.kernel.system import System, SystemOptions
