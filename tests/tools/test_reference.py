@@ -1,0 +1,10 @@
+"""The reference in docs/ is what the ABI says."""
+
+from pathlib import Path
+
+from callgate.tools.reference import reference
+
+
+def test_the_reference_is_up_to_date() -> None:
+    written = (Path(__file__).parents[2] / "docs" / "reference.md").read_text()
+    assert written == reference(), "run: python -m callgate.tools.reference > docs/reference.md"

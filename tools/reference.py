@@ -1,0 +1,62 @@
+"""Print docs/reference.md from kernel/abi: every structure with its offsets, every enumeration with its numbers.
+
+`python -m callgate.tools.reference > docs/reference.md`; a test holds the file against this.
+"""
+
+import importlib
+import inspect
+from enum import IntEnum, IntFlag
+
+from callgate.kernel import abi
+from callgate.kernel.abi.layout import Layout, field_names, offset_of, size_of
+
+HEAD = """\
+# Reference: structures and numbers
+
+Printed from `kernel/abi/` by `python -m callgate.tools.reference`; do not edit. Offsets and sizes are bytes,
+everything is little-endian. What system calls take and return stands beside their numbers in
+`kernel/abi/calls.py`.
+"""
+
+
+def first_paragraph(item: object) -> str:
+    """Return the first paragraph of a docstring on one line."""
+    return " ".join((inspect.getdoc(item) or "").split("\n\n")[0].split())
+
+
+def structure(layout: type[Layout]) -> str:
+    """Return the table of one structure."""
+    rows = [f"### {layout.__name__}", "", first_paragraph(layout), "", f"{size_of(layout)} bytes.", ""]
+    rows += ["| offset | size | field | what it is |", "| --- | --- | --- | --- |"]
+    for name in field_names(layout):
+        size = getattr(layout, name).size
+        note = layout._notes_.get(name, "")
+        rows.append(f"| {offset_of(layout, name):#x} | {size} | `{name}` | {note} |")
+    return "\n".join(rows)
+
+
+def enumeration(kind: type[IntEnum | IntFlag]) -> str:
+    """Return the table of one enumeration."""
+    rows = [f"### {kind.__name__}", "", first_paragraph(kind), "", "| value | name |", "| --- | --- |"]
+    rows += [f"| {int(member):#x} | `{name}` |" for name, member in kind.__members__.items()]
+    return "\n".join(rows)
+
+
+def reference() -> str:
+    """Return the whole document."""
+    parts = [HEAD]
+    for name in abi.MODULES:
+        module = importlib.import_module(f"{abi.__name__}.{name}")
+        parts.append(f"## {name}: {first_paragraph(module)}")
+        for item in vars(module).values():
+            if not isinstance(item, type) or item.__module__ != module.__name__:
+                continue
+            if issubclass(item, Layout):
+                parts.append(structure(item))
+            elif issubclass(item, IntEnum | IntFlag):
+                parts.append(enumeration(item))
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+if __name__ == "__main__":
+    print(reference(), end="")
