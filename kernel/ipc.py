@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi import selectors
+from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTORS_PER_PAGE
@@ -112,6 +113,20 @@ class Ipc:
             fields["slot_waiters"] -= 1
             self.kernel.words[thread.tcb + TCB_ARG0] = code
             self.kernel.scheduler.wake(thread)
+
+    def sweep(self, partition: PartitionState) -> None:
+        """Repair what a server thread that was preempted in the kernel did to slots after `die`.
+
+        It may have marked a slot as served that its client had been told to reload; the client then waits
+        again.  Its page leaves the server, and whoever waits for a reply looks once more.
+        """
+        for slot in range(selectors.SLOTS):
+            if self.slot_state(partition, slot) == SlotState.SERVED:
+                self._unmap(partition, slot)
+                self.put_state(partition, slot, SlotState.DONE)
+        for thread in self.kernel.state.threads.values():
+            if thread.wait_reason == WaitReason.REPLY:
+                self.kernel.scheduler.wake(thread)
 
     def block(self, partition: PartitionState) -> ControlBlock:
         """Return the partition's block."""

@@ -191,6 +191,7 @@ class Kernel:
     def server_thread_ended(self, thread: Thread, process: Process) -> None:
         """A server thread has died: without it nobody answers what it was given."""
         self.kill_server(process, process.fault or f"thread {thread.number} ended")
+        self.ipc.sweep(self.state.partitions[process.partition])
 
     async def start_program(self, path: bytes, address: int, arguments: bytes, *, parent: int) -> Process:
         """Start the program at an absolute path that also lies at kernel address `address`."""

@@ -82,6 +82,9 @@ reply:
         jmp     next_request
 
 .orphan:
+        ; In a dead partition policy has answered every request already, and the slot is not ours.
+        test    dword ptr gs:[Partition.flags], PartitionFlags.DEAD
+        jnz     next_request
         NAME_SLOT
         HOST    SLOT_DROP
         call    release_slot

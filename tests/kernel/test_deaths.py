@@ -89,3 +89,25 @@ def test_a_client_killed_anywhere_leaves_the_server_alone(image: Path) -> None:
         system.run(fuel=FUEL)
         assert unaccounted(system) == [], point
         system.close()
+
+
+@pytest.mark.parametrize("event", ["ipc.fetch", "ipc.reply"])
+def test_a_server_killed_at_each_instruction_of_its_kernel_path_strands_no_client(image: Path, event: str) -> None:
+    commands = "ls /d0; hello after"
+    for steps in range(0, 46, 3):
+        system, output = start(image, commands)
+        while "shell" not in {thread.name for thread in system.kernel.state.threads.values()}:
+            system.run(fuel=500)
+        partition = next(p for p in system.kernel.state.partitions.values() if p.name == "d0")
+        assert partition.process is not None
+        while system.kernel.scheduler.current.process is not partition.process:
+            system.run(fuel=FUEL, until=event)
+            system.machine.step()
+        system.machine.step(steps)
+        system.kernel.kill_server(partition.process, "killed by the test")
+        attention(system)
+        stop = system.run(fuel=FUEL)
+        assert stop.reason == "exit", (steps, stop, system.kernel.state.threads)
+        assert b"".join(output).endswith(b"hello from ring 3, arguments: after\n"), steps
+        assert unaccounted(system) == [], steps
+        system.close()
