@@ -41,7 +41,7 @@ class Block:
 
 @dataclass(slots=True)
 class Notice:
-    """Who is told when `left` more blocks have arrived: ("slot", partition, slot), ("thread", selector, 0)."""
+    """Who is told when `left` more blocks have arrived: ("slot", partition, handle), ("thread", selector, 0)."""
 
     target: tuple[str, int, int]
     left: int

@@ -101,6 +101,7 @@ class Ipc:
         if partition.dead:
             return
         partition.dead = True
+        partition.error = code
         fields = self.block(partition)
         fields["flags"] |= PartitionFlags.DEAD
         fields["idle"] = 0
@@ -115,13 +116,19 @@ class Ipc:
             self.kernel.scheduler.wake(thread)
 
     def sweep(self, partition: PartitionState) -> None:
-        """Repair what a server thread that was preempted in the kernel did to slots after `die`.
+        """Repair what server threads that were preempted in the kernel did to slots after `die`; none is left.
 
-        It may have marked a slot as served that its client had been told to reload; the client then waits
-        again.  Its page leaves the server, and whoever waits for a reply looks once more.
+        One may have marked a slot as served that its client had been told to reload; the client then waits
+        again.  Or it has fetched a request that was posted after `die` had looked, or announced its sleep.  Pages
+        leave the server, nobody is signalled any more, and whoever waits for a reply looks once more.
         """
+        self.block(partition)["idle"] = 0
         for slot in range(selectors.SLOTS):
-            if self.slot_state(partition, slot) == SlotState.SERVED:
+            if self.slot_state(partition, slot) != SlotState.SERVED:
+                continue
+            if self.client(partition, slot):
+                self.fail_slot(partition, slot, partition.error)
+            else:
                 self._unmap(partition, slot)
                 self.put_state(partition, slot, SlotState.DONE)
         for thread in self.kernel.state.threads.values():
@@ -170,6 +177,13 @@ class Ipc:
         slot, number = split(value)
         self.drop_pins(self.kernel.state.partitions[number], slot)
 
+    def host_slot_fail(self, value: int) -> None:
+        """SLOT_FAIL: the current thread has posted slot `value` & 31 to a partition that had died before."""
+        slot, number = split(value)
+        partition = self.kernel.state.partitions[number]
+        if partition.dead and self.slot_state(partition, slot) == SlotState.POSTED:
+            self.fail_slot(partition, slot, partition.error)
+
     def _serve_waiters(self, partition: PartitionState) -> None:
         """Give free slots, then unused ones, to the queue in order of arrival."""
         fields = self.block(partition)
@@ -212,6 +226,14 @@ class Ipc:
     def put_state(self, partition: PartitionState, slot: int, state: SlotState) -> None:
         """Set the slot's SlotState."""
         self.kernel.machine.ram.view(partition.block + STATE + slot, 1)[0] = state
+
+    def client(self, partition: PartitionState, slot: int) -> int:
+        """Return the selector of the thread that waits for the slot's reply, 0 if nobody does."""
+        return int(self.kernel.words[(partition.block + slot * 16) // 4 + 3]) >> 16
+
+    def handle(self, partition: PartitionState, slot: int) -> int:
+        """Return the handle that answers the slot's present request."""
+        return int(self.kernel.words[(partition.block + HANDLES) // 4 + slot])
 
     def message(self, partition: PartitionState, slot: int) -> memoryview:
         """Return the slot's message page."""
@@ -319,7 +341,7 @@ class Ipc:
             cache.check(locked)
             return False
         self.put_state(partition, slot, SlotState.PENDING)
-        cache.notify(locked.missing, ("slot", partition.number, slot))
+        cache.notify(locked.missing, ("slot", partition.number, self.handle(partition, slot)))
         await cache.read(partition.disk, locked.to_read)
         return True
 
@@ -333,10 +355,16 @@ class Ipc:
             raise PolicyError(ErrorCode.BAD_REPLY, f"{sectors} sectors at {first} cross a block")
         return lba, sectors
 
-    def arrived(self, number: int, slot: int, *, failed: bool) -> None:
-        """All blocks of a pending reply have arrived, or one of them failed."""
-        partition = self.kernel.state.partitions[number]
-        if self.slot_state(partition, slot) != SlotState.PENDING:
+    def arrived(self, number: int, handle: int, *, failed: bool) -> None:
+        """All blocks of the pending reply to `handle` have arrived, or one of them failed.
+
+        The partition may have died since, and another may have got its number.
+        """
+        partition = self.kernel.state.partitions.get(number)
+        slot = handle & SLOT_MASK
+        if partition is None or self.slot_state(partition, slot) != SlotState.PENDING:
+            return
+        if self.handle(partition, slot) != handle:
             return
         if failed:
             self.drop_pins(partition, slot)

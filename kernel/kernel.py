@@ -108,6 +108,7 @@ class Kernel:
             HostCall.SLOT_WAIT: self.ipc.host_slot_wait,
             HostCall.SLOT_GIVE: self.ipc.host_slot_give,
             HostCall.SLOT_DROP: self.ipc.host_slot_drop,
+            HostCall.SLOT_FAIL: self.ipc.host_slot_fail,
             HostCall.DISK_DONE: self.cache.host_disk_done,
             HostCall.INPUT: self.host_input,
         }
@@ -189,9 +190,10 @@ class Kernel:
         self.processes.kill(process, KILLED_EXIT_CODE, reason)
 
     def server_thread_ended(self, thread: Thread, process: Process) -> None:
-        """A server thread has died: without it nobody answers what it was given."""
+        """A server thread has died: without it nobody answers what it was given, so all of them do."""
         self.kill_server(process, process.fault or f"thread {thread.number} ended")
-        self.ipc.sweep(self.state.partitions[process.partition])
+        if len(process.threads) == 1:
+            self.ipc.sweep(self.state.partitions[process.partition])
 
     async def start_program(self, path: bytes, address: int, arguments: bytes, *, parent: int) -> Process:
         """Start the program at an absolute path that also lies at kernel address `address`."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.address_space import USER_DATA, USER_READ
-from callgate.kernel.executable import parse_elf
+from callgate.kernel.executable import Executable, parse_elf
 from callgate.kernel.images import program_image
 from callgate.kernel.rom import build_rom
 from callgate.kernel.state import PRIORITY_SERVER, PartitionState, Window
@@ -30,9 +30,20 @@ class Servers:
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
 
-    def start_native(self, program: str, name: str, *, hidden: bool = False, image: bytes = b"") -> PartitionState:
-        """Start a native server; `image` is placed at USER_HEAP, read-only."""
-        partition = self._create(program, name, -1, 0, 0)
+    def start_native(
+        self,
+        program: str,
+        name: str,
+        *,
+        hidden: bool = False,
+        image: bytes = b"",
+        executable: Executable | None = None,
+    ) -> PartitionState:
+        """Start a native server; `image` is placed at USER_HEAP, read-only.
+
+        `program` names one of ours, or is what to call `executable`.
+        """
+        partition = self._create(program, name, -1, 0, 0, executable)
         partition.hidden = hidden
         process = partition.process
         assert process is not None
@@ -61,12 +72,14 @@ class Servers:
         self._start(partition, hosted=HOSTED_BLOCKS)
         return partition
 
-    def _create(self, program: str, name: str, disk: int, start: int, sectors: int) -> PartitionState:
+    def _create(
+        self, program: str, name: str, disk: int, start: int, sectors: int, executable: Executable | None = None
+    ) -> PartitionState:
         kernel = self.kernel
         process = kernel.processes.create(f"{program}:{name}" if disk >= 0 else name, server=True)
         process.program = program
         partition = kernel.ipc.create(process, disk, start, sectors, name)
-        executable = parse_elf(program_image(program).elf(debug=False))
+        executable = executable or parse_elf(program_image(program).elf(debug=False))
         kernel.processes.load(process, executable, name.encode())
         partition.entry = executable.entry
         return partition

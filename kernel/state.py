@@ -9,6 +9,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.selectors import GDT_FIRST_LDT
 from callgate.kernel.abi.thread import ThreadState
 from callgate.kernel.address_space import KernelSpace
@@ -103,6 +104,7 @@ class PartitionState:
     pins: dict[int, list[tuple[str, int, int]]] = field(default_factory=dict)  # slot -> what its reply holds
     servers: list[int] = field(default_factory=list)  # selectors of the server threads
     dead: bool = False
+    error: ErrorCode = ErrorCode.OK  # what its requests get once it is dead
     reason: str = ""
 
 

@@ -1,8 +1,22 @@
 ; The server's half: fetch, map, back to ring 3; then reply, unmap, convert, wake, and the next one.
 
+; COMPLETE orphan: the reply in slot ECX is the client's.  The handle is worth nothing any more, and whoever
+; takes the client's selector out of the record (a dying client may be first) has the slot: at `orphan` that
+; is us.  In: EDX = offset of the slot record.  Out: EBX = selector of the client.  Clobbers flags.
+        .macro COMPLETE orphan
+        lock inc dword ptr gs:[Partition.replies]
+        add     dword ptr gs:[Partition.handles + ecx * 4], 1 << HANDLE_GENERATION_SHIFT
+        xor     ebx, ebx
+        xchg    gs:[Partition.slots + edx + SlotRecord.client], bx
+        test    ebx, ebx
+        jz      \orphan
+        mov     byte ptr gs:[Partition.state + ecx], SlotState.DONE
+        .endm
+
 ; server_gate: the gate that serves servers (LDT of server processes only).
 ;   in:        eax  ServerCall, ebx  message handle for replies
-;   out:       WAIT and replies: ebx  linear address of the next request's message page
+;              eax + SERVER_CALL_NO_WAIT for WAIT and replies: do not wait for the next request
+;   out:       WAIT and replies: ebx  linear address of the next request's message page; 0 = none, NO_WAIT only
 ;              CF=1, eax  ErrorCode on failure
 ;   leaves by: retf to ring 3
 server_gate:
@@ -16,7 +30,7 @@ server_gate:
         lea     edx, [eax - ServerCall.REPLY_NONE]
         cmp     edx, ServerCall.REPLY_SECTORS - ServerCall.REPLY_NONE
         ja      .other
-
+.reply:
         ; The handle must name a slot that this very thread was given and has not answered yet.
         movzx   ecx, bl
         cmp     ecx, SLOTS
@@ -33,11 +47,21 @@ server_gate:
 .other:
         test    eax, eax
         jz      wait_request
+        cmp     eax, ServerCall.WAIT | SERVER_CALL_NO_WAIT
+        je      .poll
+        lea     edx, [eax - (ServerCall.REPLY_NONE | SERVER_CALL_NO_WAIT)]
+        cmp     edx, ServerCall.REPLY_SECTORS - ServerCall.REPLY_NONE
+        jbe     .reply
         mov     ecx, SELECTOR_KERNEL_DATA
         mov     es, ecx
         mov     fs:[ThreadControlBlock.frame], esp
         POLICY  SERVER
         jmp     leave_gate
+
+.poll:
+        call    fetch_slot
+        jnc     serve
+        jmp     return_nothing
 
 .bad:
         .event  ipc.bad_reply slot=ecx call=eax
@@ -68,39 +92,54 @@ reply:
         mov     es:[Message.reply], ax
         cmp     eax, ReplyType.REGISTERS
         jne     .convert
-
-        ; Complete: the handle is worth nothing any more, and whoever takes the client's selector out of
-        ; the record (a dying client may be first) has the slot.
-.complete:
-        lock inc dword ptr gs:[Partition.replies]
-        add     dword ptr gs:[Partition.handles + ecx * 4], 1 << HANDLE_GENERATION_SHIFT
-        xor     ebx, ebx
-        xchg    gs:[Partition.slots + edx + SlotRecord.client], bx
-        test    ebx, ebx
-        jz      .orphan
-        mov     byte ptr gs:[Partition.state + ecx], SlotState.DONE
-        jmp     next_request
-
-.orphan:
-        ; In a dead partition policy has answered every request already, and the slot is not ours.
-        test    dword ptr gs:[Partition.flags], PartitionFlags.DEAD
-        jnz     next_request
-        NAME_SLOT
-        HOST    SLOT_DROP
-        call    release_slot
+        COMPLETE .orphan
         jmp     next_request
 
 .convert:
+        ; A reply that does not wait for the next request comes here whatever its type.
+        movzx   eax, al
+        mov     es:[Message.reply], ax
+        cmp     eax, ReplyType.REGISTERS
+        je      .complete
         NAME_SLOT
         POLICY  CONVERT
         .event  ipc.convert slot=ecx
         mov     edx, ecx
         shl     edx, SLOT_RECORD_SHIFT
         cmp     dword ptr fs:[ThreadControlBlock.arg0], 0
-        je      .complete
+        jne     .pending
+.complete:
+        COMPLETE .orphan
+        jmp     .sent
 
+.orphan:
+        ; In a dead partition policy has answered every request already, and the slot is not ours.
+        test    dword ptr gs:[Partition.flags], PartitionFlags.DEAD
+        jnz     .sent
+        NAME_SLOT
+        HOST    SLOT_DROP
+        call    release_slot
+        jmp     .sent
+
+.pending:
         ; The disk has still to fill pages of this reply, and will wake the client itself.
         lock inc dword ptr gs:[Partition.replies]
+        xor     ebx, ebx
+.sent:
+        test    dword ptr [esp + GateFrame.eax], SERVER_CALL_NO_WAIT
+        jz      next_request
+        test    ebx, ebx
+        jz      return_nothing
+        mov     eax, ebx
+        call    wake
+
+; return_nothing: back to a server that does not want to wait for a request.
+;   in:        [esp]  GateFrame
+;   leaves by: leave_gate
+return_nothing:
+        mov     dword ptr [esp + GateFrame.ebx], 0
+        and     dword ptr [esp + GateFrame.eflags], ~CARRY_FLAG
+        jmp     leave_gate
 
 ; wait_request: a server thread without a client to wake.
 wait_request:
@@ -150,10 +189,8 @@ next_request:
         test    ebx, ebx
         jz      serve
         mov     eax, ebx
-        HOST    WAKE
-        cmp     dword ptr [kernel_words + KernelWords.arm_timer], 0
-        je      serve
-        call    timer_arm
+        call    wake
+        mov     gs, word ptr fs:[ThreadControlBlock.partition]
         jmp     serve
 
 .die:

@@ -72,13 +72,13 @@ take_slot:
         shl     eax, 16
         HOST    SLOT_WAIT
 .wait:
+        test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.KILLED
+        jnz     .killed
         mov     ecx, fs:[ThreadControlBlock.slot]
         cmp     ecx, SLOTS
         jb      .given
         cmp     dword ptr fs:[ThreadControlBlock.arg0], 0
         jne     .refused
-        test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.KILLED
-        jnz     .killed
         mov     eax, WaitReason.SLOT
         push    gs
         call    block
@@ -89,7 +89,7 @@ take_slot:
         ret
 
 .killed:
-        ; Leave the queue; if a slot came in the meantime it is ours to give back.
+        ; Leave the queue; if a slot has come it is ours to give back.
         mov     eax, gs:[Partition.number]
         shl     eax, 16
         or      eax, 1
@@ -98,6 +98,10 @@ take_slot:
         cmp     ecx, SLOTS
         jae     .refused
         call    release_slot
+        mov     eax, ErrorCode.KILLED
+        stc
+        ret
+
 .refused:
         mov     eax, fs:[ThreadControlBlock.arg0]
         stc

@@ -25,6 +25,21 @@ handoff:
         HOST    HANDOFF
         jmp     switch
 
+; wake: wake a thread and go on, unless it is more important than this one.
+;   in:        eax  selector of the thread
+;   clobbers:  eax, es, gs, flags
+;   state:     ring 0, any IF
+;   leaves by: ret
+wake:
+        HOST    WAKE
+        cmp     dword ptr [kernel_words + KernelWords.preempt], 0
+        jne     yield
+        cmp     dword ptr [kernel_words + KernelWords.arm_timer], 0
+        je      .armed
+        call    timer_arm
+.armed:
+        ret
+
 ; yield: let others of the same priority run, or, after an interrupt, whoever has become more important.
 ;   clobbers:  es, gs, flags
 ;   state:     ring 0, any IF

@@ -53,6 +53,10 @@ class ServerCall(IntEnum):
     HOSTED_STEP = 8  # run the thread's hosted handler up to its next system call
 
 
+SERVER_CALL_NO_WAIT: Final = 0x100
+"""Added to WAIT or a REPLY: return at once, with EBX = 0 if no request is there (WAIT) or in any case (REPLY)."""
+
+
 class Operation(IntEnum):
     """Requests that clients make of file-system servers; registers as in docs/reference.md."""
 
@@ -96,6 +100,7 @@ class HostCall(IntEnum):
     DISK_DONE = 0xD0  # eax=address of a DiskRequest
     INPUT = 0xD1  # the console has input, or its end
     SLOT_DROP = 0xD2  # eax=slot: let go of the pages that its reply holds, nobody takes them
+    SLOT_FAIL = 0xD5  # eax=slot: posted to a partition that has died; fail it
     JOB = 0xD3  # * eax=policy's number of the job that a kernel thread runs
 
 

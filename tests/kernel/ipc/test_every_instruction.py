@@ -1,0 +1,170 @@
+"""One request, interrupted at each of its instructions: a death or a preemption there changes nothing for others.
+
+The clients' kernel path, the server's and the server's own code are stepped through; at every instruction in
+turn something happens, and the rest of the run must come out right.  Deaths at samples of whole workloads are in
+tests/kernel/test_deaths.py.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Rigs = Callable[..., Any]
+ENOUGH = 200_000
+
+
+class Stepper:
+    """A rig that stands before its first client's second request, as often as wanted."""
+
+    def __init__(self, made: Any) -> None:
+        self.rig = made
+        made.system.run(until=made.label("after"))
+        made.system.run(until=made.label("before"))
+        self.numbers = [process.number for process in made.clients]
+        self.kept = made.system.snapshot()
+        self.first = made.kernel.scheduler.current
+
+    def after(self, steps: int) -> Any:
+        """Go back, and run so many instructions; return the rig."""
+        made = self.rig
+        made.system.restore(self.kept)
+        made.clients = [made.kernel.state.processes[number] for number in self.numbers]
+        made.machine.step(steps)
+        return made
+
+    def length(self) -> int:
+        """Return the number of instructions from the gate to the one after it."""
+        made = self.after(0)
+        start = made.machine.clock.retired
+        made.machine.step()
+        made.system.run(until=made.label("after"))
+        return int(made.machine.clock.retired - start)
+
+
+@pytest.mark.parametrize("first", ["client", "server"])
+def test_a_server_killed_at_any_instruction_of_a_request_strands_nobody(rig: Rigs, first: str) -> None:
+    """`first` goes on first: the client meets a server that is dying, or one that is gone."""
+    stepper = Stepper(rig("echo", {"count": 3}, {"count": 3, "seed": 0x2000}, THREADS=1))
+    died = 100 + stepper.rig.error("SERVER_DIED")
+    for steps in range(stepper.length() + 2):
+        made = stepper.after(steps)
+        made.kernel.kill_server(made.partition.process, "killed by the test")
+        if first == "server":
+            made.kernel.scheduler.request_yield()
+        made.attention()
+        assert made.run(ENOUGH).reason == "halt", steps
+        assert set(made.codes) == {died}, steps
+        assert made.unaccounted() == [], steps
+
+
+def test_a_server_with_several_threads_killed_at_any_instruction_strands_nobody(rig: Rigs) -> None:
+    clients = [{"count": 3, "seed": 0x1000 * number} for number in range(5)]
+    stepper = Stepper(rig("echo", *clients, THREADS=3))
+    died = 100 + stepper.rig.error("SERVER_DIED")
+    for steps in range(0, 3 * stepper.length(), 5):
+        made = stepper.after(steps)
+        made.kernel.kill_server(made.partition.process, "killed by the test")
+        made.attention()
+        assert made.run(ENOUGH).reason == "halt", steps
+        assert set(made.codes) <= {died, 0}, steps
+        assert made.unaccounted() == [], steps
+
+
+def test_a_client_killed_at_any_instruction_of_its_request_leaves_nothing_behind(rig: Rigs) -> None:
+    stepper = Stepper(rig("echo", {"count": 3}, {"count": 3, "seed": 0x2000}, THREADS=1))
+    for steps in range(stepper.length() + 2):
+        made = stepper.after(steps)
+        made.kernel.processes.kill(made.clients[0], 9)
+        made.attention()
+        assert made.run(ENOUGH).reason == "halt", steps
+        assert made.codes == [9, 0], steps
+        assert made.unaccounted() == [], steps
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_preemption_at_any_instruction_of_a_request_changes_no_answer(rig: Rigs, threads: int) -> None:
+    clients = [{"count": 3, "seed": 0x1000 * number} for number in range(4)]
+    stepper = Stepper(rig("echo", *clients, THREADS=threads))
+    preempted = 0
+    for steps in range(stepper.length() + 2):
+        made = stepper.after(steps)
+        made.kernel.scheduler.request_yield()
+        switches = made.machine.ledger.counts().host_calls.get("yield", 0)
+        made.attention()
+        assert made.run(ENOUGH).reason == "halt", steps
+        preempted += made.machine.ledger.counts().host_calls.get("yield", 0) > switches
+        assert made.codes == [0] * len(clients), steps
+        assert made.block["tail"] == made.block["replies"] == 3 * len(clients), steps
+        assert made.unaccounted() == [], steps
+    assert preempted > stepper.length() // 2
+
+
+def test_two_requests_preempted_at_any_pair_of_instructions_both_come_back(rig: Rigs) -> None:
+    clients = [{"count": 2, "seed": 0x1000 * number} for number in range(3)]
+    stepper = Stepper(rig("echo", *clients, THREADS=2))
+    for first in range(0, stepper.length(), 7):
+        for second in range(1, stepper.length(), 29):
+            made = stepper.after(first)
+            for steps in (0, second):
+                made.machine.step(steps)
+                made.kernel.scheduler.request_yield()
+                made.attention()
+            assert made.run(ENOUGH).reason == "halt", (first, second)
+            assert made.codes == [0] * len(clients), (first, second)
+            assert made.unaccounted() == [], (first, second)
+
+
+CROWD = [{"count": 2, "seed": 0x1000 * number} for number in range(34)]
+
+
+@pytest.mark.parametrize("act", ["kill the client", "kill the server", "preempt"])
+@pytest.mark.parametrize("place", ["take_slot.queue", "take_slot.given", "ipc_gate.give"])
+def test_whatever_happens_at_any_instruction_of_a_full_house_loses_no_slot(rig: Rigs, place: str, act: str) -> None:
+    made = rig("echo", *CROWD, THREADS=1)
+    made.system.run(until=place)
+    numbers = [process.number for process in made.clients]
+    kept = made.system.snapshot()
+    victim = made.clients.index(made.kernel.scheduler.current.process)
+    for steps in range(120):
+        made.system.restore(kept)
+        made.clients = [made.kernel.state.processes[number] for number in numbers]
+        made.machine.step(steps)
+        if act == "kill the client":
+            made.kernel.processes.kill(made.clients[victim], 9)
+        elif act == "kill the server":
+            made.kernel.kill_server(made.partition.process, "killed by the test")
+        made.kernel.scheduler.request_yield()
+        made.attention()
+        assert made.run(2 * ENOUGH).reason == "halt", steps
+        died = 100 + made.error("SERVER_DIED")
+        allowed = {"kill the client": {0}, "kill the server": {died}, "preempt": {0}}[act]
+        others = {code for index, code in enumerate(made.codes) if index != victim}
+        assert others <= allowed, steps
+        assert made.codes[victim] == 9 if act == "kill the client" else made.codes[victim] in allowed, steps
+        assert made.unaccounted() == [], steps
+
+
+def test_a_client_that_begins_to_wait_at_any_instruction_of_a_release_gets_the_slot(rig: Rigs) -> None:
+    made = rig("collector", *CROWD[:32], ORDER=0)
+    made.system.run(until="ipc_gate.release")
+    assert made.block["free"] == made.block["slot_waiters"] == 0
+    numbers = [process.number for process in made.clients]
+    kept = made.system.snapshot()
+    waited = 0
+    rescued: list[int] = []
+    made.machine.probe(made.kernel.address("ipc_gate.give_back"), lambda: rescued.append(steps))
+    for steps in range(24):
+        made.system.restore(kept)
+        made.clients = [made.kernel.state.processes[number] for number in numbers]
+        made.machine.step(steps)
+        late = made.start_client(seed=0x9000, priority=9)
+        made.attention()
+        made.system.run(until=made.label("after"))
+        waited += made.block["full_waits"]
+        assert made.run().reason == "halt", steps
+        assert late.exit_code == 0, steps
+        assert made.codes == [0] * 32, steps
+        assert made.unaccounted() == [], steps
+    assert waited > 0
+    assert rescued, "the window between the two looks at slot_waiters must have been hit"

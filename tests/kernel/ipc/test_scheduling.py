@@ -1,0 +1,60 @@
+"""Who runs: round robin among equals, the more important first, sleepers in time."""
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+Rigs = Callable[..., Any]
+FOREVER = 0xFFFF_FFFF
+SLICE = 1_000_000  # nanoseconds; kernel/scheduler.py, SLICE_TICKS
+SPINNER: dict[str, Any] = {"program": "spinner", "count": FOREVER, "seed": 0}
+
+
+def test_equals_share_the_cpu_in_turns_of_a_millisecond(rig: Rigs) -> None:
+    made = rig("keeper", SPINNER, SPINNER, SPINNER)
+    made.system.run(until=made.label_of("spinner", "start"))
+    made.trace()
+    threads = made.threads()
+    before = [thread.instructions for thread in threads]
+    made.system.run(fuel=30_000_000)
+    shares = [thread.instructions - start for thread, start in zip(threads, before, strict=True)]
+    assert max(shares) - min(shares) < 0.15 * sum(shares)
+    numbers = {thread.number: index for index, thread in enumerate(threads)}
+    order = [numbers[thread] for thread in made.happened("thread.switch") if thread in numbers]
+    assert len(order) > 9
+    assert all((after - before) % 3 == 1 for before, after in pairwise(order)), order
+
+
+def test_one_that_is_alone_is_not_interrupted(rig: Rigs) -> None:
+    made = rig("keeper", SPINNER)
+    made.system.run(until=made.label_of("spinner", "start"))
+    made.system.run(fuel=2 * SLICE)  # a timer that was set before runs out
+    before = made.machine.ledger.counts().interrupts
+    made.system.run(fuel=20_000_000)
+    assert made.machine.ledger.counts().interrupts == before
+
+
+def test_the_more_important_runs_first_and_to_its_end(rig: Rigs) -> None:
+    made = rig("keeper", SPINNER, {**SPINNER, "count": 3_000_000, "priority": 9})
+    made.system.run(fuel=5_000_000)
+    assert made.codes == [None, None]
+    made.kernel.scheduler.charge()
+    low, high = made.threads()
+    assert low.instructions == 0
+    assert high.instructions > 4_000_000
+    made.system.run(fuel=5_000_000)
+    assert made.codes == [None, 0]
+
+
+def test_a_sleeper_that_is_more_important_runs_when_its_time_has_come(rig: Rigs) -> None:
+    pause = 2_500_000
+    made = rig("keeper", SPINNER, {**SPINNER, "count": 10, "seed": pause, "priority": 9})
+    made.system.run(until=made.label_of("spinner", "start"))
+    began = made.machine.clock.now
+    sleeper = made.threads()[1]
+    made.system.run(until=made.label_of("spinner", "again"))
+    while made.kernel.scheduler.current is not sleeper:
+        made.machine.step()
+        made.system.run(until=made.label_of("spinner", "start.count"), fuel=10_000)
+    late = made.machine.clock.now - began - pause
+    assert 0 <= late < SLICE // 10
