@@ -14,8 +14,7 @@ HEAD = """\
 # Reference: structures and numbers
 
 Printed from `kernel/abi/` by `python -m callgate.tools.reference`; do not edit. Offsets and sizes are bytes,
-everything is little-endian. What system calls take and return stands beside their numbers in
-`kernel/abi/calls.py`.
+everything is little-endian. What the gates' functions take and return: [gates.md](gates.md).
 """
 
 

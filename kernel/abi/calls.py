@@ -1,4 +1,4 @@
-"""Numbers of gates' functions: system calls, server calls, operations, host calls (docs/reference.md)."""
+"""Numbers of gates' functions: system calls, server calls, operations, host calls (docs/gates.md)."""
 
 from enum import IntEnum
 from typing import Final
@@ -8,7 +8,7 @@ class SystemCall(IntEnum):
     """Functions of the system gate: EAX = function, arguments in EBX ECX EDX ESI EDI.
 
     Results in the same registers; CF set and EAX = ErrorCode on failure.  What each takes and returns
-    stands in docs/reference.md.
+    stands in docs/gates.md.
     """
 
     EXIT = 0
@@ -58,7 +58,7 @@ SERVER_CALL_NO_WAIT: Final = 0x100
 
 
 class Operation(IntEnum):
-    """Requests that clients make of file-system servers; registers as in docs/reference.md."""
+    """Requests that clients make of file-system servers; registers as in docs/gates.md."""
 
     NULL = 0  # returns every register as it was sent
     FREE_SPACE = 1  # -> edx:eax=free clusters ecx=bytes per cluster edi:esi=clusters in all
