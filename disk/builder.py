@@ -75,6 +75,8 @@ def create_image(
     default what suits the size; `date` (seconds since 1970 UTC) replaces the files' dates.
     """
     nodes, warnings = read_host_tree(from_dir, date)
+    if out.is_dir():
+        raise BuildError(out, "is a directory", "name the file that is to be the image")
     try:
         label_field(label)
         geometry, disk_sectors = lay_out(nodes, fs, size, scheme, bool(label))
@@ -88,7 +90,7 @@ def create_image(
     except FormatError as error:
         raise BuildError(out, f"not built: {error}") from None
     except OSError as error:
-        raise BuildError(error.filename or out, f"cannot be written: {error.strerror}") from None
+        raise BuildError(out, f"cannot be written: {error.strerror}") from None
     total = sum(1 for node in walk(nodes) if not node.directory)
     kind = f"fat{geometry.width}"
     return Built(out, disk_sectors * SECTOR, kind, scheme or "none", geometry.cluster * SECTOR, total, warnings)

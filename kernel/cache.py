@@ -41,11 +41,10 @@ class Block:
 
 @dataclass(slots=True)
 class Notice:
-    """Who is told when `left` more blocks have arrived: ("slot", partition, handle), ("thread", selector, 0)."""
+    """Which thread is woken when `left` more blocks have arrived."""
 
-    target: tuple[str, int, int]
+    selector: int
     left: int
-    failed: bool = False
 
 
 @dataclass(slots=True)
@@ -67,6 +66,7 @@ class CacheState:
     next_notice: int = 1
     requests: dict[int, list[Key]] = field(default_factory=dict)  # linear address of a DiskRequest -> blocks
     free_requests: list[int] = field(default_factory=list)
+    locked: int = 0  # blocks with locks
     hits: int = 0
     misses: int = 0
     evictions: int = 0
@@ -109,6 +109,8 @@ class Cache:
         else:
             state.blocks.move_to_end(key)
             state.hits += 1
+        if not block.locks:
+            state.locked += 1
         block.locks += 1
         locked.keys.append(key)
         locked.frames.append(block.frame)
@@ -117,24 +119,44 @@ class Cache:
 
     def unlock(self, keys: list[Key]) -> None:
         """Drop one lock of each block."""
+        state = self.state
         for key in keys:
-            self.state.blocks[key].locks -= 1
+            block = state.blocks[key]
+            block.locks -= 1
+            if not block.locks:
+                state.locked -= 1
+
+    @property
+    def unlocked(self) -> int:
+        """Number of blocks that could be evicted."""
+        return len(self.state.blocks) - self.state.locked
 
     def check(self, locked: Locked) -> None:
-        """Raise IO_ERROR or UNPLUGGED if a block could not be read; its lock is dropped with the others'."""
+        """Raise IO_ERROR or UNPLUGGED if a block could not be read."""
         for key in locked.keys:
-            failed = self.state.blocks[key].failed
+            failed = self.failed(key)
             if failed is not None:
-                code = ErrorCode.UNPLUGGED if failed is DiskStatus.REMOVED else ErrorCode.IO_ERROR
-                raise PolicyError(code, f"disk {key[0]}, sector {key[1] * SECTORS_PER_PAGE}: cannot be read")
+                raise failed
 
-    def notify(self, missing: list[Key], target: tuple[str, int, int]) -> None:
-        """Tell `target` when all of `missing` have arrived."""
+    def failed(self, key: Key) -> PolicyError | None:
+        """Return why a block could not be read, None if it was or is on its way."""
+        status = self.state.blocks[key].failed
+        if status is None:
+            return None
+        code = ErrorCode.UNPLUGGED if status is DiskStatus.REMOVED else ErrorCode.IO_ERROR
+        return PolicyError(code, f"disk {key[0]}, sector {key[1] * SECTORS_PER_PAGE}: cannot be read")
+
+    def frame(self, key: Key) -> int:
+        """Return the physical address of a cached block."""
+        return self.state.blocks[key].frame
+
+    def notify(self, missing: list[Key], selector: int) -> None:
+        """Wake a thread when all of `missing` have arrived."""
         state = self.state
         number = state.next_notice
         state.next_notice += 1
         keys = list(dict.fromkeys(missing))
-        state.notices[number] = Notice(target, len(keys))
+        state.notices[number] = Notice(selector, len(keys))
         for key in keys:
             state.blocks[key].waiters.append(number)
 
@@ -150,7 +172,7 @@ class Cache:
         try:
             thread = self.kernel.scheduler.current
             if locked.missing:
-                self.notify(locked.missing, ("thread", thread.selector, 0))
+                self.notify(locked.missing, thread.selector)
                 await self.read(disk, locked.to_read)
                 while any(self.pending(key) for key in locked.missing):
                     await routine("block", eax=WaitReason.DISK)
@@ -176,7 +198,7 @@ class Cache:
             block.failed = None if block.valid else status
             waiters, block.waiters = block.waiters, []
             for number in waiters:
-                self._arrived(number, failed=not block.valid)
+                self._arrived(number)
         state.free_requests.append(address)
 
     def drop_disk(self, disk: int) -> None:
@@ -184,18 +206,12 @@ class Cache:
         for key in [key for key, block in self.state.blocks.items() if key[0] == disk and not block.locks]:
             self._evict(key)
 
-    def _arrived(self, number: int, *, failed: bool) -> None:
+    def _arrived(self, number: int) -> None:
         notice = self.state.notices[number]
         notice.left -= 1
-        notice.failed |= failed
-        if notice.left:
-            return
-        del self.state.notices[number]
-        kind, first, second = notice.target
-        if kind == "slot":
-            self.kernel.ipc.arrived(first, second, failed=notice.failed)
-        else:
-            self.kernel.scheduler.host_wake(first)
+        if not notice.left:
+            del self.state.notices[number]
+            self.kernel.scheduler.host_wake(notice.selector)
 
     def _fill_request(self, disk: int, run: list[int]) -> int:
         state = self.state
@@ -229,12 +245,15 @@ class Cache:
             return pool.allocate()
 
     def _evict_one(self) -> None:
-        for key, block in self.state.blocks.items():
-            if not block.locks and (block.valid or block.failed is not None):
-                self._evict(key)
-                self.state.evictions += 1
-                return
-        raise PolicyError(ErrorCode.NO_MEMORY, "every block of the disk cache is in use")
+        """Make room: the least recently used block that nobody holds, if need be one that a file let go of."""
+        while True:
+            for key, block in self.state.blocks.items():
+                if not block.locks and (block.valid or block.failed is not None):
+                    self._evict(key)
+                    self.state.evictions += 1
+                    return
+            if not self.kernel.file_windows.reclaim():
+                raise PolicyError(ErrorCode.NO_MEMORY, "every block of the disk cache is in use")
 
     def _evict(self, key: Key) -> None:
         self.kernel.high.release(self.state.blocks.pop(key).frame)

@@ -83,15 +83,15 @@ class Directories:
     ) -> DirectoryLock:
         reply = await self.kernel.requests.make(partition, Operation.LOCK_DIRECTORY, data=data)
         registers = reply.registers
-        pieces, pins = await reply.take_pages()
+        frames, pins = await reply.take_pages()
         try:
-            if not pieces:
+            if not frames:
                 raise PolicyError(ErrorCode.BAD_REPLY)
-            window = self.kernel.windows.open(process, "directory", Source([p.frame for p in pieces], pins))
+            window = self.kernel.windows.open(process, "directory", Source(frames, pins))
         except PolicyError:
             await self.unlock_at_server(partition.number, registers.edx)
             raise
-        return DirectoryLock(partition.number, registers.edx, window.address, len(pieces), registers.edi, registers.ebx)
+        return DirectoryLock(partition.number, registers.edx, window.address, len(frames), registers.edi, registers.ebx)
 
     def _lock_root(self, process: Process) -> DirectoryLock:
         names = [p.name for p in self.kernel.state.partitions.values() if not p.hidden and not p.dead]

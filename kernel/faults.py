@@ -7,17 +7,19 @@ anything else in ring 0 is a panic.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from callgate.kernel.abi import memory as layout
+from callgate.kernel.abi.errors import ERROR_TEXT, ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.abi.thread import ThreadControlBlock, TrapFrame
 from callgate.kernel.address_space import USER_DATA
 from callgate.kernel.control import ControlBlock, word
 from callgate.kernel.errors import KernelPanic, PolicyError
 from callgate.kernel.processes import FAULT_EXIT_CODE
-from callgate.kernel.state import Process
+from callgate.kernel.state import Process, Thread
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -60,6 +62,8 @@ class Fault:
     address: int | None
     eip: int
     registers: dict[str, int]
+    reason: str = ""  # why the page of a file could not be had
+    error: ErrorCode = ErrorCode.OK
 
     def describe(self) -> str:
         """Return one line: vector, error code in words, address."""
@@ -67,7 +71,7 @@ class Fault:
         if self.address is None:
             return f"{name}, error code {self.error_code:#06x}, at {self.eip:#010x}"
         access = "write" if self.error_code & PF_WRITE else "fetch" if self.error_code & PF_INSTRUCTION else "read"
-        why = "protection" if self.error_code & PF_PRESENT else "page not present"
+        why = self.reason or ("protection" if self.error_code & PF_PRESENT else "page not present")
         return f"{name}: {access} of {self.address:#010x}, {why}, at {self.eip:#010x}"
 
 
@@ -77,7 +81,7 @@ class Faults:
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
 
-    def host_exception(self, address: int) -> None:
+    def host_exception(self, address: int) -> Coroutine[Any, Any, None] | None:
         """EXCEPTION: the TrapFrame lies at linear `address`."""
         kernel = self.kernel
         thread = kernel.scheduler.current
@@ -85,11 +89,28 @@ class Faults:
         vector, code = frame["vector"], frame["error_code"]
         cr2 = kernel.machine.cpu.cr2 if vector == PAGE_FAULT else None
         if cr2 is not None and not code & PF_PRESENT and self.provide(thread.process, cr2, write=True):
-            return
+            return None
         fault = Fault(vector, code, cr2, frame["eip"], registers_of(frame))
+        reads_file = cr2 is not None and not code & (PF_PRESENT | PF_WRITE | PF_INSTRUCTION)
+        if reads_file and self.kernel.files.at(thread.process, fault.address or 0) is not None:
+            return self._file_fault(thread, frame, fault)
+        self._unrepaired(thread, frame, fault)
+        return None
+
+    async def _file_fault(self, thread: Thread, frame: ControlBlock, fault: Fault) -> None:
+        """A file window was touched where nothing is mapped: get the data and go on, or say why not."""
+        try:
+            if await self.kernel.files.fault(thread.process, fault.address or 0):
+                return
+        except PolicyError as error:
+            fault = replace(fault, reason=f"{ERROR_TEXT[error.code]} (a page of a file)", error=error.code)
+        if not thread.killed:
+            self._unrepaired(thread, frame, fault)
+
+    def _unrepaired(self, thread: Thread, frame: ControlBlock, fault: Fault) -> None:
         if frame["cs"] & 3:
-            self._user_fault(thread.process, fault)
-        elif vector == DEBUG:
+            self._user_fault(thread, frame, fault)
+        elif fault.vector == DEBUG:
             # A caller's TF survives a call gate; here it ends with the first instruction of the kernel.
             frame["eflags"] &= ~TRAP_FLAG
         else:
@@ -109,8 +130,13 @@ class Faults:
             return False
         return True
 
-    def _user_fault(self, process: Process, fault: Fault) -> None:
-        kernel = self.kernel
+    def _user_fault(self, thread: Thread, frame: ControlBlock, fault: Fault) -> None:
+        kernel, process = self.kernel, thread.process
+        if fault.error and process.file_handler:
+            # The process wants to hear of it: EAX = why, ECX = where it was, EDX = what it touched.
+            frame["eax"], frame["ecx"], frame["edx"] = fault.error, fault.eip, fault.address or 0
+            frame["eip"] = process.file_handler
+            return
         kernel.log(f"process {process.number} ({process.name}) ended by {fault.describe()}")
         kernel.log(kernel.fault_report(process, fault))
         if process.partition >= 0:

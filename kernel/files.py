@@ -1,9 +1,8 @@
-"""Open files: handles, and file data mapped into the process that asks for it.
+"""Open files: OPEN, CLOSE, MAP_FILE, page faults in file windows, and the life of file objects.
 
-A handle belongs to one process; several handles of one file are independent.  MAP_FILE answers from an
-area that is already mapped or asks the server for the next one; the server names sectors (or memory of
-its own), the kernel maps the pages.  An area is consecutive in the file and in memory: pieces of blocks
-at its head and tail are private copies (rule 7), whole pages in between are the cache's own.
+There is one file object for a file, however many processes have it open and however often: servers tell by an
+identity that two opens are of the same file.  A process has a handle, a window on the file's data and the
+file's page (`kernel/abi/file.py`), from which it reads without a system call what is in memory.
 """
 
 from __future__ import annotations
@@ -14,215 +13,240 @@ from typing import TYPE_CHECKING
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.memory import PAGE_SIZE, SECTOR_SIZE
+from callgate.kernel.abi.file import FILE_WINDOW_BYTES
+from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.errors import PolicyError
-from callgate.kernel.requests import Piece, Pin
-from callgate.kernel.state import PartitionState, Process, Window
-from callgate.kernel.windows import Source
+from callgate.kernel.file_objects import FileObject, FillState, publish
+from callgate.kernel.file_windows import OpenFile
+from callgate.kernel.fills import FILL_BYTES
+from callgate.kernel.state import PartitionState, Process
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
 
 HANDLES_LIMIT = 64
-AREAS_LIMIT = 8  # areas that stay mapped for one handle; the oldest goes first
-WANTED_LIMIT = 506 * PAGE_SIZE
+TOUCH_BYTES = 16 * PAGE_SIZE  # asked for when a reader jumps about
 
 
 @dataclass(slots=True)
-class Area:
-    """Consecutive bytes of a file in consecutive memory: file position, length, linear address."""
+class FilesState:
+    """Records: file objects by number."""
 
-    position: int
-    length: int
-    address: int
-    window: int  # address of the window
-
-
-@dataclass(slots=True)
-class OpenFile:
-    """An open file of one process."""
-
-    partition: int
-    server_file: int
-    size: int
-    attributes: int
-    areas: list[Area] = field(default_factory=list)
+    objects: dict[int, FileObject] = field(default_factory=dict)
+    next_number: int = 1
 
 
 class Files:
-    """OPEN, CLOSE and MAP_FILE."""
+    """Handles and file objects."""
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
 
-    async def open(self, process: Process, path: bytes, path_address: int) -> tuple[int, OpenFile]:
+    @property
+    def state(self) -> FilesState:
+        """The records, part of the kernel's state."""
+        state = self.kernel.state.managers.setdefault("files", FilesState())
+        assert isinstance(state, FilesState)
+        return state
+
+    @property
+    def objects(self) -> dict[int, FileObject]:
+        """The file objects by number."""
+        return self.state.objects
+
+    # Handles.
+
+    async def open(self, process: Process, path: bytes, path_address: int) -> tuple[int, OpenFile, FileObject]:
         """Open the file at an absolute path that also lies at kernel address `path_address`."""
         partition, rest = self.kernel.volumes.resolve(path)
         if partition is None:
             raise PolicyError(ErrorCode.IS_DIRECTORY)
         if len(process.files) >= HANDLES_LIMIT:
             raise PolicyError(ErrorCode.NO_RESOURCES)
-        data = (path_address + len(path) - len(rest), len(rest))
-        reply = await self.kernel.requests.make(partition, Operation.OPEN, data=data)
-        registers = reply.registers
-        await reply.finish()
-        size = registers.edx << 32 | registers.ecx
-        file = OpenFile(partition.number, registers.eax, size, registers.ebx)
-        if file.attributes & FileAttributes.DIRECTORY:
-            await self._close_at_server(file)
-            raise PolicyError(ErrorCode.IS_DIRECTORY)
+        file = await self.open_object(partition, (path_address + len(path) - len(rest), len(rest)))
+        try:
+            opened = self.kernel.file_windows.open(process, file)
+        except PolicyError:
+            await self.close_object(file)
+            raise
         handle = next(number for number in range(1, HANDLES_LIMIT + 1) if number not in process.files)
-        process.files[handle] = file
-        return handle, file
+        process.files[handle] = opened
+        return handle, opened, file
 
     async def close(self, process: Process, handle: int) -> None:
-        """Close a handle: its windows go, the server forgets the file."""
-        file = self._file(process, handle)
+        """Close a handle; with the last one of the file its object goes and the server forgets it."""
+        opened = self._opened(process, handle)
         del process.files[handle]
-        self._drop_areas(process, file)
-        await self._close_at_server(file)
+        file = self.objects[opened.object]
+        self.kernel.file_windows.close(process, opened, file)
+        await self.close_object(file)
 
     async def close_all(self, process: Process) -> None:
-        """Close every handle of a process that ends; what its server says no longer matters."""
+        """Close every handle of a process that ends; what its servers say no longer matters."""
         for handle in list(process.files):
-            file = process.files.pop(handle)
-            self._drop_areas(process, file)
             try:
-                await self._close_at_server(file)
+                await self.close(process, handle)
             except PolicyError as error:
                 self.kernel.log(f"{process.name}: closing a file: {error}")
 
     async def map(self, process: Process, handle: int, position: int, wanted: int) -> tuple[int, int]:
         """Return (address, bytes) of file data at `position`; (0, 0) at or behind the end."""
-        file = self._file(process, handle)
+        opened = self._opened(process, handle)
+        file = self.objects[opened.object]
+        self._check(file)
         if position >= file.size or wanted == 0:
             return 0, 0
-        area = next((a for a in file.areas if a.position <= position < a.position + a.length), None)
-        if area is None:
-            area = await self._read(process, file, position, min(wanted, WANTED_LIMIT, file.size - position))
-        offset = position - area.position
-        return area.address + offset, area.length - offset
+        windows = self.kernel.file_windows
+        if not windows.shows(opened, file, position):
+            windows.move(process, opened, file, position)
+        fill = await windows.touch(process, opened, file, position, self._ask(opened, file, position, wanted))
+        end = min(fill.end, opened.position + FILE_WINDOW_BYTES - (file.shift or 0))
+        return windows.address(opened, file, position), end - position
 
-    async def read_all(self, partition: PartitionState, path: tuple[int, int], limit: int) -> bytes:
-        """Return the content of a small file for the kernel's own use (starting a program)."""
+    async def fault(self, process: Process, address: int) -> bool:
+        """A page of a file window has been touched that is not there: get it.  False if there is no such file.
+
+        PolicyError if the data cannot be had.
+        """
+        found = self.at(process, address)
+        if found is None:
+            return False
+        opened, file = found
+        self._check(file)
+        page = (address - opened.window) // PAGE_SIZE + opened.position // PAGE_SIZE
+        start = file.page_start(page)
+        inside = opened.position + address - opened.window - (file.shift or 0)
+        position = max(start, min(inside, file.size - 1))
+        if start >= file.size or (inside >= file.size and file.page_of(file.size - 1) != page):
+            return False
+        wanted = self._ask(opened, file, position, TOUCH_BYTES)
+        await self.kernel.file_windows.touch(process, opened, file, position, wanted)
+        return True
+
+    def at(self, process: Process, address: int) -> tuple[OpenFile, FileObject] | None:
+        """Return the open file in whose window an address lies."""
+        for opened in process.files.values():
+            file = self.objects[opened.object]
+            if 0 <= address - opened.window < self.kernel.file_windows.span(file) * PAGE_SIZE:
+                return opened, file
+        return None
+
+    def _ask(self, opened: OpenFile, file: FileObject, position: int, wanted: int) -> int:
+        """Return how much to ask for: all that one request brings while the reader moves on in order."""
+        following = file.covering(opened.expected)
+        expected = position == opened.expected or (following is not None and file.covering(position) is following)
+        return max(wanted, FILL_BYTES) if expected else wanted
+
+    def _opened(self, process: Process, handle: int) -> OpenFile:
+        opened: OpenFile | None = process.files.get(handle)
+        if opened is None:
+            raise PolicyError(ErrorCode.BAD_HANDLE)
+        return opened
+
+    def _check(self, file: FileObject) -> None:
+        if file.error is not ErrorCode.OK:
+            raise PolicyError(file.error)
+
+    # File objects.
+
+    async def open_object(self, partition: PartitionState, path: tuple[int, int]) -> FileObject:
+        """Open the file at a path (kernel address, bytes) of a volume, or share it if it is open already."""
         reply = await self.kernel.requests.make(partition, Operation.OPEN, data=path)
         registers = reply.registers
         await reply.finish()
-        file = OpenFile(partition.number, registers.eax, registers.edx << 32 | registers.ecx, registers.ebx)
-        try:
-            if file.attributes & FileAttributes.DIRECTORY:
-                raise PolicyError(ErrorCode.IS_DIRECTORY)
-            if file.size > limit:
-                raise PolicyError(ErrorCode.NOT_EXECUTABLE, f"{file.size} bytes are too many")
-            return await self._gather(file)
-        finally:
-            await self._close_at_server(file)
-
-    async def _gather(self, file: OpenFile) -> bytes:
-        data = b""
-        while len(data) < file.size:
-            pieces, pins, start, covered = await self._request(file, len(data), file.size - len(data))
-            views = (self.kernel.machine.ram.view(*extent(piece)) for piece in pieces)
-            content = b"".join(bytes(view) for view in views)[:covered]
-            self.kernel.unpin(pins)
-            self.kernel.machine.ledger.copied["kernel"] += len(content)
-            if start + len(content) <= len(data):
-                raise PolicyError(ErrorCode.BAD_REPLY)
-            data += content[len(data) - start :]
-        return data[: file.size]
-
-    async def _read(self, process: Process, file: OpenFile, position: int, wanted: int) -> Area:
-        pieces, pins, start, covered = await self._request(file, position, wanted)
-        taken, length = contiguous(pieces)
-        first = pieces[0].first * SECTOR_SIZE
-        length = min(length, covered, file.size - start)
-        if not start <= position < start + length:
-            self.kernel.unpin(pins)
-            raise PolicyError(ErrorCode.BAD_REPLY)
-        self._make_room(process, file)
-        window = self._map(process, pieces[:taken], pins, length, first)
-        area = Area(start, length, window.address + first, window.address)
-        file.areas.append(area)
-        return area
-
-    def _map(self, process: Process, pieces: list[Piece], pins: list[Pin], length: int, first: int) -> Window:
-        """Map pieces; those that are not wholly the file's become private copies."""
-        source = Source([], pins)
-        left = first + length
-        try:
-            for piece in pieces:
-                if piece.whole and left >= PAGE_SIZE:
-                    source.frames.append(piece.frame)
-                else:
-                    address, size = extent(piece)
-                    size = min(size, left - piece.first * SECTOR_SIZE)
-                    frame = self.kernel.windows.private_copy(piece.frame, address - piece.frame, size)
-                    source.frames.append(frame)
-                    source.private.append(frame)
-                left -= PAGE_SIZE
-        except PolicyError:
-            self.kernel.windows.drop(source)
-            raise
-        return self.kernel.windows.open(process, "file", source)
-
-    async def _request(self, file: OpenFile, position: int, wanted: int) -> tuple[list[Piece], list[Pin], int, int]:
-        """Ask the server; return pieces, pins, the position where they start and the bytes they cover."""
-        partition = self.kernel.state.partitions[file.partition]
-        reply = await self.kernel.requests.make(
-            partition,
-            Operation.READ,
-            ebx=file.server_file,
-            eax=position & 0xFFFF_FFFF,
-            edx=position >> 32,
-            ecx=wanted,
+        if registers.ebx & FileAttributes.DIRECTORY:
+            await self._close_at_server(partition, registers.eax)
+            raise PolicyError(ErrorCode.IS_DIRECTORY)
+        shared = self._shared(partition, registers.edi)
+        if shared is not None:
+            shared.opens += 1
+            await self._close_at_server(partition, registers.eax)
+            return shared
+        if partition.dead:
+            raise PolicyError(partition.error)
+        state = self.state
+        frame = self.kernel.low.allocate()
+        self.kernel.tables.clear(frame)
+        size = registers.edx << 32 | registers.ecx
+        file = FileObject(
+            state.next_number, partition.number, registers.eax, registers.edi, size, registers.ebx, frame, opens=1
         )
-        registers = reply.registers
-        pieces, pins = await reply.take_pages()
-        start = registers.edx << 32 | registers.ecx
-        if not pieces or start > position:
-            self.kernel.unpin(pins)
-            raise PolicyError(ErrorCode.BAD_REPLY)
-        return pieces, pins, start, registers.eax
-
-    def _file(self, process: Process, handle: int) -> OpenFile:
-        file: OpenFile | None = process.files.get(handle)
-        if file is None:
-            raise PolicyError(ErrorCode.BAD_HANDLE)
-        if self.kernel.state.partitions[file.partition].dead:
-            raise PolicyError(ErrorCode.SERVER_DIED)
+        state.next_number += 1
+        state.objects[file.number] = file
+        publish(self.kernel, file)
         return file
 
-    def _make_room(self, process: Process, file: OpenFile) -> None:
-        while len(file.areas) >= AREAS_LIMIT:
-            self.kernel.windows.close(process, process.windows[file.areas.pop(0).window])
+    def _shared(self, partition: PartitionState, identity: int) -> FileObject | None:
+        if not identity:
+            return None
+        for file in self.objects.values():
+            if (file.partition, file.identity) == (partition.number, identity) and file.error is ErrorCode.OK:
+                return file
+        return None
 
-    def _drop_areas(self, process: Process, file: OpenFile) -> None:
-        while file.areas:
-            self.kernel.windows.close(process, process.windows[file.areas.pop().window])
-
-    async def _close_at_server(self, file: OpenFile) -> None:
+    async def close_object(self, file: FileObject) -> None:
+        """Let go of a file object once; the last time everything that it holds goes."""
+        file.opens -= 1
+        if file.opens:
+            return
+        for fill in [fill for fill in file.fills if fill.state is FillState.READY]:
+            self.kernel.file_windows.release(file, fill)
+        while any(fill.state is FillState.WAITING for fill in file.fills):
+            # What the disk is about to write into cannot be given back: wait for it, nobody else will.
+            await self.kernel.fills.settled(file)
+        for fill in list(file.fills):
+            self.kernel.file_windows.release(file, fill)
+        if file.number not in self.objects or file.opens > 0:
+            return
+        del self.objects[file.number]
+        self.kernel.low.release(file.frame)
+        await self.kernel.fills.send_releases()
         partition = self.kernel.state.partitions[file.partition]
+        await self._close_at_server(partition, file.server_file)
+
+    async def _close_at_server(self, partition: PartitionState, number: int) -> None:
         if not partition.dead:
-            reply = await self.kernel.requests.make(partition, Operation.CLOSE, eax=file.server_file)
+            reply = await self.kernel.requests.make(partition, Operation.CLOSE, eax=number)
             await reply.finish()
 
+    def partition_died(self, partition: PartitionState, code: ErrorCode) -> None:
+        """The disk or the server of a volume is gone: its files are invalid, their data leaves every window."""
+        for file in self.objects.values():
+            if file.partition != partition.number or file.error is not ErrorCode.OK:
+                continue
+            file.error = code
+            for fill in [fill for fill in file.fills if fill.state is FillState.READY]:
+                self.kernel.file_windows.release(file, fill)
+            publish(self.kernel, file)
 
-def extent(piece: Piece) -> tuple[int, int]:
-    """Return (physical address, bytes) of a piece."""
-    return piece.frame + piece.first * SECTOR_SIZE, piece.sectors * SECTOR_SIZE
+    # The kernel's own use.
 
+    async def read_all(self, partition: PartitionState, path: tuple[int, int], limit: int) -> bytes:
+        """Return the content of a small file (starting a program)."""
+        file = await self.open_object(partition, path)
+        try:
+            if file.size > limit:
+                raise PolicyError(ErrorCode.NOT_EXECUTABLE, f"{file.size} bytes are too many")
+            data = b""
+            while len(data) < file.size:
+                fill = await self.kernel.fills.obtain(file, len(data), file.size)
+                fill.ahead = False
+                data += self._bytes(file, len(data), fill.end)
+            return data
+        finally:
+            await self.close_object(file)
 
-def contiguous(pieces: list[Piece]) -> tuple[int, int]:
-    """Return how many leading pieces form one area, and its bytes.
-
-    An area ends before the first piece that does not start its page, or behind the first one that does
-    not end its page: linear memory could not go on there.
-    """
-    length = 0
-    for index, piece in enumerate(pieces):
-        if index and piece.first:
-            return index, length
-        length += piece.sectors * SECTOR_SIZE
-        if piece.first + piece.sectors < PAGE_SIZE // SECTOR_SIZE:
-            return index + 1, length
-    return len(pieces), length
+    def _bytes(self, file: FileObject, start: int, end: int) -> bytes:
+        """Copy bytes of one READY request block; they are booked as touched by the kernel."""
+        fill = file.covering(start)
+        assert fill is not None
+        pieces = []
+        at = start
+        while at < end:
+            within = (at + (file.shift or 0)) % PAGE_SIZE
+            size = min(end - at, PAGE_SIZE - within)
+            frame = fill.frames[file.page_of(at) - fill.first_page]
+            pieces.append(bytes(self.kernel.machine.ram.view(frame + within, size)))
+            at += size
+        self.kernel.machine.ledger.copied["kernel"] += end - start
+        return b"".join(pieces)

@@ -66,6 +66,11 @@ class FramePool:
         return True
 
     @property
+    def total(self) -> int:
+        """Number of frames in the pool."""
+        return (self.limit - self.start) // PAGE_SIZE
+
+    @property
     def used(self) -> int:
         """Number of frames given out."""
         return len(self.holders)

@@ -8,7 +8,7 @@ busy, what a reply may carry, and what happens to requests when a server dies.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi import selectors
@@ -29,12 +29,17 @@ from callgate.kernel.abi.message import (
     SlotState,
 )
 from callgate.kernel.abi.thread import ThreadControlBlock
-from callgate.kernel.abi.volume import ADDRESS_COUNT_SHIFT, SECTOR_ENTRY_COUNT_SHIFT, SECTOR_ENTRY_MASK
+from callgate.kernel.abi.volume import (
+    SECTOR_ENTRY_COUNT_MASK,
+    SECTOR_ENTRY_COUNT_SHIFT,
+    SECTOR_ENTRY_HOLE,
+    SECTOR_ENTRY_MASK,
+)
 from callgate.kernel.control import ControlBlock, word
 from callgate.kernel.coroutines import CARRY
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.frames import OutOfMemory
-from callgate.kernel.state import PartitionState, Process, Thread
+from callgate.kernel.state import PartitionState, Pin, Process, Thread
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -46,6 +51,14 @@ NO_SLOT = 0xFFFF_FFFF
 NEXT_GENERATION = 1 << HANDLE_GENERATION_SHIFT
 OBJECT = struct.Struct("<II")
 SLOT_MASK = selectors.SLOTS - 1
+
+
+class SectorPiece(NamedTuple):
+    """Sectors of one block: first one on the disk (None: a hole), first one within the page, how many."""
+
+    lba: int | None
+    first: int
+    sectors: int
 
 
 class Ipc:
@@ -107,13 +120,14 @@ class Ipc:
         fields["idle"] = 0
         fields["head"] = fields["tail"]
         for slot in range(selectors.SLOTS):
-            if self.slot_state(partition, slot) in {SlotState.POSTED, SlotState.SERVED, SlotState.PENDING}:
+            if self.slot_state(partition, slot) in {SlotState.POSTED, SlotState.SERVED}:
                 self.fail_slot(partition, slot, code)
         while partition.waiters:
             thread = self.kernel.state.threads[partition.waiters.popleft()]
             fields["slot_waiters"] -= 1
             self.kernel.words[thread.tcb + TCB_ARG0] = code
             self.kernel.scheduler.wake(thread)
+        self.kernel.files.partition_died(partition, code)
 
     def sweep(self, partition: PartitionState) -> None:
         """Repair what server threads that were preempted in the kernel did to slots after `die`; none is left.
@@ -175,7 +189,10 @@ class Ipc:
     def host_slot_drop(self, value: int) -> None:
         """SLOT_DROP: let go of what the reply in slot `value` & 31 holds."""
         slot, number = split(value)
-        self.drop_pins(self.kernel.state.partitions[number], slot)
+        partition = self.kernel.state.partitions[number]
+        if slot in partition.posted:
+            self.kernel.fills.refused(partition, slot)
+        self.drop_pins(partition, slot)
 
     def host_slot_fail(self, value: int) -> None:
         """SLOT_FAIL: the current thread has posted slot `value` & 31 to a partition that had died before."""
@@ -259,6 +276,7 @@ class Ipc:
             self.put_state(partition, slot, SlotState.DONE)
             kernel.scheduler.host_wake(client)
             return
+        self.kernel.fills.abandoned(partition, slot, partition.error)
         self.drop_pins(partition, slot)
         self.put_state(partition, slot, SlotState.FREE)
         self.block(partition)["free"] |= 1 << slot
@@ -274,102 +292,74 @@ class Ipc:
     # Conversion of replies.
 
     async def convert(self, value: int) -> None:
-        """CONVERT: check and translate the reply in slot `value` & 31; arg0 = 1 if the disk completes it."""
+        """CONVERT: check and translate the reply in slot `value` & 31."""
         slot, number = split(value)
-        kernel = self.kernel
-        partition = kernel.state.partitions[number]
-        tcb = kernel.scheduler.current.tcb
-        kernel.words[tcb + TCB_ARG0] = 0
+        partition = self.kernel.state.partitions[number]
         message = self.message(partition, slot)
-        header = Message.from_buffer(message)
+        if slot in partition.posted:
+            await self.kernel.fills.replied(partition, slot, message)
+            return
         try:
-            match ReplyType(header.reply):
-                case ReplyType.DATA:
-                    if header.count > MESSAGE_DATA_SIZE:
-                        raise PolicyError(ErrorCode.BAD_REPLY, f"{header.count} bytes of data")
-                case ReplyType.OBJECT:
-                    self._convert_object(partition, slot, message)
-                case ReplyType.SECTORS:
-                    missing = await self._convert_sectors(partition, slot, message)
-                    kernel.words[tcb + TCB_ARG0] = int(missing)
-                case ReplyType.NONE | ReplyType.REGISTERS:
-                    header.count = 0
+            self._convert(partition, slot, message)
         except PolicyError as error:
-            kernel.log(f"{partition.name}: reply refused: {error}")
+            self.kernel.log(f"{partition.name}: reply refused: {error}")
             self.block(partition)["bad_replies"] += 1
             self.drop_pins(partition, slot)
             write_error(message, ErrorCode.BAD_REPLY)
 
-    def _convert_object(self, partition: PartitionState, slot: int, message: memoryview) -> None:
-        """Replace base and size by the addresses of the server's pages, each held until the client is done."""
-        kernel = self.kernel
+    def _convert(self, partition: PartitionState, slot: int, message: memoryview) -> None:
+        header = Message.from_buffer(message)
+        match ReplyType(header.reply):
+            case ReplyType.DATA:
+                if header.count > MESSAGE_DATA_SIZE:
+                    raise PolicyError(ErrorCode.BAD_REPLY, f"{header.count} bytes of data")
+            case ReplyType.OBJECT:
+                frames, partition.pins[slot] = self.object_frames(partition, message)
+                struct.pack_into(f"<{len(frames)}Q", message, DATA, *frames)
+                header.count = len(frames)
+            case ReplyType.SECTORS:
+                self.sector_pieces(partition, message)
+                raise PolicyError(ErrorCode.BAD_REPLY, "sectors for a request that does not read a file")
+            case ReplyType.NONE | ReplyType.REGISTERS:
+                header.count = 0
+
+    def object_frames(self, partition: PartitionState, message: memoryview) -> tuple[list[int], list[Pin]]:
+        """Return the frames of an object reply's pages, and what holds them until the client is done."""
         base, size = OBJECT.unpack_from(message, DATA)
         pages = -(-size // PAGE_SIZE)
         if base % PAGE_SIZE or pages > MESSAGE_ADDRESSES:
             raise PolicyError(ErrorCode.BAD_REPLY, f"object of {size} bytes at {base:#x}")
         assert partition.process is not None
         frames = []
-        for index in range(pages):
-            address = base + index * PAGE_SIZE
+        for address in range(base, base + pages * PAGE_SIZE, PAGE_SIZE):
             frame = partition.process.pages.get(address)
             if frame is None:
                 raise PolicyError(ErrorCode.BAD_REPLY, f"object page {address:#x} is not the server's own")
             frames.append(frame)
         for frame in frames:
-            kernel.low.hold(frame)
-        partition.pins[slot] = [("frame", frame, 0) for frame in frames]
-        struct.pack_into(f"<{pages}Q", message, DATA, *frames)
-        Message.from_buffer(message).count = pages
+            self.kernel.low.hold(frame)
+        return frames, [("frame", frame, 0) for frame in frames]
 
-    async def _convert_sectors(self, partition: PartitionState, slot: int, message: memoryview) -> bool:
-        """Lock the blocks in the cache and write their addresses; True if some have still to be read."""
-        header = Message.from_buffer(message)
-        count = header.count
+    def sector_pieces(self, partition: PartitionState, message: memoryview) -> list[SectorPiece]:
+        """Return the pieces of a sectors reply, each inside the partition and within one block."""
+        count = Message.from_buffer(message).count
         if count > MESSAGE_ADDRESSES:
             raise PolicyError(ErrorCode.BAD_REPLY, f"{count} sector entries")
-        entries = struct.unpack_from(f"<{count}Q", message, DATA)
-        pieces = [self._check_entry(partition, entry) for entry in entries]
-        cache = self.kernel.cache
-        locked = cache.lock(partition.disk, [lba // SECTORS_PER_PAGE for lba, _ in pieces])
-        partition.pins[slot] = [("block", partition.disk, lba // SECTORS_PER_PAGE) for lba, _ in pieces]
-        addresses = [
-            frame | lba % SECTORS_PER_PAGE | sectors << ADDRESS_COUNT_SHIFT
-            for frame, (lba, sectors) in zip(locked.frames, pieces, strict=True)
-        ]
-        struct.pack_into(f"<{count}Q", message, DATA, *addresses)
-        if not locked.missing:
-            cache.check(locked)
-            return False
-        self.put_state(partition, slot, SlotState.PENDING)
-        cache.notify(locked.missing, ("slot", partition.number, self.handle(partition, slot)))
-        await cache.read(partition.disk, locked.to_read)
-        return True
+        return [self._check_entry(partition, entry) for entry in struct.unpack_from(f"<{count}Q", message, DATA)]
 
-    def _check_entry(self, partition: PartitionState, entry: int) -> tuple[int, int]:
-        """Return (first sector on the disk, sectors) of a sectors entry, inside the partition and one block."""
-        first, sectors = entry & SECTOR_ENTRY_MASK, (entry >> SECTOR_ENTRY_COUNT_SHIFT) + 1
+    def _check_entry(self, partition: PartitionState, entry: int) -> SectorPiece:
+        first = entry & SECTOR_ENTRY_MASK
+        sectors = (entry >> SECTOR_ENTRY_COUNT_SHIFT & SECTOR_ENTRY_COUNT_MASK) + 1
+        if entry & SECTOR_ENTRY_HOLE:
+            if first + sectors > SECTORS_PER_PAGE:
+                raise PolicyError(ErrorCode.BAD_REPLY, f"a hole of {sectors} sectors at {first} crosses a page")
+            return SectorPiece(None, first, sectors)
         lba = partition.start + first
         if first + sectors > partition.sectors:
             raise PolicyError(ErrorCode.BAD_REPLY, f"sector {first} lies outside the partition")
         if lba % SECTORS_PER_PAGE + sectors > SECTORS_PER_PAGE:
             raise PolicyError(ErrorCode.BAD_REPLY, f"{sectors} sectors at {first} cross a block")
-        return lba, sectors
-
-    def arrived(self, number: int, handle: int, *, failed: bool) -> None:
-        """All blocks of the pending reply to `handle` have arrived, or one of them failed.
-
-        The partition may have died since, and another may have got its number.
-        """
-        partition = self.kernel.state.partitions.get(number)
-        slot = handle & SLOT_MASK
-        if partition is None or self.slot_state(partition, slot) != SlotState.PENDING:
-            return
-        if self.handle(partition, slot) != handle:
-            return
-        if failed:
-            self.drop_pins(partition, slot)
-            write_error(self.message(partition, slot), ErrorCode.IO_ERROR)
-        self.complete(partition, slot)
+        return SectorPiece(lba, lba % SECTORS_PER_PAGE, sectors)
 
     def take_pins(self, partition: PartitionState, slot: int) -> list[tuple[str, int, int]]:
         """Take over what the reply in `slot` holds: ("frame", frame, 0) and ("block", disk, block)."""

@@ -15,7 +15,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import Layout, size_of
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
 from callgate.kernel.abi.selectors import GDT_FIRST_THREAD
-from callgate.kernel.abi.thread import KERNEL_STACK_SIZE, KernelWords, ThreadControlBlock, ThreadFlags
+from callgate.kernel.abi.thread import KERNEL_STACK_SIZE, TCB_SIZE, KernelWords, ThreadControlBlock, ThreadFlags
 from callgate.kernel.address_space import PageTables
 from callgate.kernel.cache import Cache
 from callgate.kernel.control import ControlBlock, word
@@ -25,7 +25,9 @@ from callgate.kernel.directories import Directories
 from callgate.kernel.errors import KernelPanic, PolicyError
 from callgate.kernel.executable import Executable, parse_elf
 from callgate.kernel.faults import Fault, Faults
+from callgate.kernel.file_windows import FileWindows
 from callgate.kernel.files import Files
+from callgate.kernel.fills import Fills
 from callgate.kernel.hosted import Hosted
 from callgate.kernel.images import program_image
 from callgate.kernel.ipc import Ipc
@@ -62,6 +64,7 @@ class Kernel:
         self.words = low.cast("I")
         self.quads = low.cast("Q")
         self.exit_code: int | None = None
+        self.map_edges = False  # map pages that hold other data as well, instead of copying (leaks neighbours)
         words = (self.address("kernel_words") - KERNEL_BASE) // 4
         self.kernel_words = ControlBlock(self.words, KernelWords, words)
         self.gdt = GlobalTable(machine.ram, self.address("gdt") - KERNEL_BASE)
@@ -73,6 +76,8 @@ class Kernel:
         self.cache = Cache(self)
         self.requests = Requests(self)
         self.windows = Windows(self)
+        self.fills = Fills(self)
+        self.file_windows = FileWindows(self)
         self.files = Files(self)
         self.directories = Directories(self)
         self.volumes = Volumes(self)
@@ -110,6 +115,7 @@ class Kernel:
             HostCall.SLOT_DROP: self.ipc.host_slot_drop,
             HostCall.SLOT_FAIL: self.ipc.host_slot_fail,
             HostCall.DISK_DONE: self.cache.host_disk_done,
+            HostCall.FILE_READY: self.fills.host_file_ready,
             HostCall.INPUT: self.host_input,
         }
         awaitable: dict[HostCall, Answer] = {
@@ -143,8 +149,10 @@ class Kernel:
         """PANIC: machine code found the kernel in a state that cannot be."""
         raise KernelPanic(f"the kernel gave up, code {value:#x}, at {self.image.symbol_at(self.machine.cpu.eip)}")
 
-    def host_input(self, _value: int) -> None:
-        """INPUT: wake every thread that waits for the console."""
+    def host_input(self, broken: int) -> None:
+        """INPUT: wake every thread that waits for the console; a break ends the foreground process first."""
+        if broken:
+            self.kernel_words["console_break"] = self.processes.interrupt()
         for thread in list(self.state.threads.values()):
             if thread.wait_reason == WaitReason.INPUT:
                 self.scheduler.wake(thread)
@@ -231,7 +239,7 @@ class Kernel:
     def overlay_stack(self, thread: Thread, layout: type[Layout], linear: int) -> ControlBlock:
         """Return a structure on a thread's kernel stack."""
         index = thread.selector // 8 - GDT_FIRST_THREAD
-        offset = linear - (thread.stack - KERNEL_STACK_SIZE)
+        offset = linear - (thread.stack + TCB_SIZE - KERNEL_STACK_SIZE)
         frame = self.state.stack_frames[index][offset // PAGE_SIZE]
         return ControlBlock(self.words, layout, (frame + offset % PAGE_SIZE) // 4)
 
@@ -239,6 +247,13 @@ class Kernel:
         """Forget every translation, after policy took a mapping away."""
         self.machine.flush_tlb()
         self.machine.ledger.extra["tlb_invalidations"] += 1
+
+    def zero_frame(self) -> int:
+        """Return the page of zeros that stands for holes of files; nobody may write to it."""
+        if not self.state.zero_frame:
+            self.state.zero_frame = self.low.allocate()
+            self.tables.clear(self.state.zero_frame)
+        return self.state.zero_frame
 
     def unpin(self, pins: list[tuple[str, int, int]]) -> None:
         """Let go of frames and cache blocks that a reply or a window held."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
 
 ARGUMENTS_LIMIT = PAGE_SIZE - 1
+INTERRUPTED_EXIT_CODE = 128 + 2
 KILLED_EXIT_CODE = 128 + 9
 FAULT_EXIT_CODE = 128 + 11
 
@@ -117,6 +118,23 @@ class Processes:
         process.fault = process.fault or reason
         for thread in list(process.threads):
             self.kernel.threads.kill(thread)
+
+    def interrupt(self) -> int:
+        """End the process that Ctrl-C is for; return the number of the one that is to be told.
+
+        It is the shell's youngest child that has not ended, that one's youngest child, and so on to the last; its
+        parent is told.  If the shell runs nothing, it is told itself.
+        """
+        state = self.kernel.state
+        number = state.shell
+        while children := [
+            child for child in state.processes.values() if child.parent == number > 0 and not child.dying
+        ]:
+            number = max(child.number for child in children)
+        if number == state.shell:
+            return max(number, 0)
+        self.kill(state.processes[number], INTERRUPTED_EXIT_CODE, "interrupted")
+        return state.processes[number].parent
 
     async def clean_up(self, process: Process) -> None:
         """Let go of everything that a process without running threads holds, page tables excepted."""

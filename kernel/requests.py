@@ -8,40 +8,22 @@ slot taken: the reply's registers are in hand, its data or addresses in the mess
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from callgate.kernel.abi import selectors
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import offset_of
-from callgate.kernel.abi.memory import PAGE_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES, MESSAGE_DATA_SIZE, Message, ReplyType
-from callgate.kernel.abi.volume import ADDRESS_COUNT_MASK, ADDRESS_COUNT_SHIFT, ADDRESS_FIRST_MASK
 from callgate.kernel.coroutines import RoutineResult, routine
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.ipc import NO_SLOT
-from callgate.kernel.state import PartitionState
+from callgate.kernel.state import PartitionState, Pin
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
 
 DATA = offset_of(Message, "data")
-Pin = tuple[str, int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A piece of a reply's pages: frame, first 512-byte sector within it, number of sectors."""
-
-    frame: int
-    first: int
-    sectors: int
-
-    @property
-    def whole(self) -> bool:
-        """Whether the piece is all of its page."""
-        return self.sectors == SECTORS_PER_PAGE
 
 
 class RequestReply:
@@ -64,34 +46,25 @@ class RequestReply:
         await self.finish()
         return data
 
-    async def take_pages(self) -> tuple[list[Piece], list[Pin]]:
-        """Return the pieces of an object or sectors reply with what holds them, and give the slot back.
+    async def take_pages(self) -> tuple[list[int], list[Pin]]:
+        """Return the frames of an object reply with what holds them, and give the slot back.
 
         The caller owns the pins: it lets go of them by `Kernel.unpin`.
         """
-        pieces: list[Piece] = []
+        frames: list[int] = []
         pins: list[Pin] = []
-        if self.kind in (ReplyType.OBJECT, ReplyType.SECTORS):
+        if self.kind == ReplyType.OBJECT:
             count = min(self.count, MESSAGE_ADDRESSES)
             page = self.kernel.ipc.message(self.partition, self.slot)
-            addresses = struct.unpack_from(f"<{count}Q", page, DATA)
-            pieces = [decode_address(address, self.kind) for address in addresses]
+            frames = list(struct.unpack_from(f"<{count}Q", page, DATA))
             pins = self.kernel.ipc.take_pins(self.partition, self.slot)
         await self.finish()
-        return pieces, pins
+        return frames, pins
 
     async def finish(self) -> None:
         """Let go of pages that nobody took, and give the slot back."""
         self.kernel.ipc.drop_pins(self.partition, self.slot)
         await routine("ipc_finish")
-
-
-def decode_address(address: int, kind: int) -> Piece:
-    """Return the piece that an address of a reply names."""
-    frame = address & -PAGE_SIZE
-    if kind == ReplyType.OBJECT:
-        return Piece(frame, 0, SECTORS_PER_PAGE)
-    return Piece(frame, address & ADDRESS_FIRST_MASK, address >> ADDRESS_COUNT_SHIFT & ADDRESS_COUNT_MASK)
 
 
 class Requests:

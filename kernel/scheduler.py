@@ -17,7 +17,8 @@ from callgate.kernel.abi.thread import KernelWords, ThreadControlBlock, ThreadSt
 from callgate.kernel.state import SchedulerState, Thread
 
 TCB_STATE = offset_of(ThreadControlBlock, "state") // 4
-TCB_WAIT_REASON = offset_of(ThreadControlBlock, "wait_reason") // 4
+REASON_SHIFT = 16  # of `wait_reason` in the word of `state`
+assert offset_of(ThreadControlBlock, "wait_reason") == 4 * TCB_STATE + REASON_SHIFT // 8
 WORD_NEXT = offset_of(KernelWords, "next") // 4
 WORD_PREEMPT = offset_of(KernelWords, "preempt") // 4
 WORD_ARM_TIMER = offset_of(KernelWords, "arm_timer") // 4
@@ -32,7 +33,7 @@ PIT_HZ = 1_193_182
 NANOSECONDS = 1_000_000_000
 
 #: Waits that a request causes; a server thread's wait for work is not one.
-COUNTED_WAITS = frozenset(map(int, (WaitReason.REPLY, WaitReason.SLOT, WaitReason.DISK)))
+COUNTED_WAITS = frozenset(map(int, (WaitReason.REPLY, WaitReason.SLOT, WaitReason.DISK, WaitReason.FILE)))
 
 
 class RetiredCounter(Protocol):
@@ -78,8 +79,7 @@ class Scheduler:
             return
         thread.state = ThreadState.BLOCKED
         thread.wait_reason = reason
-        self.words[thread.tcb + TCB_STATE] = ThreadState.BLOCKED
-        self.words[thread.tcb + TCB_WAIT_REASON] = reason
+        self.words[thread.tcb + TCB_STATE] = BLOCKED | reason << REASON_SHIFT
         if reason in COUNTED_WAITS:
             self.count_wait()
         self.choose()
@@ -104,14 +104,12 @@ class Scheduler:
         state.charged_at = retired
         current.state = BLOCKED
         current.wait_reason = reason
-        words[current.tcb + TCB_STATE] = BLOCKED
-        words[current.tcb + TCB_WAIT_REASON] = reason
+        words[current.tcb + TCB_STATE] = BLOCKED | reason << REASON_SHIFT
         if reason in COUNTED_WAITS:
             self.count_wait()
         thread.state = RUNNING
         thread.wait_reason = 0
         words[thread.tcb + TCB_STATE] = RUNNING
-        words[thread.tcb + TCB_WAIT_REASON] = 0
         state.current = thread
         state.slice_end = 0
         words[self.kernel_words + WORD_NEXT] = thread.selector
@@ -215,7 +213,6 @@ class Scheduler:
         thread.state = ThreadState.READY
         thread.wait_reason = WaitReason.NOTHING
         self.words[thread.tcb + TCB_STATE] = ThreadState.READY
-        self.words[thread.tcb + TCB_WAIT_REASON] = WaitReason.NOTHING
         self.state.queues[thread.priority].append(thread)
         self.state.ready |= 1 << thread.priority
 

@@ -15,6 +15,8 @@ from callgate.kernel.abi.thread import ThreadState
 from callgate.kernel.address_space import KernelSpace
 from callgate.kernel.frames import FramePool
 
+Pin = tuple[str, int, int]  # what a reply or a window holds: ("frame", frame, 0) or ("block", disk, block)
+
 PRIORITIES = 32
 PRIORITY_IDLE = 0
 PRIORITY_USER = 8
@@ -37,7 +39,6 @@ class Thread:
     wait_reason: int = 0
     signal: bool = False
     killed: bool = False
-    kernel_only: bool = False
     server_index: int = -1
     hosted_block: int = 0
     instructions: int = 0
@@ -80,6 +81,7 @@ class Process:
     partition: int = -1  # servers: the partition they serve
     dying: bool = False
     waiter: int = 0  # selector of the thread that waits for the end
+    file_handler: int = 0  # where a thread goes on whose touch of a file window cannot be satisfied, 0 = it dies
 
     def __repr__(self) -> str:
         return f"<process {self.number} {self.name!r}, {len(self.threads)} threads>"
@@ -102,6 +104,7 @@ class PartitionState:
     waiters: deque[int] = field(default_factory=deque)  # selectors of threads that wait for a slot
     frames: dict[int, int] = field(default_factory=dict)  # slot -> frame of its message page
     pins: dict[int, list[tuple[str, int, int]]] = field(default_factory=dict)  # slot -> what its reply holds
+    posted: dict[int, int] = field(default_factory=dict)  # slot -> request block that its reply is for
     servers: list[int] = field(default_factory=list)  # selectors of the server threads
     dead: bool = False
     error: ErrorCode = ErrorCode.OK  # what its requests get once it is dead
@@ -133,6 +136,7 @@ class KernelState:
     dead_threads: list[Thread] = field(default_factory=list)  # switched away from for good
     finished: list[int] = field(default_factory=list)  # processes without threads, not waited for yet
     shell: int = -1  # process number
+    zero_frame: int = 0  # physical address, 0 = not needed yet
     next_thread: int = 1
     next_thread_slot: int = 0
     next_process: int = 0

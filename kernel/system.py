@@ -1,8 +1,8 @@
 """A booted system: machine, devices, kernel and shell in one object that is pleasant to hold.
 
     with boot("disk.img") as system:
-        system.run()
-        system.thread("fat").instructions
+        system.run(until="reply")
+        system.thread("fat").regs.eax
 
 `System` does what a boot loader and a board do: it puts the kernel image into memory, writes the
 boot-information page and the first page tables, plugs the disks in, and lets go.  From there on it is
@@ -34,6 +34,7 @@ from callgate.kernel.machine import Machine, Stop
 from callgate.kernel.machine.stream import Event
 from callgate.kernel.snapshots import SystemSnapshot, restore, take
 from callgate.kernel.state import PRIORITY_IDLE, PRIORITY_KERNEL, KernelState, Thread
+from callgate.kernel.views import ThreadView
 
 SERVER_PROGRAMS = ("hosted", "null_server", "rom")
 PARTITION_COUNTERS = ("replies", "blocking_waits", "full_waits", "bad_replies", "aborted")
@@ -150,11 +151,11 @@ class System:
             servers[partition.name] = {"requests": fields["tail"], **counters}
         return {**self.machine.ledger.counts().as_dict(), "servers": servers}
 
-    def thread(self, name: str) -> Thread:
-        """Return the first thread whose name contains `name`."""
+    def thread(self, name: str) -> ThreadView:
+        """Return the first thread whose name contains `name`; KeyError names those that there are."""
         for thread in self.kernel.state.threads.values():
             if name in thread.name:
-                return thread
+                return ThreadView(self, thread)
         names = ", ".join(sorted({thread.name for thread in self.kernel.state.threads.values()}))
         raise KeyError(f"no thread {name!r}; there are {names}")
 

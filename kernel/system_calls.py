@@ -66,6 +66,7 @@ class SystemCalls:
             SystemCall.OPEN: self.open,
             SystemCall.CLOSE: self.close,
             SystemCall.MAP_FILE: self.map_file,
+            SystemCall.FILE_HANDLER: self.file_handler,
             SystemCall.PROCESS_INFORMATION: self.process_information,
             SystemCall.IPC_INFORMATION: self.ipc_information,
             SystemCall.LEDGER: self.ledger,
@@ -172,9 +173,10 @@ class SystemCalls:
     async def open(self, thread: Thread, frame: ControlBlock) -> None:
         """Open the file at a path."""
         path, address = self._path(thread, frame)
-        handle, file = await self.kernel.files.open(thread.process, path, address)
+        handle, opened, file = await self.kernel.files.open(thread.process, path, address)
         frame["eax"], frame["ebx"] = handle, file.attributes
         frame["ecx"], frame["edx"] = file.size & 0xFFFF_FFFF, file.size >> 32
+        frame["esi"], frame["edi"] = opened.page, opened.window
 
     async def close(self, thread: Thread, frame: ControlBlock) -> None:
         """Close a handle."""
@@ -185,6 +187,12 @@ class SystemCalls:
         position = frame["edx"] << 32 | frame["esi"]
         address, length = await self.kernel.files.map(thread.process, frame["ebx"], position, frame["ecx"])
         frame["eax"], frame["ecx"] = address, length
+
+    def file_handler(self, thread: Thread, frame: ControlBlock) -> None:
+        """Say where threads go on whose touch of a file window cannot be satisfied."""
+        if frame["ebx"] >= USER_END:
+            raise PolicyError(ErrorCode.BAD_ADDRESS)
+        thread.process.file_handler = frame["ebx"]
 
     async def lock_directory(self, thread: Thread, frame: ControlBlock) -> None:
         """Map a directory's pages."""

@@ -32,9 +32,9 @@ USER_EFLAGS = 0x202  # IF and the bit that is always set
 class Threads:
     """Creation and destruction of threads.
 
-    The page of a control block holds the block and, above it, nothing; the page after it is the thread's
-    path page.  The kernel stack lies in its own range with an unmapped page below, so that an overflow
-    is a double fault and not somebody else's data.
+    The control block is the last thing in the pages of the kernel stack: what a switch touches lies in one
+    page, which is one TLB entry.  The stack has its own range with an unmapped page below, so that an
+    overflow is a double fault and not somebody else's data.
     """
 
     def __init__(self, kernel: Kernel) -> None:
@@ -44,14 +44,12 @@ class Threads:
         """Make a blocked thread that starts in ring 0 at the kernel routine `routine` with EAX = argument."""
         kernel = self.kernel
         index = self._take_index()
-        frame = kernel.low.allocate()
         path_page = kernel.low.allocate()
-        kernel.tables.clear(frame)
         selector = (selectors.GDT_FIRST_THREAD + index) * 8
-        kernel.gdt.put_data(selector, KERNEL_BASE + frame, TCB_SIZE - 1)
-        stack_top = self._map_stack(index)
+        stack_top, tcb = self._map_stack(index)
+        kernel.gdt.put_data(selector, stack_top, TCB_SIZE - 1)
         state = kernel.state
-        thread = Thread(state.next_thread, selector, frame // 4, stack_top, process, priority, name)
+        thread = Thread(state.next_thread, selector, tcb // 4, stack_top, process, priority, name)
         state.next_thread += 1
         state.threads[selector] = thread
         process.threads.append(thread)
@@ -128,7 +126,6 @@ class Threads:
             index = thread.selector // 8 - selectors.GDT_FIRST_THREAD
             kernel.gdt.clear(thread.selector)
             kernel.low.release(self.block(thread)["path_page"] - KERNEL_BASE)
-            kernel.low.release(thread.tcb * 4)
             kernel.state.free_thread_slots.append(index)
 
     def _take_index(self) -> int:
@@ -141,8 +138,11 @@ class Threads:
         self.kernel.state.next_thread_slot += 1
         return index
 
-    def _map_stack(self, index: int) -> int:
-        """Return the top of stack `index`; its frames stay with the index for ever."""
+    def _map_stack(self, index: int) -> tuple[int, int]:
+        """Return the top of stack `index` and the physical address of the cleared control block above it.
+
+        The frames stay with the index for ever.
+        """
         kernel = self.kernel
         bottom = KERNEL_STACKS + index * KERNEL_STACK_SPAN + (KERNEL_STACK_SPAN - KERNEL_STACK_SIZE)
         if index not in kernel.state.stack_frames:
@@ -150,7 +150,9 @@ class Threads:
             for number, frame in enumerate(frames):
                 kernel.tables.map_kernel(kernel.state.space, bottom + number * PAGE_SIZE, frame, KERNEL_DATA)
             kernel.state.stack_frames[index] = frames
-        return bottom + KERNEL_STACK_SIZE
+        tcb = kernel.state.stack_frames[index][-1] + PAGE_SIZE - TCB_SIZE
+        kernel.machine.ram.view(tcb, TCB_SIZE)[:] = bytes(TCB_SIZE)
+        return bottom + KERNEL_STACK_SIZE - TCB_SIZE, tcb
 
     def _push_switch_frame(self, thread: Thread, top: int, routine: int, argument: int) -> None:
         """Leave on the stack what `switch` pops for a thread that never ran (asm/kernel/switch.asm)."""

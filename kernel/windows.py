@@ -15,8 +15,7 @@ from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.address_space import USER_READ
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.frames import OutOfMemory
-from callgate.kernel.requests import Pin
-from callgate.kernel.state import Process, Window
+from callgate.kernel.state import Pin, Process, Window
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -40,7 +39,7 @@ class Windows:
     def open(self, process: Process, kind: str, source: Source, owner: int = 0) -> Window:
         """Map the source's frames at a free range; takes over its pins, or drops them if it fails."""
         try:
-            address = self._find(process, len(source.frames), kind)
+            address = self.find(process, len(source.frames), kind)
             for index, frame in enumerate(source.frames):
                 page = address + index * PAGE_SIZE
                 self.kernel.tables.map(process.pointers, page, frame, USER_READ, process.tables)
@@ -61,7 +60,7 @@ class Windows:
 
     def close_all(self, process: Process) -> None:
         """Close every window that shows something held elsewhere."""
-        for window in [window for window in process.windows.values() if window.kind != "heap"]:
+        for window in [window for window in process.windows.values() if window.kind not in ("heap", "file")]:
             self.close(process, window)
 
     def drop(self, source: Source) -> None:
@@ -70,23 +69,7 @@ class Windows:
         for frame in source.private:
             self.kernel.low.release(frame)
 
-    def private_copy(self, page: int, start: int, size: int) -> int:
-        """Return a zero-filled private frame with bytes `start` to `start + size` of `page` in their place.
-
-        Rule 7: a page that holds other data beside the file's is never mapped into a client as it is.
-        The bytes copied are booked as touched by the kernel.
-        """
-        try:
-            frame = self.kernel.low.allocate()
-        except OutOfMemory:
-            raise PolicyError(ErrorCode.NO_MEMORY) from None
-        self.kernel.tables.clear(frame)
-        ram = self.kernel.machine.ram
-        ram.view(frame + start, size)[:] = ram.view(page + start, size)
-        self.kernel.machine.ledger.copied["kernel"] += size
-        return frame
-
-    def _find(self, process: Process, pages: int, kind: str) -> int:
+    def find(self, process: Process, pages: int, kind: str) -> int:
         """First fit in the range of the window's kind, with an unmapped page behind every window."""
         start, end = RANGES[kind]
         taken = sorted(

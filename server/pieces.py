@@ -8,7 +8,12 @@ from typing import Final
 
 from callgate.kernel.abi.memory import SECTORS_PER_PAGE
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES
-from callgate.kernel.abi.volume import SECTOR_ENTRY_COUNT_SHIFT, SECTOR_ENTRY_MASK
+from callgate.kernel.abi.volume import (
+    SECTOR_ENTRY_COUNT_MASK,
+    SECTOR_ENTRY_COUNT_SHIFT,
+    SECTOR_ENTRY_HOLE,
+    SECTOR_ENTRY_MASK,
+)
 
 _WHOLE: Final = (SECTORS_PER_PAGE - 1) << SECTOR_ENTRY_COUNT_SHIFT
 
@@ -36,11 +41,26 @@ def _entry(sector: int, count: int) -> int:
     return sector | (count - 1) << SECTOR_ENTRY_COUNT_SHIFT
 
 
-def piece(entry: int) -> tuple[int, int]:
-    """Return first sector and number of sectors of an entry."""
-    return entry & SECTOR_ENTRY_MASK, (entry >> SECTOR_ENTRY_COUNT_SHIFT) + 1
+def cut_hole(within: int, count: int, limit: int = MESSAGE_ADDRESSES) -> list[int]:
+    """Return at most ``limit`` entries for ``count`` sectors of zeros that are nowhere on the disk.
+
+    ``within`` is the sector within its page at which they begin, 0 to 7: where the entry before them ends, so
+    that the pages of the file go on without a break.
+    """
+    entries: list[int] = []
+    while count > 0 and len(entries) < limit:
+        size = min(count, SECTORS_PER_PAGE - within)
+        entries.append(SECTOR_ENTRY_HOLE | _entry(within, size))
+        within, count = 0, count - size
+    return entries
+
+
+def piece(entry: int) -> tuple[int | None, int]:
+    """Return first sector (None for a hole) and number of sectors of an entry."""
+    first = None if entry & SECTOR_ENTRY_HOLE else entry & SECTOR_ENTRY_MASK
+    return first, (entry >> SECTOR_ENTRY_COUNT_SHIFT & SECTOR_ENTRY_COUNT_MASK) + 1
 
 
 def sectors_of(entries: list[int]) -> int:
     """Return how many sectors the entries cover."""
-    return sum((entry >> SECTOR_ENTRY_COUNT_SHIFT) + 1 for entry in entries)
+    return sum(piece(entry)[1] for entry in entries)

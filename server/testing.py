@@ -14,10 +14,10 @@ from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.memory import PAGE_SIZE, SECTOR_SIZE, USER_HEAP, USER_MESSAGES, USER_METADATA
 from callgate.kernel.abi.message import Message, MessageFlags
 from callgate.kernel.abi.thread import HostedGate
-from callgate.kernel.abi.volume import SECTOR_ENTRY_COUNT_SHIFT, SECTOR_ENTRY_MASK
 from callgate.server.gate import CARRY_FLAG, LOCK_BLOCKS_LIMIT, GateCall, GateResult
 from callgate.server.hosted import HostedServer, VolumeGeometry
 from callgate.server.message import RegisterValues
+from callgate.server.pieces import piece
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ class Answer(NamedTuple):
     registers: RegisterValues
     data: bytes = b""  # of a data reply
     memory: bytes = b""  # of an object reply, what the object holds
-    sectors: tuple[tuple[int, int], ...] = ()  # of a sectors reply: first sector, count
+    sectors: tuple[tuple[int | None, int], ...] = ()  # of a sectors reply: first sector (None: a hole), count
 
 
 class Rehearsal:
@@ -130,9 +130,7 @@ class Rehearsal:
             return answer._replace(memory=self.memory.read(base, size))
         if call is ServerCall.REPLY_SECTORS:
             entries = (int.from_bytes(data[i : i + 8], "little") for i in range(0, page.count * 8, 8))
-            return answer._replace(
-                sectors=tuple((e & SECTOR_ENTRY_MASK, (e >> SECTOR_ENTRY_COUNT_SHIFT) + 1) for e in entries)
-            )
+            return answer._replace(sectors=tuple(map(piece, entries)))
         return answer
 
     def drive(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -162,8 +160,10 @@ class Rehearsal:
                 return self._free(call.ebx)
         return _failure(ErrorCode.BAD_CALL)
 
-    def read_sectors(self, sector: int, count: int) -> bytes:
-        """Return sectors of the partition from the image, as the disk would."""
+    def read_sectors(self, sector: int | None, count: int) -> bytes:
+        """Return sectors of the partition from the image, as the disk would; None is a hole, zeros."""
+        if sector is None:
+            return bytes(count * SECTOR_SIZE)
         offset = (self.geometry.start + sector) * SECTOR_SIZE
         return bytes(self.image[offset : offset + count * SECTOR_SIZE])
 

@@ -13,18 +13,22 @@ EPILOG = """\b
 Examples:
   callgate bench ipc            the IPC path, as a table
   callgate bench ipc --json     the same for a program
+  callgate bench tests          how many tests a second pytest runs
 """
 
 
 @click.command(epilog=EPILOG)
-@click.argument("name", type=click.Choice(["ipc", "clock"]), default="ipc")
+@click.argument("name", type=click.Choice(["ipc", "clock", "tests"]), default="ipc")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
 @click.option("--rounds", type=click.IntRange(3, 1000), default=15, show_default=True, help="Rounds timed.")
 def bench(name: str, as_json: bool, rounds: int) -> int:
-    """Measure NAME: ipc (requests, gates, boot), clock (what exact counting costs)."""
-    from callgate.tools.benchmarks import BENCHMARKS, render
+    """Measure NAME: ipc (requests, gates, boot), clock (what exact counting costs), tests (tests a second)."""
+    from callgate.tools.benchmarks import BENCHMARKS, BenchmarkError, render
 
-    results = BENCHMARKS[name](rounds)
+    try:
+        results = BENCHMARKS[name](rounds)
+    except BenchmarkError as error:
+        raise click.ClickException(str(error)) from None
     if as_json:
         click.echo(json.dumps(results, indent=2))
     else:

@@ -13,9 +13,13 @@ from callgate.kernel.kernel import Kernel
 from callgate.kernel.machine import Machine
 from callgate.kernel.system import System, SystemOptions
 
-BATCH = 64
+BATCH = 512
 HOST_CALLS = 2000
 CLIENTS = 32
+
+
+class BenchmarkError(RuntimeError):
+    """A benchmark cannot be run here."""
 
 
 def timing(samples: list[float], operations: int) -> dict[str, float]:
@@ -241,7 +245,18 @@ def bench_clock(rounds: int) -> list[dict[str, Any]]:
     return [measure(rounds=min(rounds, 15))]
 
 
-BENCHMARKS: dict[str, Callable[[int], list[dict[str, Any]]]] = {"ipc": bench_ipc, "clock": bench_clock}
+def bench_tests(rounds: int) -> list[dict[str, Any]]:
+    """Return the elements of `callgate bench tests`."""
+    from callgate.tools.bench_tests import bench_tests as measure
+
+    return measure(rounds)
+
+
+BENCHMARKS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
+    "ipc": bench_ipc,
+    "clock": bench_clock,
+    "tests": bench_tests,
+}
 COLUMNS = {
     "CR3": "cr3_loads",
     "PTE": "pte_writes",
@@ -270,6 +285,8 @@ def render(results: list[dict[str, Any]]) -> str:
         ratio = next(
             (f"{value} {key[6:].replace('_', ' ')}" for key, value in result.items() if key[:6] == "ratio_"), ""
         )
+        if "per_second" in result:
+            ratio = f"{result['per_second']:,} a second"
         rows.append([result["name"], *count_cells(result), *times, ratio])
         calls = ", ".join(f"{name} {count:g}" for name, count in result.get("host_calls", {}).items() if count)
         if calls:

@@ -17,8 +17,9 @@ Examples:
   callgate boot their.img -c df --stats ledger.json
 
 \b
-Exit codes: the last guest command's (0 to 125); 1 guest failure; 2 usage; 3 guest fault or
-panic; 4 out of fuel; 5 bad image; 130 interrupted.
+Exit codes: the last guest command's (0 to 125; 127 not found, 139 ended by a fault); 1 guest
+failure; 2 usage; 3 triple fault or panic; 4 out of fuel; 5 bad image, or no volume that can
+be used; 130 interrupted.
 """
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+PROGRAM = "callgate"
 COMMANDS = {
     "boot": ("callgate.tools.boot_command", "boot", "Boot disk images and use the shell."),
     "disk": ("callgate.tools.disk_command", "disk", "Inspect and create disk images."),
@@ -95,7 +96,7 @@ def cli() -> None:
 def run(command: Callable[..., Any]) -> int:
     """Run a click command; return the exit code that the table above promises."""
     try:
-        code = command(standalone_mode=False)
+        code = command(prog_name=PROGRAM, standalone_mode=False)
     except click.exceptions.Abort:
         return 130
     except click.ClickException as error:

@@ -43,7 +43,7 @@ def inspect(image: Path, as_json: bool) -> int:
     except ImageError as error:
         click.echo(f"callgate: {error}", err=True)
         return EXIT_IMAGE
-    click.echo(json.dumps(as_dict(report), indent=2) if as_json else render(report))
+    click.echo(json.dumps(as_dict(report), indent=2) if as_json else render(report), nl=as_json)
     return 0
 
 
@@ -52,14 +52,17 @@ def inspect(image: Path, as_json: bool) -> int:
 @click.option("--from", "source", metavar="DIR", required=True, type=click.Path(path_type=Path), help="What to put in.")
 @click.option("--fs", type=click.Choice(["fat12", "fat16", "fat32"]), help="File system [the smallest that fits].")
 @click.option("--size", type=SIZE, help="Size of the image [as needed].")
-@click.option("--mbr", "scheme", flag_value="mbr", help="With a master boot record.")
-@click.option("--gpt", "scheme", flag_value="gpt", help="With a GUID partition table.")
+@click.option("--mbr", is_flag=True, help="With a master boot record.")
+@click.option("--gpt", is_flag=True, help="With a GUID partition table.")
 @click.option("--label", default="CALLGATE", show_default=True, help="Volume label.")
-def create(out: Path, source: Path, fs: FileSystem | None, size: int | None, scheme: Scheme | None, label: str) -> int:
+def create(out: Path, source: Path, fs: FileSystem | None, size: int | None, mbr: bool, gpt: bool, label: str) -> int:
     """Make the image OUT from a directory, with data aligned to 4 KiB."""
     from callgate.disk.builder import create_image
     from callgate.disk.tree import BuildError
 
+    if mbr and gpt:
+        raise click.UsageError("--mbr and --gpt: a disk has one partition table")
+    scheme: Scheme | None = "mbr" if mbr else "gpt" if gpt else None
     try:
         built = create_image(out, source, fs=fs, size=size, scheme=scheme, label=label)
     except BuildError as error:

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO
 
 from callgate.disk.media import ImageError, ImageFile
+from callgate.tools.terminal import HINT, Terminal
 
 if TYPE_CHECKING:
+    from callgate.kernel.kernel import Kernel
     from callgate.kernel.machine import Stop
     from callgate.kernel.machine.stream import Event
     from callgate.kernel.system import System
@@ -47,15 +49,17 @@ class Session:
         self.output = output
         self.interactive = options.commands is None and source.isatty() and output.isatty()
         self.system: System | None = None
-        self.interrupted = False
+        self.terminal = Terminal(source, self.interactive)
         self.trace_file: IO[str] | None = None
+        self.lines: list[str] = []  # the boot log
 
     def say(self, text: str) -> None:
         """Write a line for people to standard error."""
         print(f"callgate: {text}", file=sys.stderr)
 
     def log(self, text: str) -> None:
-        """Write a line of the boot log."""
+        """Write lines of the boot log, or only keep them."""
+        self.lines += text.splitlines()
         if not self.options.quiet:
             for line in text.splitlines():
                 self.say(line)
@@ -74,8 +78,10 @@ class Session:
         try:
             if self.options.trace:
                 self.trace_file = self.options.trace.open("w", encoding="utf-8")
-            with Terminal(self.source, self.interactive):
+            with self.terminal:
                 return self._boot(media)
+        except BrokenPipeError:
+            return 0  # whoever read the console has gone (`| head`): no failure, and nobody is left to be told
         except OSError as error:
             self.say(f"{error.filename or 'host'}: {error.strerror}")
             return EXIT_USAGE
@@ -114,7 +120,9 @@ class Session:
             for medium in media:
                 medium.close()
             raise
-        for medium in media:
+        for index, medium in enumerate(media):
+            if self.options.images:
+                self.log(f"d{index}: image {medium.path}")
             for warning in medium.warnings:
                 self.log(warning)
         return media
@@ -129,6 +137,7 @@ class Session:
             ide=self.options.ide,
             commands=self.options.commands,
             interactive=self.interactive,
+            prepare=self._check_volumes,
             observe_files=self.options.stats is not None,
             log=self.log,
             output=self._write,
@@ -136,6 +145,7 @@ class Session:
         )
         with System(media, options) as system:
             self.system = system
+            system.machine.on_interrupt = self._on_interrupt
             if self.trace_file is not None:
                 system.trace(self._trace)
             try:
@@ -147,13 +157,22 @@ class Session:
                 self._write_stats(system)
             return self._conclude(stop)
 
+    def _check_volumes(self, kernel: Kernel) -> None:
+        """Run no command on a machine without a volume: to a script, an empty listing would look like success."""
+        if not any(partition.disk >= 0 and not partition.dead for partition in kernel.state.partitions.values()):
+            kernel.machine.request_stop("no volume")
+        elif self.interactive:
+            self.log(HINT)
+
     def _conclude(self, stop: Stop) -> int:
         if stop.reason == "exit":
             return int(stop.detail)
+        if stop.reason == "no volume":
+            return self._conclude_without_volume()
         if stop.reason == "fuel":
             self.say(f"out of fuel: {stop.retired} instructions")
             return EXIT_FUEL
-        if stop.reason == "interrupted" or self.interrupted:
+        if stop.reason == "interrupted":
             if self.interactive:
                 print(file=sys.stderr)
             self.say("interrupted")
@@ -164,25 +183,36 @@ class Session:
         self.say(f"the guest stopped without ending its shell: {stop}")
         return EXIT_GUEST
 
+    def _conclude_without_volume(self) -> int:
+        if self.options.quiet:
+            for line in self.lines:
+                self.say(line)
+        names = " ".join(str(path) for path in self.options.images) or "the demo image"
+        hint = f"; look into it: callgate disk inspect {self.options.images[0]}" if self.options.images else ""
+        self.say(f"{names}: no volume that can be used{hint}")
+        return EXIT_IMAGE
+
     # Console.
 
     def _write(self, data: bytes) -> None:
         self.output.write(data)
         self.output.flush()
 
+    def _on_interrupt(self) -> bool:
+        """Ctrl-C: a break for the guest if it has a terminal, else the end."""
+        return self.system is not None and self.terminal.interrupt(self.system.machine.serial.send_break)
+
     def _read(self, size: int) -> bytes:
-        """Wait for input; the end of input is no bytes."""
+        """Wait for input; the end of input is no bytes.  KeyboardInterrupt if Ctrl-C came before the wait."""
         if self.options.commands is not None:
             return b""
         fd = self.source.fileno()
-        while not self.interrupted:
+        while True:
             ready, _, _ = select.select([fd], [], [], POLL_SECONDS)
             if self.system is not None and self.system.machine.control.interrupted:
-                break
+                raise KeyboardInterrupt
             if ready:
                 return os.read(fd, size)
-        self.interrupted = True
-        return b""
 
     def _trace(self, event: Event) -> None:
         assert self.trace_file is not None
@@ -196,30 +226,3 @@ class Session:
             sys.stderr.write(text)
         else:
             self.options.stats.write_text(text)
-
-
-class Terminal:
-    """The terminal without its own editing while the guest's shell does it; Ctrl-C stays a signal on `-c`."""
-
-    def __init__(self, source: BinaryIO, active: bool) -> None:
-        self.source = source
-        self.active = active
-        self.saved: list[object] | None = None
-
-    def __enter__(self) -> None:
-        if not self.active:
-            return
-        import termios
-
-        fd = self.source.fileno()
-        self.saved = termios.tcgetattr(fd)
-        raw = termios.tcgetattr(fd)
-        raw[3] &= ~(termios.ICANON | termios.ECHO)
-        raw[6][termios.VMIN], raw[6][termios.VTIME] = 1, 0
-        termios.tcsetattr(fd, termios.TCSANOW, raw)
-
-    def __exit__(self, *_exception: object) -> None:
-        if self.saved is not None:
-            import termios
-
-            termios.tcsetattr(self.source.fileno(), termios.TCSANOW, self.saved)  # type: ignore[arg-type]

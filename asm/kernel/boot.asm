@@ -88,8 +88,6 @@ idt_pointer:
 
         .bss
         .align 4096
-gdt:
-        .space  GDT_ENTRIES * 8
 boot_stack:
         .space  4096
 boot_stack_top:

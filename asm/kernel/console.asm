@@ -31,18 +31,29 @@ system_write:
         mov     eax, ErrorCode.BAD_ADDRESS
         jmp     system_fail
 
-; system_read_character: SystemCall.READ_CHARACTER.
+; system_read_character: SystemCall.READ_CHARACTER.  A break reads as the byte that Ctrl-C types.
 ;   out:       eax  byte; CF=1, END_OF_INPUT when there will be no more
 ;   leaves by: leave_gate
 system_read_character:
+        ; Until the wait begins no interrupt may come: it would find nobody to wake.
+        cli
+.next:
+        test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.KILLED
+        jnz     exit_thread
+        call    take_break
+        je      .break
         call    serial_read
         jnc     .byte
         jz      .end
-        test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.KILLED
-        jnz     exit_thread
+        mov     eax, fs:[ThreadControlBlock.process]
+        cmp     eax, [kernel_words + KernelWords.console_break]
+        je      .next
         mov     eax, WaitReason.INPUT
         call    block
-        jmp     system_read_character
+        jmp     .next
+
+.break:
+        mov     al, END_OF_TEXT
 
 .byte:
         movzx   eax, al
@@ -52,3 +63,27 @@ system_read_character:
 .end:
         mov     eax, ErrorCode.END_OF_INPUT
         jmp     system_fail
+
+END_OF_TEXT = 3
+
+; system_take_break: SystemCall.TAKE_BREAK.
+;   out:       eax  1 if there has been a break for this process since it took the last one, else 0
+;   leaves by: leave_gate
+system_take_break:
+        call    take_break
+        sete    al
+        movzx   eax, al
+        mov     [esp + GateFrame.eax], eax
+        jmp     leave_gate
+
+; take_break: take a break that is meant for the current process, once.
+;   in:        fs    thread
+;   out:       ZF=1 if there was one
+;   clobbers:  eax, ecx, flags
+;   state:     ring 0, any IF; safe against every other taker
+;   leaves by: ret
+take_break:
+        mov     eax, fs:[ThreadControlBlock.process]
+        xor     ecx, ecx
+        lock cmpxchg [kernel_words + KernelWords.console_break], ecx
+        ret

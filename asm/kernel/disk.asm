@@ -164,7 +164,7 @@ disk_finish:
         .event  disk.done request=ebx status=eax
         mov     eax, ebx
         HOST    DISK_DONE
-        ret
+        jmp     lists_arrived
 
 ; disk_abandon: a disk is gone; end all of its requests.  Its controller must have stopped: memory that
 ; is given back must not be written any more.

@@ -83,6 +83,12 @@ system_calls:
         .long   system_path             ; OPEN
         .long   system_policy           ; CLOSE
         .long   system_policy           ; MAP_FILE
+        .long   system_policy           ; PROCESS_INFORMATION
+        .long   system_policy           ; IPC_INFORMATION
+        .long   system_policy           ; LEDGER
+        .long   system_policy           ; CLOCK
+        .long   system_policy           ; SLEEP
+        .long   system_take_break       ; TAKE_BREAK
 SYSTEM_CALLS = ($ - system_calls) / 4
-        .assert SystemCall.MAP_FILE == SYSTEM_CALLS - 1, "system_calls and SystemCall differ"
+        .assert SystemCall.TAKE_BREAK == SYSTEM_CALLS - 1, "system_calls and SystemCall differ"
         .text

@@ -1,4 +1,4 @@
-; The 8259A pair, the 8254 timer, and the serial port's receive interrupt.
+; The 8259A pair and the 8254 timer; the serial port's registers and first settings.
 
 PIC1_COMMAND = 0x20
 PIC1_DATA = 0x21
@@ -23,7 +23,9 @@ UART_LINE_STATUS = 0x3fd
 UART_MODEM_STATUS = 0x3fe
 UART_8N1 = 0x03
 UART_FIFO_ON = 0x07             ; enable, clear both
-UART_RECEIVE_AND_MODEM = 0x09   ; interrupts on received data and on modem status
+UART_FIFO_DROP = 0x03           ; stay enabled, clear what has been received
+UART_BREAKS = 0x04              ; interrupts on line status, which is how a break shows; never masked
+UART_INPUT = 0x0d               ; besides, on received data and on modem status
 UART_OUT2 = 0x0b                ; DTR, RTS, OUT2: the last one gates the interrupt line
 
 ; interrupts_init: vectors 32 to 47, the lines that have handlers unmasked, serial port on.
@@ -60,7 +62,7 @@ interrupts_init:
         mov     al, UART_OUT2
         out     dx, al
         mov     dx, UART_INTERRUPTS
-        mov     al, UART_RECEIVE_AND_MODEM
+        mov     al, UART_INPUT
         out     dx, al
         ret
 
@@ -105,83 +107,6 @@ timer_interrupt:
         inc     dword ptr [kernel_words + KernelWords.ticks]
         HOST    TICK
         ret
-
-; serial_interrupt: input has come, or the line has been hung up.  Bytes stay in the UART's FIFO until a
-; reader takes them; the interrupt is acknowledged by masking it until then.
-;   clobbers:  eax, edx
-;   state:     IF=0
-;   leaves by: ret
-serial_interrupt:
-        mov     dx, UART_INTERRUPTS
-        xor     eax, eax
-        out     dx, al
-        mov     dx, UART_MODEM_STATUS
-        in      al, dx
-        HOST    INPUT
-        ret
-
-; serial_read: take a byte of input.
-;   out:       CF=0  al  byte        CF=1  none; ZF=1  there will be none, ZF=0  wait and try again
-;   clobbers:  eax, edx, flags
-;   state:     ring 0, any IF
-;   leaves by: ret
-serial_read:
-        mov     dx, UART_LINE_STATUS
-        in      al, dx
-        test    al, UART_DATA_READY
-        jz      .none
-        mov     dx, UART_DATA
-        in      al, dx
-        clc
-        ret
-
-.none:
-        mov     dx, UART_MODEM_STATUS
-        in      al, dx
-        test    al, UART_CARRIER
-        jz      .hung_up
-
-        ; Unmask: the interrupt comes now if a byte has arrived since.
-        mov     dx, UART_INTERRUPTS
-        mov     al, UART_RECEIVE_AND_MODEM
-        out     dx, al
-        or      al, 1
-        stc
-        ret
-
-.hung_up:
-        xor     eax, eax
-        stc
-        ret
-
-UART_DATA_READY = 0x01
-UART_CARRIER = 0x80
-
-; serial_write: send bytes, a FIFO's worth at a time.
-;   in:        esi  linear address, ecx  bytes
-;   clobbers:  eax, ecx, edx, edi, esi, flags
-;   state:     ring 0, any IF; DS flat; faults on [esi] are the caller's to handle
-;   leaves by: ret
-serial_write:
-        mov     dx, UART_LINE_STATUS
-        in      al, dx
-        test    al, UART_TRANSMITTER_EMPTY
-        jz      serial_write
-        mov     edi, ecx
-        cmp     ecx, UART_FIFO_SIZE
-        jbe     .last
-        mov     ecx, UART_FIFO_SIZE
-.last:
-        sub     edi, ecx
-        mov     dx, UART_DATA
-        rep     outsb
-        mov     ecx, edi
-        test    ecx, ecx
-        jnz     serial_write
-        ret
-
-UART_TRANSMITTER_EMPTY = 0x20
-UART_FIFO_SIZE = 16
 
 ; spurious: an interrupt without a driver.
 spurious:

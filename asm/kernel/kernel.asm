@@ -16,6 +16,7 @@
         .include "console.asm"
         .include "traps.asm"
         .include "interrupts.asm"
+        .include "serial.asm"
         .include "switch.asm"
         .include "policy.asm"
         .include "slots.asm"
@@ -23,6 +24,7 @@
         .include "client.asm"
         .include "server.asm"
         .include "usercopy.asm"
+        .include "post.asm"
         .include "disks.inc"
 
         .include "words.asm"

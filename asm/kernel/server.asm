@@ -106,8 +106,6 @@ reply:
         .event  ipc.convert slot=ecx
         mov     edx, ecx
         shl     edx, SLOT_RECORD_SHIFT
-        cmp     dword ptr fs:[ThreadControlBlock.arg0], 0
-        jne     .pending
 .complete:
         COMPLETE .orphan
         jmp     .sent
@@ -119,12 +117,6 @@ reply:
         NAME_SLOT
         HOST    SLOT_DROP
         call    release_slot
-        jmp     .sent
-
-.pending:
-        ; The disk has still to fill pages of this reply, and will wake the client itself.
-        lock inc dword ptr gs:[Partition.replies]
-        xor     ebx, ebx
 .sent:
         test    dword ptr [esp + GateFrame.eax], SERVER_CALL_NO_WAIT
         jz      next_request

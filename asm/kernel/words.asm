@@ -1,7 +1,8 @@
-; The kernel's own data: words shared with policy, task state.
+; The kernel's own data: words shared with policy, task state, GDT.  They lie together because every entry
+; into the kernel touches all of them: after a switch of page tables each page costs a TLB miss.
 
         .data
-        .align 16
+        .align 4096
 kernel_words:
         .space  sizeof(KernelWords)
 
@@ -13,3 +14,8 @@ task_state:
         .space  TaskState.trap - TaskState.unused
         .word   0
         .word   sizeof(TaskState)
+
+; Filled by policy (kernel/descriptor_tables.py).
+        .align 16
+gdt:
+        .space  GDT_ENTRIES * 8

@@ -12,6 +12,12 @@ report:
         call    put_string
         pop     esi
         call    put_string
+
+; put_error: say what is wrong with what has just been written.
+;   in:        eax  ErrorCode
+;   out:       eax  STATUS_FAILED
+;   clobbers:  esi, flags
+put_error:
         mov     esi, colon
         call    put_string
         cmp     eax, ERROR_TEXTS

@@ -2,6 +2,7 @@
 
 LINE_SIZE = 512
 HISTORY = 16
+TAB = 9
 ESCAPE = 27
 
 ; read_line: read a line of input.
@@ -25,6 +26,9 @@ read_line:
         je      .insert
         cmp     al, ESCAPE
         je      .escape
+        cmp     al, TAB
+        je      .complete
+        mov     dword ptr [tab_again], 0
         cmp     al, 127
         je      .backspace
         cmp     al, 32
@@ -32,7 +36,7 @@ read_line:
 .insert:
         ; EBX bytes in the line, EDI the cursor.
         cmp     ebx, LINE_SIZE - 1
-        jae     .key
+        jae     .full
         mov     ecx, ebx
 .shift:
         cmp     ecx, edi
@@ -46,6 +50,16 @@ read_line:
         inc     ebx
         inc     edi
         call    echo_insert
+        jmp     .key
+
+        ; Half a line is no command: on a terminal nothing more goes in, elsewhere the line will be refused.
+.full:
+        mov     byte ptr [line_cut], 1
+        cmp     dword ptr [interactive], 0
+        je      .key
+        mov     byte ptr [line_cut], 0
+        mov     al, BELL
+        call    put_character
         jmp     .key
 
 .end:
@@ -68,6 +82,15 @@ read_line:
         call    newline
         call    remember
 .taken:
+        cmp     byte ptr [line_cut], 0
+        je      .whole
+        mov     byte ptr [line_cut], 0
+        mov     byte ptr [line], 0
+        mov     dword ptr [status], STATUS_USAGE
+        mov     esi, line_too_long
+        call    put_line
+        call    flush
+.whole:
         clc
         ret
 
@@ -83,19 +106,14 @@ read_line:
         mov     edi, ebx
         jmp     .redraw
 .left:
-        test    edi, edi
-        jz      .key
-        dec     edi
+        call    cursor_left
         jmp     .redraw
 .right:
-        cmp     edi, ebx
-        jae     .key
-        inc     edi
+        call    cursor_right
         jmp     .redraw
 .abandon:
-        mov     esi, caret_c
-        call    put_string
-        call    newline
+        call    show_break
+        mov     dword ptr [history_at], 0
         xor     ebx, ebx
         xor     edi, edi
         call    prompt
@@ -106,21 +124,13 @@ read_line:
 .delete:
         cmp     edi, ebx
         jae     .key
-        inc     edi
+        call    cursor_right
 .backspace:
-        test    edi, edi
-        jz      .key
-        mov     ecx, edi
-.close:
-        cmp     ecx, ebx
-        jae     .closed
-        mov     dl, [line + ecx]
-        mov     [line + ecx - 1], dl
-        inc     ecx
-        jmp     .close
-.closed:
-        dec     ebx
-        dec     edi
+        call    erase_character
+        jmp     .redraw
+.clear:
+        mov     esi, clear_screen
+        call    put_string
         jmp     .redraw
 .kill_end:
         mov     ebx, edi
@@ -149,6 +159,9 @@ read_line:
 .newer:
         call    history_newer
         jmp     .redraw
+.complete:
+        call    complete_word
+        jmp     .key
 .redraw:
         call    redraw
         jmp     .key
@@ -193,22 +206,19 @@ read_line:
         jmp     .key
 
         .rodata
-        .align 4
-; Indexed by the control character.
-control_keys:
-        .long   read_line.key, read_line.home, read_line.left, read_line.abandon
-        .long   read_line.end_or_delete, read_line.last, read_line.right, read_line.key
-        .long   read_line.backspace, read_line.key, read_line.key, read_line.kill_end
-        .long   read_line.redraw, read_line.key, read_line.newer, read_line.key
-        .long   read_line.older, read_line.key, read_line.key, read_line.key
-        .long   read_line.key, read_line.kill_line, read_line.key, read_line.word
-CONTROL_KEYS = ($ - control_keys) / 4
-caret_c:
-        .asciz  "^C"
+clear_screen:
+        .byte   ESCAPE
+        .ascii  "[H"
+        .byte   ESCAPE
+        .asciz  "[2J"
+line_too_long:
+        .asciz  "shell: a line has at most 511 bytes"
         .bss
 line:
         .space  LINE_SIZE
 after_return:
+        .space  1
+line_cut:
         .space  1
         .align 4
 interactive:

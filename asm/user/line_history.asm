@@ -40,10 +40,9 @@ redraw:
         mov     esi, line
         mov     ecx, ebx
         call    put_bytes
-        mov     ecx, ebx
-        sub     ecx, edi
-        jz      .done
-        mov     esi, cursor_left
+        call    characters_behind
+        jecxz   .done
+        mov     esi, cursor_back
         call    put_string
         mov     eax, ecx
         call    put_number
@@ -133,7 +132,7 @@ history_show:
 to_line_start:
         .byte   13, ESCAPE
         .asciz  "[K"
-cursor_left:
+cursor_back:
         .byte   ESCAPE
         .asciz  "["
         .bss

@@ -23,8 +23,12 @@ resolve_path:
         mov     ecx, PATH_SIZE
         call    copy_string
         call    length
-        add     edi, ecx
         pop     esi
+
+        ; The root of everything is the one directory that ends with a slash.
+        cmp     ecx, 1
+        jbe     .parts
+        add     edi, ecx
         cmp     byte ptr [esi], '\\'
         jne     .parts
 

@@ -31,11 +31,10 @@ command_cd:
         mov     esi, [words + 4]
         jmp     report
 
-; command_cat: `cat FILE…`.
+; command_cat: `cat FILE…`, `type FILE…`.
 ;   out:       eax  status
 command_cat:
-        cmp     dword ptr [word_count], 2
-        jb      .usage
+command_type:
         call    flush
         mov     ebp, 1
         xor     edi, edi
@@ -52,15 +51,13 @@ command_cat:
         call    flush
         mov     edi, STATUS_FAILED
 .shown:
+        cmp     dword ptr [broken], 0
+        jne     .end
         inc     ebp
         cmp     ebp, [word_count]
         jb      .next
+.end:
         mov     eax, edi
-        ret
-.usage:
-        mov     esi, cat_usage
-        call    put_line
-        mov     eax, STATUS_USAGE
         ret
 
 ; show_file: write a file to the console, straight from where the kernel has mapped it.
@@ -91,13 +88,14 @@ show_file:
         push    esi
         push    ecx
         mov     esi, eax
-        SYSTEM  WRITE
+        call    write_piece
         pop     ecx
         pop     esi
         jc      .failed
         add     esi, ecx
         adc     edx, 0
-        jmp     .piece
+        cmp     dword ptr [broken], 0
+        je      .piece
 .end:
         SYSTEM  CLOSE
         clc
@@ -110,9 +108,34 @@ show_file:
         stc
         ret
 
-WANTED = 1 << 20
+; write_piece: write bytes to the console; on a terminal in small pieces, until there is a break.
+;   in:        esi  address, ecx  bytes
+;   out:       CF=1, eax  ErrorCode on failure
+;   clobbers:  eax, ecx, edi, esi, flags
+write_piece:
+        cmp     dword ptr [interactive], 0
+        jne     .some
+        SYSTEM  WRITE
+        ret
+.some:
+        mov     edi, ecx
+        cmp     ecx, TERMINAL_PIECE
+        jbe     .last
+        mov     ecx, TERMINAL_PIECE
+.last:
+        sub     edi, ecx
+        SYSTEM  WRITE
+        jc      .done
+        add     esi, ecx
+        call    ask_break
+        jnz     .end
+        mov     ecx, edi
+        test    ecx, ecx
+        jnz     .some
+.end:
+        clc
+.done:
+        ret
 
-        .rodata
-cat_usage:
-        .asciz  "usage: cat FILE..."
-        .text
+WANTED = 1 << 20
+TERMINAL_PIECE = 4096

@@ -1,37 +1,14 @@
-; From a line to commands to words.
+; From a command to its words.
 
-WORDS_LIMIT = 32
+WORDS_LIMIT = 1024
 WORDS_SIZE = 4096
 
-; run_line: run the commands of a line, separated by semicolons.
-;   in:        esi  line, terminated
-;   clobbers:  eax, ebx, ecx, edx, esi, edi, ebp, flags
-run_line:
-        call    split_words
-        push    esi
-        jc      .long
-        cmp     dword ptr [word_count], 0
-        je      .next
-        call    run_words
-        mov     [status], eax
-        call    flush
-.next:
-        pop     esi
-        cmp     byte ptr [esi], 0
-        jne     run_line
-        ret
-.long:
-        mov     esi, too_long
-        call    put_line
-        mov     dword ptr [status], STATUS_USAGE
-        call    flush
-        jmp     .next
-
-; split_words: take one command off a line and cut it into words; quotes keep blanks and semicolons.
+; split_words: take one command off a line and cut it into words; quotes keep blanks and everything else.
 ;   in:        esi  text
-;   out:       esi  behind the command and its semicolon; words, word_count
-;              CF=1  too many words, or too long: the command is skipped
-;   clobbers:  eax, ebx, ecx, edx, edi, flags
+;   out:       CF=0  esi  behind the command and its semicolon; words, word_count, with unquoted wildcards as
+;                    ANY_STRING and ANY_CHARACTER
+;              CF=1  edi  what is wrong with it
+;   clobbers:  eax, ecx, edx, edi, flags
 split_words:
         mov     dword ptr [word_count], 0
         mov     edi, words_text
@@ -47,48 +24,12 @@ split_words:
         jz      .done
         mov     ecx, [word_count]
         cmp     ecx, WORDS_LIMIT
-        jae     .overflow
+        jae     .long
         mov     [words + ecx * 4], edi
         inc     dword ptr [word_count]
-        xor     edx, edx
-
-        ; EDX is the open quote, 0 outside.
-.byte:
-        mov     al, [esi]
-        test    al, al
-        jz      .word
-        test    dl, dl
-        jnz     .quoted
-        cmp     al, ';'
-        je      .word
-        cmp     al, ' '
-        je      .word
-        cmp     al, 9
-        je      .word
-        cmp     al, '"'
-        je      .open
-        cmp     al, 39
-        je      .open
-.keep:
-        cmp     edi, words_text + WORDS_SIZE - 1
-        jae     .overflow
-        stosb
-        inc     esi
-        jmp     .byte
-.quoted:
-        cmp     al, dl
-        jne     .keep
-        xor     edx, edx
-        inc     esi
-        jmp     .byte
-.open:
-        mov     dl, al
-        inc     esi
-        jmp     .byte
-.word:
-        mov     byte ptr [edi], 0
-        inc     edi
-        jmp     .blank
+        call    split_word
+        jnc     .blank
+        ret
 .skip:
         inc     esi
         jmp     .blank
@@ -103,15 +44,81 @@ split_words:
 .end:
         clc
         ret
-.overflow:
-        inc     esi
+.long:
+        mov     edi, too_long
+        stc
+        ret
+
+; split_word: take one word off a line.
+;   in:        esi  text, edi  where the word goes
+;   out:       CF=0  esi, edi  behind it        CF=1  edi  what is wrong with it
+;   clobbers:  eax, edx, flags
+split_word:
+        xor     edx, edx
+
+        ; EDX is the open quote, 0 outside.
+.byte:
         mov     al, [esi]
-        call    ends_command
-        jnz     .overflow
-        cmp     byte ptr [esi], ';'
-        jne     .failed
+        test    al, al
+        jz      .end
+        test    dl, dl
+        jnz     .quoted
+        cmp     al, ' '
+        je      .end
+        cmp     al, 9
+        je      .end
+        cmp     al, ';'
+        je      .end
+        cmp     al, '"'
+        je      .open
+        cmp     al, 39
+        je      .open
+        cmp     al, '*'
+        je      .star
+        cmp     al, '?'
+        je      .one
+        cmp     al, '|'
+        je      .operator
+        cmp     al, '<'
+        je      .operator
+        cmp     al, '>'
+        je      .operator
+        cmp     al, '&'
+        je      .operator
+.keep:
+        cmp     edi, words_text + WORDS_SIZE - 1
+        jae     split_words.long
+        stosb
         inc     esi
-.failed:
+        jmp     .byte
+.star:
+        mov     al, ANY_STRING
+        jmp     .keep
+.one:
+        mov     al, ANY_CHARACTER
+        jmp     .keep
+.quoted:
+        cmp     al, dl
+        jne     .keep
+        xor     edx, edx
+        inc     esi
+        jmp     .byte
+.open:
+        mov     dl, al
+        inc     esi
+        jmp     .byte
+.end:
+        test    dl, dl
+        jnz     .unclosed
+        mov     byte ptr [edi], 0
+        inc     edi
+        ret
+.operator:
+        mov     edi, no_operators
+        stc
+        ret
+.unclosed:
+        mov     edi, not_closed
         stc
         ret
 
@@ -123,26 +130,14 @@ ends_command:
 .yes:
         ret
 
-; run_words: run the command in `words`.
-;   out:       eax  status
-;   clobbers:  everything
-run_words:
-        mov     ebx, commands
-.next:
-        mov     edi, [ebx]
-        test    edi, edi
-        jz      run_program
-        mov     esi, [words]
-        call    same_word
-        je      .found
-        add     ebx, COMMAND_SIZE
-        jmp     .next
-.found:
-        jmp     dword ptr [ebx + 4]
-
         .rodata
 too_long:
         .asciz  "shell: the command is too long"
+no_operators:
+        .ascii  "shell: | < > & are not supported: no pipes, redirection or background; use ; between commands, "
+        .asciz  "or quotes"
+not_closed:
+        .asciz  "shell: a quote is not closed"
         .bss
         .align 4
 word_count:

@@ -1,107 +1,62 @@
-; Programs: by path, from the current directory, or from /rom.
+; From words to the command that they name.
 
-; run_program: start the program that the first word names, and wait for it.
-;   out:       eax  its exit code
+; run_words: run the command in `words`.
+;   out:       eax  status
 ;   clobbers:  everything
-run_program:
-        call    join_words
+run_words:
         mov     esi, [words]
-        call    resolve_path
-        jc      .unknown
-        call    try_program
-        jnc     .started
-
-        ; A name without a slash is looked for in /rom, too, even if the current volume is gone.
-        mov     esi, [words]
-.slash:
-        cmp     byte ptr [esi], '/'
-        je      .named
-        cmp     byte ptr [esi], '\\'
-        je      .named
-        inc     esi
-        cmp     byte ptr [esi - 1], 0
-        jne     .slash
-        mov     edi, path
-        mov     esi, rom_directory
-        mov     ecx, PATH_SIZE
-        call    copy_string
-        mov     esi, [words]
-        mov     edi, path + ROM_DIRECTORY_SIZE
-        mov     ecx, PATH_SIZE - ROM_DIRECTORY_SIZE
-        call    copy_string
-        mov     esi, path
-        call    length
-        call    try_program
-        jnc     .started
-.named:
-        cmp     eax, ErrorCode.NOT_FOUND
-        jne     .failed
-.unknown:
-        mov     esi, [words]
-        call    put_string
-        mov     esi, not_a_command
-        call    put_line
-        mov     eax, STATUS_NOT_FOUND
-        ret
-
-.failed:
-        mov     esi, path
-        jmp     report
-
-.started:
-        mov     ebx, eax
-        SYSTEM  WAIT_PROCESS
-        jnc     .ended
-        mov     eax, STATUS_FAILED
-.ended:
-        ret
-
-; try_program: start the program at `path`.
-;   in:        ecx  length of the path
-;   out:       CF=0  eax  process        CF=1  eax  ErrorCode
-;   clobbers:  ebx, edx, esi, edi, flags
-try_program:
-        call    flush
-        mov     esi, path
-        mov     edi, arguments
-        SYSTEM  START_PROCESS
-        ret
-
-; join_words: make the command line of a program, words behind the first with blanks between them.
-;   clobbers:  eax, ebx, ecx, esi, edi, flags
-join_words:
-        mov     edi, arguments
-        mov     ebx, 1
-.word:
-        cmp     ebx, [word_count]
-        jae     .done
-        cmp     ebx, 1
-        je      .copy
-        mov     al, ' '
-        stosb
-.copy:
-        mov     esi, [words + ebx * 4]
-.byte:
-        lodsb
-        test    al, al
-        jz      .next
-        stosb
-        jmp     .byte
-.next:
-        inc     ebx
-        jmp     .word
+        call    plain_word
+        call    find_command
+        jne     run_program
+        movzx   eax, byte ptr [ebx + Command.least]
+        cmp     [word_count], eax
+        jb      put_usage
+        movzx   eax, byte ptr [ebx + Command.most]
+        cmp     eax, MANY
+        je      .run
+        cmp     [word_count], eax
+        ja      put_usage
+.run:
+        movzx   eax, byte ptr [ebx + Command.kind]
+        cmp     eax, KIND_PATTERNS
+        je      .go
+        cmp     eax, KIND_FILES
+        je      .files
+        call    plain_words
+        jmp     .go
+.files:
+        call    expand_words
+        jc      .done
+        movzx   eax, byte ptr [ebx + Command.most]
+        cmp     eax, MANY
+        je      .go
+        cmp     [word_count], eax
+        ja      .several
+.go:
+        jmp     dword ptr [ebx + Command.handler]
+.several:
+        mov     esi, [words + 4]
+        mov     edi, several
+        call    report_word
 .done:
-        mov     byte ptr [edi], 0
         ret
 
-ROM_DIRECTORY_SIZE = 5
+; plain_words: wildcards in any word are what was typed.
+;   clobbers:  ecx, esi, flags
+plain_words:
+        xor     ecx, ecx
+.next:
+        cmp     ecx, [word_count]
+        jae     .done
+        mov     esi, [words + ecx * 4]
+        call    plain_word
+        inc     ecx
+        jmp     .next
+.done:
+        ret
+
 
         .rodata
-rom_directory:
-        .asciz  "/rom/"
-not_a_command:
-        .asciz  ": no such command or program; type help"
-        .bss
-arguments:
-        .space  WORDS_SIZE + 4
+several:
+        .asciz  " is not the only name that matches"
         .text

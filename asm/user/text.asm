@@ -26,6 +26,17 @@ lower:
 .done:
         ret
 
+; same_letter: compare two bytes, ASCII letters without regard to case.
+;   in:        al, ah
+;   out:       ZF=1 if they are the same
+;   clobbers:  eax, flags
+same_letter:
+        call    lower
+        xchg    al, ah
+        call    lower
+        cmp     al, ah
+        ret
+
 ; same_word: compare two strings, ASCII letters without regard to case.
 ;   in:        esi, edi  strings
 ;   out:       ZF=1 if they are the same

@@ -62,7 +62,9 @@ def plan(width: int, sectors: int, start: int, root_entries: int = ROOT_ENTRIES)
         geometry = try_cluster(width, sectors, start, cluster, root)
         if geometry is not None:
             return geometry
-    low, high = MINIMUM[width] * SECTOR // 1024, LIMITS[width] * CLUSTER_SIZES[-1] * SECTOR // (1 << 20)
+    fats = FATS * -(-((MINIMUM[width] + 2) * width) // (8 * SECTOR))
+    low = (RESERVED[width] + fats + root + ALIGN + MINIMUM[width]) * SECTOR // 1024
+    high = LIMITS[width] * CLUSTER_SIZES[-1] * SECTOR // (1 << 20)
     size = sectors * SECTOR // 1024
     raise FormatError(f"FAT{width} does not fit {size} KiB; it takes about {low} KiB to {high} MiB")
 

@@ -32,6 +32,8 @@ class SystemCall(IntEnum):
     LEDGER = 18  # edi=LedgerInformation: the run's counters up to now
     CLOCK = 19  # -> edx:eax=retired instructions
     SLEEP = 20  # edx:ecx=instructions of virtual time
+    TAKE_BREAK = 21  # -> eax=1 if there is a break of the console (Ctrl-C) for this process, taken hereby, else 0
+    FILE_HANDLER = 22  # ebx=where to go on when a page of a file cannot be had, 0 = the process ends
 
 
 class ServerCall(IntEnum):
@@ -65,9 +67,10 @@ class Operation(IntEnum):
     VOLUME = 2  # -> data reply: label (UTF-8); eax=VolumeFlags ebx=serial number ecx=bytes of label
     LOCK_DIRECTORY = 3  # data=path -> object reply; ebx=version ecx=pages edi=entries edx=server's lock
     UNLOCK_DIRECTORY = 4  # edx=server's lock
-    OPEN = 5  # data=path -> eax=server's file number, edx:ecx=size, ebx=attributes
+    OPEN = 5  # data=path -> eax=server's file number, edx:ecx=size, ebx=attributes, edi=identity or 0
     CLOSE = 6  # eax=file number
-    READ = 7  # ebx=file number edx:eax=position ecx=bytes wanted -> sectors, or object reply
+    READ = 7  # ebx=file number edx:eax=position ecx=bytes wanted -> sectors, or object reply; edi=request number
+    RELEASE = 8  # eax=request number given by READ: nobody uses its pages any more
 
 
 OPERATION_SERVER_DEFINED: Final = 0x100
@@ -95,11 +98,12 @@ class HostCall(IntEnum):
     FIRST_USE = 0xCB  # eax=slot: give a never used slot its page and selector
     SLOT_WAIT = 0xCC  # eax=0: queue the current thread for a slot; 1: leave the queue
     SLOT_GIVE = 0xCD  # eax=slot: hand it to the thread that has waited longest
-    CONVERT = 0xCE  # * eax=slot: write what the reply type allows; arg0=1: the disk completes it later
+    CONVERT = 0xCE  # * eax=slot: write what the reply type allows
     EXIT_THREAD = 0xCF
     DISK_DONE = 0xD0  # eax=address of a DiskRequest
-    INPUT = 0xD1  # the console has input, or its end
+    INPUT = 0xD1  # the console has input, or its end; eax=1: a break
     SLOT_DROP = 0xD2  # eax=slot: let go of the pages that its reply holds, nobody takes them
+    FILE_READY = 0xD4  # eax=token of a SectorList: the last of its sectors has arrived
     SLOT_FAIL = 0xD5  # eax=slot: posted to a partition that has died; fail it
     JOB = 0xD3  # * eax=policy's number of the job that a kernel thread runs
 
@@ -115,3 +119,4 @@ class WaitReason(IntEnum):
     INPUT = 5
     CHILD = 6
     SLEEP = 7
+    FILE = 8  # data of a file, on its way

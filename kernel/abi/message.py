@@ -94,8 +94,7 @@ class SlotState(IntEnum):
     TAKEN = 1  # a client fills it
     POSTED = 2  # its index is in the ring
     SERVED = 3  # mapped in the server
-    PENDING = 4  # replied; the disk has still to fill pages of the reply
-    DONE = 5  # the client may reload
+    DONE = 4  # the client may reload
 
 
 class PartitionFlags(IntFlag):
@@ -129,7 +128,6 @@ class Partition(Layout):
         ("servers", c_uint16 * SLOTS),
         ("server_of", c_uint16 * SLOTS),
         ("handles", c_uint32 * SLOTS),
-        ("missing", c_uint32 * SLOTS),
         ("state", c_uint8 * SLOTS),
         ("replies", c_uint32),
         ("blocking_waits", c_uint32),
@@ -154,7 +152,6 @@ class Partition(Layout):
         "servers": "selectors of the server threads, indexed like `idle`",
         "server_of": "selector of the thread that was given the slot",
         "handles": "the handle that answers the slot's present request: slot index + generation * 256",
-        "missing": "disk blocks of the reply that have still to arrive",
         "state": "SlotState",
         "replies": "replies taken from servers",
         "blocking_waits": "waits of clients for a reply",

@@ -41,11 +41,11 @@ class ThreadControlBlock(Layout):
         ("ldt", c_uint32),
         ("selector", c_uint32),
         ("flags", c_uint32),
-        ("state", c_uint32),
+        ("state", c_uint16),
+        ("wait_reason", c_uint16),
         ("process", c_uint32),
         ("thread", c_uint32),
         ("priority", c_uint32),
-        ("wait_reason", c_uint32),
         ("fault_resume", c_uint32),
         ("partition", c_uint32),
         ("server_index", c_uint32),
@@ -73,7 +73,7 @@ class ThreadControlBlock(Layout):
         ("request_data", c_uint32),
         ("request_bytes", c_uint32),
         ("path_page", c_uint32),
-        ("reserved", c_uint8 * (TCB_SIZE - 38 * 4)),
+        ("reserved", c_uint8 * (TCB_SIZE - 37 * 4)),
     ]
     _notes_ = {
         "esp": "saved kernel stack pointer while the thread does not run",
@@ -82,7 +82,7 @@ class ThreadControlBlock(Layout):
         "ldt": "selector of the process's LDT",
         "selector": "selector of this block",
         "flags": "ThreadFlags, changed by locked instructions",
-        "state": "ThreadState",
+        "state": "ThreadState; with `wait_reason` one word, so that the scheduler writes both at once",
         "process": "process id",
         "thread": "thread id",
         "priority": "0 (idle) to 31",
@@ -203,6 +203,8 @@ class KernelWords(Layout):
         ("ide_base", c_uint32),
         ("window_table", c_uint32),
         ("ticks", c_uint32),
+        ("sector_lists", c_uint32),
+        ("console_break", c_uint32),
     ]
     _notes_ = {
         "current": "selector of the running thread",
@@ -215,6 +217,8 @@ class KernelWords(Layout):
         "ide_base": "command block port of the first IDE channel, 0 = none",
         "window_table": "linear address of the page-table entry of KERNEL_WINDOW",
         "ticks": "timer interrupts taken",
+        "sector_lists": "linear address of the first SectorList that waits for the disk, 0 = none",
+        "console_break": "process for which the console has sent a break that it has not taken, 0 = none",
     }
 
 

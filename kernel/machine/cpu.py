@@ -45,6 +45,7 @@ MSR_EFER = 0xC000_0080
 EFER_NXE = 1 << 11
 TSS_FLAGS = 0x8900  # present, 32-bit TSS, not busy: as LTR leaves it in the cache
 GENERAL = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
+SELECTORS = ("cs", "ds", "es", "fs", "gs", "ss")
 FLAG_NAMES = {0: "CF", 2: "PF", 4: "AF", 6: "ZF", 7: "SF", 8: "TF", 9: "IF", 10: "DF", 11: "OF", 14: "NT", 16: "RF"}
 
 
@@ -131,7 +132,15 @@ class Cpu:
 
     def registers(self) -> dict[str, int]:
         """Return general registers, EIP, EFLAGS and selectors by name."""
-        return {name: getattr(self, name) for name in NAMES[:16]}
+        self.peek.save()
+        words, layout = self.peek.words, self.layout
+        first = layout.registers >> 2
+        values = {name: words[first + 2 * index] for index, name in enumerate(GENERAL)}
+        values["eip"] = words[layout.eip >> 2]
+        values["eflags"] = self.eflags
+        for name in SELECTORS:
+            values[name] = words[layout.segment(name) >> 2] & 0xFFFF
+        return values
 
     def paging_mode(self) -> Mode:
         """Return how the CPU translates linear addresses now; NotImplementedError without PAE."""
@@ -172,6 +181,12 @@ class Cpu:
         self.peek.save()
         at = self.layout.segment(name) + 8
         return int.from_bytes(self.peek.view[at : at + 4], "little")
+
+    def fetching(self) -> tuple[int, int, Mode]:
+        """Return the base of CS, the current privilege level and the paging mode, by one look at the CPU."""
+        self.peek.save()
+        base = self.peek.words[self.layout.segment("cs") + 8 >> 2]
+        return base, self.peek.view[self.layout.hflags] & HF_CPL, self._mode(self.peek)
 
     def table(self, name: str) -> tuple[int, int]:
         """Return (base, limit) of "gdtr", "idtr", "ldtr" or "tr"."""

@@ -162,4 +162,4 @@ class Ledger:
         own = (self.extra, self.host_calls, self.exceptions, self.interrupts, self.dma_bytes, self.copied)
         for counter, values in zip(own, counters, strict=True):
             counter.clear()
-            counter.update(values)
+            dict.update(counter, values)  # Counter's own adds, and takes ten times as long

@@ -88,6 +88,7 @@ class Machine:
         self.devices: dict[str, Device] = {}
         self.symbols: Callable[[int], str] | None = None
         self.quiescent: Callable[[], str | None] = lambda: None
+        self.on_interrupt: Callable[[], bool] | None = None  # Ctrl-C: True if the guest has been told, and goes on
         self.participants: dict[str, tuple[Callable[[], object], Callable[[Any], None]]] = {}
         self.traps = Traps(self.cpu, self.paging, self.control, self.ledger, self.stream, self.clock)
         self.ports = Ports(self.cpu, self.state, self.paging, self.ledger, self.traps.refuse)

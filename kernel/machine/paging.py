@@ -138,8 +138,8 @@ class Paging:
             if not mode.paging:
                 return linear
             cr3 = mode.cr3
-        if not fetch:
-            physical = self._quick(linear, cr3, mode, user=user, write=write, mark=mark)
+        if not (fetch and mode.smep):
+            physical = self._quick(linear, cr3, mode, user=user, write=write, fetch=fetch, mark=mark)
             if physical is not None:
                 return physical
         walk = self.walk(linear, cr3, no_execute=mode.no_execute)
@@ -151,7 +151,9 @@ class Paging:
             self._mark(walk, write=write)
         return walk.physical
 
-    def _quick(self, linear: int, cr3: int, mode: Mode, *, user: bool, write: bool, mark: bool) -> int | None:
+    def _quick(
+        self, linear: int, cr3: int, mode: Mode, *, user: bool, write: bool, fetch: bool, mark: bool
+    ) -> int | None:
         """Return the physical address if nothing is out of the ordinary: the path of every delivery."""
         need = layout.PTE_PRESENT
         if user:
@@ -161,7 +163,7 @@ class Paging:
         if mark:
             need |= layout.PTE_ACCESSED
         last = need | layout.PTE_DIRTY if mark and write else need
-        bad = RESERVED if mode.no_execute else RESERVED | NX
+        bad = RESERVED if mode.no_execute and not fetch else RESERVED | NX
         quads = self.quads
         try:
             entry = quads[((cr3 & 0xFFFF_FFE0) >> 3) + (linear >> 30)]

@@ -79,7 +79,8 @@ class Runner:
             return self._stop(*control.request)
         if control.interrupted:
             control.interrupted = False
-            return self._stop("interrupted")
+            if machine.on_interrupt is None or not machine.on_interrupt():
+                return self._stop("interrupted")
         if until is not None and until():
             return self._stop("until")
         if self.state.count >= end:

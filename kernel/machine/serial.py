@@ -2,7 +2,8 @@
 
 Output leaves at once; input is asked for only when the guest has nothing else to do, so that scripted
 input never depends on how fast the host is.  The end of input drops carrier (DCD in the modem status
-register), as a modem that hangs up does.
+register), as a modem that hangs up does.  What must reach a guest that reads nothing is a break: it
+interrupts past all bytes that wait.
 """
 
 from collections import deque
@@ -16,12 +17,12 @@ BASE = 0x3F8
 IRQ = 4
 DATA, IER, IIR_FCR, LCR, MCR, LSR, MSR, SCR = range(8)
 IER_RECEIVE, IER_TRANSMIT, IER_LINE, IER_MODEM = 1, 2, 4, 8
-IIR_NONE, IIR_MODEM, IIR_TRANSMIT, IIR_RECEIVE = 0x01, 0x00, 0x02, 0x04
+IIR_NONE, IIR_MODEM, IIR_TRANSMIT, IIR_RECEIVE, IIR_LINE = 0x01, 0x00, 0x02, 0x04, 0x06
 IIR_FIFO = 0xC0
 FCR_ENABLE, FCR_CLEAR_RECEIVE = 1, 2
 LCR_DLAB = 0x80
 MCR_OUT2, MCR_LOOP = 0x08, 0x10
-LSR_DATA, LSR_EMPTY = 0x01, 0x60
+LSR_DATA, LSR_BREAK, LSR_EMPTY = 0x01, 0x10, 0x60
 MSR_DCTS, MSR_DDCD = 0x01, 0x08
 MSR_CTS, MSR_DSR, MSR_DCD = 0x10, 0x20, 0x80
 FIFO_SIZE = 16
@@ -39,6 +40,7 @@ class UartState:
     fifo: bool = False
     modem: int = MSR_CTS | MSR_DSR | MSR_DCD
     transmit_pending: bool = False
+    broken: bool = False
     received: list[int] = field(default_factory=list)
 
 
@@ -68,6 +70,19 @@ class Serial(DeviceBase):
         """Let bytes arrive; what exceeds the FIFO waits outside until there is room."""
         self.waiting.extend(data)
         self._refill()
+
+    def send_break(self) -> bool:
+        """Hold the line in the space condition for longer than a character: BI in the LSR, a zero in the FIFO.
+
+        False, and nothing happens, if the guest does not listen for breaks or has not seen the last one.
+        """
+        state = self.state
+        if state.broken or not state.ier & IER_LINE:
+            return False
+        state.broken = True
+        self.waiting.append(0)
+        self._refill()
+        return True
 
     def hang_up(self) -> None:
         """Drop carrier: there will be no more input."""
@@ -128,7 +143,7 @@ class Serial(DeviceBase):
                 self.flush()
 
     def port_read(self, port: int, size: int) -> int:
-        """Return a register; reading data, IIR and MSR changes them."""
+        """Return a register; reading data, IIR, LSR and MSR changes them."""
         del size
         state, register = self.state, port - BASE
         if register == DATA:
@@ -142,7 +157,10 @@ class Serial(DeviceBase):
                 self._update()
             return cause | (IIR_FIFO if state.fifo else 0)
         if register == LSR:
-            return LSR_EMPTY | (LSR_DATA if state.received else 0)
+            value = LSR_EMPTY | LSR_BREAK * state.broken | (LSR_DATA if state.received else 0)
+            state.broken = False
+            self._update()
+            return value
         if register == MSR:
             value, state.modem = state.modem, state.modem & 0xF0
             self._update()
@@ -165,6 +183,8 @@ class Serial(DeviceBase):
 
     def _cause(self) -> int:
         state = self.state
+        if state.ier & IER_LINE and state.broken:
+            return IIR_LINE
         if state.ier & IER_RECEIVE and state.received:
             return IIR_RECEIVE
         if state.ier & IER_TRANSMIT and state.transmit_pending:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from callgate.kernel.abi.memory import PAGE_SHIFT, PAGE_SIZE
 from callgate.kernel.machine.bus import DmaError
 from callgate.kernel.machine.counter import add_hook, address_of
-from callgate.kernel.machine.paging import CR0_PG, PageFault
+from callgate.kernel.machine.paging import CR0_PG, Mode, PageFault
 from unicorn import UC_HOOK_EDGE_GENERATED
 from unicorn.unicorn_const import (
     UC_CTL_IO_READ,
@@ -80,27 +80,25 @@ class Translations:
         """
         if eip == self.state.stop_address and not self.long_blocks:
             return
-        linear = eip + self.cpu.segment_base("cs") & 0xFFFF_FFFF
+        base, cpl, mode = self.cpu.fetching()
+        linear = eip + base & 0xFFFF_FFFF
         try:
-            self.paging.translate(linear, user=self.cpu.cpl == 3, write=False, fetch=True)
+            self.paging.translate(linear, user=cpl == 3, write=False, fetch=True, mode=mode)
         except PageFault:
             return
         status = uclib.uc_ctl(self.cpu.handle, REQUEST_BLOCK, ctypes.c_uint64(linear), ctypes.byref(self.first))
         if status == 0:
-            self.note(int(self.first.pc), int(self.first.size))
+            self.note(int(self.first.pc), int(self.first.size), mode)
 
-    def note(self, linear: int, size: int) -> None:
-        """Take notice of code that is translated."""
+    def note(self, linear: int, size: int, mode: Mode | None = None) -> None:
+        """Take notice of code that is translated; `mode` saves asking for it."""
         self.long_blocks = self.long_blocks or size > LONG
-        mode = self.paging.mode()
+        mode = mode or self.paging.mode()
         code = b""
         while size > 0:
             piece = min(size, PAGE_SIZE - linear % PAGE_SIZE)
             try:
-                walk = self.paging.walk(linear, mode.cr3) if mode.paging else None
-                physical = linear if walk is None else walk.physical
-                if physical is None:
-                    break
+                physical = self.paging.translate(linear, user=False, write=False, mode=mode)
                 code += self.paging.ram.read(physical, piece)
             except (PageFault, DmaError):
                 break

@@ -111,7 +111,10 @@ class FatServer(HostedServer):
             raise FileSystemError(ErrorCode.NO_RESOURCES, f"{OPEN_FILES_LIMIT} files are open already")
         number = self._new_number()
         self._files[number] = OpenFile(str(parse_path(path)), entry)
-        return Registers(request.registers._replace(eax=number, ebx=entry.attributes, ecx=entry.size, edx=0))
+        registers = request.registers._replace(
+            eax=number, ebx=entry.attributes, ecx=entry.size, edx=0, edi=entry.identifier & LOW_DWORD
+        )
+        return Registers(registers)
 
     @operation(Operation.CLOSE)
     async def close(self, request: Request) -> Reply:
@@ -131,7 +134,9 @@ class FatServer(HostedServer):
         file = self._file(registers.ebx)
         position = registers.edx << 32 | registers.eax
         extract = await file.locate(self.volume, position, registers.ecx, self.geometry.start)
-        answer = registers._replace(eax=extract.size, ecx=extract.position & LOW_DWORD, edx=extract.position >> 32)
+        answer = registers._replace(
+            eax=extract.size, ecx=extract.position & LOW_DWORD, edx=extract.position >> 32, edi=0
+        )
         return Sectors(extract.entries, answer) if extract.entries else Registers(answer)
 
     def _file(self, number: int) -> OpenFile:

@@ -79,7 +79,10 @@ async def read_file(volume: FatVolume, path: str, position: int = 0, size: int |
     parts = []
     while position < end:
         extract = await file.locate(volume, position, end - position, 0)
-        data = b"".join([await volume.reader.read(*piece(entry)) for entry in extract.entries])
+        pieces = [
+            (first, count) for first, count in map(piece, extract.entries) if first is not None
+        ]  # no holes in FAT
+        data = b"".join([await volume.reader.read(first, count) for first, count in pieces])
         part = data[position % SECTOR_SIZE : min(extract.size, end - extract.position)]
         parts.append(part)
         position += len(part)

@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from callgate.kernel.machine import Machine
@@ -174,6 +175,23 @@ def test_ctrl_c_ends_a_run_and_the_next_one_goes_on(bare):
     timer.join()
     assert stop.reason == "interrupted"
     assert machine.run(fuel=10).reason == "fuel"
+
+
+def test_ctrl_c_may_be_the_guest_s(bare):
+    machine = bare("l: inc eax; jmp l")
+    answers = [True, False]
+    machine.on_interrupt = lambda: answers.pop(0)
+
+    def press():
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)
+
+    timer = threading.Timer(0.05, press)
+    timer.start()
+    assert machine.run().reason == "interrupted"
+    timer.join()
+    assert answers == []
 
 
 def test_ctrl_c_ends_a_guest_that_waits_for_input(bare):

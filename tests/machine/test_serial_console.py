@@ -132,3 +132,33 @@ def test_state_survives_a_snapshot(machine, uart):
     machine.restore(snapshot)
     assert (uart[SCR], uart[IER]) == (9, 5)
     assert bytes(uart[DATA] for _ in range(4)) == b"kept"
+
+
+def test_a_break_interrupts_before_the_bytes_that_wait_and_reading_the_status_clears_it(machine, uart):
+    uart[FCR], uart[IER] = 1, 5
+    machine.serial.feed(b"a")
+    assert machine.serial.send_break()
+    assert irq4(machine)
+    assert uart[FCR] == 0xC6
+    assert uart[LSR] == 0x71
+    assert uart[FCR] == 0xC4
+    assert not uart[LSR] & 0x10
+    assert bytes([uart[DATA], uart[DATA]]) == b"a\0"
+    assert not irq4(machine)
+
+
+def test_a_break_that_alone_waits_drops_the_line_when_it_has_been_seen(machine, uart):
+    uart[FCR], uart[IER] = 1, 4
+    assert machine.serial.send_break()
+    assert irq4(machine)
+    assert uart[LSR] & 0x10
+    assert not irq4(machine)
+
+
+def test_a_guest_that_does_not_listen_gets_no_break(machine, uart):
+    uart[FCR], uart[IER] = 1, 0x0B
+    assert not machine.serial.send_break()
+    assert not uart[LSR] & 0x11
+    uart[IER] = 4
+    assert machine.serial.send_break()
+    assert not machine.serial.send_break()

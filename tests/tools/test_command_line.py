@@ -46,6 +46,17 @@ def test_the_end_of_input_is_exit(callgate: Callgate) -> None:
     assert (result.stdout, result.returncode) == ("", 1)
 
 
+def test_a_reader_that_goes_away_ends_the_command_quietly() -> None:
+    boot = [sys.executable, "-c", "from callgate.tools.cli import main; main()", "boot", "-q", "-c", "cat PATTERN.BIN"]
+    with subprocess.Popen(boot, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(8) == bytes([0, 0, 0, 0, 1, 0, 0, 0])
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -88,11 +88,11 @@ end:
 
         .data
         .align 8
-gdt:
+bench_gdt:
         .quad   0, 0x00cf9a000000ffff, 0x00cf92000000ffff
 gdt_pointer:
         .word   3 * 8 - 1
-        .long   gdt
+        .long   bench_gdt
         .align 8
 idt_pointer:
         .word   48 * 8 - 1

@@ -347,4 +347,4 @@ def test_requests_cost_what_the_budget_says(bench, content, pages, step, submit)
     for label in ("ahci_interrupt", "end"):
         b.machine.probe(b.program.address(label), lambda: clock.append(b.machine.clock.retired))
     b.rest()
-    assert clock[1] - clock[0] == 89
+    assert clock[1] - clock[0] == 92

@@ -322,7 +322,7 @@ def test_a_request_that_no_command_can_say_ends_at_once(ide, content, field, val
     assert b.status(request) in (DiskStatus.FAILED, DiskStatus.REMOVED)
 
 
-@pytest.mark.parametrize(("sectors", "submit", "complete"), [(8, 137, 1183), (64, 137, 8842)])
+@pytest.mark.parametrize(("sectors", "submit", "complete"), [(8, 137, 1186), (64, 137, 8845)])
 def test_requests_cost_what_the_budget_says(ide, content, sectors, submit, complete):
     """Instructions on an idle disk; REP INSD counts once for each dword, as it retires."""
     b = ide(MemoryMedium(content(64)))

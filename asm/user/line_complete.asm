@@ -1,0 +1,118 @@
+; The Tab key: complete the word at the cursor; a second time, show what it may become.
+
+BELL = 7
+
+; complete_word: make the word at the cursor as long as it can only be.
+;   in, out:   ebx  length of the line, edi  cursor
+;   clobbers:  eax, ecx, edx, esi, flags
+complete_word:
+        mov     [edit_length], ebx
+        mov     [edit_cursor], edi
+        call    find_word
+        jc      .bell
+        mov     dword ptr [found], 0
+        mov     dword ptr [visitor], note_name
+        call    visit_names
+        mov     eax, [found]
+        test    eax, eax
+        jz      .bell
+        cmp     eax, 1
+        je      .take
+        mov     esi, [part]
+        call    length
+        cmp     ecx, [common_bytes]
+        jae     .ambiguous
+        mov     dword ptr [tab_again], 1
+.take:
+        call    take_word
+        jc      .bell
+        jmp     .redraw
+
+.ambiguous:
+        cmp     dword ptr [tab_again], 0
+        mov     dword ptr [tab_again], 1
+        je      .bell
+        call    newline
+        mov     dword ptr [column], 0
+        mov     dword ptr [visitor], show_name
+        call    visit_names
+        call    newline
+.redraw:
+        mov     ebx, [edit_length]
+        mov     edi, [edit_cursor]
+        jmp     redraw
+.bell:
+        mov     ebx, [edit_length]
+        mov     edi, [edit_cursor]
+        mov     al, BELL
+        jmp     put_character
+
+; take_word: put `common` in the place of the part of the word that it completes; behind the only name there
+; is goes a slash for a directory, a blank for others.
+;   in, out:   line, edit_length, edit_cursor; part, common, found
+;   out:       CF=1  it cannot be quoted, or does not fit: nothing has changed
+;   clobbers:  eax, ecx, edx, esi, edi, flags
+take_word:
+        mov     edi, [part]
+        mov     ecx, [common_bytes]
+        lea     eax, [edi + ecx]
+        cmp     eax, typed + PATH_SIZE
+        ja      .refused
+        mov     esi, common
+        rep movsb
+        mov     edx, edi
+        sub     edx, typed
+
+        ; What stands before the word, the word, what stands behind the cursor.
+        mov     edi, new_line
+        mov     esi, line
+        mov     ecx, [word_start]
+        rep movsb
+        mov     esi, typed
+        mov     ecx, edx
+        call    quote_word
+        jc      .done
+        cmp     dword ptr [found], 1
+        jne     .rest
+        mov     al, ' '
+        cmp     dword ptr [found_directory], 0
+        je      .end
+        mov     al, '/'
+.end:
+        stosb
+.rest:
+        mov     edx, edi
+        sub     edx, new_line
+        mov     esi, [edit_cursor]
+        mov     ecx, [edit_length]
+        sub     ecx, esi
+        add     esi, line
+        rep movsb
+
+        mov     ecx, edi
+        sub     ecx, new_line
+        cmp     ecx, LINE_SIZE
+        jae     .refused
+        mov     [edit_length], ecx
+        mov     [edit_cursor], edx
+        mov     esi, new_line
+        mov     edi, line
+        rep movsb
+        clc
+        ret
+.refused:
+        stc
+.done:
+        ret
+
+        .bss
+        .align  4
+edit_length:
+        .space  4
+edit_cursor:
+        .space  4
+tab_again:
+        .space  4
+new_line:
+        .space  2 * LINE_SIZE + PATH_SIZE + 4
+        .text

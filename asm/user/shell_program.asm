@@ -1,0 +1,123 @@
+; Programs: by path, from the current directory, or from /rom.
+
+; run_program: start the program that the first word names, and wait for it.
+;   out:       eax  its exit code
+;   clobbers:  everything
+run_program:
+        call    plain_words
+        call    join_words
+        mov     esi, [words]
+        cmp     byte ptr [esi], 0
+        je      .unknown
+        call    resolve_path
+        jc      .unknown
+        call    try_program
+        jnc     .started
+        mov     [program_error], eax
+
+        ; A name without a slash is looked for in /rom, too, even if the current volume is gone.
+        mov     esi, [words]
+.slash:
+        cmp     byte ptr [esi], '/'
+        je      .named
+        cmp     byte ptr [esi], '\\'
+        je      .named
+        inc     esi
+        cmp     byte ptr [esi - 1], 0
+        jne     .slash
+        mov     edi, path
+        mov     esi, rom_directory
+        mov     ecx, PATH_SIZE
+        call    copy_string
+        mov     esi, [words]
+        mov     edi, path + ROM_DIRECTORY_SIZE
+        mov     ecx, PATH_SIZE - ROM_DIRECTORY_SIZE
+        call    copy_string
+        mov     esi, path
+        call    length
+        call    try_program
+        jnc     .started
+.named:
+        cmp     eax, ErrorCode.NOT_FOUND
+        jne     .failed
+
+        ; What lies in the current directory and is no program is worth a word.
+        mov     eax, [program_error]
+        cmp     eax, ErrorCode.NOT_EXECUTABLE
+        je      .failed
+        cmp     eax, ErrorCode.IS_DIRECTORY
+        je      .failed
+.unknown:
+        mov     esi, [words]
+        call    report_unknown
+        mov     eax, STATUS_NOT_FOUND
+        ret
+
+.failed:
+        mov     esi, [words]
+        call    put_string
+        jmp     put_error
+
+        ; A break that came while the program was being loaded found nothing to end.
+.started:
+        mov     ebx, eax
+        call    ask_break
+        jz      .wait
+        SYSTEM  KILL_PROCESS
+.wait:
+        SYSTEM  WAIT_PROCESS
+        jnc     .ended
+        mov     eax, STATUS_FAILED
+.ended:
+        ret
+
+; try_program: start the program at `path`.
+;   in:        ecx  length of the path
+;   out:       CF=0  eax  process        CF=1  eax  ErrorCode
+;   clobbers:  ebx, edx, esi, edi, flags
+try_program:
+        call    flush
+        mov     esi, path
+        mov     edi, arguments
+        SYSTEM  START_PROCESS
+        ret
+
+; join_words: make the command line of a program, words behind the first with blanks between them.
+;   clobbers:  eax, ebx, ecx, esi, edi, flags
+join_words:
+        mov     edi, arguments
+        mov     ebx, 1
+.word:
+        cmp     ebx, [word_count]
+        jae     .done
+        cmp     ebx, 1
+        je      .copy
+        mov     al, ' '
+        stosb
+.copy:
+        mov     esi, [words + ebx * 4]
+.byte:
+        lodsb
+        test    al, al
+        jz      .next
+        stosb
+        jmp     .byte
+.next:
+        inc     ebx
+        jmp     .word
+.done:
+        mov     byte ptr [edi], 0
+        ret
+
+ROM_DIRECTORY_SIZE = 5
+
+        .rodata
+rom_directory:
+        .asciz  "/rom/"
+        .bss
+        .align  4
+program_error:
+        .space  4
+arguments:
+        .space  WORDS_SIZE + 4
+        .text

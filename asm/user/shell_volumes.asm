@@ -1,0 +1,161 @@
+; Volumes: finding the one that a path lies on; df, vol.
+
+; path_volume: find the volume that `path` lies on.
+;   out:       CF=0  volume  its VolumeInformation        CF=1  none (the root of everything)
+;   clobbers:  eax, ebx, ecx, edx, esi, edi, flags
+path_volume:
+        mov     esi, path + 1
+        mov     edi, volume_name
+        mov     ecx, 15
+.byte:
+        lodsb
+        test    al, al
+        jz      .named
+        cmp     al, '/'
+        je      .named
+        stosb
+        dec     ecx
+        jnz     .byte
+        stc
+        ret
+.named:
+        mov     byte ptr [edi], 0
+
+; find_volume: find a volume by its name.
+;   in:        volume_name
+;   out, clobbers: as path_volume
+VOLUME_NAME_SIZE = 16
+find_volume:
+        xor     ebx, ebx
+.next:
+        mov     edi, volume
+        SYSTEM  VOLUME_INFORMATION
+        jc      .done
+        mov     esi, volume + VolumeInformation.name
+        mov     edi, volume_name
+        call    same_word
+        je      .done
+        inc     ebx
+        jmp     .next
+.done:
+        ret
+
+; free_bytes: free space of `volume`.
+;   out:       edx:eax  bytes
+;   clobbers:  ecx, flags
+free_bytes:
+        mov     ecx, [volume + VolumeInformation.cluster_bytes]
+        mov     eax, [volume + VolumeInformation.free_clusters + 4]
+        mul     ecx
+        push    eax
+        mov     eax, [volume + VolumeInformation.free_clusters]
+        mul     ecx
+        pop     ecx
+        add     edx, ecx
+        ret
+
+; command_df: `df`.
+;   out:       eax  status
+command_df:
+        mov     esi, df_head
+        call    put_line
+        xor     ebp, ebp
+.next:
+        mov     ebx, ebp
+        mov     edi, volume
+        SYSTEM  VOLUME_INFORMATION
+        jc      .done
+        mov     al, '/'
+        call    put_character
+        mov     esi, volume + VolumeInformation.name
+        mov     ecx, 9
+        call    put_field
+        mov     esi, volume + VolumeInformation.file_system
+        mov     ecx, 8
+        call    put_field
+        mov     eax, [volume + VolumeInformation.total_clusters]
+        mov     edx, [volume + VolumeInformation.total_clusters + 4]
+        mov     ecx, 12
+        call    put_decimal
+        mov     eax, [volume + VolumeInformation.free_clusters]
+        mov     edx, [volume + VolumeInformation.free_clusters + 4]
+        call    put_decimal
+        mov     eax, [volume + VolumeInformation.cluster_bytes]
+        xor     edx, edx
+        call    put_decimal
+        call    free_bytes
+        mov     ecx, 16
+        call    put_decimal
+        call    newline
+        inc     ebp
+        jmp     .next
+.done:
+        xor     eax, eax
+        ret
+
+; command_vol: `vol [VOLUME]`, by default the one of the current directory; a path names the volume it lies on.
+;   out:       eax  status
+command_vol:
+        mov     esi, directory
+        cmp     dword ptr [word_count], 2
+        jb      .path
+        mov     esi, [words + 4]
+        cmp     byte ptr [esi], '/'
+        je      .path
+        cmp     byte ptr [esi], '\\'
+        je      .path
+        mov     edi, volume_name
+        mov     ecx, VOLUME_NAME_SIZE
+        call    copy_string
+        call    find_volume
+        jmp     .found
+.path:
+        call    resolve_path
+        jc      .unknown
+        call    path_volume
+.found:
+        jc      .unknown
+        mov     esi, vol_volume
+        call    put_string
+        mov     esi, volume + VolumeInformation.name
+        call    put_string
+        mov     esi, vol_label
+        call    put_string
+        mov     esi, volume + VolumeInformation.label
+        call    put_line
+        mov     esi, vol_serial
+        call    put_string
+        mov     eax, [volume + VolumeInformation.serial]
+        call    put_hex
+        mov     esi, vol_system
+        call    put_string
+        mov     esi, volume + VolumeInformation.file_system
+        call    put_line
+        xor     eax, eax
+        ret
+.unknown:
+        mov     esi, directory
+        cmp     dword ptr [word_count], 2
+        jb      .word
+        mov     esi, [words + 4]
+.word:
+        mov     edi, no_volume
+        jmp     report_word
+
+        .rodata
+df_head:
+        .asciz  "volume    system      clusters        free   bytes each      bytes free"
+no_volume:
+        .asciz  ": no such volume"
+vol_volume:
+        .asciz  "volume /"
+vol_label:
+        .asciz  ", label "
+vol_serial:
+        .asciz  "serial number "
+vol_system:
+        .asciz  ", file system "
+        .bss
+volume_name:
+        .space  VOLUME_NAME_SIZE
+        .text

@@ -1,0 +1,59 @@
+"""The page of a file object: what every process that has the file open may know without asking.
+
+One page for the whole system, written by the kernel only, mapped read-only into each process that has the
+file open.  A reader takes `sequence`, reads, and takes it again: if it was odd or has changed, what was read
+may be torn.
+"""
+
+from ctypes import c_uint32, c_uint64
+from typing import Final
+
+from callgate.kernel.abi.layout import Layout, size_of
+from callgate.kernel.abi.memory import PAGE_SIZE
+
+
+class FileArea(Layout):
+    """A range of the file whose data is in memory."""
+
+    _fields_ = [
+        ("position", c_uint64),
+        ("length", c_uint32),
+        ("reserved", c_uint32),
+    ]
+    _notes_ = {"position": "byte of the file", "length": "bytes"}
+
+
+FILE_AREAS: Final = 250
+
+
+class FilePage(Layout):
+    """A file object as processes see it."""
+
+    _fields_ = [
+        ("sequence", c_uint32),
+        ("valid", c_uint32),
+        ("generation", c_uint32),
+        ("error", c_uint32),
+        ("size", c_uint64),
+        ("attributes", c_uint32),
+        ("shift", c_uint32),
+        ("count", c_uint32),
+        ("reserved", c_uint32 * 15),
+        ("areas", FileArea * FILE_AREAS),
+    ]
+    _notes_ = {
+        "sequence": "odd while the kernel changes the page; even and different afterwards",
+        "valid": "1, or 0 for ever once the disk or the server is gone",
+        "generation": "number of this file object; no other ever has the same",
+        "error": "ErrorCode that says why it is not valid",
+        "size": "bytes",
+        "attributes": "FileAttributes",
+        "shift": "byte of the file 0 lies so many bytes behind a page boundary: as its data does on the disk",
+        "count": "areas in use",
+        "areas": "sorted by position, none overlaps another; a range may be in memory and not be listed",
+    }
+
+
+assert size_of(FilePage) <= PAGE_SIZE
+FILE_AREA_SHIFT: Final = 4  # log2(sizeof(FileArea))
+FILE_WINDOW_BYTES: Final = 64 << 20  # most of a file that one window shows

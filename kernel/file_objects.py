@@ -1,0 +1,143 @@
+"""File objects: one for every file that is open, whoever opened it, with the ranges that are in memory.
+
+A `Fill` is a request block: a range of the file that somebody wants, on its way or there.  Fills of a file are
+sorted by position and never overlap; readers of the same range share one.  A file's bytes lie in memory as they
+lie on the disk: byte 0 is `shift` bytes behind a page boundary, so that whole blocks of the disk are whole pages
+of the file, wherever on the disk the file begins.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.file import FILE_AREAS, FilePage
+from callgate.kernel.abi.layout import offset_of, size_of
+from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.state import Pin
+
+if TYPE_CHECKING:
+    from callgate.kernel.kernel import Kernel
+
+AREA = struct.Struct("<QII")
+AREAS = offset_of(FilePage, "areas")
+
+
+class FillState(IntEnum):
+    """The life of a request block."""
+
+    WAITING = 1  # posted to the server, or the disk has still to bring data
+    READY = 2
+    FAILED = 3
+
+
+@dataclass(slots=True, eq=False)
+class Fill:
+    """A request block: `length` bytes of the file from `position`.
+
+    `frames` are the pages of the file from page `first_page` on, once it is READY; `private` those of them that
+    are copies of the kernel's making.
+    """
+
+    number: int
+    position: int
+    length: int
+    state: FillState = FillState.WAITING
+    error: ErrorCode = ErrorCode.OK
+    first_page: int = 0
+    frames: list[int] = field(default_factory=list)
+    private: list[int] = field(default_factory=list)
+    pins: list[Pin] = field(default_factory=list)
+    parts: list[list[Part]] = field(default_factory=list)  # by page, until it is READY
+    begun: Part | None = None  # beginning of the first page, from a reply that ended within it
+    waiters: list[int] = field(default_factory=list)  # selectors of threads
+    users: list[tuple[int, int]] = field(default_factory=list)  # (process number, address of the window)
+    server_request: int = 0  # what the server holds for it
+    list_frame: int = 0  # its SectorList while the disk is at work
+    ahead: bool = False  # read ahead, and nobody has asked for it yet
+    idle: int = 0  # scans in a row that found no page accessed
+
+    @property
+    def end(self) -> int:
+        """The byte behind the last one."""
+        return self.position + self.length
+
+
+@dataclass(slots=True)
+class Part:
+    """Bytes of a page of the file: from `source` (a physical address, 0 for zeros) to `offset` within the page."""
+
+    source: int
+    offset: int
+    size: int
+
+
+@dataclass(slots=True, eq=False)
+class FileObject:
+    """An open file."""
+
+    number: int
+    partition: int
+    server_file: int
+    identity: int
+    size: int
+    attributes: int
+    frame: int  # of its FilePage
+    opens: int = 0
+    shift: int | None = None  # known with the first data
+    fills: list[Fill] = field(default_factory=list)  # sorted by position
+    error: ErrorCode = ErrorCode.OK  # OK while it is valid
+
+    def covering(self, position: int) -> Fill | None:
+        """Return the request block that `position` lies in."""
+        index = bisect_right(self.fills, position, key=start_of) - 1
+        if index >= 0 and position < self.fills[index].end:
+            return self.fills[index]
+        return None
+
+    def next_start(self, position: int) -> int:
+        """Return where the first request block behind `position` begins, or the end of the file."""
+        index = bisect_right(self.fills, position, key=start_of)
+        return self.fills[index].position if index < len(self.fills) else self.size
+
+    def insert(self, fill: Fill) -> None:
+        """Add a request block at its place."""
+        self.fills.insert(bisect_right(self.fills, fill.position, key=start_of), fill)
+
+    def page_of(self, position: int) -> int:
+        """Return the number of the page of the file in which a byte lies."""
+        return (position + (self.shift or 0)) // PAGE_SIZE
+
+    def page_start(self, page: int) -> int:
+        """Return the first byte of the file in a page."""
+        return max(0, page * PAGE_SIZE - (self.shift or 0))
+
+
+def start_of(fill: Fill) -> int:
+    """Sort key of request blocks."""
+    return fill.position
+
+
+def publish(kernel: Kernel, file: FileObject) -> None:
+    """Write a file object's page; a reader that looks meanwhile sees an odd `sequence`."""
+    view = kernel.machine.ram.view(file.frame, PAGE_SIZE)
+    page = FilePage.from_buffer(view)
+    page.sequence += 1
+    ready = [fill for fill in file.fills if fill.state is FillState.READY][:FILE_AREAS]
+    page.valid = int(file.error is ErrorCode.OK)
+    page.generation = file.number
+    page.error = file.error
+    page.size = file.size
+    page.attributes = file.attributes
+    page.shift = file.shift or 0
+    page.count = len(ready)
+    records = b"".join(AREA.pack(fill.position, fill.length, 0) for fill in ready)
+    view[AREAS : AREAS + len(records)] = records
+    page.sequence += 1
+
+
+assert AREA.size * FILE_AREAS + AREAS == size_of(FilePage)

@@ -1,0 +1,243 @@
+"""File windows: where processes see file data, filled when they touch it, emptied when they leave it alone.
+
+A window shows up to 64 MiB of a file as one piece of linear memory, read-only; byte p of the file lies at
+window + shift + p - position.  Pages of a request block that is READY are mapped all at once, when the first of
+them is touched or asked for: that page fault is what tells the kernel how a reader moves on, so it is also where
+the next ranges are asked for.  `scan` takes away what has not been accessed for a while.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.file import FILE_WINDOW_BYTES
+from callgate.kernel.abi.memory import KERNEL_BASE, LARGE_PAGE_SIZE, PAGE_SIZE
+from callgate.kernel.address_space import USER_READ
+from callgate.kernel.coroutines import routine
+from callgate.kernel.errors import PolicyError
+from callgate.kernel.file_objects import FileObject, Fill, FillState, publish
+from callgate.kernel.frames import OutOfMemory
+from callgate.kernel.state import Process, Window
+
+if TYPE_CHECKING:
+    from callgate.kernel.kernel import Kernel
+
+AHEAD_LIMIT = 8  # request blocks ahead of a sequential reader, 506 pages each
+SCAN_PERIOD = 20_000_000  # nanoseconds of virtual time between two looks at accessed bits
+IDLE_SCANS = 2  # looks in a row without an access after which a range is let go
+
+
+@dataclass(slots=True)
+class OpenFile:
+    """A file that one process has open: its window, and how the process moves through it."""
+
+    object: int
+    window: int  # address
+    page: int  # address of the FilePage in the process
+    position: int = 0  # of the file, at the beginning of the window; a multiple of 4096
+    expected: int = 0  # where a sequential reader goes on
+    ahead: int = 1  # request blocks to have posted before they are needed
+
+
+class FileWindows:
+    """Windows of all processes."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+
+    def span(self, file: FileObject) -> int:
+        """Return the pages of a window on a file: one more than its bytes need, for the shift."""
+        return -(-min(max(file.size, 1), FILE_WINDOW_BYTES) // PAGE_SIZE) + 1
+
+    def open(self, process: Process, file: FileObject) -> OpenFile:
+        """Reserve a window, nothing in it yet, and map the file's page in front of it."""
+        windows, tables = self.kernel.windows, self.kernel.tables
+        pages = self.span(file) + 1
+        address = windows.find(process, pages, "file")
+        try:
+            tables.map(process.pointers, address, file.frame, USER_READ, process.tables)
+        except OutOfMemory:
+            raise PolicyError(ErrorCode.NO_MEMORY) from None
+        process.windows[address] = Window(address, pages, "file", file.number)
+        return OpenFile(file.number, address + PAGE_SIZE, address)
+
+    def close(self, process: Process, opened: OpenFile, file: FileObject) -> None:
+        """Take a window away with everything in it."""
+        for fill in list(file.fills):
+            self._unmap_from(process, opened, file, fill)
+        self.kernel.tables.unmap(process.pointers, opened.page)
+        self.kernel.flush_tlb()
+        del process.windows[opened.page]
+
+    def address(self, opened: OpenFile, file: FileObject, position: int) -> int:
+        """Return where a byte of the file lies, or would lie, in the process."""
+        return opened.window + (file.shift or 0) + position - opened.position
+
+    def shows(self, opened: OpenFile, file: FileObject, position: int) -> bool:
+        """Whether a byte of the file lies within the window."""
+        return 0 <= position - opened.position < FILE_WINDOW_BYTES - (file.shift or 0)
+
+    def move(self, process: Process, opened: OpenFile, file: FileObject, position: int) -> None:
+        """Have the window show another part of a large file."""
+        for fill in list(file.fills):
+            self._unmap_from(process, opened, file, fill)
+        self.kernel.flush_tlb()
+        opened.position = position // LARGE_PAGE_SIZE * LARGE_PAGE_SIZE
+
+    # Filling.
+
+    async def touch(self, process: Process, opened: OpenFile, file: FileObject, position: int, wanted: int) -> Fill:
+        """Have the data at `position` mapped; wait for it if need be; ask for what comes next."""
+        await self._scan()
+        sequential = position == opened.expected or self._within(file, opened.expected, position)
+        fill = await self.kernel.fills.obtain(file, position, wanted)
+        if opened.page not in process.windows:
+            raise PolicyError(ErrorCode.BAD_HANDLE)
+        fill.ahead = False
+        fill.idle = 0
+        self.map(process, opened, file, fill)
+        if not sequential:
+            opened.ahead = 0
+        elif fill.end != opened.expected:
+            opened.ahead = min(max(1, 2 * opened.ahead), AHEAD_LIMIT)
+        opened.expected = fill.end
+        await self._read_ahead(file, fill, opened.ahead)
+        await self.kernel.fills.send_releases()
+        return fill
+
+    def _within(self, file: FileObject, expected: int, position: int) -> bool:
+        """Whether a position is in the request block that a sequential reader would come to next."""
+        fill = file.covering(expected)
+        return fill is not None and fill.position <= position < fill.end
+
+    async def _read_ahead(self, file: FileObject, fill: Fill, count: int) -> None:
+        """Post the next `count` request blocks, as far as that can be done without waiting."""
+        fills, at = self.kernel.fills, fill.end
+        for _ in range(count):
+            following = file.covering(at)
+            if following is None:
+                if at >= file.size or not fills.room_to_post(file) or not self._room_for(file.size - at):
+                    return
+                try:
+                    following = await fills.post(file, at, FILE_WINDOW_BYTES, ahead=True)
+                except PolicyError:
+                    return  # whoever needs it will hear why
+            at = following.end
+
+    def _room_for(self, size: int) -> bool:
+        """Whether the cache has room for one more request block without taking from those in use."""
+        wanted = min(-(-size // PAGE_SIZE), self.kernel.high.total // 4)
+        return self.kernel.high.available >= wanted or self.kernel.cache.unlocked >= wanted
+
+    def map(self, process: Process, opened: OpenFile, file: FileObject, fill: Fill) -> None:
+        """Map every page of a request block that the window shows."""
+        user = (process.number, opened.page)
+        first = fill.first_page - opened.position // PAGE_SIZE
+        low, high = max(0, -first), min(len(fill.frames), self.span(file) - first)
+        tables = self.kernel.tables
+        try:
+            for index in range(low, high):
+                linear = opened.window + (first + index) * PAGE_SIZE
+                tables.map(process.pointers, linear, fill.frames[index], USER_READ, process.tables)
+        except OutOfMemory:
+            raise PolicyError(ErrorCode.NO_MEMORY) from None
+        finally:
+            if user not in fill.users:
+                fill.users.append(user)
+
+    # Emptying.
+
+    def unmap(self, file: FileObject, fill: Fill) -> None:
+        """Take a request block out of every window."""
+        for number, page in list(fill.users):
+            process = self.kernel.state.processes.get(number)
+            opened = self._opened(process, page) if process is not None else None
+            if process is not None and opened is not None:
+                self._unmap_from(process, opened, file, fill)
+        fill.users.clear()
+        self.kernel.flush_tlb()
+
+    def _opened(self, process: Process, page: int) -> OpenFile | None:
+        return next((opened for opened in process.files.values() if opened.page == page), None)
+
+    def _unmap_from(self, process: Process, opened: OpenFile, file: FileObject, fill: Fill) -> None:
+        """Clear a request block's entries in one window; the caller flushes the TLB."""
+        user = (process.number, opened.page)
+        if user not in fill.users:
+            return
+        fill.users.remove(user)
+        for linear in self._pages(opened, file, fill):
+            self.kernel.tables.unmap(process.pointers, linear)
+
+    def _pages(self, opened: OpenFile, file: FileObject, fill: Fill) -> range:
+        """Return the addresses of a request block's pages in a window."""
+        first = fill.first_page - opened.position // PAGE_SIZE
+        low, high = max(0, first), min(first + len(fill.frames), self.span(file))
+        return range(opened.window + low * PAGE_SIZE, opened.window + max(low, high) * PAGE_SIZE, PAGE_SIZE)
+
+    def release(self, file: FileObject, fill: Fill) -> None:
+        """Let go of a READY request block."""
+        self.unmap(file, fill)
+        self.kernel.fills.drop(file, fill)
+
+    # Ageing.
+
+    async def _scan(self) -> None:
+        """Now and then: let go of ranges whose pages nobody has accessed since the last looks."""
+        now = self.kernel.machine.clock.now
+        if now < self.kernel.fills.state.next_scan:
+            return
+        self.kernel.fills.state.next_scan = now + SCAN_PERIOD
+        flush = False
+        for file in list(self.kernel.files.objects.values()):
+            changed = False
+            for fill in [fill for fill in file.fills if fill.state is FillState.READY and not fill.waiters]:
+                accessed = await self._accessed(file, fill)
+                flush |= accessed
+                fill.idle = 0 if accessed else fill.idle + 1
+                if fill.idle >= IDLE_SCANS and fill in file.fills:
+                    self.release(file, fill)
+                    changed = True
+            if changed:
+                publish(self.kernel, file)
+        if flush:
+            self.kernel.flush_tlb()
+
+    async def _accessed(self, file: FileObject, fill: Fill) -> bool:
+        """Whether a page of a request block has been accessed since the last look; the bits are taken away."""
+        found = 0
+        for number, page in list(fill.users):
+            process = self.kernel.state.processes.get(number)
+            opened = self._opened(process, page) if process is not None else None
+            if process is None or opened is None:
+                continue
+            pages = self._pages(opened, file, fill)
+            at = pages.start
+            while at < pages.stop:
+                end = min(pages.stop, (at // LARGE_PAGE_SIZE + 1) * LARGE_PAGE_SIZE)
+                entry = self.kernel.tables.entry_address(process.pointers, at)
+                if entry is not None:
+                    result = await routine("harvest_accessed", ebx=KERNEL_BASE + entry, ecx=(end - at) // PAGE_SIZE)
+                    found += result.eax
+                at = end
+        return found > 0
+
+    def reclaim(self) -> bool:
+        """Under pressure: let go of the request block that has been idle longest; False if there is none.
+
+        One that is mapped may go too: whoever touches it again gets it again.
+        """
+        best: tuple[tuple[int, int], FileObject, Fill] | None = None
+        for file in self.kernel.files.objects.values():
+            for fill in file.fills:
+                if fill.state is FillState.READY and not fill.waiters:
+                    rank = (-fill.idle, fill.number)
+                    if best is None or rank < best[0]:
+                        best = (rank, file, fill)
+        if best is None:
+            return False
+        self.release(best[1], best[2])
+        publish(self.kernel, best[1])
+        return True

@@ -1,0 +1,504 @@
+"""Getting file data: requests posted to servers, replies turned into sector lists, completions into pages.
+
+The way of a request block (`Fill`), with the routines in machine code that do the work:
+
+    post      `ipc_take`, `ipc_post`: a READ that nobody waits for (asm/kernel/post.asm)
+    replied   CONVERT: the server's sectors are sorted (`sort_sectors`), locked in the cache, and what is
+              missing is counted and read; the server has gone on by then
+    arrived   `lists_arrived`, from the disk driver's interrupt: counts down by binary search, and calls
+              FILE_READY at zero; everything in the cache already takes the same way with nothing to count
+    ready     pages are put together, the file's page is published, the readers are woken
+
+Whole blocks of the disk become pages of the file as they are.  Pages that hold something else as well (the head
+and tail of a piece, rule 7), and files whose clusters are smaller than a page, are private, zero-filled copies.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from callgate.kernel.abi import selectors
+from callgate.kernel.abi.calls import Operation, WaitReason
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
+from callgate.kernel.abi.message import MESSAGE_ADDRESSES, Message, ReplyType
+from callgate.kernel.abi.sectors import (
+    SECTOR_ARRIVED_BIT,
+    SECTOR_COUNT_SHIFT,
+    SECTOR_LINK_MASK,
+    SECTOR_LINK_SHIFT,
+    SECTOR_PART_SHIFT,
+    SectorList,
+)
+from callgate.kernel.coroutines import CARRY, routine
+from callgate.kernel.errors import PolicyError
+from callgate.kernel.file_objects import FileObject, Fill, FillState, Part, publish
+from callgate.kernel.frames import OutOfMemory
+from callgate.kernel.requests import error_code
+from callgate.kernel.state import PartitionState, Thread
+
+if TYPE_CHECKING:
+    from callgate.kernel.ipc import SectorPiece
+    from callgate.kernel.kernel import Kernel
+
+FILL_BYTES = MESSAGE_ADDRESSES * PAGE_SIZE  # what one request can bring if it is aligned
+ARRIVED = 1 << SECTOR_LINK_SHIFT + SECTOR_ARRIVED_BIT
+ENTRIES = SectorList.entries.offset
+LIST_HEAD = struct.Struct("<IHHIII")
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened to file data, for `--stats` and tests."""
+
+    requests: int = 0  # READs posted
+    ahead: int = 0  # of those, before anybody asked
+    wasted: int = 0  # of those, thrown away before anybody did
+    waits: int = 0  # readers that had to wait
+    copied_pages: int = 0  # pages that were put together by copying
+
+
+@dataclass(slots=True)
+class FillsState:
+    """Records: request blocks on their way, by their numbers."""
+
+    waiting: dict[int, tuple[int, Fill]] = field(default_factory=dict)  # number -> (file number, fill)
+    next_number: int = 1
+    lists: list[int] = field(default_factory=list)  # linear addresses of SectorLists that wait for the disk
+    releases: list[tuple[int, int]] = field(default_factory=list)  # (partition, request) to tell servers
+    next_scan: int = 0  # clock
+    counters: Counters = field(default_factory=Counters)
+
+
+class Fills:
+    """Posting, completion and release of request blocks."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+
+    @property
+    def state(self) -> FillsState:
+        """The records, part of the kernel's state."""
+        state = self.kernel.state.managers.setdefault("fills", FillsState())
+        assert isinstance(state, FillsState)
+        return state
+
+    # Asking.
+
+    async def obtain(self, file: FileObject, position: int, wanted: int) -> Fill:
+        """Return the READY request block that covers `position`, making it and waiting for it if need be."""
+        while True:
+            self._check(file)
+            fill = file.covering(position)
+            if fill is None and file.shift is None:
+                # Where pages begin is not known before the first data: one request at a time until then.
+                fill = next((fill for fill in file.fills if fill.state is FillState.WAITING), None)
+            if fill is None:
+                fill = await self.post(file, position, wanted)
+            if fill.state is FillState.READY:
+                return fill
+            await self._wait(fill)
+            if fill.state is FillState.FAILED:
+                raise PolicyError(fill.error)
+            # The reply may have covered less than was asked for: look again.
+
+    async def _wait(self, fill: Fill) -> None:
+        thread = self.kernel.scheduler.current
+        self.state.counters.waits += 1
+        while fill.state is FillState.WAITING:
+            if thread.killed:
+                raise PolicyError(ErrorCode.KILLED)
+            fill.waiters.append(thread.selector)
+            await routine("block", eax=WaitReason.FILE)
+            if thread.selector in fill.waiters:
+                fill.waiters.remove(thread.selector)
+
+    async def settled(self, file: FileObject) -> None:
+        """Wait until one of a file's request blocks that are on their way has arrived or failed."""
+        fill = next(fill for fill in file.fills if fill.state is FillState.WAITING)
+        fill.waiters.append(self.kernel.scheduler.current.selector)
+        while fill.state is FillState.WAITING:
+            await routine("block", eax=WaitReason.FILE)
+
+    def room_to_post(self, file: FileObject) -> bool:
+        """Whether a request could be posted without waiting for a slot."""
+        partition = self.kernel.state.partitions[file.partition]
+        fields = self.kernel.ipc.block(partition)
+        return not partition.dead and fields["slot_waiters"] == 0 and bool(fields["free"] | fields["unused"])
+
+    async def post(self, file: FileObject, position: int, wanted: int, *, ahead: bool = False) -> Fill:
+        """Make a request block from the page of `position` on, and post its READ."""
+        self._check(file)
+        start = file.page_start(file.page_of(position))
+        covering = file.covering(start)
+        if covering is not None:
+            start = covering.end
+        length = min(max(wanted + position - start, 1), FILL_BYTES, file.next_start(start) - start)
+        length = self._to_page_end(file, start, length)
+        state = self.state
+        fill = Fill(state.next_number, start, length, ahead=ahead)
+        state.next_number += 1
+        state.waiting[fill.number] = (file.number, fill)
+        file.insert(fill)
+        try:
+            await self._send(file, fill)
+        except PolicyError as error:
+            self._fail(file, fill, error.code)
+            raise
+        state.counters.requests += 1
+        state.counters.ahead += ahead
+        return fill
+
+    def _to_page_end(self, file: FileObject, start: int, length: int) -> int:
+        """Extend a range to the end of its last page, as far as the file and the next request block allow."""
+        end = file.page_start(file.page_of(start + length - 1) + 1)
+        return min(end, file.next_start(start), file.size) - start
+
+    async def _send(self, file: FileObject, fill: Fill, done: int = 0) -> None:
+        kernel = self.kernel
+        partition = kernel.state.partitions[file.partition]
+        block = kernel.threads.block(kernel.scheduler.current)
+        block["request_partition"] = (selectors.GDT_FIRST_PARTITION + partition.number) * 8
+        taken = await routine("ipc_take")
+        if taken.failed:
+            raise PolicyError(ErrorCode(taken.eax) if taken.eax else ErrorCode.KILLED)
+        partition.posted[taken.ecx] = fill.number
+        block["slot"] = taken.ecx
+        block["request_operation"] = Operation.READ
+        block["request_partition"] = (selectors.GDT_FIRST_PARTITION + partition.number) * 8
+        position = fill.position + done
+        await routine(
+            "ipc_post",
+            eax=position & 0xFFFF_FFFF,
+            ebx=file.server_file,
+            ecx=fill.length - done,
+            edx=position >> 32,
+        )
+
+    def _check(self, file: FileObject) -> None:
+        if file.error is not ErrorCode.OK:
+            raise PolicyError(file.error)
+
+    # The server's answer.
+
+    async def replied(self, partition: PartitionState, slot: int, message: memoryview) -> None:
+        """CONVERT of a posted READ: an object or sectors reply."""
+        found = self._take_posted(partition, slot)
+        if found is None:
+            return
+        file, fill = found
+        header = Message.from_buffer(message)
+        try:
+            start = header.edx << 32 | header.ecx
+            fill.server_request = header.edi
+            match ReplyType(header.reply):
+                case ReplyType.OBJECT:
+                    frames, fill.pins = self.kernel.ipc.object_frames(partition, message)
+                    pieces = [(frame, 0, SECTORS_PER_PAGE) for frame in frames]
+                    self._lay_out(file, fill, start, header.eax, pieces)
+                    self._ready(file, fill)
+                case ReplyType.SECTORS:
+                    await self._take_sectors(partition, file, fill, message)
+                case _:
+                    raise PolicyError(ErrorCode.BAD_REPLY, "file data must be sectors or an object")
+        except PolicyError as error:
+            self.kernel.log(f"{partition.name}: file data refused: {error}")
+            self.kernel.ipc.block(partition)["bad_replies"] += 1
+            self._fail(file, fill, ErrorCode.BAD_REPLY if error.code is ErrorCode.BAD_REPLY else error.code)
+
+    def refused(self, partition: PartitionState, slot: int) -> None:
+        """SLOT_DROP of a posted READ: the server answered with registers, an error or nothing there."""
+        found = self._take_posted(partition, slot)
+        if found is None:
+            return
+        file, fill = found
+        header = Message.from_buffer(self.kernel.ipc.message(partition, slot))
+        code = error_code(header.eax) if header.eflags & CARRY else ErrorCode.CORRUPT
+        self._fail(file, fill, code)
+
+    def abandoned(self, partition: PartitionState, slot: int, code: ErrorCode) -> None:
+        """A posted request got an answer from policy: its server is gone."""
+        found = self._take_posted(partition, slot)
+        if found is not None:
+            self._fail(*found, code)
+
+    def _take_posted(self, partition: PartitionState, slot: int) -> tuple[FileObject, Fill] | None:
+        number = partition.posted.pop(slot, None)
+        entry = self.state.waiting.get(number) if number is not None else None
+        if entry is None:
+            return None
+        file = self.kernel.files.objects.get(entry[0])
+        return None if file is None else (file, entry[1])
+
+    async def _take_sectors(self, partition: PartitionState, file: FileObject, fill: Fill, message: memoryview) -> None:
+        """Sort the sectors, lock them in the cache in that order, and start what is missing."""
+        kernel = self.kernel
+        header = Message.from_buffer(message)
+        start, covered = header.edx << 32 | header.ecx, header.eax
+        pieces = kernel.ipc.sector_pieces(partition, message)
+        on_disk = [(index, piece) for index, piece in enumerate(pieces) if piece.lba is not None]
+        address = self._write_list(partition.disk, fill.number, on_disk)
+        fill.list_frame = address - KERNEL_BASE
+        await routine("sort_sectors", ebx=address)
+
+        words = kernel.machine.ram.view(fill.list_frame + ENTRIES, 8 * len(on_disk)).cast("Q")
+        order = [entry >> SECTOR_LINK_SHIFT & SECTOR_LINK_MASK for entry in words]
+        blocks = [sector_of(entry) // SECTORS_PER_PAGE for entry in words]
+        locked = kernel.cache.lock(partition.disk, blocks)
+        fill.pins = [("block", *key) for key in locked.keys]
+        frames = dict(zip(order, locked.frames, strict=True))
+        found = [
+            (frames[index] if piece.lba is not None else 0, piece.first, piece.sectors)
+            for index, piece in enumerate(pieces)
+        ]
+        self._lay_out(file, fill, start, covered, found)
+
+        missing = set(locked.missing)
+        there = [index for index, block in enumerate(blocks) if (partition.disk, block) not in missing]
+        for index in there:
+            words[index] |= ARRIVED
+        view = kernel.machine.ram.view(fill.list_frame, LIST_HEAD.size)
+        SectorList.from_buffer(kernel.machine.ram.view(fill.list_frame, PAGE_SIZE)).remaining = len(blocks) - len(there)
+        words.release()
+        view.release()
+        if len(there) == len(blocks):
+            self.arrived(fill.number)
+            return
+        self._link(address)
+        await kernel.cache.read(partition.disk, locked.to_read)
+
+    def _write_list(self, disk: int, number: int, pieces: list[tuple[int, SectorPiece]]) -> int:
+        """Return the linear address of a new SectorList of these sectors, in the order of the reply."""
+        frame = self._low_frame()
+        parts = {piece.lba >> 32 for _, piece in pieces if piece.lba is not None}
+        entries = [
+            (piece.lba or 0) & 0xFFFF_FFFF
+            | index << SECTOR_LINK_SHIFT
+            | piece.sectors - 1 << SECTOR_COUNT_SHIFT
+            | (piece.lba or 0) >> 32 << SECTOR_PART_SHIFT
+            for index, piece in pieces
+        ]
+        view = self.kernel.machine.ram.view(frame, PAGE_SIZE)
+        view[:] = bytes(PAGE_SIZE)
+        LIST_HEAD.pack_into(view, 0, 0, disk, int(len(parts) > 1), len(entries), len(entries), number)
+        struct.pack_into(f"<{len(entries)}Q", view, ENTRIES, *entries)
+        return KERNEL_BASE + frame
+
+    def _link(self, address: int) -> None:
+        """Put a list into the chain that the disk driver looks through."""
+        self.state.lists.append(address)
+        self._chain()
+
+    def _chain(self) -> None:
+        """Write the chain anew; completions do not run while policy does."""
+        words = self.kernel.words
+        following = 0
+        for address in reversed(self.state.lists):
+            words[address - KERNEL_BASE >> 2] = following
+            following = address
+        self.kernel.kernel_words["sector_lists"] = following
+
+    # The disk's answer.
+
+    def host_file_ready(self, number: int) -> None:
+        """FILE_READY: nothing is missing any more of request block `number`."""
+        self.arrived(number)
+
+    def arrived(self, number: int) -> None:
+        """Finish a request block whose sectors have all been read, or failed."""
+        entry = self.state.waiting.get(number)
+        if entry is None:
+            return
+        file, fill = self.kernel.files.objects[entry[0]], entry[1]
+        failed = self._cut_at_failure(file, fill)
+        if failed is not None:
+            self.kernel.log(f"{self.kernel.state.partitions[file.partition].name}: {failed}")
+        if failed is not None and not fill.parts:
+            self._fail(file, fill, failed.code)
+            return
+        try:
+            self._ready(file, fill)
+        except PolicyError as error:
+            self._fail(file, fill, error.code)
+
+    def _cut_at_failure(self, file: FileObject, fill: Fill) -> PolicyError | None:
+        """End a request block before the first page that could not be read; return why, if there is one."""
+        cache = self.kernel.cache
+        keys = [(disk, block) for kind, disk, block in fill.pins if kind == "block"]
+        bad = {cache.frame(key): error for key in keys if (error := cache.failed(key)) is not None}
+        for index, parts in enumerate(fill.parts if bad else ()):
+            for part in parts:
+                if part.source and part.source & -PAGE_SIZE in bad:
+                    del fill.parts[index:]
+                    fill.length = max(0, file.page_start(fill.first_page + index) - fill.position)
+                    return bad[part.source & -PAGE_SIZE]
+        return None
+
+    # Pages.
+
+    def _lay_out(
+        self, file: FileObject, fill: Fill, start: int, covered: int, pieces: list[tuple[int, int, int]]
+    ) -> None:
+        """Say of each page of the file what it is made of; `pieces` are (frame or 0, first sector, sectors).
+
+        The reply may begin before the request and end anywhere: what was not asked for is left out, and a last
+        page that is not complete is asked for again, unless the file or the server's knowledge ends there.
+        """
+        if not start <= fill.position < start + covered:
+            raise PolicyError(ErrorCode.BAD_REPLY, f"{covered} bytes from {start} do not cover {fill.position}")
+        if file.shift is None:
+            file.shift = shift_of(start, pieces)
+        available = sum(sectors for _, _, sectors in pieces) * SECTOR_SIZE
+        end = min(start + covered, start + available, fill.end, file.size)
+        if end < file.size:
+            whole = file.page_start(file.page_of(end))
+            end = whole if whole > fill.position else end
+        fill.length = end - fill.position
+        if file.page_start(file.page_of(fill.position)) != fill.position:
+            self._absorb(file, fill)
+        fill.first_page = file.page_of(fill.position)
+        fill.parts = [[] for _ in range(file.page_of(end - 1) - fill.first_page + 1)]
+        if fill.begun:
+            fill.parts[0].append(fill.begun)
+        at = start
+        for frame, first, sectors in pieces:
+            size = sectors * SECTOR_SIZE
+            low, high = max(at, end - fill.length + (fill.begun.size if fill.begun else 0)), min(at + size, end)
+            source = frame + first * SECTOR_SIZE + low - at if frame else 0
+            self._spread(file, fill, low, high, source)
+            at += size
+
+    def _absorb(self, file: FileObject, fill: Fill) -> None:
+        """A request that begins within a page goes on where a short reply ended: take over that page's beginning."""
+        start = file.page_start(file.page_of(fill.position))
+        before = file.covering(fill.position - 1)
+        if before is None or before.state is not FillState.READY or before.end != fill.position:
+            raise PolicyError(ErrorCode.BAD_REPLY, f"nothing leads up to byte {fill.position}")
+        self.kernel.file_windows.unmap(file, before)
+        frame = before.frames.pop()
+        before.private.remove(frame)
+        fill.private.append(frame)
+        size = fill.position - start
+        fill.begun = Part(
+            frame + (start + (file.shift or 0)) % PAGE_SIZE, (start + (file.shift or 0)) % PAGE_SIZE, size
+        )
+        before.length -= size
+        fill.position, fill.length = start, fill.length + size
+        if before.length <= 0:
+            self.drop(file, before)
+
+    def _spread(self, file: FileObject, fill: Fill, low: int, high: int, source: int) -> None:
+        """Note bytes `low` to `high` of the file, which lie at `source`, with the pages they belong to."""
+        while low < high:
+            within = (low + (file.shift or 0)) % PAGE_SIZE
+            size = min(high - low, PAGE_SIZE - within)
+            fill.parts[file.page_of(low) - fill.first_page].append(Part(source, within, size))
+            low += size
+            source += size if source else 0
+
+    def _ready(self, file: FileObject, fill: Fill) -> None:
+        """Put the pages together, publish them, wake the readers."""
+        for parts in fill.parts:
+            fill.frames.append(self._page(fill, parts))
+        fill.parts = []
+        fill.state = FillState.READY
+        self._settle(file, fill)
+        publish(self.kernel, file)
+
+    def _page(self, fill: Fill, parts: list[Part]) -> int:
+        """Return the frame of one page of the file: the cache's own if all of it is the file's, else a copy."""
+        if all(part.source == 0 for part in parts):
+            return self.kernel.zero_frame()
+        if len(parts) == 1 and parts[0].size == PAGE_SIZE and parts[0].source % PAGE_SIZE == 0:
+            return parts[0].source
+        if self.kernel.map_edges and len(parts) == 1 and parts[0].source % PAGE_SIZE == parts[0].offset:
+            return parts[0].source & -PAGE_SIZE
+        frame = self._low_frame()
+        self.kernel.tables.clear(frame)
+        fill.private.append(frame)
+        ram = self.kernel.machine.ram
+        for part in parts:
+            if part.source:
+                ram.view(frame + part.offset, part.size)[:] = ram.view(part.source, part.size)
+                self.kernel.machine.ledger.copied["kernel"] += part.size
+        self.state.counters.copied_pages += 1
+        return frame
+
+    def _fail(self, file: FileObject, fill: Fill, code: ErrorCode) -> None:
+        """End a request block without data; readers get the error, later ones ask again."""
+        fill.state, fill.error = FillState.FAILED, code
+        self._settle(file, fill)
+        self.drop(file, fill)
+
+    def _settle(self, file: FileObject, fill: Fill) -> None:
+        """A request block is READY or FAILED: forget what was for the way there, wake who waits."""
+        del file
+        self.state.waiting.pop(fill.number, None)
+        if fill.list_frame:
+            address = KERNEL_BASE + fill.list_frame
+            if address in self.state.lists:
+                self.state.lists.remove(address)
+                self._chain()
+            self.kernel.low.release(fill.list_frame)
+            fill.list_frame = 0
+        threads: dict[int, Thread] = self.kernel.state.threads
+        waiters, fill.waiters = fill.waiters, []
+        for selector in waiters:
+            if selector in threads:
+                self.kernel.scheduler.wake(threads[selector])
+
+    def drop(self, file: FileObject, fill: Fill) -> None:
+        """Let go of what a request block holds; nobody has it mapped."""
+        if fill in file.fills:
+            file.fills.remove(fill)
+        self.kernel.unpin(fill.pins)
+        for frame in fill.private:
+            self.kernel.low.release(frame)
+        fill.pins, fill.private, fill.frames, fill.parts = [], [], [], []
+        if fill.ahead:
+            self.state.counters.wasted += 1
+        if fill.server_request:
+            self.state.releases.append((file.partition, fill.server_request))
+            fill.server_request = 0
+
+    async def send_releases(self) -> None:
+        """Tell servers which of their requests nobody uses any more; not from a server's own thread."""
+        while self.state.releases:
+            number, request = self.state.releases.pop(0)
+            partition = self.kernel.state.partitions.get(number)
+            if partition is None or partition.dead:
+                continue
+            try:
+                reply = await self.kernel.requests.make(partition, Operation.RELEASE, eax=request)
+                await reply.finish()
+            except PolicyError as error:
+                self.kernel.log(f"{partition.name}: releasing request {request}: {error}")
+
+    def _low_frame(self) -> int:
+        try:
+            return self.kernel.low.allocate()
+        except OutOfMemory:
+            raise PolicyError(ErrorCode.NO_MEMORY) from None
+
+
+def sector_of(entry: int) -> int:
+    """Return the sector of a SectorList's entry."""
+    return entry & 0xFFFF_FFFF | entry >> SECTOR_PART_SHIFT << 32
+
+
+def shift_of(start: int, pieces: list[tuple[int, int, int]]) -> int:
+    """Return how far behind a page boundary byte 0 of a file lies, so that most of its blocks are pages as they are.
+
+    It is what the first piece that is on the disk and reaches to the end of its block says.
+    """
+    at, fallback = start, 0
+    for frame, first, sectors in pieces:
+        if frame:
+            shift = (first * SECTOR_SIZE - at) % PAGE_SIZE
+            if first + sectors == SECTORS_PER_PAGE:
+                return shift
+            fallback = fallback or shift
+        at += sectors * SECTOR_SIZE
+    return fallback

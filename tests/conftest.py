@@ -1,0 +1,139 @@
+"""What several areas' tests share: programs of the host, damage to FAT volumes, what a system still holds."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+
+import pytest
+from callgate.kernel.system import System
+
+TOOLS = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("callgate's own tests")
+    group.addoption(
+        "--refresh-transcripts",
+        action="store_true",
+        help="write what the commands of tests/tools/transcripts and of README.md print now",
+    )
+
+
+@pytest.fixture
+def host_tool() -> Callable[..., str]:
+    """Run a program of the host: `host_tool("mmd", "-i", image, "::/x")`; skip where it is not installed."""
+    return run_tool
+
+
+def run_tool(name: str, *arguments: object, text: str = "") -> str:
+    """Run a program of the host and return its output; it must succeed."""
+    program = shutil.which(name, path=TOOLS)
+    if program is None:
+        pytest.skip(f"{name} is not installed (Debian: dosfstools, mtools, fdisk, gdisk)")
+    environment = {"PATH": TOOLS, "LC_ALL": "C.UTF-8", "TZ": "UTC", "MTOOLS_SKIP_CHECK": "1"}
+    command = [program, *map(str, arguments)]
+    result = subprocess.run(command, input=text, capture_output=True, text=True, env=environment, check=False)
+    assert result.returncode == 0, f"{command}: {result.stdout}{result.stderr}"
+    return result.stdout
+
+
+@pytest.fixture
+def find_leaks() -> Callable[[System], list[str]]:
+    """Tell what of a system whose shell has ended is still held although nobody should hold it."""
+    return leaks
+
+
+def leaks(system: System) -> list[str]:
+    """Return slots, pins, locked cache blocks, waits and coroutines, in words."""
+    kernel = system.kernel
+    found = []
+    for partition in kernel.state.partitions.values():
+        fields = kernel.ipc.block(partition)
+        if (fields["unused"] | fields["free"]) != 0xFFFF_FFFF:
+            found.append(f"{partition.name}: slots {~(fields['unused'] | fields['free']) & 0xFFFFFFFF:#x}")
+        if partition.pins:
+            found.append(f"{partition.name}: pins {partition.pins}")
+    locked = [key for key, block in kernel.cache.state.blocks.items() if block.locks]
+    if locked:
+        found.append(f"cache blocks locked: {locked}")
+    if kernel.cache.state.notices:
+        found.append("somebody still waits for a disk block")
+    if kernel.coroutines.alive:
+        found.append("a coroutine is alive")
+    return found
+
+
+class FatPatcher:
+    """Edits an image's FATs and records by hand; knows the format by itself, not from the server."""
+
+    def __init__(self, image: bytearray) -> None:
+        self.image = image
+        sector, reserved = self.word(11, 2), self.word(14, 2)
+        self.fats = image[16]
+        self.fat_bytes = (self.word(22, 2) or self.word(36, 4)) * sector
+        self.fat_offset = reserved * sector
+        self.cluster_bytes = image[13] * sector
+        root_bytes = -(-self.word(17, 2) * 32 // sector) * sector
+        self.root_offset = self.fat_offset + self.fats * self.fat_bytes
+        self.data_offset = self.root_offset + root_bytes
+        total = (self.word(19, 2) or self.word(32, 4)) * sector
+        self.clusters = (total - self.data_offset) // self.cluster_bytes
+        self.bits = 32 if self.word(22, 2) == 0 else 12 if self.clusters < 4085 else 16
+        if self.bits == 32:
+            self.root_offset = self.cluster_offset(self.word(44, 4))
+
+    def word(self, offset: int, size: int) -> int:
+        return int.from_bytes(self.image[offset : offset + size], "little")
+
+    def set_word(self, offset: int, size: int, value: int) -> None:
+        self.image[offset : offset + size] = value.to_bytes(size, "little")
+
+    def cluster_offset(self, cluster: int) -> int:
+        return self.data_offset + (cluster - 2) * self.cluster_bytes
+
+    def fat(self, cluster: int) -> int:
+        if self.bits == 12:
+            pair = self.word(self.fat_offset + cluster * 3 // 2, 2)
+            return pair >> 4 if cluster & 1 else pair & 0xFFF
+        size = self.bits // 8
+        return self.word(self.fat_offset + cluster * size, size)
+
+    def set_fat(self, cluster: int, value: int, copies: range | None = None) -> None:
+        for copy in copies or range(self.fats):
+            base = self.fat_offset + copy * self.fat_bytes
+            if self.bits == 12:
+                offset = base + cluster * 3 // 2
+                pair = self.word(offset, 2)
+                pair = pair & 0xF | value << 4 if cluster & 1 else pair & 0xF000 | value
+                self.set_word(offset, 2, pair)
+            else:
+                size = self.bits // 8
+                self.set_word(base + cluster * size, size, value)
+
+    def record(self, short: bytes, after: int = 0) -> int:
+        """Return the offset of the record whose DIR_Name is ``short``."""
+        offset = self.image.find(short, max(after, self.root_offset))
+        while (offset - self.root_offset) % 32:
+            offset = self.image.find(short, offset + 1)
+        assert offset >= 0, short
+        return offset
+
+    def first_cluster(self, record: int) -> int:
+        return self.word(record + 26, 2) | self.word(record + 20, 2) << 16
+
+    def set_first_cluster(self, record: int, cluster: int) -> None:
+        self.set_word(record + 26, 2, cluster & 0xFFFF)
+        self.set_word(record + 20, 2, cluster >> 16)
+
+    def chain(self, cluster: int) -> list[int]:
+        clusters = []
+        while 2 <= cluster < self.clusters + 2 and len(clusters) <= self.clusters:
+            clusters.append(cluster)
+            cluster = self.fat(cluster) & 0x0FFFFFFF
+        return clusters
+
+
+@pytest.fixture
+def patcher() -> type[FatPatcher]:
+    return FatPatcher

@@ -1,0 +1,112 @@
+"""Programs of these tests, run on a system with disks and no shell."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from callgate.asm.assembler import Program, assemble
+from callgate.disk.media import ImageFile, Medium
+from callgate.kernel.executable import Executable, parse_elf
+from callgate.kernel.images import source
+from callgate.kernel.kernel import Kernel
+from callgate.kernel.machine import Stop
+from callgate.kernel.machine.stream import Event
+from callgate.kernel.state import Process
+from callgate.kernel.system import System, SystemOptions
+
+PROGRAMS = Path(__file__).parent / "programs"
+FUEL = 400_000_000
+
+
+@cache
+def program(name: str) -> Program:
+    """Assemble a program of these tests."""
+    include = [source("callgate.asm.include", ""), source("callgate.asm.user", "")]
+    return assemble(PROGRAMS / f"{name}.asm", include_dirs=include)
+
+
+@cache
+def executable(name: str) -> Executable:
+    return parse_elf(program(name).elf(debug=False))
+
+
+@dataclass
+class Session:
+    """A booted system and the processes that were started on it, in order."""
+
+    system: System
+    log: list[str]
+    printed: list[bytes] = field(default_factory=list)
+    processes: list[Process] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    stop: Stop | None = None
+
+    @property
+    def kernel(self) -> Kernel:
+        return self.system.kernel
+
+    @property
+    def output(self) -> bytes:
+        return b"".join(self.printed)
+
+    @property
+    def codes(self) -> list[int | None]:
+        return [process.exit_code for process in self.processes]
+
+    def start(self, name: str, argument: str) -> Process:
+        process = self.kernel.start_image(executable(name), name, argument.encode(), 0)
+        self.processes.append(process)
+        return process
+
+    def run(self, fuel: int = FUEL, **how: Any) -> Stop:
+        self.stop = self.system.run(fuel=fuel, **how)
+        return self.stop
+
+    @property
+    def counters(self) -> Any:
+        """What happened to file data."""
+        return self.kernel.fills.state.counters
+
+    def unaccounted(self) -> list[str]:
+        """Return what is held although every process has ended."""
+        kernel = self.kernel
+        found = [f"block {key} locked" for key, block in kernel.cache.state.blocks.items() if block.locks]
+        found += [f"file {number}" for number in kernel.files.objects]
+        found += ["request blocks on their way"] if kernel.fills.state.waiting else []
+        found += ["sector lists"] if kernel.fills.state.lists else []
+        found += ["locked count"] if kernel.cache.state.locked else []
+        for partition in kernel.state.partitions.values():
+            fields = kernel.ipc.block(partition)
+            if (fields["unused"] | fields["free"]) != 0xFFFF_FFFF or partition.pins or partition.posted:
+                found.append(f"{partition.name}: {partition.pins} {partition.posted}")
+        if kernel.coroutines.alive:
+            found.append("a coroutine")
+        return found
+
+
+@pytest.fixture
+def session() -> Iterator[Callable[..., Session]]:
+    made: list[Session] = []
+
+    def make(*media: Medium | Path, programs: list[tuple[str, str]], trace: bool = False, **options: Any) -> Session:
+        log: list[str] = []
+        printed: list[bytes] = []
+
+        def prepare(kernel: Kernel) -> None:
+            for name, argument in programs:
+                result.start(name, argument)
+
+        disks = [ImageFile(item) if isinstance(item, Path) else item for item in media]
+        settings = SystemOptions(shell=False, prepare=prepare, log=log.append, output=printed.append, **options)
+        result = Session(System(disks, settings), log, printed)
+        if trace:
+            result.system.trace(result.events.append)
+        made.append(result)
+        return result
+
+    yield make
+    for one in made:
+        one.system.close()

@@ -1,0 +1,42 @@
+"""Reading files by the library: every way gives the same bytes, and nothing is left behind."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from callgate.disk.builder import create_image
+
+Sessions = Callable[..., Any]
+SIZES = [1, 511, 512, 513, 4095, 4096, 4097, 12_288, 100_000, 506 * 4096, 506 * 4096 + 1, 3_000_000]
+WAYS = "rptb"
+
+
+def content(size: int) -> bytes:
+    return random.Random(size).randbytes(size)
+
+
+@pytest.fixture(scope="module")
+def files() -> dict[str, bytes]:
+    return {f"F{size}.BIN": content(size) for size in SIZES}
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes]) -> Path:
+    folder = tmp_path_factory.mktemp("tree")
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    out = folder.with_suffix(".img")
+    create_image(out, folder, fs="fat16", size=24 << 20)
+    return out
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_of_reading_gives_the_file(session: Sessions, image: Path, files: dict[str, bytes], way: str) -> None:
+    for name, data in files.items():
+        made = session(image, programs=[("reader", f"{way}/d0/{name}")])
+        assert made.run().reason == "halt"
+        assert made.codes == [0], (name, made.log)
+        assert made.output == data, name
+        assert made.unaccounted() == [], name

@@ -1,0 +1,454 @@
+"""The shell at a terminal: keys in, screen out, as over the serial line."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from callgate.asm.assembler import assemble_text
+from callgate.disk.builder import create_image
+from callgate.disk.media import ImageFile
+from callgate.kernel import abi
+from callgate.kernel.images import source
+from callgate.kernel.system import System, SystemOptions
+
+FUEL = 100_000_000
+PROMPT = "/d0> "
+CTRL_C, TAB, LEFT, BELL = "\x03", "\t", "\x1b[D", "\a"
+SPIN = "start:  jmp start\n"
+OPERATORS = "shell: | < > & are not supported: no pipes, redirection or background; use ; between commands, or quotes\n"
+READER = """
+        .include "system.inc"
+start:
+        SYSTEM  READ_CHARACTER
+        jmp     start
+"""
+NAMES = 70
+LINE_LIMIT = 511
+
+
+class Console:
+    """An interactive shell, and what a person at its terminal does."""
+
+    def __init__(self, image: Path) -> None:
+        self.printed: list[bytes] = []
+        self.system = System([ImageFile(image)], SystemOptions(interactive=True, output=self.printed.append))
+        self.system.run(fuel=FUEL)
+        self.kept = self.system.snapshot()
+
+    def reset(self) -> None:
+        """Go back to the first prompt."""
+        self.system.restore(self.kept)
+        self.screen()
+
+    def screen(self) -> str:
+        """Return what has been printed since the last look."""
+        self.system.machine.serial.flush()
+        text = b"".join(self.printed).decode("utf-8", "replace")
+        self.printed.clear()
+        return text
+
+    def type(self, keys: str, fuel: int = FUEL) -> str:
+        """Type keys, run until the shell waits for more (or for so long), return the screen."""
+        self.system.machine.serial.feed(keys.encode())
+        self.system.run(fuel=fuel)
+        return self.screen()
+
+    def line(self, keys: str) -> str:
+        """Type keys, return the line that stands behind the prompt then, with the cursor as |."""
+        row = render(self.type(keys))[-1]
+        return row.removeprefix(PROMPT)
+
+    def press_ctrl_c(self) -> str:
+        """Send the break that Ctrl-C is on a terminal; return the screen when the shell waits again."""
+        assert self.system.machine.serial.send_break()
+        stop = self.system.run(fuel=FUEL)
+        assert stop.reason == "halt", stop
+        return self.screen()
+
+    def run(self, command: str) -> str:
+        """Type a command, return what it prints."""
+        screen = self.type(command + "\r")
+        assert screen.endswith(PROMPT), screen
+        return screen.removeprefix(command + "\n").removesuffix(PROMPT)
+
+
+def render(text: str) -> list[str]:
+    """Return the rows that a terminal shows, the cursor in the last one as |; bells are left out."""
+    rows, row, column = [], [], 0
+    for part in re.findall(r"\x1b\[\d*[A-Z]|[\s\S]", text.replace(BELL, "")):
+        if part == "\n":
+            rows.append("".join(row))
+            row, column = [], 0
+        elif part == "\r":
+            column = 0
+        elif part == "\x1b[K":
+            del row[column:]
+        elif part.endswith("D") and len(part) > 1:
+            column -= int(part[2:-1])
+        else:
+            row[column : column + 1] = part
+            column += 1
+    return [*rows, "".join(row[:column]) + "|" + "".join(row[column:])]
+
+
+def program(text: str) -> bytes:
+    """Assemble a user program."""
+    folder = source("callgate.asm.include", "system.inc").parent
+    return assemble_text(text, origin=abi.memory.USER_PROGRAM, include_dirs=[folder], align=4096).elf(debug=False)
+
+
+@pytest.fixture(scope="module")
+def booted_console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
+    folder = tmp_path_factory.mktemp("shell")
+    root = folder / "root"
+    for name in ("docs/deep", "Many", "My files", "Um"):
+        (root / name).mkdir(parents=True)
+    for number in range(NAMES):
+        (root / "Many" / f"name{number:02}.txt").write_text(f"{number}\n")
+    files = {
+        "README.TXT": b"readme\n", "REPORT.TXT": b"report\n", "notes": b"no dot\n", "2nd-a": b"", "2ND-B": b"",
+        "docs/a.txt": b"a\n", "docs/b.txt": b"b\n", "docs/c.bin": b"c\n",
+        "My files/it's.txt": b"quoted\n", "My files/Größe.txt": b"size\n",
+        "Um/ä1": b"", "Um/å1": b"", "big": b"x" * (1 << 20), "spin": program(SPIN), "sink": program(READER),
+    }  # fmt: skip
+    for name, data in files.items():
+        (root / name).write_bytes(data)
+    create_image(folder / "shell.img", root)
+    console = Console(folder / "shell.img")
+    yield console
+    console.system.close()
+
+
+@pytest.fixture
+def console(booted_console: Console) -> Console:
+    booted_console.reset()
+    return booted_console
+
+
+# Words that are no command.
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("lss", "ls"), ("sl", "ls"), ("DRI", "dir"), ("caat", "cat"), ("hlep", "help"), ("ech", "echo"), ("ty", "type")],
+)
+def test_a_slip_is_answered_with_what_was_meant(console: Console, typed: str, meant: str) -> None:
+    assert console.run(typed) == f"{typed}: no such command; did you mean {meant}?\n"
+    assert console.run("echo $?") == "127\n"
+
+
+@pytest.mark.parametrize("typed", ["ks", "t", "xyzzy", "sl/", '""'])
+def test_nothing_is_suggested_when_nothing_or_too_much_is_near(console: Console, typed: str) -> None:
+    name = typed.strip('"')
+    assert console.run(typed) == f"{name}: no such command or program; type help\n"
+
+
+# Completion.
+
+
+@pytest.mark.parametrize(
+    ("keys", "line"),
+    [
+        ("ca\t", "cat |"),
+        ("HE\t", "help |"),
+        ("hell\t", "hello |"),
+        ("  ec\t", "  echo |"),
+        ("true;ty\t", "true;type |"),
+        ("time ca\t", "time cat |"),
+        ("cat rea\t", "cat README.TXT |"),
+        ("cat re\t", "cat re|"),
+        ("cat 2\t", "cat 2nd-|"),
+        ("cd do\t", "cd docs/|"),
+        ("cd do\tde\t", "cd docs/deep/|"),
+        ("cat DOCS\\a\t", "cat DOCS\\a.txt |"),
+        ("cat /d0/docs/c\t", "cat /d0/docs/c.bin |"),
+        ("cat \\docs/../no\t", "cat \\docs/../notes |"),
+        ("ls /r\t", "ls /rom/|"),
+        ("cat /rom/h\t", "cat /rom/hello |"),
+        ("cat /rom/H\t", "cat /rom/H|"),
+        ("ls My\t", 'ls "My files"/|'),
+        ("ls 'My f\t", 'ls "My files"/|'),
+        ("cat My\ti\t", """cat "My files/it's.txt" |"""),
+        ("cat My\tG\t", 'cat "My files/Größe.txt" |'),
+        ("cat Um/\t", "cat Um/|"),
+        ("cat it's\t", "cat it's|"),
+        ("cat rea x" + LEFT * 2 + TAB, "cat README.TXT | x"),
+        ("cat nothing\t", "cat nothing|"),
+        ("cat nowhere/x\t", "cat nowhere/x|"),
+        ("cat README.TXT/x\t", "cat README.TXT/x|"),
+    ],
+)
+def test_tab_completes(console: Console, keys: str, line: str) -> None:
+    assert console.line(keys) == line
+
+
+@pytest.mark.parametrize("keys", ["cat nothing\t", "xyzzy\t", "cat nowhere/x\t", "e\t"])
+def test_a_tab_that_leads_nowhere_rings_the_bell_and_says_nothing(console: Console, keys: str) -> None:
+    assert console.type(keys) == keys.removesuffix(TAB) + BELL
+
+
+def test_a_second_tab_shows_the_names_and_the_line_again(console: Console) -> None:
+    rows = render(console.type("cat docs/\t\t"))
+    assert rows == ["cat docs/", "a.txt  b.txt  c.bin  deep/", PROMPT + "cat docs/|"]
+    assert console.line("b\t") == "cat docs/b.txt |"
+
+
+def test_names_are_shown_in_rows_that_a_terminal_has_room_for(console: Console) -> None:
+    rows = render(console.type("cat many/n\t\t"))
+    assert max(map(len, rows)) <= 78
+    assert " ".join(rows[1:-1]).split() == [f"name{number:02}.txt" for number in range(NAMES)]
+
+
+def test_the_first_word_is_a_command_or_a_program(console: Console) -> None:
+    rows = render(console.type("\t\t"))
+    assert {"help", "exit", "hello", "crash"} <= set(" ".join(rows[1:-1]).split())
+    assert "docs/" not in " ".join(rows[1:-1])
+
+
+def test_what_tab_has_made_is_what_the_parser_reads(console: Console) -> None:
+    assert console.type("cat My\ti\t\r").endswith("\nquoted\n" + PROMPT)
+    assert console.type("cd My\t\r").endswith("\n/d0/My files> ")
+
+
+@pytest.mark.parametrize(("filling", "end"), [(495, "dee"), (495, "deep/"), (496, "dee"), (497, "dee")])
+def test_a_completion_that_does_not_fit_the_line_is_refused(console: Console, filling: int, end: str) -> None:
+    line = "echo " + "x" * filling + " docs/"
+    completed = "deep/" if len(line) + 5 <= LINE_LIMIT else "dee"
+    screen = console.type(line + end + TAB)
+    assert render(screen)[-1] == f"{PROMPT if BELL not in screen else ''}{line}{completed}|"
+    assert (BELL in screen) == (completed == "dee" or end == "deep/")
+
+
+# Editing.
+
+
+@pytest.mark.parametrize(
+    ("keys", "line"),
+    [
+        ("dri\x7f\x7fir", "dir|"),
+        ("xy" + LEFT + "z", "xz|y"),
+        ("xyz\x01\x04", "|yz"),
+        ("xyz\x01\x1b[C\x0b", "x|"),
+        ("one two\x17", "one |"),
+        ("one two\x15", "|"),
+        ("xyz\x1b[H\x1b[3~\x1b[F", "yz|"),
+        ("echo ö\x7fx", "echo x|"),
+        ("äöü" + LEFT * 2 + "\x1b[3~", "ä|ü"),
+        ("a日本" + LEFT * 2 + "x", "ax|日本"),
+        ("日" + LEFT * 5 + "\x1b[C\x1b[Cx", "日x|"),
+        ("true\r" + "\x1b[A", "true|"),
+    ],
+)
+def test_the_line_can_be_edited(console: Console, keys: str, line: str) -> None:
+    assert console.line(keys) == line
+
+
+# Wildcards.
+
+
+@pytest.mark.parametrize(
+    ("command", "output"),
+    [
+        ("cat *.TXT", "readme\nreport\n"),
+        ("cat *.txt", "readme\nreport\n"),
+        ("type read*", "readme\n"),
+        ("cat docs/?.txt notes", "a\nb\nno dot\n"),
+        ("cat DOCS\\*.BIN", "c\n"),
+        ("cat /d0/docs/a*", "a\n"),
+        ("cat my*/x", "cat: my*/x: wildcards are for the last part of a path\n"),
+        ("cat 'My files'/*", "size\nquoted\n"),
+        ("cat 'My files'/Gr??e.txt", "size\n"),
+        ("ls D*", "docs\n"),
+        ("ls *.TXT docs/c.bin", "README.TXT\nREPORT.TXT\nc.bin\n"),
+        ("ls docs/*.*", "a.txt\nb.txt\nc.bin\ndeep\n"),
+        ("ls docs/*", "a.txt\nb.txt\nc.bin\ndeep\n"),
+        ("ls /rom/h*", "hello\n"),
+        ("ls /rom/H*", "ls: /rom/H*: no such file\n"),
+        ("ls /*", "d0\nrom\n"),
+        ("cat *.doc", "cat: *.doc: no such file\n"),
+        ("ls ?", "ls: ?: no such file\n"),
+        ("cat nowhere/*", "cat: nowhere/*: no such file or directory\n"),
+        ("cat '*.TXT'", "cat: *.TXT: no such file or directory\n"),
+        ('cat "READ"*', "readme\n"),
+        ("echo *.TXT what?", "*.TXT what?\n"),
+        ("hello *.TXT", "hello from ring 3, arguments: *.TXT\n"),
+        ("cd read*", "cd: README.TXT: not a directory\n"),
+        ("cd *.txt", "cd: README.TXT is not the only name that matches\n"),
+    ],
+)
+def test_wildcards_stand_for_the_names_that_match(console: Console, command: str, output: str) -> None:
+    assert console.run(command) == output
+
+
+def test_type_star_dot_star_gives_every_file(console: Console) -> None:
+    assert console.run("type docs/*.*") == "a\nb\nc\ntype: docs/deep: is a directory\n"
+
+
+def test_a_directory_may_be_named_by_its_beginning(console: Console) -> None:
+    assert console.type("cd do*\r").endswith("/d0/docs> ")
+
+
+def test_dir_counts_what_matches(console: Console) -> None:
+    rows = console.run("dir docs/*.txt").splitlines()
+    assert rows[0] == "Directory of /d0/docs"
+    assert [row.split()[-1] for row in rows[1:3]] == ["a.txt", "b.txt"]
+    assert rows[3].split() == ["2", "file(s)", "4", "bytes"]
+
+
+def test_as_many_names_as_there_is_room_for_are_taken(console: Console) -> None:
+    most = (1024 - 1) // NAMES
+    expected = "".join(f"{number}\n" for number in range(NAMES)) * most
+    assert console.run("cat" + " many/*" * most) == expected
+    refusal = "cat: many/*: too many names; at most 1024, 64 KiB in all\n"
+    assert console.run("cat" + " many/*" * (most + 1)) == refusal
+    assert console.run("cat notes") == "no dot\n"
+
+
+def test_expansion_gives_back_every_directory_that_it_locks(console: Console) -> None:
+    shell = console.system.thread("shell").process
+    before = list(shell.windows)
+    for command in ("cat *.TXT", "cat none*", "cat" + " many/*" * 20, "ls none*", "ls README.TXT", "cat d\t\t\x15"):
+        console.type(command + "\r")
+    assert (shell.locks, list(shell.windows)) == ({}, before)
+
+
+# What people type by habit, and by mistake.
+
+
+@pytest.mark.parametrize(
+    ("command", "output", "status"),
+    [
+        ("ls | more", OPERATORS, 2),
+        ("echo a > x; echo b", OPERATORS, 2),
+        ("cat < x", OPERATORS, 2),
+        ("true && false", OPERATORS, 2),
+        ("echo '|' \"<>&\"", "| <>&\n", 0),
+        ("echo don't; echo never", "shell: a quote is not closed\n", 2),
+        ('echo "a  b"', "a  b\n", 0),
+        ("echo", "\n", 0),
+        ("echo -n", "", 0),
+        ("echo '*' \"?\"", "* ?\n", 0),
+        ("cat", "usage: cat FILE...\n", 2),
+        ("TYPE", "usage: type FILE...\n", 2),
+        ("time", "usage: time COMMAND\n", 2),
+        ("pwd /", "usage: pwd\n", 2),
+        ("cd a b", "usage: cd [PATH]\n", 2),
+        ("ls -x", "usage: ls [-l] [PATH...]\n", 2),
+        ("exit 1 2", "usage: exit [N]\n", 2),
+        ("exit abc", "exit: the status is a number\n", 2),
+        ("cd nowhere", "cd: nowhere: no such file or directory\n", 1),
+        ("cd README.TXT", "cd: README.TXT: not a directory\n", 1),
+        ("cat docs", "cat: docs: is a directory\n", 1),
+        ("cat ''", "cat: : is a directory\n", 1),
+        ("ls README.TXT", "README.TXT\n", 0),
+        ("ls README.TXT/", "ls: README.TXT/: not a directory\n", 1),
+        ("ls docs/deep nowhere notes", "/d0/docs/deep:\nls: nowhere: no such file or directory\nnotes\n", 1),
+        ("cd /; cd d0; pwd; cd docs; pwd; cd ../..; pwd; cd \\d0", "/d0\n/d0/docs\n/\n", 0),
+        ("vol docs", "vol: docs: no such volume\n", 1),
+        ("vol ROM", "volume /rom, label ROM\nserial number 00000000, file system rom\n", 0),
+        ("docs", "docs: is a directory\n", 1),
+        ("notes", "notes: not an executable of this system\n", 1),
+        (";;  ; # nothing", "", 0),
+    ],
+)
+def test_habits_and_mistakes_get_a_clear_answer(console: Console, command: str, output: str, status: int) -> None:
+    assert console.run(command) == output
+    assert console.run("echo $?") == f"{status}\n"
+
+
+def test_what_does_not_fit_a_line_rings_the_bell_and_the_line_stays_good(console: Console) -> None:
+    screen = console.type("echo " + "x" * 600)
+    assert screen.count(BELL) == 605 - LINE_LIMIT
+    assert console.type("\r") == "\n" + "x" * (LINE_LIMIT - 5) + "\n" + PROMPT
+
+
+def test_half_a_line_of_a_script_is_not_run() -> None:
+    """What came through a pipe cannot be seen and mended: the line is refused, the next one counts."""
+    lines = [b"echo " + b"x" * 600 + b"\n", b"echo $?\n", b"echo " + b"y" * 506 + b"\n"]
+    data = bytearray(b"".join(lines))
+
+    def read(size: int) -> bytes:
+        piece = bytes(data[:size])
+        del data[:size]
+        return piece
+
+    output: list[bytes] = []
+    with System([], SystemOptions(output=output.append, source=read)) as system:
+        system.run(fuel=FUEL)
+    assert b"".join(output) == b"shell: a line has at most 511 bytes\n2\n" + b"y" * 506 + b"\n"
+
+
+# Ctrl-C.
+
+
+def test_ctrl_c_at_the_prompt_gives_up_the_line(console: Console) -> None:
+    assert render(console.type("cat READ" + CTRL_C)) == ["cat READ^C", PROMPT + "|"]
+    assert console.run("echo $?") == "130\n"
+
+
+def test_a_break_at_the_prompt_is_ctrl_c(console: Console) -> None:
+    console.type("cat READ")
+    assert console.press_ctrl_c() == "^C\n" + PROMPT
+    assert console.run("echo good") == "good\n"
+
+
+def test_a_break_drops_what_was_typed_ahead(console: Console) -> None:
+    console.system.machine.serial.feed(b"echo never\r")
+    assert console.press_ctrl_c() == "^C\n" + PROMPT
+
+
+@pytest.mark.parametrize("name", ["spin", "sink", "time spin", "shell"])
+def test_ctrl_c_ends_the_program_that_runs(console: Console, name: str) -> None:
+    command = f"{name}; echo never"
+    assert console.type(command + "\r", fuel=3_000_000) == command + "\n"
+    assert console.press_ctrl_c().endswith("^C\n" + PROMPT)
+    assert console.run("echo $?") == "130\n"
+    assert "spin" not in console.run("ps")
+
+
+def test_ctrl_c_ends_the_innermost_program_only(console: Console) -> None:
+    console.type("shell -i\r")
+    console.type("spin\r", fuel=3_000_000)
+    assert console.press_ctrl_c() == "^C\n" + PROMPT
+    assert console.run("ps").count(" shell\n") == 2
+    assert console.type("exit\r").endswith(PROMPT)
+    assert console.run("ps").count(" shell\n") == 1
+
+
+def test_ctrl_c_ends_cat_between_two_pieces(console: Console) -> None:
+    command = "cat big big; echo never"
+    shown = console.type(command + "\r", fuel=400_000)
+    shown += console.press_ctrl_c()
+    assert shown.startswith(command + "\nxxxx")
+    assert shown.endswith("x^C\n" + PROMPT)
+    assert len(shown) < 1 << 20
+    assert console.run("echo $?; cat notes") == "130\nno dot\n"
+    assert not console.system.thread("shell").process.locks
+
+
+def test_ctrl_c_at_any_instruction_is_taken_once_and_leaves_a_shell_that_works(console: Console) -> None:
+    for delay in range(500, 150_000, 1_511):
+        console.reset()
+        console.type("ls docs; sink\r", fuel=delay)
+        screen = console.press_ctrl_c()
+        assert screen.count("^C\n" + PROMPT) == 1, (delay, screen)
+        assert console.run("ls docs/*.bin; echo good") == "c.bin\ngood\n"
+
+
+def test_a_guest_that_has_not_taken_a_break_gets_no_other(console: Console) -> None:
+    serial = console.system.machine.serial
+    assert serial.send_break()
+    assert not serial.send_break()
+    console.system.run(fuel=FUEL)
+    assert serial.send_break()
+
+
+def test_a_break_is_saved_with_the_machine(console: Console) -> None:
+    console.system.machine.serial.send_break()
+    kept = console.system.snapshot()
+    console.system.run(fuel=FUEL)
+    assert console.screen() == "^C\n" + PROMPT
+    console.system.restore(kept)
+    console.system.run(fuel=FUEL)
+    assert console.screen() == "^C\n" + PROMPT

@@ -1,0 +1,55 @@
+"""A booted system in a REPL: threads by name, registers wherever they are."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from callgate.kernel.abi.calls import SystemCall
+from callgate.kernel.abi.selectors import SELECTOR_USER_CODE
+
+Booter = Callable[..., Any]
+
+
+def test_registers_of_a_waiting_thread_are_in_its_gate_frame(boot: Booter) -> None:
+    system = boot("hello", fuel=1).system
+    while system.run(until="ipc.take") and "shell" not in system.kernel.scheduler.current.name:
+        system.machine.step()
+    system.machine.step(60)
+    # The shell asks for the volumes by a system call: at the gate its EAX was the number of the call.
+    shell = system.thread("shell")
+    assert shell.regs.eax == SystemCall.VOLUME_INFORMATION
+    assert shell.state == "waits for REPLY"
+    assert shell.regs.cs == SELECTOR_USER_CODE
+    assert shell.regs.eip in range(0x40_0000, 0x50_0000)
+
+
+def test_a_thread_in_ring_3_has_the_cpu_s_registers(boot: Booter) -> None:
+    system = boot("hello", fuel=1).system
+    while system.machine.cpu.cpl != 3 or "shell" not in system.kernel.scheduler.current.name:
+        assert system.run(fuel=97).reason == "fuel"
+    shell = system.thread("shell")
+    assert shell.regs.eip == system.machine.cpu.eip
+    assert shell.regs.esp == system.machine.cpu.esp
+    before = (shell.regs.eip, shell.regs.esp)
+    # An interrupt leaves a TrapFrame with just these.
+    system.machine.pic.raise_line(4)
+    while system.machine.cpu.cpl == 3:
+        before = (system.machine.cpu.eip, system.machine.cpu.esp)
+        system.machine.step()
+    system.machine.step(30)
+    assert system.machine.cpu.cpl == 0
+    assert (shell.regs.eip, shell.regs.esp) == before
+    assert shell.state == "running"
+    assert repr(shell).startswith(f"<thread {shell.number} 'shell', running, ring 3 at 0x004")
+
+
+def test_a_name_that_does_not_exist_is_answered_with_those_that_do(boot: Booter) -> None:
+    system = boot("hello", fuel=1).system
+    system.run(until="ipc.post")
+    with pytest.raises(KeyError, match="there are idle, rom, shell"):
+        system.thread("fat")
+    with pytest.raises(LookupError, match="lives in ring 0"):
+        _ = system.thread("idle").regs
+    assert system.thread("rom").state.startswith(("waits for", "ready", "running"))
+    with pytest.raises(AttributeError, match="no register 'rax'; there are eax"):
+        _ = system.thread("rom").regs.rax
