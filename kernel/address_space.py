@@ -35,15 +35,15 @@ class KernelSpace:
 class PageTables:
     """Editing of page tables in low memory."""
 
-    def __init__(self, quads: memoryview, frames: FramePool, count_write: Callable[[], None]) -> None:
+    def __init__(self, quads: memoryview, frames: FramePool, count_writes: Callable[[int], None]) -> None:
         """Take low memory as 64-bit words, the pool for tables, and the ledger's counter."""
         self.quads = quads
         self.frames = frames
-        self.count_write = count_write
+        self.count_writes = count_writes
 
     def put_entry(self, address: int, value: int) -> None:
         """Write the entry at physical `address`."""
-        self.count_write()
+        self.count_writes(1)
         self.quads[address >> 3] = value
 
     def new_table(self) -> int:
@@ -93,6 +93,32 @@ class PageTables:
         address = self.entry_address(pointers, linear, made)
         assert address is not None
         self.put_entry(address, frame | flags)
+
+    def map_run(self, pointers: int, linear: int, frames: list[int], flags: int, made: list[int]) -> None:
+        """Map consecutive pages: as `map` for each, a table at a time."""
+        at = 0
+        while at < len(frames):
+            address = self.entry_address(pointers, linear + at * PAGE_SIZE, made)
+            assert address is not None
+            first = address >> 3
+            count = min(len(frames) - at, TABLE_ENTRIES - first % TABLE_ENTRIES)
+            for index in range(count):
+                self.quads[first + index] = frames[at + index] | flags
+            self.count_writes(count)
+            at += count
+
+    def unmap_run(self, pointers: int, linear: int, count: int) -> None:
+        """Take consecutive pages away, mapped or not; the caller sees to the TLB."""
+        at = 0
+        while at < count:
+            address = self.entry_address(pointers, linear + at * PAGE_SIZE)
+            page = (linear >> 12) + at
+            size = min(count - at, TABLE_ENTRIES - page % TABLE_ENTRIES)
+            if address is not None:
+                first = address >> 3
+                self.quads[first : first + size] = EMPTY[:size]
+                self.count_writes(size)
+            at += size
 
     def unmap(self, pointers: int, linear: int) -> int:
         """Take one page away; return the entry as it was (0 if there was none).
@@ -154,3 +180,4 @@ class PageTables:
 
 
 EMPTY = memoryview(bytes(PAGE_SIZE)).cast("Q")
+TABLE_ENTRIES = PAGE_SIZE // 8

@@ -7,6 +7,7 @@ used first.  Consecutive missing blocks become one disk request of up to 56 page
 
 from __future__ import annotations
 
+import struct
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.disk import DISK_REQUEST_PAGES, DiskRequest, DiskStatus
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.layout import size_of
+from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.coroutines import routine
 from callgate.kernel.errors import PolicyError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 Key = tuple[int, int]
 REQUEST_SPAN = 512
+PAGES = offset_of(DiskRequest, "pages")
 assert size_of(DiskRequest) <= REQUEST_SPAN
 
 
@@ -81,41 +83,42 @@ class Cache:
     @property
     def state(self) -> CacheState:
         """The records, part of the kernel's state."""
-        state = self.kernel.state.managers.setdefault("cache", CacheState())
-        assert isinstance(state, CacheState)
+        managers = self.kernel.state.managers
+        if "cache" not in managers:
+            managers["cache"] = CacheState()
+        state: CacheState = managers["cache"]
         return state
 
     def lock(self, disk: int, numbers: list[int]) -> Locked:
         """Lock blocks of a disk, making those that are not cached; IO_ERROR, NO_MEMORY lock nothing."""
         locked = Locked([], [], [], [])
+        state = self.state
+        blocks = state.blocks
         try:
             for number in numbers:
-                self._lock_one((disk, number), locked)
+                key = (disk, number)
+                block = blocks.get(key)
+                if block is not None and block.failed is not None and not block.locks:
+                    self._evict(key)
+                    block = None
+                if block is None:
+                    block = blocks[key] = Block(self._frame())
+                    state.misses += 1
+                    locked.to_read.append(number)
+                else:
+                    blocks.move_to_end(key)
+                    state.hits += 1
+                if not block.locks:
+                    state.locked += 1
+                block.locks += 1
+                locked.keys.append(key)
+                locked.frames.append(block.frame)
+                if not block.valid and block.failed is None:
+                    locked.missing.append(key)
         except PolicyError:
             self.unlock(locked.keys)
             raise
         return locked
-
-    def _lock_one(self, key: Key, locked: Locked) -> None:
-        state = self.state
-        block = state.blocks.get(key)
-        if block is not None and block.failed is not None and not block.locks:
-            self._evict(key)
-            block = None
-        if block is None:
-            block = state.blocks[key] = Block(self._frame())
-            state.misses += 1
-            locked.to_read.append(key[1])
-        else:
-            state.blocks.move_to_end(key)
-            state.hits += 1
-        if not block.locks:
-            state.locked += 1
-        block.locks += 1
-        locked.keys.append(key)
-        locked.frames.append(block.frame)
-        if not block.valid and block.failed is None:
-            locked.missing.append(key)
 
     def unlock(self, keys: list[Key]) -> None:
         """Drop one lock of each block."""
@@ -145,6 +148,11 @@ class Cache:
             return None
         code = ErrorCode.UNPLUGGED if status is DiskStatus.REMOVED else ErrorCode.IO_ERROR
         return PolicyError(code, f"disk {key[0]}, sector {key[1] * SECTORS_PER_PAGE}: cannot be read")
+
+    def failures(self, keys: list[Key]) -> list[Key]:
+        """Return those of `keys` that could not be read."""
+        blocks = self.state.blocks
+        return [key for key in keys if blocks[key].failed is not None]
 
     def frame(self, key: Key) -> int:
         """Return the physical address of a cached block."""
@@ -225,8 +233,7 @@ class Cache:
         request.sectors = min(len(run) * SECTORS_PER_PAGE, self.kernel.disk_sectors(disk) - request.lba)
         request.page_count = len(run)
         keys = [(disk, number) for number in run]
-        for index, key in enumerate(keys):
-            request.pages[index] = state.blocks[key].frame
+        struct.pack_into(f"<{len(run)}Q", view, PAGES, *(state.blocks[key].frame for key in keys))
         state.requests[address] = keys
         return address
 

@@ -1,11 +1,14 @@
-"""Locked directories: the server's pages, mapped read-only into the process that reads them.
+"""Locked directories: the server's pages, mapped read-only into the processes that read them.
 
-The root directory has no server: policy writes its page, one entry a volume.
+A version of a directory stays locked at its server while anybody has it locked here, and some while after: to
+list it again takes no request, as long as the version stands.  A server that publishes another version says so
+(DIRECTORY_CHANGED).  The root directory has no server: policy writes its page, one entry a volume.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import OrderedDict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.calls import Operation
@@ -14,25 +17,48 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import size_of
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.errors import PolicyError
-from callgate.kernel.state import PartitionState, Process
+from callgate.kernel.state import PartitionState, Pin, Process
 from callgate.kernel.windows import Source
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
 
 LOCKS_LIMIT = 64
+KEPT = 32  # versions that nobody has locked and that are kept, all volumes together
+
+
+@dataclass(slots=True, eq=False)
+class Version:
+    """A version of a directory as its server gave it."""
+
+    partition: int
+    path: bytes  # as it was asked for
+    server_lock: int
+    version: int
+    entries: int
+    frames: list[int]
+    pins: list[Pin]
+    users: int = 0
+    current: bool = True
 
 
 @dataclass(slots=True)
 class DirectoryLock:
-    """A locked directory of one process; `partition` is -1 for the root directory."""
+    """A locked directory of one process; `of` is None for the root directory."""
 
-    partition: int
-    server_lock: int
+    of: Version | None
     window: int
     pages: int
     entries: int
     version: int
+
+
+@dataclass(slots=True)
+class DirectoriesState:
+    """Records: current versions, least recently used first, and locks to give back to servers."""
+
+    versions: OrderedDict[tuple[int, bytes], Version] = field(default_factory=OrderedDict)
+    unlocks: list[tuple[int, int]] = field(default_factory=list)  # (partition, server's lock)
 
 
 class Directories:
@@ -40,6 +66,15 @@ class Directories:
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
+
+    @property
+    def state(self) -> DirectoriesState:
+        """The records, part of the kernel's state."""
+        managers = self.kernel.state.managers
+        if "directories" not in managers:
+            managers["directories"] = DirectoriesState()
+        state: DirectoriesState = managers["directories"]
+        return state
 
     async def lock(self, process: Process, path: bytes, path_address: int) -> tuple[int, DirectoryLock]:
         """Lock the directory at an absolute path that also lies at kernel address `path_address`."""
@@ -49,19 +84,24 @@ class Directories:
         if partition is None:
             lock = self._lock_root(process)
         else:
-            data = (path_address + len(path) - len(rest), len(rest))
-            lock = await self._lock_at_server(process, partition, data)
+            version = await self._version(partition, rest, path_address + len(path) - len(rest))
+            lock = self._show(process, version)
         number = next(number for number in range(1, LOCKS_LIMIT + 1) if number not in process.locks)
         process.locks[number] = lock
         return number, lock
 
     async def unlock(self, process: Process, number: int) -> None:
-        """Unmap a locked directory and tell the server."""
+        """Unmap a locked directory; a version that nobody needs any more is given back."""
         lock = process.locks.pop(number, None)
         if lock is None:
             raise PolicyError(ErrorCode.BAD_HANDLE)
         self.kernel.windows.close(process, process.windows[lock.window])
-        await self.unlock_at_server(lock.partition, lock.server_lock)
+        if lock.of is not None:
+            lock.of.users -= 1
+            if not lock.of.users and not lock.of.current:
+                self._drop(lock.of)
+        self._trim(KEPT)
+        await self._send_unlocks()
 
     async def unlock_all(self, process: Process) -> None:
         """Unlock every directory of a process that ends; what its server says no longer matters."""
@@ -71,34 +111,82 @@ class Directories:
             except PolicyError as error:
                 self.kernel.log(f"{process.name}: unlocking a directory: {error}")
 
-    async def unlock_at_server(self, number: int, server_lock: int) -> None:
-        """Tell the server that one lock of a directory version is gone."""
-        partition = self.kernel.state.partitions.get(number)
-        if partition is not None and not partition.dead:
-            reply = await self.kernel.requests.make(partition, Operation.UNLOCK_DIRECTORY, edx=server_lock)
-            await reply.finish()
+    def changed(self, partition: PartitionState, number: int) -> None:
+        """DIRECTORY_CHANGED: a version of a directory is current no more."""
+        for version in list(self.state.versions.values()):
+            if (version.partition, version.version) == (partition.number, number):
+                self._retire(version)
 
-    async def _lock_at_server(
-        self, process: Process, partition: PartitionState, data: tuple[int, int]
-    ) -> DirectoryLock:
-        reply = await self.kernel.requests.make(partition, Operation.LOCK_DIRECTORY, data=data)
+    def partition_died(self, partition: PartitionState) -> None:
+        """The server of a volume is gone: nothing of it is current; who has it locked keeps it."""
+        for version in list(self.state.versions.values()):
+            if version.partition == partition.number:
+                self._retire(version)
+
+    def _show(self, process: Process, version: Version) -> DirectoryLock:
+        """Map a version's pages; the window holds each page once more."""
+        for frame in version.frames:
+            self.kernel.low.hold(frame)
+        pins: list[Pin] = [("frame", frame, 0) for frame in version.frames]
+        window = self.kernel.windows.open(process, "directory", Source(version.frames, pins))
+        version.users += 1
+        return DirectoryLock(version, window.address, len(version.frames), version.entries, version.version)
+
+    async def _version(self, partition: PartitionState, rest: bytes, address: int) -> Version:
+        """Return the current version of a directory; ask its server if it is not known here."""
+        key = (partition.number, rest)
+        versions = self.state.versions
+        if key in versions:
+            versions.move_to_end(key)
+            return versions[key]
+        reply = await self.kernel.requests.make(partition, Operation.LOCK_DIRECTORY, data=(address, len(rest)))
         registers = reply.registers
         frames, pins = await reply.take_pages()
-        try:
-            if not frames:
-                raise PolicyError(ErrorCode.BAD_REPLY)
-            window = self.kernel.windows.open(process, "directory", Source(frames, pins))
-        except PolicyError:
-            await self.unlock_at_server(partition.number, registers.edx)
-            raise
-        return DirectoryLock(partition.number, registers.edx, window.address, len(frames), registers.edi, registers.ebx)
+        version = Version(partition.number, rest, registers.edx, registers.ebx, registers.edi, frames, pins)
+        if not frames:
+            self._drop(version)
+            await self._send_unlocks()
+            raise PolicyError(ErrorCode.BAD_REPLY)
+        if key in versions or partition.dead:
+            # Another thread was faster, or the server died meanwhile: this one lives as long as its lock.
+            version.current = False
+        else:
+            versions[key] = version
+        return version
+
+    def _retire(self, version: Version) -> None:
+        version.current = False
+        del self.state.versions[version.partition, version.path]
+        if not version.users:
+            self._drop(version)
+
+    def _trim(self, limit: int) -> None:
+        """Give back idle versions, least recently used first, down to `limit`."""
+        idle = [version for version in self.state.versions.values() if not version.users]
+        for version in idle[: max(0, len(idle) - limit)]:
+            self._retire(version)
+
+    def _drop(self, version: Version) -> None:
+        self.kernel.unpin(version.pins)
+        version.pins = []
+        self.state.unlocks.append((version.partition, version.server_lock))
+
+    async def _send_unlocks(self) -> None:
+        """Tell servers which locks are gone; not from a server's own thread."""
+        unlocks = self.state.unlocks
+        while unlocks:
+            number, server_lock = unlocks.pop(0)
+            partition = self.kernel.state.partitions.get(number)
+            if partition is not None and not partition.dead:
+                reply = await self.kernel.requests.make(partition, Operation.UNLOCK_DIRECTORY, edx=server_lock)
+                await reply.finish()
 
     def _lock_root(self, process: Process) -> DirectoryLock:
         names = [p.name for p in self.kernel.state.partitions.values() if not p.hidden and not p.dead]
         frame = self.kernel.low.allocate()
         self.kernel.machine.ram.view(frame, PAGE_SIZE)[:] = root_page(names)
         window = self.kernel.windows.open(process, "directory", Source([frame], [], [frame]))
-        return DirectoryLock(-1, 0, window.address, 1, len(names), 0)
+        return DirectoryLock(None, window.address, 1, len(names), 0)
 
 
 def root_page(names: list[str]) -> bytes:

@@ -52,7 +52,7 @@ class Fill:
     frames: list[int] = field(default_factory=list)
     private: list[int] = field(default_factory=list)
     pins: list[Pin] = field(default_factory=list)
-    parts: list[list[Part]] = field(default_factory=list)  # by page, until it is READY
+    parts: list[int | list[Part]] = field(default_factory=list)  # by page, until it is READY; an int is the frame
     begun: Part | None = None  # beginning of the first page, from a reply that ended within it
     waiters: list[int] = field(default_factory=list)  # selectors of threads
     users: list[tuple[int, int]] = field(default_factory=list)  # (process number, address of the window)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
 
 AHEAD_LIMIT = 8  # request blocks ahead of a sequential reader, 506 pages each
-SCAN_PERIOD = 20_000_000  # nanoseconds of virtual time between two looks at accessed bits
+SCAN_PERIOD = 250_000_000  # nanoseconds of virtual time between two looks at accessed bits
 IDLE_SCANS = 2  # looks in a row without an access after which a range is let go
 
 
@@ -136,11 +136,10 @@ class FileWindows:
         user = (process.number, opened.page)
         first = fill.first_page - opened.position // PAGE_SIZE
         low, high = max(0, -first), min(len(fill.frames), self.span(file) - first)
-        tables = self.kernel.tables
+        linear = opened.window + (first + low) * PAGE_SIZE
+        frames = fill.frames[low:high]
         try:
-            for index in range(low, high):
-                linear = opened.window + (first + index) * PAGE_SIZE
-                tables.map(process.pointers, linear, fill.frames[index], USER_READ, process.tables)
+            self.kernel.tables.map_run(process.pointers, linear, frames, USER_READ, process.tables)
         except OutOfMemory:
             raise PolicyError(ErrorCode.NO_MEMORY) from None
         finally:
@@ -168,8 +167,8 @@ class FileWindows:
         if user not in fill.users:
             return
         fill.users.remove(user)
-        for linear in self._pages(opened, file, fill):
-            self.kernel.tables.unmap(process.pointers, linear)
+        pages = self._pages(opened, file, fill)
+        self.kernel.tables.unmap_run(process.pointers, pages.start, len(pages))
 
     def _pages(self, opened: OpenFile, file: FileObject, fill: Fill) -> range:
         """Return the addresses of a request block's pages in a window."""

@@ -45,8 +45,10 @@ class Files:
     @property
     def state(self) -> FilesState:
         """The records, part of the kernel's state."""
-        state = self.kernel.state.managers.setdefault("files", FilesState())
-        assert isinstance(state, FilesState)
+        managers = self.kernel.state.managers
+        if "files" not in managers:
+            managers["files"] = FilesState()
+        state: FilesState = managers["files"]
         return state
 
     @property

@@ -81,8 +81,10 @@ class Fills:
     @property
     def state(self) -> FillsState:
         """The records, part of the kernel's state."""
-        state = self.kernel.state.managers.setdefault("fills", FillsState())
-        assert isinstance(state, FillsState)
+        managers = self.kernel.state.managers
+        if "fills" not in managers:
+            managers["fills"] = FillsState()
+        state: FillsState = managers["fills"]
         return state
 
     # Asking.
@@ -327,13 +329,14 @@ class Fills:
         """End a request block before the first page that could not be read; return why, if there is one."""
         cache = self.kernel.cache
         keys = [(disk, block) for kind, disk, block in fill.pins if kind == "block"]
-        bad = {cache.frame(key): error for key in keys if (error := cache.failed(key)) is not None}
+        bad = {cache.frame(key): error for key in cache.failures(keys) if (error := cache.failed(key)) is not None}
         for index, parts in enumerate(fill.parts if bad else ()):
-            for part in parts:
-                if part.source and part.source & -PAGE_SIZE in bad:
-                    del fill.parts[index:]
-                    fill.length = max(0, file.page_start(fill.first_page + index) - fill.position)
-                    return bad[part.source & -PAGE_SIZE]
+            frames = {parts} if isinstance(parts, int) else {part.source & -PAGE_SIZE for part in parts}
+            found = next((frame for frame in frames if frame in bad), None)
+            if found is not None:
+                del fill.parts[index:]
+                fill.length = max(0, file.page_start(fill.first_page + index) - fill.position)
+                return bad[found]
         return None
 
     # Pages.
@@ -359,16 +362,24 @@ class Fills:
         if file.page_start(file.page_of(fill.position)) != fill.position:
             self._absorb(file, fill)
         fill.first_page = file.page_of(fill.position)
-        fill.parts = [[] for _ in range(file.page_of(end - 1) - fill.first_page + 1)]
+        pages: list[int | list[Part]] = [0] * (file.page_of(end - 1) - fill.first_page + 1)
+        begin, at = fill.position, start
         if fill.begun:
-            fill.parts[0].append(fill.begun)
-        at = start
+            pages[0] = [fill.begun]
+            begin += fill.begun.size
+        last = end - PAGE_SIZE
         for frame, first, sectors in pieces:
+            page, within = divmod(at + file.shift, PAGE_SIZE)
+            if frame and sectors == SECTORS_PER_PAGE and not within and begin <= at <= last:
+                pages[page - fill.first_page] = frame
+                at += PAGE_SIZE
+                continue
             size = sectors * SECTOR_SIZE
-            low, high = max(at, end - fill.length + (fill.begun.size if fill.begun else 0)), min(at + size, end)
+            low, high = max(at, begin), min(at + size, end)
             source = frame + first * SECTOR_SIZE + low - at if frame else 0
-            self._spread(file, fill, low, high, source)
+            self._spread(file, low, high, source, pages, fill.first_page)
             at += size
+        fill.parts = pages
 
     def _absorb(self, file: FileObject, fill: Fill) -> None:
         """A request that begins within a page goes on where a short reply ended: take over that page's beginning."""
@@ -378,23 +389,28 @@ class Fills:
             raise PolicyError(ErrorCode.BAD_REPLY, f"nothing leads up to byte {fill.position}")
         self.kernel.file_windows.unmap(file, before)
         frame = before.frames.pop()
-        before.private.remove(frame)
-        fill.private.append(frame)
-        size = fill.position - start
-        fill.begun = Part(
-            frame + (start + (file.shift or 0)) % PAGE_SIZE, (start + (file.shift or 0)) % PAGE_SIZE, size
-        )
+        if frame in before.private:
+            before.private.remove(frame)
+            fill.private.append(frame)
+        size, within = fill.position - start, (start + (file.shift or 0)) % PAGE_SIZE
+        fill.begun = Part(frame + within, within, size)
         before.length -= size
         fill.position, fill.length = start, fill.length + size
         if before.length <= 0:
             self.drop(file, before)
 
-    def _spread(self, file: FileObject, fill: Fill, low: int, high: int, source: int) -> None:
+    def _spread(
+        self, file: FileObject, low: int, high: int, source: int, pages: list[int | list[Part]], first_page: int
+    ) -> None:
         """Note bytes `low` to `high` of the file, which lie at `source`, with the pages they belong to."""
         while low < high:
             within = (low + (file.shift or 0)) % PAGE_SIZE
             size = min(high - low, PAGE_SIZE - within)
-            fill.parts[file.page_of(low) - fill.first_page].append(Part(source, within, size))
+            page = file.page_of(low) - first_page
+            parts = pages[page]
+            if not isinstance(parts, list):
+                parts = pages[page] = []
+            parts.append(Part(source, within, size))
             low += size
             source += size if source else 0
 
@@ -407,8 +423,10 @@ class Fills:
         self._settle(file, fill)
         publish(self.kernel, file)
 
-    def _page(self, fill: Fill, parts: list[Part]) -> int:
+    def _page(self, fill: Fill, parts: int | list[Part]) -> int:
         """Return the frame of one page of the file: the cache's own if all of it is the file's, else a copy."""
+        if isinstance(parts, int):
+            return parts
         if all(part.source == 0 for part in parts):
             return self.kernel.zero_frame()
         if len(parts) == 1 and parts[0].size == PAGE_SIZE and parts[0].source % PAGE_SIZE == 0:

@@ -128,6 +128,7 @@ class Ipc:
             self.kernel.words[thread.tcb + TCB_ARG0] = code
             self.kernel.scheduler.wake(thread)
         self.kernel.files.partition_died(partition, code)
+        self.kernel.directories.partition_died(partition)
 
     def sweep(self, partition: PartitionState) -> None:
         """Repair what server threads that were preempted in the kernel did to slots after `die`; none is left.
@@ -345,7 +346,8 @@ class Ipc:
         count = Message.from_buffer(message).count
         if count > MESSAGE_ADDRESSES:
             raise PolicyError(ErrorCode.BAD_REPLY, f"{count} sector entries")
-        return [self._check_entry(partition, entry) for entry in struct.unpack_from(f"<{count}Q", message, DATA)]
+        entries = struct.unpack_from(f"<{count}Q", message, DATA)
+        return [self._check_entry(partition, entry) for entry in entries]
 
     def _check_entry(self, partition: PartitionState, entry: int) -> SectorPiece:
         first = entry & SECTOR_ENTRY_MASK

@@ -93,7 +93,7 @@ class Kernel:
         self.state = state
         self.low = state.low
         self.high = state.high
-        self.tables = PageTables(self.quads, state.low, self._count_pte)
+        self.tables = PageTables(self.quads, state.low, self._count_ptes)
         self.scheduler.adopt(state.scheduler, state.threads)
 
     # Host calls.
@@ -263,10 +263,12 @@ class Kernel:
             else:
                 self.cache.unlock([(first, second)])
 
-    def count_file_bytes(self, process: Process, size: int) -> None:
-        """Book bytes above 4 GiB that a hosted handler read: metadata of a server, file data of a client."""
-        kind = "server" if process.partition >= 0 else "client"
-        self.machine.ledger.copied[kind] += size
+    def count_high_bytes(self, process: Process, size: int, *, metadata: bool) -> None:
+        """Book bytes above 4 GiB that policy reads for a process: file data, or blocks that a server has locked."""
+        if metadata:
+            self.machine.ledger.extra["metadata_bytes"] += size
+        else:
+            self.machine.ledger.copied["server" if process.partition >= 0 else "client"] += size
 
     def ledger_totals(self) -> dict[str, int]:
         """Return the run's counters as SystemCall.LEDGER gives them out."""
@@ -324,5 +326,5 @@ class Kernel:
     def _count_wait(self) -> None:
         self.machine.ledger.blocking_waits += 1
 
-    def _count_pte(self) -> None:
-        self.machine.ledger.extra["pte_writes"] += 1
+    def _count_ptes(self, number: int) -> None:
+        self.machine.ledger.extra["pte_writes"] += number

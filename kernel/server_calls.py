@@ -41,6 +41,8 @@ class ServerCalls:
                 return self._lock(thread, frame)
             if number == ServerCall.UNLOCK_BLOCKS:
                 self._unlock(thread.process, frame["ebx"])
+            elif number == ServerCall.DIRECTORY_CHANGED:
+                kernel.directories.changed(kernel.state.partitions[thread.process.partition], frame["ebx"])
             elif number == ServerCall.HOSTED_STEP:
                 frame["eax"] = kernel.hosted.step(thread, frame["ebx"])
             else:

@@ -20,6 +20,7 @@ from typing import Self
 from callgate.asm.assembler import EventSite, Program
 from callgate.disk.ahci import MMIO_BASE, AhciController
 from callgate.disk.ide import COMMAND_BLOCKS, IdeController
+from callgate.disk.latency import Latency
 from callgate.disk.media import ImageFile, Medium
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.boot import BOOT_MAGIC, BootInformation
@@ -53,6 +54,7 @@ class SystemOptions:
     prepare: Callable[[Kernel], None] | None = None  # run when volumes are mounted, before the shell
     counter: str = "auto"
     observe_files: bool = False
+    latency: Latency | None = None  # of AHCI disks, in virtual time
     log: Callable[[str], None] = field(default=lambda _line: None)
     output: Callable[[bytes], None] | None = None
     source: Callable[[int], bytes | None] | None = None
@@ -76,7 +78,7 @@ class System:
         self.machine.serial.output = self.options.output or (lambda _data: None)
         self.machine.serial.source = self.options.source
         self.controller: AhciController | IdeController = (
-            IdeController(self.media) if self.options.ide else AhciController(self.media)
+            IdeController(self.media) if self.options.ide else AhciController(self.media, latency=self.options.latency)
         )
         self.machine.attach(self.controller)
         self.kernel = Kernel(self.machine, kernel_image(), self.options.log)

@@ -57,10 +57,11 @@ class UserMemory:
     def read(self, address: int, length: int) -> bytes:
         """Return `length` bytes from `address`."""
         pieces = []
+        metadata = layout.USER_METADATA <= address < layout.USER_METADATA_END
         for physical, size in self._pieces(address, length, write=False):
             pieces.append(bytes(self.kernel.machine.ram.view(physical, size)))
             if physical >= HIGH_MEMORY:
-                self.kernel.count_file_bytes(self.process, size)
+                self.kernel.count_high_bytes(self.process, size, metadata=metadata)
         return b"".join(pieces)
 
     def write(self, address: int, data: bytes) -> None:

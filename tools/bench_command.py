@@ -13,16 +13,17 @@ EPILOG = """\b
 Examples:
   callgate bench ipc            the IPC path, as a table
   callgate bench ipc --json     the same for a program
+  callgate bench read           what reading files costs
   callgate bench tests          how many tests a second pytest runs
 """
 
 
 @click.command(epilog=EPILOG)
-@click.argument("name", type=click.Choice(["ipc", "clock", "tests"]), default="ipc")
+@click.argument("name", type=click.Choice(["ipc", "read", "clock", "tests"]), default="ipc")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
 @click.option("--rounds", type=click.IntRange(3, 1000), default=15, show_default=True, help="Rounds timed.")
 def bench(name: str, as_json: bool, rounds: int) -> int:
-    """Measure NAME: ipc (requests, gates, boot), clock (what exact counting costs), tests (tests a second)."""
+    """Measure NAME: ipc (requests, gates, boot), read (file data), clock (exact counting), tests (tests a second)."""
     from callgate.tools.benchmarks import BENCHMARKS, BenchmarkError, render
 
     try:

@@ -252,8 +252,16 @@ def bench_tests(rounds: int) -> list[dict[str, Any]]:
     return measure(rounds)
 
 
+def bench_read(rounds: int) -> list[dict[str, Any]]:
+    """Return the elements of `callgate bench read`."""
+    from callgate.tools.bench_read import bench_read as measure
+
+    return measure(rounds)
+
+
 BENCHMARKS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "ipc": bench_ipc,
+    "read": bench_read,
     "clock": bench_clock,
     "tests": bench_tests,
 }

@@ -10,6 +10,7 @@ PROGRAMS = {
     "crash": "crash.asm",
     "bench_client": "bench_client.asm",
     "bench_gate": "bench_gate.asm",
+    "bench_read": "bench_read.asm",
 }
 
 #: What /rom holds.

@@ -14,10 +14,14 @@
         .field  window, 4
         .field  base, 8                 ; of the file, at the beginning of the window
         .field  position, 8
-        .field  low, 4                  ; the area used last, as offsets from base: from low …
-        .field  high, 4                 ; … up to high
-        .field  sequence, 4             ; … while FilePage.sequence is this
+        .field  start, 8                ; the area used last: its first byte within the window …
+        .field  length, 4               ; … and its bytes there, as long as FilePage.sequence is …
+        .field  sequence, 4             ; … this
+        .field  delta, 4                ; lower half of a position + delta = its address
         .ends
+
+; A file that one window can show from end to end, whatever its shift.
+WINDOW_SURE = FILE_WINDOW_BYTES - PAGE_SIZE
 
 ; file_open: open a file at its beginning.
 ;   in:        ebx  File; esi  path, ecx  bytes of it
@@ -45,8 +49,9 @@ file_open:
         mov     [ebx + File.base + 4], eax
         mov     [ebx + File.position], eax
         mov     [ebx + File.position + 4], eax
-        mov     [ebx + File.low], eax
-        mov     [ebx + File.high], eax
+        mov     [ebx + File.start], eax
+        mov     [ebx + File.start + 4], eax
+        mov     [ebx + File.length], eax
         mov     dword ptr [ebx + File.sequence], -1
         clc
 .failed:
@@ -96,194 +101,211 @@ file_seek:
 ;   clobbers:  eax, ecx, edx, flags
 file_peek:
         ; The area used last, if the page has not changed since.
-        mov     edx, [ebx + File.page]
-        mov     ecx, [edx + FilePage.sequence]
-        cmp     ecx, [ebx + File.sequence]
-        jne     .look
         mov     eax, [ebx + File.position]
+        mov     ecx, eax
+        sub     ecx, [ebx + File.start]
+        sub     ecx, [ebx + File.length]
+        jae     find_area
         mov     edx, [ebx + File.position + 4]
-        sub     eax, [ebx + File.base]
-        sbb     edx, [ebx + File.base + 4]
-        jne     .look
-        mov     ecx, [ebx + File.high]
-        cmp     eax, [ebx + File.low]
-        jb      .look
-        sub     ecx, eax
-        jbe     .look
+        cmp     edx, [ebx + File.start + 4]
+        jne     find_area
         mov     edx, [ebx + File.page]
-        add     eax, [ebx + File.window]
-        add     eax, [edx + FilePage.shift]
+        mov     edx, [edx + FilePage.sequence]
+        cmp     edx, [ebx + File.sequence]
+        jne     find_area
+        neg     ecx
+        add     eax, [ebx + File.delta]
         clc
         ret
 
-.look:
-        call    find_area
-        jc      .absent
-        ret
-.absent:
-        test    eax, eax
-        stc
-        jnz     .done
-
-        ; Not in memory, or not in the window.  The kernel answers with the address, which says where the window
-        ; begins now.
-        push    ebx
-        push    esi
-        mov     esi, [ebx + File.position]
-        mov     edx, [ebx + File.position + 4]
-        mov     ebx, [ebx + File.handle]
-        mov     ecx, 1
-        SYSTEM  MAP_FILE
-        pop     esi
-        pop     ebx
-        jc      .done
-        push    eax
-        mov     edx, [ebx + File.page]
-        sub     eax, [ebx + File.window]
-        sub     eax, [edx + FilePage.shift]
-        mov     edx, [ebx + File.position]
-        sub     edx, eax
-        mov     [ebx + File.base], edx
-        mov     edx, [ebx + File.position + 4]
-        sbb     edx, 0
-        mov     [ebx + File.base + 4], edx
-        mov     dword ptr [ebx + File.sequence], -1
-        pop     eax
-        clc
-.done:
-        ret
-
-; find_area: look the position up in the file's page, by bisection, and remember the area.
-;   in:        ebx  File
-;   out:       CF=0  eax  address, ecx  bytes there; 0 at the end of the file
-;              CF=1  eax  ErrorCode, 0 = it is not in memory or not in the window
-;   clobbers:  edx, flags
+; find_area: file_peek by the file's page: guess which area holds the position, from where it is in the file; if
+; the guess is wrong, by bisection.  The area is remembered.
 find_area:
         push    esi
         push    edi
-        push    ebp
         mov     esi, [ebx + File.page]
-.again:
+find_area_again:
         mov     eax, [esi + FilePage.sequence]
         mov     [ebx + File.sequence], eax
-        cmp     dword ptr [esi + FilePage.valid], 0
-        je      .invalid
-        mov     eax, [ebx + File.position]
-        mov     edx, [ebx + File.position + 4]
-        cmp     eax, [esi + FilePage.size]
-        mov     ecx, edx
-        sbb     ecx, [esi + FilePage.size + 4]
-        jae     .end
-
-        ; The first ECX areas begin at or before the position, those from EDI on behind it.
-        xor     ecx, ecx
         mov     edi, [esi + FilePage.count]
-        add     esi, FilePage.areas
-        test    edx, edx
-        jnz     .far
-        jmp     .near
-.lower:
-        mov     edi, ebp
-.near:
-        cmp     ecx, edi
-        jae     .found
-        lea     ebp, [ecx + edi]
-        shr     ebp, 1
-        lea     edx, [ebp * 8]
-        cmp     [esi + edx * 2 + FileArea.position], eax
-        ja      .lower
-        lea     ecx, [ebp + 1]
-        jmp     .near
-
-.far_lower:
-        mov     edi, ebp
-.far:
-        cmp     ecx, edi
-        jae     .found
-        lea     ebp, [ecx + edi]
-        shr     ebp, 1
-        push    ebp
-        add     ebp, ebp
-        cmp     [esi + ebp * 8 + FileArea.position + 4], edx
-        jne     .uppers_differ
-        cmp     [esi + ebp * 8 + FileArea.position], eax
-.uppers_differ:
-        pop     ebp
-        ja      .far_lower
-        lea     ecx, [ebp + 1]
-        jmp     .far
-
-.found:
-        sub     ecx, 1
-        jc      .absent
-        shl     ecx, FILE_AREA_SHIFT
-        add     esi, ecx
-
-        ; As offsets from the window's base: both ends of the area, cut to the window.
-        mov     eax, [esi + FileArea.position]
-        mov     edx, [esi + FileArea.position + 4]
-        mov     ecx, [esi + FileArea.length]
-        sub     eax, [ebx + File.base]
-        sbb     edx, [ebx + File.base + 4]
-        jne     .astride
-.cut:
-        mov     esi, [ebx + File.page]
-        mov     [ebx + File.low], eax
-        add     eax, ecx
-        mov     edx, FILE_WINDOW_BYTES
-        sub     edx, [esi + FilePage.shift]
-        cmp     eax, edx
-        ja      .longer
-.ends:
-        mov     [ebx + File.high], eax
-        mov     ecx, eax
         mov     eax, [ebx + File.position]
-        sub     eax, [ebx + File.base]
-        sub     ecx, eax
-        jbe     .absent
-        add     eax, [ebx + File.window]
+        mov     ecx, [ebx + File.position + 4]
+        or      ecx, [esi + FilePage.size + 4]
+        jnz     area_far
+        cmp     eax, [esi + FilePage.size]
+        jae     area_end
+        test    edi, edi
+        jz      area_absent
+
+        ; If the file has been read in order, areas follow each other and all but the last have one length.
+        xor     edx, edx
+        div     dword ptr [esi + FilePage.areas + FileArea.length]
+        cmp     eax, edi
+        jae     area_near
+        shl     eax, FILE_AREA_SHIFT
+        lea     edi, [esi + eax + FilePage.areas]
+        mov     ecx, [ebx + File.position]
+        sub     ecx, [edi + FileArea.position]
+        cmp     ecx, [edi + FileArea.length]
+        jae     area_near
+
+; EDI is the area, ESI the file's page.
+area_found:
+        cmp     dword ptr [esi + FilePage.size + 4], 0
+        jne     area_cut
+        cmp     dword ptr [esi + FilePage.size], WINDOW_SURE
+        ja      area_cut
+        mov     eax, [edi + FileArea.position]
+        mov     ecx, [edi + FileArea.length]
+        mov     [ebx + File.start], eax
+        mov     [ebx + File.length], ecx
+        add     ecx, eax
+        mov     eax, [ebx + File.window]
         add     eax, [esi + FilePage.shift]
+        mov     [ebx + File.delta], eax
+        mov     edx, [ebx + File.position]
+        sub     ecx, edx
+        add     eax, edx
+area_done:
         mov     edx, [ebx + File.sequence]
         cmp     edx, [esi + FilePage.sequence]
-        jne     .again
+        jne     find_area_again
+        pop     edi
+        pop     esi
         clc
-.done:
+        ret
+
+; A file larger than a window: the area is cut to what the window shows of it.
+area_cut:
+        ; EDX:EAX = the area's beginning, not before the window's; ECX = what is left of the area there.
+        mov     eax, [edi + FileArea.position]
+        mov     edx, [edi + FileArea.position + 4]
+        mov     ecx, [edi + FileArea.length]
+        cmp     eax, [ebx + File.base]
+        mov     edi, edx
+        sbb     edi, [ebx + File.base + 4]
+        jae     .begins
+        add     ecx, eax
+        sub     ecx, [ebx + File.base]
+        mov     eax, [ebx + File.base]
+        mov     edx, [ebx + File.base + 4]
+.begins:
+        mov     [ebx + File.start], eax
+        mov     [ebx + File.start + 4], edx
+        sub     eax, [ebx + File.base]
+        sbb     edx, [ebx + File.base + 4]
+        jne     area_absent
+        mov     edi, FILE_WINDOW_BYTES
+        sub     edi, [esi + FilePage.shift]
+        sub     edi, eax
+        jbe     area_absent
+        cmp     ecx, edi
+        jbe     .whole
+        mov     ecx, edi
+.whole:
+        mov     [ebx + File.length], ecx
+        mov     eax, [ebx + File.window]
+        add     eax, [esi + FilePage.shift]
+        sub     eax, [ebx + File.base]
+        mov     [ebx + File.delta], eax
+
+        ; The position must lie in what is left.
+        mov     eax, [ebx + File.position]
+        mov     edx, [ebx + File.position + 4]
+        sub     eax, [ebx + File.start]
+        sbb     edx, [ebx + File.start + 4]
+        jne     area_absent
+        sub     ecx, eax
+        jbe     area_absent
+        mov     eax, [ebx + File.position]
+        add     eax, [ebx + File.delta]
+        jmp     area_done
+
+; Bisection: the last area that begins at or before the position.  Areas up to ECX do, those from EDX on do not.
+area_far:
+        mov     edx, [ebx + File.position + 4]
+        cmp     eax, [esi + FilePage.size]
+        sbb     edx, [esi + FilePage.size + 4]
+        jae     area_end
+area_near:
+        push    ebp
+        xor     ecx, ecx
+        mov     edx, [esi + FilePage.count]
+.next:
+        cmp     ecx, edx
+        jae     .found
+        lea     edi, [ecx + edx]
+        shr     edi, 1
+        mov     ebp, edi
+        shl     ebp, FILE_AREA_SHIFT
+        lea     ebp, [esi + ebp + FilePage.areas]
+        mov     eax, [ebx + File.position]
+        cmp     eax, [ebp + FileArea.position]
+        mov     eax, [ebx + File.position + 4]
+        sbb     eax, [ebp + FileArea.position + 4]
+        jb      .before
+        lea     ecx, [edi + 1]
+        jmp     .next
+.before:
+        mov     edx, edi
+        jmp     .next
+.found:
         pop     ebp
+        sub     ecx, 1
+        jc      area_absent
+        shl     ecx, FILE_AREA_SHIFT
+        lea     edi, [esi + ecx + FilePage.areas]
+        mov     eax, [ebx + File.position]
+        mov     edx, [ebx + File.position + 4]
+        sub     eax, [edi + FileArea.position]
+        sbb     edx, [edi + FileArea.position + 4]
+        jne     area_absent
+        cmp     eax, [edi + FileArea.length]
+        jb      area_found
+
+; Not in memory, or not in the window.  The kernel answers with the address, which says where the window begins now.
+area_absent:
+        mov     edi, ebx
+        mov     esi, [edi + File.position]
+        mov     edx, [edi + File.position + 4]
+        mov     ebx, [edi + File.handle]
+        mov     ecx, 1
+        SYSTEM  MAP_FILE
+        mov     ebx, edi
+        mov     dword ptr [ebx + File.sequence], -1
+        jc      .failed
+        mov     esi, [ebx + File.page]
+        mov     edx, eax
+        sub     edx, [ebx + File.window]
+        sub     edx, [esi + FilePage.shift]
+        mov     esi, [ebx + File.position]
+        sub     esi, edx
+        mov     [ebx + File.base], esi
+        mov     edx, [ebx + File.position + 4]
+        sbb     edx, 0
+        mov     [ebx + File.base + 4], edx
+        clc
+.failed:
         pop     edi
         pop     esi
         ret
 
-.longer:
-        mov     eax, edx
-        jmp     .ends
-.astride:
-        ; The area begins before the window.
-        add     ecx, eax
-        xor     eax, eax
-        cmp     edx, -1
-        je      .cut_begun
-.absent:
-        mov     dword ptr [ebx + File.sequence], -1
-        xor     eax, eax
-        stc
-        jmp     .done
-.cut_begun:
-        ; ECX is what of it lies in the window; more than an area's length means that nothing does.
-        cmp     ecx, [esi + FileArea.length]
-        ja      .absent
-        mov     edx, [ebx + File.position + 4]
-        cmp     edx, [ebx + File.base + 4]
-        jb      .absent
-        jmp     .cut
-
-.end:
+; A file that has been taken away has no areas; that it is not just at its end is looked at only here.
+area_end:
+        cmp     dword ptr [esi + FilePage.valid], 0
+        je      area_invalid
         xor     eax, eax
         xor     ecx, ecx
-        jmp     .done
-.invalid:
+        pop     edi
+        pop     esi
+        ret
+
+area_invalid:
         mov     eax, [esi + FilePage.error]
+        pop     edi
+        pop     esi
         stc
-        jmp     .done
+        ret
 
 ; file_read: copy from the position on, and move the position.
 ;   in:        ebx  File; edi  where to, ecx  bytes

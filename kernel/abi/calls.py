@@ -53,6 +53,7 @@ class ServerCall(IntEnum):
     LOCK_BLOCKS = 6  # edx:esi=first sector of the partition ecx=sectors -> eax=address of that sector
     UNLOCK_BLOCKS = 7  # ebx=address given by LOCK_BLOCKS
     HOSTED_STEP = 8  # run the thread's hosted handler up to its next system call
+    DIRECTORY_CHANGED = 9  # ebx=version of a directory: it is current no more
 
 
 SERVER_CALL_NO_WAIT: Final = 0x100

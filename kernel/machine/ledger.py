@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from callgate.kernel.machine.counter import CounterState
     from callgate.kernel.machine.sites import Cell
 
-SITE_NAMES = ("cr3_loads", "pte_writes", "tlb_invalidations", "server_gates", "client_gates", "requests")
+SITE_NAMES = (
+    *("cr3_loads", "pte_writes", "tlb_invalidations", "server_gates", "client_gates", "requests"),
+    "metadata_bytes",  # of the file systems' own structures, read by servers from locked blocks
+)
 FILE_KINDS = ("kernel", "server", "client")
 COUNTED = (  # fields of the counting hook's state that a snapshot keeps
     *("count", "last_address", "ring_changes", "in_kernel", "user_kind", "site_done", "site_address"),

@@ -75,7 +75,7 @@ class Bench:
         for mark in self.program.marks:
             self.machine.count_site(mark.address, mark.name, mark.amount)
         frames = FramePool(0x0040_0000, REQUESTS)
-        tables = PageTables(ram.low.cast("Q"), frames, lambda: None)
+        tables = PageTables(ram.low.cast("Q"), frames, lambda _number: None)
         sections = [(s.address, s.size, 0x3 if s.executable else KERNEL_DATA) for s in self.program.sections]
         space = tables.make_kernel_space(sections, LOW_MEMORY)
         for offset in range(0, 0x2000, PAGE_SIZE):

@@ -1,0 +1,144 @@
+; The client of `callgate bench read`.  Its argument is a letter and a path:
+;   s  sum all dwords of the file through file_peek, for ever, one pass after the other
+;   m  the same over as much plain memory
+;   r  read a dword at a pseudo-random multiple of 4 KiB, for ever, after one pass
+;   d  lock, read and unlock the directory, for ever
+; Labels are where the benchmark stops it.
+
+        .include "../include/system.inc"
+
+start:
+        mov     ebx, file
+        mov     esi, USER_ARGUMENTS + 1
+        xor     ecx, ecx
+.count:
+        cmp     byte ptr [esi + ecx], 0
+        je      .counted
+        inc     ecx
+        jmp     .count
+.counted:
+        cmp     byte ptr [USER_ARGUMENTS], 'd'
+        je      directory
+        call    file_open
+        jc      failed
+        cmp     byte ptr [USER_ARGUMENTS], 'm'
+        je      memory
+
+; One pass over the file.
+pass_begin:
+        xor     ebp, ebp
+        mov     dword ptr [file + File.position], 0
+        mov     dword ptr [file + File.position + 4], 0
+.next:
+        call    file_peek
+        jc      failed
+        test    ecx, ecx
+        jz      pass_end
+        add     [file + File.position], ecx
+        adc     dword ptr [file + File.position + 4], 0
+        call    sum
+        jmp     .next
+pass_end:
+        cmp     byte ptr [USER_ARGUMENTS], 'r'
+        je      random
+        cmp     byte ptr [USER_ARGUMENTS], 'o'
+        jne     pass_begin
+        xor     ebx, ebx
+        SYSTEM  EXIT
+
+; The same sum over memory of the process.
+memory:
+        call    file_size
+        mov     edi, eax
+        mov     ecx, eax
+        SYSTEM  ALLOCATE
+        jc      failed
+        mov     edx, eax
+memory_begin:
+        xor     ebp, ebp
+        mov     eax, edx
+        mov     ecx, edi
+        push    edx
+        call    sum
+        pop     edx
+memory_end:
+        jmp     memory_begin
+
+; sum: add dwords to EBP.  In: EAX = address, ECX = bytes.  Clobbers EAX, ECX, EDX.
+sum:
+        shr     ecx, 2
+        jz      .done
+        lea     edx, [eax + ecx * 4]
+.next:
+        add     ebp, [eax]
+        add     eax, 4
+        cmp     eax, edx
+        jb      .next
+.done:
+        ret
+
+; Positions come from a linear congruential generator (Numerical Recipes, 7.1).
+random:
+        call    file_size
+        shr     eax, 12
+        mov     edi, eax
+        mov     esi, 1
+random_next:
+        imul    esi, esi, 1664525
+        add     esi, 1013904223
+        mov     eax, esi
+        mul     edi
+        mov     eax, edx
+        shl     eax, 12
+        xor     edx, edx
+random_before:
+        call    file_seek
+        call    file_peek
+random_after:
+        jc      failed
+        add     ebp, [eax]
+        jmp     random_next
+
+; A directory of many files, entry by entry.
+directory:
+        mov     [path_size], ecx
+directory_begin:
+        mov     esi, USER_ARGUMENTS + 1
+        mov     ecx, [path_size]
+        SYSTEM  LOCK_DIRECTORY
+        jc      failed
+        mov     [lock], edx
+directory_locked:
+        xor     ebp, ebp
+.page:
+        mov     edx, [eax + DirectoryPage.entries]
+        lea     esi, [eax + sizeof(DirectoryPage)]
+.entry:
+        sub     edx, 1
+        jc      .next_page
+        add     ebp, [esi + DirectoryEntry.size]
+        movzx   edi, word ptr [esi + DirectoryEntry.length]
+        add     esi, edi
+        jmp     .entry
+.next_page:
+        add     eax, PAGE_SIZE
+        dec     ecx
+        jnz     .page
+directory_read:
+        mov     edx, [lock]
+        SYSTEM  UNLOCK_DIRECTORY
+        jmp     directory_begin
+
+failed:
+        lea     ebx, [eax + 100]
+        SYSTEM  EXIT
+
+        .include "file.asm"
+
+        .bss
+        .align 4
+file:   .space  sizeof(File)
+path_size:
+        .space  4
+lock:   .space  4
+        .text
