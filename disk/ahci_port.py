@@ -50,6 +50,7 @@ class Port:
     def __init__(self, controller: AhciController, number: int, medium: Medium | None) -> None:
         self.controller = controller
         self.number = number
+        self.drives: list[Drive] = []  # all that were ever connected, so that a snapshot can name them
         self.drive = self._drive(medium)
         self.clb = self.clbu = self.fb = self.fbu = 0
         self.ie = self.sctl = self.serr = self.sact = self.ci = 0
@@ -66,7 +67,8 @@ class Port:
     def _drive(self, medium: Medium | None) -> Drive | None:
         if medium is None:
             return None
-        return Drive(medium, f"CG{self.number:08}", sata=True, ncq=self.controller.ncq)
+        self.drives.append(Drive(medium, f"CG{self.number:08}", sata=True, ncq=self.controller.ncq))
+        return self.drives[-1]
 
     @property
     def medium(self) -> Medium | None:
@@ -364,18 +366,20 @@ class Port:
     # Snapshots.
 
     def save(self) -> object:
-        """Return registers and running commands as plain data; the medium is not part of it."""
+        """Return registers, running commands and which drive is connected; the medium's content is not part of it."""
         values = {name: getattr(self, name) for name in STATE}
         running = [(tag, astuple(fetched)) for tag, fetched in self.running.items()]
-        return values, running, self.drive.save() if self.drive else None
+        connected = self.drives.index(self.drive) if self.drive else -1
+        return values, running, connected, self.drive.save() if self.drive else None
 
     def load(self, state: Any) -> None:
         """Go back to a saved state."""
-        values, running, drive = state
+        values, running, connected, drive = state
         for name, value in values.items():
             setattr(self, name, value)
         self.running = {tag: Fetched(*fields) for tag, fields in running}
-        if self.drive and drive is not None:
+        self.drive = self.drives[connected] if connected >= 0 else None
+        if self.drive is not None:
             self.drive.load(drive)
 
 

@@ -1,4 +1,4 @@
-"""The disk cache: 4 KiB blocks keyed by (disk, block), holding physical addresses, not mappings.
+"""The disk cache: 4 KiB blocks keyed by (disk's key, block), holding physical addresses, not mappings.
 
 A block's frame lies above 4 GiB and is filled by DMA.  Blocks are locked while anybody uses their
 address (a mapping, a reply on its way); unlocked blocks stay until memory is wanted, least recently
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Key = tuple[int, int]
 REQUEST_SPAN = 512
+DISK_NUMBER_MASK = 0xFF  # of a disk's key: its place
 PAGES = offset_of(DiskRequest, "pages")
 assert size_of(DiskRequest) <= REQUEST_SPAN
 
@@ -171,6 +172,9 @@ class Cache:
     async def read(self, disk: int, numbers: list[int]) -> None:
         """Start reading blocks that `lock` made; their notices tell when they have arrived."""
         for run in runs(sorted(numbers)):
+            if not self.kernel.disk_there(disk):
+                self._ended([(disk, number) for number in run], DiskStatus.REMOVED)
+                continue
             address = self._fill_request(disk, run)
             await routine("disk_submit", ebx=address)
 
@@ -200,19 +204,26 @@ class Cache:
         state = self.state
         request = DiskRequest.from_buffer(self.kernel.machine.ram.view(address - KERNEL_BASE, size_of(DiskRequest)))
         status = DiskStatus(request.status)
-        for key in state.requests.pop(address):
-            block = state.blocks[key]
+        self._ended(state.requests.pop(address), status)
+        state.free_requests.append(address)
+        if not state.requests:
+            self.kernel.plugging.rest()
+
+    def _ended(self, keys: list[Key], status: DiskStatus) -> None:
+        """Blocks have been read, or will not be; whoever waits for the last of some is woken."""
+        for key in keys:
+            block = self.state.blocks[key]
             block.valid = status is DiskStatus.DONE
             block.failed = None if block.valid else status
             waiters, block.waiters = block.waiters, []
             for number in waiters:
                 self._arrived(number)
-        state.free_requests.append(address)
 
     def drop_disk(self, disk: int) -> None:
-        """Forget every block of a removed disk that nobody holds."""
-        for key in [key for key, block in self.state.blocks.items() if key[0] == disk and not block.locks]:
-            self._evict(key)
+        """Forget every block of a removed disk that nobody holds; the others go with their last lock's turn."""
+        for key, block in list(self.state.blocks.items()):
+            if key[0] == disk and not block.locks and (block.valid or block.failed is not None):
+                self._evict(key)
 
     def _arrived(self, number: int) -> None:
         notice = self.state.notices[number]
@@ -227,7 +238,7 @@ class Cache:
         view = self.kernel.machine.ram.view(address - KERNEL_BASE, size_of(DiskRequest))
         view[:] = bytes(len(view))
         request = DiskRequest.from_buffer(view)
-        request.disk = disk
+        request.disk = disk & DISK_NUMBER_MASK
         request.status = DiskStatus.QUEUED
         request.lba = run[0] * SECTORS_PER_PAGE
         request.sectors = min(len(run) * SECTORS_PER_PAGE, self.kernel.disk_sectors(disk) - request.lba)
@@ -235,6 +246,7 @@ class Cache:
         keys = [(disk, number) for number in run]
         struct.pack_into(f"<{len(run)}Q", view, PAGES, *(state.blocks[key].frame for key in keys))
         state.requests[address] = keys
+        self.kernel.plugging.watch()
         return address
 
     def _new_requests(self) -> int:

@@ -31,6 +31,7 @@ PF_PRESENT = 1
 PF_WRITE = 2
 PF_INSTRUCTION = 16
 FAULT_RESUME = word(ThreadControlBlock, "fault_resume")
+FAULT_ERROR = word(ThreadControlBlock, "fault_error")
 
 NAMES = {
     0: "#DE divide error",
@@ -148,6 +149,7 @@ class Faults:
         resume = self.kernel.words[tcb + FAULT_RESUME]
         if resume and fault.vector == PAGE_FAULT and fault.address is not None and fault.address < layout.USER_END:
             frame["eip"] = resume
+            self.kernel.words[tcb + FAULT_ERROR] = fault.error or ErrorCode.BAD_ADDRESS
             return
         raise KernelPanic(f"ring 0: {fault.describe()}\n{self.kernel.fault_report(None, fault)}")
 

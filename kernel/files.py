@@ -217,8 +217,11 @@ class Files:
             if file.partition != partition.number or file.error is not ErrorCode.OK:
                 continue
             file.error = code
-            for fill in [fill for fill in file.fills if fill.state is FillState.READY]:
-                self.kernel.file_windows.release(file, fill)
+            for fill in list(file.fills):
+                if fill.state is FillState.WAITING:
+                    self.kernel.fills.fail(file, fill, code)
+                else:
+                    self.kernel.file_windows.release(file, fill)
             publish(self.kernel, file)
 
     # The kernel's own use.

@@ -32,6 +32,7 @@ from callgate.kernel.abi.sectors import (
     SECTOR_PART_SHIFT,
     SectorList,
 )
+from callgate.kernel.cache import DISK_NUMBER_MASK
 from callgate.kernel.coroutines import CARRY, routine
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.file_objects import FileObject, Fill, FillState, Part, publish
@@ -147,7 +148,7 @@ class Fills:
         try:
             await self._send(file, fill)
         except PolicyError as error:
-            self._fail(file, fill, error.code)
+            self.fail(file, fill, error.code)
             raise
         state.counters.requests += 1
         state.counters.ahead += ahead
@@ -208,7 +209,7 @@ class Fills:
         except PolicyError as error:
             self.kernel.log(f"{partition.name}: file data refused: {error}")
             self.kernel.ipc.block(partition)["bad_replies"] += 1
-            self._fail(file, fill, ErrorCode.BAD_REPLY if error.code is ErrorCode.BAD_REPLY else error.code)
+            self.fail(file, fill, ErrorCode.BAD_REPLY if error.code is ErrorCode.BAD_REPLY else error.code)
 
     def refused(self, partition: PartitionState, slot: int) -> None:
         """SLOT_DROP of a posted READ: the server answered with registers, an error or nothing there."""
@@ -218,13 +219,13 @@ class Fills:
         file, fill = found
         header = Message.from_buffer(self.kernel.ipc.message(partition, slot))
         code = error_code(header.eax) if header.eflags & CARRY else ErrorCode.CORRUPT
-        self._fail(file, fill, code)
+        self.fail(file, fill, code)
 
     def abandoned(self, partition: PartitionState, slot: int, code: ErrorCode) -> None:
         """A posted request got an answer from policy: its server is gone."""
         found = self._take_posted(partition, slot)
         if found is not None:
-            self._fail(*found, code)
+            self.fail(*found, code)
 
     def _take_posted(self, partition: PartitionState, slot: int) -> tuple[FileObject, Fill] | None:
         number = partition.posted.pop(slot, None)
@@ -241,9 +242,13 @@ class Fills:
         start, covered = header.edx << 32 | header.ecx, header.eax
         pieces = kernel.ipc.sector_pieces(partition, message)
         on_disk = [(index, piece) for index, piece in enumerate(pieces) if piece.lba is not None]
-        address = self._write_list(partition.disk, fill.number, on_disk)
-        fill.list_frame = address - KERNEL_BASE
+        address = self._write_list(partition.disk & DISK_NUMBER_MASK, fill.number, on_disk)
         await routine("sort_sectors", ebx=address)
+        fill.list_frame = address - KERNEL_BASE
+        if fill.state is not FillState.WAITING:
+            # The server or its disk has gone meanwhile, and the request block has failed.
+            self._settle(file, fill)
+            return
 
         words = kernel.machine.ram.view(fill.list_frame + ENTRIES, 8 * len(on_disk)).cast("Q")
         order = [entry >> SECTOR_LINK_SHIFT & SECTOR_LINK_MASK for entry in words]
@@ -318,12 +323,12 @@ class Fills:
         if failed is not None:
             self.kernel.log(f"{self.kernel.state.partitions[file.partition].name}: {failed}")
         if failed is not None and not fill.parts:
-            self._fail(file, fill, failed.code)
+            self.fail(file, fill, failed.code)
             return
         try:
             self._ready(file, fill)
         except PolicyError as error:
-            self._fail(file, fill, error.code)
+            self.fail(file, fill, error.code)
 
     def _cut_at_failure(self, file: FileObject, fill: Fill) -> PolicyError | None:
         """End a request block before the first page that could not be read; return why, if there is one."""
@@ -444,7 +449,7 @@ class Fills:
         self.state.counters.copied_pages += 1
         return frame
 
-    def _fail(self, file: FileObject, fill: Fill, code: ErrorCode) -> None:
+    def fail(self, file: FileObject, fill: Fill, code: ErrorCode) -> None:
         """End a request block without data; readers get the error, later ones ask again."""
         fill.state, fill.error = FillState.FAILED, code
         self._settle(file, fill)

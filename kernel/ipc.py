@@ -74,7 +74,7 @@ class Ipc:
         kernel = self.kernel
         number = next((n for n in range(selectors.MAX_PARTITIONS) if n not in kernel.state.partitions), None)
         if number is None:
-            raise PolicyError(ErrorCode.NO_RESOURCES, f"no room for more than {selectors.MAX_PARTITIONS} volumes")
+            number = self._bury()
         block = kernel.low.allocate()
         kernel.tables.clear(block)
         selector = (selectors.GDT_FIRST_PARTITION + number) * 8
@@ -95,6 +95,25 @@ class Ipc:
         kernel.machine.ram.view(ring, selectors.SLOTS)[:] = bytes([RING_CELL_UNPUBLISHED]) * selectors.SLOTS
         kernel.kernel_words["partitions"] |= 1 << number
         return partition
+
+    def _bury(self) -> int:
+        """Give back the block of a volume that has died and that nobody is in any more; return its number.
+
+        Its clients have been answered, so nobody waits; a client that is about to name the number will find
+        whatever volume has it then, as with any number.
+        """
+        kernel = self.kernel
+        for partition in kernel.state.partitions.values():
+            fields = self.block(partition)
+            idle = (fields["unused"] | fields["free"]) == 0xFFFF_FFFF and not fields["slot_waiters"]
+            ended = partition.process is None or not partition.process.threads
+            used = any(file.partition == partition.number for file in kernel.files.objects.values())
+            if partition.dead and idle and ended and not used and not partition.pins:
+                del kernel.state.partitions[partition.number]
+                for frame in (partition.block, *partition.frames.values()):
+                    kernel.low.release(frame)
+                return partition.number
+        raise PolicyError(ErrorCode.NO_RESOURCES, f"no room for more than {selectors.MAX_PARTITIONS} volumes")
 
     def add_server(self, partition: PartitionState, thread: Thread) -> None:
         """Make `thread` a server thread of the partition; at most 32."""

@@ -31,6 +31,7 @@ from callgate.kernel.fills import Fills
 from callgate.kernel.hosted import Hosted
 from callgate.kernel.images import program_image
 from callgate.kernel.ipc import Ipc
+from callgate.kernel.plugging import Plugging
 from callgate.kernel.processes import KILLED_EXIT_CODE, Processes
 from callgate.kernel.requests import Requests
 from callgate.kernel.scheduler import Scheduler
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from callgate.kernel.machine import Machine
 
 PROGRAM_LIMIT = 8 << 20
+DISK_GENERATION_SHIFT = 8
+DISK_NUMBER_MASK = 0xFF
 TCB_FLAGS = word(ThreadControlBlock, "flags")
 Answer = Callable[[int], Coroutine[Any, Any, None] | None]
 
@@ -81,6 +84,7 @@ class Kernel:
         self.files = Files(self)
         self.directories = Directories(self)
         self.volumes = Volumes(self)
+        self.plugging = Plugging(self)
         self.servers = Servers(self)
         self.hosted = Hosted(self)
         self.faults = Faults(self)
@@ -115,6 +119,8 @@ class Kernel:
             HostCall.SLOT_DROP: self.ipc.host_slot_drop,
             HostCall.SLOT_FAIL: self.ipc.host_slot_fail,
             HostCall.DISK_DONE: self.cache.host_disk_done,
+            HostCall.DISK_CHANGED: self.plugging.host_disk_changed,
+            HostCall.DISK_WATCHED: self.plugging.host_disk_watched,
             HostCall.FILE_READY: self.fills.host_file_ready,
             HostCall.INPUT: self.host_input,
         }
@@ -295,16 +301,25 @@ class Kernel:
         self.machine.ram.put_u64(ldt + 8, call_gate(self.address("server_gate")))
 
     def disks(self) -> list[int]:
-        """Return the numbers of the disks that are present."""
+        """Return the numbers of the places where a disk is present."""
         return [number for number in range(DISKS) if self._disk(number).present]
 
-    def disk_sectors(self, number: int) -> int:
+    def disk_key(self, number: int) -> int:
+        """Return what names a disk that is in place `number` now, and no other that ever was or will be there."""
+        return int(self._disk(number).generation) << DISK_GENERATION_SHIFT | number
+
+    def disk_there(self, key: int) -> bool:
+        """Whether the disk that `key` names is still in its place."""
+        number = key & DISK_NUMBER_MASK
+        return bool(self._disk(number).present) and self.disk_key(number) == key
+
+    def disk_sectors(self, key: int) -> int:
         """Return the size of a disk in 512-byte sectors."""
-        return int(self._disk(number).sectors)
+        return int(self._disk(key & DISK_NUMBER_MASK).sectors)
 
     def disk_model(self, number: int) -> str:
         """Return the model that a disk names itself."""
-        return bytes(self._disk(number).model).rstrip(b" \0").decode("ascii", "replace")
+        return bytes(self._disk(number & DISK_NUMBER_MASK).model).rstrip(b" \0").decode("ascii", "replace")
 
     def _disk(self, number: int) -> Disk:
         at = self.address("disk_table") - KERNEL_BASE + number * size_of(Disk)

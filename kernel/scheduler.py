@@ -189,6 +189,10 @@ class Scheduler:
         insort(self.state.sleepers, (clock, thread.selector))
         self.arm()
 
+    def cancel_sleep(self, thread: Thread) -> None:
+        """Forget that `thread` was to be woken at some time."""
+        self.state.sleepers = [entry for entry in self.state.sleepers if entry[1] != thread.selector]
+
     def forget(self, thread: Thread) -> None:
         """Take a dead thread out of every queue."""
         thread.state = ThreadState.DEAD

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from callgate.asm.assembler import EventSite, Program
 from callgate.disk.ahci import MMIO_BASE, AhciController
@@ -32,12 +32,14 @@ from callgate.kernel.frames import FramePool
 from callgate.kernel.images import kernel_image, program_image
 from callgate.kernel.kernel import Kernel
 from callgate.kernel.machine import Machine, Stop
+from callgate.kernel.machine.bus import DeviceBase
 from callgate.kernel.machine.stream import Event
 from callgate.kernel.snapshots import SystemSnapshot, restore, take
 from callgate.kernel.state import PRIORITY_IDLE, PRIORITY_KERNEL, KernelState, Thread
 from callgate.kernel.views import ThreadView
 
 SERVER_PROGRAMS = ("hosted", "null_server", "rom")
+IDE_PLACES = 4
 PARTITION_COUNTERS = ("replies", "blocking_waits", "full_waits", "bad_replies", "aborted")
 
 
@@ -55,6 +57,7 @@ class SystemOptions:
     counter: str = "auto"
     observe_files: bool = False
     latency: Latency | None = None  # of AHCI disks, in virtual time
+    places: int = 0  # AHCI ports, if more than there are disks: for those that come later
     log: Callable[[str], None] = field(default=lambda _line: None)
     output: Callable[[bytes], None] | None = None
     source: Callable[[int], bytes | None] | None = None
@@ -78,9 +81,13 @@ class System:
         self.machine.serial.output = self.options.output or (lambda _data: None)
         self.machine.serial.source = self.options.source
         self.controller: AhciController | IdeController = (
-            IdeController(self.media) if self.options.ide else AhciController(self.media, latency=self.options.latency)
+            IdeController(self.media)
+            if self.options.ide
+            else AhciController(self._ports(), latency=self.options.latency)
         )
         self.machine.attach(self.controller)
+        self.hand = Hand(self)
+        self.machine.attach(self.hand)
         self.kernel = Kernel(self.machine, kernel_image(), self.options.log)
         self.machine.symbols = self.kernel.image.symbol_at
         if self.options.observe_files:
@@ -166,6 +173,36 @@ class System:
         """The shell's exit code, None while it runs."""
         return self.kernel.exit_code
 
+    def unplug(self, disk: int) -> None:
+        """Take a disk away, by its number in `media`; the guest notices at the next instruction.
+
+        ValueError if there is none.
+        """
+        self._place(disk)
+        self.controller.unplug(disk)
+
+    def plug(self, disk: int, medium: Medium) -> None:
+        """Connect a medium in a place, after what was there has been taken away; `close` closes it."""
+        place = self._place(disk)
+        self.media.append(medium)
+        self.controller.plug(place, medium)
+
+    def unplug_at(self, clock: int, disk: int = 0) -> None:
+        """Take a disk away when virtual time is `clock` nanoseconds: an instruction each, and what idling skips."""
+        self._place(disk)
+        self.hand.at(clock, disk)
+
+    def _ports(self) -> list[Medium | None]:
+        """Return what is connected to each AHCI port."""
+        return [*self.media, *[None] * (self.options.places - len(self.media))]
+
+    def _place(self, disk: int) -> int:
+        """Return the place of a disk; ValueError names the places."""
+        places = IDE_PLACES if self.options.ide else max(1, len(self._ports()))
+        if not 0 <= disk < places:
+            raise ValueError(f"there is no disk {disk}; {places} could be there, from 0 on")
+        return disk
+
     def close(self) -> None:
         """Give memory and files back."""
         self.kernel.release()
@@ -180,6 +217,23 @@ class System:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class Hand(DeviceBase):
+    """Whoever takes disks away at a time that was said before: an event of the machine, so that runs repeat."""
+
+    name = "hand"
+
+    def __init__(self, system: System) -> None:
+        self.system = system
+
+    def at(self, clock: int, disk: int) -> None:
+        """Take a disk away at a time; at once if it is over."""
+        self.host.schedule(max(0, clock - self.host.clock), disk)
+
+    def on_event(self, token: Any) -> None:
+        """Do it."""
+        self.system.controller.unplug(int(token))
 
 
 class Loader:

@@ -41,8 +41,8 @@ class Volumes:
         """Mount the ROM, then every partition of every disk."""
         self.installed = installed_servers()
         self.mount_rom()
-        for index, disk in enumerate(self.kernel.disks()):
-            await self.mount_disk(disk, f"d{index}")
+        self.kernel.plugging.start_watch()
+        await self.kernel.plugging.mount_present()
 
     def mount_rom(self) -> None:
         """Start the server of the read-only volume with the system's programs."""
@@ -50,7 +50,7 @@ class Volumes:
         self.kernel.servers.start_rom(files)
 
     async def mount_disk(self, disk: int, base: str) -> None:
-        """Read a disk's partition table and mount what is there."""
+        """Read the partition table of a disk, named by its key, and mount what is there."""
         sectors = self.kernel.disk_sectors(disk)
 
         async def read(lba: int, count: int) -> bytes:
@@ -97,6 +97,8 @@ class Volumes:
         self, server: type[HostedServer], kind: str, disk: int, partition: DiskPartition, name: str
     ) -> None:
         """Start a hosted server's process and wait until it serves or has died."""
+        if not self.kernel.disk_there(disk):
+            raise PolicyError(ErrorCode.UNPLUGGED, "the disk was removed")
         geometry = VolumeGeometry(name, partition.start, partition.sectors)
         state = self.kernel.servers.start_hosted(server, geometry, disk)
         state.file_system = kind
@@ -151,12 +153,13 @@ class Volumes:
         if not name:
             return None, b""
         text = name.decode("utf-8", "replace").lower()
+        error = ErrorCode.NOT_FOUND
         for partition in self.kernel.state.partitions.values():
             if partition.name == text and not partition.hidden:
-                if partition.dead:
-                    raise PolicyError(ErrorCode.SERVER_DIED)
-                return partition, rest
-        raise PolicyError(ErrorCode.NOT_FOUND)
+                if not partition.dead:
+                    return partition, rest
+                error = partition.error
+        raise PolicyError(error)
 
 
 def installed_servers() -> list[type[HostedServer]]:

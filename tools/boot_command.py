@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 from callgate.tools.sizes import SIZE
@@ -15,12 +16,29 @@ Examples:
   callgate boot a.img b.img                        two disks: /d0… and /d1…
   echo "dir /rom" | callgate boot                  commands from a pipe
   callgate boot their.img -c df --stats ledger.json
+  callgate boot a.img --unplug-at 400000 -c "cat BIG" take the disk away in the middle
 
 \b
 Exit codes: the last guest command's (0 to 125; 127 not found, 139 ended by a fault); 1 guest
 failure; 2 usage; 3 triple fault or panic; 4 out of fuel; 5 bad image, or no volume that can
 be used; 130 interrupted.
 """
+
+
+class PlugTime(click.ParamType):  # type: ignore[type-arg]  # generic only in some versions of click
+    """CLOCK or CLOCK:DISK."""
+
+    name = "clock"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Return (clock, disk)."""
+        clock, _, disk = str(value).partition(":")
+        if not clock.isascii() or not clock.isdigit() or not (disk or "0").isdigit():
+            self.fail(f"{value!r} is not CLOCK or CLOCK:DISK, both decimal numbers", param, ctx)
+        return int(clock), int(disk or 0)
+
+
+PLUG_TIME = PlugTime()
 
 
 @click.command(epilog=EPILOG)
@@ -34,6 +52,14 @@ be used; 130 interrupted.
 )
 @click.option("--trace", type=click.Path(path_type=Path), metavar="FILE", help="Write every event as a line.")
 @click.option("--fuel", type=click.IntRange(min=1), metavar="N", help="Stop after N guest instructions.")
+@click.option(
+    "--unplug-at",
+    "unplug",
+    type=PLUG_TIME,
+    multiple=True,
+    metavar="CLOCK[:DISK]",
+    help="Take disk DISK (0) away at CLOCK nanoseconds of virtual time; may be repeated.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="No boot log.")
 def boot(
     images: tuple[Path, ...],
@@ -44,6 +70,7 @@ def boot(
     stats: Path | None,
     trace: Path | None,
     fuel: int | None,
+    unplug: tuple[tuple[int, int], ...],
     quiet: bool,
 ) -> int:
     """Boot IMAGEs (raw disk images, opened read-only); without one, the embedded demo image.
@@ -61,6 +88,7 @@ def boot(
         stats=stats,
         trace=trace,
         fuel=fuel,
+        unplug=list(unplug),
         quiet=quiet,
     )
     return Session(options, sys.stdin.buffer, sys.stdout.buffer).run()

@@ -6,7 +6,7 @@ import json
 import os
 import select
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO
 
@@ -37,6 +37,7 @@ class SessionOptions:
     stats: Path | None = None
     trace: Path | None = None
     fuel: int | None = None
+    unplug: list[tuple[int, int]] = field(default_factory=list)  # (clock in ns, disk)
     quiet: bool = False
 
 
@@ -148,6 +149,11 @@ class Session:
             system.machine.on_interrupt = self._on_interrupt
             if self.trace_file is not None:
                 system.trace(self._trace)
+            for clock, disk in self.options.unplug:
+                if disk >= len(media):
+                    self.say(f"--unplug-at {clock}:{disk}: there are {len(media)} disks, from 0 on")
+                    return EXIT_USAGE
+                system.unplug_at(clock, disk)
             try:
                 stop = system.run(fuel=self.options.fuel)
             except KernelPanic as panic:

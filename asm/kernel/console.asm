@@ -28,7 +28,7 @@ system_write:
         ; The fault left serial_write's return address on the stack.
         add     esp, 4
         mov     dword ptr fs:[ThreadControlBlock.fault_resume], 0
-        mov     eax, ErrorCode.BAD_ADDRESS
+        mov     eax, fs:[ThreadControlBlock.fault_error]
         jmp     system_fail
 
 ; system_read_character: SystemCall.READ_CHARACTER.  A break reads as the byte that Ctrl-C types.

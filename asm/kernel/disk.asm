@@ -167,8 +167,8 @@ disk_finish:
         jmp     lists_arrived
 
 ; disk_abandon: a disk is gone; end all of its requests.  Its controller must have stopped: memory that
-; is given back must not be written any more.
-;   in:        esi  Disk
+; is given back must not be written any more.  Policy hears of it after the last of them.
+;   in:        esi  Disk, ecx  its number
 ;   clobbers:  eax, ebx, edx, flags
 ;   state:     IF=0
 ;   leaves by: ret
@@ -193,6 +193,8 @@ disk_abandon:
         call    disk_finish
         jmp     .queue
 .empty:
+        mov     eax, ecx
+        HOST    DISK_CHANGED
         ret
 
         .bss

@@ -59,12 +59,14 @@ disk_identified:
         ret
 
 ; disk_appear: a drive can be used from now on.
-;   in:        esi  Disk
-;   clobbers:  flags
+;   in:        esi  Disk, ecx  its number
+;   clobbers:  eax, flags
 ;   leaves by: ret
 disk_appear:
         inc     word ptr [esi + Disk.generation]
         mov     byte ptr [esi + Disk.present], 1
+        mov     eax, ecx
+        HOST    DISK_CHANGED
         ret
 
         .bss

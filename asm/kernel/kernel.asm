@@ -25,6 +25,7 @@
         .include "server.asm"
         .include "usercopy.asm"
         .include "post.asm"
+        .include "watch_thread.asm"
         .include "disks.inc"
 
         .include "words.asm"

@@ -73,7 +73,8 @@ class ThreadControlBlock(Layout):
         ("request_data", c_uint32),
         ("request_bytes", c_uint32),
         ("path_page", c_uint32),
-        ("reserved", c_uint8 * (TCB_SIZE - 37 * 4)),
+        ("fault_error", c_uint32),
+        ("reserved", c_uint8 * (TCB_SIZE - 38 * 4)),
     ]
     _notes_ = {
         "esp": "saved kernel stack pointer while the thread does not run",
@@ -100,6 +101,7 @@ class ThreadControlBlock(Layout):
         "request_data": "ipc_request: kernel linear address of request data",
         "request_bytes": "ipc_request: bytes of request data, 0 to 4048",
         "path_page": "kernel linear address of the thread's page for paths",
+        "fault_error": "ErrorCode of the fault that went on at fault_resume",
     }
 
 

@@ -1,0 +1,9 @@
+; watch_thread: body of the kernel thread that calls disk_watch.  It sleeps as long as no command is in flight: who
+; wakes it is policy (kernel/plugging.py).
+;   leaves by: never
+watch_thread:
+        mov     eax, WaitReason.SLEEP
+        call    block
+        call    disk_watch
+        HOST    DISK_WATCHED
+        jmp     watch_thread

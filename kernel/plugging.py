@@ -1,0 +1,150 @@
+"""Disks that come and go while the system runs, and the watch over commands that never end.
+
+A disk is named by its key: place and generation, so that nothing that belonged to the disk that was there before
+can be taken for the one that is there now.  When a disk goes, its volumes die (`Ipc.die`): requests fail, files
+become invalid through their pages, windows are emptied, servers end.  When one comes, a kernel thread mounts it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.errors import PolicyError
+from callgate.kernel.frames import OutOfMemory
+from callgate.kernel.processes import KILLED_EXIT_CODE
+from callgate.kernel.state import PRIORITY_KERNEL, Thread
+
+if TYPE_CHECKING:
+    from callgate.kernel.kernel import Kernel
+
+#: Nanoseconds between two looks at commands in flight.  A command that is in flight at two looks and has shown no
+#: sign of life between them is given up: 10 to 20 seconds, more than a drive takes for a bad sector.
+WATCH_PERIOD = 10_000_000_000
+
+
+@dataclass(slots=True)
+class PluggingState:
+    """Records: names of places, mounts under way, the watching thread."""
+
+    names: dict[int, str] = field(default_factory=dict)  # place -> d0, d1, …
+    mounting: set[int] = field(default_factory=set)  # places for which a mounting thread lives
+    ready: bool = False  # what was there at boot has been mounted
+    watcher: Thread | None = None
+    watching: bool = False
+
+
+class Plugging:
+    """Answers to DISK_CHANGED and DISK_WATCHED."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+
+    @property
+    def state(self) -> PluggingState:
+        """The records, part of the kernel's state."""
+        managers = self.kernel.state.managers
+        if "plugging" not in managers:
+            managers["plugging"] = PluggingState()
+        state: PluggingState = managers["plugging"]
+        return state
+
+    def name(self, place: int) -> str:
+        """Return the name of a place where disks are: d0, d1, … in the order in which they were first used."""
+        names = self.state.names
+        if place not in names:
+            names[place] = f"d{len(names)}"
+        return names[place]
+
+    # Coming and going.
+
+    def host_disk_changed(self, place: int) -> None:
+        """DISK_CHANGED: a disk has come to a place, or has gone from it."""
+        if self.kernel.scheduler.state.current is None:
+            return  # found at boot: mounted by the first thread
+        present = place in self.kernel.disks()
+        key = self.kernel.disk_key(place)
+        for partition in list(self.kernel.state.partitions.values()):
+            ours = partition.disk >= 0 and partition.disk & 0xFF == place
+            if ours and not partition.dead and not (present and partition.disk == key):
+                partition.reason = "the disk was removed"
+                self.kernel.log(f"/{partition.name}: gone, the disk was removed")
+                self.kernel.ipc.die(partition, ErrorCode.UNPLUGGED)
+                if partition.process is not None:
+                    self.kernel.processes.kill(partition.process, KILLED_EXIT_CODE, partition.reason)
+        for disk in {block_disk for block_disk, _ in self.kernel.cache.state.blocks}:
+            if disk & 0xFF == place and not (present and disk == key):
+                self.kernel.cache.drop_disk(disk)
+        if present:
+            self._mount(place)
+        else:
+            self.kernel.log(f"{self.name(place)}: removed")
+
+    def _mount(self, place: int) -> None:
+        """Have a kernel thread mount what is in a place, unless one is about to."""
+        state = self.state
+        if not state.ready or place in state.mounting:
+            return  # whoever mounts looks again when it is through
+        state.mounting.add(place)
+        kernel = self.kernel
+        job = max(kernel.jobs, default=1) + 1
+        process = kernel.state.processes[0]
+        name = f"mount {self.name(place)}"
+        try:
+            thread = kernel.threads.create(process, name, PRIORITY_KERNEL, routine="policy_thread", argument=job)
+        except (PolicyError, OutOfMemory) as error:
+            state.mounting.discard(place)
+            kernel.log(f"{self.name(place)}: not mounted: no thread for it ({error})")
+            return
+        kernel.jobs[job] = lambda: self._mount_job(place)
+        kernel.scheduler.wake(thread)
+
+    async def _mount_job(self, place: int) -> None:
+        """Mount the disk in a place; look again whether it is still the same one."""
+        done = -1
+        while place in self.kernel.disks() and self.kernel.disk_key(place) != done:
+            done = self.kernel.disk_key(place)
+            await self.kernel.volumes.mount_disk(done, self.name(place))
+        self.state.mounting.discard(place)
+
+    async def mount_present(self) -> None:
+        """Mount what is there at boot; from then on disks may come."""
+        for place in self.kernel.disks():
+            self.state.mounting.add(place)
+            await self._mount_job(place)
+        self.state.ready = True
+        # One that came while others were being mounted has been waiting for this.
+        for place in self.kernel.disks():
+            if place not in self.state.names:
+                self._mount(place)
+
+    # The watch.
+
+    def start_watch(self) -> None:
+        """Make the thread that looks at commands in flight."""
+        kernel = self.kernel
+        self.state.watcher = kernel.threads.create(
+            kernel.state.processes[0], "watch", PRIORITY_KERNEL, routine="watch_thread"
+        )
+        kernel.scheduler.wake(self.state.watcher)
+
+    def watch(self) -> None:
+        """A command is in flight from now on: look at it in a while."""
+        state = self.state
+        if state.watcher is not None and not state.watching:
+            state.watching = True
+            self.kernel.scheduler.sleep_until(state.watcher, self.kernel.machine.clock.now + WATCH_PERIOD)
+
+    def rest(self) -> None:
+        """Nothing is in flight any more: no timer on account of disks."""
+        state = self.state
+        if state.watching and state.watcher is not None:
+            state.watching = False
+            self.kernel.scheduler.cancel_sleep(state.watcher)
+
+    def host_disk_watched(self, _value: int) -> None:
+        """DISK_WATCHED: go on watching as long as anything is in flight."""
+        self.state.watching = False
+        if self.kernel.cache.state.requests:
+            self.watch()
