@@ -133,10 +133,9 @@ class Faults:
 
     def _user_fault(self, thread: Thread, frame: ControlBlock, fault: Fault) -> None:
         kernel, process = self.kernel, thread.process
-        if fault.error and process.file_handler:
-            # The process wants to hear of it: EAX = why, ECX = where it was, EDX = what it touched.
-            frame["eax"], frame["ecx"], frame["edx"] = fault.error, fault.eip, fault.address or 0
-            frame["eip"] = process.file_handler
+        handler, begin, end = process.file_handler
+        if fault.error and begin <= fault.eip < end:
+            frame["eax"], frame["eip"] = fault.error, handler
             return
         kernel.log(f"process {process.number} ({process.name}) ended by {fault.describe()}")
         kernel.log(kernel.fault_report(process, fault))

@@ -59,6 +59,7 @@ class Fill:
     server_request: int = 0  # what the server holds for it
     list_frame: int = 0  # its SectorList while the disk is at work
     ahead: bool = False  # read ahead, and nobody has asked for it yet
+    stuck: bool = False  # ends within a page, and the server does not give the rest of it
     idle: int = 0  # scans in a row that found no page accessed
 
     @property

@@ -101,11 +101,31 @@ class Fills:
             if fill is None:
                 fill = await self.post(file, position, wanted)
             if fill.state is FillState.READY:
-                return fill
+                if await self._complete(file, fill):
+                    return fill
+                continue
             await self._wait(fill)
             if fill.state is FillState.FAILED:
                 raise PolicyError(fill.error)
             # The reply may have covered less than was asked for: look again.
+
+    async def _complete(self, file: FileObject, fill: Fill) -> bool:
+        """Whether a READY request block ends with a page; if not, ask for the rest of it, which takes the block over.
+
+        A page that is half there must not be mapped: whoever touches the other half would read zeros.  Only if
+        the server does not give the rest it stays so, for those who ask for no more than what is there.
+        """
+        if fill.stuck or fill.end >= file.size or file.page_start(file.page_of(fill.end)) == fill.end:
+            return True
+        try:
+            more = file.covering(fill.end) or await self.post(file, fill.end, 1)
+            if more.state is FillState.WAITING:
+                await self._wait(more)
+            failed = more.state is FillState.FAILED
+        except PolicyError:
+            failed = True
+        fill.stuck = failed
+        return False
 
     async def _wait(self, fill: Fill) -> None:
         thread = self.kernel.scheduler.current

@@ -81,7 +81,7 @@ class Process:
     partition: int = -1  # servers: the partition they serve
     dying: bool = False
     waiter: int = 0  # selector of the thread that waits for the end
-    file_handler: int = 0  # where a thread goes on whose touch of a file window cannot be satisfied, 0 = it dies
+    file_handler: tuple[int, int, int] = (0, 0, 0)  # where code from … to … goes on whose touch of a file fails
 
     def __repr__(self) -> str:
         return f"<process {self.number} {self.name!r}, {len(self.threads)} threads>"

@@ -189,10 +189,11 @@ class SystemCalls:
         frame["eax"], frame["ecx"] = address, length
 
     def file_handler(self, thread: Thread, frame: ControlBlock) -> None:
-        """Say where threads go on whose touch of a file window cannot be satisfied."""
-        if frame["ebx"] >= USER_END:
+        """Say where code goes on whose touch of a file window cannot be satisfied."""
+        handler = frame["ebx"], frame["esi"], frame["edi"]
+        if any(address >= USER_END for address in handler):
             raise PolicyError(ErrorCode.BAD_ADDRESS)
-        thread.process.file_handler = frame["ebx"]
+        thread.process.file_handler = handler
 
     async def lock_directory(self, thread: Thread, frame: ControlBlock) -> None:
         """Map a directory's pages."""

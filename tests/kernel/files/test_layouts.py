@@ -1,0 +1,169 @@
+"""Files that lie on the disk in every way that a server may find them: readers always get the same bytes."""
+
+import importlib.util
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from callgate.disk.media import MemoryMedium
+from callgate.kernel import volumes
+
+Sessions = Callable[..., Any]
+SECTORS = 8192
+WAYS = "rptb"
+NINE = 9
+
+
+def load() -> Any:
+    """Import the server from beside this file: tests are no package."""
+    import sys
+
+    name = "callgate_tests_synthetic"
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / "synthetic.py")
+    assert spec is not None and spec.loader is not None  # noqa: PT018 - one fact for the type checker
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+synthetic = load()
+Layout = synthetic.Layout
+IMAGE = synthetic.disk(SECTORS)
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The files of the synthetic disk, for the test to fill."""
+    monkeypatch.setattr(volumes, "installed_servers", lambda: [synthetic.Synthetic])
+    synthetic.Synthetic.files = {}
+    synthetic.Synthetic.released = []
+    synthetic.Synthetic.held = {}
+    return synthetic.Synthetic.files
+
+
+def read(session: Sessions, way: str, name: str, **options: Any) -> Any:
+    made = session(MemoryMedium(IMAGE), programs=[("reader", f"{way}/d0/{name}")], **options)
+    assert made.run().reason == "halt"
+    return made
+
+
+def scattered(seed: int, largest: int) -> list[tuple[int | None, int]]:
+    """Return runs of random places and lengths, some of them holes."""
+    source = random.Random(seed)
+    runs: list[tuple[int | None, int]] = []
+    while sum(count for _, count in runs) < 900:
+        count = source.randrange(1, largest)
+        hole = source.random() < 0.2
+        runs.append((None if hole else source.randrange(8, SECTORS - count), count))
+    return runs
+
+
+LAYOUTS = {
+    "aligned": ([(64, 600)], 600 * 512),
+    "aligned, ends within a sector": ([(64, 600)], 599 * 512 + 100),
+    "begins at an odd sector": ([(67, 600)], 600 * 512 - 7),
+    "begins at the last sector of a block": ([(71, 600)], 300_000),
+    "two pieces, alike": ([(64, 64), (640, 64)], 128 * 512),
+    "two pieces, not alike": ([(64, 64), (643, 64)], 128 * 512),
+    "a piece that ends within a page": ([(64, 61), (200, 67)], 128 * 512),
+    "single sectors": ([(8 + 16 * index, 1) for index in range(300)], 300 * 512 - 1),
+    "all a hole": ([(None, 500)], 500 * 512 - 300),
+    "a hole at the beginning": ([(None, 30), (67, 100)], 130 * 512),
+    "a hole within a page": ([(64, 3), (None, 2), (69, 100)], 105 * 512),
+    "a hole at the end": ([(64, 100), (None, 31)], 131 * 512 - 1),
+    "the same sectors again and again": ([(64, 8)] * 60, 480 * 512),
+    "backwards": ([(4000 - 8 * index, 8) for index in range(100)], 800 * 512),
+    "scattered 1": (scattered(1, 3), 900 * 512),
+    "scattered 2": (scattered(2, 12), 900 * 512 - 511),
+    "scattered 3": (scattered(3, 60), 900 * 512),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("most", [506, 40, NINE, 1])
+def test_every_layout_reads_the_same_however_little_a_reply_brings(
+    session: Sessions, files: dict[str, Any], way: str, most: int
+) -> None:
+    for index, (runs, size) in enumerate(LAYOUTS.values()):
+        files[f"f{index}"] = Layout(size, runs, most)
+    for index, title in enumerate(LAYOUTS):
+        if index % 4 != WAYS.index(way) and most != NINE:
+            continue  # every layout with every count, and every way with one of them
+        made = read(session, way, f"f{index}")
+        assert made.codes == [0], (title, made.log)
+        assert made.output == files[f"f{index}"].content(IMAGE), title
+        assert made.unaccounted() == [], title
+        made.system.close()
+
+
+def test_a_file_at_any_sector_is_mapped_and_not_copied(session: Sessions, files: dict[str, Any]) -> None:
+    files["odd"] = Layout(600 * 512, [(67, 600)])
+    made = read(session, "p", "odd", observe_files=True)
+    assert made.output == files["odd"].content(IMAGE)
+    # Its first and its last page hold neighbours as well; nothing else is copied.
+    assert made.counters.copied_pages == 2
+    touched = made.system.machine.ledger.counts().cpu_file_bytes
+    assert touched["server"] == 0
+
+
+def test_what_lies_beside_a_file_is_never_seen(session: Sessions, files: dict[str, Any]) -> None:
+    """Rule 7, by looking at every byte of every page that the window shows."""
+    files["odd"] = Layout(9 * 512 + 100, [(67, 10)])
+    made = session(MemoryMedium(IMAGE), programs=[("pages", "/d0/odd")])
+    made.run()
+    content = files["odd"].content(IMAGE)
+    shift = 3 * 512
+    assert made.output == (bytes(shift) + content).ljust(2 * 4096, b"\0")
+
+
+def test_mapping_edges_as_they_are_leaks_what_lies_beside(session: Sessions, files: dict[str, Any]) -> None:
+    files["odd"] = Layout(9 * 512 + 100, [(67, 10)])
+    made = session(MemoryMedium(IMAGE), programs=[("pages", "/d0/odd")])
+    made.kernel.map_edges = True
+    made.run()
+    assert made.output == IMAGE[64 * 512 : 80 * 512]
+    assert made.counters.copied_pages == 0
+
+
+def test_a_file_of_five_gibibytes_is_read_at_its_far_end(session: Sessions, files: dict[str, Any]) -> None:
+    gap = (5 << 30) // 512
+    size = (5 << 30) + 1000 * 512
+    files["huge"] = Layout(size, [(64, 8), (None, gap - 8), (72, 1000)])
+    made = session(MemoryMedium(IMAGE), programs=[("seeker", "/d0/huge")])
+    made.run()
+    assert made.codes == [0], made.log
+    far = IMAGE[72 * 512 : 1072 * 512]
+    pieces = [IMAGE[64 * 512 : 64 * 512 + 100], bytes(100), far[:100], far[-100:], IMAGE[64 * 512 : 64 * 512 + 100]]
+    assert made.output == b"".join(pieces)
+    assert made.unaccounted() == []
+
+
+def test_memory_of_the_server_is_mapped_and_given_back(session: Sessions, files: dict[str, Any]) -> None:
+    size = 506 * 4096 + 12_345
+    files["made"] = Layout(size, [], kind="object")
+    made = read(session, "p", "made")
+    assert made.output == bytes(index * 7 % 251 for index in range(size))
+    assert synthetic.Synthetic.held == {}
+    assert len(synthetic.Synthetic.released) == 2
+    assert made.unaccounted() == []
+
+
+@pytest.mark.parametrize("fails_at", [0, 512, 4096, 5000 // 512 * 512, 300 * 512])
+def test_what_can_be_read_is_read_before_the_error(session: Sessions, files: dict[str, Any], fails_at: int) -> None:
+    files["broken"] = Layout(600 * 512, [(64, 600)], fails_at=fails_at)
+    made = read(session, "e", "broken")
+    assert made.codes == [112]  # 100 + CORRUPT
+    assert made.output == files["broken"].content(IMAGE)[:fails_at]
+    assert made.unaccounted() == []
+
+
+def test_a_server_that_gives_nothing_is_an_error(session: Sessions, files: dict[str, Any]) -> None:
+    files["empty"] = Layout(5000, [])
+    made = read(session, "e", "empty")
+    assert made.codes[0] is not None
+    assert made.codes[0] > 100
+    assert made.output == b""
+    assert made.unaccounted() == []

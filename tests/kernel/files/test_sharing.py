@@ -1,0 +1,172 @@
+"""Who answers whom, who shares what, and what goes when nobody needs it or the disk is gone."""
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from callgate.disk.builder import create_image
+from callgate.disk.latency import Latency
+from callgate.kernel.abi.errors import ErrorCode
+
+Sessions = Callable[..., Any]
+MIB = 1 << 20
+SLOW = Latency(command=100_000, sector=300)
+
+
+def content(size: int, salt: int) -> bytes:
+    return b"".join(struct.pack("<I", index * 2654435761 + salt & 0xFFFF_FFFF) for index in range(size // 4))
+
+
+FILES = {"SMALL.BIN": content(64 << 10, 1), "OTHER.BIN": content(12 * MIB, 2), "BIG.BIN": content(20 * MIB, 3)}
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shared")
+    for name, data in FILES.items():
+        (folder / name).write_bytes(data)
+    out = folder.with_suffix(".img")
+    create_image(out, folder, fs="fat16", size=48 * MIB)
+    return out
+
+
+def total(name: str) -> bytes:
+    data = FILES[name]
+    return struct.pack("<I", sum(struct.unpack(f"<{len(data) // 4}I", data)) & 0xFFFF_FFFF)
+
+
+def test_the_disk_wakes_the_reader_and_the_server_is_left_alone(session: Sessions, image: Path) -> None:
+    made = session(image, programs=[("reader", "c/d0/SMALL.BIN")], trace=True, latency=SLOW)
+    made.run()
+    assert made.output == total("SMALL.BIN")
+    reader = made.processes[0]
+    kinds = [(event.kind, event.fields.get("thread")) for event in made.events]
+    server = next(e.fields["thread"] for e in made.events if e.kind == "ipc.reply" and e.fields["thread"] is not None)
+    ready = next(index for index, (kind, _) in enumerate(kinds) if kind == "file.ready")
+    posted = max(index for index, (kind, _) in enumerate(kinds[:ready]) if kind == "ipc.post")
+    replied = next(index for index in range(posted, ready) if kinds[index][0] == "ipc.reply")
+    del server
+
+    # The server had replied before the disk was through …
+    done = [index for index in range(replied, ready) if kinds[index][0] == "disk.done"]
+    assert done, "the disk had something to do"
+    # … and between its reply and the reader's next step nobody entered it.
+    after = next(index for index in range(ready, len(kinds)) if kinds[index][0] == "thread.switch")
+    assert not [kind for kind, _ in kinds[replied + 1 : after] if kind in ("ipc.fetch", "ipc.map", "ipc.load")]
+    woken = made.events[after].fields
+    assert reader.exit_code == 0
+    assert woken["thread"] is not None
+
+
+def test_readers_of_one_file_share_its_object_and_its_requests(session: Sessions, image: Path) -> None:
+    made = session(image, programs=[("reader", "c/d0/SMALL.BIN")] * 6, latency=SLOW)
+    made.system.run(until="file.ready")
+    assert len(made.kernel.files.objects) == 1
+    file = next(iter(made.kernel.files.objects.values()))
+    assert file.opens == 6
+    made.run()
+    assert made.output == total("SMALL.BIN") * 6
+    assert made.counters.requests == 1
+    assert made.unaccounted() == []
+
+
+@pytest.mark.parametrize("way", "ck")
+def test_a_file_larger_than_the_cache_is_read(session: Sessions, image: Path, way: str) -> None:
+    made = session(image, programs=[("reader", f"{way}/d0/BIG.BIN")], high_memory=8 * MIB)
+    made.run()
+    assert made.codes == [0], made.log
+    assert made.output == total("BIG.BIN")
+    assert made.kernel.cache.state.evictions > 1000
+    assert made.unaccounted() == []
+
+
+def test_readers_that_want_more_than_the_cache_holds_all_get_it(session: Sessions, image: Path) -> None:
+    programs = [("reader", "c/d0/BIG.BIN"), ("reader", "c/d0/OTHER.BIN"), ("reader", "k/d0/BIG.BIN")]
+    made = session(image, programs=programs, high_memory=12 * MIB)
+    made.run(fuel=2_000_000_000)
+    assert made.codes == [0, 0, 0], made.log
+    outputs = [made.output[index : index + 4] for index in (0, 4, 8)]
+    assert sorted(outputs) == sorted([total("BIG.BIN"), total("OTHER.BIN"), total("BIG.BIN")])
+    assert made.unaccounted() == []
+
+
+def test_pages_that_nobody_accesses_leave_the_window_and_come_back(session: Sessions, image: Path) -> None:
+    made = session(image, programs=[("idler", "/d0/SMALL.BIN /d0/OTHER.BIN")])
+    made.run(until=made_label("idler", "looked"))
+    small = next(file for file in made.kernel.files.objects.values() if file.size == len(FILES["SMALL.BIN"]))
+    assert small.opens == 1
+    assert small.fills == [], "left alone for a second, it must have been let go"
+    made.run()
+    assert made.codes == [0]
+    assert made.output == FILES["SMALL.BIN"][:4096]
+    assert made.unaccounted() == []
+
+
+def test_reading_ahead_stops_at_the_end_and_what_nobody_wanted_is_counted(session: Sessions, image: Path) -> None:
+    made = session(image, programs=[("pages", "/d0/BIG.BIN")])
+    made.run()
+    assert made.output == FILES["BIG.BIN"][:8192]
+    assert made.counters.ahead >= 1
+    assert made.counters.wasted == made.counters.ahead
+    assert made.unaccounted() == []
+
+    whole = session(image, programs=[("reader", "c/d0/BIG.BIN")])
+    whole.run()
+    assert whole.counters.wasted == 0
+    assert whole.counters.ahead == whole.counters.requests - 1
+
+
+def test_a_jump_ends_reading_ahead(session: Sessions, image: Path) -> None:
+    made = session(image, programs=[("jumper", "/d0/BIG.BIN")])
+    made.run()
+    assert made.codes == [0], made.log
+    positions = [(index * 7 * MIB + index * 12288) % (20 * MIB) & -4096 for index in range(1, 9)]
+    assert made.output == b"".join(FILES["BIG.BIN"][at : at + 4] for at in positions)
+    # Two blocks at the beginning, where it looked like the first of many; none after a jump.
+    assert made.counters.ahead <= 2
+
+
+@pytest.mark.parametrize("way", "epck")
+def test_a_disk_that_goes_is_an_error_of_whoever_reads(session: Sessions, image: Path, way: str) -> None:
+    made = session(image, programs=[("reader", f"{way}/d0/BIG.BIN")], latency=SLOW)
+    made.run(until="file.ready")
+    made.run(fuel=300_000)
+    made.system.unplug(0)
+    made.run()
+    gone = 100 + ErrorCode.UNPLUGGED
+    assert made.codes == ([139] if way in "ck" else [gone]), made.log
+    if way in "ep":
+        assert FILES["BIG.BIN"].startswith(made.output)
+    else:
+        assert any("the disk was removed (a page of a file)" in line for line in made.log), made.log
+    assert made.unaccounted() == []
+
+
+def test_a_page_of_a_file_that_is_gone_is_invalid_for_ever(session: Sessions, image: Path) -> None:
+    made = session(image, programs=[("reader", "c/d0/BIG.BIN")], latency=SLOW)
+    made.run(until="file.ready")
+    file = next(iter(made.kernel.files.objects.values()))
+    from callgate.kernel.abi.file import FilePage
+
+    view = made.system.machine.ram.view(file.frame, 4096)
+    page = FilePage.from_buffer_copy(view)
+    assert (page.valid, page.generation, page.size) == (1, file.number, len(FILES["BIG.BIN"]))
+    assert page.sequence % 2 == 0
+    made.system.unplug(0)
+    made.run(fuel=2000)
+    after = FilePage.from_buffer_copy(view)
+    assert (after.valid, after.error, after.count) == (0, ErrorCode.UNPLUGGED, 0)
+    assert after.generation == page.generation
+    assert after.sequence > page.sequence
+
+
+def made_label(name: str, label: str) -> int:
+    """Return the address of a label of a test program."""
+    from callgate.asm.assembler import assemble
+    from callgate.kernel.images import source
+
+    path = Path(__file__).parent / "programs" / f"{name}.asm"
+    include = [source("callgate.asm.include", ""), source("callgate.asm.user", "")]
+    return assemble(path, include_dirs=include).address(label)
