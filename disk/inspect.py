@@ -3,7 +3,9 @@
 Reads only; never fails on content, however damaged: what is wrong is part of the answer.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -82,12 +84,15 @@ def as_dict(inspection: Inspection) -> dict[str, Any]:
     return asdict(inspection)
 
 
-def render(inspection: Inspection) -> str:
-    """Return it as text for people."""
+def render(inspection: Inspection, notes: Sequence[str] = ()) -> str:
+    """Return it as text for people; `notes` are a line more for each volume, "" for none."""
     scheme = {"none": "no partition table", "mbr": "MBR", "gpt": "GPT"}[inspection.scheme]
     lines = [f"{inspection.path}: {inspection.sectors} sectors ({size_text(inspection.sectors)}), {scheme}"]
-    for volume in inspection.volumes:
+    for volume, note in zip_longest(inspection.volumes, notes, fillvalue=""):
+        assert isinstance(volume, Volume)
         lines += render_volume(volume)
+        if note:
+            lines.append(f"    {note}")
     if not inspection.volumes:
         lines.append("  no partitions")
     lines += [f"  problem: {problem}" for problem in inspection.problems]

@@ -1,4 +1,4 @@
-"""The command line: `callgate boot`, `disk`, `asm`, `bench`.
+"""The command line: `callgate boot`, `disk`, `asm`, `bench`, `fuzz`.
 
 Data goes to standard output, everything else to standard error.  Exit codes: 0 ok, 1 the guest's or a
 test's failure, 2 usage, 3 guest fault or panic, 4 out of fuel, 5 bad image, 130 interrupted.  Commands
@@ -20,6 +20,7 @@ COMMANDS = {
     "boot": ("callgate.tools.boot_command", "boot", "Boot disk images and use the shell."),
     "disk": ("callgate.tools.disk_command", "disk", "Inspect and create disk images."),
     "asm": ("callgate.tools.asm_command", "asm", "Assemble a source file."),
+    "fuzz": ("callgate.tools.fuzz_command", "fuzz", "Look for inputs that break something."),
     "bench": ("callgate.tools.bench_command", "bench", "Measure, in instructions and in time."),
 }
 

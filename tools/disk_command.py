@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -34,16 +35,24 @@ def disk() -> None:
 @click.argument("image", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect(image: Path, as_json: bool) -> int:
-    """Show partitions, file systems and what is wrong with IMAGE."""
+    """Show partitions, file systems and what is wrong with IMAGE, and how much of its data can be mapped."""
     from callgate.disk.inspect import as_dict, inspect_image, render
     from callgate.disk.media import ImageError
+    from callgate.tools.alignment import measure
 
     try:
         report = inspect_image(image)
     except ImageError as error:
         click.echo(f"callgate: {error}", err=True)
         return EXIT_IMAGE
-    click.echo(json.dumps(as_dict(report), indent=2) if as_json else render(report), nl=as_json)
+    alignments = [measure(image, volume.partition) for volume in report.volumes]
+    if as_json:
+        data = as_dict(report)
+        for volume, alignment in zip(data["volumes"], alignments, strict=True):
+            volume["alignment"] = asdict(alignment) if alignment else None
+        click.echo(json.dumps(data, indent=2))
+    else:
+        click.echo(render(report, [alignment.describe() if alignment else "" for alignment in alignments]), nl=False)
     return 0
 
 

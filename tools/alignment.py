@@ -1,0 +1,147 @@
+"""How much of a volume the kernel can map as it is, and what the rest costs, for `callgate disk inspect`.
+
+Applies the rule of kernel/fills.py to every file: pages of a file that are whole blocks of the disk are mapped,
+others are put together from copies when they are first read.
+"""
+
+from __future__ import annotations
+
+import mmap
+from dataclasses import dataclass
+from pathlib import Path
+
+from callgate.disk.partitions import Partition
+from callgate.kernel.abi.calls import ServerCall
+from callgate.kernel.abi.memory import PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
+from callgate.kernel.fills import shift_of
+from callgate.server.errors import FileSystemError
+from callgate.tools.volume_walk import PROBE_BYTES, VolumeWalk, server_for
+
+FILES_LIMIT = 5000
+BYTES_LIMIT = 1 << 30  # of one file that are looked at
+
+
+@dataclass(slots=True)
+class Alignment:
+    """Files and pages of one volume.  `complete` is False if there were more files than were looked at."""
+
+    files: int = 0
+    pages: int = 0
+    mapped: int = 0
+    copied: int = 0
+    copied_bytes: int = 0
+    holes: int = 0
+    generated: int = 0  # pages that the server makes itself (compressed files)
+    requests: int = 0  # to read every file once
+    unreadable: int = 0
+    complete: bool = True
+
+    def describe(self) -> str:
+        """Return it as a sentence."""
+        if not self.pages:
+            return f"{self.files} files, no file data"
+        share = 100 * (self.mapped + self.holes + self.generated) / self.pages
+        text = f"{self.files} files, {self.pages} pages of data: {share:.1f} % mapped as they are"
+        if self.copied:
+            text += f", {self.copied} put together from copies ({self.copied_bytes} bytes)"
+        text += f"; {self.requests} requests to read all"
+        if self.unreadable:
+            text += f"; {self.unreadable} files cannot be read to their end"
+        return text if self.complete else text + f"; only the first {FILES_LIMIT} files were looked at"
+
+
+def measure(image: Path, partition: Partition) -> Alignment | None:
+    """Look at every file of a volume; None if no server knows the volume or can mount it."""
+    with (
+        image.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as content,
+        memoryview(content) as view,
+    ):
+        begin = partition.start * SECTOR_SIZE
+        server = server_for(bytes(view[begin : begin + min(PROBE_BYTES, partition.sectors * SECTOR_SIZE)]))
+        if server is None:
+            return None
+        try:
+            with VolumeWalk(server, view, partition.start, partition.sectors) as walk:
+                return _walk(walk, partition.start)
+        except FileSystemError:
+            return None
+
+
+def _walk(walk: VolumeWalk, start: int) -> Alignment:
+    result = Alignment()
+    for number, found in enumerate(walk.entries(FILES_LIMIT + 1)):
+        if number == FILES_LIMIT:
+            result.complete = False
+            break
+        if found.is_directory:
+            continue
+        opened = walk.open(found.path)
+        if opened is None:
+            result.unreadable += 1
+            continue
+        result.files += 1
+        _file(walk, found.path, *opened, start, result)
+        walk.close(opened[0])
+    return result
+
+
+def _file(walk: VolumeWalk, path: str, number: int, size: int, start: int, result: Alignment) -> None:
+    """Count one file's pages."""
+    position = 0
+    end = min(size, BYTES_LIMIT)
+    shift: int | None = None
+    pages: dict[int, list[tuple[int | None, int]]] = {}  # page -> (place within the block, bytes)
+    while position < end:
+        reply = walk.read(path, number, position)
+        if reply is None:
+            result.unreadable += 1
+            break
+        begin, covered, answer = reply
+        result.requests += 1
+        if answer.call is ServerCall.REPLY_OBJECT:
+            made = -(-min(covered, size - begin) // PAGE_SIZE)
+            result.generated += made
+            result.pages += made
+        else:
+            pieces = [(first, count) for first, count in answer.sectors]
+            if shift is None:
+                shift = shift_of(begin, [_piece(start, first, count) for first, count in pieces])
+            _spread(pages, start, begin, min(begin + covered, size), shift, pieces)
+        position = begin + covered
+    for parts in pages.values():
+        result.pages += 1
+        if all(place is None for place, _ in parts):
+            result.holes += 1
+        elif parts == [(0, PAGE_SIZE)]:
+            result.mapped += 1
+        else:
+            result.copied += 1
+            result.copied_bytes += sum(count for place, count in parts if place is not None)
+
+
+def _piece(start: int, first: int | None, count: int) -> tuple[int, int, int]:
+    """Return a piece as `shift_of` wants it: frame or 0, first sector in its block, sectors."""
+    return (0, 0, count) if first is None else (1, (start + first) % SECTORS_PER_PAGE, count)
+
+
+def _spread(
+    pages: dict[int, list[tuple[int | None, int]]],
+    start: int,
+    at: int,
+    end: int,
+    shift: int,
+    pieces: list[tuple[int | None, int]],
+) -> None:
+    """Note which page of the file gets which bytes, and where in their block these are."""
+    for first, count in pieces:
+        place = None if first is None else (start + first) % SECTORS_PER_PAGE * SECTOR_SIZE
+        left = min(count * SECTOR_SIZE, end - at)
+        while left > 0:
+            page, within = divmod(at + shift, PAGE_SIZE)
+            size = min(left, PAGE_SIZE - within)
+            fits = place is not None and place == within
+            pages.setdefault(page, []).append((within if fits else None if place is None else -1, size))
+            at += size
+            left -= size
+            place = None if place is None else (place + size) % PAGE_SIZE

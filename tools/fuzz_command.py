@@ -1,0 +1,64 @@
+"""`callgate fuzz`: look for inputs that break something."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+EXIT_FOUND = 1
+EXIT_IMAGE = 5
+
+EPILOG = """\b
+Examples:
+  callgate fuzz images --fs fat16 --count 2000
+  callgate fuzz images --image cd.iso --count 500 --seed 7000
+  callgate fuzz images --fs fat32 --count 1 --seed 4711 --boot   one mutant again, on a booted system
+"""
+
+
+@click.group()
+def fuzz() -> None:
+    """Look for inputs that break something."""
+
+
+@fuzz.command(epilog=EPILOG)
+@click.option("--fs", type=click.Choice(["fat12", "fat16", "fat32"]), help="Damage a volume made for the occasion.")
+@click.option("--image", type=click.Path(path_type=Path), help="Damage this image (an unpartitioned volume).")
+@click.option("--count", type=click.IntRange(min=1), default=1000, show_default=True, help="Mutants.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the first one.")
+@click.option("--boot", "booted", is_flag=True, help="Boot the system on each, besides.")
+def images(fs: str | None, image: Path | None, count: int, seed: int, booted: bool) -> int:
+    """Damage a volume in COUNT ways and have its server look at each.
+
+    A finding is a server that raises, hangs, names sectors outside its volume or keeps what it was lent; it is
+    printed with the command that shows it again, and the exit status is 1.
+    """
+    from callgate.tools.fuzz_images import Outcome, sound_image
+    from callgate.tools.fuzz_images import fuzz as run
+    from callgate.tools.volume_walk import PROBE_BYTES, server_for
+
+    if (fs is None) == (image is None):
+        raise click.UsageError("say either --fs or --image")
+    try:
+        content = image.read_bytes() if image is not None else sound_image(fs)  # type: ignore[arg-type]  # a Choice
+    except OSError as error:
+        click.echo(f"callgate: {image}: {error.strerror}", err=True)
+        return EXIT_IMAGE
+    if server_for(content[:PROBE_BYTES]) is None:
+        click.echo(f"callgate: {image}: no file system that a server knows begins here", err=True)
+        return EXIT_IMAGE
+    outcome = Outcome()
+    what = f"--image {image}" if image is not None else f"--fs {fs}"
+    for number, finding in run(content, range(seed, seed + count), outcome, booted=booted):
+        if finding is not None:
+            click.echo(f"seed {number}: {finding}")
+            click.echo(f"  again: callgate fuzz images {what} --count 1 --seed {number}{' --boot' if booted else ''}")
+        elif sys.stderr.isatty() and number % 100 == 0:
+            click.echo(f"\r{number - seed + 1} of {count}", nl=False, err=True)
+    click.echo(
+        f"{count} mutants: {outcome.refused} refused, {outcome.damaged} read in part, {outcome.sound} read in full, "
+        f"{outcome.findings} findings"
+    )
+    return EXIT_FOUND if outcome.findings else 0
