@@ -52,9 +52,12 @@ start:
 
 .done:
         ; The handler has written the reply into the page; the block says how it is sent.
+        .event  ipc.save message=esi
         mov     eax, [ebp + HostedBlock.eax]
         mov     ebx, edi
         call    SELECTOR_SERVER_GATE:0
         mov     esi, ebx
         mov     edi, [ebx + Message.handle]
+        .event  ipc.load message=esi
+        .event  ipc.call handler=ebp
         jmp     .step

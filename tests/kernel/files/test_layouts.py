@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from callgate.disk.latency import Latency
 from callgate.disk.media import MemoryMedium
 from callgate.kernel import volumes
 
@@ -167,3 +168,35 @@ def test_a_server_that_gives_nothing_is_an_error(session: Sessions, files: dict[
     assert made.codes[0] > 100
     assert made.output == b""
     assert made.unaccounted() == []
+
+
+def test_completions_in_any_order_bring_the_same_file(session: Sessions, files: dict[str, Any]) -> None:
+    """Many small commands in flight, which the drive finishes in an order of its own (NCQ)."""
+    source = random.Random(7)
+    files["torn"] = Layout(500 * 4096, [(first, 8) for first in source.sample(range(8, SECTORS - 8, 24), 300)] * 2)
+    files["torn"].size = 600 * 4096
+    latency = Latency(command=90_000, sector=10, reorder=True)
+    made = session(MemoryMedium(IMAGE), programs=[("reader", "p/d0/torn")], latency=latency, trace=True)
+    assert made.run().reason == "halt"
+    assert made.output == files["torn"].content(IMAGE)
+    submitted = [event.fields["request"] for event in made.events if event.kind == "disk.submit"]
+    finished = [event.fields["request"] for event in made.events if event.kind == "disk.done"]
+    assert sorted(map(str, submitted)) == sorted(map(str, finished))
+    assert submitted != finished, "the drive must have had its own order"
+    flight = most = 0
+    for event in made.events:
+        flight += (event.kind == "disk.submit") - (event.kind == "disk.done")
+        most = max(most, flight)
+    assert most >= 32
+    assert made.unaccounted() == []
+
+
+def test_neighbours_on_the_disk_are_read_by_one_command(session: Sessions, files: dict[str, Any]) -> None:
+    # Eight-sector pieces in reverse: sorted, they are one run.
+    files["backwards"] = Layout(100 * 4096, [(4000 - 8 * index, 8) for index in range(100)])
+    made = session(MemoryMedium(IMAGE), programs=[("reader", "p/d0/backwards")], trace=True)
+    made.run()
+    assert made.output == files["backwards"].content(IMAGE)
+    first = next(index for index, event in enumerate(made.events) if event.kind == "ipc.reply" and index > 0)
+    commands = [event for event in made.events[first:] if event.kind == "disk.submit"]
+    assert len(commands) <= 3, "56 pages are the most that one command takes"
