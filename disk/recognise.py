@@ -18,6 +18,10 @@ SUPERBLOCK = 1024  # of ext2, ext3, ext4
 ISO_DESCRIPTOR = 32768
 HEAD_SECTORS = ISO_DESCRIPTOR // SECTOR + 4  # what has to be read of a partition
 SECTOR_SIZES = (512, 1024, 2048, 4096)
+EXT_HAS_JOURNAL = 0x4
+EXT_64BIT = 0x80
+EXT3_INCOMPATIBLE = 0x2 | 0x4 | 0x10  # filetype, needs_recovery, meta_bg: what is beyond these is ext4's
+EXT3_READ_ONLY = 0x1 | 0x2 | 0x4  # sparse_super, large_file, btree_dir
 FAT12_CLUSTERS, FAT16_CLUSTERS = 4085, 65525
 _BPB = struct.Struct("<HBHBHHBHHHII")
 
@@ -63,8 +67,14 @@ def _ext(head: bytes, sectors: int) -> Recognised | None:
     if block[56:58] != b"\x53\xef":
         return None
     blocks, shift = int.from_bytes(block[4:8], "little"), int.from_bytes(block[24:28], "little") % 32
-    compatible, incompatible = (int.from_bytes(block[at : at + 4], "little") for at in (92, 96))
-    kind = "ext4" if incompatible & 0x40 else "ext3" if compatible & 4 else "ext2"
+    revised = any(block[76:80])  # revision 0 has no features
+    compatible, incompatible, read_only = (
+        int.from_bytes(block[at : at + 4], "little") * revised for at in (92, 96, 100)
+    )
+    newer = incompatible & ~EXT3_INCOMPATIBLE or read_only & ~EXT3_READ_ONLY
+    kind = "ext4" if newer else "ext3" if compatible & EXT_HAS_JOURNAL else "ext2"
+    if incompatible & EXT_64BIT:
+        blocks |= int.from_bytes(block[336:340], "little") << 32
     details: dict[str, int | str] = {"block_bytes": 1024 << shift, "blocks": blocks}
     return Recognised(kind, _text(block[120:136]), details, _too_long(blocks * (2 << shift), sectors))
 

@@ -8,9 +8,6 @@ The way of a request block (`Fill`), with the routines in machine code that do t
     arrived   `lists_arrived`, from the disk driver's interrupt: counts down by binary search, and calls
               FILE_READY at zero; everything in the cache already takes the same way with nothing to count
     ready     pages are put together, the file's page is published, the readers are woken
-
-Whole blocks of the disk become pages of the file as they are.  Pages that hold something else as well (the head
-and tail of a piece, rule 7), and files whose clusters are smaller than a page, are private, zero-filled copies.
 """
 
 from __future__ import annotations
@@ -22,7 +19,7 @@ from typing import TYPE_CHECKING
 from callgate.kernel.abi import selectors
 from callgate.kernel.abi.calls import Operation, WaitReason
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
+from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES, Message, ReplyType
 from callgate.kernel.abi.sectors import (
     SECTOR_ARRIVED_BIT,
@@ -35,8 +32,8 @@ from callgate.kernel.abi.sectors import (
 from callgate.kernel.cache import DISK_NUMBER_MASK
 from callgate.kernel.coroutines import CARRY, routine
 from callgate.kernel.errors import PolicyError
-from callgate.kernel.file_objects import FileObject, Fill, FillState, Part, publish
-from callgate.kernel.frames import OutOfMemory
+from callgate.kernel.file_objects import FileObject, Fill, FillState, publish
+from callgate.kernel.file_pages import FilePages
 from callgate.kernel.requests import error_code
 from callgate.kernel.state import PartitionState, Thread
 
@@ -78,6 +75,7 @@ class Fills:
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
+        self.pages = FilePages(kernel)
 
     @property
     def state(self) -> FillsState:
@@ -220,7 +218,7 @@ class Fills:
                 case ReplyType.OBJECT:
                     frames, fill.pins = self.kernel.ipc.object_frames(partition, message)
                     pieces = [(frame, 0, SECTORS_PER_PAGE) for frame in frames]
-                    self._lay_out(file, fill, start, header.eax, pieces)
+                    self.pages.lay_out(file, fill, start, header.eax, pieces)
                     self._ready(file, fill)
                 case ReplyType.SECTORS:
                     await self._take_sectors(partition, file, fill, message)
@@ -280,7 +278,7 @@ class Fills:
             (frames[index] if piece.lba is not None else 0, piece.first, piece.sectors)
             for index, piece in enumerate(pieces)
         ]
-        self._lay_out(file, fill, start, covered, found)
+        self.pages.lay_out(file, fill, start, covered, found)
 
         missing = set(locked.missing)
         there = [index for index, block in enumerate(blocks) if (partition.disk, block) not in missing]
@@ -298,7 +296,7 @@ class Fills:
 
     def _write_list(self, disk: int, number: int, pieces: list[tuple[int, SectorPiece]]) -> int:
         """Return the linear address of a new SectorList of these sectors, in the order of the reply."""
-        frame = self._low_frame()
+        frame = self.pages.low_frame()
         parts = {piece.lba >> 32 for _, piece in pieces if piece.lba is not None}
         entries = [
             (piece.lba or 0) & 0xFFFF_FFFF
@@ -364,110 +362,14 @@ class Fills:
                 return bad[found]
         return None
 
-    # Pages.
-
-    def _lay_out(
-        self, file: FileObject, fill: Fill, start: int, covered: int, pieces: list[tuple[int, int, int]]
-    ) -> None:
-        """Say of each page of the file what it is made of; `pieces` are (frame or 0, first sector, sectors).
-
-        The reply may begin before the request and end anywhere: what was not asked for is left out, and a last
-        page that is not complete is asked for again, unless the file or the server's knowledge ends there.
-        """
-        if not start <= fill.position < start + covered:
-            raise PolicyError(ErrorCode.BAD_REPLY, f"{covered} bytes from {start} do not cover {fill.position}")
-        if file.shift is None:
-            file.shift = shift_of(start, pieces)
-        available = sum(sectors for _, _, sectors in pieces) * SECTOR_SIZE
-        end = min(start + covered, start + available, fill.end, file.size)
-        if end < file.size:
-            whole = file.page_start(file.page_of(end))
-            end = whole if whole > fill.position else end
-        fill.length = end - fill.position
-        if file.page_start(file.page_of(fill.position)) != fill.position:
-            self._absorb(file, fill)
-        fill.first_page = file.page_of(fill.position)
-        pages: list[int | list[Part]] = [0] * (file.page_of(end - 1) - fill.first_page + 1)
-        begin, at = fill.position, start
-        if fill.begun:
-            pages[0] = [fill.begun]
-            begin += fill.begun.size
-        last = end - PAGE_SIZE
-        for frame, first, sectors in pieces:
-            page, within = divmod(at + file.shift, PAGE_SIZE)
-            if frame and sectors == SECTORS_PER_PAGE and not within and begin <= at <= last:
-                pages[page - fill.first_page] = frame
-                at += PAGE_SIZE
-                continue
-            size = sectors * SECTOR_SIZE
-            low, high = max(at, begin), min(at + size, end)
-            source = frame + first * SECTOR_SIZE + low - at if frame else 0
-            self._spread(file, low, high, source, pages, fill.first_page)
-            at += size
-        fill.parts = pages
-
-    def _absorb(self, file: FileObject, fill: Fill) -> None:
-        """A request that begins within a page goes on where a short reply ended: take over that page's beginning."""
-        start = file.page_start(file.page_of(fill.position))
-        before = file.covering(fill.position - 1)
-        if before is None or before.state is not FillState.READY or before.end != fill.position:
-            raise PolicyError(ErrorCode.BAD_REPLY, f"nothing leads up to byte {fill.position}")
-        self.kernel.file_windows.unmap(file, before)
-        frame = before.frames.pop()
-        if frame in before.private:
-            before.private.remove(frame)
-            fill.private.append(frame)
-        size, within = fill.position - start, (start + (file.shift or 0)) % PAGE_SIZE
-        fill.begun = Part(frame + within, within, size)
-        before.length -= size
-        fill.position, fill.length = start, fill.length + size
-        if before.length <= 0:
-            self.drop(file, before)
-
-    def _spread(
-        self, file: FileObject, low: int, high: int, source: int, pages: list[int | list[Part]], first_page: int
-    ) -> None:
-        """Note bytes `low` to `high` of the file, which lie at `source`, with the pages they belong to."""
-        while low < high:
-            within = (low + (file.shift or 0)) % PAGE_SIZE
-            size = min(high - low, PAGE_SIZE - within)
-            page = file.page_of(low) - first_page
-            parts = pages[page]
-            if not isinstance(parts, list):
-                parts = pages[page] = []
-            parts.append(Part(source, within, size))
-            low += size
-            source += size if source else 0
-
     def _ready(self, file: FileObject, fill: Fill) -> None:
         """Put the pages together, publish them, wake the readers."""
         for parts in fill.parts:
-            fill.frames.append(self._page(fill, parts))
+            fill.frames.append(self.pages.make(fill, parts))
         fill.parts = []
         fill.state = FillState.READY
         self._settle(file, fill)
         publish(self.kernel, file)
-
-    def _page(self, fill: Fill, parts: int | list[Part]) -> int:
-        """Return the frame of one page of the file: the cache's own if all of it is the file's, else a copy."""
-        if isinstance(parts, int):
-            return parts
-        if all(part.source == 0 for part in parts):
-            return self.kernel.zero_frame()
-        if len(parts) == 1 and parts[0].size == PAGE_SIZE and parts[0].source % PAGE_SIZE == 0:
-            return parts[0].source
-        if self.kernel.map_edges and len(parts) == 1 and parts[0].source % PAGE_SIZE == parts[0].offset:
-            return parts[0].source & -PAGE_SIZE
-        frame = self._low_frame()
-        self.kernel.tables.clear(frame)
-        fill.private.append(frame)
-        ram = self.kernel.machine.ram
-        for part in parts:
-            if part.source:
-                ram.view(frame + part.offset, part.size)[:] = ram.view(part.source, part.size)
-                self.kernel.machine.ledger.copied["kernel"] += part.size
-        self.state.counters.copied_pages += 1
-        return frame
 
     def fail(self, file: FileObject, fill: Fill, code: ErrorCode) -> None:
         """End a request block without data; readers get the error, later ones ask again."""
@@ -519,29 +421,7 @@ class Fills:
             except PolicyError as error:
                 self.kernel.log(f"{partition.name}: releasing request {request}: {error}")
 
-    def _low_frame(self) -> int:
-        try:
-            return self.kernel.low.allocate()
-        except OutOfMemory:
-            raise PolicyError(ErrorCode.NO_MEMORY) from None
-
 
 def sector_of(entry: int) -> int:
     """Return the sector of a SectorList's entry."""
     return entry & 0xFFFF_FFFF | entry >> SECTOR_PART_SHIFT << 32
-
-
-def shift_of(start: int, pieces: list[tuple[int, int, int]]) -> int:
-    """Return how far behind a page boundary byte 0 of a file lies, so that most of its blocks are pages as they are.
-
-    It is what the first piece that is on the disk and reaches to the end of its block says.
-    """
-    at, fallback = start, 0
-    for frame, first, sectors in pieces:
-        if frame:
-            shift = (first * SECTOR_SIZE - at) % PAGE_SIZE
-            if first + sectors == SECTORS_PER_PAGE:
-                return shift
-            fallback = fallback or shift
-        at += sectors * SECTOR_SIZE
-    return fallback

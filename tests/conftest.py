@@ -30,7 +30,7 @@ def run_tool(name: str, *arguments: object, text: str = "") -> str:
     """Run a program of the host and return its output; it must succeed."""
     program = shutil.which(name, path=TOOLS)
     if program is None:
-        pytest.skip(f"{name} is not installed (Debian: dosfstools, mtools, fdisk, gdisk)")
+        pytest.skip(f"{name} is not installed (Debian: dosfstools, mtools, e2fsprogs, fdisk, gdisk)")
     environment = {"PATH": TOOLS, "LC_ALL": "C.UTF-8", "TZ": "UTC", "MTOOLS_SKIP_CHECK": "1"}
     command = [program, *map(str, arguments)]
     result = subprocess.run(command, input=text, capture_output=True, text=True, env=environment, check=False)

@@ -1,6 +1,6 @@
 """How much of a volume the kernel can map as it is, and what the rest costs, for `callgate disk inspect`.
 
-Applies the rule of kernel/fills.py to every file: pages of a file that are whole blocks of the disk are mapped,
+Applies the rule of kernel/file_pages.py to every file: pages of a file that are whole blocks of the disk are mapped,
 others are put together from copies when they are first read.
 """
 
@@ -12,12 +12,15 @@ from pathlib import Path
 
 from callgate.disk.partitions import Partition
 from callgate.kernel.abi.calls import ServerCall
+from callgate.kernel.abi.directory import FileAttributes
+from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
-from callgate.kernel.fills import shift_of
+from callgate.kernel.file_pages import shift_of
 from callgate.server.errors import FileSystemError
 from callgate.tools.volume_walk import PROBE_BYTES, VolumeWalk, server_for
 
 FILES_LIMIT = 5000
+NO_FILES = FileAttributes.DIRECTORY | FileAttributes.SYMLINK  # links are counted where they lead
 BYTES_LIMIT = 1 << 30  # of one file that are looked at
 
 
@@ -74,11 +77,12 @@ def _walk(walk: VolumeWalk, start: int) -> Alignment:
         if number == FILES_LIMIT:
             result.complete = False
             break
-        if found.is_directory:
+        if found.entry.attributes & NO_FILES:
             continue
         opened = walk.open(found.path)
         if opened is None:
-            result.unreadable += 1
+            # Devices and the like have no data, and are no loss.
+            result.unreadable += walk.errors[-1][1] is not ErrorCode.NOT_SUPPORTED
             continue
         result.files += 1
         _file(walk, found.path, *opened, start, result)

@@ -24,7 +24,7 @@ class VolumeInformation(Layout):
         "number": "partition index, as the IPC gate takes it",
         "flags": "VolumeFlags",
         "name": "top-level directory, ASCIIZ without the slash: d0p1, rom",
-        "file_system": "ASCIIZ: fat12, fat16, fat32, rom",
+        "file_system": "ASCIIZ, as the server names it: fat12, fat16, fat32, ext2, ext3, ext4, rom, …",
         "label": "UTF-8, ASCIIZ",
     }
 

@@ -244,7 +244,7 @@ def test_our_tables_are_derived_from_their_content() -> None:
     assert mbr(TWO)[440:444] != mbr(TWO[:1])[440:444]
 
 
-@pytest.mark.parametrize("kind", ["fat12", "fat16", "fat32", "ext2", "ext4", "iso9660"])
+@pytest.mark.parametrize("kind", ["fat12", "fat16", "fat32", "ext2", "ext3", "ext4", "iso9660"])
 def test_file_systems_that_other_tools_made_are_recognised(tmp_path: Path, tool: Tool, kind: str) -> None:
     path = tmp_path / "disk.img"
     if kind == "iso9660":

@@ -1,4 +1,4 @@
-"""Images made by dosfstools and mtools, and servers rehearsed over them."""
+"""Images made by dosfstools, mtools and e2fsprogs, and servers rehearsed over them."""
 
 import mmap
 import os
@@ -6,12 +6,16 @@ import random
 import shutil
 import subprocess
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
 
 import pytest
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.server import HostedServer, ListedFile, read_pages
+from callgate.server.ext2 import Ext2Server
 from callgate.server.fat import FatServer
 from callgate.server.testing import Answer, Rehearsal
 
@@ -19,13 +23,13 @@ NEEDED = ("mkfs.fat", "mcopy", "mmd", "mdel", "mdir", "fsck.fat", "mattrib")
 PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 
 
-def _run(*command: str) -> str:
+def _run(*command: str, **environment: str) -> str:
     result = subprocess.run(
         command,
         capture_output=True,
         text=True,
         check=False,
-        env={"PATH": PATH, "LC_ALL": "C.UTF-8", "MTOOLS_SKIP_CHECK": "1", "TZ": "UTC"},
+        env={"PATH": PATH, "LC_ALL": "C.UTF-8", "MTOOLS_SKIP_CHECK": "1", "TZ": "UTC", **environment},
     )
     if result.returncode:
         raise AssertionError(f"{' '.join(command)}: {result.stdout}{result.stderr}")
@@ -116,18 +120,18 @@ def fat_image(tmp_path: Path) -> Callable[..., FatImage]:
     return make
 
 
-class FatClient:
-    """What a client of the FAT server does, request by request."""
+class VolumeClient:
+    """What a client of a file-system server does, request by request."""
+
+    kind: ClassVar[type[HostedServer]]
 
     def __init__(self, image: bytes | bytearray | memoryview, start: int = 0, sectors: int | None = None) -> None:
-        self.rehearsal = Rehearsal(FatServer, image, start=start, sectors=sectors)
+        self.rehearsal = Rehearsal(self.kind, image, start=start, sectors=sectors)
         self.rehearsal.start()
 
     @property
-    def server(self) -> FatServer:
-        server = self.rehearsal.server
-        assert isinstance(server, FatServer)
-        return server
+    def server(self) -> Any:
+        return self.rehearsal.server
 
     def request(self, operation: int, path: str | None = None, **registers: int) -> Answer:
         data = None if path is None else path.encode()
@@ -144,7 +148,7 @@ class FatClient:
         """Read a whole file as `cat` would."""
         opened = self.request(Operation.OPEN, path)
         assert opened.error is ErrorCode.OK, (path, opened)
-        number, size = opened.registers.eax, opened.registers.ecx
+        number, size = opened.registers.eax, opened.registers.edx << 32 | opened.registers.ecx
         parts: list[bytes] = []
         position = 0
         while position < size:
@@ -157,7 +161,138 @@ class FatClient:
         assert self.request(Operation.CLOSE, eax=number).error is ErrorCode.OK
         return b"".join(parts)
 
+    def listing(self, path: str) -> list[ListedFile]:
+        """Return the entries of a directory; nothing stays locked."""
+        answer = self.request(Operation.LOCK_DIRECTORY, path)
+        assert answer.error is ErrorCode.OK, (path, answer)
+        files = list(read_pages(answer.memory))
+        assert len(files) == answer.registers.edi
+        assert self.request(Operation.UNLOCK_DIRECTORY, edx=answer.registers.edx).error is ErrorCode.OK
+        return files
+
+
+class FatClient(VolumeClient):
+    kind = FatServer
+
 
 @pytest.fixture
 def client() -> type[FatClient]:
     return FatClient
+
+
+EXT_TOOLS = ("mke2fs", "debugfs", "dumpe2fs", "e2fsck")
+UUID = "12345678-9abc-4def-8123-456789abcdef"
+
+
+@dataclass
+class ExtImage:
+    """An ext2, ext3 or ext4 image and the directory of the host that it was made from."""
+
+    path: Path
+    folder: Path
+
+    def format(self, size: str, *options: str) -> "ExtImage":
+        """Make the image: of `folder`, with nothing in it that differs from run to run but times of change."""
+        common = ("-q", "-F", "-U", UUID, "-E", f"hash_seed={UUID}", "-d", str(self.folder))
+        _run("mke2fs", *common, *options, str(self.path), size, E2FSPROGS_FAKE_TIME="1700000000")
+        return self
+
+    def debugfs(self, request: str) -> str:
+        """Have debugfs answer a request."""
+        return _run("debugfs", "-R", request, str(self.path))
+
+    def change(self, *requests: str) -> None:
+        """Have debugfs change something."""
+        script = self.path.with_suffix(".requests")
+        script.write_text("".join(f"{request}\n" for request in requests))
+        _run("debugfs", "-w", "-f", str(script), str(self.path), E2FSPROGS_FAKE_TIME="1700000000")
+
+    def run(self, *command: str) -> str:
+        return _run(*command)
+
+    def files(self) -> dict[str, Path]:
+        """Return the regular files, by their paths in the volume."""
+        found = (path for path in self.folder.rglob("*") if path.is_file() and not path.is_symlink())
+        return {str(path.relative_to(self.folder)): path for path in sorted(found)}
+
+    def read(self) -> bytearray:
+        """Return the bytes, to be changed."""
+        return bytearray(self.path.read_bytes())
+
+    def view(self) -> memoryview:
+        """Return the bytes without reading holes of sparse files."""
+        with self.path.open("rb") as file:
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+@pytest.fixture
+def ext_image(tmp_path: Path) -> Callable[[], ExtImage]:
+    """Begin an image: fill its `folder`, then `format` it."""
+    for tool in EXT_TOOLS:
+        if shutil.which(tool, path=PATH) is None:
+            pytest.skip(f"{tool} is not installed (Debian package e2fsprogs)")
+    made = iter(range(1000))
+
+    def make() -> ExtImage:
+        number = next(made)
+        folder = tmp_path / f"folder{number}"
+        folder.mkdir()
+        return ExtImage(tmp_path / f"ext{number}.img", folder)
+
+    return make
+
+
+class ExtClient(VolumeClient):
+    kind = Ext2Server
+
+
+@pytest.fixture
+def ext_client() -> type[ExtClient]:
+    return ExtClient
+
+
+INTERESTING = (0, 1, 2, 3, 0x0F, 0x10, 0x40, 0x41, 0x7F, 0x80, 0xE5, 0xF7, 0xF8, 0xFF)
+
+
+class Region(NamedTuple):
+    """A stretch of an image that a mutator may change, the likelier the more ``weight`` it has."""
+
+    start: int
+    size: int
+    weight: int
+
+
+@contextmanager
+def mutated(image: bytearray, regions: list[Region], seed: int, special: Callable[[random.Random], None]) -> Any:
+    """Garble some bytes of the regions, or do something ``special`` to them, and put them back afterwards."""
+    generator = random.Random(seed)
+    saved = [(start, bytes(image[start : start + size])) for start, size, _ in regions]
+    for _ in range(generator.choice((1, 1, 2, 4, 16))):
+        start, size, _ = generator.choices(regions, [region.weight for region in regions])[0]
+        match generator.randrange(4):
+            case 0:
+                image[start + generator.randrange(size)] = generator.choice(INTERESTING)
+            case 1:
+                image[start + generator.randrange(size)] = generator.randrange(256)
+            case 2:
+                special(generator)
+            case _:
+                here, there = (start + generator.randrange(size // 32) * 32 for _ in range(2))
+                image[here : here + 32] = image[there : there + 32]
+    try:
+        yield
+    finally:
+        for start, data in saved:
+            image[start : start + len(data)] = data
+
+
+@pytest.fixture
+def mutator() -> Any:
+    """Return `mutated` and the class of its regions."""
+    return mutated, Region
+
+
+@pytest.fixture
+def mutants() -> int:
+    """Return how many mutants of each kind to make: CALLGATE_MUTANTS=20000 looks much further."""
+    return int(os.environ.get("CALLGATE_MUTANTS", "300"))

@@ -1,8 +1,8 @@
 """Hundreds of volumes with garbled metadata: never a fault, never a loop, never a byte from elsewhere."""
 
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -17,40 +17,8 @@ FORMATS = {
     16: (8000, "-F", "16", "-s", "1", "-r", "32"),
     32: (36_000, "-F", "32", "-s", "1"),
 }
-MUTANTS = 300  # of each width
 VISITS = 60  # paths tried in one mutant
 CALLS = 4000  # gate calls that one mutant may cost
-INTERESTING = (0, 1, 2, 3, 0x0F, 0x10, 0x40, 0x41, 0x7F, 0x80, 0xE5, 0xF7, 0xF8, 0xFF)
-
-
-@contextmanager
-def mutated(disk: Any, seed: int) -> Iterator[None]:
-    """Garble some metadata bytes and put them back afterwards."""
-    generator = random.Random(seed)
-    regions = [
-        (0, 90),  # the boot sector's fields
-        (disk.fat_offset, 192),
-        (disk.root_offset, 512),
-        (disk.cluster_offset(disk.first_cluster(disk.record(b"DIR        "))), 512),
-    ]
-    saved = [(start, bytes(disk.image[start : start + size])) for start, size in regions]
-    for _ in range(generator.choice((1, 1, 2, 4, 16))):
-        start, size = generator.choices(regions, (2, 4, 3, 3))[0]
-        match generator.randrange(4):
-            case 0:
-                disk.image[start + generator.randrange(size)] = generator.choice(INTERESTING)
-            case 1:
-                disk.image[start + generator.randrange(size)] = generator.randrange(256)
-            case 2:
-                disk.set_fat(generator.randrange(2, 40), generator.randrange(48), range(1))
-            case _:
-                here, there = (start + generator.randrange(size // 32) * 32 for _ in range(2))
-                disk.image[here : here + 32] = disk.image[there : there + 32]
-    try:
-        yield
-    finally:
-        for start, data in saved:
-            disk.image[start : start + len(data)] = data
 
 
 @pytest.fixture(params=FORMATS)
@@ -113,10 +81,21 @@ def read_some(served: Any, path: str) -> int:
 
 
 @pytest.mark.timeout(60)
-def test_no_mutant_does_harm(disk: Any, client: Any) -> None:
+def test_no_mutant_does_harm(disk: Any, client: Any, mutator: Any, mutants: int) -> None:
+    mutated, region = mutator
+    regions = [
+        region(0, 90, 2),  # the boot sector's fields
+        region(disk.fat_offset, 192, 4),
+        region(disk.root_offset, 512, 3),
+        region(disk.cluster_offset(disk.first_cluster(disk.record(b"DIR        "))), 512, 3),
+    ]
+
+    def link(generator: random.Random) -> None:
+        disk.set_fat(generator.randrange(2, 40), generator.randrange(48), range(1))
+
     outcomes = {"mounted": 0, "refused": 0, "damaged": 0}
-    for seed in range(MUTANTS):
-        with mutated(disk, seed):
+    for seed in range(mutants):
+        with mutated(disk.image, regions, seed, link):
             FatServer.probe(bytes(disk.image[:65536]))
             served = None
             with suppress(FileSystemError):  # and nothing else
@@ -131,7 +110,7 @@ def test_no_mutant_does_harm(disk: Any, client: Any) -> None:
             assert len(served.rehearsal.calls) < CALLS
             assert served.rehearsal.allocated() < 4 << 20
             complete(check(FatVolume(_Reader(served), served.server.volume.layout)))
-    assert min(outcomes.values()) > MUTANTS // 20, outcomes  # the mutator must do all three
+    assert min(outcomes.values()) > mutants // 20, outcomes  # the mutator must do all three
 
 
 class _Reader:

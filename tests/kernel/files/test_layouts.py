@@ -1,12 +1,11 @@
 """Files that lie on the disk in every way that a server may find them: readers always get the same bytes."""
 
-import importlib.util
 import random
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
+import synthetic_server as synthetic
 from callgate.disk.latency import Latency
 from callgate.disk.media import MemoryMedium
 from callgate.kernel import volumes
@@ -17,20 +16,6 @@ WAYS = "rptb"
 NINE = 9
 
 
-def load() -> Any:
-    """Import the server from beside this file: tests are no package."""
-    import sys
-
-    name = "callgate_tests_synthetic"
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / "synthetic.py")
-    assert spec is not None and spec.loader is not None  # noqa: PT018 - one fact for the type checker
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-synthetic = load()
 Layout = synthetic.Layout
 IMAGE = synthetic.disk(SECTORS)
 

@@ -1,0 +1,144 @@
+"""Pages of files: what each is made of, and how it is put together.
+
+Whole blocks of the disk become pages of the file as they are.  Pages that hold something else as well (the head
+and tail of a piece, rule 7), and files whose clusters are smaller than a page, are private, zero-filled copies.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.memory import PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
+from callgate.kernel.errors import PolicyError
+from callgate.kernel.file_objects import FileObject, Fill, FillState, Part
+from callgate.kernel.frames import OutOfMemory
+
+if TYPE_CHECKING:
+    from callgate.kernel.kernel import Kernel
+
+Pieces = list[tuple[int, int, int]]  # frame or 0 for zeros, first sector within it, sectors
+
+
+class FilePages:
+    """Laying out request blocks, and putting their pages together."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+
+    def lay_out(self, file: FileObject, fill: Fill, start: int, covered: int, pieces: Pieces) -> None:
+        """Say of each page of the file what it is made of; `pieces` are (frame or 0, first sector, sectors).
+
+        The reply may begin before the request and end anywhere: what was not asked for is left out, and a last
+        page that is not complete is asked for again, unless the file or the server's knowledge ends there.
+        """
+        if not start <= fill.position < start + covered:
+            raise PolicyError(ErrorCode.BAD_REPLY, f"{covered} bytes from {start} do not cover {fill.position}")
+        if file.shift is None:
+            file.shift = shift_of(start, pieces)
+        available = sum(sectors for _, _, sectors in pieces) * SECTOR_SIZE
+        end = min(start + covered, start + available, fill.end, file.size)
+        if end < file.size:
+            whole = file.page_start(file.page_of(end))
+            end = whole if whole > fill.position else end
+        fill.length = end - fill.position
+        if file.page_start(file.page_of(fill.position)) != fill.position:
+            self._absorb(file, fill)
+        fill.first_page = file.page_of(fill.position)
+        pages: list[int | list[Part]] = [0] * (file.page_of(end - 1) - fill.first_page + 1)
+        begin, at = fill.position, start
+        if fill.begun:
+            pages[0] = [fill.begun]
+            begin += fill.begun.size
+        last = end - PAGE_SIZE
+        for frame, first, sectors in pieces:
+            page, within = divmod(at + file.shift, PAGE_SIZE)
+            if frame and sectors == SECTORS_PER_PAGE and not within and begin <= at <= last:
+                pages[page - fill.first_page] = frame
+                at += PAGE_SIZE
+                continue
+            size = sectors * SECTOR_SIZE
+            low, high = max(at, begin), min(at + size, end)
+            source = frame + first * SECTOR_SIZE + low - at if frame else 0
+            self._spread(file, low, high, source, pages, fill.first_page)
+            at += size
+        fill.parts = pages
+
+    def _absorb(self, file: FileObject, fill: Fill) -> None:
+        """A request that begins within a page goes on where a short reply ended: take over that page's beginning."""
+        start = file.page_start(file.page_of(fill.position))
+        before = file.covering(fill.position - 1)
+        if before is None or before.state is not FillState.READY or before.end != fill.position:
+            raise PolicyError(ErrorCode.BAD_REPLY, f"nothing leads up to byte {fill.position}")
+        self.kernel.file_windows.unmap(file, before)
+        frame = before.frames.pop()
+        if frame in before.private:
+            before.private.remove(frame)
+            fill.private.append(frame)
+        size, within = fill.position - start, (start + (file.shift or 0)) % PAGE_SIZE
+        fill.begun = Part(frame + within, within, size)
+        before.length -= size
+        fill.position, fill.length = start, fill.length + size
+        if before.length <= 0:
+            self.kernel.fills.drop(file, before)
+
+    def _spread(
+        self, file: FileObject, low: int, high: int, source: int, pages: list[int | list[Part]], first_page: int
+    ) -> None:
+        """Note bytes `low` to `high` of the file, which lie at `source`, with the pages they belong to."""
+        while low < high:
+            within = (low + (file.shift or 0)) % PAGE_SIZE
+            size = min(high - low, PAGE_SIZE - within)
+            page = file.page_of(low) - first_page
+            parts = pages[page]
+            if not isinstance(parts, list):
+                parts = pages[page] = []
+            parts.append(Part(source, within, size))
+            low += size
+            source += size if source else 0
+
+    def make(self, fill: Fill, parts: int | list[Part]) -> int:
+        """Return the frame of one page of the file: the cache's own if all of it is the file's, else a copy."""
+        if isinstance(parts, int):
+            return parts
+        if all(part.source == 0 for part in parts):
+            return self.kernel.zero_frame()
+        if len(parts) == 1 and parts[0].size == PAGE_SIZE and parts[0].source % PAGE_SIZE == 0:
+            return parts[0].source
+        if self.kernel.map_edges and len(parts) == 1 and parts[0].source % PAGE_SIZE == parts[0].offset:
+            return parts[0].source & -PAGE_SIZE
+        frame = self.low_frame()
+        self.kernel.tables.clear(frame)
+        fill.private.append(frame)
+        ram = self.kernel.machine.ram
+        for part in parts:
+            if part.source:
+                ram.view(frame + part.offset, part.size)[:] = ram.view(part.source, part.size)
+                self.kernel.machine.ledger.copied["kernel"] += part.size
+        self.kernel.fills.state.counters.copied_pages += 1
+        return frame
+
+    def low_frame(self) -> int:
+        """Return a frame of low memory; if there is none, files let go of what they copied.  NO_MEMORY."""
+        while True:
+            try:
+                return self.kernel.low.allocate()
+            except OutOfMemory:
+                if not self.kernel.file_windows.reclaim():
+                    raise PolicyError(ErrorCode.NO_MEMORY) from None
+
+
+def shift_of(start: int, pieces: Pieces) -> int:
+    """Return how far behind a page boundary byte 0 of a file lies, so that most of its blocks are pages as they are.
+
+    It is what the first piece that is on the disk and reaches to the end of its block says.
+    """
+    at, fallback = start, 0
+    for frame, first, sectors in pieces:
+        if frame:
+            shift = (first * SECTOR_SIZE - at) % PAGE_SIZE
+            if first + sectors == SECTORS_PER_PAGE:
+                return shift
+            fallback = fallback or shift
+        at += sectors * SECTOR_SIZE
+    return fallback

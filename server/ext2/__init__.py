@@ -1,0 +1,16 @@
+"""The ext2, ext3 and ext4 file-system server, read-only, and the reader it is built on.
+
+Read: revisions 0 and 1; blocks of 1 to 64 KiB; inodes of 128 bytes and more; pointers and extents, holes,
+extents without data; file types, hashed directories, symbolic links; filetype, meta_bg, extent, 64bit, flex_bg,
+large_dir, bigalloc, uninit_bg, and whatever only writers or attributes need (features.py).  Free blocks are
+counted in the bitmaps.  A bad superblock or group descriptor is replaced by its backup.
+
+Not read: volumes with inline_data, encrypt, casefold, compression, dirdata or a feature without a name: they are
+refused by its name.  A journal is not replayed; the volume is mounted as it was without it, marked as dirty, and
+that is reported.  Checksums (metadata_csum) are not compared, extended attributes are not shown.
+"""
+
+from callgate.server.ext2.server import Ext2Server
+from callgate.server.ext2.volume import ExtVolume
+
+__all__ = ["Ext2Server", "ExtVolume"]

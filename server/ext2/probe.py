@@ -1,0 +1,29 @@
+"""Is this partition ext2, ext3 or ext4?  Asked of its first bytes, which may be anything."""
+
+from typing import Final
+
+from callgate.server.errors import MountError
+from callgate.server.ext2.structures import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE
+from callgate.server.ext2.superblock import parse_superblock, read_features
+
+_UNBOUNDED: Final = 1 << 60  # the partition's size is not known to a probe
+_BOOT_SIGNATURE: Final = b"\x55\xaa"
+_JUMPS: Final = (0xEB, 0xE9)  # boot sectors of early DOS have nothing else
+
+
+def probe(first: bytes) -> str | None:
+    """Return ``ext2``, ``ext3`` or ``ext4`` if the partition that begins with ``first`` says that it is one.
+
+    It says so by its magic number alone, so that mounting can name what is absurd about the rest.  But these
+    two bytes are little evidence where a FAT has its table: behind a boot sector the numbers must fit, too.
+    """
+    raw = first[SUPERBLOCK_OFFSET : SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE]
+    features = read_features(raw)
+    if features is None:
+        return None
+    if first[510:512] == _BOOT_SIGNATURE or first[0] in _JUMPS:
+        try:
+            parse_superblock(raw, _UNBOUNDED)
+        except MountError:
+            return None
+    return features.kind

@@ -1,0 +1,179 @@
+"""The ext2 server: the operations of a file-system server over a mounted `ExtVolume`."""
+
+from typing import ClassVar, Final
+
+from callgate.kernel.abi.calls import Operation
+from callgate.kernel.abi.directory import VolumeFlags
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.server.disk import Disk
+from callgate.server.errors import FileSystemError
+from callgate.server.ext2.file import locate
+from callgate.server.ext2.inode import Inode
+from callgate.server.ext2.listing import Listing, list_directory, listing_pages
+from callgate.server.ext2.paths import find
+from callgate.server.ext2.probe import probe
+from callgate.server.ext2.recent import Recent
+from callgate.server.ext2.structures import KIND_NAMES, Kind
+from callgate.server.ext2.volume import DIRECTORIES_KEPT, ENTRIES_KEPT, ExtVolume
+from callgate.server.gate import LOW_DWORD
+from callgate.server.hosted import HostedServer, VolumeGeometry, operation
+from callgate.server.message import Data, Registers, Reply, Request, Sectors, ServerMemory
+from callgate.server.paths import parse_path
+from callgate.server.versions import DirectoryVersions, Pages
+
+OPEN_FILES_LIMIT: Final = 4096
+
+
+class Ext2Server(HostedServer):
+    """Serves one ext2, ext3 or ext4 partition, read-only."""
+
+    name: ClassVar[str] = "ext2"
+
+    def __init__(self, memory: ServerMemory, geometry: VolumeGeometry) -> None:
+        super().__init__(memory, geometry)
+        self.directories = DirectoryVersions(memory)
+        self._volume: ExtVolume | None = None
+        self._files: dict[int, Inode] = {}
+        self._last_file = 0
+        self._listings: Recent[Listing] = Recent(ENTRIES_KEPT, DIRECTORIES_KEPT)
+
+    @classmethod
+    def probe(cls, first: bytes) -> str | None:
+        """Return ``ext2``, ``ext3`` or ``ext4`` if the partition is one, else None."""
+        return probe(first)
+
+    @property
+    def volume(self) -> ExtVolume:
+        """Return the mounted volume; FileSystemError before `start` has succeeded."""
+        if self._volume is None:
+            raise FileSystemError(ErrorCode.NOT_SUPPORTED, "the volume is not mounted")
+        return self._volume
+
+    async def start(self) -> None:
+        """Mount the partition; MountError names what is wrong with it."""
+        volume = await ExtVolume.mount(Disk(self.memory, self.geometry), self.geometry.sectors)
+        for text in volume.damage:
+            self.report(text)
+        self._volume = volume
+
+    async def handle(self, request: Request) -> Reply:
+        """Dispatch, and report when the disk made us use a backup of the group descriptors."""
+        try:
+            return await super().handle(request)
+        finally:
+            for text in self._volume.groups.take_fallback() if self._volume else ():
+                self.report(text)
+
+    @operation(Operation.FREE_SPACE)
+    async def free_space(self, request: Request) -> Reply:
+        """Answer with the blocks counted at start: all of them and the free ones."""
+        free, blocks = self.volume.usage.free, self.volume.layout.blocks
+        return Registers(
+            request.registers._replace(
+                eax=free & LOW_DWORD,
+                edx=free >> 32,
+                ecx=self.volume.layout.block_bytes,
+                esi=blocks & LOW_DWORD,
+                edi=blocks >> 32,
+            )
+        )
+
+    @operation(Operation.VOLUME)
+    async def volume_label(self, request: Request) -> Reply:
+        """Answer with label, serial number (the UUID's first 32 bits) and flags."""
+        label = self.volume.label.encode("utf-8")
+        flags = VolumeFlags.READ_ONLY | VolumeFlags.CASE_SENSITIVE
+        if self.volume.dirty:
+            flags |= VolumeFlags.DIRTY
+        return Data(label, request.registers._replace(eax=flags, ebx=self.volume.serial, ecx=len(label)))
+
+    @operation(Operation.LOCK_DIRECTORY)
+    async def lock_directory(self, request: Request) -> Reply:
+        """Lock a directory's pages, building them if nobody has of late."""
+        path = request.path()
+        inode = await find(self.volume, path)
+        if not inode.is_directory:
+            raise FileSystemError(ErrorCode.NOT_DIRECTORY, f"{parse_path(path)} is not a directory")
+        listing = await self._listing(path, inode)
+
+        def build(version: int) -> Pages:
+            pages = listing_pages(listing, version)
+            if pages.entries < listing.entries:
+                self.report(
+                    f"directory {parse_path(path)}: {listing.entries} entries, of which {pages.entries} can be listed"
+                )
+            return pages
+
+        reply = await self.directories.lock(inode.number, build)
+        if not listing.lasting:
+            await self.directories.retire(inode.number)  # the next one to ask may get more
+        return reply
+
+    async def _listing(self, path: str, inode: Inode) -> Listing:
+        listing = self._listings.get(inode.number)
+        if listing is None:
+            listing, damage = await list_directory(self.volume, await self.volume.directory(inode))
+            for text in damage:
+                self.report(f"directory {parse_path(path)} is damaged: {text}")
+            if listing.lasting:
+                self._listings.keep(inode.number, listing, len(listing.files))
+        return listing
+
+    @operation(Operation.UNLOCK_DIRECTORY)
+    async def unlock_directory(self, request: Request) -> Reply:
+        """Give a directory lock back."""
+        await self.directories.unlock(request.registers.edx)
+        return Registers(request.registers)
+
+    @operation(Operation.OPEN)
+    async def open(self, request: Request) -> Reply:
+        """Open a file; each open has a number of its own, and the inode's number tells which file it is."""
+        path = request.path()
+        inode = await find(self.volume, path)
+        if inode.is_directory:
+            raise FileSystemError(ErrorCode.IS_DIRECTORY, f"{parse_path(path)} is a directory")
+        if inode.kind is not Kind.REGULAR:
+            raise FileSystemError(ErrorCode.NOT_SUPPORTED, f"{parse_path(path)} is a {KIND_NAMES[inode.kind]}")
+        if len(self._files) >= OPEN_FILES_LIMIT:
+            raise FileSystemError(ErrorCode.NO_RESOURCES, f"{OPEN_FILES_LIMIT} files are open already")
+        number = self._new_number()
+        self._files[number] = inode
+        registers = request.registers._replace(
+            eax=number, ebx=inode.attributes, ecx=inode.size & LOW_DWORD, edx=inode.size >> 32, edi=inode.number
+        )
+        return Registers(registers)
+
+    @operation(Operation.CLOSE)
+    async def close(self, request: Request) -> Reply:
+        """Close a file number."""
+        self._file(request.registers.eax)
+        del self._files[request.registers.eax]
+        return Registers(request.registers)
+
+    @operation(Operation.READ)
+    async def read(self, request: Request) -> Reply:
+        """Answer which sectors hold a part of a file; their data is the kernel's business.
+
+        EAX becomes the bytes covered, EDX:ECX the position they begin at: that asked for, rounded down to
+        a sector.  Nothing is covered at the end of the file.
+        """
+        registers = request.registers
+        inode = self._file(registers.ebx)
+        position = registers.edx << 32 | registers.eax
+        extract = await locate(self.volume, inode, position, registers.ecx, self.geometry.start)
+        answer = registers._replace(
+            eax=extract.size, ecx=extract.position & LOW_DWORD, edx=extract.position >> 32, edi=0
+        )
+        return Sectors(extract.entries, answer) if extract.entries else Registers(answer)
+
+    def _file(self, number: int) -> Inode:
+        inode = self._files.get(number)
+        if inode is None:
+            raise FileSystemError(ErrorCode.BAD_HANDLE, f"no open file {number}")
+        return inode
+
+    def _new_number(self) -> int:
+        self._last_file = self._last_file % LOW_DWORD + 1
+        while self._last_file in self._files:
+            self._last_file = self._last_file % LOW_DWORD + 1
+        return self._last_file

@@ -1,0 +1,84 @@
+"""Volumes that mke2fs made, from switching on to `cat`: every byte through the kernel, holes and links included."""
+
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MIB = 1 << 20
+START = 2048  # sectors before the second disk's partition
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "folder"
+    (folder / "dir").mkdir(parents=True)
+    generator = random.Random(2)
+    (folder / "README").write_bytes(b"made by mke2fs\n")
+    (folder / "big").write_bytes(generator.randbytes(700_001))
+    with (folder / "sparse").open("wb") as file:
+        for place in (70_000, 2_500_000):
+            file.seek(place)
+            file.write(generator.randbytes(5000))
+        file.truncate(3_000_001)
+    (folder / "dir" / "up").symlink_to("../README")
+    (folder / "absolute").symlink_to("/dir/up")
+    (folder / "dangling").symlink_to("nowhere")
+    (folder / "to dir").symlink_to("dir")
+    return folder
+
+
+@pytest.fixture
+def disks(tmp_path: Path, folder: Path, host_tool: Callable[..., str]) -> list[Path]:
+    """Return a disk that is an ext2 volume of 1 KiB blocks, and one with an ext4 volume in a partition."""
+    plain, parted = tmp_path / "plain.img", tmp_path / "parted.img"
+    host_tool("mke2fs", "-q", "-F", "-t", "ext2", "-b", "1024", "-L", "PLAIN", "-d", folder, plain, "8M")
+    with parted.open("wb") as file:
+        file.truncate(START * 512 + 16 * MIB)
+    host_tool("sfdisk", "-q", parted, text=f"label: dos\nstart={START}, type=83\n")
+    offset = f"offset={START * 512}"
+    host_tool("mke2fs", "-q", "-F", "-t", "ext4", "-L", "PARTED", "-E", offset, "-d", folder, parted, "16M")
+    return [plain, parted]
+
+
+def test_both_volumes_are_mounted_by_their_names(boot: Any, disks: list[Path]) -> None:
+    run = boot("true", *disks)
+    assert [line for line in run.log if line.startswith("/d")] == [
+        "/d0: ext2, label PLAIN",
+        "/d1p1: ext4, label PARTED",
+    ]
+    assert run.leaks() == []
+
+
+@pytest.mark.parametrize("volume", ["d0", "d1p1"])
+def test_every_byte_arrives(boot: Any, disks: list[Path], folder: Path, volume: str) -> None:
+    names = {"README": "README", "big": "big", "sparse": "sparse"}
+    names |= dict.fromkeys(("dir/up", "absolute", "to dir/up"), "README")
+    run = boot("; ".join(f'cat "/{volume}/{name}"' for name in names), *disks)
+    assert run.output == b"".join((folder / source).read_bytes() for source in names.values()), run.log
+    assert run.status == 0
+    assert run.leaks() == []
+
+
+def test_directories_are_listed_and_what_cannot_be_read_is_told(boot: Any, disks: list[Path]) -> None:
+    run = boot('dir /d0; dir "/d1p1/to dir"; cat /d0/dangling; cat /d0/dir; cat /d1p1/nothing', *disks)
+    text = run.output.decode()
+    for name in ("README", "big", "sparse", "dangling", "lost+found", "up"):
+        assert re.search(rf"^.* {re.escape(name)}$", text, re.MULTILINE), text
+    assert re.search(r" 700,?001 +big$", text, re.MULTILINE), text
+    assert text.count("no such file or directory") == 2
+    assert "is a directory" in text
+    assert run.leaks() == []
+
+
+def test_a_feature_that_is_not_known_is_named_and_the_machine_boots_on(
+    boot: Any, tmp_path: Path, host_tool: Callable[..., str]
+) -> None:
+    image = tmp_path / "inline.img"
+    host_tool("mke2fs", "-q", "-F", "-t", "ext4", "-O", "inline_data", image, "4M")
+    run = boot("echo still here", image)
+    assert run.output == b"still here\n"
+    assert any("needs feature inline_data, which callgate does not know" in line for line in run.log), run.log
