@@ -7,7 +7,7 @@ from callgate.server.disk import Disk, SectorReader
 from callgate.server.errors import FileSystemError, MountError, ReplyError
 from callgate.server.gate import GateCall, GateResult, allocate, complete, free, lock_blocks, unlock_blocks
 from callgate.server.hosted import HostedServer, VolumeGeometry, operation
-from callgate.server.listing import ListedFile, build_pages, read_pages
+from callgate.server.listing import ListedFile, build_pages, fitting_pages, read_pages
 from callgate.server.message import (
     Data,
     Failure,
@@ -50,6 +50,7 @@ __all__ = [
     "build_pages",
     "complete",
     "cut",
+    "fitting_pages",
     "free",
     "lock_blocks",
     "operation",

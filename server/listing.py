@@ -11,6 +11,7 @@ from callgate.kernel.abi.directory import (
 )
 from callgate.kernel.abi.layout import size_of
 from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.abi.message import MESSAGE_ADDRESSES
 from callgate.server.errors import ReplyError
 
 _HEADER: Final = size_of(DirectoryPage)
@@ -44,6 +45,16 @@ def build_pages(files: Iterable[ListedFile], version: int) -> bytes:
         used += len(record)
     pages.append(_page(records, used, version))
     return b"".join(pages)
+
+
+def fitting_pages(files: Iterable[ListedFile], version: int) -> tuple[bytes, int]:
+    """Return directory pages with as many of the files as one object reply carries, and how many these are.
+
+    All, but of the very largest directories; what is left out can still be opened by name.
+    """
+    data = build_pages(files, version)[: MESSAGE_ADDRESSES * PAGE_SIZE]
+    pages = range(0, len(data), PAGE_SIZE)
+    return data, sum(DirectoryPage.from_buffer_copy(data, page).entries for page in pages)
 
 
 def read_pages(pages: bytes) -> Iterator[ListedFile]:

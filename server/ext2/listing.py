@@ -2,14 +2,14 @@
 
 from typing import Final
 
-from callgate.kernel.abi.directory import DIRECTORY_NAME_OFFSET, DirectoryPage, FileAttributes
+from callgate.kernel.abi.directory import DIRECTORY_NAME_OFFSET, FileAttributes
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES
 from callgate.server.ext2.directory import Directory, Entry
 from callgate.server.ext2.inode import Inode
 from callgate.server.ext2.structures import Kind
 from callgate.server.ext2.volume import ExtVolume
-from callgate.server.listing import ListedFile, build_pages
+from callgate.server.listing import ListedFile, fitting_pages
 from callgate.server.versions import Pages
 
 _BYTES_LIMIT: Final = MESSAGE_ADDRESSES * PAGE_SIZE  # what one reply carries
@@ -58,9 +58,4 @@ def _listed(entry: Entry, inode: Inode | None) -> ListedFile:
 
 def listing_pages(listing: Listing, version: int) -> Pages:
     """Return directory pages with as many of the files as one reply carries: all, but of the largest directories."""
-    data = build_pages(listing.files, version)
-    if len(data) <= _BYTES_LIMIT:
-        return Pages(data, len(listing.files))
-    data = data[:_BYTES_LIMIT]
-    pages = range(0, _BYTES_LIMIT, PAGE_SIZE)
-    return Pages(data, sum(DirectoryPage.from_buffer_copy(data, page).entries for page in pages))
+    return Pages(*fitting_pages(listing.files, version))

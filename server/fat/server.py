@@ -13,7 +13,7 @@ from callgate.server.fat.probe import probe
 from callgate.server.fat.volume import FatVolume
 from callgate.server.gate import LOW_DWORD
 from callgate.server.hosted import HostedServer, VolumeGeometry, operation
-from callgate.server.listing import ListedFile, build_pages
+from callgate.server.listing import ListedFile, fitting_pages
 from callgate.server.message import Data, Registers, Reply, Request, Sectors, ServerMemory
 from callgate.server.paths import parse_path
 from callgate.server.versions import DirectoryVersions, Pages
@@ -90,7 +90,11 @@ class FatServer(HostedServer):
         def build(version: int) -> Pages:
             if directory.truncated:
                 self.report(f"directory {parse_path(path)} is damaged: {directory.truncated}")
-            return Pages(build_pages(map(_listed, directory.entries), version), len(directory.entries))
+            data, listed = fitting_pages(map(_listed, directory.entries), version)
+            if listed < len(directory.entries):
+                total = len(directory.entries)
+                self.report(f"directory {parse_path(path)} is too large: {listed} of {total} entries are listed")
+            return Pages(data, listed)
 
         return await self.directories.lock(entry.cluster, build)
 
