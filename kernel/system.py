@@ -57,6 +57,7 @@ class SystemOptions:
     counter: str = "auto"
     observe_files: bool = False
     latency: Latency | None = None  # of AHCI disks, in virtual time
+    map_edges: bool = False  # map pages that hold neighbours' data too, instead of copying: leaks, for comparison
     places: int = 0  # AHCI ports, if more than there are disks: for those that come later
     log: Callable[[str], None] = field(default=lambda _line: None)
     output: Callable[[bytes], None] | None = None
@@ -89,6 +90,7 @@ class System:
         self.hand = Hand(self)
         self.machine.attach(self.hand)
         self.kernel = Kernel(self.machine, kernel_image(), self.options.log)
+        self.kernel.map_edges = self.options.map_edges
         self.machine.symbols = self.kernel.image.symbol_at
         if self.options.observe_files:
             self.kernel.scheduler.observer = self._book_touches

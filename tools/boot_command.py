@@ -60,6 +60,11 @@ PLUG_TIME = PlugTime()
     metavar="CLOCK[:DISK]",
     help="Take disk DISK (0) away at CLOCK nanoseconds of virtual time; may be repeated.",
 )
+@click.option(
+    "--map-edges",
+    is_flag=True,
+    help="Map pages that hold a neighbour's data as well, instead of copying them (leaks; to compare).",
+)
 @click.option("-q", "--quiet", is_flag=True, help="No boot log.")
 def boot(
     images: tuple[Path, ...],
@@ -71,6 +76,7 @@ def boot(
     trace: Path | None,
     fuel: int | None,
     unplug: tuple[tuple[int, int], ...],
+    map_edges: bool,
     quiet: bool,
 ) -> int:
     """Boot IMAGEs (raw disk images, opened read-only); without one, the embedded demo image.
@@ -89,6 +95,7 @@ def boot(
         trace=trace,
         fuel=fuel,
         unplug=list(unplug),
+        map_edges=map_edges,
         quiet=quiet,
     )
     return Session(options, sys.stdin.buffer, sys.stdout.buffer).run()

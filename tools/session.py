@@ -37,6 +37,7 @@ class SessionOptions:
     stats: Path | None = None
     trace: Path | None = None
     fuel: int | None = None
+    map_edges: bool = False
     unplug: list[tuple[int, int]] = field(default_factory=list)  # (clock in ns, disk)
     quiet: bool = False
 
@@ -136,6 +137,7 @@ class Session:
             memory=self.options.memory,
             high_memory=self.options.high_memory,
             ide=self.options.ide,
+            map_edges=self.options.map_edges,
             commands=self.options.commands,
             interactive=self.interactive,
             prepare=self._check_volumes,

@@ -107,8 +107,7 @@ def test_what_lies_beside_a_file_is_never_seen(session: Sessions, files: dict[st
 
 def test_mapping_edges_as_they_are_leaks_what_lies_beside(session: Sessions, files: dict[str, Any]) -> None:
     files["odd"] = Layout(9 * 512 + 100, [(67, 10)])
-    made = session(MemoryMedium(IMAGE), programs=[("pages", "/d0/odd")])
-    made.kernel.map_edges = True
+    made = session(MemoryMedium(IMAGE), programs=[("pages", "/d0/odd")], map_edges=True)
     made.run()
     assert made.output == IMAGE[64 * 512 : 80 * 512]
     assert made.counters.copied_pages == 0
