@@ -283,6 +283,22 @@ def count_cells(result: dict[str, Any]) -> list[str]:
     return [str(cell) for cell in (*row, *(result[key] for key in COLUMNS.values()))]
 
 
+def file_costs(result: dict[str, Any]) -> str:
+    """Return what a benchmark of file data says beside instructions."""
+    touched = ", ".join(f"{kind} {count}" for kind, count in result["cpu_file_bytes"].items())
+    parts = [
+        f"requests {result['requests']}",
+        f"blocking waits {result['blocking_waits']}",
+        f"file bytes by CPU: {touched}",
+        f"by DMA: {result['dma_bytes']['read']}",
+    ]
+    if "system_calls" in result:
+        parts.append(f"system calls {result['system_calls']}")
+    if "instructions_each" in result:
+        parts.append("instructions each {mean} (at most {max})".format(**result["instructions_each"]))
+    return ", ".join(parts)
+
+
 def render(results: list[dict[str, Any]]) -> str:
     """Return a table for people."""
     head = ["", "instructions", "ring 0", "ring 3", "host calls", *COLUMNS]
@@ -299,6 +315,8 @@ def render(results: list[dict[str, Any]]) -> str:
         calls = ", ".join(f"{name} {count:g}" for name, count in result.get("host_calls", {}).items() if count)
         if calls:
             rows.append([f"  host calls: {calls}"])
+        if "file_bytes" in result or "system_calls" in result:
+            rows.append([f"  {file_costs(result)}"])
     table = [row for row in rows if len(row) > 1]
     widths = [max(len(row[column]) for row in table) for column in range(len(rows[0]))]
     return "\n".join(
