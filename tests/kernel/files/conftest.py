@@ -61,6 +61,11 @@ class Session:
         self.processes.append(process)
         return process
 
+    @staticmethod
+    def label(name: str, label: str) -> int:
+        """Return the address of a label of a test program."""
+        return program(name).address(label)
+
     def run(self, fuel: int = FUEL, **how: Any) -> Stop:
         self.stop = self.system.run(fuel=fuel, **how)
         return self.stop

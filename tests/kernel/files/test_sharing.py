@@ -94,7 +94,7 @@ def test_readers_that_want_more_than_the_cache_holds_all_get_it(session: Session
 
 def test_pages_that_nobody_accesses_leave_the_window_and_come_back(session: Sessions, image: Path) -> None:
     made = session(image, programs=[("idler", "/d0/SMALL.BIN /d0/OTHER.BIN")])
-    made.run(until=made_label("idler", "looked"))
+    made.run(until=made.label("idler", "looked"))
     small = next(file for file in made.kernel.files.objects.values() if file.size == len(FILES["SMALL.BIN"]))
     assert small.opens == 1
     assert small.fills == [], "left alone for a second, it must have been let go"
@@ -160,13 +160,3 @@ def test_a_page_of_a_file_that_is_gone_is_invalid_for_ever(session: Sessions, im
     assert (after.valid, after.error, after.count) == (0, ErrorCode.UNPLUGGED, 0)
     assert after.generation == page.generation
     assert after.sequence > page.sequence
-
-
-def made_label(name: str, label: str) -> int:
-    """Return the address of a label of a test program."""
-    from callgate.asm.assembler import assemble
-    from callgate.kernel.images import source
-
-    path = Path(__file__).parent / "programs" / f"{name}.asm"
-    include = [source("callgate.asm.include", ""), source("callgate.asm.user", "")]
-    return assemble(path, include_dirs=include).address(label)

@@ -1,0 +1,81 @@
+"""Readers and servers that die at evenly spaced instants of reading: nothing stays locked, the others go on."""
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from callgate.disk.builder import create_image
+from callgate.disk.latency import Latency
+from callgate.kernel.machine.serial import IRQ
+
+Sessions = Callable[..., Any]
+POINTS = 60
+SIZE = 3 << 20
+CONTENT = b"".join(struct.pack("<I", index * 40503 & 0xFFFF_FFFF) for index in range(SIZE // 4))
+SUM = struct.pack("<I", sum(struct.unpack(f"<{SIZE // 4}I", CONTENT)) & 0xFFFF_FFFF)
+SLOW = Latency(command=100_000, sector=50)
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("deaths")
+    (folder / "A.BIN").write_bytes(CONTENT)
+    out = folder.with_suffix(".img")
+    create_image(out, folder, fs="fat16", size=16 << 20)
+    return out
+
+
+def points(made: Any) -> tuple[range, Any]:
+    """Run to the readers' start, keep a snapshot, run to the end; return instants in between and the snapshot."""
+    start = made.label("reader", "start")
+    made.run(until=start)
+    while made.kernel.scheduler.current.process not in made.processes:
+        made.system.machine.step()  # another program begins at the same address
+        made.run(until=start)
+    kept = made.system.snapshot()
+    begin = made.system.machine.clock.now
+    made.run()
+    assert made.output == SUM * 2
+    # Most of the time goes by in summing; the beginning is where things happen.
+    return range(1, 1_200_000, 1_200_000 // POINTS), (kept, begin)
+
+
+def attention(made: Any) -> None:
+    made.system.machine.pic.lower_line(IRQ)
+    made.system.machine.pic.raise_line(IRQ)
+
+
+@pytest.mark.parametrize("victim", ["first reader", "second reader", "server", "both readers"])
+def test_whoever_dies_while_a_file_is_read_leaves_nothing_behind(session: Sessions, image: Path, victim: str) -> None:
+    made = session(image, programs=[("reader", "c/d0/A.BIN"), ("reader", "k/d0/A.BIN")], latency=SLOW)
+    instants, (kept, _) = points(made)
+    numbers = [process.number for process in made.processes]
+    server = next(p for p in made.kernel.state.partitions.values() if p.name == "d0").number
+    for instant in instants:
+        made.system.restore(kept)
+        made.printed.clear()
+        processes = [made.kernel.state.processes[number] for number in numbers]
+        made.run(fuel=instant)
+        if victim == "server":
+            partition = made.kernel.state.partitions[server]
+            made.kernel.kill_server(partition.process, "killed by the test")
+        for index, name in enumerate(("first reader", "second reader")):
+            if victim in (name, "both readers"):
+                made.kernel.processes.kill(processes[index], 9)
+        attention(made)
+        assert made.run().reason == "halt", instant
+        assert made.unaccounted() == [], instant
+        codes = [process.exit_code for process in processes]
+        if victim == "first reader":
+            assert codes == [9, 0], instant
+            assert made.output == SUM, instant
+        elif victim == "second reader":
+            assert codes == [0, 9], instant
+            assert made.output == SUM, instant
+        elif victim == "both readers":
+            assert codes == [9, 9], instant
+        else:
+            # Those who had all they needed in memory may not notice; the others end with an error or a report.
+            assert set(codes) <= {0, 113, 139}, (instant, codes)
