@@ -104,6 +104,7 @@ volume:
         .include "shell_suggest.asm"
         .include "shell_commands.asm"
         .include "shell_files.asm"
+        .include "shell_crc.asm"
         .include "shell_names.asm"
         .include "shell_expand.asm"
         .include "shell_listing.asm"

@@ -44,6 +44,7 @@ commands:
         COMMAND pwd, 1, 1, KIND_TEXT, "", "show the current directory"
         COMMAND cat, 2, MANY, KIND_FILES, "FILE...", "write files to the console"
         COMMAND type, 2, MANY, KIND_FILES, "FILE...", "the same as cat"
+        COMMAND crc32, 2, MANY, KIND_FILES, "FILE...", "CRC-32 of files, as zlib computes it"
         COMMAND df, 1, 1, KIND_TEXT, "", "volumes and their free space"
         COMMAND vol, 1, 2, KIND_TEXT, "[VOLUME]", "label and serial number of volumes"
         COMMAND ps, 1, 1, KIND_TEXT, "", "threads"

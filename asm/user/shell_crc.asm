@@ -1,0 +1,140 @@
+; crc32: the CRC-32 of files (ISO 3309, as zlib computes it), over their data where the kernel has mapped it.
+
+CRC_POLYNOMIAL = 0xedb88320     ; x^32 + x^26 + … + 1, the lowest bit first
+
+; command_crc32: `crc32 FILE…`.
+;   out:       eax  status
+command_crc32:
+        call    make_crc_table
+        mov     ebp, 1
+        xor     edi, edi
+.next:
+        mov     esi, [words + ebp * 4]
+        push    edi
+        push    ebp
+        call    crc_file
+        pop     ebp
+        pop     edi
+        mov     esi, [words + ebp * 4]
+        jc      .failed
+        call    put_hex
+        push    esi
+        mov     esi, two_blanks
+        call    put_string
+        pop     esi
+        call    put_line
+        jmp     .shown
+.failed:
+        call    report
+        mov     edi, STATUS_FAILED
+.shown:
+        call    flush
+        call    ask_break
+        jnz     .end
+        inc     ebp
+        cmp     ebp, [word_count]
+        jb      .next
+.end:
+        mov     eax, edi
+        ret
+
+; crc_file: the CRC-32 of one file.
+;   in:        esi  path as typed
+;   out:       CF=0  eax  CRC-32             CF=1  eax  ErrorCode
+;   clobbers:  ebx, ecx, edx, esi, edi, ebp, flags
+crc_file:
+        call    resolve_path
+        mov     eax, ErrorCode.NAME_TOO_LONG
+        jc      .done
+        mov     esi, path
+        mov     ebx, crc_input
+        call    file_open
+        jc      .done
+
+        ; The disk may go while its pages are read: that is an error of this file, not the end of the shell.
+        push    ebx
+        mov     ebx, crc_lost
+        mov     esi, crc_add
+        mov     edi, crc_added
+        SYSTEM  FILE_HANDLER
+        pop     ebx
+        mov     ebp, -1
+.next:
+        call    file_peek
+        jc      crc_failed
+        test    ecx, ecx
+        jz      .end
+        add     [ebx + File.position], ecx
+        adc     dword ptr [ebx + File.position + 4], 0
+        call    crc_add
+        jmp     .next
+.end:
+        call    file_close
+        mov     eax, ebp
+        not     eax
+        clc
+.done:
+        ret
+
+; crc_lost: a page could not be had in crc_add, whose return address is on the stack.
+crc_lost:
+        add     esp, 4
+        mov     ebx, crc_input
+crc_failed:
+        push    eax
+        call    file_close
+        pop     eax
+        stc
+        ret
+
+; crc_add: carry a CRC on over bytes.
+;   in:        ebp  CRC, eax  address, ecx  bytes, not 0
+;   out:       ebp  CRC
+;   clobbers:  eax, ecx, esi, flags
+crc_add:
+        mov     esi, eax
+        add     ecx, esi
+.byte:
+        movzx   eax, byte ptr [esi]
+        xor     eax, ebp
+        movzx   eax, al
+        shr     ebp, 8
+        xor     ebp, [crc_table + eax * 4]
+        inc     esi
+        cmp     esi, ecx
+        jb      .byte
+crc_added:
+        ret
+
+; make_crc_table: the remainders of all bytes.
+;   clobbers:  eax, ecx, edx, flags
+make_crc_table:
+        xor     ecx, ecx
+.byte:
+        mov     eax, ecx
+        mov     edx, 8
+.bit:
+        shr     eax, 1
+        jnc     .zero
+        xor     eax, CRC_POLYNOMIAL
+.zero:
+        dec     edx
+        jnz     .bit
+        mov     [crc_table + ecx * 4], eax
+        inc     ecx
+        cmp     ecx, 256
+        jb      .byte
+        ret
+
+        .include "file.asm"
+
+        .rodata
+two_blanks:
+        .asciz  "  "
+        .bss
+        .align  4
+crc_input:
+        .space  sizeof(File)
+crc_table:
+        .space  256 * 4
+        .text
