@@ -34,6 +34,8 @@ ACTIVE = 0x80
 EXTENDED = (0x05, 0x0F, 0x85)
 PROTECTIVE = 0xEE
 LOGICAL_LIMIT = 60
+ISO_DESCRIPTOR = 64  # the sector of a volume's first descriptor, ECMA-119, 6.2.1
+ZIP_SIGNATURES = (b"PK\3\4", b"PK\5\6", b"PK\6\6")
 FIRST_LOGICAL = 5
 
 Entry = tuple[int, int, int, int]
@@ -49,6 +51,8 @@ async def scan(read: Reader, sector_count: int) -> DiskLayout:
     if looks_like_volume(first) or first[510:512] != SIGNATURE:
         return DiskLayout("none", [Partition(0, 0, sector_count, "whole disk", scheme="none")])
     entries = table(first)
+    if await is_hybrid(read, entries, sector_count):
+        return DiskLayout("none", [Partition(0, 0, sector_count, "whole disk", scheme="none")])
     layout = DiskLayout("gpt")
     if any(kind == PROTECTIVE for _, kind, _, _ in entries) and await scan_gpt(read, layout, sector_count):
         return layout
@@ -82,12 +86,35 @@ async def scan_mbr(read: Reader, layout: DiskLayout, entries: list[Entry], secto
             logical = await scan_extended(read, layout, logical, start, sectors)
 
 
+async def is_hybrid(read: Reader, entries: list[Entry], sector_count: int) -> bool:
+    """Whether the disk is an ISO 9660 volume although sector 0 has a partition table.
+
+    Images that boot from USB sticks as well carry a table whose partitions lie over the volume.  One that leaves out
+    the volume descriptor says that somebody divided the disk anew, and the descriptor is left over.
+    """
+    if sector_count <= ISO_DESCRIPTOR:
+        return False
+    try:
+        descriptor = await read_sectors(read, ISO_DESCRIPTOR, 1)
+        if descriptor[1:6] != b"CD001":
+            return False
+        # Debian's images have an entry over the whole volume whose type is 0, "empty", but whose size is not.
+        usable = [(start, start + sectors) for _, kind, start, sectors in entries if sectors and kind != PROTECTIVE]
+        if any(kind == PROTECTIVE for _, kind, _, _ in entries):
+            layout = DiskLayout("gpt")
+            if await scan_gpt(read, layout, sector_count):
+                usable += [(partition.start, partition.end) for partition in layout.partitions]
+    except ReadError:
+        return False  # the table is there, and what else there is cannot be read
+    return not usable or any(start <= ISO_DESCRIPTOR < end for start, end in usable)
+
+
 def looks_like_volume(sector: bytes) -> bool:
     """Whether sector 0 is the boot sector of a file system that covers the whole disk.
 
     One that says it is FAT is believed even if its numbers are absurd: mounting it names the absurd one.
     """
-    if sector[3:11] in (b"EXFAT   ", b"NTFS    "):
+    if sector[3:11] in (b"EXFAT   ", b"NTFS    ") or sector[:4] in ZIP_SIGNATURES:
         return True
     jump = sector[0] == 0xE9 or (sector[0] == 0xEB and sector[2] == 0x90)
     if jump and (sector[54:57] == b"FAT" or sector[82:85] == b"FAT"):

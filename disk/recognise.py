@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 SECTOR = 512
 SUPERBLOCK = 1024  # of ext2, ext3, ext4
 ISO_DESCRIPTOR = 32768
+ZIP_SIGNATURES = (b"PK\3\4", b"PK\5\6", b"PK\6\6")  # a local header, or the end of an empty archive
 HEAD_SECTORS = ISO_DESCRIPTOR // SECTOR + 4  # what has to be read of a partition
 SECTOR_SIZES = (512, 1024, 2048, 4096)
 EXT_HAS_JOURNAL = 0x4
@@ -39,7 +40,7 @@ class Recognised:
 def recognise(head: bytes, sectors: int) -> Recognised:
     """Judge a partition of `sectors` 512-byte sectors that begins with `head`; never fails."""
     head = head.ljust(HEAD_SECTORS * SECTOR, b"\0")
-    judges: tuple[Callable[[bytes, int], Recognised | None], ...] = (_exfat, _ntfs, _ext, _fat, _iso)
+    judges: tuple[Callable[[bytes, int], Recognised | None], ...] = (_exfat, _ntfs, _zip, _ext, _fat, _iso)
     for judge in judges:
         found = judge(head, sectors)
         if found is not None:
@@ -80,10 +81,21 @@ def _ext(head: bytes, sectors: int) -> Recognised | None:
 
 
 def _iso(head: bytes, sectors: int) -> Recognised | None:
-    del sectors
-    if head[ISO_DESCRIPTOR + 1 : ISO_DESCRIPTOR + 6] != b"CD001":
+    at = ISO_DESCRIPTOR
+    if head[at + 1 : at + 6] != b"CD001":
         return None
-    return Recognised("iso9660", _text(head[ISO_DESCRIPTOR + 40 : ISO_DESCRIPTOR + 72]))
+    size, blocks = (
+        int.from_bytes(head[at + 128 : at + 130], "little"),
+        int.from_bytes(head[at + 80 : at + 84], "little"),
+    )
+    details: dict[str, int | str] = {"block_bytes": size, "blocks": blocks}
+    problems = _too_long(size * blocks // SECTOR, sectors) if head[at] == 1 else []
+    return Recognised("iso9660", _text(head[at + 40 : at + 72]), details, problems)
+
+
+def _zip(head: bytes, sectors: int) -> Recognised | None:
+    del sectors
+    return Recognised("zip") if head[:4] in ZIP_SIGNATURES else None
 
 
 def _fat(head: bytes, sectors: int) -> Recognised | None:

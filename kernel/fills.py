@@ -104,6 +104,10 @@ class Fills:
                 continue
             await self._wait(fill)
             if fill.state is FillState.FAILED:
+                if fill.error is ErrorCode.NO_MEMORY and self.kernel.file_windows.reclaim():
+                    # A server that makes its files' data in memory gets some of it back, and is asked once more.
+                    await self.send_releases()
+                    continue
                 raise PolicyError(fill.error)
             # The reply may have covered less than was asked for: look again.
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import click
+from callgate.kernel.abi.memory import SECTOR_SIZE
 
 EXIT_FOUND = 1
 EXIT_IMAGE = 5
@@ -46,6 +47,7 @@ def images(fs: str | None, image: Path | None, count: int, seed: int, booted: bo
     except OSError as error:
         click.echo(f"callgate: {image}: {error.strerror}", err=True)
         return EXIT_IMAGE
+    content += bytes(-len(content) % SECTOR_SIZE)
     if server_for(content[:PROBE_BYTES]) is None:
         click.echo(f"callgate: {image}: no file system that a server knows begins here", err=True)
         return EXIT_IMAGE

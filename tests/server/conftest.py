@@ -17,7 +17,9 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.server import HostedServer, ListedFile, read_pages
 from callgate.server.ext2 import Ext2Server
 from callgate.server.fat import FatServer
+from callgate.server.iso9660 import IsoServer
 from callgate.server.testing import Answer, Rehearsal
+from callgate.server.zip_archive import ZipServer
 
 NEEDED = ("mkfs.fat", "mcopy", "mmd", "mdel", "mdir", "fsck.fat", "mattrib")
 PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
@@ -249,6 +251,32 @@ class ExtClient(VolumeClient):
 @pytest.fixture
 def ext_client() -> type[ExtClient]:
     return ExtClient
+
+
+class IsoClient(VolumeClient):
+    kind = IsoServer
+
+
+@pytest.fixture
+def iso_client() -> type[IsoClient]:
+    return IsoClient
+
+
+class ZipClient(VolumeClient):
+    kind = ZipServer
+
+    def read_extract(self, number: int, position: int, wanted: int) -> tuple[int, bytes, Answer]:
+        """READ, and RELEASE if the reply is memory of the server."""
+        start, data, answer = super().read_extract(number, position, wanted)
+        if answer.memory:
+            data = answer.memory[: answer.registers.eax]
+            assert self.request(Operation.RELEASE, eax=answer.registers.edi).error is ErrorCode.OK
+        return start, data, answer
+
+
+@pytest.fixture
+def zip_client() -> type[ZipClient]:
+    return ZipClient
 
 
 INTERESTING = (0, 1, 2, 3, 0x0F, 0x10, 0x40, 0x41, 0x7F, 0x80, 0xE5, 0xF7, 0xF8, 0xFF)

@@ -1,0 +1,82 @@
+"""ISO 9660 volumes under partition tables, and archives: what a disk image is taken for."""
+
+import io
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from callgate.disk.partition_layout import DiskLayout
+from callgate.disk.partitions import run_sync, scan
+from callgate.disk.recognise import recognise
+
+
+def layout_of(image: bytes) -> DiskLayout:
+    async def read(lba: int, count: int) -> bytes:
+        return image[lba * 512 : (lba + count) * 512]
+
+    return run_sync(scan(read, len(image) // 512))
+
+
+@pytest.fixture
+def volume(tmp_path: Path, host_tool: Callable[..., str]) -> bytearray:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "a").write_bytes(b"a")
+    host_tool("genisoimage", "-quiet", "-V", "CD", "-o", tmp_path / "cd.iso", root)
+    return bytearray((tmp_path / "cd.iso").read_bytes())
+
+
+def with_table(image: bytearray, *entries: tuple[int, int, int]) -> bytes:
+    """Return the image with a master boot record of (type, start, sectors)."""
+    image = bytearray(image)
+    for index, (kind, start, sectors) in enumerate(entries):
+        struct.pack_into("<B3sB3sII", image, 446 + index * 16, 0x80, bytes(3), kind, bytes(3), start, sectors)
+    image[510:512] = b"\x55\xaa"
+    return bytes(image)
+
+
+def test_a_volume_without_a_table_covers_the_disk_and_is_named(volume: bytearray) -> None:
+    layout = layout_of(bytes(volume))
+    assert layout.scheme == "none"
+    found = recognise(bytes(volume[: 68 * 512 * 2]), len(volume) // 512)
+    assert (found.kind, found.label, found.problems) == ("iso9660", "CD", [])
+    assert int(found.details["block_bytes"]) * int(found.details["blocks"]) == len(volume)
+    assert recognise(bytes(volume[: 68 * 512 * 2]), 100).problems
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [],  # a boot record without partitions
+        [(0x17, 0, 600)],  # isohybrid's
+        [(0xCD, 1, 600)],  # grub-mkrescue's
+        [(0x00, 0, 600), (0xEF, 200, 64)],  # Debian's, whose first entry has no type
+        [(0x83, 64, 536), (0xEF, 200, 64)],
+        [(0xEE, 1, 600)],  # a protective entry without a GPT behind it
+    ],
+)
+def test_a_hybrid_image_is_the_volume_and_not_its_partitions(
+    volume: bytearray, entries: list[tuple[int, int, int]]
+) -> None:
+    layout = layout_of(with_table(volume, *entries))
+    assert layout.scheme == "none"
+    assert [(partition.start, partition.sectors) for partition in layout.partitions] == [(0, len(volume) // 512)]
+    assert layout.problems == []
+
+
+def test_a_descriptor_that_is_left_over_before_new_partitions_counts_for_nothing(volume: bytearray) -> None:
+    layout = layout_of(with_table(volume, (0x0C, 128, 400)))
+    assert layout.scheme == "mbr"
+    assert [partition.start for partition in layout.partitions] == [128]
+
+
+def test_an_archive_covers_the_disk_even_if_it_looks_like_a_boot_record() -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a", bytes(600))
+    image = bytearray(buffer.getvalue().ljust(4096, b"\0"))
+    image[510:512] = b"\x55\xaa"
+    assert layout_of(bytes(image)).scheme == "none"
+    assert recognise(bytes(image), 8).kind == "zip"

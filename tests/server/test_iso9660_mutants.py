@@ -1,0 +1,128 @@
+"""Hundreds of ISO 9660 volumes with garbled metadata: never a fault, never a loop, never a byte from elsewhere."""
+
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from callgate.kernel.abi.calls import Operation
+from callgate.kernel.abi.directory import FileAttributes
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.server import FileSystemError
+from callgate.server.iso9660 import IsoServer
+
+VISITS = 40  # directories and files tried in one mutant
+CALLS = 4000
+ALLOWED = {
+    ErrorCode.CORRUPT,
+    ErrorCode.NOT_FOUND,
+    ErrorCode.NOT_DIRECTORY,
+    ErrorCode.IS_DIRECTORY,
+    ErrorCode.NOT_SUPPORTED,
+}
+
+
+@pytest.fixture(params=[("-J",), ("-R",)], ids=["joliet", "rockridge"])
+def image(request: pytest.FixtureRequest, tmp_path: Path, host_tool: Callable[..., str]) -> bytearray:
+    root = tmp_path / "tree"
+    (root / "/".join(f"d{number}" for number in range(10))).mkdir(parents=True)
+    for number in range(4):
+        (root / f"{number} {'long name ' * 5 * number}.text").write_bytes(bytes([number]) * 3000)
+        (root / f"d0/link{number}").symlink_to(f"../d0/d1/{'up/' * number}../link{number + 1}")
+        (root / f"d0/d1/file{number}").write_bytes(b"x" * 700)
+    (root / "d0/long").symlink_to("/".join("component" * 3 for _ in range(8)))
+    path = tmp_path / "cd.iso"
+    host_tool("genisoimage", "-quiet", "-V", "MUTANT", *request.param, "-D", "-joliet-long", "-o", path, root)
+    return bytearray(path.read_bytes()[: 600 * 1024])
+
+
+def directories(image: bytearray) -> list[int]:
+    """Return the offsets of the logical sectors that begin with the record of a directory itself."""
+    return [at for at in range(36864, len(image), 2048) if image[at + 32 : at + 34] == b"\1\0" and image[at + 25] & 2]
+
+
+def explore(served: Any) -> int:
+    errors = 0
+    waiting = [""]
+    for _ in range(VISITS):
+        if not waiting:
+            break
+        path = waiting.pop(0)
+        answer = served.request(Operation.LOCK_DIRECTORY, path)
+        if answer.error:
+            assert answer.error in ALLOWED
+            errors += 1
+            errors += read_some(served, path)
+            continue
+        assert served.request(Operation.UNLOCK_DIRECTORY, edx=answer.registers.edx).error is ErrorCode.OK
+        for file in served.listing(path)[:20]:
+            waiting.append(f"{path}/{file.name}")
+            assert file.size == 0 or not file.attributes & FileAttributes.DIRECTORY
+    return errors
+
+
+def read_some(served: Any, path: str) -> int:
+    opened = served.request(Operation.OPEN, path)
+    if opened.error:
+        assert opened.error in ALLOWED
+        return 1
+    errors = 0
+    size = opened.registers.ecx | opened.registers.edx << 32
+    for position in sorted({0, size // 2, max(0, size - 1)}):
+        _, data, answer = served.read_extract(opened.registers.eax, position, 100_000)
+        assert answer.error in (ErrorCode.OK, ErrorCode.CORRUPT)
+        errors += answer.error is ErrorCode.CORRUPT
+        read = [sector for first, count in answer.sectors for sector in range(first, first + count)]
+        assert all(0 <= sector < served.rehearsal.geometry.sectors for sector in read)
+        assert len(data) <= len(read) * 512
+    assert served.request(Operation.CLOSE, eax=opened.registers.eax).error is ErrorCode.OK
+    return errors
+
+
+@pytest.mark.timeout(60)
+def test_no_mutant_does_harm(image: bytearray, iso_client: Any, mutator: Any, mutants: int) -> None:
+    mutated, region = mutator
+    folders = directories(image)
+    assert len(folders) > 8
+    regions = [region(32768, 256, 1), region(34816, 256, 1), *(region(at, 1024, 1) for at in folders[:12])]
+
+    def point(generator: random.Random) -> None:
+        """Make a record's extent any other one's, or far away."""
+        at = generator.choice(folders)
+        for _ in range(generator.randrange(8)):
+            at += image[at]
+        image[at + 2 : at + 6] = generator.choice((generator.choice(folders) // 2048, 2**31)).to_bytes(4, "little")
+
+    outcomes = {"mounted": 0, "refused": 0, "damaged": 0}
+    for seed in range(mutants):
+        with mutated(image, regions, seed, point):
+            IsoServer.probe(bytes(image[:65536]))
+            served = None
+            with suppress(FileSystemError):  # and nothing else
+                served = iso_client(image)
+            if served is None:
+                outcomes["refused"] += 1
+                continue
+            outcomes["mounted"] += 1
+            outcomes["damaged"] += explore(served) > 0
+            served.request(Operation.VOLUME)
+            assert served.rehearsal.locks == {}
+            assert len(served.rehearsal.calls) < CALLS
+            assert served.rehearsal.allocated() < 4 << 20
+    assert outcomes["mounted"] > mutants // 2, outcomes
+    assert outcomes["damaged"] > mutants // 20, outcomes
+
+
+@pytest.mark.parametrize("length", [0, 1, 100, 32768, 32770, 34816, 36864, 40000, 65535])
+def test_a_volume_that_was_cut_off_anywhere_is_refused_or_read(image: bytearray, iso_client: Any, length: int) -> None:
+    IsoServer.probe(bytes(image[:length]))
+    with suppress(FileSystemError):
+        explore(iso_client(image[: length // 512 * 512]))
+
+
+def test_garbage_is_nobodys() -> None:
+    generator = random.Random(0)
+    for size in (0, 1, 512, 65536):
+        assert IsoServer.probe(generator.randbytes(size)) is None

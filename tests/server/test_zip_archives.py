@@ -1,0 +1,296 @@
+"""Archives that zipfile and zip made, as volumes: sectors where they can be had, windows of memory elsewhere."""
+
+import io
+import random
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from callgate.kernel.abi.calls import Operation
+from callgate.kernel.abi.directory import FileAttributes
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.server import MountError
+from callgate.server.zip_archive import ZipServer, file, restart
+
+WINDOW = 506 * 4096
+MIB = 1 << 20
+
+
+def padded(archive: bytes, sectors: int = 0) -> bytes:
+    """Return an image: the archive with zeros to a whole number of sectors, and so many sectors of them besides."""
+    return archive.ljust(-(-len(archive) // 512) * 512 + sectors * 512, b"\0")
+
+
+def archive_of(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method, **options) as archive:
+        for name, data in files.items():
+            archive.writestr(zipfile.ZipInfo(name, (2020, 9, 13, 12, 26, 40)), data, method)
+    return buffer.getvalue()
+
+
+def text(size: int, seed: int = 1) -> bytes:
+    generator = random.Random(seed)
+    words = [generator.randbytes(generator.randrange(2, 9)) for _ in range(500)]
+    return b"".join(generator.choices(words, k=size // 4))[:size]
+
+
+FILES = {
+    "README.TXT": b"hello\n" * 100,
+    "empty": b"",
+    "dir/sub/deep.bin": text(300_001),
+    "dir/page": text(4096),
+    "größe ☃": b"utf-8",
+    "big": text(5 * MIB + 17),
+}
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("sectors", [0, 1, 5000])
+def test_what_zipfile_wrote_comes_back(zip_client: Any, method: int, sectors: int) -> None:
+    image = padded(archive_of(FILES, method), sectors)
+    assert ZipServer.probe(image[:65536]) == "zip"
+    served = zip_client(image)
+    for name, data in FILES.items():
+        assert served.contents(name) == data
+        assert served.contents(name, 10_000 if len(data) < MIB else MIB // 2) == data
+    assert served.rehearsal.allocated() == 0
+    assert {file.name: file.size for file in served.listing("dir")} == {"sub": 0, "page": 4096}
+    assert next(file.modified for file in served.listing("dir") if file.name == "page") == 1_600_000_000
+    assert served.server.take_reports() == []
+
+
+@pytest.mark.parametrize("options", [(), ("-0",), ("-9",), ("-fz",)])
+def test_what_zip_wrote_comes_back(
+    tmp_path: Path, zip_client: Any, host_tool: Callable[..., str], options: tuple[str, ...]
+) -> None:
+    root = tmp_path / "tree"
+    for name, data in FILES.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+    (root / "run").write_bytes(b"#!/bin/sh")
+    (root / "run").chmod(0o755)
+    (root / "link").symlink_to("run")
+    host_tool("sh", "-c", f"cd '{root}' && zip -q -r -y {' '.join(options)} ../a.zip .")
+    served = zip_client(padded((tmp_path / "a.zip").read_bytes()))
+    for name, data in FILES.items():
+        assert served.contents(name) == data
+    names = {file.name: file for file in served.listing("")}
+    assert names["run"].attributes & FileAttributes.EXECUTABLE
+    assert names["link"].attributes & FileAttributes.SYMLINK
+    assert names["dir"].attributes & FileAttributes.DIRECTORY
+    assert served.contents("link") == b"run"
+
+
+def test_stored_data_that_begin_with_a_sector_are_sectors_and_cost_no_memory(zip_client: Any) -> None:
+    data = text(100_000)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        info = zipfile.ZipInfo("data")
+        info.extra = struct.pack("<HH", 0xFFFF, 512 - 30 - 4 - 4) + bytes(512 - 30 - 4 - 4)
+        archive.writestr(info, data)
+    served = zip_client(bytes(512) * 3 + padded(buffer.getvalue()), start=3)
+    number = served.request(Operation.OPEN, "data").registers.eax
+    _, got, answer = served.read_extract(number, 0, 100_000)
+    assert answer.sectors[0] == (1, 4), "pieces are cut where blocks of the disk begin"
+    assert got == data
+    assert answer.registers.edi == 0
+    assert served.contents("data") == data
+
+
+def test_a_window_is_an_object_that_lives_until_it_is_released(zip_client: Any) -> None:
+    data = text(3 * MIB)
+    served = zip_client(padded(archive_of({"a": data})))
+    number = served.request(Operation.OPEN, "a").registers.eax
+    answers = [served.request(Operation.READ, ebx=number, eax=at, ecx=1 << 31) for at in (0, 5000)]
+    assert [answer.registers.ecx for answer in answers] == [0, 4096]
+    assert [answer.registers.eax for answer in answers] == [WINDOW, WINDOW]
+    assert served.rehearsal.allocated() == 2 * WINDOW
+    for answer, at in zip(answers, (0, 4096), strict=True):
+        assert answer.memory[:WINDOW] == data[at : at + WINDOW]
+        assert answer.registers.edi
+        assert served.request(Operation.RELEASE, eax=answer.registers.edi).error is ErrorCode.OK
+        assert served.request(Operation.RELEASE, eax=answer.registers.edi).error is ErrorCode.BAD_HANDLE
+    assert served.rehearsal.allocated() == 0
+
+
+def test_memory_that_is_not_there_is_an_error_and_not_a_crash(zip_client: Any) -> None:
+    served = zip_client(padded(archive_of({"a": text(3 * MIB)})))
+    served.rehearsal.memory_limit = MIB
+    number = served.request(Operation.OPEN, "a").registers.eax
+    assert served.request(Operation.READ, ebx=number, ecx=2 * MIB).error is ErrorCode.NO_MEMORY
+    assert served.request(Operation.READ, ebx=number, ecx=4096).error is ErrorCode.OK
+
+
+def test_reading_on_costs_no_more_than_what_is_read_and_a_jump_is_bounded(
+    zip_client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = 0
+    step = file._Inflation._step
+
+    async def counted(self: Any, point: Any, limit: int) -> Any:
+        nonlocal made
+        point, data = await step(self, point, limit)
+        made += len(data)
+        return point, data
+
+    monkeypatch.setattr(file._Inflation, "_step", counted)
+    data = text(8 * MIB)
+    served = zip_client(padded(archive_of({"a": data})))
+    number = served.request(Operation.OPEN, "a").registers.eax
+    for at in range(0, len(data), 64 * 1024):
+        start, got, _ = served.read_extract(number, at, 64 * 1024)
+        assert got == data[start : start + len(got)]
+    assert made == len(data)
+    for at in random.Random(1).sample(range(len(data)), 40):
+        made = 0
+        start, got, _ = served.read_extract(number, at, 4096)
+        assert got == data[start : start + len(got)]
+        assert made <= restart.DISTANCE + 3 * 256 * 1024
+    assert len(served.server.points) <= restart.PER_FILE + restart.CURSORS + 1
+    served.request(Operation.CLOSE, eax=number)
+    assert len(served.server.points) == 0
+
+
+def test_a_bomb_costs_a_window_and_a_jump_into_it_is_refused_by_its_limit(zip_client: Any) -> None:
+    archive = bytearray(archive_of({"bomb": bytes(4 * MIB)}))
+    central = archive.index(b"PK\1\2")
+    archive[central + 24 : central + 28] = (0xFFFF0000).to_bytes(4, "little")
+    served = zip_client(padded(bytes(archive)))
+    opened = served.request(Operation.OPEN, "bomb").registers
+    assert opened.ecx == 0xFFFF0000
+    assert served.read_extract(opened.eax, 0, 1 << 31)[1] == bytes(WINDOW)
+    answer = served.request(Operation.READ, ebx=opened.eax, eax=0xF0000000, ecx=4096)
+    assert answer.error is ErrorCode.NO_RESOURCES
+    answer = served.request(Operation.READ, ebx=opened.eax, eax=4 * MIB + 8192, ecx=4096)
+    assert answer.error is ErrorCode.CORRUPT
+    assert any("it has 4194304 bytes and should have 4294901760" in line for line in served.server.take_reports())
+    assert served.rehearsal.allocated() == 0
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_changed_byte_is_found_by_the_checksum(zip_client: Any, method: int) -> None:
+    archive = bytearray(archive_of({"a": b"some text, and some more text", "b": b"fine"}, method))
+    central = archive.index(b"PK\1\2")
+    archive[central + 16] ^= 1
+    served = zip_client(padded(bytes(archive)))
+    number = served.request(Operation.OPEN, "a").registers.eax
+    assert served.request(Operation.READ, ebx=number, ecx=100).error is ErrorCode.CORRUPT
+    assert any("a: its CRC-32 is" in line for line in served.server.take_reports())
+    assert served.contents("b") == b"fine"
+
+
+def test_what_stands_before_damage_can_be_read(zip_client: Any) -> None:
+    data = random.Random(3).randbytes(200_000)
+    archive = bytearray(archive_of({"a": data}))
+    archive[100_000:100_100] = b"\xff" * 100
+    served = zip_client(padded(bytes(archive)))
+    number = served.request(Operation.OPEN, "a").registers.eax
+    _, got, answer = served.read_extract(number, 0, 200_000)
+    assert answer.error in (ErrorCode.OK, ErrorCode.CORRUPT)
+    _, got, answer = served.read_extract(number, 0, 60_000)
+    assert answer.error is ErrorCode.OK
+    assert got[:60_000] == data[:60_000]
+
+
+def test_zip64_numbers_are_read(zip_client: Any) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a", "w", force_zip64=True) as out:
+        out.write(b"text" * 1000)
+    many = {f"d{number % 50}/{number}": b"" for number in range(66_000)}
+    assert zip_client(padded(buffer.getvalue())).contents("a") == b"text" * 1000
+    served = zip_client(padded(archive_of(many)))
+    assert len(served.listing("")) == 50
+    assert len(served.listing("d7")) == 1320
+
+
+def test_bytes_before_the_archive_shift_it(zip_client: Any) -> None:
+    archive = archive_of({"inner": b"x", "first": b"first"})
+    served = zip_client(padded(b"PK\3\4" + bytes(996) + archive))
+    assert served.contents("first") == b"first"
+    assert any("1000 bytes stand before" in line for line in served.server.take_reports())
+
+
+def test_harmful_names_lead_nowhere_else_and_are_reported(zip_client: Any) -> None:
+    served = zip_client(padded(archive_of({"../../up": b"1", "/abs/x": b"2", "a//b/./c": b"3", "..": b"4"})))
+    assert served.contents("up") == b"1"
+    assert served.contents("abs/x") == b"2"
+    assert served.contents("a/b/c") == b"3"
+    reports = served.server.take_reports()
+    assert len(reports) == 5
+    assert any("entry 1 '../../up': shown as 'up'" in line for line in reports)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_of_several_entries_of_a_name_the_last_counts(zip_client: Any) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in (("a", "old"), ("a", "new"), ("b", "file"), ("b/c", "x"), ("d/e", "y"), ("d", "file")):
+            archive.writestr(name, data)
+    served = zip_client(padded(buffer.getvalue()))
+    assert served.contents("a") == b"new"
+    assert served.contents("b/c") == b"x"
+    assert served.contents("d/e") == b"y"
+    assert len(served.server.take_reports()) == 3
+
+
+def test_encrypted_entries_and_other_methods_are_listed_and_refused_by_name(
+    tmp_path: Path, zip_client: Any, host_tool: Callable[..., str]
+) -> None:
+    (tmp_path / "secret").write_bytes(b"secret")
+    host_tool("zip", "-q", "-j", "-P", "password", tmp_path / "a.zip", tmp_path / "secret")
+    cases = {
+        (tmp_path / "a.zip").read_bytes(): "encrypted",
+        archive_of({"secret": b"x" * 100}, zipfile.ZIP_BZIP2): "method 12 (bzip2)",
+        archive_of({"secret": b"x" * 100}, zipfile.ZIP_LZMA): "method 14 (LZMA)",
+    }
+    for archive, reason in cases.items():
+        served = zip_client(padded(archive))
+        assert [file.name for file in served.listing("")] == ["secret"]
+        assert served.request(Operation.OPEN, "secret").error is ErrorCode.NOT_SUPPORTED
+        assert any(reason in line for line in served.server.take_reports())
+
+
+def test_an_empty_archive_is_an_empty_volume_and_its_comment_is_the_label(zip_client: Any) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.comment = b"MY LABEL\nand more"
+    image = padded(buffer.getvalue())
+    assert ZipServer.probe(image) == "zip"
+    served = zip_client(image)
+    assert served.listing("") == []
+    assert served.request(Operation.VOLUME).data == b"MY LABEL"
+
+
+def test_names_without_the_flag_are_of_code_page_437(zip_client: Any) -> None:
+    archive = archive_of({"caf_": b"x"}).replace(b"caf_", b"caf\x82")
+    assert zip_client(padded(archive)).contents("café") == b"x"
+
+
+@pytest.mark.parametrize("change", ["cut", "zeros", "disk"])
+def test_what_is_no_whole_archive_is_not_mounted(zip_client: Any, change: str) -> None:
+    archive = bytearray(archive_of({"a": text(5000)}))
+    if change == "cut":
+        del archive[2000:]
+    elif change == "zeros":
+        archive[:] = bytes(4096)
+    else:
+        archive[archive.index(b"PK\5\6") + 4] = 1
+    with pytest.raises(MountError, match=r"cut off|zeros|several parts"):
+        zip_client(padded(bytes(archive)))
+
+
+def test_a_copy_of_the_server_reads_on_where_the_original_stood(zip_client: Any) -> None:
+    data = text(5 * MIB)
+    served = zip_client(padded(archive_of({"a": data})))
+    number = served.request(Operation.OPEN, "a").registers.eax
+    served.read_extract(number, 0, WINDOW)
+    original = served.rehearsal.server
+    served.rehearsal.server = original.duplicate(served.rehearsal.memory)
+    for server in (served.rehearsal.server, original):
+        served.rehearsal.server = server
+        start, got, _ = served.read_extract(number, WINDOW, WINDOW)
+        assert got == data[start : start + len(got)]

@@ -1,0 +1,123 @@
+"""Hundreds of archives with garbled structures: never a fault, never a loop, never memory that is not given back."""
+
+import io
+import random
+import zipfile
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from callgate.kernel.abi.calls import Operation
+from callgate.kernel.abi.directory import FileAttributes
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.server import FileSystemError
+from callgate.server.zip_archive import ZipServer
+
+VISITS = 40  # directories and files tried in one mutant
+CALLS = 2000
+ALLOWED = {
+    ErrorCode.CORRUPT,
+    ErrorCode.IO_ERROR,
+    ErrorCode.IS_DIRECTORY,
+    ErrorCode.NOT_DIRECTORY,
+    ErrorCode.NOT_FOUND,
+    ErrorCode.NOT_SUPPORTED,
+    ErrorCode.NO_RESOURCES,
+}
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "zip64"])
+def image(request: pytest.FixtureRequest) -> bytearray:
+    generator = random.Random(5)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for number in range(12):
+            name = f"{'dir/' * (number % 3)}file{number}"
+            info = zipfile.ZipInfo(name)
+            info.compress_type = zipfile.ZIP_DEFLATED if number % 2 else zipfile.ZIP_STORED
+            with archive.open(info, "w", force_zip64=request.param) as out:
+                out.write(bytes(generator.choices(b"abc", k=3000 * number)))
+        archive.comment = b"mutant"
+    return bytearray(buffer.getvalue().ljust(-(-buffer.tell() // 512) * 512 + 1024, b"\0"))
+
+
+def explore(served: Any) -> int:
+    errors = 0
+    waiting = [""]
+    for _ in range(VISITS):
+        if not waiting:
+            break
+        path = waiting.pop(0)
+        for file in served.listing(path)[:20]:
+            below = f"{path}/{file.name}"
+            if file.attributes & FileAttributes.DIRECTORY:
+                waiting.append(below)
+            else:
+                errors += read_some(served, below)
+    return errors
+
+
+def read_some(served: Any, path: str) -> int:
+    opened = served.request(Operation.OPEN, path)
+    if opened.error:
+        assert opened.error in ALLOWED
+        return 1
+    errors = 0
+    size = opened.registers.ecx | opened.registers.edx << 32
+    for position in sorted({0, size // 2, max(0, size - 1)}):
+        start, data, answer = served.read_extract(opened.registers.eax, position, 50_000)
+        assert answer.error in ALLOWED | {ErrorCode.OK}
+        errors += answer.error is not ErrorCode.OK
+        assert answer.error or start + len(data) <= size
+        assert answer.error or position < start + len(data) or position >= size
+    assert served.request(Operation.CLOSE, eax=opened.registers.eax).error is ErrorCode.OK
+    return errors
+
+
+@pytest.mark.timeout(60)
+def test_no_mutant_does_harm(image: bytearray, zip_client: Any, mutator: Any, mutants: int) -> None:
+    mutated, region = mutator
+    central = image.index(b"PK\1\2")
+    end = image.rindex(b"PK\5\6")
+    regions = [region(central, end - central, 4), region(end, 64, 1), region(0, central, 1)]
+    headers = [at for at in range(central, end) if image[at : at + 4] == b"PK\1\2"]
+
+    def lie(generator: random.Random) -> None:
+        """Give an entry sizes, offsets or lengths that cannot be."""
+        at = generator.choice(headers) + generator.choice((8, 10, 20, 24, 28, 30, 42))
+        image[at : at + 4] = generator.choice((0, 1, 0xFFFF, 0xFFFFFFF0, 2**31)).to_bytes(4, "little")
+
+    outcomes = {"mounted": 0, "refused": 0, "damaged": 0}
+    for seed in range(mutants):
+        with mutated(image, regions, seed, lie):
+            ZipServer.probe(bytes(image[:65536]))
+            served = None
+            with suppress(FileSystemError):  # and nothing else
+                served = zip_client(image)
+            if served is None:
+                outcomes["refused"] += 1
+                continue
+            outcomes["mounted"] += 1
+            outcomes["damaged"] += explore(served) > 0
+            served.request(Operation.VOLUME)
+            assert served.rehearsal.locks == {}
+            assert len(served.rehearsal.calls) < CALLS
+            assert served.rehearsal.allocated() < 1 << 20
+            assert len(served.server.points) == 0
+    assert outcomes["mounted"] > mutants // 2, outcomes
+    assert outcomes["damaged"] > mutants // 5, outcomes
+
+
+@pytest.mark.parametrize("length", range(0, 90_000, 8192))
+def test_an_archive_that_was_cut_off_anywhere_is_refused_or_read(
+    image: bytearray, zip_client: Any, length: int
+) -> None:
+    ZipServer.probe(bytes(image[:length]))
+    with suppress(FileSystemError):
+        explore(zip_client(image[: length // 512 * 512]))
+
+
+def test_garbage_is_nobodys() -> None:
+    generator = random.Random(0)
+    for size in (0, 1, 512, 65536):
+        assert ZipServer.probe(generator.randbytes(size)) is None
