@@ -140,13 +140,17 @@ def booted(booted_system: BootedSystem) -> BootedSystem:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add registers and last instructions of the last call to the report of a failed Python test."""
-    report = yield
-    if report.when == "call" and report.failed and "bare_cpu" in getattr(item, "fixturenames", ()):
-        from callgate.tools.asmtest.report import describe_call
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """Add registers and last instructions of the last call to the report of a Python test that fails."""
+    try:
+        return (yield)
+    except pytest.skip.Exception:
+        raise
+    except BaseException:
+        if CPU in item.config.stash and "bare_cpu" in getattr(item, "fixturenames", ()):
+            from callgate.tools.asmtest.report import describe_call
 
-        lines = describe_call(item.config.stash[CPU])
-        if lines:
-            report.sections.append(("bare CPU", "\n".join(lines)))
-    return report
+            lines = describe_call(item.config.stash[CPU])
+            if lines:
+                item.add_report_section("call", "bare CPU", "\n".join(lines))
+        raise

@@ -6,6 +6,7 @@ context, in which privilege and segment caches can be changed (`machine.context`
 
 import ctypes
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 from callgate.kernel.machine.context import (
@@ -21,7 +22,7 @@ from callgate.kernel.machine.context import (
 )
 from callgate.kernel.machine.descriptors import Segment
 from callgate.kernel.machine.paging import CR0_PG, CR0_WP, CR4_PAE, CR4_SMEP, Mode
-from unicorn import Uc
+from unicorn import Uc, UcError
 from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import uclib
 
@@ -101,6 +102,8 @@ class Cpu:
         object.__setattr__(self, "handle", uc._uch)
         object.__setattr__(self, "value", ctypes.c_uint64())
         object.__setattr__(self, "pointer", ctypes.byref(self.value))
+        object.__setattr__(self, "efer_register", ModelSpecificRegister(MSR_EFER, 0))
+        object.__setattr__(self, "efer_pointer", ctypes.byref(self.efer_register))
         object.__setattr__(self, "layout", discover())
         object.__setattr__(self, "context", RawContext(uc))
         object.__setattr__(self, "words", self.context.words)
@@ -110,6 +113,8 @@ class Cpu:
     uc: Uc
     handle: Any
     value: ctypes.c_uint64
+    efer_register: ModelSpecificRegister
+    efer_pointer: Any
     layout: ContextLayout
     context: RawContext
     words: memoryview  # of the context buffer, 32 bits each
@@ -128,7 +133,10 @@ class Cpu:
         identifier = IDS.get(name)
         if identifier is None or self.closed:
             raise AttributeError(f"the CPU has no register {name!r}" if not self.closed else CLOSED)
-        self.uc.reg_write(identifier, value & 0xFFFF_FFFF)
+        self.value.value = value & 0xFFFF_FFFF
+        status = uclib.uc_reg_write(self.handle, identifier, self.pointer)
+        if status:
+            raise UcError(status)
 
     def registers(self) -> dict[str, int]:
         """Return general registers, EIP, EFLAGS and selectors by name."""
@@ -166,9 +174,8 @@ class Cpu:
     @property
     def efer(self) -> int:
         """The extended-feature register, MSR C0000080h."""
-        register = ModelSpecificRegister(MSR_EFER, 0)
-        uclib.uc_reg_read(self.handle, x86.UC_X86_REG_MSR, ctypes.byref(register))
-        return int(register.value)
+        uclib.uc_reg_read(self.handle, x86.UC_X86_REG_MSR, self.efer_pointer)
+        return int(self.efer_register.value)
 
     @property
     def cpl(self) -> int:
@@ -219,6 +226,16 @@ class Cpu:
     def put_general(self, name: str, value: int) -> None:
         """Change a general register of the context buffer."""
         self.put(self.layout.registers + 8 * GENERAL.index(name), value)
+
+    def enter(self, general: Sequence[int], eflags: int, eip: int) -> None:
+        """Set the general registers (in the order of their numbers), EFLAGS and EIP at once."""
+        self.context.save()
+        first = self.layout.registers >> 2
+        for index, value in enumerate(general):
+            self.words[first + 2 * index] = value & 0xFFFF_FFFF
+        self.words[self.layout.eip >> 2] = eip & 0xFFFF_FFFF
+        self.context.restore()
+        self.eflags = eflags  # not by the buffer: QEMU keeps the arithmetic flags apart
 
     def eflags_of_context(self) -> int:
         """Return EFLAGS of the context buffer, the arithmetic flags (which QEMU computes late) as they are now.

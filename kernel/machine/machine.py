@@ -62,10 +62,13 @@ class Machine:
         high_memory: int = 256 << 20,
         counter: str = "auto",
         observe_high_memory: bool = False,
+        ctrl_c: bool = True,
     ) -> None:
         """Sizes in bytes, multiples of 4096; `counter` is auto, native or python.
 
         `observe_high_memory` counts every CPU access to RAM above 4 GiB; loads then take the slow path.
+        `ctrl_c` makes SIGINT end a run between two instructions; without it the signal is left to the process,
+        which spares runs of a few instructions two system calls that cost more than they do.
         """
         for name, size in (("memory", memory), ("high_memory", high_memory)):
             if size % PAGE_SIZE or size < 0:
@@ -99,7 +102,7 @@ class Machine:
         self._add_hooks()
         if observe_high_memory and high_memory:
             self.counter.observe_memory(1 << 32, (1 << 32) + high_memory - 1)
-        self.runner = Runner(self)
+        self.runner = Runner(self, ctrl_c=ctrl_c)
         self.addresses: Mapping[str, int] = {}
         self.breakpoints = Breakpoints(self.counter.sites, self.control, self.address)
         self.event_sites = EventSites(self.counter.sites, self.stream)

@@ -28,8 +28,10 @@ _libc.mmap.argtypes = [
     ctypes.c_long,
 ]
 _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 MAP_FIXED = 0x10
 MAP_NORESERVE = 0x4000
+MADV_DONTNEED = 4
 MAP_FAILED = ctypes.c_void_p(-1).value
 SEEK_DATA, SEEK_HOLE = 3, 4
 PAGEMAP_IN_USE = 3 << 62  # present, or swapped
@@ -83,8 +85,16 @@ class Region:
 
     def rebase(self, backing: Backing) -> None:
         """Map another memory file in place of what is there; every byte not in that file is gone."""
-        self.backing = backing
-        self._map(self.address, MAP_FIXED)
+        if backing is self.backing:
+            self._drop_changes()
+        else:
+            self.backing = backing
+            self._map(self.address, MAP_FIXED)
+
+    def _drop_changes(self) -> None:
+        """Go back to the content of the file: what a new mapping does, without making one."""
+        if _libc.madvise(self.address, self.size, MADV_DONTNEED):
+            self._map(self.address, MAP_FIXED)
 
     def freeze(self) -> Backing:
         """Return a memory file with the present content, zero pages left out, and map it from now on."""

@@ -38,8 +38,9 @@ class EngineError(RuntimeError):
 class Runner:
     """Runs one machine."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, *, ctrl_c: bool) -> None:
         self.machine = machine
+        self.ctrl_c = ctrl_c
         self.state = machine.state
         self.control = machine.control
         self.begin = ctypes.c_uint64()
@@ -54,7 +55,9 @@ class Runner:
         self.control.request = None
         self.running = True
         try:
-            with self._ctrl_c():
+            if not self.ctrl_c:
+                return self._loop(end, until)
+            with self._catching():
                 return self._loop(end, until)
         finally:
             self.running = False
@@ -166,7 +169,7 @@ class Runner:
         return f"the engine stopped at {self.machine.name_address(eip)}: {UcError(status)}"
 
     @contextmanager
-    def _ctrl_c(self) -> Iterator[None]:
+    def _catching(self) -> Iterator[None]:
         """Turn Ctrl-C into a stop between two instructions.  Signals come to the main thread only."""
         if threading.current_thread() is not threading.main_thread():
             yield

@@ -62,6 +62,8 @@ class Translations:
         self.pages: set[int] = set()  # physical page numbers that code was translated from
         self.stale: set[int] = set()
         self.first = Block()
+        self.first_pointer = ctypes.byref(self.first)
+        self.linear = ctypes.c_uint64()
         self._callback = EDGE(self._generated)
         add_hook(cpu.handle.value, UC_HOOK_EDGE_GENERATED, address_of(self._callback), 0, 1, 0)
 
@@ -83,12 +85,18 @@ class Translations:
         base, cpl, mode = self.cpu.fetching()
         linear = eip + base & 0xFFFF_FFFF
         try:
-            self.paging.translate(linear, user=cpl == 3, write=False, fetch=True, mode=mode)
+            physical = self.paging.translate(linear, user=cpl == 3, write=False, fetch=True, mode=mode)
         except PageFault:
             return
-        status = uclib.uc_ctl(self.cpu.handle, REQUEST_BLOCK, ctypes.c_uint64(linear), ctypes.byref(self.first))
-        if status == 0:
-            self.note(int(self.first.pc), int(self.first.size), mode)
+        self.linear.value = linear
+        if uclib.uc_ctl(self.cpu.handle, REQUEST_BLOCK, self.linear, self.first_pointer):
+            return
+        start, size = self.first.pc, self.first.size
+        if start == linear and linear % PAGE_SIZE + size <= PAGE_SIZE and size <= LONG:
+            self.pages.add(physical >> PAGE_SHIFT)
+            self.scan(linear, self.paging.ram.read(physical, size))
+        else:
+            self.note(start, size, mode)
 
     def note(self, linear: int, size: int, mode: Mode | None = None) -> None:
         """Take notice of code that is translated; `mode` saves asking for it."""

@@ -232,12 +232,9 @@ class BareCpu:
         top = values["esp"] - 4
         self.ram.write(top, b"".join((value & 0xFFFF_FFFF).to_bytes(4, "little") for value in (board.RETURN, *stack)))
         values["esp"] = top
-        cpu.save()  # one look and one change of the whole context are quicker than single registers
-        for name, value in values.items():
-            cpu.put_general(name, value)
-        cpu.restore()
-        cpu.eflags, cpu.eip = eflags, self.address(routine)
-        self.before = values | {"eflags": eflags, "eip": self.address(routine)}
+        eip = self.address(routine)
+        cpu.enter(list(values.values()), eflags, eip)
+        self.before = values | {"eflags": eflags, "eip": eip}
         self.events = []
         return self.machine.ledger.counts()
 

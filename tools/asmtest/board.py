@@ -34,7 +34,7 @@ RIGHTS: Final = {"none": 0, "r": PRESENT, "rw": PRESENT | WRITABLE}
 
 def make_machine() -> Machine:
     """Return a machine with flat memory, in ring 0, with paging on."""
-    machine = Machine(memory=MEMORY, high_memory=0)
+    machine = Machine(memory=MEMORY, high_memory=0, ctrl_c=False)
     for index in range(MEMORY >> 21):
         machine.ram.put_u64(DIRECTORY + index * 8, TABLES + index * PAGE_SIZE | PRESENT | WRITABLE | USER)
     for page in range(1, MEMORY // PAGE_SIZE):
