@@ -157,13 +157,14 @@ class Channel:
             self._drop()
 
     def unplug(self, device: int) -> None:
-        """Take a drive away.  Its interrupt line is seen to move: that is all a driver can notice."""
+        """Take a drive away.  What it had begun is never answered: a driver finds out by its own watch.
+
+        The interface has no sign for it: INTRQ falls, and reads of the registers float.
+        """
         self.drives[device] = None
         self.interrupt[device] = False
         if self.command and self.active == device:
             self._drop()
-            if not self.control & NIEN:
-                self.controller.host.raise_line(self.irq)
         self._update_line()
         self.controller.host.emit("disk.unplug", channel=self.number, device=device)
 

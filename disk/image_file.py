@@ -11,6 +11,7 @@ from callgate.kernel.abi.memory import SECTOR_SIZE
 
 IOV_LIMIT = 512
 SECTORS_LIMIT = 1 << 48
+ARCHIVE = b"PK"  # a ZIP archive is no image of a disk: it ends where it ends
 
 
 class ImageFile(NoDelay):
@@ -24,11 +25,12 @@ class ImageFile(NoDelay):
         self.fd = self._open()
         self.size = os.lseek(self.fd, 0, os.SEEK_END)
         self.warnings: list[str] = []
-        if self.size < SECTOR_SIZE:
+        archive = os.pread(self.fd, len(ARCHIVE), 0) == ARCHIVE
+        if self.size < SECTOR_SIZE and not archive:
             os.close(self.fd)
             reason = "is empty" if not self.size else f"is {self.size} bytes long, shorter than one sector"
             raise ImageError(path, reason, "a disk image is a multiple of 512 bytes")
-        if self.size % SECTOR_SIZE:
+        if self.size % SECTOR_SIZE and not archive:
             rest = self.size % SECTOR_SIZE
             self.warnings.append(f"{path}: the last {rest} bytes are no whole sector and are padded with zeros")
         self.sector_count = -(-self.size // SECTOR_SIZE)

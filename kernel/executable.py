@@ -1,7 +1,7 @@
 """Programs: ELF32 executables as the loader wants them (System V ABI, gABI chapter 5)."""
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.errors import ErrorCode
@@ -32,10 +32,11 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Executable:
-    """Entry point and segments of a program."""
+    """Entry point and segments of a program, and the file they came from."""
 
     entry: int
     segments: tuple[Segment, ...]
+    image: bytes = field(repr=False)
 
 
 def parse_elf(image: bytes, *, limit: int = layout.USER_HEAP) -> Executable:
@@ -51,7 +52,7 @@ def parse_elf(image: bytes, *, limit: int = layout.USER_HEAP) -> Executable:
     segments = tuple(read_segment(image, header, limit) for header in headers if header[0] == PT_LOAD)
     if not any(segment.executable and 0 <= entry - segment.address < segment.memory_size for segment in segments):
         raise refuse("entry point lies in no executable segment")
-    return Executable(entry, segments)
+    return Executable(entry, segments, image)
 
 
 def read_segment(image: bytes, header: tuple[int, ...], limit: int) -> Segment:

@@ -20,6 +20,7 @@ from callgate.kernel.control import ControlBlock, word
 from callgate.kernel.errors import KernelPanic, PolicyError
 from callgate.kernel.processes import FAULT_EXIT_CODE
 from callgate.kernel.state import Process, Thread
+from callgate.kernel.symbols import symbol_at
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -65,15 +66,17 @@ class Fault:
     registers: dict[str, int]
     reason: str = ""  # why the page of a file could not be had
     error: ErrorCode = ErrorCode.OK
+    symbol: str = ""  # what EIP points to
 
     def describe(self) -> str:
         """Return one line: vector, error code in words, address."""
         name = NAMES.get(self.vector, f"vector {self.vector}")
+        place = f"{self.eip:#010x} <{self.symbol}>" if self.symbol else f"{self.eip:#010x}"
         if self.address is None:
-            return f"{name}, error code {self.error_code:#06x}, at {self.eip:#010x}"
+            return f"{name}, error code {self.error_code:#06x}, at {place}"
         access = "write" if self.error_code & PF_WRITE else "fetch" if self.error_code & PF_INSTRUCTION else "read"
         why = self.reason or ("protection" if self.error_code & PF_PRESENT else "page not present")
-        return f"{name}: {access} of {self.address:#010x}, {why}, at {self.eip:#010x}"
+        return f"{name}: {access} of {self.address:#010x}, {why}, at {place}"
 
 
 class Faults:
@@ -137,6 +140,7 @@ class Faults:
         if fault.error and begin <= fault.eip < end:
             frame["eax"], frame["eip"] = fault.error, handler
             return
+        fault = replace(fault, symbol=symbol_at(process.image, fault.eip))
         kernel.log(f"process {process.number} ({process.name}) ended by {fault.describe()}")
         kernel.log(kernel.fault_report(process, fault))
         if process.partition >= 0:
@@ -150,6 +154,7 @@ class Faults:
             frame["eip"] = resume
             self.kernel.words[tcb + FAULT_ERROR] = fault.error or ErrorCode.BAD_ADDRESS
             return
+        fault = replace(fault, symbol=self.kernel.image.symbol_at(fault.eip))
         raise KernelPanic(f"ring 0: {fault.describe()}\n{self.kernel.fault_report(None, fault)}")
 
 

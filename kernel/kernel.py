@@ -7,6 +7,7 @@ symbols of the kernel image, and the records in `state`, which a snapshot pickle
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from callgate.kernel.abi.calls import HostCall, WaitReason
@@ -38,6 +39,7 @@ from callgate.kernel.scheduler import Scheduler
 from callgate.kernel.server_calls import ServerCalls
 from callgate.kernel.servers import Servers
 from callgate.kernel.state import KernelState, Process, Thread
+from callgate.kernel.symbols import symbol_at
 from callgate.kernel.system_calls import SystemCalls
 from callgate.kernel.threads import Threads
 from callgate.kernel.volumes import Volumes
@@ -233,7 +235,8 @@ class Kernel:
 
     async def start_shell(self, arguments: bytes) -> None:
         """Start /rom/shell; the system ends with it."""
-        process = self.start_image(parse_elf(program_image("shell").elf(debug=False)), "shell", arguments, 0)
+        program = parse_elf(program_image("shell").elf(debug=False, labels=True))
+        process = self.start_image(program, "shell", arguments, 0)
         self.state.shell = process.number
 
     # What managers share.
@@ -328,9 +331,8 @@ class Kernel:
     def fault_report(self, process: Process | None, fault: Fault) -> str:
         """Return registers and the instructions around a fault, with symbols where they are known."""
         rows = [" ".join(f"{name}={value:08x}" for name, value in fault.registers.items())]
-        if process is None:
-            rows.append(f"at {self.image.symbol_at(fault.eip)}")
-        rows.extend(self.machine.disassemble(fault.eip, 3))
+        name = partial(symbol_at, process.image) if process else self.image.symbol_at
+        rows.extend(self.machine.disassemble(fault.eip, 3, name))
         return "\n".join(f"  {row}" for row in rows)
 
     def release(self) -> None:

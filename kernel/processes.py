@@ -50,6 +50,7 @@ class Processes:
 
     def load(self, process: Process, program: Executable, arguments: bytes) -> int:
         """Copy a program into the process and give it a stack and its arguments; return the entry point."""
+        process.image = program.image
         for segment in program.segments:
             flags = USER_CODE if segment.executable else USER_DATA if segment.writable else USER_READ
             self._load_segment(process, segment.address, segment.data, segment.memory_size, flags)

@@ -79,7 +79,7 @@ class Servers:
         process = kernel.processes.create(f"{program}:{name}" if disk >= 0 else name, server=True)
         process.program = program
         partition = kernel.ipc.create(process, disk, start, sectors, name)
-        executable = executable or parse_elf(program_image(program).elf(debug=False))
+        executable = executable or parse_elf(program_image(program).elf(debug=False, labels=True))
         kernel.processes.load(process, executable, name.encode())
         partition.entry = executable.entry
         return partition

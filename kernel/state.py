@@ -70,6 +70,7 @@ class Process:
     ldt_index: int
     parent: int = 0
     program: str = ""  # name of its image, if it is one of ours
+    image: bytes = b""  # the ELF file that it was loaded from, for its symbols
     tables: list[int] = field(default_factory=list)  # frames of page tables, the pointers' one included
     pages: dict[int, int] = field(default_factory=dict)  # private pages: linear -> frame
     threads: list[Thread] = field(default_factory=list)

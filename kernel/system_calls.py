@@ -28,6 +28,7 @@ from callgate.kernel.coroutines import CARRY
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.processes import KILLED_EXIT_CODE
 from callgate.kernel.state import Process, Thread
+from callgate.kernel.user_memory import BadAddress
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -114,10 +115,18 @@ class SystemCalls:
         """Start the program at a path; EDI points to its command line."""
         kernel = self.kernel
         path, address = self._path(thread, frame)
-        memory = kernel.processes.memory(thread.process)
-        arguments = memory.read_string(frame["edi"], PAGE_SIZE) if frame["edi"] else b""
+        arguments = await self._string(thread.process, frame["edi"], PAGE_SIZE) if frame["edi"] else b""
         process = await kernel.start_program(path, address, arguments, parent=thread.process.number)
         frame["eax"] = process.number
+
+    async def _string(self, process: Process, address: int, limit: int) -> bytes:
+        """Return a string of the process's memory; pages of a file in it are asked for."""
+        while True:
+            try:
+                return self.kernel.processes.memory(process).read_string(address, limit)
+            except BadAddress as error:
+                if not await self.kernel.files.fault(process, error.address):
+                    raise
 
     def wait_process(self, thread: Thread, frame: ControlBlock) -> None:
         """Wait until a child has ended; return its exit code."""

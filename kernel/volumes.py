@@ -46,7 +46,7 @@ class Volumes:
 
     def mount_rom(self) -> None:
         """Start the server of the read-only volume with the system's programs."""
-        files = {name: program_image(name).elf(debug=False) for name in ROM_PROGRAMS}
+        files = {name: program_image(name).elf(debug=False, labels=True) for name in ROM_PROGRAMS}
         self.kernel.servers.start_rom(files)
 
     async def mount_disk(self, disk: int, base: str) -> None:

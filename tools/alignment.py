@@ -42,15 +42,22 @@ class Alignment:
     def describe(self) -> str:
         """Return it as a sentence."""
         if not self.pages:
-            return f"{self.files} files, no file data"
-        share = 100 * (self.mapped + self.holes + self.generated) / self.pages
-        text = f"{self.files} files, {self.pages} pages of data: {share:.1f} % mapped as they are"
+            return f"{counted(self.files, 'file')}, no file data"
+        share = 100 * (self.mapped + self.holes) / self.pages
+        text = f"{counted(self.files, 'file')}, {counted(self.pages, 'page')} of data: {share:.1f} % mapped as they are"
         if self.copied:
-            text += f", {self.copied} put together from copies ({self.copied_bytes} bytes)"
-        text += f"; {self.requests} requests to read all"
+            text += f", {self.copied} put together from copies ({counted(self.copied_bytes, 'byte')})"
+        if self.generated:
+            text += f", {self.generated} made by the server in its own memory"
+        text += f"; {counted(self.requests, 'request')} to read all"
         if self.unreadable:
-            text += f"; {self.unreadable} files cannot be read to their end"
+            text += f"; {counted(self.unreadable, 'file')} cannot be read to the end"
         return text if self.complete else text + f"; only the first {FILES_LIMIT} files were looked at"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless it is one."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def measure(image: Path, partition: Partition) -> Alignment | None:

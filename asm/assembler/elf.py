@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,8 +53,8 @@ class Piece:
     offset: int = 0
 
 
-def write_elf(program: Program, *, debug: bool = True) -> bytes:
-    """Return the program as an ELF32 file; without `debug`, only what a loader needs."""
+def write_elf(program: Program, *, debug: bool = True, labels: bool = False) -> bytes:
+    """Return the program as an ELF32 file; without `debug`, what a loader needs, and if wanted its `labels`."""
     pieces = [Piece("", 0, 0, 0, b"", 0, 0)]
     pieces += [loadable(section) for section in program.sections]
     loads = pieces[1:]
@@ -62,6 +63,8 @@ def write_elf(program: Program, *, debug: bool = True) -> bytes:
         data = note(program)
         pieces.append(Piece(NOTE_NAME, SHT_NOTE, 0, 0, data, len(data), 4))
         pieces += symbol_pieces(program, len(pieces))
+    elif labels:
+        pieces += symbol_pieces(program, len(pieces), kinds=("label",))
     names = b"\0" + b"".join(piece.name.encode() + b"\0" for piece in pieces[1:]) + b".shstrtab\0"
     pieces.append(Piece(".shstrtab", SHT_STRTAB, 0, 0, names, len(names)))
     body = bytearray(HEADER.size + PROGRAM_HEADER.size * len(loads))
@@ -121,17 +124,17 @@ def section_header(piece: Piece, names: bytes) -> bytes:
     )
 
 
-def symbol_pieces(program: Program, index: int) -> list[Piece]:
+def symbol_pieces(program: Program, index: int, kinds: Container[str] | None = None) -> list[Piece]:
     """Return .symtab and .strtab; the first one is section number `index`."""
-    symbols, strings, first_global = symbol_table(program)
+    symbols, strings, first_global = symbol_table(program, kinds)
     return [
         Piece(".symtab", SHT_SYMTAB, 0, 0, symbols, len(symbols), 4, index + 1, first_global, SYMBOL.size),
         Piece(".strtab", SHT_STRTAB, 0, 0, strings, len(strings)),
     ]
 
 
-def symbol_table(program: Program) -> tuple[bytes, bytes, int]:
-    """Return symbol table, string table and the index of the first global symbol.
+def symbol_table(program: Program, kinds: Container[str] | None) -> tuple[bytes, bytes, int]:
+    """Return symbol table, string table and the index of the first global symbol; of some `kinds` or of all.
 
     Labels of code are functions as long as the way to the next one; local labels have no type, so that a
     debugger shows where one is as function+offset; constants are absolute.
@@ -139,6 +142,8 @@ def symbol_table(program: Program) -> tuple[bytes, bytes, int]:
     numbers = {section.name: index for index, section in enumerate(program.sections, 1)}
     functions = {section.name for section in program.sections if section.executable}
     symbols = [s for s in program.symbols.values() if "(" not in s.name and -(1 << 31) <= s.address < 1 << 32]
+    if kinds is not None:
+        symbols = [symbol for symbol in symbols if symbol.kind in kinds]
     symbols.sort(key=lambda s: (s.kind == "label", s.kind == "constant", s.address, s.name))
     strings = bytearray(b"\0")
     table = bytearray(SYMBOL.size)

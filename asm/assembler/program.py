@@ -133,15 +133,15 @@ class Program:
         start = address - section.address
         return section.data[start : start + size]
 
-    def elf(self, *, debug: bool = True) -> bytes:
+    def elf(self, *, debug: bool = True, labels: bool = False) -> bytes:
         """Return the unit as an ELF32 executable.
 
         Without `debug` there are no symbols, lines and notes, and so nothing that depends on where the
-        sources lie.
+        sources lie; `labels` leaves the names of labels in, so that a fault can be reported by name.
         """
         from callgate.asm.assembler.elf import write_elf
 
-        return write_elf(self, debug=debug)
+        return write_elf(self, debug=debug, labels=labels)
 
     @classmethod
     def from_elf(cls, image: bytes) -> "Program":

@@ -285,8 +285,8 @@ class Machine:
         rows = ["  ".join(cells[index : index + 4]) for index in range(0, len(cells), 4)]
         return "\n".join([*rows, f"eflags {self.cpu.describe_flags()}  CPL={self.cpu.cpl}"])
 
-    def disassemble(self, place: int | str, count: int = 8) -> list[str]:
-        """Return lines of disassembly from a linear address, as far as it is mapped."""
+    def disassemble(self, place: int | str, count: int = 8, symbols: Callable[[int], str] | None = None) -> list[str]:
+        """Return lines of disassembly from a linear address, as far as it is mapped; `symbols` names addresses."""
         from capstone import CS_ARCH_X86, CS_MODE_32, Cs
 
         address = self.address(place)
@@ -295,16 +295,17 @@ class Machine:
             while len(data) < count * 15:
                 data += self.paging.read_linear(address + len(data), 16)
         lines = []
+        symbols = symbols or self.symbols
         for instruction in Cs(CS_ARCH_X86, CS_MODE_32).disasm(data, address, count):
-            name = self.symbols(instruction.address) if self.symbols else ""
-            text = f"{instruction.mnemonic} {instruction.op_str}".rstrip()
-            lines.append(f"{instruction.address:08x} {name + ' ' if name else ''}{text}")
+            name = symbols(instruction.address) if symbols else ""
+            place = f" <{name}>" if name and not name.startswith("0x") else ""
+            lines.append(f"{instruction.address:08x}{place} {instruction.mnemonic} {instruction.op_str}".rstrip())
         return lines
 
     def name_address(self, address: int) -> str:
         """Return an address in hex, with its symbol if there is one."""
         name = self.symbols(address) if self.symbols else ""
-        return f"{address:#010x} <{name}>" if name else f"{address:#010x}"
+        return f"{address:#010x} <{name}>" if name and not name.startswith("0x") else f"{address:#010x}"
 
     def __repr__(self) -> str:
         if self.handle is None:

@@ -68,5 +68,6 @@ class OpenFile:
 
     def complaint(self) -> str:
         """Say how the chain falls short of the size."""
-        why = self.chain.damage or f"its chain ends after {self.chain.length} clusters"
+        clusters = "cluster" if self.chain.length == 1 else "clusters"
+        why = self.chain.damage or f"its chain ends after {self.chain.length} {clusters}"
         return f"file {self.path} of {self.entry.size} bytes is damaged: {why}"

@@ -159,7 +159,7 @@ def test_everything_prints_in_hex(bare):
     assert "CPL=0" in machine.regs
     assert machine.disassemble(0x1000, 1) == ["00001000 mov eax, 0x1234"]
     machine.symbols = lambda address: "start" if address == 0x1000 else ""
-    assert machine.disassemble(0x1000, 1) == ["00001000 start mov eax, 0x1234"]
+    assert machine.disassemble(0x1000, 1) == ["00001000 <start> mov eax, 0x1234"]
 
 
 def test_an_unknown_register_is_an_error(machine):

@@ -1,5 +1,6 @@
 """`callgate fuzz images`: finds what is broken, says how to see it again, and finds nothing in our servers."""
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,3 +86,19 @@ def test_inspect_tells_how_much_of_a_volume_is_mapped_as_it_is(command_line: Com
     assert b"2 files, 102 pages of data: 99.0 % mapped as they are, 1 put together from copies (904 bytes)" in (
         outcome.stdout
     )
+
+
+def test_an_archive_of_a_few_bytes_is_inspected_and_what_its_server_makes_is_told(
+    command_line: CommandLine, tmp_path: Path
+) -> None:
+    archive = tmp_path / "small.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("a.txt", b"text")
+    assert archive.stat().st_size < 512
+    outcome = command_line("disk", "inspect", str(archive))
+    assert outcome.status == 0
+    assert b"1 file, 1 page of data: 0.0 % mapped as they are, 1 made by the server in its own memory" in (
+        outcome.stdout
+    )
+    assert b"problem" not in outcome.stdout
+    assert command_line("boot", str(archive), "-c", "cat a.txt").stdout == b"text"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from callgate.disk.builder import create_image
+from callgate.kernel.abi.errors import ErrorCode
 
 Sessions = Callable[..., Any]
 SIZES = [1, 511, 512, 513, 4095, 4096, 4097, 12_288, 100_000, 506 * 4096 + 1]
@@ -43,3 +44,29 @@ def test_every_way_of_reading_gives_the_file(session: Sessions, image: Path, fil
         assert made.codes == [0], (name, made.log)
         assert made.output == data, name
         assert made.unaccounted() == [], name
+
+
+def start_from(session: Sessions, tmp_path: Path, arguments: bytes) -> Any:
+    """Run `starter` on a file with a path, and arguments that begin 8 bytes before the file's third page."""
+    folder = tmp_path / "tree"
+    folder.mkdir()
+    text = b"/rom/hello".ljust(8192 - 8, b"\0") + arguments
+    (folder / "START.BIN").write_bytes(text)
+    create_image(tmp_path / "disk.img", folder, fs="fat16", size=8 << 20)
+    made = session(tmp_path / "disk.img", programs=[("starter", "/d0/START.BIN")])
+    assert made.run().reason == "halt"
+    return made
+
+
+def test_the_kernel_reads_arguments_from_pages_of_a_file_that_nobody_has_touched(
+    session: Sessions, tmp_path: Path
+) -> None:
+    made = start_from(session, tmp_path, b"from a file\0")
+    assert (made.codes, made.output) == ([0], b"hello from ring 3, arguments: from a file\n")
+    assert made.unaccounted() == []
+
+
+def test_arguments_behind_the_end_of_a_file_are_a_bad_address(session: Sessions, tmp_path: Path) -> None:
+    made = start_from(session, tmp_path, b"no end..")
+    assert made.codes == [100 + ErrorCode.BAD_ADDRESS]
+    assert made.unaccounted() == []
