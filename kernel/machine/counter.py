@@ -6,7 +6,9 @@ by the gigabyte it lies in (the fourth is the kernel's, ring 0), counts changes 
 gigabyte and the others, and keeps its address, so that port and memory hooks know EIP for nothing.
 
 A string instruction with REP is called for, and counts, once an iteration.  An attempt that faults is
-called for as well; `Cpu` takes it back, since it has not retired.
+called for as well; `Traps` takes it back, since it has not retired.  So is one that the engine breaks off
+because the store hits code that it has translated, to translate again and repeat it: a call for the same
+address twice running is looked into (`machine.repeats`), unless the instruction is known to follow itself.
 
 Where host code cannot be made (another processor, no executable memory), `PythonCounter` does the same
 in Python, some twenty times slower; a test holds the two against each other.
@@ -20,12 +22,14 @@ from collections.abc import Callable
 from functools import cache
 from typing import Final
 
+from callgate.kernel.machine.repeats import REPEAT_SLOTS, Repeats
 from callgate.kernel.machine.sites import SITE_SLOTS, Cell, Sites
 from unicorn import UC_HOOK_CODE, UC_HOOK_MEM_READ, UC_HOOK_MEM_WRITE
 from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import uclib
 
 NEVER: Final = (1 << 63) - 1
+NOWHERE: Final = (1 << 64) - 1
 KERNEL_QUADRANT: Final = 3
 EFLAGS_IF: Final = 1 << 9
 TOUCH_AT: Final = 1024  # where the second routine lies in the page
@@ -62,11 +66,16 @@ class CounterState(ctypes.Structure):
         ("site_address", ctypes.c_uint64),
         ("stop_address", ctypes.c_uint64),
         ("site_call", ctypes.c_void_p),
+        ("repeats", ctypes.c_void_p),
+        ("repeat_call", ctypes.c_void_p),
     ]
 
 
 # hook(rdi=uc, rsi=address, edx=size, rcx=state).  The slow path asks Unicorn itself for EFLAGS.
 COUNT_TEMPLATE: Final = """
+    cmp rsi, [rcx+{last_address}]
+    je same
+first:
     mov rax, [rcx+{count}]
     cmp rax, [rcx+{limit}]
     jae limited
@@ -150,6 +159,20 @@ chained:
     cmp byte ptr [rcx+{armed}], 0
     je stop
     jmp retire
+same:
+    mov r8, [rcx+{repeats}]
+    movzx r9d, si
+    and r9d, {repeat_mask}
+    cmp [r8+r9*4], esi
+    je first
+    push rdi
+    push rsi
+    push rcx
+    call [rcx+{repeat_call}]
+    pop rcx
+    pop rsi
+    pop rdi
+    jmp first
 """
 
 # touch(rdi=uc, esi=type, rdx=address, ecx=size, r8=value, r9=state): bytes by who runs.
@@ -170,17 +193,18 @@ def source_of(template: str) -> str:
     """Return the assembly source of a hook with offsets in place of names."""
     offsets = {name: getattr(CounterState, name).offset for name, *_ in CounterState._fields_}
     offsets |= {f"cell_{name}": getattr(Cell, name).offset for name, *_ in Cell._fields_}
-    return template.format(eflags_id=x86.UC_X86_REG_EFLAGS, **offsets)
+    return template.format(eflags_id=x86.UC_X86_REG_EFLAGS, repeat_mask=REPEAT_SLOTS - 1, **offsets)
 
 
 # What GNU as and Keystone make of the sources above; a test assembles them again.
 COUNT_CODE: Final = bytes.fromhex(
-    "488b01483b4108733a440fb7ce4c8b819800000043803c0800756c48ffc04889014889711889f0c1e81e48ff44c12083"
-    "f8030f94c03a41487501c388414848ff4140c380b98000000000742d483b41787327575651488d9188000000be190000"
-    "00ff9190000000595e5f488b01f78188000000000200007490c64170014889b1b8000000ff6110483b81a80000007509"
-    "483bb1b000000074824c8b81a00000004f8b04c84531c94d85c07425493930751a488981a80000004889b1b00000004d"
-    "8b50104d0150084d0b48184d8b4020ebd64d85c90f8441ffffff575651ff91c0000000595e5f488b01483b41080f8228"
-    "ffffff80b980000000000f8479ffffffe916ffffff"
+    "483b71180f8405010000488b01483b4108733a440fb7ce4c8b819800000043803c0800756c48ffc04889014889711889"
+    "f0c1e81e48ff44c12083f8030f94c03a41487501c388414848ff4140c380b98000000000742d483b4178732757565148"
+    "8d9188000000be19000000ff9190000000595e5f488b01f78188000000000200007490c64170014889b1b8000000ff61"
+    "10483b81a80000007509483bb1b000000074824c8b81a00000004f8b04c84531c94d85c07425493930751a488981a800"
+    "00004889b1b00000004d8b50104d0150084d0b48184d8b4020ebd64d85c90f8441ffffff575651ff91c0000000595e5f"
+    "488b01483b41080f8228ffffff80b980000000000f8479ffffffe916ffffff4c8b81c8000000440fb7ce4181e1ff0f00"
+    "00433934880f84dffeffff575651ff91d0000000595e5fe9cefeffff"
 )
 TOUCH_CODE: Final = bytes.fromhex("4863c94180794800750a498b416849014cc150c349014950c3")
 
@@ -233,7 +257,7 @@ def address_of(function: object) -> int:
 
 def new_state() -> CounterState:
     """Return a state that never stops, at the start of ring 0."""
-    state = CounterState(limit=NEVER, hard_limit=NEVER, in_kernel=1)
+    state = CounterState(limit=NEVER, hard_limit=NEVER, in_kernel=1, last_address=NOWHERE)
     state.stop = address_of(uclib.uc_emu_stop)
     state.reg_read = address_of(uclib.uc_reg_read)
     return state
@@ -250,6 +274,7 @@ class NativeCounter:
         self.page = executable_page()
         self.state = new_state()
         self.sites = Sites(self.state, fail)
+        self.repeats = Repeats(self.state, fail)
         add_hook(uc, UC_HOOK_CODE, self.page.count, ctypes.addressof(self.state), 1, 0)
 
     def observe_memory(self, begin: int, end: int) -> None:
@@ -274,6 +299,7 @@ class PythonCounter:
         self.uc = uc
         self.state = new_state()
         self.sites = Sites(self.state, fail)
+        self.repeats = Repeats(self.state, fail)
         self.eflags = ctypes.c_uint64()
         self.callbacks: list[object] = []
         self._hook(CODE_HOOK(self._count), UC_HOOK_CODE, 1, 0)
@@ -285,6 +311,8 @@ class PythonCounter:
     def _count(self, uc: int, address: int, _size: int, _data: int) -> None:
         """Follow `COUNT_TEMPLATE`, label by label."""
         state = self.state
+        if address == state.last_address and not self.repeats.known(address):
+            self.repeats.judge(address)
         if state.count >= state.limit and (
             not state.armed or state.count >= state.hard_limit or self._interruptible(uc)
         ):

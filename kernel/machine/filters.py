@@ -35,6 +35,7 @@ LOCK: Final = 0xF0
 REGISTER_OPERAND: Final = 1  # capstone's CS_OP_REG
 PREFIXES: Final = b"\xf0\xf2\xf3\x26\x2e\x36\x3e\x64\x65\x66\x67"
 LONGEST: Final = 15  # bytes of an instruction
+TRANSFERS: Final = (1, 2, 3, 4, 5, 7)  # capstone's groups JUMP, CALL, RET, INT, IRET, BRANCH_RELATIVE
 
 
 @cache
@@ -74,6 +75,13 @@ class Filters:
                 if locked(code[offset:]):
                     self.watch(linear + offset)
                 offset += 1
+
+    def follows_itself(self, address: int) -> bool:
+        """Whether the instruction at a linear address may be its own successor: a transfer of control, or REP."""
+        instruction = next(decoder().disasm(self._fetch(address), address, 1), None)
+        if instruction is None or str(instruction.mnemonic).startswith("rep"):
+            return True
+        return any(instruction.group(group) for group in TRANSFERS)
 
     def watch(self, address: int) -> None:
         """Look closely at an address from now on.  What stands there is judged when it executes."""

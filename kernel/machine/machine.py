@@ -97,7 +97,8 @@ class Machine:
         self.ports = Ports(self.cpu, self.state, self.paging, self.ledger, self.traps.refuse)
         self.host_calls = self.ports.host_calls
         self.filters = Filters(self.cpu, self.paging, self.counter.sites, self.traps, self.ports)
-        self.translations = Translations(self.cpu, self.paging, self.control, self.filters.scan)
+        self.translations = Translations(self.cpu, self.paging, self.control, self._translated)
+        self.counter.repeats.follows_itself = self.filters.follows_itself
         self.hooks = Hooks(self.handle, self._fail)
         self._add_hooks()
         if observe_high_memory and high_memory:
@@ -126,6 +127,10 @@ class Machine:
         hooks.instruction(x86.UC_X86_INS_RDTSCP, self._on_rdtscp)
         for number in (x86.UC_X86_INS_SYSENTER, x86.UC_X86_INS_SYSCALL):
             hooks.entry(number, lambda: traps.refuse(UD, 0))
+
+    def _translated(self, linear: int, code: bytes) -> None:
+        self.counter.repeats.forget(linear, len(code))
+        self.filters.scan(linear, code)
 
     def _warm_up(self) -> None:
         """Execute one HLT: the engine reports new blocks only once a block has run (`translations`)."""

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from callgate.kernel.machine.counter import NEVER
+from callgate.kernel.machine.counter import NEVER, NOWHERE
 from callgate.kernel.machine.cpu import EFLAGS_IF
 from callgate.kernel.machine.stop import Stop
 from unicorn import UcError
@@ -103,6 +103,7 @@ class Runner:
         machine, state = self.machine, self.state
         self._arm(end)
         state.stopped = 0
+        state.last_address = NOWHERE  # whoever set EIP may have set it to what was executed last
         # EIP is an offset in CS, and so is what the engine wants to begin at.
         eip = machine.cpu.eip
         self.begin.value = eip

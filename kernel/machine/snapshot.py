@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SHIFT, PAGE_SIZE
-from callgate.kernel.machine.translations import NOWHERE
+from callgate.kernel.machine.counter import NOWHERE
 
 if TYPE_CHECKING:
     from callgate.kernel.machine.machine import Machine

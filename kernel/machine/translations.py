@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.memory import PAGE_SHIFT, PAGE_SIZE
 from callgate.kernel.machine.bus import DmaError
-from callgate.kernel.machine.counter import add_hook, address_of
+from callgate.kernel.machine.counter import NOWHERE, add_hook, address_of
 from callgate.kernel.machine.paging import CR0_PG, Mode, PageFault
 from unicorn import UC_HOOK_EDGE_GENERATED
 from unicorn.unicorn_const import (
@@ -43,7 +43,6 @@ class Block(ctypes.Structure):
 EDGE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.POINTER(Block), ctypes.c_void_p, ctypes.c_void_p)
 Scan = Callable[[int, bytes], None]
 LONG = 500  # bytes; the engine cuts blocks after 512 instructions
-NOWHERE = (1 << 64) - 1
 REQUEST_BLOCK = ctypes.c_int(UC_CTL_TB_REQUEST_CACHE | 2 << 26 | UC_CTL_IO_READ << 30 | UC_CTL_IO_WRITE << 30)
 WRITE = UC_CTL_IO_WRITE << 30
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from callgate.kernel.machine.bus import DmaError
+from callgate.kernel.machine.counter import NOWHERE
 from callgate.kernel.machine.exceptions import DB, PF, UD, Delivery, Incident, TripleFault, name_of
 from callgate.kernel.machine.paging import PF_FETCH, PageFault
 from callgate.kernel.machine.stepping import Stepping
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from callgate.kernel.machine.paging import Paging
     from callgate.kernel.machine.stream import EventStream
 
-NOWHERE = (1 << 64) - 1
 CODE_SHOWN = 15
 RECENT = 16  # occurrences kept for the report
 STACK_SHOWN = 16  # dwords of stack in a triple-fault report

@@ -83,8 +83,60 @@ def test_the_run_does_not_depend_on_how_it_is_sliced(make_board):
     assert final(1) == final(7) == final(40) == final(840)
 
 
-def test_fuel_is_exact_and_counts_every_iteration_of_rep(bare, counter):
-    machine = bare("cld; mov edi, 0x3000; mov ecx, 5; rep stosb; nop; hlt")
+@pytest.fixture
+def loaded(counter, assemble):
+    """Put code at 0x1000 of a machine with each of the counters."""
+    made = []
+
+    def load(source):
+        machine = Machine(memory=8 << 20, high_memory=0, counter=counter)
+        made.append(machine)
+        machine.ram.write(0x1000, assemble(source))
+        machine.cpu.eip, machine.cpu.esp = 0x1000, 0x8000
+        return machine
+
+    yield load
+    for machine in made:
+        machine.close()
+
+
+@pytest.mark.parametrize(
+    ("source", "retired", "ebx"),
+    [
+        # A store into the block that holds it, in front of what it changes.
+        ("mov byte ptr [0x1008], 7; mov ebx, 3; hlt", 3, 7),
+        # In a loop: the code is translated anew each time round.
+        ("mov ecx, 3; xor ebx, ebx; l: mov byte ptr [0x100f], cl; add ebx, 9; dec ecx; jnz l; hlt", 2 + 3 * 4 + 1, 6),
+        # Not what stores: PUSH, XCHG, and a read-modify-write that must not happen twice.
+        ("mov esp, 0x100f; push 0x90909090; hlt; nop; nop; hlt; nop; nop; nop; nop; hlt", 2 + 1, 0),
+        ("inc byte ptr [0x1008]; inc byte ptr [0x1008]; mov ebx, 0; hlt", 4, 0),
+        ("lock inc byte ptr [0x1008]; mov ebx, 3; hlt", 3, 4),
+        # What may follow itself does: a jump, LOOP, REP.
+        ("mov ecx, 9; l: loop l; hlt", 1 + 9 + 1, 0),
+        ("cld; mov edi, 0x3000; mov ecx, 5; rep stosb; hlt", 3 + 6 + 1, 0),
+    ],
+)
+def test_a_store_into_its_own_code_retires_once(loaded, source, retired, ebx):
+    machine = loaded(source)
+    served = []
+    for address in range(0x1000, 0x1020):
+        machine.probe(address, lambda: served.append(machine.cpu.eip))
+    stop = machine.run(fuel=1000)
+    assert (stop.reason, stop.retired, machine.cpu.ebx) == ("halt", retired, ebx)
+    assert len(served) == retired
+    assert sum(machine.state.quadrants) == retired
+
+
+def test_an_instruction_that_is_begun_again_by_hand_counts_again(loaded):
+    machine = loaded("inc ebx; hlt")
+    for _ in range(3):
+        machine.cpu.eip = 0x1000
+        assert machine.step().reason == "fuel"
+    assert (machine.clock.retired, machine.cpu.ebx) == (3, 3)
+
+
+def test_fuel_is_exact_and_counts_every_iteration_of_rep(loaded):
+    machine = loaded("cld; mov edi, 0x3000; mov ecx, 5; rep stosb; nop; hlt")
     assert machine.run(fuel=3).eip == 0x100B
     assert machine.cpu.ecx == 5
     machine.run(fuel=2)
