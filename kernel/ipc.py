@@ -383,8 +383,14 @@ class Ipc:
         return SectorPiece(lba, lba % SECTORS_PER_PAGE, sectors)
 
     def take_pins(self, partition: PartitionState, slot: int) -> list[tuple[str, int, int]]:
-        """Take over what the reply in `slot` holds: ("frame", frame, 0) and ("block", disk, block)."""
-        return partition.pins.pop(slot, [])
+        """Take over what the reply in `slot` holds: ("frame", frame, 0) and ("block", disk, block).
+
+        Whoever wants the addresses has read them: they leave the page here, before a server sees it again (rule 2).
+        """
+        pins = partition.pins.pop(slot, [])
+        if pins:
+            self.message(partition, slot)[DATA : DATA + 8 * len(pins)] = bytes(8 * len(pins))
+        return pins
 
     def drop_pins(self, partition: PartitionState, slot: int) -> None:
         """Let go of what the reply in `slot` holds."""

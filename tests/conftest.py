@@ -2,10 +2,13 @@
 
 import os
 import shutil
+import struct
 import subprocess
 from collections.abc import Callable
 
 import pytest
+from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.state import PartitionState
 from callgate.kernel.system import System
 
 TOOLS = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
@@ -45,7 +48,7 @@ def find_leaks() -> Callable[[System], list[str]]:
 
 
 def leaks(system: System) -> list[str]:
-    """Return slots, pins, locked cache blocks, waits and coroutines, in words."""
+    """Return slots, pins, locked cache blocks, waits, coroutines, and addresses that a server could read, in words."""
     kernel = system.kernel
     found = []
     for partition in kernel.state.partitions.values():
@@ -54,6 +57,7 @@ def leaks(system: System) -> list[str]:
             found.append(f"{partition.name}: slots {~(fields['unused'] | fields['free']) & 0xFFFFFFFF:#x}")
         if partition.pins:
             found.append(f"{partition.name}: pins {partition.pins}")
+        found += [f"{partition.name}: frame {frame:#x} in a message page" for frame in addresses_left(system, partition)]
     locked = [key for key, block in kernel.cache.state.blocks.items() if block.locks]
     if locked:
         found.append(f"cache blocks locked: {locked}")
@@ -62,6 +66,14 @@ def leaks(system: System) -> list[str]:
     if kernel.coroutines.alive:
         found.append("a coroutine is alive")
     return found
+
+
+def addresses_left(system: System, partition: PartitionState) -> list[int]:
+    """Return frames of the server's memory that message pages name, which it will see again (rule 2)."""
+    kernel = system.kernel
+    frames = set(partition.process.pages.values()) if partition.process else set()
+    pages = (kernel.machine.ram.read(frame, PAGE_SIZE) for frame in partition.frames.values())
+    return [value for page in pages for (value,) in struct.iter_unpack("<Q", page) if value and value in frames]
 
 
 class FatPatcher:
