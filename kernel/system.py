@@ -12,7 +12,7 @@ the guest that runs.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -28,6 +28,7 @@ from callgate.kernel.abi.layout import size_of
 from callgate.kernel.abi.memory import KERNEL_BASE, LARGE_PAGE_SIZE, PAGE_SIZE
 from callgate.kernel.abi.thread import TaskState
 from callgate.kernel.address_space import KERNEL_CODE, KERNEL_DATA, KERNEL_DEVICE, KERNEL_READ
+from callgate.kernel.costs import OperationCosts
 from callgate.kernel.frames import FramePool
 from callgate.kernel.images import kernel_image, program_image
 from callgate.kernel.kernel import Kernel
@@ -55,8 +56,9 @@ class SystemOptions:
     shell: bool = True
     prepare: Callable[[Kernel], None] | None = None  # run when volumes are mounted, before the shell
     counter: str = "auto"
-    observe_files: bool = False
+    observe_files: bool = False  # count every byte of file data that the CPU loads or stores
     latency: Latency | None = None  # of AHCI disks, in virtual time
+    observe_operations: bool = False  # add up what each operation costs (kernel/costs.py)
     map_edges: bool = False  # map pages that hold neighbours' data too, instead of copying: leaks, for comparison
     places: int = 0  # AHCI ports, if more than there are disks: for those that come later
     log: Callable[[str], None] = field(default=lambda _line: None)
@@ -94,6 +96,7 @@ class System:
         self.machine.symbols = self.kernel.image.symbol_at
         if self.options.observe_files:
             self.kernel.scheduler.observer = self._book_touches
+        self.costs = OperationCosts(self.kernel) if self.options.observe_operations else None
         Loader(self).load()
 
     def _book_touches(self, thread: Thread) -> None:
@@ -153,14 +156,21 @@ class System:
         restore(self, snapshot)
 
     def statistics(self) -> dict[str, object]:
-        """Return the ledger of the run as `--stats` writes it: totals, and counters of each server."""
+        """Return the ledger of the run as `--stats` writes it: totals, by server, by operation; cache and file data."""
         kernel = self.kernel
         servers = {}
         for partition in kernel.state.partitions.values():
             fields = kernel.ipc.block(partition)
             counters = {name: fields[name] for name in PARTITION_COUNTERS}
             servers[partition.name] = {"requests": fields["tail"], **counters}
-        return {**self.machine.ledger.counts().as_dict(), "servers": servers}
+        cache = kernel.cache.state
+        return {
+            **self.machine.ledger.counts().as_dict(),
+            "servers": servers,
+            "operations": self.costs.describe() if self.costs else {},
+            "cache": {"hits": cache.hits, "misses": cache.misses, "evictions": cache.evictions},
+            "file_data": asdict(kernel.fills.state.counters),
+        }
 
     def thread(self, name: str) -> ThreadView:
         """Return the first thread whose name contains `name`; KeyError names those that there are."""

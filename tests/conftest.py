@@ -57,7 +57,9 @@ def leaks(system: System) -> list[str]:
             found.append(f"{partition.name}: slots {~(fields['unused'] | fields['free']) & 0xFFFFFFFF:#x}")
         if partition.pins:
             found.append(f"{partition.name}: pins {partition.pins}")
-        found += [f"{partition.name}: frame {frame:#x} in a message page" for frame in addresses_left(system, partition)]
+        found += [
+            f"{partition.name}: frame {frame:#x} in a message page" for frame in addresses_left(system, partition)
+        ]
     locked = [key for key, block in kernel.cache.state.blocks.items() if block.locks]
     if locked:
         found.append(f"cache blocks locked: {locked}")

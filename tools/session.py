@@ -142,6 +142,7 @@ class Session:
             interactive=self.interactive,
             prepare=self._check_volumes,
             observe_files=self.options.stats is not None,
+            observe_operations=self.options.stats is not None,
             log=self.log,
             output=self._write,
             source=self._read,

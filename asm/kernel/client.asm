@@ -234,11 +234,11 @@ ipc_request:
         mov     gs:[Partition.slots + eax + SlotRecord.client], fs
         mov     eax, gs:[Partition.handles + ecx * 4]
         mov     es:[Message.handle], eax
-        mov     eax, fs:[ThreadControlBlock.request_operation]
-        mov     es:[Message.operation], eax
         mov     dword ptr es:[Message.flags], 0
         call    fill_data
         call    fill_registers
+        mov     eax, fs:[ThreadControlBlock.request_operation]
+        mov     es:[Message.operation], eax
         .event  ipc.fill slot=ecx operation=eax
         .ledger requests
         call    post_slot

@@ -116,6 +116,7 @@ reply:
         jnz     .sent
         NAME_SLOT
         HOST    SLOT_DROP
+        .event  ipc.release slot=ecx
         call    release_slot
 .sent:
         test    dword ptr [esp + GateFrame.eax], SERVER_CALL_NO_WAIT

@@ -72,6 +72,21 @@ class Counts:
             self.blocking_waits - earlier.blocking_waits,
         )
 
+    def __add__(self, other: Counts) -> Counts:
+        """Return the sum of two differences."""
+        return Counts(
+            self.ring0 + other.ring0,
+            self.ring3 + other.ring3,
+            self.ring_changes + other.ring_changes,
+            add(self.sites, other.sites),
+            add(self.host_calls, other.host_calls),
+            add(self.exceptions, other.exceptions),
+            add(self.interrupts, other.interrupts),
+            add(self.cpu_file_bytes, other.cpu_file_bytes),
+            add(self.dma_bytes, other.dma_bytes),
+            self.blocking_waits + other.blocking_waits,
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """Return the keys that `--stats` and benchmarks write."""
         return {
@@ -90,6 +105,11 @@ class Counts:
 def subtract(later: dict[str, int], earlier: dict[str, int]) -> dict[str, int]:
     """Return the differences that are not zero, by name."""
     return {name: value - earlier.get(name, 0) for name, value in later.items() if value != earlier.get(name, 0)}
+
+
+def add(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
+    """Return the sums by name."""
+    return {name: one.get(name, 0) + other.get(name, 0) for name in {**one, **other}}
 
 
 class Ledger:

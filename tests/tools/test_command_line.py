@@ -100,6 +100,14 @@ def test_stats_and_traces_are_files(callgate: Callgate, tmp_path: Path) -> None:
         *("exceptions", "cpu_file_bytes", "dma_bytes", "blocking_waits", "requests"),
     }
     assert keys <= set(stats)
+    operations = stats["operations"]
+    # Opened once, which brings the directory entry's file number and size; what READ brings is the disk's affair.
+    assert {name: operations[name]["n"] for name in ("OPEN", "READ", "CLOSE")} == {"OPEN": 1, "READ": 1, "CLOSE": 1}
+    assert sum(operation["n"] for operation in operations.values()) == stats["requests"]
+    assert all(keys <= set(operation) for operation in operations.values())
+    assert operations["OPEN"]["requests"] == 1
+    assert stats["cache"]["misses"] > 0
+    assert stats["file_data"]["requests"] == 1
     trace = (tmp_path / "a.txt").read_text()
     assert trace == (tmp_path / "b.txt").read_text()
     steps = ["ipc.take", "ipc.fill", "ipc.post", "ipc.fetch", "ipc.map", "ipc.reply", "ipc.unmap", "ipc.wake"]
