@@ -39,10 +39,10 @@ put_help:
         call    put_space
         call    put_space
         mov     esi, [ebx + Command.name]
-        mov     ecx, 6
+        mov     ecx, 8
         call    put_field
         mov     esi, [ebx + Command.arguments]
-        mov     ecx, 16
+        mov     ecx, 22
         call    put_field
         mov     esi, [ebx + Command.text]
         jmp     put_line

@@ -30,9 +30,9 @@ command_ipc:
         xor     eax, eax
         cmp     dword ptr [shown], 0
         jne     .return
-        mov     eax, ErrorCode.NOT_FOUND
         mov     esi, [words + 4]
-        jmp     report
+        mov     edi, no_volume
+        jmp     report_word
 .return:
         ret
 

@@ -154,3 +154,69 @@ parse_number:
         pop     esi
         stc
         ret
+
+; parse_long: read a number of 64 bits, decimal or, behind 0x, hexadecimal.
+;   in:        esi  string
+;   out:       CF=0  edx:eax  number        CF=1  not a number below 2^64
+;   clobbers:  ecx, flags
+parse_long:
+        push    ebx
+        push    esi
+        push    edi
+        push    ebp
+        xor     edi, edi
+        xor     ebp, ebp
+        mov     ebx, 10
+        cmp     byte ptr [esi], '0'
+        jne     .first
+        mov     al, [esi + 1]
+        call    lower
+        cmp     al, 'x'
+        jne     .first
+        mov     ebx, 16
+        add     esi, 2
+.first:
+        cmp     byte ptr [esi], 0
+        je      .bad
+
+        ; EBP:EDI is the number so far, EBX the base, ECX the digit.
+.digit:
+        mov     al, [esi]
+        inc     esi
+        test    al, al
+        jz      .done
+        call    lower
+        movzx   ecx, al
+        sub     ecx, '0'
+        cmp     ecx, 9
+        jbe     .value
+        sub     ecx, 'a' - '0' - 10
+        cmp     ecx, 10
+        jb      .bad
+.value:
+        cmp     ecx, ebx
+        jae     .bad
+        mov     eax, ebp
+        mul     ebx
+        jc      .bad
+        mov     ebp, eax
+        mov     eax, edi
+        mul     ebx
+        add     eax, ecx
+        adc     edx, 0
+        mov     edi, eax
+        add     ebp, edx
+        jnc     .digit
+.bad:
+        stc
+        jmp     .return
+.done:
+        mov     eax, edi
+        mov     edx, ebp
+        clc
+.return:
+        pop     ebp
+        pop     edi
+        pop     esi
+        pop     ebx
+        ret

@@ -151,7 +151,7 @@ def test_nothing_is_suggested_when_nothing_or_too_much_is_near(console: Console,
     ("keys", "line"),
     [
         ("ca\t", "cat |"),
-        ("HE\t", "help |"),
+        ("HEL\t", "help |"),
         ("hell\t", "hello |"),
         ("  ec\t", "  echo |"),
         ("true;ty\t", "true;type |"),
@@ -423,6 +423,23 @@ def test_ctrl_c_ends_cat_between_two_pieces(console: Console) -> None:
     assert shown.startswith(command + "\nxxxx")
     assert shown.endswith("x^C\n" + PROMPT)
     assert len(shown) < 1 << 20
+    assert console.run("echo $?; cat notes") == "130\nno dot\n"
+    assert not console.system.thread("shell").process.locks
+
+
+def test_ctrl_c_ends_hexdump_between_two_lines(console: Console) -> None:
+    shown = console.type("hexdump big; echo never\r", fuel=400_000)
+    shown += console.press_ctrl_c()
+    assert shown.endswith("^C\n" + PROMPT)
+    assert console.run("echo $?; cat notes") == "130\nno dot\n"
+
+
+@pytest.mark.parametrize("delay", [60_000, 75_000, 90_000])
+def test_ctrl_c_ends_a_walk_and_gives_its_directories_back(console: Console, delay: int) -> None:
+    shown = console.type("tree /; tree /; tree /; echo never\r", fuel=delay)
+    shown += console.press_ctrl_c()
+    assert shown.endswith("^C\n" + PROMPT)
+    assert "never" not in shown.partition("\n")[2]
     assert console.run("echo $?; cat notes") == "130\nno dot\n"
     assert not console.system.thread("shell").process.locks
 
