@@ -4,7 +4,7 @@ An entry is a piece of one 4 KiB block, and blocks are those of the disk: a part
 63 has its first block boundary at sector 1.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from callgate.kernel.abi.memory import SECTORS_PER_PAGE
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES
@@ -16,6 +16,14 @@ from callgate.kernel.abi.volume import (
 )
 
 _WHOLE: Final = (SECTORS_PER_PAGE - 1) << SECTOR_ENTRY_COUNT_SHIFT
+
+
+class Extract(NamedTuple):
+    """Part of a file: from byte ``position`` (a multiple of 512), ``size`` bytes, in ``entries``."""
+
+    position: int
+    size: int
+    entries: list[int]
 
 
 def cut(start: int, sector: int, count: int, limit: int = MESSAGE_ADDRESSES) -> list[int]:

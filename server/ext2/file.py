@@ -1,22 +1,12 @@
 """File contents as sectors: which pieces of the disk, and which holes, make up which bytes of a file."""
 
-from typing import NamedTuple
-
 from callgate.kernel.abi.memory import SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES
 from callgate.server.ext2.inode import Inode
 from callgate.server.ext2.mapping import map_blocks
 from callgate.server.ext2.runs import HOLE, Run
 from callgate.server.ext2.volume import ExtVolume
-from callgate.server.pieces import cut, cut_hole, sectors_of
-
-
-class Extract(NamedTuple):
-    """Part of a file: from byte ``position`` (a multiple of 512), ``size`` bytes, in ``entries``."""
-
-    position: int
-    size: int
-    entries: list[int]
+from callgate.server.pieces import Extract, cut, cut_hole, sectors_of
 
 
 async def locate(volume: ExtVolume, inode: Inode, position: int, wanted: int, start: int) -> Extract:

@@ -2,8 +2,8 @@
 
 from typing import Final, NamedTuple
 
+from callgate.server.clusters import ClusterChain
 from callgate.server.errors import FileSystemError
-from callgate.server.fat.chain import ClusterChain
 from callgate.server.fat.directory import ROOT, FatEntry
 from callgate.server.fat.tree import Tree, walk
 from callgate.server.fat.volume import FatVolume

@@ -1,10 +1,10 @@
 """Directories: from raw records to entries with names, sizes and places ("FAT Directory Structure")."""
 
-from calendar import timegm
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from callgate.kernel.abi.directory import FileAttributes
+from callgate.server.dos_times import timestamp
 from callgate.server.fat.long_name import LongNameCollector
 from callgate.server.fat.names import fold, short_name, strip_trailing
 from callgate.server.fat.structures import (
@@ -139,12 +139,3 @@ def _distinct(entries: list[FatEntry]) -> list[FatEntry]:
         distinct.append(entry._replace(name=entry.alias) if taken else entry)
         seen.add(fold(entry.name))
     return distinct
-
-
-def timestamp(date: int, time: int) -> int:
-    """Return seconds since 1970 of a FAT date and time ("Date and Time Formats"); 0 if they are invalid."""
-    year, month, day = 1980 + (date >> 9), date >> 5 & 15, date & 31
-    hour, minute, second = time >> 11, time >> 5 & 63, (time & 31) * 2
-    if not 1 <= month <= 12 or day == 0 or hour > 23 or minute > 59 or second > 58:
-        return 0
-    return timegm((year, month, day, hour, minute, second))

@@ -1,23 +1,13 @@
 """File contents as sectors: which pieces of the disk hold which bytes of a file."""
 
-from typing import NamedTuple
-
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES
+from callgate.server.clusters import ClusterChain, cut_chain
 from callgate.server.errors import FileSystemError
-from callgate.server.fat.chain import ClusterChain
 from callgate.server.fat.directory import FatEntry
 from callgate.server.fat.volume import FatVolume
-from callgate.server.pieces import cut, sectors_of
-
-
-class Extract(NamedTuple):
-    """Part of a file: from byte ``position`` (a multiple of 512), ``size`` bytes, in ``entries``."""
-
-    position: int
-    size: int
-    entries: list[int]
+from callgate.server.pieces import Extract
 
 
 class OpenFile:
@@ -44,27 +34,10 @@ class OpenFile:
         there = min(last, self.chain.length * volume.layout.cluster_sectors)
         if there <= first:
             raise FileSystemError(ErrorCode.CORRUPT, self.complaint())
-        entries, covered = self._cut(volume, first, there, start)
+        layout = volume.layout
+        entries, covered = cut_chain(self.chain, layout.cluster_sectors, layout.sector_of, first, there, start)
         size = min(covered * SECTOR_SIZE, self.entry.size - first * SECTOR_SIZE)
         return Extract(first * SECTOR_SIZE, size, entries)
-
-    def _cut(self, volume: FatVolume, first: int, end: int, start: int) -> tuple[list[int], int]:
-        """Return entries for the file's sectors from ``first`` to ``end``, and how many these are."""
-        per_cluster = volume.layout.cluster_sectors
-        entries: list[int] = []
-        at = first
-        while at < end and len(entries) < MESSAGE_ADDRESSES:
-            ordinal, within = divmod(at, per_cluster)
-            run = self.chain.run_at(ordinal)
-            count = min(run.length * per_cluster - within, end - at)
-            sector = volume.layout.sector_of(run.cluster) + within
-            room = MESSAGE_ADDRESSES - len(entries)
-            pieces = cut(start, sector, count, room)
-            entries.extend(pieces)
-            if len(pieces) == room:
-                return entries, at - first + sectors_of(pieces)
-            at += count
-        return entries, at - first
 
     def complaint(self) -> str:
         """Say how the chain falls short of the size."""

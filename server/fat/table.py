@@ -6,11 +6,11 @@ through last stay decoded.
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from enum import Enum
 from typing import Final, NamedTuple
 
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import SECTOR_SIZE
+from callgate.server.clusters import Link, Step
 from callgate.server.disk import SectorReader
 from callgate.server.errors import FileSystemError
 from callgate.server.fat.boot_sector import FatLayout
@@ -28,24 +28,6 @@ _BAD: Final = {12: 0xFF7, 16: 0xFFF7, 32: 0x0FFF_FFF7}
 # Bits of FAT[1] ("FAT Data Structure"); FAT12 has none.  A bit that is clear reports trouble.
 _CLEAN: Final = {12: 0, 16: 0x8000, 32: 0x0800_0000}
 _NO_HARD_ERROR: Final = {12: 0, 16: 0x4000, 32: 0x0400_0000}
-
-
-class Link(Enum):
-    """What a FAT entry says."""
-
-    NEXT = "the number of the next cluster"
-    END = "end of chain"
-    FREE = "free"
-    BAD = "bad"
-    INVALID = "neither a cluster nor a mark"
-
-
-class Step(NamedTuple):
-    """``length`` consecutive clusters, then an entry ``value`` that says ``link``."""
-
-    length: int
-    link: Link
-    value: int
 
 
 class Usage(NamedTuple):

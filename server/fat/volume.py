@@ -9,10 +9,10 @@ from typing import Final
 
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import SECTOR_SIZE
+from callgate.server.clusters import ClusterChain
 from callgate.server.disk import SectorReader
 from callgate.server.errors import FileSystemError, MountError
 from callgate.server.fat.boot_sector import FatLayout, parse_boot_sector
-from callgate.server.fat.chain import ClusterChain
 from callgate.server.fat.directory import ROOT, Directory, FatEntry, parse_directory
 from callgate.server.fat.names import utf16_length, volume_label
 from callgate.server.fat.probe import BACKUP_PLACES, parse_backup

@@ -4,7 +4,7 @@ Needs no server and no machine, only something that reads sectors.
 """
 
 from collections import OrderedDict
-from typing import Final, NamedTuple
+from typing import Final
 
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
@@ -17,21 +17,13 @@ from callgate.server.iso9660.directory import DIRECTORY_LIMIT, Directory, Entry,
 from callgate.server.iso9660.rock_ridge import SystemUse, sharing
 from callgate.server.iso9660.structures import Extent, Record, parse_record
 from callgate.server.paths import parse_path
-from callgate.server.pieces import cut, sectors_of
+from callgate.server.pieces import Extract, cut, sectors_of
 
 LINKS_LIMIT: Final = 40  # links followed for one path
 NAMES_LIMIT: Final = 4096  # names looked up for one path
 DIRECTORIES_KEPT: Final = 32
 ENTRIES_KEPT: Final = 32768
 _ROCK_RIDGE: Final = (b"RRIP_1991A", b"IEEE_P1282", b"IEEE_1282")
-
-
-class Extract(NamedTuple):
-    """Part of a file: from byte ``position`` (a multiple of 512), ``size`` bytes, in ``entries``."""
-
-    position: int
-    size: int
-    entries: list[int]
 
 
 class IsoVolume:

@@ -8,7 +8,7 @@ from callgate.kernel.abi.memory import PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES
 from callgate.server.disk import SectorReader
 from callgate.server.errors import FileSystemError
-from callgate.server.pieces import cut, sectors_of
+from callgate.server.pieces import Extract, cut, sectors_of
 from callgate.server.zip_archive.end_record import LOCAL, CentralDirectory
 from callgate.server.zip_archive.entry import STORED, ZipEntry
 from callgate.server.zip_archive.restart import Point, RestartPoints
@@ -19,14 +19,6 @@ INPUT_LIMIT: Final = 512 << 20  # bytes taken in for one reply
 _INPUT: Final = 64 << 10  # bytes read of the disk at a time
 _OUTPUT: Final = 256 << 10  # bytes made at a time
 _LOCAL_HEADER: Final = 30
-
-
-class Extract(NamedTuple):
-    """Part of a file: from byte ``position`` (a multiple of 512), ``size`` bytes, in ``entries``."""
-
-    position: int
-    size: int
-    entries: list[int]
 
 
 class Window(NamedTuple):

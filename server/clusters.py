@@ -1,4 +1,4 @@
-"""Cluster chains as lists of runs, walked no further than somebody asked.
+"""Cluster chains, of FAT and of exFAT, as lists of runs, walked no further than somebody asked.
 
 A chain comes from a disk that may be damaged: it may end early, leave the volume, enter free clusters or
 bite its own tail.  Whatever happens, the clusters listed are distinct clusters of the volume, in order,
@@ -7,11 +7,58 @@ and `damage` says why there are no more.
 
 from array import array
 from bisect import bisect_right
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from enum import Enum
+from typing import Final, NamedTuple, Protocol
 
-from callgate.server.fat.table import FatTable, Link, Step
+from callgate.kernel.abi.message import MESSAGE_ADDRESSES
+from callgate.server.pieces import cut, sectors_of
 
 _MAP_CLUSTERS: Final = 4096
+
+
+class Link(Enum):
+    """What a FAT entry says."""
+
+    NEXT = "the number of the next cluster"
+    END = "end of chain"
+    FREE = "free"
+    BAD = "bad"
+    INVALID = "neither a cluster nor a mark"
+
+
+class Step(NamedTuple):
+    """``length`` consecutive clusters, then an entry ``value`` that says ``link``."""
+
+    length: int
+    link: Link
+    value: int
+
+
+class ClusterNumbers(Protocol):
+    """Which numbers are those of clusters."""
+
+    @property
+    def last_cluster(self) -> int:
+        """The highest one."""
+        ...
+
+    def is_cluster(self, number: int) -> bool:
+        """Whether a number is that of a cluster."""
+        ...
+
+
+class ClusterTable(Protocol):
+    """A table of which cluster follows which."""
+
+    @property
+    def layout(self) -> ClusterNumbers:
+        """The volume's clusters."""
+        ...
+
+    async def step(self, cluster: int) -> Step:
+        """Follow the chain from a cluster as far as its clusters are consecutive."""
+        ...
 
 
 class Run(NamedTuple):
@@ -43,7 +90,7 @@ class ClusterChain:
         """Whether the whole chain is known."""
         return self._next == 0
 
-    async def extend(self, table: FatTable, clusters: int) -> None:
+    async def extend(self, table: ClusterTable, clusters: int) -> None:
         """Walk on until ``clusters`` clusters are known or the chain ends."""
         if self.length == 0 and self._next and not table.layout.is_cluster(self._next):
             self._end(f"its first cluster is {self._next}, and the volume has 2 to {table.layout.last_cluster}")
@@ -111,3 +158,25 @@ class ClusterChain:
     def _end(self, damage: str) -> None:
         self._next = 0
         self.damage = self.damage or damage
+
+
+def cut_chain(
+    chain: ClusterChain, per_cluster: int, sector_of: Callable[[int], int], first: int, end: int, start: int
+) -> tuple[list[int], int]:
+    """Return entries for the chain's sectors from ``first`` to ``end``, as many as fit, and how many sectors these are.
+
+    ``sector_of`` gives a cluster's first sector in the partition, which begins at LBA ``start``.
+    """
+    entries: list[int] = []
+    at = first
+    while at < end and len(entries) < MESSAGE_ADDRESSES:
+        ordinal, within = divmod(at, per_cluster)
+        run = chain.run_at(ordinal)
+        count = min(run.length * per_cluster - within, end - at)
+        room = MESSAGE_ADDRESSES - len(entries)
+        pieces = cut(start, sector_of(run.cluster) + within, count, room)
+        entries.extend(pieces)
+        if len(pieces) == room:
+            return entries, at - first + sectors_of(pieces)
+        at += count
+    return entries, at - first

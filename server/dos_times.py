@@ -1,0 +1,12 @@
+"""Dates and times as DOS packed them, in FAT and in exFAT."""
+
+from calendar import timegm
+
+
+def timestamp(date: int, time: int) -> int:
+    """Return seconds since 1970 of a FAT date and time ("Date and Time Formats"); 0 if they are invalid."""
+    year, month, day = 1980 + (date >> 9), date >> 5 & 15, date & 31
+    hour, minute, second = time >> 11, time >> 5 & 63, (time & 31) * 2
+    if not 1 <= month <= 12 or day == 0 or hour > 23 or minute > 59 or second > 58:
+        return 0
+    return timegm((year, month, day, hour, minute, second))
