@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from callgate.disk.formatters import exfat
 from callgate.disk.formatters.fat import (
     SERIAL,
     FatWriter,
@@ -33,10 +34,11 @@ from callgate.disk.tables import GPT_RESERVED, MBR_LIMIT, Planned, gpt, mbr
 from callgate.disk.tree import BuildError, read_host_tree
 
 Scheme = Literal["mbr", "gpt"]
-FileSystem = Literal["fat12", "fat16", "fat32"]
+FileSystem = Literal["fat12", "fat16", "fat32", "exfat"]
 
 MIB_SECTORS = 2048
 PARTITION_START = MIB_SECTORS
+EXFAT_WIDTH = 64
 WIDTHS = {"fat12": 12, "fat16": 16, "fat32": 32}
 SIZE_LIMIT = MBR_LIMIT * SECTOR  # FAT counts its sectors in 32 bits
 ROOT_LIMIT = 65_520
@@ -77,6 +79,8 @@ def create_image(
     nodes, warnings = read_host_tree(from_dir, date)
     if out.is_dir():
         raise BuildError(out, "is a directory", "name the file that is to be the image")
+    if fs == "exfat":
+        return _create_exfat(out, nodes, warnings, size, scheme, label)
     try:
         label_field(label)
         geometry, disk_sectors = lay_out(nodes, fs, size, scheme, bool(label))
@@ -94,6 +98,45 @@ def create_image(
     total = sum(1 for node in walk(nodes) if not node.directory)
     kind = f"fat{geometry.width}"
     return Built(out, disk_sectors * SECTOR, kind, scheme or "none", geometry.cluster * SECTOR, total, warnings)
+
+
+def _create_exfat(
+    out: Path, nodes: Sequence[Node], warnings: list[str], size: int | None, scheme: Scheme | None, label: str
+) -> Built:
+    """Write an exFAT volume; BuildError."""
+    start = PARTITION_START if scheme else 0
+    after = GPT_RESERVED if scheme == "gpt" else 0
+    try:
+        if size is None:
+            geometry = smallest_exfat(nodes, start)
+        else:
+            geometry = exfat.plan(whole_sectors(size) - start - after, start)
+        disk_sectors = start + geometry.sectors + after
+        with fresh_file(out) as fd:
+            os.ftruncate(fd, disk_sectors * SECTOR)
+            planned = Planned(start, geometry.sectors, EXFAT_WIDTH, label)
+            for sector, data in table_of(scheme, planned, disk_sectors):
+                Target(fd, 0).put(sector, data)
+            exfat.ExfatWriter(Target(fd, start), geometry, label).write(nodes)
+    except FormatError as error:
+        raise BuildError(out, f"not built: {error}") from None
+    except OSError as error:
+        raise BuildError(out, f"cannot be written: {error.strerror}") from None
+    total = sum(1 for node in walk(nodes) if not node.directory)
+    return Built(out, disk_sectors * SECTOR, "exfat", scheme or "none", geometry.cluster * SECTOR, total, warnings)
+
+
+def smallest_exfat(nodes: Sequence[Node], start: int) -> exfat.ExfatGeometry:
+    """Return the smallest exFAT volume, in whole MiB, that holds the files and an eighth more."""
+    sectors = MIB_SECTORS
+    while True:
+        geometry = exfat.plan(sectors, start)
+        wanted = exfat.clusters_needed(nodes, geometry)
+        wanted += wanted // SPARE
+        if geometry.clusters >= wanted:
+            return geometry
+        missing = (wanted - geometry.clusters) * geometry.cluster
+        sectors += max(1, missing // MIB_SECTORS) * MIB_SECTORS
 
 
 @contextmanager

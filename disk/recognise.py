@@ -52,7 +52,20 @@ def _exfat(head: bytes, sectors: int) -> Recognised | None:
     if head[3:11] != b"EXFAT   ":
         return None
     length = int.from_bytes(head[72:80], "little")
-    return Recognised("exfat", details={"sectors": length}, problems=_too_long(length << head[108] % 16 >> 9, sectors))
+    shift, per_cluster = head[108], head[109]
+    if shift not in (9, 10, 11, 12) or shift + per_cluster > 25:
+        return Recognised("exfat", problems=[f"sectors of 2^{shift} bytes, 2^{per_cluster} of them a cluster"])
+    serial = int.from_bytes(head[100:104], "little")
+    details: dict[str, int | str] = {
+        "sector_bytes": 1 << shift,
+        "cluster_bytes": 1 << shift + per_cluster,
+        "clusters": int.from_bytes(head[92:96], "little"),
+        "fats": head[110],
+        "fat_sectors": int.from_bytes(head[84:88], "little"),
+        "data_sector": int.from_bytes(head[88:92], "little"),
+        "serial": f"{serial >> 16:04X}-{serial & 0xFFFF:04X}",
+    }
+    return Recognised("exfat", details=details, problems=_too_long(length << shift >> 9, sectors))
 
 
 def _ntfs(head: bytes, sectors: int) -> Recognised | None:

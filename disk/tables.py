@@ -18,7 +18,7 @@ GPT_TABLE_SECTORS = GPT_ENTRIES * GPT_ENTRY_SIZE // SECTOR
 GPT_RESERVED = GPT_TABLE_SECTORS + 1  # sectors of the backup at the end of the disk
 GPT_NAME_UNITS = 36
 MBR_LIMIT = 1 << 32
-MBR_KINDS = {12: 0x01, 16: 0x0E, 32: 0x0C}
+MBR_KINDS = {12: 0x01, 16: 0x0E, 32: 0x0C, 64: 0x07}
 NO_CHS = b"\xfe\xff\xff"  # beyond what cylinder, head and sector can say: LBA counts
 PROTECTIVE = 0xEE
 ACTIVE = 0x80
@@ -26,7 +26,10 @@ ACTIVE = 0x80
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A partition to be written: place and size in 512-byte sectors, the FAT width in it, a name."""
+    """A partition to be written: place and size in 512-byte sectors, the kind of volume in it, a name.
+
+    `width` is that of a FAT, or 64 for exFAT.
+    """
 
     start: int
     sectors: int

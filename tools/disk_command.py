@@ -59,7 +59,9 @@ def inspect(image: Path, as_json: bool) -> int:
 @disk.command(epilog=CREATE_EPILOG)
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--from", "source", metavar="DIR", required=True, type=click.Path(path_type=Path), help="What to put in.")
-@click.option("--fs", type=click.Choice(["fat12", "fat16", "fat32"]), help="File system [the smallest that fits].")
+@click.option(
+    "--fs", type=click.Choice(["fat12", "fat16", "fat32", "exfat"]), help="File system [the smallest FAT that fits]."
+)
 @click.option("--size", type=SIZE, help="Size of the image [as needed].")
 @click.option("--mbr", is_flag=True, help="With a master boot record.")
 @click.option("--gpt", is_flag=True, help="With a GUID partition table.")

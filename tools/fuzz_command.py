@@ -25,7 +25,9 @@ def fuzz() -> None:
 
 
 @fuzz.command(epilog=EPILOG)
-@click.option("--fs", type=click.Choice(["fat12", "fat16", "fat32"]), help="Damage a volume made for the occasion.")
+@click.option(
+    "--fs", type=click.Choice(["fat12", "fat16", "fat32", "exfat"]), help="Damage a volume made for the occasion."
+)
 @click.option("--image", type=click.Path(path_type=Path), help="Damage this image (an unpartitioned volume).")
 @click.option("--count", type=click.IntRange(min=1), default=1000, show_default=True, help="Mutants.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the first one.")

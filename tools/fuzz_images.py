@@ -14,11 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from callgate.disk.builder import FileSystem, create_image
+from callgate.disk.formatters import exfat
+from callgate.disk.formatters.fat import Target
 from callgate.disk.media import MemoryMedium
+from callgate.disk.tree import read_host_tree
 from callgate.kernel.abi.memory import SECTOR_SIZE
 from callgate.kernel.system import System, SystemOptions
 from callgate.server.errors import FileSystemError
 from callgate.server.hosted import HostedServer
+from callgate.tools.fuzz_seals import seal_for
 from callgate.tools.volume_walk import PROBE_BYTES, VolumeWalk, server_for
 
 VISITS = 60  # files and directories looked at in a mutant
@@ -26,6 +30,7 @@ CALLS = 20_000  # gate calls that a mutant may cost
 MEMORY = 32 << 20  # bytes that a server may allocate
 FUEL = 30_000_000  # instructions of a booted mutant
 STRUCTURES = 24  # most mutations hit the first so many sectors in use
+SEALED = 0.75  # of mutants of a file system with checksums have them mended, so that somebody looks behind them
 COMMANDS = "ls /; ls /d0; cat /d0/README.TXT; ls /d0/docs; cat /d0/docs/note.txt; df; exit 0"
 
 
@@ -50,8 +55,21 @@ def sound_image(fs: FileSystem) -> bytes:
         (tree / "docs" / "note.txt").write_bytes(b"x" * 5000)
         (tree / "docs" / "deeper" / "LAST.BIN").write_bytes(b"y" * 40_000)
         out = Path(folder) / "out.img"
+        if fs == "exfat":
+            return scattered_exfat(out, tree)
         create_image(out, tree, fs=fs)
         return out.read_bytes()
+
+
+def scattered_exfat(out: Path, tree: Path) -> bytes:
+    """Return a volume on which some files are chained in the FAT and some are not."""
+    nodes, _ = read_host_tree(tree, 0)
+    geometry = exfat.plan(2048)
+    with out.open("wb+") as file:
+        file.truncate(geometry.sectors * SECTOR_SIZE)
+        target = Target(file.fileno(), 0)
+        exfat.ExfatWriter(target, geometry, "FUZZ", scattered=lambda node: len(node.name) % 2 == 0).write(nodes)
+    return out.read_bytes()
 
 
 class Damage:
@@ -64,12 +82,18 @@ class Damage:
         nothing = bytes(SECTOR_SIZE)
         self.places = [at for at in sectors if image[at : at + SECTOR_SIZE] != nothing] or [0]
         self.undo: list[tuple[int, bytes]] = []
+        self.seal = seal_for(image)
+        if self.seal is not None:
+            self.places = self.seal.structures(self.places)
 
     def apply(self, seed: int) -> bytearray:
         """Damage the image as `seed` says, by one to eight mutations."""
         source = random.Random(seed)  # noqa: S311 - the same damage for the same seed is the point
         for _ in range(source.randint(1, 8)):
             source.choice(MUTATIONS)(self, source)
+        if self.seal is not None and source.random() < SEALED:
+            for at, data in self.seal.mended(self.image):
+                self.write(at, data)
         return self.image
 
     def heal(self) -> None:

@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import pytest
+from callgate.disk.formatters import exfat
+from callgate.disk.formatters.exfat_entries import checksum32, set_checksum
+from callgate.disk.formatters.fat import Node, Target
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.server import HostedServer, ListedFile, read_pages
+from callgate.server.exfat import ExfatServer
 from callgate.server.ext2 import Ext2Server
 from callgate.server.fat import FatServer
 from callgate.server.iso9660 import IsoServer
@@ -277,6 +281,80 @@ class ZipClient(VolumeClient):
 @pytest.fixture
 def zip_client() -> type[ZipClient]:
     return ZipClient
+
+
+class ExfatClient(ZipClient):
+    """Some of its replies are memory of the server, too."""
+
+    kind = ExfatServer
+
+
+@pytest.fixture
+def exfat_client() -> type[ExfatClient]:
+    return ExfatClient
+
+
+@dataclass
+class ExfatImage:
+    """An exFAT volume that our formatter wrote, and how to change it by hand."""
+
+    path: Path
+    image: bytearray
+    geometry: exfat.ExfatGeometry
+
+    def boot(self, offset: int, data: bytes) -> "ExfatImage":
+        """Change both boot sectors, and mend their checksums."""
+        for region in (0, 12 * 512):
+            self.image[region + offset : region + offset + len(data)] = data
+            value = checksum32(bytes(self.image[region : region + 11 * 512]), (106, 107, 112))
+            self.image[region + 11 * 512 : region + 12 * 512] = value.to_bytes(4, "little") * 128
+        return self
+
+    def entry_set(self, name: str) -> int:
+        """Return where the set of a file with a name of at most 15 characters begins."""
+        return self.image.index(b"\xc1\0" + name.encode("utf-16-le").ljust(30, b"\0")) - 64
+
+    def stream(self, name: str, offset: int, data: bytes) -> "ExfatImage":
+        """Change a file's stream extension, and mend the checksum of its set."""
+        at = self.entry_set(name)
+        self.image[at + 32 + offset : at + 32 + offset + len(data)] = data
+        return self.mend(at)
+
+    def mend(self, at: int) -> "ExfatImage":
+        """Mend the checksum of the set that begins at an offset."""
+        raw = bytes(self.image[at : at + 32 * (1 + self.image[at + 1])])
+        self.image[at + 2 : at + 4] = set_checksum(raw).to_bytes(2, "little")
+        return self
+
+    def fat(self, cluster: int, value: int) -> "ExfatImage":
+        """Change an entry of the FAT."""
+        at = exfat.FAT_OFFSET * 512 + 4 * cluster
+        self.image[at : at + 4] = value.to_bytes(4, "little")
+        return self
+
+    def first_cluster(self, name: str) -> int:
+        at = self.entry_set(name) + 32 + 20
+        return int.from_bytes(self.image[at : at + 4], "little")
+
+    def save(self) -> Path:
+        self.path.write_bytes(self.image)
+        return self.path
+
+
+@pytest.fixture
+def exfat_image(tmp_path: Path) -> Callable[..., ExfatImage]:
+    """Make a volume: `exfat_image(nodes, scattered=lambda node: True, mebibytes=4)`."""
+    made = iter(range(1000))
+
+    def make(nodes: list[Node], *, mebibytes: int = 4, label: str = "TESTS", **options: Any) -> ExfatImage:
+        path = tmp_path / f"exfat{next(made)}.img"
+        geometry = exfat.plan(mebibytes * 2048)
+        with path.open("wb+") as file:
+            file.truncate(mebibytes << 20)
+            exfat.ExfatWriter(Target(file.fileno(), 0), geometry, label, **options).write(nodes)
+        return ExfatImage(path, bytearray(path.read_bytes()), geometry)
+
+    return make
 
 
 INTERESTING = (0, 1, 2, 3, 0x0F, 0x10, 0x40, 0x41, 0x7F, 0x80, 0xE5, 0xF7, 0xF8, 0xFF)

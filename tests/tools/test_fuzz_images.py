@@ -12,7 +12,7 @@ from callgate.tools import fuzz_images
 CommandLine = Callable[..., Any]
 
 
-@pytest.mark.parametrize("fs", ["fat12", "fat16", "fat32"])
+@pytest.mark.parametrize("fs", ["fat12", "fat16", "fat32", "exfat"])
 def test_three_hundred_mutants_do_no_harm(command_line: CommandLine, fs: str) -> None:
     outcome = command_line("fuzz", "images", "--fs", fs, "--count", "300")
     assert outcome.status == 0, outcome.stdout

@@ -1,0 +1,216 @@
+"""exFAT volumes against what wrote them and what else reads them: exfat-fuse, exfatprogs, sleuthkit."""
+
+import os
+import random
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from callgate.disk.formatters.fat import Node
+from callgate.kernel.abi.calls import Operation
+from callgate.kernel.abi.directory import FileAttributes, VolumeFlags
+from callgate.kernel.abi.errors import ErrorCode
+
+RANDOM = random.Random(11)
+FILES = {
+    "README.TXT": b"hello\n" * 100,
+    "EMPTY": b"",
+    "whole": RANDOM.randbytes(3 * 4096),
+    "docs/A long name with spaces and Ünïcødé \U0001f40d.text": RANDOM.randbytes(70_001),
+    "docs/deep/er/" + "x" * 255: b"x",
+    "big.bin": RANDOM.randbytes(700_003),
+    **{f"many/file number {number}": b"%d" % number for number in range(300)},
+}
+LAYOUTS = {
+    "consecutive": lambda _node: False,
+    "scattered": lambda _node: True,
+    "mixed": lambda node: len(node.name) % 2,
+}
+
+
+def tree_of(files: dict[str, bytes]) -> list[Node]:
+    """Return the nodes of files by their paths."""
+    root = Node("")
+    for path, data in files.items():
+        *folders, name = path.split("/")
+        at = root
+        for folder in folders:
+            found = next((child for child in at.children if child.name == folder), None)
+            if found is None:
+                found = Node(folder, 1_700_000_001)
+                at.children.append(found)
+            at = found
+        at.children.append(Node(name, 1_700_000_001, data))
+    return root.children
+
+
+def paths_below(served: Any, path: str = "") -> dict[str, int]:
+    """Return every file's path and size."""
+    found = {}
+    for file in served.listing(path):
+        inner = f"{path}/{file.name}".lstrip("/")
+        if file.attributes & FileAttributes.DIRECTORY:
+            found |= paths_below(served, inner)
+        else:
+            found[inner] = file.size
+    return found
+
+
+@contextmanager
+def attached(image: Path, sector: int = 512) -> Iterator[str]:
+    """Attach an image to a loop device with sectors of some size; skip where that cannot be done."""
+    if shutil.which("losetup") is None or os.geteuid() != 0:
+        pytest.skip("loop devices need root")
+    command = ["losetup", "-b", str(sector), "-f", "--show", str(image)]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    if made.returncode:
+        pytest.skip(f"no loop device: {made.stderr.strip()}")
+    try:
+        yield made.stdout.strip()
+    finally:
+        subprocess.run(["losetup", "-d", made.stdout.strip()], check=True)
+
+
+@contextmanager
+def mounted(device: str, folder: Path) -> Iterator[Path]:
+    """Mount a device by exfat-fuse; skip where that cannot be done."""
+    if shutil.which("mount.exfat-fuse") is None:
+        pytest.skip("exfat-fuse is not installed")
+    folder.mkdir()
+    done = subprocess.run(["mount.exfat-fuse", device, str(folder)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("sector", [512, 1024, 2048, 4096])
+def test_what_exfat_fuse_wrote_comes_back(
+    tmp_path: Path, exfat_client: Any, host_tool: Callable[..., str], sector: int
+) -> None:
+    image = tmp_path / "fuse.img"
+    with image.open("wb") as file:
+        file.truncate(8 << 20)
+    files = {name: data for name, data in FILES.items() if "\U0001f40d" not in name}
+    with attached(image, sector) as device:
+        host_tool("mkfs.exfat", "-L", "FUSE", device)
+        with mounted(device, tmp_path / "mounted") as folder:
+            fill(folder, files)
+    served = exfat_client(image.read_bytes())
+    assert served.server.take_reports() == []
+    assert served.server.volume.layout.sector_bytes == sector
+    assert paths_below(served) == {name: len(data) for name, data in files.items()}
+    for name, data in files.items():
+        assert served.contents(name) == data, name
+
+
+def fill(folder: Path, files: dict[str, bytes]) -> None:
+    """Write files into a mounted volume so that there are chains, deleted entries and a tail that was never written."""
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    # Holes make chains, and a deleted file leaves its entries behind.
+    for number in range(0, 300, 2):
+        (folder / f"many/file number {number}").unlink()
+        del files[f"many/file number {number}"]
+    (folder / "chained").write_bytes(FILES["big.bin"])
+    files["chained"] = FILES["big.bin"]
+    with (folder / "longer than written").open("wb") as file:
+        file.write(b"written")
+        file.truncate(20_000)
+    files["longer than written"] = b"written".ljust(20_000, b"\0")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("start", [0, 63])
+def test_what_our_formatter_writes_is_read_by_us_and_others(
+    exfat_image: Any, exfat_client: Any, host_tool: Callable[..., str], layout: str, start: int
+) -> None:
+    made = exfat_image(tree_of(FILES), scattered=LAYOUTS[layout])
+    assert "clean" in host_tool("fsck.exfat", "-n", made.path)
+    listed = dict(
+        reversed(line.split(":\t"))
+        for line in host_tool("fls", "-F", "-r", "-p", "-f", "exfat", made.path).splitlines()
+    )
+    served = exfat_client(bytes(start * 512) + made.image, start=start)
+    assert served.server.take_reports() == []
+    assert paths_below(served) == {name: len(data) for name, data in FILES.items()}
+    for name, data in FILES.items():
+        assert served.contents(name) == data, name
+        if not name.startswith("many/") or name.endswith("7"):
+            assert name in listed
+    if start == 0:
+        for name in ("big.bin", "README.TXT"):
+            inode = listed[name].split()[-1]
+            assert content_of(made.path, inode) == FILES[name]
+
+
+def content_of(image: Path, inode: str) -> bytes:
+    """Return a file as sleuthkit reads it."""
+    done = subprocess.run(["icat", "-f", "exfat", str(image), inode], capture_output=True, check=True)
+    return done.stdout
+
+
+def test_label_serial_number_and_free_space_are_those_that_dump_exfat_shows(
+    exfat_image: Any, exfat_client: Any, host_tool: Callable[..., str]
+) -> None:
+    made = exfat_image(tree_of(FILES), label="Läbel")
+    served = exfat_client(made.image)
+    volume = served.request(Operation.VOLUME)
+    assert volume.data.decode() == "Läbel"
+    assert volume.registers.eax == VolumeFlags.READ_ONLY
+    text = host_tool("dump.exfat", made.path)
+    number = {key: int(value, 0) for key, value in re.findall(r"^(.+?):\s+(0x[0-9a-f]+|\d+)\s*$", text, re.MULTILINE)}
+    free = served.request(Operation.FREE_SPACE).registers
+    assert volume.registers.ebx == number["Volume Serial"]
+    assert (free.eax, free.esi, free.ecx) == tuple(
+        number[key] for key in ("Free Clusters", "Total Clusters", "Cluster size")
+    )
+
+
+def test_names_are_compared_by_the_volumes_own_table(exfat_image: Any, exfat_client: Any) -> None:
+    served = exfat_client(exfat_image(tree_of(FILES)).image)
+    for spelling in ("readme.txt", "README.txt", "/ReadMe.Txt", "DOCS/../readme.TXT"):
+        assert served.contents(spelling) == FILES["README.TXT"]
+    name = "docs/A long name with spaces and Ünïcødé \U0001f40d.text"
+    assert served.contents(name.upper()) == FILES[name]
+    for path, error in (
+        ("nosuch", ErrorCode.NOT_FOUND),
+        ("README.TXT/x", ErrorCode.NOT_DIRECTORY),
+        ("README.TXT/", ErrorCode.NOT_DIRECTORY),
+        ("docs", ErrorCode.IS_DIRECTORY),
+        ("y" * 256, ErrorCode.NAME_TOO_LONG),
+    ):
+        assert served.request(Operation.OPEN, path).error is error, path
+
+
+def test_times_are_those_that_were_recorded(exfat_image: Any, exfat_client: Any) -> None:
+    served = exfat_client(exfat_image(tree_of(FILES)).image)
+    assert {file.modified for file in served.listing("")} == {1_700_000_001}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("valid", [0, 1, 511, 512, 4096, 5000, 8191, 8192, 69_999, 70_000])
+@pytest.mark.parametrize("start", [0, 3])
+def test_what_was_never_written_is_zeros_whatever_the_disk_holds(
+    exfat_image: Any, exfat_client: Any, layout: str, valid: int, start: int
+) -> None:
+    data = random.Random(3).randbytes(70_000)
+    made = exfat_image([Node("padded", 0, data), Node("next", 0, b"next")], scattered=LAYOUTS[layout])
+    made.stream("padded", 8, valid.to_bytes(8, "little"))
+    served = exfat_client(bytes(start * 512) + made.image, start=start)
+    assert served.contents("padded") == data[:valid].ljust(70_000, b"\0")
+    assert served.contents("padded", wanted=4096) == data[:valid].ljust(70_000, b"\0")
+    number = served.request(Operation.OPEN, "padded").registers.eax
+    for position in (0, valid, max(0, valid - 1), 33_333, 69_999):
+        begin, got, _ = served.read_extract(number, position, 5000)
+        assert got == data[:valid].ljust(70_000, b"\0")[begin : begin + len(got)]
+        assert position >= 70_000 or begin <= position < begin + len(got)
+    assert served.rehearsal.allocated() <= 16 << 12
