@@ -12,8 +12,11 @@ class MemoryMedium(NoDelay):
     """A disk in host memory, for tests."""
 
     def __init__(self, data: bytes | bytearray, *, read_only: bool = False) -> None:
-        """`data` is padded to whole sectors."""
-        self.data = bytearray(data) + bytes(-len(data) % SECTOR_SIZE)
+        """`data` is padded to whole sectors; a bytearray that is only read is not copied."""
+        if read_only and isinstance(data, bytearray) and len(data) % SECTOR_SIZE == 0:
+            self.data = data
+        else:
+            self.data = bytearray(data) + bytes(-len(data) % SECTOR_SIZE)
         self.read_only = read_only
         self.flushes = 0
 

@@ -31,7 +31,11 @@ MEMORY = 32 << 20  # bytes that a server may allocate
 FUEL = 30_000_000  # instructions of a booted mutant
 STRUCTURES = 24  # most mutations hit the first so many sectors in use
 SEALED = 0.75  # of mutants of a file system with checksums have them mended, so that somebody looks behind them
-COMMANDS = "ls /; ls /d0; cat /d0/README.TXT; ls /d0/docs; cat /d0/docs/note.txt; df; exit 0"
+#: What the shell does on a booted mutant.  It shows only so much of a file: a damaged size may be of any size.
+COMMANDS = (
+    "ls /; tree /d0; find *.TXT /d0; hexdump /d0/README.TXT 0 6000; hexdump /d0/docs/note.txt 0 9000; "
+    "dir /d0/docs; df; vol; exit 0"
+)
 
 
 @dataclass
@@ -182,7 +186,7 @@ def _check_pieces(walk: VolumeWalk, path: str, pieces: tuple[tuple[int | None, i
 
 def boot(image: bytearray) -> None:
     """Boot a mutant and let the shell look around; AssertionError if the system does not end, or holds something."""
-    system = System([MemoryMedium(bytes(image))], SystemOptions(commands=COMMANDS, high_memory=64 << 20))
+    system = System([MemoryMedium(image, read_only=True)], SystemOptions(commands=COMMANDS, high_memory=64 << 20))
     try:
         stop = system.run(fuel=FUEL)
         if stop.reason != "exit":
