@@ -19,14 +19,17 @@ from callgate.server.message import (
     Sectors,
     ServerMemory,
 )
+from callgate.server.mounted import MountedServer, position_of, sectors_reply
+from callgate.server.open_files import OpenFiles
 from callgate.server.paths import Path, parse_path
-from callgate.server.pieces import cut
+from callgate.server.pieces import Extract, cut, cut_hole
 from callgate.server.versions import DirectoryVersions, Pages
 
 __all__ = [
     "Data",
     "DirectoryVersions",
     "Disk",
+    "Extract",
     "Failure",
     "FileSystemError",
     "GateCall",
@@ -34,7 +37,9 @@ __all__ = [
     "HostedServer",
     "ListedFile",
     "MountError",
+    "MountedServer",
     "Object",
+    "OpenFiles",
     "Pages",
     "Path",
     "RegisterValues",
@@ -50,11 +55,14 @@ __all__ = [
     "build_pages",
     "complete",
     "cut",
+    "cut_hole",
     "fitting_pages",
     "free",
     "lock_blocks",
     "operation",
     "parse_path",
+    "position_of",
     "read_pages",
+    "sectors_reply",
     "unlock_blocks",
 ]

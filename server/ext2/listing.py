@@ -9,8 +9,7 @@ from callgate.server.ext2.directory import Directory, Entry
 from callgate.server.ext2.inode import Inode
 from callgate.server.ext2.structures import Kind
 from callgate.server.ext2.volume import ExtVolume
-from callgate.server.listing import ListedFile, fitting_pages
-from callgate.server.versions import Pages
+from callgate.server.listing import ListedFile
 
 _BYTES_LIMIT: Final = MESSAGE_ADDRESSES * PAGE_SIZE  # what one reply carries
 _ENTRIES_LIMIT: Final = _BYTES_LIMIT // (DIRECTORY_NAME_OFFSET + 8)  # names take 8 bytes at least
@@ -54,8 +53,3 @@ def _listed(entry: Entry, inode: Inode | None) -> ListedFile:
         return ListedFile(entry.name, attributes, identifier=entry.inode)
     size = 0 if inode.is_directory else inode.size
     return ListedFile(entry.name, inode.attributes, size, inode.modified, inode.number)
-
-
-def listing_pages(listing: Listing, version: int) -> Pages:
-    """Return directory pages with as many of the files as one reply carries: all, but of the largest directories."""
-    return Pages(*fitting_pages(listing.files, version))

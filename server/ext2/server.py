@@ -1,6 +1,6 @@
 """The ext2 server: the operations of a file-system server over a mounted `ExtVolume`."""
 
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import VolumeFlags
@@ -9,32 +9,27 @@ from callgate.server.disk import Disk
 from callgate.server.errors import FileSystemError
 from callgate.server.ext2.file import locate
 from callgate.server.ext2.inode import Inode
-from callgate.server.ext2.listing import Listing, list_directory, listing_pages
+from callgate.server.ext2.listing import Listing, list_directory
 from callgate.server.ext2.paths import find
 from callgate.server.ext2.probe import probe
 from callgate.server.ext2.recent import Recent
 from callgate.server.ext2.structures import KIND_NAMES, Kind
 from callgate.server.ext2.volume import DIRECTORIES_KEPT, ENTRIES_KEPT, ExtVolume
 from callgate.server.gate import LOW_DWORD
-from callgate.server.hosted import HostedServer, VolumeGeometry, operation
-from callgate.server.message import Data, Registers, Reply, Request, Sectors, ServerMemory
+from callgate.server.hosted import VolumeGeometry, operation
+from callgate.server.message import Data, Registers, Reply, Request, ServerMemory
+from callgate.server.mounted import MountedServer, directory_wanted, file_wanted, position_of, sectors_reply
 from callgate.server.paths import parse_path
-from callgate.server.versions import DirectoryVersions, Pages
-
-OPEN_FILES_LIMIT: Final = 4096
+from callgate.server.versions import Pages
 
 
-class Ext2Server(HostedServer):
+class Ext2Server(MountedServer[ExtVolume, Inode]):
     """Serves one ext2, ext3 or ext4 partition, read-only."""
 
     name: ClassVar[str] = "ext2"
 
     def __init__(self, memory: ServerMemory, geometry: VolumeGeometry) -> None:
         super().__init__(memory, geometry)
-        self.directories = DirectoryVersions(memory)
-        self._volume: ExtVolume | None = None
-        self._files: dict[int, Inode] = {}
-        self._last_file = 0
         self._listings: Recent[Listing] = Recent(ENTRIES_KEPT, DIRECTORIES_KEPT)
 
     @classmethod
@@ -42,19 +37,10 @@ class Ext2Server(HostedServer):
         """Return ``ext2``, ``ext3`` or ``ext4`` if the partition is one, else None."""
         return probe(first)
 
-    @property
-    def volume(self) -> ExtVolume:
-        """Return the mounted volume; FileSystemError before `start` has succeeded."""
-        if self._volume is None:
-            raise FileSystemError(ErrorCode.NOT_SUPPORTED, "the volume is not mounted")
-        return self._volume
-
     async def start(self) -> None:
         """Mount the partition; MountError names what is wrong with it."""
         volume = await ExtVolume.mount(Disk(self.memory, self.geometry), self.geometry.sectors)
-        for text in volume.damage:
-            self.report(text)
-        self._volume = volume
+        self.mounted(volume, volume.damage)
 
     async def handle(self, request: Request) -> Reply:
         """Dispatch, and report when the disk made us use a backup of the group descriptors."""
@@ -93,16 +79,11 @@ class Ext2Server(HostedServer):
         path = request.path()
         inode = await find(self.volume, path)
         if not inode.is_directory:
-            raise FileSystemError(ErrorCode.NOT_DIRECTORY, f"{parse_path(path)} is not a directory")
+            raise directory_wanted(path)
         listing = await self._listing(path, inode)
 
         def build(version: int) -> Pages:
-            pages = listing_pages(listing, version)
-            if pages.entries < listing.entries:
-                self.report(
-                    f"directory {parse_path(path)}: {listing.entries} entries, of which {pages.entries} can be listed"
-                )
-            return pages
+            return self.listed(path, listing.files, listing.entries, version)
 
         reply = await self.directories.lock(inode.number, build)
         if not listing.lasting:
@@ -119,36 +100,16 @@ class Ext2Server(HostedServer):
                 self._listings.keep(inode.number, listing, len(listing.files))
         return listing
 
-    @operation(Operation.UNLOCK_DIRECTORY)
-    async def unlock_directory(self, request: Request) -> Reply:
-        """Give a directory lock back."""
-        await self.directories.unlock(request.registers.edx)
-        return Registers(request.registers)
-
     @operation(Operation.OPEN)
     async def open(self, request: Request) -> Reply:
         """Open a file; each open has a number of its own, and the inode's number tells which file it is."""
         path = request.path()
         inode = await find(self.volume, path)
         if inode.is_directory:
-            raise FileSystemError(ErrorCode.IS_DIRECTORY, f"{parse_path(path)} is a directory")
+            raise file_wanted(path)
         if inode.kind is not Kind.REGULAR:
             raise FileSystemError(ErrorCode.NOT_SUPPORTED, f"{parse_path(path)} is a {KIND_NAMES[inode.kind]}")
-        if len(self._files) >= OPEN_FILES_LIMIT:
-            raise FileSystemError(ErrorCode.NO_RESOURCES, f"{OPEN_FILES_LIMIT} files are open already")
-        number = self._new_number()
-        self._files[number] = inode
-        registers = request.registers._replace(
-            eax=number, ebx=inode.attributes, ecx=inode.size & LOW_DWORD, edx=inode.size >> 32, edi=inode.number
-        )
-        return Registers(registers)
-
-    @operation(Operation.CLOSE)
-    async def close(self, request: Request) -> Reply:
-        """Close a file number."""
-        self._file(request.registers.eax)
-        del self._files[request.registers.eax]
-        return Registers(request.registers)
+        return self.opened(request, inode, inode.attributes, inode.size, inode.number)
 
     @operation(Operation.READ)
     async def read(self, request: Request) -> Reply:
@@ -158,22 +119,7 @@ class Ext2Server(HostedServer):
         a sector.  Nothing is covered at the end of the file.
         """
         registers = request.registers
-        inode = self._file(registers.ebx)
-        position = registers.edx << 32 | registers.eax
+        inode = self.files.get(registers.ebx)
+        position = position_of(registers)
         extract = await locate(self.volume, inode, position, registers.ecx, self.geometry.start)
-        answer = registers._replace(
-            eax=extract.size, ecx=extract.position & LOW_DWORD, edx=extract.position >> 32, edi=0
-        )
-        return Sectors(extract.entries, answer) if extract.entries else Registers(answer)
-
-    def _file(self, number: int) -> Inode:
-        inode = self._files.get(number)
-        if inode is None:
-            raise FileSystemError(ErrorCode.BAD_HANDLE, f"no open file {number}")
-        return inode
-
-    def _new_number(self) -> int:
-        self._last_file = self._last_file % LOW_DWORD + 1
-        while self._last_file in self._files:
-            self._last_file = self._last_file % LOW_DWORD + 1
-        return self._last_file
+        return sectors_reply(registers, extract)

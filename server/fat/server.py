@@ -1,56 +1,36 @@
 """The FAT server: the operations of a file-system server over a mounted `FatVolume`."""
 
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import VolumeFlags
-from callgate.kernel.abi.errors import ErrorCode
 from callgate.server.disk import Disk
-from callgate.server.errors import FileSystemError
 from callgate.server.fat.directory import FatEntry
 from callgate.server.fat.file import OpenFile
 from callgate.server.fat.probe import probe
 from callgate.server.fat.volume import FatVolume
-from callgate.server.gate import LOW_DWORD
-from callgate.server.hosted import HostedServer, VolumeGeometry, operation
-from callgate.server.listing import ListedFile, fitting_pages
-from callgate.server.message import Data, Registers, Reply, Request, Sectors, ServerMemory
+from callgate.server.hosted import operation
+from callgate.server.listing import ListedFile
+from callgate.server.message import Data, Registers, Reply, Request
+from callgate.server.mounted import MountedServer, directory_wanted, file_wanted, position_of, sectors_reply
 from callgate.server.paths import parse_path
-from callgate.server.versions import DirectoryVersions, Pages
-
-OPEN_FILES_LIMIT: Final = 4096
+from callgate.server.versions import Pages
 
 
-class FatServer(HostedServer):
+class FatServer(MountedServer[FatVolume, OpenFile]):
     """Serves one FAT12, FAT16 or FAT32 partition, read-only."""
 
     name: ClassVar[str] = "fat"
-
-    def __init__(self, memory: ServerMemory, geometry: VolumeGeometry) -> None:
-        super().__init__(memory, geometry)
-        self.directories = DirectoryVersions(memory)
-        self._volume: FatVolume | None = None
-        self._files: dict[int, OpenFile] = {}
-        self._last_file = 0
 
     @classmethod
     def probe(cls, first: bytes) -> str | None:
         """Return ``fat12``, ``fat16``, ``fat32`` or ``fat`` if the partition is one, else None."""
         return probe(first)
 
-    @property
-    def volume(self) -> FatVolume:
-        """Return the mounted volume; FileSystemError before `start` has succeeded."""
-        if self._volume is None:
-            raise FileSystemError(ErrorCode.NOT_SUPPORTED, "the volume is not mounted")
-        return self._volume
-
     async def start(self) -> None:
         """Mount the partition; MountError names what is wrong with it."""
         volume = await FatVolume.mount(Disk(self.memory, self.geometry), self.geometry.sectors)
-        for text in volume.damage:
-            self.report(text)
-        self._volume = volume
+        self.mounted(volume, volume.damage)
 
     async def handle(self, request: Request) -> Reply:
         """Dispatch, and report when the disk made us use the second FAT."""
@@ -84,25 +64,15 @@ class FatServer(HostedServer):
         path = request.path()
         entry = await self.volume.find(path)
         if not entry.is_directory:
-            raise FileSystemError(ErrorCode.NOT_DIRECTORY, f"{parse_path(path)} is not a directory")
+            raise directory_wanted(path)
         directory = await self.volume.directory(entry)
 
         def build(version: int) -> Pages:
             if directory.truncated:
                 self.report(f"directory {parse_path(path)} is damaged: {directory.truncated}")
-            data, listed = fitting_pages(map(_listed, directory.entries), version)
-            if listed < len(directory.entries):
-                total = len(directory.entries)
-                self.report(f"directory {parse_path(path)} is too large: {listed} of {total} entries are listed")
-            return Pages(data, listed)
+            return self.listed(path, map(_listed, directory.entries), len(directory.entries), version)
 
         return await self.directories.lock(entry.cluster, build)
-
-    @operation(Operation.UNLOCK_DIRECTORY)
-    async def unlock_directory(self, request: Request) -> Reply:
-        """Give a directory lock back."""
-        await self.directories.unlock(request.registers.edx)
-        return Registers(request.registers)
 
     @operation(Operation.OPEN)
     async def open(self, request: Request) -> Reply:
@@ -110,22 +80,9 @@ class FatServer(HostedServer):
         path = request.path()
         entry = await self.volume.find(path)
         if entry.is_directory:
-            raise FileSystemError(ErrorCode.IS_DIRECTORY, f"{parse_path(path)} is a directory")
-        if len(self._files) >= OPEN_FILES_LIMIT:
-            raise FileSystemError(ErrorCode.NO_RESOURCES, f"{OPEN_FILES_LIMIT} files are open already")
-        number = self._new_number()
-        self._files[number] = OpenFile(str(parse_path(path)), entry)
-        registers = request.registers._replace(
-            eax=number, ebx=entry.attributes, ecx=entry.size, edx=0, edi=entry.identifier & LOW_DWORD
-        )
-        return Registers(registers)
-
-    @operation(Operation.CLOSE)
-    async def close(self, request: Request) -> Reply:
-        """Close a file number."""
-        self._file(request.registers.eax)
-        del self._files[request.registers.eax]
-        return Registers(request.registers)
+            raise file_wanted(path)
+        file = OpenFile(str(parse_path(path)), entry)
+        return self.opened(request, file, entry.attributes, entry.size, entry.identifier)
 
     @operation(Operation.READ)
     async def read(self, request: Request) -> Reply:
@@ -135,25 +92,10 @@ class FatServer(HostedServer):
         a sector.  Nothing is covered at the end of the file.
         """
         registers = request.registers
-        file = self._file(registers.ebx)
-        position = registers.edx << 32 | registers.eax
+        file = self.files.get(registers.ebx)
+        position = position_of(registers)
         extract = await file.locate(self.volume, position, registers.ecx, self.geometry.start)
-        answer = registers._replace(
-            eax=extract.size, ecx=extract.position & LOW_DWORD, edx=extract.position >> 32, edi=0
-        )
-        return Sectors(extract.entries, answer) if extract.entries else Registers(answer)
-
-    def _file(self, number: int) -> OpenFile:
-        file = self._files.get(number)
-        if file is None:
-            raise FileSystemError(ErrorCode.BAD_HANDLE, f"no open file {number}")
-        return file
-
-    def _new_number(self) -> int:
-        self._last_file = self._last_file % LOW_DWORD + 1
-        while self._last_file in self._files:
-            self._last_file = self._last_file % LOW_DWORD + 1
-        return self._last_file
+        return sectors_reply(registers, extract)
 
 
 def _listed(entry: FatEntry) -> ListedFile:

@@ -9,31 +9,28 @@ from callgate.kernel.abi.memory import SECTOR_SIZE
 from callgate.server.disk import Disk
 from callgate.server.errors import FileSystemError
 from callgate.server.gate import LOW_DWORD
-from callgate.server.hosted import HostedServer, VolumeGeometry, operation
+from callgate.server.hosted import VolumeGeometry, operation
 from callgate.server.iso9660.descriptors import probe
 from callgate.server.iso9660.directory import Entry
 from callgate.server.iso9660.structures import Extent
 from callgate.server.iso9660.volume import IsoVolume
-from callgate.server.listing import ListedFile, fitting_pages
-from callgate.server.message import Data, Registers, Reply, Request, Sectors, ServerMemory
-from callgate.server.open_files import OpenFiles
+from callgate.server.listing import ListedFile
+from callgate.server.message import Data, Registers, Reply, Request, ServerMemory
+from callgate.server.mounted import MountedServer, directory_wanted, file_wanted, position_of, sectors_reply
 from callgate.server.paths import parse_path
-from callgate.server.versions import DirectoryVersions, Pages
+from callgate.server.versions import Pages
 
 IDENTITIES_LIMIT: Final = 65536  # files whose extents are remembered, to tell links from overlaps
 _RECORD_GRAIN: Final = 32  # no two records begin within as many bytes
 
 
-class IsoServer(HostedServer):
+class IsoServer(MountedServer[IsoVolume, Entry]):
     """Serves one ISO 9660 volume."""
 
     name: ClassVar[str] = "iso9660"
 
     def __init__(self, memory: ServerMemory, geometry: VolumeGeometry) -> None:
         super().__init__(memory, geometry)
-        self.directories = DirectoryVersions(memory)
-        self._volume: IsoVolume | None = None
-        self._files: OpenFiles[Entry] = OpenFiles()
         self._identities: dict[int, tuple[Extent, ...]] = {}
 
     @classmethod
@@ -41,19 +38,10 @@ class IsoServer(HostedServer):
         """Return ``rockridge``, ``joliet`` or ``iso9660`` if the partition is one, else None."""
         return probe(first)
 
-    @property
-    def volume(self) -> IsoVolume:
-        """Return the mounted volume; FileSystemError before `start` has succeeded."""
-        if self._volume is None:
-            raise FileSystemError(ErrorCode.NOT_SUPPORTED, "the volume is not mounted")
-        return self._volume
-
     async def start(self) -> None:
         """Mount the partition; MountError names what is wrong with it."""
         volume = await IsoVolume.mount(Disk(self.memory, self.geometry), self.geometry.sectors)
-        for text in volume.damage:
-            self.report(text)
-        self._volume = volume
+        self.mounted(volume, volume.damage)
 
     @operation(Operation.FREE_SPACE)
     async def free_space(self, request: Request) -> Reply:
@@ -80,24 +68,15 @@ class IsoServer(HostedServer):
         path = request.path()
         entry = await self.volume.find(path)
         if not entry.is_directory:
-            raise FileSystemError(ErrorCode.NOT_DIRECTORY, f"{parse_path(path)} is not a directory")
+            raise directory_wanted(path)
         directory = await self.volume.directory(entry)
 
         def build(version: int) -> Pages:
-            pages = Pages(*fitting_pages(map(self._listed, directory.entries), version))
             for text in directory.damage if entry is not self.volume.root else ():
                 self.report(f"directory {parse_path(path)} is damaged: {text}")
-            if pages.entries < len(directory.entries):
-                self.report(f"directory {parse_path(path)}: {pages.entries} of its {len(directory.entries)} are listed")
-            return pages
+            return self.listed(path, map(self._listed, directory.entries), len(directory.entries), version)
 
         return await self.directories.lock(entry.block, build)
-
-    @operation(Operation.UNLOCK_DIRECTORY)
-    async def unlock_directory(self, request: Request) -> Reply:
-        """Give a directory lock back."""
-        await self.directories.unlock(request.registers.edx)
-        return Registers(request.registers)
 
     @operation(Operation.OPEN)
     async def open(self, request: Request) -> Reply:
@@ -105,34 +84,20 @@ class IsoServer(HostedServer):
         path = request.path()
         entry = await self.volume.find(path)
         if entry.is_directory:
-            raise FileSystemError(ErrorCode.IS_DIRECTORY, f"{parse_path(path)} is a directory")
+            raise file_wanted(path)
         if entry.refusal:
             self.report(f"{parse_path(path)} cannot be opened: {entry.refusal}")
             raise FileSystemError(ErrorCode.NOT_SUPPORTED, f"{parse_path(path)}: {entry.refusal}")
-        number = self._files.add(entry)
-        size = entry.size
-        registers = request.registers._replace(
-            eax=number, ebx=entry.attributes, ecx=size & LOW_DWORD, edx=size >> 32, edi=self._identity(entry)
-        )
-        return Registers(registers)
-
-    @operation(Operation.CLOSE)
-    async def close(self, request: Request) -> Reply:
-        """Close a file number."""
-        self._files.remove(request.registers.eax)
-        return Registers(request.registers)
+        return self.opened(request, entry, entry.attributes, entry.size, self._identity(entry))
 
     @operation(Operation.READ)
     async def read(self, request: Request) -> Reply:
         """Answer which sectors hold a part of a file; EAX and EDX:ECX as in docs/writing-a-server.md."""
         registers = request.registers
-        entry = self._files.get(registers.ebx)
-        position = registers.edx << 32 | registers.eax
+        entry = self.files.get(registers.ebx)
+        position = position_of(registers)
         extract = self.volume.locate(entry, position, registers.ecx, self.geometry.start)
-        answer = registers._replace(
-            eax=extract.size, ecx=extract.position & LOW_DWORD, edx=extract.position >> 32, edi=0
-        )
-        return Sectors(extract.entries, answer) if extract.entries else Registers(answer)
+        return sectors_reply(registers, extract)
 
     def _identity(self, entry: Entry) -> int:
         """Return what all links to a file share: twice its location.

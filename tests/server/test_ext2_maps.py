@@ -185,7 +185,7 @@ class TestDirectories:
         assert [file.name for file in listed] == names[: len(listed)]
         assert 506 * 24 < len(listed) < count
         assert served.server.take_reports() == [
-            f"d0p1: directory /big: {count} entries, of which {len(listed)} can be listed"
+            f"d0p1: directory /big: {len(listed)} of its {count} entries are listed"
         ]
         assert served.contents(f"big/{names[-1]}") == b"here\n"
 

@@ -223,7 +223,7 @@ class TestDirectories:
         assert 40_000 < answer.registers.edi < 65_536
         reports = served.server.take_reports()
         assert any("directory / is damaged: it is larger than 2097152 bytes" in report for report in reports)
-        assert any(f"{answer.registers.edi} of 65536 entries are listed" in report for report in reports)
+        assert any(f"{answer.registers.edi} of its 65536 entries are listed" in report for report in reports)
         assert served.request(Operation.OPEN, "/F65535").error is ErrorCode.OK
 
 

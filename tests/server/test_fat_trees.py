@@ -13,8 +13,8 @@ from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.server import complete, read_pages
 from callgate.server.fat import FatVolume, check, read_file, walk
-from callgate.server.fat.server import OPEN_FILES_LIMIT
 from callgate.server.fat.volume import DIRECTORIES_KEPT
+from callgate.server.open_files import OPEN_FILES_LIMIT
 
 SIZES = (0, 1, 511, 512, 513, 4095, 4096, 4097, 20_000, 70_001)
 
@@ -66,7 +66,7 @@ class TestEveryKindOfVolume:
         """Make sure that the fragmented file is one, or nothing here was tested."""
         number = served.request(Operation.OPEN, "FRAGMENT.BIN").registers.eax
         assert served.read_extract(number, 59_999, 1)[2].error is ErrorCode.OK
-        runs = served.server._files[number].chain.runs()
+        runs = served.server.files.get(number).chain.runs()
         if served.server.volume.layout.cluster_bytes < 4096:
             assert len(runs) > 5, runs
         assert served.request(Operation.CLOSE, eax=number).error is ErrorCode.OK

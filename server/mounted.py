@@ -1,0 +1,124 @@
+"""What servers of one mounted, read-only volume have in common: numbers of open files, directory locks, replies.
+
+A third party's server may build on it, or on `HostedServer` alone.
+"""
+
+from collections.abc import Iterable
+from typing import Final, Generic, TypeVar
+
+from callgate.kernel.abi.calls import Operation
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.server.errors import FileSystemError
+from callgate.server.gate import LOW_DWORD, allocate, free
+from callgate.server.hosted import HostedServer, VolumeGeometry, operation
+from callgate.server.listing import ListedFile, fitting_pages
+from callgate.server.message import Object, Registers, RegisterValues, Reply, Request, Sectors, ServerMemory
+from callgate.server.open_files import OpenFiles
+from callgate.server.paths import parse_path
+from callgate.server.pieces import Extract
+from callgate.server.versions import DirectoryVersions, Pages
+
+MEMORY_OUT_LIMIT: Final = 1 << 16
+
+Volume = TypeVar("Volume")
+File = TypeVar("File")
+
+
+class MountedServer(HostedServer, Generic[Volume, File]):
+    """Serves a `Volume` whose open files are each a `File`."""
+
+    def __init__(self, memory: ServerMemory, geometry: VolumeGeometry) -> None:
+        super().__init__(memory, geometry)
+        self.directories = DirectoryVersions(memory)
+        self.files: OpenFiles[File] = OpenFiles()
+        self.memory_out: OpenFiles[int] = OpenFiles(MEMORY_OUT_LIMIT)  # addresses of replies that clients have mapped
+        self._volume: Volume | None = None
+
+    @property
+    def volume(self) -> Volume:
+        """Return the mounted volume; FileSystemError before `start` has succeeded."""
+        if self._volume is None:
+            raise FileSystemError(ErrorCode.NOT_SUPPORTED, "the volume is not mounted")
+        return self._volume
+
+    def mounted(self, volume: Volume, damage: Iterable[str] = ()) -> None:
+        """The volume is there, with so much damage; what `start` ends with."""
+        for text in damage:
+            self.report(text)
+        self._volume = volume
+
+    def listed(self, path: str, files: Iterable[ListedFile], total: int, version: int) -> Pages:
+        """Return the pages of a directory of ``total`` entries; those that do not fit are left out, and reported."""
+        pages = Pages(*fitting_pages(files, version))
+        if pages.entries < total:
+            self.report(f"directory {parse_path(path)}: {pages.entries} of its {total} entries are listed")
+        return pages
+
+    @operation(Operation.UNLOCK_DIRECTORY)
+    async def unlock_directory(self, request: Request) -> Reply:
+        """Give a directory lock back."""
+        await self.directories.unlock(request.registers.edx)
+        return Registers(request.registers)
+
+    def opened(self, request: Request, file: File, attributes: int, size: int, identity: int) -> Reply:
+        """Give an open file a number of its own and return the reply to OPEN; an identity above 32 bits is none."""
+        registers = request.registers._replace(
+            eax=self.files.add(file),
+            ebx=attributes,
+            ecx=size & LOW_DWORD,
+            edx=size >> 32,
+            edi=identity if identity <= LOW_DWORD else 0,
+        )
+        return Registers(registers)
+
+    @operation(Operation.CLOSE)
+    async def close(self, request: Request) -> Reply:
+        """Close a file number."""
+        self.files.remove(request.registers.eax)
+        return Registers(request.registers)
+
+    async def memory_reply(self, registers: RegisterValues, position: int, data: bytes, size: int) -> Reply:
+        """Return the reply to a READ that is memory of the server: ``size`` bytes of the file, from ``position`` on.
+
+        It is freed when the kernel says that nobody uses it any more.
+        """
+        address = await allocate(len(data))
+        self.memory.write(address, data)
+        try:
+            number = self.memory_out.add(address)
+        except FileSystemError:
+            await free(address)
+            raise
+        return Object(address, len(data), answer_to(registers, position, size, number))
+
+    @operation(Operation.RELEASE)
+    async def release(self, request: Request) -> Reply:
+        """Free memory that nobody uses any more."""
+        await free(self.memory_out.remove(request.registers.eax))
+        return Registers(request.registers)
+
+
+def directory_wanted(path: str) -> FileSystemError:
+    """Return the error for a path that leads to something else than a directory."""
+    return FileSystemError(ErrorCode.NOT_DIRECTORY, f"{parse_path(path)} is not a directory")
+
+
+def file_wanted(path: str) -> FileSystemError:
+    """Return the error for a path that leads to a directory."""
+    return FileSystemError(ErrorCode.IS_DIRECTORY, f"{parse_path(path)} is a directory")
+
+
+def position_of(registers: RegisterValues) -> int:
+    """Return the position in EDX:EAX of a READ."""
+    return registers.edx << 32 | registers.eax
+
+
+def answer_to(registers: RegisterValues, position: int, size: int, held: int = 0) -> RegisterValues:
+    """Return the registers of the reply to a READ: bytes covered, where they begin, what is held for the reply."""
+    return registers._replace(eax=size, ecx=position & LOW_DWORD, edx=position >> 32, edi=held)
+
+
+def sectors_reply(registers: RegisterValues, extract: Extract) -> Reply:
+    """Return the reply to a READ: the sectors, or that nothing is covered."""
+    answer = answer_to(registers, extract.position, extract.size)
+    return Sectors(extract.entries, answer) if extract.entries else Registers(answer)
