@@ -80,6 +80,8 @@ def test_a_disk_removed_at_any_instant_takes_only_its_own_volumes(
     cut = 0
     for clock in range(begin, end, (end - begin) // POINTS + 1):
         system.restore(kept)
+        run.printed.clear()
+        run.log.clear()
         system.unplug_at(clock)
         cut += check(run, shell(WORK), clock)
         assert not system.kernel.coroutines.alive, clock
