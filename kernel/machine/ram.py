@@ -45,15 +45,19 @@ class Backing:
         self.fd = os.memfd_create(f"callgate-{name}", os.MFD_CLOEXEC)
         self.size = size
         self.stored = 0
+        self.pages: dict[int, bytes] = {}  # what `page` has read
         weakref.finalize(self, os.close, self.fd)
         os.ftruncate(self.fd, size)
 
-    def read(self, offset: int, length: int) -> bytes:
-        """Return bytes of the file."""
-        return os.pread(self.fd, length, offset)
+    def page(self, offset: int) -> bytes:
+        """Return a page of the file, and keep it: pages of code are compared at every restore."""
+        page = self.pages.get(offset)
+        if page is None:
+            page = self.pages[offset] = os.pread(self.fd, PAGE_SIZE, offset)
+        return page
 
     def write(self, offset: int, data: bytes) -> None:
-        """Write bytes of the file, before it is mapped."""
+        """Write bytes of the file, before it is mapped or a page of it is looked at."""
         while data:
             written = os.pwrite(self.fd, data, offset)
             offset, data = offset + written, data[written:]

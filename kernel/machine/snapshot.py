@@ -111,9 +111,9 @@ def differing(machine: Machine, snapshot: Snapshot) -> set[int]:
     for page in machine.translations.pages:
         physical = page << PAGE_SHIFT
         if physical >= HIGH_MEMORY:
-            kept = high.read(physical - HIGH_MEMORY, PAGE_SIZE)
+            kept = high.page(physical - HIGH_MEMORY)
         else:
-            kept = low.read(physical, PAGE_SIZE)
+            kept = low.page(physical)
         if kept != machine.ram.read(physical, PAGE_SIZE):
             stale.add(page)
     return stale

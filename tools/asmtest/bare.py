@@ -13,11 +13,13 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from struct import pack
 from typing import Any, Final
 
 from callgate.asm.assembler import EventSite, LedgerMark, Program
 from callgate.kernel.abi.calls import HostCall
 from callgate.kernel.machine import Machine, Stop
+from callgate.kernel.machine.ledger import Counts
 from callgate.kernel.machine.snapshot import Snapshot
 from callgate.kernel.machine.stream import Event
 from callgate.tools.asmtest import board
@@ -217,7 +219,7 @@ class BareCpu:
             raise RoutineError(f"{routine} {what}, at {self._place(stop.eip)}")
         return self.last
 
-    def _begin(self, routine: int | str, stack: Sequence[int], registers: dict[str, int]) -> Any:
+    def _begin(self, routine: int | str, stack: Sequence[int], registers: dict[str, int]) -> Counts:
         """Set the CPU to the routine's first instruction; return the counters before it."""
         self._freshen()
         cpu, eflags = self.machine.cpu, registers.pop("eflags", EFLAGS_FIXED)
@@ -230,7 +232,7 @@ class BareCpu:
             else:
                 raise ValueError(f"{name} is neither a register ({', '.join(WHOLE)}) nor a flag ({', '.join(FLAGS)})")
         top = values["esp"] - 4
-        self.ram.write(top, b"".join((value & 0xFFFF_FFFF).to_bytes(4, "little") for value in (board.RETURN, *stack)))
+        self.ram.write(top, pack(f"<{1 + len(stack)}I", board.RETURN, *(value & 0xFFFF_FFFF for value in stack)))
         values["esp"] = top
         eip = self.address(routine)
         cpu.enter(list(values.values()), eflags, eip)
@@ -238,10 +240,9 @@ class BareCpu:
         self.events = []
         return self.machine.ledger.counts()
 
-    def _result(self, stop: Stop, begun: Any) -> CallResult:
+    def _result(self, stop: Stop, begun: Counts) -> CallResult:
         fault = Fault.of_event(stop.detail) if stop.reason == "fault" else None
-        costs = self.machine.ledger.counts() - begun
-        return CallResult(self.machine.cpu.registers(), costs, fault, self.events)
+        return CallResult(self.machine.cpu.registers(), begun, self.machine.ledger.counts(), fault, self.events)
 
     def retrace(self, count: int = SHOWN) -> list[int]:
         """Do the whole test again up to its last call; return addresses of that call's last instructions.

@@ -37,7 +37,10 @@ class Programs:
         if isinstance(first, str) and "\n" in first:
             if len(sources) > 1:
                 raise ValueError("load one text, or several files")
-            return self.text(first, folder / "<text>")
+            known = self.programs.get((folder, first))
+            if known is None:
+                known = self.programs[folder, first] = self.text(first, folder / "<text>")
+            return known
         paths = [folder / item for item in sources]
         key = tuple((path.resolve(), path.stat().st_mtime_ns, path.stat().st_size) for path in paths)
         if key not in self.programs:

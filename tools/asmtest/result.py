@@ -62,7 +62,8 @@ class CallResult:
     """
 
     registers: dict[str, int]
-    ledger: Counts
+    begun: Counts
+    ended: Counts
     fault: Fault | None = None
     events: list[Event] = field(default_factory=list)
 
@@ -78,9 +79,14 @@ class CallResult:
             raise AttributeError(f"a result has no {name!r}; it has registers, flags (CF, ZF, …) and costs") from None
 
     @property
+    def ledger(self) -> Counts:
+        """What the call cost."""
+        return self.ended - self.begun
+
+    @property
     def instructions(self) -> int:
         """Retired guest instructions."""
-        return self.ledger.guest_instructions
+        return self.ended.guest_instructions - self.begun.guest_instructions
 
     @property
     def host_calls(self) -> int:
