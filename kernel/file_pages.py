@@ -26,16 +26,29 @@ class FilePages:
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
 
+    def begin(self, file: FileObject, fill: Fill, start: int, covered: int, pieces: Pieces) -> bool:
+        """Check that a reply answers the request; by the first one, fix where the file's pages begin.
+
+        A first request in the middle of a file guessed that: then its block begins with the next page of the file,
+        and what lies before is asked for again by who wants it.  False if nothing is left of the block.
+        """
+        if not start <= fill.position < start + covered:
+            raise PolicyError(ErrorCode.BAD_REPLY, f"{covered} bytes from {start} do not cover {fill.position}")
+        if file.shift is None:
+            file.shift = shift_of(start, pieces)
+            page = file.page_of(fill.position)
+            if file.page_start(page) != fill.position:
+                end, fill.position = fill.end, file.page_start(page + 1)
+                fill.length = min(end, start + covered) - fill.position
+        return fill.length > 0
+
     def lay_out(self, file: FileObject, fill: Fill, start: int, covered: int, pieces: Pieces) -> None:
         """Say of each page of the file what it is made of; `pieces` are (frame or 0, first sector, sectors).
 
         The reply may begin before the request and end anywhere: what was not asked for is left out, and a last
         page that is not complete is asked for again, unless the file or the server's knowledge ends there.
         """
-        if not start <= fill.position < start + covered:
-            raise PolicyError(ErrorCode.BAD_REPLY, f"{covered} bytes from {start} do not cover {fill.position}")
-        if file.shift is None:
-            file.shift = shift_of(start, pieces)
+        assert file.shift is not None, "lay_out without begin"
         available = sum(sectors for _, _, sectors in pieces) * SECTOR_SIZE
         end = min(start + covered, start + available, fill.end, file.size)
         if end < file.size:

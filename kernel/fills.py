@@ -222,8 +222,11 @@ class Fills:
                 case ReplyType.OBJECT:
                     frames, fill.pins = self.kernel.ipc.object_frames(partition, message)
                     pieces = [(frame, 0, SECTORS_PER_PAGE) for frame in frames]
-                    self.pages.lay_out(file, fill, start, header.eax, pieces)
-                    self._ready(file, fill)
+                    if self.pages.begin(file, fill, start, header.eax, pieces):
+                        self.pages.lay_out(file, fill, start, header.eax, pieces)
+                        self._ready(file, fill)
+                    else:
+                        self._nothing_left(file, fill)
                 case ReplyType.SECTORS:
                     await self._take_sectors(partition, file, fill, message)
                 case _:
@@ -263,6 +266,10 @@ class Fills:
         header = Message.from_buffer(message)
         start, covered = header.edx << 32 | header.ecx, header.eax
         pieces = kernel.ipc.sector_pieces(partition, message)
+        extents = [(int(piece.lba is not None), piece.first, piece.sectors) for piece in pieces]
+        if not self.pages.begin(file, fill, start, covered, extents):
+            self._nothing_left(file, fill)
+            return
         on_disk = [(index, piece) for index, piece in enumerate(pieces) if piece.lba is not None]
         address = self._write_list(partition.disk & DISK_NUMBER_MASK, fill.number, on_disk)
         await routine("sort_sectors", ebx=address)
@@ -378,6 +385,12 @@ class Fills:
     def fail(self, file: FileObject, fill: Fill, code: ErrorCode) -> None:
         """End a request block without data; readers get the error, later ones ask again."""
         fill.state, fill.error = FillState.FAILED, code
+        self._settle(file, fill)
+        self.drop(file, fill)
+
+    def _nothing_left(self, file: FileObject, fill: Fill) -> None:
+        """End a request block that told only where pages begin; its readers ask again."""
+        fill.state = FillState.READY
         self._settle(file, fill)
         self.drop(file, fill)
 

@@ -85,6 +85,39 @@ def test_every_layout_reads_the_same_however_little_a_reply_brings(
         made.system.close()
 
 
+def first_reads(size: int) -> list[int]:
+    """Return bytes to begin at that lie at, beside and between the boundaries of sectors and pages."""
+    marks = [0, 511, 512, 4095, 4096, 4097, 2 * 4096 + 1536, size // 2, size - 4096, size - 512, size - 1, size]
+    return sorted({mark for mark in marks if 0 <= mark <= size})
+
+
+@pytest.mark.parametrize("title", LAYOUTS)
+@pytest.mark.parametrize("most", [506, NINE])
+def test_whoever_begins_in_the_middle_of_a_file_reads_the_same(
+    session: Sessions, files: dict[str, Any], title: str, most: int
+) -> None:
+    """Where a file's pages begin is learned from its first data, wherever in the file they are."""
+    runs, size = LAYOUTS[title]
+    begins = first_reads(size)
+    for begin in begins:
+        files[f"{begin:08x}"] = Layout(size, runs, most)
+    made = session(MemoryMedium(IMAGE), programs=[("tails", "".join(files))])
+    assert made.run().reason == "halt"
+    assert made.codes == [0], made.log
+    content = files["00000000"].content(IMAGE)
+    assert made.output == b"".join(content[begin:] for begin in begins)
+    assert made.unaccounted() == []
+
+
+def test_the_end_of_an_object_can_be_read_first(session: Sessions, files: dict[str, Any]) -> None:
+    size = 3 * 4096 + 5
+    files[f"{size - 4:08x}"] = Layout(size, [], kind="object")
+    made = session(MemoryMedium(IMAGE), programs=[("tails", *files)])
+    made.run()
+    assert made.output == bytes(index * 7 % 251 for index in range(size - 4, size))
+    assert made.unaccounted() == []
+
+
 def test_a_file_at_any_sector_is_mapped_and_not_copied(session: Sessions, files: dict[str, Any]) -> None:
     files["odd"] = Layout(600 * 512, [(67, 600)])
     made = read(session, "p", "odd", observe_files=True)
