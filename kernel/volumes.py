@@ -59,7 +59,7 @@ class Volumes:
             except PolicyError as error:
                 raise ReadError(str(error)) from error
 
-        self.kernel.log(f"{base}: {sectors} sectors, {self.kernel.disk_model(disk)}")
+        self.kernel.log(f"{base}: {sectors} sector{'s' * (sectors != 1)}, {self.kernel.disk_model(disk)}")
         try:
             layout = await scan(read, sectors)
         except ReadError as error:

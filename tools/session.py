@@ -94,12 +94,13 @@ class Session:
     def _check(self) -> str | None:
         from callgate.kernel.abi.ahci import AHCI_PORTS
         from callgate.kernel.abi.memory import DIRECT_MAP_LIMIT, LARGE_PAGE_SIZE, PAGE_SIZE
+        from callgate.tools.sizes import text_of
 
         memory, high = self.options.memory, self.options.high_memory
         if not 16 * MIB <= memory <= DIRECT_MAP_LIMIT or memory % LARGE_PAGE_SIZE:
-            return f"--memory {memory}: low RAM is 16M to {DIRECT_MAP_LIMIT // MIB}M in steps of 2M"
+            return f"--memory {text_of(memory)}: low RAM is 16M to {DIRECT_MAP_LIMIT // MIB}M in steps of 2M"
         if not MIB <= high <= 64 << 30 or high % PAGE_SIZE:
-            return f"--high-memory {high}: RAM above 4 GiB is 1M to 64G in steps of 4K"
+            return f"--high-memory {text_of(high)}: RAM above 4 GiB is 1M to 64G in steps of 4K"
         limit = IDE_DRIVES if self.options.ide else AHCI_PORTS
         if len(self.options.images) > limit:
             return f"{len(self.options.images)} images: {'IDE' if self.options.ide else 'AHCI'} takes at most {limit}"

@@ -24,4 +24,10 @@ class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic only in so
         return int(match[1]) * UNITS[match[2].upper()]
 
 
+def text_of(size: int) -> str:
+    """Return a number of bytes as one would type it: `8M`."""
+    unit = max((unit for unit in UNITS if size % UNITS[unit] == 0), key=UNITS.__getitem__) if size else ""
+    return f"{size // UNITS[unit]}{unit}"
+
+
 SIZE = SizeType()

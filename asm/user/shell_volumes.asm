@@ -119,9 +119,13 @@ command_vol:
         call    put_string
         mov     esi, volume + VolumeInformation.name
         call    put_string
+        mov     esi, vol_no_label
+        cmp     byte ptr [volume + VolumeInformation.label], 0
+        je      .label
         mov     esi, vol_label
         call    put_string
         mov     esi, volume + VolumeInformation.label
+.label:
         call    put_line
         mov     esi, vol_serial
         call    put_string
@@ -151,6 +155,8 @@ vol_volume:
         .asciz  "volume /"
 vol_label:
         .asciz  ", label "
+vol_no_label:
+        .asciz  ", no label"
 vol_serial:
         .asciz  "serial number "
 vol_system:

@@ -111,7 +111,10 @@ def parse_superblock(raw: bytes, partition_sectors: int) -> Layout:
         raise _wrong(block, "s_magic", f"{MAGIC:#x}")
     if block.s_rev_level > 1:
         raise _wrong(block, "s_rev_level", "0 or 1")
-    return _layout(block, _features(block), partition_sectors)
+    features = _features(block)
+    if features.incompatible & Incompatible.JOURNAL_DEV and not block.s_inodes_count:
+        raise MountError("superblock: this is the journal of another volume (feature journal_dev), no file system")
+    return _layout(block, features, partition_sectors)
 
 
 def refuse_unknown(features: Features) -> None:

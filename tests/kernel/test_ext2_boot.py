@@ -82,3 +82,9 @@ def test_a_feature_that_is_not_known_is_named_and_the_machine_boots_on(
     run = boot("echo still here", image)
     assert run.output == b"still here\n"
     assert any("needs feature inline_data, which callgate does not know" in line for line in run.log), run.log
+
+
+def test_a_volume_without_a_label_says_so(boot: Any, tmp_path: Path, host_tool: Callable[..., str]) -> None:
+    image = tmp_path / "plain.img"
+    host_tool("mke2fs", "-q", "-F", image, "4M")
+    assert boot("vol", image).output.startswith(b"volume /d0, no label\nserial number ")

@@ -52,6 +52,11 @@ class TestFeatures:
             ext_client(image.view())
         assert caught.value.code is ErrorCode.NOT_SUPPORTED
 
+    def test_the_journal_of_another_volume_is_called_that(self, ext_image: Callable[[], Any], ext_client: Any) -> None:
+        image = ext_image().format("4M", "-O", "journal_dev")
+        with pytest.raises(MountError, match=r"^superblock: this is the journal of another volume"):
+            ext_client(image.view())
+
     @pytest.mark.parametrize(
         ("bits", "names"), [(0x1, "compression"), (0x8, "journal_dev"), (0x1000, "dirdata"), (0x8008_0000, "I19, I31")]
     )
