@@ -7,6 +7,7 @@ be a coroutine too.  A coroutine lives only while its request is being worked on
 """
 
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from types import coroutine
 from typing import Any
@@ -78,6 +79,17 @@ class Coroutines:
     def alive(self) -> int:
         """How many coroutines are in flight; 0 in a quiescent machine."""
         return sum(len(stack) for stack in self.stacks.values())
+
+    def close(self) -> None:
+        """End every coroutine where it stands, while there still is a machine to which it may do so."""
+        for stack in self.stacks.values():
+            for policy in reversed(stack):
+                closed = False
+                while not closed:
+                    with suppress(RuntimeError):  # it awaits something on its way out, in a `finally`
+                        policy.close()
+                        closed = True
+        self.stacks.clear()
 
     def start(self, policy: Policy) -> None:
         """Run `policy` up to the first routine that it awaits."""

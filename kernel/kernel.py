@@ -336,7 +336,8 @@ class Kernel:
         return "\n".join(f"  {row}" for row in rows)
 
     def release(self) -> None:
-        """Let go of the views of guest memory, so that it can be unmapped."""
+        """End policy that is under way, and let go of the views of guest memory, so that it can be unmapped."""
+        self.coroutines.close()
         self.words.release()
         self.quads.release()
 
