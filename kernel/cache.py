@@ -118,8 +118,36 @@ class Cache:
                     locked.missing.append(key)
         except PolicyError:
             self.unlock(locked.keys)
+            for number in locked.to_read:
+                self._evict((disk, number))  # nobody is going to read it
             raise
         return locked
+
+    def fitting(self, disk: int, numbers: list[int]) -> int:
+        """Return how many of these blocks, from the first on, file data may lock, letting go of idle data for them.
+
+        A quarter of the cache is left for the structures of file systems.
+        """
+        while True:
+            room = self.kernel.high.available + self.unlocked - self.share
+            if room >= len(numbers):
+                return len(numbers)
+            fresh: set[int] = set()
+            fits = 0
+            for number in numbers:
+                block = self.state.blocks.get((disk, number))
+                if block is None or not block.locks:
+                    fresh.add(number)
+                    if len(fresh) > room:
+                        break
+                fits += 1
+            if fits == len(numbers) or not self.kernel.file_windows.reclaim():
+                return fits
+
+    @property
+    def share(self) -> int:
+        """The blocks that one request for file data may bring, and that file data leaves alone: a quarter."""
+        return self.kernel.high.total // 4
 
     def unlock(self, keys: list[Key]) -> None:
         """Drop one lock of each block."""

@@ -60,12 +60,18 @@ class Fill:
     list_frame: int = 0  # its SectorList while the disk is at work
     ahead: bool = False  # read ahead, and nobody has asked for it yet
     stuck: bool = False  # ends within a page, and the server does not give the rest of it
+    kept: int = 0  # readers that wait for the rest of its last page
     idle: int = 0  # scans in a row that found no page accessed
 
     @property
     def end(self) -> int:
         """The byte behind the last one."""
         return self.position + self.length
+
+    @property
+    def idling(self) -> bool:
+        """Whether it is READY and nobody waits for anything of it."""
+        return self.state is FillState.READY and not self.waiters and not self.kept
 
 
 @dataclass(slots=True)

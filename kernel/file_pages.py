@@ -29,17 +29,19 @@ class FilePages:
     def begin(self, file: FileObject, fill: Fill, start: int, covered: int, pieces: Pieces) -> bool:
         """Check that a reply answers the request; by the first one, fix where the file's pages begin.
 
-        A first request in the middle of a file guessed that: then its block begins with the next page of the file,
-        and what lies before is asked for again by who wants it.  False if nothing is left of the block.
+        A request that begins within a page goes on where a short reply ended, and takes that beginning over.  If
+        there is none (a first request in the middle of a file guesses where a page begins; what came before may
+        have been let go), the block begins with the next page, and what lies before is asked for again by who wants
+        it.  False if nothing is left of the block.
         """
         if not start <= fill.position < start + covered:
             raise PolicyError(ErrorCode.BAD_REPLY, f"{covered} bytes from {start} do not cover {fill.position}")
         if file.shift is None:
             file.shift = shift_of(start, pieces)
-            page = file.page_of(fill.position)
-            if file.page_start(page) != fill.position:
-                end, fill.position = fill.end, file.page_start(page + 1)
-                fill.length = min(end, start + covered) - fill.position
+        page = file.page_of(fill.position)
+        if file.page_start(page) != fill.position and not self._absorb(file, fill):
+            end, fill.position = fill.end, file.page_start(page + 1)
+            fill.length = min(end, start + covered) - fill.position
         return fill.length > 0
 
     def lay_out(self, file: FileObject, fill: Fill, start: int, covered: int, pieces: Pieces) -> None:
@@ -55,8 +57,6 @@ class FilePages:
             whole = file.page_start(file.page_of(end))
             end = whole if whole > fill.position else end
         fill.length = end - fill.position
-        if file.page_start(file.page_of(fill.position)) != fill.position:
-            self._absorb(file, fill)
         fill.first_page = file.page_of(fill.position)
         pages: list[int | list[Part]] = [0] * (file.page_of(end - 1) - fill.first_page + 1)
         begin, at = fill.position, start
@@ -77,12 +77,12 @@ class FilePages:
             at += size
         fill.parts = pages
 
-    def _absorb(self, file: FileObject, fill: Fill) -> None:
-        """A request that begins within a page goes on where a short reply ended: take over that page's beginning."""
+    def _absorb(self, file: FileObject, fill: Fill) -> bool:
+        """Take over the beginning of the first page from the block that ends there; False if there is none."""
         start = file.page_start(file.page_of(fill.position))
         before = file.covering(fill.position - 1)
-        if before is None or before.state is not FillState.READY or before.end != fill.position:
-            raise PolicyError(ErrorCode.BAD_REPLY, f"nothing leads up to byte {fill.position}")
+        if before is None or before.state is not FillState.READY:
+            return False
         self.kernel.file_windows.unmap(file, before)
         frame = before.frames.pop()
         if frame in before.private:
@@ -93,7 +93,23 @@ class FilePages:
         before.length -= size
         fill.position, fill.length = start, fill.length + size
         if before.length <= 0:
+            fill.pins, before.pins = fill.pins + before.pins, []
             self.kernel.fills.drop(file, before)
+        return True
+
+    def give_back(self, file: FileObject, fill: Fill) -> Fill | None:
+        """Return a block of what `_absorb` took over by a block that has failed; None if there is no such thing."""
+        if fill.begun is None or file.error is not ErrorCode.OK:
+            return None
+        frame = fill.begun.source & -PAGE_SIZE
+        before = Fill(0, fill.position, fill.begun.size, FillState.READY, first_page=file.page_of(fill.position))
+        before.frames = [frame]
+        if frame in fill.private:
+            fill.private.remove(frame)
+            before.private = [frame]
+        else:
+            before.pins, fill.pins = fill.pins, []
+        return before
 
     def _spread(
         self, file: FileObject, low: int, high: int, source: int, pages: list[int | list[Part]], first_page: int

@@ -17,7 +17,7 @@ from callgate.kernel.abi.memory import KERNEL_BASE, LARGE_PAGE_SIZE, PAGE_SIZE
 from callgate.kernel.address_space import USER_READ
 from callgate.kernel.coroutines import routine
 from callgate.kernel.errors import PolicyError
-from callgate.kernel.file_objects import FileObject, Fill, FillState, publish
+from callgate.kernel.file_objects import FileObject, Fill, publish
 from callgate.kernel.frames import OutOfMemory
 from callgate.kernel.state import Process, Window
 
@@ -192,7 +192,7 @@ class FileWindows:
         flush = False
         for file in list(self.kernel.files.objects.values()):
             changed = False
-            for fill in [fill for fill in file.fills if fill.state is FillState.READY and not fill.waiters]:
+            for fill in [fill for fill in file.fills if fill.idling]:
                 accessed = await self._accessed(file, fill)
                 flush |= accessed
                 fill.idle = 0 if accessed else fill.idle + 1
@@ -231,7 +231,7 @@ class FileWindows:
         best: tuple[tuple[int, int], FileObject, Fill] | None = None
         for file in self.kernel.files.objects.values():
             for fill in file.fills:
-                if fill.state is FillState.READY and not fill.waiters:
+                if fill.idling:
                     rank = (-fill.idle, fill.number)
                     if best is None or rank < best[0]:
                         best = (rank, file, fill)

@@ -12,29 +12,23 @@ The way of a request block (`Fill`), with the routines in machine code that do t
 
 from __future__ import annotations
 
-import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from callgate.kernel.abi import selectors
 from callgate.kernel.abi.calls import Operation, WaitReason
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTORS_PER_PAGE
+from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES, Message, ReplyType
-from callgate.kernel.abi.sectors import (
-    SECTOR_ARRIVED_BIT,
-    SECTOR_COUNT_SHIFT,
-    SECTOR_LINK_MASK,
-    SECTOR_LINK_SHIFT,
-    SECTOR_PART_SHIFT,
-    SectorList,
-)
 from callgate.kernel.cache import DISK_NUMBER_MASK
 from callgate.kernel.coroutines import CARRY, routine
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.file_objects import FileObject, Fill, FillState, publish
 from callgate.kernel.file_pages import FilePages
 from callgate.kernel.requests import error_code
+from callgate.kernel.sector_lists import SectorLists
 from callgate.kernel.state import PartitionState, Thread
 
 if TYPE_CHECKING:
@@ -42,9 +36,6 @@ if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
 
 FILL_BYTES = MESSAGE_ADDRESSES * PAGE_SIZE  # what one request can bring if it is aligned
-ARRIVED = 1 << SECTOR_LINK_SHIFT + SECTOR_ARRIVED_BIT
-ENTRIES = SectorList.entries.offset
-LIST_HEAD = struct.Struct("<IHHIII")
 
 
 @dataclass(slots=True)
@@ -64,8 +55,8 @@ class FillsState:
 
     waiting: dict[int, tuple[int, Fill]] = field(default_factory=dict)  # number -> (file number, fill)
     next_number: int = 1
-    lists: list[int] = field(default_factory=list)  # linear addresses of SectorLists that wait for the disk
     releases: list[tuple[int, int]] = field(default_factory=list)  # (partition, request) to tell servers
+    starved: list[int] = field(default_factory=list)  # selectors of threads that wait until somebody has his data
     next_scan: int = 0  # clock
     counters: Counters = field(default_factory=Counters)
 
@@ -76,6 +67,7 @@ class Fills:
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
         self.pages = FilePages(kernel)
+        self.lists = SectorLists(kernel)
 
     @property
     def state(self) -> FillsState:
@@ -104,12 +96,48 @@ class Fills:
                 continue
             await self._wait(fill)
             if fill.state is FillState.FAILED:
-                if fill.error is ErrorCode.NO_MEMORY and self.kernel.file_windows.reclaim():
-                    # A server that makes its files' data in memory gets some of it back, and is asked once more.
-                    await self.send_releases()
-                    continue
-                raise PolicyError(fill.error)
+                await self._after(fill)
             # The reply may have covered less than was asked for: look again.
+
+    async def _after(self, fill: Fill) -> None:
+        """A request block has FAILED: raise why, unless it was for want of memory and it is worth asking again.
+
+        Idle data are let go: the cache's, and what a server holds that makes its files' data in memory.  If there
+        are none, others who are being served will have some soon.
+        """
+        if fill.error is not ErrorCode.NO_MEMORY:
+            raise PolicyError(fill.error)
+        if self.kernel.file_windows.reclaim():
+            await self.send_releases()
+            return
+        if not self._busy():
+            raise PolicyError(fill.error)
+        thread = self.kernel.scheduler.current
+        self.state.starved.append(thread.selector)
+        await routine("block", eax=WaitReason.FILE)
+        if thread.selector in self.state.starved:
+            self.state.starved.remove(thread.selector)
+
+    def _busy(self) -> bool:
+        """Whether data are on their way to somebody, or wait for him to look at them."""
+        if self.state.waiting:
+            return True
+        return any(fill.kept for file in self.kernel.files.objects.values() for fill in file.fills)
+
+    def _feed(self, fill: Fill) -> None:
+        """Something has become of a request block: if it may be let go of, who has found no memory tries again.
+
+        And if nobody is busy any more, because then nothing else will wake him.
+        """
+        if self.state.starved and (fill.idling or not self._busy()):
+            starved, self.state.starved = self.state.starved, []
+            self._wake(starved)
+
+    def _wake(self, selectors: list[int]) -> None:
+        threads: dict[int, Thread] = self.kernel.state.threads
+        for selector in selectors:
+            if selector in threads:
+                self.kernel.scheduler.wake(threads[selector])
 
     async def _complete(self, file: FileObject, fill: Fill) -> bool:
         """Whether a READY request block ends with a page; if not, ask for the rest of it, which takes the block over.
@@ -120,25 +148,39 @@ class Fills:
         if fill.stuck or fill.end >= file.size or file.page_start(file.page_of(fill.end)) == fill.end:
             return True
         try:
-            more = file.covering(fill.end) or await self.post(file, fill.end, 1)
-            if more.state is FillState.WAITING:
-                await self._wait(more)
-            failed = more.state is FillState.FAILED
-        except PolicyError:
-            failed = True
-        fill.stuck = failed
+            with self._keeping(fill):
+                more = file.covering(fill.end) or await self.post(file, fill.end, 1)
+                if more.state is FillState.WAITING:
+                    await self._wait(more)
+            if more.state is FillState.FAILED:
+                await self._after(more)
+        except PolicyError as error:
+            if error.code is ErrorCode.KILLED:
+                raise
+            fill.stuck = True
         return False
+
+    @contextmanager
+    def _keeping(self, fill: Fill) -> Iterator[None]:
+        """Have a request block left alone, once it is READY, for a reader who is coming for it."""
+        fill.kept += 1
+        try:
+            yield
+        finally:
+            fill.kept -= 1
+            self._feed(fill)
 
     async def _wait(self, fill: Fill) -> None:
         thread = self.kernel.scheduler.current
         self.state.counters.waits += 1
-        while fill.state is FillState.WAITING:
-            if thread.killed:
-                raise PolicyError(ErrorCode.KILLED)
-            fill.waiters.append(thread.selector)
-            await routine("block", eax=WaitReason.FILE)
-            if thread.selector in fill.waiters:
-                fill.waiters.remove(thread.selector)
+        with self._keeping(fill):
+            while fill.state is FillState.WAITING:
+                if thread.killed:
+                    raise PolicyError(ErrorCode.KILLED)
+                fill.waiters.append(thread.selector)
+                await routine("block", eax=WaitReason.FILE)
+                if thread.selector in fill.waiters:
+                    fill.waiters.remove(thread.selector)
 
     async def settled(self, file: FileObject) -> None:
         """Wait until one of a file's request blocks that are on their way has arrived or failed."""
@@ -160,7 +202,8 @@ class Fills:
         covering = file.covering(start)
         if covering is not None:
             start = covering.end
-        length = min(max(wanted + position - start, 1), FILL_BYTES, file.next_start(start) - start)
+        most = min(FILL_BYTES, self.kernel.cache.share * PAGE_SIZE)
+        length = min(max(wanted + position - start, 1), most, file.next_start(start) - start)
         length = self._to_page_end(file, start, length)
         state = self.state
         fill = Fill(state.next_number, start, length, ahead=ahead)
@@ -232,9 +275,10 @@ class Fills:
                 case _:
                     raise PolicyError(ErrorCode.BAD_REPLY, "file data must be sectors or an object")
         except PolicyError as error:
-            self.kernel.log(f"{partition.name}: file data refused: {error}")
-            self.kernel.ipc.block(partition)["bad_replies"] += 1
-            self.fail(file, fill, ErrorCode.BAD_REPLY if error.code is ErrorCode.BAD_REPLY else error.code)
+            if error.code is not ErrorCode.NO_MEMORY:  # which is not the server's fault
+                self.kernel.log(f"{partition.name}: file data refused: {error}")
+                self.kernel.ipc.block(partition)["bad_replies"] += 1
+            self.fail(file, fill, error.code)
 
     def refused(self, partition: PartitionState, slot: int) -> None:
         """SLOT_DROP of a posted READ: the server answered with registers, an error or nothing there."""
@@ -266,24 +310,23 @@ class Fills:
         header = Message.from_buffer(message)
         start, covered = header.edx << 32 | header.ecx, header.eax
         pieces = kernel.ipc.sector_pieces(partition, message)
+        pieces, covered = self._fitting(partition.disk, fill, start, covered, pieces)
         extents = [(int(piece.lba is not None), piece.first, piece.sectors) for piece in pieces]
         if not self.pages.begin(file, fill, start, covered, extents):
             self._nothing_left(file, fill)
             return
         on_disk = [(index, piece) for index, piece in enumerate(pieces) if piece.lba is not None]
-        address = self._write_list(partition.disk & DISK_NUMBER_MASK, fill.number, on_disk)
-        await routine("sort_sectors", ebx=address)
-        fill.list_frame = address - KERNEL_BASE
+        fill.list_frame = self.lists.write(partition.disk & DISK_NUMBER_MASK, fill.number, on_disk)
+        await routine("sort_sectors", ebx=KERNEL_BASE + fill.list_frame)
         if fill.state is not FillState.WAITING:
             # The server or its disk has gone meanwhile, and the request block has failed.
             self._settle(file, fill)
             return
 
-        words = kernel.machine.ram.view(fill.list_frame + ENTRIES, 8 * len(on_disk)).cast("Q")
-        order = [entry >> SECTOR_LINK_SHIFT & SECTOR_LINK_MASK for entry in words]
-        blocks = [sector_of(entry) // SECTORS_PER_PAGE for entry in words]
+        order, sectors = self.lists.read(fill.list_frame, len(on_disk))
+        blocks = [sector // SECTORS_PER_PAGE for sector in sectors]
         locked = kernel.cache.lock(partition.disk, blocks)
-        fill.pins = [("block", *key) for key in locked.keys]
+        fill.pins += [("block", *key) for key in locked.keys]
         frames = dict(zip(order, locked.frames, strict=True))
         found = [
             (frames[index] if piece.lba is not None else 0, piece.first, piece.sectors)
@@ -293,48 +336,36 @@ class Fills:
 
         missing = set(locked.missing)
         there = [index for index, block in enumerate(blocks) if (partition.disk, block) not in missing]
-        for index in there:
-            words[index] |= ARRIVED
-        view = kernel.machine.ram.view(fill.list_frame, LIST_HEAD.size)
-        SectorList.from_buffer(kernel.machine.ram.view(fill.list_frame, PAGE_SIZE)).remaining = len(blocks) - len(there)
-        words.release()
-        view.release()
-        if len(there) == len(blocks):
+        if self.lists.mark_arrived(fill.list_frame, there):
             self.arrived(fill.number)
             return
-        self._link(address)
+        self.lists.link(fill.list_frame)
         await kernel.cache.read(partition.disk, locked.to_read)
 
-    def _write_list(self, disk: int, number: int, pieces: list[tuple[int, SectorPiece]]) -> int:
-        """Return the linear address of a new SectorList of these sectors, in the order of the reply."""
-        frame = self.pages.low_frame()
-        parts = {piece.lba >> 32 for _, piece in pieces if piece.lba is not None}
-        entries = [
-            (piece.lba or 0) & 0xFFFF_FFFF
-            | index << SECTOR_LINK_SHIFT
-            | piece.sectors - 1 << SECTOR_COUNT_SHIFT
-            | (piece.lba or 0) >> 32 << SECTOR_PART_SHIFT
-            for index, piece in pieces
-        ]
-        view = self.kernel.machine.ram.view(frame, PAGE_SIZE)
-        view[:] = bytes(PAGE_SIZE)
-        LIST_HEAD.pack_into(view, 0, 0, disk, int(len(parts) > 1), len(entries), len(entries), number)
-        struct.pack_into(f"<{len(entries)}Q", view, ENTRIES, *entries)
-        return KERNEL_BASE + frame
-
-    def _link(self, address: int) -> None:
-        """Put a list into the chain that the disk driver looks through."""
-        self.state.lists.append(address)
-        self._chain()
-
-    def _chain(self) -> None:
-        """Write the chain anew; completions do not run while policy does."""
-        words = self.kernel.words
-        following = 0
-        for address in reversed(self.state.lists):
-            words[address - KERNEL_BASE >> 2] = following
-            following = address
-        self.kernel.kernel_words["sector_lists"] = following
+    def _fitting(
+        self, disk: int, fill: Fill, start: int, covered: int, pieces: list[SectorPiece]
+    ) -> tuple[list[SectorPiece], int]:
+        """Leave out pieces that were not asked for, or that the cache has no room for; NO_MEMORY if that is all."""
+        at = start
+        asked = 0
+        while asked < len(pieces) and at < fill.end:
+            at += pieces[asked].sectors * SECTOR_SIZE
+            asked += 1
+        blocks = [piece.lba // SECTORS_PER_PAGE for piece in pieces[:asked] if piece.lba is not None]
+        room = self.kernel.cache.fitting(disk, blocks)
+        if room == len(blocks):
+            return pieces[:asked], covered
+        kept = 0
+        at = start
+        for piece in pieces[:asked]:
+            room -= piece.lba is not None
+            if room < 0:
+                break
+            at += piece.sectors * SECTOR_SIZE
+            kept += 1
+        if at <= fill.position < start + covered:
+            raise PolicyError(ErrorCode.NO_MEMORY, "every block of the disk cache is in use")
+        return pieces[:kept], min(covered, at - start)
 
     # The disk's answer.
 
@@ -386,7 +417,14 @@ class Fills:
         """End a request block without data; readers get the error, later ones ask again."""
         fill.state, fill.error = FillState.FAILED, code
         self._settle(file, fill)
+        before = self.pages.give_back(file, fill)
         self.drop(file, fill)
+        if before is not None:
+            before.number = self.state.next_number
+            before.stuck = code is not ErrorCode.NO_MEMORY
+            self.state.next_number += 1
+            file.insert(before)
+            publish(self.kernel, file)
 
     def _nothing_left(self, file: FileObject, fill: Fill) -> None:
         """End a request block that told only where pages begin; its readers ask again."""
@@ -399,17 +437,11 @@ class Fills:
         del file
         self.state.waiting.pop(fill.number, None)
         if fill.list_frame:
-            address = KERNEL_BASE + fill.list_frame
-            if address in self.state.lists:
-                self.state.lists.remove(address)
-                self._chain()
-            self.kernel.low.release(fill.list_frame)
+            self.lists.release(fill.list_frame)
             fill.list_frame = 0
-        threads: dict[int, Thread] = self.kernel.state.threads
         waiters, fill.waiters = fill.waiters, []
-        for selector in waiters:
-            if selector in threads:
-                self.kernel.scheduler.wake(threads[selector])
+        self._wake(waiters)
+        self._feed(fill)
 
     def drop(self, file: FileObject, fill: Fill) -> None:
         """Let go of what a request block holds; nobody has it mapped."""
@@ -437,8 +469,3 @@ class Fills:
                 await reply.finish()
             except PolicyError as error:
                 self.kernel.log(f"{partition.name}: releasing request {request}: {error}")
-
-
-def sector_of(entry: int) -> int:
-    """Return the sector of a SectorList's entry."""
-    return entry & 0xFFFF_FFFF | entry >> SECTOR_PART_SHIFT << 32

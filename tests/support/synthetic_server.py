@@ -53,11 +53,13 @@ class Layout:
             if at + count > sector and len(found) < self.most:
                 skip = max(0, sector - at)
                 room = self.most - len(found)
-                if first is None:
-                    found += cut_hole((at + skip) % 8, count - skip, room)
-                else:
-                    found += cut(0, first + skip, count - skip, room)
-                if sectors_of(found) < at + count - sector:
+                more = (
+                    cut_hole((at + skip) % 8, count - skip, room)
+                    if first is None
+                    else cut(0, first + skip, count - skip, room)
+                )
+                found += more
+                if sectors_of(more) < count - skip:
                     break
             at += count
         return found

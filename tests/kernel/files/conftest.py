@@ -81,7 +81,7 @@ class Session:
         found = [f"block {key} locked" for key, block in kernel.cache.state.blocks.items() if block.locks]
         found += [f"file {number}" for number in kernel.files.objects]
         found += ["request blocks on their way"] if kernel.fills.state.waiting else []
-        found += ["sector lists"] if kernel.fills.state.lists else []
+        found += ["sector lists"] if kernel.fills.lists.state.chain else []
         found += ["locked count"] if kernel.cache.state.locked else []
         for partition in kernel.state.partitions.values():
             fields = kernel.ipc.block(partition)
