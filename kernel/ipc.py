@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi import selectors
-from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTORS_PER_PAGE
@@ -129,7 +128,10 @@ class Ipc:
         self.kernel.machine.ram.view(at, 2)[:] = thread.selector.to_bytes(2, "little")
 
     def die(self, partition: PartitionState, code: ErrorCode) -> None:
-        """Fail every request of a partition whose server or disk is gone; slots come back."""
+        """A partition's server or disk is gone: requests fail when its threads, which the caller kills, have ended.
+
+        Who waits for a slot, and who waits for file data, is told at once.
+        """
         if partition.dead:
             return
         partition.dead = True
@@ -137,10 +139,6 @@ class Ipc:
         fields = self.block(partition)
         fields["flags"] |= PartitionFlags.DEAD
         fields["idle"] = 0
-        fields["head"] = fields["tail"]
-        for slot in range(selectors.SLOTS):
-            if self.slot_state(partition, slot) in {SlotState.POSTED, SlotState.SERVED}:
-                self.fail_slot(partition, slot, code)
         while partition.waiters:
             thread = self.kernel.state.threads[partition.waiters.popleft()]
             fields["slot_waiters"] -= 1
@@ -148,26 +146,22 @@ class Ipc:
             self.kernel.scheduler.wake(thread)
         self.kernel.files.partition_died(partition, code)
         self.kernel.directories.partition_died(partition)
+        if partition.process is None or not partition.process.threads:
+            self.sweep(partition)
 
     def sweep(self, partition: PartitionState) -> None:
-        """Repair what server threads that were preempted in the kernel did to slots after `die`; none is left.
+        """Answer what a dead partition's server has left: none of its threads will touch a slot any more.
 
-        One may have marked a slot as served that its client had been told to reload; the client then waits
-        again.  Or it has fetched a request that was posted after `die` had looked, or announced its sleep.  Pages
-        leave the server, nobody is signalled any more, and whoever waits for a reply looks once more.
+        As long as one lives it may be anywhere in the kernel: about to mark a request as served, or between taking
+        the client's selector out of the record and marking the slot as done.  Its requests are its own until then.
         """
-        self.block(partition)["idle"] = 0
+        partition.swept = True
+        fields = self.block(partition)
+        fields["idle"] = 0
+        fields["head"] = fields["tail"]
         for slot in range(selectors.SLOTS):
-            if self.slot_state(partition, slot) != SlotState.SERVED:
-                continue
-            if self.client(partition, slot):
+            if self.slot_state(partition, slot) in {SlotState.POSTED, SlotState.SERVED}:
                 self.fail_slot(partition, slot, partition.error)
-            else:
-                self._unmap(partition, slot)
-                self.put_state(partition, slot, SlotState.DONE)
-        for thread in self.kernel.state.threads.values():
-            if thread.wait_reason == WaitReason.REPLY:
-                self.kernel.scheduler.wake(thread)
 
     def block(self, partition: PartitionState) -> ControlBlock:
         """Return the partition's block."""
@@ -215,10 +209,10 @@ class Ipc:
         self.drop_pins(partition, slot)
 
     def host_slot_fail(self, value: int) -> None:
-        """SLOT_FAIL: the current thread has posted slot `value` & 31 to a partition that had died before."""
+        """SLOT_FAIL: slot `value` & 31 was posted to a dead partition; before `sweep` there is nothing to do."""
         slot, number = split(value)
         partition = self.kernel.state.partitions[number]
-        if partition.dead and self.slot_state(partition, slot) == SlotState.POSTED:
+        if partition.swept and self.slot_state(partition, slot) == SlotState.POSTED:
             self.fail_slot(partition, slot, partition.error)
 
     def _serve_waiters(self, partition: PartitionState) -> None:

@@ -108,6 +108,7 @@ class PartitionState:
     posted: dict[int, int] = field(default_factory=dict)  # slot -> request block that its reply is for
     servers: list[int] = field(default_factory=list)  # selectors of the server threads
     dead: bool = False
+    swept: bool = False  # dead, and no thread of its server is left
     error: ErrorCode = ErrorCode.OK  # what its requests get once it is dead
     reason: str = ""
 

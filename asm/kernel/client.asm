@@ -167,9 +167,8 @@ check_reply:
         test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.KILLED
         jnz     abandon_request
 wait_for_reply:
-        ; Who posts to a partition that has died meanwhile is seen by nobody else.  `die` sets the flag and then
-        ; looks at the slots; we have posted, by a locked instruction, and then look at the flag: one of the
-        ; two sees the other.
+        ; Who posts to a partition that has died meanwhile is seen by nobody else.  The flag is set before `sweep` looks
+        ; at the slots; we have posted, by a locked instruction, and then look at the flag: one of the two sees the other.
         test    dword ptr gs:[Partition.flags], PartitionFlags.DEAD
         jz      .wait
         NAME_SLOT

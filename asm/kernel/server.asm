@@ -111,9 +111,6 @@ reply:
         jmp     .sent
 
 .orphan:
-        ; In a dead partition policy has answered every request already, and the slot is not ours.
-        test    dword ptr gs:[Partition.flags], PartitionFlags.DEAD
-        jnz     .sent
         NAME_SLOT
         HOST    SLOT_DROP
         .event  ipc.release slot=ecx
