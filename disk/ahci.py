@@ -38,6 +38,7 @@ class AhciController(DeviceBase):
     """The HBA."""
 
     name = "ahci"
+    emits = ("disk.command", "disk.complete", "disk.error", "disk.unplug")
     mmio: Sequence[tuple[int, int]] = ((MMIO_BASE, MMIO_SIZE),)
 
     def __init__(

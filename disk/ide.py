@@ -22,6 +22,7 @@ class IdeController(DeviceBase):
     """Both channels; drive number = 2 * channel + device."""
 
     name = "ide"
+    emits = ("disk.command", "disk.complete", "disk.error", "disk.unplug")
     ports: Sequence[range] = tuple(
         ports
         for command, control in zip(COMMAND_BLOCKS, CONTROL_BLOCKS, strict=True)

@@ -11,13 +11,15 @@ the guest that runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from callgate.asm.assembler import EventSite, Program
+from callgate.asm.assembler import EventSite as Probe
+from callgate.asm.assembler import Program
 from callgate.disk.ahci import MMIO_BASE, AhciController
 from callgate.disk.ide import COMMAND_BLOCKS, IdeController
 from callgate.disk.latency import Latency
@@ -34,6 +36,7 @@ from callgate.kernel.images import kernel_image, program_image
 from callgate.kernel.kernel import Kernel
 from callgate.kernel.machine import Machine, Stop
 from callgate.kernel.machine.bus import DeviceBase
+from callgate.kernel.machine.event_sites import EventSite
 from callgate.kernel.machine.stream import Event
 from callgate.kernel.snapshots import SystemSnapshot, restore, take
 from callgate.kernel.state import PRIORITY_IDLE, PRIORITY_KERNEL, KernelState, Thread
@@ -93,7 +96,7 @@ class System:
         self.machine.attach(self.hand)
         self.kernel = Kernel(self.machine, kernel_image(), self.options.log)
         self.kernel.map_edges = self.options.map_edges
-        self.machine.symbols = self.kernel.image.symbol_at
+        self._name_places()
         if self.options.observe_files:
             self.kernel.scheduler.observer = self._book_touches
         self.costs = OperationCosts(self.kernel) if self.options.observe_operations else None
@@ -103,46 +106,37 @@ class System:
         """Have ring 3's touches of file data booked to the kind of process that runs."""
         self.machine.ledger.user_kind = "server" if thread.process.partition >= 0 else "client"
 
-    def run(self, *, fuel: int | None = None, until: int | Callable[[], bool] | str | None = None) -> Stop:
-        """Run; `until` may also name a label of the kernel, or an event."""
-        if isinstance(until, str):
-            return self._run_until(until, fuel)
-        return self.machine.run(fuel=fuel, until=until)
+    def _name_places(self) -> None:
+        """Tell the machine the kernel's labels, and the events of the assembly sources."""
+        image, machine = self.kernel.image, self.machine
+        machine.symbols = image.symbol_at
+        labels = (symbol for symbol in image.symbols.values() if symbol.kind != "constant")
+        machine.addresses = {label.name: label.address for label in labels}
+        machine.event_sites.provide(self._event_sites)
 
-    def _run_until(self, name: str, fuel: int | None) -> Stop:
-        if name in self.kernel.image.symbols:
-            return self.machine.run(fuel=fuel, until=self.kernel.address(name))
-        sites = [event.address for event in self.kernel.image.events if event.name in (name, f"ipc.{name}")]
-        if not sites:
-            raise ValueError(f"{name!r} is neither a label of the kernel nor an event")
-        hooks = [self.machine.probe(site, lambda: self.machine.request_stop("until", name)) for site in sites]
-        try:
-            return self.machine.run(fuel=fuel)
-        finally:
-            for hook in hooks:
-                self.machine.unprobe(hook)
+    def _event_sites(self) -> Iterator[EventSite]:
+        for event in self.kernel.image.events:
+            yield EventSite(event.address, event.name, partial(self._fields, event, None))
+        for name in SERVER_PROGRAMS:
+            for event in program_image(name).events:
+                yield EventSite(event.address, event.name, partial(self._fields, event, name))
+
+    def run(self, *, fuel: int | None = None, until: int | Callable[[], bool] | str | None = None) -> Stop:
+        """Run the machine: `Machine.run`, to which the kernel's labels and the events are known."""
+        return self.machine.run(fuel=fuel, until=until)
 
     def trace(self, listener: Callable[[Event], None]) -> None:
         """Call `listener` with every event from now on, those of the assembly sources included."""
         self.machine.stream.subscribe(listener)
-        for site in self.kernel.image.events:
-            self._probe(site, None)
-        for name in SERVER_PROGRAMS:
-            for site in program_image(name).events:
-                self._probe(site, name)
 
-    def _probe(self, site: EventSite, program: str | None) -> None:
-        """Emit an event whenever the instruction at a site is about to run (in processes of `program`)."""
-        machine, scheduler = self.machine, self.kernel.scheduler
-
-        def hit() -> None:
-            if program is not None and scheduler.current.process.program != program:
-                return
-            values = {key: self._field(text) for key, text in site.fields}
-            current = scheduler.state.current
-            machine.stream.emit(site.name, thread=current.number if current else 0, **values)
-
-        machine.probe(site.address, hit)
+    def _fields(self, event: Probe, program: str | None) -> dict[str, object] | None:
+        """Return an event's fields; None if another program than `program` runs, to which the address means nothing."""
+        scheduler = self.kernel.scheduler
+        if program is not None and scheduler.current.process.program != program:
+            return None
+        current = scheduler.state.current
+        thread: dict[str, object] = {"thread": current.number if current else 0}
+        return thread | {key: self._field(text) for key, text in event.fields}
 
     def _field(self, text: str) -> int:
         return int(getattr(self.machine.cpu, text)) if text.isalpha() else int(text, 0)
@@ -229,6 +223,11 @@ class System:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def __repr__(self) -> str:
+        disks = ", ".join(str(medium) for medium in self.media) or "no disks"
+        ended = f", ended with {self.exit_code}" if self.exit_code is not None else ""
+        return f"<system, {disks}, {len(self.kernel.state.threads)} threads{ended}, {self.machine!r}>"
 
 
 class Hand(DeviceBase):

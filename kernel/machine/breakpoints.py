@@ -50,4 +50,4 @@ class Breakpoints:
         return len(self.numbers)
 
     def __repr__(self) -> str:
-        return f"<breakpoints {' '.join(f'{address:#x}' for address in self)}>"
+        return f"<breakpoints {' '.join(f'{address:#x}' for address in self) or 'none'}>"

@@ -64,6 +64,11 @@ class Device(Protocol):
         ...
 
     @property
+    def emits(self) -> Sequence[str]:
+        """The kinds of its events in the stream."""
+        ...
+
+    @property
     def mmio(self) -> Sequence[tuple[int, int]]:
         """The registers in memory that it answers: (physical base on a page, bytes)."""
         ...
@@ -110,6 +115,7 @@ class DeviceBase:
 
     name = "device"
     ports: Sequence[range] = ()
+    emits: Sequence[str] = ()
     mmio: Sequence[tuple[int, int]] = ()
     host: Host
 
@@ -145,6 +151,11 @@ class DeviceBase:
 
     def load(self, state: Any) -> None:
         """Go back to a saved state."""
+
+    def __repr__(self) -> str:
+        places = [f"ports {ports.start:#x} to {ports[-1]:#x}" for ports in self.ports]
+        places += [f"registers at {base:#x}" for base, _ in self.mmio]
+        return f"<{type(self).__name__} {self.name!r}{', ' if places else ''}{', '.join(places)}>"
 
 
 class PortBus:

@@ -29,6 +29,9 @@ class Clock:
         """Nanoseconds of virtual time."""
         return int(self.state.count) + self.idle
 
+    def __repr__(self) -> str:
+        return f"<clock {self.now} ns: {self.retired} instructions, {self.idle} ns idle>"
+
 
 class Scheduled(NamedTuple):
     """An event to come; ordered by time, then by when it was scheduled."""
@@ -70,6 +73,11 @@ class EventQueue:
         event = heapq.heappop(self.heap)
         self._drop_cancelled()
         return event
+
+    def __repr__(self) -> str:
+        heap = sorted(self.heap)
+        waiting = [f"{item.device} at {item.time} ns" for item in heap if item.number not in self.cancelled]
+        return f"<events {', '.join(waiting) or 'none'}>"
 
     def _drop_cancelled(self) -> None:
         while self.heap and self.heap[0].number in self.cancelled:

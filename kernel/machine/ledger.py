@@ -21,6 +21,7 @@ SITE_NAMES = (
     "metadata_bytes",  # of the file systems' own structures, read by servers from locked blocks
 )
 FILE_KINDS = ("kernel", "server", "client")
+NOW = ("guest_instructions", "ring0", "ring3", "ring_changes", "host_call_count")  # of `Counts`, beside the sites
 COUNTED = (  # fields of the counting hook's state that a snapshot keeps
     *("count", "last_address", "ring_changes", "in_kernel", "user_kind", "site_done", "site_address"),
     *(f"file_bytes_{kind}" for kind in FILE_KINDS),
@@ -46,7 +47,10 @@ class Counts:
         """Return a site's count by its name: `counts.cr3_loads`."""
         if name in SITE_NAMES:
             return self.sites.get(name, 0)
-        raise AttributeError(name)
+        raise AttributeError(f"no counter {name!r}; sites are {', '.join(SITE_NAMES)}")
+
+    def __repr__(self) -> str:
+        return f"<counts {describe(self.as_dict()) or 'all zero'}>"
 
     @property
     def guest_instructions(self) -> int:
@@ -112,8 +116,21 @@ def add(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
     return {name: one.get(name, 0) + other.get(name, 0) for name in {**one, **other}}
 
 
+def describe(values: dict[str, Any]) -> str:
+    """Return what is not zero as `name=value`, counters by name in braces."""
+    shown = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            inner = describe(value)
+            if inner:
+                shown.append(f"{name}={{{inner}}}")
+        elif value:
+            shown.append(f"{name}={value}")
+    return " ".join(shown)
+
+
 class Ledger:
-    """The running counters of a machine."""
+    """The running counters of a machine: `ledger.cr3_loads` is one of them now, `ledger.counts()` keeps them all."""
 
     def __init__(self, state: CounterState) -> None:
         self.state = state
@@ -126,6 +143,15 @@ class Ledger:
         self.copied: Counter[str] = Counter()  # file bytes that policy touched itself
         self.blocking_waits = 0
         self.user_kind = "client"
+
+    def __getattr__(self, name: str) -> int:
+        """Return what `Counts` has by that name: `ledger.cr3_loads`, `ledger.guest_instructions`."""
+        if name in SITE_NAMES or name in NOW:
+            return int(getattr(self.counts(), name))
+        raise AttributeError(f"no counter {name!r}; there are {', '.join((*NOW, *SITE_NAMES))}")
+
+    def __repr__(self) -> str:
+        return repr(self.counts()).replace("<counts", "<ledger", 1)
 
     def counts(self) -> Counts:
         """Return every counter's value now."""

@@ -12,7 +12,7 @@ instructions: due events, pending interrupts, HLT.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from types import TracebackType
@@ -50,6 +50,11 @@ from unicorn.unicorn_py3.unicorn import uclib
 
 HLT = b"\xf4"
 TCG_BUFFER = 16 << 20  # the default is 1 GiB and long runs fill it
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return the names that one might have meant, for a message."""
+    return ", ".join(get_close_matches(name, sorted(set(names)))) or "nothing like it"
 
 
 class Machine:
@@ -151,6 +156,7 @@ class Machine:
         if device.name in self.devices:
             raise ValueError(f"there is a device {device.name!r} already")
         self.ports.bus.attach(device)
+        self.stream.declare(*device.emits)
         for base, size in device.mmio:
             self.hooks.mmio(base, size, device.mmio_read, device.mmio_write)
         self.devices[device.name] = device
@@ -194,15 +200,17 @@ class Machine:
         """Run until something ends it; `fuel` bounds the instructions of this run.
 
         `until` is a linear address or a name of `addresses` (stop before its instruction), the kind of an
-        event (stop before the instruction after it), or a function asked whenever the machine comes back
-        to the host, which is at the latest every `running.SLICE` instructions.
+        event or the last word of one, like `fetch` for `ipc.fetch` (stop before the instruction after it; the
+        stop's `detail` is the event), or a function asked whenever the machine comes back to the host, which is
+        at the latest every `running.SLICE` instructions.  KeyError names what there is if a name is none.
         """
         if until is None or not isinstance(until, int | str):
             return self._run(fuel, until)
         if isinstance(until, int) or until in self.addresses:
             with self.probing(self.address(until), lambda: self.request_stop("until", until)):
                 return self._run(fuel, None)
-        listener = self.stream.subscribe(lambda event: self.request_stop("until", event), kinds=[until])
+        kinds = self._kinds(until)
+        listener = self.stream.subscribe(lambda event: self.request_stop("until", event), kinds=kinds)
         try:
             return self._run(fuel, None)
         finally:
@@ -216,13 +224,20 @@ class Machine:
         finally:
             self.serial.flush()
 
+    def _kinds(self, name: str) -> list[str]:
+        """Return the kinds of events that a name means: itself, or those whose last word it is."""
+        known = self.stream.kinds | self.event_sites.kinds
+        kinds = [name] if name in known else sorted(kind for kind in known if kind.endswith(f".{name}"))
+        if not kinds:
+            raise KeyError(f"no symbol or event {name!r}; there is {nearest(name, [*self.addresses, *known])}")
+        return kinds
+
     def address(self, place: int | str) -> int:
         """Return the linear address that a number or a name of `addresses` means; KeyError for others."""
         if isinstance(place, int):
             return place
         if place not in self.addresses:
-            close = ", ".join(get_close_matches(place, self.addresses)) or "nothing like it"
-            raise KeyError(f"no symbol {place!r}; there is {close}")
+            raise KeyError(f"no symbol {place!r}; there is {nearest(place, self.addresses)}")
         return self.addresses[place]
 
     def step(self, count: int = 1) -> Stop:
@@ -239,14 +254,14 @@ class Machine:
         """Take a probe away."""
         self.counter.sites.remove(hook)
 
-    def count_site(self, address: int, name: str, amount: int = 1) -> None:
-        """Count executions of the instruction at `address` in the ledger, in host code."""
-        self.ledger.cells.setdefault(name, []).append(self.counter.sites.count(address, amount))
+    def count_site(self, place: int | str, name: str, amount: int = 1) -> None:
+        """Count executions of the instruction at a linear address in the ledger, in host code."""
+        self.ledger.cells.setdefault(name, []).append(self.counter.sites.count(self.address(place), amount))
 
     @contextmanager
-    def probing(self, address: int, function: Callable[[], None]) -> Iterator[None]:
+    def probing(self, place: int | str, function: Callable[[], None]) -> Iterator[None]:
         """Probe an address for as long as the `with` lasts."""
-        site = self.probe(address, function)
+        site = self.probe(place, function)
         try:
             yield
         finally:
@@ -278,9 +293,17 @@ class Machine:
 
     # Comfort.
 
-    def read(self, linear: int, length: int) -> bytes:
+    def read(self, place: int | str, length: int) -> bytes:
         """Return linear memory as ring 0 sees it; PageFault where it is not mapped."""
-        return self.paging.read_linear(linear, length)
+        return self.paging.read_linear(self.address(place), length)
+
+    def write(self, place: int | str, data: bytes) -> None:
+        """Write linear memory as ring 0 may, code included; PageFault before anything is written where it may not."""
+        linear = self.address(place)
+        self.paging.write_linear(linear, data)
+        for offset in range(-(linear % PAGE_SIZE), len(data), PAGE_SIZE):
+            physical = self.paging.translate(linear + max(offset, 0), user=False, write=True)
+            self.code_changed(physical, min(PAGE_SIZE - physical % PAGE_SIZE, len(data) - max(offset, 0)))
 
     @property
     def regs(self) -> str:
@@ -307,8 +330,9 @@ class Machine:
             lines.append(f"{instruction.address:08x}{place} {instruction.mnemonic} {instruction.op_str}".rstrip())
         return lines
 
-    def name_address(self, address: int) -> str:
+    def name_address(self, place: int | str) -> str:
         """Return an address in hex, with its symbol if there is one."""
+        address = self.address(place)
         name = self.symbols(address) if self.symbols else ""
         return f"{address:#010x} <{name}>" if name and not name.startswith("0x") else f"{address:#010x}"
 

@@ -48,6 +48,10 @@ class HostCalls:
         """Take a host call back; KeyError if there is none."""
         del self.functions[int(port)]
 
+    def __repr__(self) -> str:
+        known = (f"{port:#x} {name}" for port, (_, name) in sorted(self.functions.items()))
+        return f"<host calls {', '.join(known) or 'none'}>"
+
 
 class Ports:
     """What OUT and IN do."""

@@ -178,6 +178,10 @@ class Ram:
         self.low_size = low
         self.high_size = high
 
+    def __repr__(self) -> str:
+        high = f", {self.high_size >> 20} MiB from {HIGH_MEMORY:#x}" if self.high_size else ""
+        return f"<ram {self.low_size >> 20} MiB from 0{high}>"
+
     def view(self, physical: int, length: int) -> memoryview:
         """Return `length` bytes of RAM at `physical`; DmaError if they are not all in one region of RAM."""
         end = physical + length

@@ -20,7 +20,11 @@ class Stop:
 
     def __str__(self) -> str:
         text = f"{self.reason} after {self.retired} instructions at {self.eip:#010x}"
-        return f"{text}: {self.detail}" if self.detail is not None else text
+        detail = f"{self.detail:#x}" if isinstance(self.detail, int) else self.detail
+        return f"{text}: {detail}" if detail is not None else text
+
+    def __repr__(self) -> str:
+        return f"<stop: {self}>"
 
 
 class Occurrence(NamedTuple):

@@ -17,8 +17,14 @@ class Event(NamedTuple):
 
     def line(self) -> str:
         """Return the event as one line of a trace: clock, kind, fields; integers in hex."""
+        return f"{self.clock:>12} {self}"
+
+    def __str__(self) -> str:
         values = " ".join(f"{key}={format_value(value)}" for key, value in self.fields.items())
-        return f"{self.clock:>12} {self.kind} {values}".rstrip()
+        return f"{self.kind} {values}".rstrip()
+
+    def __repr__(self) -> str:
+        return f"<event at {self.clock} ns: {self}>"
 
 
 def format_value(value: object) -> str:
@@ -37,10 +43,15 @@ class EventStream:
         self.listeners: list[tuple[Listener, frozenset[str] | None]] = []
         self.active = False
         self.changed: list[Callable[[], None]] = []
+        self.kinds: set[str] = set()
 
     def wants(self, kind: str) -> bool:
         """Whether anybody listens to events of this kind."""
         return self.active and any(kinds is None or kind in kinds for _, kinds in self.listeners)
+
+    def declare(self, *kinds: str) -> None:
+        """Tell of kinds that `emit` is called with, so that a misspelt name can be told from one that is to come."""
+        self.kinds.update(kinds)
 
     def subscribe(self, listener: Listener, kinds: Iterable[str] | None = None) -> Listener:
         """Call `listener` with every event of these kinds from now on; return it, for `unsubscribe`."""
@@ -61,6 +72,13 @@ class EventStream:
         for listener, kinds in list(self.listeners):
             if kinds is None or kind in kinds:
                 listener(event)
+
+    def __repr__(self) -> str:
+        wanted = [
+            "one for all kinds" if kinds is None else f"one for {' '.join(sorted(kinds))}"
+            for _, kinds in self.listeners
+        ]
+        return f"<event stream, heard by {'; '.join(wanted) or 'nobody'}>"
 
     def _update(self) -> None:
         self.active = bool(self.listeners)

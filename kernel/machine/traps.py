@@ -61,6 +61,7 @@ class Traps:
         self.control = control
         self.ledger = ledger
         self.stream = stream
+        stream.declare("exception", "int", "interrupt")
         self.clock = clock
         self.recent: deque[Occurrence] = deque(maxlen=RECENT)
         self.delivery = Delivery(cpu, paging)

@@ -1,11 +1,15 @@
 """A booted system in a REPL: threads by name, registers wherever they are."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from callgate.disk.demo import demo_image
+from callgate.disk.media import ImageFile
 from callgate.kernel.abi.calls import SystemCall
 from callgate.kernel.abi.selectors import SELECTOR_USER_CODE
+from callgate.kernel.system import System, SystemOptions
 
 Booter = Callable[..., Any]
 
@@ -53,3 +57,21 @@ def test_a_name_that_does_not_exist_is_answered_with_those_that_do(boot: Booter)
     assert system.thread("rom").state.startswith(("waits for", "ready", "running"))
     with pytest.raises(AttributeError, match="no register 'rax'; there are eax"):
         _ = system.thread("rom").regs.rax
+
+
+def test_every_event_of_a_run_is_one_that_a_run_may_be_asked_to_end_at(tmp_path: Path) -> None:
+    options = SystemOptions(commands="dir; cat README.TXT; exit")
+    kinds = set()
+    with System([ImageFile(demo_image(tmp_path))], options) as system:
+        system.trace(lambda event: kinds.add(event.kind))
+        system.run(fuel=100_000_000)
+        assert {"ipc.load", "ipc.reply", "disk.command", "interrupt", "thread.switch"} <= kinds
+        assert kinds <= system.machine.stream.kinds | system.machine.event_sites.kinds
+
+
+def test_a_server_s_own_steps_end_a_run_in_its_process_only(boot: Booter) -> None:
+    system = boot("hello", fuel=1).system
+    stop = system.machine.run(until="call")
+    assert stop.detail.kind == "ipc.call"
+    assert system.kernel.scheduler.current.process.program == "rom"
+    assert system.machine.cpu.cpl == 3

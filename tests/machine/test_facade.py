@@ -11,6 +11,7 @@ import time
 import pytest
 from callgate.kernel.machine import Machine
 from callgate.kernel.machine.descriptors import Gate, Segment
+from callgate.kernel.machine.event_sites import EventSite
 from callgate.kernel.machine.snapshot import NotQuiescent
 from callgate.kernel.machine.stream import EventStream
 
@@ -46,6 +47,7 @@ def test_a_breakpoint_may_have_a_condition(bare):
 def test_a_run_can_end_at_an_event(bare):
     machine = bare("inc eax; out 0x90, eax; inc eax; hlt")
     machine.host_calls.register(0x90, lambda value: machine.stream.emit("reply", value=value), "reply")
+    machine.stream.declare("reply")
     stop = machine.run(until="reply")
     assert (stop.reason, stop.detail.fields, machine.cpu.eax) == ("until", {"value": 1}, 1)
 
@@ -183,9 +185,10 @@ def test_ctrl_c_may_be_the_guest_s(bare):
     machine.on_interrupt = lambda: answers.pop(0)
 
     def press():
-        for _ in range(2):
+        for left in (2, 1):
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.05)
+            while len(answers) == left:
+                time.sleep(0.01)
 
     timer = threading.Timer(0.05, press)
     timer.start()
@@ -283,3 +286,82 @@ def test_code_in_a_segment_with_a_base_runs_faults_and_reports_offsets(bare):
     assert machine.run().reason == "halt"
     assert (machine.cpu.eax, machine.cpu.ebx, machine.cpu.cs) == (1, 1, 8)
     assert seen == [0x1001]
+
+
+def test_the_last_word_of_an_event_is_enough_and_a_misspelt_one_gets_a_suggestion(bare):
+    machine = bare("inc eax; nop; inc eax; hlt")
+    machine.event_sites.add(0x1001, "ipc.reply", lambda: {"eax": machine.cpu.eax})
+    machine.event_sites.add(0x1003, "disk.reply")
+    stop = machine.run(until="reply")
+    assert (stop.eip, str(stop)) == (0x1001, "until after 1 instructions at 0x00001001: ipc.reply eax=0x1")
+    assert machine.run(until="disk.reply").eip == 0x1003
+    with pytest.raises(KeyError, match=r"no symbol or event 'ipc\.replay'; there is ipc\.reply"):
+        machine.run(until="ipc.replay")
+    with pytest.raises(KeyError, match="there is exception"):
+        machine.run(until="exeption")
+
+
+def test_sites_are_asked_for_when_somebody_listens_and_may_belong_to_somebody_else(bare):
+    machine = bare("mov ecx, 2; l: dec ecx; jnz l; hlt")
+    asked = []
+
+    def provider():
+        asked.append(True)
+        yield EventSite(0x1005, "turn", lambda: {"ecx": machine.cpu.ecx} if machine.cpu.ecx == 1 else None)
+
+    machine.event_sites.provide(provider)
+    machine.step()
+    assert not asked
+    stop = machine.run(until="turn")
+    assert (asked, stop.detail.fields) == ([True], {"ecx": 1})
+
+
+def test_memory_is_read_and_written_by_name_and_changed_code_runs(bare):
+    machine = bare("l: inc eax; jmp l")
+    machine.addresses = {"l": 0x1000}
+    machine.step(4)
+    assert machine.read("l", 1) == b"\x40"
+    machine.write("l", b"\x43\xf4")
+    assert machine.run().reason == "halt"
+    assert (machine.cpu.eax, machine.cpu.ebx) == (2, 1)
+
+
+def test_written_code_that_reaches_into_the_next_page_runs(board):
+    machine = board.machine
+    board.boot("", user="nop; hlt")
+    board.map(0x405000, 0x307000, "rw")
+    board.map(0x406000, 0x305000, "rw")
+    machine.run(until=0x400000)
+    for number in (1, 2):
+        machine.write(0x405FFE, b"\xb8" + struct.pack("<I", number) + b"\xeb\xfe")
+        machine.cpu.eip = 0x405FFE
+        machine.run(fuel=3)
+        assert machine.cpu.eax == number
+
+
+def test_the_ledger_and_its_counts_show_what_is_not_zero_and_name_what_there_is(bare):
+    machine = bare("mov cr3, eax; out 0x90, eax; hlt")
+    machine.host_calls.register(0x90, lambda _: None, "one")
+    machine.count_site(0x1000, "cr3_loads")
+    assert repr(machine.ledger) == "<ledger all zero>"
+    machine.run()
+    assert (machine.ledger.cr3_loads, machine.ledger.guest_instructions) == (1, 3)
+    shown = "guest_instructions={total=3 ring3=3} host_calls={one=1} cr3_loads=1 ring_changes=1"
+    assert repr(machine.ledger.counts()) == f"<counts {shown}>"
+    with pytest.raises(AttributeError, match=r"no counter 'cr4_loads'; there are .*cr3_loads"):
+        _ = machine.ledger.cr4_loads
+
+
+def test_every_part_says_what_it_is(machine):
+    shown = [repr(part) for part in (machine.ram, machine.clock, machine.events, machine.breakpoints, machine.stream)]
+    shown += [repr(part) for part in (machine.host_calls, *machine.devices.values())]
+    machine.timer.host.schedule(5, None)
+    machine.stream.subscribe(print, kinds=["int", "exception"])
+    assert shown == [
+        *("<ram 8 MiB from 0, 4 MiB from 0x100000000>", "<clock 0 ns: 0 instructions, 0 ns idle>", "<events none>"),
+        *("<breakpoints none>", "<event stream, heard by nobody>", "<host calls none>"),
+        "<InterruptController 'pic', ports 0x20 to 0x21, ports 0xa0 to 0xa1>",
+        *("<Timer 'timer', ports 0x40 to 0x43>", "<Serial 'serial', ports 0x3f8 to 0x3ff>"),
+    ]
+    assert repr(machine.events) == "<events timer at 5 ns>"
+    assert repr(machine.stream) == "<event stream, heard by one for exception int>"

@@ -34,7 +34,7 @@ def test_the_same_command_costs_the_same_after_every_restore(booted):
 def test_a_run_can_be_left_in_the_middle_of_a_request(booted):
     before = policy(booted)
     booted.type(DIR)
-    assert booted.run(until="ipc.reply").detail == "ipc.reply"
+    assert booted.run(until="ipc.reply").detail.kind == "ipc.reply"
     booted.reset()
     assert policy(booted) == before
     assert booted.system.kernel.coroutines.alive == 0

@@ -29,16 +29,17 @@ SEGMENT_SELECTORS: Final = {"ds": 0x28, "es": 0x30, "fs": 0x38, "gs": 0x40}
 ENTRIES: Final = 9
 CR0_PE: Final = 1
 PRESENT, WRITABLE, USER = 1, 2, 4
-RIGHTS: Final = {"none": 0, "r": PRESENT, "rw": PRESENT | WRITABLE}
+USED: Final = 0x60  # accessed and dirty: the CPU need not write them, and the tables stay as the snapshot has them
+RIGHTS: Final = {"none": 0, "r": PRESENT | USED, "rw": PRESENT | WRITABLE | USED}
 
 
 def make_machine() -> Machine:
     """Return a machine with flat memory, in ring 0, with paging on."""
     machine = Machine(memory=MEMORY, high_memory=0, ctrl_c=False)
     for index in range(MEMORY >> 21):
-        machine.ram.put_u64(DIRECTORY + index * 8, TABLES + index * PAGE_SIZE | PRESENT | WRITABLE | USER)
+        machine.ram.put_u64(DIRECTORY + index * 8, TABLES + index * PAGE_SIZE | RIGHTS["rw"] | USER)
     for page in range(1, MEMORY // PAGE_SIZE):
-        machine.ram.put_u64(TABLES + page * 8, page * PAGE_SIZE | PRESENT | WRITABLE | USER)
+        machine.ram.put_u64(TABLES + page * 8, page * PAGE_SIZE | RIGHTS["rw"] | USER)
     machine.ram.put_u64(POINTERS, DIRECTORY | PRESENT)
     for ring, dpl in ((0, 0), (1, 3)):
         machine.ram.put_u64(GDT + (CODE[ring] & ~7), Segment(0, FLAT, TYPE_CODE_READABLE, dpl).encode())
