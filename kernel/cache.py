@@ -69,6 +69,7 @@ class CacheState:
     next_notice: int = 1
     requests: dict[int, list[Key]] = field(default_factory=dict)  # linear address of a DiskRequest -> blocks
     free_requests: list[int] = field(default_factory=list)
+    short: list[int] = field(default_factory=list)  # selectors of threads that wait for a free DiskRequest
     locked: int = 0  # blocks with locks
     hits: int = 0
     misses: int = 0
@@ -199,11 +200,19 @@ class Cache:
 
     async def read(self, disk: int, numbers: list[int]) -> None:
         """Start reading blocks that `lock` made; their notices tell when they have arrived."""
-        for run in runs(sorted(numbers)):
+        pieces = runs(sorted(numbers))
+        for index, run in enumerate(pieces):
+            try:
+                address = await self._free_request()
+            except OutOfMemory:
+                for rest in pieces[index:]:
+                    self._ended([(disk, number) for number in rest], DiskStatus.FAILED)
+                raise
             if not self.kernel.disk_there(disk):
+                self.state.free_requests.append(address)
                 self._ended([(disk, number) for number in run], DiskStatus.REMOVED)
                 continue
-            address = self._fill_request(disk, run)
+            self._fill_request(address, disk, run)
             await routine("disk_submit", ebx=address)
 
     async def read_locked(self, disk: int, numbers: list[int]) -> Locked:
@@ -234,6 +243,9 @@ class Cache:
         status = DiskStatus(request.status)
         self._ended(state.requests.pop(address), status)
         state.free_requests.append(address)
+        short, state.short = state.short, []
+        for selector in short:
+            self.kernel.scheduler.host_wake(selector)
         if not state.requests:
             self.kernel.plugging.rest()
 
@@ -260,9 +272,24 @@ class Cache:
             del self.state.notices[number]
             self.kernel.scheduler.host_wake(notice.selector)
 
-    def _fill_request(self, disk: int, run: list[int]) -> int:
+    async def _free_request(self) -> int:
+        """Return the address of a DiskRequest; if there is no memory for more, wait for one that is in use.
+
+        There always are some: they are never given back, and the first were made when the first disk was looked at.
+        """
         state = self.state
-        address = state.free_requests.pop() if state.free_requests else self._new_requests()
+        while not state.free_requests:
+            try:
+                self._new_requests()
+            except OutOfMemory:
+                if not state.requests:
+                    raise
+                state.short.append(self.kernel.scheduler.current.selector)
+                await routine("block", eax=WaitReason.DISK)
+        return state.free_requests.pop()
+
+    def _fill_request(self, address: int, disk: int, run: list[int]) -> None:
+        state = self.state
         view = self.kernel.machine.ram.view(address - KERNEL_BASE, size_of(DiskRequest))
         view[:] = bytes(len(view))
         request = DiskRequest.from_buffer(view)
@@ -275,13 +302,10 @@ class Cache:
         struct.pack_into(f"<{len(run)}Q", view, PAGES, *(state.blocks[key].frame for key in keys))
         state.requests[address] = keys
         self.kernel.plugging.watch()
-        return address
 
-    def _new_requests(self) -> int:
+    def _new_requests(self) -> None:
         frame = self.kernel.low.allocate()
-        addresses = [KERNEL_BASE + frame + offset for offset in range(0, PAGE_SIZE, REQUEST_SPAN)]
-        self.state.free_requests.extend(reversed(addresses[1:]))
-        return addresses[0]
+        self.state.free_requests += [KERNEL_BASE + frame + at for at in reversed(range(0, PAGE_SIZE, REQUEST_SPAN))]
 
     def _frame(self) -> int:
         pool = self.kernel.high

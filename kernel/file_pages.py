@@ -34,6 +34,7 @@ class FilePages:
         have been let go), the block begins with the next page, and what lies before is asked for again by who wants
         it.  False if nothing is left of the block.
         """
+        covered = min(covered, bytes_of(pieces))
         if not start <= fill.position < start + covered:
             raise PolicyError(ErrorCode.BAD_REPLY, f"{covered} bytes from {start} do not cover {fill.position}")
         if file.shift is None:
@@ -51,8 +52,7 @@ class FilePages:
         page that is not complete is asked for again, unless the file or the server's knowledge ends there.
         """
         assert file.shift is not None, "lay_out without begin"
-        available = sum(sectors for _, _, sectors in pieces) * SECTOR_SIZE
-        end = min(start + covered, start + available, fill.end, file.size)
+        end = min(start + covered, start + bytes_of(pieces), fill.end, file.size)
         if end < file.size:
             whole = file.page_start(file.page_of(end))
             end = whole if whole > fill.position else end
@@ -155,6 +155,11 @@ class FilePages:
             except OutOfMemory:
                 if not self.kernel.file_windows.reclaim():
                     raise PolicyError(ErrorCode.NO_MEMORY) from None
+
+
+def bytes_of(pieces: Pieces) -> int:
+    """Return how many bytes of the file the pieces make up, whatever the server says they cover."""
+    return sum(sectors for _, _, sectors in pieces) * SECTOR_SIZE
 
 
 def shift_of(start: int, pieces: Pieces) -> int:

@@ -93,8 +93,8 @@ class FileWindows:
         await self._scan()
         sequential = position == opened.expected or self._within(file, opened.expected, position)
         fill = await self.kernel.fills.obtain(file, position, wanted)
-        if opened.page not in process.windows:
-            raise PolicyError(ErrorCode.BAD_HANDLE)
+        if not any(opened is other for other in process.files.values()):
+            raise PolicyError(ErrorCode.BAD_HANDLE)  # closed meanwhile; its place may be another file's by now
         fill.ahead = False
         fill.idle = 0
         self.map(process, opened, file, fill)
@@ -135,7 +135,8 @@ class FileWindows:
         """Map every page of a request block that the window shows."""
         user = (process.number, opened.page)
         first = fill.first_page - opened.position // PAGE_SIZE
-        low, high = max(0, -first), min(len(fill.frames), self.span(file) - first)
+        low = max(0, -first)
+        high = max(low, min(len(fill.frames), self.span(file) - first))
         linear = opened.window + (first + low) * PAGE_SIZE
         frames = fill.frames[low:high]
         try:
@@ -196,7 +197,7 @@ class FileWindows:
                 accessed = await self._accessed(file, fill)
                 flush |= accessed
                 fill.idle = 0 if accessed else fill.idle + 1
-                if fill.idle >= IDLE_SCANS and fill in file.fills:
+                if fill.idle >= IDLE_SCANS and fill.idling and fill in file.fills:
                     self.release(file, fill)
                     changed = True
             if changed:
@@ -218,10 +219,22 @@ class FileWindows:
                 end = min(pages.stop, (at // LARGE_PAGE_SIZE + 1) * LARGE_PAGE_SIZE)
                 entry = self.kernel.tables.entry_address(process.pointers, at)
                 if entry is not None:
-                    result = await routine("harvest_accessed", ebx=KERNEL_BASE + entry, ecx=(end - at) // PAGE_SIZE)
-                    found += result.eax
+                    found += await self._harvest(entry, (end - at) // PAGE_SIZE)
                 at = end
         return found > 0
+
+    async def _harvest(self, entry: int, count: int) -> int:
+        """Take the accessed bits of entries away that follow each other in one table; return how many there were.
+
+        The table stays what it is until that is done, also if its process ends meanwhile.
+        """
+        table = entry & -PAGE_SIZE
+        self.kernel.low.hold(table)
+        try:
+            result = await routine("harvest_accessed", ebx=KERNEL_BASE + entry, ecx=count)
+        finally:
+            self.kernel.low.release(table)
+        return result.eax
 
     def reclaim(self) -> bool:
         """Under pressure: let go of the request block that has been idle longest; False if there is none.

@@ -67,6 +67,8 @@ class Files:
             raise PolicyError(ErrorCode.NO_RESOURCES)
         file = await self.open_object(partition, (path_address + len(path) - len(rest), len(rest)))
         try:
+            if len(process.files) >= HANDLES_LIMIT:  # other threads have opened files meanwhile
+                raise PolicyError(ErrorCode.NO_RESOURCES)
             opened = self.kernel.file_windows.open(process, file)
         except PolicyError:
             await self.close_object(file)
@@ -99,9 +101,13 @@ class Files:
         if position >= file.size or wanted == 0:
             return 0, 0
         windows = self.kernel.file_windows
-        if not windows.shows(opened, file, position):
-            windows.move(process, opened, file, position)
-        fill = await windows.touch(process, opened, file, position, self._ask(opened, file, position, wanted))
+        while True:
+            if not windows.shows(opened, file, position):
+                windows.move(process, opened, file, position)
+            fill = await windows.touch(process, opened, file, position, self._ask(opened, file, position, wanted))
+            # The first data tell where pages begin, and another thread may have moved the window.
+            if windows.shows(opened, file, position):
+                break
         end = min(fill.end, opened.position + FILE_WINDOW_BYTES - (file.shift or 0))
         return windows.address(opened, file, position), end - position
 
@@ -162,12 +168,20 @@ class Files:
         shared = self._shared(partition, registers.edi)
         if shared is not None:
             shared.opens += 1
-            await self._close_at_server(partition, registers.eax)
+            try:
+                await self._close_at_server(partition, registers.eax)
+            except PolicyError:
+                await self.close_object(shared)
+                raise
             return shared
         if partition.dead:
             raise PolicyError(partition.error)
         state = self.state
-        frame = self.kernel.low.allocate()
+        try:
+            frame = self.kernel.fills.pages.low_frame()
+        except PolicyError:
+            await self._close_at_server(partition, registers.eax)
+            raise
         self.kernel.tables.clear(frame)
         size = registers.edx << 32 | registers.ecx
         file = FileObject(
@@ -213,6 +227,7 @@ class Files:
 
     def partition_died(self, partition: PartitionState, code: ErrorCode) -> None:
         """The disk or the server of a volume is gone: its files are invalid, their data leaves every window."""
+        self.kernel.fills.forget_releases(partition)
         for file in self.objects.values():
             if file.partition != partition.number or file.error is not ErrorCode.OK:
                 continue

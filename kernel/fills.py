@@ -100,11 +100,14 @@ class Fills:
             # The reply may have covered less than was asked for: look again.
 
     async def _after(self, fill: Fill) -> None:
-        """A request block has FAILED: raise why, unless it was for want of memory and it is worth asking again.
+        """A request block has FAILED: raise why, unless it is worth asking again.
 
+        It is if who was asking for all has been killed on the way, and it may be for want of memory.
         Idle data are let go: the cache's, and what a server holds that makes its files' data in memory.  If there
         are none, others who are being served will have some soon.
         """
+        if fill.error is ErrorCode.KILLED:
+            return
         if fill.error is not ErrorCode.NO_MEMORY:
             raise PolicyError(fill.error)
         if self.kernel.file_windows.reclaim():
@@ -248,6 +251,8 @@ class Fills:
     def _check(self, file: FileObject) -> None:
         if file.error is not ErrorCode.OK:
             raise PolicyError(file.error)
+        if not file.opens:
+            raise PolicyError(ErrorCode.BAD_HANDLE)  # closed while somebody was reading
 
     # The server's answer.
 
@@ -316,12 +321,13 @@ class Fills:
             self._nothing_left(file, fill)
             return
         on_disk = [(index, piece) for index, piece in enumerate(pieces) if piece.lba is not None]
-        fill.list_frame = self.lists.write(partition.disk & DISK_NUMBER_MASK, fill.number, on_disk)
-        await routine("sort_sectors", ebx=KERNEL_BASE + fill.list_frame)
+        frame = self.lists.write(partition.disk & DISK_NUMBER_MASK, fill.number, on_disk)
+        await routine("sort_sectors", ebx=KERNEL_BASE + frame)
         if fill.state is not FillState.WAITING:
             # The server or its disk has gone meanwhile, and the request block has failed.
-            self._settle(file, fill)
+            self.lists.release(frame)
             return
+        fill.list_frame = frame
 
         order, sectors = self.lists.read(fill.list_frame, len(on_disk))
         blocks = [sector // SECTORS_PER_PAGE for sector in sectors]
@@ -453,9 +459,13 @@ class Fills:
         fill.pins, fill.private, fill.frames, fill.parts = [], [], [], []
         if fill.ahead:
             self.state.counters.wasted += 1
-        if fill.server_request:
+        if fill.server_request and file.error is ErrorCode.OK:
             self.state.releases.append((file.partition, fill.server_request))
-            fill.server_request = 0
+        fill.server_request = 0
+
+    def forget_releases(self, partition: PartitionState) -> None:
+        """A server is gone: nobody is to tell it anything, or whoever gets its number one day."""
+        self.state.releases = [entry for entry in self.state.releases if entry[0] != partition.number]
 
     async def send_releases(self) -> None:
         """Tell servers which of their requests nobody uses any more; not from a server's own thread."""

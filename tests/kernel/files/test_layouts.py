@@ -9,6 +9,7 @@ import synthetic_server as synthetic
 from callgate.disk.latency import Latency
 from callgate.disk.media import MemoryMedium
 from callgate.kernel import volumes
+from callgate.kernel.abi.file import FILE_WINDOW_BYTES
 
 Sessions = Callable[..., Any]
 SECTORS = 8192
@@ -156,6 +157,22 @@ def test_a_file_of_five_gibibytes_is_read_at_its_far_end(session: Sessions, file
     far = IMAGE[72 * 512 : 1072 * 512]
     pieces = [IMAGE[64 * 512 : 64 * 512 + 100], bytes(100), far[:100], far[-100:], IMAGE[64 * 512 : 64 * 512 + 100]]
     assert made.output == b"".join(pieces)
+    assert made.unaccounted() == []
+
+
+@pytest.mark.parametrize("before", [100, 512, 4000])
+def test_the_first_data_may_say_that_a_window_ends_before_them(
+    session: Sessions, files: dict[str, Any], before: int
+) -> None:
+    """Where pages begin is learned with them: what the window just showed may then lie beyond it."""
+    window = FILE_WINDOW_BYTES
+    begin = window - before
+    runs: list[tuple[int | None, int]] = [(None, window // 512 - 8), (67, 600)]
+    files[f"{begin:08x}"] = Layout(window + 500 * 512, runs)
+    made = session(MemoryMedium(IMAGE), programs=[("tails", f"{begin:08x}")])
+    assert made.run().reason == "halt"
+    assert made.codes == [0], made.log
+    assert made.output == IMAGE[75 * 512 - before :][: before + 500 * 512]
     assert made.unaccounted() == []
 
 

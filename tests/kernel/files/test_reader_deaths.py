@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from callgate.disk.builder import create_image
 from callgate.disk.latency import Latency
+from callgate.kernel.abi.calls import Operation
+from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.machine.serial import IRQ
 
 Sessions = Callable[..., Any]
@@ -79,3 +81,49 @@ def test_whoever_dies_while_a_file_is_read_leaves_nothing_behind(session: Sessio
         else:
             # Those who had all they needed in memory may not notice; the others end with an error or a report.
             assert set(codes) <= {0, 113, 139}, (instant, codes)
+
+
+def test_whoever_waits_for_data_that_another_asked_for_gets_them_if_that_one_dies(
+    session: Sessions, image: Path
+) -> None:
+    """The one who asks waits for a slot of the server, all of which are taken, when he is killed."""
+    made = session(image, programs=[("reader", "c/d0/A.BIN"), ("reader", "c/d0/A.BIN")], latency=SLOW)
+    made.run(until=made.kernel.address("ipc_take"))
+    made.system.machine.step()
+    made.run(until=made.kernel.address("ipc_take"))  # what comes next, before anybody needs it
+    first = made.kernel.scheduler.current.process
+    second = next(process for process in made.processes if process is not first)
+    file = next(iter(made.kernel.files.objects.values()))
+    fields = made.kernel.ipc.block(made.kernel.state.partitions[file.partition])
+    free, unused = fields["free"], fields["unused"]
+    fields["free"], fields["unused"] = 0, 0
+    made.run(fuel=6_000_000)
+    assert file.opens == 2
+    assert fields["slot_waiters"] == 1
+    assert file.fills[1].waiters == [second.threads[0].selector]
+    fields["free"], fields["unused"] = free, unused
+    made.kernel.processes.kill(first, 9)
+    attention(made)
+    assert made.run().reason == "halt"
+    assert (first.exit_code, second.exit_code) == (9, 0), made.log
+    assert made.output == SUM
+    assert made.unaccounted() == []
+
+
+def test_a_server_that_dies_while_a_shared_file_is_opened_leaves_no_file_object(session: Sessions, image: Path) -> None:
+    made = session(image, programs=[("reader", "c/d0/A.BIN"), ("reader", "c/d0/A.BIN")], latency=SLOW)
+    kernel = made.kernel
+
+    # Whoever opens a file that is open already gives the server's second number for it back.
+    operation = None
+    while operation != Operation.CLOSE:
+        made.system.machine.step()
+        assert made.run(until=kernel.address("ipc_request")).reason == "until"
+        operation = kernel.threads.block(kernel.scheduler.current)["request_operation"]
+    opener = kernel.scheduler.current.process
+    assert opener.exit_code is None
+    (file,) = kernel.files.objects.values()
+    kernel.kill_server(kernel.state.partitions[file.partition].process, "killed by the test")
+    assert made.run().reason == "halt"
+    assert opener.exit_code == 100 + ErrorCode.SERVER_DIED
+    assert made.unaccounted() == []

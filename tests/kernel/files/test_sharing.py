@@ -128,6 +128,25 @@ def test_a_jump_ends_reading_ahead(session: Sessions, image: Path) -> None:
     assert made.counters.ahead <= 2
 
 
+@pytest.mark.parametrize("held", [False, True])
+def test_a_file_closed_while_a_thread_waits_for_its_data_is_a_bad_handle_there(
+    session: Sessions, image: Path, held: bool
+) -> None:
+    """And nothing of it comes into the window of the file that has its place by then, even if others have it open."""
+    holder = [("idler", "/d0/BIG.BIN /d0/OTHER.BIN")] if held else []
+    codes = []
+    for nanoseconds in (1_000, 100_000, 250_000, 2_000_000):
+        argument = f"{nanoseconds:08x}/d0/BIG.BIN /d0/SMALL.BIN"
+        made = session(image, programs=[*holder, ("closer", argument)], latency=SLOW)
+        assert made.run().reason == "halt", nanoseconds
+        assert made.output == FILES["SMALL.BIN"] + FILES["BIG.BIN"][: 4096 * held], nanoseconds
+        assert made.unaccounted() == [], nanoseconds
+        codes.append(made.codes[-1])
+        made.system.close()
+    assert codes[0] == ErrorCode.BAD_HANDLE
+    assert codes[-1] == ErrorCode.OK
+
+
 @pytest.mark.parametrize("way", "epck")
 def test_a_disk_that_goes_is_an_error_of_whoever_reads(session: Sessions, image: Path, way: str) -> None:
     made = session(image, programs=[("reader", f"{way}/d0/BIG.BIN")], latency=SLOW)
