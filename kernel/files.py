@@ -19,6 +19,7 @@ from callgate.kernel.errors import PolicyError
 from callgate.kernel.file_objects import FileObject, FillState, publish
 from callgate.kernel.file_windows import OpenFile
 from callgate.kernel.fills import FILL_BYTES
+from callgate.kernel.frames import OutOfMemory
 from callgate.kernel.state import PartitionState, Process
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class FilesState:
 
     objects: dict[int, FileObject] = field(default_factory=dict)
     next_number: int = 1
+    closes: list[tuple[PartitionState, int]] = field(default_factory=list)  # server, its file that nobody has
 
 
 class Files:
@@ -90,6 +92,7 @@ class Files:
                 await self.close(process, handle)
             except PolicyError as error:
                 self.kernel.log(f"{process.name}: closing a file: {error}")
+        await self._send_closes()
 
     async def map(self, process: Process, handle: int, position: int, wanted: int) -> tuple[int, int]:
         """Return (address, bytes) of file data at `position`; (0, 0) at or behind the end."""
@@ -167,7 +170,11 @@ class Files:
         if partition.dead:
             raise PolicyError(partition.error)
         state = self.state
-        frame = self.kernel.low.allocate()
+        try:
+            frame = self.kernel.low.allocate()
+        except OutOfMemory:
+            await self._close_at_server(partition, registers.eax)
+            raise
         self.kernel.tables.clear(frame)
         size = registers.edx << 32 | registers.ecx
         file = FileObject(
@@ -200,11 +207,25 @@ class Files:
             self.kernel.file_windows.release(file, fill)
         if file.number not in self.objects or file.opens > 0:
             return
+        partition = self.kernel.state.partitions[file.partition]
         del self.objects[file.number]
         self.kernel.low.release(file.frame)
         await self.kernel.fills.send_releases()
-        partition = self.kernel.state.partitions[file.partition]
+        await self._send_closes()
         await self._close_at_server(partition, file.server_file)
+
+    def unneeded(self, server: PartitionState, number: int) -> None:
+        """A file that a server has opened is nobody's: it will be told when somebody may."""
+        self.state.closes.append((server, number))
+
+    async def _send_closes(self) -> None:
+        """Tell servers which of their files nobody has; not from a server's own thread."""
+        while self.state.closes:
+            server, number = self.state.closes.pop(0)
+            try:
+                await self._close_at_server(server, number)
+            except PolicyError as error:
+                self.kernel.log(f"{server.name}: closing file {number}: {error}")
 
     async def _close_at_server(self, partition: PartitionState, number: int) -> None:
         if not partition.dead:

@@ -6,11 +6,16 @@ page of a server in its clients, a block of the disk cache) are counted; the las
 
 from dataclasses import dataclass, field
 
+from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.errors import PolicyError
 
 
-class OutOfMemory(Exception):
-    """No frame is left; the caller reports NO_MEMORY to whoever asked."""
+class OutOfMemory(PolicyError):
+    """No frame is left: NO_MEMORY for whoever asked."""
+
+    def __init__(self) -> None:
+        super().__init__(ErrorCode.NO_MEMORY)
 
 
 @dataclass(slots=True)
