@@ -31,7 +31,7 @@ KEPT = 32  # versions that nobody has locked and that are kept, all volumes toge
 class Version:
     """A version of a directory as its server gave it."""
 
-    partition: int
+    server: PartitionState
     path: bytes  # as it was asked for
     server_lock: int
     version: int
@@ -58,7 +58,7 @@ class DirectoriesState:
     """Records: current versions, least recently used first, and locks to give back to servers."""
 
     versions: OrderedDict[tuple[int, bytes], Version] = field(default_factory=OrderedDict)
-    unlocks: list[tuple[int, int]] = field(default_factory=list)  # (partition, server's lock)
+    unlocks: list[tuple[PartitionState, int]] = field(default_factory=list)  # server, its lock
 
 
 class Directories:
@@ -85,7 +85,12 @@ class Directories:
             lock = self._lock_root(process)
         else:
             version = await self._version(partition, rest, path_address + len(path) - len(rest))
-            lock = self._show(process, version)
+            try:
+                lock = self._show(process, version)
+            except PolicyError:
+                if not version.current and not version.users:
+                    self._drop(version)
+                raise
         number = next(number for number in range(1, LOCKS_LIMIT + 1) if number not in process.locks)
         process.locks[number] = lock
         return number, lock
@@ -110,17 +115,18 @@ class Directories:
                 await self.unlock(process, number)
             except PolicyError as error:
                 self.kernel.log(f"{process.name}: unlocking a directory: {error}")
+        await self._send_unlocks()
 
     def changed(self, partition: PartitionState, number: int) -> None:
         """DIRECTORY_CHANGED: a version of a directory is current no more."""
         for version in list(self.state.versions.values()):
-            if (version.partition, version.version) == (partition.number, number):
+            if version.server is partition and version.version == number:
                 self._retire(version)
 
     def partition_died(self, partition: PartitionState) -> None:
         """The server of a volume is gone: nothing of it is current; who has it locked keeps it."""
         for version in list(self.state.versions.values()):
-            if version.partition == partition.number:
+            if version.server is partition:
                 self._retire(version)
 
     def _show(self, process: Process, version: Version) -> DirectoryLock:
@@ -142,7 +148,7 @@ class Directories:
         reply = await self.kernel.requests.make(partition, Operation.LOCK_DIRECTORY, data=(address, len(rest)))
         registers = reply.registers
         frames, pins = await reply.take_pages()
-        version = Version(partition.number, rest, registers.edx, registers.ebx, registers.edi, frames, pins)
+        version = Version(partition, rest, registers.edx, registers.ebx, registers.edi, frames, pins)
         if not frames:
             self._drop(version)
             await self._send_unlocks()
@@ -156,7 +162,7 @@ class Directories:
 
     def _retire(self, version: Version) -> None:
         version.current = False
-        del self.state.versions[version.partition, version.path]
+        del self.state.versions[version.server.number, version.path]
         if not version.users:
             self._drop(version)
 
@@ -169,17 +175,24 @@ class Directories:
     def _drop(self, version: Version) -> None:
         self.kernel.unpin(version.pins)
         version.pins = []
-        self.state.unlocks.append((version.partition, version.server_lock))
+        self.unneeded(version.server, version.server_lock)
+
+    def unneeded(self, server: PartitionState, server_lock: int) -> None:
+        """A lock that a server has given is nobody's: it will be told when somebody may."""
+        self.state.unlocks.append((server, server_lock))
 
     async def _send_unlocks(self) -> None:
         """Tell servers which locks are gone; not from a server's own thread."""
         unlocks = self.state.unlocks
         while unlocks:
-            number, server_lock = unlocks.pop(0)
-            partition = self.kernel.state.partitions.get(number)
-            if partition is not None and not partition.dead:
-                reply = await self.kernel.requests.make(partition, Operation.UNLOCK_DIRECTORY, edx=server_lock)
+            server, server_lock = unlocks.pop(0)
+            if server.dead:
+                continue
+            try:
+                reply = await self.kernel.requests.make(server, Operation.UNLOCK_DIRECTORY, edx=server_lock)
                 await reply.finish()
+            except PolicyError as error:
+                self.kernel.log(f"{server.name}: unlocking directory {server_lock}: {error}")
 
     def _lock_root(self, process: Process) -> DirectoryLock:
         names = [p.name for p in self.kernel.state.partitions.values() if not p.hidden and not p.dead]

@@ -55,7 +55,7 @@ class FillsState:
 
     waiting: dict[int, tuple[int, Fill]] = field(default_factory=dict)  # number -> (file number, fill)
     next_number: int = 1
-    releases: list[tuple[int, int]] = field(default_factory=list)  # (partition, request) to tell servers
+    releases: list[tuple[PartitionState, int]] = field(default_factory=list)  # server, its request
     starved: list[int] = field(default_factory=list)  # selectors of threads that wait until somebody has his data
     next_scan: int = 0  # clock
     counters: Counters = field(default_factory=Counters)
@@ -460,19 +460,14 @@ class Fills:
         if fill.ahead:
             self.state.counters.wasted += 1
         if fill.server_request and file.error is ErrorCode.OK:
-            self.state.releases.append((file.partition, fill.server_request))
+            self.state.releases.append((self.kernel.state.partitions[file.partition], fill.server_request))
         fill.server_request = 0
-
-    def forget_releases(self, partition: PartitionState) -> None:
-        """A server is gone: nobody is to tell it anything, or whoever gets its number one day."""
-        self.state.releases = [entry for entry in self.state.releases if entry[0] != partition.number]
 
     async def send_releases(self) -> None:
         """Tell servers which of their requests nobody uses any more; not from a server's own thread."""
         while self.state.releases:
-            number, request = self.state.releases.pop(0)
-            partition = self.kernel.state.partitions.get(number)
-            if partition is None or partition.dead:
+            partition, request = self.state.releases.pop(0)
+            if partition.dead:
                 continue
             try:
                 reply = await self.kernel.requests.make(partition, Operation.RELEASE, eax=request)

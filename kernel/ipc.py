@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi import selectors
+from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTORS_PER_PAGE
@@ -74,6 +75,8 @@ class Ipc:
         number = next((n for n in range(selectors.MAX_PARTITIONS) if n not in kernel.state.partitions), None)
         if number is None:
             number = self._bury()
+        entry = kernel.tables.entry_address(process.pointers, layout.USER_MESSAGES, process.tables)
+        assert entry is not None
         block = kernel.low.allocate()
         kernel.tables.clear(block)
         selector = (selectors.GDT_FIRST_PARTITION + number) * 8
@@ -82,8 +85,6 @@ class Ipc:
         kernel.state.partitions[number] = partition
         process.partition = number
 
-        entry = kernel.tables.entry_address(process.pointers, layout.USER_MESSAGES, process.tables)
-        assert entry is not None
         fields = self.block(partition)
         fields["unused"] = 0xFFFF_FFFF
         fields["window_table"] = KERNEL_BASE + entry
@@ -115,10 +116,8 @@ class Ipc:
         raise PolicyError(ErrorCode.NO_RESOURCES, f"no room for more than {selectors.MAX_PARTITIONS} volumes")
 
     def add_server(self, partition: PartitionState, thread: Thread) -> None:
-        """Make `thread` a server thread of the partition; at most 32."""
+        """Make `thread` a server thread of the partition, which has room for it."""
         index = len(partition.servers)
-        if index >= selectors.SLOTS:
-            raise PolicyError(ErrorCode.NO_RESOURCES, "a server has at most 32 threads")
         partition.servers.append(thread.selector)
         thread.server_index = index
         block = self.kernel.threads.block(thread)
@@ -126,6 +125,11 @@ class Ipc:
         block["server_index"] = index
         at = partition.block + offset_of(Partition, "servers") + 2 * index
         self.kernel.machine.ram.view(at, 2)[:] = thread.selector.to_bytes(2, "little")
+
+    def check_room(self, partition: PartitionState) -> None:
+        """NO_RESOURCES if the partition has as many server threads as it may have."""
+        if len(partition.servers) >= selectors.SLOTS:
+            raise PolicyError(ErrorCode.NO_RESOURCES, f"a server has at most {selectors.SLOTS} threads")
 
     def die(self, partition: PartitionState, code: ErrorCode) -> None:
         """A partition's server or disk is gone: requests fail when its threads, which the caller kills, have ended.
@@ -201,12 +205,26 @@ class Ipc:
         self._serve_waiters(partition)
 
     def host_slot_drop(self, value: int) -> None:
-        """SLOT_DROP: let go of what the reply in slot `value` & 31 holds."""
+        """SLOT_DROP: let go of what the reply in slot `value` & 31 holds, here and at the server."""
         slot, number = split(value)
         partition = self.kernel.state.partitions[number]
         if slot in partition.posted:
             self.kernel.fills.refused(partition, slot)
+        else:
+            self._unneeded(partition, Message.from_buffer(self.message(partition, slot)))
         self.drop_pins(partition, slot)
+
+    def _unneeded(self, partition: PartitionState, reply: Message) -> None:
+        """A client has died before the reply came: what the server holds for it shall be given back.
+
+        The page may say what it likes: what is given back is what this very server has said that it holds.
+        """
+        if reply.eflags & CARRY:
+            return
+        if reply.operation == Operation.OPEN:
+            self.kernel.files.unneeded(partition, reply.eax)
+        elif reply.operation == Operation.LOCK_DIRECTORY:
+            self.kernel.directories.unneeded(partition, reply.edx)
 
     def host_slot_fail(self, value: int) -> None:
         """SLOT_FAIL: slot `value` & 31 was posted to a dead partition; before `sweep` there is nothing to do."""

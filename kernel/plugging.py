@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.errors import PolicyError
-from callgate.kernel.frames import OutOfMemory
 from callgate.kernel.processes import KILLED_EXIT_CODE
 from callgate.kernel.state import PRIORITY_KERNEL, Thread
 
@@ -93,7 +92,7 @@ class Plugging:
         name = f"mount {self.name(place)}"
         try:
             thread = kernel.threads.create(process, name, PRIORITY_KERNEL, routine="policy_thread", argument=job)
-        except (PolicyError, OutOfMemory) as error:
+        except PolicyError as error:
             state.mounting.discard(place)
             kernel.log(f"{self.name(place)}: not mounted: no thread for it ({error})")
             return

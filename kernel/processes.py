@@ -8,7 +8,7 @@ from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi import selectors
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
-from callgate.kernel.address_space import USER_CODE, USER_DATA, USER_READ
+from callgate.kernel.address_space import TABLE_ENTRIES, USER_CODE, USER_DATA, USER_READ
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.executable import Executable
 from callgate.kernel.frames import OutOfMemory
@@ -34,12 +34,11 @@ class Processes:
         """Make a process without threads; NO_MEMORY or NO_RESOURCES if a table is full."""
         state = self.kernel.state
         index = self._take_ldt_index()
-        try:
-            pointers, frames = self.kernel.tables.new_space(state.space)
-            ldt = self.kernel.tables.new_table()
-        except OutOfMemory:
+        if self.kernel.low.available < SPACE_FRAMES:
             state.free_ldt_slots.append(index)
-            raise PolicyError(ErrorCode.NO_MEMORY) from None
+            raise PolicyError(ErrorCode.NO_MEMORY)
+        pointers, frames = self.kernel.tables.new_space(state.space)
+        ldt = self.kernel.tables.new_table()
         process = Process(state.next_process, name, pointers, index, parent, tables=[*frames, ldt])
         state.next_process += 1
         state.processes[process.number] = process
@@ -73,12 +72,13 @@ class Processes:
 
     def give_page(self, process: Process, address: int, flags: int) -> int:
         """Map a private, zero-filled page; return its frame."""
+        frame = self.kernel.low.allocate()
+        self.kernel.tables.clear(frame)
         try:
-            frame = self.kernel.low.allocate()
-            self.kernel.tables.clear(frame)
             self.kernel.tables.map(process.pointers, address, frame, flags, process.tables)
         except OutOfMemory:
-            raise PolicyError(ErrorCode.NO_MEMORY) from None
+            self.kernel.low.release(frame)
+            raise
         process.pages[address] = frame
         return frame
 
@@ -94,7 +94,7 @@ class Processes:
         if not 0 < pages <= (layout.USER_FILES - layout.USER_HEAP) // PAGE_SIZE:
             raise PolicyError(ErrorCode.BAD_ARGUMENT)
         address = self._find_heap(process, pages)
-        if pages > self.kernel.low.available - RESERVED_FRAMES:
+        if pages + pages // TABLE_ENTRIES > self.kernel.low.available - RESERVED_FRAMES:
             raise PolicyError(ErrorCode.NO_MEMORY)
         for index in range(pages):
             self.give_page(process, address + index * PAGE_SIZE, USER_DATA)
@@ -208,4 +208,5 @@ class Processes:
         return state.next_ldt_slot - 1
 
 
+SPACE_FRAMES = 5  # of an empty address space: pointers, three directories, LDT
 RESERVED_FRAMES = 64  # kept for page tables and stacks, so that an allocation cannot starve the kernel

@@ -6,15 +6,18 @@ program is the native one of the ROM, or the stub that steps hosted handlers (as
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.address_space import USER_DATA, USER_READ
+from callgate.kernel.errors import PolicyError
 from callgate.kernel.executable import Executable, parse_elf
 from callgate.kernel.images import program_image
 from callgate.kernel.rom import build_rom
-from callgate.kernel.state import PRIORITY_SERVER, PartitionState, Window
+from callgate.kernel.state import PRIORITY_SERVER, PartitionState, Process, Window
 from callgate.kernel.user_memory import UserMemory
 from callgate.server.hosted import HostedServer, VolumeGeometry
 
@@ -43,18 +46,22 @@ class Servers:
 
         `program` names one of ours, or is what to call `executable`.
         """
-        partition = self._create(program, name, -1, 0, 0, executable)
-        partition.hidden = hidden
-        process = partition.process
-        assert process is not None
+        process = self.kernel.processes.create(name, server=True)
+        with self._all_or_nothing(process):
+            partition = self._create(process, program, VolumeGeometry(name, 0, 0), -1, executable)
+            partition.hidden = hidden
+            self._give_image(process, image)
+            self._start(partition, hosted=0)
+        return partition
+
+    def _give_image(self, process: Process, image: bytes) -> None:
+        """Place data at USER_HEAP."""
         for offset in range(0, len(image), PAGE_SIZE):
             frame = self.kernel.processes.give_page(process, layout.USER_HEAP + offset, USER_READ)
             piece = image[offset : offset + PAGE_SIZE]
             self.kernel.machine.ram.view(frame, len(piece))[:] = piece
         if image:
             process.windows[layout.USER_HEAP] = Window(layout.USER_HEAP, -(-len(image) // PAGE_SIZE), "heap")
-        self._start(partition, hosted=0)
-        return partition
 
     def start_rom(self, files: dict[str, bytes]) -> PartitionState:
         """Start the server of the read-only volume that holds `files`."""
@@ -64,23 +71,42 @@ class Servers:
 
     def start_hosted(self, server: type[HostedServer], geometry: VolumeGeometry, disk: int) -> PartitionState:
         """Start a hosted server for one partition."""
-        partition = self._create("hosted", geometry.name, disk, geometry.start, geometry.sectors)
-        process = partition.process
-        assert process is not None
-        self.kernel.processes.give_page(process, HOSTED_BLOCKS, USER_DATA)
-        self.kernel.hosted.servers[process.number] = server(UserMemory(self.kernel, process), geometry)
-        self._start(partition, hosted=HOSTED_BLOCKS)
+        process = self.kernel.processes.create(f"hosted:{geometry.name}", server=True)
+        with self._all_or_nothing(process):
+            partition = self._create(process, "hosted", geometry, disk)
+            self.kernel.processes.give_page(process, HOSTED_BLOCKS, USER_DATA)
+            self.kernel.hosted.servers[process.number] = server(UserMemory(self.kernel, process), geometry)
+            self._start(partition, hosted=HOSTED_BLOCKS)
         return partition
 
+    @contextmanager
+    def _all_or_nothing(self, process: Process) -> Iterator[None]:
+        """Take back a server that cannot be started; its number is another volume's, when one is wanted."""
+        try:
+            yield
+        except PolicyError as error:
+            kernel = self.kernel
+            partition = kernel.state.partitions.get(process.partition)
+            if partition is not None:
+                partition.process = None
+                kernel.ipc.die(partition, error.code)
+            kernel.hosted.end_process(process)
+            kernel.processes.discard(process)
+            raise
+
     def _create(
-        self, program: str, name: str, disk: int, start: int, sectors: int, executable: Executable | None = None
+        self,
+        process: Process,
+        program: str,
+        geometry: VolumeGeometry,
+        disk: int,
+        executable: Executable | None = None,
     ) -> PartitionState:
         kernel = self.kernel
-        process = kernel.processes.create(f"{program}:{name}" if disk >= 0 else name, server=True)
         process.program = program
-        partition = kernel.ipc.create(process, disk, start, sectors, name)
+        partition = kernel.ipc.create(process, disk, geometry.start, geometry.sectors, geometry.name)
         executable = executable or parse_elf(program_image(program).elf(debug=False, labels=True))
-        kernel.processes.load(process, executable, name.encode())
+        kernel.processes.load(process, executable, geometry.name.encode())
         partition.entry = executable.entry
         return partition
 

@@ -150,11 +150,14 @@ class SystemCalls:
         kernel = self.kernel
         if frame["ebx"] >= USER_END or frame["ecx"] > USER_END:
             raise PolicyError(ErrorCode.BAD_ADDRESS)
+        served = kernel.state.partitions.get(thread.process.partition)
+        if served is not None:
+            kernel.ipc.check_room(served)
         new = kernel.threads.create_user(
             thread.process, thread.process.name, thread.priority, frame["ebx"], frame["ecx"], eax=frame["edx"]
         )
-        if thread.process.partition >= 0:
-            kernel.ipc.add_server(kernel.state.partitions[thread.process.partition], new)
+        if served is not None:
+            kernel.ipc.add_server(served, new)
         kernel.scheduler.wake(new)
         frame["eax"] = new.number
 

@@ -21,6 +21,7 @@ from callgate.kernel.abi.thread import (
 from callgate.kernel.address_space import KERNEL_DATA
 from callgate.kernel.control import ControlBlock
 from callgate.kernel.errors import PolicyError
+from callgate.kernel.frames import OutOfMemory
 from callgate.kernel.state import Process, Thread
 
 if TYPE_CHECKING:
@@ -41,12 +42,19 @@ class Threads:
         self.kernel = kernel
 
     def create(self, process: Process, name: str, priority: int, *, routine: str, argument: int = 0) -> Thread:
-        """Make a blocked thread that starts in ring 0 at the kernel routine `routine` with EAX = argument."""
+        """Make a blocked thread that starts in ring 0 at the kernel routine `routine` with EAX = argument.
+
+        PolicyError, and nothing taken, if there is no memory or no selector for it.
+        """
         kernel = self.kernel
         index = self._take_index()
-        path_page = kernel.low.allocate()
+        try:
+            stack_top, tcb = self._map_stack(index)
+            path_page = kernel.low.allocate()
+        except OutOfMemory:
+            kernel.state.free_thread_slots.append(index)
+            raise
         selector = (selectors.GDT_FIRST_THREAD + index) * 8
-        stack_top, tcb = self._map_stack(index)
         kernel.gdt.put_data(selector, stack_top, TCB_SIZE - 1)
         state = kernel.state
         thread = Thread(state.next_thread, selector, tcb // 4, stack_top, process, priority, name)
@@ -146,13 +154,25 @@ class Threads:
         kernel = self.kernel
         bottom = KERNEL_STACKS + index * KERNEL_STACK_SPAN + (KERNEL_STACK_SPAN - KERNEL_STACK_SIZE)
         if index not in kernel.state.stack_frames:
-            frames = [kernel.low.allocate() for _ in range(KERNEL_STACK_SIZE // PAGE_SIZE)]
-            for number, frame in enumerate(frames):
-                kernel.tables.map_kernel(kernel.state.space, bottom + number * PAGE_SIZE, frame, KERNEL_DATA)
-            kernel.state.stack_frames[index] = frames
+            kernel.state.stack_frames[index] = self._new_stack(bottom)
         tcb = kernel.state.stack_frames[index][-1] + PAGE_SIZE - TCB_SIZE
         kernel.machine.ram.view(tcb, TCB_SIZE)[:] = bytes(TCB_SIZE)
         return bottom + KERNEL_STACK_SIZE - TCB_SIZE, tcb
+
+    def _new_stack(self, bottom: int) -> list[int]:
+        frames: list[int] = []
+        try:
+            # The table first: what follows needs no more than the frames.
+            self.kernel.tables.kernel_entry_address(self.kernel.state.space, bottom)
+            while len(frames) < KERNEL_STACK_SIZE // PAGE_SIZE:
+                frames.append(self.kernel.low.allocate())
+        except OutOfMemory:
+            for frame in frames:
+                self.kernel.low.release(frame)
+            raise
+        for number, frame in enumerate(frames):
+            self.kernel.tables.map_kernel(self.kernel.state.space, bottom + number * PAGE_SIZE, frame, KERNEL_DATA)
+        return frames
 
     def _push_switch_frame(self, thread: Thread, top: int, routine: int, argument: int) -> None:
         """Leave on the stack what `switch` pops for a thread that never ran (asm/kernel/switch.asm)."""

@@ -40,12 +40,15 @@ class Windows:
         """Map the source's frames at a free range; takes over its pins, or drops them if it fails."""
         try:
             address = self.find(process, len(source.frames), kind)
-            for index, frame in enumerate(source.frames):
-                page = address + index * PAGE_SIZE
-                self.kernel.tables.map(process.pointers, page, frame, USER_READ, process.tables)
-        except (PolicyError, OutOfMemory) as error:
+        except PolicyError:
             self.drop(source)
-            raise PolicyError(ErrorCode.NO_MEMORY) from error
+            raise
+        try:
+            self.kernel.tables.map_run(process.pointers, address, source.frames, USER_READ, process.tables)
+        except OutOfMemory:
+            self.kernel.tables.unmap_run(process.pointers, address, len(source.frames))
+            self.drop(source)
+            raise
         window = Window(address, len(source.frames), kind, owner, source.private, source.pins)
         process.windows[address] = window
         return window

@@ -19,6 +19,9 @@ class OpenFiles(Generic[T]):
         self._files: dict[int, T] = {}
         self._last = 0
 
+    def __len__(self) -> int:
+        return len(self._files)
+
     def add(self, file: T) -> int:
         """Return the number of one more; FileSystemError(NO_RESOURCES) when there are ``limit``."""
         if len(self._files) >= self.limit:

@@ -51,6 +51,11 @@ class DirectoryVersions:
         self._last_version = 0
         self._last_lock = 0
 
+    @property
+    def locks(self) -> int:
+        """Number of locks that are held."""
+        return len(self._locks)
+
     async def lock(self, key: Hashable, build: Callable[[int], Pages]) -> Object:
         """Lock the current version of directory ``key``; return the reply to LOCK_DIRECTORY.
 

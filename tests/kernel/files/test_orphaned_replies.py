@@ -1,0 +1,75 @@
+"""A client dies while a server opens a file or lists a directory for it: the server is told that nobody wants it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from callgate.disk.builder import create_image
+from callgate.kernel.machine.serial import IRQ
+from callgate.kernel.state import PartitionState
+from callgate.server.mounted import MountedServer
+
+Sessions = Callable[..., Any]
+POINTS = 60
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("orphans")
+    (folder / "A.TXT").write_bytes(b"what the second one reads\n")
+    (folder / "DOCS").mkdir()
+    out = folder.with_suffix(".img")
+    create_image(out, folder, fs="fat16", size=16 << 20)
+    return out
+
+
+def partition_of(made: Any) -> PartitionState:
+    return next(p for p in made.kernel.state.partitions.values() if p.name == "d0")
+
+
+def server_of(made: Any) -> MountedServer:
+    """Return the server object of the disk's volume."""
+    process = partition_of(made).process
+    assert process is not None
+    server = made.kernel.hosted.servers[process.number]
+    assert isinstance(server, MountedServer)
+    return server
+
+
+@pytest.mark.parametrize(("program", "argument"), [("reader", "r/d0/A.TXT"), ("lister", "/d0/DOCS")])
+def test_what_a_server_holds_for_a_dead_client_is_given_back(
+    session: Sessions, image: Path, program: str, argument: str
+) -> None:
+    made = session(image, programs=[(program, argument), ("reader", "r/d0/A.TXT")])
+    made.run(until=made.label(program, "start"))
+    while made.kernel.scheduler.current.process not in made.processes[:1]:
+        made.system.machine.step()  # another program begins at the same address
+        made.run(until=made.label(program, "start"))
+    numbers = [process.number for process in made.processes]
+    kept = made.system.snapshot()
+    start = made.system.machine.clock.retired
+    made.run(until="ipc.post")
+    posted = made.system.machine.clock.retired - start
+    made.run(until="ipc.release")
+    released = made.system.machine.clock.retired - start
+    points = range(posted, released, max(1, (released - posted) // POINTS))
+    aborted = 0
+    for steps in points:
+        made.system.restore(kept)
+        made.printed.clear()
+        victim, other = (made.kernel.state.processes[number] for number in numbers)
+        made.run(fuel=steps)
+        made.kernel.processes.kill(victim, 9)
+        made.system.machine.pic.lower_line(IRQ)
+        made.system.machine.pic.raise_line(IRQ)
+        assert made.run().reason == "halt", steps
+        assert (victim.exit_code, other.exit_code) == (9, 0), steps
+        assert made.output == b"what the second one reads\n", steps
+        server = server_of(made)
+        assert len(server.files) == 0, steps
+        # What the kernel keeps for those who list next is all that is locked.
+        assert server.directories.locks == len(made.kernel.directories.state.versions), steps
+        assert made.unaccounted() == [], steps
+        aborted += made.kernel.ipc.block(partition_of(made))["aborted"]
+    assert aborted, "somebody must have died with a request open"
