@@ -215,6 +215,8 @@ class Files:
         if file.number not in self.objects or file.opens > 0:
             return
         del self.objects[file.number]
+        if not self.objects:
+            self.kernel.file_ageing.rest()
         self.kernel.low.release(file.frame)
         await self.kernel.fills.send_releases()
         partition = self.kernel.state.partitions[file.partition]

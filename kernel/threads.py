@@ -43,10 +43,13 @@ class Threads:
     def create(self, process: Process, name: str, priority: int, *, routine: str, argument: int = 0) -> Thread:
         """Make a blocked thread that starts in ring 0 at the kernel routine `routine` with EAX = argument."""
         kernel = self.kernel
-        index = self._take_index()
         path_page = kernel.low.allocate()
+        try:
+            index, stack_top, tcb = self._take_stack()
+        except PolicyError:
+            kernel.low.release(path_page)
+            raise
         selector = (selectors.GDT_FIRST_THREAD + index) * 8
-        stack_top, tcb = self._map_stack(index)
         kernel.gdt.put_data(selector, stack_top, TCB_SIZE - 1)
         state = kernel.state
         thread = Thread(state.next_thread, selector, tcb // 4, stack_top, process, priority, name)
@@ -128,6 +131,15 @@ class Threads:
             kernel.low.release(self.block(thread)["path_page"] - KERNEL_BASE)
             kernel.state.free_thread_slots.append(index)
 
+    def _take_stack(self) -> tuple[int, int, int]:
+        """Return a free index, and what `_map_stack` says of it."""
+        index = self._take_index()
+        try:
+            return index, *self._map_stack(index)
+        except PolicyError:
+            self.kernel.state.free_thread_slots.append(index)
+            raise
+
     def _take_index(self) -> int:
         free = self.kernel.state.free_thread_slots
         if free:
@@ -146,7 +158,7 @@ class Threads:
         kernel = self.kernel
         bottom = KERNEL_STACKS + index * KERNEL_STACK_SPAN + (KERNEL_STACK_SPAN - KERNEL_STACK_SIZE)
         if index not in kernel.state.stack_frames:
-            frames = [kernel.low.allocate() for _ in range(KERNEL_STACK_SIZE // PAGE_SIZE)]
+            frames = kernel.low.allocate_several(KERNEL_STACK_SIZE // PAGE_SIZE)
             for number, frame in enumerate(frames):
                 kernel.tables.map_kernel(kernel.state.space, bottom + number * PAGE_SIZE, frame, KERNEL_DATA)
             kernel.state.stack_frames[index] = frames
