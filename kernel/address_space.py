@@ -58,8 +58,9 @@ class PageTables:
 
     def new_space(self, kernel: KernelSpace) -> tuple[int, list[int]]:
         """Return the pointers' frame of an empty user space, and all frames that it is made of."""
-        pointers = self.new_table()
-        directories = [self.new_table() for _ in range(3)]
+        pointers, *directories = self.frames.allocate_several(4)
+        for frame in (pointers, *directories):
+            self.clear(frame)
         for index, directory in enumerate(directories):
             self.put_entry(pointers + index * 8, directory | layout.PTE_PRESENT)
         self.put_entry(pointers + 3 * 8, kernel.directory | layout.PTE_PRESENT)

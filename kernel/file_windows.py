@@ -3,7 +3,7 @@
 A window shows up to 64 MiB of a file as one piece of linear memory, read-only; byte p of the file lies at
 window + shift + p - position.  Pages of a request block that is READY are mapped all at once, when the first of
 them is touched or asked for: that page fault is what tells the kernel how a reader moves on, so it is also where
-the next ranges are asked for.  `scan` takes away what has not been accessed for a while.
+the next ranges are asked for.  What has not been accessed for a while is taken away (kernel/file_ageing.py).
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import FILE_WINDOW_BYTES
-from callgate.kernel.abi.memory import KERNEL_BASE, LARGE_PAGE_SIZE, PAGE_SIZE
+from callgate.kernel.abi.memory import LARGE_PAGE_SIZE, PAGE_SIZE
 from callgate.kernel.address_space import USER_READ
-from callgate.kernel.coroutines import routine
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.file_objects import FileObject, Fill, publish
 from callgate.kernel.frames import OutOfMemory
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
 
 AHEAD_LIMIT = 8  # request blocks ahead of a sequential reader, 506 pages each
-SCAN_PERIOD = 250_000_000  # nanoseconds of virtual time between two looks at accessed bits
-IDLE_SCANS = 2  # looks in a row without an access after which a range is let go
 
 
 @dataclass(slots=True)
@@ -90,7 +87,6 @@ class FileWindows:
 
     async def touch(self, process: Process, opened: OpenFile, file: FileObject, position: int, wanted: int) -> Fill:
         """Have the data at `position` mapped; wait for it if need be; ask for what comes next."""
-        await self._scan()
         sequential = position == opened.expected or self._within(file, opened.expected, position)
         fill = await self.kernel.fills.obtain(file, position, wanted)
         if not any(opened is other for other in process.files.values()):
@@ -146,6 +142,7 @@ class FileWindows:
         finally:
             if user not in fill.users:
                 fill.users.append(user)
+            self.kernel.file_ageing.watch()
 
     # Emptying.
 
@@ -153,13 +150,14 @@ class FileWindows:
         """Take a request block out of every window."""
         for number, page in list(fill.users):
             process = self.kernel.state.processes.get(number)
-            opened = self._opened(process, page) if process is not None else None
+            opened = self.opened(process, page) if process is not None else None
             if process is not None and opened is not None:
                 self._unmap_from(process, opened, file, fill)
         fill.users.clear()
         self.kernel.flush_tlb()
 
-    def _opened(self, process: Process, page: int) -> OpenFile | None:
+    def opened(self, process: Process, page: int) -> OpenFile | None:
+        """Return the open file whose FilePage a process has at an address."""
         return next((opened for opened in process.files.values() if opened.page == page), None)
 
     def _unmap_from(self, process: Process, opened: OpenFile, file: FileObject, fill: Fill) -> None:
@@ -168,10 +166,10 @@ class FileWindows:
         if user not in fill.users:
             return
         fill.users.remove(user)
-        pages = self._pages(opened, file, fill)
+        pages = self.pages(opened, file, fill)
         self.kernel.tables.unmap_run(process.pointers, pages.start, len(pages))
 
-    def _pages(self, opened: OpenFile, file: FileObject, fill: Fill) -> range:
+    def pages(self, opened: OpenFile, file: FileObject, fill: Fill) -> range:
         """Return the addresses of a request block's pages in a window."""
         first = fill.first_page - opened.position // PAGE_SIZE
         low, high = max(0, first), min(first + len(fill.frames), self.span(file))
@@ -182,62 +180,10 @@ class FileWindows:
         self.unmap(file, fill)
         self.kernel.fills.drop(file, fill)
 
-    # Ageing.
-
-    async def _scan(self) -> None:
-        """Now and then: let go of ranges whose pages nobody has accessed since the last looks."""
-        now = self.kernel.machine.clock.now
-        if now < self.kernel.fills.state.next_scan:
-            return
-        self.kernel.fills.state.next_scan = now + SCAN_PERIOD
-        flush = False
-        for file in list(self.kernel.files.objects.values()):
-            changed = False
-            for fill in [fill for fill in file.fills if fill.idling]:
-                accessed = await self._accessed(file, fill)
-                flush |= accessed
-                fill.idle = 0 if accessed else fill.idle + 1
-                if fill.idle >= IDLE_SCANS and fill.idling and fill in file.fills:
-                    self.release(file, fill)
-                    changed = True
-            if changed:
-                publish(self.kernel, file)
-        if flush:
-            self.kernel.flush_tlb()
-
-    async def _accessed(self, file: FileObject, fill: Fill) -> bool:
-        """Whether a page of a request block has been accessed since the last look; the bits are taken away."""
-        found = 0
-        for number, page in list(fill.users):
-            process = self.kernel.state.processes.get(number)
-            opened = self._opened(process, page) if process is not None else None
-            if process is None or opened is None:
-                continue
-            pages = self._pages(opened, file, fill)
-            at = pages.start
-            while at < pages.stop:
-                end = min(pages.stop, (at // LARGE_PAGE_SIZE + 1) * LARGE_PAGE_SIZE)
-                entry = self.kernel.tables.entry_address(process.pointers, at)
-                if entry is not None:
-                    found += await self._harvest(entry, (end - at) // PAGE_SIZE)
-                at = end
-        return found > 0
-
-    async def _harvest(self, entry: int, count: int) -> int:
-        """Take the accessed bits of entries away that follow each other in one table; return how many there were.
-
-        The table stays what it is until that is done, also if its process ends meanwhile.
-        """
-        table = entry & -PAGE_SIZE
-        self.kernel.low.hold(table)
-        try:
-            result = await routine("harvest_accessed", ebx=KERNEL_BASE + entry, ecx=count)
-        finally:
-            self.kernel.low.release(table)
-        return result.eax
+    # Under pressure.
 
     def reclaim(self) -> bool:
-        """Under pressure: let go of the request block that has been idle longest; False if there is none.
+        """Let go of the request block that has been idle longest; False if there is none.
 
         One that is mapped may go too: whoever touches it again gets it again.
         """

@@ -218,6 +218,8 @@ class Files:
             return
         partition = self.kernel.state.partitions[file.partition]
         del self.objects[file.number]
+        if not self.objects:
+            self.kernel.file_ageing.rest()
         self.kernel.low.release(file.frame)
         await self.kernel.fills.send_releases()
         await self._send_closes()

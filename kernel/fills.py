@@ -57,7 +57,6 @@ class FillsState:
     next_number: int = 1
     releases: list[tuple[PartitionState, int]] = field(default_factory=list)  # server, its request
     starved: list[int] = field(default_factory=list)  # selectors of threads that wait until somebody has his data
-    next_scan: int = 0  # clock
     counters: Counters = field(default_factory=Counters)
 
 

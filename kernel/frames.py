@@ -46,6 +46,12 @@ class FramePool:
         self.holders[frame] = 1
         return frame
 
+    def allocate_several(self, count: int) -> list[int]:
+        """Return `count` frames, or none at all: OutOfMemory."""
+        if count > self.available:
+            raise OutOfMemory
+        return [self.allocate() for _ in range(count)]
+
     def allocate_run(self, count: int) -> int:
         """Return the first of `count` consecutive frames never given out before."""
         if self.next + count * PAGE_SIZE > self.limit:

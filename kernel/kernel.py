@@ -26,6 +26,7 @@ from callgate.kernel.directories import Directories
 from callgate.kernel.errors import KernelPanic, PolicyError
 from callgate.kernel.executable import Executable, parse_elf
 from callgate.kernel.faults import Fault, Faults
+from callgate.kernel.file_ageing import FileAgeing
 from callgate.kernel.file_windows import FileWindows
 from callgate.kernel.files import Files
 from callgate.kernel.fills import Fills
@@ -83,6 +84,7 @@ class Kernel:
         self.windows = Windows(self)
         self.fills = Fills(self)
         self.file_windows = FileWindows(self)
+        self.file_ageing = FileAgeing(self)
         self.files = Files(self)
         self.directories = Directories(self)
         self.volumes = Volumes(self)
@@ -133,6 +135,7 @@ class Kernel:
             HostCall.CONVERT: self.ipc.convert,
             HostCall.EXIT_THREAD: self.host_exit_thread,
             HostCall.JOB: self.host_job,
+            HostCall.FILES_AGE: self.file_ageing.host_files_age,
         }
         for call, answer in plain.items():
             self.machine.host_calls.register(call, answer, call.name.lower())

@@ -21,7 +21,6 @@ from callgate.kernel.abi.thread import (
 from callgate.kernel.address_space import KERNEL_DATA
 from callgate.kernel.control import ControlBlock
 from callgate.kernel.errors import PolicyError
-from callgate.kernel.frames import OutOfMemory
 from callgate.kernel.state import Process, Thread
 
 if TYPE_CHECKING:
@@ -47,12 +46,11 @@ class Threads:
         PolicyError, and nothing taken, if there is no memory or no selector for it.
         """
         kernel = self.kernel
-        index = self._take_index()
+        path_page = kernel.low.allocate()
         try:
-            stack_top, tcb = self._map_stack(index)
-            path_page = kernel.low.allocate()
-        except OutOfMemory:
-            kernel.state.free_thread_slots.append(index)
+            index, stack_top, tcb = self._take_stack()
+        except PolicyError:
+            kernel.low.release(path_page)
             raise
         selector = (selectors.GDT_FIRST_THREAD + index) * 8
         kernel.gdt.put_data(selector, stack_top, TCB_SIZE - 1)
@@ -136,6 +134,15 @@ class Threads:
             kernel.low.release(self.block(thread)["path_page"] - KERNEL_BASE)
             kernel.state.free_thread_slots.append(index)
 
+    def _take_stack(self) -> tuple[int, int, int]:
+        """Return a free index, and what `_map_stack` says of it."""
+        index = self._take_index()
+        try:
+            return index, *self._map_stack(index)
+        except PolicyError:
+            self.kernel.state.free_thread_slots.append(index)
+            raise
+
     def _take_index(self) -> int:
         free = self.kernel.state.free_thread_slots
         if free:
@@ -160,18 +167,12 @@ class Threads:
         return bottom + KERNEL_STACK_SIZE - TCB_SIZE, tcb
 
     def _new_stack(self, bottom: int) -> list[int]:
-        frames: list[int] = []
-        try:
-            # The table first: what follows needs no more than the frames.
-            self.kernel.tables.kernel_entry_address(self.kernel.state.space, bottom)
-            while len(frames) < KERNEL_STACK_SIZE // PAGE_SIZE:
-                frames.append(self.kernel.low.allocate())
-        except OutOfMemory:
-            for frame in frames:
-                self.kernel.low.release(frame)
-            raise
+        kernel = self.kernel
+        # The table first: what follows needs no more than the frames.
+        kernel.tables.kernel_entry_address(kernel.state.space, bottom)
+        frames = kernel.low.allocate_several(KERNEL_STACK_SIZE // PAGE_SIZE)
         for number, frame in enumerate(frames):
-            self.kernel.tables.map_kernel(self.kernel.state.space, bottom + number * PAGE_SIZE, frame, KERNEL_DATA)
+            kernel.tables.map_kernel(kernel.state.space, bottom + number * PAGE_SIZE, frame, KERNEL_DATA)
         return frames
 
     def _push_switch_frame(self, thread: Thread, top: int, routine: int, argument: int) -> None:

@@ -42,6 +42,7 @@ class Volumes:
         self.installed = installed_servers()
         self.mount_rom()
         self.kernel.plugging.start_watch()
+        self.kernel.file_ageing.start()
         await self.kernel.plugging.mount_present()
 
     def mount_rom(self) -> None:

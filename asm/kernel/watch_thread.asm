@@ -7,3 +7,12 @@ watch_thread:
         call    disk_watch
         HOST    DISK_WATCHED
         jmp     watch_thread
+
+; ageing_thread: body of the kernel thread that looks which pages of files are still accessed.  It sleeps as long as no
+; file data is mapped: who wakes it is policy (kernel/file_ageing.py).
+;   leaves by: never
+ageing_thread:
+        POLICY  FILES_AGE
+        mov     eax, WaitReason.SLEEP
+        call    block
+        jmp     ageing_thread

@@ -106,6 +106,7 @@ class HostCall(IntEnum):
     SLOT_DROP = 0xD2  # eax=slot: let go of the pages that its reply holds, nobody takes them
     DISK_CHANGED = 0xD6  # eax=disk: it has come or gone, see Disk.present
     DISK_WATCHED = 0xD7  # disk_watch has looked at what is in flight
+    FILES_AGE = 0xD8  # * it is time to look at accessed bits of files
     FILE_READY = 0xD4  # eax=token of a SectorList: the last of its sectors has arrived
     SLOT_FAIL = 0xD5  # eax=slot: posted to a partition that has died; fail it
     JOB = 0xD3  # * eax=policy's number of the job that a kernel thread runs

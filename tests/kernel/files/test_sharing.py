@@ -92,8 +92,10 @@ def test_readers_that_want_more_than_the_cache_holds_all_get_it(session: Session
     assert made.unaccounted() == []
 
 
-def test_pages_that_nobody_accesses_leave_the_window_and_come_back(session: Sessions, image: Path) -> None:
-    made = session(image, programs=[("idler", "/d0/SMALL.BIN /d0/OTHER.BIN")])
+@pytest.mark.parametrize("other", [" /d0/OTHER.BIN", ""])
+def test_pages_that_nobody_accesses_leave_the_window_and_come_back(session: Sessions, image: Path, other: str) -> None:
+    """Whether other files are read meanwhile or nothing happens at all."""
+    made = session(image, programs=[("idler", f"/d0/SMALL.BIN{other}")])
     made.run(until=made.label("idler", "looked"))
     small = next(file for file in made.kernel.files.objects.values() if file.size == len(FILES["SMALL.BIN"]))
     assert small.opens == 1

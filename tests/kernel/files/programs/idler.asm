@@ -1,5 +1,6 @@
 ; Leaves a file alone for a while: reads its first byte, then sleeps and reads from a second file, PAUSES times;
-; then writes the first page of the first file to the console.  Its argument is both paths with a blank between.
+; then writes the first page of the first file to the console.  Its argument is both paths with a blank between, or only
+; the first: then it just sleeps.
 
         .include "system.inc"
 
@@ -10,8 +11,11 @@ start:
         mov     esi, USER_ARGUMENTS
         mov     ebx, first
         call    open_word
+        cmp     byte ptr [esi - 1], 0
+        je      .opened
         mov     ebx, second
         call    open_word
+.opened:
         mov     ebx, first
         call    file_peek
         jc      failed
@@ -22,6 +26,8 @@ start:
         xor     edx, edx
         SYSTEM  SLEEP
         mov     ebx, second
+        cmp     dword ptr [ebx + File.handle], 0
+        je      .next
         call    file_peek
         jc      failed
         jecxz   .next

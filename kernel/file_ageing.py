@@ -1,0 +1,123 @@
+"""Ageing of file data: ranges that nobody accesses leave the windows, the cache's locks and the server.
+
+A kernel thread (`ageing_thread`) looks at the accessed bits of what is mapped, 250 ms of virtual time after the last
+look, as long as anything is.  Machine code takes the bits away (`harvest_accessed`), so that none is lost; a range
+that has none at two looks is let go of, and its server told.  With nothing mapped there is no timer on account of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from callgate.kernel.abi.calls import WaitReason
+from callgate.kernel.abi.memory import KERNEL_BASE, LARGE_PAGE_SIZE, PAGE_SIZE
+from callgate.kernel.coroutines import routine
+from callgate.kernel.file_objects import FileObject, Fill, publish
+from callgate.kernel.state import PRIORITY_KERNEL, Thread
+
+if TYPE_CHECKING:
+    from callgate.kernel.kernel import Kernel
+
+PERIOD = 250_000_000  # nanoseconds of virtual time between two looks at accessed bits
+IDLE_LOOKS = 2  # looks in a row without an access after which a range is let go
+
+
+@dataclass(slots=True)
+class AgeingState:
+    """Records: the thread that looks, and whether it is going to."""
+
+    thread: Thread | None = None
+    watching: bool = False
+
+
+class FileAgeing:
+    """Answers to FILES_AGE."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+
+    @property
+    def state(self) -> AgeingState:
+        """The records, part of the kernel's state."""
+        state: AgeingState = self.kernel.state.managers.setdefault("file_ageing", AgeingState())
+        return state
+
+    def start(self) -> None:
+        """Make the thread; it begins when it is first due."""
+        kernel = self.kernel
+        thread = kernel.threads.create(kernel.state.processes[0], "ageing", PRIORITY_KERNEL, routine="ageing_thread")
+        thread.wait_reason = WaitReason.SLEEP
+        self.state.thread = thread
+
+    def watch(self) -> None:
+        """Something is mapped: look at it in a while."""
+        state = self.state
+        if state.thread is not None and not state.watching:
+            state.watching = True
+            self.kernel.scheduler.sleep_until(state.thread, self.kernel.machine.clock.now + PERIOD)
+
+    def rest(self) -> None:
+        """No file is open any more: no timer on account of them."""
+        state = self.state
+        if state.watching and state.thread is not None:
+            state.watching = False
+            self.kernel.scheduler.cancel_sleep(state.thread)
+
+    async def host_files_age(self, _value: int) -> None:
+        """FILES_AGE: look at what is mapped, tell servers what has gone, look again later."""
+        state = self.state
+        if not state.watching:
+            return
+        state.watching = False
+        await self._look()
+        await self.kernel.fills.send_releases()
+        if any(file.fills for file in self.kernel.files.objects.values()):
+            self.watch()
+
+    async def _look(self) -> None:
+        flush = False
+        for file in list(self.kernel.files.objects.values()):
+            changed = False
+            for fill in [fill for fill in file.fills if fill.idling]:
+                accessed = await self._accessed(file, fill)
+                flush |= accessed
+                fill.idle = 0 if accessed else fill.idle + 1
+                if fill.idle >= IDLE_LOOKS and fill.idling and fill in file.fills:
+                    self.kernel.file_windows.release(file, fill)
+                    changed = True
+            if changed:
+                publish(self.kernel, file)
+        if flush:
+            self.kernel.flush_tlb()
+
+    async def _accessed(self, file: FileObject, fill: Fill) -> bool:
+        """Whether a page of a request block has been accessed since the last look; the bits are taken away."""
+        found = 0
+        for number, page in list(fill.users):
+            process = self.kernel.state.processes.get(number)
+            opened = self.kernel.file_windows.opened(process, page) if process is not None else None
+            if process is None or opened is None:
+                continue
+            pages = self.kernel.file_windows.pages(opened, file, fill)
+            at = pages.start
+            while at < pages.stop:
+                end = min(pages.stop, (at // LARGE_PAGE_SIZE + 1) * LARGE_PAGE_SIZE)
+                entry = self.kernel.tables.entry_address(process.pointers, at)
+                if entry is not None:
+                    found += await self._harvest(entry, (end - at) // PAGE_SIZE)
+                at = end
+        return found > 0
+
+    async def _harvest(self, entry: int, count: int) -> int:
+        """Take the accessed bits of entries away that follow each other in one table; return how many there were.
+
+        The table stays what it is until that is done, also if its process ends meanwhile.
+        """
+        table = entry & -PAGE_SIZE
+        self.kernel.low.hold(table)
+        try:
+            result = await routine("harvest_accessed", ebx=KERNEL_BASE + entry, ecx=count)
+        finally:
+            self.kernel.low.release(table)
+        return result.eax
