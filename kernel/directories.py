@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
 
 LOCKS_LIMIT = 64
+NOBODY = -1  # no partition has this number
 KEPT = 32  # versions that nobody has locked and that are kept, all volumes together
 
 
@@ -58,7 +59,6 @@ class DirectoriesState:
     """Records: current versions, least recently used first, and locks to give back to servers."""
 
     versions: OrderedDict[tuple[int, bytes], Version] = field(default_factory=OrderedDict)
-    unlocks: list[tuple[int, int]] = field(default_factory=list)  # (partition, server's lock)
 
 
 class Directories:
@@ -85,7 +85,14 @@ class Directories:
             lock = self._lock_root(process)
         else:
             version = await self._version(partition, rest, path_address + len(path) - len(rest))
-            lock = self._show(process, version)
+            try:
+                if len(process.locks) >= LOCKS_LIMIT:  # other threads have locked some meanwhile
+                    raise PolicyError(ErrorCode.NO_RESOURCES)
+                lock = self._show(process, version)
+            except PolicyError:
+                if not version.users and not version.current:
+                    self._drop(version)
+                raise
         number = next(number for number in range(1, LOCKS_LIMIT + 1) if number not in process.locks)
         process.locks[number] = lock
         return number, lock
@@ -101,7 +108,7 @@ class Directories:
             if not lock.of.users and not lock.of.current:
                 self._drop(lock.of)
         self._trim(KEPT)
-        await self._send_unlocks()
+        await self.kernel.give_backs.send()
 
     async def unlock_all(self, process: Process) -> None:
         """Unlock every directory of a process that ends; what its server says no longer matters."""
@@ -122,6 +129,10 @@ class Directories:
         for version in list(self.state.versions.values()):
             if version.partition == partition.number:
                 self._retire(version)
+        for process in self.kernel.state.processes.values():
+            for lock in process.locks.values():
+                if lock.of is not None and lock.of.partition == partition.number:
+                    lock.of.partition = NOBODY  # who has the number next knows nothing of it
 
     def _show(self, process: Process, version: Version) -> DirectoryLock:
         """Map a version's pages; the window holds each page once more."""
@@ -145,7 +156,7 @@ class Directories:
         version = Version(partition.number, rest, registers.edx, registers.ebx, registers.edi, frames, pins)
         if not frames:
             self._drop(version)
-            await self._send_unlocks()
+            await self.kernel.give_backs.send()
             raise PolicyError(ErrorCode.BAD_REPLY)
         if key in versions or partition.dead:
             # Another thread was faster, or the server died meanwhile: this one lives as long as its lock.
@@ -169,17 +180,7 @@ class Directories:
     def _drop(self, version: Version) -> None:
         self.kernel.unpin(version.pins)
         version.pins = []
-        self.state.unlocks.append((version.partition, version.server_lock))
-
-    async def _send_unlocks(self) -> None:
-        """Tell servers which locks are gone; not from a server's own thread."""
-        unlocks = self.state.unlocks
-        while unlocks:
-            number, server_lock = unlocks.pop(0)
-            partition = self.kernel.state.partitions.get(number)
-            if partition is not None and not partition.dead:
-                reply = await self.kernel.requests.make(partition, Operation.UNLOCK_DIRECTORY, edx=server_lock)
-                await reply.finish()
+        self.kernel.give_backs.add(version.partition, Operation.UNLOCK_DIRECTORY, version.server_lock)
 
     def _lock_root(self, process: Process) -> DirectoryLock:
         names = [p.name for p in self.kernel.state.partitions.values() if not p.hidden and not p.dead]

@@ -218,7 +218,7 @@ class Files:
         if not self.objects:
             self.kernel.file_ageing.rest()
         self.kernel.low.release(file.frame)
-        await self.kernel.fills.send_releases()
+        await self.kernel.give_backs.send()
         partition = self.kernel.state.partitions[file.partition]
         await self._close_at_server(partition, file.server_file)
 
@@ -229,7 +229,6 @@ class Files:
 
     def partition_died(self, partition: PartitionState, code: ErrorCode) -> None:
         """The disk or the server of a volume is gone: its files are invalid, their data leaves every window."""
-        self.kernel.fills.forget_releases(partition)
         for file in self.objects.values():
             if file.partition != partition.number or file.error is not ErrorCode.OK:
                 continue

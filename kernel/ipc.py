@@ -148,6 +148,7 @@ class Ipc:
             self.kernel.scheduler.wake(thread)
         self.kernel.files.partition_died(partition, code)
         self.kernel.directories.partition_died(partition)
+        self.kernel.give_backs.forget(partition)
 
     def sweep(self, partition: PartitionState) -> None:
         """Repair what server threads that were preempted in the kernel did to slots after `die`; none is left.
@@ -212,6 +213,8 @@ class Ipc:
         partition = self.kernel.state.partitions[number]
         if slot in partition.posted:
             self.kernel.fills.refused(partition, slot)
+        else:
+            self.kernel.give_backs.orphaned(partition, self.message(partition, slot))
         self.drop_pins(partition, slot)
 
     def host_slot_fail(self, value: int) -> None:
