@@ -146,7 +146,7 @@ def test_whoever_waits_for_data_that_another_asked_for_gets_them_if_that_one_die
     made.run(fuel=6_000_000)
     assert file.opens == 2
     assert fields["slot_waiters"] == 1
-    assert file.fills[1].waiters == [second.threads[0].selector]
+    assert file.fills[-1].waiters == [second.threads[0].selector]
     fields["free"], fields["unused"] = free, unused
     made.kernel.processes.kill(first, 9)
     attention(made)
