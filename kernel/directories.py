@@ -55,10 +55,9 @@ class DirectoryLock:
 
 @dataclass(slots=True)
 class DirectoriesState:
-    """Records: current versions, least recently used first, and locks to give back to servers."""
+    """Records: current versions, least recently used first."""
 
     versions: OrderedDict[tuple[int, bytes], Version] = field(default_factory=OrderedDict)
-    unlocks: list[tuple[PartitionState, int]] = field(default_factory=list)  # server, its lock
 
 
 class Directories:
@@ -86,9 +85,11 @@ class Directories:
         else:
             version = await self._version(partition, rest, path_address + len(path) - len(rest))
             try:
+                if len(process.locks) >= LOCKS_LIMIT:  # other threads have locked some meanwhile
+                    raise PolicyError(ErrorCode.NO_RESOURCES)
                 lock = self._show(process, version)
             except PolicyError:
-                if not version.current and not version.users:
+                if not version.users and not version.current:
                     self._drop(version)
                 raise
         number = next(number for number in range(1, LOCKS_LIMIT + 1) if number not in process.locks)
@@ -106,7 +107,7 @@ class Directories:
             if not lock.of.users and not lock.of.current:
                 self._drop(lock.of)
         self._trim(KEPT)
-        await self._send_unlocks()
+        await self.kernel.give_backs.send()
 
     async def unlock_all(self, process: Process) -> None:
         """Unlock every directory of a process that ends; what its server says no longer matters."""
@@ -115,7 +116,7 @@ class Directories:
                 await self.unlock(process, number)
             except PolicyError as error:
                 self.kernel.log(f"{process.name}: unlocking a directory: {error}")
-        await self._send_unlocks()
+        await self.kernel.give_backs.send()
 
     def changed(self, partition: PartitionState, number: int) -> None:
         """DIRECTORY_CHANGED: a version of a directory is current no more."""
@@ -151,7 +152,7 @@ class Directories:
         version = Version(partition, rest, registers.edx, registers.ebx, registers.edi, frames, pins)
         if not frames:
             self._drop(version)
-            await self._send_unlocks()
+            await self.kernel.give_backs.send()
             raise PolicyError(ErrorCode.BAD_REPLY)
         if key in versions or partition.dead:
             # Another thread was faster, or the server died meanwhile: this one lives as long as its lock.
@@ -175,24 +176,7 @@ class Directories:
     def _drop(self, version: Version) -> None:
         self.kernel.unpin(version.pins)
         version.pins = []
-        self.unneeded(version.server, version.server_lock)
-
-    def unneeded(self, server: PartitionState, server_lock: int) -> None:
-        """A lock that a server has given is nobody's: it will be told when somebody may."""
-        self.state.unlocks.append((server, server_lock))
-
-    async def _send_unlocks(self) -> None:
-        """Tell servers which locks are gone; not from a server's own thread."""
-        unlocks = self.state.unlocks
-        while unlocks:
-            server, server_lock = unlocks.pop(0)
-            if server.dead:
-                continue
-            try:
-                reply = await self.kernel.requests.make(server, Operation.UNLOCK_DIRECTORY, edx=server_lock)
-                await reply.finish()
-            except PolicyError as error:
-                self.kernel.log(f"{server.name}: unlocking directory {server_lock}: {error}")
+        self.kernel.give_backs.add(version.server, Operation.UNLOCK_DIRECTORY, version.server_lock)
 
     def _lock_root(self, process: Process) -> DirectoryLock:
         names = [p.name for p in self.kernel.state.partitions.values() if not p.hidden and not p.dead]

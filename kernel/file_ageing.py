@@ -71,7 +71,7 @@ class FileAgeing:
             return
         state.watching = False
         await self._look()
-        await self.kernel.fills.send_releases()
+        await self.kernel.give_backs.send()
         if any(file.fills for file in self.kernel.files.objects.values()):
             self.watch()
 

@@ -100,7 +100,7 @@ class FileWindows:
             opened.ahead = min(max(1, 2 * opened.ahead), AHEAD_LIMIT)
         opened.expected = fill.end
         await self._read_ahead(file, fill, opened.ahead)
-        await self.kernel.fills.send_releases()
+        await self.kernel.give_backs.send()
         return fill
 
     def _within(self, file: FileObject, expected: int, position: int) -> bool:

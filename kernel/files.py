@@ -34,7 +34,6 @@ class FilesState:
 
     objects: dict[int, FileObject] = field(default_factory=dict)
     next_number: int = 1
-    closes: list[tuple[PartitionState, int]] = field(default_factory=list)  # server, its file that nobody has
 
 
 class Files:
@@ -93,7 +92,7 @@ class Files:
                 await self.close(process, handle)
             except PolicyError as error:
                 self.kernel.log(f"{process.name}: closing a file: {error}")
-        await self._send_closes()
+        await self.kernel.give_backs.send()
 
     async def map(self, process: Process, handle: int, position: int, wanted: int) -> tuple[int, int]:
         """Return (address, bytes) of file data at `position`; (0, 0) at or behind the end."""
@@ -221,22 +220,8 @@ class Files:
         if not self.objects:
             self.kernel.file_ageing.rest()
         self.kernel.low.release(file.frame)
-        await self.kernel.fills.send_releases()
-        await self._send_closes()
+        await self.kernel.give_backs.send()
         await self._close_at_server(partition, file.server_file)
-
-    def unneeded(self, server: PartitionState, number: int) -> None:
-        """A file that a server has opened is nobody's: it will be told when somebody may."""
-        self.state.closes.append((server, number))
-
-    async def _send_closes(self) -> None:
-        """Tell servers which of their files nobody has; not from a server's own thread."""
-        while self.state.closes:
-            server, number = self.state.closes.pop(0)
-            try:
-                await self._close_at_server(server, number)
-            except PolicyError as error:
-                self.kernel.log(f"{server.name}: closing file {number}: {error}")
 
     async def _close_at_server(self, partition: PartitionState, number: int) -> None:
         if not partition.dead:

@@ -55,7 +55,6 @@ class FillsState:
 
     waiting: dict[int, tuple[int, Fill]] = field(default_factory=dict)  # number -> (file number, fill)
     next_number: int = 1
-    releases: list[tuple[PartitionState, int]] = field(default_factory=list)  # server, its request
     starved: list[int] = field(default_factory=list)  # selectors of threads that wait until somebody has his data
     counters: Counters = field(default_factory=Counters)
 
@@ -110,7 +109,7 @@ class Fills:
         if fill.error is not ErrorCode.NO_MEMORY:
             raise PolicyError(fill.error)
         if self.kernel.file_windows.reclaim():
-            await self.send_releases()
+            await self.kernel.give_backs.send()
             return
         if not self._busy():
             raise PolicyError(fill.error)
@@ -459,17 +458,6 @@ class Fills:
         if fill.ahead:
             self.state.counters.wasted += 1
         if fill.server_request and file.error is ErrorCode.OK:
-            self.state.releases.append((self.kernel.state.partitions[file.partition], fill.server_request))
+            server = self.kernel.state.partitions[file.partition]
+            self.kernel.give_backs.add(server, Operation.RELEASE, fill.server_request)
         fill.server_request = 0
-
-    async def send_releases(self) -> None:
-        """Tell servers which of their requests nobody uses any more; not from a server's own thread."""
-        while self.state.releases:
-            partition, request = self.state.releases.pop(0)
-            if partition.dead:
-                continue
-            try:
-                reply = await self.kernel.requests.make(partition, Operation.RELEASE, eax=request)
-                await reply.finish()
-            except PolicyError as error:
-                self.kernel.log(f"{partition.name}: releasing request {request}: {error}")

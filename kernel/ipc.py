@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi import selectors
-from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTORS_PER_PAGE
@@ -211,20 +210,8 @@ class Ipc:
         if slot in partition.posted:
             self.kernel.fills.refused(partition, slot)
         else:
-            self._unneeded(partition, Message.from_buffer(self.message(partition, slot)))
+            self.kernel.give_backs.orphaned(partition, self.message(partition, slot))
         self.drop_pins(partition, slot)
-
-    def _unneeded(self, partition: PartitionState, reply: Message) -> None:
-        """A client has died before the reply came: what the server holds for it shall be given back.
-
-        The page may say what it likes: what is given back is what this very server has said that it holds.
-        """
-        if reply.eflags & CARRY:
-            return
-        if reply.operation == Operation.OPEN:
-            self.kernel.files.unneeded(partition, reply.eax)
-        elif reply.operation == Operation.LOCK_DIRECTORY:
-            self.kernel.directories.unneeded(partition, reply.edx)
 
     def host_slot_fail(self, value: int) -> None:
         """SLOT_FAIL: slot `value` & 31 was posted to a dead partition; before `sweep` there is nothing to do."""

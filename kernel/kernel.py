@@ -30,6 +30,7 @@ from callgate.kernel.file_ageing import FileAgeing
 from callgate.kernel.file_windows import FileWindows
 from callgate.kernel.files import Files
 from callgate.kernel.fills import Fills
+from callgate.kernel.give_backs import GiveBacks
 from callgate.kernel.hosted import Hosted
 from callgate.kernel.images import program_image
 from callgate.kernel.ipc import Ipc
@@ -85,6 +86,7 @@ class Kernel:
         self.fills = Fills(self)
         self.file_windows = FileWindows(self)
         self.file_ageing = FileAgeing(self)
+        self.give_backs = GiveBacks(self)
         self.files = Files(self)
         self.directories = Directories(self)
         self.volumes = Volumes(self)

@@ -58,7 +58,7 @@ class Sources:
             except (OSError, ValueError):
                 continue
             self.missing.add(str(candidate.absolute()))
-        looked = ", ".join(str(folder) for folder in folders) or "no folder: pass include_dirs"
+        looked = ", ".join(map(_shown, folders)) or "no folder: pass include_dirs"
         raise AsmError(place, f"{name} cannot be found", f"looked in {looked}")
 
     def lines(self, path: Path, chain: tuple[str, ...], place: Place | None = None) -> list[Line]:
@@ -126,3 +126,11 @@ def unquote(text: str, place: Place) -> str:
     if "\0" in text:
         raise AsmError(place, "a file name holds no zero byte")
     return text[1:-1]
+
+
+def _shown(folder: Path) -> str:
+    """Return a folder as messages name it: callgate's own by what it is, not by where it is installed."""
+    return f"callgate's {folder.relative_to(HOUSE)}" if folder.is_relative_to(HOUSE) else str(folder)
+
+
+HOUSE = Path(__file__).parents[2]

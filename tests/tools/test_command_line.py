@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -128,6 +130,35 @@ def test_asm_writes_an_executable_and_names_errors(callgate: Callgate, tmp_path:
     result = callgate("asm", bad)
     assert result.returncode == 1
     assert f"{bad}:2:" in result.stderr
+
+
+def test_the_program_of_the_document_runs_as_it_says(
+    callgate: Callgate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """docs/writing-a-program.md: what is typed there prints what stands there."""
+    document = (Path(__file__).parents[2] / "docs" / "writing-a-program.md").read_text()
+    source, console = (re.findall(f"```{kind}\n(.*?)```", document, re.DOTALL)[0] for kind in ("asm", "console"))
+    monkeypatch.chdir(tmp_path)
+    Path("count.asm").write_text(source)
+    printed = ""
+    for line in console.splitlines():
+        if line.startswith("$ callgate "):
+            result = callgate(*shlex.split(line)[2:])
+            assert result.returncode == 0, (line, result.stderr)
+            printed += result.stdout
+        elif line.startswith("$ "):
+            subprocess.run(line[2:], shell=True, check=True)  # noqa: S602
+    assert printed == "".join(f"{line}\n" for line in console.splitlines() if not line.startswith("$"))
+
+
+def test_asm_looks_for_included_files_in_folders_that_are_named(callgate: Callgate, tmp_path: Path) -> None:
+    (tmp_path / "library").mkdir()
+    (tmp_path / "library" / "ten.asm").write_text("ten: mov eax, 10\n  ret\n")
+    (tmp_path / "a.asm").write_text('.include "ten.asm"\nstart: call ten\n')
+    missing = callgate("asm", tmp_path / "a.asm")
+    assert missing.returncode == 1
+    assert "ten.asm cannot be found" in missing.stderr
+    assert callgate("asm", tmp_path / "a.asm", "-I", tmp_path / "library").returncode == 0
 
 
 def test_a_directory_becomes_an_image_that_boots(callgate: Callgate, tmp_path: Path) -> None:

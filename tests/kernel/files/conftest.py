@@ -83,7 +83,7 @@ class Session:
         found += ["request blocks on their way"] if kernel.fills.state.waiting else []
         found += ["sector lists"] if kernel.fills.lists.state.chain else []
         found += ["locked count"] if kernel.cache.state.locked else []
-        found += ["requests of servers that nobody releases"] if kernel.fills.state.releases else []
+        found += [f"nobody has said {entry}" for entry in kernel.give_backs.state.pending]
         for partition in kernel.state.partitions.values():
             fields = kernel.ipc.block(partition)
             if (fields["unused"] | fields["free"]) != 0xFFFF_FFFF or partition.pins or partition.posted:

@@ -3,14 +3,18 @@
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+import synthetic_server as synthetic
 from callgate.disk.builder import create_image
 from callgate.disk.latency import Latency
+from callgate.disk.media import MemoryMedium
+from callgate.kernel import volumes
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.machine.serial import IRQ
+from callgate.server.message import Reply, Request
 
 Sessions = Callable[..., Any]
 POINTS = 60
@@ -29,19 +33,23 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def points(made: Any) -> tuple[range, Any]:
-    """Run to the readers' start, keep a snapshot, run to the end; return instants in between and the snapshot."""
+def begin(made: Any) -> None:
+    """Run to the first instruction of a reader."""
     start = made.label("reader", "start")
     made.run(until=start)
     while made.kernel.scheduler.current.process not in made.processes:
         made.system.machine.step()  # another program begins at the same address
         made.run(until=start)
+
+
+def points(made: Any) -> tuple[range, Any]:
+    """Run to the readers' start, keep a snapshot, run to the end; return instants in between and the snapshot."""
+    begin(made)
     kept = made.system.snapshot()
-    begin = made.system.machine.clock.now
     made.run()
     assert made.output == SUM * 2
     # Most of the time goes by in summing; the beginning is where things happen.
-    return range(1, 1_200_000, 1_200_000 // POINTS), (kept, begin)
+    return range(1, 1_200_000, 1_200_000 // POINTS), kept
 
 
 def attention(made: Any) -> None:
@@ -49,10 +57,48 @@ def attention(made: Any) -> None:
     made.system.machine.pic.raise_line(IRQ)
 
 
+class Counting(synthetic.Synthetic):
+    """Counts how often its files are open."""
+
+    opens: ClassVar[int] = 0
+
+    async def open(self, request: Request) -> Reply:
+        Counting.opens += 1
+        return await super().open(request)
+
+    async def close(self, request: Request) -> Reply:
+        Counting.opens -= 1
+        return await super().close(request)
+
+
+def test_a_file_opened_for_somebody_who_is_dead_by_then_is_closed_at_the_server(
+    session: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(volumes, "installed_servers", lambda: [Counting])
+    Counting.files = {"a": synthetic.Layout(5000, [(64, 10)])}
+    made = session(MemoryMedium(synthetic.disk(100)), programs=[("reader", "c/d0/a")])
+    begin(made)
+    kept = made.system.snapshot()
+    (number,) = (process.number for process in made.processes)
+    most = 0
+    for fuel in range(1, 4000, 60):
+        made.system.restore(kept)
+        Counting.opens = 0
+        made.run(fuel=fuel)
+        process = made.kernel.state.processes[number]
+        made.kernel.processes.kill(process, 9)
+        attention(made)
+        most = max(most, Counting.opens)
+        assert made.run().reason == "halt", fuel
+        assert Counting.opens == 0, fuel
+        assert made.unaccounted() == [], fuel
+    assert most == 1
+
+
 @pytest.mark.parametrize("victim", ["first reader", "second reader", "server", "both readers"])
 def test_whoever_dies_while_a_file_is_read_leaves_nothing_behind(session: Sessions, image: Path, victim: str) -> None:
     made = session(image, programs=[("reader", "c/d0/A.BIN"), ("reader", "k/d0/A.BIN")], latency=SLOW)
-    instants, (kept, _) = points(made)
+    instants, kept = points(made)
     numbers = [process.number for process in made.processes]
     server = next(p for p in made.kernel.state.partitions.values() if p.name == "d0").number
     for instant in instants:
