@@ -60,12 +60,17 @@ class AsmError(Exception):
             head += f"; {self.hint}"
         lines = [head]
         if place.text.strip() and len(place.text) <= TEXT_SHOWN:
-            lines.append(f"    {place.text.rstrip()}")
+            lines.append(f"    {printable(place.text.rstrip())}")
             # Tabs stay tabs, so that the caret stands where the column is, whatever a tab is worth.
             marker = "".join(c if c == "\t" else " " for c in place.text[: place.column - 1])
             lines.append(f"    {marker}^")
         lines.extend(f"    {link}" for link in shorten(place.chain))
         return "\n".join(lines)
+
+
+def printable(text: str) -> str:
+    """Return a line as it can be shown: what would command a terminal, or is no text, is a question mark."""
+    return "".join(c if c == "\t" or c.isprintable() else "?" for c in text)
 
 
 def shorten(chain: tuple[str, ...]) -> tuple[str, ...]:

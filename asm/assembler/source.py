@@ -23,6 +23,7 @@ PIECE = re.compile(
     re.VERBOSE,
 )
 BYTE_ORDER_MARK = "\ufeff"
+OURS = Path(__file__).parents[2]  # the folders of the package `callgate` lie here
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Sources:
             except (OSError, ValueError):
                 continue
             self.missing.add(str(candidate.absolute()))
-        looked = ", ".join(map(_shown, folders)) or "no folder: pass include_dirs"
+        looked = ", ".join(shown(folder) for folder in folders) or "no folder: pass include_dirs"
         raise AsmError(place, f"{name} cannot be found", f"looked in {looked}")
 
     def lines(self, path: Path, chain: tuple[str, ...], place: Place | None = None) -> list[Line]:
@@ -72,8 +73,17 @@ class Sources:
         return text_lines(data.decode("utf-8", "surrogateescape"), str(path), chain)
 
 
+def shown(folder: Path) -> str:
+    """Return a folder as a person knows it: what comes with callgate lies elsewhere on every computer."""
+    return f"callgate/{folder.relative_to(OURS).as_posix()}" if folder.is_relative_to(OURS / "asm") else str(folder)
+
+
 def text_lines(text: str, name: str, chain: tuple[str, ...] = ()) -> list[Line]:
-    """Return the lines of a text that hold more than comments."""
+    """Return the lines of a text that hold more than comments; AsmError if it is no text at all."""
+    zero = text.find("\0")
+    if zero >= 0:
+        place = Place(name, text.count("\n", 0, zero) + 1, zero - text.rfind("\n", 0, zero), chain=chain)
+        raise AsmError(place, "a zero byte: this is no text", "save the source as UTF-8")
     return list(strip_comments(text.removeprefix(BYTE_ORDER_MARK), name, chain))
 
 
@@ -126,11 +136,3 @@ def unquote(text: str, place: Place) -> str:
     if "\0" in text:
         raise AsmError(place, "a file name holds no zero byte")
     return text[1:-1]
-
-
-def _shown(folder: Path) -> str:
-    """Return a folder as messages name it: callgate's own by what it is, not by where it is installed."""
-    return f"callgate's {folder.relative_to(HOUSE)}" if folder.is_relative_to(HOUSE) else str(folder)
-
-
-HOUSE = Path(__file__).parents[2]

@@ -108,6 +108,8 @@ class Cpu:
         object.__setattr__(self, "context", RawContext(uc))
         object.__setattr__(self, "words", self.context.words)
         object.__setattr__(self, "peek", RawContext(uc))
+        object.__setattr__(self, "places", self._places())
+        object.__setattr__(self, "last_mode", ((), Mode(False, 0, False, False)))
         object.__setattr__(self, "closed", False)
 
     uc: Uc
@@ -120,6 +122,8 @@ class Cpu:
     words: memoryview  # of the context buffer, 32 bits each
     closed: bool
     peek: RawContext  # a second buffer, so that a look does not disturb a change in the first
+    places: tuple[list[tuple[str, int]], list[tuple[str, int]]]  # registers and selectors: words of the buffer
+    last_mode: tuple[tuple[int, ...], Mode]  # what the last paging mode was made of, and it
 
     def __getattr__(self, name: str) -> int:
         identifier = IDS.get(name)
@@ -141,14 +145,17 @@ class Cpu:
     def registers(self) -> dict[str, int]:
         """Return general registers, EIP, EFLAGS and selectors by name."""
         self.peek.save()
-        words, layout = self.peek.words, self.layout
-        first = layout.registers >> 2
-        values = {name: words[first + 2 * index] for index, name in enumerate(GENERAL)}
-        values["eip"] = words[layout.eip >> 2]
+        words, (general, selectors) = self.peek.words, self.places
+        values = {name: words[at] for name, at in general}
         values["eflags"] = self.eflags
-        for name in SELECTORS:
-            values[name] = words[layout.segment(name) >> 2] & 0xFFFF
+        for name, at in selectors:
+            values[name] = words[at] & 0xFFFF
         return values
+
+    def _places(self) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+        layout = self.layout
+        general = [(name, (layout.registers >> 2) + 2 * index) for index, name in enumerate(GENERAL)]
+        return [*general, ("eip", layout.eip >> 2)], [(name, layout.segment(name) >> 2) for name in SELECTORS]
 
     def paging_mode(self) -> Mode:
         """Return how the CPU translates linear addresses now; NotImplementedError without PAE."""
@@ -161,15 +168,21 @@ class Cpu:
 
     def _mode(self, context: RawContext) -> Mode:
         cr0, _, _, cr3, cr4 = struct.unpack_from("<5Q", context.view, self.layout.control)
+        made_of, mode = self.last_mode
+        efer = self.efer
+        if made_of == (cr0, cr3, cr4, efer):
+            return mode
         if cr0 & CR0_PG and not cr4 & CR4_PAE:
             raise NotImplementedError("only PAE paging is walked: set CR4.PAE before CR0.PG")
-        return Mode(
+        mode = Mode(
             paging=bool(cr0 & CR0_PG),
             cr3=cr3,
             write_protect=bool(cr0 & CR0_WP),
-            no_execute=bool(self.efer & EFER_NXE),
+            no_execute=bool(efer & EFER_NXE),
             smep=bool(cr4 & CR4_SMEP),
         )
+        object.__setattr__(self, "last_mode", ((cr0, cr3, cr4, efer), mode))
+        return mode
 
     @property
     def efer(self) -> int:
