@@ -22,6 +22,7 @@ from callgate.kernel.abi.thread import (
     LedgerInformation,
     ProcessInformation,
     ThreadControlBlock,
+    ThreadState,
 )
 from callgate.kernel.control import ControlBlock, field_text, word
 from callgate.kernel.coroutines import CARRY
@@ -238,7 +239,7 @@ class SystemCalls:
         information = ProcessInformation(
             item.process.number,
             item.number,
-            item.state,
+            shown_state(item, thread),
             item.wait_reason,
             item.priority,
             item.selector,
@@ -290,6 +291,12 @@ class SystemCalls:
                 return False
             process = parent
         return True
+
+
+def shown_state(thread: Thread, running: Thread) -> ThreadState:
+    """Return a thread's state for people: one that is ready to idle, while others run, is READY."""
+    state = ThreadState(thread.state)
+    return ThreadState.READY if state is ThreadState.RUNNING and thread is not running else state
 
 
 IPC_FIELDS = (

@@ -8,9 +8,11 @@ are imported when they are run, so that `--help` and `boot` start quickly.
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -109,15 +111,38 @@ def run(command: Callable[..., Any]) -> int:
         # The reader went away (`| head`): not our failure, and nobody is left to be told.
         sys.stdout = None
         return 0
+    except OSError as error:
+        return refused(error)
     return code if isinstance(code, int) else 0
+
+
+def open_closed_streams() -> None:
+    """Put the null device where the shell has closed standard input or output (`<&-`, `>&-`).
+
+    Else the first file that is opened, an image perhaps, would get the number and be taken for the console.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - for good
+
+
+def refused(error: OSError) -> int:
+    """Report what the host did not let us do: standard output on a full disk, a file that has gone; return 1."""
+    sys.stdout = None  # what it still holds would fail again
+    place = f"{error.filename}: " if error.filename else ""
+    print(f"{PROGRAM}: {place}{error.strerror or error}", file=sys.stderr)
+    return 1
 
 
 def main() -> None:
     """Entry point of the `callgate` script."""
+    open_closed_streams()
     code = run(cli)
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
         sys.stdout = None
+    except OSError as error:
+        code = refused(error)
     sys.exit(code)

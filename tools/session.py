@@ -6,6 +6,8 @@ import json
 import os
 import select
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO
@@ -53,6 +55,7 @@ class Session:
         self.system: System | None = None
         self.terminal = Terminal(source, self.interactive)
         self.trace_file: IO[str] | None = None
+        self.stats_file: IO[str] | None = None
         self.lines: list[str] = []  # the boot log
 
     def say(self, text: str) -> None:
@@ -78,18 +81,30 @@ class Session:
             self.say(str(error))
             return EXIT_IMAGE
         try:
-            if self.options.trace:
-                self.trace_file = self.options.trace.open("w", encoding="utf-8")
+            self._open_reports()
             with self.terminal:
                 return self._boot(media)
         except BrokenPipeError:
             return 0  # whoever read the console has gone (`| head`): no failure, and nobody is left to be told
+        except LostOutput as lost:
+            self.say(str(lost))
+            return EXIT_GUEST
         except OSError as error:
             self.say(f"{error.filename or 'host'}: {error.strerror}")
             return EXIT_USAGE
         finally:
-            if self.trace_file:
-                self.trace_file.close()
+            for file in (self.trace_file, self.stats_file):
+                if file is not None:
+                    # What could not be written has been reported; closing writes it again.
+                    with suppress(OSError):
+                        file.close()
+
+    def _open_reports(self) -> None:
+        """Open the files of --trace and --stats: better no run than one whose report is lost."""
+        if self.options.trace:
+            self.trace_file = self.options.trace.open("w", encoding="utf-8")
+        if self.options.stats and str(self.options.stats) != "-":
+            self.stats_file = self.options.stats.open("w", encoding="utf-8")
 
     def _check(self) -> str | None:
         from callgate.kernel.abi.ahci import AHCI_PORTS
@@ -164,7 +179,7 @@ class Session:
                 self.say(f"panic: {panic}")
                 return EXIT_FAULT
             finally:
-                self._write_stats(system)
+                self._write_reports(system)
             return self._conclude(stop)
 
     def _check_volumes(self, kernel: Kernel) -> None:
@@ -205,8 +220,9 @@ class Session:
     # Console.
 
     def _write(self, data: bytes) -> None:
-        self.output.write(data)
-        self.output.flush()
+        with written("standard output"):
+            self.output.write(data)
+            self.output.flush()
 
     def _on_interrupt(self) -> bool:
         """Ctrl-C: a break for the guest if it has a terminal, else the end."""
@@ -226,13 +242,30 @@ class Session:
 
     def _trace(self, event: Event) -> None:
         assert self.trace_file is not None
-        self.trace_file.write(event.line() + "\n")
+        with written(str(self.options.trace)):
+            self.trace_file.write(event.line() + "\n")
 
-    def _write_stats(self, system: System) -> None:
-        if self.options.stats is None:
-            return
-        text = json.dumps(system.statistics(), indent=2, sort_keys=True) + "\n"
-        if str(self.options.stats) == "-":
-            sys.stderr.write(text)
-        else:
-            self.options.stats.write_text(text)
+    def _write_reports(self, system: System) -> None:
+        if self.trace_file is not None:
+            with written(str(self.options.trace)):
+                self.trace_file.flush()
+        if self.options.stats is not None:
+            with written(str(self.options.stats)):
+                stream = self.stats_file or sys.stderr
+                stream.write(json.dumps(system.statistics(), indent=2, sort_keys=True) + "\n")
+                stream.flush()
+
+
+class LostOutput(Exception):
+    """Something that was to be written could not be."""
+
+
+@contextmanager
+def written(name: str) -> Iterator[None]:
+    """Raise LostOutput with the name and the reason if the block cannot write."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise LostOutput(f"{name}: cannot be written: {error.strerror}") from None

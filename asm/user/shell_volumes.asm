@@ -94,6 +94,7 @@ command_df:
         ret
 
 ; command_vol: `vol [VOLUME]`, by default the one of the current directory; a path names the volume it lies on.
+; The root of everything stands for all of them.
 ;   out:       eax  status
 command_vol:
         mov     esi, directory
@@ -112,9 +113,38 @@ command_vol:
 .path:
         call    resolve_path
         jc      .unknown
+        xor     ebp, ebp
+        cmp     byte ptr [path + 1], 0
+        je      .every
         call    path_volume
 .found:
         jc      .unknown
+        call    put_volume
+.good:
+        xor     eax, eax
+        ret
+
+.every:
+        mov     ebx, ebp
+        mov     edi, volume
+        SYSTEM  VOLUME_INFORMATION
+        jc      .good
+        call    put_volume
+        inc     ebp
+        jmp     .every
+
+.unknown:
+        mov     esi, directory
+        cmp     dword ptr [word_count], 2
+        jb      .word
+        mov     esi, [words + 4]
+.word:
+        mov     edi, no_volume
+        jmp     report_word
+
+; put_volume: append what `vol` says of `volume`.
+;   clobbers:  eax, esi, flags
+put_volume:
         mov     esi, vol_volume
         call    put_string
         mov     esi, volume + VolumeInformation.name
@@ -134,17 +164,7 @@ command_vol:
         mov     esi, vol_system
         call    put_string
         mov     esi, volume + VolumeInformation.file_system
-        call    put_line
-        xor     eax, eax
-        ret
-.unknown:
-        mov     esi, directory
-        cmp     dword ptr [word_count], 2
-        jb      .word
-        mov     esi, [words + 4]
-.word:
-        mov     edi, no_volume
-        jmp     report_word
+        jmp     put_line
 
         .rodata
 df_head:

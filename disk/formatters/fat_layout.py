@@ -14,7 +14,8 @@ MINIMUM = {12: 1, 16: 4085 + MARGIN, 32: 65525 + MARGIN}
 ROOT_ENTRIES = 512
 # DskTableFAT32 of the specification from 4 KiB clusters on; DskTableFAT16 has nothing that 4 KiB and the
 # smallest size that fits would not give.
-FAT32_TABLE = ((16_777_216, 8), (33_554_432, 16), (67_108_864, 32), (0xFFFF_FFFF, 64))
+SECTORS_LIMIT = 0xFFFF_FFFF  # what the boot sector can say
+FAT32_TABLE = ((16_777_216, 8), (33_554_432, 16), (67_108_864, 32), (SECTORS_LIMIT, 64))
 CLUSTER_SIZES = (8, 16, 32, 64, 128)
 SMALL_CLUSTER_SIZES = (4, 2, 1)
 FATS = 2
@@ -64,7 +65,7 @@ def plan(width: int, sectors: int, start: int, root_entries: int = ROOT_ENTRIES)
             return geometry
     fats = FATS * -(-((MINIMUM[width] + 2) * width) // (8 * SECTOR))
     low = (RESERVED[width] + fats + root + ALIGN + MINIMUM[width]) * SECTOR // 1024
-    high = LIMITS[width] * CLUSTER_SIZES[-1] * SECTOR // (1 << 20)
+    high = min(LIMITS[width] * CLUSTER_SIZES[-1], SECTORS_LIMIT) * SECTOR // (1 << 20)
     size = sectors * SECTOR // 1024
     raise FormatError(f"FAT{width} does not fit {size} KiB; it takes about {low} KiB to {high} MiB")
 

@@ -346,6 +346,7 @@ def test_expansion_gives_back_every_directory_that_it_locks(console: Console) ->
         ("ls docs/deep nowhere notes", "/d0/docs/deep:\nls: nowhere: no such file or directory\nnotes\n", 1),
         ("cd /; cd d0; pwd; cd docs; pwd; cd ../..; pwd; cd \\d0", "/d0\n/d0/docs\n/\n", 0),
         ("vol docs", "vol: docs: no such volume\n", 1),
+        ("cd /rom; vol; cd /d0", "volume /rom, label ROM\nserial number 00000000, file system rom\n", 0),
         ("vol ROM", "volume /rom, label ROM\nserial number 00000000, file system rom\n", 0),
         ("docs", "docs: is a directory\n", 1),
         ("notes", "notes: not an executable of this system\n", 1),
@@ -355,6 +356,11 @@ def test_expansion_gives_back_every_directory_that_it_locks(console: Console) ->
 def test_habits_and_mistakes_get_a_clear_answer(console: Console, command: str, output: str, status: int) -> None:
     assert console.run(command) == output
     assert console.run("echo $?") == f"{status}\n"
+
+
+def test_vol_at_the_root_shows_every_volume(console: Console) -> None:
+    lines = console.run("cd /; vol; cd d0").splitlines()
+    assert [line.partition(",")[0] for line in lines[::2]] == ["volume /rom", "volume /d0"]
 
 
 def test_what_does_not_fit_a_line_rings_the_bell_and_the_line_stays_good(console: Console) -> None:

@@ -16,11 +16,14 @@ Callgate = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def callgate() -> Callgate:
-    def run(*arguments: str | Path, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: str | Path, text: str | None = None, stdout: int = subprocess.PIPE
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-c", "from callgate.tools.cli import main; main()", *map(str, arguments)],
             input=text if text is not None else "",
-            capture_output=True,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
             text=True,
             timeout=100,
             env=os.environ,
@@ -84,6 +87,57 @@ def test_an_empty_image_is_a_bad_image(callgate: Callgate, tmp_path: Path) -> No
     result = callgate("boot", tmp_path / "empty.img")
     assert result.returncode == 5
     assert "is empty" in result.stderr
+
+
+FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this host has no /dev/full")
+
+
+@FULL
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("boot", "-q", "-c", "dir"), "callgate: standard output: cannot be written: No space left on device\n"),
+        (("disk", "inspect", "--help"), "callgate: No space left on device\n"),
+    ],
+)
+def test_output_that_is_lost_is_reported(callgate: Callgate, arguments: tuple[str, ...], message: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        result = callgate(*arguments, stdout=full.fileno())
+    assert (result.returncode, result.stderr) == (1, message)
+
+
+@FULL
+@pytest.mark.parametrize("option", ["--trace", "--stats"])
+def test_reports_that_are_lost_are_reported(callgate: Callgate, option: str) -> None:
+    result = callgate("boot", "-q", "-c", "echo done", option, "/dev/full")
+    assert result.returncode == 1
+    assert result.stderr == "callgate: /dev/full: cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize("option", ["--trace", "--stats"])
+def test_no_command_is_run_when_its_report_could_not_be_written(
+    callgate: Callgate, tmp_path: Path, option: str
+) -> None:
+    missing = tmp_path / "missing" / "file"
+    result = callgate("boot", "-q", "-c", "echo done", option, missing)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == f"callgate: {missing}: No such file or directory\n"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_the_shell_has_closed_are_nowhere(tmp_path: Path, closed: str) -> None:
+    # The image must not be taken for the console because it gets the console's number.
+    image = tmp_path / "a.img"
+    arguments = [sys.executable, "-c", "from callgate.tools.cli import main; main()"]
+    made = subprocess.run([*arguments, "disk", "create", str(image), "--from", str(tmp_path)], check=False)
+    assert made.returncode == 0
+    before = image.read_bytes()
+    line = f'exec "$@" {closed}'
+    boot = ["sh", "-c", line, "sh", *arguments, "boot", "-q", str(image), "-c", "echo done; exit 5"]
+    result = subprocess.run(boot, capture_output=True, text=True, timeout=100, check=False)
+    assert (result.returncode, result.stderr) == (5, "")
+    assert result.stdout == ("" if ">&-" in closed.split("2>&-", maxsplit=1)[0] else "done\n")
+    assert image.read_bytes() == before
 
 
 def test_running_out_of_fuel_has_its_own_exit_code(callgate: Callgate) -> None:
