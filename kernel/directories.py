@@ -154,8 +154,9 @@ class Directories:
             self._drop(version)
             await self.kernel.give_backs.send()
             raise PolicyError(ErrorCode.BAD_REPLY)
-        if key in versions or partition.dead:
-            # Another thread was faster, or the server died meanwhile: this one lives as long as its lock.
+        if key in versions or partition.dead or not version.version:
+            # Another thread was faster, the server died meanwhile, or does not stand by it (version 0): this one
+            # lives as long as its lock.
             version.current = False
         else:
             versions[key] = version

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from callgate.disk.partitions import Partition as DiskPartition
 from callgate.disk.partitions import ReadError, scan
 from callgate.kernel.abi.calls import Operation
+from callgate.kernel.abi.directory import VolumeFlags
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.abi.volume import VolumeInformation
@@ -112,17 +113,23 @@ class Volumes:
         self.kernel.log(f"/{partition.name}: {partition.file_system}, label {label or '(none)'}")
 
     async def describe(self, partition: PartitionState) -> VolumeInformation:
-        """Ask a volume's server for its label and free space."""
-        reply = await self.kernel.requests.make(partition, Operation.VOLUME)
-        registers = reply.registers
-        label = await reply.take_data()
-        information = VolumeInformation(number=partition.number, flags=registers.eax, serial=registers.ebx)
+        """Ask a volume's server for its label and free space; what it does not answer stays zero.
+
+        A server need not know of free space, and one that dies of the question must not hide the volumes behind it.
+        """
+        information = VolumeInformation(number=partition.number)
         information.name = field_text(partition.name.encode(), 16)
         information.file_system = field_text(partition.file_system.encode(), 16)
-        information.label = field_text(label, 64)
-        reply = await self.kernel.requests.make(partition, Operation.FREE_SPACE)
-        registers = reply.registers
-        await reply.finish()
+        try:
+            reply = await self.kernel.requests.make(partition, Operation.VOLUME)
+            information.flags, information.serial = reply.registers.eax, reply.registers.ebx
+            information.label = field_text(await reply.take_data(), 64)
+            reply = await self.kernel.requests.make(partition, Operation.FREE_SPACE)
+            registers = reply.registers
+            await reply.finish()
+        except PolicyError:
+            information.flags |= VolumeFlags.NO_FREE_SPACE
+            return information
         information.cluster_bytes = registers.ecx
         information.free_clusters = registers.edx << 32 | registers.eax
         information.total_clusters = registers.edi << 32 | registers.esi

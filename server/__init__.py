@@ -5,7 +5,16 @@ What a server's author needs is here; docs/writing-a-server.md shows how it goes
 
 from callgate.server.disk import Disk, SectorReader
 from callgate.server.errors import FileSystemError, MountError, ReplyError
-from callgate.server.gate import GateCall, GateResult, allocate, complete, free, lock_blocks, unlock_blocks
+from callgate.server.gate import (
+    GateCall,
+    GateResult,
+    allocate,
+    complete,
+    directory_changed,
+    free,
+    lock_blocks,
+    unlock_blocks,
+)
 from callgate.server.hosted import HostedServer, VolumeGeometry, operation
 from callgate.server.listing import ListedFile, build_pages, fitting_pages, read_pages
 from callgate.server.message import (
@@ -56,6 +65,7 @@ __all__ = [
     "complete",
     "cut",
     "cut_hole",
+    "directory_changed",
     "fitting_pages",
     "free",
     "lock_blocks",

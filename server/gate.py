@@ -88,6 +88,12 @@ async def free(address: int) -> None:
     checked(result, f"freeing the memory at {address:#x}")
 
 
+async def directory_changed(version: int) -> None:
+    """Tell the kernel that this version of a directory is current no more: who lists it next asks again."""
+    result = await GateCall(HostedGate.SERVER, ServerCall.DIRECTORY_CHANGED, ebx=version)
+    checked(result, f"retiring version {version} of a directory")
+
+
 def checked(result: GateResult, doing: str) -> GateResult:
     """Return ``result``, or raise FileSystemError naming what was being done."""
     if not result.failed:

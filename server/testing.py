@@ -154,6 +154,8 @@ class Rehearsal:
                 return self._lock(call.edx << 32 | call.esi, call.ecx)
             case (HostedGate.SERVER, ServerCall.UNLOCK_BLOCKS):
                 return self._unlock(call.ebx)
+            case (HostedGate.SERVER, ServerCall.DIRECTORY_CHANGED):
+                return GateResult(0)
             case (HostedGate.SYSTEM, SystemCall.ALLOCATE):
                 return self._allocate(call.ecx)
             case (HostedGate.SYSTEM, SystemCall.FREE):
@@ -181,7 +183,7 @@ class Rehearsal:
 
     def _unlock(self, address: int) -> GateResult:
         if self.locks.pop(address, None) is None:
-            return _failure(ErrorCode.BAD_ARGUMENT)
+            return _failure(ErrorCode.BAD_ADDRESS)
         del self.memory.regions[address]
         return GateResult(0)
 
@@ -196,7 +198,7 @@ class Rehearsal:
 
     def _free(self, address: int) -> GateResult:
         if not USER_HEAP <= address < USER_MESSAGES or self.memory.regions.pop(address, None) is None:
-            return _failure(ErrorCode.BAD_ARGUMENT)
+            return _failure(ErrorCode.BAD_ADDRESS)
         return GateResult(0)
 
     def allocated(self) -> int:

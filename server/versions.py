@@ -12,7 +12,7 @@ from typing import NamedTuple
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.server.errors import FileSystemError
-from callgate.server.gate import LOW_DWORD, allocate, free
+from callgate.server.gate import LOW_DWORD, allocate, directory_changed, free
 from callgate.server.message import Object, RegisterValues, ServerMemory
 
 LOCK_LIMIT = 4096  # locks that clients may hold at once, a bound on what they can make us remember
@@ -56,24 +56,36 @@ class DirectoryVersions:
         """Number of locks that are held."""
         return len(self._locks)
 
-    async def lock(self, key: Hashable, build: Callable[[int], Pages]) -> Object:
+    async def lock(self, key: Hashable, build: Callable[[int], Pages], *, lasting: bool = True) -> Object:
         """Lock the current version of directory ``key``; return the reply to LOCK_DIRECTORY.
 
         ``build`` is given a version number and returns the pages; it is called only when there is no
-        current version.
+        current version.  What it returns is current from then on, unless it is not ``lasting`` (the disk failed,
+        say, and may not do so again): then it serves this lock alone, and the kernel, told so by version 0, does
+        not keep it either.
         """
         if len(self._locks) >= LOCK_LIMIT:
             raise FileSystemError(ErrorCode.NO_RESOURCES, f"{LOCK_LIMIT} directory locks are held already")
-        version = self._current.get(key) or await self._publish(key, build)
+        known = self._current.get(key)
+        version = known or await self._publish(key, build)
         # From here to the return nothing is awaited, so the version cannot die under us.
-        self._current.move_to_end(key)
         version.locks += 1
+        if known is None and not lasting:
+            version.current = False
+            del self._current[key]
+        else:
+            self._current.move_to_end(key)
         lock = self._new_lock()
         self._locks[lock] = version
         return Object(
             version.address,
             version.size,
-            RegisterValues(ebx=version.number, ecx=version.size // PAGE_SIZE, edx=lock, edi=version.entries),
+            RegisterValues(
+                ebx=version.number if version.current else 0,
+                ecx=version.size // PAGE_SIZE,
+                edx=lock,
+                edi=version.entries,
+            ),
         )
 
     async def unlock(self, lock: int) -> None:
@@ -87,12 +99,15 @@ class DirectoryVersions:
         await self._trim(self.cached_pages)
 
     async def retire(self, key: Hashable) -> None:
-        """Directory ``key`` has changed: its current version is current no more."""
+        """Directory ``key`` has changed: its current version is current no more, here and in the kernel."""
         version = self._current.pop(key, None)
-        if version is not None:
-            version.current = False
-            if not version.locks:
-                await free(version.address)
+        if version is None:
+            return
+        version.current = False
+        if version.locks:
+            await directory_changed(version.number)
+        else:
+            await free(version.address)
 
     async def _publish(self, key: Hashable, build: Callable[[int], Pages]) -> Version:
         self._last_version = self._last_version % LOW_DWORD + 1

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.leftovers import leftovers
 from callgate.kernel.state import PartitionState
 from callgate.kernel.system import System
 
@@ -48,26 +49,13 @@ def find_leaks() -> Callable[[System], list[str]]:
 
 
 def leaks(system: System) -> list[str]:
-    """Return slots, pins, locked cache blocks, waits, coroutines, and addresses that a server could read, in words."""
+    """Return what the kernel holds, and addresses that a server could read, in words."""
     kernel = system.kernel
-    found = []
-    for partition in kernel.state.partitions.values():
-        fields = kernel.ipc.block(partition)
-        if (fields["unused"] | fields["free"]) != 0xFFFF_FFFF:
-            found.append(f"{partition.name}: slots {~(fields['unused'] | fields['free']) & 0xFFFFFFFF:#x}")
-        if partition.pins:
-            found.append(f"{partition.name}: pins {partition.pins}")
-        found += [
-            f"{partition.name}: frame {frame:#x} in a message page" for frame in addresses_left(system, partition)
-        ]
-    locked = [key for key, block in kernel.cache.state.blocks.items() if block.locks]
-    if locked:
-        found.append(f"cache blocks locked: {locked}")
-    if kernel.cache.state.notices:
-        found.append("somebody still waits for a disk block")
-    if kernel.coroutines.alive:
-        found.append("a coroutine is alive")
-    return found
+    return leftovers(kernel) + [
+        f"{partition.name}: frame {frame:#x} in a message page"
+        for partition in kernel.state.partitions.values()
+        for frame in addresses_left(system, partition)
+    ]
 
 
 def addresses_left(system: System, partition: PartitionState) -> list[int]:

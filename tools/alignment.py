@@ -60,6 +60,16 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def claimed(image: Path, partition: Partition) -> str:
+    """Return what an installed server calls the file system of a partition, "" if none claims it."""
+    size = min(PROBE_BYTES, partition.sectors * SECTOR_SIZE)
+    with image.open("rb") as file:
+        file.seek(partition.start * SECTOR_SIZE)
+        head = file.read(size).ljust(size, b"\0")
+    server = server_for(head)
+    return (server.probe(head) or "") if server is not None else ""
+
+
 def measure(image: Path, partition: Partition) -> Alignment | None:
     """Look at every file of a volume; None if no server knows the volume or can mount it."""
     with (

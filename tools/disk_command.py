@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from callgate.disk.builder import FileSystem, Scheme
 from callgate.tools.sizes import SIZE
+
+if TYPE_CHECKING:
+    from callgate.disk.inspect import Volume
 
 EXIT_IMAGE = 5
 
@@ -45,6 +49,7 @@ def inspect(image: Path, as_json: bool) -> int:
     except ImageError as error:
         click.echo(f"callgate: {error}", err=True)
         return EXIT_IMAGE
+    report = replace(report, volumes=[_named(image, volume) for volume in report.volumes])
     alignments = [measure(image, volume.partition) for volume in report.volumes]
     if as_json:
         data = as_dict(report)
@@ -54,6 +59,14 @@ def inspect(image: Path, as_json: bool) -> int:
     else:
         click.echo(render(report, [alignment.describe() if alignment else "" for alignment in alignments]), nl=False)
     return 0
+
+
+def _named(image: Path, volume: Volume) -> Volume:
+    """Return a volume with the name that an installed server has for it, if we have none."""
+    from callgate.tools.alignment import claimed
+
+    found = volume.file_system
+    return volume if found.kind else replace(volume, file_system=replace(found, kind=claimed(image, volume.partition)))
 
 
 @disk.command(epilog=CREATE_EPILOG)

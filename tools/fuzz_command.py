@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
 import click
 from callgate.kernel.abi.memory import SECTOR_SIZE
+from callgate.tools.fuzz_kinds import KINDS, Kind
 
 EXIT_FOUND = 1
 EXIT_IMAGE = 5
@@ -25,27 +27,27 @@ def fuzz() -> None:
 
 
 @fuzz.command(epilog=EPILOG)
-@click.option(
-    "--fs", type=click.Choice(["fat12", "fat16", "fat32", "exfat"]), help="Damage a volume made for the occasion."
-)
+@click.option("--fs", type=click.Choice(KINDS), help="Damage a small volume of this kind.")
 @click.option("--image", type=click.Path(path_type=Path), help="Damage this image (an unpartitioned volume).")
 @click.option("--count", type=click.IntRange(min=1), default=1000, show_default=True, help="Mutants.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the first one.")
 @click.option("--boot", "booted", is_flag=True, help="Boot the system on each, besides.")
-def images(fs: str | None, image: Path | None, count: int, seed: int, booted: bool) -> int:
+def images(fs: Kind | None, image: Path | None, count: int, seed: int, booted: bool) -> int:
     """Damage a volume in COUNT ways and have its server look at each.
 
-    A finding is a server that raises, hangs, names sectors outside its volume or keeps what it was lent; it is
-    printed with the command that shows it again, and the exit status is 1.
+    A finding is a server that raises, hangs, names sectors outside its volume, keeps what it was lent, or no longer
+    reads a file that the damage has not come near; it is printed with the command that shows it again, and the exit
+    status is 1.
     """
-    from callgate.tools.fuzz_images import Outcome, sound_image
+    from callgate.tools.fuzz_images import Outcome
     from callgate.tools.fuzz_images import fuzz as run
+    from callgate.tools.fuzz_volumes import sound_image
     from callgate.tools.volume_walk import PROBE_BYTES, server_for
 
     if (fs is None) == (image is None):
         raise click.UsageError("say either --fs or --image")
     try:
-        content = image.read_bytes() if image is not None else sound_image(fs)  # type: ignore[arg-type]  # a Choice
+        content = image.read_bytes() if image is not None else sound_image(fs)  # type: ignore[arg-type]  # one of both
     except OSError as error:
         click.echo(f"callgate: {image}: {error.strerror}", err=True)
         return EXIT_IMAGE
@@ -54,15 +56,17 @@ def images(fs: str | None, image: Path | None, count: int, seed: int, booted: bo
         click.echo(f"callgate: {image}: no file system that a server knows begins here", err=True)
         return EXIT_IMAGE
     outcome = Outcome()
-    what = f"--image {image}" if image is not None else f"--fs {fs}"
+    what = f"--image {shlex.quote(str(image))}" if image is not None else f"--fs {fs}"
     for number, finding in run(content, range(seed, seed + count), outcome, booted=booted):
-        if finding is not None:
+        if number is None:
+            click.echo(f"without damage: {finding}")
+        elif finding is not None:
             click.echo(f"seed {number}: {finding}")
             click.echo(f"  again: callgate fuzz images {what} --count 1 --seed {number}{' --boot' if booted else ''}")
         elif sys.stderr.isatty() and number % 100 == 0:
             click.echo(f"\r{number - seed + 1} of {count}", nl=False, err=True)
     click.echo(
-        f"{count} mutants: {outcome.refused} refused, {outcome.damaged} read in part, {outcome.sound} read in full, "
-        f"{outcome.findings} findings"
+        f"{outcome.mutants} mutants: {outcome.refused} refused, {outcome.damaged} read in part, {outcome.sound} "
+        f"read in full, {outcome.findings} findings; {outcome.witnesses} files that were not damaged read as before"
     )
     return EXIT_FOUND if outcome.findings else 0

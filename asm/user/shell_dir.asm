@@ -83,7 +83,7 @@ put_directory:
         jc      .none
         call    free_bytes
         mov     ecx, 8
-        call    put_decimal
+        call    put_free
         mov     esi, free_word
         call    put_string
 .none:

@@ -54,6 +54,24 @@ free_bytes:
         add     edx, ecx
         ret
 
+; put_free: show free space of `volume`, a dash if it is not known.
+;   in:        edx:eax  number, ecx  width
+;   clobbers:  eax, flags
+put_free:
+        test    dword ptr [volume + VolumeInformation.flags], VolumeFlags.NO_FREE_SPACE
+        jz      put_decimal
+        push    ecx
+.blank:
+        dec     ecx
+        jz      .dash
+        call    put_space
+        jmp     .blank
+.dash:
+        mov     al, '-'
+        call    put_character
+        pop     ecx
+        ret
+
 ; command_df: `df`.
 ;   out:       eax  status
 command_df:
@@ -79,13 +97,13 @@ command_df:
         call    put_decimal
         mov     eax, [volume + VolumeInformation.free_clusters]
         mov     edx, [volume + VolumeInformation.free_clusters + 4]
-        call    put_decimal
+        call    put_free
         mov     eax, [volume + VolumeInformation.cluster_bytes]
         xor     edx, edx
         call    put_decimal
         call    free_bytes
         mov     ecx, 16
-        call    put_decimal
+        call    put_free
         call    newline
         inc     ebp
         jmp     .next

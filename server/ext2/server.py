@@ -85,10 +85,7 @@ class Ext2Server(MountedServer[ExtVolume, Inode]):
         def build(version: int) -> Pages:
             return self.listed(path, listing.files, listing.entries, version)
 
-        reply = await self.directories.lock(inode.number, build)
-        if not listing.lasting:
-            await self.directories.retire(inode.number)  # the next one to ask may get more
-        return reply
+        return await self.directories.lock(inode.number, build, lasting=listing.lasting)
 
     async def _listing(self, path: str, inode: Inode) -> Listing:
         listing = self._listings.get(inode.number)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from callgate.disk.faults import FaultInjecting
+from callgate.disk.media import ImageFile
 
 MIB = 1 << 20
 START = 2048  # sectors before the second disk's partition
@@ -88,3 +90,37 @@ def test_a_volume_without_a_label_says_so(boot: Any, tmp_path: Path, host_tool: 
     image = tmp_path / "plain.img"
     host_tool("mke2fs", "-q", "-F", image, "4M")
     assert boot("vol", image).output.startswith(b"volume /d0, no label\nserial number ")
+
+
+class Healing(FaultInjecting):
+    """A medium whose bad sectors become good when a certain sector is read."""
+
+    def __init__(self, medium: Any, bad: range, healer: int) -> None:
+        super().__init__(medium, bad=bad)
+        self.healer = healer
+
+    def read_into(self, lba: int, views: Any) -> None:
+        super().read_into(lba, views)
+        if lba <= self.healer < lba + sum(map(len, views)) // 512:
+            self.bad = frozenset()
+
+
+def test_a_directory_that_was_listed_in_part_is_listed_whole_when_the_disk_recovers(
+    boot: Any, tmp_path: Path, host_tool: Callable[..., str]
+) -> None:
+    """Neither the server nor the kernel keeps what a failing disk left of it."""
+    folder, image = tmp_path / "many", tmp_path / "many.img"
+    names = [f"a file with the number {number:03}" for number in range(200)]
+    (folder / "dir").mkdir(parents=True)
+    for name in names:
+        (folder / "dir" / name).touch()
+    (folder / "healer").write_bytes(b"better now\n")
+    host_tool("mke2fs", "-q", "-F", "-t", "ext2", "-b", "4096", "-d", folder, image, "4M")
+    second, healer = (int(host_tool("debugfs", "-R", f"bmap {place}", image)) * 8 for place in ("/dir 1", "/healer 0"))
+    medium = Healing(ImageFile(image), range(second, second + 8), healer)
+    run = boot("ls dir; cat healer; ls dir; ls dir", medium)
+    part, whole = run.output.decode().split("better now\n")
+    assert 10 < len(part.splitlines()) < 190
+    assert whole.splitlines() == names * 2
+    assert any("directory /dir is damaged" in line for line in run.log), run.log
+    assert run.leaks() == []

@@ -6,12 +6,15 @@ import random
 import re
 import sys
 import tarfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from callgate.disk.media import MemoryMedium
+from callgate.tools.disk_command import inspect
+from click.testing import CliRunner
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "writing-a-server.md"
 
@@ -36,18 +39,25 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "tarserver"
 
 
-def test_the_server_of_the_document_serves_a_volume_of_a_booted_system(
-    boot: Callable[..., Any], installed: str, find_leaks: Callable[..., list[str]]
-) -> None:
-    source = random.Random(1)
-    files = {"hello.txt": b"hello from a tape\n", "docs/big.bin": source.randbytes(300_000), "docs/empty": b""}
+FILES = {"hello.txt": b"hello from a tape\n", "docs/big.bin": random.Random(1).randbytes(300_000), "docs/empty": b""}
+
+
+def tape() -> bytes:
+    """Return an archive, written by Python."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, data in files.items():
+        for name, data in FILES.items():
             information = tarfile.TarInfo(name)
             information.size = len(data)
             tar.addfile(information, io.BytesIO(data))
-    run = boot("ls /d0; cat /d0/hello.txt /d0/docs/empty /d0/docs/big.bin", MemoryMedium(archive.getvalue()))
+    return archive.getvalue()
+
+
+def test_the_server_of_the_document_serves_a_volume_of_a_booted_system(
+    boot: Callable[..., Any], installed: str, find_leaks: Callable[..., list[str]]
+) -> None:
+    files = FILES
+    run = boot("ls; cat hello.txt docs/empty /d0/docs/big.bin", MemoryMedium(tape()))
     assert run.status == 0, run.log
     assert any("/d0: tar" in line for line in run.log), run.log
     listing = run.output[: -len(files["hello.txt"] + files["docs/big.bin"])]
@@ -55,3 +65,23 @@ def test_the_server_of_the_document_serves_a_volume_of_a_booted_system(
     assert run.output.endswith(files["hello.txt"] + files["docs/big.bin"])
     assert find_leaks(run.system) == []
     assert installed in sys.modules
+
+
+@pytest.mark.usefixtures("installed")
+def test_every_command_takes_a_volume_whose_server_knows_of_no_free_space(boot: Callable[..., Any]) -> None:
+    run = boot("vol; df; dir; tree; find big.bin; crc32 docs/big.bin; hexdump hello.txt", MemoryMedium(tape()))
+    assert run.status == 0, run.log
+    text = run.output.decode()
+    assert text.startswith("volume /d0, label TAR\nserial number 00000000, file system tar\n"), text
+    assert re.search(r"^/d0 +tar +0 +- +0 +-$", text, re.MULTILINE), text
+    assert "       1 dir(s)              - bytes free\n" in text
+    assert "\n/d0\n|-- docs/\n|   |-- big.bin\n|   `-- empty\n`-- hello.txt\n\n1 directory, 3 files\n" in text
+    assert f"\n/d0/docs/big.bin\n{zlib.crc32(FILES['docs/big.bin']):08x}  docs/big.bin\n00000000  68 65 6c 6c" in text
+
+
+@pytest.mark.usefixtures("installed")
+def test_an_image_is_inspected_with_the_servers_that_are_installed(tmp_path: Path) -> None:
+    image = tmp_path / "tape.tar"
+    image.write_bytes(tape())
+    result = CliRunner().invoke(inspect, [str(image)], standalone_mode=False)
+    assert "\n    tar\n    3 files, 75 pages of data: " in result.output

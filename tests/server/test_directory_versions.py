@@ -23,7 +23,7 @@ from callgate.server.versions import LOCK_LIMIT, DirectoryVersions
 
 
 class ListingServer(HostedServer):
-    """Directory EBX has EBX entries; CLOSE retires it."""
+    """Directory EBX has EBX entries, and does not last if ESI is 1; CLOSE retires it."""
 
     name = "listing"
 
@@ -41,7 +41,7 @@ class ListingServer(HostedServer):
             files = [ListedFile(f"file {i} " + "x" * 200, 0x20, i) for i in range(count)]
             return Pages(build_pages(files, version), count)
 
-        return await self.directories.lock(count, build)
+        return await self.directories.lock(count, build, lasting=request.registers.esi != 1)
 
     @operation(Operation.UNLOCK_DIRECTORY)
     async def unlock(self, request: Request) -> Reply:
@@ -95,6 +95,29 @@ def test_a_retired_version_lives_until_its_last_lock_goes(rehearsal: Rehearsal) 
     unlock(rehearsal, old)
     assert rehearsal.allocated() == 2 * 4096
     unlock(rehearsal, again)
+    assert rehearsal.allocated() == 4096
+
+
+def changes_told(rehearsal: Rehearsal) -> list[int]:
+    return [call.ebx for call in rehearsal.calls if call.eax == ServerCall.DIRECTORY_CHANGED]
+
+
+def test_the_kernel_is_told_of_a_retired_version_that_it_may_keep(rehearsal: Rehearsal) -> None:
+    held = lock(rehearsal, 3)
+    unlock(rehearsal, lock(rehearsal, 4))
+    for directory in (3, 4, 5):
+        rehearsal.request(Operation.CLOSE, ebx=directory)
+    assert changes_told(rehearsal) == [held.registers.ebx]
+
+
+def test_a_version_that_does_not_last_serves_one_lock_and_has_no_number(rehearsal: Rehearsal) -> None:
+    partial = rehearsal.request(Operation.LOCK_DIRECTORY, ebx=3, esi=1)
+    assert (partial.registers.ebx, partial.registers.edi) == (0, 3)
+    whole = lock(rehearsal, 3)
+    assert whole.registers.ebx
+    assert rehearsal.request(Operation.LOCK_DIRECTORY, ebx=3, esi=1).registers.ebx == whole.registers.ebx
+    assert rehearsal.allocated() == 2 * 4096
+    unlock(rehearsal, partial)
     assert rehearsal.allocated() == 4096
 
 

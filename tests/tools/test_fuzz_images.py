@@ -1,50 +1,161 @@
 """`callgate fuzz images`: finds what is broken, says how to see it again, and finds nothing in our servers."""
 
+import re
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.cache import Cache
+from callgate.server.errors import FileSystemError
+from callgate.server.ext2 import Ext2Server
 from callgate.server.fat import FatServer
 from callgate.tools import fuzz_images
+from callgate.tools.fuzz_damage import Damage
+from callgate.tools.fuzz_kinds import KINDS, Kind
+from callgate.tools.fuzz_volumes import sound_image
 
 CommandLine = Callable[..., Any]
+REPORT = re.compile(
+    rb"200 mutants: (\d+) refused, (\d+) read in part, (\d+) read in full, 0 findings; (\d+) files that were not"
+)
 
 
-@pytest.mark.parametrize("fs", ["fat12", "fat16", "fat32", "exfat"])
-def test_three_hundred_mutants_do_no_harm(command_line: CommandLine, fs: str) -> None:
-    outcome = command_line("fuzz", "images", "--fs", fs, "--count", "300")
+@pytest.mark.parametrize("fs", KINDS)
+def test_two_hundred_mutants_do_no_harm(command_line: CommandLine, fs: str) -> None:
+    outcome = command_line("fuzz", "images", "--fs", fs, "--count", "200")
     assert outcome.status == 0, outcome.stdout
-    assert b"0 findings" in outcome.stdout
-    assert b"300 mutants" in outcome.stdout
+    report = REPORT.search(outcome.stdout)
+    assert report is not None, outcome.stdout
+    refused, partly, full, witnesses = map(int, report.groups())
+    assert refused + partly + full == 200
+    assert min(partly, full, witnesses) > 3, "damage must be of all kinds"
 
 
-def test_mutants_that_are_booted_do_no_harm(command_line: CommandLine) -> None:
-    outcome = command_line("fuzz", "images", "--fs", "fat12", "--count", "30", "--seed", "1000", "--boot")
+@pytest.mark.parametrize("fs", KINDS)
+def test_mutants_that_are_booted_do_no_harm(command_line: CommandLine, fs: str) -> None:
+    outcome = command_line("fuzz", "images", "--fs", fs, "--count", "6", "--seed", "1000", "--boot")
     assert (outcome.status, outcome.stderr) == (0, b""), outcome.stdout
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_volume_is_the_same_whenever_it_is_made(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = sound_image(kind)
+    monkeypatch.setattr(time, "time", lambda: 2_000_000_000.0)
+    assert sound_image(kind) == first
+    assert len(first) % 512 == 0
+
+
+KEPT = {
+    "README.TXT": (1000, 5),
+    "A rather long file name.text": (2000, 30),
+    "docs/note.txt": (3000, 10),
+    "docs/deeper/LAST.BIN": (4000, 80),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "reader"),
+    [
+        ("ext2", "debugfs -R 'cat \"{}\"' {image}"),
+        ("ext3", "debugfs -R 'cat \"{}\"' {image}"),
+        ("ext4", "debugfs -R 'cat \"{}\"' {image}"),
+        ("joliet", "isoinfo -J -i {image} -x '/{}'"),
+        ("rockridge", "isoinfo -R -i {image} -x '/{}'"),
+    ],
+)
+def test_the_volumes_that_are_kept_are_what_the_tools_of_others_read(
+    kind: Kind, reader: str, tmp_path: Path, host_tool: Callable[..., str]
+) -> None:
+    image = tmp_path / "kept.img"
+    image.write_bytes(sound_image(kind))
+    for name, (first, count) in KEPT.items():
+        expected = "".join(f"{first + line:0511}\n" for line in range(count))
+        assert host_tool("sh", "-c", f"{reader.format(name, image=image)} 2>/dev/null") == expected, name
+
+
+@pytest.mark.parametrize("kind", ["ext2", "ext3", "ext4"])
+def test_the_volumes_that_are_kept_are_sound_to_e2fsck(
+    kind: Kind, tmp_path: Path, host_tool: Callable[..., str]
+) -> None:
+    (tmp_path / "kept.img").write_bytes(sound_image(kind))
+    assert "files" in host_tool("e2fsck", "-f", "-n", tmp_path / "kept.img")
+
+
+def test_a_server_that_gives_up_a_volume_for_damage_elsewhere_is_found(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Ext2Server.open
+
+    async def open_or_sulk(self: Any, request: Any) -> Any:
+        if self.take_reports():
+            raise FileSystemError(ErrorCode.CORRUPT, "there was damage somewhere")
+        return await original(self, request)
+
+    monkeypatch.setattr(Ext2Server, "open", open_or_sulk)
+    outcome = command_line("fuzz", "images", "--fs", "ext2", "--count", "40")
+    assert outcome.status == 1
+    assert b"which is sound, cannot be opened: CORRUPT" in outcome.stdout
+
+
+def test_a_system_that_reads_other_data_than_it_should_is_found() -> None:
+    image = sound_image("ext2")
+    target = fuzz_images.Target(image, booted=True)
+    untouched = [witness for witness in target.witnesses if witness.path == "README.TXT"]
+    other = [untouched[0]._replace(data=b"something else")]
+    fuzz_images.boot(bytearray(image), untouched)
+    with pytest.raises(AssertionError, match="sound files are read as something else"):
+        fuzz_images.boot(bytearray(image), other)
+
+
+def test_a_kernel_that_keeps_pages_or_locks_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = bytearray(sound_image("fat16"))
+    with monkeypatch.context() as patched:
+        patched.setattr(Cache, "unlock", lambda *_: None)
+        with pytest.raises(AssertionError, match=r"still held: .*cache blocks locked"):
+            fuzz_images.boot(image, [])
+
+
+def break_the_fat_server(monkeypatch: pytest.MonkeyPatch, *, when_damaged: bool) -> None:
+    original = FatServer.open
+
+    async def open_badly(self: Any, request: Any) -> Any:
+        if bool(self.take_reports()) is when_damaged:
+            raise IndexError("on purpose")
+        return await original(self, request)
+
+    monkeypatch.setattr(FatServer, "open", open_badly)
 
 
 def test_a_server_that_breaks_is_found_with_the_command_that_shows_it(
     command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = FatServer.open
-
-    async def open_badly(self: Any, request: Any) -> Any:
-        if request.path().endswith("LAST.BIN"):
-            raise IndexError("on purpose")
-        return await original(self, request)
-
-    monkeypatch.setattr(FatServer, "open", open_badly)
-    outcome = command_line("fuzz", "images", "--fs", "fat16", "--count", "3", "--seed", "5")
+    break_the_fat_server(monkeypatch, when_damaged=True)
+    outcome = command_line("fuzz", "images", "--fs", "fat16", "--count", "10", "--seed", "5")
     assert outcome.status == 1
-    assert b"seed 5: IndexError: on purpose" in outcome.stdout
-    assert b"again: callgate fuzz images --fs fat16 --count 1 --seed 5\n" in outcome.stdout
+    seed = re.search(rb"seed (\d+): IndexError: on purpose\n", outcome.stdout)
+    assert seed is not None, outcome.stdout
+    command = f"fuzz images --fs fat16 --count 1 --seed {seed[1].decode()}"
+    assert f"  again: callgate {command}\n".encode() in outcome.stdout
+    again = command_line(*command.split())
+    assert (again.status, again.stdout.splitlines()[0]) == (1, seed[0].strip())
+
+
+def test_a_server_that_breaks_on_the_sound_volume_is_found_first(
+    command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_the_fat_server(monkeypatch, when_damaged=False)
+    outcome = command_line("fuzz", "images", "--fs", "fat16", "--count", "10", "--seed", "5")
+    assert outcome.status == 1
+    assert outcome.stdout.startswith(b"without damage: IndexError: on purpose\n0 mutants:")
 
 
 def test_damage_is_the_same_for_a_seed_and_is_taken_back() -> None:
     image = bytes(range(256)) * 64
-    damage = fuzz_images.Damage(image)
+    damage = Damage(image)
     first = [bytes(damage.apply(seed)) for seed in range(20) if damage.heal() is None]
     damage.heal()
     assert bytes(damage.image) == image

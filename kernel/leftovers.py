@@ -1,0 +1,52 @@
+"""What a system whose programs have ended still holds although nobody should: it was not given back."""
+
+from callgate.kernel.kernel import Kernel
+from callgate.kernel.state import PartitionState
+
+ALL_SLOTS = 0xFFFF_FFFF
+
+
+def leftovers(kernel: Kernel) -> list[str]:
+    """Return slots, pins, locked cache blocks, waits, open files, coroutines and pages of file data, in words."""
+    found = [text for partition in kernel.state.partitions.values() for text in _of_partition(kernel, partition)]
+    blocks = kernel.cache.state.blocks
+    locked = [key for key, block in blocks.items() if block.locks]
+    if locked:
+        found.append(f"cache blocks locked: {locked}")
+    if kernel.cache.state.notices:
+        found.append("somebody still waits for a disk block")
+    if kernel.fills.state.waiting:
+        found.append("a request block still waits for its data")
+    if kernel.files.objects:
+        found.append(f"file objects: {sorted(kernel.files.objects)}")
+    if kernel.coroutines.alive:
+        found.append("a coroutine is alive")
+    lost = set(kernel.state.high.holders) - {block.frame for block in blocks.values()}
+    if lost:
+        found.append(f"pages of file data: {sorted(map(hex, lost))}")
+    return found
+
+
+def _of_partition(kernel: Kernel, partition: PartitionState) -> list[str]:
+    fields = kernel.ipc.block(partition)
+    taken = ~(fields["unused"] | fields["free"]) & ALL_SLOTS
+    found = [f"{partition.name}: slots {taken:#x}"] if taken else []
+    return found + ([f"{partition.name}: pins {partition.pins}"] if partition.pins else [])
+
+
+def kernel_pages(kernel: Kernel) -> int:
+    """Return how many pages of low memory belong to no process, server, thread or message.
+
+    They are the kernel's own.  The number is that of a run which did the same, or pages were lost.
+    """
+    state = kernel.state
+    owned = {state.zero_frame}
+    for process in state.processes.values():
+        owned.update(process.pages.values(), process.tables)
+        for window in process.windows.values():
+            owned.update(window.private)
+    for partition in state.partitions.values():
+        owned.update(partition.frames.values(), [partition.block])
+    for frames in state.stack_frames.values():
+        owned.update(frames)
+    return len(set(state.low.holders) - owned)
