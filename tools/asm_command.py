@@ -20,7 +20,8 @@ Examples:
   callgate asm shell.asm -I lib             finds what lies in lib
 
 .include looks beside the file that names it, in the folders of -I, then among the sources that come with callgate:
-system.inc has the system calls (docs/writing-a-program.md). A program at the default origin runs in ring 3: put it on a disk and type its name.
+system.inc has the system calls, file.asm reads files (docs/writing-a-program.md). A program at the default origin runs
+in ring 3: put it on a disk and type its name.
 """
 
 
