@@ -59,10 +59,10 @@ def layout(source: random.Random) -> synthetic.Layout:
     return synthetic.Layout(sectors * 512 - source.randrange(512), runs, source.choice([506, 506, 40, 5]))
 
 
-@pytest.mark.parametrize("high_memory", [1 << 20, 64 << 20])
+@pytest.mark.parametrize(("high_memory", "map_edges"), [(1 << 20, False), (1 << 20, True), (64 << 20, False)])
 @pytest.mark.parametrize("seed", range(4))
 def test_everybody_reads_what_is_there(
-    session: Sessions, monkeypatch: pytest.MonkeyPatch, seed: int, high_memory: int
+    session: Sessions, monkeypatch: pytest.MonkeyPatch, seed: int, high_memory: int, map_edges: bool
 ) -> None:
     source = random.Random(seed)
     monkeypatch.setattr(volumes, "installed_servers", lambda: [synthetic.Synthetic])
@@ -71,7 +71,9 @@ def test_everybody_reads_what_is_there(
     synthetic.Synthetic.held = {}
     readers = [(source.randrange(1 << 32), f"f{source.randrange(3)}") for _ in range(READERS)]
     programs = [("prober", f"{first:08x}{READS:08x}/d0/{name}") for first, name in readers]
-    made = session(MemoryMedium(IMAGE), programs=programs, high_memory=high_memory, latency=REORDERED)
+    made = session(
+        MemoryMedium(IMAGE), programs=programs, high_memory=high_memory, map_edges=map_edges, latency=REORDERED
+    )
     assert made.run().reason == "halt"
     contents = {name: file.content(IMAGE) for name, file in synthetic.Synthetic.files.items()}
     assert made.codes == [Generator(first).hash(contents[name], READS) for first, name in readers], made.log
