@@ -39,6 +39,7 @@ class Block:
     locks: int = 0
     valid: bool = False
     failed: DiskStatus | None = None
+    doomed: bool = False  # its disk is gone: it goes as soon as nobody holds it
     waiters: list[int] = field(default_factory=list)  # numbers of Notices
 
 
@@ -158,6 +159,7 @@ class Cache:
             block.locks -= 1
             if not block.locks:
                 state.locked -= 1
+                self._bury(key, block)
 
     @property
     def unlocked(self) -> int:
@@ -255,15 +257,23 @@ class Cache:
             block = self.state.blocks[key]
             block.valid = status is DiskStatus.DONE
             block.failed = None if block.valid else status
+            block.doomed |= status is DiskStatus.REMOVED
             waiters, block.waiters = block.waiters, []
             for number in waiters:
                 self._arrived(number)
+            self._bury(key, block)
 
     def drop_disk(self, disk: int) -> None:
-        """Forget every block of a removed disk that nobody holds; the others go with their last lock's turn."""
+        """Forget every block of a removed disk that nobody holds; the others go when nobody does."""
         for key, block in list(self.state.blocks.items()):
-            if key[0] == disk and not block.locks and (block.valid or block.failed is not None):
-                self._evict(key)
+            if key[0] == disk:
+                block.doomed = True
+                self._bury(key, block)
+
+    def _bury(self, key: Key, block: Block) -> None:
+        """Forget a block whose disk is gone, unless somebody holds it or is about to write into it."""
+        if block.doomed and not block.locks and (block.valid or block.failed is not None):
+            self._evict(key)
 
     def _arrived(self, number: int) -> None:
         notice = self.state.notices[number]

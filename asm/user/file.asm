@@ -132,6 +132,8 @@ find_area:
         mov     esi, [ebx + File.page]
 find_area_again:
         mov     eax, [esi + FilePage.sequence]
+        test    al, 1
+        jnz     find_area_again         ; the kernel is writing, on another CPU
         mov     [ebx + File.sequence], eax
         mov     edi, [esi + FilePage.count]
         mov     eax, [ebx + File.position]

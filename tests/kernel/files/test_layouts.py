@@ -15,6 +15,7 @@ Sessions = Callable[..., Any]
 SECTORS = 8192
 WAYS = "rptb"
 NINE = 9
+WORD = 0xFFFF_FFFF
 
 
 Layout = synthetic.Layout
@@ -116,6 +117,32 @@ def test_the_end_of_an_object_can_be_read_first(session: Sessions, files: dict[s
     made = session(MemoryMedium(IMAGE), programs=[("tails", *files)])
     made.run()
     assert made.output == bytes(index * 7 % 251 for index in range(size - 4, size))
+    assert made.unaccounted() == []
+
+
+def test_nothing_is_read_behind_the_end_of_a_file(session: Sessions, files: dict[str, Any]) -> None:
+    size = 3 * 4096 + 5
+    for begin in (size - 1, size, size + 1, 4 * 4096, 1 << 31, WORD):
+        files[f"{begin:08x}"] = Layout(size, [(67, 25)])
+    files["00000000"] = Layout(0, [])
+    files["00000001"] = Layout(0, [])
+    made = session(MemoryMedium(IMAGE), programs=[("tails", "".join(files))])
+    assert made.run().reason == "halt"
+    assert made.codes == [0], made.log
+    assert made.output == IMAGE[67 * 512 + size - 1 :][:1]
+    assert made.counters.requests == 2, "both for the last byte: where pages begin, and from there on"
+    assert made.unaccounted() == []
+
+
+def test_a_server_is_told_what_nobody_has_accessed_for_a_while(session: Sessions, files: dict[str, Any]) -> None:
+    """While the file is open, its reader sleeps and nothing else happens."""
+    files["made"] = Layout(12_345, [], kind="object")
+    made = session(MemoryMedium(IMAGE), programs=[("idler", "/d0/made")])
+    made.run(until=made.label("idler", "looked"))
+    assert [file.opens for file in made.kernel.files.objects.values()] == [1]
+    assert (len(synthetic.Synthetic.released), synthetic.Synthetic.held) == (1, {})
+    made.run()
+    assert made.output == bytes(index * 7 % 251 for index in range(4096))
     assert made.unaccounted() == []
 
 

@@ -1,6 +1,7 @@
 """Several processes read several files here and there, with too little memory for all: every byte is right."""
 
 import random
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,8 @@ import synthetic_server as synthetic
 from callgate.disk.latency import Latency
 from callgate.disk.media import MemoryMedium
 from callgate.kernel import volumes
+from callgate.kernel.abi.file import FILE_AREAS, FilePage
+from callgate.kernel.file_objects import publish
 
 Sessions = Callable[..., Any]
 SECTORS = 16_384
@@ -16,6 +19,9 @@ IMAGE = synthetic.disk(SECTORS)
 WORD = 0xFFFF_FFFF
 READS = 30
 READERS = 6
+SEED = 0x51C3
+LOOKS = 8
+FILE_POSITION = 20  # offset of File.position (asm/user/file.asm)
 REORDERED = Latency(command=50_000, sector=20, reorder=True)
 
 
@@ -53,10 +59,10 @@ def layout(source: random.Random) -> synthetic.Layout:
     return synthetic.Layout(sectors * 512 - source.randrange(512), runs, source.choice([506, 506, 40, 5]))
 
 
-@pytest.mark.parametrize("high_memory", [1 << 20, 64 << 20])
+@pytest.mark.parametrize(("high_memory", "map_edges"), [(1 << 20, False), (1 << 20, True), (64 << 20, False)])
 @pytest.mark.parametrize("seed", range(4))
 def test_everybody_reads_what_is_there(
-    session: Sessions, monkeypatch: pytest.MonkeyPatch, seed: int, high_memory: int
+    session: Sessions, monkeypatch: pytest.MonkeyPatch, seed: int, high_memory: int, map_edges: bool
 ) -> None:
     source = random.Random(seed)
     monkeypatch.setattr(volumes, "installed_servers", lambda: [synthetic.Synthetic])
@@ -65,8 +71,86 @@ def test_everybody_reads_what_is_there(
     synthetic.Synthetic.held = {}
     readers = [(source.randrange(1 << 32), f"f{source.randrange(3)}") for _ in range(READERS)]
     programs = [("prober", f"{first:08x}{READS:08x}/d0/{name}") for first, name in readers]
-    made = session(MemoryMedium(IMAGE), programs=programs, high_memory=high_memory, latency=REORDERED)
+    made = session(
+        MemoryMedium(IMAGE), programs=programs, high_memory=high_memory, map_edges=map_edges, latency=REORDERED
+    )
     assert made.run().reason == "halt"
     contents = {name: file.content(IMAGE) for name, file in synthetic.Synthetic.files.items()}
     assert made.codes == [Generator(first).hash(contents[name], READS) for first, name in readers], made.log
     assert made.unaccounted() == []
+
+
+def look_around(
+    session: Sessions,
+    monkeypatch: pytest.MonkeyPatch,
+    file: synthetic.Layout,
+    reads: int,
+    *others: tuple[str, str],
+    latency: Latency | None = None,
+) -> Any:
+    """Boot with one file and a reader that looks here and there; run to its first instruction."""
+    monkeypatch.setattr(volumes, "installed_servers", lambda: [synthetic.Synthetic])
+    synthetic.Synthetic.files = {"f": file}
+    made = session(
+        MemoryMedium(IMAGE), programs=[("prober", f"{SEED:08x}{reads:08x}/d0/f"), *others], latency=REORDERED
+    )
+    start = made.label("prober", "start")
+    made.run(until=start)
+    while made.kernel.scheduler.current.process not in made.processes:
+        made.system.machine.step()  # a server begins at the same address
+        made.run(until=start)
+    return made
+
+
+def test_more_ranges_than_a_file_page_lists_are_read_right(session: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that it has no room for are asked for."""
+    file = synthetic.Layout(16_000 * 512 - 5, [(67, 16_000)], 2)
+    made = look_around(session, monkeypatch, file, 600, ("idler", "/d0/f"))  # who has it open all the time
+    listed = most = 0
+    while made.run(fuel=300_000).reason != "halt":
+        for found in made.kernel.files.objects.values():
+            page = FilePage.from_buffer_copy(made.system.machine.ram.view(found.frame, 4096))
+            listed, most = max(listed, page.count), max(most, len(found.fills))
+    assert listed == FILE_AREAS
+    assert most > FILE_AREAS + 50
+    assert made.codes[0] == Generator(SEED).hash(file.content(IMAGE), 600), made.log
+    assert made.unaccounted() == []
+
+
+def test_a_page_that_changes_at_any_instruction_of_a_reader_is_never_misread(
+    session: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A range comes while another is being looked for: those behind it move up, and the look-up starts again."""
+    file = synthetic.Layout(600 * 512, [(8 * (3 + 5 * index), 8) for index in range(75)], 3)
+    made = look_around(session, monkeypatch, file, 40)
+    kernel, machine = made.kernel, made.system.machine
+    looked = 0
+    while looked < LOOKS:
+        machine.step()
+        assert made.run(until=made.label("prober", "find_area")).reason == "until"
+        memory = kernel.processes.memory(made.kernel.scheduler.current.process)
+        (position,) = struct.unpack("<Q", memory.read(made.label("prober", "file") + FILE_POSITION, 8))
+        (back,) = struct.unpack("<I", memory.read(machine.cpu.esp, 4))
+        (found,) = kernel.files.objects.values()
+        covering = found.covering(position)
+        if covering is None or covering is found.fills[0] or found.fills[-1] is covering:
+            continue
+        looked += 1
+        kept = made.system.snapshot()
+        instructions = 0
+        while instructions >= 0:
+            made.system.restore(kept)
+            (found,) = kernel.files.objects.values()
+            first = found.fills.pop(0)
+            publish(kernel, found)
+            for _ in range(instructions):
+                machine.step()
+            instructions = -1 if machine.cpu.eip == back else instructions + 1
+            found.fills.insert(0, first)
+            publish(kernel, found)
+            if instructions >= 0:
+                assert made.run(until=back).reason == "until"
+            covering = found.covering(position)
+            assert covering is not None
+            assert machine.cpu.ecx == covering.end - position, instructions
+        made.system.restore(kept)

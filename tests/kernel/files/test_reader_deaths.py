@@ -9,7 +9,7 @@ import pytest
 import synthetic_server as synthetic
 from callgate.disk.builder import create_image
 from callgate.disk.latency import Latency
-from callgate.disk.media import MemoryMedium
+from callgate.disk.media import ImageFile, MemoryMedium
 from callgate.kernel import volumes
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
@@ -173,3 +173,35 @@ def test_a_server_that_dies_while_a_shared_file_is_opened_leaves_no_file_object(
     assert made.run().reason == "halt"
     assert opener.exit_code == 100 + ErrorCode.SERVER_DIED
     assert made.unaccounted() == []
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_disk_that_goes_at_any_instant_of_reading_is_an_error_of_its_readers(
+    session: Sessions, image: Path, again: bool
+) -> None:
+    """By the library, through pointers and by touching the window; the disk may come back while things are mended."""
+    programs = [("reader", f"{way}/d0/A.BIN") for way in "epck"]
+    made = session(image, programs=programs, latency=SLOW)
+    begin(made)
+    kept = made.system.snapshot()
+    numbers = [process.number for process in made.processes]
+    gone = 100 + ErrorCode.UNPLUGGED
+    ends = set()
+    for instant in range(1, 3_000_000, 3_000_000 // POINTS):
+        made.system.restore(kept)
+        made.printed.clear()
+        made.log.clear()
+        processes = [made.kernel.state.processes[number] for number in numbers]
+        made.run(fuel=instant)
+        made.system.unplug(0)
+        if again:
+            made.run(fuel=instant % 7919)
+            made.system.plug(0, ImageFile(image))
+        assert made.run().reason == "halt", instant
+        assert made.unaccounted() == [], instant
+        there = {made.kernel.disk_key(place) for place in made.kernel.disks()}
+        assert {disk for disk, _ in made.kernel.cache.state.blocks} <= there, instant
+        codes = [process.exit_code for process in processes]
+        assert all(code in {0, gone, 128 + 11, 100 + ErrorCode.NOT_FOUND} for code in codes), (instant, codes, made.log)
+        ends |= set(codes)
+    assert {gone, 128 + 11} <= ends
