@@ -10,13 +10,20 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from callgate.kernel.abi.calls import HostCall, WaitReason
+from callgate.kernel.abi.calls import HOST_CALL_FIRST, HostCall, WaitReason
 from callgate.kernel.abi.disk import DISKS, Disk
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import Layout, size_of
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
 from callgate.kernel.abi.selectors import GDT_FIRST_THREAD
-from callgate.kernel.abi.thread import KERNEL_STACK_SIZE, TCB_SIZE, KernelWords, ThreadControlBlock, ThreadFlags
+from callgate.kernel.abi.thread import (
+    KERNEL_STACK_SIZE,
+    TCB_SIZE,
+    KernelWords,
+    LedgerInformation,
+    ThreadControlBlock,
+    ThreadFlags,
+)
 from callgate.kernel.address_space import PageTables
 from callgate.kernel.cache import Cache
 from callgate.kernel.control import ControlBlock, word
@@ -284,10 +291,10 @@ class Kernel:
         else:
             self.machine.ledger.copied["server" if process.partition >= 0 else "client"] += size
 
-    def ledger_totals(self) -> dict[str, int]:
+    def ledger_totals(self) -> LedgerInformation:
         """Return the run's counters as SystemCall.LEDGER gives them out."""
         counts = self.machine.ledger.counts()
-        return {
+        totals = {
             "guest_instructions": counts.guest_instructions,
             "ring0_instructions": counts.ring0,
             "ring3_instructions": counts.ring3,
@@ -303,6 +310,10 @@ class Kernel:
             "blocking_waits": counts.blocking_waits,
             "requests": counts.requests,
         }
+        information = LedgerInformation(**totals)
+        for call in HostCall:
+            information.host_call[call - HOST_CALL_FIRST] = counts.host_calls.get(call.name.lower(), 0)
+        return information
 
     def put_server_gate(self, ldt: int) -> None:
         """Give a process the gate that serves servers: entry 1 of its LDT, whose frame is `ldt`."""

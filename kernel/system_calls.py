@@ -19,7 +19,6 @@ from callgate.kernel.abi.message import Partition
 from callgate.kernel.abi.thread import (
     GateFrame,
     IpcInformation,
-    LedgerInformation,
     ProcessInformation,
     ThreadControlBlock,
     ThreadState,
@@ -266,7 +265,7 @@ class SystemCalls:
 
     def ledger(self, thread: Thread, frame: ControlBlock) -> None:
         """Copy out the run's counters."""
-        self._give(thread, frame["edi"], LedgerInformation(**self.kernel.ledger_totals()))
+        self._give(thread, frame["edi"], self.kernel.ledger_totals())
 
     def clock(self, _thread: Thread, frame: ControlBlock) -> None:
         """Return the number of retired instructions."""

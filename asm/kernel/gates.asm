@@ -57,11 +57,13 @@ system_fail:
 ;   in:        [esp]  GateFrame
 leave_gate:
         test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.KILLED
+leave_tested:
         jnz     exit_thread
         LEAVE_KERNEL
         popad
         popfd
         retf
+leave_end:
 
         .rodata
         .align 4

@@ -74,7 +74,8 @@ trap:
 ;   in:        [esp]  TrapFrame
 trap_return:
         test    dword ptr [esp + TrapFrame.cs], 3
-        jz      .restore
+        jz      .kernel
+.user:
         test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.KILLED
         jnz     exit_thread
 .restore:
@@ -82,6 +83,14 @@ trap_return:
         popad
         add     esp, TRAP_CODES_SIZE
         iretd
+
+.kernel:
+        ; Who has been through the test of leave_gate is as good as in ring 3, where nothing may ever stop it again.
+        mov     eax, [esp + TrapFrame.eip]
+        sub     eax, leave_tested
+        cmp     eax, leave_end - leave_tested
+        jb      .user
+        jmp     .restore
 
 ; interrupt: a request of the interrupt controllers.
 ;   in:        [esp]  vector, 0, the CPU's frame

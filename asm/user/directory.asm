@@ -15,13 +15,15 @@ read_directory:
         mov     dword ptr [entries], 0
         mov     dword ptr [entry_count], 0
 
-        ; Room for as many entries as the pages can hold at all, whatever the server says.
-        imul    ecx, ecx, PAGE_SIZE / sizeof(DirectoryEntry) * 4
+        ; Room for twice as many entries as the pages can hold at all, whatever the server says: sorting wants it.
+        imul    ecx, ecx, PAGE_SIZE / sizeof(DirectoryEntry) * 2 * 4
         jecxz   .empty
         SYSTEM  ALLOCATE
         jc      .failed
         mov     [entries], eax
         call    gather
+        mov     esi, [entries]
+        mov     ecx, [entry_count]
         call    sort_entries
 .empty:
         clc
@@ -82,40 +84,6 @@ gather:
         add     esi, PAGE_SIZE
         dec     ecx
         jnz     .page
-        ret
-
-; sort_entries: put the array in order of names (insertion: directories are short or nearly sorted).
-;   clobbers:  eax, ebx, ecx, edx, esi, edi, ebp, flags
-sort_entries:
-        mov     ebx, 1
-.next:
-        cmp     ebx, [entry_count]
-        jae     .done
-        mov     ebp, ebx
-.sink:
-        test    ebp, ebp
-        jz      .placed
-        mov     eax, [entries]
-        lea     eax, [eax + ebp * 4]
-        push    eax
-        mov     edi, [eax - 4]
-        mov     esi, [eax]
-        movzx   ecx, word ptr [esi + DirectoryEntry.name_length]
-        movzx   edx, word ptr [edi + DirectoryEntry.name_length]
-        add     esi, DIRECTORY_NAME_OFFSET
-        add     edi, DIRECTORY_NAME_OFFSET
-        call    compare_bytes
-        pop     eax
-        jae     .placed
-        mov     ecx, [eax]
-        xchg    ecx, [eax - 4]
-        mov     [eax], ecx
-        dec     ebp
-        jmp     .sink
-.placed:
-        inc     ebx
-        jmp     .next
-.done:
         ret
 
         .bss

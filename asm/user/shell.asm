@@ -125,6 +125,7 @@ volume:
         .include "paths.asm"
         .include "pattern.asm"
         .include "directory.asm"
+        .include "sort_entries.asm"
         .include "dates.asm"
         .include "errors.asm"
         .include "line.asm"

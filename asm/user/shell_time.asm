@@ -19,19 +19,55 @@ command_time:
         SYSTEM  LEDGER
         xor     ebp, ebp
 .row:
+        call    put_difference
+        mov     esi, [ledger_words + ebp * 4]
+        call    put_line
+        cmp     ebp, LedgerInformation.host_calls / 8
+        jne     .counted
+        call    put_host_calls
+.counted:
+        inc     ebp
+        cmp     ebp, LEDGER_WORDS
+        jb      .row
+        pop     eax
+        ret
+
+; put_difference: append by how much a counter has grown, and a blank.
+;   in:        ebp  its index in LedgerInformation
+;   clobbers:  eax, ecx, edx, flags
+put_difference:
         mov     eax, [after + ebp * 8]
         mov     edx, [after + ebp * 8 + 4]
         sub     eax, [before + ebp * 8]
         sbb     edx, [before + ebp * 8 + 4]
         mov     ecx, 14
         call    put_decimal
-        call    put_space
-        mov     esi, [ledger_words + ebp * 4]
+        jmp     put_space
+
+; put_host_calls: a row for each kind of host call that has been made: work that moves into policy must be seen.
+;   clobbers:  eax, ebx, ecx, edx, esi, flags
+put_host_calls:
+        push    ebp
+        mov     ebp, LedgerInformation.host_call / 8
+        mov     ebx, host_call_names
+.name:
+        mov     eax, [after + ebp * 8]
+        cmp     eax, [before + ebp * 8]
+        je      .skip
+        call    put_difference
+        mov     esi, host_call_indent
+        call    put_string
+        mov     esi, ebx
         call    put_line
+.skip:
+        mov     al, [ebx]
+        inc     ebx
+        test    al, al
+        jnz     .skip
         inc     ebp
-        cmp     ebp, LEDGER_WORDS
-        jb      .row
-        pop     eax
+        cmp     ebp, LedgerInformation.host_call / 8 + HOST_CALL_NAMES
+        jb      .name
+        pop     ebp
         ret
 
         .rodata
@@ -69,7 +105,17 @@ ledger_words:
         .long   ledger_0, ledger_1, ledger_2, ledger_3, ledger_4, ledger_5, ledger_6
         .long   ledger_7, ledger_8, ledger_9, ledger_10, ledger_11, ledger_12, ledger_13
 LEDGER_WORDS = ($ - ledger_words) / 4
-        .assert LEDGER_WORDS == sizeof(LedgerInformation) / 8, "ledger_words and LedgerInformation differ"
+        .assert LEDGER_WORDS == LedgerInformation.host_call / 8, "ledger_words and LedgerInformation differ"
+
+host_call_indent:
+        .asciz  "  "
+; In the order of HostCall.
+host_call_names:
+        .asciz  "boot_done", "panic", "schedule", "wake", "handoff", "tick", "yield", "exception", "system", "server"
+        .asciz  "resume", "first_use", "slot_wait", "slot_give", "convert", "exit_thread", "disk_done", "input"
+        .asciz  "slot_drop", "job", "file_ready", "slot_fail", "disk_changed", "disk_watched"
+HOST_CALL_NAMES = 24
+        .assert HostCall.DISK_WATCHED - HOST_CALL_FIRST + 1 == HOST_CALL_NAMES, "host_call_names and HostCall differ"
         .bss
         .align 8
 before:

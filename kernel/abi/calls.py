@@ -112,6 +112,11 @@ class HostCall(IntEnum):
     JOB = 0xD3  # * eax=policy's number of the job that a kernel thread runs
 
 
+HOST_CALL_FIRST: Final = 0xC0
+HOST_CALLS_LIMIT: Final = 32  # how many numbers from HOST_CALL_FIRST on are set aside
+assert all(0 <= call - HOST_CALL_FIRST < HOST_CALLS_LIMIT for call in HostCall)
+
+
 class WaitReason(IntEnum):
     """What a blocked thread waits for, in the words that `ps` shows."""
 

@@ -4,6 +4,7 @@ from ctypes import c_uint8, c_uint16, c_uint32, c_uint64
 from enum import IntEnum, IntFlag
 from typing import Final
 
+from callgate.kernel.abi.calls import HOST_CALLS_LIMIT
 from callgate.kernel.abi.layout import Layout, size_of
 
 TCB_SIZE: Final = 512
@@ -288,7 +289,9 @@ class LedgerInformation(Layout):
         ("cpu_file_bytes", c_uint64),
         ("blocking_waits", c_uint64),
         ("requests", c_uint64),
+        ("host_call", c_uint64 * HOST_CALLS_LIMIT),
     ]
+    _notes_ = {"host_call": "host calls by number - HOST_CALL_FIRST; `host_calls` is their sum"}
 
 
 class ProcessInformation(Layout):

@@ -82,6 +82,25 @@ def test_a_client_killed_at_any_instruction_of_its_request_leaves_nothing_behind
         assert made.unaccounted() == [], steps
 
 
+def test_a_program_killed_at_any_instruction_of_a_system_call_never_computes_again(rig: Rigs) -> None:
+    made = rig("keeper", {"program": "loner"})
+    made.system.run(until=made.label_of("loner", "start"))
+    number = made.clients[0].number
+    kept = made.system.snapshot()
+    for steps in range(100):
+        made.system.restore(kept)
+        loner = made.kernel.state.processes[number]
+        made.machine.step(steps)
+        at = made.machine.cpu.eip
+        made.kernel.processes.kill(loner, 9)
+        made.attention()
+        assert made.run(ENOUGH).reason == "halt", steps
+        assert loner.exit_code == 9, steps
+        if at == made.label_of("loner", "forever"):
+            return
+    pytest.fail("the call did not come back")
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_preemption_at_any_instruction_of_a_request_changes_no_answer(rig: Rigs, threads: int) -> None:
     clients = [{"count": 3, "seed": 0x1000 * number} for number in range(4)]

@@ -1,0 +1,29 @@
+"""`time`: instructions are never shown without the host calls that were made beside them, by name."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from callgate.kernel.abi.calls import HOST_CALL_FIRST, HostCall
+from callgate.kernel.images import program_image
+
+
+def test_time_names_the_host_calls_that_a_command_made(boot: Any, fat_image: Callable[..., Path]) -> None:
+    image = fat_image({"A.TXT": b"a line\n", "docs/B.TXT": b"b\n"})
+    run = boot("time ls docs", image)
+    rows = [line.split(None, 1) for line in run.output.decode().splitlines() if line.startswith("   ")]
+    counts = {name.strip(): int(count) for count, name in rows}
+    calls = {call.name.lower() for call in HostCall} & set(counts)
+    assert {"system", "server", "convert"} <= calls
+    assert sum(counts[name] for name in calls) == counts["host calls"] > 0
+    assert all(counts[name] for name in calls)
+    totals = run.system.machine.ledger.counts().host_calls
+    assert all(counts[name] <= totals[name] for name in calls)
+    assert counts["convert"] == 1, "one reply with pages, the directory's"
+
+
+def test_the_names_are_in_the_order_of_the_numbers() -> None:
+    shell = program_image("shell")
+    names = b"\0".join(call.name.lower().encode() for call in sorted(HostCall))
+    assert b"\0" + names + b"\0" in shell.elf(debug=False)
+    assert min(HostCall) == HOST_CALL_FIRST
