@@ -59,13 +59,17 @@ class AsmFile(pytest.File):
     def collect(self) -> Iterable[pytest.Item]:
         """Yield a test for each case; a mistake in the file is a CollectError that says where."""
         from callgate.asm.assembler import AsmErrors
-        from callgate.tools.asmtest.cases import parse, with_code
+        from callgate.tools.asmtest.cases import as_written, parse, with_code
 
+        cases: list[Case] = []
         try:
             text = self.path.read_text(encoding="utf-8")
             cases = parse(text, self._shown())
             self.program = shared_cpu(self.config).programs.text(with_code(text, cases), self.path)
-        except (AsmErrors, OSError, UnicodeDecodeError) as error:
+        except AsmErrors as errors:
+            shown = AsmErrors([as_written(error, str(self.path), cases) for error in errors.errors])
+            raise self.CollectError(f"{self._shown()}:\n{shown}") from None
+        except (OSError, UnicodeDecodeError) as error:
             raise self.CollectError(f"{self._shown()}:\n{error}") from None
         if not cases:
             raise self.CollectError(f"{self._shown()} has no case; begin one with ;@ case what is tested")

@@ -76,7 +76,9 @@ def texts(statement: Statement, _context: Context) -> bytes:
 def arguments(statement: Statement) -> list[tuple[str, int]]:
     """Return the arguments with their columns; AsmError if there are none."""
     if not statement.rest:
-        raise AsmError(statement.line.place.at(statement.column), f"{statement.word} has no argument")
+        raise AsmError(
+            statement.line.place.at(statement.column), f"{statement.word} has no argument", "write one behind it"
+        )
     result = []
     position = 0
     for part in split_arguments(statement.rest):
@@ -94,7 +96,11 @@ def space(statement: Statement, context: Context) -> bytes:
     parts = arguments(statement)
     most = 3 if statement.word == ".fill" else 2
     if len(parts) > most:
-        raise AsmError(statement.line.place.at(parts[most][1]), f"{statement.word} takes at most {most} arguments")
+        raise AsmError(
+            statement.line.place.at(parts[most][1]),
+            f"{statement.word} takes at most {most} arguments",
+            "leave the others out",
+        )
     place = statement.line.place.at(parts[0][1])
     values = [context.value(part, column) for part, column in parts]
     if statement.word in (".align", ".balign", ".p2align"):
@@ -165,7 +171,7 @@ def incbin(statement: Statement, context: Context) -> bytes:
 def string_bytes(text: str, place: Place) -> bytes:
     r"""Return the bytes of a quoted string: UTF-8; \n \r \t \0 \e \a \b \f \v \\ \" \' \xHH and octal digits."""
     if len(text) < 2 or text[0] != '"' or text[-1] != '"':
-        hint = 'close it with "' if text.startswith('"') else ""
+        hint = 'close it with "' if text.startswith('"') else 'write "…"'
         raise AsmError(place, "a string in double quotes is expected", hint)
     out = bytearray()
     body = text[1:-1]
@@ -186,7 +192,7 @@ def escape(match: re.Match[str], place: Place) -> int:
         raise AsmError(place, f"\\{char} is no escape", "write \\\\ for a backslash")
     value = int(hexadecimal, 16) if hexadecimal else int(octal, 8) if octal else ESCAPES[str(char)]
     if value > 255:
-        raise AsmError(place, f"\\{octal} is more than a byte")
+        raise AsmError(place, f"\\{octal} is more than a byte", "write \\0 to \\377")
     return value
 
 

@@ -7,14 +7,15 @@ here, in the order of GNU as.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from callgate.asm.assembler.encodings import encode_gap
 from callgate.asm.assembler.errors import AsmError, Place, near_miss
+from callgate.asm.assembler.forms import suggestion
 from callgate.asm.assembler.instructions import Instruction, complete
 from callgate.asm.assembler.mnemonics import ALIASES, MNEMONICS, REPEATS, STRING_NAMES, STRINGS
-from callgate.asm.assembler.operands import FarPointer, Immediate, Memory, Operand, Register
+from callgate.asm.assembler.operands import FarPointer, Immediate, Memory, Operand, Register, check_range
 from callgate.asm.assembler.verify import verify
 
 SEGMENT_PREFIXES = {"es": 0x26, "cs": 0x2E, "ss": 0x36, "ds": 0x3E, "fs": 0x64, "gs": 0x65}
@@ -43,25 +44,49 @@ def encode(
     segment = next((word for word in words if word in SEGMENT_PREFIXES), "")
     repeats = [word for word in words if word not in SEGMENT_PREFIXES]
     if len(repeats) > 1:
-        raise AsmError(place, f"{' and '.join(repeats)} cannot stand together")
+        raise AsmError(place, f"{' and '.join(repeats)} cannot stand together", "write one of them")
     if mnemonic not in MNEMONICS:
         raise AsmError(place, f"there is no instruction {mnemonic}", near_miss(mnemonic, MNEMONICS))
     columns = columns or [place.column] * len(operands)
-    mnemonic, operands = far_form(mnemonic, list(operands))
+    mnemonic, operands = far_form(mnemonic, list(operands), place, columns)
     written = Instruction(ALIASES.get(mnemonic, mnemonic), tuple(operands), "".join(repeats), segment)
     try:
+        refuse_two_memories(written)
         return encoded(complete(written, place, columns[: len(operands)]))
     except EncodingError as error:
-        raise AsmError(place, error.message, error.hint) from None
+        hint = error.hint or suggestion(mnemonic, operands, partial(accepted, mnemonic, place))
+        raise AsmError(place, error.message, hint) from None
 
 
-def far_form(mnemonic: str, operands: list[Operand]) -> tuple[str, list[Operand]]:
+def accepted(mnemonic: str, place: Place, operands: Sequence[Operand]) -> bool:
+    """Whether there is an instruction with these operands."""
+    instruction = Instruction(ALIASES.get(mnemonic, mnemonic), tuple(operands))
+    try:
+        return bool(encoded(complete(instruction, place, [place.column] * len(operands))))
+    except (AsmError, EncodingError):
+        return False
+
+
+def refuse_two_memories(instruction: Instruction) -> None:
+    """Say of two memory operands what is wrong with them, before their sizes are looked at."""
+    strings = instruction.mnemonic in STRINGS or instruction.mnemonic in STRING_NAMES
+    if not strings and sum(isinstance(operand, Memory) for operand in instruction.operands) > 1:
+        raise EncodingError(f"{instruction.mnemonic} takes one operand from memory, not two")
+
+
+def far_form(mnemonic: str, operands: list[Operand], place: Place, columns: Sequence[int]) -> tuple[str, list[Operand]]:
     """Return `ljmp` and `lcall` as far forms of `jmp` and `call`."""
     if mnemonic not in ("ljmp", "lcall"):
         return mnemonic, operands
-    if len(operands) == 2 and isinstance(operands[0], Immediate) and isinstance(operands[1], Immediate):
-        return mnemonic[1:], [FarPointer(operands[0].value & 0xFFFF, operands[1].value & 0xFFFF_FFFF)]
-    return mnemonic[1:], [replace(op, far=True) if isinstance(op, Memory) else op for op in operands]
+    match operands:
+        case [Immediate(value=selector), Immediate(value=offset)]:
+            parts = check_range(selector, 16, place, columns[0]), check_range(offset, 32, place, columns[1])
+            return mnemonic[1:], [FarPointer(*parts)]
+        case [FarPointer()]:
+            return mnemonic[1:], operands
+        case [Memory(bits=0 | 48) as memory]:
+            return mnemonic[1:], [replace(memory, far=True)]
+    raise AsmError(place, f"{mnemonic} takes selector:offset or 48 bits of memory", f"write {mnemonic} [address]")
 
 
 class EncodingError(Exception):

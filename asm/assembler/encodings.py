@@ -137,7 +137,7 @@ def encode_nop(_mnemonic: str, operands: Sequence[Operand], place: Place) -> byt
     """Encode the multi-byte NOP, which Keystone takes for a prefetch."""
     operand = operands[0]
     if len(operands) != 1 or not isinstance(operand, Memory | Register):
-        raise AsmError(place, "nop takes nothing, or one operand of 16 or 32 bits")
+        raise AsmError(place, "nop takes nothing, or one operand of 16 or 32 bits", "write nop, or nop dword ptr [eax]")
     if isinstance(operand, Register):
         if operand.name not in GENERAL or operand.bits < 16:
             return None

@@ -121,7 +121,9 @@ def near_miss(name: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches
 
     candidates = list(known)
-    near = get_close_matches(name, candidates, n=1, cutoff=0.7)
+    letters = sorted(name)
+    near = [other for other in candidates if len(other) == len(letters) and sorted(other) == letters][:1]  # mvo: mov
+    near = near or get_close_matches(name, candidates, n=1, cutoff=0.7)
     if not near:
         folded = {candidate.lower(): candidate for candidate in candidates}
         near = [folded[match] for match in get_close_matches(name.lower(), folded, n=1, cutoff=0.7)]

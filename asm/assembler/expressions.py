@@ -90,20 +90,21 @@ class Parser:
         """Return the error for a character that begins no token."""
         if self.token == "\\":
             word = NAME_BEHIND.match(self.text, self.start + 1)
-            return self.fail(f"\\{word[0] if word else ''} is no parameter of a macro here")
+            return self.fail(f"\\{word[0] if word else ''} is no parameter of a macro here", "name it behind .macro")
         if self.token == "'":
             return self.fail("the character constant does not end", "write one character between '…'")
         if self.token == '"':
             return self.fail("a string cannot stand in an expression", "write a character as 'A'")
         if ord(self.token) > 126:
             return self.fail(f"{self.token!r} can stand in comments and strings only", "names are ASCII")
-        return self.fail(f"{self.token!r} cannot stand in an expression")
+        return self.fail(f"{self.token!r} cannot stand in an expression", "leave it out")
 
     def whole(self) -> Linear:
         """Parse all of the text."""
         value = self.binary(1)
         if self.kind != "end":
-            raise self.fail(f"unexpected {self.token!r} behind an expression")
+            hint = "an operator or a comma is missing before it" if self.kind in ("name", "number", "char") else ""
+            raise self.fail(f"unexpected {self.token!r} behind an expression", hint or "leave it out")
         return value
 
     def binary(self, floor: int) -> Linear:
@@ -134,7 +135,7 @@ class Parser:
         if operator == "(":
             value = self.binary(1)
             if self.token != ")":
-                raise self.fail("a closing parenthesis is missing")
+                raise self.fail("a closing parenthesis is missing", "write )")
             self._advance()
             return value
         value = self.unary()
@@ -156,7 +157,10 @@ class Parser:
             self._advance()
             return Linear(code)
         if kind != "name":
-            raise self.fail("an expression is missing" if kind == "end" else f"unexpected {token!r}")
+            if kind == "end":
+                raise self.fail("an expression is missing", "write a number or a name")
+            hint = "registers are written without %" if token == "%" else "a number or a name is missing before it"
+            raise self.fail(f"unexpected {token!r}", hint)
         if token.lower() in GENERAL32:
             self._advance()
             return Linear(0, {token.lower(): 1})
@@ -203,7 +207,7 @@ class Parser:
                 number = self.plain(self.binary(1))
                 value = number & 0xFFFF if token == "lo16" else number >> 16 & 0xFFFF
             if self.token != ")":
-                raise self.fail("a closing parenthesis is missing")
+                raise self.fail("a closing parenthesis is missing", "write )")
             self._advance()
             return Linear(value)
         if token == "offset":
@@ -230,7 +234,10 @@ class Parser:
     def plain(self, value: Linear) -> int:
         """Return a value that must hold no register."""
         if value.registers:
-            raise self.fail(f"register {next(iter(value.registers))} cannot stand in this expression")
+            name = next(iter(value.registers))
+            raise self.fail(
+                f"register {name} cannot stand in this expression", f"an address is written [{name} + number]"
+            )
         return value.constant
 
     def combine(self, operator: str, left: Linear, right: Linear) -> Linear:

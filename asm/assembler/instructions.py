@@ -194,7 +194,7 @@ def string_instruction(instruction: Instruction, operands: list[Operand], place:
     for operand, register in zip(operands, wanted, strict=True):
         size, override = string_operand(operand, register, place)
         if size and bits and size != bits:
-            raise AsmError(place, f"the operands of {mnemonic} have different sizes")
+            raise AsmError(place, f"the operands of {mnemonic} have different sizes", "say one size, or none")
         bits = bits or size
         segment = override or segment
     if bits not in (8, 16, 32):
@@ -206,7 +206,7 @@ def string_instruction(instruction: Instruction, operands: list[Operand], place:
 def checked_segment(stem: str, segment: str, place: Place) -> str:
     """Return an override of a string instruction's source, empty if it is the default."""
     if segment and "esi" not in STRINGS[stem][1]:
-        raise AsmError(place, f"{stem} has no source in memory; es:[edi] cannot be overridden")
+        raise AsmError(place, f"{stem} has no source in memory; es:[edi] cannot be overridden", "load es")
     return "" if segment == "ds" else segment
 
 
@@ -214,7 +214,7 @@ def string_operand(operand: Operand, register: str, place: Place) -> tuple[int, 
     """Check one written operand of a string instruction; return its size and the source's segment."""
     if isinstance(operand, Memory) and (operand.base, operand.index, operand.displacement) == (register, "", 0):
         if register == "edi" and operand.segment not in ("", "es"):
-            raise AsmError(place, "the destination of a string instruction is always es:[edi]")
+            raise AsmError(place, "the destination of a string instruction is always es:[edi]", "load es")
         return operand.bits, operand.segment if register == "esi" else ""
     if isinstance(operand, Register):
         if register == "a" and operand.name in ("al", "ax", "eax"):

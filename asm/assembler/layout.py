@@ -191,7 +191,7 @@ class Layout:
         """Encode a direct branch, short as long as it reaches."""
         word = ALIASES.get(statement.word, statement.word)
         if statement.prefix:
-            raise AsmError(statement.line.place, f"{statement.prefix} cannot stand before {word}")
+            raise AsmError(statement.line.place, f"{statement.prefix} cannot stand before {word}", "leave it out")
         if target.distance == "far":
             raise AsmError(place, "a far branch needs a selector", f"write {word} selector:offset")
         # The offset hangs on the branch's own address, even if the target is a number.
@@ -215,7 +215,7 @@ class Layout:
         if message:
             text = string_bytes(message[0], place).decode("utf-8", "replace")
         if len(message) > 1:
-            raise AsmError(place, ".assert takes a condition and a text")
+            raise AsmError(place, ".assert takes a condition and a text", 'write .assert condition, "text"')
         if not holds:
             raise AsmError(place, text)
 

@@ -1,5 +1,6 @@
 """The names of a unit: labels, constants, and what the ABI and the caller define."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -7,7 +8,12 @@ from callgate.asm.assembler.errors import AsmError, Place, near_miss
 from callgate.asm.assembler.expressions import Unresolved, evaluate
 
 NAME_SHOWN = 80
+FOREIGN_REGISTER = re.compile(
+    r"r(?P<wide>[a-d]x|[sbi]p|[sd]i)|(?P<vector>[yz]mm\d+)|(r([89]|1[0-5])|xmm([89]|1[0-5]))[dwb]?|[sd]il|[sb]pl",
+    re.IGNORECASE,
+)
 CHAIN_LIMIT = 100
+DEFINE = "define it, or include what does"
 
 
 @dataclass(slots=True)
@@ -34,6 +40,16 @@ class Constant:
     place: Place
     scope: str
     here: int = 0
+
+
+def foreign_register(name: str) -> str:
+    """Return what to write instead of a register that this CPU does not have."""
+    match = FOREIGN_REGISTER.fullmatch(name)
+    if match is None:
+        return ""
+    if match["wide"]:
+        return f"registers of 64 bits are for 64-bit code; write e{match['wide']}".lower()
+    return "AVX is not supported; write xmm0 to xmm7" if match["vector"] else "it exists in 64-bit code only"
 
 
 class Names:
@@ -90,7 +106,8 @@ class Names:
             return self._evaluate(constant)
         value = self.predefined.get(full)
         if value is None:
-            raise self.unknown(full, name)
+            error = self.unknown(full, name)
+            raise error if error.hint else AsmError(error.place, error.message, DEFINE)
         return value
 
     def _evaluate(self, constant: Constant) -> int:
@@ -112,7 +129,8 @@ class Names:
     def unknown(self, full: str, written: str) -> AsmError:
         """Return the error for a name that nothing defines; whoever knows the place puts it in."""
         shown = written if len(written) <= NAME_SHOWN else written[:NAME_SHOWN] + "…"
-        return AsmError(Place("", 0), f"{shown} is not defined", near_miss(full, self._candidates(full)))
+        hint = foreign_register(written) or near_miss(full, self._candidates(full))
+        return AsmError(Place("", 0), f"{shown} is not defined", hint)
 
     def _candidates(self, name: str) -> Iterable[str]:
         """Return names to compare with: those of the same structure or label first of all."""

@@ -79,7 +79,7 @@ def parse_operand(text: str, place: Place, column: int, lookup: Lookup) -> Opera
     column += lead
     body = text.strip()
     if not body:
-        raise AsmError(place.at(column), "an operand is missing")
+        raise AsmError(place.at(column), "an operand is missing", "write one between the commas, or one comma less")
     if body.lower() in REGISTERS:
         return Register("st(0)" if body.lower() == "st" else body.lower())
     match = FLOAT_REGISTER.fullmatch(body)
@@ -171,7 +171,7 @@ def split_registers(value: Linear, place: Place) -> tuple[str, str, int]:
     if others:
         index = others[0]
         if index == "esp":
-            raise AsmError(place, "esp cannot be an index")
+            raise AsmError(place, "esp cannot be an index", "let it be the base, or use another register")
         return (ones[0] if ones else ""), index, factors[index]
     if len(ones) == 1:
         return ones[0], "", 1
@@ -179,12 +179,13 @@ def split_registers(value: Linear, place: Place) -> tuple[str, str, int]:
     if index == "esp":
         base, index = index, base
     if index == "esp":
-        raise AsmError(place, "esp cannot be an index")
+        raise AsmError(place, "esp cannot be an index", "let it be the base, or use another register")
     return base, index, 1
 
 
 def check_range(value: int, bits: int, place: Place, column: int) -> int:
     """Return a value as unsigned; an error if it fits `bits` neither as signed nor as unsigned."""
     if not -(1 << bits - 1) <= value < 1 << bits:
-        raise AsmError(place.at(column), f"{value:#x} does not fit {bits} bits")
+        hint = f"write {-(1 << bits - 1):#x} to {(1 << bits) - 1:#x}"
+        raise AsmError(place.at(column), f"{value:#x} does not fit {bits} bits", hint)
     return value & (1 << bits) - 1

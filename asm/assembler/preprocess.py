@@ -109,7 +109,8 @@ class Preprocessor:
         """Yield what one line comes to; an error in it is noted, and the next one goes on."""
         try:
             if word in ORPHANS:
-                raise AsmError(line.place, f"{word} without {ORPHANS[word]}")
+                hint = f"begin with {ORPHANS[word]}, or leave this out"
+                raise AsmError(line.place, f"{word} without {ORPHANS[word]}", hint)
             if match is not None and word == ".include":
                 yield from self._include(match["rest"], match.start("rest") + 1, line, depth)
             elif match is not None and word in STRUCTURES:
@@ -263,14 +264,15 @@ class Preprocessor:
 
     def _known(self, name: str, place: Place) -> bool:
         if not name:
-            raise AsmError(place, "the name is missing")
+            raise AsmError(place, "the name is missing", "write .ifdef name")
         return any(name in table for table in (self.constants, self.structures, self.defines, self.macros))
 
 
 def structure_name(text: str, place: Place) -> str:
     """Return the name of a structure or field."""
     if not re.fullmatch(r"[A-Za-z_]\w*", text, re.ASCII):
-        raise AsmError(place, f"{text or 'nothing'} is no name of a structure or field")
+        what = f"{text} is no name of a structure or field" if text else "the name of a structure or field is missing"
+        raise AsmError(place, what, "write .struct Name, or .field name, size")
     return text
 
 

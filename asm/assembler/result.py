@@ -104,7 +104,8 @@ def add_probe(program: Program, statement: Statement, layout: Layout, starts: se
     place = statement.line.place.at(statement.column)
     match = PROBE.match(statement.rest)
     if match is None:
-        raise AsmError(place, f"{statement.word} wants a name")
+        hint = "write .event name key=register" if statement.word == ".event" else "write .ledger name"
+        raise AsmError(place, f"{statement.word} wants a name", hint)
     if statement.address not in starts:
         hint = "write it directly before the instruction that it is about"
         raise AsmError(statement.line.place, f"no instruction follows this {statement.word}", hint)

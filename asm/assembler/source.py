@@ -128,11 +128,11 @@ def strip_line(text: str, inside: bool) -> tuple[str, bool]:
     return "".join(out), still_open
 
 
-def unquote(text: str, place: Place) -> str:
-    """Return the file name between double quotes."""
+def unquote(text: str, place: Place, what: str = "a file name") -> str:
+    """Return the file name, or what it is, between double quotes."""
     text = text.strip()
     if len(text) < 3 or text[0] != '"' or text[-1] != '"' or '"' in text[1:-1]:
-        raise AsmError(place, "a file name in double quotes is expected")
+        raise AsmError(place, f"{what} in double quotes is expected", 'write "…" behind the directive')
     if "\0" in text:
         raise AsmError(place, "a file name holds no zero byte")
     return text[1:-1]

@@ -137,10 +137,12 @@ class Reader:
     def _label(self, name: str, line: Line, column: int) -> None:
         place = line.place.at(column)
         if name.lower() in REGISTERS:
-            raise AsmError(place, f"{name} is a register, not a label")
+            raise AsmError(place, f"{name} is a register, not a label", "choose another name")
         if name.startswith("."):
             if not self.scope:
-                raise AsmError(place, f"local label {name} has no global label before it")
+                raise AsmError(
+                    place, f"local label {name} has no global label before it", "define one above, or drop the dot"
+                )
             name = self.scope + name
         else:
             self.scope = name
@@ -160,6 +162,8 @@ class Reader:
         word = written.lower()
         place = line.place.at(line.text.find(written) + 1)
         if word in FLAGS:
+            if rest:
+                raise AsmError(line.place.at(column), f"{word} takes no argument", f"write {word} alone")
             self.chunk(word)
             self.section = word
         elif word == ".section":
@@ -170,10 +174,12 @@ class Reader:
                 raise AsmError(place, f"{word} wants a name and a value", f"write {word} name, value")
             self._assign(setting, line, len(line.text) - len(whole))
         elif word in (".global", ".globl"):
+            if not rest:
+                raise AsmError(place, f"{word} wants a name", f"write {word} name, name")
             for name in split_arguments(rest):
                 self.exported.setdefault(name, Statement("export", line, self.scope, name, "", column))
         elif word == ".error":
-            raise AsmError(place, unquote(rest, line.place.at(column)))
+            raise AsmError(place, unquote(rest, line.place.at(column), "a text"))
         else:
             self._put(Statement(self._kind(word, written, line), line, self.scope, word, rest, column))
 
@@ -186,7 +192,8 @@ class Reader:
         place = line.place.at(line.text.find(written) + 1)
         if word in DIRECTIVES:
             raise AsmError(place, f"{word} stands on a line of its own", "put the label on the line before")
-        raise AsmError(place, f"there is no directive {written}", near_miss(word, DIRECTIVES))
+        hint = near_miss(word, DIRECTIVES) or "docs/assembler.md lists them"
+        raise AsmError(place, f"there is no directive {written}", hint)
 
     def _section(self, rest: str, line: Line, column: int) -> None:
         match = SECTION.match(rest)
@@ -222,16 +229,20 @@ class Reader:
     def _no_statement(self, line: Line, place: Place) -> AsmError:
         text = line.text[place.column - 1 :].strip()
         if text.startswith("\\"):
-            return AsmError(place, f"{text.split()[0]} is no parameter of a macro here")
+            return AsmError(place, f"{text.split()[0]} is no parameter of a macro here", "name it behind .macro")
         return AsmError(place, f"{text[:1]!r} begins no statement", "write a label, a directive or an instruction")
 
     def _unknown(self, word: str, rest: str, line: Line) -> AsmError:
+        if word.lower()[:-1] in MNEMONICS and "%" in rest:
+            hint = f"this is the syntax of AT&T; write {word[:-1]} destination, source, without % and $"
+            return AsmError(line.place, f"there is no instruction {word}", hint)
         foreign = FOREIGN.get(word.lower())
         if foreign is not None:
             return AsmError(line.place, f"{word} is of another assembler", f"write {foreign}")
         if word in self.macros:
             return AsmError(line.place, f"macro {word} is defined further down", "move its definition above")
         hint = near_miss(word.lower(), MNEMONICS) or near_miss(word, self.macros)
-        if not hint and not rest.strip():
+        if not hint and (not rest.strip() or rest.split(maxsplit=1)[0].lower() in MNEMONICS):
             hint = f"a label is written {word}:"
+        hint = hint or "names are those of the Intel manual, up to SSE4.2"
         return AsmError(line.place, f"there is no instruction {word}", hint)

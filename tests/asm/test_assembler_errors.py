@@ -14,6 +14,7 @@ def errors_of(text: str, **options: int) -> list[str]:
 
 GOLDEN = {
     "movv eax, 1": "1:1: there is no instruction movv; did you mean mov?",
+    "mvo eax, 1": "1:1: there is no instruction mvo; did you mean mov?",
     "  mov al, 300": "1:11: the 8-bit operand holds no 0x12c; write -0x80 to 0xff",
     "mov ax, -32769": "1:9: the 16-bit operand holds no -0x8001; write -0x8000 to 0xffff",
     "mov eax, 0x100000000": "1:10: the 32-bit operand holds no 0x100000000; write -0x80000000 to 0xffffffff",
@@ -85,9 +86,34 @@ GOLDEN = {
     "mov eax, \\arg": "1:10: \\arg is no parameter of a macro here",
     "%define x": "1:1: '%' begins no statement; write a label, a directive or an instruction",
     "mov cr1, eax": "1:5: cr1 is not defined",
-    "bswap ax": "1:1: there is no bswap with ax",
-    "add eax, ebx, ecx": "1:1: there is no add with eax and ebx and ecx",
-    "nop nop": "1:5: nop is not defined",
+    "bswap ax": "1:1: there is no bswap with ax; write for instance bswap eax",
+    "add eax, ebx, ecx": "1:1: there is no add with eax and ebx and ecx; write for instance add eax, ecx or",
+    "nop nop": "1:5: nop is not defined; define it, or include what does",
+    "mov [eax], [ebx]": "1:1: mov takes one operand from memory, not two; write for instance mov eax, [ebx] or",
+    "xchg eax, 5": "1:1: there is no xchg with eax and a number; write for instance xchg eax, ecx or xchg eax, [ebx]",
+    "shl eax, ebx": "1:1: there is no shl with eax and ebx; write for instance shl eax, cl or shl eax, 1 or",
+    "je eax": "1:1: there is no je with eax; write je label",
+    "int": "1:1: there is no int with no operands; write for instance int 1",
+    "ljmp 0x1000": "1:1: ljmp takes selector:offset or 48 bits of memory; write ljmp [address]",
+    "lcall eax": "1:1: lcall takes selector:offset or 48 bits of memory; write lcall [address]",
+    "ljmp dword ptr [eax]": "1:1: ljmp takes selector:offset or 48 bits of memory; write ljmp [address]",
+    "ljmp 0x12345, 8": "1:6: 0x12345 does not fit 16 bits; write -0x8000 to 0xffff",
+    "mov eax ebx": "1:9: unexpected 'ebx' behind an expression; an operator or a comma is missing before it",
+    "mov eax,": "1:9: an operand is missing; write one between the commas, or one comma less",
+    "mov eax, %ebx": "1:10: unexpected '%'; registers are written without %",
+    "movl $5, %eax": "1:1: there is no instruction movl; this is the syntax of AT&T; write mov destination, source,",
+    "mov rax, 1": "1:5: rax is not defined; registers of 64 bits are for 64-bit code; write eax",
+    "mov eax, r8d": "1:10: r8d is not defined; it exists in 64-bit code only",
+    "addps ymm0, ymm1": "1:7: ymm0 is not defined; AVX is not supported; write xmm0 to xmm7",
+    "mov eax, ebx + 4": "1:17: register ebx cannot stand in this expression; an address is written [ebx + number]",
+    "begin nop": "1:1: there is no instruction begin; a label is written begin:",
+    "frobnicate eax": "1:1: there is no instruction frobnicate; names are those of the Intel manual, up to SSE4.2",
+    ".text 5": "1:7: .text takes no argument; write .text alone",
+    ".global": "1:1: .global wants a name; write .global name, name",
+    ".error stop": '1:8: a text in double quotes is expected; write "…" behind the directive',
+    ".struct": "1:8: the name of a structure or field is missing; write .struct Name, or .field name, size",
+    ".endm": "1:1: .endm without .macro; begin with .macro, or leave this out",
+    "nop\n\0": "2:1: a zero byte: this is no text; save the source as UTF-8",
 }  # fmt: skip
 
 
@@ -95,6 +121,23 @@ GOLDEN = {
 def test_a_mistake_is_told_with_place_reason_and_remedy(source: str) -> None:
     first = errors_of(source)[0].splitlines()[0]
     assert first.startswith(f"t.asm:{GOLDEN[source]}"), first
+
+
+#: Here the message says it all.
+SELF_EVIDENT = ("division by zero", "stop here", "nothing is not defined", "does not hold")
+
+
+@pytest.mark.parametrize("source", GOLDEN, ids=lambda source: source.splitlines()[0])
+def test_every_mistake_is_told_with_what_to_write_instead(source: str) -> None:
+    with pytest.raises(AsmErrors) as caught:
+        assemble_text(source, name="t.asm")
+    for error in caught.value.errors:
+        assert error.hint or any(text in error.message for text in SELF_EVIDENT), str(error)
+
+
+def test_what_would_command_a_terminal_is_not_shown() -> None:
+    (error,) = errors_of("nop\n \x1b[31mmov eax, 1")
+    assert error.splitlines()[1] == "     ?[31mmov eax, 1"
 
 
 def test_an_error_shows_the_line_with_a_caret() -> None:

@@ -92,9 +92,30 @@ MISTAKES = [  # what is written, what instead, and what the report says
     ("ring    3", "ring    1", "*test_point.asm:9*ring 0 or 3*;@ ring 3*"),
     ("set     ebx", "sett    ebx", "*test_point.asm:4*there is no ;@ sett; *set*"),
     (";@   call    add_point\n;@   expect  eax", ";@   expect  eax", "*test_point.asm:2*the case runs nothing*"),
-    ("fault = #PF", "fault = PF", "*test_point.asm:11*a fault is written #PF*"),
+    ("fault = #PF", "fault = PF", "*test_point.asm:11*PF 0x4 at 0 is no fault; write*#PF 0x2 at*"),
+    ("fault = #PF", "fault = #PG", "*test_point.asm:11*there is no exception #PG; did you mean #GP?*"),
+    ("expect  eax", "expect  host_calls.frist_use = 0, eax", "*test_point.asm:6*frist_use; did you mean first_use?*"),
+    (
+        "expect  eax",
+        "expect  events = take\n;@   expect  eax",
+        "*test_point.asm:6*there is no event take; the source has *",
+    ),
+    ("expect  eax", "expect  events\n;@   expect  eax", "*test_point.asm:6*no events are named; write*"),
+    ("expect  eax", "expect  unchanged al\n;@   expect  eax", "*test_point.asm:6*al is no register of 32 bits; write*"),
+    ("set     ebx = 0x20000", "set     byte [0x20000] = 256", "*test_point.asm:4*256 does not fit*write 0 to 0xff*"),
+    ("set     ebx = 0x20000", "host    FIRST_USE: edx = 1, foo = 1", "*test_point.asm:4*foo cannot be set; registers*"),
+    ("set     ebx = 0x20000", "host    FIRST_USE: Point at 0x20000: z = 1", "*test_point.asm:4*Point has no field z*"),
+    (
+        "set     ebx = 0x20000",
+        "host    FRIST_USE",
+        "*test_point.asm:4*FRIST_USE; did you mean FIRST_USE?*",
+    ),
+    ("set     ebx = 0x20000", "fuel    0", "*test_point.asm:4*0 instructions are none; write 1 or more*"),
+    ("set     ebx = 0x20000", "protect 0x800000 = r", "*test_point.asm:4*outside the 8 MiB*"),
+    ("set     ebx = 0x20000", 'set     [0x20000] = "\\q"', "*test_point.asm:4*is no escape; write*"),
+    ("set     ebx = 0x20000", "stack   1, ", "*test_point.asm:4:17: an expression is missing*"),
     ("Point at 0x20000", "Point at 0x20000000", "*test_point.asm:3*outside the 8 MiB*"),
-    ("adc eax, 1", "adcc eax, 1", "*test_point.asm:14*adcc*"),
+    ("adc eax, 1", "adcc eax, 1", "*test_point.asm:14:11: there is no instruction adcc; did you mean adc?*"),
 ]
 
 
@@ -108,6 +129,27 @@ def test_a_mistake_is_reported_with_its_line_and_what_to_write(pytester):
     for index, (_, _, message) in enumerate(MISTAKES):
         result.stdout.fnmatch_lines([message.replace("test_point", f"test_mistake_{index}")])
     assert "Traceback" not in result.stdout.str()
+
+
+def test_a_misspelt_line_is_the_only_mistake_that_is_reported(pytester):
+    result = cases(pytester, "f: ret\n;@ case f\n;@   cal f\n;@   expect eax = 0\n")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["test_bad.asm:3:6: there is no ;@ cal; did you mean call?", "    ;@   cal f"])
+    assert "runs nothing" not in result.stdout.str()
+
+
+def test_a_host_call_may_be_answered_with_flags_memory_and_text(pytester):
+    text = r"""
+f:      out     FIRST_USE_PORT, eax
+        ret
+        FIRST_USE_PORT = HostCall.FIRST_USE
+;@ case everything that a line may set
+;@   host FIRST_USE: CF = 1, edx = 5, word [0x20000] = 0x1234, [0x20010] = "a\n,b"
+;@   call f
+;@   expect CF = 1, edx = 5, dword [0x20000] = 0x1234, [0x20010] = "a\n,b", byte [0x20011] = 10
+;@   expect host_calls.first_use = 1
+"""
+    cases(pytester, text).assert_outcomes(passed=1)
 
 
 def test_a_file_without_cases_is_an_error(pytester):

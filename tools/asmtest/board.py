@@ -72,7 +72,12 @@ def load_segment(machine: Machine, name: str, base: int, limit: int, ring: int) 
 
 
 def protect(machine: Machine, address: int, length: int, rights: str, *, user: bool) -> None:
-    """Set the rights of the pages that a range touches: none, r or rw; `user`: ring 3 may use them."""
+    """Set the rights of the pages that a range touches: none, r or rw; `user`: ring 3 may use them.
+
+    ValueError outside memory: nothing is mapped there, and there is no place for an entry.
+    """
+    if length < 1 or not 0 <= address <= MEMORY - length:
+        raise ValueError(f"{length} bytes at {address:#x} are not within the {MEMORY >> 20} MiB of memory")
     for page in range(address // PAGE_SIZE, (address + length - 1) // PAGE_SIZE + 1):
         flags = RIGHTS[rights] | (USER if user else 0)
         machine.ram.put_u64(TABLES + page * 8, page * PAGE_SIZE | flags)

@@ -91,6 +91,7 @@ def parse(text: str, file: str) -> list[Case]:
     cases: list[Case] = []
     titles: set[str] = set()
     errors: list[AsmError] = []
+    doubtful: set[int] = set()  # cases by their line, which lack what a wrong line was to say
     for number, line in enumerate(text.splitlines(), 1):
         match = DIRECTIVE.match(line)
         if match is None:
@@ -100,8 +101,10 @@ def parse(text: str, file: str) -> list[Case]:
             _take(cases, titles, Statement(match["word"], match["rest"], place))
         except AsmError as error:
             errors.append(error)
+            doubtful.update(case.place.line for case in cases[-1:])
     for case in cases:
-        errors.extend(_check(case))
+        if case.place.line not in doubtful:
+            errors.extend(_check(case))
     if errors:
         raise AsmErrors(sorted(errors, key=lambda error: error.line))
     return cases
@@ -159,6 +162,17 @@ def structure_of(statement: Statement, text: str | None = None) -> tuple[str, st
     if match is None:
         return None
     return match["name"], match["address"], relations(statement, match["fields"])
+
+
+def as_written(error: AsmError, path: str, cases: list[Case]) -> AsmError:
+    """Return an error of a case's own code at the place where the code is written."""
+    if error.place.file == path:
+        for case in cases:
+            for statement in case.all("code"):
+                if statement.place.line == error.line:
+                    shift = statement.place.text.find(statement.rest) - error.place.text.find(statement.rest)
+                    return AsmError(statement.place.at(error.column + shift), error.message, error.hint)
+    return error
 
 
 def with_code(text: str, cases: list[Case]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -11,14 +12,21 @@ from callgate.asm.assembler.errors import near_miss
 from callgate.asm.assembler.macros import split_arguments
 from callgate.kernel.abi.calls import HostCall
 from callgate.kernel.machine.bus import DmaError
+from callgate.kernel.machine.exceptions import NAMES
 from callgate.kernel.machine.stream import Event
 from callgate.tools.asmtest.bare import FUEL, BareCpu
-from callgate.tools.asmtest.board import RIGHTS, SEGMENT_SELECTORS
+from callgate.tools.asmtest.board import MEMORY, RIGHTS, SEGMENT_SELECTORS
 from callgate.tools.asmtest.cases import Case, Statement, relations, structure_of
 from callgate.tools.asmtest.report import describe
 from callgate.tools.asmtest.result import FLAGS, WHOLE, CallResult, RoutineError
-from callgate.tools.asmtest.structures import StructureError
+from callgate.tools.asmtest.structures import StructureError, put_field
 from callgate.tools.asmtest.values import bits_of, failure, holds, memory_operand, string_bytes, value_of
+
+FAULT = re.compile(
+    r"(?:(?P<name>#\w+)(?:\s+(?P<code>(?!at\b)\S(?:(?!\sat\b).)*))?|int\s+(?P<vector>(?:(?!\sat\b).)+))"
+    r"(?:\s+at\s+(?P<address>(?:(?!\sat\b).)+))?"
+)
+EXCEPTIONS = tuple(name for name in NAMES.values() if name.startswith("#"))
 
 
 class CaseFailure(Exception):
@@ -64,43 +72,56 @@ class CaseRun:
     # Setting up.
 
     def _set(self, statement: Statement) -> None:
-        self._assign(statement, statement.rest, self._set_register)
+        for target, value in self._assignments(statement, statement.rest):
+            if isinstance(target, str):
+                self.registers[target] = value
+            else:
+                self.cpu.write(target[0], value.to_bytes(target[1], "little"))
 
-    def _assign(self, statement: Statement, text: str, register: Callable[[str, int], None]) -> None:
+    def _assignments(self, statement: Statement, text: str) -> list[tuple[str | tuple[int, int], int]]:
+        """Return what is set to what: a register or flag by name, memory by address and size."""
+        found: list[tuple[str | tuple[int, int], int]] = []
         for relation in relations(statement, text):
             if relation.operator != "=":
-                raise statement.error(f"{relation.left} {relation.operator} … sets nothing")
-            name, data = relation.left, string_bytes(relation.right)
+                raise statement.error(f"{relation.left} {relation.operator} … sets nothing", "write =")
+            name, data = relation.left, string_bytes(relation.right, statement)
             memory = memory_operand(name, statement, self.program)
-            if memory is not None:
-                if data is None:
-                    value = self._value(relation.right, statement)
-                    data = (value & (1 << memory[1] * 8) - 1).to_bytes(memory[1], "little")
-                self.cpu.write(memory[0], data)
+            if memory is not None and data is not None:
+                found.append(((memory[0], len(data)), int.from_bytes(data, "little")))
+            elif memory is not None:
+                found.append((memory, self._fitting(relation.right, memory[1] * 8, name, statement)))
             elif name in WHOLE or name in FLAGS or name == "eflags":
-                value = self._value(relation.right, statement)
-                if not -(1 << bits_of(name) - 1) <= value < 1 << bits_of(name):
-                    raise statement.error(f"{relation.right} does not fit into {name}")
-                register(name, value & (1 << bits_of(name)) - 1)
+                found.append((name, self._fitting(relation.right, bits_of(name), name, statement)))
             else:
                 hint = near_miss(name, [*WHOLE, *FLAGS]) or "registers of 32 bits, flags and dword [address] can be set"
                 raise statement.error(f"{name} cannot be set", hint)
+        return found
 
-    def _set_register(self, name: str, value: int) -> None:
-        self.registers[name] = value
+    def _fitting(self, text: str, bits: int, name: str, statement: Statement) -> int:
+        """Return a value of so many bits, unsigned."""
+        value = self._value(text, statement)
+        if not -(1 << bits - 1) <= value < 1 << bits:
+            hint = f"it has {bits} bit{'s' if bits > 1 else ''}: write 0 to {(1 << bits) - 1:#x}"
+            raise statement.error(f"{text} does not fit into {name}", hint)
+        return value & (1 << bits) - 1
 
     def _place(self, statement: Statement) -> None:
-        self._place_text(statement, statement.rest)
+        name, address, values = self._placement(statement, statement.rest)
+        self.cpu.place(name, address, **values)
 
-    def _place_text(self, statement: Statement, text: str) -> None:
+    def _placement(self, statement: Statement, text: str) -> tuple[str, int, dict[str, int]]:
+        """Return a structure's name, its address, and the values of fields."""
         found = structure_of(statement, text)
         if found is None:
             raise statement.error("no structure is placed")
         name, address, fields = found
         if any(relation.operator != "=" for relation in fields):
             raise statement.error("fields are set with =")
-        values = {relation.left: self._value(relation.right, statement) for relation in fields}
-        self.cpu.place(name, self._value(address, statement), **values)
+        return (
+            name,
+            self._value(address, statement),
+            {relation.left: self._value(relation.right, statement) for relation in fields},
+        )
 
     def _segment(self, statement: Statement) -> None:
         for relation in relations(statement):
@@ -117,25 +138,48 @@ class CaseRun:
         for relation in relations(statement):
             if relation.right not in RIGHTS or relation.operator != "=":
                 raise statement.error(f"{relation.right} is none of {', '.join(RIGHTS)}")
-            self.cpu.protect(self._value(relation.left, statement), 1, relation.right)
+            address = self._value(relation.left, statement)
+            if not 0 <= address < MEMORY:
+                raise OverflowError  # as for an address that is written to
+            self.cpu.protect(address, 1, relation.right)
 
     def _host(self, statement: Statement) -> None:
         name, _, answer = (part.strip() for part in statement.rest.partition(":"))
         if name not in HostCall.__members__:
-            hint = near_miss(name, HostCall.__members__) or "see abi/calls.py, HostCall"
+            hint = near_miss(name, HostCall.__members__) or f"there are {', '.join(HostCall.__members__)}"
             raise statement.error(f"there is no host call {name}", hint)
-        self.cpu.on_host_call(HostCall[name], partial(self._answer, statement, answer))
+        self.cpu.on_host_call(HostCall[name], self._answer(statement, answer))
 
-    def _answer(self, statement: Statement, answer: str, _value: int) -> None:
-        """Do what the line says, in the middle of a run; nothing of it belongs into the journal."""
-        if not answer:
-            return
-        length = len(self.cpu.journal)
-        if structure_of(statement, answer) is not None:
-            self._place_text(statement, answer)
+    def _answer(self, statement: Statement, text: str) -> Callable[[int], None]:
+        """Return what does what the line says, in the middle of a run; nothing of it belongs into the journal."""
+        if not text:
+            return lambda _value: None
+        if structure_of(statement, text) is not None:
+            name, address, values = self._placement(statement, text)
+            change = partial(self.cpu.place, name, address, **values)
+            kind = self.cpu.structure_at(name, address)
+            for path, value in values.items():
+                put_field(kind, path, value)  # on a copy: what is wrong with the line is said before the run
         else:
-            self._assign(statement, answer, partial(setattr, self.cpu.machine.cpu))
-        del self.cpu.journal[length:]
+            change = partial(self._change, self._assignments(statement, text))
+
+        def answer(_value: int) -> None:
+            length = len(self.cpu.journal)
+            change()
+            del self.cpu.journal[length:]
+
+        return answer
+
+    def _change(self, assignments: list[tuple[str | tuple[int, int], int]]) -> None:
+        """Set registers, flags and memory now."""
+        cpu = self.cpu.machine.cpu
+        for target, value in assignments:
+            if not isinstance(target, str):
+                self.cpu.write(target[0], value.to_bytes(target[1], "little"))
+            elif target in FLAGS:
+                cpu.eflags = cpu.eflags & ~(1 << FLAGS[target]) | value << FLAGS[target]
+            else:
+                setattr(cpu, target, value)
 
     # Running and checking.
 
@@ -144,12 +188,16 @@ class CaseRun:
         target = call.rest if call else self.case.label
         if target not in self.program.symbols:
             assert call is not None
-            raise call.error(f"there is no routine {target}", near_miss(target, self.program.symbols))
+            labels = [name for name, symbol in self.program.symbols.items() if symbol.kind == "label"]
+            known = ", ".join(name for name in labels if not name.startswith("__case_"))
+            raise call.error(f"there is no routine {target}", near_miss(target, labels) or f"there are {known}")
         options: dict[str, Any] = dict(self.registers)
         stack, fuel = self.case.one("stack"), self.case.one("fuel")
         if stack:
             options["stack"] = [self._value(item, stack) for item in split_arguments(stack.rest)]
         options["fuel"] = self._value(fuel.rest, fuel) if fuel else FUEL
+        if fuel and options["fuel"] < 1:
+            raise fuel.error(f"{fuel.rest} instructions are none", "write 1 or more")
         try:
             result = self.cpu.call(target, faults=True, **options)
         except RoutineError as error:
@@ -178,24 +226,35 @@ class CaseRun:
 
     def _expect_fault(self, statement: Statement, text: str, result: CallResult) -> list[str | None]:
         """`#PF 0x2 at 0x1000`; error code and address may be left out."""
-        if not text.startswith(("#", "int ")):
-            raise statement.error("a fault is written #PF 0x2 at 0x1000, #GP 0, #UD or int 0x80")
+        match = FAULT.fullmatch(text)
+        if match is None:
+            hint = "write ;@ expect fault = #PF 0x2 at 0x1000, or #GP 0, or #UD, or int 0x80"
+            raise statement.error(f"{text or 'nothing'} is no fault", hint)
+        name = match["name"]
+        if name is not None and name not in EXCEPTIONS:
+            hint = near_miss(name, EXCEPTIONS) or f"there are {', '.join(EXCEPTIONS)}"
+            raise statement.error(f"there is no exception {name}", hint)
+        vector, code, address = (
+            self._value(match[group], statement) if match[group] else None for group in ("vector", "code", "address")
+        )
         fault = result.fault
         if fault is None:
             return [f"no fault, expected {text}"]
-        head, _, address = (part.strip() for part in text.partition(" at "))
-        name, _, code = head.partition(" ")
-        if name == "int":
-            same = fault.software and fault.vector == self._value(code, statement)
-        else:
-            same = fault.name == name and (not code or fault.error_code == self._value(code, statement))
-        if same and address:
-            same = fault.address == self._value(address, statement)
+        same = fault.software and fault.vector == vector if name is None else fault.name == name
+        same = same and code in (None, fault.error_code) and address in (None, fault.address)
         return [] if same else [f"the fault is {fault}, expected {text}"]
 
     def _expect_events(self, statement: Statement, text: str, result: CallResult) -> list[str | None]:
         """`take slot=1, give`: the whole sequence; fields that are not named may be anything."""
+        if not text:
+            raise statement.error("no events are named", "write ;@ expect events = take slot=1, give, or events = none")
         wanted = split_arguments(text) if text != "none" else []
+        kinds = {site.name for site in self.program.events}
+        for item in wanted:
+            kind = item.split(maxsplit=1)[0]
+            if kind not in kinds:
+                hint = near_miss(kind, kinds) or f"the source has {', '.join(sorted(kinds)) or 'none'}"
+                raise statement.error(f"there is no event {kind}", hint)
         shown = ", ".join(f"{event.kind} {event.fields}" for event in result.events) or "none"
         same = len(wanted) == len(result.events)
         for item, event in zip(wanted, result.events, strict=False):
@@ -214,9 +273,10 @@ class CaseRun:
 
     def _expect_unchanged(self, statement: Statement, text: str, result: CallResult) -> list[str | None]:
         found: list[str | None] = []
-        for name in split_arguments(text):
+        for name in split_arguments(text) or [""]:
             if name not in WHOLE:
-                raise statement.error(f"{name} is no register", near_miss(name, WHOLE))
+                hint = near_miss(name, WHOLE) or f"write ;@ expect unchanged with some of {', '.join(WHOLE)}"
+                raise statement.error(f"{name or 'nothing'} is no register of 32 bits", hint)
             before = self.cpu.before[name] + (4 if name == "esp" else 0)  # RET takes the return address
             if result.registers[name] != before:
                 found.append(f"{name} was {before:#x} and is {result.registers[name]:#x}, expected unchanged")

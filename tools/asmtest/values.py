@@ -8,9 +8,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from callgate.asm.assembler import AsmError, Program
+from callgate.asm.assembler.data import string_bytes as quoted
 from callgate.asm.assembler.errors import near_miss
 from callgate.asm.assembler.expressions import Unresolved, evaluate
 from callgate.kernel.abi import constants
+from callgate.kernel.abi.calls import HostCall
 from callgate.kernel.machine.ledger import SITE_NAMES
 from callgate.tools.asmtest.cases import Relation, Statement
 from callgate.tools.asmtest.result import FLAGS, PARTS, WHOLE, CallResult
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
 
 MEMORY = re.compile(r"(?:(?P<size>byte|word|dword|qword)\s+)?(?:ptr\s+)?\[(?P<address>[^\]]+)\]$")
 SIZES: Final = {"byte": 1, "word": 2, "dword": 4, "qword": 8}
-STRING = re.compile(r'"([^"]*)"$')
 COMPARE: Final[dict[str, Callable[[int, int], bool]]] = {
     "=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
@@ -41,7 +42,8 @@ def value_of(text: str, statement: Statement, program: Program) -> int:
             return table[name]
         raise Unresolved(name)
 
-    column = statement.place.text.find(text) + 1 or statement.place.column
+    column = statement.place.text.find(text) + 1 if text else len(statement.place.text) + 1
+    column = column or statement.place.column
     try:
         return evaluate(text, statement.place.at(column), column, lookup)
     except Unresolved as missing:
@@ -58,10 +60,11 @@ def memory_operand(text: str, statement: Statement, program: Program) -> tuple[i
     return value_of(match["address"], statement, program), SIZES[match["size"] or "dword"]
 
 
-def string_bytes(text: str) -> bytes | None:
-    """Return the bytes of a quoted string; None if the text is none."""
-    match = STRING.match(text)
-    return match[1].encode() if match else None
+def string_bytes(text: str, statement: Statement) -> bytes | None:
+    """Return the bytes of a quoted string, with the escapes of the assembler; None if the text is none."""
+    if not text.startswith('"'):
+        return None
+    return quoted(text, statement.place.at(statement.place.text.find(text) + 1 or statement.place.column))
 
 
 def holds(relation: Relation, actual: int, bits: int, program: Program) -> str | None:
@@ -80,7 +83,7 @@ def failure(relation: Relation, cpu: BareCpu, result: CallResult, program: Progr
     name = relation.left
     memory = memory_operand(name, relation.statement, program)
     if memory is not None:
-        data = string_bytes(relation.right)
+        data = string_bytes(relation.right, relation.statement)
         if data is not None:
             found = cpu.read(memory[0], len(data))
             wrong = (found != data) != (relation.operator == "!=")
@@ -89,6 +92,10 @@ def failure(relation: Relation, cpu: BareCpu, result: CallResult, program: Progr
         return holds(relation, actual, memory[1] * 8, program)
     if name.startswith("host_calls."):
         wanted = name.partition(".")[2].lower()
+        known = [call.name.lower() for call in HostCall]
+        if wanted not in known:
+            hint = near_miss(wanted, known) or f"there are {', '.join(known)}"
+            raise relation.statement.error(f"there is no host call {wanted}", hint)
         return holds(relation, result.ledger.host_calls.get(wanted, 0), COST_BITS, program)
     if name not in READABLE:
         hint = near_miss(name, READABLE) or f"there are registers, flags, dword [address] and {', '.join(COSTS)}"
