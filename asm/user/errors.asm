@@ -86,7 +86,7 @@ error_8:
 error_9:
         .asciz  "out of memory"
 error_10:
-        .asciz  "a table of the kernel is full"
+        .asciz  "a table is full, or a limit is reached"
 error_11:
         .asciz  "disk error"
 error_12:

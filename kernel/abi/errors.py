@@ -16,7 +16,7 @@ class ErrorCode(IntEnum):
     IS_DIRECTORY = 7
     NAME_TOO_LONG = 8
     NO_MEMORY = 9
-    NO_RESOURCES = 10  # a table of the kernel is full
+    NO_RESOURCES = 10  # a table is full, or a limit is reached
     IO_ERROR = 11  # the disk reported an error
     CORRUPT = 12  # the file system contradicts itself
     SERVER_DIED = 13
@@ -41,7 +41,7 @@ ERROR_TEXT: dict[ErrorCode, str] = {
     ErrorCode.IS_DIRECTORY: "is a directory",
     ErrorCode.NAME_TOO_LONG: "name too long",
     ErrorCode.NO_MEMORY: "out of memory",
-    ErrorCode.NO_RESOURCES: "a table of the kernel is full",
+    ErrorCode.NO_RESOURCES: "a table is full, or a limit is reached",
     ErrorCode.IO_ERROR: "disk error",
     ErrorCode.CORRUPT: "the file system is damaged",
     ErrorCode.SERVER_DIED: "the file-system server died",

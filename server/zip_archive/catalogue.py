@@ -109,13 +109,14 @@ class Catalogue:
         return made
 
     def _components(self, entry: ZipEntry) -> list[str]:
-        parts = entry.name.replace("\0", "_").split("/")
+        # Slashes go forward (APPNOTE.TXT 4.4.17.1); some who write archives forget it, and unzip corrects them too.
+        parts = entry.name.replace("\0", "_").replace("\\", "/").split("/")
         components = [
             part.encode("utf-8", "replace")[:DIRECTORY_NAME_LIMIT].decode("utf-8", "ignore")
             for part in parts
             if part not in {"", ".", ".."}
         ]
         wanted = parts[:-1] if entry.attributes & FileAttributes.DIRECTORY and not parts[-1] else parts
-        if components != wanted:
+        if components != wanted or "\\" in entry.name:
             self._note(entry, f"shown as {'/'.join(components)[:64]!r}")
         return components

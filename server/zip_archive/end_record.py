@@ -16,6 +16,8 @@ END64: Final = b"PK\6\6"
 LOCATOR64: Final = b"PK\6\7"
 LOCAL: Final = b"PK\3\4"
 CENTRAL: Final = b"PK\1\2"
+PART: Final = b"PK\7\x08"  # what the first part of several begins with, before a local header (8.5.4)
+_PROGRAMS: Final = (b"#!", b"MZ", b"\x7fELF")  # that read the archive which stands behind them
 COMMENT_LIMIT: Final = 65535
 PADDING_LIMIT: Final = 64 << 20  # zeros behind the archive that are looked through
 _END: Final = Struct("<4s4H2IH")
@@ -45,8 +47,13 @@ class _Claim(NamedTuple):
 
 
 def probe(first: bytes) -> str | None:
-    """Return ``zip`` if an image that begins with ``first`` is an archive; mounting finds out whether it is whole."""
-    return "zip" if first[:4] in (LOCAL, END, END64) else None
+    """Return ``zip`` if an image that begins with ``first`` is an archive; mounting finds out whether it is whole.
+
+    A program that extracts itself is one if its first entry begins in ``first``.
+    """
+    if first[:4] in (LOCAL, END, END64) or first[:8] == PART + LOCAL:
+        return "zip"
+    return "zip" if first.startswith(_PROGRAMS) and LOCAL in first else None
 
 
 async def find_central_directory(reader: SectorReader, sectors: int) -> CentralDirectory:
@@ -55,7 +62,9 @@ async def find_central_directory(reader: SectorReader, sectors: int) -> CentralD
     start = max(0, end - _END.size - COMMENT_LIMIT - _LOCATOR.size) // SECTOR_SIZE * SECTOR_SIZE
     last = min(sectors, -(-(end + _END.size) // SECTOR_SIZE))
     tail = await reader.read(start // SECTOR_SIZE, last - start // SECTOR_SIZE)
-    complaint = "no end of central directory record in the last 64 KiB: the archive is cut off, or it is none"
+    complaint = (
+        "no end of central directory record in the last 64 KiB: the archive is cut off, one of several parts, or none"
+    )
     at = tail.rfind(END)
     while at >= 0:
         try:

@@ -123,7 +123,7 @@ def _dos_time(date: int, time: int) -> int:
 def _attributes(name: str, system: int, external: int) -> FileAttributes:
     attributes = FileAttributes.READ_ONLY | FileAttributes(external & 0x06)  # hidden, system
     mode = external >> 16 if system == _UNIX else 0
-    if name.endswith("/") or external & FileAttributes.DIRECTORY:
+    if name.endswith(("/", "\\")) or external & FileAttributes.DIRECTORY:
         return attributes | FileAttributes.DIRECTORY
     if mode & _FORMAT == _LINK:
         attributes |= FileAttributes.SYMLINK

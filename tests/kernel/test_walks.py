@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tree_drawing import rendering
 
 Make = Callable[..., Path]
 
@@ -19,29 +20,6 @@ FILES = {
     "Long names/café.txt": b"accent",
     "zero": b"",
 }
-#: What the shell's own order is: bytes, ASCII letters in any case.
-ORDER = {"key": lambda path: path.name.encode().lower()}
-
-
-def rendering(folder: Path) -> list[str]:
-    """Return the lines of tree for what is below a directory of the host."""
-
-    def lines(directory: Path) -> list[str]:
-        found = []
-        entries = sorted(directory.iterdir(), **ORDER)
-        for entry in entries:
-            last = entry is entries[-1]
-            mark = "@" if entry.is_symlink() else "/" if entry.is_dir() else ""
-            found.append(f"{'`-- ' if last else '|-- '}{entry.name}{mark}")
-            if entry.is_dir() and not entry.is_symlink():
-                found += [f"{'    ' if last else '|   '}{line}" for line in lines(entry)]
-        return found
-
-    everything = list(folder.rglob("*"))
-    directories = sum(path.is_dir() and not path.is_symlink() for path in everything)
-    files = len(everything) - directories
-    words = ("directory" if directories == 1 else "directories", "file" if files == 1 else "files")
-    return [*lines(folder), "", f"{directories} {words[0]}, {files} {words[1]}"]
 
 
 @pytest.fixture

@@ -5,9 +5,11 @@ import random
 import re
 from array import array
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from callgate.disk.builder import create_image
 from callgate.kernel.abi.calls import Operation, ServerCall
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
@@ -190,6 +192,54 @@ def test_attributes_times_and_labels_are_those_that_mtools_wrote(fat_image: Call
     assert (file.attributes, file.modified) == (wanted, 1_700_000_000)
     volume = served.request(Operation.VOLUME)
     assert (volume.data, volume.registers.ebx, volume.registers.ecx) == (b"MY DISK", 0xCAFE1234, 7)
+
+
+@pytest.mark.parametrize("width", [12, 16, 32])
+def test_names_outside_the_basic_plane_are_what_sleuthkit_reads(
+    tmp_path: Path, client: Any, host_tool: Callable[..., str], width: int
+) -> None:
+    """Surrogate pairs, also across two records of 13 units; mtools knows none."""
+    names = [
+        "A \U0001f40d.txt",
+        "0123456789ab\U0001f40dcdefghijkl\U0001d518.txt",
+        "\U0001d518" * 62 + "x",
+        "日本語 Ærø.txt",
+    ]
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in names:
+        (folder / name).write_bytes(name.encode("utf-16-le"))
+    image = tmp_path / "names.img"
+    create_image(image, folder, fs=f"fat{width}", size=40 << 20 if width == 32 else None)  # type: ignore[arg-type] # built from the width
+    read = {line.split("\t", 1)[1] for line in host_tool("fls", "-F", "-f", f"fat{width}", image).splitlines()}
+    served = client(image.read_bytes())
+    assert {file.name for file in served.listing("")} == set(names)
+    assert set(names) <= read
+    for name in names:
+        assert served.contents(name) == name.encode("utf-16-le")
+
+
+CLUSTERS = {12: 2000, 16: 5000, 32: 66_000}  # of a volume of each width
+
+
+@pytest.mark.parametrize("sector", [512, 1024, 2048, 4096])
+@pytest.mark.parametrize("width", CLUSTERS)
+def test_every_size_of_cluster_is_read(fat_image: Callable[..., Any], client: Any, width: int, sector: int) -> None:
+    generator = random.Random(width + sector)
+    for per_cluster in (1, 2, 4, 8, 16, 32, 64, 128):
+        kib = CLUSTERS[width] * per_cluster * sector // 1024 + 2000
+        if (width, sector, per_cluster) == (12, 512, 1):
+            kib -= 1000  # more clusters than 4084 would not be FAT12
+        image = fat_image(kib, "-F", str(width), "-S", str(sector), "-s", str(per_cluster))
+        cluster = sector * per_cluster
+        sizes = {"whole": cluster, "one more": cluster + 1, "four": 3 * cluster + 700}
+        image.put_tree({name: generator.randbytes(size) for name, size in sizes.items()})
+        served = client(image.view())
+        assert served.server.volume.layout.bits == width
+        assert served.request(Operation.FREE_SPACE).registers.ecx == cluster
+        for name, data in image.files.items():
+            assert served.contents(name) == data, (per_cluster, name)
+        image.path.unlink()
 
 
 def test_an_empty_volume_lists_one_page_without_entries(fat_image: Callable[..., Any], client: Any) -> None:

@@ -224,6 +224,36 @@ def test_harmful_names_lead_nowhere_else_and_are_reported(zip_client: Any) -> No
     assert any("entry 1 '../../up': shown as 'up'" in line for line in reports)
 
 
+def test_names_with_backslashes_are_paths_all_the_same(zip_client: Any) -> None:
+    """They break the specification, and no path of a client could hold them."""
+    served = zip_client(padded(archive_of({"dir\\sub\\file.txt": b"1", "C:\\win": b"2", "empty\\": b""})))
+    assert served.contents("dir/sub/file.txt") == b"1"
+    assert served.contents("C:/win") == b"2"
+    assert [file.name for file in served.listing("")] == ["dir", "C:", "empty"]
+    assert served.listing("empty") == []
+    assert any("shown as 'dir/sub/file.txt'" in line for line in served.server.take_reports())
+
+
+@pytest.mark.parametrize("program", [b"#!/usr/bin/env python3\n", b"MZ" + bytes(30_000), b"\x7fELF" + bytes(900)])
+def test_a_program_that_extracts_itself_is_an_archive(zip_client: Any, program: bytes) -> None:
+    image = padded(program + archive_of({"__main__.py": b"print('hello')\n"}))
+    assert ZipServer.probe(image[:65536]) == "zip"
+    assert zip_client(image).contents("__main__.py") == b"print('hello')\n"
+    assert ZipServer.probe(program) is None
+
+
+def test_the_parts_that_zip_splits_an_archive_into_are_called_that(
+    tmp_path: Path, zip_client: Any, host_tool: Callable[..., str]
+) -> None:
+    (tmp_path / "data").write_bytes(random.Random(1).randbytes(150_000))
+    host_tool("zip", "-q", "-j", "-s", "64k", tmp_path / "a.zip", tmp_path / "data")
+    first = padded((tmp_path / "a.z01").read_bytes())
+    assert ZipServer.probe(first) == "zip"
+    for part in (first, padded((tmp_path / "a.zip").read_bytes())):
+        with pytest.raises(MountError, match="one of several parts"):
+            zip_client(part)
+
+
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_of_several_entries_of_a_name_the_last_counts(zip_client: Any) -> None:
     buffer = io.BytesIO()
