@@ -71,6 +71,7 @@ class CacheState:
     requests: dict[int, list[Key]] = field(default_factory=dict)  # linear address of a DiskRequest -> blocks
     free_requests: list[int] = field(default_factory=list)
     short: list[int] = field(default_factory=list)  # selectors of threads that wait for a free DiskRequest
+    alone: set[Key] = field(default_factory=set)  # failed in a request for several: each is to be tried by itself
     locked: int = 0  # blocks with locks
     hits: int = 0
     misses: int = 0
@@ -202,7 +203,8 @@ class Cache:
 
     async def read(self, disk: int, numbers: list[int]) -> None:
         """Start reading blocks that `lock` made; their notices tell when they have arrived."""
-        pieces = runs(sorted(numbers))
+        alone = {number for number in numbers if (disk, number) in self.state.alone}
+        pieces = runs(sorted(set(numbers) - alone)) + [[number] for number in sorted(alone)]
         for index, run in enumerate(pieces):
             try:
                 address = await self._free_request()
@@ -219,19 +221,22 @@ class Cache:
 
     async def read_locked(self, disk: int, numbers: list[int]) -> Locked:
         """Lock blocks and wait until all of them are there; IO_ERROR, UNPLUGGED or NO_MEMORY otherwise."""
-        locked = self.lock(disk, numbers)
-        try:
-            thread = self.kernel.scheduler.current
-            if locked.missing:
-                self.notify(locked.missing, thread.selector)
-                await self.read(disk, locked.to_read)
-                while any(self.pending(key) for key in locked.missing):
-                    await routine("block", eax=WaitReason.DISK)
-            self.check(locked)
-        except PolicyError:
-            self.unlock(locked.keys)
-            raise
-        return locked
+        while True:
+            locked = self.lock(disk, numbers)
+            try:
+                thread = self.kernel.scheduler.current
+                if locked.missing:
+                    self.notify(locked.missing, thread.selector)
+                    await self.read(disk, locked.to_read)
+                    while any(self.pending(key) for key in locked.missing):
+                        await routine("block", eax=WaitReason.DISK)
+                self.check(locked)
+            except PolicyError:
+                self.unlock(locked.keys)
+                if not locked.missing or self.state.alone.isdisjoint(locked.keys):
+                    raise
+            else:
+                return locked
 
     def pending(self, key: Key) -> bool:
         """Whether a block is still on its way."""
@@ -252,7 +257,14 @@ class Cache:
             self.kernel.plugging.rest()
 
     def _ended(self, keys: list[Key], status: DiskStatus) -> None:
-        """Blocks have been read, or will not be; whoever waits for the last of some is woken."""
+        """Blocks have been read, or will not be; whoever waits for the last of some is woken.
+
+        One bad sector fails a request for many blocks: which it is will be seen when they are asked for again.
+        """
+        if status is DiskStatus.FAILED and len(keys) > 1:
+            self.state.alone.update(keys)
+        else:
+            self.state.alone.difference_update(keys)
         for key in keys:
             block = self.state.blocks[key]
             block.valid = status is DiskStatus.DONE
@@ -265,6 +277,7 @@ class Cache:
 
     def drop_disk(self, disk: int) -> None:
         """Forget every block of a removed disk that nobody holds; the others go when nobody does."""
+        self.state.alone = {key for key in self.state.alone if key[0] != disk}
         for key, block in list(self.state.blocks.items()):
             if key[0] == disk:
                 block.doomed = True

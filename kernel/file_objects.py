@@ -48,6 +48,7 @@ class Fill:
     length: int
     state: FillState = FillState.WAITING
     error: ErrorCode = ErrorCode.OK
+    again: bool = False  # FAILED, but it is worth asking once more
     first_page: int = 0
     frames: list[int] = field(default_factory=list)
     private: list[int] = field(default_factory=list)

@@ -100,11 +100,12 @@ class Fills:
     async def _after(self, fill: Fill) -> None:
         """A request block has FAILED: raise why, unless it is worth asking again.
 
-        It is if who was asking for all has been killed on the way, and it may be for want of memory.
+        It is if who was asking for all has been killed on the way, or a disk request for many blocks has failed
+        because of one; and it may be for want of memory.
         Idle data are let go: the cache's, and what a server holds that makes its files' data in memory.  If there
         are none, others who are being served will have some soon.
         """
-        if fill.error is ErrorCode.KILLED:
+        if fill.again or fill.error is ErrorCode.KILLED:
             return
         if fill.error is not ErrorCode.NO_MEMORY:
             raise PolicyError(fill.error)
@@ -383,30 +384,46 @@ class Fills:
         if entry is None:
             return
         file, fill = self.kernel.files.objects[entry[0]], entry[1]
-        failed = self._cut_at_failure(file, fill)
-        if failed is not None:
-            self.kernel.log(f"{self.kernel.state.partitions[file.partition].name}: {failed}")
-        if failed is not None and not fill.parts:
-            self.fail(file, fill, failed.code)
+        error, again = self._cut_at_failure(file, fill)
+        if error is not None and not again:
+            self.kernel.log(f"{self.kernel.state.partitions[file.partition].name}: {error}")
+        if error is not None and not fill.parts:
+            self.fail(file, fill, error.code, again=again)
             return
         try:
             self._ready(file, fill)
-        except PolicyError as error:
-            self.fail(file, fill, error.code)
+        except PolicyError as problem:
+            self.fail(file, fill, problem.code)
 
-    def _cut_at_failure(self, file: FileObject, fill: Fill) -> PolicyError | None:
-        """End a request block before the first page that could not be read; return why, if there is one."""
+    def _cut_at_failure(self, file: FileObject, fill: Fill) -> tuple[PolicyError | None, bool]:
+        """End a request block before the first page that could not be read; return why, if there is one.
+
+        And whether it is worth asking again, because others were to be read together with that page.
+        """
         cache = self.kernel.cache
         keys = [(disk, block) for kind, disk, block in fill.pins if kind == "block"]
-        bad = {cache.frame(key): error for key in cache.failures(keys) if (error := cache.failed(key)) is not None}
+        bad = {cache.frame(key): key for key in cache.failures(keys)}
         for index, parts in enumerate(fill.parts if bad else ()):
             frames = {parts} if isinstance(parts, int) else {part.source & -PAGE_SIZE for part in parts}
             found = next((frame for frame in frames if frame in bad), None)
             if found is not None:
                 del fill.parts[index:]
                 fill.length = max(0, file.page_start(fill.first_page + index) - fill.position)
-                return bad[found]
-        return None
+                result = cache.failed(bad[found]), bad[found] in cache.state.alone
+                self._let_go_of_blocks(fill)
+                return result
+        return None, False
+
+    def _let_go_of_blocks(self, fill: Fill) -> None:
+        """Unlock what a request block has been cut short of: nobody reads a bad block again while it is locked."""
+        cache = self.kernel.cache
+        used = {parts for parts in fill.parts if isinstance(parts, int)}
+        used |= {part.source & -PAGE_SIZE for parts in fill.parts if not isinstance(parts, int) for part in parts}
+        if fill.begun is not None:
+            used.add(fill.begun.source & -PAGE_SIZE)
+        kept = [pin for pin in fill.pins if pin[0] != "block" or cache.frame((pin[1], pin[2])) in used]
+        self.kernel.unpin([pin for pin in fill.pins if pin not in kept])
+        fill.pins = kept
 
     def _ready(self, file: FileObject, fill: Fill) -> None:
         """Put the pages together, publish them, wake the readers."""
@@ -417,15 +434,15 @@ class Fills:
         self._settle(file, fill)
         publish(self.kernel, file)
 
-    def fail(self, file: FileObject, fill: Fill, code: ErrorCode) -> None:
-        """End a request block without data; readers get the error, later ones ask again."""
-        fill.state, fill.error = FillState.FAILED, code
+    def fail(self, file: FileObject, fill: Fill, code: ErrorCode, *, again: bool = False) -> None:
+        """End a request block without data; readers get the error or ask `again`, later ones ask again anyhow."""
+        fill.state, fill.error, fill.again = FillState.FAILED, code, again
         self._settle(file, fill)
         before = self.pages.give_back(file, fill)
         self.drop(file, fill)
         if before is not None:
             before.number = self.state.next_number
-            before.stuck = code is not ErrorCode.NO_MEMORY
+            before.stuck = not again and code is not ErrorCode.NO_MEMORY
             self.state.next_number += 1
             file.insert(before)
             publish(self.kernel, file)

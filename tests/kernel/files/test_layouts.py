@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import synthetic_server as synthetic
 from callgate.disk.latency import Latency
-from callgate.disk.media import MemoryMedium
+from callgate.disk.media import FaultInjecting, MemoryMedium
 from callgate.kernel import volumes
+from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import FILE_WINDOW_BYTES
 
 Sessions = Callable[..., Any]
@@ -219,6 +220,38 @@ def test_what_can_be_read_is_read_before_the_error(session: Sessions, files: dic
     made = read(session, "e", "broken")
     assert made.codes == [112]  # 100 + CORRUPT
     assert made.output == files["broken"].content(IMAGE)[:fails_at]
+    assert made.unaccounted() == []
+
+
+@pytest.mark.parametrize("bad", [0, 7, 8, 300, 595, 599])
+def test_a_sector_that_cannot_be_read_is_an_error_at_its_page(
+    session: Sessions, files: dict[str, Any], bad: int
+) -> None:
+    """Although it is in the middle of a command for many pages."""
+    files["worn"] = Layout(600 * 512, [(200, 600)])
+    medium = FaultInjecting(MemoryMedium(IMAGE), bad=[200 + bad])
+    made = session(medium, programs=[("reader", "e/d0/worn")])
+    made.run()
+    assert made.codes == [100 + ErrorCode.IO_ERROR]
+    assert made.output == IMAGE[200 * 512 :][: bad // 8 * 4096]
+    assert made.unaccounted() == []
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_bad_sectors_are_an_error_of_everybody_who_reads_them_and_of_nobody_else(
+    session: Sessions, files: dict[str, Any], seed: int
+) -> None:
+    source = random.Random(seed)
+    files["worn"] = Layout(900 * 512, scattered(seed, source.choice([3, 12, 60])), source.choice([506, 40, 5]))
+    files["well"] = Layout(600 * 512, [(6500 + seed, 600)])
+    places = [first for first, _ in files["worn"].runs[5:] if first is not None and 200 < first < 6400]
+    medium = FaultInjecting(MemoryMedium(IMAGE), bad=source.sample(places, 2))
+    programs = [("reader", f"{way}/d0/{name}") for name in ("worn", "well") for way in "cke"]
+    latency = Latency(command=30_000, sector=10, reorder=True)
+    made = session(medium, programs=programs, latency=latency, high_memory=2 << 20)
+    assert made.run().reason == "halt"
+    bad = 100 + ErrorCode.IO_ERROR
+    assert made.codes == [bad, 128 + 11, bad, 0, 0, 0], made.log
     assert made.unaccounted() == []
 
 
