@@ -28,6 +28,7 @@ SAME_SIZE = ARITHMETIC | {"mov", "test", "xchg", "cmpxchg", "xadd"}
 # Sizes that may be written although they are not the usual one, or the operand usually has none.
 OTHER_SIZES = frozenset((("bound", 64),))
 FAR_FORMS = frozenset("jmp call lds les lfs lgs lss lgdt lidt sgdt sidt".split())
+PAIRS = frozenset("bound lds les lfs lgs lss".split())
 AMBIGUOUS = "say `byte ptr`, `word ptr` or `dword ptr`"
 
 
@@ -45,6 +46,7 @@ def complete(instruction: Instruction, place: Place, columns: Sequence[int]) -> 
     """Return the instruction with sizes settled; AsmError for what no CPU executes."""
     mnemonic = instruction.mnemonic
     operands = spread_sizes(list(instruction.operands))
+    check_pair(mnemonic, operands, place)
     if mnemonic in STRINGS or (mnemonic in STRING_NAMES and (not operands or isinstance(operands[0], Memory))):
         if not (mnemonic in VECTOR and operands and any(is_vector(operand) for operand in operands)):
             instruction = string_instruction(instruction, operands, place)
@@ -118,6 +120,13 @@ def implied_size(mnemonic: str, operands: list[Operand], place: Place) -> int:
             place, "the size of the memory operand is not said", "say `dword ptr`, `qword ptr` or `tbyte ptr`"
         )
     raise AsmError(place, "the size of the memory operand is not said", AMBIGUOUS)
+
+
+def check_pair(mnemonic: str, operands: list[Operand], place: Place) -> None:
+    """Refuse a pair in memory whose written size is that of a pair for a register of 32 bits."""
+    match operands:
+        case [Register(bits=16), Memory(bits=48 | 64)] if mnemonic in PAIRS:
+            raise AsmError(place, f"{mnemonic} reads 32 bits into a register of 16", "use a register of 32 bits")
 
 
 def check_sizes(mnemonic: str, operands: list[Operand], place: Place) -> None:

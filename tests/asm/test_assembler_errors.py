@@ -94,6 +94,8 @@ GOLDEN = {
     "shl eax, ebx": "1:1: there is no shl with eax and ebx; write for instance shl eax, cl or shl eax, 1 or",
     "je eax": "1:1: there is no je with eax; write je label",
     "int": "1:1: there is no int with no operands; write for instance int 1",
+    "lss sp, fword ptr [eax]": "1:1: lss reads 32 bits into a register of 16; use a register of 32 bits",
+    "bound dx, qword ptr [eax]": "1:1: bound reads 32 bits into a register of 16; use a register of 32 bits",
     "ljmp 0x1000": "1:1: ljmp takes selector:offset or 48 bits of memory; write ljmp [address]",
     "lcall eax": "1:1: lcall takes selector:offset or 48 bits of memory; write lcall [address]",
     "ljmp dword ptr [eax]": "1:1: ljmp takes selector:offset or 48 bits of memory; write ljmp [address]",

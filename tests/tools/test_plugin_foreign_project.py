@@ -115,7 +115,7 @@ MISTAKES = [  # what is written, what instead, and what the report says
     ("set     ebx = 0x20000", 'set     [0x20000] = "\\q"', "*test_point.asm:4*is no escape; write*"),
     ("set     ebx = 0x20000", "stack   1, ", "*test_point.asm:4:17: an expression is missing*"),
     ("Point at 0x20000", "Point at 0x20000000", "*test_point.asm:3*outside the 8 MiB*"),
-    ("adc eax, 1", "adcc eax, 1", "*test_point.asm:14:11: there is no instruction adcc; did you mean adc?*"),
+    ("adc eax, 1", "adcc eax, 1", "*test_point.asm:14:14: there is no instruction adcc; did you mean adc?*"),
 ]
 
 

@@ -16,7 +16,7 @@ def files(pytester):
     found = dict(FILE.findall(TUTORIAL.read_text(encoding="utf-8")))
     assert set(found) == {"double.asm", "test_double.asm", "test_double.py", "test_booted.py"}
     for name, text in found.items():
-        (pytester.path / name.replace("_double.py", "_double_python.py")).write_text(text, encoding="utf-8")
+        (pytester.path / name).write_text(text, encoding="utf-8")
     return pytester
 
 
