@@ -110,6 +110,9 @@ class Volumes:
         """Ask a new server for its label: the first request is answered when it has mounted."""
         reply = await self.kernel.requests.make(partition, Operation.VOLUME)
         label = (await reply.take_data()).decode("utf-8", "replace")
+        server = self.kernel.hosted.servers.get(partition.process.number) if partition.process else None
+        if server is not None and server.kind:
+            partition.file_system = server.kind
         self.kernel.log(f"/{partition.name}: {partition.file_system}, label {label or '(none)'}")
 
     async def describe(self, partition: PartitionState) -> VolumeInformation:

@@ -46,6 +46,7 @@ class HostedServer:
     """Base class; state must be plain data, for a machine is snapshotted between requests."""
 
     name: ClassVar[str] = ""
+    kind: str = ""  # what `start` found the file system to be, where `probe` could not tell
     operations: ClassVar[dict[int, str]] = {int(Operation.NULL): "null"}
 
     def __init_subclass__(cls, **kwargs: object) -> None:

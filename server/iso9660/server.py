@@ -42,6 +42,7 @@ class IsoServer(MountedServer[IsoVolume, Entry]):
         """Mount the partition; MountError names what is wrong with it."""
         volume = await IsoVolume.mount(Disk(self.memory, self.geometry), self.geometry.sectors)
         self.mounted(volume, volume.damage)
+        self.kind = volume.kind
 
     @operation(Operation.FREE_SPACE)
     async def free_space(self, request: Request) -> Reply:

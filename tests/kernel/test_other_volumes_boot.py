@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from callgate.server.iso9660 import IsoServer
 
 
 @pytest.fixture
@@ -32,6 +33,18 @@ def test_a_cd_image_boots_without_partitions_and_its_files_are_read(
     assert run.status == 0
     assert any("rockridge, label CD" in line for line in run.log)
     assert run.leaks() == []
+
+
+def test_rock_ridge_is_named_wherever_the_root_directory_lies(
+    boot: Any, tmp_path: Path, folder: Path, host_tool: Callable[..., str]
+) -> None:
+    """UDF's structures stand before it: probing does not see so far, mounting does."""
+    image = tmp_path / "cd.iso"
+    host_tool("genisoimage", "-quiet", "-V", "FAR", "-R", "-udf", "-o", image, folder)
+    assert IsoServer.probe(image.read_bytes()[:65536]) == "iso9660"
+    run = boot("vol", image)
+    assert any("/d0: rockridge, label FAR" in line for line in run.log), run.log
+    assert run.output.endswith(b", file system rockridge\n")
 
 
 def test_an_archive_boots_as_a_volume_and_its_files_are_read(

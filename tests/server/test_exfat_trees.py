@@ -1,9 +1,11 @@
 """exFAT volumes against what wrote them and what else reads them: exfat-fuse, exfatprogs, sleuthkit."""
 
+import mmap
 import os
 import random
 import re
 import shutil
+import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -173,6 +175,74 @@ def test_label_serial_number_and_free_space_are_those_that_dump_exfat_shows(
     assert (free.eax, free.esi, free.ecx) == tuple(
         number[key] for key in ("Free Clusters", "Total Clusters", "Cluster size")
     )
+
+
+CLUSTER_SIZES = (512, 1024, 2048, 4096, 8192, 32 << 10, 128 << 10, 1 << 20, 4 << 20, 32 << 20)
+
+
+@pytest.mark.parametrize("cluster", CLUSTER_SIZES)
+def test_every_size_of_cluster_that_mkfs_exfat_makes(
+    tmp_path: Path, exfat_client: Any, host_tool: Callable[..., str], cluster: int
+) -> None:
+    """A file is added to its volume by hand; fsck.exfat says that it is sound, and sleuthkit reads the same."""
+    image = tmp_path / "clusters.img"
+    with image.open("wb") as file:
+        file.truncate(max(16 << 20, 20 * cluster))
+    host_tool("mkfs.exfat", "-L", "CLUSTERS", "-c", cluster, image)
+    data = random.Random(cluster).randbytes(min(2 * cluster + 700, 3 << 20))
+    with image.open("r+b") as file, mmap.mmap(file.fileno(), 0) as content:
+        add_file(content, cluster, "By hand.bin", data)
+        assert "clean. directories 1, files 1" in host_tool("fsck.exfat", "-n", image)
+        listed = host_tool("fls", "-F", "-p", "-f", "exfat", image).splitlines()
+        inode = next(line.split(":")[0].split()[-1] for line in listed if line.endswith("By hand.bin"))
+        assert content_of(image, inode) == data
+        with memoryview(content) as view:
+            served = exfat_client(view)
+            assert served.server.take_reports() == []
+            assert paths_below(served) == {"By hand.bin": len(data)}
+            assert served.contents("BY HAND.BIN") == data
+            told = re.search(r"Free Clusters:\s+(\d+)", host_tool("dump.exfat", image))
+            registers = served.request(Operation.FREE_SPACE).registers
+            assert told is not None
+            assert (registers.eax, registers.ecx) == (int(told[1]), cluster)
+            served.rehearsal.image.release()
+
+
+def add_file(volume: mmap.mmap, cluster: int, name: str, data: bytes) -> None:
+    """Add a contiguous file to the root directory (exFAT specification, sections 7.1, 7.4, 7.6 and 7.7)."""
+    heap, root = (int.from_bytes(volume[at : at + 4], "little") for at in (88, 96))
+
+    def place(number: int) -> int:
+        return heap * 512 + (number - 2) * cluster
+
+    at = place(root)
+    while volume[at]:
+        if volume[at] == 0x81:
+            bitmap = place(int.from_bytes(volume[at + 20 : at + 24], "little"))
+        at += 32
+    first = next(
+        number for number in range(2, 1 << 20) if not volume[bitmap + (number - 2) // 8] >> (number - 2) % 8 & 1
+    )
+    for number in range(first, first + -(-len(data) // cluster)):
+        volume[bitmap + (number - 2) // 8] |= 1 << (number - 2) % 8
+    volume[place(first) : place(first) + len(data)] = data
+    units = name.encode("utf-16-le")
+    names = [units[i : i + 30].ljust(30, b"\0") for i in range(0, len(units), 30)]
+    hashed = rotated_sum(name.upper().encode("utf-16-le"))
+    stamp = struct.pack("<I", (2020 - 1980) << 25 | 9 << 21 | 13 << 16)
+    entries = struct.pack("<BBHHH", 0x85, 1 + len(names), 0, 0x20, 0) + stamp * 3 + bytes(2) + b"\x80" * 3 + bytes(7)
+    entries += struct.pack("<BBBBHHQIIQ", 0xC0, 3, 0, len(name), hashed, 0, len(data), 0, first, len(data))
+    entries += b"".join(b"\xc1\0" + part for part in names)
+    entries = entries[:2] + struct.pack("<H", rotated_sum(entries[:2] + entries[4:])) + entries[4:]
+    volume[at : at + len(entries)] = entries
+
+
+def rotated_sum(data: bytes) -> int:
+    """Return the 16-bit sum of names and of entry sets: turn right by one, add a byte (7.4.1, 7.6.4)."""
+    value = 0
+    for byte in data:
+        value = (value >> 1 | (value & 1) << 15) + byte & 0xFFFF
+    return value
 
 
 def test_names_are_compared_by_the_volumes_own_table(exfat_image: Any, exfat_client: Any) -> None:
