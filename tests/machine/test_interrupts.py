@@ -22,6 +22,9 @@ def wired(board):
     return board
 
 
+REPORT_AFTER = 3  # instructions of the stub, the one that reports among them
+
+
 def lines(board):
     return [report.vector - 0x20 for report in board.reports if 0x20 <= report.vector < 0x30]
 
@@ -120,6 +123,19 @@ def test_hlt_skips_to_the_next_tick_and_idle_time_is_booked_apart(wired):
     assert machine.clock.retired < 1000
     assert machine.clock.now == machine.clock.retired + machine.clock.idle
     assert machine.clock.idle > 4_900_000
+
+
+def test_idling_ends_at_the_very_instant_of_the_event(wired):
+    machine = wired.machine
+    times = []
+    wired.answer = lambda _: times.append(machine.clock.now)
+    machine.timer.port_write(0x43, 1, 0x34)
+    machine.timer.port_write(0x40, 1, 0xA9)
+    machine.timer.port_write(0x40, 1, 4)
+    due = machine.events.next_time()
+    wired.boot("sti; l: hlt; jmp l")
+    machine.run(until=lambda: bool(times), fuel=1000)
+    assert times[0] - due == REPORT_AFTER
 
 
 def test_ticks_keep_the_exact_rate_of_the_8254(wired):

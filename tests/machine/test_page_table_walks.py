@@ -1,6 +1,7 @@
 """Our walk of the page tables against the emulated CPU's own: the same address or the same fault."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from callgate.kernel.machine.paging import PageFault
@@ -132,3 +133,20 @@ def test_an_instruction_across_an_unmapped_page_faults_at_its_own_address(board)
     (report,) = board.reports
     assert (report.vector, report.cr2, report.eip) == (14, 0x405000, 0x404FFD)
     assert machine.cpu.ebx == 3
+
+
+def test_the_paging_mode_follows_every_register_that_it_is_made_of(board):
+    machine = board.machine
+    board.boot("l: jmp l")
+    machine.run(fuel=100)
+    cpu = machine.cpu
+    before = cpu.paging_mode()
+    assert (before.paging, before.cr3, before.no_execute, before.write_protect) == (True, cpu.cr3, True, True)
+    cpu.cr3 += 0x20
+    assert cpu.paging_mode() == replace(before, cr3=before.cr3 + 0x20)
+    cpu.cr3 -= 0x20
+    cpu.cr4 |= 1 << 20
+    assert cpu.paging_mode() == replace(before, smep=True)
+    cpu.cr4 &= ~(1 << 20)
+    cpu.uc.msr_write(0xC0000080, 0)
+    assert cpu.paging_mode() == replace(before, no_execute=False)

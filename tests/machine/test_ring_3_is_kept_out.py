@@ -154,3 +154,12 @@ def test_rdtsc_reads_the_virtual_clock(bare):
     machine = bare("nop; nop; rdtsc; mov ebx, eax; rdtsc; hlt")
     machine.run()
     assert (machine.cpu.ebx, machine.cpu.eax, machine.cpu.edx) == (3, 5, 0)
+
+
+def test_rdtsc_counts_idle_time_and_has_64_bits(bare):
+    machine = bare("rdtsc; rdtscp; hlt")
+    machine.clock.idle = 0x7_8000_0000 - 1
+    machine.run(fuel=1)
+    assert (machine.cpu.eax, machine.cpu.edx) == (0x8000_0000, 7)
+    machine.run()
+    assert (machine.cpu.eax, machine.cpu.edx, machine.cpu.ecx) == (0x8000_0001, 7, 0)

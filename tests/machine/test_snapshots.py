@@ -47,6 +47,20 @@ def test_a_restored_machine_runs_the_same_run_again(board):
         assert state(machine) == after
 
 
+def test_idle_time_and_the_last_exceptions_come_back_too(board):
+    machine = board.machine
+    board.boot("int 0x80; sti; l: hlt; jmp l")
+    machine.run(until=lambda: bool(board.reports), fuel=1000)
+    machine.clock.idle = 12345
+    snapshot = machine.snapshot()
+    recent, now = list(machine.traps.recent), machine.clock.now
+    assert [event.name for event in recent] == ["int 0x80"]
+    machine.clock.idle += 1000
+    machine.traps.recent.clear()
+    machine.restore(snapshot)
+    assert (list(machine.traps.recent), machine.clock.now) == (recent, now)
+
+
 def test_older_and_newer_snapshots_can_be_restored_in_any_order(bare):
     machine = bare("l: inc eax; mov [0x9000], eax; jmp l")
     snapshots = []
