@@ -68,6 +68,21 @@ forge_handles:
         mov     eax, ServerCall.REPLY_REGISTERS
         ret
 
+; replay: the handle of the request before, which had the same slot and the same thread.
+replay: mov     ebx, [last]
+        mov     [last], edi
+        mov     eax, ServerCall.REPLY_REGISTERS
+        test    ebx, ebx
+        jnz     .old
+        cmp     dword ptr [seen], 0
+        mov     dword ptr [seen], 1
+        je      .first
+.old:
+        call    must_be_refused
+        mov     eax, ServerCall.REPLY_REGISTERS
+.first:
+        ret
+
 forge:  mov     eax, ServerCall.REPLY_REGISTERS
         push    ebx
         call    must_be_refused
@@ -182,5 +197,10 @@ attacks:
         .long   give_gladly
         .long   keep
         .long   answer_kept
+        .long   replay
 ATTACKS = ($ - attacks) / 4
+        .bss
+        .align 4
+last:   .space  4
+seen:   .space  4
         .text
