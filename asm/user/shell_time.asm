@@ -44,20 +44,39 @@ put_difference:
         call    put_decimal
         jmp     put_space
 
-; put_host_calls: a row for each kind of host call that has been made: work that moves into policy must be seen.
-;   clobbers:  eax, ebx, ecx, edx, esi, flags
+; put_host_calls: each kind of host call that has been made, four in a row: work that moves into policy must be seen.
+;   clobbers:  eax, ebx, ecx, edx, esi, edi, flags
 put_host_calls:
         push    ebp
         mov     ebp, LedgerInformation.host_call / 8
         mov     ebx, host_call_names
+        xor     edi, edi                ; how many are in the row
 .name:
         mov     eax, [after + ebp * 8]
-        cmp     eax, [before + ebp * 8]
-        je      .skip
-        call    put_difference
-        mov     esi, host_call_indent
-        call    put_string
+        sub     eax, [before + ebp * 8]
+        jz      .skip
+        test    edi, edi
+        jz      .first
+        push    eax
+        mov     al, ','
+        call    put_character
+        call    put_space
+        pop     eax
+        call    put_number
+        jmp     .put
+.first:
+        xor     edx, edx
+        mov     ecx, 14
+        call    put_decimal
+.put:
+        call    put_space
         mov     esi, ebx
+        call    put_string
+        inc     edi
+        cmp     edi, 4
+        jb      .skip
+        xor     edi, edi
+        mov     esi, row_end
         call    put_line
 .skip:
         mov     al, [ebx]
@@ -67,6 +86,11 @@ put_host_calls:
         inc     ebp
         cmp     ebp, LedgerInformation.host_call / 8 + HOST_CALL_NAMES
         jb      .name
+        test    edi, edi
+        jz      .done
+        mov     esi, row_end
+        call    put_line
+.done:
         pop     ebp
         ret
 
@@ -107,15 +131,15 @@ ledger_words:
 LEDGER_WORDS = ($ - ledger_words) / 4
         .assert LEDGER_WORDS == LedgerInformation.host_call / 8, "ledger_words and LedgerInformation differ"
 
-host_call_indent:
-        .asciz  "  "
+row_end:
+        .asciz  ""
 ; In the order of HostCall.
 host_call_names:
         .asciz  "boot_done", "panic", "schedule", "wake", "handoff", "tick", "yield", "exception", "system", "server"
         .asciz  "resume", "first_use", "slot_wait", "slot_give", "convert", "exit_thread", "disk_done", "input"
-        .asciz  "slot_drop", "job", "file_ready", "slot_fail", "disk_changed", "disk_watched"
-HOST_CALL_NAMES = 24
-        .assert HostCall.DISK_WATCHED - HOST_CALL_FIRST + 1 == HOST_CALL_NAMES, "host_call_names and HostCall differ"
+        .asciz  "slot_drop", "job", "file_ready", "slot_fail", "disk_changed", "disk_watched", "files_age"
+HOST_CALL_NAMES = 25
+        .assert HostCall.FILES_AGE - HOST_CALL_FIRST + 1 == HOST_CALL_NAMES, "host_call_names and HostCall differ"
         .bss
         .align 8
 before:
