@@ -169,11 +169,10 @@ class Files:
         shared = self._shared(partition, registers.edi)
         if shared is not None:
             shared.opens += 1
-            try:
-                await self._close_at_server(partition, registers.eax)
-            except PolicyError:
+            await self._close_at_server(partition, registers.eax)
+            if shared.error is not ErrorCode.OK:  # the server has died over it
                 await self.close_object(shared)
-                raise
+                raise PolicyError(shared.error)
             return shared
         if partition.dead:
             raise PolicyError(partition.error)
@@ -220,13 +219,12 @@ class Files:
         if not self.objects:
             self.kernel.file_ageing.rest()
         self.kernel.low.release(file.frame)
-        await self.kernel.give_backs.send()
         await self._close_at_server(partition, file.server_file)
 
     async def _close_at_server(self, partition: PartitionState, number: int) -> None:
-        if not partition.dead:
-            reply = await self.kernel.requests.make(partition, Operation.CLOSE, eax=number)
-            await reply.finish()
+        """Tell a server that nobody uses its file any more, after what was noted before: what it held for it."""
+        self.kernel.give_backs.add(partition, Operation.CLOSE, number)
+        await self.kernel.give_backs.send()
 
     def partition_died(self, partition: PartitionState, code: ErrorCode) -> None:
         """The disk or the server of a volume is gone: its files are invalid, their data leaves every window."""

@@ -13,7 +13,7 @@ from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.message import Message
 from callgate.kernel.coroutines import CARRY
-from callgate.kernel.errors import PolicyError
+from callgate.kernel.errors import Abandoned, PolicyError
 from callgate.kernel.state import PartitionState
 
 if TYPE_CHECKING:
@@ -66,13 +66,13 @@ class GiveBacks:
             partition, operation, number = entry
             if partition.dead:
                 continue
-            fields = self.kernel.ipc.block(partition)
-            aborted = fields["aborted"]
             try:
                 reply = await self.kernel.requests.make(partition, operation, eax=number, edx=number)
                 await reply.finish()
+            except Abandoned:
+                return
             except PolicyError as error:
-                if error.code is ErrorCode.KILLED and fields["aborted"] == aborted:
+                if error.code is ErrorCode.KILLED:
                     # Killed while it waited for a slot: the server has not heard of it.
                     self.state.pending.insert(0, entry)
                     self.kernel.file_ageing.watch()

@@ -15,8 +15,9 @@ from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES, MESSAGE_DATA_SIZE, Message, ReplyType
+from callgate.kernel.abi.selectors import SLOT_ABANDONED
 from callgate.kernel.coroutines import RoutineResult, routine
-from callgate.kernel.errors import PolicyError
+from callgate.kernel.errors import Abandoned, PolicyError
 from callgate.kernel.ipc import NO_SLOT
 from callgate.kernel.state import PartitionState, Pin
 
@@ -95,6 +96,8 @@ class Requests:
         block["request_data"], block["request_bytes"] = data
         result = await routine("ipc_request", eax=eax, ebx=ebx, ecx=ecx, edx=edx)
         slot = block["slot"]
+        if slot == SLOT_ABANDONED:
+            raise Abandoned
         if slot == NO_SLOT:
             raise PolicyError(ErrorCode(block["request_bytes"]))
         reply = RequestReply(kernel, partition, slot, result)

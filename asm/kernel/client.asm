@@ -217,7 +217,7 @@ finish_reply:
 ;              eax ebx ecx edx esi edi  arguments
 ;   out:       eax ebx ecx edx esi edi  results
 ;              request_partition, slot  as they were and the slot taken; -1 = none: request_bytes holds
-;              the ErrorCode, or KILLED
+;              the ErrorCode; SLOT_ABANDONED = killed, and the server has the request
 ;   clobbers:  gs, es, flags
 ;   state:     ring 0, any IF
 ;   leaves by: ret
@@ -243,8 +243,7 @@ ipc_request:
         call    post_slot
         .event  ipc.post slot=ecx
         call    signal_and_wait
-        mov     eax, ErrorCode.KILLED
-        jc      .fail
+        jc      .abandoned
         .event  ipc.wake slot=ecx
         mov     fs:[ThreadControlBlock.slot], ecx
         mov     edx, ecx
@@ -262,6 +261,12 @@ ipc_request:
         and     dword ptr [esp], STATUS_FLAGS
         or      dword ptr [esp], KERNEL_EFLAGS
         popfd
+        ret
+
+.abandoned:
+        mov     dword ptr fs:[ThreadControlBlock.slot], SLOT_ABANDONED
+        popad
+        stc
         ret
 
 .fail:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from callgate.disk.builder import create_image
+from callgate.kernel.abi.calls import Operation
 from callgate.kernel.machine.serial import IRQ
 from callgate.kernel.state import PartitionState
 from callgate.server.mounted import MountedServer
@@ -73,3 +74,31 @@ def test_what_a_server_holds_for_a_dead_client_is_given_back(
         assert made.unaccounted() == [], steps
         aborted += made.kernel.ipc.block(partition_of(made))["aborted"]
     assert aborted, "somebody must have died with a request open"
+
+
+def test_a_close_whose_sender_is_killed_before_it_has_a_slot_is_sent_by_another(session: Sessions, image: Path) -> None:
+    """Also if a request of somebody else is given up at that time."""
+    made = session(image, programs=[("reader", "r/d0/A.TXT")])
+    operation = None
+    while operation != Operation.CLOSE:
+        made.system.machine.step()
+        assert made.run(until="ipc_request").reason == "until"
+        operation = made.kernel.threads.block(made.kernel.scheduler.current)["request_operation"]
+    fields = made.kernel.ipc.block(partition_of(made))
+    free, unused = fields["free"], fields["unused"]
+    fields["free"], fields["unused"] = 0, 0
+    made.run(fuel=100_000)
+    assert fields["slot_waiters"] == 1
+    (process,) = made.processes
+    made.kernel.processes.kill(process, 9)
+    fields["aborted"] += 1
+    made.system.machine.pic.lower_line(IRQ)
+    made.system.machine.pic.raise_line(IRQ)
+    made.run(until="exit_thread")
+    assert made.kernel.scheduler.current.process is process
+    assert fields["slot_waiters"] == 0
+    assert len(server_of(made).files) == 1
+    fields["free"], fields["unused"] = free, unused
+    assert made.run().reason == "halt"
+    assert len(server_of(made).files) == 0
+    assert made.unaccounted() == []
