@@ -66,6 +66,7 @@ class HostedServer:
         self.memory = memory
         self.geometry = geometry
         self._reports: list[str] = []
+        self._said: dict[str, None] = {}  # the last sentences, oldest first
         self._reports_lost = 0
 
     @classmethod
@@ -112,7 +113,15 @@ class HostedServer:
         return Registers(request.registers)
 
     def report(self, text: str) -> None:
-        """Note a sentence for the boot log: damage found and the like.  At most REPORT_LIMIT are kept."""
+        """Note a sentence for the boot log: damage found and the like.  At most REPORT_LIMIT are kept.
+
+        One that was among the last REPORT_LIMIT is not said again: damage is met each time a file is read.
+        """
+        if text in self._said:
+            return
+        self._said[text] = None
+        if len(self._said) > REPORT_LIMIT:
+            del self._said[next(iter(self._said))]
         if len(self._reports) < REPORT_LIMIT:
             self._reports.append(f"{self.geometry.name}: {text}")
         else:

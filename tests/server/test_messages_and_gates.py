@@ -103,10 +103,22 @@ class TestDispatch:
         assert echo.server.take_reports() == []
 
     def test_reports_are_bounded(self, echo: Rehearsal) -> None:
-        for _ in range(100):
-            echo.server.report("again")
+        for number in range(100):
+            echo.server.report(f"damage {number}")
         reports = echo.server.take_reports()
         assert (len(reports), reports[-1]) == (65, "d0p1: 36 more messages were dropped")
+
+    def test_what_has_just_been_reported_is_not_reported_again(self, echo: Rehearsal) -> None:
+        for number in (1, 2, 1, 2):
+            echo.server.report(f"damage {number}")
+        assert echo.server.take_reports() == ["d0p1: damage 1", "d0p1: damage 2"]
+        echo.server.report("damage 1")
+        assert echo.server.take_reports() == []
+        for number in range(REPORT_LIMIT):
+            echo.server.report(f"other damage {number}")
+        echo.server.take_reports()
+        echo.server.report("damage 1")
+        assert echo.server.take_reports() == ["d0p1: damage 1"]
 
     def test_a_bad_address_is_no_error_reply_but_the_servers_end(self, echo: Rehearsal) -> None:
         with pytest.raises(MemoryFaultError):
