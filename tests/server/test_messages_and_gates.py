@@ -28,6 +28,7 @@ from callgate.server import (
     operation,
     unlock_blocks,
 )
+from callgate.server.hosted import REPORT_LIMIT
 from callgate.server.testing import FakeMemory, MemoryFaultError, Rehearsal
 
 REGISTERS = RegisterValues(1, 2, 3, 4, 5, 0xFFFF_FFFF)
