@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from callgate.disk.media import MemoryMedium
-from callgate.tools.disk_command import inspect
+from callgate.tools.cli import cli
 from click.testing import CliRunner
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "writing-a-server.md"
@@ -83,5 +83,5 @@ def test_every_command_takes_a_volume_whose_server_knows_of_no_free_space(boot: 
 def test_an_image_is_inspected_with_the_servers_that_are_installed(tmp_path: Path) -> None:
     image = tmp_path / "tape.tar"
     image.write_bytes(tape())
-    result = CliRunner().invoke(inspect, [str(image)], standalone_mode=False)
+    result = CliRunner().invoke(cli, ["disk", "inspect", str(image)], standalone_mode=False)
     assert "\n    tar\n    3 files, 75 pages of data: " in result.output

@@ -18,6 +18,7 @@ from callgate.server.message import Reply, Request
 
 Sessions = Callable[..., Any]
 POINTS = 60
+UNPLUG_POINTS = 20
 SIZE = 3 << 20
 CONTENT = b"".join(struct.pack("<I", index * 40503 & 0xFFFF_FFFF) for index in range(SIZE // 4))
 SUM = struct.pack("<I", sum(struct.unpack(f"<{SIZE // 4}I", CONTENT)) & 0xFFFF_FFFF)
@@ -187,7 +188,7 @@ def test_a_disk_that_goes_at_any_instant_of_reading_is_an_error_of_its_readers(
     numbers = [process.number for process in made.processes]
     gone = 100 + ErrorCode.UNPLUGGED
     ends = set()
-    for instant in range(1, 3_000_000, 3_000_000 // POINTS):
+    for instant in range(1, 3_000_000, 3_000_000 // UNPLUG_POINTS):
         made.system.restore(kept)
         made.printed.clear()
         made.log.clear()
