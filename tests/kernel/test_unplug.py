@@ -60,7 +60,9 @@ def check(run: Run, printed: bytes, clock: int) -> bool:
     assert printed.endswith(b"good\nhello from ring 3, arguments: after\n"), (clock, printed[-300:])
     common = next((i for i, (a, b) in enumerate(zip(printed, BIG, strict=False)) if a != b), len(BIG))
     if common < len(BIG):
-        assert printed[common:].startswith((b"cat: ", b"ls: ")), (clock, printed[common : common + 80])
+        # A message may begin with the very byte that would have come next.
+        rest = [printed[at:] for at in (common, common - 1)]
+        assert any(text.startswith((b"cat: ", b"ls: ")) for text in rest), (clock, rest[0][:80])
     return common < len(BIG)
 
 
