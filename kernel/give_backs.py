@@ -70,6 +70,8 @@ class GiveBacks:
                 reply = await self.kernel.requests.make(partition, operation, eax=number, edx=number)
                 await reply.finish()
             except Abandoned:
+                # The server has heard of this one; others may be left, and the sender is about to end.
+                self.kernel.file_ageing.watch()
                 return
             except PolicyError as error:
                 if error.code is ErrorCode.KILLED:
