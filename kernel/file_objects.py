@@ -112,6 +112,19 @@ class FileObject:
         index = bisect_right(self.fills, position, key=start_of)
         return self.fills[index].position if index < len(self.fills) else self.size
 
+    def areas(self) -> list[tuple[int, int]]:
+        """Return (position, length) of the ranges that are in memory; request blocks that join at a page are one."""
+        found: list[tuple[int, int]] = []
+        for fill in self.fills:
+            if fill.state is not FillState.READY:
+                continue
+            position, length = found[-1] if found else (0, 0)
+            if found and position + length == fill.position == self.page_start(self.page_of(fill.position)):
+                found[-1] = position, length + fill.length
+            else:
+                found.append((fill.position, fill.length))
+        return found
+
     def insert(self, fill: Fill) -> None:
         """Add a request block at its place."""
         self.fills.insert(bisect_right(self.fills, fill.position, key=start_of), fill)
@@ -135,17 +148,22 @@ def publish(kernel: Kernel, file: FileObject) -> None:
     view = kernel.machine.ram.view(file.frame, PAGE_SIZE)
     page = FilePage.from_buffer(view)
     page.sequence += 1
-    ready = [fill for fill in file.fills if fill.state is FillState.READY][:FILE_AREAS]
+    areas = file.areas()[:FILE_AREAS]
     page.valid = int(file.error is ErrorCode.OK)
     page.generation = file.number
     page.error = file.error
     page.size = file.size
     page.attributes = file.attributes
     page.shift = file.shift or 0
-    page.count = len(ready)
-    records = b"".join(AREA.pack(fill.position, fill.length, 0) for fill in ready)
-    view[AREAS : AREAS + len(records)] = records
+    page.count = len(areas)
+    records = b"".join(AREA.pack(position, length, 0) for position, length in areas)
+    view[AREAS:] = records.ljust(AREA.size * FILE_AREAS, b"\xff")
     page.sequence += 1
 
 
-assert AREA.size * FILE_AREAS + AREAS == size_of(FilePage)
+def sequence_of(kernel: Kernel, file: FileObject) -> int:
+    """Return the `sequence` of a file object's page."""
+    return int(FilePage.from_buffer(kernel.machine.ram.view(file.frame, PAGE_SIZE)).sequence)
+
+
+assert AREA.size * FILE_AREAS + AREAS == size_of(FilePage) == PAGE_SIZE

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.file import FILE_WINDOW_BYTES
+from callgate.kernel.abi.file import FILE_SEQUENCE_NONE, FILE_WINDOW_BYTES
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.errors import PolicyError
-from callgate.kernel.file_objects import FileObject, FillState, publish
+from callgate.kernel.file_objects import FileObject, FillState, publish, sequence_of
 from callgate.kernel.file_windows import OpenFile
 from callgate.kernel.fills import FILL_BYTES
 from callgate.kernel.state import PartitionState, Process
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
 
 HANDLES_LIMIT = 64
-TOUCH_BYTES = 16 * PAGE_SIZE  # asked for when a reader jumps about
+TOUCH_BYTES = 16 * PAGE_SIZE  # asked for, at least, when a reader jumps about
 
 
 @dataclass(slots=True)
@@ -94,13 +94,16 @@ class Files:
                 self.kernel.log(f"{process.name}: closing a file: {error}")
         await self.kernel.give_backs.send()
 
-    async def map(self, process: Process, handle: int, position: int, wanted: int) -> tuple[int, int]:
-        """Return (address, bytes) of file data at `position`; (0, 0) at or behind the end."""
+    async def map(self, process: Process, handle: int, position: int, wanted: int) -> tuple[int, int, int]:
+        """Return (address, bytes) of file data at `position`, and the FilePage's sequence that vouches for it.
+
+        (0, 0, FILE_SEQUENCE_NONE) at or behind the end.
+        """
         opened = self._opened(process, handle)
         file = self.objects[opened.object]
         self._check(file)
         if position >= file.size or wanted == 0:
-            return 0, 0
+            return 0, 0, FILE_SEQUENCE_NONE
         windows = self.kernel.file_windows
         while True:
             if not windows.shows(opened, file, position):
@@ -110,7 +113,9 @@ class Files:
             if windows.shows(opened, file, position):
                 break
         end = min(fill.end, opened.position + FILE_WINDOW_BYTES - (file.shift or 0))
-        return windows.address(opened, file, position), end - position
+        stands = fill in file.fills  # it may have been let go of while what comes next was asked for
+        sequence = sequence_of(self.kernel, file) if stands else FILE_SEQUENCE_NONE
+        return windows.address(opened, file, position), end - position, sequence
 
     async def fault(self, process: Process, address: int) -> bool:
         """A page of a file window has been touched that is not there: get it.  False if there is no such file.
@@ -128,7 +133,7 @@ class Files:
         position = max(start, min(inside, file.size - 1))
         if start >= file.size or (inside >= file.size and file.page_of(file.size - 1) != page):
             return False
-        wanted = self._ask(opened, file, position, TOUCH_BYTES)
+        wanted = self._ask(opened, file, position, 1)
         await self.kernel.file_windows.touch(process, opened, file, position, wanted)
         return True
 
@@ -144,7 +149,7 @@ class Files:
         """Return how much to ask for: all that one request brings while the reader moves on in order."""
         following = file.covering(opened.expected)
         expected = position == opened.expected or (following is not None and file.covering(position) is following)
-        return max(wanted, FILL_BYTES) if expected else wanted
+        return max(wanted, FILL_BYTES if expected else TOUCH_BYTES)
 
     def _opened(self, process: Process, handle: int) -> OpenFile:
         opened: OpenFile | None = process.files.get(handle)

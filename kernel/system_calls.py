@@ -197,8 +197,8 @@ class SystemCalls:
     async def map_file(self, thread: Thread, frame: ControlBlock) -> None:
         """Return where file data lies in memory, mapping it if need be."""
         position = frame["edx"] << 32 | frame["esi"]
-        address, length = await self.kernel.files.map(thread.process, frame["ebx"], position, frame["ecx"])
-        frame["eax"], frame["ecx"] = address, length
+        found = await self.kernel.files.map(thread.process, frame["ebx"], position, frame["ecx"])
+        frame["eax"], frame["ecx"], frame["edx"] = found
 
     def file_handler(self, thread: Thread, frame: ControlBlock) -> None:
         """Say where code goes on whose touch of a file window cannot be satisfied."""

@@ -125,15 +125,25 @@ def read_sequential(image: Path) -> dict[str, Any]:
 
 
 def read_random(image: Path) -> dict[str, Any]:
-    """Dwords at random pages of a file that is in memory: instructions of seek and peek alone."""
-    with bench(image, "r/d0/BIG.BIN") as made:
-        made.reach("random_next")
+    """Dwords at random pages of a file that is in memory: instructions of seek and peek alone.
+
+    Of a file that has been read from end to end, which is one area, and of one that is there in 240 pieces.
+    """
+    result = _peeks(image, "r", "random")
+    pieces = _peeks(image, "i", "islands")
+    return result | {"in_pieces": {name: pieces[name] for name in ("n", "instructions_each", "system_calls", "areas")}}
+
+
+def _peeks(image: Path, mode: str, label: str) -> dict[str, Any]:
+    """Count each look-up between two labels of the reader."""
+    with bench(image, f"{mode}/d0/BIG.BIN") as made:
+        made.reach(f"{label}_next")
         costs: list[int] = []
         marks: list[int] = []
         machine, program = made.machine, made.program
         probes = [
-            machine.probe(program.address("random_before"), lambda: marks.append(machine.clock.retired)),
-            machine.probe(program.address("random_after"), lambda: costs.append(machine.clock.retired - marks[-1])),
+            machine.probe(program.address(f"{label}_before"), lambda: marks.append(machine.clock.retired)),
+            machine.probe(program.address(f"{label}_after"), lambda: costs.append(machine.clock.retired - marks[-1])),
         ]
         before = machine.ledger.counts()
         start = time.perf_counter()
@@ -146,6 +156,8 @@ def read_random(image: Path) -> dict[str, Any]:
         result = element("read-random-4k", len(costs), counts.as_dict(), timing([spent], len(costs)))
         result |= {"instructions_each": {"mean": round(sum(costs) / len(costs), 1), "max": max(costs)}}
         result["system_calls"] = counts.sites.get("client_gates", 0)
+        (file,) = made.system.kernel.files.objects.values()
+        result["areas"] = len(file.areas())
         return result
 
 

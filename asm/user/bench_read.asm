@@ -2,6 +2,7 @@
 ;   s  sum all dwords of the file through file_peek, for ever, one pass after the other
 ;   m  the same over as much plain memory
 ;   r  read a dword at a pseudo-random multiple of 4 KiB, for ever, after one pass
+;   i  the same in ranges of 64 KiB with as much between them that is not in memory, in the first 30 MiB
 ;   d  lock, read and unlock the directory, for ever
 ; Labels are where the benchmark stops it.
 
@@ -23,6 +24,8 @@ start:
         jc      failed
         cmp     byte ptr [USER_ARGUMENTS], 'm'
         je      memory
+        cmp     byte ptr [USER_ARGUMENTS], 'i'
+        je      islands
 
 ; One pass over the file.
 pass_begin:
@@ -98,6 +101,44 @@ random_after:
         jc      failed
         add     ebp, [eax]
         jmp     random_next
+
+; Ranges with gaps, got from the last to the first: whoever goes backwards is sent no more than he asks for.
+ISLANDS = 240
+ISLAND_SHIFT = 17                       ; log2 of the bytes from one to the next
+ISLAND_PAGES_SHIFT = 4                  ; log2 of its pages
+islands:
+        mov     esi, ISLANDS
+.next:
+        lea     eax, [esi - 1]
+        shl     eax, ISLAND_SHIFT
+        xor     edx, edx
+        call    file_seek
+        call    file_peek
+        jc      failed
+        add     ebp, [eax]
+        dec     esi
+        jnz     .next
+        mov     edi, ISLANDS << ISLAND_PAGES_SHIFT
+        mov     esi, 1
+islands_next:
+        imul    esi, esi, 1664525
+        add     esi, 1013904223
+        mov     eax, esi
+        mul     edi
+        mov     eax, edx
+        shr     eax, ISLAND_PAGES_SHIFT
+        shl     eax, ISLAND_SHIFT
+        and     edx, (1 << ISLAND_PAGES_SHIFT) - 1
+        shl     edx, PAGE_SHIFT
+        add     eax, edx
+        xor     edx, edx
+islands_before:
+        call    file_seek
+        call    file_peek
+islands_after:
+        jc      failed
+        add     ebp, [eax]
+        jmp     islands_next
 
 ; A directory of many files, entry by entry.
 directory:

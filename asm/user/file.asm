@@ -17,7 +17,8 @@
         .field  start, 8                ; the area used last: its first byte within the window …
         .field  length, 4               ; … and its bytes there, as long as FilePage.sequence is …
         .field  sequence, 4             ; … this
-        .field  delta, 4                ; lower half of a position + delta = its address
+        .field  delta, 4                ; lower half of a position + delta = its address, once that is known
+        .field  near, 4                 ; the size if delta is known and the window shows the whole file, else 0
         .ends
 
 ; A file that one window can show from end to end, whatever its shift.
@@ -58,7 +59,9 @@ file_open:
         mov     [ebx + File.start], eax
         mov     [ebx + File.start + 4], eax
         mov     [ebx + File.length], eax
-        mov     dword ptr [ebx + File.sequence], -1
+        mov     [ebx + File.near], eax
+        dec     eax
+        mov     [ebx + File.sequence], eax
         clc
 .failed:
         pop     edi
@@ -124,179 +127,184 @@ file_peek:
         clc
         ret
 
-; find_area: file_peek by the file's page: guess which area holds the position, from where it is in the file; if
-; the guess is wrong, by bisection.  The area is remembered.
+; Bisection in steps that are always the same: of FILE_AREAS areas, and the one before them that holds nothing, the
+; last that begins at or before the position.  Each step halves what the steps after it can reach.  Areas that are
+; not in use begin behind everything.
+        .macro  BISECT  step
+        .irp    areas, 125, 63, 31, 16, 8, 4, 2, 1
+        \step   \areas
+        .endr
+        .endm
+
+        .assert 125 + 63 + 31 + 16 + 8 + 4 + 2 + 1 == FILE_AREAS, "the steps reach the last area and no further"
+        .assert FilePage.none + sizeof(FileArea) == FilePage.areas, "the area before all others"
+
+        .macro  NEAR_STEP areas
+        cmp     eax, [edi + FileArea.position + \areas * sizeof(FileArea)]
+        jb      .before_\areas
+        add     edi, \areas * sizeof(FileArea)
+.before_\areas:
+        .endm
+
+        .macro  FAR_STEP areas
+        cmp     eax, [edi + FileArea.position + \areas * sizeof(FileArea)]
+        mov     ecx, edx
+        sbb     ecx, [edi + FileArea.position + 4 + \areas * sizeof(FileArea)]
+        jb      .before_\areas
+        add     edi, \areas * sizeof(FileArea)
+.before_\areas:
+        .endm
+
+; find_area: file_peek by the file's page, where the window shows the whole file.  The area is remembered.
+;   in:        eax  lower half of the position
 find_area:
+        cmp     dword ptr [ebx + File.position + 4], 0
+        jne     find_far
+        cmp     eax, [ebx + File.near]
+        jae     find_far
         push    esi
         push    edi
         mov     esi, [ebx + File.page]
-find_area_again:
-        mov     eax, [esi + FilePage.sequence]
-        test    al, 1
-        jnz     find_area_again         ; the kernel is writing, on another CPU
-        mov     [ebx + File.sequence], eax
-        mov     edi, [esi + FilePage.count]
-        mov     eax, [ebx + File.position]
-        mov     ecx, [ebx + File.position + 4]
-        or      ecx, [esi + FilePage.size + 4]
-        jnz     area_far
-        cmp     eax, [esi + FilePage.size]
-        jae     area_end
-        test    edi, edi
-        jz      area_absent
-
-        ; If the file has been read in order, areas follow each other and all but the last have one length.
-        xor     edx, edx
-        div     dword ptr [esi + FilePage.areas + FileArea.length]
-        cmp     eax, edi
-        jae     area_near
-        shl     eax, FILE_AREA_SHIFT
-        lea     edi, [esi + eax + FilePage.areas]
-        mov     ecx, [ebx + File.position]
-        sub     ecx, [edi + FileArea.position]
-        cmp     ecx, [edi + FileArea.length]
-        jae     area_near
-
-; EDI is the area, ESI the file's page.
-area_found:
-        cmp     dword ptr [esi + FilePage.size + 4], 0
-        jne     area_cut
-        cmp     dword ptr [esi + FilePage.size], WINDOW_SURE
-        ja      area_cut
-        mov     eax, [edi + FileArea.position]
+        mov     edx, [esi + FilePage.sequence]
+        and     edx, -2                 ; odd while the kernel writes, on another CPU: then it will be another
+        mov     [ebx + File.sequence], edx
+        lea     edi, [esi + FilePage.none]
+        BISECT  NEAR_STEP
+        mov     ecx, [edi + FileArea.position]
+        mov     [ebx + File.start], ecx
         mov     ecx, [edi + FileArea.length]
-        mov     [ebx + File.start], eax
         mov     [ebx + File.length], ecx
-        add     ecx, eax
-        mov     eax, [ebx + File.window]
-        add     eax, [esi + FilePage.shift]
-        mov     [ebx + File.delta], eax
-        mov     edx, [ebx + File.position]
-        sub     ecx, edx
-        add     eax, edx
-area_done:
+        add     ecx, [edi + FileArea.position]
+        sub     ecx, eax
+        jbe     area_absent
+        add     eax, [ebx + File.delta]
+        cmp     edx, [esi + FilePage.sequence]
+        jne     area_changed
+        pop     edi
+        pop     esi
+        ret                             ; CF=0: the sequences are equal
+
+; find_far: the same for any file: the area is cut to what the window shows of it.
+find_far:
+        push    esi
+        push    edi
+        mov     esi, [ebx + File.page]
+        mov     eax, [esi + FilePage.sequence]
+        and     eax, -2
+        mov     [ebx + File.sequence], eax
+        mov     eax, [ebx + File.position]
+        mov     edx, [ebx + File.position + 4]
+        cmp     eax, [esi + FilePage.size]
+        mov     ecx, edx
+        sbb     ecx, [esi + FilePage.size + 4]
+        jae     area_end
+        lea     edi, [esi + FilePage.none]
+        BISECT  FAR_STEP
+
+        ; EAX = bytes of the area before the position, ECX = bytes from there on.
+        sub     eax, [edi + FileArea.position]
+        sbb     edx, [edi + FileArea.position + 4]
+        jne     area_absent
+        mov     ecx, [edi + FileArea.length]
+        sub     ecx, eax
+        jbe     area_absent
+
+        ; The same of the window: EDI and EDX.  The lesser of each counts.
+        mov     edi, [ebx + File.position]
+        mov     edx, [ebx + File.position + 4]
+        sub     edi, [ebx + File.base]
+        sbb     edx, [ebx + File.base + 4]
+        jne     area_absent
+        mov     edx, FILE_WINDOW_BYTES
+        sub     edx, [esi + FilePage.shift]
+        sub     edx, edi
+        jbe     area_absent
+        cmp     ecx, edx
+        jbe     .ends
+        mov     ecx, edx
+.ends:
+        cmp     eax, edi
+        jbe     .begins
+        mov     eax, edi
+.begins:
+        lea     edx, [ecx + eax]
+        mov     [ebx + File.length], edx
+        mov     edi, [ebx + File.position]
+        mov     edx, [ebx + File.position + 4]
+        sub     edi, eax
+        sbb     edx, 0
+        mov     [ebx + File.start], edi
+        mov     [ebx + File.start + 4], edx
+
+        mov     edi, [ebx + File.window]
+        add     edi, [esi + FilePage.shift]
+        sub     edi, [ebx + File.base]
+        mov     eax, [ebx + File.position]
+        add     eax, edi
         mov     edx, [ebx + File.sequence]
         cmp     edx, [esi + FilePage.sequence]
-        jne     find_area_again
+        jne     area_changed
+        mov     [ebx + File.delta], edi
+
+; Delta is known: the next positions are looked for in find_area, if the window shows the whole file.
+area_known:
+        cmp     dword ptr [esi + FilePage.size + 4], 0
+        jne     area_done
+        mov     edx, [esi + FilePage.size]
+        cmp     edx, WINDOW_SURE
+        ja      area_done
+        mov     [ebx + File.near], edx
+area_done:
         pop     edi
         pop     esi
         clc
         ret
 
-; A file larger than a window: the area is cut to what the window shows of it.
-area_cut:
-        ; EDX:EAX = the area's beginning, not before the window's; ECX = what is left of the area there.
-        mov     eax, [edi + FileArea.position]
-        mov     edx, [edi + FileArea.position + 4]
-        mov     ecx, [edi + FileArea.length]
-        cmp     eax, [ebx + File.base]
-        mov     edi, edx
-        sbb     edi, [ebx + File.base + 4]
-        jae     .begins
-        add     ecx, eax
-        sub     ecx, [ebx + File.base]
-        mov     eax, [ebx + File.base]
-        mov     edx, [ebx + File.base + 4]
-.begins:
-        mov     [ebx + File.start], eax
-        mov     [ebx + File.start + 4], edx
-        sub     eax, [ebx + File.base]
-        sbb     edx, [ebx + File.base + 4]
-        jne     area_absent
-        mov     edi, FILE_WINDOW_BYTES
-        sub     edi, [esi + FilePage.shift]
-        sub     edi, eax
-        jbe     area_absent
-        cmp     ecx, edi
-        jbe     .whole
-        mov     ecx, edi
-.whole:
-        mov     [ebx + File.length], ecx
-        mov     eax, [ebx + File.window]
-        add     eax, [esi + FilePage.shift]
-        sub     eax, [ebx + File.base]
-        mov     [ebx + File.delta], eax
+; The page has changed meanwhile: what was found there is not to be trusted.
+area_changed:
+        pop     edi
+        pop     esi
+        mov     eax, [ebx + File.position]
+        jmp     find_area
 
-        ; The position must lie in what is left.
-        mov     eax, [ebx + File.position]
-        mov     edx, [ebx + File.position + 4]
-        sub     eax, [ebx + File.start]
-        sbb     edx, [ebx + File.start + 4]
-        jne     area_absent
-        sub     ecx, eax
-        jbe     area_absent
-        mov     eax, [ebx + File.position]
-        add     eax, [ebx + File.delta]
-        jmp     area_done
-
-; Bisection: the last area that begins at or before the position.  Areas up to ECX do, those from EDX on do not.
-area_far:
-        mov     edx, [ebx + File.position + 4]
-        cmp     eax, [esi + FilePage.size]
-        sbb     edx, [esi + FilePage.size + 4]
-        jae     area_end
-area_near:
-        push    ebp
-        xor     ecx, ecx
-        mov     edx, [esi + FilePage.count]
-.next:
-        cmp     ecx, edx
-        jae     .found
-        lea     edi, [ecx + edx]
-        shr     edi, 1
-        mov     ebp, edi
-        shl     ebp, FILE_AREA_SHIFT
-        lea     ebp, [esi + ebp + FilePage.areas]
-        mov     eax, [ebx + File.position]
-        cmp     eax, [ebp + FileArea.position]
-        mov     eax, [ebx + File.position + 4]
-        sbb     eax, [ebp + FileArea.position + 4]
-        jb      .before
-        lea     ecx, [edi + 1]
-        jmp     .next
-.before:
-        mov     edx, edi
-        jmp     .next
-.found:
-        pop     ebp
-        sub     ecx, 1
-        jc      area_absent
-        shl     ecx, FILE_AREA_SHIFT
-        lea     edi, [esi + ecx + FilePage.areas]
-        mov     eax, [ebx + File.position]
-        mov     edx, [ebx + File.position + 4]
-        sub     eax, [edi + FileArea.position]
-        sbb     edx, [edi + FileArea.position + 4]
-        jne     area_absent
-        cmp     eax, [edi + FileArea.length]
-        jb      area_found
-
-; Not in memory, or not in the window.  The kernel answers with the address, which says where the window begins now.
+; Not in memory, or not in the window.  The kernel answers with the address, which says where the window begins now,
+; and with how much is there as long as the page's sequence is what it says.
 area_absent:
+        mov     edx, [ebx + File.sequence]
+        cmp     edx, [esi + FilePage.sequence]
+        jne     area_changed
         mov     edi, ebx
         mov     esi, [edi + File.position]
         mov     edx, [edi + File.position + 4]
         mov     ebx, [edi + File.handle]
         mov     ecx, 1
+        mov     dword ptr [edi + File.sequence], -1
         SYSTEM  MAP_FILE
         mov     ebx, edi
-        mov     dword ptr [ebx + File.sequence], -1
-        jc      .failed
+        jc      area_failed
+        jecxz   area_done               ; the file has become shorter
+        mov     [ebx + File.length], ecx
+        mov     [ebx + File.sequence], edx
+
+        mov     edi, [ebx + File.position]
+        mov     edx, [ebx + File.position + 4]
+        mov     [ebx + File.start], edi
+        mov     [ebx + File.start + 4], edx
         mov     esi, [ebx + File.page]
+        mov     edx, eax
+        sub     edx, edi
+        mov     [ebx + File.delta], edx
+
+        ; Base = position - (address - window - shift).
         mov     edx, eax
         sub     edx, [ebx + File.window]
         sub     edx, [esi + FilePage.shift]
-        mov     esi, [ebx + File.position]
-        sub     esi, edx
-        mov     [ebx + File.base], esi
-        mov     edx, [ebx + File.position + 4]
+        sub     edi, edx
+        mov     [ebx + File.base], edi
+        mov     edx, [ebx + File.start + 4]
         sbb     edx, 0
         mov     [ebx + File.base + 4], edx
-        clc
-.failed:
-        pop     edi
-        pop     esi
-        ret
+        jmp     area_known
 
 ; A file that has been taken away has no areas; that it is not just at its end is looked at only here.
 area_end:
@@ -310,6 +318,7 @@ area_end:
 
 area_invalid:
         mov     eax, [esi + FilePage.error]
+area_failed:
         pop     edi
         pop     esi
         stc

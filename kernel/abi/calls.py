@@ -26,7 +26,7 @@ class SystemCall(IntEnum):
     UNLOCK_DIRECTORY = 12  # edx=lock
     OPEN = 13  # esi=path ecx=length -> eax=handle, edx:ecx=size in bytes, ebx=attributes
     CLOSE = 14  # ebx=handle
-    MAP_FILE = 15  # ebx=handle edx:esi=position ecx=bytes wanted -> eax=address ecx=bytes there (0 = end)
+    MAP_FILE = 15  # ebx=handle edx:esi=position ecx=bytes wanted -> eax=address ecx=bytes there (0 = end) edx=sequence
     PROCESS_INFORMATION = 16  # ebx=index edi=ProcessInformation
     IPC_INFORMATION = 17  # ebx=index of partition edi=IpcInformation
     LEDGER = 18  # edi=LedgerInformation: the run's counters up to now

@@ -38,7 +38,8 @@ class FilePage(Layout):
         ("attributes", c_uint32),
         ("shift", c_uint32),
         ("count", c_uint32),
-        ("reserved", c_uint32 * 15),
+        ("reserved", c_uint32 * 11),
+        ("none", FileArea),
         ("areas", FileArea * FILE_AREAS),
     ]
     _notes_ = {
@@ -50,10 +51,12 @@ class FilePage(Layout):
         "attributes": "FileAttributes",
         "shift": "byte of the file 0 lies so many bytes behind a page boundary: as its data does on the disk",
         "count": "areas in use",
-        "areas": "sorted by position, none overlaps another; a range may be in memory and not be listed",
+        "none": "always zeros: an empty area before all others, where bisection ends if none begins early enough",
+        "areas": "sorted by position, none overlaps or touches another; those behind the last are all ones; "
+        "if all are in use, more may be in memory than is listed",
     }
 
 
 assert size_of(FilePage) <= PAGE_SIZE
-FILE_AREA_SHIFT: Final = 4  # log2(sizeof(FileArea))
+FILE_SEQUENCE_NONE: Final = 0xFFFF_FFFF  # no FilePage has it at rest
 FILE_WINDOW_BYTES: Final = 64 << 20  # most of a file that one window shows

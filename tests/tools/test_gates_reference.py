@@ -40,5 +40,6 @@ def test_every_error_and_flag_that_is_named_exists() -> None:
         "SELECTOR_SERVER_GATE",
         "SERVER_CALL_NO_WAIT",
         "USER_ARGUMENTS",
+        "FILE_SEQUENCE_NONE",
     }
     assert named - known - others == set()
