@@ -108,6 +108,12 @@ class PageTables:
             self.count_writes(count)
             at += count
 
+    def dirty_run(self, pointers: int, linear: int, count: int) -> list[int]:
+        """Return which of consecutive pages have been written to through this space, counted from 0."""
+        entries = (self.entry(pointers, linear + index * PAGE_SIZE) for index in range(count))
+        wanted = layout.PTE_PRESENT | layout.PTE_DIRTY
+        return [index for index, entry in enumerate(entries) if entry & wanted == wanted]
+
     def unmap_run(self, pointers: int, linear: int, count: int) -> None:
         """Take consecutive pages away, mapped or not; the caller sees to the TLB."""
         at = 0
@@ -138,6 +144,12 @@ class PageTables:
         """Return the 4 KiB entry for `linear`, 0 if there is none."""
         address = self.entry_address(pointers, linear)
         return 0 if address is None else int(self.quads[address >> 3])
+
+    def mark_dirty(self, pointers: int, linear: int) -> None:
+        """Note in the entry for `linear`, which is present, that its page is written to, as the CPU would."""
+        address = self.entry_address(pointers, linear)
+        assert address is not None
+        self.quads[address >> 3] |= layout.PTE_ACCESSED | layout.PTE_DIRTY
 
     def make_kernel_space(self, image: list[tuple[int, int, int]], low_memory: int) -> KernelSpace:
         """Build the shared directory: all low memory at KERNEL_BASE, the image page by page.

@@ -39,6 +39,7 @@ class Block:
     locks: int = 0
     valid: bool = False
     failed: DiskStatus | None = None
+    changed: bool = False  # differs from the disk, and has a lock on that account
     doomed: bool = False  # its disk is gone: it goes as soon as nobody holds it
     waiters: list[int] = field(default_factory=list)  # numbers of Notices
 
@@ -76,6 +77,8 @@ class CacheState:
     hits: int = 0
     misses: int = 0
     evictions: int = 0
+    changed: int = 0  # blocks that differ from the disk
+    lost: int = 0  # such blocks that went with their disk
 
 
 class Cache:
@@ -161,6 +164,31 @@ class Cache:
             if not block.locks:
                 state.locked -= 1
                 self._bury(key, block)
+
+    def keep_changed(self, frames: set[int], keys: list[Key]) -> None:
+        """Keep those of `keys`, all locked, whose frames have been written to: nothing brings them back."""
+        state = self.state
+        for key in dict.fromkeys(keys):
+            block = state.blocks[key]
+            if block.frame not in frames or block.changed:
+                continue
+            if block.doomed:
+                state.lost += 1
+                continue
+            block.changed = True
+            block.locks += 1
+            state.changed += 1
+
+    def _lose_changed(self, disk: int) -> int:
+        """The changed blocks of a disk that is gone are of no use any more."""
+        state = self.state
+        lost = [key for key, block in state.blocks.items() if key[0] == disk and block.changed]
+        for key in lost:
+            state.blocks[key].changed = False
+        self.unlock(lost)
+        state.changed -= len(lost)
+        state.lost += len(lost)
+        return len(lost)
 
     @property
     def unlocked(self) -> int:
@@ -275,13 +303,17 @@ class Cache:
                 self._arrived(number)
             self._bury(key, block)
 
-    def drop_disk(self, disk: int) -> None:
-        """Forget every block of a removed disk that nobody holds; the others go when nobody does."""
+    def drop_disk(self, disk: int) -> int:
+        """Forget every block of a removed disk that nobody holds; the others go when nobody does.
+
+        Return how many had been changed, and are lost.
+        """
         self.state.alone = {key for key in self.state.alone if key[0] != disk}
         for key, block in list(self.state.blocks.items()):
             if key[0] == disk:
                 block.doomed = True
                 self._bury(key, block)
+        return self._lose_changed(disk)
 
     def _bury(self, key: Key, block: Block) -> None:
         """Forget a block whose disk is gone, unless somebody holds it or is about to write into it."""

@@ -34,6 +34,8 @@ PF_INSTRUCTION = 16
 FAULT_RESUME = word(ThreadControlBlock, "fault_resume")
 FAULT_ERROR = word(ThreadControlBlock, "fault_error")
 
+READ_ONLY_PAGE = f"{ERROR_TEXT[ErrorCode.READ_ONLY]} (a page of a file)"
+
 NAMES = {
     0: "#DE divide error",
     1: "#DB debug exception",
@@ -95,8 +97,10 @@ class Faults:
         if cr2 is not None and not code & PF_PRESENT and self.provide(thread.process, cr2, write=True):
             return None
         fault = Fault(vector, code, cr2, frame["eip"], registers_of(frame))
-        reads_file = cr2 is not None and not code & (PF_PRESENT | PF_WRITE | PF_INSTRUCTION)
-        if reads_file and self.kernel.files.at(thread.process, fault.address or 0) is not None:
+        found = kernel.files.at(thread.process, cr2) if cr2 is not None and not code & PF_INSTRUCTION else None
+        if found is not None and code & PF_WRITE and (code & PF_PRESENT or not found[0].writable):
+            fault = replace(fault, reason=READ_ONLY_PAGE, error=ErrorCode.READ_ONLY)
+        elif found is not None and not code & PF_PRESENT:
             return self._file_fault(thread, frame, fault)
         self._unrepaired(thread, frame, fault)
         return None

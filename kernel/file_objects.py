@@ -51,6 +51,7 @@ class Fill:
     again: bool = False  # FAILED, but it is worth asking once more
     first_page: int = 0
     frames: list[int] = field(default_factory=list)
+    whole: list[bool] = field(default_factory=list)  # by page: a block of the cache that holds nothing but this page
     private: list[int] = field(default_factory=list)
     pins: list[Pin] = field(default_factory=list)
     parts: list[int | list[Part]] = field(default_factory=list)  # by page, until it is READY; an int is the frame

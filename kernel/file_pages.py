@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.memory import PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
+from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.file_objects import FileObject, Fill, FillState, Part
 from callgate.kernel.frames import OutOfMemory
@@ -85,6 +85,7 @@ class FilePages:
             return False
         self.kernel.file_windows.unmap(file, before)
         frame = before.frames.pop()
+        before.whole.pop()
         if frame in before.private:
             before.private.remove(frame)
             fill.private.append(frame)
@@ -103,7 +104,7 @@ class FilePages:
             return None
         frame = fill.begun.source & -PAGE_SIZE
         before = Fill(0, fill.position, fill.begun.size, FillState.READY, first_page=file.page_of(fill.position))
-        before.frames = [frame]
+        before.frames, before.whole = [frame], [False]
         if frame in fill.private:
             fill.private.remove(frame)
             before.private = [frame]
@@ -146,6 +147,10 @@ class FilePages:
                 self.kernel.machine.ledger.copied["kernel"] += part.size
         self.kernel.fills.state.counters.copied_pages += 1
         return frame
+
+    def whole(self, parts: int | list[Part], frame: int) -> bool:
+        """Whether a page of the file is a block of the cache with nothing else in it: it may be written to."""
+        return frame >= HIGH_MEMORY and (isinstance(parts, int) or parts[0].size == PAGE_SIZE)
 
     def low_frame(self) -> int:
         """Return a frame of low memory; if there is none, files let go of what they copied.  NO_MEMORY."""

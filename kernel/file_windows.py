@@ -1,20 +1,24 @@
 """File windows: where processes see file data, filled when they touch it, emptied when they leave it alone.
 
-A window shows up to 64 MiB of a file as one piece of linear memory, read-only; byte p of the file lies at
-window + shift + p - position.  Pages of a request block that is READY are mapped all at once, when the first of
-them is touched or asked for: that page fault is what tells the kernel how a reader moves on, so it is also where
-the next ranges are asked for.  What has not been accessed for a while is taken away (kernel/file_ageing.py).
+A window shows up to 64 MiB of a file as one piece of linear memory; byte p of the file lies at window + shift + p -
+position.  It is read-only, but for whole pages of a file that was opened to be written: what is written there is in the
+cache, and so in every window, at once, and stays in the cache (`Cache.keep_changed`).  Pages of a request block that is
+READY are mapped all at once, when the first of them is touched or asked for: that page fault is what tells the kernel
+how a reader moves on, so it is also where the next ranges are asked for.  What has not been accessed for a while is
+taken away (kernel/file_ageing.py).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import FILE_WINDOW_BYTES
 from callgate.kernel.abi.memory import LARGE_PAGE_SIZE, PAGE_SIZE
-from callgate.kernel.address_space import USER_READ
+from callgate.kernel.address_space import USER_DATA, USER_READ
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.file_objects import FileObject, Fill, publish
 from callgate.kernel.frames import OutOfMemory
@@ -33,6 +37,7 @@ class OpenFile:
     object: int
     window: int  # address
     page: int  # address of the FilePage in the process
+    writable: bool = False  # whole pages are mapped to be written
     position: int = 0  # of the file, at the beginning of the window; a multiple of 4096
     expected: int = 0  # where a sequential reader goes on
     ahead: int = 1  # request blocks to have posted before they are needed
@@ -48,7 +53,7 @@ class FileWindows:
         """Return the pages of a window on a file: one more than its bytes need, for the shift."""
         return -(-min(max(file.size, 1), FILE_WINDOW_BYTES) // PAGE_SIZE) + 1
 
-    def open(self, process: Process, file: FileObject) -> OpenFile:
+    def open(self, process: Process, file: FileObject, *, writable: bool) -> OpenFile:
         """Reserve a window, nothing in it yet, and map the file's page in front of it."""
         windows, tables = self.kernel.windows, self.kernel.tables
         pages = self.span(file) + 1
@@ -58,7 +63,7 @@ class FileWindows:
         except OutOfMemory:
             raise PolicyError(ErrorCode.NO_MEMORY) from None
         process.windows[address] = Window(address, pages, "file", file.number)
-        return OpenFile(file.number, address + PAGE_SIZE, address)
+        return OpenFile(file.number, address + PAGE_SIZE, address, writable)
 
     def close(self, process: Process, opened: OpenFile, file: FileObject) -> None:
         """Take a window away with everything in it."""
@@ -130,13 +135,18 @@ class FileWindows:
     def map(self, process: Process, opened: OpenFile, file: FileObject, fill: Fill) -> None:
         """Map every page of a request block that the window shows."""
         user = (process.number, opened.page)
+        if opened.writable and user in fill.users:
+            # It is there already: dirty bits would go with the entries that are written anew.
+            self._unmap_from(process, opened, file, fill)
+            self.kernel.flush_tlb()
         first = fill.first_page - opened.position // PAGE_SIZE
         low = max(0, -first)
         high = max(low, min(len(fill.frames), self.span(file) - first))
-        linear = opened.window + (first + low) * PAGE_SIZE
-        frames = fill.frames[low:high]
         try:
-            self.kernel.tables.map_run(process.pointers, linear, frames, USER_READ, process.tables)
+            for begin, end, flags in runs_of(fill.whole[low:high], writable=opened.writable):
+                linear = opened.window + (first + low + begin) * PAGE_SIZE
+                frames = fill.frames[low + begin : low + end]
+                self.kernel.tables.map_run(process.pointers, linear, frames, flags, process.tables)
         except OutOfMemory:
             raise PolicyError(ErrorCode.NO_MEMORY) from None
         finally:
@@ -167,7 +177,20 @@ class FileWindows:
             return
         fill.users.remove(user)
         pages = self.pages(opened, file, fill)
+        if opened.writable:
+            self._keep_changed(process, opened, fill, pages)
         self.kernel.tables.unmap_run(process.pointers, pages.start, len(pages))
+
+    def _keep_changed(self, process: Process, opened: OpenFile, fill: Fill, pages: range) -> None:
+        """Have the cache keep what was written through a window; its dirty bits go with its entries.
+
+        Nobody writes meanwhile: policy is atomic, and the process comes back to an empty TLB.
+        """
+        dirty = self.kernel.tables.dirty_run(process.pointers, pages.start, len(pages))
+        first = (pages.start - opened.window + opened.position) // PAGE_SIZE - fill.first_page
+        frames = {fill.frames[first + index] for index in dirty}
+        if frames:
+            self.kernel.cache.keep_changed(frames, [(pin[1], pin[2]) for pin in fill.pins if pin[0] == "block"])
 
     def pages(self, opened: OpenFile, file: FileObject, fill: Fill) -> range:
         """Return the addresses of a request block's pages in a window."""
@@ -199,3 +222,12 @@ class FileWindows:
         self.release(best[1], best[2])
         publish(self.kernel, best[1])
         return True
+
+
+def runs_of(whole: list[bool], *, writable: bool) -> Iterator[tuple[int, int, int]]:
+    """Cut pages into runs that are mapped alike: (first, behind the last, flags of their entries)."""
+    begin = 0
+    for kind, run in groupby(whole, lambda one: one and writable):
+        end = begin + len(list(run))
+        yield begin, end, USER_DATA if kind else USER_READ
+        begin = end

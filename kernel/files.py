@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.file import FILE_SEQUENCE_NONE, FILE_WINDOW_BYTES
+from callgate.kernel.abi.file import FILE_SEQUENCE_NONE, FILE_WINDOW_BYTES, OpenFlags
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.file_objects import FileObject, FillState, publish, sequence_of
@@ -58,8 +58,11 @@ class Files:
 
     # Handles.
 
-    async def open(self, process: Process, path: bytes, path_address: int) -> tuple[int, OpenFile, FileObject]:
+    async def open(
+        self, process: Process, path: bytes, path_address: int, flags: OpenFlags
+    ) -> tuple[int, OpenFile, FileObject]:
         """Open the file at an absolute path that also lies at kernel address `path_address`."""
+        writable = OpenFlags.WRITE in flags
         partition, rest = self.kernel.volumes.resolve(path)
         if partition is None:
             raise PolicyError(ErrorCode.IS_DIRECTORY)
@@ -69,7 +72,9 @@ class Files:
         try:
             if len(process.files) >= HANDLES_LIMIT:  # other threads have opened files meanwhile
                 raise PolicyError(ErrorCode.NO_RESOURCES)
-            opened = self.kernel.file_windows.open(process, file)
+            if writable and (not self.kernel.scratch or file.attributes & FileAttributes.READ_ONLY):
+                raise PolicyError(ErrorCode.READ_ONLY)
+            opened = self.kernel.file_windows.open(process, file, writable=writable)
         except PolicyError:
             await self.close_object(file)
             raise

@@ -428,7 +428,9 @@ class Fills:
     def _ready(self, file: FileObject, fill: Fill) -> None:
         """Put the pages together, publish them, wake the readers."""
         for parts in fill.parts:
-            fill.frames.append(self.pages.make(fill, parts))
+            frame = self.pages.make(fill, parts)
+            fill.frames.append(frame)
+            fill.whole.append(self.pages.whole(parts, frame))
         fill.parts = []
         fill.state = FillState.READY
         self._settle(file, fill)
@@ -471,7 +473,7 @@ class Fills:
         self.kernel.unpin(fill.pins)
         for frame in fill.private:
             self.kernel.low.release(frame)
-        fill.pins, fill.private, fill.frames, fill.parts = [], [], [], []
+        fill.pins, fill.private, fill.frames, fill.whole, fill.parts = [], [], [], [], []
         if fill.ahead:
             self.state.counters.wasted += 1
         if fill.server_request and file.error is ErrorCode.OK:

@@ -78,6 +78,7 @@ class Kernel:
         self.words = low.cast("I")
         self.quads = low.cast("Q")
         self.exit_code: int | None = None
+        self.scratch = False  # programs may write to file data in memory, which never gets to a disk
         self.map_edges = False  # map pages that hold other data as well, instead of copying (leaks neighbours)
         words = (self.address("kernel_words") - KERNEL_BASE) // 4
         self.kernel_words = ControlBlock(self.words, KernelWords, words)

@@ -10,7 +10,7 @@ def leftovers(kernel: Kernel) -> list[str]:
     """Return slots, pins, locked cache blocks, waits, open files, coroutines and pages of file data, in words."""
     found = [text for partition in kernel.state.partitions.values() for text in _of_partition(kernel, partition)]
     blocks = kernel.cache.state.blocks
-    locked = [key for key, block in blocks.items() if block.locks]
+    locked = [key for key, block in blocks.items() if block.locks > block.changed]
     if locked:
         found.append(f"cache blocks locked: {locked}")
     if kernel.cache.state.notices:

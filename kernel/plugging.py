@@ -74,7 +74,9 @@ class Plugging:
                     self.kernel.processes.kill(partition.process, KILLED_EXIT_CODE, partition.reason)
         for disk in {block_disk for block_disk, _ in self.kernel.cache.state.blocks}:
             if disk & 0xFF == place and not (present and disk == key):
-                self.kernel.cache.drop_disk(disk)
+                lost = self.kernel.cache.drop_disk(disk)
+                if lost:
+                    self.kernel.log(f"{self.name(place)}: {lost} changed blocks of 4096 bytes have gone with the disk")
         if present:
             self._mount(place)
         else:

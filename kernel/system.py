@@ -44,6 +44,7 @@ from callgate.kernel.views import ThreadView
 
 SERVER_PROGRAMS = ("hosted", "null_server", "rom")
 IDE_PLACES = 4
+CACHE_COUNTERS = ("hits", "misses", "evictions", "changed", "lost")
 PARTITION_COUNTERS = ("replies", "blocking_waits", "full_waits", "bad_replies", "aborted")
 
 
@@ -63,6 +64,7 @@ class SystemOptions:
     latency: Latency | None = None  # of AHCI disks, in virtual time
     observe_operations: bool = False  # add up what each operation costs (kernel/costs.py)
     map_edges: bool = False  # map pages that hold neighbours' data too, instead of copying: leaks, for comparison
+    scratch: bool = False  # programs may write to mapped files; what they write ends with the machine
     places: int = 0  # AHCI ports, if more than there are disks: for those that come later
     log: Callable[[str], None] = field(default=lambda _line: None)
     output: Callable[[bytes], None] | None = None
@@ -96,6 +98,7 @@ class System:
         self.machine.attach(self.hand)
         self.kernel = Kernel(self.machine, kernel_image(), self.options.log)
         self.kernel.map_edges = self.options.map_edges
+        self.kernel.scratch = self.options.scratch
         self._name_places()
         if self.options.observe_files:
             self.kernel.scheduler.observer = self._book_touches
@@ -162,7 +165,7 @@ class System:
             **self.machine.ledger.counts().as_dict(),
             "servers": servers,
             "operations": self.costs.describe() if self.costs else {},
-            "cache": {"hits": cache.hits, "misses": cache.misses, "evictions": cache.evictions},
+            "cache": {name: getattr(cache, name) for name in CACHE_COUNTERS},
             "file_data": asdict(kernel.fills.state.counters),
         }
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from callgate.kernel.abi.calls import SystemCall, WaitReason
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.file import OpenFlags
 from callgate.kernel.abi.layout import Layout, offset_of
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, USER_END
 from callgate.kernel.abi.message import Partition
@@ -185,7 +186,10 @@ class SystemCalls:
     async def open(self, thread: Thread, frame: ControlBlock) -> None:
         """Open the file at a path."""
         path, address = self._path(thread, frame)
-        handle, opened, file = await self.kernel.files.open(thread.process, path, address)
+        if frame["edx"] & ~int(OpenFlags.WRITE):
+            raise PolicyError(ErrorCode.BAD_ARGUMENT, f"no such flags of OPEN: {frame['edx']:#x}")
+        flags = OpenFlags(frame["edx"])
+        handle, opened, file = await self.kernel.files.open(thread.process, path, address, flags)
         frame["eax"], frame["ebx"] = handle, file.attributes
         frame["ecx"], frame["edx"] = file.size & 0xFFFF_FFFF, file.size >> 32
         frame["esi"], frame["edi"] = opened.page, opened.window
@@ -224,11 +228,13 @@ class SystemCalls:
         if frame["ebx"] >= len(volumes):
             raise PolicyError(ErrorCode.NOT_FOUND)
         information = await self.kernel.volumes.describe(volumes[frame["ebx"]])
-        self._give(thread, frame["edi"], information)
+        later = self._give(thread.process, frame["edi"], information)
+        if later is not None:
+            await later
 
     # Information.
 
-    def process_information(self, thread: Thread, frame: ControlBlock) -> None:
+    def process_information(self, thread: Thread, frame: ControlBlock) -> Coroutine[Any, Any, None] | None:
         """Describe the EBX-th thread."""
         threads = sorted(self.kernel.state.threads.values(), key=lambda item: item.number)
         if frame["ebx"] >= len(threads):
@@ -246,9 +252,9 @@ class SystemCalls:
             len(item.process.pages),
             field_text(item.name.encode(), 28),
         )
-        self._give(thread, frame["edi"], information)
+        return self._give(thread.process, frame["edi"], information)
 
-    def ipc_information(self, thread: Thread, frame: ControlBlock) -> None:
+    def ipc_information(self, thread: Thread, frame: ControlBlock) -> Coroutine[Any, Any, None] | None:
         """Describe the EBX-th server's slots, masks, ring and counters."""
         partitions = list(self.kernel.state.partitions.values())
         if frame["ebx"] >= len(partitions):
@@ -261,11 +267,11 @@ class SystemCalls:
         information.requests = fields["tail"]
         view = self.kernel.machine.ram.view(partition.block + offset_of(Partition, "state"), 32)
         information.state = (c_uint8 * 32)(*view)
-        self._give(thread, frame["edi"], information)
+        return self._give(thread.process, frame["edi"], information)
 
-    def ledger(self, thread: Thread, frame: ControlBlock) -> None:
+    def ledger(self, thread: Thread, frame: ControlBlock) -> Coroutine[Any, Any, None] | None:
         """Copy out the run's counters."""
-        self._give(thread, frame["edi"], self.kernel.ledger_totals())
+        return self._give(thread.process, frame["edi"], self.kernel.ledger_totals())
 
     def clock(self, _thread: Thread, frame: ControlBlock) -> None:
         """Return the number of retired instructions."""
@@ -280,8 +286,26 @@ class SystemCalls:
             raise PolicyError(ErrorCode.BAD_ARGUMENT, "a path holds no zero byte")
         return path, address
 
-    def _give(self, thread: Thread, address: int, structure: Layout) -> None:
-        self.kernel.processes.memory(thread.process).write(address, bytes(structure))
+    def _give(self, process: Process, address: int, structure: Layout) -> Coroutine[Any, Any, None] | None:
+        """Write a result into the process's memory; await what is returned if a page of a file has to be asked for."""
+        try:
+            self.kernel.processes.memory(process).write(address, bytes(structure))
+        except BadAddress as error:
+            if self.kernel.files.at(process, error.address) is None:
+                raise
+            return self._give_later(process, error.address, address, structure)
+        return None
+
+    async def _give_later(self, process: Process, missing: int, address: int, structure: Layout) -> None:
+        opened = self.kernel.files.at(process, missing)
+        if opened is None or not opened[0].writable:
+            raise PolicyError(ErrorCode.READ_ONLY)
+        entry = self.kernel.tables.entry(process.pointers, missing)
+        if entry or not await self.kernel.files.fault(process, missing):
+            raise PolicyError(ErrorCode.READ_ONLY if entry else ErrorCode.BAD_ADDRESS)
+        later = self._give(process, address, structure)
+        if later is not None:
+            await later
 
     def _descends(self, process: Process, ancestor: Process) -> bool:
         while process.parent != ancestor.number:

@@ -52,6 +52,8 @@ class UserMemory:
             entry = self.kernel.tables.entry(self.process.pointers, address)
             if entry & needed != needed:
                 raise BadAddress(address, write=write)
+        if write:
+            self.kernel.tables.mark_dirty(self.process.pointers, address)
         return (entry & ADDRESS) + (address & (PAGE_SIZE - 1))
 
     def read(self, address: int, length: int) -> bytes:

@@ -65,6 +65,11 @@ PLUG_TIME = PlugTime()
     is_flag=True,
     help="Map pages that hold a neighbour's data as well, instead of copying them (leaks; to compare).",
 )
+@click.option(
+    "--scratch",
+    is_flag=True,
+    help="Let programs write to files in memory. Images stay as they are: the changes end with the machine.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="No boot log.")
 def boot(
     images: tuple[Path, ...],
@@ -77,6 +82,7 @@ def boot(
     fuel: int | None,
     unplug: tuple[tuple[int, int], ...],
     map_edges: bool,
+    scratch: bool,
     quiet: bool,
 ) -> int:
     """Boot IMAGEs (raw disk images, opened read-only); without one, the embedded demo image.
@@ -96,6 +102,7 @@ def boot(
         fuel=fuel,
         unplug=list(unplug),
         map_edges=map_edges,
+        scratch=scratch,
         quiet=quiet,
     )
     return Session(options, sys.stdin.buffer, sys.stdout.buffer).run()

@@ -40,6 +40,7 @@ class SessionOptions:
     trace: Path | None = None
     fuel: int | None = None
     map_edges: bool = False
+    scratch: bool = False
     unplug: list[tuple[int, int]] = field(default_factory=list)  # (clock in ns, disk)
     quiet: bool = False
 
@@ -154,6 +155,7 @@ class Session:
             high_memory=self.options.high_memory,
             ide=self.options.ide,
             map_edges=self.options.map_edges,
+            scratch=self.options.scratch,
             commands=self.options.commands,
             interactive=self.interactive,
             prepare=self._check_volumes,

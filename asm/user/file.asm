@@ -1,12 +1,12 @@
-; Files for user programs: open, read, seek, size, peek, close.
+; Files for user programs: open, read, write, seek, size, peek, close.
 ;
 ; What is in memory is served without a system call: the file's page (FilePage) says which ranges are, and the
 ; window shows them.  A first touch of such a range in this process is a page fault, by which the kernel maps it
 ; and learns how the reader moves on.  Anything else is a MAP_FILE.
 ;
 ; A File is the program's own memory.  Errors come as CF=1 and EAX = ErrorCode; an unplugged disk is one of them,
-; also in the middle of file_read.  A program that reads through pointers from file_peek is ended by the kernel if
-; the page it touches is lost.
+; also in the middle of file_read and file_write.  A program that reads or writes through pointers from file_peek is
+; ended by the kernel if the page it touches is lost or read-only.
 
         .struct File
         .field  handle, 4
@@ -24,25 +24,35 @@
 ; A file that one window can show from end to end, whatever its shift.
 WINDOW_SURE = FILE_WINDOW_BYTES - PAGE_SIZE
 
+; file_open_to_write: as file_open, and whole pages of the file can be written to (file_write, or where file_peek says
+; they are).  READ_ONLY if the file or the machine does not allow it.
+file_open_to_write:
+        mov     eax, OpenFlags.WRITE
+        jmp     open_file
+
 ; file_open: open a file at its beginning.
 ;   in:        ebx  File; esi  path, ecx  bytes of it
 ;   out:       CF=0                    CF=1  eax  ErrorCode
 ;   clobbers:  eax, flags
 file_open:
+        xor     eax, eax
+open_file:
         push    ebx
         push    ecx
         push    edx
         push    esi
         push    edi
         push    ebx
+        push    eax
         push    esi
 
-        ; What cannot be had in the middle of a copy is an error of file_read.
-        mov     ebx, file_read_failed
-        mov     esi, file_copy
-        mov     edi, file_copied
+        ; What cannot be had in the middle of a copy is an error of file_read or file_write.
+        mov     ebx, file_lost
+        mov     esi, file_read_copy
+        mov     edi, file_write_copied
         SYSTEM  FILE_HANDLER
         pop     esi
+        pop     edx
         pop     ebx
         push    ebx
         SYSTEM  OPEN
@@ -324,55 +334,90 @@ area_failed:
         stc
         ret
 
+MOVE_READ = 0
+MOVE_WRITE = 1
+
+; MOVE_FILE: file_read and file_write: copy piece by piece.
+;   in_file    register that gets the piece's address; mode  MOVE_READ or MOVE_WRITE
+        .macro  MOVE_FILE name, in_file, mode
+        push    esi
+        push    edi
+        push    ebp
+        mov     ebp, ecx
+        push    \mode
+        push    0                       ; bytes copied
+.next:
+        test    ebp, ebp
+        jz      file_moved
+        call    file_peek
+        jc      file_not_moved
+        test    ecx, ecx
+        jz      file_moved
+        cmp     ecx, ebp
+        jbe     .some
+        mov     ecx, ebp
+.some:
+        mov     \in_file, eax
+        mov     edx, ecx
+        mov     eax, ecx
+        and     ecx, 3
+        shr     eax, 2
+        xchg    eax, ecx
+\name\()_copy:
+        rep     movsd
+        mov     ecx, eax
+        rep     movsb
+\name\()_copied:
+        sub     ebp, edx
+        add     [esp], edx
+        add     [ebx + File.position], edx
+        adc     dword ptr [ebx + File.position + 4], 0
+        jmp     \name\().next
+        .endm
+
 ; file_read: copy from the position on, and move the position.
 ;   in:        ebx  File; edi  where to, ecx  bytes
 ;   out:       CF=0  eax  bytes copied: fewer at the end of the file, or before what cannot be read
 ;              CF=1  eax  ErrorCode, nothing was copied
 ;   clobbers:  eax, ecx, edx, flags
 file_read:
-        push    esi
-        push    edi
-        push    ebp
-        mov     ebp, ecx
-        push    0                       ; bytes copied
-.next:
-        test    ebp, ebp
-        jz      file_read_done
-        call    file_peek
-        jc      file_read_failed
-        test    ecx, ecx
-        jz      file_read_done
-        cmp     ecx, ebp
-        jbe     .some
-        mov     ecx, ebp
-.some:
-        mov     esi, eax
+        MOVE_FILE file_read, esi, MOVE_READ
+
+; file_write: change what the file has from the position on, and move the position.  The file must have been opened by
+; file_open_to_write.  Only its whole pages can be written to: not its last bytes, nor holes, nor what the server makes.
+;   in:        ebx  File; esi  where from, ecx  bytes
+;   out:       CF=0  eax  bytes changed: fewer at the end of the file, or before what cannot be changed
+;              CF=1  eax  ErrorCode, nothing was changed
+;   clobbers:  eax, ecx, edx, flags
+file_write:
+        MOVE_FILE file_write, edi, MOVE_WRITE
+
+; The kernel goes on here when a page cannot be had in the middle of a piece, of which some is copied then.
+file_lost:
+        mov     ecx, edi
+        mov     edx, [esp + 12]
+        cmp     dword ptr [esp + 4], MOVE_WRITE
+        jne     .advanced
+        mov     ecx, esi
+        mov     edx, [esp + 16]
+.advanced:
+        sub     ecx, edx
         mov     edx, ecx
-        mov     eax, ecx
-        and     ecx, 3
-        shr     eax, 2
-        xchg    eax, ecx
-file_copy:
-        rep     movsd
-        mov     ecx, eax
-        rep     movsb
-file_copied:
-        sub     ebp, edx
-        add     [esp], edx
+        sub     edx, [esp]
+        mov     [esp], ecx
         add     [ebx + File.position], edx
         adc     dword ptr [ebx + File.position + 4], 0
-        jmp     file_read.next
-
-file_read_done:
-        pop     eax
-        clc
-        jmp     file_read_end
-file_read_failed:
+file_not_moved:
         cmp     dword ptr [esp], 0
-        jne     file_read_done
-        add     esp, 4
+        jne     file_moved
+        add     esp, 8
         stc
-file_read_end:
+        jmp     file_move_end
+file_moved:
+        pop     eax
+        add     esp, 4
+        clc
+file_move_end:
         pop     ebp
         pop     edi
         pop     esi

@@ -106,6 +106,7 @@ volume:
         .include "shell_files.asm"
         .include "shell_crc.asm"
         .include "shell_hexdump.asm"
+        .include "shell_poke.asm"
         .include "shell_walk.asm"
         .include "shell_tree.asm"
         .include "shell_find.asm"

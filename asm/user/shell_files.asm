@@ -69,6 +69,7 @@ show_file:
         mov     eax, ErrorCode.NAME_TOO_LONG
         jc      .done
         mov     esi, path
+        xor     edx, edx
         SYSTEM  OPEN
         jc      .done
         mov     ebx, eax

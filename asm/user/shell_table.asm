@@ -46,6 +46,7 @@ commands:
         COMMAND type, 2, MANY, KIND_FILES, "FILE...", "the same as cat"
         COMMAND crc32, 2, MANY, KIND_FILES, "FILE...", "CRC-32 of files, as zlib computes it"
         COMMAND hexdump, 2, 4, KIND_FILES, "FILE [OFFSET [LEN]]", "bytes in hexadecimal, as hexdump -C"
+        COMMAND poke, 4, MANY, KIND_FILES, "FILE OFFSET BYTE...", "change bytes of a file (boot --scratch)"
         COMMAND tree, 1, 2, KIND_FILES, "[PATH]", "everything below a directory"
         COMMAND find, 2, 3, KIND_PATTERNS, "NAME [PATH]", "paths below a directory whose last part matches"
         COMMAND df, 1, 1, KIND_TEXT, "", "volumes and their free space"

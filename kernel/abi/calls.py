@@ -24,7 +24,7 @@ class SystemCall(IntEnum):
     VOLUME_INFORMATION = 10  # ebx=index edi=VolumeInformation
     LOCK_DIRECTORY = 11  # esi=path ecx=length -> eax=address ebx=version ecx=pages edx=lock edi=entries
     UNLOCK_DIRECTORY = 12  # edx=lock
-    OPEN = 13  # esi=path ecx=length -> eax=handle, edx:ecx=size in bytes, ebx=attributes
+    OPEN = 13  # esi=path ecx=length edx=OpenFlags -> eax=handle, edx:ecx=size in bytes, ebx=attributes
     CLOSE = 14  # ebx=handle
     MAP_FILE = 15  # ebx=handle edx:esi=position ecx=bytes wanted -> eax=address ecx=bytes there (0 = end) edx=sequence
     PROCESS_INFORMATION = 16  # ebx=index edi=ProcessInformation

@@ -6,10 +6,17 @@ may be torn.
 """
 
 from ctypes import c_uint32, c_uint64
+from enum import IntFlag
 from typing import Final
 
 from callgate.kernel.abi.layout import Layout, size_of
 from callgate.kernel.abi.memory import PAGE_SIZE
+
+
+class OpenFlags(IntFlag):
+    """What a program opens a file for."""
+
+    WRITE = 1  # whole pages of the disk are mapped to be written; refused unless the machine is a scratch one
 
 
 class FileArea(Layout):

@@ -70,6 +70,7 @@ class Synthetic(HostedServer):
 
     name = "synthetic"
     files: ClassVar[dict[str, Layout]] = {}
+    attributes: ClassVar[FileAttributes] = FileAttributes.READ_ONLY  # of every file
     released: ClassVar[list[int]] = []
     held: ClassVar[dict[int, int]] = {}  # request number -> address
 
@@ -92,9 +93,7 @@ class Synthetic(HostedServer):
             raise FileSystemError(ErrorCode.NOT_FOUND, request.path())
         number = names.index(request.path()) + 1
         size = self.files[request.path()].size
-        return Registers(
-            RegisterValues(eax=number, ebx=FileAttributes.READ_ONLY, ecx=size & WORD, edx=size >> 32, edi=number)
-        )
+        return Registers(RegisterValues(eax=number, ebx=self.attributes, ecx=size & WORD, edx=size >> 32, edi=number))
 
     @operation(Operation.CLOSE)
     async def close(self, request: Request) -> Reply:

@@ -78,11 +78,13 @@ class Session:
     def unaccounted(self) -> list[str]:
         """Return what is held although every process has ended."""
         kernel = self.kernel
-        found = [f"block {key} locked" for key, block in kernel.cache.state.blocks.items() if block.locks]
+        found = [
+            f"block {key} locked" for key, block in kernel.cache.state.blocks.items() if block.locks > block.changed
+        ]
         found += [f"file {number}" for number in kernel.files.objects]
         found += ["request blocks on their way"] if kernel.fills.state.waiting else []
         found += ["sector lists"] if kernel.fills.lists.state.chain else []
-        found += ["locked count"] if kernel.cache.state.locked else []
+        found += ["locked count"] if kernel.cache.state.locked != kernel.cache.state.changed else []
         found += [f"nobody has said {entry}" for entry in kernel.give_backs.state.pending]
         for partition in kernel.state.partitions.values():
             fields = kernel.ipc.block(partition)

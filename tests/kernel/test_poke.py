@@ -1,0 +1,50 @@
+"""`poke` of the shell on real volumes: what it changes, everybody sees, and no image."""
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from callgate.disk.builder import create_image
+
+CONTENT = bytes(range(251)) * 100
+WHOLE = len(CONTENT) // 4096 * 4096
+AT = 0x1FFE  # two pages
+
+
+@pytest.fixture(scope="module", params=["fat16", "exfat"])
+def image(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "BIG").write_bytes(CONTENT)
+    out = folder.with_suffix(".img")
+    create_image(out, folder, fs=request.param, size=40 << 20)
+    return out
+
+
+def test_changed_bytes_are_in_the_file_and_not_in_the_image(boot: Any, image: Path) -> None:
+    before = zlib.crc32(image.read_bytes())
+    run = boot(f"poke BIG {AT} 1 2 0xff 4; crc32 BIG; cat BIG", image, scratch=True)
+    changed = bytearray(CONTENT)
+    changed[AT : AT + 4] = b"\1\2\xff\4"
+    summed, _, shown = run.output.partition(b"\n")
+    assert summed.split()[0] == b"%08x" % zlib.crc32(changed)
+    assert shown == bytes(changed)
+    assert run.status == 0
+    assert run.system.statistics()["cache"]["changed"] == 2
+    assert run.leaks() == []
+    assert zlib.crc32(image.read_bytes()) == before
+
+
+def test_a_write_ends_before_the_last_page_and_says_why(boot: Any, image: Path) -> None:
+    """What could be changed before it stays changed."""
+    run = boot(f"poke BIG {WHOLE - 1} 1 2; hexdump BIG {WHOLE - 1} 2", image, scratch=True)
+    lines = run.output.decode().splitlines()
+    assert lines[0] == "poke: BIG: read-only"
+    assert lines[1].split()[1:3] == ["01", f"{CONTENT[WHOLE]:02x}"]
+
+
+def test_nobody_writes_without_saying_that_it_may_be_lost(boot: Any, image: Path) -> None:
+    run = boot("poke BIG 0 1", image)
+    assert run.output == b"poke: BIG: read-only\n"
+    assert run.status == 1
+    assert run.system.statistics()["cache"]["changed"] == 0
