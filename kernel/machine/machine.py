@@ -31,7 +31,8 @@ from callgate.kernel.machine.exceptions import UD
 from callgate.kernel.machine.filters import Filters
 from callgate.kernel.machine.hooks import Hooks
 from callgate.kernel.machine.ledger import Ledger
-from callgate.kernel.machine.paging import PageFault, Paging
+from callgate.kernel.machine.memory_bus import MemoryBus
+from callgate.kernel.machine.paging import MAXPHYADDR, PageFault, Paging
 from callgate.kernel.machine.pic import InterruptController
 from callgate.kernel.machine.ports import Ports
 from callgate.kernel.machine.ram import Ram
@@ -106,6 +107,9 @@ class Machine:
         self.counter.repeats.follows_itself = self.filters.follows_itself
         self.hooks = Hooks(self.handle, self._fail)
         self._add_hooks()
+        self.memory_bus = MemoryBus(self.ram, 1 << MAXPHYADDR)
+        for base, size in self.memory_bus.holes():
+            self.hooks.memory(base, size, self.memory_bus.read, self.memory_bus.write)
         if observe_high_memory and high_memory:
             self.counter.observe_memory(1 << 32, (1 << 32) + high_memory - 1)
         self.runner = Runner(self, ctrl_c=ctrl_c)
@@ -158,7 +162,7 @@ class Machine:
         self.ports.bus.attach(device)
         self.stream.declare(*device.emits)
         for base, size in device.mmio:
-            self.hooks.mmio(base, size, device.mmio_read, device.mmio_write)
+            self.memory_bus.claim(base, size, device.mmio_read, device.mmio_write)
         self.devices[device.name] = device
         device.attach(DeviceHost(self, device.name))
         device.reset()
