@@ -13,6 +13,7 @@ from callgate.tools.sizes import SIZE
 
 if TYPE_CHECKING:
     from callgate.disk.inspect import Volume
+    from callgate.tools.alignment import Finding
 
 EXIT_IMAGE = 5
 
@@ -42,15 +43,16 @@ def inspect(image: Path, as_json: bool) -> int:
     """Show partitions, file systems and what is wrong with IMAGE, and how much of its data can be mapped."""
     from callgate.disk.inspect import as_dict, inspect_image, render
     from callgate.disk.media import ImageError
-    from callgate.tools.alignment import measure
+    from callgate.tools.alignment import look_into
 
     try:
         report = inspect_image(image)
     except ImageError as error:
         click.echo(f"callgate: {error}", err=True)
         return EXIT_IMAGE
-    report = replace(report, volumes=[_named(image, volume) for volume in report.volumes])
-    alignments = [measure(image, volume.partition) for volume in report.volumes]
+    findings = [look_into(image, volume.partition) for volume in report.volumes]
+    report = replace(report, volumes=list(map(_completed, report.volumes, findings)))
+    alignments = [finding.alignment for finding in findings]
     if as_json:
         data = as_dict(report)
         for volume, alignment in zip(data["volumes"], alignments, strict=True):
@@ -61,12 +63,12 @@ def inspect(image: Path, as_json: bool) -> int:
     return 0
 
 
-def _named(image: Path, volume: Volume) -> Volume:
-    """Return a volume with the name that an installed server has for it, if we have none."""
-    from callgate.tools.alignment import claimed
-
+def _completed(volume: Volume, finding: Finding) -> Volume:
+    """Return a volume with what its server knows better than its first sectors tell, and why it is not mounted."""
     found = volume.file_system
-    return volume if found.kind else replace(volume, file_system=replace(found, kind=claimed(image, volume.partition)))
+    kind = finding.kind if finding.alignment else found.kind or finding.kind
+    problems = found.problems + [finding.problem] * bool(finding.problem)
+    return replace(volume, file_system=replace(found, kind=kind, problems=problems))
 
 
 @disk.command(epilog=CREATE_EPILOG)
