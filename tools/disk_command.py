@@ -21,6 +21,9 @@ INSPECT_EPILOG = """\b
 Examples:
   callgate disk inspect their.img
   callgate disk inspect their.img --json
+
+\b
+Exit codes: 0 it has been looked at, whatever is wrong with it; 2 usage; 5 it is no disk image.
 """
 
 CREATE_EPILOG = """\b
@@ -36,11 +39,15 @@ def disk() -> None:
     """Inspect and create disk images."""
 
 
-@disk.command(epilog=INSPECT_EPILOG)
+@disk.command(epilog=INSPECT_EPILOG, short_help="Show what is on a disk image, and what is wrong with it.")
 @click.argument("image", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect(image: Path, as_json: bool) -> int:
-    """Show partitions, file systems and what is wrong with IMAGE, and how much of its data can be mapped."""
+    """Show partitions and file systems of IMAGE, and what is wrong with them.
+
+    Of each volume that can be mounted, every file is looked at: how many of its pages the kernel can map as they are on
+    the disk, and how many it has to put together from copies.  The image is only read.
+    """
     from callgate.disk.inspect import as_dict, inspect_image, render
     from callgate.disk.media import ImageError
     from callgate.tools.alignment import look_into
