@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 AREA = struct.Struct("<QII")
 AREAS = offset_of(FilePage, "areas")
+AREA_LIMIT = 0xFFFF_FFFF  # most bytes of an area
 
 
 class FillState(IntEnum):
@@ -114,13 +115,17 @@ class FileObject:
         return self.fills[index].position if index < len(self.fills) else self.size
 
     def areas(self) -> list[tuple[int, int]]:
-        """Return (position, length) of the ranges that are in memory; request blocks that join at a page are one."""
+        """Return (position, length) of the ranges that are in memory; request blocks that join at a page are one.
+
+        No range is longer than a `FileArea` can say.
+        """
         found: list[tuple[int, int]] = []
         for fill in self.fills:
             if fill.state is not FillState.READY:
                 continue
             position, length = found[-1] if found else (0, 0)
-            if found and position + length == fill.position == self.page_start(self.page_of(fill.position)):
+            joins = position + length == fill.position == self.page_start(self.page_of(fill.position))
+            if found and joins and length + fill.length <= AREA_LIMIT:
                 found[-1] = position, length + fill.length
             else:
                 found.append((fill.position, fill.length))

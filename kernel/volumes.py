@@ -7,6 +7,7 @@ for its label; a partition that nobody knows or whose server dies is reported an
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
 
 PROBE_SECTORS = 128  # 64 KiB
+UNKNOWN = "no file system that a server knows"
 GROUP = "callgate.servers"
 READ_LIMIT = 256 * SECTORS_PER_PAGE  # most sectors that are locked at once
 
@@ -80,7 +82,7 @@ class Volumes:
             first = await self.read(disk, partition.start, count)
             found = self.probe(first)
             if found is None:
-                self.kernel.log(f"{name}: no file system that a server knows, skipped")
+                self.kernel.log(f"{name}: {await self.explain(disk, partition)}, skipped")
                 return
             kind, server = found
             await self.start_server(server, kind, disk, partition, name)
@@ -94,6 +96,16 @@ class Volumes:
             if kind is not None:
                 return kind, server
         return None
+
+    async def explain(self, disk: int, partition: DiskPartition) -> str:
+        """Return what is known of a partition that no server claims."""
+        count = min(PROBE_SECTORS, partition.sectors)
+        with suppress(PolicyError):
+            last = await self.read(disk, partition.start + partition.sectors - count, count)
+            for server in self.installed:
+                if text := server.explain(last):
+                    return text
+        return UNKNOWN
 
     async def start_server(
         self, server: type[HostedServer], kind: str, disk: int, partition: DiskPartition, name: str

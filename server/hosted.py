@@ -77,6 +77,16 @@ class HostedServer:
         """
         raise NotImplementedError
 
+    @classmethod
+    def explain(cls, last: bytes) -> str | None:
+        """Return what a partition that no server claims is, if its end tells: a phrase for the log, else None.
+
+        ``last`` is what `probe` saw the beginning of, its last 64 KiB at most, zeros to a whole sector included;
+        this never raises.
+        """
+        del last
+        return None
+
     async def start(self) -> None:
         """Mount: read metadata, gather free space.  Raises MountError when there is nothing to serve."""
 

@@ -1,4 +1,4 @@
-"""How much of a volume the kernel can map as it is, and what the rest costs, for `callgate disk inspect`.
+"""What a booted system makes of a volume, and how much of it is mapped as it is, for `callgate disk inspect`.
 
 Applies the rule of kernel/file_pages.py to every file: pages of a file that are whole blocks of the disk are mapped,
 others are put together from copies when they are first read.
@@ -17,7 +17,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.file_pages import shift_of
 from callgate.server.errors import FileSystemError
-from callgate.tools.volume_walk import PROBE_BYTES, VolumeWalk, server_for
+from callgate.tools.volume_walk import PROBE_BYTES, VolumeWalk, explanation, server_for
 
 FILES_LIMIT = 5000
 NO_FILES = FileAttributes.DIRECTORY | FileAttributes.SYMLINK  # links are counted where they lead
@@ -60,32 +60,39 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def claimed(image: Path, partition: Partition) -> str:
-    """Return what an installed server calls the file system of a partition, "" if none claims it."""
-    size = min(PROBE_BYTES, partition.sectors * SECTOR_SIZE)
-    with image.open("rb") as file:
-        file.seek(partition.start * SECTOR_SIZE)
-        head = file.read(size).ljust(size, b"\0")
-    server = server_for(head)
-    return (server.probe(head) or "") if server is not None else ""
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What installed servers make of a partition.
+
+    `kind` is what a booted system calls its file system, "" if no server claims it; `problem` says why it is not
+    mounted, or what it is instead, and `alignment` is None then.
+    """
+
+    kind: str = ""
+    problem: str = ""
+    alignment: Alignment | None = None
 
 
-def measure(image: Path, partition: Partition) -> Alignment | None:
-    """Look at every file of a volume; None if no server knows the volume or can mount it."""
+def look_into(image: Path, partition: Partition) -> Finding:
+    """Mount a partition of an image as a booted system would, and look at every file."""
     with (
         image.open("rb") as file,
         mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as content,
         memoryview(content) as view,
     ):
-        begin = partition.start * SECTOR_SIZE
-        server = server_for(bytes(view[begin : begin + min(PROBE_BYTES, partition.sectors * SECTOR_SIZE)]))
+        begin, size = partition.start * SECTOR_SIZE, partition.sectors * SECTOR_SIZE
+        head = bytes(view[begin : begin + min(PROBE_BYTES, size)])
+        server = server_for(head)
         if server is None:
-            return None
+            last = bytes(view[begin + size - min(PROBE_BYTES, size) : begin + size])
+            return Finding(problem=explanation(last.ljust(-(-len(last) // SECTOR_SIZE) * SECTOR_SIZE, b"\0")))
+        kind = server.probe(head) or ""
         try:
             with VolumeWalk(server, view, partition.start, partition.sectors) as walk:
-                return _walk(walk, partition.start)
-        except FileSystemError:
-            return None
+                kind = walk.rehearsal.server.kind or kind
+                return Finding(kind, alignment=_walk(walk, partition.start))
+        except FileSystemError as error:
+            return Finding(kind, f"cannot be mounted: {error.text}")
 
 
 def _walk(walk: VolumeWalk, start: int) -> Alignment:

@@ -8,6 +8,7 @@ nothing across machines.
 import json
 
 import click
+from callgate.tools.sizes import Number
 
 EPILOG = """\b
 Examples:
@@ -21,7 +22,7 @@ Examples:
 @click.command(epilog=EPILOG)
 @click.argument("name", type=click.Choice(["ipc", "read", "clock", "tests"]), default="ipc")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
-@click.option("--rounds", type=click.IntRange(3, 1000), default=15, show_default=True, help="Rounds timed.")
+@click.option("--rounds", type=Number(3, 1000), metavar="N", default=15, show_default=True, help="Rounds timed.")
 def bench(name: str, as_json: bool, rounds: int) -> int:
     """Measure NAME: ipc (requests, gates, boot), read (file data), clock (exact counting), tests (tests a second)."""
     from callgate.tools.benchmarks import BENCHMARKS, BenchmarkError, render

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from callgate.tools.sizes import SIZE
+from callgate.tools.sizes import SIZE, Number
 
 EPILOG = """\b
 Examples:
@@ -43,15 +43,24 @@ PLUG_TIME = PlugTime()
 
 @click.command(epilog=EPILOG)
 @click.argument("images", metavar="[IMAGE]...", nargs=-1, type=click.Path(path_type=Path))
-@click.option("-c", "--command", "commands", metavar='"CMD; CMD"', help="Run shell commands and exit.")
-@click.option("--memory", type=SIZE, default="64M", show_default=True, help="Low RAM, 16M to 768M.")
-@click.option("--high-memory", type=SIZE, default="256M", show_default=True, help="RAM above 4 GiB: disk cache.")
+@click.option(
+    "-c",
+    "--command",
+    "commands",
+    metavar='"CMD; CMD"',
+    multiple=True,
+    help="Run shell commands and exit; may be repeated.",
+)
+@click.option("--memory", type=SIZE, default="64M", show_default=True, help="Low RAM, 16M to 768M in steps of 2M.")
+@click.option(
+    "--high-memory", type=SIZE, default="256M", show_default=True, help="RAM above 4 GiB, for disk blocks: 1M to 64G."
+)
 @click.option("--ide", is_flag=True, help="Attach disks to IDE (PIO: the CPU copies) instead of AHCI.")
 @click.option(
     "--stats", type=click.Path(path_type=Path), metavar="FILE", help="Write the ledger as JSON ('-': stderr)."
 )
 @click.option("--trace", type=click.Path(path_type=Path), metavar="FILE", help="Write every event as a line.")
-@click.option("--fuel", type=click.IntRange(min=1), metavar="N", help="Stop after N guest instructions.")
+@click.option("--fuel", type=Number(min=1), metavar="N", help="Stop after N guest instructions.")
 @click.option(
     "--unplug-at",
     "unplug",
@@ -73,7 +82,7 @@ PLUG_TIME = PlugTime()
 @click.option("-q", "--quiet", is_flag=True, help="No boot log.")
 def boot(
     images: tuple[Path, ...],
-    commands: str | None,
+    commands: tuple[str, ...],
     memory: int,
     high_memory: int,
     ide: bool,
@@ -93,7 +102,7 @@ def boot(
 
     options = SessionOptions(
         images=list(images),
-        commands=commands,
+        commands="; ".join(commands) if commands else None,
         memory=memory,
         high_memory=high_memory,
         ide=ide,

@@ -13,6 +13,7 @@ from callgate.tools.sizes import SIZE
 
 if TYPE_CHECKING:
     from callgate.disk.inspect import Volume
+    from callgate.tools.alignment import Finding
 
 EXIT_IMAGE = 5
 
@@ -20,6 +21,9 @@ INSPECT_EPILOG = """\b
 Examples:
   callgate disk inspect their.img
   callgate disk inspect their.img --json
+
+\b
+Exit codes: 0 it has been looked at, whatever is wrong with it; 2 usage; 5 it is no disk image.
 """
 
 CREATE_EPILOG = """\b
@@ -35,22 +39,27 @@ def disk() -> None:
     """Inspect and create disk images."""
 
 
-@disk.command(epilog=INSPECT_EPILOG)
+@disk.command(epilog=INSPECT_EPILOG, short_help="Show what is on a disk image, and what is wrong with it.")
 @click.argument("image", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect(image: Path, as_json: bool) -> int:
-    """Show partitions, file systems and what is wrong with IMAGE, and how much of its data can be mapped."""
+    """Show partitions and file systems of IMAGE, and what is wrong with them.
+
+    Of each volume that can be mounted, every file is looked at: how many of its pages the kernel can map as they are on
+    the disk, and how many it has to put together from copies.  The image is only read.
+    """
     from callgate.disk.inspect import as_dict, inspect_image, render
     from callgate.disk.media import ImageError
-    from callgate.tools.alignment import measure
+    from callgate.tools.alignment import look_into
 
     try:
         report = inspect_image(image)
     except ImageError as error:
         click.echo(f"callgate: {error}", err=True)
         return EXIT_IMAGE
-    report = replace(report, volumes=[_named(image, volume) for volume in report.volumes])
-    alignments = [measure(image, volume.partition) for volume in report.volumes]
+    findings = [look_into(image, volume.partition) for volume in report.volumes]
+    report = replace(report, volumes=list(map(_completed, report.volumes, findings)))
+    alignments = [finding.alignment for finding in findings]
     if as_json:
         data = as_dict(report)
         for volume, alignment in zip(data["volumes"], alignments, strict=True):
@@ -61,12 +70,12 @@ def inspect(image: Path, as_json: bool) -> int:
     return 0
 
 
-def _named(image: Path, volume: Volume) -> Volume:
-    """Return a volume with the name that an installed server has for it, if we have none."""
-    from callgate.tools.alignment import claimed
-
+def _completed(volume: Volume, finding: Finding) -> Volume:
+    """Return a volume with what its server knows better than its first sectors tell, and why it is not mounted."""
     found = volume.file_system
-    return volume if found.kind else replace(volume, file_system=replace(found, kind=claimed(image, volume.partition)))
+    kind = finding.kind if finding.alignment else found.kind or finding.kind
+    problems = found.problems + [finding.problem] * bool(finding.problem)
+    return replace(volume, file_system=replace(found, kind=kind, problems=problems))
 
 
 @disk.command(epilog=CREATE_EPILOG)

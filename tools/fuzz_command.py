@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 from callgate.kernel.abi.memory import SECTOR_SIZE
 from callgate.tools.fuzz_kinds import KINDS, Kind
+from callgate.tools.sizes import Number
 
 EXIT_FOUND = 1
 EXIT_IMAGE = 5
@@ -28,32 +29,39 @@ def fuzz() -> None:
 
 @fuzz.command(epilog=EPILOG)
 @click.option("--fs", type=click.Choice(KINDS), help="Damage a small volume of this kind.")
-@click.option("--image", type=click.Path(path_type=Path), help="Damage this image (an unpartitioned volume).")
-@click.option("--count", type=click.IntRange(min=1), default=1000, show_default=True, help="Mutants.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the first one.")
+@click.option(
+    "--image", type=click.Path(path_type=Path), help="Damage a copy of this image (one volume, no partitions)."
+)
+@click.option("--count", type=Number(min=1), metavar="N", default=1000, show_default=True, help="How many mutants.")
+@click.option(
+    "--seed",
+    type=Number(min=0),
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="Seed of the first one, then one more each.",
+)
 @click.option("--boot", "booted", is_flag=True, help="Boot the system on each, besides.")
 def images(fs: Kind | None, image: Path | None, count: int, seed: int, booted: bool) -> int:
-    """Damage a volume in COUNT ways and have its server look at each.
+    """Damage a volume in many ways and have its server look at each.
+
+    One of --fs and --image says which volume.  The image itself stays as it is.
 
     A finding is a server that raises, hangs, names sectors outside its volume, keeps what it was lent, or no longer
     reads a file that the damage has not come near; it is printed with the command that shows it again, and the exit
     status is 1.
     """
+    from callgate.disk.media import ImageError
     from callgate.tools.fuzz_images import Outcome
     from callgate.tools.fuzz_images import fuzz as run
     from callgate.tools.fuzz_volumes import sound_image
-    from callgate.tools.volume_walk import PROBE_BYTES, server_for
 
     if (fs is None) == (image is None):
-        raise click.UsageError("say either --fs or --image")
+        raise click.UsageError("give either --fs or --image: which volume is to be damaged")
     try:
-        content = image.read_bytes() if image is not None else sound_image(fs)  # type: ignore[arg-type]  # one of both
-    except OSError as error:
-        click.echo(f"callgate: {image}: {error.strerror}", err=True)
-        return EXIT_IMAGE
-    content += bytes(-len(content) % SECTOR_SIZE)
-    if server_for(content[:PROBE_BYTES]) is None:
-        click.echo(f"callgate: {image}: no file system that a server knows begins here", err=True)
+        content = _volume(image) if image is not None else sound_image(fs)  # type: ignore[arg-type]  # one of both
+    except (OSError, ImageError) as error:
+        click.echo(f"callgate: {error}", err=True)
         return EXIT_IMAGE
     outcome = Outcome()
     what = f"--image {shlex.quote(str(image))}" if image is not None else f"--fs {fs}"
@@ -70,3 +78,22 @@ def images(fs: Kind | None, image: Path | None, count: int, seed: int, booted: b
         f"read in full, {outcome.findings} findings; {outcome.witnesses} files that were not damaged read as before"
     )
     return EXIT_FOUND if outcome.findings else 0
+
+
+def _volume(image: Path) -> bytes:
+    """Return a volume, zeros to a whole sector included; ImageError if it is none that a server knows."""
+    from callgate.disk.inspect import inspect_image
+    from callgate.disk.media import ImageError
+    from callgate.tools.volume_walk import PROBE_BYTES, server_for
+
+    report = inspect_image(image)
+    content = image.read_bytes()
+    content += bytes(-len(content) % SECTOR_SIZE)
+    if server_for(content[:PROBE_BYTES]) is not None:
+        return content
+    if report.scheme == "none" or not report.volumes:
+        raise ImageError(image, "no file system that a server knows begins here")
+    partition = report.volumes[0].partition
+    place = f"bs={SECTOR_SIZE} skip={partition.start} count={partition.sectors}"
+    cut = f"cut partition {partition.number} out: dd if={shlex.quote(str(image))} of=volume.img {place}"
+    raise ImageError(image, "has partitions, and --image wants one volume alone", cut)

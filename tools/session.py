@@ -172,7 +172,7 @@ class Session:
                 system.trace(self._trace)
             for clock, disk in self.options.unplug:
                 if disk >= len(media):
-                    self.say(f"--unplug-at {clock}:{disk}: there are {len(media)} disks, from 0 on")
+                    self.say(f"--unplug-at {clock}:{disk}: the last disk is {len(media) - 1}")
                     return EXIT_USAGE
                 system.unplug_at(clock, disk)
             try:

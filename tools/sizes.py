@@ -1,4 +1,4 @@
-"""Sizes on the command line: `64M`, `1G`, `4096`."""
+"""Sizes and numbers on the command line: `64M`, `1G`, `4096`."""
 
 import re
 from typing import Any
@@ -22,6 +22,12 @@ class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic only in so
         if match is None:
             self.fail(f"{value!r} is not a size; write a number with K, M or G, such as 64M", param, ctx)
         return int(match[1]) * UNITS[match[2].upper()]
+
+
+class Number(click.IntRange):
+    """A whole number in a range, which messages call that."""
+
+    name = "number"
 
 
 def text_of(size: int) -> str:

@@ -33,6 +33,11 @@ def server_for(head: bytes) -> type[HostedServer] | None:
     return None
 
 
+def explanation(last: bytes) -> str:
+    """Return what a partition ending with `last` is, which no server claims; "" if nobody can tell."""
+    return next((text for server in installed_servers() if (text := server.explain(last))), "")
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """A file or directory that was listed: path from the volume's root, and its entry."""

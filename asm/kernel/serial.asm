@@ -81,8 +81,8 @@ UART_DATA_READY = 0x01
 UART_BREAK = 0x10
 UART_CARRIER = 0x80
 
-; serial_write: send bytes, a FIFO's worth at a time.
-;   in:        esi  linear address, ecx  bytes
+; serial_write: send bytes, a FIFO's worth at a time, until the thread is killed.
+;   in:        esi  linear address, ecx  bytes, not 0; fs  thread
 ;   clobbers:  eax, ecx, edx, edi, esi, flags
 ;   state:     ring 0, any IF; DS flat; faults on [esi] are the caller's to handle
 ;   leaves by: ret
@@ -104,7 +104,10 @@ serial_write:
         rep     outsb
         mov     ecx, edi
         test    ecx, ecx
-        jnz     serial_write
+        jz      .end
+        test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.KILLED
+        jz      serial_write
+.end:
         ret
 
         ; Reading the status has taken the break from the interrupt, which would have asked who runs next.

@@ -8,8 +8,7 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
-from callgate.kernel.abi.memory import PAGE_SIZE
-from unicorn import UC_HOOK_INSN, UC_HOOK_INSN_INVALID, UC_HOOK_INTR
+from unicorn import UC_HOOK_INSN, UC_HOOK_INSN_INVALID, UC_HOOK_INTR, UC_PROT_ALL
 from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import uclib
 
@@ -120,21 +119,19 @@ class Hooks:
 
         self._add(UC_HOOK_INSN, ENTRY(callback), 1, 0, number)
 
-    def mmio(
+    def memory(
         self,
         base: int,
         size: int,
         read: Callable[[int, int], int],
         write: Callable[[int, int, int], None],
     ) -> None:
-        """Map device registers: `read(address, size)` and `write(address, size, value)`.
+        """Have accesses to whole pages that are no RAM answered: `read(address, size)`, `write(address, size, value)`.
 
-        The engine maps whole pages; the rest of the last one is an empty bus.
+        They may be executed, which the engine does not allow of its own accord: what is fetched is read.
         """
 
         def on_read(_uc: int, offset: int, width: int, _data: int) -> int:
-            if offset + width > size:
-                return (1 << 8 * width) - 1
             try:
                 return read(base + offset, width)
             except BaseException as error:  # noqa: BLE001 - must not unwind through the engine
@@ -142,18 +139,15 @@ class Hooks:
                 return 0
 
         def on_write(_uc: int, offset: int, width: int, value: int, _data: int) -> None:
-            if offset + width > size:
-                return
             try:
                 write(base + offset, width, value)
             except BaseException as error:  # noqa: BLE001 - must not unwind through the engine
                 self.fail(error)
 
-        pages = -(-size // PAGE_SIZE) * PAGE_SIZE
         callbacks = MMIO_READ(on_read), MMIO_WRITE(on_write)
         self.alive.extend(callbacks)
-        status = uclib.uc_mmio_map(
-            self.handle, ctypes.c_uint64(base), ctypes.c_size_t(pages), callbacks[0], None, callbacks[1], None
-        )
+        begin, length = ctypes.c_uint64(base), ctypes.c_size_t(size)
+        status = uclib.uc_mmio_map(self.handle, begin, length, callbacks[0], None, callbacks[1], None)
+        status = status or uclib.uc_mem_protect(self.handle, begin, length, ctypes.c_uint32(UC_PROT_ALL))
         if status:
-            raise RuntimeError(f"registers at {base:#x}, {size} bytes, cannot be mapped: error {status}")
+            raise RuntimeError(f"the bus at {base:#x}, {size} bytes, cannot be mapped: error {status}")

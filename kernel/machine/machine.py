@@ -31,7 +31,8 @@ from callgate.kernel.machine.exceptions import UD
 from callgate.kernel.machine.filters import Filters
 from callgate.kernel.machine.hooks import Hooks
 from callgate.kernel.machine.ledger import Ledger
-from callgate.kernel.machine.paging import PageFault, Paging
+from callgate.kernel.machine.memory_bus import MemoryBus
+from callgate.kernel.machine.paging import MAXPHYADDR, PageFault, Paging
 from callgate.kernel.machine.pic import InterruptController
 from callgate.kernel.machine.ports import Ports
 from callgate.kernel.machine.ram import Ram
@@ -57,6 +58,22 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return ", ".join(get_close_matches(name, sorted(set(names)))) or "nothing like it"
 
 
+def check_sizes(**sizes: int) -> None:
+    """Raise ValueError for an argument that is no size of memory."""
+    for name, size in sizes.items():
+        if size % PAGE_SIZE or size < 0:
+            raise ValueError(f"{name} of {size} bytes is not a multiple of {PAGE_SIZE}")
+
+
+def new_engine(ram: Ram) -> Uc:
+    """Return an engine that finds `ram` at its physical addresses."""
+    engine = Uc(UC_ARCH_X86, UC_MODE_32)
+    engine.ctl_set_tcg_buffer_size(TCG_BUFFER)
+    for region in ram.regions:
+        engine.mem_map_ptr(region.base, region.size, UC_PROT_ALL, region.address)
+    return engine
+
+
 class Machine:
     """A 32-bit x86 computer."""
 
@@ -75,15 +92,11 @@ class Machine:
         `ctrl_c` makes SIGINT end a run between two instructions; without it the signal is left to the process,
         which spares runs of a few instructions two system calls that cost more than they do.
         """
-        for name, size in (("memory", memory), ("high_memory", high_memory)):
-            if size % PAGE_SIZE or size < 0:
-                raise ValueError(f"{name} of {size} bytes is not a multiple of {PAGE_SIZE}")
+        check_sizes(memory=memory, high_memory=high_memory)
         self.ram = Ram(memory, high_memory)
-        self.uc = Uc(UC_ARCH_X86, UC_MODE_32)
-        self.uc.ctl_set_tcg_buffer_size(TCG_BUFFER)
+        self.memory_bus = MemoryBus(self.ram, 1 << MAXPHYADDR)
+        self.uc = new_engine(self.ram)
         self.handle = self.uc._uch  # raw calls are an order of magnitude faster than the binding's
-        for region in self.ram.regions:
-            self.uc.mem_map_ptr(region.base, region.size, UC_PROT_ALL, region.address)
         self.cpu = Cpu(self.uc)
         self.stream = EventStream(lambda: self.clock.now)
         self.counter = make_counter(self.handle.value, counter, self._fail)
@@ -93,11 +106,16 @@ class Machine:
         self.events = EventQueue()
         self.ledger = Ledger(self.state)
         self.paging = Paging(self.ram, self.cpu.paging_mode)
+
+        # What others fill in.
         self.devices: dict[str, Device] = {}
+        self.addresses: Mapping[str, int] = {}
         self.symbols: Callable[[int], str] | None = None
         self.quiescent: Callable[[], str | None] = lambda: None
         self.on_interrupt: Callable[[], bool] | None = None  # Ctrl-C: True if the guest has been told, and goes on
         self.participants: dict[str, tuple[Callable[[], object], Callable[[Any], None]]] = {}
+
+        # What the engine calls, and what calls the engine.
         self.traps = Traps(self.cpu, self.paging, self.control, self.ledger, self.stream, self.clock)
         self.ports = Ports(self.cpu, self.state, self.paging, self.ledger, self.traps.refuse)
         self.host_calls = self.ports.host_calls
@@ -109,15 +127,16 @@ class Machine:
         if observe_high_memory and high_memory:
             self.counter.observe_memory(1 << 32, (1 << 32) + high_memory - 1)
         self.runner = Runner(self, ctrl_c=ctrl_c)
-        self.addresses: Mapping[str, int] = {}
+
+        # What looks on.
         self.breakpoints = Breakpoints(self.counter.sites, self.control, self.address)
         self.event_sites = EventSites(self.counter.sites, self.stream)
         self.descriptors = DescriptorTables(self.cpu, self.paging)
+
+        # It has to have run once before anything else uses it, and a device is reset when it is attached.
         self._warm_up()
-        self.pic = InterruptController()
+        self.pic, self.timer, self.serial = InterruptController(), Timer(), Serial()
         self.pic.notify = self.control.stop_soon
-        self.timer = Timer()
-        self.serial = Serial()
         standard: list[Device] = [self.pic, self.timer, self.serial]
         for device in standard:
             self.attach(device)
@@ -132,6 +151,8 @@ class Machine:
         hooks.instruction(x86.UC_X86_INS_RDTSCP, self._on_rdtscp)
         for number in (x86.UC_X86_INS_SYSENTER, x86.UC_X86_INS_SYSCALL):
             hooks.entry(number, lambda: traps.refuse(UD, 0))
+        for base, size in self.memory_bus.holes():
+            hooks.memory(base, size, self.memory_bus.read, self.memory_bus.write)
 
     def _translated(self, linear: int, code: bytes) -> None:
         self.counter.repeats.forget(linear, len(code))
@@ -158,7 +179,7 @@ class Machine:
         self.ports.bus.attach(device)
         self.stream.declare(*device.emits)
         for base, size in device.mmio:
-            self.hooks.mmio(base, size, device.mmio_read, device.mmio_write)
+            self.memory_bus.claim(base, size, device.mmio_read, device.mmio_write)
         self.devices[device.name] = device
         device.attach(DeviceHost(self, device.name))
         device.reset()

@@ -77,7 +77,8 @@ class Translations:
 
         Where it was stopped, the instruction belongs to a block that is known, and the rest of that block is
         all that a new one can hold, unless blocks are so long that the engine cuts them.  The engine is
-        asked for a block only where the CPU may fetch: a failed look would change CR2.
+        asked for a block only where the CPU may fetch, for a failed look would change CR2, and only in RAM, for a
+        look at a device's registers may change those.
         """
         if eip == self.state.stop_address and not self.long_blocks:
             return
@@ -85,7 +86,8 @@ class Translations:
         linear = eip + base & 0xFFFF_FFFF
         try:
             physical = self.paging.translate(linear, user=cpl == 3, write=False, fetch=True, mode=mode)
-        except PageFault:
+            self.paging.ram.view(physical, 1)
+        except (PageFault, DmaError):
             return
         self.linear.value = linear
         if uclib.uc_ctl(self.cpu.handle, REQUEST_BLOCK, self.linear, self.first_pointer):

@@ -18,6 +18,7 @@ LOCAL: Final = b"PK\3\4"
 CENTRAL: Final = b"PK\1\2"
 PART: Final = b"PK\7\x08"  # what the first part of several begins with, before a local header (8.5.4)
 _PROGRAMS: Final = (b"#!", b"MZ", b"\x7fELF")  # that read the archive which stands behind them
+SPLIT: Final = "a part of a split ZIP archive; join the parts (zip -s 0 in.zip --out out.zip)"
 COMMENT_LIMIT: Final = 65535
 PADDING_LIMIT: Final = 64 << 20  # zeros behind the archive that are looked through
 _END: Final = Struct("<4s4H2IH")
@@ -56,15 +57,33 @@ def probe(first: bytes) -> str | None:
     return "zip" if first.startswith(_PROGRAMS) and LOCAL in first else None
 
 
+def explain(last: bytes) -> str | None:
+    """Return what ends with ``last`` if it is the last part of a split archive, which nothing tells at its beginning.
+
+    The other parts but the first say at neither end what they are.
+    """
+    tail = last.rstrip(b"\0")
+    at = tail.rfind(END)
+    if at < 0:
+        return None
+    record = last[at : at + _END.size]
+    if len(record) < _END.size:
+        return None
+    _, disk, _, here, entries, _, _, length = _END.unpack(record)
+    end = at + _END.size + length
+    locator = last[max(0, at - _LOCATOR.size) : at]
+    if disk == 0xFFFF and locator.startswith(LOCATOR64) and len(locator) == _LOCATOR.size:
+        disk = _LOCATOR.unpack(locator)[3] - 1
+    return SPLIT if len(tail) <= end <= len(last) and disk > 0 and here <= entries else None
+
+
 async def find_central_directory(reader: SectorReader, sectors: int) -> CentralDirectory:
     """Return the last central directory that an end record describes; MountError if there is none."""
     end = await _end_of_data(reader, sectors)
     start = max(0, end - _END.size - COMMENT_LIMIT - _LOCATOR.size) // SECTOR_SIZE * SECTOR_SIZE
     last = min(sectors, -(-(end + _END.size) // SECTOR_SIZE))
     tail = await reader.read(start // SECTOR_SIZE, last - start // SECTOR_SIZE)
-    complaint = (
-        "no end of central directory record in the last 64 KiB: the archive is cut off, one of several parts, or none"
-    )
+    complaint = ""
     at = tail.rfind(END)
     while at >= 0:
         try:
@@ -73,7 +92,14 @@ async def find_central_directory(reader: SectorReader, sectors: int) -> CentralD
         except MountError as error:
             complaint = error.text
         at = tail.rfind(END, 0, at)
-    raise MountError(complaint)
+    raise MountError(complaint or await _without_end(reader))
+
+
+async def _without_end(reader: SectorReader) -> str:
+    """Return what an image without an end record is."""
+    if (await reader.read(0, 1)).startswith(PART + LOCAL):
+        return SPLIT
+    return "no end of central directory record in the last 64 KiB: the archive is cut off, or none"
 
 
 async def _end_of_data(reader: SectorReader, sectors: int) -> int:
@@ -97,7 +123,7 @@ async def _check(reader: SectorReader, sectors: int, tail: bytes, at: int, start
         claim = await _large(reader, sectors, tail, at, claim)
     place = f"end record at byte {start + at}"
     if claim.disks != (0, 0):
-        raise MountError(f"{place}: one of several parts of an archive, which are not put together")
+        raise MountError(f"{place}: {SPLIT}")
     base = claim.place - claim.size - claim.offset
     if base < 0:
         raise MountError(f"{place}: a central directory of {claim.size} bytes at {claim.offset} does not fit before it")

@@ -17,7 +17,7 @@ from callgate.server.mounted import MountedServer, answer_to, directory_wanted, 
 from callgate.server.paths import parse_path
 from callgate.server.versions import Pages
 from callgate.server.zip_archive.catalogue import Catalogue, Folder
-from callgate.server.zip_archive.end_record import CentralDirectory, find_central_directory, probe
+from callgate.server.zip_archive.end_record import CentralDirectory, explain, find_central_directory, probe
 from callgate.server.zip_archive.entry import ZipEntry
 from callgate.server.zip_archive.file import OpenFile, open_entry, read_bytes
 from callgate.server.zip_archive.restart import RestartPoints
@@ -42,6 +42,11 @@ class ZipServer(MountedServer[Catalogue, OpenFile]):
     def probe(cls, first: bytes) -> str | None:
         """Return ``zip`` if the image is an archive, else None."""
         return probe(first)
+
+    @classmethod
+    def explain(cls, last: bytes) -> str | None:
+        """Name the last part of a split archive."""
+        return explain(last)
 
     async def start(self) -> None:
         """Read the central directory; MountError names what is wrong with it."""

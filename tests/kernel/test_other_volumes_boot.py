@@ -70,3 +70,14 @@ def test_a_file_whose_windows_do_not_fit_in_memory_is_read(
     run = boot("crc32 /d0/large /d0/large", tmp_path / "a.zip", memory=16 << 20, fuel=2_000_000_000)
     assert run.output.decode() == f"{zlib.crc32(data):08x}  /d0/large\n" * 2
     assert run.leaks() == []
+
+
+def test_the_last_part_of_a_split_archive_is_named_though_it_begins_with_anything(
+    boot: Any, tmp_path: Path, folder: Path, host_tool: Callable[..., str]
+) -> None:
+    host_tool("zip", "-q", "-r", "-s", "64k", tmp_path / "a.zip", folder)
+    run = boot("ls /", tmp_path / "a.zip", tmp_path / "a.z01")
+    part = "a part of a split ZIP archive; join the parts (zip -s 0 in.zip --out out.zip)"
+    assert f"d0: {part}, skipped" in run.log
+    assert f"/d1: server ended: {part}" in run.log
+    assert run.output == b"rom\n"

@@ -23,6 +23,15 @@ start:
         SYSTEM  READ_CHARACTER
         jmp     start
 """
+FLOOD = """
+        .include "system.inc"
+start:  mov     esi, bytes
+        mov     ecx, 1 << 20
+        SYSTEM  WRITE
+        jmp     start
+        .bss
+bytes:  .space  1 << 20
+"""
 NAMES = 70
 LINE_LIMIT = 511
 
@@ -111,6 +120,7 @@ def booted_console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console
         "docs/a.txt": b"a\n", "docs/b.txt": b"b\n", "docs/c.bin": b"c\n",
         "My files/it's.txt": b"quoted\n", "My files/Größe.txt": b"size\n",
         "Um/ä1": b"", "Um/å1": b"", "big": b"x" * (1 << 20), "spin": program(SPIN), "sink": program(READER),
+        "flood": program(FLOOD),
     }  # fmt: skip
     for name, data in files.items():
         (root / name).write_bytes(data)
@@ -431,6 +441,28 @@ def test_ctrl_c_ends_cat_between_two_pieces(console: Console) -> None:
     assert len(shown) < 1 << 20
     assert console.run("echo $?; cat notes") == "130\nno dot\n"
     assert not console.system.thread("shell").process.locks
+
+
+def test_ctrl_c_ends_a_program_within_one_long_write(console: Console) -> None:
+    command = "flood; echo never"
+    shown = console.type(command + "\r", fuel=400_000)
+    before = shown.count("\0")
+    shown += console.press_ctrl_c()
+    assert shown.endswith("\0^C\n" + PROMPT)
+    assert 0 < before <= shown.count("\0") < before + 1000
+    assert console.run("echo $?; cat notes") == "130\nno dot\n"
+
+
+def test_a_program_that_is_killed_within_one_long_write_ends_there(console: Console) -> None:
+    shown = console.type("flood\r", fuel=400_000)
+    before = shown.count("\0")
+    flood = console.system.thread("flood").process
+    assert flood is not None
+    console.system.kernel.processes.kill(flood, 137, "killed")
+    shown += console.type("")
+    assert shown.endswith(PROMPT)
+    assert 0 < before <= shown.count("\0") < before + 1000
+    assert console.run("echo $?; cat notes") == "137\nno dot\n"
 
 
 def test_ctrl_c_ends_hexdump_between_two_lines(console: Console) -> None:

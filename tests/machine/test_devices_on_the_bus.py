@@ -82,7 +82,7 @@ def test_a_stop_asked_for_by_a_register_comes_after_its_instruction_and_nothing_
         recorder.machine.request_stop("host", "register"),
     )
     machine = bare(f"mov ebx, {BASE}; inc eax; mov [ebx], eax; inc eax; hlt")
-    machine.hooks.mmio(0xFEC0_0000, 0x1000, recorder.mmio_read, recorder.mmio_write)
+    machine.memory_bus.claim(0xFEC0_0000, 0x1000, recorder.mmio_read, recorder.mmio_write)
     machine.ram.write(0x1001, (0xFEC0_0000).to_bytes(4, "little"))
     machine.code_changed(0x1000, 16)
     stop = machine.run()

@@ -13,7 +13,7 @@ from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.server import MountError
-from callgate.server.zip_archive import ZipServer, file, restart
+from callgate.server.zip_archive import ZipServer, end_record, file, restart
 
 WINDOW = 506 * 4096
 MIB = 1 << 20
@@ -245,13 +245,47 @@ def test_a_program_that_extracts_itself_is_an_archive(zip_client: Any, program: 
 def test_the_parts_that_zip_splits_an_archive_into_are_called_that(
     tmp_path: Path, zip_client: Any, host_tool: Callable[..., str]
 ) -> None:
-    (tmp_path / "data").write_bytes(random.Random(1).randbytes(150_000))
-    host_tool("zip", "-q", "-j", "-s", "64k", tmp_path / "a.zip", tmp_path / "data")
+    (tmp_path / "data").write_bytes(random.Random(1).randbytes(250_000))
+    host_tool("zip", "-q", "-j", "-s", "100k", tmp_path / "a.zip", tmp_path / "data")
     first = padded((tmp_path / "a.z01").read_bytes())
     assert ZipServer.probe(first) == "zip"
-    for part in (first, padded((tmp_path / "a.zip").read_bytes())):
-        with pytest.raises(MountError, match="one of several parts"):
+    last = padded((tmp_path / "a.zip").read_bytes())
+    for part in (first, last):
+        with pytest.raises(MountError, match=r"a part of a split ZIP archive; join the parts \(zip -s 0 "):
             zip_client(part)
+    assert ZipServer.probe(last) is None
+    assert ZipServer.explain(last[-65536:]) == end_record.SPLIT
+    assert ZipServer.explain(first[-65536:]) is None
+    host_tool("zip", "-q", "-s", "0", tmp_path / "a.zip", "--out", tmp_path / "joined.zip")
+    joined = padded((tmp_path / "joined.zip").read_bytes())
+    assert ZipServer.explain(joined[-65536:]) is None
+    assert zip_client(joined).contents("data") == (tmp_path / "data").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("number", "comment", "behind", "expected"),
+    [
+        (0, b"", b"", None),
+        (1, b"", b"", end_record.SPLIT),
+        (2, b"a comment", bytes(700), end_record.SPLIT),
+        (2, b"", b"something", None),
+        (0xFFFF, b"", b"", end_record.SPLIT),
+    ],
+)
+def test_an_end_record_that_counts_parts_and_ends_the_image_is_a_split_archives(
+    number: int, comment: bytes, behind: bytes, expected: str | None
+) -> None:
+    record = struct.pack("<4s4H2IH", b"PK\5\6", number, number, 1, 1, 50, 600, len(comment)) + comment
+    assert ZipServer.explain(bytes(500) + record + behind) == expected
+    for length in range(len(record)):
+        assert ZipServer.explain(record[:length].ljust(512, b"x")) is None
+
+
+@pytest.mark.parametrize(("parts", "expected"), [(1, None), (3, end_record.SPLIT)])
+def test_a_large_archive_counts_its_parts_in_the_locator(parts: int, expected: str | None) -> None:
+    locator = struct.pack("<4sIQI", b"PK\6\7", parts - 1, 600, parts)
+    record = struct.pack("<4s4H2IH", b"PK\5\6", 0xFFFF, 0xFFFF, 1, 1, 50, 600, 0)
+    assert ZipServer.explain(bytes(500) + locator + record) == expected
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -309,7 +343,7 @@ def test_what_is_no_whole_archive_is_not_mounted(zip_client: Any, change: str) -
         archive[:] = bytes(4096)
     else:
         archive[archive.index(b"PK\5\6") + 4] = 1
-    with pytest.raises(MountError, match=r"cut off|zeros|several parts"):
+    with pytest.raises(MountError, match=r"cut off|zeros|split"):
         zip_client(padded(bytes(archive)))
 
 

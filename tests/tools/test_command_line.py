@@ -114,6 +114,11 @@ def test_reports_that_are_lost_are_reported(callgate: Callgate, option: str) -> 
     assert result.stderr == "callgate: /dev/full: cannot be written: No space left on device\n"
 
 
+def test_commands_may_be_given_one_by_one(callgate: Callgate) -> None:
+    result = callgate("boot", "-q", "-c", "echo one", "-c", "echo two; exit 3")
+    assert (result.stdout, result.returncode) == ("one\ntwo\n", 3)
+
+
 @pytest.mark.parametrize("option", ["--trace", "--stats"])
 def test_no_command_is_run_when_its_report_could_not_be_written(
     callgate: Callgate, tmp_path: Path, option: str

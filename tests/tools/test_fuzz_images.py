@@ -1,6 +1,7 @@
 """`callgate fuzz images`: finds what is broken, says how to see it again, and finds nothing in our servers."""
 
 import re
+import subprocess
 import time
 import zipfile
 from collections.abc import Callable
@@ -169,9 +170,11 @@ def test_damage_is_the_same_for_a_seed_and_is_taken_back() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "say either --fs or --image"),
-        (["--fs", "fat16", "--image", "x"], "say either --fs or --image"),
-        (["--image", "missing.img"], "missing.img: No such file or directory"),
+        ([], "give either --fs or --image"),
+        (["--fs", "fat16", "--image", "x"], "give either --fs or --image"),
+        (["--fs", "fat16", "--seed", "x"], "'x' is not a valid number."),
+        (["--image", "missing.img"], "missing.img: there is no such file"),
+        (["--image", "."], ".: is a directory, not a disk image"),
     ],
 )
 def test_wrong_arguments_are_named(command_line: CommandLine, arguments: list[str], message: str) -> None:
@@ -186,6 +189,24 @@ def test_an_image_that_nobody_knows_is_refused(command_line: CommandLine, tmp_pa
     outcome = command_line("fuzz", "images", "--image", str(image))
     assert outcome.status == 5
     assert b"no file system that a server knows" in outcome.stderr
+
+
+@pytest.mark.parametrize("table", ["--mbr", "--gpt"])
+def test_an_image_with_partitions_is_refused_with_the_command_that_cuts_one_out(
+    command_line: CommandLine, tmp_path: Path, table: str
+) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "A.TXT").write_bytes(b"a\n")
+    command_line("disk", "create", "disk.img", "--from", "tree", "--fs", "fat12", "--size", "4M", table)
+    outcome = command_line("fuzz", "images", "--image", "disk.img")
+    assert outcome.status == 5
+    message = outcome.messages.strip()
+    assert message.startswith(
+        "callgate: disk.img: has partitions, and --image wants one volume alone; cut partition 1 "
+    )
+    subprocess.run(message.partition("out: ")[2], shell=True, check=True, capture_output=True)  # noqa: S602
+    outcome = command_line("fuzz", "images", "--image", "volume.img", "--count", "3")
+    assert (outcome.status, outcome.messages) == (0, "")
 
 
 def test_inspect_tells_how_much_of_a_volume_is_mapped_as_it_is(command_line: CommandLine, tmp_path: Path) -> None:

@@ -187,3 +187,33 @@ def test_a_client_that_begins_to_wait_at_any_instruction_of_a_release_gets_the_s
         assert made.unaccounted() == [], steps
     assert waited > 0
     assert rescued, "the window between the two looks at slot_waiters must have been hit"
+
+
+def test_a_newcomer_does_not_overtake_who_waits_while_a_slot_comes_free(rig: Rigs) -> None:
+    """A release is preempted between its two looks; when it goes on, somebody waits and the slot's bit is set."""
+    made = rig("collector", *CROWD[:32], ORDER=0)
+    made.system.run(until="ipc_gate.release")
+    kept = made.system.snapshot()
+    made.trace()
+    windows = 0
+    for steps in range(5):
+        made.system.restore(kept)
+        made.machine.step(steps)
+        made.start_client(seed=0x9000, priority=9)
+        made.attention()
+        for _ in range(10_000):
+            made.machine.step()
+            if made.block["free"] and made.partition.waiters:
+                break
+        else:
+            continue
+        windows += 1
+        waiting = made.kernel.state.threads[made.partition.waiters[0]].number
+        newcomer = made.start_client(seed=0xA000, priority=9).threads[0].number
+        made.events.clear()
+        made.attention()
+        made.run()
+        taken = made.happened("ipc.take")
+        assert taken.index(waiting) < taken.index(newcomer), steps
+        assert made.unaccounted() == [], steps
+    assert windows > 0, "the moment at which a slot is free and somebody waits must have been met"

@@ -1,0 +1,42 @@
+"""What the page of a file lists: ranges that touch at a page are one, others are not."""
+
+from callgate.kernel.abi.directory import FileAttributes
+from callgate.kernel.file_objects import FileObject, Fill, FillState
+
+PAGE = 4096
+MIB = 1 << 20
+
+
+def areas(*fills: tuple[int, int, FillState], size: int = 64 << 30, shift: int = 0) -> list[tuple[int, int]]:
+    """Return the areas of a file with these request blocks: position, length, state."""
+    file = FileObject(1, 0, 1, 1, size, FileAttributes(0), 0, shift=shift)
+    for number, (position, length, state) in enumerate(fills):
+        file.insert(Fill(number, position, length, state))
+    return file.areas()
+
+
+def ready(*ranges: tuple[int, int]) -> list[tuple[int, int, FillState]]:
+    return [(position, length, FillState.READY) for position, length in ranges]
+
+
+def test_ranges_that_touch_at_a_page_are_one_area() -> None:
+    assert areas(*ready((0, PAGE), (PAGE, 3 * PAGE), (5 * PAGE, PAGE))) == [(0, 4 * PAGE), (5 * PAGE, PAGE)]
+    assert areas(*ready((PAGE, PAGE), (2 * PAGE, 9)), size=2 * PAGE + 9) == [(PAGE, PAGE + 9)]
+    assert areas() == []
+
+
+def test_what_is_on_its_way_is_no_area() -> None:
+    waiting = (PAGE, PAGE, FillState.WAITING)
+    assert areas(*ready((0, PAGE)), waiting, *ready((2 * PAGE, PAGE))) == [(0, PAGE), (2 * PAGE, PAGE)]
+
+
+def test_pages_begin_where_the_data_begin_on_the_disk() -> None:
+    """And a page of which the rest has still to come is mapped by nobody: what follows it is another area."""
+    assert areas(*ready((0, PAGE - 512), (PAGE - 512, PAGE)), shift=512) == [(0, 2 * PAGE - 512)]
+    assert areas(*ready((0, PAGE), (PAGE, PAGE)), shift=512) == [(0, PAGE), (PAGE, PAGE)]
+
+
+def test_an_area_is_no_longer_than_its_record_can_say() -> None:
+    """With so much memory for data that more than 4 GiB of one file are there."""
+    pieces = [(index << 30, 1 << 30) for index in range(9)]
+    assert areas(*ready(*pieces)) == [(0, 3 << 30), (3 << 30, 3 << 30), (6 << 30, 3 << 30)]
