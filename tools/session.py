@@ -215,7 +215,8 @@ class Session:
             for line in self.lines:
                 self.say(line)
         names = " ".join(str(path) for path in self.options.images) or "the demo image"
-        hint = f"; look into it: callgate disk inspect {self.options.images[0]}" if self.options.images else ""
+        first = self.options.images[0] if self.options.images and not self.options.unplug else None
+        hint = f"; look into it: callgate disk inspect {first}" if first else ""
         self.say(f"{names}: no volume that can be used{hint}")
         return EXIT_IMAGE
 

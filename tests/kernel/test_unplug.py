@@ -14,7 +14,7 @@ from callgate.kernel.system import System, SystemOptions
 FUEL = 60_000_000
 POINTS = int(os.environ.get("CALLGATE_UNPLUG_POINTS", "300"))
 BIG = bytes(range(256)) * 130
-WORK = "cat BIG.BIN; ls; ls docs; cat docs/B.TXT docs/B.TXT; ls /; cat /d1/GOOD.TXT; hello after"
+WORK = "cat BIG.BIN; poke BIG.BIN 4096 1 2 3; ls; ls docs; cat docs/B.TXT docs/B.TXT; ls /; cat /d1/GOOD.TXT; hello after"
 
 
 @dataclass
@@ -70,7 +70,7 @@ def test_a_disk_removed_at_any_instant_takes_only_its_own_volumes(
     start: Callable[..., Run], images: tuple[Path, Path], find_leaks: Callable[[System], list[str]]
 ) -> None:
     """At evenly spaced points of a workload, from a snapshot; CALLGATE_UNPLUG_POINTS says how many."""
-    run = start(*images, places=2, latency=Latency(command=20_000, sector=200))
+    run = start(*images, places=2, latency=Latency(command=20_000, sector=200), scratch=True)
     system = run.system
     system.run(fuel=FUEL)
     kept = system.snapshot()
@@ -78,6 +78,7 @@ def test_a_disk_removed_at_any_instant_takes_only_its_own_volumes(
     shell = Shell(run)
     whole = shell(WORK)
     assert whole.startswith(BIG)
+    assert system.kernel.cache.state.changed == 1
     end = system.machine.clock.now
     cut = 0
     for clock in range(begin, end, (end - begin) // POINTS + 1):
@@ -90,6 +91,7 @@ def test_a_disk_removed_at_any_instant_takes_only_its_own_volumes(
         assert find_leaks(system) == [], clock
         assert not system.kernel.files.objects, clock
         assert not system.kernel.fills.state.waiting, clock
+        assert not system.kernel.cache.state.changed, clock
     assert cut > POINTS // 10
 
 
