@@ -199,15 +199,15 @@ find_far:
         push    esi
         push    edi
         mov     esi, [ebx + File.page]
-        mov     eax, [esi + FilePage.sequence]
-        and     eax, -2
-        mov     [ebx + File.sequence], eax
         mov     eax, [ebx + File.position]
         mov     edx, [ebx + File.position + 4]
         cmp     eax, [esi + FilePage.size]
         mov     ecx, edx
         sbb     ecx, [esi + FilePage.size + 4]
-        jae     area_end
+        jae     area_end                ; the area that is remembered stays with its own sequence
+        mov     ecx, [esi + FilePage.sequence]
+        and     ecx, -2
+        mov     [ebx + File.sequence], ecx
         lea     edi, [esi + FilePage.none]
         BISECT  FAR_STEP
 
