@@ -359,13 +359,24 @@ MOVE_WRITE = 1
 .some:
         mov     \in_file, eax
         mov     edx, ecx
+
+        ; Bytes up to a dword of the file, then dwords, then bytes: none lies in two pages of the file, of which only
+        ; the first can be had.
+        neg     eax
+        and     eax, 3
+        cmp     eax, ecx
+        jbe     .aligns
         mov     eax, ecx
-        and     ecx, 3
-        shr     eax, 2
+.aligns:
+        sub     ecx, eax
         xchg    eax, ecx
 \name\()_copy:
+        rep     movsb
+        mov     ecx, eax
+        shr     ecx, 2
         rep     movsd
         mov     ecx, eax
+        and     ecx, 3
         rep     movsb
 \name\()_copied:
         sub     ebp, edx
