@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Key = tuple[int, int]
 REQUEST_SPAN = 512
+SPARE_LEAST = 4  # blocks for file data, with fewer of which nothing is read
 DISK_NUMBER_MASK = 0xFF  # of a disk's key: its place
 PAGES = offset_of(DiskRequest, "pages")
 assert size_of(DiskRequest) <= REQUEST_SPAN
@@ -132,10 +133,11 @@ class Cache:
     def fitting(self, disk: int, numbers: list[int]) -> int:
         """Return how many of these blocks, from the first on, file data may lock, letting go of idle data for them.
 
-        A quarter of the cache is left for the structures of file systems.
+        A quarter of the cache is left for the structures of file systems.  Blocks that nobody has locked are not
+        brought when two request blocks would not find room: who needs both at once would wait for ever.
         """
         while True:
-            room = self.kernel.high.available + self.unlocked - self.share
+            room = self.kernel.high.available + self.unlocked - self.share if self.spare >= SPARE_LEAST else 0
             if room >= len(numbers):
                 return len(numbers)
             fresh: set[int] = set()
@@ -147,13 +149,23 @@ class Cache:
                     if len(fresh) > room:
                         break
                 fits += 1
-            if fits == len(numbers) or not self.kernel.file_windows.reclaim():
+            if fits == len(numbers) or self.spare < SPARE_LEAST or not self.kernel.file_windows.reclaim():
                 return fits
 
     @property
     def share(self) -> int:
-        """The blocks that one request for file data may bring, and that file data leaves alone: a quarter."""
+        """The blocks that file data leaves alone: a quarter."""
         return self.kernel.high.total // 4
+
+    @property
+    def spare(self) -> int:
+        """The blocks that file data may have beside those that are kept because they have been changed."""
+        return self.kernel.high.total - self.share - self.state.changed
+
+    @property
+    def most(self) -> int:
+        """The blocks that one request for file data may bring: two find room, each with a page more for the shift."""
+        return max(1, self.spare // 3)
 
     def unlock(self, keys: list[Key]) -> None:
         """Drop one lock of each block."""

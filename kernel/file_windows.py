@@ -129,7 +129,7 @@ class FileWindows:
 
     def _room_for(self, size: int) -> bool:
         """Whether the cache has room for one more request block without taking from those in use."""
-        wanted = min(-(-size // PAGE_SIZE), self.kernel.high.total // 4)
+        wanted = min(-(-size // PAGE_SIZE), self.kernel.cache.most)
         return self.kernel.high.available >= wanted or self.kernel.cache.unlocked >= wanted
 
     def map(self, process: Process, opened: OpenFile, file: FileObject, fill: Fill) -> None:

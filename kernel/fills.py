@@ -204,7 +204,7 @@ class Fills:
         covering = file.covering(start)
         if covering is not None:
             start = covering.end
-        most = min(FILL_BYTES, self.kernel.cache.share * PAGE_SIZE)
+        most = min(FILL_BYTES, self.kernel.cache.most * PAGE_SIZE)
         length = min(max(wanted + position - start, 1), most, file.next_start(start) - start)
         length = self._to_page_end(file, start, length)
         state = self.state
