@@ -115,8 +115,9 @@ class Files:
             if not windows.shows(opened, file, position):
                 windows.move(process, opened, file, position)
             fill = await windows.touch(process, opened, file, position, self._ask(opened, file, position, wanted))
-            # The first data tell where pages begin, and another thread may have moved the window.
-            if windows.shows(opened, file, position):
+            # The first data tell where pages begin, and another thread may have moved the window; what comes next may
+            # have taken over a page that was not complete (`FilePages.begin`).
+            if windows.shows(opened, file, position) and position < fill.end:
                 break
         end = min(fill.end, opened.position + FILE_WINDOW_BYTES - (file.shift or 0))
         stands = fill in file.fills  # it may have been let go of while what comes next was asked for

@@ -199,15 +199,15 @@ find_far:
         push    esi
         push    edi
         mov     esi, [ebx + File.page]
-        mov     eax, [esi + FilePage.sequence]
-        and     eax, -2
-        mov     [ebx + File.sequence], eax
         mov     eax, [ebx + File.position]
         mov     edx, [ebx + File.position + 4]
         cmp     eax, [esi + FilePage.size]
         mov     ecx, edx
         sbb     ecx, [esi + FilePage.size + 4]
-        jae     area_end
+        jae     area_end                ; the area that is remembered stays with its own sequence
+        mov     ecx, [esi + FilePage.sequence]
+        and     ecx, -2
+        mov     [ebx + File.sequence], ecx
         lea     edi, [esi + FilePage.none]
         BISECT  FAR_STEP
 
@@ -359,13 +359,24 @@ MOVE_WRITE = 1
 .some:
         mov     \in_file, eax
         mov     edx, ecx
+
+        ; Bytes up to a dword of the file, then dwords, then bytes: none lies in two pages of the file, of which only
+        ; the first can be had.
+        neg     eax
+        and     eax, 3
+        cmp     eax, ecx
+        jbe     .aligns
         mov     eax, ecx
-        and     ecx, 3
-        shr     eax, 2
+.aligns:
+        sub     ecx, eax
         xchg    eax, ecx
 \name\()_copy:
+        rep     movsb
+        mov     ecx, eax
+        shr     ecx, 2
         rep     movsd
         mov     ecx, eax
+        and     ecx, 3
         rep     movsb
 \name\()_copied:
         sub     ebp, edx

@@ -148,7 +148,9 @@ def test_the_first_look_finds_out_where_the_window_is(finder: Finder) -> None:
 
 
 def test_a_file_that_was_taken_away_says_why_everywhere(finder: Finder) -> None:
-    finder.set([], 20000)
+    """Also where an area is remembered from before, whichever position is looked at first."""
+    finder.set([(0, 8192)], 20000)
+    assert finder.find(5) is not None
     page = FilePage(sequence=10, valid=0, error=ErrorCode.UNPLUGGED, size=20000, shift=SHIFT)
     page.areas[:] = [FileArea(-1, -1, -1)] * FILE_AREAS
     finder.cpu.write(PAGE, bytes(page))

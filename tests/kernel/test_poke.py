@@ -37,10 +37,10 @@ def test_changed_bytes_are_in_the_file_and_not_in_the_image(boot: Any, image: Pa
 
 def test_a_write_ends_before_the_last_page_and_says_why(boot: Any, image: Path) -> None:
     """What could be changed before it stays changed."""
-    run = boot(f"poke BIG {WHOLE - 1} 1 2; hexdump BIG {WHOLE - 1} 2", image, scratch=True)
+    run = boot(f"poke BIG {WHOLE - 3} 1 2 3 4 5 6 7; hexdump BIG {WHOLE - 3} 4", image, scratch=True)
     lines = run.output.decode().splitlines()
     assert lines[0] == "poke: BIG: read-only"
-    assert lines[1].split()[1:3] == ["01", f"{CONTENT[WHOLE]:02x}"]
+    assert lines[1].split()[1:5] == ["01", "02", "03", f"{CONTENT[WHOLE]:02x}"]
 
 
 def test_nobody_writes_without_saying_that_it_may_be_lost(boot: Any, image: Path) -> None:

@@ -17,6 +17,8 @@ from callgate.kernel.abi.message import Message
 from callgate.kernel.file_objects import FillState
 from callgate.kernel.machine.serial import IRQ
 from callgate.server.gate import allocate
+from callgate.server.hosted import operation
+from callgate.server.message import Reply, Request
 
 Sessions = Callable[..., Any]
 SEEDS = int(os.environ.get("CALLGATE_HOSTILE_SEEDS", "25"))
@@ -25,6 +27,7 @@ SLICES = 500
 SECTORS = 4096
 IMAGE = synthetic.disk(SECTORS)
 SIZE = 200 * 512 + 77
+FIRST = 512
 OBJECT = b"a server's own memory.."
 POISON = bytes.fromhex("a5c35a3ca5c35a3c")
 INTERESTING = [0, 1, 511, 512, 513, 4095, 4096, 4097, SIZE - 1, SIZE, SIZE + 1, 1 << 31, (1 << 32) - 1, (1 << 32) - 512]
@@ -162,3 +165,33 @@ def test_whatever_a_server_says_of_a_file_harms_only_its_readers(
         assert made.run(fuel=30_000_000).reason == "halt", seed
         assert made.unaccounted() == [], seed
         made.system.close()
+
+
+class Fickle(synthetic.Synthetic):
+    """Gives the first sector of a file, refuses the next ones once, and gives them later."""
+
+    refused: ClassVar[bool]
+
+    @operation(Operation.READ)
+    async def read(self, request: Request) -> Reply:
+        layout = next(iter(self.files.values()))
+        layout.fails_at = None if self.refused else FIRST
+        Fickle.refused |= request.registers.eax >= FIRST
+        return await super().read(request)
+
+
+def test_the_rest_of_a_page_may_come_while_its_reader_asks_for_what_comes_next(
+    session: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes over what the reader was about to be given, who looks again then."""
+    monkeypatch.setattr(volumes, "installed_servers", lambda: [Fickle])
+    Fickle.files = {"f": synthetic.Layout(SIZE, [(64, 201)])}
+    Fickle.refused = False
+    made = session(MemoryMedium(IMAGE), programs=[("reader", "e/d0/f")])
+    made.run(until=made.label("reader", "start"))
+    (server,) = (found for found in made.kernel.state.partitions.values() if not found.hidden)
+    made.kernel.give_backs.add(server, Operation.CLOSE, 5)  # which the reader sends, and waits for
+    assert made.run().reason == "halt"
+    assert made.output == Fickle.files["f"].content(IMAGE)
+    assert made.codes == [0]
+    assert made.unaccounted() == []
