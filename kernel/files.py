@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.file import FILE_SEQUENCE_NONE, FILE_WINDOW_BYTES, OpenFlags
+from callgate.kernel.abi.file import FILE_AREAS, FILE_SEQUENCE_NONE, FILE_WINDOW_BYTES, OpenFlags
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.file_objects import FileObject, FillState, publish, sequence_of
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 HANDLES_LIMIT = 64
 TOUCH_BYTES = 16 * PAGE_SIZE  # asked for, at least, when a reader jumps about
+CROWDED = FILE_AREAS - 2 * FILE_WINDOW_BYTES // FILL_BYTES  # areas; only gaps that one request cannot fill add more
 
 
 @dataclass(slots=True)
@@ -152,7 +153,12 @@ class Files:
         return None
 
     def _ask(self, opened: OpenFile, file: FileObject, position: int, wanted: int) -> int:
-        """Return how much to ask for: all that one request brings while the reader moves on in order."""
+        """Return how much to ask for: all that one request brings while the reader moves on in order.
+
+        And all up to what is there already when the file's page has hardly room for another area.
+        """
+        if len(file.areas()) >= CROWDED:
+            return max(wanted, file.next_start(position) - position)
         following = file.covering(opened.expected)
         expected = position == opened.expected or (following is not None and file.covering(position) is following)
         return max(wanted, FILL_BYTES if expected else TOUCH_BYTES)

@@ -72,6 +72,8 @@ class UserMemory:
         done = 0
         for physical, size in pieces:
             self.kernel.machine.ram.view(physical, size)[:] = data[done : done + size]
+            if physical >= HIGH_MEMORY:
+                self.kernel.machine.ledger.copied["kernel"] += size
             done += size
 
     def read_string(self, address: int, limit: int) -> bytes:

@@ -127,7 +127,7 @@ def read_sequential(image: Path) -> dict[str, Any]:
 def read_random(image: Path) -> dict[str, Any]:
     """Dwords at random pages of a file that is in memory: instructions of seek and peek alone.
 
-    Of a file that has been read from end to end, which is one area, and of one that is there in 240 pieces.
+    Of a file that has been read from end to end, which is one area, and of one that is there in 180 pieces.
     """
     result = _peeks(image, "r", "random")
     pieces = _peeks(image, "i", "islands")

@@ -296,6 +296,10 @@ def file_costs(result: dict[str, Any]) -> str:
         parts.append(f"system calls {result['system_calls']}")
     if "instructions_each" in result:
         parts.append("instructions each {mean} (at most {max})".format(**result["instructions_each"]))
+    if "in_pieces" in result:
+        pieces = result["in_pieces"]
+        text = "in {areas} areas {mean} (at most {max})"
+        parts.append(text.format(areas=pieces["areas"], **pieces["instructions_each"]))
     return ", ".join(parts)
 
 

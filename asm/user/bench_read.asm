@@ -103,7 +103,7 @@ random_after:
         jmp     random_next
 
 ; Ranges with gaps, got from the last to the first: whoever goes backwards is sent no more than he asks for.
-ISLANDS = 240
+ISLANDS = 180
 ISLAND_SHIFT = 17                       ; log2 of the bytes from one to the next
 ISLAND_PAGES_SHIFT = 4                  ; log2 of its pages
 islands:

@@ -12,9 +12,11 @@ from callgate.disk.media import ImageFile, MemoryMedium
 from callgate.kernel.system import System, SystemOptions
 
 FUEL = 60_000_000
-POINTS = int(os.environ.get("CALLGATE_UNPLUG_POINTS", "300"))
+POINTS = int(os.environ.get("CALLGATE_UNPLUG_POINTS", "200"))
 BIG = bytes(range(256)) * 130
-WORK = "cat BIG.BIN; poke BIG.BIN 4096 1 2 3; ls; ls docs; cat docs/B.TXT docs/B.TXT; ls /; cat /d1/GOOD.TXT; hello after"
+WORK = (
+    "cat BIG.BIN; poke BIG.BIN 4096 1 2 3; ls; ls docs; cat docs/B.TXT docs/B.TXT; ls /; cat /d1/GOOD.TXT; hello after"
+)
 
 
 @dataclass

@@ -117,6 +117,25 @@ def test_more_ranges_than_a_file_page_lists_are_read_right(session: Sessions, mo
     assert made.unaccounted() == []
 
 
+def test_no_range_of_a_file_that_a_window_shows_goes_unlisted(
+    session: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has left too many gaps gets more than he asks for: what he looks at again takes no system call."""
+    monkeypatch.setattr(volumes, "installed_servers", lambda: [synthetic.Synthetic])
+    synthetic.Synthetic.files = {"f": synthetic.Layout(63 << 20, [(None, 63 << 11)])}
+    made = session(MemoryMedium(IMAGE), programs=[("islands", "/d0/f")])
+    counts = []
+    for label in ("again", "looked"):
+        assert made.run(until=made.label("islands", label)).reason == "until"
+        counts.append(made.system.machine.ledger.counts())
+        (file,) = made.kernel.files.objects.values()
+        assert FILE_AREAS // 2 < len(file.areas()) <= FILE_AREAS
+        made.system.machine.step()
+    assert (counts[1] - counts[0]).sites.get("client_gates", 0) == 0
+    assert made.run().reason == "halt"
+    assert made.codes == [0], made.log
+
+
 def test_a_file_larger_than_a_window_is_read_right_wherever_one_looks(
     session: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,8 @@ from callgate.kernel import volumes
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import FILE_WINDOW_BYTES
+from callgate.kernel.abi.layout import size_of
+from callgate.kernel.abi.volume import VolumeInformation
 from callgate.kernel.cache import SPARE_LEAST
 from callgate.kernel.processes import FAULT_EXIT_CODE
 
@@ -200,6 +202,8 @@ def test_what_the_kernel_writes_for_a_program_counts_as_written(
     assert made.run().reason == "halt"
     assert made.codes == [0], made.log
     assert b"rom\0" in made.output
+    touched = made.system.machine.ledger.counts().as_dict()["cpu_file_bytes"]
+    assert touched["kernel"] == size_of(VolumeInformation)
     assert made.kernel.cache.state.changed == 1
     assert made.unaccounted() == []
 
