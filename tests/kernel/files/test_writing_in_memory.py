@@ -188,6 +188,16 @@ def test_a_window_that_was_opened_to_be_read_ends_who_writes_to_it(session: Sess
     assert made.unaccounted() == []
 
 
+def test_nobody_writes_through_a_pointer_that_has_outlived_its_window(
+    session: Sessions, files: dict[str, Layout]
+) -> None:
+    files["f"] = straight(8)
+    made = write(session, "o", "f")
+    assert made.codes == [FAULT_EXIT_CODE]
+    assert made.kernel.cache.state.changed == 1
+    assert made.unaccounted() == []
+
+
 @pytest.mark.parametrize("gone", [False, True])
 def test_what_the_kernel_writes_for_a_program_counts_as_written(
     session: Sessions, files: dict[str, Layout], gone: bool
@@ -208,20 +218,27 @@ def test_what_the_kernel_writes_for_a_program_counts_as_written(
     assert made.unaccounted() == []
 
 
-def test_a_range_that_is_mapped_again_keeps_what_was_written(session: Sessions, files: dict[str, Layout]) -> None:
-    """Neither the dirty bit from before is lost, nor the CPU's reason to set it again."""
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_range_that_is_mapped_again_keeps_what_was_written(
+    session: Sessions, files: dict[str, Layout], gone: bool
+) -> None:
+    """Neither the dirty bit from before is lost, nor the CPU's reason to set it again; also if it was let go of."""
     files["f"] = straight(3)
     made = session(MemoryMedium(IMAGE), programs=[("writer", "r/d0/f")], scratch=True)
-    made.run(until=made.label("writer", "again_mapped"))
+    made.run(until=made.label("writer", "again_written" if gone else "again_mapped"))
+    if gone:
+        (file,) = made.kernel.files.objects.values()
+        made.kernel.file_windows.release(file, file.fills[0])
     cache = made.kernel.cache.state
     assert cache.changed == 1
-    # As if it had not been noticed: the second write must be.
+
+    # As if it had not been noticed: the next write must be.
     ((key, block),) = [(key, block) for key, block in cache.blocks.items() if block.changed]
     block.changed = False
     made.kernel.cache.unlock([key])
     cache.changed = 0
     assert made.run().reason == "halt"
-    assert made.output[:8] == PATTERN.to_bytes(4, "little") * 2
+    assert made.output[:12] == PATTERN.to_bytes(4, "little") * 3
     assert cache.changed == 1
     assert made.unaccounted() == []
 
@@ -255,12 +272,12 @@ def test_more_changes_than_memory_are_an_error_and_none_is_lost(session: Session
 
 
 def test_a_window_that_moves_takes_no_change_with_it(session: Sessions, files: dict[str, Layout]) -> None:
-    """A file of more than a window, of which the first and last pages are on the disk."""
-    hole = FILE_WINDOW_BYTES // SECTOR
-    files["f"] = Layout((hole + 128) * SECTOR, [(64, 64), (None, hole), (128, 64)])
+    """A file of more than a window, whose first and last pages are on the disk, and lie at the same addresses."""
+    window = FILE_WINDOW_BYTES // SECTOR
+    files["f"] = Layout((window + 64) * SECTOR, [(64, 64), (None, window - 64), (128, 64)])
     made = write(session, "m", "f")
     assert made.codes == [3 * 8 * BLOCK], made.log
-    assert made.output == bytes([PATTERN]) * 16 * BLOCK
+    assert made.output == bytes([PATTERN + 2]) * 8 * BLOCK + bytes([PATTERN + 1]) * 8 * BLOCK
     assert made.kernel.cache.state.changed == 16
     assert made.unaccounted() == []
 

@@ -3,8 +3,10 @@
 ;   a  all of it at once, twice; then as through another window on the same file: it must be there
 ;   x  through a pointer into a window that was opened to be read
 ;   v  has the kernel describe a volume there
-;   r  two dwords through a pointer, between which the kernel maps the range again
-;   m  32 KiB at the end, at the beginning and at the end again, with others between them, then reads both back
+;   r  three dwords through a pointer; behind the first one the kernel maps the range again
+;   m  32 KiB at the end, at the beginning and at the end again, of PATTERN + 3, 2 and 1, then reads both back, the
+;      beginning first
+;   o  through a pointer, before and after the file has been closed, which is open by another handle as well
 ;   f  opens with a flag that does not exist
 ; Then it closes the file, opens it to be read, and writes all of it to the console.  The exit code is the bytes of the
 ; first file_write; an error is exit code 0xFFFF0000 + ErrorCode.
@@ -43,6 +45,8 @@ start:
         je      described
         cmp     byte ptr [USER_ARGUMENTS], 'r'
         je      again
+        cmp     byte ptr [USER_ARGUMENTS], 'o'
+        je      outlived
 
 ; The source is memory as large as the file.
         call    file_size
@@ -175,16 +179,18 @@ again:
         pop     eax
 again_mapped:
         mov     dword ptr [eax + 4], PATTERN
+again_written:
+        mov     dword ptr [eax + 8], PATTERN
         jmp     reread
 
 ; Both ends of a file that no window shows as a whole.
 ends:
-        mov     edi, buffer
-        mov     ecx, PIECE
-        mov     al, PATTERN
-        rep     stosb
         mov     ebp, 3
 .next:
+        mov     edi, buffer
+        mov     ecx, END
+        lea     eax, [ebp + PATTERN]
+        rep     stosb
         call    seek_end
         mov     esi, buffer
         mov     ecx, END
@@ -217,6 +223,22 @@ seek_end:
         and     eax, [at_end]
         and     edx, [at_end]
         jmp     file_seek
+
+outlived:
+        mov     ebx, other
+        mov     esi, USER_ARGUMENTS + 1
+        mov     ecx, [path_size]
+        call    file_open
+        jc      failed
+        mov     ebx, file
+        call    file_peek
+        jc      failed
+        mov     dword ptr [eax], PATTERN
+        push    eax
+        call    file_close
+        pop     eax
+        mov     dword ptr [eax], PATTERN
+        jmp     reread
 
 trespass:
         mov     ebx, file
