@@ -21,9 +21,6 @@
         .field  near, 4                 ; the size if delta is known and the window shows the whole file, else 0
         .ends
 
-; A file that one window can show from end to end, whatever its shift.
-WINDOW_SURE = FILE_WINDOW_BYTES - PAGE_SIZE
-
 ; file_open_to_write: as file_open, and whole pages of the file can be written to (file_write, or where file_peek says
 ; they are).  READ_ONLY if the file or the machine does not allow it.
 file_open_to_write:
@@ -260,9 +257,11 @@ find_far:
 area_known:
         cmp     dword ptr [esi + FilePage.size + 4], 0
         jne     area_done
+        mov     edx, FILE_WINDOW_BYTES
+        sub     edx, [esi + FilePage.shift]
+        cmp     edx, [esi + FilePage.size]
+        jb      area_done
         mov     edx, [esi + FilePage.size]
-        cmp     edx, WINDOW_SURE
-        ja      area_done
         mov     [ebx + File.near], edx
 area_done:
         pop     edi

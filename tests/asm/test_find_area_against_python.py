@@ -147,6 +147,17 @@ def test_the_first_look_finds_out_where_the_window_is(finder: Finder) -> None:
     assert finder.cpu.field("File", FILE, "near") == 20000
 
 
+@pytest.mark.parametrize(("beyond", "near"), [(0, FILE_WINDOW_BYTES - SHIFT), (1, 0)])
+def test_every_file_that_the_window_shows_from_end_to_end_is_near(finder: Finder, beyond: int, near: int) -> None:
+    size = FILE_WINDOW_BYTES - SHIFT + beyond
+    areas = [(0, size - 5000)]
+    finder.set(areas, size)
+    finder.cpu.write(FILE + finder.offset("near"), bytes(4))
+    for position in (7, size - 5001, size - 1):
+        assert finder.find(position) == expected(areas, size, position)
+        assert finder.cpu.field("File", FILE, "near") == near
+
+
 def test_a_file_that_was_taken_away_says_why_everywhere(finder: Finder) -> None:
     """Also where an area is remembered from before, whichever position is looked at first."""
     finder.set([(0, 8192)], 20000)
