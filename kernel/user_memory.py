@@ -52,8 +52,6 @@ class UserMemory:
             entry = self.kernel.tables.entry(self.process.pointers, address)
             if entry & needed != needed:
                 raise BadAddress(address, write=write)
-        if write:
-            self.kernel.tables.mark_dirty(self.process.pointers, address)
         return (entry & ADDRESS) + (address & (PAGE_SIZE - 1))
 
     def read(self, address: int, length: int) -> bytes:
@@ -71,6 +69,7 @@ class UserMemory:
         pieces = self._pieces(address, len(data), write=True)
         done = 0
         for physical, size in pieces:
+            self.kernel.tables.mark_dirty(self.process.pointers, address + done)
             self.kernel.machine.ram.view(physical, size)[:] = data[done : done + size]
             if physical >= HIGH_MEMORY:
                 self.kernel.machine.ledger.copied["kernel"] += size

@@ -15,6 +15,7 @@ from callgate.kernel.abi.layout import size_of
 from callgate.kernel.abi.volume import VolumeInformation
 from callgate.kernel.cache import SPARE_LEAST
 from callgate.kernel.processes import FAULT_EXIT_CODE
+from callgate.kernel.user_memory import BadAddress
 
 Sessions = Callable[..., Any]
 SECTORS = 8192
@@ -216,6 +217,18 @@ def test_what_the_kernel_writes_for_a_program_counts_as_written(
     assert touched["kernel"] == size_of(VolumeInformation)
     assert made.kernel.cache.state.changed == 1
     assert made.unaccounted() == []
+
+
+def test_what_the_kernel_does_not_write_after_all_does_not_count(session: Sessions, files: dict[str, Layout]) -> None:
+    """A result that would begin in a page of a file and end where nothing can be."""
+    files["f"] = straight(1)
+    made = session(MemoryMedium(IMAGE), programs=[("writer", "v/d0/f")], scratch=True)
+    made.run(until=made.label("writer", "describe_here"))
+    (process,) = made.processes
+    (opened,) = process.files.values()
+    with pytest.raises(BadAddress):
+        made.kernel.processes.memory(process).write(opened.window + BLOCK - 1, b"ab")
+    assert made.kernel.tables.dirty_run(process.pointers, opened.window, 1) == []
 
 
 @pytest.mark.parametrize("gone", [False, True])
