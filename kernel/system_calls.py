@@ -293,19 +293,29 @@ class SystemCalls:
         except BadAddress as error:
             if self.kernel.files.at(process, error.address) is None:
                 raise
-            return self._give_later(process, error.address, address, structure)
+            return self._give_later(process, error, address, structure)
         return None
 
-    async def _give_later(self, process: Process, missing: int, address: int, structure: Layout) -> None:
-        opened = self.kernel.files.at(process, missing)
-        if opened is None or not opened[0].writable:
+    async def _give_later(self, process: Process, refused: BadAddress, address: int, structure: Layout) -> None:
+        """Ask for what is missing, a page of a file each time, until all of the result can be written."""
+        missing: BadAddress | None = refused
+        while missing is not None:
+            await self._ask_to_write(process, missing)
+            try:
+                self.kernel.processes.memory(process).write(address, bytes(structure))
+                missing = None
+            except BadAddress as error:
+                missing = error
+
+    async def _ask_to_write(self, process: Process, missing: BadAddress) -> None:
+        """Have a page mapped that the process may write to; raise why it cannot be."""
+        found = self.kernel.files.at(process, missing.address)
+        if found is None:
+            raise missing
+        if not found[0].writable or self.kernel.tables.entry(process.pointers, missing.address):
             raise PolicyError(ErrorCode.READ_ONLY)
-        entry = self.kernel.tables.entry(process.pointers, missing)
-        if entry or not await self.kernel.files.fault(process, missing):
-            raise PolicyError(ErrorCode.READ_ONLY if entry else ErrorCode.BAD_ADDRESS)
-        later = self._give(process, address, structure)
-        if later is not None:
-            await later
+        if not await self.kernel.files.fault(process, missing.address):
+            raise missing
 
     def _descends(self, process: Process, ancestor: Process) -> bool:
         while process.parent != ancestor.number:

@@ -219,6 +219,26 @@ def test_what_the_kernel_writes_for_a_program_counts_as_written(
     assert made.unaccounted() == []
 
 
+def test_a_page_that_goes_again_and_again_is_asked_for_as_often(
+    session: Sessions, files: dict[str, Layout], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the kernel could write to it: other threads may move the window, or need the memory."""
+    files["f"] = straight(1)
+    made = session(MemoryMedium(IMAGE), programs=[("writer", "v/d0/f")], scratch=True)
+    made.run(until=made.label("writer", "describe_here"))
+    (file,) = made.kernel.files.objects.values()
+    made.kernel.file_windows.release(file, file.fills[0])
+    get, times = made.kernel.files.fault, iter(range(1000))
+
+    async def lose(*which: Any) -> bool:
+        return next(times, None) is not None or await get(*which)
+
+    monkeypatch.setattr(made.kernel.files, "fault", lose)
+    assert made.run().reason == "halt"
+    assert made.codes == [0], made.log
+    assert made.kernel.cache.state.changed == 1
+
+
 def test_what_the_kernel_does_not_write_after_all_does_not_count(session: Sessions, files: dict[str, Layout]) -> None:
     """A result that would begin in a page of a file and end where nothing can be."""
     files["f"] = straight(1)
