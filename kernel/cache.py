@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Key = tuple[int, int]
 REQUEST_SPAN = 512
-SPARE_LEAST = 4  # blocks for file data, with fewer of which nothing is read
+SPARE_LEAST = 3 * (SECTORS_PER_PAGE + 1)  # blocks for file data, with fewer of which nothing is read
 DISK_NUMBER_MASK = 0xFF  # of a disk's key: its place
 PAGES = offset_of(DiskRequest, "pages")
 assert size_of(DiskRequest) <= REQUEST_SPAN
@@ -164,8 +164,8 @@ class Cache:
 
     @property
     def most(self) -> int:
-        """The blocks that one request for file data may bring: two find room, each with a page more for the shift."""
-        return max(1, self.spare // 3)
+        """The blocks that one request for file data may bring: two find room, also if a page lies in eight blocks."""
+        return max(SPARE_LEAST, self.spare) // 3
 
     def unlock(self, keys: list[Key]) -> None:
         """Drop one lock of each block."""

@@ -350,13 +350,20 @@ class Fills:
     def _fitting(
         self, disk: int, fill: Fill, start: int, covered: int, pieces: list[SectorPiece]
     ) -> tuple[list[SectorPiece], int]:
-        """Leave out pieces that were not asked for, or that the cache has no room for; NO_MEMORY if that is all."""
+        """Leave out pieces that were not asked for, or that the cache has no room for; NO_MEMORY if that is all.
+
+        And what is behind the first page, if it lies in so many blocks that they are more than one request may bring.
+        """
         at = start
         asked = 0
-        while asked < len(pieces) and at < fill.end:
-            at += pieces[asked].sectors * SECTOR_SIZE
+        blocks: list[int] = []
+        most = self.kernel.cache.most
+        while asked < len(pieces) and at < fill.end and (len(blocks) < most or at < fill.position + PAGE_SIZE):
+            piece = pieces[asked]
+            if piece.lba is not None:
+                blocks.append(piece.lba // SECTORS_PER_PAGE)
+            at += piece.sectors * SECTOR_SIZE
             asked += 1
-        blocks = [piece.lba // SECTORS_PER_PAGE for piece in pieces[:asked] if piece.lba is not None]
         room = self.kernel.cache.fitting(disk, blocks)
         if room == len(blocks):
             return pieces[:asked], covered

@@ -346,6 +346,18 @@ def test_what_a_killed_writer_has_changed_stays_changed(session: Sessions, files
     assert made.unaccounted() == []
 
 
+def test_a_copy_from_a_file_in_single_sectors_ends_too(session: Sessions, files: dict[str, Layout]) -> None:
+    """Of which a page lies in eight blocks: a request for many would leave no room for the other window."""
+    files["f"] = straight(60)
+    files["g"] = Layout(60 * BLOCK, [(1000 + 15 * index, 1) for index in range(60 * PER_BLOCK)])
+    made = session(MemoryMedium(IMAGE), programs=[("copier", "/d0/g /d0/f")], scratch=True, high_memory=1 << 19)
+    assert made.run(fuel=10_000_000).reason == "halt", made.kernel.cache.state.changed
+    assert made.codes == [0]
+    copied = b"".join(cached(made)[number] for number in range(8, 8 + 60))
+    assert copied == files["g"].content(IMAGE)
+    assert made.unaccounted() == []
+
+
 @pytest.mark.parametrize("pages", [150, 400])
 def test_a_copy_from_window_to_window_ends(session: Sessions, files: dict[str, Layout], pages: int) -> None:
     """Also when changed blocks leave too little memory for a page of each of them: then it is an error."""
