@@ -128,7 +128,7 @@ def test_hlt_skips_to_the_next_tick_and_idle_time_is_booked_apart(wired):
 def test_idling_ends_at_the_very_instant_of_the_event(wired):
     machine = wired.machine
     times = []
-    wired.answer = lambda _: times.append(machine.clock.now)
+    wired.answer = lambda _: (times.append(machine.clock.now), machine.ports.bus.write(0x20, 1, 0x20))
     machine.timer.port_write(0x43, 1, 0x34)
     machine.timer.port_write(0x40, 1, 0xA9)
     machine.timer.port_write(0x40, 1, 4)

@@ -39,11 +39,11 @@ def read(session: Sessions, way: str, name: str, **options: Any) -> Any:
     return made
 
 
-def scattered(seed: int, largest: int) -> list[tuple[int | None, int]]:
+def scattered(seed: int, largest: int, sectors: int) -> list[tuple[int | None, int]]:
     """Return runs of random places and lengths, some of them holes."""
     source = random.Random(seed)
     runs: list[tuple[int | None, int]] = []
-    while sum(count for _, count in runs) < 900:
+    while sum(count for _, count in runs) < sectors:
         count = source.randrange(1, largest)
         hole = source.random() < 0.2
         runs.append((None if hole else source.randrange(8, SECTORS - count), count))
@@ -63,11 +63,11 @@ LAYOUTS = {
     "a hole at the beginning": ([(None, 30), (67, 100)], 130 * 512),
     "a hole within a page": ([(64, 3), (None, 2), (69, 100)], 105 * 512),
     "a hole at the end": ([(64, 100), (None, 31)], 131 * 512 - 1),
-    "the same sectors again and again": ([(64, 8)] * 60, 480 * 512),
-    "backwards": ([(4000 - 8 * index, 8) for index in range(100)], 800 * 512),
-    "scattered 1": (scattered(1, 3), 900 * 512),
-    "scattered 2": (scattered(2, 12), 900 * 512 - 511),
-    "scattered 3": (scattered(3, 60), 900 * 512),
+    "the same sectors again and again": ([(64, 8)] * 30, 240 * 512),
+    "backwards": ([(4000 - 8 * index, 8) for index in range(50)], 400 * 512),
+    "scattered 1": (scattered(1, 3, 800), 800 * 512),
+    "scattered 2": (scattered(2, 12, 400), 400 * 512 - 511),
+    "scattered 3": (scattered(3, 60, 400), 400 * 512),
 }
 
 
@@ -242,7 +242,7 @@ def test_bad_sectors_are_an_error_of_everybody_who_reads_them_and_of_nobody_else
     session: Sessions, files: dict[str, Any], seed: int
 ) -> None:
     source = random.Random(seed)
-    files["worn"] = Layout(900 * 512, scattered(seed, source.choice([3, 12, 60])), source.choice([506, 40, 5]))
+    files["worn"] = Layout(900 * 512, scattered(seed, source.choice([3, 12, 60]), 900), source.choice([506, 40, 5]))
     files["well"] = Layout(600 * 512, [(6500 + seed, 600)])
     places = [first for first, _ in files["worn"].runs[5:] if first is not None and 200 < first < 6400]
     medium = FaultInjecting(MemoryMedium(IMAGE), bad=source.sample(places, 2))
