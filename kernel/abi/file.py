@@ -59,7 +59,7 @@ class FilePage(Layout):
         "shift": "byte of the file 0 lies so many bytes behind a page boundary: as its data does on the disk",
         "count": "areas in use",
         "none": "always zeros: an empty area before all others, where bisection ends if none begins early enough",
-        "areas": "sorted by position, none overlaps or touches another; those behind the last are all ones; "
+        "areas": "sorted by position, none overlaps another; those behind the last are all ones; "
         "if all are in use, more may be in memory than is listed",
     }
 

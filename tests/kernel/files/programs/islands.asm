@@ -7,15 +7,7 @@ STEP = 128 * 1024
 start:
         mov     ebx, file
         mov     esi, USER_ARGUMENTS
-        xor     ecx, ecx
-.count:
-        cmp     byte ptr [esi + ecx], 0
-        je      .open
-        inc     ecx
-        jmp     .count
-.open:
-        call    file_open
-        jc      failed
+        call    open_argument
         call    look
 again:  call    look
 looked: xor     ebx, ebx
@@ -37,10 +29,7 @@ look:
         jmp     .next
 .done:  ret
 
-failed: lea     ebx, [eax + 100]
-        SYSTEM  EXIT
-
-        .include "file.asm"
+        .include "argument.asm"
 
         .bss
         .align 4

@@ -8,15 +8,7 @@ SPAN = 20 * 1024 * 1024
 start:
         mov     ebx, file
         mov     esi, USER_ARGUMENTS
-        xor     ecx, ecx
-.count:
-        cmp     byte ptr [esi + ecx], 0
-        je      .open
-        inc     ecx
-        jmp     .count
-.open:
-        call    file_open
-        jc      failed
+        call    open_argument
         call    file_peek
         jc      failed
         mov     al, [eax]
@@ -40,10 +32,7 @@ start:
         xor     ebx, ebx
         SYSTEM  EXIT
 
-failed: lea     ebx, [eax + 100]
-        SYSTEM  EXIT
-
-        .include "file.asm"
+        .include "argument.asm"
 
         .bss
         .align 4

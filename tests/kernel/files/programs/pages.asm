@@ -5,15 +5,7 @@
 start:
         mov     ebx, file
         mov     esi, USER_ARGUMENTS
-        xor     ecx, ecx
-.count:
-        cmp     byte ptr [esi + ecx], 0
-        je      .open
-        inc     ecx
-        jmp     .count
-.open:
-        call    file_open
-        jc      failed
+        call    open_argument
         call    file_peek
         jc      failed
         mov     esi, [file + File.window]
@@ -22,11 +14,8 @@ start:
         jc      failed
         xor     ebx, ebx
         SYSTEM  EXIT
-failed:
-        lea     ebx, [eax + 100]
-        SYSTEM  EXIT
 
-        .include "file.asm"
+        .include "argument.asm"
 
         .bss
         .align 4

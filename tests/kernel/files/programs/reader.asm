@@ -15,15 +15,7 @@ PIECE = 10007
 start:
         mov     ebx, file
         mov     esi, USER_ARGUMENTS + 1
-        xor     ecx, ecx
-.count:
-        cmp     byte ptr [esi + ecx], 0
-        je      .open
-        inc     ecx
-        jmp     .count
-.open:
-        call    file_open
-        jc      failed
+        call    open_argument
         mov     al, [USER_ARGUMENTS]
         cmp     al, 'p'
         je      peek
@@ -117,10 +109,6 @@ finished:
         xor     ebx, ebx
         SYSTEM  EXIT
 
-failed:
-        lea     ebx, [eax + 100]
-        SYSTEM  EXIT
-
 ; first_byte: ESI = where byte 0 lies.  The first peek brings data, and so the shift.
 first_byte:
         call    file_peek
@@ -130,7 +118,7 @@ first_byte:
         add     esi, [ecx + FilePage.shift]
         ret
 
-        .include "file.asm"
+        .include "argument.asm"
 
         .bss
         .align 4

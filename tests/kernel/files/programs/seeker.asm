@@ -8,15 +8,7 @@ FIVE_GIB_LOW = 0x40000000                ; 5 GiB is 1:40000000h
 start:
         mov     ebx, file
         mov     esi, USER_ARGUMENTS
-        xor     ecx, ecx
-.count:
-        cmp     byte ptr [esi + ecx], 0
-        je      .open
-        inc     ecx
-        jmp     .count
-.open:
-        call    file_open
-        jc      failed
+        call    open_argument
         xor     eax, eax
         xor     edx, edx
         call    show
@@ -47,10 +39,7 @@ show:   call    file_seek
         SYSTEM  WRITE
         ret
 
-failed: lea     ebx, [eax + 100]
-        SYSTEM  EXIT
-
-        .include "file.asm"
+        .include "argument.asm"
 
         .bss
         .align 4

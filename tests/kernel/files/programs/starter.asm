@@ -8,15 +8,7 @@ PATH_SIZE = 10
 start:
         mov     ebx, file
         mov     esi, USER_ARGUMENTS
-        xor     ecx, ecx
-.count:
-        cmp     byte ptr [esi + ecx], 0
-        je      .open
-        inc     ecx
-        jmp     .count
-.open:
-        call    file_open
-        jc      failed
+        call    open_argument
         mov     esi, [file + File.window]
         lea     edi, [esi + 2 * PAGE_SIZE - 8]
         mov     ecx, PATH_SIZE
@@ -27,11 +19,8 @@ start:
         jc      failed
         mov     ebx, eax
         SYSTEM  EXIT
-failed:
-        lea     ebx, [eax + 100]
-        SYSTEM  EXIT
 
-        .include "file.asm"
+        .include "argument.asm"
 
         .bss
         .align 4
