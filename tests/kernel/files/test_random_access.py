@@ -20,8 +20,8 @@ WORD = 0xFFFF_FFFF
 READS = 30
 READERS = 6
 SEED = 0x51C3
-LOOKS = 8
-FILE_POSITION = 20  # offset of File.position (asm/user/file.asm)
+LOOKS = 5
+FILE_POSITION, FILE_NEAR = 20, 48  # offsets of fields of File (asm/user/file.asm)
 REORDERED = Latency(command=50_000, sector=20, reorder=True)
 
 
@@ -147,10 +147,14 @@ def test_a_file_larger_than_a_window_is_read_right_wherever_one_looks(
     assert made.unaccounted() == []
 
 
+@pytest.mark.parametrize("far", [False, True])
 def test_a_page_that_changes_at_any_instruction_of_a_reader_is_never_misread(
-    session: Sessions, monkeypatch: pytest.MonkeyPatch
+    session: Sessions, monkeypatch: pytest.MonkeyPatch, far: bool
 ) -> None:
-    """A range comes while another is being looked for: those behind it move up, and the look-up starts again."""
+    """A range comes while another is being looked for: those behind it move up, and the look-up starts again.
+
+    Both ways of looking: as if it were not known that the window shows the whole file, too.
+    """
     file = synthetic.Layout(3200 * 512, [(8 * (3 + 5 * index), 8) for index in range(400)], 3)
     made = look_around(session, monkeypatch, file, 400)
     kernel, machine = made.kernel, made.system.machine
@@ -166,6 +170,8 @@ def test_a_page_that_changes_at_any_instruction_of_a_reader_is_never_misread(
         if covering is None or covering is found.fills[0] or len(found.areas()) < 5:
             continue
         looked += 1
+        if far:
+            memory.write(made.label("prober", "file") + FILE_NEAR, bytes(4))
         kept = made.system.snapshot()
         instructions = 0
         while instructions >= 0:
