@@ -17,7 +17,7 @@ FILES = {
     "README.TXT": b"hello\n",
     "EMPTY": b"",
     "docs/Ünïcødé name.text": RANDOM.randbytes(5000),
-    "docs/big": RANDOM.randbytes(2_500_001),
+    "docs/big": RANDOM.randbytes(900_001),
 }
 
 

@@ -20,20 +20,21 @@ from callgate.tools.fuzz_kinds import KINDS, Kind
 from callgate.tools.fuzz_volumes import sound_image
 
 CommandLine = Callable[..., Any]
+MUTANTS = 120  # of each kind; CI looks at 2,000
 REPORT = re.compile(
-    rb"200 mutants: (\d+) refused, (\d+) read in part, (\d+) read in full, 0 findings; (\d+) files that were not"
+    rb"120 mutants: (\d+) refused, (\d+) read in part, (\d+) read in full, 0 findings; (\d+) files that were not"
 )
 
 
 @pytest.mark.parametrize("fs", KINDS)
-def test_two_hundred_mutants_do_no_harm(command_line: CommandLine, fs: str) -> None:
-    outcome = command_line("fuzz", "images", "--fs", fs, "--count", "200")
+def test_many_mutants_do_no_harm(command_line: CommandLine, fs: str) -> None:
+    outcome = command_line("fuzz", "images", "--fs", fs, "--count", str(MUTANTS))
     assert outcome.status == 0, outcome.stdout
     report = REPORT.search(outcome.stdout)
     assert report is not None, outcome.stdout
     refused, partly, full, witnesses = map(int, report.groups())
-    assert refused + partly + full == 200
-    assert min(partly, full, witnesses) > 3, "damage must be of all kinds"
+    assert refused + partly + full == MUTANTS
+    assert min(partly, full, witnesses) > 1, "damage must be of all kinds"
 
 
 @pytest.mark.parametrize("fs", KINDS)

@@ -70,6 +70,14 @@ class Session:
         self.stop = self.system.run(fuel=fuel, **how)
         return self.stop
 
+    def reach(self, name: str, label: str) -> None:
+        """Run until a process of these tests comes to a label of its program; servers have code at that address too."""
+        address = self.label(name, label)
+        assert self.run(until=address).reason == "until"
+        while self.kernel.scheduler.current.process not in self.processes:
+            self.system.machine.step()
+            assert self.run(until=address).reason == "until"
+
     @property
     def counters(self) -> Any:
         """What happened to file data."""

@@ -36,10 +36,7 @@ def test_readers_with_few_frames_of_low_memory(session: Sessions, monkeypatch: p
     made = session(
         MemoryMedium(IMAGE), programs=[("reader", "e/d0/a"), ("reader", "t/d0/b"), ("reader", "c/d0/a")], latency=SLOW
     )
-    made.run(until=made.label("reader", "start"))
-    while made.kernel.scheduler.current.process not in made.processes:
-        made.system.machine.step()  # a server begins at the same address
-        made.run(until=made.label("reader", "start"))
+    made.reach("reader", "start")
     pool = made.kernel.low
     pool.free = []
     pool.limit = pool.next + frames * 4096

@@ -94,11 +94,7 @@ def look_around(
     made = session(
         MemoryMedium(IMAGE), programs=[("prober", f"{SEED:08x}{reads:08x}/d0/f"), *others], latency=REORDERED
     )
-    start = made.label("prober", "start")
-    made.run(until=start)
-    while made.kernel.scheduler.current.process not in made.processes:
-        made.system.machine.step()  # a server begins at the same address
-        made.run(until=start)
+    made.reach("prober", "start")
     return made
 
 
@@ -126,7 +122,7 @@ def test_no_range_of_a_file_that_a_window_shows_goes_unlisted(
     made = session(MemoryMedium(IMAGE), programs=[("islands", "/d0/f")])
     counts = []
     for label in ("again", "looked"):
-        assert made.run(until=made.label("islands", label)).reason == "until"
+        made.reach("islands", label)
         counts.append(made.system.machine.ledger.counts())
         (file,) = made.kernel.files.objects.values()
         assert FILE_AREAS // 2 < len(file.areas()) <= FILE_AREAS

@@ -18,7 +18,7 @@ from callgate.server.message import Reply, Request
 
 Sessions = Callable[..., Any]
 POINTS = 60
-UNPLUG_POINTS = 20
+UNPLUG_POINTS = 12
 SIZE = 3 << 20
 CONTENT = b"".join(struct.pack("<I", index * 40503 & 0xFFFF_FFFF) for index in range(SIZE // 4))
 SUM = struct.pack("<I", sum(struct.unpack(f"<{SIZE // 4}I", CONTENT)) & 0xFFFF_FFFF)
@@ -34,18 +34,9 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def begin(made: Any) -> None:
-    """Run to the first instruction of a reader."""
-    start = made.label("reader", "start")
-    made.run(until=start)
-    while made.kernel.scheduler.current.process not in made.processes:
-        made.system.machine.step()  # another program begins at the same address
-        made.run(until=start)
-
-
 def points(made: Any) -> tuple[range, Any]:
     """Run to the readers' start, keep a snapshot, run to the end; return instants in between and the snapshot."""
-    begin(made)
+    made.reach("reader", "start")
     kept = made.system.snapshot()
     made.run()
     assert made.output == SUM * 2
@@ -78,11 +69,11 @@ def test_a_file_opened_for_somebody_who_is_dead_by_then_is_closed_at_the_server(
     monkeypatch.setattr(volumes, "installed_servers", lambda: [Counting])
     Counting.files = {"a": synthetic.Layout(5000, [(64, 10)])}
     made = session(MemoryMedium(synthetic.disk(100)), programs=[("reader", "c/d0/a")])
-    begin(made)
+    made.reach("reader", "start")
     kept = made.system.snapshot()
     (number,) = (process.number for process in made.processes)
     most = 0
-    for fuel in range(1, 4000, 60):
+    for fuel in range(1, 4000, 90):
         made.system.restore(kept)
         Counting.opens = 0
         made.run(fuel=fuel)
@@ -183,7 +174,7 @@ def test_a_disk_that_goes_at_any_instant_of_reading_is_an_error_of_its_readers(
     """By the library, through pointers and by touching the window; the disk may come back while things are mended."""
     programs = [("reader", f"{way}/d0/A.BIN") for way in "epck"]
     made = session(image, programs=programs, latency=SLOW)
-    begin(made)
+    made.reach("reader", "start")
     kept = made.system.snapshot()
     numbers = [process.number for process in made.processes]
     gone = 100 + ErrorCode.UNPLUGGED

@@ -94,7 +94,7 @@ def test_readers_that_want_more_than_the_cache_holds_all_get_it(session: Session
 def test_pages_that_nobody_accesses_leave_the_window_and_come_back(session: Sessions, image: Path, other: str) -> None:
     """Whether other files are read meanwhile or nothing happens at all."""
     made = session(image, programs=[("idler", f"/d0/SMALL.BIN{other}")])
-    made.run(until=made.label("idler", "looked"))
+    made.reach("idler", "looked")
     small = next(file for file in made.kernel.files.objects.values() if file.size == len(FILES["SMALL.BIN"]))
     assert small.opens == 1
     assert small.fills == [], "left alone for a second, it must have been let go"

@@ -97,7 +97,7 @@ def test_whole_pages_can_be_written_to_and_nothing_else(
     """Heads, tails, holes and pages that share a block with others are read-only; so no neighbour ever changes."""
     layout = files["f"] = apart(seed)
     made = session(MemoryMedium(IMAGE), programs=[("writer", "s/d0/f")], scratch=True, map_edges=map_edges)
-    made.run(until=made.label("writer", "reread"))
+    made.reach("writer", "reread")
     (file,) = made.kernel.files.objects.values()
     whole = writable(layout, file.shift)
     made.run()
@@ -133,7 +133,7 @@ def test_what_is_mapped_is_written_to_without_a_system_call_and_seen_everywhere(
     made = session(MemoryMedium(IMAGE), programs=[("writer", "a/d0/f")], scratch=True, observe_files=True)
     counts = []
     for label in ("again_begin", "again_end"):
-        assert made.run(until=made.label("writer", label)).reason == "until"
+        made.reach("writer", label)
         counts.append(made.system.machine.ledger.counts())
         made.system.machine.step()
     spent = counts[1] - counts[0]
@@ -206,7 +206,7 @@ def test_what_the_kernel_writes_for_a_program_counts_as_written(
     """A system call's result in a page of a file: as if the CPU had written it, also if the page was let go of."""
     files["f"] = straight(1)
     made = session(MemoryMedium(IMAGE), programs=[("writer", "v/d0/f")], scratch=True)
-    made.run(until=made.label("writer", "describe_here"))
+    made.reach("writer", "describe_here")
     if gone:
         (file,) = made.kernel.files.objects.values()
         made.kernel.file_windows.release(file, file.fills[0])
@@ -225,7 +225,7 @@ def test_a_page_that_goes_again_and_again_is_asked_for_as_often(
     """Before the kernel could write to it: other threads may move the window, or need the memory."""
     files["f"] = straight(1)
     made = session(MemoryMedium(IMAGE), programs=[("writer", "v/d0/f")], scratch=True)
-    made.run(until=made.label("writer", "describe_here"))
+    made.reach("writer", "describe_here")
     (file,) = made.kernel.files.objects.values()
     made.kernel.file_windows.release(file, file.fills[0])
     get, times = made.kernel.files.fault, iter(range(1000))
@@ -243,7 +243,7 @@ def test_what_the_kernel_does_not_write_after_all_does_not_count(session: Sessio
     """A result that would begin in a page of a file and end where nothing can be."""
     files["f"] = straight(1)
     made = session(MemoryMedium(IMAGE), programs=[("writer", "v/d0/f")], scratch=True)
-    made.run(until=made.label("writer", "describe_here"))
+    made.reach("writer", "describe_here")
     (process,) = made.processes
     (opened,) = process.files.values()
     with pytest.raises(BadAddress):
@@ -281,7 +281,7 @@ def test_changed_blocks_stay_when_everything_else_has_to_go(session: Sessions, f
     files["f"] = straight(60)
     files["g"] = straight(300, 77, first=4000)
     made = session(MemoryMedium(IMAGE), programs=[("writer", "a/d0/f")], scratch=True, high_memory=1 << 20)
-    made.run(until=made.label("writer", "closed"))
+    made.reach("writer", "closed")
     made.start("reader", "b/d0/g")
     made.run()
     assert made.codes[0] == 60 * BLOCK
@@ -319,7 +319,7 @@ def test_changes_go_with_their_disk_and_somebody_says_so(session: Sessions, file
     files["f"] = straight(20)
     medium = MemoryMedium(IMAGE)
     made = session(medium, programs=[("writer", "a/d0/f")], scratch=True)
-    made.run(until=made.label("writer", "again_end"))
+    made.reach("writer", "again_end")
     made.system.unplug(0)
     cache = made.kernel.cache.state
     assert made.run(until=lambda: cache.lost > 0).reason == "until"
@@ -336,7 +336,7 @@ def test_changes_go_with_their_disk_and_somebody_says_so(session: Sessions, file
 def test_what_a_killed_writer_has_changed_stays_changed(session: Sessions, files: dict[str, Layout]) -> None:
     files["f"] = straight(20)
     made = session(MemoryMedium(IMAGE), programs=[("writer", "a/d0/f")], scratch=True)
-    made.run(until=made.label("writer", "again_begin"))
+    made.reach("writer", "again_begin")
     made.kernel.processes.kill(made.processes[0], 9, "killed")
     made.start("reader", "b/d0/f")
     assert made.run().reason == "halt"

@@ -1,9 +1,10 @@
-; Writes ends of files to the console.  The argument is a row of numbers of eight hexadecimal digits each; the file
-; at /d0 that has a number as its name is opened and read from that byte on.
+; Writes parts of files to the console.  The argument is a row of numbers of eight hexadecimal digits each; the file
+; at /d0 that has a number as its name is opened and read from that byte on: four pieces, or to its end.
 
         .include "system.inc"
 
 PIECE = 10007
+PIECES = 4
 DIGITS = 8
 
 start:
@@ -36,6 +37,7 @@ start:
         pop     eax
         xor     edx, edx
         call    file_seek
+        mov     ebp, PIECES
 .read:
         mov     edi, buffer
         mov     ecx, PIECE
@@ -46,7 +48,8 @@ start:
         mov     esi, buffer
         mov     ecx, eax
         SYSTEM  WRITE
-        jmp     .read
+        dec     ebp
+        jnz     .read
 .next:
         call    file_close
         pop     esi
