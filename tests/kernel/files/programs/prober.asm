@@ -5,8 +5,6 @@
 
         .include "system.inc"
 
-MULTIPLIER = 1664525
-INCREMENT = 1013904223
 LONGEST = 8192
 AGAIN = 15                              ; how many low bits of the count are zero when the file is opened again
 
@@ -68,34 +66,6 @@ start:
 failed: lea     ebx, [eax + 100]
         SYSTEM  EXIT
 
-; number: eight hexadecimal digits.
-;   in:        esi
-;   out:       edx; esi behind them
-number:
-        xor     edx, edx
-        mov     ecx, 8
-.digit:
-        lodsb
-        sub     al, '0'
-        cmp     al, 9
-        jbe     .add
-        sub     al, 'a' - '0' - 10
-.add:
-        movzx   eax, al
-        shl     edx, 4
-        add     edx, eax
-        loop    .digit
-        ret
-
-; random: the next number in eax; clobbers edx.
-random:
-        mov     eax, [seed]
-        mov     edx, MULTIPLIER
-        mul     edx
-        add     eax, INCREMENT
-        mov     [seed], eax
-        ret
-
 ; by_reading: eax bytes from the position on, or as many as there are.
 by_reading:
         mov     ebp, eax
@@ -145,12 +115,12 @@ mix:
         mov     [hash], edx
         ret
 
+        .include "generator.asm"
         .include "file.asm"
 
         .bss
         .align 4
 file:   .space  sizeof(File)
-seed:   .space  4
 left:   .space  4
 path:   .space  4
 path_size:

@@ -5,8 +5,6 @@
 
         .include "system.inc"
 
-MULTIPLIER = 1664525
-INCREMENT = 1013904223
 LONGEST = 8192
 BEHIND = 16                             ; bytes that are read behind each write
 ERROR = 0x80000000                      ; with the ErrorCode, in the hash
@@ -130,41 +128,13 @@ mix:
         mov     [hash], edx
         ret
 
-; number: eight hexadecimal digits.
-;   in:        esi
-;   out:       edx; esi behind them
-number:
-        xor     edx, edx
-        mov     ecx, 8
-.digit:
-        lodsb
-        sub     al, '0'
-        cmp     al, 9
-        jbe     .add
-        sub     al, 'a' - '0' - 10
-.add:
-        movzx   eax, al
-        shl     edx, 4
-        add     edx, eax
-        loop    .digit
-        ret
-
-; random: the next number in eax; clobbers edx.
-random:
-        mov     eax, [seed]
-        mov     edx, MULTIPLIER
-        mul     edx
-        add     eax, INCREMENT
-        mov     [seed], eax
-        ret
-
+        .include "generator.asm"
         .include "file.asm"
 
         .bss
         .align 4
 file:   .space  sizeof(File)
 other:  .space  sizeof(File)
-seed:   .space  4
 left:   .space  4
 path:   .space  4
 path_size:
