@@ -158,9 +158,7 @@ def test_an_image_harms_nobody_but_those_who_read_it(arena: Arenas, tmp_path: Pa
     bad.mkdir()
     good.mkdir()
     neighbour = fat(good, {"GOOD.TXT": GOOD})
-    made = arena(
-        MemoryMedium(evil(bad, patcher)), MemoryMedium(neighbour, read_only=True), shell=True, commands=COMMANDS
-    )
+    made = arena(MemoryMedium(evil(bad, patcher)), MemoryMedium(neighbour, read_only=True), commands=COMMANDS)
     assert made.run(fuel=20_000_000).reason == "exit", made.log
     assert made.system.exit_code == 3
     assert made.output.endswith(b"then\n" + GOOD), made.output[-300:]
