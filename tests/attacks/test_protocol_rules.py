@@ -50,4 +50,3 @@ def test_no_other_thread_of_a_server_sees_or_changes_a_page_that_has_been_replie
         assert not any("#UD" in line for line in made.log), (steps, made.log)
         too_late += any("page not present" in line for line in made.log)
     assert too_late > length // 2, "the other thread must have had its turn after the page had left the server"
-

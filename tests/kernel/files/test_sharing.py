@@ -197,3 +197,18 @@ def test_a_server_answers_others_while_the_disk_brings_what_it_has_replied(sessi
     ready = kinds.index("file.ready", replied)
     assert kinds[replied + 1 : ready].count("ipc.reply") >= 40
     assert made.unaccounted() == []
+
+
+def test_requests_are_posted_one_after_the_other_without_waiting_for_an_answer(session: Sessions, image: Path) -> None:
+    """Reading ahead: a reader's requests are in the ring together before the server has answered the first of them."""
+    made = session(image, programs=[("reader", "c/d0/BIG.BIN")], trace=True, latency=SLOW)
+    assert made.run().reason == "halt"
+    assert made.output == total("BIG.BIN")
+    unanswered = most = 0
+    for event in made.events:
+        if event.kind == "ipc.post":
+            unanswered += 1
+        elif event.kind == "ipc.reply":
+            unanswered -= 1
+        most = max(most, unanswered)
+    assert most >= 2
