@@ -291,6 +291,7 @@ class Ipc:
         record = (partition.block + slot * 16) // 4 + 3
         client = kernel.words[record] >> 16
         kernel.words[record] &= 0xFFFF
+        self.block(partition)["posted"] &= ~(1 << slot)
         if client:
             self.put_state(partition, slot, SlotState.DONE)
             kernel.scheduler.host_wake(client)
