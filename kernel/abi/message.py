@@ -134,6 +134,7 @@ class Partition(Layout):
         ("full_waits", c_uint32),
         ("bad_replies", c_uint32),
         ("aborted", c_uint32),
+        ("posted", c_uint32),
     ]
     _notes_ = {
         "slots": "the 32 slot records",
@@ -158,6 +159,7 @@ class Partition(Layout):
         "full_waits": "waits of clients for a slot",
         "bad_replies": "replies refused by the kernel",
         "aborted": "requests given up: client or server died, disk unplugged",
+        "posted": "mask: the slot's request is policy's own and nobody waits for the reply",
     }
 
 

@@ -115,6 +115,7 @@ class Machine:
         self.symbols: Callable[[int], str] | None = None
         self.quiescent: Callable[[], str | None] = lambda: None
         self.on_interrupt: Callable[[], bool] | None = None  # Ctrl-C: True if the guest has been told, and goes on
+        self.dma_watch: Callable[[int, int], None] | None = None  # told of each transfer: physical address, bytes
         self.participants: dict[str, tuple[Callable[[], object], Callable[[Any], None]]] = {}
 
         # What the engine calls, and what calls the engine.
