@@ -1,6 +1,6 @@
 """A detector of double fetches: the kernel must not read twice, for one request, what ring 3 can change in between.
 
-It logs every read that the kernel makes, by machine code (a memory hook on all of low RAM) and by Python (`Ram.view`
+It logs every read that the kernel makes, by machine code (a memory hook on all of RAM) and by Python (`Ram.view`
 and the overlays of kernel words), of a page that some process has mapped to be written at that moment.  Two reads of
 the same byte within one stay of a thread in the kernel are a double fetch: the second may find what the first did
 not check.  Reads by hosted handlers are ring 3's own, and are left out.
@@ -20,15 +20,18 @@ from callgate.kernel.address_space import ADDRESS
 from callgate.kernel.kernel import Kernel
 from callgate.kernel.machine.counter import MEMORY_HOOK, add_hook, address_of
 from callgate.kernel.system import System
-from callgate.kernel.user_memory import UserMemory
 from unicorn import UC_HOOK_MEM_READ
 
 WRITABLE = PTE_PRESENT | PTE_USER | PTE_WRITABLE
 ENTRIES = PAGE_SIZE // 8
 DIRECTORIES = 3  # of ring 3, of the four that an address space has
-GATES = ("system_gate", "ipc_gate", "server_gate", "exception")
-# Python that takes a view to write into it, or to map a structure whose accesses are logged themselves.
-WRITERS = {("UserMemory", "write"), ("Ram", "write"), ("Processes", "_load_segment"), ("PageTables", "clear")}
+GATES = ("system_gate", "ipc_gate", "server_gate")
+MACHINE = "callgate.kernel.machine"
+MEMORY = {"callgate.kernel.machine.ram", "callgate.kernel.machine.paging"}
+SERVERS = "callgate.server"  # hosted handlers: their reads are ring 3's own
+CARRIERS = {"UserMemory", "Ram", "ControlBlock"}  # who reads for somebody else
+# Python that takes a view in order to write.
+WRITERS = {("UserMemory", "write"), ("Processes", "_load_segment"), ("PageTables", "clear")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,6 @@ class Detector:
         self.reads: list[Read] = []
         self.findings: dict[tuple[str, str], list[tuple[Read, Read]]] = defaultdict(list)
         self.stays: dict[int, Stay] = defaultdict(Stay)
-        self.as_server = 0
         self.aliases: set[int] = set()
         self.known_at: object = None
         self._watch_machine_code()
@@ -93,14 +95,15 @@ class Detector:
 
     # What has been read.
 
-    def note(self, place: Callable[[], str], physical: int, size: int) -> None:
+    def note(self, place: str | Callable[[], str], physical: int, size: int) -> None:
         """The kernel reads `size` bytes at `physical`."""
         for begin in range(physical, physical + size, PAGE_SIZE):
             page = begin - begin % PAGE_SIZE
             if not self.writable(page):
                 continue
             end = min(physical + size, page + PAGE_SIZE)
-            self._log(Read(place(), max(physical, page), end - max(physical, page), self._thread()))
+            name = place if isinstance(place, str) else place()
+            self._log(Read(name, max(physical, page), end - max(physical, page), self._thread()))
 
     def _log(self, read: Read) -> None:
         self.reads.append(read)
@@ -121,68 +124,40 @@ class Detector:
 
         def read(_uc: int, _kind: int, physical: int, size: int, _value: int, _data: int) -> None:
             if state.in_kernel and not state.stopped:
-                self.note(lambda: image.symbol_at(state.last_address).split("+")[0], physical, size)
+                self.note(lambda: image.symbol_at(state.last_address).partition("+")[0], physical, size)
 
         self.hook = MEMORY_HOOK(read)  # kept as long as the engine may call it
-        handle = self.machine.handle.value
-        add_hook(handle, UC_HOOK_MEM_READ, address_of(self.hook), 0, 0, self.machine.ram.low_size - 1)
+        for region in self.machine.ram.regions:
+            end = region.base + region.size - 1
+            add_hook(self.machine.handle.value, UC_HOOK_MEM_READ, address_of(self.hook), 0, region.base, end)
 
     def _watch_python(self) -> None:
         ram, view = self.machine.ram, self.machine.ram.view
 
         def watched(physical: int, length: int) -> memoryview:
-            caller = sys._getframe(1)
-            if not self.as_server and name_of(caller) not in WRITERS and physical < ram.low_size:
-                self.note(lambda: ".".join(name_of(caller)), physical, length)
+            self._note_python(sys._getframe(1), physical, length)
             return view(physical, length)
 
         ram.view = watched  # type: ignore[method-assign]
         self.plain_quads = self.kernel.quads
         for owner, name, shift in ((self.kernel, "words", 2), (self.kernel, "quads", 3)):
             setattr(owner, name, WatchedWords(self, getattr(owner, name), shift))
-        for server in self.kernel.hosted.servers.values():
-            self.exempt(server.memory)
 
-    def exempt(self, memory: Any) -> None:
-        """Leave out what a hosted handler reads by itself."""
-        assert isinstance(memory, UserMemory)
+    def _note_python(self, frame: FrameType, physical: int, size: int) -> None:
+        callers = list(chain(frame))
+        if not callers or module_of(callers[0]).startswith("callgate.disk") or name_of(callers[0]) in WRITERS:
+            return
+        if any(module_of(caller).startswith(SERVERS) for caller in callers):
+            return
+        asked = next((caller for caller in callers if name_of(caller)[0] not in CARRIERS), callers[0])
+        self.note(".".join(name_of(asked)), physical, size)
 
     def _watch_entries(self) -> None:
         for gate in GATES:
-            if gate in self.kernel.image.symbols:
-                self.machine.probe(self.kernel.address(gate), self._enter)
-        step = self.kernel.hosted._advance
-
-        def advance(server: Any, thread: Any, message: int, memory: Any) -> int:
-            plain = server.memory
-            server.memory = Handlers(self, plain)
-            try:
-                return step(server, thread, message, memory)
-            finally:
-                server.memory = plain
-
-        self.kernel.hosted._advance = advance  # type: ignore[method-assign]
+            self.machine.probe(self.kernel.address(gate), self._enter)
 
     def _enter(self) -> None:
         self.stays[self._thread()] = Stay()
-
-
-class Handlers:
-    """Memory as a hosted handler uses it: what it reads is not the kernel's business."""
-
-    def __init__(self, detector: Detector, memory: Any) -> None:
-        self.detector = detector
-        self.memory = memory
-
-    def read(self, address: int, length: int) -> bytes:
-        self.detector.as_server += 1
-        try:
-            return bytes(self.memory.read(address, length))
-        finally:
-            self.detector.as_server -= 1
-
-    def write(self, address: int, data: bytes) -> None:
-        self.memory.write(address, data)
 
 
 class WatchedWords:
@@ -195,14 +170,30 @@ class WatchedWords:
 
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, int):
-            self.detector.note(lambda: ".".join(name_of(sys._getframe(3))), index << self.shift, 1 << self.shift)
+            self.detector._note_python(sys._getframe(1), index << self.shift, 1 << self.shift)
         return self.words[index]
 
     def __setitem__(self, index: int | slice, value: Any) -> None:
         self.words[index] = value
+
+    def release(self) -> None:
+        self.words.release()
 
 
 def name_of(frame: FrameType) -> tuple[str, str]:
     """Return class and name of the function that runs in a frame."""
     qualified = frame.f_code.co_qualname.split(".")
     return (qualified[-2] if len(qualified) > 1 else frame.f_globals["__name__"]), qualified[-1]
+
+
+def module_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
+
+
+def chain(frame: FrameType | None) -> Iterator[FrameType]:
+    """Yield the policy that asked for memory and its callers, down to where the machine called Python."""
+    while frame is not None and module_of(frame) in MEMORY:
+        frame = frame.f_back
+    while frame is not None and not module_of(frame).startswith(MACHINE):
+        yield frame
+        frame = frame.f_back
