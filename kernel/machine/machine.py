@@ -39,7 +39,7 @@ from callgate.kernel.machine.ports import Ports
 from callgate.kernel.machine.ram import Ram
 from callgate.kernel.machine.running import Runner
 from callgate.kernel.machine.serial import BASE as CONSOLE
-from callgate.kernel.machine.serial import Serial
+from callgate.kernel.machine.serial import DATA, LSR, Serial
 from callgate.kernel.machine.snapshot import Snapshot, restore, take
 from callgate.kernel.machine.stop import Stop
 from callgate.kernel.machine.stream import EventStream
@@ -150,7 +150,7 @@ class Machine:
         hooks.interrupt(traps.interrupt)
         hooks.invalid(traps.invalid)
         hooks.out(self.ports.out, self.console_buffer)
-        hooks.in_(self.ports.in_)
+        hooks.in_(self.ports.in_, self.console_buffer)
         hooks.instruction(x86.UC_X86_INS_RDTSC, self._on_rdtsc)
         hooks.instruction(x86.UC_X86_INS_RDTSCP, self._on_rdtscp)
         for number in (x86.UC_X86_INS_SYSENTER, x86.UC_X86_INS_SYSCALL):
@@ -162,7 +162,8 @@ class Machine:
         """Return a buffer for the console's bytes, if the counter, which knows who runs, is host code as well."""
         if not self.counter.native:
             return None
-        buffer = PortBuffer(CONSOLE, ctypes.addressof(self.state) + CounterState.in_kernel.offset)
+        in_kernel = ctypes.addressof(self.state) + CounterState.in_kernel.offset
+        buffer = PortBuffer(CONSOLE + DATA, CONSOLE + LSR, in_kernel)
         self.host_calls.buffered = buffer
         return buffer
 
