@@ -31,8 +31,10 @@ class Processes:
         self.kernel = kernel
 
     def create(self, name: str, *, parent: int = 0, server: bool = False) -> Process:
-        """Make a process without threads; NO_MEMORY or NO_RESOURCES if a table is full."""
+        """Make a process without threads; NO_MEMORY or NO_RESOURCES if a table is full, KILLED if its parent dies."""
         state = self.kernel.state
+        if parent and (parent not in state.processes or state.processes[parent].dying):
+            raise PolicyError(ErrorCode.KILLED, f"the parent, process {parent}, is dying")
         index = self._take_ldt_index()
         if self.kernel.low.available < SPACE_FRAMES:
             state.free_ldt_slots.append(index)
@@ -111,12 +113,15 @@ class Processes:
         del process.windows[address]
 
     def kill(self, process: Process, exit_code: int, reason: str = "") -> None:
-        """Have every thread of the process die; it is cleaned up when the last one has."""
-        if process.dying:
-            return
-        process.dying = True
-        process.exit_code = exit_code
-        process.fault = process.fault or reason
+        """Have every thread of the process die; it is cleaned up when the last one has.
+
+        The first reason counts.  Nothing new comes to a process from then on: `Threads.create` makes no thread in it,
+        `create` no child of it, and calls of its threads are refused (`SystemCalls.host_system`).
+        """
+        if not process.dying:
+            process.dying = True
+            process.exit_code = exit_code
+            process.fault = process.fault or reason
         for thread in list(process.threads):
             self.kernel.threads.kill(thread)
 

@@ -4,7 +4,7 @@ import os
 import shutil
 import struct
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from callgate.kernel.abi.memory import PAGE_SIZE
@@ -40,6 +40,26 @@ def run_tool(name: str, *arguments: object, text: str = "") -> str:
     result = subprocess.run(command, input=text, capture_output=True, text=True, env=environment, check=False)
     assert result.returncode == 0, f"{command}: {result.stdout}{result.stderr}"
     return result.stdout
+
+
+@pytest.fixture(autouse=True)
+def invariants_hold(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Check the kernel's invariants in every system that the test closes, before it goes (`Kernel.check`).
+
+    A test that has broken one by hand says so: `@pytest.mark.breaks_invariants`.
+    """
+    found: list[str] = []
+    close = System.close
+
+    def checked(system: System) -> None:
+        if system.machine.handle is not None:
+            found.extend(system.kernel.check())
+        close(system)
+
+    monkeypatch.setattr(System, "close", checked)
+    yield
+    if request.node.get_closest_marker("breaks_invariants") is None:
+        assert found == []
 
 
 @pytest.fixture
