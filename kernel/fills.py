@@ -81,7 +81,8 @@ class Fills:
     async def obtain(self, file: FileObject, position: int, wanted: int) -> Fill:
         """Return the READY request block that covers `position`, making it and waiting for it if need be."""
         while True:
-            self._check_alive()
+            if self.kernel.scheduler.current.killed:
+                raise PolicyError(ErrorCode.KILLED)
             self._check(file)
             fill = file.covering(position)
             if fill is None and file.shift is None:
@@ -115,7 +116,6 @@ class Fills:
             return
         if not self._busy():
             raise PolicyError(fill.error)
-        self._check_alive()
         thread = self.kernel.scheduler.current
         self.state.starved.append(thread.selector)
         await routine("block", eax=WaitReason.FILE)
@@ -179,7 +179,8 @@ class Fills:
         self.state.counters.waits += 1
         with self._keeping(fill):
             while fill.state is FillState.WAITING:
-                self._check_alive()
+                if thread.killed:
+                    raise PolicyError(ErrorCode.KILLED)
                 fill.waiters.append(thread.selector)
                 await routine("block", eax=WaitReason.FILE)
                 if thread.selector in fill.waiters:
@@ -247,11 +248,6 @@ class Fills:
             ecx=fill.length - done,
             edx=position >> 32,
         )
-
-    def _check_alive(self) -> None:
-        """Raise KILLED if the current thread has been killed: nobody needs the data that it would wait for."""
-        if self.kernel.scheduler.current.killed:
-            raise PolicyError(ErrorCode.KILLED)
 
     def _check(self, file: FileObject) -> None:
         if file.error is not ErrorCode.OK:

@@ -8,7 +8,7 @@ import synthetic_server as synthetic
 from callgate.disk.latency import Latency
 from callgate.disk.media import MemoryMedium
 from callgate.kernel import volumes
-from callgate.kernel.abi.calls import ServerCall, WaitReason
+from callgate.kernel.abi.calls import ServerCall, SystemCall, WaitReason
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import size_of
 from callgate.kernel.abi.thread import GateFrame, ThreadControlBlock, ThreadState
@@ -124,33 +124,22 @@ def test_no_thread_is_made_in_a_process_that_dies(arena: Arenas) -> None:
     made.assert_unharmed()
 
 
-def test_a_call_of_a_thread_that_has_been_killed_is_not_made(arena: Arenas) -> None:
-    made = arena()
-    attacker = begin(made, "start_threads")
-    kernel = made.kernel
-    made.system.run(until="system_policy")
-    assert kernel.scheduler.current.process is attacker
-    kernel.processes.kill(attacker, KILLED)
-    before = kernel.state.next_thread
-    made.run()
-    assert kernel.state.next_thread == before
-    assert attacker.threads == []
-
-
 @pytest.mark.breaks_invariants
-@pytest.mark.parametrize("call", [ServerCall.DIRECTORY_CHANGED, ServerCall.LOCK_BLOCKS])
-def test_a_call_of_a_server_thread_that_has_been_killed_is_not_made(arena: Arenas, call: ServerCall) -> None:
+@pytest.mark.parametrize("call", [SystemCall.ALLOCATE, SystemCall.OPEN, ServerCall.DIRECTORY_CHANGED])
+def test_a_call_of_a_thread_that_has_been_killed_is_not_made(arena: Arenas, call: SystemCall | ServerCall) -> None:
     made = arena()
     made.run()
     kernel = made.kernel
-    rom = kernel.state.partitions[0]
-    thread = rom.process.threads[0]
+    thread = kernel.state.partitions[0].process.threads[0]
     kernel.scheduler.state.current = thread
     thread.killed = True
     frame = thread.stack - size_of(GateFrame)
     kernel.words[thread.tcb + word(ThreadControlBlock, "frame")] = frame
-    assert kernel.server_calls.host_server(call) is None
+    host = kernel.system_calls.host_system if isinstance(call, SystemCall) else kernel.server_calls.host_server
+    pages = dict(thread.process.pages)
+    assert host(call) is None
     assert kernel.overlay_stack(thread, GateFrame, frame)["eax"] == ErrorCode.KILLED
+    assert thread.process.pages == pages
 
 
 def test_no_child_comes_into_being_for_a_parent_that_is_dead(arena: Arenas) -> None:
