@@ -21,6 +21,7 @@ from callgate.kernel.address_space import NX, USER_DATA, USER_READ
 from callgate.kernel.cache import Block
 from callgate.kernel.checks import INVARIANTS
 from callgate.kernel.file_objects import Fill
+from callgate.kernel.frames import OutOfMemory
 from callgate.kernel.kernel import Kernel
 from callgate.kernel.state import PartitionState, Process
 from callgate.kernel.system import System, SystemOptions
@@ -144,7 +145,7 @@ def move_a_thread_descriptor(kernel: Kernel) -> None:
 
 
 def leave_a_descriptor(kernel: Kernel) -> None:
-    kernel.gdt.put_data((2047) * 8, KERNEL_BASE, PAGE_SIZE - 1)
+    kernel.gdt.put_data(2047 * 8, KERNEL_BASE, 2 * PAGE_SIZE - 1)
 
 
 def rename_a_control_block(kernel: Kernel) -> None:
@@ -179,6 +180,10 @@ def miscount_changed(kernel: Kernel) -> None:
 
 def miscount_waiters(kernel: Kernel) -> None:
     kernel.ipc.block(rom(kernel))["slot_waiters"] += 1
+
+
+def name_a_partition_that_is_not_there(kernel: Kernel) -> None:
+    kernel.kernel_words["partitions"] |= 1 << 31
 
 
 def free_a_slot_twice(kernel: Kernel) -> None:
@@ -263,6 +268,7 @@ BREAKS: dict[Break, tuple[str, str]] = {
     miscount_locked: ("cache_totals_equal_a_recount", "cache.locked is"),
     miscount_changed: ("cache_totals_equal_a_recount", "cache.changed is -1, counted 0"),
     miscount_waiters: ("slot_waiters_equal_a_recount", "rom: slot_waiters is 1, counted 0"),
+    name_a_partition_that_is_not_there: ("partition_mask_equals_the_records", "the mask of partitions is 0x8"),
     free_a_slot_twice: ("a_slot_is_in_one_place", "is free and unused"),
     free_a_slot_in_use: ("a_slot_is_in_one_place", "is free, and POSTED"),
     note_a_post_that_was_none: ("posted_requests_equal_a_recount", "rom: slot 0 is noted as posted, and is FREE"),
@@ -337,6 +343,30 @@ def run_demo(system: System, instants: list[int]) -> int:
     length = system.machine.clock.retired
     system.close()
     return int(length)
+
+
+def test_a_volume_for_which_there_is_no_memory_does_not_bury_another(
+    booted: tuple[System, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system, kept = booted
+    system.restore(kept)
+    system.unplug(0)
+    system.run(fuel=50_000_000)
+    kernel = system.kernel
+    before = dict(kernel.state.partitions)
+    assert any(partition.dead for partition in before.values())
+    monkeypatch.setattr("callgate.kernel.abi.selectors.MAX_PARTITIONS", len(before))
+    process = kernel.processes.create("late", server=True)
+    low = kernel.state.low
+    taken = [low.allocate() for _ in range(low.available - 1)]  # one is left, for the table of the messages
+    with pytest.raises(OutOfMemory):
+        kernel.ipc.create(process, -1, 0, 0, "late")
+    assert kernel.state.partitions == before
+    for frame in taken:
+        low.release(frame)
+    kernel.processes.discard(process)
+    assert kernel.check() == []
+    system.restore(kept)
 
 
 def test_a_check_costs_less_than_a_few_milliseconds_of_the_host(booted: tuple[System, Any]) -> None:
