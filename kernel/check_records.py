@@ -80,6 +80,14 @@ def slot_waiters_equal_a_recount(facts: Facts) -> Iterator[str]:
             yield f"{partition.name}: slot_waiters is {waiters}, counted {counted}"
 
 
+def partition_mask_equals_the_records(facts: Facts) -> Iterator[str]:
+    """Ring 3 can name a partition if and only if there is a record of it."""
+    recorded = sum(1 << number for number in facts.state.partitions)
+    mask = facts.kernel.kernel_words["partitions"]
+    if mask != recorded:
+        yield f"the mask of partitions is {mask:#x}, on record {recorded:#x}"
+
+
 def a_slot_is_in_one_place(facts: Facts) -> Iterator[str]:
     """No slot is both free and unused, and none of these two holds a request."""
     for partition in facts.state.partitions.values():

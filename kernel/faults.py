@@ -94,6 +94,9 @@ class Faults:
         frame = kernel.overlay_stack(thread, TrapFrame, address)
         vector, code = frame["vector"], frame["error_code"]
         cr2 = kernel.machine.cpu.cr2 if vector == PAGE_FAULT else None
+        if thread.killed:
+            self._killed_fault(thread, frame, Fault(vector, code, cr2, frame["eip"], registers_of(frame)))
+            return None
         if cr2 is not None and not code & PF_PRESENT and self.provide(thread.process, cr2, write=True):
             return None
         fault = Fault(vector, code, cr2, frame["eip"], registers_of(frame))
@@ -112,7 +115,16 @@ class Faults:
                 return
         except PolicyError as error:
             fault = replace(fault, reason=f"{ERROR_TEXT[error.code]} (a page of a file)", error=error.code)
-        if not thread.killed:
+        if not thread.killed:  # else it faults once more, and `_killed_fault` sees to it
+            self._unrepaired(thread, frame, fault)
+
+    def _killed_fault(self, thread: Thread, frame: ControlBlock, fault: Fault) -> None:
+        """A killed thread has faulted: it is given no page, since it might have to wait for one.
+
+        In ring 3 the way back ends it (`trap_return`).  In ring 0 the instruction must not be tried again: it would
+        fault for ever, on the way to the test that ends the thread.
+        """
+        if not frame["cs"] & 3:
             self._unrepaired(thread, frame, fault)
 
     def _unrepaired(self, thread: Thread, frame: ControlBlock, fault: Fault) -> None:

@@ -81,6 +81,8 @@ class Fills:
     async def obtain(self, file: FileObject, position: int, wanted: int) -> Fill:
         """Return the READY request block that covers `position`, making it and waiting for it if need be."""
         while True:
+            if self.kernel.scheduler.current.killed:
+                raise PolicyError(ErrorCode.KILLED)
             self._check(file)
             fill = file.covering(position)
             if fill is None and file.shift is None:

@@ -71,12 +71,14 @@ class Ipc:
     def create(self, process: Process, disk: int, start: int, sectors: int, name: str) -> PartitionState:
         """Make a partition block for a server process; its requests fail until a server thread waits."""
         kernel = self.kernel
-        number = next((n for n in range(selectors.MAX_PARTITIONS) if n not in kernel.state.partitions), None)
-        if number is None:
-            number = self._bury()
         entry = kernel.tables.entry_address(process.pointers, layout.USER_MESSAGES, process.tables)
         assert entry is not None
         block = kernel.low.allocate()
+        try:
+            number = self._free_number()
+        except PolicyError:
+            kernel.low.release(block)
+            raise
         kernel.tables.clear(block)
         selector = (selectors.GDT_FIRST_PARTITION + number) * 8
         kernel.gdt.put_data(selector, KERNEL_BASE + block, PAGE_SIZE - 1)
@@ -94,6 +96,14 @@ class Ipc:
         kernel.machine.ram.view(ring, selectors.SLOTS)[:] = bytes([RING_CELL_UNPUBLISHED]) * selectors.SLOTS
         kernel.kernel_words["partitions"] |= 1 << number
         return partition
+
+    def _free_number(self) -> int:
+        """Return the number of a new partition.  Nothing may fail from here on until it has its block.
+
+        The number of a volume that has been buried still leads to its block, which is another's by now.
+        """
+        number = next((n for n in range(selectors.MAX_PARTITIONS) if n not in self.kernel.state.partitions), None)
+        return self._bury() if number is None else number
 
     def _bury(self) -> int:
         """Give back the block of a volume that has died and that nobody is in any more; return its number.

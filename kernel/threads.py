@@ -43,9 +43,12 @@ class Threads:
     def create(self, process: Process, name: str, priority: int, *, routine: str, argument: int = 0) -> Thread:
         """Make a blocked thread that starts in ring 0 at the kernel routine `routine` with EAX = argument.
 
-        PolicyError, and nothing taken, if there is no memory or no selector for it.
+        PolicyError, and nothing taken, if there is no memory or no selector for it; KILLED if the process is dying:
+        nobody would end the new thread, and what waits for the last one would wait for ever.
         """
         kernel = self.kernel
+        if process.dying:
+            raise PolicyError(ErrorCode.KILLED, f"process {process.number} is dying")
         path_page = kernel.low.allocate()
         try:
             index, stack_top, tcb = self._take_stack()
