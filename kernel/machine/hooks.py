@@ -96,7 +96,7 @@ class Hooks:
 
         self._add(UC_HOOK_INSN, IN(callback), 1, 0, x86.UC_X86_INS_IN)
 
-    def instruction(self, number: int, function: Callable[[], None]) -> None:
+    def instruction(self, number: int, function: Callable[[], object]) -> None:
         """Call `function()` instead of an instruction (RDTSC)."""
 
         def callback(_uc: int, _data: int) -> int:
