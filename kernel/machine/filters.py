@@ -34,6 +34,7 @@ STRING_IO: Final = (b"\x6c", b"\x6d")
 DR7_ENABLES: Final = 0x20FF  # L0 to G3, and general detect
 LOCK: Final = 0xF0
 IRETD: Final = b"\xcf"
+NO_SEGMENT: Final = 0xFFFC  # error code: index 1FFFh of the LDT, which no LDT reaches
 REGISTER_OPERAND: Final = 1  # capstone's CS_OP_REG
 MEMORY_OPERAND: Final = 3  # CS_OP_MEM
 PREFIXES: Final = b"\xf0\xf2\xf3\x26\x2e\x36\x3e\x64\x65\x66\x67"
@@ -111,13 +112,17 @@ class Filters:
         elif misplaced_lock(instruction):
             self._refuse(UD, address)
         elif code.lstrip(PREFIXES).startswith(IRETD):
-            self.traps.returns.judge(address)
+            self._return(address)
         elif inputs_string(instruction):
             self._check_port(instruction.bytes, address)
         elif self.cpu.cpl == 0 and instruction.mnemonic == "ltr":
             self._load_task_register(instruction, address)
         elif self.cpu.cpl == 0 and writes_dr7(instruction):
             self._write_dr7(instruction)
+
+    def _return(self, address: int) -> None:
+        if not self.traps.returns.judge(address):
+            self._refuse(GP, address, NO_SEGMENT)  # of a selector that is ones
 
     def _check_port(self, code: bytes, address: int) -> None:
         cpl = self.cpu.cpl
@@ -133,8 +138,8 @@ class Filters:
                 code += self.paging.read_linear(address + len(code), 1)
         return code
 
-    def _refuse(self, vector: int, address: int) -> None:
-        self.traps.refuse_before(vector, 0, address - self.cpu.segment_base("cs") & 0xFFFF_FFFF)
+    def _refuse(self, vector: int, address: int, code: int = 0) -> None:
+        self.traps.refuse_before(vector, code, address - self.cpu.segment_base("cs") & 0xFFFF_FFFF)
 
     def _load_task_register(self, instruction: Any, address: int) -> None:
         operand = instruction.operands[0]

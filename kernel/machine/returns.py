@@ -38,11 +38,21 @@ class Returns:
         self.wanted: int | None = None  # linear address of the IRETD that is to be executed so
         self.hidden: tuple[int, int] | None = None  # physical address and byte
 
-    def judge(self, address: int) -> None:
-        """Called before an IRETD at a linear address: have it executed by the run loop if VM is in its image."""
-        if self.cpu.cpl and self._find() is not None:
+    def judge(self, address: int) -> bool:
+        """Called before an IRETD at a linear address: have it executed by the run loop if VM is in its image.
+
+        False if the image lies where no RAM is: all of it is ones, nothing can be hidden, and it is to be refused.
+        """
+        if not self.cpu.cpl:
+            return True
+        try:
+            found = self._find()
+        except DmaError:
+            return False
+        if found is not None:
             self.wanted = address
             self.control.stop_soon()
+        return True
 
     def due(self) -> bool:
         """Whether the instruction at EIP is the one that was judged: an interrupt may have come first."""
@@ -64,11 +74,11 @@ class Returns:
             self.changed(physical, 1)
 
     def _find(self) -> tuple[int, int] | None:
-        """Return where VM is set in the image; None if it is clear, or where reading the image faults."""
+        """Return where VM is set in the image; None if it is clear, or where reading faults.  DmaError if it is no RAM."""
         cpu = self.cpu
         wide = cpu.hflags & HF_SS32
         offset = cpu.esp + VM_BYTE & (WORD if wide else 0xFFFF)
-        with suppress(PageFault, DmaError):
+        with suppress(PageFault):
             linear = offset + cpu.segment_base("ss") & WORD
             physical = self.paging.translate(linear, user=cpu.cpl == 3, write=False)
             byte = self.paging.ram.read(physical, 1)[0]

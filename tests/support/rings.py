@@ -8,6 +8,7 @@ docs/emulator-notes.md: "goes", "halts", "CPL n" if it ended in another ring, or
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from callgate.kernel.machine import Machine
 from callgate.kernel.machine.descriptors import Gate, Segment
@@ -18,7 +19,7 @@ KERNEL = 0xC000_0000
 BOOT, TABLES, USER = 0x10_0000, 0x20_0000, 0x30_0000  # physical
 CODE, DATA, STACK = 0x40_0000, 0x40_2000, 0x50_0000  # linear, for every ring
 AFTER = CODE + 0x800  # here stands the INT 80h that ends a far transfer
-READ_ONLY, KERNEL_PAGE, NOWHERE = 0x40_4000, 0x40_5000, 0x41_0000
+READ_ONLY, KERNEL_PAGE, NO_RAM, NOWHERE = 0x40_4000, 0x40_5000, 0x40_6000, 0x41_0000
 PDPT, DIRECTORY, LOW_DIRECTORY, USER_TABLE = TABLES, TABLES + 0x1000, TABLES + 0x2000, TABLES + 0x3000
 GDT, LDT, IDT, TSS, POINTERS = (TABLES + offset for offset in (0x5000, 0x5800, 0x6000, 0x7000, 0x8000))
 OTHER_TSS = TABLES + 0x7800
@@ -32,8 +33,8 @@ TSS_BYTES = 0x68
 CODE_OF, DATA_OF = (0x08, 0x31, 0x42, 0x1B), (0x10, 0x39, 0x4A, 0x23)
 TASK = 0x28
 CONFORMING, ABSENT, CONSTANT, EXECUTE_ONLY, LOCAL_TABLE = 0x50, 0x58, 0x60, 0x68, 0x70
-GATE_3, GATE_0, OTHER_TASK, TASK_GATE, ABSENT_GATE, GATE_16 = 0x78, 0x80, 0x88, 0x90, 0x98, 0xA0
-BEYOND, LOCAL_DATA, USER_TASK = 0x1F8, 0x07, 0xA8
+GATE_3, GATE_0, OTHER_TASK, TASK_GATE, ABSENT_GATE = 0x78, 0x80, 0x88, 0x90, 0x98
+BEYOND, LOCAL_DATA, LOCAL_SHORT, USER_TASK = 0x1F8, 0x07, 0x0F, 0xA8
 GDT_LIMIT = 0xFF
 
 FLAGS = {8: "TF", 9: "IF", 12: "IOPL", 14: "NT", 16: "RF", 17: "VM", 18: "AC", 19: "VIF", 20: "VIP", 21: "ID"}
@@ -42,6 +43,7 @@ IOPL = 12
 keystone = Ks(KS_ARCH_X86, KS_MODE_32)
 
 
+@cache
 def encode(source: str, address: int) -> bytes:
     """Return the machine code of a few instructions, separated by semicolons."""
     code, _ = keystone.asm(source, address)
@@ -78,6 +80,34 @@ class End:
         return f"{name}({self.error:X}h)".replace("(0h)", "(0)") if self.error is not None else name
 
 
+@dataclass(frozen=True)
+class Case:
+    """Code to be run in each ring, the state in which it begins, and what is shown of it at exception `at`."""
+
+    source: str
+    shows: Callable[[End], str] | None = None
+    eflags: int = 0x202
+    cr0: int = 0
+    cr4: int = 0
+    at: int = END
+    trap_gate: bool = False
+    task_eflags: int = 2
+
+
+def gate(vector: int, **fields: int | bool) -> Gate:
+    """Return an interrupt gate to the reporting stub, with some fields otherwise."""
+    values = {"selector": 8, "offset": KERNEL + STUBS + vector * 16, "type": 0xE} | fields
+    return Gate(**values)  # type: ignore[arg-type]
+
+
+@cache
+def handlers() -> tuple[bytes, bytes]:
+    """Return the reporting stubs (push eax; mov eax, vector; out REPORT, eax) and the IDT."""
+    stubs = (struct.pack("<BBIBB8x", 0x50, 0xB8, vector, 0xE7, REPORT) for vector in range(256))
+    gates = (struct.pack("<Q", gate(vector, dpl=3 if vector in (3, 4, END) else 0).encode()) for vector in range(256))
+    return b"".join(stubs), b"".join(gates)
+
+
 class Rings:
     """A machine whose code runs in a ring of one's choice."""
 
@@ -89,25 +119,29 @@ class Rings:
         self._descriptors()
         self._stubs()
 
-    def run(self, ring: int, source: str, shows: Callable[[End], str] | None = None, **how: int) -> str:
-        """Run `source` and the INT 80h after it in `ring`; say how it ended, or what it `shows` if it got there."""
-        self.boot(ring, source, **how)
-        stop = self.machine.run(fuel=2000)
+    def run(self, ring: int, case: Case) -> str:
+        """Run the code of a case and the INT 80h after it in `ring`; say how it ended, or what it shows there."""
+        self.boot(ring, case)
+        try:
+            stop = self.machine.run(fuel=2000)
+        except NotImplementedError:
+            return "not modelled"
         if self.end is None:
             return {"halt": "halts", "fuel": "runs on"}.get(stop.reason, stop.reason)
-        if self.end.vector == END and shows is not None:
-            return shows(self.end)
+        if self.end.vector == case.at and case.shows is not None:
+            return case.shows(self.end)
         return self.end.text(ring)
 
-    def boot(self, ring: int, source: str, *, eflags: int = 0x202, stack: int = STACK) -> None:
+    def boot(self, ring: int, case: Case) -> None:
         """Prepare to go to CODE in `ring`."""
+        source, eflags = case.source, case.eflags
         m, ram = self.machine, self.machine.ram
         code = encode(source, CODE) if source else b""
         ram.write(USER, code + b"\xcd\x80")
         ram.write(USER + AFTER - CODE, b"\xcd\x80")
         ram.write(USER + 0x900, b"\xcd\x80")
-        setup = f"""mov eax, cr4; or eax, 0x20; mov cr4, eax; mov eax, {PDPT}; mov cr3, eax;
-            mov ecx, 0xc0000080; rdmsr; or eax, 0x800; wrmsr; mov eax, cr0; or eax, 0x80010001; mov cr0, eax"""
+        setup = f"""mov eax, cr4; or eax, {0x20 | case.cr4}; mov cr4, eax; mov eax, {PDPT}; mov cr3, eax;
+            mov ecx, 0xc0000080; rdmsr; or eax, 0x800; wrmsr; mov eax, cr0; or eax, {0x80010001 | case.cr0}; mov cr0, eax"""
         start = encode(setup.replace("\n", ""), BOOT)
         start += b"\x0f\x01\x15" + struct.pack("<I", KERNEL + POINTERS)
         start += b"\x0f\x01\x1d" + struct.pack("<I", KERNEL + POINTERS + 8)
@@ -115,12 +149,15 @@ class Rings:
         after = f"mov eax, {DATA_OF[3]}; mov ds, eax; mov es, eax; mov eax, 0x10; mov ss, eax; mov eax, {TASK}; ltr ax;"
         after += f"mov esp, {KERNEL + STACKS}; mov eax, {LOCAL_TABLE}; .byte 0x0f, 0x00, 0xd0;"
         if ring:
-            after += f"push {DATA_OF[ring]}; push {stack};"
+            after += f"push {DATA_OF[ring]}; push {STACK};"
         after += f"push {eflags}; push {CODE_OF[ring]}; push {CODE};"
         after += "xor eax, eax; xor ebx, ebx; xor ecx, ecx; xor edx, edx; xor esi, esi; xor edi, edi; iretd"
         ram.write(BOOT, start)
         ram.write(BOOT + 0x100, encode(after, KERNEL + BOOT + 0x100))
         m.cpu.eip = BOOT
+        self.task(case.task_eflags)
+        if case.trap_gate:
+            self.gate(END, dpl=3, type=0xF)
 
     def _page_tables(self) -> None:
         ram = self.machine.ram
@@ -132,6 +169,7 @@ class Rings:
         ram.put_u64(LOW_DIRECTORY + 2 * 8, USER_TABLE | 7)
         pages = {CODE + index * 0x1000: USER + index * 0x1000 | 7 for index in range(4)}
         pages |= {READ_ONLY: USER + 0x4000 | 5, KERNEL_PAGE: USER + 0x5000 | 3, STACK - 0x1000: USER + 0x6000 | 7}
+        pages[NO_RAM] = 0x4000_0000 | 7
         for linear, entry in pages.items():
             ram.put_u64(USER_TABLE + (linear >> 12 & 0x1FF) * 8, entry)
 
@@ -151,7 +189,6 @@ class Rings:
             GATE_0: Gate(CODE_OF[0], inner, 0xC),
             ABSENT_GATE: Gate(CODE_OF[0], inner, 0xC, 3, present=False),
             TASK_GATE: Gate(OTHER_TASK, 0, 0x5, 3),
-            GATE_16: Gate(CODE_OF[0], inner & 0xFFFF, 0x4, 3),
         }
         for ring in range(4):
             entries[CODE_OF[ring]] = Segment(0, FLAT, 0x1A, ring)
@@ -159,9 +196,9 @@ class Rings:
         for selector, entry in entries.items():
             ram.put_u64(GDT + (selector & ~7), entry.encode())
         ram.put_u64(LDT, Segment(0, FLAT, 0x12, 3).encode())
+        ram.put_u64(LDT + 8, Segment(0, 0xFFF, 0x12, 3).encode())
         ram.write(TSS, struct.pack("<7I", 0, KERNEL + STACKS, 0x10, STACK, DATA_OF[1], STACK, DATA_OF[2]).ljust(102, b"\0"))
         ram.put_u16(TSS + 102, TSS_BYTES)
-        self.task(eflags=0x2)
         ram.write(POINTERS, struct.pack("<HIxxHI", GDT_LIMIT, KERNEL + GDT, 0x7FF, KERNEL + IDT))
         ram.write(INNER, b"\xcd\x80")
 
@@ -174,15 +211,13 @@ class Rings:
         self.machine.ram.write(OTHER_TSS, struct.pack("<26I", *words))
 
     def _stubs(self) -> None:
-        for vector in range(256):
-            self.gate(vector, dpl=3 if vector in (3, 4, END) else 0)
-            source = f"push eax; mov eax, {vector}; out {REPORT}, eax"
-            self.machine.ram.write(STUBS + vector * 16, encode(source, KERNEL))
+        stubs, gates = handlers()
+        self.machine.ram.write(STUBS, stubs)
+        self.machine.ram.write(IDT, gates)
 
     def gate(self, vector: int, **fields: int | bool) -> None:
         """Write an IDT entry: an interrupt gate to the reporting stub, with some fields otherwise."""
-        values = {"selector": 8, "offset": KERNEL + STUBS + vector * 16, "type": 0xE} | fields
-        self.machine.ram.put_u64(IDT + vector * 8, Gate(**values).encode())  # type: ignore[arg-type]
+        self.machine.ram.put_u64(IDT + vector * 8, gate(vector, **fields).encode())
 
     def _report(self, vector: int) -> None:
         m = self.machine
