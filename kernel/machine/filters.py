@@ -4,6 +4,7 @@
   taken out.  Debug registers can be written and read, but never fire.
 * `ltr` of a null selector leaves a task register with which a ring change aborts the process: #GP(0).
 * `lock` on an instruction that cannot be locked is executed as if it were not there: #UD.
+* `iretd` above ring 0 with VM in its image enters virtual-8086 mode: VM is hidden (`machine.returns`).
 * `ins` stores a zero before it asks the port, so for user code the permission is checked beforehand.
 * `rdrand` and `rdseed` would bring the host's randomness in: #UD, as on a CPU without them.
 
@@ -32,7 +33,10 @@ SUSPICIOUS: Final = (b"\x0f\x23", b"\x0f\x00", b"\x0f\xc7", b"\xf0")
 STRING_IO: Final = (b"\x6c", b"\x6d")
 DR7_ENABLES: Final = 0x20FF  # L0 to G3, and general detect
 LOCK: Final = 0xF0
+IRETD: Final = b"\xcf"
+NO_SEGMENT: Final = 0xFFFC  # error code: index 1FFFh of the LDT, which no LDT reaches
 REGISTER_OPERAND: Final = 1  # capstone's CS_OP_REG
+MEMORY_OPERAND: Final = 3  # CS_OP_MEM
 PREFIXES: Final = b"\xf0\xf2\xf3\x26\x2e\x36\x3e\x64\x65\x66\x67"
 LONGEST: Final = 15  # bytes of an instruction
 TRANSFERS: Final = (1, 2, 3, 4, 5, 7)  # capstone's groups JUMP, CALL, RET, INT, IRET, BRANCH_RELATIVE
@@ -62,6 +66,8 @@ class Filters:
     def scan(self, linear: int, code: bytes) -> None:
         """Look through the code of a block that begins at a linear address."""
         user = linear < KERNEL_BASE
+        if user and code.endswith(IRETD):
+            self._watch_return(linear, code)
         if not any(pattern in code for pattern in (SUSPICIOUS + STRING_IO if user else SUSPICIOUS)):
             return
         offset = 0
@@ -75,6 +81,12 @@ class Filters:
                 if locked(code[offset:]):
                     self.watch(linear + offset)
                 offset += 1
+
+    def _watch_return(self, linear: int, code: bytes) -> None:
+        """Watch where an IRETD may begin, which ends its block: what looks like its prefixes may be another's operand."""
+        body = code[:-1]
+        for offset in range(len(body.rstrip(PREFIXES)), len(code)):
+            self.watch(linear + offset)
 
     def follows_itself(self, address: int) -> bool:
         """Whether the instruction at a linear address may be its own successor: a transfer of control, or REP."""
@@ -97,12 +109,20 @@ class Filters:
                 self._refuse(UD, address)
         elif instruction.mnemonic in ("rdrand", "rdseed"):
             self._refuse(UD, address)
+        elif misplaced_lock(instruction):
+            self._refuse(UD, address)
+        elif code.lstrip(PREFIXES).startswith(IRETD):
+            self._return(address)
         elif inputs_string(instruction):
             self._check_port(instruction.bytes, address)
         elif self.cpu.cpl == 0 and instruction.mnemonic == "ltr":
             self._load_task_register(instruction, address)
         elif self.cpu.cpl == 0 and writes_dr7(instruction):
             self._write_dr7(instruction)
+
+    def _return(self, address: int) -> None:
+        if not self.traps.returns.judge(address):
+            self._refuse(GP, address, NO_SEGMENT)  # of a selector that is ones
 
     def _check_port(self, code: bytes, address: int) -> None:
         cpl = self.cpu.cpl
@@ -118,8 +138,8 @@ class Filters:
                 code += self.paging.read_linear(address + len(code), 1)
         return code
 
-    def _refuse(self, vector: int, address: int) -> None:
-        self.traps.refuse_before(vector, 0, address - self.cpu.segment_base("cs") & 0xFFFF_FFFF)
+    def _refuse(self, vector: int, address: int, code: int = 0) -> None:
+        self.traps.refuse_before(vector, code, address - self.cpu.segment_base("cs") & 0xFFFF_FFFF)
 
     def _load_task_register(self, instruction: Any, address: int) -> None:
         operand = instruction.operands[0]
@@ -153,7 +173,18 @@ def inputs_string(instruction: Any) -> bool:
 
 def suspicious(instruction: Any) -> bool:
     """Whether a decoded instruction is one of those of this module."""
-    return instruction.mnemonic in ("rdrand", "rdseed", "ltr") or writes_dr7(instruction)
+    if instruction.mnemonic in ("rdrand", "rdseed", "ltr"):
+        return True
+    return writes_dr7(instruction) or misplaced_lock(instruction)
+
+
+def misplaced_lock(instruction: Any) -> bool:
+    """Whether LOCK stands before what the decoder lets pass and a CPU does not: a destination that is a register."""
+    if instruction.prefix[0] != LOCK:
+        return False
+    operands = instruction.operands
+    exchange = instruction.mnemonic.endswith("xchg")
+    return not any(operand.type == MEMORY_OPERAND for operand in (operands if exchange else operands[:1]))
 
 
 def writes_dr7(instruction: Any) -> bool:

@@ -27,12 +27,12 @@ from callgate.kernel.machine.counter import CounterState, make_counter
 from callgate.kernel.machine.cpu import Cpu
 from callgate.kernel.machine.device_host import DeviceHost
 from callgate.kernel.machine.event_sites import EventSites
-from callgate.kernel.machine.exceptions import UD
+from callgate.kernel.machine.exceptions import GP, UD
 from callgate.kernel.machine.filters import Filters
 from callgate.kernel.machine.hooks import Hooks
 from callgate.kernel.machine.ledger import Ledger
 from callgate.kernel.machine.memory_bus import MemoryBus
-from callgate.kernel.machine.paging import MAXPHYADDR, PageFault, Paging
+from callgate.kernel.machine.paging import CR4_TSD, MAXPHYADDR, PageFault, Paging
 from callgate.kernel.machine.pic import InterruptController
 from callgate.kernel.machine.port_buffer import PortBuffer
 from callgate.kernel.machine.ports import Ports
@@ -124,6 +124,7 @@ class Machine:
         self.host_calls = self.ports.host_calls
         self.filters = Filters(self.cpu, self.paging, self.counter.sites, self.traps, self.ports)
         self.translations = Translations(self.cpu, self.paging, self.control, self._translated)
+        self.traps.returns.changed = self.translations.changed
         self.counter.repeats.follows_itself = self.filters.follows_itself
         self.hooks = Hooks(self.handle, self._fail)
         self.console_buffer = self._console_buffer()
@@ -214,14 +215,19 @@ class Machine:
         """Look at events and interrupt lines before the next instruction."""
         self.control.stop_soon()
 
-    def _on_rdtsc(self) -> None:
+    def _on_rdtsc(self) -> bool:
+        """Read the virtual clock; False if CR4.TSD keeps it for ring 0."""
+        if self.cpu.cr4 & CR4_TSD and self.cpu.cpl:
+            self.traps.refuse(GP, 0)
+            return False
         now = self.clock.now
         self.cpu.eax = now & 0xFFFF_FFFF
         self.cpu.edx = now >> 32 & 0xFFFF_FFFF
+        return True
 
     def _on_rdtscp(self) -> None:
-        self._on_rdtsc()
-        self.cpu.ecx = 0  # IA32_TSC_AUX of the only CPU
+        if self._on_rdtsc():
+            self.cpu.ecx = 0  # IA32_TSC_AUX of the only CPU
 
     # Running.
 
