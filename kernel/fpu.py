@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.fpu import FPU_CONTROL_INITIAL, MXCSR_INITIAL, FloatingPointArea
 from callgate.kernel.abi.layout import offset_of, size_of
-from callgate.kernel.abi.thread import KernelWords, ThreadControlBlock
+from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.abi.selectors import GDT_FIRST_THREAD
+from callgate.kernel.abi.thread import TCB_SIZE, KernelWords, ThreadControlBlock
 from callgate.kernel.machine.fpu import FloatingPoint, from_area
 from callgate.kernel.state import Thread
 
@@ -67,7 +69,18 @@ class FloatingPointUnit:
             found.append("the FPU can be used by a thread that does not own it")
         if not owner and any((*kernel.machine.fpu.raw, *kernel.machine.fpu.xmm)):
             found.append("the FPU belongs to nobody and holds something")
-        return found
+        return found + [f"stack {index} keeps registers of a dead thread" for index in self._unclean()]
+
+    def _unclean(self) -> list[int]:
+        """Return the stacks that no thread has and whose save area is not clean."""
+        state = self.kernel.state
+        taken = {selector // 8 - GDT_FIRST_THREAD for selector in state.threads}
+        blocks = {index: frames[-1] + PAGE_SIZE - TCB_SIZE for index, frames in state.stack_frames.items()}
+        return [index for index, block in blocks.items() if index not in taken and self._view(block) != CLEAN]
 
     def _area(self, thread: Thread) -> memoryview:
-        return self.kernel.machine.ram.view(thread.tcb * 4 + AREA, size_of(FloatingPointArea))
+        return self._view(thread.tcb * 4)
+
+    def _view(self, block: int) -> memoryview:
+        """Return the save area of the control block at physical `block`."""
+        return self.kernel.machine.ram.view(block + AREA, size_of(FloatingPointArea))

@@ -12,7 +12,7 @@ MODES = (
     *("hold_and_end", "hold_for_ever", "hold", "new_thread", "through_server"),
     *("unlock_clts", "unlock_lmsw", "unlock_cr0", "int_7"),
     *("avx", "avx_wide", "avx_clear", "xsave", "xgetbv", "mxcsr_reserved", "image_reserved"),
-    *("divide", "divide_and_switch"),
+    *("divide", "divide_and_switch", "leave_pending", "wait_only"),
 )
 READERS = MODES[:8]
 ATTENTION = 4  # an interrupt line: the CPU may be halted
@@ -153,6 +153,14 @@ def test_an_unmasked_exception_ends_the_program_that_caused_it(arena: Arenas, mo
     assert any("#MF x87 floating-point error" in line for line in made.log), made.log
     assert any("fcw=037b" in line for line in made.log), made.log
     assert_sound(made)
+
+
+def test_an_exception_that_one_program_has_left_does_not_end_another_one(arena: Arenas) -> None:
+    made = arena()
+    enter(made, "leave_pending")
+    enter(made, "wait_only")
+    made.run(3_000_000)
+    assert made.results == [None, HELD], made.log
 
 
 def test_nobody_who_does_not_use_the_registers_pays_for_them(arena: Arenas) -> None:

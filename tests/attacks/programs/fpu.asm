@@ -283,6 +283,27 @@ divide_and_switch:
         fwait
         jmp     gained
 
+; leave_pending: an exception that the next FWAIT reports, whoever waits.
+leave_pending:
+        fninit
+        fldcw   [unmasked]
+        fld1
+        fldz
+        fdivp   st(1), st(0)
+.for_ever:
+        SYSTEM  YIELD
+        jmp     .for_ever
+
+; wait_only: nothing but FWAIT, which must not report what another program has left.
+wait_only:
+        mov     ebp, LOOKS
+.again:
+        SYSTEM  YIELD
+        fwait
+        dec     ebp
+        jnz     .again
+        jmp     held
+
         .rodata
         .align 4
 attacks:
@@ -290,6 +311,7 @@ attacks:
         .long   hold_and_end, hold_for_ever, hold, new_thread, through_server
         .long   unlock_clts, unlock_lmsw, unlock_cr0, int_7
         .long   avx, avx_wide, avx_clear, xsave, xgetbv, mxcsr_reserved, image_reserved, divide, divide_and_switch
+        .long   leave_pending, wait_only
 COUNT = ($ - attacks) / 4
 
 unmasked:
