@@ -221,7 +221,7 @@ class KernelWords(Layout):
         "cr3": "page tables that are loaded",
         "preempt": "non-zero: the end of an interrupt shall ask who runs next",
         "arm_timer": "non-zero: program the timer to interrupt after so many PIT ticks (1 to 65535)",
-        "fpu_live": "non-zero: CR0.TS is clear, the running thread is `fpu_owner`; with `arm_timer` one word for `switch`",
+        "fpu_live": "non-zero: CR0.TS is clear and `fpu_owner` runs; one word with `arm_timer`, for `switch`",
         "partitions": "mask: partition block exists",
         "ahci_base": "linear address of the AHCI registers, 0 = none",
         "ide_base": "command block port of the first IDE channel, 0 = none",

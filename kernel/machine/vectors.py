@@ -1,8 +1,8 @@
 """Instructions of wider registers than the engine keeps, and bits of MXCSR that no CPU has.
 
 The engine decodes VEX prefixes whatever CR4.OSXSAVE says, takes `vaddps xmm0, xmm1, xmm2` for the two-operand
-`addps`, and VZEROUPPER for EMMS.  A CPU refuses them (#UD) while CR4.OSXSAVE is clear; CPUID does not
-announce AVX, so no guest has a reason to set it.  VEX forms of general registers (BMI1, BMI2) are announced, and let through.
+`addps`, and VZEROUPPER for EMMS.  A CPU refuses them (#UD) while CR4.OSXSAVE is clear; CPUID does not announce AVX,
+so no guest has a reason to set it.  VEX forms of general registers (BMI1, BMI2) are announced, and let through.
 
 8F is POP with zero in the middle of its ModR/M byte.  With anything else there it is the prefix of AMD's XOP, or
 nothing: #UD.  The engine pops, two bytes long, where a decoder sees a longer instruction that hides what follows.

@@ -48,7 +48,7 @@ def ring_3(make_board):
     return Ring3(make_board)
 
 
-@pytest.mark.parametrize("instruction", (*X87, *MMX, *SSE, *STATE, "fwait"))
+@pytest.mark.parametrize("instruction", [*X87, *MMX, *SSE, *STATE, "fwait"])
 def test_every_use_of_the_registers_is_nm_while_ts_is_set(ring_3, instruction):
     assert ring_3(f"nop; {instruction}", CR0_MP | CR0_TS | CR0_NE) == (7, CODE + 1)
 

@@ -148,7 +148,7 @@ hold_for_ever:
 ; hold: secrets that must be the same after every turn of somebody else.
 hold:
         call    fill
-        mov     ebp, 4 * LOOKS
+        mov     ebp, 2 * LOOKS
 .again:
         call    kept
         jne     gained
