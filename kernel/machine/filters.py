@@ -36,6 +36,7 @@ SUSPICIOUS: Final = (b"\x0f\x23", b"\x0f\x00", b"\x0f\xc7", b"\xf0")
 STRING_IO: Final = (b"\x6c", b"\x6d")
 DR7_ENABLES: Final = 0x20FF  # L0 to G3, and general detect
 LOCK: Final = 0xF0
+USER_RING: Final = 3
 REGISTER_OPERAND: Final = 1  # capstone's CS_OP_REG
 PREFIXES: Final = b"\xf0\xf2\xf3\x26\x2e\x36\x3e\x64\x65\x66\x67"
 LONGEST: Final = 15  # bytes of an instruction
@@ -126,10 +127,11 @@ class Filters:
             self._refuse(GP, address)
 
     def _check_mxcsr(self, instruction: Any, address: int) -> None:
-        """Refuse reserved bits; an operand that cannot be read is the instruction's own fault."""
+        """Refuse reserved bits; an operand that this ring may not read is the instruction's own page fault."""
         linear = self._effective(instruction, instruction.operands[0]) + (mxcsr_offset(instruction) or 0)
         with suppress(PageFault, DmaError):
-            value = int.from_bytes(self.paging.read_linear(linear & 0xFFFF_FFFF, 4), "little")
+            data = self.paging.read_linear(linear & 0xFFFF_FFFF, 4, user=self.cpu.cpl == USER_RING)
+            value = int.from_bytes(data, "little")
             if has_reserved_bits(value):
                 self._refuse(GP, address)
 

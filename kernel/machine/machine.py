@@ -337,7 +337,9 @@ class Machine:
 
     @property
     def fpu(self) -> FloatingPoint:
-        """The x87, MMX and SSE registers now."""
+        """The x87, MMX and SSE registers now; ValueError once the machine is closed."""
+        if self.handle is None:
+            raise ValueError("the machine is closed")
         return from_cpu(self.handle)
 
     def disassemble(self, place: int | str, count: int = 8, symbols: Callable[[int], str] | None = None) -> list[str]:

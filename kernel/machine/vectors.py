@@ -44,9 +44,9 @@ def is_vector(code: bytes) -> bool:
         return bool(vex[1] & OPCODE_EXTENSION)
     if len(vex) < 2 or vex[0] not in (VEX_2, VEX_3) or vex[1] < REGISTER_FORM:
         return False
-    if vex[0] == VEX_2 or len(vex) < 4 or any(byte in REFUSED_PREFIXES for byte in code[:prefixes]):
+    if vex[0] == VEX_2 or any(byte in REFUSED_PREFIXES for byte in code[:prefixes]):
         return True
-    return vex[3] not in GENERAL.get(vex[1] & MAP_MASK, frozenset())
+    return len(vex) == 4 and vex[3] not in GENERAL.get(vex[1] & MAP_MASK, frozenset())
 
 
 def mxcsr_offset(instruction: Any) -> int | None:

@@ -119,6 +119,7 @@ def test_ring_3_cannot_clear_the_bit_that_makes_registers_trap(arena: Arenas, wa
     made.run()
     assert made.results == [HELD, FAULT], made.log
     assert any("#GP general protection" in line for line in made.log), made.log
+    assert not any("fcw=" in line for line in made.log), "the report shows no registers that were not used"
     assert_sound(made)
 
 

@@ -188,6 +188,14 @@ def test_a_load_of_mxcsr_from_an_unmapped_page_is_a_page_fault(ring_3):
     assert ring_3("ldmxcsr [0x5f0000]")[0] == 14
 
 
+@pytest.mark.parametrize("value", [0x1F80, 0xFFFFFFFF])
+def test_a_load_of_mxcsr_does_not_tell_what_the_kernels_memory_holds(ring_3, value):
+    """Its bits are looked at with the rights of ring 3: a page fault, whatever lies there."""
+    secret = 0x402800  # physical 0x302800, which the kernel has at 0xC0302800
+    vector, eip = ring_3("nop; ldmxcsr [0xc0302800]", memory={secret: value.to_bytes(4, "little")})
+    assert (vector, eip, ring_3.machine.cpu.cr2) == (14, CODE + 1, 0xC0302800)
+
+
 def test_registers_are_part_of_a_machines_snapshot(board):
     board.boot("fninit; fldpi; fld1; pcmpeqd xmm3, xmm3; psrlq xmm3, 5; hlt; fninit; pxor xmm3, xmm3; fldz; hlt")
     machine = board.machine
@@ -197,6 +205,9 @@ def test_registers_are_part_of_a_machines_snapshot(board):
     machine.run(fuel=100)
     machine.restore(kept)
     assert machine.fpu == before
+    machine.close()
+    with pytest.raises(ValueError, match="the machine is closed"):
+        _ = machine.fpu
     assert before.st[:2] == (1.0, math.pi)
     assert before.xmm[3] == 0x07FFFFFFFFFFFFFF_07FFFFFFFFFFFFFF
     assert (before.top, before.used(0), before.used(1), before.used(2)) == (6, True, True, False)
