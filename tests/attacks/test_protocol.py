@@ -16,6 +16,7 @@ ATTACKS = (
     "replies_to_nothing",
     "free_messages",
     "poll",
+    "answer_ahead",
     "look_early",
     "ask_itself",
 )
@@ -31,14 +32,15 @@ def endpoint(arena: Arenas, attack: str) -> Any:
     made.wanted.append(lambda: made.server("endpoint", "evil", ATTACK=ATTACKS.index(attack), VOLUME=VOLUME))
     made.victim()
     made.attacker("asker", VOLUME)
+    made.attacker("asker", VOLUME)
     return made
 
 
-@pytest.mark.parametrize("attack", ATTACKS[:8])
+@pytest.mark.parametrize("attack", ATTACKS[:9])
 def test_a_server_gains_nothing_from_its_gate_and_goes_on_serving(arena: Arenas, attack: str) -> None:
     made = endpoint(arena, attack)
     assert made.run().reason == "halt"
-    assert made.results == [HELD], made.log
+    assert made.results == [HELD, HELD], made.log
     assert not any("process" in line for line in made.log), made.log
     made.assert_unharmed()
 
@@ -46,7 +48,7 @@ def test_a_server_gains_nothing_from_its_gate_and_goes_on_serving(arena: Arenas,
 def test_a_server_that_looks_for_requests_of_others_ends_by_a_page_fault(arena: Arenas) -> None:
     made = endpoint(arena, "look_early")
     assert made.run().reason == "halt"
-    assert made.results == [ENDED], made.log
+    assert made.results == [ENDED, ENDED], made.log
     assert any("#PF page fault: read of 0xa0000000, page not present" in line for line in made.log), made.log
     made.assert_unharmed()
 
@@ -54,12 +56,12 @@ def test_a_server_that_looks_for_requests_of_others_ends_by_a_page_fault(arena: 
 def test_a_server_that_waits_for_its_own_answer_can_be_ended_and_its_client_is_told(arena: Arenas) -> None:
     made = endpoint(arena, "ask_itself")
     assert made.run().reason == "halt"
-    assert made.results == [None], made.log
+    assert made.results == [None, None], made.log
     server = made.kernel.state.partitions[VOLUME].process
     made.kernel.kill_server(server, "ended by the test")
     made.system.machine.pic.raise_line(4)
     made.run()
-    assert made.results == [ENDED], made.log
+    assert made.results == [ENDED, ENDED], made.log
     made.assert_unharmed()
 
 

@@ -149,8 +149,33 @@ ask_itself:
         call    SELECTOR_IPC_GATE:0
         jmp     gained
 
+; answer_ahead: the slot of an answered request will have a handle that can be guessed; until it is given out, nothing
+; may be answered with it, neither while the slot is free nor while the next request lies in it.
+answer_ahead:
+        mov     eax, ServerCall.WAIT
+.next:
+        call    SELECTOR_SERVER_GATE:0
+        jc      gained
+        mov     dword ptr [ebx + Message.eflags], 0
+        mov     ebx, [ebx + Message.handle]
+        lea     ebp, [ebx + (1 << HANDLE_GENERATION_SHIFT)]
+        mov     eax, ServerCall.REPLY_REGISTERS | SERVER_CALL_NO_WAIT
+        call    SELECTOR_SERVER_GATE:0
+        jc      gained
+        mov     esi, 8
+.guess:
+        mov     ebx, ebp
+        mov     eax, ServerCall.REPLY_REGISTERS | SERVER_CALL_NO_WAIT
+        call    SELECTOR_SERVER_GATE:0
+        REFUSED BAD_HANDLE
+        SYSTEM  YIELD
+        dec     esi
+        jnz     .guess
+        mov     eax, ServerCall.WAIT
+        jmp     .next
+
         .rodata
         .align 4
 attacks:
         .long   blocks_without_disk, blocks_of_others, versions_of_others, hosted_step, unknown_calls
-        .long   replies_to_nothing, free_messages, poll, look_early, ask_itself
+        .long   replies_to_nothing, free_messages, poll, answer_ahead, look_early, ask_itself
