@@ -7,7 +7,7 @@ ALL_SLOTS = 0xFFFF_FFFF
 
 
 def leftovers(kernel: Kernel) -> list[str]:
-    """Return slots, pins, locked cache blocks, waits, open files, coroutines, pages of file data, FPU, in words."""
+    """Return slots, pins, locked cache blocks, waits, open files, coroutines and pages of file data, in words."""
     found = [text for partition in kernel.state.partitions.values() for text in _of_partition(kernel, partition)]
     blocks = kernel.cache.state.blocks
     locked = [key for key, block in blocks.items() if block.locks > block.changed]
@@ -21,7 +21,6 @@ def leftovers(kernel: Kernel) -> list[str]:
         found.append(f"file objects: {sorted(kernel.files.objects)}")
     if kernel.coroutines.alive:
         found.append("a coroutine is alive")
-    found.extend(kernel.fpu.check())
     lost = set(kernel.state.high.holders) - {block.frame for block in blocks.values()}
     if lost:
         found.append(f"pages of file data: {sorted(map(hex, lost))}")

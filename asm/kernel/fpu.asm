@@ -77,6 +77,7 @@ fpu_drop:
         mov     dword ptr [kernel_words + KernelWords.fpu_owner], 0
 .other:
         ret
+fpu_end:
 
         .rodata
         .align 16
