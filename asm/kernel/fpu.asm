@@ -41,8 +41,8 @@ trap_7:
         je      trap_return
 
         jecxz   .load
-        mov     gs, ecx
-        fxsave  gs:[ThreadControlBlock.fpu]
+        mov     es, ecx
+        fxsave  es:[ThreadControlBlock.fpu]
 .load:
         .event  fpu.switch from=ecx to=eax
         .ledger fpu_switches
