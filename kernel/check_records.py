@@ -177,6 +177,13 @@ def kernel_threads_do_not_wait_for_servers(facts: Facts) -> Iterator[str]:
             yield f"kernel thread {thread.name!r} waits for {WaitReason(thread.wait_reason).name}"
 
 
+def fpu_registers_are_their_owners_or_locked(facts: Facts) -> Iterator[str]:
+    """x87, MMX and SSE registers can be used by their owner only, belong to a thread or are empty, and no dead
+    thread's are kept; but for the routines that hand them over (asm/kernel/fpu.asm).
+    """
+    yield from facts.kernel.fpu.check()
+
+
 def give_backs_have_somebody_to_send_them(facts: Facts) -> Iterator[str]:
     """What is to be given back names a server of which there is a record."""
     servers: list[Any] = list(facts.state.partitions.values())

@@ -170,6 +170,8 @@ class Faults:
         fault = replace(fault, symbol=symbol_at(process.image, fault.eip))
         kernel.log(f"process {process.number} ({process.name}) ended by {fault.describe()}")
         kernel.log(kernel.fault_report(process, fault))
+        if kernel.fpu.touched(thread):
+            kernel.log("\n".join(f"  {line}" for line in kernel.fpu.of(thread).describe()))
         if process.partition >= 0:
             kernel.kill_server(process, fault.describe())
         else:

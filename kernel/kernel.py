@@ -39,6 +39,7 @@ from callgate.kernel.file_ageing import FileAgeing
 from callgate.kernel.file_windows import FileWindows
 from callgate.kernel.files import Files
 from callgate.kernel.fills import Fills
+from callgate.kernel.fpu import FloatingPointUnit
 from callgate.kernel.give_backs import GiveBacks
 from callgate.kernel.hosted import Hosted
 from callgate.kernel.images import program_image
@@ -87,6 +88,7 @@ class Kernel:
         self.gdt = GlobalTable(machine.ram, self.address("gdt") - KERNEL_BASE)
         self.scheduler = Scheduler(self.words, words, lambda: machine.clock.now, machine.state, self._count_wait)
         self.coroutines = Coroutines(self.words, self.address, lambda: self.scheduler.current.tcb)
+        self.fpu = FloatingPointUnit(self)
         self.threads = Threads(self)
         self.processes = Processes(self)
         self.ipc = Ipc(self)

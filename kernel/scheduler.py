@@ -261,7 +261,8 @@ class Scheduler:
         if now < state.timer_due <= due:
             return
         state.timer_due = due
-        self.words[self.kernel_words + WORD_ARM_TIMER] = to_ticks(due - now)
+        arm = self.kernel_words + WORD_ARM_TIMER
+        self.words[arm] = self.words[arm] & ~TICK_LIMIT | to_ticks(due - now)  # the upper half is fpu_live
 
 
 def to_ticks(nanoseconds: int) -> int:

@@ -29,6 +29,7 @@ from callgate.kernel.machine.device_host import DeviceHost
 from callgate.kernel.machine.event_sites import EventSites
 from callgate.kernel.machine.exceptions import GP, UD
 from callgate.kernel.machine.filters import Filters
+from callgate.kernel.machine.fpu import FloatingPoint, from_cpu
 from callgate.kernel.machine.hooks import Hooks
 from callgate.kernel.machine.ledger import Ledger
 from callgate.kernel.machine.memory_bus import MemoryBus
@@ -352,6 +353,13 @@ class Machine:
         cells = [f"{name:>6} {value:08x}" for name, value in values.items() if name != "eflags"]
         rows = ["  ".join(cells[index : index + 4]) for index in range(0, len(cells), 4)]
         return "\n".join([*rows, f"eflags {self.cpu.describe_flags()}  CPL={self.cpu.cpl}"])
+
+    @property
+    def fpu(self) -> FloatingPoint:
+        """The x87, MMX and SSE registers now; ValueError once the machine is closed."""
+        if self.handle is None:
+            raise ValueError("the machine is closed")
+        return from_cpu(self.handle)
 
     def disassemble(self, place: int | str, count: int = 8, symbols: Callable[[int], str] | None = None) -> list[str]:
         """Return lines of disassembly from a linear address, as far as it is mapped; `symbols` names addresses."""
