@@ -20,7 +20,7 @@ from callgate.kernel.control import ControlBlock, word
 from callgate.kernel.errors import KernelPanic, PolicyError
 from callgate.kernel.processes import FAULT_EXIT_CODE
 from callgate.kernel.state import Process, Thread
-from callgate.kernel.symbols import symbol_at
+from callgate.kernel.symbols import symbol_of
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -133,6 +133,7 @@ class Faults:
         if page in process.pages or process.dying:
             return False
         try:
+            self.kernel.shares.check_frames(process, 2)
             self.kernel.processes.give_page(process, page, USER_DATA)
         except PolicyError:
             return False
@@ -144,7 +145,7 @@ class Faults:
         if fault.error and begin <= fault.eip < end:
             frame["eax"], frame["eip"] = fault.error, handler
             return
-        fault = replace(fault, symbol=symbol_at(process.image, fault.eip))
+        fault = replace(fault, symbol=symbol_of(process.symbols, fault.eip))
         kernel.log(f"process {process.number} ({process.name}) ended by {fault.describe()}")
         kernel.log(kernel.fault_report(process, fault))
         if process.partition >= 0:

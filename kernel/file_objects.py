@@ -72,6 +72,11 @@ class Fill:
         return self.position + self.length
 
     @property
+    def holds_low(self) -> bool:
+        """Whether it holds frames of low memory: copies, or a server's own pages."""
+        return bool(self.private) or (bool(self.pins) and self.pins[0][0] == "frame")
+
+    @property
     def idling(self) -> bool:
         """Whether it is READY and nobody waits for anything of it."""
         return self.state is FillState.READY and not self.waiters and not self.kept

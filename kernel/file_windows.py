@@ -205,15 +205,16 @@ class FileWindows:
 
     # Under pressure.
 
-    def reclaim(self) -> bool:
+    def reclaim(self, *, low: bool = False, only: FileObject | None = None) -> bool:
         """Let go of the request block that has been idle longest; False if there is none.
 
-        One that is mapped may go too: whoever touches it again gets it again.
+        One that is mapped may go too: whoever touches it again gets it again.  `low`: one that holds low memory;
+        `only`: one of this file.
         """
         best: tuple[tuple[int, int], FileObject, Fill] | None = None
-        for file in self.kernel.files.objects.values():
+        for file in (only,) if only is not None else self.kernel.files.objects.values():
             for fill in file.fills:
-                if fill.idling:
+                if fill.idling and not (low and not fill.holds_low):
                     rank = (-fill.idle, fill.number)
                     if best is None or rank < best[0]:
                         best = (rank, file, fill)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from callgate.kernel.abi import limits
 from callgate.kernel.abi.calls import HOST_CALL_FIRST, HostCall, WaitReason
 from callgate.kernel.abi.disk import DISKS, Disk
 from callgate.kernel.abi.errors import ErrorCode
@@ -47,8 +48,9 @@ from callgate.kernel.requests import Requests
 from callgate.kernel.scheduler import Scheduler
 from callgate.kernel.server_calls import ServerCalls
 from callgate.kernel.servers import Servers
+from callgate.kernel.shares import Shares
 from callgate.kernel.state import KernelState, Process, Thread
-from callgate.kernel.symbols import symbol_at
+from callgate.kernel.symbols import Symbols, symbol_of
 from callgate.kernel.system_calls import SystemCalls
 from callgate.kernel.threads import Threads
 from callgate.kernel.volumes import Volumes
@@ -58,7 +60,6 @@ if TYPE_CHECKING:
     from callgate.asm.assembler import Program
     from callgate.kernel.machine import Machine
 
-PROGRAM_LIMIT = 8 << 20
 DISK_GENERATION_SHIFT = 8
 DISK_NUMBER_MASK = 0xFF
 TCB_FLAGS = word(ThreadControlBlock, "flags")
@@ -85,6 +86,8 @@ class Kernel:
         self.gdt = GlobalTable(machine.ram, self.address("gdt") - KERNEL_BASE)
         self.scheduler = Scheduler(self.words, words, lambda: machine.clock.now, machine.state, self._count_wait)
         self.coroutines = Coroutines(self.words, self.address, lambda: self.scheduler.current.tcb)
+        self.shares = Shares(self)
+        self.symbols = Symbols(self)
         self.threads = Threads(self)
         self.processes = Processes(self)
         self.ipc = Ipc(self)
@@ -230,7 +233,7 @@ class Kernel:
         if partition is None:
             raise PolicyError(ErrorCode.IS_DIRECTORY)
         where = (address + len(path) - len(rest), len(rest))
-        image = await self.files.read_all(partition, where, PROGRAM_LIMIT)
+        image = await self.files.read_all(partition, where, limits.PROGRAM_BYTES, parent)
         return self.start_image(
             parse_elf(image), rest.rpartition(b"/")[2].decode("utf-8", "replace"), arguments, parent
         )
@@ -348,7 +351,7 @@ class Kernel:
     def fault_report(self, process: Process | None, fault: Fault) -> str:
         """Return registers and the instructions around a fault, with symbols where they are known."""
         rows = [" ".join(f"{name}={value:08x}" for name, value in fault.registers.items())]
-        name = partial(symbol_at, process.image) if process else self.image.symbol_at
+        name = partial(symbol_of, process.symbols) if process else self.image.symbol_at
         rows.extend(self.machine.disassemble(fault.eip, 3, name))
         return "\n".join(f"  {row}" for row in rows)
 
