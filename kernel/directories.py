@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
 
 
-
 @dataclass(slots=True, eq=False)
 class Version:
     """A version of a directory as its server gave it."""
@@ -114,7 +113,7 @@ class Directories:
             try:
                 await self.unlock(process, number)
             except PolicyError as error:
-                self.kernel.log(f"{process.name}: unlocking a directory: {error}")
+                self.kernel.log(f"{process.name}: unlocking a directory: {error}", process)
         await self.kernel.give_backs.send()
 
     def changed(self, partition: PartitionState, number: int) -> None:

@@ -4,8 +4,8 @@ import struct
 from dataclasses import dataclass, field
 
 from callgate.kernel.abi import memory as layout
-from callgate.kernel.abi.limits import PROGRAM_HEADERS, PROGRAM_MEMORY
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.limits import PROGRAM_HEADERS, PROGRAM_MEMORY
 from callgate.kernel.errors import PolicyError
 
 ELF_HEADER = struct.Struct("<16sHHIIIIIHHHHHH")

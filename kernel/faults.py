@@ -146,8 +146,8 @@ class Faults:
             frame["eax"], frame["eip"] = fault.error, handler
             return
         fault = replace(fault, symbol=symbol_of(process.symbols, fault.eip))
-        kernel.log(f"process {process.number} ({process.name}) ended by {fault.describe()}")
-        kernel.log(kernel.fault_report(process, fault))
+        title = f"process {process.number} ({process.name}) ended by {fault.describe()}"
+        kernel.log(f"{title}\n{kernel.fault_report(process, fault)}", process)
         if process.partition >= 0:
             kernel.kill_server(process, fault.describe())
         else:

@@ -58,7 +58,7 @@ class Fill:
     parts: list[int | list[Part]] = field(default_factory=list)  # by page, until it is READY; an int is the frame
     begun: Part | None = None  # beginning of the first page, from a reply that ended within it
     waiters: list[int] = field(default_factory=list)  # selectors of threads
-    users: list[tuple[int, int]] = field(default_factory=list)  # (process number, address of the window)
+    users: dict[tuple[int, int], None] = field(default_factory=dict)  # (process number, address of the window)
     server_request: int = 0  # what the server holds for it
     list_frame: int = 0  # its SectorList while the disk is at work
     ahead: bool = False  # read ahead, and nobody has asked for it yet

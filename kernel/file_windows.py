@@ -150,8 +150,7 @@ class FileWindows:
         except OutOfMemory:
             raise PolicyError(ErrorCode.NO_MEMORY) from None
         finally:
-            if user not in fill.users:
-                fill.users.append(user)
+            fill.users[user] = None
             self.kernel.file_ageing.watch()
 
     # Emptying.
@@ -175,7 +174,7 @@ class FileWindows:
         user = (process.number, opened.page)
         if user not in fill.users:
             return
-        fill.users.remove(user)
+        del fill.users[user]
         pages = self.pages(opened, file, fill)
         if opened.writable:
             self._keep_changed(process, opened, fill, pages)

@@ -97,7 +97,7 @@ class Files:
             try:
                 await self.close(process, handle)
             except PolicyError as error:
-                self.kernel.log(f"{process.name}: closing a file: {error}")
+                self.kernel.log(f"{process.name}: closing a file: {error}", process)
         await self.kernel.give_backs.send()
 
     async def map(self, process: Process, handle: int, position: int, wanted: int) -> tuple[int, int, int]:

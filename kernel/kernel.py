@@ -42,6 +42,7 @@ from callgate.kernel.give_backs import GiveBacks
 from callgate.kernel.hosted import Hosted
 from callgate.kernel.images import program_image
 from callgate.kernel.ipc import Ipc
+from callgate.kernel.log import Log
 from callgate.kernel.plugging import Plugging
 from callgate.kernel.processes import KILLED_EXIT_CODE, Processes
 from callgate.kernel.requests import Requests
@@ -73,7 +74,7 @@ class Kernel:
         """Take the machine, the assembled kernel and where messages for people go."""
         self.machine = machine
         self.image = image
-        self.log = log
+        self.log = Log(self, log)
         self.state = KernelState()
         low = machine.ram.low
         self.words = low.cast("I")
@@ -202,6 +203,7 @@ class Kernel:
             process = self.state.processes[number]
             if number == self.state.shell:
                 self.exit_code = process.exit_code or 0
+                self.log.finish()
                 self.machine.request_stop("exit", self.exit_code)
             elif process.parent == 0 and not process.threads and process is not self.scheduler.current.process:
                 self.processes.reap(process)

@@ -97,8 +97,6 @@ class Processes:
         pages = -(-size // PAGE_SIZE)
         if not 0 < pages <= (layout.USER_FILES - layout.USER_HEAP) // PAGE_SIZE:
             raise PolicyError(ErrorCode.BAD_ARGUMENT)
-        if size > limits.ALLOCATE_BYTES:
-            raise PolicyError(ErrorCode.NO_RESOURCES, f"{size} bytes at once")
         self.kernel.shares.check_frames(process, pages + pages // TABLE_ENTRIES + 2)
         address = self._find_heap(process, pages)
         for index in range(pages):

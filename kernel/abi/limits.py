@@ -33,7 +33,6 @@ FRAMES_OF_FAMILY_PART: Final = 2  # a family has at most one in so many of all
 FRAMES_RESERVED_PROGRAMS: Final = 256  # what programs and servers leave …
 FRAMES_RESERVED_SHELL: Final = 128  # … what the shell and what it starts leave …
 FRAMES_RESERVED_FILES: Final = 64  # … and what copies of file data leave: for page tables, messages, disk requests
-ALLOCATE_BYTES: Final = 16 << 20  # of one ALLOCATE
 ALLOCATIONS_OF_PROCESS: Final = 2048
 
 # Programs.
@@ -86,7 +85,8 @@ LIMITS: tuple[Limit, ...] = (
         "pages of memory: private ones, page tables, stacks in the kernel, locked directories",
         "a process",
         f"{FRAMES_OF_PROCESS} ({FRAMES_OF_PROCESS * PAGE_SIZE // MIB} MiB)",
-        "`ALLOCATE`, `START_PROCESS`, `START_THREAD`, `LOCK_DIRECTORY`: `NO_MEMORY`; a new page of the stack: page fault",
+        "`ALLOCATE`, `START_PROCESS`, `START_THREAD`, `LOCK_DIRECTORY`: `NO_MEMORY`; "
+        "a new page of the stack: page fault",
     ),
     Limit("pages of memory", "a family", "half of low memory", "as above"),
     Limit(
@@ -96,7 +96,6 @@ LIMITS: tuple[Limit, ...] = (
         f"programs that it starts leave, {FRAMES_RESERVED_FILES} that copies of file data leave",
         "as above; what has been read of files is let go of first",
     ),
-    Limit("bytes", "one `ALLOCATE`", f"{ALLOCATE_BYTES // MIB} MiB", "`NO_RESOURCES`"),
     Limit("pieces of memory from `ALLOCATE`", "a process", f"{ALLOCATIONS_OF_PROCESS}", "`ALLOCATE`: `NO_RESOURCES`"),
     Limit(
         "a program: bytes of its file, of its segments in memory, program headers",
@@ -155,7 +154,8 @@ LIMITS: tuple[Limit, ...] = (
     Limit(
         "lines of the log",
         "a family, a server; the kernel itself has none",
-        f"{LOG_BURST} at once, then {LOG_LINES_PER_SECOND} a second of virtual time, {LOG_LINE_CHARACTERS} characters each",
+        f"{LOG_BURST} at once, then {LOG_LINES_PER_SECOND} a second of virtual time, "
+        f"{LOG_LINE_CHARACTERS} characters each",
         "they are left out, and the next line says how many",
     ),
 )
