@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from callgate.kernel.abi import limits
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.selectors import MAX_PARTITIONS, MAX_PROCESSES, MAX_THREADS
+from callgate.kernel.abi.selectors import MAX_PROCESSES, MAX_THREADS
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.frames import OutOfMemory
 from callgate.kernel.state import PartitionState, Process
@@ -103,15 +103,14 @@ class Shares:
     def check_blocks(self, partition: PartitionState, count: int) -> None:
         """NO_RESOURCES if a server must not lock `count` more blocks.
 
-        Each may lock its part of the half that servers may lock; more only as far as the others' parts are left.
+        Each has some of its own; what is more comes out of what all share.
         """
-        most = self.kernel.high.total // limits.SERVER_BLOCKS_PART
-        part = most // MAX_PARTITIONS
+        total = self.kernel.high.total
+        own, shared = total // limits.SERVER_BLOCKS_OWN, total // limits.SERVER_BLOCKS_SHARED
+        most = max(total // limits.SERVER_BLOCKS_PART, limits.SERVER_BLOCKS_LEAST)
         mine = partition.locked_blocks + count
-        if mine <= part:
-            return
-        others = (p for p in self.kernel.state.partitions.values() if p is not partition and p.disk >= 0)
-        if mine + sum(p.locked_blocks if p.dead else max(part, p.locked_blocks) for p in others) > most:
+        others = sum(max(0, p.locked_blocks - own) for p in self.kernel.state.partitions.values() if p is not partition)
+        if mine > own and (mine > most or mine - own + others > shared):
             raise PolicyError(ErrorCode.NO_RESOURCES, f"/{partition.name} has {partition.locked_blocks} blocks locked")
 
 

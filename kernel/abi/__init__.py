@@ -19,6 +19,7 @@ MODULES = (
     "errors",
     "file",
     "ide",
+    "limits",
     "memory",
     "message",
     "rom",

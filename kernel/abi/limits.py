@@ -54,7 +54,10 @@ REQUEST_BLOCKS_OF_FILE: Final = 768
 REQUEST_BLOCKS: Final = 2048
 
 # The disk cache and disks.
-SERVER_BLOCKS_PART: Final = 2  # servers lock at most one in so many blocks of the cache
+SERVER_BLOCKS_OWN: Final = 128  # one in so many blocks of the cache is each server's to lock in any case
+SERVER_BLOCKS_SHARED: Final = 4  # one in so many is for those that want more, first come, first served, …
+SERVER_BLOCKS_PART: Final = 8  # … of which none gets more than one in so many of the cache, or SERVER_BLOCKS_LEAST
+SERVER_BLOCKS_LEAST: Final = 257  # one LOCK_BLOCKS that begins and ends within a block
 LOCK_BLOCKS_BYTES: Final = 256 * PAGE_SIZE  # of one LOCK_BLOCKS
 BLOCK_WINDOWS_OF_SERVER: Final = 1024
 REQUESTS_OF_DISK: Final = 512
@@ -65,7 +68,7 @@ LOG_BURST: Final = 32
 LOG_LINES_PER_SECOND: Final = 8  # of virtual time
 LOG_LINE_CHARACTERS: Final = 1000
 
-MIB = 1 << 20
+_MEBIBYTE = 1 << 20
 
 LIMITS: tuple[Limit, ...] = (
     Limit(
@@ -84,7 +87,7 @@ LIMITS: tuple[Limit, ...] = (
     Limit(
         "pages of memory: private ones, page tables, stacks in the kernel, locked directories",
         "a process",
-        f"{FRAMES_OF_PROCESS} ({FRAMES_OF_PROCESS * PAGE_SIZE // MIB} MiB)",
+        f"{FRAMES_OF_PROCESS} ({FRAMES_OF_PROCESS * PAGE_SIZE // _MEBIBYTE} MiB)",
         "`ALLOCATE`, `START_PROCESS`, `START_THREAD`, `LOCK_DIRECTORY`: `NO_MEMORY`; "
         "a new page of the stack: page fault",
     ),
@@ -100,13 +103,13 @@ LIMITS: tuple[Limit, ...] = (
     Limit(
         "a program: bytes of its file, of its segments in memory, program headers",
         "one `START_PROCESS`",
-        f"{PROGRAM_BYTES // MIB} MiB, {PROGRAM_MEMORY // MIB} MiB, {PROGRAM_HEADERS}",
+        f"{PROGRAM_BYTES // _MEBIBYTE} MiB, {PROGRAM_MEMORY // _MEBIBYTE} MiB, {PROGRAM_HEADERS}",
         "`NOT_EXECUTABLE`",
     ),
     Limit(
         "bytes of programs that are being read",
         "all `START_PROCESS` together",
-        f"{PROGRAMS_LOADING_BYTES // MIB} MiB; the last {PROGRAMS_LOADING_RESERVED // MIB} MiB are the shell's",
+        f"{PROGRAMS_LOADING_BYTES // _MEBIBYTE} MiB; the last {PROGRAMS_LOADING_RESERVED // _MEBIBYTE} MiB are the shell's",
         "`START_PROCESS`: `NO_MEMORY`",
     ),
     Limit(
@@ -138,10 +141,11 @@ LIMITS: tuple[Limit, ...] = (
     Limit(
         "blocks of the cache that `LOCK_BLOCKS` has locked",
         "a server; all servers",
-        f"1/{SERVER_BLOCKS_PART * MAX_PARTITIONS} of the cache for each in any case; half of the cache for all",
+        f"1/{SERVER_BLOCKS_PART} of the cache, {SERVER_BLOCKS_LEAST} blocks at least; 1/{SERVER_BLOCKS_OWN} for each in "
+        f"any case, and 1/{SERVER_BLOCKS_SHARED} for those that lock more",
         "`LOCK_BLOCKS`: `NO_RESOURCES`",
     ),
-    Limit("bytes", "one `LOCK_BLOCKS`", f"{LOCK_BLOCKS_BYTES // MIB} MiB", "`BAD_ARGUMENT`"),
+    Limit("bytes", "one `LOCK_BLOCKS`", f"{LOCK_BLOCKS_BYTES // _MEBIBYTE} MiB", "`BAD_ARGUMENT`"),
     Limit("pieces locked by `LOCK_BLOCKS`", "a server", f"{BLOCK_WINDOWS_OF_SERVER}", "`LOCK_BLOCKS`: `NO_RESOURCES`"),
     Limit(
         "disk requests",
