@@ -122,7 +122,7 @@ class FileObject:
     def areas(self) -> list[tuple[int, int]]:
         """Return (position, length) of the ranges that are in memory; request blocks that join at a page are one.
 
-        No range is longer than a `FileArea` can say.
+        No range is longer than a `FileArea` can say, and there are no more than a FilePage can list.
         """
         found: list[tuple[int, int]] = []
         for fill in self.fills:
@@ -132,8 +132,10 @@ class FileObject:
             joins = position + length == fill.position == self.page_start(self.page_of(fill.position))
             if found and joins and length + fill.length <= AREA_LIMIT:
                 found[-1] = position, length + fill.length
-            else:
+            elif len(found) < FILE_AREAS:
                 found.append((fill.position, fill.length))
+            else:
+                break
         return found
 
     def insert(self, fill: Fill) -> None:
@@ -159,7 +161,7 @@ def publish(kernel: Kernel, file: FileObject) -> None:
     view = kernel.machine.ram.view(file.frame, PAGE_SIZE)
     page = FilePage.from_buffer(view)
     page.sequence += 1
-    areas = file.areas()[:FILE_AREAS]
+    areas = file.areas()
     page.valid = int(file.error is ErrorCode.OK)
     page.generation = file.number
     page.error = file.error

@@ -6,6 +6,8 @@
 
 start:
         .if     HEAP
+        cmp     byte ptr [USER_ARGUMENTS], 0
+        je      .next
 .piece: mov     ecx, 16 * PAGE_SIZE
         SYSTEM  ALLOCATE
         jnc     .piece
