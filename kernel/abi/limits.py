@@ -68,7 +68,7 @@ LOG_BURST: Final = 32
 LOG_LINES_PER_SECOND: Final = 8  # of virtual time
 LOG_LINE_CHARACTERS: Final = 1000
 
-_MEBIBYTE = 1 << 20
+MEBI = 1 << 20
 
 LIMITS: tuple[Limit, ...] = (
     Limit(
@@ -87,7 +87,7 @@ LIMITS: tuple[Limit, ...] = (
     Limit(
         "pages of memory: private ones, page tables, stacks in the kernel, locked directories",
         "a process",
-        f"{FRAMES_OF_PROCESS} ({FRAMES_OF_PROCESS * PAGE_SIZE // _MEBIBYTE} MiB)",
+        f"{FRAMES_OF_PROCESS} ({FRAMES_OF_PROCESS * PAGE_SIZE // MEBI} MiB)",
         "`ALLOCATE`, `START_PROCESS`, `START_THREAD`, `LOCK_DIRECTORY`: `NO_MEMORY`; "
         "a new page of the stack: page fault",
     ),
@@ -103,13 +103,13 @@ LIMITS: tuple[Limit, ...] = (
     Limit(
         "a program: bytes of its file, of its segments in memory, program headers",
         "one `START_PROCESS`",
-        f"{PROGRAM_BYTES // _MEBIBYTE} MiB, {PROGRAM_MEMORY // _MEBIBYTE} MiB, {PROGRAM_HEADERS}",
+        f"{PROGRAM_BYTES // MEBI} MiB, {PROGRAM_MEMORY // MEBI} MiB, {PROGRAM_HEADERS}",
         "`NOT_EXECUTABLE`",
     ),
     Limit(
         "bytes of programs that are being read",
         "all `START_PROCESS` together",
-        f"{PROGRAMS_LOADING_BYTES // _MEBIBYTE} MiB; the last {PROGRAMS_LOADING_RESERVED // _MEBIBYTE} MiB are the shell's",
+        f"{PROGRAMS_LOADING_BYTES // MEBI} MiB; the last {PROGRAMS_LOADING_RESERVED // MEBI} MiB are the shell's",
         "`START_PROCESS`: `NO_MEMORY`",
     ),
     Limit(
@@ -141,11 +141,11 @@ LIMITS: tuple[Limit, ...] = (
     Limit(
         "blocks of the cache that `LOCK_BLOCKS` has locked",
         "a server; all servers",
-        f"1/{SERVER_BLOCKS_PART} of the cache, {SERVER_BLOCKS_LEAST} blocks at least; 1/{SERVER_BLOCKS_OWN} for each in "
-        f"any case, and 1/{SERVER_BLOCKS_SHARED} for those that lock more",
+        f"1/{SERVER_BLOCKS_PART} of the cache, {SERVER_BLOCKS_LEAST} blocks at least; of this 1/{SERVER_BLOCKS_OWN} in "
+        f"any case, the rest out of 1/{SERVER_BLOCKS_SHARED} for all",
         "`LOCK_BLOCKS`: `NO_RESOURCES`",
     ),
-    Limit("bytes", "one `LOCK_BLOCKS`", f"{LOCK_BLOCKS_BYTES // _MEBIBYTE} MiB", "`BAD_ARGUMENT`"),
+    Limit("bytes", "one `LOCK_BLOCKS`", f"{LOCK_BLOCKS_BYTES // MEBI} MiB", "`BAD_ARGUMENT`"),
     Limit("pieces locked by `LOCK_BLOCKS`", "a server", f"{BLOCK_WINDOWS_OF_SERVER}", "`LOCK_BLOCKS`: `NO_RESOURCES`"),
     Limit(
         "disk requests",

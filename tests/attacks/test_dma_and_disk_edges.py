@@ -1,6 +1,5 @@
 """The first and the last block of a partition: what lies beside it, or behind the disk's end, is zeros to everybody."""
 
-import random
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -173,6 +172,3 @@ def test_file_data_at_the_end_of_a_disk_shows_nothing_of_what_its_frame_held(
     assert frames[0] == image[56 * 512 : 64 * 512]
     assert frames[1] == image[64 * 512 :].ljust(PAGE_SIZE, b"\0")
     made.assert_unharmed()
-
-
-assert random

@@ -3,7 +3,6 @@
 The table stands in docs/reference.md and is made from kernel/abi/limits.py.
 """
 
-import random
 import re
 import struct
 from collections.abc import Callable
@@ -14,12 +13,13 @@ import pytest
 import synthetic_server as synthetic
 from callgate.asm.assembler import assemble
 from callgate.disk.builder import create_image
+from callgate.disk.latency import Latency
 from callgate.disk.media import ImageFile, MemoryMedium
 from callgate.kernel import volumes
 from callgate.kernel.abi import limits
 from callgate.kernel.abi.calls import Operation, ServerCall
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.memory import PAGE_SIZE, USER_HEAP, USER_PROGRAM
+from callgate.kernel.abi.memory import PAGE_SIZE, USER_PROGRAM
 from callgate.kernel.abi.selectors import MAX_PROCESSES, MAX_THREADS
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.executable import ELF_HEADER, ELF_IDENT, PROGRAM_HEADER, parse_elf
@@ -28,6 +28,7 @@ from callgate.kernel.leftovers import leftovers
 from callgate.kernel.machine.serial import IRQ
 from callgate.kernel.symbols import SYMBOL, symbol_at
 from callgate.kernel.system import System, SystemOptions
+from callgate.server import gate
 from callgate.server.errors import FileSystemError
 from callgate.server.gate import allocate, free, lock_blocks
 from callgate.server.hosted import operation
@@ -39,8 +40,6 @@ PROGRAMS = Path(__file__).parent / "programs"
 FUEL = 400_000_000
 SECTORS = 2048
 IMAGE = synthetic.disk(SECTORS)
-RUN = [(8, 1024)]
-FILE = "takes-what-it-can"
 Arenas = Callable[..., Any]
 
 # Programs that start themselves, and the shell that has to live beside them.
@@ -225,7 +224,7 @@ def test_servers_that_lock_all_they_can_leave_blocks_for_other_servers_and_reade
 ) -> None:
     monkeypatch.setattr(volumes, "installed_servers", lambda: [Locker, synthetic.Synthetic])
     Locker.piece, Locker.locked, Locker.refused = 256, {}, {}
-    synthetic.Synthetic.files = {"f": synthetic.Layout(len(RUN) and 1024 * 512, list(RUN))}
+    synthetic.Synthetic.files = {"f": synthetic.Layout(1024 * 512, [(8, 1024)])}
     disk = b"locker" + bytes((24 << 20) - 6)
     made = arena(*[MemoryMedium(disk) for _ in range(lockers)], MemoryMedium(IMAGE), high_memory=16 << 20)
     made.wanted.append(lambda: made.victims.append(reader(made, f"/d{lockers}/f")))
@@ -268,7 +267,7 @@ def test_a_server_that_ends_gives_its_share_back(arena: Arenas, monkeypatch: pyt
 
 
 def test_a_file_of_holes_has_a_bounded_number_of_request_blocks(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> None:
-    made, steps = hole_bomb(arena, monkeypatch, rounds=2000)
+    made, steps = hole_bomb(arena, monkeypatch, rounds=1000)
     assert made.results == [0], made.log
     assert max(count for count, _ in steps) == limits.REQUEST_BLOCKS_OF_FILE
     made.assert_unharmed()
@@ -277,7 +276,7 @@ def test_a_file_of_holes_has_a_bounded_number_of_request_blocks(arena: Arenas, m
 def hole_bomb(arena: Arenas, monkeypatch: pytest.MonkeyPatch, rounds: int) -> tuple[Any, list[tuple[int, int]]]:
     """Read a byte at many places of a file of holes; return the request blocks at each reply, and their total."""
     monkeypatch.setattr(volumes, "installed_servers", lambda: [synthetic.Synthetic])
-    synthetic.Synthetic.files = {"f": synthetic.Layout(1 << 40, [(None, 1 << 31)])}
+    synthetic.Synthetic.files = {"f": synthetic.Layout(1 << 40, [(None, 1 << 31)], most=16)}
     made = arena(MemoryMedium(IMAGE))
     made.victim()
     made.attacker("holes", ROUNDS=rounds, FAILING=0)
@@ -303,6 +302,51 @@ def test_all_files_together_have_a_bounded_number_of_request_blocks(
     assert made.results == [0], made.log
     assert max(total for _, total in steps) == 100
     made.assert_unharmed()
+
+
+@pytest.mark.parametrize("pieces", [60, 400])
+def test_a_disk_has_a_bounded_number_of_requests_and_another_one_is_read_meanwhile(
+    arena: Arenas, monkeypatch: pytest.MonkeyPatch, pieces: int
+) -> None:
+    """The file lies in single blocks that are no neighbours, so that each is a request."""
+    monkeypatch.setattr("callgate.kernel.cache.REQUESTS_OF_DISK", 20)
+    monkeypatch.setattr(volumes, "installed_servers", lambda: [synthetic.Synthetic])
+    scattered = [(16 + 16 * number, 8) for number in range(pieces)]
+    synthetic.Synthetic.files = {
+        "f": synthetic.Layout(pieces * PAGE_SIZE, scattered),
+        "g": synthetic.Layout(16 * PAGE_SIZE, [(8, 128)]),
+    }
+    slow = Latency(command=1_000_000, reorder=True)
+    made = arena(MemoryMedium(synthetic.disk(16 * pieces + 32)), MemoryMedium(IMAGE), latency=slow)
+    made.wanted.append(lambda: made.attackers.append(reader(made, "/d0/f")))
+    made.wanted.append(lambda: made.victims.append(reader(made, "/d1/g")))
+    most: dict[int, int] = {}
+    ends: list[int | None] = []
+    fill_request = made.kernel.cache._fill_request
+
+    def watched(address: int, disk: int, run: list[int]) -> None:
+        fill_request(address, disk, run)
+        most[disk] = max(most.get(disk, 0), made.kernel.cache.state.in_flight[disk])
+        ends.append(made.victims[0].exit_code if made.victims else None)
+
+    made.kernel.cache._fill_request = watched
+    assert made.run(FUEL).reason == "halt"
+    assert max(most.values()) == 20
+    assert not made.kernel.cache.state.in_flight
+    assert made.results == [HELD], made.log
+    if pieces > 100:
+        assert HELD in ends  # the other disk's reader was through before the last request of this one
+    made.assert_unharmed()
+
+
+def test_one_lock_blocks_has_a_bound(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(volumes, "installed_servers", lambda: [Locker])
+    Locker.piece, Locker.locked, Locker.refused = limits.LOCK_BLOCKS_BYTES // 512 + 1, {}, {}
+    monkeypatch.setattr(gate, "LOCK_BLOCKS_LIMIT", 1 << 30)
+    made = arena(MemoryMedium(b"locker" + bytes((16 << 20) - 6)))
+    made.run(FUEL)
+    assert Locker.refused == {"d0": ErrorCode.BAD_ARGUMENT}
+    assert Locker.locked == {"d0": 0}
 
 
 # The log.
@@ -409,10 +453,8 @@ def test_symbols_with_endless_names_are_found_with_bounded_work() -> None:
     ):
         bomb = symbol_bomb(names, count)
         found: list[str] = []
-        assert (
-            work(lambda bomb=bomb, found=found: found.append(symbol_at(bomb, USER_PROGRAM + count)))
-            < 12 * limits.SYMBOLS
-        )
+        done = work(lambda bomb=bomb, last=USER_PROGRAM + count, found=found: found.append(symbol_at(bomb, last)))
+        assert done < 12 * limits.SYMBOLS
         fits = names <= limits.SYMBOL_NAMES_BYTES and count <= limits.SYMBOLS
         assert bool(found[0]) == fits
         assert len(found[0]) <= limits.SYMBOL_NAME_BYTES + 12
@@ -487,7 +529,3 @@ def attention(made: Any) -> None:
     """Have whoever has been killed notice it."""
     made.system.machine.pic.lower_line(IRQ)
     made.system.machine.pic.raise_line(IRQ)
-
-
-assert random
-assert USER_HEAP
