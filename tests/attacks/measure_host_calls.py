@@ -30,7 +30,12 @@ from callgate.kernel.system import System
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
-TESTS = ("tests/attacks", "tests/kernel/files/test_hostile_reads.py", "tests/kernel/ipc/test_exhaustion.py")
+TESTS = (
+    "tests/attacks/test_exhaustion_limits.py",
+    "tests/attacks/test_confused_deputy.py",
+    "tests/attacks/test_forged_references.py",
+    "tests/attacks/test_stale_mappings.py",
+)
 
 
 @dataclass(slots=True)

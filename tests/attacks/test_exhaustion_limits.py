@@ -141,6 +141,15 @@ def test_a_hoarder_has_half_of_memory_and_others_start_and_allocate(arena: Arena
     made.assert_unharmed()
 
 
+def test_the_largest_piece_of_memory_is_given_and_taken_back(arena: Arenas) -> None:
+    made = arena(memory=160 << 20)
+    made.attacker("taker", 7)
+    made.victim()
+    assert made.run(FUEL).reason == "halt"
+    assert made.results == [HELD], made.log
+    made.assert_unharmed()
+
+
 class Lavish(synthetic.Synthetic):
     """Gives 506 pages for any directory, and takes new memory for the next one."""
 

@@ -115,11 +115,24 @@ large_directories:
         jne     gained
         jmp     sleep
 
-COUNT = 7
+; As much as a process may have, in one call; it is given back, taken again, and left behind.
+largest:
+        mov     ecx, (FRAMES_OF_PROCESS - 100) * PAGE_SIZE
+        SYSTEM  ALLOCATE
+        jc      gained
+        mov     ebx, eax
+        SYSTEM  FREE
+        jc      gained
+        mov     ecx, (FRAMES_OF_PROCESS - 100) * PAGE_SIZE
+        SYSTEM  ALLOCATE
+        jc      gained
+        jmp     held
+
+COUNT = 8
         .rodata
         .align 4
 attacks:
-        .long   threads, pieces, files, directories, heap, hoard, large_directories
+        .long   threads, pieces, files, directories, heap, hoard, large_directories, largest
 file:   .ascii  "/rom/hello"
 FILE_SIZE = $ - file
         .data
