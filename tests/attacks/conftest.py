@@ -41,7 +41,7 @@ def executable(name: str, **defines: int) -> Executable:
 
 @dataclass
 class Arena:
-    """A system without a shell, and who fights in it."""
+    """A system, without a shell unless it is given commands, and who fights in it."""
 
     media: list[Medium]
     options: dict[str, Any]
@@ -52,9 +52,8 @@ class Arena:
     victims: list[Process] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        options = SystemOptions(
-            shell=False, prepare=self._prepare, log=self.log.append, output=self.printed.append, **self.options
-        )
+        settings = {"shell": "commands" in self.options, "prepare": self._prepare} | self.options
+        options = SystemOptions(log=self.log.append, output=self.printed.append, **settings)
         self.system = System(self.media, options)
 
     @property

@@ -18,6 +18,7 @@ ATTACKS = {
     "private_operations": HELD,
     "endpoints": HELD,
     "operations": HELD,
+    "free_windows": HELD,
 }
 
 

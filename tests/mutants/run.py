@@ -3,6 +3,7 @@
     python tests/mutants/run.py                 all mutants
     python tests/mutants/run.py handle lock     those whose check, file or list contains a word
     python tests/mutants/run.py --jobs 2 --json build/mutants.json
+    python tests/mutants/run.py --table         print the table of docs/security.md
 
 Each `tests/mutants/*.toml` is a list of mutants:
 
@@ -165,6 +166,22 @@ def judge_all(mutants: Sequence[Mutant], jobs: int) -> Iterator[Outcome]:
             yield from pool.map(one, mutants)
 
 
+def table(mutants: Sequence[Mutant]) -> str:
+    """Return the checks and the tests that need them as rows of Markdown."""
+    rows = ["| what is checked | where | a test that fails without it |", "| --- | --- | --- |"]
+    for mutant in mutants:
+        tests = "<br>".join(f"`{test_name(test)}`" for test in mutant.killed_by)
+        rows.append(f"| {mutant.check.replace('|', chr(92) + '|')} | `{mutant.file}` | {tests} |")
+    return "\n".join(rows) + "\n"
+
+
+def test_name(test: str) -> str:
+    """Return a test's file and its parameters, or its function where it has none: what a reader looks for."""
+    path, _, function = test.partition("::")
+    name, _, parameters = function.partition("[")
+    return f"{Path(path).stem}[{parameters}" if parameters else f"{Path(path).stem}::{name}"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line."""
     parser = argparse.ArgumentParser(
@@ -173,7 +190,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("words", nargs="*", help="only mutants whose check, file or list contains one of these")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many at a time (default: all CPUs)")
     parser.add_argument("--json", type=Path, help="write the outcomes to this file")
+    parser.add_argument("--table", action="store_true", help="print the checks and their tests as a table; run nothing")
     options = parser.parse_args(arguments)
+    if options.table:
+        print(table(read_lists()), end="")  # noqa: T201
+        return 0
     words = [word.lower() for word in options.words]
     mutants = [
         mutant

@@ -59,3 +59,15 @@ def test_a_mutant_with_which_no_test_can_start_proves_nothing(tmp_path: Path) ->
     assert runner.judge(broken, tmp_path).verdict == "error"
     noticed = runner.Mutant("a limit", "code.py", "LIMIT = 3", "LIMIT = 4", ("test_code.py",), "here")
     assert runner.judge(noticed, tmp_path).verdict == "killed"
+
+
+def test_the_table_of_the_security_document_is_the_list_of_mutants(request: pytest.FixtureRequest) -> None:
+    document = ROOT / "docs" / "security.md"
+    before, begin, rest = document.read_text(encoding="utf-8").partition("<!-- checks -->\n")
+    _, end, after = rest.partition("<!-- end of checks -->")
+    assert begin
+    assert end
+    wanted = f"{before}{begin}{runner.table(MUTANTS)}{end}{after}"
+    if request.config.getoption("--refresh-transcripts"):
+        document.write_text(wanted, encoding="utf-8")
+    assert document.read_text(encoding="utf-8") == wanted, "pytest --refresh-transcripts tests/mutants"

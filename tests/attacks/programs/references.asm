@@ -69,6 +69,29 @@ free_of_others:
         REFUSED BAD_ADDRESS
         jmp     held
 
+; free_windows: a directory and a file that the kernel shows are not memory that ALLOCATE returned.
+free_windows:
+        mov     esi, path
+        mov     ecx, path_length
+        SYSTEM  LOCK_DIRECTORY
+        jc      gained
+        mov     ebx, eax
+        SYSTEM  FREE
+        REFUSED BAD_ADDRESS
+        mov     esi, file
+        mov     ecx, file_length
+        xor     edx, edx
+        SYSTEM  OPEN
+        jc      gained
+        mov     eax, [edi]
+        mov     ebx, edi
+        SYSTEM  FREE
+        REFUSED BAD_ADDRESS
+        mov     ebx, esi
+        SYSTEM  FREE
+        REFUSED BAD_ADDRESS
+        jmp     held
+
 ; selectors: LAR tells which descriptors ring 3 may name at all: code, data and two gates, none in the LDT.
 selectors:
         xor     ebp, ebp
@@ -141,8 +164,13 @@ operations:
         .align 4
 attacks:
         .long   close_of_others, map_of_others, unlock_of_others, wait_for_others, kill_others, free_of_others
-        .long   selectors, server_gate, private_operations, endpoints, operations
+        .long   selectors, server_gate, private_operations, endpoints, operations, free_windows
 COUNT = ($ - attacks) / 4
+
+path:   .ascii  "/rom"
+path_length = $ - path
+file:   .ascii  "/rom/hello"
+file_length = $ - file
 
         .data
         .align 4
