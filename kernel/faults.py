@@ -21,7 +21,7 @@ from callgate.kernel.control import ControlBlock, word
 from callgate.kernel.errors import KernelPanic, PolicyError
 from callgate.kernel.processes import FAULT_EXIT_CODE
 from callgate.kernel.state import Process, Thread
-from callgate.kernel.symbols import symbol_at
+from callgate.kernel.symbols import symbol_of
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -156,6 +156,7 @@ class Faults:
         if page in process.pages or process.dying:
             return False
         try:
+            self.kernel.shares.check_frames(process, 2)
             self.kernel.processes.give_page(process, page, USER_DATA)
         except PolicyError:
             return False
@@ -167,11 +168,11 @@ class Faults:
         if fault.error and begin <= fault.eip < end:
             frame["eax"], frame["eip"] = fault.error, handler
             return
-        fault = replace(fault, symbol=symbol_at(process.image, fault.eip))
-        kernel.log(f"process {process.number} ({process.name}) ended by {fault.describe()}")
-        kernel.log(kernel.fault_report(process, fault))
+        fault = replace(fault, symbol=symbol_of(process.symbols, fault.eip))
+        title = f"process {process.number} ({process.name}) ended by {fault.describe()}"
+        kernel.log(f"{title}\n{kernel.fault_report(process, fault)}", process)
         if kernel.fpu.touched(thread):
-            kernel.log("\n".join(f"  {line}" for line in kernel.fpu.of(thread).describe()))
+            kernel.log("\n".join(f"  {line}" for line in kernel.fpu.of(thread).describe()), process)
         if process.partition >= 0:
             kernel.kill_server(process, fault.describe())
         else:

@@ -79,4 +79,4 @@ class GiveBacks:
                     self.state.pending.insert(0, entry)
                     self.kernel.file_ageing.watch()
                     return
-                self.kernel.log(f"{partition.name}: {operation.name} {number}: {error}")
+                self.kernel.log(f"{partition.name}: {operation.name} {number}: {error}", partition)

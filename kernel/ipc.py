@@ -332,7 +332,7 @@ class Ipc:
         try:
             self._convert(partition, slot, message)
         except PolicyError as error:
-            self.kernel.log(f"{partition.name}: reply refused: {error}")
+            self.kernel.log(f"{partition.name}: reply refused: {error}", partition)
             self.block(partition)["bad_replies"] += 1
             self.drop_pins(partition, slot)
             write_error(message, ErrorCode.BAD_REPLY)

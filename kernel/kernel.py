@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from callgate.kernel.abi import limits
 from callgate.kernel.abi.calls import HOST_CALL_FIRST, HostCall, WaitReason
 from callgate.kernel.abi.disk import DISKS, Disk
 from callgate.kernel.abi.errors import ErrorCode
@@ -44,14 +45,16 @@ from callgate.kernel.give_backs import GiveBacks
 from callgate.kernel.hosted import Hosted
 from callgate.kernel.images import program_image
 from callgate.kernel.ipc import Ipc
+from callgate.kernel.log import Log
 from callgate.kernel.plugging import Plugging
 from callgate.kernel.processes import KILLED_EXIT_CODE, Processes
 from callgate.kernel.requests import Requests
 from callgate.kernel.scheduler import Scheduler
 from callgate.kernel.server_calls import ServerCalls
 from callgate.kernel.servers import Servers
+from callgate.kernel.shares import Shares
 from callgate.kernel.state import KernelState, Process, Thread
-from callgate.kernel.symbols import symbol_at
+from callgate.kernel.symbols import Symbols, symbol_of
 from callgate.kernel.system_calls import SystemCalls
 from callgate.kernel.threads import Threads
 from callgate.kernel.volumes import Volumes
@@ -61,7 +64,6 @@ if TYPE_CHECKING:
     from callgate.asm.assembler import Program
     from callgate.kernel.machine import Machine
 
-PROGRAM_LIMIT = 8 << 20
 DISK_GENERATION_SHIFT = 8
 DISK_NUMBER_MASK = 0xFF
 TCB_FLAGS = word(ThreadControlBlock, "flags")
@@ -75,7 +77,7 @@ class Kernel:
         """Take the machine, the assembled kernel and where messages for people go."""
         self.machine = machine
         self.image = image
-        self.log = log
+        self.log = Log(self, log)
         self.state = KernelState()
         low = machine.ram.low
         self.words = low.cast("I")
@@ -89,6 +91,8 @@ class Kernel:
         self.scheduler = Scheduler(self.words, words, lambda: machine.clock.now, machine.state, self._count_wait)
         self.coroutines = Coroutines(self.words, self.address, lambda: self.scheduler.current.tcb)
         self.fpu = FloatingPointUnit(self)
+        self.shares = Shares(self)
+        self.symbols = Symbols(self)
         self.threads = Threads(self)
         self.processes = Processes(self)
         self.ipc = Ipc(self)
@@ -204,6 +208,7 @@ class Kernel:
             process = self.state.processes[number]
             if number == self.state.shell:
                 self.exit_code = process.exit_code or 0
+                self.log.finish()
                 self.machine.request_stop("exit", self.exit_code)
             elif process.parent == 0 and not process.threads and process is not self.scheduler.current.process:
                 self.processes.reap(process)
@@ -235,7 +240,7 @@ class Kernel:
         if partition is None:
             raise PolicyError(ErrorCode.IS_DIRECTORY)
         where = (address + len(path) - len(rest), len(rest))
-        image = await self.files.read_all(partition, where, PROGRAM_LIMIT)
+        image = await self.files.read_all(partition, where, limits.PROGRAM_BYTES, parent)
         return self.start_image(
             parse_elf(image), rest.rpartition(b"/")[2].decode("utf-8", "replace"), arguments, parent
         )
@@ -357,7 +362,7 @@ class Kernel:
     def fault_report(self, process: Process | None, fault: Fault) -> str:
         """Return registers and the instructions around a fault, with symbols where they are known."""
         rows = [" ".join(f"{name}={value:08x}" for name, value in fault.registers.items())]
-        name = partial(symbol_at, process.image) if process else self.image.symbol_at
+        name = partial(symbol_of, process.symbols) if process else self.image.symbol_at
         rows.extend(self.machine.disassemble(fault.eip, 3, name))
         return "\n".join(f"  {row}" for row in rows)
 

@@ -88,7 +88,11 @@ class Threads:
         eax: int = 0,
         edi: int = 0,
     ) -> Thread:
-        """Make a blocked thread that starts in ring 3 at `entry` with ESP = `stack`, EAX and EDI given."""
+        """Make a blocked thread that starts in ring 3 at `entry` with ESP = `stack`, EAX and EDI given.
+
+        PolicyError if the process must not have another one (`Shares.check_thread`).
+        """
+        self.kernel.shares.check_thread(process)
         thread = self.create(process, name, priority, routine="leave_gate")
         frame_address = thread.stack - size_of(GateFrame)
         frame = self.kernel.overlay_stack(thread, GateFrame, frame_address)

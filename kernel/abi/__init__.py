@@ -20,6 +20,7 @@ MODULES = (
     "file",
     "fpu",
     "ide",
+    "limits",
     "memory",
     "message",
     "rom",
