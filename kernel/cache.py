@@ -269,11 +269,13 @@ class Cache:
                     self.notify(locked.missing, thread.selector)
                     await self.read(disk, locked.to_read)
                     while any(self.pending(key) for key in locked.missing):
+                        if thread.killed:
+                            raise PolicyError(ErrorCode.KILLED)
                         await routine("block", eax=WaitReason.DISK)
                 self.check(locked)
-            except PolicyError:
-                self.unlock(locked.keys)
-                if not locked.missing or self.state.alone.isdisjoint(locked.keys):
+            except PolicyError as error:
+                self.unlock(locked.keys)  # a block that the disk is about to write into stays until it has
+                if error.code is ErrorCode.KILLED or not locked.missing or self.state.alone.isdisjoint(locked.keys):
                     raise
             else:
                 return locked

@@ -96,7 +96,7 @@ class Directories:
         process.locks[number] = lock
         return number, lock
 
-    async def unlock(self, process: Process, number: int) -> None:
+    def unlock(self, process: Process, number: int) -> None:
         """Unmap a locked directory; a version that nobody needs any more is given back."""
         lock = process.locks.pop(number, None)
         if lock is None:
@@ -107,16 +107,11 @@ class Directories:
             if not lock.of.users and not lock.of.current:
                 self._drop(lock.of)
         self._trim(KEPT)
-        await self.kernel.give_backs.send()
 
-    async def unlock_all(self, process: Process) -> None:
-        """Unlock every directory of a process that ends; what its server says no longer matters."""
+    def unlock_all(self, process: Process) -> None:
+        """Unlock every directory of a process that ends."""
         for number in list(process.locks):
-            try:
-                await self.unlock(process, number)
-            except PolicyError as error:
-                self.kernel.log(f"{process.name}: unlocking a directory: {error}")
-        await self.kernel.give_backs.send()
+            self.unlock(process, number)
 
     def changed(self, partition: PartitionState, number: int) -> None:
         """DIRECTORY_CHANGED: a version of a directory is current no more."""
@@ -146,13 +141,14 @@ class Directories:
         if key in versions:
             versions.move_to_end(key)
             return versions[key]
+        self.kernel.give_backs.check_room(partition)
         reply = await self.kernel.requests.make(partition, Operation.LOCK_DIRECTORY, data=(address, len(rest)))
+        self.kernel.give_backs.taken(partition)
         registers = reply.registers
         frames, pins = await reply.take_pages()
         version = Version(partition, rest, registers.edx, registers.ebx, registers.edi, frames, pins)
         if not frames:
             self._drop(version)
-            await self.kernel.give_backs.send()
             raise PolicyError(ErrorCode.BAD_REPLY)
         if key in versions or partition.dead or not version.version:
             # Another thread was faster, the server died meanwhile, or does not stand by it (version 0): this one

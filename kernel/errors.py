@@ -11,12 +11,5 @@ class PolicyError(Exception):
         self.code = code
 
 
-class Abandoned(PolicyError):
-    """KILLED while a server had the request: unlike one that was killed before, it has been heard of."""
-
-    def __init__(self) -> None:
-        super().__init__(ErrorCode.KILLED)
-
-
 class KernelPanic(Exception):
     """The kernel contradicts itself, or ring 0 faulted where no fault is expected."""

@@ -105,7 +105,6 @@ class FileWindows:
             opened.ahead = min(max(1, 2 * opened.ahead), AHEAD_LIMIT)
         opened.expected = fill.end
         await self._read_ahead(file, fill, opened.ahead)
-        await self.kernel.give_backs.send()
         return fill
 
     def _within(self, file: FileObject, expected: int, position: int) -> bool:
@@ -205,15 +204,18 @@ class FileWindows:
 
     # Under pressure.
 
-    def reclaim(self) -> bool:
+    def reclaim(self, server: int | None = None) -> bool:
         """Let go of the request block that has been idle longest; False if there is none.
 
-        One that is mapped may go too: whoever touches it again gets it again.
+        One that is mapped may go too: whoever touches it again gets it again.  With `server`, the number of a partition,
+        only of what lies in the memory of that one's server.
         """
         best: tuple[tuple[int, int], FileObject, Fill] | None = None
         for file in self.kernel.files.objects.values():
+            if server is not None and file.partition != server:
+                continue
             for fill in file.fills:
-                if fill.idling:
+                if fill.idling and (server is None or fill.server_request):
                     rank = (-fill.idle, fill.number)
                     if best is None or rank < best[0]:
                         best = (rank, file, fill)

@@ -137,15 +137,16 @@ class Kernel:
             HostCall.DISK_WATCHED: self.plugging.host_disk_watched,
             HostCall.FILE_READY: self.fills.host_file_ready,
             HostCall.INPUT: self.host_input,
+            HostCall.EXIT_THREAD: self.host_exit_thread,
         }
         awaitable: dict[HostCall, Answer] = {
             HostCall.EXCEPTION: self.faults.host_exception,
             HostCall.SYSTEM: self.system_calls.host_system,
             HostCall.SERVER: self.server_calls.host_server,
             HostCall.CONVERT: self.ipc.convert,
-            HostCall.EXIT_THREAD: self.host_exit_thread,
             HostCall.JOB: self.host_job,
             HostCall.FILES_AGE: self.file_ageing.host_files_age,
+            HostCall.GIVE_BACK: self.give_backs.host_give_back,
         }
         for call, answer in plain.items():
             self.machine.host_calls.register(call, answer, call.name.lower())
@@ -178,8 +179,11 @@ class Kernel:
             if thread.wait_reason == WaitReason.INPUT:
                 self.scheduler.wake(thread)
 
-    async def host_exit_thread(self, _value: int) -> None:
-        """EXIT_THREAD: end the current thread; with the last one its process is cleaned up."""
+    def host_exit_thread(self, _value: int) -> None:
+        """EXIT_THREAD: end the current thread; with the last one its process is cleaned up.
+
+        Nothing here waits: whatever servers do, a killed thread is gone when this has been answered.
+        """
         thread = self.scheduler.current
         process = thread.process
         self.hosted.forget(thread)
@@ -187,7 +191,7 @@ class Kernel:
         if process.partition >= 0:
             self.server_thread_ended(thread, process)
         if len(process.threads) == 1:
-            await self.processes.clean_up(process)
+            self.processes.clean_up(process)
         self.threads.reap()
         self.threads.finish(thread)
         self.reap_orphans()
@@ -199,9 +203,25 @@ class Kernel:
             process = self.state.processes[number]
             if number == self.state.shell:
                 self.exit_code = process.exit_code or 0
-                self.machine.request_stop("exit", self.exit_code)
+                self.give_backs.end()
             elif process.parent == 0 and not process.threads and process is not self.scheduler.current.process:
                 self.processes.reap(process)
+
+    def stop(self) -> None:
+        """Stop the machine: the shell has ended."""
+        self.machine.request_stop("exit", self.exit_code)
+
+    def check_wait(self, thread: Thread) -> None:
+        """Raise KILLED or INTERRUPTED if `thread` must not wait for a server, or not any longer; an interrupt counts once."""
+        if thread.killed:
+            raise PolicyError(ErrorCode.KILLED)
+        if self.words[thread.tcb + TCB_FLAGS] & ThreadFlags.INTERRUPTED:
+            self.clear_interrupt(thread)
+            raise PolicyError(ErrorCode.INTERRUPTED)
+
+    def clear_interrupt(self, thread: Thread) -> None:
+        """An interrupt has been told of."""
+        self.words[thread.tcb + TCB_FLAGS] &= ~ThreadFlags.INTERRUPTED & 0xFFFF_FFFF
 
     async def host_job(self, number: int) -> None:
         """JOB: run the job of a kernel thread."""

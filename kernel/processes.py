@@ -137,13 +137,13 @@ class Processes:
         self.kill(state.processes[number], INTERRUPTED_EXIT_CODE, "interrupted")
         return state.processes[number].parent
 
-    async def clean_up(self, process: Process) -> None:
+    def clean_up(self, process: Process) -> None:
         """Let go of everything that a process without running threads holds, page tables excepted."""
         kernel = self.kernel
         if process.exit_code is None:
             process.exit_code = 0
-        await kernel.directories.unlock_all(process)
-        await kernel.files.close_all(process)
+        kernel.directories.unlock_all(process)
+        kernel.files.close_all(process)
         kernel.windows.close_all(process)
         kernel.hosted.end_process(process)
         for address in list(process.pages):

@@ -194,9 +194,9 @@ class SystemCalls:
         frame["ecx"], frame["edx"] = file.size & 0xFFFF_FFFF, file.size >> 32
         frame["esi"], frame["edi"] = opened.page, opened.window
 
-    async def close(self, thread: Thread, frame: ControlBlock) -> None:
+    def close(self, thread: Thread, frame: ControlBlock) -> None:
         """Close a handle."""
-        await self.kernel.files.close(thread.process, frame["ebx"])
+        self.kernel.files.close(thread.process, frame["ebx"])
 
     async def map_file(self, thread: Thread, frame: ControlBlock) -> None:
         """Return where file data lies in memory, mapping it if need be."""
@@ -218,9 +218,9 @@ class SystemCalls:
         frame["eax"], frame["ebx"], frame["ecx"] = lock.window, lock.version, lock.pages
         frame["edx"], frame["edi"] = number, lock.entries
 
-    async def unlock_directory(self, thread: Thread, frame: ControlBlock) -> None:
+    def unlock_directory(self, thread: Thread, frame: ControlBlock) -> None:
         """Unmap a directory's pages."""
-        await self.kernel.directories.unlock(thread.process, frame["edx"])
+        self.kernel.directories.unlock(thread.process, frame["edx"])
 
     async def volume_information(self, thread: Thread, frame: ControlBlock) -> None:
         """Describe the EBX-th volume."""

@@ -46,6 +46,7 @@ class Volumes:
         self.mount_rom()
         self.kernel.plugging.start_watch()
         self.kernel.file_ageing.start()
+        self.kernel.give_backs.start()
         await self.kernel.plugging.mount_present()
 
     def mount_rom(self) -> None:

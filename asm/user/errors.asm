@@ -64,6 +64,7 @@ error_texts:
         .long   error_19
         .long   error_20
         .long   error_21
+        .long   error_22
 ERROR_TEXTS = ($ - error_texts) / 4
 error_0:
         .asciz  "ok"
@@ -109,4 +110,6 @@ error_20:
         .asciz  "not an executable of this system"
 error_21:
         .asciz  "no such process"
+error_22:
+        .asciz  "interrupted"
         .text
