@@ -176,7 +176,7 @@ class Directories:
         self.kernel.give_backs.add(version.server, Operation.UNLOCK_DIRECTORY, version.server_lock)
 
     def _lock_root(self, process: Process) -> DirectoryLock:
-        names = [p.name for p in self.kernel.state.partitions.values() if not p.hidden and not p.dead]
+        names = [partition.name for partition in self.kernel.volumes.listed()]
         frame = self.kernel.low.allocate()
         self.kernel.machine.ram.view(frame, PAGE_SIZE)[:] = root_page(names)
         window = self.kernel.windows.open(process, "directory", Source([frame], [], [frame]))

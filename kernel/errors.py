@@ -11,5 +11,12 @@ class PolicyError(Exception):
         self.code = code
 
 
+class Overdue(PolicyError):
+    """A server has not answered in the time that was set for it."""
+
+    def __init__(self) -> None:
+        super().__init__(ErrorCode.INTERRUPTED, "no answer in time")
+
+
 class KernelPanic(Exception):
     """The kernel contradicts itself, or ring 0 faulted where no fault is expected."""

@@ -119,7 +119,7 @@ class Hosted:
 
     def _log_reports(self, server: HostedServer) -> None:
         for line in server.take_reports():
-            self.kernel.log(line)
+            self.kernel.mounting.say_of(server.geometry.name, line)
 
     def _end(self, thread: Thread, reason: str) -> None:
         server = self.servers[thread.process.number]

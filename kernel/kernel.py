@@ -41,6 +41,7 @@ from callgate.kernel.give_backs import GiveBacks
 from callgate.kernel.hosted import Hosted
 from callgate.kernel.images import program_image
 from callgate.kernel.ipc import Ipc
+from callgate.kernel.mounting import Mounting
 from callgate.kernel.plugging import Plugging
 from callgate.kernel.processes import KILLED_EXIT_CODE, Processes
 from callgate.kernel.requests import Requests
@@ -98,6 +99,7 @@ class Kernel:
         self.files = Files(self)
         self.directories = Directories(self)
         self.volumes = Volumes(self)
+        self.mounting = Mounting(self)
         self.plugging = Plugging(self)
         self.servers = Servers(self)
         self.hosted = Hosted(self)
@@ -234,7 +236,7 @@ class Kernel:
         partition = self.state.partitions[process.partition]
         if not partition.dead:
             partition.reason = reason
-            self.log(f"/{partition.name}: server ended: {reason}")
+            self.mounting.say_of(partition.name, f"/{partition.name}: server ended: {reason}")
             self.ipc.die(partition, ErrorCode.SERVER_DIED)
         self.processes.kill(process, KILLED_EXIT_CODE, reason)
 

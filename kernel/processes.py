@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi import selectors
+from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
+from callgate.kernel.abi.thread import ThreadControlBlock, ThreadFlags
 from callgate.kernel.address_space import TABLE_ENTRIES, USER_CODE, USER_DATA, USER_READ
+from callgate.kernel.control import word
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.executable import Executable
 from callgate.kernel.frames import OutOfMemory
@@ -18,6 +21,8 @@ from callgate.kernel.user_memory import UserMemory
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
 
+TCB_FLAGS = word(ThreadControlBlock, "flags")
+CALLED_BACK = frozenset((WaitReason.REPLY, WaitReason.SLOT, WaitReason.FILE))  # waits that Ctrl-C ends
 ARGUMENTS_LIMIT = PAGE_SIZE - 1
 INTERRUPTED_EXIT_CODE = 128 + 2
 KILLED_EXIT_CODE = 128 + 9
@@ -124,7 +129,7 @@ class Processes:
         """End the process that Ctrl-C is for; return the number of the one that is to be told.
 
         It is the shell's youngest child that has not ended, that one's youngest child, and so on to the last; its
-        parent is told.  If the shell runs nothing, it is told itself.
+        parent is told.  If the shell runs nothing, it is told itself, and does not wait for a server any longer.
         """
         state = self.kernel.state
         number = state.shell
@@ -133,9 +138,17 @@ class Processes:
         ]:
             number = max(child.number for child in children)
         if number == state.shell:
+            self._call_back(state.processes.get(number))
             return max(number, 0)
         self.kill(state.processes[number], INTERRUPTED_EXIT_CODE, "interrupted")
         return state.processes[number].parent
+
+    def _call_back(self, process: Process | None) -> None:
+        """Have a process's waits for servers end, the present ones or each thread's next."""
+        for thread in process.threads if process is not None else ():
+            self.kernel.words[thread.tcb + TCB_FLAGS] |= ThreadFlags.INTERRUPTED
+            if thread.wait_reason in CALLED_BACK:
+                self.kernel.scheduler.wake(thread)
 
     def clean_up(self, process: Process) -> None:
         """Let go of everything that a process without running threads holds, page tables excepted."""

@@ -17,7 +17,7 @@ from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES, MESSAGE_DATA_SIZE, Message, ReplyType
 from callgate.kernel.abi.selectors import SLOT_ABANDONED
 from callgate.kernel.coroutines import RoutineResult, routine
-from callgate.kernel.errors import PolicyError
+from callgate.kernel.errors import Overdue, PolicyError
 from callgate.kernel.ipc import NO_SLOT
 from callgate.kernel.state import PartitionState, Pin
 
@@ -106,6 +106,26 @@ class Requests:
             await reply.finish()
             raise PolicyError(self.error_of(partition, result.eax))
         return reply
+
+    async def make_until(self, deadline: int, partition: PartitionState, operation: Operation) -> RequestReply:
+        """As `make`; Overdue when virtual time is `deadline`, in nanoseconds, and there is no reply.
+
+        The slot stays the server's until it answers, and the reply is nobody's then.
+        """
+        thread, scheduler = self.kernel.scheduler.current, self.kernel.scheduler
+        thread.deadline = deadline
+        scheduler.sleep_until(thread, deadline)
+        try:
+            return await self.make(partition, operation)
+        except PolicyError as error:
+            if error.code is ErrorCode.INTERRUPTED and self.kernel.machine.clock.now >= deadline:
+                raise Overdue from None
+            raise
+        finally:
+            thread.deadline = None
+            scheduler.cancel_sleep(thread)
+            if self.kernel.machine.clock.now >= deadline:
+                self.kernel.clear_interrupt(thread)  # of the deadline: it has come, whoever was first
 
     def error_of(self, partition: PartitionState, value: int) -> ErrorCode:
         """Return what a caller is told for the error in a reply: the server's word, or the kernel's for a server that is gone.

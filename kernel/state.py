@@ -45,6 +45,7 @@ class Thread:
     hosted_block: int = 0
     instructions: int = 0
     wakes_at: int | None = None  # SLEEP: clock at which the call ends
+    deadline: int | None = None  # clock at which it no longer waits for the server that it has asked
 
     def __repr__(self) -> str:
         return f"<thread {self.number} {self.name!r} selector {self.selector:#06x} {ThreadState(self.state).name}>"
@@ -111,6 +112,7 @@ class PartitionState:
     start: int  # first sector on the disk
     sectors: int
     name: str  # d0p1, rom
+    mounting: bool = False  # its server has not said yet that it serves; nobody is told of it
     hidden: bool = False  # no top-level directory (a server that only tests and benchmarks talk to)
     file_system: str = ""
     entry: int = 0  # where its first thread starts

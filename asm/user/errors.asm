@@ -5,6 +5,8 @@
 ;   out:       eax  STATUS_FAILED
 ;   clobbers:  esi, flags
 report:
+        cmp     eax, ErrorCode.INTERRUPTED
+        je      report_break
         push    esi
         mov     esi, [words]
         call    put_string
@@ -31,6 +33,14 @@ put_error:
         mov     esi, [error_texts + eax * 4]
         call    put_line
 .done:
+        mov     eax, STATUS_FAILED
+        ret
+
+; report_break: a command has been interrupted: the break itself is shown when the command has ended.
+;   out:       eax  STATUS_FAILED
+;   clobbers:  flags
+report_break:
+        call    ask_break
         mov     eax, STATUS_FAILED
         ret
 
