@@ -319,6 +319,7 @@ class Ipc:
         record = (partition.block + slot * 16) // 4 + 3
         client = kernel.words[record] >> 16
         kernel.words[record] &= 0xFFFF
+        self.block(partition)["posted"] &= ~(1 << slot)
         if client:
             self.put_state(partition, slot, SlotState.DONE)
             kernel.scheduler.host_wake(client)
@@ -383,7 +384,7 @@ class Ipc:
         """Return the frames of an object reply's pages, and what holds them until the client is done."""
         base, size = OBJECT.unpack_from(message, DATA)
         pages = -(-size // PAGE_SIZE)
-        if base % PAGE_SIZE or pages > MESSAGE_ADDRESSES:
+        if pages > MESSAGE_ADDRESSES:
             raise PolicyError(ErrorCode.BAD_REPLY, f"object of {size} bytes at {base:#x}")
         assert partition.process is not None
         frames = []

@@ -98,6 +98,7 @@ class Session:
             fields = kernel.ipc.block(partition)
             if (fields["unused"] | fields["free"]) != 0xFFFF_FFFF or partition.pins or partition.posted:
                 found.append(f"{partition.name}: {partition.pins} {partition.posted}")
+            found += [f"{partition.name}: slots marked as posted"] if fields["posted"] else []
         if kernel.coroutines.alive:
             found.append("a coroutine")
         return found
