@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi import selectors
-from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTORS_PER_PAGE
@@ -350,11 +349,11 @@ class Ipc:
         message = self.message(partition, slot)
         posted = partition.posted.get(slot)
         if posted is not None:
-            # Who gives something back gets nothing for it; SLOT_DROP follows.
-            if posted != GIVE_BACKS:
+            if posted == GIVE_BACKS:  # which brings nothing, whatever the reply says
+                del partition.posted[slot]
+                self.kernel.give_backs.answered(partition, message)
+            else:
                 await self.kernel.fills.replied(partition, slot, message)
-                # What the server has written there must not be taken for an orphaned OPEN by SLOT_DROP.
-                Message.from_buffer(message).operation = Operation.READ
             return
         try:
             self._convert(partition, slot, message)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi import selectors
-from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
 from callgate.kernel.abi.thread import ThreadControlBlock, ThreadFlags
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
 
 TCB_FLAGS = word(ThreadControlBlock, "flags")
-CALLED_BACK = frozenset((WaitReason.REPLY, WaitReason.SLOT, WaitReason.FILE))  # waits that Ctrl-C ends
 ARGUMENTS_LIMIT = PAGE_SIZE - 1
 INTERRUPTED_EXIT_CODE = 128 + 2
 KILLED_EXIT_CODE = 128 + 9
@@ -147,8 +145,7 @@ class Processes:
         """Have a process's waits for servers end, the present ones or each thread's next."""
         for thread in process.threads if process is not None else ():
             self.kernel.words[thread.tcb + TCB_FLAGS] |= ThreadFlags.INTERRUPTED
-            if thread.wait_reason in CALLED_BACK:
-                self.kernel.scheduler.wake(thread)
+            self.kernel.scheduler.wake(thread)
 
     def clean_up(self, process: Process) -> None:
         """Let go of everything that a process without running threads holds, page tables excepted."""

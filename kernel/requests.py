@@ -92,6 +92,7 @@ class Requests:
         kernel = self.kernel
         thread = kernel.scheduler.current
         block = kernel.threads.block(thread)
+        kernel.check_wait(thread)
         block["request_operation"] = operation
         block["request_partition"] = (selectors.GDT_FIRST_PARTITION + partition.number) * 8
         block["request_data"], block["request_bytes"] = data
