@@ -276,9 +276,10 @@ class Cache:
                             raise PolicyError(ErrorCode.KILLED)
                         await routine("block", eax=WaitReason.DISK)
                 self.check(locked)
-            except PolicyError:
-                self.unlock(locked.keys)
-                if thread.killed or not locked.missing or self.state.alone.keys().isdisjoint(locked.keys):
+            except PolicyError as error:
+                self.unlock(locked.keys)  # a block that the disk is about to write into stays until it has
+                given_up = thread.killed or error.code is ErrorCode.KILLED
+                if given_up or not locked.missing or self.state.alone.keys().isdisjoint(locked.keys):
                     raise
             else:
                 return locked

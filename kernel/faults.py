@@ -124,7 +124,10 @@ class Faults:
                 return
         except PolicyError as error:
             fault = replace(fault, reason=f"{ERROR_TEXT[error.code]} (a page of a file)", error=error.code)
-        if not thread.killed:  # else it faults once more, and `_killed_fault` sees to it
+        # A touch that nobody watches over is made again after an interrupt: it must not end the shell.
+        watched = not frame["cs"] & 3 or self._handled(thread.process, fault)
+        # A killed thread faults once more, and `_killed_fault` sees to it.
+        if not thread.killed and (watched or fault.error is not ErrorCode.INTERRUPTED):
             self._unrepaired(thread, frame, fault)
 
     def _killed_fault(self, thread: Thread, frame: ControlBlock, fault: Fault) -> None:
@@ -164,9 +167,8 @@ class Faults:
 
     def _user_fault(self, thread: Thread, frame: ControlBlock, fault: Fault) -> None:
         kernel, process = self.kernel, thread.process
-        handler, begin, end = process.file_handler
-        if fault.error and begin <= fault.eip < end:
-            frame["eax"], frame["eip"] = fault.error, handler
+        if self._handled(process, fault):
+            frame["eax"], frame["eip"] = fault.error, process.file_handler[0]
             return
         fault = replace(fault, symbol=symbol_of(process.symbols, fault.eip))
         title = f"process {process.number} ({process.name}) ended by {fault.describe()}"
@@ -177,6 +179,11 @@ class Faults:
             kernel.kill_server(process, fault.describe())
         else:
             kernel.processes.kill(process, FAULT_EXIT_CODE, fault.describe())
+
+    def _handled(self, process: Process, fault: Fault) -> bool:
+        """Whether the process has said where to go on after a touch of a file there that fails."""
+        _, begin, end = process.file_handler
+        return bool(fault.error) and begin <= fault.eip < end
 
     def _kernel_fault(self, tcb: int, frame: ControlBlock, fault: Fault) -> None:
         resume = self.kernel.words[tcb + FAULT_RESUME]

@@ -9,8 +9,9 @@ from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
-from callgate.kernel.abi.thread import ThreadState
+from callgate.kernel.abi.thread import ThreadControlBlock, ThreadFlags, ThreadState
 from callgate.kernel.address_space import TABLE_ENTRIES, USER_CODE, USER_DATA, USER_READ
+from callgate.kernel.control import word
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.executable import Executable
 from callgate.kernel.frames import OutOfMemory
@@ -20,6 +21,7 @@ from callgate.kernel.user_memory import UserMemory
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
 
+TCB_FLAGS = word(ThreadControlBlock, "flags")
 ARGUMENTS_LIMIT = PAGE_SIZE - 1
 INTERRUPTED_EXIT_CODE = 128 + 2
 KILLED_EXIT_CODE = 128 + 9
@@ -137,7 +139,8 @@ class Processes:
 
         It is the shell's youngest child that has not ended, that one's youngest child, and so on to the last; its
         parent is told.  If the shell runs nothing, it is an orphan that waits for the console, the youngest one first:
-        it takes the shell's input away, and nobody else can end it.  Without orphans the shell is told itself.
+        it takes the shell's input away, and nobody else can end it.  Without orphans the shell is told itself, and
+        does not wait for a server any longer.
         """
         state = self.kernel.state
         number = state.shell
@@ -148,6 +151,7 @@ class Processes:
         if number == state.shell:
             number = max(filter(self._orphan_reads, state.processes), default=number)
         if number == state.shell:
+            self._call_back(state.processes.get(number))
             return max(number, 0)
         self.kill(state.processes[number], INTERRUPTED_EXIT_CODE, "interrupted")
         return state.processes[number].parent
@@ -158,13 +162,19 @@ class Processes:
         orphaned = process.parent == 0 and process.number != self.kernel.state.shell and process.partition < 0
         return orphaned and not process.dying and any(map(waits_for_input, process.threads))
 
-    async def clean_up(self, process: Process) -> None:
+    def _call_back(self, process: Process | None) -> None:
+        """Have a process's waits for servers end, the present ones or each thread's next."""
+        for thread in process.threads if process is not None else ():
+            self.kernel.words[thread.tcb + TCB_FLAGS] |= ThreadFlags.INTERRUPTED
+            self.kernel.scheduler.wake(thread)
+
+    def clean_up(self, process: Process) -> None:
         """Let go of everything that a process without running threads holds, page tables excepted."""
         kernel = self.kernel
         if process.exit_code is None:
             process.exit_code = 0
-        await kernel.directories.unlock_all(process)
-        await kernel.files.close_all(process)
+        kernel.directories.unlock_all(process)
+        kernel.files.close_all(process)
         kernel.windows.close_all(process)
         kernel.hosted.end_process(process)
         for address in list(process.pages):

@@ -27,6 +27,7 @@ class ThreadFlags(IntFlag):
 
     KILLED = 1  # dies at the next return to ring 3 or instead of the next wait
     COROUTINE = 2  # a host call was answered by a coroutine that awaits `call_target`
+    INTERRUPTED = 4  # its present or next wait for a server ends: Ctrl-C, or the end of the time set for it
 
 
 class ThreadControlBlock(Layout):
