@@ -1,17 +1,29 @@
-"""What a request costs, in counts that do not wobble."""
+"""What a request costs, in counts that do not wobble.
 
-from callgate.tools.benchmarks import ipc_batch, null_request
+A count that has changed is a change of what a request costs: write the new one here if it is meant to be.
+"""
+
+from callgate.tools.benchmarks import call_gate, ipc_batch, null_request
 
 
-def test_a_null_request_keeps_its_budget() -> None:
+def test_a_null_request_keeps_its_budget_from_the_clients_far_call_to_its_return() -> None:
     counts = null_request()
+    assert counts["guest_instructions"] == {"total": 301, "ring0": 269, "ring3": 32}
+    assert counts["client_gates"] == 1
     assert counts["server_gates"] == 1
+    assert counts["ring_changes"] == 4, "client to kernel, kernel to server, and the same way back"
     assert counts["cr3_loads"] == 2
     assert counts["pte_writes"] == 2
     assert counts["tlb_invalidations"] == 1
-    assert sum(counts["host_calls"].values()) <= 4
+    assert counts["host_calls"] == {"handoff": 2}
     assert counts["requests"] == 1
-    assert counts["guest_instructions"]["total"] <= 300
+    assert counts["blocking_waits"] == 1
+
+
+def test_a_refused_request_costs_a_passage_of_the_gate_with_its_far_call_and_return() -> None:
+    counts = call_gate(3)
+    assert counts["guest_instructions"] == {"total": 29, "ring0": 28, "ring3": 1}
+    assert (counts["client_gates"], counts["ring_changes"]) == (1, 2)
 
 
 def test_a_null_request_costs_the_same_every_time() -> None:

@@ -163,7 +163,8 @@ def test_the_kernels_gigabyte_is_ring_0(board):
 def test_the_host_code_is_what_its_source_says(assemble_host):
     for template, code in (
         (counters.COUNT_TEMPLATE, counters.COUNT_CODE),
-        (counters.TOUCH_TEMPLATE, counters.TOUCH_CODE),
+        (counters.LOAD_TEMPLATE, counters.LOAD_CODE),
+        (counters.STORE_TEMPLATE, counters.STORE_CODE),
     ):
         assert assemble_host(counters.source_of(template)) == code
 

@@ -115,7 +115,7 @@ def test_two_host_calls_cannot_share_a_port(machine):
 
 @pytest.mark.parametrize("kind", ["native", "python"])
 def test_touches_of_high_memory_are_booked_to_who_runs(kind, make_board):
-    machine = Machine(memory=8 << 20, high_memory=4 << 20, counter=kind, observe_high_memory=True)
+    machine = Machine(memory=8 << 20, high_memory=4 << 20, counter=kind)
     board = type(make_board("native"))(machine)
     board.map(0x405000, 1 << 32, "rw")
     machine.ledger.user_kind = "client"
