@@ -80,7 +80,14 @@ class Hosted:
             self._end(thread, str(stuck))
         except Exception as error:  # noqa: BLE001 - whatever a server raises is the server's end, not the kernel's
             self._end(thread, f"handler raised {type(error).__name__}: {error}")
+        finally:
+            self._book(server)
         return HostedGate.DONE
+
+    def _book(self, server: HostedServer) -> None:
+        """Book what the server's Python has decompressed."""
+        self.kernel.machine.ledger.extra["inflated_bytes"] += server.inflated
+        server.inflated = 0
 
     def _advance(self, server: HostedServer, thread: Thread, message: int, memory: UserMemory) -> int:
         running = self.running.get(thread.selector)

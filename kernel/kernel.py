@@ -319,6 +319,7 @@ class Kernel:
             "metadata_bytes": counts.metadata_bytes,
             "program_bytes": counts.program_bytes,
             "server_bytes": counts.server_bytes,
+            "inflated_bytes": counts.inflated_bytes,
         }
         information = LedgerInformation(**totals)
         for call in HostCall:

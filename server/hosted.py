@@ -65,6 +65,7 @@ class HostedServer:
     def __init__(self, memory: ServerMemory, geometry: VolumeGeometry) -> None:
         self.memory = memory
         self.geometry = geometry
+        self.inflated = 0  # bytes decompressed: the runner books them, for they cost the guest nothing
         self.blocks: dict[int, int] = {}  # message page being served -> the HostedBlock that it is loaded into
         self._reports: list[str] = []
         self._said: dict[str, None] = {}  # the last sentences, oldest first

@@ -151,12 +151,14 @@ ledger_15:
         .asciz  "bytes of programs loaded by policy"
 ledger_16:
         .asciz  "bytes of servers' memory by hosted servers"
+ledger_17:
+        .asciz  "bytes decompressed by hosted servers"
         .align 4
 ; In the order of LedgerInformation.
 ledger_words:
         .long   ledger_0, ledger_1, ledger_2, ledger_3, ledger_4, ledger_5, ledger_6
         .long   ledger_7, ledger_8, ledger_9, ledger_10, ledger_11, ledger_12, ledger_13
-        .long   ledger_14, ledger_15, ledger_16
+        .long   ledger_14, ledger_15, ledger_16, ledger_17
 LEDGER_WORDS = ($ - ledger_words) / 4
         .assert LEDGER_WORDS == LedgerInformation.host_call / 8, "ledger_words and LedgerInformation differ"
 

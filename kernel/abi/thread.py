@@ -304,6 +304,7 @@ class LedgerInformation(Layout):
         ("metadata_bytes", c_uint64),
         ("program_bytes", c_uint64),
         ("server_bytes", c_uint64),
+        ("inflated_bytes", c_uint64),
         ("host_call", c_uint64 * HOST_CALLS_LIMIT),
         ("system_call", c_uint64 * SYSTEM_CALLS_LIMIT),
         ("server_call", c_uint64 * SERVER_CALLS_LIMIT),

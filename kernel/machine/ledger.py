@@ -23,6 +23,7 @@ SITE_NAMES = (
     "metadata_bytes",  # of locked blocks: the file systems' own structures
     "program_bytes",  # of files that policy reads to load them as programs
     "server_bytes",  # of hosted servers' own memory, which their Python reads and writes
+    "inflated_bytes",  # that hosted servers have decompressed, whatever became of them
 )
 FILE_KINDS = ("kernel", "server", "client")
 NOW = ("guest_instructions", "ring0", "ring3", "ring_changes", "host_call_count")  # of `Counts`, beside the sites
