@@ -355,7 +355,7 @@ class Ipc:
         """Return the frames of an object reply's pages, and what holds them until the client is done."""
         base, size = OBJECT.unpack_from(message, DATA)
         pages = -(-size // PAGE_SIZE)
-        if base % PAGE_SIZE or pages > MESSAGE_ADDRESSES:
+        if pages > MESSAGE_ADDRESSES:
             raise PolicyError(ErrorCode.BAD_REPLY, f"object of {size} bytes at {base:#x}")
         assert partition.process is not None
         frames = []

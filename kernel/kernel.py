@@ -33,6 +33,8 @@ from callgate.kernel.abi.thread import (
 )
 from callgate.kernel.address_space import PageTables
 from callgate.kernel.cache import Cache
+from callgate.kernel.check_dma import DmaWatch
+from callgate.kernel.checks import check
 from callgate.kernel.control import ControlBlock, word
 from callgate.kernel.coroutines import Coroutines
 from callgate.kernel.descriptor_tables import GlobalTable, call_gate
@@ -116,6 +118,7 @@ class Kernel:
         self.faults = Faults(self)
         self.system_calls = SystemCalls(self)
         self.server_calls = ServerCalls(self)
+        self.dma = DmaWatch(self)
         self.jobs: dict[int, Callable[[], Coroutine[Any, Any, None]]] = {}
 
     def adopt(self, state: KernelState) -> None:
@@ -264,6 +267,10 @@ class Kernel:
         program = parse_elf(program_image("shell").elf(debug=False, labels=True))
         process = self.start_image(program, "shell", arguments, 0)
         self.state.shell = process.number
+
+    def check(self) -> list[str]:
+        """Return what contradicts the kernel's invariants now, in words (kernel/checks.py); costs about 10 ms."""
+        return check(self)
 
     # What managers share.
 

@@ -49,3 +49,4 @@ exit_thread:
         POLICY  EXIT_THREAD
         pushfd
         jmp     switch
+policy_end:

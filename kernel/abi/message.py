@@ -164,6 +164,13 @@ class Partition(Layout):
 
 
 assert size_of(Partition) <= PAGE_SIZE
+
+#: Fields that several CPUs change at once: machine code writes them by locked instructions only (rule 9).  All others
+#: have one writer at a time: the owner of the slot, or policy.
+PARTITION_SHARED: Final = (
+    *("unused", "free", "head", "tail", "ring", "idle", "slot_waiters"),
+    *("replies", "full_waits", "bad_replies", "aborted"),
+)
 HANDLE_SLOT_MASK: Final = 0xFF
 HANDLE_GENERATION_SHIFT: Final = 8
 HANDLE_GENERATION_MASK: Final = 0xFF_FFFF

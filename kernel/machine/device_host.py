@@ -48,6 +48,8 @@ class DeviceHost:
     def dma_done(self, physical: int, length: int, *, to_memory: bool) -> None:
         """Book a transfer; code that was translated from written pages is forgotten."""
         self.machine.ledger.dma_bytes["read" if to_memory else "write"] += length
+        if self.machine.dma_watch is not None and to_memory:
+            self.machine.dma_watch(physical, length)
         if to_memory:
             self.machine.code_changed(physical, length)
 

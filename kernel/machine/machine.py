@@ -23,7 +23,7 @@ from callgate.kernel.machine.breakpoints import Breakpoints
 from callgate.kernel.machine.bus import Device, DmaError
 from callgate.kernel.machine.clock import Clock, EventQueue
 from callgate.kernel.machine.control import Control
-from callgate.kernel.machine.counter import make_counter
+from callgate.kernel.machine.counter import CounterState, make_counter
 from callgate.kernel.machine.cpu import Cpu
 from callgate.kernel.machine.device_host import DeviceHost
 from callgate.kernel.machine.event_sites import EventSites
@@ -34,9 +34,11 @@ from callgate.kernel.machine.ledger import Ledger
 from callgate.kernel.machine.memory_bus import MemoryBus
 from callgate.kernel.machine.paging import MAXPHYADDR, PageFault, Paging
 from callgate.kernel.machine.pic import InterruptController
+from callgate.kernel.machine.port_buffer import PortBuffer
 from callgate.kernel.machine.ports import Ports
 from callgate.kernel.machine.ram import Ram
 from callgate.kernel.machine.running import Runner
+from callgate.kernel.machine.serial import BASE as CONSOLE
 from callgate.kernel.machine.serial import Serial
 from callgate.kernel.machine.snapshot import Snapshot, restore, take
 from callgate.kernel.machine.stop import Stop
@@ -114,6 +116,7 @@ class Machine:
         self.symbols: Callable[[int], str] | None = None
         self.quiescent: Callable[[], str | None] = lambda: None
         self.on_interrupt: Callable[[], bool] | None = None  # Ctrl-C: True if the guest has been told, and goes on
+        self.dma_watch: Callable[[int, int], None] | None = None  # told of each transfer: physical address, bytes
         self.participants: dict[str, tuple[Callable[[], object], Callable[[Any], None]]] = {}
 
         # What the engine calls, and what calls the engine.
@@ -124,6 +127,7 @@ class Machine:
         self.translations = Translations(self.cpu, self.paging, self.control, self._translated)
         self.counter.repeats.follows_itself = self.filters.follows_itself
         self.hooks = Hooks(self.handle, self._fail)
+        self.console_buffer = self._console_buffer()
         self._add_hooks()
         self.runner = Runner(self, ctrl_c=ctrl_c)
 
@@ -134,7 +138,7 @@ class Machine:
 
         # It has to have run once before anything else uses it, and a device is reset when it is attached.
         self._warm_up()
-        self.pic, self.timer, self.serial = InterruptController(), Timer(), Serial()
+        self.pic, self.timer, self.serial = InterruptController(), Timer(), Serial(buffer=self.console_buffer)
         self.pic.notify = self.control.stop_soon
         standard: list[Device] = [self.pic, self.timer, self.serial]
         for device in standard:
@@ -144,7 +148,7 @@ class Machine:
         hooks, traps = self.hooks, self.traps
         hooks.interrupt(traps.interrupt)
         hooks.invalid(traps.invalid)
-        hooks.out(self.ports.out)
+        hooks.out(self.ports.out, self.console_buffer)
         hooks.in_(self.ports.in_)
         hooks.instruction(x86.UC_X86_INS_RDTSC, self._on_rdtsc)
         hooks.instruction(x86.UC_X86_INS_RDTSCP, self._on_rdtscp)
@@ -152,6 +156,14 @@ class Machine:
             hooks.entry(number, lambda: traps.refuse(UD, 0))
         for base, size in self.memory_bus.holes():
             hooks.memory(base, size, self.memory_bus.read, self.memory_bus.write)
+
+    def _console_buffer(self) -> PortBuffer | None:
+        """Return a buffer for the console's bytes, if the counter, which knows who runs, is host code as well."""
+        if not self.counter.native:
+            return None
+        buffer = PortBuffer(CONSOLE, ctypes.addressof(self.state) + CounterState.in_kernel.offset)
+        self.host_calls.buffered = buffer
+        return buffer
 
     def _translated(self, linear: int, code: bytes) -> None:
         self.counter.repeats.forget(linear, len(code))

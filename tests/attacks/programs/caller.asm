@@ -1,11 +1,11 @@
-; Makes 4,000 calls of every kind that neither ends nor waits, a request now and then, with arguments that a generator
-; chooses.  The argument is the seed: four characters.
+; Makes CALLS calls of every kind but EXIT, a request now and then, with arguments that a generator chooses.  The
+; argument is the seed: four characters.  Calls that would wait for ever, print megabytes or start threads of nothing
+; get arguments that keep them short.
 
         .include "system.inc"
 
 MULTIPLIER = 1664525
 INCREMENT = 1013904223
-CALLS = 4000
 
 start:
         mov     eax, [USER_ARGUMENTS]
@@ -28,8 +28,25 @@ start:
 .again:
         call    number
         and     eax, 31
-        bt      [skipped], eax
-        jc      .again
+        cmp     eax, SystemCall.FILE_HANDLER + 1
+        ja      .again
+        cmp     eax, SystemCall.EXIT
+        je      .again
+        cmp     eax, SystemCall.READ_CHARACTER
+        je      .again
+        cmp     eax, SystemCall.SLEEP
+        jne     .awake
+        xor     edx, edx
+        and     ecx, 0xffff
+.awake:
+        cmp     eax, SystemCall.WRITE
+        jne     .quiet
+        and     ecx, 15
+.quiet:
+        cmp     eax, SystemCall.START_THREAD
+        jne     .call
+        call    thread_arguments
+.call:
         call    SELECTOR_SYSTEM_GATE:0
         jmp     .done
 .request:
@@ -43,6 +60,29 @@ start:
         jnz     .next
         xor     ebx, ebx
         SYSTEM  EXIT
+
+; thread_arguments: half of the time arguments that are refused, else a thread that makes a call and sleeps.
+;   in:        ecx  chosen
+;   out:       ebx ecx edx
+thread_arguments:
+        test    cl, 1
+        jz      .refused
+        mov     ebx, sleeper
+        mov     edx, eax
+        cmp     dword ptr [stacks], STACKS_END
+        jae     .refused
+        add     dword ptr [stacks], STACK
+        mov     ecx, [stacks]
+        ret
+.refused:
+        mov     ebx, KERNEL_BASE
+        ret
+
+sleeper:
+        SYSTEM  YIELD
+        mov     edx, -1
+        SYSTEM  SLEEP
+        jmp     sleeper
 
 ; number: the next pseudo-random number.
 ;   out:       eax
@@ -77,21 +117,23 @@ value:
 
         .rodata
         .align 4
-; Calls that end or wait, start threads of nothing, or print megabytes.
-ENDING = 1 << SystemCall.EXIT | 1 << SystemCall.START_THREAD | 1 << SystemCall.WRITE
-WAITING = 1 << SystemCall.READ_CHARACTER | 1 << SystemCall.WAIT_PROCESS | 1 << SystemCall.SLEEP
-skipped:
-        .long   ENDING | WAITING
 values:
         .long   0, 0, 0, path, path, 0x1000, PAGE_SIZE, 0x40000000, USER_ARGUMENTS, USER_END, KERNEL_BASE
         .long   0xffffffff, 0x80000000, USER_STACK_TOP, start, room
 path:
         .ascii  "/d0/A.TXT"
         .byte   0
+        .data
+        .align 4
+stacks: .long   thread_stacks
         .bss
         .align 4
 seed:   .space  4
 left:   .space  4
+STACK = 256
+STACKS_END = thread_stacks + 8 * STACK
+thread_stacks:
+        .space  9 * STACK
         .space  16                      ; results are written to odd places beside `room`
 room:   .space  8192
         .text

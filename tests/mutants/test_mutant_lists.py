@@ -1,0 +1,73 @@
+"""The lists of mutants stay true while the sources change: run.py itself takes minutes, this takes none."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def load_runner() -> ModuleType:
+    """Return tests/mutants/run.py as a module."""
+    spec = importlib.util.spec_from_file_location("mutants_run", Path(__file__).with_name("run.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+runner = load_runner()
+MUTANTS = runner.read_lists()
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.check)
+def test_a_mutant_names_text_that_stands_once_in_its_file_and_tests_that_exist(mutant) -> None:
+    text = (ROOT / mutant.file).read_text(encoding="utf-8")
+    assert text.count(mutant.old) == 1
+    assert mutant.new != mutant.old
+    assert mutant.killed_by
+    for test in mutant.killed_by:
+        path, _, name = test.partition("::")
+        assert f"def {name.partition('[')[0]}(" in (ROOT / path).read_text(encoding="utf-8"), test
+
+
+def test_no_two_mutants_make_the_same_change() -> None:
+    changes = [(mutant.file, mutant.old, mutant.new) for mutant in MUTANTS]
+    assert len(set(changes)) == len(changes)
+
+
+def test_a_mutant_that_no_test_notices_has_survived(tmp_path: Path) -> None:
+    (tmp_path / "code.py").write_text("LIMIT = 3\n")
+    (tmp_path / "test_code.py").write_text("def test_the_limit():\n    assert open('code.py').read()\n")
+    mutant = runner.Mutant("a limit", "code.py", "LIMIT = 3", "LIMIT = 4", ("test_code.py",), "here")
+    outcome = runner.judge(mutant, tmp_path)
+    assert outcome.verdict == "survived"
+    assert (tmp_path / "code.py").read_text() == "LIMIT = 3\n"
+
+
+def test_a_mutant_with_which_no_test_can_start_proves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "code.py").write_text("LIMIT = 3\n")
+    (tmp_path / "test_code.py").write_text(
+        "exec(open('code.py').read())\ndef test_the_limit():\n    assert LIMIT == 3\n"
+    )
+    broken = runner.Mutant("a limit", "code.py", "LIMIT = 3", "LIMIT ==", ("test_code.py",), "here")
+    assert runner.judge(broken, tmp_path).verdict == "error"
+    noticed = runner.Mutant("a limit", "code.py", "LIMIT = 3", "LIMIT = 4", ("test_code.py",), "here")
+    assert runner.judge(noticed, tmp_path).verdict == "killed"
+
+
+def test_the_table_of_the_security_document_is_the_list_of_mutants(request: pytest.FixtureRequest) -> None:
+    document = ROOT / "docs" / "security.md"
+    before, begin, rest = document.read_text(encoding="utf-8").partition("<!-- checks -->\n")
+    _, end, after = rest.partition("<!-- end of checks -->")
+    assert begin
+    assert end
+    wanted = f"{before}{begin}{runner.table(MUTANTS)}{end}{after}"
+    if request.config.getoption("--refresh-transcripts"):
+        document.write_text(wanted, encoding="utf-8")
+    assert document.read_text(encoding="utf-8") == wanted, "pytest --refresh-transcripts tests/mutants"
