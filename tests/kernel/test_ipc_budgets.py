@@ -3,7 +3,8 @@
 A count that has changed is a change of what a request costs: write the new one here if it is meant to be.
 """
 
-from callgate.tools.benchmarks import call_gate, ipc_batch, null_request
+import pytest
+from callgate.tools.benchmarks import CLIENTS, Bench, call_gate, ipc_batch, null_request
 
 
 def test_a_null_request_keeps_its_budget_from_the_clients_far_call_to_its_return() -> None:
@@ -34,3 +35,15 @@ def test_requests_that_pile_up_share_their_address_space_switches() -> None:
     result = ipc_batch(3)
     assert result["n"] > 100
     assert result["cr3_loads"] < 1.2
+
+
+@pytest.mark.parametrize("clients", [1, CLIENTS])
+def test_each_wait_for_a_reply_is_counted_at_the_server_that_is_waited_for(clients: int) -> None:
+    """One client hands the CPU over; of many some find the server awake and block."""
+    bench = Bench(clients=clients)
+    bench.system.run(fuel=200_000)
+    fields = bench.kernel.ipc.block(bench.partition)
+    waits = bench.system.machine.ledger.blocking_waits
+    assert fields["blocking_waits"] == waits > 100
+    assert waits <= fields["tail"]
+    bench.close()
