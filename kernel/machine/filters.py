@@ -42,6 +42,8 @@ NO_SEGMENT: Final = 0xFFFC  # error code: index 1FFFh of the LDT, which no LDT r
 USER_RING: Final = 3
 REGISTER_OPERAND: Final = 1  # capstone's CS_OP_REG
 MEMORY_OPERAND: Final = 3  # CS_OP_MEM
+NO_INDEX: Final = "eiz"  # what capstone calls the index of a SIB byte without one
+SHORT_ADDRESS: Final = 2  # bytes of an address after prefix 67
 PREFIXES: Final = b"\xf0\xf2\xf3\x26\x2e\x36\x3e\x64\x65\x66\x67"
 LONGEST: Final = 15  # bytes of an instruction
 TRANSFERS: Final = (1, 2, 3, 4, 5, 7)  # capstone's groups JUMP, CALL, RET, INT, IRET, BRANCH_RELATIVE
@@ -183,8 +185,11 @@ class Filters:
         memory = operand.mem
         linear = int(memory.disp)
         for register, scale in ((memory.base, 1), (memory.index, memory.scale)):
-            if register:
-                linear += int(getattr(self.cpu, instruction.reg_name(register))) * scale
+            name = instruction.reg_name(register) if register else NO_INDEX
+            if name != NO_INDEX:
+                linear += int(getattr(self.cpu, "e" + name[-2:])) * scale  # BX is the lower half of EBX
+        if instruction.addr_size == SHORT_ADDRESS:
+            linear &= 0xFFFF
         segment = instruction.reg_name(memory.segment) if memory.segment else "ds"
         return linear + self.cpu.segment_base(segment) & 0xFFFF_FFFF
 

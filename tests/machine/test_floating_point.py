@@ -196,6 +196,24 @@ def test_a_load_of_mxcsr_does_not_tell_what_the_kernels_memory_holds(ring_3, val
     assert (vector, eip, ring_3.machine.cpu.cr2) == (14, CODE + 1, 0xC0302800)
 
 
+@pytest.mark.parametrize("prefix", ["", "67"])
+def test_a_load_of_mxcsr_may_address_memory_in_every_way(ring_3, prefix):
+    """Every ModR/M byte of LDMXCSR with a memory operand: a fault of the guest, or none."""
+    registers = "; ".join(f"mov {name}, {MEMORY}" for name in ("eax", "ecx", "edx", "ebx", "ebp", "esi", "edi"))
+    setup = 7 * 5
+    for modrm in (mode << 6 | 2 << 3 | register for mode in range(3) for register in range(8)):
+        code = bytes.fromhex(prefix + "0fae") + bytes([modrm, 0x25, 0, 0x20, 0x40, 0, 0, 0])
+        vector, _ = ring_3(registers + "; nop" * 40, memory={CODE + setup: code + b"\xcd\x80"})
+        assert vector in (6, 13, 14, 0x80), code.hex()
+
+
+def test_a_16_bit_address_wraps_in_the_check_of_mxcsr(ring_3):
+    """What EBX has above BX is no part of the address: page 2 is the kernel's, so this is a page fault."""
+    code = bytes.fromhex("67" + "0fae17")  # ldmxcsr [bx]
+    bad = {MEMORY: (0xFFFFFFFF).to_bytes(4, "little"), CODE + 5: code}
+    assert ring_3(f"mov ebx, {MEMORY}; nop; nop; nop; nop", memory=bad)[0] == 14
+
+
 def test_registers_are_part_of_a_machines_snapshot(board):
     board.boot("fninit; fldpi; fld1; pcmpeqd xmm3, xmm3; psrlq xmm3, 5; hlt; fninit; pxor xmm3, xmm3; fldz; hlt")
     machine = board.machine
