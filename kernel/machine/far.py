@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 
 from callgate.kernel.abi.memory import PAGE_SHIFT, PAGE_SIZE
 from callgate.kernel.machine.bus import DmaError
-from callgate.kernel.machine.context import HF_SS32
 from callgate.kernel.machine.descriptors import TYPE_CALL_GATE, decode_gate, decode_segment
 from callgate.kernel.machine.paging import PageFault
 
@@ -110,16 +109,16 @@ class FarTransfers:
 
     def _fault(self, offsets: list[int], size: int, *, write: bool) -> PageFault | None:
         """Walk words of the stack in the order in which they are used; return the first fault."""
-        cpu = self.cpu
-        mask = WORD if cpu.hflags & HF_SS32 else 0xFFFF
-        base, esp = cpu.segment_base("ss"), cpu.esp
+        base, esp, mask, _, mode = self.cpu.stack()
+        page = None
         try:
             for offset in offsets:
                 first = base + (esp + offset & mask) & WORD
                 last = first + size - 1 & WORD
-                self.paging.translate(first, user=True, write=write)
-                if first >> PAGE_SHIFT != last >> PAGE_SHIFT:
-                    self.paging.translate(last & -PAGE_SIZE, user=True, write=write)
+                for linear in (first, last if last >> PAGE_SHIFT == first >> PAGE_SHIFT else last & -PAGE_SIZE):
+                    if linear >> PAGE_SHIFT != page:
+                        self.paging.translate(linear, user=True, write=write, mode=mode)
+                        page = linear >> PAGE_SHIFT
         except PageFault as fault:
             return fault
         return None

@@ -123,9 +123,7 @@ class Filters:
         if instruction is None:
             if locked(code):
                 self._refuse(UD, address)
-        elif instruction.mnemonic in ("rdrand", "rdseed"):
-            self._refuse(UD, address)
-        elif misplaced_lock(instruction):
+        elif instruction.mnemonic in ("rdrand", "rdseed") or misplaced_lock(instruction):
             self._refuse(UD, address)
         elif inputs_string(instruction):
             self._check_port(instruction.bytes, address)
