@@ -4,12 +4,13 @@ A far CALL pushes CS and EIP, RETF and IRETD pop them, as the supervisor: ring 3
 read them.  A CPU uses the rights of CPL (Intel SDM vol. 3, 5.6.1).  So before each such instruction its stack is walked
 with the rights of ring 3, and what may not be is the page fault that a CPU raises.
 
-Each of them ends its block of translated code, so that the last bytes of a block tell where one may begin.  CALL through
+Each of them ends its block of translated code, so the last bytes of a block tell where one may begin.  CALL through
 a call gate to an inner ring, how the kernel is entered, pushes to a stack of that ring and is not looked at.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from callgate.kernel.abi.memory import PAGE_SHIFT, PAGE_SIZE
@@ -26,10 +27,13 @@ if TYPE_CHECKING:
 PREFIXES: Final = b"\xf0\xf2\xf3\x26\x2e\x36\x3e\x64\x65\x66\x67"
 OPERAND_SIZE: Final = 0x66
 IRETD, RETF, RETF_N, CALL_FAR, GROUP_5 = 0xCF, 0xCB, 0xCA, 0x9A, 0xFF
-OPCODES: Final = frozenset((IRETD, RETF, RETF_N, CALL_FAR, GROUP_5))
 CALL_FAR_MEMORY: Final = 3  # /3 of group 5
 LENGTHS: Final = {IRETD: (1,), RETF: (1,), RETF_N: (3,), CALL_FAR: (5, 7)}  # without prefixes; CALL: 16 and 32 bits
 LONGEST: Final = 15
+# A far transfer at the end, whatever stands before it; /3 of group 5 is in the middle bits of the second byte.
+ENDS: Final = re.compile(
+    rb"(?:[\xcf\xcb]|\xca..|\x9a....(?:..)?|\xff[\x18-\x1f\x58-\x5f\x98-\x9f\xd8-\xdf].*)\Z", re.DOTALL
+)
 GATE_16: Final = 4  # type of a 16-bit call gate
 WORD: Final = 0xFFFF_FFFF
 RING_3: Final = 3
@@ -37,7 +41,7 @@ RING_3: Final = 3
 
 def starts(code: bytes) -> Iterator[int]:
     """Yield the offsets at which a far CALL, RETF or IRETD may begin that ends where a block's code does."""
-    if OPCODES.isdisjoint(code[-LONGEST:]):
+    if not ENDS.search(code[-LONGEST:]):
         return
     for offset in range(max(0, len(code) - LONGEST), len(code)):
         body = code[offset:].lstrip(PREFIXES)

@@ -1,7 +1,7 @@
 """IRETD above ring 0 with VM in its image: a CPU ignores VM there, the engine would enter virtual-8086 mode.
 
 In that mode IOPL decides about CLI, ports and INT n, and the image brings IOPL along: it would be a way out of ring 3.
-So the bit is hidden: the run loop clears it in memory, lets the engine execute this one instruction, with all its checks
+So the bit is hidden: the run loop clears it in memory, lets the engine execute the instruction, with all its checks
 and faults, and puts the byte back before anything else can see it (Intel SDM vol. 2, IRET, protected mode).
 """
 
