@@ -21,7 +21,7 @@ from callgate.kernel.control import ControlBlock, word
 from callgate.kernel.errors import KernelPanic, PolicyError
 from callgate.kernel.processes import FAULT_EXIT_CODE
 from callgate.kernel.state import Process, Thread
-from callgate.kernel.symbols import symbol_at
+from callgate.kernel.symbols import symbol_of
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -100,6 +100,9 @@ class Faults:
         vector, code = frame["vector"], frame["error_code"]
         cr2 = kernel.machine.cpu.cr2 if vector == PAGE_FAULT else None
         virtual = leave_virtual_mode(frame)
+        if thread.killed:
+            self._killed_fault(thread, frame, Fault(vector, code, cr2, frame["eip"], registers_of(frame)))
+            return None
         if cr2 is not None and not virtual and not code & PF_PRESENT and self.provide(thread.process, cr2, write=True):
             return None
         fault = Fault(vector, code, cr2, frame["eip"], registers_of(frame))
@@ -121,7 +124,19 @@ class Faults:
                 return
         except PolicyError as error:
             fault = replace(fault, reason=f"{ERROR_TEXT[error.code]} (a page of a file)", error=error.code)
-        if not thread.killed:
+        # A touch that nobody watches over is made again after an interrupt: it must not end the shell.
+        watched = not frame["cs"] & 3 or self._handled(thread.process, fault)
+        # A killed thread faults once more, and `_killed_fault` sees to it.
+        if not thread.killed and (watched or fault.error is not ErrorCode.INTERRUPTED):
+            self._unrepaired(thread, frame, fault)
+
+    def _killed_fault(self, thread: Thread, frame: ControlBlock, fault: Fault) -> None:
+        """A killed thread has faulted: it is given no page, since it might have to wait for one.
+
+        In ring 3 the way back ends it (`trap_return`).  In ring 0 the instruction must not be tried again: it would
+        fault for ever, on the way to the test that ends the thread.
+        """
+        if not frame["cs"] & 3:
             self._unrepaired(thread, frame, fault)
 
     def _unrepaired(self, thread: Thread, frame: ControlBlock, fault: Fault) -> None:
@@ -144,6 +159,7 @@ class Faults:
         if page in process.pages or process.dying:
             return False
         try:
+            self.kernel.shares.check_frames(process, 2)
             self.kernel.processes.give_page(process, page, USER_DATA)
         except PolicyError:
             return False
@@ -151,17 +167,23 @@ class Faults:
 
     def _user_fault(self, thread: Thread, frame: ControlBlock, fault: Fault) -> None:
         kernel, process = self.kernel, thread.process
-        handler, begin, end = process.file_handler
-        if fault.error and begin <= fault.eip < end:
-            frame["eax"], frame["eip"] = fault.error, handler
+        if self._handled(process, fault):
+            frame["eax"], frame["eip"] = fault.error, process.file_handler[0]
             return
-        fault = replace(fault, symbol=symbol_at(process.image, fault.eip))
-        kernel.log(f"process {process.number} ({process.name}) ended by {fault.describe()}")
-        kernel.log(kernel.fault_report(process, fault))
+        fault = replace(fault, symbol=symbol_of(process.symbols, fault.eip))
+        title = f"process {process.number} ({process.name}) ended by {fault.describe()}"
+        kernel.log(f"{title}\n{kernel.fault_report(process, fault)}", process)
+        if kernel.fpu.touched(thread):
+            kernel.log("\n".join(f"  {line}" for line in kernel.fpu.of(thread).describe()), process)
         if process.partition >= 0:
             kernel.kill_server(process, fault.describe())
         else:
             kernel.processes.kill(process, FAULT_EXIT_CODE, fault.describe())
+
+    def _handled(self, process: Process, fault: Fault) -> bool:
+        """Whether the process has said where to go on after a touch of a file there that fails."""
+        _, begin, end = process.file_handler
+        return bool(fault.error) and begin <= fault.eip < end
 
     def _kernel_fault(self, tcb: int, frame: ControlBlock, fault: Fault) -> None:
         resume = self.kernel.words[tcb + FAULT_RESUME]

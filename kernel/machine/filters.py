@@ -8,6 +8,8 @@
 * `iretd` above ring 0 with VM in its image enters virtual-8086 mode: VM is hidden (`machine.returns`).
 * `ins` stores a zero before it asks the port, so for user code the permission is checked beforehand.
 * `rdrand` and `rdseed` would bring the host's randomness in: #UD, as on a CPU without them.
+* VEX-encoded vector instructions are executed as something else, or on registers that no kernel here keeps: #UD.
+* `ldmxcsr` and `fxrstor` of user code take reserved bits of MXCSR: #GP(0).
 
 Every newly translated block is searched for their bytes, which costs nothing where there are none.
 """
@@ -15,10 +17,10 @@ Every newly translated block is searched for their bytes, which costs nothing wh
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from callgate.kernel.abi.memory import KERNEL_BASE
+from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
 from callgate.kernel.machine.bus import DmaError
 from callgate.kernel.machine.cpu import GENERAL
 from callgate.kernel.machine.exceptions import GP, PF, UD
@@ -35,6 +37,8 @@ from callgate.kernel.machine.far import (
     starts,
 )
 from callgate.kernel.machine.paging import PageFault
+from callgate.kernel.machine.vectors import SUSPICIOUS as VECTORS
+from callgate.kernel.machine.vectors import has_reserved_bits, is_vector, mxcsr_offset
 
 if TYPE_CHECKING:
     from callgate.kernel.machine.cpu import Cpu
@@ -64,6 +68,12 @@ def decoder() -> Any:
     return made
 
 
+@lru_cache(maxsize=1024)
+def decode(code: bytes) -> Any:
+    """Return the first instruction of `code`, None if it is none; as if it stood at address 0."""
+    return next(decoder().disasm(code, 0, 1), None)
+
+
 class Filters:
     """The sites of suspicious instructions of one machine."""
 
@@ -81,17 +91,18 @@ class Filters:
         user = linear < KERNEL_BASE
         if user:
             self._watch_far(linear, code)
-        if not any(pattern in code for pattern in (SUSPICIOUS + STRING_IO if user else SUSPICIOUS)):
+        patterns = SUSPICIOUS + STRING_IO if user else SUSPICIOUS
+        if not (any(pattern in code for pattern in patterns) or VECTORS.search(code)):
             return
         offset = 0
         while offset < len(code):
             for instruction in decoder().disasm(code[offset:], linear + offset):
-                if suspicious(instruction) or (user and inputs_string(instruction)):
+                if suspicious(instruction) or (user and asks_first(instruction)):
                     self.watch(instruction.address)
                 offset = instruction.address + instruction.size - linear
             # The decoder stops at what is no instruction: a LOCK that is not allowed, for one.
             if offset < len(code):
-                if locked(code[offset:]):
+                if locked(code[offset:]) or is_vector(code[offset:]):
                     self.watch(linear + offset)
                 offset += 1
 
@@ -119,17 +130,25 @@ class Filters:
         if address < KERNEL_BASE and is_far(code) and not locked(code):
             self._judge_far(code, address)
             return
-        instruction = next(decoder().disasm(code, address, 1), None)
-        if instruction is None:
+        instruction = decode(code)
+        if is_vector(code):
+            self._refuse(UD, address)
+        elif instruction is None:
             if locked(code):
                 self._refuse(UD, address)
         elif instruction.mnemonic in ("rdrand", "rdseed") or misplaced_lock(instruction):
             self._refuse(UD, address)
         elif inputs_string(instruction):
             self._check_port(instruction.bytes, address)
-        elif self.cpu.cpl == 0 and instruction.mnemonic == "ltr":
+        elif mxcsr_offset(instruction) is not None:
+            self._check_mxcsr(instruction, address)
+        elif self.cpu.cpl == 0:
+            self._judge_ring_0(instruction, address)
+
+    def _judge_ring_0(self, instruction: Any, address: int) -> None:
+        if instruction.mnemonic == "ltr":
             self._load_task_register(instruction, address)
-        elif self.cpu.cpl == 0 and writes_dr7(instruction):
+        elif writes_dr7(instruction):
             self._write_dr7(instruction)
 
     def _judge_far(self, code: bytes, address: int) -> None:
@@ -152,7 +171,7 @@ class Filters:
 
     def _far_pointer(self, code: bytes, address: int) -> int | None:
         """Return the selector that a far CALL finds in memory; None where the engine will fault by itself."""
-        instruction = next(decoder().disasm(code, address, 1), None)
+        instruction = decode(code)
         if instruction is None or instruction.operands[0].type != MEMORY_OPERAND:
             return None
         offset = 2 if narrow(code) else 4
@@ -167,14 +186,23 @@ class Filters:
         if cpl and not self.ports.allowed(cpl, self.cpu.edx & 0xFFFF, size):
             self._refuse(GP, address)
 
+    def _check_mxcsr(self, instruction: Any, address: int) -> None:
+        """Refuse reserved bits; an operand that this ring may not read is the instruction's own page fault."""
+        linear = self._effective(instruction, instruction.operands[0]) + (mxcsr_offset(instruction) or 0)
+        with suppress(PageFault, DmaError):
+            data = self.paging.read_linear(linear & 0xFFFF_FFFF, 4, user=self.cpu.cpl == RING_3)
+            value = int.from_bytes(data, "little")
+            if has_reserved_bits(value):
+                self._refuse(GP, address)
+
     def _fetch(self, address: int) -> bytes:
         """Return up to 15 bytes of code, fewer at the end of a mapped page."""
-        with suppress(PageFault, DmaError):
-            return self.paging.read_linear(address, LONGEST)
         code = b""
+        first = min(LONGEST, PAGE_SIZE - address % PAGE_SIZE)
         with suppress(PageFault, DmaError):
-            while len(code) < LONGEST:
-                code += self.paging.read_linear(address + len(code), 1)
+            code = self.paging.read_linear(address, first)
+            if first < LONGEST:
+                code += self.paging.read_linear(address + first & 0xFFFF_FFFF, LONGEST - first)
         return code
 
     def _refuse(self, vector: int, address: int, code: int = 0, fault: int | None = None) -> None:
@@ -216,9 +244,14 @@ def inputs_string(instruction: Any) -> bool:
     return str(instruction.mnemonic).rpartition(" ")[2] in ("insb", "insw", "insd")
 
 
+def asks_first(instruction: Any) -> bool:
+    """Whether what user code does here depends on a port or on memory: INS, or a load of MXCSR."""
+    return inputs_string(instruction) or mxcsr_offset(instruction) is not None
+
+
 def suspicious(instruction: Any) -> bool:
     """Whether a decoded instruction is one of those of this module."""
-    if instruction.mnemonic in ("rdrand", "rdseed", "ltr"):
+    if is_vector(bytes(instruction.bytes)) or instruction.mnemonic in ("rdrand", "rdseed", "ltr"):
         return True
     return writes_dr7(instruction) or misplaced_lock(instruction)
 

@@ -23,21 +23,24 @@ from callgate.kernel.machine.breakpoints import Breakpoints
 from callgate.kernel.machine.bus import Device, DmaError
 from callgate.kernel.machine.clock import Clock, EventQueue
 from callgate.kernel.machine.control import Control
-from callgate.kernel.machine.counter import make_counter
+from callgate.kernel.machine.counter import CounterState, make_counter
 from callgate.kernel.machine.cpu import Cpu
 from callgate.kernel.machine.device_host import DeviceHost
 from callgate.kernel.machine.event_sites import EventSites
 from callgate.kernel.machine.exceptions import GP, UD
 from callgate.kernel.machine.filters import Filters
+from callgate.kernel.machine.fpu import FloatingPoint, from_cpu
 from callgate.kernel.machine.hooks import Hooks
 from callgate.kernel.machine.ledger import Ledger
 from callgate.kernel.machine.memory_bus import MemoryBus
 from callgate.kernel.machine.paging import CR4_TSD, MAXPHYADDR, PageFault, Paging
 from callgate.kernel.machine.pic import InterruptController
+from callgate.kernel.machine.port_buffer import PortBuffer
 from callgate.kernel.machine.ports import Ports
 from callgate.kernel.machine.ram import Ram
 from callgate.kernel.machine.running import Runner
-from callgate.kernel.machine.serial import Serial
+from callgate.kernel.machine.serial import BASE as CONSOLE
+from callgate.kernel.machine.serial import DATA, LSR, Serial
 from callgate.kernel.machine.snapshot import Snapshot, restore, take
 from callgate.kernel.machine.stop import Stop
 from callgate.kernel.machine.stream import EventStream
@@ -66,11 +69,11 @@ def check_sizes(**sizes: int) -> None:
 
 
 def new_engine(ram: Ram) -> Uc:
-    """Return an engine that finds `ram` at its physical addresses."""
+    """Return an engine that finds low memory at its physical addresses; high memory is the counter's to give."""
     engine = Uc(UC_ARCH_X86, UC_MODE_32)
     engine.ctl_set_tcg_buffer_size(TCG_BUFFER)
-    for region in ram.regions:
-        engine.mem_map_ptr(region.base, region.size, UC_PROT_ALL, region.address)
+    low = ram.regions[0]
+    engine.mem_map_ptr(low.base, low.size, UC_PROT_ALL, low.address)
     return engine
 
 
@@ -83,12 +86,11 @@ class Machine:
         memory: int = 64 << 20,
         high_memory: int = 256 << 20,
         counter: str = "auto",
-        observe_high_memory: bool = False,
         ctrl_c: bool = True,
     ) -> None:
         """Sizes in bytes, multiples of 4096; `counter` is auto, native or python.
 
-        `observe_high_memory` counts every CPU access to RAM above 4 GiB; loads then take the slow path.
+        Every byte of RAM above 4 GiB that the CPU loads or stores is counted (`ledger.counts().cpu_file_bytes`).
         `ctrl_c` makes SIGINT end a run between two instructions; without it the signal is left to the process,
         which spares runs of a few instructions two system calls that cost more than they do.
         """
@@ -100,11 +102,13 @@ class Machine:
         self.cpu = Cpu(self.uc)
         self.stream = EventStream(lambda: self.clock.now)
         self.counter = make_counter(self.handle.value, counter, self._fail)
+        for region in self.ram.regions[1:]:
+            self.counter.serve(region)
         self.state = self.counter.state
         self.control = Control(self.state)
         self.clock = Clock(self.state)
         self.events = EventQueue()
-        self.ledger = Ledger(self.state)
+        self.ledger = Ledger(self.state, self.ram.touched)
         self.paging = Paging(self.ram, self.cpu.paging_mode)
 
         # What others fill in.
@@ -113,6 +117,7 @@ class Machine:
         self.symbols: Callable[[int], str] | None = None
         self.quiescent: Callable[[], str | None] = lambda: None
         self.on_interrupt: Callable[[], bool] | None = None  # Ctrl-C: True if the guest has been told, and goes on
+        self.dma_watch: Callable[[int, int], None] | None = None  # told of each transfer: physical address, bytes
         self.participants: dict[str, tuple[Callable[[], object], Callable[[Any], None]]] = {}
 
         # What the engine calls, and what calls the engine.
@@ -124,9 +129,8 @@ class Machine:
         self.traps.returns.changed = self.translations.changed
         self.counter.repeats.follows_itself = self.filters.follows_itself
         self.hooks = Hooks(self.handle, self._fail)
+        self.console_buffer = self._console_buffer()
         self._add_hooks()
-        if observe_high_memory and high_memory:
-            self.counter.observe_memory(1 << 32, (1 << 32) + high_memory - 1)
         self.runner = Runner(self, ctrl_c=ctrl_c)
 
         # What looks on.
@@ -136,7 +140,7 @@ class Machine:
 
         # It has to have run once before anything else uses it, and a device is reset when it is attached.
         self._warm_up()
-        self.pic, self.timer, self.serial = InterruptController(), Timer(), Serial()
+        self.pic, self.timer, self.serial = InterruptController(), Timer(), Serial(buffer=self.console_buffer)
         self.pic.notify = self.control.stop_soon
         standard: list[Device] = [self.pic, self.timer, self.serial]
         for device in standard:
@@ -146,14 +150,23 @@ class Machine:
         hooks, traps = self.hooks, self.traps
         hooks.interrupt(traps.interrupt)
         hooks.invalid(traps.invalid)
-        hooks.out(self.ports.out)
-        hooks.in_(self.ports.in_)
+        hooks.out(self.ports.out, self.console_buffer)
+        hooks.in_(self.ports.in_, self.console_buffer)
         hooks.instruction(x86.UC_X86_INS_RDTSC, self._on_rdtsc)
         hooks.instruction(x86.UC_X86_INS_RDTSCP, self._on_rdtscp)
         for number in (x86.UC_X86_INS_SYSENTER, x86.UC_X86_INS_SYSCALL):
             hooks.entry(number, lambda: traps.refuse(UD, 0))
         for base, size in self.memory_bus.holes():
             hooks.memory(base, size, self.memory_bus.read, self.memory_bus.write)
+
+    def _console_buffer(self) -> PortBuffer | None:
+        """Return a buffer for the console's bytes, if the counter, which knows who runs, is host code as well."""
+        if not self.counter.native:
+            return None
+        in_kernel = ctypes.addressof(self.state) + CounterState.in_kernel.offset
+        buffer = PortBuffer(CONSOLE + DATA, CONSOLE + LSR, in_kernel)
+        self.host_calls.buffered = buffer
+        return buffer
 
     def _translated(self, linear: int, code: bytes) -> None:
         self.counter.repeats.forget(linear, len(code))
@@ -339,6 +352,13 @@ class Machine:
         cells = [f"{name:>6} {value:08x}" for name, value in values.items() if name != "eflags"]
         rows = ["  ".join(cells[index : index + 4]) for index in range(0, len(cells), 4)]
         return "\n".join([*rows, f"eflags {self.cpu.describe_flags()}  CPL={self.cpu.cpl}"])
+
+    @property
+    def fpu(self) -> FloatingPoint:
+        """The x87, MMX and SSE registers now; ValueError once the machine is closed."""
+        if self.handle is None:
+            raise ValueError("the machine is closed")
+        return from_cpu(self.handle)
 
     def disassemble(self, place: int | str, count: int = 8, symbols: Callable[[int], str] | None = None) -> list[str]:
         """Return lines of disassembly from a linear address, as far as it is mapped; `symbols` names addresses."""
