@@ -31,7 +31,7 @@ def fill(root: Path) -> None:
         "MiXed.CaSe": b"case\n",
         ".hidden": b"dot\n",
     }
-    files |= {"words.txt": b"the same words again\n" * 40_000, "it's; #1 & $2": b"quoted\n"}
+    files |= {"words.txt": b"the same words again\n" * 8_000, "it's; #1 & $2": b"quoted\n"}
     for name, data in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(data)
@@ -46,10 +46,10 @@ def fill_links(root: Path) -> None:
     (root / "absolute").symlink_to("/sizes/512 bytes")
     (root / "round").symlink_to("round")
     with (root / "holes").open("wb") as file:
-        for place in (0, 13 * 1024, 300 * 1024, 2_000_000):
+        for place in (0, 13 * 1024, 300 * 1024, 600_000):
             file.seek(place)
             file.write(b"data between holes")
-        file.truncate(2_100_000)
+        file.truncate(650_000)
 
 
 def ext(*options: str) -> Callable[[Tool, Path, Path], None]:
