@@ -110,7 +110,7 @@ class Hooks:
         code = POINTER(buffer.before_in(address_of(hook)))
         self._add(UC_HOOK_INSN, code, 1, 0, x86.UC_X86_INS_IN, data=ctypes.addressof(buffer.state))
 
-    def instruction(self, number: int, function: Callable[[], None]) -> None:
+    def instruction(self, number: int, function: Callable[[], object]) -> None:
         """Call `function()` instead of an instruction (RDTSC)."""
 
         def callback(_uc: int, _data: int) -> int:
