@@ -65,6 +65,6 @@ def check_statistics(statistics: dict[str, Any]) -> None:
     assert statistics["file_data"]["waits"]
     for name in ("d0", "d1"):
         server = statistics["servers"][name]
-        assert server["requests"] and server["replies"] and server["blocking_waits"], name
+        assert all(server[row] for row in ("requests", "replies", "blocking_waits")), (name, server)
     waits = sum(server["blocking_waits"] for server in statistics["servers"].values())
     assert 0 < waits <= statistics["blocking_waits"]
