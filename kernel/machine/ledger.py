@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SITE_NAMES = (
     *("cr3_loads", "pte_writes", "tlb_invalidations", "server_gates", "client_gates", "requests"),
+    "fpu_switches",  # of the x87, MMX and SSE registers, from one thread to another
     "metadata_bytes",  # of locked blocks: the file systems' own structures
     "program_bytes",  # of files that policy reads to load them as programs
     "server_bytes",  # of hosted servers' own memory, which their Python reads and writes

@@ -219,7 +219,7 @@ class Ram:
         """Return a copy of bytes of RAM; errors as `view`."""
         return bytes(self.view(physical, length, account))
 
-    def write(self, physical: int, data: bytes, account: Account | None = None) -> None:
+    def write(self, physical: int, data: bytes | memoryview, account: Account | None = None) -> None:
         """Write bytes of RAM; errors as `view`."""
         self.view(physical, len(data), account)[:] = data
 

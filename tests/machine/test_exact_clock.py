@@ -166,6 +166,7 @@ def test_the_host_code_is_what_its_source_says(assemble_host):
         (counters, counters.LOAD_TEMPLATE, counters.LOAD_CODE),
         (counters, counters.STORE_TEMPLATE, counters.STORE_CODE),
         (port_buffer, port_buffer.OUT_TEMPLATE, port_buffer.OUT_CODE),
+        (port_buffer, port_buffer.IN_TEMPLATE, port_buffer.IN_CODE),
     ):
         assert assemble_host(module.source_of(template)) == code
 
