@@ -94,6 +94,21 @@ def test_the_shell_starts_programs_beside_two_bombs_whose_first_process_has_ende
         assert system.kernel.low.available >= limits.FRAMES_RESERVED_FILES
 
 
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_bomb_has_no_more_than_its_familys_share_however_often_it_starts_itself(
+    bomb: Callable[..., Path], kind: str
+) -> None:
+    threads, heap = BOMBS[kind]
+    options = SystemOptions(commands="/d0/BOMB; hello", memory=16 << 20)
+    with System([ImageFile(bomb(THREADS=threads, HEAP=heap))], options) as system:
+        assert system.run(fuel=FUEL).reason == "exit"
+        kernel = system.kernel
+        bombs = [process for process in kernel.state.processes.values() if process.name == "BOMB"]
+        assert 1 <= len(bombs) <= limits.PROCESSES_OF_FAMILY
+        assert sum(len(process.threads) for process in bombs) <= limits.THREADS_OF_FAMILY
+        assert kernel.low.available >= kernel.low.total // limits.FRAMES_OF_FAMILY_PART - 400  # beside the system's own
+
+
 def test_start_process_leaves_the_frames_that_allocate_leaves(bomb: Callable[..., Path]) -> None:
     least = []
     options = SystemOptions(commands="/d0/BOMB; /d0/BOMB; /d0/BOMB", memory=16 << 20)
