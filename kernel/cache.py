@@ -266,17 +266,20 @@ class Cache:
         """Lock blocks and wait until all of them are there; IO_ERROR, UNPLUGGED or NO_MEMORY otherwise."""
         while True:
             locked = self.lock(disk, numbers)
+            thread = self.kernel.scheduler.current
             try:
-                thread = self.kernel.scheduler.current
                 if locked.missing:
                     self.notify(locked.missing, thread.selector)
                     await self.read(disk, locked.to_read)
                     while any(self.pending(key) for key in locked.missing):
+                        if thread.killed:
+                            raise PolicyError(ErrorCode.KILLED)
                         await routine("block", eax=WaitReason.DISK)
                 self.check(locked)
-            except PolicyError:
-                self.unlock(locked.keys)
-                if not locked.missing or self.state.alone.keys().isdisjoint(locked.keys):
+            except PolicyError as error:
+                self.unlock(locked.keys)  # a block that the disk is about to write into stays until it has
+                given_up = thread.killed or error.code is ErrorCode.KILLED
+                if given_up or not locked.missing or self.state.alone.keys().isdisjoint(locked.keys):
                     raise
             else:
                 return locked

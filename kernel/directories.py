@@ -94,7 +94,7 @@ class Directories:
         process.locks[number] = lock
         return number, lock
 
-    async def unlock(self, process: Process, number: int) -> None:
+    def unlock(self, process: Process, number: int) -> None:
         """Unmap a locked directory; a version that nobody needs any more is given back."""
         lock = process.locks.pop(number, None)
         if lock is None:
@@ -105,16 +105,11 @@ class Directories:
             if not lock.of.users and not lock.of.current:
                 self._drop(lock.of)
         self._trim()
-        await self.kernel.give_backs.send()
 
-    async def unlock_all(self, process: Process) -> None:
-        """Unlock every directory of a process that ends; what its server says no longer matters."""
+    def unlock_all(self, process: Process) -> None:
+        """Unlock every directory of a process that ends."""
         for number in list(process.locks):
-            try:
-                await self.unlock(process, number)
-            except PolicyError as error:
-                self.kernel.log(f"{process.name}: unlocking a directory: {error}", process)
-        await self.kernel.give_backs.send()
+            self.unlock(process, number)
 
     def changed(self, partition: PartitionState, number: int) -> None:
         """DIRECTORY_CHANGED: a version of a directory is current no more."""
@@ -145,13 +140,14 @@ class Directories:
         if key in versions:
             versions.move_to_end(key)
             return versions[key]
+        self.kernel.give_backs.check_room(partition)
         reply = await self.kernel.requests.make(partition, Operation.LOCK_DIRECTORY, data=(address, len(rest)))
+        self.kernel.give_backs.taken(partition)
         registers = reply.registers
         frames, pins = await reply.take_pages()
         version = Version(partition, rest, registers.edx, registers.ebx, registers.edi, frames, pins)
         if not frames:
             self._drop(version)
-            await self.kernel.give_backs.send()
             raise PolicyError(ErrorCode.BAD_REPLY)
         if key in versions or partition.dead or not version.version:
             # Another thread was faster, the server died meanwhile, or does not stand by it (version 0): this one
@@ -192,7 +188,7 @@ class Directories:
         self.kernel.give_backs.add(version.server, Operation.UNLOCK_DIRECTORY, version.server_lock)
 
     def _lock_root(self, process: Process) -> DirectoryLock:
-        names = [p.name for p in self.kernel.state.partitions.values() if not p.hidden and not p.dead]
+        names = [partition.name for partition in self.kernel.volumes.listed()]
         self.kernel.shares.check_frames(process, 1)
         frame = self.kernel.low.allocate()
         self.kernel.machine.ram.view(frame, PAGE_SIZE)[:] = root_page(names)

@@ -50,6 +50,7 @@ class Fill:
     state: FillState = FillState.WAITING
     error: ErrorCode = ErrorCode.OK
     again: bool = False  # FAILED, but it is worth asking once more
+    theirs: bool = False  # FAILED, and it is the server that said so
     first_page: int = 0
     frames: list[int] = field(default_factory=list)
     whole: list[bool] = field(default_factory=list)  # by page: a block of the cache that holds nothing but this page

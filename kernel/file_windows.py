@@ -105,7 +105,6 @@ class FileWindows:
             opened.ahead = min(max(1, 2 * opened.ahead), AHEAD_LIMIT)
         opened.expected = fill.end
         await self._read_ahead(file, fill, opened.ahead)
-        await self.kernel.give_backs.send()
         return fill
 
     def _within(self, file: FileObject, expected: int, position: int) -> bool:
@@ -204,16 +203,19 @@ class FileWindows:
 
     # Under pressure.
 
-    def reclaim(self, *, low: bool = False, only: FileObject | None = None) -> bool:
+    def reclaim(self, *, low: bool = False, only: FileObject | None = None, server: int | None = None) -> bool:
         """Let go of the request block that has been idle longest; False if there is none.
 
-        One that is mapped may go too: whoever touches it again gets it again.  `low`: one that holds low memory;
-        `only`: one of this file.
+        One that is mapped may go too: a thread that touches it again gets it again.  `low`: one that holds low memory;
+        `only`: one of this file; `server`: one that lies in the memory of the server of this partition.
         """
         best: tuple[tuple[int, int], FileObject, Fill] | None = None
         for file in (only,) if only is not None else self.kernel.files.objects.values():
+            if server is not None and file.partition != server:
+                continue
             for fill in file.fills:
-                if fill.idling and not (low and not fill.holds_low):
+                kept = (low and not fill.holds_low) or (server is not None and not fill.server_request)
+                if fill.idling and not kept:
                     rank = (-fill.idle, fill.number)
                     if best is None or rank < best[0]:
                         best = (rank, file, fill)

@@ -119,7 +119,7 @@ class Hosted:
 
     def _log_reports(self, server: HostedServer, process: Process) -> None:
         for line in server.take_reports():
-            self.kernel.log(line, process)
+            self.kernel.mounting.say_of(server.geometry.name, line, process)
 
     def _end(self, thread: Thread, reason: str) -> None:
         server = self.servers[thread.process.number]

@@ -40,11 +40,13 @@ from callgate.kernel.file_ageing import FileAgeing
 from callgate.kernel.file_windows import FileWindows
 from callgate.kernel.files import Files
 from callgate.kernel.fills import Fills
+from callgate.kernel.fpu import FloatingPointUnit
 from callgate.kernel.give_backs import GiveBacks
 from callgate.kernel.hosted import Hosted
 from callgate.kernel.images import program_image
 from callgate.kernel.ipc import Ipc
 from callgate.kernel.log import Log
+from callgate.kernel.mounting import Mounting
 from callgate.kernel.plugging import Plugging
 from callgate.kernel.processes import KILLED_EXIT_CODE, Processes
 from callgate.kernel.requests import Requests
@@ -89,6 +91,7 @@ class Kernel:
         self.gdt = GlobalTable(machine.ram, self.address("gdt") - KERNEL_BASE)
         self.scheduler = Scheduler(self.words, words, lambda: machine.clock.now, machine.state, self._count_wait)
         self.coroutines = Coroutines(self.words, self.address, lambda: self.scheduler.current.tcb)
+        self.fpu = FloatingPointUnit(self)
         self.shares = Shares(self)
         self.symbols = Symbols(self)
         self.threads = Threads(self)
@@ -104,6 +107,7 @@ class Kernel:
         self.files = Files(self)
         self.directories = Directories(self)
         self.volumes = Volumes(self)
+        self.mounting = Mounting(self)
         self.plugging = Plugging(self)
         self.servers = Servers(self)
         self.hosted = Hosted(self)
@@ -144,15 +148,16 @@ class Kernel:
             HostCall.DISK_WATCHED: self.plugging.host_disk_watched,
             HostCall.FILE_READY: self.fills.host_file_ready,
             HostCall.INPUT: self.host_input,
+            HostCall.EXIT_THREAD: self.host_exit_thread,
         }
         awaitable: dict[HostCall, Answer] = {
             HostCall.EXCEPTION: self.faults.host_exception,
             HostCall.SYSTEM: self.system_calls.host_system,
             HostCall.SERVER: self.server_calls.host_server,
             HostCall.CONVERT: self.ipc.convert,
-            HostCall.EXIT_THREAD: self.host_exit_thread,
             HostCall.JOB: self.host_job,
             HostCall.FILES_AGE: self.file_ageing.host_files_age,
+            HostCall.GIVE_BACK: self.give_backs.host_give_back,
         }
         for call, answer in plain.items():
             self.machine.host_calls.register(call, answer, call.name.lower())
@@ -185,8 +190,11 @@ class Kernel:
             if thread.wait_reason == WaitReason.INPUT:
                 self.scheduler.wake(thread)
 
-    async def host_exit_thread(self, _value: int) -> None:
-        """EXIT_THREAD: end the current thread; with the last one its process is cleaned up."""
+    def host_exit_thread(self, _value: int) -> None:
+        """EXIT_THREAD: end the current thread; with the last one its process is cleaned up.
+
+        Nothing here waits: whatever servers do, a killed thread is gone when this has been answered.
+        """
         thread = self.scheduler.current
         process = thread.process
         self.hosted.forget(thread)
@@ -194,7 +202,7 @@ class Kernel:
         if process.partition >= 0:
             self.server_thread_ended(thread, process)
         if len(process.threads) == 1:
-            await self.processes.clean_up(process)
+            self.processes.clean_up(process)
         self.threads.reap()
         self.threads.finish(thread)
         self.reap_orphans()
@@ -206,10 +214,26 @@ class Kernel:
             process = self.state.processes[number]
             if number == self.state.shell:
                 self.exit_code = process.exit_code or 0
-                self.log.finish()
-                self.machine.request_stop("exit", self.exit_code)
+                self.give_backs.end()
             elif process.parent == 0 and not process.threads and process is not self.scheduler.current.process:
                 self.processes.reap(process)
+
+    def stop(self) -> None:
+        """Stop the machine: the shell has ended."""
+        self.log.finish()
+        self.machine.request_stop("exit", self.exit_code)
+
+    def check_wait(self, thread: Thread) -> None:
+        """Raise KILLED or INTERRUPTED if `thread` must not wait for a server, or not any longer; an interrupt counts once."""
+        if thread.killed:
+            raise PolicyError(ErrorCode.KILLED)
+        if self.words[thread.tcb + TCB_FLAGS] & ThreadFlags.INTERRUPTED:
+            self.clear_interrupt(thread)
+            raise PolicyError(ErrorCode.INTERRUPTED)
+
+    def clear_interrupt(self, thread: Thread) -> None:
+        """An interrupt has been told of."""
+        self.words[thread.tcb + TCB_FLAGS] &= ~ThreadFlags.INTERRUPTED & 0xFFFF_FFFF
 
     async def host_job(self, number: int) -> None:
         """JOB: run the job of a kernel thread."""
@@ -222,7 +246,7 @@ class Kernel:
         partition = self.state.partitions[process.partition]
         if not partition.dead:
             partition.reason = reason
-            self.log(f"/{partition.name}: server ended: {reason}")
+            self.mounting.say_of(partition.name, f"/{partition.name}: server ended: {reason}")
             self.ipc.die(partition, ErrorCode.SERVER_DIED)
         self.processes.kill(process, KILLED_EXIT_CODE, reason)
 

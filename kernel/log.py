@@ -53,10 +53,14 @@ class Log:
         """Write lines: the kernel's own, or such as a program or a server causes."""
         lines = text.split("\n")
         now = self.kernel.machine.clock.now
-        if source is not None and not self._pays(name_of(self.kernel, source), len(lines), now):
+        if source is not None and not self.admits(source, len(lines)):
             return
         self._write_counts(now)
         self.write("\n".join(line[:LOG_LINE_CHARACTERS] for line in lines))
+
+    def admits(self, source: Process | PartitionState, lines: int) -> bool:
+        """Book lines to a source; False if it has written too many, and these are counted as left out."""
+        return self._pays(name_of(self.kernel, source), lines, self.kernel.machine.clock.now)
 
     def finish(self) -> None:
         """Say of every source what is left out: the system ends."""

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 from callgate.kernel.abi import limits, selectors
 from callgate.kernel.abi import memory as layout
+from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
+from callgate.kernel.abi.thread import ThreadControlBlock, ThreadFlags, ThreadState
 from callgate.kernel.address_space import TABLE_ENTRIES, USER_CODE, USER_DATA, USER_READ
+from callgate.kernel.control import word
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.executable import Executable
 from callgate.kernel.frames import OutOfMemory
@@ -18,6 +21,7 @@ from callgate.kernel.user_memory import UserMemory
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
 
+TCB_FLAGS = word(ThreadControlBlock, "flags")
 ARGUMENTS_LIMIT = PAGE_SIZE - 1
 INTERRUPTED_EXIT_CODE = 128 + 2
 KILLED_EXIT_CODE = 128 + 9
@@ -31,8 +35,10 @@ class Processes:
         self.kernel = kernel
 
     def create(self, name: str, *, parent: int = 0, server: bool = False) -> Process:
-        """Make a process without threads; NO_MEMORY or NO_RESOURCES if a table is full."""
+        """Make a process without threads; NO_MEMORY or NO_RESOURCES if a table is full, KILLED if its parent dies."""
         state, shares = self.kernel.state, self.kernel.shares
+        if parent and (parent not in state.processes or state.processes[parent].dying):
+            raise PolicyError(ErrorCode.KILLED, f"the parent, process {parent}, is dying")
         shares.check_process(parent)
         if parent in state.processes:
             shares.check_free(state.processes[parent], SPACE_FRAMES)
@@ -116,20 +122,25 @@ class Processes:
         del process.windows[address]
 
     def kill(self, process: Process, exit_code: int, reason: str = "") -> None:
-        """Have every thread of the process die; it is cleaned up when the last one has."""
-        if process.dying:
-            return
-        process.dying = True
-        process.exit_code = exit_code
-        process.fault = process.fault or reason
+        """Have every thread of the process die; it is cleaned up when the last one has.
+
+        The first reason counts.  Nothing new comes to a process from then on: `Threads.create` makes no thread in it,
+        `create` no child of it, and calls of its threads are refused (`SystemCalls.host_system`).
+        """
+        if not process.dying:
+            process.dying = True
+            process.exit_code = exit_code
+            process.fault = process.fault or reason
         for thread in list(process.threads):
             self.kernel.threads.kill(thread)
 
     def interrupt(self) -> int:
-        """End the process that Ctrl-C is for; return the number of the one that is to be told.
+        """End the process that Ctrl-C is for; return the number of the one that is to be told, 0 for nobody.
 
         It is the shell's youngest child that has not ended, that one's youngest child, and so on to the last; its
-        parent is told.  If the shell runs nothing, it is told itself.
+        parent is told.  If the shell runs nothing, it is an orphan that waits for the console, the youngest one first:
+        it takes the shell's input away, and nobody else can end it.  Without orphans the shell is told itself, and
+        does not wait for a server any longer.
         """
         state = self.kernel.state
         number = state.shell
@@ -138,17 +149,32 @@ class Processes:
         ]:
             number = max(child.number for child in children)
         if number == state.shell:
+            number = max(filter(self._orphan_reads, state.processes), default=number)
+        if number == state.shell:
+            self._call_back(state.processes.get(number))
             return max(number, 0)
         self.kill(state.processes[number], INTERRUPTED_EXIT_CODE, "interrupted")
         return state.processes[number].parent
 
-    async def clean_up(self, process: Process) -> None:
+    def _orphan_reads(self, number: int) -> bool:
+        """Whether a process lives, waits for the console, and is neither the shell nor anybody's child."""
+        process = self.kernel.state.processes[number]
+        orphaned = process.parent == 0 and process.number != self.kernel.state.shell and process.partition < 0
+        return orphaned and not process.dying and any(map(waits_for_input, process.threads))
+
+    def _call_back(self, process: Process | None) -> None:
+        """Have a process's waits for servers end, the present ones or each thread's next."""
+        for thread in process.threads if process is not None else ():
+            self.kernel.words[thread.tcb + TCB_FLAGS] |= ThreadFlags.INTERRUPTED
+            self.kernel.scheduler.wake(thread)
+
+    def clean_up(self, process: Process) -> None:
         """Let go of everything that a process without running threads holds, page tables excepted."""
         kernel = self.kernel
         if process.exit_code is None:
             process.exit_code = 0
-        await kernel.directories.unlock_all(process)
-        await kernel.files.close_all(process)
+        kernel.directories.unlock_all(process)
+        kernel.files.close_all(process)
         kernel.windows.close_all(process)
         kernel.hosted.end_process(process)
         for address in list(process.pages):
@@ -212,6 +238,11 @@ class Processes:
             raise PolicyError(ErrorCode.NO_RESOURCES)
         state.next_ldt_slot += 1
         return state.next_ldt_slot - 1
+
+
+def waits_for_input(thread: Thread) -> bool:
+    """Whether a thread waits for the console."""
+    return thread.state == ThreadState.BLOCKED and thread.wait_reason == WaitReason.INPUT
 
 
 SPACE_FRAMES = 5  # of an empty address space: pointers, three directories, LDT

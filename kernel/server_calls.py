@@ -39,6 +39,8 @@ class ServerCalls:
         frame = kernel.overlay_stack(thread, GateFrame, kernel.words[thread.tcb + FRAME])
         frame["eflags"] &= ~CARRY
         try:
+            if thread.killed:
+                raise PolicyError(ErrorCode.KILLED)  # it ends on its way back
             if number == ServerCall.LOCK_BLOCKS:
                 return self._lock(thread, frame)
             if number == ServerCall.UNLOCK_BLOCKS:

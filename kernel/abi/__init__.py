@@ -18,6 +18,7 @@ MODULES = (
     "disk",
     "errors",
     "file",
+    "fpu",
     "ide",
     "limits",
     "memory",

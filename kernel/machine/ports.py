@@ -44,7 +44,7 @@ class HostCalls:
             raise ValueError(f"{port:#x} is no port")
         if port in self.functions:
             raise ValueError(f"port {port:#x} belongs to the host call {self.functions[port][1]!r}")
-        if self.buffered is not None and port == self.buffered.port:
+        if self.buffered is not None and port in self.buffered.ports:
             self.buffered.close()
         self.functions[port] = (function, name)
 

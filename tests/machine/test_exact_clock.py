@@ -165,6 +165,7 @@ def test_the_host_code_is_what_its_source_says(assemble_host):
         (counters, counters.COUNT_TEMPLATE, counters.COUNT_CODE),
         (counters, counters.TOUCH_TEMPLATE, counters.TOUCH_CODE),
         (port_buffer, port_buffer.OUT_TEMPLATE, port_buffer.OUT_CODE),
+        (port_buffer, port_buffer.IN_TEMPLATE, port_buffer.IN_CODE),
     ):
         assert assemble_host(module.source_of(template)) == code
 

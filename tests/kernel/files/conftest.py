@@ -93,7 +93,7 @@ class Session:
         found += ["request blocks on their way"] if kernel.fills.state.waiting else []
         found += ["sector lists"] if kernel.fills.lists.state.chain else []
         found += ["locked count"] if kernel.cache.state.locked != kernel.cache.state.changed else []
-        found += [f"nobody has said {entry}" for entry in kernel.give_backs.state.pending]
+        found += [f"nobody has said {p.give_backs}" for p in kernel.state.partitions.values() if p.give_backs.busy]
         for partition in kernel.state.partitions.values():
             fields = kernel.ipc.block(partition)
             if (fields["unused"] | fields["free"]) != 0xFFFF_FFFF or partition.pins or partition.posted:
