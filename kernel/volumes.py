@@ -81,9 +81,7 @@ class Volumes:
             say(f"{base}: {problem}")
         for index, partition in enumerate(layout.partitions, 1):
             name = base if layout.scheme == "none" else f"{base}p{partition.number}"
-            self.kernel.mounting.start(
-                Report(report.place, index, name), partial(self.mount, disk, partition)
-            )
+            self.kernel.mounting.start(Report(report.place, index, name), partial(self.mount, disk, partition))
 
     async def mount(self, disk: int, partition: DiskPartition, report: Report) -> None:
         """Probe one partition and start its server; report and skip it if that fails."""

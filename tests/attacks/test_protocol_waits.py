@@ -164,7 +164,9 @@ def test_closing_and_unlocking_do_not_wait_for_the_server(arena: Arenas, monkeyp
 def test_the_thread_that_ages_file_data_waits_for_no_server(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, servers.Silent)
     made = arena(MemoryMedium(servers.IMAGE))
-    monkeypatch.setattr(servers.Silent, "files", {"f": servers.synthetic.Layout(servers.SIZE, [(8, 16)], kind="object")})
+    monkeypatch.setattr(
+        servers.Silent, "files", {"f": servers.synthetic.Layout(servers.SIZE, [(8, 16)], kind="object")}
+    )
     assert made.run().reason == "halt"
     hush(monkeypatch, Operation.RELEASE)
     looks = []
