@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.message import Partition, SlotState
@@ -176,14 +177,15 @@ def kernel_threads_do_not_wait_for_servers(facts: Facts) -> Iterator[str]:
 
 
 def fpu_registers_are_their_owners_or_locked(facts: Facts) -> Iterator[str]:
-    """x87, MMX and SSE registers can be used by their owner only, belong to a thread or are empty, and no dead
-    thread's are kept; but for the routines that hand them over (asm/kernel/fpu.asm).
+    """The x87, MMX and SSE registers are their owner's alone, and those of a dead thread are nowhere.
+
+    The routines that hand them over (asm/kernel/fpu.asm) are an exception.
     """
     yield from facts.kernel.fpu.check()
 
 
 def give_backs_are_on_their_way(facts: Facts) -> Iterator[str]:
-    """What is to be given back to a server that lives waits for a slot, has one, or is with the server; in one place."""
+    """What is to be given back to a server that lives is in one place: the queue for a slot, a slot, or the server."""
     for partition in facts.state.partitions.values():
         queue = partition.give_backs
         ways = partition.waiters.count(GIVE_BACKS) + (queue.slot >= 0)

@@ -88,11 +88,6 @@ class Arena:
         """Start a native server for a volume of its own; its number is the next free one."""
         return self.kernel.servers.start_native(name, volume, hidden=True, executable=executable(name, **defines))
 
-    @staticmethod
-    def label(name: str, label: str) -> int:
-        """Return the address of a label of a program."""
-        return program(name).address(label)
-
     def run(self, fuel: int = FUEL) -> Stop:
         """Run until nothing more happens."""
         return self.system.run(fuel=fuel)

@@ -225,9 +225,7 @@ SYSTEM = {
     "INVLPGA": Case(code(0x0F, 1, 0xDF)),
 }
 
-CONTROL = {
-    f"MOV r, CR{number}": Case(code(0x0F, 0x20, 0xC0 | number << 3)) for number in (0, 1, 2, 3, 4, 5, 6, 7)
-} | {
+CONTROL = {f"MOV r, CR{number}": Case(code(0x0F, 0x20, 0xC0 | number << 3)) for number in (0, 1, 2, 3, 4, 5, 6, 7)} | {
     "MOV CR0": Case("mov eax, cr0; mov cr0, eax"),
     "MOV CR1": Case(code(0x0F, 0x22, 0xC8)),
     "MOV CR2": Case(code(0x0F, 0x22, 0xD0)),

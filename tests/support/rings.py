@@ -197,7 +197,9 @@ class Rings:
             ram.put_u64(GDT + (selector & ~7), entry.encode())
         ram.put_u64(LDT, Segment(0, FLAT, 0x12, 3).encode())
         ram.put_u64(LDT + 8, Segment(0, 0xFFF, 0x12, 3).encode())
-        ram.write(TSS, struct.pack("<7I", 0, KERNEL + STACKS, 0x10, STACK, DATA_OF[1], STACK, DATA_OF[2]).ljust(102, b"\0"))
+        ram.write(
+            TSS, struct.pack("<7I", 0, KERNEL + STACKS, 0x10, STACK, DATA_OF[1], STACK, DATA_OF[2]).ljust(102, b"\0")
+        )
         ram.put_u16(TSS + 102, TSS_BYTES)
         ram.write(POINTERS, struct.pack("<HIxxHI", GDT_LIMIT, KERNEL + GDT, 0x7FF, KERNEL + IDT))
         ram.write(INNER, b"\xcd\x80")
