@@ -467,6 +467,28 @@ def test_an_executable_that_asks_for_too_much_is_refused_with_bounded_work(kind:
     assert work(refused) < 5000
 
 
+def test_a_program_that_wants_more_memory_than_its_family_may_have_is_refused_before_it_gets_any(arena: Arenas) -> None:
+    made = arena(memory=16 << 20)
+    made.victim()
+    made.run()
+    kernel = made.kernel
+    parent = next(process.number for process in kernel.state.processes.values() if process.number)
+    before, least = kernel.low.available, []
+    give = kernel.processes.give_page
+
+    def watched(*arguments: Any) -> int:
+        least.append(kernel.low.available)
+        return give(*arguments)
+
+    kernel.processes.give_page = watched
+    with pytest.raises(PolicyError) as caught:
+        kernel.start_image(parse_elf(elf([load(USER_PROGRAM, 4, LARGE)])), "large", b"", parent)
+    assert caught.value.code is ErrorCode.NO_MEMORY
+    assert not least
+    assert kernel.low.available == before
+    made.assert_unharmed()
+
+
 def test_symbols_with_endless_names_are_found_with_bounded_work() -> None:
     image = program_image("shell").elf(debug=False, labels=True)
     honest = symbol_at(image, USER_PROGRAM)
