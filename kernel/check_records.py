@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.message import Partition, SlotState
@@ -168,7 +169,7 @@ def kernel_threads_do_not_wait_for_servers(facts: Facts) -> Iterator[str]:
 
 
 def give_backs_are_on_their_way(facts: Facts) -> Iterator[str]:
-    """What is to be given back to a server that lives waits for a slot, has one, or is with the server; in one place."""
+    """What is to be given back waits for a slot, has one, or is with the server that lives; in one place."""
     for partition in facts.state.partitions.values():
         queue = partition.give_backs
         ways = partition.waiters.count(GIVE_BACKS) + (queue.slot >= 0)

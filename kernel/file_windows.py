@@ -207,8 +207,8 @@ class FileWindows:
     def reclaim(self, server: int | None = None) -> bool:
         """Let go of the request block that has been idle longest; False if there is none.
 
-        One that is mapped may go too: whoever touches it again gets it again.  With `server`, the number of a partition,
-        only of what lies in the memory of that one's server.
+        One that is mapped may go too: whoever touches it again gets it again.  With `server`, the number of a
+        partition, only of what lies in the memory of that one's server.
         """
         best: tuple[tuple[int, int], FileObject, Fill] | None = None
         for file in self.kernel.files.objects.values():

@@ -1,8 +1,8 @@
 """Volumes: disks found, partitions probed, one server process each; paths resolved to them.
 
-Mounting is the job of kernel threads (kernel/mounting.py): one for each disk reads its partition table through the disk
-cache; one for each partition asks the servers' `probe` whose it is, starts a process for it, and asks that server for its
-label.  A partition that nobody knows, or whose server dies or does not answer in time, is reported and skipped.
+Mounting is the job of kernel threads (kernel/mounting.py): one for each disk reads its partition table through the
+disk cache; one for each partition asks the servers' `probe` whose it is, starts a process for it, and asks that server
+for its label.  A partition that nobody knows, or whose server dies or does not answer in time, is reported and skipped.
 """
 
 from __future__ import annotations
@@ -81,9 +81,7 @@ class Volumes:
             say(f"{base}: {problem}")
         for index, partition in enumerate(layout.partitions, 1):
             name = base if layout.scheme == "none" else f"{base}p{partition.number}"
-            self.kernel.mounting.start(
-                Report(report.place, index, name), partial(self.mount, disk, partition)
-            )
+            self.kernel.mounting.start(Report(report.place, index, name), partial(self.mount, disk, partition))
 
     async def mount(self, disk: int, partition: DiskPartition, report: Report) -> None:
         """Probe one partition and start its server; report and skip it if that fails."""
