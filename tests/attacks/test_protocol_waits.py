@@ -87,7 +87,7 @@ def test_a_killed_client_of_a_server_that_is_silent_about_one_operation_ends_at_
     assert made.run().reason == "halt"
     hush(monkeypatch, silence)
     kept = made.system.snapshot()
-    for steps in range(0, 12_000, 229):
+    for steps in range(0, 12_000, 487):
         made.system.restore(kept)
         (victim,) = start(made, patron(4))
         attention(made)
