@@ -185,7 +185,7 @@ def fpu_registers_are_their_owners_or_locked(facts: Facts) -> Iterator[str]:
 
 
 def give_backs_are_on_their_way(facts: Facts) -> Iterator[str]:
-    """What is to be given back to a server that lives is in one place: the queue for a slot, a slot, or the server."""
+    """What is to be given back waits for a slot, has one, or is with the server that lives; in one place."""
     for partition in facts.state.partitions.values():
         queue = partition.give_backs
         ways = partition.waiters.count(GIVE_BACKS) + (queue.slot >= 0)

@@ -159,13 +159,13 @@ def test_a_server_that_dies_while_a_shared_file_is_opened_leaves_no_file_object(
     made = session(image, programs=[("reader", "c/d0/A.BIN"), ("reader", "c/d0/A.BIN")], latency=SLOW)
     kernel = made.kernel
 
-    # Whoever opens a file that is open already gives the server's second number for it back.
+    # The server's second number for a file that is open already is given back.
     operation = None
     while operation != Operation.CLOSE:
         made.system.machine.step()
-        assert made.run(until=kernel.address("ipc_request")).reason == "until"
+        assert made.run(until=kernel.address("ipc_post")).reason == "until"
         operation = kernel.threads.block(kernel.scheduler.current)["request_operation"]
-    opener = kernel.scheduler.current.process
+    opener = made.processes[1]
     assert opener.exit_code is None
     (file,) = kernel.files.objects.values()
     kernel.kill_server(kernel.state.partitions[file.partition].process, "killed by the test")
