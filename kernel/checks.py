@@ -36,10 +36,12 @@ INVARIANTS: tuple[Invariant, ...] = (
     check_records.slot_waiters_equal_a_recount,
     check_records.a_slot_is_in_one_place,
     check_records.posted_requests_equal_a_recount,
-    check_records.give_backs_have_somebody_to_send_them,
+    check_records.give_backs_are_on_their_way,
+    check_records.what_servers_hold_equals_a_recount,
     check_records.a_dying_process_has_killed_threads_only,
     check_records.ring_3_has_neither_vm_nor_iopl,
     check_records.kernel_threads_do_not_wait_for_servers,
+    check_records.fpu_registers_are_their_owners_or_locked,
     check_dma.transfers_in_flight_have_cache_frames,
     check_dma.transfers_have_gone_to_cache_frames,
 )

@@ -65,13 +65,12 @@ class FileAgeing:
             self.kernel.scheduler.cancel_sleep(state.thread)
 
     async def host_files_age(self, _value: int) -> None:
-        """FILES_AGE: look at what is mapped, tell servers what has gone, look again later."""
+        """FILES_AGE: look at what is mapped, look again later."""
         state = self.state
         if not state.watching:
             return
         state.watching = False
         await self._look()
-        await self.kernel.give_backs.send()
         if any(file.fills for file in self.kernel.files.objects.values()):
             self.watch()
 

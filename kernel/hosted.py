@@ -98,7 +98,7 @@ class Hosted:
                 call = running.send(value)
         except StopIteration as stop:
             self._forget(thread)
-            self._log_reports(server)
+            self._log_reports(server, thread.process)
             self._store(thread, memory, HostedGate.DONE, (int(ServerCall(stop.value)), 0, 0, 0, 0, 0))
             return HostedGate.DONE
         if not isinstance(call, GateCall):
@@ -117,13 +117,13 @@ class Hosted:
         block = HostedBlock.from_buffer_copy(memory.read(thread.hosted_block, HOSTED_SIZE))
         return GateResult(block.eax, block.ebx, block.ecx, block.edx, block.esi, block.edi, block.eflags)
 
-    def _log_reports(self, server: HostedServer) -> None:
+    def _log_reports(self, server: HostedServer, process: Process) -> None:
         for line in server.take_reports():
-            self.kernel.log(line)
+            self.kernel.mounting.say_of(server.geometry.name, line, process)
 
     def _end(self, thread: Thread, reason: str) -> None:
         server = self.servers[thread.process.number]
-        self._log_reports(server)
+        self._log_reports(server, thread.process)
         self.forget(thread)
         self.kernel.kill_server(thread.process, reason)
 
@@ -139,7 +139,9 @@ class Hosted:
             try:
                 running.close()
             except Exception as error:  # noqa: BLE001 - a handler that objects to its end is ended all the same
-                self.kernel.log(f"{thread.process.name}: handler raised {type(error).__name__} when it was ended")
+                self.kernel.log(
+                    f"{thread.process.name}: handler raised {type(error).__name__} when it was ended", thread.process
+                )
 
     def end_process(self, process: Process) -> None:
         """Forget the server object of a process that has ended."""

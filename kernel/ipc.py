@@ -38,7 +38,7 @@ from callgate.kernel.control import ControlBlock, word
 from callgate.kernel.coroutines import CARRY
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.frames import OutOfMemory
-from callgate.kernel.state import PartitionState, Pin, Process, Thread
+from callgate.kernel.state import GIVE_BACKS, PartitionState, Pin, Process, Thread
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -153,10 +153,13 @@ class Ipc:
         fields["flags"] |= PartitionFlags.DEAD
         fields["idle"] = 0
         while partition.waiters:
-            thread = self.kernel.state.threads[partition.waiters.popleft()]
+            selector = partition.waiters.popleft()
             fields["slot_waiters"] -= 1
-            self.kernel.words[thread.tcb + TCB_ARG0] = code
-            self.kernel.scheduler.wake(thread)
+            if selector != GIVE_BACKS:
+                thread = self.kernel.state.threads[selector]
+                self.kernel.words[thread.tcb + TCB_ARG0] = code
+                self.kernel.scheduler.wake(thread)
+        self.kernel.give_backs.partition_died(partition)
         self.kernel.files.partition_died(partition, code)
         self.kernel.directories.partition_died(partition)
         if partition.process is None or not partition.process.threads:
@@ -196,7 +199,7 @@ class Ipc:
             if thread.selector in partition.waiters:
                 partition.waiters.remove(thread.selector)
                 fields["slot_waiters"] -= 1
-                self.kernel.words[thread.tcb + TCB_ARG0] = ErrorCode.KILLED
+                self.kernel.words[thread.tcb + TCB_ARG0] = ErrorCode.KILLED if thread.killed else ErrorCode.INTERRUPTED
             return
         self.kernel.words[thread.tcb + TCB_ARG0] = 0
         if partition.dead:
@@ -204,6 +207,21 @@ class Ipc:
             self.kernel.words[thread.tcb + TCB_ARG0] = ErrorCode.SERVER_DIED
             return
         partition.waiters.append(thread.selector)
+        self._serve_waiters(partition)
+
+    def queue_give_backs(self, partition: PartitionState) -> None:
+        """Have the partition's give-backs wait for a slot, in order of arrival, as a thread does in `take_slot`.
+
+        `GiveBacks.granted` is called when their turn has come, which may be now.
+        """
+        partition.waiters.append(GIVE_BACKS)
+        self.block(partition)["slot_waiters"] += 1
+        self._serve_waiters(partition)
+
+    def free_slot(self, partition: PartitionState, slot: int) -> None:
+        """Give a slot back that policy owns and has not posted."""
+        self.put_state(partition, slot, SlotState.FREE)
+        self.block(partition)["free"] |= 1 << slot
         self._serve_waiters(partition)
 
     def host_slot_give(self, value: int) -> None:
@@ -217,10 +235,15 @@ class Ipc:
         """SLOT_DROP: let go of what the reply in slot `value` & 31 holds, here and at the server."""
         slot, number = split(value)
         partition = self.kernel.state.partitions[number]
-        if slot in partition.posted:
-            self.kernel.fills.refused(partition, slot)
+        message = self.message(partition, slot)
+        posted = partition.posted.get(slot)
+        if posted is None:
+            self.kernel.give_backs.orphaned(partition, message)
+        elif posted == GIVE_BACKS:
+            del partition.posted[slot]
+            self.kernel.give_backs.answered(partition, message)
         else:
-            self.kernel.give_backs.orphaned(partition, self.message(partition, slot))
+            self.kernel.fills.refused(partition, slot)
         self.drop_pins(partition, slot)
 
     def host_slot_fail(self, value: int) -> None:
@@ -242,9 +265,13 @@ class Ipc:
                 fields["unused"] &= ~(1 << slot)
             else:
                 fields["free"] &= ~(1 << slot)
-            thread = self.kernel.state.threads[partition.waiters.popleft()]
+            selector = partition.waiters.popleft()
             fields["slot_waiters"] -= 1
             self.put_state(partition, slot, SlotState.TAKEN)
+            if selector == GIVE_BACKS:
+                self.kernel.give_backs.granted(partition, slot)
+                continue
+            thread = self.kernel.state.threads[selector]
             self.kernel.words[thread.tcb + TCB_SLOT] = slot
             self.kernel.scheduler.wake(thread)
 
@@ -301,11 +328,16 @@ class Ipc:
         record = (partition.block + slot * 16) // 4 + 3
         client = kernel.words[record] >> 16
         kernel.words[record] &= 0xFFFF
+        self.block(partition)["posted"] &= ~(1 << slot)
         if client:
             self.put_state(partition, slot, SlotState.DONE)
             kernel.scheduler.host_wake(client)
             return
-        self.kernel.fills.abandoned(partition, slot, partition.error)
+        if partition.posted.get(slot) == GIVE_BACKS:
+            del partition.posted[slot]
+            self.kernel.give_backs.answered(partition)
+        else:
+            self.kernel.fills.abandoned(partition, slot, partition.error)
         self.drop_pins(partition, slot)
         self.put_state(partition, slot, SlotState.FREE)
         self.block(partition)["free"] |= 1 << slot
@@ -325,13 +357,18 @@ class Ipc:
         slot, number = split(value)
         partition = self.kernel.state.partitions[number]
         message = self.message(partition, slot)
-        if slot in partition.posted:
-            await self.kernel.fills.replied(partition, slot, message)
+        posted = partition.posted.get(slot)
+        if posted is not None:
+            if posted == GIVE_BACKS:  # which brings nothing, whatever the reply says
+                del partition.posted[slot]
+                self.kernel.give_backs.answered(partition, message)
+            else:
+                await self.kernel.fills.replied(partition, slot, message)
             return
         try:
             self._convert(partition, slot, message)
         except PolicyError as error:
-            self.kernel.log(f"{partition.name}: reply refused: {error}")
+            self.kernel.log(f"{partition.name}: reply refused: {error}", partition)
             self.block(partition)["bad_replies"] += 1
             self.drop_pins(partition, slot)
             write_error(message, ErrorCode.BAD_REPLY)

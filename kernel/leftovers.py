@@ -22,7 +22,6 @@ def leftovers(kernel: Kernel) -> list[str]:
         found.append("a request block still waits for its data")
     if kernel.fills.lists.state.chain:
         found.append("a sector list still waits for the disk")
-    found += [f"nobody has said {operation.name} {number}" for _, operation, number in kernel.give_backs.state.pending]
     if kernel.files.objects:
         found.append(f"file objects: {sorted(kernel.files.objects)}")
     if kernel.coroutines.alive:
@@ -41,8 +40,10 @@ def _of_partition(kernel: Kernel, partition: PartitionState) -> list[str]:
     found = [f"{partition.name}: slots {taken:#x}"] if taken else []
     if fields["slot_waiters"] or partition.waiters:
         found.append(f"{partition.name}: somebody waits for a slot")
-    if partition.posted:
-        found.append(f"{partition.name}: posted {partition.posted}")
+    if partition.posted or fields["posted"]:
+        found.append(f"{partition.name}: posted {partition.posted}, marked {fields['posted']:#x}")
+    if partition.give_backs.busy:
+        found.append(f"{partition.name}: has not been told {partition.give_backs}")
     return found + ([f"{partition.name}: pins {partition.pins}"] if partition.pins else [])
 
 

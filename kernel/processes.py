@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from callgate.kernel.abi import limits, selectors
 from callgate.kernel.abi import memory as layout
-from callgate.kernel.abi import selectors
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
-from callgate.kernel.abi.thread import ThreadState
+from callgate.kernel.abi.thread import ThreadControlBlock, ThreadFlags, ThreadState
 from callgate.kernel.address_space import TABLE_ENTRIES, USER_CODE, USER_DATA, USER_READ
+from callgate.kernel.control import word
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.executable import Executable
 from callgate.kernel.frames import OutOfMemory
@@ -20,6 +21,7 @@ from callgate.kernel.user_memory import UserMemory
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
 
+TCB_FLAGS = word(ThreadControlBlock, "flags")
 ARGUMENTS_LIMIT = PAGE_SIZE - 1
 INTERRUPTED_EXIT_CODE = 128 + 2
 KILLED_EXIT_CODE = 128 + 9
@@ -34,16 +36,19 @@ class Processes:
 
     def create(self, name: str, *, parent: int = 0, server: bool = False) -> Process:
         """Make a process without threads; NO_MEMORY or NO_RESOURCES if a table is full, KILLED if its parent dies."""
-        state = self.kernel.state
+        state, shares = self.kernel.state, self.kernel.shares
         if parent and (parent not in state.processes or state.processes[parent].dying):
             raise PolicyError(ErrorCode.KILLED, f"the parent, process {parent}, is dying")
+        shares.check_process(parent)
+        if parent in state.processes:
+            shares.check_free(state.processes[parent], SPACE_FRAMES)
+        elif self.kernel.low.available < SPACE_FRAMES:
+            raise OutOfMemory
         index = self._take_ldt_index()
-        if self.kernel.low.available < SPACE_FRAMES:
-            state.free_ldt_slots.append(index)
-            raise PolicyError(ErrorCode.NO_MEMORY)
         pointers, frames = self.kernel.tables.new_space(state.space)
         ldt = self.kernel.tables.new_table()
         process = Process(state.next_process, name, pointers, index, parent, tables=[*frames, ldt])
+        process.family = shares.family_of(process.number, parent)
         state.next_process += 1
         state.processes[process.number] = process
         self.kernel.gdt.put_ldt(index * 8, KERNEL_BASE + ldt, selectors.LDT_ENTRIES * 8 - 1)
@@ -53,7 +58,8 @@ class Processes:
 
     def load(self, process: Process, program: Executable, arguments: bytes) -> int:
         """Copy a program into the process and give it a stack and its arguments; return the entry point."""
-        process.image = program.image
+        process.symbols = self.kernel.symbols.share(program.image)
+        self.kernel.shares.check_frames(process, program.pages + LOAD_FRAMES)
         for segment in program.segments:
             flags = USER_CODE if segment.executable else USER_DATA if segment.writable else USER_READ
             self._load_segment(process, segment.address, segment.data, segment.memory_size, flags)
@@ -97,9 +103,8 @@ class Processes:
         pages = -(-size // PAGE_SIZE)
         if not 0 < pages <= (layout.USER_FILES - layout.USER_HEAP) // PAGE_SIZE:
             raise PolicyError(ErrorCode.BAD_ARGUMENT)
+        self.kernel.shares.check_frames(process, pages + pages // TABLE_ENTRIES + 2)
         address = self._find_heap(process, pages)
-        if pages + pages // TABLE_ENTRIES > self.kernel.low.available - RESERVED_FRAMES:
-            raise PolicyError(ErrorCode.NO_MEMORY)
         for index in range(pages):
             self.give_page(process, address + index * PAGE_SIZE, USER_DATA)
         process.windows[address] = Window(address, pages, "heap")
@@ -110,8 +115,10 @@ class Processes:
         window = process.windows.get(address)
         if window is None or window.kind != "heap":
             raise PolicyError(ErrorCode.BAD_ADDRESS)
+        self.kernel.tables.unmap_run(process.pointers, address, window.pages)
+        self.kernel.flush_tlb()
         for index in range(window.pages):
-            self.take_page(process, address + index * PAGE_SIZE)
+            self.kernel.low.release(process.pages.pop(address + index * PAGE_SIZE))
         del process.windows[address]
 
     def kill(self, process: Process, exit_code: int, reason: str = "") -> None:
@@ -132,7 +139,8 @@ class Processes:
 
         It is the shell's youngest child that has not ended, that one's youngest child, and so on to the last; its
         parent is told.  If the shell runs nothing, it is an orphan that waits for the console, the youngest one first:
-        it takes the shell's input away, and nobody else can end it.  Without orphans the shell is told itself.
+        it takes the shell's input away, and nobody else can end it.  Without orphans the shell is told itself, and
+        does not wait for a server any longer.
         """
         state = self.kernel.state
         number = state.shell
@@ -143,6 +151,7 @@ class Processes:
         if number == state.shell:
             number = max(filter(self._orphan_reads, state.processes), default=number)
         if number == state.shell:
+            self._call_back(state.processes.get(number))
             return max(number, 0)
         self.kill(state.processes[number], INTERRUPTED_EXIT_CODE, "interrupted")
         return state.processes[number].parent
@@ -153,13 +162,19 @@ class Processes:
         orphaned = process.parent == 0 and process.number != self.kernel.state.shell and process.partition < 0
         return orphaned and not process.dying and any(map(waits_for_input, process.threads))
 
-    async def clean_up(self, process: Process) -> None:
+    def _call_back(self, process: Process | None) -> None:
+        """Have a process's waits for servers end, the present ones or each thread's next."""
+        for thread in process.threads if process is not None else ():
+            self.kernel.words[thread.tcb + TCB_FLAGS] |= ThreadFlags.INTERRUPTED
+            self.kernel.scheduler.wake(thread)
+
+    def clean_up(self, process: Process) -> None:
         """Let go of everything that a process without running threads holds, page tables excepted."""
         kernel = self.kernel
         if process.exit_code is None:
             process.exit_code = 0
-        await kernel.directories.unlock_all(process)
-        await kernel.files.close_all(process)
+        kernel.directories.unlock_all(process)
+        kernel.files.close_all(process)
         kernel.windows.close_all(process)
         kernel.hosted.end_process(process)
         for address in list(process.pages):
@@ -191,11 +206,9 @@ class Processes:
         self.kernel.state.finished.remove(process.number)
         return process.exit_code or 0
 
-    def _load_segment(self, process: Process, address: int, data: bytes, size: int, flags: int) -> None:
+    def _load_segment(self, process: Process, address: int, data: bytes | memoryview, size: int, flags: int) -> None:
         first = address & -PAGE_SIZE
         for page in range(first, address + size, PAGE_SIZE):
-            if page in process.pages:
-                raise PolicyError(ErrorCode.NOT_EXECUTABLE, "segments share a page")
             frame = self.give_page(process, page, flags)
             start = max(page, address)
             piece = data[start - address : page + PAGE_SIZE - address]
@@ -204,9 +217,12 @@ class Processes:
                 self.kernel.machine.code_changed(frame, PAGE_SIZE)
 
     def _find_heap(self, process: Process, pages: int) -> int:
-        """First fit above the heap's start; windows are few."""
+        """First fit above the heap's start.  NO_RESOURCES if the process has as many pieces as it may have."""
         address = layout.USER_HEAP
-        for window in sorted((w for w in process.windows.values() if w.kind == "heap"), key=lambda w: w.address):
+        pieces = sorted((w for w in process.windows.values() if w.kind == "heap"), key=lambda w: w.address)
+        if len(pieces) >= limits.ALLOCATIONS_OF_PROCESS:
+            raise PolicyError(ErrorCode.NO_RESOURCES, f"{len(pieces)} pieces of memory")
+        for window in pieces:
             if window.address - address >= pages * PAGE_SIZE:
                 break
             address = window.address + window.pages * PAGE_SIZE
@@ -230,4 +246,4 @@ def waits_for_input(thread: Thread) -> bool:
 
 
 SPACE_FRAMES = 5  # of an empty address space: pointers, three directories, LDT
-RESERVED_FRAMES = 64  # kept for page tables and stacks, so that an allocation cannot starve the kernel
+LOAD_FRAMES = 6  # of a program beside its segments: arguments, stack, page tables for both and for the program

@@ -1,18 +1,14 @@
 """What several areas' tests share: programs of the host, damage to FAT volumes, what a system still holds."""
 
-import os
-import shutil
 import struct
-import subprocess
 from collections.abc import Callable, Iterator
 
+import host_programs
 import pytest
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.leftovers import leftovers
 from callgate.kernel.state import PartitionState
 from callgate.kernel.system import System
-
-TOOLS = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,19 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def host_tool() -> Callable[..., str]:
     """Run a program of the host: `host_tool("mmd", "-i", image, "::/x")`; skip where it is not installed."""
-    return run_tool
-
-
-def run_tool(name: str, *arguments: object, text: str = "") -> str:
-    """Run a program of the host and return its output; it must succeed."""
-    program = shutil.which(name, path=TOOLS)
-    if program is None:
-        pytest.skip(f"{name} is not installed (Debian: dosfstools, mtools, e2fsprogs, fdisk, gdisk)")
-    environment = {"PATH": TOOLS, "LC_ALL": "C.UTF-8", "TZ": "UTC", "MTOOLS_SKIP_CHECK": "1"}
-    command = [program, *map(str, arguments)]
-    result = subprocess.run(command, input=text, capture_output=True, text=True, env=environment, check=False)
-    assert result.returncode == 0, f"{command}: {result.stdout}{result.stderr}"
-    return result.stdout
+    return host_programs.run
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ ipc_take:
 ; ipc_post: fill and post the slot that ipc_take took, signal a server thread, and do not wait.
 ;   in:        fs   thread: request_partition, request_operation, slot
 ;              eax ebx ecx edx esi edi  arguments
-;   out:       the slot is the server's; policy hears of the reply by CONVERT or SLOT_DROP
+;   out:       the slot is the server's; policy hears of the reply by CONVERT, or by SLOT_DROP if it is registers alone
 ;   clobbers:  eax, ebx, ecx, edx, gs, es, flags
 ;   state:     ring 0, any IF
 ;   leaves by: ret
@@ -30,6 +30,7 @@ ipc_post:
         shl     eax, SLOT_RECORD_SHIFT
         mov     es, word ptr gs:[Partition.slots + eax + SlotRecord.selector]
         mov     word ptr gs:[Partition.slots + eax + SlotRecord.client], 0
+        lock bts dword ptr gs:[Partition.posted], ecx
         mov     eax, gs:[Partition.handles + ecx * 4]
         mov     es:[Message.handle], eax
         mov     eax, fs:[ThreadControlBlock.request_operation]

@@ -111,8 +111,15 @@ reply:
         jmp     .sent
 
 .orphan:
+        ; Nobody waits.  Of a posted request policy has heard by CONVERT, unless the reply was registers alone.
+        lock btr dword ptr gs:[Partition.posted], ecx
+        jnc     .drop
+        cmp     byte ptr [esp + GateFrame.eax], ReplyType.REGISTERS
+        jne     .dropped
+.drop:
         NAME_SLOT
         HOST    SLOT_DROP
+.dropped:
         .event  ipc.release slot=ecx
         call    release_slot
 .sent:

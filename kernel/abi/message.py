@@ -134,6 +134,7 @@ class Partition(Layout):
         ("full_waits", c_uint32),
         ("bad_replies", c_uint32),
         ("aborted", c_uint32),
+        ("posted", c_uint32),
     ]
     _notes_ = {
         "slots": "the 32 slot records",
@@ -158,10 +159,18 @@ class Partition(Layout):
         "full_waits": "waits of clients for a slot",
         "bad_replies": "replies refused by the kernel",
         "aborted": "requests given up: client or server died, disk unplugged",
+        "posted": "mask: the slot's request is policy's own and nobody waits for the reply",
     }
 
 
 assert size_of(Partition) <= PAGE_SIZE
+
+#: Fields that several CPUs change at once: machine code writes them by locked instructions only (rule 9).  All others
+#: have one writer at a time: the owner of the slot, or policy.
+PARTITION_SHARED: Final = (
+    *("unused", "free", "head", "tail", "ring", "idle", "slot_waiters"),
+    *("replies", "full_waits", "bad_replies", "aborted"),
+)
 HANDLE_SLOT_MASK: Final = 0xFF
 HANDLE_GENERATION_SHIFT: Final = 8
 HANDLE_GENERATION_MASK: Final = 0xFF_FFFF

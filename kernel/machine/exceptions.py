@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from callgate.kernel.machine.bus import DmaError
+from callgate.kernel.machine.context import HF_CPL
 from callgate.kernel.machine.cpu import (
     EFLAGS_IF,
     EFLAGS_NT,
@@ -121,23 +122,27 @@ class Delivery:
         return vectors
 
     def _escalate(self, current: Incident, fault: DeliveryFault, chain: list[str]) -> Incident:
-        """Combine the event being delivered with the fault that its delivery raised (SDM table 6-5)."""
+        """Combine the event being delivered with the fault that its delivery raised (SDM table 6-5).
+
+        INT n and an interrupt are benign whatever their number: INT 8 is no double fault, INT 14 no page fault.
+        """
         if fault.address is not None:
             self.cpu.put(self.cpu.layout.cr2, fault.address)
-        if current.vector == DF:
+        genuine = not (current.external or current.software)
+        if current.vector == DF and genuine:
             self.cpu.put(self.cpu.layout.old_exception, NO_EXCEPTION)
             self.cpu.restore()
             raise TripleFault(chain)
         eip = current.instruction if current.software else current.eip
-        if not (current.external or current.software) and doubles(current.vector, fault.vector):
+        if genuine and doubles(current.vector, fault.vector):
             return Incident(DF, eip)
         return Incident(fault.vector, eip, fault.error_code)
 
     def _enter(self, incident: Incident) -> Entry:
         """Check gate, code segment and stack; translate every push."""
         external = 0 if incident.software else EXTERNAL
-        gate = self._gate(incident, external)
-        cpl = self.cpu.get(self.cpu.layout.hflags) & 3
+        cpl = self.cpu.get(self.cpu.layout.hflags) & HF_CPL
+        gate = self._gate(incident, cpl, external)
         code = self._code(gate, cpl, external)
         entry = Entry(gate, code, gate.selector & ~3 | (cpl if code.conforming else code.dpl))
         values = [self._flags(incident), self.cpu.selector("cs"), incident.eip]
@@ -152,11 +157,13 @@ class Delivery:
         return entry
 
     def _flags(self, incident: Incident) -> int:
-        """Return the EFLAGS image: as they are, RF set for what is tried again (SDM vol. 3, 18.3.1.1)."""
+        """Return the EFLAGS image: RF set for what is tried again, clear for INT n (SDM vol. 3, 18.3.1.1)."""
         flags = self.cpu.eflags_of_context()
+        if incident.software:
+            return flags & ~EFLAGS_RF
         return flags | EFLAGS_RF if is_fault(incident) else flags
 
-    def _gate(self, incident: Incident, external: int) -> Gate:
+    def _gate(self, incident: Incident, cpl: int, external: int) -> Gate:
         base, limit = self.cpu.saved_table("idt")
         code = incident.vector * 8 + IN_IDT + external
         if incident.vector * 8 + 7 > limit:
@@ -164,7 +171,7 @@ class Delivery:
         gate = decode_gate(self._read_quad(base + incident.vector * 8))
         if gate.type not in (TYPE_INTERRUPT_GATE, TYPE_TRAP_GATE):
             raise DeliveryFault(GP, code, f"IDT entry {incident.vector} is of type {gate.type:#x}, no 32-bit gate")
-        if incident.software and gate.dpl < self.cpu.selector("cs") & 3:
+        if incident.software and gate.dpl < cpl:
             raise DeliveryFault(GP, incident.vector * 8 + IN_IDT, f"gate {incident.vector} has DPL {gate.dpl}")
         if not gate.present:
             raise DeliveryFault(NP, code, f"gate {incident.vector} is not present")

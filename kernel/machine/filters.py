@@ -4,8 +4,11 @@
   taken out.  Debug registers can be written and read, but never fire.
 * `ltr` of a null selector leaves a task register with which a ring change aborts the process: #GP(0).
 * `lock` on an instruction that cannot be locked is executed as if it were not there: #UD.
+* `iretd` above ring 0 with VM in its image enters virtual-8086 mode: VM is hidden (`machine.returns`).
 * `ins` stores a zero before it asks the port, so for user code the permission is checked beforehand.
 * `rdrand` and `rdseed` would bring the host's randomness in: #UD, as on a CPU without them.
+* VEX-encoded vector instructions are executed as something else, or on registers that no kernel here keeps: #UD.
+* `ldmxcsr` and `fxrstor` of user code take reserved bits of MXCSR: #GP(0).
 
 Every newly translated block is searched for their bytes, which costs nothing where there are none.
 """
@@ -13,13 +16,15 @@ Every newly translated block is searched for their bytes, which costs nothing wh
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from callgate.kernel.abi.memory import KERNEL_BASE
+from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
 from callgate.kernel.machine.bus import DmaError
 from callgate.kernel.machine.exceptions import GP, UD
 from callgate.kernel.machine.paging import PageFault
+from callgate.kernel.machine.vectors import SUSPICIOUS as VECTORS
+from callgate.kernel.machine.vectors import has_reserved_bits, is_vector, mxcsr_offset
 
 if TYPE_CHECKING:
     from callgate.kernel.machine.cpu import Cpu
@@ -32,7 +37,11 @@ SUSPICIOUS: Final = (b"\x0f\x23", b"\x0f\x00", b"\x0f\xc7", b"\xf0")
 STRING_IO: Final = (b"\x6c", b"\x6d")
 DR7_ENABLES: Final = 0x20FF  # L0 to G3, and general detect
 LOCK: Final = 0xF0
+IRETD: Final = b"\xcf"
+NO_SEGMENT: Final = 0xFFFC  # error code: index 1FFFh of the LDT, which no LDT reaches
+USER_RING: Final = 3
 REGISTER_OPERAND: Final = 1  # capstone's CS_OP_REG
+MEMORY_OPERAND: Final = 3  # CS_OP_MEM
 PREFIXES: Final = b"\xf0\xf2\xf3\x26\x2e\x36\x3e\x64\x65\x66\x67"
 LONGEST: Final = 15  # bytes of an instruction
 TRANSFERS: Final = (1, 2, 3, 4, 5, 7)  # capstone's groups JUMP, CALL, RET, INT, IRET, BRANCH_RELATIVE
@@ -46,6 +55,12 @@ def decoder() -> Any:
     made = Cs(CS_ARCH_X86, CS_MODE_32)
     made.detail = True
     return made
+
+
+@lru_cache(maxsize=1024)
+def decode(code: bytes) -> Any:
+    """Return the first instruction of `code`, None if it is none; as if it stood at address 0."""
+    return next(decoder().disasm(code, 0, 1), None)
 
 
 class Filters:
@@ -62,19 +77,28 @@ class Filters:
     def scan(self, linear: int, code: bytes) -> None:
         """Look through the code of a block that begins at a linear address."""
         user = linear < KERNEL_BASE
-        if not any(pattern in code for pattern in (SUSPICIOUS + STRING_IO if user else SUSPICIOUS)):
+        if user and code.endswith(IRETD):
+            self._watch_return(linear, code)
+        patterns = SUSPICIOUS + STRING_IO if user else SUSPICIOUS
+        if not (any(pattern in code for pattern in patterns) or VECTORS.search(code)):
             return
         offset = 0
         while offset < len(code):
             for instruction in decoder().disasm(code[offset:], linear + offset):
-                if suspicious(instruction) or (user and inputs_string(instruction)):
+                if suspicious(instruction) or (user and asks_first(instruction)):
                     self.watch(instruction.address)
                 offset = instruction.address + instruction.size - linear
             # The decoder stops at what is no instruction: a LOCK that is not allowed, for one.
             if offset < len(code):
-                if locked(code[offset:]):
+                if locked(code[offset:]) or is_vector(code[offset:]):
                     self.watch(linear + offset)
                 offset += 1
+
+    def _watch_return(self, linear: int, code: bytes) -> None:
+        """Watch where an IRETD may begin, which ends its block: what looks like its prefixes may be another's operand."""
+        body = code[:-1]
+        for offset in range(len(body.rstrip(PREFIXES)), len(code)):
+            self.watch(linear + offset)
 
     def follows_itself(self, address: int) -> bool:
         """Whether the instruction at a linear address may be its own successor: a transfer of control, or REP."""
@@ -91,18 +115,28 @@ class Filters:
 
     def _judge(self, address: int) -> None:
         code = self._fetch(address)
-        instruction = next(decoder().disasm(code, address, 1), None)
-        if instruction is None:
+        instruction = decode(code)
+        if is_vector(code):
+            self._refuse(UD, address)
+        elif instruction is None:
             if locked(code):
                 self._refuse(UD, address)
-        elif instruction.mnemonic in ("rdrand", "rdseed"):
+        elif instruction.mnemonic in ("rdrand", "rdseed") or misplaced_lock(instruction):
             self._refuse(UD, address)
+        elif code.lstrip(PREFIXES).startswith(IRETD):
+            self._return(address)
         elif inputs_string(instruction):
             self._check_port(instruction.bytes, address)
+        elif mxcsr_offset(instruction) is not None:
+            self._check_mxcsr(instruction, address)
         elif self.cpu.cpl == 0 and instruction.mnemonic == "ltr":
             self._load_task_register(instruction, address)
         elif self.cpu.cpl == 0 and writes_dr7(instruction):
             self._write_dr7(instruction)
+
+    def _return(self, address: int) -> None:
+        if not self.traps.returns.judge(address):
+            self._refuse(GP, address, NO_SEGMENT)  # of a selector that is ones
 
     def _check_port(self, code: bytes, address: int) -> None:
         cpl = self.cpu.cpl
@@ -110,16 +144,27 @@ class Filters:
         if cpl and not self.ports.allowed(cpl, self.cpu.edx & 0xFFFF, size):
             self._refuse(GP, address)
 
+    def _check_mxcsr(self, instruction: Any, address: int) -> None:
+        """Refuse reserved bits; an operand that this ring may not read is the instruction's own page fault."""
+        linear = self._effective(instruction, instruction.operands[0]) + (mxcsr_offset(instruction) or 0)
+        with suppress(PageFault, DmaError):
+            data = self.paging.read_linear(linear & 0xFFFF_FFFF, 4, user=self.cpu.cpl == USER_RING)
+            value = int.from_bytes(data, "little")
+            if has_reserved_bits(value):
+                self._refuse(GP, address)
+
     def _fetch(self, address: int) -> bytes:
         """Return up to 15 bytes of code, fewer at the end of a mapped page."""
         code = b""
+        first = min(LONGEST, PAGE_SIZE - address % PAGE_SIZE)
         with suppress(PageFault, DmaError):
-            while len(code) < LONGEST:
-                code += self.paging.read_linear(address + len(code), 1)
+            code = self.paging.read_linear(address, first)
+            if first < LONGEST:
+                code += self.paging.read_linear(address + first & 0xFFFF_FFFF, LONGEST - first)
         return code
 
-    def _refuse(self, vector: int, address: int) -> None:
-        self.traps.refuse_before(vector, 0, address - self.cpu.segment_base("cs") & 0xFFFF_FFFF)
+    def _refuse(self, vector: int, address: int, code: int = 0) -> None:
+        self.traps.refuse_before(vector, code, address - self.cpu.segment_base("cs") & 0xFFFF_FFFF)
 
     def _load_task_register(self, instruction: Any, address: int) -> None:
         operand = instruction.operands[0]
@@ -151,9 +196,25 @@ def inputs_string(instruction: Any) -> bool:
     return str(instruction.mnemonic).rpartition(" ")[2] in ("insb", "insw", "insd")
 
 
+def asks_first(instruction: Any) -> bool:
+    """Whether what user code does here depends on a port or on memory: INS, or a load of MXCSR."""
+    return inputs_string(instruction) or mxcsr_offset(instruction) is not None
+
+
 def suspicious(instruction: Any) -> bool:
     """Whether a decoded instruction is one of those of this module."""
-    return instruction.mnemonic in ("rdrand", "rdseed", "ltr") or writes_dr7(instruction)
+    if is_vector(bytes(instruction.bytes)) or instruction.mnemonic in ("rdrand", "rdseed", "ltr"):
+        return True
+    return writes_dr7(instruction) or misplaced_lock(instruction)
+
+
+def misplaced_lock(instruction: Any) -> bool:
+    """Whether LOCK stands before what the decoder lets pass and a CPU does not: a destination that is a register."""
+    if instruction.prefix[0] != LOCK:
+        return False
+    operands = instruction.operands
+    exchange = instruction.mnemonic.endswith("xchg")
+    return not any(operand.type == MEMORY_OPERAND for operand in (operands if exchange else operands[:1]))
 
 
 def writes_dr7(instruction: Any) -> bool:

@@ -8,6 +8,8 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
+from callgate.kernel.machine.counter import address_of
+from callgate.kernel.machine.port_buffer import PortBuffer
 from unicorn import UC_HOOK_INSN, UC_HOOK_INSN_INVALID, UC_HOOK_INTR, UC_PROT_ALL
 from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import uclib
@@ -31,7 +33,7 @@ class Hooks:
         self.fail = fail
         self.alive: list[object] = []
 
-    def _add(self, kind: int, callback: Any, begin: int = 1, end: int = 0, *extra: int) -> int:
+    def _add(self, kind: int, callback: Any, begin: int = 1, end: int = 0, *extra: int, data: int | None = None) -> int:
         self.alive.append(callback)
         hook = ctypes.c_size_t()
         status = uclib.uc_hook_add(
@@ -39,7 +41,7 @@ class Hooks:
             ctypes.byref(hook),
             ctypes.c_int(kind),
             callback,
-            None,
+            POINTER(data),
             ctypes.c_uint64(begin),
             ctypes.c_uint64(end),
             *(ctypes.c_int(value) for value in extra),
@@ -71,8 +73,8 @@ class Hooks:
 
         self._add(UC_HOOK_INSN_INVALID, INVALID(callback))
 
-    def out(self, function: Callable[[int, int, int], None]) -> None:
-        """Call `function(port, size, value)` for OUT."""
+    def out(self, function: Callable[[int, int, int], None], buffer: PortBuffer | None = None) -> None:
+        """Call `function(port, size, value)` for OUT, except for bytes that `buffer` gathers."""
         fail = self.fail
 
         def callback(_uc: int, port: int, size: int, value: int, _data: int) -> None:
@@ -81,10 +83,16 @@ class Hooks:
             except BaseException as error:  # noqa: BLE001 - must not unwind through the engine
                 fail(error)
 
-        self._add(UC_HOOK_INSN, OUT(callback), 1, 0, x86.UC_X86_INS_OUT)
+        hook = OUT(callback)
+        if buffer is None:
+            self._add(UC_HOOK_INSN, hook, 1, 0, x86.UC_X86_INS_OUT)
+            return
+        self.alive += (hook, buffer)
+        code = POINTER(buffer.before_out(address_of(hook)))
+        self._add(UC_HOOK_INSN, code, 1, 0, x86.UC_X86_INS_OUT, data=ctypes.addressof(buffer.state))
 
-    def in_(self, function: Callable[[int, int], int]) -> None:
-        """Call `function(port, size)` for IN; its result is loaded."""
+    def in_(self, function: Callable[[int, int], int], buffer: PortBuffer | None = None) -> None:
+        """Call `function(port, size)` for IN; its result is loaded.  What `buffer` can answer it answers."""
         fail = self.fail
 
         def callback(_uc: int, port: int, size: int, _data: int) -> int:
@@ -94,9 +102,15 @@ class Hooks:
                 fail(error)
                 return 0
 
-        self._add(UC_HOOK_INSN, IN(callback), 1, 0, x86.UC_X86_INS_IN)
+        hook = IN(callback)
+        if buffer is None:
+            self._add(UC_HOOK_INSN, hook, 1, 0, x86.UC_X86_INS_IN)
+            return
+        self.alive += (hook, buffer)
+        code = POINTER(buffer.before_in(address_of(hook)))
+        self._add(UC_HOOK_INSN, code, 1, 0, x86.UC_X86_INS_IN, data=ctypes.addressof(buffer.state))
 
-    def instruction(self, number: int, function: Callable[[], None]) -> None:
+    def instruction(self, number: int, function: Callable[[], object]) -> None:
         """Call `function()` instead of an instruction (RDTSC)."""
 
         def callback(_uc: int, _data: int) -> int:

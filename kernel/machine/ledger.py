@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SITE_NAMES = (
     *("cr3_loads", "pte_writes", "tlb_invalidations", "server_gates", "client_gates", "requests"),
+    "fpu_switches",  # of the x87, MMX and SSE registers, from one thread to another
     "metadata_bytes",  # of the file systems' own structures, read by servers from locked blocks
 )
 FILE_KINDS = ("kernel", "server", "client")

@@ -23,21 +23,24 @@ from callgate.kernel.machine.breakpoints import Breakpoints
 from callgate.kernel.machine.bus import Device, DmaError
 from callgate.kernel.machine.clock import Clock, EventQueue
 from callgate.kernel.machine.control import Control
-from callgate.kernel.machine.counter import make_counter
+from callgate.kernel.machine.counter import CounterState, make_counter
 from callgate.kernel.machine.cpu import Cpu
 from callgate.kernel.machine.device_host import DeviceHost
 from callgate.kernel.machine.event_sites import EventSites
-from callgate.kernel.machine.exceptions import UD
+from callgate.kernel.machine.exceptions import GP, UD
 from callgate.kernel.machine.filters import Filters
+from callgate.kernel.machine.fpu import FloatingPoint, from_cpu
 from callgate.kernel.machine.hooks import Hooks
 from callgate.kernel.machine.ledger import Ledger
 from callgate.kernel.machine.memory_bus import MemoryBus
-from callgate.kernel.machine.paging import MAXPHYADDR, PageFault, Paging
+from callgate.kernel.machine.paging import CR4_TSD, MAXPHYADDR, PageFault, Paging
 from callgate.kernel.machine.pic import InterruptController
+from callgate.kernel.machine.port_buffer import PortBuffer
 from callgate.kernel.machine.ports import Ports
 from callgate.kernel.machine.ram import Ram
 from callgate.kernel.machine.running import Runner
-from callgate.kernel.machine.serial import Serial
+from callgate.kernel.machine.serial import BASE as CONSOLE
+from callgate.kernel.machine.serial import DATA, LSR, Serial
 from callgate.kernel.machine.snapshot import Snapshot, restore, take
 from callgate.kernel.machine.stop import Stop
 from callgate.kernel.machine.stream import EventStream
@@ -122,8 +125,10 @@ class Machine:
         self.host_calls = self.ports.host_calls
         self.filters = Filters(self.cpu, self.paging, self.counter.sites, self.traps, self.ports)
         self.translations = Translations(self.cpu, self.paging, self.control, self._translated)
+        self.traps.returns.changed = self.translations.changed
         self.counter.repeats.follows_itself = self.filters.follows_itself
         self.hooks = Hooks(self.handle, self._fail)
+        self.console_buffer = self._console_buffer()
         self._add_hooks()
         if observe_high_memory and high_memory:
             self.counter.observe_memory(1 << 32, (1 << 32) + high_memory - 1)
@@ -136,7 +141,7 @@ class Machine:
 
         # It has to have run once before anything else uses it, and a device is reset when it is attached.
         self._warm_up()
-        self.pic, self.timer, self.serial = InterruptController(), Timer(), Serial()
+        self.pic, self.timer, self.serial = InterruptController(), Timer(), Serial(buffer=self.console_buffer)
         self.pic.notify = self.control.stop_soon
         standard: list[Device] = [self.pic, self.timer, self.serial]
         for device in standard:
@@ -146,14 +151,23 @@ class Machine:
         hooks, traps = self.hooks, self.traps
         hooks.interrupt(traps.interrupt)
         hooks.invalid(traps.invalid)
-        hooks.out(self.ports.out)
-        hooks.in_(self.ports.in_)
+        hooks.out(self.ports.out, self.console_buffer)
+        hooks.in_(self.ports.in_, self.console_buffer)
         hooks.instruction(x86.UC_X86_INS_RDTSC, self._on_rdtsc)
         hooks.instruction(x86.UC_X86_INS_RDTSCP, self._on_rdtscp)
         for number in (x86.UC_X86_INS_SYSENTER, x86.UC_X86_INS_SYSCALL):
             hooks.entry(number, lambda: traps.refuse(UD, 0))
         for base, size in self.memory_bus.holes():
             hooks.memory(base, size, self.memory_bus.read, self.memory_bus.write)
+
+    def _console_buffer(self) -> PortBuffer | None:
+        """Return a buffer for the console's bytes, if the counter, which knows who runs, is host code as well."""
+        if not self.counter.native:
+            return None
+        in_kernel = ctypes.addressof(self.state) + CounterState.in_kernel.offset
+        buffer = PortBuffer(CONSOLE + DATA, CONSOLE + LSR, in_kernel)
+        self.host_calls.buffered = buffer
+        return buffer
 
     def _translated(self, linear: int, code: bytes) -> None:
         self.counter.repeats.forget(linear, len(code))
@@ -202,14 +216,19 @@ class Machine:
         """Look at events and interrupt lines before the next instruction."""
         self.control.stop_soon()
 
-    def _on_rdtsc(self) -> None:
+    def _on_rdtsc(self) -> bool:
+        """Read the virtual clock; False if CR4.TSD keeps it for ring 0."""
+        if self.cpu.cr4 & CR4_TSD and self.cpu.cpl:
+            self.traps.refuse(GP, 0)
+            return False
         now = self.clock.now
         self.cpu.eax = now & 0xFFFF_FFFF
         self.cpu.edx = now >> 32 & 0xFFFF_FFFF
+        return True
 
     def _on_rdtscp(self) -> None:
-        self._on_rdtsc()
-        self.cpu.ecx = 0  # IA32_TSC_AUX of the only CPU
+        if self._on_rdtsc():
+            self.cpu.ecx = 0  # IA32_TSC_AUX of the only CPU
 
     # Running.
 
@@ -334,6 +353,13 @@ class Machine:
         cells = [f"{name:>6} {value:08x}" for name, value in values.items() if name != "eflags"]
         rows = ["  ".join(cells[index : index + 4]) for index in range(0, len(cells), 4)]
         return "\n".join([*rows, f"eflags {self.cpu.describe_flags()}  CPL={self.cpu.cpl}"])
+
+    @property
+    def fpu(self) -> FloatingPoint:
+        """The x87, MMX and SSE registers now; ValueError once the machine is closed."""
+        if self.handle is None:
+            raise ValueError("the machine is closed")
+        return from_cpu(self.handle)
 
     def disassemble(self, place: int | str, count: int = 8, symbols: Callable[[int], str] | None = None) -> list[str]:
         """Return lines of disassembly from a linear address, as far as it is mapped; `symbols` names addresses."""

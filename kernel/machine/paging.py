@@ -20,6 +20,7 @@ PF_FETCH: Final = 16
 
 CR0_PG: Final = 1 << 31
 CR0_WP: Final = 1 << 16
+CR4_TSD: Final = 1 << 2
 CR4_PAE: Final = 1 << 5
 CR4_SMEP: Final = 1 << 20
 MAXPHYADDR: Final = 40  # what CPUID leaf 80000008h of the emulated CPU says

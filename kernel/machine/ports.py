@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from callgate.kernel.machine.cpu import Cpu
     from callgate.kernel.machine.ledger import Ledger
     from callgate.kernel.machine.paging import Paging
+    from callgate.kernel.machine.port_buffer import PortBuffer
 
 IO_MAP_BASE = 102  # offset of the bitmap's offset in a 32-bit TSS
 HostFunction = Callable[[int], None]
@@ -31,6 +32,7 @@ class HostCalls:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
         self.functions: dict[int, tuple[HostFunction, str]] = {}
+        self.buffered: PortBuffer | None = None
 
     def register(self, port: int, function: HostFunction, name: str) -> None:
         """Answer OUT to `port` (0 to 65535) from ring 0 with `function(eax)`, counted under `name`.
@@ -42,6 +44,8 @@ class HostCalls:
             raise ValueError(f"{port:#x} is no port")
         if port in self.functions:
             raise ValueError(f"port {port:#x} belongs to the host call {self.functions[port][1]!r}")
+        if self.buffered is not None and port in self.buffered.ports:
+            self.buffered.close()
         self.functions[port] = (function, name)
 
     def unregister(self, port: int) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from callgate.kernel.machine.bus import DeviceBase
+from callgate.kernel.machine.port_buffer import PortBuffer
 
 BASE = 0x3F8
 IRQ = 4
@@ -26,6 +27,7 @@ LSR_DATA, LSR_BREAK, LSR_EMPTY = 0x01, 0x10, 0x60
 MSR_DCTS, MSR_DDCD = 0x01, 0x08
 MSR_CTS, MSR_DSR, MSR_DCD = 0x10, 0x20, 0x80
 FIFO_SIZE = 16
+SENT_AT_ONCE = 4096  # bytes that are handed to `output` together
 
 
 @dataclass(slots=True)
@@ -51,9 +53,16 @@ class Serial(DeviceBase):
     ports = (range(BASE, BASE + 8),)
 
     def __init__(
-        self, output: Callable[[bytes], None] | None = None, source: Callable[[int], bytes | None] | None = None
+        self,
+        output: Callable[[bytes], None] | None = None,
+        source: Callable[[int], bytes | None] | None = None,
+        buffer: PortBuffer | None = None,
     ) -> None:
-        """`source(n)` returns up to n bytes, waiting for at least one; b"" or None at the end of input."""
+        """`source(n)` returns up to n bytes, waiting for at least one; b"" or None at the end of input.
+
+        `buffer` gathers bytes to send while they do nothing else: no loopback, divisor or transmit interrupt.
+        """
+        self.buffer = buffer
         self.output = output or (lambda _data: None)
         self.source = source
         self.state = UartState()
@@ -63,7 +72,9 @@ class Serial(DeviceBase):
 
     def reset(self) -> None:
         """Disable interrupts, empty the FIFOs; carrier stays up."""
+        self._collect()
         self.state = UartState()
+        self._make_room()
         self._update()
 
     def feed(self, data: bytes) -> None:
@@ -104,14 +115,34 @@ class Serial(DeviceBase):
 
     def flush(self) -> None:
         """Hand what the guest has sent to `output`."""
+        self._collect()
         if self.sent:
             data, self.sent = bytes(self.sent), bytearray()
+            self._make_room()
             self.output(data)
 
+    def _collect(self) -> None:
+        """Take what the buffer has gathered, as if each byte had been written to the data register just now."""
+        if self.buffer is not None and (gathered := self.buffer.take()):
+            self.sent += gathered
+            self.state.transmit_pending = True
+
+    def _make_room(self) -> None:
+        """Let the buffer gather bytes up to the next flush, if they change nothing else until then."""
+        if self.buffer is not None:
+            state = self.state
+            plain = not (state.lcr & LCR_DLAB or state.mcr & MCR_LOOP or state.ier & IER_TRANSMIT)
+            self.buffer.make_room(SENT_AT_ONCE - 1 - len(self.sent) if plain else 0)
+
     def port_write(self, port: int, size: int, value: int) -> None:
-        """Take a register write."""
-        del size
-        state, register = self.state, port - BASE
+        """Take a register write; the bus splits one of several bytes into as many for the ports from there on."""
+        self._collect()
+        for index in range(min(size, BASE + len(self.ports[0]) - port)):
+            self._write(port - BASE + index, value >> 8 * index & 0xFF)
+        self._make_room()
+
+    def _write(self, register: int, value: int) -> None:
+        state = self.state
         if register == DATA:
             self._write_data(value)
             if not state.ier & IER_TRANSMIT and not state.mcr & MCR_LOOP:
@@ -139,7 +170,7 @@ class Serial(DeviceBase):
         else:
             self.sent.append(value)
             state.transmit_pending = True
-            if len(self.sent) >= 4096:
+            if len(self.sent) >= SENT_AT_ONCE:
                 self.flush()
 
     def port_read(self, port: int, size: int) -> int:
@@ -151,13 +182,15 @@ class Serial(DeviceBase):
         if register == IER:
             return state.divisor >> 8 if state.lcr & LCR_DLAB else state.ier
         if register == IIR_FCR:
+            self._collect()
+            self._make_room()
             cause = self._cause()
             if cause == IIR_TRANSMIT:
                 state.transmit_pending = False
                 self._update()
             return cause | (IIR_FIFO if state.fifo else 0)
         if register == LSR:
-            value = LSR_EMPTY | LSR_BREAK * state.broken | (LSR_DATA if state.received else 0)
+            value = self._line_status() | LSR_BREAK * state.broken
             state.broken = False
             self._update()
             return value
@@ -166,6 +199,9 @@ class Serial(DeviceBase):
             self._update()
             return value
         return {LCR: state.lcr, MCR: state.mcr, SCR: state.scr}[register]
+
+    def _line_status(self) -> int:
+        return LSR_EMPTY | (LSR_DATA if self.state.received else 0)
 
     def _read_data(self) -> int:
         if not self.state.received:
@@ -195,6 +231,8 @@ class Serial(DeviceBase):
 
     def _update(self) -> None:
         """Drive the interrupt line; OUT2 gates it on a PC."""
+        if self.buffer is not None:
+            self.buffer.answer(None if self.state.broken else self._line_status())
         wanted = self._cause() != IIR_NONE and bool(self.state.mcr & MCR_OUT2)
         if wanted != self.asserted:
             self.asserted = wanted
@@ -202,6 +240,8 @@ class Serial(DeviceBase):
 
     def save(self) -> object:
         """Return the registers and what waits outside, as plain data."""
+        self._collect()
+        self._make_room()
         state = self.state
         return (
             {name: getattr(state, name) for name in state.__slots__ if name != "received"},
@@ -212,6 +252,10 @@ class Serial(DeviceBase):
 
     def load(self, state: Any) -> None:
         """Go back to a saved state."""
+        self._collect()
         registers, received, waiting, self.asserted = state
         self.state = UartState(**registers, received=list(received))
         self.waiting = deque(waiting)
+        self._make_room()
+        if self.buffer is not None:
+            self.buffer.answer(None)

@@ -49,6 +49,7 @@ def take(machine: Machine) -> Snapshot:
         "events": machine.events.save(),
         "idle": machine.clock.idle,
         "recent": list(machine.traps.recent),
+        "returning": machine.traps.returns.wanted,
         "others": {name: save() for name, (save, _) in machine.participants.items()},
     }
     machine.cpu.save()
@@ -85,6 +86,7 @@ def restore(machine: Machine, snapshot: Snapshot) -> None:
         machine.devices[name].load(state)
     machine.events.load(plain["events"])
     machine.clock.idle = plain["idle"]
+    machine.traps.returns.wanted = plain["returning"]
     machine.traps.recent.clear()
     machine.traps.recent.extend(plain["recent"])
     for name, (_, load) in machine.participants.items():

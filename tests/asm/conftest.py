@@ -1,11 +1,10 @@
 """The outside opinions that the assembler's tests ask: GNU as for encodings."""
 
 import re
-import shutil
-import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import host_programs
 import pytest
 
 SLOT = 16  # bytes set aside for an instruction; the longest one has 15
@@ -29,13 +28,13 @@ def run_as(folder: Path, lines: Sequence[str], tail: str = "") -> list[bytes | s
             text.append(line if number not in errors else "")
             text.append(f".org {(number + 1) * SLOT}, {FILLER}")
         source.write_text("\n".join((*text, tail, "")), encoding="utf-8")
-        command = ["as", "--32", "-msyntax=intel", "-mnaked-reg", "-W", "-o", str(image), str(source)]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        options = ("--32", "-msyntax=intel", "-mnaked-reg", "-W")
+        result = host_programs.attempt("as", *options, "-o", image, source)
         if not result.returncode:
             break
-        for where, message in MESSAGE.findall(result.stderr):
+        for where, message in MESSAGE.findall(result.stderr.decode()):
             errors[(int(where) - 3) // 2] = message
-    subprocess.run(["objcopy", "-O", "binary", "-j", ".text", str(image), str(binary)], check=True)
+    host_programs.run("objcopy", "-O", "binary", "-j", ".text", image, binary)
     code = binary.read_bytes()
     slots = [code[at : at + SLOT] for at in range(0, len(lines) * SLOT, SLOT)]
     return [errors.get(number, slot) for number, slot in enumerate(slots)]
@@ -43,9 +42,7 @@ def run_as(folder: Path, lines: Sequence[str], tail: str = "") -> list[bytes | s
 
 @pytest.fixture
 def gnu_as(tmp_path: Path) -> GnuAs:
-    for tool in ("as", "objcopy"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"{tool} is not installed (Debian package binutils)")
+    host_programs.find("as", "objcopy")
     return lambda lines: run_as(tmp_path, lines)
 
 

@@ -1,12 +1,11 @@
 """ELF files: what pyelftools reads in them, what gdb makes of them, and the way back."""
 
 import io
-import shutil
 import struct
-import subprocess
 from pathlib import Path
 from typing import Any
 
+import host_programs
 import pytest
 from callgate.asm.assembler import Program, assemble, assemble_text
 
@@ -132,13 +131,9 @@ def test_the_file_is_laid_out_as_its_headers_say(program: Program) -> None:
 
 
 def gdb(image: Path, *commands: str) -> str:
-    if shutil.which("gdb") is None:
-        pytest.skip("gdb is not installed (Debian package gdb)")
     arguments = [word for command in commands for word in ("-ex", command)]
-    result = subprocess.run(
-        ["gdb", "-nx", "-batch", *arguments, str(image)], capture_output=True, text=True, check=False, timeout=60
-    )
-    return result.stdout + result.stderr
+    result = host_programs.attempt("gdb", "-nx", "-batch", *arguments, image)
+    return (result.stdout + result.stderr).decode()
 
 
 def test_gdb_lists_the_source_and_finds_lines_and_symbols(program: Program, tmp_path: Path) -> None:

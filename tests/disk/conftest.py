@@ -1,13 +1,12 @@
 """Fixtures of the disk tests: a host tree, and other people's tools as oracles."""
 
 import heapq
-import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import host_programs
 import pytest
 from callgate.kernel.machine.bus import DmaError
 
@@ -18,15 +17,10 @@ Tool = Callable[..., str]
 def tool() -> Tool:
     """Run a program of the host and return its output; skip the test where it is not installed."""
 
-    def run(name: str, *arguments: object, data: bytes | None = None) -> str:
-        found = shutil.which(name) or shutil.which(f"/usr/sbin/{name}")
-        if found is None:
-            pytest.skip(f"{name} is not installed")
-        command = [found, *map(str, arguments)]
-        environment = {"PATH": "/usr/bin:/bin", "MTOOLS_SKIP_CHECK": "1", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
-        result = subprocess.run(command, input=data, capture_output=True, env=environment, check=False)
+    def run(name: str, *arguments: object, data: bytes = b"") -> str:
+        result = host_programs.attempt(name, *arguments, data=data)
         output = result.stdout.decode("utf-8", "replace") + result.stderr.decode("utf-8", "replace")
-        assert result.returncode == 0, f"{' '.join(command)}\n{output}"
+        assert result.returncode == 0, f"{result.args}\n{output}"
         return output
 
     return run

@@ -1,10 +1,10 @@
 """The whole path: boot, mount, shell in ring 3, every request through IPC."""
 
 import random
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import host_programs
 import pytest
 from callgate.disk.media import FaultInjecting, ImageFile, MemoryMedium
 from callgate.kernel.abi.errors import ERROR_TEXT, ErrorCode
@@ -61,8 +61,8 @@ def test_an_aligned_file_is_touched_by_nobody_but_the_console(boot, tmp_path: Pa
 
 def test_directory_listings_agree_with_mdir(boot, fat_image: Make) -> None:
     image = fat_image(FILES)
-    listed = subprocess.run(["mdir", "-b", "-i", str(image), "::/"], check=True, capture_output=True, text=True)
-    names = sorted(line.removeprefix("::/").rstrip("/") for line in listed.stdout.split())
+    listed = host_programs.run("mdir", "-b", "-i", image, "::/")
+    names = sorted(line.removeprefix("::/").rstrip("/") for line in listed.split())
     run = boot("ls", image)
     assert sorted(run.output.decode().split()) == names
 

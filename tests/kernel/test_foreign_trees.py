@@ -68,7 +68,7 @@ def iso(*command: str) -> Callable[[Tool, Path, Path], None]:
 
 def archive(*options: str) -> Callable[[Tool, Path, Path], None]:
     def make(tool: Tool, image: Path, root: Path) -> None:
-        tool("sh", "-c", f"cd '{root}' && zip -q -r {' '.join(options)} '{image}' .")
+        tool("zip", "-q", "-r", *options, image, ".", folder=root)
 
     return make
 

@@ -51,8 +51,8 @@ def test_an_archive_boots_as_a_volume_and_its_files_are_read(
     boot: Any, tmp_path: Path, folder: Path, host_tool: Callable[..., str]
 ) -> None:
     archive = tmp_path / "a.zip"
-    host_tool("sh", "-c", f"cd '{folder}' && zip -q -r -n .none '{archive}' README.TXT big dir")
-    host_tool("sh", "-c", f"cd '{folder}' && zip -q -0 '{archive}' dir/stored")
+    host_tool("zip", "-q", "-r", "-n", ".none", archive, "README.TXT", "big", "dir", folder=folder)
+    host_tool("zip", "-q", "-0", archive, "dir/stored", folder=folder)
     run = boot("cat /d0/README.TXT; cat /d0/big; cat /d0/dir/stored; cat /d0/big", archive)
     data = [(folder / name).read_bytes() for name in ("README.TXT", "big", "dir/stored", "big")]
     assert run.output == b"".join(data), run.log

@@ -1,11 +1,9 @@
 """Names in fault reports: those of the program's own ELF file, whoever linked it; none for a damaged file."""
 
 import random
-import shutil
-import subprocess
 from pathlib import Path
 
-import pytest
+import host_programs
 from callgate.asm.assembler import assemble_text
 from callgate.disk.builder import create_image
 from callgate.disk.media import ImageFile
@@ -37,14 +35,12 @@ def test_a_fault_is_reported_with_the_symbol_of_the_programs_own_file(tmp_path: 
 
 
 def test_names_are_those_that_nm_gives(tmp_path: Path) -> None:
-    if not (shutil.which("as") and shutil.which("ld") and shutil.which("nm")):
-        pytest.skip("binutils are not installed")
     source = tmp_path / "program.s"
     source.write_text(".globl _start\n_start: nop\nsecond: nop\nnop\n.bss\nroom: .space 64\n")
-    for command in ("as --32 -o p.o program.s", "ld -m elf_i386 -o p p.o"):
-        subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
+    host_programs.run("as", "--32", "-o", "p.o", "program.s", folder=tmp_path)
+    host_programs.run("ld", "-m", "elf_i386", "-o", "p", "p.o", folder=tmp_path)
     image = (tmp_path / "p").read_bytes()
-    listed = subprocess.run(["nm", "p"], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    listed = host_programs.run("nm", "p", folder=tmp_path)
     wanted = {name: int(value, 16) for value, kind, name in map(str.split, listed.splitlines()) if kind in "Ttb"}
     assert len(wanted) == 3
     assert {name: symbol_at(image, address) for name, address in wanted.items()} == {name: name for name in wanted}

@@ -1,7 +1,7 @@
 """The clock counts retired instructions exactly, the same way in host code and in Python."""
 
 import pytest
-from callgate.kernel.machine import Machine
+from callgate.kernel.machine import Machine, port_buffer
 from callgate.kernel.machine import counter as counters
 from callgate.kernel.machine.stream import Event
 from callgate.tools.bench_clock import bench_clock
@@ -161,11 +161,13 @@ def test_the_kernels_gigabyte_is_ring_0(board):
 
 
 def test_the_host_code_is_what_its_source_says(assemble_host):
-    for template, code in (
-        (counters.COUNT_TEMPLATE, counters.COUNT_CODE),
-        (counters.TOUCH_TEMPLATE, counters.TOUCH_CODE),
+    for module, template, code in (
+        (counters, counters.COUNT_TEMPLATE, counters.COUNT_CODE),
+        (counters, counters.TOUCH_TEMPLATE, counters.TOUCH_CODE),
+        (port_buffer, port_buffer.OUT_TEMPLATE, port_buffer.OUT_CODE),
+        (port_buffer, port_buffer.IN_TEMPLATE, port_buffer.IN_CODE),
     ):
-        assert assemble_host(counters.source_of(template)) == code
+        assert assemble_host(module.source_of(template)) == code
 
 
 def test_a_site_is_served_once_however_often_the_run_is_cut(bare):

@@ -162,3 +162,74 @@ def test_a_guest_that_does_not_listen_gets_no_break(machine, uart):
     uart[IER] = 4
     assert machine.serial.send_break()
     assert not machine.serial.send_break()
+
+
+DATA_AT = 0x15_0000
+PIECES = """
+    mov ecx, 9000; mov esi, 0xc0150000; mov dx, 0x3f8; rep outsb
+    mov dx, 0x3fb; mov al, 0x83; out dx, al; mov dx, 0x3f8; mov al, 0x0c; out dx, al
+    mov dx, 0x3fb; mov al, 3; out dx, al; mov dx, 0x3f8; mov al, 0x61; out dx, al
+    mov dx, 0x3fc; mov al, 0x18; out dx, al; mov dx, 0x3f8; mov al, 0x62; out dx, al
+    mov dx, 0x3fc; mov al, 8; out dx, al; mov dx, 0x3f8; mov al, 0x63; out dx, al; mov ax, 0x6564; out dx, ax
+    mov dx, 0x3fa; in al, dx; mov bl, al
+    mov dx, 0x3f9; mov al, 2; out dx, al; mov dx, 0x3fa; in al, dx; mov bh, al
+    in al, dx; mov cl, al; mov dx, 0x3f8; mov al, 0x66; out dx, al; mov dx, 0x3fa; in al, dx; mov ch, al
+    hlt
+"""
+
+
+@pytest.mark.parametrize("fuel", [1, 1000, 100_000])
+def test_what_is_gathered_by_host_code_is_what_python_would_have_sent(make_board, fuel):
+    """Bytes and the pieces they come in, the divisor, the loopback, the transmit interrupt: however the run is cut."""
+    results = []
+    for counter in ("native", "python"):
+        board = make_board(counter)
+        machine = board.machine
+        board.boot(PIECES.strip().replace("\n", ";"))
+        machine.ram.write(DATA_AT, bytes(index % 251 for index in range(9000)))
+        sent = []
+        machine.serial.output = sent.append
+        while (stop := machine.run(fuel=fuel)).reason == "fuel":
+            pass
+        assert stop.reason == "halt"
+        assert (machine.console_buffer is None) == (counter == "python")
+        results.append((sent, machine.cpu.ebx, machine.cpu.ecx, machine.serial.save(), stop.retired))
+    assert results[0] == results[1]
+    assert b"".join(results[0][0])[9000:] == b"acdf"
+
+
+def test_a_snapshot_between_two_bytes_brings_back_the_registers_and_sends_nothing_twice(make_board):
+    board = make_board("native")
+    machine = board.machine
+    board.boot("mov dx, 0x3f8; mov al, 0x41; out dx, al; l: mov al, 0x42; out dx, al; mov al, 0x43; out dx, al; hlt")
+    sent = []
+    machine.serial.output = sent.append
+    while sent != [b"A"]:
+        machine.run(fuel=1)
+    kept = machine.snapshot()
+    machine.run()
+    assert b"".join(sent) == b"ABC"
+    machine.restore(kept)
+    machine.run()
+    assert b"".join(sent) == b"ABCBC"
+    assert machine.serial.state.transmit_pending
+
+
+def test_bytes_for_a_port_that_has_become_a_host_call_are_host_calls(make_board):
+    board = make_board("native")
+    seen = []
+    board.machine.host_calls.register(DATA, seen.append, "taken")
+    board.boot("mov dx, 0x3f8; mov al, 0x41; out dx, al; hlt")
+    board.machine.run()
+    assert [value & 0xFF for value in seen] == [0x41]
+
+
+def test_ring_3_cannot_put_bytes_into_the_buffer_of_the_kernel(make_board):
+    board = make_board("native")
+    sent = []
+    board.machine.serial.output = sent.append
+    board.boot("", user="mov dx, 0x3f8; mov al, 0x41; out dx, al; ud2")
+    board.answer = lambda _report: board.machine.request_stop("host")
+    board.machine.run()
+    assert [report.vector for report in board.reports] == [13]
+    assert b"".join(sent) == b""

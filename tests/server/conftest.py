@@ -4,13 +4,13 @@ import mmap
 import os
 import random
 import shutil
-import subprocess
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+import host_programs
 import pytest
 from callgate.disk.formatters import exfat
 from callgate.disk.formatters.exfat_entries import checksum32, set_checksum
@@ -26,20 +26,10 @@ from callgate.server.testing import Answer, Rehearsal
 from callgate.server.zip_archive import ZipServer
 
 NEEDED = ("mkfs.fat", "mcopy", "mmd", "mdel", "mdir", "fsck.fat", "mattrib")
-PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 
 
 def _run(*command: str, **environment: str) -> str:
-    result = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"PATH": PATH, "LC_ALL": "C.UTF-8", "MTOOLS_SKIP_CHECK": "1", "TZ": "UTC", **environment},
-    )
-    if result.returncode:
-        raise AssertionError(f"{' '.join(command)}: {result.stdout}{result.stderr}")
-    return result.stdout
+    return host_programs.run(*command, **environment)
 
 
 @dataclass
@@ -115,9 +105,7 @@ class FatImage:
 
 @pytest.fixture
 def fat_image(tmp_path: Path) -> Callable[..., FatImage]:
-    for tool in NEEDED:
-        if shutil.which(tool, path=PATH) is None:
-            pytest.skip(f"{tool} is not installed (Debian packages dosfstools, mtools)")
+    host_programs.find(*NEEDED)
     made = iter(range(1000))
 
     def make(kib: int, *options: str) -> FatImage:
@@ -234,9 +222,7 @@ class ExtImage:
 @pytest.fixture
 def ext_image(tmp_path: Path) -> Callable[[], ExtImage]:
     """Begin an image: fill its `folder`, then `format` it."""
-    for tool in EXT_TOOLS:
-        if shutil.which(tool, path=PATH) is None:
-            pytest.skip(f"{tool} is not installed (Debian package e2fsprogs)")
+    host_programs.find(*EXT_TOOLS)
     made = iter(range(1000))
 
     def make() -> ExtImage:

@@ -4,14 +4,13 @@ import mmap
 import os
 import random
 import re
-import shutil
 import struct
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import host_programs
 import pytest
 from callgate.disk.formatters.fat import Node
 from callgate.kernel.abi.calls import Operation
@@ -66,31 +65,29 @@ def paths_below(served: Any, path: str = "") -> dict[str, int]:
 @contextmanager
 def attached(image: Path, sector: int = 512) -> Iterator[str]:
     """Attach an image to a loop device with sectors of some size; skip where that cannot be done."""
-    if shutil.which("losetup") is None or os.geteuid() != 0:
+    if os.geteuid() != 0:
         pytest.skip("loop devices need root")
-    command = ["losetup", "-b", str(sector), "-f", "--show", str(image)]
-    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    made = host_programs.attempt("losetup", "-b", sector, "-f", "--show", image)
     if made.returncode:
-        pytest.skip(f"no loop device: {made.stderr.strip()}")
+        pytest.skip(f"no loop device: {made.stderr.decode().strip()}")
+    device = made.stdout.decode().strip()
     try:
-        yield made.stdout.strip()
+        yield device
     finally:
-        subprocess.run(["losetup", "-d", made.stdout.strip()], check=True)
+        host_programs.run("losetup", "-d", device)
 
 
 @contextmanager
 def mounted(device: str, folder: Path) -> Iterator[Path]:
     """Mount a device by exfat-fuse; skip where that cannot be done."""
-    if shutil.which("mount.exfat-fuse") is None:
-        pytest.skip("exfat-fuse is not installed")
     folder.mkdir()
-    done = subprocess.run(["mount.exfat-fuse", device, str(folder)], capture_output=True, text=True, check=False)
+    done = host_programs.attempt("mount.exfat-fuse", device, folder)
     if done.returncode:
-        pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
+        pytest.skip(f"nothing can be mounted here: {done.stderr.decode().strip()}")
     try:
         yield folder
     finally:
-        subprocess.run(["umount", str(folder)], check=True)
+        host_programs.run("umount", folder)
 
 
 @pytest.mark.parametrize("sector", [512, 1024, 2048, 4096])
@@ -156,8 +153,7 @@ def test_what_our_formatter_writes_is_read_by_us_and_others(
 
 def content_of(image: Path, inode: str) -> bytes:
     """Return a file as sleuthkit reads it."""
-    done = subprocess.run(["icat", "-f", "exfat", str(image), inode], capture_output=True, check=True)
-    return done.stdout
+    return host_programs.run_binary("icat", "-f", "exfat", image, inode)
 
 
 def test_label_serial_number_and_free_space_are_those_that_dump_exfat_shows(

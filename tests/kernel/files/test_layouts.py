@@ -136,6 +136,18 @@ def test_nothing_is_read_behind_the_end_of_a_file(session: Sessions, files: dict
     assert made.unaccounted() == []
 
 
+@pytest.mark.parametrize(("begin", "most", "shift"), [(11, NINE, 3 * 512), (12, NINE - 1, 4 * 512)])
+def test_a_reply_that_ends_within_a_page_is_cut_and_the_page_asked_for_again(
+    session: Sessions, files: dict[str, Any], begin: int, most: int, shift: int
+) -> None:
+    """Clusters of half a page: else such a page would be put together twice, and readers be shown half of it first."""
+    files["f"] = Layout(64 * 2048, [(begin + 16 * index, 4) for index in range(64)], most)
+    made = read(session, "p", "f")
+    assert made.output == files["f"].content(IMAGE)
+    assert {(position + shift) % 4096 for position, _ in files["f"].reads[1:]} == {0}
+    assert made.counters.copied_pages == -(-(64 * 2048 + shift) // 4096)
+
+
 def test_a_server_is_told_what_nobody_has_accessed_for_a_while(session: Sessions, files: dict[str, Any]) -> None:
     """While the file is open, its reader sleeps and nothing else happens."""
     files["made"] = Layout(12_345, [], kind="object")

@@ -9,6 +9,7 @@ import pytest
 from callgate.disk.builder import create_image
 from callgate.disk.latency import Latency
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.message import ReplyType
 
 Sessions = Callable[..., Any]
 MIB = 1 << 20
@@ -179,3 +180,35 @@ def test_a_page_of_a_file_that_is_gone_is_invalid_for_ever(session: Sessions, im
     assert (after.valid, after.error, after.count) == (0, ErrorCode.UNPLUGGED, 0)
     assert after.generation == page.generation
     assert after.sequence > page.sequence
+
+
+def test_a_server_answers_others_while_the_disk_brings_what_it_has_replied(session: Sessions, image: Path) -> None:
+    """Its only thread serves every request of another client between its reply to READ and the data's arrival."""
+    programs = [("reader", "c/d0/SMALL.BIN"), ("asker", "50")]
+    made = session(image, programs=programs, trace=True, latency=Latency(command=2_000_000, sector=300))
+    assert made.run().reason == "halt"
+    assert made.codes == [0, 0], made.log
+    kinds = [event.kind for event in made.events]
+    replied = next(
+        index
+        for index, event in enumerate(made.events)
+        if event.kind == "ipc.reply" and int(str(event.fields["type"]), 0) == ReplyType.SECTORS
+    )
+    ready = kinds.index("file.ready", replied)
+    assert kinds[replied + 1 : ready].count("ipc.reply") >= 40
+    assert made.unaccounted() == []
+
+
+def test_requests_are_posted_one_after_the_other_without_waiting_for_an_answer(session: Sessions, image: Path) -> None:
+    """Reading ahead: a reader's requests are in the ring together before the server has answered the first of them."""
+    made = session(image, programs=[("reader", "c/d0/BIG.BIN")], trace=True, latency=SLOW)
+    assert made.run().reason == "halt"
+    assert made.output == total("BIG.BIN")
+    unanswered = most = 0
+    for event in made.events:
+        if event.kind == "ipc.post":
+            unanswered += 1
+        elif event.kind == "ipc.reply":
+            unanswered -= 1
+        most = max(most, unanswered)
+    assert most >= 2

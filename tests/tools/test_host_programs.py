@@ -1,0 +1,57 @@
+"""The tests pass on a machine that has none of the programs whose opinion they ask: those tests skip, with a reason."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import host_programs
+import pytest
+
+TESTS = Path(__file__).parents[1]
+# What starts Python or a shell, which every machine has; all other programs are host_programs' business.
+START_OUR_OWN = {
+    "support/host_programs.py",
+    "tools/test_host_programs.py",
+    "tools/test_command_line.py",
+    "tools/test_fuzz_images.py",
+    "server/test_writing_a_server.py",
+    "machine/test_facade.py",
+    "asm/test_assembler_cache.py",
+    "mutants/run.py",
+    "tools/conftest.py",
+    "tools/test_interactive_session.py",
+}
+STARTS = re.compile(r"^(import|from) subprocess|os\.(system|exec|spawn|popen)", re.MULTILINE)
+ASK_SEVERAL = ("tools/test_fuzz_images.py", "kernel/test_symbols.py", "server/test_zip_archives.py")
+KEYWORDS = "tools_of_others or e2fsck or zip_wrote or nm_gives"
+
+
+def test_programs_of_the_host_are_started_only_where_a_missing_one_is_a_skip() -> None:
+    starters = {
+        str(path.relative_to(TESTS)) for path in TESTS.rglob("*.py") if STARTS.search(path.read_text(encoding="utf-8"))
+    }
+    assert starters == START_OUR_OWN
+
+
+def test_a_shell_is_not_asked_to_start_them_either() -> None:
+    shell = re.compile(r"""(tool|run|attempt)\(["'](ba)?sh["']""")
+    assert [path for path in TESTS.rglob("*.py") if shell.search(path.read_text(encoding="utf-8"))] == []
+
+
+def test_a_program_that_is_missing_is_a_skip_that_names_it() -> None:
+    with pytest.raises(pytest.skip.Exception, match="no-such-program is not installed"):
+        host_programs.run("no-such-program")
+
+
+def test_without_any_such_program_no_test_fails() -> None:
+    """Some tests of every way in which they ask; the whole suite passes in the same way."""
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-k", KEYWORDS]
+    environment = os.environ | {"CALLGATE_NO_HOST_PROGRAMS": "1"}
+    tests = [str(TESTS / name) for name in ASK_SEVERAL]
+    done = subprocess.run([*command, *tests], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    summary = done.stdout.splitlines()[-1]
+    assert "failed" not in summary
+    assert "skipped" in summary
