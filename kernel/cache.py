@@ -21,6 +21,7 @@ from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTOR_SIZE, SECT
 from callgate.kernel.coroutines import routine
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.frames import OutOfMemory
+from callgate.kernel.machine.accounts import Account
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -34,16 +35,34 @@ assert size_of(DiskRequest) <= REQUEST_SPAN
 
 
 @dataclass(slots=True)
+class Run:
+    """Blocks that one disk request reads.  What has become of it stands here once, for all of them."""
+
+    keys: list[Key]
+    status: DiskStatus | None = None  # None: on its way
+    watched: bool = False  # somebody is to be woken, or a block to be forgotten, when it ends
+
+
+@dataclass(slots=True)
 class Block:
     """One block: its frame, how many use it, and whether its content has arrived."""
 
     frame: int
     locks: int = 0
-    valid: bool = False
-    failed: DiskStatus | None = None
+    run: Run | None = None  # the disk request that reads it, or has read it; None: not asked for yet
     changed: bool = False  # differs from the disk, and has a lock on that account
     doomed: bool = False  # its disk is gone: it goes as soon as nobody holds it
     waiters: list[int] = field(default_factory=list)  # numbers of Notices
+
+    @property
+    def valid(self) -> bool:
+        """Whether the content has arrived."""
+        return self.run is not None and self.run.status is DiskStatus.DONE
+
+    @property
+    def failed(self) -> DiskStatus | None:
+        """Why the content cannot be had; None if it has arrived or is on its way."""
+        return None if self.run is None or self.run.status is DiskStatus.DONE else self.run.status
 
 
 @dataclass(slots=True)
@@ -72,7 +91,7 @@ class CacheState:
     idle: OrderedDict[Key, None] = field(default_factory=OrderedDict)  # evictable blocks, least recently used first
     notices: dict[int, Notice] = field(default_factory=dict)
     next_notice: int = 1
-    requests: dict[int, list[Key]] = field(default_factory=dict)  # linear address of a DiskRequest -> blocks
+    requests: dict[int, Run] = field(default_factory=dict)  # by the linear address of the DiskRequest
     free_requests: list[int] = field(default_factory=list)
     in_flight: dict[int, int] = field(default_factory=dict)  # disk -> its DiskRequests
     short: list[int] = field(default_factory=list)  # selectors of threads that wait for a free DiskRequest
@@ -242,22 +261,26 @@ class Cache:
         keys = list(dict.fromkeys(missing))
         state.notices[number] = Notice(selector, len(keys))
         for key in keys:
-            state.blocks[key].waiters.append(number)
+            block = state.blocks[key]
+            block.waiters.append(number)
+            if block.run is not None:
+                block.run.watched = True
 
     async def read(self, disk: int, numbers: list[int]) -> None:
-        """Start reading blocks that `lock` made; their notices tell when they have arrived."""
-        alone = {number for number in numbers if (disk, number) in self.state.alone}
-        pieces = runs(sorted(set(numbers) - alone)) + [[number] for number in sorted(alone)]
+        """Start reading blocks that `lock` made, in ascending order; their notices tell when they have arrived."""
+        alone = self.state.alone
+        pieces = runs([number for number in numbers if (disk, number) not in alone])
+        pieces += [[number] for number in numbers if (disk, number) in alone]
         for index, run in enumerate(pieces):
             try:
                 address = await self._free_request(disk)
             except OutOfMemory:
                 for rest in pieces[index:]:
-                    self._ended([(disk, number) for number in rest], DiskStatus.FAILED)
+                    self._ended(self._run(disk, rest), DiskStatus.FAILED)
                 raise
             if not self.kernel.disk_there(disk):
                 self.state.free_requests.append(address)
-                self._ended([(disk, number) for number in run], DiskStatus.REMOVED)
+                self._ended(self._run(disk, run), DiskStatus.REMOVED)
                 continue
             self._fill_request(address, disk, run)
             await routine("disk_submit", ebx=address)
@@ -294,11 +317,12 @@ class Cache:
         state = self.state
         request = DiskRequest.from_buffer(self.kernel.machine.ram.view(address - KERNEL_BASE, size_of(DiskRequest)))
         status = DiskStatus(request.status)
-        keys = state.requests.pop(address)
-        state.in_flight[keys[0][0]] -= 1
-        if not state.in_flight[keys[0][0]]:
-            del state.in_flight[keys[0][0]]
-        self._ended(keys, status)
+        run = state.requests.pop(address)
+        disk = run.keys[0][0]
+        state.in_flight[disk] -= 1
+        if not state.in_flight[disk]:
+            del state.in_flight[disk]
+        self._ended(run, status)
         state.free_requests.append(address)
         short, state.short = state.short, []
         for selector in short:
@@ -306,11 +330,24 @@ class Cache:
         if not state.requests:
             self.kernel.plugging.rest()
 
-    def _ended(self, keys: list[Key], status: DiskStatus) -> None:
+    def _run(self, disk: int, numbers: list[int]) -> Run:
+        """Note that these blocks are read together."""
+        run = Run([(disk, number) for number in numbers])
+        for key in run.keys:
+            block = self.state.blocks[key]
+            block.run = run
+            run.watched = run.watched or bool(block.waiters) or not block.locks
+        return run
+
+    def _ended(self, run: Run, status: DiskStatus) -> None:
         """Blocks have been read, or will not be; whoever waits for the last of some is woken.
 
+        That file data have arrived is counted by machine code (asm/kernel/arrivals.asm): the blocks are looked at here
+        only if somebody waits for them by a notice, or they could not be read.
         One bad sector fails a request for many blocks: which it is will be seen when they are asked for again.
         """
+        run.status = status
+        keys, run.keys = run.keys, []
         if status is DiskStatus.FAILED and len(keys) > 1:
             self.state.alone.update(dict.fromkeys(keys))
             while len(self.state.alone) > BLOCKS_ALONE:
@@ -318,10 +355,10 @@ class Cache:
         elif self.state.alone:
             for key in keys:
                 self.state.alone.pop(key, None)
+        if status is DiskStatus.DONE and not run.watched:
+            return
         for key in keys:
             block = self.state.blocks[key]
-            block.valid = status is DiskStatus.DONE
-            block.failed = None if block.valid else status
             block.doomed |= status is DiskStatus.REMOVED
             waiters, block.waiters = block.waiters, []
             for number in waiters:
@@ -345,9 +382,12 @@ class Cache:
 
         One whose disk is gone is evicted at once.
         """
-        if block.locks or not (block.valid or block.failed is not None):
+        if block.locks:
             return
-        if block.doomed:
+        if not block.valid and block.failed is None:
+            if block.run is not None:
+                block.run.watched = True  # its end is the time to look again
+        elif block.doomed:
             self._evict(key)
         else:
             self.state.idle[key] = None
@@ -388,19 +428,18 @@ class Cache:
         request.lba = run[0] * SECTORS_PER_PAGE
         request.sectors = min(len(run) * SECTORS_PER_PAGE, self.kernel.disk_sectors(disk) - request.lba)
         request.page_count = len(run)
-        keys = [(disk, number) for number in run]
-        frames = [state.blocks[key].frame for key in keys]
+        reading = self._run(disk, run)
+        frames = [state.blocks[key].frame for key in reading.keys]
         struct.pack_into(f"<{len(run)}Q", view, PAGES, *frames)
         self._clear_behind(frames[-1], request.sectors * SECTOR_SIZE - (len(run) - 1) * PAGE_SIZE)
-        state.requests[address] = keys
+        state.requests[address] = reading
         state.in_flight[disk] = state.in_flight.get(disk, 0) + 1
         self.kernel.plugging.watch()
 
     def _clear_behind(self, frame: int, size: int) -> None:
         """Fill what the disk, which ends there, does not bring of its last block with zeros."""
         if size < PAGE_SIZE:
-            self.kernel.machine.ram.view(frame + size, PAGE_SIZE - size)[:] = bytes(PAGE_SIZE - size)
-            self.kernel.machine.ledger.copied["kernel"] += PAGE_SIZE - size
+            self.kernel.machine.ram.write(frame + size, bytes(PAGE_SIZE - size), Account.KERNEL)
 
     def _new_requests(self) -> None:
         frame = self.kernel.low.allocate()

@@ -181,15 +181,15 @@ def kernel_threads_do_not_wait_for_servers(facts: Facts) -> Iterator[str]:
 
 
 def fpu_registers_are_their_owners_or_locked(facts: Facts) -> Iterator[str]:
-    """x87, MMX and SSE registers can be used by their owner only, and are empty without one; no dead thread's stay.
+    """The x87, MMX and SSE registers are their owner's alone, and those of a dead thread are nowhere.
 
-    But for the routines that hand them over (asm/kernel/fpu.asm).
+    The routines that hand them over (asm/kernel/fpu.asm) are an exception.
     """
     yield from facts.kernel.fpu.check()
 
 
 def give_backs_are_on_their_way(facts: Facts) -> Iterator[str]:
-    """What is to be given back to a server that lives waits for a slot, has one, or is with it: one of these."""
+    """What is to be given back to a server that lives is in one place: the queue for a slot, a slot, or the server."""
     for partition in facts.state.partitions.values():
         queue = partition.give_backs
         ways = partition.waiters.count(GIVE_BACKS) + (queue.slot >= 0)

@@ -13,6 +13,7 @@ from callgate.kernel.abi.limits import FRAMES_RESERVED_FILES
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.file_objects import FileObject, Fill, FillState, Part
+from callgate.kernel.machine.accounts import Account
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -143,8 +144,7 @@ class FilePages:
         ram = self.kernel.machine.ram
         for part in parts:
             if part.source:
-                ram.view(frame + part.offset, part.size)[:] = ram.view(part.source, part.size)
-                self.kernel.machine.ledger.copied["kernel"] += part.size
+                ram.write(frame + part.offset, ram.view(part.source, part.size, Account.KERNEL))
         self.kernel.fills.state.counters.copied_pages += 1
         return frame
 

@@ -20,6 +20,7 @@ from callgate.kernel.errors import PolicyError
 from callgate.kernel.file_objects import FileObject, FillState, publish, sequence_of
 from callgate.kernel.file_windows import OpenFile
 from callgate.kernel.fills import FILL_BYTES
+from callgate.kernel.machine.accounts import Account
 from callgate.kernel.state import PartitionState, Process
 
 if TYPE_CHECKING:
@@ -279,7 +280,7 @@ class Files:
             self.close_object(file)
 
     def _bytes(self, file: FileObject, start: int, end: int) -> bytes:
-        """Copy bytes of one READY request block; they are booked as touched by the kernel."""
+        """Copy bytes of one READY request block."""
         fill = file.covering(start)
         assert fill is not None
         pieces = []
@@ -288,7 +289,6 @@ class Files:
             within = (at + (file.shift or 0)) % PAGE_SIZE
             size = min(end - at, PAGE_SIZE - within)
             frame = fill.frames[file.page_of(at) - fill.first_page]
-            pieces.append(bytes(self.kernel.machine.ram.view(frame + within, size)))
+            pieces.append(self.kernel.machine.ram.read(frame + within, size, Account.PROGRAM))
             at += size
-        self.kernel.machine.ledger.copied["kernel"] += end - start
         return b"".join(pieces)

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 DATA = offset_of(Message, "data")
 TCB_SLOT = word(ThreadControlBlock, "slot")
 TCB_ARG0 = word(ThreadControlBlock, "arg0")
+BLOCKING_WAITS = word(Partition, "blocking_waits")
 NO_SLOT = 0xFFFF_FFFF
 NEXT_GENERATION = 1 << HANDLE_GENERATION_SHIFT
 OBJECT = struct.Struct("<II")
@@ -178,6 +179,11 @@ class Ipc:
         for slot in range(selectors.SLOTS):
             if self.slot_state(partition, slot) in {SlotState.POSTED, SlotState.SERVED}:
                 self.fail_slot(partition, slot, partition.error)
+
+    def count_wait(self, partition: PartitionState) -> None:
+        """Count a client that begins to wait for a reply."""
+        at = partition.block // 4 + BLOCKING_WAITS
+        self.kernel.words[at] = self.kernel.words[at] + 1 & 0xFFFF_FFFF
 
     def block(self, partition: PartitionState) -> ControlBlock:
         """Return the partition's block."""
@@ -317,6 +323,8 @@ class Ipc:
     def fail_slot(self, partition: PartitionState, slot: int, code: ErrorCode) -> None:
         """Answer a request with an error; the page leaves the server first."""
         self._unmap(partition, slot)
+        if self.client(partition, slot) or slot in partition.posted:
+            self.block(partition)["aborted"] += 1  # else its client has given it up before
         write_error(self.message(partition, slot), code)
         self.complete(partition, slot)
 

@@ -11,12 +11,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from callgate.kernel.abi import limits
-from callgate.kernel.abi.calls import HOST_CALL_FIRST, HostCall, WaitReason
+from callgate.kernel.abi.calls import (
+    HOST_CALL_FIRST,
+    SERVER_CALL_FIRST,
+    HostCall,
+    ServerCall,
+    SystemCall,
+    WaitReason,
+)
 from callgate.kernel.abi.disk import DISKS, Disk
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import Layout, size_of
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
-from callgate.kernel.abi.selectors import GDT_FIRST_THREAD
+from callgate.kernel.abi.selectors import GDT_FIRST_PARTITION, GDT_FIRST_THREAD
 from callgate.kernel.abi.thread import (
     KERNEL_STACK_SIZE,
     TCB_SIZE,
@@ -69,6 +76,11 @@ DISK_GENERATION_SHIFT = 8
 DISK_NUMBER_MASK = 0xFF
 TCB_FLAGS = word(ThreadControlBlock, "flags")
 Answer = Callable[[int], Coroutine[Any, Any, None] | None]
+# SYSTEM and SERVER stand for many calls, each counted as a host call of its own: "system.open", "server.hosted_step".
+CALL_NAMES: dict[HostCall, dict[int, str]] = {
+    HostCall.SYSTEM: {call: f"system.{call.name.lower()}" for call in SystemCall},
+    HostCall.SERVER: {call: f"server.{call.name.lower()}" for call in ServerCall},
+}
 
 
 class Kernel:
@@ -162,7 +174,8 @@ class Kernel:
         for call, answer in plain.items():
             self.machine.host_calls.register(call, answer, call.name.lower())
         for call, answer_later in awaitable.items():
-            self.machine.host_calls.register(call, self._await(answer_later), call.name.lower())
+            names = CALL_NAMES.get(call)
+            self.machine.host_calls.register(call, self._await(answer_later), call.name.lower(), names)
 
     def _await(self, answer: Answer) -> Callable[[int], None]:
         """Turn an answer that may be a coroutine into one that starts it."""
@@ -246,7 +259,7 @@ class Kernel:
         partition = self.state.partitions[process.partition]
         if not partition.dead:
             partition.reason = reason
-            self.mounting.say_of(partition.name, f"/{partition.name}: server ended: {reason}")
+            self.mounting.say_of(partition.name, f"/{partition.name}: server ended: {reason}", process)
             self.ipc.die(partition, ErrorCode.SERVER_DIED)
         self.processes.kill(process, KILLED_EXIT_CODE, reason)
 
@@ -321,13 +334,6 @@ class Kernel:
             else:
                 self.cache.unlock([(first, second)])
 
-    def count_high_bytes(self, process: Process, size: int, *, metadata: bool) -> None:
-        """Book bytes above 4 GiB that policy reads for a process: file data, or blocks that a server has locked."""
-        if metadata:
-            self.machine.ledger.extra["metadata_bytes"] += size
-        else:
-            self.machine.ledger.copied["server" if process.partition >= 0 else "client"] += size
-
     def ledger_totals(self) -> LedgerInformation:
         """Return the run's counters as SystemCall.LEDGER gives them out."""
         counts = self.machine.ledger.counts()
@@ -346,10 +352,19 @@ class Kernel:
             "cpu_file_bytes": sum(counts.cpu_file_bytes.values()),
             "blocking_waits": counts.blocking_waits,
             "requests": counts.requests,
+            "metadata_bytes": counts.metadata_bytes,
+            "program_bytes": counts.program_bytes,
+            "server_bytes": counts.server_bytes,
+            "inflated_bytes": counts.inflated_bytes,
         }
         information = LedgerInformation(**totals)
         for call in HostCall:
             information.host_call[call - HOST_CALL_FIRST] = counts.host_calls.get(call.name.lower(), 0)
+        for number, name in CALL_NAMES[HostCall.SYSTEM].items():
+            information.system_call[number] = counts.host_calls.get(name, 0)
+        for number, name in CALL_NAMES[HostCall.SERVER].items():
+            if number >= SERVER_CALL_FIRST:
+                information.server_call[number - SERVER_CALL_FIRST] = counts.host_calls.get(name, 0)
         return information
 
     def put_server_gate(self, ldt: int) -> None:
@@ -394,8 +409,14 @@ class Kernel:
         self.words.release()
         self.quads.release()
 
-    def _count_wait(self) -> None:
+    def _count_wait(self, reason: int, woken: Thread | None) -> None:
+        """Count a wait; one for a reply also in the partition, which GS names unless its server is woken by the way."""
         self.machine.ledger.blocking_waits += 1
+        if reason == WaitReason.REPLY:
+            number = woken.process.partition if woken else self.machine.cpu.gs // 8 - GDT_FIRST_PARTITION
+            partition = self.state.partitions.get(number)
+            if partition is not None:
+                self.ipc.count_wait(partition)
 
     def _count_ptes(self, number: int) -> None:
         self.machine.ledger.extra["pte_writes"] += number

@@ -13,6 +13,7 @@ from callgate.kernel.cache import Locked
 from callgate.kernel.control import ControlBlock, word
 from callgate.kernel.coroutines import CARRY
 from callgate.kernel.errors import PolicyError
+from callgate.kernel.machine.accounts import Account
 from callgate.kernel.state import PartitionState, Process, Thread
 from callgate.kernel.system_calls import fail
 from callgate.kernel.windows import Source
@@ -119,8 +120,8 @@ class ServerCalls:
         kernel.shares.check_frames(process, 1)
         copy = kernel.low.allocate()
         kernel.tables.clear(copy)
-        kernel.machine.ram.view(copy + begin, end - begin)[:] = kernel.machine.ram.view(frame + begin, end - begin)
-        kernel.machine.ledger.copied["kernel"] += end - begin
+        ram = kernel.machine.ram
+        ram.write(copy + begin, ram.view(frame + begin, end - begin, Account.KERNEL))
         return copy
 
     def _unlock(self, process: Process, address: int) -> None:

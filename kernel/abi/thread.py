@@ -4,7 +4,7 @@ from ctypes import c_uint8, c_uint16, c_uint32, c_uint64
 from enum import IntEnum, IntFlag
 from typing import Final
 
-from callgate.kernel.abi.calls import HOST_CALLS_LIMIT
+from callgate.kernel.abi.calls import HOST_CALLS_LIMIT, SERVER_CALLS_LIMIT, SYSTEM_CALLS_LIMIT
 from callgate.kernel.abi.fpu import FloatingPointArea
 from callgate.kernel.abi.layout import Layout, offset_of, size_of
 
@@ -255,7 +255,11 @@ assert size_of(TaskState) == 104
 
 
 class HostedBlock(Layout):
-    """In the server's own memory, one per thread: what a hosted handler and its stub exchange."""
+    """In the server's own memory, one per thread: what a hosted handler and its stub exchange.
+
+    The stub loads a request out of its page into the block, and saves the reply's registers out of the block into the
+    page.  In between they are those of the gate calls that the handler makes.
+    """
 
     _fields_ = [
         ("message", c_uint32),
@@ -267,19 +271,27 @@ class HostedBlock(Layout):
         ("esi", c_uint32),
         ("edi", c_uint32),
         ("eflags", c_uint32),
-        ("reserved", c_uint32 * 7),
+        ("operation", c_uint32),
+        ("flags", c_uint32),
+        ("count", c_uint32),
+        ("reply", c_uint32),
+        ("reserved", c_uint32 * 3),
     ]
     _notes_ = {
         "message": "linear address of the message being served; 0 at start",
         "gate": "HostedGate: what the stub does next",
-        "eax": "registers of the call that the stub makes, and its results",
+        "eax": "the request's registers; those of the call that the stub makes, and its results; the reply's",
+        "operation": "the request's Message.operation",
+        "flags": "the request's Message.flags",
+        "count": "the request's Message.count",
+        "reply": "DONE: the ServerCall by which the reply is sent",
     }
 
 
 class HostedGate(IntEnum):
     """What a hosted handler's stub does next (`HostedBlock.gate`)."""
 
-    DONE = 0  # return to the dispatcher
+    DONE = 0  # save the registers into the page, and send the reply
     SYSTEM = 1  # call the system gate with the block's registers, then step again
     SERVER = 2  # call the server gate so
 
@@ -302,9 +314,19 @@ class LedgerInformation(Layout):
         ("cpu_file_bytes", c_uint64),
         ("blocking_waits", c_uint64),
         ("requests", c_uint64),
+        ("metadata_bytes", c_uint64),
+        ("program_bytes", c_uint64),
+        ("server_bytes", c_uint64),
+        ("inflated_bytes", c_uint64),
         ("host_call", c_uint64 * HOST_CALLS_LIMIT),
+        ("system_call", c_uint64 * SYSTEM_CALLS_LIMIT),
+        ("server_call", c_uint64 * SERVER_CALLS_LIMIT),
     ]
-    _notes_ = {"host_call": "host calls by number - HOST_CALL_FIRST; `host_calls` is their sum"}
+    _notes_ = {
+        "host_call": "host calls by number - HOST_CALL_FIRST; SYSTEM and SERVER: only those whose number is none",
+        "system_call": "SYSTEM by SystemCall; `host_calls` is the sum of all three tables",
+        "server_call": "SERVER by ServerCall - SERVER_CALL_FIRST",
+    }
 
 
 class ProcessInformation(Layout):

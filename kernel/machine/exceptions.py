@@ -12,6 +12,7 @@ import struct
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from callgate.kernel.machine.accounts import Account
 from callgate.kernel.machine.bus import DmaError
 from callgate.kernel.machine.context import HF_CPL
 from callgate.kernel.machine.cpu import (
@@ -257,16 +258,17 @@ class Delivery:
     def _read(self, linear: int, size: int) -> bytes:
         first = min(size, 0x1000 - (linear & 0xFFF))
         try:
-            data = self.paging.ram.read(self._translate(linear, write=False), first)
+            data = self.paging.ram.read(self._translate(linear, write=False), first, Account.MACHINE)
             if first < size:
-                data += self.paging.ram.read(self._translate(linear + first, write=False), size - first)
+                physical = self._translate(linear + first, write=False)
+                data += self.paging.ram.read(physical, size - first, Account.MACHINE)
         except DmaError:  # where there is no RAM, the bus floats high
             return b"\xff" * size
         return data
 
     def _write(self, physical: int, data: bytes) -> None:
         with suppress(DmaError):  # a store to where nothing is goes nowhere
-            self.paging.ram.write(physical, data)
+            self.paging.ram.write(physical, data, Account.MACHINE)
 
     def _translate(self, linear: int, *, write: bool) -> int:
         """Translate an implicit supervisor access."""

@@ -129,9 +129,13 @@ class Filters:
             self._check_port(instruction.bytes, address)
         elif mxcsr_offset(instruction) is not None:
             self._check_mxcsr(instruction, address)
-        elif self.cpu.cpl == 0 and instruction.mnemonic == "ltr":
+        elif self.cpu.cpl == 0:
+            self._judge_ring_0(instruction, address)
+
+    def _judge_ring_0(self, instruction: Any, address: int) -> None:
+        if instruction.mnemonic == "ltr":
             self._load_task_register(instruction, address)
-        elif self.cpu.cpl == 0 and writes_dr7(instruction):
+        elif writes_dr7(instruction):
             self._write_dr7(instruction)
 
     def _return(self, address: int) -> None:

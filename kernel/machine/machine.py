@@ -69,11 +69,11 @@ def check_sizes(**sizes: int) -> None:
 
 
 def new_engine(ram: Ram) -> Uc:
-    """Return an engine that finds `ram` at its physical addresses."""
+    """Return an engine that finds low memory at its physical addresses; high memory is the counter's to give."""
     engine = Uc(UC_ARCH_X86, UC_MODE_32)
     engine.ctl_set_tcg_buffer_size(TCG_BUFFER)
-    for region in ram.regions:
-        engine.mem_map_ptr(region.base, region.size, UC_PROT_ALL, region.address)
+    low = ram.regions[0]
+    engine.mem_map_ptr(low.base, low.size, UC_PROT_ALL, low.address)
     return engine
 
 
@@ -86,12 +86,11 @@ class Machine:
         memory: int = 64 << 20,
         high_memory: int = 256 << 20,
         counter: str = "auto",
-        observe_high_memory: bool = False,
         ctrl_c: bool = True,
     ) -> None:
         """Sizes in bytes, multiples of 4096; `counter` is auto, native or python.
 
-        `observe_high_memory` counts every CPU access to RAM above 4 GiB; loads then take the slow path.
+        Every byte of RAM above 4 GiB that the CPU loads or stores is counted (`ledger.counts().cpu_file_bytes`).
         `ctrl_c` makes SIGINT end a run between two instructions; without it the signal is left to the process,
         which spares runs of a few instructions two system calls that cost more than they do.
         """
@@ -103,11 +102,13 @@ class Machine:
         self.cpu = Cpu(self.uc)
         self.stream = EventStream(lambda: self.clock.now)
         self.counter = make_counter(self.handle.value, counter, self._fail)
+        for region in self.ram.regions[1:]:
+            self.counter.serve(region)
         self.state = self.counter.state
         self.control = Control(self.state)
         self.clock = Clock(self.state)
         self.events = EventQueue()
-        self.ledger = Ledger(self.state)
+        self.ledger = Ledger(self.state, self.ram.touched)
         self.paging = Paging(self.ram, self.cpu.paging_mode)
 
         # What others fill in.
@@ -130,8 +131,6 @@ class Machine:
         self.hooks = Hooks(self.handle, self._fail)
         self.console_buffer = self._console_buffer()
         self._add_hooks()
-        if observe_high_memory and high_memory:
-            self.counter.observe_memory(1 << 32, (1 << 32) + high_memory - 1)
         self.runner = Runner(self, ctrl_c=ctrl_c)
 
         # What looks on.

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SHIFT, PAGE_SIZE
+from callgate.kernel.machine.accounts import Account
 from callgate.kernel.machine.counter import NOWHERE
 
 if TYPE_CHECKING:
@@ -116,6 +117,6 @@ def differing(machine: Machine, snapshot: Snapshot) -> set[int]:
             kept = high.page(physical - HIGH_MEMORY)
         else:
             kept = low.page(physical)
-        if kept != machine.ram.read(physical, PAGE_SIZE):
+        if kept != machine.ram.read(physical, PAGE_SIZE, Account.MACHINE):
             stale.add(page)
     return stale
