@@ -124,6 +124,21 @@ def test_no_thread_is_made_in_a_process_that_dies(arena: Arenas) -> None:
     made.assert_unharmed()
 
 
+def test_no_process_is_made_for_a_parent_that_dies(arena: Arenas) -> None:
+    made = arena()
+    attacker = begin(made, "start_threads")
+    kernel = made.kernel
+    kernel.processes.kill(attacker, KILLED)
+    used = kernel.low.used
+    with pytest.raises(PolicyError) as refused:
+        kernel.processes.create("late", parent=attacker.number)
+    assert refused.value.code is ErrorCode.KILLED
+    assert kernel.low.used == used
+    attention(made)
+    made.run()
+    made.assert_unharmed()
+
+
 @pytest.mark.breaks_invariants
 @pytest.mark.parametrize("call", [SystemCall.ALLOCATE, SystemCall.OPEN, ServerCall.DIRECTORY_CHANGED])
 def test_a_call_of_a_thread_that_has_been_killed_is_not_made(arena: Arenas, call: SystemCall | ServerCall) -> None:
