@@ -106,11 +106,15 @@ def a_slot_is_in_one_place(facts: Facts) -> Iterator[str]:
 def posted_requests_equal_a_recount(facts: Facts) -> Iterator[str]:
     """A slot noted as posted is on its way, and nobody waits for its reply; a request block waits for one thing only.
 
-    That is a slot, or the disk, or the policy that handles the reply.
+    That is a slot, or the disk, or the policy that handles the reply.  Machine code's marks (`Partition.posted`) go
+    before the slot is free.
     """
     counted: Counter[int] = Counter()
     for partition in facts.state.partitions.values():
         states = _states(facts, partition)
+        fields = facts.kernel.ipc.block(partition)
+        if strange := fields["posted"] & (fields["free"] | fields["unused"]):
+            yield f"{partition.name}: slots {strange:#x} are free, and marked as posted"
         for slot, number in partition.posted.items():
             counted[number] += 1
             if states[slot] not in ON_ITS_WAY or facts.kernel.ipc.client(partition, slot):

@@ -152,9 +152,9 @@ class Processes:
         """End the process that Ctrl-C is for; return the number of the one that is to be told, 0 for nobody.
 
         It is the shell's youngest child that has not ended, that one's youngest child, and so on to the last; its
-        parent is told.  If the shell runs nothing, it is an orphan that waits for the console, the youngest one first:
-        it takes the shell's input away, and nobody else can end it.  Without orphans the shell is told itself, and
-        does not wait for a server any longer.
+        parent is told.  If the shell is at its prompt, it is an orphan that waits for the console, the youngest first:
+        it takes the shell's input away, and nobody else can end it.  Otherwise the shell is told itself, and does not
+        wait for a server any longer.
         """
         state = self.kernel.state
         number = state.shell
@@ -162,7 +162,8 @@ class Processes:
             child for child in state.processes.values() if child.parent == number > 0 and not child.dying
         ]:
             number = max(child.number for child in children)
-        if number == state.shell:
+        shell = state.processes.get(state.shell)
+        if number == state.shell and (shell is None or any(map(waits_for_input, shell.threads))):
             number = max(filter(self._orphan_reads, state.processes), default=number)
         if number == state.shell:
             self._call_back(state.processes.get(number))
