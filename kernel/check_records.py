@@ -106,11 +106,15 @@ def a_slot_is_in_one_place(facts: Facts) -> Iterator[str]:
 def posted_requests_equal_a_recount(facts: Facts) -> Iterator[str]:
     """A slot noted as posted is on its way, and nobody waits for its reply; a request block waits for one thing only.
 
-    That is a slot, or the disk, or the policy that handles the reply.
+    That is a slot, or the disk, or the policy that handles the reply.  Machine code's marks (`Partition.posted`) go
+    before the slot is free.
     """
     counted: Counter[int] = Counter()
     for partition in facts.state.partitions.values():
         states = _states(facts, partition)
+        fields = facts.kernel.ipc.block(partition)
+        if strange := fields["posted"] & (fields["free"] | fields["unused"]):
+            yield f"{partition.name}: slots {strange:#x} are free, and marked as posted"
         for slot, number in partition.posted.items():
             counted[number] += 1
             if states[slot] not in ON_ITS_WAY or facts.kernel.ipc.client(partition, slot):
@@ -185,7 +189,7 @@ def fpu_registers_are_their_owners_or_locked(facts: Facts) -> Iterator[str]:
 
 
 def give_backs_are_on_their_way(facts: Facts) -> Iterator[str]:
-    """What is to be given back to a server that lives is in one place: the queue for a slot, a slot, or the server."""
+    """What is to be given back waits for a slot, has one, or is with the server that lives; in one place."""
     for partition in facts.state.partitions.values():
         queue = partition.give_backs
         ways = partition.waiters.count(GIVE_BACKS) + (queue.slot >= 0)

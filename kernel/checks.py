@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from callgate.kernel import check_descriptors, check_dma, check_frames, check_records
+from callgate.kernel import check_descriptors, check_dma, check_frames, check_records, check_shares
 from callgate.kernel.check_facts import Facts
 
 if TYPE_CHECKING:
@@ -44,6 +44,10 @@ INVARIANTS: tuple[Invariant, ...] = (
     check_records.fpu_registers_are_their_owners_or_locked,
     check_dma.transfers_in_flight_have_cache_frames,
     check_dma.transfers_have_gone_to_cache_frames,
+    check_shares.evictable_blocks_equal_a_recount,
+    check_shares.requests_of_disks_equal_a_recount,
+    check_shares.request_blocks_equal_a_recount,
+    check_shares.what_windows_hold_equals_a_recount,
 )
 
 

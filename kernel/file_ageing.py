@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.memory import KERNEL_BASE, LARGE_PAGE_SIZE, PAGE_SIZE
 from callgate.kernel.coroutines import routine
-from callgate.kernel.file_objects import FileObject, Fill, publish
+from callgate.kernel.file_objects import FileObject, Fill, FillState, publish
 from callgate.kernel.state import PRIORITY_KERNEL, Thread
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ class FileAgeing:
             return
         state.watching = False
         await self._look()
-        if any(file.fills for file in self.kernel.files.objects.values()):
+        # What is still on its way is looked at from when it is there; that may be never, if its server is silent.
+        if any(fill.state is FillState.READY for file in self.kernel.files.objects.values() for fill in file.fills):
             self.watch()
 
     async def _look(self) -> None:

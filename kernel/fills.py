@@ -506,6 +506,7 @@ class Fills:
         fill.state = FillState.READY
         self._settle(fill)
         publish(self.kernel, file)
+        self.kernel.file_ageing.watch()
         self.kernel.files.finish_closing(file)
 
     def fail(self, file: FileObject, fill: Fill, code: ErrorCode, *, again: bool = False) -> None:

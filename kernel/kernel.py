@@ -237,7 +237,7 @@ class Kernel:
         self.machine.request_stop("exit", self.exit_code)
 
     def check_wait(self, thread: Thread) -> None:
-        """Raise KILLED or INTERRUPTED if `thread` must not wait for a server, or not any longer; an interrupt counts once."""
+        """Raise KILLED or INTERRUPTED if `thread` must not wait for a server (any longer); an interrupt counts once."""
         if thread.killed:
             raise PolicyError(ErrorCode.KILLED)
         if self.words[thread.tcb + TCB_FLAGS] & ThreadFlags.INTERRUPTED:

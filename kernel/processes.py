@@ -105,8 +105,17 @@ class Processes:
             raise PolicyError(ErrorCode.BAD_ARGUMENT)
         self.kernel.shares.check_frames(process, pages + pages // TABLE_ENTRIES + 2)
         address = self._find_heap(process, pages)
-        for index in range(pages):
-            self.give_page(process, address + index * PAGE_SIZE, USER_DATA)
+        frames = self.kernel.low.allocate_several(pages)
+        for frame in frames:
+            self.kernel.tables.clear(frame)
+        try:
+            self.kernel.tables.map_run(process.pointers, address, frames, USER_DATA, process.tables)
+        except OutOfMemory:
+            self.kernel.tables.unmap_run(process.pointers, address, pages)
+            for frame in frames:
+                self.kernel.low.release(frame)
+            raise
+        process.pages.update(zip(range(address, address + pages * PAGE_SIZE, PAGE_SIZE), frames, strict=True))
         process.windows[address] = Window(address, pages, "heap")
         return address
 
@@ -115,11 +124,16 @@ class Processes:
         window = process.windows.get(address)
         if window is None or window.kind != "heap":
             raise PolicyError(ErrorCode.BAD_ADDRESS)
-        self.kernel.tables.unmap_run(process.pointers, address, window.pages)
+        self._take_piece(process, window)
         self.kernel.flush_tlb()
-        for index in range(window.pages):
-            self.kernel.low.release(process.pages.pop(address + index * PAGE_SIZE))
-        del process.windows[address]
+
+    def _take_piece(self, process: Process, window: Window) -> None:
+        """Unmap a piece of memory and drop its pages, which others may still hold; the caller flushes the TLB."""
+        end = window.address + window.pages * PAGE_SIZE
+        self.kernel.tables.unmap_run(process.pointers, window.address, window.pages)
+        for address in range(window.address, end, PAGE_SIZE):
+            self.kernel.low.release(process.pages.pop(address))
+        del process.windows[window.address]
 
     def kill(self, process: Process, exit_code: int, reason: str = "") -> None:
         """Have every thread of the process die; it is cleaned up when the last one has.
@@ -138,9 +152,9 @@ class Processes:
         """End the process that Ctrl-C is for; return the number of the one that is to be told, 0 for nobody.
 
         It is the shell's youngest child that has not ended, that one's youngest child, and so on to the last; its
-        parent is told.  If the shell runs nothing, it is an orphan that waits for the console, the youngest one first:
-        it takes the shell's input away, and nobody else can end it.  Without orphans the shell is told itself, and
-        does not wait for a server any longer.
+        parent is told.  If the shell is at its prompt, it is an orphan that waits for the console, the youngest first:
+        it takes the shell's input away, and nobody else can end it.  Otherwise the shell is told itself, and does not
+        wait for a server any longer.
         """
         state = self.kernel.state
         number = state.shell
@@ -148,7 +162,8 @@ class Processes:
             child for child in state.processes.values() if child.parent == number > 0 and not child.dying
         ]:
             number = max(child.number for child in children)
-        if number == state.shell:
+        shell = state.processes.get(state.shell)
+        if number == state.shell and (shell is None or any(map(waits_for_input, shell.threads))):
             number = max(filter(self._orphan_reads, state.processes), default=number)
         if number == state.shell:
             self._call_back(state.processes.get(number))
@@ -177,6 +192,8 @@ class Processes:
         kernel.files.close_all(process)
         kernel.windows.close_all(process)
         kernel.hosted.end_process(process)
+        for piece in [window for window in process.windows.values() if window.kind == "heap"]:
+            self._take_piece(process, piece)
         for address in list(process.pages):
             kernel.tables.unmap(process.pointers, address)
             kernel.low.release(process.pages.pop(address))

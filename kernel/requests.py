@@ -129,7 +129,7 @@ class Requests:
                 self.kernel.clear_interrupt(thread)  # of the deadline: it has come, whoever was first
 
     def error_of(self, partition: PartitionState, value: int) -> ErrorCode:
-        """Return what a caller is told for the error in a reply: the server's word, or the kernel's for a server that is gone.
+        """Return what a caller is told for the error in a reply: the server's word, or the kernel's if it is gone.
 
         The disk of a server that lives may be gone, of which policy hears when the driver has given up its commands.
         """

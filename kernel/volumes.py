@@ -1,8 +1,8 @@
 """Volumes: disks found, partitions probed, one server process each; paths resolved to them.
 
-Mounting is the job of kernel threads (kernel/mounting.py): one for each disk reads its partition table through the disk
-cache; one for each partition asks the servers' `probe` whose it is, starts a process for it, and asks that server for its
-label.  A partition that nobody knows, or whose server dies or does not answer in time, is reported and skipped.
+Mounting is the job of kernel threads (kernel/mounting.py): one for each disk reads its partition table through the
+disk cache; one for each partition asks the servers' `probe` whose it is, starts a process for it, and asks that server
+for its label.  A partition that nobody knows, or whose server dies or does not answer in time, is reported and skipped.
 """
 
 from __future__ import annotations

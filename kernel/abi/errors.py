@@ -76,7 +76,7 @@ SERVER_ERRORS: dict[ErrorCode, ErrorCode] = {
 
 
 def error_of_server(value: int) -> ErrorCode:
-    """Return what a caller is told when a server has answered with the error `value`; BAD_REPLY if it must not say it."""
+    """Return what a caller is told for a server's error `value`; BAD_REPLY if the server must not say it."""
     if value not in SERVER_ERRORS:
         return ErrorCode.BAD_REPLY
     return SERVER_ERRORS[ErrorCode(value)]

@@ -16,7 +16,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +24,6 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from callgate.kernel.abi.calls import HostCall, ServerCall, SystemCall
 from callgate.kernel.system import System
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,8 +66,8 @@ class Meter:
         def made(system: System, *arguments: Any, **options: Any) -> None:
             make(system, *arguments, **options)
             functions = system.machine.host_calls.functions
-            for port, (function, name) in list(functions.items()):
-                functions[port] = (self._measured(port, name, function), name)
+            for port, (function, name, names) in list(functions.items()):
+                functions[port] = (self._measured(name, names, function), name, names)
 
         System.__init__ = made  # type: ignore[method-assign]
         try:
@@ -76,10 +75,10 @@ class Meter:
         finally:
             System.__init__ = make  # type: ignore[method-assign]
 
-    def _measured(self, port: int, name: str, function: Callable[[int], None]) -> Callable[[int], None]:
+    def _measured(self, name: str, names: Mapping[int, str], function: Callable[[int], None]) -> Callable[[int], None]:
         def call(value: int) -> None:
             count, seconds = (counted(function, value), 0.0) if self.lines else (0, timed(function, value))
-            worst = self.found.setdefault(title_of(port, name, value), Worst())
+            worst = self.found.setdefault(names.get(value, name), Worst())
             worst.calls += 1
             if count > worst.lines:
                 worst.test = self.test
@@ -87,15 +86,6 @@ class Meter:
             worst.seconds = max(worst.seconds, seconds)
 
         return call
-
-
-def title_of(port: int, name: str, value: int) -> str:
-    """Return what a host call is shown as."""
-    for host, table in ((HostCall.SYSTEM, SystemCall), (HostCall.SERVER, ServerCall)):
-        if port == host:
-            known = {int(member): member.name for member in table}
-            return f"{name} {known.get(value, 'of no known number')}"
-    return name
 
 
 def timed(function: Callable[[int], None], value: int) -> float:

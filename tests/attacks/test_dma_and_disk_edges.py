@@ -8,6 +8,7 @@ import synthetic_server as synthetic
 from callgate.disk.media import MemoryMedium
 from callgate.kernel import volumes
 from callgate.kernel.abi.memory import PAGE_SIZE, SECTOR_SIZE
+from callgate.kernel.machine.accounts import Account
 from callgate.server.errors import FileSystemError
 from callgate.server.gate import lock_blocks, unlock_blocks
 
@@ -111,7 +112,7 @@ def test_two_partitions_in_one_block_see_each_their_own_sectors(arena: Arenas, m
     made = look(arena, monkeypatch, image)
     for number, start in enumerate((63, 63 + SECTORS, 63 + 2 * SECTORS + 1), 1):
         check(start, SECTORS, image, Curious.seen[f"d0p{number}"])
-    assert made.system.machine.ledger.copied["kernel"] > 0
+    assert made.system.machine.ram.touched[Account.KERNEL] > 0
     made.assert_unharmed()
 
 
@@ -130,10 +131,10 @@ def test_the_copies_are_booked_as_bytes_touched_by_the_kernel(arena: Arenas, mon
     lock = Curious.start
 
     async def once(self: Curious) -> None:
-        copied = made[0].system.machine.ledger.copied
-        before = copied["kernel"]
+        touched = made[0].system.machine.ram.touched
+        before = touched[Account.KERNEL]
         address = await lock_blocks(0, 8)
-        booked.append(copied["kernel"] - before)
+        booked.append(touched[Account.KERNEL] - before)
         await unlock_blocks(address)
 
     monkeypatch.setattr(Curious, "start", once)
@@ -163,7 +164,7 @@ def test_file_data_at_the_end_of_a_disk_shows_nothing_of_what_its_frame_held(
     drop = made.kernel.fills.drop
 
     def watched(file: Any, fill: Any) -> None:
-        frames.extend(bytes(made.system.machine.ram.view(frame, PAGE_SIZE)) for frame in fill.frames)
+        frames.extend(made.system.machine.ram.read(frame, PAGE_SIZE, Account.KERNEL) for frame in fill.frames)
         drop(file, fill)
 
     made.kernel.fills.drop = watched

@@ -94,6 +94,21 @@ def test_the_shell_starts_programs_beside_two_bombs_whose_first_process_has_ende
         assert system.kernel.low.available >= limits.FRAMES_RESERVED_FILES
 
 
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_bomb_has_no_more_than_its_familys_share_however_often_it_starts_itself(
+    bomb: Callable[..., Path], kind: str
+) -> None:
+    threads, heap = BOMBS[kind]
+    options = SystemOptions(commands="/d0/BOMB; hello", memory=16 << 20)
+    with System([ImageFile(bomb(THREADS=threads, HEAP=heap))], options) as system:
+        assert system.run(fuel=FUEL).reason == "exit"
+        kernel = system.kernel
+        bombs = [process for process in kernel.state.processes.values() if process.name == "BOMB"]
+        assert 1 <= len(bombs) <= limits.PROCESSES_OF_FAMILY
+        assert sum(len(process.threads) for process in bombs) <= limits.THREADS_OF_FAMILY
+        assert kernel.low.available >= kernel.low.total // limits.FRAMES_OF_FAMILY_PART - 400  # beside the system's own
+
+
 def test_start_process_leaves_the_frames_that_allocate_leaves(bomb: Callable[..., Path]) -> None:
     least = []
     options = SystemOptions(commands="/d0/BOMB; /d0/BOMB; /d0/BOMB", memory=16 << 20)
@@ -109,7 +124,8 @@ def test_start_process_leaves_the_frames_that_allocate_leaves(bomb: Callable[...
 
         kernel.processes.start = watched  # type: ignore[method-assign]
         assert system.run(fuel=FUEL).reason == "exit"
-        assert kernel.low.available < 2 * limits.FRAMES_RESERVED_PROGRAMS
+        left = kernel.low.available
+        assert limits.FRAMES_RESERVED_PROGRAMS - 8 <= left < 2 * limits.FRAMES_RESERVED_PROGRAMS
     assert len(least) >= 3
     assert min(least) >= limits.FRAMES_RESERVED_PROGRAMS - 4  # tables of the kernel's for stacks
 
@@ -449,6 +465,28 @@ def test_an_executable_that_asks_for_too_much_is_refused_with_bounded_work(kind:
         assert caught.value.code is ErrorCode.NOT_EXECUTABLE
 
     assert work(refused) < 5000
+
+
+def test_a_program_that_wants_more_memory_than_its_family_may_have_is_refused_before_it_gets_any(arena: Arenas) -> None:
+    made = arena(memory=16 << 20)
+    made.victim()
+    made.run()
+    kernel = made.kernel
+    parent = next(process.number for process in kernel.state.processes.values() if process.number)
+    before, least = kernel.low.available, []
+    give = kernel.processes.give_page
+
+    def watched(*arguments: Any) -> int:
+        least.append(kernel.low.available)
+        return give(*arguments)
+
+    kernel.processes.give_page = watched
+    with pytest.raises(PolicyError) as caught:
+        kernel.start_image(parse_elf(elf([load(USER_PROGRAM, 4, LARGE)])), "large", b"", parent)
+    assert caught.value.code is ErrorCode.NO_MEMORY
+    assert not least
+    assert kernel.low.available == before
+    made.assert_unharmed()
 
 
 def test_symbols_with_endless_names_are_found_with_bounded_work() -> None:

@@ -8,19 +8,33 @@ import synthetic_server as synthetic
 from callgate.disk.latency import Latency
 from callgate.disk.media import MemoryMedium
 from callgate.kernel import volumes
-from callgate.kernel.abi.calls import ServerCall, SystemCall, WaitReason
+from callgate.kernel.abi.calls import Operation, ServerCall, SystemCall, WaitReason
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import size_of
 from callgate.kernel.abi.thread import GateFrame, ThreadControlBlock, ThreadState
 from callgate.kernel.control import word
 from callgate.kernel.errors import PolicyError
+from callgate.kernel.leftovers import leftovers
 from callgate.kernel.machine.serial import IRQ
 from callgate.kernel.state import PRIORITY_USER, Process
+from callgate.server.gate import lock_blocks
+from callgate.server.hosted import operation
+from callgate.server.message import Reply, Request
 
 Arenas = Callable[..., Any]
 ATTACKS = ("write_window", "path_in_window", "start_threads", "exit_and_start", "start_child")
 BOUND = 10_000  # instructions from the kill to the end of the last thread
 KILLED = 137
+FAR = 1024  # a sector that nobody has read when a volume is mounted
+
+
+class Locking(synthetic.Synthetic):
+    """Reads its disk far from what was read to recognise it, before it answers anything."""
+
+    @operation(Operation.VOLUME)
+    async def volume(self, request: Request) -> Reply:
+        await lock_blocks(FAR, 1)
+        return await super().volume(request)
 
 
 def attention(made: Any) -> None:
@@ -117,6 +131,45 @@ def test_no_thread_is_made_in_a_process_that_dies(arena: Arenas) -> None:
     used = kernel.low.used
     with pytest.raises(PolicyError) as refused:
         kernel.threads.create_user(attacker, "late", PRIORITY_USER, 0, 0)
+    assert refused.value.code is ErrorCode.KILLED
+    assert kernel.low.used == used
+    attention(made)
+    made.run()
+    made.assert_unharmed()
+
+
+def test_a_server_killed_while_it_waits_for_the_disk_does_not_wait_for_it(
+    arena: Arenas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(volumes, "installed_servers", lambda: [Locking])
+    made = arena(MemoryMedium(synthetic.disk(FAR + 8)), latency=Latency(command=500_000))
+    kernel = made.kernel
+
+    server = kernel.state.processes[0]
+    while server.name != "hosted:d0":
+        assert made.system.run(until="disk.submit").reason == "until"
+        made.system.machine.step()
+        server = kernel.scheduler.current.process
+    kernel.kill_server(server, "killed by the test")
+    attention(made)
+    for _ in range(BOUND // 20):
+        made.run(fuel=20)
+        if not server.threads:
+            break
+    assert server.threads == []
+    assert kernel.cache.state.requests, "the disk is still at work"
+    made.run()
+    assert leftovers(kernel) == []
+
+
+def test_no_process_is_made_for_a_parent_that_dies(arena: Arenas) -> None:
+    made = arena()
+    attacker = begin(made, "start_threads")
+    kernel = made.kernel
+    kernel.processes.kill(attacker, KILLED)
+    used = kernel.low.used
+    with pytest.raises(PolicyError) as refused:
+        kernel.processes.create("late", parent=attacker.number)
     assert refused.value.code is ErrorCode.KILLED
     assert kernel.low.used == used
     attention(made)

@@ -13,7 +13,7 @@ from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import SERVER_ERRORS, ErrorCode
 from callgate.kernel.fills import TRIES
 from callgate.kernel.machine.serial import IRQ
-from callgate.kernel.state import PartitionState, Process
+from callgate.kernel.state import GIVE_BACKS, PartitionState, Process
 from callgate.kernel.system import System, SystemOptions
 from callgate.server.fat import FatServer
 
@@ -25,6 +25,7 @@ SILENCES = [
 END = 10_000  # instructions within which a killed thread is gone
 PROMPT = "> "
 FUEL = 30_000_000
+LITTLE = 3_000_000
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +87,7 @@ def test_a_killed_client_of_a_server_that_is_silent_about_one_operation_ends_at_
     assert made.run().reason == "halt"
     hush(monkeypatch, silence)
     kept = made.system.snapshot()
-    for steps in range(0, 12_000, 229):
+    for steps in range(0, 12_000, 487):
         made.system.restore(kept)
         (victim,) = start(made, patron(4))
         attention(made)
@@ -108,7 +109,9 @@ def test_a_killed_client_ends_even_if_it_waits_for_a_slot_of_a_silent_server(
     crowd = start(made, *[patron(1)] * 34)
     attention(made)
     assert made.run().reason == "halt"
-    assert made.kernel.ipc.block(partition(made, "d0"))["slot_waiters"] == 2
+    assert (
+        made.kernel.ipc.block(partition(made, "d0"))["slot_waiters"] == 3
+    )  # and what the directory's lock is given back by
     for victim in crowd:
         made.kernel.processes.kill(victim, 9)
         attention(made)
@@ -126,21 +129,21 @@ def test_a_reader_of_another_volume_does_not_wait_for_a_silent_server(
 ) -> None:
     install(monkeypatch, servers.Silent)
     made = arena(MemoryMedium(servers.IMAGE), ImageFile(good))
-    assert made.run().reason == "halt"
+    assert made.run(LITTLE).reason == "halt"
     hush(monkeypatch, silence)
     hostile = start(made, patron(3), patron(3))
     innocent = start(made, patron(3, "d1", "GOOD.TXT"))
     attention(made)
-    assert made.run().reason == "halt"
+    assert made.run(LITTLE).reason == "halt"
     assert innocent[0].exit_code == 0
     for process in hostile:
         made.kernel.processes.kill(process, 9)
     attention(made)
-    assert made.run().reason == "halt"
+    assert made.run(LITTLE).reason == "halt"
     # Another one of the same volume, after everybody has let go of what the silent server holds.
     innocent = start(made, patron(3, "d1", "GOOD.TXT"))
     attention(made)
-    assert made.run().reason == "halt"
+    assert made.run(LITTLE).reason == "halt"
     assert innocent[0].exit_code == 0
     assert made.kernel.check() == []
 
@@ -161,35 +164,32 @@ def test_closing_and_unlocking_do_not_wait_for_the_server(arena: Arenas, monkeyp
     assert made.kernel.check() == []
 
 
-def test_the_thread_that_ages_file_data_waits_for_no_server(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(monkeypatch, servers.Silent)
-    made = arena(MemoryMedium(servers.IMAGE))
-    monkeypatch.setattr(
-        servers.Silent, "files", {"f": servers.synthetic.Layout(servers.SIZE, [(8, 16)], kind="object")}
-    )
+def test_the_thread_that_ages_file_data_waits_for_no_server(
+    arena: Arenas, monkeypatch: pytest.MonkeyPatch, good: Path
+) -> None:
+    layout = servers.synthetic.Layout(servers.SIZE, [(8, 16)], kind="object")
+    install(monkeypatch, servers.Silent, files={"f": layout})
+    made = arena(MemoryMedium(servers.IMAGE), ImageFile(good))
     assert made.run().reason == "halt"
     hush(monkeypatch, Operation.RELEASE)
-    looks = []
-    age = made.kernel.file_ageing.host_files_age
-
-    async def host_files_age(value: int) -> None:
-        await age(value)
-        looks.append(made.system.machine.clock.now)
-
-    monkeypatch.setattr(made.kernel.file_ageing, "host_files_age", host_files_age)
-    made.kernel.register()
-    start(made, patron(1))
+    first = made.start("sitter", b"/d0/f")
     attention(made)
-    assert made.run().reason == "halt"
-    assert made.output == bytes(5)
+    clock = made.system.machine.clock
+    start = clock.now
+    while clock.now < start + 1_000_000_000:
+        made.run(fuel=100)
     state = partition(made, "d0")
-    assert list(state.posted.values()) == [0]
-    assert made.kernel.check() == []
-    # The next file is looked at in its time although the RELEASE of the first one has no answer.
-    held = made.start("patron", patron(1))
+    assert list(state.posted.values()) == [GIVE_BACKS], "idle data have been let go of, and there is no answer"
+    # The data of another volume grow idle in their time all the same.
+    second = made.start("sitter", b"/d1/GOOD.TXT")
     attention(made)
+    start = clock.now
+    while clock.now < start + 1_000_000_000:
+        made.run(fuel=100)
+    assert [file.fills for file in made.kernel.files.objects.values()] in ([[]], [[], []])
     assert made.run().reason == "halt"
-    assert held.exit_code == 0
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert made.kernel.check() == []
 
 
 # What servers may say.

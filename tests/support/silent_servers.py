@@ -1,4 +1,4 @@
-"""Servers that do not answer, or answer what they must not: on the disk of `synthetic_server`, with one file and a directory."""
+"""Servers that do not answer, or not as they should, on the disk of `synthetic_server`: one file, one directory."""
 
 from __future__ import annotations
 

@@ -1,13 +1,14 @@
-; Starts itself again and again, and so do all that it has started; with THREADS each starts threads too, with HEAP each
-; takes memory.  Nobody ends but the first one, which has no arguments: its exit code is 100 + the ErrorCode that it met.
+; Starts itself again and again, and so do all that it has started; with THREADS each but the first starts threads
+; too, with HEAP they take memory.  Nobody ends but the first one, which has no arguments: its exit code is 100 + the
+; ErrorCode that it met.
 ; PATH_SIZE bytes at `path` name it on the disk.
 
         .include "system.inc"
 
 start:
-        .if     HEAP
         cmp     byte ptr [USER_ARGUMENTS], 0
         je      .next
+        .if     HEAP
 .piece: mov     ecx, 16 * PAGE_SIZE
         SYSTEM  ALLOCATE
         jnc     .piece

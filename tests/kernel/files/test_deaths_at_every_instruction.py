@@ -2,7 +2,7 @@
 
 A program stands before its call; from a snapshot it goes on for so many instructions, somebody is killed, and 10,000
 instructions later no thread of his is left.  When nothing more happens nothing is held, and the other volume works.
-CALLGATE_DEATH_POINTS says at how many instants of each call; a number greater than its length means all of them.
+CALLGATE_KILL_POINTS says at how many instants of each call; a number greater than its length means all of them.
 """
 
 import os
@@ -19,7 +19,7 @@ from callgate.kernel.machine.serial import IRQ
 from callgate.kernel.state import Process
 
 Sessions = Callable[..., Any]
-POINTS = int(os.environ.get("CALLGATE_DEATH_POINTS", "8"))
+POINTS = int(os.environ.get("CALLGATE_KILL_POINTS", "8"))
 BOUND = 10_000  # instructions from the kill to the end of the last thread
 KILLED = 9
 CALLS = {
