@@ -79,6 +79,14 @@ def slot_waiters_equal_a_recount(facts: Facts) -> Iterator[str]:
             yield f"{partition.name}: slot_waiters is {waiters}, counted {counted}"
 
 
+def partition_mask_equals_the_records(facts: Facts) -> Iterator[str]:
+    """Ring 3 can name a partition if and only if there is a record of it."""
+    recorded = sum(1 << number for number in facts.state.partitions)
+    mask = facts.kernel.kernel_words["partitions"]
+    if mask != recorded:
+        yield f"the mask of partitions is {mask:#x}, on record {recorded:#x}"
+
+
 def a_slot_is_in_one_place(facts: Facts) -> Iterator[str]:
     """No slot is both free and unused, and none of these two holds a request."""
     for partition in facts.state.partitions.values():
@@ -166,6 +174,14 @@ def kernel_threads_do_not_wait_for_servers(facts: Facts) -> Iterator[str]:
             continue
         if thread.state == ThreadState.BLOCKED and thread.wait_reason in FOR_A_SERVER:
             yield f"kernel thread {thread.name!r} waits for {WaitReason(thread.wait_reason).name}"
+
+
+def fpu_registers_are_their_owners_or_locked(facts: Facts) -> Iterator[str]:
+    """The x87, MMX and SSE registers are their owner's alone, and those of a dead thread are nowhere.
+
+    The routines that hand them over (asm/kernel/fpu.asm) are an exception.
+    """
+    yield from facts.kernel.fpu.check()
 
 
 def give_backs_are_on_their_way(facts: Facts) -> Iterator[str]:

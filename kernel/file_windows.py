@@ -149,8 +149,7 @@ class FileWindows:
         except OutOfMemory:
             raise PolicyError(ErrorCode.NO_MEMORY) from None
         finally:
-            if user not in fill.users:
-                fill.users.append(user)
+            fill.users[user] = None
             self.kernel.file_ageing.watch()
 
     # Emptying.
@@ -174,7 +173,7 @@ class FileWindows:
         user = (process.number, opened.page)
         if user not in fill.users:
             return
-        fill.users.remove(user)
+        del fill.users[user]
         pages = self.pages(opened, file, fill)
         if opened.writable:
             self._keep_changed(process, opened, fill, pages)
@@ -204,18 +203,19 @@ class FileWindows:
 
     # Under pressure.
 
-    def reclaim(self, server: int | None = None) -> bool:
+    def reclaim(self, *, low: bool = False, only: FileObject | None = None, server: int | None = None) -> bool:
         """Let go of the request block that has been idle longest; False if there is none.
 
-        One that is mapped may go too: whoever touches it again gets it again.  With `server`, the number of a
-        partition, only of what lies in the memory of that one's server.
+        One that is mapped may go too: a thread that touches it again gets it again.  `low`: one that holds low memory;
+        `only`: one of this file; `server`: one that lies in the memory of the server of this partition.
         """
         best: tuple[tuple[int, int], FileObject, Fill] | None = None
-        for file in self.kernel.files.objects.values():
+        for file in (only,) if only is not None else self.kernel.files.objects.values():
             if server is not None and file.partition != server:
                 continue
             for fill in file.fills:
-                if fill.idling and (server is None or fill.server_request):
+                kept = (low and not fill.holds_low) or (server is not None and not fill.server_request)
+                if fill.idling and not kept:
                     rank = (-fill.idle, fill.number)
                     if best is None or rank < best[0]:
                         best = (rank, file, fill)

@@ -14,17 +14,18 @@ from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import FILE_AREAS, FILE_SEQUENCE_NONE, FILE_WINDOW_BYTES, OpenFlags
+from callgate.kernel.abi.limits import FILES_OF_PROCESS
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.file_objects import FileObject, FillState, publish, sequence_of
 from callgate.kernel.file_windows import OpenFile
 from callgate.kernel.fills import FILL_BYTES
+from callgate.kernel.machine.accounts import Account
 from callgate.kernel.state import PartitionState, Process
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
 
-HANDLES_LIMIT = 64
 TOUCH_BYTES = 16 * PAGE_SIZE  # asked for, at least, when a reader jumps about
 CROWDED = FILE_AREAS - 2 * FILE_WINDOW_BYTES // FILL_BYTES  # areas; only gaps that one request cannot fill add more
 
@@ -67,11 +68,11 @@ class Files:
         partition, rest = self.kernel.volumes.resolve(path)
         if partition is None:
             raise PolicyError(ErrorCode.IS_DIRECTORY)
-        if len(process.files) >= HANDLES_LIMIT:
+        if len(process.files) >= FILES_OF_PROCESS:
             raise PolicyError(ErrorCode.NO_RESOURCES)
         file = await self.open_object(partition, (path_address + len(path) - len(rest), len(rest)))
         try:
-            if len(process.files) >= HANDLES_LIMIT:  # other threads have opened files meanwhile
+            if len(process.files) >= FILES_OF_PROCESS:  # other threads have opened files meanwhile
                 raise PolicyError(ErrorCode.NO_RESOURCES)
             if writable and (not self.kernel.scratch or file.attributes & FileAttributes.READ_ONLY):
                 raise PolicyError(ErrorCode.READ_ONLY)
@@ -79,7 +80,7 @@ class Files:
         except PolicyError:
             self.close_object(file)
             raise
-        handle = next(number for number in range(1, HANDLES_LIMIT + 1) if number not in process.files)
+        handle = next(number for number in range(1, FILES_OF_PROCESS + 1) if number not in process.files)
         process.files[handle] = opened
         return handle, opened, file
 
@@ -258,23 +259,28 @@ class Files:
 
     # The kernel's own use.
 
-    async def read_all(self, partition: PartitionState, path: tuple[int, int], limit: int) -> bytes:
-        """Return the content of a small file (starting a program)."""
+    async def read_all(self, partition: PartitionState, path: tuple[int, int], limit: int, parent: int) -> bytes:
+        """Return the content of a small file: the program that process `parent` starts."""
         file = await self.open_object(partition, path)
+        shares = self.kernel.shares
+        data = bytearray()
         try:
             if file.size > limit:
                 raise PolicyError(ErrorCode.NOT_EXECUTABLE, f"{file.size} bytes are too many")
-            data = b""
             while len(data) < file.size:
                 fill = await self.kernel.fills.obtain(file, len(data), file.size)
                 fill.ahead = False
-                data += self._bytes(file, len(data), fill.end)
-            return data
+                shares.check_loading(parent, fill.end - len(data))
+                piece = self._bytes(file, len(data), fill.end)
+                shares.loading += len(piece)
+                data += piece
+            return bytes(data)
         finally:
+            shares.loading -= len(data)
             self.close_object(file)
 
     def _bytes(self, file: FileObject, start: int, end: int) -> bytes:
-        """Copy bytes of one READY request block; they are booked as touched by the kernel."""
+        """Copy bytes of one READY request block."""
         fill = file.covering(start)
         assert fill is not None
         pieces = []
@@ -283,7 +289,6 @@ class Files:
             within = (at + (file.shift or 0)) % PAGE_SIZE
             size = min(end - at, PAGE_SIZE - within)
             frame = fill.frames[file.page_of(at) - fill.first_page]
-            pieces.append(bytes(self.kernel.machine.ram.view(frame + within, size)))
+            pieces.append(self.kernel.machine.ram.read(frame + within, size, Account.PROGRAM))
             at += size
-        self.kernel.machine.ledger.copied["kernel"] += end - start
         return b"".join(pieces)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from callgate.kernel.abi import selectors
 from callgate.kernel.abi.calls import Operation, WaitReason
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.limits import REQUEST_BLOCKS, REQUEST_BLOCKS_OF_FILE
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES, Message, ReplyType
 from callgate.kernel.cache import DISK_NUMBER_MASK
@@ -28,7 +29,7 @@ from callgate.kernel.errors import PolicyError
 from callgate.kernel.file_objects import FileObject, Fill, FillState, publish
 from callgate.kernel.file_pages import FilePages
 from callgate.kernel.sector_lists import SectorLists
-from callgate.kernel.state import PartitionState, Thread
+from callgate.kernel.state import PartitionState, Pin, Thread
 
 if TYPE_CHECKING:
     from callgate.kernel.ipc import SectorPiece
@@ -71,6 +72,7 @@ class FillsState:
 
     waiting: dict[int, tuple[int, Fill]] = field(default_factory=dict)  # number -> (file number, fill)
     next_number: int = 1
+    blocks: int = 0  # request blocks of all files
     starved: list[int] = field(default_factory=list)  # selectors of threads that wait until somebody has his data
     counters: Counters = field(default_factory=Counters)
 
@@ -144,7 +146,7 @@ class Fills:
 
         Data that lie in the cache, and other servers' data, would not help it.
         """
-        if not self.kernel.file_windows.reclaim(file.partition):
+        if not self.kernel.file_windows.reclaim(server=file.partition):
             raise PolicyError(ErrorCode.NO_MEMORY)
         await self.kernel.give_backs.said(self.kernel.state.partitions[file.partition])
 
@@ -239,6 +241,7 @@ class Fills:
     async def post(self, file: FileObject, position: int, wanted: int, *, ahead: bool = False) -> Fill:
         """Make a request block from the page of `position` on, and post its READ."""
         self._check(file)
+        self._make_room(file)
         self.kernel.give_backs.check_room(self.kernel.state.partitions[file.partition])
         start = file.page_start(file.page_of(position))
         covering = file.covering(start)
@@ -251,7 +254,7 @@ class Fills:
         fill = Fill(state.next_number, start, length, ahead=ahead)
         state.next_number += 1
         state.waiting[fill.number] = (file.number, fill)
-        file.insert(fill)
+        self._insert(file, fill)
         try:
             await self._send(file, fill)
         except PolicyError as error:
@@ -260,6 +263,20 @@ class Fills:
         state.counters.requests += 1
         state.counters.ahead += ahead
         return fill
+
+    def _make_room(self, file: FileObject) -> None:
+        """Let go of idle request blocks until there may be one more, of this file and in all; NO_MEMORY."""
+        windows = self.kernel.file_windows
+        while len(file.fills) >= REQUEST_BLOCKS_OF_FILE:
+            if not windows.reclaim(only=file):
+                raise PolicyError(ErrorCode.NO_MEMORY, f"{len(file.fills)} ranges of a file are on their way")
+        while self.state.blocks >= REQUEST_BLOCKS:
+            if not windows.reclaim():
+                raise PolicyError(ErrorCode.NO_MEMORY, f"{self.state.blocks} ranges of files are on their way")
+
+    def _insert(self, file: FileObject, fill: Fill) -> None:
+        file.insert(fill)
+        self.state.blocks += 1
 
     def _to_page_end(self, file: FileObject, start: int, length: int) -> int:
         """Extend a range to the end of its last page, as far as the file and the next request block allow."""
@@ -322,7 +339,7 @@ class Fills:
                     raise PolicyError(ErrorCode.BAD_REPLY, "file data must be sectors or an object")
         except PolicyError as error:
             if error.code is not ErrorCode.NO_MEMORY:  # which is not the server's fault
-                self.kernel.log(f"{partition.name}: file data refused: {error}")
+                self.kernel.log(f"{partition.name}: file data refused: {error}", partition)
                 self.kernel.ipc.block(partition)["bad_replies"] += 1
             self.fail(file, fill, error.code)
 
@@ -436,7 +453,8 @@ class Fills:
         file, fill = self.kernel.files.objects[entry[0]], entry[1]
         error, again = self._cut_at_failure(file, fill)
         if error is not None and not again:
-            self.kernel.log(f"{self.kernel.state.partitions[file.partition].name}: {error}")
+            server = self.kernel.state.partitions[file.partition]
+            self.kernel.log(f"{server.name}: {error}", server)
         if error is not None and not fill.parts:
             self.fail(file, fill, error.code, again=again)
             return
@@ -471,8 +489,11 @@ class Fills:
         used |= {part.source & -PAGE_SIZE for parts in fill.parts if not isinstance(parts, int) for part in parts}
         if fill.begun is not None:
             used.add(fill.begun.source & -PAGE_SIZE)
-        kept = [pin for pin in fill.pins if pin[0] != "block" or cache.frame((pin[1], pin[2])) in used]
-        self.kernel.unpin([pin for pin in fill.pins if pin not in kept])
+        kept: list[Pin] = []
+        gone: list[Pin] = []
+        for pin in fill.pins:
+            (kept if pin[0] != "block" or cache.frame((pin[1], pin[2])) in used else gone).append(pin)
+        self.kernel.unpin(gone)
         fill.pins = kept
 
     def _ready(self, file: FileObject, fill: Fill) -> None:
@@ -498,7 +519,7 @@ class Fills:
             before.number = self.state.next_number
             before.stuck = not again and code is not ErrorCode.NO_MEMORY
             self.state.next_number += 1
-            file.insert(before)
+            self._insert(file, before)
             publish(self.kernel, file)
         self.kernel.files.finish_closing(file)
 
@@ -523,6 +544,7 @@ class Fills:
         """Let go of what a request block holds; nobody has it mapped."""
         if fill in file.fills:
             file.fills.remove(fill)
+            self.state.blocks -= 1
         self.kernel.unpin(fill.pins)
         for frame in fill.private:
             self.kernel.low.release(frame)

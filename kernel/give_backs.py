@@ -162,7 +162,7 @@ class GiveBacks:
         if message is not None:
             header = Message.from_buffer(message)
             if header.eflags & CARRY:
-                self.kernel.log(f"{partition.name}: what was given back: {error_of_server(header.eax).name}")
+                self.kernel.log(f"{partition.name}: what was given back: {error_of_server(header.eax).name}", partition)
         self._next(partition)
         if not queue.busy:
             self._all_said(partition)

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 DATA = offset_of(Message, "data")
 TCB_SLOT = word(ThreadControlBlock, "slot")
 TCB_ARG0 = word(ThreadControlBlock, "arg0")
+BLOCKING_WAITS = word(Partition, "blocking_waits")
 NO_SLOT = 0xFFFF_FFFF
 NEXT_GENERATION = 1 << HANDLE_GENERATION_SHIFT
 OBJECT = struct.Struct("<II")
@@ -71,12 +72,14 @@ class Ipc:
     def create(self, process: Process, disk: int, start: int, sectors: int, name: str) -> PartitionState:
         """Make a partition block for a server process; its requests fail until a server thread waits."""
         kernel = self.kernel
-        number = next((n for n in range(selectors.MAX_PARTITIONS) if n not in kernel.state.partitions), None)
-        if number is None:
-            number = self._bury()
         entry = kernel.tables.entry_address(process.pointers, layout.USER_MESSAGES, process.tables)
         assert entry is not None
         block = kernel.low.allocate()
+        try:
+            number = self._free_number()
+        except PolicyError:
+            kernel.low.release(block)
+            raise
         kernel.tables.clear(block)
         selector = (selectors.GDT_FIRST_PARTITION + number) * 8
         kernel.gdt.put_data(selector, KERNEL_BASE + block, PAGE_SIZE - 1)
@@ -94,6 +97,14 @@ class Ipc:
         kernel.machine.ram.view(ring, selectors.SLOTS)[:] = bytes([RING_CELL_UNPUBLISHED]) * selectors.SLOTS
         kernel.kernel_words["partitions"] |= 1 << number
         return partition
+
+    def _free_number(self) -> int:
+        """Return the number of a new partition.  Nothing may fail from here on until it has its block.
+
+        The number of a volume that has been buried still leads to its block, which is another's by now.
+        """
+        number = next((n for n in range(selectors.MAX_PARTITIONS) if n not in self.kernel.state.partitions), None)
+        return self._bury() if number is None else number
 
     def _bury(self) -> int:
         """Give back the block of a volume that has died and that nobody is in any more; return its number.
@@ -168,6 +179,11 @@ class Ipc:
         for slot in range(selectors.SLOTS):
             if self.slot_state(partition, slot) in {SlotState.POSTED, SlotState.SERVED}:
                 self.fail_slot(partition, slot, partition.error)
+
+    def count_wait(self, partition: PartitionState) -> None:
+        """Count a client that begins to wait for a reply."""
+        at = partition.block // 4 + BLOCKING_WAITS
+        self.kernel.words[at] = self.kernel.words[at] + 1 & 0xFFFF_FFFF
 
     def block(self, partition: PartitionState) -> ControlBlock:
         """Return the partition's block."""
@@ -307,6 +323,8 @@ class Ipc:
     def fail_slot(self, partition: PartitionState, slot: int, code: ErrorCode) -> None:
         """Answer a request with an error; the page leaves the server first."""
         self._unmap(partition, slot)
+        if self.client(partition, slot) or slot in partition.posted:
+            self.block(partition)["aborted"] += 1  # else its client has given it up before
         write_error(self.message(partition, slot), code)
         self.complete(partition, slot)
 
@@ -358,7 +376,7 @@ class Ipc:
         try:
             self._convert(partition, slot, message)
         except PolicyError as error:
-            self.kernel.log(f"{partition.name}: reply refused: {error}")
+            self.kernel.log(f"{partition.name}: reply refused: {error}", partition)
             self.block(partition)["bad_replies"] += 1
             self.drop_pins(partition, slot)
             write_error(message, ErrorCode.BAD_REPLY)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.coroutines import routine
 from callgate.kernel.errors import PolicyError
-from callgate.kernel.state import PRIORITY_KERNEL
+from callgate.kernel.state import PRIORITY_KERNEL, Process
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -119,13 +119,14 @@ class Mounting:
         else:
             self.kernel.log(line)
 
-    def say_of(self, name: str, line: str) -> None:
-        """Say something of a volume, of which this need not know whether it is being mounted."""
+    def say_of(self, name: str, line: str, server: Process) -> None:
+        """Say what the server of a volume has to say, whether the volume is being mounted or not."""
         for report in self.state.reports:
             if report.partition and report.name == name and not report.done:
-                self.say(report, line)
+                if self.kernel.log.admits(server, 1):
+                    self.say(report, line)
                 return
-        self.kernel.log(line)
+        self.kernel.log(line, server)
 
     def _flush(self) -> None:
         """Say what need not wait for others any more, and forget what has ended."""

@@ -52,9 +52,12 @@ class Scheduler:
         kernel_words: int,
         now: Callable[[], int],
         counter: RetiredCounter,
-        count_wait: Callable[[], None],
+        count_wait: Callable[[int, Thread | None], None],
     ) -> None:
-        """Take low memory as words, the word index of `kernel_words`, the clock and the instruction counter."""
+        """Take low memory as words, the word index of `kernel_words`, the clock and the instruction counter.
+
+        `count_wait(reason, woken)` hears of each wait of COUNTED_WAITS, and of the thread that is woken along with it.
+        """
         self.words = words
         self.kernel_words = kernel_words
         self.now = now
@@ -82,7 +85,7 @@ class Scheduler:
         thread.wait_reason = reason
         self.words[thread.tcb + TCB_STATE] = BLOCKED | reason << REASON_SHIFT
         if reason in COUNTED_WAITS:
-            self.count_wait()
+            self.count_wait(reason, None)
         self.choose()
 
     def host_handoff(self, value: int) -> None:
@@ -107,7 +110,7 @@ class Scheduler:
         current.wait_reason = reason
         words[current.tcb + TCB_STATE] = BLOCKED | reason << REASON_SHIFT
         if reason in COUNTED_WAITS:
-            self.count_wait()
+            self.count_wait(reason, thread)
         thread.state = RUNNING
         thread.wait_reason = 0
         words[thread.tcb + TCB_STATE] = RUNNING
@@ -271,7 +274,8 @@ class Scheduler:
         if now < state.timer_due <= due:
             return
         state.timer_due = due
-        self.words[self.kernel_words + WORD_ARM_TIMER] = to_ticks(due - now)
+        arm = self.kernel_words + WORD_ARM_TIMER
+        self.words[arm] = self.words[arm] & ~TICK_LIMIT | to_ticks(due - now)  # the upper half is fpu_live
 
 
 def to_ticks(nanoseconds: int) -> int:

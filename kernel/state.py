@@ -14,6 +14,7 @@ from callgate.kernel.abi.selectors import GDT_FIRST_LDT
 from callgate.kernel.abi.thread import ThreadState
 from callgate.kernel.address_space import KernelSpace
 from callgate.kernel.frames import FramePool
+from callgate.kernel.symbols import SymbolTable
 
 Pin = tuple[str, int, int]  # what a reply or a window holds: ("frame", frame, 0) or ("block", disk, block)
 
@@ -72,8 +73,10 @@ class Process:
     pointers: int  # page-directory-pointer table
     ldt_index: int
     parent: int = 0
+    family: int = 0  # number of the process that the shell or the kernel started, and from which this one descends
     program: str = ""  # name of its image, if it is one of ours
-    image: bytes = b""  # the ELF file that it was loaded from, for its symbols
+    symbols: SymbolTable | None = None  # for fault reports
+    shown: int = 0  # frames of low memory that its windows hold: directories, edges of blocks
     tables: list[int] = field(default_factory=list)  # frames of page tables, the pointers' one included
     pages: dict[int, int] = field(default_factory=dict)  # private pages: linear -> frame
     threads: list[Thread] = field(default_factory=list)
@@ -123,6 +126,7 @@ class PartitionState:
     give_backs: GiveBackQueue = field(default_factory=GiveBackQueue)
     held: int = 0  # open files, locks and request blocks that the server holds for us, given back or not
     servers: list[int] = field(default_factory=list)  # selectors of the server threads
+    locked_blocks: int = 0  # by LOCK_BLOCKS
     dead: bool = False
     swept: bool = False  # dead, and no thread of its server is left
     error: ErrorCode = ErrorCode.OK  # what its requests get once it is dead

@@ -61,7 +61,6 @@ class SystemOptions:
     shell: bool = True
     prepare: Callable[[Kernel], None] | None = None  # run when volumes are mounted, before the shell
     counter: str = "auto"
-    observe_files: bool = False  # count every byte of file data that the CPU loads or stores
     latency: Latency | None = None  # of AHCI disks, in virtual time
     observe_operations: bool = False  # add up what each operation costs (kernel/costs.py)
     map_edges: bool = False  # map pages that hold neighbours' data too, instead of copying: leaks, for comparison
@@ -86,7 +85,6 @@ class System:
             memory=self.options.memory,
             high_memory=self.options.high_memory,
             counter=self.options.counter,
-            observe_high_memory=self.options.observe_files,
         )
         self.machine.serial.output = self.options.output or (lambda _data: None)
         self.machine.serial.source = self.options.source
@@ -103,8 +101,7 @@ class System:
         self.kernel.scratch = self.options.scratch
         self.kernel.mounting.deadline = self.options.mount_deadline
         self._name_places()
-        if self.options.observe_files:
-            self.kernel.scheduler.observer = self._book_touches
+        self.kernel.scheduler.observer = self._book_touches
         self.costs = OperationCosts(self.kernel) if self.options.observe_operations else None
         Loader(self).load()
 

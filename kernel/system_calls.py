@@ -87,6 +87,8 @@ class SystemCalls:
         frame["eflags"] &= ~CARRY
         handler = self.table.get(number)
         try:
+            if thread.killed:
+                raise PolicyError(ErrorCode.KILLED)  # it ends on its way back
             if handler is None:
                 raise PolicyError(ErrorCode.BAD_CALL)
             waiting = handler(thread, frame)

@@ -17,11 +17,12 @@ from callgate.disk.partitions import ReadError, scan
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import VolumeFlags
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.memory import SECTOR_SIZE, SECTORS_PER_PAGE
+from callgate.kernel.abi.memory import PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.abi.volume import VolumeInformation
 from callgate.kernel.control import field_text
 from callgate.kernel.errors import Overdue, PolicyError
 from callgate.kernel.images import ROM_PROGRAMS, program_image
+from callgate.kernel.machine.accounts import Account
 from callgate.kernel.mounting import Report
 from callgate.kernel.processes import KILLED_EXIT_CODE
 from callgate.kernel.state import PartitionState
@@ -200,7 +201,7 @@ class Volumes:
     async def _read_piece(self, disk: int, lba: int, count: int) -> bytes:
         first, last = lba // SECTORS_PER_PAGE, (lba + count - 1) // SECTORS_PER_PAGE
         locked = await self.kernel.cache.read_locked(disk, list(range(first, last + 1)))
-        data = b"".join(bytes(self.kernel.machine.ram.view(frame, 4096)) for frame in locked.frames)
+        data = b"".join(self.kernel.machine.ram.read(frame, PAGE_SIZE, Account.METADATA) for frame in locked.frames)
         self.kernel.cache.unlock(locked.keys)
         start = (lba - first * SECTORS_PER_PAGE) * SECTOR_SIZE
         return data[start : start + count * SECTOR_SIZE]

@@ -161,7 +161,6 @@ class Session:
             commands=self.options.commands,
             interactive=self.interactive,
             prepare=self._check_volumes,
-            observe_files=self.options.stats is not None,
             observe_operations=self.options.stats is not None,
             log=self.log,
             output=self._write,

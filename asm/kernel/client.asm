@@ -14,6 +14,7 @@ ipc_gate:
         popfd
 
         ; EBX, EDX, ESI and EDI stay the caller's until they are in the page.
+        .ledger client_gates
         mov     eax, ebp
         shr     eax, 16
         cmp     eax, MAX_PARTITIONS

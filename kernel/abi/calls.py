@@ -56,6 +56,9 @@ class ServerCall(IntEnum):
     DIRECTORY_CHANGED = 9  # ebx=version of a directory: it is current no more
 
 
+SERVER_CALL_FIRST: Final = int(ServerCall.LOCK_BLOCKS)
+"""The server calls from here on are answered by policy, each by a host call; the others by machine code."""
+
 SERVER_CALL_NO_WAIT: Final = 0x100
 """Added to WAIT or a REPLY: return at once, with EBX = 0 if no request is there (WAIT) or in any case (REPLY)."""
 
@@ -115,7 +118,11 @@ class HostCall(IntEnum):
 
 HOST_CALL_FIRST: Final = 0xC0
 HOST_CALLS_LIMIT: Final = 32  # how many numbers from HOST_CALL_FIRST on are set aside
+SYSTEM_CALLS_LIMIT: Final = 32  # the same for system calls
+SERVER_CALLS_LIMIT: Final = 8  # and for server calls from SERVER_CALL_FIRST on
 assert all(0 <= call - HOST_CALL_FIRST < HOST_CALLS_LIMIT for call in HostCall)
+assert all(call < SYSTEM_CALLS_LIMIT for call in SystemCall)
+assert all(call - SERVER_CALL_FIRST < SERVER_CALLS_LIMIT for call in ServerCall)
 
 
 class WaitReason(IntEnum):

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.memory import PAGE_SHIFT, PAGE_SIZE
+from callgate.kernel.machine.accounts import Account
 from callgate.kernel.machine.bus import DmaError
 from callgate.kernel.machine.counter import NOWHERE, add_hook, address_of
 from callgate.kernel.machine.paging import CR0_PG, Mode, PageFault
@@ -86,7 +87,7 @@ class Translations:
         linear = eip + base & 0xFFFF_FFFF
         try:
             physical = self.paging.translate(linear, user=cpl == 3, write=False, fetch=True, mode=mode)
-            self.paging.ram.view(physical, 1)
+            self.paging.ram.view(physical, 1, Account.MACHINE)
         except (PageFault, DmaError):
             return
         self.linear.value = linear
@@ -95,7 +96,7 @@ class Translations:
         start, size = self.first.pc, self.first.size
         if start == linear and linear % PAGE_SIZE + size <= PAGE_SIZE and size <= LONG:
             self.pages.add(physical >> PAGE_SHIFT)
-            self.scan(linear, self.paging.ram.read(physical, size))
+            self.scan(linear, self.paging.ram.read(physical, size, Account.MACHINE))
         else:
             self.note(start, size, mode)
 
@@ -108,7 +109,7 @@ class Translations:
             piece = min(size, PAGE_SIZE - linear % PAGE_SIZE)
             try:
                 physical = self.paging.translate(linear, user=False, write=False, mode=mode)
-                code += self.paging.ram.read(physical, piece)
+                code += self.paging.ram.read(physical, piece, Account.MACHINE)
             except (PageFault, DmaError):
                 break
             self.pages.add(physical >> PAGE_SHIFT)

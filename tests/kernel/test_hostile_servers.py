@@ -154,6 +154,7 @@ def test_a_server_that_breaks_dies_alone(attacked: Callable[..., tuple[System, b
     assert b"ls: /d0: the file-system server died\n1\n" in output
     assert output.endswith(b"good\nhello from ring 3, arguments: \n")
     assert any(DEATHS[attack] in line for line in log), log
+    assert system.statistics()["servers"]["d0"]["aborted"] == 1, "the request during which it died"  # type: ignore[index]
     assert unaccounted(system) == []
 
 
