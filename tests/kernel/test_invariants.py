@@ -226,6 +226,22 @@ def hold_one_thing_more(kernel: Kernel) -> None:
     rom(kernel).held += 1
 
 
+def keep_a_block_on_no_list(kernel: Kernel) -> None:
+    kernel.cache.state.idle.pop(next(iter(kernel.cache.state.idle)))
+
+
+def miscount_requests_of_a_disk(kernel: Kernel) -> None:
+    kernel.cache.state.in_flight[0] = 3
+
+
+def miscount_request_blocks(kernel: Kernel) -> None:
+    kernel.fills.state.blocks += 1
+
+
+def miscount_what_windows_hold(kernel: Kernel) -> None:
+    shell(kernel).shown += 1
+
+
 def give_the_fpu_to_no_thread(kernel: Kernel) -> None:
     kernel.kernel_words["fpu_owner"] = 0xFFF8
 
@@ -297,6 +313,10 @@ BREAKS: dict[Break, tuple[str, str]] = {
     mark_a_slot_as_posted: ("posted_requests_equal_a_recount", "are free, and marked as posted"),
     give_back_and_tell_nobody: ("give_backs_are_on_their_way", "rom: 1 give-backs that nobody sends"),
     hold_one_thing_more: ("what_servers_hold_equals_a_recount", "rom: holds"),
+    keep_a_block_on_no_list: ("evictable_blocks_equal_a_recount", "is evictable or on the list"),
+    miscount_requests_of_a_disk: ("requests_of_disks_equal_a_recount", "requests by disk are"),
+    miscount_request_blocks: ("request_blocks_equal_a_recount", "there are 1 request blocks, counted 0"),
+    miscount_what_windows_hold: ("what_windows_hold_equals_a_recount", "windows hold 1 frames, counted 0"),
     give_the_fpu_to_no_thread: ("fpu_registers_are_their_owners_or_locked", "which is no thread"),
     forget_to_kill: ("a_dying_process_has_killed_threads_only", "has not been killed"),
     kill_without_the_flag: ("a_dying_process_has_killed_threads_only", "has not been killed"),
