@@ -76,10 +76,10 @@ class UserMemory:
 
     def _account(self, physical: int, address: int) -> Account | None:
         """Return on whose account a page is touched; None for low memory that is not a hosted server's."""
+        if layout.USER_METADATA <= address < layout.USER_METADATA_END:
+            return Account.METADATA  # also of a block that is not all the partition's, and has been copied for it
         if physical < HIGH_MEMORY:
             return Account.SERVER_MEMORY if self.hosted else None
-        if layout.USER_METADATA <= address < layout.USER_METADATA_END:
-            return Account.METADATA
         return Account.SERVER if self.hosted else Account.KERNEL
 
     def read_string(self, address: int, limit: int) -> bytes:

@@ -215,6 +215,15 @@ class Cpu:
         base = self.peek.words[self.layout.segment("cs") + 8 >> 2]
         return base, self.peek.view[self.layout.hflags] & HF_CPL, self._mode(self.peek)
 
+    def stack(self) -> tuple[int, int, int, int, Mode]:
+        """Return the base of SS, ESP, what wraps an offset in it, CPL and the paging mode, by one look at the CPU."""
+        self.peek.save()
+        words, layout = self.peek.words, self.layout
+        hflags = words[layout.hflags >> 2]
+        esp = words[(layout.registers >> 2) + 2 * GENERAL.index("esp")]
+        mask = 0xFFFF_FFFF if hflags & HF_SS32 else 0xFFFF
+        return words[layout.segment("ss") + 8 >> 2], esp, mask, hflags & HF_CPL, self._mode(self.peek)
+
     def table(self, name: str) -> tuple[int, int]:
         """Return (base, limit) of "gdtr", "idtr", "ldtr" or "tr"."""
         register = MemoryManagementRegister()

@@ -39,6 +39,7 @@ CONTRIBUTORY = frozenset({DE, TS, NP, SS, GP})
 FAULTS = frozenset({DE, BR, UD, NM, TS, NP, SS, GP, PF, 16, 17, 19})
 EXTERNAL = 1  # error code bit 0: the event came from outside the program
 IN_IDT = 2
+USER = 3
 NO_EXCEPTION = 0xFFFF_FFFF
 WORD = 0xFFFF_FFFF
 
@@ -212,20 +213,21 @@ class Delivery:
 
     def _push(self, entry: Entry, values: list[int]) -> None:
         """Find where the frame goes; page by page if it straddles two."""
+        user = entry.selector & 3 == USER  # a handler of ring 3 has ring 3's rights
         base = entry.stack.base if entry.stack else self.cpu.get(self.cpu.layout.segment("ss") + 8)
         frame = struct.pack(f"<{len(values)}I", *reversed(values))
         top = base + entry.esp & WORD
         entry.esp = entry.esp - len(frame) & WORD
         if (top - 1) >> 12 == (top - len(frame)) >> 12:
             # One page: the first push tells whether all of them may be made, and names the address if not.
-            first = self._translate(top - 4, write=True)
+            first = self._translate(top - 4, write=True, user=user)
             entry.pushes.append((first + 4 - len(frame), frame))
             return
         for offset in range(len(frame) - 4, -4, -4):
             for index in range(4):
                 linear = top - len(frame) + offset + index & WORD
                 byte = frame[offset + index : offset + index + 1]
-                entry.pushes.append((self._translate(linear, write=True), byte))
+                entry.pushes.append((self._translate(linear, write=True, user=user), byte))
 
     def _commit(self, incident: Incident, entry: Entry) -> None:
         cpu = self.cpu
@@ -270,10 +272,10 @@ class Delivery:
         with suppress(DmaError):  # a store to where nothing is goes nowhere
             self.paging.ram.write(physical, data, Account.MACHINE)
 
-    def _translate(self, linear: int, *, write: bool) -> int:
-        """Translate an implicit supervisor access."""
+    def _translate(self, linear: int, *, write: bool, user: bool = False) -> int:
+        """Translate an access: an implicit supervisor one, or a push by ring 3."""
         try:
-            return self.paging.translate(linear & WORD, user=False, write=write, mark=True, mode=self.mode)
+            return self.paging.translate(linear & WORD, user=user, write=write, mark=True, mode=self.mode)
         except PageFault as fault:
             raise DeliveryFault(
                 PF, fault.error_code, f"page fault at {fault.address:#010x} during delivery", fault.address

@@ -4,6 +4,7 @@
   taken out.  Debug registers can be written and read, but never fire.
 * `ltr` of a null selector leaves a task register with which a ring change aborts the process: #GP(0).
 * `lock` on an instruction that cannot be locked is executed as if it were not there: #UD.
+* far `call`, `retf` and `iretd` of ring 3 use their stack with the rights of ring 0 (`machine.far`).
 * `iretd` above ring 0 with VM in its image enters virtual-8086 mode: VM is hidden (`machine.returns`).
 * `ins` stores a zero before it asks the port, so for user code the permission is checked beforehand.
 * `rdrand` and `rdseed` would bring the host's randomness in: #UD, as on a CPU without them.
@@ -21,7 +22,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
 from callgate.kernel.machine.bus import DmaError
-from callgate.kernel.machine.exceptions import GP, UD
+from callgate.kernel.machine.cpu import GENERAL
+from callgate.kernel.machine.exceptions import GP, PF, UD
+from callgate.kernel.machine.far import (
+    CALL_FAR,
+    GROUP_5,
+    IRETD,
+    LONGEST,
+    PREFIXES,
+    RING_3,
+    FarTransfers,
+    is_far,
+    narrow,
+    starts,
+)
 from callgate.kernel.machine.paging import PageFault
 from callgate.kernel.machine.vectors import SUSPICIOUS as VECTORS
 from callgate.kernel.machine.vectors import has_reserved_bits, is_vector, mxcsr_offset
@@ -37,13 +51,10 @@ SUSPICIOUS: Final = (b"\x0f\x23", b"\x0f\x00", b"\x0f\xc7", b"\xf0")
 STRING_IO: Final = (b"\x6c", b"\x6d")
 DR7_ENABLES: Final = 0x20FF  # L0 to G3, and general detect
 LOCK: Final = 0xF0
-IRETD: Final = b"\xcf"
+WIDE: Final = 4  # bytes of an address
 NO_SEGMENT: Final = 0xFFFC  # error code: index 1FFFh of the LDT, which no LDT reaches
-USER_RING: Final = 3
 REGISTER_OPERAND: Final = 1  # capstone's CS_OP_REG
 MEMORY_OPERAND: Final = 3  # CS_OP_MEM
-PREFIXES: Final = b"\xf0\xf2\xf3\x26\x2e\x36\x3e\x64\x65\x66\x67"
-LONGEST: Final = 15  # bytes of an instruction
 TRANSFERS: Final = (1, 2, 3, 4, 5, 7)  # capstone's groups JUMP, CALL, RET, INT, IRET, BRANCH_RELATIVE
 
 
@@ -72,13 +83,14 @@ class Filters:
         self.sites = sites
         self.traps = traps
         self.ports = ports
+        self.far = FarTransfers(cpu, paging)
         self.watched: set[int] = set()
 
     def scan(self, linear: int, code: bytes) -> None:
         """Look through the code of a block that begins at a linear address."""
         user = linear < KERNEL_BASE
-        if user and code.endswith(IRETD):
-            self._watch_return(linear, code)
+        if user:
+            self._watch_far(linear, code)
         patterns = SUSPICIOUS + STRING_IO if user else SUSPICIOUS
         if not (any(pattern in code for pattern in patterns) or VECTORS.search(code)):
             return
@@ -94,11 +106,11 @@ class Filters:
                     self.watch(linear + offset)
                 offset += 1
 
-    def _watch_return(self, linear: int, code: bytes) -> None:
-        """Watch where an IRETD may begin, which ends its block: what looks like its prefixes may be another's operand."""
-        body = code[:-1]
-        for offset in range(len(body.rstrip(PREFIXES)), len(code)):
-            self.watch(linear + offset)
+    def _watch_far(self, linear: int, code: bytes) -> None:
+        """Watch where the far transfer may begin that ends a block, unless it is how the kernel is entered."""
+        for offset in starts(code):
+            if not self.far.enters_by_gate(code[offset:]):
+                self.watch(linear + offset)
 
     def follows_itself(self, address: int) -> bool:
         """Whether the instruction at a linear address may be its own successor: a transfer of control, or REP."""
@@ -115,6 +127,9 @@ class Filters:
 
     def _judge(self, address: int) -> None:
         code = self._fetch(address)
+        if address < KERNEL_BASE and is_far(code) and not locked(code):
+            self._judge_far(code, address)
+            return
         instruction = decode(code)
         if is_vector(code):
             self._refuse(UD, address)
@@ -123,8 +138,6 @@ class Filters:
                 self._refuse(UD, address)
         elif instruction.mnemonic in ("rdrand", "rdseed") or misplaced_lock(instruction):
             self._refuse(UD, address)
-        elif code.lstrip(PREFIXES).startswith(IRETD):
-            self._return(address)
         elif inputs_string(instruction):
             self._check_port(instruction.bytes, address)
         elif mxcsr_offset(instruction) is not None:
@@ -138,9 +151,34 @@ class Filters:
         elif writes_dr7(instruction):
             self._write_dr7(instruction)
 
-    def _return(self, address: int) -> None:
-        if not self.traps.returns.judge(address):
+    def _judge_far(self, code: bytes, address: int) -> None:
+        """A far CALL, RETF or IRETD outside the kernel: its stack, and VM in its image."""
+        opcode = code.lstrip(PREFIXES)[0]
+        fault = self._stack_fault(opcode, code, address) if self.cpu.cpl == RING_3 else None
+        if fault is not None:
+            self._refuse(PF, address, fault.error_code, fault.address)
+        elif opcode == IRETD and not self.traps.returns.judge(address):
             self._refuse(GP, address, NO_SEGMENT)  # of a selector that is ones
+
+    def _stack_fault(self, opcode: int, code: bytes, address: int) -> PageFault | None:
+        if opcode == CALL_FAR:
+            pointer = code.lstrip(PREFIXES)[1 : 5 if narrow(code) else 7]
+            return self.far.pushes(code, int.from_bytes(pointer[-2:], "little"))
+        if opcode != GROUP_5:
+            return self.far.pops(code)
+        selector = self._far_pointer(code, address)
+        return None if selector is None else self.far.pushes(code, selector)
+
+    def _far_pointer(self, code: bytes, address: int) -> int | None:
+        """Return the selector that a far CALL finds in memory; None where the engine will fault by itself."""
+        instruction = decode(code)
+        if instruction is None or instruction.operands[0].type != MEMORY_OPERAND:
+            return None
+        offset = 2 if narrow(code) else 4
+        at = self._effective(instruction, instruction.operands[0]) + offset
+        with suppress(PageFault, DmaError):
+            return int.from_bytes(self.paging.read_linear(at & 0xFFFF_FFFF, 2, user=True), "little")
+        return None
 
     def _check_port(self, code: bytes, address: int) -> None:
         cpl = self.cpu.cpl
@@ -152,7 +190,7 @@ class Filters:
         """Refuse reserved bits; an operand that this ring may not read is the instruction's own page fault."""
         linear = self._effective(instruction, instruction.operands[0]) + (mxcsr_offset(instruction) or 0)
         with suppress(PageFault, DmaError):
-            data = self.paging.read_linear(linear & 0xFFFF_FFFF, 4, user=self.cpu.cpl == USER_RING)
+            data = self.paging.read_linear(linear & 0xFFFF_FFFF, 4, user=self.cpu.cpl == RING_3)
             value = int.from_bytes(data, "little")
             if has_reserved_bits(value):
                 self._refuse(GP, address)
@@ -167,8 +205,8 @@ class Filters:
                 code += self.paging.read_linear(address + first & 0xFFFF_FFFF, LONGEST - first)
         return code
 
-    def _refuse(self, vector: int, address: int, code: int = 0) -> None:
-        self.traps.refuse_before(vector, code, address - self.cpu.segment_base("cs") & 0xFFFF_FFFF)
+    def _refuse(self, vector: int, address: int, code: int = 0, fault: int | None = None) -> None:
+        self.traps.refuse_before(vector, code, address - self.cpu.segment_base("cs") & 0xFFFF_FFFF, fault)
 
     def _load_task_register(self, instruction: Any, address: int) -> None:
         operand = instruction.operands[0]
@@ -183,9 +221,15 @@ class Filters:
         memory = operand.mem
         linear = int(memory.disp)
         for register, scale in ((memory.base, 1), (memory.index, memory.scale)):
-            if register:
-                linear += int(getattr(self.cpu, instruction.reg_name(register))) * scale
-        segment = instruction.reg_name(memory.segment) if memory.segment else "ds"
+            name = instruction.reg_name(register) if register else ""
+            if name in GENERAL:
+                linear += int(getattr(self.cpu, name)) * scale
+            elif "e" + name in GENERAL:
+                linear += int(getattr(self.cpu, "e" + name)) & 0xFFFF
+        linear &= 0xFFFF_FFFF if instruction.addr_size == WIDE else 0xFFFF
+        base = instruction.reg_name(memory.base) if memory.base else ""
+        default = "ss" if base in ("esp", "ebp", "bp") else "ds"
+        segment = instruction.reg_name(memory.segment) if memory.segment else default
         return linear + self.cpu.segment_base(segment) & 0xFFFF_FFFF
 
     def _write_dr7(self, instruction: Any) -> None:

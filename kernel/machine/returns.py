@@ -1,7 +1,7 @@
 """IRETD above ring 0 with VM in its image: a CPU ignores VM there, the engine would enter virtual-8086 mode.
 
 In that mode IOPL decides about CLI, ports and INT n, and the image brings IOPL along: it would be a way out of ring 3.
-So the bit is hidden: the run loop clears it in memory, lets the engine execute this one instruction, with all its checks
+So the bit is hidden: the run loop clears it in memory, lets the engine execute the instruction, with all its checks
 and faults, and puts the byte back before anything else can see it (Intel SDM vol. 2, IRET, protected mode).
 """
 
@@ -11,7 +11,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from callgate.kernel.machine.bus import DmaError
-from callgate.kernel.machine.context import HF_SS32
 from callgate.kernel.machine.cpu import EFLAGS_VM
 from callgate.kernel.machine.paging import PageFault
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
 VM_BYTE: Final = 10  # where the byte of the image that holds VM lies above ESP: EIP, CS, and two bytes of EFLAGS
 VM_BIT: Final = EFLAGS_VM >> 16
+RING_3: Final = 3
 WORD: Final = 0xFFFF_FFFF
 
 
@@ -43,8 +43,6 @@ class Returns:
 
         False if the image lies where no RAM is: all of it is ones, nothing can be hidden, and it is to be refused.
         """
-        if not self.cpu.cpl:
-            return True
         try:
             found = self._find()
         except DmaError:
@@ -57,7 +55,7 @@ class Returns:
     def due(self) -> bool:
         """Whether the instruction at EIP is the one that was judged: an interrupt may have come first."""
         address, self.wanted = self.wanted, None
-        return address == (self.cpu.eip + self.cpu.segment_base("cs") & WORD) and bool(self.cpu.cpl)
+        return address == (self.cpu.eip + self.cpu.segment_base("cs") & WORD)
 
     def hide(self) -> None:
         """Clear VM in the image, if it is still there."""
@@ -74,13 +72,16 @@ class Returns:
             self.changed(physical, 1)
 
     def _find(self) -> tuple[int, int] | None:
-        """Return where VM is set in the image; None if it is clear, or where reading faults.  DmaError if it is no RAM."""
-        cpu = self.cpu
-        wide = cpu.hflags & HF_SS32
-        offset = cpu.esp + VM_BYTE & (WORD if wide else 0xFFFF)
+        """Return where VM is set in the image; None if it is clear, in ring 0, and where reading faults.
+
+        DmaError if no RAM is there.
+        """
+        base, esp, mask, cpl, mode = self.cpu.stack()
+        if not cpl:
+            return None
         with suppress(PageFault):
-            linear = offset + cpu.segment_base("ss") & WORD
-            physical = self.paging.translate(linear, user=cpu.cpl == 3, write=False)
+            linear = base + (esp + VM_BYTE & mask) & WORD
+            physical = self.paging.translate(linear, user=cpl == RING_3, write=False, mode=mode)
             byte = self.paging.ram.read(physical, 1)[0]
             return (physical, byte) if byte & VM_BIT else None
         return None

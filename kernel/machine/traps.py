@@ -157,9 +157,14 @@ class Traps:
         self.refusal = Refusal(bytes(self.cpu.context.view), incident)
         self.control.stop_soon()
 
-    def refuse_before(self, vector: int, code: int, eip: int) -> None:
-        """Called at a site: fault instead of executing the instruction at `eip`, which is not counted."""
+    def refuse_before(self, vector: int, code: int, eip: int, address: int | None = None) -> None:
+        """Called at a site: fault instead of executing the instruction at `eip`, which is not counted.
+
+        `address` is that of a page fault.
+        """
         self.cpu.save()
+        if address is not None:
+            self.cpu.put(self.cpu.layout.cr2, address)
         self.refusal = Refusal(bytes(self.cpu.context.view), Incident(vector, eip, code, counted=False))
         self.control.stop_soon()
 

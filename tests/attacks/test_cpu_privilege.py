@@ -43,6 +43,13 @@ ATTACKS: dict[str, tuple[int, str]] = {
     "locked_load": (FAULT, "#UD invalid opcode"),
     "trap_in_gate": (FAULT, "#DB debug exception"),
     "trap_in_request": (FAULT, "#DB debug exception"),
+    "write_kernel": (FAULT, "#PF page fault: write of 0xc0000ffc, protection"),
+    "write_kernel_by_memory": (FAULT, "#PF page fault: write of 0xc0000ffc, protection"),
+    "write_code": (FAULT, "#PF page fault: write of 0x"),
+    "read_kernel_by_retf": (FAULT, "#PF page fault: read of 0xc0001000, protection"),
+    "read_kernel_by_iretd": (FAULT, "#PF page fault: read of 0xc0001000, protection"),
+    "far_call_on_new_stack": (HELD, ""),
+    "far_calls": (HELD, ""),
 }
 EVERY_VECTOR = len(ATTACKS)
 BATCH = 32

@@ -1,4 +1,4 @@
-"""Each row of the table of privileged instructions, executed in each ring: what the SDM says, or what the row admits."""
+"""Each row of the table of privileged instructions, executed in each ring: it does what the row says."""
 
 from pathlib import Path
 

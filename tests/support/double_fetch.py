@@ -8,6 +8,7 @@ not check.  Reads by hosted handlers are ring 3's own, and are left out.
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -18,10 +19,13 @@ from typing import Any
 from callgate.kernel.abi.memory import PAGE_SIZE, PTE_PRESENT, PTE_USER, PTE_WRITABLE
 from callgate.kernel.address_space import ADDRESS
 from callgate.kernel.kernel import Kernel
-from callgate.kernel.machine.counter import MEMORY_HOOK, add_hook, address_of
+from callgate.kernel.machine.counter import add_hook, address_of
 from callgate.kernel.system import System
 from unicorn import UC_HOOK_MEM_READ
 
+MEMORY_HOOK = ctypes.CFUNCTYPE(
+    None, ctypes.c_void_p, ctypes.c_int, ctypes.c_uint64, ctypes.c_int, ctypes.c_int64, ctypes.c_void_p
+)
 WRITABLE = PTE_PRESENT | PTE_USER | PTE_WRITABLE
 ENTRIES = PAGE_SIZE // 8
 DIRECTORIES = 3  # of ring 3, of the four that an address space has
@@ -134,9 +138,9 @@ class Detector:
     def _watch_python(self) -> None:
         ram, view = self.machine.ram, self.machine.ram.view
 
-        def watched(physical: int, length: int) -> memoryview:
+        def watched(physical: int, length: int, *account: Any) -> memoryview:
             self._note_python(sys._getframe(1), physical, length)
-            return view(physical, length)
+            return view(physical, length, *account)
 
         ram.view = watched  # type: ignore[method-assign]
         self.plain_quads = self.kernel.quads
@@ -181,8 +185,8 @@ class WatchedWords:
 
 
 def name_of(frame: FrameType) -> tuple[str, str]:
-    """Return class and name of the function that runs in a frame."""
-    qualified = frame.f_code.co_qualname.split(".")
+    """Return class and name of the function that runs in a frame, or that a function of its own runs for."""
+    qualified = frame.f_code.co_qualname.partition(".<locals>")[0].split(".")
     return (qualified[-2] if len(qualified) > 1 else frame.f_globals["__name__"]), qualified[-1]
 
 

@@ -14,10 +14,12 @@ from rings import (
     GATE_0,
     GATE_3,
     KERNEL,
+    KERNEL_PAGE,
     LOCAL_DATA,
     LOCAL_SHORT,
     LOCAL_TABLE,
     OTHER_TASK,
+    READ_ONLY,
     STACK,
     TASK,
     TASK_GATE,
@@ -73,6 +75,13 @@ def inside(end: End) -> str:
 def load(register: str, selector: int | str) -> str:
     return f"mov eax, {selector}; {code(0x8E, {'ss': 0xD0, 'ds': 0xD8, 'cs': 0xC8, 'fs': 0xE0}[register])}"
 
+
+def on(stack: int, source: str) -> str:
+    return f"mov esp, {stack}; {source}"
+
+
+POINTER = f"mov dword ptr [{DATA}], {AFTER}; mov ecx, cs; mov [{DATA + 4}], ecx;"
+FAR_SAME = ".byte 0xff, 0x1d; .long " + hex(DATA)  # call far [DATA]
 
 FLAGS = {
     "POPFD, all bits set": Case(f"push {EVERY_FLAG}; popfd", flags),
@@ -316,4 +325,26 @@ LOCKS = {
     "an unaligned load, AC and CR0.AM": Case(f"push {AC | 0x202}; popfd; mov eax, [{DATA + 1}]", cr0=AM),
 }
 
-CASES = FLAGS | RETURNS | TRANSFERS | INTERRUPTS | SYSTEM | CONTROL | SEGMENTS | PORTS | LOCKS
+STACKS = {
+    "CALL far by memory, same ring": Case(POINTER + FAR_SAME),
+    "CALL far by memory, stack of the kernel": Case(POINTER + on(KERNEL_PAGE + 0x100, FAR_SAME)),
+    "CALL far by memory, stack read-only": Case(POINTER + on(READ_ONLY + 0x100, FAR_SAME)),
+    "CALL far, stack of the kernel": Case(on(KERNEL_PAGE + 0x100, far(0x9A, CODE_OF[3]))),
+    "CALL far, prefix, stack of the kernel": Case(on(KERNEL_PAGE + 0x100, ".byte 0x2e; " + far(0x9A, CODE_OF[3]))),
+    "CALL far (16 bits), stack of the kernel": Case(on(KERNEL_PAGE + 0x100, code(0x66, 0x9A, 0, 8, CODE_OF[3], 0))),
+    "CALL far [BX], stack of the kernel": Case(on(KERNEL_PAGE + 0x100, "xor ebx, ebx; " + code(0x67, 0xFF, 0x1F))),
+    "CALL through a gate, stack of the kernel": Case(on(KERNEL_PAGE + 0x100, far(0x9A, GATE_3 | 3))),
+    "CALL through a gate by memory, stack of the kernel": Case(
+        f"mov dword ptr [{DATA + 4}], {GATE_3 | 3};" + on(KERNEL_PAGE + 0x100, FAR_SAME)
+    ),
+    "CALL far to data, stack of the kernel": Case(on(KERNEL_PAGE + 0x100, far(0x9A, DATA_OF[3]))),
+    "RETF, stack of the kernel": Case(on(KERNEL_PAGE + 0x80, "retf")),
+    "RETF n, stack of the kernel": Case(on(KERNEL_PAGE + 0x80, "retf 8")),
+    "RETF (16 bits), stack of the kernel": Case(on(KERNEL_PAGE + 0x80, code(0x66, 0xCB))),
+    "IRETD, stack of the kernel": Case(on(KERNEL_PAGE + 0x80, "iretd")),
+    "IRETD, prefix, stack of the kernel": Case(on(KERNEL_PAGE + 0x80, code(0xF2, 0x2E, 0xCF))),
+    "IRETD, last word in the kernel": Case(on(KERNEL_PAGE - 8, "iretd")),
+    "CALL far, first word in the kernel": Case(on(KERNEL_PAGE + 4, far(0x9A, CODE_OF[3]))),
+}
+
+CASES = FLAGS | RETURNS | TRANSFERS | STACKS | INTERRUPTS | SYSTEM | CONTROL | SEGMENTS | PORTS | LOCKS

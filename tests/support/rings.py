@@ -1,4 +1,4 @@
-"""One instruction at each privilege level: a machine with segments of all four rings, and what becomes of the instruction.
+"""One instruction at each privilege level, on a machine with segments of all four rings, and what becomes of it.
 
 Every ring executes the same bytes, at CODE, in pages that ring 3 may use.  The code under test ends with INT 80h, whose
 gate is for everybody; the first exception, whichever it is, ends the run.  What happened is said in the words of
@@ -141,7 +141,8 @@ class Rings:
         ram.write(USER + AFTER - CODE, b"\xcd\x80")
         ram.write(USER + 0x900, b"\xcd\x80")
         setup = f"""mov eax, cr4; or eax, {0x20 | case.cr4}; mov cr4, eax; mov eax, {PDPT}; mov cr3, eax;
-            mov ecx, 0xc0000080; rdmsr; or eax, 0x800; wrmsr; mov eax, cr0; or eax, {0x80010001 | case.cr0}; mov cr0, eax"""
+            mov ecx, 0xc0000080; rdmsr; or eax, 0x800; wrmsr;
+            mov eax, cr0; or eax, {0x80010001 | case.cr0}; mov cr0, eax"""
         start = encode(setup.replace("\n", ""), BOOT)
         start += b"\x0f\x01\x15" + struct.pack("<I", KERNEL + POINTERS)
         start += b"\x0f\x01\x1d" + struct.pack("<I", KERNEL + POINTERS + 8)
@@ -197,9 +198,8 @@ class Rings:
             ram.put_u64(GDT + (selector & ~7), entry.encode())
         ram.put_u64(LDT, Segment(0, FLAT, 0x12, 3).encode())
         ram.put_u64(LDT + 8, Segment(0, 0xFFF, 0x12, 3).encode())
-        ram.write(
-            TSS, struct.pack("<7I", 0, KERNEL + STACKS, 0x10, STACK, DATA_OF[1], STACK, DATA_OF[2]).ljust(102, b"\0")
-        )
+        stacks = (KERNEL + STACKS, 0x10, STACK, DATA_OF[1], STACK, DATA_OF[2])
+        ram.write(TSS, struct.pack("<7I", 0, *stacks).ljust(102, b"\0"))
         ram.put_u16(TSS + 102, TSS_BYTES)
         ram.write(POINTERS, struct.pack("<HIxxHI", GDT_LIMIT, KERNEL + GDT, 0x7FF, KERNEL + IDT))
         ram.write(INNER, b"\xcd\x80")

@@ -265,6 +265,49 @@ trap_in_request:
 trap_in_request_after:
         jmp     gained
 
+; write_kernel, write_kernel_by_memory: a far CALL pushes to the kernel's pages.
+write_kernel:
+        mov     esp, KERNEL_BASE + PAGE_SIZE
+        call    SELECTOR_USER_CODE:gained
+
+write_kernel_by_memory:
+        mov     esp, KERNEL_BASE + PAGE_SIZE
+        .byte   0xff, 0x1d              ; call far [pointer]
+        .long   pointer
+        jmp     gained
+
+; write_code: a far CALL pushes to the program's own code.
+write_code:
+        mov     esp, write_code
+        call    SELECTOR_USER_CODE:gained
+
+; read_kernel_by_retf, read_kernel_by_iretd: CS of the kernel's memory would be the fault's error code.
+read_kernel_by_retf:
+        mov     esp, KERNEL_BASE + PAGE_SIZE
+        retf
+
+read_kernel_by_iretd:
+        mov     esp, KERNEL_BASE + PAGE_SIZE
+        iretd
+
+; far_call_on_new_stack: pushes to a page of the stack that is not there yet: it is given.
+far_call_on_new_stack:
+        lea     esp, [esp - 3 * PAGE_SIZE]
+        call    SELECTOR_USER_CODE:held
+
+; far_calls: of every kind, where they are allowed.
+far_calls:
+        mov     ecx, 1000
+.next:
+        call    SELECTOR_USER_CODE:.far
+        .byte   0xff, 0x1d
+        .long   here
+        dec     ecx
+        jnz     .next
+        jmp     held
+.far:
+        retf
+
 ; every_vector: INT n, n being the second byte of the argument.
 every_vector:
         movzx   eax, byte ptr [USER_ARGUMENTS + 1]
@@ -278,6 +321,11 @@ vectors:
         .endr
 
         .align 4
+pointer:
+        .long   gained
+        .word   SELECTOR_USER_CODE, 0
+here:   .long   far_calls.far
+        .word   SELECTOR_USER_CODE, 0
 image:  .long   virtual_stack.returned, SELECTOR_USER_CODE, VIRTUAL
         .rodata
         .align 4
@@ -290,5 +338,7 @@ attacks:
         .long   nested_call, double_fault, invalid_opcode, int1
         .long   task_segment, task_segment_ring_3, kernel_code, far_return
         .long   stack_segment, locked_load, trap_in_gate, trap_in_request
+        .long   write_kernel, write_kernel_by_memory, write_code
+        .long   read_kernel_by_retf, read_kernel_by_iretd, far_call_on_new_stack, far_calls
         .long   every_vector
 COUNT = ($ - attacks) / 4

@@ -9,6 +9,7 @@ from callgate.disk.builder import create_image
 from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.message import Message
 from callgate.kernel.abi.thread import HostedBlock
+from callgate.kernel.images import program_image
 
 Sessions = Callable[..., Any]
 SIZE = 64 << 10
@@ -88,9 +89,17 @@ def test_bytes_of_its_memory_are_booked_and_a_request_is_no_page_of_them(session
     assert spent.server_bytes == 3 * each + len("FILE.BIN") + 8 * SIZE // 4096
 
 
-def test_programs_and_probed_blocks_are_booked(boot: Any, fat_image: Callable[..., Path]) -> None:
-    from callgate.kernel.images import program_image
+def test_ring_3_touches_are_booked_to_the_kind_of_process(session: Sessions, image: Path) -> None:
+    made = begun(session, image)
+    ledger = made.system.machine.ledger
+    kinds: list[str] = []
+    made.system.machine.stream.subscribe(lambda _event: kinds.append(ledger.user_kind), kinds=["ipc.call"])
+    made.run()
+    assert set(kinds) == {"server"}
+    assert ledger.counts().cpu_file_bytes == {"kernel": 0, "server": 0, "client": SIZE}
 
+
+def test_programs_and_probed_blocks_are_booked(boot: Any, fat_image: Callable[..., Path]) -> None:
     program = program_image("hello").elf(debug=False)
     run = boot("/d0/hello", fat_image({"hello": program}))
     counts = run.system.machine.ledger.counts()
