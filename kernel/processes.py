@@ -106,8 +106,8 @@ class Processes:
         self.kernel.shares.check_frames(process, pages + pages // TABLE_ENTRIES + 2)
         address = self._find_heap(process, pages)
         frames = self.kernel.low.allocate_several(pages)
-        for frame in frames:
-            self.kernel.tables.clear(frame)
+        for page in frames:
+            self.kernel.tables.clear(page)
         try:
             self.kernel.tables.map_run(process.pointers, address, frames, USER_DATA, process.tables)
         except OutOfMemory:

@@ -257,7 +257,8 @@ def test_servers_that_lock_all_they_can_leave_blocks_for_other_servers_and_reade
     blocks = (16 << 20) // PAGE_SIZE
     assert set(Locker.refused.values()) == {ErrorCode.NO_RESOURCES}
     own, shared = blocks // limits.SERVER_BLOCKS_OWN, blocks // limits.SERVER_BLOCKS_SHARED
-    assert max(Locker.locked.values()) == blocks // limits.SERVER_BLOCKS_PART
+    most = blocks // limits.SERVER_BLOCKS_PART
+    assert max(Locker.locked.values()) == most if lockers == 1 else max(Locker.locked.values()) <= most
     assert min(Locker.locked.values()) >= own
     assert sum(max(0, locked - own) for locked in Locker.locked.values()) <= shared
     assert [victim.exit_code for victim in made.victims] == [HELD], made.log
