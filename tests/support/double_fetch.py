@@ -8,6 +8,7 @@ not check.  Reads by hosted handlers are ring 3's own, and are left out.
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -18,10 +19,14 @@ from typing import Any
 from callgate.kernel.abi.memory import PAGE_SIZE, PTE_PRESENT, PTE_USER, PTE_WRITABLE
 from callgate.kernel.address_space import ADDRESS
 from callgate.kernel.kernel import Kernel
-from callgate.kernel.machine.counter import MEMORY_HOOK, add_hook, address_of
+from callgate.kernel.machine.accounts import Account
+from callgate.kernel.machine.counter import add_hook, address_of
 from callgate.kernel.system import System
 from unicorn import UC_HOOK_MEM_READ
 
+MEMORY_HOOK = ctypes.CFUNCTYPE(
+    None, ctypes.c_void_p, ctypes.c_int, ctypes.c_uint64, ctypes.c_int, ctypes.c_int64, ctypes.c_void_p
+)
 WRITABLE = PTE_PRESENT | PTE_USER | PTE_WRITABLE
 ENTRIES = PAGE_SIZE // 8
 DIRECTORIES = 3  # of ring 3, of the four that an address space has
@@ -31,7 +36,7 @@ MEMORY = {"callgate.kernel.machine.ram", "callgate.kernel.machine.paging"}
 SERVERS = "callgate.server"  # hosted handlers: their reads are ring 3's own
 CARRIERS = {"UserMemory", "Ram", "ControlBlock"}  # who reads for somebody else
 # Python that takes a view in order to write.
-WRITERS = {("UserMemory", "write"), ("Processes", "_load_segment"), ("PageTables", "clear")}
+WRITERS = {("Ram", "write"), ("UserMemory", "write"), ("Processes", "_load_segment"), ("PageTables", "clear")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +139,9 @@ class Detector:
     def _watch_python(self) -> None:
         ram, view = self.machine.ram, self.machine.ram.view
 
-        def watched(physical: int, length: int) -> memoryview:
+        def watched(physical: int, length: int, account: Account | None = None) -> memoryview:
             self._note_python(sys._getframe(1), physical, length)
-            return view(physical, length)
+            return view(physical, length, account)
 
         ram.view = watched  # type: ignore[method-assign]
         self.plain_quads = self.kernel.quads
