@@ -112,7 +112,7 @@ def test_two_partitions_in_one_block_see_each_their_own_sectors(arena: Arenas, m
     made = look(arena, monkeypatch, image)
     for number, start in enumerate((63, 63 + SECTORS, 63 + 2 * SECTORS + 1), 1):
         check(start, SECTORS, image, Curious.seen[f"d0p{number}"])
-    assert made.system.machine.ram.touched[Account.KERNEL] > 0
+    assert made.system.machine.ledger.counts().cpu_file_bytes["kernel"] > 0
     made.assert_unharmed()
 
 
@@ -131,10 +131,10 @@ def test_the_copies_are_booked_as_bytes_touched_by_the_kernel(arena: Arenas, mon
     lock = Curious.start
 
     async def once(self: Curious) -> None:
-        touched = made[0].system.machine.ram.touched
-        before = touched[Account.KERNEL]
+        ledger = made[0].system.machine.ledger
+        before = ledger.counts()
         address = await lock_blocks(0, 8)
-        booked.append(touched[Account.KERNEL] - before)
+        booked.append((ledger.counts() - before).cpu_file_bytes["kernel"])
         await unlock_blocks(address)
 
     monkeypatch.setattr(Curious, "start", once)

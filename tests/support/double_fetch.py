@@ -19,6 +19,7 @@ from typing import Any
 from callgate.kernel.abi.memory import PAGE_SIZE, PTE_PRESENT, PTE_USER, PTE_WRITABLE
 from callgate.kernel.address_space import ADDRESS
 from callgate.kernel.kernel import Kernel
+from callgate.kernel.machine.accounts import Account
 from callgate.kernel.machine.counter import add_hook, address_of
 from callgate.kernel.system import System
 from unicorn import UC_HOOK_MEM_READ
@@ -35,7 +36,7 @@ MEMORY = {"callgate.kernel.machine.ram", "callgate.kernel.machine.paging"}
 SERVERS = "callgate.server"  # hosted handlers: their reads are ring 3's own
 CARRIERS = {"UserMemory", "Ram", "ControlBlock"}  # who reads for somebody else
 # Python that takes a view in order to write.
-WRITERS = {("UserMemory", "write"), ("Processes", "_load_segment"), ("PageTables", "clear")}
+WRITERS = {("Ram", "write"), ("UserMemory", "write"), ("Processes", "_load_segment"), ("PageTables", "clear")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +139,9 @@ class Detector:
     def _watch_python(self) -> None:
         ram, view = self.machine.ram, self.machine.ram.view
 
-        def watched(physical: int, length: int, *account: Any) -> memoryview:
+        def watched(physical: int, length: int, account: Account | None = None) -> memoryview:
             self._note_python(sys._getframe(1), physical, length)
-            return view(physical, length, *account)
+            return view(physical, length, account)
 
         ram.view = watched  # type: ignore[method-assign]
         self.plain_quads = self.kernel.quads
