@@ -70,8 +70,7 @@ class Changing(MountedServer[int, str]):
         raise FileSystemError(ErrorCode.NOT_FOUND, "nothing can be opened here")
 
 
-@pytest.fixture
-def held(session: Sessions, monkeypatch: pytest.MonkeyPatch) -> Any:
+def hold(session: Sessions, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run `holder` to its end."""
     monkeypatch.setattr(volumes, "installed_servers", lambda: [Changing])
     Changing.diary = []
@@ -81,14 +80,20 @@ def held(session: Sessions, monkeypatch: pytest.MonkeyPatch) -> Any:
     return made
 
 
-def test_who_holds_a_directory_sees_it_as_it_was_while_others_see_the_new_one(held: Any) -> None:
+def test_who_holds_a_directory_sees_it_as_it_was_while_others_see_the_new_one(
+    session: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = hold(session, monkeypatch)
     old, new, still = (held.output[at : at + SHOWN] for at in range(0, 3 * SHOWN, SHOWN))
     assert b"0 opens" in old
     assert b"1 opens" in new
     assert still == old
 
 
-def test_the_server_is_told_of_a_version_when_nobody_holds_it_any_more_and_not_before(held: Any) -> None:
+def test_the_server_is_told_of_a_version_when_nobody_holds_it_any_more_and_not_before(
+    session: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = hold(session, monkeypatch)
     assert Changing.diary == ["lock 1", "change", "lock 2", "unlock 1"], "the current version is kept by the kernel"
     (server,) = held.kernel.hosted.servers.values()
     assert server.directories.locks == 1
