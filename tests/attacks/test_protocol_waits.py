@@ -236,7 +236,7 @@ def test_a_server_that_gives_every_read_the_same_useless_answer_is_asked_a_bound
     made = arena(MemoryMedium(servers.IMAGE))
     (process,) = (made.run(), start(made, patron(1)))[1]
     attention(made)
-    assert made.run().reason == "halt"
+    assert made.run(LITTLE).reason == "halt"
     assert process.exit_code == 0
     assert made.output[3] in {heard, ErrorCode.CORRUPT}
     assert servers.Insisting.answered.count(Operation.READ) <= TRIES
