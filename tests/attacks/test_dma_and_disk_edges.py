@@ -8,6 +8,7 @@ import synthetic_server as synthetic
 from callgate.disk.media import MemoryMedium
 from callgate.kernel import volumes
 from callgate.kernel.abi.memory import PAGE_SIZE, SECTOR_SIZE
+from callgate.kernel.machine.accounts import Account
 from callgate.server.errors import FileSystemError
 from callgate.server.gate import lock_blocks, unlock_blocks
 
@@ -163,7 +164,7 @@ def test_file_data_at_the_end_of_a_disk_shows_nothing_of_what_its_frame_held(
     drop = made.kernel.fills.drop
 
     def watched(file: Any, fill: Any) -> None:
-        frames.extend(bytes(made.system.machine.ram.view(frame, PAGE_SIZE)) for frame in fill.frames)
+        frames.extend(bytes(made.system.machine.ram.view(frame, PAGE_SIZE, Account.MACHINE)) for frame in fill.frames)
         drop(file, fill)
 
     made.kernel.fills.drop = watched
