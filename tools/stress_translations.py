@@ -29,8 +29,8 @@ NAMES = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
 FREE = (0, 2, 3, 5, 6)  # registers that hold data: not ECX, ESP, EDI
 SINGLE = (*(0x40 + r for r in FREE), *(0x48 + r for r in FREE), 0x90)  # INC, DEC, NOP
 MASK = 0xFFFF_FFFF
-CASES = 40  # in one child process
-LIMIT = 60_000  # instructions of a case
+CASES = 20  # in one child process
+LIMIT = 1_500  # instructions of a case
 
 
 @dataclass
@@ -154,13 +154,13 @@ class Generator:
         self.patches: list[tuple[int, str]] = []  # where an address is to be filled in, and for what
 
     def make(self) -> Program:
-        """Return a program of up to six loops over blocks of up to 1,500 instructions."""
+        """Return a program of up to six loops over blocks of up to 1,000 instructions."""
         rng = self.rng
         for loop in range(rng.randint(1, 6)):
             counter = DATA + 0x800 + 4 * loop
             self._emit(b"\xc7\x05" + struct.pack("<II", counter, rng.choice((1, 2, 3, 9, 40))))
             top = len(self.code)
-            for _ in range(rng.choice((3, 30, 200, 700, 1500))):
+            for _ in range(rng.choice((3, 10, 30, 100, 200, 1000))):
                 self._instruction()
             self._emit(b"\xff\x0d" + struct.pack("<I", counter))
             self._emit(b"\x0f\x85" + struct.pack("<i", top - len(self.code) - 6))

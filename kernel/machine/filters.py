@@ -66,10 +66,10 @@ class Filters:
             return
         offset = 0
         while offset < len(code):
-            for instruction in decoder().disasm(code[offset:], linear + offset):
-                if suspicious(instruction) or (user and inputs_string(instruction)):
-                    self.watch(instruction.address)
-                offset = instruction.address + instruction.size - linear
+            for address, size, mnemonic, operands in decoder().disasm_lite(code[offset:], linear + offset):
+                if suspicious(mnemonic, operands) or (user and inputs_string(mnemonic)):
+                    self.watch(address)
+                offset = address + size - linear
             # The decoder stops at what is no instruction: a LOCK that is not allowed, for one.
             if offset < len(code):
                 if locked(code[offset:]):
@@ -97,11 +97,11 @@ class Filters:
                 self._refuse(UD, address)
         elif instruction.mnemonic in ("rdrand", "rdseed"):
             self._refuse(UD, address)
-        elif inputs_string(instruction):
+        elif inputs_string(instruction.mnemonic):
             self._check_port(instruction.bytes, address)
         elif self.cpu.cpl == 0 and instruction.mnemonic == "ltr":
             self._load_task_register(instruction, address)
-        elif self.cpu.cpl == 0 and writes_dr7(instruction):
+        elif self.cpu.cpl == 0 and writes_dr7(instruction.mnemonic, instruction.op_str):
             self._write_dr7(instruction)
 
     def _check_port(self, code: bytes, address: int) -> None:
@@ -146,19 +146,19 @@ class Filters:
             self.cpu.eip = self.cpu.eip + instruction.size
 
 
-def inputs_string(instruction: Any) -> bool:
+def inputs_string(mnemonic: str) -> bool:
     """Whether this is INS: an opcode, not an operand that happens to be its byte (`jne +6Dh`)."""
-    return str(instruction.mnemonic).rpartition(" ")[2] in ("insb", "insw", "insd")
+    return mnemonic.rpartition(" ")[2] in ("insb", "insw", "insd")
 
 
-def suspicious(instruction: Any) -> bool:
+def suspicious(mnemonic: str, operands: str) -> bool:
     """Whether a decoded instruction is one of those of this module."""
-    return instruction.mnemonic in ("rdrand", "rdseed", "ltr") or writes_dr7(instruction)
+    return mnemonic in ("rdrand", "rdseed", "ltr") or writes_dr7(mnemonic, operands)
 
 
-def writes_dr7(instruction: Any) -> bool:
+def writes_dr7(mnemonic: str, operands: str) -> bool:
     """Whether an instruction is `mov dr7, r`."""
-    return bool(instruction.mnemonic == "mov" and instruction.op_str.startswith("dr7"))
+    return mnemonic == "mov" and operands.startswith("dr7")
 
 
 def locked(code: bytes) -> bool:

@@ -46,11 +46,13 @@ def straight(code: bytes, room: int) -> int:
 
     All of it if something cannot be decoded, and only instructions that begin within the first `room` bytes.
     """
-    end = 0
-    for address, size, mnemonic, _ in decoder().disasm_lite(code, 0):
-        end = address + size
-        if end >= room or mnemonic.startswith(TRANSFERS):
-            return int(end)
+    end, before = 0, -1
+    while before < end < room:
+        before = end  # a few at a time: the decoder decodes all that it is given before it hands out the first
+        for address, size, mnemonic, _ in decoder().disasm_lite(code[end : end + AT_ONCE * LONGEST], end, AT_ONCE):
+            end = int(address + size)
+            if end >= room or mnemonic.startswith(TRANSFERS):
+                return end
     return len(code)
 
 
@@ -62,9 +64,13 @@ class Block(ctypes.Structure):
 
 EDGE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.POINTER(Block), ctypes.c_void_p, ctypes.c_void_p)
 Scan = Callable[[int, bytes], None]
-CUT = 8  # instructions; the engine cuts no block after fewer, however much host code they make
-RUNS = 1024  # beginnings of slices whose code is remembered
+# The engine cuts a block after 512 instructions, after 4,000 of its own, or when its host code would exceed 64 KiB.
+CUT = 64  # instructions; no block is cut after fewer, unless
+CUT_EARLY = 8  # there are PUSHA, POPA or ENTER among them
+LARGE = (b"\x60", b"\x61", b"\xc8")
+RUNS = 256  # beginnings of slices whose code is remembered
 LONGEST = 15  # bytes of an instruction
+AT_ONCE = 8  # instructions
 TRANSFERS = ("j", "call", "ret", "loop", "ljmp", "lcall", "iret")  # mnemonics that end every block
 WRITE = UC_CTL_IO_WRITE << 30
 
@@ -117,29 +123,30 @@ class Translations:
         cut, so all is noted that can be reached without a transfer of control.
         """
         mode = mode or self.paging.mode()
-        if instructions >= CUT and (linear + size ^ linear) < PAGE_SIZE:
-            self.scan(linear, self._run(linear, mode, size))
-        else:
-            self.scan(linear, self._fetch(linear, size, mode))
+        code = self._fetch(linear, size, mode)
+        cut = instructions >= CUT or (instructions >= CUT_EARLY and any(map(code.__contains__, LARGE)))
+        if cut or (linear + size ^ linear) >= PAGE_SIZE:
+            code += self._run(linear + size, mode)
+        self.scan(linear, code)
 
-    def _run(self, linear: int, mode: Mode, least: int = 0) -> bytes:
-        """Return the code from `linear` to the first transfer of control, at most to the end of the page.
+    def _run(self, linear: int, mode: Mode) -> bytes:
+        """Return the code from `linear` to the first transfer of control, at most to the end of the 16th page.
 
-        The last instruction may reach into the next page.  At least `least` bytes, which the engine knows to
-        be one block.
+        It goes on into the next page because the engine does not report a block that is entered across the end of
+        a page.
         """
         known = self.runs.get(linear)
-        if known is not None and len(known) >= least and self._fetch(linear, len(known), mode) == known:
+        if known is not None and self._fetch(linear, len(known), mode) == known:
             return known
-        room = PAGE_SIZE - linear % PAGE_SIZE
-        code = self._fetch(linear, room, mode)
-        if len(code) == room:
-            code += self._fetch(linear + room, LONGEST, mode, note=False)
-        size = max(straight(code, room), least)
+        for pages in (1, 4, 16):
+            room = pages * PAGE_SIZE - linear % PAGE_SIZE
+            code = self._fetch(linear, room + LONGEST, mode, note=False)
+            size = straight(code, room)
+            if size < room:
+                break
         if len(self.runs) >= RUNS:
             self.runs.clear()
-        # Read again, so that the second page is noted if the run reaches into it.
-        known = self.runs[linear] = self._fetch(linear, size, mode)
+        known = self.runs[linear] = self._fetch(linear, size, mode)  # and remember its pages
         return known
 
     def _fetch(self, linear: int, size: int, mode: Mode, *, note: bool = True) -> bytes:
