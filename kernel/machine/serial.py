@@ -135,7 +135,7 @@ class Serial(DeviceBase):
             self.buffer.make_room(SENT_AT_ONCE - 1 - len(self.sent) if plain else 0)
 
     def port_write(self, port: int, size: int, value: int) -> None:
-        """Take a register write; one of several bytes goes to as many registers, as the bus splits it for 8-bit ports."""
+        """Take a register write; one of several bytes goes to as many registers, as the bus splits it for 8-bit ports."""  # noqa: E501
         self._collect()
         for index in range(min(size, BASE + len(self.ports[0]) - port)):
             self._write(port - BASE + index, value >> 8 * index & 0xFF)

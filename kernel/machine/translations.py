@@ -126,11 +126,14 @@ class Translations:
         code = self._fetch(linear, size, mode)
         cut = instructions >= CUT or (instructions >= CUT_EARLY and any(map(code.__contains__, LARGE)))
         if cut or (linear + size ^ linear) >= PAGE_SIZE:
-            code += self._run(linear + size, mode)
+            known = self.runs.get(linear + size)
+            tail = self._run(linear + size, mode)
+            if tail is not known:  # what has not changed was looked through before
+                self.scan(linear + size, tail)
         self.scan(linear, code)
 
     def _run(self, linear: int, mode: Mode) -> bytes:
-        """Return the code from `linear` to the first transfer of control, at most to the end of the 16th page.
+        """Return the code from `linear` to the first transfer of control, at most to the end of the fourth page.
 
         It goes on into the next page because the engine does not report a block that is entered across the end of
         a page.
@@ -138,7 +141,7 @@ class Translations:
         known = self.runs.get(linear)
         if known is not None and self._fetch(linear, len(known), mode) == known:
             return known
-        for pages in (1, 4, 16):
+        for pages in (1, 2, 4):
             room = pages * PAGE_SIZE - linear % PAGE_SIZE
             code = self._fetch(linear, room + LONGEST, mode, note=False)
             size = straight(code, room)
