@@ -16,10 +16,12 @@ from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.disk import DISK_REQUEST_PAGES, DiskRequest, DiskStatus
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import offset_of, size_of
-from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTORS_PER_PAGE
+from callgate.kernel.abi.limits import BLOCKS_ALONE, REQUESTS_OF_DISK
+from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.coroutines import routine
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.frames import OutOfMemory
+from callgate.kernel.machine.accounts import Account
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -33,16 +35,34 @@ assert size_of(DiskRequest) <= REQUEST_SPAN
 
 
 @dataclass(slots=True)
+class Run:
+    """Blocks that one disk request reads.  What has become of it stands here once, for all of them."""
+
+    keys: list[Key]
+    status: DiskStatus | None = None  # None: on its way
+    watched: bool = False  # somebody is to be woken, or a block to be forgotten, when it ends
+
+
+@dataclass(slots=True)
 class Block:
     """One block: its frame, how many use it, and whether its content has arrived."""
 
     frame: int
     locks: int = 0
-    valid: bool = False
-    failed: DiskStatus | None = None
+    run: Run | None = None  # the disk request that reads it, or has read it; None: not asked for yet
     changed: bool = False  # differs from the disk, and has a lock on that account
     doomed: bool = False  # its disk is gone: it goes as soon as nobody holds it
     waiters: list[int] = field(default_factory=list)  # numbers of Notices
+
+    @property
+    def valid(self) -> bool:
+        """Whether the content has arrived."""
+        return self.run is not None and self.run.status is DiskStatus.DONE
+
+    @property
+    def failed(self) -> DiskStatus | None:
+        """Why the content cannot be had; None if it has arrived or is on its way."""
+        return None if self.run is None or self.run.status is DiskStatus.DONE else self.run.status
 
 
 @dataclass(slots=True)
@@ -67,13 +87,15 @@ class Locked:
 class CacheState:
     """The cache's records."""
 
-    blocks: OrderedDict[Key, Block] = field(default_factory=OrderedDict)  # least recently used first
+    blocks: dict[Key, Block] = field(default_factory=dict)
+    idle: OrderedDict[Key, None] = field(default_factory=OrderedDict)  # evictable blocks, least recently used first
     notices: dict[int, Notice] = field(default_factory=dict)
     next_notice: int = 1
-    requests: dict[int, list[Key]] = field(default_factory=dict)  # linear address of a DiskRequest -> blocks
+    requests: dict[int, Run] = field(default_factory=dict)  # by the linear address of the DiskRequest
     free_requests: list[int] = field(default_factory=list)
+    in_flight: dict[int, int] = field(default_factory=dict)  # disk -> its DiskRequests
     short: list[int] = field(default_factory=list)  # selectors of threads that wait for a free DiskRequest
-    alone: set[Key] = field(default_factory=set)  # failed in a request for several: each is to be tried by itself
+    alone: dict[Key, None] = field(default_factory=dict)  # failed in a request for several: try each by itself
     locked: int = 0  # blocks with locks
     hits: int = 0
     misses: int = 0
@@ -114,10 +136,10 @@ class Cache:
                     state.misses += 1
                     locked.to_read.append(number)
                 else:
-                    blocks.move_to_end(key)
                     state.hits += 1
                 if not block.locks:
                     state.locked += 1
+                    state.idle.pop(key, None)
                 block.locks += 1
                 locked.keys.append(key)
                 locked.frames.append(block.frame)
@@ -175,7 +197,7 @@ class Cache:
             block.locks -= 1
             if not block.locks:
                 state.locked -= 1
-                self._bury(key, block)
+                self._rest(key, block)
 
     def keep_changed(self, frames: set[int], keys: list[Key]) -> None:
         """Keep those of `keys`, all locked, whose frames have been written to: nothing brings them back."""
@@ -239,22 +261,26 @@ class Cache:
         keys = list(dict.fromkeys(missing))
         state.notices[number] = Notice(selector, len(keys))
         for key in keys:
-            state.blocks[key].waiters.append(number)
+            block = state.blocks[key]
+            block.waiters.append(number)
+            if block.run is not None:
+                block.run.watched = True
 
     async def read(self, disk: int, numbers: list[int]) -> None:
-        """Start reading blocks that `lock` made; their notices tell when they have arrived."""
-        alone = {number for number in numbers if (disk, number) in self.state.alone}
-        pieces = runs(sorted(set(numbers) - alone)) + [[number] for number in sorted(alone)]
+        """Start reading blocks that `lock` made, in ascending order; their notices tell when they have arrived."""
+        alone = self.state.alone
+        pieces = runs([number for number in numbers if (disk, number) not in alone])
+        pieces += [[number] for number in numbers if (disk, number) in alone]
         for index, run in enumerate(pieces):
             try:
-                address = await self._free_request()
+                address = await self._free_request(disk)
             except OutOfMemory:
                 for rest in pieces[index:]:
-                    self._ended([(disk, number) for number in rest], DiskStatus.FAILED)
+                    self._ended(self._run(disk, rest), DiskStatus.FAILED)
                 raise
             if not self.kernel.disk_there(disk):
                 self.state.free_requests.append(address)
-                self._ended([(disk, number) for number in run], DiskStatus.REMOVED)
+                self._ended(self._run(disk, run), DiskStatus.REMOVED)
                 continue
             self._fill_request(address, disk, run)
             await routine("disk_submit", ebx=address)
@@ -263,17 +289,20 @@ class Cache:
         """Lock blocks and wait until all of them are there; IO_ERROR, UNPLUGGED or NO_MEMORY otherwise."""
         while True:
             locked = self.lock(disk, numbers)
+            thread = self.kernel.scheduler.current
             try:
-                thread = self.kernel.scheduler.current
                 if locked.missing:
                     self.notify(locked.missing, thread.selector)
                     await self.read(disk, locked.to_read)
                     while any(self.pending(key) for key in locked.missing):
+                        if thread.killed:
+                            raise PolicyError(ErrorCode.KILLED)
                         await routine("block", eax=WaitReason.DISK)
                 self.check(locked)
-            except PolicyError:
-                self.unlock(locked.keys)
-                if not locked.missing or self.state.alone.isdisjoint(locked.keys):
+            except PolicyError as error:
+                self.unlock(locked.keys)  # a block that the disk is about to write into stays until it has
+                given_up = thread.killed or error.code is ErrorCode.KILLED
+                if given_up or not locked.missing or self.state.alone.keys().isdisjoint(locked.keys):
                     raise
             else:
                 return locked
@@ -288,7 +317,12 @@ class Cache:
         state = self.state
         request = DiskRequest.from_buffer(self.kernel.machine.ram.view(address - KERNEL_BASE, size_of(DiskRequest)))
         status = DiskStatus(request.status)
-        self._ended(state.requests.pop(address), status)
+        run = state.requests.pop(address)
+        disk = run.keys[0][0]
+        state.in_flight[disk] -= 1
+        if not state.in_flight[disk]:
+            del state.in_flight[disk]
+        self._ended(run, status)
         state.free_requests.append(address)
         short, state.short = state.short, []
         for selector in short:
@@ -296,41 +330,67 @@ class Cache:
         if not state.requests:
             self.kernel.plugging.rest()
 
-    def _ended(self, keys: list[Key], status: DiskStatus) -> None:
+    def _run(self, disk: int, numbers: list[int]) -> Run:
+        """Note that these blocks are read together."""
+        run = Run([(disk, number) for number in numbers])
+        for key in run.keys:
+            block = self.state.blocks[key]
+            block.run = run
+            run.watched = run.watched or bool(block.waiters) or not block.locks
+        return run
+
+    def _ended(self, run: Run, status: DiskStatus) -> None:
         """Blocks have been read, or will not be; whoever waits for the last of some is woken.
 
+        That file data have arrived is counted by machine code (asm/kernel/arrivals.asm): the blocks are looked at here
+        only if somebody waits for them by a notice, or they could not be read.
         One bad sector fails a request for many blocks: which it is will be seen when they are asked for again.
         """
+        run.status = status
+        keys, run.keys = run.keys, []
         if status is DiskStatus.FAILED and len(keys) > 1:
-            self.state.alone.update(keys)
-        else:
-            self.state.alone.difference_update(keys)
+            self.state.alone.update(dict.fromkeys(keys))
+            while len(self.state.alone) > BLOCKS_ALONE:
+                del self.state.alone[next(iter(self.state.alone))]  # it fails in company once more, and comes back
+        elif self.state.alone:
+            for key in keys:
+                self.state.alone.pop(key, None)
+        if status is DiskStatus.DONE and not run.watched:
+            return
         for key in keys:
             block = self.state.blocks[key]
-            block.valid = status is DiskStatus.DONE
-            block.failed = None if block.valid else status
             block.doomed |= status is DiskStatus.REMOVED
             waiters, block.waiters = block.waiters, []
             for number in waiters:
                 self._arrived(number)
-            self._bury(key, block)
+            self._rest(key, block)
 
     def drop_disk(self, disk: int) -> int:
         """Forget every block of a removed disk that nobody holds; the others go when nobody does.
 
         Return how many had been changed, and are lost.
         """
-        self.state.alone = {key for key in self.state.alone if key[0] != disk}
+        self.state.alone = {key: None for key in self.state.alone if key[0] != disk}
         for key, block in list(self.state.blocks.items()):
             if key[0] == disk:
                 block.doomed = True
-                self._bury(key, block)
+                self._rest(key, block)
         return self._lose_changed(disk)
 
-    def _bury(self, key: Key, block: Block) -> None:
-        """Forget a block whose disk is gone, unless somebody holds it or is about to write into it."""
-        if block.doomed and not block.locks and (block.valid or block.failed is not None):
+    def _rest(self, key: Key, block: Block) -> None:
+        """A block may be evicted now, unless somebody holds it or the disk is about to write into it.
+
+        One whose disk is gone is evicted at once.
+        """
+        if block.locks:
+            return
+        if not block.valid and block.failed is None:
+            if block.run is not None:
+                block.run.watched = True  # its end is the time to look again
+        elif block.doomed:
             self._evict(key)
+        else:
+            self.state.idle[key] = None
 
     def _arrived(self, number: int) -> None:
         notice = self.state.notices[number]
@@ -339,21 +399,24 @@ class Cache:
             del self.state.notices[number]
             self.kernel.scheduler.host_wake(notice.selector)
 
-    async def _free_request(self) -> int:
-        """Return the address of a DiskRequest; if there is no memory for more, wait for one that is in use.
+    async def _free_request(self, disk: int) -> int:
+        """Return the address of a DiskRequest; wait for one if the disk has as many as it may, or memory is short.
 
         There always are some: they are never given back, and the first were made when the first disk was looked at.
         """
         state = self.state
-        while not state.free_requests:
-            try:
-                self._new_requests()
-            except OutOfMemory:
-                if not state.requests:
-                    raise
-                state.short.append(self.kernel.scheduler.current.selector)
-                await routine("block", eax=WaitReason.DISK)
-        return state.free_requests.pop()
+        while True:
+            if state.in_flight.get(disk, 0) < REQUESTS_OF_DISK:
+                if state.free_requests:
+                    return state.free_requests.pop()
+                try:
+                    self._new_requests()
+                    continue
+                except OutOfMemory:
+                    if not state.requests:
+                        raise
+            state.short.append(self.kernel.scheduler.current.selector)
+            await routine("block", eax=WaitReason.DISK)
 
     def _fill_request(self, address: int, disk: int, run: list[int]) -> None:
         state = self.state
@@ -365,10 +428,18 @@ class Cache:
         request.lba = run[0] * SECTORS_PER_PAGE
         request.sectors = min(len(run) * SECTORS_PER_PAGE, self.kernel.disk_sectors(disk) - request.lba)
         request.page_count = len(run)
-        keys = [(disk, number) for number in run]
-        struct.pack_into(f"<{len(run)}Q", view, PAGES, *(state.blocks[key].frame for key in keys))
-        state.requests[address] = keys
+        reading = self._run(disk, run)
+        frames = [state.blocks[key].frame for key in reading.keys]
+        struct.pack_into(f"<{len(run)}Q", view, PAGES, *frames)
+        self._clear_behind(frames[-1], request.sectors * SECTOR_SIZE - (len(run) - 1) * PAGE_SIZE)
+        state.requests[address] = reading
+        state.in_flight[disk] = state.in_flight.get(disk, 0) + 1
         self.kernel.plugging.watch()
+
+    def _clear_behind(self, frame: int, size: int) -> None:
+        """Fill what the disk, which ends there, does not bring of its last block with zeros."""
+        if size < PAGE_SIZE:
+            self.kernel.machine.ram.write(frame + size, bytes(PAGE_SIZE - size), Account.KERNEL)
 
     def _new_requests(self) -> None:
         frame = self.kernel.low.allocate()
@@ -384,16 +455,14 @@ class Cache:
 
     def _evict_one(self) -> None:
         """Make room: the least recently used block that nobody holds, if need be one that a file let go of."""
-        while True:
-            for key, block in self.state.blocks.items():
-                if not block.locks and (block.valid or block.failed is not None):
-                    self._evict(key)
-                    self.state.evictions += 1
-                    return
+        while not self.state.idle:
             if not self.kernel.file_windows.reclaim():
                 raise PolicyError(ErrorCode.NO_MEMORY, "every block of the disk cache is in use")
+        self._evict(next(iter(self.state.idle)))
+        self.state.evictions += 1
 
     def _evict(self, key: Key) -> None:
+        self.state.idle.pop(key, None)
         self.kernel.high.release(self.state.blocks.pop(key).frame)
 
 

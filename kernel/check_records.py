@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
 
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.layout import offset_of, size_of
@@ -15,7 +14,7 @@ from callgate.kernel.cache import Key
 from callgate.kernel.check_facts import Facts
 from callgate.kernel.control import word
 from callgate.kernel.file_objects import FillState
-from callgate.kernel.state import PartitionState, Thread
+from callgate.kernel.state import GIVE_BACKS, PartitionState, Thread
 
 FLAG_VM, FLAG_IOPL = 1 << 17, 3 << 12
 TCB_FLAGS = word(ThreadControlBlock, "flags")
@@ -80,6 +79,14 @@ def slot_waiters_equal_a_recount(facts: Facts) -> Iterator[str]:
             yield f"{partition.name}: slot_waiters is {waiters}, counted {counted}"
 
 
+def partition_mask_equals_the_records(facts: Facts) -> Iterator[str]:
+    """Ring 3 can name a partition if and only if there is a record of it."""
+    recorded = sum(1 << number for number in facts.state.partitions)
+    mask = facts.kernel.kernel_words["partitions"]
+    if mask != recorded:
+        yield f"the mask of partitions is {mask:#x}, on record {recorded:#x}"
+
+
 def a_slot_is_in_one_place(facts: Facts) -> Iterator[str]:
     """No slot is both free and unused, and none of these two holds a request."""
     for partition in facts.state.partitions.values():
@@ -99,11 +106,15 @@ def a_slot_is_in_one_place(facts: Facts) -> Iterator[str]:
 def posted_requests_equal_a_recount(facts: Facts) -> Iterator[str]:
     """A slot noted as posted is on its way, and nobody waits for its reply; a request block waits for one thing only.
 
-    That is a slot, or the disk, or the policy that handles the reply.
+    That is a slot, or the disk, or the policy that handles the reply.  Machine code's marks (`Partition.posted`) go
+    before the slot is free.
     """
     counted: Counter[int] = Counter()
     for partition in facts.state.partitions.values():
         states = _states(facts, partition)
+        fields = facts.kernel.ipc.block(partition)
+        if strange := fields["posted"] & (fields["free"] | fields["unused"]):
+            yield f"{partition.name}: slots {strange:#x} are free, and marked as posted"
         for slot, number in partition.posted.items():
             counted[number] += 1
             if states[slot] not in ON_ITS_WAY or facts.kernel.ipc.client(partition, slot):
@@ -169,9 +180,30 @@ def kernel_threads_do_not_wait_for_servers(facts: Facts) -> Iterator[str]:
             yield f"kernel thread {thread.name!r} waits for {WaitReason(thread.wait_reason).name}"
 
 
-def give_backs_have_somebody_to_send_them(facts: Facts) -> Iterator[str]:
-    """What is to be given back names a server of which there is a record."""
-    servers: list[Any] = list(facts.state.partitions.values())
-    for server, operation, number in facts.kernel.give_backs.state.pending:
-        if not server.dead and server not in servers:
-            yield f"{operation.name} {number} is to be given back to {server.name}, which there is not"
+def fpu_registers_are_their_owners_or_locked(facts: Facts) -> Iterator[str]:
+    """The x87, MMX and SSE registers are their owner's alone, and those of a dead thread are nowhere.
+
+    The routines that hand them over (asm/kernel/fpu.asm) are an exception.
+    """
+    yield from facts.kernel.fpu.check()
+
+
+def give_backs_are_on_their_way(facts: Facts) -> Iterator[str]:
+    """What is to be given back waits for a slot, has one, or is with the server that lives; in one place."""
+    for partition in facts.state.partitions.values():
+        queue = partition.give_backs
+        ways = partition.waiters.count(GIVE_BACKS) + (queue.slot >= 0)
+        ways += list(partition.posted.values()).count(GIVE_BACKS)
+        started = facts.kernel.give_backs.state.thread is not None
+        if ways > 1 or (facts.quiescent and ways != queue.busy):
+            yield f"{partition.name}: give-backs are in {ways} places, busy is {queue.busy}"
+        if not partition.dead and queue.entries and started and not queue.busy:
+            yield f"{partition.name}: {len(queue.entries)} give-backs that nobody sends"
+
+
+def what_servers_hold_equals_a_recount(facts: Facts) -> Iterator[str]:
+    """`held` of a server that lives counts open files, locks, request blocks and give-backs."""
+    for partition in facts.state.partitions.values():
+        counted = facts.kernel.give_backs.recount(partition)
+        if facts.quiescent and not partition.dead and partition.held != counted:
+            yield f"{partition.name}: holds {partition.held} things, counted {counted}"

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from callgate.kernel import check_descriptors, check_dma, check_frames, check_records
+from callgate.kernel import check_descriptors, check_dma, check_frames, check_records, check_shares
 from callgate.kernel.check_facts import Facts
 
 if TYPE_CHECKING:
@@ -32,15 +32,22 @@ INVARIANTS: tuple[Invariant, ...] = (
     check_descriptors.local_tables_hold_the_server_gate_only,
     check_records.block_locks_equal_a_recount,
     check_records.cache_totals_equal_a_recount,
+    check_records.partition_mask_equals_the_records,
     check_records.slot_waiters_equal_a_recount,
     check_records.a_slot_is_in_one_place,
     check_records.posted_requests_equal_a_recount,
-    check_records.give_backs_have_somebody_to_send_them,
+    check_records.give_backs_are_on_their_way,
+    check_records.what_servers_hold_equals_a_recount,
     check_records.a_dying_process_has_killed_threads_only,
     check_records.ring_3_has_neither_vm_nor_iopl,
     check_records.kernel_threads_do_not_wait_for_servers,
+    check_records.fpu_registers_are_their_owners_or_locked,
     check_dma.transfers_in_flight_have_cache_frames,
     check_dma.transfers_have_gone_to_cache_frames,
+    check_shares.evictable_blocks_equal_a_recount,
+    check_shares.requests_of_disks_equal_a_recount,
+    check_shares.request_blocks_equal_a_recount,
+    check_shares.what_windows_hold_equals_a_recount,
 )
 
 

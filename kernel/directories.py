@@ -15,6 +15,7 @@ from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import DirectoryEntry, DirectoryPage, FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import size_of
+from callgate.kernel.abi.limits import DIRECTORIES_KEPT, DIRECTORIES_OF_PROCESS, DIRECTORY_PAGES_KEPT
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.state import PartitionState, Pin, Process
@@ -22,9 +23,6 @@ from callgate.kernel.windows import Source
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
-
-LOCKS_LIMIT = 64
-KEPT = 32  # versions that nobody has locked and that are kept, all volumes together
 
 
 @dataclass(slots=True, eq=False)
@@ -77,7 +75,7 @@ class Directories:
 
     async def lock(self, process: Process, path: bytes, path_address: int) -> tuple[int, DirectoryLock]:
         """Lock the directory at an absolute path that also lies at kernel address `path_address`."""
-        if len(process.locks) >= LOCKS_LIMIT:
+        if len(process.locks) >= DIRECTORIES_OF_PROCESS:
             raise PolicyError(ErrorCode.NO_RESOURCES)
         partition, rest = self.kernel.volumes.resolve(path)
         if partition is None:
@@ -85,18 +83,18 @@ class Directories:
         else:
             version = await self._version(partition, rest, path_address + len(path) - len(rest))
             try:
-                if len(process.locks) >= LOCKS_LIMIT:  # other threads have locked some meanwhile
+                if len(process.locks) >= DIRECTORIES_OF_PROCESS:  # other threads have locked some meanwhile
                     raise PolicyError(ErrorCode.NO_RESOURCES)
                 lock = self._show(process, version)
             except PolicyError:
                 if not version.users and not version.current:
                     self._drop(version)
                 raise
-        number = next(number for number in range(1, LOCKS_LIMIT + 1) if number not in process.locks)
+        number = next(number for number in range(1, DIRECTORIES_OF_PROCESS + 1) if number not in process.locks)
         process.locks[number] = lock
         return number, lock
 
-    async def unlock(self, process: Process, number: int) -> None:
+    def unlock(self, process: Process, number: int) -> None:
         """Unmap a locked directory; a version that nobody needs any more is given back."""
         lock = process.locks.pop(number, None)
         if lock is None:
@@ -106,17 +104,12 @@ class Directories:
             lock.of.users -= 1
             if not lock.of.users and not lock.of.current:
                 self._drop(lock.of)
-        self._trim(KEPT)
-        await self.kernel.give_backs.send()
+        self._trim()
 
-    async def unlock_all(self, process: Process) -> None:
-        """Unlock every directory of a process that ends; what its server says no longer matters."""
+    def unlock_all(self, process: Process) -> None:
+        """Unlock every directory of a process that ends."""
         for number in list(process.locks):
-            try:
-                await self.unlock(process, number)
-            except PolicyError as error:
-                self.kernel.log(f"{process.name}: unlocking a directory: {error}")
-        await self.kernel.give_backs.send()
+            self.unlock(process, number)
 
     def changed(self, partition: PartitionState, number: int) -> None:
         """DIRECTORY_CHANGED: a version of a directory is current no more."""
@@ -132,6 +125,7 @@ class Directories:
 
     def _show(self, process: Process, version: Version) -> DirectoryLock:
         """Map a version's pages; the window holds each page once more."""
+        self.kernel.shares.check_frames(process, len(version.frames))
         for frame in version.frames:
             self.kernel.low.hold(frame)
         pins: list[Pin] = [("frame", frame, 0) for frame in version.frames]
@@ -146,13 +140,14 @@ class Directories:
         if key in versions:
             versions.move_to_end(key)
             return versions[key]
+        self.kernel.give_backs.check_room(partition)
         reply = await self.kernel.requests.make(partition, Operation.LOCK_DIRECTORY, data=(address, len(rest)))
+        self.kernel.give_backs.taken(partition)
         registers = reply.registers
         frames, pins = await reply.take_pages()
         version = Version(partition, rest, registers.edx, registers.ebx, registers.edi, frames, pins)
         if not frames:
             self._drop(version)
-            await self.kernel.give_backs.send()
             raise PolicyError(ErrorCode.BAD_REPLY)
         if key in versions or partition.dead or not version.version:
             # Another thread was faster, the server died meanwhile, or does not stand by it (version 0): this one
@@ -168,11 +163,24 @@ class Directories:
         if not version.users:
             self._drop(version)
 
-    def _trim(self, limit: int) -> None:
-        """Give back idle versions, least recently used first, down to `limit`."""
+    def _trim(self) -> None:
+        """Give back idle versions, least recently used first, down to as many as are kept."""
         idle = [version for version in self.state.versions.values() if not version.users]
-        for version in idle[: max(0, len(idle) - limit)]:
+        pages = sum(len(version.frames) for version in idle)
+        for number, version in enumerate(idle):
+            if len(idle) - number <= DIRECTORIES_KEPT and pages <= DIRECTORY_PAGES_KEPT:
+                return
+            pages -= len(version.frames)
             self._retire(version)
+
+    def reclaim(self) -> bool:
+        """Give back the idle version that was used least recently, for its memory; False if there is none."""
+        version = next((version for version in self.state.versions.values() if not version.users), None)
+        if version is None:
+            return False
+        self._retire(version)
+        self.kernel.file_ageing.watch()  # its thread tells the server
+        return True
 
     def _drop(self, version: Version) -> None:
         self.kernel.unpin(version.pins)
@@ -180,7 +188,8 @@ class Directories:
         self.kernel.give_backs.add(version.server, Operation.UNLOCK_DIRECTORY, version.server_lock)
 
     def _lock_root(self, process: Process) -> DirectoryLock:
-        names = [p.name for p in self.kernel.state.partitions.values() if not p.hidden and not p.dead]
+        names = [partition.name for partition in self.kernel.volumes.listed()]
+        self.kernel.shares.check_frames(process, 1)
         frame = self.kernel.low.allocate()
         self.kernel.machine.ram.view(frame, PAGE_SIZE)[:] = root_page(names)
         window = self.kernel.windows.open(process, "directory", Source([frame], [], [frame]))

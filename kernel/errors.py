@@ -11,11 +11,11 @@ class PolicyError(Exception):
         self.code = code
 
 
-class Abandoned(PolicyError):
-    """KILLED while a server had the request: unlike one that was killed before, it has been heard of."""
+class Overdue(PolicyError):
+    """A server has not answered in the time that was set for it."""
 
     def __init__(self) -> None:
-        super().__init__(ErrorCode.KILLED)
+        super().__init__(ErrorCode.INTERRUPTED, "no answer in time")
 
 
 class KernelPanic(Exception):

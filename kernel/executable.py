@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.limits import PROGRAM_HEADERS, PROGRAM_MEMORY
 from callgate.kernel.errors import PolicyError
 
 ELF_HEADER = struct.Struct("<16sHHIIIIIHHHHHH")
@@ -15,7 +16,6 @@ EM_386 = 3
 PT_LOAD = 1
 PF_X = 1
 PF_W = 2
-SEGMENT_LIMIT = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Segment:
 
     address: int
     physical: int
-    data: bytes
+    data: memoryview
     memory_size: int
     writable: bool
     executable: bool
@@ -38,6 +38,11 @@ class Executable:
     segments: tuple[Segment, ...]
     image: bytes = field(repr=False)
 
+    @property
+    def pages(self) -> int:
+        """How many pages of memory the segments take."""
+        return sum(len(pages_of(segment)) for segment in self.segments)
+
 
 def parse_elf(image: bytes, *, limit: int = layout.USER_HEAP) -> Executable:
     """Read an ELF32 executable whose segments all lie below `limit`; NOT_EXECUTABLE names what is wrong."""
@@ -48,8 +53,11 @@ def parse_elf(image: bytes, *, limit: int = layout.USER_HEAP) -> Executable:
         raise refuse("not an i386 executable")
     if entry_size != PROGRAM_HEADER.size or offset + count * entry_size > len(image):
         raise refuse("program headers lie outside the file")
+    if count > PROGRAM_HEADERS:
+        raise refuse(f"{count} program headers")
     headers = [PROGRAM_HEADER.unpack_from(image, offset + index * entry_size) for index in range(count)]
-    segments = tuple(read_segment(image, header, limit) for header in headers if header[0] == PT_LOAD)
+    segments = tuple(read_segment(image, header, limit) for header in headers if header[0] == PT_LOAD and header[5])
+    check_pages(segments)
     if not any(segment.executable and 0 <= entry - segment.address < segment.memory_size for segment in segments):
         raise refuse("entry point lies in no executable segment")
     return Executable(entry, segments, image)
@@ -60,10 +68,27 @@ def read_segment(image: bytes, header: tuple[int, ...], limit: int) -> Segment:
     _, offset, address, physical, file_size, memory_size, flags, _ = header
     if offset + file_size > len(image) or file_size > memory_size:
         raise refuse("a segment lies outside the file")
-    if memory_size > SEGMENT_LIMIT or address < layout.PAGE_SIZE or address + memory_size > limit:
+    if memory_size > PROGRAM_MEMORY or address < layout.PAGE_SIZE or address + memory_size > limit:
         raise refuse(f"a segment of {memory_size} bytes at {address:#x} does not fit")
-    data = image[offset : offset + file_size]
+    data = memoryview(image)[offset : offset + file_size]
     return Segment(address, physical, data, memory_size, bool(flags & PF_W), bool(flags & PF_X))
+
+
+def pages_of(segment: Segment) -> range:
+    """Return the addresses of the pages that a segment touches."""
+    first = segment.address & -layout.PAGE_SIZE
+    return range(first, segment.address + segment.memory_size, layout.PAGE_SIZE)
+
+
+def check_pages(segments: tuple[Segment, ...]) -> None:
+    """NOT_EXECUTABLE if two segments share a page, or all together take too much memory."""
+    last = 0
+    for pages in sorted(map(pages_of, segments), key=lambda run: run.start):
+        if pages.start < last:
+            raise refuse("segments share a page")
+        last = pages.stop + -pages.stop % layout.PAGE_SIZE
+    if sum(segment.memory_size for segment in segments) > PROGRAM_MEMORY:
+        raise refuse(f"segments of more than {PROGRAM_MEMORY} bytes")
 
 
 def refuse(text: str) -> PolicyError:

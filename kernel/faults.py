@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.errors import ERROR_TEXT, ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.abi.selectors import SELECTOR_USER_CODE
 from callgate.kernel.abi.thread import ThreadControlBlock, TrapFrame
 from callgate.kernel.address_space import USER_DATA
 from callgate.kernel.control import ControlBlock, word
 from callgate.kernel.errors import KernelPanic, PolicyError
 from callgate.kernel.processes import FAULT_EXIT_CODE
 from callgate.kernel.state import Process, Thread
-from callgate.kernel.symbols import symbol_at
+from callgate.kernel.symbols import symbol_of
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 PAGE_FAULT = 14
 DEBUG = 1
 TRAP_FLAG = 0x100
+VM_FLAG = 0x2_0000
+IOPL_FLAGS = 0x3000
+GATES = ("system_gate", "ipc_gate", "server_gate")
 PF_PRESENT = 1
 PF_WRITE = 2
 PF_INSTRUCTION = 16
@@ -86,6 +90,7 @@ class Faults:
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
+        self.gates = frozenset(kernel.address(name) for name in GATES)
 
     def host_exception(self, address: int) -> Coroutine[Any, Any, None] | None:
         """EXCEPTION: the TrapFrame lies at linear `address`."""
@@ -94,9 +99,16 @@ class Faults:
         frame = kernel.overlay_stack(thread, TrapFrame, address)
         vector, code = frame["vector"], frame["error_code"]
         cr2 = kernel.machine.cpu.cr2 if vector == PAGE_FAULT else None
-        if cr2 is not None and not code & PF_PRESENT and self.provide(thread.process, cr2, write=True):
+        virtual = leave_virtual_mode(frame)
+        if thread.killed:
+            self._killed_fault(thread, frame, Fault(vector, code, cr2, frame["eip"], registers_of(frame)))
+            return None
+        if cr2 is not None and not virtual and not code & PF_PRESENT and self.provide(thread.process, cr2, write=True):
             return None
         fault = Fault(vector, code, cr2, frame["eip"], registers_of(frame))
+        if virtual:
+            self._user_fault(thread, frame, fault)
+            return None
         found = kernel.files.at(thread.process, cr2) if cr2 is not None and not code & PF_INSTRUCTION else None
         if found is not None and code & PF_WRITE and (code & PF_PRESENT or not found[0].writable):
             fault = replace(fault, reason=READ_ONLY_PAGE, error=ErrorCode.READ_ONLY)
@@ -112,15 +124,29 @@ class Faults:
                 return
         except PolicyError as error:
             fault = replace(fault, reason=f"{ERROR_TEXT[error.code]} (a page of a file)", error=error.code)
-        if not thread.killed:
+        # A touch that nobody watches over is made again after an interrupt: it must not end the shell.
+        watched = not frame["cs"] & 3 or self._handled(thread.process, fault)
+        # A killed thread faults once more, and `_killed_fault` sees to it.
+        if not thread.killed and (watched or fault.error is not ErrorCode.INTERRUPTED):
+            self._unrepaired(thread, frame, fault)
+
+    def _killed_fault(self, thread: Thread, frame: ControlBlock, fault: Fault) -> None:
+        """A killed thread has faulted: it is given no page, since it might have to wait for one.
+
+        In ring 3 the way back ends it (`trap_return`).  In ring 0 the instruction must not be tried again: it would
+        fault for ever, on the way to the test that ends the thread.
+        """
+        if not frame["cs"] & 3:
             self._unrepaired(thread, frame, fault)
 
     def _unrepaired(self, thread: Thread, frame: ControlBlock, fault: Fault) -> None:
         if frame["cs"] & 3:
             self._user_fault(thread, frame, fault)
         elif fault.vector == DEBUG:
-            # A caller's TF survives a call gate; here it ends with the first instruction of the kernel.
-            frame["eflags"] &= ~TRAP_FLAG
+            # A caller's TF survives a call gate.  The gate's first instruction pushes it with the flags that the
+            # caller gets back; from the second on the kernel runs without it.
+            if fault.eip not in self.gates:
+                frame["eflags"] &= ~TRAP_FLAG
         else:
             self._kernel_fault(thread.tcb, frame, fault)
 
@@ -133,6 +159,7 @@ class Faults:
         if page in process.pages or process.dying:
             return False
         try:
+            self.kernel.shares.check_frames(process, 2)
             self.kernel.processes.give_page(process, page, USER_DATA)
         except PolicyError:
             return False
@@ -140,17 +167,23 @@ class Faults:
 
     def _user_fault(self, thread: Thread, frame: ControlBlock, fault: Fault) -> None:
         kernel, process = self.kernel, thread.process
-        handler, begin, end = process.file_handler
-        if fault.error and begin <= fault.eip < end:
-            frame["eax"], frame["eip"] = fault.error, handler
+        if self._handled(process, fault):
+            frame["eax"], frame["eip"] = fault.error, process.file_handler[0]
             return
-        fault = replace(fault, symbol=symbol_at(process.image, fault.eip))
-        kernel.log(f"process {process.number} ({process.name}) ended by {fault.describe()}")
-        kernel.log(kernel.fault_report(process, fault))
+        fault = replace(fault, symbol=symbol_of(process.symbols, fault.eip))
+        title = f"process {process.number} ({process.name}) ended by {fault.describe()}"
+        kernel.log(f"{title}\n{kernel.fault_report(process, fault)}", process)
+        if kernel.fpu.touched(thread):
+            kernel.log("\n".join(f"  {line}" for line in kernel.fpu.of(thread).describe()), process)
         if process.partition >= 0:
             kernel.kill_server(process, fault.describe())
         else:
             kernel.processes.kill(process, FAULT_EXIT_CODE, fault.describe())
+
+    def _handled(self, process: Process, fault: Fault) -> bool:
+        """Whether the process has said where to go on after a touch of a file there that fails."""
+        _, begin, end = process.file_handler
+        return bool(fault.error) and begin <= fault.eip < end
 
     def _kernel_fault(self, tcb: int, frame: ControlBlock, fault: Fault) -> None:
         resume = self.kernel.words[tcb + FAULT_RESUME]
@@ -160,6 +193,18 @@ class Faults:
             return
         fault = replace(fault, symbol=self.kernel.image.symbol_at(fault.eip))
         raise KernelPanic(f"ring 0: {fault.describe()}\n{self.kernel.fault_report(None, fault)}")
+
+
+def leave_virtual_mode(frame: ControlBlock) -> bool:
+    """Whether the trap came from virtual-8086 mode, which is ring 3 whatever CS says; the frame is ring 3's then.
+
+    The machine does not let it happen: ring 3 cannot set VM, and ring 0 never does.
+    """
+    if not frame["eflags"] & VM_FLAG:
+        return False
+    frame["eflags"] &= ~(VM_FLAG | IOPL_FLAGS)
+    frame["cs"] = SELECTOR_USER_CODE
+    return True
 
 
 def registers_of(frame: ControlBlock) -> dict[str, int]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.memory import KERNEL_BASE, LARGE_PAGE_SIZE, PAGE_SIZE
 from callgate.kernel.coroutines import routine
-from callgate.kernel.file_objects import FileObject, Fill, publish
+from callgate.kernel.file_objects import FileObject, Fill, FillState, publish
 from callgate.kernel.state import PRIORITY_KERNEL, Thread
 
 if TYPE_CHECKING:
@@ -65,14 +65,14 @@ class FileAgeing:
             self.kernel.scheduler.cancel_sleep(state.thread)
 
     async def host_files_age(self, _value: int) -> None:
-        """FILES_AGE: look at what is mapped, tell servers what has gone, look again later."""
+        """FILES_AGE: look at what is mapped, look again later."""
         state = self.state
         if not state.watching:
             return
         state.watching = False
         await self._look()
-        await self.kernel.give_backs.send()
-        if any(file.fills for file in self.kernel.files.objects.values()):
+        # What is still on its way is looked at from when it is there; that may be never, if its server is silent.
+        if any(fill.state is FillState.READY for file in self.kernel.files.objects.values() for fill in file.fills):
             self.watch()
 
     async def _look(self) -> None:

@@ -50,6 +50,7 @@ class Fill:
     state: FillState = FillState.WAITING
     error: ErrorCode = ErrorCode.OK
     again: bool = False  # FAILED, but it is worth asking once more
+    theirs: bool = False  # FAILED, and it is the server that said so
     first_page: int = 0
     frames: list[int] = field(default_factory=list)
     whole: list[bool] = field(default_factory=list)  # by page: a block of the cache that holds nothing but this page
@@ -58,7 +59,7 @@ class Fill:
     parts: list[int | list[Part]] = field(default_factory=list)  # by page, until it is READY; an int is the frame
     begun: Part | None = None  # beginning of the first page, from a reply that ended within it
     waiters: list[int] = field(default_factory=list)  # selectors of threads
-    users: list[tuple[int, int]] = field(default_factory=list)  # (process number, address of the window)
+    users: dict[tuple[int, int], None] = field(default_factory=dict)  # (process number, address of the window)
     server_request: int = 0  # what the server holds for it
     list_frame: int = 0  # its SectorList while the disk is at work
     ahead: bool = False  # read ahead, and nobody has asked for it yet
@@ -70,6 +71,11 @@ class Fill:
     def end(self) -> int:
         """The byte behind the last one."""
         return self.position + self.length
+
+    @property
+    def holds_low(self) -> bool:
+        """Whether it holds frames of low memory: copies, or a server's own pages."""
+        return bool(self.private) or (bool(self.pins) and self.pins[0][0] == "frame")
 
     @property
     def idling(self) -> bool:
@@ -117,7 +123,7 @@ class FileObject:
     def areas(self) -> list[tuple[int, int]]:
         """Return (position, length) of the ranges that are in memory; request blocks that join at a page are one.
 
-        No range is longer than a `FileArea` can say.
+        No range is longer than a `FileArea` can say, and there are no more than a FilePage can list.
         """
         found: list[tuple[int, int]] = []
         for fill in self.fills:
@@ -127,8 +133,10 @@ class FileObject:
             joins = position + length == fill.position == self.page_start(self.page_of(fill.position))
             if found and joins and length + fill.length <= AREA_LIMIT:
                 found[-1] = position, length + fill.length
-            else:
+            elif len(found) < FILE_AREAS:
                 found.append((fill.position, fill.length))
+            else:
+                break
         return found
 
     def insert(self, fill: Fill) -> None:
@@ -154,7 +162,7 @@ def publish(kernel: Kernel, file: FileObject) -> None:
     view = kernel.machine.ram.view(file.frame, PAGE_SIZE)
     page = FilePage.from_buffer(view)
     page.sequence += 1
-    areas = file.areas()[:FILE_AREAS]
+    areas = file.areas()
     page.valid = int(file.error is ErrorCode.OK)
     page.generation = file.number
     page.error = file.error

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.limits import FRAMES_RESERVED_FILES
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.file_objects import FileObject, Fill, FillState, Part
-from callgate.kernel.frames import OutOfMemory
+from callgate.kernel.machine.accounts import Account
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -143,8 +144,7 @@ class FilePages:
         ram = self.kernel.machine.ram
         for part in parts:
             if part.source:
-                ram.view(frame + part.offset, part.size)[:] = ram.view(part.source, part.size)
-                self.kernel.machine.ledger.copied["kernel"] += part.size
+                ram.write(frame + part.offset, ram.view(part.source, part.size, Account.KERNEL))
         self.kernel.fills.state.counters.copied_pages += 1
         return frame
 
@@ -154,12 +154,8 @@ class FilePages:
 
     def low_frame(self) -> int:
         """Return a frame of low memory; if there is none, files let go of what they copied.  NO_MEMORY."""
-        while True:
-            try:
-                return self.kernel.low.allocate()
-            except OutOfMemory:
-                if not self.kernel.file_windows.reclaim():
-                    raise PolicyError(ErrorCode.NO_MEMORY) from None
+        self.kernel.shares.leave(FRAMES_RESERVED_FILES, 1)
+        return self.kernel.low.allocate()
 
 
 def bytes_of(pieces: Pieces) -> int:

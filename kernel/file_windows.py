@@ -105,7 +105,6 @@ class FileWindows:
             opened.ahead = min(max(1, 2 * opened.ahead), AHEAD_LIMIT)
         opened.expected = fill.end
         await self._read_ahead(file, fill, opened.ahead)
-        await self.kernel.give_backs.send()
         return fill
 
     def _within(self, file: FileObject, expected: int, position: int) -> bool:
@@ -150,8 +149,7 @@ class FileWindows:
         except OutOfMemory:
             raise PolicyError(ErrorCode.NO_MEMORY) from None
         finally:
-            if user not in fill.users:
-                fill.users.append(user)
+            fill.users[user] = None
             self.kernel.file_ageing.watch()
 
     # Emptying.
@@ -175,7 +173,7 @@ class FileWindows:
         user = (process.number, opened.page)
         if user not in fill.users:
             return
-        fill.users.remove(user)
+        del fill.users[user]
         pages = self.pages(opened, file, fill)
         if opened.writable:
             self._keep_changed(process, opened, fill, pages)
@@ -205,15 +203,19 @@ class FileWindows:
 
     # Under pressure.
 
-    def reclaim(self) -> bool:
+    def reclaim(self, *, low: bool = False, only: FileObject | None = None, server: int | None = None) -> bool:
         """Let go of the request block that has been idle longest; False if there is none.
 
-        One that is mapped may go too: whoever touches it again gets it again.
+        One that is mapped may go too: a thread that touches it again gets it again.  `low`: one that holds low memory;
+        `only`: one of this file; `server`: one that lies in the memory of the server of this partition.
         """
         best: tuple[tuple[int, int], FileObject, Fill] | None = None
-        for file in self.kernel.files.objects.values():
+        for file in (only,) if only is not None else self.kernel.files.objects.values():
+            if server is not None and file.partition != server:
+                continue
             for fill in file.fills:
-                if fill.idling:
+                kept = (low and not fill.holds_low) or (server is not None and not fill.server_request)
+                if fill.idling and not kept:
                     rank = (-fill.idle, fill.number)
                     if best is None or rank < best[0]:
                         best = (rank, file, fill)

@@ -14,17 +14,18 @@ from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import FILE_AREAS, FILE_SEQUENCE_NONE, FILE_WINDOW_BYTES, OpenFlags
+from callgate.kernel.abi.limits import FILES_OF_PROCESS
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.file_objects import FileObject, FillState, publish, sequence_of
 from callgate.kernel.file_windows import OpenFile
 from callgate.kernel.fills import FILL_BYTES
+from callgate.kernel.machine.accounts import Account
 from callgate.kernel.state import PartitionState, Process
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
 
-HANDLES_LIMIT = 64
 TOUCH_BYTES = 16 * PAGE_SIZE  # asked for, at least, when a reader jumps about
 CROWDED = FILE_AREAS - 2 * FILE_WINDOW_BYTES // FILL_BYTES  # areas; only gaps that one request cannot fill add more
 
@@ -67,38 +68,34 @@ class Files:
         partition, rest = self.kernel.volumes.resolve(path)
         if partition is None:
             raise PolicyError(ErrorCode.IS_DIRECTORY)
-        if len(process.files) >= HANDLES_LIMIT:
+        if len(process.files) >= FILES_OF_PROCESS:
             raise PolicyError(ErrorCode.NO_RESOURCES)
         file = await self.open_object(partition, (path_address + len(path) - len(rest), len(rest)))
         try:
-            if len(process.files) >= HANDLES_LIMIT:  # other threads have opened files meanwhile
+            if len(process.files) >= FILES_OF_PROCESS:  # other threads have opened files meanwhile
                 raise PolicyError(ErrorCode.NO_RESOURCES)
             if writable and (not self.kernel.scratch or file.attributes & FileAttributes.READ_ONLY):
                 raise PolicyError(ErrorCode.READ_ONLY)
             opened = self.kernel.file_windows.open(process, file, writable=writable)
         except PolicyError:
-            await self.close_object(file)
+            self.close_object(file)
             raise
-        handle = next(number for number in range(1, HANDLES_LIMIT + 1) if number not in process.files)
+        handle = next(number for number in range(1, FILES_OF_PROCESS + 1) if number not in process.files)
         process.files[handle] = opened
         return handle, opened, file
 
-    async def close(self, process: Process, handle: int) -> None:
+    def close(self, process: Process, handle: int) -> None:
         """Close a handle; with the last one of the file its object goes and the server forgets it."""
         opened = self._opened(process, handle)
         del process.files[handle]
         file = self.objects[opened.object]
         self.kernel.file_windows.close(process, opened, file)
-        await self.close_object(file)
+        self.close_object(file)
 
-    async def close_all(self, process: Process) -> None:
-        """Close every handle of a process that ends; what its servers say no longer matters."""
+    def close_all(self, process: Process) -> None:
+        """Close every handle of a process that ends."""
         for handle in list(process.files):
-            try:
-                await self.close(process, handle)
-            except PolicyError as error:
-                self.kernel.log(f"{process.name}: closing a file: {error}")
-        await self.kernel.give_backs.send()
+            self.close(process, handle)
 
     async def map(self, process: Process, handle: int, position: int, wanted: int) -> tuple[int, int, int]:
         """Return (address, bytes) of file data at `position`, and the FilePage's sequence that vouches for it.
@@ -177,19 +174,18 @@ class Files:
 
     async def open_object(self, partition: PartitionState, path: tuple[int, int]) -> FileObject:
         """Open the file at a path (kernel address, bytes) of a volume, or share it if it is open already."""
+        self.kernel.give_backs.check_room(partition)
         reply = await self.kernel.requests.make(partition, Operation.OPEN, data=path)
         registers = reply.registers
+        self.kernel.give_backs.taken(partition)
         await reply.finish()
         if registers.ebx & FileAttributes.DIRECTORY:
-            await self._close_at_server(partition, registers.eax)
+            self._close_at_server(partition, registers.eax)
             raise PolicyError(ErrorCode.IS_DIRECTORY)
         shared = self._shared(partition, registers.edi)
         if shared is not None:
             shared.opens += 1
-            await self._close_at_server(partition, registers.eax)
-            if shared.error is not ErrorCode.OK:  # the server has died over it
-                await self.close_object(shared)
-                raise PolicyError(shared.error)
+            self._close_at_server(partition, registers.eax)
             return shared
         if partition.dead:
             raise PolicyError(partition.error)
@@ -197,7 +193,7 @@ class Files:
         try:
             frame = self.kernel.fills.pages.low_frame()
         except PolicyError:
-            await self._close_at_server(partition, registers.eax)
+            self._close_at_server(partition, registers.eax)
             raise
         self.kernel.tables.clear(frame)
         size = registers.edx << 32 | registers.ecx
@@ -217,64 +213,74 @@ class Files:
                 return file
         return None
 
-    async def close_object(self, file: FileObject) -> None:
+    def close_object(self, file: FileObject) -> None:
         """Let go of a file object once; the last time everything that it holds goes."""
         file.opens -= 1
         if file.opens:
             return
         for fill in [fill for fill in file.fills if fill.state is FillState.READY]:
             self.kernel.file_windows.release(file, fill)
-        while any(fill.state is FillState.WAITING for fill in file.fills):
-            # What the disk is about to write into cannot be given back: wait for it, nobody else will.
-            await self.kernel.fills.settled(file)
+        self.finish_closing(file)
+
+    def finish_closing(self, file: FileObject) -> None:
+        """Forget a file object that nobody has open, unless it is being opened again or data are on their way to it.
+
+        What the disk is about to write into cannot be given back.  Nobody waits for that: whatever becomes of the last
+        request block on its way calls this again.
+        """
+        if file.opens or file.number not in self.objects or any(fill.state is FillState.WAITING for fill in file.fills):
+            return
         for fill in list(file.fills):
             self.kernel.file_windows.release(file, fill)
-        if file.number not in self.objects or file.opens > 0:
-            return
         partition = self.kernel.state.partitions[file.partition]
         del self.objects[file.number]
         if not self.objects:
             self.kernel.file_ageing.rest()
         self.kernel.low.release(file.frame)
-        await self._close_at_server(partition, file.server_file)
+        self._close_at_server(partition, file.server_file)
 
-    async def _close_at_server(self, partition: PartitionState, number: int) -> None:
-        """Tell a server that nobody uses its file any more, after what was noted before: what it held for it."""
+    def _close_at_server(self, partition: PartitionState, number: int) -> None:
+        """Have a server told that nobody uses its file any more, after what was noted before: what it held for it."""
         self.kernel.give_backs.add(partition, Operation.CLOSE, number)
-        await self.kernel.give_backs.send()
 
     def partition_died(self, partition: PartitionState, code: ErrorCode) -> None:
         """The disk or the server of a volume is gone: its files are invalid, their data leaves every window."""
-        for file in self.objects.values():
+        for file in list(self.objects.values()):
             if file.partition != partition.number or file.error is not ErrorCode.OK:
                 continue
             file.error = code
             for fill in list(file.fills):
                 if fill.state is FillState.WAITING:
                     self.kernel.fills.fail(file, fill, code)
-                else:
+                elif fill in file.fills:
                     self.kernel.file_windows.release(file, fill)
-            publish(self.kernel, file)
+            if file.number in self.objects:  # else it was being closed, and has gone with its last request block
+                publish(self.kernel, file)
 
     # The kernel's own use.
 
-    async def read_all(self, partition: PartitionState, path: tuple[int, int], limit: int) -> bytes:
-        """Return the content of a small file (starting a program)."""
+    async def read_all(self, partition: PartitionState, path: tuple[int, int], limit: int, parent: int) -> bytes:
+        """Return the content of a small file: the program that process `parent` starts."""
         file = await self.open_object(partition, path)
+        shares = self.kernel.shares
+        data = bytearray()
         try:
             if file.size > limit:
                 raise PolicyError(ErrorCode.NOT_EXECUTABLE, f"{file.size} bytes are too many")
-            data = b""
             while len(data) < file.size:
                 fill = await self.kernel.fills.obtain(file, len(data), file.size)
                 fill.ahead = False
-                data += self._bytes(file, len(data), fill.end)
-            return data
+                shares.check_loading(parent, fill.end - len(data))
+                piece = self._bytes(file, len(data), fill.end)
+                shares.loading += len(piece)
+                data += piece
+            return bytes(data)
         finally:
-            await self.close_object(file)
+            shares.loading -= len(data)
+            self.close_object(file)
 
     def _bytes(self, file: FileObject, start: int, end: int) -> bytes:
-        """Copy bytes of one READY request block; they are booked as touched by the kernel."""
+        """Copy bytes of one READY request block."""
         fill = file.covering(start)
         assert fill is not None
         pieces = []
@@ -283,7 +289,6 @@ class Files:
             within = (at + (file.shift or 0)) % PAGE_SIZE
             size = min(end - at, PAGE_SIZE - within)
             frame = fill.frames[file.page_of(at) - fill.first_page]
-            pieces.append(bytes(self.kernel.machine.ram.view(frame + within, size)))
+            pieces.append(self.kernel.machine.ram.read(frame + within, size, Account.PROGRAM))
             at += size
-        self.kernel.machine.ledger.copied["kernel"] += end - start
         return b"".join(pieces)

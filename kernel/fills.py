@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from callgate.kernel.abi import selectors
 from callgate.kernel.abi.calls import Operation, WaitReason
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.limits import REQUEST_BLOCKS, REQUEST_BLOCKS_OF_FILE
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES, Message, ReplyType
 from callgate.kernel.cache import DISK_NUMBER_MASK
@@ -27,15 +28,16 @@ from callgate.kernel.coroutines import CARRY, routine
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.file_objects import FileObject, Fill, FillState, publish
 from callgate.kernel.file_pages import FilePages
-from callgate.kernel.requests import error_code
 from callgate.kernel.sector_lists import SectorLists
-from callgate.kernel.state import PartitionState, Thread
+from callgate.kernel.state import PartitionState, Pin, Thread
 
 if TYPE_CHECKING:
     from callgate.kernel.ipc import SectorPiece
     from callgate.kernel.kernel import Kernel
 
 FILL_BYTES = MESSAGE_ADDRESSES * PAGE_SIZE  # what one request can bring if it is aligned
+TRIES = 100  # request blocks that a reader waits for until it has the one that it wants; a page takes 8 at most
+STARVED_LIMIT = 5_000_000_000  # nanoseconds of virtual time for which a reader waits for others to have memory to spare
 
 
 @dataclass(slots=True)
@@ -50,11 +52,27 @@ class Counters:
 
 
 @dataclass(slots=True)
+class Patience:
+    """How long one reader goes on: a server's answers must not make it ask for ever."""
+
+    tries: int = TRIES
+    code: ErrorCode = ErrorCode.BAD_REPLY  # why it gives up
+    until: int = 0  # clock at which it no longer waits for memory; 0 while it has not begun to
+
+    def spend(self) -> None:
+        """Go on once more, or raise why not."""
+        if not self.tries:
+            raise PolicyError(self.code)
+        self.tries -= 1
+
+
+@dataclass(slots=True)
 class FillsState:
     """Records: request blocks on their way, by their numbers."""
 
     waiting: dict[int, tuple[int, Fill]] = field(default_factory=dict)  # number -> (file number, fill)
     next_number: int = 1
+    blocks: int = 0  # request blocks of all files
     starved: list[int] = field(default_factory=list)  # selectors of threads that wait until somebody has his data
     counters: Counters = field(default_factory=Counters)
 
@@ -79,8 +97,15 @@ class Fills:
     # Asking.
 
     async def obtain(self, file: FileObject, position: int, wanted: int) -> Fill:
-        """Return the READY request block that covers `position`, making it and waiting for it if need be."""
+        """Return the READY request block that covers `position`, making it and waiting for it if need be.
+
+        Whatever the server answers, it is asked `TRIES` times at most.
+        """
+        patience = Patience()
         while True:
+            if self.kernel.scheduler.current.killed:
+                raise PolicyError(ErrorCode.KILLED)
+            patience.spend()
             self._check(file)
             fill = file.covering(position)
             if fill is None and file.shift is None:
@@ -89,34 +114,58 @@ class Fills:
             if fill is None:
                 fill = await self.post(file, position, wanted)
             if fill.state is FillState.READY:
-                if await self._complete(file, fill):
+                if await self._complete(file, fill, patience):
                     return fill
                 continue
             await self._wait(fill)
             if fill.state is FillState.FAILED:
-                await self._after(fill)
+                await self._after(file, fill, patience)
             # The reply may have covered less than was asked for: look again.
 
-    async def _after(self, fill: Fill) -> None:
+    async def _after(self, file: FileObject, fill: Fill, patience: Patience) -> None:
         """A request block has FAILED: raise why, unless it is worth asking again.
 
-        It is if who was asking for all has been killed on the way, or a disk request for many blocks has failed
+        It is if the thread that asked for all has gone on the way, or a disk request for many blocks has failed
         because of one; and it may be for want of memory.
-        Idle data are let go: the cache's, and what a server holds that makes its files' data in memory.  If there
-        are none, others who are being served will have some soon.
         """
-        if fill.again or fill.error is ErrorCode.KILLED:
+        patience.code = fill.error
+        if fill.error in {ErrorCode.KILLED, ErrorCode.INTERRUPTED}:
+            patience.tries += 1
+            return
+        if fill.again:
             return
         if fill.error is not ErrorCode.NO_MEMORY:
             raise PolicyError(fill.error)
-        if self.kernel.file_windows.reclaim():
-            await self.kernel.give_backs.send()
-            return
-        if not self._busy():
-            raise PolicyError(fill.error)
+        if fill.theirs:
+            await self._relieve(file)
+        elif not self.kernel.file_windows.reclaim():
+            await self._starve(patience)
+
+    async def _relieve(self, file: FileObject) -> None:
+        """A server has no memory: let go of idle data that it holds, and have it told.
+
+        Data that lie in the cache, and other servers' data, would not help it.
+        """
+        if not self.kernel.file_windows.reclaim(server=file.partition):
+            raise PolicyError(ErrorCode.NO_MEMORY)
+        await self.kernel.give_backs.said(self.kernel.state.partitions[file.partition])
+
+    async def _starve(self, patience: Patience) -> None:
+        """Wait until others have memory to spare; NO_MEMORY if nobody will, or nobody has for `STARVED_LIMIT`.
+
+        They may be waiting for a server of theirs that does not answer, and this thread has not asked that one.
+        """
         thread = self.kernel.scheduler.current
+        now = self.kernel.machine.clock.now
+        patience.until = patience.until or now + STARVED_LIMIT
+        if not self._busy() or now >= patience.until:
+            raise PolicyError(ErrorCode.NO_MEMORY)
+        self.kernel.check_wait(thread)
+        patience.tries += 1
         self.state.starved.append(thread.selector)
+        self.kernel.scheduler.sleep_until(thread, patience.until)
         await routine("block", eax=WaitReason.FILE)
+        self.kernel.scheduler.cancel_sleep(thread)
         if thread.selector in self.state.starved:
             self.state.starved.remove(thread.selector)
 
@@ -141,7 +190,7 @@ class Fills:
             if selector in threads:
                 self.kernel.scheduler.wake(threads[selector])
 
-    async def _complete(self, file: FileObject, fill: Fill) -> bool:
+    async def _complete(self, file: FileObject, fill: Fill, patience: Patience) -> bool:
         """Whether a READY request block ends with a page; if not, ask for the rest of it, which takes the block over.
 
         A page that is half there must not be mapped: whoever touches the other half would read zeros.  Only if
@@ -155,9 +204,9 @@ class Fills:
                 if more.state is FillState.WAITING:
                     await self._wait(more)
             if more.state is FillState.FAILED:
-                await self._after(more)
+                await self._after(file, more, patience)
         except PolicyError as error:
-            if error.code is ErrorCode.KILLED:
+            if error.code in {ErrorCode.KILLED, ErrorCode.INTERRUPTED}:
                 raise
             fill.stuck = True
         return False
@@ -177,19 +226,11 @@ class Fills:
         self.state.counters.waits += 1
         with self._keeping(fill):
             while fill.state is FillState.WAITING:
-                if thread.killed:
-                    raise PolicyError(ErrorCode.KILLED)
+                self.kernel.check_wait(thread)
                 fill.waiters.append(thread.selector)
                 await routine("block", eax=WaitReason.FILE)
                 if thread.selector in fill.waiters:
                     fill.waiters.remove(thread.selector)
-
-    async def settled(self, file: FileObject) -> None:
-        """Wait until one of a file's request blocks that are on their way has arrived or failed."""
-        fill = next(fill for fill in file.fills if fill.state is FillState.WAITING)
-        fill.waiters.append(self.kernel.scheduler.current.selector)
-        while fill.state is FillState.WAITING:
-            await routine("block", eax=WaitReason.FILE)
 
     def room_to_post(self, file: FileObject) -> bool:
         """Whether a request could be posted without waiting for a slot."""
@@ -200,6 +241,8 @@ class Fills:
     async def post(self, file: FileObject, position: int, wanted: int, *, ahead: bool = False) -> Fill:
         """Make a request block from the page of `position` on, and post its READ."""
         self._check(file)
+        self._make_room(file)
+        self.kernel.give_backs.check_room(self.kernel.state.partitions[file.partition])
         start = file.page_start(file.page_of(position))
         covering = file.covering(start)
         if covering is not None:
@@ -211,7 +254,7 @@ class Fills:
         fill = Fill(state.next_number, start, length, ahead=ahead)
         state.next_number += 1
         state.waiting[fill.number] = (file.number, fill)
-        file.insert(fill)
+        self._insert(file, fill)
         try:
             await self._send(file, fill)
         except PolicyError as error:
@@ -220,6 +263,20 @@ class Fills:
         state.counters.requests += 1
         state.counters.ahead += ahead
         return fill
+
+    def _make_room(self, file: FileObject) -> None:
+        """Let go of idle request blocks until there may be one more, of this file and in all; NO_MEMORY."""
+        windows = self.kernel.file_windows
+        while len(file.fills) >= REQUEST_BLOCKS_OF_FILE:
+            if not windows.reclaim(only=file):
+                raise PolicyError(ErrorCode.NO_MEMORY, f"{len(file.fills)} ranges of a file are on their way")
+        while self.state.blocks >= REQUEST_BLOCKS:
+            if not windows.reclaim():
+                raise PolicyError(ErrorCode.NO_MEMORY, f"{self.state.blocks} ranges of files are on their way")
+
+    def _insert(self, file: FileObject, fill: Fill) -> None:
+        file.insert(fill)
+        self.state.blocks += 1
 
     def _to_page_end(self, file: FileObject, start: int, length: int) -> int:
         """Extend a range to the end of its last page, as far as the file and the next request block allow."""
@@ -233,7 +290,7 @@ class Fills:
         block["request_partition"] = (selectors.GDT_FIRST_PARTITION + partition.number) * 8
         taken = await routine("ipc_take")
         if taken.failed:
-            raise PolicyError(ErrorCode(taken.eax) if taken.eax else ErrorCode.KILLED)
+            raise PolicyError(ErrorCode(taken.eax))
         partition.posted[taken.ecx] = fill.number
         block["slot"] = taken.ecx
         block["request_operation"] = Operation.READ
@@ -265,6 +322,8 @@ class Fills:
         try:
             start = header.edx << 32 | header.ecx
             fill.server_request = header.edi
+            if fill.server_request:
+                self.kernel.give_backs.taken(partition)
             match ReplyType(header.reply):
                 case ReplyType.OBJECT:
                     frames, fill.pins = self.kernel.ipc.object_frames(partition, message)
@@ -280,7 +339,7 @@ class Fills:
                     raise PolicyError(ErrorCode.BAD_REPLY, "file data must be sectors or an object")
         except PolicyError as error:
             if error.code is not ErrorCode.NO_MEMORY:  # which is not the server's fault
-                self.kernel.log(f"{partition.name}: file data refused: {error}")
+                self.kernel.log(f"{partition.name}: file data refused: {error}", partition)
                 self.kernel.ipc.block(partition)["bad_replies"] += 1
             self.fail(file, fill, error.code)
 
@@ -291,8 +350,9 @@ class Fills:
             return
         file, fill = found
         header = Message.from_buffer(self.kernel.ipc.message(partition, slot))
-        code = error_code(header.eax) if header.eflags & CARRY else ErrorCode.CORRUPT
-        self.fail(file, fill, code)
+        fill.theirs = True
+        refused = header.eflags & CARRY
+        self.fail(file, fill, self.kernel.requests.error_of(partition, header.eax) if refused else ErrorCode.CORRUPT)
 
     def abandoned(self, partition: PartitionState, slot: int, code: ErrorCode) -> None:
         """A posted request got an answer from policy: its server is gone."""
@@ -393,7 +453,8 @@ class Fills:
         file, fill = self.kernel.files.objects[entry[0]], entry[1]
         error, again = self._cut_at_failure(file, fill)
         if error is not None and not again:
-            self.kernel.log(f"{self.kernel.state.partitions[file.partition].name}: {error}")
+            server = self.kernel.state.partitions[file.partition]
+            self.kernel.log(f"{server.name}: {error}", server)
         if error is not None and not fill.parts:
             self.fail(file, fill, error.code, again=again)
             return
@@ -428,8 +489,11 @@ class Fills:
         used |= {part.source & -PAGE_SIZE for parts in fill.parts if not isinstance(parts, int) for part in parts}
         if fill.begun is not None:
             used.add(fill.begun.source & -PAGE_SIZE)
-        kept = [pin for pin in fill.pins if pin[0] != "block" or cache.frame((pin[1], pin[2])) in used]
-        self.kernel.unpin([pin for pin in fill.pins if pin not in kept])
+        kept: list[Pin] = []
+        gone: list[Pin] = []
+        for pin in fill.pins:
+            (kept if pin[0] != "block" or cache.frame((pin[1], pin[2])) in used else gone).append(pin)
+        self.kernel.unpin(gone)
         fill.pins = kept
 
     def _ready(self, file: FileObject, fill: Fill) -> None:
@@ -440,31 +504,34 @@ class Fills:
             fill.whole.append(self.pages.whole(parts, frame))
         fill.parts = []
         fill.state = FillState.READY
-        self._settle(file, fill)
+        self._settle(fill)
         publish(self.kernel, file)
+        self.kernel.file_ageing.watch()
+        self.kernel.files.finish_closing(file)
 
     def fail(self, file: FileObject, fill: Fill, code: ErrorCode, *, again: bool = False) -> None:
         """End a request block without data; readers get the error or ask `again`, later ones ask again anyhow."""
         fill.state, fill.error, fill.again = FillState.FAILED, code, again
-        self._settle(file, fill)
+        self._settle(fill)
         before = self.pages.give_back(file, fill)
         self.drop(file, fill)
         if before is not None:
             before.number = self.state.next_number
             before.stuck = not again and code is not ErrorCode.NO_MEMORY
             self.state.next_number += 1
-            file.insert(before)
+            self._insert(file, before)
             publish(self.kernel, file)
+        self.kernel.files.finish_closing(file)
 
     def _nothing_left(self, file: FileObject, fill: Fill) -> None:
         """End a request block that told only where pages begin; its readers ask again."""
         fill.state = FillState.READY
-        self._settle(file, fill)
+        self._settle(fill)
         self.drop(file, fill)
+        self.kernel.files.finish_closing(file)
 
-    def _settle(self, file: FileObject, fill: Fill) -> None:
+    def _settle(self, fill: Fill) -> None:
         """A request block is READY or FAILED: forget what was for the way there, wake who waits."""
-        del file
         self.state.waiting.pop(fill.number, None)
         if fill.list_frame:
             self.lists.release(fill.list_frame)
@@ -477,6 +544,7 @@ class Fills:
         """Let go of what a request block holds; nobody has it mapped."""
         if fill in file.fills:
             file.fills.remove(fill)
+            self.state.blocks -= 1
         self.kernel.unpin(fill.pins)
         for frame in fill.private:
             self.kernel.low.release(frame)

@@ -1,30 +1,43 @@
 """What servers hold for nobody any more: open files, locks of directories, memory with file data.
 
-Whoever lets go of something notes it here, wherever he is; it is sent by the next thread that may wait for a server:
-one that reads, closes or unlocks, else the thread that looks after idle file data (kernel/file_ageing.py).
+A thread that lets go of something notes it here, wherever it is, and goes on: it never waits for the server.  Each
+endpoint has a queue of its own.  Its oldest entry queues up for a slot of that endpoint like a client (`GIVE_BACKS` in
+`PartitionState.waiters`); a kernel thread posts it once it has one (`give_back_thread` in
+asm/kernel/watch_thread.asm), and the server's answer, whatever it says, sends the next.  So a server that does not
+answer keeps one slot of its own, no thread, and nothing of anybody else's.
+
+The queue is bounded: what an endpoint holds for others, given back or not, is counted (`PartitionState.held`), and at
+`HELD_LIMIT` it gets no new OPEN, LOCK_DIRECTORY or READ.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from callgate.kernel.abi.calls import Operation
-from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi import selectors
+from callgate.kernel.abi.calls import Operation, WaitReason
+from callgate.kernel.abi.errors import ErrorCode, error_of_server
 from callgate.kernel.abi.message import Message
-from callgate.kernel.coroutines import CARRY
-from callgate.kernel.errors import Abandoned, PolicyError
-from callgate.kernel.state import PartitionState
+from callgate.kernel.coroutines import CARRY, routine
+from callgate.kernel.errors import PolicyError
+from callgate.kernel.state import GIVE_BACKS, PRIORITY_KERNEL, PartitionState, Thread
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
 
+HELD_LIMIT: Final = 4096  # open files, locks, request blocks and give-backs of one endpoint
+LAST_WORDS = 1_000_000  # nanoseconds of virtual time that servers have to hear of give-backs when the shell has ended
+
 
 @dataclass(slots=True)
 class GiveBacksState:
-    """Records: (server, operation, what it is about), oldest first."""
+    """Records: the thread that posts, and for which endpoints it has a slot."""
 
-    pending: list[tuple[PartitionState, Operation, int]] = field(default_factory=list)
+    thread: Thread | None = None
+    due: list[PartitionState] = field(default_factory=list)
+    ending: bool = False  # the shell has ended: the machine stops when all is said, or at `last`
+    last: int = 0  # clock
 
 
 class GiveBacks:
@@ -32,51 +45,165 @@ class GiveBacks:
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
+        self.limit = HELD_LIMIT
 
     @property
     def state(self) -> GiveBacksState:
         """The records, part of the kernel's state."""
-        state: GiveBacksState = self.kernel.state.managers.setdefault("give_backs", GiveBacksState())
+        managers = self.kernel.state.managers
+        if "give_backs" not in managers:
+            managers["give_backs"] = GiveBacksState()
+        state: GiveBacksState = managers["give_backs"]
         return state
 
-    def add(self, server: PartitionState, operation: Operation, number: int) -> None:
-        """Note what a server may forget; a partition's number may be another server's by the time it is sent."""
-        self.state.pending.append((server, operation, number))
+    def start(self) -> None:
+        """Make the thread that posts; it begins when something is to be given back."""
+        kernel = self.kernel
+        thread = kernel.threads.create(
+            kernel.state.processes[0], "give-backs", PRIORITY_KERNEL, routine="give_back_thread"
+        )
+        thread.wait_reason = WaitReason.SLEEP
+        self.state.thread = thread
+        for partition in kernel.state.partitions.values():
+            self._next(partition)
+
+    # What a server holds.
+
+    def check_room(self, partition: PartitionState) -> None:
+        """NO_RESOURCES if the server holds as much for us as it may, or would if it answered."""
+        if partition.held >= self.limit:
+            raise PolicyError(ErrorCode.NO_RESOURCES, f"/{partition.name} holds {partition.held} things for others")
+
+    def taken(self, partition: PartitionState) -> None:
+        """A server has said that it holds something more for us."""
+        partition.held += 1
+
+    def recount(self, partition: PartitionState) -> int:
+        """Return what `PartitionState.held` must be while the server lives."""
+        kernel = self.kernel
+        files = [file for file in kernel.files.objects.values() if file.partition == partition.number]
+        blocks = sum(bool(fill.server_request) for file in files for fill in file.fills)
+        versions = set(kernel.directories.state.versions.values())
+        for process in kernel.state.processes.values():
+            versions.update(lock.of for lock in process.locks.values() if lock.of is not None)
+        locks = sum(version.server is partition for version in versions)
+        queue = partition.give_backs
+        in_flight = GIVE_BACKS in partition.posted.values()
+        return len(files) + blocks + locks + len(queue.entries) + in_flight
+
+    # What it need not hold any more.
+
+    def add(self, partition: PartitionState, operation: Operation, number: int) -> None:
+        """Note what a server may forget; nobody waits for it."""
+        if partition.dead:
+            return
+        partition.give_backs.entries.append((operation, number))
+        self._next(partition)
 
     def orphaned(self, partition: PartitionState, message: memoryview) -> None:
-        """A reply has come for a client that has been killed: what it brought is nobody's.
+        """A reply has come for a client that has been killed or has gone on: what it brought is nobody's.
 
         The page may say what it likes: what is given back is what this very server has said that it holds.
         """
         header = Message.from_buffer(message)
-        if header.eflags & CARRY:
+        if header.eflags & CARRY or partition.dead:
             return
         if header.operation == Operation.OPEN:
+            self.taken(partition)
             self.add(partition, Operation.CLOSE, header.eax)
         elif header.operation == Operation.LOCK_DIRECTORY:
+            self.taken(partition)
             self.add(partition, Operation.UNLOCK_DIRECTORY, header.edx)
-        else:
-            return
-        self.kernel.file_ageing.watch()
 
-    async def send(self) -> None:
-        """Tell servers; not from a server's own thread."""
-        while self.state.pending:
-            entry = self.state.pending.pop(0)
-            partition, operation, number = entry
+    def _next(self, partition: PartitionState) -> None:
+        """Have the oldest entry queue up for a slot of its endpoint, unless one is under way."""
+        queue = partition.give_backs
+        if queue.busy or not queue.entries or self.state.thread is None:
+            return
+        queue.busy = True
+        self.kernel.ipc.queue_give_backs(partition)
+
+    def granted(self, partition: PartitionState, slot: int) -> None:
+        """The oldest entry has got a slot: have it posted."""
+        partition.give_backs.slot = slot
+        self.state.due.append(partition)
+        assert self.state.thread is not None
+        self.kernel.scheduler.wake(self.state.thread)
+
+    async def host_give_back(self, _value: int) -> None:
+        """GIVE_BACK: post what has a slot.  Nothing here waits: `ipc_post` goes on at once."""
+        state = self.state
+        while state.due:
+            partition = state.due.pop(0)
+            slot, partition.give_backs.slot = partition.give_backs.slot, -1
             if partition.dead:
+                self.kernel.ipc.free_slot(partition, slot)
                 continue
-            try:
-                reply = await self.kernel.requests.make(partition, operation, eax=number, edx=number)
-                await reply.finish()
-            except Abandoned:
-                # The server has heard of this one; others may be left, and the sender is about to end.
-                self.kernel.file_ageing.watch()
-                return
-            except PolicyError as error:
-                if error.code is ErrorCode.KILLED:
-                    # Killed while it waited for a slot: the server has not heard of it.
-                    self.state.pending.insert(0, entry)
-                    self.kernel.file_ageing.watch()
-                    return
-                self.kernel.log(f"{partition.name}: {operation.name} {number}: {error}")
+            await self._post(partition, slot)
+        if state.ending and (self.idle or self.kernel.machine.clock.now >= state.last):
+            self.kernel.stop()
+
+    async def _post(self, partition: PartitionState, slot: int) -> None:
+        operation, number = partition.give_backs.entries.popleft()
+        partition.posted[slot] = GIVE_BACKS
+        block = self.kernel.threads.block(self.kernel.scheduler.current)
+        block["slot"] = slot
+        block["request_operation"] = operation
+        block["request_partition"] = (selectors.GDT_FIRST_PARTITION + partition.number) * 8
+        await routine("ipc_post", eax=number, edx=number)
+
+    def answered(self, partition: PartitionState, message: memoryview | None = None) -> None:
+        """The server has been told of one thing, or has died: go on with the next."""
+        queue = partition.give_backs
+        queue.busy = False
+        if partition.dead:
+            return
+        partition.held -= 1
+        if message is not None:
+            header = Message.from_buffer(message)
+            if header.eflags & CARRY:
+                self.kernel.log(f"{partition.name}: what was given back: {error_of_server(header.eax).name}", partition)
+        self._next(partition)
+        if not queue.busy:
+            self._all_said(partition)
+
+    def partition_died(self, partition: PartitionState) -> None:
+        """A server is gone, and with it whatever it held."""
+        partition.give_backs.entries.clear()
+        partition.held = 0
+        self._all_said(partition)
+
+    def _all_said(self, partition: PartitionState) -> None:
+        waiters, partition.give_backs.waiters = partition.give_backs.waiters, []
+        for selector in waiters:
+            self.kernel.scheduler.host_wake(selector)
+        if self.state.ending and self.state.thread is not None:
+            self.kernel.scheduler.wake(self.state.thread)
+
+    async def said(self, partition: PartitionState) -> None:
+        """Wait until a server that the current thread has asked has been told of all that it need not hold."""
+        queue = partition.give_backs
+        thread = self.kernel.scheduler.current
+        while queue.busy and not partition.dead:
+            self.kernel.check_wait(thread)
+            queue.waiters.append(thread.selector)
+            await routine("block", eax=WaitReason.FILE)
+            if thread.selector in queue.waiters:
+                queue.waiters.remove(thread.selector)
+
+    # The end.
+
+    @property
+    def idle(self) -> bool:
+        """Whether every server that lives has been told of everything."""
+        return not any(p.give_backs.busy for p in self.kernel.state.partitions.values() if not p.dead)
+
+    def end(self) -> None:
+        """The shell has ended: stop the machine when servers have heard of what it gave back, or soon."""
+        state = self.state
+        if self.idle or state.thread is None:
+            self.kernel.stop()
+            return
+        state.ending = True
+        state.last = self.kernel.machine.clock.now + LAST_WORDS
+        self.kernel.scheduler.sleep_until(state.thread, state.last)

@@ -14,6 +14,7 @@ server that hangs is killed, so it is generous, and nothing that finishes ever m
 from __future__ import annotations
 
 import signal
+import struct
 import sys
 import threading
 import time
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from callgate.kernel.abi.calls import ServerCall
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.layout import size_of
+from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.thread import HostedBlock, HostedGate
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.state import Process, Thread
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 STEPS_LIMIT = 1_000_000
 STEP_SECONDS = 10.0
-REGISTERS = ("eax", "ebx", "ecx", "edx", "esi", "edi")
 
 
 class HandlerStuck(BaseException):
@@ -69,7 +69,7 @@ class Hosted:
         server = self.servers.get(thread.process.number)
         if server is None:
             raise PolicyError(ErrorCode.BAD_CALL, f"{thread.process.name} has no hosted handlers")
-        memory = UserMemory(self.kernel, thread.process)
+        memory = UserMemory(self.kernel, thread.process, hosted=True)
         try:
             return self._advance(server, thread, message, memory)
         except FileSystemError as error:
@@ -80,12 +80,20 @@ class Hosted:
             self._end(thread, str(stuck))
         except Exception as error:  # noqa: BLE001 - whatever a server raises is the server's end, not the kernel's
             self._end(thread, f"handler raised {type(error).__name__}: {error}")
+        finally:
+            self._book(server)
         return HostedGate.DONE
+
+    def _book(self, server: HostedServer) -> None:
+        """Book what the server's Python has decompressed."""
+        self.kernel.machine.ledger.extra["inflated_bytes"] += server.inflated
+        server.inflated = 0
 
     def _advance(self, server: HostedServer, thread: Thread, message: int, memory: UserMemory) -> int:
         running = self.running.get(thread.selector)
         value: GateResult | None = None
         if running is None:
+            server.blocks[message] = thread.hosted_block
             running = self.running[thread.selector] = server.serve(message)
             self.steps[thread.selector] = 0
         else:
@@ -98,8 +106,9 @@ class Hosted:
                 call = running.send(value)
         except StopIteration as stop:
             self._forget(thread)
-            self._log_reports(server)
-            self._store(thread, memory, HostedGate.DONE, (int(ServerCall(stop.value)), 0, 0, 0, 0, 0))
+            server.blocks.pop(message, None)
+            self._log_reports(server, thread.process)
+            memory.write(thread.hosted_block + REPLY, int(ServerCall(stop.value)).to_bytes(4, "little"))
             return HostedGate.DONE
         if not isinstance(call, GateCall):
             raise TypeError(f"handler awaited {call!r}, which is no gate call")
@@ -107,23 +116,19 @@ class Hosted:
         return call.gate
 
     def _store(self, thread: Thread, memory: UserMemory, gate: int, registers: tuple[int, ...]) -> None:
-        block = HostedBlock.from_buffer_copy(memory.read(thread.hosted_block, HOSTED_SIZE))
-        block.gate = gate
-        for name, value in zip(REGISTERS, registers, strict=True):
-            setattr(block, name, value)
-        memory.write(thread.hosted_block, bytes(block))
+        memory.write(thread.hosted_block + GATE, CALL.pack(gate, *registers))
 
     def _result(self, thread: Thread, memory: UserMemory) -> GateResult:
         block = HostedBlock.from_buffer_copy(memory.read(thread.hosted_block, HOSTED_SIZE))
         return GateResult(block.eax, block.ebx, block.ecx, block.edx, block.esi, block.edi, block.eflags)
 
-    def _log_reports(self, server: HostedServer) -> None:
+    def _log_reports(self, server: HostedServer, process: Process) -> None:
         for line in server.take_reports():
-            self.kernel.log(line)
+            self.kernel.mounting.say_of(server.geometry.name, line, process)
 
     def _end(self, thread: Thread, reason: str) -> None:
         server = self.servers[thread.process.number]
-        self._log_reports(server)
+        self._log_reports(server, thread.process)
         self.forget(thread)
         self.kernel.kill_server(thread.process, reason)
 
@@ -139,7 +144,9 @@ class Hosted:
             try:
                 running.close()
             except Exception as error:  # noqa: BLE001 - a handler that objects to its end is ended all the same
-                self.kernel.log(f"{thread.process.name}: handler raised {type(error).__name__} when it was ended")
+                self.kernel.log(
+                    f"{thread.process.name}: handler raised {type(error).__name__} when it was ended", thread.process
+                )
 
     def end_process(self, process: Process) -> None:
         """Forget the server object of a process that has ended."""
@@ -147,6 +154,9 @@ class Hosted:
 
 
 HOSTED_SIZE = size_of(HostedBlock)
+GATE = offset_of(HostedBlock, "gate")
+REPLY = offset_of(HostedBlock, "reply")
+CALL = struct.Struct("<7I")  # gate and six registers, as they lie in the block
 
 
 @contextmanager

@@ -38,7 +38,7 @@ from callgate.kernel.control import ControlBlock, word
 from callgate.kernel.coroutines import CARRY
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.frames import OutOfMemory
-from callgate.kernel.state import PartitionState, Pin, Process, Thread
+from callgate.kernel.state import GIVE_BACKS, PartitionState, Pin, Process, Thread
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 DATA = offset_of(Message, "data")
 TCB_SLOT = word(ThreadControlBlock, "slot")
 TCB_ARG0 = word(ThreadControlBlock, "arg0")
+BLOCKING_WAITS = word(Partition, "blocking_waits")
 NO_SLOT = 0xFFFF_FFFF
 NEXT_GENERATION = 1 << HANDLE_GENERATION_SHIFT
 OBJECT = struct.Struct("<II")
@@ -71,12 +72,14 @@ class Ipc:
     def create(self, process: Process, disk: int, start: int, sectors: int, name: str) -> PartitionState:
         """Make a partition block for a server process; its requests fail until a server thread waits."""
         kernel = self.kernel
-        number = next((n for n in range(selectors.MAX_PARTITIONS) if n not in kernel.state.partitions), None)
-        if number is None:
-            number = self._bury()
         entry = kernel.tables.entry_address(process.pointers, layout.USER_MESSAGES, process.tables)
         assert entry is not None
         block = kernel.low.allocate()
+        try:
+            number = self._free_number()
+        except PolicyError:
+            kernel.low.release(block)
+            raise
         kernel.tables.clear(block)
         selector = (selectors.GDT_FIRST_PARTITION + number) * 8
         kernel.gdt.put_data(selector, KERNEL_BASE + block, PAGE_SIZE - 1)
@@ -94,6 +97,14 @@ class Ipc:
         kernel.machine.ram.view(ring, selectors.SLOTS)[:] = bytes([RING_CELL_UNPUBLISHED]) * selectors.SLOTS
         kernel.kernel_words["partitions"] |= 1 << number
         return partition
+
+    def _free_number(self) -> int:
+        """Return the number of a new partition.  Nothing may fail from here on until it has its block.
+
+        The number of a volume that has been buried still leads to its block, which is another's by now.
+        """
+        number = next((n for n in range(selectors.MAX_PARTITIONS) if n not in self.kernel.state.partitions), None)
+        return self._bury() if number is None else number
 
     def _bury(self) -> int:
         """Give back the block of a volume that has died and that nobody is in any more; return its number.
@@ -143,10 +154,13 @@ class Ipc:
         fields["flags"] |= PartitionFlags.DEAD
         fields["idle"] = 0
         while partition.waiters:
-            thread = self.kernel.state.threads[partition.waiters.popleft()]
+            selector = partition.waiters.popleft()
             fields["slot_waiters"] -= 1
-            self.kernel.words[thread.tcb + TCB_ARG0] = code
-            self.kernel.scheduler.wake(thread)
+            if selector != GIVE_BACKS:
+                thread = self.kernel.state.threads[selector]
+                self.kernel.words[thread.tcb + TCB_ARG0] = code
+                self.kernel.scheduler.wake(thread)
+        self.kernel.give_backs.partition_died(partition)
         self.kernel.files.partition_died(partition, code)
         self.kernel.directories.partition_died(partition)
         if partition.process is None or not partition.process.threads:
@@ -165,6 +179,11 @@ class Ipc:
         for slot in range(selectors.SLOTS):
             if self.slot_state(partition, slot) in {SlotState.POSTED, SlotState.SERVED}:
                 self.fail_slot(partition, slot, partition.error)
+
+    def count_wait(self, partition: PartitionState) -> None:
+        """Count a client that begins to wait for a reply."""
+        at = partition.block // 4 + BLOCKING_WAITS
+        self.kernel.words[at] = self.kernel.words[at] + 1 & 0xFFFF_FFFF
 
     def block(self, partition: PartitionState) -> ControlBlock:
         """Return the partition's block."""
@@ -186,7 +205,7 @@ class Ipc:
             if thread.selector in partition.waiters:
                 partition.waiters.remove(thread.selector)
                 fields["slot_waiters"] -= 1
-                self.kernel.words[thread.tcb + TCB_ARG0] = ErrorCode.KILLED
+                self.kernel.words[thread.tcb + TCB_ARG0] = ErrorCode.KILLED if thread.killed else ErrorCode.INTERRUPTED
             return
         self.kernel.words[thread.tcb + TCB_ARG0] = 0
         if partition.dead:
@@ -194,6 +213,21 @@ class Ipc:
             self.kernel.words[thread.tcb + TCB_ARG0] = ErrorCode.SERVER_DIED
             return
         partition.waiters.append(thread.selector)
+        self._serve_waiters(partition)
+
+    def queue_give_backs(self, partition: PartitionState) -> None:
+        """Have the partition's give-backs wait for a slot, in order of arrival, as a thread does in `take_slot`.
+
+        `GiveBacks.granted` is called when their turn has come, which may be now.
+        """
+        partition.waiters.append(GIVE_BACKS)
+        self.block(partition)["slot_waiters"] += 1
+        self._serve_waiters(partition)
+
+    def free_slot(self, partition: PartitionState, slot: int) -> None:
+        """Give a slot back that policy owns and has not posted."""
+        self.put_state(partition, slot, SlotState.FREE)
+        self.block(partition)["free"] |= 1 << slot
         self._serve_waiters(partition)
 
     def host_slot_give(self, value: int) -> None:
@@ -207,10 +241,15 @@ class Ipc:
         """SLOT_DROP: let go of what the reply in slot `value` & 31 holds, here and at the server."""
         slot, number = split(value)
         partition = self.kernel.state.partitions[number]
-        if slot in partition.posted:
-            self.kernel.fills.refused(partition, slot)
+        message = self.message(partition, slot)
+        posted = partition.posted.get(slot)
+        if posted is None:
+            self.kernel.give_backs.orphaned(partition, message)
+        elif posted == GIVE_BACKS:
+            del partition.posted[slot]
+            self.kernel.give_backs.answered(partition, message)
         else:
-            self.kernel.give_backs.orphaned(partition, self.message(partition, slot))
+            self.kernel.fills.refused(partition, slot)
         self.drop_pins(partition, slot)
 
     def host_slot_fail(self, value: int) -> None:
@@ -232,9 +271,13 @@ class Ipc:
                 fields["unused"] &= ~(1 << slot)
             else:
                 fields["free"] &= ~(1 << slot)
-            thread = self.kernel.state.threads[partition.waiters.popleft()]
+            selector = partition.waiters.popleft()
             fields["slot_waiters"] -= 1
             self.put_state(partition, slot, SlotState.TAKEN)
+            if selector == GIVE_BACKS:
+                self.kernel.give_backs.granted(partition, slot)
+                continue
+            thread = self.kernel.state.threads[selector]
             self.kernel.words[thread.tcb + TCB_SLOT] = slot
             self.kernel.scheduler.wake(thread)
 
@@ -280,6 +323,8 @@ class Ipc:
     def fail_slot(self, partition: PartitionState, slot: int, code: ErrorCode) -> None:
         """Answer a request with an error; the page leaves the server first."""
         self._unmap(partition, slot)
+        if self.client(partition, slot) or slot in partition.posted:
+            self.block(partition)["aborted"] += 1  # else its client has given it up before
         write_error(self.message(partition, slot), code)
         self.complete(partition, slot)
 
@@ -296,7 +341,11 @@ class Ipc:
             self.put_state(partition, slot, SlotState.DONE)
             kernel.scheduler.host_wake(client)
             return
-        self.kernel.fills.abandoned(partition, slot, partition.error)
+        if partition.posted.get(slot) == GIVE_BACKS:
+            del partition.posted[slot]
+            self.kernel.give_backs.answered(partition)
+        else:
+            self.kernel.fills.abandoned(partition, slot, partition.error)
         self.drop_pins(partition, slot)
         self.put_state(partition, slot, SlotState.FREE)
         self.block(partition)["free"] |= 1 << slot
@@ -316,13 +365,18 @@ class Ipc:
         slot, number = split(value)
         partition = self.kernel.state.partitions[number]
         message = self.message(partition, slot)
-        if slot in partition.posted:
-            await self.kernel.fills.replied(partition, slot, message)
+        posted = partition.posted.get(slot)
+        if posted is not None:
+            if posted == GIVE_BACKS:  # which brings nothing, whatever the reply says
+                del partition.posted[slot]
+                self.kernel.give_backs.answered(partition, message)
+            else:
+                await self.kernel.fills.replied(partition, slot, message)
             return
         try:
             self._convert(partition, slot, message)
         except PolicyError as error:
-            self.kernel.log(f"{partition.name}: reply refused: {error}")
+            self.kernel.log(f"{partition.name}: reply refused: {error}", partition)
             self.block(partition)["bad_replies"] += 1
             self.drop_pins(partition, slot)
             write_error(message, ErrorCode.BAD_REPLY)

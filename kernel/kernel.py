@@ -10,12 +10,20 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from callgate.kernel.abi.calls import HOST_CALL_FIRST, HostCall, WaitReason
+from callgate.kernel.abi import limits
+from callgate.kernel.abi.calls import (
+    HOST_CALL_FIRST,
+    SERVER_CALL_FIRST,
+    HostCall,
+    ServerCall,
+    SystemCall,
+    WaitReason,
+)
 from callgate.kernel.abi.disk import DISKS, Disk
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import Layout, size_of
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
-from callgate.kernel.abi.selectors import GDT_FIRST_THREAD
+from callgate.kernel.abi.selectors import GDT_FIRST_PARTITION, GDT_FIRST_THREAD
 from callgate.kernel.abi.thread import (
     KERNEL_STACK_SIZE,
     TCB_SIZE,
@@ -39,18 +47,22 @@ from callgate.kernel.file_ageing import FileAgeing
 from callgate.kernel.file_windows import FileWindows
 from callgate.kernel.files import Files
 from callgate.kernel.fills import Fills
+from callgate.kernel.fpu import FloatingPointUnit
 from callgate.kernel.give_backs import GiveBacks
 from callgate.kernel.hosted import Hosted
 from callgate.kernel.images import program_image
 from callgate.kernel.ipc import Ipc
+from callgate.kernel.log import Log
+from callgate.kernel.mounting import Mounting
 from callgate.kernel.plugging import Plugging
 from callgate.kernel.processes import KILLED_EXIT_CODE, Processes
 from callgate.kernel.requests import Requests
 from callgate.kernel.scheduler import Scheduler
 from callgate.kernel.server_calls import ServerCalls
 from callgate.kernel.servers import Servers
+from callgate.kernel.shares import Shares
 from callgate.kernel.state import KernelState, Process, Thread
-from callgate.kernel.symbols import symbol_at
+from callgate.kernel.symbols import Symbols, symbol_of
 from callgate.kernel.system_calls import SystemCalls
 from callgate.kernel.threads import Threads
 from callgate.kernel.volumes import Volumes
@@ -60,11 +72,15 @@ if TYPE_CHECKING:
     from callgate.asm.assembler import Program
     from callgate.kernel.machine import Machine
 
-PROGRAM_LIMIT = 8 << 20
 DISK_GENERATION_SHIFT = 8
 DISK_NUMBER_MASK = 0xFF
 TCB_FLAGS = word(ThreadControlBlock, "flags")
 Answer = Callable[[int], Coroutine[Any, Any, None] | None]
+# SYSTEM and SERVER stand for many calls, each counted as a host call of its own: "system.open", "server.hosted_step".
+CALL_NAMES: dict[HostCall, dict[int, str]] = {
+    HostCall.SYSTEM: {call: f"system.{call.name.lower()}" for call in SystemCall},
+    HostCall.SERVER: {call: f"server.{call.name.lower()}" for call in ServerCall},
+}
 
 
 class Kernel:
@@ -74,7 +90,7 @@ class Kernel:
         """Take the machine, the assembled kernel and where messages for people go."""
         self.machine = machine
         self.image = image
-        self.log = log
+        self.log = Log(self, log)
         self.state = KernelState()
         low = machine.ram.low
         self.words = low.cast("I")
@@ -87,6 +103,9 @@ class Kernel:
         self.gdt = GlobalTable(machine.ram, self.address("gdt") - KERNEL_BASE)
         self.scheduler = Scheduler(self.words, words, lambda: machine.clock.now, machine.state, self._count_wait)
         self.coroutines = Coroutines(self.words, self.address, lambda: self.scheduler.current.tcb)
+        self.fpu = FloatingPointUnit(self)
+        self.shares = Shares(self)
+        self.symbols = Symbols(self)
         self.threads = Threads(self)
         self.processes = Processes(self)
         self.ipc = Ipc(self)
@@ -100,6 +119,7 @@ class Kernel:
         self.files = Files(self)
         self.directories = Directories(self)
         self.volumes = Volumes(self)
+        self.mounting = Mounting(self)
         self.plugging = Plugging(self)
         self.servers = Servers(self)
         self.hosted = Hosted(self)
@@ -140,20 +160,22 @@ class Kernel:
             HostCall.DISK_WATCHED: self.plugging.host_disk_watched,
             HostCall.FILE_READY: self.fills.host_file_ready,
             HostCall.INPUT: self.host_input,
+            HostCall.EXIT_THREAD: self.host_exit_thread,
         }
         awaitable: dict[HostCall, Answer] = {
             HostCall.EXCEPTION: self.faults.host_exception,
             HostCall.SYSTEM: self.system_calls.host_system,
             HostCall.SERVER: self.server_calls.host_server,
             HostCall.CONVERT: self.ipc.convert,
-            HostCall.EXIT_THREAD: self.host_exit_thread,
             HostCall.JOB: self.host_job,
             HostCall.FILES_AGE: self.file_ageing.host_files_age,
+            HostCall.GIVE_BACK: self.give_backs.host_give_back,
         }
         for call, answer in plain.items():
             self.machine.host_calls.register(call, answer, call.name.lower())
         for call, answer_later in awaitable.items():
-            self.machine.host_calls.register(call, self._await(answer_later), call.name.lower())
+            names = CALL_NAMES.get(call)
+            self.machine.host_calls.register(call, self._await(answer_later), call.name.lower(), names)
 
     def _await(self, answer: Answer) -> Callable[[int], None]:
         """Turn an answer that may be a coroutine into one that starts it."""
@@ -181,8 +203,11 @@ class Kernel:
             if thread.wait_reason == WaitReason.INPUT:
                 self.scheduler.wake(thread)
 
-    async def host_exit_thread(self, _value: int) -> None:
-        """EXIT_THREAD: end the current thread; with the last one its process is cleaned up."""
+    def host_exit_thread(self, _value: int) -> None:
+        """EXIT_THREAD: end the current thread; with the last one its process is cleaned up.
+
+        Nothing here waits: whatever servers do, a killed thread is gone when this has been answered.
+        """
         thread = self.scheduler.current
         process = thread.process
         self.hosted.forget(thread)
@@ -190,7 +215,7 @@ class Kernel:
         if process.partition >= 0:
             self.server_thread_ended(thread, process)
         if len(process.threads) == 1:
-            await self.processes.clean_up(process)
+            self.processes.clean_up(process)
         self.threads.reap()
         self.threads.finish(thread)
         self.reap_orphans()
@@ -202,9 +227,26 @@ class Kernel:
             process = self.state.processes[number]
             if number == self.state.shell:
                 self.exit_code = process.exit_code or 0
-                self.machine.request_stop("exit", self.exit_code)
+                self.give_backs.end()
             elif process.parent == 0 and not process.threads and process is not self.scheduler.current.process:
                 self.processes.reap(process)
+
+    def stop(self) -> None:
+        """Stop the machine: the shell has ended."""
+        self.log.finish()
+        self.machine.request_stop("exit", self.exit_code)
+
+    def check_wait(self, thread: Thread) -> None:
+        """Raise KILLED or INTERRUPTED if `thread` must not wait for a server (any longer); an interrupt counts once."""
+        if thread.killed:
+            raise PolicyError(ErrorCode.KILLED)
+        if self.words[thread.tcb + TCB_FLAGS] & ThreadFlags.INTERRUPTED:
+            self.clear_interrupt(thread)
+            raise PolicyError(ErrorCode.INTERRUPTED)
+
+    def clear_interrupt(self, thread: Thread) -> None:
+        """An interrupt has been told of."""
+        self.words[thread.tcb + TCB_FLAGS] &= ~ThreadFlags.INTERRUPTED & 0xFFFF_FFFF
 
     async def host_job(self, number: int) -> None:
         """JOB: run the job of a kernel thread."""
@@ -217,7 +259,7 @@ class Kernel:
         partition = self.state.partitions[process.partition]
         if not partition.dead:
             partition.reason = reason
-            self.log(f"/{partition.name}: server ended: {reason}")
+            self.mounting.say_of(partition.name, f"/{partition.name}: server ended: {reason}", process)
             self.ipc.die(partition, ErrorCode.SERVER_DIED)
         self.processes.kill(process, KILLED_EXIT_CODE, reason)
 
@@ -233,7 +275,7 @@ class Kernel:
         if partition is None:
             raise PolicyError(ErrorCode.IS_DIRECTORY)
         where = (address + len(path) - len(rest), len(rest))
-        image = await self.files.read_all(partition, where, PROGRAM_LIMIT)
+        image = await self.files.read_all(partition, where, limits.PROGRAM_BYTES, parent)
         return self.start_image(
             parse_elf(image), rest.rpartition(b"/")[2].decode("utf-8", "replace"), arguments, parent
         )
@@ -292,13 +334,6 @@ class Kernel:
             else:
                 self.cache.unlock([(first, second)])
 
-    def count_high_bytes(self, process: Process, size: int, *, metadata: bool) -> None:
-        """Book bytes above 4 GiB that policy reads for a process: file data, or blocks that a server has locked."""
-        if metadata:
-            self.machine.ledger.extra["metadata_bytes"] += size
-        else:
-            self.machine.ledger.copied["server" if process.partition >= 0 else "client"] += size
-
     def ledger_totals(self) -> LedgerInformation:
         """Return the run's counters as SystemCall.LEDGER gives them out."""
         counts = self.machine.ledger.counts()
@@ -317,10 +352,19 @@ class Kernel:
             "cpu_file_bytes": sum(counts.cpu_file_bytes.values()),
             "blocking_waits": counts.blocking_waits,
             "requests": counts.requests,
+            "metadata_bytes": counts.metadata_bytes,
+            "program_bytes": counts.program_bytes,
+            "server_bytes": counts.server_bytes,
+            "inflated_bytes": counts.inflated_bytes,
         }
         information = LedgerInformation(**totals)
         for call in HostCall:
             information.host_call[call - HOST_CALL_FIRST] = counts.host_calls.get(call.name.lower(), 0)
+        for number, name in CALL_NAMES[HostCall.SYSTEM].items():
+            information.system_call[number] = counts.host_calls.get(name, 0)
+        for number, name in CALL_NAMES[HostCall.SERVER].items():
+            if number >= SERVER_CALL_FIRST:
+                information.server_call[number - SERVER_CALL_FIRST] = counts.host_calls.get(name, 0)
         return information
 
     def put_server_gate(self, ldt: int) -> None:
@@ -355,7 +399,7 @@ class Kernel:
     def fault_report(self, process: Process | None, fault: Fault) -> str:
         """Return registers and the instructions around a fault, with symbols where they are known."""
         rows = [" ".join(f"{name}={value:08x}" for name, value in fault.registers.items())]
-        name = partial(symbol_at, process.image) if process else self.image.symbol_at
+        name = partial(symbol_of, process.symbols) if process else self.image.symbol_at
         rows.extend(self.machine.disassemble(fault.eip, 3, name))
         return "\n".join(f"  {row}" for row in rows)
 
@@ -365,8 +409,14 @@ class Kernel:
         self.words.release()
         self.quads.release()
 
-    def _count_wait(self) -> None:
+    def _count_wait(self, reason: int, woken: Thread | None) -> None:
+        """Count a wait; one for a reply also in the partition, which GS names unless its server is woken by the way."""
         self.machine.ledger.blocking_waits += 1
+        if reason == WaitReason.REPLY:
+            number = woken.process.partition if woken else self.machine.cpu.gs // 8 - GDT_FIRST_PARTITION
+            partition = self.state.partitions.get(number)
+            if partition is not None:
+                self.ipc.count_wait(partition)
 
     def _count_ptes(self, number: int) -> None:
         self.machine.ledger.extra["pte_writes"] += number

@@ -7,7 +7,10 @@ ALL_SLOTS = 0xFFFF_FFFF
 
 
 def leftovers(kernel: Kernel) -> list[str]:
-    """Return slots, pins, locked cache blocks, waits, open files, coroutines and pages of file data, in words."""
+    """Return slots, pins, locks, waits, open files, give-backs, coroutines and pages of file data, in words.
+
+    The tests' one account of what may be left when every program has ended and servers have answered: nothing.
+    """
     found = [text for partition in kernel.state.partitions.values() for text in _of_partition(kernel, partition)]
     blocks = kernel.cache.state.blocks
     locked = [key for key, block in blocks.items() if block.locks > block.changed]
@@ -17,10 +20,14 @@ def leftovers(kernel: Kernel) -> list[str]:
         found.append("somebody still waits for a disk block")
     if kernel.fills.state.waiting:
         found.append("a request block still waits for its data")
+    if kernel.fills.lists.state.chain:
+        found.append("a sector list still waits for the disk")
     if kernel.files.objects:
         found.append(f"file objects: {sorted(kernel.files.objects)}")
     if kernel.coroutines.alive:
         found.append("a coroutine is alive")
+    if kernel.hosted.running:
+        found.append("a hosted server works on a request")
     lost = set(kernel.state.high.holders) - {block.frame for block in blocks.values()}
     if lost:
         found.append(f"pages of file data: {sorted(map(hex, lost))}")
@@ -31,6 +38,12 @@ def _of_partition(kernel: Kernel, partition: PartitionState) -> list[str]:
     fields = kernel.ipc.block(partition)
     taken = ~(fields["unused"] | fields["free"]) & ALL_SLOTS
     found = [f"{partition.name}: slots {taken:#x}"] if taken else []
+    if fields["slot_waiters"] or partition.waiters:
+        found.append(f"{partition.name}: somebody waits for a slot")
+    if partition.posted or fields["posted"]:
+        found.append(f"{partition.name}: posted {partition.posted}, marked {fields['posted']:#x}")
+    if partition.give_backs.busy:
+        found.append(f"{partition.name}: has not been told {partition.give_backs}")
     return found + ([f"{partition.name}: pins {partition.pins}"] if partition.pins else [])
 
 

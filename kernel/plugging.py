@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.errors import PolicyError
+from callgate.kernel.mounting import Report
 from callgate.kernel.processes import KILLED_EXIT_CODE
 from callgate.kernel.state import PRIORITY_KERNEL, Thread
 
@@ -28,8 +28,8 @@ class PluggingState:
     """Records: names of places, mounts under way, the watching thread."""
 
     names: dict[int, str] = field(default_factory=dict)  # place -> d0, d1, …
-    mounting: set[int] = field(default_factory=set)  # places for which a mounting thread lives
-    ready: bool = False  # what was there at boot has been mounted
+    mounting: set[int] = field(default_factory=set)  # places whose partition table is being read
+    ready: bool = False  # what was there at boot is being mounted
     watcher: Thread | None = None
     watching: bool = False
 
@@ -86,39 +86,23 @@ class Plugging:
         """Have a kernel thread mount what is in a place, unless one is about to."""
         state = self.state
         if not state.ready or place in state.mounting:
-            return  # whoever mounts looks again when it is through
-        state.mounting.add(place)
-        kernel = self.kernel
-        job = max(kernel.jobs, default=1) + 1
-        process = kernel.state.processes[0]
-        name = f"mount {self.name(place)}"
-        try:
-            thread = kernel.threads.create(process, name, PRIORITY_KERNEL, routine="policy_thread", argument=job)
-        except PolicyError as error:
-            state.mounting.discard(place)
-            kernel.log(f"{self.name(place)}: not mounted: no thread for it ({error})")
-            return
-        kernel.jobs[job] = lambda: self._mount_job(place)
-        kernel.scheduler.wake(thread)
+            return  # the thread that mounts looks again when it is through
+        if self.kernel.mounting.start(Report(place, 0, self.name(place)), self._mount_job):
+            state.mounting.add(place)
 
-    async def _mount_job(self, place: int) -> None:
-        """Mount the disk in a place; look again whether it is still the same one."""
-        done = -1
+    async def _mount_job(self, report: Report) -> None:
+        """Have the disk in a place mounted; look again whether it is still the same one."""
+        done, place = -1, report.place
         while place in self.kernel.disks() and self.kernel.disk_key(place) != done:
             done = self.kernel.disk_key(place)
-            await self.kernel.volumes.mount_disk(done, self.name(place))
+            await self.kernel.volumes.mount_disk(done, report)
         self.state.mounting.discard(place)
 
-    async def mount_present(self) -> None:
-        """Mount what is there at boot; from then on disks may come."""
-        for place in self.kernel.disks():
-            self.state.mounting.add(place)
-            await self._mount_job(place)
+    def mount_present(self) -> None:
+        """Have mounted what is there at boot; from then on disks may come."""
         self.state.ready = True
-        # One that came while others were being mounted has been waiting for this.
         for place in self.kernel.disks():
-            if place not in self.state.names:
-                self._mount(place)
+            self._mount(place)
 
     # The watch.
 

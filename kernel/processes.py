@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from callgate.kernel.abi import limits, selectors
 from callgate.kernel.abi import memory as layout
-from callgate.kernel.abi import selectors
+from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
+from callgate.kernel.abi.thread import ThreadControlBlock, ThreadFlags, ThreadState
 from callgate.kernel.address_space import TABLE_ENTRIES, USER_CODE, USER_DATA, USER_READ
+from callgate.kernel.control import word
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.executable import Executable
 from callgate.kernel.frames import OutOfMemory
@@ -18,6 +21,7 @@ from callgate.kernel.user_memory import UserMemory
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
 
+TCB_FLAGS = word(ThreadControlBlock, "flags")
 ARGUMENTS_LIMIT = PAGE_SIZE - 1
 INTERRUPTED_EXIT_CODE = 128 + 2
 KILLED_EXIT_CODE = 128 + 9
@@ -31,15 +35,20 @@ class Processes:
         self.kernel = kernel
 
     def create(self, name: str, *, parent: int = 0, server: bool = False) -> Process:
-        """Make a process without threads; NO_MEMORY or NO_RESOURCES if a table is full."""
-        state = self.kernel.state
+        """Make a process without threads; NO_MEMORY or NO_RESOURCES if a table is full, KILLED if its parent dies."""
+        state, shares = self.kernel.state, self.kernel.shares
+        if parent and (parent not in state.processes or state.processes[parent].dying):
+            raise PolicyError(ErrorCode.KILLED, f"the parent, process {parent}, is dying")
+        shares.check_process(parent)
+        if parent in state.processes:
+            shares.check_free(state.processes[parent], SPACE_FRAMES)
+        elif self.kernel.low.available < SPACE_FRAMES:
+            raise OutOfMemory
         index = self._take_ldt_index()
-        if self.kernel.low.available < SPACE_FRAMES:
-            state.free_ldt_slots.append(index)
-            raise PolicyError(ErrorCode.NO_MEMORY)
         pointers, frames = self.kernel.tables.new_space(state.space)
         ldt = self.kernel.tables.new_table()
         process = Process(state.next_process, name, pointers, index, parent, tables=[*frames, ldt])
+        process.family = shares.family_of(process.number, parent)
         state.next_process += 1
         state.processes[process.number] = process
         self.kernel.gdt.put_ldt(index * 8, KERNEL_BASE + ldt, selectors.LDT_ENTRIES * 8 - 1)
@@ -49,7 +58,8 @@ class Processes:
 
     def load(self, process: Process, program: Executable, arguments: bytes) -> int:
         """Copy a program into the process and give it a stack and its arguments; return the entry point."""
-        process.image = program.image
+        process.symbols = self.kernel.symbols.share(program.image)
+        self.kernel.shares.check_frames(process, program.pages + LOAD_FRAMES)
         for segment in program.segments:
             flags = USER_CODE if segment.executable else USER_DATA if segment.writable else USER_READ
             self._load_segment(process, segment.address, segment.data, segment.memory_size, flags)
@@ -93,11 +103,19 @@ class Processes:
         pages = -(-size // PAGE_SIZE)
         if not 0 < pages <= (layout.USER_FILES - layout.USER_HEAP) // PAGE_SIZE:
             raise PolicyError(ErrorCode.BAD_ARGUMENT)
+        self.kernel.shares.check_frames(process, pages + pages // TABLE_ENTRIES + 2)
         address = self._find_heap(process, pages)
-        if pages + pages // TABLE_ENTRIES > self.kernel.low.available - RESERVED_FRAMES:
-            raise PolicyError(ErrorCode.NO_MEMORY)
-        for index in range(pages):
-            self.give_page(process, address + index * PAGE_SIZE, USER_DATA)
+        frames = self.kernel.low.allocate_several(pages)
+        for frame in frames:
+            self.kernel.tables.clear(frame)
+        try:
+            self.kernel.tables.map_run(process.pointers, address, frames, USER_DATA, process.tables)
+        except OutOfMemory:
+            self.kernel.tables.unmap_run(process.pointers, address, pages)
+            for frame in frames:
+                self.kernel.low.release(frame)
+            raise
+        process.pages.update(zip(range(address, address + pages * PAGE_SIZE, PAGE_SIZE), frames, strict=True))
         process.windows[address] = Window(address, pages, "heap")
         return address
 
@@ -106,25 +124,37 @@ class Processes:
         window = process.windows.get(address)
         if window is None or window.kind != "heap":
             raise PolicyError(ErrorCode.BAD_ADDRESS)
-        for index in range(window.pages):
-            self.take_page(process, address + index * PAGE_SIZE)
-        del process.windows[address]
+        self._take_piece(process, window)
+        self.kernel.flush_tlb()
+
+    def _take_piece(self, process: Process, window: Window) -> None:
+        """Unmap a piece of memory and drop its pages, which others may still hold; the caller flushes the TLB."""
+        end = window.address + window.pages * PAGE_SIZE
+        self.kernel.tables.unmap_run(process.pointers, window.address, window.pages)
+        for address in range(window.address, end, PAGE_SIZE):
+            self.kernel.low.release(process.pages.pop(address))
+        del process.windows[window.address]
 
     def kill(self, process: Process, exit_code: int, reason: str = "") -> None:
-        """Have every thread of the process die; it is cleaned up when the last one has."""
-        if process.dying:
-            return
-        process.dying = True
-        process.exit_code = exit_code
-        process.fault = process.fault or reason
+        """Have every thread of the process die; it is cleaned up when the last one has.
+
+        The first reason counts.  Nothing new comes to a process from then on: `Threads.create` makes no thread in it,
+        `create` no child of it, and calls of its threads are refused (`SystemCalls.host_system`).
+        """
+        if not process.dying:
+            process.dying = True
+            process.exit_code = exit_code
+            process.fault = process.fault or reason
         for thread in list(process.threads):
             self.kernel.threads.kill(thread)
 
     def interrupt(self) -> int:
-        """End the process that Ctrl-C is for; return the number of the one that is to be told.
+        """End the process that Ctrl-C is for; return the number of the one that is to be told, 0 for nobody.
 
         It is the shell's youngest child that has not ended, that one's youngest child, and so on to the last; its
-        parent is told.  If the shell runs nothing, it is told itself.
+        parent is told.  If the shell is at its prompt, it is an orphan that waits for the console, the youngest first:
+        it takes the shell's input away, and nobody else can end it.  Otherwise the shell is told itself, and does not
+        wait for a server any longer.
         """
         state = self.kernel.state
         number = state.shell
@@ -132,20 +162,38 @@ class Processes:
             child for child in state.processes.values() if child.parent == number > 0 and not child.dying
         ]:
             number = max(child.number for child in children)
+        shell = state.processes.get(state.shell)
+        if number == state.shell and (shell is None or any(map(waits_for_input, shell.threads))):
+            number = max(filter(self._orphan_reads, state.processes), default=number)
         if number == state.shell:
+            self._call_back(state.processes.get(number))
             return max(number, 0)
         self.kill(state.processes[number], INTERRUPTED_EXIT_CODE, "interrupted")
         return state.processes[number].parent
 
-    async def clean_up(self, process: Process) -> None:
+    def _orphan_reads(self, number: int) -> bool:
+        """Whether a process lives, waits for the console, and is neither the shell nor anybody's child."""
+        process = self.kernel.state.processes[number]
+        orphaned = process.parent == 0 and process.number != self.kernel.state.shell and process.partition < 0
+        return orphaned and not process.dying and any(map(waits_for_input, process.threads))
+
+    def _call_back(self, process: Process | None) -> None:
+        """Have a process's waits for servers end, the present ones or each thread's next."""
+        for thread in process.threads if process is not None else ():
+            self.kernel.words[thread.tcb + TCB_FLAGS] |= ThreadFlags.INTERRUPTED
+            self.kernel.scheduler.wake(thread)
+
+    def clean_up(self, process: Process) -> None:
         """Let go of everything that a process without running threads holds, page tables excepted."""
         kernel = self.kernel
         if process.exit_code is None:
             process.exit_code = 0
-        await kernel.directories.unlock_all(process)
-        await kernel.files.close_all(process)
+        kernel.directories.unlock_all(process)
+        kernel.files.close_all(process)
         kernel.windows.close_all(process)
         kernel.hosted.end_process(process)
+        for piece in [window for window in process.windows.values() if window.kind == "heap"]:
+            self._take_piece(process, piece)
         for address in list(process.pages):
             kernel.tables.unmap(process.pointers, address)
             kernel.low.release(process.pages.pop(address))
@@ -175,11 +223,9 @@ class Processes:
         self.kernel.state.finished.remove(process.number)
         return process.exit_code or 0
 
-    def _load_segment(self, process: Process, address: int, data: bytes, size: int, flags: int) -> None:
+    def _load_segment(self, process: Process, address: int, data: bytes | memoryview, size: int, flags: int) -> None:
         first = address & -PAGE_SIZE
         for page in range(first, address + size, PAGE_SIZE):
-            if page in process.pages:
-                raise PolicyError(ErrorCode.NOT_EXECUTABLE, "segments share a page")
             frame = self.give_page(process, page, flags)
             start = max(page, address)
             piece = data[start - address : page + PAGE_SIZE - address]
@@ -188,9 +234,12 @@ class Processes:
                 self.kernel.machine.code_changed(frame, PAGE_SIZE)
 
     def _find_heap(self, process: Process, pages: int) -> int:
-        """First fit above the heap's start; windows are few."""
+        """First fit above the heap's start.  NO_RESOURCES if the process has as many pieces as it may have."""
         address = layout.USER_HEAP
-        for window in sorted((w for w in process.windows.values() if w.kind == "heap"), key=lambda w: w.address):
+        pieces = sorted((w for w in process.windows.values() if w.kind == "heap"), key=lambda w: w.address)
+        if len(pieces) >= limits.ALLOCATIONS_OF_PROCESS:
+            raise PolicyError(ErrorCode.NO_RESOURCES, f"{len(pieces)} pieces of memory")
+        for window in pieces:
             if window.address - address >= pages * PAGE_SIZE:
                 break
             address = window.address + window.pages * PAGE_SIZE
@@ -208,5 +257,10 @@ class Processes:
         return state.next_ldt_slot - 1
 
 
+def waits_for_input(thread: Thread) -> bool:
+    """Whether a thread waits for the console."""
+    return thread.state == ThreadState.BLOCKED and thread.wait_reason == WaitReason.INPUT
+
+
 SPACE_FRAMES = 5  # of an empty address space: pointers, three directories, LDT
-RESERVED_FRAMES = 64  # kept for page tables and stacks, so that an allocation cannot starve the kernel
+LOAD_FRAMES = 6  # of a program beside its segments: arguments, stack, page tables for both and for the program

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from callgate.kernel.abi import selectors
 from callgate.kernel.abi.calls import Operation
-from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.errors import ErrorCode, error_of_server
 from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES, MESSAGE_DATA_SIZE, Message, ReplyType
 from callgate.kernel.abi.selectors import SLOT_ABANDONED
 from callgate.kernel.coroutines import RoutineResult, routine
-from callgate.kernel.errors import Abandoned, PolicyError
+from callgate.kernel.errors import Overdue, PolicyError
 from callgate.kernel.ipc import NO_SLOT
 from callgate.kernel.state import PartitionState, Pin
 
@@ -90,26 +90,51 @@ class Requests:
         `data` is (kernel linear address, bytes) of what travels in the message.
         """
         kernel = self.kernel
-        block = kernel.threads.block(kernel.scheduler.current)
+        thread = kernel.scheduler.current
+        block = kernel.threads.block(thread)
+        kernel.check_wait(thread)
         block["request_operation"] = operation
         block["request_partition"] = (selectors.GDT_FIRST_PARTITION + partition.number) * 8
         block["request_data"], block["request_bytes"] = data
         result = await routine("ipc_request", eax=eax, ebx=ebx, ecx=ecx, edx=edx)
         slot = block["slot"]
         if slot == SLOT_ABANDONED:
-            raise Abandoned
+            raise PolicyError(ErrorCode.KILLED if thread.killed else ErrorCode.INTERRUPTED)
         if slot == NO_SLOT:
             raise PolicyError(ErrorCode(block["request_bytes"]))
         reply = RequestReply(kernel, partition, slot, result)
         if result.failed:
             await reply.finish()
-            raise PolicyError(error_code(result.eax))
+            raise PolicyError(self.error_of(partition, result.eax))
         return reply
 
+    async def make_until(self, deadline: int, partition: PartitionState, operation: Operation) -> RequestReply:
+        """As `make`; Overdue when virtual time is `deadline`, in nanoseconds, and there is no reply.
 
-def error_code(value: int) -> ErrorCode:
-    """Return the code that a server gave, BAD_REPLY if there is no such code."""
-    try:
-        return ErrorCode(value)
-    except ValueError:
-        return ErrorCode.BAD_REPLY
+        The slot stays the server's until it answers, and the reply is nobody's then.
+        """
+        thread, scheduler = self.kernel.scheduler.current, self.kernel.scheduler
+        thread.deadline = deadline
+        scheduler.sleep_until(thread, deadline)
+        try:
+            return await self.make(partition, operation)
+        except PolicyError as error:
+            if error.code is ErrorCode.INTERRUPTED and self.kernel.machine.clock.now >= deadline:
+                raise Overdue from None
+            raise
+        finally:
+            thread.deadline = None
+            scheduler.cancel_sleep(thread)
+            if self.kernel.machine.clock.now >= deadline:
+                self.kernel.clear_interrupt(thread)  # of the deadline: it has come, whoever was first
+
+    def error_of(self, partition: PartitionState, value: int) -> ErrorCode:
+        """Return what a caller is told for the error in a reply: the server's word, or the kernel's if it is gone.
+
+        The disk of a server that lives may be gone, of which policy hears when the driver has given up its commands.
+        """
+        if partition.dead:
+            return partition.error
+        if value == ErrorCode.UNPLUGGED and partition.disk >= 0 and not self.kernel.disk_there(partition.disk):
+            return ErrorCode.UNPLUGGED
+        return error_of_server(value)

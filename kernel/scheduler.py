@@ -13,10 +13,11 @@ from typing import Protocol
 
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.layout import offset_of
-from callgate.kernel.abi.thread import KernelWords, ThreadControlBlock, ThreadState
+from callgate.kernel.abi.thread import KernelWords, ThreadControlBlock, ThreadFlags, ThreadState
 from callgate.kernel.state import SchedulerState, Thread
 
 TCB_STATE = offset_of(ThreadControlBlock, "state") // 4
+TCB_FLAGS = offset_of(ThreadControlBlock, "flags") // 4
 REASON_SHIFT = 16  # of `wait_reason` in the word of `state`
 assert offset_of(ThreadControlBlock, "wait_reason") == 4 * TCB_STATE + REASON_SHIFT // 8
 WORD_NEXT = offset_of(KernelWords, "next") // 4
@@ -51,9 +52,12 @@ class Scheduler:
         kernel_words: int,
         now: Callable[[], int],
         counter: RetiredCounter,
-        count_wait: Callable[[], None],
+        count_wait: Callable[[int, Thread | None], None],
     ) -> None:
-        """Take low memory as words, the word index of `kernel_words`, the clock and the instruction counter."""
+        """Take low memory as words, the word index of `kernel_words`, the clock and the instruction counter.
+
+        `count_wait(reason, woken)` hears of each wait of COUNTED_WAITS, and of the thread that is woken along with it.
+        """
         self.words = words
         self.kernel_words = kernel_words
         self.now = now
@@ -81,7 +85,7 @@ class Scheduler:
         thread.wait_reason = reason
         self.words[thread.tcb + TCB_STATE] = BLOCKED | reason << REASON_SHIFT
         if reason in COUNTED_WAITS:
-            self.count_wait()
+            self.count_wait(reason, None)
         self.choose()
 
     def host_handoff(self, value: int) -> None:
@@ -106,7 +110,7 @@ class Scheduler:
         current.wait_reason = reason
         words[current.tcb + TCB_STATE] = BLOCKED | reason << REASON_SHIFT
         if reason in COUNTED_WAITS:
-            self.count_wait()
+            self.count_wait(reason, thread)
         thread.state = RUNNING
         thread.wait_reason = 0
         words[thread.tcb + TCB_STATE] = RUNNING
@@ -145,12 +149,21 @@ class Scheduler:
         self.state.timer_due = 0
         sleepers = self.state.sleepers
         while sleepers and sleepers[0][0] <= now:
-            self.host_wake(sleepers.pop(0)[1])
+            self._due(sleepers.pop(0)[1], now)
         if now >= self.state.slice_end and self.state.ready >> self.current.priority:
             self.words[self.kernel_words + WORD_PREEMPT] = 1
         elif self.state.ready or sleepers:
             # With nobody to wake and nobody to preempt, the timer stays silent.
             self.arm()
+
+    def _due(self, selector: int, now: int) -> None:
+        """Wake a sleeper; one that waits for a server until its deadline is interrupted."""
+        thread = self.threads.get(selector)
+        if thread is None:
+            return
+        if thread.deadline is not None and thread.deadline <= now:
+            self.words[thread.tcb + TCB_FLAGS] |= ThreadFlags.INTERRUPTED
+        self.wake(thread)
 
     def start(self, thread: Thread) -> None:
         """Make `thread` the first one to run."""
@@ -261,7 +274,8 @@ class Scheduler:
         if now < state.timer_due <= due:
             return
         state.timer_due = due
-        self.words[self.kernel_words + WORD_ARM_TIMER] = to_ticks(due - now)
+        arm = self.kernel_words + WORD_ARM_TIMER
+        self.words[arm] = self.words[arm] & ~TICK_LIMIT | to_ticks(due - now)  # the upper half is fpu_live
 
 
 def to_ticks(nanoseconds: int) -> int:

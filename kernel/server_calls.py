@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from callgate.kernel.abi.calls import ServerCall
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.limits import BLOCK_WINDOWS_OF_SERVER, LOCK_BLOCKS_BYTES
 from callgate.kernel.abi.memory import SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.abi.thread import GateFrame, ThreadControlBlock
+from callgate.kernel.cache import Locked
 from callgate.kernel.control import ControlBlock, word
 from callgate.kernel.coroutines import CARRY
 from callgate.kernel.errors import PolicyError
+from callgate.kernel.machine.accounts import Account
 from callgate.kernel.state import PartitionState, Process, Thread
 from callgate.kernel.system_calls import fail
 from callgate.kernel.windows import Source
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
 
 FRAME = word(ThreadControlBlock, "frame")
-LOCK_LIMIT = 256 * SECTORS_PER_PAGE
+LOCK_LIMIT = LOCK_BLOCKS_BYTES // SECTOR_SIZE
 
 
 class ServerCalls:
@@ -37,6 +40,8 @@ class ServerCalls:
         frame = kernel.overlay_stack(thread, GateFrame, kernel.words[thread.tcb + FRAME])
         frame["eflags"] &= ~CARRY
         try:
+            if thread.killed:
+                raise PolicyError(ErrorCode.KILLED)  # it ends on its way back
             if number == ServerCall.LOCK_BLOCKS:
                 return self._lock(thread, frame)
             if number == ServerCall.UNLOCK_BLOCKS:
@@ -66,11 +71,58 @@ class ServerCalls:
             raise PolicyError(ErrorCode.BAD_ARGUMENT)
         lba = partition.start + first
         blocks = list(range(lba // SECTORS_PER_PAGE, (lba + count - 1) // SECTORS_PER_PAGE + 1))
-        locked = await self.kernel.cache.read_locked(partition.disk, blocks)
-        source = Source(locked.frames, [("block", *key) for key in locked.keys])
-        window = self.kernel.windows.open(process, "blocks", source)
+        self._check_share(process, partition, len(blocks))
+        partition.locked_blocks += len(blocks)
+        try:
+            locked = await self.kernel.cache.read_locked(partition.disk, blocks)
+            source = self._own(process, partition, locked)
+            window = self.kernel.windows.open(process, "blocks", source)
+        except PolicyError:
+            partition.locked_blocks -= len(blocks)
+            raise
         window.owner = window.address + lba % SECTORS_PER_PAGE * SECTOR_SIZE
         return window.owner
+
+    def _check_share(self, process: Process, partition: PartitionState, count: int) -> None:
+        """NO_RESOURCES if a server has locked as much as it may."""
+        windows = sum(window.kind == "blocks" for window in process.windows.values())
+        if windows >= BLOCK_WINDOWS_OF_SERVER:
+            raise PolicyError(ErrorCode.NO_RESOURCES, f"{windows} pieces of the disk are locked")
+        self.kernel.shares.check_blocks(partition, count)
+
+    def _own(self, process: Process, partition: PartitionState, locked: Locked) -> Source:
+        """Return what a server may see of locked blocks: of a block that is not all its own, a copy of its sectors.
+
+        The rest of the copy is zeros (rule 7).  The block itself is a neighbour's too, or ends behind the disk.
+        """
+        source = Source([], [])
+        foreign = []
+        try:
+            for key, frame in zip(locked.keys, locked.frames, strict=True):
+                begin = max(0, partition.start - key[1] * SECTORS_PER_PAGE)
+                end = min(SECTORS_PER_PAGE, partition.start + partition.sectors - key[1] * SECTORS_PER_PAGE)
+                if (begin, end) == (0, SECTORS_PER_PAGE):
+                    source.frames.append(frame)
+                    source.pins.append(("block", *key))
+                    continue
+                source.private.append(self._copy(process, frame, begin * SECTOR_SIZE, end * SECTOR_SIZE))
+                source.frames.append(source.private[-1])
+                foreign.append(key)
+        except PolicyError:
+            self.kernel.windows.drop(Source([], [("block", *key) for key in locked.keys], source.private))
+            raise
+        self.kernel.cache.unlock(foreign)
+        return source
+
+    def _copy(self, process: Process, frame: int, begin: int, end: int) -> int:
+        """Return a frame of zeros but for bytes `begin` to `end` of a block, booked as touched by the kernel."""
+        kernel = self.kernel
+        kernel.shares.check_frames(process, 1)
+        copy = kernel.low.allocate()
+        kernel.tables.clear(copy)
+        ram = kernel.machine.ram
+        ram.write(copy + begin, ram.view(frame + begin, end - begin, Account.KERNEL))
+        return copy
 
     def _unlock(self, process: Process, address: int) -> None:
         """UNLOCK_BLOCKS: EBX is what LOCK_BLOCKS returned."""

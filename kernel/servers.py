@@ -75,7 +75,7 @@ class Servers:
         with self._all_or_nothing(process):
             partition = self._create(process, "hosted", geometry, disk)
             self.kernel.processes.give_page(process, HOSTED_BLOCKS, USER_DATA)
-            self.kernel.hosted.servers[process.number] = server(UserMemory(self.kernel, process), geometry)
+            self.kernel.hosted.servers[process.number] = server(UserMemory(self.kernel, process, hosted=True), geometry)
             self._start(partition, hosted=HOSTED_BLOCKS)
         return partition
 

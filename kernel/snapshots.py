@@ -57,7 +57,7 @@ def restore(system: System, snapshot: SystemSnapshot) -> None:
     abandon(kernel)
     state: KernelState = pickle.loads(snapshot.policy)  # noqa: S301 - pickled by `take` in this process
     state.managers[HOSTED] = {
-        number: server.duplicate(UserMemory(kernel, state.processes[number]))
+        number: server.duplicate(UserMemory(kernel, state.processes[number], hosted=True))
         for number, server in snapshot.servers.items()
     }
     kernel.adopt(state)

@@ -14,8 +14,11 @@ from callgate.kernel.abi.selectors import GDT_FIRST_LDT
 from callgate.kernel.abi.thread import ThreadState
 from callgate.kernel.address_space import KernelSpace
 from callgate.kernel.frames import FramePool
+from callgate.kernel.symbols import SymbolTable
 
 Pin = tuple[str, int, int]  # what a reply or a window holds: ("frame", frame, 0) or ("block", disk, block)
+
+GIVE_BACKS = 0  # among threads that wait for a slot, and among request blocks: a server's queue of give-backs
 
 PRIORITIES = 32
 PRIORITY_IDLE = 0
@@ -43,6 +46,7 @@ class Thread:
     hosted_block: int = 0
     instructions: int = 0
     wakes_at: int | None = None  # SLEEP: clock at which the call ends
+    deadline: int | None = None  # clock at which it no longer waits for the server that it has asked
 
     def __repr__(self) -> str:
         return f"<thread {self.number} {self.name!r} selector {self.selector:#06x} {ThreadState(self.state).name}>"
@@ -69,8 +73,10 @@ class Process:
     pointers: int  # page-directory-pointer table
     ldt_index: int
     parent: int = 0
+    family: int = 0  # number of the process that the shell or the kernel started, and from which this one descends
     program: str = ""  # name of its image, if it is one of ours
-    image: bytes = b""  # the ELF file that it was loaded from, for its symbols
+    symbols: SymbolTable | None = None  # for fault reports
+    shown: int = 0  # frames of low memory that its windows hold: directories, edges of blocks
     tables: list[int] = field(default_factory=list)  # frames of page tables, the pointers' one included
     pages: dict[int, int] = field(default_factory=dict)  # private pages: linear -> frame
     threads: list[Thread] = field(default_factory=list)
@@ -88,6 +94,16 @@ class Process:
         return f"<process {self.number} {self.name!r}, {len(self.threads)} threads>"
 
 
+@dataclass(slots=True)
+class GiveBackQueue:
+    """What a server holds for nobody any more and has not been told of yet: (operation, number), oldest first."""
+
+    entries: deque[tuple[int, int]] = field(default_factory=deque)
+    busy: bool = False  # the oldest one waits for a slot, has one, or is with the server: one at a time
+    slot: int = -1  # the one that it has been given and that has not been posted yet
+    waiters: list[int] = field(default_factory=list)  # selectors of threads that wait until all is said
+
+
 @dataclass(slots=True, eq=False)
 class PartitionState:
     """What policy knows of a partition server beside its block in guest memory."""
@@ -99,14 +115,18 @@ class PartitionState:
     start: int  # first sector on the disk
     sectors: int
     name: str  # d0p1, rom
+    mounting: bool = False  # its server has not said yet that it serves; nobody is told of it
     hidden: bool = False  # no top-level directory (a server that only tests and benchmarks talk to)
     file_system: str = ""
     entry: int = 0  # where its first thread starts
-    waiters: deque[int] = field(default_factory=deque)  # selectors of threads that wait for a slot
+    waiters: deque[int] = field(default_factory=deque)  # selectors of threads that wait for a slot, or GIVE_BACKS
     frames: dict[int, int] = field(default_factory=dict)  # slot -> frame of its message page
     pins: dict[int, list[tuple[str, int, int]]] = field(default_factory=dict)  # slot -> what its reply holds
-    posted: dict[int, int] = field(default_factory=dict)  # slot -> request block that its reply is for
+    posted: dict[int, int] = field(default_factory=dict)  # slot -> request block that its reply is for, or GIVE_BACKS
+    give_backs: GiveBackQueue = field(default_factory=GiveBackQueue)
+    held: int = 0  # open files, locks and request blocks that the server holds for us, given back or not
     servers: list[int] = field(default_factory=list)  # selectors of the server threads
+    locked_blocks: int = 0  # by LOCK_BLOCKS
     dead: bool = False
     swept: bool = False  # dead, and no thread of its server is left
     error: ErrorCode = ErrorCode.OK  # what its requests get once it is dead

@@ -1,46 +1,105 @@
 """Names for addresses of a program, from the symbol table of its ELF file (System V gABI chapter 4, "Symbol Table").
 
-Programs come from disks, so their tables may be anything: whatever is wrong with one, its program has no names.
+Of a program's file only the tables are kept, and once for all processes that were loaded from the same ones.  They
+are looked through when a fault is reported.  Programs come from disks, so tables may be anything: one that is too
+large, or damaged, gives no names, and a name that is too long is cut.
 """
 
 from __future__ import annotations
 
-from io import BytesIO
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
-NAMED = ("STT_NOTYPE", "STT_OBJECT", "STT_FUNC")
-SYMBOLS_LIMIT = 100_000
-NAME_LIMIT = 256
+from callgate.kernel.abi.limits import SYMBOL_NAME_BYTES, SYMBOL_NAMES_BYTES, SYMBOLS
+
+if TYPE_CHECKING:
+    from callgate.kernel.kernel import Kernel
+
+ELF_HEADER = struct.Struct("<16sHHIIIIIHHHHHH")
+SECTION = struct.Struct("<10I")
+SYMBOL = struct.Struct("<IIIBBH")
+SECTIONS: Final = 256  # most sections of a file that is looked at
+SHT_SYMTAB = 2
+SHT_STRTAB = 3
+NAMED = (0, 1, 2)  # STT_NOTYPE, STT_OBJECT, STT_FUNC
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolTable:
+    """What a fault report needs of a program's file: bounded by SYMBOLS, SYMBOL_NAMES_BYTES and SECTIONS."""
+
+    sections: tuple[tuple[int, int], ...]  # (address, bytes) by section number
+    symbols: bytes
+    names: bytes
+
+
+class Symbols:
+    """The tables of the programs that are loaded, each once."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+
+    def share(self, image: bytes) -> SymbolTable | None:
+        """Return the table of a program's file, the one that another process has if it is the same."""
+        table = table_of(image)
+        known = (process.symbols for process in self.kernel.state.processes.values())
+        return next((other for other in known if other == table), table)
+
+
+def table_of(image: bytes) -> SymbolTable | None:
+    """Return the symbol table of an ELF32 file; None if it has none, or one that is too large or damaged."""
+    if len(image) < ELF_HEADER.size:
+        return None
+    *_, offset, _, _, _, _, size, count, _ = ELF_HEADER.unpack_from(image)
+    if size != SECTION.size or not 0 < count <= SECTIONS or offset + count * size > len(image):
+        return None
+    headers = [SECTION.unpack_from(image, offset + index * size) for index in range(count)]
+    table = next((header for header in headers if header[1] == SHT_SYMTAB), None)
+    if table is None or table[6] >= count or headers[table[6]][1] != SHT_STRTAB:
+        return None
+    symbols, names = piece(image, table, SYMBOLS * SYMBOL.size), piece(image, headers[table[6]], SYMBOL_NAMES_BYTES)
+    if not symbols or not names or len(symbols) % SYMBOL.size:
+        return None
+    return SymbolTable(tuple((header[3], header[5]) for header in headers), symbols, names)
+
+
+def piece(image: bytes, header: tuple[int, ...], most: int) -> bytes:
+    """Return the bytes of a section, none if it lies outside the file or has more than `most`."""
+    offset, size = header[4], header[5]
+    return image[offset : offset + size] if size <= most and offset + size <= len(image) else b""
 
 
 def symbol_at(image: bytes, address: int) -> str:
     """Return ``name`` or ``name+0x12`` of the nearest symbol at or before a linear address; "" if there is none."""
-    from elftools.common.exceptions import ELFError
-    from elftools.elf.elffile import ELFFile
-    from elftools.elf.sections import SymbolTableSection
+    return symbol_of(table_of(image), address)
 
-    try:
-        file = ELFFile(BytesIO(image))
-        table = file.get_section_by_name(".symtab")
-        section = section_of(file, address)
-        if not isinstance(table, SymbolTableSection) or section is None or table.num_symbols() > SYMBOLS_LIMIT:
-            return ""
-        best = (-1, "")
-        for symbol in table.iter_symbols():
-            value = symbol["st_value"]
-            fits = symbol["st_shndx"] == section and symbol["st_info"]["type"] in NAMED
-            if fits and best[0] < value <= address and symbol.name:
-                best = (value, symbol.name)
-    except (ELFError, LookupError, ValueError, ArithmeticError, AttributeError, TypeError, OSError):
-        return ""  # what a reader of ELF files raises on a file that is none
-    if best[0] < 0:
+
+def symbol_of(table: SymbolTable | None, address: int) -> str:
+    """Return what `symbol_at` does, of a file whose table is in hand."""
+    section = None if table is None else section_of(table, address)
+    if table is None or section is None:
         return ""
-    name = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in best[1])
-    return name[:NAME_LIMIT] + (f"+{address - best[0]:#x}" if address > best[0] else "")
+    best, found = -1, b""
+    for name, value, _, kind, _, where in SYMBOL.iter_unpack(table.symbols):
+        if where == section and best < value <= address and kind & 15 in NAMED:
+            text = name_of(table, name)
+            if text:
+                best, found = value, text
+    if best < 0:
+        return ""
+    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in found.decode("utf-8", "replace"))
+    return shown + (f"+{address - best:#x}" if address > best else "")
 
 
-def section_of(file: object, address: int) -> int | None:
+def name_of(table: SymbolTable, offset: int) -> bytes:
+    """Return the name at an offset of the string table, its beginning if it is long; none outside the table."""
+    return table.names[offset : offset + SYMBOL_NAME_BYTES].partition(b"\0")[0]
+
+
+def section_of(table: SymbolTable, address: int) -> int | None:
     """Return the number of the section that an address lies in."""
-    for number, section in enumerate(file.iter_sections()):  # type: ignore[attr-defined]  # an ELFFile, untyped here
-        if section["sh_addr"] and 0 <= address - section["sh_addr"] < section["sh_size"]:
+    for number, (start, size) in enumerate(table.sections):
+        if start and 0 <= address - start < size:
             return number
     return None

@@ -38,6 +38,7 @@ from callgate.kernel.machine import Machine, Stop
 from callgate.kernel.machine.bus import DeviceBase
 from callgate.kernel.machine.event_sites import EventSite
 from callgate.kernel.machine.stream import Event
+from callgate.kernel.mounting import MOUNT_DEADLINE
 from callgate.kernel.snapshots import SystemSnapshot, restore, take
 from callgate.kernel.state import PRIORITY_IDLE, PRIORITY_KERNEL, KernelState, Thread
 from callgate.kernel.views import ThreadView
@@ -60,12 +61,12 @@ class SystemOptions:
     shell: bool = True
     prepare: Callable[[Kernel], None] | None = None  # run when volumes are mounted, before the shell
     counter: str = "auto"
-    observe_files: bool = False  # count every byte of file data that the CPU loads or stores
     latency: Latency | None = None  # of AHCI disks, in virtual time
     observe_operations: bool = False  # add up what each operation costs (kernel/costs.py)
     map_edges: bool = False  # map pages that hold neighbours' data too, instead of copying: leaks, for comparison
     scratch: bool = False  # programs may write to mapped files; what they write ends with the machine
     places: int = 0  # AHCI ports, if more than there are disks: for those that come later
+    mount_deadline: int = MOUNT_DEADLINE  # nanoseconds of virtual time that a server has to mount its volume
     log: Callable[[str], None] = field(default=lambda _line: None)
     output: Callable[[bytes], None] | None = None
     source: Callable[[int], bytes | None] | None = None
@@ -84,7 +85,6 @@ class System:
             memory=self.options.memory,
             high_memory=self.options.high_memory,
             counter=self.options.counter,
-            observe_high_memory=self.options.observe_files,
         )
         self.machine.serial.output = self.options.output or (lambda _data: None)
         self.machine.serial.source = self.options.source
@@ -99,9 +99,9 @@ class System:
         self.kernel = Kernel(self.machine, kernel_image(), self.options.log)
         self.kernel.map_edges = self.options.map_edges
         self.kernel.scratch = self.options.scratch
+        self.kernel.mounting.deadline = self.options.mount_deadline
         self._name_places()
-        if self.options.observe_files:
-            self.kernel.scheduler.observer = self._book_touches
+        self.kernel.scheduler.observer = self._book_touches
         self.costs = OperationCosts(self.kernel) if self.options.observe_operations else None
         Loader(self).load()
 
@@ -318,11 +318,12 @@ class Loader:
         return first
 
     async def system_job(self) -> None:
-        """Mount every volume, then start the shell."""
-        await self.kernel.volumes.mount_all()
-        if self.system.options.prepare is not None:
-            self.system.options.prepare(self.kernel)
-        if self.system.options.shell:
+        """Mount the volumes, then start the shell; a person's does not wait for slow ones."""
+        options = self.system.options
+        await self.kernel.volumes.mount_all(first=options.interactive and options.commands is None)
+        if options.prepare is not None:
+            options.prepare(self.kernel)
+        if options.shell:
             await self.kernel.start_shell(self._shell_arguments())
 
     def _shell_arguments(self) -> bytes:

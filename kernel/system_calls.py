@@ -24,12 +24,14 @@ from callgate.kernel.abi.thread import (
     ThreadControlBlock,
     ThreadState,
 )
+from callgate.kernel.abi.volume import VOLUME_BRIEFLY, VOLUME_UNASKED
 from callgate.kernel.control import ControlBlock, field_text, word
 from callgate.kernel.coroutines import CARRY
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.processes import KILLED_EXIT_CODE
 from callgate.kernel.state import Process, Thread
 from callgate.kernel.user_memory import BadAddress
+from callgate.kernel.volumes import BRIEFLY, PATIENCE
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -85,6 +87,8 @@ class SystemCalls:
         frame["eflags"] &= ~CARRY
         handler = self.table.get(number)
         try:
+            if thread.killed:
+                raise PolicyError(ErrorCode.KILLED)  # it ends on its way back
             if handler is None:
                 raise PolicyError(ErrorCode.BAD_CALL)
             waiting = handler(thread, frame)
@@ -194,9 +198,9 @@ class SystemCalls:
         frame["ecx"], frame["edx"] = file.size & 0xFFFF_FFFF, file.size >> 32
         frame["esi"], frame["edi"] = opened.page, opened.window
 
-    async def close(self, thread: Thread, frame: ControlBlock) -> None:
+    def close(self, thread: Thread, frame: ControlBlock) -> None:
         """Close a handle."""
-        await self.kernel.files.close(thread.process, frame["ebx"])
+        self.kernel.files.close(thread.process, frame["ebx"])
 
     async def map_file(self, thread: Thread, frame: ControlBlock) -> None:
         """Return where file data lies in memory, mapping it if need be."""
@@ -218,16 +222,21 @@ class SystemCalls:
         frame["eax"], frame["ebx"], frame["ecx"] = lock.window, lock.version, lock.pages
         frame["edx"], frame["edi"] = number, lock.entries
 
-    async def unlock_directory(self, thread: Thread, frame: ControlBlock) -> None:
+    def unlock_directory(self, thread: Thread, frame: ControlBlock) -> None:
         """Unmap a directory's pages."""
-        await self.kernel.directories.unlock(thread.process, frame["edx"])
+        self.kernel.directories.unlock(thread.process, frame["edx"])
 
     async def volume_information(self, thread: Thread, frame: ControlBlock) -> None:
         """Describe the EBX-th volume."""
-        volumes = [p for p in self.kernel.state.partitions.values() if not p.hidden and not p.dead]
-        if frame["ebx"] >= len(volumes):
+        listed = self.kernel.volumes.listed()
+        index = frame["ebx"] & ~(VOLUME_UNASKED | VOLUME_BRIEFLY)
+        if index >= len(listed):
             raise PolicyError(ErrorCode.NOT_FOUND)
-        information = await self.kernel.volumes.describe(volumes[frame["ebx"]])
+        if frame["ebx"] & VOLUME_UNASKED:
+            information = self.kernel.volumes.known(listed[index])
+        else:
+            patience = BRIEFLY if frame["ebx"] & VOLUME_BRIEFLY else PATIENCE
+            information = await self.kernel.volumes.describe(listed[index], patience)
         later = self._give(thread.process, frame["edi"], information)
         if later is not None:
             await later

@@ -21,6 +21,7 @@ from callgate.kernel.abi.thread import (
 from callgate.kernel.address_space import KERNEL_DATA
 from callgate.kernel.control import ControlBlock
 from callgate.kernel.errors import PolicyError
+from callgate.kernel.fpu import initial_area
 from callgate.kernel.state import Process, Thread
 
 if TYPE_CHECKING:
@@ -43,9 +44,12 @@ class Threads:
     def create(self, process: Process, name: str, priority: int, *, routine: str, argument: int = 0) -> Thread:
         """Make a blocked thread that starts in ring 0 at the kernel routine `routine` with EAX = argument.
 
-        PolicyError, and nothing taken, if there is no memory or no selector for it.
+        PolicyError, and nothing taken, if there is no memory or no selector for it; KILLED if the process is dying:
+        nobody would end the new thread, and what waits for the last one would wait for ever.
         """
         kernel = self.kernel
+        if process.dying:
+            raise PolicyError(ErrorCode.KILLED, f"process {process.number} is dying")
         path_page = kernel.low.allocate()
         try:
             index, stack_top, tcb = self._take_stack()
@@ -84,7 +88,11 @@ class Threads:
         eax: int = 0,
         edi: int = 0,
     ) -> Thread:
-        """Make a blocked thread that starts in ring 3 at `entry` with ESP = `stack`, EAX and EDI given."""
+        """Make a blocked thread that starts in ring 3 at `entry` with ESP = `stack`, EAX and EDI given.
+
+        PolicyError if the process must not have another one (`Shares.check_thread`).
+        """
+        self.kernel.shares.check_thread(process)
         thread = self.create(process, name, priority, routine="leave_gate")
         frame_address = thread.stack - size_of(GateFrame)
         frame = self.kernel.overlay_stack(thread, GateFrame, frame_address)
@@ -119,6 +127,7 @@ class Threads:
         """Take the current thread out of every table; its stack is still in use until the switch."""
         kernel = self.kernel
         kernel.scheduler.forget(thread)
+        kernel.fpu.forget(thread)
         thread.process.threads.remove(thread)
         del kernel.state.threads[thread.selector]
         kernel.state.dead_threads.append(thread)
@@ -163,7 +172,7 @@ class Threads:
         if index not in kernel.state.stack_frames:
             kernel.state.stack_frames[index] = self._new_stack(bottom)
         tcb = kernel.state.stack_frames[index][-1] + PAGE_SIZE - TCB_SIZE
-        kernel.machine.ram.view(tcb, TCB_SIZE)[:] = bytes(TCB_SIZE)
+        kernel.machine.ram.view(tcb, TCB_SIZE)[:] = NEW_BLOCK
         return bottom + KERNEL_STACK_SIZE - TCB_SIZE, tcb
 
     def _new_stack(self, bottom: int) -> list[int]:
@@ -187,6 +196,7 @@ class Threads:
         self.block(thread)["esp"] = address
 
 
+NEW_BLOCK = bytes(ThreadControlBlock(fpu=initial_area()))
 TCB_FLAGS = offset_of(ThreadControlBlock, "flags") // 4
 PUSHED_EAX = 7
 NO_REGISTERS = memoryview(bytes(size_of(PushedRegisters))).cast("I")

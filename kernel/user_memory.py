@@ -13,6 +13,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE
 from callgate.kernel.address_space import ADDRESS
 from callgate.kernel.errors import PolicyError
+from callgate.kernel.machine.accounts import Account
 from callgate.kernel.state import Process
 
 if TYPE_CHECKING:
@@ -35,11 +36,13 @@ class BadAddress(PolicyError):
 class UserMemory:
     """Reading and writing of one process's memory; BadAddress where ring 3 would fault."""
 
-    __slots__ = ("kernel", "process")
+    __slots__ = ("hosted", "kernel", "process")
 
-    def __init__(self, kernel: Kernel, process: Process) -> None:
+    def __init__(self, kernel: Kernel, process: Process, *, hosted: bool = False) -> None:
+        """Take the process; `hosted` if its own Python touches its memory, not the kernel's policy."""
         self.kernel = kernel
         self.process = process
+        self.hosted = hosted
 
     def physical(self, address: int, *, write: bool = False) -> int:
         """Return the physical address of a byte of user memory."""
@@ -56,13 +59,11 @@ class UserMemory:
 
     def read(self, address: int, length: int) -> bytes:
         """Return `length` bytes from `address`."""
-        pieces = []
-        metadata = layout.USER_METADATA <= address < layout.USER_METADATA_END
-        for physical, size in self._pieces(address, length, write=False):
-            pieces.append(bytes(self.kernel.machine.ram.view(physical, size)))
-            if physical >= HIGH_MEMORY:
-                self.kernel.count_high_bytes(self.process, size, metadata=metadata)
-        return b"".join(pieces)
+        ram = self.kernel.machine.ram
+        return b"".join(
+            ram.read(physical, size, self._account(physical, address))
+            for physical, size in self._pieces(address, length, write=False)
+        )
 
     def write(self, address: int, data: bytes) -> None:
         """Write `data` at `address`; nothing is written if any page of it refuses."""
@@ -70,10 +71,16 @@ class UserMemory:
         done = 0
         for physical, size in pieces:
             self.kernel.tables.mark_dirty(self.process.pointers, address + done)
-            self.kernel.machine.ram.view(physical, size)[:] = data[done : done + size]
-            if physical >= HIGH_MEMORY:
-                self.kernel.machine.ledger.copied["kernel"] += size
+            self.kernel.machine.ram.write(physical, data[done : done + size], self._account(physical, address))
             done += size
+
+    def _account(self, physical: int, address: int) -> Account | None:
+        """Return on whose account a page is touched; None for low memory that is not a hosted server's."""
+        if layout.USER_METADATA <= address < layout.USER_METADATA_END:
+            return Account.METADATA  # also of a block that is not all the partition's, and has been copied for it
+        if physical < HIGH_MEMORY:
+            return Account.SERVER_MEMORY if self.hosted else None
+        return Account.SERVER if self.hosted else Account.KERNEL
 
     def read_string(self, address: int, limit: int) -> bytes:
         """Return the bytes up to a zero, at most `limit` of them (BAD_ARGUMENT if there is no zero)."""

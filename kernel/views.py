@@ -16,6 +16,7 @@ from callgate.kernel.abi import selectors
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.layout import Layout, field_names, size_of
 from callgate.kernel.abi.thread import GateFrame, ThreadState, TrapFrame
+from callgate.kernel.machine.fpu import FloatingPoint
 from callgate.kernel.state import Process, Thread
 
 if TYPE_CHECKING:
@@ -89,6 +90,11 @@ class ThreadView:
         values = {name: frame[name] for name in field_names(layout)}
         values["esp"], values["ss"] = values["user_esp"], values["user_ss"]
         return Registers({name: values[name] for name in GENERAL})
+
+    @property
+    def fpu(self) -> FloatingPoint:
+        """Its x87, MMX and SSE registers now, in the CPU or where they are kept for it."""
+        return self.system.kernel.fpu.of(self.thread)
 
     def _frame_layout(self) -> type[Layout]:
         """A call gate pushes no EFLAGS, so CS lies one word higher; EFLAGS is never a selector, its bit 1 is set.

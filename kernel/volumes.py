@@ -1,13 +1,14 @@
 """Volumes: disks found, partitions probed, one server process each; paths resolved to them.
 
-Mounting is the job of a kernel thread (`Mounts.run`): it reads each disk's partition table through the
-disk cache, asks the servers' `probe` whose a partition is, starts a process for it, and asks that server
-for its label; a partition that nobody knows or whose server dies is reported and skipped.
+Mounting is the job of kernel threads (kernel/mounting.py): one for each disk reads its partition table through the
+disk cache; one for each partition asks the servers' `probe` whose it is, starts a process for it, and asks that server
+for its label.  A partition that nobody knows, or whose server dies or does not answer in time, is reported and skipped.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
@@ -16,11 +17,14 @@ from callgate.disk.partitions import ReadError, scan
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import VolumeFlags
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.memory import SECTOR_SIZE, SECTORS_PER_PAGE
+from callgate.kernel.abi.memory import PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.abi.volume import VolumeInformation
 from callgate.kernel.control import field_text
-from callgate.kernel.errors import PolicyError
+from callgate.kernel.errors import Overdue, PolicyError
 from callgate.kernel.images import ROM_PROGRAMS, program_image
+from callgate.kernel.machine.accounts import Account
+from callgate.kernel.mounting import Report
+from callgate.kernel.processes import KILLED_EXIT_CODE
 from callgate.kernel.state import PartitionState
 from callgate.server.hosted import HostedServer, VolumeGeometry
 
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
 
 PROBE_SECTORS = 128  # 64 KiB
+PATIENCE = 1_000_000_000  # nanoseconds of virtual time that a server has to say what its volume is
+BRIEFLY = 10_000_000  # the same for a caller that asks again later
 UNKNOWN = "no file system that a server knows"
 GROUP = "callgate.servers"
 READ_LIMIT = 256 * SECTORS_PER_PAGE  # most sectors that are locked at once
@@ -40,21 +46,24 @@ class Volumes:
         self.kernel = kernel
         self.installed: list[type[HostedServer]] = []
 
-    async def mount_all(self) -> None:
-        """Mount the ROM, then every partition of every disk."""
+    async def mount_all(self, *, first: bool = False) -> None:
+        """Mount the ROM and every partition of every disk; with `first`, do not wait long when one is there."""
         self.installed = installed_servers()
         self.mount_rom()
         self.kernel.plugging.start_watch()
         self.kernel.file_ageing.start()
-        await self.kernel.plugging.mount_present()
+        self.kernel.give_backs.start()
+        self.kernel.plugging.mount_present()
+        await self.kernel.mounting.settled(first=first)
 
     def mount_rom(self) -> None:
         """Start the server of the read-only volume with the system's programs."""
         files = {name: program_image(name).elf(debug=False, labels=True) for name in ROM_PROGRAMS}
         self.kernel.servers.start_rom(files)
 
-    async def mount_disk(self, disk: int, base: str) -> None:
-        """Read the partition table of a disk, named by its key, and mount what is there."""
+    async def mount_disk(self, disk: int, report: Report) -> None:
+        """Read the partition table of a disk, named by its key, and have what is there mounted."""
+        base, say = report.name, partial(self.kernel.mounting.say, report)
         sectors = self.kernel.disk_sectors(disk)
 
         async def read(lba: int, count: int) -> bytes:
@@ -63,31 +72,32 @@ class Volumes:
             except PolicyError as error:
                 raise ReadError(str(error)) from error
 
-        self.kernel.log(f"{base}: {sectors} sector{'s' * (sectors != 1)}, {self.kernel.disk_model(disk)}")
+        say(f"{base}: {sectors} sector{'s' * (sectors != 1)}, {self.kernel.disk_model(disk)}")
         try:
             layout = await scan(read, sectors)
         except ReadError as error:
-            self.kernel.log(f"{base}: partition table cannot be read: {error}")
+            say(f"{base}: partition table cannot be read: {error}")
             return
         for problem in layout.problems:
-            self.kernel.log(f"{base}: {problem}")
-        for partition in layout.partitions:
+            say(f"{base}: {problem}")
+        for index, partition in enumerate(layout.partitions, 1):
             name = base if layout.scheme == "none" else f"{base}p{partition.number}"
-            await self.mount(disk, partition, name)
+            self.kernel.mounting.start(Report(report.place, index, name), partial(self.mount, disk, partition))
 
-    async def mount(self, disk: int, partition: DiskPartition, name: str) -> None:
+    async def mount(self, disk: int, partition: DiskPartition, report: Report) -> None:
         """Probe one partition and start its server; report and skip it if that fails."""
+        name, say = report.name, partial(self.kernel.mounting.say, report)
         count = min(PROBE_SECTORS, partition.sectors)
         try:
             first = await self.read(disk, partition.start, count)
             found = self.probe(first)
             if found is None:
-                self.kernel.log(f"{name}: {await self.explain(disk, partition)}, skipped")
+                say(f"{name}: {await self.explain(disk, partition)}, skipped")
                 return
             kind, server = found
-            await self.start_server(server, kind, disk, partition, name)
+            say(await self.start_server(server, kind, disk, partition, name))
         except PolicyError as error:
-            self.kernel.log(f"{name}: not mounted: {error}")
+            say(f"{name}: not mounted: {error}")
 
     def probe(self, first: bytes) -> tuple[str, type[HostedServer]] | None:
         """Return (file system, server class) for the partition that starts with `first`, or None."""
@@ -109,40 +119,68 @@ class Volumes:
 
     async def start_server(
         self, server: type[HostedServer], kind: str, disk: int, partition: DiskPartition, name: str
-    ) -> None:
-        """Start a hosted server's process and wait until it serves or has died."""
+    ) -> str:
+        """Start a hosted server's process and wait until it serves; return what is to be said of the volume."""
         if not self.kernel.disk_there(disk):
             raise PolicyError(ErrorCode.UNPLUGGED, "the disk was removed")
         geometry = VolumeGeometry(name, partition.start, partition.sectors)
         state = self.kernel.servers.start_hosted(server, geometry, disk)
         state.file_system = kind
-        await self.greet(state)
+        state.mounting = True
+        label = await self.greet(state)
+        state.mounting = False
+        self.kernel.mounting.there()
+        return f"/{state.name}: {state.file_system}, label {label or '(none)'}"
 
-    async def greet(self, partition: PartitionState) -> None:
-        """Ask a new server for its label: the first request is answered when it has mounted."""
-        reply = await self.kernel.requests.make(partition, Operation.VOLUME)
+    async def greet(self, partition: PartitionState) -> str:
+        """Return the label that a new server gives: the first request is answered when it has mounted.
+
+        One that does not answer before its deadline is killed.
+        """
+        deadline = self.kernel.machine.clock.now + self.kernel.mounting.deadline
+        try:
+            reply = await self.kernel.requests.make_until(deadline, partition, Operation.VOLUME)
+        except Overdue:
+            partition.reason = f"it did not mount within {self.kernel.mounting.deadline / 1e6:g} ms of virtual time"
+            self.kernel.ipc.die(partition, ErrorCode.SERVER_DIED)
+            assert partition.process is not None
+            self.kernel.processes.kill(partition.process, KILLED_EXIT_CODE, partition.reason)
+            raise PolicyError(ErrorCode.SERVER_DIED, f"{partition.reason} (--mount-deadline)") from None
         label = (await reply.take_data()).decode("utf-8", "replace")
         server = self.kernel.hosted.servers.get(partition.process.number) if partition.process else None
         if server is not None and server.kind:
             partition.file_system = server.kind
-        self.kernel.log(f"/{partition.name}: {partition.file_system}, label {label or '(none)'}")
+        return label
 
-    async def describe(self, partition: PartitionState) -> VolumeInformation:
-        """Ask a volume's server for its label and free space; what it does not answer stays zero.
-
-        A server need not know of free space, and one that dies of the question must not hide the volumes behind it.
-        """
+    def known(self, partition: PartitionState) -> VolumeInformation:
+        """Return what is known of a volume without asking its server."""
         information = VolumeInformation(number=partition.number)
         information.name = field_text(partition.name.encode(), 16)
         information.file_system = field_text(partition.file_system.encode(), 16)
+        return information
+
+    async def describe(self, partition: PartitionState, patience: int) -> VolumeInformation:
+        """Ask a volume's server for its label and free space; what it does not answer stays zero.
+
+        A server need not know of free space, and one that dies of the question or does not answer within `patience`
+        nanoseconds of virtual time must not hide the others.  KILLED and INTERRUPTED are the caller's.
+        """
+        information = self.known(partition)
+        requests, deadline = self.kernel.requests, self.kernel.machine.clock.now + patience
         try:
-            reply = await self.kernel.requests.make(partition, Operation.VOLUME)
-            information.flags, information.serial = reply.registers.eax, reply.registers.ebx
+            reply = await requests.make_until(deadline, partition, Operation.VOLUME)
+            information.flags = reply.registers.eax & ~VolumeFlags.NOT_ANSWERED
+            information.serial = reply.registers.ebx
             information.label = field_text(await reply.take_data(), 64)
-            reply = await self.kernel.requests.make(partition, Operation.FREE_SPACE)
+            reply = await requests.make_until(deadline, partition, Operation.FREE_SPACE)
             registers = reply.registers
             await reply.finish()
-        except PolicyError:
+        except Overdue:
+            information.flags |= VolumeFlags.NO_FREE_SPACE | VolumeFlags.NOT_ANSWERED
+            return information
+        except PolicyError as error:
+            if error.code in {ErrorCode.KILLED, ErrorCode.INTERRUPTED}:
+                raise
             information.flags |= VolumeFlags.NO_FREE_SPACE
             return information
         information.cluster_bytes = registers.ecx
@@ -163,10 +201,15 @@ class Volumes:
     async def _read_piece(self, disk: int, lba: int, count: int) -> bytes:
         first, last = lba // SECTORS_PER_PAGE, (lba + count - 1) // SECTORS_PER_PAGE
         locked = await self.kernel.cache.read_locked(disk, list(range(first, last + 1)))
-        data = b"".join(bytes(self.kernel.machine.ram.view(frame, 4096)) for frame in locked.frames)
+        data = b"".join(self.kernel.machine.ram.read(frame, PAGE_SIZE, Account.METADATA) for frame in locked.frames)
         self.kernel.cache.unlock(locked.keys)
         start = (lba - first * SECTORS_PER_PAGE) * SECTOR_SIZE
         return data[start : start + count * SECTOR_SIZE]
+
+    def listed(self) -> list[PartitionState]:
+        """Return the volumes that are mounted: the ROM, then those of disks in the order of their places."""
+        there = [p for p in self.kernel.state.partitions.values() if not (p.hidden or p.dead or p.mounting)]
+        return sorted(there, key=lambda p: (p.disk >= 0, p.disk & 0xFF, p.start))
 
     def resolve(self, path: bytes) -> tuple[PartitionState | None, bytes]:
         """Split an absolute path into its volume and the rest; (None, b"") for the root directory."""
@@ -178,7 +221,7 @@ class Volumes:
         text = name.decode("utf-8", "replace").lower()
         error = ErrorCode.NOT_FOUND
         for partition in self.kernel.state.partitions.values():
-            if partition.name == text and not partition.hidden:
+            if partition.name == text and not (partition.hidden or partition.mounting):
                 if not partition.dead:
                     return partition, rest
                 error = partition.error

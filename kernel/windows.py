@@ -51,14 +51,17 @@ class Windows:
             raise
         window = Window(address, len(source.frames), kind, owner, source.private, source.pins)
         process.windows[address] = window
+        process.shown += low_frames(window)
         return window
 
     def close(self, process: Process, window: Window) -> None:
         """Unmap a window and let go of what it showed."""
-        for index in range(window.pages):
-            self.kernel.tables.unmap(process.pointers, window.address + index * PAGE_SIZE)
+        self.kernel.tables.unmap_run(process.pointers, window.address, window.pages)
         self.kernel.flush_tlb()
         del process.windows[window.address]
+        process.shown -= low_frames(window)
+        if window.kind == "blocks" and process.partition in self.kernel.state.partitions:
+            self.kernel.state.partitions[process.partition].locked_blocks -= window.pages
         self.drop(Source([], window.pins, window.private))
 
     def close_all(self, process: Process) -> None:
@@ -86,6 +89,11 @@ class Windows:
         if address + pages * PAGE_SIZE > end:
             raise PolicyError(ErrorCode.NO_MEMORY)
         return address
+
+
+def low_frames(window: Window) -> int:
+    """Return how many frames of low memory are booked to the process on account of a window."""
+    return window.pages if window.kind == "directory" else len(window.private)
 
 
 RANGES = {

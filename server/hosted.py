@@ -65,6 +65,8 @@ class HostedServer:
     def __init__(self, memory: ServerMemory, geometry: VolumeGeometry) -> None:
         self.memory = memory
         self.geometry = geometry
+        self.inflated = 0  # bytes decompressed: the runner books them, for they cost the guest nothing
+        self.blocks: dict[int, int] = {}  # message page being served -> the HostedBlock that it is loaded into
         self._reports: list[str] = []
         self._said: dict[str, None] = {}  # the last sentences, oldest first
         self._reports_lost = 0
@@ -101,6 +103,7 @@ class HostedServer:
     async def serve(self, message: int) -> ServerCall:
         """Serve the message page at linear address ``message``; 0 means start.
 
+        Whoever runs the server has noted the thread's HostedBlock in ``blocks``; the stub has loaded the page there.
         Returns the function that the thread's stub passes to the server gate next.  FileSystemError
         becomes an error reply, except from `start`; whatever else is raised is for the runner to kill
         the server by.
@@ -108,7 +111,8 @@ class HostedServer:
         if message == 0:
             await self.start()
             return ServerCall.WAIT
-        request = Request.load(self.memory, message)
+        block = self.blocks[message]
+        request = Request.load(self.memory, message, block)
         reply: Reply
         try:
             reply = await self.handle(request)
@@ -116,7 +120,7 @@ class HostedServer:
             if error.code in (ErrorCode.CORRUPT, ErrorCode.IO_ERROR):
                 self.report(error.text)
             reply = Failure(error.code, request.registers)
-        return reply.store(self.memory, message)
+        return reply.store(self.memory, message, block)
 
     async def null(self, request: Request) -> Reply:
         """Return every register as it was sent."""

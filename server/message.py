@@ -1,7 +1,9 @@
-"""Requests as handlers see them, and the replies they return, on the way through the message page.
+"""Requests as handlers see them, and the replies they return, on the way through block and message page.
 
-`Request.load` reads the page, `store` of a reply writes it and names the gate function that sends it; the
-kernel believes the gate function, and of the page only what that reply type allows (design.md, "IPC").
+The stub (asm/user/hosted.asm) loads the registers out of the page into the thread's HostedBlock, where `Request.load`
+finds them, and saves those of the reply, which `store` leaves there, into the page.  Data stay in the page.  `store`
+names the gate function that sends the reply; the kernel believes the gate function, and of the page only what that
+reply type allows (design.md, "IPC").
 """
 
 from struct import Struct
@@ -9,14 +11,17 @@ from typing import Final, NamedTuple, Protocol
 
 from callgate.kernel.abi.calls import ServerCall
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.layout import offset_of
+from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES, MESSAGE_DATA_SIZE, Message, MessageFlags
+from callgate.kernel.abi.thread import HostedBlock
 from callgate.server.errors import FileSystemError, ReplyError
 from callgate.server.gate import CARRY_FLAG, LOW_DWORD
 
-_REPLY_START: Final = offset_of(Message, "count")  # a reply writes from here to the handle, and data
-_REPLY_END: Final = offset_of(Message, "handle")
+_COUNT: Final = offset_of(Message, "count")
+_COUNT_AND_ERROR: Final = Struct("<II")
+_REGISTERS: Final = offset_of(HostedBlock, "eax")
+_SAVED: Final = Struct("<7I")  # six registers, EFLAGS
 _DATA: Final = offset_of(Message, "data")
 _OBJECT: Final = Struct("<II")
 
@@ -52,13 +57,15 @@ class Request(NamedTuple):
     data: bytes = b""
 
     @classmethod
-    def load(cls, memory: ServerMemory, address: int) -> "Request":
-        """Read the request in the message page at linear ``address``."""
-        raw = memory.read(address, PAGE_SIZE)
-        page = Message.from_buffer_copy(raw)
-        registers = RegisterValues(page.eax, page.ebx, page.ecx, page.edx, page.esi, page.edi)
-        size = min(page.count, MESSAGE_DATA_SIZE) if page.flags & MessageFlags.DATA else 0
-        return cls(page.operation, registers, raw[_DATA : _DATA + size])
+    def load(cls, memory: ServerMemory, address: int, block: int) -> "Request":
+        """Return the request in the message page at linear ``address``, which the stub has loaded into ``block``.
+
+        Of the page itself only the data are read.
+        """
+        loaded = HostedBlock.from_buffer_copy(memory.read(block, size_of(HostedBlock)))
+        registers = RegisterValues(loaded.eax, loaded.ebx, loaded.ecx, loaded.edx, loaded.esi, loaded.edi)
+        size = min(loaded.count, MESSAGE_DATA_SIZE) if loaded.flags & MessageFlags.DATA else 0
+        return cls(loaded.operation, registers, memory.read(address + _DATA, size) if size else b"")
 
     def path(self) -> str:
         """Return the data as a path; FileSystemError(BAD_ARGUMENT) if it is no UTF-8 text."""
@@ -78,9 +85,9 @@ class Registers(NamedTuple):
 
     registers: RegisterValues
 
-    def store(self, memory: ServerMemory, address: int) -> ServerCall:
-        """Write the reply into the message page; return the gate function that sends it."""
-        _write(memory, address, self.registers)
+    def store(self, memory: ServerMemory, address: int, block: int) -> ServerCall:
+        """Leave the reply to the stub, its data in the page; return the gate function that sends it."""
+        _write(memory, (address, block), self.registers)
         return ServerCall.REPLY_REGISTERS
 
 
@@ -90,9 +97,9 @@ class Data(NamedTuple):
     data: bytes
     registers: RegisterValues
 
-    def store(self, memory: ServerMemory, address: int) -> ServerCall:
-        """Write the reply into the message page; return the gate function that sends it."""
-        _write(memory, address, self.registers, self.data, len(self.data))
+    def store(self, memory: ServerMemory, address: int, block: int) -> ServerCall:
+        """Leave the reply to the stub, its data in the page; return the gate function that sends it."""
+        _write(memory, (address, block), self.registers, self.data, len(self.data))
         return ServerCall.REPLY_DATA
 
 
@@ -103,12 +110,12 @@ class Object(NamedTuple):
     size: int
     registers: RegisterValues
 
-    def store(self, memory: ServerMemory, address: int) -> ServerCall:
-        """Write the reply into the message page; return the gate function that sends it."""
+    def store(self, memory: ServerMemory, address: int, block: int) -> ServerCall:
+        """Leave the reply to the stub, its data in the page; return the gate function that sends it."""
         if self.address % PAGE_SIZE or not 0 < self.size <= LOW_DWORD:
             raise ReplyError(f"object of {self.size} bytes at {self.address:#x} is empty or not page-aligned")
         data = _OBJECT.pack(self.address, self.size)
-        _write(memory, address, self.registers, data, len(data))
+        _write(memory, (address, block), self.registers, data, len(data))
         return ServerCall.REPLY_OBJECT
 
 
@@ -118,12 +125,12 @@ class Sectors(NamedTuple):
     entries: list[int]
     registers: RegisterValues
 
-    def store(self, memory: ServerMemory, address: int) -> ServerCall:
-        """Write the reply into the message page; return the gate function that sends it."""
+    def store(self, memory: ServerMemory, address: int, block: int) -> ServerCall:
+        """Leave the reply to the stub, its data in the page; return the gate function that sends it."""
         count = len(self.entries)
         if not 0 < count <= MESSAGE_ADDRESSES:
             raise ReplyError(f"a sectors reply has 1 to {MESSAGE_ADDRESSES} entries, not {count}")
-        _write(memory, address, self.registers, Struct(f"<{count}Q").pack(*self.entries), count)
+        _write(memory, (address, block), self.registers, Struct(f"<{count}Q").pack(*self.entries), count)
         return ServerCall.REPLY_SECTORS
 
 
@@ -133,9 +140,9 @@ class Failure(NamedTuple):
     code: ErrorCode
     registers: RegisterValues
 
-    def store(self, memory: ServerMemory, address: int) -> ServerCall:
-        """Write the reply into the message page; return the gate function that sends it."""
-        _write(memory, address, self.registers._replace(eax=self.code), code=self.code)
+    def store(self, memory: ServerMemory, address: int, block: int) -> ServerCall:
+        """Leave the reply to the stub, its data in the page; return the gate function that sends it."""
+        _write(memory, (address, block), self.registers._replace(eax=self.code), code=self.code)
         return ServerCall.REPLY_REGISTERS
 
 
@@ -144,19 +151,20 @@ Reply = Registers | Data | Object | Sectors | Failure
 
 def _write(
     memory: ServerMemory,
-    address: int,
+    place: tuple[int, int],
     registers: RegisterValues,
     data: bytes = b"",
     count: int = 0,
     code: ErrorCode = ErrorCode.OK,
 ) -> None:
-    """Write what a reply may change; operation, flags and handle stay as the kernel wrote them."""
+    """Write what a reply may change: registers and flags into the block, the rest into the page."""
+    address, block = place
     if len(data) > MESSAGE_DATA_SIZE:
         raise ReplyError(f"a reply carries at most {MESSAGE_DATA_SIZE} bytes of data, not {len(data)}")
     for name, value in zip(registers._fields, registers, strict=True):
         if not 0 <= value <= LOW_DWORD:
             raise ReplyError(f"{name} = {value:#x} is not an unsigned 32-bit number")
-    page = Message(*(0, 0, 0, count, code, *registers, CARRY_FLAG if code else 0))
-    memory.write(address + _REPLY_START, bytes(page)[_REPLY_START:_REPLY_END])
+    memory.write(block + _REGISTERS, _SAVED.pack(*registers, CARRY_FLAG if code else 0))
+    memory.write(address + _COUNT, _COUNT_AND_ERROR.pack(count, code))
     if data:
         memory.write(address + _DATA, data)

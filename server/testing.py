@@ -13,7 +13,8 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.memory import PAGE_SIZE, SECTOR_SIZE, USER_HEAP, USER_MESSAGES, USER_METADATA
 from callgate.kernel.abi.message import Message, MessageFlags
-from callgate.kernel.abi.thread import HostedGate
+from callgate.kernel.abi.selectors import SLOTS
+from callgate.kernel.abi.thread import HostedBlock, HostedGate
 from callgate.server.gate import CARRY_FLAG, LOCK_BLOCKS_LIMIT, GateCall, GateResult
 from callgate.server.hosted import HostedServer, VolumeGeometry
 from callgate.server.message import RegisterValues
@@ -23,6 +24,7 @@ T = TypeVar("T")
 
 STEP_LIMIT: Final = 100_000  # gate calls of one request: more is a loop
 _DATA: Final = offset_of(Message, "data")
+_BLOCKS: Final = SLOTS * PAGE_SIZE  # from a message page to the HostedBlock that it is loaded into
 
 
 class MemoryFaultError(Exception):
@@ -112,16 +114,20 @@ class Rehearsal:
         content = bytearray(bytes(page))
         content[_DATA : _DATA + len(data or b"")] = data or b""
         self.memory.regions[address] = content
+        block = HostedBlock(message=address, operation=operation, flags=page.flags, count=page.count, **registers)
+        self.server.blocks[address] = address + _BLOCKS
+        self.memory.regions[address + _BLOCKS] = bytearray(bytes(block))
         return address
 
     def take(self, address: int, call: ServerCall) -> Answer:
-        """Unmap a served message page and return its reply as the kernel would."""
+        """Unmap a served message page and return its reply as the stub and the kernel would."""
         raw = bytes(self.memory.regions.pop(address))
         page = Message.from_buffer_copy(raw)
-        registers = RegisterValues(page.eax, page.ebx, page.ecx, page.edx, page.esi, page.edi)
+        saved = HostedBlock.from_buffer_copy(self.memory.regions.pop(self.server.blocks.pop(address)))
+        registers = RegisterValues(saved.eax, saved.ebx, saved.ecx, saved.edx, saved.esi, saved.edi)
         answer = Answer(call, ErrorCode(page.error), registers)
-        if bool(page.eflags & CARRY_FLAG) != bool(page.error):
-            raise AssertionError(f"CF and error disagree: eflags {page.eflags:#x}, error {page.error}")
+        if bool(saved.eflags & CARRY_FLAG) != bool(page.error):
+            raise AssertionError(f"CF and error disagree: eflags {saved.eflags:#x}, error {page.error}")
         data = raw[_DATA:]
         if call is ServerCall.REPLY_DATA:
             return answer._replace(data=data[: page.count])

@@ -1,7 +1,7 @@
 """What several areas' tests share: programs of the host, damage to FAT volumes, what a system still holds."""
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import host_programs
 import pytest
@@ -24,6 +24,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def host_tool() -> Callable[..., str]:
     """Run a program of the host: `host_tool("mmd", "-i", image, "::/x")`; skip where it is not installed."""
     return host_programs.run
+
+
+@pytest.fixture(autouse=True)
+def invariants_hold(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Check the kernel's invariants in every system that the test closes, before it goes (`Kernel.check`).
+
+    A test that has broken one by hand says so: `@pytest.mark.breaks_invariants`.
+    """
+    found: list[str] = []
+    close = System.close
+
+    def checked(system: System) -> None:
+        if system.machine.handle is not None:
+            found.extend(system.kernel.check())
+        close(system)
+
+    monkeypatch.setattr(System, "close", checked)
+    yield
+    if request.node.get_closest_marker("breaks_invariants") is None:
+        assert found == []
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import time
 from statistics import median
 
 from callgate.kernel.machine import Machine
+from callgate.tools.benchmarks import timing
 
 LOOP = bytes.fromhex(
     "b9404b4c0083c00131c34975f8f4"
@@ -56,8 +57,8 @@ def bench_clock(kind: str = "auto", rounds: int = ROUNDS) -> dict[str, object]:
         "n": rounds,
         "guest_instructions": INSTRUCTIONS,
         "instructions_per_second": round(INSTRUCTIONS / median(ours)),
-        "wall_us": {"median": median(ours) * 1e6, "min": min(ours) * 1e6, "max": max(ours) * 1e6},
-        "count_wall_us": {"median": median(theirs) * 1e6, "min": min(theirs) * 1e6, "max": max(theirs) * 1e6},
+        "wall_us": timing(ours, 1),
+        "count_wall_us": timing(theirs, 1),
         "ratio_to_count": round(median(theirs) / median(ours), 3),
     }
 

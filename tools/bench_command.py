@@ -10,6 +10,9 @@ import json
 import click
 from callgate.tools.sizes import Number
 
+# Rounds if none are asked for: a round of some takes seconds.
+ROUNDS = {"ipc": 15, "read": 3, "clock": 5, "tests": 3}
+
 EPILOG = """\b
 Examples:
   callgate bench ipc            the IPC path, as a table
@@ -20,15 +23,21 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("name", type=click.Choice(["ipc", "read", "clock", "tests"]), default="ipc")
+@click.argument("name", type=click.Choice(list(ROUNDS)), default="ipc")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
-@click.option("--rounds", type=Number(3, 1000), metavar="N", default=15, show_default=True, help="Rounds timed.")
-def bench(name: str, as_json: bool, rounds: int) -> int:
+@click.option(
+    "--rounds",
+    type=Number(3, 1000),
+    metavar="N",
+    show_default=", ".join(f"{name}: {rounds}" for name, rounds in ROUNDS.items()),
+    help="Rounds timed.",
+)
+def bench(name: str, as_json: bool, rounds: int | None) -> int:
     """Measure NAME: ipc (requests, gates, boot), read (file data), clock (exact counting), tests (tests a second)."""
     from callgate.tools.benchmarks import BENCHMARKS, BenchmarkError, render
 
     try:
-        results = BENCHMARKS[name](rounds)
+        results = BENCHMARKS[name](rounds or ROUNDS[name])
     except BenchmarkError as error:
         raise click.ClickException(str(error)) from None
     if as_json:

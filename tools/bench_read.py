@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from callgate.kernel.machine import Machine
 from callgate.kernel.machine.ledger import Counts
 from callgate.kernel.state import Process
 from callgate.kernel.system import System, SystemOptions
-from callgate.tools.benchmarks import BenchmarkError, element, timing
+from callgate.tools.benchmarks import BenchmarkError, element, per_operation, timing
 
 BIG = 30 << 20
 SHARED = 16 << 20
@@ -109,63 +109,93 @@ def make_images(folder: Path) -> tuple[Path, Path]:
     return images
 
 
-def read_sequential(image: Path) -> dict[str, Any]:
-    """One pass over a 30 MiB file, nothing cached, on a disk that takes time; touches of file data observed."""
-    with bench(image, "s/d0/BIG.BIN", latency=SSD, observe_files=True) as made:
-        before = made.reach("pass_begin")
-        posted = made.requests
-        start = time.perf_counter()
-        counts = made.reach("pass_end") - before
-        spent = time.perf_counter() - start
-        counters = made.system.kernel.fills.state.counters
-        result = element("read-sequential-30m", 1, counts.as_dict(), timing([spent], 1))
-        result |= {"requests": made.requests - posted, "read_ahead": counters.ahead, "wasted": counters.wasted}
-        result["system_calls"] = counts.sites.get("client_gates", 0)
-        return result
+Sample = tuple[float, dict[str, Any]]
 
 
-def read_random(image: Path) -> dict[str, Any]:
+def repeated(name: str, operations: int, rounds: int, measure: Callable[[], Sample]) -> dict[str, Any]:
+    """Return the element of a measurement made `rounds` times; BenchmarkError if it counts otherwise each time.
+
+    `measure()` returns seconds, and counts of one operation with whatever else there is to say.
+    """
+    samples = []
+    result: dict[str, Any] = {}
+    for index in range(rounds):
+        spent, counts = measure()
+        samples.append(spent)
+        if index and counts != result:
+            raise BenchmarkError(f"{name}: round {index + 1} does not count what the first one does")
+        result = counts
+    return {"name": name, "n": operations, **result, "wall_us": timing(samples, operations)}
+
+
+def read_sequential(image: Path, rounds: int = 1) -> dict[str, Any]:
+    """One pass over a 30 MiB file, nothing cached, on a disk that takes time."""
+
+    def once() -> Sample:
+        with bench(image, "s/d0/BIG.BIN", latency=SSD) as made:
+            before = made.reach("pass_begin")
+            posted = made.requests
+            start = time.perf_counter()
+            counts = made.reach("pass_end") - before
+            spent = time.perf_counter() - start
+            counters = made.system.kernel.fills.state.counters
+            result = counts.as_dict()
+            result |= {"requests": made.requests - posted, "read_ahead": counters.ahead, "wasted": counters.wasted}
+            result["system_calls"] = counts.sites.get("client_gates", 0)
+            return spent, result
+
+    return repeated("read-sequential-30m", 1, rounds, once)
+
+
+def read_random(image: Path, rounds: int = 1) -> dict[str, Any]:
     """Dwords at random pages of a file that is in memory: instructions of seek and peek alone.
 
     Of a file that has been read from end to end, which is one area, and of one that is there in 180 pieces.
     """
-    result = _peeks(image, "r", "random")
-    pieces = _peeks(image, "i", "islands")
+    result = repeated("read-random-4k", RANDOM_READS, rounds, lambda: _peeks(image, "r", "random"))
+    _, pieces = _peeks(image, "i", "islands")
+    pieces["n"] = RANDOM_READS
     return result | {"in_pieces": {name: pieces[name] for name in ("n", "instructions_each", "system_calls", "areas")}}
 
 
-def _peeks(image: Path, mode: str, label: str) -> dict[str, Any]:
-    """Count each look-up between two labels of the reader."""
+def _peeks(image: Path, mode: str, label: str) -> Sample:
+    """Count each of RANDOM_READS look-ups between two labels of the reader."""
     with bench(image, f"{mode}/d0/BIG.BIN") as made:
         made.reach(f"{label}_next")
         costs: list[int] = []
         marks: list[int] = []
         machine, program = made.machine, made.program
+
+        def looked_up() -> None:
+            costs.append(machine.clock.retired - marks[-1])
+            if len(costs) == RANDOM_READS:
+                machine.request_stop("measured")
+
         probes = [
             machine.probe(program.address(f"{label}_before"), lambda: marks.append(machine.clock.retired)),
-            machine.probe(program.address(f"{label}_after"), lambda: costs.append(machine.clock.retired - marks[-1])),
+            machine.probe(program.address(f"{label}_after"), looked_up),
         ]
         before = machine.ledger.counts()
         start = time.perf_counter()
-        while len(costs) < RANDOM_READS:
-            machine.run(fuel=20_000)
+        if machine.run(fuel=FUEL).reason != "measured":
+            raise BenchmarkError(f"the reader looked up {len(costs)} times, not {RANDOM_READS}")
         spent = time.perf_counter() - start
         counts = machine.ledger.counts() - before
         for probe in probes:
             machine.unprobe(probe)
-        result = element("read-random-4k", len(costs), counts.as_dict(), timing([spent], len(costs)))
+        result = per_operation(counts.as_dict(), len(costs))
         result |= {"instructions_each": {"mean": round(sum(costs) / len(costs), 1), "max": max(costs)}}
         result["system_calls"] = counts.sites.get("client_gates", 0)
         (file,) = made.system.kernel.files.objects.values()
         result["areas"] = len(file.areas())
-        return result
+        return spent, result
 
 
 def sums(image: Path, rounds: int) -> list[dict[str, Any]]:
     """The same sum over a file that is not cached, one that is, and plain memory."""
     memory, cached, uncached = [], [], []
     counts: dict[str, dict[str, Any]] = {}
-    for _ in range(max(1, min(rounds, 3))):
+    for _ in range(rounds):
         with bench(image, "s/d0/BIG.BIN") as made:
             spent, cost = made.timed("pass_begin", "pass_end")
             uncached.append(spent)
@@ -188,15 +218,18 @@ def sums(image: Path, rounds: int) -> list[dict[str, Any]]:
     return results
 
 
-def list_directory(image: Path) -> dict[str, Any]:
+def list_directory(image: Path, rounds: int = 1) -> dict[str, Any]:
     """The second listing of 1,000 files, from locking to unlocking: its version stands, nobody is asked."""
-    with bench(image, "d/d0") as made:
-        made.reach("directory_read")
-        before = made.reach("directory_begin")
-        start = time.perf_counter()
-        counts = made.reach("directory_begin") - before
-        spent = time.perf_counter() - start
-    return element("list-1000", 1, counts.as_dict(), timing([spent], 1))
+
+    def once() -> Sample:
+        with bench(image, "d/d0") as made:
+            made.reach("directory_read")
+            before = made.reach("directory_begin")
+            start = time.perf_counter()
+            counts = made.reach("directory_begin") - before
+            return time.perf_counter() - start, counts.as_dict()
+
+    return repeated("list-1000", 1, rounds, once)
 
 
 def sort_sorted(rounds: int) -> dict[str, Any]:
@@ -209,7 +242,7 @@ def sort_sorted(rounds: int) -> dict[str, Any]:
     page = SectorList(count=ENTRIES)
     page.entries[:] = [8 * index | index << SECTOR_LINK_SHIFT for index in range(ENTRIES)]
     samples = []
-    for _ in range(max(3, rounds)):
+    for _ in range(rounds):
         cpu.write(at, bytes(page))
         start = time.perf_counter()
         sorting = cpu.call("sort_sectors", ebx=at).ledger
@@ -223,18 +256,21 @@ def sort_sorted(rounds: int) -> dict[str, Any]:
     }
 
 
-def read_shared(image: Path) -> dict[str, Any]:
+def read_shared(image: Path, rounds: int = 1) -> dict[str, Any]:
     """Eight processes read the same 16 MiB file to its end."""
-    with bench(image, *["o/d0/SHARED.BIN"] * READERS) as made:
-        before = made.machine.ledger.counts()
-        start = time.perf_counter()
-        made.system.run(fuel=FUEL)
-        spent = time.perf_counter() - start
-        codes = {process.exit_code for process in made.processes}
-        if codes != {0}:
-            raise BenchmarkError(f"readers ended with {codes}")
-        counts = made.machine.ledger.counts() - before
-    return element("read-8-processes", 1, counts.as_dict(), timing([spent], 1)) | {"file_bytes": SHARED}
+
+    def once() -> Sample:
+        with bench(image, *["o/d0/SHARED.BIN"] * READERS) as made:
+            before = made.machine.ledger.counts()
+            start = time.perf_counter()
+            made.system.run(fuel=FUEL)
+            spent = time.perf_counter() - start
+            codes = {process.exit_code for process in made.processes}
+            if codes != {0}:
+                raise BenchmarkError(f"readers ended with {codes}")
+            return spent, (made.machine.ledger.counts() - before).as_dict()
+
+    return repeated("read-8-processes", 1, rounds, once) | {"file_bytes": SHARED}
 
 
 def bench_read(rounds: int) -> list[dict[str, Any]]:
@@ -242,10 +278,10 @@ def bench_read(rounds: int) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         big, many = make_images(Path(folder))
         return [
-            read_sequential(big),
-            read_random(big),
+            read_sequential(big, rounds),
+            read_random(big, rounds),
             *sums(big, rounds),
-            list_directory(many),
+            list_directory(many, rounds),
             sort_sorted(rounds),
-            read_shared(big),
+            read_shared(big, rounds),
         ]

@@ -8,7 +8,6 @@ callgate's is loaded: the others would be measured too.
 from __future__ import annotations
 
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from callgate.tools.benchmarks import BenchmarkError
+from callgate.tools.benchmarks import BenchmarkError, timing
 
 SIZES: Final = (200, 2200)
 PLUGIN: Final = "callgate.tools.pytest_plugin"
@@ -84,9 +83,9 @@ def bench_tests(rounds: int) -> list[dict[str, Any]]:
     results = []
     for name in sources(0):
         samples = []
-        for _ in range(max(1, min(rounds, 3))):
+        for _ in range(rounds):
             spent = [run(*sources(count)[name]) for count in SIZES]
-            samples.append(1e6 * (spent[1] - spent[0]) / (large - small))
-        wall = {"median": statistics.median(samples), "min": min(samples), "max": max(samples)}
+            samples.append(spent[1] - spent[0])
+        wall = timing(samples, large - small)
         results.append({"name": name, "n": large - small, "wall_us": wall, "per_second": round(1e6 / wall["median"])})
     return results

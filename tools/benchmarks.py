@@ -11,6 +11,7 @@ from callgate.kernel.executable import parse_elf
 from callgate.kernel.images import program_image
 from callgate.kernel.kernel import Kernel
 from callgate.kernel.machine import Machine
+from callgate.kernel.machine.ledger import Counts
 from callgate.kernel.system import System, SystemOptions
 
 BATCH = 512
@@ -23,9 +24,9 @@ class BenchmarkError(RuntimeError):
 
 
 def timing(samples: list[float], operations: int) -> dict[str, float]:
-    """Return median, minimum and maximum in microseconds per operation."""
+    """Return median, minimum and maximum in microseconds per operation, and of how many rounds."""
     each = [1e6 * sample / operations for sample in samples]
-    return {"median": statistics.median(each), "min": min(each), "max": max(each)}
+    return {"median": statistics.median(each), "min": min(each), "max": max(each), "rounds": len(each)}
 
 
 def element(name: str, operations: int, counts: dict[str, Any], wall: dict[str, float]) -> dict[str, Any]:
@@ -63,20 +64,33 @@ class Bench:
 
 
 def null_request() -> dict[str, Any]:
-    """Return the ledger of one null request, from behind the client's gate to its last kernel instruction."""
+    """Return the ledger of one null request, the whole of it.
+
+    From the client's far CALL to the return from it, and between them the server's far return, its handler and its
+    next far CALL: the first instruction counted is the client's CALL, the last one its RETF.
+    """
     bench = Bench(clients=1)
     machine = bench.system.machine
     program = program_image("bench_client")
     # The second request: the first one gives the slot its page.
     bench.system.run(until=program.address("after"))
     bench.system.run(until=program.address("before"))
-    machine.step()
     before = machine.ledger.counts()
     bench.system.run(until=program.address("after"))
-    counts = (machine.ledger.counts() - before).as_dict()
+    counts = passage(machine, before)
     bench.close()
-    # The far return itself is the client's last instruction in the kernel, and counted.
     return counts
+
+
+def passage(machine: Machine, before: Counts) -> dict[str, Any]:
+    """Return what has been spent since `before` by a passage of a gate whose RETF was the last instruction.
+
+    The ledger sees a change of rings at the first instruction in the new one: one step further.
+    """
+    spent = machine.ledger.counts() - before
+    machine.step()
+    spent.ring_changes = machine.ledger.counts().ring_changes - before.ring_changes
+    return spent.as_dict()
 
 
 def ipc_null(rounds: int) -> dict[str, Any]:
@@ -170,7 +184,7 @@ def time_loop(bench: Bench, address: int, rounds: int) -> tuple[dict[str, Any], 
 
 
 def call_gate(rounds: int) -> dict[str, Any]:
-    """Measure ring 3 to ring 0 and back: a request that the gate refuses."""
+    """Measure ring 3 to ring 0 and back: a request that the gate refuses, from its far CALL to the return from it."""
 
     def prepare(kernel: Kernel) -> None:
         kernel.start_image(parse_elf(program_image("bench_gate").elf(debug=False)), "gate", b"", 0)
@@ -179,10 +193,9 @@ def call_gate(rounds: int) -> dict[str, Any]:
     machine = system.machine
     program = program_image("bench_gate")
     machine.run(until=program.address("before"))
-    machine.step()
     before = machine.ledger.counts()
     machine.run(until=program.address("after"))
-    counts = (machine.ledger.counts() - before).as_dict()
+    counts = passage(machine, before)
     period = cycle(machine, program.address("after"))
     samples = []
     for _ in range(rounds):
@@ -199,7 +212,7 @@ def snapshot_restore(rounds: int) -> dict[str, Any]:
     system.run()
     snapshot = system.snapshot()
     samples = []
-    for _ in range(max(rounds, 15)):
+    for _ in range(rounds):
         system.run(fuel=1000)
         start = time.perf_counter()
         system.restore(snapshot)
@@ -212,7 +225,7 @@ def boot_time(rounds: int) -> dict[str, Any]:
     """Measure a boot without disks up to the point where nothing is left to do."""
     samples = []
     counts: dict[str, Any] = {}
-    for _ in range(min(rounds, 7)):
+    for _ in range(rounds):
         start = time.perf_counter()
         system = System([], SystemOptions(shell=False))
         system.run()
@@ -242,7 +255,7 @@ def bench_clock(rounds: int) -> list[dict[str, Any]]:
     """Return the elements of `callgate bench clock`."""
     from callgate.tools.bench_clock import bench_clock as measure
 
-    return [measure(rounds=min(rounds, 15))]
+    return [measure(rounds=rounds)]
 
 
 def bench_tests(rounds: int) -> list[dict[str, Any]]:

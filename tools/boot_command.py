@@ -70,6 +70,14 @@ PLUG_TIME = PlugTime()
     help="Take disk DISK (0) away at CLOCK nanoseconds of virtual time; may be repeated.",
 )
 @click.option(
+    "--mount-deadline",
+    type=Number(min=1, max=3_600_000),
+    default=2000,
+    show_default=True,
+    metavar="MS",
+    help="Give a volume up whose server has not mounted it in MS milliseconds of virtual time.",
+)
+@click.option(
     "--map-edges",
     is_flag=True,
     help="Map pages that hold a neighbour's data as well, instead of copying them (leaks; to compare).",
@@ -90,6 +98,7 @@ def boot(
     trace: Path | None,
     fuel: int | None,
     unplug: tuple[tuple[int, int], ...],
+    mount_deadline: int,
     map_edges: bool,
     scratch: bool,
     quiet: bool,
@@ -110,6 +119,7 @@ def boot(
         trace=trace,
         fuel=fuel,
         unplug=list(unplug),
+        mount_deadline=mount_deadline,
         map_edges=map_edges,
         scratch=scratch,
         quiet=quiet,

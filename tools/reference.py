@@ -9,6 +9,7 @@ from enum import IntEnum, IntFlag
 
 from callgate.kernel import abi
 from callgate.kernel.abi.layout import Layout, field_names, offset_of, size_of
+from callgate.kernel.abi.limits import LIMITS
 
 HEAD = """\
 # Reference: structures and numbers
@@ -18,9 +19,22 @@ everything is little-endian. What the gates' functions take and return: [gates.m
 """
 
 
+LIMITS_MODULE = "callgate.kernel.abi.limits"
+
+
 def first_paragraph(item: object) -> str:
     """Return the first paragraph of a docstring on one line."""
-    return " ".join((inspect.getdoc(item) or "").split("\n\n")[0].split())
+    return paragraph(item, 0)
+
+
+def second_paragraph(item: object) -> str:
+    """Return the second paragraph of a docstring on one line."""
+    return paragraph(item, 1)
+
+
+def paragraph(item: object, number: int) -> str:
+    """Return a paragraph of a docstring on one line."""
+    return " ".join((inspect.getdoc(item) or "").split("\n\n")[number].split())
 
 
 def structure(layout: type[Layout]) -> str:
@@ -41,12 +55,22 @@ def enumeration(kind: type[IntEnum | IntFlag]) -> str:
     return "\n".join(rows)
 
 
+def limits() -> str:
+    """Return the table of limits."""
+    rows = ["| what | whose | limit | who wants more gets |", "| --- | --- | --- | --- |"]
+    rows += [f"| {row.what} | {row.whose} | {row.limit} | {row.gives} |" for row in LIMITS]
+    return "\n".join(rows)
+
+
 def reference() -> str:
     """Return the whole document."""
     parts = [HEAD]
     for name in abi.MODULES:
         module = importlib.import_module(f"{abi.__name__}.{name}")
         parts.append(f"## {name}: {first_paragraph(module)}")
+        if module.__name__ == LIMITS_MODULE:
+            parts += [second_paragraph(module), limits()]
+            continue
         for item in vars(module).values():
             if not isinstance(item, type) or item.__module__ != module.__name__:
                 continue

@@ -41,6 +41,7 @@ class SessionOptions:
     fuel: int | None = None
     map_edges: bool = False
     scratch: bool = False
+    mount_deadline: int = 2000  # milliseconds of virtual time
     unplug: list[tuple[int, int]] = field(default_factory=list)  # (clock in ns, disk)
     quiet: bool = False
 
@@ -156,10 +157,10 @@ class Session:
             ide=self.options.ide,
             map_edges=self.options.map_edges,
             scratch=self.options.scratch,
+            mount_deadline=self.options.mount_deadline * 1_000_000,
             commands=self.options.commands,
             interactive=self.interactive,
             prepare=self._check_volumes,
-            observe_files=self.options.stats is not None,
             observe_operations=self.options.stats is not None,
             log=self.log,
             output=self._write,

@@ -15,6 +15,7 @@ lists_arrived:
         pushad
         mov     esi, ebx
         mov     ebx, [kernel_words + KernelWords.sector_lists]
+        jmp     .first
 .next:
         mov     edi, [ebx + SectorList.next]
         mov     ax, [esi + DiskRequest.disk]
@@ -30,6 +31,8 @@ lists_arrived:
         HOST    FILE_READY
 .other:
         mov     ebx, edi
+.first:
+        ; The chain may have become empty since it was looked at: its last list is gone with a server that died.
         test    ebx, ebx
         jnz     .next
         popad

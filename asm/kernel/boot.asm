@@ -3,10 +3,16 @@
 ; KERNEL_BASE + that.
 
 CR0_PE = 0x00000001
+CR0_MP = 0x00000002             ; WAIT traps as well while TS is set
+CR0_TS = 0x00000008             ; x87, MMX and SSE trap (#NM): their registers are somebody else's, or nobody's
+CR0_ET = 0x00000010             ; always set
+CR0_NE = 0x00000020             ; x87 errors are #MF
 CR0_WP = 0x00010000
 CR0_PG = 0x80000000
 CR4_PAE = 0x20
 CR4_PGE = 0x80
+CR4_OSFXSR = 0x200              ; FXSAVE and FXRSTOR keep SSE registers, and SSE may be used
+CR4_OSXMMEXCPT = 0x400          ; SSE errors are #XM
 MSR_EFER = 0xc0000080
 EFER_NXE = 0x800
 
@@ -20,8 +26,8 @@ start:
         jne     .halt
 
         ; The loader's first page tables map the kernel at both its addresses until the jump is done.
-        mov     eax, cr4
-        or      eax, CR4_PAE | CR4_PGE
+        ; Nothing of what the loader left: OSXSAVE would enable registers that FXSAVE does not keep.
+        mov     eax, CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT
         mov     cr4, eax
         mov     eax, [esi + BootInformation.page_directory_pointers]
         .ledger cr3_loads
@@ -30,8 +36,7 @@ start:
         rdmsr
         or      eax, EFER_NXE
         wrmsr
-        mov     eax, cr0
-        or      eax, CR0_PG | CR0_WP | CR0_PE
+        mov     eax, CR0_PG | CR0_WP | CR0_NE | CR0_ET | CR0_TS | CR0_MP | CR0_PE
         mov     cr0, eax
         mov     eax, start_paged
         jmp     eax

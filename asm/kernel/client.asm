@@ -14,6 +14,7 @@ ipc_gate:
         popfd
 
         ; EBX, EDX, ESI and EDI stay the caller's until they are in the page.
+        .ledger client_gates
         mov     eax, ebp
         shr     eax, 16
         cmp     eax, MAX_PARTITIONS
@@ -113,7 +114,8 @@ ipc_gate:
         call    check_reply
 .woken:
         jnc     .done
-        jmp     exit_thread
+        mov     eax, ErrorCode.INTERRUPTED
+        jmp     .fail
 .give_back:
         lock btr dword ptr gs:[Partition.free], ecx
         jnc     .released
@@ -146,7 +148,7 @@ ipc_gate:
 ; wait_for_reply: wait, because every server thread is awake already.
 ; check_reply: wait, unless the reply is there.
 ;   in:        gs   partition, ecx  slot index, posted; fs  thread
-;   out:       CF=0  replied, the page is the client's again     CF=1  killed, the slot is no longer ours
+;   out:       CF=0  replied, the page is the client's again     CF=1  killed or interrupted, the slot is no longer ours
 ;   clobbers:  eax, edx, es, flags
 ;   state:     ring 0, any IF
 ;   leaves by: ret
@@ -164,7 +166,7 @@ signal_and_wait:
 check_reply:
         cmp     byte ptr gs:[Partition.state + ecx], SlotState.DONE
         je      reply_there
-        test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.KILLED
+        test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.KILLED | ThreadFlags.INTERRUPTED
         jnz     abandon_request
 wait_for_reply:
         ; Who posts to a partition that has died meanwhile is seen by nobody else.  The flag is set before `sweep` looks
@@ -194,6 +196,7 @@ abandon_request:
         test    ax, ax
         jz      finish_reply
         lock inc dword ptr gs:[Partition.aborted]
+        lock and dword ptr fs:[ThreadControlBlock.flags], ~ThreadFlags.INTERRUPTED
         .event  ipc.abandon slot=ecx
         stc
         ret
@@ -217,7 +220,8 @@ finish_reply:
 ;              eax ebx ecx edx esi edi  arguments
 ;   out:       eax ebx ecx edx esi edi  results
 ;              request_partition, slot  as they were and the slot taken; -1 = none: request_bytes holds
-;              the ErrorCode; SLOT_ABANDONED = killed, and the server has the request
+;              the ErrorCode; SLOT_ABANDONED = killed or interrupted, and the server has
+;              the request
 ;   clobbers:  gs, es, flags
 ;   state:     ring 0, any IF
 ;   leaves by: ret

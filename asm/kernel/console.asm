@@ -86,4 +86,10 @@ take_break:
         mov     eax, fs:[ThreadControlBlock.process]
         xor     ecx, ecx
         lock cmpxchg [kernel_words + KernelWords.console_break], ecx
+        jne     .none
+
+        ; What it was to end has not been waiting.
+        lock and dword ptr fs:[ThreadControlBlock.flags], ~ThreadFlags.INTERRUPTED
+        cmp     eax, eax
+.none:
         ret

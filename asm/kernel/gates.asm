@@ -42,7 +42,7 @@ system_policy:
 .answered:
         ; The call may have woken somebody more important, or started a sleep.
         mov     eax, [kernel_words + KernelWords.preempt]
-        or      eax, [kernel_words + KernelWords.arm_timer]
+        or      ax, [kernel_words + KernelWords.arm_timer]
         jz      leave_gate
         call    yield
         jmp     leave_gate

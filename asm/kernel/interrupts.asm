@@ -92,11 +92,11 @@ end_of_interrupt:
 timer_arm:
         mov     al, PIT_ONE_SHOT
         out     PIT_COMMAND, al
-        mov     eax, [kernel_words + KernelWords.arm_timer]
+        mov     ax, [kernel_words + KernelWords.arm_timer]
         out     PIT_CHANNEL0, al
         mov     al, ah
         out     PIT_CHANNEL0, al
-        mov     dword ptr [kernel_words + KernelWords.arm_timer], 0
+        mov     word ptr [kernel_words + KernelWords.arm_timer], 0
         ret
 
 ; timer_interrupt: the time slice is over, or a sleeper is due.

@@ -15,6 +15,7 @@
         .include "gates.asm"
         .include "console.asm"
         .include "traps.asm"
+        .include "fpu.asm"
         .include "interrupts.asm"
         .include "serial.asm"
         .include "switch.asm"

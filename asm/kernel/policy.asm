@@ -46,6 +46,7 @@ policy_thread:
 ;   leaves by: never; another thread runs
 exit_thread:
         cli
+        call    fpu_drop
         POLICY  EXIT_THREAD
         pushfd
         jmp     switch

@@ -72,8 +72,8 @@ take_slot:
         shl     eax, 16
         HOST    SLOT_WAIT
 .wait:
-        test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.KILLED
-        jnz     .killed
+        test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.KILLED | ThreadFlags.INTERRUPTED
+        jnz     .called_off
         mov     ecx, fs:[ThreadControlBlock.slot]
         cmp     ecx, SLOTS
         jb      .given
@@ -88,8 +88,9 @@ take_slot:
         clc
         ret
 
-.killed:
-        ; Leave the queue; if a slot has come it is ours to give back.
+.called_off:
+        ; Leave the queue; if a slot has come it is ours to give back.  An interrupt has been told of hereby.
+        lock and dword ptr fs:[ThreadControlBlock.flags], ~ThreadFlags.INTERRUPTED
         mov     eax, gs:[Partition.number]
         shl     eax, 16
         or      eax, 1
@@ -99,6 +100,10 @@ take_slot:
         jae     .refused
         call    release_slot
         mov     eax, ErrorCode.KILLED
+        test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.KILLED
+        jnz     .none
+        mov     eax, ErrorCode.INTERRUPTED
+.none:
         stc
         ret
 

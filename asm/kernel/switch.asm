@@ -34,7 +34,7 @@ wake:
         HOST    WAKE
         cmp     dword ptr [kernel_words + KernelWords.preempt], 0
         jne     yield
-        cmp     dword ptr [kernel_words + KernelWords.arm_timer], 0
+        cmp     word ptr [kernel_words + KernelWords.arm_timer], 0
         je      .armed
         call    timer_arm
 .armed:
@@ -53,9 +53,10 @@ yield:
 ;   state:     IF=0
 ;   leaves by: popfd, ret, when this thread is chosen again
 switch:
+        ; One comparison for two rare cases: arm_timer, and in the upper half fpu_live.
         cmp     dword ptr [kernel_words + KernelWords.arm_timer], 0
-        jne     .arm
-.armed:
+        jne     .rare
+.common:
         push    eax
         mov     eax, [kernel_words + KernelWords.next]
         cmp     eax, [kernel_words + KernelWords.current]
@@ -64,9 +65,18 @@ switch:
         popfd
         ret
 
-.arm:
+.rare:
+        push    eax
+        cmp     word ptr [kernel_words + KernelWords.arm_timer], 0
+        je      .armed
         call    timer_arm
-        jmp     .armed
+.armed:
+        cmp     word ptr [kernel_words + KernelWords.fpu_live], 0
+        je      .done
+        call    fpu_leave
+.done:
+        pop     eax
+        jmp     .common
 
 .other:
         pushad

@@ -27,7 +27,7 @@ trap_\vector:
         TRAP 4
         TRAP 5
         TRAP 6
-        TRAP 7
+        ; 7 is in fpu.asm.
         TRAP_WITH_CODE 8
         TRAP 9
         TRAP_WITH_CODE 10
@@ -66,6 +66,10 @@ trap:
         pushad
         ENTER_KERNEL
         cld
+
+; trap_policy: the same, everything saved.
+;   in:        [esp]  TrapFrame
+trap_policy:
         mov     eax, esp
         .event  trap frame=esp
         POLICY  EXCEPTION
@@ -111,7 +115,7 @@ interrupt:
         je      .stay
         call    yield
 .stay:
-        cmp     dword ptr [kernel_words + KernelWords.arm_timer], 0
+        cmp     word ptr [kernel_words + KernelWords.arm_timer], 0
         je      trap_return
         call    timer_arm
         jmp     trap_return

@@ -5,6 +5,8 @@
 ;   out:       eax  STATUS_FAILED
 ;   clobbers:  esi, flags
 report:
+        cmp     eax, ErrorCode.INTERRUPTED
+        je      report_break
         push    esi
         mov     esi, [words]
         call    put_string
@@ -31,6 +33,14 @@ put_error:
         mov     esi, [error_texts + eax * 4]
         call    put_line
 .done:
+        mov     eax, STATUS_FAILED
+        ret
+
+; report_break: a command has been interrupted: the break itself is shown when the command has ended.
+;   out:       eax  STATUS_FAILED
+;   clobbers:  flags
+report_break:
+        call    ask_break
         mov     eax, STATUS_FAILED
         ret
 
@@ -64,6 +74,7 @@ error_texts:
         .long   error_19
         .long   error_20
         .long   error_21
+        .long   error_22
 ERROR_TEXTS = ($ - error_texts) / 4
 error_0:
         .asciz  "ok"
@@ -109,4 +120,6 @@ error_20:
         .asciz  "not an executable of this system"
 error_21:
         .asciz  "no such process"
+error_22:
+        .asciz  "interrupted"
         .text

@@ -1,5 +1,6 @@
 ; The stub of hosted servers: handlers are Python coroutines, stepped by the kernel on behalf of this
-; thread; what they await is a gate call that this stub makes for them.
+; thread; what they await is a gate call that this stub makes for them.  As in a native server the six
+; registers are loaded from the message and saved into it here; the handler gets them in the HostedBlock.
 
         .include "../include/system.inc"
 
@@ -51,13 +52,49 @@ start:
         jmp     .step
 
 .done:
-        ; The handler has written the reply into the page; the block says how it is sent.
+        ; Data, if there are any, the handler has written into the page itself.
+        test    esi, esi
+        jz      .send
         .event  ipc.save message=esi
         mov     eax, [ebp + HostedBlock.eax]
+        mov     ebx, [ebp + HostedBlock.ebx]
+        mov     ecx, [ebp + HostedBlock.ecx]
+        mov     edx, [ebp + HostedBlock.edx]
+        mov     [esi + Message.eax], eax
+        mov     [esi + Message.ebx], ebx
+        mov     [esi + Message.ecx], ecx
+        mov     [esi + Message.edx], edx
+        mov     eax, [ebp + HostedBlock.esi]
+        mov     ebx, [ebp + HostedBlock.edi]
+        mov     ecx, [ebp + HostedBlock.eflags]
+        mov     [esi + Message.esi], eax
+        mov     [esi + Message.edi], ebx
+        mov     [esi + Message.eflags], ecx
+.send:
+        mov     eax, [ebp + HostedBlock.reply]
         mov     ebx, edi
         call    SELECTOR_SERVER_GATE:0
         mov     esi, ebx
-        mov     edi, [ebx + Message.handle]
+        mov     edi, [esi + Message.handle]
         .event  ipc.load message=esi
+        mov     eax, [esi + Message.eax]
+        mov     ebx, [esi + Message.ebx]
+        mov     ecx, [esi + Message.ecx]
+        mov     edx, [esi + Message.edx]
+        mov     [ebp + HostedBlock.eax], eax
+        mov     [ebp + HostedBlock.ebx], ebx
+        mov     [ebp + HostedBlock.ecx], ecx
+        mov     [ebp + HostedBlock.edx], edx
+        mov     eax, [esi + Message.esi]
+        mov     ebx, [esi + Message.edi]
+        mov     [ebp + HostedBlock.esi], eax
+        mov     [ebp + HostedBlock.edi], ebx
+        mov     eax, [esi + Message.operation]
+        movzx   ecx, word ptr [esi + Message.flags]
+        mov     edx, [esi + Message.count]
+        mov     [ebp + HostedBlock.operation], eax
+        mov     [ebp + HostedBlock.flags], ecx
+        mov     [ebp + HostedBlock.count], edx
+        mov     [ebp + HostedBlock.message], esi
         .event  ipc.call handler=ebp
         jmp     .step

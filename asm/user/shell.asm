@@ -63,7 +63,7 @@ prompt:
 ; first_volume: start in the first disk volume, in /rom if there is none.
 ;   clobbers:  eax, ebx, ecx, edx, esi, edi, flags
 first_volume:
-        xor     ebx, ebx
+        mov     ebx, VOLUME_UNASKED
 .next:
         mov     edi, volume
         SYSTEM  VOLUME_INFORMATION

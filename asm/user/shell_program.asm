@@ -54,6 +54,8 @@ run_program:
         ret
 
 .failed:
+        cmp     eax, ErrorCode.INTERRUPTED
+        je      report_break
         mov     esi, [words]
         call    put_string
         jmp     put_error

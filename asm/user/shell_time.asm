@@ -1,5 +1,7 @@
 ; time.
 
+ROW_CALLS = 3
+
 ; command_time: `time COMMAND`: run it, then show what it cost.
 ;   out:       eax  status of the command
 command_time:
@@ -44,13 +46,38 @@ put_difference:
         call    put_decimal
         jmp     put_space
 
-; put_host_calls: each kind of host call that has been made, four in a row: work that moves into policy must be seen.
+; put_host_calls: each kind of host call that has been made, three in a row: work that moves into policy must be seen.
 ;   clobbers:  eax, ebx, ecx, edx, esi, edi, flags
 put_host_calls:
         push    ebp
-        mov     ebp, LedgerInformation.host_call / 8
-        mov     ebx, host_call_names
         xor     edi, edi                ; how many are in the row
+        mov     ebx, host_call_names
+        mov     ebp, LedgerInformation.host_call / 8
+        mov     esi, LedgerInformation.host_call / 8 + HOST_CALL_NAMES
+        call    put_calls
+        mov     ebx, system_call_names
+        mov     ebp, LedgerInformation.system_call / 8
+        mov     esi, LedgerInformation.system_call / 8 + SYSTEM_CALL_NAMES
+        call    put_calls
+        mov     ebx, server_call_names
+        mov     ebp, LedgerInformation.server_call / 8
+        mov     esi, LedgerInformation.server_call / 8 + SERVER_CALL_NAMES
+        call    put_calls
+        test    edi, edi
+        jz      .done
+        mov     esi, row_end
+        call    put_line
+.done:
+        pop     ebp
+        ret
+
+; put_calls: those of one table.
+;   in:        ebp  index of its first counter in LedgerInformation, esi  that behind its last, ebx  names
+;              edi  how many are in the row
+;   out:       edi  the same
+;   clobbers:  eax, ebx, ecx, edx, esi, ebp, flags
+put_calls:
+        push    esi
 .name:
         mov     eax, [after + ebp * 8]
         sub     eax, [before + ebp * 8]
@@ -73,7 +100,7 @@ put_host_calls:
         mov     esi, ebx
         call    put_string
         inc     edi
-        cmp     edi, 4
+        cmp     edi, ROW_CALLS
         jb      .skip
         xor     edi, edi
         mov     esi, row_end
@@ -84,14 +111,9 @@ put_host_calls:
         test    al, al
         jnz     .skip
         inc     ebp
-        cmp     ebp, LedgerInformation.host_call / 8 + HOST_CALL_NAMES
+        cmp     ebp, [esp]
         jb      .name
-        test    edi, edi
-        jz      .done
-        mov     esi, row_end
-        call    put_line
-.done:
-        pop     ebp
+        pop     esi
         ret
 
         .rodata
@@ -123,11 +145,20 @@ ledger_12:
         .asciz  "blocking waits"
 ledger_13:
         .asciz  "requests"
+ledger_14:
+        .asciz  "bytes of metadata by policy and hosted servers"
+ledger_15:
+        .asciz  "bytes of programs loaded by policy"
+ledger_16:
+        .asciz  "bytes of servers' memory by hosted servers"
+ledger_17:
+        .asciz  "bytes decompressed by hosted servers"
         .align 4
 ; In the order of LedgerInformation.
 ledger_words:
         .long   ledger_0, ledger_1, ledger_2, ledger_3, ledger_4, ledger_5, ledger_6
         .long   ledger_7, ledger_8, ledger_9, ledger_10, ledger_11, ledger_12, ledger_13
+        .long   ledger_14, ledger_15, ledger_16, ledger_17
 LEDGER_WORDS = ($ - ledger_words) / 4
         .assert LEDGER_WORDS == LedgerInformation.host_call / 8, "ledger_words and LedgerInformation differ"
 
@@ -138,8 +169,24 @@ host_call_names:
         .asciz  "boot_done", "panic", "schedule", "wake", "handoff", "tick", "yield", "exception", "system", "server"
         .asciz  "resume", "first_use", "slot_wait", "slot_give", "convert", "exit_thread", "disk_done", "input"
         .asciz  "slot_drop", "job", "file_ready", "slot_fail", "disk_changed", "disk_watched", "files_age"
-HOST_CALL_NAMES = 25
-        .assert HostCall.FILES_AGE - HOST_CALL_FIRST + 1 == HOST_CALL_NAMES, "host_call_names and HostCall differ"
+        .asciz  "", "", "", "give_back"  ; three numbers are no calls
+HOST_CALL_NAMES = 29
+        .assert HostCall.GIVE_BACK - HOST_CALL_FIRST + 1 == HOST_CALL_NAMES, "host_call_names and HostCall differ"
+; In the order of SystemCall.
+system_call_names:
+        .asciz  "system.exit", "system.yield", "system.write", "system.read_character", "system.allocate"
+        .asciz  "system.free", "system.start_process", "system.wait_process", "system.kill_process"
+        .asciz  "system.start_thread", "system.volume_information", "system.lock_directory"
+        .asciz  "system.unlock_directory", "system.open", "system.close", "system.map_file"
+        .asciz  "system.process_information", "system.ipc_information", "system.ledger", "system.clock"
+        .asciz  "system.sleep", "system.take_break", "system.file_handler"
+SYSTEM_CALL_NAMES = 23
+        .assert SystemCall.FILE_HANDLER + 1 == SYSTEM_CALL_NAMES, "system_call_names and SystemCall differ"
+; In the order of ServerCall, from SERVER_CALL_FIRST on.
+server_call_names:
+        .asciz  "server.lock_blocks", "server.unlock_blocks", "server.hosted_step", "server.directory_changed"
+SERVER_CALL_NAMES = 4
+        .assert ServerCall.DIRECTORY_CHANGED - SERVER_CALL_FIRST + 1 == SERVER_CALL_NAMES, "server_call_names differ"
         .bss
         .align 8
 before:

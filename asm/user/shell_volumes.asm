@@ -26,7 +26,7 @@ path_volume:
 ;   out, clobbers: as path_volume
 VOLUME_NAME_SIZE = 16
 find_volume:
-        xor     ebx, ebx
+        mov     ebx, VOLUME_UNASKED
 .next:
         mov     edi, volume
         SYSTEM  VOLUME_INFORMATION
@@ -34,9 +34,15 @@ find_volume:
         mov     esi, volume + VolumeInformation.name
         mov     edi, volume_name
         call    same_word
-        je      .done
+        je      .found
         inc     ebx
         jmp     .next
+
+        ; No server is asked but the one that is looked for.
+.found:
+        sub     ebx, VOLUME_UNASKED
+        mov     edi, volume
+        SYSTEM  VOLUME_INFORMATION
 .done:
         ret
 
@@ -72,17 +78,48 @@ put_free:
         pop     ecx
         ret
 
-; command_df: `df`.
+; command_df: `df`.  Volumes whose servers do not answer at once come last: nobody waits for them to see the others.
 ;   out:       eax  status
 command_df:
         mov     esi, df_head
         call    put_line
+        mov     dword ptr [df_silent], 0
         xor     ebp, ebp
 .next:
-        mov     ebx, ebp
+        lea     ebx, [ebp + VOLUME_BRIEFLY]
+        mov     edi, volume
+        SYSTEM  VOLUME_INFORMATION
+        jc      .slow
+        test    dword ptr [volume + VolumeInformation.flags], VolumeFlags.NOT_ANSWERED
+        jnz     .silent
+        call    put_df
+        inc     ebp
+        jmp     .next
+.silent:
+        bts     [df_silent], ebp
+        inc     ebp
+        jmp     .next
+
+        ; There are at most 32 volumes.
+.slow:
+        call    flush
+.again:
+        bsf     ebx, [df_silent]
+        jz      .done
+        btr     [df_silent], ebx
         mov     edi, volume
         SYSTEM  VOLUME_INFORMATION
         jc      .done
+        call    put_df
+        call    flush
+        jmp     .again
+.done:
+        xor     eax, eax
+        ret
+
+; put_df: the row of `df` for `volume`.
+;   clobbers:  eax, ecx, edx, esi, flags
+put_df:
         mov     al, '/'
         call    put_character
         mov     esi, volume + VolumeInformation.name
@@ -91,6 +128,8 @@ command_df:
         mov     esi, volume + VolumeInformation.file_system
         mov     ecx, 8
         call    put_field
+        test    dword ptr [volume + VolumeInformation.flags], VolumeFlags.NOT_ANSWERED
+        jnz     .silent
         mov     eax, [volume + VolumeInformation.total_clusters]
         mov     edx, [volume + VolumeInformation.total_clusters + 4]
         mov     ecx, 12
@@ -104,12 +143,10 @@ command_df:
         call    free_bytes
         mov     ecx, 16
         call    put_free
-        call    newline
-        inc     ebp
-        jmp     .next
-.done:
-        xor     eax, eax
-        ret
+        jmp     newline
+.silent:
+        mov     esi, volume_silent
+        jmp     put_line
 
 ; command_vol: `vol [VOLUME]`, by default the one of the current directory; a path names the volume it lies on.
 ; The root of everything stands for all of them.
@@ -167,6 +204,9 @@ put_volume:
         call    put_string
         mov     esi, volume + VolumeInformation.name
         call    put_string
+        mov     esi, volume_silent
+        test    dword ptr [volume + VolumeInformation.flags], VolumeFlags.NOT_ANSWERED
+        jnz     put_line
         mov     esi, vol_no_label
         cmp     byte ptr [volume + VolumeInformation.label], 0
         je      .label
@@ -187,6 +227,8 @@ put_volume:
         .rodata
 df_head:
         .asciz  "volume    system      clusters        free   bytes each      bytes free"
+volume_silent:
+        .asciz  " does not answer"
 no_volume:
         .asciz  ": no such volume"
 vol_volume:
@@ -200,6 +242,9 @@ vol_serial:
 vol_system:
         .asciz  ", file system "
         .bss
+        .align  4
+df_silent:
+        .space  4
 volume_name:
         .space  VOLUME_NAME_SIZE
         .text

@@ -222,7 +222,10 @@ put_walk_error:
         mov     esi, walk_deep
         cmp     eax, WALK_DEEP
         je      put_line
-        jmp     put_error
+        cmp     eax, ErrorCode.INTERRUPTED
+        jne     put_error
+        call    newline
+        jmp     report_break
 
 ; put_entry_path: append the absolute path of an entry.
 ;   in:        edi  DirectoryEntry, path  its directory

@@ -56,6 +56,9 @@ class ServerCall(IntEnum):
     DIRECTORY_CHANGED = 9  # ebx=version of a directory: it is current no more
 
 
+SERVER_CALL_FIRST: Final = int(ServerCall.LOCK_BLOCKS)
+"""The server calls from here on are answered by policy, each by a host call; the others by machine code."""
+
 SERVER_CALL_NO_WAIT: Final = 0x100
 """Added to WAIT or a REPLY: return at once, with EBX = 0 if no request is there (WAIT) or in any case (REPLY)."""
 
@@ -109,12 +112,17 @@ class HostCall(IntEnum):
     FILES_AGE = 0xD8  # * it is time to look at accessed bits of files
     FILE_READY = 0xD4  # eax=token of a SectorList: the last of its sectors has arrived
     SLOT_FAIL = 0xD5  # eax=slot: posted to a partition that has died; fail it
+    GIVE_BACK = 0xDC  # * post what is given back to servers, as far as there are slots for it
     JOB = 0xD3  # * eax=policy's number of the job that a kernel thread runs
 
 
 HOST_CALL_FIRST: Final = 0xC0
 HOST_CALLS_LIMIT: Final = 32  # how many numbers from HOST_CALL_FIRST on are set aside
+SYSTEM_CALLS_LIMIT: Final = 32  # the same for system calls
+SERVER_CALLS_LIMIT: Final = 8  # and for server calls from SERVER_CALL_FIRST on
 assert all(0 <= call - HOST_CALL_FIRST < HOST_CALLS_LIMIT for call in HostCall)
+assert all(call < SYSTEM_CALLS_LIMIT for call in SystemCall)
+assert all(call - SERVER_CALL_FIRST < SERVER_CALLS_LIMIT for call in ServerCall)
 
 
 class WaitReason(IntEnum):

@@ -28,6 +28,7 @@ class ErrorCode(IntEnum):
     END_OF_INPUT = 19
     NOT_EXECUTABLE = 20
     NO_CHILD = 21
+    INTERRUPTED = 22  # Ctrl-C, while the call waited for a server
 
 
 ERROR_TEXT: dict[ErrorCode, str] = {
@@ -53,4 +54,29 @@ ERROR_TEXT: dict[ErrorCode, str] = {
     ErrorCode.END_OF_INPUT: "end of input",
     ErrorCode.NOT_EXECUTABLE: "not an executable of this system",
     ErrorCode.NO_CHILD: "no such process",
+    ErrorCode.INTERRUPTED: "interrupted",
 }
+
+#: What a server may answer a request of the kernel with, and what the caller is told then.  All other codes are the
+#: kernel's own, which acts on them: a server that uses one of those has broken the protocol.
+SERVER_ERRORS: dict[ErrorCode, ErrorCode] = {
+    ErrorCode.BAD_CALL: ErrorCode.NOT_SUPPORTED,  # an operation that the server does not know; the call is fine
+    ErrorCode.BAD_ARGUMENT: ErrorCode.BAD_ARGUMENT,
+    ErrorCode.NOT_FOUND: ErrorCode.NOT_FOUND,
+    ErrorCode.NOT_DIRECTORY: ErrorCode.NOT_DIRECTORY,
+    ErrorCode.IS_DIRECTORY: ErrorCode.IS_DIRECTORY,
+    ErrorCode.NAME_TOO_LONG: ErrorCode.NAME_TOO_LONG,
+    ErrorCode.NO_MEMORY: ErrorCode.NO_MEMORY,  # the server's own memory
+    ErrorCode.NO_RESOURCES: ErrorCode.NO_RESOURCES,  # the server's own tables
+    ErrorCode.IO_ERROR: ErrorCode.IO_ERROR,
+    ErrorCode.CORRUPT: ErrorCode.CORRUPT,
+    ErrorCode.READ_ONLY: ErrorCode.READ_ONLY,
+    ErrorCode.NOT_SUPPORTED: ErrorCode.NOT_SUPPORTED,
+}
+
+
+def error_of_server(value: int) -> ErrorCode:
+    """Return what a caller is told for a server's error `value`; BAD_REPLY if the server must not say it."""
+    if value not in SERVER_ERRORS:
+        return ErrorCode.BAD_REPLY
+    return SERVER_ERRORS[ErrorCode(value)]

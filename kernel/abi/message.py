@@ -155,7 +155,7 @@ class Partition(Layout):
         "handles": "the handle that answers the slot's present request: slot index + generation * 256",
         "state": "SlotState",
         "replies": "replies taken from servers",
-        "blocking_waits": "waits of clients for a reply",
+        "blocking_waits": "waits of clients for a reply, counted by policy as it blocks them",
         "full_waits": "waits of clients for a slot",
         "bad_replies": "replies refused by the kernel",
         "aborted": "requests given up: client or server died, disk unplugged",

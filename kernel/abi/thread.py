@@ -4,10 +4,11 @@ from ctypes import c_uint8, c_uint16, c_uint32, c_uint64
 from enum import IntEnum, IntFlag
 from typing import Final
 
-from callgate.kernel.abi.calls import HOST_CALLS_LIMIT
-from callgate.kernel.abi.layout import Layout, size_of
+from callgate.kernel.abi.calls import HOST_CALLS_LIMIT, SERVER_CALLS_LIMIT, SYSTEM_CALLS_LIMIT
+from callgate.kernel.abi.fpu import FloatingPointArea
+from callgate.kernel.abi.layout import Layout, offset_of, size_of
 
-TCB_SIZE: Final = 512
+TCB_SIZE: Final = 1024
 KERNEL_STACK_SIZE: Final = 8192
 KERNEL_STACK_SPAN: Final = 16384  # distance of two kernel stacks; what lies below a stack is unmapped
 
@@ -26,6 +27,7 @@ class ThreadFlags(IntFlag):
 
     KILLED = 1  # dies at the next return to ring 3 or instead of the next wait
     COROUTINE = 2  # a host call was answered by a coroutine that awaits `call_target`
+    INTERRUPTED = 4  # its present or next wait for a server ends: Ctrl-C, or the end of the time set for it
 
 
 class ThreadControlBlock(Layout):
@@ -75,7 +77,8 @@ class ThreadControlBlock(Layout):
         ("request_bytes", c_uint32),
         ("path_page", c_uint32),
         ("fault_error", c_uint32),
-        ("reserved", c_uint8 * (TCB_SIZE - 38 * 4)),
+        ("reserved", c_uint8 * (TCB_SIZE - size_of(FloatingPointArea) - 38 * 4)),
+        ("fpu", FloatingPointArea),
     ]
     _notes_ = {
         "esp": "saved kernel stack pointer while the thread does not run",
@@ -103,10 +106,12 @@ class ThreadControlBlock(Layout):
         "request_bytes": "ipc_request: bytes of request data, 0 to 4048",
         "path_page": "kernel linear address of the thread's page for paths",
         "fault_error": "ErrorCode of the fault that went on at fault_resume",
+        "fpu": "x87, MMX and SSE registers, unless KernelWords.fpu_owner says that the CPU holds them",
     }
 
 
 assert size_of(ThreadControlBlock) == TCB_SIZE
+assert offset_of(ThreadControlBlock, "fpu") % 16 == 0, "FXSAVE wants 16 bytes of alignment"
 
 
 class GateFrame(Layout):
@@ -200,7 +205,8 @@ class KernelWords(Layout):
         ("next", c_uint32),
         ("cr3", c_uint32),
         ("preempt", c_uint32),
-        ("arm_timer", c_uint32),
+        ("arm_timer", c_uint16),
+        ("fpu_live", c_uint16),
         ("partitions", c_uint32),
         ("ahci_base", c_uint32),
         ("ide_base", c_uint32),
@@ -208,6 +214,7 @@ class KernelWords(Layout):
         ("ticks", c_uint32),
         ("sector_lists", c_uint32),
         ("console_break", c_uint32),
+        ("fpu_owner", c_uint32),
     ]
     _notes_ = {
         "current": "selector of the running thread",
@@ -215,6 +222,7 @@ class KernelWords(Layout):
         "cr3": "page tables that are loaded",
         "preempt": "non-zero: the end of an interrupt shall ask who runs next",
         "arm_timer": "non-zero: program the timer to interrupt after so many PIT ticks (1 to 65535)",
+        "fpu_live": "non-zero: CR0.TS is clear and `fpu_owner` runs; one word with `arm_timer`, for `switch`",
         "partitions": "mask: partition block exists",
         "ahci_base": "linear address of the AHCI registers, 0 = none",
         "ide_base": "command block port of the first IDE channel, 0 = none",
@@ -222,7 +230,12 @@ class KernelWords(Layout):
         "ticks": "timer interrupts taken",
         "sector_lists": "linear address of the first SectorList that waits for the disk, 0 = none",
         "console_break": "process for which the console has sent a break that it has not taken, 0 = none",
+        "fpu_owner": "selector of the thread whose x87, MMX and SSE registers the CPU holds, 0 = nobody's",
     }
+
+
+assert offset_of(KernelWords, "fpu_live") == offset_of(KernelWords, "arm_timer") + 2
+assert offset_of(KernelWords, "arm_timer") % 4 == 0
 
 
 class TaskState(Layout):
@@ -242,7 +255,11 @@ assert size_of(TaskState) == 104
 
 
 class HostedBlock(Layout):
-    """In the server's own memory, one per thread: what a hosted handler and its stub exchange."""
+    """In the server's own memory, one per thread: what a hosted handler and its stub exchange.
+
+    The stub loads a request out of its page into the block, and saves the reply's registers out of the block into the
+    page.  In between they are those of the gate calls that the handler makes.
+    """
 
     _fields_ = [
         ("message", c_uint32),
@@ -254,19 +271,27 @@ class HostedBlock(Layout):
         ("esi", c_uint32),
         ("edi", c_uint32),
         ("eflags", c_uint32),
-        ("reserved", c_uint32 * 7),
+        ("operation", c_uint32),
+        ("flags", c_uint32),
+        ("count", c_uint32),
+        ("reply", c_uint32),
+        ("reserved", c_uint32 * 3),
     ]
     _notes_ = {
         "message": "linear address of the message being served; 0 at start",
         "gate": "HostedGate: what the stub does next",
-        "eax": "registers of the call that the stub makes, and its results",
+        "eax": "the request's registers; those of the call that the stub makes, and its results; the reply's",
+        "operation": "the request's Message.operation",
+        "flags": "the request's Message.flags",
+        "count": "the request's Message.count",
+        "reply": "DONE: the ServerCall by which the reply is sent",
     }
 
 
 class HostedGate(IntEnum):
     """What a hosted handler's stub does next (`HostedBlock.gate`)."""
 
-    DONE = 0  # return to the dispatcher
+    DONE = 0  # save the registers into the page, and send the reply
     SYSTEM = 1  # call the system gate with the block's registers, then step again
     SERVER = 2  # call the server gate so
 
@@ -289,9 +314,19 @@ class LedgerInformation(Layout):
         ("cpu_file_bytes", c_uint64),
         ("blocking_waits", c_uint64),
         ("requests", c_uint64),
+        ("metadata_bytes", c_uint64),
+        ("program_bytes", c_uint64),
+        ("server_bytes", c_uint64),
+        ("inflated_bytes", c_uint64),
         ("host_call", c_uint64 * HOST_CALLS_LIMIT),
+        ("system_call", c_uint64 * SYSTEM_CALLS_LIMIT),
+        ("server_call", c_uint64 * SERVER_CALLS_LIMIT),
     ]
-    _notes_ = {"host_call": "host calls by number - HOST_CALL_FIRST; `host_calls` is their sum"}
+    _notes_ = {
+        "host_call": "host calls by number - HOST_CALL_FIRST; SYSTEM and SERVER: only those whose number is none",
+        "system_call": "SYSTEM by SystemCall; `host_calls` is the sum of all three tables",
+        "server_call": "SERVER by ServerCall - SERVER_CALL_FIRST",
+    }
 
 
 class ProcessInformation(Layout):

@@ -29,6 +29,10 @@ class VolumeInformation(Layout):
     }
 
 
+# Added to the index of VOLUME_INFORMATION.
+VOLUME_UNASKED: Final = 1 << 31  # only what the kernel knows: number, name, file system
+VOLUME_BRIEFLY: Final = 1 << 30  # do not wait for a server that does not answer at once (10 ms of virtual time)
+
 # An entry of a sectors reply, 64 bits: a piece of one 4 KiB block of the partition.  The kernel replaces
 # it by the physical address of the block's page with first sector and count kept in the low bits.
 SECTOR_ENTRY_COUNT_SHIFT: Final = 60  # bits 60..62: sectors - 1 (0 to 7)

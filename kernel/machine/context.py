@@ -48,6 +48,7 @@ class ContextLayout:
     segments: int
     error_code: int
     is_int: int
+    next_eip: int  # of a software interrupt: what stands after it
     old_exception: int
     control: int  # CR0 to CR4, 8 bytes each
 
@@ -178,8 +179,10 @@ def discover() -> ContextLayout:
     segments = hflags + 8
     control = segments + SEGMENT_SPAN * len(SEGMENTS)
     layout = ContextLayout(
-        len(first), registers, eip, eip + 8, hflags, segments, error_code, is_int, old_exception, control
+        len(first), registers, eip, eip + 8, hflags, segments, error_code, is_int, is_int + 4, old_exception, control
     )
+    if word(software, layout.next_eip) != CODE + 2:
+        raise UnsupportedEmulator("the next instruction's address does not follow the mark of software interrupts")
     _check_segments(layout)
     return layout
 

@@ -10,6 +10,12 @@ called for as well; `Traps` takes it back, since it has not retired.  So is one 
 because the store hits code that it has translated, to translate again and repeat it: a call for the same
 address twice running is looked into (`machine.repeats`), unless the instruction is known to follow itself.
 
+Memory above 4 GiB, where the blocks of disks lie, is given to the engine as a device whose loads and stores are host
+code too (`LOAD_TEMPLATE`, `STORE_TEMPLATE`): they move the bytes and count them, by who runs.  A memory hook would
+count as well, but with one in place the engine takes every load of every program the slow way; this way only those
+loads are slower that touch such memory.  What is counted is what crosses the bus, and the engine makes two aligned
+loads of one that is not aligned, so that one counts twice.
+
 Where host code cannot be made (another processor, no executable memory), `PythonCounter` does the same
 in Python, some twenty times slower; a test holds the two against each other.
 """
@@ -22,9 +28,10 @@ from collections.abc import Callable
 from functools import cache
 from typing import Final
 
+from callgate.kernel.machine.ram import Region
 from callgate.kernel.machine.repeats import REPEAT_SLOTS, Repeats
 from callgate.kernel.machine.sites import SITE_SLOTS, Cell, Sites
-from unicorn import UC_HOOK_CODE, UC_HOOK_MEM_READ, UC_HOOK_MEM_WRITE
+from unicorn import UC_HOOK_CODE, UC_PROT_ALL
 from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import uclib
 
@@ -32,7 +39,8 @@ NEVER: Final = (1 << 63) - 1
 NOWHERE: Final = (1 << 64) - 1
 KERNEL_QUADRANT: Final = 3
 EFLAGS_IF: Final = 1 << 9
-TOUCH_AT: Final = 1024  # where the second routine lies in the page
+LOAD_AT: Final = 1024  # where the second routine lies in the page
+STORE_AT: Final = 1280
 
 
 class CounterState(ctypes.Structure):
@@ -68,6 +76,7 @@ class CounterState(ctypes.Structure):
         ("site_call", ctypes.c_void_p),
         ("repeats", ctypes.c_void_p),
         ("repeat_call", ctypes.c_void_p),
+        ("high_memory", ctypes.c_void_p),
     ]
 
 
@@ -175,16 +184,61 @@ same:
     jmp first
 """
 
-# touch(rdi=uc, esi=type, rdx=address, ecx=size, r8=value, r9=state): bytes by who runs.
-TOUCH_TEMPLATE: Final = """
-    movsxd rcx, ecx
-    cmp byte ptr [r9+{in_kernel}], 0
+# load(rdi=uc, rsi=offset, edx=size, rcx=state): the bytes, which are counted by who runs.
+LOAD_TEMPLATE: Final = """
+    mov r9d, edx
+    xor eax, eax
+    cmp byte ptr [rcx+{in_kernel}], 0
     jne kernel
-    mov rax, [r9+{user_kind}]
-    add [r9+rax*8+{file_bytes_kernel}], rcx
-    ret
+    mov rax, [rcx+{user_kind}]
 kernel:
-    add [r9+{file_bytes_kernel}], rcx
+    add [rcx+rax*8+{file_bytes_kernel}], r9
+    add rsi, [rcx+{high_memory}]
+    cmp edx, 4
+    je four
+    cmp edx, 1
+    je one
+    cmp edx, 2
+    je two
+    mov rax, [rsi]
+    ret
+four:
+    mov eax, [rsi]
+    ret
+two:
+    movzx eax, word ptr [rsi]
+    ret
+one:
+    movzx eax, byte ptr [rsi]
+    ret
+"""
+
+# store(rdi=uc, rsi=offset, edx=size, rcx=value, r8=state)
+STORE_TEMPLATE: Final = """
+    mov r9d, edx
+    xor eax, eax
+    cmp byte ptr [r8+{in_kernel}], 0
+    jne kernel
+    mov rax, [r8+{user_kind}]
+kernel:
+    add [r8+rax*8+{file_bytes_kernel}], r9
+    add rsi, [r8+{high_memory}]
+    cmp edx, 4
+    je four
+    cmp edx, 1
+    je one
+    cmp edx, 2
+    je two
+    mov [rsi], rcx
+    ret
+four:
+    mov [rsi], ecx
+    ret
+two:
+    mov [rsi], cx
+    ret
+one:
+    mov [rsi], cl
     ret
 """
 
@@ -206,7 +260,12 @@ COUNT_CODE: Final = bytes.fromhex(
     "488b01483b41080f8228ffffff80b980000000000f8479ffffffe916ffffff4c8b81c8000000440fb7ce4181e1ff0f00"
     "00433934880f84dffeffff575651ff91d0000000595e5fe9cefeffff"
 )
-TOUCH_CODE: Final = bytes.fromhex("4863c94180794800750a498b416849014cc150c349014950c3")
+LOAD_CODE: Final = bytes.fromhex(
+    "4189d131c0807948007504488b41684c014cc1504803b1d800000083fa04740e83fa01741083fa027407488b06c38b06c30fb706c30fb606c3"
+)
+STORE_CODE: Final = bytes.fromhex(
+    "4189d131c041807848007504498b40684d014cc0504903b0d800000083fa04740e83fa01741083fa02740748890ec3890ec366890ec3880ec3"
+)
 
 
 def native_available() -> bool:
@@ -221,9 +280,11 @@ class ExecutablePage:
         protection = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
         self.page = mmap.mmap(-1, mmap.PAGESIZE, prot=protection)
         self.page[0 : len(COUNT_CODE)] = COUNT_CODE
-        self.page[TOUCH_AT : TOUCH_AT + len(TOUCH_CODE)] = TOUCH_CODE
+        self.page[LOAD_AT : LOAD_AT + len(LOAD_CODE)] = LOAD_CODE
+        self.page[STORE_AT : STORE_AT + len(STORE_CODE)] = STORE_CODE
         self.count = ctypes.addressof(ctypes.c_char.from_buffer(self.page))
-        self.touch = self.count + TOUCH_AT
+        self.load = self.count + LOAD_AT
+        self.store = self.count + STORE_AT
 
 
 @cache
@@ -246,6 +307,16 @@ def add_hook(uc: int, kind: int, function: int, data: int, begin: int, end: int)
     )
     if status:
         raise RuntimeError(f"uc_hook_add of kind {kind:#x} failed with {status}")
+
+
+def map_device(uc: int, region: Region, load: int, store: int, data: int) -> None:
+    """Have loads and stores of a region's addresses answered by functions in host code."""
+    base, size = ctypes.c_uint64(region.base), ctypes.c_size_t(region.size)
+    engine, pointer = ctypes.c_void_p(uc), ctypes.c_void_p
+    status = uclib.uc_mmio_map(engine, base, size, pointer(load), pointer(data), pointer(store), pointer(data))
+    status = status or uclib.uc_mem_protect(engine, base, size, ctypes.c_uint32(UC_PROT_ALL))
+    if status:
+        raise RuntimeError(f"{region.name} memory, {region.size} bytes, cannot be mapped: error {status}")
 
 
 def address_of(function: object) -> int:
@@ -277,16 +348,15 @@ class NativeCounter:
         self.repeats = Repeats(self.state, fail)
         add_hook(uc, UC_HOOK_CODE, self.page.count, ctypes.addressof(self.state), 1, 0)
 
-    def observe_memory(self, begin: int, end: int) -> None:
-        """Count bytes that the CPU loads from or stores to physical `begin` to `end`, by who runs."""
-        kind = UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE
-        add_hook(self.uc, kind, self.page.touch, ctypes.addressof(self.state), begin, end)
+    def serve(self, region: Region) -> None:
+        """Give the engine a region of RAM, and count the bytes that the CPU loads and stores there, by who runs."""
+        self.state.high_memory = region.address
+        map_device(self.uc, region, self.page.load, self.page.store, ctypes.addressof(self.state))
 
 
 CODE_HOOK = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p)
-MEMORY_HOOK = ctypes.CFUNCTYPE(
-    None, ctypes.c_void_p, ctypes.c_int, ctypes.c_uint64, ctypes.c_int, ctypes.c_int64, ctypes.c_void_p
-)
+LOAD = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint, ctypes.c_void_p)
+STORE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint, ctypes.c_uint64, ctypes.c_void_p)
 
 
 class PythonCounter:
@@ -302,11 +372,9 @@ class PythonCounter:
         self.repeats = Repeats(self.state, fail)
         self.eflags = ctypes.c_uint64()
         self.callbacks: list[object] = []
-        self._hook(CODE_HOOK(self._count), UC_HOOK_CODE, 1, 0)
-
-    def _hook(self, callback: object, kind: int, begin: int, end: int) -> None:
+        callback = CODE_HOOK(self._count)
         self.callbacks.append(callback)
-        add_hook(self.uc, kind, address_of(callback), 0, begin, end)
+        add_hook(self.uc, UC_HOOK_CODE, address_of(callback), 0, 1, 0)
 
     def _count(self, uc: int, address: int, _size: int, _data: int) -> None:
         """Follow `COUNT_TEMPLATE`, label by label."""
@@ -345,15 +413,26 @@ class PythonCounter:
         self.state.stop_address = address
         uclib.uc_emu_stop(ctypes.c_void_p(uc))
 
-    def observe_memory(self, begin: int, end: int) -> None:
-        """Count bytes that the CPU loads from or stores to physical `begin` to `end`, by who runs."""
+    def serve(self, region: Region) -> None:
+        """Follow `LOAD_TEMPLATE` and `STORE_TEMPLATE`."""
         names = ("file_bytes_kernel", "file_bytes_server", "file_bytes_client")
+        view = region.view
 
-        def touch(_uc: int, _kind: int, _address: int, size: int, _value: int, _data: int) -> None:
+        def count(size: int) -> None:
             name = names[0 if self.state.in_kernel else self.state.user_kind]
             setattr(self.state, name, getattr(self.state, name) + size)
 
-        self._hook(MEMORY_HOOK(touch), UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE, begin, end)
+        def load(_uc: int, offset: int, size: int, _data: int) -> int:
+            count(size)
+            return int.from_bytes(view[offset : offset + size], "little")
+
+        def store(_uc: int, offset: int, size: int, value: int, _data: int) -> None:
+            count(size)
+            view[offset : offset + size] = (value & (1 << 8 * size) - 1).to_bytes(size, "little")
+
+        callbacks = LOAD(load), STORE(store)
+        self.callbacks.extend(callbacks)
+        map_device(self.uc, region, address_of(callbacks[0]), address_of(callbacks[1]), 0)
 
 
 Counter = NativeCounter | PythonCounter

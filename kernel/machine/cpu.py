@@ -167,6 +167,8 @@ class Cpu:
         return self._mode(self.context)
 
     def _mode(self, context: RawContext) -> Mode:
+        if context.words[self.layout.eflags >> 2] & EFLAGS_VM:
+            raise NotImplementedError("virtual-8086 mode is not modelled: ring 0 returned to an image with VM set")
         cr0, _, _, cr3, cr4 = struct.unpack_from("<5Q", context.view, self.layout.control)
         made_of, mode = self.last_mode
         efer = self.efer
@@ -191,10 +193,15 @@ class Cpu:
         return int(self.efer_register.value)
 
     @property
+    def hflags(self) -> int:
+        """What the engine derives from the state: CPL, and `HF_` bits of `machine.context`."""
+        self.peek.save()
+        return self.peek.words[self.layout.hflags >> 2]
+
+    @property
     def cpl(self) -> int:
         """The current privilege level, 0 to 3, as the engine keeps it."""
-        self.peek.save()
-        return self.peek.view[self.layout.hflags] & HF_CPL
+        return self.hflags & HF_CPL
 
     def segment_base(self, name: str) -> int:
         """Return the base of a segment register's descriptor cache."""
@@ -207,6 +214,15 @@ class Cpu:
         self.peek.save()
         base = self.peek.words[self.layout.segment("cs") + 8 >> 2]
         return base, self.peek.view[self.layout.hflags] & HF_CPL, self._mode(self.peek)
+
+    def stack(self) -> tuple[int, int, int, int, Mode]:
+        """Return the base of SS, ESP, what wraps an offset in it, CPL and the paging mode, by one look at the CPU."""
+        self.peek.save()
+        words, layout = self.peek.words, self.layout
+        hflags = words[layout.hflags >> 2]
+        esp = words[(layout.registers >> 2) + 2 * GENERAL.index("esp")]
+        mask = 0xFFFF_FFFF if hflags & HF_SS32 else 0xFFFF
+        return words[layout.segment("ss") + 8 >> 2], esp, mask, hflags & HF_CPL, self._mode(self.peek)
 
     def table(self, name: str) -> tuple[int, int]:
         """Return (base, limit) of "gdtr", "idtr", "ldtr" or "tr"."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from callgate.kernel.machine.accounts import Account
+
 if TYPE_CHECKING:
     from callgate.kernel.machine.machine import Machine
 
@@ -41,7 +43,7 @@ class DeviceHost:
 
     def memory(self, physical: int, length: int) -> memoryview:
         """Return RAM for DMA."""
-        return self.machine.ram.view(physical, length)
+        return self.machine.ram.view(physical, length, Account.DEVICE)
 
     def dma_done(self, physical: int, length: int, *, to_memory: bool) -> None:
         """Book a transfer; code that was translated from written pages is forgotten."""

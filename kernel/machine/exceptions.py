@@ -12,7 +12,9 @@ import struct
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from callgate.kernel.machine.accounts import Account
 from callgate.kernel.machine.bus import DmaError
+from callgate.kernel.machine.context import HF_CPL
 from callgate.kernel.machine.cpu import (
     EFLAGS_IF,
     EFLAGS_NT,
@@ -37,6 +39,7 @@ CONTRIBUTORY = frozenset({DE, TS, NP, SS, GP})
 FAULTS = frozenset({DE, BR, UD, NM, TS, NP, SS, GP, PF, 16, 17, 19})
 EXTERNAL = 1  # error code bit 0: the event came from outside the program
 IN_IDT = 2
+USER = 3
 NO_EXCEPTION = 0xFFFF_FFFF
 WORD = 0xFFFF_FFFF
 
@@ -121,23 +124,27 @@ class Delivery:
         return vectors
 
     def _escalate(self, current: Incident, fault: DeliveryFault, chain: list[str]) -> Incident:
-        """Combine the event being delivered with the fault that its delivery raised (SDM table 6-5)."""
+        """Combine the event being delivered with the fault that its delivery raised (SDM table 6-5).
+
+        INT n and an interrupt are benign whatever their number: INT 8 is no double fault, INT 14 no page fault.
+        """
         if fault.address is not None:
             self.cpu.put(self.cpu.layout.cr2, fault.address)
-        if current.vector == DF:
+        genuine = not (current.external or current.software)
+        if current.vector == DF and genuine:
             self.cpu.put(self.cpu.layout.old_exception, NO_EXCEPTION)
             self.cpu.restore()
             raise TripleFault(chain)
         eip = current.instruction if current.software else current.eip
-        if not (current.external or current.software) and doubles(current.vector, fault.vector):
+        if genuine and doubles(current.vector, fault.vector):
             return Incident(DF, eip)
         return Incident(fault.vector, eip, fault.error_code)
 
     def _enter(self, incident: Incident) -> Entry:
         """Check gate, code segment and stack; translate every push."""
         external = 0 if incident.software else EXTERNAL
-        gate = self._gate(incident, external)
-        cpl = self.cpu.get(self.cpu.layout.hflags) & 3
+        cpl = self.cpu.get(self.cpu.layout.hflags) & HF_CPL
+        gate = self._gate(incident, cpl, external)
         code = self._code(gate, cpl, external)
         entry = Entry(gate, code, gate.selector & ~3 | (cpl if code.conforming else code.dpl))
         values = [self._flags(incident), self.cpu.selector("cs"), incident.eip]
@@ -152,11 +159,13 @@ class Delivery:
         return entry
 
     def _flags(self, incident: Incident) -> int:
-        """Return the EFLAGS image: as they are, RF set for what is tried again (SDM vol. 3, 18.3.1.1)."""
+        """Return the EFLAGS image: RF set for what is tried again, clear for INT n (SDM vol. 3, 18.3.1.1)."""
         flags = self.cpu.eflags_of_context()
+        if incident.software:
+            return flags & ~EFLAGS_RF
         return flags | EFLAGS_RF if is_fault(incident) else flags
 
-    def _gate(self, incident: Incident, external: int) -> Gate:
+    def _gate(self, incident: Incident, cpl: int, external: int) -> Gate:
         base, limit = self.cpu.saved_table("idt")
         code = incident.vector * 8 + IN_IDT + external
         if incident.vector * 8 + 7 > limit:
@@ -164,7 +173,7 @@ class Delivery:
         gate = decode_gate(self._read_quad(base + incident.vector * 8))
         if gate.type not in (TYPE_INTERRUPT_GATE, TYPE_TRAP_GATE):
             raise DeliveryFault(GP, code, f"IDT entry {incident.vector} is of type {gate.type:#x}, no 32-bit gate")
-        if incident.software and gate.dpl < self.cpu.selector("cs") & 3:
+        if incident.software and gate.dpl < cpl:
             raise DeliveryFault(GP, incident.vector * 8 + IN_IDT, f"gate {incident.vector} has DPL {gate.dpl}")
         if not gate.present:
             raise DeliveryFault(NP, code, f"gate {incident.vector} is not present")
@@ -204,20 +213,21 @@ class Delivery:
 
     def _push(self, entry: Entry, values: list[int]) -> None:
         """Find where the frame goes; page by page if it straddles two."""
+        user = entry.selector & 3 == USER  # a handler of ring 3 has ring 3's rights
         base = entry.stack.base if entry.stack else self.cpu.get(self.cpu.layout.segment("ss") + 8)
         frame = struct.pack(f"<{len(values)}I", *reversed(values))
         top = base + entry.esp & WORD
         entry.esp = entry.esp - len(frame) & WORD
         if (top - 1) >> 12 == (top - len(frame)) >> 12:
             # One page: the first push tells whether all of them may be made, and names the address if not.
-            first = self._translate(top - 4, write=True)
+            first = self._translate(top - 4, write=True, user=user)
             entry.pushes.append((first + 4 - len(frame), frame))
             return
         for offset in range(len(frame) - 4, -4, -4):
             for index in range(4):
                 linear = top - len(frame) + offset + index & WORD
                 byte = frame[offset + index : offset + index + 1]
-                entry.pushes.append((self._translate(linear, write=True), byte))
+                entry.pushes.append((self._translate(linear, write=True, user=user), byte))
 
     def _commit(self, incident: Incident, entry: Entry) -> None:
         cpu = self.cpu
@@ -250,21 +260,22 @@ class Delivery:
     def _read(self, linear: int, size: int) -> bytes:
         first = min(size, 0x1000 - (linear & 0xFFF))
         try:
-            data = self.paging.ram.read(self._translate(linear, write=False), first)
+            data = self.paging.ram.read(self._translate(linear, write=False), first, Account.MACHINE)
             if first < size:
-                data += self.paging.ram.read(self._translate(linear + first, write=False), size - first)
+                physical = self._translate(linear + first, write=False)
+                data += self.paging.ram.read(physical, size - first, Account.MACHINE)
         except DmaError:  # where there is no RAM, the bus floats high
             return b"\xff" * size
         return data
 
     def _write(self, physical: int, data: bytes) -> None:
         with suppress(DmaError):  # a store to where nothing is goes nowhere
-            self.paging.ram.write(physical, data)
+            self.paging.ram.write(physical, data, Account.MACHINE)
 
-    def _translate(self, linear: int, *, write: bool) -> int:
-        """Translate an implicit supervisor access."""
+    def _translate(self, linear: int, *, write: bool, user: bool = False) -> int:
+        """Translate an access: an implicit supervisor one, or a push by ring 3."""
         try:
-            return self.paging.translate(linear & WORD, user=False, write=write, mark=True, mode=self.mode)
+            return self.paging.translate(linear & WORD, user=user, write=write, mark=True, mode=self.mode)
         except PageFault as fault:
             raise DeliveryFault(
                 PF, fault.error_code, f"page fault at {fault.address:#010x} during delivery", fault.address

@@ -4,8 +4,12 @@
   taken out.  Debug registers can be written and read, but never fire.
 * `ltr` of a null selector leaves a task register with which a ring change aborts the process: #GP(0).
 * `lock` on an instruction that cannot be locked is executed as if it were not there: #UD.
+* far `call`, `retf` and `iretd` of ring 3 use their stack with the rights of ring 0 (`machine.far`).
+* `iretd` above ring 0 with VM in its image enters virtual-8086 mode: VM is hidden (`machine.returns`).
 * `ins` stores a zero before it asks the port, so for user code the permission is checked beforehand.
 * `rdrand` and `rdseed` would bring the host's randomness in: #UD, as on a CPU without them.
+* VEX-encoded vector instructions are executed as something else, or on registers that no kernel here keeps: #UD.
+* `ldmxcsr` and `fxrstor` of user code take reserved bits of MXCSR: #GP(0).
 
 Every newly translated block is searched for their bytes, which costs nothing where there are none.
 """
@@ -13,13 +17,28 @@ Every newly translated block is searched for their bytes, which costs nothing wh
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from callgate.kernel.abi.memory import KERNEL_BASE
+from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
 from callgate.kernel.machine.bus import DmaError
-from callgate.kernel.machine.exceptions import GP, UD
+from callgate.kernel.machine.cpu import GENERAL
+from callgate.kernel.machine.exceptions import GP, PF, UD
+from callgate.kernel.machine.far import (
+    CALL_FAR,
+    GROUP_5,
+    IRETD,
+    LONGEST,
+    PREFIXES,
+    RING_3,
+    FarTransfers,
+    is_far,
+    narrow,
+    starts,
+)
 from callgate.kernel.machine.paging import PageFault
+from callgate.kernel.machine.vectors import SUSPICIOUS as VECTORS
+from callgate.kernel.machine.vectors import has_reserved_bits, is_vector, mxcsr_offset
 
 if TYPE_CHECKING:
     from callgate.kernel.machine.cpu import Cpu
@@ -32,9 +51,10 @@ SUSPICIOUS: Final = (b"\x0f\x23", b"\x0f\x00", b"\x0f\xc7", b"\xf0")
 STRING_IO: Final = (b"\x6c", b"\x6d")
 DR7_ENABLES: Final = 0x20FF  # L0 to G3, and general detect
 LOCK: Final = 0xF0
+WIDE: Final = 4  # bytes of an address
+NO_SEGMENT: Final = 0xFFFC  # error code: index 1FFFh of the LDT, which no LDT reaches
 REGISTER_OPERAND: Final = 1  # capstone's CS_OP_REG
-PREFIXES: Final = b"\xf0\xf2\xf3\x26\x2e\x36\x3e\x64\x65\x66\x67"
-LONGEST: Final = 15  # bytes of an instruction
+MEMORY_OPERAND: Final = 3  # CS_OP_MEM
 TRANSFERS: Final = (1, 2, 3, 4, 5, 7)  # capstone's groups JUMP, CALL, RET, INT, IRET, BRANCH_RELATIVE
 
 
@@ -48,6 +68,12 @@ def decoder() -> Any:
     return made
 
 
+@lru_cache(maxsize=1024)
+def decode(code: bytes) -> Any:
+    """Return the first instruction of `code`, None if it is none; as if it stood at address 0."""
+    return next(decoder().disasm(code, 0, 1), None)
+
+
 class Filters:
     """The sites of suspicious instructions of one machine."""
 
@@ -57,24 +83,34 @@ class Filters:
         self.sites = sites
         self.traps = traps
         self.ports = ports
+        self.far = FarTransfers(cpu, paging)
         self.watched: set[int] = set()
 
     def scan(self, linear: int, code: bytes) -> None:
         """Look through the code of a block that begins at a linear address."""
         user = linear < KERNEL_BASE
-        if not any(pattern in code for pattern in (SUSPICIOUS + STRING_IO if user else SUSPICIOUS)):
+        if user:
+            self._watch_far(linear, code)
+        patterns = SUSPICIOUS + STRING_IO if user else SUSPICIOUS
+        if not (any(pattern in code for pattern in patterns) or VECTORS.search(code)):
             return
         offset = 0
         while offset < len(code):
-            for address, size, mnemonic, operands in decoder().disasm_lite(code[offset:], linear + offset):
-                if suspicious(mnemonic, operands) or (user and inputs_string(mnemonic)):
-                    self.watch(address)
-                offset = address + size - linear
+            for instruction in decoder().disasm(code[offset:], linear + offset):
+                if suspicious(instruction) or (user and asks_first(instruction)):
+                    self.watch(instruction.address)
+                offset = instruction.address + instruction.size - linear
             # The decoder stops at what is no instruction: a LOCK that is not allowed, for one.
             if offset < len(code):
-                if locked(code[offset:]):
+                if locked(code[offset:]) or is_vector(code[offset:]):
                     self.watch(linear + offset)
                 offset += 1
+
+    def _watch_far(self, linear: int, code: bytes) -> None:
+        """Watch where the far transfer may begin that ends a block, unless it is how the kernel is entered."""
+        for offset in starts(code):
+            if not self.far.enters_by_gate(code[offset:]):
+                self.watch(linear + offset)
 
     def follows_itself(self, address: int) -> bool:
         """Whether the instruction at a linear address may be its own successor: a transfer of control, or REP."""
@@ -91,18 +127,58 @@ class Filters:
 
     def _judge(self, address: int) -> None:
         code = self._fetch(address)
-        instruction = next(decoder().disasm(code, address, 1), None)
-        if instruction is None:
+        if address < KERNEL_BASE and is_far(code) and not locked(code):
+            self._judge_far(code, address)
+            return
+        instruction = decode(code)
+        if is_vector(code):
+            self._refuse(UD, address)
+        elif instruction is None:
             if locked(code):
                 self._refuse(UD, address)
-        elif instruction.mnemonic in ("rdrand", "rdseed"):
+        elif instruction.mnemonic in ("rdrand", "rdseed") or misplaced_lock(instruction):
             self._refuse(UD, address)
-        elif inputs_string(instruction.mnemonic):
+        elif inputs_string(instruction):
             self._check_port(instruction.bytes, address)
-        elif self.cpu.cpl == 0 and instruction.mnemonic == "ltr":
+        elif mxcsr_offset(instruction) is not None:
+            self._check_mxcsr(instruction, address)
+        elif self.cpu.cpl == 0:
+            self._judge_ring_0(instruction, address)
+
+    def _judge_ring_0(self, instruction: Any, address: int) -> None:
+        if instruction.mnemonic == "ltr":
             self._load_task_register(instruction, address)
-        elif self.cpu.cpl == 0 and writes_dr7(instruction.mnemonic, instruction.op_str):
+        elif writes_dr7(instruction):
             self._write_dr7(instruction)
+
+    def _judge_far(self, code: bytes, address: int) -> None:
+        """A far CALL, RETF or IRETD outside the kernel: its stack, and VM in its image."""
+        opcode = code.lstrip(PREFIXES)[0]
+        fault = self._stack_fault(opcode, code, address) if self.cpu.cpl == RING_3 else None
+        if fault is not None:
+            self._refuse(PF, address, fault.error_code, fault.address)
+        elif opcode == IRETD and not self.traps.returns.judge(address):
+            self._refuse(GP, address, NO_SEGMENT)  # of a selector that is ones
+
+    def _stack_fault(self, opcode: int, code: bytes, address: int) -> PageFault | None:
+        if opcode == CALL_FAR:
+            pointer = code.lstrip(PREFIXES)[1 : 5 if narrow(code) else 7]
+            return self.far.pushes(code, int.from_bytes(pointer[-2:], "little"))
+        if opcode != GROUP_5:
+            return self.far.pops(code)
+        selector = self._far_pointer(code, address)
+        return None if selector is None else self.far.pushes(code, selector)
+
+    def _far_pointer(self, code: bytes, address: int) -> int | None:
+        """Return the selector that a far CALL finds in memory; None where the engine will fault by itself."""
+        instruction = decode(code)
+        if instruction is None or instruction.operands[0].type != MEMORY_OPERAND:
+            return None
+        offset = 2 if narrow(code) else 4
+        at = self._effective(instruction, instruction.operands[0]) + offset
+        with suppress(PageFault, DmaError):
+            return int.from_bytes(self.paging.read_linear(at & 0xFFFF_FFFF, 2, user=True), "little")
+        return None
 
     def _check_port(self, code: bytes, address: int) -> None:
         cpl = self.cpu.cpl
@@ -110,16 +186,27 @@ class Filters:
         if cpl and not self.ports.allowed(cpl, self.cpu.edx & 0xFFFF, size):
             self._refuse(GP, address)
 
+    def _check_mxcsr(self, instruction: Any, address: int) -> None:
+        """Refuse reserved bits; an operand that this ring may not read is the instruction's own page fault."""
+        linear = self._effective(instruction, instruction.operands[0]) + (mxcsr_offset(instruction) or 0)
+        with suppress(PageFault, DmaError):
+            data = self.paging.read_linear(linear & 0xFFFF_FFFF, 4, user=self.cpu.cpl == RING_3)
+            value = int.from_bytes(data, "little")
+            if has_reserved_bits(value):
+                self._refuse(GP, address)
+
     def _fetch(self, address: int) -> bytes:
         """Return up to 15 bytes of code, fewer at the end of a mapped page."""
         code = b""
+        first = min(LONGEST, PAGE_SIZE - address % PAGE_SIZE)
         with suppress(PageFault, DmaError):
-            while len(code) < LONGEST:
-                code += self.paging.read_linear(address + len(code), 1)
+            code = self.paging.read_linear(address, first)
+            if first < LONGEST:
+                code += self.paging.read_linear(address + first & 0xFFFF_FFFF, LONGEST - first)
         return code
 
-    def _refuse(self, vector: int, address: int) -> None:
-        self.traps.refuse_before(vector, 0, address - self.cpu.segment_base("cs") & 0xFFFF_FFFF)
+    def _refuse(self, vector: int, address: int, code: int = 0, fault: int | None = None) -> None:
+        self.traps.refuse_before(vector, code, address - self.cpu.segment_base("cs") & 0xFFFF_FFFF, fault)
 
     def _load_task_register(self, instruction: Any, address: int) -> None:
         operand = instruction.operands[0]
@@ -134,9 +221,15 @@ class Filters:
         memory = operand.mem
         linear = int(memory.disp)
         for register, scale in ((memory.base, 1), (memory.index, memory.scale)):
-            if register:
-                linear += int(getattr(self.cpu, instruction.reg_name(register))) * scale
-        segment = instruction.reg_name(memory.segment) if memory.segment else "ds"
+            name = instruction.reg_name(register) if register else ""
+            if name in GENERAL:
+                linear += int(getattr(self.cpu, name)) * scale
+            elif "e" + name in GENERAL:
+                linear += int(getattr(self.cpu, "e" + name)) & 0xFFFF
+        linear &= 0xFFFF_FFFF if instruction.addr_size == WIDE else 0xFFFF
+        base = instruction.reg_name(memory.base) if memory.base else ""
+        default = "ss" if base in ("esp", "ebp", "bp") else "ds"
+        segment = instruction.reg_name(memory.segment) if memory.segment else default
         return linear + self.cpu.segment_base(segment) & 0xFFFF_FFFF
 
     def _write_dr7(self, instruction: Any) -> None:
@@ -146,19 +239,35 @@ class Filters:
             self.cpu.eip = self.cpu.eip + instruction.size
 
 
-def inputs_string(mnemonic: str) -> bool:
+def inputs_string(instruction: Any) -> bool:
     """Whether this is INS: an opcode, not an operand that happens to be its byte (`jne +6Dh`)."""
-    return mnemonic.rpartition(" ")[2] in ("insb", "insw", "insd")
+    return str(instruction.mnemonic).rpartition(" ")[2] in ("insb", "insw", "insd")
 
 
-def suspicious(mnemonic: str, operands: str) -> bool:
+def asks_first(instruction: Any) -> bool:
+    """Whether what user code does here depends on a port or on memory: INS, or a load of MXCSR."""
+    return inputs_string(instruction) or mxcsr_offset(instruction) is not None
+
+
+def suspicious(instruction: Any) -> bool:
     """Whether a decoded instruction is one of those of this module."""
-    return mnemonic in ("rdrand", "rdseed", "ltr") or writes_dr7(mnemonic, operands)
+    if is_vector(bytes(instruction.bytes)) or instruction.mnemonic in ("rdrand", "rdseed", "ltr"):
+        return True
+    return writes_dr7(instruction) or misplaced_lock(instruction)
 
 
-def writes_dr7(mnemonic: str, operands: str) -> bool:
+def misplaced_lock(instruction: Any) -> bool:
+    """Whether LOCK stands before what the decoder lets pass and a CPU does not: a destination that is a register."""
+    if instruction.prefix[0] != LOCK:
+        return False
+    operands = instruction.operands
+    exchange = instruction.mnemonic.endswith("xchg")
+    return not any(operand.type == MEMORY_OPERAND for operand in (operands if exchange else operands[:1]))
+
+
+def writes_dr7(instruction: Any) -> bool:
     """Whether an instruction is `mov dr7, r`."""
-    return mnemonic == "mov" and operands.startswith("dr7")
+    return bool(instruction.mnemonic == "mov" and instruction.op_str.startswith("dr7"))
 
 
 def locked(code: bytes) -> bool:

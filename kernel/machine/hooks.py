@@ -88,11 +88,11 @@ class Hooks:
             self._add(UC_HOOK_INSN, hook, 1, 0, x86.UC_X86_INS_OUT)
             return
         self.alive += (hook, buffer)
-        code = POINTER(buffer.open(address_of(hook)))
+        code = POINTER(buffer.before_out(address_of(hook)))
         self._add(UC_HOOK_INSN, code, 1, 0, x86.UC_X86_INS_OUT, data=ctypes.addressof(buffer.state))
 
-    def in_(self, function: Callable[[int, int], int]) -> None:
-        """Call `function(port, size)` for IN; its result is loaded."""
+    def in_(self, function: Callable[[int, int], int], buffer: PortBuffer | None = None) -> None:
+        """Call `function(port, size)` for IN; its result is loaded.  What `buffer` can answer it answers."""
         fail = self.fail
 
         def callback(_uc: int, port: int, size: int, _data: int) -> int:
@@ -102,9 +102,15 @@ class Hooks:
                 fail(error)
                 return 0
 
-        self._add(UC_HOOK_INSN, IN(callback), 1, 0, x86.UC_X86_INS_IN)
+        hook = IN(callback)
+        if buffer is None:
+            self._add(UC_HOOK_INSN, hook, 1, 0, x86.UC_X86_INS_IN)
+            return
+        self.alive += (hook, buffer)
+        code = POINTER(buffer.before_in(address_of(hook)))
+        self._add(UC_HOOK_INSN, code, 1, 0, x86.UC_X86_INS_IN, data=ctypes.addressof(buffer.state))
 
-    def instruction(self, number: int, function: Callable[[], None]) -> None:
+    def instruction(self, number: int, function: Callable[[], object]) -> None:
         """Call `function()` instead of an instruction (RDTSC)."""
 
         def callback(_uc: int, _data: int) -> int:

@@ -12,13 +12,19 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from callgate.kernel.machine.accounts import BYTE_ACCOUNTS, FILE_ACCOUNTS, Account
+
 if TYPE_CHECKING:
     from callgate.kernel.machine.counter import CounterState
     from callgate.kernel.machine.sites import Cell
 
 SITE_NAMES = (
     *("cr3_loads", "pte_writes", "tlb_invalidations", "server_gates", "client_gates", "requests"),
-    "metadata_bytes",  # of the file systems' own structures, read by servers from locked blocks
+    "fpu_switches",  # of the x87, MMX and SSE registers, from one thread to another
+    "metadata_bytes",  # of locked blocks: the file systems' own structures
+    "program_bytes",  # of files that policy reads to load them as programs
+    "server_bytes",  # of hosted servers' own memory, which their Python reads and writes
+    "inflated_bytes",  # that hosted servers have decompressed, whatever became of them
 )
 FILE_KINDS = ("kernel", "server", "client")
 NOW = ("guest_instructions", "ring0", "ring3", "ring_changes", "host_call_count")  # of `Counts`, beside the sites
@@ -132,15 +138,16 @@ def describe(values: dict[str, Any]) -> str:
 class Ledger:
     """The running counters of a machine: `ledger.cr3_loads` is one of them now, `ledger.counts()` keeps them all."""
 
-    def __init__(self, state: CounterState) -> None:
+    def __init__(self, state: CounterState, touched: Counter[Account] | None = None) -> None:
+        """Take the counting hook's state, and what Python has touched by account (`Ram.touched`)."""
         self.state = state
+        self.touched = Counter() if touched is None else touched
         self.cells: dict[str, list[Cell]] = {}
         self.extra: Counter[str] = Counter()  # what policy books beside the sites
         self.host_calls: Counter[str] = Counter()
         self.exceptions: Counter[str] = Counter()
         self.interrupts: Counter[str] = Counter()
         self.dma_bytes: Counter[str] = Counter()
-        self.copied: Counter[str] = Counter()  # file bytes that policy touched itself
         self.blocking_waits = 0
         self.user_kind = "client"
 
@@ -160,7 +167,9 @@ class Ledger:
         sites = {name: sum(cell.count for cell in cells) for name, cells in self.cells.items()}
         for name, value in self.extra.items():
             sites[name] = sites.get(name, 0) + value
-        touched = (state.file_bytes_kernel, state.file_bytes_server, state.file_bytes_client)
+        for name, account in BYTE_ACCOUNTS.items():
+            sites[name] = sites.get(name, 0) + self.touched[account]
+        by_cpu = (state.file_bytes_kernel, state.file_bytes_server, state.file_bytes_client)
         return Counts(
             ring0,
             state.count - ring0,
@@ -169,10 +178,14 @@ class Ledger:
             dict(self.host_calls),
             dict(self.exceptions),
             dict(self.interrupts),
-            {kind: touched[index] + self.copied[kind] for index, kind in enumerate(FILE_KINDS)},
+            {kind: count + self._by_python(kind) for kind, count in zip(FILE_KINDS, by_cpu, strict=True)},
             dict(self.dma_bytes),
             self.blocking_waits,
         )
+
+    def _by_python(self, kind: str) -> int:
+        account = FILE_ACCOUNTS.get(kind)
+        return 0 if account is None else self.touched[account]
 
     @property
     def user_kind(self) -> str:
@@ -191,12 +204,21 @@ class Ledger:
             state.quadrants[quadrant] = 0
         state.ring_changes = 0
 
+    @property
+    def _counters(self) -> tuple[Counter[Any], ...]:
+        return self.extra, self.host_calls, self.exceptions, self.interrupts, self.dma_bytes, self.touched
+
     def save(self) -> tuple[Any, ...]:
         """Return everything for a snapshot."""
         cells = {name: [cell.count for cell in cells] for name, cells in self.cells.items()}
-        counters = (self.extra, self.host_calls, self.exceptions, self.interrupts, self.dma_bytes, self.copied)
         state = {name: getattr(self.state, name) for name in COUNTED}
-        return state, list(self.state.quadrants), cells, [dict(counter) for counter in counters], self.blocking_waits
+        return (
+            state,
+            list(self.state.quadrants),
+            cells,
+            [dict(counter) for counter in self._counters],
+            self.blocking_waits,
+        )
 
     def load(self, saved: tuple[Any, ...]) -> None:
         """Go back to saved values; counts of sites that were added since begin at zero."""
@@ -208,7 +230,6 @@ class Ledger:
             values = cells.get(name, [])
             for index, cell in enumerate(own_cells):
                 cell.count = values[index] if index < len(values) else 0
-        own = (self.extra, self.host_calls, self.exceptions, self.interrupts, self.dma_bytes, self.copied)
-        for counter, values in zip(own, counters, strict=True):
+        for counter, values in zip(self._counters, counters, strict=True):
             counter.clear()
             dict.update(counter, values)  # Counter's own adds, and takes ten times as long

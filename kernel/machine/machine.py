@@ -27,19 +27,20 @@ from callgate.kernel.machine.counter import CounterState, make_counter
 from callgate.kernel.machine.cpu import Cpu
 from callgate.kernel.machine.device_host import DeviceHost
 from callgate.kernel.machine.event_sites import EventSites
-from callgate.kernel.machine.exceptions import UD
+from callgate.kernel.machine.exceptions import GP, UD
 from callgate.kernel.machine.filters import Filters
+from callgate.kernel.machine.fpu import FloatingPoint, from_cpu
 from callgate.kernel.machine.hooks import Hooks
 from callgate.kernel.machine.ledger import Ledger
 from callgate.kernel.machine.memory_bus import MemoryBus
-from callgate.kernel.machine.paging import MAXPHYADDR, PageFault, Paging
+from callgate.kernel.machine.paging import CR4_TSD, MAXPHYADDR, PageFault, Paging
 from callgate.kernel.machine.pic import InterruptController
 from callgate.kernel.machine.port_buffer import PortBuffer
 from callgate.kernel.machine.ports import Ports
 from callgate.kernel.machine.ram import Ram
 from callgate.kernel.machine.running import Runner
 from callgate.kernel.machine.serial import BASE as CONSOLE
-from callgate.kernel.machine.serial import Serial
+from callgate.kernel.machine.serial import DATA, LSR, Serial
 from callgate.kernel.machine.snapshot import Snapshot, restore, take
 from callgate.kernel.machine.stop import Stop
 from callgate.kernel.machine.stream import EventStream
@@ -68,11 +69,11 @@ def check_sizes(**sizes: int) -> None:
 
 
 def new_engine(ram: Ram) -> Uc:
-    """Return an engine that finds `ram` at its physical addresses."""
+    """Return an engine that finds low memory at its physical addresses; high memory is the counter's to give."""
     engine = Uc(UC_ARCH_X86, UC_MODE_32)
     engine.ctl_set_tcg_buffer_size(TCG_BUFFER)
-    for region in ram.regions:
-        engine.mem_map_ptr(region.base, region.size, UC_PROT_ALL, region.address)
+    low = ram.regions[0]
+    engine.mem_map_ptr(low.base, low.size, UC_PROT_ALL, low.address)
     return engine
 
 
@@ -85,12 +86,11 @@ class Machine:
         memory: int = 64 << 20,
         high_memory: int = 256 << 20,
         counter: str = "auto",
-        observe_high_memory: bool = False,
         ctrl_c: bool = True,
     ) -> None:
         """Sizes in bytes, multiples of 4096; `counter` is auto, native or python.
 
-        `observe_high_memory` counts every CPU access to RAM above 4 GiB; loads then take the slow path.
+        Every byte of RAM above 4 GiB that the CPU loads or stores is counted (`ledger.counts().cpu_file_bytes`).
         `ctrl_c` makes SIGINT end a run between two instructions; without it the signal is left to the process,
         which spares runs of a few instructions two system calls that cost more than they do.
         """
@@ -102,11 +102,13 @@ class Machine:
         self.cpu = Cpu(self.uc)
         self.stream = EventStream(lambda: self.clock.now)
         self.counter = make_counter(self.handle.value, counter, self._fail)
+        for region in self.ram.regions[1:]:
+            self.counter.serve(region)
         self.state = self.counter.state
         self.control = Control(self.state)
         self.clock = Clock(self.state)
         self.events = EventQueue()
-        self.ledger = Ledger(self.state)
+        self.ledger = Ledger(self.state, self.ram.touched)
         self.paging = Paging(self.ram, self.cpu.paging_mode)
 
         # What others fill in.
@@ -124,12 +126,11 @@ class Machine:
         self.host_calls = self.ports.host_calls
         self.filters = Filters(self.cpu, self.paging, self.counter.sites, self.traps, self.ports)
         self.translations = Translations(self.cpu, self.paging, self.control, self._translated)
+        self.traps.returns.changed = self.translations.changed
         self.counter.repeats.follows_itself = self.filters.follows_itself
         self.hooks = Hooks(self.handle, self._fail)
         self.console_buffer = self._console_buffer()
         self._add_hooks()
-        if observe_high_memory and high_memory:
-            self.counter.observe_memory(1 << 32, (1 << 32) + high_memory - 1)
         self.runner = Runner(self, ctrl_c=ctrl_c)
 
         # What looks on.
@@ -150,7 +151,7 @@ class Machine:
         hooks.interrupt(traps.interrupt)
         hooks.invalid(traps.invalid)
         hooks.out(self.ports.out, self.console_buffer)
-        hooks.in_(self.ports.in_)
+        hooks.in_(self.ports.in_, self.console_buffer)
         hooks.instruction(x86.UC_X86_INS_RDTSC, self._on_rdtsc)
         hooks.instruction(x86.UC_X86_INS_RDTSCP, self._on_rdtscp)
         for number in (x86.UC_X86_INS_SYSENTER, x86.UC_X86_INS_SYSCALL):
@@ -162,7 +163,8 @@ class Machine:
         """Return a buffer for the console's bytes, if the counter, which knows who runs, is host code as well."""
         if not self.counter.native:
             return None
-        buffer = PortBuffer(CONSOLE, ctypes.addressof(self.state) + CounterState.in_kernel.offset)
+        in_kernel = ctypes.addressof(self.state) + CounterState.in_kernel.offset
+        buffer = PortBuffer(CONSOLE + DATA, CONSOLE + LSR, in_kernel)
         self.host_calls.buffered = buffer
         return buffer
 
@@ -213,14 +215,19 @@ class Machine:
         """Look at events and interrupt lines before the next instruction."""
         self.control.stop_soon()
 
-    def _on_rdtsc(self) -> None:
+    def _on_rdtsc(self) -> bool:
+        """Read the virtual clock; False if CR4.TSD keeps it for ring 0."""
+        if self.cpu.cr4 & CR4_TSD and self.cpu.cpl:
+            self.traps.refuse(GP, 0)
+            return False
         now = self.clock.now
         self.cpu.eax = now & 0xFFFF_FFFF
         self.cpu.edx = now >> 32 & 0xFFFF_FFFF
+        return True
 
     def _on_rdtscp(self) -> None:
-        self._on_rdtsc()
-        self.cpu.ecx = 0  # IA32_TSC_AUX of the only CPU
+        if self._on_rdtsc():
+            self.cpu.ecx = 0  # IA32_TSC_AUX of the only CPU
 
     # Running.
 
@@ -345,6 +352,13 @@ class Machine:
         cells = [f"{name:>6} {value:08x}" for name, value in values.items() if name != "eflags"]
         rows = ["  ".join(cells[index : index + 4]) for index in range(0, len(cells), 4)]
         return "\n".join([*rows, f"eflags {self.cpu.describe_flags()}  CPL={self.cpu.cpl}"])
+
+    @property
+    def fpu(self) -> FloatingPoint:
+        """The x87, MMX and SSE registers now; ValueError once the machine is closed."""
+        if self.handle is None:
+            raise ValueError("the machine is closed")
+        return from_cpu(self.handle)
 
     def disassemble(self, place: int | str, count: int = 8, symbols: Callable[[int], str] | None = None) -> list[str]:
         """Return lines of disassembly from a linear address, as far as it is mapped; `symbols` names addresses."""

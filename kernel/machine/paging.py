@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from callgate.kernel.abi import memory as layout
+from callgate.kernel.machine.accounts import Account
 from callgate.kernel.machine.bus import DmaError
 from callgate.kernel.machine.ram import Ram
 
@@ -20,6 +21,7 @@ PF_FETCH: Final = 16
 
 CR0_PG: Final = 1 << 31
 CR0_WP: Final = 1 << 16
+CR4_TSD: Final = 1 << 2
 CR4_PAE: Final = 1 << 5
 CR4_SMEP: Final = 1 << 20
 MAXPHYADDR: Final = 40  # what CPUID leaf 80000008h of the emulated CPU says
@@ -113,7 +115,7 @@ class Paging:
     def _entry(self, address: int) -> int:
         """Read an entry; where there is no RAM, the bus floats high."""
         try:
-            return self.ram.u64(address)
+            return self.ram.u64(address, Account.MACHINE)
         except DmaError:
             return (1 << 64) - 1
 
@@ -195,12 +197,12 @@ class Paging:
             if write and index == last:
                 bits |= layout.PTE_DIRTY
             if entry & bits != bits:
-                self.ram.put_u64(address, entry | bits)
+                self.ram.put_u64(address, entry | bits, Account.MACHINE)
 
     def read_linear(self, linear: int, length: int, *, user: bool = False, cr3: int | None = None) -> bytes:
         """Return bytes of linear memory; PageFault names the first address that may not be read."""
         return b"".join(
-            self.ram.read(physical, size)
+            self.ram.read(physical, size, Account.MACHINE)
             for physical, size in self._pieces(linear, length, user=user, write=False, cr3=cr3)
         )
 
@@ -208,7 +210,7 @@ class Paging:
         """Write linear memory; PageFault before anything is written if a page refuses."""
         done = 0
         for physical, size in list(self._pieces(linear, len(data), user=user, write=True, cr3=cr3)):
-            self.ram.write(physical, data[done : done + size])
+            self.ram.write(physical, data[done : done + size], Account.MACHINE)
             done += size
 
     def _pieces(

@@ -9,7 +9,7 @@ makes a host call cheap.  A kernel must not map user pages at KERNEL_BASE and ab
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from callgate.kernel.machine.bus import PortBus
@@ -31,12 +31,13 @@ class HostCalls:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
-        self.functions: dict[int, tuple[HostFunction, str]] = {}
+        self.functions: dict[int, tuple[HostFunction, str, Mapping[int, str]]] = {}
         self.buffered: PortBuffer | None = None
 
-    def register(self, port: int, function: HostFunction, name: str) -> None:
+    def register(self, port: int, function: HostFunction, name: str, names: Mapping[int, str] | None = None) -> None:
         """Answer OUT to `port` (0 to 65535) from ring 0 with `function(eax)`, counted under `name`.
 
+        Where EAX says which of many calls it is, each is counted under its own name in `names`, if it has one.
         ValueError if the port is none, or taken.  OUT from a ring above 0 never gets here, whatever IOPL.
         """
         port = int(port)
@@ -44,16 +45,16 @@ class HostCalls:
             raise ValueError(f"{port:#x} is no port")
         if port in self.functions:
             raise ValueError(f"port {port:#x} belongs to the host call {self.functions[port][1]!r}")
-        if self.buffered is not None and port == self.buffered.port:
+        if self.buffered is not None and port in self.buffered.ports:
             self.buffered.close()
-        self.functions[port] = (function, name)
+        self.functions[port] = (function, name, names or {})
 
     def unregister(self, port: int) -> None:
         """Take a host call back; KeyError if there is none."""
         del self.functions[int(port)]
 
     def __repr__(self) -> str:
-        known = (f"{port:#x} {name}" for port, (_, name) in sorted(self.functions.items()))
+        known = (f"{port:#x} {name}" for port, (_, name, _) in sorted(self.functions.items()))
         return f"<host calls {', '.join(known) or 'none'}>"
 
 
@@ -90,8 +91,14 @@ class Ports:
             if device is not None:
                 device.port_write(port, size, value)
         else:
-            self.counts[entry[1]] += 1
-            entry[0](value)
+            function, name, names = entry
+            self.counts[names.get(value, name) if names else name] += 1
+            ram = self.paging.ram
+            ram.guarded = True
+            try:
+                function(value)
+            finally:
+                ram.guarded = False
 
     def in_(self, port: int, size: int) -> int:
         """Answer IN or one step of INS."""

@@ -1,6 +1,7 @@
 """RAM: one private mapping of a memory file for each of low and high memory, shared with the CPU.
 
-The emulator works on the same bytes as the `memoryview`s given out here, so nothing is ever copied
+The emulator works on the same bytes as the `memoryview`s given out here (of high memory through the counting device of
+`machine.counter`), so nothing is ever copied
 between guest and host, and a file can be read straight into guest memory.  Because the mapping is
 private, mapping the file again over itself drops every page written since: that is how a snapshot is
 restored (`machine.snapshot`).
@@ -11,10 +12,12 @@ import mmap
 import os
 import weakref
 from array import array
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE
+from callgate.kernel.machine.accounts import Account
 from callgate.kernel.machine.bus import DmaError
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -165,8 +168,17 @@ def data_extents(fd: int, size: int) -> list[tuple[int, int]]:
     return extents
 
 
+class UnbookedAccess(RuntimeError):
+    """Policy has touched memory above 4 GiB and not said on whose account."""
+
+
 class Ram:
-    """Low RAM from physical 0 and high RAM from 4 GiB."""
+    """Low RAM from physical 0 and high RAM from 4 GiB.
+
+    High RAM holds the blocks of disks and nothing else.  Policy, which is what runs in a host call, may touch it only
+    on an `Account`: the ledger counts such bytes beside those that the CPU moves.  Low memory needs no account, but may
+    be given one; and whoever looks at the machine between host calls needs none.
+    """
 
     def __init__(self, low: int, high: int) -> None:
         """Take sizes in bytes, multiples of 4096; `high` may be 0."""
@@ -174,63 +186,74 @@ class Ram:
         if high:
             self.regions.append(Region("high", HIGH_MEMORY, high))
         self.low = self.regions[0].view
-        self.high = self.regions[1].view if high else memoryview(bytearray())
+        self._high = self.regions[1].view if high else memoryview(bytearray())
         self.low_size = low
         self.high_size = high
+        self.touched: Counter[Account] = Counter()  # bytes, by whose account
+        self.guarded = False  # a host call is being answered
 
     def __repr__(self) -> str:
         high = f", {self.high_size >> 20} MiB from {HIGH_MEMORY:#x}" if self.high_size else ""
         return f"<ram {self.low_size >> 20} MiB from 0{high}>"
 
-    def view(self, physical: int, length: int) -> memoryview:
-        """Return `length` bytes of RAM at `physical`; DmaError if they are not all in one region of RAM."""
+    def view(self, physical: int, length: int, account: Account | None = None) -> memoryview:
+        """Return `length` bytes of RAM at `physical`, and book them.
+
+        DmaError if they are not all in one region of RAM; UnbookedAccess for high memory in a host call and no account.
+        """
         end = physical + length
         if physical >= 0 and end <= self.low_size and length >= 0:
+            if account is not None:
+                self.touched[account] += length
             return self.low[physical:end]
         start = physical - HIGH_MEMORY
         if start >= 0 and start + length <= self.high_size and length >= 0:
-            return self.high[start : start + length]
+            if account is not None:
+                self.touched[account] += length
+            elif self.guarded:
+                raise UnbookedAccess(f"{length} bytes at {physical:#x} are disk blocks: say on whose account")
+            return self._high[start : start + length]
         raise DmaError(physical, length)
 
-    def read(self, physical: int, length: int) -> bytes:
-        """Return a copy of bytes of RAM."""
-        return bytes(self.view(physical, length))
+    def read(self, physical: int, length: int, account: Account | None = None) -> bytes:
+        """Return a copy of bytes of RAM; errors as `view`."""
+        return bytes(self.view(physical, length, account))
 
-    def write(self, physical: int, data: bytes) -> None:
-        """Write bytes of RAM."""
-        self.view(physical, len(data))[:] = data
+    def write(self, physical: int, data: bytes | memoryview, account: Account | None = None) -> None:
+        """Write bytes of RAM; errors as `view`."""
+        self.view(physical, len(data), account)[:] = data
 
     def u8(self, physical: int) -> int:
-        """Return a byte."""
+        """Return a byte of low RAM."""
         return self.view(physical, 1)[0]
 
     def u16(self, physical: int) -> int:
-        """Return a 16-bit word, little-endian."""
+        """Return a 16-bit word of low RAM, little-endian."""
         return int.from_bytes(self.view(physical, 2), "little")
 
     def u32(self, physical: int) -> int:
-        """Return a 32-bit word, little-endian."""
+        """Return a 32-bit word of low RAM, little-endian."""
         return int.from_bytes(self.view(physical, 4), "little")
 
-    def u64(self, physical: int) -> int:
-        """Return a 64-bit word, little-endian."""
-        return int.from_bytes(self.view(physical, 8), "little")
+    def u64(self, physical: int, account: Account | None = None) -> int:
+        """Return a 64-bit word, little-endian; errors as `view`."""
+        return int.from_bytes(self.view(physical, 8, account), "little")
 
     def put_u8(self, physical: int, value: int) -> None:
-        """Write a byte."""
+        """Write a byte of low RAM."""
         self.view(physical, 1)[0] = value
 
     def put_u16(self, physical: int, value: int) -> None:
-        """Write a 16-bit word, little-endian."""
+        """Write a 16-bit word of low RAM, little-endian."""
         self.view(physical, 2)[:] = value.to_bytes(2, "little")
 
     def put_u32(self, physical: int, value: int) -> None:
-        """Write a 32-bit word, little-endian."""
+        """Write a 32-bit word of low RAM, little-endian."""
         self.view(physical, 4)[:] = value.to_bytes(4, "little")
 
-    def put_u64(self, physical: int, value: int) -> None:
-        """Write a 64-bit word, little-endian."""
-        self.view(physical, 8)[:] = value.to_bytes(8, "little")
+    def put_u64(self, physical: int, value: int, account: Account | None = None) -> None:
+        """Write a 64-bit word, little-endian; errors as `view`."""
+        self.view(physical, 8, account)[:] = value.to_bytes(8, "little")
 
     def close(self) -> None:
         """Give the memory back to the host."""

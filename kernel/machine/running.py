@@ -91,7 +91,19 @@ class Runner:
         self._come_due()
         if machine.pic.pending() and machine.cpu.interruptible():
             machine.traps.external(machine.pic.acknowledge())
+        if machine.traps.returns.wanted is not None and machine.traps.returns.due():
+            self._return()
+            return self._between(end, until)
         return self._between(end, None) if control.wanted else None
+
+    def _return(self) -> None:
+        """Execute one IRETD with VM hidden (`machine.returns`)."""
+        returns = self.machine.traps.returns
+        returns.hide()
+        try:
+            self._slice(self.state.count + 1)
+        finally:
+            returns.show()
 
     def _come_due(self) -> None:
         machine = self.machine

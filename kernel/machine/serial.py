@@ -135,7 +135,7 @@ class Serial(DeviceBase):
             self.buffer.make_room(SENT_AT_ONCE - 1 - len(self.sent) if plain else 0)
 
     def port_write(self, port: int, size: int, value: int) -> None:
-        """Take a register write; one of several bytes goes to as many registers, as the bus splits it for 8-bit ports."""  # noqa: E501
+        """Take a register write; the bus splits one of several bytes into as many for the ports from there on."""
         self._collect()
         for index in range(min(size, BASE + len(self.ports[0]) - port)):
             self._write(port - BASE + index, value >> 8 * index & 0xFF)
@@ -190,7 +190,7 @@ class Serial(DeviceBase):
                 self._update()
             return cause | (IIR_FIFO if state.fifo else 0)
         if register == LSR:
-            value = LSR_EMPTY | LSR_BREAK * state.broken | (LSR_DATA if state.received else 0)
+            value = self._line_status() | LSR_BREAK * state.broken
             state.broken = False
             self._update()
             return value
@@ -199,6 +199,9 @@ class Serial(DeviceBase):
             self._update()
             return value
         return {LCR: state.lcr, MCR: state.mcr, SCR: state.scr}[register]
+
+    def _line_status(self) -> int:
+        return LSR_EMPTY | (LSR_DATA if self.state.received else 0)
 
     def _read_data(self) -> int:
         if not self.state.received:
@@ -228,6 +231,8 @@ class Serial(DeviceBase):
 
     def _update(self) -> None:
         """Drive the interrupt line; OUT2 gates it on a PC."""
+        if self.buffer is not None:
+            self.buffer.answer(None if self.state.broken else self._line_status())
         wanted = self._cause() != IIR_NONE and bool(self.state.mcr & MCR_OUT2)
         if wanted != self.asserted:
             self.asserted = wanted
@@ -252,3 +257,5 @@ class Serial(DeviceBase):
         self.state = UartState(**registers, received=list(received))
         self.waiting = deque(waiting)
         self._make_room()
+        if self.buffer is not None:
+            self.buffer.answer(None)

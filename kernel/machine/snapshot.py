@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SHIFT, PAGE_SIZE
+from callgate.kernel.machine.accounts import Account
 from callgate.kernel.machine.counter import NOWHERE
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def take(machine: Machine) -> Snapshot:
         "events": machine.events.save(),
         "idle": machine.clock.idle,
         "recent": list(machine.traps.recent),
+        "returning": machine.traps.returns.wanted,
         "others": {name: save() for name, (save, _) in machine.participants.items()},
     }
     machine.cpu.save()
@@ -85,6 +87,7 @@ def restore(machine: Machine, snapshot: Snapshot) -> None:
         machine.devices[name].load(state)
     machine.events.load(plain["events"])
     machine.clock.idle = plain["idle"]
+    machine.traps.returns.wanted = plain["returning"]
     machine.traps.recent.clear()
     machine.traps.recent.extend(plain["recent"])
     for name, (_, load) in machine.participants.items():
@@ -114,6 +117,6 @@ def differing(machine: Machine, snapshot: Snapshot) -> set[int]:
             kept = high.page(physical - HIGH_MEMORY)
         else:
             kept = low.page(physical)
-        if kept != machine.ram.read(physical, PAGE_SIZE):
+        if kept != machine.ram.read(physical, PAGE_SIZE, Account.MACHINE):
             stale.add(page)
     return stale

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.layout import size_of
 from callgate.kernel.abi.thread import TaskState
+from callgate.kernel.machine.accounts import Account
 from callgate.kernel.machine.descriptors import CODE_DATA, Gate, Segment, decode_gate, decode_segment
 
 if TYPE_CHECKING:
@@ -103,4 +104,4 @@ class DescriptorTables:
         if index * 8 + 7 > limit:
             raise IndexError(f"entry {index} lies beyond the table's limit {limit:#x}")
         physical = self.paging.translate(base + index * 8, user=False, write=False)
-        self.paging.ram.put_u64(physical, descriptor.encode())
+        self.paging.ram.put_u64(physical, descriptor.encode(), Account.MACHINE)

@@ -16,6 +16,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from callgate.kernel.abi.memory import PAGE_SHIFT, PAGE_SIZE
+from callgate.kernel.machine.accounts import Account
 from callgate.kernel.machine.bus import DmaError
 from callgate.kernel.machine.counter import NOWHERE, add_hook, address_of
 from callgate.kernel.machine.paging import CR0_PG, Mode, PageFault
@@ -159,7 +160,7 @@ class Translations:
             piece = min(size, PAGE_SIZE - linear % PAGE_SIZE)
             try:
                 physical = self.paging.translate(linear & 0xFFFF_FFFF, user=False, write=False, mode=mode)
-                code += self.paging.ram.read(physical, piece)
+                code += self.paging.ram.read(physical, piece, Account.MACHINE)
             except (PageFault, DmaError):
                 break
             if note:

@@ -17,6 +17,7 @@ from callgate.kernel.machine.bus import DmaError
 from callgate.kernel.machine.counter import NOWHERE
 from callgate.kernel.machine.exceptions import DB, PF, UD, Delivery, Incident, TripleFault, name_of
 from callgate.kernel.machine.paging import PF_FETCH, PageFault
+from callgate.kernel.machine.returns import Returns
 from callgate.kernel.machine.stepping import Stepping
 from callgate.kernel.machine.stop import Occurrence, TripleFaultReport
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from callgate.kernel.machine.stream import EventStream
 
 CODE_SHOWN = 15
+PREFIXES = b"\xf0\xf2\xf3\x26\x2e\x36\x3e\x64\x65\x66\x67"
+LOCK = 0xF0
+INT1 = b"\xf1"
 RECENT = 16  # occurrences kept for the report
 STACK_SHOWN = 16  # dwords of stack in a triple-fault report
 SOFTWARE_NAME = "int {:#x}"
@@ -67,11 +71,14 @@ class Traps:
         self.delivery = Delivery(cpu, paging)
         self.stepping = Stepping(cpu, paging)
         self.refusal: Refusal | None = None
+        self.returns = Returns(cpu, paging, control)
 
     # Hooks.
 
     def interrupt(self, vector: int) -> None:
         """INT n or an exception: EIP is the next instruction for the one, the faulting for the other."""
+        if self.returns.hidden is not None:
+            self.returns.show()
         if self.refusal is not None:
             self.settle()
             return
@@ -113,16 +120,32 @@ class Traps:
             self.cpu.restore()
 
     def invalid(self) -> None:
-        """An opcode that is none."""
+        """An opcode that is none; the engine reports INT 6 and INT1 here as well, which are no faults."""
+        self.returns.show()
         if self.refusal is not None:
             self.settle()
             return
-        self.cpu.save()
+        cpu, layout = self.cpu, self.cpu.layout
+        cpu.save()
         if self.stepping.active:
             self.stepping.finish()
-        eip = self.cpu.get(self.cpu.layout.eip)
+        eip = cpu.get(layout.eip)
+        if cpu.get(layout.is_int):
+            self._deliver(Incident(UD, cpu.get(layout.next_eip), software=True, instruction=eip))
+            return
+        length = self._int1(eip)
+        if length:
+            self._deliver(Incident(DB, eip + length))
+            return
         self._uncount(eip)
         self._deliver(Incident(UD, eip))
+
+    def _int1(self, eip: int) -> int:
+        """Return the length of the INT1 at `eip`, 0 if it is something else."""
+        base = self.cpu.get(self.cpu.layout.segment("cs") + 8)
+        code = self._mapped(eip + base & 0xFFFF_FFFF, CODE_SHOWN)
+        opcode = code.lstrip(PREFIXES)
+        return len(code) - len(opcode) + 1 if opcode[:1] == INT1 and LOCK not in code[: -len(opcode)] else 0
 
     def refuse(self, vector: int, code: int) -> None:
         """Called within an instruction (or before it, at a site): make it a fault without any effect."""
@@ -134,9 +157,14 @@ class Traps:
         self.refusal = Refusal(bytes(self.cpu.context.view), incident)
         self.control.stop_soon()
 
-    def refuse_before(self, vector: int, code: int, eip: int) -> None:
-        """Called at a site: fault instead of executing the instruction at `eip`, which is not counted."""
+    def refuse_before(self, vector: int, code: int, eip: int, address: int | None = None) -> None:
+        """Called at a site: fault instead of executing the instruction at `eip`, which is not counted.
+
+        `address` is that of a page fault.
+        """
         self.cpu.save()
+        if address is not None:
+            self.cpu.put(self.cpu.layout.cr2, address)
         self.refusal = Refusal(bytes(self.cpu.context.view), Incident(vector, eip, code, counted=False))
         self.control.stop_soon()
 

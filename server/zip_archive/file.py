@@ -145,6 +145,7 @@ class _Inflation:
             ) from None
         if stream.eof and point.position + len(made) < entry.size and not made:
             raise self.file.damaged(f"it has {point.position} bytes and should have {entry.size}")
+        self.points.inflated += len(made)
         return Point(point.position + len(made), fed, zlib.crc32(made, point.crc), stream), made
 
 

@@ -37,6 +37,7 @@ class RestartPoints:
 
     def __init__(self, limit: int = POINTS_LIMIT) -> None:
         self.limit = limit
+        self.inflated = 0  # bytes made by decompression so far, those on the way to a place included
         self._points: OrderedDict[tuple[int, int], Point] = OrderedDict()
         self._cursors: dict[int, list[int]] = {}
 

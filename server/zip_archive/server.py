@@ -123,7 +123,10 @@ class ZipServer(MountedServer[Catalogue, OpenFile]):
         position = position_of(registers)
         if file.in_sectors:
             return sectors_reply(registers, file.locate(position, registers.ecx, self.geometry.start))
-        window = await file.window(self.disk, self.points, registers.ebx, position, registers.ecx)
+        try:
+            window = await file.window(self.disk, self.points, registers.ebx, position, registers.ecx)
+        finally:
+            self.inflated, self.points.inflated = self.inflated + self.points.inflated, 0
         if not window.data:
             return Registers(answer_to(registers, window.position, 0))
         return await self.memory_reply(registers, window.position, window.data, len(window.data))

@@ -79,6 +79,11 @@ class Arena:
         self.kernel.processes.start(process, entry, priority=priority)
         return process
 
+    @staticmethod
+    def label(name: str, label: str, **defines: int) -> int:
+        """Return the address of a label of a program."""
+        return program(name, **defines).address(label)
+
     def server(self, name: str, volume: str, **defines: int) -> PartitionState:
         """Start a native server for a volume of its own; its number is the next free one."""
         return self.kernel.servers.start_native(name, volume, hidden=True, executable=executable(name, **defines))

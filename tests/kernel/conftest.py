@@ -52,26 +52,6 @@ class Booter:
         return Run(stop, b"".join(output), log, system, self.find_leaks)
 
 
-@pytest.fixture(autouse=True)
-def invariants_hold(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Check the kernel's invariants in every system that the test closes, before it goes (`Kernel.check`).
-
-    A test that has broken one by hand says so: `@pytest.mark.breaks_invariants`.
-    """
-    found: list[str] = []
-    close = System.close
-
-    def checked(system: System) -> None:
-        if system.machine.handle is not None:
-            found.extend(system.kernel.check())
-        close(system)
-
-    monkeypatch.setattr(System, "close", checked)
-    yield
-    if request.node.get_closest_marker("breaks_invariants") is None:
-        assert found == []
-
-
 @pytest.fixture
 def boot(find_leaks: Callable[[System], list[str]]) -> Iterator[Booter]:
     booter = Booter(find_leaks)

@@ -51,7 +51,7 @@ def test_an_aligned_file_is_touched_by_nobody_but_the_console(boot, tmp_path: Pa
     from callgate.disk.demo import build_demo
 
     build_demo(tmp_path / "demo.img")
-    run = boot("cat PATTERN.BIN", tmp_path / "demo.img", observe_files=True)
+    run = boot("cat PATTERN.BIN", tmp_path / "demo.img")
     assert len(run.output) == 3 << 20
     counts = run.system.machine.ledger.counts()
     # WRITE sends the bytes on behalf of the client, one load each, by OUTSB in ring 0; nobody else looks.
@@ -149,7 +149,7 @@ def test_two_runs_of_the_same_command_are_the_same_run(boot, fat_image: Make) ->
 
 def test_ide_reads_the_same_bytes_and_copies_every_one(boot, fat_image: Make) -> None:
     image = fat_image(FILES)
-    run = boot("cat BIG.BIN", image, ide=True, observe_files=True)
+    run = boot("cat BIG.BIN", image, ide=True)
     assert run.output == FILES["BIG.BIN"]
     counts = run.system.machine.ledger.counts()
     assert sum(counts.dma_bytes.values()) == 0

@@ -10,6 +10,7 @@ from callgate.kernel import volumes
 from callgate.kernel.abi.calls import Operation, ServerCall
 from callgate.kernel.abi.memory import KERNEL_BASE, USER_HEAP
 from callgate.kernel.abi.message import Message
+from callgate.kernel.leftovers import leftovers
 from callgate.kernel.system import System, SystemOptions
 from callgate.server.fat import FatServer
 from callgate.server.gate import allocate
@@ -134,27 +135,14 @@ def attacked(monkeypatch: pytest.MonkeyPatch, fat_image: Callable[..., Path]) ->
         system.close()
 
 
-def unaccounted(system: System) -> list[str]:
-    """Return what is still held although nobody should hold it."""
-    kernel = system.kernel
-    found = []
-    for partition in kernel.state.partitions.values():
-        fields = kernel.ipc.block(partition)
-        if (fields["unused"] | fields["free"]) != 0xFFFF_FFFF:
-            found.append(f"{partition.name}: slots {~(fields['unused'] | fields['free']) & 0xFFFFFFFF:#x}")
-        if partition.pins:
-            found.append(f"{partition.name}: {partition.pins}")
-    found += [f"block {key}" for key, block in kernel.cache.state.blocks.items() if block.locks]
-    return found
-
-
 @pytest.mark.parametrize("attack", DEATHS)
 def test_a_server_that_breaks_dies_alone(attacked: Callable[..., tuple[System, bytes, list[str]]], attack: str) -> None:
     system, output, log = attacked(attack, "ls /d0; echo $?; ls /d0; cat /d1/GOOD.TXT; hello")
     assert b"ls: /d0: the file-system server died\n1\n" in output
     assert output.endswith(b"good\nhello from ring 3, arguments: \n")
     assert any(DEATHS[attack] in line for line in log), log
-    assert unaccounted(system) == []
+    assert system.statistics()["servers"]["d0"]["aborted"] == 1, "the request during which it died"  # type: ignore[index]
+    assert leftovers(system.kernel) == []
 
 
 @pytest.mark.parametrize("attack", LIES)
@@ -164,4 +152,4 @@ def test_a_server_that_lies_is_not_believed(
     system, output, log = attacked(attack, "ls /d0; cat /d1/GOOD.TXT")
     assert output == b"ls: /d0: the file-system server broke the protocol\ngood\n"
     assert any(LIES[attack] in line for line in log), log
-    assert unaccounted(system) == []
+    assert leftovers(system.kernel) == []

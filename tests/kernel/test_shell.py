@@ -32,6 +32,18 @@ start:  mov     esi, bytes
         .bss
 bytes:  .space  1 << 20
 """
+PARENT = """
+        .include "system.inc"
+start:  mov     esi, path
+        mov     ecx, length
+        xor     edi, edi
+        SYSTEM  START_PROCESS
+        xor     ebx, ebx
+        SYSTEM  EXIT
+        .data
+path:   .ascii  "/d0/sink"
+length = $ - path
+"""
 NAMES = 70
 LINE_LIMIT = 511
 
@@ -120,7 +132,7 @@ def booted_console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console
         "docs/a.txt": b"a\n", "docs/b.txt": b"b\n", "docs/c.bin": b"c\n",
         "My files/it's.txt": b"quoted\n", "My files/Größe.txt": b"size\n",
         "Um/ä1": b"", "Um/å1": b"", "big": b"x" * (1 << 20), "spin": program(SPIN), "sink": program(READER),
-        "flood": program(FLOOD),
+        "flood": program(FLOOD), "parent": program(PARENT),
     }  # fmt: skip
     for name, data in files.items():
         (root / name).write_bytes(data)
@@ -489,6 +501,27 @@ def test_ctrl_c_at_any_instruction_is_taken_once_and_leaves_a_shell_that_works(c
         screen = console.press_ctrl_c()
         assert screen.count("^C\n" + PROMPT) == 1, (delay, screen)
         assert console.run("ls docs/*.bin; echo good") == "c.bin\ngood\n"
+
+
+def test_ctrl_c_at_the_prompt_ends_orphans_that_read_the_console_the_youngest_first(console: Console) -> None:
+    assert console.run("parent; parent") == ""
+    orphans = [process for process in console.system.kernel.state.processes.values() if process.name == "sink"]
+    assert len(orphans) == 2
+    for alive in (1, 0):
+        console.press_ctrl_c()
+        assert [bool(process.threads) for process in orphans] == [bool(alive), False]
+    assert [process.exit_code for process in orphans] == [130, 130]
+    assert console.press_ctrl_c().endswith("^C\n" + PROMPT)
+    assert console.run("echo good") == "good\n"
+
+
+def test_ctrl_c_is_for_the_program_that_runs_before_it_is_for_an_orphan(console: Console) -> None:
+    console.run("parent")
+    console.type("spin\r", fuel=3_000_000)
+    assert console.press_ctrl_c().endswith("^C\n" + PROMPT)
+    names = [process.name for process in console.system.kernel.state.processes.values()]
+    assert "sink" in names
+    assert "spin" not in names
 
 
 def test_a_guest_that_has_not_taken_a_break_gets_no_other(console: Console) -> None:

@@ -12,7 +12,7 @@ from callgate.disk.media import ImageFile, MemoryMedium
 from callgate.kernel.system import System, SystemOptions
 
 FUEL = 60_000_000
-POINTS = int(os.environ.get("CALLGATE_UNPLUG_POINTS", "200"))
+POINTS = int(os.environ.get("CALLGATE_UNPLUG_POINTS", "120"))
 BIG = bytes(range(256)) * 130
 WORK = (
     "cat BIG.BIN; poke BIG.BIN 4096 1 2 3; ls; ls docs; cat docs/B.TXT docs/B.TXT; ls /; cat /d1/GOOD.TXT; hello after"
@@ -179,6 +179,7 @@ def test_a_hundred_changes_leave_room_for_the_next(
             system.run(fuel=3000 * number)  # the new disk comes while the old one is still being cleaned up
         system.plug(0, ImageFile(images[number % 2]))
         assert system.run(fuel=FUEL).reason == "halt"
+        assert system.kernel.check() == [], number
         wanted = b"b" * 3000 if number % 2 == 0 else b"other"
         assert shell(f"cat /d0/docs/{'B' if number % 2 == 0 else 'OTHER'}.TXT") == wanted, number
         used.append(system.kernel.low.used)

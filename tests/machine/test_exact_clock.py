@@ -163,8 +163,10 @@ def test_the_kernels_gigabyte_is_ring_0(board):
 def test_the_host_code_is_what_its_source_says(assemble_host):
     for module, template, code in (
         (counters, counters.COUNT_TEMPLATE, counters.COUNT_CODE),
-        (counters, counters.TOUCH_TEMPLATE, counters.TOUCH_CODE),
+        (counters, counters.LOAD_TEMPLATE, counters.LOAD_CODE),
+        (counters, counters.STORE_TEMPLATE, counters.STORE_CODE),
         (port_buffer, port_buffer.OUT_TEMPLATE, port_buffer.OUT_CODE),
+        (port_buffer, port_buffer.IN_TEMPLATE, port_buffer.IN_CODE),
     ):
         assert assemble_host(module.source_of(template)) == code
 

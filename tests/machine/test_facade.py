@@ -100,7 +100,8 @@ def test_the_ledger_counts_host_calls_by_name_and_subtracts(bare):
     assert machine.ledger.counts().as_dict()["host_calls"] == {"one": 2, "two": 1}
     assert list(spent.as_dict()) == [
         *("guest_instructions", "host_calls", "cr3_loads", "pte_writes", "tlb_invalidations"),
-        *("server_gates", "client_gates", "requests", "metadata_bytes", "ring_changes", "exceptions", "interrupts"),
+        *("server_gates", "client_gates", "requests", "fpu_switches", "metadata_bytes", "program_bytes"),
+        *("server_bytes", "inflated_bytes", "ring_changes", "exceptions", "interrupts"),
         *("cpu_file_bytes", "dma_bytes", "blocking_waits"),
     ]
 
@@ -115,7 +116,7 @@ def test_two_host_calls_cannot_share_a_port(machine):
 
 @pytest.mark.parametrize("kind", ["native", "python"])
 def test_touches_of_high_memory_are_booked_to_who_runs(kind, make_board):
-    machine = Machine(memory=8 << 20, high_memory=4 << 20, counter=kind, observe_high_memory=True)
+    machine = Machine(memory=8 << 20, high_memory=4 << 20, counter=kind)
     board = type(make_board("native"))(machine)
     board.map(0x405000, 1 << 32, "rw")
     machine.ledger.user_kind = "client"

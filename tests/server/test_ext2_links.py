@@ -116,7 +116,9 @@ def test_what_is_no_file_is_listed_and_cannot_be_opened(image: Any, ext_client: 
     assert served.request(Operation.OPEN, name).error is ErrorCode.NOT_SUPPORTED
     request = served.rehearsal.post(Operation.OPEN, name.encode())
     with pytest.raises(FileSystemError, match=f"/{name} is a {kind}"):
-        served.rehearsal.drive(served.server.handle(Request.load(served.rehearsal.memory, request)))
+        served.rehearsal.drive(
+            served.server.handle(Request.load(served.rehearsal.memory, request, served.server.blocks[request]))
+        )
 
 
 def test_a_volume_can_be_read_without_a_server(image: Any) -> None:

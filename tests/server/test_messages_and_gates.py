@@ -5,9 +5,10 @@ import pickle
 import pytest
 from callgate.kernel.abi.calls import Operation, ServerCall, SystemCall
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.memory import USER_MESSAGES
 from callgate.kernel.abi.message import Message, MessageFlags
-from callgate.kernel.abi.thread import HostedGate
+from callgate.kernel.abi.thread import HostedBlock, HostedGate
 from callgate.server import (
     Data,
     FileSystemError,
@@ -31,6 +32,7 @@ from callgate.server import (
 from callgate.server.hosted import REPORT_LIMIT
 from callgate.server.testing import FakeMemory, MemoryFaultError, Rehearsal
 
+BLOCK = USER_MESSAGES + (1 << 20)
 REGISTERS = RegisterValues(1, 2, 3, 4, 5, 0xFFFF_FFFF)
 
 
@@ -75,16 +77,20 @@ class TestDispatch:
 
     def test_data_without_their_flag_are_not_seen(self, echo: Rehearsal) -> None:
         address = echo.post(Operation.OPEN, b"abc")
-        page = Message.from_buffer_copy(echo.memory.read(address, 4096))
-        page.flags = 0
-        echo.memory.write(address, bytes(page))
+        echo.memory.write(echo.server.blocks[address] + offset_of(HostedBlock, "flags"), bytes(4))
         assert echo.take(address, echo.drive(echo.server.serve(address))).data == b""
 
     def test_a_count_beyond_the_page_is_cut(self) -> None:
         memory = FakeMemory()
-        page = Message(operation=5, flags=MessageFlags.DATA, count=0xFFFF_FFFF)
-        memory.regions[USER_MESSAGES] = bytearray(bytes(page))
-        assert len(Request.load(memory, USER_MESSAGES).data) == 4048
+        memory.regions[USER_MESSAGES] = bytearray(4096)
+        block = HostedBlock(operation=5, flags=MessageFlags.DATA, count=0xFFFF_FFFF)
+        memory.regions[BLOCK] = bytearray(bytes(block))
+        assert len(Request.load(memory, USER_MESSAGES, BLOCK).data) == 4048
+
+    def test_registers_come_out_of_the_block_and_no_byte_of_the_page_is_read_for_them(self) -> None:
+        memory = FakeMemory()
+        memory.regions[BLOCK] = bytearray(bytes(HostedBlock(operation=7, count=9, **REGISTERS._asdict())))
+        assert Request.load(memory, USER_MESSAGES, BLOCK) == Request(7, REGISTERS, b"")
 
     def test_an_unknown_operation_is_a_bad_call(self, echo: Rehearsal) -> None:
         for number in (Operation.VOLUME, 8, 0xFFFF_FFFF):
@@ -159,19 +165,25 @@ class TestReplies:
     def test_that_no_message_can_carry_are_the_servers_mistake(self, reply: Reply) -> None:
         memory = FakeMemory()
         memory.regions[USER_MESSAGES] = bytearray(4096)
+        memory.regions[BLOCK] = bytearray(64)
         with pytest.raises(ReplyError):
-            reply.store(memory, USER_MESSAGES)
+            reply.store(memory, USER_MESSAGES, BLOCK)
         assert memory.regions[USER_MESSAGES] == bytes(4096)
+        assert memory.regions[BLOCK] == bytes(64)
 
-    def test_leave_operation_flags_and_handle_alone(self) -> None:
+    def test_leave_their_registers_to_the_stub_and_operation_flags_and_handle_alone(self) -> None:
         memory = FakeMemory()
         memory.regions[USER_MESSAGES] = bytearray(
-            bytes(Message(operation=7, flags=3, reply=4, handle=99, count=1, error=2, eflags=1))
+            bytes(Message(operation=7, flags=3, reply=4, handle=99, count=1, error=2, edi=5))
         )
-        assert Sectors([8, 7 << 60 | 16], REGISTERS).store(memory, USER_MESSAGES) is ServerCall.REPLY_SECTORS
+        memory.regions[BLOCK] = bytearray(bytes(HostedBlock(message=USER_MESSAGES, operation=7, eflags=1)))
+        assert Sectors([8, 7 << 60 | 16], REGISTERS).store(memory, USER_MESSAGES, BLOCK) is ServerCall.REPLY_SECTORS
         page = Message.from_buffer_copy(memory.read(USER_MESSAGES, 4096))
         assert (page.operation, page.flags, page.reply, page.handle) == (7, 3, 4, 99)
-        assert (page.count, page.error, page.eflags, page.edi) == (2, 0, 0, 0xFFFF_FFFF)
+        assert (page.count, page.error, page.edi) == (2, 0, 5)
+        block = HostedBlock.from_buffer_copy(memory.read(BLOCK, 64))
+        assert (block.message, block.operation, block.eflags) == (USER_MESSAGES, 7, 0)
+        assert RegisterValues(*(getattr(block, name) for name in RegisterValues._fields)) == REGISTERS
         assert bytes(page.data[:16]) == (8).to_bytes(8, "little") + (7 << 60 | 16).to_bytes(8, "little")
 
 

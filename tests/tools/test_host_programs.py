@@ -30,9 +30,7 @@ KEYWORDS = "tools_of_others or e2fsck or zip_wrote or nm_gives"
 
 def test_programs_of_the_host_are_started_only_where_a_missing_one_is_a_skip() -> None:
     starters = {
-        str(path.relative_to(TESTS))
-        for path in TESTS.rglob("*.py")
-        if STARTS.search(path.read_text(encoding="utf-8"))
+        str(path.relative_to(TESTS)) for path in TESTS.rglob("*.py") if STARTS.search(path.read_text(encoding="utf-8"))
     }
     assert starters == START_OUR_OWN
 

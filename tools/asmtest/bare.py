@@ -56,7 +56,8 @@ class BareCpu:
         self.structures: dict[str, StructureType] = known_structures()
         self.machine.stream.subscribe(self._on_fault, kinds=["exception", "int"])
         self.machine.probe(board.RETURN, lambda: self.machine.request_stop("returned"))
-        self.refusals = {int(call): (self._unanswered(call), call.name.lower()) for call in HostCall}
+        no_names: dict[int, str] = {}
+        self.refusals = {int(call): (self._unanswered(call), call.name.lower(), no_names) for call in HostCall}
         self.stale = True  # a reset has been asked for and not been carried out
         self.reset()
 

@@ -1,5 +1,6 @@
 """The AHCI driver when things go wrong: errors, unplugged and replaced drives, drives that hang."""
 
+import os
 import random
 
 import pytest
@@ -11,6 +12,7 @@ from callgate.kernel.abi.ahci import PortInterrupt, TaskFile
 from callgate.kernel.abi.disk import DiskStatus
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE
 
+SEEDS = int(os.environ.get("CALLGATE_SEEDS", "3"))  # how many runs; the checks of a change make more
 SLOW = Latency(command=50_000)
 REORDERING = Latency(command=40_000, reorder=True)
 UNREADABLE = 0x4051  # UNC; ready, seek complete, error
@@ -281,7 +283,7 @@ def test_a_drive_that_stays_busy_after_an_error_is_reset_and_given_up_if_that_is
         check(b, requests, data, {2: DiskStatus.FAILED})
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(SEEDS))
 def test_nothing_is_lost_or_done_twice_whatever_happens(bench, content, no_log, seed):
     chance = random.Random(seed)
     data = content(800)

@@ -1,5 +1,6 @@
 """Both drivers under random loads: every request ends once, with the right bytes or a reason."""
 
+import os
 import random
 
 import pytest
@@ -10,6 +11,7 @@ from callgate.disk.media import FaultInjecting, MemoryMedium
 from callgate.kernel.abi.disk import IDE_FIRST_DISK, DiskStatus
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE
 
+SEEDS = int(os.environ.get("CALLGATE_SEEDS", "3"))  # how many runs; the checks of a change make more
 SECTORS = 300
 MOST = 40  # sectors of a request
 PAGES = MOST // 8
@@ -28,7 +30,7 @@ def piece(data, request):
     return data[request.lba * 512 : (request.lba + request.sectors) * 512]
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(SEEDS))
 def test_ahci_and_ide_together(bench, content, seed):
     """Bad sectors on every disk; interrupts of three lines come at any moment."""
     chance = random.Random(seed)
@@ -53,7 +55,7 @@ def test_ahci_and_ide_together(bench, content, seed):
         assert fails or b.read(address) == piece(data[request.disk], request)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(SEEDS))
 def test_drives_that_come_and_go(bench, content, seed):
     """A request that is done holds one medium's bytes, never parts of two."""
     chance = random.Random(seed)

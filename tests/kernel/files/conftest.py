@@ -12,6 +12,7 @@ from callgate.disk.media import ImageFile, Medium
 from callgate.kernel.executable import Executable, parse_elf
 from callgate.kernel.images import source
 from callgate.kernel.kernel import Kernel
+from callgate.kernel.leftovers import leftovers
 from callgate.kernel.machine import Stop
 from callgate.kernel.machine.stream import Event
 from callgate.kernel.state import Process
@@ -85,23 +86,7 @@ class Session:
 
     def unaccounted(self) -> list[str]:
         """Return what is held although every process has ended."""
-        kernel = self.kernel
-        found = [
-            f"block {key} locked" for key, block in kernel.cache.state.blocks.items() if block.locks > block.changed
-        ]
-        found += [f"file {number}" for number in kernel.files.objects]
-        found += ["request blocks on their way"] if kernel.fills.state.waiting else []
-        found += ["sector lists"] if kernel.fills.lists.state.chain else []
-        found += ["locked count"] if kernel.cache.state.locked != kernel.cache.state.changed else []
-        found += [f"nobody has said {entry}" for entry in kernel.give_backs.state.pending]
-        for partition in kernel.state.partitions.values():
-            fields = kernel.ipc.block(partition)
-            if (fields["unused"] | fields["free"]) != 0xFFFF_FFFF or partition.pins or partition.posted:
-                found.append(f"{partition.name}: {partition.pins} {partition.posted}")
-            found += [f"{partition.name}: slots marked as posted"] if fields["posted"] else []
-        if kernel.coroutines.alive:
-            found.append("a coroutine")
-        return found
+        return leftovers(self.kernel)
 
 
 @pytest.fixture

@@ -162,7 +162,7 @@ def test_a_server_is_told_what_nobody_has_accessed_for_a_while(session: Sessions
 
 def test_a_file_at_any_sector_is_mapped_and_not_copied(session: Sessions, files: dict[str, Any]) -> None:
     files["odd"] = Layout(600 * 512, [(67, 600)])
-    made = read(session, "p", "odd", observe_files=True)
+    made = read(session, "p", "odd")
     assert made.output == files["odd"].content(IMAGE)
     # Its first and its last page hold neighbours as well; nothing else is copied.
     assert made.counters.copied_pages == 2

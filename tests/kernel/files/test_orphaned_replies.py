@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from callgate.disk.builder import create_image
-from callgate.kernel.abi.calls import Operation
+from callgate.kernel.ipc import lowest
 from callgate.kernel.machine.serial import IRQ
-from callgate.kernel.state import PartitionState
+from callgate.kernel.state import GIVE_BACKS, PartitionState
 from callgate.server.mounted import MountedServer
 
 Sessions = Callable[..., Any]
@@ -76,29 +76,30 @@ def test_what_a_server_holds_for_a_dead_client_is_given_back(
     assert aborted, "somebody must have died with a request open"
 
 
-def test_a_close_whose_sender_is_killed_before_it_has_a_slot_is_sent_by_another(session: Sessions, image: Path) -> None:
-    """Also if a request of somebody else is given up at that time."""
+def test_a_close_waits_for_a_slot_without_its_process_which_ends_at_once(session: Sessions, image: Path) -> None:
     made = session(image, programs=[("reader", "r/d0/A.TXT")])
-    operation = None
-    while operation != Operation.CLOSE:
-        made.system.machine.step()
-        assert made.run(until="ipc_request").reason == "until"
-        operation = made.kernel.threads.block(made.kernel.scheduler.current)["request_operation"]
-    fields = made.kernel.ipc.block(partition_of(made))
+    made.reach("reader", "start")
+    (process,) = made.processes
+    while not process.files:
+        made.run(fuel=50)
+    partition = partition_of(made)
+    fields = made.kernel.ipc.block(partition)
     free, unused = fields["free"], fields["unused"]
     fields["free"], fields["unused"] = 0, 0
-    made.run(fuel=100_000)
-    assert fields["slot_waiters"] == 1
-    (process,) = made.processes
     made.kernel.processes.kill(process, 9)
-    fields["aborted"] += 1
     made.system.machine.pic.lower_line(IRQ)
     made.system.machine.pic.raise_line(IRQ)
-    made.run(until="exit_thread")
-    assert made.kernel.scheduler.current.process is process
-    assert fields["slot_waiters"] == 0
+    made.run(fuel=10_000)
+    assert process.exit_code == 9
+    assert not process.threads
+    assert list(partition.waiters) == [GIVE_BACKS]
+    assert fields["slot_waiters"] == 1
     assert len(server_of(made).files) == 1
+    # A slot comes back.
     fields["free"], fields["unused"] = free, unused
+    made.kernel.ipc.host_slot_give(partition.number << 16 | lowest(free))
+    made.system.machine.pic.lower_line(IRQ)
+    made.system.machine.pic.raise_line(IRQ)
     assert made.run().reason == "halt"
     assert len(server_of(made).files) == 0
     assert made.unaccounted() == []

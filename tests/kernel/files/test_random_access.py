@@ -1,5 +1,6 @@
 """Several processes read several files here and there, with too little memory for all: every byte is right."""
 
+import os
 import random
 import struct
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from callgate.kernel import volumes
 from callgate.kernel.abi.file import FILE_AREAS, FilePage
 from callgate.kernel.file_objects import publish
 
+SEEDS = int(os.environ.get("CALLGATE_SEEDS", "3"))  # how many runs; the checks of a change make more
 Sessions = Callable[..., Any]
 SECTORS = 16_384
 IMAGE = synthetic.disk(SECTORS)
@@ -60,7 +62,7 @@ def layout(source: random.Random) -> synthetic.Layout:
 
 
 @pytest.mark.parametrize(("high_memory", "map_edges"), [(1 << 20, False), (1 << 20, True), (64 << 20, False)])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(SEEDS))
 def test_everybody_reads_what_is_there(
     session: Sessions, monkeypatch: pytest.MonkeyPatch, seed: int, high_memory: int, map_edges: bool
 ) -> None:

@@ -15,6 +15,7 @@ from callgate.kernel.control import ControlBlock
 from callgate.kernel.executable import Executable, parse_elf
 from callgate.kernel.images import source
 from callgate.kernel.kernel import Kernel
+from callgate.kernel.leftovers import leftovers
 from callgate.kernel.machine import Stop
 from callgate.kernel.machine.serial import IRQ
 from callgate.kernel.machine.stream import Event
@@ -142,16 +143,7 @@ class Rig:
 
     def unaccounted(self) -> list[str]:
         """Return what is held although no client lives."""
-        found = [] if self.block["slot_waiters"] == 0 and not self.partition.waiters else ["somebody waits for a slot"]
-        if (self.block["unused"] | self.block["free"]) != 0xFFFF_FFFF:
-            found.append(f"slots {~(self.block['unused'] | self.block['free']) & 0xFFFF_FFFF:#x}")
-        if self.block["unused"] & self.block["free"]:
-            found.append("a slot is in both masks")
-        if self.partition.pins:
-            found.append(f"pins {self.partition.pins}")
-        if self.kernel.coroutines.alive:
-            found.append("a coroutine is alive")
-        return found
+        return leftovers(self.kernel)
 
 
 class Rigs:

@@ -1,0 +1,165 @@
+"""Limits: how much of everything a program, a server or all of them together may have, and what more of it gives.
+
+A *family* is a program that the shell or the kernel has started, with everything that it has started in turn,
+orphans included.  What is counted for a family cannot be had again by starting more processes.  Of what is one for
+the whole system a part is set aside, so that the shell can start one more program whatever the others hold.
+"""
+
+from typing import Final, NamedTuple
+
+from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.abi.selectors import MAX_PARTITIONS, MAX_PROCESSES, MAX_THREADS, SLOTS
+
+
+class Limit(NamedTuple):
+    """A row of the table of limits."""
+
+    what: str
+    whose: str
+    limit: str
+    gives: str  # what who wants more of it gets
+
+
+# Processes and threads.
+PROCESSES_OF_FAMILY: Final = MAX_PROCESSES // 2
+PROCESSES_RESERVED: Final = 4
+THREADS_OF_PROCESS: Final = 64
+THREADS_OF_FAMILY: Final = MAX_THREADS // 2
+THREADS_RESERVED: Final = 16
+
+# Low memory, in frames of 4,096 bytes.
+FRAMES_OF_PROCESS: Final = 16384
+FRAMES_OF_FAMILY_PART: Final = 2  # a family has at most one in so many of all
+FRAMES_RESERVED_PROGRAMS: Final = 256  # what programs and servers leave …
+FRAMES_RESERVED_SHELL: Final = 128  # … what the shell and what it starts leave …
+FRAMES_RESERVED_FILES: Final = 64  # … and what copies of file data leave: for page tables, messages, disk requests
+ALLOCATIONS_OF_PROCESS: Final = 2048
+
+# Programs.
+PROGRAM_BYTES: Final = 8 << 20  # of the file
+PROGRAM_MEMORY: Final = 16 << 20  # of all its segments
+PROGRAM_HEADERS: Final = 64
+PROGRAMS_LOADING_BYTES: Final = 64 << 20  # read by START_PROCESS and not started yet, all together
+PROGRAMS_LOADING_RESERVED: Final = PROGRAM_BYTES
+SYMBOLS: Final = 8192  # that are kept for fault reports
+SYMBOL_NAMES_BYTES: Final = 256 << 10
+SYMBOL_NAME_BYTES: Final = 256
+
+# Files and directories.
+FILES_OF_PROCESS: Final = 64
+DIRECTORIES_OF_PROCESS: Final = 64
+DIRECTORIES_KEPT: Final = 32
+DIRECTORY_PAGES_KEPT: Final = 1024
+REQUEST_BLOCKS_OF_FILE: Final = 768
+REQUEST_BLOCKS: Final = 2048
+
+# The disk cache and disks.
+SERVER_BLOCKS_OWN: Final = 128  # one in so many blocks of the cache is each server's to lock in any case
+SERVER_BLOCKS_SHARED: Final = 4  # one in so many is for those that want more, first come, first served, …
+SERVER_BLOCKS_PART: Final = 8  # … of which none gets more than one in so many of the cache, or SERVER_BLOCKS_LEAST
+SERVER_BLOCKS_LEAST: Final = 257  # one LOCK_BLOCKS that begins and ends within a block
+LOCK_BLOCKS_BYTES: Final = 256 * PAGE_SIZE  # of one LOCK_BLOCKS
+BLOCK_WINDOWS_OF_SERVER: Final = 1024
+REQUESTS_OF_DISK: Final = 512
+BLOCKS_ALONE: Final = 4096
+
+# The log, in lines.
+LOG_BURST: Final = 32
+LOG_LINES_PER_SECOND: Final = 8  # of virtual time
+LOG_LINE_CHARACTERS: Final = 1000
+
+MEBI = 1 << 20
+
+LIMITS: tuple[Limit, ...] = (
+    Limit(
+        "processes, ended ones that nobody has waited for included",
+        "a family",
+        f"{PROCESSES_OF_FAMILY} of {MAX_PROCESSES}; the last {PROCESSES_RESERVED} are the shell's and the kernel's",
+        "`START_PROCESS`: `NO_RESOURCES`",
+    ),
+    Limit("threads", "a process; a server", f"{THREADS_OF_PROCESS}; {SLOTS}", "`START_THREAD`: `NO_RESOURCES`"),
+    Limit(
+        "threads",
+        "a family",
+        f"{THREADS_OF_FAMILY} of {MAX_THREADS}; the last {THREADS_RESERVED} are the shell's and the kernel's",
+        "`START_THREAD`, `START_PROCESS`: `NO_RESOURCES`",
+    ),
+    Limit(
+        "pages of memory: private ones, page tables, stacks in the kernel, locked directories",
+        "a process",
+        f"{FRAMES_OF_PROCESS} ({FRAMES_OF_PROCESS * PAGE_SIZE // MEBI} MiB)",
+        "`ALLOCATE`, `START_PROCESS`, `START_THREAD`, `LOCK_DIRECTORY`: `NO_MEMORY`; "
+        "a new page of the stack: page fault",
+    ),
+    Limit("pages of memory", "a family", "half of low memory", "as above"),
+    Limit(
+        "pages of low memory that stay free",
+        "everybody",
+        f"{FRAMES_RESERVED_PROGRAMS} that programs and servers leave, {FRAMES_RESERVED_SHELL} that the shell and the "
+        f"programs that it starts leave, {FRAMES_RESERVED_FILES} that copies of file data leave",
+        "as above; what has been read of files is let go of first",
+    ),
+    Limit("pieces of memory from `ALLOCATE`", "a process", f"{ALLOCATIONS_OF_PROCESS}", "`ALLOCATE`: `NO_RESOURCES`"),
+    Limit(
+        "a program: bytes of its file, of its segments in memory, program headers",
+        "one `START_PROCESS`",
+        f"{PROGRAM_BYTES // MEBI} MiB, {PROGRAM_MEMORY // MEBI} MiB, {PROGRAM_HEADERS}",
+        "`NOT_EXECUTABLE`",
+    ),
+    Limit(
+        "bytes of programs that are being read",
+        "all `START_PROCESS` together",
+        f"{PROGRAMS_LOADING_BYTES // MEBI} MiB; the last {PROGRAMS_LOADING_RESERVED // MEBI} MiB are the shell's",
+        "`START_PROCESS`: `NO_MEMORY`",
+    ),
+    Limit(
+        "symbols and bytes of their names",
+        "a program",
+        f"{SYMBOLS}, {SYMBOL_NAMES_BYTES >> 10} KiB; {SYMBOL_NAME_BYTES} bytes of one name are shown",
+        "a fault report without names",
+    ),
+    Limit("open files", "a process", f"{FILES_OF_PROCESS}", "`OPEN`: `NO_RESOURCES`"),
+    Limit("locked directories", "a process", f"{DIRECTORIES_OF_PROCESS}", "`LOCK_DIRECTORY`: `NO_RESOURCES`"),
+    Limit(
+        "versions of directories that are kept although nobody has them locked, and their pages",
+        "all together",
+        f"{DIRECTORIES_KEPT}, {DIRECTORY_PAGES_KEPT} pages",
+        "the least recently used one is given back to its server",
+    ),
+    Limit(
+        "request blocks (ranges of a file that are in memory or on their way)",
+        "a file; all files",
+        f"{REQUEST_BLOCKS_OF_FILE}; {REQUEST_BLOCKS}",
+        "the most idle one is let go of; if all are on their way, `NO_MEMORY`",
+    ),
+    Limit(
+        "file data in the cache",
+        "all files together",
+        "three quarters of the cache, less what servers have locked",
+        "the most idle data are let go of; if all are on their way, `NO_MEMORY`",
+    ),
+    Limit(
+        "blocks of the cache that `LOCK_BLOCKS` has locked",
+        "a server; all servers",
+        f"1/{SERVER_BLOCKS_PART} of the cache, {SERVER_BLOCKS_LEAST} blocks at least; of this 1/{SERVER_BLOCKS_OWN} in "
+        f"any case, the rest out of 1/{SERVER_BLOCKS_SHARED} for all",
+        "`LOCK_BLOCKS`: `NO_RESOURCES`",
+    ),
+    Limit("bytes", "one `LOCK_BLOCKS`", f"{LOCK_BLOCKS_BYTES // MEBI} MiB", "`BAD_ARGUMENT`"),
+    Limit("pieces locked by `LOCK_BLOCKS`", "a server", f"{BLOCK_WINDOWS_OF_SERVER}", "`LOCK_BLOCKS`: `NO_RESOURCES`"),
+    Limit(
+        "disk requests",
+        "a disk",
+        f"{REQUESTS_OF_DISK}",
+        "who reads from it waits for one of them to be finished",
+    ),
+    Limit("message slots", "a server", f"{SLOTS}", "a client waits, first come first served"),
+    Limit("volumes", "the system", f"{MAX_PARTITIONS}", "the volume is reported and not mounted"),
+    Limit(
+        "lines of the log",
+        "a family, a server; the kernel itself has none",
+        f"{LOG_BURST} at once, then {LOG_LINES_PER_SECOND} a second of virtual time, "
+        f"{LOG_LINE_CHARACTERS} characters each",
+        "they are left out, and the next line says how many",
+    ),
+)

@@ -1,0 +1,101 @@
+"""The log: lines for people, and a rate limit on what ring 3 can have written to it.
+
+What a program or a server causes names it as the source.  A source has LOG_BURST lines at once and
+LOG_LINES_PER_SECOND of virtual time after that; what is more is left out and counted, and the count is written as soon
+as the source may say something again.  What the kernel has to say of itself has no limit: it cannot be provoked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from callgate.kernel.abi.limits import LOG_BURST, LOG_LINE_CHARACTERS, LOG_LINES_PER_SECOND
+from callgate.kernel.state import PartitionState, Process
+
+if TYPE_CHECKING:
+    from callgate.kernel.kernel import Kernel
+
+LINE: Final = 1_000_000_000 // LOG_LINES_PER_SECOND  # nanoseconds of virtual time that a line costs
+SOURCES: Final = 256  # that are remembered; the oldest of more are forgotten, and so is what they have left out
+
+
+@dataclass(slots=True)
+class Source:
+    """`paid` is the clock at which everything that the source has written is paid for."""
+
+    paid: int = 0
+    left_out: int = 0
+
+
+@dataclass(slots=True)
+class LogState:
+    """Records: sources by name, in the order of their first line."""
+
+    sources: dict[str, Source] = field(default_factory=dict)
+
+
+class Log:
+    """What `kernel.log` is."""
+
+    def __init__(self, kernel: Kernel, write: Callable[[str], None]) -> None:
+        self.kernel = kernel
+        self.write = write
+
+    @property
+    def state(self) -> LogState:
+        """The records, part of the kernel's state."""
+        state: LogState = self.kernel.state.managers.setdefault("log", LogState())
+        return state
+
+    def __call__(self, text: str, source: Process | PartitionState | None = None) -> None:
+        """Write lines: the kernel's own, or such as a program or a server causes."""
+        lines = text.split("\n")
+        now = self.kernel.machine.clock.now
+        if source is not None and not self.admits(source, len(lines)):
+            return
+        self._write_counts(now)
+        self.write("\n".join(line[:LOG_LINE_CHARACTERS] for line in lines))
+
+    def admits(self, source: Process | PartitionState, lines: int) -> bool:
+        """Book lines to a source; False if it has written too many, and these are counted as left out."""
+        return self._pays(name_of(self.kernel, source), lines, self.kernel.machine.clock.now)
+
+    def finish(self) -> None:
+        """Say of every source what is left out: the system ends."""
+        for name, source in self.state.sources.items():
+            self._write_count(name, source)
+
+    def _pays(self, name: str, lines: int, now: int) -> bool:
+        """Book lines to a source; False if they are to be left out."""
+        sources = self.state.sources
+        if name not in sources and len(sources) >= SOURCES:
+            del sources[next(iter(sources))]
+        source = sources.setdefault(name, Source())
+        if max(0, source.paid - now) + lines * LINE > LOG_BURST * LINE:
+            source.left_out += lines
+            return False
+        source.paid = max(source.paid, now) + lines * LINE
+        return True
+
+    def _write_counts(self, now: int) -> None:
+        """Write the counts of the sources that may say something again."""
+        for name, source in self.state.sources.items():
+            if source.left_out and source.paid - now < LOG_BURST * LINE:
+                self._write_count(name, source)
+
+    def _write_count(self, name: str, source: Source) -> None:
+        if source.left_out:
+            self.write(f"{name}: {source.left_out} more line{'s' * (source.left_out != 1)} left out")
+            source.left_out = 0
+
+
+def name_of(kernel: Kernel, source: Process | PartitionState) -> str:
+    """Return what a source is called in the log: a volume, or the program that a family began with."""
+    if isinstance(source, Process):
+        partition = kernel.state.partitions.get(source.partition)
+        if partition is None:
+            return f"process {source.family} and what it started"
+        source = partition
+    return f"/{source.name}"

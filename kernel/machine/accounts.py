@@ -1,0 +1,28 @@
+"""On whose account Python touches guest memory.
+
+Loads and stores of the guest above 4 GiB, where the blocks of disks lie, are counted as they happen
+(`machine.counter`).  Policy and hosted servers are Python: they touch the same bytes without an instruction, so they
+have to say on whose account they do, and `Ram` refuses them where they do not.
+"""
+
+from enum import Enum, auto
+
+
+class Account(Enum):
+    """Who answers for the bytes; all but the last two are keys of the ledger (docs/ledger.md)."""
+
+    KERNEL = auto()  # cpu_file_bytes, kernel: file data, touched by policy
+    SERVER = auto()  # cpu_file_bytes, server: file data, touched by a hosted server
+    METADATA = auto()  # metadata_bytes: locked blocks, for a hosted server, and what is read to recognise a volume
+    PROGRAM = auto()  # program_bytes: files that are read to be loaded as programs
+    SERVER_MEMORY = auto()  # server_bytes: a hosted server's own memory, its message pages included
+    DEVICE = auto()  # DMA: the device books what it has moved
+    MACHINE = auto()  # the CPU itself, and snapshots
+
+
+FILE_ACCOUNTS = {"kernel": Account.KERNEL, "server": Account.SERVER}
+BYTE_ACCOUNTS = {
+    "metadata_bytes": Account.METADATA,
+    "program_bytes": Account.PROGRAM,
+    "server_bytes": Account.SERVER_MEMORY,
+}

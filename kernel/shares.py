@@ -1,0 +1,122 @@
+"""Shares: whether a process may have one more of something (kernel/abi/limits.py), asked where the thing is made.
+
+What is shared by all has two bounds.  A family, which is a program that the shell or the kernel has started with all
+that came of it, gets no more than its share.  And what is left at the end is for those that others depend on: page
+tables and message pages come first, then copies of file data, then the shell and what it starts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from callgate.kernel.abi import limits
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.selectors import MAX_PROCESSES, MAX_THREADS
+from callgate.kernel.errors import PolicyError
+from callgate.kernel.frames import OutOfMemory
+from callgate.kernel.state import PartitionState, Process
+
+if TYPE_CHECKING:
+    from callgate.kernel.kernel import Kernel
+
+
+class Shares:
+    """The checks; none of them changes anything but `locked_blocks` and what memory file data give back."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.loading = 0  # bytes of programs that are being read
+
+    def favoured(self, process: Process) -> bool:
+        """Whether a process may have what is reserved: the shell, what it starts, and what the kernel is starting."""
+        shell = self.kernel.state.shell
+        return shell in (process.number, process.parent) or (process.parent == 0 and not process.threads)
+
+    def family_of(self, number: int, parent: int) -> int:
+        """Return the family of a new process: its parent's, unless the kernel or the shell starts it."""
+        state = self.kernel.state
+        if parent in (0, state.shell) or parent not in state.processes:
+            return number
+        return state.processes[parent].family
+
+    def _family(self, family: int) -> list[Process]:
+        return [process for process in self.kernel.state.processes.values() if process.family == family]
+
+    # Processes and threads.
+
+    def check_process(self, parent: int) -> None:
+        """NO_RESOURCES if a process must not have one more child."""
+        state = self.kernel.state
+        if parent in (0, state.shell) or parent not in state.processes:
+            return
+        if len(state.processes) >= MAX_PROCESSES - limits.PROCESSES_RESERVED:
+            raise PolicyError(ErrorCode.NO_RESOURCES, "the last processes are the shell's")
+        if len(self._family(state.processes[parent].family)) >= limits.PROCESSES_OF_FAMILY:
+            raise PolicyError(ErrorCode.NO_RESOURCES, f"a family has at most {limits.PROCESSES_OF_FAMILY} processes")
+
+    def check_thread(self, process: Process) -> None:
+        """NO_RESOURCES if a process must not have one more thread; NO_MEMORY if there is no memory for its stack."""
+        if len(process.threads) >= limits.THREADS_OF_PROCESS:
+            raise PolicyError(ErrorCode.NO_RESOURCES, f"a process has at most {limits.THREADS_OF_PROCESS} threads")
+        if not self.favoured(process):
+            if len(self.kernel.state.threads) >= MAX_THREADS - limits.THREADS_RESERVED:
+                raise PolicyError(ErrorCode.NO_RESOURCES, "the last threads are the shell's")
+            if sum(len(other.threads) for other in self._family(process.family)) >= limits.THREADS_OF_FAMILY:
+                raise PolicyError(ErrorCode.NO_RESOURCES, f"a family has at most {limits.THREADS_OF_FAMILY} threads")
+        self.check_frames(process, THREAD_FRAMES)
+
+    # Low memory.
+
+    def check_frames(self, process: Process, count: int) -> None:
+        """NO_MEMORY if a process must not have `count` more frames, or there are none that it may have."""
+        if frames_of(process) + count > limits.FRAMES_OF_PROCESS:
+            raise OutOfMemory
+        most = self.kernel.low.total // limits.FRAMES_OF_FAMILY_PART
+        if sum(map(frames_of, self._family(process.family))) + count > most:
+            raise OutOfMemory
+        self.check_free(process, count)
+
+    def check_free(self, process: Process, count: int) -> None:
+        """NO_MEMORY if fewer than `count` frames are left beside what a process has to leave."""
+        reserved = limits.FRAMES_RESERVED_SHELL if self.favoured(process) else limits.FRAMES_RESERVED_PROGRAMS
+        self.leave(reserved, count)
+
+    def leave(self, reserved: int, count: int) -> None:
+        """Have file data give memory back until `count` frames can be taken and `reserved` are left; NO_MEMORY."""
+        kernel = self.kernel
+        while kernel.low.available < reserved + count:
+            if not kernel.directories.reclaim() and not kernel.file_windows.reclaim(low=True):
+                raise OutOfMemory
+
+    # Programs that are being read.
+
+    def check_loading(self, parent: int, count: int) -> None:
+        """NO_MEMORY if `count` more bytes of programs are too many while others are being read."""
+        most = limits.PROGRAMS_LOADING_BYTES
+        if parent not in (0, self.kernel.state.shell):
+            most -= limits.PROGRAMS_LOADING_RESERVED
+        if self.loading + count > most:
+            raise PolicyError(ErrorCode.NO_MEMORY, "too many programs are being read")
+
+    # Blocks of the cache.
+
+    def check_blocks(self, partition: PartitionState, count: int) -> None:
+        """NO_RESOURCES if a server must not lock `count` more blocks.
+
+        Each has some of its own; what is more comes out of what all share.
+        """
+        total = self.kernel.high.total
+        own, shared = total // limits.SERVER_BLOCKS_OWN, total // limits.SERVER_BLOCKS_SHARED
+        most = max(total // limits.SERVER_BLOCKS_PART, limits.SERVER_BLOCKS_LEAST)
+        mine = partition.locked_blocks + count
+        others = sum(max(0, p.locked_blocks - own) for p in self.kernel.state.partitions.values() if p is not partition)
+        if mine > own and (mine > most or mine - own + others > shared):
+            raise PolicyError(ErrorCode.NO_RESOURCES, f"/{partition.name} has {partition.locked_blocks} blocks locked")
+
+
+def frames_of(process: Process) -> int:
+    """Return how many frames of low memory a process holds: pages, tables, its threads', what its windows hold."""
+    return len(process.pages) + len(process.tables) + THREAD_FRAMES * len(process.threads) + process.shown
+
+
+THREAD_FRAMES = 4  # kernel stack, path page, and a page table of the kernel's for every so many stacks

@@ -1,0 +1,91 @@
+"""What a server holds for others is bounded, whether it answers or not, and harms nobody else."""
+
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import pytest
+import silent_servers as servers
+from callgate.disk.builder import create_image
+from callgate.disk.media import ImageFile, MemoryMedium
+from callgate.kernel import volumes
+from callgate.kernel.abi.calls import Operation
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.machine.serial import IRQ
+from callgate.kernel.state import GIVE_BACKS, PartitionState
+from callgate.server.fat import FatServer
+
+ROUNDS = 200
+LIMIT = 40
+
+
+def patron(rounds: int, disk: str, file: str) -> bytes:
+    """Return the argument of patron.asm."""
+    return bytes([rounds]) + f"/{disk}\0/{disk}/{file}\0".encode()
+
+
+@pytest.fixture
+def made(arena: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """A volume d0 whose server answers neither CLOSE nor UNLOCK_DIRECTORY, and an honest one d1."""
+    folder, image = tmp_path / "good", tmp_path / "good.img"
+    folder.mkdir()
+    (folder / "GOOD.TXT").write_bytes(b"good\n")
+    create_image(image, folder, fs="fat16", size=16 << 20)
+    monkeypatch.setattr(volumes, "installed_servers", lambda: [servers.Silent, FatServer])
+    monkeypatch.setattr(servers.Silent, "silent", frozenset([Operation.CLOSE, Operation.UNLOCK_DIRECTORY]))
+    monkeypatch.setattr(servers.Silent, "answered", [])
+    arena = arena(MemoryMedium(servers.IMAGE), ImageFile(image))
+    assert arena.run().reason == "halt"
+    arena.kernel.give_backs.limit = LIMIT
+    return arena
+
+
+def go(made: Any) -> None:
+    made.system.machine.pic.lower_line(IRQ)
+    made.system.machine.pic.raise_line(IRQ)
+    assert made.run().reason == "halt"
+
+
+def of(made: Any, name: str) -> PartitionState:
+    return next(p for p in made.kernel.state.partitions.values() if p.name == name)
+
+
+def test_a_server_that_takes_nothing_back_is_given_nothing_more_at_its_limit(made: Any) -> None:
+    hostile = made.start("patron", patron(ROUNDS, "d0", "f"))
+    go(made)
+    assert hostile.exit_code == 0
+    state = of(made, "d0")
+    assert state.held == LIMIT
+    assert len(state.give_backs.entries) == LIMIT - 1
+    assert list(state.posted.values()) == [GIVE_BACKS], "one slot, and its own"
+    assert set(made.output) == {0, ErrorCode.NO_RESOURCES}
+    made.printed.clear()
+    innocent = made.start("patron", patron(ROUNDS, "d1", "GOOD.TXT"))
+    go(made)
+    assert innocent.exit_code == 0
+    assert made.output == bytes(5 * ROUNDS), "nobody else is refused anything"
+    assert of(made, "d1").held == made.kernel.give_backs.recount(of(made, "d1")) <= 2
+    assert made.kernel.check() == []
+
+
+def test_what_a_dead_server_was_to_be_told_goes_with_it(made: Any) -> None:
+    made.start("patron", patron(ROUNDS, "d0", "f"))
+    go(made)
+    state = of(made, "d0")
+    made.kernel.kill_server(state.process, "killed by the test")
+    go(made)
+    assert (state.held, state.give_backs.entries, state.give_backs.busy, state.posted) == (0, deque(), False, {})
+    fields = made.kernel.ipc.block(state)
+    assert fields["unused"] | fields["free"] == 0xFFFF_FFFF
+    assert made.kernel.check() == []
+
+
+def test_a_server_that_takes_back_as_it_should_is_used_without_end(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers.Silent, "silent", frozenset())
+    made.start("patron", patron(ROUNDS, "d0", "f"))
+    go(made)
+    assert made.output == bytes(5 * ROUNDS)
+    assert of(made, "d0").held == 0
+    told = [operation for operation in servers.Silent.answered if operation in servers.Operation.__members__.values()]
+    assert told.count(Operation.CLOSE) == told.count(Operation.OPEN) == ROUNDS
+    assert told.count(Operation.UNLOCK_DIRECTORY) == told.count(Operation.LOCK_DIRECTORY) == ROUNDS

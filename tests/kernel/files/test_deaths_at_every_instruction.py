@@ -1,0 +1,102 @@
+"""Client, server or both killed at any instruction of a read, an open, a listing, START_THREAD and EXIT.
+
+A program stands before its call; from a snapshot it goes on for so many instructions, somebody is killed, and 10,000
+instructions later no thread of his is left.  When nothing more happens nothing is held, and the other volume works.
+CALLGATE_KILL_POINTS says at how many instants of each call; a number greater than its length means all of them.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from callgate.disk.builder import create_image
+from callgate.disk.latency import Latency
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.leftovers import leftovers
+from callgate.kernel.machine.serial import IRQ
+from callgate.kernel.state import Process
+
+Sessions = Callable[..., Any]
+POINTS = int(os.environ.get("CALLGATE_KILL_POINTS", "8"))
+BOUND = 10_000  # instructions from the kill to the end of the last thread
+KILLED = 9
+CALLS = {
+    "an open": "o",
+    "an uncached read": "u",
+    "a cached read": "c",
+    "a listing": "l",
+    "START_THREAD": "t",
+    "EXIT": "e",
+}
+#: What a client of a server that has died gets to hear.
+TOLD = {100 + ErrorCode.SERVER_DIED, 100 + ErrorCode.NOT_FOUND}
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("instructions")
+    (folder / "A.BIN").write_bytes(bytes(range(256)) * 100)
+    out = folder.with_suffix(".img")
+    create_image(out, folder, fs="fat16", size=4 << 20)
+    return out
+
+
+class Instants:
+    """A program that stands before its call, as often as wanted."""
+
+    def __init__(self, made: Any) -> None:
+        self.made = made
+        made.reach("doer", "before")
+        self.number = made.processes[0].number
+        self.kept = made.system.snapshot()
+        begin = made.system.machine.clock.retired
+        made.run(fuel=BOUND * 10, until=made.label("doer", "after"))
+        self.length = made.system.machine.clock.retired - begin
+        self.frames = 0
+
+    def after(self, steps: int) -> tuple[Process, Process]:
+        """Go back, run so many instructions; return the client and the server of its volume."""
+        made = self.made
+        made.system.restore(self.kept)
+        made.system.machine.step(steps)
+        client = made.kernel.state.processes[self.number]
+        server = next(p for p in made.kernel.state.partitions.values() if p.name == "d0").process
+        assert server is not None
+        return client, server
+
+    def points(self) -> range:
+        """Return the instants to try: the last one lies behind the call."""
+        return range(0, self.length + 2, max(1, self.length // POINTS))
+
+
+@pytest.mark.parametrize("victims", ["client", "server", "both"])
+@pytest.mark.parametrize("call", CALLS)
+def test_whoever_dies_at_any_instruction_of_a_call_is_gone_soon_and_leaves_nothing(
+    session: Sessions, image: Path, call: str, victims: str
+) -> None:
+    made = session(image, programs=[("doer", CALLS[call])], latency=Latency(command=30_000, sector=20))
+    instants = Instants(made)
+    for steps in instants.points():
+        client, server = instants.after(steps)
+        ended = client.exit_code  # EXIT may be over
+        dying = kill(made, client, server, victims)
+        made.system.machine.pic.lower_line(IRQ)
+        made.system.machine.pic.raise_line(IRQ)
+        made.run(fuel=BOUND)
+        assert [process for process in dying if process.threads] == [], steps
+        assert made.run().reason == "halt", steps
+        expected = {ended} if ended is not None else {KILLED} if client in dying else {0} | TOLD
+        assert client.exit_code in expected, (steps, client.exit_code)
+        assert leftovers(made.kernel) == [], steps
+        assert made.kernel.check() == [], steps
+
+
+def kill(made: Any, client: Process, server: Process, victims: str) -> list[Process]:
+    """Kill who is to die; return them."""
+    if victims != "server":
+        made.kernel.processes.kill(client, KILLED, "killed by the test")
+    if victims != "client":
+        made.kernel.kill_server(server, "killed by the test")
+    return {"client": [client], "server": [server], "both": [client, server]}[victims]

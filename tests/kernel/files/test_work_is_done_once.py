@@ -1,0 +1,55 @@
+"""What machine code has done is not done again by policy: sorting sectors, counting what has arrived."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from callgate.disk.builder import create_image
+from callgate.kernel.cache import Cache, Run
+
+Sessions = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("once")
+    (folder / "FILE.BIN").write_bytes(bytes(1 << 20))
+    out = folder.with_suffix(".img")
+    create_image(out, folder, fs="fat16", size=16 << 20)
+    return out
+
+
+def test_blocks_that_nobody_waits_for_by_a_notice_are_not_walked_when_they_arrive(
+    session: Sessions, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = session(image, programs=[("reader", "c/d0/FILE.BIN")])
+    made.reach("reader", "start")
+    cache = made.kernel.cache
+    asked: list[list[int]] = []
+    read, ended = Cache.read, Cache._ended
+
+    async def note(self: Cache, disk: int, numbers: list[int]) -> None:
+        asked.append(numbers)
+        await read(self, disk, numbers)
+
+    class Blind(dict[Any, Any]):
+        """The blocks, while nobody may look at one."""
+
+        def __getitem__(self, key: object) -> None:
+            raise AssertionError(f"block {key} was looked at")
+
+    def end(self: Cache, run: Run, status: Any) -> None:
+        blocks, self.state.blocks = self.state.blocks, Blind()  # type: ignore[assignment]  # it only refuses
+        try:
+            ended(self, run, status)
+        finally:
+            self.state.blocks = blocks
+
+    monkeypatch.setattr(Cache, "read", note)
+    monkeypatch.setattr(Cache, "_ended", end)
+    made.run()
+    assert made.processes[0].exit_code == 0
+    assert sum(map(len, asked)) >= 200, "most of the file was read from the disk"
+    assert all(numbers == sorted(set(numbers)) for numbers in asked), "sorted by machine code already"
+    assert all(block.valid for block in cache.state.blocks.values())

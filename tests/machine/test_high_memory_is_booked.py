@@ -1,0 +1,129 @@
+"""Memory above 4 GiB: what the CPU does there works as anywhere and is counted; Python books what it touches."""
+
+import struct
+
+import pytest
+from callgate.kernel.machine import Machine
+from callgate.kernel.machine.accounts import Account
+from callgate.kernel.machine.ram import UnbookedAccess
+
+HIGH = 1 << 32
+PAGE = 0x405000  # linear
+COUNTERS = ("native", "python")
+
+# What ring 3 does at PAGE, which holds the bytes 0, 1, 2 …; what becomes of the page; bytes that cross the bus.
+ACCESSES = {
+    "a dword": ("mov eax, [0x405004]; mov [0x405100], eax", {0x100: b"\4\5\6\7"}, 8),
+    "a word": ("mov ax, [0x405004]; mov [0x405100], ax", {0x100: b"\4\5"}, 4),
+    "a byte": ("mov al, [0x405004]; mov [0x405100], al", {0x100: b"\4"}, 2),
+    "a load that is not aligned counts as two": ("mov eax, [0x405005]", {}, 8),
+    "a store that is not aligned": ("mov dword ptr [0x405105], 0x44332211", {0x105: b"\x11\x22\x33\x44"}, 4),
+    "a string": ("mov esi, 0x405010; mov edi, 0x405100; mov ecx, 9; rep movsb", {0x100: bytes(range(16, 25))}, 18),
+    "a locked exchange": ("mov eax, 0x55; lock xadd [0x405004], eax", {4: b"\x59\5\6\7"}, 8),
+    "eight bytes compared and exchanged": (
+        "mov eax, 0x03020100; mov edx, 0x07060504; mov ebx, 0xAAAAAAAA; mov ecx, 0xBBBBBBBB; lock cmpxchg8b [0x405000]",
+        {0: b"\xaa" * 4 + b"\xbb" * 4},
+        16,
+    ),
+    "the x87": ("fild qword ptr [0x405008]; fistp qword ptr [0x405100]", {0x100: bytes(range(8, 16))}, 16),
+    "the end of the page": ("mov eax, [0x405ffc]; mov [0x405100], eax", {0x100: b"\xfc\xfd\xfe\xff"}, 8),
+}
+
+
+def machine_at_page(kind, make_board):
+    machine = Machine(memory=8 << 20, high_memory=4 << 20, counter=kind)
+    board = type(make_board("native"))(machine)
+    board.map(PAGE, HIGH + 0x3000, "rw")
+    machine.ram.write(HIGH + 0x3000, bytes(range(256)) * 16, Account.MACHINE)
+    board.answer = lambda _: machine.request_stop("host")
+    return machine, board
+
+
+@pytest.mark.parametrize("kind", COUNTERS)
+@pytest.mark.parametrize("name", ACCESSES)
+def test_the_cpu_loads_and_stores_high_memory_and_each_byte_is_counted(kind, name, make_board):
+    source, changes, touched = ACCESSES[name]
+    machine, board = machine_at_page(kind, make_board)
+    machine.ledger.user_kind = "server"
+    board.boot("", user=f"{source}; ud2")
+    machine.run(fuel=1000)
+    expected = bytearray(bytes(range(256)) * 16)
+    for at, data in changes.items():
+        expected[at : at + len(data)] = data
+    assert machine.ram.read(HIGH + 0x3000, 4096, Account.MACHINE) == expected
+    assert machine.ledger.counts().cpu_file_bytes == {"kernel": 0, "server": touched, "client": 0}
+    machine.close()
+
+
+@pytest.mark.parametrize("kind", COUNTERS)
+def test_what_ring_0_touches_is_the_kernels(kind, make_board):
+    machine, board = machine_at_page(kind, make_board)
+    board.boot("mov eax, [0x405000]; mov [0x405004], al; hlt")
+    machine.run(fuel=1000)
+    assert machine.ledger.counts().cpu_file_bytes == {"kernel": 5, "server": 0, "client": 0}
+    machine.close()
+
+
+UNBOOKED = {
+    "a view": lambda ram: ram.view(HIGH + 0x1000, 16),
+    "a read": lambda ram: ram.read(HIGH, 1),
+    "a write": lambda ram: ram.write(HIGH, b"x"),
+    "a dword": lambda ram: ram.u32(HIGH),
+    "a stored quad": lambda ram: ram.put_u64(HIGH, 1),
+}
+
+
+@pytest.mark.parametrize("name", UNBOOKED)
+def test_policy_that_touches_high_memory_without_an_account_is_refused(name, bare):
+    machine = bare("out 0x90, eax; hlt")
+    machine.host_calls.register(0x90, lambda _value: UNBOOKED[name](machine.ram), "policy")
+    with pytest.raises(UnbookedAccess, match="are disk blocks: say on whose account"):
+        machine.run()
+    UNBOOKED[name](machine.ram)  # whoever looks on from outside may
+
+
+def test_policy_may_touch_low_memory_without_an_account(bare):
+    machine = bare("out 0x90, eax; hlt")
+    seen = []
+    machine.host_calls.register(0x90, lambda _value: seen.append(machine.ram.read(0x1000, 1)), "policy")
+    machine.run()
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("account", "key", "kind"),
+    [
+        (Account.KERNEL, "cpu_file_bytes", "kernel"),
+        (Account.SERVER, "cpu_file_bytes", "server"),
+        (Account.METADATA, "metadata_bytes", None),
+        (Account.PROGRAM, "program_bytes", None),
+        (Account.SERVER_MEMORY, "server_bytes", None),
+    ],
+)
+def test_what_python_touches_stands_in_the_ledger_under_its_account(account, key, kind):
+    with Machine(memory=8 << 20, high_memory=4 << 20) as machine:
+        before = machine.ledger.counts()
+        machine.ram.read(HIGH, 100, account)
+        machine.ram.write(HIGH + 8, struct.pack("<I", 7), account)
+        spent = (machine.ledger.counts() - before).as_dict()
+        value = spent[key][kind] if kind else spent[key]
+        assert value == 104
+        others = {name: spent[name] for name in ("metadata_bytes", "program_bytes", "server_bytes") if name != key}
+        assert not any(others.values())
+
+
+def test_the_machines_own_looks_are_not_booked():
+    with Machine(memory=8 << 20, high_memory=4 << 20) as machine:
+        before = machine.ledger.counts().as_dict()
+        machine.ram.read(HIGH, 100, Account.MACHINE)
+        machine.ram.read(HIGH, 100, Account.DEVICE)
+        assert machine.ledger.counts().as_dict() == before
+
+
+def test_a_snapshot_keeps_what_python_has_booked():
+    with Machine(memory=8 << 20, high_memory=4 << 20) as machine:
+        machine.ram.read(HIGH, 100, Account.METADATA)
+        kept = machine.snapshot()
+        machine.ram.read(HIGH, 100, Account.METADATA)
+        machine.restore(kept)
+        assert machine.ledger.counts().metadata_bytes == 100

@@ -1,0 +1,100 @@
+"""Servers that do not answer, or not as they should, on the disk of `synthetic_server`: one file, one directory."""
+
+from __future__ import annotations
+
+import struct
+from typing import ClassVar
+
+import synthetic_server as synthetic
+from callgate.kernel.abi.calls import Operation, ServerCall, SystemCall
+from callgate.kernel.abi.directory import DirectoryPage
+from callgate.kernel.abi.layout import offset_of, size_of
+from callgate.kernel.abi.message import Message
+from callgate.kernel.abi.thread import HostedGate
+from callgate.server.gate import GateCall, allocate
+from callgate.server.hosted import operation
+from callgate.server.message import Object, Registers, RegisterValues, Reply, Request
+
+IMAGE = synthetic.disk(64)
+SIZE = 16 * 512
+FILE = "f"
+CARRY = 1
+
+
+class Silent(synthetic.Synthetic):
+    """Serves one file and an empty directory; never answers the operations in `silent`."""
+
+    files: ClassVar[dict[str, synthetic.Layout]] = {FILE: synthetic.Layout(SIZE, [(8, 16)])}
+    silent: ClassVar[frozenset[Operation]] = frozenset()
+    answered: ClassVar[list[Operation]] = []  # in order
+    page: ClassVar[int] = 0
+
+    async def serve(self, message: int) -> ServerCall:
+        if message:
+            page = Message.from_buffer_copy(self.memory.read(message, size_of(Message)))
+            if page.operation in self.silent:
+                return ServerCall.WAIT
+            self.answered.append(Operation(page.operation))
+        return await super().serve(message)
+
+    @operation(Operation.LOCK_DIRECTORY)
+    async def lock_directory(self, request: Request) -> Reply:
+        address = await allocate(4096)
+        self.memory.write(address, bytes(DirectoryPage(0, size_of(DirectoryPage), 0, 0)))
+        return Object(address, 4096, RegisterValues(ecx=1, edx=1))  # version 0: nothing is kept
+
+    @operation(Operation.UNLOCK_DIRECTORY)
+    async def unlock_directory(self, request: Request) -> Reply:
+        return Registers(request.registers)
+
+
+class Scolding(Silent):
+    """Answers the operations in `scolded` with error codes, one after the other from 0 to 255."""
+
+    scolded: ClassVar[frozenset[Operation]] = frozenset()
+    code: ClassVar[int] = 0
+
+    async def serve(self, message: int) -> ServerCall:
+        if message:
+            page = Message.from_buffer_copy(self.memory.read(message, size_of(Message)))
+            if page.operation in self.scolded:
+                self.answered.append(Operation(page.operation))
+                self.memory.write(message + offset_of(Message, "eax"), struct.pack("<I", type(self).code))
+                self.memory.write(message + offset_of(Message, "eflags"), struct.pack("<I", CARRY))
+                type(self).code = (type(self).code + 1) % 256
+                return ServerCall.REPLY_REGISTERS
+        return await super().serve(message)
+
+
+class Insisting(Silent):
+    """Answers every READ alike: with `kind`, or with the error `error`."""
+
+    error: ClassVar[int] = 0
+
+    async def serve(self, message: int) -> ServerCall:
+        if message:
+            page = Message.from_buffer_copy(self.memory.read(message, size_of(Message)))
+            if page.operation == Operation.READ:
+                self.answered.append(Operation.READ)
+                for name in ("eax", "count", "edi"):
+                    self.memory.write(message + offset_of(Message, name), struct.pack("<I", 0))
+                if not self.error:
+                    return ServerCall.REPLY_SECTORS  # successfully nothing
+                self.memory.write(message + offset_of(Message, "eax"), struct.pack("<I", self.error))
+                self.memory.write(message + offset_of(Message, "eflags"), struct.pack("<I", CARRY))
+                return ServerCall.REPLY_REGISTERS
+        return await super().serve(message)
+
+
+class Late(Silent):
+    """Mounts after `delay` nanoseconds of virtual time; never if it is None."""
+
+    delay: ClassVar[int | None] = None
+
+    async def start(self) -> None:
+        while True:
+            pause = 1_000_000_000 if self.delay is None else self.delay
+            low, high = pause & 0xFFFF_FFFF, pause >> 32
+            await GateCall(HostedGate.SYSTEM, SystemCall.SLEEP, ecx=low, edx=high)
+            if self.delay is not None:
+                return

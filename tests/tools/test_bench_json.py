@@ -1,0 +1,133 @@
+"""`callgate bench --json`: what stands in it, and that it has been measured."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from callgate.kernel.machine.ledger import Counts
+from callgate.tools import bench_read, bench_tests, benchmarks
+from callgate.tools.bench_command import ROUNDS, bench
+from callgate.tools.benchmarks import BenchmarkError
+from click.testing import CliRunner
+
+COUNTED = set(Counts().as_dict())
+TIMED = {"median", "min", "max", "rounds"}
+
+
+def is_timing(wall: dict[str, float], rounds: int) -> bool:
+    """Whether `rounds` samples stand behind it: of a clock in nanoseconds, so that no two are the same."""
+    return set(wall) == TIMED and wall["rounds"] == rounds and 0 < wall["min"] < wall["median"] < wall["max"]
+
+
+def printed(*arguments: str) -> list[dict[str, Any]]:
+    result = CliRunner().invoke(bench, [*arguments, "--json"], standalone_mode=False)
+    assert result.exception is None, result.output
+    elements: list[dict[str, Any]] = json.loads(result.output)
+    return elements
+
+
+@pytest.fixture(scope="module")
+def ipc() -> list[dict[str, Any]]:
+    return printed("ipc", "--rounds", "5")
+
+
+def test_each_element_has_a_name_counts_and_a_timing_of_the_rounds_asked_for(ipc: list[dict[str, Any]]) -> None:
+    names = ["ipc-null", "ipc-batch32", "host-call", "call-gate", "boot", "snapshot-restore"]
+    assert [element["name"] for element in ipc] == names
+    for element in ipc:
+        assert is_timing(element["wall_us"], 5), element
+        assert element["n"] >= 1
+        counted = set() if element["name"] == "snapshot-restore" else COUNTED
+        ratio = {"ratio_to_host_call"} if element["name"].startswith("ipc") else set()
+        assert set(element) == {"name", "n", "wall_us"} | counted | ratio
+    for element in ipc[:2]:
+        ratio = element["wall_us"]["median"] / ipc[2]["wall_us"]["median"]
+        assert element["ratio_to_host_call"] == pytest.approx(ratio, abs=0.01)
+
+
+def test_counts_are_those_of_what_is_measured_and_times_differ_from_run_to_run(ipc: list[dict[str, Any]]) -> None:
+    again = printed("ipc", "--rounds", "3")
+    for first, second in zip(ipc, again, strict=True):
+        assert is_timing(second["wall_us"], 3)
+        assert first["wall_us"] != second["wall_us"]
+        for key in COUNTED & set(first):
+            assert first[key] == second[key], f"{first['name']}: {key}"
+    by_name = {element["name"]: element for element in ipc}
+    assert by_name["ipc-null"]["client_gates"] == by_name["ipc-null"]["requests"] == 1
+    assert by_name["ipc-batch32"]["client_gates"] == pytest.approx(1, abs=0.1)
+    assert by_name["host-call"]["host_calls"] == {"empty": 1}
+    assert by_name["boot"]["guest_instructions"]["total"] > 10_000
+
+
+def test_counts_follow_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice as many host calls in the loop are twice as many in the ledger: nothing is a constant."""
+    once = benchmarks.host_call(3)
+    monkeypatch.setattr(benchmarks, "HOST_CALLS", 2 * benchmarks.HOST_CALLS)
+    twice = benchmarks.host_call(3)
+    assert twice["n"] == 2 * once["n"]
+    assert twice["host_calls"] == once["host_calls"] == {"empty": 1}
+    assert twice["guest_instructions"]["total"] == pytest.approx(once["guest_instructions"]["total"], abs=0.01)
+
+
+def test_the_clock_is_measured_as_often_as_asked() -> None:
+    (clock,) = printed("clock", "--rounds", "3")
+    assert is_timing(clock["wall_us"], 3)
+    assert is_timing(clock["count_wall_us"], 3)
+    assert clock["guest_instructions"] == 20_000_002
+
+
+def test_tests_are_measured_as_often_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+    spent = iter(range(1, 1000))
+
+    def run(name: str, _text: str) -> float:
+        ran.append(name)
+        return next(spent) ** 1.5
+
+    monkeypatch.setattr(bench_tests, "run", run)
+    elements = printed("tests", "--rounds", "4")
+    assert len(ran) == len(elements) * 4 * 2
+    assert all(is_timing(element["wall_us"], 4) for element in elements)
+
+
+READ_BENCHMARKS: dict[str, Callable[..., Any]] = {
+    "read_sequential": bench_read.read_sequential,
+    "read_random": bench_read.read_random,
+    "sums": bench_read.sums,
+    "list_directory": bench_read.list_directory,
+    "read_shared": bench_read.read_shared,
+}
+
+
+def test_reading_hands_the_rounds_to_each_of_its_benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, int] = {}
+
+    def note(name: str) -> Callable[..., Any]:
+        def measure(_image: object, rounds: int) -> Any:
+            asked[name] = rounds
+            return [] if name == "sums" else {"name": name}
+
+        return measure
+
+    monkeypatch.setattr(bench_read, "make_images", lambda _folder: (None, None))
+    for name in READ_BENCHMARKS:
+        monkeypatch.setattr(bench_read, name, note(name))
+    elements = bench_read.bench_read(7)
+    assert asked == dict.fromkeys(READ_BENCHMARKS, 7)
+    (sort,) = [element for element in elements if element["name"] == "sort-506-sorted"]
+    assert is_timing(sort["wall_us"], 7)
+
+
+def test_a_measurement_is_repeated_and_must_count_the_same_each_time() -> None:
+    spent = iter([3.0, 1.0, 2.0])
+    element = bench_read.repeated("it", 1, 3, lambda: (next(spent), {"count": 5}))
+    wall = {"median": 2e6, "min": 1e6, "max": 3e6, "rounds": 3}
+    assert element == {"name": "it", "n": 1, "count": 5, "wall_us": wall}
+    counts = iter([5, 5, 6])
+    with pytest.raises(BenchmarkError, match="it: round 3 does not count what the first one does"):
+        bench_read.repeated("it", 1, 3, lambda: (1.0, {"count": next(counts)}))
+
+
+def test_every_benchmark_says_how_many_rounds_it_makes_if_none_are_asked_for() -> None:
+    assert set(ROUNDS) == set(benchmarks.BENCHMARKS)
