@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from callgate.kernel.abi.memory import PAGE_SHIFT, PAGE_SIZE
 from callgate.kernel.machine.accounts import Account
@@ -21,10 +22,8 @@ from callgate.kernel.machine.counter import NOWHERE, add_hook, address_of
 from callgate.kernel.machine.paging import CR0_PG, Mode, PageFault
 from unicorn import UC_HOOK_EDGE_GENERATED
 from unicorn.unicorn_const import (
-    UC_CTL_IO_READ,
     UC_CTL_IO_WRITE,
     UC_CTL_TB_FLUSH,
-    UC_CTL_TB_REQUEST_CACHE,
     UC_CTL_TLB_FLUSH,
 )
 from unicorn.unicorn_py3.unicorn import uclib
@@ -35,6 +34,29 @@ if TYPE_CHECKING:
     from callgate.kernel.machine.paging import Paging
 
 
+@cache
+def decoder() -> Any:
+    """Return a 32-bit decoder without operand details."""
+    from capstone import CS_ARCH_X86, CS_MODE_32, Cs
+
+    return Cs(CS_ARCH_X86, CS_MODE_32)
+
+
+def straight(code: bytes, room: int) -> int:
+    """Return the length of the instructions up to and including the first transfer of control.
+
+    All of it if something cannot be decoded, and only instructions that begin within the first `room` bytes.
+    """
+    end, before = 0, -1
+    while before < end < room:
+        before = end  # a few at a time: the decoder decodes all that it is given before it hands out the first
+        for address, size, mnemonic, _ in decoder().disasm_lite(code[end : end + AT_ONCE * LONGEST], end, AT_ONCE):
+            end = int(address + size)
+            if end >= room or mnemonic.startswith(TRANSFERS):
+                return end
+    return len(code)
+
+
 class Block(ctypes.Structure):
     """`uc_tb`."""
 
@@ -43,8 +65,14 @@ class Block(ctypes.Structure):
 
 EDGE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.POINTER(Block), ctypes.c_void_p, ctypes.c_void_p)
 Scan = Callable[[int, bytes], None]
-LONG = 500  # bytes; the engine cuts blocks after 512 instructions
-REQUEST_BLOCK = ctypes.c_int(UC_CTL_TB_REQUEST_CACHE | 2 << 26 | UC_CTL_IO_READ << 30 | UC_CTL_IO_WRITE << 30)
+# The engine cuts a block after 512 instructions, after 4,000 of its own, or when its host code would exceed 64 KiB.
+CUT = 64  # instructions; no block is cut after fewer, unless
+CUT_EARLY = 8  # there are PUSHA, POPA or ENTER among them
+LARGE = (b"\x60", b"\x61", b"\xc8")
+RUNS = 256  # beginnings of slices whose code is remembered
+LONGEST = 15  # bytes of an instruction
+AT_ONCE = 8  # instructions
+TRANSFERS = ("j", "call", "ret", "loop", "ljmp", "lcall", "iret")  # mnemonics that end every block
 WRITE = UC_CTL_IO_WRITE << 30
 
 
@@ -57,64 +85,88 @@ class Translations:
         self.paging = paging
         self.control = control
         self.state = control.state
-        self.long_blocks = False
         self.scan = scan
+        self.runs: dict[int, bytes] = {}  # code that was found to follow linear addresses, up to a transfer
         self.pages: set[int] = set()  # physical page numbers that code was translated from
         self.stale: set[int] = set()
-        self.first = Block()
-        self.first_pointer = ctypes.byref(self.first)
-        self.linear = ctypes.c_uint64()
         self._callback = EDGE(self._generated)
         add_hook(cpu.handle.value, UC_HOOK_EDGE_GENERATED, address_of(self._callback), 0, 1, 0)
 
     def _generated(self, _uc: int, block: ctypes._Pointer[Block], _previous: int, _data: int) -> None:
         try:
-            self.note(int(block[0].pc), int(block[0].size))
+            self.note(int(block[0].pc), int(block[0].size), int(block[0].icount))
         except BaseException as error:  # noqa: BLE001 - must not unwind through the engine
             self.control.fail(error)
 
     def begin(self, eip: int) -> None:
         """The engine is about to begin at `eip`, an offset in CS: note the first block, which it never reports.
 
-        Where it was stopped, the instruction belongs to a block that is known, and the rest of that block is
-        all that a new one can hold, unless blocks are so long that the engine cuts them.  The engine is
-        asked for a block only where the CPU may fetch, for a failed look would change CR2, and only in RAM, for a
-        look at a device's registers may change those.
+        Where it was stopped, the instruction belongs to a block that is known, and what follows that block up to a
+        transfer of control is known as well (`note`).  Elsewhere the code is read as it stands.  The engine is not
+        asked for the block: it would translate it outside of its own loop, and there it cannot empty a buffer
+        that is full (docs/emulator-notes.md, "Translated code").
         """
-        if eip == self.state.stop_address and not self.long_blocks:
+        if eip == self.state.stop_address:
             return
         base, cpl, mode = self.cpu.fetching()
         linear = eip + base & 0xFFFF_FFFF
         try:
-            physical = self.paging.translate(linear, user=cpl == 3, write=False, fetch=True, mode=mode)
-            self.paging.ram.view(physical, 1, Account.MACHINE)
-        except (PageFault, DmaError):
+            self.paging.translate(linear, user=cpl == 3, write=False, fetch=True, mode=mode)
+        except PageFault:
             return
-        self.linear.value = linear
-        if uclib.uc_ctl(self.cpu.handle, REQUEST_BLOCK, self.linear, self.first_pointer):
-            return
-        start, size = self.first.pc, self.first.size
-        if start == linear and linear % PAGE_SIZE + size <= PAGE_SIZE and size <= LONG:
-            self.pages.add(physical >> PAGE_SHIFT)
-            self.scan(linear, self.paging.ram.read(physical, size, Account.MACHINE))
-        else:
-            self.note(start, size, mode)
+        self.scan(linear, self._run(linear, mode))
 
-    def note(self, linear: int, size: int, mode: Mode | None = None) -> None:
-        """Take notice of code that is translated; `mode` saves asking for it."""
-        self.long_blocks = self.long_blocks or size > LONG
+    def note(self, linear: int, size: int, instructions: int, mode: Mode | None = None) -> None:
+        """Take notice of a block that is translated; `mode` saves asking for it.
+
+        A block of many instructions may have been cut by the engine, which takes up to 512 and fewer if they make
+        much host code.  Code that goes on at one of its instructions is translated up to where it would have been
+        cut, so all is noted that can be reached without a transfer of control.
+        """
         mode = mode or self.paging.mode()
+        code = self._fetch(linear, size, mode)
+        cut = instructions >= CUT or (instructions >= CUT_EARLY and any(map(code.__contains__, LARGE)))
+        if cut or (linear + size ^ linear) >= PAGE_SIZE:
+            known = self.runs.get(linear + size)
+            tail = self._run(linear + size, mode)
+            if tail is not known:  # what has not changed was looked through before
+                self.scan(linear + size, tail)
+        self.scan(linear, code)
+
+    def _run(self, linear: int, mode: Mode) -> bytes:
+        """Return the code from `linear` to the first transfer of control, at most to the end of the fourth page.
+
+        It goes on into the next page because the engine does not report a block that is entered across the end of
+        a page.
+        """
+        known = self.runs.get(linear)
+        if known is not None and self._fetch(linear, len(known), mode) == known:
+            return known
+        for pages in (1, 2, 4):
+            room = pages * PAGE_SIZE - linear % PAGE_SIZE
+            code = self._fetch(linear, room + LONGEST, mode, note=False)
+            size = straight(code, room)
+            if size < room:
+                break
+        if len(self.runs) >= RUNS:
+            self.runs.clear()
+        known = self.runs[linear] = self._fetch(linear, size, mode)  # and remember its pages
+        return known
+
+    def _fetch(self, linear: int, size: int, mode: Mode, *, note: bool = True) -> bytes:
+        """Return code as far as it is mapped to RAM, and remember the pages that it came from."""
         code = b""
         while size > 0:
             piece = min(size, PAGE_SIZE - linear % PAGE_SIZE)
             try:
-                physical = self.paging.translate(linear, user=False, write=False, mode=mode)
+                physical = self.paging.translate(linear & 0xFFFF_FFFF, user=False, write=False, mode=mode)
                 code += self.paging.ram.read(physical, piece, Account.MACHINE)
             except (PageFault, DmaError):
                 break
-            self.pages.add(physical >> PAGE_SHIFT)
+            if note:
+                self.pages.add(physical >> PAGE_SHIFT)
             linear, size = linear + piece, size - piece
-        self.scan(linear - len(code), code)
+        return code
 
     def changed(self, physical: int, length: int) -> None:
         """Forget translations of code in a physical range, because its bytes have been changed."""
@@ -161,6 +213,7 @@ class Translations:
         uclib.uc_ctl(self.cpu.handle, ctypes.c_int(UC_CTL_TB_FLUSH | WRITE))
         self.state.stop_address = NOWHERE
         self.pages.clear()
+        self.runs.clear()
 
     def flush_tlb(self) -> None:
         """Forget all translations of addresses."""
