@@ -11,7 +11,9 @@
 * VEX-encoded vector instructions are executed as something else, or on registers that no kernel here keeps: #UD.
 * `ldmxcsr` and `fxrstor` of user code take reserved bits of MXCSR: #GP(0).
 
-Every newly translated block is searched for their bytes, which costs nothing where there are none.
+Every newly translated block is searched for their bytes, which costs nothing where there are none.  What is found in
+user code is a site until USER_SITES are reached; then all of them are dropped together with the translations, so that
+code which still executes is translated and searched again.
 """
 
 from __future__ import annotations
@@ -52,6 +54,9 @@ STRING_IO: Final = (b"\x6c", b"\x6d")
 DR7_ENABLES: Final = 0x20FF  # L0 to G3, and general detect
 LOCK: Final = 0xF0
 WIDE: Final = 4  # bytes of an address
+# Sites below the kernel, of all processes together.  More than what one look at code may find (four pages of INS, and a
+# block), so that after they have been dropped the next instruction always executes.
+USER_SITES: Final = 1 << 15
 NO_SEGMENT: Final = 0xFFFC  # error code: index 1FFFh of the LDT, which no LDT reaches
 REGISTER_OPERAND: Final = 1  # capstone's CS_OP_REG
 MEMORY_OPERAND: Final = 3  # CS_OP_MEM
@@ -84,7 +89,8 @@ class Filters:
         self.traps = traps
         self.ports = ports
         self.far = FarTransfers(cpu, paging)
-        self.watched: set[int] = set()
+        self.watched: set[int] = set()  # linear addresses
+        self.user_sites: dict[int, int] = {}  # those of them below the kernel -> number of the call
 
     def scan(self, linear: int, code: bytes) -> None:
         """Look through the code of a block that begins at a linear address."""
@@ -121,9 +127,25 @@ class Filters:
 
     def watch(self, address: int) -> None:
         """Look closely at an address from now on.  What stands there is judged when it executes."""
-        if address not in self.watched:
-            self.watched.add(address)
-            self.sites.call(address, lambda: self._judge(address))
+        if address in self.watched:
+            return
+        self.watched.add(address)
+        number = self.sites.call(address, lambda: self._judge(address))
+        if address < KERNEL_BASE:
+            self.user_sites[address] = number
+            if self.full and self.traps.returns.hidden is None:  # an IRETD with VM hidden executes first
+                self.traps.control.stop_soon()
+
+    @property
+    def full(self) -> bool:
+        """Whether user code has as many sites as it may have."""
+        return len(self.user_sites) >= USER_SITES
+
+    def forget_user_sites(self) -> None:
+        """Between two instructions: drop what was found in user code; the caller drops all translations of it."""
+        self.sites.remove_several(self.user_sites.values())
+        self.watched.difference_update(self.user_sites)
+        self.user_sites.clear()
 
     def _judge(self, address: int) -> None:
         code = self._fetch(address)

@@ -77,6 +77,9 @@ class Runner:
         if machine.traps.refusal is not None:
             machine.traps.settle()
         machine.translations.settle()
+        if machine.filters.full:
+            machine.filters.forget_user_sites()
+            machine.translations.flush_code()
         control.raise_error()
         if control.request is not None:
             return self._stop(*control.request)
