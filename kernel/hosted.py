@@ -5,10 +5,11 @@ handler's coroutine up to the gate call that it awaits, leaves the call's regist
 HostedBlock, and returns; the stub makes the call itself and steps again.  The handler sees memory only
 as its process does (`UserMemory`).
 
-A handler that names bad memory, raises, or does not come back kills its server, never the kernel.  Two
-limits find one that loops: so many gate calls a request, and so much CPU time of the host a step.  The
-second cannot be counted in guest instructions, since the guest stands still; it only decides whether a
-server that hangs is killed, so it is generous, and nothing that finishes ever meets it.
+A handler that names bad memory, raises, or does not come back kills its server, never the kernel.  One that
+loops meets a limit: on the gate calls of a request, or on the accesses to memory of a step and their bytes.
+Both are counted, and so the same in every run (docs/performance.md says what the largest sound step needs).
+Only Python that computes without touching its process's memory cannot be counted cheaply: it may use so much
+CPU time of the host a step.  That limit is generous, and nothing that finishes is to meet it.
 """
 
 from __future__ import annotations
@@ -37,8 +38,11 @@ from callgate.server.hosted import HostedServer
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
 
-STEPS_LIMIT = 1_000_000
-STEP_SECONDS = 10.0
+STEPS_LIMIT = 100_000  # gate calls of a request, or of a mount
+ACCESSES_LIMIT = 100_000  # reads and writes of a step
+BYTES_LIMIT = 64 << 20  # that they move
+STEP_SECONDS = 10.0  # of CPU time
+AGAIN_SECONDS = 0.1
 
 
 class HandlerStuck(BaseException):
@@ -54,6 +58,20 @@ class Hosted:
         self.steps: dict[int, int] = {}
         self.step_seconds = STEP_SECONDS
         self.steps_limit = STEPS_LIMIT
+        self.accesses_limit = ACCESSES_LIMIT
+        self.accesses = self.bytes = 0  # of the step that runs
+
+    def touch(self, size: int) -> None:
+        """Count an access of hosted Python to its process's memory; HandlerStuck if it is one too many.
+
+        A handler that swallows that gets it again from each further access.
+        """
+        self.accesses += 1
+        self.bytes += size
+        if self.accesses > self.accesses_limit:
+            raise HandlerStuck(f"handler touched memory more than {self.accesses_limit} times in one step")
+        if self.bytes > BYTES_LIMIT:
+            raise HandlerStuck(f"handler touched more than {BYTES_LIMIT >> 20} MiB of memory in one step")
 
     @property
     def servers(self) -> dict[int, HostedServer]:
@@ -70,6 +88,7 @@ class Hosted:
         if server is None:
             raise PolicyError(ErrorCode.BAD_CALL, f"{thread.process.name} has no hosted handlers")
         memory = UserMemory(self.kernel, thread.process, hosted=True)
+        self.accesses = self.bytes = 0
         try:
             return self._advance(server, thread, message, memory)
         except FileSystemError as error:
@@ -78,7 +97,9 @@ class Hosted:
             self._end(thread, f"handler used a {error}")
         except HandlerStuck as stuck:
             self._end(thread, str(stuck))
-        except Exception as error:  # noqa: BLE001 - whatever a server raises is the server's end, not the kernel's
+        except KeyboardInterrupt:
+            raise  # the user's, not the handler's
+        except BaseException as error:  # noqa: BLE001 - whatever a server raises, SystemExit too, is the server's end
             self._end(thread, f"handler raised {type(error).__name__}: {error}")
         finally:
             self._book(server)
@@ -141,9 +162,13 @@ class Hosted:
         running = self.running.pop(thread.selector, None)
         self.steps.pop(thread.selector, None)
         if running is not None:
+            self.accesses = self.bytes = 0
             try:
-                running.close()
-            except Exception as error:  # noqa: BLE001 - a handler that objects to its end is ended all the same
+                with time_limit(self.step_seconds):
+                    running.close()
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - a handler that objects to its end is ended all the same
                 self.kernel.log(
                     f"{thread.process.name}: handler raised {type(error).__name__} when it was ended", thread.process
                 )
@@ -163,8 +188,8 @@ CALL = struct.Struct("<7I")  # gate and six registers, as they lie in the block
 def time_limit(seconds: float) -> Iterator[None]:
     """Raise HandlerStuck in the block when it has used so much CPU time.
 
-    By a signal on the main thread; elsewhere, where Python delivers none, a trace function looks at the
-    clock on every line of the handler.
+    By a signal on the main thread, and again every AGAIN_SECONDS while the handler swallows it; elsewhere, where
+    Python delivers none, a trace function looks at the clock on every line of the handler.
     """
     if threading.current_thread() is not threading.main_thread():
         with traced_limit(seconds):
@@ -175,7 +200,7 @@ def time_limit(seconds: float) -> Iterator[None]:
         raise HandlerStuck(f"handler did not come back within {seconds:g} s")
 
     previous = signal.signal(signal.SIGVTALRM, expired)
-    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds, AGAIN_SECONDS)
     try:
         yield
     finally:

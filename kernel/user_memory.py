@@ -96,6 +96,8 @@ class UserMemory:
         raise PolicyError(ErrorCode.BAD_ARGUMENT, "string without an end")
 
     def _pieces(self, address: int, length: int, *, write: bool) -> list[tuple[int, int]]:
+        if self.hosted:
+            self.kernel.hosted.touch(length)
         pieces = []
         while length > 0:
             size = min(length, PAGE_SIZE - address % PAGE_SIZE)

@@ -62,6 +62,35 @@ class Hostile(HostedServer):
         while True:
             pass
 
+    async def loop_in_python_and_swallow_the_end(self, message: int) -> ServerCall:
+        try:
+            await self.loop_in_python(message)
+        except BaseException:
+            return await self.loop_in_python(message)
+
+    async def read_again_and_again(self, message: int) -> ServerCall:
+        while True:
+            self.memory.read(message, 4)
+
+    async def write_again_and_again(self, message: int) -> ServerCall:
+        while True:
+            self.memory.write(message, bytes(4096))
+
+    async def end_the_emulator(self, message: int) -> ServerCall:
+        raise SystemExit(0)
+
+    async def loop_in_its_end(self, message: int) -> ServerCall:
+        try:
+            await self.loop_through_the_gate(message)
+        finally:
+            await self.loop_in_python(message)
+
+    async def read_in_its_end(self, message: int) -> ServerCall:
+        try:
+            await self.loop_through_the_gate(message)
+        finally:
+            await self.read_again_and_again(message)
+
     async def loop_through_the_gate(self, message: int) -> ServerCall:
         while True:
             await allocate(4096)
@@ -98,7 +127,13 @@ DEATHS = {
     "read_bad_memory": "bad address 0x00000010 for read",
     "read_the_kernel": "bad address 0xc0000000 for read",
     "loop_in_python": "did not come back within",
+    "loop_in_python_and_swallow_the_end": "did not come back within",
     "loop_through_the_gate": "gate calls for one request",
+    "read_again_and_again": "touched memory more than 20000 times in one step",
+    "write_again_and_again": "touched more than 64 MiB of memory in one step",
+    "end_the_emulator": "SystemExit: 0",
+    "loop_in_its_end": "HandlerStuck when it was ended",
+    "read_in_its_end": "HandlerStuck when it was ended",
 }
 LIES = {
     "give_pages_of_others": "is not the server's own",
@@ -124,8 +159,9 @@ def attacked(monkeypatch: pytest.MonkeyPatch, fat_image: Callable[..., Path]) ->
         evil = MemoryMedium(MAGIC.ljust(1 << 16, b"\0"))
         system = System([evil, ImageFile(good)], SystemOptions(commands=commands, log=log.append, output=output.append))
         systems.append(system)
-        system.kernel.hosted.step_seconds = 0.3
+        system.kernel.hosted.step_seconds = 1.0
         system.kernel.hosted.steps_limit = 500
+        system.kernel.hosted.accesses_limit = 20_000
         stop = system.run(fuel=50_000_000)
         assert stop.reason == "exit", (stop, log)
         return system, b"".join(output), log
