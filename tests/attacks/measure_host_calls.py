@@ -27,14 +27,35 @@ import pytest
 from callgate.kernel.system import System
 
 ROOT = Path(__file__).resolve().parents[2]
+FOLDER = Path(__file__).parent
 DOCUMENT = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 TESTS = (
     "tests/attacks/test_exhaustion_limits.py",
+    "tests/attacks/test_exhaustion_give_backs.py",
     "tests/attacks/test_confused_deputy.py",
     "tests/attacks/test_forged_references.py",
     "tests/attacks/test_stale_mappings.py",
+    "tests/attacks/test_protocol.py",
+    "tests/attacks/test_protocol_rules.py",
+    "tests/attacks/test_dma_and_disk.py",
+    "tests/attacks/test_dma_and_disk_edges.py",
+    "tests/attacks/test_random_calls.py",
 )
+MACHINE_CODE = "the kernel's machine code answers it, and policy is not called"
+NOT_MEASURED = {
+    "system.write": MACHINE_CODE,
+    "system.read_character": MACHINE_CODE,
+    "system.take_break": MACHINE_CODE,
+    "server.wait": MACHINE_CODE,
+    "server.reply_none": MACHINE_CODE,
+    "server.reply_registers": MACHINE_CODE,
+    "server.reply_data": MACHINE_CODE,
+    "server.reply_object": MACHINE_CODE,
+    "server.reply_sectors": MACHINE_CODE,
+    "panic": "a fault of the kernel; it ends the run",
+}
+"""Calls that no attack reaches, and why."""
 
 
 @dataclass(slots=True)
@@ -132,6 +153,9 @@ def table(found: dict[str, Worst]) -> str:
     for name, worst in sorted(found.items(), key=lambda entry: (-entry[1].lines, entry[0])):
         test = worst.test.partition("[")[0]
         rows.append(f"| `{name}` | {worst.calls:,} | {worst.lines:,} | {1000 * worst.seconds:.1f} | `{test}` |")
+    rows += [
+        f"| `{name}` | 0 | | | {reason} |" for name, reason in sorted(NOT_MEASURED.items()) if name not in found
+    ]
     return "\n".join(rows)
 
 

@@ -105,3 +105,18 @@ def test_dropping_sites_changes_neither_the_clock_nor_what_happens(
         return machine.clock.now, machine.ledger.counts(), made.log, made.results
 
     assert outcome(FEW_SITES) == outcome(filters.USER_SITES)
+
+
+def test_an_iretd_that_executes_with_vm_hidden_is_not_put_off(
+    arena: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If it were, it would execute in the next slice, with VM in its image and without being judged again."""
+    monkeypatch.setattr(filters, "USER_SITES", 1)
+    machine = arena().system.machine
+    machine.state.limit = 5
+    machine.traps.returns.hidden = (0, 0)
+    machine.filters.watch(BASE)
+    assert (machine.filters.full, machine.state.limit) == (True, 5)
+    machine.traps.returns.hidden = None
+    machine.filters.watch(BASE + 1)
+    assert machine.state.limit == 0
