@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
 
 STEPS_LIMIT = 100_000  # gate calls of a request, or of a mount
-ACCESSES_LIMIT = 100_000  # reads and writes of a step
-BYTES_LIMIT = 64 << 20  # that they move
+ACCESSES_LIMIT = 10_000  # reads and writes of a step
+BYTES_LIMIT = 16 << 20  # that they move
 STEP_SECONDS = 10.0  # of CPU time
 AGAIN_SECONDS = 0.1
 

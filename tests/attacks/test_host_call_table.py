@@ -1,4 +1,4 @@
-"""The table of docs/performance.md: every call of policy stands in it, measured under attack or with the reason why not."""
+"""The table of docs/performance.md: every call of policy stands in it, measured under attack or with a reason."""
 
 import ast
 import importlib.util
@@ -25,7 +25,7 @@ def load_script() -> ModuleType:
 
 
 measure_host_calls = load_script()
-ROW = re.compile(r"^\| `([a-z._]+)` \| ([\d,]+) \| ([\d,]*) \| ([\d.,]*) \| (.*) \|$", re.MULTILINE)
+ROW = re.compile(r"^\| `([a-z._]+)` \| ([\d,]+) \| ([\d,]*) ?\| ([\d.,]*) ?\| (.*) \|$", re.MULTILINE)
 
 
 def rows() -> dict[str, tuple[str, ...]]:
@@ -41,7 +41,7 @@ def registered() -> set[str]:
     try:
         names: set[str] = set()
         for _, name, others in system.machine.host_calls.functions.values():
-            names |= set(others.values()) or {name}
+            names |= {name, *others.values()}
         return names
     finally:
         system.close()

@@ -124,8 +124,8 @@ DEATHS = {
     "read_the_kernel": "bad address 0xc0000000 for read",
     "loop_in_python": "did not come back within",
     "loop_through_the_gate": "gate calls for one request",
-    "read_again_and_again": "touched memory more than 20000 times in one step",
-    "write_again_and_again": "touched more than 64 MiB of memory in one step",
+    "read_again_and_again": "touched memory more than 10000 times in one step",
+    "write_again_and_again": "touched more than 16 MiB of memory in one step",
     "end_the_emulator": "SystemExit: 0",
     "loop_in_its_end": "HandlerStuck when it was ended",
     "read_in_its_end": "HandlerStuck when it was ended",
@@ -156,7 +156,6 @@ def attacked(monkeypatch: pytest.MonkeyPatch, fat_image: Callable[..., Path]) ->
         systems.append(system)
         system.kernel.hosted.step_seconds = 1.0
         system.kernel.hosted.steps_limit = 500
-        system.kernel.hosted.accesses_limit = 20_000
         stop = system.run(fuel=50_000_000)
         assert stop.reason == "exit", (stop, log)
         return system, b"".join(output), log
