@@ -1,8 +1,9 @@
-; Takes all memory that it can get, heap and stack, and looks for anything that is not zero.
+; Takes all memory that it can get, heap, stack and .bss, and looks for anything that is not zero.
 
         .include "attack.inc"
 
 PIECE = 64 * PAGE_SIZE
+OWN = 16 * PAGE_SIZE
 
 start:
         ; The stack first: all but its first page has never been touched.
@@ -14,6 +15,11 @@ start:
         add     esi, 4
         dec     ecx
         jnz     .stack
+        mov     edi, own
+        xor     eax, eax
+        mov     ecx, OWN / 4
+        repe    scasd
+        jne     gained
 .next:
         mov     ecx, PIECE
         SYSTEM  ALLOCATE
@@ -29,3 +35,6 @@ gained:
 held:
         mov     ebx, HELD
         SYSTEM  EXIT
+
+        .bss
+own:    .skip   OWN
