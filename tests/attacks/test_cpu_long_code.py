@@ -1,4 +1,4 @@
-"""What the engine does wrong is found wherever it stands, also after more straight code than the machine reads ahead."""
+"""What the engine does wrong is found wherever it stands, also after more straight code than is read ahead."""
 
 from collections.abc import Callable
 from typing import Any
