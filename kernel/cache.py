@@ -412,7 +412,7 @@ class Cache:
     async def _free_request(self, disk: int) -> int:
         """Return the address of a DiskRequest; wait for one if the disk has as many as it may, or memory is short.
 
-        A killed thread does not wait: KILLED.  A disk ends its requests in a bounded time; an interrupt changes nothing.
+        A killed thread does not wait: KILLED.  An interrupt changes nothing: disks do answer.
         There always are some: they are never given back, and the first were made when the first disk was looked at.
         """
         state = self.state

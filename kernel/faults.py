@@ -106,7 +106,7 @@ class Faults:
         return self._then_choose(thread, address, work)
 
     async def _then_choose(self, thread: Thread, address: int, work: Coroutine[Any, Any, None] | None) -> None:
-        """After an exception: let a thread run that has become more important, and have the timer armed if it must be."""
+        """After an exception: let a more important thread run, and have the timer armed if it must be."""
         if work is not None:
             await work
         if self._choice_due(thread, address):

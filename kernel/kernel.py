@@ -397,7 +397,7 @@ class Kernel:
         return Disk.from_buffer(self.machine.ram.view(at, size_of(Disk)))
 
     def fault_report(self, process: Process | None, fault: Fault) -> list[str]:
-        """Return the lines of a report: registers and the instructions around a fault, with symbols where they are known."""
+        """Return the lines of a report: registers and instructions around a fault, with symbols."""
         rows = [" ".join(f"{name}={value:08x}" for name, value in fault.registers.items())]
         name = partial(symbol_of, process.symbols) if process else self.image.symbol_at
         rows.extend(self.machine.disassemble(fault.eip, 3, name))

@@ -1,11 +1,11 @@
-"""The log: lines for people, and a rate limit on what ring 3 can have written to it.
+r"""The log: lines for people, and a rate limit on what ring 3 can have written to it.
 
 What a program or a server causes names it as the source.  A source has LOG_BURST lines at once and
 LOG_LINES_PER_SECOND of virtual time after that; what is more is left out and counted, and the count is written as soon
 as the source may say something again.  What the kernel has to say of itself has no limit: it cannot be provoked.
 
 A line holds what ring 3 and disks have chosen: labels, names, a server's words.  So control characters are written as
-`\\x0a`, and nobody can begin a line that looks like somebody else's, or have a terminal do anything.
+`\x0a`, and nobody can begin a line that looks like somebody else's, or have a terminal do anything.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Log:
 
 
 def printable(line: str) -> str:
-    """Return a line with its control characters as escapes: `\\xhh`, `\\uhhhh`."""
+    r"""Return a line with its control characters as escapes: `\xhh`, `\uhhhh`."""
     return CONTROL.sub(lambda found: _escape(ord(found[0])), line[:LOG_LINE_CHARACTERS])
 
 
