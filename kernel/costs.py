@@ -49,7 +49,10 @@ class OperationCosts:
         self.begun[self._slot()] = self.kernel.machine.ledger.counts()
 
     def _fill(self) -> None:
-        self.operations[self._slot()] = self.kernel.machine.cpu.eax
+        slot = self._slot()
+        self.operations[slot] = self.kernel.machine.cpu.eax
+        if slot not in self.begun:  # policy has got the slot: something is given back
+            self._take()
 
     def _release(self) -> None:
         slot = self._slot()

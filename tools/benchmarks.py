@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from callgate.kernel.executable import parse_elf
 from callgate.kernel.images import program_image
@@ -143,15 +143,24 @@ def host_call(rounds: int) -> dict[str, Any]:
     bench = Bench()
     machine = bench.system.machine
     machine.run()
-    program = machine_loop(bench, "out 0xdf, eax")
+    loop = machine_loop(bench, "out 0xdf, eax")
     machine.host_calls.register(0xDF, lambda _value: None, "empty")
-    counts, samples = time_loop(bench, program, rounds)
+    counts, samples = time_loop(bench, loop, rounds)
+    bench.kernel.low.release(loop.frame)
     bench.close()
     return element("host-call", HOST_CALLS, counts, timing(samples, HOST_CALLS))
 
 
-def machine_loop(bench: Bench, instruction: str) -> int:
-    """Place a loop of HOST_CALLS times an instruction in the kernel's gigabyte; return its address."""
+class Loop(NamedTuple):
+    """Code of a benchmark's own in the kernel's gigabyte: linear addresses of its ends, and the frame it lies in."""
+
+    start: int
+    end: int
+    frame: int
+
+
+def machine_loop(bench: Bench, instruction: str) -> Loop:
+    """Place a loop of HOST_CALLS times an instruction in the kernel's gigabyte."""
     from callgate.asm.assembler import assemble_text
     from callgate.kernel.abi.memory import KERNEL_BASE
     from callgate.kernel.address_space import KERNEL_CODE
@@ -163,21 +172,19 @@ def machine_loop(bench: Bench, instruction: str) -> int:
     program = assemble_text(source, origin=linear)
     bench.system.machine.ram.write(frame, program.sections[0].data)
     assert linear > KERNEL_BASE
-    bench.loop_end = program.address("stop")  # type: ignore[attr-defined]  # only this benchmark needs it
-    return linear
+    return Loop(linear, program.address("stop"), frame)
 
 
-def time_loop(bench: Bench, address: int, rounds: int) -> tuple[dict[str, Any], list[float]]:
+def time_loop(bench: Bench, loop: Loop, rounds: int) -> tuple[dict[str, Any], list[float]]:
     """Run the loop `rounds` times from the idle thread's context; return one round's counts and all times."""
     machine = bench.system.machine
-    end: int = bench.loop_end  # type: ignore[attr-defined]
     samples = []
     counts: dict[str, Any] = {}
     for _ in range(rounds):
-        machine.cpu.eip = address
+        machine.cpu.eip = loop.start
         before = machine.ledger.counts()
         start = time.perf_counter()
-        machine.run(until=end)
+        machine.run(until=loop.end)
         samples.append(time.perf_counter() - start)
         counts = (machine.ledger.counts() - before).as_dict()
     return counts, samples

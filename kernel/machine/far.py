@@ -34,6 +34,7 @@ LONGEST: Final = 15
 ENDS: Final = re.compile(
     rb"(?:[\xcf\xcb]|\xca..|\x9a....(?:..)?|\xff[\x18-\x1f\x58-\x5f\x98-\x9f\xd8-\xdf].*)\Z", re.DOTALL
 )
+OPCODES: Final = re.compile(rb"[\xcf\xcb\xca\x9a]|\xff(?=[\x18-\x1f\x58-\x5f\x98-\x9f\xd8-\xdf])")
 GATE_16: Final = 4  # type of a 16-bit call gate
 WORD: Final = 0xFFFF_FFFF
 RING_3: Final = 3
@@ -47,6 +48,16 @@ def starts(code: bytes) -> Iterator[int]:
         body = code[offset:].lstrip(PREFIXES)
         if body and (len(body) in LENGTHS.get(body[0], ()) or is_memory_call(body)):
             yield offset
+
+
+def anywhere(code: bytes) -> Iterator[int]:
+    """Yield the offsets at which a far CALL, RETF or IRETD may begin, with prefixes or without, wherever it ends."""
+    for found in OPCODES.finditer(code):
+        yield found.start()
+        before = found.start() - 1
+        while before >= 0 and code[before] in PREFIXES and found.start() - before < LONGEST:
+            yield before
+            before -= 1
 
 
 def narrow(code: bytes) -> bool:

@@ -32,11 +32,13 @@ from callgate.kernel.machine.far import (
     PREFIXES,
     RING_3,
     FarTransfers,
+    anywhere,
     is_far,
     narrow,
     starts,
 )
 from callgate.kernel.machine.paging import PageFault
+from callgate.kernel.machine.translations import decoder as plain_decoder
 from callgate.kernel.machine.vectors import SUSPICIOUS as VECTORS
 from callgate.kernel.machine.vectors import has_reserved_bits, is_vector, mxcsr_offset
 
@@ -86,25 +88,35 @@ class Filters:
         self.far = FarTransfers(cpu, paging)
         self.watched: set[int] = set()
 
-    def scan(self, linear: int, code: bytes) -> None:
-        """Look through the code of a block that begins at a linear address."""
+    def scan(self, linear: int, code: bytes, decoded: int) -> None:
+        """Look through code that begins at a linear address and ends as a block does, if it is `decoded` to its end."""
         user = linear < KERNEL_BASE
         if user:
             self._watch_far(linear, code)
+            for offset in anywhere(code[decoded:]):
+                self.watch(linear + decoded + offset)
         patterns = SUSPICIOUS + STRING_IO if user else SUSPICIOUS
         if not (any(pattern in code for pattern in patterns) or VECTORS.search(code)):
             return
         offset = 0
         while offset < len(code):
-            for instruction in decoder().disasm(code[offset:], linear + offset):
-                if suspicious(instruction) or (user and asks_first(instruction)):
-                    self.watch(instruction.address)
-                offset = instruction.address + instruction.size - linear
+            for address, size, mnemonic, operands in plain_decoder().disasm_lite(code[offset:], linear + offset):
+                offset = address - linear
+                text = code[offset : offset + size]
+                if perhaps(mnemonic, operands, text) and self._suspicious(text, user=user):
+                    self.watch(address)
+                offset += size
             # The decoder stops at what is no instruction: a LOCK that is not allowed, for one.
             if offset < len(code):
                 if locked(code[offset:]) or is_vector(code[offset:]):
                     self.watch(linear + offset)
                 offset += 1
+
+    @staticmethod
+    def _suspicious(code: bytes, *, user: bool) -> bool:
+        """Whether an instruction is to be looked at when it executes."""
+        instruction = decode(code)
+        return instruction is not None and (suspicious(instruction) or (user and asks_first(instruction)))
 
     def _watch_far(self, linear: int, code: bytes) -> None:
         """Watch where the far transfer may begin that ends a block, unless it is how the kernel is entered."""
@@ -237,6 +249,13 @@ class Filters:
         if value & DR7_ENABLES:
             self.cpu.dr7 = value & ~DR7_ENABLES
             self.cpu.eip = self.cpu.eip + instruction.size
+
+
+def perhaps(mnemonic: str, operands: str, code: bytes) -> bool:
+    """Whether an instruction may be suspicious; details of all the others would take most of the time."""
+    if mnemonic.startswith(("lock", "ins", "rep", "rd", "ltr", "ldmxcsr", "fxrstor")):
+        return True
+    return operands.startswith("dr7") or is_vector(code)
 
 
 def inputs_string(instruction: Any) -> bool:

@@ -168,9 +168,9 @@ class Machine:
         self.host_calls.buffered = buffer
         return buffer
 
-    def _translated(self, linear: int, code: bytes) -> None:
+    def _translated(self, linear: int, code: bytes, decoded: int) -> None:
         self.counter.repeats.forget(linear, len(code))
-        self.filters.scan(linear, code)
+        self.filters.scan(linear, code, decoded)
 
     def _warm_up(self) -> None:
         """Execute one HLT: the engine reports new blocks only once a block has run (`translations`)."""

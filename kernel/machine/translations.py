@@ -13,7 +13,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from callgate.kernel.abi.memory import PAGE_SHIFT, PAGE_SIZE
 from callgate.kernel.machine.accounts import Account
@@ -42,10 +42,11 @@ def decoder() -> Any:
     return Cs(CS_ARCH_X86, CS_MODE_32)
 
 
-def straight(code: bytes, room: int) -> int:
-    """Return the length of the instructions up to and including the first transfer of control.
+def straight(code: bytes, room: int) -> tuple[int, int]:
+    """Return the length of the instructions up to and including the first transfer of control, and of those decoded.
 
-    All of it if something cannot be decoded, and only instructions that begin within the first `room` bytes.
+    The first is all of the code if something cannot be decoded: the engine knows more instructions than the decoder.
+    Only instructions that begin within the first `room` bytes count.
     """
     end, before = 0, -1
     while before < end < room:
@@ -53,8 +54,8 @@ def straight(code: bytes, room: int) -> int:
         for address, size, mnemonic, _ in decoder().disasm_lite(code[end : end + AT_ONCE * LONGEST], end, AT_ONCE):
             end = int(address + size)
             if end >= room or mnemonic.startswith(TRANSFERS):
-                return end
-    return len(code)
+                return end, end
+    return len(code), end
 
 
 class Block(ctypes.Structure):
@@ -63,8 +64,15 @@ class Block(ctypes.Structure):
     _fields_ = [("pc", ctypes.c_uint64), ("icount", ctypes.c_uint16), ("size", ctypes.c_uint16)]
 
 
+class Run(NamedTuple):
+    """Code up to a transfer of control, and how many bytes of it the decoder knows."""
+
+    code: bytes
+    decoded: int
+
+
 EDGE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.POINTER(Block), ctypes.c_void_p, ctypes.c_void_p)
-Scan = Callable[[int, bytes], None]
+Scan = Callable[[int, bytes, int], None]
 # The engine cuts a block after 512 instructions, after 4,000 of its own, or when its host code would exceed 64 KiB.
 CUT = 64  # instructions; no block is cut after fewer, unless
 CUT_EARLY = 8  # there are PUSHA, POPA or ENTER among them
@@ -80,13 +88,16 @@ class Translations:
     """The engine's caches of code and of page tables."""
 
     def __init__(self, cpu: Cpu, paging: Paging, control: Control, scan: Scan) -> None:
-        """`scan(linear address, bytes)` sees the code of every block that is translated."""
+        """`scan(linear address, bytes, decoded)` sees all code that is translated.
+
+        It is one block, or blocks up to a transfer of control.  After `decoded` bytes any byte may begin one.
+        """
         self.cpu = cpu
         self.paging = paging
         self.control = control
         self.state = control.state
         self.scan = scan
-        self.runs: dict[int, bytes] = {}  # code that was found to follow linear addresses, up to a transfer
+        self.runs: dict[int, Run] = {}  # code that was found to follow linear addresses, up to a transfer
         self.pages: set[int] = set()  # physical page numbers that code was translated from
         self.stale: set[int] = set()
         self._callback = EDGE(self._generated)
@@ -114,7 +125,7 @@ class Translations:
             self.paging.translate(linear, user=cpl == 3, write=False, fetch=True, mode=mode)
         except PageFault:
             return
-        self.scan(linear, self._run(linear, mode))
+        self.scan(linear, *self._run(linear, mode))
 
     def note(self, linear: int, size: int, instructions: int, mode: Mode | None = None) -> None:
         """Take notice of a block that is translated; `mode` saves asking for it.
@@ -130,27 +141,27 @@ class Translations:
             known = self.runs.get(linear + size)
             tail = self._run(linear + size, mode)
             if tail is not known:  # what has not changed was looked through before
-                self.scan(linear + size, tail)
-        self.scan(linear, code)
+                self.scan(linear + size, *tail)
+        self.scan(linear, code, size)
 
-    def _run(self, linear: int, mode: Mode) -> bytes:
+    def _run(self, linear: int, mode: Mode) -> Run:
         """Return the code from `linear` to the first transfer of control, at most to the end of the fourth page.
 
         It goes on into the next page because the engine does not report a block that is entered across the end of
         a page.
         """
         known = self.runs.get(linear)
-        if known is not None and self._fetch(linear, len(known), mode) == known:
+        if known is not None and self._fetch(linear, len(known.code), mode) == known.code:
             return known
         for pages in (1, 2, 4):
             room = pages * PAGE_SIZE - linear % PAGE_SIZE
             code = self._fetch(linear, room + LONGEST, mode, note=False)
-            size = straight(code, room)
+            size, decoded = straight(code, room)
             if size < room:
                 break
         if len(self.runs) >= RUNS:
             self.runs.clear()
-        known = self.runs[linear] = self._fetch(linear, size, mode)  # and remember its pages
+        known = self.runs[linear] = Run(self._fetch(linear, size, mode), decoded)  # and remember its pages
         return known
 
     def _fetch(self, linear: int, size: int, mode: Mode, *, note: bool = True) -> bytes:

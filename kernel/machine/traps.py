@@ -13,6 +13,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.machine.bus import DmaError
 from callgate.kernel.machine.counter import NOWHERE
 from callgate.kernel.machine.exceptions import DB, PF, UD, Delivery, Incident, TripleFault, name_of
@@ -245,5 +246,6 @@ class Traps:
         data = b""
         with suppress(PageFault, DmaError):
             while len(data) < size:
-                data += self.paging.read_linear(linear + len(data) & 0xFFFF_FFFF, 1)
+                at = linear + len(data) & 0xFFFF_FFFF
+                data += self.paging.read_linear(at, min(size - len(data), PAGE_SIZE - at % PAGE_SIZE))
         return data

@@ -3,6 +3,7 @@
     python tests/mutants/run.py                 all mutants
     python tests/mutants/run.py handle lock     those whose check, file or list contains a word
     python tests/mutants/run.py --jobs 2 --json build/mutants.json
+    python tests/mutants/run.py --part 2/4      every fourth, from the second on
     python tests/mutants/run.py --table         print the table of docs/security.md
 
 Each `tests/mutants/*.toml` is a list of mutants:
@@ -182,6 +183,14 @@ def test_name(test: str) -> str:
     return f"{Path(path).stem}[{parameters}" if parameters else f"{Path(path).stem}::{name}"
 
 
+def part(text: str) -> tuple[int, int]:
+    """Return (index of the first, step) for K/N; K may be more than N, as a count of commits is."""
+    first, _, step = text.partition("/")
+    if not (first.isdecimal() and step.isdecimal() and int(step)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not K/N, as 2/4")
+    return (int(first) - 1) % int(step), int(step)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line."""
     parser = argparse.ArgumentParser(
@@ -190,6 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("words", nargs="*", help="only mutants whose check, file or list contains one of these")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many at a time (default: all CPUs)")
     parser.add_argument("--json", type=Path, help="write the outcomes to this file")
+    parser.add_argument("--part", type=part, default=(0, 1), metavar="K/N", help="every Nth mutant, from the Kth on")
     parser.add_argument("--table", action="store_true", help="print the checks and their tests as a table; run nothing")
     options = parser.parse_args(arguments)
     if options.table:
@@ -201,6 +211,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for mutant in read_lists()
         if not words or any(word in f"{mutant.title} {mutant.listed_in}".lower() for word in words)
     ]
+    first, step = options.part
+    mutants = mutants[first::step]
     if not mutants:
         parser.error("no mutant matches")
     outcomes = []

@@ -118,6 +118,7 @@ def test_a_system_that_reads_other_data_than_it_should_is_found() -> None:
         fuzz_images.boot(bytearray(image), other)
 
 
+@pytest.mark.breaks_invariants
 def test_a_kernel_that_keeps_pages_or_locks_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     image = bytearray(sound_image("fat16"))
     with monkeypatch.context() as patched:

@@ -41,5 +41,8 @@ def test_every_error_and_flag_that_is_named_exists() -> None:
         "SERVER_CALL_NO_WAIT",
         "USER_ARGUMENTS",
         "FILE_SEQUENCE_NONE",
+        "SERVER_ERRORS",
+        "VOLUME_UNASKED",
+        "VOLUME_BRIEFLY",
     }
     assert named - known - others == set()

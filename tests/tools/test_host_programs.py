@@ -18,6 +18,7 @@ START_OUR_OWN = {
     "tools/test_fuzz_images.py",
     "server/test_writing_a_server.py",
     "machine/test_facade.py",
+    "machine/test_translated_code.py",
     "asm/test_assembler_cache.py",
     "mutants/run.py",
     "tools/conftest.py",

@@ -114,7 +114,7 @@ def test_a_client_that_dies_while_its_request_is_kept_leaves_the_slot_to_the_rep
     assert made.codes == [9, 0]
     assert made.block["aborted"] == 1
     # The server still has the page; its reply, late as it is, gives the slot back.
-    assert made.unaccounted() == ["slots 0x1"]
+    assert made.unaccounted() == ["rig: slots 0x1"]
     late = made.start_client(operation=ATTACKS.index("answer_kept"))
     made.attention()
     made.run()
