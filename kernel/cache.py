@@ -274,9 +274,8 @@ class Cache:
         for index, run in enumerate(pieces):
             try:
                 address = await self._free_request(disk)
-            except OutOfMemory:
-                for rest in pieces[index:]:
-                    self._ended(self._run(disk, rest), DiskStatus.FAILED)
+            except PolicyError:
+                self._left_unread(disk, [number for rest in pieces[index:] for number in rest])
                 raise
             if not self.kernel.disk_there(disk):
                 self.state.free_requests.append(address)
@@ -284,6 +283,17 @@ class Cache:
                 continue
             self._fill_request(address, disk, run)
             await routine("disk_submit", ebx=address)
+
+    def _left_unread(self, disk: int, numbers: list[int]) -> None:
+        """A thread that was to read blocks does not: it has been killed, or has no memory.
+
+        Others may wait for them too.  They find them failed like those of a request that failed because of another
+        block: it is worth reading each again.  No disk request ends, so what is counted at one's end is counted here.
+        """
+        keys = [(disk, number) for number in numbers]
+        self._ended(self._run(disk, numbers), DiskStatus.FAILED)
+        self.state.alone.update(dict.fromkeys(keys))
+        self.kernel.fills.left_unread(set(keys))
 
     async def read_locked(self, disk: int, numbers: list[int]) -> Locked:
         """Lock blocks and wait until all of them are there; IO_ERROR, UNPLUGGED or NO_MEMORY otherwise."""
@@ -402,6 +412,7 @@ class Cache:
     async def _free_request(self, disk: int) -> int:
         """Return the address of a DiskRequest; wait for one if the disk has as many as it may, or memory is short.
 
+        A killed thread does not wait: KILLED.  An interrupt changes nothing: disks do answer.
         There always are some: they are never given back, and the first were made when the first disk was looked at.
         """
         state = self.state
@@ -415,8 +426,13 @@ class Cache:
                 except OutOfMemory:
                     if not state.requests:
                         raise
-            state.short.append(self.kernel.scheduler.current.selector)
+            thread = self.kernel.scheduler.current
+            if thread.killed:
+                raise PolicyError(ErrorCode.KILLED)
+            state.short.append(thread.selector)
             await routine("block", eax=WaitReason.DISK)
+            if thread.selector in state.short:
+                state.short.remove(thread.selector)
 
     def _fill_request(self, address: int, disk: int, run: list[int]) -> None:
         state = self.state

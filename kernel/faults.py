@@ -18,6 +18,7 @@ from callgate.kernel.abi.selectors import SELECTOR_USER_CODE
 from callgate.kernel.abi.thread import ThreadControlBlock, TrapFrame
 from callgate.kernel.address_space import USER_DATA
 from callgate.kernel.control import ControlBlock, word
+from callgate.kernel.coroutines import routine
 from callgate.kernel.errors import KernelPanic, PolicyError
 from callgate.kernel.processes import FAULT_EXIT_CODE
 from callgate.kernel.state import Process, Thread
@@ -93,7 +94,31 @@ class Faults:
         self.gates = frozenset(kernel.address(name) for name in GATES)
 
     def host_exception(self, address: int) -> Coroutine[Any, Any, None] | None:
-        """EXCEPTION: the TrapFrame lies at linear `address`."""
+        """EXCEPTION: the TrapFrame lies at linear `address`.
+
+        The way back has no test for who runs next (asm/kernel/traps.asm).  A gate has one at its end, for exceptions of
+        ring 0; a thread of ring 3 that never makes a call would keep everybody waiting whom this one has woken.
+        """
+        thread = self.kernel.scheduler.current
+        work = self._exception(address)
+        if work is None and not self._choice_due(thread, address):
+            return None
+        return self._then_choose(thread, address, work)
+
+    async def _then_choose(self, thread: Thread, address: int, work: Coroutine[Any, Any, None] | None) -> None:
+        """After an exception: let a more important thread run, and have the timer armed if it must be."""
+        if work is not None:
+            await work
+        if self._choice_due(thread, address):
+            await routine("yield")
+
+    def _choice_due(self, thread: Thread, address: int) -> bool:
+        """Whether who goes back to ring 3 leaves a choice behind; a killed thread ends and so makes it."""
+        if thread.killed or not self.kernel.scheduler.choice_due:
+            return False
+        return bool(self.kernel.overlay_stack(thread, TrapFrame, address)["cs"] & 3)
+
+    def _exception(self, address: int) -> Coroutine[Any, Any, None] | None:
         kernel = self.kernel
         thread = kernel.scheduler.current
         frame = kernel.overlay_stack(thread, TrapFrame, address)
@@ -172,9 +197,9 @@ class Faults:
             return
         fault = replace(fault, symbol=symbol_of(process.symbols, fault.eip))
         title = f"process {process.number} ({process.name}) ended by {fault.describe()}"
-        kernel.log(f"{title}\n{kernel.fault_report(process, fault)}", process)
+        kernel.log([title, *kernel.fault_report(process, fault)], process)
         if kernel.fpu.touched(thread):
-            kernel.log("\n".join(f"  {line}" for line in kernel.fpu.of(thread).describe()), process)
+            kernel.log([f"  {line}" for line in kernel.fpu.of(thread).describe()], process)
         if process.partition >= 0:
             kernel.kill_server(process, fault.describe())
         else:
@@ -192,7 +217,8 @@ class Faults:
             self.kernel.words[tcb + FAULT_ERROR] = fault.error or ErrorCode.BAD_ADDRESS
             return
         fault = replace(fault, symbol=self.kernel.image.symbol_at(fault.eip))
-        raise KernelPanic(f"ring 0: {fault.describe()}\n{self.kernel.fault_report(None, fault)}")
+        report = "\n".join(self.kernel.fault_report(None, fault))
+        raise KernelPanic(f"ring 0: {fault.describe()}\n{report}")
 
 
 def leave_virtual_mode(frame: ControlBlock) -> bool:

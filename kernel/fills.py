@@ -338,10 +338,12 @@ class Fills:
                 case _:
                     raise PolicyError(ErrorCode.BAD_REPLY, "file data must be sectors or an object")
         except PolicyError as error:
-            if error.code is not ErrorCode.NO_MEMORY:  # which is not the server's fault
+            killed = error.code is ErrorCode.KILLED
+            if error.code is not ErrorCode.NO_MEMORY and not killed:  # which are not the server's fault
                 self.kernel.log(f"{partition.name}: file data refused: {error}", partition)
                 self.kernel.ipc.block(partition)["bad_replies"] += 1
-            self.fail(file, fill, error.code)
+            if fill.state is FillState.WAITING:
+                self.fail(file, fill, ErrorCode.SERVER_DIED if killed else error.code)
 
     def refused(self, partition: PartitionState, slot: int) -> None:
         """SLOT_DROP of a posted READ: the server answered with registers, an error or nothing there."""
@@ -387,6 +389,8 @@ class Fills:
             self.lists.release(frame)
             return
         fill.list_frame = frame
+        if kernel.scheduler.current.killed:  # which ends the sorting early
+            raise PolicyError(ErrorCode.KILLED)
 
         order, sectors = self.lists.read(fill.list_frame, len(on_disk))
         blocks = [sector // SECTORS_PER_PAGE for sector in sectors]
@@ -444,6 +448,14 @@ class Fills:
     def host_file_ready(self, number: int) -> None:
         """FILE_READY: nothing is missing any more of request block `number`."""
         self.arrived(number)
+
+    def left_unread(self, keys: set[tuple[int, int]]) -> None:
+        """Blocks will not be read by who was to: count them down in the lists that wait for them."""
+        for number, (_, fill) in list(self.state.waiting.items()):
+            if keys.isdisjoint((disk, block) for kind, disk, block in fill.pins if kind == "block"):
+                continue
+            if self.lists.linked(fill.list_frame) and self.lists.mark_unread(fill.list_frame, keys):
+                self.arrived(number)
 
     def arrived(self, number: int) -> None:
         """Finish a request block whose sectors have all been read, or failed."""

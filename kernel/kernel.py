@@ -396,12 +396,12 @@ class Kernel:
         at = self.address("disk_table") - KERNEL_BASE + number * size_of(Disk)
         return Disk.from_buffer(self.machine.ram.view(at, size_of(Disk)))
 
-    def fault_report(self, process: Process | None, fault: Fault) -> str:
-        """Return registers and the instructions around a fault, with symbols where they are known."""
+    def fault_report(self, process: Process | None, fault: Fault) -> list[str]:
+        """Return the lines of a report: registers and instructions around a fault, with symbols."""
         rows = [" ".join(f"{name}={value:08x}" for name, value in fault.registers.items())]
         name = partial(symbol_of, process.symbols) if process else self.image.symbol_at
         rows.extend(self.machine.disassemble(fault.eip, 3, name))
-        return "\n".join(f"  {row}" for row in rows)
+        return [f"  {row}" for row in rows]
 
     def release(self) -> None:
         """End policy that is under way, and let go of the views of guest memory, so that it can be unmapped."""

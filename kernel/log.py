@@ -1,13 +1,17 @@
-"""The log: lines for people, and a rate limit on what ring 3 can have written to it.
+r"""The log: lines for people, and a rate limit on what ring 3 can have written to it.
 
 What a program or a server causes names it as the source.  A source has LOG_BURST lines at once and
 LOG_LINES_PER_SECOND of virtual time after that; what is more is left out and counted, and the count is written as soon
 as the source may say something again.  What the kernel has to say of itself has no limit: it cannot be provoked.
+
+A line holds what ring 3 and disks have chosen: labels, names, a server's words.  So control characters are written as
+`\x0a`, and nobody can begin a line that looks like somebody else's, or have a terminal do anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
 
 LINE: Final = 1_000_000_000 // LOG_LINES_PER_SECOND  # nanoseconds of virtual time that a line costs
+# C0, DEL and C1, what ends a line elsewhere, and what has text drawn in another order (Unicode 15, chapter 23).
+CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 SOURCES: Final = 256  # that are remembered; the oldest of more are forgotten, and so is what they have left out
 
 
@@ -49,14 +55,14 @@ class Log:
         state: LogState = self.kernel.state.managers.setdefault("log", LogState())
         return state
 
-    def __call__(self, text: str, source: Process | PartitionState | None = None) -> None:
-        """Write lines: the kernel's own, or such as a program or a server causes."""
-        lines = text.split("\n")
+    def __call__(self, text: str | Sequence[str], source: Process | PartitionState | None = None) -> None:
+        """Write one line, or several: the kernel's own, or such as a program or a server causes."""
+        lines = [text] if isinstance(text, str) else text
         now = self.kernel.machine.clock.now
         if source is not None and not self.admits(source, len(lines)):
             return
         self._write_counts(now)
-        self.write("\n".join(line[:LOG_LINE_CHARACTERS] for line in lines))
+        self.write("\n".join(printable(line)[:LOG_LINE_CHARACTERS] for line in lines))
 
     def admits(self, source: Process | PartitionState, lines: int) -> bool:
         """Book lines to a source; False if it has written too many, and these are counted as left out."""
@@ -87,8 +93,17 @@ class Log:
 
     def _write_count(self, name: str, source: Source) -> None:
         if source.left_out:
-            self.write(f"{name}: {source.left_out} more line{'s' * (source.left_out != 1)} left out")
+            self.write(f"{printable(name)}: {source.left_out} more line{'s' * (source.left_out != 1)} left out")
             source.left_out = 0
+
+
+def printable(line: str) -> str:
+    r"""Return a line with its control characters as escapes: `\xhh`, `\uhhhh`."""
+    return CONTROL.sub(lambda found: _escape(ord(found[0])), line[:LOG_LINE_CHARACTERS])
+
+
+def _escape(code: int) -> str:
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def name_of(kernel: Kernel, source: Process | PartitionState) -> str:

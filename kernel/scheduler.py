@@ -197,6 +197,12 @@ class Scheduler:
         """Have the current thread yield at the end of its system call."""
         self.words[self.kernel_words + WORD_PREEMPT] = 1
 
+    @property
+    def choice_due(self) -> bool:
+        """Whether somebody is to be chosen, or the timer armed, which nobody has done yet."""
+        words, first = self.words, self.kernel_words
+        return bool(words[first + WORD_PREEMPT] | words[first + WORD_ARM_TIMER] & 0xFFFF)
+
     def sleep_until(self, thread: Thread, clock: int) -> None:
         """Have `thread` woken at `clock`, in nanoseconds of virtual time."""
         insort(self.state.sleepers, (clock, thread.selector))

@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
+from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.abi.sectors import (
     SECTOR_ARRIVED_BIT,
     SECTOR_COUNT_SHIFT,
@@ -19,6 +19,7 @@ from callgate.kernel.abi.sectors import (
     SECTOR_PART_SHIFT,
     SectorList,
 )
+from callgate.kernel.cache import DISK_NUMBER_MASK
 
 if TYPE_CHECKING:
     from callgate.kernel.ipc import SectorPiece
@@ -77,6 +78,19 @@ class SectorLists:
             page.entries[index] |= ARRIVED
         page.remaining -= len(there)
         return not page.remaining
+
+    def linked(self, frame: int) -> bool:
+        """Whether a list waits for the disk."""
+        return frame in self.state.chain
+
+    def mark_unread(self, frame: int, keys: set[tuple[int, int]]) -> bool:
+        """Count the entries of these blocks down, which no disk request brings.  True if nothing is missing."""
+        page = SectorList.from_buffer(self.kernel.machine.ram.view(frame, PAGE_SIZE))
+        blocks = {block for disk, block in keys if disk & DISK_NUMBER_MASK == page.disk}
+        waiting = [index for index, word in enumerate(page.entries[: page.count]) if not word & ARRIVED]
+        return self.mark_arrived(
+            frame, [index for index in waiting if sector_of(page.entries[index]) // SECTORS_PER_PAGE in blocks]
+        )
 
     def link(self, frame: int) -> None:
         """Put a list into the chain that the disk driver looks through."""

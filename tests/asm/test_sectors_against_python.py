@@ -14,8 +14,10 @@ from callgate.kernel.abi.sectors import (
     SECTOR_PART_SHIFT,
     SectorList,
 )
+from callgate.kernel.abi.thread import ThreadControlBlock, ThreadFlags
 
 LIST = 0x20000
+BLOCK = 0x22000  # the control block of the thread
 ARRIVED = 1 << SECTOR_LINK_SHIFT + SECTOR_ARRIVED_BIT
 FULL = MESSAGE_ADDRESSES
 PART = 1 << 32
@@ -37,6 +39,8 @@ class Lists:
     def __init__(self, cpu: Any) -> None:
         self.cpu = cpu
         cpu.load('        .include "sectors.asm"\n')
+        cpu.segment("fs", BLOCK)
+        cpu.place(ThreadControlBlock, BLOCK, flags=0)
 
     def put(self, sectors: list[int], remaining: int | None = None) -> list[int]:
         entries = [entry(sector, index) for index, sector in enumerate(sectors)]
@@ -117,6 +121,14 @@ def test_the_worst_shapes_stay_within_a_budget(lists: Lists) -> None:
     costs = {name: lists.sort(sectors).instructions for name, sectors in shapes().items() if len(sectors) == FULL}
     assert max(costs.values()) < 120_000, costs
     assert costs["sorted"] < 4000
+
+
+@pytest.mark.parametrize("shape", ["reversed", "many parts"])
+def test_a_killed_thread_stops_sorting_and_loses_no_entry(lists: Lists, shape: str) -> None:
+    entries = lists.put(shapes()[shape])
+    lists.cpu.write(BLOCK + ThreadControlBlock.flags.offset, bytes([ThreadFlags.KILLED]))
+    assert lists.cpu.call("sort_sectors", ebx=LIST).instructions < 5_000
+    assert sorted(lists.get().entries) == sorted(entries)
 
 
 def test_a_search_finds_what_bisect_finds(lists: Lists) -> None:

@@ -120,6 +120,31 @@ def test_a_killed_client_ends_even_if_it_waits_for_a_slot_of_a_silent_server(
     assert made.kernel.check() == []
 
 
+@pytest.mark.parametrize("steps", [10, 1_000, 10_000, 30_000, 60_000])
+def test_a_server_that_is_killed_while_its_sectors_are_sorted_ends_in_time(
+    arena: Arenas, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    """506 sectors of four parts of a disk of 8 TiB, in an order that takes some 90,000 instructions to sort."""
+    install(monkeypatch, servers.Shuffling)
+    made = arena(MemoryMedium(servers.IMAGE))
+    assert made.run().reason == "halt"
+    disk = partition(made, "d0")
+    disk.sectors = 1 << 34
+    (client,) = start(made, patron(1))
+    attention(made)
+    assert made.system.run(until="sort_sectors").reason == "until"
+    made.run(fuel=steps)
+    server = made.kernel.state.processes[disk.process.number]
+    made.kernel.kill_server(server, "killed by the test")
+    begun = made.system.machine.clock.retired
+    while server.threads and made.system.machine.clock.retired < begun + 20 * END:
+        made.run(fuel=100)
+    assert made.system.machine.clock.retired - begun <= END
+    assert made.run().reason == "halt"
+    assert client.exit_code == 0
+    assert made.kernel.check() == []
+
+
 # Innocent threads.
 
 
@@ -240,6 +265,21 @@ def test_a_server_that_gives_every_read_the_same_useless_answer_is_asked_a_bound
     assert process.exit_code == 0
     assert made.output[3] in {heard, ErrorCode.CORRUPT}
     assert servers.Insisting.answered.count(Operation.READ) <= TRIES
+    assert made.kernel.check() == []
+
+
+def test_a_server_that_gives_one_byte_an_answer_is_asked_a_bounded_number_of_times_for_a_page(
+    arena: Arenas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every answer is good, and a page would take 4,096 of them."""
+    install(monkeypatch, servers.Dripping)
+    made = arena(MemoryMedium(servers.IMAGE))
+    (process,) = (made.run(), start(made, patron(1)))[1]
+    attention(made)
+    assert made.run(30 * LITTLE).reason == "halt"
+    assert process.exit_code == 0
+    assert made.output[3] == ErrorCode.BAD_REPLY
+    assert TRIES // 2 < servers.Dripping.answered.count(Operation.READ) <= TRIES
     assert made.kernel.check() == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 from typing import ClassVar
 
@@ -13,7 +14,8 @@ from callgate.kernel.abi.message import Message
 from callgate.kernel.abi.thread import HostedGate
 from callgate.server.gate import GateCall, allocate
 from callgate.server.hosted import operation
-from callgate.server.message import Object, Registers, RegisterValues, Reply, Request
+from callgate.server.message import Object, Registers, RegisterValues, Reply, Request, Sectors
+from callgate.server.pieces import cut
 
 IMAGE = synthetic.disk(64)
 SIZE = 16 * 512
@@ -84,6 +86,34 @@ class Insisting(Silent):
                 self.memory.write(message + offset_of(Message, "eflags"), struct.pack("<I", CARRY))
                 return ServerCall.REPLY_REGISTERS
         return await super().serve(message)
+
+
+class Dripping(Silent):
+    """Answers every READ with the sector that is asked for, and says that one byte of it is new."""
+
+    @operation(Operation.READ)
+    async def read(self, request: Request) -> Reply:
+        registers = request.registers
+        position = registers.edx << 32 | registers.eax
+        start = position // synthetic.SECTOR * synthetic.SECTOR
+        entries = self.files[FILE].entries(start // synthetic.SECTOR)[:1]
+        return Sectors(entries, RegisterValues(eax=position - start + 1, ecx=start))
+
+
+class Shuffling(Silent):
+    """Answers every READ with 506 sectors of a disk of 8 TiB, in no order."""
+
+    size: ClassVar[int] = 506 * synthetic.SECTOR
+
+    @operation(Operation.OPEN)
+    async def open(self, request: Request) -> Reply:
+        return Registers(RegisterValues(eax=1, ecx=self.size, edi=1))
+
+    @operation(Operation.READ)
+    async def read(self, request: Request) -> Reply:
+        source = random.Random(506)
+        entries = [entry for _ in range(506) for entry in cut(0, source.randrange(1 << 34), 1, 1)]
+        return Sectors(entries, RegisterValues(eax=self.size))
 
 
 class Late(Silent):

@@ -1,0 +1,117 @@
+"""A thread that waits for a free disk request ends when it is killed, and others get its blocks."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import silent_servers as servers
+import synthetic_server as synthetic
+from callgate.disk.latency import Latency
+from callgate.disk.media import MemoryMedium
+from callgate.kernel import volumes
+from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.machine.serial import IRQ
+from callgate.kernel.state import PRIORITY_KERNEL, PartitionState
+
+Arenas = Callable[..., Any]
+PIECES = 40
+FUEL = 100_000_000
+SLOW = 100_000_000  # nanoseconds that the disk takes for a request
+SOON = 10_000_000
+DISK = synthetic.disk(16 * PIECES + 32)
+
+
+def partition(made: Any, name: str) -> PartitionState:
+    found: PartitionState = next(p for p in made.kernel.state.partitions.values() if p.name == name)
+    return found
+
+
+@pytest.fixture
+def made(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Two volumes whose file lies in single blocks that are no neighbours, on disks with two requests each."""
+    monkeypatch.setattr("callgate.kernel.cache.REQUESTS_OF_DISK", 2)
+    monkeypatch.setattr(volumes, "installed_servers", lambda: [servers.Silent])
+    scattered: list[tuple[int | None, int]] = [(16 + 16 * number, 8) for number in range(PIECES)]
+    monkeypatch.setattr(servers.Silent, "files", {"f": synthetic.Layout(PIECES * PAGE_SIZE, scattered)})
+    made = arena(MemoryMedium(DISK), MemoryMedium(DISK))
+    assert made.run().reason == "halt"
+    monkeypatch.setattr(made.system.controller, "latency", Latency(command=SLOW))
+    return made
+
+
+def attention(made: Any) -> None:
+    made.system.machine.pic.lower_line(IRQ)
+    made.system.machine.pic.raise_line(IRQ)
+
+
+def begin(made: Any) -> Any:
+    """Have a reader of /d0/f and its server wait: for the disk, and for a disk request; return the reader."""
+    client = made.start("whole_reader", b"/d0/f\0")
+    attention(made)
+    for _ in range(1000):
+        if made.kernel.cache.state.short:
+            break
+        made.run(fuel=100)
+    (selector,) = made.kernel.cache.state.short
+    assert made.kernel.state.threads[selector].process is partition(made, "d0").process
+    return client
+
+
+def kill_server(made: Any) -> int:
+    """Kill the server of /d0; return the nanoseconds until it is gone."""
+    server = partition(made, "d0").process
+    made.kernel.kill_server(server, "killed by the test")
+    attention(made)
+    start: int = made.system.machine.clock.now
+    for _ in range(100):
+        if not server.threads:
+            break
+        made.run(fuel=100)
+    assert not server.threads
+    return int(made.system.machine.clock.now) - start
+
+
+def test_a_killed_server_does_not_wait_for_a_disk_request(made: Any) -> None:
+    client = begin(made)
+    assert kill_server(made) < SOON < SLOW
+    assert made.run(FUEL).reason == "halt"
+    assert client.exit_code not in (None, 0)
+    assert made.kernel.cache.state.short == []
+    assert not [line for line in made.log if "refused" in line], "it is not the server's answer that was wrong"
+    assert made.kernel.check() == []
+
+
+def test_the_blocks_that_a_killed_thread_was_to_read_are_read_by_others(made: Any) -> None:
+    begin(made)
+    kernel, data = made.kernel, []
+    last = 8 * max(number for (_, number), block in kernel.cache.state.blocks.items() if block.run is None)
+
+    async def read() -> None:
+        data.append(await kernel.volumes.read(partition(made, "d0").disk, last, 8))
+
+    job = max(kernel.jobs, default=1) + 1
+    kernel.jobs[job] = read
+    thread = kernel.threads.create(
+        kernel.state.processes[0], "reader", PRIORITY_KERNEL, routine="policy_thread", argument=job
+    )
+    kernel.scheduler.wake(thread)
+    attention(made)
+    made.run(fuel=2_000)
+    assert not data
+    kill_server(made)
+    assert made.run(FUEL).reason == "halt"
+    assert data == [DISK[512 * last : 512 * (last + 8)]]
+
+
+def test_a_reader_of_another_volume_with_the_same_blocks_gets_them(made: Any) -> None:
+    """As at the edge of two partitions that share a block; here all blocks of the other volume are the same ones."""
+    other = partition(made, "d1")
+    own, other.disk = other.disk, partition(made, "d0").disk
+    begin(made)
+    innocent = made.start("whole_reader", b"/d1/f\0")
+    attention(made)
+    made.run(fuel=50_000)
+    kill_server(made)
+    assert made.run(FUEL).reason == "halt"
+    assert innocent.exit_code == 0
+    other.disk = own
