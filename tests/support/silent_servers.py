@@ -11,7 +11,7 @@ from callgate.kernel.abi.calls import Operation, ServerCall, SystemCall
 from callgate.kernel.abi.directory import DirectoryPage
 from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.message import Message
-from callgate.kernel.abi.thread import HostedGate
+from callgate.kernel.abi.thread import HostedBlock, HostedGate
 from callgate.server.gate import GateCall, allocate
 from callgate.server.hosted import operation
 from callgate.server.message import Object, Registers, RegisterValues, Reply, Request, Sectors
@@ -39,6 +39,11 @@ class Silent(synthetic.Synthetic):
             self.answered.append(Operation(page.operation))
         return await super().serve(message)
 
+    def answer(self, message: int, **registers: int) -> None:
+        """Leave these registers of a reply to the stub, which saves them in the message; the others stay as sent."""
+        for name, value in registers.items():
+            self.memory.write(self.blocks[message] + offset_of(HostedBlock, name), struct.pack("<I", value))
+
     @operation(Operation.LOCK_DIRECTORY)
     async def lock_directory(self, request: Request) -> Reply:
         address = await allocate(4096)
@@ -61,8 +66,7 @@ class Scolding(Silent):
             page = Message.from_buffer_copy(self.memory.read(message, size_of(Message)))
             if page.operation in self.scolded:
                 self.answered.append(Operation(page.operation))
-                self.memory.write(message + offset_of(Message, "eax"), struct.pack("<I", type(self).code))
-                self.memory.write(message + offset_of(Message, "eflags"), struct.pack("<I", CARRY))
+                self.answer(message, eax=type(self).code, eflags=CARRY)
                 type(self).code = (type(self).code + 1) % 256
                 return ServerCall.REPLY_REGISTERS
         return await super().serve(message)
@@ -78,12 +82,11 @@ class Insisting(Silent):
             page = Message.from_buffer_copy(self.memory.read(message, size_of(Message)))
             if page.operation == Operation.READ:
                 self.answered.append(Operation.READ)
-                for name in ("eax", "count", "edi"):
-                    self.memory.write(message + offset_of(Message, name), struct.pack("<I", 0))
+                self.memory.write(message + offset_of(Message, "count"), struct.pack("<I", 0))
                 if not self.error:
+                    self.answer(message, eax=0, edi=0, eflags=0)
                     return ServerCall.REPLY_SECTORS  # successfully nothing
-                self.memory.write(message + offset_of(Message, "eax"), struct.pack("<I", self.error))
-                self.memory.write(message + offset_of(Message, "eflags"), struct.pack("<I", CARRY))
+                self.answer(message, eax=self.error, edi=0, eflags=CARRY)
                 return ServerCall.REPLY_REGISTERS
         return await super().serve(message)
 
