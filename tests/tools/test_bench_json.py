@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from callgate.kernel.machine.ledger import Counts
 from callgate.tools import bench_read, bench_tests, benchmarks
-from callgate.tools.bench_command import ROUNDS, bench
+from callgate.tools.bench_command import ROUNDS
 from callgate.tools.benchmarks import BenchmarkError
+from callgate.tools.cli import cli
 from click.testing import CliRunner
 
 COUNTED = set(Counts().as_dict())
@@ -21,7 +22,7 @@ def is_timing(wall: dict[str, float], rounds: int) -> bool:
 
 
 def printed(*arguments: str) -> list[dict[str, Any]]:
-    result = CliRunner().invoke(bench, [*arguments, "--json"], standalone_mode=False)
+    result = CliRunner().invoke(cli, ["bench", *arguments, "--json"], standalone_mode=False)
     assert result.exception is None, result.output
     elements: list[dict[str, Any]] = json.loads(result.output)
     return elements
