@@ -12,8 +12,8 @@ UPPER = 4                       ; from an entry's lower dword to its upper one
 ;   clobbers:  eax, ecx, edx, flags
 ;   state:     ring 0, any IF; the list is the caller's
 ;   leaves by: ret
-;   7 instructions an entry if it is sorted already; else Shell's method with Ciura's distances, at most 100,000
-;   for 506 entries.  A killed thread sorts no further than the entry that it inserts, at most 5,000 instructions.
+;   7 instructions an entry if it is sorted already; else Shell's method with Ciura's distances, fewer than 120,000
+;   for 506 entries.  A killed thread sorts no further than the entry that it inserts.
 sort_sectors:
         push    esi
         push    edi
