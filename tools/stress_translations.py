@@ -249,11 +249,11 @@ class Case:
 
     def run(self) -> int:
         """Run to the end or `LIMIT`; return the instructions retired.  AssertionError where the two differ."""
-        rng, expected = self.rng, self.expected
+        rng = self.rng
         steps = rng.choice(((1,), (1, 2, 7, 60), (1, 40, 900), (2000, 9000)))
         kept = None
         budget = 150 if steps == (1,) else 400
-        while not expected.halted and expected.count < LIMIT and budget:
+        while self._unfinished() and budget:
             budget -= 1
             self._slice(rng.choice(steps))
             choice = rng.random()
@@ -264,13 +264,17 @@ class Case:
             elif choice < 0.13 and kept is not None:
                 self._back(kept)
                 kept = None
-        while not expected.halted and expected.count < LIMIT:
+        while self._unfinished():
             self._slice(LIMIT)
+        expected = self.expected
         assert self.machine.ram.read(CODE, len(self.program.code) + 1) == bytes(
             expected.memory[CODE : CODE + len(self.program.code) + 1]
         ), "code differs"
         assert self.machine.ram.read(DATA, 0x1000) == bytes(expected.memory[DATA : DATA + 0x1000]), "data differ"
         return expected.count
+
+    def _unfinished(self) -> bool:
+        return not self.expected.halted and self.expected.count < LIMIT
 
     def _slice(self, fuel: int) -> None:
         machine, expected = self.machine, self.expected
