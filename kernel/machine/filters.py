@@ -40,6 +40,7 @@ from callgate.kernel.machine.far import (
     starts,
 )
 from callgate.kernel.machine.paging import PageFault
+from callgate.kernel.machine.translations import behind_zeros
 from callgate.kernel.machine.translations import decoder as plain_decoder
 from callgate.kernel.machine.vectors import SUSPICIOUS as VECTORS
 from callgate.kernel.machine.vectors import has_reserved_bits, is_vector, mxcsr_offset
@@ -55,6 +56,9 @@ SUSPICIOUS: Final = (b"\x0f\x23", b"\x0f\x00", b"\x0f\xc7", b"\xf0")
 STRING_IO: Final = (b"\x6c", b"\x6d")
 DR7_ENABLES: Final = 0x20FF  # L0 to G3, and general detect
 LOCK: Final = 0xF0
+AT_ONCE: Final = 32  # instructions decoded in one call
+PIECE: Final = AT_ONCE * LONGEST
+REMEMBERED: Final = 512  # bytes of the longest code whose suspects are remembered
 WIDE: Final = 4  # bytes of an address
 # Sites below the kernel, of all processes together.  More than what one look at code may find (four pages of INS, and a
 # block), so that after they have been dropped the next instruction always executes.
@@ -104,25 +108,9 @@ class Filters:
         patterns = SUSPICIOUS + STRING_IO if user else SUSPICIOUS
         if not (any(pattern in code for pattern in patterns) or VECTORS.search(code)):
             return
-        offset = 0
-        while offset < len(code):
-            for address, size, mnemonic, operands in plain_decoder().disasm_lite(code[offset:], linear + offset):
-                offset = address - linear
-                text = code[offset : offset + size]
-                if perhaps(mnemonic, operands, text) and self._suspicious(text, user=user):
-                    self.watch(address)
-                offset += size
-            # The decoder stops at what is no instruction: a LOCK that is not allowed, for one.
-            if offset < len(code):
-                if locked(code[offset:]) or is_vector(code[offset:]):
-                    self.watch(linear + offset)
-                offset += 1
-
-    @staticmethod
-    def _suspicious(code: bytes, *, user: bool) -> bool:
-        """Whether an instruction is to be looked at when it executes."""
-        instruction = decode(code)
-        return instruction is not None and (suspicious(instruction) or (user and asks_first(instruction)))
+        look = suspects if len(code) <= REMEMBERED else suspects.__wrapped__
+        for offset in look(code, user=user):
+            self.watch(linear + offset)
 
     def _watch_far(self, linear: int, code: bytes) -> None:
         """Watch where the far transfer may begin that ends a block, unless it is how the kernel is entered."""
@@ -271,6 +259,32 @@ class Filters:
         if value & DR7_ENABLES:
             self.cpu.dr7 = value & ~DR7_ENABLES
             self.cpu.eip = self.cpu.eip + instruction.size
+
+
+@lru_cache(maxsize=4096)
+def suspects(code: bytes, *, user: bool) -> tuple[int, ...]:
+    """Return the offsets in a block's code at which an instruction is to be looked at when it executes."""
+    found = []
+    offset = 0
+    while offset < len(code):
+        offset = before = behind_zeros(code, offset, len(code))
+        for at, size, mnemonic, operands in plain_decoder().disasm_lite(code[offset : offset + PIECE], offset, AT_ONCE):
+            text = code[at : at + size]
+            if perhaps(mnemonic, operands, text) and is_suspect(text, user=user):
+                found.append(at)
+            offset = at + size
+        # The decoder stops at what is no instruction: a LOCK that is not allowed, for one.
+        if offset == before < len(code):
+            if locked(code[offset:]) or is_vector(code[offset:]):
+                found.append(offset)
+            offset += 1
+    return tuple(found)
+
+
+def is_suspect(code: bytes, *, user: bool) -> bool:
+    """Whether an instruction is to be looked at when it executes."""
+    instruction = decode(code)
+    return instruction is not None and (suspicious(instruction) or (user and asks_first(instruction)))
 
 
 def perhaps(mnemonic: str, operands: str, code: bytes) -> bool:

@@ -11,6 +11,7 @@ gets wrong (`machine.filters`).
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -50,12 +51,22 @@ def straight(code: bytes, room: int) -> tuple[int, int]:
     """
     end, before = 0, -1
     while before < end < room:
+        end = behind_zeros(code, end, room)
         before = end  # a few at a time: the decoder decodes all that it is given before it hands out the first
         for address, size, mnemonic, _ in decoder().disasm_lite(code[end : end + AT_ONCE * LONGEST], end, AT_ONCE):
             end = int(address + size)
             if end >= room or mnemonic.startswith(TRANSFERS):
                 return end, end
     return len(code), end
+
+
+def behind_zeros(code: bytes, begin: int, end: int) -> int:
+    """Return where instructions of two zero bytes (ADD [EAX], AL) that begin at `begin` are over, at most `end`.
+
+    What lies behind a program in its page is mostly zeros; decoding them took most of the time of short runs.
+    """
+    found = ZEROS.match(code, begin, end)
+    return found.end() if found else begin
 
 
 class Block(ctypes.Structure):
@@ -80,6 +91,7 @@ LARGE = (b"\x60", b"\x61", b"\xc8")
 RUNS = 256  # beginnings of slices whose code is remembered
 LONGEST = 15  # bytes of an instruction
 AT_ONCE = 8  # instructions
+ZEROS = re.compile(rb"(?:\x00\x00)+")
 TRANSFERS = ("j", "call", "ret", "loop", "ljmp", "lcall", "iret")  # mnemonics that end every block
 WRITE = UC_CTL_IO_WRITE << 30
 

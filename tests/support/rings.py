@@ -102,8 +102,8 @@ def gate(vector: int, **fields: int | bool) -> Gate:
 
 @cache
 def handlers() -> tuple[bytes, bytes]:
-    """Return the reporting stubs (push eax; mov eax, vector; out REPORT, eax) and the IDT."""
-    stubs = (struct.pack("<BBIBB8x", 0x50, 0xB8, vector, 0xE7, REPORT) for vector in range(256))
+    """Return the reporting stubs (push eax; mov eax, vector; out REPORT, eax; jmp $) and the IDT."""
+    stubs = (struct.pack("<BBIBBBB6x", 0x50, 0xB8, vector, 0xE7, REPORT, 0xEB, 0xFE) for vector in range(256))
     gates = (struct.pack("<Q", gate(vector, dpl=3 if vector in (3, 4, END) else 0).encode()) for vector in range(256))
     return b"".join(stubs), b"".join(gates)
 
