@@ -1,7 +1,10 @@
 """What several areas' tests share: programs of the host, damage to FAT volumes, what a system still holds."""
 
+import gc
 import struct
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import host_programs
 import pytest
@@ -9,6 +12,8 @@ from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.leftovers import leftovers
 from callgate.kernel.state import PartitionState
 from callgate.kernel.system import System
+
+T = TypeVar("T")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -18,6 +23,44 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write what the commands of tests/tools/transcripts and of README.md print now",
     )
+    group.addoption(
+        "--thorough",
+        action="store_true",
+        help="run all cases of the tests marked thorough; without it some, evenly spread",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave cases of thorough tests out, but none of a test that is named on the command line."""
+    if config.option.thorough or any("::" in argument for argument in config.args):
+        return
+    seen: Counter[object] = Counter()
+    kept, left_out = [], []
+    for item in items:
+        mark = item.get_closest_marker("thorough")
+        test = item.nodeid.partition("[")[0]
+        leave_out = mark is not None and (mark.kwargs.get("only") or seen[test] % mark.kwargs.get("one_in", 1))
+        (left_out if leave_out else kept).append(item)
+        seen[test] += 1
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = kept
+
+
+def pytest_collection_finish() -> None:
+    """What has been collected stays to the end: the garbage collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture
+def some_of(request: pytest.FixtureRequest) -> Callable[[Iterable[T], int], list[T]]:
+    """Take one of so many: `some_of(range(120), 5)`; with --thorough all of them."""
+
+    def take(cases: Iterable[T], one_in: int) -> list[T]:
+        return list(cases)[:: 1 if request.config.option.thorough else one_in]
+
+    return take
 
 
 @pytest.fixture

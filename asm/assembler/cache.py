@@ -1,9 +1,9 @@
 """Assembled units on disk, so that the second start needs neither Keystone nor Capstone.
 
 An entry is named by the SHA-256 of everything that is known beforehand: the paths, the options, the ABI's
-constants and the assembler itself.  Inside it says which files it was made of, with their SHA-256, and where
-a file was looked for in vain; only if all that is still so it counts.  It is JSON with a checksum: what is
-damaged is assembled anew, and a directory that cannot be written to is done without.
+constants, the assembler itself, and the current directory if a path is relative.  Inside it says which files it was
+made of, with their SHA-256, and where a file was looked for in vain; only if all that is still so it counts.  It is
+JSON with a checksum: what is damaged is assembled anew, and a directory that cannot be written to is done without.
 """
 
 import hashlib
@@ -46,7 +46,8 @@ def digest(paths: Sequence[Path], options: Mapping[str, Any]) -> str:
     """Return the name of an entry: files, options, ABI and assembler."""
     named = [str(path.absolute()) for path in paths]
     chosen = sorted((key, repr(value)) for key, value in options.items())
-    text = json.dumps([FORMAT, str(Path.cwd()), named, chosen, own_digest()])
+    relative = [path for path in [*paths, *map(Path, options.get("include_dirs", ()))] if not path.is_absolute()]
+    text = json.dumps([FORMAT, str(Path.cwd()) if relative else "", named, chosen, own_digest()])
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 

@@ -56,6 +56,22 @@ def test_the_second_time_gives_the_same_program_without_assembling(
     assert first == second == assemble(unit)
 
 
+def test_where_one_stands_matters_only_to_relative_paths(
+    unit: Path, assembled: Callable[..., tuple[Program, bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(unit.parent)
+    found = [
+        assembled(path, include_dirs=[folder])[1] for path, folder in ((unit, unit.parent), (Path("unit.asm"), "."))
+    ]
+    monkeypatch.chdir(unit.parent.parent)
+    assert found == [False, False]
+    assert assembled(unit, include_dirs=[unit.parent])[1]
+    (unit.parent.parent / "unit.asm").write_text("ret\n")
+    program, hit = assembled(Path("unit.asm"), include_dirs=["."])
+    assert not hit
+    assert program == assemble(Path("unit.asm"))
+
+
 def test_a_change_of_source_include_or_options_is_noticed(
     unit: Path, assembled: Callable[..., tuple[Program, bool]]
 ) -> None:

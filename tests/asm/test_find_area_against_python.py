@@ -105,6 +105,7 @@ def finder(bare_cpu: Any) -> Finder:
     return Finder(bare_cpu)
 
 
+@pytest.mark.thorough(only=True)
 def test_every_area_of_any_number_of_them_is_found_within_the_budget(finder: Finder) -> None:
     """A window that shows the whole file: random 4 KiB reads."""
     source = random.Random(60)
@@ -119,6 +120,7 @@ def test_every_area_of_any_number_of_them_is_found_within_the_budget(finder: Fin
     assert NEAR_MOST + SEEK_AND_CALLS <= RANDOM_BUDGET
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("base", [0, 2 << 20, 4094 << 20, 4096 << 20, (9 << 32) + (126 << 20)])
 def test_areas_of_a_file_larger_than_a_window_are_cut_to_the_window(finder: Finder, base: int) -> None:
     """Also where positions have more than 32 bits, and areas that end before the window or begin behind it."""

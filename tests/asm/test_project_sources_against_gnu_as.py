@@ -61,6 +61,7 @@ def branches(program: Program, recorded: dict[bytes, Instruction]) -> list[tuple
     return result
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("unit", UNITS)
 def test_every_instruction_is_encoded_as_gnu_as_does(
     unit: str, gnu_as: GnuAs, slot: Slot, recorded: dict[bytes, Instruction]
@@ -79,6 +80,7 @@ def test_every_instruction_is_encoded_as_gnu_as_does(
     assert not problems, "\n".join(problems[:40])
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("unit", UNITS)
 def test_every_instruction_has_a_line_and_sections_are_covered(unit: str) -> None:
     program = assemble(path_of(unit), origin=ORIGINS.get(unit, USER_PROGRAM))
@@ -90,6 +92,7 @@ def test_every_instruction_has_a_line_and_sections_are_covered(unit: str) -> Non
         assert before.address + before.size <= after.address
 
 
+@pytest.mark.thorough(only=True)
 def test_six_thousand_lines_take_well_under_a_second_and_a_half() -> None:
     lines = []
     rng = random.Random(1)

@@ -149,6 +149,7 @@ def test_a_search_takes_few_instructions(lists: Lists) -> None:
     assert max(costs) <= 140
 
 
+@pytest.mark.thorough(one_in=4)
 @pytest.mark.parametrize("name", ["sorted", "across two parts", "all equal", "many parts"])
 @pytest.mark.parametrize("seed", range(4))
 def test_completions_in_any_order_end_at_zero_once(lists: Lists, name: str, seed: int) -> None:

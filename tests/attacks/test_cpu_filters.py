@@ -71,6 +71,7 @@ def run(arena: Callable[..., Any], jumps: int, last: bytes) -> Any:
     return made
 
 
+@pytest.mark.thorough(only=True)
 def test_a_hundred_thousand_far_returns_leave_a_bounded_number_of_sites(
     arena: Callable[..., Any], most: list[int]
 ) -> None:

@@ -81,6 +81,7 @@ def owner_of(made: Any, selector: int) -> Any:
     return thread.process if thread else None
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("way", ["first", "other", "again"])
 def test_a_thread_killed_at_any_instruction_of_its_handover_takes_nothing_with_it(
     arena: Callable[..., Any], way: str
@@ -102,6 +103,7 @@ def test_the_owner_killed_at_any_instruction_of_the_handover_leaves_nothing(aren
         assert [process.exit_code for process in processes] == codes, steps
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("way", ["first", "other", "again"])
 def test_a_turn_of_another_thread_at_any_instruction_of_the_handover_changes_nothing(
     arena: Callable[..., Any], way: str

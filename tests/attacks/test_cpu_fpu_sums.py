@@ -64,6 +64,7 @@ def test_the_oracle_agrees_with_the_hosts_own_arithmetic() -> None:
     assert sums == sorted(set(sums)), "the rounding modes make a difference"
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize(("programs", "threads", "terms"), [(1, 1, 100), (1, 4, 100), (5, 4, 120)])
 def test_threads_that_compute_at_once_get_what_each_gets_alone(
     arena: Callable[..., Any], programs: int, threads: int, terms: int

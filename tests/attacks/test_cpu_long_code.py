@@ -8,6 +8,7 @@ import pytest
 FAULT = 139
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("pad", [0, 8, 2048, 4088])
 def test_a_far_call_after_pages_of_straight_code_pushes_with_the_rights_of_ring_3(
     arena: Callable[..., Any], pad: int

@@ -55,6 +55,7 @@ EVERY_VECTOR = len(ATTACKS)
 BATCH = 32
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_an_instruction_of_ring_3_ends_at_most_its_process(arena: Callable[..., Any], attack: str) -> None:
     made = arena()

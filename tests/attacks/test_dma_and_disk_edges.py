@@ -16,6 +16,7 @@ Arenas = Callable[..., Any]
 POISON = b"NEIGHBOUR!" * 51 + b"\0\0"
 OWN = b"own sector " * 46 + b"\0" * 6
 SECTORS = 40
+MEMORY = {"memory": 16 << 20, "high_memory": 4 << 20}  # little, because all of it is filled
 
 
 class Curious(synthetic.Synthetic):
@@ -64,7 +65,7 @@ def look(arena: Arenas, monkeypatch: pytest.MonkeyPatch, image: bytes, **options
     """Boot a disk whose servers look at all they can, with poison in every frame that nobody has had."""
     monkeypatch.setattr(volumes, "installed_servers", lambda: [Curious])
     Curious.seen = {}
-    made = arena(MemoryMedium(image), **options)
+    made = arena(MemoryMedium(image), **MEMORY, **options)
     for pool in (made.kernel.low, made.kernel.high):
         view = made.system.machine.ram.view(pool.next, pool.limit - pool.next)
         view[:] = (POISON * (len(view) // 512 + 1))[: len(view)]
@@ -86,6 +87,7 @@ def check(start: int, sectors: int, image: bytes, seen: list[tuple[int, int, int
             assert shown == (image[lba * 512 : lba * 512 + 512] if inside else bytes(512)), (first, count, lba)
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("sectors", [8 * 5 + extra for extra in range(1, 8)])
 def test_behind_the_last_sector_of_a_disk_a_server_sees_zeros(
     arena: Arenas, monkeypatch: pytest.MonkeyPatch, sectors: int
@@ -96,6 +98,7 @@ def test_behind_the_last_sector_of_a_disk_a_server_sees_zeros(
     made.assert_unharmed()
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("start", [63, 64, 65, 66, 71])
 @pytest.mark.parametrize("tail", [0, 5])
 def test_beside_its_partition_a_server_sees_zeros(
@@ -145,6 +148,7 @@ def test_the_copies_are_booked_as_bytes_touched_by_the_kernel(arena: Arenas, mon
     assert lock is not once
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("map_edges", [False, True])
 @pytest.mark.parametrize("extra", [1, 4, 7])
 def test_file_data_at_the_end_of_a_disk_shows_nothing_of_what_its_frame_held(
@@ -155,7 +159,7 @@ def test_file_data_at_the_end_of_a_disk_shows_nothing_of_what_its_frame_held(
     image = synthetic.disk(sectors)
     monkeypatch.setattr(volumes, "installed_servers", lambda: [synthetic.Synthetic])
     synthetic.Synthetic.files = {"f": synthetic.Layout((8 + extra) * 512, [(56, 8 + extra)])}
-    made = arena(MemoryMedium(image), map_edges=map_edges)
+    made = arena(MemoryMedium(image), **MEMORY, map_edges=map_edges)
     for pool in (made.kernel.low, made.kernel.high):
         view = made.system.machine.ram.view(pool.next, pool.limit - pool.next)
         view[:] = (POISON * (len(view) // 512 + 1))[: len(view)]

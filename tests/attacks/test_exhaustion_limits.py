@@ -264,6 +264,7 @@ def test_servers_that_lock_all_they_can_leave_blocks_for_other_servers_and_reade
     assert [victim.exit_code for victim in made.victims] == [HELD], made.log
 
 
+@pytest.mark.thorough(only=True)
 def test_a_server_has_at_most_so_many_pieces_locked(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(volumes, "installed_servers", lambda: [Locker])
     Locker.piece, Locker.locked, Locker.refused = 8, {}, {}
@@ -292,6 +293,7 @@ def test_a_server_that_ends_gives_its_share_back(arena: Arenas, monkeypatch: pyt
 # File data.
 
 
+@pytest.mark.thorough(only=True)
 def test_a_file_of_holes_has_a_bounded_number_of_request_blocks(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> None:
     made, steps = hole_bomb(arena, monkeypatch, rounds=1000)
     assert made.results == [0], made.log
@@ -330,6 +332,7 @@ def test_all_files_together_have_a_bounded_number_of_request_blocks(
     made.assert_unharmed()
 
 
+@pytest.mark.thorough(only=True)
 @pytest.mark.parametrize("pieces", [60, 400])
 def test_a_disk_has_a_bounded_number_of_requests_and_another_one_is_read_meanwhile(
     arena: Arenas, monkeypatch: pytest.MonkeyPatch, pieces: int

@@ -64,6 +64,7 @@ def waits_for_file(process: Process) -> bool:
     return thread.state == ThreadState.BLOCKED and thread.wait_reason == WaitReason.FILE
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("unplugged", [False, True])
 @pytest.mark.parametrize("attack", ["write_window", "path_in_window"])
 def test_a_thread_killed_while_the_kernel_reads_its_file_window_does_not_fault_for_ever(

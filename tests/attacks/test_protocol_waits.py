@@ -78,6 +78,7 @@ def start(made: Any, *arguments: bytes) -> list[Process]:
 # Death.
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("silence", SILENCES)
 def test_a_killed_client_of_a_server_that_is_silent_about_one_operation_ends_at_any_instant(
     arena: Arenas, monkeypatch: pytest.MonkeyPatch, silence: Operation
@@ -220,6 +221,7 @@ def test_the_thread_that_ages_file_data_waits_for_no_server(
 # What servers may say.
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("operation", [Operation.OPEN, Operation.LOCK_DIRECTORY, Operation.READ, Operation.CLOSE])
 def test_a_client_hears_only_error_codes_that_a_server_may_say(
     arena: Arenas, monkeypatch: pytest.MonkeyPatch, operation: Operation

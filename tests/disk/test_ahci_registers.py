@@ -225,6 +225,7 @@ def test_a_read_lands_in_memory_above_4_gib(rig: Rig, data: bytes) -> None:
     assert fis[:4] == bytes([0x34, 0x40, 0x50, 0])
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("seed", range(8))
 def test_a_prdt_scatters_at_any_even_address_and_length(rig: Rig, data: bytes, seed: int) -> None:
     chance = random.Random(seed)

@@ -26,6 +26,7 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("size", [None, 8 * MIB, 600 * MIB])
 def test_images_of_any_size_are_sound_to_fsck_and_sleuthkit(
     folder: Path, tmp_path: Path, host_tool: Callable[..., str], size: int | None

@@ -58,6 +58,7 @@ def by_sfdisk(tool: Tool, path: Path, script: str) -> list[tuple[int, int, int]]
     return found
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize(
     "script",
     [

@@ -4,7 +4,7 @@ CALLGATE_DEATH_POINTS says at how many; the checks of a change look at more than
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,8 @@ from callgate.kernel.leftovers import leftovers
 from callgate.kernel.machine.serial import IRQ
 from callgate.kernel.system import System, SystemOptions
 
-POINTS = int(os.environ.get("CALLGATE_DEATH_POINTS", "24"))
+POINTS = int(os.environ.get("CALLGATE_DEATH_POINTS", "8"))
+SomeOf = Callable[[Iterable[int], int], list[int]]
 FUEL = 20_000_000
 
 
@@ -84,10 +85,13 @@ def test_a_client_killed_anywhere_leaves_the_server_alone(image: Path) -> None:
         system.close()
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("event", ["ipc.fetch", "ipc.reply"])
-def test_a_server_killed_at_each_instruction_of_its_kernel_path_strands_no_client(image: Path, event: str) -> None:
+def test_a_server_killed_at_each_instruction_of_its_kernel_path_strands_no_client(
+    image: Path, event: str, some_of: SomeOf
+) -> None:
     commands = "ls /d0; hello after"
-    for steps in range(0, 46, 3):
+    for steps in some_of(range(0, 46, 3), 3):
         system, output = start(image, commands)
         while "shell" not in {thread.name for thread in system.kernel.state.threads.values()}:
             system.run(fuel=500)

@@ -21,6 +21,7 @@ FILES = {
 }
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize(("scheme", "ide"), [(None, False), ("mbr", False), ("gpt", False), ("mbr", True)])
 def test_every_byte_arrives(boot: Any, tmp_path: Path, scheme: Any, ide: bool) -> None:
     folder = tmp_path / "folder"
@@ -47,6 +48,7 @@ def test_an_aligned_file_is_mapped_as_it_is(boot: Any, tmp_path: Path) -> None:
     assert counts.cpu_file_bytes["client"] == 1 << 20
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("scattered", [False, True])
 @pytest.mark.parametrize("start", [0, 3])
 def test_bytes_that_were_never_written_are_zeros(

@@ -55,6 +55,7 @@ def test_both_volumes_are_mounted_by_their_names(boot: Any, disks: list[Path]) -
     assert run.leaks() == []
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("volume", ["d0", "d1p1"])
 def test_every_byte_arrives(boot: Any, disks: list[Path], folder: Path, volume: str) -> None:
     names = {"README": "README", "big": "big", "sparse": "sparse"}

@@ -4,7 +4,6 @@ The expectation is not the source but what debugfs, xorriso and unzip take out o
 kinds and bytes, which the shell must list by `tree` and `find`, sum up by `crc32` and, of small files, print by `cat`.
 """
 
-import os
 import random
 import zlib
 from collections.abc import Callable, Iterable
@@ -106,13 +105,12 @@ PLAIN = {
     "zip, stored": (archive("-0"), by_unzip),
     "zip, ZIP64": (archive("-fz"), by_unzip),
 }
-# The plain run takes every second kind, the checks of a change take all: CALLGATE_FOREIGN=all.
 ALL = UNIX | PLAIN
-CHOSEN = ALL if os.environ.get("CALLGATE_FOREIGN") == "all" else dict(list(ALL.items())[::2])
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("make", "read"), list(CHOSEN.values()), ids=list(CHOSEN))
+@pytest.mark.thorough(one_in=3)
+@pytest.mark.parametrize(("make", "read"), list(ALL.values()), ids=list(ALL))
 def test_all_of_it_is_what_others_read(
     boot: Any, tmp_path: Path, host_tool: Tool, request: pytest.FixtureRequest, make: Any, read: Any
 ) -> None:

@@ -99,6 +99,7 @@ def test_offsets_above_four_gigabytes_have_more_digits(
     assert run.leaks() == []
 
 
+@pytest.mark.thorough(only=True)
 def test_a_disk_that_goes_in_the_middle_ends_the_dump_and_not_the_shell(
     boot: Any, image: Path, find_leaks: Callable[..., list[str]]
 ) -> None:

@@ -165,6 +165,7 @@ def attacked(monkeypatch: pytest.MonkeyPatch, fat_image: Callable[..., Path]) ->
         system.close()
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("attack", DEATHS)
 def test_a_server_that_breaks_dies_alone(attacked: Callable[..., tuple[System, bytes, list[str]]], attack: str) -> None:
     system, output, log = attacked(attack, "ls /d0; echo $?; ls /d0; cat /d1/GOOD.TXT; hello")

@@ -26,7 +26,7 @@ from callgate.kernel.kernel import Kernel
 from callgate.kernel.state import PartitionState, Process
 from callgate.kernel.system import System, SystemOptions
 
-POINTS = int(os.environ.get("CALLGATE_CHECK_POINTS", "200"))
+POINTS = int(os.environ.get("CALLGATE_CHECK_POINTS", "80"))
 SEED = 12
 LENGTH = 130_000  # about as many instructions as WORK takes
 WORK = (

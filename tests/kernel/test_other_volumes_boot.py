@@ -60,6 +60,7 @@ def test_an_archive_boots_as_a_volume_and_its_files_are_read(
     assert run.leaks() == []
 
 
+@pytest.mark.thorough(only=True)
 def test_a_file_whose_windows_do_not_fit_in_memory_is_read(
     boot: Any, tmp_path: Path, host_tool: Callable[..., str]
 ) -> None:

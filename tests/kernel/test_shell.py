@@ -318,6 +318,7 @@ def test_dir_counts_what_matches(console: Console) -> None:
     assert rows[3].split() == ["2", "file(s)", "4", "bytes"]
 
 
+@pytest.mark.thorough(only=True)
 def test_as_many_names_as_there_is_room_for_are_taken(console: Console) -> None:
     most = (1024 - 1) // NAMES
     expected = "".join(f"{number}\n" for number in range(NAMES)) * most

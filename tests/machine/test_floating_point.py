@@ -48,6 +48,7 @@ def ring_3(make_board):
     return Ring3(make_board)
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("instruction", [*X87, *MMX, *SSE, *STATE, "fwait"])
 def test_every_use_of_the_registers_is_nm_while_ts_is_set(ring_3, instruction):
     assert ring_3(f"nop; {instruction}", CR0_MP | CR0_TS | CR0_NE) == (7, CODE + 1)
@@ -143,6 +144,7 @@ VECTORS = {
 }
 
 
+@pytest.mark.thorough(one_in=4)
 @pytest.mark.parametrize("vector", VECTORS)
 @pytest.mark.parametrize("before", ["", "90", "83c404", "f8" * 40])
 def test_an_instruction_with_vex_is_an_invalid_opcode(ring_3, vector, before):

@@ -26,6 +26,7 @@ def random_entry(chance, physical):
     return entry
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("source", ACCESSES)
 @pytest.mark.parametrize("user", [True, False])
 @pytest.mark.parametrize("protect", [True, False])

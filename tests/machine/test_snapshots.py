@@ -128,11 +128,11 @@ def test_thousands_of_restores_leave_nothing_behind(bare):
             machine.run()
             assert machine.ram.u32(0x3000) == 1
 
-    rounds(500)
+    rounds(300)
     files, memory = open_files(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    rounds(5000)
+    rounds(1500)
     assert open_files() == files
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 2048
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 1024
 
 
 def test_discarded_snapshots_give_their_files_back(machine):

@@ -47,6 +47,7 @@ def test_no_two_mutants_make_the_same_change() -> None:
     assert len(set(changes)) == len(changes)
 
 
+@pytest.mark.thorough(only=True)
 def test_a_mutant_that_no_test_notices_has_survived(tmp_path: Path) -> None:
     (tmp_path / "code.py").write_text("LIMIT = 3\n")
     (tmp_path / "test_code.py").write_text("def test_the_limit():\n    assert open('code.py').read()\n")
@@ -56,6 +57,7 @@ def test_a_mutant_that_no_test_notices_has_survived(tmp_path: Path) -> None:
     assert (tmp_path / "code.py").read_text() == "LIMIT = 3\n"
 
 
+@pytest.mark.thorough(only=True)
 def test_a_mutant_with_which_no_test_can_start_proves_nothing(tmp_path: Path) -> None:
     (tmp_path / "code.py").write_text("LIMIT = 3\n")
     (tmp_path / "test_code.py").write_text(

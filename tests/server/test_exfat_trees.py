@@ -127,6 +127,7 @@ def fill(folder: Path, files: dict[str, bytes]) -> None:
     files["longer than written"] = b"written".ljust(20_000, b"\0")
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("start", [0, 63])
 def test_what_our_formatter_writes_is_read_by_us_and_others(
@@ -176,6 +177,7 @@ def test_label_serial_number_and_free_space_are_those_that_dump_exfat_shows(
 CLUSTER_SIZES = (512, 1024, 2048, 4096, 8192, 32 << 10, 128 << 10, 1 << 20, 4 << 20, 32 << 20)
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("cluster", CLUSTER_SIZES)
 def test_every_size_of_cluster_that_mkfs_exfat_makes(
     tmp_path: Path, exfat_client: Any, host_tool: Callable[..., str], cluster: int
@@ -262,6 +264,7 @@ def test_times_are_those_that_were_recorded(exfat_image: Any, exfat_client: Any)
     assert {file.modified for file in served.listing("")} == {1_700_000_001}
 
 
+@pytest.mark.thorough(one_in=4)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("valid", [0, 1, 511, 512, 4096, 5000, 8191, 8192, 69_999, 70_000])
 @pytest.mark.parametrize("start", [0, 3])

@@ -119,6 +119,7 @@ def test_a_file_in_the_gaps_that_others_left(options: str, ext_image: Callable[[
 
 
 class TestDirectories:
+    @pytest.mark.thorough(one_in=3)
     @pytest.mark.parametrize("options", ["-t ext2 -b 1024", "-t ext4 -b 1024", "-t ext4 -b 4096 -I 128"])
     def test_hashed_ones_are_read_like_any_other(
         self, options: str, ext_image: Callable[[], Any], ext_client: Any

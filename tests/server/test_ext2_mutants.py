@@ -158,4 +158,4 @@ def test_no_mutant_does_harm(volume: Volume, ext_client: Any, mutator: Any, muta
             assert served.rehearsal.locks == {}
             assert len(served.rehearsal.calls) < CALLS, seed
             assert served.rehearsal.allocated() < 4 << 20
-    assert min(outcomes.values()) > mutants // 20, outcomes  # the mutator must do all three
+    assert min(outcomes.values()) > mutants // 30, outcomes  # the mutator must do all three

@@ -120,6 +120,7 @@ ABSURD = {
 
 
 class TestAbsurdNumbers:
+    @pytest.mark.thorough(one_in=3)
     @pytest.mark.parametrize("field", ABSURD)
     def test_are_named_with_their_place(self, image: Any, ext_client: Any, field: str) -> None:
         raw = without_backups(image.read())
@@ -130,6 +131,7 @@ class TestAbsurdNumbers:
             ext_client(raw)
         assert Ext2Server.probe(bytes(raw[:65536])), "it says that it is one"
 
+    @pytest.mark.thorough(one_in=3)
     @pytest.mark.parametrize("field", ABSURD)
     def test_are_replaced_by_the_backups(self, image: Any, ext_client: Any, field: str) -> None:
         raw = image.read()

@@ -90,6 +90,7 @@ def debugfs_listing(image: Any, folder: str) -> dict[str, tuple[int, int, int]]:
 
 
 class TestEveryKindOfVolume:
+    @pytest.mark.thorough(one_in=3)
     def test_gives_every_byte_every_name_and_every_free_block(self, populated: Any, ext_client: Any) -> None:
         served = ext_client(populated.view())
         for path, source in populated.files().items():
@@ -128,12 +129,14 @@ class TestEveryKindOfVolume:
         revised = said["Filesystem revision #"].startswith("1")  # revision 0 has no UUID
         assert volume.registers.ebx == (int(said["Filesystem UUID"][:8], 16) if revised else 0)
 
+    @pytest.mark.thorough(one_in=3)
     def test_is_named_as_blkid_names_it(self, populated: Any, host_tool: Any) -> None:
         named = host_tool("blkid", "-p", "-o", "value", "-s", "TYPE", populated.path).strip()
         head = bytes(populated.view()[:65536])
         assert Ext2Server.probe(head) == recognise(head, len(populated.view()) // 512).kind == named
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("start", [0, 1, 63, 2048, 2049, 2055])
 @pytest.mark.parametrize("options", ["-t ext2 -b 1024", "-t ext4 -b 4096"])
 def test_pieces_never_cross_a_block_of_the_disk_wherever_the_partition_starts(

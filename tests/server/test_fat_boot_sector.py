@@ -57,6 +57,7 @@ def start(image: bytes | bytearray | memoryview, sectors: int | None = None) -> 
     return rehearsal.server
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize(("bits", "offset", "size", "value", "text"), ABSURD)
 def test_an_absurd_value_is_named(
     bits: int, offset: int, size: int, value: int, text: str, image_of: Callable[[int], bytearray]

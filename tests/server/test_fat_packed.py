@@ -34,6 +34,7 @@ def tables(draw: st.DrawFn) -> tuple[int, int, list[int]]:
     return bits, base, values
 
 
+@pytest.mark.thorough(only=True)
 @settings(deadline=None, derandomize=True)
 @given(tables())
 def test_values_runs_and_counts_are_those_of_the_entries(table: tuple[int, int, list[int]]) -> None:

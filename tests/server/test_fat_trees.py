@@ -222,6 +222,7 @@ def test_names_outside_the_basic_plane_are_what_sleuthkit_reads(
 CLUSTERS = {12: 2000, 16: 5000, 32: 66_000}  # of a volume of each width
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("sector", [512, 1024, 2048, 4096])
 @pytest.mark.parametrize("width", CLUSTERS)
 def test_every_size_of_cluster_is_read(fat_image: Callable[..., Any], client: Any, width: int, sector: int) -> None:
@@ -249,6 +250,7 @@ def test_an_empty_volume_lists_one_page_without_entries(fat_image: Callable[...,
     assert list(read_pages(answer.memory)) == []
 
 
+@pytest.mark.thorough(only=True)
 def test_a_directory_of_many_clusters_and_pages_is_listed_whole(fat_image: Callable[..., Any], client: Any) -> None:
     image = fat_image(36_000, "-F", "32", "-s", "1")
     names = {f"file number {i} with a long name.txt": b"" for i in range(500)}

@@ -1,11 +1,13 @@
 """Directories that one reply cannot carry: as many entries as fit, and every file can still be opened."""
 
+import pytest
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES
 from callgate.server.listing import ListedFile, fitting_pages, read_pages
 
 NAMES = 65_536
 
 
+@pytest.mark.thorough(only=True)
 def test_as_many_entries_as_fit_are_listed_and_counted() -> None:
     files = [ListedFile(f"FILE{number:04X}.TXT", 0, number) for number in range(NAMES)]
     data, listed = fitting_pages(files, 7)

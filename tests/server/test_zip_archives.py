@@ -196,6 +196,7 @@ def test_what_stands_before_damage_can_be_read(zip_client: Any) -> None:
     assert got[:60_000] == data[:60_000]
 
 
+@pytest.mark.thorough(only=True)
 def test_zip64_numbers_are_read(zip_client: Any) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a", "w", force_zip64=True) as out:

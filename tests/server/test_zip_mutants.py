@@ -108,6 +108,7 @@ def test_no_mutant_does_harm(image: bytearray, zip_client: Any, mutator: Any, mu
     assert outcomes["damaged"] > mutants // 5, outcomes
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("length", range(0, 90_000, 8192))
 def test_an_archive_that_was_cut_off_anywhere_is_refused_or_read(
     image: bytearray, zip_client: Any, length: int

@@ -71,6 +71,7 @@ def test_counts_follow_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     assert twice["guest_instructions"]["total"] == pytest.approx(once["guest_instructions"]["total"], abs=0.01)
 
 
+@pytest.mark.thorough(only=True)
 def test_the_clock_is_measured_as_often_as_asked() -> None:
     (clock,) = printed("clock", "--rounds", "3")
     assert is_timing(clock["wall_us"], 3)

@@ -46,6 +46,7 @@ def test_a_program_that_is_missing_is_a_skip_that_names_it() -> None:
         host_programs.run("no-such-program")
 
 
+@pytest.mark.thorough(only=True)
 def test_without_any_such_program_no_test_fails() -> None:
     """Some tests of every way in which they ask; the whole suite passes in the same way."""
     command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-k", KEYWORDS]

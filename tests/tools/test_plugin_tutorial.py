@@ -20,6 +20,7 @@ def files(pytester):
     return pytester
 
 
+@pytest.mark.thorough(only=True)
 def test_the_files_of_the_tutorial_pass(files):
     files.runpytest_subprocess("-v").assert_outcomes(passed=7)
 

@@ -75,6 +75,7 @@ def test_a_read_fills_its_page_and_nothing_else(ide, content, blocks, device):
     assert b.machine.ram.read(page[0], 4096) == b.machine.ram.read(0, 4096) == UNTOUCHED * 4096
 
 
+@pytest.mark.thorough(one_in=4)
 @pytest.mark.parametrize("sectors", [1, 7, 8, 9, 15, 16, 17, 100, 8 * DISK_REQUEST_PAGES])
 def test_requests_of_any_length_scatter_over_pages_above_4_gib(ide, content, blocks, sectors):
     data = content(8 * DISK_REQUEST_PAGES + 3)
@@ -154,6 +155,7 @@ def test_sector_numbers_reach_the_drive_with_48_bits(ide, content):
     assert medium.lba == 0xFEDC_BA98_7654
 
 
+@pytest.mark.thorough(one_in=2)
 def test_a_medium_error_fails_its_request_and_no_other(ide, content, blocks):
     data = content(1000)
     b = ide(FaultInjecting(MemoryMedium(data), bad=[20 * 17 + 13]))

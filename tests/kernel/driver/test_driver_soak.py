@@ -11,7 +11,7 @@ from callgate.disk.media import FaultInjecting, MemoryMedium
 from callgate.kernel.abi.disk import IDE_FIRST_DISK, DiskStatus
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE
 
-SEEDS = int(os.environ.get("CALLGATE_SEEDS", "3"))  # how many runs; the checks of a change make more
+SEEDS = int(os.environ.get("CALLGATE_SEEDS", "1"))  # how many runs; the checks of a change make more
 SECTORS = 300
 MOST = 40  # sectors of a request
 PAGES = MOST // 8

@@ -69,6 +69,7 @@ def test_the_watch_leaves_a_busy_disk_alone(silent):
     assert not timeouts
 
 
+@pytest.mark.thorough(one_in=2)
 def test_a_command_that_never_ends_fails_and_the_others_do_not(silent):
     b, data, disk, mute = silent
     mute(4 * 7)

@@ -19,7 +19,7 @@ from callgate.kernel.machine.serial import IRQ
 from callgate.kernel.state import Process
 
 Sessions = Callable[..., Any]
-POINTS = int(os.environ.get("CALLGATE_KILL_POINTS", "8"))
+POINTS = int(os.environ.get("CALLGATE_KILL_POINTS", "4"))
 BOUND = 10_000  # instructions from the kill to the end of the last thread
 KILLED = 9
 CALLS = {

@@ -72,6 +72,7 @@ LAYOUTS = {
 }
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("most", [506, 40, NINE, 1])
 def test_every_layout_reads_the_same_however_little_a_reply_brings(
@@ -95,6 +96,7 @@ def first_reads(size: int) -> list[int]:
     return sorted({mark for mark in marks if 0 <= mark <= size})
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("title", LAYOUTS)
 @pytest.mark.parametrize("most", [506, NINE])
 def test_whoever_begins_in_the_middle_of_a_file_reads_the_same(
@@ -236,6 +238,7 @@ def test_what_can_be_read_is_read_before_the_error(session: Sessions, files: dic
     assert made.unaccounted() == []
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("bad", [0, 7, 8, 300, 595, 599])
 def test_a_sector_that_cannot_be_read_is_an_error_at_its_page(
     session: Sessions, files: dict[str, Any], bad: int
@@ -250,6 +253,7 @@ def test_a_sector_that_cannot_be_read_is_an_error_at_its_page(
     assert made.unaccounted() == []
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("seed", range(6))
 def test_bad_sectors_are_an_error_of_everybody_who_reads_them_and_of_nobody_else(
     session: Sessions, files: dict[str, Any], seed: int

@@ -25,6 +25,7 @@ def scattered(seed: int, count: int) -> list[tuple[int | None, int]]:
     return [(source.randrange(1, SECTORS // 8 - 1) * 8 + source.choice([0, 0, 3]), 8) for _ in range(count)]
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("frames", [0, 1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 30, 40, 60, 80, 120, PLENTY])
 def test_readers_with_few_frames_of_low_memory(session: Sessions, monkeypatch: pytest.MonkeyPatch, frames: int) -> None:
     monkeypatch.setattr(volumes, "installed_servers", lambda: [synthetic.Synthetic])

@@ -34,6 +34,7 @@ def image(tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes]) -> 
     return out
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_of_reading_gives_the_file(session: Sessions, image: Path, files: dict[str, bytes], way: str) -> None:
     for name, data in files.items():

@@ -1,6 +1,8 @@
 """Who answers whom, who shares what, and what goes when nobody needs it or the disk is gone."""
 
+import random
 import struct
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ SLOW = Latency(command=100_000, sector=300)
 
 
 def content(size: int, salt: int) -> bytes:
-    return b"".join(struct.pack("<I", index * 2654435761 + salt & 0xFFFF_FFFF) for index in range(size // 4))
+    return random.Random(salt).randbytes(size)
 
 
 FILES = {"SMALL.BIN": content(64 << 10, 1), "OTHER.BIN": content(12 * MIB, 2), "BIG.BIN": content(20 * MIB, 3)}
@@ -35,7 +37,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def total(name: str) -> bytes:
     data = FILES[name]
-    return struct.pack("<I", sum(struct.unpack(f"<{len(data) // 4}I", data)) & 0xFFFF_FFFF)
+    return struct.pack("<I", sum(array("I", data)) & 0xFFFF_FFFF)
 
 
 def test_the_disk_wakes_the_reader_and_the_server_is_left_alone(session: Sessions, image: Path) -> None:
@@ -71,6 +73,7 @@ def test_readers_of_one_file_share_its_object_and_its_requests(session: Sessions
     assert made.unaccounted() == []
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("way", "ck")
 def test_a_file_larger_than_the_cache_is_read(session: Sessions, image: Path, way: str) -> None:
     made = session(image, programs=[("reader", f"{way}/d0/BIG.BIN")], high_memory=8 * MIB)
@@ -81,6 +84,7 @@ def test_a_file_larger_than_the_cache_is_read(session: Sessions, image: Path, wa
     assert made.unaccounted() == []
 
 
+@pytest.mark.thorough(only=True)
 def test_readers_that_want_more_than_the_cache_holds_all_get_it(session: Sessions, image: Path) -> None:
     programs = [("reader", "c/d0/BIG.BIN"), ("reader", "c/d0/OTHER.BIN"), ("reader", "k/d0/BIG.BIN")]
     made = session(image, programs=programs, high_memory=12 * MIB)
@@ -129,6 +133,7 @@ def test_a_jump_ends_reading_ahead(session: Sessions, image: Path) -> None:
     assert made.counters.ahead <= 2
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("held", [False, True])
 def test_a_file_closed_while_a_thread_waits_for_its_data_is_a_bad_handle_there(
     session: Sessions, image: Path, held: bool

@@ -89,6 +89,7 @@ def cached(made: Any) -> dict[int, bytes]:
     return {key[1]: bytes(ram.view(block.frame, BLOCK)) for key, block in made.kernel.cache.state.blocks.items()}
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("map_edges", [False, True])
 @pytest.mark.parametrize("seed", range(6))
 def test_whole_pages_can_be_written_to_and_nothing_else(
@@ -276,6 +277,7 @@ def test_a_range_that_is_mapped_again_keeps_what_was_written(
     assert made.unaccounted() == []
 
 
+@pytest.mark.thorough(only=True)
 def test_changed_blocks_stay_when_everything_else_has_to_go(session: Sessions, files: dict[str, Layout]) -> None:
     """A cache of 256 blocks, 60 of them changed, and a reader of a file of 300 behind them."""
     files["f"] = straight(60)

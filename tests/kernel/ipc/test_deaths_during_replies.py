@@ -23,6 +23,7 @@ def after_each_step(made: Any, steps: range) -> Iterator[int]:
         yield count
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("order", [0, 1])
 def test_a_server_killed_at_any_instruction_of_a_reply_gives_no_slot_to_two_clients(rig: Rigs, order: int) -> None:
     made = rig("collector", *CROWD, ORDER=order)
@@ -37,6 +38,7 @@ def test_a_server_killed_at_any_instruction_of_a_reply_gives_no_slot_to_two_clie
         assert made.unaccounted() == [], steps
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("victim", ["server", "client"])
 def test_pages_of_a_reply_come_back_whoever_dies_at_any_instruction_of_it(rig: Rigs, victim: str) -> None:
     made = rig("hostile", {"operation": GIVE_GLADLY, "count": 3}, {"count": 3, "seed": 0x7000})

@@ -5,11 +5,12 @@ turn something happens, and the rest of the run must come out right.  Deaths at 
 tests/kernel/test_deaths.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 
+SomeOf = Callable[[Iterable[int], int], list[int]]
 Rigs = Callable[..., Any]
 ENOUGH = 200_000
 
@@ -43,11 +44,11 @@ class Stepper:
 
 
 @pytest.mark.parametrize("first", ["client", "server"])
-def test_a_server_killed_at_any_instruction_of_a_request_strands_nobody(rig: Rigs, first: str) -> None:
+def test_a_server_killed_at_any_instruction_of_a_request_strands_nobody(rig: Rigs, first: str, some_of: SomeOf) -> None:
     """`first` goes on first: the client meets a server that is dying, or one that is gone."""
     stepper = Stepper(rig("echo", {"count": 3}, {"count": 3, "seed": 0x2000}, THREADS=1))
     died = 100 + stepper.rig.error("SERVER_DIED")
-    for steps in range(stepper.length() + 2):
+    for steps in some_of(range(stepper.length() + 2), 2):
         made = stepper.after(steps)
         made.kernel.kill_server(made.partition.process, "killed by the test")
         if first == "server":
@@ -71,9 +72,9 @@ def test_a_server_with_several_threads_killed_at_any_instruction_strands_nobody(
         assert made.unaccounted() == [], steps
 
 
-def test_a_client_killed_at_any_instruction_of_its_request_leaves_nothing_behind(rig: Rigs) -> None:
+def test_a_client_killed_at_any_instruction_of_its_request_leaves_nothing_behind(rig: Rigs, some_of: SomeOf) -> None:
     stepper = Stepper(rig("echo", {"count": 3}, {"count": 3, "seed": 0x2000}, THREADS=1))
-    for steps in range(stepper.length() + 2):
+    for steps in some_of(range(stepper.length() + 2), 2):
         made = stepper.after(steps)
         made.kernel.processes.kill(made.clients[0], 9)
         made.attention()
@@ -102,11 +103,14 @@ def test_a_program_killed_at_any_instruction_of_a_system_call_never_computes_aga
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_a_preemption_at_any_instruction_of_a_request_changes_no_answer(rig: Rigs, threads: int) -> None:
+def test_a_preemption_at_any_instruction_of_a_request_changes_no_answer(
+    rig: Rigs, threads: int, some_of: SomeOf
+) -> None:
     clients = [{"count": 3, "seed": 0x1000 * number} for number in range(4)]
     stepper = Stepper(rig("echo", *clients, THREADS=threads))
     preempted = 0
-    for steps in range(stepper.length() + 2):
+    instants = some_of(range(stepper.length() + 2), 2)
+    for steps in instants:
         made = stepper.after(steps)
         made.kernel.scheduler.request_yield()
         switches = made.machine.ledger.counts().host_calls.get("yield", 0)
@@ -116,14 +120,14 @@ def test_a_preemption_at_any_instruction_of_a_request_changes_no_answer(rig: Rig
         assert made.codes == [0] * len(clients), steps
         assert made.block["tail"] == made.block["replies"] == 3 * len(clients), steps
         assert made.unaccounted() == [], steps
-    assert preempted > stepper.length() // 2
+    assert preempted > len(instants) // 2
 
 
-def test_two_requests_preempted_at_any_pair_of_instructions_both_come_back(rig: Rigs) -> None:
+def test_two_requests_preempted_at_any_pair_of_instructions_both_come_back(rig: Rigs, some_of: SomeOf) -> None:
     clients = [{"count": 2, "seed": 0x1000 * number} for number in range(3)]
     stepper = Stepper(rig("echo", *clients, THREADS=2))
     for first in range(0, stepper.length(), 7):
-        for second in range(1, stepper.length(), 29):
+        for second in some_of(range(1, stepper.length(), 29), 2):
             made = stepper.after(first)
             for steps in (0, second):
                 made.machine.step(steps)
@@ -139,13 +143,15 @@ CROWD = [{"count": 2, "seed": 0x1000 * number} for number in range(34)]
 
 @pytest.mark.parametrize("act", ["kill the client", "kill the server", "preempt"])
 @pytest.mark.parametrize("place", ["take_slot.queue", "take_slot.given", "ipc_gate.give"])
-def test_whatever_happens_at_any_instruction_of_a_full_house_loses_no_slot(rig: Rigs, place: str, act: str) -> None:
+def test_whatever_happens_at_any_instruction_of_a_full_house_loses_no_slot(
+    rig: Rigs, place: str, act: str, some_of: SomeOf
+) -> None:
     made = rig("echo", *CROWD, THREADS=1)
     made.system.run(until=place)
     numbers = [process.number for process in made.clients]
     kept = made.system.snapshot()
     victim = made.clients.index(made.kernel.scheduler.current.process)
-    for steps in range(120):
+    for steps in some_of(range(120), 5):
         made.system.restore(kept)
         made.clients = [made.kernel.state.processes[number] for number in numbers]
         made.machine.step(steps)
@@ -189,6 +195,7 @@ def test_a_client_that_begins_to_wait_at_any_instruction_of_a_release_gets_the_s
     assert rescued, "the window between the two looks at slot_waiters must have been hit"
 
 
+@pytest.mark.thorough(only=True)
 def test_a_newcomer_does_not_overtake_who_waits_while_a_slot_comes_free(rig: Rigs) -> None:
     """A release is preempted between its two looks; when it goes on, somebody waits and the slot's bit is set."""
     made = rig("collector", *CROWD[:32], ORDER=0)
