@@ -1,6 +1,7 @@
 """What several areas' tests share: programs of the host, damage to FAT volumes, what a system still holds."""
 
 import gc
+import os
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +15,7 @@ from callgate.kernel.state import PartitionState
 from callgate.kernel.system import System
 
 T = TypeVar("T")
+THOROUGH = bool(os.environ.get("CALLGATE_THOROUGH"))  # all cases of the tests that are marked so, not some
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -23,16 +25,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write what the commands of tests/tools/transcripts and of README.md print now",
     )
-    group.addoption(
-        "--thorough",
-        action="store_true",
-        help="run all cases of the tests marked thorough; without it some, evenly spread",
-    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave cases of thorough tests out, but none of a test that is named on the command line."""
-    if config.option.thorough or any("::" in argument for argument in config.args):
+    if THOROUGH or any("::" in argument for argument in config.args):
         return
     seen: Counter[object] = Counter()
     kept, left_out = [], []
@@ -54,13 +51,9 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture
-def some_of(request: pytest.FixtureRequest) -> Callable[[Iterable[T], int], list[T]]:
-    """Take one of so many: `some_of(range(120), 5)`; with --thorough all of them."""
-
-    def take(cases: Iterable[T], one_in: int) -> list[T]:
-        return list(cases)[:: 1 if request.config.option.thorough else one_in]
-
-    return take
+def some_of() -> Callable[[Iterable[T], int], list[T]]:
+    """Take one of so many: `some_of(range(120), 5)`; all of them if the tests are to be thorough."""
+    return lambda cases, one_in: list(cases)[:: 1 if THOROUGH else one_in]
 
 
 @pytest.fixture

@@ -64,6 +64,7 @@ def test_a_program_does_not_find_the_registers_of_one_that_runs_beside_it(arena:
     assert_sound(made)
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("reader", READERS)
 def test_a_program_does_not_find_the_registers_of_one_that_was_killed_with_them(arena: Arenas, reader: str) -> None:
     made = arena()

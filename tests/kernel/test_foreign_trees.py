@@ -108,8 +108,8 @@ PLAIN = {
 ALL = UNIX | PLAIN
 
 
+@pytest.mark.thorough(one_in=5)
 @pytest.mark.timeout(300)
-@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize(("make", "read"), list(ALL.values()), ids=list(ALL))
 def test_all_of_it_is_what_others_read(
     boot: Any, tmp_path: Path, host_tool: Tool, request: pytest.FixtureRequest, make: Any, read: Any

@@ -60,6 +60,7 @@ def test_an_empty_range_is_its_end(boot: Any, image: Path) -> None:
     assert lines[-1] == "00000100"
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize(
     ("command", "text", "status"),
     [

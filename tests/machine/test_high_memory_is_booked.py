@@ -39,6 +39,7 @@ def machine_at_page(kind, make_board):
     return machine, board
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("kind", COUNTERS)
 @pytest.mark.parametrize("name", ACCESSES)
 def test_the_cpu_loads_and_stores_high_memory_and_each_byte_is_counted(kind, name, make_board):

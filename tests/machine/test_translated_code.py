@@ -40,14 +40,14 @@ print(machine.clock.retired, hex(machine.cpu.eip), struct.unpack("<I", machine.r
 
 def test_code_that_the_host_changes_between_steps_is_executed_as_it_is_then():
     source = """
-for number in range(200):
+for number in range(100):
     machine.ram.write(0x10000 + 8 * number + 4, struct.pack("<I", 0x5A000000 + number))
     machine.code_changed(0x10000 + 8 * number + 4, 4)
     machine.step()
     assert machine.ram.read(0x8000 - 64, 4) == struct.pack("<I", 0x5A000000 + number)
 print(machine.clock.retired)
 """
-    assert run_in_a_child(source) == "200"
+    assert run_in_a_child(source) == "100"
 
 
 @pytest.mark.thorough(one_in=2)

@@ -106,6 +106,7 @@ def copy_tree(target: Path) -> None:
 def run_tests(tree: Path, tests: Iterable[str]) -> tuple[int, dict[str, int], str]:
     """Run tests in a copy; return pytest's exit code, its counts by word, and the end of its output."""
     environment = os.environ | {"PYTHONPATH": str(tree / "build" / "ns"), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment["CALLGATE_THOROUGH"] = "1"
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
     try:
         result = subprocess.run(

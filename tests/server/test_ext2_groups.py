@@ -53,6 +53,7 @@ class TestManyGroups:
 
 
 class TestCopiesOfDescriptors:
+    @pytest.mark.thorough(one_in=2)
     @pytest.mark.parametrize(
         "options",
         [

@@ -57,6 +57,7 @@ class TestFeatures:
         with pytest.raises(MountError, match=r"^superblock: this is the journal of another volume"):
             ext_client(image.view())
 
+    @pytest.mark.thorough(one_in=2)
     @pytest.mark.parametrize(
         ("bits", "names"), [(0x1, "compression"), (0x8, "journal_dev"), (0x1000, "dirdata"), (0x8008_0000, "I19, I31")]
     )

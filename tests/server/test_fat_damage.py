@@ -206,6 +206,7 @@ class TestDirectories:
         disk.image[record] = 0
         assert self.names(client(disk.image)) == ["FILE.BIN"]
 
+    @pytest.mark.thorough(only=True)
     def test_that_are_too_large_are_cut_at_2_mib(
         self, fat_image: Callable[..., Any], patcher: Any, client: Any
     ) -> None:

@@ -53,6 +53,7 @@ def populated(request: pytest.FixtureRequest, fat_image: Callable[..., Any]) -> 
 
 
 class TestEveryKindOfVolume:
+    @pytest.mark.thorough(one_in=2)
     def test_gives_every_byte_every_name_and_every_free_cluster(self, populated: Any, client: Any) -> None:
         served = client(populated.view())
         for path, data in populated.files.items():

@@ -35,7 +35,7 @@ def test_many_mutants_do_no_harm(command_line: CommandLine, fs: str) -> None:
     assert report is not None, outcome.stdout
     refused, partly, full, witnesses = map(int, report.groups())
     assert refused + partly + full == MUTANTS
-    assert min(partly, full, witnesses) > 1, "damage must be of all kinds"
+    assert min(partly, full, witnesses) > 0, "damage must be of all kinds"
 
 
 @pytest.mark.thorough(one_in=2)
@@ -45,6 +45,7 @@ def test_mutants_that_are_booted_do_no_harm(command_line: CommandLine, fs: str) 
     assert (outcome.status, outcome.stderr) == (0, b""), outcome.stdout
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_volume_is_the_same_whenever_it_is_made(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     first = sound_image(kind)

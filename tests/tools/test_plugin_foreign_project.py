@@ -59,6 +59,7 @@ def cases(pytester, text):
     return run(pytester, "test_bad.asm")
 
 
+@pytest.mark.thorough(only=True)
 def test_cases_of_a_foreign_routine_pass_in_a_process_of_their_own(project):
     project.runpytest_subprocess("-v").assert_outcomes(passed=3)
 

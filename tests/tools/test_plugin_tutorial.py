@@ -25,6 +25,7 @@ def test_the_files_of_the_tutorial_pass(files):
     files.runpytest_subprocess("-v").assert_outcomes(passed=7)
 
 
+@pytest.mark.thorough(only=True)
 def test_a_wrong_expectation_looks_as_the_tutorial_says(files):
     source = files.path / "test_double.asm"
     source.write_text(source.read_text().replace("eax = 42", "eax = 43"))

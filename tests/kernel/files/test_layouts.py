@@ -72,7 +72,7 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.thorough(one_in=3)
+@pytest.mark.thorough(one_in=5)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("most", [506, 40, NINE, 1])
 def test_every_layout_reads_the_same_however_little_a_reply_brings(
@@ -281,6 +281,7 @@ def test_a_server_that_gives_nothing_is_an_error(session: Sessions, files: dict[
     assert made.unaccounted() == []
 
 
+@pytest.mark.thorough(only=True)
 def test_completions_in_any_order_bring_the_same_file(session: Sessions, files: dict[str, Any]) -> None:
     """Many small commands in flight, which the drive finishes in an order of its own (NCQ)."""
     source = random.Random(7)

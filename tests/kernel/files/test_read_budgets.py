@@ -76,11 +76,13 @@ def test_sorting_sorted_sectors_is_linear() -> None:
     assert result["guest_instructions"]["total"] == 7 * 506 + 9
 
 
+@pytest.mark.thorough(only=True)
 def test_eight_readers_of_one_file_cost_one_read_of_the_disk(images: tuple[Path, Path]) -> None:
     result = bench_read.read_shared(images[0])
     assert result["dma_bytes"]["read"] == result["file_bytes"] == 16 * MIB
 
 
+@pytest.mark.thorough(only=True)
 def test_summing_a_cached_file_is_the_work_of_summing_memory(images: tuple[Path, Path]) -> None:
     """The same instructions, and those of `file_peek` for all of it and at its end: nothing else happens."""
     memory, cached, uncached = bench_read.sums(images[0], 1)

@@ -141,6 +141,7 @@ def test_two_requests_preempted_at_any_pair_of_instructions_both_come_back(rig: 
 CROWD = [{"count": 2, "seed": 0x1000 * number} for number in range(34)]
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("act", ["kill the client", "kill the server", "preempt"])
 @pytest.mark.parametrize("place", ["take_slot.queue", "take_slot.given", "ipc_gate.give"])
 def test_whatever_happens_at_any_instruction_of_a_full_house_loses_no_slot(

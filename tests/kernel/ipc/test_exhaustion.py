@@ -10,6 +10,7 @@ from callgate.kernel.abi.thread import KERNEL_STACK_SPAN
 Rigs = Callable[..., Any]
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize(
     ("piece", "refusal"), [(0, "NO_RESOURCES"), (4096, "NO_MEMORY"), (0x5000, "NO_MEMORY"), (1 << 20, "NO_MEMORY")]
 )

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import pytest
+
 Rigs = Callable[..., Any]
 FOREVER = 0xFFFF_FFFF
 SLICE = 1_000_000  # nanoseconds; kernel/scheduler.py, SLICE_TICKS
@@ -34,6 +36,7 @@ def test_one_that_is_alone_is_not_interrupted(rig: Rigs) -> None:
     assert made.machine.ledger.counts().interrupts == before
 
 
+@pytest.mark.thorough(only=True)
 def test_the_more_important_runs_first_and_to_its_end(rig: Rigs) -> None:
     made = rig("keeper", SPINNER, {**SPINNER, "count": 3_000_000, "priority": 9})
     made.system.run(fuel=5_000_000)
