@@ -53,6 +53,7 @@ class OperationCosts:
         self.operations[slot] = self.kernel.machine.cpu.eax
         if slot not in self.begun:  # policy has got the slot: something is given back
             self._take()
+            self.begun[slot].sites["requests"] -= 1  # this one: what is counted at an address comes before its probes
 
     def _release(self) -> None:
         slot = self._slot()

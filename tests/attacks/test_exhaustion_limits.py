@@ -413,6 +413,14 @@ def test_a_source_floods_the_log_with_its_first_lines_and_the_rest_is_counted(
     assert logs[0] == logs[1]
 
 
+def test_a_line_of_control_characters_is_no_longer_than_any_other_although_each_is_written_as_four(
+    arena: Arenas,
+) -> None:
+    made = arena()
+    made.kernel.log("\x07" * limits.LOG_LINE_CHARACTERS)
+    assert made.log[-1] == ("\\x07" * limits.LOG_LINE_CHARACTERS)[: limits.LOG_LINE_CHARACTERS]
+
+
 def test_a_source_says_something_again_after_a_while_and_first_how_much_was_left_out(arena: Arenas) -> None:
     made = arena()
     made.run()

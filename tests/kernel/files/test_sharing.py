@@ -123,6 +123,20 @@ def test_reading_ahead_stops_at_the_end_and_what_nobody_wanted_is_counted(sessio
     assert whole.counters.ahead == whole.counters.requests - 1
 
 
+def test_a_server_that_a_page_fault_wakes_runs_although_the_program_makes_no_more_calls(
+    session: Sessions, image: Path
+) -> None:
+    """The page is there, so that nobody waits; reading ahead wakes the server, which is more important here."""
+    made = session(image, programs=[("toucher", "/d0/BIG.BIN")])
+    made.reach("toucher", "last")
+    made.kernel.scheduler.current.priority -= 1
+    requests, gates = made.counters.requests, made.system.machine.ledger.counts().server_gates
+    made.reach("toucher", "spin")
+    assert made.counters.requests > requests
+    made.run(fuel=5_000)
+    assert made.system.machine.ledger.counts().server_gates > gates
+
+
 def test_a_jump_ends_reading_ahead(session: Sessions, image: Path) -> None:
     made = session(image, programs=[("jumper", "/d0/BIG.BIN")])
     made.run()
