@@ -92,12 +92,6 @@ class Processes:
         process.pages[address] = frame
         return frame
 
-    def take_page(self, process: Process, address: int) -> None:
-        """Unmap a private page and drop it; others may still hold its frame."""
-        self.kernel.tables.unmap(process.pointers, address)
-        self.kernel.flush_tlb()
-        self.kernel.low.release(process.pages.pop(address))
-
     def allocate(self, process: Process, size: int) -> int:
         """Return the address of `size` bytes of new, zero-filled, page-aligned memory."""
         pages = -(-size // PAGE_SIZE)
