@@ -71,6 +71,7 @@ def attempt(source: str) -> tuple[Program | None, list[AsmError]]:
         return None, caught.errors
 
 
+@pytest.mark.thorough(only=True)
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(SOURCE)
 def test_words_in_any_order_end_in_a_program_or_in_errors(source: str) -> None:

@@ -41,6 +41,7 @@ def fold(text: str) -> str:
     return "".join(letter.lower() if letter.isascii() else letter for letter in text)
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("exact", [0, 1])
 def test_patterns_match_what_fnmatch_says(words, exact: int) -> None:
     words.write("match_case", bytes([exact]))

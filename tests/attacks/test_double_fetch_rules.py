@@ -59,6 +59,7 @@ def test_what_the_shell_does_makes_the_kernel_read_nothing_twice(watched: Any) -
     assert {"copy_path", "serial_write", "SystemCalls._string"} <= places(detector), "the detector must have seen these"
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("kind", ["zip", "ext4", "rockridge"])
 def test_other_servers_make_the_kernel_read_nothing_twice(watched: Any, kind: str) -> None:
     system, detector = watched("dir; tree; crc32 README.TXT; crc32 docs/note.txt; df", MemoryMedium(sound_image(kind)))
@@ -72,6 +73,7 @@ def test_files_that_are_written_in_memory_make_the_kernel_read_nothing_twice(wat
     assert unjustified(detector) == {}
 
 
+@pytest.mark.thorough(only=True)
 def test_random_calls_make_the_kernel_read_nothing_twice(arena: Callable[..., Any]) -> None:
     made = arena(ImageFile(demo_image(cache_directory())))
     made.wanted.append(lambda: made.attackers.append(made.start("caller", b"seed", CALLS=600)))

@@ -66,6 +66,7 @@ def bomb(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 BOMBS = {"processes": (0, 0), "threads": (1, 0), "memory": (0, 1)}
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("kind", BOMBS)
 def test_the_shell_starts_programs_beside_two_bombs_whose_first_process_has_ended(
     bomb: Callable[..., Path], kind: str

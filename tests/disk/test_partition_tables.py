@@ -284,6 +284,7 @@ BASES = {
 }
 
 
+@pytest.mark.thorough(only=True)
 @settings(max_examples=250, deadline=None)
 @given(
     base=st.sampled_from(sorted(BASES)),

@@ -148,6 +148,7 @@ def test_two_runs_of_the_same_command_are_the_same_run(boot, fat_image: Make) ->
     assert traces[0] == traces[1]
 
 
+@pytest.mark.thorough(only=True)
 def test_ide_reads_the_same_bytes_and_copies_every_one(boot, fat_image: Make) -> None:
     image = fat_image(FILES)
     run = boot("cat BIG.BIN", image, ide=True)

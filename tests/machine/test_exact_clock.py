@@ -223,6 +223,7 @@ def test_without_executable_memory_the_clock_falls_back_to_python(monkeypatch):
         Machine(memory=4 << 20, high_memory=0, counter="native")
 
 
+@pytest.mark.thorough(only=True)
 def test_the_exact_clock_keeps_at_least_six_tenths_of_the_engines_own_speed():
     result = bench_clock("native", rounds=3)
     assert result["ratio_to_count"] >= 0.6

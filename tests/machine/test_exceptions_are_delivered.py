@@ -75,6 +75,7 @@ def test_a_page_fault_brings_error_code_and_cr2(board, user, rights, extra, erro
         assert report.eip == address
 
 
+@pytest.mark.thorough(only=True)
 def test_thousands_of_page_faults_in_a_row_arrive_as_14_without_drift(board):
     entry = board.map(0x405000, 0x305000, "none")
     ram = board.machine.ram

@@ -178,6 +178,7 @@ PIECES = """
 """
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("fuel", [1, 1000, 100_000])
 def test_what_is_gathered_by_host_code_is_what_python_would_have_sent(make_board, fuel):
     """Bytes and the pieces they come in, the divisor, the loopback, the transmit interrupt: however the run is cut."""

@@ -118,6 +118,7 @@ def test_restoring_takes_less_than_a_millisecond_for_64_mib():
         assert sorted(times)[10] < 0.001
 
 
+@pytest.mark.thorough(only=True)
 def test_thousands_of_restores_leave_nothing_behind(bare):
     machine = bare("mov eax, [0x3000]; inc eax; mov [0x3000], eax; hlt")
     snapshot = machine.snapshot()

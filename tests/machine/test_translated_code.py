@@ -38,6 +38,7 @@ print(machine.clock.retired, hex(machine.cpu.eip), struct.unpack("<I", machine.r
     assert run_in_a_child(stepped) == "4200 0x12570 1197"
 
 
+@pytest.mark.thorough(only=True)
 def test_code_that_the_host_changes_between_steps_is_executed_as_it_is_then():
     source = """
 for number in range(100):

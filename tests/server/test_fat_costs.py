@@ -62,6 +62,7 @@ class TestGateCalls:
 class TestRehearsal:
     """The double is as strict as the kernel, or tests on it would prove little."""
 
+    @pytest.mark.thorough(only=True)
     def test_ends_a_handler_that_never_stops_calling(self) -> None:
         class Endless(HostedServer):
             @operation(Operation.OPEN)

@@ -33,6 +33,7 @@ def ipc() -> list[dict[str, Any]]:
     return printed("ipc", "--rounds", "5")
 
 
+@pytest.mark.thorough(only=True)
 def test_each_element_has_a_name_counts_and_a_timing_of_the_rounds_asked_for(ipc: list[dict[str, Any]]) -> None:
     names = ["ipc-null", "ipc-batch32", "host-call", "call-gate", "boot", "snapshot-restore"]
     assert [element["name"] for element in ipc] == names

@@ -101,6 +101,7 @@ def test_the_window_is_closed_behind_a_block_and_its_use_is_counted(ide, content
     assert b.machine.paging.walk(KERNEL_WINDOW).physical is None
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("interrupts", [False, True])
 def test_a_queue_of_a_hundred_is_worked_off_in_order(ide, content, interrupts):
     data = content(400)
@@ -286,6 +287,7 @@ def test_a_drive_that_refuses_multiple_mode_gives_single_sectors(ide, content, m
     assert b.read(request) == data[: 20 * 512]
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("for_ever", [False, True])
 def test_a_drive_that_stays_busy_is_reset_and_given_up_if_that_is_no_help(ide, content, monkeypatch, for_ever):
     data, other = content(100), content(100, 5)

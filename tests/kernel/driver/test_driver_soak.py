@@ -30,6 +30,7 @@ def piece(data, request):
     return data[request.lba * 512 : (request.lba + request.sectors) * 512]
 
 
+@pytest.mark.thorough(only=True)
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_ahci_and_ide_together(bench, content, seed):
     """Bad sectors on every disk; interrupts of three lines come at any moment."""

@@ -71,6 +71,7 @@ class Instants:
         return range(0, self.length + 2, max(1, self.length // POINTS))
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("victims", ["client", "server", "both"])
 @pytest.mark.parametrize("call", CALLS)
 def test_whoever_dies_at_any_instruction_of_a_call_is_gone_soon_and_leaves_nothing(

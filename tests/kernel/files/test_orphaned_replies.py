@@ -38,6 +38,7 @@ def server_of(made: Any) -> MountedServer:
     return server
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize(("program", "argument"), [("reader", "r/d0/A.TXT"), ("lister", "/d0/DOCS")])
 def test_what_a_server_holds_for_a_dead_client_is_given_back(
     session: Sessions, image: Path, program: str, argument: str

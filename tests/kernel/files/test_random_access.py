@@ -61,6 +61,7 @@ def layout(source: random.Random) -> synthetic.Layout:
     return synthetic.Layout(sectors * 512 - source.randrange(512), runs, source.choice([506, 506, 40, 5]))
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize(("high_memory", "map_edges"), [(1 << 20, False), (1 << 20, True), (64 << 20, False)])
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_everybody_reads_what_is_there(
@@ -136,6 +137,7 @@ def test_no_range_of_a_file_that_a_window_shows_goes_unlisted(
     assert made.codes == [0], made.log
 
 
+@pytest.mark.thorough(only=True)
 def test_a_file_larger_than_a_window_is_read_right_wherever_one_looks(
     session: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:

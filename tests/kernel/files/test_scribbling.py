@@ -84,6 +84,7 @@ def layout(source: random.Random, at: int) -> tuple[synthetic.Layout, list[bool]
     return synthetic.Layout(size, runs, source.choice([506, 40, 5])), writable
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("map_edges", [False, True])
 @pytest.mark.parametrize("seed", range(2))
 def test_everybody_finds_what_was_written(

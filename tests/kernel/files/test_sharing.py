@@ -109,6 +109,7 @@ def test_pages_that_nobody_accesses_leave_the_window_and_come_back(session: Sess
     assert made.unaccounted() == []
 
 
+@pytest.mark.thorough(only=True)
 def test_reading_ahead_stops_at_the_end_and_what_nobody_wanted_is_counted(session: Sessions, image: Path) -> None:
     made = session(image, programs=[("pages", "/d0/BIG.BIN")])
     made.run()
@@ -201,6 +202,7 @@ def test_a_page_of_a_file_that_is_gone_is_invalid_for_ever(session: Sessions, im
     assert after.sequence > page.sequence
 
 
+@pytest.mark.thorough(only=True)
 def test_a_server_answers_others_while_the_disk_brings_what_it_has_replied(session: Sessions, image: Path) -> None:
     """Its only thread serves every request of another client between its reply to READ and the data's arrival."""
     programs = [("reader", "c/d0/SMALL.BIN"), ("asker", "50")]
@@ -218,6 +220,7 @@ def test_a_server_answers_others_while_the_disk_brings_what_it_has_replied(sessi
     assert made.unaccounted() == []
 
 
+@pytest.mark.thorough(only=True)
 def test_requests_are_posted_one_after_the_other_without_waiting_for_an_answer(session: Sessions, image: Path) -> None:
     """Reading ahead: a reader's requests are in the ring together before the server has answered the first of them."""
     made = session(image, programs=[("reader", "c/d0/BIG.BIN")], trace=True, latency=SLOW)

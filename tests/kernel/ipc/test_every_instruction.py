@@ -59,6 +59,7 @@ def test_a_server_killed_at_any_instruction_of_a_request_strands_nobody(rig: Rig
         assert made.unaccounted() == [], steps
 
 
+@pytest.mark.thorough(only=True)
 def test_a_server_with_several_threads_killed_at_any_instruction_strands_nobody(rig: Rigs) -> None:
     clients = [{"count": 3, "seed": 0x1000 * number} for number in range(5)]
     stepper = Stepper(rig("echo", *clients, THREADS=3))
@@ -102,6 +103,7 @@ def test_a_program_killed_at_any_instruction_of_a_system_call_never_computes_aga
     pytest.fail("the call did not come back")
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_preemption_at_any_instruction_of_a_request_changes_no_answer(
     rig: Rigs, threads: int, some_of: SomeOf
@@ -123,6 +125,7 @@ def test_a_preemption_at_any_instruction_of_a_request_changes_no_answer(
     assert preempted > len(instants) // 2
 
 
+@pytest.mark.thorough(only=True)
 def test_two_requests_preempted_at_any_pair_of_instructions_both_come_back(rig: Rigs, some_of: SomeOf) -> None:
     clients = [{"count": 2, "seed": 0x1000 * number} for number in range(3)]
     stepper = Stepper(rig("echo", *clients, THREADS=2))

@@ -10,6 +10,7 @@ Rigs = Callable[..., Any]
 ENOUGH = 100_000
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_client_that_starts_at_any_instruction_of_the_only_request_is_served(
     rig: Rigs, threads: int, some_of: SomeOf
