@@ -11,6 +11,7 @@ from callgate.disk.media import ImageFile, MemoryMedium
 from callgate.kernel import volumes
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import SERVER_ERRORS, ErrorCode
+from callgate.kernel.abi.selectors import SLOTS
 from callgate.kernel.fills import TRIES
 from callgate.kernel.machine.serial import IRQ
 from callgate.kernel.state import GIVE_BACKS, PartitionState, Process
@@ -434,6 +435,26 @@ def test_ctrl_c_ends_a_command_that_waits_for_a_silent_server(
     assert "interrupted" not in shown
     assert terminal.type("echo $?; cat GOOD.TXT\r").endswith("130\ngood\n/d0> ")
     assert terminal.system.kernel.check() == []
+
+
+def test_ctrl_c_ends_a_command_that_waits_for_a_slot_of_a_silent_server(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each command before it has left a slot with the server, until there was none."""
+    hush(monkeypatch, Operation.OPEN)
+    for _ in range(SLOTS):
+        terminal.type("cat /d1/f\r")
+        assert terminal.press_ctrl_c().endswith("^C\n/d0> ")
+    kernel = terminal.system.kernel
+    silent = next(partition for partition in kernel.state.partitions.values() if partition.name == "d1")
+    fields = kernel.ipc.block(silent)
+    assert not fields["free"] | fields["unused"]
+    assert PROMPT not in terminal.type("cat /d1/f; echo never\r")
+    assert fields["slot_waiters"] == 1
+    shown = terminal.press_ctrl_c()
+    assert shown.endswith("^C\n/d0> "), shown
+    assert "never" not in shown
+    assert kernel.check() == []
 
 
 def test_ctrl_c_ends_a_command_whenever_it_comes(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
