@@ -113,7 +113,7 @@ class Faults:
             await routine("yield")
 
     def _choice_due(self, thread: Thread, address: int) -> bool:
-        """Whether who goes back to ring 3 leaves a choice behind; a killed thread ends and so makes it."""
+        """Whether a thread that goes back to ring 3 leaves a choice to be made; a killed one ends, and so makes it."""
         if thread.killed or not self.kernel.scheduler.choice_due:
             return False
         return bool(self.kernel.overlay_stack(thread, TrapFrame, address)["cs"] & 3)

@@ -450,7 +450,7 @@ class Fills:
         self.arrived(number)
 
     def left_unread(self, keys: set[tuple[int, int]]) -> None:
-        """Blocks will not be read by who was to: count them down in the lists that wait for them."""
+        """The thread that was to read these blocks will not: count them down in the lists that wait for them."""
         for number, (_, fill) in list(self.state.waiting.items()):
             if keys.isdisjoint((disk, block) for kind, disk, block in fill.pins if kind == "block"):
                 continue

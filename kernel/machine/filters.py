@@ -40,7 +40,7 @@ from callgate.kernel.machine.far import (
     starts,
 )
 from callgate.kernel.machine.paging import PageFault
-from callgate.kernel.machine.translations import behind_zeros
+from callgate.kernel.machine.translations import after_zeros
 from callgate.kernel.machine.translations import decoder as plain_decoder
 from callgate.kernel.machine.vectors import SUSPICIOUS as VECTORS
 from callgate.kernel.machine.vectors import has_reserved_bits, is_vector, mxcsr_offset
@@ -267,7 +267,7 @@ def suspects(code: bytes, *, user: bool) -> tuple[int, ...]:
     found = []
     offset = 0
     while offset < len(code):
-        offset = before = behind_zeros(code, offset, len(code))
+        offset = before = after_zeros(code, offset, len(code))
         for at, size, mnemonic, operands in plain_decoder().disasm_lite(code[offset : offset + PIECE], offset, AT_ONCE):
             text = code[at : at + size]
             if perhaps(mnemonic, operands, text) and is_suspect(text, user=user):

@@ -51,7 +51,9 @@ def straight(code: bytes, room: int) -> tuple[int, int]:
     """
     end, before = 0, -1
     while before < end < room:
-        end = behind_zeros(code, end, room)
+        end = after_zeros(code, end, room)
+        if end >= room:
+            return end, end
         before = end  # a few at a time: the decoder decodes all that it is given before it hands out the first
         for address, size, mnemonic, _ in decoder().disasm_lite(code[end : end + AT_ONCE * LONGEST], end, AT_ONCE):
             end = int(address + size)
@@ -60,10 +62,10 @@ def straight(code: bytes, room: int) -> tuple[int, int]:
     return len(code), end
 
 
-def behind_zeros(code: bytes, begin: int, end: int) -> int:
+def after_zeros(code: bytes, begin: int, end: int) -> int:
     """Return where instructions of two zero bytes (ADD [EAX], AL) that begin at `begin` are over, at most `end`.
 
-    What lies behind a program in its page is mostly zeros; decoding them took most of the time of short runs.
+    What follows a program in its page is mostly zeros; decoding them took most of the time of short runs.
     """
     found = ZEROS.match(code, begin, end)
     return found.end() if found else begin

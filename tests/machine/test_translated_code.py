@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from callgate.kernel.machine.translations import TRANSFERS, decoder, straight
 
 SETUP = """
 import struct
@@ -81,3 +82,21 @@ def test_random_programs_that_change_their_own_code_run_as_in_an_interpreter():
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)
     assert "no difference and no crash" in done.stdout
+
+
+@pytest.mark.parametrize("before", [1, 2])
+@pytest.mark.parametrize("zeros", [0, 1, 2, 15, 16, 17, 4000, 4094, 4095, 4096])
+@pytest.mark.parametrize("after", ["eb00", "90eb00", "0f0b", "06", "00c3eb00", ""])
+def test_zeros_are_skipped_as_if_each_pair_had_been_decoded(before: int, zeros: int, after: str) -> None:
+    code = b"\x90" * before + bytes(zeros) + bytes.fromhex(after) + b"\x90" * 20
+    room = min(4096, len(code))
+    end = decoded = 0
+    while decoded < room and not end:
+        found = next(decoder().disasm_lite(code[decoded : decoded + 15], 0, 1), None)
+        if found is None:
+            break
+        decoded += found[1]
+        if found[2].startswith(TRANSFERS):
+            end = decoded
+    complete = bool(end) or decoded >= room
+    assert straight(code, room) == (decoded if complete else len(code), decoded)
