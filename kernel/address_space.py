@@ -108,12 +108,6 @@ class PageTables:
             self.count_writes(count)
             at += count
 
-    def dirty_run(self, pointers: int, linear: int, count: int) -> list[int]:
-        """Return which of consecutive pages have been written to through this space, counted from 0."""
-        entries = (self.entry(pointers, linear + index * PAGE_SIZE) for index in range(count))
-        wanted = layout.PTE_PRESENT | layout.PTE_DIRTY
-        return [index for index, entry in enumerate(entries) if entry & wanted == wanted]
-
     def unmap_run(self, pointers: int, linear: int, count: int) -> None:
         """Take consecutive pages away, mapped or not; the caller sees to the TLB."""
         at = 0

@@ -51,6 +51,7 @@ class Block:
     locks: int = 0
     run: Run | None = None  # the disk request that reads it, or has read it; None: not asked for yet
     changed: bool = False  # differs from the disk, and has a lock on that account
+    writers: int = 0  # windows that show it to be written
     doomed: bool = False  # its disk is gone: it goes as soon as nobody holds it
     waiters: list[int] = field(default_factory=list)  # numbers of Notices
 
@@ -101,6 +102,7 @@ class CacheState:
     misses: int = 0
     evictions: int = 0
     changed: int = 0  # blocks that differ from the disk
+    claimed: int = 0  # other blocks that are mapped to be written
     lost: int = 0  # such blocks that went with their disk
 
 
@@ -198,31 +200,6 @@ class Cache:
             if not block.locks:
                 state.locked -= 1
                 self._rest(key, block)
-
-    def keep_changed(self, frames: set[int], keys: list[Key]) -> None:
-        """Keep those of `keys`, all locked, whose frames have been written to: nothing brings them back."""
-        state = self.state
-        for key in dict.fromkeys(keys):
-            block = state.blocks[key]
-            if block.frame not in frames or block.changed:
-                continue
-            if block.doomed:
-                state.lost += 1
-                continue
-            block.changed = True
-            block.locks += 1
-            state.changed += 1
-
-    def _lose_changed(self, disk: int) -> int:
-        """The changed blocks of a disk that is gone are of no use any more."""
-        state = self.state
-        lost = [key for key, block in state.blocks.items() if key[0] == disk and block.changed]
-        for key in lost:
-            state.blocks[key].changed = False
-        self.unlock(lost)
-        state.changed -= len(lost)
-        state.lost += len(lost)
-        return len(lost)
 
     @property
     def unlocked(self) -> int:
@@ -385,7 +362,7 @@ class Cache:
             if key[0] == disk:
                 block.doomed = True
                 self._rest(key, block)
-        return self._lose_changed(disk)
+        return self.kernel.changed_blocks.lose(disk)
 
     def _rest(self, key: Key, block: Block) -> None:
         """A block may be evicted now, unless somebody holds it or the disk is about to write into it.

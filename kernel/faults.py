@@ -39,8 +39,6 @@ PF_INSTRUCTION = 16
 FAULT_RESUME = word(ThreadControlBlock, "fault_resume")
 FAULT_ERROR = word(ThreadControlBlock, "fault_error")
 
-READ_ONLY_PAGE = f"{ERROR_TEXT[ErrorCode.READ_ONLY]} (a page of a file)"
-
 NAMES = {
     0: "#DE divide error",
     1: "#DB debug exception",
@@ -136,7 +134,12 @@ class Faults:
             return None
         found = kernel.files.at(thread.process, cr2) if cr2 is not None and not code & PF_INSTRUCTION else None
         if found is not None and code & PF_WRITE and (code & PF_PRESENT or not found[0].writable):
-            fault = replace(fault, reason=READ_ONLY_PAGE, error=ErrorCode.READ_ONLY)
+            try:
+                kernel.file_writing.allow(thread.process, *found, fault.address or 0)
+            except PolicyError as error:
+                fault = refused(fault, error.code)
+            else:
+                return None
         elif found is not None and not code & PF_PRESENT:
             return self._file_fault(thread, frame, fault)
         self._unrepaired(thread, frame, fault)
@@ -148,7 +151,7 @@ class Faults:
             if await self.kernel.files.fault(thread.process, fault.address or 0):
                 return
         except PolicyError as error:
-            fault = replace(fault, reason=f"{ERROR_TEXT[error.code]} (a page of a file)", error=error.code)
+            fault = refused(fault, error.code)
         # A touch that nobody watches over is made again after an interrupt: it must not end the shell.
         watched = not frame["cs"] & 3 or self._handled(thread.process, fault)
         # A killed thread faults once more, and `_killed_fault` sees to it.
@@ -219,6 +222,11 @@ class Faults:
         fault = replace(fault, symbol=self.kernel.image.symbol_at(fault.eip))
         report = "\n".join(self.kernel.fault_report(None, fault))
         raise KernelPanic(f"ring 0: {fault.describe()}\n{report}")
+
+
+def refused(fault: Fault, code: ErrorCode) -> Fault:
+    """Return a fault in a file window with why its page cannot be had, or not to be written."""
+    return replace(fault, reason=f"{ERROR_TEXT[code]} (a page of a file)", error=code)
 
 
 def leave_virtual_mode(frame: ControlBlock) -> bool:

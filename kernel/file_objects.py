@@ -59,7 +59,8 @@ class Fill:
     parts: list[int | list[Part]] = field(default_factory=list)  # by page, until it is READY; an int is the frame
     begun: Part | None = None  # beginning of the first page, from a reply that ended within it
     waiters: list[int] = field(default_factory=list)  # selectors of threads
-    users: dict[tuple[int, int], None] = field(default_factory=dict)  # (process number, address of the window)
+    #: By (process number, address of the window): the pages that are mapped to be written, and which block each is.
+    users: dict[tuple[int, int], dict[int, tuple[int, int]]] = field(default_factory=dict)
     server_request: int = 0  # what the server holds for it
     list_frame: int = 0  # its SectorList while the disk is at work
     ahead: bool = False  # read ahead, and nobody has asked for it yet

@@ -1,16 +1,16 @@
 """File windows: where processes see file data, filled when they touch it, emptied when they leave it alone.
 
 A window shows up to 64 MiB of a file as one piece of linear memory; byte p of the file lies at window + shift + p -
-position.  It is read-only, but for whole pages of a file that was opened to be written: what is written there is in the
-cache, and so in every window, at once, and stays in the cache (`Cache.keep_changed`).  Pages of a request block that is
-READY are mapped all at once, when the first of them is touched or asked for: that page fault is what tells the kernel
-how a reader moves on, so it is also where the next ranges are asked for.  What has not been accessed for a while is
-taken away (kernel/file_ageing.py).
+position.  It is read-only, but for whole pages of a file that was opened to be written (`kernel/file_writing.py`):
+what is written there is in the cache, and so in every window, at once, and stays in the cache.  Pages of a request
+block that is READY are mapped all at once, when the first of them is touched or asked for: that page fault is what
+tells the kernel how a reader moves on, so it is also where the next ranges are asked for.  What has not been accessed
+for a while is unmapped (kernel/file_ageing.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from callgate.kernel.abi.memory import LARGE_PAGE_SIZE, PAGE_SIZE
 from callgate.kernel.address_space import USER_DATA, USER_READ
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.file_objects import FileObject, Fill, publish
+from callgate.kernel.file_writing import address_of
 from callgate.kernel.frames import OutOfMemory
 from callgate.kernel.state import Process, Window
 
@@ -138,18 +139,15 @@ class FileWindows:
             # It is there already: dirty bits would go with the entries that are written anew.
             self._unmap_from(process, opened, file, fill)
             self.kernel.flush_tlb()
-        first = fill.first_page - opened.position // PAGE_SIZE
-        low = max(0, -first)
-        high = max(low, min(len(fill.frames), self.span(file) - first))
+        shown = self.shown(opened, file, fill)
+        fill.users[user] = self.kernel.file_writing.claim(fill, shown) if opened.writable else {}
         try:
-            for begin, end, flags in runs_of(fill.whole[low:high], writable=opened.writable):
-                linear = opened.window + (first + low + begin) * PAGE_SIZE
-                frames = fill.frames[low + begin : low + end]
-                self.kernel.tables.map_run(process.pointers, linear, frames, flags, process.tables)
+            for begin, end, flags in runs_of(shown, fill.users[user]):
+                linear = address_of(opened, fill, begin)
+                self.kernel.tables.map_run(process.pointers, linear, fill.frames[begin:end], flags, process.tables)
         except OutOfMemory:
             raise PolicyError(ErrorCode.NO_MEMORY) from None
         finally:
-            fill.users[user] = None
             self.kernel.file_ageing.watch()
 
     # Emptying.
@@ -157,11 +155,10 @@ class FileWindows:
     def unmap(self, file: FileObject, fill: Fill) -> None:
         """Take a request block out of every window."""
         for number, page in list(fill.users):
-            process = self.kernel.state.processes.get(number)
-            opened = self.opened(process, page) if process is not None else None
-            if process is not None and opened is not None:
-                self._unmap_from(process, opened, file, fill)
-        fill.users.clear()
+            process = self.kernel.state.processes[number]
+            opened = self.opened(process, page)
+            assert opened is not None  # closing takes everything out of a window
+            self._unmap_from(process, opened, file, fill)
         self.kernel.flush_tlb()
 
     def opened(self, process: Process, page: int) -> OpenFile | None:
@@ -173,28 +170,21 @@ class FileWindows:
         user = (process.number, opened.page)
         if user not in fill.users:
             return
-        del fill.users[user]
+        self.kernel.file_writing.disclaim(process, opened, fill)
         pages = self.pages(opened, file, fill)
-        if opened.writable:
-            self._keep_changed(process, opened, fill, pages)
         self.kernel.tables.unmap_run(process.pointers, pages.start, len(pages))
 
-    def _keep_changed(self, process: Process, opened: OpenFile, fill: Fill, pages: range) -> None:
-        """Have the cache keep what was written through a window; its dirty bits go with its entries.
-
-        Nobody writes meanwhile: policy is atomic, and the process comes back to an empty TLB.
-        """
-        dirty = self.kernel.tables.dirty_run(process.pointers, pages.start, len(pages))
-        first = (pages.start - opened.window + opened.position) // PAGE_SIZE - fill.first_page
-        frames = {fill.frames[first + index] for index in dirty}
-        if frames:
-            self.kernel.cache.keep_changed(frames, [(pin[1], pin[2]) for pin in fill.pins if pin[0] == "block"])
+    def shown(self, opened: OpenFile, file: FileObject, fill: Fill) -> range:
+        """Return which of a request block's pages a window shows."""
+        first = fill.first_page - opened.position // PAGE_SIZE
+        low = max(0, -first)
+        return range(low, max(low, min(len(fill.frames), self.span(file) - first)))
 
     def pages(self, opened: OpenFile, file: FileObject, fill: Fill) -> range:
         """Return the addresses of a request block's pages in a window."""
-        first = fill.first_page - opened.position // PAGE_SIZE
-        low, high = max(0, first), min(first + len(fill.frames), self.span(file))
-        return range(opened.window + low * PAGE_SIZE, opened.window + max(low, high) * PAGE_SIZE, PAGE_SIZE)
+        shown = self.shown(opened, file, fill)
+        begin = address_of(opened, fill, shown.start)
+        return range(begin, begin + len(shown) * PAGE_SIZE, PAGE_SIZE)
 
     def release(self, file: FileObject, fill: Fill) -> None:
         """Let go of a READY request block."""
@@ -226,10 +216,10 @@ class FileWindows:
         return True
 
 
-def runs_of(whole: list[bool], *, writable: bool) -> Iterator[tuple[int, int, int]]:
+def runs_of(pages: range, writable: Container[int]) -> Iterator[tuple[int, int, int]]:
     """Cut pages into runs that are mapped alike: (first, behind the last, flags of their entries)."""
-    begin = 0
-    for kind, run in groupby(whole, lambda one: one and writable):
+    begin = pages.start
+    for kind, run in groupby(pages, writable.__contains__):
         end = begin + len(list(run))
         yield begin, end, USER_DATA if kind else USER_READ
         begin = end

@@ -34,6 +34,7 @@ from callgate.kernel.abi.thread import (
 )
 from callgate.kernel.address_space import PageTables
 from callgate.kernel.cache import Cache
+from callgate.kernel.changed_blocks import ChangedBlocks
 from callgate.kernel.check_dma import DmaWatch
 from callgate.kernel.checks import check
 from callgate.kernel.control import ControlBlock, word
@@ -45,6 +46,7 @@ from callgate.kernel.executable import Executable, parse_elf
 from callgate.kernel.faults import Fault, Faults
 from callgate.kernel.file_ageing import FileAgeing
 from callgate.kernel.file_windows import FileWindows
+from callgate.kernel.file_writing import FileWriting
 from callgate.kernel.files import Files
 from callgate.kernel.fills import Fills
 from callgate.kernel.fpu import FloatingPointUnit
@@ -110,10 +112,12 @@ class Kernel:
         self.processes = Processes(self)
         self.ipc = Ipc(self)
         self.cache = Cache(self)
+        self.changed_blocks = ChangedBlocks(self)
         self.requests = Requests(self)
         self.windows = Windows(self)
         self.fills = Fills(self)
         self.file_windows = FileWindows(self)
+        self.file_writing = FileWriting(self)
         self.file_ageing = FileAgeing(self)
         self.give_backs = GiveBacks(self)
         self.files = Files(self)

@@ -322,8 +322,8 @@ class SystemCalls:
         if found is None:
             raise missing
         if not found[0].writable or self.kernel.tables.entry(process.pointers, missing.address):
-            raise PolicyError(ErrorCode.READ_ONLY)
-        if not await self.kernel.files.fault(process, missing.address):
+            self.kernel.file_writing.allow(process, *found, missing.address)
+        elif not await self.kernel.files.fault(process, missing.address):
             raise missing
 
     def _descends(self, process: Process, ancestor: Process) -> bool:

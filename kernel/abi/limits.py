@@ -57,6 +57,7 @@ REQUEST_BLOCKS: Final = 2048
 SERVER_BLOCKS_OWN: Final = 128  # one in so many blocks of the cache is each server's to lock in any case
 SERVER_BLOCKS_SHARED: Final = 4  # one in so many is for those that want more, first come, first served, …
 SERVER_BLOCKS_PART: Final = 8  # … of which none gets more than one in so many of the cache, or SERVER_BLOCKS_LEAST
+CHANGED_BLOCKS_PART: Final = 2  # one in so many blocks of the cache may differ from the disk
 SERVER_BLOCKS_LEAST: Final = 257  # one LOCK_BLOCKS that begins and ends within a block
 LOCK_BLOCKS_BYTES: Final = 256 * PAGE_SIZE  # of one LOCK_BLOCKS
 BLOCK_WINDOWS_OF_SERVER: Final = 1024
@@ -137,6 +138,13 @@ LIMITS: tuple[Limit, ...] = (
         "all files together",
         "three quarters of the cache, less what servers have locked",
         "the most idle data are let go of; if all are on their way, `NO_MEMORY`",
+    ),
+    Limit(
+        "blocks of the cache that have been changed, or are mapped to be written (`--scratch`)",
+        "all programs together",
+        f"1/{CHANGED_BLOCKS_PART} of the cache",
+        "what is mapped and has not been changed is mapped read-only again; if all has been changed, a write is a page "
+        "fault with the error `NO_MEMORY`",
     ),
     Limit(
         "blocks of the cache that `LOCK_BLOCKS` has locked",

@@ -7,6 +7,7 @@
 ;   m  32 KiB at the end, at the beginning and at the end again, of PATTERN + 3, 2 and 1, then reads both back, the
 ;      beginning first
 ;   o  through a pointer, before and after the file has been closed, which is open by another handle as well
+;   h  has the beginning mapped to be written, reads it again and again, and never ends
 ;   f  opens with a flag that does not exist
 ; Then it closes the file, opens it to be read, and writes all of it to the console.  The exit code is the bytes of the
 ; first file_write; an error is exit code 0xFFFF0000 + ErrorCode.
@@ -47,6 +48,8 @@ start:
         je      again
         cmp     byte ptr [USER_ARGUMENTS], 'o'
         je      outlived
+        cmp     byte ptr [USER_ARGUMENTS], 'h'
+        je      holder
 
 ; The source is memory as large as the file.
         call    file_size
@@ -239,6 +242,11 @@ outlived:
         pop     eax
         mov     dword ptr [eax], PATTERN
         jmp     reread
+
+holder: call    file_peek
+        jc      failed
+held:   mov     cl, [eax]
+        jmp     held
 
 trespass:
         mov     ebx, file

@@ -1,0 +1,86 @@
+"""Blocks of the disk cache that differ from the disk, or may at any moment: how many, and what becomes of them.
+
+Nothing brings a changed block back, so it stays until its disk goes.  Half of the cache is all that changes get: the
+rest serves those who read.  A block that is mapped to be written is counted as soon as it is, since the CPU asks
+nobody; one that has not been changed when it leaves the window is counted no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from callgate.kernel.abi.limits import CHANGED_BLOCKS_PART
+from callgate.kernel.cache import CacheState, Key
+
+if TYPE_CHECKING:
+    from callgate.kernel.kernel import Kernel
+
+
+class ChangedBlocks:
+    """The share of changed blocks, and the blocks that have it."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+
+    @property
+    def state(self) -> CacheState:
+        """The cache's records, of which `changed`, `claimed` and `lost` are kept here."""
+        return self.kernel.cache.state
+
+    @property
+    def room(self) -> int:
+        """How many more blocks may be mapped to be written."""
+        state = self.state
+        return self.kernel.high.total // CHANGED_BLOCKS_PART - state.changed - state.claimed
+
+    def claim(self, keys: Iterable[Key]) -> list[Key]:
+        """Note that blocks are mapped to be written, as many of them, from the first on, as there is room for."""
+        state = self.state
+        claimed = []
+        for key in keys:
+            block = state.blocks[key]
+            if not block.changed and not block.writers:
+                if self.room <= 0:
+                    break
+                state.claimed += 1
+            block.writers += 1
+            claimed.append(key)
+        return claimed
+
+    def disclaim(self, keys: Iterable[Key]) -> None:
+        """Note that blocks that were claimed are no longer mapped so."""
+        state = self.state
+        for key in keys:
+            block = state.blocks[key]
+            block.writers -= 1
+            if not block.changed and not block.writers:
+                state.claimed -= 1
+
+    def keep(self, keys: Iterable[Key]) -> None:
+        """Keep blocks that have been claimed and written to.  One whose disk has gone is lost."""
+        state = self.state
+        for key in keys:
+            block = state.blocks[key]
+            if block.changed:
+                continue
+            if block.doomed:
+                state.lost += 1
+                continue
+            block.changed = True
+            block.locks += 1
+            state.changed += 1
+            state.claimed -= 1
+
+    def lose(self, disk: int) -> int:
+        """Forget that blocks of a disk that has gone were changed; return how many were."""
+        state = self.state
+        lost = [key for key, block in state.blocks.items() if key[0] == disk and block.changed]
+        for key in lost:
+            block = state.blocks[key]
+            block.changed = False
+            state.claimed += bool(block.writers)
+        self.kernel.cache.unlock(lost)
+        state.changed -= len(lost)
+        state.lost += len(lost)
+        return len(lost)

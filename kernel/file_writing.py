@@ -1,0 +1,113 @@
+"""Pages of file windows that may be written to: which they are, and what was written when they leave the window.
+
+A page may be written to if it is a block of the cache with nothing else in it, its file was opened to be written, and
+changed blocks have room for it (`kernel/changed_blocks.py`).  A range is mapped with as many such pages as there is
+room for; the first write to another one asks for it by its page fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from callgate.kernel.abi import memory as layout
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.cache import Key
+from callgate.kernel.errors import PolicyError
+from callgate.kernel.file_objects import FileObject, Fill
+from callgate.kernel.state import Process
+
+if TYPE_CHECKING:
+    from callgate.kernel.file_windows import OpenFile
+    from callgate.kernel.kernel import Kernel
+
+PAGES_AT_ONCE = 16  # that a write to a read-only page asks for
+
+
+class FileWriting:
+    """Claims of pages to be written, by request block and window (`Fill.users`)."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+
+    def claim(self, fill: Fill, pages: Iterable[int]) -> dict[int, Key]:
+        """Claim those of a request block's pages that may be written to; return the block that each of them is."""
+        keys = {self.kernel.cache.frame((pin[1], pin[2])): (pin[1], pin[2]) for pin in fill.pins if pin[0] == "block"}
+        whole = [index for index in pages if fill.whole[index]]
+        claimed = self.kernel.changed_blocks.claim(keys[fill.frames[index]] for index in whole)
+        return dict(zip(whole, claimed, strict=False))
+
+    def disclaim(self, process: Process, opened: OpenFile, fill: Fill) -> None:
+        """Keep what was written through a window that a request block leaves; its dirty bits go with its entries."""
+        claims = fill.users.pop((process.number, opened.page))
+        self._keep(process, opened, fill, claims)
+        self.kernel.changed_blocks.disclaim(claims.values())
+
+    def allow(self, process: Process, opened: OpenFile, file: FileObject, address: int) -> None:
+        """Map a page that is there to be written, and some that follow.
+
+        READ_ONLY if it may not be, NO_MEMORY if too many blocks have been changed.
+        """
+        page = (address - opened.window + opened.position) // PAGE_SIZE
+        fill = file.covering(file.page_start(page))
+        claims = fill.users.get((process.number, opened.page)) if fill is not None else None
+        first = page - fill.first_page if fill is not None else 0
+        if fill is None or claims is None or not opened.writable or not fill.whole[first]:
+            raise PolicyError(ErrorCode.READ_ONLY)
+        if self.kernel.changed_blocks.room <= 0:
+            self._take_back()
+        shown = self.kernel.file_windows.shown(opened, file, fill)
+        made = self.claim(fill, range(first, min(first + PAGES_AT_ONCE, shown.stop)))
+        if first not in made:
+            raise PolicyError(ErrorCode.NO_MEMORY, "too many blocks of the cache have been changed")
+        for index, key in made.items():
+            if index in claims:
+                self.kernel.changed_blocks.disclaim([key])
+            claims[index] = key
+            self._allow_writes(process, opened, fill, index, allowed=True)
+
+    def _take_back(self) -> None:
+        """Map every page that can be written to, and has not been, read-only: that makes room for another.
+
+        Pages that have been written to need no claim any more: their blocks are changed for good.
+        """
+        for file in self.kernel.files.objects.values():
+            for fill in file.fills:
+                for (number, page), claims in fill.users.items():
+                    if not claims:
+                        continue
+                    process = self.kernel.state.processes[number]
+                    opened = self.kernel.file_windows.opened(process, page)
+                    assert opened is not None
+                    written = self._keep(process, opened, fill, claims)
+                    for index in claims.keys() - written:
+                        self._allow_writes(process, opened, fill, index, allowed=False)
+                    self.kernel.changed_blocks.disclaim(claims.values())
+                    claims.clear()
+        self.kernel.flush_tlb()
+
+    def _keep(self, process: Process, opened: OpenFile, fill: Fill, claims: dict[int, Key]) -> set[int]:
+        """Have the cache keep those of the claimed pages that were written to through a window; return which.
+
+        Nobody writes meanwhile: policy is atomic, and the process comes back to an empty TLB.
+        """
+        wanted = layout.PTE_PRESENT | layout.PTE_DIRTY
+        tables, pointers = self.kernel.tables, process.pointers
+        written = {
+            index for index in claims if tables.entry(pointers, address_of(opened, fill, index)) & wanted == wanted
+        }
+        self.kernel.changed_blocks.keep(claims[index] for index in sorted(written))
+        return written
+
+    def _allow_writes(self, process: Process, opened: OpenFile, fill: Fill, index: int, *, allowed: bool) -> None:
+        """Let a page be written to, or not; nothing else about its entry changes."""
+        address = self.kernel.tables.entry_address(process.pointers, address_of(opened, fill, index))
+        assert address is not None
+        entry = self.kernel.tables.quads[address >> 3] & ~layout.PTE_WRITABLE
+        self.kernel.tables.put_entry(address, entry | layout.PTE_WRITABLE * allowed)
+
+
+def address_of(opened: OpenFile, fill: Fill, index: int) -> int:
+    """Return where a page of a request block lies in a window that shows it."""
+    return opened.window - opened.position + (fill.first_page + index) * PAGE_SIZE
