@@ -127,15 +127,35 @@ def test_reading_ahead_stops_at_the_end_and_what_nobody_wanted_is_counted(sessio
 def test_a_server_that_a_page_fault_wakes_runs_although_the_program_makes_no_more_calls(
     session: Sessions, image: Path
 ) -> None:
-    """The page is there, so that nobody waits; reading ahead wakes the server, which is more important here."""
+    """The page is there, so that nobody waits; reading ahead wakes the server, which has a higher priority here."""
     made = session(image, programs=[("toucher", "/d0/BIG.BIN")])
     made.reach("toucher", "last")
     made.kernel.scheduler.current.priority -= 1
     requests, gates = made.counters.requests, made.system.machine.ledger.counts().server_gates
     made.reach("toucher", "spin")
     assert made.counters.requests > requests
-    made.run(fuel=5_000)
     assert made.system.machine.ledger.counts().server_gates > gates
+
+
+def test_a_thread_that_policy_wakes_in_a_page_fault_runs_before_the_program_goes_on(
+    session: Sessions, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when room is made for what is read ahead, a server is to be told, and the READ is refused after all."""
+    made = session(image, programs=[("toucher", "/d0/BIG.BIN")], trace=True)
+    made.reach("toucher", "last")
+    thread, fault = made.kernel.give_backs.state.thread, made.kernel.files.fault
+    assert thread.priority > made.kernel.scheduler.current.priority
+
+    async def fault_and_wake(*arguments: Any) -> bool:
+        found: bool = await fault(*arguments)
+        made.kernel.scheduler.host_wake(thread.selector)
+        return found
+
+    monkeypatch.setattr(made.kernel.files, "fault", fault_and_wake)
+    made.events.clear()
+    made.reach("toucher", "spin")
+    switches = [event.fields["thread"] for event in made.events if event.kind == "thread.switch"]
+    assert thread.number in switches
 
 
 def test_a_jump_ends_reading_ahead(session: Sessions, image: Path) -> None:
