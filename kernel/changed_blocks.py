@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.limits import CHANGED_BLOCKS_PART
-from callgate.kernel.cache import CacheState, Key
+from callgate.kernel.cache import SPARE_LEAST, CacheState, Key
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -30,9 +30,10 @@ class ChangedBlocks:
 
     @property
     def room(self) -> int:
-        """How many more blocks may be mapped to be written."""
-        state = self.state
-        return self.kernel.high.total // CHANGED_BLOCKS_PART - state.changed - state.claimed
+        """How many more blocks may be mapped to be written: fewer in a small cache, or nothing could be read."""
+        state, total = self.state, self.kernel.high.total
+        share = min(total // CHANGED_BLOCKS_PART, total - self.kernel.cache.share - SPARE_LEAST)
+        return share - state.changed - state.claimed
 
     def claim(self, keys: Iterable[Key]) -> list[Key]:
         """Note that blocks are mapped to be written, as many of them, from the first on, as there is room for."""

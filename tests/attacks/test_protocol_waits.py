@@ -292,22 +292,28 @@ def test_a_server_without_memory_costs_others_none_of_their_data(
     install(monkeypatch, servers.Insisting, error=int(ErrorCode.NO_MEMORY))
     made = arena(MemoryMedium(servers.IMAGE), ImageFile(good))
     made.run()
-    reclaimed: list[object] = []
-    release = made.kernel.file_windows.release
-    monkeypatch.setattr(made.kernel.file_windows, "release", lambda *what: (reclaimed.append(what), release(*what))[1])
+    reclaimed: list[bool] = []
+    reclaim = made.kernel.file_windows.reclaim
+    monkeypatch.setattr(
+        made.kernel.file_windows, "reclaim", lambda **of: (reclaimed.append(reclaim(**of)), reclaimed[-1])[1]
+    )
     holder = made.start("patron", patron(1, "d1", "GOOD.TXT"))
-    made.system.run(until="ipc.release")
     attention(made)
-    while len(made.output) < 4:  # it has the file mapped
+    objects = made.kernel.files.objects
+    while not objects:
         made.run(fuel=200)
-    start(made, patron(1))
-    reclaimed.clear()
+    (file,) = objects.values()
+    file.opens += 1  # somebody has the file open, whose data are idle, to the end of the test
+    made.system.run(fuel=LITTLE, until=lambda: holder.exit_code is not None)
+    assert [fill.idling for fill in file.fills] == [True]
+    (asker,) = start(made, patron(1))
     attention(made)
-    while not any(code == ErrorCode.NO_MEMORY for code in made.output):
-        assert made.run(fuel=500).reason != "halt" or made.output
-    files = [what for what in reclaimed if what[0].partition != partition(made, "d0").number]  # type: ignore[index]
-    assert files == [] or holder.exit_code is not None
-    assert made.run().reason == "halt"
+    made.system.run(fuel=LITTLE, until=lambda: asker.exit_code is not None)
+    assert ErrorCode.NO_MEMORY in made.output
+    assert reclaimed == [False], "nothing of this server's was there, and nothing of anybody else's was let go of"
+    made.kernel.files.close_object(file)
+    attention(made)
+    assert made.run(LITTLE).reason == "halt"
 
 
 # Mounting.

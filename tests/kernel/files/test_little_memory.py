@@ -5,11 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import silent_servers
 import synthetic_server as synthetic
 from callgate.disk.latency import Latency
 from callgate.disk.media import MemoryMedium
 from callgate.kernel import volumes
+from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.fills import STARVED_LIMIT
 
 Sessions = Callable[..., Any]
 SECTORS = 4096
@@ -47,3 +50,27 @@ def test_readers_with_few_frames_of_low_memory(session: Sessions, monkeypatch: p
     assert set(made.codes) <= ENDS, made.codes
     assert frames < PLENTY or made.codes == [0, 0, 0]
     assert made.unaccounted() == []
+
+
+def test_a_reader_waits_no_longer_than_the_limit_for_memory_that_others_may_give_back(
+    session: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cache is full, and whoever might leave room for more waits for a server that does not answer."""
+    monkeypatch.setattr(volumes, "installed_servers", lambda: [silent_servers.Silent])
+    monkeypatch.setattr(silent_servers.Silent, "silent", frozenset({Operation.READ}))
+    monkeypatch.setattr(silent_servers.Silent, "answered", [])
+    made = session(MemoryMedium(IMAGE), programs=[("reader", "e/d0/f")], high_memory=1 << 20)
+    assert made.run(until=lambda: made.kernel.fills.state.waiting).reason == "until"
+    monkeypatch.setattr(silent_servers.Silent, "silent", frozenset())
+    monkeypatch.setattr(
+        silent_servers.Silent, "files", {"f": synthetic.Layout(1, [(8, 8)]), "g": synthetic.Layout(1, [(16, 8)])}
+    )
+    pool = made.kernel.high
+    taken = [pool.allocate() for _ in range(pool.available)]
+    begin = made.system.machine.clock.now
+    starved = made.start("reader", "e/d0/g")
+    assert made.run(until=lambda: starved.exit_code is not None).reason == "until"
+    assert starved.exit_code == 100 + ErrorCode.NO_MEMORY
+    assert STARVED_LIMIT <= made.system.machine.clock.now - begin < STARVED_LIMIT * 1.1
+    for frame in taken:
+        pool.release(frame)

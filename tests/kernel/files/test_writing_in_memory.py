@@ -307,14 +307,18 @@ def test_more_changes_than_memory_are_an_error_and_none_is_lost(session: Session
     assert made.unaccounted() == []
 
 
+@pytest.mark.parametrize(("cache", "changed"), [(256, 128), (60, 18)])
 def test_a_program_that_has_changed_all_it_may_leaves_readers_of_other_disks_their_memory(
-    session: Sessions, files: dict[str, Layout]
+    session: Sessions, files: dict[str, Layout], cache: int, changed: int
 ) -> None:
-    """Changes have half of the cache; a file of more than what is left is read through it, and no change is lost."""
+    """A file of more than what is left is read through it, and no change is lost; also where the cache is tiny."""
     files["f"] = straight(400)
     files["g"] = straight(300, 77, first=4000)
     made = session(
-        *(MemoryMedium(IMAGE) for _ in range(2)), programs=[("writer", "a/d0/f")], scratch=True, high_memory=1 << 20
+        *(MemoryMedium(IMAGE) for _ in range(2)),
+        programs=[("writer", "a/d0/f")],
+        scratch=True,
+        high_memory=cache * BLOCK,
     )
     made.reach("writer", "closed")
     made.kernel.processes.kill(made.processes[0], 9, "killed")
@@ -322,7 +326,7 @@ def test_a_program_that_has_changed_all_it_may_leaves_readers_of_other_disks_the
     assert made.run().reason == "halt"
     assert made.codes == [9, 0], made.log
     assert made.output == files["g"].content(IMAGE)
-    assert made.kernel.cache.state.changed == 128
+    assert made.kernel.cache.state.changed == changed
     assert made.unaccounted() == []
 
 
