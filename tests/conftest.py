@@ -62,11 +62,11 @@ def host_tool() -> Callable[..., str]:
     return host_programs.run
 
 
-@pytest.fixture(autouse=True)
-def invariants_hold(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Check the kernel's invariants in every system that the test closes, before it goes (`Kernel.check`).
+@pytest.fixture(scope="module", autouse=True)
+def broken_invariants() -> Iterator[list[str]]:
+    """Check the kernel's invariants in every system that is closed, before it goes (`Kernel.check`).
 
-    A test that has broken one by hand says so: `@pytest.mark.breaks_invariants`.
+    What tests leave here belongs to a system that several tests of the module have used.
     """
     found: list[str] = []
     close = System.close
@@ -76,8 +76,21 @@ def invariants_hold(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
             found.extend(system.kernel.check())
         close(system)
 
-    monkeypatch.setattr(System, "close", checked)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(System, "close", checked)
+        yield found
+    assert found == []
+
+
+@pytest.fixture(autouse=True)
+def invariants_hold(request: pytest.FixtureRequest, broken_invariants: list[str]) -> Iterator[None]:
+    """Fail a test whose systems broke an invariant of the kernel.
+
+    A test that has broken one by hand says so: `@pytest.mark.breaks_invariants`.
+    """
     yield
+    found = broken_invariants[:]
+    broken_invariants.clear()
     if request.node.get_closest_marker("breaks_invariants") is None:
         assert found == []
 
