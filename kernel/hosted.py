@@ -158,20 +158,31 @@ class Hosted:
         del self.steps[thread.selector]
 
     def forget(self, thread: Thread) -> None:
-        """Close the coroutine of a thread that dies."""
-        running = self.running.pop(thread.selector, None)
-        self.steps.pop(thread.selector, None)
-        if running is not None:
-            self.accesses = self.bytes = 0
-            try:
-                with time_limit(self.step_seconds):
-                    running.close()
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:  # noqa: BLE001 - a handler that objects to its end is ended all the same
-                self.kernel.log(
-                    f"{thread.process.name}: handler raised {type(error).__name__} when it was ended", thread.process
-                )
+        """Close the coroutine of a thread that dies; log what it objects to that."""
+        objection = self._close(thread.selector)
+        if objection:
+            self.kernel.log(f"{thread.process.name}: handler raised {objection} when it was ended", thread.process)
+
+    def abandon(self) -> None:
+        """Close every coroutine: the requests that they work on will never have been."""
+        for selector in list(self.running):
+            self._close(selector)
+
+    def _close(self, selector: int) -> str:
+        """Close a thread's coroutine, if it has one; return the name of the exception that it raises, or nothing."""
+        running = self.running.pop(selector, None)
+        self.steps.pop(selector, None)
+        if running is None:
+            return ""
+        self.accesses = self.bytes = 0
+        try:
+            with time_limit(self.step_seconds):
+                running.close()
+        except KeyboardInterrupt:
+            raise  # the user's, not the handler's
+        except BaseException as error:  # noqa: BLE001 - a handler that objects to its end is ended all the same
+            return type(error).__name__
+        return ""
 
     def end_process(self, process: Process) -> None:
         """Forget the server object of a process that has ended."""

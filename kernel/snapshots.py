@@ -11,7 +11,7 @@ import pickle
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from callgate.kernel.machine.snapshot import NotQuiescent, Snapshot
+from callgate.kernel.machine.snapshot import NotQuiescent, Snapshot, check_restorable
 from callgate.kernel.state import KernelState
 from callgate.kernel.user_memory import UserMemory
 from callgate.server.hosted import HostedServer
@@ -50,11 +50,12 @@ def take(system: System) -> SystemSnapshot:
 def restore(system: System, snapshot: SystemSnapshot) -> None:
     """Go back to a snapshot; ValueError if it is another system's.
 
-    Coroutines that a run left unfinished are ended.
+    Coroutines that a run left unfinished are ended first: what they do on their way out is undone with the rest.
     """
     kernel = system.kernel
-    system.machine.restore(snapshot.machine)
+    check_restorable(system.machine, snapshot.machine)
     abandon(kernel)
+    system.machine.restore(snapshot.machine)
     state: KernelState = pickle.loads(snapshot.policy)  # noqa: S301 - pickled by `take` in this process
     state.managers[HOSTED] = {
         number: server.duplicate(UserMemory(kernel, state.processes[number], hosted=True))
@@ -73,12 +74,6 @@ def check(kernel: Kernel) -> None:
 
 
 def abandon(kernel: Kernel) -> None:
-    """End what was under way when the run stopped; the innermost coroutine first."""
-    for stack in kernel.coroutines.stacks.values():
-        while stack:
-            stack.pop().close()
-    kernel.coroutines.stacks.clear()
-    for running in kernel.hosted.running.values():
-        running.close()
-    kernel.hosted.running.clear()
-    kernel.hosted.steps.clear()
+    """End what was under way when the run stopped."""
+    kernel.coroutines.close()
+    kernel.hosted.abandon()

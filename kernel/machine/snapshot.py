@@ -66,10 +66,7 @@ def take(machine: Machine) -> Snapshot:
 
 def restore(machine: Machine, snapshot: Snapshot) -> None:
     """Go back to a snapshot; ValueError if it is another machine's."""
-    if snapshot.owner != id(machine):
-        raise ValueError("a snapshot can be restored only by the machine that took it")
-    if machine.runner.running or machine.handle is None:
-        raise NotQuiescent("the machine is running" if machine.handle else "the machine is closed")
+    check_restorable(machine, snapshot)
     machine.control.clear()
     machine.state.stop_address = NOWHERE
     machine.traps.refusal = None
@@ -92,6 +89,14 @@ def restore(machine: Machine, snapshot: Snapshot) -> None:
     machine.traps.recent.extend(plain["recent"])
     for name, (_, load) in machine.participants.items():
         load(plain["others"][name])
+
+
+def check_restorable(machine: Machine, snapshot: Snapshot) -> None:
+    """Raise ValueError if a snapshot is another machine's, NotQuiescent if this one runs or is closed."""
+    if snapshot.owner != id(machine):
+        raise ValueError("a snapshot can be restored only by the machine that took it")
+    if machine.runner.running or machine.handle is None:
+        raise NotQuiescent("the machine is running" if machine.handle else "the machine is closed")
 
 
 def check(machine: Machine) -> None:
