@@ -17,7 +17,9 @@ from callgate.kernel.system import System, SystemOptions
 
 POINTS = int(os.environ.get("CALLGATE_RESTORE_POINTS", "30"))
 SEED = 14
-WORK = "/d0p1/hello one; cat README.TXT; hello two; tree; poke README.TXT 0 65; hexdump PATTERN.BIN 100000 64; df; crash"
+WORK = (
+    "/d0p1/hello one; cat README.TXT; hello two; tree; poke README.TXT 0 65; hexdump PATTERN.BIN 100000 64; df; crash"
+)
 
 
 @dataclass
@@ -65,9 +67,7 @@ def test_a_system_goes_back_from_any_instant_of_a_workload(rerun: Rerun) -> None
     assert rerun.result() == rerun.expected
 
 
-def test_a_system_goes_back_from_the_middle_of_loading_a_program(
-    rerun: Rerun, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_system_goes_back_from_the_middle_of_loading_a_program(rerun: Rerun, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel closes the file on its way out, which waits for something."""
     loading = [0]
     obtain = Files.read_all
