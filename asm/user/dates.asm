@@ -3,15 +3,18 @@
 SECONDS_PER_DAY = 86400
 DAYS_PER_ERA = 146097           ; 400 years
 DAYS_TO_1970 = 719468           ; from 0000-03-01, where leap days come last in a year
+SECONDS_TO_1970 = DAYS_TO_1970 * SECONDS_PER_DAY
 
 ; put_date: append `2026-11-23 14:05`, or blanks for 0.
-;   in:        edx:eax  seconds since 1970
+;   in:        edx:eax  seconds since 1970, negative before; blanks for years before 0 as well
 ;   clobbers:  flags
 put_date:
         pushad
         mov     ecx, eax
         or      ecx, edx
         jz      .none
+        add     eax, SECONDS_TO_1970 & 0xFFFFFFFF
+        adc     edx, SECONDS_TO_1970 >> 32
         mov     ecx, SECONDS_PER_DAY
         cmp     edx, ecx
         jae     .none
@@ -19,7 +22,6 @@ put_date:
         push    edx
 
         ; Years of an era begin in March: the day of the year gives the month by one division.
-        add     eax, DAYS_TO_1970
         xor     edx, edx
         mov     ecx, DAYS_PER_ERA
         div     ecx

@@ -6,7 +6,7 @@ mapped read-only, without a system call.  Each page starts with a `DirectoryPage
 fixed part; records are multiples of 8 bytes.
 """
 
-from ctypes import c_uint16, c_uint32, c_uint64
+from ctypes import c_int64, c_uint16, c_uint32, c_uint64
 from enum import IntFlag
 from typing import Final
 
@@ -33,7 +33,7 @@ class DirectoryEntry(Layout):
         ("name_length", c_uint16),
         ("attributes", c_uint32),
         ("size", c_uint64),
-        ("modified", c_uint64),
+        ("modified", c_int64),
         ("identifier", c_uint64),
     ]
     _notes_ = {
@@ -41,7 +41,7 @@ class DirectoryEntry(Layout):
         "name_length": "bytes of the name, 1 to 1020",
         "attributes": "FileAttributes",
         "size": "bytes; 0 for directories",
-        "modified": "seconds since 1970-01-01 00:00, in the time zone the file system recorded",
+        "modified": "seconds since 1970-01-01 00:00, negative before, 0 if unknown; in the time zone recorded",
         "identifier": "the server's own number of the file, unique in the volume or 0",
     }
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from callgate.kernel.abi.directory import FileAttributes
+from callgate.kernel.abi.directory import DIRECTORY_NAME_LIMIT, FileAttributes
 from callgate.server.dos_times import timestamp
 from callgate.server.exfat.structures import (
     ATTRIBUTES,
@@ -21,6 +21,7 @@ from callgate.server.exfat.structures import (
     StreamExtension,
 )
 from callgate.server.exfat.upcase import UpCase
+from callgate.server.names import name_of_units
 
 _DIRECTORY: Final = int(FileAttributes.DIRECTORY)
 _UNUSABLE: Final = ("/", "\0")  # nobody could name such a file
@@ -132,13 +133,17 @@ class Collector:
         names = -(-stream.NameLength // NAME_UNITS)
         pieces = (raw[(2 + index) * ENTRY_SIZE + 2 : (3 + index) * ENTRY_SIZE] for index in range(names))
         encoded = b"".join(pieces)[: 2 * stream.NameLength]
-        name = encoded.decode("utf-16-le", "replace")
+        name = self._shown(encoded)
         if any(character in name for character in _UNUSABLE) or name in (".", ".."):
             self._complain(at, f"has the name {name!r}, which no path can hold")
         else:
-            folded = self.up_case.fold_units([encoded[i] | encoded[i + 1] << 8 for i in range(0, len(encoded), 2)])
-            self.entries.append(self._made(at, name, folded, FileEntry.from_buffer_copy(raw), stream))
+            self.entries.append(self._made(at, name, self.up_case.fold(name), FileEntry.from_buffer_copy(raw), stream))
         return 1 + count
+
+    def _shown(self, encoded: bytes) -> str:
+        """Return a name as it is shown and found; lone surrogates are replaced where their escapes would not fit."""
+        name = name_of_units(encoded, "le")
+        return name if len(name.encode()) <= DIRECTORY_NAME_LIMIT else encoded.decode("utf-16-le", "replace")
 
     def _made(
         self, at: int, name: str, folded: tuple[int, ...], file: FileEntry, stream: StreamExtension

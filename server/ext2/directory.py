@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.server.errors import FileSystemError
 from callgate.server.ext2.structures import DIRECTORY_HEADER, DIRECTORY_NAME, FILE_TYPES, Kind
+from callgate.server.names import name_of_bytes
 
 DIRECTORY_LIMIT: Final = 16 << 20  # bytes that are read of one directory
 DAMAGE_KEPT: Final = 8
@@ -105,7 +106,7 @@ class Parser:
         if not raw or b"/" in raw or b"\0" in raw:
             self.damage.append(f"{place}: {raw!r} is no name")
             return
-        self.entries.append(Entry(decode_name(raw), inode, FILE_TYPES.get(kind) if self.has_filetype else None))
+        self.entries.append(Entry(name_of_bytes(raw), inode, FILE_TYPES.get(kind) if self.has_filetype else None))
 
 
 def record_length(raw: int, block_bytes: int) -> int:
@@ -118,11 +119,3 @@ def record_length(raw: int, block_bytes: int) -> int:
     if raw in (0, _BLOCK_64K - 1):
         return block_bytes
     return raw & 0xFFFC | (raw & 3) << 16
-
-
-def decode_name(raw: bytes) -> str:
-    r"""Return a name as text: UTF-8, as all use it today; other bytes as ``\xNN``, so that all can be typed.
-
-    A name of 255 bytes takes at most 1020 that way, which is what a directory page holds.
-    """
-    return raw.decode("utf-8", "backslashreplace")

@@ -27,7 +27,7 @@ class Inode(NamedTuple):
     kind: Kind
     permissions: int
     size: int  # bytes
-    modified: int  # seconds since 1970, 0 for what was before
+    modified: int  # seconds since 1970, negative before
     flags: int
     pointers: bytes  # i_block, 60 bytes
 
@@ -160,4 +160,4 @@ def _modified(record: InodeRecord, layout: Layout) -> int:
     end = InodeRecord.i_mtime_extra.offset + 4
     if layout.inode_bytes >= end and INODE_SIZE + record.i_extra_isize >= end:
         seconds += (record.i_mtime_extra & (1 << _NANOSECOND_BITS) - 1) << 32
-    return max(seconds, 0)
+    return seconds

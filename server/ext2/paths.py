@@ -75,7 +75,7 @@ class _Walk:
         return target.split("/")[::-1]
 
     async def _look_up(self, here: Inode, name: str) -> Inode:
-        if len(name.encode("utf-8")) > DIRECTORY_NAME and "\\" not in name:
+        if len(name.encode("utf-8")) > DIRECTORY_NAME and "%" not in name:
             raise FileSystemError(ErrorCode.NAME_TOO_LONG, f"{self.path}: a name has at most {DIRECTORY_NAME} bytes")
         directory = await self.volume.directory(here)
         entry = directory.find(name)

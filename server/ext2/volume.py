@@ -24,6 +24,7 @@ from callgate.server.ext2.structures import (
     SUPERBLOCK_SIZE,
 )
 from callgate.server.ext2.superblock import Layout, parse_superblock, refuse_unknown
+from callgate.server.names import path_of_bytes
 
 DIRECTORIES_KEPT: Final = 32
 ENTRIES_KEPT: Final = 16384
@@ -74,7 +75,7 @@ class ExtVolume:
     @property
     def label(self) -> str:
         """Return the volume's label."""
-        return self.layout.label.split(b"\0")[0].decode("utf-8", "backslashreplace")
+        return self.layout.label.split(b"\0")[0].decode("utf-8", "replace")
 
     @property
     def serial(self) -> int:
@@ -149,7 +150,7 @@ class ExtVolume:
             if block == HOLE:
                 raise FileSystemError(ErrorCode.CORRUPT, f"inode {inode.number}: the link's target is a hole")
             raw = await self.blocks.read(block, f"link target of inode {inode.number}")
-        return raw[: inode.size].split(b"\0")[0].decode("utf-8", "backslashreplace")
+        return path_of_bytes(raw[: inode.size].split(b"\0")[0])
 
 
 async def read_layout(reader: SectorReader, partition_sectors: int) -> tuple[Layout, list[str]]:

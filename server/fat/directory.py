@@ -100,7 +100,10 @@ def parse_directory(data: bytes, places: Sequence[int], truncated: str = "", *, 
             names.add(raw)
         elif attributes & _VOLUME_ID:
             names.reset()
-            label = label or raw[:11]
+            if not attributes & _DIRECTORY:
+                label = label or raw[:11]
+            else:
+                damage.append(f"record {offset // RECORD_SIZE} is marked as a label and as a directory, left out")
         elif raw[:11] in _DOT_NAMES:
             names.reset()
         else:
@@ -109,7 +112,7 @@ def parse_directory(data: bytes, places: Sequence[int], truncated: str = "", *, 
             if entry.name:
                 entries.append(entry)
             else:
-                damage.append(f"record {offset // RECORD_SIZE} has a blank name")
+                damage.append(f"record {offset // RECORD_SIZE} has a blank name, left out")
     return Directory(_distinct(entries), label, truncated, damage + names.damage)
 
 

@@ -40,6 +40,8 @@ def short_name(raw: bytes, nt_case: int = 0) -> str:
 
 def volume_label(raw: bytes) -> str:
     """Return the label of its 11 bytes, without anything that would drive a terminal."""
+    if raw[:1] == bytes([RECORD_KANJI_E5]):
+        raw = bytes([RECORD_FREE]) + raw[1:]
     label = raw.decode(OEM_CODE_PAGE).partition("\0")[0].rstrip(" ")
     return "".join("_" if character in _CONTROLS else character for character in label)
 

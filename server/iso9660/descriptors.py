@@ -21,6 +21,7 @@ from callgate.server.iso9660.structures import (
     long_time,
     parse_record,
 )
+from callgate.server.names import text_of_bytes
 
 _ROOT_RECORD: Final = slice(156, 190)
 _FIRST_BYTE: Final = FIRST_DESCRIPTOR * LOGICAL_SECTOR
@@ -118,7 +119,7 @@ def _parse(sector: bytes, place: int, damage: list[str]) -> VolumeDescriptor:
         raise MountError(f"volume descriptor in sector {place}: blocks of {block_bytes} bytes, not 512, 1024 or 2048")
     root = _root(sector, place, note)
     joliet = is_joliet(sector)
-    label = sector[40:72].decode("utf-16-be" if joliet else "latin-1", "replace").strip(" \0")
+    label = (sector[40:72].decode("utf-16-be", "replace") if joliet else text_of_bytes(sector[40:72])).strip(" \0")
     created = long_time(sector[813:830])
     return VolumeDescriptor(joliet, label, block_bytes, both(sector, 80, 4, note, "the volume size"), root, created)
 

@@ -9,6 +9,7 @@ from typing import Final
 from callgate.kernel.abi.directory import DIRECTORY_NAME_LIMIT, FileAttributes
 from callgate.server.iso9660.rock_ridge import Posix, SystemUse
 from callgate.server.iso9660.structures import LOGICAL_SECTOR, Extent, Note, Record, RecordFlags, parse_record
+from callgate.server.names import name_of_units, text_of_bytes, typeable
 
 DIRECTORY_LIMIT: Final = 4 << 20  # bytes of a directory that are read
 DAMAGE_LIMIT: Final = 8  # sentences kept of one directory
@@ -118,10 +119,12 @@ class Names:
         return Entry(name, records[0].place, extents, attributes, modified, posix.target, refusal)
 
     def _plain(self, identifier: bytes, *, version: bool = False) -> str:
-        text = identifier.decode("utf-16-be" if self.joliet else "latin-1", "replace")
+        text = name_of_units(identifier, "be") if self.joliet else typeable(text_of_bytes(identifier))
         name, separator, number = text.rpartition(";")
-        if version or not separator or not (number.isdigit() or not number):
+        if version:
             return text
+        if not separator or not (number.isdigit() or not number):
+            name = text
         return name.removesuffix(".") or text  # 7.5.1: a name without an extension ends with the dot
 
 

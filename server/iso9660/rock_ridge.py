@@ -12,6 +12,7 @@ from callgate.kernel.abi.memory import SECTOR_SIZE
 from callgate.server.disk import SectorReader
 from callgate.server.errors import FileSystemError
 from callgate.server.iso9660.structures import Note, long_time, short_time
+from callgate.server.names import name_of_bytes, path_of_bytes
 
 CONTINUATIONS_LIMIT: Final = 32  # areas of one record
 AREA_LIMIT: Final = 32768  # bytes of one area
@@ -96,7 +97,7 @@ class SystemUse:
                     result.relocated = True
                 case b"ZF":
                     result.compressed = True
-        result.name = b"".join(name).decode("utf-8", "replace")
+        result.name = name_of_bytes(b"".join(name))
         result.target = target.text(note)
         return result
 
@@ -177,4 +178,4 @@ class _Target:
         raw = b"/".join(self.parts) or b"/"
         if len(raw) > TARGET_LIMIT:
             note(f"its link target has {len(raw)} bytes, of which {TARGET_LIMIT} are used")
-        return raw[:TARGET_LIMIT].decode("utf-8", "replace")
+        return path_of_bytes(raw[:TARGET_LIMIT])

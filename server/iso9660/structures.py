@@ -61,7 +61,7 @@ def both(data: bytes, offset: int, size: int, note: Note, what: str) -> int:
 
 
 def short_time(data: bytes) -> int:
-    """Return the 7-byte time of 9.1.5 in seconds since 1970, UTC; 0 if it is none."""
+    """Return the 7-byte time of 9.1.5 in seconds since 1970, UTC, negative before; 0 if it is none."""
     if len(data) < 7:
         return 0
     offset = data[6] - 256 if data[6] > 127 else data[6]
@@ -69,7 +69,7 @@ def short_time(data: bytes) -> int:
 
 
 def long_time(data: bytes) -> int:
-    """Return the 17-byte time of 8.4.26.1 in seconds since 1970, UTC; 0 if it is none."""
+    """Return the 17-byte time of 8.4.26.1 in seconds since 1970, UTC, negative before; 0 if it is none."""
     digits = data[:14]
     if len(data) < 17 or not digits.isdigit():
         return 0
@@ -82,10 +82,10 @@ def _seconds(parts: list[int], offset: int) -> int:
     """``parts`` are year to second; ``offset`` is east of Greenwich in quarters of an hour, -48 to 52."""
     year, month, day, hour, minute, second = parts
     try:
-        moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC) - timedelta(minutes=15 * offset)
+        moment = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=UTC) - timedelta(minutes=15 * offset)
     except (ValueError, OverflowError):
         return 0
-    return max(0, int(moment.timestamp()))
+    return int(moment.timestamp())
 
 
 def parse_record(data: bytes, offset: int, place: int, note: Note) -> Record | None:

@@ -160,7 +160,7 @@ class TestDirectories:
         Path(os.fsdecode(os.fsencode(image.folder) + b"/" + raw)).write_bytes(b"latin 1\n")
         served = ext_client(image.format("2M").view())
         (name,) = [file.name for file in served.listing("") if file.name != "lost+found"]
-        assert name == "caf\\xe9 " + "\\xff" * 250
+        assert name == "caf%E9 " + "%FF" * 250
         assert served.contents(name) == b"latin 1\n"
         assert served.request(Operation.OPEN, "x" * 256).error is ErrorCode.NAME_TOO_LONG
 

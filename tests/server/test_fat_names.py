@@ -192,7 +192,7 @@ class TestShortNames:
     def test_that_are_blank_are_reported_and_not_listed(self) -> None:
         directory = parse_directory(short(b"") + short(b"OK"), [0])
         assert [entry.name for entry in directory.entries] == ["OK"]
-        assert directory.damage == ("record 0 has a blank name",)
+        assert directory.damage == ("record 0 has a blank name, left out",)
 
     def test_keep_the_high_half_of_a_cluster_number_to_fat32(self) -> None:
         data = short(b"A", cluster=0x12345678)
@@ -228,7 +228,8 @@ def test_lengths_are_counted_in_utf16_units() -> None:
         (1 << 5, 0, 0),
         (0x0021, 24 << 11, 0),
         (0x0021, 60 << 5, 0),
-        (0x0021, 30, 0),
+        (0x0021, 30, 315_532_859),  # 60 seconds
+        (0x0021, 12 << 11 | 10 << 5 | 31, 315_576_659),  # 62 seconds: 12:10:59
     ],
 )
 def test_times_are_seconds_since_1970_or_nothing(date: int, time: int, seconds: int) -> None:
