@@ -12,6 +12,8 @@ from callgate.kernel.abi.memory import SECTOR_SIZE
 IOV_LIMIT = 512
 SECTORS_LIMIT = 1 << 48
 ARCHIVE = b"PK"  # a ZIP archive is no image of a disk: it ends where it ends
+ARCHIVE_END = b"PK\5\6"  # of one that stands behind a program, say
+ARCHIVE_TAIL = 22 + 65535  # bytes in which that is: the record and the longest comment
 
 
 class ImageFile(NoDelay):
@@ -23,9 +25,13 @@ class ImageFile(NoDelay):
         """Open an image; ImageError says why it cannot be used."""
         self.path = path
         self.fd = self._open()
-        self.size = os.lseek(self.fd, 0, os.SEEK_END)
         self.warnings: list[str] = []
-        archive = os.pread(self.fd, len(ARCHIVE), 0) == ARCHIVE
+        try:
+            self.size = os.lseek(self.fd, 0, os.SEEK_END)
+            archive = self._is_archive()
+        except OSError as error:
+            os.close(self.fd)
+            raise ImageError(path, f"cannot be read: {error.strerror}") from None
         if self.size < SECTOR_SIZE and not archive:
             os.close(self.fd)
             reason = "is empty" if not self.size else f"is {self.size} bytes long, shorter than one sector"
@@ -38,13 +44,18 @@ class ImageFile(NoDelay):
             os.close(self.fd)
             raise ImageError(path, f"has {self.sector_count} sectors; LBA48 ends at {SECTORS_LIMIT}")
 
+    def _is_archive(self) -> bool:
+        tail = os.pread(self.fd, ARCHIVE_TAIL, max(0, self.size - ARCHIVE_TAIL))
+        return os.pread(self.fd, len(ARCHIVE), 0) == ARCHIVE or ARCHIVE_END in tail
+
     def _open(self) -> int:
         try:
             # A pipe without a writer must not keep us waiting.
             fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             mode = os.fstat(fd).st_mode
         except FileNotFoundError:
-            raise ImageError(self.path, "there is no such file") from None
+            hint = "only the shell expands ~, where it is not quoted" if str(self.path).startswith("~") else ""
+            raise ImageError(self.path, "there is no such file", hint) from None
         except PermissionError:
             raise ImageError(self.path, "may not be read", "check its permissions") from None
         except OSError as error:

@@ -5,7 +5,7 @@ straight from a file.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 SECTOR = 512
@@ -50,9 +50,15 @@ class DiskLayout:
         if partition.sectors <= 0 or partition.start == 0:
             self.problems.append(f"{place}: partition {partition.number} is empty or starts at sector 0")
             return
-        if partition.end > sector_count:
+        if partition.start >= sector_count:
             self.problems.append(f"{where} lies outside the disk of {sector_count} sectors")
             return
+        if partition.end > sector_count:
+            partition = replace(partition, sectors=sector_count - partition.start)
+            self.problems.append(
+                f"{where} passes the end of the disk of {sector_count} sectors (a truncated image?); "
+                f"the first {partition.sectors} are used"
+            )
         for other in self.partitions:
             if partition.start < other.end and other.start < partition.end:
                 self.problems.append(f"{where} overlaps partition {other.number}")
@@ -70,6 +76,26 @@ async def read_sectors(read: Reader, lba: int, count: int) -> bytes:
             raise ReadError(f"sector {start}: {len(data)} bytes instead of {step * SECTOR}")
         parts.append(data)
     return b"".join(parts)
+
+
+def forgiving(read: Reader) -> Reader:
+    """Return a reader for which a bad sector is zeros; ReadError if it is the first of a request."""
+
+    async def read_what_can_be(lba: int, count: int) -> bytes:
+        try:
+            return await read(lba, count)
+        except ReadError:
+            if count == 1:
+                raise
+        parts = [await read(lba, 1)]
+        for sector in range(lba + 1, lba + count):
+            try:
+                parts.append(await read(sector, 1))
+            except ReadError:
+                parts.append(bytes(SECTOR))
+        return b"".join(parts)
+
+    return read_what_can_be
 
 
 def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -1,9 +1,12 @@
 """Partition tables: none, MBR with extended partitions, GPT (UEFI 2.10, chapter 5).
 
-A partition that lies outside the disk, or over another one, is reported and left out; the others are kept.
+A partition that lies outside the disk, or over another one, is reported and left out; of one that passes the end of the
+disk, what is there is kept, and so are all others.
 """
 
 import struct
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from callgate.disk.gpt import scan_gpt
 from callgate.disk.partition_layout import (
@@ -12,6 +15,7 @@ from callgate.disk.partition_layout import (
     Partition,
     Reader,
     ReadError,
+    forgiving,
     read_sectors,
     run_sync,
 )
@@ -19,10 +23,11 @@ from callgate.disk.partition_layout import (
 __all__ = [
     "SECTOR",
     "DiskLayout",
+    "Judge",
     "Partition",
     "ReadError",
     "Reader",
-    "looks_like_volume",
+    "forgiving",
     "run_sync",
     "scan",
 ]
@@ -35,33 +40,84 @@ EXTENDED = (0x05, 0x0F, 0x85)
 PROTECTIVE = 0xEE
 LOGICAL_LIMIT = 60
 ISO_DESCRIPTOR = 64  # the sector of a volume's first descriptor, ECMA-119, 6.2.1
-ZIP_SIGNATURES = (b"PK\3\4", b"PK\5\6", b"PK\6\6")
 FIRST_LOGICAL = 5
 
 Entry = tuple[int, int, int, int]
+Judge = Callable[[Partition], Awaitable[str | None]]
 
 
-async def scan(read: Reader, sector_count: int) -> DiskLayout:
+class Extended(NamedTuple):
+    """An extended partition: first sector, number of sectors, and those of the disk."""
+
+    base: int
+    sectors: int
+    disk_sectors: int
+
+
+async def scan(read: Reader, sector_count: int, judge: Judge) -> DiskLayout:
     """Return the layout of a disk of `sector_count` sectors; `read(lba, count)` returns their bytes.
+
+    `judge(partition)` says what file system begins there, None if no server knows it.  Sector 0 may be a partition
+    table, a volume's boot sector, or both, the older one left over: see `settle`.
 
     ReadError, and whatever else the reader raises, comes out only if sector 0 cannot be read; a ReadError
     further on becomes a problem in the layout.
     """
     first = await read_sectors(read, 0, 1)
-    if looks_like_volume(first) or first[510:512] != SIGNATURE:
-        return DiskLayout("none", [Partition(0, 0, sector_count, "whole disk", scheme="none")])
+    whole = Partition(0, 0, sector_count, "whole disk", scheme="none")
+    kind = await judged(judge, whole)
+    if first[510:512] != SIGNATURE:
+        layout = DiskLayout("gpt")
+        if kind is None and first[:SECTOR] != bytes(SECTOR) and await scan_gpt(read, layout, sector_count):
+            layout.problems.insert(0, "sector 0: no protective master boot record before the GPT")
+            return layout
+        return DiskLayout("none", [whole])
     entries = table(first)
-    if await is_hybrid(read, entries, sector_count):
-        return DiskLayout("none", [Partition(0, 0, sector_count, "whole disk", scheme="none")])
+    layout = await scan_table(read, entries, sector_count)
+    if layout.partitions:
+        return layout if kind is None else await settle(read, judge, layout, entries, whole, kind)
+    if kind is not None or any(is_code(entry, sector_count) for entry in entries):
+        return DiskLayout("none", [whole])
+    if layout.problems:
+        return layout
+    return DiskLayout("none", [whole], ["sector 0: a boot sector without partitions and without a file system"])
+
+
+async def settle(
+    read: Reader, judge: Judge, layout: DiskLayout, entries: list[Entry], whole: Partition, kind: str
+) -> DiskLayout:
+    """Decide between the partitions of a table and a volume that covers the disk, of which both are there.
+
+    The table's count if a server knows one of them, and the volume's boot sector is left over from before the disk was
+    divided.  An ISO 9660 volume whose descriptor lies within a partition is an image that boots from USB sticks as
+    well: its partitions lie over the volume.
+    """
+    volume = DiskLayout("none", [whole])
+    descriptor = await iso_descriptor(read, whole.sectors)
+    if descriptor and covers_descriptor(entries, layout):
+        return volume
+    if not descriptor and not [each for each in layout.partitions if await judged(judge, each) is not None]:
+        return volume
+    layout.problems.append(f"a whole-disk {kind} volume also begins here, left over from before the disk was divided")
+    return layout
+
+
+async def judged(judge: Judge, partition: Partition) -> str | None:
+    """Return what file system a partition begins with; None also if that cannot be read."""
+    try:
+        return await judge(partition)
+    except ReadError:
+        return None  # who mounts it will say so
+
+
+async def scan_table(read: Reader, entries: list[Entry], sector_count: int) -> DiskLayout:
+    """Return the usable partitions that the four entries of sector 0 lead to."""
     layout = DiskLayout("gpt")
     if any(kind == PROTECTIVE for _, kind, _, _ in entries) and await scan_gpt(read, layout, sector_count):
         return layout
-    usable = [entry for entry in entries if entry[1] not in (0, PROTECTIVE)]
-    if layout.problems and not usable:
+    if layout.problems and all(kind in (0, PROTECTIVE) for _, kind, _, _ in entries):
         return layout
     layout.scheme = "mbr"
-    if not usable:
-        layout.problems.append("sector 0: a boot sector without partitions and without a file system")
     await scan_mbr(read, layout, entries, sector_count)
     return layout
 
@@ -80,48 +136,41 @@ async def scan_mbr(read: Reader, layout: DiskLayout, entries: list[Entry], secto
             layout.add(Partition(number, start, sectors, f"{kind:#04x}", scheme="mbr"), sector_count, "sector 0")
     logical = FIRST_LOGICAL
     for number, start, sectors in extended:
-        if start == 0 or sectors == 0 or start + sectors > sector_count:
+        if start == 0 or sectors == 0 or start >= sector_count:
             layout.problems.append(f"sector 0: extended partition {number} is empty or lies outside the disk")
-        else:
-            logical = await scan_extended(read, layout, logical, start, sectors)
+            continue
+        if start + sectors > sector_count:
+            layout.problems.append(
+                f"sector 0: extended partition {number} (sectors {start} to {start + sectors - 1}) passes the end of "
+                f"the disk of {sector_count} sectors (a truncated image?)"
+            )
+        logical = await scan_extended(read, layout, logical, Extended(start, sectors, sector_count))
 
 
-async def is_hybrid(read: Reader, entries: list[Entry], sector_count: int) -> bool:
-    """Whether the disk is an ISO 9660 volume although sector 0 has a partition table.
-
-    Images that boot from USB sticks as well carry a table whose partitions lie over the volume.  One that leaves out
-    the volume descriptor says that somebody divided the disk anew, and the descriptor is left over.
-    """
+async def iso_descriptor(read: Reader, sector_count: int) -> bool:
+    """Whether the disk has the descriptor of an ISO 9660 volume that covers it."""
     if sector_count <= ISO_DESCRIPTOR:
         return False
     try:
-        descriptor = await read_sectors(read, ISO_DESCRIPTOR, 1)
-        if descriptor[1:6] != b"CD001":
-            return False
-        # Debian's images have an entry over the whole volume whose type is 0, "empty", but whose size is not.
-        usable = [(start, start + sectors) for _, kind, start, sectors in entries if sectors and kind != PROTECTIVE]
-        if any(kind == PROTECTIVE for _, kind, _, _ in entries):
-            layout = DiskLayout("gpt")
-            if await scan_gpt(read, layout, sector_count):
-                usable += [(partition.start, partition.end) for partition in layout.partitions]
+        return (await read_sectors(read, ISO_DESCRIPTOR, 1))[1:6] == b"CD001"
     except ReadError:
-        return False  # the table is there, and what else there is cannot be read
-    return not usable or any(start <= ISO_DESCRIPTOR < end for start, end in usable)
+        return False
 
 
-def looks_like_volume(sector: bytes) -> bool:
-    """Whether sector 0 is the boot sector of a file system that covers the whole disk.
+def covers_descriptor(entries: list[Entry], layout: DiskLayout) -> bool:
+    """Whether a partition holds the volume descriptor.
 
-    One that says it is FAT is believed even if its numbers are absurd: mounting it names the absurd one.
+    Debian's images have an entry over the whole volume whose type is 0, "empty", but whose size is not.
     """
-    if sector[3:11] in (b"EXFAT   ", b"NTFS    ") or sector[:4] in ZIP_SIGNATURES:
-        return True
-    jump = sector[0] == 0xE9 or (sector[0] == 0xEB and sector[2] == 0x90)
-    if jump and (sector[54:57] == b"FAT" or sector[82:85] == b"FAT"):
-        return True
-    bytes_per_sector, per_cluster, reserved, fats = struct.unpack_from("<HBHB", sector, 11)
-    sane = bytes_per_sector in (512, 1024, 2048, 4096) and per_cluster and not per_cluster & per_cluster - 1
-    return bool(jump and sane and reserved and fats in (1, 2) and sector[21] >= 0xF0)
+    spans = [(start, start + sectors) for _, kind, start, sectors in entries if sectors and kind != PROTECTIVE]
+    spans += [(partition.start, partition.end) for partition in layout.partitions]
+    return any(start <= ISO_DESCRIPTOR < end for start, end in spans)
+
+
+def is_code(entry: Entry, sector_count: int) -> bool:
+    """Whether what stands where a boot sector may have a partition's entry is something else."""
+    status, _, start, sectors = entry
+    return status not in (0, ACTIVE) and not 0 < start < start + sectors <= sector_count
 
 
 def table(sector: bytes) -> list[Entry]:
@@ -133,14 +182,14 @@ def table(sector: bytes) -> list[Entry]:
     return entries
 
 
-async def scan_extended(read: Reader, layout: DiskLayout, logical: int, base: int, sectors: int) -> int:
-    """Follow a chain of extended boot records from `base`; return the number of the next logical partition.
+async def scan_extended(read: Reader, layout: DiskLayout, logical: int, extended: Extended) -> int:
+    """Follow a chain of extended boot records; return the number of the next logical partition.
 
     The first entry of a record counts from the record itself, the second, the link, from the start of the
     extended partition.
     """
     seen: set[int] = set()
-    record = base
+    record = extended.base
     while True:
         if record in seen or len(seen) >= LOGICAL_LIMIT:
             layout.problems.append(f"sector {record}: the chain of extended boot records does not end")
@@ -160,23 +209,33 @@ async def scan_extended(read: Reader, layout: DiskLayout, logical: int, base: in
                 layout,
                 Partition(logical, record + start, size, f"{kind:#04x}", scheme="mbr"),
                 record,
-                base + sectors,
+                extended,
             )
             logical += 1
         if link not in EXTENDED:
             return logical
-        if not 0 < offset < sectors:
+        if not 0 < offset < extended.sectors:
             layout.problems.append(f"sector {record}: the next extended boot record lies outside")
             return logical
-        record = base + offset
+        record = extended.base + offset
+        if record >= extended.disk_sectors:
+            layout.problems.append(
+                f"sector {record}: the next extended boot record lies behind the end of the disk; "
+                f"logical partitions from {logical} on are lost"
+            )
+            return logical
 
 
-def add_logical(layout: DiskLayout, partition: Partition, record: int, end: int) -> None:
-    """Keep a logical partition if it lies behind its record and inside the extended partition."""
+def add_logical(layout: DiskLayout, partition: Partition, record: int, extended: Extended) -> None:
+    """Keep a logical partition if it lies behind its record; one that leaves the extended partition is reported."""
     place = f"sector {record}"
     if partition.start == record:
         layout.problems.append(f"{place}: partition {partition.number} contains the record that describes it")
-    elif partition.end > end:
+        return
+    end = extended.base + extended.sectors
+    if partition.start >= end:
+        layout.problems.append(f"{place}: partition {partition.number} lies outside the extended partition")
+        return
+    if partition.end > end:
         layout.problems.append(f"{place}: partition {partition.number} leaves the extended partition")
-    else:
-        layout.add(partition, end, place)
+    layout.add(partition, extended.disk_sectors, place)

@@ -7,13 +7,12 @@ for its label.  A partition that nobody knows, or whose server dies or does not 
 
 from __future__ import annotations
 
-from contextlib import suppress
 from functools import partial
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from callgate.disk.partitions import Partition as DiskPartition
-from callgate.disk.partitions import ReadError, scan
+from callgate.disk.partitions import Reader, ReadError, forgiving, scan
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import VolumeFlags
 from callgate.kernel.abi.errors import ErrorCode
@@ -27,11 +26,11 @@ from callgate.kernel.mounting import Report
 from callgate.kernel.processes import KILLED_EXIT_CODE
 from callgate.kernel.state import PartitionState
 from callgate.server.hosted import HostedServer, VolumeGeometry
+from callgate.server.probing import PROBE_SECTORS, claim, claim_by_beginning, explain
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
 
-PROBE_SECTORS = 128  # 64 KiB
 PATIENCE = 1_000_000_000  # nanoseconds of virtual time that a server has to say what its volume is
 BRIEFLY = 10_000_000  # the same for a caller that asks again later
 UNKNOWN = "no file system that a server knows"
@@ -66,15 +65,17 @@ class Volumes:
         base, say = report.name, partial(self.kernel.mounting.say, report)
         sectors = self.kernel.disk_sectors(disk)
 
-        async def read(lba: int, count: int) -> bytes:
-            try:
-                return await self.read(disk, lba, count)
-            except PolicyError as error:
-                raise ReadError(str(error)) from error
+        read = self.reader(disk)
 
         say(f"{base}: {sectors} sector{'s' * (sectors != 1)}, {self.kernel.disk_model(disk)}")
+
+        async def judge(partition: DiskPartition) -> str | None:
+            first = await forgiving(read)(partition.start, min(PROBE_SECTORS, partition.sectors))
+            found = claim_by_beginning(self.installed, first)
+            return found.kind if found else None
+
         try:
-            layout = await scan(read, sectors)
+            layout = await scan(read, sectors, judge)
         except ReadError as error:
             say(f"{base}: partition table cannot be read: {error}")
             return
@@ -87,35 +88,15 @@ class Volumes:
     async def mount(self, disk: int, partition: DiskPartition, report: Report) -> None:
         """Probe one partition and start its server; report and skip it if that fails."""
         name, say = report.name, partial(self.kernel.mounting.say, report)
-        count = min(PROBE_SECTORS, partition.sectors)
+        read = forgiving(self.reader(disk, partition.start))
         try:
-            first = await self.read(disk, partition.start, count)
-            found = self.probe(first)
+            found = await claim(self.installed, read, partition.sectors)
             if found is None:
-                say(f"{name}: {await self.explain(disk, partition)}, skipped")
+                say(f"{name}: {await explain(self.installed, read, partition.sectors) or UNKNOWN}, skipped")
                 return
-            kind, server = found
-            say(await self.start_server(server, kind, disk, partition, name))
-        except PolicyError as error:
+            say(await self.start_server(found.server, found.kind, disk, partition, name))
+        except (ReadError, PolicyError) as error:
             say(f"{name}: not mounted: {error}")
-
-    def probe(self, first: bytes) -> tuple[str, type[HostedServer]] | None:
-        """Return (file system, server class) for the partition that starts with `first`, or None."""
-        for server in self.installed:
-            kind = server.probe(first)
-            if kind is not None:
-                return kind, server
-        return None
-
-    async def explain(self, disk: int, partition: DiskPartition) -> str:
-        """Return what is known of a partition that no server claims."""
-        count = min(PROBE_SECTORS, partition.sectors)
-        with suppress(PolicyError):
-            last = await self.read(disk, partition.start + partition.sectors - count, count)
-            for server in self.installed:
-                if text := server.explain(last):
-                    return text
-        return UNKNOWN
 
     async def start_server(
         self, server: type[HostedServer], kind: str, disk: int, partition: DiskPartition, name: str
@@ -187,6 +168,17 @@ class Volumes:
         information.free_clusters = registers.edx << 32 | registers.eax
         information.total_clusters = registers.edi << 32 | registers.esi
         return information
+
+    def reader(self, disk: int, start: int = 0) -> Reader:
+        """Return what reads sectors from LBA `start` on of a disk; it raises ReadError."""
+
+        async def read(sector: int, count: int) -> bytes:
+            try:
+                return await self.read(disk, start + sector, count)
+            except PolicyError as error:
+                raise ReadError(str(error)) from error
+
+        return read
 
     async def read(self, disk: int, lba: int, count: int) -> bytes:
         """Return sectors of a disk through the cache; only metadata is read this way."""

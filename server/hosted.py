@@ -9,7 +9,8 @@ and changes without awaiting in between is atomic, and what it knew before an aw
 """
 
 import copy
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
 from callgate.kernel.abi.calls import Operation, ServerCall
@@ -47,6 +48,7 @@ class HostedServer:
 
     name: ClassVar[str] = ""
     kind: str = ""  # what `start` found the file system to be, where `probe` could not tell
+    details: Mapping[str, int | str] = MappingProxyType({})  # numbers of note, for `callgate disk inspect`
     operations: ClassVar[dict[int, str]] = {int(Operation.NULL): "null"}
 
     def __init_subclass__(cls, **kwargs: object) -> None:
@@ -78,6 +80,16 @@ class HostedServer:
         ``first`` is at most 64 KiB and may be anything, of any length; this never raises.
         """
         raise NotImplementedError
+
+    @classmethod
+    def probe_end(cls, last: bytes) -> str | None:
+        """Return the file system's name if the partition ending with ``last`` is ours: archives are found by their end.
+
+        Asked when nobody has claimed the partition by its beginning.  ``last`` is at most the last 64 KiB, zeros to a
+        whole sector included; this never raises.
+        """
+        del last
+        return None
 
     @classmethod
     def explain(cls, last: bytes) -> str | None:

@@ -69,6 +69,17 @@ def piece(entry: int) -> tuple[int | None, int]:
     return first, (entry >> SECTOR_ENTRY_COUNT_SHIFT & SECTOR_ENTRY_COUNT_MASK) + 1
 
 
+def within(entries: list[int], sectors: int) -> list[int]:
+    """Return the entries up to where they leave a partition of ``sectors`` sectors, the last one shortened to that."""
+    kept: list[int] = []
+    for entry in entries:
+        first, count = piece(entry)
+        if first is not None and first + count > sectors:
+            return [*kept, _entry(first, sectors - first)] if first < sectors else kept
+        kept.append(entry)
+    return kept
+
+
 def sectors_of(entries: list[int]) -> int:
     """Return how many sectors the entries cover."""
     return sum(piece(entry)[1] for entry in entries)

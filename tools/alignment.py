@@ -6,18 +6,14 @@ others are put together from copies when they are first read.
 
 from __future__ import annotations
 
-import mmap
 from dataclasses import dataclass
-from pathlib import Path
 
-from callgate.disk.partitions import Partition
 from callgate.kernel.abi.calls import ServerCall
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.file_pages import shift_of
-from callgate.server.errors import FileSystemError
-from callgate.tools.volume_walk import PROBE_BYTES, VolumeWalk, explanation, server_for
+from callgate.tools.volume_walk import VolumeWalk
 
 FILES_LIMIT = 5000
 NO_FILES = FileAttributes.DIRECTORY | FileAttributes.SYMLINK  # links are counted where they lead
@@ -41,18 +37,19 @@ class Alignment:
 
     def describe(self) -> str:
         """Return it as a sentence."""
-        if not self.pages:
-            return f"{counted(self.files, 'file')}, no file data"
+        text = self._pages() if self.pages else f"{counted(self.files, 'file')}, no file data"
+        if self.unreadable:
+            text += f"; {counted(self.unreadable, 'file')} cannot be read to the end"
+        return text if self.complete else text + f"; only the first {FILES_LIMIT} files were looked at"
+
+    def _pages(self) -> str:
         share = 100 * (self.mapped + self.holes) / self.pages
         text = f"{counted(self.files, 'file')}, {counted(self.pages, 'page')} of data: {share:.1f} % mapped as they are"
         if self.copied:
             text += f", {self.copied} put together from copies ({counted(self.copied_bytes, 'byte')})"
         if self.generated:
             text += f", {self.generated} made by the server in its own memory"
-        text += f"; {counted(self.requests, 'request')} to read all"
-        if self.unreadable:
-            text += f"; {counted(self.unreadable, 'file')} cannot be read to the end"
-        return text if self.complete else text + f"; only the first {FILES_LIMIT} files were looked at"
+        return f"{text}; {counted(self.requests, 'request')} to read all"
 
 
 def counted(number: int, noun: str) -> str:
@@ -60,42 +57,8 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What installed servers make of a partition.
-
-    `kind` is what a booted system calls its file system, "" if no server claims it; `problem` says why it is not
-    mounted, or what it is instead, and `alignment` is None then.
-    """
-
-    kind: str = ""
-    problem: str = ""
-    alignment: Alignment | None = None
-
-
-def look_into(image: Path, partition: Partition) -> Finding:
-    """Mount a partition of an image as a booted system would, and look at every file."""
-    with (
-        image.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as content,
-        memoryview(content) as view,
-    ):
-        begin, size = partition.start * SECTOR_SIZE, partition.sectors * SECTOR_SIZE
-        head = bytes(view[begin : begin + min(PROBE_BYTES, size)])
-        server = server_for(head)
-        if server is None:
-            last = bytes(view[begin + size - min(PROBE_BYTES, size) : begin + size])
-            return Finding(problem=explanation(last.ljust(-(-len(last) // SECTOR_SIZE) * SECTOR_SIZE, b"\0")))
-        kind = server.probe(head) or ""
-        try:
-            with VolumeWalk(server, view, partition.start, partition.sectors) as walk:
-                kind = walk.rehearsal.server.kind or kind
-                return Finding(kind, alignment=_walk(walk, partition.start))
-        except FileSystemError as error:
-            return Finding(kind, f"cannot be mounted: {error.text}")
-
-
-def _walk(walk: VolumeWalk, start: int) -> Alignment:
+def measure(walk: VolumeWalk, start: int) -> Alignment:
+    """Look at every file of a mounted volume that begins at LBA `start`."""
     result = Alignment()
     for number, found in enumerate(walk.entries(FILES_LIMIT + 1)):
         if number == FILES_LIMIT:

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from callgate.disk.builder import FileSystem, Scheme
 from callgate.tools.sizes import SIZE
-
-if TYPE_CHECKING:
-    from callgate.disk.inspect import Volume
-    from callgate.tools.alignment import Finding
 
 EXIT_IMAGE = 5
 
@@ -48,34 +42,16 @@ def inspect(image: Path, as_json: bool) -> int:
     Of each volume that can be mounted, every file is looked at: how many of its pages the kernel can map as they are on
     the disk, and how many it has to put together from copies.  The image is only read.
     """
-    from callgate.disk.inspect import as_dict, inspect_image, render
     from callgate.disk.media import ImageError
-    from callgate.tools.alignment import look_into
+    from callgate.tools.inspection import as_dict, inspect_image, render
 
     try:
         report = inspect_image(image)
     except ImageError as error:
         click.echo(f"callgate: {error}", err=True)
         return EXIT_IMAGE
-    findings = [look_into(image, volume.partition) for volume in report.volumes]
-    report = replace(report, volumes=list(map(_completed, report.volumes, findings)))
-    alignments = [finding.alignment for finding in findings]
-    if as_json:
-        data = as_dict(report)
-        for volume, alignment in zip(data["volumes"], alignments, strict=True):
-            volume["alignment"] = asdict(alignment) if alignment else None
-        click.echo(json.dumps(data, indent=2))
-    else:
-        click.echo(render(report, [alignment.describe() if alignment else "" for alignment in alignments]), nl=False)
+    click.echo(json.dumps(as_dict(report), indent=2) if as_json else render(report), nl=as_json)
     return 0
-
-
-def _completed(volume: Volume, finding: Finding) -> Volume:
-    """Return a volume with what its server knows better than its first sectors tell, and why it is not mounted."""
-    found = volume.file_system
-    kind = finding.kind if finding.alignment else found.kind or finding.kind
-    problems = found.problems + [finding.problem] * bool(finding.problem)
-    return replace(volume, file_system=replace(found, kind=kind, problems=problems))
 
 
 @disk.command(epilog=CREATE_EPILOG)

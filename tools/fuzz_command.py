@@ -82,18 +82,20 @@ def images(fs: Kind | None, image: Path | None, count: int, seed: int, booted: b
 
 def _volume(image: Path) -> bytes:
     """Return a volume, zeros to a whole sector included; ImageError if it is none that a server knows."""
-    from callgate.disk.inspect import inspect_image
-    from callgate.disk.media import ImageError
-    from callgate.tools.volume_walk import PROBE_BYTES, server_for
+    from callgate.disk.media import ImageError, ImageFile
+    from callgate.tools.inspection import read_layout
+    from callgate.tools.volume_walk import claimant, read_medium
 
-    report = inspect_image(image)
-    content = image.read_bytes()
-    content += bytes(-len(content) % SECTOR_SIZE)
-    if server_for(content[:PROBE_BYTES]) is not None:
-        return content
-    if report.scheme == "none" or not report.volumes:
+    medium = ImageFile(image)
+    try:
+        if claimant(medium, 0, medium.sector_count) is not None:
+            return read_medium(medium, 0, medium.sector_count)
+        layout = read_layout(medium)
+    finally:
+        medium.close()
+    if layout.scheme == "none" or not layout.partitions:
         raise ImageError(image, "no file system that a server knows begins here")
-    partition = report.volumes[0].partition
+    partition = layout.partitions[0]
     place = f"bs={SECTOR_SIZE} skip={partition.start} count={partition.sectors}"
     cut = f"cut partition {partition.number} out: dd if={shlex.quote(str(image))} of=volume.img {place}"
     raise ImageError(image, "has partitions, and --image wants one volume alone", cut)

@@ -17,7 +17,7 @@ from callgate.kernel.system import System, SystemOptions
 from callgate.server.errors import FileSystemError
 from callgate.tools.fuzz_damage import Damage
 from callgate.tools.fuzz_witness import Witness, content, witnesses
-from callgate.tools.volume_walk import PROBE_BYTES, VolumeWalk, server_for
+from callgate.tools.volume_walk import VolumeWalk, claimant
 
 VISITS = 60  # files and directories looked at in a mutant
 CALLS = 20_000  # gate calls that a mutant may cost
@@ -50,8 +50,9 @@ class Target:
     def __init__(self, image: bytes, *, booted: bool = False) -> None:
         """Look through the sound image; with `booted`, boot it as well.  It must stand what its mutants will."""
         self.booted = booted
-        server = server_for(image[:PROBE_BYTES])
-        self.witnesses, structures = witnesses(server, image) if server else ([], [])
+        medium = MemoryMedium(image)
+        found = claimant(medium, 0, medium.sector_count)
+        self.witnesses, structures = witnesses(found.server, medium) if found else ([], [])
         self.damage = Damage(image, structures)
         self.unreadable = visit(self.damage.image, self.witnesses)
         self.kernel_pages = boot(self.damage.image, self.witnesses) if booted else 0
@@ -98,24 +99,24 @@ def visit(image: bytearray, untouched: list[Witness]) -> int | None:
 
     AssertionError if a rule is broken.
     """
-    server = server_for(bytes(image[:PROBE_BYTES]))
+    medium = MemoryMedium(image, read_only=True)
+    found = claimant(medium, 0, medium.sector_count)
     try:
-        walk = VolumeWalk(server, image) if server is not None else None
+        walk = VolumeWalk(found.server, medium) if found is not None else None
     except FileSystemError as error:
         return _refused(untouched, error.text)
     if walk is None:
         return _refused(untouched, "no server knows it")
-    with walk:
-        for found in walk.entries(VISITS):
-            opened = None if found.is_directory else walk.open(found.path)
-            if opened is not None:
-                _read(walk, found.path, *opened)
-                walk.close(opened[0])
-        unreadable = len(walk.errors)
-        for witness in untouched:
-            _compare(walk, witness)
-        _settle(walk)
-        return unreadable
+    for entry in walk.entries(VISITS):
+        opened = None if entry.is_directory else walk.open(entry.path)
+        if opened is not None:
+            _read(walk, entry.path, *opened)
+            walk.close(opened[0])
+    unreadable = len(walk.errors)
+    for witness in untouched:
+        _compare(walk, witness)
+    _settle(walk)
+    return unreadable
 
 
 def _refused(untouched: list[Witness], why: str) -> int | None:

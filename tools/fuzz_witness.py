@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from callgate.disk.media import Medium
 from callgate.kernel.abi.calls import ServerCall
 from callgate.kernel.abi.thread import HostedGate
 from callgate.server.errors import FileSystemError
@@ -53,7 +54,7 @@ def content(walk: VolumeWalk, path: str, number: int, size: int) -> tuple[bytes,
     return bytes(made), sectors
 
 
-def witnesses(server: type[HostedServer], image: bytes) -> tuple[list[Witness], list[int]]:
+def witnesses(server: type[HostedServer], medium: Medium) -> tuple[list[Witness], list[int]]:
     """Return the files of a sound volume, and the sectors of its structures, the first ones first.
 
     None and none if it cannot be mounted.
@@ -61,19 +62,19 @@ def witnesses(server: type[HostedServer], image: bytes) -> tuple[list[Witness], 
     found = []
     structures: dict[int, None] = {}
     try:
-        with VolumeWalk(server, image) as walk:
-            paths = [entry.path for entry in walk.entries(FILES_LIMIT) if not entry.is_directory]
-            structures |= dict.fromkeys(locked_sectors(walk.rehearsal))
+        walk = VolumeWalk(server, medium)
     except FileSystemError:
         return [], []
+    paths = [entry.path for entry in walk.entries(FILES_LIMIT) if not entry.is_directory]
+    structures |= dict.fromkeys(locked_sectors(walk.rehearsal))
     for path in paths:
-        with VolumeWalk(server, image) as walk:
-            opened = walk.open(path)
-            if opened is None or opened[1] > SIZE_LIMIT:
-                continue
-            data, sectors = content(walk, path, *opened)
-            if len(data) == opened[1]:
-                way = dict.fromkeys(locked_sectors(walk.rehearsal))
-                structures |= way
-                found.append(Witness(path, data, frozenset(sectors | set(way))))
+        walk = VolumeWalk(server, medium)
+        opened = walk.open(path)
+        if opened is None or opened[1] > SIZE_LIMIT:
+            continue
+        data, sectors = content(walk, path, *opened)
+        if len(data) == opened[1]:
+            way = dict.fromkeys(locked_sectors(walk.rehearsal))
+            structures |= way
+            found.append(Witness(path, data, frozenset(sectors | set(way))))
     return found, list(structures)

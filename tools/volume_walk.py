@@ -6,36 +6,54 @@ For what wants to look at whole volumes quickly: how much of one is aligned, and
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
+from callgate.disk.media import Medium, MediumError
+from callgate.disk.partitions import ReadError, forgiving, run_sync
 from callgate.kernel.abi.calls import Operation, ServerCall
 from callgate.kernel.abi.directory import FileAttributes
-from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.abi.errors import ERROR_TEXT, ErrorCode
+from callgate.kernel.abi.memory import PAGE_SIZE, SECTOR_SIZE
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES
 from callgate.kernel.volumes import installed_servers
+from callgate.server.gate import CARRY_FLAG, GateCall, GateResult
 from callgate.server.hosted import HostedServer
 from callgate.server.listing import ListedFile, read_pages
+from callgate.server.probing import Claim, claim, explain
 from callgate.server.testing import Answer, Rehearsal
 
-PROBE_BYTES = 64 << 10
 READ_BYTES = MESSAGE_ADDRESSES * PAGE_SIZE
+PROBLEMS_KEPT = 100
 
 
-def server_for(head: bytes) -> type[HostedServer] | None:
-    """Return the server that claims a partition beginning with `head`, None if nobody does."""
-    for server in installed_servers():
-        if server.probe(head) is not None:
-            return server
-    return None
+def sectors_reader(medium: Medium, start: int = 0) -> Callable[[int, int], Awaitable[bytes]]:
+    """Return what reads sectors from `start` on of a medium, for coroutines that never have to wait; ReadError."""
+
+    async def read(sector: int, count: int) -> bytes:
+        try:
+            return read_medium(medium, start + sector, count)
+        except MediumError as error:
+            raise ReadError(str(error)) from None
+
+    return read
 
 
-def explanation(last: bytes) -> str:
-    """Return what a partition ending with `last` is, which no server claims; "" if nobody can tell."""
-    return next((text for server in installed_servers() if (text := server.explain(last))), "")
+def read_medium(medium: Medium, lba: int, count: int) -> bytes:
+    """Read sectors of a medium; MediumError."""
+    data = bytearray(count * SECTOR_SIZE)
+    medium.read_into(lba, [memoryview(data)])
+    return bytes(data)
+
+
+def claimant(medium: Medium, start: int, sectors: int) -> Claim | None:
+    """Return the claim of an installed server on sectors `start` to `start + sectors` of a medium; ReadError."""
+    return run_sync(claim(installed_servers(), forgiving(sectors_reader(medium, start)), sectors))
+
+
+def explanation(medium: Medium, start: int, sectors: int) -> str:
+    """Return what a partition is that no server claims; "" if nobody can tell.  ReadError."""
+    return run_sync(explain(installed_servers(), forgiving(sectors_reader(medium, start)), sectors))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,32 +69,75 @@ class Found:
         return bool(self.entry.attributes & FileAttributes.DIRECTORY)
 
 
-class VolumeWalk:
-    """One mounted volume; FileSystemError if its server refuses it.  A context that lets go of the image."""
+class _MediumRehearsal(Rehearsal):
+    """A rehearsal over part of a medium, whose bad sectors are I/O errors."""
 
-    def __init__(
-        self,
-        server: type[HostedServer],
-        image: memoryview | bytes | bytearray,
-        start: int = 0,
-        sectors: int | None = None,
-    ) -> None:
-        """Mount sectors `start` to `start + sectors` of an image."""
-        self.rehearsal = Rehearsal(server, image, start=start, sectors=sectors)
-        self.errors: list[tuple[str, ErrorCode]] = []
+    def __init__(self, server: type[HostedServer], medium: Medium, start: int, sectors: int) -> None:
+        super().__init__(server, b"", start=start, sectors=sectors)
+        self.medium = medium
+
+    def read_sectors(self, sector: int | None, count: int) -> bytes:
+        """Return sectors of the partition; None is a hole, zeros.  MediumError."""
+        if sector is None:
+            return bytes(count * SECTOR_SIZE)
+        return read_medium(self.medium, self.geometry.start + sector, count)
+
+    def answer(self, call: GateCall) -> GateResult:
+        """Answer one gate call as the kernel would."""
         try:
-            self.rehearsal.start()
-        except BaseException:
-            self.rehearsal.image.release()
-            raise
+            return super().answer(call)
+        except MediumError:
+            return GateResult(ErrorCode.IO_ERROR, eflags=CARRY_FLAG)
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.rehearsal.image.release()
+class VolumeWalk:
+    """One mounted volume; FileSystemError if its server refuses it."""
+
+    def __init__(self, server: type[HostedServer], medium: Medium, start: int = 0, sectors: int | None = None) -> None:
+        """Mount sectors `start` to `start + sectors` of a medium."""
+        self.rehearsal = _MediumRehearsal(server, medium, start, medium.sector_count if sectors is None else sectors)
+        self.errors: list[tuple[str, ErrorCode]] = []
+        self._problems: dict[str, None] = {}
+        self._problems_lost = 0
+        self._explained = False  # whether the server reported anything with its last answer
+        self.rehearsal.start()
+        self._gather()
+
+    def label(self) -> str:
+        """Return the volume's label as its server gives it, "" if it has none."""
+        answer = self._request(Operation.VOLUME)
+        return answer.data.decode("utf-8", "replace") if not answer.error else ""
+
+    def problems(self) -> list[str]:
+        """Return what the server has reported so far, and what cannot be had for reasons that it has not."""
+        lost = [f"and {self._problems_lost} more"] if self._problems_lost else []
+        return [*self._problems, *lost]
+
+    def _request(self, operation: int, data: bytes | None = None, **registers: int) -> Answer:
+        answer = self.rehearsal.request(operation, data, **registers)
+        self._gather()
+        return answer
+
+    def _gather(self) -> None:
+        """Note what the server reports."""
+        reports = self.rehearsal.server.take_reports()
+        for report in reports:
+            self._note(report.removeprefix(f"{self.rehearsal.geometry.name}: "))
+        self._explained = bool(reports)
+
+    def _fail(self, path: str, error: ErrorCode, what: str) -> None:
+        """Note an error, and say it if the server has not; what it does not support (devices, sockets) is no fault."""
+        self.errors.append((path, error))
+        if not self._explained and error is not ErrorCode.NOT_SUPPORTED:
+            self._note(f"/{path.lstrip('/')} {what}: {ERROR_TEXT[error]}")
+
+    def _note(self, text: str) -> None:
+        if text in self._problems:
+            return
+        if len(self._problems) < PROBLEMS_KEPT:
+            self._problems[text] = None
+        else:
+            self._problems_lost += 1
 
     def entries(self, limit: int) -> Iterator[Found]:
         """Yield at most `limit` files and directories, breadth first; what cannot be listed goes to `errors`."""
@@ -84,12 +145,12 @@ class VolumeWalk:
         left = limit
         while waiting and left > 0:
             folder = waiting.popleft()
-            answer = self.rehearsal.request(Operation.LOCK_DIRECTORY, folder.encode())
+            answer = self._request(Operation.LOCK_DIRECTORY, folder.encode())
             if answer.error:
-                self.errors.append((folder or "/", answer.error))
+                self._fail(folder or "/", answer.error, "cannot be listed")
                 continue
             listed = list(read_pages(answer.memory))
-            self.rehearsal.request(Operation.UNLOCK_DIRECTORY, edx=answer.registers.edx)
+            self._request(Operation.UNLOCK_DIRECTORY, edx=answer.registers.edx)
             for entry in listed[:left]:
                 found = Found(f"{folder}/{entry.name}".lstrip("/"), entry)
                 if found.is_directory:
@@ -99,26 +160,24 @@ class VolumeWalk:
 
     def open(self, path: str) -> tuple[int, int] | None:
         """Return (server's number, size) of a file; None, and a note in `errors`, if it cannot be opened."""
-        answer = self.rehearsal.request(Operation.OPEN, path.encode())
+        answer = self._request(Operation.OPEN, path.encode())
         if answer.error:
-            self.errors.append((path, answer.error))
+            self._fail(path, answer.error, "cannot be opened")
             return None
         return answer.registers.eax, answer.registers.edx << 32 | answer.registers.ecx
 
     def close(self, number: int) -> None:
         """Close a file."""
-        self.rehearsal.request(Operation.CLOSE, eax=number)
+        self._request(Operation.CLOSE, eax=number)
 
     def read(self, path: str, number: int, position: int, wanted: int = READ_BYTES) -> tuple[int, int, Answer] | None:
         """Return (first byte, bytes covered, reply) for a position; None at the end or where it cannot be read."""
-        answer = self.rehearsal.request(
-            Operation.READ, ebx=number, eax=position & 0xFFFF_FFFF, edx=position >> 32, ecx=wanted
-        )
+        answer = self._request(Operation.READ, ebx=number, eax=position & 0xFFFF_FFFF, edx=position >> 32, ecx=wanted)
         if answer.error:
-            self.errors.append((path, answer.error))
+            self._fail(path, answer.error, f"cannot be read at byte {position}")
             return None
         if answer.registers.edi and answer.call is ServerCall.REPLY_OBJECT:
-            self.rehearsal.request(Operation.RELEASE, eax=answer.registers.edi)
+            self._request(Operation.RELEASE, eax=answer.registers.edi)
         start = answer.registers.edx << 32 | answer.registers.ecx
         return (start, answer.registers.eax, answer) if answer.registers.eax else None
 

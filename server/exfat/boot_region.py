@@ -46,6 +46,18 @@ class ExfatLayout:
         """The highest cluster number."""
         return FIRST_CLUSTER + self.clusters - 1
 
+    def details(self) -> dict[str, int | str]:
+        """Return numbers of note, sectors as the volume counts them."""
+        scale = self.sector_bytes // SECTOR_SIZE
+        return {
+            "sector_bytes": self.sector_bytes,
+            "cluster_bytes": self.cluster_bytes,
+            "clusters": self.clusters,
+            "fat_sector": self.fat_start // scale,
+            "data_sector": self.heap_start // scale,
+            "serial": f"{self.serial >> 16:04X}-{self.serial & 0xFFFF:04X}",
+        }
+
     def is_cluster(self, number: int) -> bool:
         """Whether a number is that of a cluster of the volume."""
         return FIRST_CLUSTER <= number <= self.last_cluster

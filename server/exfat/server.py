@@ -30,6 +30,7 @@ class ExfatServer(MountedServer[ExfatVolume, OpenFile]):
     async def start(self) -> None:
         """Mount the partition; MountError names what is wrong with it."""
         volume = await ExfatVolume.mount(Disk(self.memory, self.geometry), self.geometry.sectors)
+        self.details = volume.layout.details()
         self.mounted(volume, volume.damage)
 
     @operation(Operation.FREE_SPACE)

@@ -40,6 +40,7 @@ class Ext2Server(MountedServer[ExtVolume, Inode]):
     async def start(self) -> None:
         """Mount the partition; MountError names what is wrong with it."""
         volume = await ExtVolume.mount(Disk(self.memory, self.geometry), self.geometry.sectors)
+        self.details = {"block_bytes": volume.layout.block_bytes, "blocks": volume.layout.blocks}
         self.mounted(volume, volume.damage)
 
     async def handle(self, request: Request) -> Reply:

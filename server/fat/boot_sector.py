@@ -43,13 +43,12 @@ class FatLayout(NamedTuple):
     active_fat: int
     mirrored: bool
     root_start: int  # of the fixed root directory; 0 on FAT32
-    root_bytes: int
+    root_bytes: int  # what BPB_RootEntCnt takes; 0 on sound FAT32
     root_cluster: int  # 0 on FAT12 and FAT16
     data_start: int
     sectors: int  # of the whole volume
     fsinfo: int  # sector; 0 if there is none
     serial: int
-    label: bytes  # OEM code page; b"" if there is none
     dirty: bool
     media: int
 
@@ -68,6 +67,21 @@ class FatLayout(NamedTuple):
         """Return the highest cluster number."""
         return self.clusters + FIRST_CLUSTER - 1
 
+    def details(self) -> dict[str, int | str]:
+        """Return numbers of note, sectors as the volume counts them."""
+        scale = self.sector_bytes // SECTOR_SIZE
+        return {
+            "sector_bytes": self.sector_bytes,
+            "cluster_bytes": self.cluster_bytes,
+            "clusters": self.clusters,
+            "fats": self.fats,
+            "fat_sectors": self.fat_sectors // scale,
+            "root_entries": self.root_bytes // RECORD_SIZE,
+            "reserved_sectors": self.fat_start // scale,
+            "data_sector": self.data_start // scale,
+            **({"serial": f"{self.serial >> 16:04X}-{self.serial & 0xFFFF:04X}"} if self.serial else {}),
+        }
+
     def is_cluster(self, number: int) -> bool:
         """Return whether ``number`` is the number of a data cluster."""
         return FIRST_CLUSTER <= number <= self.last_cluster
@@ -80,15 +94,33 @@ class FatLayout(NamedTuple):
 def parse_boot_sector(sector: bytes, partition_sectors: int) -> FatLayout:
     """Return the layout that ``sector`` (512 bytes) describes on a partition of 512-byte sectors.
 
-    MountError names the field, its offset and value, and what is expected.
+    The volume may be larger than the partition, as in the image of a disk that was not copied to its end, if FATs and
+    root directory are there.  MountError names the field, its offset and value, and what is expected.
     """
     if len(sector) < SECTOR_SIZE:
         raise MountError(f"boot sector: {len(sector)} bytes are there, {SECTOR_SIZE} are needed")
     common = BootSector.from_buffer_copy(sector)
     _check_common(common)
-    if common.BPB_FATSz16 == 0:
-        return _layout32(BootSector32.from_buffer_copy(sector), partition_sectors)
-    return _layout16(BootSector16.from_buffer_copy(sector), partition_sectors)
+    total = _total_sectors(common)
+    there = partition_sectors * SECTOR_SIZE // common.BPB_BytsPerSec
+    try:
+        if common.BPB_FATSz16 == 0:
+            layout = _layout32(BootSector32.from_buffer_copy(sector), total)
+        else:
+            layout = _layout16(BootSector16.from_buffer_copy(sector), total)
+    except MountError:
+        if total <= there:
+            raise
+    else:
+        root = layout.sector_of(layout.root_cluster) if layout.root_cluster else layout.data_start - 1
+        if root < partition_sectors:
+            return layout
+    raise _wrong(
+        common,
+        _total_field(common),
+        f"at most {there}: the volume is larger than its partition of {partition_sectors} disk sectors (a truncated "
+        "image?)",
+    )
 
 
 def _wrong(record: BootSector, field: str, expected: str, value: int | None = None) -> MountError:
@@ -110,20 +142,16 @@ def _check_common(boot: BootSector) -> None:
         raise _wrong(boot, "BPB_Media", "0xf0, or 0xf8 to 0xff")
 
 
-def _total_sectors(boot: BootSector, partition_sectors: int) -> int:
-    """Return the volume's size in its own sectors, checked against the partition."""
-    field = "BPB_TotSec16" if boot.BPB_TotSec16 else "BPB_TotSec32"
+def _total_field(boot: BootSector) -> str:
+    return "BPB_TotSec16" if boot.BPB_TotSec16 else "BPB_TotSec32"
+
+
+def _total_sectors(boot: BootSector) -> int:
+    """Return the volume's size in its own sectors."""
+    field = _total_field(boot)
     total: int = getattr(boot, field)
     if total == 0:
         raise _wrong(boot, field, f"{_RANGE} here or in BPB_TotSec16")
-    there = partition_sectors * SECTOR_SIZE // boot.BPB_BytsPerSec
-    if total > there:
-        raise _wrong(
-            boot,
-            field,
-            f"at most {there}: the volume is larger than its partition of {partition_sectors} disk "
-            "sectors (a truncated image?)",
-        )
     return total
 
 
@@ -168,8 +196,7 @@ def _check_fat_size(boot: BootSector, fat_field: str, bits: int, clusters: int) 
         )
 
 
-def _layout16(boot: BootSector16, partition_sectors: int) -> FatLayout:
-    total = _total_sectors(boot, partition_sectors)
+def _layout16(boot: BootSector16, total: int) -> FatLayout:
     if boot.BPB_RootEntCnt == 0:
         raise _wrong(boot, "BPB_RootEntCnt", f"{_RANGE} on FAT12 and FAT16")
     regions = _regions(boot, total, "BPB_FATSz16")
@@ -184,15 +211,14 @@ def _layout16(boot: BootSector16, partition_sectors: int) -> FatLayout:
     return _layout(boot, boot.BPB_FATSz16, bits, total, regions)
 
 
-def _layout32(boot: BootSector32, partition_sectors: int) -> FatLayout:
+def _layout32(boot: BootSector32, total: int) -> FatLayout:
     """Check and lay out a FAT32 volume.
 
     The specification tells widths by the number of clusters alone; yet a BPB without BPB_FATSz16 has no
     other reading than FAT32, and ``mkfs.fat -F 32`` makes such volumes with few clusters, which Windows
     and Linux read.
     """
-    total = _total_sectors(boot, partition_sectors)
-    if boot.BPB_RootEntCnt:
+    if boot.BPB_FSVer and boot.BPB_RootEntCnt:  # what stands in FAT32's fields is something else
         raise _wrong(boot, "BPB_RootEntCnt", "0 on FAT32, which BPB_FATSz16 = 0 makes this volume")
     if boot.BPB_FSVer:
         raise _wrong(boot, "BPB_FSVer", "0: version 0.0 is the only one known")
@@ -222,7 +248,6 @@ def _layout(boot: BootSector16 | BootSector32, fat_size: int, bits: int, total: 
     """Convert the volume's own sectors to disk sectors; what FAT12 and FAT16 have is filled in."""
     scale = boot.BPB_BytsPerSec // SECTOR_SIZE
     signed = boot.BS_BootSig in (EXTENDED_BOOT_SIGNATURE, EXTENDED_BOOT_SIGNATURE_SHORT)
-    labelled = boot.BS_BootSig == EXTENDED_BOOT_SIGNATURE
     return FatLayout(
         bits=bits,
         sector_bytes=boot.BPB_BytsPerSec,
@@ -240,7 +265,6 @@ def _layout(boot: BootSector16 | BootSector32, fat_size: int, bits: int, total: 
         sectors=total * scale,
         fsinfo=0,
         serial=boot.BS_VolID if signed else 0,
-        label=bytes(boot.BS_VolLab) if labelled else b"",
         dirty=bool(boot.BS_Reserved1 & DIRTY_BIT),
         media=boot.BPB_Media,
     )

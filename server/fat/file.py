@@ -7,7 +7,7 @@ from callgate.server.clusters import ClusterChain, cut_chain
 from callgate.server.errors import FileSystemError
 from callgate.server.fat.directory import FatEntry
 from callgate.server.fat.volume import FatVolume
-from callgate.server.pieces import Extract
+from callgate.server.pieces import Extract, sectors_of, within
 
 
 class OpenFile:
@@ -22,7 +22,8 @@ class OpenFile:
         """Return the sectors that hold ``wanted`` bytes from ``position``, as far as one reply carries.
 
         ``start`` is the partition's first LBA, for blocks are the disk's.  The extract is empty at the
-        end of the file.  FileSystemError(CORRUPT) if there is nothing at ``position`` but should be.
+        end of the file.  FileSystemError: CORRUPT if there is nothing at ``position`` but should be, IO_ERROR if it
+        lies behind the end of a partition that is shorter than the volume.
         """
         first = position // SECTOR_SIZE
         end = min(position + wanted, self.entry.size)
@@ -36,6 +37,14 @@ class OpenFile:
             raise FileSystemError(ErrorCode.CORRUPT, self.complaint())
         layout = volume.layout
         entries, covered = cut_chain(self.chain, layout.cluster_sectors, layout.sector_of, first, there, start)
+        if volume.sectors < layout.sectors:
+            entries = within(entries, volume.sectors)
+            covered = sectors_of(entries)
+        if not entries:
+            raise FileSystemError(
+                ErrorCode.IO_ERROR,
+                f"file {self.path}: byte {position} lies behind the end of the partition of {volume.sectors} sectors",
+            )
         size = min(covered * SECTOR_SIZE, self.entry.size - first * SECTOR_SIZE)
         return Extract(first * SECTOR_SIZE, size, entries)
 

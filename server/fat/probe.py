@@ -29,19 +29,26 @@ def probe(first: bytes) -> str | None:
     sector = first[:SECTOR_SIZE]
     if len(sector) < SECTOR_SIZE or sector[3:11] in _FOREIGN_OEM_NAMES:
         return None
-    return _judge(sector) or _backup(first)
+    return _judge(first) or _backup(first)
 
 
-def _judge(sector: bytes) -> str | None:
+def _judge(first: bytes) -> str | None:
+    sector = first[:SECTOR_SIZE]
     has_signature = sector[BOOT_SIGNATURE_OFFSET:] == BOOT_SIGNATURE
     declared = _declared_type(sector)
     try:
         layout = parse_boot_sector(sector, _UNBOUNDED)
     except MountError:
         return declared if has_signature else None
-    # Volumes of early DOS have no signature, but they do have a jump.
-    plausible = has_signature or sector[0] in (0xEB, 0xE9)
+    # Volumes of early DOS have no signature, but they do have a jump; what has neither has a FAT where it must be.
+    plausible = has_signature or sector[0] in (0xEB, 0xE9) or _has_fat(first, layout)
     return layout.kind if plausible else None
+
+
+def _has_fat(first: bytes, layout: FatLayout) -> bool:
+    """Whether FAT[0] and FAT[1] are what the specification has there: the media byte, all other bits set."""
+    expected = bytes([layout.media, 0xFF, 0xFF])
+    return first[layout.fat_start * SECTOR_SIZE :][:3] == expected
 
 
 def _declared_type(sector: bytes) -> str | None:
@@ -52,6 +59,12 @@ def _declared_type(sector: bytes) -> str | None:
             if kind is not None:
                 return kind
     return None
+
+
+def says_other_width(sector: bytes) -> bool:
+    """Whether a boot sector says that it is FAT12 or FAT16: a FAT32 backup behind it belongs to an older volume."""
+    has_signature = sector[BOOT_SIGNATURE_OFFSET:] == BOOT_SIGNATURE
+    return has_signature and _declared_type(sector) in ("fat12", "fat16")
 
 
 def _backup(first: bytes) -> str | None:

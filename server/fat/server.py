@@ -30,6 +30,7 @@ class FatServer(MountedServer[FatVolume, OpenFile]):
     async def start(self) -> None:
         """Mount the partition; MountError names what is wrong with it."""
         volume = await FatVolume.mount(Disk(self.memory, self.geometry), self.geometry.sectors)
+        self.details = volume.layout.details()
         self.mounted(volume, volume.damage)
 
     async def handle(self, request: Request) -> Reply:
@@ -68,8 +69,9 @@ class FatServer(MountedServer[FatVolume, OpenFile]):
         directory = await self.volume.directory(entry)
 
         def build(version: int) -> Pages:
-            if directory.truncated:
-                self.report(f"directory {parse_path(path)} is damaged: {directory.truncated}")
+            for text in (directory.truncated, *directory.damage):
+                if text:
+                    self.report(f"directory {parse_path(path)} is damaged: {text}")
             return self.listed(path, map(_listed, directory.entries), len(directory.entries), version)
 
         return await self.directories.lock(entry.cluster, build)

@@ -11,11 +11,11 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import SECTOR_SIZE
 from callgate.server.clusters import ClusterChain
 from callgate.server.disk import SectorReader
-from callgate.server.errors import FileSystemError, MountError
-from callgate.server.fat.boot_sector import FatLayout, parse_boot_sector
+from callgate.server.errors import FileSystemError
+from callgate.server.fat.boot_sector import FatLayout
 from callgate.server.fat.directory import ROOT, Directory, FatEntry, parse_directory
+from callgate.server.fat.find_layout import find_layout
 from callgate.server.fat.names import utf16_length, volume_label
-from callgate.server.fat.probe import BACKUP_PLACES, parse_backup
 from callgate.server.fat.structures import (
     DIRECTORY_LIMIT,
     FSINFO_LEAD,
@@ -29,15 +29,15 @@ from callgate.server.paths import Path, parse_path
 
 DIRECTORIES_KEPT: Final = 32
 ENTRIES_KEPT: Final = 16384
-_NO_NAME: Final = b"NO NAME    "
 
 
 class FatVolume:
     """A volume as it was mounted; nothing here writes."""
 
-    def __init__(self, reader: SectorReader, layout: FatLayout) -> None:
+    def __init__(self, reader: SectorReader, layout: FatLayout, sectors: int) -> None:
         self.reader = reader
         self.layout = layout
+        self.sectors = sectors  # of the partition, which may be fewer than the volume says it has
         self.table = FatTable(reader, layout)
         self.usage = Usage(0, 0)
         self.dirty = layout.dirty
@@ -50,8 +50,8 @@ class FatVolume:
 
         MountError if it cannot be served; FileSystemError if the disk cannot be read.
         """
-        layout, damage = await _read_layout(reader, partition_sectors)
-        volume = cls(reader, layout)
+        layout, damage = await find_layout(reader, partition_sectors)
+        volume = cls(reader, layout, partition_sectors)
         volume.damage.extend(damage)
         volume.usage = await volume.table.usage()
         await volume._inspect_marks()
@@ -61,9 +61,11 @@ class FatVolume:
         return volume
 
     async def label(self) -> str:
-        """Return the volume's label: that of the root directory, else that of the boot sector."""
-        raw = (await self.directory(ROOT)).label or self.layout.label.replace(_NO_NAME, b"")
-        return volume_label(raw)
+        """Return the volume's label: that of the root directory.
+
+        BS_VolLab is not kept up by all who rename volumes, so that blkid, mtools and Windows do not go by it either.
+        """
+        return volume_label((await self.directory(ROOT)).label)
 
     async def find(self, path: str) -> FatEntry:
         """Return the entry at ``path``: components separated by ``/``, compared as FAT does.
@@ -140,13 +142,19 @@ class FatVolume:
         truncated = chain.damage
         if not chain.complete or chain.length > limit:
             truncated = f"it is larger than {DIRECTORY_LIMIT} bytes"
-        data = []
+        data: list[bytes] = []
         places: list[int] = []
         left = limit
         for run in chain.runs():
             clusters = min(run.length, left)
             left -= clusters
             start = self.layout.sector_of(run.cluster)
+            there = max(0, (self.sectors - start) // self.layout.cluster_sectors)
+            if there < clusters and (data or there):
+                truncated = f"its cluster {run.cluster + there} lies behind the end of the partition"
+                left, clusters = 0, there
+            if not clusters:
+                break
             data.append(await self.reader.read(start, clusters * self.layout.cluster_sectors))
             first = start * SECTOR_SIZE
             places.extend(range(first, first + clusters * size, size))
@@ -172,19 +180,3 @@ class FatVolume:
                 f"FSInfo sector {self.layout.fsinfo} says {info.FSI_Free_Count} free clusters; the FAT has "
                 f"{self.usage.free}"
             )
-
-
-async def _read_layout(reader: SectorReader, partition_sectors: int) -> tuple[FatLayout, list[str]]:
-    """Return the layout by the boot sector, or by FAT32's backup of it if that one is bad."""
-    if partition_sectors < 1:
-        raise MountError("boot sector: the partition is empty")
-    try:
-        return parse_boot_sector(await reader.read(0, 1), partition_sectors), []
-    except MountError as error:
-        first = error
-    for place in BACKUP_PLACES:
-        if place < partition_sectors:
-            layout = parse_backup(await reader.read(place, 1), place, partition_sectors)
-            if layout is not None:
-                return layout, [f"{first.text}; the backup in disk sector {place} is used instead"]
-    raise first

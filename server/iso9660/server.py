@@ -41,6 +41,7 @@ class IsoServer(MountedServer[IsoVolume, Entry]):
     async def start(self) -> None:
         """Mount the partition; MountError names what is wrong with it."""
         volume = await IsoVolume.mount(Disk(self.memory, self.geometry), self.geometry.sectors)
+        self.details = {"block_bytes": volume.tree.block_bytes, "blocks": volume.tree.blocks}
         self.mounted(volume, volume.damage)
         self.kind = volume.kind
 

@@ -9,6 +9,7 @@ from typing import Final
 from callgate.kernel.abi.directory import DIRECTORY_NAME_LIMIT, FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.server.errors import FileSystemError
+from callgate.server.names import name_of_bytes
 from callgate.server.paths import parse_path
 from callgate.server.zip_archive.entry import ZipEntry, parse_entry
 
@@ -38,7 +39,7 @@ class Catalogue:
         self._nodes = 0
         self._folders = 0
         at = number = 0
-        while number < min(expected, ENTRIES_LIMIT):
+        while number < ENTRIES_LIMIT:
             parsed = parse_entry(data, at, number + 1)
             if parsed is None:
                 break
@@ -46,9 +47,17 @@ class Catalogue:
             entry, at = parsed
             self._add(entry)
         self.entries = number
-        if number < expected:
-            reason = f"only {ENTRIES_LIMIT} are used" if number == ENTRIES_LIMIT else f"damaged behind {number} of them"
-            self.damage.append(f"central directory of {expected} entries: {reason}")
+        self._count(expected, more=parse_entry(data, at, number + 1) is not None)
+
+    def _count(self, expected: int, *, more: bool) -> None:
+        """Compare what is there with the end record's count, which wraps at 65,536 where a writer knows no ZIP64."""
+        if more:
+            count = max(expected, self.entries + 1)
+            self.damage.append(f"central directory of {count} entries or more: only {ENTRIES_LIMIT} are used")
+        elif self.entries < expected:
+            self.damage.append(f"central directory of {expected} entries: damaged after {self.entries} of them")
+        elif self.entries > expected:
+            self.damage.append(f"the end record counts {expected} entries, the central directory has {self.entries}")
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Catalogue":
         return self
@@ -75,7 +84,9 @@ class Catalogue:
         components = self._components(entry)
         is_directory = bool(entry.attributes & FileAttributes.DIRECTORY)
         if not components:
-            if not is_directory:
+            if is_directory:
+                self.root.modified = entry.modified
+            else:
                 self._note(entry, "no name, left out")
             return
         if len(components) > DEPTH_LIMIT or self._nodes + len(components) > NODES_LIMIT:
@@ -112,11 +123,16 @@ class Catalogue:
         # Slashes go forward (APPNOTE.TXT 4.4.17.1); some who write archives forget it, and unzip corrects them too.
         parts = entry.name.replace("\0", "_").replace("\\", "/").split("/")
         components = [
-            part.encode("utf-8", "replace")[:DIRECTORY_NAME_LIMIT].decode("utf-8", "ignore")
+            name_of_bytes(part.encode("utf-8", "surrogateescape"))
+            .encode()[:DIRECTORY_NAME_LIMIT]
+            .decode("utf-8", "ignore")
             for part in parts
             if part not in {"", ".", ".."}
         ]
-        wanted = parts[:-1] if entry.attributes & FileAttributes.DIRECTORY and not parts[-1] else parts
+        # "./name" is what bsdtar and `zip -r x.zip ./folder` write: it means the name.
+        wanted = [part for part in parts if part != "."]
+        if entry.attributes & FileAttributes.DIRECTORY and wanted and not wanted[-1]:
+            del wanted[-1]
         if components != wanted or "\\" in entry.name:
             self._note(entry, f"shown as {'/'.join(components)[:64]!r}")
         return components

@@ -4,6 +4,7 @@ An image is a whole number of sectors and an archive is not, so the end record m
 somebody padded the image with.
 """
 
+from collections.abc import Iterator
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -17,7 +18,7 @@ LOCATOR64: Final = b"PK\6\7"
 LOCAL: Final = b"PK\3\4"
 CENTRAL: Final = b"PK\1\2"
 PART: Final = b"PK\7\x08"  # what the first part of several begins with, before a local header (8.5.4)
-_PROGRAMS: Final = (b"#!", b"MZ", b"\x7fELF")  # that read the archive which stands behind them
+ONE_PART: Final = b"PK00"  # the same where there was but one part in the end (8.5.5)
 SPLIT: Final = "a part of a split ZIP archive; join the parts (zip -s 0 in.zip --out out.zip)"
 COMMENT_LIMIT: Final = 65535
 PADDING_LIMIT: Final = 64 << 20  # zeros behind the archive that are looked through
@@ -48,13 +49,18 @@ class _Claim(NamedTuple):
 
 
 def probe(first: bytes) -> str | None:
-    """Return ``zip`` if an image that begins with ``first`` is an archive; mounting finds out whether it is whole.
-
-    A program that extracts itself is one if its first entry begins in ``first``.
-    """
-    if first[:4] in (LOCAL, END, END64) or first[:8] == PART + LOCAL:
+    """Return ``zip`` if an image that begins with ``first`` is an archive; mounting finds out whether it is whole."""
+    if first[:4] in (LOCAL, END, END64) or first[:8] in (PART + LOCAL, ONE_PART + LOCAL):
         return "zip"
-    return "zip" if first.startswith(_PROGRAMS) and LOCAL in first else None
+    return None
+
+
+def probe_end(last: bytes) -> str | None:
+    """Return ``zip`` if an image that ends with ``last`` ends with an archive, whatever stands before it.
+
+    Programs that extract themselves and signed packages have a prefix of any length.
+    """
+    return "zip" if any(disk == 0 for disk, _, _ in _end_records(last)) else None
 
 
 def explain(last: bytes) -> str | None:
@@ -62,19 +68,25 @@ def explain(last: bytes) -> str | None:
 
     The other parts but the first say at neither end what they are.
     """
-    tail = last.rstrip(b"\0")
-    at = tail.rfind(END)
-    if at < 0:
-        return None
-    record = last[at : at + _END.size]
-    if len(record) < _END.size:
-        return None
-    _, disk, _, here, entries, _, _, length = _END.unpack(record)
-    end = at + _END.size + length
-    locator = last[max(0, at - _LOCATOR.size) : at]
-    if disk == 0xFFFF and locator.startswith(LOCATOR64) and len(locator) == _LOCATOR.size:
-        disk = _LOCATOR.unpack(locator)[3] - 1
-    return SPLIT if len(tail) <= end <= len(last) and disk > 0 and here <= entries else None
+    return SPLIT if any(disk > 0 and here <= entries for disk, here, entries in _end_records(last)) else None
+
+
+def _end_records(last: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield (number of this part, entries in it, entries in all) of each end record that ``last`` may end with.
+
+    Behind the record and its comment there is nothing but zeros.
+    """
+    used = len(last.rstrip(b"\0"))
+    at = last.rfind(END, 0, used)
+    while at >= 0:
+        if at + _END.size <= len(last):
+            _, disk, _, here, entries, _, _, length = _END.unpack_from(last, at)
+            locator = last[max(0, at - _LOCATOR.size) : at]
+            if disk == 0xFFFF and locator.startswith(LOCATOR64) and len(locator) == _LOCATOR.size:
+                disk = _LOCATOR.unpack(locator)[3] - 1
+            if used <= at + _END.size + length <= len(last):
+                yield disk, here, entries
+        at = last.rfind(END, 0, at)
 
 
 async def find_central_directory(reader: SectorReader, sectors: int) -> CentralDirectory:
@@ -128,7 +140,7 @@ async def _check(reader: SectorReader, sectors: int, tail: bytes, at: int, start
     if base < 0:
         raise MountError(f"{place}: a central directory of {claim.size} bytes at {claim.offset} does not fit before it")
     directory = CentralDirectory(base, base + claim.offset, claim.size, claim.entries, comment)
-    if claim.entries:
+    if claim.size:
         first = directory.offset // SECTOR_SIZE
         head = await reader.read(first, min(2, sectors - first))
         if head[directory.offset % SECTOR_SIZE :][:4] != CENTRAL:

@@ -2,11 +2,11 @@
 
 import zlib
 from contextlib import suppress
-from datetime import UTC, datetime
 from struct import Struct
 from typing import Final, NamedTuple
 
 from callgate.kernel.abi.directory import FileAttributes
+from callgate.server.dos_times import timestamp
 from callgate.server.zip_archive.end_record import CENTRAL
 
 STORED, DEFLATED = 0, 8  # methods, 4.4.5
@@ -28,7 +28,7 @@ METHODS: Final = {
 }
 _UNIX: Final = 3
 _UNIX_LIKE: Final = (_UNIX, 19)  # and OS X
-_FORMAT, _LINK, _EXECUTE = 0o170000, 0o120000, 0o111  # of a mode
+_FORMAT, _FOLDER, _LINK, _EXECUTE = 0o170000, 0o040000, 0o120000, 0o111  # of a mode
 _LARGE, _TIMESTAMP, _UNICODE_PATH = 0x0001, 0x5455, 0x7075  # extra fields
 _HEADER: Final = Struct("<4s6H3I5H2I")
 _LIMIT32: Final = 0xFFFFFFFF
@@ -38,14 +38,14 @@ class ZipEntry(NamedTuple):
     """A file or directory as the central directory describes it; immutable."""
 
     number: int  # from 1, in the order of the central directory
-    name: str
+    name: str  # with "surrogateescape" where it is not the UTF-8 that it should be
     flags: int
     method: int
     crc: int
     packed: int  # bytes in the archive
     size: int
     offset: int  # of the local header, from the archive's first byte
-    modified: int  # seconds since 1970
+    modified: int  # seconds since 1970, negative before
     attributes: FileAttributes
 
     def refusal(self) -> str:
@@ -73,7 +73,9 @@ def parse_entry(data: bytes, at: int, number: int) -> tuple[ZipEntry, int] | Non
     size, packed, offset = _large(extra.get(_LARGE, b""), size, packed, offset)
     name = _name(raw, flags, made >> 8, extra.get(_UNICODE_PATH, b""))
     stamp = extra.get(_TIMESTAMP, b"")
-    modified = int.from_bytes(stamp[1:5], "little") if len(stamp) >= 5 and stamp[0] & 1 else _dos_time(date, time)
+    # The extended timestamp is a time_t of 32 bits with a sign (proginfo/extrafld.txt of Info-ZIP).
+    has_stamp = len(stamp) >= 5 and stamp[0] & 1
+    modified = int.from_bytes(stamp[1:5], "little", signed=True) if has_stamp else timestamp(date, time)
     attributes = _attributes(name, made >> 8, external)
     return ZipEntry(number, name, flags, method, crc, packed, size, offset, modified, attributes), following
 
@@ -103,27 +105,19 @@ def _large(field: bytes, *values: int) -> list[int]:
 def _name(raw: bytes, flags: int, system: int, unicode_path: bytes) -> str:
     """Return a name; zip 3.0 on Unix writes UTF-8 without saying so, and what is not UTF-8 is code page 437."""
     if flags & UTF8:
-        return raw.decode("utf-8", "replace")
+        return raw.decode("utf-8", "surrogateescape")
     if len(unicode_path) > 5 and int.from_bytes(unicode_path[1:5], "little") == zlib.crc32(raw):
-        return unicode_path[5:].decode("utf-8", "replace")
+        return unicode_path[5:].decode("utf-8", "surrogateescape")
     if system in _UNIX_LIKE:
         with suppress(UnicodeDecodeError):
             return raw.decode("utf-8")
     return raw.decode("cp437")
 
 
-def _dos_time(date: int, time: int) -> int:
-    parts = (date >> 5 & 15, date & 31, time >> 11, time >> 5 & 63, time % 32 * 2)
-    try:
-        return int(datetime(1980 + (date >> 9), *parts, tzinfo=UTC).timestamp())
-    except ValueError:
-        return 0
-
-
 def _attributes(name: str, system: int, external: int) -> FileAttributes:
     attributes = FileAttributes.READ_ONLY | FileAttributes(external & 0x06)  # hidden, system
-    mode = external >> 16 if system == _UNIX else 0
-    if name.endswith(("/", "\\")) or external & FileAttributes.DIRECTORY:
+    mode = external >> 16 if system in _UNIX_LIKE else 0
+    if name.endswith(("/", "\\")) or external & FileAttributes.DIRECTORY or mode & _FORMAT == _FOLDER:
         return attributes | FileAttributes.DIRECTORY
     if mode & _FORMAT == _LINK:
         attributes |= FileAttributes.SYMLINK

@@ -17,7 +17,7 @@ from callgate.server.mounted import MountedServer, answer_to, directory_wanted, 
 from callgate.server.paths import parse_path
 from callgate.server.versions import Pages
 from callgate.server.zip_archive.catalogue import Catalogue, Folder
-from callgate.server.zip_archive.end_record import CentralDirectory, explain, find_central_directory, probe
+from callgate.server.zip_archive.end_record import CentralDirectory, explain, find_central_directory, probe, probe_end
 from callgate.server.zip_archive.entry import ZipEntry
 from callgate.server.zip_archive.file import OpenFile, open_entry, read_bytes
 from callgate.server.zip_archive.restart import RestartPoints
@@ -44,6 +44,11 @@ class ZipServer(MountedServer[Catalogue, OpenFile]):
         return probe(first)
 
     @classmethod
+    def probe_end(cls, last: bytes) -> str | None:
+        """Return ``zip`` if the image ends with an archive that begins further on, else None."""
+        return probe_end(last)
+
+    @classmethod
     def explain(cls, last: bytes) -> str | None:
         """Name the last part of a split archive."""
         return explain(last)
@@ -59,6 +64,7 @@ class ZipServer(MountedServer[Catalogue, OpenFile]):
             self.report(f"{place.base} bytes stand before the archive")
         self.serial = zlib.crc32(data)
         self.place = place
+        self.details = {"entries": catalogue.entries}
         self.mounted(catalogue, catalogue.damage)
 
     @operation(Operation.FREE_SPACE)

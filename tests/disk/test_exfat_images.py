@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from callgate.disk.builder import create_image
 from callgate.disk.formatters.exfat_entries import up_case_table
-from callgate.disk.inspect import inspect_image
 from callgate.disk.tree import BuildError
 from callgate.server.exfat.upcase import parse_up_case
+from callgate.tools.inspection import inspect_image
 
 MIB = 1 << 20
 

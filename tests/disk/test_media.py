@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from callgate.disk.demo import build_demo, demo_content, demo_image
-from callgate.disk.inspect import inspect_image
 from callgate.disk.media import (
     FaultInjecting,
     ImageError,
@@ -16,6 +15,7 @@ from callgate.disk.media import (
     MemoryMedium,
     Overlay,
 )
+from callgate.tools.inspection import inspect_image
 
 MIB = 1 << 20
 

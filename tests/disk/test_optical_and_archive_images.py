@@ -7,16 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from callgate.disk.media import MemoryMedium
 from callgate.disk.partition_layout import DiskLayout
-from callgate.disk.partitions import run_sync, scan
-from callgate.disk.recognise import recognise
+from callgate.tools.inspection import inspect_medium, read_layout
 
 
 def layout_of(image: bytes) -> DiskLayout:
-    async def read(lba: int, count: int) -> bytes:
-        return image[lba * 512 : (lba + count) * 512]
-
-    return run_sync(scan(read, len(image) // 512))
+    return read_layout(MemoryMedium(image))
 
 
 @pytest.fixture
@@ -38,12 +35,13 @@ def with_table(image: bytearray, *entries: tuple[int, int, int]) -> bytes:
 
 
 def test_a_volume_without_a_table_covers_the_disk_and_is_named(volume: bytearray) -> None:
-    layout = layout_of(bytes(volume))
-    assert layout.scheme == "none"
-    found = recognise(bytes(volume[: 68 * 512 * 2]), len(volume) // 512)
-    assert (found.kind, found.label, found.problems) == ("iso9660", "CD", [])
-    assert int(found.details["block_bytes"]) * int(found.details["blocks"]) == len(volume)
-    assert recognise(bytes(volume[: 68 * 512 * 2]), 100).problems
+    found = inspect_medium(MemoryMedium(volume), "x")
+    assert found.scheme == "none"
+    system = found.volumes[0].file_system
+    assert (system.kind, system.label, system.problems) == ("iso9660", "CD", [])
+    assert int(system.details["block_bytes"]) * int(system.details["blocks"]) == len(volume)
+    (shorter,) = inspect_medium(MemoryMedium(volume[:-2048]), "x").volumes
+    assert "the volume has" in shorter.file_system.problems[0]
 
 
 @pytest.mark.parametrize(
@@ -70,6 +68,9 @@ def test_a_descriptor_that_is_left_over_before_new_partitions_counts_for_nothing
     layout = layout_of(with_table(volume, (0x0C, 128, 400)))
     assert layout.scheme == "mbr"
     assert [partition.start for partition in layout.partitions] == [128]
+    assert layout.problems == [
+        "a whole-disk iso9660 volume also begins here, left over from before the disk was divided"
+    ]
 
 
 def test_an_archive_covers_the_disk_even_if_it_looks_like_a_boot_record() -> None:
@@ -78,5 +79,5 @@ def test_an_archive_covers_the_disk_even_if_it_looks_like_a_boot_record() -> Non
         archive.writestr("a", bytes(600))
     image = bytearray(buffer.getvalue().ljust(4096, b"\0"))
     image[510:512] = b"\x55\xaa"
-    assert layout_of(bytes(image)).scheme == "none"
-    assert recognise(bytes(image), 8).kind == "zip"
+    found = inspect_medium(MemoryMedium(image), "x")
+    assert (found.scheme, found.problems, found.volumes[0].file_system.kind) == ("none", [], "zip")

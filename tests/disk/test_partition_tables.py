@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from callgate.disk.inspect import as_dict, inspect_image, inspect_medium, render
 from callgate.disk.media import FaultInjecting, MemoryMedium
-from callgate.disk.partitions import DiskLayout, ReadError, run_sync, scan
+from callgate.disk.partitions import DiskLayout, Partition, ReadError, run_sync, scan
 from callgate.disk.tables import Planned, gpt, mbr
+from callgate.tools.inspection import as_dict, inspect_image, inspect_medium, read_layout, render
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,11 +19,8 @@ Tool = Callable[..., str]
 MIB = 1 << 20
 
 
-def layout_of(data: bytes | bytearray, sectors: int | None = None) -> DiskLayout:
-    async def read(lba: int, count: int) -> bytes:
-        return bytes(data[lba * 512 : (lba + count) * 512])
-
-    return run_sync(scan(read, sectors or len(data) // 512))
+def layout_of(data: bytes | bytearray) -> DiskLayout:
+    return read_layout(MemoryMedium(data))
 
 
 def numbers(layout: DiskLayout) -> list[tuple[int, int, int]]:
@@ -135,12 +132,16 @@ def test_a_gpt_of_a_disk_with_4096_byte_sectors_is_recognised() -> None:
 @pytest.mark.parametrize(
     ("entries", "kept", "message"),
     [
-        ([(0x0C, 2048, 1 << 31)], [], "partition 1 (sectors 2048 to 2147485695) lies outside the disk of 32768"),
+        (
+            [(0x0C, 2048, 1 << 31)],
+            [1],
+            "partition 1 (sectors 2048 to 2147485695) passes the end of the disk of 32768 sectors",
+        ),
         ([(0x0C, 0, 100)], [], "partition 1 is empty or starts at sector 0"),
         ([(0x0C, 2048, 0)], [], "partition 1 is empty"),
         ([(0x0C, 2048, 4096), (0x0C, 6143, 100)], [1], "partition 2 (sectors 6143 to 6242) overlaps partition 1"),
         ([(0x0C, 40000, 1), (0x0C, 2048, 4096)], [2], "partition 1 (sectors 40000 to 40000) lies outside"),
-        ([(0x05, 2048, 1 << 30)], [], "extended partition 1 is empty or lies outside"),
+        ([(0x05, 32768, 1 << 20)], [], "extended partition 1 is empty or lies outside"),
         ([(0x05, 2048, 4096)], [], "sector 2048: no extended boot record (signature missing)"),
     ],
 )
@@ -157,6 +158,9 @@ def test_an_entry_with_an_impossible_status_is_garbage() -> None:
     layout = layout_of(disk(32768, [(0, record(entry(0x0C, 2048, 100, 0x41)))]))
     assert layout.partitions == []
     assert "status 0x41" in layout.problems[0]
+    layout = layout_of(disk(32768, [(0, record(entry(0x0C, 1 << 30, 100, 0x41)))]))
+    assert numbers(layout) == [(0, 0, 32768)], "these are no entries, but a boot sector's code"
+    assert layout.problems == []
 
 
 def chain(*records: tuple[int, bytes]) -> bytearray:
@@ -188,7 +192,7 @@ def test_a_link_out_of_the_extended_partition_is_not_followed(offset: int) -> No
     assert layout.problems == ["sector 2048: the next extended boot record lies outside"]
 
 
-def test_a_logical_partition_outside_its_extended_one_is_left_out_but_counted() -> None:
+def test_a_logical_partition_that_leaves_its_extended_one_is_kept_and_reported() -> None:
     layout = layout_of(
         chain(
             (2048, record(entry(6, 1, 25000), entry(5, 1000, 200))),
@@ -196,8 +200,45 @@ def test_a_logical_partition_outside_its_extended_one_is_left_out_but_counted() 
             (4048, record(entry(6, 1, 100))),
         )
     )
-    assert numbers(layout) == [(7, 4049, 100)]
-    assert ["leaves the extended" in layout.problems[0], "contains the record" in layout.problems[1]] == [True, True]
+    assert numbers(layout) == [(5, 2049, 25000)]
+    said = ["leaves the extended", "contains the record", "overlaps partition 5"]
+    assert [text in problem for text, problem in zip(said, layout.problems, strict=True)] == [True] * 3
+
+
+def test_of_an_extended_partition_that_passes_the_end_of_the_disk_what_is_there_is_kept() -> None:
+    table = record(entry(0x0C, 64, 100), entry(0x0F, 2048, 60000))
+    data = disk(
+        32768,
+        [
+            (0, table),
+            (2048, record(entry(6, 1, 100), entry(5, 1000, 30000))),
+            (3048, record(entry(6, 1, 40000), entry(5, 50000, 200))),
+        ],
+    )
+    layout = layout_of(data)
+    assert numbers(layout) == [(1, 64, 100), (5, 2049, 100), (6, 3049, 32768 - 3049)]
+    assert [problem.partition(": ")[2][:42] for problem in layout.problems] == [
+        "extended partition 2 (sectors 2048 to 6204",
+        "partition 6 (sectors 3049 to 43048) passes",
+        "the next extended boot record lies behind ",
+    ]
+
+
+def test_of_a_gpts_partition_that_passes_the_end_of_the_disk_what_is_there_is_kept() -> None:
+    """The image of a disk that was not copied to its end has the first copy of the table, and not the backup."""
+    layout = layout_of(disk(32768, gpt(TWO, 32768))[: 10000 * 512])
+    assert numbers(layout) == [(1, 2048, 2048), (2, 8192, 10000 - 8192)]
+    (problem,) = layout.problems
+    assert problem.startswith("sector 1: partition 2 (sectors 8192 to 12287) passes the end of the disk of 10000 ")
+    assert problem.endswith(" sectors (a truncated image?); the first 1808 are used")
+
+
+def test_a_gpt_without_its_protective_record_is_read_and_that_is_reported() -> None:
+    data = disk(32768, gpt(TWO, 32768))
+    data[510:512] = bytes(2)
+    layout = layout_of(data)
+    assert [partition.number for partition in layout.partitions] == [1, 2]
+    assert layout.problems == ["sector 0: no protective master boot record before the GPT"]
 
 
 def test_a_bad_sector_in_the_chain_costs_only_what_lies_behind_it() -> None:
@@ -218,12 +259,16 @@ def test_an_unreadable_sector_zero_is_a_problem_not_a_crash() -> None:
     assert "problem" in render(found)
 
 
+async def nobody(partition: Partition) -> None:
+    """Claim nothing."""
+
+
 def test_a_reader_that_returns_too_little_is_found_out() -> None:
     async def read(lba: int, count: int) -> bytes:
         return b"short"
 
     with pytest.raises(ReadError, match="5 bytes instead of 512"):
-        run_sync(scan(read, 100))
+        run_sync(scan(read, 100, nobody))
 
 
 def test_a_disk_without_a_table_is_one_volume() -> None:
@@ -234,10 +279,11 @@ def test_a_disk_without_a_table_is_one_volume() -> None:
 
 def test_a_boot_sector_with_absurd_numbers_is_still_a_volume_and_the_number_is_named() -> None:
     boot = bytearray(record())
-    boot[:3], boot[54:62] = b"\xeb\x3c\x90", b"FAT16   "
+    boot[:3], boot[38], boot[54:62] = b"\xeb\x3c\x90", 0x29, b"FAT16   "
     found = inspect_medium(MemoryMedium(boot + bytes(51200)), "x")
     assert found.scheme == "none"
-    assert found.volumes[0].file_system.problems == ["0 bytes per sector"]
+    (problem,) = found.volumes[0].file_system.problems
+    assert problem.startswith("cannot be mounted: boot sector, offset 11: BPB_BytsPerSec is 0 (0x0); expected 512")
 
 
 def test_our_tables_are_derived_from_their_content() -> None:

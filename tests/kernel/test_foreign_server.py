@@ -84,4 +84,4 @@ def test_an_image_is_inspected_with_the_servers_that_are_installed(tmp_path: Pat
     image = tmp_path / "tape.tar"
     image.write_bytes(tape())
     result = CliRunner().invoke(cli, ["disk", "inspect", str(image)], standalone_mode=False)
-    assert "\n    tar\n    3 files, 75 pages of data: " in result.output
+    assert '\n    tar, label "TAR"\n    3 files, 75 pages of data: ' in result.output

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.server import FileSystemError, MountError
 from callgate.server.fat import FatServer
@@ -25,7 +26,6 @@ ABSURD = [
     (32, 16, 1, 255, "255 FATs and a root directory"),
     (12, 17, 2, 0, "offset 17: BPB_RootEntCnt is 0 (0x0); expected 1 or more on FAT12 and FAT16"),
     (12, 17, 2, 0xFFFF, "a root directory of 4096 sectors"),
-    (32, 17, 2, 512, "BPB_RootEntCnt is 512 (0x200); expected 0 on FAT32"),
     (12, 19, 2, 0, "offset 32: BPB_TotSec32 is 0"),
     (12, 19, 2, 0xFFFF, "the volume is larger than its partition of 2880 disk sectors"),
     (12, 19, 2, 20, "take 33 sectors and the volume has 20"),
@@ -71,13 +71,6 @@ def test_an_absurd_value_is_named(
     assert caught.value.text.startswith("boot sector, offset ")
     assert caught.value.code is ErrorCode.CORRUPT
     assert FatServer.probe(bytes(image[:65536])) is not None, "a broken volume must be claimed to be reported"
-
-
-@pytest.mark.parametrize("bits", [12, 16, 32])
-def test_a_truncated_image_is_named(bits: int, image_of: Callable[[int], bytearray]) -> None:
-    image = image_of(bits)
-    with pytest.raises(MountError, match=r"truncated image\?"):
-        start(image[: len(image) // 2])
 
 
 def test_an_empty_partition_is_named() -> None:
@@ -206,3 +199,71 @@ def test_a_disk_that_cannot_be_read_is_an_io_error(image_of: Callable[[int], byt
         rehearsal.start()
     assert caught.value.code is ErrorCode.IO_ERROR
     assert caught.value.text == "reading sectors 0 to 0: disk error"
+
+
+class TestRootEntriesOnFat32:
+    """BPB_RootEntCnt should be 0; by the formula of the specification, clusters begin after as many records."""
+
+    def test_move_the_clusters_where_the_root_directory_lies_there(
+        self, fat_image: Callable[..., Any], client: Any
+    ) -> None:
+        """What Linux makes of such a volume, with its backup boot sector left as it was."""
+        made = fat_image(*FORMATS[32])
+        made.put("HELLO.TXT", b"hello\n")
+        image = made.read()
+        start_of_data = start(image).volume.layout.data_start * 512
+        image[start_of_data:] = bytes(512 * 32) + image[start_of_data : -512 * 32]
+        image[17:19] = (512).to_bytes(2, "little")
+        served = client(image)
+        assert served.contents("HELLO.TXT") == b"hello\n"
+        assert "BPB_RootEntCnt is 512, expected 0 on FAT32; clusters begin after" in served.server.take_reports()[0]
+
+    def test_are_not_used_where_the_root_directory_lies_right_behind_the_fats(
+        self, fat_image: Callable[..., Any], client: Any
+    ) -> None:
+        made = fat_image(*FORMATS[32])
+        made.put("HELLO.TXT", b"hello\n")
+        image = made.read()
+        image[17:19] = (512).to_bytes(2, "little")
+        served = client(image)
+        assert served.contents("HELLO.TXT") == b"hello\n"
+        assert "BPB_RootEntCnt is 512, expected 0 on FAT32; it is not used" in served.server.take_reports()[0]
+
+
+def test_an_older_volumes_backup_is_not_taken_for_that_of_a_newer_fat16_volume(
+    image_of: Callable[[int], bytearray],
+) -> None:
+    image, older = image_of(16), image_of(32)
+    image[6 * 512 : 7 * 512] = older[6 * 512 : 7 * 512]
+    image[16] = 0
+    with pytest.raises(MountError, match="BPB_NumFATs is 0"):
+        start(image)
+
+
+@pytest.mark.parametrize(
+    ("records", "boot", "label"),
+    [
+        ([(b"ROOT       ", 0x08)], b"BOOT       ", b"ROOT"),
+        ([(b"ROOT       ", 0x28)], b"NO NAME    ", b"ROOT"),
+        ([], b"BOOT       ", b""),
+        ([(b"\xe5OOT       ", 0x08)], b"BOOT       ", b""),
+        ([(b"FOLDER     ", 0x18)], b"BOOT       ", b""),
+        ([(b"FOLDER     ", 0x18), (b"ROOT       ", 0x08)], b"BOOT       ", b"ROOT"),
+        ([(b"\x05OOT       ", 0x08)], b"NO NAME    ", "σOOT".encode()),
+    ],
+)
+def test_the_label_is_the_root_directorys_as_for_blkid_and_mtools(
+    fat_image: Callable[..., Any], client: Any, records: list[tuple[bytes, int]], boot: bytes, label: bytes
+) -> None:
+    made = fat_image(*FORMATS[12])
+    image = made.read()
+    image[43:54] = boot
+    root = client(image).server.volume.layout.root_start * 512
+    for index, (name, attributes) in enumerate(records):
+        image[root + 32 * index : root + 32 * index + 12] = name + bytes([attributes])
+    assert client(image).request(Operation.VOLUME).data == label
+    made.path.write_bytes(image)
+    shown = made.run("mlabel", "-s", "-i", str(made.path), "::").split(" is ")[1:]
+    assert bool(shown) == bool(label)
+    if label.isascii():
+        assert [text.strip().encode() for text in shown] == [label] * bool(label)

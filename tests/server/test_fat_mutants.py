@@ -109,7 +109,7 @@ def test_no_mutant_does_harm(disk: Any, client: Any, mutator: Any, mutants: int)
             assert served.rehearsal.locks == {}
             assert len(served.rehearsal.calls) < CALLS
             assert served.rehearsal.allocated() < 4 << 20
-            complete(check(FatVolume(_Reader(served), served.server.volume.layout)))
+            complete(check(FatVolume(_Reader(served), served.server.volume.layout, served.rehearsal.geometry.sectors)))
     assert min(outcomes.values()) > mutants // 30, outcomes  # the mutator must do all three
 
 

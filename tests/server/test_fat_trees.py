@@ -326,7 +326,7 @@ def test_a_walk_stops_at_its_limit_and_says_so(
         async def read(self, sector: int, count: int) -> bytes:
             return served.rehearsal.read_sectors(sector, count)
 
-    tree = complete(walk(FatVolume(Reader(), served.server.volume.layout)))
+    tree = complete(walk(FatVolume(Reader(), served.server.volume.layout, served.rehearsal.geometry.sectors)))
     assert (tree.found, tree.problems) == (
         [],
         ["directory / and what follows are left out: too many entries"],

@@ -96,15 +96,19 @@ def test_the_volumes_that_are_kept_are_sound_to_e2fsck(
 def test_a_server_that_gives_up_a_volume_for_damage_elsewhere_is_found(
     command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = Ext2Server.open
+    original, report = Ext2Server.open, Ext2Server.report
     sulking: set[Any] = set()
 
+    def report_and_sulk(self: Any, text: str) -> None:
+        sulking.add(self)
+        report(self, text)
+
     async def open_or_sulk(self: Any, request: Any) -> Any:
-        sulking.update({self} if self.take_reports() else ())
         if self in sulking:
             raise FileSystemError(ErrorCode.CORRUPT, "there was damage somewhere")
         return await original(self, request)
 
+    monkeypatch.setattr(Ext2Server, "report", report_and_sulk)
     monkeypatch.setattr(Ext2Server, "open", open_or_sulk)
     outcome = command_line("fuzz", "images", "--fs", "ext2", "--count", "40")
     assert outcome.status == 1
@@ -134,7 +138,7 @@ def break_the_fat_server(monkeypatch: pytest.MonkeyPatch, *, when_damaged: bool)
     original = FatServer.open
 
     async def open_badly(self: Any, request: Any) -> Any:
-        if bool(self.take_reports()) is when_damaged:
+        if bool(self.volume.damage) is when_damaged:
             raise IndexError("on purpose")
         return await original(self, request)
 
