@@ -130,9 +130,11 @@ class FatVolume:
             entries -= len(self._directories.popitem(last=False)[1].entries)
 
     async def _read_fixed_root(self) -> Directory:
-        start = self.layout.root_start
-        data = await self.reader.read(start, -(-self.layout.root_bytes // SECTOR_SIZE))
-        return parse_directory(data[: self.layout.root_bytes], [start * SECTOR_SIZE], fat32=False)
+        start, count = self.layout.root_start, -(-self.layout.root_bytes // SECTOR_SIZE)
+        there = min(count, self.sectors - start)
+        truncated = "" if there == count else f"{there} of its {count} sectors lie before the end of the partition"
+        data = await self.reader.read(start, there)
+        return parse_directory(data[: self.layout.root_bytes], [start * SECTOR_SIZE], truncated, fat32=False)
 
     async def _read_directory(self, cluster: int) -> Directory:
         size = self.layout.cluster_bytes

@@ -79,8 +79,8 @@ def test_of_a_directory_that_passes_the_end_what_is_there_is_listed(fat_image: C
 def test_a_volume_without_all_of_its_fats_and_root_directory_is_refused(volume: Any, client: Any) -> None:
     data = volume.read()
     layout = client(data).server.volume.layout
-    root = layout.sector_of(layout.root_cluster) + 1 if layout.root_cluster else layout.data_start
-    client(data[: root * 512])
+    root = layout.sector_of(layout.root_cluster) + 1 if layout.root_cluster else layout.root_start + 1
+    assert "FIRST.TXT" in {file.name for file in client(data[: root * 512]).listing("")}
     with pytest.raises(MountError, match=r"BPB_TotSec\d\d is .* the volume is larger than its partition .*truncated"):
         client(data[: (root - 1) * 512])
 
