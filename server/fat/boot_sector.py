@@ -94,8 +94,9 @@ class FatLayout(NamedTuple):
 def parse_boot_sector(sector: bytes, partition_sectors: int) -> FatLayout:
     """Return the layout that ``sector`` (512 bytes) describes on a partition of 512-byte sectors.
 
-    The volume may be larger than the partition, as in the image of a disk that was not copied to its end, if the FATs and
-    the beginning of the root directory are there.  MountError names the field, its offset and value, and what is expected.
+    The volume may be larger than the partition, as in the image of a disk that was not copied to its end, if the FATs
+    and the beginning of the root directory are there.  MountError names the field, its offset and value, and what is
+    expected.
     """
     if len(sector) < SECTOR_SIZE:
         raise MountError(f"boot sector: {len(sector)} bytes are there, {SECTOR_SIZE} are needed")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from callgate.disk.media import FaultInjecting, MemoryMedium
 from callgate.server.iso9660 import IsoServer
 
 
@@ -82,3 +83,16 @@ def test_the_last_part_of_a_split_archive_is_named_though_it_begins_with_anythin
     assert f"d0: {part}, skipped" in run.log
     assert f"/d1: server ended: {part}" in run.log
     assert run.output == b"rom\n"
+
+
+def test_a_bad_sector_where_a_volume_is_known_by_costs_what_lies_in_it_and_not_the_volume(
+    boot: Any, fat_image: Callable[..., Path]
+) -> None:
+    files = {"A": bytes(8192), "BAD.TXT": b"bad\n", "C": bytes(8192), "GOOD.TXT": b"good\n"}
+    image = fat_image(files, width=12, mebibytes=1)
+    content = image.read_bytes()
+    bad = content.index(b"bad\n") // 512
+    assert bad < 128
+    run = boot("cat GOOD.TXT; cat BAD.TXT", FaultInjecting(MemoryMedium(content), bad=[bad]))
+    assert run.output.decode() == "good\ncat: BAD.TXT: disk error\n", run.log
+    assert run.leaks() == []
