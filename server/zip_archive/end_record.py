@@ -18,10 +18,13 @@ LOCATOR64: Final = b"PK\6\7"
 LOCAL: Final = b"PK\3\4"
 CENTRAL: Final = b"PK\1\2"
 PART: Final = b"PK\7\x08"  # what the first part of several begins with, before a local header (8.5.4)
+_PROGRAMS: Final = (b"#!", b"MZ", b"\x7fELF")  # that read the archive which stands behind them
 ONE_PART: Final = b"PK00"  # the same where there was but one part in the end (8.5.5)
 SPLIT: Final = "a part of a split ZIP archive; join the parts (zip -s 0 in.zip --out out.zip)"
 COMMENT_LIMIT: Final = 65535
 PADDING_LIMIT: Final = 64 << 20  # zeros behind the archive that are looked through
+_VERSION_LIMIT, _METHOD_LIMIT, _NAME_LIMIT = 63, 99, 4096  # 4.4.3, 4.4.5; names that paths can hold are shorter
+_LOCAL: Final = Struct("<4s3H16xH2x")  # signature, version needed, flags, method, length of the name
 _END: Final = Struct("<4s4H2IH")
 _LOCATOR: Final = Struct("<4sIQI")
 _END64: Final = Struct("<4sQ2H2I4Q")
@@ -49,10 +52,24 @@ class _Claim(NamedTuple):
 
 
 def probe(first: bytes) -> str | None:
-    """Return ``zip`` if an image that begins with ``first`` is an archive; mounting finds out whether it is whole."""
+    """Return ``zip`` if an image that begins with ``first`` is an archive; mounting finds out whether it is whole.
+
+    A program that extracts itself is one if its first entry begins in ``first``, and else by its end.
+    """
     if first[:4] in (LOCAL, END, END64) or first[:8] in (PART + LOCAL, ONE_PART + LOCAL):
         return "zip"
-    return None
+    return "zip" if first.startswith(_PROGRAMS) and _has_entry(first) else None
+
+
+def _has_entry(first: bytes) -> bool:
+    """Whether a local header is in ``first``; programs that read archives have its signature alone (4.3.7)."""
+    at = first.find(LOCAL)
+    while 0 <= at <= len(first) - _LOCAL.size:
+        _, version, _, method, name_length = _LOCAL.unpack_from(first, at)
+        if version <= _VERSION_LIMIT and method <= _METHOD_LIMIT and 0 < name_length <= _NAME_LIMIT:
+            return True
+        at = first.find(LOCAL, at + 1)
+    return False
 
 
 def probe_end(last: bytes) -> str | None:

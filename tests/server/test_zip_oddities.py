@@ -71,7 +71,6 @@ def test_an_archive_is_known_by_its_end_behind_a_prefix_of_any_length(
     zip_client: Any, prefix: bytes, size: int
 ) -> None:
     image = padded(prefix.ljust(size, b"\x90") + archive_of("a", "b"))
-    assert ZipServer.probe(image[:65536]) is None
     assert ZipServer.probe_end(image[-65536:]) == "zip"
     served = zip_client(image)
     assert served.contents("b") == b"b"
@@ -158,6 +157,6 @@ def test_names_that_are_not_the_utf_8_they_claim_stay_apart_and_can_be_opened(zi
     assert [served.contents(name) for name in names] == [b"a\xff1", b"a\xfe1"]
 
 
-def test_a_prefix_alone_is_refused_by_name(zip_client: Any) -> None:
+def test_a_program_whose_archive_is_cut_off_is_refused_by_name(zip_client: Any) -> None:
     with pytest.raises(MountError, match="no end of central directory record"):
-        zip_client(padded(b"MZ" + bytes(100) + b"PK\3\4" + b"\x90" * 70_000))
+        zip_client(padded(b"MZ" + bytes(100) + archive_of("a")[:40] + b"\x90" * 70_000))
