@@ -97,6 +97,11 @@ async def settle(
     if descriptor and covers_descriptor(entries, layout):
         return volume
     if not descriptor and not [each for each in layout.partitions if await judged(judge, each) is not None]:
+        numbers = ", ".join(str(partition.number) for partition in layout.partitions)
+        volume.problems.append(
+            f"sector 0 also has a partition table, and no server knows what is in {numbers}: the {kind} volume that "
+            "covers the disk is used"
+        )
         return volume
     layout.problems.append(f"a whole-disk {kind} volume also begins here, left over from before the disk was divided")
     return layout
