@@ -91,7 +91,7 @@ def test_a_volume_wins_over_entries_of_which_no_server_knows_any(formatted: Call
     found = inspect_medium(MemoryMedium(disk), "x")
     assert (found.scheme, kinds(found)) == ("none", [(0, "fat16", "LABEL")])
     (problem,) = found.problems
-    assert problem.startswith("sector 0 also has a partition table, and no server knows what is in 1: the fat16 volume ")
+    assert problem.startswith("sector 0 also has a partition table, and no server knows what is in 1: the fat16 ")
 
 
 def test_a_volume_wins_over_a_partition_that_lies_outside_the_disk(formatted: Callable[..., bytearray]) -> None:
