@@ -70,22 +70,24 @@ def create_image(
     label: str = "CALLGATE",
     serial: int = SERIAL,
     date: int | None = None,
+    replace: bool = True,
 ) -> Built:
     """Write the files below `from_dir` to the image `out`; BuildError says why it cannot be done.
+
+    A file that is there is replaced, or with `replace` False an error; what is no regular file always is one.
 
     `size` is that of the whole image in bytes, by default what the files need and an eighth more; `fs` by
     default what suits the size; `date` (seconds since 1970 UTC) replaces the files' dates.
     """
     nodes, warnings = read_host_tree(from_dir, date)
-    if out.is_dir():
-        raise BuildError(out, "is a directory", "name the file that is to be the image")
+    check_place(out, replace=replace)
     if fs == "exfat":
-        return _create_exfat(out, nodes, warnings, size, scheme, label)
+        return _create_exfat(out, nodes, warnings, size, scheme, label, replace=replace)
     try:
         label_field(label)
         geometry, disk_sectors = lay_out(nodes, fs, size, scheme, bool(label))
         start = PARTITION_START if scheme else 0
-        with fresh_file(out) as fd:
+        with fresh_file(out, replace=replace) as fd:
             os.ftruncate(fd, disk_sectors * SECTOR)
             planned = Planned(start, geometry.sectors, geometry.width, label, active=scheme == "mbr")
             for sector, data in table_of(scheme, planned, disk_sectors):
@@ -101,7 +103,14 @@ def create_image(
 
 
 def _create_exfat(
-    out: Path, nodes: Sequence[Node], warnings: list[str], size: int | None, scheme: Scheme | None, label: str
+    out: Path,
+    nodes: Sequence[Node],
+    warnings: list[str],
+    size: int | None,
+    scheme: Scheme | None,
+    label: str,
+    *,
+    replace: bool,
 ) -> Built:
     """Write an exFAT volume; BuildError."""
     start = PARTITION_START if scheme else 0
@@ -112,7 +121,7 @@ def _create_exfat(
         else:
             geometry = exfat.plan(whole_sectors(size) - start - after, start)
         disk_sectors = start + geometry.sectors + after
-        with fresh_file(out) as fd:
+        with fresh_file(out, replace=replace) as fd:
             os.ftruncate(fd, disk_sectors * SECTOR)
             planned = Planned(start, geometry.sectors, EXFAT_WIDTH, label)
             for sector, data in table_of(scheme, planned, disk_sectors):
@@ -139,19 +148,41 @@ def smallest_exfat(nodes: Sequence[Node], start: int) -> exfat.ExfatGeometry:
         sectors += max(1, missing // MIB_SECTORS) * MIB_SECTORS
 
 
+def check_place(out: Path, *, replace: bool) -> None:
+    """BuildError if `out` is there and not to be replaced, or is no regular file."""
+    if out.is_dir():
+        raise BuildError(out, "is a directory", "name the file that is to be the image")
+    if out.exists() and not out.is_file():
+        raise BuildError(out, "is no regular file", "name the file that is to be the image")
+    if os.path.lexists(out) and not replace:
+        raise BuildError(out, "is there already", "name another file, or replace it with --force")
+
+
 @contextmanager
-def fresh_file(out: Path) -> Iterator[int]:
-    """Yield a descriptor of a new file that takes the place of `out` at the end, or vanishes."""
+def fresh_file(out: Path, *, replace: bool) -> Iterator[int]:
+    """Yield a descriptor of a new file that takes the place of `out` at the end, or vanishes.
+
+    A symbolic link stays, and where it leads is replaced.  Without `replace`, FileExistsError if something has come to
+    be there meanwhile.
+    """
+    out = out.resolve()
     descriptor, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "r+b") as file:
             yield file.fileno()
             os.fchmod(file.fileno(), 0o666 & ~current_umask())
+        if not replace:
+            claim(out)
         temporary.replace(out)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def claim(path: Path) -> None:
+    """Make an empty file; FileExistsError if there is one."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
 
 
 def current_umask() -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
+from callgate.tools.outputs import is_elf, is_symbol_file, refuse_foreign
 
 if TYPE_CHECKING:
     from callgate.asm.assembler import Program
@@ -91,6 +92,9 @@ def _write(program: Program, target: Path, symbols: Path | None) -> None:
     for path in (target, symbols):
         if path is not None and any(_same(path, name) for name in program.sources):
             raise click.UsageError(f"{path} is a source of the program; give another name with -o")
+    refuse_foreign(target, is_elf, "ELF file")
+    if symbols is not None:
+        refuse_foreign(symbols, is_symbol_file, "symbol file")
     try:
         _write_file(target, program.elf())
         if symbols is not None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from callgate.tools.sizes import SIZE, Number
+
+if TYPE_CHECKING:
+    from callgate.tools.trace import TraceFormat
 
 EPILOG = """\b
 Examples:
@@ -57,9 +60,21 @@ PLUG_TIME = PlugTime()
 )
 @click.option("--ide", is_flag=True, help="Attach disks to IDE (PIO: the CPU copies) instead of AHCI.")
 @click.option(
-    "--stats", type=click.Path(path_type=Path), metavar="FILE", help="Write the ledger as JSON ('-': stderr)."
+    "--stats", type=click.Path(path_type=Path), metavar="FILE", help="Write the ledger as JSON ('-': standard output)."
 )
-@click.option("--trace", type=click.Path(path_type=Path), metavar="FILE", help="Write every event as a line.")
+@click.option(
+    "--trace",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write every event as a line ('-': standard output).",
+)
+@click.option(
+    "--trace-format",
+    type=click.Choice(["text", "jsonl"]),
+    default="text",
+    show_default=True,
+    help="Lines of text, or a JSON object a line.",
+)
 @click.option("--fuel", type=Number(min=1), metavar="N", help="Stop after N guest instructions.")
 @click.option(
     "--unplug-at",
@@ -96,6 +111,7 @@ def boot(
     ide: bool,
     stats: Path | None,
     trace: Path | None,
+    trace_format: TraceFormat,
     fuel: int | None,
     unplug: tuple[tuple[int, int], ...],
     mount_deadline: int,
@@ -117,6 +133,7 @@ def boot(
         ide=ide,
         stats=stats,
         trace=trace,
+        trace_format=trace_format,
         fuel=fuel,
         unplug=list(unplug),
         mount_deadline=mount_deadline,

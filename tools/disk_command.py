@@ -25,6 +25,7 @@ Examples:
   callgate disk create out.img --from files
   callgate disk create out.img --from files --fs fat32 --gpt
   callgate disk create small.img --from files --fs fat12 --size 2M
+  callgate disk create - --from files | gzip > out.img.gz
 """
 
 
@@ -54,7 +55,7 @@ def inspect(image: Path, as_json: bool) -> int:
     return 0
 
 
-@disk.command(epilog=CREATE_EPILOG)
+@disk.command(epilog=CREATE_EPILOG, short_help="Make an image from a directory.")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--from", "source", metavar="DIR", required=True, type=click.Path(path_type=Path), help="What to put in.")
 @click.option(
@@ -64,16 +65,19 @@ def inspect(image: Path, as_json: bool) -> int:
 @click.option("--mbr", is_flag=True, help="With a master boot record.")
 @click.option("--gpt", is_flag=True, help="With a GUID partition table.")
 @click.option("--label", default="CALLGATE", show_default=True, help="Volume label.")
-def create(out: Path, source: Path, fs: FileSystem | None, size: int | None, mbr: bool, gpt: bool, label: str) -> int:
-    """Make the image OUT from a directory, with data aligned to 4 KiB."""
-    from callgate.disk.builder import create_image
+@click.option("--force", is_flag=True, help="Replace OUT if it is there.")
+def create(
+    out: Path, source: Path, fs: FileSystem | None, size: int | None, mbr: bool, gpt: bool, label: str, force: bool
+) -> int:
+    """Make the image OUT from a directory, with data aligned to 4 KiB; '-' is standard output."""
     from callgate.disk.tree import BuildError
+    from callgate.tools.image_output import build_image
 
     if mbr and gpt:
         raise click.UsageError("--mbr and --gpt: a disk has one partition table")
     scheme: Scheme | None = "mbr" if mbr else "gpt" if gpt else None
     try:
-        built = create_image(out, source, fs=fs, size=size, scheme=scheme, label=label)
+        built = build_image(out, source, fs=fs, size=size, scheme=scheme, label=label, replace=force)
     except BuildError as error:
         click.echo(f"callgate: {error}", err=True)
         return 1

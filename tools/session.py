@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from callgate.disk.media import ImageError, ImageFile
+from callgate.tools.outputs import OutputRefused, Report, is_report
 from callgate.tools.terminal import HINT, Terminal
+from callgate.tools.trace import Trace, TraceFormat
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -38,6 +40,7 @@ class SessionOptions:
     ide: bool = False
     stats: Path | None = None
     trace: Path | None = None
+    trace_format: TraceFormat = "text"
     fuel: int | None = None
     map_edges: bool = False
     scratch: bool = False
@@ -56,8 +59,8 @@ class Session:
         self.interactive = options.commands is None and source.isatty() and output.isatty()
         self.system: System | None = None
         self.terminal = Terminal(source, self.interactive)
-        self.trace_file: IO[str] | None = None
-        self.stats_file: IO[str] | None = None
+        self.trace: Report | None = None
+        self.stats: Report | None = None
         self.lines: list[str] = []  # the boot log
 
     def say(self, text: str) -> None:
@@ -91,22 +94,35 @@ class Session:
         except LostOutput as lost:
             self.say(str(lost))
             return EXIT_GUEST
+        except OutputRefused as refused:
+            self.say(str(refused))
+            return EXIT_USAGE
         except OSError as error:
             self.say(f"{error.filename or 'host'}: {error.strerror}")
             return EXIT_USAGE
         finally:
-            for file in (self.trace_file, self.stats_file):
-                if file is not None:
-                    # What could not be written has been reported; closing writes it again.
-                    with suppress(OSError):
-                        file.close()
+            for report in self._reports():
+                # What could not be written has been reported; closing writes it again.
+                with suppress(OSError):
+                    report.close()
+
+    def _reports(self) -> list[Report]:
+        return [report for report in (self.trace, self.stats) if report is not None]
 
     def _open_reports(self) -> None:
-        """Open the files of --trace and --stats: better no run than one whose report is lost."""
-        if self.options.trace:
-            self.trace_file = self.options.trace.open("w", encoding="utf-8")
-        if self.options.stats and str(self.options.stats) != "-":
-            self.stats_file = self.options.stats.open("w", encoding="utf-8")
+        """Open the files of --trace and --stats: better no run than one whose report is lost.
+
+        Both are looked at before either is emptied.
+        """
+        options = self.options
+        if options.trace:
+            self.trace = Report("--trace", options.trace, is_report, "trace or ledger of callgate")
+            self.trace.check(options.images)
+        if options.stats:
+            self.stats = Report("--stats", options.stats, is_report, "trace or ledger of callgate")
+            self.stats.check(options.images, [self.trace] if self.trace else [])
+        for report in self._reports():
+            report.begin()
 
     def _check(self) -> str | None:
         from callgate.kernel.abi.ahci import AHCI_PORTS
@@ -169,8 +185,8 @@ class Session:
         with System(media, options) as system:
             self.system = system
             system.machine.on_interrupt = self._on_interrupt
-            if self.trace_file is not None:
-                system.trace(self._trace)
+            if self.trace is not None:
+                self._follow(system, self.trace)
             for clock, disk in self.options.unplug:
                 if disk >= len(media):
                     self.say(f"--unplug-at {clock}:{disk}: the last disk is {len(media) - 1}")
@@ -225,6 +241,9 @@ class Session:
 
     def _write(self, data: bytes) -> None:
         with written("standard output"):
+            for report in self._reports():
+                if report.standard:
+                    report.file.flush()  # what came before comes before
             self.output.write(data)
             self.output.flush()
 
@@ -244,20 +263,27 @@ class Session:
             if ready:
                 return os.read(fd, size)
 
-    def _trace(self, event: Event) -> None:
-        assert self.trace_file is not None
-        with written(str(self.options.trace)):
-            self.trace_file.write(event.line() + "\n")
+    def _follow(self, system: System, report: Report) -> None:
+        """Write every event to the trace."""
+        trace = Trace(system, self.options.trace_format)
+        serial = system.machine.serial
+
+        def write(event: Event) -> None:
+            if report.standard:
+                serial.flush()  # else the console would come later than it was written
+            with written(report.name):
+                report.file.write(trace.line(event))
+
+        system.trace(write)
 
     def _write_reports(self, system: System) -> None:
-        if self.trace_file is not None:
-            with written(str(self.options.trace)):
-                self.trace_file.flush()
-        if self.options.stats is not None:
-            with written(str(self.options.stats)):
-                stream = self.stats_file or sys.stderr
-                stream.write(json.dumps(system.statistics(), indent=2, sort_keys=True) + "\n")
-                stream.flush()
+        if self.trace is not None:
+            with written(self.trace.name):
+                self.trace.file.flush()
+        if self.stats is not None:
+            with written(self.stats.name):
+                self.stats.file.write(json.dumps(system.statistics(), indent=2, sort_keys=True) + "\n")
+                self.stats.file.flush()
 
 
 class LostOutput(Exception):

@@ -235,7 +235,7 @@ def test_a_directory_becomes_an_image_that_boots(callgate: Callgate, tmp_path: P
     (tmp_path / "files" / "sub" / "a long name.txt").write_text("below\n")
     image = tmp_path / "out.img"
     for options in (["--fs", "fat12"], ["--fs", "fat16", "--mbr"], ["--fs", "fat32", "--gpt"]):
-        made = callgate("disk", "create", image, "--from", tmp_path / "files", *options)
+        made = callgate("disk", "create", image, "--from", tmp_path / "files", "--force", *options)
         assert made.returncode == 0, made.stderr
         shown = json.loads(callgate("disk", "inspect", image, "--json").stdout)
         assert shown["problems"] == []
