@@ -200,9 +200,9 @@ class Faults:
             return
         fault = replace(fault, symbol=symbol_of(process.symbols, fault.eip))
         title = f"process {process.number} ({process.name}) ended by {fault.describe()}"
-        kernel.log([title, *kernel.fault_report(process, fault)], process)
+        kernel.log.urgent([title, *kernel.fault_report(process, fault)], process)
         if kernel.fpu.touched(thread):
-            kernel.log([f"  {line}" for line in kernel.fpu.of(thread).describe()], process)
+            kernel.log.urgent([f"  {line}" for line in kernel.fpu.of(thread).describe()], process)
         if process.partition >= 0:
             kernel.kill_server(process, fault.describe())
         else:

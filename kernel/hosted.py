@@ -19,8 +19,8 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,7 @@ from callgate.kernel.user_memory import BadAddress, UserMemory
 from callgate.server.errors import FileSystemError
 from callgate.server.gate import GateCall, GateResult
 from callgate.server.hosted import HostedServer
+from callgate.server.raised import describe, last_frames
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -100,7 +101,7 @@ class Hosted:
         except KeyboardInterrupt:
             raise  # the user's, not the handler's
         except BaseException as error:  # noqa: BLE001 - whatever a server raises, SystemExit too, is the server's end
-            self._end(thread, f"handler raised {type(error).__name__}: {error}")
+            self._end(thread, f"handler raised {describe(error)}", last_frames(error))
         finally:
             self._book(server)
         return HostedGate.DONE
@@ -145,13 +146,15 @@ class Hosted:
 
     def _log_reports(self, server: HostedServer, process: Process) -> None:
         for line in server.take_reports():
-            self.kernel.mounting.say_of(server.geometry.name, line, process)
+            self.kernel.mounting.say_of(server.geometry.name, [line], process)
 
-    def _end(self, thread: Thread, reason: str) -> None:
+    def _end(self, thread: Thread, reason: str, frames: Sequence[str] = ()) -> None:
+        """Kill the server; say why, and where in its code that was."""
         server = self.servers[thread.process.number]
-        self._log_reports(server, thread.process)
+        with suppress(Exception):  # a server may have reports of its own, and break in them
+            self._log_reports(server, thread.process)
         self.forget(thread)
-        self.kernel.kill_server(thread.process, reason)
+        self.kernel.kill_server(thread.process, reason, frames)
 
     def _forget(self, thread: Thread) -> None:
         del self.running[thread.selector]
@@ -161,7 +164,9 @@ class Hosted:
         """Close the coroutine of a thread that dies; log what it objects to that."""
         objection = self._close(thread.selector)
         if objection:
-            self.kernel.log(f"{thread.process.name}: handler raised {objection} when it was ended", thread.process)
+            self.kernel.log.urgent(
+                f"{thread.process.name}: handler raised {objection} when it was ended", thread.process
+            )
 
     def abandon(self) -> None:
         """Close every coroutine: the requests that they work on will never have been."""

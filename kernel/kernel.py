@@ -6,7 +6,7 @@ symbols of the kernel image, and the records in `state`, which a snapshot pickle
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -88,11 +88,17 @@ CALL_NAMES: dict[HostCall, dict[int, str]] = {
 class Kernel:
     """Policy of one machine.  `boot` in `callgate.kernel.system` makes and starts it."""
 
-    def __init__(self, machine: Machine, image: Program, log: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        image: Program,
+        log: Callable[[str], None],
+        urgent: Callable[[str], None] | None = None,
+    ) -> None:
         """Take the machine, the assembled kernel and where messages for people go."""
         self.machine = machine
         self.image = image
-        self.log = Log(self, log)
+        self.log = Log(self, log, urgent)
         self.state = KernelState()
         low = machine.ram.low
         self.words = low.cast("I")
@@ -258,12 +264,16 @@ class Kernel:
 
     # Servers and programs.
 
-    def kill_server(self, process: Process, reason: str) -> None:
-        """End a server process: its requests fail, its volume is gone, other volumes live on."""
+    def kill_server(self, process: Process, reason: str, details: Sequence[str] = ()) -> None:
+        """End a server process: its requests fail, its volume is gone, other volumes live on.
+
+        `details` are lines of the log that belong to the reason.
+        """
         partition = self.state.partitions[process.partition]
         if not partition.dead:
             partition.reason = reason
-            self.mounting.say_of(partition.name, f"/{partition.name}: server ended: {reason}", process)
+            lines = [f"/{partition.name}: server ended: {reason}", *(f"  {line}" for line in details)]
+            self.mounting.say_of(partition.name, lines, process, urgent=True)
             self.ipc.die(partition, ErrorCode.SERVER_DIED)
         self.processes.kill(process, KILLED_EXIT_CODE, reason)
 

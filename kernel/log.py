@@ -1,5 +1,8 @@
 r"""The log: lines for people, and a rate limit on what ring 3 can have written to it.
 
+What nobody may miss is *urgent*: a program's fault, the end of a server.  It is told apart, so that whoever does not
+want to hear how the system boots still hears of that.
+
 What a program or a server causes names it as the source.  A source has LOG_BURST lines at once and
 LOG_LINES_PER_SECOND of virtual time after that; what is more is left out and counted, and the count is written as soon
 as the source may say something again.  What the kernel has to say of itself has no limit: it cannot be provoked.
@@ -33,6 +36,7 @@ class Source:
 
     paid: int = 0
     left_out: int = 0
+    urgent: bool = False  # some of what is left out was
 
 
 @dataclass(slots=True)
@@ -45,9 +49,13 @@ class LogState:
 class Log:
     """What `kernel.log` is."""
 
-    def __init__(self, kernel: Kernel, write: Callable[[str], None]) -> None:
+    def __init__(
+        self, kernel: Kernel, write: Callable[[str], None], write_urgent: Callable[[str], None] | None = None
+    ) -> None:
+        """Write what is urgent with a function of its own, if there is one."""
         self.kernel = kernel
         self.write = write
+        self.write_urgent = write_urgent or write
 
     @property
     def state(self) -> LogState:
@@ -57,30 +65,40 @@ class Log:
 
     def __call__(self, text: str | Sequence[str], source: Process | PartitionState | None = None) -> None:
         """Write one line, or several: the kernel's own, or such as a program or a server causes."""
+        self._say(text, source, urgent=False)
+
+    def urgent(self, text: str | Sequence[str], source: Process | PartitionState | None = None) -> None:
+        """Write what is to be seen even if the boot log is not."""
+        self._say(text, source, urgent=True)
+
+    def _say(self, text: str | Sequence[str], source: Process | PartitionState | None, *, urgent: bool) -> None:
         lines = [text] if isinstance(text, str) else text
         now = self.kernel.machine.clock.now
-        if source is not None and not self.admits(source, len(lines)):
+        if source is not None and not self.admits(source, len(lines), urgent=urgent):
             return
         self._write_counts(now)
-        self.write("\n".join(printable(line)[:LOG_LINE_CHARACTERS] for line in lines))
+        write = self.write_urgent if urgent else self.write
+        write("\n".join(printable(line)[:LOG_LINE_CHARACTERS] for line in lines))
 
-    def admits(self, source: Process | PartitionState, lines: int) -> bool:
+    def admits(self, source: Process | PartitionState, lines: int, *, urgent: bool = False) -> bool:
         """Book lines to a source; False if it has written too many, and these are counted as left out."""
-        return self._pays(name_of(self.kernel, source), lines, self.kernel.machine.clock.now)
+        return self._pays(name_of(self.kernel, source), lines, urgent)
 
     def finish(self) -> None:
         """Say of every source what is left out: the system ends."""
         for name, source in self.state.sources.items():
             self._write_count(name, source)
 
-    def _pays(self, name: str, lines: int, now: int) -> bool:
+    def _pays(self, name: str, lines: int, urgent: bool) -> bool:
         """Book lines to a source; False if they are to be left out."""
+        now = self.kernel.machine.clock.now
         sources = self.state.sources
         if name not in sources and len(sources) >= SOURCES:
             del sources[next(iter(sources))]
         source = sources.setdefault(name, Source())
         if max(0, source.paid - now) + lines * LINE > LOG_BURST * LINE:
             source.left_out += lines
+            source.urgent |= urgent
             return False
         source.paid = max(source.paid, now) + lines * LINE
         return True
@@ -93,8 +111,9 @@ class Log:
 
     def _write_count(self, name: str, source: Source) -> None:
         if source.left_out:
-            self.write(f"{printable(name)}: {source.left_out} more line{'s' * (source.left_out != 1)} left out")
-            source.left_out = 0
+            write = self.write_urgent if source.urgent else self.write
+            write(f"{printable(name)}: {source.left_out} more line{'s' * (source.left_out != 1)} left out")
+            source.left_out, source.urgent = 0, False
 
 
 def printable(line: str) -> str:

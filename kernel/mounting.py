@@ -8,7 +8,7 @@ see `settled`.  What comes later is said when it comes.
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,7 +31,7 @@ class Report:
     place: int
     partition: int  # 0: the disk itself
     name: str
-    lines: list[str] = field(default_factory=list)
+    lines: list[tuple[str, bool]] = field(default_factory=list)  # and whether it is urgent
     done: bool = False
 
 
@@ -112,29 +112,33 @@ class Mounting:
 
     # What is said.
 
-    def say(self, report: Report, line: str) -> None:
+    def say(self, report: Report, line: str, *, urgent: bool = False) -> None:
         """Say something of what is being mounted, now or when it is its turn."""
         if self.state.in_order and report is not self.state.reports[0]:
-            report.lines.append(line)
+            report.lines.append((line, urgent))
         else:
-            self.kernel.log(line)
+            self._log(line, urgent)
 
-    def say_of(self, name: str, line: str, server: Process) -> None:
+    def say_of(self, name: str, lines: Sequence[str], server: Process, *, urgent: bool = False) -> None:
         """Say what the server of a volume has to say, whether the volume is being mounted or not."""
         for report in self.state.reports:
             if report.partition and report.name == name and not report.done:
-                if self.kernel.log.admits(server, 1):
-                    self.say(report, line)
+                if self.kernel.log.admits(server, len(lines), urgent=urgent):
+                    for line in lines:
+                        self.say(report, line, urgent=urgent)
                 return
-        self.kernel.log(line, server)
+        (self.kernel.log.urgent if urgent else self.kernel.log)(lines, server)
+
+    def _log(self, line: str, urgent: bool) -> None:
+        (self.kernel.log.urgent if urgent else self.kernel.log)(line)
 
     def _flush(self) -> None:
         """Say what need not wait for others any more, and forget what has ended."""
         state = self.state
         for report in list(state.reports):
             lines, report.lines = report.lines, []
-            for line in lines:
-                self.kernel.log(line)
+            for line, urgent in lines:
+                self._log(line, urgent)
             if report.done:
                 state.reports.remove(report)
             elif state.in_order:

@@ -68,7 +68,7 @@ class Plugging:
             ours = partition.disk >= 0 and partition.disk & 0xFF == place
             if ours and not partition.dead and not (present and partition.disk == key):
                 partition.reason = "the disk was removed"
-                self.kernel.log(f"/{partition.name}: gone, the disk was removed")
+                self.kernel.log.urgent(f"/{partition.name}: gone, the disk was removed")
                 self.kernel.ipc.die(partition, ErrorCode.UNPLUGGED)
                 if partition.process is not None:
                     self.kernel.processes.kill(partition.process, KILLED_EXIT_CODE, partition.reason)
@@ -76,7 +76,8 @@ class Plugging:
             if disk & 0xFF == place and not (present and disk == key):
                 lost = self.kernel.cache.drop_disk(disk)
                 if lost:
-                    self.kernel.log(f"{self.name(place)}: {lost} changed blocks of 4096 bytes have gone with the disk")
+                    text = f"{self.name(place)}: {lost} changed blocks of 4096 bytes have gone with the disk"
+                    self.kernel.log.urgent(text)
         if present:
             self._mount(place)
         else:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from callgate.kernel.abi import memory as layout
+from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.address_space import USER_DATA, USER_READ
 from callgate.kernel.errors import PolicyError
@@ -20,6 +21,7 @@ from callgate.kernel.rom import build_rom
 from callgate.kernel.state import PRIORITY_SERVER, PartitionState, Process, Window
 from callgate.kernel.user_memory import UserMemory
 from callgate.server.hosted import HostedServer, VolumeGeometry
+from callgate.server.raised import describe
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -75,9 +77,16 @@ class Servers:
         with self._all_or_nothing(process):
             partition = self._create(process, "hosted", geometry, disk)
             self.kernel.processes.give_page(process, HOSTED_BLOCKS, USER_DATA)
-            self.kernel.hosted.servers[process.number] = server(UserMemory(self.kernel, process, hosted=True), geometry)
+            self.kernel.hosted.servers[process.number] = self._make(server, process, geometry)
             self._start(partition, hosted=HOSTED_BLOCKS)
         return partition
+
+    def _make(self, server: type[HostedServer], process: Process, geometry: VolumeGeometry) -> HostedServer:
+        """Return a server object; PolicyError if its class cannot make one."""
+        try:
+            return server(UserMemory(self.kernel, process, hosted=True), geometry)
+        except Exception as error:
+            raise PolicyError(ErrorCode.SERVER_DIED, f"its server raised {describe(error)}") from error
 
     @contextmanager
     def _all_or_nothing(self, process: Process) -> Iterator[None]:

@@ -68,6 +68,7 @@ class SystemOptions:
     places: int = 0  # AHCI ports, if more than there are disks: for those that come later
     mount_deadline: int = MOUNT_DEADLINE  # nanoseconds of virtual time that a server has to mount its volume
     log: Callable[[str], None] = field(default=lambda _line: None)
+    urgent: Callable[[str], None] | None = None  # faults and ends of servers, if they are not to go to `log`
     output: Callable[[bytes], None] | None = None
     source: Callable[[int], bytes | None] | None = None
 
@@ -96,7 +97,7 @@ class System:
         self.machine.attach(self.controller)
         self.hand = Hand(self)
         self.machine.attach(self.hand)
-        self.kernel = Kernel(self.machine, kernel_image(), self.options.log)
+        self.kernel = Kernel(self.machine, kernel_image(), self.options.log, self.options.urgent)
         self.kernel.map_edges = self.options.map_edges
         self.kernel.scratch = self.options.scratch
         self.kernel.mounting.deadline = self.options.mount_deadline

@@ -8,7 +8,6 @@ for its label.  A partition that nobody knows, or whose server dies or does not 
 from __future__ import annotations
 
 from functools import partial
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from callgate.disk.partitions import Partition as DiskPartition
@@ -24,9 +23,10 @@ from callgate.kernel.images import ROM_PROGRAMS, program_image
 from callgate.kernel.machine.accounts import Account
 from callgate.kernel.mounting import Report
 from callgate.kernel.processes import KILLED_EXIT_CODE
+from callgate.kernel.server_packages import broken_servers, installed_servers
 from callgate.kernel.state import PartitionState
 from callgate.server.hosted import HostedServer, VolumeGeometry
-from callgate.server.probing import PROBE_SECTORS, claim, claim_by_beginning, explain
+from callgate.server.probing import PROBE_SECTORS, claim, claim_by_beginning, explain, unsaid
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 PATIENCE = 1_000_000_000  # nanoseconds of virtual time that a server has to say what its volume is
 BRIEFLY = 10_000_000  # the same for a caller that asks again later
 UNKNOWN = "no file system that a server knows"
-GROUP = "callgate.servers"
 READ_LIMIT = 256 * SECTORS_PER_PAGE  # most sectors that are locked at once
 
 
@@ -48,6 +47,8 @@ class Volumes:
     async def mount_all(self, *, first: bool = False) -> None:
         """Mount the ROM and every partition of every disk; with `first`, do not wait long when one is there."""
         self.installed = installed_servers()
+        for problem in broken_servers():
+            self.kernel.log(problem)
         self.mount_rom()
         self.kernel.plugging.start_watch()
         self.kernel.file_ageing.start()
@@ -71,7 +72,7 @@ class Volumes:
 
         async def judge(partition: DiskPartition) -> str | None:
             first = await forgiving(read)(partition.start, min(PROBE_SECTORS, partition.sectors))
-            found = claim_by_beginning(self.installed, first)
+            found = claim_by_beginning(self.installed, first, unsaid)  # `mount` will say it
             return found.kind if found else None
 
         try:
@@ -90,9 +91,10 @@ class Volumes:
         name, say = report.name, partial(self.kernel.mounting.say, report)
         read = forgiving(self.reader(disk, partition.start))
         try:
-            found = await claim(self.installed, read, partition.sectors)
+            found = await claim(self.installed, read, partition.sectors, self.kernel.log)
             if found is None:
-                say(f"{name}: {await explain(self.installed, read, partition.sectors) or UNKNOWN}, skipped")
+                text = await explain(self.installed, read, partition.sectors, self.kernel.log)
+                say(f"{name}: {text or UNKNOWN}, skipped")
                 return
             say(await self.start_server(found.server, found.kind, disk, partition, name))
         except (ReadError, PolicyError) as error:
@@ -130,7 +132,7 @@ class Volumes:
         label = (await reply.take_data()).decode("utf-8", "replace")
         server = self.kernel.hosted.servers.get(partition.process.number) if partition.process else None
         if server is not None and server.kind:
-            partition.file_system = server.kind
+            partition.file_system = str(server.kind)
         return label
 
     def known(self, partition: PartitionState) -> VolumeInformation:
@@ -218,15 +220,3 @@ class Volumes:
                     return partition, rest
                 error = partition.error
         raise PolicyError(error)
-
-
-def installed_servers() -> list[type[HostedServer]]:
-    """Return the server classes that installed packages offer, in order of their names."""
-    found = sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
-    servers = []
-    for entry in found:
-        server = entry.load()
-        if not (isinstance(server, type) and issubclass(server, HostedServer)):
-            raise TypeError(f"entry point {entry.name} of {GROUP} is no HostedServer: {entry.value}")
-        servers.append(server)
-    return servers

@@ -102,7 +102,7 @@ PLUG_TIME = PlugTime()
     is_flag=True,
     help="Let programs write to files in memory. Images stay as they are: the changes end with the machine.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="No boot log.")
+@click.option("-q", "--quiet", is_flag=True, help="No boot log; faults and the end of a server are shown.")
 def boot(
     images: tuple[Path, ...],
     commands: tuple[str, ...],

@@ -44,6 +44,7 @@ def inspect(image: Path, as_json: bool) -> int:
     the disk, and how many it has to put together from copies.  The image is only read.
     """
     from callgate.disk.media import ImageError
+    from callgate.kernel.server_packages import broken_servers
     from callgate.tools.inspection import as_dict, inspect_image, render
 
     try:
@@ -51,6 +52,8 @@ def inspect(image: Path, as_json: bool) -> int:
     except ImageError as error:
         click.echo(f"callgate: {error}", err=True)
         return EXIT_IMAGE
+    for problem in broken_servers():
+        click.echo(f"callgate: {problem}", err=True)
     click.echo(json.dumps(as_dict(report), indent=2) if as_json else render(report), nl=as_json)
     return 0
 

@@ -11,9 +11,10 @@ from typing import Any
 
 from callgate.disk.media import ImageFile, Medium
 from callgate.disk.partitions import SECTOR, DiskLayout, Partition, ReadError, forgiving, run_sync, scan
-from callgate.kernel.volumes import installed_servers
+from callgate.kernel.server_packages import installed_servers
 from callgate.server.errors import FileSystemError
-from callgate.server.probing import PROBE_SECTORS, claim_by_beginning
+from callgate.server.probing import PROBE_SECTORS, claim_by_beginning, unsaid
+from callgate.server.raised import describe, last_frames
 from callgate.tools.alignment import Alignment, measure
 from callgate.tools.volume_walk import VolumeWalk, claimant, explanation, sectors_reader
 
@@ -71,7 +72,8 @@ def read_layout(medium: Medium) -> DiskLayout:
     read = forgiving(sectors_reader(medium))
 
     async def judge(partition: Partition) -> str | None:
-        found = claim_by_beginning(servers, await read(partition.start, min(PROBE_SECTORS, partition.sectors)))
+        first = await read(partition.start, min(PROBE_SECTORS, partition.sectors))
+        found = claim_by_beginning(servers, first, unsaid)
         return found.kind if found else None
 
     try:
@@ -88,23 +90,25 @@ def look_at(medium: Medium, partition: Partition) -> Volume:
 
 def _look_into(medium: Medium, partition: Partition) -> tuple[FileSystem, Alignment | None]:
     kind = ""
+    broken: list[str] = []  # servers that could not tell
     try:
-        found = claimant(medium, partition.start, partition.sectors)
+        found = claimant(medium, partition.start, partition.sectors, broken.append)
         if found is None:
-            text = explanation(medium, partition.start, partition.sectors)
-            return FileSystem(problems=[text] * bool(text)), None
+            text = explanation(medium, partition.start, partition.sectors, broken.append)
+            return FileSystem(problems=[text] * bool(text) + broken), None
         kind = found.kind
         walk = VolumeWalk(found.server, medium, partition.start, partition.sectors)
         label = walk.label()
         alignment = measure(walk, partition.start)
         server = walk.rehearsal.server
-        return FileSystem(server.kind or kind, label, dict(server.details), walk.problems()), alignment
+        return FileSystem(server.kind or kind, label, dict(server.details), walk.problems() + broken), alignment
     except ReadError as error:
         return FileSystem(problems=[str(error)]), None
     except FileSystemError as error:
         return FileSystem(kind, problems=[f"cannot be mounted: {error.text}"]), None
     except Exception as error:  # noqa: BLE001 - a third party's server may raise anything
-        return FileSystem(kind, problems=[f"its server failed: {type(error).__name__}: {error}"]), None
+        text = ": ".join([f"its server raised {describe(error)}", *last_frames(error)[-1:]])
+        return FileSystem(kind, problems=[text]), None
 
 
 def as_dict(inspection: Inspection) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class Session:
         self.terminal = Terminal(source, self.interactive)
         self.trace: Report | None = None
         self.stats: Report | None = None
-        self.lines: list[str] = []  # the boot log
+        self.lines: list[str] = []  # of the boot log that have not been written
 
     def say(self, text: str) -> None:
         """Write a line for people to standard error."""
@@ -69,10 +69,15 @@ class Session:
 
     def log(self, text: str) -> None:
         """Write lines of the boot log, or only keep them."""
-        self.lines += text.splitlines()
-        if not self.options.quiet:
-            for line in text.splitlines():
-                self.say(line)
+        if self.options.quiet:
+            self.lines += text.splitlines()
+        else:
+            self.report(text)
+
+    def report(self, text: str) -> None:
+        """Write lines that are not of the boot log alone: faults, ends of servers."""
+        for line in text.splitlines():
+            self.say(line)
 
     def run(self) -> int:
         """Boot, run to the end, report; return the exit code."""
@@ -179,6 +184,7 @@ class Session:
             prepare=self._check_volumes,
             observe_operations=self.options.stats is not None,
             log=self.log,
+            urgent=self.report,
             output=self._write,
             source=self._read,
         )
@@ -228,9 +234,8 @@ class Session:
         return EXIT_GUEST
 
     def _conclude_without_volume(self) -> int:
-        if self.options.quiet:
-            for line in self.lines:
-                self.say(line)
+        for line in self.lines:
+            self.say(line)
         names = " ".join(str(path) for path in self.options.images) or "the demo image"
         first = self.options.images[0] if self.options.images and not self.options.unplug else None
         hint = f"; look into it: callgate disk inspect {first}" if first else ""

@@ -16,11 +16,11 @@ from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ERROR_TEXT, ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE, SECTOR_SIZE
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES
-from callgate.kernel.volumes import installed_servers
+from callgate.kernel.server_packages import installed_servers
 from callgate.server.gate import CARRY_FLAG, GateCall, GateResult
 from callgate.server.hosted import HostedServer
 from callgate.server.listing import ListedFile, read_pages
-from callgate.server.probing import Claim, claim, explain
+from callgate.server.probing import Claim, Say, claim, explain, unsaid
 from callgate.server.testing import Answer, Rehearsal
 
 READ_BYTES = MESSAGE_ADDRESSES * PAGE_SIZE
@@ -46,14 +46,14 @@ def read_medium(medium: Medium, lba: int, count: int) -> bytes:
     return bytes(data)
 
 
-def claimant(medium: Medium, start: int, sectors: int) -> Claim | None:
+def claimant(medium: Medium, start: int, sectors: int, say: Say = unsaid) -> Claim | None:
     """Return the claim of an installed server on sectors `start` to `start + sectors` of a medium; ReadError."""
-    return run_sync(claim(installed_servers(), forgiving(sectors_reader(medium, start)), sectors))
+    return run_sync(claim(installed_servers(), forgiving(sectors_reader(medium, start)), sectors, say))
 
 
-def explanation(medium: Medium, start: int, sectors: int) -> str:
+def explanation(medium: Medium, start: int, sectors: int, say: Say = unsaid) -> str:
     """Return what a partition is that no server claims; "" if nobody can tell.  ReadError."""
-    return run_sync(explain(installed_servers(), forgiving(sectors_reader(medium, start)), sectors))
+    return run_sync(explain(installed_servers(), forgiving(sectors_reader(medium, start)), sectors, say))
 
 
 @dataclass(frozen=True, slots=True)
