@@ -16,7 +16,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 boot: $(STAMP) ## boot the demo image, or ARGS="their.img -c 'dir'"
-	@$(BIN)/callgate boot $(ARGS)
+	@$(BIN)/callgate boot $(ARGS) || { status=$$?; test $$status -eq 130 || exit $$status; } # 130: left by Ctrl-]
 
 test: $(DEV_STAMP) ## run the tests (ARGS are pytest's)
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)

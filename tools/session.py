@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from callgate.disk.media import ImageError, ImageFile
+from callgate.tools.ending import Ending
 from callgate.tools.outputs import OutputRefused, Report, is_report
+from callgate.tools.summary import summary
 from callgate.tools.terminal import HINT, Terminal
 from callgate.tools.trace import Trace, TraceFormat
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from callgate.kernel.system import System
 
 EXIT_GUEST, EXIT_USAGE, EXIT_FAULT, EXIT_FUEL, EXIT_IMAGE, EXIT_INTERRUPTED = 1, 2, 3, 4, 5, 130
+EXITS = {"fuel": EXIT_FUEL, "interrupted": EXIT_INTERRUPTED, "triple-fault": EXIT_FAULT}
 MIB = 1 << 20
 POLL_SECONDS = 0.1
 IDE_DRIVES = 4
@@ -59,6 +62,7 @@ class Session:
         self.interactive = options.commands is None and source.isatty() and output.isatty()
         self.system: System | None = None
         self.terminal = Terminal(source, self.interactive)
+        self.ending = Ending(self._leave)
         self.trace: Report | None = None
         self.stats: Report | None = None
         self.lines: list[str] = []  # of the boot log that have not been written
@@ -92,7 +96,7 @@ class Session:
             return EXIT_IMAGE
         try:
             self._open_reports()
-            with self.terminal:
+            with self.terminal, self.ending:
                 return self._boot(media)
         except BrokenPipeError:
             return 0  # whoever read the console has gone (`| head`): no failure, and nobody is left to be told
@@ -110,6 +114,7 @@ class Session:
                 # What could not be written has been reported; closing writes it again.
                 with suppress(OSError):
                     report.close()
+            self.ending.take_effect()
 
     def _reports(self) -> list[Report]:
         return [report for report in (self.trace, self.stats) if report is not None]
@@ -191,6 +196,8 @@ class Session:
         with System(media, options) as system:
             self.system = system
             system.machine.on_interrupt = self._on_interrupt
+            if self.ending.number:
+                system.machine.control.interrupt()
             if self.trace is not None:
                 self._follow(system, self.trace)
             for clock, disk in self.options.unplug:
@@ -205,7 +212,7 @@ class Session:
                 return EXIT_FAULT
             finally:
                 self._write_reports(system)
-            return self._conclude(stop)
+            return self._conclude(system, stop)
 
     def _check_volumes(self, kernel: Kernel) -> None:
         """Run no command on a machine without a volume: to a script, an empty listing would look like success."""
@@ -214,24 +221,17 @@ class Session:
         elif self.interactive:
             self.log(HINT)
 
-    def _conclude(self, stop: Stop) -> int:
+    def _conclude(self, system: System, stop: Stop) -> int:
         if stop.reason == "exit":
             return int(stop.detail)
         if stop.reason == "no volume":
             return self._conclude_without_volume()
-        if stop.reason == "fuel":
-            self.say(f"out of fuel: {stop.retired} instructions")
-            return EXIT_FUEL
-        if stop.reason == "interrupted":
-            if self.interactive:
-                print(file=sys.stderr)
-            self.say("interrupted")
-            return EXIT_INTERRUPTED
+        if self.interactive:
+            print(file=sys.stderr)
         if stop.reason == "triple-fault":
             self.say(str(stop.detail))
-            return EXIT_FAULT
-        self.say(f"the guest stopped without ending its shell: {stop}")
-        return EXIT_GUEST
+        self.say(summary(system, stop, self.ending.number))
+        return EXITS.get(stop.reason, EXIT_GUEST)
 
     def _conclude_without_volume(self) -> int:
         for line in self.lines:
@@ -251,6 +251,12 @@ class Session:
                     report.file.flush()  # what came before comes before
             self.output.write(data)
             self.output.flush()
+
+    def _leave(self) -> None:
+        """SIGTERM or SIGHUP: end the run, as Ctrl-] does.  Called on another thread."""
+        self.terminal.leaving = True
+        if self.system is not None:
+            self.system.machine.control.interrupt()
 
     def _on_interrupt(self) -> bool:
         """Ctrl-C: a break for the guest if it has a terminal, else the end."""

@@ -4,14 +4,19 @@ The terminal's own editing is off, for the guest's shell has its own.  Ctrl-C an
 they work while the guest computes, and when it hangs: Ctrl-C becomes a break on the serial line, which ends
 what runs in the guest; Ctrl-] leaves the emulator.  So does a Ctrl-C that the guest does not take, and the
 third one within a second.  Ctrl-Z suspends the emulator, as any program.
+
+A process that is killed, or that the engine aborts, cannot put its terminal back.  A guard does: a child that does
+nothing but wait for the end of a pipe whose other end only the emulator holds.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 if TYPE_CHECKING:
@@ -20,6 +25,10 @@ if TYPE_CHECKING:
 HINT: Final = "Ctrl-C ends what runs in the guest; Ctrl-], or Ctrl-C three times, leaves callgate"
 CTRL_C, CTRL_BRACKET = b"\x03", b"\x1d"
 PRESSES, PRESSES_SECONDS = 3, 1.0
+FILES: Final = 1024  # descriptors that the emulator may have open
+DONE: Final = b"."  # to the guard: the terminal has been put back
+
+Modes = list[int | list[bytes | int]]  # what termios.tcgetattr returns
 
 
 class Terminal:
@@ -30,9 +39,10 @@ class Terminal:
         self.active = active
         self.leaving = False
         self.presses: deque[float] = deque(maxlen=PRESSES)
-        self.saved: list[object] | None = None
-        self.raw: list[object] = []
+        self.saved: Modes | None = None
+        self.raw: Modes = []
         self.previous: dict[int, object] = {}
+        self.guard: Guard | None = None
 
     def __enter__(self) -> Self:
         if not self.active:
@@ -41,22 +51,23 @@ class Terminal:
 
         fd = self.source.fileno()
         self.saved = termios.tcgetattr(fd)
-        self.raw = raw = termios.tcgetattr(fd)
-        raw[3] = raw[3] & ~(termios.ICANON | termios.ECHO | termios.IEXTEN) | termios.ISIG
-        raw[6][termios.VMIN], raw[6][termios.VTIME] = 1, 0
-        raw[6][termios.VINTR], raw[6][termios.VQUIT] = CTRL_C, CTRL_BRACKET
+        self.raw = raw_modes(fd)
+        self.guard = Guard(fd, self.saved, self.raw)
         for number, handler in ((signal.SIGQUIT, self._leave), (signal.SIGCONT, self._continue)):
             self.previous[number] = signal.signal(number, handler)
-        termios.tcsetattr(fd, termios.TCSANOW, raw)
+        termios.tcsetattr(fd, termios.TCSANOW, self.raw)
         return self
 
     def __exit__(self, *_exception: object) -> None:
         if self.saved is not None:
             import termios
 
-            termios.tcsetattr(self.source.fileno(), termios.TCSANOW, self.saved)  # type: ignore[arg-type]
             for number, handler in self.previous.items():
                 signal.signal(number, handler)  # type: ignore[arg-type]
+            with suppress(termios.error):  # a terminal that has hung up needs nothing any more
+                termios.tcsetattr(self.source.fileno(), termios.TCSANOW, self.saved)
+        if self.guard is not None:
+            self.guard.dismiss()
 
     def _leave(self, _signal: int, _frame: FrameType | None) -> None:
         """Ctrl-]: interrupt the run as Ctrl-C does, but tell the guest nothing."""
@@ -67,7 +78,7 @@ class Terminal:
         """Set the terminal up again: while the emulator was suspended it was somebody else's."""
         import termios
 
-        termios.tcsetattr(self.source.fileno(), termios.TCSANOW, self.raw)  # type: ignore[arg-type]
+        termios.tcsetattr(self.source.fileno(), termios.TCSANOW, self.raw)
 
     def interrupt(self, send_break: Callable[[], bool]) -> bool:
         """Answer a Ctrl-C between two instructions of the guest: True if it is the guest's, False ends the run."""
@@ -75,3 +86,70 @@ class Terminal:
         self.presses.append(now)
         many = len(self.presses) == PRESSES and now - self.presses[0] <= PRESSES_SECONDS
         return self.active and not self.leaving and not many and send_break()
+
+
+def raw_modes(fd: int) -> Modes:
+    """Return the modes of a terminal that hands on each key, but for Ctrl-C and Ctrl-], which are signals."""
+    import termios
+
+    raw = termios.tcgetattr(fd)
+    raw[3] = raw[3] & ~(termios.ICANON | termios.ECHO | termios.IEXTEN) | termios.ISIG
+    raw[6][termios.VMIN], raw[6][termios.VTIME] = 1, 0
+    raw[6][termios.VINTR], raw[6][termios.VQUIT] = CTRL_C, CTRL_BRACKET
+    return raw
+
+
+class Guard:
+    """A child that puts a terminal back when this process ends without having done so itself."""
+
+    def __init__(self, fd: int, saved: Modes, raw: Modes) -> None:
+        ours, self.pipe = os.pipe()
+        self.child = os.fork()
+        if self.child:
+            os.close(ours)
+            return
+        try:
+            os.close(self.pipe)
+            watch(ours, fd, saved, raw)
+        finally:
+            os._exit(0)
+
+    def dismiss(self) -> None:
+        """Tell the guard that there is nothing to be put back, and wait for its end."""
+        with suppress(OSError):
+            os.write(self.pipe, DONE)
+        os.close(self.pipe)
+        with suppress(ChildProcessError):
+            os.waitpid(self.child, 0)
+
+
+def watch(pipe: int, fd: int, saved: Modes, raw: Modes) -> None:
+    """Wait for the emulator's end; put the terminal back unless that, or somebody else meanwhile, has been done.
+
+    No signal ends or stops the guard: those of the keyboard are sent to it as well.
+    """
+    import termios
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    # Whoever reads a pipe that the emulator writes to is to see its end.
+    low, high = sorted((pipe, fd))
+    for first, end in ((0, low), (low + 1, high), (high + 1, FILES)):
+        if first < end:  # an empty range would close everything in some versions of Python
+            os.closerange(first, end)
+    name = os.ttyname(fd)
+    if os.read(pipe, 1) == DONE:
+        return
+    try:
+        put_back(fd, saved, raw)
+    except termios.error:
+        # The emulator was the session's leader, with whose end every descriptor of the terminal becomes useless.
+        again = os.open(name, os.O_RDWR | os.O_NOCTTY)
+        put_back(again, saved, raw)
+
+
+def put_back(fd: int, saved: Modes, raw: Modes) -> None:
+    """Give a terminal its modes back if it still is as the emulator has set it; termios.error."""
+    import termios
+
+    if termios.tcgetattr(fd) == raw:
+        termios.tcsetattr(fd, termios.TCSANOW, saved)

@@ -1,7 +1,9 @@
 """An interactive session on a pseudo-terminal: who gets Ctrl-C, how one leaves, and what the terminal is like after."""
 
+import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -10,12 +12,16 @@ import termios
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 COMMAND = [sys.executable, "-c", "from callgate.tools.cli import main; main()", "boot"]
 CTRL_C, CTRL_BRACKET = b"\x03", b"\x1d"
 PROMPT = b"/d0p1> "
+LEFT = (
+    rb"callgate: %s after \d+ instructions, \d+\.\d{3} ms of virtual time; shell \(process \d+\) waits for input\r?\n"
+)
 SECONDS = 60.0
 
 
@@ -43,6 +49,13 @@ class Session:
         """Type keys, return what is printed up to `end`."""
         os.write(self.terminal, keys)
         return self.read(end)
+
+    def wait_for(self, modes: list[object]) -> None:
+        """Wait until the terminal has these modes."""
+        limit = time.monotonic() + SECONDS
+        while termios.tcgetattr(self.terminal) != modes:
+            assert time.monotonic() < limit
+            time.sleep(0.01)
 
 
 @pytest.fixture
@@ -81,7 +94,8 @@ def test_ctrl_c_belongs_to_the_guest(session: Session) -> None:
 
 def test_ctrl_bracket_leaves(session: Session) -> None:
     session.read(PROMPT)
-    session.type(CTRL_BRACKET, b"callgate: interrupted\r\n")
+    left = session.type(CTRL_BRACKET, b"waits for input\r\n")
+    assert re.search(LEFT % b"interrupted", left)
     assert session.process.wait(SECONDS) == 130
     assert termios.tcgetattr(session.terminal) == session.modes
 
@@ -94,10 +108,7 @@ def test_a_suspended_session_finds_its_terminal_as_it_left_it(session: Session) 
     os.waitid(os.P_PID, session.process.pid, os.WSTOPPED | os.WNOWAIT)
     termios.tcsetattr(session.terminal, termios.TCSANOW, session.modes)
     session.process.send_signal(signal.SIGCONT)
-    limit = time.monotonic() + SECONDS
-    while termios.tcgetattr(session.terminal) != raw:
-        assert time.monotonic() < limit
-        time.sleep(0.01)
+    session.wait_for(raw)
     assert session.type(b"echo back\r") == b"echo back\r\nback\r\n" + PROMPT
 
 
@@ -105,7 +116,7 @@ def test_the_third_ctrl_c_within_a_second_leaves(session: Session) -> None:
     session.read(PROMPT)
     session.type(CTRL_C)
     session.type(CTRL_C)
-    session.type(CTRL_C, b"callgate: interrupted\r\n")
+    session.type(CTRL_C, b"\r\ncallgate: interrupted after ")
     assert session.process.wait(SECONDS) == 130
 
 
@@ -118,4 +129,92 @@ def test_without_a_terminal_an_interrupt_ends_the_emulator() -> None:
     assert process.stdout.readline() == b"ready\n"
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=SECONDS)
-    assert (process.returncode, errors) == (130, b"callgate: interrupted\n")
+    assert process.returncode == 130
+    assert errors.startswith(b"callgate: interrupted after ")
+    assert len(errors.splitlines()) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_the_session_puts_the_terminal_back(session: Session, number: signal.Signals) -> None:
+    session.read(PROMPT)
+    assert termios.tcgetattr(session.terminal) != session.modes
+    session.process.send_signal(number)
+    assert re.search(LEFT % f"ended by {number.name}".encode(), session.read(b"waits for input\r\n"))
+    assert session.process.wait(SECONDS) == -number
+    assert termios.tcgetattr(session.terminal) == session.modes
+
+
+@pytest.mark.thorough(one_in=2)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_what_ends_the_session_at_once_does_not_leave_the_terminal_raw(
+    session: Session, number: signal.Signals
+) -> None:
+    session.read(PROMPT)
+    session.process.send_signal(number)
+    assert session.process.wait(SECONDS) == -number
+    session.wait_for(session.modes)
+
+
+def test_the_guard_leaves_a_terminal_alone_that_somebody_else_has_set(session: Session) -> None:
+    session.read(PROMPT)
+    modes = termios.tcgetattr(session.terminal)
+    modes[3] |= termios.ECHO
+    termios.tcsetattr(session.terminal, termios.TCSANOW, modes)
+    (guard,) = Path(f"/proc/{session.process.pid}/task/{session.process.pid}/children").read_text().split()
+    session.process.kill()
+    session.process.wait()
+    limit = time.monotonic() + SECONDS
+    while Path(f"/proc/{guard}/fd").exists() and list(Path(f"/proc/{guard}/fd").iterdir()):
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    assert termios.tcgetattr(session.terminal) == modes
+
+
+def test_reports_are_written_when_a_signal_ends_a_run(tmp_path: Path) -> None:
+    stats, trace = tmp_path / "stats.json", tmp_path / "trace.txt"
+    command = [*COMMAND, "-q", "--stats", str(stats), "--trace", str(trace)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(b"echo ready\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == b"ready\n"
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=SECONDS)
+    assert process.returncode == -signal.SIGTERM
+    assert errors.startswith(b"callgate: ended by SIGTERM after ")
+    assert "guest_instructions" in json.loads(stats.read_text())
+    assert trace.read_text().endswith("\n")
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_a_run_that_does_not_end_is_ended_by_the_signal(second: bool) -> None:
+    grace = "30" if second else "0.1"
+    source = f"""
+import os, signal, threading
+from callgate.tools import ending
+ending.GRACE = {grace}
+asked = threading.Event()
+with ending.Ending(asked.set):
+    os.kill(os.getpid(), signal.SIGTERM)
+    asked.wait()
+    if {second}:
+        os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait(60)
+"""
+    done = subprocess.run([sys.executable, "-c", source], timeout=SECONDS, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGTERM, b"")
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    source = """
+import os, signal
+from callgate.tools.ending import Ending
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+with Ending(lambda: print("asked")) as ending:
+    os.kill(os.getpid(), signal.SIGHUP)
+    assert ending.signals == {signal.SIGTERM}
+print("done")
+"""
+    done = subprocess.run([sys.executable, "-c", source], timeout=SECONDS, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (0, b"done\n")

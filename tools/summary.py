@@ -1,0 +1,72 @@
+"""How a run ended that the guest has not ended: one line, whatever the reason."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+from callgate.kernel.abi.calls import WaitReason
+from callgate.kernel.abi.memory import KERNEL_BASE
+from callgate.kernel.abi.thread import ThreadState
+from callgate.kernel.symbols import symbol_of
+
+if TYPE_CHECKING:
+    from callgate.kernel.machine import Stop
+    from callgate.kernel.state import Thread
+    from callgate.kernel.system import System
+
+REASONS = {
+    "fuel": "out of fuel",
+    "interrupted": "interrupted",
+    "triple-fault": "ended by a triple fault",
+    "halt": "halted: nothing can end the HLT",
+}
+WAITS = {
+    WaitReason.REPLY: "for a reply",
+    WaitReason.SLOT: "for a message slot",
+    WaitReason.DISK: "for a disk",
+    WaitReason.INPUT: "for input",
+    WaitReason.CHILD: "for a program",
+    WaitReason.SLEEP: "for a time",
+    WaitReason.FILE: "for data of a file",
+}
+
+
+def summary(system: System, stop: Stop, number: int = 0) -> str:
+    """Return why a run stopped, after how much, and what ran or what waited; `number` is the signal that ended it."""
+    reason = f"ended by {signal.Signals(number).name}" if number else REASONS.get(stop.reason, str(stop.reason))
+    instructions = f"{stop.retired} instruction{'s' * (stop.retired != 1)}"
+    return f"{reason} after {instructions}, {stop.clock / 1e6:.3f} ms of virtual time; {_doing(system, stop)}"
+
+
+def _doing(system: System, stop: Stop) -> str:
+    """Return who ran and where; or, if that was nobody, who waits for what."""
+    state = system.kernel.state
+    current = state.scheduler.current
+    if current is None:
+        return f"at {system.machine.name_address(stop.eip)}"
+    if current is not state.scheduler.idle:
+        return f"{_name(current)} ran at {_place(system, current, stop.eip)}"
+    waiting = [thread for thread in state.threads.values() if _waits(thread)]
+    programs = [thread for thread in waiting if thread.process.number]
+    told = [f"{_name(thread)} waits {WAITS[WaitReason(thread.wait_reason)]}" for thread in programs or waiting]
+    return ", ".join(told) or "nobody runs"
+
+
+def _waits(thread: Thread) -> bool:
+    """Whether a thread waits for something that is under way: no server without work, no sleeping kernel thread."""
+    sleeps = thread.wait_reason == WaitReason.SLEEP and not thread.process.number
+    return thread.state == ThreadState.BLOCKED and thread.wait_reason in WAITS and not sleeps
+
+
+def _name(thread: Thread) -> str:
+    return (
+        f"{thread.name} (process {thread.process.number})" if thread.process.number else f"kernel thread {thread.name}"
+    )
+
+
+def _place(system: System, thread: Thread, eip: int) -> str:
+    if eip >= KERNEL_BASE:
+        return system.machine.name_address(eip)
+    symbol = symbol_of(thread.process.symbols, eip)
+    return f"{eip:#010x} <{symbol}>" if symbol else f"{eip:#010x}"
