@@ -47,14 +47,17 @@ class FileWriting:
     def allow(self, process: Process, opened: OpenFile, file: FileObject, address: int) -> None:
         """Map a page that is there to be written, and some that follow.
 
-        READ_ONLY if it may not be, NO_MEMORY if too many blocks have been changed.
+        NOT_WRITABLE if the window was not opened so, COPIED_PAGE if the page is no block of the cache, NO_MEMORY if too
+        many blocks have been changed.
         """
         page = (address - opened.window + opened.position) // PAGE_SIZE
         fill = file.covering(file.page_start(page))
         claims = fill.users.get((process.number, opened.page)) if fill is not None else None
         first = page - fill.first_page if fill is not None else 0
-        if fill is None or claims is None or not opened.writable or not fill.whole[first]:
-            raise PolicyError(ErrorCode.READ_ONLY)
+        if not opened.writable:
+            raise PolicyError(ErrorCode.NOT_WRITABLE)
+        if fill is None or claims is None or not fill.whole[first]:
+            raise PolicyError(ErrorCode.COPIED_PAGE)
         if self.kernel.changed_blocks.room <= 0:
             self._take_back()
         shown = self.kernel.file_windows.shown(opened, file, fill)

@@ -74,8 +74,10 @@ class Files:
         try:
             if len(process.files) >= FILES_OF_PROCESS:  # other threads have opened files meanwhile
                 raise PolicyError(ErrorCode.NO_RESOURCES)
-            if writable and (not self.kernel.scratch or file.attributes & FileAttributes.READ_ONLY):
+            if writable and file.attributes & FileAttributes.READ_ONLY:
                 raise PolicyError(ErrorCode.READ_ONLY)
+            if writable and not self.kernel.scratch:
+                raise PolicyError(ErrorCode.NO_SCRATCH)
             opened = self.kernel.file_windows.open(process, file, writable=writable)
         except PolicyError:
             self.close_object(file)

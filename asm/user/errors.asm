@@ -75,6 +75,9 @@ error_texts:
         .long   error_20
         .long   error_21
         .long   error_22
+        .long   error_23
+        .long   error_24
+        .long   error_25
 ERROR_TEXTS = ($ - error_texts) / 4
 error_0:
         .asciz  "ok"
@@ -109,7 +112,7 @@ error_14:
 error_15:
         .asciz  "killed"
 error_16:
-        .asciz  "read-only"
+        .asciz  "the file or its volume is read-only"
 error_17:
         .asciz  "not supported"
 error_18:
@@ -122,4 +125,10 @@ error_21:
         .asciz  "no such process"
 error_22:
         .asciz  "interrupted"
+error_23:
+        .asciz  "files can be written to only after callgate boot --scratch"
+error_24:
+        .asciz  "this page of the file is a copy, which cannot be written to"
+error_25:
+        .asciz  "the file was not opened to be written"
         .text

@@ -22,7 +22,7 @@
         .ends
 
 ; file_open_to_write: as file_open, and whole pages of the file can be written to (file_write, or where file_peek says
-; they are).  READ_ONLY if the file or the machine does not allow it.
+; they are).  READ_ONLY if the file does not allow it, NO_SCRATCH if the machine does not.
 file_open_to_write:
         mov     eax, OpenFlags.WRITE
         jmp     open_file

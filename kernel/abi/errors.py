@@ -22,13 +22,16 @@ class ErrorCode(IntEnum):
     SERVER_DIED = 13
     UNPLUGGED = 14
     KILLED = 15
-    READ_ONLY = 16
+    READ_ONLY = 16  # the file's attributes, or its volume's server, say so
     NOT_SUPPORTED = 17
     BAD_REPLY = 18  # the server broke the protocol
     END_OF_INPUT = 19
     NOT_EXECUTABLE = 20
     NO_CHILD = 21
     INTERRUPTED = 22  # Ctrl-C, while the call waited for a server
+    NO_SCRATCH = 23  # files can be written to only if the machine was booted so
+    COPIED_PAGE = 24  # a write to a page of a file that is no whole block of the disk
+    NOT_WRITABLE = 25  # a write through a window that was not opened to be written
 
 
 ERROR_TEXT: dict[ErrorCode, str] = {
@@ -48,13 +51,16 @@ ERROR_TEXT: dict[ErrorCode, str] = {
     ErrorCode.SERVER_DIED: "the file-system server died",
     ErrorCode.UNPLUGGED: "the disk was removed",
     ErrorCode.KILLED: "killed",
-    ErrorCode.READ_ONLY: "read-only",
+    ErrorCode.READ_ONLY: "the file or its volume is read-only",
     ErrorCode.NOT_SUPPORTED: "not supported",
     ErrorCode.BAD_REPLY: "the file-system server broke the protocol",
     ErrorCode.END_OF_INPUT: "end of input",
     ErrorCode.NOT_EXECUTABLE: "not an executable of this system",
     ErrorCode.NO_CHILD: "no such process",
     ErrorCode.INTERRUPTED: "interrupted",
+    ErrorCode.NO_SCRATCH: "files can be written to only after callgate boot --scratch",
+    ErrorCode.COPIED_PAGE: "this page of the file is a copy, which cannot be written to",
+    ErrorCode.NOT_WRITABLE: "the file was not opened to be written",
 }
 
 #: What a server may answer a request of the kernel with, and what the caller is told then.  All other codes are the

@@ -39,12 +39,20 @@ def test_a_write_ends_before_the_last_page_and_says_why(boot: Any, image: Path) 
     """What could be changed before it stays changed."""
     run = boot(f"poke BIG {WHOLE - 3} 1 2 3 4 5 6 7; hexdump BIG {WHOLE - 3} 4", image, scratch=True)
     lines = run.output.decode().splitlines()
-    assert lines[0] == "poke: BIG: read-only"
+    assert lines[0] == "poke: BIG: this page of the file is a copy, which cannot be written to"
     assert lines[1].split()[1:5] == ["01", "02", "03", f"{CONTENT[WHOLE]:02x}"]
+
+
+@pytest.mark.parametrize("scratch", [False, True])
+def test_a_file_of_a_read_only_volume_is_never_changed_and_the_reason_is_told(
+    boot: Any, image: Path, scratch: bool
+) -> None:
+    run = boot("poke /rom/hello 0 1", image, scratch=scratch)
+    assert run.output == b"poke: /rom/hello: the file or its volume is read-only\n"
 
 
 def test_nobody_writes_without_saying_that_it_may_be_lost(boot: Any, image: Path) -> None:
     run = boot("poke BIG 0 1", image)
-    assert run.output == b"poke: BIG: read-only\n"
+    assert run.output == b"poke: BIG: files can be written to only after callgate boot --scratch\n"
     assert run.status == 1
     assert run.system.statistics()["cache"]["changed"] == 0

@@ -46,7 +46,7 @@ class Scribbler:
         while at < end and self.writable[at // SECTOR]:
             at = min(end, (at // SECTOR + 1) * SECTOR)
         self.content[position:at] = bytes([what >> 24]) * (at - position)
-        self.mix(at - position or ERROR | ErrorCode.READ_ONLY)
+        self.mix(at - position or ERROR | ErrorCode.COPIED_PAGE)
         self.mix(at)
         for byte in self.content[at : at + BEHIND]:
             self.mix(byte)

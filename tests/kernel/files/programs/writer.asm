@@ -1,5 +1,5 @@
 ; Writes to a file.  The argument is a letter and a path:
-;   s  sector by sector: writes 'w' to the console for each that could be written to, '.' for each that was READ_ONLY
+;   s  sector by sector: writes 'w' to the console for each that could be written to, '.' for each of a COPIED_PAGE
 ;   a  all of it at once, twice; then as through another window on the same file: it must be there
 ;   x  through a pointer into a window that was opened to be read
 ;   v  has the kernel describe a volume there
@@ -143,7 +143,7 @@ sectors:
         call    file_write
         mov     cl, 'w'
         jnc     .mark
-        cmp     eax, ErrorCode.READ_ONLY
+        cmp     eax, ErrorCode.COPIED_PAGE
         jne     failed
         mov     cl, '.'
 .mark:
