@@ -20,7 +20,7 @@ import click
 PROGRAM = "callgate"
 COMMANDS = {
     "boot": ("callgate.tools.boot_command", "boot", "Boot disk images and use the shell."),
-    "disk": ("callgate.tools.disk_command", "disk", "Inspect and create disk images."),
+    "disk": ("callgate.tools.disk_command", "disk", "Inspect, list, copy out of and create disk images."),
     "asm": ("callgate.tools.asm_command", "asm", "Assemble a source file."),
     "fuzz": ("callgate.tools.fuzz_command", "fuzz", "Look for inputs that break something."),
     "bench": ("callgate.tools.bench_command", "bench", "Measure, in instructions and in time."),

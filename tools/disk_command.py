@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 from callgate.disk.builder import FileSystem, Scheme
+from callgate.tools.copy_command import copy
+from callgate.tools.list_command import list_directory
 from callgate.tools.sizes import SIZE
 
 EXIT_IMAGE = 5
@@ -31,7 +33,7 @@ Examples:
 
 @click.group()
 def disk() -> None:
-    """Inspect and create disk images."""
+    """Inspect and create disk images, list them and copy files out of them."""
 
 
 @disk.command(epilog=INSPECT_EPILOG, short_help="Show what is on a disk image, and what is wrong with it.")
@@ -56,6 +58,10 @@ def inspect(image: Path, as_json: bool) -> int:
         click.echo(f"callgate: {problem}", err=True)
     click.echo(json.dumps(as_dict(report), indent=2) if as_json else render(report), nl=as_json)
     return 0
+
+
+disk.add_command(copy)
+disk.add_command(list_directory)
 
 
 @disk.command(epilog=CREATE_EPILOG, short_help="Make an image from a directory.")

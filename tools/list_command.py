@@ -1,0 +1,127 @@
+"""`callgate disk ls`: a directory of an image, by the servers that boots use."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from callgate.tools.copy_command import EXIT_FAILED, EXIT_IMAGE, opened, say
+
+if TYPE_CHECKING:
+    from callgate.server.listing import ListedFile
+    from callgate.tools.image_volumes import ImageVolumes
+
+LETTERS: Final = {"d": "DIRECTORY", "r": "READ_ONLY", "h": "HIDDEN", "s": "SYSTEM", "a": "ARCHIVE"}
+
+LS_EPILOG = """\b
+Examples:
+  callgate disk ls their.img                     the volumes, or what is in the only one
+  callgate disk ls "their.img:p1/docs/*.txt"
+  callgate disk ls their.img:docs --json
+
+\b
+Exit codes: 0 listed; 1 it is not there or cannot be read; 2 usage; 5 no disk image, or no volume
+in it that can be used.
+"""
+
+
+@click.command("ls", epilog=LS_EPILOG, short_help="List a directory of an image.")
+@click.argument("place", metavar="IMAGE[:PATH]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_directory(place: str, as_json: bool) -> int:
+    """List a directory of IMAGE as `ls -l` of the shell does; of an image with several volumes, these.
+
+    A path begins with the partition (p1, p2) if the image has several volumes. '*' and '?' stand for other characters
+    in every part of it; what they stand for is listed by path, and directories among it are not entered.
+    """
+    from callgate.disk.media import ImageError
+    from callgate.tools.image_paths import split_argument
+    from callgate.tools.image_volumes import VolumeError
+
+    path, inner = split_argument(place)
+    try:
+        with opened(path) as image:
+            if image.split(inner or "")[0] is None:
+                show_volumes(image, as_json)
+            else:
+                show(image, inner or "", as_json)
+    except ImageError as error:
+        say(str(error))
+        return EXIT_IMAGE
+    except VolumeError as error:
+        say(f"{place}: {error}")
+        return EXIT_FAILED
+    return 0
+
+
+def show_volumes(image: ImageVolumes, as_json: bool) -> None:
+    """Print the volumes."""
+    volumes = [{"name": one.name, "file_system": one.kind, "label": one.label} for one in image.volumes.values()]
+    if as_json:
+        click.echo(json.dumps({"image": str(image.path), "volumes": volumes}, indent=2))
+        return
+    for one in volumes:
+        click.echo(f"{one['name']:<5} {one['file_system']:<9} {shown(one['label']) or '(no label)'}")
+
+
+def show(image: ImageVolumes, inner: str, as_json: bool) -> None:
+    """Print the entries of a directory, or what a path with wildcards stands for."""
+    from callgate.tools.image_paths import is_wild, places
+
+    found = places(image, inner)
+    volume = found[0].volume
+    if len(found) == 1 and found[0].is_directory and not is_wild(inner):
+        entries = [(entry.name, entry) for entry in volume.listing(found[0].path)]
+    else:
+        entries = [(place.path, place.entry) for place in found if place.entry is not None]
+    if as_json:
+        listed = [as_dict(name, entry) for name, entry in entries]
+        about = {"image": str(image.path), "volume": volume.name, "file_system": volume.kind, "path": found[0].path}
+        if is_wild(inner):
+            about["path"] = inner
+        click.echo(json.dumps({**about, "entries": listed}, indent=2))
+    else:
+        for name, entry in entries:
+            click.echo(line(name, entry))
+    for report in volume.take_reports():
+        say(f"{image.path}: {report}")
+
+
+def line(name: str, entry: ListedFile) -> str:
+    """Return an entry as a line: attributes, size in bytes, time of last change to the minute, name."""
+    from callgate.kernel.abi.directory import FileAttributes
+
+    letters = "".join(letter if entry.attributes & FileAttributes[one] else "-" for letter, one in LETTERS.items())
+    return f"{letters} {entry.size:>11} {moment(entry.modified, ' ')[:16] or '-':<16} {shown(name)}"
+
+
+def shown(text: str) -> str:
+    """Return a name or label as it can be shown on a terminal."""
+    from callgate.kernel.log import printable
+
+    return printable(text)
+
+
+def moment(seconds: int, separator: str = "T") -> str:
+    """Return a time in seconds since 1970 in ISO 8601, without a zone, for file systems note none; "" for none."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat(separator) if seconds else ""
+    except (OverflowError, OSError, ValueError):
+        return ""
+
+
+def as_dict(name: str, entry: ListedFile) -> dict[str, Any]:
+    """Return an entry as plain data: size in bytes, time of last change in ISO 8601 or null."""
+    from callgate.kernel.abi.directory import FileAttributes
+
+    attributes = FileAttributes(entry.attributes & sum(FileAttributes))
+    kind = "directory" if FileAttributes.DIRECTORY in attributes else "file"
+    return {
+        "name": name,
+        "type": "link" if FileAttributes.SYMLINK in attributes else kind,
+        "size": entry.size,
+        "modified": moment(entry.modified) or None,
+        "attributes": [one.name.lower() for one in FileAttributes if one in attributes and one.name],
+    }
