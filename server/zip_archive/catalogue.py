@@ -7,10 +7,7 @@ both are reported.
 from typing import Final
 
 from callgate.kernel.abi.directory import DIRECTORY_NAME_LIMIT, FileAttributes
-from callgate.kernel.abi.errors import ErrorCode
-from callgate.server.errors import FileSystemError
 from callgate.server.names import name_of_bytes
-from callgate.server.paths import parse_path
 from callgate.server.zip_archive.entry import ZipEntry, parse_entry
 
 ENTRIES_LIMIT: Final = 200_000
@@ -61,21 +58,6 @@ class Catalogue:
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Catalogue":
         return self
-
-    def find(self, path: str) -> Folder | ZipEntry:
-        """Return what is at ``path``; FileSystemError NOT_FOUND or NOT_DIRECTORY."""
-        parsed = parse_path(path)
-        node: Folder | ZipEntry = self.root
-        for component in parsed.components:
-            if not isinstance(node, Folder):
-                raise FileSystemError(ErrorCode.NOT_DIRECTORY, f"{parsed}: what comes before is not a directory")
-            found = node.children.get(component)
-            if found is None:
-                raise FileSystemError(ErrorCode.NOT_FOUND, f"{parsed}: no such file or directory")
-            node = found
-        if parsed.directory and not isinstance(node, Folder):
-            raise FileSystemError(ErrorCode.NOT_DIRECTORY, f"{parsed} is not a directory")
-        return node
 
     def _note(self, entry: ZipEntry, text: str) -> None:
         self.damage.append(f"entry {entry.number} {entry.name[:64]!r}: {text}")

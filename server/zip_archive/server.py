@@ -20,6 +20,7 @@ from callgate.server.zip_archive.catalogue import Catalogue, Folder
 from callgate.server.zip_archive.end_record import CentralDirectory, explain, find_central_directory, probe, probe_end
 from callgate.server.zip_archive.entry import ZipEntry
 from callgate.server.zip_archive.file import OpenFile, open_entry, read_bytes
+from callgate.server.zip_archive.links import find
 from callgate.server.zip_archive.restart import RestartPoints
 
 DIRECTORY_LIMIT: Final = 64 << 20  # bytes of the central directory that are read
@@ -91,7 +92,7 @@ class ZipServer(MountedServer[Catalogue, OpenFile]):
     async def lock_directory(self, request: Request) -> Reply:
         """Lock a directory's pages, building them if nobody has of late."""
         path = request.path()
-        folder = self.volume.find(path)
+        folder = await find(self.volume, path, self._target)
         if not isinstance(folder, Folder):
             raise directory_wanted(path)
 
@@ -105,14 +106,25 @@ class ZipServer(MountedServer[Catalogue, OpenFile]):
     async def open(self, request: Request) -> Reply:
         """Open a file; FileSystemError(NOT_SUPPORTED) names encryption or a method that is not known."""
         path = request.path()
-        entry = self.volume.find(path)
+        entry = await find(self.volume, path, self._target)
         if isinstance(entry, Folder):
             raise file_wanted(path)
+        file = await self._open(path, entry)
+        return self.opened(request, file, entry.attributes, entry.size, entry.number)
+
+    async def _open(self, path: str, entry: ZipEntry) -> OpenFile:
         if refusal := entry.refusal():
             self.report(f"{parse_path(path)} cannot be opened: {refusal}")
             raise FileSystemError(ErrorCode.NOT_SUPPORTED, f"{parse_path(path)}: {refusal}")
-        file = await open_entry(self.disk, self.place, entry)
-        return self.opened(request, file, entry.attributes, entry.size, entry.number)
+        return await open_entry(self.disk, self.place, entry)
+
+    async def _target(self, entry: ZipEntry) -> bytes:
+        """Return where a symbolic link leads: the content of its entry."""
+        file, points = await self._open(entry.name, entry), RestartPoints()
+        try:
+            return (await file.window(self.disk, points, 0, 0, entry.size)).data
+        finally:
+            self.inflated += points.inflated
 
     @operation(Operation.CLOSE)
     async def close(self, request: Request) -> Reply:

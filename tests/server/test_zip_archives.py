@@ -82,7 +82,7 @@ def test_what_zip_wrote_comes_back(
     assert names["run"].attributes & FileAttributes.EXECUTABLE
     assert names["link"].attributes & FileAttributes.SYMLINK
     assert names["dir"].attributes & FileAttributes.DIRECTORY
-    assert served.contents("link") == b"run"
+    assert served.contents("link") == served.contents("run")
 
 
 def test_stored_data_that_begin_with_a_sector_are_sectors_and_cost_no_memory(zip_client: Any) -> None:
@@ -360,3 +360,37 @@ def test_a_copy_of_the_server_reads_on_where_the_original_stood(zip_client: Any)
         served.rehearsal.server = server
         start, got, _ = served.read_extract(number, WINDOW, WINDOW)
         assert got == data[start : start + len(got)]
+
+
+LINKS = {
+    "to file": ("dir/a", b"content"),
+    "to directory": ("dir", ErrorCode.IS_DIRECTORY),
+    "absolute": ("/dir/a", b"content"),
+    "above the root": ("../../dir/a", b"content"),
+    "to a link": ("to file", b"content"),
+    "to itself": ("to itself", ErrorCode.NOT_FOUND),
+    "to nothing": ("nothing", ErrorCode.NOT_FOUND),
+    "dir/beside": ("a", b"content"),
+    "dir/up": ("../dir/../to file", b"content"),
+}
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_symbolic_links_are_followed_within_the_archive(zip_client: Any, method: int) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        archive.writestr("dir/a", "content")
+        for name, (target, _) in LINKS.items():
+            info = zipfile.ZipInfo(name)
+            info.create_system, info.external_attr, info.compress_type = 3, 0o120777 << 16, method
+            archive.writestr(info, target)
+    served = zip_client(padded(buffer.getvalue()))
+    for name, (_, expected) in LINKS.items():
+        if isinstance(expected, bytes):
+            assert served.contents(name) == expected, name
+        else:
+            assert served.request(Operation.OPEN, name).error == expected, name
+    assert served.contents("to directory/a") == b"content"
+    assert served.contents("to directory/../to directory/beside") == b"content"
+    assert served.request(Operation.OPEN, "to file/").error == ErrorCode.NOT_DIRECTORY
+    assert {file.name for file in served.listing("to directory")} == {"a", "beside", "up"}
