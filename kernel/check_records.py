@@ -108,7 +108,7 @@ def posted_requests_equal_a_recount(facts: Facts) -> Iterator[str]:
     """A slot noted as posted is on its way, and nobody waits for its reply; a request block waits for one thing only.
 
     That is a slot, or the disk, or the policy that handles the reply.  Machine code's marks (`Partition.posted`) go
-    before the slot is free.
+    before the slot is free.  While a coroutine has a slot filled that it has been given, the slot is still FREE.
     """
     counted: Counter[int] = Counter()
     for partition in facts.state.partitions.values():
@@ -118,7 +118,8 @@ def posted_requests_equal_a_recount(facts: Facts) -> Iterator[str]:
             yield f"{partition.name}: slots {strange:#x} are free, and marked as posted"
         for slot, number in partition.posted.items():
             counted[number] += 1
-            if states[slot] not in ON_ITS_WAY or facts.kernel.ipc.client(partition, slot):
+            taken = not facts.quiescent and states[slot] == SlotState.FREE and not fields["free"] >> slot & 1
+            if not (taken or states[slot] in ON_ITS_WAY) or facts.kernel.ipc.client(partition, slot):
                 yield f"{partition.name}: slot {slot} is noted as posted, and is {SlotState(states[slot]).name}"
     for number, (_, fill) in facts.kernel.fills.state.waiting.items():
         ways = counted[number] + bool(fill.list_frame)

@@ -49,6 +49,7 @@ class Processes:
         ldt = self.kernel.tables.new_table()
         process = Process(state.next_process, name, pointers, index, parent, tables=[*frames, ldt])
         process.family = shares.family_of(process.number, parent)
+        process.directory = state.processes[parent].directory if parent in state.processes else b""
         state.next_process += 1
         state.processes[process.number] = process
         self.kernel.gdt.put_ldt(index * 8, KERNEL_BASE + ldt, selectors.LDT_ENTRIES * 8 - 1)
@@ -65,7 +66,8 @@ class Processes:
             self._load_segment(process, segment.address, segment.data, segment.memory_size, flags)
         if len(arguments) > ARGUMENTS_LIMIT:
             raise PolicyError(ErrorCode.BAD_ARGUMENT, "command line too long")
-        self._load_segment(process, layout.USER_ARGUMENTS, arguments + b"\0", PAGE_SIZE, USER_READ)
+        data = arguments + b"\0" + process.directory + b"\0"
+        self._load_segment(process, layout.USER_ARGUMENTS, data, len(data), USER_READ)
         # The stack's first page is there from the start; the others come when they are touched.
         self.give_page(process, layout.USER_STACK_TOP - PAGE_SIZE, USER_DATA)
         return program.entry
@@ -257,4 +259,4 @@ def waits_for_input(thread: Thread) -> bool:
 
 
 SPACE_FRAMES = 5  # of an empty address space: pointers, three directories, LDT
-LOAD_FRAMES = 6  # of a program beside its segments: arguments, stack, page tables for both and for the program
+LOAD_FRAMES = 7  # of a program beside its segments: arguments, stack, page tables for both and for the program

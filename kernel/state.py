@@ -87,6 +87,7 @@ class Process:
     fault: str = ""
     partition: int = -1  # servers: the partition they serve
     dying: bool = False
+    directory: bytes = b""  # where its relative paths begin; without one it has none
     waiter: int = 0  # selector of the thread that waits for the end
     file_handler: tuple[int, int, int] = (0, 0, 0)  # where code from … to … goes on whose touch of a file fails
 

@@ -16,7 +16,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import OpenFlags
 from callgate.kernel.abi.layout import Layout, offset_of
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, USER_END
-from callgate.kernel.abi.message import Partition
+from callgate.kernel.abi.message import MESSAGE_DATA_SIZE, Partition
 from callgate.kernel.abi.thread import (
     GateFrame,
     IpcInformation,
@@ -40,6 +40,8 @@ Handler = Callable[[Thread, ControlBlock], Coroutine[Any, Any, None] | None]
 WAIT_RESULT = word(ThreadControlBlock, "arg7")
 FRAME = word(ThreadControlBlock, "frame")
 PATH_PAGE = word(ThreadControlBlock, "path_page")
+PATH_LIMIT = MESSAGE_DATA_SIZE - 1  # bytes of a path, as copy_path has it
+DIRECTORY_LIMIT = 511  # bytes of a current directory, as the shell has it
 
 
 class Park(Exception):
@@ -76,6 +78,7 @@ class SystemCalls:
             SystemCall.LEDGER: self.ledger,
             SystemCall.CLOCK: self.clock,
             SystemCall.SLEEP: self.sleep,
+            SystemCall.SET_DIRECTORY: self.set_directory,
         }
 
     def host_system(self, number: int) -> Coroutine[Any, Any, None] | None:
@@ -287,12 +290,26 @@ class SystemCalls:
         retired = self.kernel.machine.clock.retired
         frame["eax"], frame["edx"] = retired & 0xFFFF_FFFF, retired >> 32
 
+    def set_directory(self, thread: Thread, frame: ControlBlock) -> None:
+        """Set the process's current directory; whether there is one is asked when it is used."""
+        path, _ = self._path(thread, frame)
+        if not path.startswith(b"/"):
+            raise PolicyError(ErrorCode.BAD_ARGUMENT, "a current directory starts with /")
+        if len(path) > DIRECTORY_LIMIT:
+            raise PolicyError(ErrorCode.NAME_TOO_LONG)
+        thread.process.directory = path
+
     def _path(self, thread: Thread, frame: ControlBlock) -> tuple[bytes, int]:
-        """Return the path that the gate has copied, and its kernel linear address."""
+        """Return the path that the gate has copied, made absolute there, and its kernel linear address."""
         address = self.kernel.words[thread.tcb + PATH_PAGE]
         path = bytes(self.kernel.machine.ram.view(address - KERNEL_BASE, frame["ecx"]))
         if b"\0" in path:
             raise PolicyError(ErrorCode.BAD_ARGUMENT, "a path holds no zero byte")
+        if path and not path.startswith(b"/") and thread.process.directory:
+            path = absolute(thread.process.directory, path)
+            if len(path) > PATH_LIMIT:
+                raise PolicyError(ErrorCode.NAME_TOO_LONG)
+            self.kernel.machine.ram.view(address - KERNEL_BASE, len(path))[:] = path
         return path, address
 
     def _give(self, process: Process, address: int, structure: Layout) -> Coroutine[Any, Any, None] | None:
@@ -333,6 +350,17 @@ class SystemCalls:
                 return False
             process = parent
         return True
+
+
+def absolute(directory: bytes, path: bytes) -> bytes:
+    """Return a path that begins at a directory: no `.` is left in it, and `..` has taken the name before it away."""
+    names: list[bytes] = []
+    for name in (directory + b"/" + path).split(b"/"):
+        if name == b"..":
+            del names[-1:]
+        elif name not in {b"", b"."}:
+            names.append(name)
+    return b"/" + b"/".join(names) + b"/" * (path.endswith(b"/") and bool(names))
 
 
 def shown_state(thread: Thread, running: Thread) -> ThreadState:

@@ -91,6 +91,8 @@ system_calls:
         .long   system_policy           ; CLOCK
         .long   system_policy           ; SLEEP
         .long   system_take_break       ; TAKE_BREAK
+        .long   system_policy           ; FILE_HANDLER
+        .long   system_path             ; SET_DIRECTORY
 SYSTEM_CALLS = ($ - system_calls) / 4
-        .assert SystemCall.TAKE_BREAK == SYSTEM_CALLS - 1, "system_calls and SystemCall differ"
+        .assert SystemCall.SET_DIRECTORY == SYSTEM_CALLS - 1, "system_calls and SystemCall differ"
         .text

@@ -80,7 +80,16 @@ first_volume:
         mov     byte ptr [directory], '/'
         mov     edi, directory + 1
         mov     ecx, PATH_SIZE - 1
-        jmp     copy_string
+        call    copy_string
+
+; set_directory: have programs that are started begin where the shell is.
+;   in:        directory
+;   clobbers:  eax, ecx, esi, flags
+set_directory:
+        mov     esi, directory
+        call    length
+        SYSTEM  SET_DIRECTORY
+        ret
 
         .rodata
 welcome:

@@ -23,6 +23,7 @@ command_cd:
         mov     edi, directory
         mov     ecx, PATH_SIZE
         call    copy_string
+        call    set_directory
         xor     eax, eax
         ret
 .long:

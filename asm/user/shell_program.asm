@@ -4,8 +4,10 @@
 ;   out:       eax  its exit code
 ;   clobbers:  everything
 run_program:
-        call    plain_words
+        call    expand_words
+        jc      .refused
         call    join_words
+        jc      .refused
         mov     esi, [words]
         cmp     byte ptr [esi], 0
         je      .unknown
@@ -71,6 +73,7 @@ run_program:
         jnc     .ended
         mov     eax, STATUS_FAILED
 .ended:
+.refused:
         ret
 
 ; try_program: start the program at `path`.
@@ -85,6 +88,7 @@ try_program:
         ret
 
 ; join_words: make the command line of a program, words behind the first with blanks between them.
+;   out:       CF=1  eax  STATUS_FAILED: it is too long, which has been reported
 ;   clobbers:  eax, ebx, ecx, esi, edi, flags
 join_words:
         mov     edi, arguments
@@ -102,6 +106,8 @@ join_words:
         lodsb
         test    al, al
         jz      .next
+        cmp     edi, arguments + ARGUMENTS_LIMIT
+        jae     .long
         stosb
         jmp     .byte
 .next:
@@ -109,17 +115,29 @@ join_words:
         jmp     .word
 .done:
         mov     byte ptr [edi], 0
+        clc
+        ret
+.long:
+        mov     esi, [words]
+        call    put_string
+        mov     esi, arguments_too_long
+        call    put_line
+        mov     eax, STATUS_FAILED
+        stc
         ret
 
+ARGUMENTS_LIMIT = 4095
 ROM_DIRECTORY_SIZE = 5
 
         .rodata
 rom_directory:
         .asciz  "/rom/"
+arguments_too_long:
+        .asciz  ": too many arguments; at most 4095 bytes in all"
         .bss
         .align  4
 program_error:
         .space  4
 arguments:
-        .space  WORDS_SIZE + 4
+        .space  ARGUMENTS_LIMIT + 2
         .text

@@ -5,7 +5,7 @@
 ;   clobbers:  everything
 run_words:
         mov     esi, [words]
-        call    plain_word
+        call    plain_word              ; a command has no wildcards
         call    find_command
         jne     run_program
         movzx   eax, byte ptr [ebx + Command.least]

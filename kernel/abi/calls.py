@@ -34,6 +34,7 @@ class SystemCall(IntEnum):
     SLEEP = 20  # edx:ecx=instructions of virtual time
     TAKE_BREAK = 21  # -> eax=1 if there is a break of the console (Ctrl-C) for this process, taken hereby, else 0
     FILE_HANDLER = 22  # ebx=where to go on when code from esi up to edi touches a page of a file that cannot be had
+    SET_DIRECTORY = 23  # esi=path ecx=length: where paths begin that do not begin with a slash, also for children
 
 
 class ServerCall(IntEnum):
