@@ -42,7 +42,7 @@ async def find(catalogue: Catalogue, path: str, read: ReadTarget) -> Folder | Zi
             found = node.children.get(name)
             if found is None:
                 raise FileSystemError(ErrorCode.NOT_FOUND, f"{parsed}: no such file or directory")
-            if not is_link(found):
+            if isinstance(found, Folder) or not is_link(found):
                 above.append(node)
                 node = found
                 continue
@@ -56,8 +56,6 @@ async def find(catalogue: Catalogue, path: str, read: ReadTarget) -> Folder | Zi
     raise FileSystemError(ErrorCode.NAME_TOO_LONG, f"{parsed}: more than {NAMES_LIMIT} names, links followed")
 
 
-def is_link(node: Folder | ZipEntry) -> bool:
+def is_link(entry: ZipEntry) -> bool:
     """Whether an entry is a symbolic link whose target can be its content."""
-    if isinstance(node, Folder) or not node.attributes & FileAttributes.SYMLINK:
-        return False
-    return 0 < node.size <= TARGET_LIMIT
+    return bool(entry.attributes & FileAttributes.SYMLINK) and 0 < entry.size <= TARGET_LIMIT
