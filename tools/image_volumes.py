@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,17 +9,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from callgate.disk.media import ImageError, ImageFile
-from callgate.disk.partitions import Partition, run_sync, scan
+from callgate.disk.media import ImageError, ImageFile, Medium, MediumError
+from callgate.disk.partitions import Partition, ReadError
 from callgate.kernel.abi.calls import Operation, ServerCall
 from callgate.kernel.abi.directory import VolumeFlags
 from callgate.kernel.abi.errors import ERROR_TEXT, ErrorCode
 from callgate.kernel.abi.memory import SECTOR_SIZE
-from callgate.kernel.server_errors import describe, last_frames
 from callgate.server.errors import FileSystemError
 from callgate.server.listing import ListedFile, read_pages
+from callgate.server.raised import describe, last_frames
 from callgate.server.testing import Answer
-from callgate.tools.volume_walk import PROBE_BYTES, READ_BYTES, VolumeWalk, server_for
+from callgate.tools.inspection import read_layout
+from callgate.tools.volume_walk import READ_BYTES, VolumeWalk, claimant, explanation
 
 NO_VOLUME: Final = "no volume that can be used"
 
@@ -48,6 +48,7 @@ class Volume:
     def __init__(self, name: str, walk: VolumeWalk, kind: str) -> None:
         self.name = name
         self.walk = walk
+        self._told = 0  # of the server's reports
         self.kind = walk.rehearsal.server.kind or kind
         try:
             answer = self._request(Operation.VOLUME)
@@ -58,9 +59,10 @@ class Volume:
 
     def take_reports(self) -> list[str]:
         """Return what the server has had to say since the last call."""
-        geometry = self.walk.rehearsal.geometry.name
-        lines = self.walk.rehearsal.server.take_reports()
-        return [line.removeprefix(f"{geometry}: ") for line in lines]
+        self.walk.gather()
+        new = self.walk.problems()[self._told :]
+        self._told += len(new)
+        return new
 
     def listing(self, path: str) -> list[ListedFile]:
         """Return the entries of a directory, by its path from the root without a leading `/`; VolumeError."""
@@ -114,13 +116,14 @@ class Volume:
             raise VolumeError(ErrorCode.BAD_REPLY)
 
     def _sectors(self, first: int, count: int) -> bytes:
-        """Return sectors of the partition; IO_ERROR behind the end of the image."""
+        """Return sectors of the partition; VolumeError if the image does not have them."""
         rehearsal = self.walk.rehearsal
-        begin = (rehearsal.geometry.start + first) * SECTOR_SIZE
-        inside = first + count <= rehearsal.geometry.sectors
-        if not inside or begin + (count - 1) * SECTOR_SIZE >= len(rehearsal.image):
+        if first + count > rehearsal.geometry.sectors:
             raise VolumeError(ErrorCode.IO_ERROR)
-        return rehearsal.read_sectors(first, count).ljust(count * SECTOR_SIZE, b"\0")
+        try:
+            return rehearsal.read_sectors(first, count)
+        except MediumError as error:
+            raise VolumeError(ErrorCode.IO_ERROR, f"{ERROR_TEXT[ErrorCode.IO_ERROR]}: {error}") from None
 
     def _opened(self, path: str) -> _Opened:
         answer = self._request(Operation.OPEN, path)
@@ -175,47 +178,41 @@ class ImageVolumes:
             stack.callback(medium.close)
             self.status = path.stat()
             self.problems += medium.warnings
-            content = stack.enter_context(mmap.mmap(medium.fd, medium.size, prot=mmap.PROT_READ))
-            view = stack.enter_context(memoryview(content))
-            self._find(view, medium.sector_count, stack)
+            self._find(medium)
             if not self.volumes:
                 reason = "; ".join([NO_VOLUME, *self.problems])
                 raise ImageError(path, reason, f"look into it: callgate disk inspect {path}")
             self._stack = stack.pop_all()
 
-    def _find(self, view: memoryview, sectors: int, stack: ExitStack) -> None:
-        async def read(lba: int, count: int) -> bytes:
-            return bytes(view[lba * SECTOR_SIZE : (lba + count) * SECTOR_SIZE]).ljust(count * SECTOR_SIZE, b"\0")
-
-        layout = run_sync(scan(read, sectors))
+    def _find(self, medium: Medium) -> None:
+        layout = read_layout(medium)
         self.problems += layout.problems
         self.partitioned = layout.scheme != "none"
         for partition in layout.partitions:
             name = f"p{partition.number}" if self.partitioned else ""
-            volume = self._mount(name, view, partition, stack)
+            volume = self._mount(name, medium, partition)
             if volume is not None:
                 self.volumes[name] = volume
 
-    def _mount(self, name: str, view: memoryview, partition: Partition, stack: ExitStack) -> Volume | None:
+    def _mount(self, name: str, medium: Medium, partition: Partition) -> Volume | None:
         """Mount a partition; None, and a problem is noted, if that cannot be done."""
-        begin = partition.start * SECTOR_SIZE
-        size = min(PROBE_BYTES, partition.sectors * SECTOR_SIZE)
-        head = bytes(view[begin : begin + size])
         prefix = f"{name}: " if name else ""
         asked: list[str] = []
-        server = server_for(head, asked)
-        self.problems += [prefix + problem for problem in asked]
-        if server is None:
-            self.problems.append(f"{prefix}no file system that a server knows")
-            return None
         try:
-            walk = stack.enter_context(VolumeWalk(server, view, partition.start, partition.sectors))
+            found = claimant(medium, partition.start, partition.sectors, asked.append)
+            if found is not None:
+                return Volume(name, VolumeWalk(found.server, medium, partition.start, partition.sectors), found.kind)
+            text = explanation(medium, partition.start, partition.sectors, asked.append)
+            problem = text or "no file system that a server knows"
+        except ReadError as error:
+            problem = str(error)
         except FileSystemError as error:
-            self.problems.append(f"{prefix}cannot be mounted: {error.text}")
+            problem = f"cannot be mounted: {error.text}"
         except Exception as error:  # noqa: BLE001 - whatever a server raises would be its end in a booted system
-            self.problems.append(prefix + broken(error))
-        else:
-            return Volume(name, walk, server.probe(head) or "")
+            problem = broken(error)
+        finally:
+            self.problems += [prefix + said for said in asked]
+        self.problems.append(prefix + problem)
         return None
 
     def split(self, path: str) -> tuple[Volume | None, str]:

@@ -101,7 +101,7 @@ class VolumeWalk:
         self._problems_lost = 0
         self._explained = False  # whether the server reported anything with its last answer
         self.rehearsal.start()
-        self._gather()
+        self.gather()
 
     def label(self) -> str:
         """Return the volume's label as its server gives it, "" if it has none."""
@@ -115,10 +115,10 @@ class VolumeWalk:
 
     def _request(self, operation: int, data: bytes | None = None, **registers: int) -> Answer:
         answer = self.rehearsal.request(operation, data, **registers)
-        self._gather()
+        self.gather()
         return answer
 
-    def _gather(self) -> None:
+    def gather(self) -> None:
         """Note what the server reports."""
         reports = self.rehearsal.server.take_reports()
         for report in reports:
