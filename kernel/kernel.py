@@ -31,6 +31,7 @@ from callgate.kernel.abi.thread import (
     LedgerInformation,
     ThreadControlBlock,
     ThreadFlags,
+    ThreadState,
 )
 from callgate.kernel.address_space import PageTables
 from callgate.kernel.cache import Cache
@@ -309,7 +310,15 @@ class Kernel:
         """Start /rom/shell; the system ends with it."""
         program = parse_elf(program_image("shell").elf(debug=False, labels=True))
         process = self.start_image(program, "shell", arguments, 0)
+        process.program = "shell"
         self.state.shell = process.number
+
+    @property
+    def shell_reads(self) -> bool:
+        """Whether it is the shell itself that waits for input."""
+        shell = self.state.processes.get(self.state.shell)
+        waiting = shell.threads if shell else []
+        return any(one.state == ThreadState.BLOCKED and one.wait_reason == WaitReason.INPUT for one in waiting)
 
     def check(self) -> list[str]:
         """Return what contradicts the kernel's invariants now, in words (kernel/checks.py); costs about 10 ms."""

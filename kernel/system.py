@@ -43,7 +43,7 @@ from callgate.kernel.snapshots import SystemSnapshot, restore, take
 from callgate.kernel.state import PRIORITY_IDLE, PRIORITY_KERNEL, KernelState, Thread
 from callgate.kernel.views import ThreadView
 
-SERVER_PROGRAMS = ("hosted", "null_server", "rom")
+EVENT_PROGRAMS = ("hosted", "null_server", "rom", "shell")
 IDE_PLACES = 4
 CACHE_COUNTERS = ("hits", "misses", "evictions", "changed", "lost")
 PARTITION_COUNTERS = ("replies", "blocking_waits", "full_waits", "bad_replies", "aborted")
@@ -58,6 +58,8 @@ class SystemOptions:
     ide: bool = False  # attach the disks to IDE, whose driver copies, instead of AHCI
     commands: str | None = None
     interactive: bool = False
+    columns: int = 0  # of the terminal of an interactive shell; 0: not known, lines are taken for one row
+    history: bytes | None = None  # lines of earlier sessions, each with its end, as /rom/history
     shell: bool = True
     prepare: Callable[[Kernel], None] | None = None  # run when volumes are mounted, before the shell
     counter: str = "auto"
@@ -100,6 +102,8 @@ class System:
         self.kernel = Kernel(self.machine, kernel_image(), self.options.log, self.options.urgent)
         self.kernel.map_edges = self.options.map_edges
         self.kernel.scratch = self.options.scratch
+        if self.options.history is not None:
+            self.kernel.volumes.files["history"] = self.options.history
         self.kernel.mounting.deadline = self.options.mount_deadline
         self._name_places()
         self.kernel.scheduler.observer = self._book_touches
@@ -121,7 +125,7 @@ class System:
     def _event_sites(self) -> Iterator[EventSite]:
         for event in self.kernel.image.events:
             yield EventSite(event.address, event.name, partial(self._fields, event, None))
-        for name in SERVER_PROGRAMS:
+        for name in EVENT_PROGRAMS:
             for event in program_image(name).events:
                 yield EventSite(event.address, event.name, partial(self._fields, event, name))
 
@@ -331,7 +335,9 @@ class Loader:
         options = self.system.options
         if options.commands is not None:
             return b"-c " + options.commands.encode("utf-8", "surrogateescape")
-        return b"-i" if options.interactive else b"-s"
+        if options.interactive:
+            return b"-i %d" % options.columns if options.columns else b"-i"
+        return b"-s"
 
     def _boot_information(self, first: Thread) -> None:
         kernel = self.kernel

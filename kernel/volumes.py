@@ -43,6 +43,7 @@ class Volumes:
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
         self.installed: list[type[HostedServer]] = []
+        self.files: dict[str, bytes] = {}  # of the ROM volume, beside the programs
 
     async def mount_all(self, *, first: bool = False) -> None:
         """Mount the ROM and every partition of every disk; with `first`, do not wait long when one is there."""
@@ -59,7 +60,7 @@ class Volumes:
     def mount_rom(self) -> None:
         """Start the server of the read-only volume with the system's programs."""
         files = {name: program_image(name).elf(debug=False, labels=True) for name in ROM_PROGRAMS}
-        self.kernel.servers.start_rom(files)
+        self.kernel.servers.start_rom(files | self.files)
 
     async def mount_disk(self, disk: int, report: Report) -> None:
         """Read the partition table of a disk, named by its key, and have what is there mounted."""

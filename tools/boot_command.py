@@ -102,6 +102,13 @@ PLUG_TIME = PlugTime()
     is_flag=True,
     help="Let programs write to files in memory. Images stay as they are: the changes end with the machine.",
 )
+@click.option(
+    "--history",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Keep the lines of interactive sessions in FILE [~/.local/state/callgate/history].",
+)
+@click.option("--no-history", is_flag=True, help="Keep no lines, and show none of earlier sessions.")
 @click.option("-q", "--quiet", is_flag=True, help="No boot log; faults and the end of a server are shown.")
 def boot(
     images: tuple[Path, ...],
@@ -117,6 +124,8 @@ def boot(
     mount_deadline: int,
     map_edges: bool,
     scratch: bool,
+    history: Path | None,
+    no_history: bool,
     quiet: bool,
 ) -> int:
     """Boot IMAGEs (raw disk images, opened read-only); without one, the embedded demo image.
@@ -125,6 +134,8 @@ def boot(
     """
     from callgate.tools.session import Session, SessionOptions
 
+    if history is not None and (no_history or str(history) == "-"):
+        raise click.UsageError("--history names the file that lines are read from and kept in: no '-', no --no-history")
     options = SessionOptions(
         images=list(images),
         commands="; ".join(commands) if commands else None,
@@ -139,6 +150,8 @@ def boot(
         mount_deadline=mount_deadline,
         map_edges=map_edges,
         scratch=scratch,
+        history=history,
+        keep_history=not no_history,
         quiet=quiet,
     )
     return Session(options, sys.stdin.buffer, sys.stdout.buffer).run()

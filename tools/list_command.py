@@ -94,6 +94,8 @@ def line(name: str, entry: ListedFile) -> str:
     from callgate.kernel.abi.directory import FileAttributes
 
     letters = "".join(letter if entry.attributes & FileAttributes[one] else "-" for letter, one in LETTERS.items())
+    if entry.attributes & FileAttributes.SYMLINK:
+        letters = f"l{letters[1:]}"
     return f"{letters} {entry.size:>11} {moment(entry.modified, ' ')[:16] or '-':<16} {shown(name)}"
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from callgate.disk.media import ImageError, ImageFile
 from callgate.tools.ending import Ending
+from callgate.tools.history import History, HistoryError, default_path, watch
 from callgate.tools.outputs import OutputRefused, Report, is_report
 from callgate.tools.summary import summary
 from callgate.tools.terminal import HINT, Terminal
@@ -50,6 +51,8 @@ class SessionOptions:
     mount_deadline: int = 2000  # milliseconds of virtual time
     unplug: list[tuple[int, int]] = field(default_factory=list)  # (clock in ns, disk)
     quiet: bool = False
+    history: Path | None = None  # instead of the usual place
+    keep_history: bool = True
 
 
 class Session:
@@ -65,6 +68,7 @@ class Session:
         self.ending = Ending(self._leave)
         self.trace: Report | None = None
         self.stats: Report | None = None
+        self.history: History | None = None
         self.lines: list[str] = []  # of the boot log that have not been written
 
     def say(self, text: str) -> None:
@@ -96,6 +100,7 @@ class Session:
             return EXIT_IMAGE
         try:
             self._open_reports()
+            self._open_history()
             with self.terminal, self.ending:
                 return self._boot(media)
         except BrokenPipeError:
@@ -103,7 +108,7 @@ class Session:
         except LostOutput as lost:
             self.say(str(lost))
             return EXIT_GUEST
-        except OutputRefused as refused:
+        except (OutputRefused, HistoryError) as refused:
             self.say(str(refused))
             return EXIT_USAGE
         except OSError as error:
@@ -114,7 +119,27 @@ class Session:
                 # What could not be written has been reported; closing writes it again.
                 with suppress(OSError):
                     report.close()
+            self._save_history()
             self.ending.take_effect()
+
+    def _open_history(self) -> None:
+        """Read the history of an interactive session; HistoryError if the file that --history names cannot be it."""
+        options = self.options
+        if not self.interactive or not options.keep_history:
+            return
+        try:
+            self.history = History(options.history or default_path())
+        except HistoryError as error:
+            if options.history is not None:
+                raise
+            self.say(f"history: {error}; nothing is kept")
+
+    def _save_history(self) -> None:
+        try:
+            if self.history is not None:
+                self.history.save()
+        except (HistoryError, OSError) as error:
+            self.say(f"history: {error}")
 
     def _reports(self) -> list[Report]:
         return [report for report in (self.trace, self.stats) if report is not None]
@@ -186,6 +211,8 @@ class Session:
             mount_deadline=self.options.mount_deadline * 1_000_000,
             commands=self.options.commands,
             interactive=self.interactive,
+            columns=self.terminal.tell(),
+            history=self.history.text if self.history else None,
             prepare=self._check_volumes,
             observe_operations=self.options.stats is not None,
             log=self.log,
@@ -200,6 +227,8 @@ class Session:
                 system.machine.control.interrupt()
             if self.trace is not None:
                 self._follow(system, self.trace)
+            if self.history is not None:
+                watch(system, self.history)
             for clock, disk in self.options.unplug:
                 if disk >= len(media):
                     self.say(f"--unplug-at {clock}:{disk}: the last disk is {len(media) - 1}")
@@ -271,6 +300,8 @@ class Session:
             ready, _, _ = select.select([fd], [], [], POLL_SECONDS)
             if self.system is not None and self.system.machine.control.interrupted:
                 raise KeyboardInterrupt
+            if self.system is not None and self.system.kernel.shell_reads and (report := self.terminal.report()):
+                return report
             if ready:
                 return os.read(fd, size)
 

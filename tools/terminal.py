@@ -26,6 +26,7 @@ HINT: Final = "Ctrl-C ends what runs in the guest; Ctrl-], or Ctrl-C three times
 CTRL_C, CTRL_BRACKET = b"\x03", b"\x1d"
 PRESSES, PRESSES_SECONDS = 3, 1.0
 FILES: Final = 1024  # descriptors that the emulator may have open
+SIZE_LIMIT: Final = 9999
 DONE: Final = b"."  # to the guard: the terminal has been put back
 
 Modes = list[int | list[bytes | int]]  # what termios.tcgetattr returns
@@ -43,6 +44,32 @@ class Terminal:
         self.raw: Modes = []
         self.previous: dict[int, object] = {}
         self.guard: Guard | None = None
+        self.told = 0  # columns that the guest knows
+        self.again = False  # the guest is to show its line again: others have written to the terminal
+
+    @property
+    def columns(self) -> int:
+        """The terminal's width in characters now; 0 if it is not known."""
+        try:
+            return min(os.get_terminal_size(self.source.fileno()).columns, SIZE_LIMIT)
+        except (OSError, ValueError):
+            return 0
+
+    def tell(self) -> int:
+        """Return the width for the guest to begin with."""
+        self.told = self.columns if self.active else 0
+        return self.told
+
+    def report(self) -> bytes:
+        """Return what the guest's shell is to be told of the terminal as if it had been typed, nothing if that is old.
+
+        That is the control sequence by which xterm reports its size, with 9 for 8 if the line is to be shown again.
+        """
+        columns = self.columns
+        if not self.active or (columns == self.told and not self.again):
+            return b""
+        kind, self.told, self.again = 9 if self.again else 8, columns, False
+        return b"\x1b[%d;0;%dt" % (kind, columns)
 
     def __enter__(self) -> Self:
         if not self.active:
@@ -79,6 +106,7 @@ class Terminal:
         import termios
 
         termios.tcsetattr(self.source.fileno(), termios.TCSANOW, self.raw)
+        self.again = True
 
     def interrupt(self, send_break: Callable[[], bool]) -> bool:
         """Answer a Ctrl-C between two instructions of the guest: True if it is the guest's, False ends the run."""

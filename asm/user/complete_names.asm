@@ -1,6 +1,7 @@
 ; What completion does with the names it visits: find what they have in common, or show them.
 
-ROW_WIDTH = 78
+ROW_WIDTH = 78                  ; where the terminal's is not known
+ROW_MARGIN = 2                  ; columns at the end of a row that stay free
 COMMON_SIZE = 1024
 
 ; note_name: count a name, and keep what all of them begin with.
@@ -54,7 +55,7 @@ show_name:
         test    edx, edx
         jz      .put
         lea     edx, [edx + ecx + 2]
-        cmp     edx, ROW_WIDTH
+        cmp     edx, [row_width]
         ja      .row
         call    put_space
         call    put_space
@@ -84,6 +85,8 @@ found_directory:
 common_bytes:
         .space  4
 column:
+        .space  4
+row_width:
         .space  4
 common:
         .space  COMMON_SIZE

@@ -1,7 +1,8 @@
 ; Reading a line: with editing and history on a terminal, plain otherwise.
 
 LINE_SIZE = 512
-HISTORY = 16
+HISTORY = 500                   ; lines that are kept
+HISTORY_SLOTS = 512             ; a power of two above it
 TAB = 9
 ESCAPE = 27
 
@@ -79,7 +80,9 @@ read_line:
         mov     byte ptr [line + ebx], 0
         cmp     dword ptr [interactive], 0
         je      .taken
+        call    leave_line
         call    newline
+        .event  shell.line length=ebx
         call    remember
 .taken:
         cmp     byte ptr [line_cut], 0
@@ -112,6 +115,7 @@ read_line:
         call    cursor_right
         jmp     .redraw
 .abandon:
+        call    leave_line
         call    show_break
         mov     dword ptr [history_at], 0
         xor     ebx, ebx
@@ -129,6 +133,7 @@ read_line:
         call    erase_character
         jmp     .redraw
 .clear:
+        call    leave_line
         mov     esi, clear_screen
         call    put_string
         jmp     .redraw
@@ -159,6 +164,18 @@ read_line:
 .newer:
         call    history_newer
         jmp     .redraw
+.search:
+        call    search_history
+        jc      .end
+        cmp     al, 10
+        je      .newline
+        cmp     al, 13
+        je      .return
+        cmp     al, ESCAPE
+        je      .escape
+        cmp     al, TAB
+        je      .complete
+        jmp     .control
 .complete:
         call    complete_word
         jmp     .key
@@ -174,7 +191,7 @@ read_line:
         cmp     al, 'O'
         jne     .key
 .sequence:
-        SYSTEM  READ_CHARACTER
+        call    read_parameters
         jc      .end
         cmp     al, 'A'
         je      .older
@@ -188,21 +205,20 @@ read_line:
         je      .home
         cmp     al, 'F'
         je      .last
-        cmp     al, '0'
-        jb      .key
-        cmp     al, '9'
-        ja      .key
-        mov     dl, al
-        push    edx
-        SYSTEM  READ_CHARACTER
-        pop     edx
-        jc      .end
-        cmp     dl, '3'
+        mov     ecx, [parameters]
+        cmp     al, 't'
+        je      .size
+        cmp     al, '~'
+        jne     .key
+        cmp     ecx, 3
         je      .delete
-        cmp     dl, '1'
+        cmp     ecx, 1
         je      .home
-        cmp     dl, '4'
+        cmp     ecx, 4
         je      .last
+        jmp     .key
+.size:
+        call    resize
         jmp     .key
 
         .rodata

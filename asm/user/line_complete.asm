@@ -32,8 +32,18 @@ complete_word:
         cmp     dword ptr [tab_again], 0
         mov     dword ptr [tab_again], 1
         je      .bell
+        call    leave_line
         call    newline
+        call    ask_to_show
+        jne     .redraw
         mov     dword ptr [column], 0
+        mov     eax, [columns]
+        cmp     eax, ROW_MARGIN + 1
+        jae     .width
+        mov     eax, ROW_WIDTH + ROW_MARGIN
+.width:
+        sub     eax, ROW_MARGIN
+        mov     [row_width], eax
         mov     dword ptr [visitor], show_name
         call    visit_names
         call    newline
@@ -46,6 +56,39 @@ complete_word:
         mov     edi, [edit_cursor]
         mov     al, BELL
         jmp     put_character
+
+; ask_to_show: ask whether many names are to be shown.
+;   in:        found
+;   out:       ZF=1 if they are
+;   clobbers:  eax, ecx, edx, esi, flags
+ask_to_show:
+        mov     eax, [found]
+        cmp     eax, MANY_NAMES
+        jbe     .yes
+        mov     esi, show_begin
+        call    put_string
+        call    put_number
+        mov     esi, show_end
+        call    put_string
+        call    flush
+        SYSTEM  READ_CHARACTER
+        jc      .no
+        call    newline
+        cmp     al, 'y'
+        je      .done
+        cmp     al, 'Y'
+        je      .done
+        cmp     al, ' '
+.done:
+        ret
+.yes:
+        cmp     eax, eax
+        ret
+.no:
+        or      eax, 1
+        ret
+
+MANY_NAMES = 100
 
 ; take_word: put `common` in the place of the part of the word that it completes; behind the only name there
 ; is goes a slash for a directory, a blank for others.
@@ -105,6 +148,11 @@ take_word:
 .done:
         ret
 
+        .rodata
+show_begin:
+        .asciz  "show all "
+show_end:
+        .asciz  " names? (y or n)"
         .bss
         .align  4
 edit_length:

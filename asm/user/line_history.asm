@@ -1,4 +1,4 @@
-; The line editor's screen and memory.
+; The line editor's memory: lines of before, and the line's own bytes.
 
 ; drop_byte: delete the byte before the cursor.
 ;   in, out:   ebx  length, edi  cursor, at least 1
@@ -17,44 +17,48 @@ drop_byte:
         dec     edi
         ret
 
-; echo_insert: show a byte that has just been inserted before the cursor.
-;   in:        ebx  length, edi  cursor
-;   clobbers:  eax, ecx, edx, esi, flags
-echo_insert:
-        cmp     dword ptr [interactive], 0
-        je      .done
-        cmp     edi, ebx
-        jne     redraw
-        mov     al, [line + edi - 1]
-        call    put_character
+; begin_history: make room for lines, and take over those of earlier sessions, which the emulator puts into /rom.
+;   clobbers:  eax, ebx, ecx, edx, esi, edi, flags
+begin_history:
+        mov     ecx, HISTORY_SLOTS * LINE_SIZE
+        SYSTEM  ALLOCATE
+        jc      .done
+        mov     [history], eax
+        mov     ebx, history_file
+        mov     esi, history_path
+        mov     ecx, HISTORY_PATH_SIZE
+        call    file_open
+        jc      .done
+.line:
+        xor     ebp, ebp
+.byte:
+        lea     edi, [line + ebp]
+        mov     ecx, 1
+        call    file_read
+        jc      .end
+        test    eax, eax
+        jz      .end
+        cmp     byte ptr [line + ebp], 10
+        je      .whole
+        cmp     ebp, LINE_SIZE - 1
+        adc     ebp, 0
+        jmp     .byte
+.whole:
+        mov     byte ptr [line + ebp], 0
+        call    remember
+        jmp     .line
+.end:
+        call    file_close
 .done:
-        ret
-
-; redraw: show the prompt and the whole line, with the cursor in its place.
-;   in:        ebx  length, edi  cursor
-;   clobbers:  eax, ecx, edx, esi, flags
-redraw:
-        mov     esi, to_line_start
-        call    put_string
-        call    prompt
-        mov     esi, line
-        mov     ecx, ebx
-        call    put_bytes
-        call    characters_behind
-        jecxz   .done
-        mov     esi, cursor_back
-        call    put_string
-        mov     eax, ecx
-        call    put_number
-        mov     al, 'D'
-        call    put_character
-.done:
+        mov     byte ptr [line], 0
         ret
 
 ; remember: append the line to the history, unless it is empty or the same as the last one.
 ;   clobbers:  eax, ecx, edx, esi, edi, flags
 remember:
         cmp     byte ptr [line], 0
+        je      .done
+        cmp     dword ptr [history], 0
         je      .done
         mov     eax, [history_count]
         test    eax, eax
@@ -81,9 +85,9 @@ remember:
 ;   out:       esi  address
 ;   clobbers:  eax, flags
 history_slot:
-        and     eax, HISTORY - 1
+        and     eax, HISTORY_SLOTS - 1
         imul    esi, eax, LINE_SIZE
-        add     esi, history
+        add     esi, [history]
         ret
 
 ; history_older: show the line before.
@@ -129,12 +133,9 @@ history_show:
         ret
 
         .rodata
-to_line_start:
-        .byte   13, ESCAPE
-        .asciz  "[K"
-cursor_back:
-        .byte   ESCAPE
-        .asciz  "["
+history_path:
+        .ascii  "/rom/history"
+HISTORY_PATH_SIZE = $ - history_path
         .bss
         .align 4
 history_count:
@@ -142,5 +143,7 @@ history_count:
 history_at:
         .space  4
 history:
-        .space  HISTORY * LINE_SIZE
+        .space  4
+history_file:
+        .space  sizeof(File)
         .text

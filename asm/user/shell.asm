@@ -1,6 +1,6 @@
 ; The shell: reads commands from the console or from its arguments, and carries them out.
 ;
-; Arguments: `-i` interactive (prompt, editing, echo), `-s` script on the console (none of them), `-c TEXT`
+; Arguments: `-i [COLUMNS]` interactive (prompt, editing, echo) on a terminal of that width, `-s` script on the console (none of them), `-c TEXT`
 ; commands in the arguments.  It ends with the status of the last command.
 
         .include "../include/system.inc"
@@ -19,6 +19,14 @@ start:
         cmp     byte ptr [esi + 1], 'i'
         jne     .script
         mov     dword ptr [interactive], 1
+        cmp     byte ptr [esi + 2], ' '
+        jne     .welcome
+        add     esi, 3
+        call    parse_number
+        jc      .welcome
+        mov     [columns], eax
+.welcome:
+        call    begin_history
         mov     esi, welcome
         call    put_line
 
@@ -142,6 +150,9 @@ volume:
         .include "line_keys.asm"
         .include "line_cursor.asm"
         .include "line_history.asm"
+        .include "line_screen.asm"
+        .include "line_parameters.asm"
+        .include "line_search.asm"
         .include "line_word.asm"
         .include "line_quote.asm"
         .include "line_complete.asm"

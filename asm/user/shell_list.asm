@@ -86,6 +86,11 @@ put_entries:
 ;   clobbers:  eax, ecx, esi, flags
 put_attributes:
         mov     esi, attribute_letters
+        test    dword ptr [edi + DirectoryEntry.attributes], FileAttributes.SYMLINK
+        jz      .next
+        mov     al, 'l'                 ; in the place of `d`
+        add     esi, 5
+        jmp     .put
 .next:
         lodsd
         test    eax, eax

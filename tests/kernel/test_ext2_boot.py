@@ -125,3 +125,13 @@ def test_a_directory_that_was_listed_in_part_is_listed_whole_when_the_disk_recov
     assert whole.splitlines() == names * 2
     assert any("directory /dir is damaged" in line for line in run.log), run.log
     assert run.leaks() == []
+
+
+def test_ls_marks_symbolic_links(boot: Any, tmp_path: Path, host_tool: Callable[..., str]) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "file").write_text("file\n")
+    (tmp_path / "tree" / "link").symlink_to("file")
+    host_tool("mke2fs", "-q", "-t", "ext2", "-d", tmp_path / "tree", tmp_path / "e.img", "1M")
+    run = boot("ls -l file link lost+found/..", tmp_path / "e.img")
+    letters = {line.split()[-1]: line.split()[0] for line in run.output.decode().splitlines() if len(line.split()) > 3}
+    assert (letters["file"], letters["link"], letters["lost+found"]) == ("-----", "l----", "d----")

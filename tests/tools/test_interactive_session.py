@@ -10,7 +10,8 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +23,7 @@ PROMPT = b"/d0p1> "
 LEFT = (
     rb"callgate: %s after \d+ instructions, \d+\.\d{3} ms of virtual time; shell \(process \d+\) waits for input\r?\n"
 )
-SECONDS = 60.0
+SECONDS = 30.0
 
 
 @dataclass
@@ -58,16 +59,36 @@ class Session:
             time.sleep(0.01)
 
 
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep the history where nobody misses it."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    return tmp_path
+
+
 @pytest.fixture
-def session() -> Iterator[Session]:
-    terminal, side = pty.openpty()
-    modes = termios.tcgetattr(side)
-    process = subprocess.Popen(COMMAND, stdin=side, stdout=side, stderr=side, preexec_fn=become_foreground)  # noqa: PLW1509 - no threads here, and nothing else makes the pseudo-terminal the controlling one
-    yield Session(process, terminal, modes)
-    process.kill()
-    process.wait()
-    os.close(terminal)
-    os.close(side)
+def start() -> Iterator[Callable[..., Session]]:
+    """Start sessions: `start("--no-history", columns=40)`."""
+    with ExitStack() as ends:
+
+        def make(*arguments: str, columns: int = 0) -> Session:
+            terminal, side = pty.openpty()
+            if columns:
+                termios.tcsetwinsize(side, (24, columns))
+            modes = termios.tcgetattr(side)
+            streams = {"stdin": side, "stdout": side, "stderr": side}
+            # No threads here, and nothing else makes the pseudo-terminal the controlling one.
+            process = subprocess.Popen([*COMMAND, *arguments], preexec_fn=become_foreground, **streams)  # noqa: PLW1509
+            for end in (lambda: os.close(side), lambda: os.close(terminal), process.wait, process.kill):
+                ends.callback(end)
+            return Session(process, terminal, modes)
+
+        yield make
+
+
+@pytest.fixture
+def session(start: Callable[..., Session]) -> Session:
+    return start()
 
 
 def become_foreground() -> None:
@@ -109,6 +130,7 @@ def test_a_suspended_session_finds_its_terminal_as_it_left_it(session: Session) 
     termios.tcsetattr(session.terminal, termios.TCSANOW, session.modes)
     session.process.send_signal(signal.SIGCONT)
     session.wait_for(raw)
+    session.read(b"\r\x1b[K" + PROMPT)
     assert session.type(b"echo back\r") == b"echo back\r\nback\r\n" + PROMPT
 
 
@@ -218,3 +240,42 @@ print("done")
 """
     done = subprocess.run([sys.executable, "-c", source], timeout=SECONDS, capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (0, b"done\n")
+
+
+def test_lines_are_kept_between_boots_and_overlapping_sessions(start: Callable[..., Session], state: Path) -> None:
+    file = state / "callgate" / "history"
+    sessions = [start(), start("--history", str(file))]
+    for session, command in zip(sessions, (b"echo one", b"echo two"), strict=True):
+        session.read(PROMPT)
+        session.type(command + b"\r")
+        session.type(command + b"\r")
+    for session in sessions:
+        session.type(CTRL_BRACKET, b"waits for input\r\n")
+        session.process.wait(SECONDS)
+    assert file.read_bytes() == b"# callgate history\necho one\necho two\n"
+    assert file.stat().st_mode & 0o777 == 0o600
+    later = start()
+    later.read(PROMPT)
+    later.type(b"\x1b[A\x1b[A\r", b"echo one\r\none\r\n" + PROMPT)
+    later.type(b"\x12tw\r", b"echo two\r\ntwo\r\n" + PROMPT)
+
+
+@pytest.mark.parametrize("content", [b"my notes\n", b"# callgate\n"])
+def test_a_file_that_is_no_history_is_neither_read_nor_written(
+    start: Callable[..., Session], tmp_path: Path, content: bytes
+) -> None:
+    notes = tmp_path / "notes"
+    notes.write_bytes(content)
+    session = start("--history", str(notes))
+    session.read(b"is there already, and is no history of callgate; name another file\r\n")
+    assert session.process.wait(SECONDS) == 2
+    assert notes.read_bytes() == content
+
+
+def test_the_line_is_as_wide_as_the_terminal_also_when_that_changes(start: Callable[..., Session]) -> None:
+    session = start("--no-history", columns=40)
+    session.read(PROMPT)
+    session.type(b"echo " + b"x" * 60 + b"\x01", b"\x1b[1A\r\x1b[7C")
+    termios.tcsetwinsize(session.terminal, (24, 30))
+    session.process.send_signal(signal.SIGWINCH)
+    session.read(b"\x1b[2A\r\x1b[7C")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from callgate.kernel.images import kernel_image, program_image
 from callgate.kernel.machine.stream import Event
-from callgate.kernel.system import SERVER_PROGRAMS, System, SystemOptions
+from callgate.kernel.system import EVENT_PROGRAMS, System, SystemOptions
 from callgate.tools.trace import Trace, is_trace
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +27,7 @@ def documented() -> dict[str, set[str]]:
 def in_the_sources() -> dict[str, set[str]]:
     """Return the fields of every event that assembly sources, machine and disk controllers have, without `thread`."""
     found: dict[str, set[str]] = defaultdict(set)
-    for program in (kernel_image(), *map(program_image, SERVER_PROGRAMS)):
+    for program in (kernel_image(), *map(program_image, EVENT_PROGRAMS)):
         for event in program.events:
             found[event.name].update(key for key, _ in event.fields)
     for path in ("disk/ahci_port.py", "disk/ide_channel.py", "kernel/machine/traps.py"):
