@@ -51,7 +51,7 @@ class Block:
     locks: int = 0
     run: Run | None = None  # the disk request that reads it, or has read it; None: not asked for yet
     changed: bool = False  # differs from the disk, and has a lock on that account
-    writers: int = 0  # windows that show it to be written
+    writers: int = 0  # claims on it: windows that show it to be written, and may change it unnoticed
     doomed: bool = False  # its disk is gone: it goes as soon as nobody holds it
     waiters: list[int] = field(default_factory=list)  # numbers of Notices
 
@@ -102,7 +102,7 @@ class CacheState:
     misses: int = 0
     evictions: int = 0
     changed: int = 0  # blocks that differ from the disk
-    claimed: int = 0  # other blocks that are mapped to be written
+    claimed: int = 0  # claims on blocks that are mapped to be written and may be changed at any moment
     lost: int = 0  # such blocks that went with their disk
 
 

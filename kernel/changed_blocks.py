@@ -2,12 +2,13 @@
 
 Nothing brings a changed block back, so it stays until its disk goes.  Half of the cache is all that changes get: the
 rest serves those who read.  A block that is mapped to be written is counted as soon as it is, since the CPU asks
-nobody; one that has not been changed when it leaves the window is counted no more.
+nobody, and once for each window, so that there are no more claims than blocks; one that has not been changed when it
+leaves the window is counted no more.  A block that has been changed needs no claim.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.limits import CHANGED_BLOCKS_PART
@@ -35,28 +36,27 @@ class ChangedBlocks:
         share = min(total // CHANGED_BLOCKS_PART, total - self.kernel.cache.share - SPARE_LEAST)
         return share - state.changed - state.claimed
 
-    def claim(self, keys: Iterable[Key]) -> list[Key]:
-        """Note that blocks are mapped to be written, as many of them, from the first on, as there is room for."""
+    def claim(self, keys: Iterable[Key]) -> Iterator[bool]:
+        """Claim blocks that are mapped to be written, as many of them, from the first on, as there is room for.
+
+        False for one that needs no claim, because it has been changed.
+        """
         state = self.state
-        claimed = []
         for key in keys:
             block = state.blocks[key]
-            if not block.changed and not block.writers:
+            if not block.changed:
                 if self.room <= 0:
-                    break
+                    return
                 state.claimed += 1
-            block.writers += 1
-            claimed.append(key)
-        return claimed
+                block.writers += 1
+            yield not block.changed
 
     def disclaim(self, keys: Iterable[Key]) -> None:
-        """Note that blocks that were claimed are no longer mapped so."""
+        """Note that blocks that were claimed are no longer mapped so, or have been changed."""
         state = self.state
         for key in keys:
-            block = state.blocks[key]
-            block.writers -= 1
-            if not block.changed and not block.writers:
-                state.claimed -= 1
+            state.blocks[key].writers -= 1
+            state.claimed -= 1
 
     def keep(self, keys: Iterable[Key]) -> None:
         """Keep blocks that have been claimed and written to.  One whose disk has gone is lost."""
@@ -71,16 +71,13 @@ class ChangedBlocks:
             block.changed = True
             block.locks += 1
             state.changed += 1
-            state.claimed -= 1
 
     def lose(self, disk: int) -> int:
         """Forget that blocks of a disk that has gone were changed; return how many were."""
         state = self.state
         lost = [key for key, block in state.blocks.items() if key[0] == disk and block.changed]
         for key in lost:
-            block = state.blocks[key]
-            block.changed = False
-            state.claimed += bool(block.writers)
+            state.blocks[key].changed = False
         self.kernel.cache.unlock(lost)
         state.changed -= len(lost)
         state.lost += len(lost)

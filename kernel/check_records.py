@@ -51,12 +51,12 @@ def _pinned_blocks(facts: Facts) -> Iterator[Key]:
 
 
 def cache_totals_equal_a_recount(facts: Facts) -> Iterator[str]:
-    """`locked`, `changed` and `claimed` of the cache are the numbers of its blocks of these kinds."""
+    """`locked` and `changed` of the cache are the numbers of such blocks, and `claimed` that of the windows' claims."""
     state = facts.kernel.cache.state
     for name, total, counted in (
         ("locked", state.locked, sum(1 for block in state.blocks.values() if block.locks)),
         ("changed", state.changed, sum(1 for block in state.blocks.values() if block.changed)),
-        ("claimed", state.claimed, sum(1 for block in state.blocks.values() if block.writers and not block.changed)),
+        ("claimed", state.claimed, sum(block.writers for block in state.blocks.values())),
     ):
         if total != counted:
             yield f"cache.{name} is {total}, counted {counted}"

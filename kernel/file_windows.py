@@ -140,9 +140,9 @@ class FileWindows:
             self._unmap_from(process, opened, file, fill)
             self.kernel.flush_tlb()
         shown = self.shown(opened, file, fill)
-        fill.users[user] = self.kernel.file_writing.claim(fill, shown) if opened.writable else {}
+        writable, fill.users[user] = self.kernel.file_writing.claim(fill, shown) if opened.writable else (set(), {})
         try:
-            for begin, end, flags in runs_of(shown, fill.users[user]):
+            for begin, end, flags in runs_of(shown, writable):
                 linear = address_of(opened, fill, begin)
                 self.kernel.tables.map_run(process.pointers, linear, fill.frames[begin:end], flags, process.tables)
         except OutOfMemory:

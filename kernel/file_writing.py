@@ -31,12 +31,15 @@ class FileWriting:
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
 
-    def claim(self, fill: Fill, pages: Iterable[int]) -> dict[int, Key]:
-        """Claim those of a request block's pages that may be written to; return the block that each of them is."""
+    def claim(self, fill: Fill, pages: Iterable[int]) -> tuple[set[int], dict[int, Key]]:
+        """Claim those of a request block's pages that may be written to, as far as there is room.
+
+        Return them, and the block that each of them is whose change has still to be noticed.
+        """
         keys = {self.kernel.cache.frame((pin[1], pin[2])): (pin[1], pin[2]) for pin in fill.pins if pin[0] == "block"}
-        whole = [index for index in pages if fill.whole[index]]
-        claimed = self.kernel.changed_blocks.claim(keys[fill.frames[index]] for index in whole)
-        return dict(zip(whole, claimed, strict=False))
+        whole = {index: keys[fill.frames[index]] for index in pages if fill.whole[index]}
+        allowed = dict(zip(whole, self.kernel.changed_blocks.claim(whole.values()), strict=False))
+        return set(allowed), {index: whole[index] for index, claimed in allowed.items() if claimed}
 
     def disclaim(self, process: Process, opened: OpenFile, fill: Fill) -> None:
         """Keep what was written through a window that a request block leaves; its dirty bits go with its entries."""
@@ -58,37 +61,47 @@ class FileWriting:
             raise PolicyError(ErrorCode.NOT_WRITABLE)
         if fill is None or claims is None or not fill.whole[first]:
             raise PolicyError(ErrorCode.COPIED_PAGE)
+        thread = self.kernel.scheduler.current
+        spared, thread.allowed = thread.allowed, None
         if self.kernel.changed_blocks.room <= 0:
-            self._take_back()
+            self._take_back(spared)
         shown = self.kernel.file_windows.shown(opened, file, fill)
-        made = self.claim(fill, range(first, min(first + PAGES_AT_ONCE, shown.stop)))
+        made, claimed = self.claim(fill, range(first, min(first + PAGES_AT_ONCE, shown.stop)))
         if first not in made:
             raise PolicyError(ErrorCode.NO_MEMORY, "too many blocks of the cache have been changed")
-        for index, key in made.items():
-            if index in claims:
-                self.kernel.changed_blocks.disclaim([key])
-            claims[index] = key
+        thread.allowed = fill.number, process.number, opened.page, first
+        self.kernel.changed_blocks.disclaim([key for index, key in claimed.items() if index in claims])
+        claims.update(claimed)
+        for index in made:
             self._allow_writes(process, opened, fill, index, allowed=True)
 
-    def _take_back(self) -> None:
+    def _take_back(self, spared: tuple[int, int, int, int] | None) -> None:
         """Map every page that can be written to, and has not been, read-only: that makes room for another.
 
-        Pages that have been written to need no claim any more: their blocks are changed for good.
+        Except the one that the current thread was allowed last (`Thread.allowed`): it may be about to write to both
+        at once, and would lose one for the other for ever.  Pages that have been written to need no claim any more:
+        their blocks are changed for good.
         """
         for file in self.kernel.files.objects.values():
             for fill in file.fills:
-                for (number, page), claims in fill.users.items():
-                    if not claims:
-                        continue
-                    process = self.kernel.state.processes[number]
-                    opened = self.kernel.file_windows.opened(process, page)
-                    assert opened is not None
-                    written = self._keep(process, opened, fill, claims)
-                    for index in claims.keys() - written:
-                        self._allow_writes(process, opened, fill, index, allowed=False)
-                    self.kernel.changed_blocks.disclaim(claims.values())
-                    claims.clear()
+                for user, claims in fill.users.items():
+                    if claims:
+                        last = spared[3] if spared is not None and spared[:3] == (fill.number, *user) else None
+                        self._take_claims(fill, user, claims, last)
         self.kernel.flush_tlb()
+
+    def _take_claims(self, fill: Fill, user: tuple[int, int], claims: dict[int, Key], spared: int | None) -> None:
+        """Take back what a window may write to of a request block, except page `spared` as long as it is unwritten."""
+        process = self.kernel.state.processes[user[0]]
+        opened = self.kernel.file_windows.opened(process, user[1])
+        assert opened is not None  # closing takes everything out of a window
+        written = self._keep(process, opened, fill, claims)
+        taken = {index: key for index, key in claims.items() if index != spared or index in written}
+        for index in taken.keys() - written:
+            self._allow_writes(process, opened, fill, index, allowed=False)
+        self.kernel.changed_blocks.disclaim(taken.values())
+        for index in taken:
+            del claims[index]
 
     def _keep(self, process: Process, opened: OpenFile, fill: Fill, claims: dict[int, Key]) -> set[int]:
         """Have the cache keep those of the claimed pages that were written to through a window; return which.

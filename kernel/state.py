@@ -47,6 +47,8 @@ class Thread:
     instructions: int = 0
     wakes_at: int | None = None  # SLEEP: clock at which the call ends
     deadline: int | None = None  # clock at which it no longer waits for the server that it has asked
+    #: The page of a file that it was allowed to write to last: request block, process, address of the FilePage, index.
+    allowed: tuple[int, int, int, int] | None = None
 
     def __repr__(self) -> str:
         return f"<thread {self.number} {self.name!r} selector {self.selector:#06x} {ThreadState(self.state).name}>"

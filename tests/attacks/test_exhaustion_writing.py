@@ -1,0 +1,66 @@
+"""Programs that have files open to be written ask for more writable pages than there are, or more often."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import synthetic_server as synthetic
+from callgate.disk.media import MemoryMedium
+from callgate.kernel import volumes
+from callgate.kernel.abi.directory import FileAttributes
+from callgate.kernel.abi.limits import CHANGED_BLOCKS_PART
+from callgate.kernel.abi.memory import PAGE_SIZE
+
+HELD = 0
+BLOCKS = 256
+SHARE = BLOCKS // CHANGED_BLOCKS_PART
+IMAGE = synthetic.disk(4096)
+RESULT_ACROSS, STORE_ACROSS, MANY_WINDOWS = range(3)
+Arenas = Callable[..., Any]
+
+
+@pytest.fixture
+def attacked(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> Arenas:
+    """Make an arena with a scribe and a victim, and a file of 400 pages that are blocks of the disk."""
+    monkeypatch.setattr(volumes, "installed_servers", lambda: [synthetic.Synthetic])
+    monkeypatch.setattr(synthetic.Synthetic, "attributes", FileAttributes(0))
+    monkeypatch.setattr(synthetic.Synthetic, "files", {"f": synthetic.Layout(400 * PAGE_SIZE, [(64, 3200)])})
+
+    def make(attack: int, pages: int) -> Any:
+        made = arena(MemoryMedium(IMAGE), scratch=True, high_memory=BLOCKS * PAGE_SIZE)
+        made.victim()
+        made.attacker("scribe", ATTACK=attack, PAGES=pages)
+        return made
+
+    return make
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("attack", [RESULT_ACROSS, STORE_ACROSS])
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_write_to_two_pages_with_room_for_one_is_refused(attacked: Arenas, attack: int, left: int) -> None:
+    """The room for one would go to the other and back for ever: in a host call, or by page faults."""
+    made = attacked(attack, SHARE - left)
+    assert made.run(10_000_000).reason == "halt"
+    assert made.results == [HELD], made.log
+    made.assert_unharmed()
+
+
+def test_a_block_that_is_mapped_to_be_written_counts_once_for_each_window(attacked: Arenas) -> None:
+    """Or taking pages back, which is one host call, would have no bound: windows times blocks."""
+    made = attacked(MANY_WINDOWS, 0)
+    windows, cache = made.kernel.file_windows, made.kernel.cache.state
+    get, counted = windows.map, []
+
+    def watched(*which: Any) -> None:
+        get(*which)
+        fills = [fill for file in made.kernel.files.objects.values() for fill in file.fills]
+        claims = [key for fill in fills for claimed in fill.users.values() for key in claimed.values()]
+        counted.append((len(claims), len(set(claims)), cache.claimed))
+
+    windows.map = watched
+    assert made.run(10_000_000).reason == "halt"
+    assert made.results == [HELD], made.log
+    assert counted[-1][0] == counted[-1][2] == SHARE
+    assert counted[-1][1] < SHARE, "the same blocks in many windows"
+    made.assert_unharmed()
