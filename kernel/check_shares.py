@@ -30,10 +30,13 @@ def requests_of_disks_equal_a_recount(facts: Facts) -> Iterator[str]:
 
 
 def request_blocks_equal_a_recount(facts: Facts) -> Iterator[str]:
-    """The number of request blocks of all files is that of each file's together."""
+    """The number of request blocks of all files is that of each file's together, and so is that of their windows."""
     counted = sum(len(file.fills) for file in facts.kernel.files.objects.values())
     if facts.kernel.fills.state.blocks != counted:
         yield f"there are {facts.kernel.fills.state.blocks} request blocks, counted {counted}"
+    mapped = sum(len(fill.users) for file in facts.kernel.files.objects.values() for fill in file.fills)
+    if facts.kernel.fills.state.mapped != mapped:
+        yield f"request blocks are mapped {facts.kernel.fills.state.mapped} times, counted {mapped}"
 
 
 def what_windows_hold_equals_a_recount(facts: Facts) -> Iterator[str]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import FILE_WINDOW_BYTES
+from callgate.kernel.abi.limits import MAPPED_BLOCKS
 from callgate.kernel.abi.memory import LARGE_PAGE_SIZE, PAGE_SIZE
 from callgate.kernel.address_space import USER_DATA, USER_READ
 from callgate.kernel.errors import PolicyError
@@ -99,6 +100,7 @@ class FileWindows:
             raise PolicyError(ErrorCode.BAD_HANDLE)  # closed meanwhile; its place may be another file's by now
         fill.ahead = False
         fill.idle = 0
+        self._make_room(process, opened, file, fill)
         self.map(process, opened, file, fill)
         if not sequential:
             opened.ahead = 0
@@ -132,6 +134,24 @@ class FileWindows:
         wanted = min(-(-size // PAGE_SIZE), self.kernel.cache.most)
         return self.kernel.high.available >= wanted or self.kernel.cache.unlocked >= wanted
 
+    def _make_room(self, process: Process, opened: OpenFile, file: FileObject, fill: Fill) -> None:
+        """Let go of idle data if request blocks are mapped as often as they may be; NO_MEMORY if there are none.
+
+        Or if the process must not have the page tables that a request block needs in its window.
+        """
+        pages, tables = self.pages(opened, file, fill), self.kernel.tables
+        first = pages.start // LARGE_PAGE_SIZE * LARGE_PAGE_SIZE
+        covered = [tables.entry_address(process.pointers, at) for at in range(first, pages.stop, LARGE_PAGE_SIZE)]
+        state = self.kernel.fills.state
+        if state.mapped < MAPPED_BLOCKS and None not in covered:
+            return
+        with self.kernel.fills.keeping(fill):
+            while state.mapped >= MAPPED_BLOCKS:
+                if not self.reclaim():
+                    raise PolicyError(ErrorCode.NO_MEMORY, f"request blocks are mapped {MAPPED_BLOCKS} times")
+            if None in covered:
+                self.kernel.shares.check_frames(process, covered.count(None))
+
     def map(self, process: Process, opened: OpenFile, file: FileObject, fill: Fill) -> None:
         """Map every page of a request block that the window shows."""
         user = (process.number, opened.page)
@@ -139,6 +159,8 @@ class FileWindows:
             # It is there already: dirty bits would go with the entries that are written anew.
             self._unmap_from(process, opened, file, fill)
             self.kernel.flush_tlb()
+        if user not in fill.users:
+            self.kernel.fills.state.mapped += 1
         shown = self.shown(opened, file, fill)
         writable, fill.users[user] = self.kernel.file_writing.claim(fill, shown) if opened.writable else (set(), {})
         try:
@@ -146,9 +168,9 @@ class FileWindows:
                 linear = address_of(opened, fill, begin)
                 self.kernel.tables.map_run(process.pointers, linear, fill.frames[begin:end], flags, process.tables)
         except OutOfMemory:
+            self._unmap_from(process, opened, file, fill)
             raise PolicyError(ErrorCode.NO_MEMORY) from None
-        finally:
-            self.kernel.file_ageing.watch()
+        self.kernel.file_ageing.watch()
 
     # Emptying.
 

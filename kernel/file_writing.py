@@ -44,6 +44,7 @@ class FileWriting:
     def disclaim(self, process: Process, opened: OpenFile, fill: Fill) -> None:
         """Keep what was written through a window that a request block leaves; its dirty bits go with its entries."""
         claims = fill.users.pop((process.number, opened.page))
+        self.kernel.fills.state.mapped -= 1
         self._keep(process, opened, fill, claims)
         self.kernel.changed_blocks.disclaim(claims.values())
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
 
 TOUCH_BYTES = 16 * PAGE_SIZE  # asked for, at least, when a reader jumps about
+OPEN_FRAMES = 2  # the file's page, and a page table for it
 CROWDED = FILE_AREAS - 2 * FILE_WINDOW_BYTES // FILL_BYTES  # areas; only gaps that one request cannot fill add more
 
 
@@ -78,6 +79,7 @@ class Files:
                 raise PolicyError(ErrorCode.READ_ONLY)
             if writable and not self.kernel.scratch:
                 raise PolicyError(ErrorCode.NO_SCRATCH)
+            self.kernel.shares.check_frames(process, OPEN_FRAMES)
             opened = self.kernel.file_windows.open(process, file, writable=writable)
         except PolicyError:
             self.close_object(file)

@@ -73,6 +73,7 @@ class FillsState:
     waiting: dict[int, tuple[int, Fill]] = field(default_factory=dict)  # number -> (file number, fill)
     next_number: int = 1
     blocks: int = 0  # request blocks of all files
+    mapped: int = 0  # how often they are mapped: once for each window that shows one
     starved: list[int] = field(default_factory=list)  # selectors of threads that wait until somebody has his data
     counters: Counters = field(default_factory=Counters)
 
@@ -199,7 +200,7 @@ class Fills:
         if fill.stuck or fill.end >= file.size or file.page_start(file.page_of(fill.end)) == fill.end:
             return True
         try:
-            with self._keeping(fill):
+            with self.keeping(fill):
                 more = file.covering(fill.end) or await self.post(file, fill.end, 1)
                 if more.state is FillState.WAITING:
                     await self._wait(more)
@@ -212,7 +213,7 @@ class Fills:
         return False
 
     @contextmanager
-    def _keeping(self, fill: Fill) -> Iterator[None]:
+    def keeping(self, fill: Fill) -> Iterator[None]:
         """Have a request block left alone, once it is READY, for a reader who is coming for it."""
         fill.kept += 1
         try:
@@ -224,7 +225,7 @@ class Fills:
     async def _wait(self, fill: Fill) -> None:
         thread = self.kernel.scheduler.current
         self.state.counters.waits += 1
-        with self._keeping(fill):
+        with self.keeping(fill):
             while fill.state is FillState.WAITING:
                 self.kernel.check_wait(thread)
                 fill.waiters.append(thread.selector)

@@ -115,8 +115,10 @@ class Shares:
 
 
 def frames_of(process: Process) -> int:
-    """Return how many frames of low memory a process holds: pages, tables, its threads', what its windows hold."""
-    return len(process.pages) + len(process.tables) + THREAD_FRAMES * len(process.threads) + process.shown
+    """Return how many frames of low memory a process holds: pages, tables, its threads', its files', its windows'."""
+    own = len(process.pages) + len(process.tables) + THREAD_FRAMES * len(process.threads)
+    return own + process.shown + FILE_FRAMES * len(process.files)
 
 
+FILE_FRAMES = 1  # the file's page, which those who have the file open share
 THREAD_FRAMES = 4  # kernel stack, path page, and a page table of the kernel's for every so many stacks

@@ -52,6 +52,7 @@ DIRECTORIES_KEPT: Final = 32
 DIRECTORY_PAGES_KEPT: Final = 1024
 REQUEST_BLOCKS_OF_FILE: Final = 768
 REQUEST_BLOCKS: Final = 2048
+MAPPED_BLOCKS: Final = 8192  # request blocks in windows: one that two windows show counts twice
 
 # The disk cache and disks.
 SERVER_BLOCKS_OWN: Final = 128  # one in so many blocks of the cache is each server's to lock in any case
@@ -86,11 +87,11 @@ LIMITS: tuple[Limit, ...] = (
         "`START_THREAD`, `START_PROCESS`: `NO_RESOURCES`",
     ),
     Limit(
-        "pages of memory: private ones, page tables, stacks in the kernel, locked directories",
+        "pages of memory: private ones, page tables, stacks in the kernel, locked directories, one for each open file",
         "a process",
         f"{FRAMES_OF_PROCESS} ({FRAMES_OF_PROCESS * PAGE_SIZE // MEBI} MiB)",
-        "`ALLOCATE`, `START_PROCESS`, `START_THREAD`, `LOCK_DIRECTORY`: `NO_MEMORY`; "
-        "a new page of the stack: page fault",
+        "`ALLOCATE`, `START_PROCESS`, `START_THREAD`, `LOCK_DIRECTORY`, `OPEN`, `MAP_FILE`: `NO_MEMORY`; "
+        "a new page of the stack, or of a file where a page table is wanted: page fault",
     ),
     Limit("pages of memory", "a family", "half of low memory", "as above"),
     Limit(
@@ -132,6 +133,12 @@ LIMITS: tuple[Limit, ...] = (
         "a file; all files",
         f"{REQUEST_BLOCKS_OF_FILE}; {REQUEST_BLOCKS}",
         "the most idle one is let go of; if all are on their way, `NO_MEMORY`",
+    ),
+    Limit(
+        "request blocks in windows, one that several windows show counted for each",
+        "all files together",
+        f"{MAPPED_BLOCKS}",
+        "the most idle one is let go of; if there is none, `NO_MEMORY`",
     ),
     Limit(
         "file data in the cache",

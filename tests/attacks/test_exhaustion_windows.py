@@ -1,0 +1,109 @@
+"""Programs that open files and look at them in many places: what the kernel needs for that is in their share too."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import pytest
+import synthetic_server as synthetic
+from callgate.disk.media import MemoryMedium
+from callgate.kernel import volumes
+from callgate.kernel.abi import limits
+from callgate.kernel.abi.calls import Operation
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.memory import LARGE_PAGE_SIZE, PAGE_SIZE, SECTOR_SIZE
+from callgate.kernel.frames import FramePool
+from callgate.server.hosted import operation
+from callgate.server.message import Registers, RegisterValues, Reply, Request
+
+HELD, FAULT = 0, 139
+IMAGE = synthetic.disk(2048)
+PAGES = 1 << 14
+Arenas = Callable[..., Any]
+
+
+class Unlike(synthetic.Synthetic):
+    """Knows no file again: every open is one of a file of its own.  `size` is in bytes."""
+
+    size: ClassVar[int] = PAGES * PAGE_SIZE
+
+    @operation(Operation.OPEN)
+    async def open(self, request: Request) -> Reply:
+        return Registers(RegisterValues(eax=1, ecx=self.size))
+
+
+@pytest.fixture
+def mapping(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> Arenas:
+    """Make an arena with a mapper of a file of 64 MiB of holes."""
+    monkeypatch.setattr(volumes, "installed_servers", lambda: [Unlike])
+    holes = synthetic.Layout(PAGES * PAGE_SIZE, [(None, PAGES * PAGE_SIZE // SECTOR_SIZE)], most=1)
+    monkeypatch.setattr(synthetic.Synthetic, "files", {"f": holes})
+
+    def make(**defines: int) -> Any:
+        made = arena(MemoryMedium(IMAGE))
+        made.attacker("mapper", **defines)
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("defines", "code"),
+    [
+        ({"FILES": 2, "PAGES": 32, "STEP": LARGE_PAGE_SIZE}, FAULT),
+        ({"FILES": 50, "PAGES": 0, "STEP": 0}, 100 + ErrorCode.NO_MEMORY),
+    ],
+    ids=["page tables", "pages of files"],
+)
+def test_what_windows_and_files_need_leaves_what_programs_leave(
+    mapping: Arenas, monkeypatch: pytest.MonkeyPatch, defines: dict[str, int], code: int
+) -> None:
+    """Page tables and pages of files count as their program's, and the last frames are not for them."""
+    monkeypatch.setattr(Unlike, "size", PAGES * PAGE_SIZE if defines["PAGES"] else PAGE_SIZE)
+    spare, least = 40, [1 << 30]
+    made = mapping(**defines)
+    take = FramePool.allocate
+
+    def watched(pool: FramePool) -> int:
+        frame = take(pool)
+        if pool is made.kernel.low and made.attackers and made.attackers[0].threads:
+            least.append(pool.available)
+        return frame
+
+    def reserve() -> None:
+        reserved = made.kernel.low.available - spare
+        monkeypatch.setattr(limits, "FRAMES_RESERVED_PROGRAMS", reserved)
+        least[0] = reserved
+
+    made.wanted.append(reserve)
+    monkeypatch.setattr(FramePool, "allocate", watched)
+    assert made.run(10_000_000).reason == "halt"
+    assert made.results == [code], made.log
+    assert min(least) >= least[0] - 4, "what the server and its request take for themselves"
+    made.assert_unharmed()
+
+
+def test_the_page_of_each_open_file_counts_as_the_programs(mapping: Arenas, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Unlike, "size", PAGE_SIZE)
+    monkeypatch.setattr(limits, "FRAMES_OF_PROCESS", 60)
+    made = mapping(FILES=limits.FILES_OF_PROCESS, PAGES=0, STEP=0)
+    assert made.run(10_000_000).reason == "halt"
+    assert made.results == [100 + ErrorCode.NO_MEMORY], made.log
+    made.assert_unharmed()
+
+
+def test_request_blocks_are_mapped_a_bounded_number_of_times(mapping: Arenas, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or letting go of them, when their server dies, would be a host call without a bound: windows times blocks."""
+    monkeypatch.setattr("callgate.kernel.file_windows.MAPPED_BLOCKS", 20)
+    made = mapping(FILES=5, PAGES=10, STEP=2 * PAGE_SIZE)
+    windows, counted = made.kernel.file_windows, []
+    get = windows.map
+
+    def watched(*which: Any) -> None:
+        get(*which)
+        counted.append(sum(len(fill.users) for file in made.kernel.files.objects.values() for fill in file.fills))
+
+    windows.map = watched
+    assert made.run(10_000_000).reason == "halt"
+    assert made.results == [HELD], made.log
+    assert max(counted) == 20
+    made.assert_unharmed()
