@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.calls import WaitReason
@@ -160,21 +161,30 @@ class Cache:
         A quarter of the cache is left for the structures of file systems.  Blocks that nobody has locked are not
         brought when two request blocks would not find room: who needs both at once would wait for ever.
         """
+        blocks = self.state.blocks
         while True:
-            room = self.kernel.high.available + self.unlocked - self.share if self.spare >= SPARE_LEAST else 0
+            room = self._room
             if room >= len(numbers):
                 return len(numbers)
             fresh: set[int] = set()
             fits = 0
             for number in numbers:
-                block = self.state.blocks.get((disk, number))
+                block = blocks.get((disk, number))
                 if block is None or not block.locks:
                     fresh.add(number)
-                    if len(fresh) > room:
-                        break
-                fits += 1
-            if fits == len(numbers) or self.spare < SPARE_LEAST or not self.kernel.file_windows.reclaim():
+                fits += len(fresh) <= room
+            if len(fresh) <= room or self.spare < SPARE_LEAST:
                 return fits
+            if not self.kernel.file_windows.reclaim(enough=partial(self._has_room, len(fresh))):
+                return fits
+
+    def _has_room(self, count: int) -> bool:
+        return self._room >= count
+
+    @property
+    def _room(self) -> int:
+        """The blocks that file data may lock beside those that are locked."""
+        return self.kernel.high.available + self.unlocked - self.share if self.spare >= SPARE_LEAST else 0
 
     @property
     def share(self) -> int:

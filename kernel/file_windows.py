@@ -10,7 +10,7 @@ for a while is unmapped (kernel/file_ageing.py).
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -147,7 +147,7 @@ class FileWindows:
             return
         with self.kernel.fills.keeping(fill):
             while state.mapped >= MAPPED_BLOCKS:
-                if not self.reclaim():
+                if not self.reclaim(enough=lambda: state.mapped < MAPPED_BLOCKS):
                     raise PolicyError(ErrorCode.NO_MEMORY, f"request blocks are mapped {MAPPED_BLOCKS} times")
             if None in covered:
                 self.kernel.shares.check_frames(process, covered.count(None))
@@ -215,27 +215,37 @@ class FileWindows:
 
     # Under pressure.
 
-    def reclaim(self, *, low: bool = False, only: FileObject | None = None, server: int | None = None) -> bool:
-        """Let go of the request block that has been idle longest; False if there is none.
+    def reclaim(
+        self,
+        *,
+        low: bool = False,
+        only: FileObject | None = None,
+        server: int | None = None,
+        enough: Callable[[], bool] = lambda: True,
+    ) -> bool:
+        """Let go of request blocks, the most idle ones first, until that is `enough`; False if there is none.
 
-        One that is mapped may go too: a thread that touches it again gets it again.  `low`: one that holds low memory;
-        `only`: one of this file; `server`: one that lies in the memory of the server of this partition.
+        One that is mapped may go too: a thread that touches it again gets it again.  `low`: those that hold low memory;
+        `only`: those of this file; `server`: those that lie in the memory of the server of this partition.
         """
-        best: tuple[tuple[int, int], FileObject, Fill] | None = None
+        found: list[tuple[FileObject, Fill]] = []
         for file in (only,) if only is not None else self.kernel.files.objects.values():
             if server is not None and file.partition != server:
                 continue
             for fill in file.fills:
                 kept = (low and not fill.holds_low) or (server is not None and not fill.server_request)
                 if fill.idling and not kept:
-                    rank = (-fill.idle, fill.number)
-                    if best is None or rank < best[0]:
-                        best = (rank, file, fill)
-        if best is None:
-            return False
-        self.release(best[1], best[2])
-        publish(self.kernel, best[1])
-        return True
+                    found.append((file, fill))
+        found.sort(key=lambda item: (-item[1].idle, item[1].number))
+        changed: dict[int, FileObject] = {}
+        for file, fill in found:
+            self.release(file, fill)
+            changed[file.number] = file
+            if enough():
+                break
+        for file in changed.values():
+            publish(self.kernel, file)
+        return bool(found)
 
 
 def runs_of(pages: range, writable: Container[int]) -> Iterator[tuple[int, int, int]]:

@@ -84,8 +84,12 @@ class Shares:
     def leave(self, reserved: int, count: int) -> None:
         """Have file data give memory back until `count` frames can be taken and `reserved` are left; NO_MEMORY."""
         kernel = self.kernel
-        while kernel.low.available < reserved + count:
-            if not kernel.directories.reclaim() and not kernel.file_windows.reclaim(low=True):
+
+        def enough() -> bool:
+            return kernel.low.available >= reserved + count
+
+        while not enough():
+            if not kernel.directories.reclaim() and not kernel.file_windows.reclaim(low=True, enough=enough):
                 raise OutOfMemory
 
     # Programs that are being read.

@@ -14,6 +14,7 @@ from callgate.kernel.abi.memory import LARGE_PAGE_SIZE, PAGE_SIZE, SECTOR_SIZE
 from callgate.kernel.frames import FramePool
 from callgate.server.hosted import operation
 from callgate.server.message import Registers, RegisterValues, Reply, Request
+from work_counter import work
 
 HELD, FAULT = 0, 139
 IMAGE = synthetic.disk(2048)
@@ -88,6 +89,30 @@ def test_the_page_of_each_open_file_counts_as_the_programs(mapping: Arenas, monk
     made = mapping(FILES=limits.FILES_OF_PROCESS, PAGES=0, STEP=0)
     assert made.run(10_000_000).reason == "halt"
     assert made.results == [100 + ErrorCode.NO_MEMORY], made.log
+    made.assert_unharmed()
+
+
+def test_letting_go_of_many_request_blocks_looks_for_them_once(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ALLOCATE for which 100 copies have to go: among 2,048 it would search 100 times, and list the file anew."""
+    monkeypatch.setattr(volumes, "installed_servers", lambda: [synthetic.Synthetic])
+    ragged = [(8 * page + 1, 9 if page % 2 else 7) for page in range(1, 251)]
+    layout = synthetic.Layout(250 * PAGE_SIZE, [*ragged], most=2)
+    monkeypatch.setattr(synthetic.Synthetic, "files", {"f": layout})
+    made = arena(MemoryMedium(synthetic.disk(2100)))
+    made.attacker("mapper", FILES=1, PAGES=120, STEP=2 * PAGE_SIZE)
+    close, lines = made.kernel.files.close_all, []
+
+    def watched(process: Any) -> None:
+        if process is made.attackers[0]:
+            copies = sum(len(fill.private) for file in made.kernel.files.objects.values() for fill in file.fills)
+            assert copies >= 100
+            lines.append(work(lambda: made.kernel.shares.leave(made.kernel.low.available, 100)))
+        close(process)
+
+    made.kernel.files.close_all = watched
+    assert made.run(10_000_000).reason == "halt"
+    assert made.results == [HELD], made.log
+    assert lines[0] < 200 * 100, "lines of Python for 100 request blocks"
     made.assert_unharmed()
 
 
