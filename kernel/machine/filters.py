@@ -9,6 +9,7 @@
 * `ins` stores a zero before it asks the port, so for user code the permission is checked beforehand.
 * `rdrand` and `rdseed` would bring the host's randomness in: #UD, as on a CPU without them.
 * VEX-encoded vector instructions are executed as something else, or on registers that no kernel here keeps: #UD.
+* `idiv` of user code by -1 can end the host's process: #DE (`machine.divisions`).
 * `ldmxcsr` and `fxrstor` of user code take reserved bits of MXCSR: #GP(0).
 
 Every newly translated block is searched for their bytes, which costs nothing where there are none.  What is found in
@@ -25,7 +26,9 @@ from typing import TYPE_CHECKING, Any, Final
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
 from callgate.kernel.machine.bus import DmaError
 from callgate.kernel.machine.cpu import GENERAL
-from callgate.kernel.machine.exceptions import GP, PF, UD
+from callgate.kernel.machine.divisions import SUSPICIOUS as DIVISIONS
+from callgate.kernel.machine.divisions import is_division, may_overflow, overflows
+from callgate.kernel.machine.exceptions import DE, GP, PF, UD
 from callgate.kernel.machine.far import (
     CALL_FAR,
     GROUP_5,
@@ -97,6 +100,7 @@ class Filters:
         self.far = FarTransfers(cpu, paging)
         self.watched: set[int] = set()  # linear addresses
         self.user_sites: dict[int, int] = {}  # those of them below the kernel -> number of the call
+        self.divisions: set[int] = set()  # those of them where only IDIV has been found: judged by EDX first
 
     def scan(self, linear: int, code: bytes, decoded: int) -> None:
         """Look through code that begins at a linear address and ends as a block does, if it is `decoded` to its end."""
@@ -106,11 +110,13 @@ class Filters:
             for offset in anywhere(code[decoded:]):
                 self.watch(linear + decoded + offset)
         patterns = SUSPICIOUS + STRING_IO if user else SUSPICIOUS
-        if not (any(pattern in code for pattern in patterns) or VECTORS.search(code)):
+        if not (
+            any(pattern in code for pattern in patterns) or VECTORS.search(code) or (user and DIVISIONS.search(code))
+        ):
             return
         look = suspects if len(code) <= REMEMBERED else suspects.__wrapped__
         for offset in look(code, user=user):
-            self.watch(linear + offset)
+            self.watch(linear + offset, division=is_division(code[offset:]))
 
     def _watch_far(self, linear: int, code: bytes) -> None:
         """Watch where the far transfer may begin that ends a block, unless it is how the kernel is entered."""
@@ -125,11 +131,15 @@ class Filters:
             return True
         return any(instruction.group(group) for group in TRANSFERS)
 
-    def watch(self, address: int) -> None:
+    def watch(self, address: int, *, division: bool = False) -> None:
         """Look closely at an address from now on.  What stands there is judged when it executes."""
+        if not division:
+            self.divisions.discard(address)
         if address in self.watched:
             return
         self.watched.add(address)
+        if division:
+            self.divisions.add(address)
         number = self.sites.call(address, lambda: self._judge(address))
         if address < KERNEL_BASE:
             self.user_sites[address] = number
@@ -145,9 +155,12 @@ class Filters:
         """Between two instructions: drop what was found in user code; the caller drops all translations of it."""
         self.sites.remove_several(self.user_sites.values())
         self.watched.difference_update(self.user_sites)
+        self.divisions.clear()
         self.user_sites.clear()
 
     def _judge(self, address: int) -> None:
+        if address in self.divisions and not may_overflow(self.cpu.edx):
+            return
         code = self._fetch(address)
         if address < KERNEL_BASE and is_far(code) and not locked(code):
             self._judge_far(code, address)
@@ -160,12 +173,18 @@ class Filters:
                 self._refuse(UD, address)
         elif instruction.mnemonic in ("rdrand", "rdseed") or misplaced_lock(instruction):
             self._refuse(UD, address)
-        elif inputs_string(instruction):
+        elif asks_first(instruction):
+            self._judge_by_state(instruction, address)
+        elif self.cpu.cpl == 0:
+            self._judge_ring_0(instruction, address)
+
+    def _judge_by_state(self, instruction: Any, address: int) -> None:
+        if inputs_string(instruction):
             self._check_port(instruction.bytes, address)
         elif mxcsr_offset(instruction) is not None:
             self._check_mxcsr(instruction, address)
-        elif self.cpu.cpl == 0:
-            self._judge_ring_0(instruction, address)
+        elif overflows(instruction, self.cpu.eax, self.cpu.edx):
+            self._check_divisor(instruction, address)
 
     def _judge_ring_0(self, instruction: Any, address: int) -> None:
         if instruction.mnemonic == "ltr":
@@ -216,6 +235,15 @@ class Filters:
             value = int.from_bytes(data, "little")
             if has_reserved_bits(value):
                 self._refuse(GP, address)
+
+    def _check_divisor(self, instruction: Any, address: int) -> None:
+        """Refuse a division that overflows; a divisor that may not be read is the instruction's own page fault."""
+        operand = instruction.operands[0]
+        with suppress(PageFault, DmaError):
+            if operand.type == MEMORY_OPERAND:
+                linear = self._effective(instruction, operand)
+                self.paging.read_linear(linear, operand.size, user=self.cpu.cpl == RING_3)
+            self._refuse(DE, address)
 
     def _fetch(self, address: int) -> bytes:
         """Return up to 15 bytes of code, fewer at the end of a mapped page."""
@@ -289,7 +317,7 @@ def is_suspect(code: bytes, *, user: bool) -> bool:
 
 def perhaps(mnemonic: str, operands: str, code: bytes) -> bool:
     """Whether an instruction may be suspicious; details of all the others would take most of the time."""
-    if mnemonic.startswith(("lock", "ins", "rep", "rd", "ltr", "ldmxcsr", "fxrstor")):
+    if mnemonic.startswith(("lock", "ins", "rep", "rd", "ltr", "ldmxcsr", "fxrstor", "idiv")):
         return True
     return operands.startswith("dr7") or is_vector(code)
 
@@ -300,8 +328,8 @@ def inputs_string(instruction: Any) -> bool:
 
 
 def asks_first(instruction: Any) -> bool:
-    """Whether what user code does here depends on a port or on memory: INS, or a load of MXCSR."""
-    return inputs_string(instruction) or mxcsr_offset(instruction) is not None
+    """Whether what user code does here depends on a port, memory or registers: INS, a load of MXCSR, IDIV."""
+    return inputs_string(instruction) or mxcsr_offset(instruction) is not None or is_division(bytes(instruction.bytes))
 
 
 def suspicious(instruction: Any) -> bool:

@@ -129,7 +129,8 @@ def judge(mutant: Mutant, tree: Path) -> Outcome:
         status, counts, tail = run_tests(tree, mutant.killed_by)
     finally:
         (tree / mutant.file).write_text(before, encoding="utf-8")
-    if status == 1 and counts.get("failed"):
+    ended_by_signal = status < 0  # what the mutant lets through has ended the process of the tests
+    if (status == 1 and counts.get("failed")) or ended_by_signal:
         return Outcome(mutant, "killed", "")
     if status == 0 and counts.get("passed"):
         return Outcome(mutant, "survived", f"{mutant.killed_by} passed")
