@@ -4,15 +4,18 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from callgate.asm.assembler.errors import AsmError, Place
 from callgate.asm.assembler.expressions import ESCAPES
+from callgate.asm.assembler.floats import float_bytes
 from callgate.asm.assembler.macros import split_arguments
 from callgate.asm.assembler.source import Sources, unquote
 from callgate.asm.assembler.statements import DATA_SIZES, Chunk, Statement
 
 SIZE_LIMIT = 64 << 20
 ALIGNMENT_LIMIT = 1 << 20
+ALIGNMENTS = (".align", ".balign", ".p2align")
 FILL_UNIT_LIMIT = 8
 ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|([0-7]{1,3})|(.))", re.DOTALL)
 # Recommended multi-byte NOPs (Intel SDM vol. 2, NOP, table 4-12), by length.
@@ -25,13 +28,25 @@ NOPS = tuple(
 )  # fmt: skip
 
 
+class Values(Protocol):
+    """Evaluates expressions of a statement."""
+
+    def __call__(self, text: str, column: int) -> int:
+        """Return the value of the expression at a column."""
+        ...
+
+    def is_address(self, text: str, column: int) -> bool:
+        """Whether the value moves as the unit does."""
+        ...
+
+
 @dataclass(slots=True)
 class Context:
     """What a directive needs to know: its section, and the value of an expression at a column."""
 
     chunk: Chunk
     sources: Sources
-    value: Callable[[str, int], int]
+    value: "Values"
     is_final: Callable[[], bool]
 
     @property
@@ -64,6 +79,20 @@ def pack(value: int, size: int, place: Place, *, final: bool) -> bytes:
     return (value & (1 << bits) - 1).to_bytes(size, "little")
 
 
+def floats(statement: Statement, context: Context) -> bytes:
+    """`.float .double .tfloat`: numbers of 32, 64 and 80 bits."""
+    out = bytearray()
+    for part, column in arguments(statement):
+        place = statement.line.place.at(column)
+        try:
+            code = float_bytes(part, statement.word) or float_bytes(str(context.value(part, column)), statement.word)
+        except OverflowError:
+            raise AsmError(place, f"{part} is too large for {statement.word}", "use .double or .tfloat") from None
+        assert code is not None
+        out += code
+    return bytes(out)
+
+
 def texts(statement: Statement, _context: Context) -> bytes:
     """`.ascii .asciz .string`: strings, without and with a zero behind each."""
     out = bytearray()
@@ -94,7 +123,7 @@ def space(statement: Statement, context: Context) -> bytes:
     if statement.word == ".incbin":
         return incbin(statement, context)
     parts = arguments(statement)
-    most = 3 if statement.word == ".fill" else 2
+    most = 3 if statement.word in (".fill", *ALIGNMENTS) else 2
     if len(parts) > most:
         raise AsmError(
             statement.line.place.at(parts[most][1]),
@@ -102,17 +131,21 @@ def space(statement: Statement, context: Context) -> bytes:
             "leave the others out",
         )
     place = statement.line.place.at(parts[0][1])
-    values = [context.value(part, column) for part, column in parts]
-    if statement.word in (".align", ".balign", ".p2align"):
+    if statement.word in ALIGNMENTS:
+        values = [context.value(part, column) if part else None for part, column in parts]
         return alignment(statement, values, context, place)
+    values = [context.value(part, column) for part, column in parts]
     if statement.word == ".fill":
         return fill(values, context, place)
     count = values[0]
     if statement.word == ".org":
-        count -= statement.address - context.chunk.address
-        if count < 0 and context.final:
-            now = f"the section is at offset {statement.address - context.chunk.address:#x} already"
-            raise AsmError(place, f".org cannot go back to {values[0]:#x}", now)
+        at = statement.address - context.chunk.address
+        if context.value.is_address(*parts[0]):
+            count -= context.chunk.address
+        if not at <= count <= SIZE_LIMIT and context.final:
+            problem = "cannot go back to" if 0 <= count < at else "cannot go to"
+            raise AsmError(place, f".org {problem} offset {count:#x}", f"{context.chunk.name} is at offset {at:#x} here")
+        count -= at
     filler = values[1] if len(values) > 1 else 0
     return repeated(pack(filler, 1, place, final=context.final), count, context, place)
 
@@ -135,17 +168,24 @@ def fill(values: list[int], context: Context, place: Place) -> bytes:
     return repeated(unit, values[0], context, place)
 
 
-def alignment(statement: Statement, values: list[int], context: Context, place: Place) -> bytes:
-    """`.align bytes[, filling]`: NOPs in code, zeros elsewhere; `.p2align` takes the exponent."""
-    boundary = values[0]
+def alignment(statement: Statement, values: list[int | None], context: Context, place: Place) -> bytes:
+    """`.align bytes[, filling[, most]]`: NOPs in code, zeros elsewhere; `.p2align` takes the exponent.
+
+    If more than `most` bytes were skipped, none are.
+    """
+    boundary = values[0] or 1
+    filler = values[1] if len(values) > 1 else None
+    most = values[2] if len(values) > 2 else None
     if statement.word == ".p2align" and 0 <= boundary < 32:
         boundary = 1 << boundary
     if not 1 <= boundary <= ALIGNMENT_LIMIT or boundary & boundary - 1:
         raise AsmError(place, f"{boundary} is no alignment", f"write a power of two up to {ALIGNMENT_LIMIT:#x}")
     context.chunk.alignment = max(context.chunk.alignment, boundary)
     count = -statement.address % boundary
-    if len(values) > 1 or not context.chunk.executable:
-        return pack(values[1] if len(values) > 1 else 0, 1, place, final=context.final) * count
+    if most is not None and count > most:
+        return b""
+    if filler is not None or not context.chunk.executable:
+        return pack(filler or 0, 1, place, final=context.final) * count
     whole, rest = divmod(count, len(NOPS) - 1)
     return NOPS[-1] * whole + NOPS[rest]
 

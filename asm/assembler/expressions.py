@@ -16,8 +16,8 @@ TOKEN = re.compile(
     r"""\s*(?:
     (?P<number>[0-9][0-9A-Za-z_]*)
   | (?P<char>'(?:\\x[0-9a-fA-F]{2}|\\.|[^'\\])')
-  | (?P<name>\.?[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*|\$|\.)
-  | (?P<op><<|>>|<=|>=|==|!=|&&|\|\||[-+*/%&|^~!()<>])
+  | (?P<name>\.?[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*(?:@[A-Za-z]+)?|\$|\.)
+  | (?P<op><<|>>|<=|>=|==|!=|&&|\|\||[-+*/%&|^~!()<>\[\]])
     )""",
     re.VERBOSE,
 )
@@ -26,8 +26,10 @@ ESCAPES = {
 }  # fmt: skip
 PRECEDENCE = {
     "||": 1, "&&": 2, "|": 3, "^": 4, "&": 5, "==": 6, "!=": 6, "<": 7, "<=": 7, ">": 7, ">=": 7,
-    "<<": 8, ">>": 8, "+": 9, "-": 9, "*": 10, "/": 10, "%": 10,
+    "<<": 8, ">>": 8, "+": 9, "-": 9, "[": 9, "*": 10, "/": 10, "%": 10,
 }  # fmt: skip
+LOCAL_NUMBER = re.compile(r"[0-9]+[bf]", re.IGNORECASE)
+BINARY_NUMBER = re.compile(r"[01]+b", re.IGNORECASE)
 NAME_BEHIND = re.compile(r"@|\w*")
 DEPTH_LIMIT = 64
 VALUE_BITS = 128
@@ -40,6 +42,10 @@ class Unresolved(Exception):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.name = name
+
+
+class BinaryNumber(Exception):
+    """What is written like a label with a number (`1010b`) is a binary number: there is no such label."""
 
 
 @dataclass(slots=True)
@@ -56,7 +62,8 @@ Lookup = Callable[[str], int]
 class Parser:
     """Recursive descent over one expression's text."""
 
-    def __init__(self, text: str, place: Place, column: int, lookup: Lookup) -> None:
+    def __init__(self, text: str, place: Place, column: int, lookup: Lookup, *, brackets: bool = False) -> None:
+        self.brackets = brackets
         self.text = text
         self.place = place
         self.column = column
@@ -84,6 +91,8 @@ class Parser:
             raise self.stray()
         assert match.lastgroup is not None
         self.kind, self.token = match.lastgroup, match[match.lastgroup]
+        if self.token in ("[", "]") and not self.brackets:
+            raise self.stray()
         self.position = match.end()
 
     def stray(self) -> AsmError:
@@ -111,6 +120,9 @@ class Parser:
         """Parse operators of at least precedence `floor`."""
         left = self.unary()
         while self.kind == "op" and PRECEDENCE.get(self.token, 0) >= floor:
+            if self.token == "[":  # table[ecx*4], [ebx][ecx]
+                left = self.combine("+", left, self.unary())
+                continue
             operator = self.token
             self._advance()
             right = self.binary(PRECEDENCE[operator] + 1)
@@ -123,7 +135,7 @@ class Parser:
         if self.depth > DEPTH_LIMIT:
             raise self.fail("the expression is nested too deeply")
         try:
-            if self.kind == "op" and self.token in "+-~!(":
+            if self.kind == "op" and self.token in "+-~!([":
                 return self._prefix()
             return self._atom()
         finally:
@@ -132,10 +144,11 @@ class Parser:
     def _prefix(self) -> Linear:
         operator = self.token
         self._advance()
-        if operator == "(":
+        if operator in "([":
             value = self.binary(1)
-            if self.token != ")":
-                raise self.fail("a closing parenthesis is missing", "write )")
+            if self.token != (")" if operator == "(" else "]"):
+                what = "parenthesis" if operator == "(" else "bracket"
+                raise self.fail(f"a closing {what} is missing", "write )" if operator == "(" else "write ]")
             self._advance()
             return value
         value = self.unary()
@@ -172,6 +185,8 @@ class Parser:
 
     def _number(self, token: str) -> int:
         shown = token if len(token) <= NUMBER_SHOWN else token[:NUMBER_SHOWN] + "…"
+        if LOCAL_NUMBER.fullmatch(token) and (address := self._local_number(token)) is not None:
+            return address
         try:
             value = parse_number(token)
         except ValueError:
@@ -186,10 +201,20 @@ class Parser:
             raise self.fail(f"{shown} is too large")
         return value
 
+    def _local_number(self, token: str) -> int | None:
+        """Return the address of the label before (`1b`) or behind (`1f`); None if the token is a binary number."""
+        try:
+            return self.lookup(token)
+        except BinaryNumber:
+            return None
+        except AsmError as error:
+            raise self._placed(error, self.start) from None
+
     def _character(self, token: str) -> int:
         body = token[1:-1]
         if body[0] != "\\":
-            return ord(body)
+            # As many bytes as in a string, in the order of memory.
+            return int.from_bytes(body.encode("utf-8", "surrogateescape"), "little")
         if len(body) == 4:
             return int(body[2:], 16)
         if body[1] not in ESCAPES:
@@ -210,7 +235,10 @@ class Parser:
                 raise self.fail("a closing parenthesis is missing", "write )")
             self._advance()
             return Linear(value)
-        if token == "offset":
+        if token.lower() == "offset":
+            if self.token.lower() == "flat" and self.text[self.position :].lstrip()[:1] == ":":
+                self.position = self.text.index(":", self.position) + 1
+                self._advance()
             return self.unary()
         try:
             return Linear(self.lookup(token))
@@ -291,12 +319,14 @@ def truncate_divide(left: int, right: int) -> int:
 
 
 def parse_number(token: str) -> int:
-    """Return the value of a number: decimal, 0x, 0b, 0o, or hexadecimal with h behind it; else ValueError."""
+    """Return the value of a number: decimal, 0x, 0b, 0o, hexadecimal with h or binary with b behind it; or ValueError."""
     text = token.replace("_", "").lower()
     if len(text) > VALUE_BITS + 2:
         raise ValueError(token)
     if text[-1] == "h":
         return int(text[:-1], 16)
+    if text[-1] == "b" and text[:2] != "0x" and text[:-1].isdigit():
+        return int(text[:-1], 2)
     return int(text, 10 if text.isdigit() else 0)
 
 
@@ -307,5 +337,5 @@ def evaluate(text: str, place: Place, column: int, lookup: Lookup) -> int:
 
 
 def evaluate_address(text: str, place: Place, column: int, lookup: Lookup) -> Linear:
-    """Return the value of an expression that may hold registers."""
-    return Parser(text, place, column, lookup).whole()
+    """Return the value of an expression that may hold registers, and brackets, which add what they hold."""
+    return Parser(text, place, column, lookup, brackets=True).whole()

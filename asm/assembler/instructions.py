@@ -26,6 +26,7 @@ from callgate.asm.assembler.registers import GENERAL
 
 SAME_SIZE = ARITHMETIC | {"mov", "test", "xchg", "cmpxchg", "xadd"}
 # Sizes that may be written although they are not the usual one, or the operand usually has none.
+SHORT_NUMBERS = ARITHMETIC | {"imul", "push"}  # with a form for numbers of 8 bits, which are sign-extended
 OTHER_SIZES = frozenset((("bound", 64),))
 FAR_FORMS = frozenset("jmp call lds les lfs lgs lss lgdt lidt sgdt sidt".split())
 PAIRS = frozenset("bound lds les lfs lgs lss".split())
@@ -149,6 +150,7 @@ def ranged(mnemonic: str, position: int, operand: Operand, operands: list[Operan
         )
     bits = immediate_bits(mnemonic, position, operands)
     value = operand.value
+    check_said(mnemonic, operand, bits, place)
     if mnemonic in UNSIGNED_IMMEDIATES and not (mnemonic in VECTOR and -128 <= value < 0):
         if not 0 <= value < 1 << bits:
             hint = "put the port number into dx" if mnemonic in ("in", "out") else f"write 0 to {(1 << bits) - 1:#x}"
@@ -158,6 +160,20 @@ def ranged(mnemonic: str, position: int, operand: Operand, operands: list[Operan
     if not -(1 << bits - 1) <= value < 1 << bits:
         raise AsmError(place, f"{what} {value:#x}", f"write {-(1 << bits - 1):#x} to {(1 << bits) - 1:#x}")
     return Immediate(value - (1 << bits) if value >> bits - 1 > 0 else value, bits)
+
+
+def check_said(mnemonic: str, operand: Immediate, bits: int, place: Place) -> None:
+    """Refuse a size word before a number that is not the size of the operation.
+
+    NASM's `add eax, byte 5` asks for the short form of a number, which is chosen anyway.
+    """
+    said = operand.bits
+    short = said == 8 and mnemonic in SHORT_NUMBERS and -128 <= operand.value < 128
+    if said and said != bits and not short:
+        hint = f"leave the size word out, or write [{operand.value}] for the memory there"
+        raise AsmError(place, f"the number has {bits} bits in this {mnemonic}, not {said}", hint)
+    if operand.distance:
+        raise AsmError(place, f"{operand.distance} is for jumps and calls", "leave it out")
 
 
 def immediate_bits(mnemonic: str, position: int, operands: list[Operand]) -> int:

@@ -5,7 +5,7 @@ each pass with the addresses of the pass before.  The passes end when no address
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from callgate.asm.assembler.branches import (
@@ -16,14 +16,15 @@ from callgate.asm.assembler.branches import (
     may_grow,
     offset_of,
 )
-from callgate.asm.assembler.data import SIZE_LIMIT, Context, numbers, space, string_bytes, texts
+from callgate.asm.assembler.data import SIZE_LIMIT, Context, floats, numbers, space, string_bytes, texts
 from callgate.asm.assembler.encode import encode
 from callgate.asm.assembler.errors import AsmError, ErrorList, Place
 from callgate.asm.assembler.expressions import Unresolved, evaluate
 from callgate.asm.assembler.macros import split_arguments
 from callgate.asm.assembler.mnemonics import ALIASES, BRANCHES
 from callgate.asm.assembler.names import Names
-from callgate.asm.assembler.operands import Immediate, Operand, parse_operand
+from callgate.asm.assembler.operands import SHIFT, Immediate, Operand, parse_operand
+from callgate.asm.assembler.self_sized import find_self_sized
 from callgate.asm.assembler.source import Sources
 from callgate.asm.assembler.statements import Chunk, Statement
 
@@ -31,7 +32,7 @@ PASSES_LIMIT = 64
 UNKNOWN = 0x7654_3210  # value of a label before the first layout: too large for any short form
 PLACEHOLDER_SIZE = 8
 ADDRESS_END = 1 << 32
-DATA_KINDS = {"data": numbers, "text": texts, "space": space}
+DATA_KINDS = {"data": numbers, "float": floats, "text": texts, "space": space}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Layout:
     """Gives every statement of a unit its address and bytes."""
 
     def __init__(self, chunks: Mapping[str, Chunk], names: Names, sources: Sources, errors: ErrorList) -> None:
-        self.chunks = sorted(chunks.values(), key=memory_order)
+        self.chunks = sorted((chunk for chunk in chunks.values() if not chunk.dropped), key=memory_order)
         self.names = names
         self.sources = sources
         self.errors = errors
@@ -75,6 +76,11 @@ class Layout:
             self.errors.check()
             if not moved:
                 break
+        for statement in find_self_sized(self):
+            hint = "let it be computed from what stands before it, or from constants"
+            place = statement.line.place.at(statement.column)
+            self.errors.add(AsmError(place, f"the size of this {statement.word} depends on itself", hint))
+        self.errors.check()
         self.final = True
         moved = self._pass(placement)
         self._check_overlap()
@@ -124,7 +130,7 @@ class Layout:
         self.names.moving = self.guessed = False
         try:
             statement.data = self._bytes(statement, chunk)
-            settled = statement.kind in ("code", "data", "text") and not chunk.zero
+            settled = statement.kind in ("code", "data", "float", "text") and not chunk.zero
             statement.fixed = settled and not self.names.moving
         except AsmError as error:
             # While addresses move, the next pass may well be content.  The size stays as it was, so that one
@@ -156,20 +162,25 @@ class Layout:
             return data
         return b""
 
+    def size_of(self, statement: Statement, chunk: Chunk) -> int:
+        """Return the size that a statement of space would have now."""
+        self.guessed = False
+        return len(space(statement, Context(chunk, self.sources, Evaluator(self, statement), self.is_final)))
+
     def is_final(self) -> bool:
         """Whether the values that the present statement has asked for will not change any more."""
         return self.final or not self.names.moving
 
-    def find(self, name: str, statement: Statement) -> int:
+    def find(self, name: str, statement: Statement, shift: int = 0) -> int:
         """Look a name up; a label without an address yet counts as far away."""
         try:
-            return self.names.lookup(name, statement.scope, statement.address)
+            return self.names.lookup(name, statement.scope, statement.address, shift)
         except Unresolved:
             self.guessed = True
-            return UNKNOWN
+            return UNKNOWN + shift
 
     def _operand(self, text: str, statement: Statement, column: int) -> Operand:
-        return parse_operand(text, statement.line.place, column, lambda name: self.find(name, statement))
+        return parse_operand(text, statement.line.place, column, Finder(self, statement))
 
     def _code(self, statement: Statement) -> bytes:
         parts = split_arguments(statement.rest) if statement.rest else []
@@ -192,6 +203,9 @@ class Layout:
         word = ALIASES.get(statement.word, statement.word)
         if statement.prefix:
             raise AsmError(statement.line.place, f"{statement.prefix} cannot stand before {word}", "leave it out")
+        if target.bits:
+            hint = f"write {word} [address] to go where the memory there says, or no size word"
+            raise AsmError(place, f"{word} to a label has no size word", hint)
         if target.distance == "far":
             raise AsmError(place, "a far branch needs a selector", f"write {word} selector:offset")
         # The offset hangs on the branch's own address, even if the target is a number.
@@ -231,6 +245,23 @@ class Layout:
                 )
 
 
+@dataclass(frozen=True, slots=True)
+class Finder:
+    """Looks names up from a statement."""
+
+    layout: Layout
+    statement: Statement
+    shift: int = 0
+
+    def __call__(self, name: str) -> int:
+        """Return what a name is worth; a label without an address yet counts as far away."""
+        return self.layout.find(name, self.statement, self.shift)
+
+    def shifted(self, amount: int) -> "Finder":
+        """Return a finder to which every address is larger by so much."""
+        return replace(self, shift=amount)
+
+
 class Evaluator:
     """Evaluates expressions of one statement."""
 
@@ -240,9 +271,14 @@ class Evaluator:
 
     def __call__(self, text: str, column: int) -> int:
         """Return the value; before the layout is final an address that is not known counts as zero."""
-        place = self.statement.line.place
-        value = evaluate(text, place, column, lambda name: self.layout.find(name, self.statement))
+        value = evaluate(text, self.statement.line.place, column, Finder(self.layout, self.statement))
         return 0 if self.layout.guessed and not self.layout.final else value
+
+    def is_address(self, text: str, column: int) -> bool:
+        """Whether the value moves as the unit does."""
+        finder = Finder(self.layout, self.statement)
+        values = [evaluate(text, self.statement.line.place, column, finder.shifted(by)) for by in (0, SHIFT)]
+        return values[1] - values[0] == SHIFT
 
 
 def memory_order(chunk: Chunk) -> int:

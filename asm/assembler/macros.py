@@ -9,8 +9,11 @@ from callgate.asm.assembler.mnemonics import MNEMONICS
 from callgate.asm.assembler.source import Line
 
 HEADER = re.compile(r"(?P<name>[A-Za-z_]\w*)\s*,?\s*(?P<rest>.*)$", re.ASCII | re.DOTALL)
-PARAMETER = re.compile(r"(?P<name>[A-Za-z_]\w*)\s*(?:=\s*(?P<default>.*))?$", re.ASCII | re.DOTALL)
-USE = re.compile(r"\\(?:(?P<escape>\\)|(?P<join>\(\))|(?P<name>@|[A-Za-z_]\w*))", re.ASCII)
+PARAMETER = re.compile(
+    r"(?P<name>[A-Za-z_]\w*)\s*(?::\s*(?P<kind>req|vararg)\b\s*)?(?:=\s*(?P<default>.*))?$", re.ASCII | re.DOTALL
+)
+NAMED = re.compile(r"(?P<name>[A-Za-z_]\w*)\s*=(?!=)\s*(?P<value>.*)$", re.ASCII | re.DOTALL)
+USE = re.compile(r"\\(?:(?P<escape>\\)|(?P<join>\(\))|(?P<name>[@+]|[A-Za-z_]\w*))", re.ASCII)
 # In strings these mean characters; a parameter named like one of them is not seen there.
 STRING_ESCAPES = frozenset("nrtebafvx")
 ARGUMENT = re.compile(
@@ -21,12 +24,16 @@ LENGTH_LIMIT = 4096
 
 @dataclass(frozen=True, slots=True)
 class Macro:
-    """A macro: parameters with defaults (None = required), body, place of its definition."""
+    """A macro: parameters with defaults (None = required), body, place of its definition.
+
+    `variable` says that the last parameter takes every argument that is left.
+    """
 
     name: str
     parameters: tuple[tuple[str, str | None], ...]
     body: tuple[Line, ...]
     place: Place
+    variable: bool = False
 
 
 def define(macros: dict[str, Macro], rest: str, body: list[Line], place: Place) -> None:
@@ -44,24 +51,46 @@ def define(macros: dict[str, Macro], rest: str, body: list[Line], place: Place) 
     words = split_arguments(match["rest"])
     if len(words) == 1 and "=" not in words[0]:
         words = words[0].split()
+    variable = False
     for word in filter(None, words):
         parameter = PARAMETER.match(word)
         if parameter is None or parameter["name"] in parameters:
             raise AsmError(place, f"{word!r} cannot be a parameter", "write .macro name a, b=default")
-        parameters[parameter["name"]] = parameter["default"]
-    macros[name] = Macro(name, tuple(parameters.items()), tuple(body), place)
+        if variable:
+            raise AsmError(place, f"{word!r} stands behind a parameter that takes all", "put :vararg last")
+        variable = parameter["kind"] == "vararg"
+        default = parameter["default"]
+        if parameter["kind"] == "req" and default is not None:
+            raise AsmError(place, f"{parameter['name']} is required and has a default", "leave :req or the default out")
+        parameters[parameter["name"]] = "" if variable and default is None else default
+    macros[name] = Macro(name, tuple(parameters.items()), tuple(body), place, variable)
 
 
 def bind(macro: Macro, rest: str, place: Place) -> dict[str, str]:
-    """Return the parameters' values in a call."""
+    """Return the parameters' values in a call: by position, then by name."""
     given = split_arguments(rest) if rest.strip() else []
-    wanted = len(macro.parameters)
+    names = dict(macro.parameters)
+    named: dict[str, str] = {}
+    while given and (match := NAMED.match(given[-1])) and match["name"] in names:
+        if match["name"] in named:
+            raise AsmError(place, f"macro {macro.name} is given {match['name']} twice", signature(macro))
+        named[match["name"]] = match["value"]
+        given.pop()
+    for part in given:
+        match = NAMED.match(part)
+        if match and match["name"] in names:
+            raise AsmError(place, "an argument without a name stands behind one with a name", signature(macro))
+    wanted = len(names)
+    if macro.variable and len(given) > wanted:
+        given[wanted - 1 :] = [", ".join(given[wanted - 1 :])]
     if len(given) > wanted:
         takes = f"{wanted} argument" + ("" if wanted == 1 else "s")
         raise AsmError(place, f"macro {macro.name} takes {takes}, {len(given)} are given", signature(macro))
     values: dict[str, str] = {}
     for position, (name, default) in enumerate(macro.parameters):
-        value = given[position] if position < len(given) and given[position] else default
+        if name in named and position < len(given) and given[position]:
+            raise AsmError(place, f"macro {macro.name} is given {name} twice", signature(macro))
+        value = given[position] if position < len(given) and given[position] else named.get(name, default)
         if value is None:
             raise AsmError(place, f"macro {macro.name} needs {name}", signature(macro))
         values[name] = value

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from callgate.asm.assembler.errors import AsmError, Place, near_miss
-from callgate.asm.assembler.expressions import Unresolved, evaluate
+from callgate.asm.assembler.expressions import BINARY_NUMBER, BinaryNumber, Unresolved, evaluate
 
 NAME_SHOWN = 80
 FOREIGN_REGISTER = re.compile(
@@ -14,32 +14,51 @@ FOREIGN_REGISTER = re.compile(
 )
 CHAIN_LIMIT = 100
 DEFINE = "define it, or include what does"
+UNIT_WIDE = ".L"  # labels of compilers, which are known in the whole unit
+GLOBAL_OFFSET_TABLE = "_GLOBAL_OFFSET_TABLE_"
+OFFSET_TABLE_LABEL = ".L.got"
+OFFSET_TABLE_ENTRY = ".L.got."
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where in a unit a name is used: below which label, and behind how many of those that may come again.
+
+    `counts` has an entry for each numeric label (`1:`) and each symbol of `.set` that stands above.
+    """
+
+    label: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    def behind(self, name: str) -> "Scope":
+        """Return the scope behind one more definition of a name."""
+        return replace(self, counts={**self.counts, name: self.counts.get(name, 0) + 1})
 
 
 @dataclass(slots=True)
 class Label:
-    """A label; `address` is None before the first layout."""
+    """A label; `address` is None before the first layout; `local` if it belongs to the label before it."""
 
     name: str
     section: str
     place: Place
     address: int | None = None
-
-    @property
-    def local(self) -> bool:
-        """Whether it belongs to the label before it."""
-        return "." in self.name
+    local: bool = False
 
 
 @dataclass(slots=True)
 class Constant:
-    """A constant: its expression, the scope that local names in it have, and what `$` means in it."""
+    """A constant: its expression, the scope that names in it have, and what `$` means in it.
+
+    `value` is known as soon as the expression names nothing that is further down or may move.
+    """
 
     name: str
     text: str
     place: Place
-    scope: str
+    scope: Scope
     here: int = 0
+    value: int | None = None
 
 
 def foreign_register(name: str) -> str:
@@ -52,6 +71,11 @@ def foreign_register(name: str) -> str:
     return "AVX is not supported; write xmm0 to xmm7" if match["vector"] else "it exists in 64-bit code only"
 
 
+def full_name(name: str, scope: Scope) -> str:
+    """Return a name as the whole unit knows it: that of a local label with the label before it."""
+    return scope.label + name if name[0] == "." and not name.startswith(UNIT_WIDE) else name
+
+
 class Names:
     """Every name of a unit."""
 
@@ -59,7 +83,9 @@ class Names:
         self.predefined = predefined
         self.labels: dict[str, Label] = {}
         self.constants: dict[str, Constant] = {}
-        self.evaluating: list[str] = []
+        self.settings: dict[str, list[Constant]] = {}  # what .set has given a name, in order
+        self.numbered: dict[str, list[Label]] = {}  # the labels 1:, in order
+        self.evaluating: list[Constant] = []
         # Whether a value that the layout may still change has been handed out since this was cleared.
         self.moving = False
 
@@ -73,11 +99,30 @@ class Names:
         self._refuse_taken(constant.name, constant.place, constant)
         self.constants[constant.name] = constant
 
+    def add_setting(self, constant: Constant) -> None:
+        """Give a name of `.set` another value; AsmError if it is something else already."""
+        if constant.name not in self.settings:
+            self._refuse_taken(constant.name, constant.place, constant)
+        self.settings.setdefault(constant.name, []).append(constant)
+        self.settle(constant)
+
+    def settle(self, constant: Constant) -> None:
+        """Note the value of a constant that will not change, so that long chains of `.set` need no recursion."""
+        before, self.moving = self.moving, False
+        try:
+            value = self._evaluate(constant, 0)
+            constant.value = None if self.moving else value
+        except (AsmError, Unresolved):
+            pass  # told when the name is used
+        self.moving = before
+
     def _refuse_taken(self, name: str, place: Place, constant: Constant | None = None) -> None:
-        other = self.labels.get(name) or self.constants.get(name)
+        other = self.labels.get(name) or self.constants.get(name) or next(iter(self.settings.get(name, ())), None)
         if other is not None:
-            where = f"{other.place.file}:{other.place.line}"
-            raise AsmError(place, f"{name} is defined twice", f"the first time at {where}")
+            where = f"the first time at {other.place.file}:{other.place.line}"
+            again = "; what has several values is written .set name, value each time"
+            twice = constant is not None and not isinstance(other, Label)
+            raise AsmError(place, f"{name} is defined twice", where + again * twice)
         value = self.predefined.get(name)
         if value is None or (constant is not None and self._same(constant, value)):
             return
@@ -85,46 +130,109 @@ class Names:
 
     def _same(self, constant: Constant, value: int) -> bool:
         try:
-            return self._evaluate(constant) == value
+            return self._evaluate(constant, 0) == value
         except (AsmError, Unresolved):
             return False
 
-    def lookup(self, name: str, scope: str, here: int) -> int:
-        """Return what a name is worth now; Unresolved for a label without address, AsmError if unknown."""
+    def lookup(self, name: str, scope: Scope, here: int, shift: int = 0) -> int:
+        """Return what a name is worth now; Unresolved for a label without address, AsmError if unknown.
+
+        `shift` is added to every address.
+        """
         if name in ("$", "."):
             self.moving = True
-            return here
-        full = scope + name if name.startswith(".") else name
+            return here + shift
+        full = full_name(name, scope)
         label = self.labels.get(full)
         if label is not None:
-            self.moving = True
-            if label.address is None:
-                raise Unresolved(full)
-            return label.address
+            return self._address(label, shift)
         constant = self.constants.get(full)
         if constant is not None:
-            return self._evaluate(constant)
+            return self._evaluate(constant, shift)
         value = self.predefined.get(full)
-        if value is None:
-            error = self.unknown(full, name)
-            raise error if error.hint else AsmError(error.place, error.message, DEFINE)
-        return value
+        return value if value is not None else self._rare(full, name, scope, here, shift)
 
-    def _evaluate(self, constant: Constant) -> int:
-        if constant.name in self.evaluating:
+    def _address(self, label: Label, shift: int) -> int:
+        self.moving = True
+        if label.address is None:
+            raise Unresolved(label.name)
+        return label.address + shift
+
+    def _rare(self, full: str, name: str, scope: Scope, here: int, shift: int) -> int:
+        """Look up what is worth something else in another place: `.set`, `1b`, `x@GOTOFF`."""
+        if full in self.settings:
+            return self._evaluate(self._setting(full, scope), shift)
+        if name[0].isdigit():
+            return self._address(self._numbered(name, scope), shift)
+        if name == GLOBAL_OFFSET_TABLE:
+            return self._address(self.labels[OFFSET_TABLE_LABEL], shift) - here - shift
+        symbol, at, kind = name.partition("@")
+        if at:
+            return self._relocated(symbol, kind.upper(), scope, here, shift)
+        error = self.unknown(full, name)
+        raise error if error.hint else AsmError(error.place, error.message, DEFINE)
+
+    def _setting(self, name: str, scope: Scope) -> Constant:
+        known = self.settings[name]
+        count = scope.counts.get(name, 0)
+        if not count and len(known) > 1:
+            first = known[0].place
+            hint = f"its values begin at {first.file}:{first.line}; set it above"
+            raise AsmError(Place("", 0), f"{name} has several values, and none yet", hint)
+        return known[max(count, 1) - 1]
+
+    def _numbered(self, name: str, scope: Scope) -> Label:
+        number = str(int(name[:-1]))
+        known = self.numbered.get(number, [])
+        binary = BINARY_NUMBER.fullmatch(name)
+        if binary and not known:
+            raise BinaryNumber
+        index = scope.counts.get(number, 0) - (name[-1] in "bB")
+        if not 0 <= index < len(known):
+            where = "above" if name[-1] in "bB" else "below"
+            hint = f"the label is written {number}:, {number}b is the next one above, {number}f the next one below"
+            raise AsmError(Place("", 0), f"there is no label {number} {where}", hint)
+        if binary and len(name) > 2:
+            hint = f"write 0b{name[:-1]} for the number, or call the label otherwise"
+            raise AsmError(Place("", 0), f"{name} is a number, or the label {number}: above", hint)
+        return known[index]
+
+    def _relocated(self, symbol: str, kind: str, scope: Scope, here: int, shift: int) -> int:
+        """Return what compilers write for code that may lie anywhere: all of the unit is at hand."""
+        if kind == "PLT":
+            return self.lookup(symbol, scope, here, shift)
+        if kind in ("GOTOFF", "GOT"):
+            what = symbol if kind == "GOTOFF" else OFFSET_TABLE_ENTRY + symbol
+            base = self._address(self.labels[OFFSET_TABLE_LABEL], shift)
+            return self.lookup(what, scope, here, shift) - base
+        hint = "@PLT, @GOT and @GOTOFF are; there is no thread-local storage and no dynamic linking"
+        raise AsmError(Place("", 0), f"@{kind} is not supported", hint)
+
+    def _evaluate(self, constant: Constant, shift: int) -> int:
+        if constant.value is not None:
+            return constant.value
+        if any(constant is other for other in self.evaluating):
             raise AsmError(constant.place, f"{constant.name} is defined by itself", "a constant has one value")
         if len(self.evaluating) > CHAIN_LIMIT:
             raise AsmError(constant.place, f"{constant.name} hangs on more than {CHAIN_LIMIT} other names")
-        self.evaluating.append(constant.name)
+        self.evaluating.append(constant)
         place = constant.place
         try:
-            return evaluate(constant.text, place, place.column, self.finder(constant.scope, constant.here))
+            return evaluate(constant.text, place, place.column, self.finder(constant.scope, constant.here, shift))
         finally:
             self.evaluating.pop()
 
-    def finder(self, scope: str, here: int) -> Callable[[str], int]:
+    def defined(self, name: str) -> bool:
+        """Whether a unit defines a name itself."""
+        return any(name in table for table in (self.labels, self.constants, self.settings))
+
+    def value_of(self, constant: Constant) -> int:
+        """Return what a constant is worth now."""
+        return self._evaluate(constant, 0)
+
+    def finder(self, scope: Scope, here: int, shift: int = 0) -> Callable[[str], int]:
         """Return a function that looks names up from a place."""
-        return lambda name: self.lookup(name, scope, here)
+        return lambda name: self.lookup(name, scope, here, shift)
 
     def unknown(self, full: str, written: str) -> AsmError:
         """Return the error for a name that nothing defines; whoever knows the place puts it in."""
@@ -134,7 +242,7 @@ class Names:
 
     def _candidates(self, name: str) -> Iterable[str]:
         """Return names to compare with: those of the same structure or label first of all."""
-        every = (*self.labels, *self.constants, *self.predefined)
+        every = [other for other in (*self.labels, *self.constants, *self.settings, *self.predefined) if "#" not in other]
         head, dot, _ = name.rpartition(".")
         family = [other for other in every if dot and other.startswith(head + ".")]
         return family or every

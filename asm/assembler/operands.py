@@ -1,21 +1,30 @@
 """Operands: registers, immediates, memory and far pointers, as values instead of text."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from callgate.asm.assembler.errors import AsmError, Place
-from callgate.asm.assembler.expressions import Linear, Lookup, evaluate, evaluate_address
+from callgate.asm.assembler.expressions import Linear, evaluate, evaluate_address
 from callgate.asm.assembler.registers import REGISTERS, SEGMENTS
 
 SIZES = {
     "byte": 8, "word": 16, "dword": 32, "qword": 64, "fword": 48, "far": 48, "xmmword": 128, "oword": 128,
     "tbyte": 80, "tword": 80,
 }  # fmt: skip
-PREFIX = re.compile(rf"\s*(?P<size>{'|'.join(SIZES)})\b(?:\s+ptr\b)?\s*(?=[\[a-z])", re.IGNORECASE)
-NUMBER_PREFIX = re.compile(r"(?P<word>byte|word|dword|short|near|far|offset)\b(?:\s+ptr\b)?\s*", re.IGNORECASE)
+PREFIX = re.compile(
+    rf"\s*(?P<size>{'|'.join(SIZES)}|near|short)\b(?P<ptr>\s+ptr\b)?(?:\s+|(?=[\[(]))(?=[^\s+*/])", re.IGNORECASE
+)
+OFFSET = re.compile(r"offset\b(?:\s+flat\s*:)?\s*", re.IGNORECASE)
 FLOAT_REGISTER = re.compile(r"st\s*(?:\(\s*(?P<digit>[0-9]+)\s*\))?", re.IGNORECASE)
-SEGMENT_PREFIX = re.compile(r"\s*(?P<segment>[c-gs]s)\s*:\s*(?=\[)", re.IGNORECASE)
+SEGMENT_PREFIX = re.compile(r"\s*(?P<segment>[c-gs]s)\s*:\s*", re.IGNORECASE)
+SHIFT = 1 << 20  # how far a unit is moved to see what is an address
+NAME = re.compile(r"[A-Za-z_.$]")
 QUOTED = re.compile(r"""'(?:\\.|[^'\\])'|"(?:\\.|[^"\\])\"""")
+FLAT = re.compile(r"\bflat\s*$", re.IGNORECASE)
+NUMBERS = re.compile(r"\b[0-9]\w*")
+WORDED = re.compile(rf"\s*(?:{'|'.join(SIZES)})\s+ptr\b", re.IGNORECASE)
+OUTSIDE = re.compile(r"\[[^\[\]]*\]")
 FAR_POINTER = re.compile(r"^(?P<selector>[^:\[\]]+):(?P<offset>[^:\[\]]+)$")
 
 
@@ -73,7 +82,19 @@ class FarPointer:
 Operand = Register | Immediate | Memory | FarPointer
 
 
-def parse_operand(text: str, place: Place, column: int, lookup: Lookup) -> Operand:
+class Finder(Protocol):
+    """Looks names up; `shifted` does so in a unit that lies somewhere else."""
+
+    def __call__(self, name: str) -> int:
+        """Return what a name is worth."""
+        ...
+
+    def shifted(self, amount: int) -> "Finder":
+        """Return a finder to which every address is larger by so much."""
+        ...
+
+
+def parse_operand(text: str, place: Place, column: int, lookup: Finder) -> Operand:
     """Parse one operand."""
     lead = len(text) - len(text.lstrip())
     column += lead
@@ -87,72 +108,172 @@ def parse_operand(text: str, place: Place, column: int, lookup: Lookup) -> Opera
         if not match["digit"] or int(match["digit"]) > 7:
             raise AsmError(place.at(column), f"there is no register {body}", "write st(0) to st(7)")
         return Register(f"st({match['digit']})")
+    lead = read_lead(body)
     if "[" in QUOTED.sub("", body):
-        return parse_memory(body, place, column, lookup)
-    bits, distance = 0, ""
-    while match := NUMBER_PREFIX.match(body):
-        word = match["word"].lower()
-        bits = SIZES.get(word, bits) if word != "far" else bits
-        distance = word if word in ("short", "near", "far") else distance
+        return parse_memory(body, lead, place, column, lookup)
+    rest = body[lead.end :]
+    if lead.pointer and not OFFSET.match(rest) and rest.lower() not in REGISTERS:
+        return named_memory(rest, lead, place, column, lookup)
+    return parse_number(rest, lead, place, column + lead.end, lookup)
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """The words in front of an operand; `pointer` means that `ptr` stood behind a size."""
+
+    bits: int = 0
+    distance: str = ""
+    pointer: bool = False
+    end: int = 0
+
+
+NO_LEAD = Lead()
+
+
+def read_lead(body: str) -> Lead:
+    """Return the size and distance words that an operand begins with."""
+    if body[0] == "[":
+        return NO_LEAD
+    bits, distance, pointer, end = 0, "", False, 0
+    while match := PREFIX.match(body, end):
+        word = match["size"].lower()
+        bits = SIZES[word] if word in SIZES and word != "far" else bits
+        distance = word if word in ("short", "near", "far") else "far" if word == "fword" else distance
+        pointer = pointer or (match["ptr"] is not None and word in SIZES)
+        end = match.end()
+    return Lead(bits, distance, pointer, end)
+
+
+def parse_number(body: str, lead: Lead, place: Place, column: int, lookup: Finder) -> Operand:
+    """Parse what has no brackets: a number, an address as a number, or selector:offset."""
+    if body.lower() in REGISTERS:
+        return sized_register(Register(body.lower()), lead.bits, lead.distance, place.at(column))
+    if lead.bits not in (0, 8, 16, 32):
+        word = "far" if lead.distance == "far" and lead.bits == 48 else f"{lead.bits} bits"
+        raise AsmError(place.at(column), f"{body} is a number, and no number has {word}", bracket_hint(body))
+    if match := OFFSET.match(body):
         column += match.end()
         body = body[match.end() :]
-    if body.lower() in REGISTERS:
-        return sized_register(Register(body.lower()), bits, distance, place.at(column))
     far = FAR_POINTER.match(body)
-    if far and "'" not in body:
+    if far and "'" not in body and not FLAT.search(far["selector"]):
         if far["selector"].strip().lower() in SEGMENTS:
             hint = f"write {far['selector'].strip()}:[{far['offset'].strip()}]"
             raise AsmError(place.at(column), "an address stands in brackets", hint)
         selector = evaluate(far["selector"], place, column, lookup)
         offset = evaluate(far["offset"], place, column + far.start("offset"), lookup)
         return FarPointer(check_range(selector, 16, place, column), check_range(offset, 32, place, column))
-    return Immediate(evaluate(body, place, column, lookup), bits, distance)
+    return Immediate(evaluate(body, place, column, lookup), lead.bits, lead.distance)
+
+
+def named_memory(body: str, lead: Lead, place: Place, column: int, lookup: Finder) -> Operand:
+    """Parse `dword ptr label`: the memory at the label, as GNU as and MASM read it, or a number of that size.
+
+    A constant in that place is a number to one of them and an address to the other, so it is an error.
+    """
+    segment = SEGMENT_PREFIX.match(body)
+    if segment is None and not NAME.search(QUOTED.sub("", NUMBERS.sub("", body))):
+        return parse_number(body, lead, place, column + lead.end, lookup)
+    start = segment.end() if segment else 0
+    column += lead.end + start
+    value = evaluate(body[start:], place, column, lookup)
+    if segment is None and evaluate(body, place, column, lookup.shifted(SHIFT)) - value != SHIFT:
+        hint = f"write [{body}] for the memory there, or {body} alone for the number"
+        raise AsmError(place.at(column), f"{body} behind a size word can be read in two ways", hint)
+    name = segment["segment"].lower() if segment else ""
+    return Memory(lead.bits, name, "", "", 1, signed(check_range(value, 32, place, column)), lead.distance == "far")
+
+
+def bracket_hint(body: str) -> str:
+    """Return the bracketed form of an address."""
+    return f"write [{body}] for the memory there"
 
 
 def sized_register(register: Register, bits: int, distance: str, place: Place) -> Register:
-    """Refuse a register behind a size word that is not its own."""
-    if distance or bits not in (0, register.bits):
+    """Refuse a register behind a size word that is not its own; `near` says nothing new."""
+    if distance not in ("", "near") or bits not in (0, register.bits):
         raise AsmError(place, f"{register.name} is a register of {register.bits} bits", "leave the size word out")
     return register
 
 
-def parse_memory(body: str, place: Place, column: int, lookup: Lookup) -> Memory:
-    """Parse `size ptr seg:[expression]`, also with the segment inside the brackets."""
-    size, far, segment = 0, False, ""
-    match = PREFIX.match(body)
-    position = 0
-    if match:
-        word = match["size"].lower()
-        size, far = SIZES[word], word in ("far", "fword")
-        position = match.end()
+def parse_memory(body: str, lead: Lead, place: Place, column: int, lookup: Finder) -> Memory:
+    """Parse `size ptr seg:[expression]`, also with the segment inside, `table[ecx*4]` and `[ebx][ecx]`."""
+    segment = ""
+    position = lead.end
     match = SEGMENT_PREFIX.match(body, position)
-    if match:
+    if match and match["segment"].lower() in SEGMENTS:
         segment = match["segment"].lower()
         position = match.end()
-    if body[position : position + 1] != "[" or not body.endswith("]"):
-        raise AsmError(place.at(column + position), f"{body} is no memory operand", memory_hint(body))
-    inner = body[position + 1 : -1]
-    inside = re.match(r"\s*([c-gs]s)\s*:", inner, re.IGNORECASE)
-    start = position + 1
-    if inside and inside[1].lower() in SEGMENTS:
-        segment = inside[1].lower()
-        start += inside.end()
-        inner = inner[inside.end() :]
+    rest = body[position:]
+    if rest[:1] == "[" and rest[-1] == "]" and "[" not in (inner := rest[1:-1]):
+        start = position + 1
+        if ":" in inner or WORDED.match(inner):
+            return parse_inner(inner, lead, segment, place, column + start, lookup)
+    else:
+        inner, start = rest, position
+        if rest[:1] == "[" and whole_bracket(rest) and WORDED.match(rest[1:]):
+            return parse_inner(rest[1:-1], lead, segment, place, column + start + 1, lookup)
+        if not plausible(rest):
+            raise AsmError(place.at(column + position), f"{body} is no memory operand", memory_hint(body))
+    if lead.distance == "short":
+        raise AsmError(place.at(column), "short is for labels", "leave it out: the branch goes to what memory holds")
     value = evaluate_address(inner, place, column + start, lookup)
     base, index, scale = split_registers(value, place.at(column + start))
-    displacement = check_range(value.constant, 32, place, column + start)
-    signed = displacement - (1 << 32) if displacement >> 31 else displacement
-    return Memory(size, segment, base, index, scale, signed, far)
+    displacement = signed(check_range(value.constant, 32, place, column + start))
+    bits = 32 if lead.distance == "near" and not lead.bits else lead.bits
+    return Memory(48 if lead.distance == "far" else bits, segment, base, index, scale, displacement, lead.distance == "far")
+
+
+def parse_inner(inner: str, lead: Lead, segment: str, place: Place, column: int, lookup: Finder) -> Memory:
+    """Parse what stands in brackets with a segment (`[fs:ecx]`) or a size (`[dword ptr 8[ebp]]`) of its own."""
+    body = inner.strip()
+    column += len(inner) - len(inner.lstrip())
+    if WORDED.match(body):
+        own = read_lead(body)
+        if lead.end and lead.bits != own.bits:
+            raise AsmError(place.at(column), "two sizes are said", "leave the inner one out")
+        if "[" in body[own.end :] or SEGMENT_PREFIX.match(body, own.end):
+            return parse_memory(body, own, place, column, lookup)
+        return parse_memory(f"{body[: own.end]}[{body[own.end :]}]", own, place, column - 1, lookup)
+    match = SEGMENT_PREFIX.match(body)
+    if match is None or match["segment"].lower() not in SEGMENTS or segment:
+        raise AsmError(place.at(column), f"[{body}] is no memory operand", "write size ptr segment:[address]")
+    own = Lead(lead.bits, lead.distance, lead.pointer, 0)
+    memory = parse_memory(f"[{body[match.end() :]}]", own, place, column + match.end() - 1, lookup)
+    return replace(memory, segment=match["segment"].lower())
+
+
+def plausible(text: str) -> bool:
+    """Whether brackets are closed, and an expression, a sign or another bracket stands around each."""
+    if text.count("[") != text.count("]") or ":" in text:
+        return False
+    before = text[: text.index("[")].strip().lower()
+    outside = OUTSIDE.split(text)[1:]
+    return before not in REGISTERS and all(not part.strip() or part.strip()[0] in "+-" for part in outside)
+
+
+def whole_bracket(text: str) -> bool:
+    """Whether the first bracket of a text is closed by its last character."""
+    depth = 0
+    for position, char in enumerate(text):
+        depth += (char == "[") - (char == "]")
+        if not depth:
+            return position == len(text) - 1
+    return False
 
 
 def memory_hint(body: str) -> str:
     """Return what to write instead of something with a bracket that is no memory operand."""
-    before = body[: body.index("[")].strip() if "[" in body else ""
-    if not body.endswith("]"):
-        return "close the bracket" if body.count("[") > body.count("]") else "nothing may stand behind the bracket"
+    before = body[: body.index("[")].strip()
+    if body.count("[") != body.count("]"):
+        return "close the bracket"
     if before.lower() in REGISTERS:
         return "is a comma missing?"
-    return f"write [{before} + register]" if before else "write size ptr segment:[address]"
+    return "write size ptr segment:[address]" if ":" in body else "write [address + number]"
+
+
+def signed(value: int) -> int:
+    """Return an unsigned number of 32 bits as a signed one."""
+    return value - (1 << 32) if value >> 31 else value
 
 
 def split_registers(value: Linear, place: Place) -> tuple[str, str, int]:

@@ -9,8 +9,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from callgate.asm.assembler.errors import AsmError, ErrorList, Place
-from callgate.asm.assembler.expressions import Unresolved, evaluate
+from callgate.asm.assembler.conditions import (
+    CONDITIONS,
+    DEFINITIONS,
+    NUMBER_TESTS,
+    TEXT_TESTS,
+    refuse_text,
+    test_text,
+)
+from callgate.asm.assembler.errors import AsmError, ErrorList, Place, near_miss
+from callgate.asm.assembler.expressions import BINARY_NUMBER, BinaryNumber, Unresolved, evaluate
 from callgate.asm.assembler.macros import Macro, bind, define, instantiate, split_arguments, substitute
 from callgate.asm.assembler.source import Line, Sources, text_lines, unquote
 
@@ -21,15 +29,23 @@ IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_.]*"
 ASSIGNMENT = re.compile(
     rf"\s*(?P<name>{IDENTIFIER})\s*(?:=(?!=)|\.?equ\b(?!\s*,))\s*(?P<value>.*)$", re.IGNORECASE | re.ASCII
 )
-SETTING = re.compile(rf"\s*\.(?:set|equ)\s+(?P<name>{IDENTIFIER})\s*,\s*(?P<value>.*)$", re.IGNORECASE | re.ASCII)
-DIRECTIVE = re.compile(r"\s*(?P<word>\.[A-Za-z_]\w*)(?![\w.:])(?!\s*:)\s*(?P<rest>.*)$", re.DOTALL | re.ASCII)
+SETTING = re.compile(rf"\s*(?P<word>\.(?:set|equ))\s+(?P<name>{IDENTIFIER})\s*,\s*(?P<value>.*)$", re.IGNORECASE | re.ASCII)
+DIRECTIVE = re.compile(r"\s*(?P<word>\.[A-Za-z_0-9]\w*)(?![\w.:])(?!\s*:)\s*(?P<rest>.*)$", re.DOTALL | re.ASCII)
 INVOCATION = re.compile(
-    r"(?P<labels>\s*(?:[A-Za-z_.][\w.]*\s*:\s*)*)(?P<name>[A-Za-z_]\w*)(?![\w.])\s*(?P<rest>.*)$", re.ASCII | re.DOTALL
+    r"(?P<labels>\s*(?:[A-Za-z_.0-9][\w.]*\s*:\s*)*)(?P<name>[A-Za-z_]\w*)(?![\w.])\s*(?P<rest>.*)$", re.ASCII | re.DOTALL
 )
-CONDITIONS = (".if", ".ifdef", ".ifndef")
-BLOCKS = {".macro": ".endm", ".rept": ".endr", ".irp": ".endr"}
-ORPHANS = {".endm": ".macro", ".endr": ".rept", ".endif": ".if", ".else": ".if", ".elif": ".if"}
+BLOCKS = {".macro": ".endm", ".rept": ".endr", ".irp": ".endr", ".irpc": ".endr"}
+ORPHANS = {
+    ".endm": ".macro", ".endr": ".rept", ".endif": ".if", ".else": ".if", ".elif": ".if", ".elseif": ".if",
+}  # fmt: skip
+BRANCHES = (".elif", ".elseif", ".else")
+LIKE_BRANCH = re.compile(r"\.el(?:s|if)\w*$")
 STRUCTURES = (".struct", ".field", ".ends")
+PREPROCESSED = (*CONDITIONS, *BLOCKS, *ORPHANS, *STRUCTURES, ".include", ".exitm", ".purgem")
+
+
+class MacroEnd(Exception):
+    """`.exitm` ends the call of a macro."""
 
 
 @dataclass(slots=True)
@@ -53,6 +69,8 @@ class Preprocessor:
     macros: dict[str, Macro] = field(default_factory=dict)
     open_files: list[Path] = field(default_factory=list)
     structure: Structure | None = None
+    calls: dict[str, int] = field(default_factory=dict)
+    inside: int = 0
     unique: int = 0
     steps: int = 0
 
@@ -76,6 +94,8 @@ class Preprocessor:
         for table in (self.constants, self.structures, self.defines):
             if name in table:
                 return table[name]
+        if BINARY_NUMBER.fullmatch(name):
+            raise BinaryNumber
         raise Unresolved(name)
 
     def _step(self, line: Line) -> None:
@@ -113,6 +133,8 @@ class Preprocessor:
                 raise AsmError(line.place, f"{word} without {ORPHANS[word]}", hint)
             if match is not None and word == ".include":
                 yield from self._include(match["rest"], match.start("rest") + 1, line, depth)
+            elif match is not None and word in (".exitm", ".purgem"):
+                self._macro_word(word, match["rest"].strip(), line.place.at(match.start("rest") + 1))
             elif match is not None and word in STRUCTURES:
                 self._structure(word, match["rest"].strip(), line.place.at(match.start("rest") + 1))
             else:
@@ -138,18 +160,36 @@ class Preprocessor:
 
     def _call(self, macro: Macro, rest: str, place: Place, depth: int) -> Iterator[Line]:
         self.unique += 1
-        values = bind(macro, rest, place) | {"@": str(self.unique)}
+        calls = self.calls[macro.name] = self.calls.get(macro.name, -1) + 1
+        values = bind(macro, rest, place) | {"@": str(self.unique), "+": str(calls)}
         body = instantiate(macro, values, place)
-        if body:
-            yield from self._expand(body, depth + 1)
+        self.inside += 1
+        try:
+            if body:
+                yield from self._expand(body, depth + 1)
+        except MacroEnd:
+            pass
+        finally:
+            self.inside -= 1
+
+    def _macro_word(self, word: str, rest: str, place: Place) -> None:
+        """`.exitm` leaves the macro that is being called, `.purgem name` forgets one."""
+        if word == ".exitm":
+            if not self.inside:
+                raise AsmError(place, ".exitm stands in no macro", "leave it out")
+            refuse_text(word, rest, place)
+            raise MacroEnd
+        if self.macros.pop(rest, None) is None:
+            raise AsmError(place, f"there is no macro {rest}", near_miss(rest, self.macros) or "write .purgem name")
 
     def _remember(self, match: re.Match[str], line: Line) -> None:
         """Note a constant's value for conditions; whatever is wrong with it is said when it is assembled."""
         try:
             value = evaluate(match["value"], line.place, match.start("value") + 1, self.lookup)
         except (Unresolved, AsmError):
+            self.constants.pop(match["name"], None)
             return
-        self.constants.setdefault(match["name"], value)
+        self.constants[match["name"]] = value
 
     def _evaluate(self, text: str, place: Place) -> int:
         """Return the value of an expression that must be known by now."""
@@ -165,7 +205,7 @@ class Preprocessor:
             if word == ".macro":
                 define(self.macros, match["rest"], body, place)
                 return
-            copies = self._irp(match["rest"], body, place) if word == ".irp" else self._rept(match["rest"], body, place)
+            copies = self._copies(word, match["rest"], body, place)
         except AsmError as error:
             self.errors.add(error)
             return
@@ -178,13 +218,24 @@ class Preprocessor:
         count = self._evaluate(text, place)
         if not 0 <= count <= REPEAT_LIMIT:
             raise AsmError(place, f".rept cannot repeat {count} times", f"write 0 to {REPEAT_LIMIT}")
+        if any("\\+" in line.text for line in body):
+            return ([substitute(line, {"+": str(number)}) for line in body] for number in range(count))
         return (body for _ in range(count))
 
-    def _irp(self, text: str, body: list[Line], place: Place) -> Iterator[list[Line]]:
+    def _copies(self, word: str, text: str, body: list[Line], place: Place) -> Iterator[list[Line]]:
+        """Return the bodies of a repetition."""
+        if word == ".rept":
+            return self._rept(text, body, place)
         name, *values = split_arguments(text)
         if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
-            raise AsmError(place, ".irp wants a name", "write .irp name, value, value")
-        return ([substitute(item, {name: value}) for item in body] for value in values)
+            raise AsmError(place, f"{word} wants a name", f"write {word} name, value" + ", value" * (word == ".irp"))
+        if word == ".irpc":
+            if len(values) != 1:
+                raise AsmError(place, ".irpc wants a name and characters", "write .irpc name, characters")
+            values = list(values[0].strip('"'))
+        return (
+            [substitute(item, {name: value, "+": str(number)}) for item in body] for number, value in enumerate(values)
+        )
 
     def _include(self, rest: str, column: int, line: Line, depth: int) -> Iterator[Line]:
         place = line.place.at(column)
@@ -238,14 +289,21 @@ class Preprocessor:
             match = DIRECTIVE.match(line.text)
             word = match["word"].lower() if match else ""
             depth += word in CONDITIONS
-            if match is not None and depth == 1 and word in (*CONDITIONS, ".elif", ".else"):
+            if match is not None and depth == 1 and word in (*CONDITIONS, *BRANCHES):
+                place = line.place.at(match.start("rest") + 1)
                 if closed:
-                    raise AsmError(line.place, f"{word} behind .else")
+                    raise AsmError(line.place, f"{word} behind .else", "close the condition with .endif first")
                 closed = word == ".else"
-                active = not done and self._test(word, match["rest"], line.place.at(match.start("rest") + 1))
+                if closed:
+                    refuse_text(word, match["rest"], place)
+                active = not done and self._test(word, match["rest"], place)
                 done = done or active
-            elif word == ".endif" and depth == 1:
+            elif match is not None and word == ".endif" and depth == 1:
+                refuse_text(word, match["rest"], line.place.at(match.start("rest") + 1))
                 return taken, index + 1
+            elif depth == 1 and LIKE_BRANCH.match(word):
+                hint = "write .elif condition, or .else and .if"
+                raise AsmError(line.place, f"there is no directive {word}", hint)
             elif active:
                 taken.append(line)
             depth -= word == ".endif"
@@ -255,9 +313,11 @@ class Preprocessor:
         if word == ".else":
             return True
         try:
-            if word in (".ifdef", ".ifndef"):
+            if word in DEFINITIONS:
                 return self._known(rest.strip(), place) == (word == ".ifdef")
-            return bool(self._evaluate(rest, place))
+            if word in TEXT_TESTS:
+                return test_text(word, rest, place)
+            return NUMBER_TESTS[word](self._evaluate(rest, place))
         except AsmError as error:
             self.errors.add(error)
             return False
@@ -286,5 +346,7 @@ def take_block(lines: list[Line], start: int, word: str) -> tuple[list[Line], in
         depth += BLOCKS.get(found) == end
         depth -= found == end
         if not depth:
+            if match is not None:
+                refuse_text(found, match["rest"], lines[index].place.at(match.start("rest") + 1))
             return lines[start + 1 : index], index + 1
     raise AsmError(lines[start].place, f"{word} does not end", f"close it with {end}")

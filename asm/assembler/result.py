@@ -35,7 +35,7 @@ def make_program(reader: Reader, layout: Layout, placement: Placement, entry: st
     program.events.sort(key=lambda site: site.address)
     program.marks.sort(key=lambda mark: mark.address)
     for name, statement in reader.exported.items():
-        if name not in layout.names.labels and name not in layout.names.constants:
+        if not layout.names.defined(name):
             unknown = layout.names.unknown(name, name)
             layout.errors.add(AsmError(statement.line.place.at(statement.column), unknown.message, unknown.hint))
     layout.errors.check()
@@ -73,7 +73,8 @@ def make_symbols(layout: Layout) -> dict[str, Symbol]:
     """Return labels by address, then constants; a global label reaches to the next one of its section."""
     following = {chunk.name: chunk.address + size_of(chunk) for chunk in layout.chunks}
     symbols: list[Symbol] = []
-    for label in sorted(layout.names.labels.values(), key=lambda item: item.address or 0, reverse=True):
+    labels = [label for label in layout.names.labels.values() if "#" not in label.name]
+    for label in sorted(labels, key=lambda item: item.address or 0, reverse=True):
         address, size = label.address or 0, 0
         if not label.local:
             size = following[label.section] - address
@@ -81,9 +82,11 @@ def make_symbols(layout: Layout) -> dict[str, Symbol]:
         kind = "local" if label.local else "label"
         symbols.append(Symbol(label.name, address, label.section, label.place.file, label.place.line, size, kind))
     symbols.sort(key=lambda symbol: (symbol.address, symbol.name))
-    for constant in layout.names.constants.values():
+    constants = [constant for name, constant in layout.names.constants.items() if "#" not in name]
+    constants += [values[-1] for values in layout.names.settings.values()]
+    for constant in constants:
         try:
-            value = layout.names.lookup(constant.name, "", 0)
+            value = layout.names.value_of(constant)
         except AsmError as error:
             layout.errors.add(error if error.place.file else AsmError(constant.place, error.message, error.hint))
             continue

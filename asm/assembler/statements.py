@@ -8,29 +8,50 @@ from callgate.asm.assembler.encode import SEGMENT_PREFIXES
 from callgate.asm.assembler.errors import AsmError, ErrorList, Place, near_miss
 from callgate.asm.assembler.macros import split_arguments
 from callgate.asm.assembler.mnemonics import MNEMONICS, REPEATS
-from callgate.asm.assembler.names import Constant, Label, Names
-from callgate.asm.assembler.preprocess import ASSIGNMENT, DIRECTIVE, SETTING
+from callgate.asm.assembler.names import (
+    GLOBAL_OFFSET_TABLE,
+    OFFSET_TABLE_ENTRY,
+    OFFSET_TABLE_LABEL,
+    UNIT_WIDE,
+    Constant,
+    Label,
+    Names,
+    Scope,
+)
+from callgate.asm.assembler.preprocess import ASSIGNMENT, DIRECTIVE, PREPROCESSED, SETTING
 from callgate.asm.assembler.registers import REGISTERS
+from callgate.asm.assembler.sections import (
+    COMMONS,
+    FLAGS,
+    IGNORED,
+    SECTION_WORDS,
+    default_flags,
+    leaves_section,
+    read_section,
+    refuse_other_syntax,
+)
 from callgate.asm.assembler.source import Line, unquote
 
-LABEL = re.compile(r"\s*(?P<name>\.?[A-Za-z_]\w*)\s*:(?!:)", re.ASCII)
+LABEL = re.compile(r"\s*(?P<name>\.?[A-Za-z_]\w*(?:\.\w+)*|[0-9]+)\s*:(?!:)", re.ASCII)
+NO_NAME = re.compile(r"\s*(?P<name>[A-Za-z0-9_.$?@~#]+)\s*:")
+DECLARED = re.compile(r"(?P<word>\.?[A-Za-z]\w*)\b", re.ASCII)
 MNEMONIC = re.compile(r"\s*(?P<word>[A-Za-z]\w*)(?![\w.])\s*(?P<rest>.*)$", re.DOTALL | re.ASCII)
-SECTION = re.compile(r"(?P<name>\.?[A-Za-z_][\w.]*)\s*(?:,\s*\"(?P<flags>[arwxz]+)\"\s*)?$", re.ASCII)
 PREFIXES = frozenset(("lock", *REPEATS, *SEGMENT_PREFIXES))
 DATA_SIZES = {
-    ".byte": 1, ".db": 1, ".word": 2, ".short": 2, ".dw": 2, ".long": 4, ".dword": 4, ".int": 4, ".dd": 4,
-    ".quad": 8, ".dq": 8,
+    ".byte": 1, ".db": 1, ".word": 2, ".short": 2, ".dw": 2, ".value": 2, ".hword": 2, ".2byte": 2, ".long": 4,
+    ".dword": 4, ".int": 4, ".dd": 4, ".4byte": 4, ".quad": 8, ".dq": 8, ".8byte": 8, ".octa": 16,
 }  # fmt: skip
 TEXTS = (".ascii", ".asciz", ".string")
 SPACES = (".space", ".zero", ".skip", ".fill", ".align", ".balign", ".p2align", ".org", ".incbin")
+FLOATS = (".float", ".single", ".double", ".tfloat")
 PROBES = (".event", ".ledger")
-# Permissions of a section whose directive names none, by the beginning of its name; z = zeros, not in the file.
-FLAGS = {".text": "rx", ".rodata": "r", ".data": "rw", ".bss": "rwz"}
 DIRECTIVES = (
-    *DATA_SIZES, *TEXTS, *SPACES, *PROBES, *FLAGS, ".section", ".assert", ".error", ".equ", ".set", ".global",
-    ".globl", ".include", ".macro", ".endm", ".rept", ".irp", ".endr", ".if", ".ifdef", ".ifndef", ".elif",
-    ".else", ".endif", ".struct", ".field", ".ends",
+    *DATA_SIZES, *FLOATS, *TEXTS, *SPACES, *PROBES, *FLAGS, *SECTION_WORDS, *COMMONS, *IGNORED, *PREPROCESSED,
+    ".assert", ".error", ".equ", ".set", ".global", ".globl", ".intel_syntax",
 )  # fmt: skip
+DATA_DIRECTIVES = frozenset((*DATA_SIZES, *FLOATS, *TEXTS, ".space", ".zero", ".skip", ".fill"))
+NAME_RULE = "a name has letters, digits and _, and begins with none of the digits"
+TABLE_ENTRY = re.compile(r"([\w.]+)@GOT\b", re.ASCII)
 # What other assemblers call things.
 FOREIGN = {
     "db": ".byte", "dw": ".word", "dd": ".long", "dq": ".quad", "resb": ".space", "times": ".rept or .fill",
@@ -46,7 +67,7 @@ class Statement:
 
     kind: str
     line: Line
-    scope: str
+    scope: Scope
     word: str = ""
     rest: str = ""
     column: int = 1
@@ -83,6 +104,11 @@ class Chunk:
         """Whether it holds zeros only, and nothing in the file."""
         return "z" in self.flags
 
+    @property
+    def dropped(self) -> bool:
+        """Whether nothing of it is loaded, as of sections for debuggers and linkers."""
+        return "r" not in self.flags
+
 
 class Reader:
     """Takes in the lines of a unit."""
@@ -93,8 +119,10 @@ class Reader:
         self.macros = macros
         self.chunks: dict[str, Chunk] = {}
         self.exported: dict[str, Statement] = {}
-        self.scope = ""
+        self.scope = Scope()
         self.section = ".text"
+        self.previous = ".text"
+        self.pushed: list[tuple[str, str]] = []
 
     def read(self, lines: list[Line]) -> None:
         """Turn the lines into statements; errors are noted."""
@@ -108,9 +136,12 @@ class Reader:
         """Return a section, new or begun earlier."""
         known = self.chunks.get(name)
         if known is None:
-            default = next((letters for stem, letters in FLAGS.items() if name.startswith(stem)), "rx")
-            known = self.chunks[name] = Chunk(name, flags or default)
+            known = self.chunks[name] = Chunk(name, flags or default_flags(name))
         return known
+
+    def enter(self, chunk: Chunk) -> None:
+        """Go on in a section."""
+        self.previous, self.section = self.section, chunk.name
 
     def _put(self, statement: Statement) -> None:
         self.chunk(self.section).statements.append(statement)
@@ -118,6 +149,10 @@ class Reader:
     def _line(self, line: Line) -> None:
         text = line.text
         position = 0
+        if self.section in self.chunks and self.chunks[self.section].dropped and not leaves_section(text):
+            return
+        if "@GOT" in text or GLOBAL_OFFSET_TABLE in text:
+            self._offset_table(line)
         while match := LABEL.match(text, position):
             if match["name"].lower() in SEGMENT_PREFIXES and text[match.end() :].lstrip()[:1] == "[":
                 break
@@ -138,16 +173,41 @@ class Reader:
         place = line.place.at(column)
         if name.lower() in REGISTERS:
             raise AsmError(place, f"{name} is a register, not a label", "choose another name")
-        if name.startswith("."):
-            if not self.scope:
+        if name[0].isdigit():
+            self._numbered_label(str(int(name)), line, place)
+            return
+        local = name.startswith(".")
+        if local and not name.startswith(UNIT_WIDE):
+            if not self.scope.label:
                 raise AsmError(
                     place, f"local label {name} has no global label before it", "define one above, or drop the dot"
                 )
-            name = self.scope + name
-        else:
-            self.scope = name
-        self.names.add_label(Label(name, self.section, place))
+            name = self.scope.label + name
+        elif not local:
+            self.scope = replace(self.scope, label=name)
+        self.names.add_label(Label(name, self.section, place, local=local))
         self._put(Statement("label", line, self.scope, name))
+
+    def _numbered_label(self, number: str, line: Line, place: Place) -> None:
+        """Define a label like `1:`, which may come again."""
+        known = self.names.numbered.setdefault(number, [])
+        key = f"{number}#{len(known)}"
+        known.append(Label(key, self.section, place, local=True))
+        self.names.labels[key] = known[-1]
+        self.scope = self.scope.behind(number)
+        self._put(Statement("label", line, self.scope, key))
+
+    def _offset_table(self, line: Line) -> None:
+        """Make the global offset table that code for any address names, and an entry for each `name@GOT`."""
+        chunk = self.chunk(".got", "rw")
+        labels = self.names.labels
+        for name in (OFFSET_TABLE_LABEL, *(OFFSET_TABLE_ENTRY + name for name in TABLE_ENTRY.findall(line.text))):
+            if name not in labels:
+                self.names.add_label(Label(name, chunk.name, line.place, local=True))
+                chunk.statements.append(Statement("label", line, self.scope, name))
+                if name != OFFSET_TABLE_LABEL:
+                    symbol = name.removeprefix(OFFSET_TABLE_ENTRY)
+                    chunk.statements.append(Statement("data", line, self.scope, ".long", symbol))
 
     def _assign(self, match: re.Match[str], line: Line, position: int) -> None:
         name = match["name"]
@@ -155,19 +215,24 @@ class Reader:
         if name.lower() in REGISTERS:
             raise AsmError(place, f"{name} is a register", "choose another name")
         value_place = line.place.at(position + match.start("value") + 1)
-        self.names.add_constant(Constant(name, match["value"], value_place, self.scope))
-        self._put(Statement("here", line, self.scope, name))
+        constant = Constant(name, match["value"], value_place, self.scope)
+        if match.re is SETTING and match["word"].lower() == ".set":
+            self.names.add_setting(constant)
+            self.scope = self.scope.behind(name)
+            name = f"{name}#{self.scope.counts[name]}"
+            self.names.constants[name] = constant
+        else:
+            self.names.add_constant(constant)
+        if constant.value is None:
+            self._put(Statement("here", line, self.scope, name))
 
     def _directive(self, written: str, rest: str, line: Line, column: int, whole: str) -> None:
         word = written.lower()
         place = line.place.at(line.text.find(written) + 1)
-        if word in FLAGS:
-            if rest:
-                raise AsmError(line.place.at(column), f"{word} takes no argument", f"write {word} alone")
-            self.chunk(word)
-            self.section = word
-        elif word == ".section":
-            self._section(rest, line, column)
+        if word in FLAGS or word in SECTION_WORDS:
+            if word == ".bss" and rest and not rest.isdigit():
+                raise AsmError(line.place.at(column), ".bss takes no argument", "write .bss alone")
+            self._section_word(word, rest, line.place.at(column))
         elif word in (".equ", ".set"):
             setting = SETTING.match(whole)
             if setting is None:
@@ -180,11 +245,50 @@ class Reader:
                 self.exported.setdefault(name, Statement("export", line, self.scope, name, "", column))
         elif word == ".error":
             raise AsmError(place, unquote(rest, line.place.at(column), "a text"))
+        elif word in COMMONS:
+            self._common(word, rest, line, column)
+        elif word not in IGNORED and not word.startswith(".cfi_"):
+            refuse_other_syntax(word, rest, place)
+            if word != ".intel_syntax":
+                self._put(Statement(self._kind(word, written, line), line, self.scope, word, rest, column))
+
+    def _section_word(self, word: str, rest: str, place: Place) -> None:
+        """`.text`, `.section`, `.pushsection`, `.popsection`, `.previous`."""
+        if word in (".popsection", ".previous") or word in FLAGS:
+            if rest:
+                raise AsmError(place, f"{word} takes no argument", f"write {word} alone")
+        if word in FLAGS:
+            self.enter(self.chunk(word))
+        elif word == ".previous":
+            self.section, self.previous = self.previous, self.section
+        elif word == ".popsection":
+            if not self.pushed:
+                raise AsmError(place, ".popsection without .pushsection", "begin with .pushsection, or leave this out")
+            self.section, self.previous = self.pushed.pop()
         else:
-            self._put(Statement(self._kind(word, written, line), line, self.scope, word, rest, column))
+            wanted = read_section(rest, place)
+            chunk = self.chunk(wanted.name, wanted.flags)
+            if wanted.flags and wanted.flags != chunk.flags:
+                raise AsmError(place, f"section {chunk.name} has the flags {chunk.flags} already", "leave them out")
+            if word == ".pushsection":
+                self.pushed.append((self.section, self.previous))
+            self.enter(chunk)
+
+    def _common(self, word: str, rest: str, line: Line, column: int) -> None:
+        """`.comm name, size[, alignment]`: zeros with a name."""
+        place = line.place.at(column)
+        name, *numbers = split_arguments(rest) if rest else [""]
+        if not 1 <= len(numbers) <= 2 or not re.fullmatch(r"[A-Za-z_.][\w.]*", name, re.ASCII):
+            raise AsmError(place, f"{word} wants a name and a size", f"write {word} name, size, alignment")
+        chunk = self.chunk(".bss")
+        if len(numbers) == 2:
+            chunk.statements.append(Statement("space", line, self.scope, ".balign", numbers[1], column))
+        self.names.add_label(Label(name, chunk.name, place))
+        chunk.statements.append(Statement("label", line, self.scope, name))
+        chunk.statements.append(Statement("space", line, self.scope, ".space", numbers[0], column))
 
     def _kind(self, word: str, written: str, line: Line) -> str:
-        for kind, words in (("data", DATA_SIZES), ("text", TEXTS), ("space", SPACES), ("mark", PROBES)):
+        for kind, words in (("data", DATA_SIZES), ("float", FLOATS), ("text", TEXTS), ("space", SPACES), ("mark", PROBES)):
             if word in words:
                 return kind
         if word == ".assert":
@@ -194,17 +298,6 @@ class Reader:
             raise AsmError(place, f"{word} stands on a line of its own", "put the label on the line before")
         hint = near_miss(word, DIRECTIVES) or "docs/assembler.md lists them"
         raise AsmError(place, f"there is no directive {written}", hint)
-
-    def _section(self, rest: str, line: Line, column: int) -> None:
-        match = SECTION.match(rest)
-        if match is None:
-            hint = 'write .section .name, or .section .name, "rwx" with flags of r, w, x, and z for zeros'
-            raise AsmError(line.place.at(column), "the section's name or flags are not understood", hint)
-        flags = "r" + "".join(letter for letter in "wxz" if letter in match["flags"]) if match["flags"] else ""
-        chunk = self.chunk(match["name"], flags)
-        if flags and flags != chunk.flags:
-            raise AsmError(line.place.at(column), f"section {chunk.name} has the flags {chunk.flags} already")
-        self.section = chunk.name
 
     def _instruction(self, rest: str, position: int, line: Line) -> None:
         prefixes: list[str] = []
@@ -228,6 +321,8 @@ class Reader:
 
     def _no_statement(self, line: Line, place: Place) -> AsmError:
         text = line.text[place.column - 1 :].strip()
+        if name := NO_NAME.match(text):
+            return AsmError(place, f"{name['name']} is no name of a label", NAME_RULE)
         if text.startswith("\\"):
             return AsmError(place, f"{text.split()[0]} is no parameter of a macro here", "name it behind .macro")
         return AsmError(place, f"{text[:1]!r} begins no statement", "write a label, a directive or an instruction")
@@ -236,6 +331,13 @@ class Reader:
         if word.lower()[:-1] in MNEMONICS and "%" in rest:
             hint = f"this is the syntax of AT&T; write {word[:-1]} destination, source, without % and $"
             return AsmError(line.place, f"there is no instruction {word}", hint)
+        written = line.text[line.place.column - 1 :]
+        if (name := NO_NAME.match(written)) and name["name"] != word:
+            return AsmError(line.place, f"{name['name']} is no name of a label", NAME_RULE)
+        declared = DECLARED.match(rest)
+        if declared and (kind := FOREIGN.get(declared["word"].lower(), declared["word"])) in DATA_DIRECTIVES:
+            what = f"{word} is not followed by a colon, so it is no label"
+            return AsmError(line.place, what, f"write {word}: {kind} {rest[declared.end() :].strip()}".rstrip())
         foreign = FOREIGN.get(word.lower())
         if foreign is not None:
             return AsmError(line.place, f"{word} is of another assembler", f"write {foreign}")

@@ -1,0 +1,95 @@
+"""Space whose size depends on itself: `a: .space b - a`, `b:` would be right with any size.
+
+Each such statement is made larger for a trial: the names behind it move.  If its own size, or that of one which its
+size depends on in turn, then comes out otherwise, it hangs on itself.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from callgate.asm.assembler.errors import AsmError
+
+if TYPE_CHECKING:
+    from callgate.asm.assembler.layout import Layout
+    from callgate.asm.assembler.names import Constant, Label
+    from callgate.asm.assembler.statements import Chunk, Statement
+
+NAMES_SOMETHING: Final = re.compile(r"[A-Za-z_.$][\w.$]*|[0-9]+[bf]\b")
+NUMBER: Final = re.compile(r"0[xXbBoO]\w+")
+TRIALS: Final = (1, 1 << 20)  # bytes: a little, and more than any alignment
+MUTUAL_LIMIT: Final = 100  # statements that are compared with each other; of more only each with itself
+
+
+def find_self_sized(layout: Layout) -> list[Statement]:
+    """Return the statements whose size depends on itself; addresses must have settled."""
+    spaces: list[tuple[int, Statement, Chunk]] = []
+    names: list[tuple[int, Label | Constant]] = []
+    order = 0
+    for chunk in layout.chunks:
+        for statement in chunk.statements:
+            order += 1
+            if statement.kind == "label":
+                names.append((order, layout.names.labels[statement.word]))
+            elif statement.kind == "here":
+                names.append((order, layout.names.constants[statement.word]))
+            elif statement.kind == "space" and statement.word != ".incbin" and NAMES_SOMETHING.search(NUMBER.sub("", statement.rest)):
+                spaces.append((order, statement, chunk))
+    if not spaces:
+        return []
+    changes = {}
+    for place, statement, _ in spaces:
+        behind = [name for order, name in names if order > place]
+        others = spaces if len(spaces) <= MUTUAL_LIMIT else [(place, statement, _)]
+        changes[id(statement)] = changed(layout, others, place, behind)
+    return [statement for _, statement, _ in spaces if reaches_itself(id(statement), changes)]
+
+
+def changed(
+    layout: Layout, spaces: list[tuple[int, Statement, Chunk]], place: int, behind: list[Label | Constant]
+) -> set[int]:
+    """Return the statements whose size changes when the names behind a place move."""
+    found: set[int] = set()
+    for amount in TRIALS:
+        move(behind, amount)
+        for order, statement, chunk in spaces:
+            statement.address += amount * (order > place)
+            if size_of(layout, statement, chunk) != statement.size:
+                found.add(id(statement))
+            statement.address -= amount * (order > place)
+        move(behind, -amount)
+    return found
+
+
+def move(names: list[Label | Constant], amount: int) -> None:
+    """Let names be so many bytes further away."""
+    from callgate.asm.assembler.names import Label
+
+    for name in names:
+        if isinstance(name, Label):
+            name.address = (name.address or 0) + amount
+        else:
+            name.here += amount
+
+
+def size_of(layout: Layout, statement: Statement, chunk: Chunk) -> int:
+    """Return the size that a statement would have."""
+    try:
+        return layout.size_of(statement, chunk)
+    except AsmError:
+        return -1
+
+
+def reaches_itself(start: int, changes: dict[int, set[int]]) -> bool:
+    """Whether a change of a statement's size comes back to it."""
+    seen: set[int] = set()
+    waiting = list(changes[start])
+    while waiting:
+        item = waiting.pop()
+        if item == start:
+            return True
+        if item not in seen:
+            seen.add(item)
+            waiting += changes.get(item, ())
+    return False
