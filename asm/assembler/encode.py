@@ -14,9 +14,9 @@ from callgate.asm.assembler.encodings import encode_gap
 from callgate.asm.assembler.errors import AsmError, Place, near_miss
 from callgate.asm.assembler.forms import suggestion
 from callgate.asm.assembler.instructions import Instruction, complete
-from callgate.asm.assembler.mnemonics import ALIASES, MNEMONICS, REPEATS, STRING_NAMES, STRINGS
+from callgate.asm.assembler.mnemonics import ALIASES, COMPARES, IMPLIED, MNEMONICS, POPPING, REPEATED_BY_COMPILERS, REPEATS, STRING_NAMES, STRINGS, WAITING
 from callgate.asm.assembler.operands import FarPointer, Immediate, Memory, Operand, Register, check_range
-from callgate.asm.assembler.verify import verify
+from callgate.asm.assembler.verify import PREFIX_BYTES, verify
 
 SEGMENT_PREFIXES = {"es": 0x26, "cs": 0x2E, "ss": 0x36, "ds": 0x3E, "fs": 0x64, "gs": 0x65}
 SIZE_WORDS = {
@@ -28,6 +28,8 @@ SIZE_WORDS = {
     128: "xmmword ptr ",
 }
 CACHE_SIZE = 1 << 16
+WIDE = 0x7654_3210  # a number that needs 32 bits
+XLAT_SOURCE = [Memory(0, "", "ebx", "", 1, 0)]
 
 
 def encode(
@@ -49,6 +51,8 @@ def encode(
         raise AsmError(place, f"there is no instruction {mnemonic}", near_miss(mnemonic, MNEMONICS))
     columns = columns or [place.column] * len(operands)
     mnemonic, operands = far_form(mnemonic, list(operands), place, columns)
+    mnemonic, operands = plain_form(mnemonic, operands)
+    columns = [*columns, place.column]  # of a number that stands in the name
     written = Instruction(ALIASES.get(mnemonic, mnemonic), tuple(operands), "".join(repeats), segment)
     try:
         refuse_two_memories(written)
@@ -58,8 +62,41 @@ def encode(
         raise AsmError(place, error.message, hint) from None
 
 
+def encode_wide(
+    mnemonic: str, operands: Sequence[Operand], place: Place, prefix: str, columns: Sequence[int], wide: int
+) -> bytes:
+    """Return an instruction in which the numbers of some operands (bits of `wide`) have 32 bits, however small.
+
+    Linkers fill such fields; code that compilers write for any address counts on their size.
+    """
+    marked = [
+        with_number(operand, WIDE + at) if wide >> at & 1 else operand for at, operand in enumerate(operands)
+    ]
+    code = encode(mnemonic, marked, place, prefix, columns)
+    for at, operand in enumerate(operands):
+        mark = (WIDE + at).to_bytes(4, "little")
+        if wide >> at & 1 and code.count(mark) == 1:
+            code = code.replace(mark, (number_of(operand) & 0xFFFF_FFFF).to_bytes(4, "little"))
+    return code
+
+
+def with_number(operand: Operand, number: int) -> Operand:
+    """Return an operand with another displacement or value."""
+    if isinstance(operand, Memory):
+        return replace(operand, displacement=number)
+    return replace(operand, value=number) if isinstance(operand, Immediate) else operand
+
+
+def number_of(operand: Operand) -> int:
+    """Return the displacement or value of an operand."""
+    if isinstance(operand, Memory):
+        return operand.displacement
+    return operand.value if isinstance(operand, Immediate) else 0
+
+
 def accepted(mnemonic: str, place: Place, operands: Sequence[Operand]) -> bool:
     """Whether there is an instruction with these operands."""
+    mnemonic, operands = plain_form(mnemonic, list(operands))
     instruction = Instruction(ALIASES.get(mnemonic, mnemonic), tuple(operands))
     try:
         return bool(encoded(complete(instruction, place, [place.column] * len(operands))))
@@ -89,6 +126,21 @@ def far_form(mnemonic: str, operands: list[Operand], place: Place, columns: Sequ
     raise AsmError(place, f"{mnemonic} takes selector:offset or 48 bits of memory", f"write {mnemonic} [address]")
 
 
+def plain_form(mnemonic: str, operands: list[Operand]) -> tuple[str, list[Operand]]:
+    """Return `cmpeqps` as `cmpps` with a number, and leave operands out that are implied."""
+    if mnemonic in COMPARES:
+        mnemonic, number = COMPARES[mnemonic]
+        return mnemonic, [*operands, Immediate(number)]
+    if mnemonic in ("xlat", "xlatb") and operands in (XLAT_SOURCE, [replace(XLAT_SOURCE[0], bits=8)]):
+        return mnemonic, []
+    if mnemonic in POPPING and not operands:
+        return mnemonic + "p", []
+    names = IMPLIED.get(mnemonic, ())
+    tail = tuple(op.name if isinstance(op, Register) else "" for op in operands[len(operands) - len(names) :])
+    explicit = len(operands) > (2 if mnemonic not in ("monitor", "mwait") else 0)
+    return mnemonic, operands[: -len(names)] if names and explicit and tail == names else operands
+
+
 class EncodingError(Exception):
     """There is no such instruction, or its encoding failed the check."""
 
@@ -101,6 +153,12 @@ class EncodingError(Exception):
 @lru_cache(maxsize=CACHE_SIZE)
 def encoded(instruction: Instruction) -> bytes:
     """Return prefixes, opcode and operands, compared with what Capstone reads in them."""
+    if instruction.mnemonic in WAITING:
+        return b"\x9b" + encoded(replace(instruction, mnemonic=WAITING[instruction.mnemonic]))
+    if instruction.mnemonic in REPEATED_BY_COMPILERS and instruction.repeat:
+        code = encoded(replace(instruction, repeat=""))
+        at = next(at for at, byte in enumerate(code) if byte not in PREFIX_BYTES)
+        return code[:at] + b"\xf3" + code[at:]
     if instruction.mnemonic in STRING_NAMES and not instruction.operands:
         code = string_bytes(instruction.mnemonic)
     else:

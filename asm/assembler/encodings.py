@@ -15,6 +15,7 @@ PLAIN = {
     "pushad": "60", "popad": "61", "pushfd": "9c", "popfd": "9d", "iretd": "cf", "pushaw": "6660",
     "popaw": "6661", "pushfw": "669c", "popfw": "669d", "iretw": "66cf", "ret": "c3", "retf": "cb",
     "int1": "f1", "int3": "cc", "ud2": "0f0b", "endbr32": "f30f1efb", "salc": "d6", "wait": "9b",
+    "monitor": "0f01c8", "mwait": "0f01c9", "rdtscp": "0f01f9",
 }  # fmt: skip
 PUSH_SEGMENT = {"es": "06", "cs": "0e", "ss": "16", "ds": "1e", "fs": "0fa0", "gs": "0fa8"}
 POP_SEGMENT = {"es": "07", "ss": "17", "ds": "1f", "fs": "0fa1", "gs": "0fa9"}
@@ -24,6 +25,8 @@ SYSTEM_SELECTORS = {"sldt": (0x00, 0), "str": (0x00, 1), "lldt": (0x00, 2), "ltr
                     "verw": (0x00, 5), "smsw": (0x01, 4), "lmsw": (0x01, 6)}  # fmt: skip
 STORES = frozenset(("sldt", "str", "smsw"))
 FAR_BRANCHES = {"jmp": (0xEA, 5), "call": (0x9A, 3)}
+UNDEFINED = {"ud0": 0xFF, "ud1": 0xB9}
+RIGHTS = {"lar": 0x02, "lsl": 0x03}
 RETURNS = {"ret": 0xC2, "retf": 0xCA}
 
 
@@ -157,6 +160,44 @@ def encode_number(mnemonic: str, operands: Sequence[Operand], _place: Place) -> 
     return bytes([RETURNS[mnemonic]]) + operand.value.to_bytes(2, "little")
 
 
+def encode_undefined(mnemonic: str, operands: Sequence[Operand], _place: Place) -> bytes | None:
+    """Encode UD0 and UD1, which have a ModRM byte and raise #UD."""
+    match operands:
+        case [Register() as target, Register() | Memory() as source] if target.name in GENERAL and target.bits >= 16:
+            if source.bits != target.bits or (isinstance(source, Register) and source.name not in GENERAL):
+                return None
+            tail = modrm_register(target, source) if isinstance(source, Register) else modrm(NUMBERS[target.name], source)
+            prefix = b"\x66" if target.bits == 16 else b""
+            return prefix + bytes([0x0F, UNDEFINED[mnemonic]]) + tail
+    return None
+
+
+def modrm_register(target: Register, source: Register) -> bytes:
+    """Return ModRM of two general registers."""
+    return bytes([0xC0 | NUMBERS[target.name] << 3 | NUMBERS[source.name]])
+
+
+def encode_rights(mnemonic: str, operands: Sequence[Operand], _place: Place) -> bytes | None:
+    """Encode LAR and LSL: of a 32-bit source only 16 bits are read, so memory has 16."""
+    match operands:
+        case [Register() as target, Register() | Memory() as source] if target.name in GENERAL and target.bits >= 16:
+            if isinstance(source, Register) and (source.name not in GENERAL or source.bits < 16):
+                return None
+            if isinstance(source, Register) and target.bits == 16 and source.bits == 32:
+                return None
+            tail = modrm_register(target, source) if isinstance(source, Register) else modrm(NUMBERS[target.name], source)
+            return (b"\x66" if target.bits == 16 else b"") + bytes([0x0F, RIGHTS[mnemonic]]) + tail
+    return None
+
+
+def encode_free(_mnemonic: str, operands: Sequence[Operand], _place: Place) -> bytes | None:
+    """Encode FFREEP."""
+    match operands:
+        case [Register(bits=80) as register]:
+            return bytes([0xDF, 0xC0 | int(register.name[3])])
+    return None
+
+
 Encoder = Callable[[str, Sequence[Operand], Place], bytes | None]
 FORMS: dict[str, Encoder] = {
     "push": encode_stack,
@@ -164,6 +205,9 @@ FORMS: dict[str, Encoder] = {
     "mov": encode_move,
     "nop": encode_nop,
     "int": encode_number,
+    "ffreep": encode_free,
+    **dict.fromkeys(RIGHTS, encode_rights),
+    **dict.fromkeys(UNDEFINED, encode_undefined),
     **dict.fromkeys(RETURNS, encode_number),
     **dict.fromkeys(FAR_BRANCHES, encode_branch),
     **dict.fromkeys(TABLE_REGISTERS, encode_table_register),

@@ -120,7 +120,7 @@ def near_miss(name: str, known: Iterable[str]) -> str:
     """Return "did you mean …?" for the nearest known name, or nothing."""
     from difflib import get_close_matches
 
-    candidates = list(known)
+    candidates = sorted(known)  # sets have another order in every process
     letters = sorted(name)
     near = [other for other in candidates if len(other) == len(letters) and sorted(other) == letters][:1]  # mvo: mov
     near = near or get_close_matches(name, candidates, n=1, cutoff=0.7)

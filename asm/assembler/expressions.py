@@ -50,10 +50,11 @@ class BinaryNumber(Exception):
 
 @dataclass(slots=True)
 class Linear:
-    """A constant plus registers times factors."""
+    """A constant plus registers times factors; `doubled` is a register that was added to itself."""
 
     constant: int
     registers: dict[str, int] = field(default_factory=dict)
+    doubled: str = ""
 
 
 Lookup = Callable[[str], int]
@@ -273,9 +274,11 @@ class Parser:
         if operator in "+-":
             sign = 1 if operator == "+" else -1
             registers = dict(left.registers)
+            doubled = left.doubled or right.doubled
             for name, factor in right.registers.items():
+                doubled = name if sign == factor == registers.get(name) == 1 else doubled
                 registers[name] = registers.get(name, 0) + sign * factor
-            return Linear(left.constant + sign * right.constant, registers)
+            return Linear(left.constant + sign * right.constant, registers, doubled)
         if operator == "*" and (left.registers or right.registers):
             if left.registers:
                 left, right = right, left

@@ -13,11 +13,13 @@ from callgate.asm.assembler.mnemonics import (
     IMMEDIATE_BITS,
     LOCKABLE,
     MEMORY_SIZES,
+    REPEATED_BY_COMPILERS,
     REPEATS,
     SHIFTS,
     STRING_NAMES,
     STRINGS,
     UNRELATED_SIZES,
+    UNSAID_SIZES,
     UNSIGNED_IMMEDIATES,
     VECTOR,
 )
@@ -48,7 +50,7 @@ def complete(instruction: Instruction, place: Place, columns: Sequence[int]) -> 
     mnemonic = instruction.mnemonic
     operands = spread_sizes(list(instruction.operands))
     check_pair(mnemonic, operands, place)
-    if mnemonic in STRINGS or (mnemonic in STRING_NAMES and (not operands or isinstance(operands[0], Memory))):
+    if mnemonic in STRINGS or mnemonic in STRING_NAMES:
         if not (mnemonic in VECTOR and operands and any(is_vector(operand) for operand in operands)):
             instruction = string_instruction(instruction, operands, place)
             check_repeat(instruction, place)
@@ -93,6 +95,9 @@ def sized(mnemonic: str, operand: Operand, operands: list[Operand], place: Place
         return operand
     if mnemonic == "lea":
         return replace(operand, bits=0)
+    if (mnemonic, operand.bits) in UNSAID_SIZES and any(is_vector(other) for other in operands):
+        wide = any(isinstance(other, Register) and other.bits == 128 for other in operands)
+        return replace(operand, bits=0) if wide == (mnemonic == "comisd") else operand
     if operand.bits:
         return check_memory_size(mnemonic, operand, place)
     return replace(operand, bits=implied_size(mnemonic, operands, place))
@@ -195,6 +200,8 @@ def check_repeat(instruction: Instruction, place: Place) -> None:
         if mnemonic not in LOCKABLE or not (isinstance(target, Memory) or exchange):
             hint = "lock stands before a read-modify-write of memory (Intel SDM vol. 2, LOCK)"
             raise AsmError(place, f"lock {mnemonic} raises #UD with these operands", hint)
+    elif repeat and mnemonic in REPEATED_BY_COMPILERS and REPEATS[repeat] == 0xF3:
+        return
     elif repeat and mnemonic not in STRING_NAMES:
         raise AsmError(place, f"{repeat} cannot stand before {mnemonic}", "it repeats string instructions")
     elif REPEATS.get(repeat) == 0xF2 and mnemonic[:-1] not in ("cmps", "scas"):

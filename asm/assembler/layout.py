@@ -17,7 +17,7 @@ from callgate.asm.assembler.branches import (
     offset_of,
 )
 from callgate.asm.assembler.data import SIZE_LIMIT, Context, floats, numbers, space, string_bytes, texts
-from callgate.asm.assembler.encode import encode
+from callgate.asm.assembler.encode import encode, encode_wide
 from callgate.asm.assembler.errors import AsmError, ErrorList, Place
 from callgate.asm.assembler.expressions import Unresolved, evaluate
 from callgate.asm.assembler.macros import split_arguments
@@ -186,17 +186,22 @@ class Layout:
         parts = split_arguments(statement.rest) if statement.rest else []
         operands: list[Operand] = []
         columns: list[int] = []
-        position = 0
+        position = wide = 0
         for part in parts:
             position = statement.rest.find(part, position)
             columns.append(statement.column + position)
+            self.names.relocated = False
             operands.append(self._operand(part, statement, columns[-1]))
+            wide |= self.names.relocated << len(operands) - 1
             position += len(part) + 1
         place = statement.line.place
         if len(operands) == 1 and isinstance(operands[0], Immediate) and statement.word in BRANCHES:
             return self._branch(statement, operands[0], place.at(columns[0]))
         word_column = place.text.lower().rfind(statement.word, 0, statement.column) + 1
-        return encode(statement.word, operands, place.at(max(word_column, 1)), statement.prefix, columns)
+        where = place.at(max(word_column, 1))
+        if wide:
+            return encode_wide(statement.word, operands, where, statement.prefix, columns, wide)
+        return encode(statement.word, operands, where, statement.prefix, columns)
 
     def _branch(self, statement: Statement, target: Immediate, place: Place) -> bytes:
         """Encode a direct branch, short as long as it reaches."""

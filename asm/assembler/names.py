@@ -88,6 +88,8 @@ class Names:
         self.evaluating: list[Constant] = []
         # Whether a value that the layout may still change has been handed out since this was cleared.
         self.moving = False
+        # Whether one of them is what a linker would put into a field of 32 bits, however small it is.
+        self.relocated = False
 
     def add_label(self, label: Label) -> None:
         """Define a label; AsmError if the name is taken."""
@@ -165,6 +167,7 @@ class Names:
         if name[0].isdigit():
             return self._address(self._numbered(name, scope), shift)
         if name == GLOBAL_OFFSET_TABLE:
+            self.relocated = True
             return self._address(self.labels[OFFSET_TABLE_LABEL], shift) - here - shift
         symbol, at, kind = name.partition("@")
         if at:
@@ -204,6 +207,7 @@ class Names:
         if kind in ("GOTOFF", "GOT"):
             what = symbol if kind == "GOTOFF" else OFFSET_TABLE_ENTRY + symbol
             base = self._address(self.labels[OFFSET_TABLE_LABEL], shift)
+            self.relocated = True
             return self.lookup(what, scope, here, shift) - base
         hint = "@PLT, @GOT and @GOTOFF are; there is no thread-local storage and no dynamic linking"
         raise AsmError(Place("", 0), f"@{kind} is not supported", hint)

@@ -285,6 +285,8 @@ def split_registers(value: Linear, place: Place) -> tuple[str, str, int]:
         name, factor = next(iter(factors.items()))
         if factor in (3, 5, 9) and name != "esp":
             return name, name, factor - 1
+        if factor == 2 and value.doubled == name != "esp":
+            return name, name, 1
     ones = [name for name, factor in factors.items() if factor == 1]
     others = [name for name, factor in factors.items() if factor != 1]
     if len(others) > 1 or len(factors) > 2 or any(factors[name] not in (2, 4, 8) for name in others):

@@ -122,6 +122,7 @@ class Reader:
         self.scope = Scope()
         self.section = ".text"
         self.previous = ".text"
+        self.commons: list[Statement] = []
         self.pushed: list[tuple[str, str]] = []
 
     def read(self, lines: list[Line]) -> None:
@@ -131,6 +132,8 @@ class Reader:
                 self._line(line)
             except AsmError as error:
                 self.errors.add(error)
+        if self.commons:  # behind everything else, as GNU as has them
+            self.chunk(".bss").statements += self.commons
 
     def chunk(self, name: str, flags: str = "") -> Chunk:
         """Return a section, new or begun earlier."""
@@ -282,10 +285,10 @@ class Reader:
             raise AsmError(place, f"{word} wants a name and a size", f"write {word} name, size, alignment")
         chunk = self.chunk(".bss")
         if len(numbers) == 2:
-            chunk.statements.append(Statement("space", line, self.scope, ".balign", numbers[1], column))
+            self.commons.append(Statement("space", line, self.scope, ".balign", numbers[1], column))
         self.names.add_label(Label(name, chunk.name, place))
-        chunk.statements.append(Statement("label", line, self.scope, name))
-        chunk.statements.append(Statement("space", line, self.scope, ".space", numbers[0], column))
+        self.commons.append(Statement("label", line, self.scope, name))
+        self.commons.append(Statement("space", line, self.scope, ".space", numbers[0], column))
 
     def _kind(self, word: str, written: str, line: Line) -> str:
         for kind, words in (("data", DATA_SIZES), ("float", FLOATS), ("text", TEXTS), ("space", SPACES), ("mark", PROBES)):

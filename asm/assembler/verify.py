@@ -5,17 +5,17 @@ operand-size prefix too many is how Keystone turns a 32-bit push into a 16-bit o
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from callgate.asm.assembler.encodings import RIGHTS, UNDEFINED
 from callgate.asm.assembler.instructions import Instruction
-from callgate.asm.assembler.mnemonics import FLOAT, REPEATS, STRING_NAMES, VECTOR, WORD_FORMS
+from callgate.asm.assembler.mnemonics import COMPARISONS, FLOAT, IMPLIED, REPEATS, STRING_NAMES, VECTOR, WORD_FORMS
 from callgate.asm.assembler.operands import FarPointer, Immediate, Memory, Operand, Register
-from callgate.asm.assembler.registers import GENERAL16, SEGMENTS
+from callgate.asm.assembler.registers import GENERAL16, NUMBERS, SEGMENTS
 
 # Capstone's names where they differ from ours.
 NAMES = {"pushad": "pushal", "popad": "popal", "iretw": "iret", "pushfw": "pushf", "popfw": "popf"}
-# The comparison in CMPccSD and its like, as Capstone writes it into the name (SDM vol. 2, table 3-1).
-COMPARISONS = ("eq", "lt", "le", "unord", "neq", "nlt", "nle", "ord")
 COMMUTATIVE = frozenset(("xchg", "test"))
 PREFIX_BYTES = frozenset((0x66, 0x67, 0xF0, 0xF2, 0xF3, 0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65))
 SEGMENT_BYTES = {0x26: "es", 0x2E: "cs", 0x36: "ss", 0x3E: "ds", 0x64: "fs", 0x65: "gs"}
@@ -40,6 +40,9 @@ def decoder() -> Any:
 
 def verify(code: bytes, wanted: Instruction) -> str | None:
     """Return how the code differs from the instruction, None if it does not."""
+    if wanted.mnemonic in UNDEFINED:  # Capstone leaves out their ModRM, which is that of a two-operand IMUL
+        at = code.find(bytes([0x0F, UNDEFINED[wanted.mnemonic]]))
+        code, wanted = code[: at + 1] + b"\xaf" + code[at + 2 :], replace(wanted, mnemonic="imul")
     decoded = next(iter(decoder().disasm(code, 0, 1)), None)
     if decoded is None or decoded.size != len(code):
         return "it is not one instruction"
@@ -127,6 +130,8 @@ def compare_operands(decoded: Any, wanted: Instruction) -> str | None:
         # Left out, the second register of an x87 instruction is ST(1).
         if not operands and [decoded.reg_name(op.reg) for op in found if op.type == _kinds[0]] == ["st(1)"]:
             return None
+    if wanted.mnemonic in IMPLIED and len(found) > len(operands):
+        found = found[: len(operands)]
     if operands and isinstance(operands[0], FarPointer):
         numbers = [op.imm for op in found]
         pointer = operands[0]
@@ -141,6 +146,8 @@ def compare_operands(decoded: Any, wanted: Instruction) -> str | None:
 
 def compare_all(decoded: Any, operands: Sequence[Operand], found: Sequence[Any]) -> str | None:
     """Return the first difference between operands."""
+    if decoded.mnemonic in RIGHTS and len(found) == 2:
+        return compare_rights(decoded, operands, found)
     if wide_selector(decoded, operands, found):
         return None
     for wanted, got in zip(operands, found, strict=True):
@@ -164,6 +171,18 @@ def compare(decoded: Any, wanted: Operand, got: Any) -> str | None:
     if isinstance(wanted, Memory):
         return compare_memory(decoded, wanted, got) if got.type == memory else "no memory operand"
     return "a far pointer"
+
+
+def compare_rights(decoded: Any, operands: Sequence[Operand], found: Sequence[Any]) -> str | None:
+    """Compare the operands of LAR and LSL, whose source is a selector whatever size Capstone has for it."""
+    source = operands[1]
+    if isinstance(source, Memory):
+        source = replace(source, bits=0)
+    elif isinstance(source, Register):
+        number = NUMBERS[source.name]
+        name = decoded.reg_name(found[1].reg)
+        return compare(decoded, operands[0], found[0]) or (None if NUMBERS.get(name) == number else f"that is {name}")
+    return compare(decoded, operands[0], found[0]) or compare(decoded, source, found[1])
 
 
 def wide_selector(decoded: Any, operands: Sequence[Operand], found: Sequence[Any]) -> bool:

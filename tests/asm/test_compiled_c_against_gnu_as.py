@@ -1,0 +1,91 @@
+"""What gcc makes of C, assembled here and by GNU as: the same bytes.
+
+gcc writes the syntax of Intel for 32-bit code; GNU as and ld make a program of it whose sections lie where ours do.
+What may differ is the filling before an alignment: both are NOPs of the same length.
+"""
+
+from io import BytesIO
+from pathlib import Path
+
+import host_programs
+import pytest
+from callgate.asm.assembler import Program, assemble_text
+from callgate.asm.assembler.verify import decoder
+from elftools.elf.elffile import ELFFile
+
+OFFSET_TABLE = 0x500000
+SOURCES = sorted((Path(__file__).parent / "c").glob("*.c"))
+OPTIONS = ("-O0", "-O2", "-O2 -fno-pic", "-Os -march=pentium4 -mfpmath=sse")
+#: Assembled as well; ld rewrites its loads from the table of addresses, so the bytes are not compared.
+SHARED = "-O2 -g -fPIC"
+CASES = [(source, options) for source in SOURCES for options in OPTIONS]
+
+
+def compiled(source: Path, options: str) -> str:
+    """Return the assembly that gcc writes; skip the test where it makes no 32-bit code."""
+    trial = host_programs.attempt("gcc", "-m32", "-x", "c", "-S", "-o", "-", "-", data=b"int x;")
+    if trial.returncode:
+        pytest.skip("gcc makes no 32-bit code (Debian: gcc-multilib)")
+    flags = ("-m32", "-S", "-masm=intel", "-ffreestanding", "-fno-merge-constants", "-o", "-")
+    return host_programs.run("gcc", *flags, *options.split(), source)
+
+
+def linked(text: str, program: Program, folder: Path) -> dict[str, bytes]:
+    """Return the sections that GNU as and ld make, at the addresses of the program's."""
+    source, image, script, result = (folder / f"unit.{kind}" for kind in ("s", "o", "ld", "elf"))
+    source.write_text(text)
+    host_programs.run("as", "--32", "-msyntax=intel", "-o", image, source)
+    table = program.symbols.get(".L.got")
+    places = {section.name: section.address for section in program.sections}
+    if table is not None:
+        places[".got.plt"] = table.address
+        places.pop(".got", None)
+    inputs = {name: name + " COMMON" * (name == ".bss") for name in places}
+    lines = [f"{name} {address:#x} : {{ *({inputs[name]}) }}" for name, address in places.items()]
+    script.write_text("SECTIONS {\n" + "\n".join(lines) + "\n/DISCARD/ : { *(.eh_frame .comment .note*) }\n}\n")
+    entry = hex(program.entry)
+    host_programs.run("ld", "-m", "elf_i386", "--build-id=none", "-e", entry, "-T", script, "--no-relax", "-o", result, image)
+    elf = ELFFile(BytesIO(result.read_bytes()))
+    return {section.name: section.data() for section in elf.iter_sections()}
+
+
+def is_padding(code: bytes) -> bool:
+    """Whether code does nothing: NOPs, or what GNU as takes for them."""
+    return all(
+        found.mnemonic == "nop" or found.op_str.startswith(("esi, [esi", "esi, cs:[esi"))
+        for found in decoder().disasm(code, 0)
+    )
+
+
+@pytest.mark.thorough(one_in=11)
+@pytest.mark.parametrize(("source", "options"), CASES, ids=lambda value: getattr(value, "stem", value))
+def test_c_is_assembled_to_the_bytes_of_gnu_as(source: Path, options: str, tmp_path: Path) -> None:
+    text = compiled(source, options)
+    program = assemble_text(text, name=source.name, sections={".got": OFFSET_TABLE})
+    theirs = linked(text, program, tmp_path)
+    for section in program.sections:
+        if section.name == ".got":
+            continue
+        other = theirs[section.name]
+        assert len(other) == section.size, section.name
+        if not section.executable:
+            assert other == section.data.ljust(section.size, b"\0"), section.name
+            continue
+        end = 0
+        for line in (line for line in program.lines if program.section_at(line.address) is section):
+            start = line.address - section.address
+            assert is_padding(other[end:start]), f"{section.name}+{end:#x}"
+            end = start + line.size
+            assert other[start:end] == section.data[start:end], f"{source.name} {line.line}: {line.text}"
+
+
+@pytest.mark.thorough(one_in=7)
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
+def test_c_for_shared_libraries_with_debugging_information_is_assembled(source: Path) -> None:
+    program = assemble_text(compiled(source, SHARED), name=source.name)
+    assert {section.name for section in program.sections} >= {".text"}
+    assert not any(section.name.startswith((".debug", ".note", ".comment")) for section in program.sections)
+
+
+def test_there_are_twenty_files_of_c() -> None:
+    assert len(SOURCES) == 20
