@@ -1,7 +1,7 @@
 """Errors of a source: file, line, column, what is wrong and what to write instead."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 ERRORS_LIMIT = 20
 TEXT_SHOWN = 200
@@ -26,7 +26,9 @@ class Place:
 
     def at(self, column: int) -> "Place":
         """Return the same line at another column."""
-        return self if column == self.column else replace(self, column=column)
+        if column == self.column:
+            return self
+        return Place(self.file, self.line, column, self.text, self.chain, self.call)  # much faster than replace()
 
 
 class AsmError(Exception):

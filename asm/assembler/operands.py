@@ -15,6 +15,7 @@ SIZES = {
 PREFIX = re.compile(
     rf"\s*(?P<size>{'|'.join(SIZES)}|near|short)\b(?P<ptr>\s+ptr\b)?(?:\s+|(?=[\[(]))(?=[^\s+*/])", re.IGNORECASE
 )
+LEAD_END = re.compile(r"[\s\[(]")
 OFFSET = re.compile(r"offset\b(?:\s+flat\s*:)?\s*", re.IGNORECASE)
 FLOAT_REGISTER = re.compile(r"st\s*(?:\(\s*(?P<digit>[0-9]+)\s*\))?", re.IGNORECASE)
 SEGMENT_PREFIX = re.compile(r"\s*(?P<segment>[c-gs]s)\s*:\s*", re.IGNORECASE)
@@ -132,7 +133,7 @@ NO_LEAD = Lead()
 
 def read_lead(body: str) -> Lead:
     """Return the size and distance words that an operand begins with."""
-    if body[0] == "[":
+    if body[0] == "[" or not LEAD_END.search(body):
         return NO_LEAD
     bits, distance, pointer, end = 0, "", False, 0
     while match := PREFIX.match(body, end):

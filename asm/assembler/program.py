@@ -4,6 +4,8 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
 
+BINARY_LIMIT = 256 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class Section:
@@ -142,6 +144,24 @@ class Program:
         from callgate.asm.assembler.elf import write_elf
 
         return write_elf(self, debug=debug, labels=labels)
+
+    def binary(self) -> bytes:
+        """Return the bytes of memory from the lowest load address on, with zeros between sections.
+
+        Zeros at the end (`.bss`) are left out.  ValueError if sections lie so far apart that the bytes would be more
+        than BINARY_LIMIT.
+        """
+        filled = [section for section in self.sections if section.data]
+        if not filled:
+            return b""
+        start = min(section.load for section in filled)
+        size = max(section.load + len(section.data) for section in filled) - start
+        if size > BINARY_LIMIT:
+            raise ValueError(f"the sections lie {size:#x} bytes apart; a flat binary holds at most {BINARY_LIMIT:#x}")
+        image = bytearray(size)
+        for section in filled:
+            image[section.load - start : section.load - start + len(section.data)] = section.data
+        return bytes(image)
 
     @classmethod
     def from_elf(cls, image: bytes) -> "Program":

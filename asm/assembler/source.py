@@ -70,7 +70,12 @@ class Sources:
             if place is None:
                 raise
             raise AsmError(place, f"{path} cannot be read: {error.strerror or error}") from None
-        return text_lines(data.decode("utf-8", "surrogateescape"), str(path), chain)
+        return text_lines(decoded(data), str(path), chain)
+
+
+def decoded(data: bytes) -> str:
+    """Return the text of a source; bytes that are no UTF-8 are kept as they stand."""
+    return data.decode("utf-8", "surrogateescape")
 
 
 def shown(folder: Path) -> str:
