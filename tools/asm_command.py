@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 
 STANDARD_INPUT: Final = Path("-")
 STANDARD_OUTPUT: Final = Path("-")
-FORMATS: Final = ("elf", "binary")
+ALIGNMENTS: Final = {"elf": 4096, "binary": 16}  # of sections, in bytes
 TOP: Final = 1 << 32
-PAGE: Final = 4096
 EPILOG = """\b
 Examples:
   callgate asm hello.asm                    writes hello.elf
@@ -40,7 +39,7 @@ What does not come from a file (-, /dev/stdin, a pipe) goes to standard output, 
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(FORMATS),
+    type=click.Choice(tuple(ALIGNMENTS)),
     default="elf",
     show_default=True,
     help="elf: an executable with symbols and lines; binary: the bytes of memory from the first section on.",
@@ -66,7 +65,8 @@ def asm(
     target = output or _default_output(source, kind)
     _check_outputs(target, symbols, listing=listing)
     try:
-        program = _assemble(source, _address(origin), entry, [_folder(path) for path in include])
+        align = ALIGNMENTS[kind]
+        program = _assemble(source, _address(origin, align), entry, [_folder(path) for path in include], align)
         data = program.elf() if kind == "elf" else program.binary()
     except AsmErrors as errors:
         click.echo(str(errors), err=True)
@@ -81,7 +81,7 @@ def asm(
     return 0
 
 
-def _assemble(source: Path, origin: int, entry: str, include: list[Path]) -> Program:
+def _assemble(source: Path, origin: int, entry: str, include: list[Path], align: int) -> Program:
     """Assemble a file, or what comes from standard input; AsmErrors, OSError."""
     from callgate.asm.assembler import assemble, assemble_text
     from callgate.asm.assembler.source import decoded
@@ -89,10 +89,10 @@ def _assemble(source: Path, origin: int, entry: str, include: list[Path]) -> Pro
 
     folders = include + shipped_folders()
     if source != STANDARD_INPUT:
-        return assemble(source, origin=origin, entry=entry, include_dirs=folders)
+        return assemble(source, origin=origin, entry=entry, include_dirs=folders, align=align)
     text = decoded(sys.stdin.buffer.read())
     here = [Path(), *folders]
-    return assemble_text(text, name="<stdin>", origin=origin, entry=entry, include_dirs=here, align=PAGE)
+    return assemble_text(text, name="<stdin>", origin=origin, entry=entry, include_dirs=here, align=align)
 
 
 def _default_output(source: Path, kind: str) -> Path:
@@ -108,13 +108,17 @@ def _default_output(source: Path, kind: str) -> Path:
     return STANDARD_OUTPUT
 
 
-def _address(text: str) -> int:
+def _address(text: str, align: int) -> int:
     try:
         value = int(text, 0)
     except ValueError:
         raise click.BadParameter(f"{text!r} is not a number", param_hint="--origin") from None
     if not 0 <= value < TOP:
         raise click.BadParameter(f"{text} is no 32-bit address; write 0 to 0xffffffff", param_hint="--origin")
+    if value % align:
+        below, above = value // align * align, -(-value // align) * align
+        hint = f"sections begin at multiples of {align}; write {below:#x} or {above:#x}"
+        raise click.BadParameter(f"{text} is no address of a section here; {hint}", param_hint="--origin")
     return value
 
 

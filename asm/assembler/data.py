@@ -132,8 +132,8 @@ def space(statement: Statement, context: Context) -> bytes:
         )
     place = statement.line.place.at(parts[0][1])
     if statement.word in ALIGNMENTS:
-        values = [context.value(part, column) if part else None for part, column in parts]
-        return alignment(statement, values, context, place)
+        given = [context.value(part, column) if part else None for part, column in parts]
+        return alignment(statement, given, context, place)
     values = [context.value(part, column) for part, column in parts]
     if statement.word == ".fill":
         return fill(values, context, place)
@@ -144,7 +144,9 @@ def space(statement: Statement, context: Context) -> bytes:
             count -= context.chunk.address
         if not at <= count <= SIZE_LIMIT and context.final:
             problem = "cannot go back to" if 0 <= count < at else "cannot go to"
-            raise AsmError(place, f".org {problem} offset {count:#x}", f"{context.chunk.name} is at offset {at:#x} here")
+            raise AsmError(
+                place, f".org {problem} offset {count:#x}", f"{context.chunk.name} is at offset {at:#x} here"
+            )
         count -= at
     filler = values[1] if len(values) > 1 else 0
     return repeated(pack(filler, 1, place, final=context.final), count, context, place)

@@ -14,7 +14,18 @@ from callgate.asm.assembler.encodings import encode_gap
 from callgate.asm.assembler.errors import AsmError, Place, near_miss
 from callgate.asm.assembler.forms import suggestion
 from callgate.asm.assembler.instructions import Instruction, complete
-from callgate.asm.assembler.mnemonics import ALIASES, COMPARES, IMPLIED, MNEMONICS, POPPING, REPEATED_BY_COMPILERS, REPEATS, STRING_NAMES, STRINGS, WAITING
+from callgate.asm.assembler.mnemonics import (
+    ALIASES,
+    COMPARES,
+    IMPLIED,
+    MNEMONICS,
+    POPPING,
+    REPEATED_BY_COMPILERS,
+    REPEATS,
+    STRING_NAMES,
+    STRINGS,
+    WAITING,
+)
 from callgate.asm.assembler.operands import FarPointer, Immediate, Memory, Operand, Register, check_range
 from callgate.asm.assembler.verify import PREFIX_BYTES, verify
 
@@ -69,9 +80,7 @@ def encode_wide(
 
     Linkers fill such fields; code that compilers write for any address counts on their size.
     """
-    marked = [
-        with_number(operand, WIDE + at) if wide >> at & 1 else operand for at, operand in enumerate(operands)
-    ]
+    marked = [with_number(operand, WIDE + at) if wide >> at & 1 else operand for at, operand in enumerate(operands)]
     code = encode(mnemonic, marked, place, prefix, columns)
     for at, operand in enumerate(operands):
         mark = (WIDE + at).to_bytes(4, "little")

@@ -166,7 +166,9 @@ def encode_undefined(mnemonic: str, operands: Sequence[Operand], _place: Place) 
         case [Register() as target, Register() | Memory() as source] if target.name in GENERAL and target.bits >= 16:
             if source.bits != target.bits or (isinstance(source, Register) and source.name not in GENERAL):
                 return None
-            tail = modrm_register(target, source) if isinstance(source, Register) else modrm(NUMBERS[target.name], source)
+            tail = (
+                modrm_register(target, source) if isinstance(source, Register) else modrm(NUMBERS[target.name], source)
+            )
             prefix = b"\x66" if target.bits == 16 else b""
             return prefix + bytes([0x0F, UNDEFINED[mnemonic]]) + tail
     return None
@@ -185,7 +187,9 @@ def encode_rights(mnemonic: str, operands: Sequence[Operand], _place: Place) -> 
                 return None
             if isinstance(source, Register) and target.bits == 16 and source.bits == 32:
                 return None
-            tail = modrm_register(target, source) if isinstance(source, Register) else modrm(NUMBERS[target.name], source)
+            tail = (
+                modrm_register(target, source) if isinstance(source, Register) else modrm(NUMBERS[target.name], source)
+            )
             return (b"\x66" if target.bits == 16 else b"") + bytes([0x0F, RIGHTS[mnemonic]]) + tail
     return None
 

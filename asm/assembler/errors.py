@@ -124,8 +124,8 @@ def near_miss(name: str, known: Iterable[str]) -> str:
 
     candidates = sorted(known)  # sets have another order in every process
     letters = sorted(name)
-    near = [other for other in candidates if len(other) == len(letters) and sorted(other) == letters][:1]  # mvo: mov
-    near = near or get_close_matches(name, candidates, n=1, cutoff=0.7)
+    swapped = [other for other in candidates if len(other) == len(letters) and sorted(other) == letters]  # mvo: mov
+    near = get_close_matches(name, swapped, n=1, cutoff=0) or get_close_matches(name, candidates, n=1, cutoff=0.7)
     if not near:
         folded = {candidate.lower(): candidate for candidate in candidates}
         near = [folded[match] for match in get_close_matches(name.lower(), folded, n=1, cutoff=0.7)]

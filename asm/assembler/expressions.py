@@ -322,7 +322,7 @@ def truncate_divide(left: int, right: int) -> int:
 
 
 def parse_number(token: str) -> int:
-    """Return the value of a number: decimal, 0x, 0b, 0o, hexadecimal with h or binary with b behind it; or ValueError."""
+    """Return the value of a number: decimal, 0x, 0b, 0o, `0ffh`, `1010b`; ValueError if it is none."""
     text = token.replace("_", "").lower()
     if len(text) > VALUE_BITS + 2:
         raise ValueError(token)

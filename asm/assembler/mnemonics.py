@@ -77,13 +77,13 @@ LOCKABLE = frozenset("add adc and btc btr bts cmpxchg cmpxchg8b dec inc neg not 
 
 GENERAL = frozenset(
     """
-    aaa aad aam aas adc add and arpl bound bsf bsr bswap bt btc btr bts call cbw cdq clc cld clflush cli clts
-    cmc cmp cmpxchg cmpxchg8b cpuid cwd cwde daa das dec div endbr32 enter fxrstor fxsave hlt idiv imul in inc
-    int int1 int3 into invd invlpg iretd iretw jmp lahf lar lds lea leave les lfence lfs lgdt lgs lidt lldt
-    lmsw lsl lss ltr mfence monitor mov movbe movsx movzx mul mwait neg nop not or out pause pop popad popaw popcnt popfd popfw
-    prefetchnta prefetcht0 prefetcht1 prefetcht2 prefetchw push pushad pushaw pushfd pushfw rcl rcr rdmsr
-    rdpmc rdtsc rdtscp ret retf rol ror rsm sahf salc sar sbb sfence sgdt shl shld shr shrd sidt sldt smsw stc std
-    sti str sub sysenter sysexit test ud0 ud1 ud2 verr verw wait wbinvd wrmsr xadd xchg xgetbv xlatb xor xrstor xsave xsetbv
+    aaa aad aam aas adc add and arpl bound bsf bsr bswap bt btc btr bts call cbw cdq clc cld clflush cli clts cmc
+    cmp cmpxchg cmpxchg8b cpuid cwd cwde daa das dec div endbr32 enter fxrstor fxsave hlt idiv imul in inc int int1
+    int3 into invd invlpg iretd iretw jmp lahf lar lds lea leave les lfence lfs lgdt lgs lidt lldt lmsw lsl lss ltr
+    mfence monitor mov movbe movsx movzx mul mwait neg nop not or out pause pop popad popaw popcnt popfd popfw
+    prefetchnta prefetcht0 prefetcht1 prefetcht2 prefetchw push pushad pushaw pushfd pushfw rcl rcr rdmsr rdpmc
+    rdtsc rdtscp ret retf rol ror rsm sahf salc sar sbb sfence sgdt shl shld shr shrd sidt sldt smsw stc std sti str
+    sub sysenter sysexit test ud0 ud1 ud2 verr verw wait wbinvd wrmsr xadd xchg xgetbv xlatb xor xrstor xsave xsetbv
     """.split()
 )
 FLOAT = frozenset(
@@ -98,23 +98,23 @@ FLOAT = frozenset(
 )
 VECTOR = frozenset(
     """
-    addpd addps addsd addss addsubpd addsubps andnpd andnps andpd andps blendpd blendps blendvpd blendvps cmppd cmpps cmpsd cmpss
-    comisd comiss crc32 cvtdq2pd cvtdq2ps cvtpd2dq cvtpd2pi cvtpd2ps cvtpi2pd cvtpi2ps cvtps2dq cvtps2pd
-    cvtps2pi cvtsd2si cvtsd2ss cvtsi2sd cvtsi2ss cvtss2sd cvtss2si cvttpd2dq cvttpd2pi cvttps2dq cvttps2pi
-    cvttsd2si cvttss2si divpd divps divsd divss dppd dpps emms extractps haddpd haddps hsubpd hsubps insertps lddqu ldmxcsr maskmovdqu
-    maskmovq maxpd maxps maxsd maxss minpd minps minsd minss movapd movaps movd movddup movdq2q movdqa movdqu
-    movhlps movhpd movhps movlhps movlpd movlps movmskpd movmskps movntdq movntdqa movnti movntpd movntps
-    movntq movq movq2dq movsd movshdup movsldup movss movupd movups mpsadbw mulpd mulps mulsd mulss orpd orps
-    pabsb pabsd pabsw packssdw packsswb packusdw packuswb paddb paddd paddq paddsb paddsw paddusb paddusw paddw
-    palignr pand pandn pavgb pavgw pblendvb pblendw pcmpeqb pcmpeqd pcmpeqq pcmpeqw pcmpgtb pcmpgtd pcmpgtq pcmpgtw
-    pcmpestri pcmpestrm pcmpistri pcmpistrm pextrb pextrd pextrw phaddd phaddsw phaddw phminposuw phsubd phsubsw phsubw pinsrb pinsrd pinsrw pmaddubsw
-    pmaddwd pmaxsb pmaxsd pmaxsw pmaxub pmaxud pmaxuw pminsb pminsd pminsw pminub pminud pminuw pmovmskb
-    pmovsxbd pmovsxbq pmovsxbw pmovsxdq pmovsxwd pmovsxwq pmovzxbd pmovzxbq pmovzxbw pmovzxdq pmovzxwd pmovzxwq
-    pmuldq pmulhrsw pmulhuw pmulhw pmulld pmullw pmuludq por psadbw pshufb pshufd pshufhw pshuflw pshufw psignb
-    psignd psignw pslld pslldq psllq psllw psrad psraw psrld psrldq psrlq psrlw psubb psubd psubq psubsb
-    psubsw psubusb psubusw psubw ptest punpckhbw punpckhdq punpckhqdq punpckhwd punpcklbw punpckldq punpcklqdq
-    punpcklwd pxor rcpps rcpss roundpd roundps roundsd roundss rsqrtps rsqrtss shufpd shufps sqrtpd sqrtps
-    sqrtsd sqrtss stmxcsr subpd subps subsd subss ucomisd ucomiss unpckhpd unpckhps unpcklpd unpcklps xorpd
+    addpd addps addsd addss addsubpd addsubps andnpd andnps andpd andps blendpd blendps blendvpd blendvps cmppd
+    cmpps cmpsd cmpss comisd comiss crc32 cvtdq2pd cvtdq2ps cvtpd2dq cvtpd2pi cvtpd2ps cvtpi2pd cvtpi2ps cvtps2dq
+    cvtps2pd cvtps2pi cvtsd2si cvtsd2ss cvtsi2sd cvtsi2ss cvtss2sd cvtss2si cvttpd2dq cvttpd2pi cvttps2dq cvttps2pi
+    cvttsd2si cvttss2si divpd divps divsd divss dppd dpps emms extractps haddpd haddps hsubpd hsubps insertps lddqu
+    ldmxcsr maskmovdqu maskmovq maxpd maxps maxsd maxss minpd minps minsd minss movapd movaps movd movddup movdq2q
+    movdqa movdqu movhlps movhpd movhps movlhps movlpd movlps movmskpd movmskps movntdq movntdqa movnti movntpd
+    movntps movntq movq movq2dq movsd movshdup movsldup movss movupd movups mpsadbw mulpd mulps mulsd mulss orpd
+    orps pabsb pabsd pabsw packssdw packsswb packusdw packuswb paddb paddd paddq paddsb paddsw paddusb paddusw paddw
+    palignr pand pandn pavgb pavgw pblendvb pblendw pcmpeqb pcmpeqd pcmpeqq pcmpeqw pcmpestri pcmpestrm pcmpgtb
+    pcmpgtd pcmpgtq pcmpgtw pcmpistri pcmpistrm pextrb pextrd pextrw phaddd phaddsw phaddw phminposuw phsubd phsubsw
+    phsubw pinsrb pinsrd pinsrw pmaddubsw pmaddwd pmaxsb pmaxsd pmaxsw pmaxub pmaxud pmaxuw pminsb pminsd pminsw
+    pminub pminud pminuw pmovmskb pmovsxbd pmovsxbq pmovsxbw pmovsxdq pmovsxwd pmovsxwq pmovzxbd pmovzxbq pmovzxbw
+    pmovzxdq pmovzxwd pmovzxwq pmuldq pmulhrsw pmulhuw pmulhw pmulld pmullw pmuludq por psadbw pshufb pshufd pshufhw
+    pshuflw pshufw psignb psignd psignw pslld pslldq psllq psllw psrad psraw psrld psrldq psrlq psrlw psubb psubd
+    psubq psubsb psubsw psubusb psubusw psubw ptest punpckhbw punpckhdq punpckhqdq punpckhwd punpcklbw punpckldq
+    punpcklqdq punpcklwd pxor rcpps rcpss roundpd roundps roundsd roundss rsqrtps rsqrtss shufpd shufps sqrtpd
+    sqrtps sqrtsd sqrtss stmxcsr subpd subps subsd subss ucomisd ucomiss unpckhpd unpckhps unpcklpd unpcklps xorpd
     xorps
     """.split()
 )
@@ -133,7 +133,9 @@ MEMORY_SIZES: dict[str, int] = {
     **dict.fromkeys(("lldt", "ltr", "sldt", "str", "verr", "verw", "lmsw", "smsw", "arpl"), 16),
     **dict.fromkeys(("fldcw", "fnstcw", "fnstsw", "fstcw", "fstsw"), 16),
     **dict.fromkeys(("ldmxcsr", "stmxcsr", "jmp", "call"), 32),
-    **dict.fromkeys(("fldenv", "fnstenv", "fnsave", "fstenv", "fsave", "frstor", "fxsave", "fxrstor", "lea", "bound"), 0),
+    **dict.fromkeys(
+        ("fldenv", "fnstenv", "fnsave", "fstenv", "fsave", "frstor", "fxsave", "fxrstor", "lea", "bound"), 0
+    ),
     **dict.fromkeys(("fbld", "fbstp"), 80),
     **dict.fromkeys(("cvtsd2si", "cvttsd2si"), 64),
     **dict.fromkeys(("cvtsi2sd", "cvtsi2ss"), 32),

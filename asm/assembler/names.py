@@ -246,7 +246,9 @@ class Names:
 
     def _candidates(self, name: str) -> Iterable[str]:
         """Return names to compare with: those of the same structure or label first of all."""
-        every = [other for other in (*self.labels, *self.constants, *self.settings, *self.predefined) if "#" not in other]
+        every = [
+            other for other in (*self.labels, *self.constants, *self.settings, *self.predefined) if "#" not in other
+        ]
         head, dot, _ = name.rpartition(".")
         family = [other for other in every if dot and other.startswith(head + ".")]
         return family or every

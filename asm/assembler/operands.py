@@ -97,8 +97,7 @@ class Finder(Protocol):
 
 def parse_operand(text: str, place: Place, column: int, lookup: Finder) -> Operand:
     """Parse one operand."""
-    lead = len(text) - len(text.lstrip())
-    column += lead
+    column += len(text) - len(text.lstrip())
     body = text.strip()
     if not body:
         raise AsmError(place.at(column), "an operand is missing", "write one between the commas, or one comma less")
@@ -221,7 +220,9 @@ def parse_memory(body: str, lead: Lead, place: Place, column: int, lookup: Finde
     base, index, scale = split_registers(value, place.at(column + start))
     displacement = signed(check_range(value.constant, 32, place, column + start))
     bits = 32 if lead.distance == "near" and not lead.bits else lead.bits
-    return Memory(48 if lead.distance == "far" else bits, segment, base, index, scale, displacement, lead.distance == "far")
+    return Memory(
+        48 if lead.distance == "far" else bits, segment, base, index, scale, displacement, lead.distance == "far"
+    )
 
 
 def parse_inner(inner: str, lead: Lead, segment: str, place: Place, column: int, lookup: Finder) -> Memory:
@@ -277,17 +278,21 @@ def signed(value: int) -> int:
     return value - (1 << 32) if value >> 31 else value
 
 
+def same_register(value: Linear, factor_of: tuple[str, int]) -> tuple[str, str, int] | None:
+    """Return the parts of an address that has one register as base and index, as `[eax*3]` and `[eax + eax]`."""
+    name, factor = factor_of
+    if name == "esp" or not (factor in (3, 5, 9) or (factor == 2 and value.doubled == name)):
+        return None
+    return name, name, factor - 1
+
+
 def split_registers(value: Linear, place: Place) -> tuple[str, str, int]:
     """Return base, index and scale of an address; an error if no addressing form has them."""
     factors = {name: factor for name, factor in value.registers.items() if factor}
     if not factors:
         return "", "", 1
-    if len(factors) == 1:
-        name, factor = next(iter(factors.items()))
-        if factor in (3, 5, 9) and name != "esp":
-            return name, name, factor - 1
-        if factor == 2 and value.doubled == name != "esp":
-            return name, name, 1
+    if len(factors) == 1 and (twice := same_register(value, *factors.items())):
+        return twice
     ones = [name for name, factor in factors.items() if factor == 1]
     others = [name for name, factor in factors.items() if factor != 1]
     if len(others) > 1 or len(factors) > 2 or any(factors[name] not in (2, 4, 8) for name in others):

@@ -29,10 +29,13 @@ IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_.]*"
 ASSIGNMENT = re.compile(
     rf"\s*(?P<name>{IDENTIFIER})\s*(?:=(?!=)|\.?equ\b(?!\s*,))\s*(?P<value>.*)$", re.IGNORECASE | re.ASCII
 )
-SETTING = re.compile(rf"\s*(?P<word>\.(?:set|equ))\s+(?P<name>{IDENTIFIER})\s*,\s*(?P<value>.*)$", re.IGNORECASE | re.ASCII)
+SETTING = re.compile(
+    rf"\s*(?P<word>\.(?:set|equ))\s+(?P<name>{IDENTIFIER})\s*,\s*(?P<value>.*)$", re.IGNORECASE | re.ASCII
+)
 DIRECTIVE = re.compile(r"\s*(?P<word>\.[A-Za-z_0-9]\w*)(?![\w.:])(?!\s*:)\s*(?P<rest>.*)$", re.DOTALL | re.ASCII)
 INVOCATION = re.compile(
-    r"(?P<labels>\s*(?:[A-Za-z_.0-9][\w.]*\s*:\s*)*)(?P<name>[A-Za-z_]\w*)(?![\w.])\s*(?P<rest>.*)$", re.ASCII | re.DOTALL
+    r"(?P<labels>\s*(?:[A-Za-z_.0-9][\w.]*\s*:\s*)*)(?P<name>[A-Za-z_]\w*)(?![\w.])\s*(?P<rest>.*)$",
+    re.ASCII | re.DOTALL,
 )
 BLOCKS = {".macro": ".endm", ".rept": ".endr", ".irp": ".endr", ".irpc": ".endr"}
 ORPHANS = {

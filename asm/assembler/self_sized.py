@@ -34,7 +34,11 @@ def find_self_sized(layout: Layout) -> list[Statement]:
                 names.append((order, layout.names.labels[statement.word]))
             elif statement.kind == "here":
                 names.append((order, layout.names.constants[statement.word]))
-            elif statement.kind == "space" and statement.word != ".incbin" and NAMES_SOMETHING.search(NUMBER.sub("", statement.rest)):
+            elif (
+                statement.kind == "space"
+                and statement.word != ".incbin"
+                and NAMES_SOMETHING.search(NUMBER.sub("", statement.rest))
+            ):
                 spaces.append((order, statement, chunk))
     if not spaces:
         return []

@@ -233,8 +233,6 @@ class Reader:
         word = written.lower()
         place = line.place.at(line.text.find(written) + 1)
         if word in FLAGS or word in SECTION_WORDS:
-            if word == ".bss" and rest and not rest.isdigit():
-                raise AsmError(line.place.at(column), ".bss takes no argument", "write .bss alone")
             self._section_word(word, rest, line.place.at(column))
         elif word in (".equ", ".set"):
             setting = SETTING.match(whole)
@@ -242,10 +240,7 @@ class Reader:
                 raise AsmError(place, f"{word} wants a name and a value", f"write {word} name, value")
             self._assign(setting, line, len(line.text) - len(whole))
         elif word in (".global", ".globl"):
-            if not rest:
-                raise AsmError(place, f"{word} wants a name", f"write {word} name, name")
-            for name in split_arguments(rest):
-                self.exported.setdefault(name, Statement("export", line, self.scope, name, "", column))
+            self._export(word, rest, line, column, place)
         elif word == ".error":
             raise AsmError(place, unquote(rest, line.place.at(column), "a text"))
         elif word in COMMONS:
@@ -254,6 +249,13 @@ class Reader:
             refuse_other_syntax(word, rest, place)
             if word != ".intel_syntax":
                 self._put(Statement(self._kind(word, written, line), line, self.scope, word, rest, column))
+
+    def _export(self, word: str, rest: str, line: Line, column: int, place: Place) -> None:
+        """`.global name, name`."""
+        if not rest:
+            raise AsmError(place, f"{word} wants a name", f"write {word} name, name")
+        for name in split_arguments(rest):
+            self.exported.setdefault(name, Statement("export", line, self.scope, name, "", column))
 
     def _section_word(self, word: str, rest: str, place: Place) -> None:
         """`.text`, `.section`, `.pushsection`, `.popsection`, `.previous`."""
@@ -291,7 +293,13 @@ class Reader:
         self.commons.append(Statement("space", line, self.scope, ".space", numbers[0], column))
 
     def _kind(self, word: str, written: str, line: Line) -> str:
-        for kind, words in (("data", DATA_SIZES), ("float", FLOATS), ("text", TEXTS), ("space", SPACES), ("mark", PROBES)):
+        for kind, words in (
+            ("data", DATA_SIZES),
+            ("float", FLOATS),
+            ("text", TEXTS),
+            ("space", SPACES),
+            ("mark", PROBES),
+        ):
             if word in words:
                 return kind
         if word == ".assert":

@@ -1,5 +1,8 @@
 """What a mistake looks like: place, what is wrong, what to write instead."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,7 +68,8 @@ GOLDEN = {
     "jmp 2f": "1:5: there is no label 2 below; "
     "the label is written 2:, 2b is the next one above, 2f the next one below",
     "10: nop\n.byte 10b": "2:7: 10b is a number, or the label 10: above; write 0b10 for the number",
-    "mov al, q\n.set q, 1\n.set q, 2": "1:9: q has several values, and none yet; its values begin at t.asm:2; set it above",
+    "mov al, q\n.set q, 1\n.set q, 2": "1:9: q has several values, and none yet; "
+    "its values begin at t.asm:2; set it above",
     "q = 1\nq = 2": "2:5: q is defined twice; the first time at t.asm:1; "
     "what has several values is written .set name, value each time",
     ".float 1e60": "1:8: 1e60 is too large for .float; use .double or .tfloat",
@@ -271,3 +275,21 @@ def test_a_macro_that_calls_itself_is_stopped() -> None:
 @pytest.mark.timeout(20)
 def test_what_has_no_end_is_given_up_with_an_error(source: str) -> None:
     assert errors_of(source)
+
+
+MISSPELT = (
+    "\n".join("dadpd bwsap cpmepqd cvtdp2qd cvtds2si fciom fcipmo hdadpd mvo2dqq mvohpls pfshud psbud sqrtt".split())
+    + "\n"
+)
+
+
+def test_suggestions_do_not_depend_on_the_seed_of_hashes() -> None:
+    script = f"from callgate.asm.assembler import *\ntry: assemble_text({MISSPELT!r})\nexcept AsmErrors as e: print(e)"
+    results = {
+        subprocess.run(
+            [sys.executable, "-c", script], env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("0", "1", "77")
+    }
+    assert len(results) == 1
+    assert results.pop().count(b"did you mean") > 5

@@ -44,7 +44,9 @@ def linked(text: str, program: Program, folder: Path) -> dict[str, bytes]:
     lines = [f"{name} {address:#x} : {{ *({inputs[name]}) }}" for name, address in places.items()]
     script.write_text("SECTIONS {\n" + "\n".join(lines) + "\n/DISCARD/ : { *(.eh_frame .comment .note*) }\n}\n")
     entry = hex(program.entry)
-    host_programs.run("ld", "-m", "elf_i386", "--build-id=none", "-e", entry, "-T", script, "--no-relax", "-o", result, image)
+    host_programs.run(
+        "ld", "-m", "elf_i386", "--build-id=none", "-e", entry, "-T", script, "--no-relax", "-o", result, image
+    )
     elf = ELFFile(BytesIO(result.read_bytes()))
     return {section.name: section.data() for section in elf.iter_sections()}
 

@@ -13,7 +13,10 @@ import pytest
 
 HIDDEN = "CALLGATE_NO_HOST_PROGRAMS" in os.environ
 PATH = "" if HIDDEN else os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-PACKAGES = "Debian: binutils, dosfstools, mtools, e2fsprogs, exfatprogs, sleuthkit, genisoimage, zip, gdb, fdisk, gdisk"
+PACKAGES = (
+    "Debian: binutils, dosfstools, mtools, e2fsprogs, exfatprogs, sleuthkit, genisoimage, zip, gdb, fdisk, gdisk, "
+    "gcc, gcc-multilib"
+)
 ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C.UTF-8", "TZ": "UTC", "MTOOLS_SKIP_CHECK": "1"}
 
 

@@ -248,3 +248,44 @@ def test_a_missing_directory_is_named_and_leaves_nothing(callgate: Callgate, tmp
     assert result.returncode == 1
     assert "nothing" in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_asm_reads_standard_input_and_writes_to_standard_output(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": ""}
+    command = [sys.executable, "-c", "from callgate.tools.cli import main; main()", "asm"]
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [*command, *arguments], input=b"start: nop\n bad\n" if "bad" in arguments else b"start: nop\n",
+            capture_output=True, check=False, cwd=tmp_path, env=environment, timeout=100,
+        )  # fmt: skip
+
+    for source in ("-", "/dev/stdin"):
+        result = run(source)
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.startswith(b"\x7fELF")
+        assert result.stderr == b""
+    assert run("-", "-o", "x.elf", "--listing").stdout.endswith(b"start: nop\n")
+    assert (tmp_path / "x.elf").read_bytes().startswith(b"\x7fELF")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.elf"]
+
+
+def test_asm_writes_flat_binaries(callgate: Callgate, tmp_path: Path) -> None:
+    source = tmp_path / "boot.asm"
+    source.write_text("start: mov eax, [value]\n.data\nvalue: .long 7\n.bss\n.space 64\n")
+    result = callgate("asm", source, "--format", "binary", "--origin", "0x7c00")
+    assert result.returncode == 0, result.stderr
+    image = (tmp_path / "boot.bin").read_bytes()
+    assert image == bytes.fromhex("a1107c0000").ljust(16, b"\0") + bytes.fromhex("07000000")
+    refused = callgate("asm", source, "--origin", "0x7c00")
+    assert refused.returncode == 2
+    assert "sections begin at multiples of 4096; write 0x7000 or 0x8000" in refused.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_asm_names_the_file_that_cannot_be_written(callgate: Callgate, tmp_path: Path) -> None:
+    source = tmp_path / "a.asm"
+    source.write_text("nop\n")
+    result = callgate("asm", source, "-o", "/dev/full")
+    assert result.returncode == 1
+    assert result.stderr == "Error: Could not open file '/dev/full': No space left on device\n"

@@ -20,6 +20,7 @@ START_OUR_OWN = {
     "machine/test_facade.py",
     "machine/test_translated_code.py",
     "asm/test_assembler_cache.py",
+    "asm/test_assembler_errors.py",
     "mutants/run.py",
     "tools/conftest.py",
     "tools/test_interactive_session.py",
