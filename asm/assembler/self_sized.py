@@ -67,7 +67,7 @@ def changed(
 
 
 def move(names: list[Label | Constant], amount: int) -> None:
-    """Let names be so many bytes further away."""
+    """Move names this many bytes further away."""
     from callgate.asm.assembler.names import Label
 
     for name in names:

@@ -56,7 +56,7 @@ class FilePage(Layout):
         "error": "ErrorCode that says why it is not valid",
         "size": "bytes",
         "attributes": "FileAttributes",
-        "shift": "byte of the file 0 lies so many bytes behind a page boundary: as its data does on the disk",
+        "shift": "byte 0 of the file lies this many bytes after a page boundary, as its data does on the disk",
         "count": "areas in use",
         "none": "always zeros: an empty area before all others, where bisection ends if none begins early enough",
         "areas": "sorted by position, none overlaps another; those behind the last are all ones; "
