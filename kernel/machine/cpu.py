@@ -50,6 +50,10 @@ SELECTORS = ("cs", "ds", "es", "fs", "gs", "ss")
 FLAG_NAMES = {0: "CF", 2: "PF", 4: "AF", 6: "ZF", 7: "SF", 8: "TF", 9: "IF", 10: "DF", 11: "OF", 14: "NT", 16: "RF"}
 
 
+class NotModelled(NotImplementedError):
+    """Ring 0 has put the CPU into a mode that this machine does not have; a run ends there with this as its report."""
+
+
 class MemoryManagementRegister(ctypes.Structure):
     """`uc_x86_mmr`."""
 
@@ -158,7 +162,7 @@ class Cpu:
         return [*general, ("eip", layout.eip >> 2)], [(name, layout.segment(name) >> 2) for name in SELECTORS]
 
     def paging_mode(self) -> Mode:
-        """Return how the CPU translates linear addresses now; NotImplementedError without PAE."""
+        """Return how the CPU translates linear addresses now; NotModelled without PAE."""
         self.peek.save()
         return self._mode(self.peek)
 
@@ -168,14 +172,14 @@ class Cpu:
 
     def _mode(self, context: RawContext) -> Mode:
         if context.words[self.layout.eflags >> 2] & EFLAGS_VM:
-            raise NotImplementedError("virtual-8086 mode is not modelled: ring 0 returned to an image with VM set")
+            raise NotModelled("virtual-8086 mode is not modelled: ring 0 returned to an image with VM set")
         cr0, _, _, cr3, cr4 = struct.unpack_from("<5Q", context.view, self.layout.control)
         made_of, mode = self.last_mode
         efer = self.efer
         if made_of == (cr0, cr3, cr4, efer):
             return mode
         if cr0 & CR0_PG and not cr4 & CR4_PAE:
-            raise NotImplementedError("only PAE paging is walked: set CR4.PAE before CR0.PG")
+            raise NotModelled("only PAE paging is walked: set CR4.PAE before CR0.PG")
         mode = Mode(
             paging=bool(cr0 & CR0_PG),
             cr3=cr3,

@@ -28,9 +28,11 @@ MMIO_WRITE = ctypes.CFUNCTYPE(None, POINTER, ctypes.c_uint64, ctypes.c_uint, cty
 class Hooks:
     """The hooks of one engine; keeps every callback alive as long as the engine may call it."""
 
-    def __init__(self, handle: Any, fail: Callable[[BaseException], None]) -> None:
+    def __init__(self, handle: Any, fail: Callable[[BaseException], None], leave: Callable[[], None]) -> None:
+        """Exceptions of hooks go to `fail`; `leave` is called at the end of an exception of the CPU."""
         self.handle = handle
         self.fail = fail
+        self.leave = leave
         self.alive: list[object] = []
 
     def _add(self, kind: int, callback: Any, begin: int = 1, end: int = 0, *extra: int, data: int | None = None) -> int:
@@ -58,6 +60,7 @@ class Hooks:
                 function(vector)
             except BaseException as error:  # noqa: BLE001 - must not unwind through the engine
                 self.fail(error)
+            self.leave()
 
         self._add(UC_HOOK_INTR, INTERRUPT(callback))
 

@@ -105,7 +105,7 @@ class Machine:
         for region in self.ram.regions[1:]:
             self.counter.serve(region)
         self.state = self.counter.state
-        self.control = Control(self.state)
+        self.control = Control(self.state, self.handle)
         self.clock = Clock(self.state)
         self.events = EventQueue()
         self.ledger = Ledger(self.state, self.ram.touched)
@@ -128,7 +128,7 @@ class Machine:
         self.translations = Translations(self.cpu, self.paging, self.control, self._translated)
         self.traps.returns.changed = self.translations.changed
         self.counter.repeats.follows_itself = self.filters.follows_itself
-        self.hooks = Hooks(self.handle, self._fail)
+        self.hooks = Hooks(self.handle, self._fail, self.control.leave)
         self.console_buffer = self._console_buffer()
         self._add_hooks()
         self.runner = Runner(self, ctrl_c=ctrl_c)

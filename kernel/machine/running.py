@@ -16,15 +16,16 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from callgate.kernel.machine.counter import NEVER, NOWHERE
-from callgate.kernel.machine.cpu import EFLAGS_IF
+from callgate.kernel.machine.cpu import EFLAGS_IF, NotModelled
 from callgate.kernel.machine.stop import Stop
+from callgate.kernel.machine.traps import BARREN
 from unicorn import UcError
 from unicorn.unicorn_py3.unicorn import uclib
 
 if TYPE_CHECKING:
     from callgate.kernel.machine.machine import Machine
 
-SLICE = 5_000_000  # instructions between two looks at Ctrl-C
+SLICE = 500_000  # instructions between two looks at Ctrl-C; the slowest (FNSAVE) take 1.5 µs each
 IDLE_EVENTS = 1_000_000  # events without an interrupt after which a HLT is taken to last for ever
 ZERO = ctypes.c_uint64(0)
 NO_COUNT = ctypes.c_size_t(0)
@@ -53,12 +54,15 @@ class Runner:
             raise RuntimeError("the machine is running: a hook may not run it again")
         end = NEVER if fuel is None else self.state.count + fuel
         self.control.request = None
+        self.machine.traps.barren = 0
         self.running = True
         try:
             if not self.ctrl_c:
                 return self._loop(end, until)
             with self._catching():
                 return self._loop(end, until)
+        except NotModelled as error:
+            return self._stop("not-modelled", str(error))
         finally:
             self.running = False
 
@@ -89,7 +93,7 @@ class Runner:
                 return self._stop("interrupted")
         if until is not None and until():
             return self._stop("until")
-        if self.state.count >= end:
+        if self.state.count >= end or (end != NEVER and machine.traps.barren >= BARREN):
             return self._stop("fuel")
         self._come_due()
         if machine.pic.pending() and machine.cpu.interruptible():
@@ -153,16 +157,19 @@ class Runner:
         machine = self.machine
         if not machine.cpu.eflags & EFLAGS_IF:
             return False
+        ticked = False
         for _ in range(IDLE_EVENTS):
             if machine.pic.pending() or self.control.wanted:
                 return True
             due = machine.events.next_time()
-            if (due is None or machine.only_ticks()) and self._ask_for_input():
+            ticks = machine.only_ticks()
+            if (due is None or ticks) and self._ask_for_input():
                 continue
-            if due is None:
+            if due is None or (ticks and ticked):  # a tick that does not interrupt now never will: nothing executes
                 return False
             machine.clock.idle += max(0, due - machine.clock.now)
             self._come_due()
+            ticked = ticks
         return False
 
     def _ask_for_input(self) -> bool:

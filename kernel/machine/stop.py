@@ -9,7 +9,8 @@ class Stop:
     """The end of a run: reason, retired instructions, and what belongs to the reason.
 
     Reasons: "halt" (HLT that nothing can end), "fuel", "until", "breakpoint", "host" (a host call or
-    device asked), "triple-fault", "interrupted".
+    device asked), "triple-fault", "interrupted", "not-modelled" (a mode of the CPU that this machine does not
+    have; `detail` says which).
     """
 
     reason: str

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.machine.bus import DmaError
 from callgate.kernel.machine.counter import NOWHERE
-from callgate.kernel.machine.exceptions import DB, PF, UD, Delivery, Incident, TripleFault, name_of
+from callgate.kernel.machine.cpu import EFLAGS_IF
+from callgate.kernel.machine.exceptions import DB, NO_EXCEPTION, PF, UD, Delivery, Incident, TripleFault, name_of
 from callgate.kernel.machine.paging import PF_FETCH, PageFault
 from callgate.kernel.machine.returns import Returns
 from callgate.kernel.machine.stepping import Stepping
@@ -35,6 +36,7 @@ PREFIXES = b"\xf0\xf2\xf3\x26\x2e\x36\x3e\x64\x65\x66\x67"
 LOCK = 0xF0
 INT1 = b"\xf1"
 RECENT = 16  # occurrences kept for the report
+BARREN = 500  # deliveries with no instruction retired between them after which the run loop is asked
 STACK_SHOWN = 16  # dwords of stack in a triple-fault report
 SOFTWARE_NAME = "int {:#x}"
 INTERRUPT_NAME = "irq {:#x}"
@@ -69,6 +71,8 @@ class Traps:
         stream.declare("exception", "int", "interrupt")
         self.clock = clock
         self.recent: deque[Occurrence] = deque(maxlen=RECENT)
+        self.barren = 0  # deliveries since an instruction has retired
+        self.barren_at = 0  # the count of instructions then
         self.delivery = Delivery(cpu, paging)
         self.stepping = Stepping(cpu, paging)
         self.refusal: Refusal | None = None
@@ -95,6 +99,8 @@ class Traps:
         if software:
             self._deliver(Incident(vector, eip, 0, software=True, instruction=self.current()))
             return
+        if vector == PF and self._before_fetch(eip, code):
+            return
         if vector != DB:
             self._uncount(eip, fetch=vector == PF and bool(code & PF_FETCH))
         self._deliver(Incident(vector, eip, code))
@@ -112,6 +118,19 @@ class Traps:
             stepping.start(linear, address)
             return True
         return False
+
+    def _before_fetch(self, eip: int, code: int) -> bool:
+        """Stop before an instruction that cannot be fetched, where the counting hook would stop if it came there."""
+        cpu, layout = self.cpu, self.cpu.layout
+        linear = eip + cpu.get(layout.segment("cs") + 8) & 0xFFFF_FFFF
+        if not code & PF_FETCH and self.state.last_address == linear:
+            return False
+        if not self.control.due(interruptible=bool(cpu.get(layout.eflags) & EFLAGS_IF)):
+            return False
+        cpu.put(layout.old_exception, NO_EXCEPTION)
+        cpu.restore()
+        self.control.stop_soon()
+        return True
 
     def interrupted(self) -> None:
         """Call it between two instructions: the engine has stopped for another reason."""
@@ -210,7 +229,16 @@ class Traps:
             state.quadrants[linear >> 30] -= 1
         state.last_address = NOWHERE
 
+    def _count_barren(self) -> None:
+        """A CPU can deliver exceptions for ever and never execute: have the run loop look now and then."""
+        if self.state.count != self.barren_at:
+            self.barren, self.barren_at = 0, self.state.count
+        self.barren += 1
+        if not self.barren % BARREN:
+            self.control.stop_soon()
+
     def _deliver(self, incident: Incident) -> None:
+        self._count_barren()
         if self.stream.active:
             self._emit(incident)
         try:

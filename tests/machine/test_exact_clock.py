@@ -3,6 +3,7 @@
 import pytest
 from callgate.kernel.machine import Machine, port_buffer
 from callgate.kernel.machine import counter as counters
+from callgate.kernel.machine.running import SLICE
 from callgate.kernel.machine.stream import Event
 from callgate.tools.bench_clock import bench_clock
 
@@ -239,4 +240,4 @@ def test_a_waiting_interrupt_costs_nothing_like_a_stop_for_each_instruction(bare
     slices = []
     machine.run(until=lambda: bool(slices.append(1)))
     assert machine.clock.retired == 2_000_002
-    assert len(slices) < 5
+    assert len(slices) <= 2_000_002 // SLICE + 1

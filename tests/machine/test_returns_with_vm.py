@@ -153,8 +153,7 @@ def test_virtual_8086_mode_entered_by_ring_0_ends_the_run_before_its_first_instr
     rings = make_rings()
     rings.boot(0, Case(f"push 0; push 0; push 0; push 0; push 0; push 0; push {VIRTUAL}; push 0; push 0x1000; iretd"))
     rings.machine.ram.write(0x1000, b"\xfa\xeb\xfe")
-    with pytest.raises(NotImplementedError, match="virtual-8086"):
-        rings.machine.run(fuel=1000)
-    assert rings.machine.cpu.eip == 0x1000
-    with pytest.raises(NotImplementedError, match="virtual-8086"):
-        rings.machine.run(fuel=1000)
+    for _ in range(2):
+        stop = rings.machine.run(fuel=1000)
+        assert (stop.reason, stop.eip) == ("not-modelled", 0x1000)
+        assert "virtual-8086" in stop.detail

@@ -23,6 +23,7 @@ from callgate.kernel.machine.ledger import Counts
 from callgate.kernel.machine.snapshot import Snapshot
 from callgate.kernel.machine.stream import Event
 from callgate.tools.asmtest import board
+from callgate.tools.asmtest.ctrl_c import CtrlC
 from callgate.tools.asmtest.programs import Programs
 from callgate.tools.asmtest.result import FLAGS, WHOLE, CallResult, Fault, RoutineError
 from callgate.tools.asmtest.structures import StructureType, get_field, known_structures, put_field
@@ -40,6 +41,7 @@ class BareCpu:
     def __init__(self, programs: Programs | None = None) -> None:
         """Make the machine; it is reset, not made again, between tests."""
         self.machine: Machine = board.make_machine()
+        self.ctrl_c = CtrlC(self.machine)
         self.programs = programs or Programs()
         self.ram = self.machine.ram
         self.empty = self.machine.snapshot()
@@ -211,13 +213,14 @@ class BareCpu:
         self._note(self.call, (routine,), {"faults": faults, "fuel": fuel, "stack": stack, **registers})
         self.last = None  # an error within the run must not leave the call before for reports
         begun = self._begin(routine, stack, registers)
-        stop = self.machine.run(fuel=fuel)
+        stop = self._run(fuel)
         self.last = self._result(stop, begun)
         if stop.reason == "fault" and not faults:
             raise RoutineError(f"{routine} faulted: {self.last.fault} at {self._place(stop.eip)}")
         if stop.reason not in ("fault", "returned"):
             what = f"did not return within {fuel} instructions" if stop.reason == "fuel" else f"ended by {stop.reason}"
-            raise RoutineError(f"{routine} {what}, at {self._place(stop.eip)}")
+            why = f": {stop.detail}" if stop.reason == "not-modelled" else ""
+            raise RoutineError(f"{routine} {what}, at {self._place(stop.eip)}{why}")
         return self.last
 
     def _begin(self, routine: int | str, stack: Sequence[int], registers: dict[str, int]) -> Counts:
@@ -240,6 +243,12 @@ class BareCpu:
         self.before = values | {"eflags": eflags, "eip": eip}
         self.events = []
         return self.machine.ledger.counts()
+
+    def _run(self, fuel: int) -> Stop:
+        stop = self.machine.run(fuel=fuel)
+        if stop.reason == "interrupted":
+            raise KeyboardInterrupt
+        return stop
 
     def _result(self, stop: Stop, begun: Counts) -> CallResult:
         fault = Fault.of_event(stop.detail) if stop.reason == "fault" else None
@@ -269,11 +278,11 @@ class BareCpu:
     def _step(self, retired: int, count: int) -> list[int]:
         machine = self.machine
         if retired > count:
-            machine.run(fuel=retired - count)
+            self._run(retired - count)
         addresses: deque[int] = deque(maxlen=count + 1)
         for _ in range(min(retired, count) + 1):
             addresses.append(machine.cpu.eip)
-            if machine.step().reason != "fuel":
+            if self._run(1).reason != "fuel":
                 break
         return [address for address in addresses if address != board.RETURN]
 
@@ -315,4 +324,5 @@ class BareCpu:
 
     def close(self) -> None:
         """Give the machine back."""
+        self.ctrl_c.remove()
         self.machine.close()
