@@ -32,6 +32,9 @@ HF_RF = 1 << 16
 HF_VM = 1 << 17
 
 
+CLOSED = "the machine is closed"
+
+
 class UnsupportedEmulator(RuntimeError):
     """This build of Unicorn keeps its state otherwise than the ones that are known."""
 
@@ -77,6 +80,11 @@ REGISTER_IDS = [
 ]
 
 
+def refuse() -> None:
+    """Say that there is no CPU any more."""
+    raise ValueError(CLOSED)
+
+
 class RawContext:
     """A context that is saved and restored without the binding's detours: 0.3 µs each."""
 
@@ -112,6 +120,8 @@ class RawContext:
             self.view.release()
             uclib.uc_context_free(self.pointer)
             self.pointer = ctypes.c_void_p()
+            for name in ("save", "restore"):  # the engine would follow the pointer that is gone
+                setattr(self, name, refuse)
 
 
 def _provoke(code: bytes) -> tuple[bytes, int]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from callgate.kernel.machine.context import (
+    CLOSED,
     HF_ADDSEG,
     HF_CPL,
     HF_CS32,
@@ -41,7 +42,6 @@ DEBUG_NAMES = ("dr0", "dr1", "dr2", "dr3", "dr6", "dr7")
 IDS: dict[str, int] = {name: getattr(x86, f"UC_X86_REG_{name.upper()}") for name in NAMES + DEBUG_NAMES}
 LATE_FLAGS = 0x8D5 | 1 << 10  # CF PF AF ZF SF OF, and DF
 EFLAGS_FIXED = 2
-CLOSED = "the machine is closed"
 MSR_EFER = 0xC000_0080
 EFER_NXE = 1 << 11
 TSS_FLAGS = 0x8900  # present, 32-bit TSS, not busy: as LTR leaves it in the cache
@@ -52,6 +52,14 @@ FLAG_NAMES = {0: "CF", 2: "PF", 4: "AF", 6: "ZF", 7: "SF", 8: "TF", 9: "IF", 10:
 
 class NotModelled(NotImplementedError):
     """Ring 0 has put the CPU into a mode that this machine does not have; a run ends there with this as its report."""
+
+
+class Gone:
+    """Stands for the engine of a machine that is closed: whoever passes it to the engine gets an error instead."""
+
+    @property
+    def _as_parameter_(self) -> int:
+        raise ValueError(CLOSED)
 
 
 class MemoryManagementRegister(ctypes.Structure):
@@ -335,6 +343,7 @@ class Cpu:
     def free(self) -> None:
         """Give the context buffers back; from then on every register is an AttributeError."""
         object.__setattr__(self, "closed", True)
+        object.__setattr__(self, "handle", Gone())
         self.context.free()
         self.peek.free()
 

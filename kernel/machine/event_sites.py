@@ -31,6 +31,7 @@ class EventSites:
         self.known: list[EventSite] = []
         self.providers: list[Callable[[], Iterable[EventSite]]] = []
         stream.changed.append(self._listeners_changed)
+        stream.more_kinds.append(lambda: self.kinds)
 
     def add(self, address: int, kind: str, fields: Fields = dict) -> None:
         """Emit an event of `kind` with `fields()` before the instruction at `address`."""

@@ -22,6 +22,7 @@ from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.machine.breakpoints import Breakpoints
 from callgate.kernel.machine.bus import Device, DmaError
 from callgate.kernel.machine.clock import Clock, EventQueue
+from callgate.kernel.machine.context import CLOSED
 from callgate.kernel.machine.control import Control
 from callgate.kernel.machine.counter import CounterState, make_counter
 from callgate.kernel.machine.cpu import Cpu
@@ -256,9 +257,12 @@ class Machine:
         finally:
             self.stream.unsubscribe(listener)
 
-    def _run(self, fuel: int | None, until: Callable[[], bool] | None) -> Stop:
+    def _check_open(self) -> None:
         if self.handle is None:
-            raise ValueError("the machine is closed")
+            raise ValueError(CLOSED)
+
+    def _run(self, fuel: int | None, until: Callable[[], bool] | None) -> Stop:
+        self._check_open()
         try:
             return self.runner.run(fuel, until)
         finally:
@@ -273,7 +277,11 @@ class Machine:
         return kinds
 
     def address(self, place: int | str) -> int:
-        """Return the linear address that a number or a name of `addresses` means; KeyError for others."""
+        """Return the linear address that a number or a name of `addresses` means; KeyError for others.
+
+        ValueError once the machine is closed: nothing has an address any more.
+        """
+        self._check_open()
         if isinstance(place, int):
             return place
         if place not in self.addresses:
@@ -325,10 +333,12 @@ class Machine:
 
     def flush_tlb(self) -> None:
         """Drop every cached translation of addresses."""
+        self._check_open()
         self.translations.flush_tlb()
 
     def code_changed(self, physical: int, length: int) -> None:
         """Tell the CPU that somebody else wrote memory that may hold code."""
+        self._check_open()
         self.translations.changed(physical, length)
 
     # Comfort.
@@ -356,8 +366,7 @@ class Machine:
     @property
     def fpu(self) -> FloatingPoint:
         """The x87, MMX and SSE registers now; ValueError once the machine is closed."""
-        if self.handle is None:
-            raise ValueError("the machine is closed")
+        self._check_open()
         return from_cpu(self.handle)
 
     def disassemble(self, place: int | str, count: int = 8, symbols: Callable[[int], str] | None = None) -> list[str]:

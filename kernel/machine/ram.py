@@ -78,6 +78,8 @@ class Region:
         self.backing = Backing(name, size)
         self.address = self._map(None, 0)
         self.buffer = (ctypes.c_ubyte * size).from_address(self.address)
+        unmapping = weakref.finalize(self.buffer, _libc.munmap, self.address, size)  # slices of the view keep it alive
+        unmapping.atexit = False  # the engine may go later
         self.view = memoryview(self.buffer).cast("B")
         self.closed = False
 
@@ -143,11 +145,11 @@ class Region:
             position = used.find(1, position + 1)
 
     def close(self) -> None:
-        """Unmap; views of this RAM must not be used any more."""
+        """Unmap, as soon as nobody has a slice of the view any more."""
         if not self.closed:
             self.closed = True
             self.view.release()
-            _libc.munmap(self.address, self.size)
+            del self.buffer
             del self.backing
 
 

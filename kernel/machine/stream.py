@@ -5,6 +5,7 @@ subscribes; with no subscriber of a kind, emitting it costs one test of a set.
 """
 
 from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from typing import NamedTuple
 
 
@@ -44,6 +45,7 @@ class EventStream:
         self.active = False
         self.changed: list[Callable[[], None]] = []
         self.kinds: set[str] = set()
+        self.more_kinds: list[Callable[[], Iterable[str]]] = []  # asked for kinds that nobody has declared
 
     def wants(self, kind: str) -> bool:
         """Whether anybody listens to events of this kind."""
@@ -54,8 +56,17 @@ class EventStream:
         self.kinds.update(kinds)
 
     def subscribe(self, listener: Listener, kinds: Iterable[str] | None = None) -> Listener:
-        """Call `listener` with every event of these kinds from now on; return it, for `unsubscribe`."""
-        self.listeners.append((listener, None if kinds is None else frozenset(kinds)))
+        """Call `listener` with every event of these kinds from now on; return it, for `unsubscribe`.
+
+        KeyError for a kind that is neither declared nor the name of an event site.
+        """
+        kinds = None if kinds is None else frozenset(kinds)
+        if kinds is not None and not kinds <= self.kinds:
+            known = self.kinds.union(*(ask() for ask in self.more_kinds))
+            for kind in sorted(kinds - known):
+                near = ", ".join(get_close_matches(kind, sorted(known))) or "nothing like it"
+                raise KeyError(f"no event {kind!r}; there is {near}")
+        self.listeners.append((listener, kinds))
         self._update()
         return listener
 

@@ -58,6 +58,7 @@ def test_the_stream_calls_only_who_wants_a_kind():
     everything, some = [], []
     stream.emit("lost")
     stream.subscribe(everything.append)
+    stream.declare("ipc.reply")
     listener = stream.subscribe(some.append, kinds=["ipc.reply"])
     assert stream.wants("ipc.reply")
     stream.emit("ipc.reply", slot=3)
