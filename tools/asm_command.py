@@ -84,13 +84,13 @@ def asm(
 def _assemble(source: Path, origin: int, entry: str, include: list[Path], align: int) -> Program:
     """Assemble a file, or what comes from standard input; AsmErrors, OSError."""
     from callgate.asm.assembler import assemble, assemble_text
-    from callgate.asm.assembler.source import decoded
+    from callgate.asm.assembler.source import decode
     from callgate.tools.asmtest.programs import shipped_folders
 
     folders = include + shipped_folders()
     if source != STANDARD_INPUT:
         return assemble(source, origin=origin, entry=entry, include_dirs=folders, align=align)
-    text = decoded(sys.stdin.buffer.read())
+    text = decode(sys.stdin.buffer.read())
     here = [Path(), *folders]
     return assemble_text(text, name="<stdin>", origin=origin, entry=entry, include_dirs=here, align=align)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocation, ReprTraceback
 
 if TYPE_CHECKING:
     from callgate.asm.assembler import Program
@@ -33,7 +34,8 @@ def shared_cpu(config: pytest.Config) -> BareCpu:
         from callgate.tools.asmtest.bare import BareCpu
         from callgate.tools.asmtest.programs import Programs
 
-        config.stash[CPU] = BareCpu(Programs([Path(item) for item in config.getini("callgate_include")]))
+        include = [Path(item) for item in config.getini("callgate_include")]
+        config.stash[CPU] = BareCpu(Programs(include), config.rootpath)
     return config.stash[CPU]
 
 
@@ -59,28 +61,30 @@ class AsmFile(pytest.File):
     def collect(self) -> Iterable[pytest.Item]:
         """Yield a test for each case; a mistake in the file is a CollectError that says where."""
         from callgate.asm.assembler import AsmErrors
-        from callgate.tools.asmtest.cases import as_written, parse, with_code
+        from callgate.asm.assembler.source import decode
+        from callgate.tools.asmtest.cases import as_written, parse, with_code, without_code
+        from callgate.tools.asmtest.places import shown_errors, shown_file
 
         cases: list[Case] = []
+        shown = shown_file(str(self.path), self.config.rootpath)
         try:
-            text = self.path.read_text(encoding="utf-8")
-            cases = parse(text, self._shown())
-            self.program = shared_cpu(self.config).programs.text(with_code(text, cases), self.path)
+            text = decode(self.path.read_bytes())
+            cases = parse(text, shown)
+            if not cases:  # somebody else's file
+                return
+            programs = shared_cpu(self.config).programs
+            self.program = programs.text(with_code(text, cases), self.path)
+            off = without_code(text, cases, lambda marked: programs.defined(marked, self.path))
         except AsmErrors as errors:
-            shown = AsmErrors([as_written(error, str(self.path), cases) for error in errors.errors])
-            raise self.CollectError(f"{self._shown()}:\n{shown}") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise self.CollectError(f"{self._shown()}:\n{error}") from None
-        if not cases:
-            raise self.CollectError(f"{self._shown()} has no case; begin one with ;@ case what is tested")
+            named = AsmErrors([as_written(error, str(self.path), cases) for error in errors.errors])
+            raise self.CollectError(f"{shown}:\n{shown_errors(named, self.config.rootpath)}") from None
+        except OSError as error:
+            raise self.CollectError(f"{shown}: {error.strerror or error}") from None
         for case in cases:
-            yield AsmCase.from_parent(self, name=case.title, case=case)
-
-    def _shown(self) -> str:
-        try:
-            return str(self.path.relative_to(self.config.rootpath))
-        except ValueError:
-            return str(self.path)
+            item = AsmCase.from_parent(self, name=case.name, case=case)
+            if case.label in off:
+                item.add_marker(pytest.mark.skip(reason="stands in a part that is not assembled"))
+            yield item
 
 
 class AsmCase(pytest.Item):
@@ -98,14 +102,18 @@ class AsmCase(pytest.Item):
         check_cases(self.case, self.parent.program, shared_cpu(self.config))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """Return what a person needs to see: no traceback of Python."""
+        """Return what a person needs to see: no traceback of Python; the summary gets the reason."""
         from callgate.asm.assembler import AsmError
         from callgate.tools.asmtest.result import RoutineError
         from callgate.tools.asmtest.runner import CaseFailure
 
-        if isinstance(excinfo.value, CaseFailure | AsmError | RoutineError):
-            return str(excinfo.value)
-        return super().repr_failure(excinfo, style)
+        error = excinfo.value
+        if not isinstance(error, CaseFailure | AsmError | RoutineError):
+            return super().repr_failure(excinfo, style)
+        reason = error.reason if isinstance(error, CaseFailure) else getattr(error, "message", str(error))
+        crash = ReprFileLocation(str(self.path), self.case.place.line, reason)
+        entry = ReprEntryNative([str(error) + "\n"])
+        return ReprExceptionInfo(ReprTraceback([entry], None, style="native"), crash)
 
     def reportinfo(self) -> tuple[Path, int, str]:
         """Return where the case stands."""
@@ -165,16 +173,25 @@ def booted(booted_system: BootedSystem) -> BootedSystem:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
-    """Add registers and last instructions of the last call to the report of a Python test that fails."""
+    """Add to the report of a Python test that fails what its fixtures know, and leave our own code out of it."""
     try:
         return (yield)
     except pytest.skip.Exception:
         raise
-    except BaseException:
-        if CPU in item.config.stash and "bare_cpu" in getattr(item, "fixturenames", ()):
-            from callgate.tools.asmtest.report import describe_call
+    except Exception as error:
+        from callgate.tools.asmtest import report
 
-            lines = describe_call(item.config.stash[CPU])
-            if lines:
-                item.add_report_section("call", "bare CPU", "\n".join(lines))
+        fixtures = getattr(item, "funcargs", {})
+        if "bare_cpu" in fixtures:
+            add_section(item, "bare CPU", report.describe_call(fixtures["bare_cpu"]))
+        if "booted" in fixtures and not isinstance(error, report.SPEAKING):
+            add_section(item, "booted system", fixtures["booted"].describe())
+        if fixtures.keys() & {"bare_cpu", "booted"} and not item.config.option.fulltrace:
+            report.without_internals(error)
         raise
+
+
+def add_section(item: pytest.Item, title: str, lines: list[str]) -> None:
+    """Add lines, if there are any, to the report of a test."""
+    if lines:
+        item.add_report_section("call", title, "\n".join(lines))

@@ -70,17 +70,22 @@ class Sources:
             if place is None:
                 raise
             raise AsmError(place, f"{path} cannot be read: {error.strerror or error}") from None
-        return text_lines(decoded(data), str(path), chain)
-
-
-def decoded(data: bytes) -> str:
-    """Return the text of a source; bytes that are no UTF-8 are kept as they stand."""
-    return data.decode("utf-8", "surrogateescape")
+        return text_lines(decode(data), str(path), chain)
 
 
 def shown(folder: Path) -> str:
     """Return a folder as a person knows it: what comes with callgate lies elsewhere on every computer."""
     return f"callgate/{folder.relative_to(OURS).as_posix()}" if folder.is_relative_to(OURS / "asm") else str(folder)
+
+
+def decode(data: bytes) -> str:
+    """Return a source's text: UTF-8, with or without a byte order mark; bytes that are none are kept as surrogates."""
+    return data.decode("utf-8", "surrogateescape").removeprefix(BYTE_ORDER_MARK)
+
+
+def split_lines(text: str) -> list[str]:
+    """Return the lines of a text.  LF and CR LF end one; a CR alone, a form feed and U+2028 do not."""
+    return [line.removesuffix("\r") for line in text.split("\n")]
 
 
 def text_lines(text: str, name: str, chain: tuple[str, ...] = ()) -> list[Line]:
@@ -95,8 +100,8 @@ def text_lines(text: str, name: str, chain: tuple[str, ...] = ()) -> list[Line]:
 def strip_comments(text: str, name: str, chain: tuple[str, ...]) -> Iterator[Line]:
     """Yield lines without comments; strings and character constants are left alone."""
     opened: Place | None = None
-    for number, raw in enumerate(text.split("\n"), 1):
-        original = stripped = raw.removesuffix("\r")
+    for number, original in enumerate(split_lines(text), 1):
+        stripped = original
         still_open = opened is not None
         if still_open or SPECIAL.search(original):
             stripped, still_open = strip_line(original, still_open)

@@ -6,6 +6,9 @@ from dataclasses import replace
 import pytest
 from callgate.disk.demo import demo_image
 from callgate.kernel.machine.snapshot import NotQuiescent
+from callgate.tools.asmtest.booted import CommandError
+
+pytest_plugins = ["pytester"]
 
 DIR = "dir /d0p1"
 
@@ -65,3 +68,58 @@ def test_a_snapshot_belongs_to_one_system(booted):
     snapshot = booted.system.snapshot()
     with pytest.raises(ValueError, match="only by the machine that took it"):
         booted.system.restore(replace(snapshot, machine=replace(snapshot.machine, owner=0)))
+
+
+def panic(booted):
+    """Have the kernel find an invalid opcode at its system gate."""
+    gate = booted.system.kernel.address("system_gate")
+    code = booted.machine.paging.translate(gate, user=False, write=False)
+    booted.machine.ram.write(code, b"\x0f\x0b")
+    booted.machine.code_changed(code, 2)
+
+
+def test_a_command_that_does_not_come_back_is_an_error_with_output_log_and_status(booted):
+    with pytest.raises(CommandError, match=r"'dir /d0p1': no end within 2000 instructions\n(?s:.)*status: \$\? is 0"):
+        booted.command(DIR, fuel=2_000)
+
+
+def test_a_command_after_which_the_shell_is_gone_is_an_error(booted):
+    with pytest.raises(CommandError, match=r"'exit 3': the shell has ended with status 3\n"):
+        booted.command("exit 3")
+    with pytest.raises(CommandError, match="the shell has ended with status 3"):
+        booted.command("echo hello")
+
+
+def test_a_panic_is_an_error_with_its_report_and_the_next_test_is_not_touched(booted):
+    panic(booted)
+    with pytest.raises(CommandError, match=r"the kernel has given up\n(?s:.)*panic:\n  ring 0: #UD (?s:.)*eip="):
+        booted.command("echo hello")
+    booted.reset()
+    assert booted.command("echo hello") == "hello\n"
+
+
+def test_the_log_and_the_status_are_those_of_the_commands_since_the_reset(booted):
+    assert booted.log == []
+    assert booted.command("crash u") == ""
+    assert booted.status == 139
+    assert any("ended by #UD" in line for line in booted.log)
+    booted.reset()
+    assert (booted.log, booted.status) == ([], 0)
+
+
+def test_a_failing_test_shows_output_log_and_status_by_itself(pytester):
+    pytester.makepyfile("""
+        def test_fails(booted):
+            booted.command("echo hello")
+            booted.command("crash u")
+            assert booted.status == 0
+        def test_ends(booted):
+            booted.command("exit 3")
+    """)
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines([
+        "*booted system*", "output:", "  hello", "log:", "  process * (crash) ended by #UD*", "status: $? is 139; *",
+        "*CommandError: 'exit 3': the shell has ended with status 3", "E*output: nothing",
+    ])  # fmt: skip
+    assert "booted.py" not in result.stdout.str()

@@ -12,18 +12,24 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from struct import pack
 from typing import Any, Final
 
-from callgate.asm.assembler import EventSite, LedgerMark, Program
+from callgate.asm.assembler import AsmErrors, EventSite, LedgerMark, Program
+from callgate.asm.assembler.errors import near_miss, printable
 from callgate.kernel.abi.calls import HostCall
 from callgate.kernel.machine import Machine, Stop
+from callgate.kernel.machine.bus import DmaError
 from callgate.kernel.machine.ledger import Counts
+from callgate.kernel.machine.paging import PageFault
 from callgate.kernel.machine.snapshot import Snapshot
 from callgate.kernel.machine.stream import Event
 from callgate.tools.asmtest import board
 from callgate.tools.asmtest.ctrl_c import CtrlC
+from callgate.tools.asmtest.places import shown_errors, shown_file
 from callgate.tools.asmtest.programs import Programs
 from callgate.tools.asmtest.result import FLAGS, WHOLE, CallResult, Fault, RoutineError
 from callgate.tools.asmtest.structures import StructureType, get_field, known_structures, put_field
@@ -38,8 +44,12 @@ HostAnswer = Callable[[int], None]
 class BareCpu:
     """A CPU with flat memory and nothing else."""
 
-    def __init__(self, programs: Programs | None = None) -> None:
-        """Make the machine; it is reset, not made again, between tests."""
+    def __init__(self, programs: Programs | None = None, root: Path | None = None) -> None:
+        """Make the machine; it is reset, not made again, between tests.
+
+        Files are named relative to the folder `root` in messages.
+        """
+        self.root = root
         self.machine: Machine = board.make_machine()
         self.ctrl_c = CtrlC(self.machine)
         self.programs = programs or Programs()
@@ -89,7 +99,10 @@ class BareCpu:
         """
         if any(done[0] != self.load for done in self.journal):
             raise ValueError("load the routine first: loading empties the memory that was set up")
-        program = self.programs.get(sources, self.folder)
+        try:
+            program = self.programs.get(sources, self.folder)
+        except AsmErrors as errors:
+            raise shown_errors(errors, self.root) from None
         self.use(program)
         self._note(self.load, sources, {})
         return program
@@ -165,6 +178,8 @@ class BareCpu:
 
     def on_host_call(self, port: int, answer: HostAnswer) -> None:
         """Answer OUT to a port with `answer(eax)`, which may change registers and memory."""
+        if not isinstance(port, int):
+            raise ValueError(f"{port!r} is no port: give a number or a HostCall")  # noqa: TRY004 - as other mistakes
         name = HostCall(port).name.lower() if port in set(HostCall) else f"port {port:#x}"
         self.machine.host_calls.functions.pop(int(port), None)
         self.machine.host_calls.register(port, answer, name)
@@ -178,6 +193,9 @@ class BareCpu:
             return place
         if self.program is None:
             raise ValueError(f"nothing is loaded that has a label {place!r}; use cpu.load first")
+        if place not in self.program.symbols:
+            hint = near_miss(str(place), self.program.symbols) or "the loaded source has none like it"
+            raise KeyError(f"no label {place!r}; {hint}")
         return self.program.address(place)
 
     def structure(self, kind: str | StructureType) -> StructureType:
@@ -228,7 +246,11 @@ class BareCpu:
         self._freshen()
         cpu, eflags = self.machine.cpu, registers.pop("eflags", EFLAGS_FIXED)
         values = dict.fromkeys(WHOLE, 0) | {"esp": board.STACK_TOP - 4 * len(stack)}
-        for name, value in registers.items():
+        for name, value in [*registers.items(), *(("stack", value) for value in stack)]:
+            if not isinstance(value, int):
+                raise ValueError(f"{name} is given {value!r}, which is no number")  # noqa: TRY004 - as other mistakes
+            if name == "stack":
+                continue
             if name in FLAGS:
                 eflags = eflags & ~(1 << FLAGS[name]) | (value & 1) << FLAGS[name]
             elif name in values:
@@ -248,11 +270,20 @@ class BareCpu:
         stop = self.machine.run(fuel=fuel)
         if stop.reason == "interrupted":
             raise KeyboardInterrupt
+        if stop.reason == "fuel" and stop.eip == board.RETURN:  # the last instruction was the RET
+            return replace(stop, reason="returned")
         return stop
 
     def _result(self, stop: Stop, begun: Counts) -> CallResult:
-        fault = Fault.of_event(stop.detail) if stop.reason == "fault" else None
-        return CallResult(self.machine.cpu.registers(), begun, self.machine.ledger.counts(), fault, self.events)
+        fault = self._fault(stop.detail) if stop.reason == "fault" else None
+        ended = self.machine.ledger.counts()
+        return CallResult(self.machine.cpu.registers(), begun, ended, fault, self.events, self.ring)
+
+    def _fault(self, event: Event) -> Fault:
+        with suppress(PageFault, DmaError):
+            before = int(str(event.fields["eip"])) + self.machine.cpu.segment_base("cs") - 1 & 0xFFFF_FFFF
+            return Fault.of_event(event, self.machine.read(before, 1)[0])
+        return Fault.of_event(event, 0)
 
     def retrace(self, count: int = SHOWN) -> list[int]:
         """Do the whole test again up to its last call; return addresses of that call's last instructions.
@@ -266,7 +297,8 @@ class BareCpu:
         kept, retired = (self.last, self.before), self.last.instructions
         self.reset()
         for function, arguments, options in steps[: calls[-1]]:
-            function(*arguments, **options)
+            with suppress(RoutineError):  # which the test has caught
+                function(*arguments, **options)
         _, (routine,), options = steps[calls[-1]]
         values = {key: value for key, value in options.items() if key not in ("faults", "fuel", "stack")}
         self._begin(routine, options["stack"], values)
@@ -315,9 +347,16 @@ class BareCpu:
         return refuse
 
     def _place(self, address: int) -> str:
-        line = self.program.line_at(address) if self.program else None
+        written = self.written(address)
         name = self.program.symbol_at(address) if self.program else f"{address:#010x}"
-        return f"{name} ({line.file}:{line.line}: {line.text.strip()})" if line else name
+        return f"{name} ({written})" if written else name
+
+    def written(self, address: int) -> str:
+        """Return file, line and text of the instruction at an address; nothing if it stands in no source."""
+        line = self.program.line_at(address) if self.program else None
+        if line is None:
+            return ""
+        return f"{shown_file(line.file, self.root)}:{line.line}: {printable(line.text.strip())}"
 
     def _note(self, function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
         self.journal.append((function, arguments, options))

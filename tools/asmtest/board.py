@@ -1,11 +1,13 @@
 """Flat memory for a routine: descriptors and page tables around one machine, written by the host.
 
 Linear addresses are physical ones.  Page 0 is not mapped, so that a null pointer is a #PF; neither is
-anything beyond RAM.  There is no IDT: an exception ends the run and is the result.
+anything beyond RAM.  There is no IDT: an exception ends the run and is the result.  x87, MMX and SSE can be used
+at once: their registers are as after FNINIT and a reset, CR4.OSFXSR and OSXMMEXCPT are set.
 """
 
 from typing import Final
 
+from callgate.kernel.abi.fpu import FPU_CONTROL_INITIAL, MXCSR_INITIAL
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.machine import Machine
 from callgate.kernel.machine.descriptors import TYPE_CODE_READABLE, TYPE_DATA_WRITABLE, Segment
@@ -28,6 +30,9 @@ DATA: Final = (0x10, 0x23)
 SEGMENT_SELECTORS: Final = {"ds": 0x28, "es": 0x30, "fs": 0x38, "gs": 0x40}
 ENTRIES: Final = 9
 CR0_PE: Final = 1
+CR4_OSFXSR: Final = 1 << 9
+CR4_OSXMMEXCPT: Final = 1 << 10
+EMPTY_TAGS: Final = 0xFFFF  # of all eight x87 registers
 PRESENT, WRITABLE, USER = 1, 2, 4
 USED: Final = 0x60  # accessed and dirty: the CPU need not write them, and the tables stay as the snapshot has them
 RIGHTS: Final = {"none": 0, "r": PRESENT | USED, "rw": PRESENT | WRITABLE | USED}
@@ -48,7 +53,10 @@ def make_machine() -> Machine:
     cpu = machine.cpu
     cpu.uc.reg_write(x86.UC_X86_REG_GDTR, (0, GDT, ENTRIES * 8 - 1, 0))
     cpu.uc.reg_write(x86.UC_X86_REG_IDTR, (0, 0, 0, 0))
-    cpu.cr4 = CR4_PAE
+    cpu.cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT
+    cpu.uc.reg_write(x86.UC_X86_REG_FPCW, FPU_CONTROL_INITIAL)
+    cpu.uc.reg_write(x86.UC_X86_REG_FPTAG, EMPTY_TAGS)
+    cpu.uc.reg_write(x86.UC_X86_REG_MXCSR, MXCSR_INITIAL)
     cpu.cr3 = POINTERS
     cpu.cr0 = CR0_PE | CR0_PG | CR0_WP
     machine.flush_tlb()
@@ -64,7 +72,9 @@ def enter_ring(machine: Machine, ring: int) -> None:
 
 
 def load_segment(machine: Machine, name: str, base: int, limit: int, ring: int) -> int:
-    """Give a segment register a base and a limit in bytes - 1; return the selector."""
+    """Give a segment register a base and a limit in bytes - 1; return the selector; ValueError for other registers."""
+    if name not in SEGMENT_SELECTORS:
+        raise ValueError(f"{name!r} is none of {', '.join(SEGMENT_SELECTORS)}")
     selector = SEGMENT_SELECTORS[name] | (3 if ring else 0)
     machine.descriptors.put(selector, Segment(base, limit, TYPE_DATA_WRITABLE, ring))
     machine.descriptors.load(**{name: selector})
@@ -76,6 +86,8 @@ def protect(machine: Machine, address: int, length: int, rights: str, *, user: b
 
     ValueError outside memory: nothing is mapped there, and there is no place for an entry.
     """
+    if rights not in RIGHTS:
+        raise ValueError(f"{rights!r} is none of {', '.join(RIGHTS)}")
     if length < 1 or not 0 <= address <= MEMORY - length:
         raise ValueError(f"{length} bytes at {address:#x} are not within the {MEMORY >> 20} MiB of memory")
     for page in range(address // PAGE_SIZE, (address + length - 1) // PAGE_SIZE + 1):

@@ -7,22 +7,33 @@ from pathlib import Path
 from typing import Final
 
 from callgate.disk.media import ImageFile
+from callgate.kernel.errors import KernelPanic
+from callgate.kernel.images import program_image
 from callgate.kernel.machine import Stop
 from callgate.kernel.machine.ledger import Counts
+from callgate.kernel.processes import waits_for_input
+from callgate.kernel.state import Process
 from callgate.kernel.system import System, SystemOptions
+from callgate.kernel.user_memory import UserMemory
 
 BOOT_FUEL: Final = 500_000_000  # instructions after which a boot is taken to hang
 HIGH_MEMORY: Final = 64 << 20
+LINES_SHOWN: Final = 100  # the last ones of output and log in a failure
 
 
 class BootError(RuntimeError):
     """The system did not come to its prompt."""
 
 
+class CommandError(AssertionError):
+    """A command after which the shell did not come back to its prompt; the text has output, log and status."""
+
+
 class BootedSystem:
     """One system, booted once; `reset` brings it back to the prompt.
 
-    `output` is what the guest printed since; `system` and `machine` are those of the command line.
+    `output` is what the guest has printed since, `log` the lines of the kernel's log since, `stop` how the last run
+    ended; `system` and `machine` are those of the command line.
     """
 
     def __init__(self, images: Sequence[Path] = ()) -> None:
@@ -32,6 +43,8 @@ class BootedSystem:
         options = SystemOptions(high_memory=HIGH_MEMORY, output=self.printed.append, log=self.log.append)
         self.system = System([ImageFile(image) for image in images], options)
         self.machine = self.system.machine
+        self.stop: Stop | None = None
+        self.panic = ""
         stop = self.system.run(fuel=BOOT_FUEL)
         if stop.reason != "halt" or self.system.exit_code is not None:
             self.system.close()
@@ -52,21 +65,84 @@ class BootedSystem:
         """Go back to the prompt."""
         self.system.restore(self.kept)
         self.printed.clear()
+        self.log.clear()
+        self.stop = None
+        self.panic = ""
 
     def type(self, line: str) -> None:
         """Give the shell a line of input; nothing runs yet."""
         self.machine.serial.feed(line.encode() + b"\n")
 
     def run(self, *, until: int | str | None = None, fuel: int = BOOT_FUEL) -> Stop:
-        """Run until the guest waits for input; or until an address, a label or an event like `ipc.reply`."""
-        return self.system.run(until=until, fuel=fuel)
+        """Run until the guest waits for input; or until an address, a label or an event like `ipc.reply`.
 
-    def command(self, line: str) -> str:
-        """Type a line, run until the guest waits again, return what it printed meanwhile."""
+        `fuel` bounds the instructions.  KernelPanic if the kernel gives up, KeyboardInterrupt at Ctrl-C.
+        """
+        try:
+            self.stop = self.system.run(until=until, fuel=fuel)
+        except KernelPanic as panic:
+            self.panic = str(panic)
+            raise
+        if self.stop.reason == "interrupted":
+            raise KeyboardInterrupt
+        return self.stop
+
+    def command(self, line: str, *, fuel: int = BOOT_FUEL) -> str:
+        """Type a line, run until the shell is at its prompt again, return what was printed meanwhile.
+
+        CommandError if it does not come back: the command does not end within `fuel` instructions or waits for
+        input itself, the shell has ended, the kernel has given up.
+        """
         before = len(self.output)
         self.type(line)
-        self.run()
+        wrong = self._run_command(fuel)
+        if wrong:
+            raise CommandError("\n".join([f"{line!r}: {wrong}", *self.describe()]))
         return self.output[before:].decode("utf-8", "replace")
+
+    def _run_command(self, fuel: int) -> str:
+        """Run until the shell waits for input; say why it does not, if so."""
+        try:
+            stop = self.run(fuel=fuel)
+        except KernelPanic:
+            return "the kernel has given up"
+        if self.system.exit_code is not None:
+            return f"the shell has ended with status {self.system.exit_code}"
+        if stop.reason == "fuel":
+            return f"no end within {fuel} instructions"
+        if stop.reason != "halt":
+            return f"the run ended by {stop}"
+        shell = self._shell()
+        if shell is not None and any(map(waits_for_input, shell.threads)):
+            return ""
+        waiting = [thread.name for thread in self.system.kernel.state.threads.values() if waits_for_input(thread)]
+        if waiting:
+            return f"{waiting[0]} waits for input; what it is to read can be given with booted.type and booted.run"
+        return "nothing runs any more, and nobody waits for input"
+
+    def _shell(self) -> Process | None:
+        return self.system.kernel.state.processes.get(self.system.kernel.state.shell)
+
+    @property
+    def status(self) -> int | None:
+        """What `echo $?` would print: the status of the last command; None if the shell is gone."""
+        shell = self._shell()
+        if shell is None or not shell.threads:
+            return None
+        memory = UserMemory(self.system.kernel, shell)
+        return int.from_bytes(memory.read(program_image("shell").address("status"), 4), "little")
+
+    def describe(self) -> list[str]:
+        """Return output, log and status since the reset, as a failure shows them; a panic's report included."""
+        lines = []
+        for title, text in (("output", self.output.decode("utf-8", "replace")), ("log", "\n".join(self.log))):
+            found = text.splitlines()[-LINES_SHOWN:]
+            lines += [f"{title}:", *(f"  {line}" for line in found)] if found else [f"{title}: nothing"]
+        if self.panic:
+            lines += ["panic:", *(f"  {line}" for line in self.panic.splitlines())]
+        ended = self.system.exit_code
+        state = f"the shell has ended with {ended}" if ended is not None else f"$? is {self.status}"
+        return [*lines, f"status: {state}; the last run ended by {self.stop or 'nothing, there was none'}"]
 
     def close(self) -> None:
         """Give the system back."""

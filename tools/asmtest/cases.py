@@ -13,12 +13,14 @@ taken apart, and every mistake becomes an AsmError with file, line, column and w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from callgate.asm.assembler import AsmError, AsmErrors
-from callgate.asm.assembler.errors import Place, near_miss
+from callgate.asm.assembler.errors import Place, near_miss, printable
 from callgate.asm.assembler.macros import split_arguments
+from callgate.asm.assembler.source import split_lines
+from callgate.tools.asmtest.lines import lookalikes, may_be_switched_off, outside_comments
 
 DIRECTIVE = re.compile(r"\s*;@\s*(?P<word>\w*)\s*(?P<rest>.*?)\s*$")
 RELATION = re.compile(r"(?P<left>[^=!<>]+?)\s*(?P<operator>==|!=|<=|>=|=|<|>)\s*(?P<right>.+)$", re.DOTALL)
@@ -85,6 +87,11 @@ class Case:
         """The label that the case's own code gets."""
         return f"__case_{self.place.line}"
 
+    @property
+    def name(self) -> str:
+        """The title as pytest can select it: `::` separates the parts of a node id."""
+        return re.sub("::+", ":", self.title)
+
 
 def parse(text: str, file: str) -> list[Case]:
     """Return the cases of a source; AsmErrors with every mistake that can be seen without running."""
@@ -92,9 +99,10 @@ def parse(text: str, file: str) -> list[Case]:
     titles: set[str] = set()
     errors: list[AsmError] = []
     doubtful: set[int] = set()  # cases by their line, which lack what a wrong line was to say
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in outside_comments(text):
         match = DIRECTIVE.match(line)
         if match is None:
+            errors.extend(lookalikes(file, number, line, USAGE))
             continue
         place = Place(file, number, match.start("word") + 1, line)
         try:
@@ -118,10 +126,11 @@ def _take(cases: list[Case], titles: set[str], statement: Statement) -> None:
     if not statement.rest:
         raise statement.error(f";@ {word} says nothing")
     if word == "case":
-        if statement.rest in titles:
-            raise statement.error(f"there is a case {statement.rest!r} already", "give each case a title of its own")
-        titles.add(statement.rest)
-        cases.append(Case(statement.rest, statement.place))
+        case = Case(printable(statement.rest), statement.place)
+        if case.name in titles:
+            raise statement.error(f"there is a case {case.name!r} already", "give each case a title of its own")
+        titles.add(case.name)
+        cases.append(case)
         return
     if not cases:
         raise statement.error(f";@ {word} stands before the first case", "begin with ;@ case what is tested")
@@ -171,13 +180,29 @@ def as_written(error: AsmError, path: str, cases: list[Case]) -> AsmError:
             for statement in case.all("code"):
                 if statement.place.line == error.line:
                     shift = statement.place.text.find(statement.rest) - error.place.text.find(statement.rest)
+                    if case.label in error.message:
+                        what = "the part of the source that the case stands in is assembled more than once"
+                        return AsmError(case.place, what, "write it outside of .macro, .rept and .irp")
                     return AsmError(statement.place.at(error.column + shift), error.message, error.hint)
     return error
 
 
+def without_code(text: str, cases: list[Case], defined: Callable[[str], set[str]]) -> set[str]:
+    """Return the labels of cases that stand where nothing is assembled: in a false `.if`, in a macro nobody calls.
+
+    Each case gets a constant in place of its first line; `defined` returns those that a text defines.
+    """
+    if not may_be_switched_off(text):
+        return set()
+    lines = split_lines(text)
+    for case in cases:
+        lines[case.place.line - 1] = f"{case.label} = 1"
+    return {case.label for case in cases} - defined("\n".join(lines))
+
+
 def with_code(text: str, cases: list[Case]) -> str:
     """Return the source with the cases' own code in place of its comments; no line moves."""
-    lines = text.splitlines()
+    lines = split_lines(text)
     for case in cases:
         code = list(case.all("code"))
         for statement in code:

@@ -18,6 +18,9 @@ PARTS: Final = {
 }
 
 
+TRAPS: Final = {3: 0xCC, 4: 0xCE}  # opcodes of INT3 and INTO
+
+
 class RoutineError(AssertionError):
     """A routine did not come back as it should: fault, HLT, or more instructions than allowed."""
 
@@ -30,12 +33,13 @@ class Fault:
     error_code: int
     eip: int
     address: int | None = None
-    software: bool = False  # INT n
+    software: bool = False  # INT n, INT3 or INTO
+    trap: bool = False  # INT3 or INTO, which have names: #BP and #OF
 
     @property
     def name(self) -> str:
-        """#PF, #GP, …; `int 0x80` for a software interrupt."""
-        return f"int {self.vector:#x}" if self.software else name_of(self.vector)
+        """#PF, #GP, #BP, …; `int 0x80` for INT n."""
+        return f"int {self.vector:#x}" if self.software and not self.trap else name_of(self.vector)
 
     def __str__(self) -> str:
         if self.software:
@@ -44,15 +48,16 @@ class Fault:
         return f"{self.name} {self.error_code:#x}{where}"
 
     @classmethod
-    def of_event(cls, event: Event) -> Fault:
-        """Return the fault that the machine's event tells of."""
+    def of_event(cls, event: Event, last: int) -> Fault:
+        """Return the fault that the machine's event tells of; `last` is the last byte of the instruction before EIP."""
         number = {key: int(str(value)) for key, value in event.fields.items()}
         software = event.kind == "int"
         address = number.get("cr2") if number["vector"] == PF and not software else None
-        return cls(number["vector"], number["error"], number["eip"], address, software)
+        trap = software and TRAPS.get(number["vector"]) == last
+        return cls(number["vector"], number["error"], number["eip"], address, software, trap)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class CallResult:
     """Registers, flags, fault, costs and events of one call.
 
@@ -66,6 +71,7 @@ class CallResult:
     ended: Counts
     fault: Fault | None = None
     events: list[Event] = field(default_factory=list)
+    ring: int = 0
 
     def __getattr__(self, name: str) -> int:
         if name in FLAGS:
@@ -80,8 +86,18 @@ class CallResult:
 
     @property
     def ledger(self) -> Counts:
-        """What the call cost."""
-        return self.ended - self.begun
+        """What the call cost.  Instructions are booked to the ring in which it began, wherever the code lies."""
+        cost = self.ended - self.begun
+        total = cost.guest_instructions
+        cost.ring0, cost.ring3 = (0, total) if self.ring else (total, 0)
+        cost.ring_changes = int(self.registers["cs"] & 3 != self.ring)
+        return cost
+
+    def __repr__(self) -> str:
+        values = " ".join(f"{name}={value:#x}" for name, value in self.registers.items())
+        flags = " ".join(name for name in FLAGS if getattr(self, name)) or "none"
+        ended = f", {self.fault}" if self.fault else ""
+        return f"<call in ring {self.ring}: {values}, flags {flags}, {self.instructions} instructions{ended}>"
 
     @property
     def instructions(self) -> int:

@@ -30,7 +30,12 @@ EXCEPTIONS = tuple(name for name in NAMES.values() if name.startswith("#"))
 
 
 class CaseFailure(Exception):
-    """A case that did not hold; the text is ready to be shown."""
+    """A case that did not hold; the text is ready to be shown, `reason` says it in one line."""
+
+    def __init__(self, text: str, reasons: list[str]) -> None:
+        super().__init__(text)
+        more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+        self.reason = reasons[0] + more
 
 
 class CaseRun:
@@ -56,7 +61,7 @@ class CaseRun:
             for statement in self.case.all("expect"):
                 self._guarded(statement, lambda item: wrong.extend(self._expect(item, result)))
         if wrong:
-            raise CaseFailure(describe(self.case, wrong, self.cpu))
+            raise CaseFailure(describe(self.case, wrong, self.cpu), [text for _, text in wrong])
 
     def _guarded(self, statement: Statement, action: Callable[[Statement], None]) -> None:
         try:
@@ -201,11 +206,12 @@ class CaseRun:
         try:
             result = self.cpu.call(target, faults=True, **options)
         except RoutineError as error:
-            wrong.append((call or next(self.case.all("code")), str(error)))
+            wrong.append((call or next(self.case.all("code")), str(error).replace(self.case.label, "the code")))
             return None
         faults = [item for item in self.case.all("expect") if item.rest.split("=")[0].strip() == "fault"]
         if result.fault and not faults:
-            wrong.append((call or next(self.case.all("code")), f"{target} faulted: {result.fault}"))
+            what = call.rest if call else "the code"
+            wrong.append((call or next(self.case.all("code")), f"{what} faulted: {result.fault}"))
             return None
         return result
 
