@@ -40,6 +40,7 @@ def assert_sound(made: Any) -> None:
     made.assert_unharmed()
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("reader", READERS)
 def test_a_program_does_not_find_the_registers_of_one_that_has_ended(arena: Arenas, reader: str) -> None:
     made = arena()
@@ -52,6 +53,7 @@ def test_a_program_does_not_find_the_registers_of_one_that_has_ended(arena: Aren
     assert_sound(made)
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("reader", READERS)
 def test_a_program_does_not_find_the_registers_of_one_that_runs_beside_it(arena: Arenas, reader: str) -> None:
     made = arena()

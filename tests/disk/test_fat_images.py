@@ -22,7 +22,7 @@ def extract(image: Path, offset: int, size: int, to: Path) -> Path:
     return to
 
 
-@pytest.mark.thorough(one_in=2)
+@pytest.mark.thorough(one_in=4)
 @pytest.mark.parametrize("scheme", [None, "mbr", "gpt"])
 @pytest.mark.parametrize(("fs", "size"), [("fat12", None), ("fat16", None), ("fat32", 40 * MIB)])
 def test_an_image_is_clean_and_reads_back_identically(
@@ -63,7 +63,7 @@ def test_the_partition_tables_satisfy_other_tools(tree: Path, tmp_path: Path, to
     assert "'SOME NAME'" in listing
 
 
-@pytest.mark.thorough(one_in=3)
+@pytest.mark.thorough(one_in=4)
 @pytest.mark.parametrize("scheme", [None, "mbr", "gpt"])
 @pytest.mark.parametrize("fs", ["fat12", "fat16", "fat32"])
 def test_clusters_are_whole_pages_of_the_disk(tree: Path, tmp_path: Path, fs: str, scheme: str | None) -> None:

@@ -108,7 +108,7 @@ PLAIN = {
 ALL = UNIX | PLAIN
 
 
-@pytest.mark.thorough(one_in=5)
+@pytest.mark.thorough(one_in=8)
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("make", "read"), list(ALL.values()), ids=list(ALL))
 def test_all_of_it_is_what_others_read(

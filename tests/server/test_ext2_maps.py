@@ -34,6 +34,7 @@ def read(served: Any, number: int, position: int, size: int) -> bytes:
     return data[:size]
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("options", ["-t ext2 -b 1024", "-t ext3 -b 4096", "-t ext4 -b 1024"])
 def test_the_ends_of_every_level_of_a_map_and_the_holes_between(
     options: str, ext_image: Callable[[], Any], ext_client: Any

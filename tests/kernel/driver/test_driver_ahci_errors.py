@@ -48,6 +48,7 @@ def check(b, requests, data, failed, sectors=4):
     assert (disk.issued, disk.suspects, disk.parked, disk.queue_head, disk.queue_tail) == (0,) * 5
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("ncq", [True, False])
 @pytest.mark.parametrize("latency", [Latency(), REORDERING], ids=["in order", "out of order"])
 def test_a_medium_error_fails_its_request_and_no_other(bench, content, ncq, latency):

@@ -43,6 +43,7 @@ def test_four_drives_are_found(ide, content):
     assert not any(b.disk(number).present for number in range(FIRST))
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("places", [[0], [1], [2], [0, 3], [1, 2]])
 def test_absent_drives_are_absent(ide, content, places):
     b = ide(*(MemoryMedium(content(8)) if number in places else None for number in range(4)))
@@ -54,6 +55,7 @@ def test_a_bus_without_a_controller_has_no_drives(bench):
     assert not any(b.disk(number).present for number in range(DISKS))
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("device", range(4))
 def test_a_read_fills_its_page_and_nothing_else(ide, content, blocks, device):
     data = content(64, device)

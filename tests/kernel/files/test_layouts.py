@@ -72,7 +72,7 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.thorough(one_in=5)
+@pytest.mark.thorough(one_in=9)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("most", [506, 40, NINE, 1])
 def test_every_layout_reads_the_same_however_little_a_reply_brings(
@@ -96,7 +96,7 @@ def first_reads(size: int) -> list[int]:
     return sorted({mark for mark in marks if 0 <= mark <= size})
 
 
-@pytest.mark.thorough(one_in=3)
+@pytest.mark.thorough(one_in=5)
 @pytest.mark.parametrize("title", LAYOUTS)
 @pytest.mark.parametrize("most", [506, NINE])
 def test_whoever_begins_in_the_middle_of_a_file_reads_the_same(
