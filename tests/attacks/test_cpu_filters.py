@@ -55,8 +55,8 @@ def most(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     counts: list[int] = []
     watch = filters.Filters.watch
 
-    def counted(self: filters.Filters, address: int) -> None:
-        watch(self, address)
+    def counted(self: filters.Filters, address: int, **kind: bool) -> None:
+        watch(self, address, **kind)
         counts.append(len(self.user_sites))
 
     monkeypatch.setattr(filters.Filters, "watch", counted)
