@@ -111,16 +111,8 @@ class Cache:
     """Locking, reading and eviction."""
 
     def __init__(self, kernel: Kernel) -> None:
+        self.state = CacheState()
         self.kernel = kernel
-
-    @property
-    def state(self) -> CacheState:
-        """The records, part of the kernel's state."""
-        managers = self.kernel.state.managers
-        if "cache" not in managers:
-            managers["cache"] = CacheState()
-        state: CacheState = managers["cache"]
-        return state
 
     def lock(self, disk: int, numbers: list[int]) -> Locked:
         """Lock blocks of a disk, making those that are not cached; IO_ERROR, NO_MEMORY lock nothing."""

@@ -25,7 +25,7 @@ from callgate.kernel.abi.memory import (
 )
 from callgate.kernel.abi.selectors import GDT_ENTRIES
 from callgate.kernel.abi.thread import KERNEL_STACK_SIZE, TCB_SIZE, SwitchFrame, ThreadControlBlock, TrapFrame
-from callgate.kernel.state import Thread
+from callgate.kernel.records import Thread
 
 if TYPE_CHECKING:
     from callgate.kernel.file_objects import Fill

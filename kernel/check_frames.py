@@ -15,10 +15,10 @@ from callgate.kernel.abi.thread import KERNEL_STACK_SIZE, TCB_SIZE, ThreadContro
 from callgate.kernel.check_facts import Facts
 from callgate.kernel.control import word
 from callgate.kernel.frames import FramePool
-from callgate.kernel.state import Pin, Thread
+from callgate.kernel.records import Pin, Thread
 
 if TYPE_CHECKING:
-    from callgate.kernel.directories import Version
+    from callgate.kernel.records import Version
 
 PATH_PAGE = word(ThreadControlBlock, "path_page")
 

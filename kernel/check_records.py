@@ -14,7 +14,7 @@ from callgate.kernel.cache import Key
 from callgate.kernel.check_facts import Facts
 from callgate.kernel.control import word
 from callgate.kernel.file_objects import FillState
-from callgate.kernel.state import GIVE_BACKS, PartitionState, Thread
+from callgate.kernel.records import GIVE_BACKS, PartitionState, Thread
 
 FLAG_VM, FLAG_IOPL = 1 << 17, 3 << 12
 TCB_FLAGS = word(ThreadControlBlock, "flags")

@@ -18,37 +18,11 @@ from callgate.kernel.abi.layout import size_of
 from callgate.kernel.abi.limits import DIRECTORIES_KEPT, DIRECTORIES_OF_PROCESS, DIRECTORY_PAGES_KEPT
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.errors import PolicyError
-from callgate.kernel.state import PartitionState, Pin, Process
+from callgate.kernel.records import DirectoryLock, PartitionState, Pin, Process, Version
 from callgate.kernel.windows import Source
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
-
-
-@dataclass(slots=True, eq=False)
-class Version:
-    """A version of a directory as its server gave it."""
-
-    server: PartitionState
-    path: bytes  # as it was asked for
-    server_lock: int
-    version: int
-    entries: int
-    frames: list[int]
-    pins: list[Pin]
-    users: int = 0
-    current: bool = True
-
-
-@dataclass(slots=True)
-class DirectoryLock:
-    """A locked directory of one process; `of` is None for the root directory."""
-
-    of: Version | None
-    window: int
-    pages: int
-    entries: int
-    version: int
 
 
 @dataclass(slots=True)
@@ -62,16 +36,8 @@ class Directories:
     """LOCK_DIRECTORY and UNLOCK_DIRECTORY."""
 
     def __init__(self, kernel: Kernel) -> None:
+        self.state = DirectoriesState()
         self.kernel = kernel
-
-    @property
-    def state(self) -> DirectoriesState:
-        """The records, part of the kernel's state."""
-        managers = self.kernel.state.managers
-        if "directories" not in managers:
-            managers["directories"] = DirectoriesState()
-        state: DirectoriesState = managers["directories"]
-        return state
 
     async def lock(self, process: Process, path: bytes, path_address: int) -> tuple[int, DirectoryLock]:
         """Lock the directory at an absolute path that also lies at kernel address `path_address`."""

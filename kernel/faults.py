@@ -21,7 +21,7 @@ from callgate.kernel.control import ControlBlock, word
 from callgate.kernel.coroutines import routine
 from callgate.kernel.errors import KernelPanic, PolicyError
 from callgate.kernel.processes import FAULT_EXIT_CODE
-from callgate.kernel.state import Process, Thread
+from callgate.kernel.records import Process, Thread
 from callgate.kernel.symbols import symbol_of
 
 if TYPE_CHECKING:

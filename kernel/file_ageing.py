@@ -14,7 +14,7 @@ from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.memory import KERNEL_BASE, LARGE_PAGE_SIZE, PAGE_SIZE
 from callgate.kernel.coroutines import routine
 from callgate.kernel.file_objects import FileObject, Fill, FillState, publish
-from callgate.kernel.state import PRIORITY_KERNEL, Thread
+from callgate.kernel.records import PRIORITY_KERNEL, Thread
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -35,13 +35,8 @@ class FileAgeing:
     """Answers to FILES_AGE."""
 
     def __init__(self, kernel: Kernel) -> None:
+        self.state = AgeingState()
         self.kernel = kernel
-
-    @property
-    def state(self) -> AgeingState:
-        """The records, part of the kernel's state."""
-        state: AgeingState = self.kernel.state.managers.setdefault("file_ageing", AgeingState())
-        return state
 
     def start(self) -> None:
         """Make the thread; it begins when it is first due."""

@@ -18,7 +18,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import FILE_AREAS, FilePage
 from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.memory import PAGE_SIZE
-from callgate.kernel.state import Pin
+from callgate.kernel.records import Pin
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel

@@ -11,7 +11,6 @@ for a while is unmapped (kernel/file_ageing.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator
-from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -24,25 +23,12 @@ from callgate.kernel.errors import PolicyError
 from callgate.kernel.file_objects import FileObject, Fill, publish
 from callgate.kernel.file_writing import address_of
 from callgate.kernel.frames import OutOfMemory
-from callgate.kernel.state import Process, Window
+from callgate.kernel.records import OpenFile, Process, Window
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
 
 AHEAD_LIMIT = 8  # request blocks ahead of a sequential reader, 506 pages each
-
-
-@dataclass(slots=True)
-class OpenFile:
-    """A file that one process has open: its window, and how the process moves through it."""
-
-    object: int
-    window: int  # address
-    page: int  # address of the FilePage in the process
-    writable: bool = False  # whole pages are mapped to be written
-    position: int = 0  # of the file, at the beginning of the window; a multiple of 4096
-    expected: int = 0  # where a sequential reader goes on
-    ahead: int = 1  # request blocks to have posted before they are needed
 
 
 class FileWindows:

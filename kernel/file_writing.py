@@ -16,11 +16,11 @@ from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.cache import Key
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.file_objects import FileObject, Fill
-from callgate.kernel.state import Process
+from callgate.kernel.records import Process
 
 if TYPE_CHECKING:
-    from callgate.kernel.file_windows import OpenFile
     from callgate.kernel.kernel import Kernel
+    from callgate.kernel.records import OpenFile
 
 PAGES_AT_ONCE = 16  # that a write to a read-only page asks for
 

@@ -18,10 +18,9 @@ from callgate.kernel.abi.limits import FILES_OF_PROCESS
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.file_objects import FileObject, FillState, publish, sequence_of
-from callgate.kernel.file_windows import OpenFile
 from callgate.kernel.fills import FILL_BYTES
 from callgate.kernel.machine.accounts import Account
-from callgate.kernel.state import PartitionState, Process
+from callgate.kernel.records import OpenFile, PartitionState, Process
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -43,16 +42,8 @@ class Files:
     """Handles and file objects."""
 
     def __init__(self, kernel: Kernel) -> None:
+        self.state = FilesState()
         self.kernel = kernel
-
-    @property
-    def state(self) -> FilesState:
-        """The records, part of the kernel's state."""
-        managers = self.kernel.state.managers
-        if "files" not in managers:
-            managers["files"] = FilesState()
-        state: FilesState = managers["files"]
-        return state
 
     @property
     def objects(self) -> dict[int, FileObject]:

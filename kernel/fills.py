@@ -28,8 +28,8 @@ from callgate.kernel.coroutines import CARRY, routine
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.file_objects import FileObject, Fill, FillState, publish
 from callgate.kernel.file_pages import FilePages
+from callgate.kernel.records import PartitionState, Pin, Thread
 from callgate.kernel.sector_lists import SectorLists
-from callgate.kernel.state import PartitionState, Pin, Thread
 
 if TYPE_CHECKING:
     from callgate.kernel.ipc import SectorPiece
@@ -82,18 +82,10 @@ class Fills:
     """Posting, completion and release of request blocks."""
 
     def __init__(self, kernel: Kernel) -> None:
+        self.state = FillsState()
         self.kernel = kernel
         self.pages = FilePages(kernel)
         self.lists = SectorLists(kernel)
-
-    @property
-    def state(self) -> FillsState:
-        """The records, part of the kernel's state."""
-        managers = self.kernel.state.managers
-        if "fills" not in managers:
-            managers["fills"] = FillsState()
-        state: FillsState = managers["fills"]
-        return state
 
     # Asking.
 

@@ -10,7 +10,7 @@ from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.abi.selectors import GDT_FIRST_THREAD
 from callgate.kernel.abi.thread import TCB_SIZE, KernelWords, ThreadControlBlock
 from callgate.kernel.machine.fpu import FloatingPoint, from_area
-from callgate.kernel.state import Thread
+from callgate.kernel.records import Thread
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel

@@ -21,7 +21,7 @@ from callgate.kernel.abi.errors import ErrorCode, error_of_server
 from callgate.kernel.abi.message import Message
 from callgate.kernel.coroutines import CARRY, routine
 from callgate.kernel.errors import PolicyError
-from callgate.kernel.state import GIVE_BACKS, PRIORITY_KERNEL, PartitionState, Thread
+from callgate.kernel.records import GIVE_BACKS, PRIORITY_KERNEL, PartitionState, Thread
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -44,17 +44,9 @@ class GiveBacks:
     """RELEASE, CLOSE and UNLOCK_DIRECTORY for what nobody uses."""
 
     def __init__(self, kernel: Kernel) -> None:
+        self.state = GiveBacksState()
         self.kernel = kernel
         self.limit = HELD_LIMIT
-
-    @property
-    def state(self) -> GiveBacksState:
-        """The records, part of the kernel's state."""
-        managers = self.kernel.state.managers
-        if "give_backs" not in managers:
-            managers["give_backs"] = GiveBacksState()
-        state: GiveBacksState = managers["give_backs"]
-        return state
 
     def start(self) -> None:
         """Make the thread that posts; it begins when something is to be given back."""

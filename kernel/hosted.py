@@ -29,7 +29,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.thread import HostedBlock, HostedGate
 from callgate.kernel.errors import PolicyError
-from callgate.kernel.state import Process, Thread
+from callgate.kernel.records import Process, Thread
 from callgate.kernel.user_memory import BadAddress, UserMemory
 from callgate.server.errors import FileSystemError
 from callgate.server.gate import GateCall, GateResult
@@ -55,6 +55,7 @@ class Hosted:
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
+        self.servers: dict[int, HostedServer] = {}  # part of the kernel's state
         self.running: dict[int, Any] = {}  # thread selector -> coroutine
         self.steps: dict[int, int] = {}
         self.step_seconds = STEP_SECONDS
@@ -73,12 +74,6 @@ class Hosted:
             raise HandlerStuck(f"handler touched memory more than {self.accesses_limit} times in one step")
         if self.bytes > BYTES_LIMIT:
             raise HandlerStuck(f"handler touched more than {BYTES_LIMIT >> 20} MiB of memory in one step")
-
-    @property
-    def servers(self) -> dict[int, HostedServer]:
-        """The server objects, part of the kernel's state."""
-        servers: dict[int, HostedServer] = self.kernel.state.managers.setdefault("hosted", {})
-        return servers
 
     def step(self, thread: Thread, message: int) -> int:
         """HOSTED_STEP: run the thread's handler to its next gate call; return the HostedGate.

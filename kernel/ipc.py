@@ -38,7 +38,7 @@ from callgate.kernel.control import ControlBlock, word
 from callgate.kernel.coroutines import CARRY
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.frames import OutOfMemory
-from callgate.kernel.state import GIVE_BACKS, PartitionState, Pin, Process, Thread
+from callgate.kernel.records import GIVE_BACKS, PartitionState, Pin, Process, Thread
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel

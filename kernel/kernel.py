@@ -59,12 +59,13 @@ from callgate.kernel.log import Log
 from callgate.kernel.mounting import Mounting
 from callgate.kernel.plugging import Plugging
 from callgate.kernel.processes import KILLED_EXIT_CODE, Processes
+from callgate.kernel.records import Process, Thread
 from callgate.kernel.requests import Requests
 from callgate.kernel.scheduler import Scheduler
 from callgate.kernel.server_calls import ServerCalls
 from callgate.kernel.servers import Servers
 from callgate.kernel.shares import Shares
-from callgate.kernel.state import KernelState, Process, Thread
+from callgate.kernel.state import KernelState
 from callgate.kernel.symbols import Symbols, symbol_of
 from callgate.kernel.system_calls import SystemCalls
 from callgate.kernel.threads import Threads
@@ -147,6 +148,17 @@ class Kernel:
         self.high = state.high
         self.tables = PageTables(self.quads, state.low, self._count_ptes)
         self.scheduler.adopt(state.scheduler, state.threads)
+        self.cache.state = state.cache
+        self.files.state = state.files
+        self.fills.state = state.fills
+        self.fills.lists.state = state.sector_lists
+        self.file_ageing.state = state.file_ageing
+        self.directories.state = state.directories
+        self.give_backs.state = state.give_backs
+        self.mounting.state = state.mounting
+        self.plugging.state = state.plugging
+        self.log.state = state.log
+        self.hosted.servers = state.hosted
 
     # Host calls.
 

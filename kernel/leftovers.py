@@ -1,7 +1,7 @@
 """What a system whose programs have ended still holds although nobody should: it was not given back."""
 
 from callgate.kernel.kernel import Kernel
-from callgate.kernel.state import PartitionState
+from callgate.kernel.records import PartitionState
 
 ALL_SLOTS = 0xFFFF_FFFF
 

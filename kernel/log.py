@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from callgate.kernel.abi.limits import LOG_BURST, LOG_LINE_CHARACTERS, LOG_LINES_PER_SECOND
-from callgate.kernel.state import PartitionState, Process
+from callgate.kernel.records import PartitionState, Process
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -53,15 +53,10 @@ class Log:
         self, kernel: Kernel, write: Callable[[str], None], write_urgent: Callable[[str], None] | None = None
     ) -> None:
         """Write what is urgent with a function of its own, if there is one."""
+        self.state = LogState()
         self.kernel = kernel
         self.write = write
         self.write_urgent = write_urgent or write
-
-    @property
-    def state(self) -> LogState:
-        """The records, part of the kernel's state."""
-        state: LogState = self.kernel.state.managers.setdefault("log", LogState())
-        return state
 
     def __call__(self, text: str | Sequence[str], source: Process | PartitionState | None = None) -> None:
         """Write one line, or several: the kernel's own, or such as a program or a server causes."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.coroutines import routine
 from callgate.kernel.errors import PolicyError
-from callgate.kernel.state import PRIORITY_KERNEL, Process
+from callgate.kernel.records import PRIORITY_KERNEL, Process
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -49,17 +49,9 @@ class Mounting:
     """Jobs that mount."""
 
     def __init__(self, kernel: Kernel) -> None:
+        self.state = MountingState()
         self.kernel = kernel
         self.deadline = MOUNT_DEADLINE
-
-    @property
-    def state(self) -> MountingState:
-        """The records, part of the kernel's state."""
-        managers = self.kernel.state.managers
-        if "mounting" not in managers:
-            managers["mounting"] = MountingState()
-        state: MountingState = managers["mounting"]
-        return state
 
     def start(self, report: Report, work: Callable[[Report], Coroutine[Any, Any, None]]) -> bool:
         """Have a kernel thread do `work`; False, and it is said, if there is no thread for it."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.mounting import Report
 from callgate.kernel.processes import KILLED_EXIT_CODE
-from callgate.kernel.state import PRIORITY_KERNEL, Thread
+from callgate.kernel.records import PRIORITY_KERNEL, Thread
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -38,16 +38,8 @@ class Plugging:
     """Answers to DISK_CHANGED and DISK_WATCHED."""
 
     def __init__(self, kernel: Kernel) -> None:
+        self.state = PluggingState()
         self.kernel = kernel
-
-    @property
-    def state(self) -> PluggingState:
-        """The records, part of the kernel's state."""
-        managers = self.kernel.state.managers
-        if "plugging" not in managers:
-            managers["plugging"] = PluggingState()
-        state: PluggingState = managers["plugging"]
-        return state
 
     def name(self, place: int) -> str:
         """Return the name of a place where disks are: d0, d1, … in the order in which they were first used."""

@@ -15,7 +15,7 @@ from callgate.kernel.control import word
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.executable import Executable
 from callgate.kernel.frames import OutOfMemory
-from callgate.kernel.state import PRIORITY_USER, Process, Thread, Window
+from callgate.kernel.records import PRIORITY_USER, Process, Thread, Window
 from callgate.kernel.user_memory import UserMemory
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from callgate.kernel.abi.selectors import SLOT_ABANDONED
 from callgate.kernel.coroutines import RoutineResult, routine
 from callgate.kernel.errors import Overdue, PolicyError
 from callgate.kernel.ipc import NO_SLOT
-from callgate.kernel.state import PartitionState, Pin
+from callgate.kernel.records import PartitionState, Pin
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel

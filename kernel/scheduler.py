@@ -8,14 +8,17 @@ at once; every wait in the kernel is a loop around its condition, so one too man
 """
 
 from bisect import insort
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.thread import KernelWords, ThreadControlBlock, ThreadFlags, ThreadState
-from callgate.kernel.state import SchedulerState, Thread
+from callgate.kernel.records import Thread
 
+PRIORITIES = 32
 TCB_STATE = offset_of(ThreadControlBlock, "state") // 4
 TCB_FLAGS = offset_of(ThreadControlBlock, "flags") // 4
 REASON_SHIFT = 16  # of `wait_reason` in the word of `state`
@@ -35,6 +38,20 @@ NANOSECONDS = 1_000_000_000
 
 #: Waits that a request causes; a server thread's wait for work is not one.
 COUNTED_WAITS = frozenset(map(int, (WaitReason.REPLY, WaitReason.SLOT, WaitReason.DISK, WaitReason.FILE)))
+
+
+@dataclass(slots=True)
+class SchedulerState:
+    """The ready queues."""
+
+    queues: list[deque[Thread]] = field(default_factory=lambda: [deque() for _ in range(PRIORITIES)])
+    ready: int = 0  # mask: queue not empty
+    current: Thread | None = None
+    idle: Thread | None = None
+    sleepers: list[tuple[int, int]] = field(default_factory=list)  # (clock, selector), sorted
+    charged_at: int = 0  # clock when the current thread was last charged
+    slice_end: int = 0
+    timer_due: int = 0  # clock when the timer fires that runs now; 0 = none runs
 
 
 class RetiredCounter(Protocol):

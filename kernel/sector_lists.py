@@ -41,13 +41,8 @@ class SectorLists:
     """The pages of lists, each in a frame of low memory."""
 
     def __init__(self, kernel: Kernel) -> None:
+        self.state = SectorListsState()
         self.kernel = kernel
-
-    @property
-    def state(self) -> SectorListsState:
-        """The records, part of the kernel's state."""
-        state: SectorListsState = self.kernel.state.managers.setdefault("sector_lists", SectorListsState())
-        return state
 
     def write(self, disk: int, number: int, pieces: list[tuple[int, SectorPiece]]) -> int:
         """Return the frame of a new list of these sectors, by their places in the reply, for request block `number`."""

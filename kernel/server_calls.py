@@ -14,7 +14,7 @@ from callgate.kernel.control import ControlBlock, word
 from callgate.kernel.coroutines import CARRY
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.machine.accounts import Account
-from callgate.kernel.state import PartitionState, Process, Thread
+from callgate.kernel.records import PartitionState, Process, Thread
 from callgate.kernel.system_calls import fail
 from callgate.kernel.windows import Source
 

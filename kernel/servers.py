@@ -17,8 +17,8 @@ from callgate.kernel.address_space import USER_DATA, USER_READ
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.executable import Executable, parse_elf
 from callgate.kernel.images import program_image
+from callgate.kernel.records import PRIORITY_SERVER, PartitionState, Process, Window
 from callgate.kernel.rom import build_rom
-from callgate.kernel.state import PRIORITY_SERVER, PartitionState, Process, Window
 from callgate.kernel.user_memory import UserMemory
 from callgate.server.hosted import HostedServer, VolumeGeometry
 from callgate.server.raised import describe

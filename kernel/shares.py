@@ -14,7 +14,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.selectors import MAX_PROCESSES, MAX_THREADS
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.frames import OutOfMemory
-from callgate.kernel.state import PartitionState, Process
+from callgate.kernel.records import PartitionState, Process
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel

@@ -8,7 +8,7 @@ What a coroutine has begun cannot be kept, so a snapshot is taken between reques
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from callgate.kernel.machine.snapshot import NotQuiescent, Snapshot, check_restorable
@@ -19,8 +19,6 @@ from callgate.server.hosted import HostedServer
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
     from callgate.kernel.system import System
-
-HOSTED = "hosted"  # the manager's record that is not plain data
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +35,8 @@ def take(system: System) -> SystemSnapshot:
     """Return a snapshot; NotQuiescent says what is under way."""
     kernel = system.kernel
     check(kernel)
-    managers = kernel.state.managers
-    servers: dict[int, HostedServer] = managers.pop(HOSTED, {})
-    try:
-        policy = pickle.dumps(kernel.state)
-    finally:
-        managers[HOSTED] = servers
-    kept = {number: server.duplicate(server.memory) for number, server in servers.items()}
+    policy = pickle.dumps(replace(kernel.state, hosted={}))
+    kept = {number: server.duplicate(server.memory) for number, server in kernel.hosted.servers.items()}
     return SystemSnapshot(system.machine.snapshot(), policy, kept, kernel.exit_code)
 
 
@@ -57,7 +50,7 @@ def restore(system: System, snapshot: SystemSnapshot) -> None:
     abandon(kernel)
     system.machine.restore(snapshot.machine)
     state: KernelState = pickle.loads(snapshot.policy)  # noqa: S301 - pickled by `take` in this process
-    state.managers[HOSTED] = {
+    state.hosted = {
         number: server.duplicate(UserMemory(kernel, state.processes[number], hosted=True))
         for number, server in snapshot.servers.items()
     }

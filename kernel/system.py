@@ -39,8 +39,9 @@ from callgate.kernel.machine.bus import DeviceBase
 from callgate.kernel.machine.event_sites import EventSite
 from callgate.kernel.machine.stream import Event
 from callgate.kernel.mounting import MOUNT_DEADLINE
+from callgate.kernel.records import PRIORITY_IDLE, PRIORITY_KERNEL, Thread
 from callgate.kernel.snapshots import SystemSnapshot, restore, take
-from callgate.kernel.state import PRIORITY_IDLE, PRIORITY_KERNEL, KernelState, Thread
+from callgate.kernel.state import KernelState
 from callgate.kernel.views import ThreadView
 
 EVENT_PROGRAMS = ("hosted", "null_server", "rom", "shell")

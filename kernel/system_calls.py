@@ -29,7 +29,7 @@ from callgate.kernel.control import ControlBlock, field_text, word
 from callgate.kernel.coroutines import CARRY
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.processes import KILLED_EXIT_CODE
-from callgate.kernel.state import Process, Thread
+from callgate.kernel.records import Process, Thread
 from callgate.kernel.user_memory import BadAddress
 from callgate.kernel.volumes import BRIEFLY, PATIENCE
 

@@ -22,7 +22,7 @@ from callgate.kernel.address_space import KERNEL_DATA
 from callgate.kernel.control import ControlBlock
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.fpu import initial_area
-from callgate.kernel.state import Process, Thread
+from callgate.kernel.records import Process, Thread
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel

@@ -14,7 +14,7 @@ from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE
 from callgate.kernel.address_space import ADDRESS
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.machine.accounts import Account
-from callgate.kernel.state import Process
+from callgate.kernel.records import Process
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel

@@ -17,7 +17,7 @@ from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.layout import Layout, field_names, size_of
 from callgate.kernel.abi.thread import GateFrame, ThreadState, TrapFrame
 from callgate.kernel.machine.fpu import FloatingPoint
-from callgate.kernel.state import Process, Thread
+from callgate.kernel.records import Process, Thread
 
 if TYPE_CHECKING:
     from callgate.kernel.system import System

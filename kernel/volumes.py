@@ -23,8 +23,8 @@ from callgate.kernel.images import ROM_PROGRAMS, program_image
 from callgate.kernel.machine.accounts import Account
 from callgate.kernel.mounting import Report
 from callgate.kernel.processes import KILLED_EXIT_CODE
+from callgate.kernel.records import PartitionState
 from callgate.kernel.server_packages import broken_servers, installed_servers
-from callgate.kernel.state import PartitionState
 from callgate.server.hosted import HostedServer, VolumeGeometry
 from callgate.server.probing import PROBE_SECTORS, claim, claim_by_beginning, explain, unsaid
 

@@ -15,7 +15,7 @@ from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.address_space import USER_READ
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.frames import OutOfMemory
-from callgate.kernel.state import Pin, Process, Window
+from callgate.kernel.records import Pin, Process, Window
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel

@@ -11,7 +11,7 @@ import host_programs
 import pytest
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.leftovers import leftovers
-from callgate.kernel.state import PartitionState
+from callgate.kernel.records import PartitionState
 from callgate.kernel.system import System
 
 T = TypeVar("T")

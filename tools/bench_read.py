@@ -22,7 +22,7 @@ from callgate.kernel.images import program_image
 from callgate.kernel.kernel import Kernel
 from callgate.kernel.machine import Machine
 from callgate.kernel.machine.ledger import Counts
-from callgate.kernel.state import Process
+from callgate.kernel.records import Process
 from callgate.kernel.system import System, SystemOptions
 from callgate.tools.benchmarks import BenchmarkError, element, per_operation, timing
 

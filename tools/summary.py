@@ -12,7 +12,7 @@ from callgate.kernel.symbols import symbol_of
 
 if TYPE_CHECKING:
     from callgate.kernel.machine import Stop
-    from callgate.kernel.state import Thread
+    from callgate.kernel.records import Thread
     from callgate.kernel.system import System
 
 REASONS = {

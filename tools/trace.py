@@ -21,7 +21,7 @@ from callgate.kernel.machine.exceptions import name_of
 
 if TYPE_CHECKING:
     from callgate.kernel.machine.stream import Event
-    from callgate.kernel.state import Thread
+    from callgate.kernel.records import Thread
     from callgate.kernel.system import System
 
 TraceFormat = Literal["text", "jsonl"]

@@ -19,7 +19,7 @@ from callgate.kernel.images import source
 from callgate.kernel.kernel import Kernel
 from callgate.kernel.leftovers import leftovers
 from callgate.kernel.machine import Stop
-from callgate.kernel.state import PRIORITY_USER, PartitionState, Process
+from callgate.kernel.records import PRIORITY_USER, PartitionState, Process
 from callgate.kernel.system import System, SystemOptions
 
 PROGRAMS = Path(__file__).parent / "programs"

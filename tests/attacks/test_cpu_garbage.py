@@ -13,7 +13,7 @@ import pytest
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.executable import ELF_HEADER, ELF_IDENT, PROGRAM_HEADER, Executable, parse_elf
 from callgate.kernel.leftovers import leftovers
-from callgate.kernel.state import PRIORITY_USER
+from callgate.kernel.records import PRIORITY_USER
 
 HELD, KILLED = 0, 9
 TOTAL = int(os.environ.get("CALLGATE_GARBAGE", "30"))

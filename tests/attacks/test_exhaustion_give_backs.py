@@ -12,7 +12,7 @@ from callgate.kernel import volumes
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.machine.serial import IRQ
-from callgate.kernel.state import GIVE_BACKS, PartitionState
+from callgate.kernel.records import GIVE_BACKS, PartitionState
 from callgate.server.fat import FatServer
 
 ROUNDS = 200

@@ -16,7 +16,7 @@ from callgate.kernel.control import word
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.leftovers import leftovers
 from callgate.kernel.machine.serial import IRQ
-from callgate.kernel.state import PRIORITY_USER, Process
+from callgate.kernel.records import PRIORITY_USER, Process
 from callgate.server.gate import lock_blocks
 from callgate.server.hosted import operation
 from callgate.server.message import Reply, Request

@@ -11,7 +11,7 @@ from callgate.disk.media import MemoryMedium
 from callgate.kernel import volumes
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.machine.serial import IRQ
-from callgate.kernel.state import PRIORITY_KERNEL, PartitionState
+from callgate.kernel.records import PRIORITY_KERNEL, PartitionState
 
 Arenas = Callable[..., Any]
 PIECES = 40

@@ -14,7 +14,7 @@ from callgate.kernel.abi.errors import SERVER_ERRORS, ErrorCode
 from callgate.kernel.abi.selectors import SLOTS
 from callgate.kernel.fills import TRIES
 from callgate.kernel.machine.serial import IRQ
-from callgate.kernel.state import GIVE_BACKS, PartitionState, Process
+from callgate.kernel.records import GIVE_BACKS, PartitionState, Process
 from callgate.kernel.system import System, SystemOptions
 from callgate.server.fat import FatServer
 

@@ -23,7 +23,7 @@ from callgate.kernel.checks import INVARIANTS
 from callgate.kernel.file_objects import Fill
 from callgate.kernel.frames import OutOfMemory
 from callgate.kernel.kernel import Kernel
-from callgate.kernel.state import PartitionState, Process
+from callgate.kernel.records import PartitionState, Process
 from callgate.kernel.system import System, SystemOptions
 
 POINTS = int(os.environ.get("CALLGATE_CHECK_POINTS", "80"))

@@ -19,9 +19,8 @@ def booted_images(tmp_path_factory):
 
 
 def policy(booted):
-    managers = dict(booted.system.kernel.state.managers)
-    hosted = managers.pop("hosted")
-    return sorted(hosted), sorted(booted.system.kernel.state.threads), pickle.dumps(sorted(managers))
+    state = booted.system.kernel.state
+    return sorted(state.hosted), sorted(state.threads), pickle.dumps(replace(state, hosted={}))
 
 
 def test_the_same_command_costs_the_same_after_every_restore(booted):

@@ -12,7 +12,7 @@ from callgate.kernel.images import program_image
 from callgate.kernel.machine import Stop
 from callgate.kernel.machine.ledger import Counts
 from callgate.kernel.processes import waits_for_input
-from callgate.kernel.state import Process
+from callgate.kernel.records import Process
 from callgate.kernel.system import System, SystemOptions
 from callgate.kernel.user_memory import UserMemory
 

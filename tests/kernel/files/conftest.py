@@ -15,7 +15,7 @@ from callgate.kernel.kernel import Kernel
 from callgate.kernel.leftovers import leftovers
 from callgate.kernel.machine import Stop
 from callgate.kernel.machine.stream import Event
-from callgate.kernel.state import Process
+from callgate.kernel.records import Process
 from callgate.kernel.system import System, SystemOptions
 
 PROGRAMS = Path(__file__).parent / "programs"

@@ -16,7 +16,7 @@ from callgate.disk.latency import Latency
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.leftovers import leftovers
 from callgate.kernel.machine.serial import IRQ
-from callgate.kernel.state import Process
+from callgate.kernel.records import Process
 
 Sessions = Callable[..., Any]
 POINTS = int(os.environ.get("CALLGATE_KILL_POINTS", "4"))

@@ -8,7 +8,7 @@ import pytest
 from callgate.disk.builder import create_image
 from callgate.kernel.ipc import lowest
 from callgate.kernel.machine.serial import IRQ
-from callgate.kernel.state import GIVE_BACKS, PartitionState
+from callgate.kernel.records import GIVE_BACKS, PartitionState
 from callgate.server.mounted import MountedServer
 
 Sessions = Callable[..., Any]

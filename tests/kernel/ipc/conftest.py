@@ -19,7 +19,7 @@ from callgate.kernel.leftovers import leftovers
 from callgate.kernel.machine import Stop
 from callgate.kernel.machine.serial import IRQ
 from callgate.kernel.machine.stream import Event
-from callgate.kernel.state import PRIORITY_USER, PartitionState, Process, Thread
+from callgate.kernel.records import PRIORITY_USER, PartitionState, Process, Thread
 from callgate.kernel.system import System, SystemOptions
 
 PROGRAMS = Path(__file__).parent / "programs"
