@@ -107,7 +107,8 @@ def run_tests(tree: Path, tests: Iterable[str]) -> tuple[int, dict[str, int], st
     """Run tests in a copy; return pytest's exit code, its counts by word, and the end of its output."""
     environment = os.environ | {"PYTHONPATH": str(tree / "build" / "ns"), "PYTHONDONTWRITEBYTECODE": "1"}
     environment["CALLGATE_THOROUGH"] = "1"
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+    # A plain assert: comparing two files of some 100 KiB line by line, as pytest does for people, takes minutes.
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "--assert=plain", "-p", "no:cacheprovider", *tests]
     try:
         result = subprocess.run(
             command, cwd=tree, env=environment, capture_output=True, text=True, timeout=TIME_LIMIT, check=False
