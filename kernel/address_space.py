@@ -27,9 +27,10 @@ TABLE = layout.PTE_PRESENT | layout.PTE_WRITABLE | layout.PTE_USER
 
 @dataclass(slots=True)
 class KernelSpace:
-    """The frame of the shared page directory (entry 3 of every space's pointers)."""
+    """Frames that every space shares: the page directory that is entry 3 of its pointers, and a page of zeros."""
 
     directory: int
+    zeros: int = 0  # stands for holes of files; 0: not needed yet
 
 
 class PageTables:
@@ -145,13 +146,13 @@ class PageTables:
         assert address is not None
         self.quads[address >> 3] |= layout.PTE_ACCESSED | layout.PTE_DIRTY
 
-    def make_kernel_space(self, image: list[tuple[int, int, int]], low_memory: int) -> KernelSpace:
+    def make_kernel_space(self, space: KernelSpace, image: list[tuple[int, int, int]], low_memory: int) -> None:
         """Build the shared directory: all low memory at KERNEL_BASE, the image page by page.
 
         `image` lists (linear, bytes, flags) of the kernel's sections; what shares a 2 MiB page with
         them is mapped in 4 KiB pages, everything else in large ones.
         """
-        space = KernelSpace(self.new_table())
+        space.directory = self.new_table()
         flags_of: dict[int, int] = {}
         for linear, length, flags in image:
             for page in range(linear & -PAGE_SIZE, linear + length, PAGE_SIZE):
@@ -166,7 +167,6 @@ class PageTables:
                     space.directory + (linear >> 21 & 0x1FF) * 8,
                     physical | KERNEL_DATA | layout.PTE_LARGE | layout.PTE_GLOBAL,
                 )
-        return space
 
     def _map_small(self, space: KernelSpace, linear: int, physical: int, flags_of: dict[int, int]) -> None:
         for offset in range(0, LARGE_PAGE_SIZE, PAGE_SIZE):

@@ -111,7 +111,7 @@ class Cache:
     """Locking, reading and eviction."""
 
     def __init__(self, kernel: Kernel) -> None:
-        self.state = CacheState()
+        self.state = kernel.state.cache
         self.kernel = kernel
 
     def lock(self, disk: int, numbers: list[int]) -> Locked:

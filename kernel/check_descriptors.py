@@ -59,7 +59,7 @@ def descriptors_match_their_owners(facts: Facts) -> Iterator[str]:
 
 def selectors_lead_to_control_blocks(facts: Facts) -> Iterator[str]:
     """A thread's selector leads through the page tables to the control block on record, which names that selector."""
-    for thread in facts.state.threads.values():
+    for thread in facts.state.tasks.threads.values():
         page = facts.stack_pages.get(thread.stack & -PAGE_SIZE, 0)
         at = page + thread.stack % PAGE_SIZE
         if at != thread.tcb * WORD or facts.words[(at + TCB_SELECTOR) // WORD] != thread.selector:
@@ -69,7 +69,7 @@ def selectors_lead_to_control_blocks(facts: Facts) -> Iterator[str]:
 def local_tables_hold_the_server_gate_only(facts: Facts) -> Iterator[str]:
     """An LDT is a held frame of its process; it is empty but for the server gate, and that only in servers."""
     gate = _gate(facts.kernel.address("server_gate"))
-    for process in facts.state.processes.values():
+    for process in facts.state.tasks.processes.values():
         ldt = _base(facts.gdt[process.ldt_index]) - KERNEL_BASE
         if ldt not in process.tables or ldt not in facts.state.low.holders:
             yield f"process {process.number} ({process.name}): its LDT at {ldt:#x} is no frame of its own"
@@ -103,14 +103,14 @@ def _fixed(facts: Facts) -> Iterator[tuple[int, tuple[int, str]]]:
 
 def _owned(facts: Facts) -> Iterator[tuple[int, tuple[int, str]]]:
     state = facts.state
-    for thread in (*state.threads.values(), *state.dead_threads):
+    for thread in (*state.tasks.threads.values(), *state.tasks.dead_threads):
         yield thread.selector >> 3, (_data(thread.stack, TCB_SIZE - 1), f"thread {thread.number}")
-    for process in state.processes.values():
+    for process in state.tasks.processes.values():
         # Which frame it is `local_tables_hold_the_server_gate_only` asks.
         base = _base(facts.gdt[process.ldt_index])
         limit = selectors.LDT_ENTRIES * 8 - 1
         yield process.ldt_index, (_segment(base, limit, LDT, 0), f"process {process.number}'s LDT")
-    for partition in state.partitions.values():
+    for partition in state.ipc.partitions.values():
         name = f"the partition block of {partition.name}"
         yield selectors.GDT_FIRST_PARTITION + partition.number, (_page(partition.block), name)
         first = selectors.GDT_FIRST_MESSAGE + partition.number * selectors.SLOTS

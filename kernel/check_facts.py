@@ -97,7 +97,7 @@ class Facts:
         """What ring 3 of each process can reach; the shared directory is in `kernel_space`."""
         return [
             self._walk(f"process {process.number} ({process.name})", process.pointers)
-            for process in self.state.processes.values()
+            for process in self.state.tasks.processes.values()
         ]
 
     @cached_property

@@ -101,21 +101,21 @@ def no_page_is_writable_and_executable(facts: Facts) -> Iterator[str]:
 def _low_claims(facts: Facts) -> Iterator[int]:
     """Yield every frame of low memory once for each time that a record, or a table in memory, names it."""
     state = facts.state
-    if state.zero_frame:
-        yield state.zero_frame
+    if state.space.zeros:
+        yield state.space.zeros
     yield from facts.kernel_space.tables
     yield from facts.boot_tables
-    for frames in state.stack_frames.values():
+    for frames in state.tasks.stack_frames.values():
         yield from frames
     for thread in _threads(facts):
         yield path_page(facts, thread)
-    for process in state.processes.values():
+    for process in state.tasks.processes.values():
         yield from process.tables
         yield from process.pages.values()
         for window in process.windows.values():
             yield from window.private
             yield from _pinned(window.pins)
-    for partition in state.partitions.values():
+    for partition in state.ipc.partitions.values():
         yield partition.block
         yield from partition.frames.values()
         for pins in partition.pins.values():
@@ -141,7 +141,7 @@ def _file_claims(facts: Facts) -> Iterator[int]:
 def _versions(facts: Facts) -> list[Version]:
     """Return every directory version: those that are current, and those that somebody has locked."""
     versions = list(facts.kernel.directories.state.versions.values())
-    for process in facts.state.processes.values():
+    for process in facts.state.tasks.processes.values():
         versions += [lock.of for lock in process.locks.values() if lock.of is not None]
     return list({id(version): version for version in versions}.values())
 
@@ -152,7 +152,7 @@ def _pinned(pins: Iterable[Pin]) -> Iterator[int]:
 
 def _threads(facts: Facts) -> list[Thread]:
     """Return the threads that live, and those whose stacks have not been given back yet."""
-    return [*facts.state.threads.values(), *facts.state.dead_threads]
+    return [*facts.state.tasks.threads.values(), *facts.state.tasks.dead_threads]
 
 
 def path_page(facts: Facts, thread: Thread) -> int:
@@ -169,8 +169,8 @@ def _kernel_frames(facts: Facts) -> dict[int, str]:
         found[path_page(facts, thread)] = "a page for paths"
         for linear in range(thread.stack + TCB_SIZE - KERNEL_STACK_SIZE, thread.stack, PAGE_SIZE):
             found[facts.stack_pages[linear]] = "a kernel stack"
-    for partition in facts.state.partitions.values():
+    for partition in facts.state.ipc.partitions.values():
         found[partition.block] = "a partition block"
-    for process in facts.state.processes.values():
+    for process in facts.state.tasks.processes.values():
         found.update((frame, "a table of its process") for frame in process.tables if frame not in found)
     return found

@@ -45,8 +45,8 @@ def block_locks_equal_a_recount(facts: Facts) -> Iterator[str]:
 
 def _pinned_blocks(facts: Facts) -> Iterator[Key]:
     holders = [fill.pins for fill in facts.fills]
-    holders += [pins for partition in facts.state.partitions.values() for pins in partition.pins.values()]
-    holders += [window.pins for process in facts.state.processes.values() for window in process.windows.values()]
+    holders += [pins for partition in facts.state.ipc.partitions.values() for pins in partition.pins.values()]
+    holders += [window.pins for process in facts.state.tasks.processes.values() for window in process.windows.values()]
     return ((disk, block) for pins in holders for kind, disk, block in pins if kind == "block")
 
 
@@ -72,8 +72,8 @@ def slot_waiters_equal_a_recount(facts: Facts) -> Iterator[str]:
     """
     address = facts.kernel.address
     first, behind = address("take_slot.queue"), address("take_slot.wait")
-    between = sum(1 for thread in facts.state.threads.values() if facts.within(thread, first, behind))
-    for partition in facts.state.partitions.values():
+    between = sum(1 for thread in facts.state.tasks.threads.values() if facts.within(thread, first, behind))
+    for partition in facts.state.ipc.partitions.values():
         counted = len(partition.waiters)
         waiters = facts.kernel.ipc.block(partition)["slot_waiters"]
         if not counted <= waiters <= counted + between:
@@ -82,7 +82,7 @@ def slot_waiters_equal_a_recount(facts: Facts) -> Iterator[str]:
 
 def partition_mask_equals_the_records(facts: Facts) -> Iterator[str]:
     """Ring 3 can name a partition if and only if there is a record of it."""
-    recorded = sum(1 << number for number in facts.state.partitions)
+    recorded = sum(1 << number for number in facts.state.ipc.partitions)
     mask = facts.kernel.kernel_words["partitions"]
     if mask != recorded:
         yield f"the mask of partitions is {mask:#x}, on record {recorded:#x}"
@@ -90,7 +90,7 @@ def partition_mask_equals_the_records(facts: Facts) -> Iterator[str]:
 
 def a_slot_is_in_one_place(facts: Facts) -> Iterator[str]:
     """No slot is both free and unused, and none of these two holds a request."""
-    for partition in facts.state.partitions.values():
+    for partition in facts.state.ipc.partitions.values():
         fields = facts.kernel.ipc.block(partition)
         free, unused = fields["free"], fields["unused"]
         states = _states(facts, partition)
@@ -111,7 +111,7 @@ def posted_requests_equal_a_recount(facts: Facts) -> Iterator[str]:
     before the slot is free.  While a coroutine has a slot filled that it has been given, the slot is still FREE.
     """
     counted: Counter[int] = Counter()
-    for partition in facts.state.partitions.values():
+    for partition in facts.state.ipc.partitions.values():
         states = _states(facts, partition)
         fields = facts.kernel.ipc.block(partition)
         if strange := fields["posted"] & (fields["free"] | fields["unused"]):
@@ -138,7 +138,7 @@ def a_dying_process_has_killed_threads_only(facts: Facts) -> Iterator[str]:
     """Every thread of a process that dies has been killed, and its control block says so until it ends."""
     address = facts.kernel.address
     first, behind = address("exit_thread"), address("policy_end")
-    for thread in facts.state.threads.values():
+    for thread in facts.state.tasks.threads.values():
         if not thread.process.dying:
             continue
         flagged = facts.words[thread.tcb + TCB_FLAGS] & ThreadFlags.KILLED
@@ -150,7 +150,7 @@ def ring_3_has_neither_vm_nor_iopl(facts: Facts) -> Iterator[str]:
     """EFLAGS.VM and IOPL are clear: in the CPU, and in every frame that leads back to ring 3."""
     if facts.kernel.machine.cpu.eflags & (FLAG_VM | FLAG_IOPL):
         yield f"the CPU's EFLAGS are {facts.kernel.machine.cpu.eflags:#x}"
-    for thread in facts.state.threads.values():
+    for thread in facts.state.tasks.threads.values():
         flags = _saved_flags(facts, thread)
         if flags & (FLAG_VM | FLAG_IOPL):
             yield f"thread {thread.number} goes back to ring 3 with EFLAGS {flags:#x}"
@@ -175,7 +175,7 @@ def _saved_flags(facts: Facts, thread: Thread) -> int:
 
 def kernel_threads_do_not_wait_for_servers(facts: Facts) -> Iterator[str]:
     """No thread of the kernel waits for a server, but for those that mount."""
-    for thread in facts.state.threads.values():
+    for thread in facts.state.tasks.threads.values():
         if thread.process.number or thread.name.startswith(ASKS_SERVERS):
             continue
         if thread.state == ThreadState.BLOCKED and thread.wait_reason in FOR_A_SERVER:
@@ -192,7 +192,7 @@ def fpu_registers_are_their_owners_or_locked(facts: Facts) -> Iterator[str]:
 
 def give_backs_are_on_their_way(facts: Facts) -> Iterator[str]:
     """What is to be given back waits for a slot, has one, or is with the server that lives; in one place."""
-    for partition in facts.state.partitions.values():
+    for partition in facts.state.ipc.partitions.values():
         queue = partition.give_backs
         ways = partition.waiters.count(GIVE_BACKS) + (queue.slot >= 0)
         ways += list(partition.posted.values()).count(GIVE_BACKS)
@@ -205,7 +205,7 @@ def give_backs_are_on_their_way(facts: Facts) -> Iterator[str]:
 
 def what_servers_hold_equals_a_recount(facts: Facts) -> Iterator[str]:
     """`held` of a server that lives counts open files, locks, request blocks and give-backs."""
-    for partition in facts.state.partitions.values():
+    for partition in facts.state.ipc.partitions.values():
         counted = facts.kernel.give_backs.recount(partition)
         if facts.quiescent and not partition.dead and partition.held != counted:
             yield f"{partition.name}: holds {partition.held} things, counted {counted}"

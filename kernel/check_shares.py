@@ -44,11 +44,11 @@ def what_windows_hold_equals_a_recount(facts: Facts) -> Iterator[str]:
 
     While policy is under way a server may have blocks booked for which it has no window yet.
     """
-    for process in facts.state.processes.values():
+    for process in facts.state.tasks.processes.values():
         counted = sum(low_frames(window) for window in process.windows.values() if window.kind != "heap")
         if process.shown != counted:
             yield f"{process}: windows hold {process.shown} frames, counted {counted}"
-        partition = facts.state.partitions.get(process.partition)
+        partition = facts.state.ipc.partitions.get(process.partition)
         if partition is None or partition.process is not process:
             continue
         locked = sum(window.pages for window in process.windows.values() if window.kind == "blocks")

@@ -36,7 +36,7 @@ class Directories:
     """LOCK_DIRECTORY and UNLOCK_DIRECTORY."""
 
     def __init__(self, kernel: Kernel) -> None:
-        self.state = DirectoriesState()
+        self.state = kernel.state.directories
         self.kernel = kernel
 
     async def lock(self, process: Process, path: bytes, path_address: int) -> tuple[int, DirectoryLock]:

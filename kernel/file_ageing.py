@@ -14,7 +14,7 @@ from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.memory import KERNEL_BASE, LARGE_PAGE_SIZE, PAGE_SIZE
 from callgate.kernel.coroutines import routine
 from callgate.kernel.file_objects import FileObject, Fill, FillState, publish
-from callgate.kernel.records import PRIORITY_KERNEL, Thread
+from callgate.kernel.records import Thread
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -35,13 +35,12 @@ class FileAgeing:
     """Answers to FILES_AGE."""
 
     def __init__(self, kernel: Kernel) -> None:
-        self.state = AgeingState()
+        self.state = kernel.state.file_ageing
         self.kernel = kernel
 
     def start(self) -> None:
         """Make the thread; it begins when it is first due."""
-        kernel = self.kernel
-        thread = kernel.threads.create(kernel.state.processes[0], "ageing", PRIORITY_KERNEL, routine="ageing_thread")
+        thread = self.kernel.threads.create_kernel("ageing", "ageing_thread")
         thread.wait_reason = WaitReason.SLEEP
         self.state.thread = thread
 
@@ -90,7 +89,7 @@ class FileAgeing:
         """Whether a page of a request block has been accessed since the last look; the bits are taken away."""
         found = 0
         for number, page in list(fill.users):
-            process = self.kernel.state.processes.get(number)
+            process = self.kernel.state.tasks.processes.get(number)
             opened = self.kernel.file_windows.opened(process, page) if process is not None else None
             if process is None or opened is None:
                 continue

@@ -163,7 +163,7 @@ class FileWindows:
     def unmap(self, file: FileObject, fill: Fill) -> None:
         """Take a request block out of every window."""
         for number, page in list(fill.users):
-            process = self.kernel.state.processes[number]
+            process = self.kernel.state.tasks.processes[number]
             opened = self.opened(process, page)
             assert opened is not None  # closing takes everything out of a window
             self._unmap_from(process, opened, file, fill)

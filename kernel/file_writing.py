@@ -93,7 +93,7 @@ class FileWriting:
 
     def _take_claims(self, fill: Fill, user: tuple[int, int], claims: dict[int, Key], spared: int | None) -> None:
         """Take back what a window may write to of a request block, except page `spared` as long as it is unwritten."""
-        process = self.kernel.state.processes[user[0]]
+        process = self.kernel.state.tasks.processes[user[0]]
         opened = self.kernel.file_windows.opened(process, user[1])
         assert opened is not None  # closing takes everything out of a window
         written = self._keep(process, opened, fill, claims)

@@ -42,7 +42,7 @@ class Files:
     """Handles and file objects."""
 
     def __init__(self, kernel: Kernel) -> None:
-        self.state = FilesState()
+        self.state = kernel.state.files
         self.kernel = kernel
 
     @property
@@ -227,7 +227,7 @@ class Files:
             return
         for fill in list(file.fills):
             self.kernel.file_windows.release(file, fill)
-        partition = self.kernel.state.partitions[file.partition]
+        partition = self.kernel.state.ipc.partitions[file.partition]
         del self.objects[file.number]
         if not self.objects:
             self.kernel.file_ageing.rest()

@@ -82,7 +82,7 @@ class Fills:
     """Posting, completion and release of request blocks."""
 
     def __init__(self, kernel: Kernel) -> None:
-        self.state = FillsState()
+        self.state = kernel.state.fills
         self.kernel = kernel
         self.pages = FilePages(kernel)
         self.lists = SectorLists(kernel)
@@ -141,7 +141,7 @@ class Fills:
         """
         if not self.kernel.file_windows.reclaim(server=file.partition):
             raise PolicyError(ErrorCode.NO_MEMORY)
-        await self.kernel.give_backs.said(self.kernel.state.partitions[file.partition])
+        await self.kernel.give_backs.said(self.kernel.state.ipc.partitions[file.partition])
 
     async def _starve(self, patience: Patience) -> None:
         """Wait until others have memory to spare; NO_MEMORY if nobody will, or nobody has for `STARVED_LIMIT`.
@@ -178,7 +178,7 @@ class Fills:
             self._wake(starved)
 
     def _wake(self, selectors: list[int]) -> None:
-        threads: dict[int, Thread] = self.kernel.state.threads
+        threads: dict[int, Thread] = self.kernel.state.tasks.threads
         for selector in selectors:
             if selector in threads:
                 self.kernel.scheduler.wake(threads[selector])
@@ -227,7 +227,7 @@ class Fills:
 
     def room_to_post(self, file: FileObject) -> bool:
         """Whether a request could be posted without waiting for a slot."""
-        partition = self.kernel.state.partitions[file.partition]
+        partition = self.kernel.state.ipc.partitions[file.partition]
         fields = self.kernel.ipc.block(partition)
         return not partition.dead and fields["slot_waiters"] == 0 and bool(fields["free"] | fields["unused"])
 
@@ -235,7 +235,7 @@ class Fills:
         """Make a request block from the page of `position` on, and post its READ."""
         self._check(file)
         self._make_room(file)
-        self.kernel.give_backs.check_room(self.kernel.state.partitions[file.partition])
+        self.kernel.give_backs.check_room(self.kernel.state.ipc.partitions[file.partition])
         start = file.page_start(file.page_of(position))
         covering = file.covering(start)
         if covering is not None:
@@ -278,7 +278,7 @@ class Fills:
 
     async def _send(self, file: FileObject, fill: Fill, done: int = 0) -> None:
         kernel = self.kernel
-        partition = kernel.state.partitions[file.partition]
+        partition = kernel.state.ipc.partitions[file.partition]
         block = kernel.threads.block(kernel.scheduler.current)
         block["request_partition"] = (selectors.GDT_FIRST_PARTITION + partition.number) * 8
         taken = await routine("ipc_take")
@@ -458,7 +458,7 @@ class Fills:
         file, fill = self.kernel.files.objects[entry[0]], entry[1]
         error, again = self._cut_at_failure(file, fill)
         if error is not None and not again:
-            server = self.kernel.state.partitions[file.partition]
+            server = self.kernel.state.ipc.partitions[file.partition]
             self.kernel.log(f"{server.name}: {error}", server)
         if error is not None and not fill.parts:
             self.fail(file, fill, error.code, again=again)
@@ -557,6 +557,6 @@ class Fills:
         if fill.ahead:
             self.state.counters.wasted += 1
         if fill.server_request and file.error is ErrorCode.OK:
-            server = self.kernel.state.partitions[file.partition]
+            server = self.kernel.state.ipc.partitions[file.partition]
             self.kernel.give_backs.add(server, Operation.RELEASE, fill.server_request)
         fill.server_request = 0

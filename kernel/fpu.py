@@ -63,7 +63,7 @@ class FloatingPointUnit:
             return []
         owner = kernel.kernel_words["fpu_owner"]
         found = []
-        if owner and owner not in kernel.state.threads:
+        if owner and owner not in kernel.state.tasks.threads:
             found.append(f"the FPU belongs to {owner:#x}, which is no thread")
         if self.live == bool(kernel.machine.cpu.cr0 & CR0_TS):
             found.append("CR0.TS and fpu_live do not agree")
@@ -76,8 +76,8 @@ class FloatingPointUnit:
     def _unclean(self) -> list[int]:
         """Return the stacks that no thread has and whose save area is not clean."""
         state = self.kernel.state
-        taken = {selector // 8 - GDT_FIRST_THREAD for selector in state.threads}
-        blocks = {index: frames[-1] + PAGE_SIZE - TCB_SIZE for index, frames in state.stack_frames.items()}
+        taken = {selector // 8 - GDT_FIRST_THREAD for selector in state.tasks.threads}
+        blocks = {index: frames[-1] + PAGE_SIZE - TCB_SIZE for index, frames in state.tasks.stack_frames.items()}
         return [index for index, block in blocks.items() if index not in taken and self._view(block) != CLEAN]
 
     def _area(self, thread: Thread) -> memoryview:

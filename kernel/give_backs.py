@@ -21,7 +21,7 @@ from callgate.kernel.abi.errors import ErrorCode, error_of_server
 from callgate.kernel.abi.message import Message
 from callgate.kernel.coroutines import CARRY, routine
 from callgate.kernel.errors import PolicyError
-from callgate.kernel.records import GIVE_BACKS, PRIORITY_KERNEL, PartitionState, Thread
+from callgate.kernel.records import GIVE_BACKS, PartitionState, Thread
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -44,19 +44,16 @@ class GiveBacks:
     """RELEASE, CLOSE and UNLOCK_DIRECTORY for what nobody uses."""
 
     def __init__(self, kernel: Kernel) -> None:
-        self.state = GiveBacksState()
+        self.state = kernel.state.give_backs
         self.kernel = kernel
         self.limit = HELD_LIMIT
 
     def start(self) -> None:
         """Make the thread that posts; it begins when something is to be given back."""
-        kernel = self.kernel
-        thread = kernel.threads.create(
-            kernel.state.processes[0], "give-backs", PRIORITY_KERNEL, routine="give_back_thread"
-        )
+        thread = self.kernel.threads.create_kernel("give-backs", "give_back_thread")
         thread.wait_reason = WaitReason.SLEEP
         self.state.thread = thread
-        for partition in kernel.state.partitions.values():
+        for partition in self.kernel.state.ipc.partitions.values():
             self._next(partition)
 
     # What a server holds.
@@ -76,7 +73,7 @@ class GiveBacks:
         files = [file for file in kernel.files.objects.values() if file.partition == partition.number]
         blocks = sum(bool(fill.server_request) for file in files for fill in file.fills)
         versions = set(kernel.directories.state.versions.values())
-        for process in kernel.state.processes.values():
+        for process in kernel.state.tasks.processes.values():
             versions.update(lock.of for lock in process.locks.values() if lock.of is not None)
         locks = sum(version.server is partition for version in versions)
         queue = partition.give_backs
@@ -188,7 +185,7 @@ class GiveBacks:
     @property
     def idle(self) -> bool:
         """Whether every server that lives has been told of everything."""
-        return not any(p.give_backs.busy for p in self.kernel.state.partitions.values() if not p.dead)
+        return not any(p.give_backs.busy for p in self.kernel.state.ipc.partitions.values() if not p.dead)
 
     def end(self) -> None:
         """The shell has ended: stop the machine when servers have heard of what it gave back, or soon."""

@@ -55,7 +55,7 @@ class Hosted:
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
-        self.servers: dict[int, HostedServer] = {}  # part of the kernel's state
+        self.servers = kernel.state.hosted
         self.running: dict[int, Any] = {}  # thread selector -> coroutine
         self.steps: dict[int, int] = {}
         self.step_seconds = STEP_SECONDS

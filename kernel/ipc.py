@@ -84,7 +84,7 @@ class Ipc:
         selector = (selectors.GDT_FIRST_PARTITION + number) * 8
         kernel.gdt.put_data(selector, KERNEL_BASE + block, PAGE_SIZE - 1)
         partition = PartitionState(number, block, process, disk, start, sectors, name)
-        kernel.state.partitions[number] = partition
+        kernel.state.ipc.partitions[number] = partition
         process.partition = number
 
         fields = self.block(partition)
@@ -103,7 +103,7 @@ class Ipc:
 
         The number of a volume that has been buried still leads to its block, which is another's by now.
         """
-        number = next((n for n in range(selectors.MAX_PARTITIONS) if n not in self.kernel.state.partitions), None)
+        number = next((n for n in range(selectors.MAX_PARTITIONS) if n not in self.kernel.state.ipc.partitions), None)
         return self._bury() if number is None else number
 
     def _bury(self) -> int:
@@ -113,13 +113,13 @@ class Ipc:
         whatever volume has it then, as with any number.
         """
         kernel = self.kernel
-        for partition in kernel.state.partitions.values():
+        for partition in kernel.state.ipc.partitions.values():
             fields = self.block(partition)
             idle = (fields["unused"] | fields["free"]) == 0xFFFF_FFFF and not fields["slot_waiters"]
             ended = partition.process is None or not partition.process.threads
             used = any(file.partition == partition.number for file in kernel.files.objects.values())
             if partition.dead and idle and ended and not used and not partition.pins:
-                del kernel.state.partitions[partition.number]
+                del kernel.state.ipc.partitions[partition.number]
                 for frame in (partition.block, *partition.frames.values()):
                     kernel.low.release(frame)
                 return partition.number
@@ -157,7 +157,7 @@ class Ipc:
             selector = partition.waiters.popleft()
             fields["slot_waiters"] -= 1
             if selector != GIVE_BACKS:
-                thread = self.kernel.state.threads[selector]
+                thread = self.kernel.state.tasks.threads[selector]
                 self.kernel.words[thread.tcb + TCB_ARG0] = code
                 self.kernel.scheduler.wake(thread)
         self.kernel.give_backs.partition_died(partition)
@@ -199,7 +199,7 @@ class Ipc:
         """SLOT_WAIT: queue the current thread for a slot of partition `value` >> 16, or (1) leave the queue."""
         thread = self.kernel.scheduler.current
         leave, number = value & 1, value >> 16
-        partition = self.kernel.state.partitions[number]
+        partition = self.kernel.state.ipc.partitions[number]
         fields = self.block(partition)
         if leave:
             if thread.selector in partition.waiters:
@@ -233,14 +233,14 @@ class Ipc:
     def host_slot_give(self, value: int) -> None:
         """SLOT_GIVE: hand slot `value` & 31 to the thread that has waited longest."""
         slot, number = split(value)
-        partition = self.kernel.state.partitions[number]
+        partition = self.kernel.state.ipc.partitions[number]
         self.block(partition)["free"] |= 1 << slot
         self._serve_waiters(partition)
 
     def host_slot_drop(self, value: int) -> None:
         """SLOT_DROP: let go of what the reply in slot `value` & 31 holds, here and at the server."""
         slot, number = split(value)
-        partition = self.kernel.state.partitions[number]
+        partition = self.kernel.state.ipc.partitions[number]
         message = self.message(partition, slot)
         posted = partition.posted.get(slot)
         if posted is None:
@@ -255,7 +255,7 @@ class Ipc:
     def host_slot_fail(self, value: int) -> None:
         """SLOT_FAIL: slot `value` & 31 was posted to a dead partition; before `sweep` there is nothing to do."""
         slot, number = split(value)
-        partition = self.kernel.state.partitions[number]
+        partition = self.kernel.state.ipc.partitions[number]
         if partition.swept and self.slot_state(partition, slot) == SlotState.POSTED:
             self.fail_slot(partition, slot, partition.error)
 
@@ -277,13 +277,13 @@ class Ipc:
             if selector == GIVE_BACKS:
                 self.kernel.give_backs.granted(partition, slot)
                 continue
-            thread = self.kernel.state.threads[selector]
+            thread = self.kernel.state.tasks.threads[selector]
             self.kernel.words[thread.tcb + TCB_SLOT] = slot
             self.kernel.scheduler.wake(thread)
 
     def _first_use(self, slot: int, number: int) -> int:
         kernel = self.kernel
-        partition = kernel.state.partitions[number]
+        partition = kernel.state.ipc.partitions[number]
         try:
             frame = kernel.low.allocate()
         except OutOfMemory:
@@ -363,7 +363,7 @@ class Ipc:
     async def convert(self, value: int) -> None:
         """CONVERT: check and translate the reply in slot `value` & 31."""
         slot, number = split(value)
-        partition = self.kernel.state.partitions[number]
+        partition = self.kernel.state.ipc.partitions[number]
         message = self.message(partition, slot)
         posted = partition.posted.get(slot)
         if posted is not None:

@@ -94,14 +94,17 @@ class Kernel:
         self,
         machine: Machine,
         image: Program,
+        state: KernelState,
         log: Callable[[str], None],
         urgent: Callable[[str], None] | None = None,
     ) -> None:
-        """Take the machine, the assembled kernel and where messages for people go."""
+        """Take the machine, the assembled kernel, records in which memory is free, and where messages for people go."""
         self.machine = machine
         self.image = image
+        self.state = state
+        self.low = state.low
+        self.high = state.high
         self.log = Log(self, log, urgent)
-        self.state = KernelState()
         low = machine.ram.low
         self.words = low.cast("I")
         self.quads = low.cast("Q")
@@ -111,7 +114,16 @@ class Kernel:
         words = (self.address("kernel_words") - KERNEL_BASE) // 4
         self.kernel_words = ControlBlock(self.words, KernelWords, words)
         self.gdt = GlobalTable(machine.ram, self.address("gdt") - KERNEL_BASE)
-        self.scheduler = Scheduler(self.words, words, lambda: machine.clock.now, machine.state, self._count_wait)
+        self.tables = PageTables(self.quads, state.low, self._count_ptes)
+        self.scheduler = Scheduler(
+            self.words,
+            words,
+            lambda: machine.clock.now,
+            machine.state,
+            self._count_wait,
+            state.scheduler,
+            state.tasks,
+        )
         self.coroutines = Coroutines(self.words, self.address, lambda: self.scheduler.current.tcb)
         self.fpu = FloatingPointUnit(self)
         self.shares = Shares(self)
@@ -140,25 +152,6 @@ class Kernel:
         self.server_calls = ServerCalls(self)
         self.dma = DmaWatch(self)
         self.jobs: dict[int, Callable[[], Coroutine[Any, Any, None]]] = {}
-
-    def adopt(self, state: KernelState) -> None:
-        """Work on other records from now on: at boot, and after a restore."""
-        self.state = state
-        self.low = state.low
-        self.high = state.high
-        self.tables = PageTables(self.quads, state.low, self._count_ptes)
-        self.scheduler.adopt(state.scheduler, state.threads)
-        self.cache.state = state.cache
-        self.files.state = state.files
-        self.fills.state = state.fills
-        self.fills.lists.state = state.sector_lists
-        self.file_ageing.state = state.file_ageing
-        self.directories.state = state.directories
-        self.give_backs.state = state.give_backs
-        self.mounting.state = state.mounting
-        self.plugging.state = state.plugging
-        self.log.state = state.log
-        self.hosted.servers = state.hosted
 
     # Host calls.
 
@@ -222,7 +215,7 @@ class Kernel:
         """INPUT: wake every thread that waits for the console; a break ends the foreground process first."""
         if broken:
             self.kernel_words["console_break"] = self.processes.interrupt()
-        for thread in list(self.state.threads.values()):
+        for thread in list(self.state.tasks.threads.values()):
             if thread.wait_reason == WaitReason.INPUT:
                 self.scheduler.wake(thread)
 
@@ -246,9 +239,9 @@ class Kernel:
 
     def reap_orphans(self) -> None:
         """Forget ended processes that nobody will wait for; the shell's end is the system's."""
-        for number in list(self.state.finished):
-            process = self.state.processes[number]
-            if number == self.state.shell:
+        for number in list(self.state.tasks.finished):
+            process = self.state.tasks.processes[number]
+            if number == self.state.tasks.shell:
                 self.exit_code = process.exit_code or 0
                 self.give_backs.end()
             elif process.parent == 0 and not process.threads and process is not self.scheduler.current.process:
@@ -282,7 +275,7 @@ class Kernel:
 
         `details` are lines of the log that belong to the reason.
         """
-        partition = self.state.partitions[process.partition]
+        partition = self.state.ipc.partitions[process.partition]
         if not partition.dead:
             partition.reason = reason
             lines = [f"/{partition.name}: server ended: {reason}", *(f"  {line}" for line in details)]
@@ -294,7 +287,7 @@ class Kernel:
         """A server thread has died: without it nobody answers what it was given, so all of them do."""
         self.kill_server(process, process.fault or f"thread {thread.number} ended")
         if len(process.threads) == 1:
-            self.ipc.sweep(self.state.partitions[process.partition])
+            self.ipc.sweep(self.state.ipc.partitions[process.partition])
 
     async def start_program(self, path: bytes, address: int, arguments: bytes, *, parent: int) -> Process:
         """Start the program at an absolute path that also lies at kernel address `address`."""
@@ -323,12 +316,12 @@ class Kernel:
         program = parse_elf(program_image("shell").elf(debug=False, labels=True))
         process = self.start_image(program, "shell", arguments, 0)
         process.program = "shell"
-        self.state.shell = process.number
+        self.state.tasks.shell = process.number
 
     @property
     def shell_reads(self) -> bool:
         """Whether it is the shell itself that waits for input."""
-        shell = self.state.processes.get(self.state.shell)
+        shell = self.state.tasks.processes.get(self.state.tasks.shell)
         waiting = shell.threads if shell else []
         return any(one.state == ThreadState.BLOCKED and one.wait_reason == WaitReason.INPUT for one in waiting)
 
@@ -346,7 +339,7 @@ class Kernel:
         """Return a structure on a thread's kernel stack."""
         index = thread.selector // 8 - GDT_FIRST_THREAD
         offset = linear - (thread.stack + TCB_SIZE - KERNEL_STACK_SIZE)
-        frame = self.state.stack_frames[index][offset // PAGE_SIZE]
+        frame = self.state.tasks.stack_frames[index][offset // PAGE_SIZE]
         return ControlBlock(self.words, layout, (frame + offset % PAGE_SIZE) // 4)
 
     def flush_tlb(self) -> None:
@@ -356,10 +349,10 @@ class Kernel:
 
     def zero_frame(self) -> int:
         """Return the page of zeros that stands for holes of files; nobody may write to it."""
-        if not self.state.zero_frame:
-            self.state.zero_frame = self.low.allocate()
-            self.tables.clear(self.state.zero_frame)
-        return self.state.zero_frame
+        if not self.state.space.zeros:
+            self.state.space.zeros = self.low.allocate()
+            self.tables.clear(self.state.space.zeros)
+        return self.state.space.zeros
 
     def unpin(self, pins: list[tuple[str, int, int]]) -> None:
         """Let go of frames and cache blocks that a reply or a window held."""
@@ -449,7 +442,7 @@ class Kernel:
         self.machine.ledger.blocking_waits += 1
         if reason == WaitReason.REPLY:
             number = woken.process.partition if woken else self.machine.cpu.gs // 8 - GDT_FIRST_PARTITION
-            partition = self.state.partitions.get(number)
+            partition = self.state.ipc.partitions.get(number)
             if partition is not None:
                 self.ipc.count_wait(partition)
 

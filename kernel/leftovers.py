@@ -11,7 +11,7 @@ def leftovers(kernel: Kernel) -> list[str]:
 
     The tests' one account of what may be left when every program has ended and servers have answered: nothing.
     """
-    found = [text for partition in kernel.state.partitions.values() for text in _of_partition(kernel, partition)]
+    found = [text for partition in kernel.state.ipc.partitions.values() for text in _of_partition(kernel, partition)]
     blocks = kernel.cache.state.blocks
     locked = [key for key, block in blocks.items() if block.locks > block.changed]
     if locked:
@@ -53,13 +53,13 @@ def kernel_pages(kernel: Kernel) -> int:
     They are the kernel's own.  The number is that of a run which did the same, or pages were lost.
     """
     state = kernel.state
-    owned = {state.zero_frame}
-    for process in state.processes.values():
+    owned = {state.space.zeros}
+    for process in state.tasks.processes.values():
         owned.update(process.pages.values(), process.tables)
         for window in process.windows.values():
             owned.update(window.private)
-    for partition in state.partitions.values():
+    for partition in state.ipc.partitions.values():
         owned.update(partition.frames.values(), [partition.block])
-    for frames in state.stack_frames.values():
+    for frames in state.tasks.stack_frames.values():
         owned.update(frames)
     return len(set(state.low.holders) - owned)

@@ -53,7 +53,7 @@ class Log:
         self, kernel: Kernel, write: Callable[[str], None], write_urgent: Callable[[str], None] | None = None
     ) -> None:
         """Write what is urgent with a function of its own, if there is one."""
-        self.state = LogState()
+        self.state = kernel.state.log
         self.kernel = kernel
         self.write = write
         self.write_urgent = write_urgent or write
@@ -123,7 +123,7 @@ def _escape(code: int) -> str:
 def name_of(kernel: Kernel, source: Process | PartitionState) -> str:
     """Return what a source is called in the log: a volume, or the program that a family began with."""
     if isinstance(source, Process):
-        partition = kernel.state.partitions.get(source.partition)
+        partition = kernel.state.ipc.partitions.get(source.partition)
         if partition is None:
             return f"process {source.family} and what it started"
         source = partition

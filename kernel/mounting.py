@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.coroutines import routine
 from callgate.kernel.errors import PolicyError
-from callgate.kernel.records import PRIORITY_KERNEL, Process
+from callgate.kernel.records import Process
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -49,7 +49,7 @@ class Mounting:
     """Jobs that mount."""
 
     def __init__(self, kernel: Kernel) -> None:
-        self.state = MountingState()
+        self.state = kernel.state.mounting
         self.kernel = kernel
         self.deadline = MOUNT_DEADLINE
 
@@ -57,10 +57,8 @@ class Mounting:
         """Have a kernel thread do `work`; False, and it is said, if there is no thread for it."""
         kernel = self.kernel
         job = max(kernel.jobs, default=1) + 1
-        process = kernel.state.processes[0]
-        name = f"mount {report.name}"
         try:
-            thread = kernel.threads.create(process, name, PRIORITY_KERNEL, routine="policy_thread", argument=job)
+            thread = kernel.threads.create_kernel(f"mount {report.name}", "policy_thread", job)
         except PolicyError as error:
             kernel.log(f"{report.name}: not mounted: no thread for it ({error})")
             return False

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.mounting import Report
 from callgate.kernel.processes import KILLED_EXIT_CODE
-from callgate.kernel.records import PRIORITY_KERNEL, Thread
+from callgate.kernel.records import Thread
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -38,7 +38,7 @@ class Plugging:
     """Answers to DISK_CHANGED and DISK_WATCHED."""
 
     def __init__(self, kernel: Kernel) -> None:
-        self.state = PluggingState()
+        self.state = kernel.state.plugging
         self.kernel = kernel
 
     def name(self, place: int) -> str:
@@ -56,7 +56,7 @@ class Plugging:
             return  # found at boot: mounted by the first thread
         present = place in self.kernel.disks()
         key = self.kernel.disk_key(place)
-        for partition in list(self.kernel.state.partitions.values()):
+        for partition in list(self.kernel.state.ipc.partitions.values()):
             ours = partition.disk >= 0 and partition.disk & 0xFF == place
             if ours and not partition.dead and not (present and partition.disk == key):
                 partition.reason = "the disk was removed"
@@ -101,11 +101,8 @@ class Plugging:
 
     def start_watch(self) -> None:
         """Make the thread that looks at commands in flight."""
-        kernel = self.kernel
-        self.state.watcher = kernel.threads.create(
-            kernel.state.processes[0], "watch", PRIORITY_KERNEL, routine="watch_thread"
-        )
-        kernel.scheduler.wake(self.state.watcher)
+        self.state.watcher = self.kernel.threads.create_kernel("watch", "watch_thread")
+        self.kernel.scheduler.wake(self.state.watcher)
 
     def watch(self) -> None:
         """A command is in flight from now on: look at it in a while."""

@@ -37,21 +37,21 @@ class Processes:
     def create(self, name: str, *, parent: int = 0, server: bool = False) -> Process:
         """Make a process without threads; NO_MEMORY or NO_RESOURCES if a table is full, KILLED if its parent dies."""
         state, shares = self.kernel.state, self.kernel.shares
-        if parent and (parent not in state.processes or state.processes[parent].dying):
+        if parent and (parent not in state.tasks.processes or state.tasks.processes[parent].dying):
             raise PolicyError(ErrorCode.KILLED, f"the parent, process {parent}, is dying")
         shares.check_process(parent)
-        if parent in state.processes:
-            shares.check_free(state.processes[parent], SPACE_FRAMES)
+        if parent in state.tasks.processes:
+            shares.check_free(state.tasks.processes[parent], SPACE_FRAMES)
         elif self.kernel.low.available < SPACE_FRAMES:
             raise OutOfMemory
         index = self._take_ldt_index()
         pointers, frames = self.kernel.tables.new_space(state.space)
         ldt = self.kernel.tables.new_table()
-        process = Process(state.next_process, name, pointers, index, parent, tables=[*frames, ldt])
+        process = Process(state.tasks.next_process, name, pointers, index, parent, tables=[*frames, ldt])
         process.family = shares.family_of(process.number, parent)
-        process.directory = state.processes[parent].directory if parent in state.processes else b""
-        state.next_process += 1
-        state.processes[process.number] = process
+        process.directory = state.tasks.processes[parent].directory if parent in state.tasks.processes else b""
+        state.tasks.next_process += 1
+        state.tasks.processes[process.number] = process
         self.kernel.gdt.put_ldt(index * 8, KERNEL_BASE + ldt, selectors.LDT_ENTRIES * 8 - 1)
         if server:
             self.kernel.put_server_gate(ldt)
@@ -153,24 +153,24 @@ class Processes:
         wait for a server any longer.
         """
         state = self.kernel.state
-        number = state.shell
+        number = state.tasks.shell
         while children := [
-            child for child in state.processes.values() if child.parent == number > 0 and not child.dying
+            child for child in state.tasks.processes.values() if child.parent == number > 0 and not child.dying
         ]:
             number = max(child.number for child in children)
-        shell = state.processes.get(state.shell)
-        if number == state.shell and (shell is None or any(map(waits_for_input, shell.threads))):
-            number = max(filter(self._orphan_reads, state.processes), default=number)
-        if number == state.shell:
-            self._call_back(state.processes.get(number))
+        shell = state.tasks.processes.get(state.tasks.shell)
+        if number == state.tasks.shell and (shell is None or any(map(waits_for_input, shell.threads))):
+            number = max(filter(self._orphan_reads, state.tasks.processes), default=number)
+        if number == state.tasks.shell:
+            self._call_back(state.tasks.processes.get(number))
             return max(number, 0)
-        self.kill(state.processes[number], INTERRUPTED_EXIT_CODE, "interrupted")
-        return state.processes[number].parent
+        self.kill(state.tasks.processes[number], INTERRUPTED_EXIT_CODE, "interrupted")
+        return state.tasks.processes[number].parent
 
     def _orphan_reads(self, number: int) -> bool:
         """Whether a process lives, waits for the console, and is neither the shell nor anybody's child."""
-        process = self.kernel.state.processes[number]
-        orphaned = process.parent == 0 and process.number != self.kernel.state.shell and process.partition < 0
+        process = self.kernel.state.tasks.processes[number]
+        orphaned = process.parent == 0 and process.number != self.kernel.state.tasks.shell and process.partition < 0
         return orphaned and not process.dying and any(map(waits_for_input, process.threads))
 
     def _call_back(self, process: Process | None) -> None:
@@ -194,11 +194,11 @@ class Processes:
             kernel.tables.unmap(process.pointers, address)
             kernel.low.release(process.pages.pop(address))
         kernel.flush_tlb()
-        kernel.state.finished.append(process.number)
-        waiter = kernel.state.threads.get(process.waiter)
+        kernel.state.tasks.finished.append(process.number)
+        waiter = kernel.state.tasks.threads.get(process.waiter)
         if waiter is not None:
             kernel.scheduler.wake(waiter)
-        for child in [other for other in kernel.state.processes.values() if other.parent == process.number]:
+        for child in [other for other in kernel.state.tasks.processes.values() if other.parent == process.number]:
             child.parent = 0
 
     def discard(self, process: Process) -> None:
@@ -206,7 +206,7 @@ class Processes:
         for address in list(process.pages):
             self.kernel.tables.unmap(process.pointers, address)
             self.kernel.low.release(process.pages.pop(address))
-        self.kernel.state.finished.append(process.number)
+        self.kernel.state.tasks.finished.append(process.number)
         self.reap(process)
 
     def reap(self, process: Process) -> int:
@@ -214,9 +214,9 @@ class Processes:
         for frame in process.tables:
             self.kernel.low.release(frame)
         self.kernel.gdt.clear(process.ldt_index * 8)
-        self.kernel.state.free_ldt_slots.append(process.ldt_index)
-        del self.kernel.state.processes[process.number]
-        self.kernel.state.finished.remove(process.number)
+        self.kernel.state.tasks.free_ldt_slots.append(process.ldt_index)
+        del self.kernel.state.tasks.processes[process.number]
+        self.kernel.state.tasks.finished.remove(process.number)
         return process.exit_code or 0
 
     def _load_segment(self, process: Process, address: int, data: bytes | memoryview, size: int, flags: int) -> None:
@@ -245,12 +245,12 @@ class Processes:
 
     def _take_ldt_index(self) -> int:
         state = self.kernel.state
-        if state.free_ldt_slots:
-            return state.free_ldt_slots.pop()
-        if state.next_ldt_slot >= selectors.GDT_FIRST_LDT + selectors.MAX_PROCESSES:
+        if state.tasks.free_ldt_slots:
+            return state.tasks.free_ldt_slots.pop()
+        if state.tasks.next_ldt_slot >= selectors.GDT_FIRST_LDT + selectors.MAX_PROCESSES:
             raise PolicyError(ErrorCode.NO_RESOURCES)
-        state.next_ldt_slot += 1
-        return state.next_ldt_slot - 1
+        state.tasks.next_ldt_slot += 1
+        return state.tasks.next_ldt_slot - 1
 
 
 def waits_for_input(thread: Thread) -> bool:

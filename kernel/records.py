@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.selectors import GDT_FIRST_LDT
 from callgate.kernel.abi.thread import ThreadState
 from callgate.kernel.symbols import SymbolTable
 
@@ -169,3 +170,28 @@ class DirectoryLock:
     pages: int
     entries: int
     version: int
+
+
+@dataclass(slots=True)
+class Tasks:
+    """Threads and processes, and what their numbers, selectors and stacks are taken from."""
+
+    threads: dict[int, Thread] = field(default_factory=dict)  # by selector
+    processes: dict[int, Process] = field(default_factory=dict)  # by number
+    dead_threads: list[Thread] = field(default_factory=list)  # switched away from for good
+    finished: list[int] = field(default_factory=list)  # processes without threads, not waited for yet
+    shell: int = -1  # process number
+    next_thread: int = 1
+    next_thread_slot: int = 0
+    next_process: int = 0
+    next_ldt_slot: int = GDT_FIRST_LDT
+    free_thread_slots: list[int] = field(default_factory=list)
+    free_ldt_slots: list[int] = field(default_factory=list)
+    stack_frames: dict[int, list[int]] = field(default_factory=dict)  # by thread slot, kept for ever
+
+
+@dataclass(slots=True)
+class IpcState:
+    """The partition servers' blocks."""
+
+    partitions: dict[int, PartitionState] = field(default_factory=dict)  # by number

@@ -16,7 +16,7 @@ from typing import Protocol
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.thread import KernelWords, ThreadControlBlock, ThreadFlags, ThreadState
-from callgate.kernel.records import Thread
+from callgate.kernel.records import Tasks, Thread
 
 PRIORITIES = 32
 TCB_STATE = offset_of(ThreadControlBlock, "state") // 4
@@ -70,8 +70,10 @@ class Scheduler:
         now: Callable[[], int],
         counter: RetiredCounter,
         count_wait: Callable[[int, Thread | None], None],
+        state: SchedulerState,
+        tasks: Tasks,
     ) -> None:
-        """Take low memory as words, the word index of `kernel_words`, the clock and the instruction counter.
+        """Take low memory as words, the word index of `kernel_words`, the clock, the instruction counter, and records.
 
         `count_wait(reason, woken)` hears of each wait of COUNTED_WAITS, and of the thread that is woken along with it.
         """
@@ -80,14 +82,9 @@ class Scheduler:
         self.now = now
         self.counter = counter
         self.count_wait = count_wait
-        self.state = SchedulerState()
-        self.threads: dict[int, Thread] = {}
-        self.observer: Callable[[Thread], None] | None = None  # told of every thread that is chosen
-
-    def adopt(self, state: SchedulerState, threads: dict[int, Thread]) -> None:
-        """Work on other records from now on (at boot, and after a restore)."""
         self.state = state
-        self.threads = threads
+        self.tasks = tasks
+        self.observer: Callable[[Thread], None] | None = None  # told of every thread that is chosen
 
     # Host calls.
 
@@ -112,7 +109,7 @@ class Scheduler:
         what a choice among the queues would come to.
         """
         state, words = self.state, self.words
-        thread = self.threads.get(value & 0xFFFF)
+        thread = self.tasks.threads.get(value & 0xFFFF)
         current = state.current
         reason = value >> 16
         if thread is None or current is None or thread.state != BLOCKED or current.signal or state.ready:
@@ -148,7 +145,7 @@ class Scheduler:
 
     def host_wake(self, selector: int) -> None:
         """WAKE: make a thread ready, or remember the wake-up if it does not sleep yet."""
-        thread = self.threads.get(selector)
+        thread = self.tasks.threads.get(selector)
         if thread is not None:
             self.wake(thread)
 
@@ -175,7 +172,7 @@ class Scheduler:
 
     def _due(self, selector: int, now: int) -> None:
         """Wake a sleeper; one that waits for a server until its deadline is interrupted."""
-        thread = self.threads.get(selector)
+        thread = self.tasks.threads.get(selector)
         if thread is None:
             return
         if thread.deadline is not None and thread.deadline <= now:

@@ -41,7 +41,7 @@ class SectorLists:
     """The pages of lists, each in a frame of low memory."""
 
     def __init__(self, kernel: Kernel) -> None:
-        self.state = SectorListsState()
+        self.state = kernel.state.sector_lists
         self.kernel = kernel
 
     def write(self, disk: int, number: int, pieces: list[tuple[int, SectorPiece]]) -> int:

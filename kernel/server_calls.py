@@ -47,7 +47,7 @@ class ServerCalls:
             if number == ServerCall.UNLOCK_BLOCKS:
                 self._unlock(thread.process, frame["ebx"])
             elif number == ServerCall.DIRECTORY_CHANGED:
-                kernel.directories.changed(kernel.state.partitions[thread.process.partition], frame["ebx"])
+                kernel.directories.changed(kernel.state.ipc.partitions[thread.process.partition], frame["ebx"])
             elif number == ServerCall.HOSTED_STEP:
                 frame["eax"] = kernel.hosted.step(thread, frame["ebx"])
             else:
@@ -59,7 +59,7 @@ class ServerCalls:
     async def _lock(self, thread: Thread, frame: ControlBlock) -> None:
         """LOCK_BLOCKS: EDX:ESI first sector, ECX sectors; EAX where it lies in the server."""
         kernel = self.kernel
-        partition = kernel.state.partitions[thread.process.partition]
+        partition = kernel.state.ipc.partitions[thread.process.partition]
         first, count = frame["edx"] << 32 | frame["esi"], frame["ecx"]
         try:
             frame["eax"] = await self._lock_sectors(thread.process, partition, first, count)

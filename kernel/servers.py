@@ -95,7 +95,7 @@ class Servers:
             yield
         except PolicyError as error:
             kernel = self.kernel
-            partition = kernel.state.partitions.get(process.partition)
+            partition = kernel.state.ipc.partitions.get(process.partition)
             if partition is not None:
                 partition.process = None
                 kernel.ipc.die(partition, error.code)

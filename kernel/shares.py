@@ -29,29 +29,29 @@ class Shares:
 
     def favoured(self, process: Process) -> bool:
         """Whether a process may have what is reserved: the shell, what it starts, and what the kernel is starting."""
-        shell = self.kernel.state.shell
+        shell = self.kernel.state.tasks.shell
         return shell in (process.number, process.parent) or (process.parent == 0 and not process.threads)
 
     def family_of(self, number: int, parent: int) -> int:
         """Return the family of a new process: its parent's, unless the kernel or the shell starts it."""
         state = self.kernel.state
-        if parent in (0, state.shell) or parent not in state.processes:
+        if parent in (0, state.tasks.shell) or parent not in state.tasks.processes:
             return number
-        return state.processes[parent].family
+        return state.tasks.processes[parent].family
 
     def _family(self, family: int) -> list[Process]:
-        return [process for process in self.kernel.state.processes.values() if process.family == family]
+        return [process for process in self.kernel.state.tasks.processes.values() if process.family == family]
 
     # Processes and threads.
 
     def check_process(self, parent: int) -> None:
         """NO_RESOURCES if a process must not have one more child."""
         state = self.kernel.state
-        if parent in (0, state.shell) or parent not in state.processes:
+        if parent in (0, state.tasks.shell) or parent not in state.tasks.processes:
             return
-        if len(state.processes) >= MAX_PROCESSES - limits.PROCESSES_RESERVED:
+        if len(state.tasks.processes) >= MAX_PROCESSES - limits.PROCESSES_RESERVED:
             raise PolicyError(ErrorCode.NO_RESOURCES, "the last processes are the shell's")
-        if len(self._family(state.processes[parent].family)) >= limits.PROCESSES_OF_FAMILY:
+        if len(self._family(state.tasks.processes[parent].family)) >= limits.PROCESSES_OF_FAMILY:
             raise PolicyError(ErrorCode.NO_RESOURCES, f"a family has at most {limits.PROCESSES_OF_FAMILY} processes")
 
     def check_thread(self, process: Process) -> None:
@@ -59,7 +59,7 @@ class Shares:
         if len(process.threads) >= limits.THREADS_OF_PROCESS:
             raise PolicyError(ErrorCode.NO_RESOURCES, f"a process has at most {limits.THREADS_OF_PROCESS} threads")
         if not self.favoured(process):
-            if len(self.kernel.state.threads) >= MAX_THREADS - limits.THREADS_RESERVED:
+            if len(self.kernel.state.tasks.threads) >= MAX_THREADS - limits.THREADS_RESERVED:
                 raise PolicyError(ErrorCode.NO_RESOURCES, "the last threads are the shell's")
             if sum(len(other.threads) for other in self._family(process.family)) >= limits.THREADS_OF_FAMILY:
                 raise PolicyError(ErrorCode.NO_RESOURCES, f"a family has at most {limits.THREADS_OF_FAMILY} threads")
@@ -97,7 +97,7 @@ class Shares:
     def check_loading(self, parent: int, count: int) -> None:
         """NO_MEMORY if `count` more bytes of programs are too many while others are being read."""
         most = limits.PROGRAMS_LOADING_BYTES
-        if parent not in (0, self.kernel.state.shell):
+        if parent not in (0, self.kernel.state.tasks.shell):
             most -= limits.PROGRAMS_LOADING_RESERVED
         if self.loading + count > most:
             raise PolicyError(ErrorCode.NO_MEMORY, "too many programs are being read")
@@ -113,7 +113,8 @@ class Shares:
         own, shared = total // limits.SERVER_BLOCKS_OWN, total // limits.SERVER_BLOCKS_SHARED
         most = max(total // limits.SERVER_BLOCKS_PART, limits.SERVER_BLOCKS_LEAST)
         mine = partition.locked_blocks + count
-        others = sum(max(0, p.locked_blocks - own) for p in self.kernel.state.partitions.values() if p is not partition)
+        servers = self.kernel.state.ipc.partitions.values()
+        others = sum(max(0, server.locked_blocks - own) for server in servers if server is not partition)
         if mine > own and (mine > most or mine - own + others > shared):
             raise PolicyError(ErrorCode.NO_RESOURCES, f"/{partition.name} has {partition.locked_blocks} blocks locked")
 

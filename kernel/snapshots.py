@@ -51,10 +51,10 @@ def restore(system: System, snapshot: SystemSnapshot) -> None:
     system.machine.restore(snapshot.machine)
     state: KernelState = pickle.loads(snapshot.policy)  # noqa: S301 - pickled by `take` in this process
     state.hosted = {
-        number: server.duplicate(UserMemory(kernel, state.processes[number], hosted=True))
+        number: server.duplicate(UserMemory(kernel, state.tasks.processes[number], hosted=True))
         for number, server in snapshot.servers.items()
     }
-    kernel.adopt(state)
+    kernel.state.put_back(state)
     kernel.exit_code = snapshot.exit_code
 
 

@@ -1,11 +1,12 @@
 """What policy knows: the root of all records, pickled whole into a snapshot.
 
-Managers (`scheduler`, `processes`, `ipc`, …) hold the logic and are given their records by `Kernel.adopt`.
+The records are made once, with the kernel, and each manager is handed its own; a restore overwrites what is in them.
 """
 
-from dataclasses import dataclass, field
+from __future__ import annotations
 
-from callgate.kernel.abi.selectors import GDT_FIRST_LDT
+from dataclasses import dataclass, field, fields
+
 from callgate.kernel.address_space import KernelSpace
 from callgate.kernel.cache import CacheState
 from callgate.kernel.directories import DirectoriesState
@@ -17,7 +18,7 @@ from callgate.kernel.give_backs import GiveBacksState
 from callgate.kernel.log import LogState
 from callgate.kernel.mounting import MountingState
 from callgate.kernel.plugging import PluggingState
-from callgate.kernel.records import PartitionState, Process, Thread
+from callgate.kernel.records import IpcState, Tasks
 from callgate.kernel.scheduler import SchedulerState
 from callgate.kernel.sector_lists import SectorListsState
 from callgate.server.hosted import HostedServer
@@ -28,20 +29,8 @@ class KernelState:
     """The root of everything that policy knows."""
 
     scheduler: SchedulerState = field(default_factory=SchedulerState)
-    threads: dict[int, Thread] = field(default_factory=dict)  # by selector
-    processes: dict[int, Process] = field(default_factory=dict)
-    partitions: dict[int, PartitionState] = field(default_factory=dict)
-    dead_threads: list[Thread] = field(default_factory=list)  # switched away from for good
-    finished: list[int] = field(default_factory=list)  # processes without threads, not waited for yet
-    shell: int = -1  # process number
-    zero_frame: int = 0  # physical address, 0 = not needed yet
-    next_thread: int = 1
-    next_thread_slot: int = 0
-    next_process: int = 0
-    next_ldt_slot: int = GDT_FIRST_LDT
-    free_thread_slots: list[int] = field(default_factory=list)
-    free_ldt_slots: list[int] = field(default_factory=list)
-    stack_frames: dict[int, list[int]] = field(default_factory=dict)  # by thread slot, kept for ever
+    tasks: Tasks = field(default_factory=Tasks)
+    ipc: IpcState = field(default_factory=IpcState)
     space: KernelSpace = field(default_factory=lambda: KernelSpace(0))
     low: FramePool = field(default_factory=lambda: FramePool(0, 0))
     high: FramePool = field(default_factory=lambda: FramePool(0, 0))
@@ -56,3 +45,14 @@ class KernelState:
     plugging: PluggingState = field(default_factory=PluggingState)
     log: LogState = field(default_factory=LogState)
     hosted: dict[int, HostedServer] = field(default_factory=dict)  # by process number; no plain data
+
+    def put_back(self, kept: KernelState) -> None:
+        """Overwrite every record with what is in `kept`, which is used up: managers go on with the same objects."""
+        for one in fields(self):
+            record, old = getattr(self, one.name), getattr(kept, one.name)
+            if isinstance(record, dict):
+                record.clear()
+                record.update(old)
+                continue
+            for part in fields(record):
+                setattr(record, part.name, getattr(old, part.name))

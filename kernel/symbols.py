@@ -43,7 +43,7 @@ class Symbols:
     def share(self, image: bytes) -> SymbolTable | None:
         """Return the table of a program's file, the one that another process has if it is the same."""
         table = table_of(image)
-        known = (process.symbols for process in self.kernel.state.processes.values())
+        known = (process.symbols for process in self.kernel.state.tasks.processes.values())
         return next((other for other in known if other == table), table)
 
 

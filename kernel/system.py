@@ -39,7 +39,7 @@ from callgate.kernel.machine.bus import DeviceBase
 from callgate.kernel.machine.event_sites import EventSite
 from callgate.kernel.machine.stream import Event
 from callgate.kernel.mounting import MOUNT_DEADLINE
-from callgate.kernel.records import PRIORITY_IDLE, PRIORITY_KERNEL, Thread
+from callgate.kernel.records import PRIORITY_IDLE, Thread
 from callgate.kernel.snapshots import SystemSnapshot, restore, take
 from callgate.kernel.state import KernelState
 from callgate.kernel.views import ThreadView
@@ -100,7 +100,8 @@ class System:
         self.machine.attach(self.controller)
         self.hand = Hand(self)
         self.machine.attach(self.hand)
-        self.kernel = Kernel(self.machine, kernel_image(), self.options.log, self.options.urgent)
+        image = kernel_image()
+        self.kernel = Kernel(self.machine, image, self._free_memory(image), self.options.log, self.options.urgent)
         self.kernel.map_edges = self.options.map_edges
         self.kernel.scratch = self.options.scratch
         if self.options.history is not None:
@@ -110,6 +111,14 @@ class System:
         self.kernel.scheduler.observer = self._book_touches
         self.costs = OperationCosts(self.kernel) if self.options.observe_operations else None
         Loader(self).load()
+
+    def _free_memory(self, image: Program) -> KernelState:
+        """Return records in which all memory after the kernel image is free."""
+        end = max(section.load + section.size for section in image.sections)
+        return KernelState(
+            low=FramePool(-(-end // PAGE_SIZE) * PAGE_SIZE, self.options.memory),
+            high=FramePool(layout.HIGH_MEMORY, layout.HIGH_MEMORY + self.options.high_memory),
+        )
 
     def _book_touches(self, thread: Thread) -> None:
         """Have ring 3's touches of file data booked to the kind of process that runs."""
@@ -162,7 +171,7 @@ class System:
         """Return the ledger of the run as `--stats` writes it: totals, by server, by operation; cache and file data."""
         kernel = self.kernel
         servers = {}
-        for partition in kernel.state.partitions.values():
+        for partition in kernel.state.ipc.partitions.values():
             fields = kernel.ipc.block(partition)
             counters = {name: fields[name] for name in PARTITION_COUNTERS}
             servers[partition.name] = {"requests": fields["tail"], **counters}
@@ -177,10 +186,10 @@ class System:
 
     def thread(self, name: str) -> ThreadView:
         """Return the first thread whose name contains `name`; KeyError names those that there are."""
-        for thread in self.kernel.state.threads.values():
+        for thread in self.kernel.state.tasks.threads.values():
             if name in thread.name:
                 return ThreadView(self, thread)
-        names = ", ".join(sorted({thread.name for thread in self.kernel.state.threads.values()}))
+        names = ", ".join(sorted({thread.name for thread in self.kernel.state.tasks.threads.values()}))
         raise KeyError(f"no thread {name!r}; there are {names}")
 
     @property
@@ -236,7 +245,7 @@ class System:
     def __repr__(self) -> str:
         disks = ", ".join(str(medium) for medium in self.media) or "no disks"
         ended = f", ended with {self.exit_code}" if self.exit_code is not None else ""
-        return f"<system, {disks}, {len(self.kernel.state.threads)} threads{ended}, {self.machine!r}>"
+        return f"<system, {disks}, {len(self.kernel.state.tasks.threads)} threads{ended}, {self.machine!r}>"
 
 
 class Hand(DeviceBase):
@@ -269,13 +278,6 @@ class Loader:
         image = self.kernel.image
         for section in image.sections:
             self.machine.ram.write(section.load, section.data)
-        end = max(section.load + section.size for section in image.sections)
-        first_frame = -(-end // PAGE_SIZE) * PAGE_SIZE
-        state = KernelState(
-            low=FramePool(first_frame, self.system.options.memory),
-            high=FramePool(layout.HIGH_MEMORY, layout.HIGH_MEMORY + self.system.options.high_memory),
-        )
-        self.kernel.adopt(state)
         self._kernel_space(image)
         self._descriptors()
         self.kernel.register()
@@ -294,7 +296,7 @@ class Loader:
             )
             for section in image.sections
         ]
-        kernel.state.space = kernel.tables.make_kernel_space(sections, self.system.options.memory)
+        kernel.tables.make_kernel_space(kernel.state.space, sections, self.system.options.memory)
         for base, size in self.system.controller.mmio:
             for offset in range(0, size, PAGE_SIZE):
                 linear = layout.KERNEL_MMIO + base - MMIO_BASE + offset
@@ -319,7 +321,7 @@ class Loader:
         idle = kernel.threads.create(process, "idle", PRIORITY_IDLE, routine="idle")
         kernel.state.scheduler.idle = idle
         kernel.jobs[1] = self.system_job
-        first = kernel.threads.create(process, "init", PRIORITY_KERNEL, routine="policy_thread", argument=1)
+        first = kernel.threads.create_kernel("init", "policy_thread", 1)
         kernel.scheduler.start(first)
         return first
 

@@ -138,17 +138,17 @@ class SystemCalls:
 
     def wait_process(self, thread: Thread, frame: ControlBlock) -> None:
         """Wait until a child has ended; return its exit code."""
-        child = self.kernel.state.processes.get(frame["ebx"])
+        child = self.kernel.state.tasks.processes.get(frame["ebx"])
         if child is None or child.parent != thread.process.number:
             raise PolicyError(ErrorCode.NO_CHILD)
-        if child.number not in self.kernel.state.finished:
+        if child.number not in self.kernel.state.tasks.finished:
             child.waiter = thread.selector
             raise Park(WaitReason.CHILD)
         frame["eax"] = self.kernel.processes.reap(child)
 
     def kill_process(self, thread: Thread, frame: ControlBlock) -> None:
         """Kill a process that this one, or a child of it, started."""
-        victim = self.kernel.state.processes.get(frame["ebx"])
+        victim = self.kernel.state.tasks.processes.get(frame["ebx"])
         if victim is None or not self._descends(victim, thread.process):
             raise PolicyError(ErrorCode.NO_CHILD)
         self.kernel.processes.kill(victim, KILLED_EXIT_CODE, "killed")
@@ -158,7 +158,7 @@ class SystemCalls:
         kernel = self.kernel
         if frame["ebx"] >= USER_END or frame["ecx"] > USER_END:
             raise PolicyError(ErrorCode.BAD_ADDRESS)
-        served = kernel.state.partitions.get(thread.process.partition)
+        served = kernel.state.ipc.partitions.get(thread.process.partition)
         if served is not None:
             kernel.ipc.check_room(served)
         new = kernel.threads.create_user(
@@ -248,7 +248,7 @@ class SystemCalls:
 
     def process_information(self, thread: Thread, frame: ControlBlock) -> Coroutine[Any, Any, None] | None:
         """Describe the EBX-th thread."""
-        threads = sorted(self.kernel.state.threads.values(), key=lambda item: item.number)
+        threads = sorted(self.kernel.state.tasks.threads.values(), key=lambda item: item.number)
         if frame["ebx"] >= len(threads):
             raise PolicyError(ErrorCode.NOT_FOUND)
         item = threads[frame["ebx"]]
@@ -268,7 +268,7 @@ class SystemCalls:
 
     def ipc_information(self, thread: Thread, frame: ControlBlock) -> Coroutine[Any, Any, None] | None:
         """Describe the EBX-th server's slots, masks, ring and counters."""
-        partitions = list(self.kernel.state.partitions.values())
+        partitions = list(self.kernel.state.ipc.partitions.values())
         if frame["ebx"] >= len(partitions):
             raise PolicyError(ErrorCode.NOT_FOUND)
         partition = partitions[frame["ebx"]]
@@ -345,7 +345,7 @@ class SystemCalls:
 
     def _descends(self, process: Process, ancestor: Process) -> bool:
         while process.parent != ancestor.number:
-            parent = self.kernel.state.processes.get(process.parent)
+            parent = self.kernel.state.tasks.processes.get(process.parent)
             if parent is None or parent is process:
                 return False
             process = parent

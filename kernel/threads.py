@@ -22,7 +22,7 @@ from callgate.kernel.address_space import KERNEL_DATA
 from callgate.kernel.control import ControlBlock
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.fpu import initial_area
-from callgate.kernel.records import Process, Thread
+from callgate.kernel.records import PRIORITY_KERNEL, Process, Thread
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -59,9 +59,9 @@ class Threads:
         selector = (selectors.GDT_FIRST_THREAD + index) * 8
         kernel.gdt.put_data(selector, stack_top, TCB_SIZE - 1)
         state = kernel.state
-        thread = Thread(state.next_thread, selector, tcb // 4, stack_top, process, priority, name)
-        state.next_thread += 1
-        state.threads[selector] = thread
+        thread = Thread(state.tasks.next_thread, selector, tcb // 4, stack_top, process, priority, name)
+        state.tasks.next_thread += 1
+        state.tasks.threads[selector] = thread
         process.threads.append(thread)
 
         block = self.block(thread)
@@ -76,6 +76,11 @@ class Threads:
         block["slot"] = 0xFFFF_FFFF
         self._push_switch_frame(thread, stack_top, kernel.address(routine), argument)
         return thread
+
+    def create_kernel(self, name: str, routine: str, argument: int = 0) -> Thread:
+        """Make a blocked thread of the kernel's own, which never leaves ring 0: as `create`."""
+        process = self.kernel.state.tasks.processes[0]
+        return self.create(process, name, PRIORITY_KERNEL, routine=routine, argument=argument)
 
     def create_user(
         self,
@@ -129,19 +134,19 @@ class Threads:
         kernel.scheduler.forget(thread)
         kernel.fpu.forget(thread)
         thread.process.threads.remove(thread)
-        del kernel.state.threads[thread.selector]
-        kernel.state.dead_threads.append(thread)
+        del kernel.state.tasks.threads[thread.selector]
+        kernel.state.tasks.dead_threads.append(thread)
 
     def reap(self) -> None:
         """Free control blocks and stacks of threads that have been switched away from for good."""
         kernel = self.kernel
         current = kernel.scheduler.state.current
-        for thread in [dead for dead in kernel.state.dead_threads if dead is not current]:
-            kernel.state.dead_threads.remove(thread)
+        for thread in [dead for dead in kernel.state.tasks.dead_threads if dead is not current]:
+            kernel.state.tasks.dead_threads.remove(thread)
             index = thread.selector // 8 - selectors.GDT_FIRST_THREAD
             kernel.gdt.clear(thread.selector)
             kernel.low.release(self.block(thread)["path_page"] - KERNEL_BASE)
-            kernel.state.free_thread_slots.append(index)
+            kernel.state.tasks.free_thread_slots.append(index)
 
     def _take_stack(self) -> tuple[int, int, int]:
         """Return a free index, and what `_map_stack` says of it."""
@@ -149,17 +154,17 @@ class Threads:
         try:
             return index, *self._map_stack(index)
         except PolicyError:
-            self.kernel.state.free_thread_slots.append(index)
+            self.kernel.state.tasks.free_thread_slots.append(index)
             raise
 
     def _take_index(self) -> int:
-        free = self.kernel.state.free_thread_slots
+        free = self.kernel.state.tasks.free_thread_slots
         if free:
             return free.pop()
-        index = self.kernel.state.next_thread_slot
+        index = self.kernel.state.tasks.next_thread_slot
         if index >= selectors.MAX_THREADS:
             raise PolicyError(ErrorCode.NO_RESOURCES)
-        self.kernel.state.next_thread_slot += 1
+        self.kernel.state.tasks.next_thread_slot += 1
         return index
 
     def _map_stack(self, index: int) -> tuple[int, int]:
@@ -169,9 +174,9 @@ class Threads:
         """
         kernel = self.kernel
         bottom = KERNEL_STACKS + index * KERNEL_STACK_SPAN + (KERNEL_STACK_SPAN - KERNEL_STACK_SIZE)
-        if index not in kernel.state.stack_frames:
-            kernel.state.stack_frames[index] = self._new_stack(bottom)
-        tcb = kernel.state.stack_frames[index][-1] + PAGE_SIZE - TCB_SIZE
+        if index not in kernel.state.tasks.stack_frames:
+            kernel.state.tasks.stack_frames[index] = self._new_stack(bottom)
+        tcb = kernel.state.tasks.stack_frames[index][-1] + PAGE_SIZE - TCB_SIZE
         kernel.machine.ram.view(tcb, TCB_SIZE)[:] = NEW_BLOCK
         return bottom + KERNEL_STACK_SIZE - TCB_SIZE, tcb
 

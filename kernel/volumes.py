@@ -203,7 +203,7 @@ class Volumes:
 
     def listed(self) -> list[PartitionState]:
         """Return the volumes that are mounted: the ROM, then those of disks in the order of their places."""
-        there = [p for p in self.kernel.state.partitions.values() if not (p.hidden or p.dead or p.mounting)]
+        there = [p for p in self.kernel.state.ipc.partitions.values() if not (p.hidden or p.dead or p.mounting)]
         return sorted(there, key=lambda p: (p.disk >= 0, p.disk & 0xFF, p.start))
 
     def resolve(self, path: bytes) -> tuple[PartitionState | None, bytes]:
@@ -215,7 +215,7 @@ class Volumes:
             return None, b""
         text = name.decode("utf-8", "replace").lower()
         error = ErrorCode.NOT_FOUND
-        for partition in self.kernel.state.partitions.values():
+        for partition in self.kernel.state.ipc.partitions.values():
             if partition.name == text and not (partition.hidden or partition.mounting):
                 if not partition.dead:
                     return partition, rest

@@ -60,8 +60,8 @@ class Windows:
         self.kernel.flush_tlb()
         del process.windows[window.address]
         process.shown -= low_frames(window)
-        if window.kind == "blocks" and process.partition in self.kernel.state.partitions:
-            self.kernel.state.partitions[process.partition].locked_blocks -= window.pages
+        if window.kind == "blocks" and process.partition in self.kernel.state.ipc.partitions:
+            self.kernel.state.ipc.partitions[process.partition].locked_blocks -= window.pages
         self.drop(Source([], window.pins, window.private))
 
     def close_all(self, process: Process) -> None:

@@ -245,7 +245,7 @@ class Session:
 
     def _check_volumes(self, kernel: Kernel) -> None:
         """Run no command on a machine without a volume: to a script, an empty listing would look like success."""
-        if not any(partition.disk >= 0 and not partition.dead for partition in kernel.state.partitions.values()):
+        if not any(partition.disk >= 0 and not partition.dead for partition in kernel.state.ipc.partitions.values()):
             kernel.machine.request_stop("no volume")
         elif self.interactive:
             self.log(HINT)

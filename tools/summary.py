@@ -47,7 +47,7 @@ def _doing(system: System, stop: Stop) -> str:
         return f"at {system.machine.name_address(stop.eip)}"
     if current is not state.scheduler.idle:
         return f"{_name(current)} ran at {_place(system, current, stop.eip)}"
-    waiting = [thread for thread in state.threads.values() if _waits(thread)]
+    waiting = [thread for thread in state.tasks.threads.values() if _waits(thread)]
     programs = [thread for thread in waiting if thread.process.number]
     told = [f"{_name(thread)} waits {WAITS[WaitReason(thread.wait_reason)]}" for thread in programs or waiting]
     return ", ".join(told) or "nobody runs"

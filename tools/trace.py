@@ -77,17 +77,17 @@ class Trace:
         thread = self.threads.get(number)
         if thread is None:
             # The kernel keeps threads by selector.  Numbers are not used again, so what is known here stays true.
-            self.threads.update((thread.number, thread) for thread in self.state.threads.values())
+            self.threads.update((thread.number, thread) for thread in self.state.tasks.threads.values())
             thread = self.threads.get(number)
         return (number, thread.name) if thread else number
 
     def _selector(self, selector: int) -> Value:
         """Name a thread by its selector; 0 is nobody."""
-        thread = self.state.threads.get(selector & 0xFFFF)
+        thread = self.state.tasks.threads.get(selector & 0xFFFF)
         return (thread.number, thread.name) if thread else selector
 
     def _partition(self, selector: int) -> Value:
-        partition = self.state.partitions.get(selector // 8 - GDT_FIRST_PARTITION)
+        partition = self.state.ipc.partitions.get(selector // 8 - GDT_FIRST_PARTITION)
         return partition.name if partition else selector
 
     def _argument(self, call: object, value: int) -> Value:

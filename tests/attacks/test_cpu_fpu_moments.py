@@ -44,7 +44,7 @@ class Handover:
     def go_back(self) -> list[Any]:
         """Stand at the handover again; return the processes."""
         self.made.system.restore(self.kept)
-        self.made.attackers = [self.made.kernel.state.processes[number] for number in self.numbers]
+        self.made.attackers = [self.made.kernel.state.tasks.processes[number] for number in self.numbers]
         return list(self.made.attackers)
 
     def moments(self) -> Iterator[tuple[int, list[Any]]]:
@@ -77,7 +77,7 @@ def attention(made: Any) -> None:
 
 
 def owner_of(made: Any, selector: int) -> Any:
-    thread = made.kernel.state.threads.get(selector)
+    thread = made.kernel.state.tasks.threads.get(selector)
     return thread.process if thread else None
 
 
@@ -124,7 +124,7 @@ def test_a_snapshot_with_values_in_the_registers_brings_them_back(arena: Callabl
         numbers = [process.number for process in made.attackers]
         made.run(40_000)
         made.system.restore(kept)
-        made.attackers = [made.kernel.state.processes[number] for number in numbers]
+        made.attackers = [made.kernel.state.tasks.processes[number] for number in numbers]
         after = made.system.machine.fpu, [made.kernel.fpu.of(process.threads[0]) for process in made.attackers]
         assert after == before, steps
         processes = list(made.attackers)

@@ -47,7 +47,7 @@ def go(made: Any) -> None:
 
 
 def of(made: Any, name: str) -> PartitionState:
-    return next(p for p in made.kernel.state.partitions.values() if p.name == name)
+    return next(p for p in made.kernel.state.ipc.partitions.values() if p.name == name)
 
 
 def test_a_server_that_takes_nothing_back_is_given_nothing_more_at_its_limit(made: Any) -> None:

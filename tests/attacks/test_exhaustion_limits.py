@@ -85,13 +85,13 @@ def test_the_shell_starts_programs_beside_two_bombs_whose_first_process_has_ende
         assert "arguments: two" in text
         assert "still here" in text
         state = system.kernel.state
-        families = {process.family for process in state.processes.values()}
-        for family in families - {state.shell}:
-            members = [process for process in state.processes.values() if process.family == family]
+        families = {process.family for process in state.tasks.processes.values()}
+        for family in families - {state.tasks.shell}:
+            members = [process for process in state.tasks.processes.values() if process.family == family]
             assert len(members) <= limits.PROCESSES_OF_FAMILY
             assert sum(len(member.threads) for member in members) <= limits.THREADS_OF_FAMILY
-        assert len(state.processes) <= MAX_PROCESSES - limits.PROCESSES_RESERVED
-        assert len(state.threads) <= MAX_THREADS - limits.THREADS_RESERVED
+        assert len(state.tasks.processes) <= MAX_PROCESSES - limits.PROCESSES_RESERVED
+        assert len(state.tasks.threads) <= MAX_THREADS - limits.THREADS_RESERVED
         assert system.kernel.low.available >= limits.FRAMES_RESERVED_FILES
 
 
@@ -104,7 +104,7 @@ def test_a_bomb_has_no_more_than_its_familys_share_however_often_it_starts_itsel
     with System([ImageFile(bomb(THREADS=threads, HEAP=heap))], options) as system:
         assert system.run(fuel=FUEL).reason == "exit"
         kernel = system.kernel
-        bombs = [process for process in kernel.state.processes.values() if process.name == "BOMB"]
+        bombs = [process for process in kernel.state.tasks.processes.values() if process.name == "BOMB"]
         assert 1 <= len(bombs) <= limits.PROCESSES_OF_FAMILY
         assert sum(len(process.threads) for process in bombs) <= limits.THREADS_OF_FAMILY
         assert kernel.low.available >= kernel.low.total // limits.FRAMES_OF_FAMILY_PART - 400  # beside the system's own
@@ -282,7 +282,7 @@ def test_a_server_that_ends_gives_its_share_back(arena: Arenas, monkeypatch: pyt
     Locker.piece, Locker.locked, Locker.refused = 256, {}, {}
     made = arena(MemoryMedium(b"locker" + bytes((24 << 20) - 6)), high_memory=16 << 20)
     made.run(FUEL)
-    (partition,) = (p for p in made.kernel.state.partitions.values() if p.name == "d0")
+    (partition,) = (p for p in made.kernel.state.ipc.partitions.values() if p.name == "d0")
     assert partition.locked_blocks == Locker.locked["d0"] > 0
     made.kernel.kill_server(partition.process, "killed by the test")
     attention(made)
@@ -426,7 +426,7 @@ def test_a_source_says_something_again_after_a_while_and_first_how_much_was_left
     made = arena()
     made.run()
     kernel = made.kernel
-    loud = kernel.state.partitions[0]
+    loud = kernel.state.ipc.partitions[0]
     del made.log[:]
     for number in range(100):
         kernel.log(f"line {number}", loud)
@@ -485,7 +485,7 @@ def test_a_program_that_wants_more_memory_than_its_family_may_have_is_refused_be
     made.victim()
     made.run()
     kernel = made.kernel
-    parent = next(process.number for process in kernel.state.processes.values() if process.number)
+    parent = next(process.number for process in kernel.state.tasks.processes.values() if process.number)
     before, least = kernel.low.available, []
     give = kernel.processes.give_page
 
@@ -569,7 +569,7 @@ def test_programs_that_are_being_read_have_a_bound_together(arena: Arenas) -> No
     made = arena()
     made.run()
     shares = made.kernel.shares
-    number = next(process.number for process in made.kernel.state.processes.values() if process.number)
+    number = next(process.number for process in made.kernel.state.tasks.processes.values() if process.number)
     shares.loading = limits.PROGRAMS_LOADING_BYTES - limits.PROGRAMS_LOADING_RESERVED
     with pytest.raises(PolicyError) as caught:
         shares.check_loading(number, 1)

@@ -96,7 +96,7 @@ def test_a_process_killed_at_any_instruction_of_start_thread_has_no_thread_left(
     for steps in range(60):
         made.system.restore(kept)
         made.system.machine.step(steps)
-        process = made.kernel.state.processes[number]
+        process = made.kernel.state.tasks.processes[number]
         most = max(most, len(process.threads))
         kill(made, process)
         made.run()
@@ -113,7 +113,7 @@ def test_exit_ends_a_process_whose_other_thread_is_preempted_at_any_instruction_
     for steps in range(50):
         made.system.restore(kept)
         made.system.machine.step(steps)
-        process = made.kernel.state.processes[number]
+        process = made.kernel.state.tasks.processes[number]
         most = max(most, len(process.threads))
         made.kernel.scheduler.request_yield()
         attention(made)
@@ -146,7 +146,7 @@ def test_a_server_killed_while_it_waits_for_the_disk_does_not_wait_for_it(
     made = arena(MemoryMedium(synthetic.disk(FAR + 8)), latency=Latency(command=500_000))
     kernel = made.kernel
 
-    server = kernel.state.processes[0]
+    server = kernel.state.tasks.processes[0]
     while server.name != "hosted:d0":
         assert made.system.run(until="disk.submit").reason == "until"
         made.system.machine.step()
@@ -184,7 +184,7 @@ def test_a_call_of_a_thread_that_has_been_killed_is_not_made(arena: Arenas, call
     made = arena()
     made.run()
     kernel = made.kernel
-    thread = kernel.state.partitions[0].process.threads[0]
+    thread = kernel.state.ipc.partitions[0].process.threads[0]
     kernel.scheduler.state.current = thread
     thread.killed = True
     frame = thread.stack - size_of(GateFrame)
@@ -202,15 +202,15 @@ def test_no_child_comes_into_being_for_a_parent_that_is_dead(arena: Arenas) -> N
     made.system.run(until="system_gate")
     kept, number = made.system.snapshot(), attacker.number
     made.run(fuel=50_000)
-    born = next(process for process in made.kernel.state.processes.values() if process.parent == number)
-    last = made.kernel.state.next_process
+    born = next(process for process in made.kernel.state.tasks.processes.values() if process.parent == number)
+    last = made.kernel.state.tasks.next_process
     assert born.number == last - 1
     for steps in range(0, 4000, 160):
         made.system.restore(kept)
         made.system.machine.step(steps)
-        process = made.kernel.state.processes[number]
-        before = made.kernel.state.next_process
+        process = made.kernel.state.tasks.processes[number]
+        before = made.kernel.state.tasks.next_process
         kill(made, process)
-        assert made.kernel.state.next_process == before, steps
+        assert made.kernel.state.tasks.next_process == before, steps
         made.run()
         made.assert_unharmed()

@@ -22,7 +22,7 @@ DISK = synthetic.disk(16 * PIECES + 32)
 
 
 def partition(made: Any, name: str) -> PartitionState:
-    found: PartitionState = next(p for p in made.kernel.state.partitions.values() if p.name == name)
+    found: PartitionState = next(p for p in made.kernel.state.ipc.partitions.values() if p.name == name)
     return found
 
 
@@ -53,7 +53,7 @@ def begin(made: Any) -> Any:
             break
         made.run(fuel=100)
     (selector,) = made.kernel.cache.state.short
-    assert made.kernel.state.threads[selector].process is partition(made, "d0").process
+    assert made.kernel.state.tasks.threads[selector].process is partition(made, "d0").process
     return client
 
 
@@ -92,7 +92,7 @@ def test_the_blocks_that_a_killed_thread_was_to_read_are_read_by_others(made: An
     job = max(kernel.jobs, default=1) + 1
     kernel.jobs[job] = read
     thread = kernel.threads.create(
-        kernel.state.processes[0], "reader", PRIORITY_KERNEL, routine="policy_thread", argument=job
+        kernel.state.tasks.processes[0], "reader", PRIORITY_KERNEL, routine="policy_thread", argument=job
     )
     kernel.scheduler.wake(thread)
     attention(made)

@@ -63,7 +63,7 @@ def patron(rounds: int, disk: str = "d0", file: str = "f") -> bytes:
 
 
 def partition(made: Any, name: str) -> PartitionState:
-    return next(p for p in made.kernel.state.partitions.values() if p.name == name)
+    return next(p for p in made.kernel.state.ipc.partitions.values() if p.name == name)
 
 
 def attention(made: Any) -> None:
@@ -136,7 +136,7 @@ def test_a_server_that_is_killed_while_its_sectors_are_sorted_ends_in_time(
     attention(made)
     assert made.system.run(until="sort_sectors").reason == "until"
     made.run(fuel=steps)
-    server = made.kernel.state.processes[disk.process.number]
+    server = made.kernel.state.tasks.processes[disk.process.number]
     made.kernel.kill_server(server, "killed by the test")
     begun = made.system.machine.clock.retired
     while server.threads and made.system.machine.clock.retired < begun + 20 * END:
@@ -340,7 +340,7 @@ def test_a_server_that_never_mounts_neither_stops_the_boot_nor_another_volume(
             "/d1: fat16, label CALLGATE",
         ]
         assert system.kernel.check() == []
-        assert not [p for p in system.kernel.state.processes.values() if "d0" in p.name], "it has been killed"
+        assert not [p for p in system.kernel.state.tasks.processes.values() if "d0" in p.name], "it has been killed"
 
 
 def test_a_person_gets_a_prompt_when_the_first_volume_is_there_and_hears_of_a_late_one(
@@ -452,7 +452,7 @@ def test_ctrl_c_ends_a_command_that_waits_for_a_slot_of_a_silent_server(
         terminal.type("cat /d1/f\r")
         assert terminal.press_ctrl_c().endswith("^C\n/d0> ")
     kernel = terminal.system.kernel
-    silent = next(partition for partition in kernel.state.partitions.values() if partition.name == "d1")
+    silent = next(partition for partition in kernel.state.ipc.partitions.values() if partition.name == "d1")
     fields = kernel.ipc.block(silent)
     assert not fields["free"] | fields["unused"]
     assert PROMPT not in terminal.type("cat /d1/f; echo never\r")

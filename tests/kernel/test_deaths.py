@@ -38,7 +38,7 @@ def start(image: Path, commands: str) -> tuple[System, list[bytes]]:
 def length_of(image: Path, commands: str) -> tuple[int, int]:
     """Return the instructions at which the shell starts and at which the system ends."""
     system, _ = start(image, commands)
-    while "shell" not in {thread.name for thread in system.kernel.state.threads.values()}:
+    while "shell" not in {thread.name for thread in system.kernel.state.tasks.threads.values()}:
         system.run(fuel=500)
     begin = system.machine.clock.retired
     system.run(fuel=FUEL)
@@ -53,13 +53,13 @@ def test_a_server_killed_anywhere_takes_nothing_with_it(image: Path) -> None:
     for point in range(begin, end, max(1, (end - begin) // POINTS)):
         system, output = start(image, commands)
         system.run(fuel=point)
-        partition = next(p for p in system.kernel.state.partitions.values() if p.name == "d0")
+        partition = next(p for p in system.kernel.state.ipc.partitions.values() if p.name == "d0")
         assert partition.process is not None
         if system.exit_code is None:
             system.kernel.kill_server(partition.process, "killed by the test")
             attention(system)
             stop = system.run(fuel=FUEL)
-            assert stop.reason == "exit", (point, stop, system.kernel.state.threads)
+            assert stop.reason == "exit", (point, stop, system.kernel.state.tasks.threads)
         assert b"".join(output).endswith(b"hello from ring 3, arguments: after\n"), point
         assert leftovers(system.kernel) == [], point
         system.close()
@@ -76,7 +76,7 @@ def test_a_client_killed_anywhere_leaves_the_server_alone(image: Path) -> None:
             system.kernel.processes.kill(shell, 137)
             attention(system)
             stop = system.run(fuel=FUEL)
-            assert stop.reason == "exit", (point, stop, system.kernel.state.threads)
+            assert stop.reason == "exit", (point, stop, system.kernel.state.tasks.threads)
             assert system.exit_code == 137, point
         # The server may still be at work on what the client asked for: let it finish.
         attention(system)
@@ -93,9 +93,9 @@ def test_a_server_killed_at_each_instruction_of_its_kernel_path_strands_no_clien
     commands = "ls /d0; hello after"
     for steps in some_of(range(0, 46, 3), 3):
         system, output = start(image, commands)
-        while "shell" not in {thread.name for thread in system.kernel.state.threads.values()}:
+        while "shell" not in {thread.name for thread in system.kernel.state.tasks.threads.values()}:
             system.run(fuel=500)
-        partition = next(p for p in system.kernel.state.partitions.values() if p.name == "d0")
+        partition = next(p for p in system.kernel.state.ipc.partitions.values() if p.name == "d0")
         assert partition.process is not None
         while system.kernel.scheduler.current.process is not partition.process:
             system.run(fuel=FUEL, until=event)
@@ -104,7 +104,7 @@ def test_a_server_killed_at_each_instruction_of_its_kernel_path_strands_no_clien
         system.kernel.kill_server(partition.process, "killed by the test")
         attention(system)
         stop = system.run(fuel=FUEL)
-        assert stop.reason == "exit", (steps, stop, system.kernel.state.threads)
+        assert stop.reason == "exit", (steps, stop, system.kernel.state.tasks.threads)
         assert b"".join(output).endswith(b"hello from ring 3, arguments: after\n"), steps
         assert leftovers(system.kernel) == [], steps
         system.close()

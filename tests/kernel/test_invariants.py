@@ -54,16 +54,16 @@ def booted() -> Iterator[tuple[System, Any]]:
 
 
 def shell(kernel: Kernel) -> Process:
-    return kernel.state.processes[kernel.state.shell]
+    return kernel.state.tasks.processes[kernel.state.tasks.shell]
 
 
 def rom(kernel: Kernel) -> PartitionState:
-    return kernel.state.partitions[0]
+    return kernel.state.ipc.partitions[0]
 
 
 def used(kernel: Kernel) -> PartitionState:
     """Return a partition that has answered requests."""
-    return next(p for p in kernel.state.partitions.values() if kernel.ipc.block(p)["free"])
+    return next(p for p in kernel.state.ipc.partitions.values() if kernel.ipc.block(p)["free"])
 
 
 def map_page(kernel: Kernel, frame: int, flags: int = USER_READ) -> None:
@@ -110,7 +110,7 @@ def map_a_page_table(kernel: Kernel) -> None:
 
 
 def map_a_kernel_stack(kernel: Kernel) -> None:
-    map_page(kernel, kernel.state.stack_frames[0][0])
+    map_page(kernel, kernel.state.tasks.stack_frames[0][0])
 
 
 def map_a_partition_block(kernel: Kernel) -> None:
@@ -270,12 +270,12 @@ def set_iopl_of_the_cpu(kernel: Kernel) -> None:
 
 
 def have_a_kernel_thread_wait(kernel: Kernel) -> None:
-    thread = next(thread for thread in kernel.state.threads.values() if thread.name == "watch")
+    thread = next(thread for thread in kernel.state.tasks.threads.values() if thread.name == "watch")
     thread.state, thread.wait_reason = ThreadState.BLOCKED, WaitReason.REPLY
 
 
 def transfer_to_a_stack(kernel: Kernel) -> None:
-    kernel.machine.dma_watch(kernel.state.stack_frames[0][0], 512)
+    kernel.machine.dma_watch(kernel.state.tasks.stack_frames[0][0], 512)
 
 
 BREAKS: dict[Break, tuple[str, str]] = {
@@ -392,7 +392,7 @@ def test_a_volume_for_which_there_is_no_memory_does_not_bury_another(
     system.unplug(0)
     system.run(fuel=50_000_000)
     kernel = system.kernel
-    before = dict(kernel.state.partitions)
+    before = dict(kernel.state.ipc.partitions)
     assert any(partition.dead for partition in before.values())
     monkeypatch.setattr("callgate.kernel.abi.selectors.MAX_PARTITIONS", len(before))
     process = kernel.processes.create("late", server=True)
@@ -400,7 +400,7 @@ def test_a_volume_for_which_there_is_no_memory_does_not_bury_another(
     taken = [low.allocate() for _ in range(low.available - 1)]  # one is left, for the table of the messages
     with pytest.raises(OutOfMemory):
         kernel.ipc.create(process, -1, 0, 0, "late")
-    assert kernel.state.partitions == before
+    assert kernel.state.ipc.partitions == before
     for frame in taken:
         low.release(frame)
     kernel.processes.discard(process)

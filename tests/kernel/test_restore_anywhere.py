@@ -49,7 +49,7 @@ def rerun() -> Iterator[Rerun]:
     printed: list[bytes] = []
     options = SystemOptions(commands=WORK, scratch=True, output=printed.append)
     system = System([ImageFile(demo_image(cache_directory()))], options)
-    assert system.run(until=lambda: system.kernel.state.shell >= 0).reason == "until"
+    assert system.run(until=lambda: system.kernel.state.tasks.shell >= 0).reason == "until"
     while system.kernel.coroutines.alive:
         system.machine.step()
     yield Rerun(system, printed)

@@ -33,5 +33,5 @@ def test_processes_leave_no_frames_behind(boot) -> None:
     few = boot("hello; crash r; hello").system.kernel
     many = boot("; ".join(["hello", "crash r"] * 10 + ["hello"])).system.kernel
     assert many.state.low.used == few.state.low.used
-    assert len(many.state.threads) == len(few.state.threads)
-    assert len(many.state.processes) == len(few.state.processes)
+    assert len(many.state.tasks.threads) == len(few.state.tasks.threads)
+    assert len(many.state.tasks.processes) == len(few.state.tasks.processes)

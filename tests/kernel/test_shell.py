@@ -508,7 +508,7 @@ def test_ctrl_c_at_any_instruction_is_taken_once_and_leaves_a_shell_that_works(c
 
 def test_ctrl_c_at_the_prompt_ends_orphans_that_read_the_console_the_youngest_first(console: Console) -> None:
     assert console.run("parent; parent") == ""
-    orphans = [process for process in console.system.kernel.state.processes.values() if process.name == "sink"]
+    orphans = [process for process in console.system.kernel.state.tasks.processes.values() if process.name == "sink"]
     assert len(orphans) == 2
     for alive in (1, 0):
         console.press_ctrl_c()
@@ -522,7 +522,7 @@ def test_ctrl_c_is_for_the_program_that_runs_before_it_is_for_an_orphan(console:
     console.run("parent")
     console.type("spin\r", fuel=3_000_000)
     assert console.press_ctrl_c().endswith("^C\n" + PROMPT)
-    names = [process.name for process in console.system.kernel.state.processes.values()]
+    names = [process.name for process in console.system.kernel.state.tasks.processes.values()]
     assert "sink" in names
     assert "spin" not in names
 

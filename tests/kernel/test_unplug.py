@@ -135,7 +135,7 @@ def test_a_disk_that_is_plugged_in_again_is_mounted_afresh(
     run = start(images[0])
     system = run.system
     system.run(fuel=FUEL)
-    first = next(p for p in system.kernel.state.partitions.values() if p.name == "d0")
+    first = next(p for p in system.kernel.state.ipc.partitions.values() if p.name == "d0")
     shell = Shell(run)
     assert b"BIG.BIN" in shell("ls /d0")
     system.unplug(0)
@@ -149,7 +149,7 @@ def test_a_disk_that_is_plugged_in_again_is_mounted_afresh(
     system.plug(0, ImageFile(images[0]))
     system.run(fuel=FUEL)
     assert shell("cat /d0/docs/B.TXT") == b"b" * 3000
-    alive = [p for p in system.kernel.state.partitions.values() if p.name == "d0" and not p.dead]
+    alive = [p for p in system.kernel.state.ipc.partitions.values() if p.name == "d0" and not p.dead]
     assert len(alive) == 1
     assert alive[0].disk != first.disk
     assert find_leaks(system) == []

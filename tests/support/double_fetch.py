@@ -84,7 +84,7 @@ class Detector:
 
     def _writable_frames(self) -> Iterator[int]:
         quads = self.plain_quads
-        for process in self.kernel.state.processes.values():
+        for process in self.kernel.state.tasks.processes.values():
             for index in range(DIRECTORIES):
                 directory = int(quads[(process.pointers >> 3) + index])
                 if directory & PTE_PRESENT:

@@ -20,7 +20,7 @@ def booted_images(tmp_path_factory):
 
 def policy(booted):
     state = booted.system.kernel.state
-    return sorted(state.hosted), sorted(state.threads), pickle.dumps(replace(state, hosted={}))
+    return sorted(state.hosted), sorted(state.tasks.threads), pickle.dumps(replace(state, hosted={}))
 
 
 def test_the_same_command_costs_the_same_after_every_restore(booted):

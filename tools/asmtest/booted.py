@@ -115,13 +115,13 @@ class BootedSystem:
         shell = self._shell()
         if shell is not None and any(map(waits_for_input, shell.threads)):
             return ""
-        waiting = [thread.name for thread in self.system.kernel.state.threads.values() if waits_for_input(thread)]
+        waiting = [thread.name for thread in self.system.kernel.state.tasks.threads.values() if waits_for_input(thread)]
         if waiting:
             return f"{waiting[0]} waits for input; what it is to read can be given with booted.type and booted.run"
         return "nothing runs any more, and nobody waits for input"
 
     def _shell(self) -> Process | None:
-        return self.system.kernel.state.processes.get(self.system.kernel.state.shell)
+        return self.system.kernel.state.tasks.processes.get(self.system.kernel.state.tasks.shell)
 
     @property
     def status(self) -> int | None:

@@ -16,7 +16,7 @@ from callgate.kernel.abi.disk import Disk, DiskRequest, DiskStatus
 from callgate.kernel.abi.layout import Layout, size_of
 from callgate.kernel.abi.memory import HIGH_MEMORY, KERNEL_BASE, KERNEL_LOAD, PAGE_SIZE
 from callgate.kernel.abi.thread import KernelWords
-from callgate.kernel.address_space import KERNEL_DATA, KERNEL_DEVICE, PageTables
+from callgate.kernel.address_space import KERNEL_DATA, KERNEL_DEVICE, KernelSpace, PageTables
 from callgate.kernel.frames import FramePool
 from callgate.kernel.images import source
 from callgate.kernel.machine import Machine, Stop
@@ -77,7 +77,8 @@ class Bench:
         frames = FramePool(0x0040_0000, REQUESTS)
         tables = PageTables(ram.low.cast("Q"), frames, lambda _number: None)
         sections = [(s.address, s.size, 0x3 if s.executable else KERNEL_DATA) for s in self.program.sections]
-        space = tables.make_kernel_space(sections, LOW_MEMORY)
+        space = KernelSpace(0)
+        tables.make_kernel_space(space, sections, LOW_MEMORY)
         for offset in range(0, 0x2000, PAGE_SIZE):
             tables.map_kernel(space, layout.KERNEL_MMIO + offset, MMIO_BASE + offset, KERNEL_DEVICE)
         pointers, directories = tables.new_space(space)

@@ -61,8 +61,8 @@ class Instants:
         made = self.made
         made.system.restore(self.kept)
         made.system.machine.step(steps)
-        client = made.kernel.state.processes[self.number]
-        server = next(p for p in made.kernel.state.partitions.values() if p.name == "d0").process
+        client = made.kernel.state.tasks.processes[self.number]
+        server = next(p for p in made.kernel.state.ipc.partitions.values() if p.name == "d0").process
         assert server is not None
         return client, server
 

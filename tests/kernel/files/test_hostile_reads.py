@@ -167,7 +167,7 @@ def test_whatever_a_server_says_of_a_file_harms_only_its_readers(
             assert contradictions(made) == [], seed
         assert POISON not in made.output, seed
         for process in made.processes:
-            if process.number in made.kernel.state.processes:
+            if process.number in made.kernel.state.tasks.processes:
                 made.kernel.processes.kill(process, 1)
         attention(made)
         assert made.run(fuel=30_000_000).reason == "halt", seed
@@ -197,7 +197,7 @@ def test_the_rest_of_a_page_may_come_while_its_reader_asks_for_what_comes_next(
     Fickle.refused = False
     made = session(MemoryMedium(IMAGE), programs=[("reader", "e/d0/f")])
     made.reach("reader", "start")
-    (server,) = (found for found in made.kernel.state.partitions.values() if found.name == "d0")
+    (server,) = (found for found in made.kernel.state.ipc.partitions.values() if found.name == "d0")
     made.kernel.give_backs.taken(server)
     made.kernel.give_backs.add(server, Operation.CLOSE, 5)  # which comes between the reader's requests
     assert made.run().reason == "halt"

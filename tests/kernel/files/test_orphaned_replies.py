@@ -26,7 +26,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def partition_of(made: Any) -> PartitionState:
-    return next(p for p in made.kernel.state.partitions.values() if p.name == "d0")
+    return next(p for p in made.kernel.state.ipc.partitions.values() if p.name == "d0")
 
 
 def server_of(made: Any) -> MountedServer:
@@ -60,7 +60,7 @@ def test_what_a_server_holds_for_a_dead_client_is_given_back(
     for steps in points:
         made.system.restore(kept)
         made.printed.clear()
-        victim, other = (made.kernel.state.processes[number] for number in numbers)
+        victim, other = (made.kernel.state.tasks.processes[number] for number in numbers)
         made.run(fuel=steps)
         made.kernel.processes.kill(victim, 9)
         made.system.machine.pic.lower_line(IRQ)

@@ -83,7 +83,7 @@ def test_a_file_opened_for_somebody_who_is_dead_by_then_is_closed_at_the_server(
         made.system.restore(kept)
         Counting.opens = 0
         made.run(fuel=fuel)
-        process = made.kernel.state.processes[number]
+        process = made.kernel.state.tasks.processes[number]
         made.kernel.processes.kill(process, 9)
         attention(made)
         most = max(most, Counting.opens)
@@ -99,14 +99,14 @@ def test_whoever_dies_while_a_file_is_read_leaves_nothing_behind(session: Sessio
     made = session(image, programs=[("reader", "c/d0/A.BIN"), ("reader", "k/d0/A.BIN")], latency=SLOW)
     instants, kept = points(made)
     numbers = [process.number for process in made.processes]
-    server = next(p for p in made.kernel.state.partitions.values() if p.name == "d0").number
+    server = next(p for p in made.kernel.state.ipc.partitions.values() if p.name == "d0").number
     for instant in instants:
         made.system.restore(kept)
         made.printed.clear()
-        processes = [made.kernel.state.processes[number] for number in numbers]
+        processes = [made.kernel.state.tasks.processes[number] for number in numbers]
         made.run(fuel=instant)
         if victim == "server":
-            partition = made.kernel.state.partitions[server]
+            partition = made.kernel.state.ipc.partitions[server]
             made.kernel.kill_server(partition.process, "killed by the test")
         for index, name in enumerate(("first reader", "second reader")):
             if victim in (name, "both readers"):
@@ -139,7 +139,7 @@ def test_whoever_waits_for_data_that_another_asked_for_gets_them_if_that_one_die
     first = made.kernel.scheduler.current.process
     second = next(process for process in made.processes if process is not first)
     file = next(iter(made.kernel.files.objects.values()))
-    fields = made.kernel.ipc.block(made.kernel.state.partitions[file.partition])
+    fields = made.kernel.ipc.block(made.kernel.state.ipc.partitions[file.partition])
     free, unused = fields["free"], fields["unused"]
     fields["free"], fields["unused"] = 0, 0
     for _ in range(60):
@@ -171,7 +171,7 @@ def test_a_server_that_dies_while_a_shared_file_is_opened_leaves_no_file_object(
     opener = made.processes[1]
     assert opener.exit_code is None
     (file,) = kernel.files.objects.values()
-    kernel.kill_server(kernel.state.partitions[file.partition].process, "killed by the test")
+    kernel.kill_server(kernel.state.ipc.partitions[file.partition].process, "killed by the test")
     assert made.run().reason == "halt"
     assert opener.exit_code == 100 + ErrorCode.SERVER_DIED
     assert made.unaccounted() == []
@@ -194,7 +194,7 @@ def test_a_disk_that_goes_at_any_instant_of_reading_is_an_error_of_its_readers(
         made.system.restore(kept)
         made.printed.clear()
         made.log.clear()
-        processes = [made.kernel.state.processes[number] for number in numbers]
+        processes = [made.kernel.state.tasks.processes[number] for number in numbers]
         made.run(fuel=instant)
         made.system.unplug(0)
         if again:

@@ -18,7 +18,7 @@ def after_each_step(made: Any, steps: range) -> Iterator[int]:
     kept = made.system.snapshot()
     for count in steps:
         made.system.restore(kept)
-        made.clients = [made.kernel.state.processes[number] for number in numbers]
+        made.clients = [made.kernel.state.tasks.processes[number] for number in numbers]
         made.machine.step(count)
         yield count
 

@@ -30,7 +30,7 @@ class Stepper:
         """Go back, and run so many instructions; return the rig."""
         made = self.rig
         made.system.restore(self.kept)
-        made.clients = [made.kernel.state.processes[number] for number in self.numbers]
+        made.clients = [made.kernel.state.tasks.processes[number] for number in self.numbers]
         made.machine.step(steps)
         return made
 
@@ -91,7 +91,7 @@ def test_a_program_killed_at_any_instruction_of_a_system_call_never_computes_aga
     kept = made.system.snapshot()
     for steps in range(100):
         made.system.restore(kept)
-        loner = made.kernel.state.processes[number]
+        loner = made.kernel.state.tasks.processes[number]
         made.machine.step(steps)
         at = made.machine.cpu.eip
         made.kernel.processes.kill(loner, 9)
@@ -157,7 +157,7 @@ def test_whatever_happens_at_any_instruction_of_a_full_house_loses_no_slot(
     victim = made.clients.index(made.kernel.scheduler.current.process)
     for steps in some_of(range(120), 5):
         made.system.restore(kept)
-        made.clients = [made.kernel.state.processes[number] for number in numbers]
+        made.clients = [made.kernel.state.tasks.processes[number] for number in numbers]
         made.machine.step(steps)
         if act == "kill the client":
             made.kernel.processes.kill(made.clients[victim], 9)
@@ -185,7 +185,7 @@ def test_a_client_that_begins_to_wait_at_any_instruction_of_a_release_gets_the_s
     made.machine.probe(made.kernel.address("ipc_gate.give_back"), lambda: rescued.append(steps))
     for steps in range(24):
         made.system.restore(kept)
-        made.clients = [made.kernel.state.processes[number] for number in numbers]
+        made.clients = [made.kernel.state.tasks.processes[number] for number in numbers]
         made.machine.step(steps)
         late = made.start_client(seed=0x9000, priority=9)
         made.attention()
@@ -219,7 +219,7 @@ def test_a_newcomer_does_not_overtake_who_waits_while_a_slot_comes_free(rig: Rig
         else:
             continue
         windows += 1
-        waiting = made.kernel.state.threads[made.partition.waiters[0]].number
+        waiting = made.kernel.state.tasks.threads[made.partition.waiters[0]].number
         newcomer = made.start_client(seed=0xA000, priority=9).threads[0].number
         made.events.clear()
         made.attention()

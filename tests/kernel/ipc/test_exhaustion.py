@@ -22,11 +22,11 @@ def test_a_program_that_takes_everything_is_refused_and_leaves_everything_behind
     first = run_hog(made, piece)
     assert first.exit_code == 100 + made.error(refusal)
     after = used_frames(made)
-    threads = len(made.kernel.state.threads)
+    threads = len(made.kernel.state.tasks.threads)
     again = run_hog(made, piece)
     assert again.exit_code == first.exit_code
     assert used_frames(made) == after
-    assert len(made.kernel.state.threads) == threads
+    assert len(made.kernel.state.tasks.threads) == threads
     honest = made.start_client(count=3)
     made.attention()
     assert made.run().reason == "halt"
@@ -52,6 +52,6 @@ def run_hog(made: Any, piece: int) -> Any:
 
 def used_frames(made: Any) -> int:
     """Return the frames in use; kernel stacks and their page tables stay, and are not counted."""
-    stacks = made.kernel.state.stack_frames
+    stacks = made.kernel.state.tasks.stack_frames
     tables = {number * KERNEL_STACK_SPAN // LARGE_PAGE_SIZE for number in stacks}
     return int(made.kernel.low.used) - sum(map(len, stacks.values())) - len(tables)

@@ -25,7 +25,7 @@ def test_a_client_that_starts_at_any_instruction_of_the_only_request_is_served(
     stranded: list[tuple[int, str]] = []
     for steps in some_of(range(made.machine.clock.retired - begin), 3):
         made.system.restore(kept)
-        made.clients = [made.kernel.state.processes[number] for number in numbers]
+        made.clients = [made.kernel.state.tasks.processes[number] for number in numbers]
         made.machine.step(steps)
         place = made.kernel.image.symbol_at(made.machine.cpu.eip)
         late = made.start_client(seed=0x9000, priority=9)
