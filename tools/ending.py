@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import Final, Self
 
-GRACE: Final = 2.0  # seconds of the host
+GRACE: Final = 5.0  # seconds of the host, which may be busy
 
 
 class Ending:
