@@ -20,6 +20,7 @@ from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.limits import BLOCKS_ALONE, REQUESTS_OF_DISK
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.coroutines import routine
+from callgate.kernel.disks import place_of
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.frames import OutOfMemory
 from callgate.kernel.machine.accounts import Account
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 Key = tuple[int, int]
 REQUEST_SPAN = 512
 SPARE_LEAST = 3 * (SECTORS_PER_PAGE + 1)  # blocks for file data, with fewer of which nothing is read
-DISK_NUMBER_MASK = 0xFF  # of a disk's key: its place
 PAGES = offset_of(DiskRequest, "pages")
 assert size_of(DiskRequest) <= REQUEST_SPAN
 
@@ -176,17 +176,17 @@ class Cache:
     @property
     def _room(self) -> int:
         """The blocks that file data may lock beside those that are locked."""
-        return self.kernel.high.available + self.unlocked - self.share if self.spare >= SPARE_LEAST else 0
+        return self.kernel.memory.high.available + self.unlocked - self.share if self.spare >= SPARE_LEAST else 0
 
     @property
     def share(self) -> int:
         """The blocks that file data leaves alone: a quarter."""
-        return self.kernel.high.total // 4
+        return self.kernel.memory.high.total // 4
 
     @property
     def spare(self) -> int:
         """The blocks that file data may have beside those that are kept because they have been changed."""
-        return self.kernel.high.total - self.share - self.state.changed
+        return self.kernel.memory.high.total - self.share - self.state.changed
 
     @property
     def most(self) -> int:
@@ -256,7 +256,7 @@ class Cache:
             except PolicyError:
                 self._left_unread(disk, [number for rest in pieces[index:] for number in rest])
                 raise
-            if not self.kernel.disk_there(disk):
+            if not self.kernel.disks.there(disk):
                 self.state.free_requests.append(address)
                 self._ended(self._run(disk, run), DiskStatus.REMOVED)
                 continue
@@ -418,10 +418,10 @@ class Cache:
         view = self.kernel.machine.ram.view(address - KERNEL_BASE, size_of(DiskRequest))
         view[:] = bytes(len(view))
         request = DiskRequest.from_buffer(view)
-        request.disk = disk & DISK_NUMBER_MASK
+        request.disk = place_of(disk)
         request.status = DiskStatus.QUEUED
         request.lba = run[0] * SECTORS_PER_PAGE
-        request.sectors = min(len(run) * SECTORS_PER_PAGE, self.kernel.disk_sectors(disk) - request.lba)
+        request.sectors = min(len(run) * SECTORS_PER_PAGE, self.kernel.disks.sectors(disk) - request.lba)
         request.page_count = len(run)
         reading = self._run(disk, run)
         frames = [state.blocks[key].frame for key in reading.keys]
@@ -437,11 +437,11 @@ class Cache:
             self.kernel.machine.ram.write(frame + size, bytes(PAGE_SIZE - size), Account.KERNEL)
 
     def _new_requests(self) -> None:
-        frame = self.kernel.low.allocate()
+        frame = self.kernel.memory.low.allocate()
         self.state.free_requests += [KERNEL_BASE + frame + at for at in reversed(range(0, PAGE_SIZE, REQUEST_SPAN))]
 
     def _frame(self) -> int:
-        pool = self.kernel.high
+        pool = self.kernel.memory.high
         try:
             return pool.allocate()
         except OutOfMemory:
@@ -458,7 +458,7 @@ class Cache:
 
     def _evict(self, key: Key) -> None:
         self.state.idle.pop(key, None)
-        self.kernel.high.release(self.state.blocks.pop(key).frame)
+        self.kernel.memory.high.release(self.state.blocks.pop(key).frame)
 
 
 def runs(numbers: list[int]) -> list[list[int]]:

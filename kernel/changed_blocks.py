@@ -32,7 +32,7 @@ class ChangedBlocks:
     @property
     def room(self) -> int:
         """How many more blocks may be mapped to be written: fewer in a small cache, or nothing could be read."""
-        state, total = self.state, self.kernel.high.total
+        state, total = self.state, self.kernel.memory.high.total
         share = min(total // CHANGED_BLOCKS_PART, total - self.kernel.cache.share - SPARE_LEAST)
         return share - state.changed - state.claimed
 

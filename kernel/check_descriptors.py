@@ -68,7 +68,7 @@ def selectors_lead_to_control_blocks(facts: Facts) -> Iterator[str]:
 
 def local_tables_hold_the_server_gate_only(facts: Facts) -> Iterator[str]:
     """An LDT is a held frame of its process; it is empty but for the server gate, and that only in servers."""
-    gate = _gate(facts.kernel.address("server_gate"))
+    gate = _gate(facts.kernel.guest.address("server_gate"))
     for process in facts.state.tasks.processes.values():
         ldt = _base(facts.gdt[process.ldt_index]) - KERNEL_BASE
         if ldt not in process.tables or ldt not in facts.state.low.holders:
@@ -85,7 +85,7 @@ def local_tables_hold_the_server_gate_only(facts: Facts) -> Iterator[str]:
 
 
 def _fixed(facts: Facts) -> Iterator[tuple[int, tuple[int, str]]]:
-    address = facts.kernel.address
+    address = facts.kernel.guest.address
     for selector, access, name in (
         (selectors.SELECTOR_KERNEL_CODE, KERNEL_CODE, "kernel code"),
         (selectors.SELECTOR_KERNEL_DATA, KERNEL_DATA, "kernel data"),
@@ -110,7 +110,7 @@ def _owned(facts: Facts) -> Iterator[tuple[int, tuple[int, str]]]:
         base = _base(facts.gdt[process.ldt_index])
         limit = selectors.LDT_ENTRIES * 8 - 1
         yield process.ldt_index, (_segment(base, limit, LDT, 0), f"process {process.number}'s LDT")
-    for partition in state.ipc.partitions.values():
+    for partition in state.endpoints.by_number.values():
         name = f"the partition block of {partition.name}"
         yield selectors.GDT_FIRST_PARTITION + partition.number, (_page(partition.block), name)
         first = selectors.GDT_FIRST_MESSAGE + partition.number * selectors.SLOTS

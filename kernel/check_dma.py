@@ -69,12 +69,12 @@ class DmaWatch:
 
 def polled_data(kernel: Kernel) -> int:
     """Return where the driver has IDENTIFY DEVICE and the error log put: a sector of its own, in the image."""
-    return kernel.address("polled_data") - KERNEL_BASE
+    return kernel.guest.address("polled_data") - KERNEL_BASE
 
 
 def _regions(facts: Facts) -> Iterator[tuple[int, int, int]]:
     """Yield (port, command slot, physical address) of each PRDT entry of each command that is issued."""
-    linear = facts.kernel.kernel_words["ahci_base"]
+    linear = facts.kernel.guest.kernel_words["ahci_base"]
     if not linear:
         return
     base = facts.stack_pages[linear] if linear == KERNEL_MMIO else 0

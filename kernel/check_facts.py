@@ -68,8 +68,8 @@ class Facts:
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
         self.state = kernel.state
-        self.words = kernel.words
-        self.quads = kernel.quads
+        self.words = kernel.guest.words
+        self.quads = kernel.guest.quads
 
     @cached_property
     def quiescent(self) -> bool:

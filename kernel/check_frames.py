@@ -115,7 +115,7 @@ def _low_claims(facts: Facts) -> Iterator[int]:
         for window in process.windows.values():
             yield from window.private
             yield from _pinned(window.pins)
-    for partition in state.ipc.partitions.values():
+    for partition in state.endpoints.by_number.values():
         yield partition.block
         yield from partition.frames.values()
         for pins in partition.pins.values():
@@ -169,7 +169,7 @@ def _kernel_frames(facts: Facts) -> dict[int, str]:
         found[path_page(facts, thread)] = "a page for paths"
         for linear in range(thread.stack + TCB_SIZE - KERNEL_STACK_SIZE, thread.stack, PAGE_SIZE):
             found[facts.stack_pages[linear]] = "a kernel stack"
-    for partition in facts.state.ipc.partitions.values():
+    for partition in facts.state.endpoints.by_number.values():
         found[partition.block] = "a partition block"
     for process in facts.state.tasks.processes.values():
         found.update((frame, "a table of its process") for frame in process.tables if frame not in found)

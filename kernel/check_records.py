@@ -45,7 +45,7 @@ def block_locks_equal_a_recount(facts: Facts) -> Iterator[str]:
 
 def _pinned_blocks(facts: Facts) -> Iterator[Key]:
     holders = [fill.pins for fill in facts.fills]
-    holders += [pins for partition in facts.state.ipc.partitions.values() for pins in partition.pins.values()]
+    holders += [pins for partition in facts.state.endpoints.by_number.values() for pins in partition.pins.values()]
     holders += [window.pins for process in facts.state.tasks.processes.values() for window in process.windows.values()]
     return ((disk, block) for pins in holders for kind, disk, block in pins if kind == "block")
 
@@ -70,10 +70,10 @@ def slot_waiters_equal_a_recount(facts: Facts) -> Iterator[str]:
 
     Machine code counts itself before it calls SLOT_WAIT: one more for each thread that is between the two.
     """
-    address = facts.kernel.address
+    address = facts.kernel.guest.address
     first, behind = address("take_slot.queue"), address("take_slot.wait")
     between = sum(1 for thread in facts.state.tasks.threads.values() if facts.within(thread, first, behind))
-    for partition in facts.state.ipc.partitions.values():
+    for partition in facts.state.endpoints.by_number.values():
         counted = len(partition.waiters)
         waiters = facts.kernel.ipc.block(partition)["slot_waiters"]
         if not counted <= waiters <= counted + between:
@@ -82,15 +82,15 @@ def slot_waiters_equal_a_recount(facts: Facts) -> Iterator[str]:
 
 def partition_mask_equals_the_records(facts: Facts) -> Iterator[str]:
     """Ring 3 can name a partition if and only if there is a record of it."""
-    recorded = sum(1 << number for number in facts.state.ipc.partitions)
-    mask = facts.kernel.kernel_words["partitions"]
+    recorded = sum(1 << number for number in facts.state.endpoints.by_number)
+    mask = facts.kernel.guest.kernel_words["partitions"]
     if mask != recorded:
         yield f"the mask of partitions is {mask:#x}, on record {recorded:#x}"
 
 
 def a_slot_is_in_one_place(facts: Facts) -> Iterator[str]:
     """No slot is both free and unused, and none of these two holds a request."""
-    for partition in facts.state.ipc.partitions.values():
+    for partition in facts.state.endpoints.by_number.values():
         fields = facts.kernel.ipc.block(partition)
         free, unused = fields["free"], fields["unused"]
         states = _states(facts, partition)
@@ -111,7 +111,7 @@ def posted_requests_equal_a_recount(facts: Facts) -> Iterator[str]:
     before the slot is free.  While a coroutine has a slot filled that it has been given, the slot is still FREE.
     """
     counted: Counter[int] = Counter()
-    for partition in facts.state.ipc.partitions.values():
+    for partition in facts.state.endpoints.by_number.values():
         states = _states(facts, partition)
         fields = facts.kernel.ipc.block(partition)
         if strange := fields["posted"] & (fields["free"] | fields["unused"]):
@@ -136,7 +136,7 @@ def _states(facts: Facts, partition: PartitionState) -> bytes:
 
 def a_dying_process_has_killed_threads_only(facts: Facts) -> Iterator[str]:
     """Every thread of a process that dies has been killed, and its control block says so until it ends."""
-    address = facts.kernel.address
+    address = facts.kernel.guest.address
     first, behind = address("exit_thread"), address("policy_end")
     for thread in facts.state.tasks.threads.values():
         if not thread.process.dying:
@@ -192,7 +192,7 @@ def fpu_registers_are_their_owners_or_locked(facts: Facts) -> Iterator[str]:
 
 def give_backs_are_on_their_way(facts: Facts) -> Iterator[str]:
     """What is to be given back waits for a slot, has one, or is with the server that lives; in one place."""
-    for partition in facts.state.ipc.partitions.values():
+    for partition in facts.state.endpoints.by_number.values():
         queue = partition.give_backs
         ways = partition.waiters.count(GIVE_BACKS) + (queue.slot >= 0)
         ways += list(partition.posted.values()).count(GIVE_BACKS)
@@ -205,7 +205,7 @@ def give_backs_are_on_their_way(facts: Facts) -> Iterator[str]:
 
 def what_servers_hold_equals_a_recount(facts: Facts) -> Iterator[str]:
     """`held` of a server that lives counts open files, locks, request blocks and give-backs."""
-    for partition in facts.state.ipc.partitions.values():
+    for partition in facts.state.endpoints.by_number.values():
         counted = facts.kernel.give_backs.recount(partition)
         if facts.quiescent and not partition.dead and partition.held != counted:
             yield f"{partition.name}: holds {partition.held} things, counted {counted}"

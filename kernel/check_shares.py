@@ -48,7 +48,7 @@ def what_windows_hold_equals_a_recount(facts: Facts) -> Iterator[str]:
         counted = sum(low_frames(window) for window in process.windows.values() if window.kind != "heap")
         if process.shown != counted:
             yield f"{process}: windows hold {process.shown} frames, counted {counted}"
-        partition = facts.state.ipc.partitions.get(process.partition)
+        partition = facts.state.endpoints.by_number.get(process.partition)
         if partition is None or partition.process is not process:
             continue
         locked = sum(window.pages for window in process.windows.values() if window.kind == "blocks")

@@ -22,9 +22,11 @@ FLAT = 0xFFFF_FFFF
 class GlobalTable:
     """The GDT in guest memory."""
 
-    def __init__(self, ram: Ram, physical: int) -> None:
+    def __init__(self, ram: Ram, physical: int, server_gate: int) -> None:
+        """Take where the table lies, and the linear address of the kernel's routine behind the server gate."""
         self.ram = ram
         self.physical = physical
+        self.server_gate = server_gate
 
     def put(self, selector: int, descriptor: int) -> None:
         """Write an entry."""
@@ -51,6 +53,10 @@ class GlobalTable:
         self.put(selectors.SELECTOR_TSS, Segment(tss, tss_limit, TYPE_TSS, big=False).encode())
         self.put(selectors.SELECTOR_SYSTEM_GATE, call_gate(system_gate))
         self.put(selectors.SELECTOR_IPC_GATE, call_gate(ipc_gate))
+
+    def put_server_gate(self, ldt: int) -> None:
+        """Give a process the gate that serves servers: entry 1 of its LDT, whose frame is `ldt`."""
+        self.ram.put_u64(ldt + 8, call_gate(self.server_gate))
 
 
 def call_gate(offset: int) -> int:

@@ -93,7 +93,7 @@ class Directories:
         """Map a version's pages; the window holds each page once more."""
         self.kernel.shares.check_frames(process, len(version.frames))
         for frame in version.frames:
-            self.kernel.low.hold(frame)
+            self.kernel.memory.low.hold(frame)
         pins: list[Pin] = [("frame", frame, 0) for frame in version.frames]
         window = self.kernel.windows.open(process, "directory", Source(version.frames, pins))
         version.users += 1
@@ -149,14 +149,14 @@ class Directories:
         return True
 
     def _drop(self, version: Version) -> None:
-        self.kernel.unpin(version.pins)
+        self.kernel.pins.release(version.pins)
         version.pins = []
         self.kernel.give_backs.add(version.server, Operation.UNLOCK_DIRECTORY, version.server_lock)
 
     def _lock_root(self, process: Process) -> DirectoryLock:
         names = [partition.name for partition in self.kernel.volumes.listed()]
         self.kernel.shares.check_frames(process, 1)
-        frame = self.kernel.low.allocate()
+        frame = self.kernel.memory.low.allocate()
         self.kernel.machine.ram.view(frame, PAGE_SIZE)[:] = root_page(names)
         window = self.kernel.windows.open(process, "directory", Source([frame], [], [frame]))
         return DirectoryLock(None, window.address, 1, len(names), 0)

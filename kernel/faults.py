@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.errors import ERROR_TEXT, ErrorCode
-from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.abi.selectors import SELECTOR_USER_CODE
 from callgate.kernel.abi.thread import ThreadControlBlock, TrapFrame
-from callgate.kernel.address_space import USER_DATA
 from callgate.kernel.control import ControlBlock, word
 from callgate.kernel.coroutines import routine
 from callgate.kernel.errors import KernelPanic, PolicyError
@@ -89,7 +88,7 @@ class Faults:
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
-        self.gates = frozenset(kernel.address(name) for name in GATES)
+        self.gates = frozenset(kernel.guest.address(name) for name in GATES)
 
     def host_exception(self, address: int) -> Coroutine[Any, Any, None] | None:
         """EXCEPTION: the TrapFrame lies at linear `address`.
@@ -114,19 +113,19 @@ class Faults:
         """Whether a thread that goes back to ring 3 leaves a choice to be made; a killed one ends, and so makes it."""
         if thread.killed or not self.kernel.scheduler.choice_due:
             return False
-        return bool(self.kernel.overlay_stack(thread, TrapFrame, address)["cs"] & 3)
+        return bool(self.kernel.threads.overlay(thread, TrapFrame, address)["cs"] & 3)
 
     def _exception(self, address: int) -> Coroutine[Any, Any, None] | None:
         kernel = self.kernel
         thread = kernel.scheduler.current
-        frame = kernel.overlay_stack(thread, TrapFrame, address)
+        frame = kernel.threads.overlay(thread, TrapFrame, address)
         vector, code = frame["vector"], frame["error_code"]
         cr2 = kernel.machine.cpu.cr2 if vector == PAGE_FAULT else None
         virtual = leave_virtual_mode(frame)
         if thread.killed:
             self._killed_fault(thread, frame, Fault(vector, code, cr2, frame["eip"], registers_of(frame)))
             return None
-        if cr2 is not None and not virtual and not code & PF_PRESENT and self.provide(thread.process, cr2, write=True):
+        if cr2 is not None and not virtual and not code & PF_PRESENT and kernel.processes.provide(thread.process, cr2):
             return None
         fault = Fault(vector, code, cr2, frame["eip"], registers_of(frame))
         if virtual:
@@ -178,21 +177,6 @@ class Faults:
         else:
             self._kernel_fault(thread.tcb, frame, fault)
 
-    def provide(self, process: Process, address: int, *, write: bool) -> bool:
-        """Give the process a page on demand; False if `address` is not one that may be asked for."""
-        del write  # the stack is the only demand range so far, and it is writable
-        page = address & -PAGE_SIZE
-        if not layout.USER_STACK_TOP - layout.USER_STACK_SIZE <= page < layout.USER_STACK_TOP:
-            return False
-        if page in process.pages or process.dying:
-            return False
-        try:
-            self.kernel.shares.check_frames(process, 2)
-            self.kernel.processes.give_page(process, page, USER_DATA)
-        except PolicyError:
-            return False
-        return True
-
     def _user_fault(self, thread: Thread, frame: ControlBlock, fault: Fault) -> None:
         kernel, process = self.kernel, thread.process
         if self._handled(process, fault):
@@ -200,13 +184,20 @@ class Faults:
             return
         fault = replace(fault, symbol=symbol_of(process.symbols, fault.eip))
         title = f"process {process.number} ({process.name}) ended by {fault.describe()}"
-        kernel.log.urgent([title, *kernel.fault_report(process, fault)], process)
+        kernel.log.urgent([title, *self._report(process, fault)], process)
         if kernel.fpu.touched(thread):
             kernel.log.urgent([f"  {line}" for line in kernel.fpu.of(thread).describe()], process)
         if process.partition >= 0:
-            kernel.kill_server(process, fault.describe())
+            kernel.servers.kill(process, fault.describe())
         else:
             kernel.processes.kill(process, FAULT_EXIT_CODE, fault.describe())
+
+    def _report(self, process: Process | None, fault: Fault) -> list[str]:
+        """Return registers and instructions around a fault, with symbols: the process's, or the kernel's."""
+        rows = [" ".join(f"{name}={value:08x}" for name, value in fault.registers.items())]
+        name = partial(symbol_of, process.symbols) if process else self.kernel.image.symbol_at
+        rows.extend(self.kernel.machine.disassemble(fault.eip, 3, name))
+        return [f"  {row}" for row in rows]
 
     def _handled(self, process: Process, fault: Fault) -> bool:
         """Whether the process has said where to go on after a touch of a file there that fails."""
@@ -214,13 +205,13 @@ class Faults:
         return bool(fault.error) and begin <= fault.eip < end
 
     def _kernel_fault(self, tcb: int, frame: ControlBlock, fault: Fault) -> None:
-        resume = self.kernel.words[tcb + FAULT_RESUME]
+        resume = self.kernel.guest.words[tcb + FAULT_RESUME]
         if resume and fault.vector == PAGE_FAULT and fault.address is not None and fault.address < layout.USER_END:
             frame["eip"] = resume
-            self.kernel.words[tcb + FAULT_ERROR] = fault.error or ErrorCode.BAD_ADDRESS
+            self.kernel.guest.words[tcb + FAULT_ERROR] = fault.error or ErrorCode.BAD_ADDRESS
             return
         fault = replace(fault, symbol=self.kernel.image.symbol_at(fault.eip))
-        report = "\n".join(self.kernel.fault_report(None, fault))
+        report = "\n".join(self._report(None, fault))
         raise KernelPanic(f"ring 0: {fault.describe()}\n{report}")
 
 

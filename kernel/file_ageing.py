@@ -49,7 +49,7 @@ class FileAgeing:
         state = self.state
         if state.thread is not None and not state.watching:
             state.watching = True
-            self.kernel.scheduler.sleep_until(state.thread, self.kernel.machine.clock.now + PERIOD)
+            self.kernel.scheduler.sleep_until(state.thread, self.kernel.guest.now + PERIOD)
 
     def rest(self) -> None:
         """No file is open any more: no timer on account of them."""
@@ -83,7 +83,7 @@ class FileAgeing:
             if changed:
                 publish(self.kernel, file)
         if flush:
-            self.kernel.flush_tlb()
+            self.kernel.guest.flush_tlb()
 
     async def _accessed(self, file: FileObject, fill: Fill) -> bool:
         """Whether a page of a request block has been accessed since the last look; the bits are taken away."""
@@ -97,7 +97,7 @@ class FileAgeing:
             at = pages.start
             while at < pages.stop:
                 end = min(pages.stop, (at // LARGE_PAGE_SIZE + 1) * LARGE_PAGE_SIZE)
-                entry = self.kernel.tables.entry_address(process.pointers, at)
+                entry = self.kernel.memory.tables.entry_address(process.pointers, at)
                 if entry is not None:
                     found += await self._harvest(entry, (end - at) // PAGE_SIZE)
                 at = end
@@ -109,9 +109,9 @@ class FileAgeing:
         The table stays what it is until that is done, also if its process ends meanwhile.
         """
         table = entry & -PAGE_SIZE
-        self.kernel.low.hold(table)
+        self.kernel.memory.low.hold(table)
         try:
             result = await routine("harvest_accessed", ebx=KERNEL_BASE + entry, ecx=count)
         finally:
-            self.kernel.low.release(table)
+            self.kernel.memory.low.release(table)
         return result.eax

@@ -133,13 +133,13 @@ class FilePages:
         if isinstance(parts, int):
             return parts
         if all(part.source == 0 for part in parts):
-            return self.kernel.zero_frame()
+            return self.kernel.memory.zero_frame()
         if len(parts) == 1 and parts[0].size == PAGE_SIZE and parts[0].source % PAGE_SIZE == 0:
             return parts[0].source
         if self.kernel.map_edges and len(parts) == 1 and parts[0].source % PAGE_SIZE == parts[0].offset:
             return parts[0].source & -PAGE_SIZE
         frame = self.low_frame()
-        self.kernel.tables.clear(frame)
+        self.kernel.memory.tables.clear(frame)
         fill.private.append(frame)
         ram = self.kernel.machine.ram
         for part in parts:
@@ -155,7 +155,7 @@ class FilePages:
     def low_frame(self) -> int:
         """Return a frame of low memory; if there is none, files let go of what they copied.  NO_MEMORY."""
         self.kernel.shares.leave(FRAMES_RESERVED_FILES, 1)
-        return self.kernel.low.allocate()
+        return self.kernel.memory.low.allocate()
 
 
 def bytes_of(pieces: Pieces) -> int:

@@ -43,7 +43,7 @@ class FileWindows:
 
     def open(self, process: Process, file: FileObject, *, writable: bool) -> OpenFile:
         """Reserve a window, nothing in it yet, and map the file's page in front of it."""
-        windows, tables = self.kernel.windows, self.kernel.tables
+        windows, tables = self.kernel.windows, self.kernel.memory.tables
         pages = self.span(file) + 1
         address = windows.find(process, pages, "file")
         try:
@@ -57,8 +57,8 @@ class FileWindows:
         """Take a window away with everything in it."""
         for fill in list(file.fills):
             self._unmap_from(process, opened, file, fill)
-        self.kernel.tables.unmap(process.pointers, opened.page)
-        self.kernel.flush_tlb()
+        self.kernel.memory.tables.unmap(process.pointers, opened.page)
+        self.kernel.guest.flush_tlb()
         del process.windows[opened.page]
 
     def address(self, opened: OpenFile, file: FileObject, position: int) -> int:
@@ -73,7 +73,7 @@ class FileWindows:
         """Have the window show another part of a large file."""
         for fill in list(file.fills):
             self._unmap_from(process, opened, file, fill)
-        self.kernel.flush_tlb()
+        self.kernel.guest.flush_tlb()
         opened.position = position // LARGE_PAGE_SIZE * LARGE_PAGE_SIZE
 
     # Filling.
@@ -118,14 +118,14 @@ class FileWindows:
     def _room_for(self, size: int) -> bool:
         """Whether the cache has room for one more request block without taking from those in use."""
         wanted = min(-(-size // PAGE_SIZE), self.kernel.cache.most)
-        return self.kernel.high.available >= wanted or self.kernel.cache.unlocked >= wanted
+        return self.kernel.memory.high.available >= wanted or self.kernel.cache.unlocked >= wanted
 
     def _make_room(self, process: Process, opened: OpenFile, file: FileObject, fill: Fill) -> None:
         """Let go of idle data if request blocks are mapped as often as they may be; NO_MEMORY if there are none.
 
         Or if the process must not have the page tables that a request block needs in its window.
         """
-        pages, tables = self.pages(opened, file, fill), self.kernel.tables
+        pages, tables = self.pages(opened, file, fill), self.kernel.memory.tables
         first = pages.start // LARGE_PAGE_SIZE * LARGE_PAGE_SIZE
         covered = [tables.entry_address(process.pointers, at) for at in range(first, pages.stop, LARGE_PAGE_SIZE)]
         state = self.kernel.fills.state
@@ -144,7 +144,7 @@ class FileWindows:
         if opened.writable and user in fill.users:
             # It is there already: dirty bits would go with the entries that are written anew.
             self._unmap_from(process, opened, file, fill)
-            self.kernel.flush_tlb()
+            self.kernel.guest.flush_tlb()
         if user not in fill.users:
             self.kernel.fills.state.mapped += 1
         shown = self.shown(opened, file, fill)
@@ -152,7 +152,9 @@ class FileWindows:
         try:
             for begin, end, flags in runs_of(shown, writable):
                 linear = address_of(opened, fill, begin)
-                self.kernel.tables.map_run(process.pointers, linear, fill.frames[begin:end], flags, process.tables)
+                self.kernel.memory.tables.map_run(
+                    process.pointers, linear, fill.frames[begin:end], flags, process.tables
+                )
         except OutOfMemory:
             self._unmap_from(process, opened, file, fill)
             raise PolicyError(ErrorCode.NO_MEMORY) from None
@@ -167,7 +169,7 @@ class FileWindows:
             opened = self.opened(process, page)
             assert opened is not None  # closing takes everything out of a window
             self._unmap_from(process, opened, file, fill)
-        self.kernel.flush_tlb()
+        self.kernel.guest.flush_tlb()
 
     def opened(self, process: Process, page: int) -> OpenFile | None:
         """Return the open file whose FilePage a process has at an address."""
@@ -180,7 +182,7 @@ class FileWindows:
             return
         self.kernel.file_writing.disclaim(process, opened, fill)
         pages = self.pages(opened, file, fill)
-        self.kernel.tables.unmap_run(process.pointers, pages.start, len(pages))
+        self.kernel.memory.tables.unmap_run(process.pointers, pages.start, len(pages))
 
     def shown(self, opened: OpenFile, file: FileObject, fill: Fill) -> range:
         """Return which of a request block's pages a window shows."""

@@ -89,7 +89,7 @@ class FileWriting:
                     if claims:
                         last = spared[3] if spared is not None and spared[:3] == (fill.number, *user) else None
                         self._take_claims(fill, user, claims, last)
-        self.kernel.flush_tlb()
+        self.kernel.guest.flush_tlb()
 
     def _take_claims(self, fill: Fill, user: tuple[int, int], claims: dict[int, Key], spared: int | None) -> None:
         """Take back what a window may write to of a request block, except page `spared` as long as it is unwritten."""
@@ -110,7 +110,7 @@ class FileWriting:
         Nobody writes meanwhile: policy is atomic, and the process comes back to an empty TLB.
         """
         wanted = layout.PTE_PRESENT | layout.PTE_DIRTY
-        tables, pointers = self.kernel.tables, process.pointers
+        tables, pointers = self.kernel.memory.tables, process.pointers
         written = {
             index for index in claims if tables.entry(pointers, address_of(opened, fill, index)) & wanted == wanted
         }
@@ -119,10 +119,10 @@ class FileWriting:
 
     def _allow_writes(self, process: Process, opened: OpenFile, fill: Fill, index: int, *, allowed: bool) -> None:
         """Let a page be written to, or not; nothing else about its entry changes."""
-        address = self.kernel.tables.entry_address(process.pointers, address_of(opened, fill, index))
+        address = self.kernel.memory.tables.entry_address(process.pointers, address_of(opened, fill, index))
         assert address is not None
-        entry = self.kernel.tables.quads[address >> 3] & ~layout.PTE_WRITABLE
-        self.kernel.tables.put_entry(address, entry | layout.PTE_WRITABLE * allowed)
+        entry = self.kernel.memory.tables.quads[address >> 3] & ~layout.PTE_WRITABLE
+        self.kernel.memory.tables.put_entry(address, entry | layout.PTE_WRITABLE * allowed)
 
 
 def address_of(opened: OpenFile, fill: Fill, index: int) -> int:

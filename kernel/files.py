@@ -190,7 +190,7 @@ class Files:
         except PolicyError:
             self._close_at_server(partition, registers.eax)
             raise
-        self.kernel.tables.clear(frame)
+        self.kernel.memory.tables.clear(frame)
         size = registers.edx << 32 | registers.ecx
         file = FileObject(
             state.next_number, partition.number, registers.eax, registers.edi, size, registers.ebx, frame, opens=1
@@ -227,11 +227,11 @@ class Files:
             return
         for fill in list(file.fills):
             self.kernel.file_windows.release(file, fill)
-        partition = self.kernel.state.ipc.partitions[file.partition]
+        partition = self.kernel.state.endpoints.by_number[file.partition]
         del self.objects[file.number]
         if not self.objects:
             self.kernel.file_ageing.rest()
-        self.kernel.low.release(file.frame)
+        self.kernel.memory.low.release(file.frame)
         self._close_at_server(partition, file.server_file)
 
     def _close_at_server(self, partition: PartitionState, number: int) -> None:

@@ -23,8 +23,8 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.limits import REQUEST_BLOCKS, REQUEST_BLOCKS_OF_FILE
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES, Message, ReplyType
-from callgate.kernel.cache import DISK_NUMBER_MASK
 from callgate.kernel.coroutines import CARRY, routine
+from callgate.kernel.disks import place_of
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.file_objects import FileObject, Fill, FillState, publish
 from callgate.kernel.file_pages import FilePages
@@ -141,7 +141,7 @@ class Fills:
         """
         if not self.kernel.file_windows.reclaim(server=file.partition):
             raise PolicyError(ErrorCode.NO_MEMORY)
-        await self.kernel.give_backs.said(self.kernel.state.ipc.partitions[file.partition])
+        await self.kernel.give_backs.said(self.kernel.state.endpoints.by_number[file.partition])
 
     async def _starve(self, patience: Patience) -> None:
         """Wait until others have memory to spare; NO_MEMORY if nobody will, or nobody has for `STARVED_LIMIT`.
@@ -149,11 +149,11 @@ class Fills:
         They may be waiting for a server of theirs that does not answer, and this thread has not asked that one.
         """
         thread = self.kernel.scheduler.current
-        now = self.kernel.machine.clock.now
+        now = self.kernel.guest.now
         patience.until = patience.until or now + STARVED_LIMIT
         if not self._busy() or now >= patience.until:
             raise PolicyError(ErrorCode.NO_MEMORY)
-        self.kernel.check_wait(thread)
+        self.kernel.threads.check_wait(thread)
         patience.tries += 1
         self.state.starved.append(thread.selector)
         self.kernel.scheduler.sleep_until(thread, patience.until)
@@ -219,7 +219,7 @@ class Fills:
         self.state.counters.waits += 1
         with self.keeping(fill):
             while fill.state is FillState.WAITING:
-                self.kernel.check_wait(thread)
+                self.kernel.threads.check_wait(thread)
                 fill.waiters.append(thread.selector)
                 await routine("block", eax=WaitReason.FILE)
                 if thread.selector in fill.waiters:
@@ -227,7 +227,7 @@ class Fills:
 
     def room_to_post(self, file: FileObject) -> bool:
         """Whether a request could be posted without waiting for a slot."""
-        partition = self.kernel.state.ipc.partitions[file.partition]
+        partition = self.kernel.state.endpoints.by_number[file.partition]
         fields = self.kernel.ipc.block(partition)
         return not partition.dead and fields["slot_waiters"] == 0 and bool(fields["free"] | fields["unused"])
 
@@ -235,7 +235,7 @@ class Fills:
         """Make a request block from the page of `position` on, and post its READ."""
         self._check(file)
         self._make_room(file)
-        self.kernel.give_backs.check_room(self.kernel.state.ipc.partitions[file.partition])
+        self.kernel.give_backs.check_room(self.kernel.state.endpoints.by_number[file.partition])
         start = file.page_start(file.page_of(position))
         covering = file.covering(start)
         if covering is not None:
@@ -278,7 +278,7 @@ class Fills:
 
     async def _send(self, file: FileObject, fill: Fill, done: int = 0) -> None:
         kernel = self.kernel
-        partition = kernel.state.ipc.partitions[file.partition]
+        partition = kernel.state.endpoints.by_number[file.partition]
         block = kernel.threads.block(kernel.scheduler.current)
         block["request_partition"] = (selectors.GDT_FIRST_PARTITION + partition.number) * 8
         taken = await routine("ipc_take")
@@ -375,7 +375,7 @@ class Fills:
             self._nothing_left(file, fill)
             return
         on_disk = [(index, piece) for index, piece in enumerate(pieces) if piece.lba is not None]
-        frame = self.lists.write(partition.disk & DISK_NUMBER_MASK, fill.number, on_disk)
+        frame = self.lists.write(place_of(partition.disk), fill.number, on_disk)
         await routine("sort_sectors", ebx=KERNEL_BASE + frame)
         if fill.state is not FillState.WAITING:
             # The server or its disk has gone meanwhile, and the request block has failed.
@@ -458,7 +458,7 @@ class Fills:
         file, fill = self.kernel.files.objects[entry[0]], entry[1]
         error, again = self._cut_at_failure(file, fill)
         if error is not None and not again:
-            server = self.kernel.state.ipc.partitions[file.partition]
+            server = self.kernel.state.endpoints.by_number[file.partition]
             self.kernel.log(f"{server.name}: {error}", server)
         if error is not None and not fill.parts:
             self.fail(file, fill, error.code, again=again)
@@ -498,7 +498,7 @@ class Fills:
         gone: list[Pin] = []
         for pin in fill.pins:
             (kept if pin[0] != "block" or cache.frame((pin[1], pin[2])) in used else gone).append(pin)
-        self.kernel.unpin(gone)
+        self.kernel.pins.release(gone)
         fill.pins = kept
 
     def _ready(self, file: FileObject, fill: Fill) -> None:
@@ -550,13 +550,13 @@ class Fills:
         if fill in file.fills:
             file.fills.remove(fill)
             self.state.blocks -= 1
-        self.kernel.unpin(fill.pins)
+        self.kernel.pins.release(fill.pins)
         for frame in fill.private:
-            self.kernel.low.release(frame)
+            self.kernel.memory.low.release(frame)
         fill.pins, fill.private, fill.frames, fill.whole, fill.parts = [], [], [], [], []
         if fill.ahead:
             self.state.counters.wasted += 1
         if fill.server_request and file.error is ErrorCode.OK:
-            server = self.kernel.state.ipc.partitions[file.partition]
+            server = self.kernel.state.endpoints.by_number[file.partition]
             self.kernel.give_backs.add(server, Operation.RELEASE, fill.server_request)
         fill.server_request = 0

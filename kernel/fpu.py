@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from callgate.kernel.abi.fpu import FPU_CONTROL_INITIAL, MXCSR_INITIAL, FloatingPointArea
 from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.abi.selectors import GDT_FIRST_THREAD
 from callgate.kernel.abi.thread import TCB_SIZE, KernelWords, ThreadControlBlock
+from callgate.kernel.guest import Guest
 from callgate.kernel.machine.fpu import FloatingPoint, from_area
-from callgate.kernel.records import Thread
-
-if TYPE_CHECKING:
-    from callgate.kernel.kernel import Kernel
+from callgate.kernel.records import Tasks, Thread
 
 CR0_TS = 8
 AREA = offset_of(ThreadControlBlock, "fpu")
@@ -32,19 +28,20 @@ CLEAN = bytes(initial_area())
 class FloatingPointUnit:
     """A look at the registers of every thread."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self.kernel = kernel
+    def __init__(self, guest: Guest, tasks: Tasks) -> None:
+        self.guest = guest
+        self.tasks = tasks
 
     @property
     def live(self) -> bool:
         """Whether the running thread may use the registers without a trap."""
-        words = self.kernel.kernel_words
+        words = self.guest.kernel_words
         return bool(words.words[words.base + LIVE_WORD] >> LIVE_SHIFT)
 
     def of(self, thread: Thread) -> FloatingPoint:
         """Return a thread's registers, wherever they are."""
-        if self.kernel.kernel_words["fpu_owner"] == thread.selector:
-            return self.kernel.machine.fpu
+        if self.guest.kernel_words["fpu_owner"] == thread.selector:
+            return self.guest.machine.fpu
         return from_area(bytes(self._area(thread)))
 
     def touched(self, thread: Thread) -> bool:
@@ -53,31 +50,30 @@ class FloatingPointUnit:
 
     def forget(self, thread: Thread) -> None:
         """A thread has ended, and given the registers up (fpu_drop): clear where they were kept."""
-        assert self.kernel.kernel_words["fpu_owner"] != thread.selector, "a dead thread owns the FPU"
+        assert self.guest.kernel_words["fpu_owner"] != thread.selector, "a dead thread owns the FPU"
         self._area(thread)[:] = CLEAN
 
     def check(self) -> list[str]:
         """Return what contradicts fpu.asm, in words; nothing while its own code runs."""
-        kernel = self.kernel
-        if kernel.address("trap_7") <= kernel.machine.cpu.eip < kernel.address("fpu_end"):
+        guest = self.guest
+        if guest.address("trap_7") <= guest.machine.cpu.eip < guest.address("fpu_end"):
             return []
-        owner = kernel.kernel_words["fpu_owner"]
+        owner = guest.kernel_words["fpu_owner"]
         found = []
-        if owner and owner not in kernel.state.tasks.threads:
+        if owner and owner not in self.tasks.threads:
             found.append(f"the FPU belongs to {owner:#x}, which is no thread")
-        if self.live == bool(kernel.machine.cpu.cr0 & CR0_TS):
+        if self.live == bool(guest.machine.cpu.cr0 & CR0_TS):
             found.append("CR0.TS and fpu_live do not agree")
-        if self.live and owner != kernel.kernel_words["current"]:
+        if self.live and owner != guest.kernel_words["current"]:
             found.append("the FPU can be used by a thread that does not own it")
-        if not owner and any((*kernel.machine.fpu.raw, *kernel.machine.fpu.xmm)):
+        if not owner and any((*guest.machine.fpu.raw, *guest.machine.fpu.xmm)):
             found.append("the FPU belongs to nobody and holds something")
         return found + [f"stack {index} keeps registers of a dead thread" for index in self._unclean()]
 
     def _unclean(self) -> list[int]:
         """Return the stacks that no thread has and whose save area is not clean."""
-        state = self.kernel.state
-        taken = {selector // 8 - GDT_FIRST_THREAD for selector in state.tasks.threads}
-        blocks = {index: frames[-1] + PAGE_SIZE - TCB_SIZE for index, frames in state.tasks.stack_frames.items()}
+        taken = {selector // 8 - GDT_FIRST_THREAD for selector in self.tasks.threads}
+        blocks = {index: frames[-1] + PAGE_SIZE - TCB_SIZE for index, frames in self.tasks.stack_frames.items()}
         return [index for index, block in blocks.items() if index not in taken and self._view(block) != CLEAN]
 
     def _area(self, thread: Thread) -> memoryview:
@@ -85,4 +81,4 @@ class FloatingPointUnit:
 
     def _view(self, block: int) -> memoryview:
         """Return the save area of the control block at physical `block`."""
-        return self.kernel.machine.ram.view(block + AREA, size_of(FloatingPointArea))
+        return self.guest.machine.ram.view(block + AREA, size_of(FloatingPointArea))

@@ -53,7 +53,7 @@ class GiveBacks:
         thread = self.kernel.threads.create_kernel("give-backs", "give_back_thread")
         thread.wait_reason = WaitReason.SLEEP
         self.state.thread = thread
-        for partition in self.kernel.state.ipc.partitions.values():
+        for partition in self.kernel.state.endpoints.by_number.values():
             self._next(partition)
 
     # What a server holds.
@@ -129,7 +129,7 @@ class GiveBacks:
                 self.kernel.ipc.free_slot(partition, slot)
                 continue
             await self._post(partition, slot)
-        if state.ending and (self.idle or self.kernel.machine.clock.now >= state.last):
+        if state.ending and (self.idle or self.kernel.guest.now >= state.last):
             self.kernel.stop()
 
     async def _post(self, partition: PartitionState, slot: int) -> None:
@@ -174,7 +174,7 @@ class GiveBacks:
         queue = partition.give_backs
         thread = self.kernel.scheduler.current
         while queue.busy and not partition.dead:
-            self.kernel.check_wait(thread)
+            self.kernel.threads.check_wait(thread)
             queue.waiters.append(thread.selector)
             await routine("block", eax=WaitReason.FILE)
             if thread.selector in queue.waiters:
@@ -185,7 +185,7 @@ class GiveBacks:
     @property
     def idle(self) -> bool:
         """Whether every server that lives has been told of everything."""
-        return not any(p.give_backs.busy for p in self.kernel.state.ipc.partitions.values() if not p.dead)
+        return not any(p.give_backs.busy for p in self.kernel.state.endpoints.by_number.values() if not p.dead)
 
     def end(self) -> None:
         """The shell has ended: stop the machine when servers have heard of what it gave back, or soon."""
@@ -194,5 +194,5 @@ class GiveBacks:
             self.kernel.stop()
             return
         state.ending = True
-        state.last = self.kernel.machine.clock.now + LAST_WORDS
+        state.last = self.kernel.guest.now + LAST_WORDS
         self.kernel.scheduler.sleep_until(state.thread, state.last)

@@ -63,6 +63,10 @@ class Hosted:
         self.accesses_limit = ACCESSES_LIMIT
         self.accesses = self.bytes = 0  # of the step that runs
 
+    def memory_of(self, process: Process) -> UserMemory:
+        """Return a process's memory as its own Python sees it: each access is counted."""
+        return self.kernel.processes.memory_of(process, self.touch)
+
     def touch(self, size: int) -> None:
         """Count an access of hosted Python to its process's memory; HandlerStuck if it is one too many.
 
@@ -83,7 +87,7 @@ class Hosted:
         server = self.servers.get(thread.process.number)
         if server is None:
             raise PolicyError(ErrorCode.BAD_CALL, f"{thread.process.name} has no hosted handlers")
-        memory = UserMemory(self.kernel, thread.process, hosted=True)
+        memory = self.memory_of(thread.process)
         self.accesses = self.bytes = 0
         try:
             return self._advance(server, thread, message, memory)
@@ -149,7 +153,7 @@ class Hosted:
         with suppress(Exception):  # a server may have reports of its own, and break in them
             self._log_reports(server, thread.process)
         self.forget(thread)
-        self.kernel.kill_server(thread.process, reason, frames)
+        self.kernel.servers.kill(thread.process, reason, frames)
 
     def _forget(self, thread: Thread) -> None:
         del self.running[thread.selector]

@@ -72,19 +72,19 @@ class Ipc:
     def create(self, process: Process, disk: int, start: int, sectors: int, name: str) -> PartitionState:
         """Make a partition block for a server process; its requests fail until a server thread waits."""
         kernel = self.kernel
-        entry = kernel.tables.entry_address(process.pointers, layout.USER_MESSAGES, process.tables)
+        entry = kernel.memory.tables.entry_address(process.pointers, layout.USER_MESSAGES, process.tables)
         assert entry is not None
-        block = kernel.low.allocate()
+        block = kernel.memory.low.allocate()
         try:
             number = self._free_number()
         except PolicyError:
-            kernel.low.release(block)
+            kernel.memory.low.release(block)
             raise
-        kernel.tables.clear(block)
+        kernel.memory.tables.clear(block)
         selector = (selectors.GDT_FIRST_PARTITION + number) * 8
         kernel.gdt.put_data(selector, KERNEL_BASE + block, PAGE_SIZE - 1)
         partition = PartitionState(number, block, process, disk, start, sectors, name)
-        kernel.state.ipc.partitions[number] = partition
+        kernel.state.endpoints.by_number[number] = partition
         process.partition = number
 
         fields = self.block(partition)
@@ -95,7 +95,7 @@ class Ipc:
         fields["number"] = number
         ring = block + offset_of(Partition, "ring")
         kernel.machine.ram.view(ring, selectors.SLOTS)[:] = bytes([RING_CELL_UNPUBLISHED]) * selectors.SLOTS
-        kernel.kernel_words["partitions"] |= 1 << number
+        kernel.guest.kernel_words["partitions"] |= 1 << number
         return partition
 
     def _free_number(self) -> int:
@@ -103,7 +103,9 @@ class Ipc:
 
         The number of a volume that has been buried still leads to its block, which is another's by now.
         """
-        number = next((n for n in range(selectors.MAX_PARTITIONS) if n not in self.kernel.state.ipc.partitions), None)
+        number = next(
+            (n for n in range(selectors.MAX_PARTITIONS) if n not in self.kernel.state.endpoints.by_number), None
+        )
         return self._bury() if number is None else number
 
     def _bury(self) -> int:
@@ -113,15 +115,15 @@ class Ipc:
         whatever volume has it then, as with any number.
         """
         kernel = self.kernel
-        for partition in kernel.state.ipc.partitions.values():
+        for partition in kernel.state.endpoints.by_number.values():
             fields = self.block(partition)
             idle = (fields["unused"] | fields["free"]) == 0xFFFF_FFFF and not fields["slot_waiters"]
             ended = partition.process is None or not partition.process.threads
             used = any(file.partition == partition.number for file in kernel.files.objects.values())
             if partition.dead and idle and ended and not used and not partition.pins:
-                del kernel.state.ipc.partitions[partition.number]
+                del kernel.state.endpoints.by_number[partition.number]
                 for frame in (partition.block, *partition.frames.values()):
-                    kernel.low.release(frame)
+                    kernel.memory.low.release(frame)
                 return partition.number
         raise PolicyError(ErrorCode.NO_RESOURCES, f"no room for more than {selectors.MAX_PARTITIONS} volumes")
 
@@ -158,7 +160,7 @@ class Ipc:
             fields["slot_waiters"] -= 1
             if selector != GIVE_BACKS:
                 thread = self.kernel.state.tasks.threads[selector]
-                self.kernel.words[thread.tcb + TCB_ARG0] = code
+                self.kernel.guest.words[thread.tcb + TCB_ARG0] = code
                 self.kernel.scheduler.wake(thread)
         self.kernel.give_backs.partition_died(partition)
         self.kernel.files.partition_died(partition, code)
@@ -183,34 +185,36 @@ class Ipc:
     def count_wait(self, partition: PartitionState) -> None:
         """Count a client that begins to wait for a reply."""
         at = partition.block // 4 + BLOCKING_WAITS
-        self.kernel.words[at] = self.kernel.words[at] + 1 & 0xFFFF_FFFF
+        self.kernel.guest.words[at] = self.kernel.guest.words[at] + 1 & 0xFFFF_FFFF
 
     def block(self, partition: PartitionState) -> ControlBlock:
         """Return the partition's block."""
-        return ControlBlock(self.kernel.words, Partition, partition.block // 4)
+        return ControlBlock(self.kernel.guest.words, Partition, partition.block // 4)
 
     # Slots.
 
     def host_first_use(self, value: int) -> None:
         """FIRST_USE: give slot `value` & 31 of partition `value` >> 16 its page and selector."""
-        self.kernel.words[self.kernel.scheduler.current.tcb + TCB_ARG0] = self._first_use(*split(value))
+        self.kernel.guest.words[self.kernel.scheduler.current.tcb + TCB_ARG0] = self._first_use(*split(value))
 
     def host_slot_wait(self, value: int) -> None:
         """SLOT_WAIT: queue the current thread for a slot of partition `value` >> 16, or (1) leave the queue."""
         thread = self.kernel.scheduler.current
         leave, number = value & 1, value >> 16
-        partition = self.kernel.state.ipc.partitions[number]
+        partition = self.kernel.state.endpoints.by_number[number]
         fields = self.block(partition)
         if leave:
             if thread.selector in partition.waiters:
                 partition.waiters.remove(thread.selector)
                 fields["slot_waiters"] -= 1
-                self.kernel.words[thread.tcb + TCB_ARG0] = ErrorCode.KILLED if thread.killed else ErrorCode.INTERRUPTED
+                self.kernel.guest.words[thread.tcb + TCB_ARG0] = (
+                    ErrorCode.KILLED if thread.killed else ErrorCode.INTERRUPTED
+                )
             return
-        self.kernel.words[thread.tcb + TCB_ARG0] = 0
+        self.kernel.guest.words[thread.tcb + TCB_ARG0] = 0
         if partition.dead:
             fields["slot_waiters"] -= 1
-            self.kernel.words[thread.tcb + TCB_ARG0] = ErrorCode.SERVER_DIED
+            self.kernel.guest.words[thread.tcb + TCB_ARG0] = ErrorCode.SERVER_DIED
             return
         partition.waiters.append(thread.selector)
         self._serve_waiters(partition)
@@ -233,14 +237,14 @@ class Ipc:
     def host_slot_give(self, value: int) -> None:
         """SLOT_GIVE: hand slot `value` & 31 to the thread that has waited longest."""
         slot, number = split(value)
-        partition = self.kernel.state.ipc.partitions[number]
+        partition = self.kernel.state.endpoints.by_number[number]
         self.block(partition)["free"] |= 1 << slot
         self._serve_waiters(partition)
 
     def host_slot_drop(self, value: int) -> None:
         """SLOT_DROP: let go of what the reply in slot `value` & 31 holds, here and at the server."""
         slot, number = split(value)
-        partition = self.kernel.state.ipc.partitions[number]
+        partition = self.kernel.state.endpoints.by_number[number]
         message = self.message(partition, slot)
         posted = partition.posted.get(slot)
         if posted is None:
@@ -255,7 +259,7 @@ class Ipc:
     def host_slot_fail(self, value: int) -> None:
         """SLOT_FAIL: slot `value` & 31 was posted to a dead partition; before `sweep` there is nothing to do."""
         slot, number = split(value)
-        partition = self.kernel.state.ipc.partitions[number]
+        partition = self.kernel.state.endpoints.by_number[number]
         if partition.swept and self.slot_state(partition, slot) == SlotState.POSTED:
             self.fail_slot(partition, slot, partition.error)
 
@@ -278,24 +282,24 @@ class Ipc:
                 self.kernel.give_backs.granted(partition, slot)
                 continue
             thread = self.kernel.state.tasks.threads[selector]
-            self.kernel.words[thread.tcb + TCB_SLOT] = slot
+            self.kernel.guest.words[thread.tcb + TCB_SLOT] = slot
             self.kernel.scheduler.wake(thread)
 
     def _first_use(self, slot: int, number: int) -> int:
         kernel = self.kernel
-        partition = kernel.state.ipc.partitions[number]
+        partition = kernel.state.endpoints.by_number[number]
         try:
-            frame = kernel.low.allocate()
+            frame = kernel.memory.low.allocate()
         except OutOfMemory:
             return ErrorCode.NO_MEMORY
-        kernel.tables.clear(frame)
+        kernel.memory.tables.clear(frame)
         partition.frames[slot] = frame
-        kernel.words[(partition.block + HANDLES) // 4 + slot] = slot
+        kernel.guest.words[(partition.block + HANDLES) // 4 + slot] = slot
         selector = (selectors.GDT_FIRST_MESSAGE + number * selectors.SLOTS + slot) * 8
         kernel.gdt.put_data(selector, KERNEL_BASE + frame, PAGE_SIZE - 1)
-        record = ControlBlock(kernel.words, SlotRecord, (partition.block + slot * 16) // 4)
-        kernel.quads[(partition.block + slot * 16) // 8] = frame
-        kernel.words[record.base + 3] = selector
+        record = ControlBlock(kernel.guest.words, SlotRecord, (partition.block + slot * 16) // 4)
+        kernel.guest.quads[(partition.block + slot * 16) // 8] = frame
+        kernel.guest.words[record.base + 3] = selector
         return ErrorCode.OK
 
     def slot_state(self, partition: PartitionState, slot: int) -> int:
@@ -308,11 +312,11 @@ class Ipc:
 
     def client(self, partition: PartitionState, slot: int) -> int:
         """Return the selector of the thread that waits for the slot's reply, 0 if nobody does."""
-        return int(self.kernel.words[(partition.block + slot * 16) // 4 + 3]) >> 16
+        return int(self.kernel.guest.words[(partition.block + slot * 16) // 4 + 3]) >> 16
 
     def handle(self, partition: PartitionState, slot: int) -> int:
         """Return the handle that answers the slot's present request."""
-        return int(self.kernel.words[(partition.block + HANDLES) // 4 + slot])
+        return int(self.kernel.guest.words[(partition.block + HANDLES) // 4 + slot])
 
     def message(self, partition: PartitionState, slot: int) -> memoryview:
         """Return the slot's message page."""
@@ -332,10 +336,10 @@ class Ipc:
         """Hand a slot back to its client, or release it if nobody waits any more."""
         kernel = self.kernel
         handle = (partition.block + HANDLES) // 4 + slot
-        kernel.words[handle] = kernel.words[handle] + NEXT_GENERATION & 0xFFFF_FFFF
+        kernel.guest.words[handle] = kernel.guest.words[handle] + NEXT_GENERATION & 0xFFFF_FFFF
         record = (partition.block + slot * 16) // 4 + 3
-        client = kernel.words[record] >> 16
-        kernel.words[record] &= 0xFFFF
+        client = kernel.guest.words[record] >> 16
+        kernel.guest.words[record] &= 0xFFFF
         self.block(partition)["posted"] &= ~(1 << slot)
         if client:
             self.put_state(partition, slot, SlotState.DONE)
@@ -353,17 +357,17 @@ class Ipc:
 
     def _unmap(self, partition: PartitionState, slot: int) -> None:
         linear = (partition.block + slot * 16) // 4 + 2
-        if self.kernel.words[linear] and partition.process is not None:
-            self.kernel.tables.unmap(partition.process.pointers, self.kernel.words[linear])
-            self.kernel.words[linear] = 0
-            self.kernel.flush_tlb()
+        if self.kernel.guest.words[linear] and partition.process is not None:
+            self.kernel.memory.tables.unmap(partition.process.pointers, self.kernel.guest.words[linear])
+            self.kernel.guest.words[linear] = 0
+            self.kernel.guest.flush_tlb()
 
     # Conversion of replies.
 
     async def convert(self, value: int) -> None:
         """CONVERT: check and translate the reply in slot `value` & 31."""
         slot, number = split(value)
-        partition = self.kernel.state.ipc.partitions[number]
+        partition = self.kernel.state.endpoints.by_number[number]
         message = self.message(partition, slot)
         posted = partition.posted.get(slot)
         if posted is not None:
@@ -411,7 +415,7 @@ class Ipc:
                 raise PolicyError(ErrorCode.BAD_REPLY, f"object page {address:#x} is not the server's own")
             frames.append(frame)
         for frame in frames:
-            self.kernel.low.hold(frame)
+            self.kernel.memory.low.hold(frame)
         return frames, [("frame", frame, 0) for frame in frames]
 
     def sector_pieces(self, partition: PartitionState, message: memoryview) -> list[SectorPiece]:
@@ -448,7 +452,7 @@ class Ipc:
 
     def drop_pins(self, partition: PartitionState, slot: int) -> None:
         """Let go of what the reply in `slot` holds."""
-        self.kernel.unpin(self.take_pins(partition, slot))
+        self.kernel.pins.release(self.take_pins(partition, slot))
 
 
 STATE = offset_of(Partition, "state")

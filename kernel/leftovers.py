@@ -11,7 +11,9 @@ def leftovers(kernel: Kernel) -> list[str]:
 
     The tests' one account of what may be left when every program has ended and servers have answered: nothing.
     """
-    found = [text for partition in kernel.state.ipc.partitions.values() for text in _of_partition(kernel, partition)]
+    found = [
+        text for partition in kernel.state.endpoints.by_number.values() for text in _of_partition(kernel, partition)
+    ]
     blocks = kernel.cache.state.blocks
     locked = [key for key, block in blocks.items() if block.locks > block.changed]
     if locked:
@@ -58,7 +60,7 @@ def kernel_pages(kernel: Kernel) -> int:
         owned.update(process.pages.values(), process.tables)
         for window in process.windows.values():
             owned.update(window.private)
-    for partition in state.ipc.partitions.values():
+    for partition in state.endpoints.by_number.values():
         owned.update(partition.frames.values(), [partition.block])
     for frames in state.tasks.stack_frames.values():
         owned.update(frames)

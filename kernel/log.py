@@ -16,13 +16,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from callgate.kernel.abi.limits import LOG_BURST, LOG_LINE_CHARACTERS, LOG_LINES_PER_SECOND
-from callgate.kernel.records import PartitionState, Process
-
-if TYPE_CHECKING:
-    from callgate.kernel.kernel import Kernel
+from callgate.kernel.guest import Guest
+from callgate.kernel.records import Endpoints, PartitionState, Process
 
 LINE: Final = 1_000_000_000 // LOG_LINES_PER_SECOND  # nanoseconds of virtual time that a line costs
 # C0, DEL and C1, what ends a line elsewhere, and what has text drawn in another order (Unicode 15, chapter 23).
@@ -50,11 +48,17 @@ class Log:
     """What `kernel.log` is."""
 
     def __init__(
-        self, kernel: Kernel, write: Callable[[str], None], write_urgent: Callable[[str], None] | None = None
+        self,
+        state: LogState,
+        guest: Guest,
+        endpoints: Endpoints,
+        write: Callable[[str], None],
+        write_urgent: Callable[[str], None] | None = None,
     ) -> None:
         """Write what is urgent with a function of its own, if there is one."""
-        self.state = kernel.state.log
-        self.kernel = kernel
+        self.state = state
+        self.guest = guest
+        self.endpoints = endpoints
         self.write = write
         self.write_urgent = write_urgent or write
 
@@ -68,7 +72,7 @@ class Log:
 
     def _say(self, text: str | Sequence[str], source: Process | PartitionState | None, *, urgent: bool) -> None:
         lines = [text] if isinstance(text, str) else text
-        now = self.kernel.machine.clock.now
+        now = self.guest.now
         if source is not None and not self.admits(source, len(lines), urgent=urgent):
             return
         self._write_counts(now)
@@ -77,7 +81,7 @@ class Log:
 
     def admits(self, source: Process | PartitionState, lines: int, *, urgent: bool = False) -> bool:
         """Book lines to a source; False if it has written too many, and these are counted as left out."""
-        return self._pays(name_of(self.kernel, source), lines, urgent)
+        return self._pays(name_of(self.endpoints, source), lines, urgent)
 
     def finish(self) -> None:
         """Say of every source what is left out: the system ends."""
@@ -86,7 +90,7 @@ class Log:
 
     def _pays(self, name: str, lines: int, urgent: bool) -> bool:
         """Book lines to a source; False if they are to be left out."""
-        now = self.kernel.machine.clock.now
+        now = self.guest.now
         sources = self.state.sources
         if name not in sources and len(sources) >= SOURCES:
             del sources[next(iter(sources))]
@@ -120,10 +124,10 @@ def _escape(code: int) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
-def name_of(kernel: Kernel, source: Process | PartitionState) -> str:
+def name_of(endpoints: Endpoints, source: Process | PartitionState) -> str:
     """Return what a source is called in the log: a volume, or the program that a family began with."""
     if isinstance(source, Process):
-        partition = kernel.state.ipc.partitions.get(source.partition)
+        partition = endpoints.by_number.get(source.partition)
         if partition is None:
             return f"process {source.family} and what it started"
         source = partition

@@ -56,14 +56,12 @@ class Mounting:
     def start(self, report: Report, work: Callable[[Report], Coroutine[Any, Any, None]]) -> bool:
         """Have a kernel thread do `work`; False, and it is said, if there is no thread for it."""
         kernel = self.kernel
-        job = max(kernel.jobs, default=1) + 1
         try:
-            thread = kernel.threads.create_kernel(f"mount {report.name}", "policy_thread", job)
+            thread = kernel.threads.start_job(f"mount {report.name}", lambda: self._job(report, work))
         except PolicyError as error:
             kernel.log(f"{report.name}: not mounted: no thread for it ({error})")
             return False
         insort(self.state.reports, report, key=lambda other: (other.place, other.partition))
-        kernel.jobs[job] = lambda: self._job(report, work)
         kernel.scheduler.wake(thread)
         return True
 
@@ -80,12 +78,12 @@ class Mounting:
         a prompt.  From then on what is said comes as it happens.
         """
         state, thread, scheduler = self.state, self.kernel.scheduler.current, self.kernel.scheduler
-        last = self.kernel.machine.clock.now + self.deadline
+        last = self.kernel.guest.now + self.deadline
         state.waiter = thread.selector
         while any(not report.done for report in state.reports):
             if first:
                 until = last if state.first_at is None else min(last, state.first_at + GRACE)
-                if self.kernel.machine.clock.now >= until:
+                if self.kernel.guest.now >= until:
                     break
                 scheduler.sleep_until(thread, until)
             await routine("block", eax=WaitReason.SLEEP)
@@ -97,7 +95,7 @@ class Mounting:
         """A volume of a disk is there."""
         state = self.state
         if state.first_at is None:
-            state.first_at = self.kernel.machine.clock.now
+            state.first_at = self.kernel.guest.now
             self.kernel.scheduler.host_wake(state.waiter)
 
     # What is said.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.disks import place_of
 from callgate.kernel.mounting import Report
 from callgate.kernel.processes import KILLED_EXIT_CODE
 from callgate.kernel.records import Thread
@@ -54,10 +55,10 @@ class Plugging:
         """DISK_CHANGED: a disk has come to a place, or has gone from it."""
         if self.kernel.scheduler.state.current is None:
             return  # found at boot: mounted by the first thread
-        present = place in self.kernel.disks()
-        key = self.kernel.disk_key(place)
-        for partition in list(self.kernel.state.ipc.partitions.values()):
-            ours = partition.disk >= 0 and partition.disk & 0xFF == place
+        present = place in self.kernel.disks.present()
+        key = self.kernel.disks.key(place)
+        for partition in list(self.kernel.state.endpoints.by_number.values()):
+            ours = partition.disk >= 0 and place_of(partition.disk) == place
             if ours and not partition.dead and not (present and partition.disk == key):
                 partition.reason = "the disk was removed"
                 self.kernel.log.urgent(f"/{partition.name}: gone, the disk was removed")
@@ -65,7 +66,7 @@ class Plugging:
                 if partition.process is not None:
                     self.kernel.processes.kill(partition.process, KILLED_EXIT_CODE, partition.reason)
         for disk in {block_disk for block_disk, _ in self.kernel.cache.state.blocks}:
-            if disk & 0xFF == place and not (present and disk == key):
+            if place_of(disk) == place and not (present and disk == key):
                 lost = self.kernel.cache.drop_disk(disk)
                 if lost:
                     text = f"{self.name(place)}: {lost} changed blocks of 4096 bytes have gone with the disk"
@@ -86,15 +87,15 @@ class Plugging:
     async def _mount_job(self, report: Report) -> None:
         """Have the disk in a place mounted; look again whether it is still the same one."""
         done, place = -1, report.place
-        while place in self.kernel.disks() and self.kernel.disk_key(place) != done:
-            done = self.kernel.disk_key(place)
+        while place in self.kernel.disks.present() and self.kernel.disks.key(place) != done:
+            done = self.kernel.disks.key(place)
             await self.kernel.volumes.mount_disk(done, report)
         self.state.mounting.discard(place)
 
     def mount_present(self) -> None:
         """Have mounted what is there at boot; from then on disks may come."""
         self.state.ready = True
-        for place in self.kernel.disks():
+        for place in self.kernel.disks.present():
             self._mount(place)
 
     # The watch.
@@ -109,7 +110,7 @@ class Plugging:
         state = self.state
         if state.watcher is not None and not state.watching:
             state.watching = True
-            self.kernel.scheduler.sleep_until(state.watcher, self.kernel.machine.clock.now + WATCH_PERIOD)
+            self.kernel.scheduler.sleep_until(state.watcher, self.kernel.guest.now + WATCH_PERIOD)
 
     def rest(self) -> None:
         """Nothing is in flight any more: no timer on account of disks."""

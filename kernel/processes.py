@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from callgate.kernel.abi import limits, selectors
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
-from callgate.kernel.abi.thread import ThreadControlBlock, ThreadFlags, ThreadState
+from callgate.kernel.abi.thread import ThreadState
 from callgate.kernel.address_space import TABLE_ENTRIES, USER_CODE, USER_DATA, USER_READ
-from callgate.kernel.control import word
+from callgate.kernel.descriptor_tables import GlobalTable
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.executable import Executable
 from callgate.kernel.frames import OutOfMemory
-from callgate.kernel.records import PRIORITY_USER, Process, Thread, Window
+from callgate.kernel.guest import Guest
+from callgate.kernel.physical_memory import PhysicalMemory
+from callgate.kernel.records import PRIORITY_USER, Process, Tasks, Thread, Window
+from callgate.kernel.shares import Shares
+from callgate.kernel.symbols import share
+from callgate.kernel.threads import Threads
 from callgate.kernel.user_memory import UserMemory
 
-if TYPE_CHECKING:
-    from callgate.kernel.kernel import Kernel
-
-TCB_FLAGS = word(ThreadControlBlock, "flags")
 ARGUMENTS_LIMIT = PAGE_SIZE - 1
 INTERRUPTED_EXIT_CODE = 128 + 2
 KILLED_EXIT_CODE = 128 + 9
@@ -31,36 +32,53 @@ FAULT_EXIT_CODE = 128 + 11
 class Processes:
     """Creation, memory and destruction of processes."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self.kernel = kernel
+    def __init__(
+        self,
+        guest: Guest,
+        memory: PhysicalMemory,
+        gdt: GlobalTable,
+        threads: Threads,
+        tasks: Tasks,
+        shares: Shares,
+        let_go: Callable[[Process], None],
+    ) -> None:
+        """`let_go` has everybody else let go of what a process that ends holds: files, directories, windows."""
+        self.guest = guest
+        self.memory = memory
+        self.gdt = gdt
+        self.threads = threads
+        self.scheduler = threads.scheduler
+        self.tasks = tasks
+        self.shares = shares
+        self.let_go = let_go
 
     def create(self, name: str, *, parent: int = 0, server: bool = False) -> Process:
         """Make a process without threads; NO_MEMORY or NO_RESOURCES if a table is full, KILLED if its parent dies."""
-        state, shares = self.kernel.state, self.kernel.shares
-        if parent and (parent not in state.tasks.processes or state.tasks.processes[parent].dying):
+        shares = self.shares
+        if parent and (parent not in self.tasks.processes or self.tasks.processes[parent].dying):
             raise PolicyError(ErrorCode.KILLED, f"the parent, process {parent}, is dying")
         shares.check_process(parent)
-        if parent in state.tasks.processes:
-            shares.check_free(state.tasks.processes[parent], SPACE_FRAMES)
-        elif self.kernel.low.available < SPACE_FRAMES:
+        if parent in self.tasks.processes:
+            shares.check_free(self.tasks.processes[parent], SPACE_FRAMES)
+        elif self.memory.low.available < SPACE_FRAMES:
             raise OutOfMemory
         index = self._take_ldt_index()
-        pointers, frames = self.kernel.tables.new_space(state.space)
-        ldt = self.kernel.tables.new_table()
-        process = Process(state.tasks.next_process, name, pointers, index, parent, tables=[*frames, ldt])
+        pointers, frames = self.memory.tables.new_space(self.memory.space)
+        ldt = self.memory.tables.new_table()
+        process = Process(self.tasks.next_process, name, pointers, index, parent, tables=[*frames, ldt])
         process.family = shares.family_of(process.number, parent)
-        process.directory = state.tasks.processes[parent].directory if parent in state.tasks.processes else b""
-        state.tasks.next_process += 1
-        state.tasks.processes[process.number] = process
-        self.kernel.gdt.put_ldt(index * 8, KERNEL_BASE + ldt, selectors.LDT_ENTRIES * 8 - 1)
+        process.directory = self.tasks.processes[parent].directory if parent in self.tasks.processes else b""
+        self.tasks.next_process += 1
+        self.tasks.processes[process.number] = process
+        self.gdt.put_ldt(index * 8, KERNEL_BASE + ldt, selectors.LDT_ENTRIES * 8 - 1)
         if server:
-            self.kernel.put_server_gate(ldt)
+            self.gdt.put_server_gate(ldt)
         return process
 
     def load(self, process: Process, program: Executable, arguments: bytes) -> int:
         """Copy a program into the process and give it a stack and its arguments; return the entry point."""
-        process.symbols = self.kernel.symbols.share(program.image)
-        self.kernel.shares.check_frames(process, program.pages + LOAD_FRAMES)
+        process.symbols = share(program.image, (other.symbols for other in self.tasks.processes.values()))
+        self.shares.check_frames(process, program.pages + LOAD_FRAMES)
         for segment in program.segments:
             flags = USER_CODE if segment.executable else USER_DATA if segment.writable else USER_READ
             self._load_segment(process, segment.address, segment.data, segment.memory_size, flags)
@@ -74,22 +92,36 @@ class Processes:
 
     def start(self, process: Process, entry: int, *, priority: int = PRIORITY_USER) -> Thread:
         """Start the process's first thread."""
-        thread = self.kernel.threads.create_user(process, process.name, priority, entry, layout.USER_STACK_TOP - 16)
-        self.kernel.scheduler.wake(thread)
+        thread = self.threads.create_user(process, process.name, priority, entry, layout.USER_STACK_TOP - 16)
+        self.scheduler.wake(thread)
         return thread
 
-    def memory(self, process: Process) -> UserMemory:
-        """Return the process's memory as policy may touch it."""
-        return UserMemory(self.kernel, process)
+    def memory_of(self, process: Process, touch: Callable[[int], None] | None = None) -> UserMemory:
+        """Return the process's memory as policy may touch it; as its own Python may, if there is `touch`."""
+        return UserMemory(self.guest.ram, self.memory.tables, process, self.provide, touch)
+
+    def provide(self, process: Process, address: int) -> bool:
+        """Give the process a page on demand, of its stack; False if `address` is not one that may be asked for."""
+        page = address & -PAGE_SIZE
+        if not layout.USER_STACK_TOP - layout.USER_STACK_SIZE <= page < layout.USER_STACK_TOP:
+            return False
+        if page in process.pages or process.dying:
+            return False
+        try:
+            self.shares.check_frames(process, 2)
+            self.give_page(process, page, USER_DATA)
+        except PolicyError:
+            return False
+        return True
 
     def give_page(self, process: Process, address: int, flags: int) -> int:
         """Map a private, zero-filled page; return its frame."""
-        frame = self.kernel.low.allocate()
-        self.kernel.tables.clear(frame)
+        frame = self.memory.low.allocate()
+        self.memory.tables.clear(frame)
         try:
-            self.kernel.tables.map(process.pointers, address, frame, flags, process.tables)
+            self.memory.tables.map(process.pointers, address, frame, flags, process.tables)
         except OutOfMemory:
-            self.kernel.low.release(frame)
+            self.memory.low.release(frame)
             raise
         process.pages[address] = frame
         return frame
@@ -99,17 +131,17 @@ class Processes:
         pages = -(-size // PAGE_SIZE)
         if not 0 < pages <= (layout.USER_FILES - layout.USER_HEAP) // PAGE_SIZE:
             raise PolicyError(ErrorCode.BAD_ARGUMENT)
-        self.kernel.shares.check_frames(process, pages + pages // TABLE_ENTRIES + 2)
+        self.shares.check_frames(process, pages + pages // TABLE_ENTRIES + 2)
         address = self._find_heap(process, pages)
-        frames = self.kernel.low.allocate_several(pages)
+        frames = self.memory.low.allocate_several(pages)
         for page in frames:
-            self.kernel.tables.clear(page)
+            self.memory.tables.clear(page)
         try:
-            self.kernel.tables.map_run(process.pointers, address, frames, USER_DATA, process.tables)
+            self.memory.tables.map_run(process.pointers, address, frames, USER_DATA, process.tables)
         except OutOfMemory:
-            self.kernel.tables.unmap_run(process.pointers, address, pages)
+            self.memory.tables.unmap_run(process.pointers, address, pages)
             for frame in frames:
-                self.kernel.low.release(frame)
+                self.memory.low.release(frame)
             raise
         process.pages.update(zip(range(address, address + pages * PAGE_SIZE, PAGE_SIZE), frames, strict=True))
         process.windows[address] = Window(address, pages, "heap")
@@ -121,14 +153,14 @@ class Processes:
         if window is None or window.kind != "heap":
             raise PolicyError(ErrorCode.BAD_ADDRESS)
         self._take_piece(process, window)
-        self.kernel.flush_tlb()
+        self.guest.flush_tlb()
 
     def _take_piece(self, process: Process, window: Window) -> None:
         """Unmap a piece of memory and drop its pages, which others may still hold; the caller flushes the TLB."""
         end = window.address + window.pages * PAGE_SIZE
-        self.kernel.tables.unmap_run(process.pointers, window.address, window.pages)
+        self.memory.tables.unmap_run(process.pointers, window.address, window.pages)
         for address in range(window.address, end, PAGE_SIZE):
-            self.kernel.low.release(process.pages.pop(address))
+            self.memory.low.release(process.pages.pop(address))
         del process.windows[window.address]
 
     def kill(self, process: Process, exit_code: int, reason: str = "") -> None:
@@ -142,7 +174,15 @@ class Processes:
             process.exit_code = exit_code
             process.fault = process.fault or reason
         for thread in list(process.threads):
-            self.kernel.threads.kill(thread)
+            self.threads.kill(thread)
+
+    def host_input(self, broken: int) -> None:
+        """INPUT: wake every thread that waits for the console; a break ends the foreground process first."""
+        if broken:
+            self.guest.kernel_words["console_break"] = self.interrupt()
+        for thread in list(self.tasks.threads.values()):
+            if thread.wait_reason == WaitReason.INPUT:
+                self.scheduler.wake(thread)
 
     def interrupt(self) -> int:
         """End the process that Ctrl-C is for; return the number of the one that is to be told, 0 for nobody.
@@ -152,71 +192,71 @@ class Processes:
         it takes the shell's input away, and nobody else can end it.  Otherwise the shell is told itself, and does not
         wait for a server any longer.
         """
-        state = self.kernel.state
-        number = state.tasks.shell
+        number = self.tasks.shell
         while children := [
-            child for child in state.tasks.processes.values() if child.parent == number > 0 and not child.dying
+            child for child in self.tasks.processes.values() if child.parent == number > 0 and not child.dying
         ]:
             number = max(child.number for child in children)
-        shell = state.tasks.processes.get(state.tasks.shell)
-        if number == state.tasks.shell and (shell is None or any(map(waits_for_input, shell.threads))):
-            number = max(filter(self._orphan_reads, state.tasks.processes), default=number)
-        if number == state.tasks.shell:
-            self._call_back(state.tasks.processes.get(number))
+        shell = self.tasks.processes.get(self.tasks.shell)
+        if number == self.tasks.shell and (shell is None or self.shell_reads):
+            number = max(filter(self._orphan_reads, self.tasks.processes), default=number)
+        if number == self.tasks.shell:
+            self._call_back(self.tasks.processes.get(number))
             return max(number, 0)
-        self.kill(state.tasks.processes[number], INTERRUPTED_EXIT_CODE, "interrupted")
-        return state.tasks.processes[number].parent
+        self.kill(self.tasks.processes[number], INTERRUPTED_EXIT_CODE, "interrupted")
+        return self.tasks.processes[number].parent
+
+    @property
+    def shell_reads(self) -> bool:
+        """Whether it is the shell itself that waits for input."""
+        shell = self.tasks.processes.get(self.tasks.shell)
+        return shell is not None and any(map(waits_for_input, shell.threads))
 
     def _orphan_reads(self, number: int) -> bool:
         """Whether a process lives, waits for the console, and is neither the shell nor anybody's child."""
-        process = self.kernel.state.tasks.processes[number]
-        orphaned = process.parent == 0 and process.number != self.kernel.state.tasks.shell and process.partition < 0
+        process = self.tasks.processes[number]
+        orphaned = process.parent == 0 and process.number != self.tasks.shell and process.partition < 0
         return orphaned and not process.dying and any(map(waits_for_input, process.threads))
 
     def _call_back(self, process: Process | None) -> None:
         """Have a process's waits for servers end, the present ones or each thread's next."""
         for thread in process.threads if process is not None else ():
-            self.kernel.words[thread.tcb + TCB_FLAGS] |= ThreadFlags.INTERRUPTED
-            self.kernel.scheduler.wake(thread)
+            self.threads.interrupt(thread)
 
     def clean_up(self, process: Process) -> None:
         """Let go of everything that a process without running threads holds, page tables excepted."""
-        kernel = self.kernel
         if process.exit_code is None:
             process.exit_code = 0
-        kernel.directories.unlock_all(process)
-        kernel.files.close_all(process)
-        kernel.windows.close_all(process)
-        kernel.hosted.end_process(process)
+        self.let_go(process)
         for piece in [window for window in process.windows.values() if window.kind == "heap"]:
             self._take_piece(process, piece)
         for address in list(process.pages):
-            kernel.tables.unmap(process.pointers, address)
-            kernel.low.release(process.pages.pop(address))
-        kernel.flush_tlb()
-        kernel.state.tasks.finished.append(process.number)
-        waiter = kernel.state.tasks.threads.get(process.waiter)
+            self.memory.tables.unmap(process.pointers, address)
+            self.memory.low.release(process.pages.pop(address))
+        self.guest.flush_tlb()
+        self.tasks.finished.append(process.number)
+        waiter = self.tasks.threads.get(process.waiter)
         if waiter is not None:
-            kernel.scheduler.wake(waiter)
-        for child in [other for other in kernel.state.tasks.processes.values() if other.parent == process.number]:
+            self.scheduler.wake(waiter)
+        for child in [other for other in self.tasks.processes.values() if other.parent == process.number]:
             child.parent = 0
 
     def discard(self, process: Process) -> None:
         """Take back a process whose program could not be loaded; it has no threads."""
         for address in list(process.pages):
-            self.kernel.tables.unmap(process.pointers, address)
-            self.kernel.low.release(process.pages.pop(address))
-        self.kernel.state.tasks.finished.append(process.number)
+            self.memory.tables.unmap(process.pointers, address)
+            self.memory.low.release(process.pages.pop(address))
+        self.tasks.finished.append(process.number)
         self.reap(process)
 
     def reap(self, process: Process) -> int:
         """Forget a process that has ended; return its exit code.  Not while its tables are loaded."""
         for frame in process.tables:
-            self.kernel.low.release(frame)
-        self.kernel.gdt.clear(process.ldt_index * 8)
-        self.kernel.state.tasks.free_ldt_slots.append(process.ldt_index)
-        del self.kernel.state.tasks.processes[process.number]
-        self.kernel.state.tasks.finished.remove(process.number)
+            self.memory.low.release(frame)
+        self.gdt.clear(process.ldt_index * 8)
+        self.tasks.free_ldt_slots.append(process.ldt_index)
+        del self.tasks.processes[process.number]
+        self.tasks.finished.remove(process.number)
         return process.exit_code or 0
 
     def _load_segment(self, process: Process, address: int, data: bytes | memoryview, size: int, flags: int) -> None:
@@ -225,9 +265,9 @@ class Processes:
             frame = self.give_page(process, page, flags)
             start = max(page, address)
             piece = data[start - address : page + PAGE_SIZE - address]
-            self.kernel.machine.ram.view(frame + start - page, len(piece))[:] = piece
+            self.guest.ram.view(frame + start - page, len(piece))[:] = piece
             if flags == USER_CODE:
-                self.kernel.machine.code_changed(frame, PAGE_SIZE)
+                self.guest.machine.code_changed(frame, PAGE_SIZE)
 
     def _find_heap(self, process: Process, pages: int) -> int:
         """First fit above the heap's start.  NO_RESOURCES if the process has as many pieces as it may have."""
@@ -244,13 +284,12 @@ class Processes:
         return address
 
     def _take_ldt_index(self) -> int:
-        state = self.kernel.state
-        if state.tasks.free_ldt_slots:
-            return state.tasks.free_ldt_slots.pop()
-        if state.tasks.next_ldt_slot >= selectors.GDT_FIRST_LDT + selectors.MAX_PROCESSES:
+        if self.tasks.free_ldt_slots:
+            return self.tasks.free_ldt_slots.pop()
+        if self.tasks.next_ldt_slot >= selectors.GDT_FIRST_LDT + selectors.MAX_PROCESSES:
             raise PolicyError(ErrorCode.NO_RESOURCES)
-        state.tasks.next_ldt_slot += 1
-        return state.tasks.next_ldt_slot - 1
+        self.tasks.next_ldt_slot += 1
+        return self.tasks.next_ldt_slot - 1
 
 
 def waits_for_input(thread: Thread) -> bool:

@@ -181,6 +181,7 @@ class Tasks:
     dead_threads: list[Thread] = field(default_factory=list)  # switched away from for good
     finished: list[int] = field(default_factory=list)  # processes without threads, not waited for yet
     shell: int = -1  # process number
+    exit_code: int | None = None  # the shell's, when it has ended
     next_thread: int = 1
     next_thread_slot: int = 0
     next_process: int = 0
@@ -191,7 +192,7 @@ class Tasks:
 
 
 @dataclass(slots=True)
-class IpcState:
-    """The partition servers' blocks."""
+class Endpoints:
+    """The partitions that servers serve."""
 
-    partitions: dict[int, PartitionState] = field(default_factory=dict)  # by number
+    by_number: dict[int, PartitionState] = field(default_factory=dict)

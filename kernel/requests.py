@@ -92,7 +92,7 @@ class Requests:
         kernel = self.kernel
         thread = kernel.scheduler.current
         block = kernel.threads.block(thread)
-        kernel.check_wait(thread)
+        kernel.threads.check_wait(thread)
         block["request_operation"] = operation
         block["request_partition"] = (selectors.GDT_FIRST_PARTITION + partition.number) * 8
         block["request_data"], block["request_bytes"] = data
@@ -119,14 +119,14 @@ class Requests:
         try:
             return await self.make(partition, operation)
         except PolicyError as error:
-            if error.code is ErrorCode.INTERRUPTED and self.kernel.machine.clock.now >= deadline:
+            if error.code is ErrorCode.INTERRUPTED and self.kernel.guest.now >= deadline:
                 raise Overdue from None
             raise
         finally:
             thread.deadline = None
             scheduler.cancel_sleep(thread)
-            if self.kernel.machine.clock.now >= deadline:
-                self.kernel.clear_interrupt(thread)  # of the deadline: it has come, whoever was first
+            if self.kernel.guest.now >= deadline:
+                self.kernel.threads.clear_interrupt(thread)  # of the deadline: it has come, whoever was first
 
     def error_of(self, partition: PartitionState, value: int) -> ErrorCode:
         """Return what a caller is told for the error in a reply: the server's word, or the kernel's if it is gone.
@@ -135,6 +135,6 @@ class Requests:
         """
         if partition.dead:
             return partition.error
-        if value == ErrorCode.UNPLUGGED and partition.disk >= 0 and not self.kernel.disk_there(partition.disk):
+        if value == ErrorCode.UNPLUGGED and partition.disk >= 0 and not self.kernel.disks.there(partition.disk):
             return ErrorCode.UNPLUGGED
         return error_of_server(value)

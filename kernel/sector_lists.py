@@ -19,7 +19,7 @@ from callgate.kernel.abi.sectors import (
     SECTOR_PART_SHIFT,
     SectorList,
 )
-from callgate.kernel.cache import DISK_NUMBER_MASK
+from callgate.kernel.disks import place_of
 
 if TYPE_CHECKING:
     from callgate.kernel.ipc import SectorPiece
@@ -81,7 +81,7 @@ class SectorLists:
     def mark_unread(self, frame: int, keys: set[tuple[int, int]]) -> bool:
         """Count the entries of these blocks down, which no disk request brings.  True if nothing is missing."""
         page = SectorList.from_buffer(self.kernel.machine.ram.view(frame, PAGE_SIZE))
-        blocks = {block for disk, block in keys if disk & DISK_NUMBER_MASK == page.disk}
+        blocks = {block for disk, block in keys if place_of(disk) == page.disk}
         waiting = [index for index, word in enumerate(page.entries[: page.count]) if not word & ARRIVED]
         return self.mark_arrived(
             frame, [index for index in waiting if sector_of(page.entries[index]) // SECTORS_PER_PAGE in blocks]
@@ -97,15 +97,15 @@ class SectorLists:
         if frame in self.state.chain:
             self.state.chain.remove(frame)
             self._write_chain()
-        self.kernel.low.release(frame)
+        self.kernel.memory.low.release(frame)
 
     def _write_chain(self) -> None:
         """Write the chain anew; completions do not run while policy does."""
         following = 0
         for frame in reversed(self.state.chain):
-            self.kernel.words[frame >> 2] = following
+            self.kernel.guest.words[frame >> 2] = following
             following = KERNEL_BASE + frame
-        self.kernel.kernel_words["sector_lists"] = following
+        self.kernel.guest.kernel_words["sector_lists"] = following
 
 
 def sector_of(entry: int) -> int:

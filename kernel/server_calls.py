@@ -37,7 +37,7 @@ class ServerCalls:
         """SERVER: run the call in the current thread's gate frame, here or as a coroutine."""
         kernel = self.kernel
         thread = kernel.scheduler.current
-        frame = kernel.overlay_stack(thread, GateFrame, kernel.words[thread.tcb + FRAME])
+        frame = kernel.threads.overlay(thread, GateFrame, kernel.guest.words[thread.tcb + FRAME])
         frame["eflags"] &= ~CARRY
         try:
             if thread.killed:
@@ -47,7 +47,7 @@ class ServerCalls:
             if number == ServerCall.UNLOCK_BLOCKS:
                 self._unlock(thread.process, frame["ebx"])
             elif number == ServerCall.DIRECTORY_CHANGED:
-                kernel.directories.changed(kernel.state.ipc.partitions[thread.process.partition], frame["ebx"])
+                kernel.directories.changed(kernel.state.endpoints.by_number[thread.process.partition], frame["ebx"])
             elif number == ServerCall.HOSTED_STEP:
                 frame["eax"] = kernel.hosted.step(thread, frame["ebx"])
             else:
@@ -59,7 +59,7 @@ class ServerCalls:
     async def _lock(self, thread: Thread, frame: ControlBlock) -> None:
         """LOCK_BLOCKS: EDX:ESI first sector, ECX sectors; EAX where it lies in the server."""
         kernel = self.kernel
-        partition = kernel.state.ipc.partitions[thread.process.partition]
+        partition = kernel.state.endpoints.by_number[thread.process.partition]
         first, count = frame["edx"] << 32 | frame["esi"], frame["ecx"]
         try:
             frame["eax"] = await self._lock_sectors(thread.process, partition, first, count)
@@ -118,8 +118,8 @@ class ServerCalls:
         """Return a frame of zeros but for bytes `begin` to `end` of a block, booked as touched by the kernel."""
         kernel = self.kernel
         kernel.shares.check_frames(process, 1)
-        copy = kernel.low.allocate()
-        kernel.tables.clear(copy)
+        copy = kernel.memory.low.allocate()
+        kernel.memory.tables.clear(copy)
         ram = kernel.machine.ram
         ram.write(copy + begin, ram.view(frame + begin, end - begin, Account.KERNEL))
         return copy

@@ -6,7 +6,7 @@ program is the native one of the ROM, or the stub that steps hosted handlers (as
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,9 +17,9 @@ from callgate.kernel.address_space import USER_DATA, USER_READ
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.executable import Executable, parse_elf
 from callgate.kernel.images import program_image
-from callgate.kernel.records import PRIORITY_SERVER, PartitionState, Process, Window
+from callgate.kernel.processes import KILLED_EXIT_CODE
+from callgate.kernel.records import PRIORITY_SERVER, PartitionState, Process, Thread, Window
 from callgate.kernel.rom import build_rom
-from callgate.kernel.user_memory import UserMemory
 from callgate.server.hosted import HostedServer, VolumeGeometry
 from callgate.server.raised import describe
 
@@ -81,10 +81,30 @@ class Servers:
             self._start(partition, hosted=HOSTED_BLOCKS)
         return partition
 
+    def kill(self, process: Process, reason: str, details: Sequence[str] = ()) -> None:
+        """End a server process: its requests fail, its volume is gone, other volumes live on.
+
+        `details` are lines of the log that belong to the reason.
+        """
+        kernel = self.kernel
+        partition = kernel.state.endpoints.by_number[process.partition]
+        if not partition.dead:
+            partition.reason = reason
+            lines = [f"/{partition.name}: server ended: {reason}", *(f"  {line}" for line in details)]
+            kernel.mounting.say_of(partition.name, lines, process, urgent=True)
+            kernel.ipc.die(partition, ErrorCode.SERVER_DIED)
+        kernel.processes.kill(process, KILLED_EXIT_CODE, reason)
+
+    def thread_ended(self, thread: Thread, process: Process) -> None:
+        """A server thread has died: without it nobody answers what it was given, so all of them do."""
+        self.kill(process, process.fault or f"thread {thread.number} ended")
+        if len(process.threads) == 1:
+            self.kernel.ipc.sweep(self.kernel.state.endpoints.by_number[process.partition])
+
     def _make(self, server: type[HostedServer], process: Process, geometry: VolumeGeometry) -> HostedServer:
         """Return a server object; PolicyError if its class cannot make one."""
         try:
-            return server(UserMemory(self.kernel, process, hosted=True), geometry)
+            return server(self.kernel.hosted.memory_of(process), geometry)
         except Exception as error:
             raise PolicyError(ErrorCode.SERVER_DIED, f"its server raised {describe(error)}") from error
 
@@ -95,7 +115,7 @@ class Servers:
             yield
         except PolicyError as error:
             kernel = self.kernel
-            partition = kernel.state.ipc.partitions.get(process.partition)
+            partition = kernel.state.endpoints.by_number.get(process.partition)
             if partition is not None:
                 partition.process = None
                 kernel.ipc.die(partition, error.code)

@@ -7,51 +7,53 @@ tables and message pages come first, then copies of file data, then the shell an
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from callgate.kernel.abi import limits
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.selectors import MAX_PROCESSES, MAX_THREADS
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.frames import OutOfMemory
-from callgate.kernel.records import PartitionState, Process
+from callgate.kernel.physical_memory import PhysicalMemory
+from callgate.kernel.records import Endpoints, PartitionState, Process, Tasks
 
-if TYPE_CHECKING:
-    from callgate.kernel.kernel import Kernel
+Reclaim = Callable[[Callable[[], bool]], bool]
 
 
 class Shares:
     """The checks; none of them changes anything but `locked_blocks` and what memory file data give back."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self.kernel = kernel
+    def __init__(self, tasks: Tasks, endpoints: Endpoints, memory: PhysicalMemory, reclaim: Reclaim) -> None:
+        """`reclaim(enough)` has idle directories and file data give low memory back; False if there is none."""
+        self.tasks = tasks
+        self.endpoints = endpoints
+        self.memory = memory
+        self.reclaim = reclaim
         self.loading = 0  # bytes of programs that are being read
 
     def favoured(self, process: Process) -> bool:
         """Whether a process may have what is reserved: the shell, what it starts, and what the kernel is starting."""
-        shell = self.kernel.state.tasks.shell
+        shell = self.tasks.shell
         return shell in (process.number, process.parent) or (process.parent == 0 and not process.threads)
 
     def family_of(self, number: int, parent: int) -> int:
         """Return the family of a new process: its parent's, unless the kernel or the shell starts it."""
-        state = self.kernel.state
-        if parent in (0, state.tasks.shell) or parent not in state.tasks.processes:
+        if parent in (0, self.tasks.shell) or parent not in self.tasks.processes:
             return number
-        return state.tasks.processes[parent].family
+        return self.tasks.processes[parent].family
 
     def _family(self, family: int) -> list[Process]:
-        return [process for process in self.kernel.state.tasks.processes.values() if process.family == family]
+        return [process for process in self.tasks.processes.values() if process.family == family]
 
     # Processes and threads.
 
     def check_process(self, parent: int) -> None:
         """NO_RESOURCES if a process must not have one more child."""
-        state = self.kernel.state
-        if parent in (0, state.tasks.shell) or parent not in state.tasks.processes:
+        if parent in (0, self.tasks.shell) or parent not in self.tasks.processes:
             return
-        if len(state.tasks.processes) >= MAX_PROCESSES - limits.PROCESSES_RESERVED:
+        if len(self.tasks.processes) >= MAX_PROCESSES - limits.PROCESSES_RESERVED:
             raise PolicyError(ErrorCode.NO_RESOURCES, "the last processes are the shell's")
-        if len(self._family(state.tasks.processes[parent].family)) >= limits.PROCESSES_OF_FAMILY:
+        if len(self._family(self.tasks.processes[parent].family)) >= limits.PROCESSES_OF_FAMILY:
             raise PolicyError(ErrorCode.NO_RESOURCES, f"a family has at most {limits.PROCESSES_OF_FAMILY} processes")
 
     def check_thread(self, process: Process) -> None:
@@ -59,7 +61,7 @@ class Shares:
         if len(process.threads) >= limits.THREADS_OF_PROCESS:
             raise PolicyError(ErrorCode.NO_RESOURCES, f"a process has at most {limits.THREADS_OF_PROCESS} threads")
         if not self.favoured(process):
-            if len(self.kernel.state.tasks.threads) >= MAX_THREADS - limits.THREADS_RESERVED:
+            if len(self.tasks.threads) >= MAX_THREADS - limits.THREADS_RESERVED:
                 raise PolicyError(ErrorCode.NO_RESOURCES, "the last threads are the shell's")
             if sum(len(other.threads) for other in self._family(process.family)) >= limits.THREADS_OF_FAMILY:
                 raise PolicyError(ErrorCode.NO_RESOURCES, f"a family has at most {limits.THREADS_OF_FAMILY} threads")
@@ -71,7 +73,7 @@ class Shares:
         """NO_MEMORY if a process must not have `count` more frames, or there are none that it may have."""
         if frames_of(process) + count > limits.FRAMES_OF_PROCESS:
             raise OutOfMemory
-        most = self.kernel.low.total // limits.FRAMES_OF_FAMILY_PART
+        most = self.memory.low.total // limits.FRAMES_OF_FAMILY_PART
         if sum(map(frames_of, self._family(process.family))) + count > most:
             raise OutOfMemory
         self.check_free(process, count)
@@ -83,13 +85,13 @@ class Shares:
 
     def leave(self, reserved: int, count: int) -> None:
         """Have file data give memory back until `count` frames can be taken and `reserved` are left; NO_MEMORY."""
-        kernel = self.kernel
+        pool = self.memory.low
 
         def enough() -> bool:
-            return kernel.low.available >= reserved + count
+            return pool.available >= reserved + count
 
         while not enough():
-            if not kernel.directories.reclaim() and not kernel.file_windows.reclaim(low=True, enough=enough):
+            if not self.reclaim(enough):
                 raise OutOfMemory
 
     # Programs that are being read.
@@ -97,7 +99,7 @@ class Shares:
     def check_loading(self, parent: int, count: int) -> None:
         """NO_MEMORY if `count` more bytes of programs are too many while others are being read."""
         most = limits.PROGRAMS_LOADING_BYTES
-        if parent not in (0, self.kernel.state.tasks.shell):
+        if parent not in (0, self.tasks.shell):
             most -= limits.PROGRAMS_LOADING_RESERVED
         if self.loading + count > most:
             raise PolicyError(ErrorCode.NO_MEMORY, "too many programs are being read")
@@ -109,11 +111,11 @@ class Shares:
 
         Each has some of its own; what is more comes out of what all share.
         """
-        total = self.kernel.high.total
+        total = self.memory.high.total
         own, shared = total // limits.SERVER_BLOCKS_OWN, total // limits.SERVER_BLOCKS_SHARED
         most = max(total // limits.SERVER_BLOCKS_PART, limits.SERVER_BLOCKS_LEAST)
         mine = partition.locked_blocks + count
-        servers = self.kernel.state.ipc.partitions.values()
+        servers = self.endpoints.by_number.values()
         others = sum(max(0, server.locked_blocks - own) for server in servers if server is not partition)
         if mine > own and (mine > most or mine - own + others > shared):
             raise PolicyError(ErrorCode.NO_RESOURCES, f"/{partition.name} has {partition.locked_blocks} blocks locked")

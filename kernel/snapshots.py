@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from callgate.kernel.machine.snapshot import NotQuiescent, Snapshot, check_restorable
 from callgate.kernel.state import KernelState
-from callgate.kernel.user_memory import UserMemory
 from callgate.server.hosted import HostedServer
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ class SystemSnapshot:
     machine: Snapshot
     policy: bytes
     servers: dict[int, HostedServer]  # by process number
-    exit_code: int | None
 
 
 def take(system: System) -> SystemSnapshot:
@@ -37,7 +35,7 @@ def take(system: System) -> SystemSnapshot:
     check(kernel)
     policy = pickle.dumps(replace(kernel.state, hosted={}))
     kept = {number: server.duplicate(server.memory) for number, server in kernel.hosted.servers.items()}
-    return SystemSnapshot(system.machine.snapshot(), policy, kept, kernel.exit_code)
+    return SystemSnapshot(system.machine.snapshot(), policy, kept)
 
 
 def restore(system: System, snapshot: SystemSnapshot) -> None:
@@ -51,11 +49,10 @@ def restore(system: System, snapshot: SystemSnapshot) -> None:
     system.machine.restore(snapshot.machine)
     state: KernelState = pickle.loads(snapshot.policy)  # noqa: S301 - pickled by `take` in this process
     state.hosted = {
-        number: server.duplicate(UserMemory(kernel, state.tasks.processes[number], hosted=True))
+        number: server.duplicate(kernel.hosted.memory_of(state.tasks.processes[number]))
         for number, server in snapshot.servers.items()
     }
     kernel.state.put_back(state)
-    kernel.exit_code = snapshot.exit_code
 
 
 def check(kernel: Kernel) -> None:

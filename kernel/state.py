@@ -18,7 +18,7 @@ from callgate.kernel.give_backs import GiveBacksState
 from callgate.kernel.log import LogState
 from callgate.kernel.mounting import MountingState
 from callgate.kernel.plugging import PluggingState
-from callgate.kernel.records import IpcState, Tasks
+from callgate.kernel.records import Endpoints, Tasks
 from callgate.kernel.scheduler import SchedulerState
 from callgate.kernel.sector_lists import SectorListsState
 from callgate.server.hosted import HostedServer
@@ -30,7 +30,7 @@ class KernelState:
 
     scheduler: SchedulerState = field(default_factory=SchedulerState)
     tasks: Tasks = field(default_factory=Tasks)
-    ipc: IpcState = field(default_factory=IpcState)
+    endpoints: Endpoints = field(default_factory=Endpoints)
     space: KernelSpace = field(default_factory=lambda: KernelSpace(0))
     low: FramePool = field(default_factory=lambda: FramePool(0, 0))
     high: FramePool = field(default_factory=lambda: FramePool(0, 0))

@@ -8,13 +8,11 @@ large, or damaged, gives no names, and a name that is too long is cut.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from callgate.kernel.abi.limits import SYMBOL_NAME_BYTES, SYMBOL_NAMES_BYTES, SYMBOLS
-
-if TYPE_CHECKING:
-    from callgate.kernel.kernel import Kernel
 
 ELF_HEADER = struct.Struct("<16sHHIIIIIHHHHHH")
 SECTION = struct.Struct("<10I")
@@ -34,17 +32,10 @@ class SymbolTable:
     names: bytes
 
 
-class Symbols:
-    """The tables of the programs that are loaded, each once."""
-
-    def __init__(self, kernel: Kernel) -> None:
-        self.kernel = kernel
-
-    def share(self, image: bytes) -> SymbolTable | None:
-        """Return the table of a program's file, the one that another process has if it is the same."""
-        table = table_of(image)
-        known = (process.symbols for process in self.kernel.state.tasks.processes.values())
-        return next((other for other in known if other == table), table)
+def share(image: bytes, known: Iterable[SymbolTable | None]) -> SymbolTable | None:
+    """Return the table of a program's file, the one that is known already if it is the same."""
+    table = table_of(image)
+    return next((other for other in known if other == table), table)
 
 
 def table_of(image: bytes) -> SymbolTable | None:

@@ -171,7 +171,7 @@ class System:
         """Return the ledger of the run as `--stats` writes it: totals, by server, by operation; cache and file data."""
         kernel = self.kernel
         servers = {}
-        for partition in kernel.state.ipc.partitions.values():
+        for partition in kernel.state.endpoints.by_number.values():
             fields = kernel.ipc.block(partition)
             counters = {name: fields[name] for name in PARTITION_COUNTERS}
             servers[partition.name] = {"requests": fields["tail"], **counters}
@@ -296,14 +296,14 @@ class Loader:
             )
             for section in image.sections
         ]
-        kernel.tables.make_kernel_space(kernel.state.space, sections, self.system.options.memory)
+        kernel.memory.tables.make_kernel_space(kernel.state.space, sections, self.system.options.memory)
         for base, size in self.system.controller.mmio:
             for offset in range(0, size, PAGE_SIZE):
                 linear = layout.KERNEL_MMIO + base - MMIO_BASE + offset
-                kernel.tables.map_kernel(kernel.state.space, linear, base + offset, KERNEL_DEVICE)
+                kernel.memory.tables.map_kernel(kernel.state.space, linear, base + offset, KERNEL_DEVICE)
 
     def _descriptors(self) -> None:
-        address = self.kernel.address
+        address = self.kernel.guest.address
         self.kernel.gdt.put_fixed(
             address("task_state"), size_of(TaskState) - 1, address("system_gate"), address("ipc_gate")
         )
@@ -320,7 +320,7 @@ class Loader:
         process = kernel.processes.create("kernel")
         idle = kernel.threads.create(process, "idle", PRIORITY_IDLE, routine="idle")
         kernel.state.scheduler.idle = idle
-        kernel.jobs[1] = self.system_job
+        kernel.threads.jobs[1] = self.system_job
         first = kernel.threads.create_kernel("init", "policy_thread", 1)
         kernel.scheduler.start(first)
         return first
@@ -332,7 +332,7 @@ class Loader:
         if options.prepare is not None:
             options.prepare(self.kernel)
         if options.shell:
-            await self.kernel.start_shell(self._shell_arguments())
+            self.kernel.programs.start_shell(self._shell_arguments())
 
     def _shell_arguments(self) -> bytes:
         options = self.system.options
@@ -354,16 +354,17 @@ class Loader:
             first_thread=first.selector,
             ahci_mmio=0 if self.system.options.ide else layout.KERNEL_MMIO,
             ide_ports=COMMAND_BLOCKS[0] if self.system.options.ide else 0,
-            window_table=KERNEL_BASE + kernel.tables.kernel_entry_address(kernel.state.space, layout.KERNEL_WINDOW),
+            window_table=KERNEL_BASE
+            + kernel.memory.tables.kernel_entry_address(kernel.state.space, layout.KERNEL_WINDOW),
         )
         self.machine.ram.write(layout.BOOT_INFORMATION, bytes(information))
 
     def _boot_tables(self) -> int:
         """Return page tables that map the first 2 MiB twice: as they are, and at KERNEL_BASE."""
         kernel = self.kernel
-        pointers, directories = kernel.tables.new_space(kernel.state.space)
+        pointers, directories = kernel.memory.tables.new_space(kernel.state.space)
         flags = layout.PTE_PRESENT | layout.PTE_WRITABLE | layout.PTE_LARGE
-        kernel.tables.put_entry(directories[1], flags)
+        kernel.memory.tables.put_entry(directories[1], flags)
         return pointers
 
 

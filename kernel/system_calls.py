@@ -8,7 +8,6 @@ that no policy lives while a thread sleeps.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
-from ctypes import c_uint8
 from typing import TYPE_CHECKING, Any
 
 from callgate.kernel.abi.calls import SystemCall, WaitReason
@@ -19,15 +18,13 @@ from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, USER_END
 from callgate.kernel.abi.message import MESSAGE_DATA_SIZE, Partition
 from callgate.kernel.abi.thread import (
     GateFrame,
-    IpcInformation,
-    ProcessInformation,
     ThreadControlBlock,
-    ThreadState,
 )
 from callgate.kernel.abi.volume import VOLUME_BRIEFLY, VOLUME_UNASKED
-from callgate.kernel.control import ControlBlock, field_text, word
+from callgate.kernel.control import ControlBlock, word
 from callgate.kernel.coroutines import CARRY
 from callgate.kernel.errors import PolicyError
+from callgate.kernel.information import ipc_information, ledger_information, thread_information
 from callgate.kernel.processes import KILLED_EXIT_CODE
 from callgate.kernel.records import Process, Thread
 from callgate.kernel.user_memory import BadAddress
@@ -85,8 +82,8 @@ class SystemCalls:
         """SYSTEM: run the call in the current thread's gate frame, here or as a coroutine."""
         kernel = self.kernel
         thread = kernel.scheduler.current
-        kernel.words[thread.tcb + WAIT_RESULT] = 0
-        frame = kernel.overlay_stack(thread, GateFrame, kernel.words[thread.tcb + FRAME])
+        kernel.guest.words[thread.tcb + WAIT_RESULT] = 0
+        frame = kernel.threads.overlay(thread, GateFrame, kernel.guest.words[thread.tcb + FRAME])
         frame["eflags"] &= ~CARRY
         handler = self.table.get(number)
         try:
@@ -99,7 +96,7 @@ class SystemCalls:
             fail(frame, error.code)
             return None
         except Park as park:
-            kernel.words[thread.tcb + WAIT_RESULT] = park.reason
+            kernel.guest.words[thread.tcb + WAIT_RESULT] = park.reason
             return None
         return None if waiting is None else self._finish(frame, waiting)
 
@@ -124,14 +121,14 @@ class SystemCalls:
         kernel = self.kernel
         path, address = self._path(thread, frame)
         arguments = await self._string(thread.process, frame["edi"], PAGE_SIZE) if frame["edi"] else b""
-        process = await kernel.start_program(path, address, arguments, parent=thread.process.number)
+        process = await kernel.programs.load(path, address, arguments, parent=thread.process.number)
         frame["eax"] = process.number
 
     async def _string(self, process: Process, address: int, limit: int) -> bytes:
         """Return a string of the process's memory; pages of a file in it are asked for."""
         while True:
             try:
-                return self.kernel.processes.memory(process).read_string(address, limit)
+                return self.kernel.processes.memory_of(process).read_string(address, limit)
             except BadAddress as error:
                 if not await self.kernel.files.fault(process, error.address):
                     raise
@@ -158,7 +155,7 @@ class SystemCalls:
         kernel = self.kernel
         if frame["ebx"] >= USER_END or frame["ecx"] > USER_END:
             raise PolicyError(ErrorCode.BAD_ADDRESS)
-        served = kernel.state.ipc.partitions.get(thread.process.partition)
+        served = kernel.state.endpoints.by_number.get(thread.process.partition)
         if served is not None:
             kernel.ipc.check_room(served)
         new = kernel.threads.create_user(
@@ -172,9 +169,9 @@ class SystemCalls:
     def sleep(self, thread: Thread, frame: ControlBlock) -> None:
         """Sleep for EDX:ECX nanoseconds of virtual time."""
         if thread.wakes_at is None:
-            thread.wakes_at = self.kernel.machine.clock.now + (frame["edx"] << 32 | frame["ecx"])
+            thread.wakes_at = self.kernel.guest.now + (frame["edx"] << 32 | frame["ecx"])
             self.kernel.scheduler.sleep_until(thread, thread.wakes_at)
-        if self.kernel.machine.clock.now < thread.wakes_at:
+        if self.kernel.guest.now < thread.wakes_at:
             raise Park(WaitReason.SLEEP)
         thread.wakes_at = None
 
@@ -253,37 +250,23 @@ class SystemCalls:
             raise PolicyError(ErrorCode.NOT_FOUND)
         item = threads[frame["ebx"]]
         self.kernel.scheduler.charge()
-        information = ProcessInformation(
-            item.process.number,
-            item.number,
-            shown_state(item, thread),
-            item.wait_reason,
-            item.priority,
-            item.selector,
-            item.instructions,
-            len(item.process.pages),
-            field_text(item.name.encode(), 28),
-        )
+        information = thread_information(item, thread)
         return self._give(thread.process, frame["edi"], information)
 
     def ipc_information(self, thread: Thread, frame: ControlBlock) -> Coroutine[Any, Any, None] | None:
         """Describe the EBX-th server's slots, masks, ring and counters."""
-        partitions = list(self.kernel.state.ipc.partitions.values())
+        partitions = list(self.kernel.state.endpoints.by_number.values())
         if frame["ebx"] >= len(partitions):
             raise PolicyError(ErrorCode.NOT_FOUND)
         partition = partitions[frame["ebx"]]
         fields = self.kernel.ipc.block(partition)
-        information = IpcInformation(threads=len(partition.servers), name=field_text(partition.name.encode(), 32))
-        for name in IPC_FIELDS:
-            setattr(information, name, fields[name])
-        information.requests = fields["tail"]
-        view = self.kernel.machine.ram.view(partition.block + offset_of(Partition, "state"), 32)
-        information.state = (c_uint8 * 32)(*view)
+        states = self.kernel.machine.ram.view(partition.block + offset_of(Partition, "state"), 32)
+        information = ipc_information(partition, fields, states)
         return self._give(thread.process, frame["edi"], information)
 
     def ledger(self, thread: Thread, frame: ControlBlock) -> Coroutine[Any, Any, None] | None:
         """Copy out the run's counters."""
-        return self._give(thread.process, frame["edi"], self.kernel.ledger_totals())
+        return self._give(thread.process, frame["edi"], ledger_information(self.kernel.machine.ledger.counts()))
 
     def clock(self, _thread: Thread, frame: ControlBlock) -> None:
         """Return the number of retired instructions."""
@@ -301,7 +284,7 @@ class SystemCalls:
 
     def _path(self, thread: Thread, frame: ControlBlock) -> tuple[bytes, int]:
         """Return the path that the gate has copied, made absolute there, and its kernel linear address."""
-        address = self.kernel.words[thread.tcb + PATH_PAGE]
+        address = self.kernel.guest.words[thread.tcb + PATH_PAGE]
         path = bytes(self.kernel.machine.ram.view(address - KERNEL_BASE, frame["ecx"]))
         if b"\0" in path:
             raise PolicyError(ErrorCode.BAD_ARGUMENT, "a path holds no zero byte")
@@ -315,7 +298,7 @@ class SystemCalls:
     def _give(self, process: Process, address: int, structure: Layout) -> Coroutine[Any, Any, None] | None:
         """Write a result into the process's memory; await what is returned if a page of a file has to be asked for."""
         try:
-            self.kernel.processes.memory(process).write(address, bytes(structure))
+            self.kernel.processes.memory_of(process).write(address, bytes(structure))
         except BadAddress as error:
             if self.kernel.files.at(process, error.address) is None:
                 raise
@@ -328,7 +311,7 @@ class SystemCalls:
         while missing is not None:
             await self._ask_to_write(process, missing)
             try:
-                self.kernel.processes.memory(process).write(address, bytes(structure))
+                self.kernel.processes.memory_of(process).write(address, bytes(structure))
                 missing = None
             except BadAddress as error:
                 missing = error
@@ -338,7 +321,7 @@ class SystemCalls:
         found = self.kernel.files.at(process, missing.address)
         if found is None:
             raise missing
-        if not found[0].writable or self.kernel.tables.entry(process.pointers, missing.address):
+        if not found[0].writable or self.kernel.memory.tables.entry(process.pointers, missing.address):
             self.kernel.file_writing.allow(process, *found, missing.address)
         elif not await self.kernel.files.fault(process, missing.address):
             raise missing
@@ -361,29 +344,6 @@ def absolute(directory: bytes, path: bytes) -> bytes:
         elif name not in {b"", b"."}:
             names.append(name)
     return b"/" + b"/".join(names) + b"/" * (path.endswith(b"/") and bool(names))
-
-
-def shown_state(thread: Thread, running: Thread) -> ThreadState:
-    """Return a thread's state for people: one that is ready to idle, while others run, is READY."""
-    state = ThreadState(thread.state)
-    return ThreadState.READY if state is ThreadState.RUNNING and thread is not running else state
-
-
-IPC_FIELDS = (
-    "number",
-    "unused",
-    "free",
-    "head",
-    "tail",
-    "idle",
-    "slot_waiters",
-    "flags",
-    "replies",
-    "blocking_waits",
-    "full_waits",
-    "bad_replies",
-    "aborted",
-)
 
 
 def fail(frame: ControlBlock, code: ErrorCode) -> None:

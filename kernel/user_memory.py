@@ -6,18 +6,16 @@ and writable for writes.  A page that demand paging would provide is asked for f
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE
-from callgate.kernel.address_space import ADDRESS
+from callgate.kernel.address_space import ADDRESS, PageTables
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.machine.accounts import Account
+from callgate.kernel.machine.ram import Ram
 from callgate.kernel.records import Process
-
-if TYPE_CHECKING:
-    from callgate.kernel.kernel import Kernel
 
 NEEDED_READ = layout.PTE_PRESENT | layout.PTE_USER
 NEEDED_WRITE = NEEDED_READ | layout.PTE_WRITABLE
@@ -36,32 +34,43 @@ class BadAddress(PolicyError):
 class UserMemory:
     """Reading and writing of one process's memory; BadAddress where ring 3 would fault."""
 
-    __slots__ = ("hosted", "kernel", "process")
+    __slots__ = ("process", "provide", "ram", "tables", "touch")
 
-    def __init__(self, kernel: Kernel, process: Process, *, hosted: bool = False) -> None:
-        """Take the process; `hosted` if its own Python touches its memory, not the kernel's policy."""
-        self.kernel = kernel
+    def __init__(
+        self,
+        ram: Ram,
+        tables: PageTables,
+        process: Process,
+        provide: Callable[[Process, int], bool],
+        touch: Callable[[int], None] | None = None,
+    ) -> None:
+        """`provide` gives the process a page on demand, if it may have one there.
+
+        If its own Python touches its memory, and not the kernel's policy, `touch` hears of each access: how many bytes.
+        """
+        self.ram = ram
+        self.tables = tables
         self.process = process
-        self.hosted = hosted
+        self.provide = provide
+        self.touch = touch
 
     def physical(self, address: int, *, write: bool = False) -> int:
         """Return the physical address of a byte of user memory."""
         needed = NEEDED_WRITE if write else NEEDED_READ
         if not 0 <= address < layout.USER_END:
             raise BadAddress(address, write=write)
-        entry = self.kernel.tables.entry(self.process.pointers, address)
+        entry = self.tables.entry(self.process.pointers, address)
         if entry & needed != needed:
-            self.kernel.faults.provide(self.process, address, write=write)
-            entry = self.kernel.tables.entry(self.process.pointers, address)
+            self.provide(self.process, address)
+            entry = self.tables.entry(self.process.pointers, address)
             if entry & needed != needed:
                 raise BadAddress(address, write=write)
         return (entry & ADDRESS) + (address & (PAGE_SIZE - 1))
 
     def read(self, address: int, length: int) -> bytes:
         """Return `length` bytes from `address`."""
-        ram = self.kernel.machine.ram
         return b"".join(
-            ram.read(physical, size, self._account(physical, address))
+            self.ram.read(physical, size, self._account(physical, address))
             for physical, size in self._pieces(address, length, write=False)
         )
 
@@ -70,8 +79,8 @@ class UserMemory:
         pieces = self._pieces(address, len(data), write=True)
         done = 0
         for physical, size in pieces:
-            self.kernel.tables.mark_dirty(self.process.pointers, address + done)
-            self.kernel.machine.ram.write(physical, data[done : done + size], self._account(physical, address))
+            self.tables.mark_dirty(self.process.pointers, address + done)
+            self.ram.write(physical, data[done : done + size], self._account(physical, address))
             done += size
 
     def _account(self, physical: int, address: int) -> Account | None:
@@ -79,8 +88,8 @@ class UserMemory:
         if layout.USER_METADATA <= address < layout.USER_METADATA_END:
             return Account.METADATA  # also of a block that is not all the partition's, and has been copied for it
         if physical < HIGH_MEMORY:
-            return Account.SERVER_MEMORY if self.hosted else None
-        return Account.SERVER if self.hosted else Account.KERNEL
+            return Account.SERVER_MEMORY if self.touch else None
+        return Account.SERVER if self.touch else Account.KERNEL
 
     def read_string(self, address: int, limit: int) -> bytes:
         """Return the bytes up to a zero, at most `limit` of them (BAD_ARGUMENT if there is no zero)."""
@@ -96,8 +105,8 @@ class UserMemory:
         raise PolicyError(ErrorCode.BAD_ARGUMENT, "string without an end")
 
     def _pieces(self, address: int, length: int, *, write: bool) -> list[tuple[int, int]]:
-        if self.hosted:
-            self.kernel.hosted.touch(length)
+        if self.touch is not None:
+            self.touch(length)
         pieces = []
         while length > 0:
             size = min(length, PAGE_SIZE - address % PAGE_SIZE)

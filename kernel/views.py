@@ -86,7 +86,7 @@ class ThreadView:
         if self.process.number == KERNEL_PROCESS:
             raise LookupError(f"thread {self.number} ({self.name}) lives in ring 0")
         layout = self._frame_layout()
-        frame = kernel.overlay_stack(self.thread, layout, self.thread.stack - size_of(layout))
+        frame = kernel.threads.overlay(self.thread, layout, self.thread.stack - size_of(layout))
         values = {name: frame[name] for name in field_names(layout)}
         values["esp"], values["ss"] = values["user_esp"], values["user_ss"]
         return Registers({name: values[name] for name in GENERAL})
@@ -101,7 +101,7 @@ class ThreadView:
 
         SELECTOR_USER_CODE has bits 3 and 4 besides, and bit 3 of EFLAGS is always clear (SDM vol. 1, 3.4.3).
         """
-        gate = self.system.kernel.overlay_stack(self.thread, GateFrame, self.thread.stack - size_of(GateFrame))
+        gate = self.system.kernel.threads.overlay(self.thread, GateFrame, self.thread.stack - size_of(GateFrame))
         return GateFrame if gate["cs"] == selectors.SELECTOR_USER_CODE else TrapFrame
 
     def __repr__(self) -> str:

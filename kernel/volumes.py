@@ -18,6 +18,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.abi.volume import VolumeInformation
 from callgate.kernel.control import field_text
+from callgate.kernel.disks import place_of
 from callgate.kernel.errors import Overdue, PolicyError
 from callgate.kernel.images import ROM_PROGRAMS, program_image
 from callgate.kernel.machine.accounts import Account
@@ -65,11 +66,11 @@ class Volumes:
     async def mount_disk(self, disk: int, report: Report) -> None:
         """Read the partition table of a disk, named by its key, and have what is there mounted."""
         base, say = report.name, partial(self.kernel.mounting.say, report)
-        sectors = self.kernel.disk_sectors(disk)
+        sectors = self.kernel.disks.sectors(disk)
 
         read = self.reader(disk)
 
-        say(f"{base}: {sectors} sector{'s' * (sectors != 1)}, {self.kernel.disk_model(disk)}")
+        say(f"{base}: {sectors} sector{'s' * (sectors != 1)}, {self.kernel.disks.model(disk)}")
 
         async def judge(partition: DiskPartition) -> str | None:
             first = await forgiving(read)(partition.start, min(PROBE_SECTORS, partition.sectors))
@@ -105,7 +106,7 @@ class Volumes:
         self, server: type[HostedServer], kind: str, disk: int, partition: DiskPartition, name: str
     ) -> str:
         """Start a hosted server's process and wait until it serves; return what is to be said of the volume."""
-        if not self.kernel.disk_there(disk):
+        if not self.kernel.disks.there(disk):
             raise PolicyError(ErrorCode.UNPLUGGED, "the disk was removed")
         geometry = VolumeGeometry(name, partition.start, partition.sectors)
         state = self.kernel.servers.start_hosted(server, geometry, disk)
@@ -121,7 +122,7 @@ class Volumes:
 
         One that does not answer before its deadline is killed.
         """
-        deadline = self.kernel.machine.clock.now + self.kernel.mounting.deadline
+        deadline = self.kernel.guest.now + self.kernel.mounting.deadline
         try:
             reply = await self.kernel.requests.make_until(deadline, partition, Operation.VOLUME)
         except Overdue:
@@ -150,7 +151,7 @@ class Volumes:
         nanoseconds of virtual time must not hide the others.  KILLED and INTERRUPTED are the caller's.
         """
         information = self.known(partition)
-        requests, deadline = self.kernel.requests, self.kernel.machine.clock.now + patience
+        requests, deadline = self.kernel.requests, self.kernel.guest.now + patience
         try:
             reply = await requests.make_until(deadline, partition, Operation.VOLUME)
             information.flags = reply.registers.eax & ~VolumeFlags.NOT_ANSWERED
@@ -203,8 +204,8 @@ class Volumes:
 
     def listed(self) -> list[PartitionState]:
         """Return the volumes that are mounted: the ROM, then those of disks in the order of their places."""
-        there = [p for p in self.kernel.state.ipc.partitions.values() if not (p.hidden or p.dead or p.mounting)]
-        return sorted(there, key=lambda p: (p.disk >= 0, p.disk & 0xFF, p.start))
+        there = [p for p in self.kernel.state.endpoints.by_number.values() if not (p.hidden or p.dead or p.mounting)]
+        return sorted(there, key=lambda p: (p.disk >= 0, place_of(p.disk), p.start))
 
     def resolve(self, path: bytes) -> tuple[PartitionState | None, bytes]:
         """Split an absolute path into its volume and the rest; (None, b"") for the root directory."""
@@ -215,7 +216,7 @@ class Volumes:
             return None, b""
         text = name.decode("utf-8", "replace").lower()
         error = ErrorCode.NOT_FOUND
-        for partition in self.kernel.state.ipc.partitions.values():
+        for partition in self.kernel.state.endpoints.by_number.values():
             if partition.name == text and not (partition.hidden or partition.mounting):
                 if not partition.dead:
                     return partition, rest

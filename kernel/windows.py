@@ -7,7 +7,6 @@ server, locked blocks of the cache) and by private frames; closing the window le
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.errors import ErrorCode
@@ -15,10 +14,10 @@ from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.address_space import USER_READ
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.frames import OutOfMemory
-from callgate.kernel.records import Pin, Process, Window
-
-if TYPE_CHECKING:
-    from callgate.kernel.kernel import Kernel
+from callgate.kernel.guest import Guest
+from callgate.kernel.physical_memory import PhysicalMemory
+from callgate.kernel.pins import Pins
+from callgate.kernel.records import Endpoints, Pin, Process, Window
 
 
 @dataclass(slots=True)
@@ -33,8 +32,11 @@ class Source:
 class Windows:
     """Opening and closing of windows."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self.kernel = kernel
+    def __init__(self, guest: Guest, memory: PhysicalMemory, pins: Pins, endpoints: Endpoints) -> None:
+        self.guest = guest
+        self.memory = memory
+        self.pins = pins
+        self.endpoints = endpoints
 
     def open(self, process: Process, kind: str, source: Source, owner: int = 0) -> Window:
         """Map the source's frames at a free range; takes over its pins, or drops them if it fails."""
@@ -44,9 +46,9 @@ class Windows:
             self.drop(source)
             raise
         try:
-            self.kernel.tables.map_run(process.pointers, address, source.frames, USER_READ, process.tables)
+            self.memory.tables.map_run(process.pointers, address, source.frames, USER_READ, process.tables)
         except OutOfMemory:
-            self.kernel.tables.unmap_run(process.pointers, address, len(source.frames))
+            self.memory.tables.unmap_run(process.pointers, address, len(source.frames))
             self.drop(source)
             raise
         window = Window(address, len(source.frames), kind, owner, source.private, source.pins)
@@ -56,12 +58,12 @@ class Windows:
 
     def close(self, process: Process, window: Window) -> None:
         """Unmap a window and let go of what it showed."""
-        self.kernel.tables.unmap_run(process.pointers, window.address, window.pages)
-        self.kernel.flush_tlb()
+        self.memory.tables.unmap_run(process.pointers, window.address, window.pages)
+        self.guest.flush_tlb()
         del process.windows[window.address]
         process.shown -= low_frames(window)
-        if window.kind == "blocks" and process.partition in self.kernel.state.ipc.partitions:
-            self.kernel.state.ipc.partitions[process.partition].locked_blocks -= window.pages
+        if window.kind == "blocks" and process.partition in self.endpoints.by_number:
+            self.endpoints.by_number[process.partition].locked_blocks -= window.pages
         self.drop(Source([], window.pins, window.private))
 
     def close_all(self, process: Process) -> None:
@@ -71,9 +73,9 @@ class Windows:
 
     def drop(self, source: Source) -> None:
         """Let go of a source that is not, or no longer, mapped."""
-        self.kernel.unpin(source.pins)
+        self.pins.release(source.pins)
         for frame in source.private:
-            self.kernel.low.release(frame)
+            self.memory.low.release(frame)
 
     def find(self, process: Process, pages: int, kind: str) -> int:
         """First fit in the range of the window's kind, with an unmapped page behind every window."""

@@ -106,7 +106,7 @@ def leaks(system: System) -> list[str]:
     kernel = system.kernel
     return leftovers(kernel) + [
         f"{partition.name}: frame {frame:#x} in a message page"
-        for partition in kernel.state.ipc.partitions.values()
+        for partition in kernel.state.endpoints.by_number.values()
         for frame in addresses_left(system, partition)
     ]
 

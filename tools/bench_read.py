@@ -54,7 +54,7 @@ class ReadBench:
     def _prepare(self, kernel: Kernel) -> None:
         executable = parse_elf(self.program.elf(debug=False))
         for argument in self.arguments:
-            self.processes.append(kernel.start_image(executable, "reader", argument.encode(), 0))
+            self.processes.append(kernel.programs.start(executable, "reader", argument.encode(), 0))
 
     def reach(self, label: str) -> Counts:
         """Run to a label of the reader; return the counters there."""

@@ -56,7 +56,7 @@ class Bench:
         program = parse_elf(program_image("bench_client").elf(debug=False))
         arguments = f"{self.partition.number:02}".encode()
         for _ in range(self.clients):
-            kernel.start_image(program, "client", arguments, 0)
+            kernel.programs.start(program, "client", arguments, 0)
 
     def close(self) -> None:
         """Give the machine back."""
@@ -146,7 +146,7 @@ def host_call(rounds: int) -> dict[str, Any]:
     loop = machine_loop(bench, "out 0xdf, eax")
     machine.host_calls.register(0xDF, lambda _value: None, "empty")
     counts, samples = time_loop(bench, loop, rounds)
-    bench.kernel.low.release(loop.frame)
+    bench.kernel.memory.low.release(loop.frame)
     bench.close()
     return element("host-call", HOST_CALLS, counts, timing(samples, HOST_CALLS))
 
@@ -165,9 +165,9 @@ def machine_loop(bench: Bench, instruction: str) -> Loop:
     from callgate.kernel.abi.memory import KERNEL_BASE
     from callgate.kernel.address_space import KERNEL_CODE
 
-    frame = bench.kernel.low.allocate()
+    frame = bench.kernel.memory.low.allocate()
     linear = 0xF100_0000
-    bench.kernel.tables.map_kernel(bench.kernel.state.space, linear, frame, KERNEL_CODE)
+    bench.kernel.memory.tables.map_kernel(bench.kernel.state.space, linear, frame, KERNEL_CODE)
     source = f"start:\n cli\n mov ecx, {HOST_CALLS}\nagain:\n {instruction}\n dec ecx\n jnz again\nstop:\n jmp stop\n"
     program = assemble_text(source, origin=linear)
     bench.system.machine.ram.write(frame, program.sections[0].data)
@@ -194,7 +194,7 @@ def call_gate(rounds: int) -> dict[str, Any]:
     """Measure ring 3 to ring 0 and back: a request that the gate refuses, from its far CALL to the return from it."""
 
     def prepare(kernel: Kernel) -> None:
-        kernel.start_image(parse_elf(program_image("bench_gate").elf(debug=False)), "gate", b"", 0)
+        kernel.programs.start(parse_elf(program_image("bench_gate").elf(debug=False)), "gate", b"", 0)
 
     system = System([], SystemOptions(shell=False, prepare=prepare))
     machine = system.machine

@@ -88,7 +88,7 @@ def watch(system: System, history: History) -> None:
         process = system.kernel.scheduler.current.process
         length = event.fields["length"]
         assert isinstance(length, int)
-        history.add(system.kernel.processes.memory(process).read(address, min(length, LINE_LIMIT)))
+        history.add(system.kernel.processes.memory_of(process).read(address, min(length, LINE_LIMIT)))
 
     system.machine.stream.subscribe(typed, kinds=["shell.line"])
 

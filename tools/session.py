@@ -245,7 +245,9 @@ class Session:
 
     def _check_volumes(self, kernel: Kernel) -> None:
         """Run no command on a machine without a volume: to a script, an empty listing would look like success."""
-        if not any(partition.disk >= 0 and not partition.dead for partition in kernel.state.ipc.partitions.values()):
+        if not any(
+            partition.disk >= 0 and not partition.dead for partition in kernel.state.endpoints.by_number.values()
+        ):
             kernel.machine.request_stop("no volume")
         elif self.interactive:
             self.log(HINT)
@@ -300,7 +302,11 @@ class Session:
             ready, _, _ = select.select([fd], [], [], POLL_SECONDS)
             if self.system is not None and self.system.machine.control.interrupted:
                 raise KeyboardInterrupt
-            if self.system is not None and self.system.kernel.shell_reads and (report := self.terminal.report()):
+            if (
+                self.system is not None
+                and self.system.kernel.processes.shell_reads
+                and (report := self.terminal.report())
+            ):
                 return report
             if ready:
                 return os.read(fd, size)

@@ -87,7 +87,7 @@ class Trace:
         return (thread.number, thread.name) if thread else selector
 
     def _partition(self, selector: int) -> Value:
-        partition = self.state.ipc.partitions.get(selector // 8 - GDT_FIRST_PARTITION)
+        partition = self.state.endpoints.by_number.get(selector // 8 - GDT_FIRST_PARTITION)
         return partition.name if partition else selector
 
     def _argument(self, call: object, value: int) -> Value:

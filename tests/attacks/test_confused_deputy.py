@@ -42,7 +42,7 @@ def test_the_kernel_does_for_nobody_what_he_may_not_do_himself(arena: Callable[.
 def test_a_hosted_handler_reads_no_address_outside_user_space(arena: Callable[..., Any], address: int) -> None:
     made = arena()
     made.run()
-    memory = made.kernel.processes.memory(made.start("victim"))
+    memory = made.kernel.processes.memory_of(made.start("victim"))
     assert len(memory.read(USER_PROGRAM, 4)) == 4
     with pytest.raises(BadAddress, match="for read"):
         memory.read(address, 4)
@@ -54,7 +54,7 @@ def test_a_hosted_handler_cannot_name_page_tables_of_its_own_making(arena: Calla
     made = arena()
     made.run()
     process = made.start("victim")
-    memory = made.kernel.processes.memory(process)
+    memory = made.kernel.processes.memory_of(process)
     pages = [made.kernel.processes.give_page(process, USER_HEAP + n * PAGE_SIZE, USER_DATA) for n in range(3)]
     # A pointer, a directory and a table, in memory that is the server's: they show it the kernel's first page.
     for number, target in enumerate((pages[1], pages[2], KERNEL_LOAD)):

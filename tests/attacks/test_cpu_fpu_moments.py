@@ -22,7 +22,7 @@ class Handover:
         while True:
             stop = made.system.run(until="trap_7", fuel=ENOUGH)
             assert stop.reason == "until", f"no handover {way}"
-            words = made.kernel.kernel_words
+            words = made.kernel.guest.kernel_words
             owner, current = words["fpu_owner"], words["current"]
             if {"first": not owner, "other": owner not in (0, current), "again": owner == current}[way]:
                 break

@@ -53,7 +53,11 @@ def test_a_server_has_its_own_sectors_and_only_to_read(arena: Callable[..., Any]
 
     def serve() -> None:
         server = made.server("locker", "evil", **defines)
-        server.disk, server.start, server.sectors = made.kernel.disk_key(made.kernel.disks()[0]), START, SECTORS
+        server.disk, server.start, server.sectors = (
+            made.kernel.disks.key(made.kernel.disks.present()[0]),
+            START,
+            SECTORS,
+        )
 
     made.wanted.append(serve)
     made.victim()

@@ -66,7 +66,7 @@ def look(arena: Arenas, monkeypatch: pytest.MonkeyPatch, image: bytes, **options
     monkeypatch.setattr(volumes, "installed_servers", lambda: [Curious])
     Curious.seen = {}
     made = arena(MemoryMedium(image), **MEMORY, **options)
-    for pool in (made.kernel.low, made.kernel.high):
+    for pool in (made.kernel.memory.low, made.kernel.memory.high):
         view = made.system.machine.ram.view(pool.next, pool.limit - pool.next)
         view[:] = (POISON * (len(view) // 512 + 1))[: len(view)]
     made.victim()
@@ -160,7 +160,7 @@ def test_file_data_at_the_end_of_a_disk_shows_nothing_of_what_its_frame_held(
     monkeypatch.setattr(volumes, "installed_servers", lambda: [synthetic.Synthetic])
     synthetic.Synthetic.files = {"f": synthetic.Layout((8 + extra) * 512, [(56, 8 + extra)])}
     made = arena(MemoryMedium(image), **MEMORY, map_edges=map_edges)
-    for pool in (made.kernel.low, made.kernel.high):
+    for pool in (made.kernel.memory.low, made.kernel.memory.high):
         view = made.system.machine.ram.view(pool.next, pool.limit - pool.next)
         view[:] = (POISON * (len(view) // 512 + 1))[: len(view)]
     made.wanted.append(lambda: made.victims.append(made.start("whole_reader", b"/d0/f\0")))

@@ -92,7 +92,7 @@ def test_a_message_page_is_read_only_when_no_server_can_write_to_it(arena: Calla
     made.attacker("asker", 1)
     detector = Detector(made.system)
     made.run(5_000_000)
-    frames = set(made.kernel.state.ipc.partitions[1].frames.values())
+    frames = set(made.kernel.state.endpoints.by_number[1].frames.values())
     assert frames
     assert [read for read in detector.reads if read.physical & -4096 in frames] == []
 

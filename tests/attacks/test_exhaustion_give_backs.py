@@ -47,7 +47,7 @@ def go(made: Any) -> None:
 
 
 def of(made: Any, name: str) -> PartitionState:
-    return next(p for p in made.kernel.state.ipc.partitions.values() if p.name == name)
+    return next(p for p in made.kernel.state.endpoints.by_number.values() if p.name == name)
 
 
 def test_a_server_that_takes_nothing_back_is_given_nothing_more_at_its_limit(made: Any) -> None:
@@ -72,7 +72,7 @@ def test_what_a_dead_server_was_to_be_told_goes_with_it(made: Any) -> None:
     made.start("patron", patron(ROUNDS, "d0", "f"))
     go(made)
     state = of(made, "d0")
-    made.kernel.kill_server(state.process, "killed by the test")
+    made.kernel.servers.kill(state.process, "killed by the test")
     go(made)
     assert (state.held, state.give_backs.entries, state.give_backs.busy, state.posted) == (0, deque(), False, {})
     fields = made.kernel.ipc.block(state)

@@ -92,7 +92,7 @@ def test_the_shell_starts_programs_beside_two_bombs_whose_first_process_has_ende
             assert sum(len(member.threads) for member in members) <= limits.THREADS_OF_FAMILY
         assert len(state.tasks.processes) <= MAX_PROCESSES - limits.PROCESSES_RESERVED
         assert len(state.tasks.threads) <= MAX_THREADS - limits.THREADS_RESERVED
-        assert system.kernel.low.available >= limits.FRAMES_RESERVED_FILES
+        assert system.kernel.memory.low.available >= limits.FRAMES_RESERVED_FILES
 
 
 @pytest.mark.parametrize("kind", BOMBS)
@@ -107,7 +107,9 @@ def test_a_bomb_has_no_more_than_its_familys_share_however_often_it_starts_itsel
         bombs = [process for process in kernel.state.tasks.processes.values() if process.name == "BOMB"]
         assert 1 <= len(bombs) <= limits.PROCESSES_OF_FAMILY
         assert sum(len(process.threads) for process in bombs) <= limits.THREADS_OF_FAMILY
-        assert kernel.low.available >= kernel.low.total // limits.FRAMES_OF_FAMILY_PART - 400  # beside the system's own
+        assert (
+            kernel.memory.low.available >= kernel.memory.low.total // limits.FRAMES_OF_FAMILY_PART - 400
+        )  # beside the system's own
 
 
 def test_start_process_leaves_the_frames_that_allocate_leaves(bomb: Callable[..., Path]) -> None:
@@ -120,12 +122,12 @@ def test_start_process_leaves_the_frames_that_allocate_leaves(bomb: Callable[...
         def watched(*arguments: Any, **more: Any) -> Any:
             thread = create(*arguments, **more)
             if not kernel.shares.favoured(thread.process):
-                least.append(kernel.low.available)
+                least.append(kernel.memory.low.available)
             return thread
 
         kernel.processes.start = watched  # type: ignore[method-assign]
         assert system.run(fuel=FUEL).reason == "exit"
-        left = kernel.low.available
+        left = kernel.memory.low.available
         assert limits.FRAMES_RESERVED_PROGRAMS - 8 <= left < 2 * limits.FRAMES_RESERVED_PROGRAMS
     assert len(least) >= 3
     assert min(least) >= limits.FRAMES_RESERVED_PROGRAMS - 4  # tables of the kernel's for stacks
@@ -153,7 +155,7 @@ def test_a_hoarder_has_half_of_memory_and_others_start_and_allocate(arena: Arena
     made.run(4_000_000)
     assert made.results == [None]
     (hoarder,) = made.attackers
-    half = made.kernel.low.total // limits.FRAMES_OF_FAMILY_PART
+    half = made.kernel.memory.low.total // limits.FRAMES_OF_FAMILY_PART
     assert half - 4 <= len(hoarder.pages) + len(hoarder.tables) + 4 <= half
     made.assert_unharmed()
 
@@ -196,7 +198,7 @@ def test_directories_that_a_server_no_longer_has_count_for_who_has_them_locked(
     assert made.results == [None], made.log
     (attacker,) = made.attackers
     assert attacker.shown >= 506
-    assert attacker.shown <= made.kernel.low.total // limits.FRAMES_OF_FAMILY_PART
+    assert attacker.shown <= made.kernel.memory.low.total // limits.FRAMES_OF_FAMILY_PART
     assert [victim.exit_code for victim in made.victims] == [HELD]
 
 
@@ -282,9 +284,9 @@ def test_a_server_that_ends_gives_its_share_back(arena: Arenas, monkeypatch: pyt
     Locker.piece, Locker.locked, Locker.refused = 256, {}, {}
     made = arena(MemoryMedium(b"locker" + bytes((24 << 20) - 6)), high_memory=16 << 20)
     made.run(FUEL)
-    (partition,) = (p for p in made.kernel.state.ipc.partitions.values() if p.name == "d0")
+    (partition,) = (p for p in made.kernel.state.endpoints.by_number.values() if p.name == "d0")
     assert partition.locked_blocks == Locker.locked["d0"] > 0
-    made.kernel.kill_server(partition.process, "killed by the test")
+    made.kernel.servers.kill(partition.process, "killed by the test")
     attention(made)
     made.run(FUEL)
     assert partition.locked_blocks == 0
@@ -426,7 +428,7 @@ def test_a_source_says_something_again_after_a_while_and_first_how_much_was_left
     made = arena()
     made.run()
     kernel = made.kernel
-    loud = kernel.state.ipc.partitions[0]
+    loud = kernel.state.endpoints.by_number[0]
     del made.log[:]
     for number in range(100):
         kernel.log(f"line {number}", loud)
@@ -486,19 +488,19 @@ def test_a_program_that_wants_more_memory_than_its_family_may_have_is_refused_be
     made.run()
     kernel = made.kernel
     parent = next(process.number for process in kernel.state.tasks.processes.values() if process.number)
-    before, least = kernel.low.available, []
+    before, least = kernel.memory.low.available, []
     give = kernel.processes.give_page
 
     def watched(*arguments: Any) -> int:
-        least.append(kernel.low.available)
+        least.append(kernel.memory.low.available)
         return give(*arguments)
 
     kernel.processes.give_page = watched
     with pytest.raises(PolicyError) as caught:
-        kernel.start_image(parse_elf(elf([load(USER_PROGRAM, 4, LARGE)])), "large", b"", parent)
+        kernel.programs.start(parse_elf(elf([load(USER_PROGRAM, 4, LARGE)])), "large", b"", parent)
     assert caught.value.code is ErrorCode.NO_MEMORY
     assert not least
-    assert kernel.low.available == before
+    assert kernel.memory.low.available == before
     made.assert_unharmed()
 
 
@@ -562,7 +564,7 @@ def start(made: Any, image: bytes, *, code: bytes = b"") -> Any:
     program = parse_elf(code or image)
     if code:
         program = type(program)(program.entry, program.segments, image)
-    return made.kernel.start_image(program, "many", b"", 0)
+    return made.kernel.programs.start(program, "many", b"", 0)
 
 
 def test_programs_that_are_being_read_have_a_bound_together(arena: Arenas) -> None:

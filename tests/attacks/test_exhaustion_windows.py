@@ -66,12 +66,12 @@ def test_what_windows_and_files_need_leaves_what_programs_leave(
 
     def watched(pool: FramePool) -> int:
         frame = take(pool)
-        if pool is made.kernel.low and made.attackers and made.attackers[0].threads:
+        if pool is made.kernel.memory.low and made.attackers and made.attackers[0].threads:
             least.append(pool.available)
         return frame
 
     def reserve() -> None:
-        reserved = made.kernel.low.available - spare
+        reserved = made.kernel.memory.low.available - spare
         monkeypatch.setattr(limits, "FRAMES_RESERVED_PROGRAMS", reserved)
         least[0] = reserved
 
@@ -106,7 +106,7 @@ def test_letting_go_of_many_request_blocks_looks_for_them_once(arena: Arenas, mo
         if process is made.attackers[0]:
             copies = sum(len(fill.private) for file in made.kernel.files.objects.values() for fill in file.fills)
             assert copies >= 100
-            lines.append(work(lambda: made.kernel.shares.leave(made.kernel.low.available, 100)))
+            lines.append(work(lambda: made.kernel.shares.leave(made.kernel.memory.low.available, 100)))
         close(process)
 
     made.kernel.files.close_all = watched

@@ -57,8 +57,8 @@ def test_a_server_that_waits_for_its_own_answer_can_be_ended_and_its_client_is_t
     made = endpoint(arena, "ask_itself")
     assert made.run().reason == "halt"
     assert made.results == [None, None], made.log
-    server = made.kernel.state.ipc.partitions[VOLUME].process
-    made.kernel.kill_server(server, "ended by the test")
+    server = made.kernel.state.endpoints.by_number[VOLUME].process
+    made.kernel.servers.kill(server, "ended by the test")
     made.system.machine.pic.raise_line(4)
     made.run()
     assert made.results == [ENDED, ENDED], made.log

@@ -129,11 +129,11 @@ def test_no_thread_is_made_in_a_process_that_dies(arena: Arenas) -> None:
     attacker = begin(made, "start_threads")
     kernel = made.kernel
     kernel.processes.kill(attacker, KILLED)
-    used = kernel.low.used
+    used = kernel.memory.low.used
     with pytest.raises(PolicyError) as refused:
         kernel.threads.create_user(attacker, "late", PRIORITY_USER, 0, 0)
     assert refused.value.code is ErrorCode.KILLED
-    assert kernel.low.used == used
+    assert kernel.memory.low.used == used
     attention(made)
     made.run()
     made.assert_unharmed()
@@ -151,7 +151,7 @@ def test_a_server_killed_while_it_waits_for_the_disk_does_not_wait_for_it(
         assert made.system.run(until="disk.submit").reason == "until"
         made.system.machine.step()
         server = kernel.scheduler.current.process
-    kernel.kill_server(server, "killed by the test")
+    kernel.servers.kill(server, "killed by the test")
     attention(made)
     for _ in range(BOUND // 20):
         made.run(fuel=20)
@@ -168,11 +168,11 @@ def test_no_process_is_made_for_a_parent_that_dies(arena: Arenas) -> None:
     attacker = begin(made, "start_threads")
     kernel = made.kernel
     kernel.processes.kill(attacker, KILLED)
-    used = kernel.low.used
+    used = kernel.memory.low.used
     with pytest.raises(PolicyError) as refused:
         kernel.processes.create("late", parent=attacker.number)
     assert refused.value.code is ErrorCode.KILLED
-    assert kernel.low.used == used
+    assert kernel.memory.low.used == used
     attention(made)
     made.run()
     made.assert_unharmed()
@@ -184,15 +184,15 @@ def test_a_call_of_a_thread_that_has_been_killed_is_not_made(arena: Arenas, call
     made = arena()
     made.run()
     kernel = made.kernel
-    thread = kernel.state.ipc.partitions[0].process.threads[0]
+    thread = kernel.state.endpoints.by_number[0].process.threads[0]
     kernel.scheduler.state.current = thread
     thread.killed = True
     frame = thread.stack - size_of(GateFrame)
-    kernel.words[thread.tcb + word(ThreadControlBlock, "frame")] = frame
+    kernel.guest.words[thread.tcb + word(ThreadControlBlock, "frame")] = frame
     host = kernel.system_calls.host_system if isinstance(call, SystemCall) else kernel.server_calls.host_server
     pages = dict(thread.process.pages)
     assert host(call) is None
-    assert kernel.overlay_stack(thread, GateFrame, frame)["eax"] == ErrorCode.KILLED
+    assert kernel.threads.overlay(thread, GateFrame, frame)["eax"] == ErrorCode.KILLED
     assert thread.process.pages == pages
 
 

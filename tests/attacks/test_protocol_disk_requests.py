@@ -22,7 +22,7 @@ DISK = synthetic.disk(16 * PIECES + 32)
 
 
 def partition(made: Any, name: str) -> PartitionState:
-    found: PartitionState = next(p for p in made.kernel.state.ipc.partitions.values() if p.name == name)
+    found: PartitionState = next(p for p in made.kernel.state.endpoints.by_number.values() if p.name == name)
     return found
 
 
@@ -60,7 +60,7 @@ def begin(made: Any) -> Any:
 def kill_server(made: Any) -> int:
     """Kill the server of /d0; return the nanoseconds until it is gone."""
     server = partition(made, "d0").process
-    made.kernel.kill_server(server, "killed by the test")
+    made.kernel.servers.kill(server, "killed by the test")
     attention(made)
     start: int = made.system.machine.clock.now
     for _ in range(100):
@@ -89,8 +89,8 @@ def test_the_blocks_that_a_killed_thread_was_to_read_are_read_by_others(made: An
     async def read() -> None:
         data.append(await kernel.volumes.read(partition(made, "d0").disk, last, 8))
 
-    job = max(kernel.jobs, default=1) + 1
-    kernel.jobs[job] = read
+    job = max(kernel.threads.jobs, default=1) + 1
+    kernel.threads.jobs[job] = read
     thread = kernel.threads.create(
         kernel.state.tasks.processes[0], "reader", PRIORITY_KERNEL, routine="policy_thread", argument=job
     )

@@ -63,7 +63,7 @@ def patron(rounds: int, disk: str = "d0", file: str = "f") -> bytes:
 
 
 def partition(made: Any, name: str) -> PartitionState:
-    return next(p for p in made.kernel.state.ipc.partitions.values() if p.name == name)
+    return next(p for p in made.kernel.state.endpoints.by_number.values() if p.name == name)
 
 
 def attention(made: Any) -> None:
@@ -137,7 +137,7 @@ def test_a_server_that_is_killed_while_its_sectors_are_sorted_ends_in_time(
     assert made.system.run(until="sort_sectors").reason == "until"
     made.run(fuel=steps)
     server = made.kernel.state.tasks.processes[disk.process.number]
-    made.kernel.kill_server(server, "killed by the test")
+    made.kernel.servers.kill(server, "killed by the test")
     begun = made.system.machine.clock.retired
     while server.threads and made.system.machine.clock.retired < begun + 20 * END:
         made.run(fuel=100)
@@ -452,7 +452,7 @@ def test_ctrl_c_ends_a_command_that_waits_for_a_slot_of_a_silent_server(
         terminal.type("cat /d1/f\r")
         assert terminal.press_ctrl_c().endswith("^C\n/d0> ")
     kernel = terminal.system.kernel
-    silent = next(partition for partition in kernel.state.ipc.partitions.values() if partition.name == "d1")
+    silent = next(partition for partition in kernel.state.endpoints.by_number.values() if partition.name == "d1")
     fields = kernel.ipc.block(silent)
     assert not fields["free"] | fields["unused"]
     assert PROMPT not in terminal.type("cat /d1/f; echo never\r")

@@ -50,7 +50,7 @@ def test_no_argument_of_a_server_call_harms_the_kernel(arena: Arenas, seed: int)
 
     def serve() -> None:
         server = made.server("random_server", "evil", CALLS=CALLS, SEED=seed * 0x9E3779B1 & 0x7FFFFFFF)
-        server.disk, server.start, server.sectors = made.kernel.disk_key(made.kernel.disks()[0]), 8, 100
+        server.disk, server.start, server.sectors = made.kernel.disks.key(made.kernel.disks.present()[0]), 8, 100
 
     made.wanted.append(serve)
     made.victim()

@@ -58,24 +58,24 @@ def shell(kernel: Kernel) -> Process:
 
 
 def rom(kernel: Kernel) -> PartitionState:
-    return kernel.state.ipc.partitions[0]
+    return kernel.state.endpoints.by_number[0]
 
 
 def used(kernel: Kernel) -> PartitionState:
     """Return a partition that has answered requests."""
-    return next(p for p in kernel.state.ipc.partitions.values() if kernel.ipc.block(p)["free"])
+    return next(p for p in kernel.state.endpoints.by_number.values() if kernel.ipc.block(p)["free"])
 
 
 def map_page(kernel: Kernel, frame: int, flags: int = USER_READ) -> None:
     """Map a frame into the shell where nothing is, without asking anybody."""
     process = shell(kernel)
     address = max(process.pages) & -PAGE_SIZE
-    entry = kernel.tables.entry_address(process.pointers, address)
+    entry = kernel.memory.tables.entry_address(process.pointers, address)
     assert entry is not None
     free = next(
-        at for at in range(entry & -PAGE_SIZE, (entry & -PAGE_SIZE) + PAGE_SIZE, 8) if not kernel.quads[at >> 3]
+        at for at in range(entry & -PAGE_SIZE, (entry & -PAGE_SIZE) + PAGE_SIZE, 8) if not kernel.guest.quads[at >> 3]
     )
-    kernel.quads[free >> 3] = frame | flags
+    kernel.guest.quads[free >> 3] = frame | flags
 
 
 def free_a_held_frame(kernel: Kernel) -> None:
@@ -126,8 +126,8 @@ def map_a_high_frame(kernel: Kernel) -> None:
 
 
 def open_the_kernel(kernel: Kernel) -> None:
-    entry = kernel.tables.kernel_entry_address(kernel.state.space, kernel.address("kernel_words"))
-    kernel.quads[entry >> 3] |= PTE_USER
+    entry = kernel.memory.tables.kernel_entry_address(kernel.state.space, kernel.guest.address("kernel_words"))
+    kernel.guest.quads[entry >> 3] |= PTE_USER
 
 
 def share_a_writable_page(kernel: Kernel) -> None:
@@ -140,7 +140,7 @@ def map_writable_code(kernel: Kernel) -> None:
 
 def map_code_writable_elsewhere(kernel: Kernel) -> None:
     process = shell(kernel)
-    code = next(a for a in process.pages if not kernel.tables.entry(process.pointers, a) & NX)
+    code = next(a for a in process.pages if not kernel.memory.tables.entry(process.pointers, a) & NX)
     map_page(kernel, process.pages[code], USER_DATA)
 
 
@@ -162,7 +162,7 @@ def rename_a_control_block(kernel: Kernel) -> None:
 
 
 def give_a_client_the_server_gate(kernel: Kernel) -> None:
-    kernel.put_server_gate(shell(kernel).tables[4])
+    kernel.gdt.put_server_gate(shell(kernel).tables[4])
 
 
 def lock_a_block_that_nobody_uses(kernel: Kernel) -> None:
@@ -192,7 +192,7 @@ def miscount_waiters(kernel: Kernel) -> None:
 
 
 def name_a_partition_that_is_not_there(kernel: Kernel) -> None:
-    kernel.kernel_words["partitions"] |= 1 << 31
+    kernel.guest.kernel_words["partitions"] |= 1 << 31
 
 
 def free_a_slot_twice(kernel: Kernel) -> None:
@@ -243,7 +243,7 @@ def miscount_what_windows_hold(kernel: Kernel) -> None:
 
 
 def give_the_fpu_to_no_thread(kernel: Kernel) -> None:
-    kernel.kernel_words["fpu_owner"] = 0xFFF8
+    kernel.guest.kernel_words["fpu_owner"] = 0xFFF8
 
 
 def forget_to_kill(kernel: Kernel) -> None:
@@ -257,12 +257,12 @@ def kill_without_the_flag(kernel: Kernel) -> None:
 
 def set_vm(kernel: Kernel) -> None:
     thread = shell(kernel).threads[0]
-    kernel.overlay_stack(thread, GateFrame, thread.stack - size_of(GateFrame))["eflags"] |= 1 << 17
+    kernel.threads.overlay(thread, GateFrame, thread.stack - size_of(GateFrame))["eflags"] |= 1 << 17
 
 
 def set_iopl(kernel: Kernel) -> None:
     thread = shell(kernel).threads[0]
-    kernel.overlay_stack(thread, GateFrame, thread.stack - size_of(GateFrame))["eflags"] |= 3 << 12
+    kernel.threads.overlay(thread, GateFrame, thread.stack - size_of(GateFrame))["eflags"] |= 3 << 12
 
 
 def set_iopl_of_the_cpu(kernel: Kernel) -> None:
@@ -358,7 +358,7 @@ def test_a_command_that_writes_to_a_frame_that_the_cache_has_given_up_is_found()
         system.run(fuel=20)
     assert kernel.check() == []
     key = next(key for key, block in kernel.cache.state.blocks.items() if not block.valid)
-    kernel.cache.state.blocks[key] = Block(kernel.high.allocate(), kernel.cache.state.blocks[key].locks)
+    kernel.cache.state.blocks[key] = Block(kernel.memory.high.allocate(), kernel.cache.state.blocks[key].locks)
     found = [line for line in kernel.check() if line.startswith("transfers_in_flight_have_cache_frames")]
     assert len(found) == 1
     assert "the disk may write to frame" in found[0]
@@ -392,7 +392,7 @@ def test_a_volume_for_which_there_is_no_memory_does_not_bury_another(
     system.unplug(0)
     system.run(fuel=50_000_000)
     kernel = system.kernel
-    before = dict(kernel.state.ipc.partitions)
+    before = dict(kernel.state.endpoints.by_number)
     assert any(partition.dead for partition in before.values())
     monkeypatch.setattr("callgate.kernel.abi.selectors.MAX_PARTITIONS", len(before))
     process = kernel.processes.create("late", server=True)
@@ -400,7 +400,7 @@ def test_a_volume_for_which_there_is_no_memory_does_not_bury_another(
     taken = [low.allocate() for _ in range(low.available - 1)]  # one is left, for the table of the messages
     with pytest.raises(OutOfMemory):
         kernel.ipc.create(process, -1, 0, 0, "late")
-    assert kernel.state.ipc.partitions == before
+    assert kernel.state.endpoints.by_number == before
     for frame in taken:
         low.release(frame)
     kernel.processes.discard(process)

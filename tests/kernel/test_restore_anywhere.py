@@ -12,7 +12,7 @@ import pytest
 from callgate.asm.assembler.cache import cache_directory
 from callgate.disk.demo import demo_image
 from callgate.disk.media import ImageFile
-from callgate.kernel.files import Files
+from callgate.kernel.records import PartitionState
 from callgate.kernel.system import System, SystemOptions
 
 POINTS = int(os.environ.get("CALLGATE_RESTORE_POINTS", "30"))
@@ -70,16 +70,17 @@ def test_a_system_goes_back_from_any_instant_of_a_workload(rerun: Rerun) -> None
 def test_a_system_goes_back_from_the_middle_of_loading_a_program(rerun: Rerun, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel closes the file on its way out, which waits for something."""
     loading = [0]
-    obtain = Files.read_all
+    programs = rerun.system.kernel.programs
+    obtain = programs.read_all
 
-    async def noted(*arguments: object) -> bytes:
+    async def noted(volume: PartitionState, path: tuple[int, int], limit: int, parent: int) -> bytes:
         loading[0] += 1
         try:
-            return await obtain(*arguments)  # type: ignore[arg-type]  # as it was called
+            return await obtain(volume, path, limit, parent)
         finally:
             loading[0] -= 1
 
-    monkeypatch.setattr(Files, "read_all", noted)
+    monkeypatch.setattr(programs, "read_all", noted)
     rerun.system.restore(rerun.kept)
     instants = 0
     while not loading[0]:

@@ -135,7 +135,7 @@ def test_a_disk_that_is_plugged_in_again_is_mounted_afresh(
     run = start(images[0])
     system = run.system
     system.run(fuel=FUEL)
-    first = next(p for p in system.kernel.state.ipc.partitions.values() if p.name == "d0")
+    first = next(p for p in system.kernel.state.endpoints.by_number.values() if p.name == "d0")
     shell = Shell(run)
     assert b"BIG.BIN" in shell("ls /d0")
     system.unplug(0)
@@ -149,7 +149,7 @@ def test_a_disk_that_is_plugged_in_again_is_mounted_afresh(
     system.plug(0, ImageFile(images[0]))
     system.run(fuel=FUEL)
     assert shell("cat /d0/docs/B.TXT") == b"b" * 3000
-    alive = [p for p in system.kernel.state.ipc.partitions.values() if p.name == "d0" and not p.dead]
+    alive = [p for p in system.kernel.state.endpoints.by_number.values() if p.name == "d0" and not p.dead]
     assert len(alive) == 1
     assert alive[0].disk != first.disk
     assert find_leaks(system) == []
@@ -184,7 +184,7 @@ def test_a_hundred_changes_leave_room_for_the_next(
         assert system.kernel.check() == [], number
         wanted = b"b" * 3000 if number % 2 == 0 else b"other"
         assert shell(f"cat /d0/docs/{'B' if number % 2 == 0 else 'OTHER'}.TXT") == wanted, number
-        used.append(system.kernel.low.used)
+        used.append(system.kernel.memory.low.used)
     assert find_leaks(system) == []
     assert max(used[60:]) - min(used[60:]) < 200, used
     assert not system.kernel.coroutines.alive

@@ -144,8 +144,8 @@ class Detector:
             return view(physical, length, account)
 
         ram.view = watched  # type: ignore[method-assign]
-        self.plain_quads = self.kernel.quads
-        for owner, name, shift in ((self.kernel, "words", 2), (self.kernel, "quads", 3)):
+        self.plain_quads = self.kernel.guest.quads
+        for owner, name, shift in ((self.kernel.guest, "words", 2), (self.kernel.guest, "quads", 3)):
             setattr(owner, name, WatchedWords(self, getattr(owner, name), shift))
 
     def _note_python(self, frame: FrameType, physical: int, size: int) -> None:
@@ -159,7 +159,7 @@ class Detector:
 
     def _watch_entries(self) -> None:
         for gate in GATES:
-            self.machine.probe(self.kernel.address(gate), self._enter)
+            self.machine.probe(self.kernel.guest.address(gate), self._enter)
 
     def _enter(self) -> None:
         self.stays[self._thread()] = Stay()

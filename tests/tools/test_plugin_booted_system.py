@@ -71,7 +71,7 @@ def test_a_snapshot_belongs_to_one_system(booted):
 
 def panic(booted):
     """Have the kernel find an invalid opcode at its system gate."""
-    gate = booted.system.kernel.address("system_gate")
+    gate = booted.system.kernel.guest.address("system_gate")
     code = booted.machine.paging.translate(gate, user=False, write=False)
     booted.machine.ram.write(code, b"\x0f\x0b")
     booted.machine.code_changed(code, 2)

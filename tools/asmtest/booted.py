@@ -14,7 +14,6 @@ from callgate.kernel.machine.ledger import Counts
 from callgate.kernel.processes import waits_for_input
 from callgate.kernel.records import Process
 from callgate.kernel.system import System, SystemOptions
-from callgate.kernel.user_memory import UserMemory
 
 BOOT_FUEL: Final = 500_000_000  # instructions after which a boot is taken to hang
 HIGH_MEMORY: Final = 64 << 20
@@ -129,7 +128,7 @@ class BootedSystem:
         shell = self._shell()
         if shell is None or not shell.threads:
             return None
-        memory = UserMemory(self.system.kernel, shell)
+        memory = self.system.kernel.processes.memory_of(shell)
         return int.from_bytes(memory.read(program_image("shell").address("status"), 4), "little")
 
     def describe(self) -> list[str]:

@@ -58,7 +58,7 @@ class Session:
         return [process.exit_code for process in self.processes]
 
     def start(self, name: str, argument: str) -> Process:
-        process = self.kernel.start_image(executable(name), name, argument.encode(), 0)
+        process = self.kernel.programs.start(executable(name), name, argument.encode(), 0)
         self.processes.append(process)
         return process
 

@@ -62,7 +62,7 @@ class Instants:
         made.system.restore(self.kept)
         made.system.machine.step(steps)
         client = made.kernel.state.tasks.processes[self.number]
-        server = next(p for p in made.kernel.state.ipc.partitions.values() if p.name == "d0").process
+        server = next(p for p in made.kernel.state.endpoints.by_number.values() if p.name == "d0").process
         assert server is not None
         return client, server
 
@@ -99,5 +99,5 @@ def kill(made: Any, client: Process, server: Process, victims: str) -> list[Proc
     if victims != "server":
         made.kernel.processes.kill(client, KILLED, "killed by the test")
     if victims != "client":
-        made.kernel.kill_server(server, "killed by the test")
+        made.kernel.servers.kill(server, "killed by the test")
     return {"client": [client], "server": [server], "both": [client, server]}[victims]

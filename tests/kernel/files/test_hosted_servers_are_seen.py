@@ -44,7 +44,7 @@ def test_the_stub_of_a_hosted_server_loads_and_saves_the_registers_itself(sessio
             pages.append(machine.cpu.esi)
         if thread.process.program != "hosted" or not pages:
             return
-        memory = kernel.processes.memory(thread.process)
+        memory = kernel.processes.memory_of(thread.process)
         block = memory.read(thread.hosted_block + offset_of(HostedBlock, "eax"), 4)
         page = memory.read(pages[-1] + offset_of(Message, "eax"), 4) if step != "ipc.reply" else b""
         seen.append((step, int.from_bytes(page, "little"), int.from_bytes(block, "little")))

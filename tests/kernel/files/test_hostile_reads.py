@@ -104,7 +104,7 @@ class Liar(synthetic.Synthetic):
 
 def poison(made: Any) -> None:
     """Fill all memory that nobody has been given."""
-    for pool in (made.kernel.low, made.kernel.high):
+    for pool in (made.kernel.memory.low, made.kernel.memory.high):
         view = made.system.machine.ram.view(pool.next, pool.limit - pool.next)
         view[:] = POISON * (len(view) // len(POISON))
 
@@ -121,7 +121,7 @@ def contradictions(made: Any) -> list[str]:
             end = fill.end
             held = {first for kind, first, _ in fill.pins if kind == "frame"} | set(fill.private)
             held |= {blocks[disk, number].frame for kind, disk, number in fill.pins if kind == "block"}
-            held.add(kernel.zero_frame())
+            held.add(kernel.memory.zero_frame())
             if fill.begun is not None and fill.begun.source & -4096 not in held:
                 found.append(f"{fill.begun.source:#x} taken over and not held")
             if fill.state is not FillState.READY:
@@ -197,7 +197,7 @@ def test_the_rest_of_a_page_may_come_while_its_reader_asks_for_what_comes_next(
     Fickle.refused = False
     made = session(MemoryMedium(IMAGE), programs=[("reader", "e/d0/f")])
     made.reach("reader", "start")
-    (server,) = (found for found in made.kernel.state.ipc.partitions.values() if found.name == "d0")
+    (server,) = (found for found in made.kernel.state.endpoints.by_number.values() if found.name == "d0")
     made.kernel.give_backs.taken(server)
     made.kernel.give_backs.add(server, Operation.CLOSE, 5)  # which comes between the reader's requests
     assert made.run().reason == "halt"

@@ -41,7 +41,7 @@ def test_readers_with_few_frames_of_low_memory(session: Sessions, monkeypatch: p
         MemoryMedium(IMAGE), programs=[("reader", "e/d0/a"), ("reader", "t/d0/b"), ("reader", "c/d0/a")], latency=SLOW
     )
     made.reach("reader", "start")
-    pool = made.kernel.low
+    pool = made.kernel.memory.low
     taken = [pool.allocate() for _ in list(pool.free)]
     pool.limit = pool.next + frames * 4096
     assert made.run().reason == "halt"
@@ -65,7 +65,7 @@ def test_a_reader_waits_no_longer_than_the_limit_for_memory_that_others_may_give
     monkeypatch.setattr(
         silent_servers.Silent, "files", {"f": synthetic.Layout(1, [(8, 8)]), "g": synthetic.Layout(1, [(16, 8)])}
     )
-    pool = made.kernel.high
+    pool = made.kernel.memory.high
     taken = [pool.allocate() for _ in range(pool.available)]
     begin = made.system.machine.clock.now
     starved = made.start("reader", "e/d0/g")

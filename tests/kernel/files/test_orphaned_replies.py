@@ -26,7 +26,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def partition_of(made: Any) -> PartitionState:
-    return next(p for p in made.kernel.state.ipc.partitions.values() if p.name == "d0")
+    return next(p for p in made.kernel.state.endpoints.by_number.values() if p.name == "d0")
 
 
 def server_of(made: Any) -> MountedServer:

@@ -165,7 +165,7 @@ def test_a_page_that_changes_at_any_instruction_of_a_reader_is_never_misread(
     while looked < LOOKS:
         machine.step()
         assert made.run(until=made.label("prober", "find_area")).reason == "until"
-        memory = kernel.processes.memory(made.kernel.scheduler.current.process)
+        memory = kernel.processes.memory_of(made.kernel.scheduler.current.process)
         (position,) = struct.unpack("<Q", memory.read(made.label("prober", "file") + FILE_POSITION, 8))
         (back,) = struct.unpack("<I", memory.read(machine.cpu.esp, 4))
         (found,) = kernel.files.objects.values()

@@ -99,15 +99,15 @@ def test_whoever_dies_while_a_file_is_read_leaves_nothing_behind(session: Sessio
     made = session(image, programs=[("reader", "c/d0/A.BIN"), ("reader", "k/d0/A.BIN")], latency=SLOW)
     instants, kept = points(made)
     numbers = [process.number for process in made.processes]
-    server = next(p for p in made.kernel.state.ipc.partitions.values() if p.name == "d0").number
+    server = next(p for p in made.kernel.state.endpoints.by_number.values() if p.name == "d0").number
     for instant in instants:
         made.system.restore(kept)
         made.printed.clear()
         processes = [made.kernel.state.tasks.processes[number] for number in numbers]
         made.run(fuel=instant)
         if victim == "server":
-            partition = made.kernel.state.ipc.partitions[server]
-            made.kernel.kill_server(partition.process, "killed by the test")
+            partition = made.kernel.state.endpoints.by_number[server]
+            made.kernel.servers.kill(partition.process, "killed by the test")
         for index, name in enumerate(("first reader", "second reader")):
             if victim in (name, "both readers"):
                 made.kernel.processes.kill(processes[index], 9)
@@ -133,13 +133,13 @@ def test_whoever_waits_for_data_that_another_asked_for_gets_them_if_that_one_die
 ) -> None:
     """The one who asks waits for a slot of the server, all of which are taken, when he is killed."""
     made = session(image, programs=[("reader", "c/d0/A.BIN"), ("reader", "c/d0/A.BIN")], latency=SLOW)
-    made.run(until=made.kernel.address("ipc_take"))
+    made.run(until=made.kernel.guest.address("ipc_take"))
     made.system.machine.step()
-    made.run(until=made.kernel.address("ipc_take"))  # what comes next, before anybody needs it
+    made.run(until=made.kernel.guest.address("ipc_take"))  # what comes next, before anybody needs it
     first = made.kernel.scheduler.current.process
     second = next(process for process in made.processes if process is not first)
     file = next(iter(made.kernel.files.objects.values()))
-    fields = made.kernel.ipc.block(made.kernel.state.ipc.partitions[file.partition])
+    fields = made.kernel.ipc.block(made.kernel.state.endpoints.by_number[file.partition])
     free, unused = fields["free"], fields["unused"]
     fields["free"], fields["unused"] = 0, 0
     for _ in range(60):
@@ -166,12 +166,12 @@ def test_a_server_that_dies_while_a_shared_file_is_opened_leaves_no_file_object(
     operation = None
     while operation != Operation.CLOSE:
         made.system.machine.step()
-        assert made.run(until=kernel.address("ipc_post")).reason == "until"
+        assert made.run(until=kernel.guest.address("ipc_post")).reason == "until"
         operation = kernel.threads.block(kernel.scheduler.current)["request_operation"]
     opener = made.processes[1]
     assert opener.exit_code is None
     (file,) = kernel.files.objects.values()
-    kernel.kill_server(kernel.state.ipc.partitions[file.partition].process, "killed by the test")
+    kernel.servers.kill(kernel.state.endpoints.by_number[file.partition].process, "killed by the test")
     assert made.run().reason == "halt"
     assert opener.exit_code == 100 + ErrorCode.SERVER_DIED
     assert made.unaccounted() == []
@@ -202,7 +202,7 @@ def test_a_disk_that_goes_at_any_instant_of_reading_is_an_error_of_its_readers(
             made.system.plug(0, ImageFile(image))
         assert made.run().reason == "halt", instant
         assert made.unaccounted() == [], instant
-        there = {made.kernel.disk_key(place) for place in made.kernel.disks()}
+        there = {made.kernel.disks.key(place) for place in made.kernel.disks.present()}
         assert {disk for disk, _ in made.kernel.cache.state.blocks} <= there, instant
         codes = [process.exit_code for process in processes]
         assert all(code in {0, gone, 128 + 11, 100 + ErrorCode.NOT_FOUND} for code in codes), (instant, codes, made.log)

@@ -251,8 +251,8 @@ def test_what_the_kernel_does_not_write_after_all_does_not_count(session: Sessio
     (process,) = made.processes
     (opened,) = process.files.values()
     with pytest.raises(BadAddress):
-        made.kernel.processes.memory(process).write(opened.window + BLOCK - 1, b"ab")
-    assert not made.kernel.tables.entry(process.pointers, opened.window) & PTE_DIRTY
+        made.kernel.processes.memory_of(process).write(opened.window + BLOCK - 1, b"ab")
+    assert not made.kernel.memory.tables.entry(process.pointers, opened.window) & PTE_DIRTY
 
 
 @pytest.mark.parametrize("gone", [False, True])

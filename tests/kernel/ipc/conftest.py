@@ -116,7 +116,7 @@ class Rig:
     @property
     def partition(self) -> PartitionState:
         """The server's partition; another object after a restore."""
-        return self.kernel.state.ipc.partitions[self.partition_state.number]
+        return self.kernel.state.endpoints.by_number[self.partition_state.number]
 
     @property
     def block(self) -> ControlBlock:

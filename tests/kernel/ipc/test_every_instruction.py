@@ -50,7 +50,7 @@ def test_a_server_killed_at_any_instruction_of_a_request_strands_nobody(rig: Rig
     died = 100 + stepper.rig.error("SERVER_DIED")
     for steps in some_of(range(stepper.length() + 2), 2):
         made = stepper.after(steps)
-        made.kernel.kill_server(made.partition.process, "killed by the test")
+        made.kernel.servers.kill(made.partition.process, "killed by the test")
         if first == "server":
             made.kernel.scheduler.request_yield()
         made.attention()
@@ -66,7 +66,7 @@ def test_a_server_with_several_threads_killed_at_any_instruction_strands_nobody(
     died = 100 + stepper.rig.error("SERVER_DIED")
     for steps in range(0, 3 * stepper.length(), 5):
         made = stepper.after(steps)
-        made.kernel.kill_server(made.partition.process, "killed by the test")
+        made.kernel.servers.kill(made.partition.process, "killed by the test")
         made.attention()
         assert made.run(ENOUGH).reason == "halt", steps
         assert set(made.codes) <= {died, 0}, steps
@@ -162,7 +162,7 @@ def test_whatever_happens_at_any_instruction_of_a_full_house_loses_no_slot(
         if act == "kill the client":
             made.kernel.processes.kill(made.clients[victim], 9)
         elif act == "kill the server":
-            made.kernel.kill_server(made.partition.process, "killed by the test")
+            made.kernel.servers.kill(made.partition.process, "killed by the test")
         made.kernel.scheduler.request_yield()
         made.attention()
         assert made.run(2 * ENOUGH).reason == "halt", steps
@@ -182,7 +182,7 @@ def test_a_client_that_begins_to_wait_at_any_instruction_of_a_release_gets_the_s
     kept = made.system.snapshot()
     waited = 0
     rescued: list[int] = []
-    made.machine.probe(made.kernel.address("ipc_gate.give_back"), lambda: rescued.append(steps))
+    made.machine.probe(made.kernel.guest.address("ipc_gate.give_back"), lambda: rescued.append(steps))
     for steps in range(24):
         made.system.restore(kept)
         made.clients = [made.kernel.state.tasks.processes[number] for number in numbers]

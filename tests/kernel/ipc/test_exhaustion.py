@@ -46,7 +46,7 @@ def run_hog(made: Any, piece: int) -> Any:
     made.attention()
     assert made.run().reason == "halt"
     made.kernel.threads.reap()
-    made.kernel.reap_orphans()
+    made.kernel.exits.reap_orphans()
     return hog
 
 
@@ -54,4 +54,4 @@ def used_frames(made: Any) -> int:
     """Return the frames in use; kernel stacks and their page tables stay, and are not counted."""
     stacks = made.kernel.state.tasks.stack_frames
     tables = {number * KERNEL_STACK_SPAN // LARGE_PAGE_SIZE for number in stacks}
-    return int(made.kernel.low.used) - sum(map(len, stacks.values())) - len(tables)
+    return int(made.kernel.memory.low.used) - sum(map(len, stacks.values())) - len(tables)

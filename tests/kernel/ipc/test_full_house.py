@@ -74,7 +74,7 @@ def test_a_server_that_dies_with_32_requests_open_fails_them_and_those_that_wait
     made = rig("keeper", *[{} for _ in range(CLIENTS)])
     made.run()
     server = made.partition.process
-    made.kernel.kill_server(server, "killed by the test")
+    made.kernel.servers.kill(server, "killed by the test")
     made.attention()
     assert made.run().reason == "halt"
     died = 100 + made.error("SERVER_DIED")

@@ -100,7 +100,7 @@ def test_pages_given_to_a_client_that_asked_for_none_are_let_go(rig: Rigs) -> No
     made = attack(rig, "give_gladly", count=5)
     assert made.codes == [0, 0]
     given = made.partition.process.pages[USER_STACK_TOP - PAGE_SIZE]
-    assert made.kernel.low.holders[given] == 1, "the server alone has it again"
+    assert made.kernel.memory.low.holders[given] == 1, "the server alone has it again"
     assert made.unaccounted() == []
 
 

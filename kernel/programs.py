@@ -1,0 +1,58 @@
+"""Starting programs: from a volume, from an image that is in hand, and the shell."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from callgate.kernel.abi import limits
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.errors import PolicyError
+from callgate.kernel.executable import Executable, parse_elf
+from callgate.kernel.images import program_image
+from callgate.kernel.processes import Processes
+from callgate.kernel.records import PartitionState, Process, Tasks
+
+Resolve = Callable[[bytes], tuple[PartitionState | None, bytes]]
+ReadAll = Callable[[PartitionState, tuple[int, int], int, int], Awaitable[bytes]]
+
+
+class Programs:
+    """Makes processes of ELF files."""
+
+    def __init__(self, tasks: Tasks, processes: Processes, resolve: Resolve, read_all: ReadAll) -> None:
+        """Take what splits a path into volume and rest, and what reads a file: (volume, path, limit, parent)."""
+        self.tasks = tasks
+        self.processes = processes
+        self.resolve = resolve
+        self.read_all = read_all
+
+    async def load(self, path: bytes, address: int, arguments: bytes, *, parent: int) -> Process:
+        """Start the program at an absolute path that also lies at kernel address `address`.
+
+        PolicyError: IS_DIRECTORY, NOT_EXECUTABLE, whatever the volume's server answers, or no room for a process.
+        """
+        partition, rest = self.resolve(path)
+        if partition is None:
+            raise PolicyError(ErrorCode.IS_DIRECTORY)
+        where = (address + len(path) - len(rest), len(rest))
+        image = await self.read_all(partition, where, limits.PROGRAM_BYTES, parent)
+        name = rest.rpartition(b"/")[2].decode("utf-8", "replace")
+        return self.start(parse_elf(image), name, arguments, parent)
+
+    def start(self, program: Executable, name: str, arguments: bytes, parent: int) -> Process:
+        """Start a program that is in hand; PolicyError, and nothing is left of it, if there is no room."""
+        process = self.processes.create(name, parent=parent)
+        try:
+            entry = self.processes.load(process, program, arguments)
+            self.processes.start(process, entry)
+        except PolicyError:
+            self.processes.discard(process)
+            raise
+        return process
+
+    def start_shell(self, arguments: bytes) -> None:
+        """Start /rom/shell; the system ends with it."""
+        program = parse_elf(program_image("shell").elf(debug=False, labels=True))
+        process = self.start(program, "shell", arguments, 0)
+        process.program = "shell"
+        self.tasks.shell = process.number
