@@ -6,6 +6,7 @@ space's three directories exist from the start, because the CPU may keep the poi
 one CR3 load to the next.
 """
 
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -169,9 +170,14 @@ class PageTables:
                 )
 
     def _map_small(self, space: KernelSpace, linear: int, physical: int, flags_of: dict[int, int]) -> None:
-        for offset in range(0, LARGE_PAGE_SIZE, PAGE_SIZE):
-            flags = flags_of.get(linear + offset, KERNEL_DATA)
-            self.map_kernel(space, linear + offset, physical + offset, flags | layout.PTE_GLOBAL)
+        """Map 2 MiB in 4 KiB pages: a whole table."""
+        first = self.kernel_entry_address(space, linear) >> 3
+        entries = [
+            physical + offset | flags_of.get(linear + offset, KERNEL_DATA) | layout.PTE_GLOBAL
+            for offset in range(0, LARGE_PAGE_SIZE, PAGE_SIZE)
+        ]
+        self.quads[first : first + TABLE_ENTRIES] = memoryview(array("Q", entries))
+        self.count_writes(TABLE_ENTRIES)
 
     def map_kernel(self, space: KernelSpace, linear: int, physical: int, flags: int) -> None:
         """Map one kernel page, in every space at once."""

@@ -8,8 +8,9 @@ from callgate.asm.assembler import Program
 from callgate.asm.assembler.cache import assemble_cached
 from callgate.asm.user import PROGRAMS, ROM_PROGRAMS
 from callgate.kernel.abi.memory import KERNEL_BASE, KERNEL_LOAD, USER_PROGRAM
+from callgate.kernel.executable import Executable, parse_elf
 
-__all__ = ["ROM_PROGRAMS", "kernel_image", "program_image"]
+__all__ = ["ROM_PROGRAMS", "kernel_image", "program_executable", "program_file", "program_image"]
 
 
 def source(package: str, name: str) -> Path:
@@ -37,3 +38,15 @@ def program_image(name: str) -> Program:
     """Return one of the user programs."""
     origin = ORIGINS.get(name, USER_PROGRAM)
     return assemble_cached(source("callgate.asm.user", PROGRAMS[name]), origin=origin, entry="start")
+
+
+@cache
+def program_file(name: str) -> bytes:
+    """Return the ELF file of a user program: without debug information, but with its labels, which faults name."""
+    return program_image(name).elf(debug=False, labels=True)
+
+
+@cache
+def program_executable(name: str) -> Executable:
+    """Return a user program as the loader wants it."""
+    return parse_elf(program_file(name))

@@ -8,7 +8,7 @@ from callgate.kernel.abi import limits
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.executable import Executable, parse_elf
-from callgate.kernel.images import program_image
+from callgate.kernel.images import program_executable
 from callgate.kernel.processes import Processes
 from callgate.kernel.records import PartitionState, Process, Tasks
 
@@ -52,7 +52,6 @@ class Programs:
 
     def start_shell(self, arguments: bytes) -> None:
         """Start /rom/shell; the system ends with it."""
-        program = parse_elf(program_image("shell").elf(debug=False, labels=True))
-        process = self.start(program, "shell", arguments, 0)
+        process = self.start(program_executable("shell"), "shell", arguments, 0)
         process.program = "shell"
         self.tasks.shell = process.number

@@ -50,7 +50,7 @@ class RequestReply:
     async def take_pages(self) -> tuple[list[int], list[Pin]]:
         """Return the frames of an object reply with what holds them, and give the slot back.
 
-        The caller owns the pins: it lets go of them by `Kernel.unpin`.
+        The caller owns the pins: it lets go of them by `Pins.release`.
         """
         frames: list[int] = []
         pins: list[Pin] = []

@@ -5,6 +5,9 @@ What a package's Python raises at import becomes a sentence that names the serve
 
 from __future__ import annotations
 
+import os
+import sys
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 
 from callgate.server.hosted import HostedServer
@@ -24,19 +27,40 @@ def broken_servers() -> list[str]:
 
 
 def _entries() -> list[EntryPoint]:
+    """Return the entry points of the packages that are installed now.
+
+    Reading every package's takes some 5 ms, so they are kept for as long as no folder of `sys.path` changes, which it
+    does when a package comes or goes.
+    """
+    return _entries_in(tuple((folder, _changed(folder)) for folder in sys.path))
+
+
+@lru_cache(maxsize=1)
+def _entries_in(_folders: tuple[tuple[str, int], ...]) -> list[EntryPoint]:
     return sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value))
+
+
+def _changed(folder: str) -> int:
+    """Return when a folder was last changed, in nanoseconds of the host; 0 if it is not there."""
+    try:
+        return os.stat(folder or os.curdir).st_mtime_ns  # noqa: PTH116 - a Path of each costs more than the call
+    except OSError:
+        return 0
 
 
 def _loaded(entry: EntryPoint) -> type[HostedServer] | str:
     """Return the class that an entry point names, or why it cannot be had."""
-    package = f" of package {entry.dist.name}" if entry.dist is not None else ""
-    name = f"server {entry.name}{package} ({entry.value}) is not used"
     try:
         server = entry.load()
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - whatever a module does when it is imported, SystemExit too
-        return f"{name}: {describe(error)}"
+        return f"{_name(entry)} is not used: {describe(error)}"
     if isinstance(server, type) and issubclass(server, HostedServer):
         return server
-    return f"{name}: it is no HostedServer"
+    return f"{_name(entry)} is not used: it is no HostedServer"
+
+
+def _name(entry: EntryPoint) -> str:
+    package = f" of package {entry.dist.name}" if entry.dist is not None else ""
+    return f"server {entry.name}{package} ({entry.value})"

@@ -15,8 +15,8 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.address_space import USER_DATA, USER_READ
 from callgate.kernel.errors import PolicyError
-from callgate.kernel.executable import Executable, parse_elf
-from callgate.kernel.images import program_image
+from callgate.kernel.executable import Executable
+from callgate.kernel.images import program_executable
 from callgate.kernel.processes import KILLED_EXIT_CODE
 from callgate.kernel.records import PRIORITY_SERVER, PartitionState, Process, Thread, Window
 from callgate.kernel.rom import build_rom
@@ -134,7 +134,7 @@ class Servers:
         kernel = self.kernel
         process.program = program
         partition = kernel.ipc.create(process, disk, geometry.start, geometry.sectors, geometry.name)
-        executable = executable or parse_elf(program_image(program).elf(debug=False, labels=True))
+        executable = executable or program_executable(program)
         kernel.processes.load(process, executable, geometry.name.encode())
         partition.entry = executable.entry
         return partition

@@ -20,7 +20,7 @@ from callgate.kernel.abi.volume import VolumeInformation
 from callgate.kernel.control import field_text
 from callgate.kernel.disks import place_of
 from callgate.kernel.errors import Overdue, PolicyError
-from callgate.kernel.images import ROM_PROGRAMS, program_image
+from callgate.kernel.images import ROM_PROGRAMS, program_file
 from callgate.kernel.machine.accounts import Account
 from callgate.kernel.mounting import Report
 from callgate.kernel.processes import KILLED_EXIT_CODE
@@ -60,7 +60,7 @@ class Volumes:
 
     def mount_rom(self) -> None:
         """Start the server of the read-only volume with the system's programs."""
-        files = {name: program_image(name).elf(debug=False, labels=True) for name in ROM_PROGRAMS}
+        files = {name: program_file(name) for name in ROM_PROGRAMS}
         self.kernel.servers.start_rom(files | self.files)
 
     async def mount_disk(self, disk: int, report: Report) -> None:

@@ -2,8 +2,10 @@
 
 import importlib
 import io
+import os
 import random
 import re
+import shutil
 import sys
 import tarfile
 import zlib
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 from callgate.disk.media import MemoryMedium
+from callgate.kernel.server_packages import installed_servers
 from callgate.tools.cli import cli
 from click.testing import CliRunner
 
@@ -77,6 +80,23 @@ def test_every_command_takes_a_volume_whose_server_knows_of_no_free_space(boot: 
     assert "       1 dir(s)              - bytes free\n" in text
     assert "\n/d0\n|-- docs/\n|   |-- big.bin\n|   `-- empty\n`-- hello.txt\n\n1 directory, 3 files\n" in text
     assert f"\n/d0/docs/big.bin\n{zlib.crc32(FILES['docs/big.bin']):08x}  docs/big.bin\n00000000  68 65 6c 6c" in text
+
+
+def test_a_package_that_comes_or_goes_while_python_runs_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    without = [server.__name__ for server in installed_servers()]
+    information = tmp_path / "second_fat-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: second-fat\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text("[callgate.servers]\nsecond = callgate.server.fat:FatServer\n")
+    importlib.invalidate_caches()
+    os.utime(tmp_path, ns=(0, 1))  # the clock of a file system is too coarse for a test as short as this
+    assert sorted(server.__name__ for server in installed_servers()) == sorted([*without, "FatServer"])
+    shutil.rmtree(information)
+    importlib.invalidate_caches()
+    assert [server.__name__ for server in installed_servers()] == without
 
 
 @pytest.mark.usefixtures("installed")
