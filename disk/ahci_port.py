@@ -32,7 +32,11 @@ CCS_SHIFT = 8
 SERR_HANDSHAKE = 1 << 22
 SERR_PHY_CHANGED = 1 << 16  # DIAG.N, seen as PxIS.PRCS
 SERR_EXCHANGED = 1 << 26  # DIAG.X, seen as PxIS.PCS
-MIRRORS = int(PortInterrupt.PCS | PortInterrupt.PRCS | PortInterrupt.UFS)  # read-only bits of PxIS
+PCS, PRCS = (
+    int(PortInterrupt.PCS),
+    int(PortInterrupt.PRCS),
+)  # numbers: arithmetic with members of an enumeration is slow
+MIRRORS = int(PCS | PRCS | PortInterrupt.UFS)  # read-only bits of PxIS
 CAUSES = int(sum(PortInterrupt)) | 0x80 | 1 << 23
 ALWAYS = int(PortCommand.SUD | PortCommand.POD)  # read-only ones: no staggered spin-up, no cold presence
 LIST_ALIGN, RECEIVED_ALIGN = 0x3FF, 0xFF
@@ -80,9 +84,12 @@ class Port:
     @property
     def is_(self) -> int:
         """PxIS: PCS and PRCS show bits of PxSERR and are cleared there (3.3.5)."""
-        mirrored = PortInterrupt.PCS if self.serr & SERR_EXCHANGED else 0
-        mirrored |= PortInterrupt.PRCS if self.serr & SERR_PHY_CHANGED else 0
-        return self.causes | int(mirrored)
+        causes = self.causes
+        if self.serr & SERR_EXCHANGED:
+            causes |= PCS
+        if self.serr & SERR_PHY_CHANGED:
+            causes |= PRCS
+        return causes
 
     @property
     def ssts(self) -> int:
@@ -100,11 +107,10 @@ class Port:
         self._drop()
         self._comreset()
 
-    def read(self, name: str) -> int:
-        """Return a register."""
-        if name == "cmd":
-            return self.cmd | (self.slot << CCS_SHIFT if self.cmd & PortCommand.ST else 0)
-        return int(getattr(self, name, 0)) if name in READABLE else 0
+    @property
+    def command_and_status(self) -> int:
+        """PxCMD as it is read: with the slot of the current command while the engine runs (3.3.7)."""
+        return self.cmd | (self.slot << CCS_SHIFT if self.cmd & PortCommand.ST else 0)
 
     def write(self, name: str, value: int) -> None:
         """Take a register write."""
@@ -383,7 +389,10 @@ class Port:
             self.drive.load(drive)
 
 
-READABLE = frozenset(("clb", "clbu", "fb", "fbu", "is_", "ie", "tfd", "sig", "ssts", "sctl", "serr", "sact", "ci"))
+#: The registers that read as more than zeros, and the attributes of `Port` that they are.
+READABLE = {
+    name: name for name in ("clb", "clbu", "fb", "fbu", "is_", "ie", "tfd", "sig", "ssts", "sctl", "serr", "sact", "ci")
+} | {"cmd": "command_and_status"}
 WRITERS = {
     "clb": lambda port, value: port._write_address("clb", value),
     "clbu": lambda port, value: port._write_address("clbu", value),

@@ -313,11 +313,11 @@ def test_a_port_that_never_rests_does_not_keep_the_cpu(bench, content):
     class Restless(AhciController):
         left = 0
 
-        def _read(self, offset):
-            if offset == offset_of(HbaRegisters, "is_") and self.left:
+        def mmio_read(self, address, size):
+            if address == self.base + offset_of(HbaRegisters, "is_") and self.left:
                 self.left -= 1
                 self.interrupts |= 1
-            return super()._read(offset)
+            return super().mmio_read(address, size)
 
     controller = Restless([MemoryMedium(content(64))])
     b = bench.ahci(controller)
