@@ -20,6 +20,7 @@ class Account(Enum):
     MACHINE = auto()  # the CPU itself, and snapshots
 
 
+NOT_BOOKED = frozenset({Account.DEVICE, Account.MACHINE})  # in no key of the ledger, so not for policy
 FILE_ACCOUNTS = {"kernel": Account.KERNEL, "server": Account.SERVER}
 BYTE_ACCOUNTS = {
     "metadata_bytes": Account.METADATA,

@@ -41,6 +41,7 @@ KERNEL_QUADRANT: Final = 3
 EFLAGS_IF: Final = 1 << 9
 LOAD_AT: Final = 1024  # where the second routine lies in the page
 STORE_AT: Final = 1280
+FILE_BYTES: Final = ("file_bytes_kernel", "file_bytes_server", "file_bytes_client")
 
 
 class CounterState(ctypes.Structure):
@@ -49,6 +50,7 @@ class CounterState(ctypes.Structure):
     `limit` is what the hot path compares with: the count to stop at.  While an interrupt waits for IF it
     is 0, `armed` is set, and `hard_limit` is the count to stop at.  `site_done` and `site_address` are count
     and address of the site served last, so that a stop and a resumption do not serve it twice.
+    `stored` is what the instruction counted as `stored_at` has stored above 4 GiB, in bytes.
     """
 
     _fields_ = [
@@ -77,6 +79,8 @@ class CounterState(ctypes.Structure):
         ("repeats", ctypes.c_void_p),
         ("repeat_call", ctypes.c_void_p),
         ("high_memory", ctypes.c_void_p),
+        ("stored_at", ctypes.c_uint64),
+        ("stored", ctypes.c_uint64),
     ]
 
 
@@ -222,6 +226,13 @@ STORE_TEMPLATE: Final = """
     mov rax, [r8+{user_kind}]
 kernel:
     add [r8+rax*8+{file_bytes_kernel}], r9
+    mov r10, [r8+{count}]
+    cmp r10, [r8+{stored_at}]
+    je again
+    mov [r8+{stored_at}], r10
+    mov qword ptr [r8+{stored}], 0
+again:
+    add [r8+{stored}], r9
     add rsi, [r8+{high_memory}]
     cmp edx, 4
     je four
@@ -264,7 +275,8 @@ LOAD_CODE: Final = bytes.fromhex(
     "4189d131c0807948007504488b41684c014cc1504803b1d800000083fa04740e83fa01741083fa027407488b06c38b06c30fb706c30fb606c3"
 )
 STORE_CODE: Final = bytes.fromhex(
-    "4189d131c041807848007504498b40684d014cc0504903b0d800000083fa04740e83fa01741083fa02740748890ec3890ec366890ec3880ec3"
+    "4189d131c041807848007504498b40684d014cc0504d8b104d3b90e000000074124d8990e000000049c780e800000000"
+    "0000004d0188e80000004903b0d800000083fa04740e83fa01741083fa02740748890ec3890ec366890ec3880ec3"
 )
 
 
@@ -328,10 +340,21 @@ def address_of(function: object) -> int:
 
 def new_state() -> CounterState:
     """Return a state that never stops, at the start of ring 0."""
-    state = CounterState(limit=NEVER, hard_limit=NEVER, in_kernel=1, last_address=NOWHERE)
+    state = CounterState(limit=NEVER, hard_limit=NEVER, in_kernel=1, last_address=NOWHERE, stored_at=NOWHERE)
     state.stop = address_of(uclib.uc_emu_stop)
     state.reg_read = address_of(uclib.uc_reg_read)
     return state
+
+
+def take_back_stores(state: CounterState) -> None:
+    """Take back what the instruction being executed has stored above 4 GiB, if anything: it will store it again.
+
+    The engine makes INS store zeros before it asks the port, to see whether it may.
+    """
+    if state.stored_at == state.count:
+        name = FILE_BYTES[0 if state.in_kernel else state.user_kind]
+        setattr(state, name, getattr(state, name) - state.stored)
+        state.stored = 0
 
 
 class NativeCounter:
@@ -415,12 +438,12 @@ class PythonCounter:
 
     def serve(self, region: Region) -> None:
         """Follow `LOAD_TEMPLATE` and `STORE_TEMPLATE`."""
-        names = ("file_bytes_kernel", "file_bytes_server", "file_bytes_client")
+        state = self.state
         view = region.view
 
         def count(size: int) -> None:
-            name = names[0 if self.state.in_kernel else self.state.user_kind]
-            setattr(self.state, name, getattr(self.state, name) + size)
+            name = FILE_BYTES[0 if state.in_kernel else state.user_kind]
+            setattr(state, name, getattr(state, name) + size)
 
         def load(_uc: int, offset: int, size: int, _data: int) -> int:
             count(size)
@@ -428,6 +451,9 @@ class PythonCounter:
 
         def store(_uc: int, offset: int, size: int, value: int, _data: int) -> None:
             count(size)
+            if state.stored_at != state.count:
+                state.stored_at, state.stored = state.count, 0
+            state.stored += size
             view[offset : offset + size] = (value & (1 << 8 * size) - 1).to_bytes(size, "little")
 
         callbacks = LOAD(load), STORE(store)

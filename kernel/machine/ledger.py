@@ -31,6 +31,7 @@ NOW = ("guest_instructions", "ring0", "ring3", "ring_changes", "host_call_count"
 COUNTED = (  # fields of the counting hook's state that a snapshot keeps
     *("count", "last_address", "ring_changes", "in_kernel", "user_kind", "site_done", "site_address"),
     *(f"file_bytes_{kind}" for kind in FILE_KINDS),
+    *("stored_at", "stored"),
 )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from callgate.kernel.machine.bus import PortBus
+from callgate.kernel.machine.counter import take_back_stores
 from callgate.kernel.machine.paging import PageFault
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ class Ports:
             if cpl and not self.allowed(cpl, port, size):
                 self.refuse(13, 0)
                 return 0
+        take_back_stores(self.state)
         return self.bus.read(port, size)
 
     def allowed(self, cpl: int, port: int, size: int) -> bool:

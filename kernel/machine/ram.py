@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE
-from callgate.kernel.machine.accounts import Account
+from callgate.kernel.machine.accounts import NOT_BOOKED, Account
 from callgate.kernel.machine.bus import DmaError
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -201,7 +201,8 @@ class Ram:
     def view(self, physical: int, length: int, account: Account | None = None) -> memoryview:
         """Return `length` bytes of RAM at `physical`, and book them.
 
-        DmaError if they are not all in one region of RAM; UnbookedAccess for high memory in a host call and no account.
+        DmaError if they are not all in one region of RAM; UnbookedAccess for high memory in a host call and no account,
+        or one that the ledger does not show.
         """
         end = physical + length
         if physical >= 0 and end <= self.low_size and length >= 0:
@@ -210,10 +211,10 @@ class Ram:
             return self.low[physical:end]
         start = physical - HIGH_MEMORY
         if start >= 0 and start + length <= self.high_size and length >= 0:
+            if self.guarded and (account is None or account in NOT_BOOKED):
+                raise UnbookedAccess(f"{length} bytes at {physical:#x} are disk blocks: say on whose account")
             if account is not None:
                 self.touched[account] += length
-            elif self.guarded:
-                raise UnbookedAccess(f"{length} bytes at {physical:#x} are disk blocks: say on whose account")
             return self._high[start : start + length]
         raise DmaError(physical, length)
 

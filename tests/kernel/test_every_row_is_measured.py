@@ -19,6 +19,7 @@ ROWS = [
 ]
 FILE = bytes(range(256)) * 4096
 LARGE = FILE * 5  # more than one request brings: the second is met by a page fault
+IDENTIFY = 512  # bytes that a disk says of itself, to low memory
 COMMANDS = "time crc32 FILE.BIN; time /d0/hello; time crc32 /d1/PACKED.BIN"
 
 
@@ -39,6 +40,17 @@ def test_each_row_is_more_than_nothing_for_some_command(
     statistics = run.system.statistics()
     check_time(run.output.decode(), statistics, len(program))
     check_statistics(statistics)
+
+
+def test_what_a_disk_without_dma_brings_is_counted_as_often_as_it_crosses_the_bus(
+    boot: Any, fat_image: Callable[..., Path]
+) -> None:
+    """The CPU loads what IDE reads out of a port: it crosses the bus once, and a second time for who reads the file."""
+    image = fat_image({"FILE.BIN": FILE[: 1 << 16]})
+    by_dma, by_cpu = (boot("crc32 FILE.BIN", image, ide=ide).system.statistics() for ide in (False, True))
+    assert by_cpu["dma_bytes"]["read"] == 0
+    once = sum(by_dma["cpu_file_bytes"].values())
+    assert sum(by_cpu["cpu_file_bytes"].values()) == once + by_dma["dma_bytes"]["read"] - IDENTIFY
 
 
 def check_time(output: str, statistics: dict[str, Any], program: int) -> None:

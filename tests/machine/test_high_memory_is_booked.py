@@ -65,12 +65,28 @@ def test_what_ring_0_touches_is_the_kernels(kind, make_board):
     machine.close()
 
 
+@pytest.mark.parametrize("kind", COUNTERS)
+@pytest.mark.parametrize("to", [0x405100, 0x405102, 0x405FFE])
+def test_what_is_input_is_counted_once(to, kind, make_board):
+    """The engine stores zeros before it asks the port, here nobody's; IN stores nothing, so nothing is taken back."""
+    machine, board = machine_at_page(kind, make_board)
+    board.map(PAGE + 0x1000, HIGH + 0x4000, "rw")
+    board.boot(f"mov edi, {to:#x}; mov edx, 0x1000; in al, dx; mov ecx, 3; rep insd; stosb; in al, dx; hlt")
+    machine.run(fuel=1000)
+    stored = machine.ram.read(HIGH + 0x3000, 8192, Account.MACHINE)[to - PAGE :]
+    assert stored[:13] == b"\xff" * 13 != stored[:14]
+    assert machine.ledger.counts().cpu_file_bytes == {"kernel": 13, "server": 0, "client": 0}
+    machine.close()
+
+
 UNBOOKED = {
     "a view": lambda ram: ram.view(HIGH + 0x1000, 16),
     "a read": lambda ram: ram.read(HIGH, 1),
     "a write": lambda ram: ram.write(HIGH, b"x"),
     "a dword": lambda ram: ram.u32(HIGH),
     "a stored quad": lambda ram: ram.put_u64(HIGH, 1),
+    "a read as if by the CPU": lambda ram: ram.read(HIGH, 1, Account.MACHINE),
+    "a write as if by a disk": lambda ram: ram.write(HIGH, b"x", Account.DEVICE),
 }
 
 
