@@ -127,7 +127,8 @@ class Runner:
         eip = machine.cpu.eip
         self.begin.value = eip
         machine.translations.begin(eip)
-        status = uclib.uc_emu_start(machine.handle, self.begin, ZERO, ZERO, NO_COUNT)
+        with machine.traps.translator.guarded():
+            status = uclib.uc_emu_start(machine.handle, self.begin, ZERO, ZERO, NO_COUNT)
         if status and self.control.error is None:
             raise EngineError(self._describe(status))
         return not state.stopped and not self.control.wanted

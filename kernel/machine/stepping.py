@@ -4,7 +4,7 @@ The engine translates a block at a time.  Where code runs into a page that may n
 the page fault at the beginning of the block, before the instructions that stand in front of the page.  A
 CPU executes those first.  So such a fault is not delivered: the block is executed again with EFLAGS.TF,
 which makes every instruction a block of its own, until the fault comes back at the instruction that it
-belongs to.
+belongs to.  The same is done where the engine cannot translate a block (`machine.untranslatable`).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from callgate.kernel.machine.paging import Paging
 
 PUSHF = 0x9C
+LONGEST_BLOCK = 512  # instructions
 
 
 class Stepping:
@@ -34,6 +35,7 @@ class Stepping:
         self.debug_status = 0
         self.pushes_flags = False
         self.page = 0
+        self.left = 0
 
     def wanted(self, linear: int, address: int, *, executed: bool) -> bool:
         """Whether a page fault with EIP at `linear` and CR2 `address` may be that of a later fetch."""
@@ -44,10 +46,14 @@ class Stepping:
             and (not self.cpu.get(self.cpu.layout.eflags) & EFLAGS_TF)
         )
 
-    def start(self, linear: int, address: int) -> None:
-        """Go on with one instruction at a time, from `linear`; the fault is to come at `address`."""
+    def start(self, linear: int, address: int | None) -> None:
+        """Go on with one instruction at a time, from `linear`; the fault is to come at `address`.
+
+        None if the block holds what cannot be translated: that is found by translating it alone.
+        """
         self.active = True
-        self.page = address >> PAGE_SHIFT
+        self.page = -1 if address is None else address >> PAGE_SHIFT
+        self.left = LONGEST_BLOCK
         self.debug_status = self.cpu.dr6
         self._go_on(linear)
 
@@ -55,8 +61,9 @@ class Stepping:
         """One instruction is done; the next one stands at `linear`."""
         if self.pushes_flags:
             self._hide_trap_flag()
-        if linear >> PAGE_SHIFT == self.page:
-            # The page can be executed by now.
+        self.left -= 1
+        if linear >> PAGE_SHIFT == self.page or not self.left:
+            # The page can be executed by now, or what could not be translated has been left out or changed.
             self.finish()
             self.cpu.put(self.cpu.layout.old_exception, NO_EXCEPTION)
             self.cpu.restore()

@@ -22,6 +22,7 @@ from callgate.kernel.machine.paging import PF_FETCH, PageFault
 from callgate.kernel.machine.returns import Returns
 from callgate.kernel.machine.stepping import Stepping
 from callgate.kernel.machine.stop import Occurrence, TripleFaultReport
+from callgate.kernel.machine.untranslatable import Translator
 
 if TYPE_CHECKING:
     from callgate.kernel.machine.clock import Clock
@@ -77,6 +78,7 @@ class Traps:
         self.stepping = Stepping(cpu, paging)
         self.refusal: Refusal | None = None
         self.returns = Returns(cpu, paging, control)
+        self.translator = Translator(cpu.handle)
 
     # Hooks.
 
@@ -125,6 +127,11 @@ class Traps:
         linear = eip + cpu.get(layout.segment("cs") + 8) & 0xFFFF_FFFF
         if not code & PF_FETCH and self.state.last_address == linear:
             return False
+        return self._stop_before()
+
+    def _stop_before(self) -> bool:
+        """Stop here if the counting hook would stop, which never comes here; False if it would not."""
+        cpu, layout = self.cpu, self.cpu.layout
         if not self.control.due(interruptible=bool(cpu.get(layout.eflags) & EFLAGS_IF)):
             return False
         cpu.put(layout.old_exception, NO_EXCEPTION)
@@ -147,9 +154,12 @@ class Traps:
             return
         cpu, layout = self.cpu, self.cpu.layout
         cpu.save()
+        eip = cpu.get(layout.eip)
+        if self.translator.gave_up():
+            self._untranslatable(eip)
+            return
         if self.stepping.active:
             self.stepping.finish()
-        eip = cpu.get(layout.eip)
         if cpu.get(layout.is_int):
             self._deliver(Incident(UD, cpu.get(layout.next_eip), software=True, instruction=eip))
             return
@@ -158,6 +168,17 @@ class Traps:
             self._deliver(Incident(DB, eip + length))
             return
         self._uncount(eip)
+        self._deliver(Incident(UD, eip))
+
+    def _untranslatable(self, eip: int) -> None:
+        """Something in the block at `eip` cannot be translated: #UD, after what stands before it has been executed."""
+        if self._stop_before():
+            self.control.leave()
+            return
+        if not self.stepping.active:
+            self.stepping.start(eip + self.cpu.get(self.cpu.layout.segment("cs") + 8) & 0xFFFF_FFFF, None)
+            return
+        self.stepping.finish()
         self._deliver(Incident(UD, eip))
 
     def _int1(self, eip: int) -> int:

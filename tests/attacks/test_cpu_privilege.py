@@ -41,6 +41,8 @@ ATTACKS: dict[str, tuple[int, str]] = {
     "far_return": (FAULT, "#GP general protection, error code 0x0008"),
     "stack_segment": (FAULT, "#GP general protection, error code 0x0010"),
     "locked_load": (FAULT, "#UD invalid opcode"),
+    "locked_bit_test": (FAULT, "#UD invalid opcode"),
+    "locked_bit_test_later": (FAULT, "#UD invalid opcode"),
     "trap_in_gate": (FAULT, "#DB debug exception"),
     "trap_in_request": (FAULT, "#DB debug exception"),
     "write_kernel": (FAULT, "#PF page fault: write of 0xc0000ffc, protection"),

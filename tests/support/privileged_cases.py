@@ -317,6 +317,8 @@ LOCKS = {
     "LOCK, a load": Case(f"mov eax, {KERNEL}; {code(0xF0, 3, 0)}"),
     "LOCK CMP": Case(code(0xF0, 0x39, 0)),
     "LOCK BT": Case(code(0xF0, 0x0F, 0xA3, 0)),
+    "LOCK BT, registers": Case(code(0xF0, 0x0F, 0xA3, 0xC0)),
+    "LOCK BT, a register and a number": Case("nop; " + code(0xF0, 0x0F, 0xBA, 0xE3, 7)),
     "LOCK MOV": Case(code(0xF0, 0x89, 0)),
     "LOCK CLI": Case(code(0xF0, 0xFA)),
     "LOCK INT 80h": Case(code(0xF0, 0xCD, 0x80)),

@@ -248,6 +248,20 @@ locked_load:
         .byte   0xf0, 0x03, 0x04, 0x24          ; lock add eax, [esp]
         jmp     gained
 
+; locked_bit_test, locked_bit_test_later: what the emulator's translator cannot translate, first and after other code.
+locked_bit_test:
+        .byte   0xf0, 0x0f, 0xa3, 0xc0          ; lock bt eax, eax
+        jmp     gained
+
+locked_bit_test_later:
+        mov     ecx, MAYBE
+        loop    $
+        SYSTEM  YIELD
+        push    eax
+        pop     ebx
+        .byte   0xf0, 0x0f, 0xba, 0xe0, 3       ; lock bt eax, 3
+        jmp     gained
+
 ; trap_in_gate, trap_in_request: TF comes back from a gate, and its trap with it.
 trap_in_gate:
         mov     eax, SystemCall.YIELD
@@ -337,7 +351,8 @@ attacks:
         .long   iopl_by_iretd, interrupts_off, nested_task, nested_virtual_task
         .long   nested_call, double_fault, invalid_opcode, int1
         .long   task_segment, task_segment_ring_3, kernel_code, far_return
-        .long   stack_segment, locked_load, trap_in_gate, trap_in_request
+        .long   stack_segment, locked_load, locked_bit_test, locked_bit_test_later
+        .long   trap_in_gate, trap_in_request
         .long   write_kernel, write_kernel_by_memory, write_code
         .long   read_kernel_by_retf, read_kernel_by_iretd, far_call_on_new_stack, far_calls
         .long   every_vector
