@@ -127,6 +127,7 @@ class GiveBacks:
             slot, partition.give_backs.slot = partition.give_backs.slot, -1
             if partition.dead:
                 self.kernel.ipc.free_slot(partition, slot)
+                self.answered(partition)
                 continue
             await self._post(partition, slot)
         if state.ending and (self.idle or self.kernel.guest.now >= state.last):
@@ -157,8 +158,13 @@ class GiveBacks:
             self._all_said(partition)
 
     def partition_died(self, partition: PartitionState) -> None:
-        """A server is gone, and with it whatever it held."""
-        partition.give_backs.entries.clear()
+        """A server is gone, and with it whatever it held.
+
+        What has a slot keeps the queue busy until the slot has come back; what waited for one waits no more.
+        """
+        queue = partition.give_backs
+        queue.entries.clear()
+        queue.busy = queue.slot >= 0 or GIVE_BACKS in partition.posted.values()
         partition.held = 0
         self._all_said(partition)
 

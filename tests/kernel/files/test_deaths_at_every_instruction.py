@@ -1,4 +1,4 @@
-"""Client, server or both killed at any instruction of a read, an open, a listing, START_THREAD and EXIT.
+"""Client, server or both killed at any instruction of a system call: of a read, an open, a listing, EXIT and others.
 
 A program stands before its call; from a snapshot it goes on for so many instructions, somebody is killed, and 10,000
 instructions later no thread of his is left.  When nothing more happens nothing is held, and the other volume works.
@@ -14,6 +14,7 @@ import pytest
 from callgate.disk.builder import create_image
 from callgate.disk.latency import Latency
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.images import source
 from callgate.kernel.leftovers import leftovers
 from callgate.kernel.machine.serial import IRQ
 from callgate.kernel.records import Process
@@ -29,7 +30,20 @@ CALLS = {
     "a listing": "l",
     "START_THREAD": "t",
     "EXIT": "e",
+    "CLOSE": "x",
+    "UNLOCK_DIRECTORY": "k",
+    "WRITE out of a page that has to be read": "w",
+    "ALLOCATE": "a",
+    "FREE": "f",
+    "READ_CHARACTER": "r",
+    "START_PROCESS": "p",
+    "WAIT_PROCESS": "q",
+    "SLEEP": "s",
+    "SET_DIRECTORY": "d",
+    "VOLUME_INFORMATION": "v",
 }
+#: A call that waits for something else than the server, and goes on waiting when it has died.
+ENDLESS = "READ_CHARACTER"
 #: What a client of a server that has died gets to hear.
 TOLD = {100 + ErrorCode.SERVER_DIED, 100 + ErrorCode.NOT_FOUND}
 
@@ -39,6 +53,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("instructions")
     (folder / "A.BIN").write_bytes(bytes(range(256)) * 100)
     out = folder.with_suffix(".img")
+    (folder / "HELLO").write_bytes(source("callgate.asm.user", "hello.elf").read_bytes())
     create_image(out, folder, fs="fat16", size=4 << 20)
     return out
 
@@ -71,7 +86,7 @@ class Instants:
         return range(0, self.length + 2, max(1, self.length // POINTS))
 
 
-@pytest.mark.thorough(one_in=3)
+@pytest.mark.thorough(one_in=8)
 @pytest.mark.parametrize("victims", ["client", "server", "both"])
 @pytest.mark.parametrize("call", CALLS)
 def test_whoever_dies_at_any_instruction_of_a_call_is_gone_soon_and_leaves_nothing(
@@ -88,7 +103,8 @@ def test_whoever_dies_at_any_instruction_of_a_call_is_gone_soon_and_leaves_nothi
         made.run(fuel=BOUND)
         assert [process for process in dying if process.threads] == [], steps
         assert made.run().reason == "halt", steps
-        expected = {ended} if ended is not None else {KILLED} if client in dying else {0} | TOLD
+        lives = {None} if call == ENDLESS else {0} | TOLD
+        expected = {ended} if ended is not None else {KILLED} if client in dying else lives
         assert client.exit_code in expected, (steps, client.exit_code)
         assert leftovers(made.kernel) == [], steps
         assert made.kernel.check() == [], steps

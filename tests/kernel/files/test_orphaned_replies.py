@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from callgate.disk.builder import create_image
+from callgate.kernel.abi.calls import Operation
 from callgate.kernel.ipc import lowest
 from callgate.kernel.machine.serial import IRQ
 from callgate.kernel.records import GIVE_BACKS, PartitionState
@@ -104,3 +105,30 @@ def test_a_close_waits_for_a_slot_without_its_process_which_ends_at_once(session
     assert made.run().reason == "halt"
     assert len(server_of(made).files) == 0
     assert made.unaccounted() == []
+
+
+@pytest.mark.parametrize("granted", [False, True])
+def test_a_give_back_that_is_not_posted_yet_goes_with_its_server(
+    session: Sessions, image: Path, *, granted: bool
+) -> None:
+    """It waits for a slot, or has been given one."""
+    made = session(image, programs=[])
+    made.run()
+    partition = partition_of(made)
+    fields = made.kernel.ipc.block(partition)
+    free, unused = fields["free"], fields["unused"]
+    if not granted:
+        fields["free"], fields["unused"] = 0, 0
+    made.kernel.give_backs.taken(partition)
+    made.kernel.give_backs.add(partition, Operation.CLOSE, 5)
+    assert partition.give_backs.busy
+    assert (partition.give_backs.slot >= 0) == granted
+    made.kernel.kill_server(partition.process, "killed by the test")
+    if not granted:
+        fields["free"], fields["unused"] = free, unused
+    made.system.machine.pic.lower_line(IRQ)
+    made.system.machine.pic.raise_line(IRQ)
+    assert made.run().reason == "halt"
+    assert not partition.give_backs.busy
+    assert made.unaccounted() == []
+    assert made.kernel.check() == []
