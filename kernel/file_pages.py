@@ -79,38 +79,57 @@ class FilePages:
         fill.parts = pages
 
     def _absorb(self, file: FileObject, fill: Fill) -> bool:
-        """Take over the beginning of the first page from the block that ends there; False if there is none."""
+        """Take over the beginning of the first page from the block that ends there; False if there is none.
+
+        It becomes zeros or the new block's private copy: a block of the cache or a page of the server's is held by the
+        block before, which may be let go of before the new one is complete.  NO_MEMORY takes nothing over.
+        """
         start = file.page_start(file.page_of(fill.position))
         before = file.covering(fill.position - 1)
         if before is None or before.state is not FillState.READY:
             return False
-        self.kernel.file_windows.unmap(file, before)
-        frame = before.frames.pop()
-        before.whole.pop()
-        if frame in before.private:
-            before.private.remove(frame)
-            fill.private.append(frame)
         size, within = fill.position - start, (start + (file.shift or 0)) % PAGE_SIZE
-        fill.begun = Part(frame + within, within, size)
+        frame = before.frames[-1]
+        if frame == self.kernel.state.zero_frame:
+            frame = 0
+        elif frame not in before.private:
+            with self.kernel.fills.keeping(before):
+                frame = self._copied(frame + within, within, size)
+        else:
+            before.private.remove(frame)
+        if frame:
+            fill.private.append(frame)
+        self.kernel.file_windows.unmap(file, before)
+        before.frames.pop()
+        before.whole.pop()
+        fill.begun = Part(frame + within if frame else 0, within, size)
         before.length -= size
         fill.position, fill.length = start, fill.length + size
         if before.length <= 0:
-            fill.pins, before.pins = fill.pins + before.pins, []
             self.kernel.fills.drop(file, before)
         return True
+
+    def _copied(self, source: int, offset: int, size: int) -> int:
+        """Return a new frame of low memory, zeros but for `size` bytes from `source` at `offset`; NO_MEMORY."""
+        frame = self.low_frame()
+        self.kernel.tables.clear(frame)
+        ram = self.kernel.machine.ram
+        ram.write(frame + offset, ram.view(source, size, Account.KERNEL))
+        return frame
 
     def give_back(self, file: FileObject, fill: Fill) -> Fill | None:
         """Return a block of what `_absorb` took over by a block that has failed; None if there is no such thing."""
         if fill.begun is None or file.error is not ErrorCode.OK:
             return None
-        frame = fill.begun.source & -PAGE_SIZE
         before = Fill(0, fill.position, fill.begun.size, FillState.READY, first_page=file.page_of(fill.position))
-        before.frames, before.whole = [frame], [False]
-        if frame in fill.private:
+        before.whole = [False]
+        if fill.begun.source:
+            frame = fill.begun.source & -PAGE_SIZE
             fill.private.remove(frame)
             before.private = [frame]
+            before.frames = [frame]
         else:
-            before.pins, fill.pins = fill.pins, []
+            before.frames = [self.kernel.zero_frame()]
         return before
 
     def _spread(

@@ -9,12 +9,17 @@ import synthetic_server as synthetic
 from callgate.disk.latency import Latency
 from callgate.disk.media import FaultInjecting, MemoryMedium
 from callgate.kernel import volumes
+from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import FILE_WINDOW_BYTES
+from callgate.server.gate import allocate
+from callgate.server.hosted import operation
+from callgate.server.message import Object, Registers, RegisterValues, Reply, Request
 
 Sessions = Callable[..., Any]
 SECTORS = 8192
 WAYS = "rptb"
+BEGINNING = 3 * 512
 NINE = 9
 WORD = 0xFFFF_FFFF
 TAIL = 4 * 10_007  # bytes that the program `tails` reads
@@ -188,6 +193,39 @@ def test_mapping_edges_as_they_are_leaks_what_lies_beside(session: Sessions, fil
     made.run()
     assert made.output == IMAGE[64 * 512 : 80 * 512]
     assert made.counters.copied_pages == 0
+
+
+class Reusing(synthetic.Synthetic):
+    """Gives the first three sectors of a file from its own memory, and writes there when nobody uses them any more."""
+
+    @operation(Operation.READ)
+    async def read(self, request: Request) -> Reply:
+        if request.registers.eax >= BEGINNING:
+            return await super().read(request)
+        address = await allocate(BEGINNING)
+        self.memory.write(address, next(iter(self.files.values())).content(IMAGE)[:BEGINNING])
+        self.held[1] = address
+        return Object(address, BEGINNING, RegisterValues(eax=BEGINNING, edi=1))
+
+    @operation(Operation.RELEASE)
+    async def release(self, request: Request) -> Reply:
+        address = self.held.pop(request.registers.eax)
+        self.released.append(address)
+        self.memory.write(address, bytes(BEGINNING))
+        return Registers(request.registers)
+
+
+@pytest.mark.parametrize("map_edges", [False, True])
+def test_the_beginning_of_a_page_is_the_readers_when_its_server_uses_the_memory_again(
+    session: Sessions, files: dict[str, Any], monkeypatch: pytest.MonkeyPatch, *, map_edges: bool
+) -> None:
+    """The rest of the page comes from a disk so slow that the server has heard of it before."""
+    monkeypatch.setattr(volumes, "installed_servers", lambda: [Reusing])
+    files["f"] = Layout(100 * 512, [(4096, 100)])  # which mounting has not read
+    made = read(session, "p", "f", map_edges=map_edges, latency=Latency(command=1_000_000))
+    assert len(synthetic.Synthetic.released) == 1
+    assert made.output == files["f"].content(IMAGE)
+    assert made.unaccounted() == []
 
 
 def test_a_file_of_five_gibibytes_is_read_at_its_far_end(session: Sessions, files: dict[str, Any]) -> None:
