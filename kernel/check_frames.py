@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.memory import HIGH_MEMORY, KERNEL_BASE, PAGE_SIZE
 from callgate.kernel.abi.thread import KERNEL_STACK_SIZE, TCB_SIZE, ThreadControlBlock
-from callgate.kernel.check_facts import Facts
+from callgate.kernel.check_facts import Facts, Page
 from callgate.kernel.control import word
 from callgate.kernel.frames import FramePool
-from callgate.kernel.records import Pin, Thread
+from callgate.kernel.records import Pin, Process, Thread
 
 if TYPE_CHECKING:
     from callgate.kernel.records import Version
@@ -77,6 +77,34 @@ def low_frames_have_one_writer(facts: Facts) -> Iterator[str]:
                 if page.frame in writer:
                     yield f"frame {page.frame:#x} is writable in {writer[page.frame]} and in {space.name}"
                 writer[page.frame] = space.name
+
+
+def writable_high_pages_are_changed_or_claimed(facts: Facts) -> Iterator[str]:
+    """A page of high memory that ring 3 may write to is a whole block in a window opened to be written.
+
+    Its block has been changed, or the window has claimed it.  No process has private pages in high memory.
+    """
+    changed = {block.frame for block in facts.kernel.cache.state.blocks.values() if block.changed}
+    for process, space in zip(facts.state.processes.values(), facts.spaces, strict=True):
+        for page in space.pages:
+            if not (page.user and page.writable and page.frame >= HIGH_MEMORY):
+                continue
+            claimed = _claim(facts, process, page)
+            if claimed is None or not (claimed or page.frame in changed):
+                yield f"{space.name}: {page.linear:#010x} maps frame {page.frame:#x} writable, and nobody allowed it"
+
+
+def _claim(facts: Facts, process: Process, page: Page) -> bool | None:
+    """Whether the window that shows a page has claimed it; None if no window may show it so."""
+    for opened in process.files.values():
+        file = facts.kernel.files.objects[opened.object]
+        number = (page.linear - opened.window + opened.position) // PAGE_SIZE
+        for fill in file.fills if opened.writable and page.linear >= opened.window else ():
+            index = number - fill.first_page
+            claims = fill.users.get((process.number, opened.page))
+            if claims is not None and 0 <= index < len(fill.frames) and fill.frames[index] == page.frame:
+                return index in claims if fill.whole[index] else None
+    return None
 
 
 def no_page_is_writable_and_executable(facts: Facts) -> Iterator[str]:

@@ -25,6 +25,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     check_frames.holders_are_those_on_record,
     check_frames.user_pages_are_held_and_of_ring_3,
     check_frames.low_frames_have_one_writer,
+    check_frames.writable_high_pages_are_changed_or_claimed,
     check_frames.no_page_is_writable_and_executable,
     check_descriptors.only_four_entries_are_for_ring_3,
     check_descriptors.descriptors_match_their_owners,

@@ -134,6 +134,10 @@ def share_a_writable_page(kernel: Kernel) -> None:
     map_page(kernel, max(rom(kernel).process.pages.items())[1], USER_DATA)  # the server's stack
 
 
+def share_a_block_of_the_cache(kernel: Kernel) -> None:
+    map_page(kernel, next(iter(kernel.cache.state.blocks.values())).frame, USER_DATA)
+
+
 def map_writable_code(kernel: Kernel) -> None:
     map_page(kernel, shell(kernel).pages[max(shell(kernel).pages)], WRITABLE_CODE)
 
@@ -292,6 +296,7 @@ BREAKS: dict[Break, tuple[str, str]] = {
     map_a_high_frame: ("user_pages_are_held_and_of_ring_3", "which nobody holds"),
     open_the_kernel: ("user_pages_are_held_and_of_ring_3", "of kernel space, is mapped for ring 3"),
     share_a_writable_page: ("low_frames_have_one_writer", "is writable in process"),
+    share_a_block_of_the_cache: ("writable_high_pages_are_changed_or_claimed", "and nobody allowed it"),
     map_writable_code: ("no_page_is_writable_and_executable", "is writable and executable"),
     map_code_writable_elsewhere: ("no_page_is_writable_and_executable", "and executable in process"),
     put_a_descriptor_for_ring_3: ("only_four_entries_are_for_ring_3", "GDT entry 0x9 has DPL 3"),

@@ -353,6 +353,28 @@ def test_pages_that_are_mapped_to_be_written_and_are_not_make_room_for_those_tha
     assert made.unaccounted() == []
 
 
+@pytest.mark.parametrize("lost", ["the claim", "the leave to write"])
+def test_a_page_of_a_file_that_is_mapped_writable_without_leave_is_found(
+    session: Sessions, files: dict[str, Layout], lost: str
+) -> None:
+    files["f"] = straight(3)
+    made = session(MemoryMedium(IMAGE), programs=[("writer", "h/d0/f")], scratch=True)
+    made.reach("writer", "held")
+    assert made.kernel.check() == []
+    (opened,) = made.processes[0].files.values()
+    (fill,) = made.kernel.files.objects[opened.object].fills
+    claims = fill.users[made.processes[0].number, opened.page]
+    key = claims[1]
+    if lost == "the claim":
+        del claims[1]
+    else:
+        opened.writable = False
+    found = [line for line in made.kernel.check() if line.startswith("writable_high_pages_are_changed_or_claimed: ")]
+    assert len(found) == (1 if lost == "the claim" else 3)
+    claims[1], opened.writable = key, True
+    assert made.kernel.check() == []
+
+
 def test_a_page_that_was_made_read_only_again_can_be_written_to_while_there_is_room(
     session: Sessions, files: dict[str, Layout]
 ) -> None:
