@@ -4,9 +4,11 @@ A medium moves bytes straight between its file and the guest's memory (`preadv` 
 are media too, wrapped around the real one: no controller or kernel code knows about them.
 """
 
+import errno
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from callgate.kernel.abi.memory import SECTOR_SIZE
 
@@ -72,11 +74,32 @@ class Medium(Protocol):
         ...
 
 
+class Image(Medium, Protocol):
+    """A disk image of the host."""
+
+    format: str  # `raw`, or how the disk lies in its file: `qcow2`, `gzip`, `gzip, qcow2`
+
+    @property
+    def path(self) -> Path:
+        """The file, or what people call it."""
+        ...
+
+    @property
+    def warnings(self) -> list[str]:
+        """What to tell about the image as such, each with its name."""
+        ...
+
+
 def check_bounds(medium: Medium, lba: int, views: Sequence[memoryview]) -> None:
     """MediumError if a transfer leaves the medium."""
     sectors = sum(len(view) for view in views) // SECTOR_SIZE
     if lba < 0 or lba + sectors > medium.sector_count:
         raise MediumError(lba, f"{sectors} sectors from here leave the medium of {medium.sector_count}")
+
+
+def refuse_to_write(lba: int) -> NoReturn:
+    """MediumError: the medium is read-only."""
+    raise MediumError(lba, os.strerror(errno.EROFS))
 
 
 class NoDelay:

@@ -1,10 +1,8 @@
 """A disk in host memory."""
 
-import errno
-import os
 from collections.abc import Sequence
 
-from callgate.disk.medium import MediumError, NoDelay, check_bounds
+from callgate.disk.medium import NoDelay, check_bounds, refuse_to_write
 from callgate.kernel.abi.memory import SECTOR_SIZE
 
 
@@ -36,7 +34,7 @@ class MemoryMedium(NoDelay):
     def write_from(self, lba: int, views: Sequence[memoryview]) -> None:
         """Copy from the views."""
         if self.read_only:
-            raise MediumError(lba, os.strerror(errno.EROFS))
+            refuse_to_write(lba)
         check_bounds(self, lba, views)
         offset = lba * SECTOR_SIZE
         for view in views:

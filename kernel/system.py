@@ -23,7 +23,7 @@ from callgate.asm.assembler import Program
 from callgate.disk.ahci import MMIO_BASE, AhciController
 from callgate.disk.ide import COMMAND_BLOCKS, IdeController
 from callgate.disk.latency import Latency
-from callgate.disk.media import ImageFile, Medium
+from callgate.disk.media import Medium, open_image
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.boot import BOOT_MAGIC, BootInformation
 from callgate.kernel.abi.layout import size_of
@@ -373,4 +373,4 @@ def boot(
     options: SystemOptions | None = None,
 ) -> System:
     """Boot disk images, opened read-only; ImageError names the one that cannot be used."""
-    return System([ImageFile(Path(image)) for image in images], options)
+    return System([open_image(Path(image)) for image in images], options)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from callgate.tools.image_argument import IMAGE
 from callgate.tools.sizes import SIZE, Number
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ Examples:
   callgate boot a.img b.img                        two disks: /d0… and /d1…
   echo "dir /rom" | callgate boot                  commands from a pipe
   callgate boot their.img -c df --stats ledger.json
+  curl URL | callgate boot - -c dir                an image from a pipe; commands by -c
   callgate boot a.img --unplug-at 400000 -c "cat BIG" take the disk away in the middle
 
 \b
@@ -45,7 +47,7 @@ PLUG_TIME = PlugTime()
 
 
 @click.command(epilog=EPILOG)
-@click.argument("images", metavar="[IMAGE]...", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("images", metavar="[IMAGE]...", nargs=-1, type=IMAGE)
 @click.option(
     "-c",
     "--command",
@@ -128,7 +130,9 @@ def boot(
     no_history: bool,
     quiet: bool,
 ) -> int:
-    """Boot IMAGEs (raw disk images, opened read-only); without one, the embedded demo image.
+    """Boot IMAGEs (disk images, opened read-only); without one, the embedded demo image.
+
+    An IMAGE is raw, qcow2, VHD, VMDK or VDI, or compressed by gzip, xz, bzip2 or zstd; - is standard input.
 
     The guest's console is standard input and output, byte for byte; the boot log is on standard error.
     """

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from callgate.disk.builder import FileSystem, Scheme
 from callgate.tools.copy_command import copy
+from callgate.tools.image_argument import IMAGE
 from callgate.tools.list_command import list_directory
 from callgate.tools.sizes import SIZE
 
@@ -17,6 +18,7 @@ INSPECT_EPILOG = """\b
 Examples:
   callgate disk inspect their.img
   callgate disk inspect their.img --json
+  callgate disk inspect - < disk.qcow2
 
 \b
 Exit codes: 0 it has been looked at, whatever is wrong with it; 2 usage; 5 it is no disk image.
@@ -37,13 +39,13 @@ def disk() -> None:
 
 
 @disk.command(epilog=INSPECT_EPILOG, short_help="Show what is on a disk image, and what is wrong with it.")
-@click.argument("image", type=click.Path(path_type=Path))
+@click.argument("image", type=IMAGE)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect(image: Path, as_json: bool) -> int:
     """Show partitions and file systems of IMAGE, and what is wrong with them.
 
     Of each volume that can be mounted, every file is looked at: how many of its pages the kernel can map as they are on
-    the disk, and how many it has to put together from copies.  The image is only read.
+    the disk, and how many it has to put together from copies.  The image is only read; - is standard input.
     """
     from callgate.disk.media import ImageError
     from callgate.kernel.server_packages import broken_servers

@@ -82,11 +82,11 @@ def images(fs: Kind | None, image: Path | None, count: int, seed: int, booted: b
 
 def _volume(image: Path) -> bytes:
     """Return a volume, zeros to a whole sector included; ImageError if it is none that a server knows."""
-    from callgate.disk.media import ImageError, ImageFile
+    from callgate.disk.media import ImageError, open_image
     from callgate.tools.inspection import read_layout
     from callgate.tools.volume_walk import claimant, read_medium
 
-    medium = ImageFile(image)
+    medium = open_image(image)
     try:
         if claimant(medium, 0, medium.sector_count) is not None:
             return read_medium(medium, 0, medium.sector_count)

@@ -5,11 +5,11 @@ what is said here of a volume is what its server says of it.  Reads only; never 
 is wrong is part of the answer.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from callgate.disk.media import ImageFile, Medium
+from callgate.disk.media import Medium, open_image
 from callgate.disk.partitions import SECTOR, DiskLayout, Partition, ReadError, forgiving, run_sync, scan
 from callgate.kernel.server_packages import installed_servers
 from callgate.server.errors import FileSystemError
@@ -21,7 +21,7 @@ from callgate.tools.volume_walk import VolumeWalk, claimant, explanation, sector
 
 @dataclass(frozen=True, slots=True)
 class FileSystem:
-    """A file system: its name ("" if no server knows it), label, numbers of note, and problems."""
+    """What is in a partition: its name ("" if nobody knows it), label, numbers of note, and problems."""
 
     kind: str = ""
     label: str = ""
@@ -41,20 +41,24 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """A disk image: size in 512-byte sectors, scheme "none", "mbr" or "gpt", volumes, problems."""
+    """A disk image: size in 512-byte sectors, scheme "none", "mbr" or "gpt", volumes, problems.
+
+    `format` is "raw", or how the disk is stored in its file: "qcow2", "gzip".
+    """
 
     path: str
     sectors: int
     scheme: str
     volumes: list[Volume]
     problems: list[str] = field(default_factory=list)
+    format: str = "raw"
 
 
 def inspect_image(path: Path) -> Inspection:
     """Look at a disk image; ImageError if it cannot be used at all."""
-    image = ImageFile(path)
+    image = open_image(path)
     try:
-        return inspect_medium(image, str(path), image.warnings)
+        return replace(inspect_medium(image, str(image.path), image.warnings), format=image.format)
     finally:
         image.close()
 
@@ -120,7 +124,8 @@ def render(inspection: Inspection) -> str:
     """Return it as text for people."""
     scheme = {"none": "no partition table", "mbr": "MBR", "gpt": "GPT"}[inspection.scheme]
     sectors = f"{inspection.sectors} sector{'s' * (inspection.sectors != 1)}"
-    lines = [f"{inspection.path}: {sectors} ({size_text(inspection.sectors)}), {scheme}"]
+    stored = f"{inspection.format}, " * (inspection.format != "raw")
+    lines = [f"{inspection.path}: {stored}{sectors} ({size_text(inspection.sectors)}), {scheme}"]
     for volume in inspection.volumes:
         lines += render_volume(volume)
     if not inspection.volumes:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from callgate.disk.media import ImageError, ImageFile
+from callgate.disk.media import Image, ImageError, open_image
+from callgate.disk.open_image import STANDARD_INPUT
 from callgate.tools.ending import Ending
 from callgate.tools.history import History, HistoryError, default_path, watch
 from callgate.tools.outputs import OutputRefused, Report, is_report
@@ -172,33 +173,38 @@ class Session:
         limit = IDE_DRIVES if self.options.ide else AHCI_PORTS
         if len(self.options.images) > limit:
             return f"{len(self.options.images)} images: {'IDE' if self.options.ide else 'AHCI'} takes at most {limit}"
+        streams = self.options.images.count(STANDARD_INPUT)
+        if streams > 1:
+            return "-: standard input is one image, and was named twice"
+        if streams and self.options.commands is None:
+            return "-: standard input is the image and cannot be the console too: give commands by -c, or name a file"
         if self.options.commands is not None and len(self.options.commands.encode("utf-8", "replace")) > 4000:
             return "-c: the commands are longer than 4000 bytes; write them to standard input instead"
         return None
 
-    def _open_images(self) -> list[ImageFile]:
+    def _open_images(self) -> list[Image]:
         paths = self.options.images
         if not paths:
             from callgate.asm.assembler.cache import cache_directory
             from callgate.disk.demo import demo_image
 
             paths = [demo_image(cache_directory())]
-        media: list[ImageFile] = []
+        media: list[Image] = []
         try:
             for path in paths:
-                media.append(ImageFile(path))
-        except ImageError:
+                media.append(open_image(path))
+        except BaseException:
             for medium in media:
                 medium.close()
             raise
         for index, medium in enumerate(media):
             if self.options.images:
-                self.log(f"d{index}: image {medium.path}")
+                self.log(f"d{index}: image {medium.path}{f' ({medium.format})' * (medium.format != 'raw')}")
             for warning in medium.warnings:
                 self.log(warning)
         return media
 
-    def _boot(self, media: list[ImageFile]) -> int:
+    def _boot(self, media: list[Image]) -> int:
         from callgate.kernel.errors import KernelPanic
         from callgate.kernel.system import System, SystemOptions
 

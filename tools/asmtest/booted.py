@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from callgate.disk.media import ImageFile
+from callgate.disk.media import open_image
 from callgate.kernel.errors import KernelPanic
 from callgate.kernel.images import program_image
 from callgate.kernel.machine import Stop
@@ -40,7 +40,7 @@ class BootedSystem:
         self.printed: list[bytes] = []
         self.log: list[str] = []
         options = SystemOptions(high_memory=HIGH_MEMORY, output=self.printed.append, log=self.log.append)
-        self.system = System([ImageFile(image) for image in images], options)
+        self.system = System([open_image(image) for image in images], options)
         self.machine = self.system.machine
         self.stop: Stop | None = None
         self.panic = ""

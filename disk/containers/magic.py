@@ -1,0 +1,22 @@
+"""What begins a file that is no raw image.  Loaded with every image: it must stay small."""
+
+from typing import Final
+
+COMPRESSED: Final = {"gzip": b"\x1f\x8b\x08", "xz": b"\xfd7zXZ\0", "bzip2": b"BZh", "zstd": b"\x28\xb5\x2f\xfd"}
+_BZIP2_NEXT: Final = (b"1AY&SY", b"\x17rE8P\x90")  # after the level: a block, or the end of an empty stream
+QCOW2: Final = b"QFI\xfb"
+VMDK_SPARSE: Final = b"KDMV"
+VMDK_DESCRIPTOR: Final = b"# Disk DescriptorFile"
+VDI: Final = b"\x7f\x10\xda\xbe"
+VDI_AT: Final = 64
+VHD: Final = b"conectix"
+VHD_FOOTER_BYTES: Final = 512
+HEAD_BYTES: Final = 512  # what has to be seen of a file
+
+
+def compression_of(head: bytes) -> str:
+    """Return by what a file that begins with `head` is compressed, of what can be unpacked; "" if it is not."""
+    for kind, magic in COMPRESSED.items():
+        if head.startswith(magic) and (kind != "bzip2" or head[4:10] in _BZIP2_NEXT):
+            return kind
+    return ""
