@@ -80,7 +80,10 @@ async def scan(read: Reader, sector_count: int, judge: Judge) -> DiskLayout:
         return DiskLayout("none", [whole])
     if layout.problems:
         return layout
-    return DiskLayout("none", [whole], ["sector 0: a boot sector without partitions and without a file system"])
+    from callgate.disk.foreign import name_foreign
+
+    problem = "sector 0: a boot sector without partitions and without a file system"
+    return DiskLayout("none", [whole], [] if await name_foreign(forgiving(read), sector_count) else [problem])
 
 
 async def settle(

@@ -95,12 +95,22 @@ class Volumes:
         try:
             found = await claim(self.installed, read, partition.sectors, self.kernel.log)
             if found is None:
-                text = await explain(self.installed, read, partition.sectors, self.kernel.log)
-                say(f"{name}: {text or UNKNOWN}, skipped")
+                say(f"{name}: {await self.explain(read, partition.sectors)}")
                 return
             say(await self.start_server(found.server, found.kind, disk, partition, name))
         except (ReadError, PolicyError) as error:
             say(f"{name}: not mounted: {error}")
+
+    async def explain(self, read: Reader, sectors: int) -> str:
+        """Return what is said of a partition that no server claims."""
+        if text := await explain(self.installed, read, sectors, self.kernel.log):
+            return f"{text}, skipped"
+        from callgate.disk.foreign import name_foreign
+
+        found = await name_foreign(read, sectors)
+        if found is None:
+            return f"{UNKNOWN}, skipped"
+        return f"{found.text}, skipped" + f"; {found.hint}" * bool(found.hint)
 
     async def start_server(
         self, server: type[HostedServer], kind: str, disk: int, partition: DiskPartition, name: str

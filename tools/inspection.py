@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from callgate.disk.foreign import name_foreign
 from callgate.disk.media import Medium, open_image
 from callgate.disk.partitions import SECTOR, DiskLayout, Partition, ReadError, forgiving, run_sync, scan
 from callgate.kernel.server_packages import installed_servers
@@ -98,8 +99,7 @@ def _look_into(medium: Medium, partition: Partition) -> tuple[FileSystem, Alignm
     try:
         found = claimant(medium, partition.start, partition.sectors, broken.append)
         if found is None:
-            text = explanation(medium, partition.start, partition.sectors, broken.append)
-            return FileSystem(problems=[text] * bool(text) + broken), None
+            return _unclaimed(medium, partition, broken), None
         kind = found.kind
         walk = VolumeWalk(found.server, medium, partition.start, partition.sectors)
         label = walk.label()
@@ -113,6 +113,16 @@ def _look_into(medium: Medium, partition: Partition) -> tuple[FileSystem, Alignm
     except Exception as error:  # noqa: BLE001 - a third party's server may raise anything
         text = ": ".join([f"its server raised {describe(error)}", *last_frames(error)[-1:]])
         return FileSystem(kind, problems=[text]), None
+
+
+def _unclaimed(medium: Medium, partition: Partition, broken: list[str]) -> FileSystem:
+    """Say what a partition is that no server claims; `broken` collects what is said of servers that cannot tell."""
+    text = explanation(medium, partition.start, partition.sectors, broken.append)
+    if text:
+        return FileSystem(problems=[text, *broken])
+    read = forgiving(sectors_reader(medium, partition.start))
+    found = run_sync(name_foreign(read, partition.sectors))
+    return FileSystem(found.kind, problems=[str(found), *broken]) if found else FileSystem(problems=broken)
 
 
 def as_dict(inspection: Inspection) -> dict[str, Any]:

@@ -24,6 +24,11 @@ from callgate.server.iso9660.structures import (
 from callgate.server.names import text_of_bytes
 
 _ROOT_RECORD: Final = slice(156, 190)
+_UDF_END: Final = (
+    32  # logical sectors that ECMA-167's volume recognition sequence takes at most, ISO 9660's part included
+)
+_RECOGNISED: Final = (b"BEA01", b"BOOT2", b"CDW02", b"TEA01")  # what else may be in it, 2/8.3.1
+_UDF: Final = (b"NSR02", b"NSR03")  # ECMA-167, 3/9.1
 _FIRST_BYTE: Final = FIRST_DESCRIPTOR * LOGICAL_SECTOR
 
 
@@ -44,6 +49,7 @@ class Descriptors(NamedTuple):
     primary: VolumeDescriptor
     joliet: VolumeDescriptor | None
     damage: list[str]
+    udf: bool  # whether the disc is a UDF volume as well
 
 
 def probe(first: bytes) -> str | None:
@@ -96,7 +102,21 @@ async def read_descriptors(reader: SectorReader, partition_sectors: int) -> Desc
     primary = primary or joliet  # a volume whose names are only there in UCS-2 is still a volume
     if primary is None:
         raise MountError(complaint)
-    return Descriptors(primary, joliet, damage)
+    return Descriptors(primary, joliet, damage, await _is_udf(reader, number + 1, partition_sectors))
+
+
+async def _is_udf(reader: SectorReader, first: int, partition_sectors: int) -> bool:
+    """Whether descriptors of UDF follow those of ISO 9660, from logical sector ``first`` on."""
+    for number in range(first, min(_UDF_END, partition_sectors // SECTORS_PER_LOGICAL)):
+        try:
+            sector = await reader.read(number * SECTORS_PER_LOGICAL, SECTORS_PER_LOGICAL)
+        except FileSystemError:
+            return False
+        if sector[1:6] in _UDF:
+            return True
+        if sector[1:6] not in _RECOGNISED:
+            return False
+    return False
 
 
 async def _read(reader: SectorReader, number: int, partition_sectors: int, damage: list[str]) -> bytes:

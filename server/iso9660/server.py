@@ -44,6 +44,8 @@ class IsoServer(MountedServer[IsoVolume, Entry]):
         self.details = {"block_bytes": volume.tree.block_bytes, "blocks": volume.tree.blocks}
         self.mounted(volume, volume.damage)
         self.kind = volume.kind
+        if volume.udf:
+            self.report("the disc is also a UDF volume, which is not read: what only UDF shows is missing")
 
     @operation(Operation.FREE_SPACE)
     async def free_space(self, request: Request) -> Reply:

@@ -35,6 +35,7 @@ class IsoVolume:
         self.tree = tree
         self.skip = skip  # of Rock Ridge; None if names are those of the tree itself
         self.damage: list[str] = []
+        self.udf = False  # whether the disc is a UDF volume as well
         self.root = _directory_entry(tree.root.extent, tree.root.place)
         self._directories: OrderedDict[int, Directory] = OrderedDict()
 
@@ -55,6 +56,7 @@ class IsoVolume:
                 damage.append(f"the {'Joliet' if tree.joliet else 'primary'} tree cannot be used: {error.text}")
                 continue
             volume.damage = [*damage, *root.damage]
+            volume.udf = descriptors.udf
             end = tree.blocks * (tree.block_bytes // SECTOR_SIZE)
             if end > sectors:
                 volume.damage.append(f"the volume has {end} sectors of 512 bytes, and there are {sectors}")
