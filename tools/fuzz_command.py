@@ -96,6 +96,8 @@ def _volume(image: Path) -> bytes:
     if layout.scheme == "none" or not layout.partitions:
         raise ImageError(image, "no file system that a server knows begins here")
     partition = layout.partitions[0]
+    if medium.format != "raw":
+        raise ImageError(image, "has partitions, and --image wants one volume alone", "make a raw image of it first")
     place = f"bs={SECTOR_SIZE} skip={partition.start} count={partition.sectors}"
     cut = f"cut partition {partition.number} out: dd if={shlex.quote(str(image))} of=volume.img {place}"
     raise ImageError(image, "has partitions, and --image wants one volume alone", cut)

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from callgate.disk.image_file import SECTORS_LIMIT, RawFile, cut
+from callgate.disk.image_file import SECTORS_LIMIT, RawFile
 from callgate.disk.medium import ImageError, MediumError, NoDelay, check_bounds, refuse_to_write
 from callgate.kernel.abi.memory import SECTOR_SIZE
 
@@ -108,17 +108,16 @@ class ContainerImage(NoDelay):
     def read_into(self, lba: int, views: Sequence[memoryview]) -> None:
         """Fill the views from wherever the sectors are; MediumError."""
         check_bounds(self, lba, views)
-        left = [view for view in views if len(view)]
+        rest = Views(views)
         position = lba * SECTOR_SIZE
-        while left:
+        while rest.left:
             try:
-                run = self.locate(position, sum(map(len, left)))
-                self._fill(first_bytes(left, run.size), run)
+                run = self.locate(position, rest.left)
+                self._fill(rest.take(run.size), run)
             except DamagedError as error:
                 raise MediumError(position // SECTOR_SIZE, str(error)) from None
             except OSError as error:
                 raise MediumError(position // SECTOR_SIZE, error.strerror or str(error)) from None
-            left = cut(left, run.size)
             position += run.size
 
     def _fill(self, views: list[memoryview], run: Run) -> None:
@@ -146,15 +145,30 @@ class ContainerImage(NoDelay):
         self.file.file.close()
 
 
-def first_bytes(views: Sequence[memoryview], size: int) -> list[memoryview]:
-    """Return the views' first `size` bytes."""
-    first = []
-    for view in views:
-        if not size:
-            break
-        first.append(view[:size])
-        size -= len(first[-1])
-    return first
+class Views:
+    """Views that are filled from their beginning on, piece by piece."""
+
+    def __init__(self, views: Sequence[memoryview]) -> None:
+        self.left = sum(map(len, views))  # bytes that have not been taken
+        self._views = views
+        self._index = 0
+        self._place = 0
+
+    def take(self, size: int) -> list[memoryview]:
+        """Return views of the next `size` bytes, of which there must be as many left."""
+        taken = []
+        self.left -= size
+        while size:
+            view = self._views[self._index]
+            piece = view[self._place : self._place + size]
+            if len(piece):
+                taken.append(piece)
+                size -= len(piece)
+            self._place += len(piece)
+            if self._place == len(view):
+                self._index += 1
+                self._place = 0
+        return taken
 
 
 def unpacked_struct(layout: struct.Struct, data: bytes) -> tuple[int, ...]:

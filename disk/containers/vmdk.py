@@ -16,11 +16,11 @@ from callgate.disk.containers.container import (
     ContainerImage,
     DamagedError,
     Run,
-    first_bytes,
+    Views,
     unpacked_struct,
 )
 from callgate.disk.containers.magic import VMDK_SPARSE
-from callgate.disk.image_file import ImageFile, RawFile, cut
+from callgate.disk.image_file import SECTORS_LIMIT, ImageFile, RawFile
 from callgate.disk.medium import ImageError, Medium, NoDelay, check_bounds, refuse_to_write
 from callgate.kernel.abi.memory import SECTOR_SIZE
 
@@ -167,7 +167,10 @@ def open_descriptor(file: ContainerFile) -> "ExtentsVmdk":
         raise DamagedError("its descriptor names no extent")
     if len(extents) > _EXTENTS_LIMIT:
         raise DamagedError(f"its descriptor names {len(extents)} extents, more than {_EXTENTS_LIMIT}")
-    image = ExtentsVmdk(file, sum(extent.sectors for extent in extents))
+    sectors = sum(extent.sectors for extent in extents)
+    if sectors > SECTORS_LIMIT:
+        raise DamagedError(f"its extents have {sectors} sectors")
+    image = ExtentsVmdk(file, sectors)
     try:
         for extent in extents:
             image.add(extent.sectors, _open_extent(file, extent))
@@ -267,20 +270,19 @@ class ExtentsVmdk(NoDelay):
     def read_into(self, lba: int, views: Sequence[memoryview]) -> None:
         """Read from one file after another; MediumError."""
         check_bounds(self, lba, views)
-        left = list(views)
+        rest = Views(views)
         for sectors, medium in self.parts:
-            if not left:
+            if not rest.left:
                 return
             if lba >= sectors:
                 lba -= sectors
                 continue
-            here = first_bytes(left, (sectors - lba) * SECTOR_SIZE)
+            here = rest.take(min(rest.left, (sectors - lba) * SECTOR_SIZE))
             if medium is not None:
                 medium.read_into(lba, here)
             else:
                 for view in here:
                     view[:] = bytes(len(view))
-            left = cut(left, sum(map(len, here)))
             lba = 0
 
     def write_from(self, lba: int, views: Sequence[memoryview]) -> None:

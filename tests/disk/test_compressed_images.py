@@ -50,7 +50,7 @@ def unpacked(path: Path) -> tuple[str, bytes, list[str]]:
 @pytest.mark.parametrize("kind", ["gzip", "xz", "bzip2", "zstd"])
 def test_what_the_tool_has_packed_is_read(tmp_path: Path, kind: str) -> None:
     if kind == "zstd":
-        pytest.importorskip("backports.zstd", reason="Python has no zstd before 3.14, and backports.zstd is missing")
+        container_files.need_zstd()
     path = tmp_path / "disk.img"
     path.write_bytes(host_programs.run_binary(kind, "-c", data=DISK))
     assert unpacked(path) == (kind, DISK, [])
@@ -111,7 +111,7 @@ def test_a_descriptor_that_is_compressed_cannot_find_its_files(tmp_path: Path) -
 def test_damage_is_an_error_that_names_the_tool(tmp_path: Path, kind: str) -> None:
     pack = {"gzip": gzip.compress, "xz": lzma.compress, "bzip2": bz2.compress}.get(kind)
     if pack is None:
-        zstd = pytest.importorskip("backports.zstd", reason="backports.zstd is missing")
+        zstd = container_files.need_zstd()
         pack = zstd.compress
     path = tmp_path / "x"
     sound = pack(DISK)
@@ -129,7 +129,7 @@ def test_damage_is_an_error_that_names_the_tool(tmp_path: Path, kind: str) -> No
 @pytest.mark.parametrize("kind", compressed.COMPRESSED)
 def test_garbage_behind_a_magic_number_is_an_error(tmp_path: Path, kind: str) -> None:
     if kind == "zstd":
-        pytest.importorskip("backports.zstd", reason="backports.zstd is missing")
+        container_files.need_zstd()
     path = tmp_path / "x"
     for seed in range(50):
         source = random.Random(seed)

@@ -3,14 +3,51 @@
 `tests/disk/test_image_containers.py` shows qemu-img the same files.
 """
 
+import random
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
+from callgate.disk.containers.zstandard import find_zstd
+from callgate.disk.media import Medium
+
+KIB, MIB = 1 << 10, 1 << 20
 
 
 def open_files() -> int:
     """Return how many files this process has open."""
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def need_zstd() -> Any:
+    """Return the module for Zstandard; skip the test where there is none."""
+    module = find_zstd()
+    if module is None:
+        pytest.skip("Python has no zstd before 3.14, and backports.zstd is not installed")
+    return module
+
+
+def read(medium: Medium, lba: int, sectors: int) -> bytes:
+    """Return sectors of a medium; MediumError."""
+    buffer = bytearray(sectors * 512)
+    medium.read_into(lba, [memoryview(buffer)])
+    return bytes(buffer)
+
+
+def noise(size: int, seed: int = 1) -> bytes:
+    """Return a disk with noise, text and wide zeros."""
+    source = random.Random(seed)
+    data = bytearray(size)
+    for start in range(0, size, 128 * KIB):
+        kind = source.random()
+        if kind < 0.4:
+            data[start : start + 70_000] = source.randbytes(70_000)
+        elif kind < 0.7:
+            data[start : start + 80_000] = (b"text %10d." % start) * 5000
+    return bytes(data[:size])
 
 
 Clusters = dict[int, bytes]  # number of a cluster, block or grain of the disk -> its bytes; all others are not stored
@@ -129,3 +166,41 @@ def vdi(size: int, blocks: Clusters) -> bytearray:
         struct.pack_into("<I", data, VDI_TABLE + number * 4, place)
         data += content.ljust(VDI_BLOCK, b"\0")
     return data
+
+
+# Samples: QEMU's name of the format, the file, and the disk that is in it.
+DISK = 31 * KIB
+STORED = {3: b"three" * 100 + b"!" * 12, 9: bytes(range(256)) * 2, 61: b"\xa5" * 512}
+
+
+def expected(size: int, unit: int, stored: dict[int, bytes]) -> bytes:
+    """Return a disk of zeros with some blocks of `unit` bytes."""
+    disk = bytearray(-(-size // unit) * unit)
+    for number, data in stored.items():
+        disk[number * unit : number * unit + len(data)] = data
+    return bytes(disk[:size])
+
+
+BLOCKS = {1: random.Random(5).randbytes(4096), 5: b"fifth" * 800}
+GRAINS = {0: random.Random(6).randbytes(8192), 3: b"grain..." * 1024}
+MADE: dict[str, tuple[str, Callable[[], bytearray], bytes]] = {
+    "qcow2": ("qcow2", lambda: qcow2(DISK, STORED), expected(DISK, 512, STORED)),
+    "qcow2 v2": ("qcow2", lambda: qcow2(DISK, STORED, version=2), expected(DISK, 512, STORED)),
+    "packed qcow2": (
+        "qcow2",
+        lambda: qcow2(DISK, STORED, compressed=True),
+        expected(DISK, 512, STORED),
+    ),
+    "VHD": ("vpc", lambda: vhd(DISK, BLOCKS), expected(DISK, 4096, BLOCKS)),
+    "VMDK": ("vmdk", lambda: vmdk(40 * KIB, GRAINS), expected(40 * KIB, 8192, GRAINS)),
+    "packed VMDK": (
+        "vmdk",
+        lambda: vmdk(40 * KIB, GRAINS, compressed=True),
+        expected(40 * KIB, 8192, GRAINS),
+    ),
+    "VDI": (
+        "vdi",
+        lambda: vdi(3 * MIB // 2, {1: b"one" * 99}),
+        expected(3 * MIB // 2, MIB, {1: b"one" * 99}),
+    ),
+}
