@@ -66,7 +66,7 @@ DISK_IMAGES: Final = (
         "partclone",
         "a partclone image",
         (0, b"partclone-image"),
-        hint="convert it: partclone.restore -C -s IMAGE -O OUT",
+        hint="convert it: partclone.restore -C -W -s IMAGE -O OUT",
     ),
     _image("wim", "a WIM archive (Windows)", (0, b"MSWIM\0\0\0"), hint="unpack it: wimapply IMAGE 1 DIR"),
     _image("isz", "an ISZ image (UltraISO)", (0, b"IsZ!"), hint=TOOL.format("a program that reads ISZ")),

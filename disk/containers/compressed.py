@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any, Final, Protocol
 
-from callgate.disk.containers.magic import COMPRESSED
+from callgate.disk.containers.magic import COMPRESSED, goes_on
 from callgate.disk.containers.zstandard import INSTALL, find_zstd
 from callgate.disk.image_file import RawFile
 from callgate.disk.medium import ImageError
@@ -76,7 +76,7 @@ class Unpacker:
             stream: _Decompressor = _new(self.kind)
             yield from self._stream(stream, rest)
             rest = self._after(stream.unused_data)
-            if rest[: len(COMPRESSED[self.kind])] != COMPRESSED[self.kind]:
+            if not goes_on(self.kind, rest):
                 self.ignored = len(rest) + self.file.size - self.position if rest else 0
                 return
 

@@ -4,6 +4,7 @@ from typing import Final
 
 COMPRESSED: Final = {"gzip": b"\x1f\x8b\x08", "xz": b"\xfd7zXZ\0", "bzip2": b"BZh", "zstd": b"\x28\xb5\x2f\xfd"}
 _BZIP2_NEXT: Final = (b"1AY&SY", b"\x17rE8P\x90")  # after the level: a block, or the end of an empty stream
+_SKIPPED: Final = tuple(bytes([first]) for first in range(0x50, 0x60))
 QCOW2: Final = b"QFI\xfb"
 VMDK_SPARSE: Final = b"KDMV"
 VMDK_DESCRIPTOR: Final = b"# Disk DescriptorFile"
@@ -12,6 +13,13 @@ VDI_AT: Final = 64
 VHD: Final = b"conectix"
 VHD_FOOTER_BYTES: Final = 512
 HEAD_BYTES: Final = 512  # what has to be seen of a file
+
+
+def goes_on(kind: str, rest: bytes) -> bool:
+    """Whether what follows a stream begins another one; Zstandard's may be one to be skipped (RFC 8878, 3.1.2)."""
+    return rest.startswith(COMPRESSED[kind]) or (
+        kind == "zstd" and rest[:1] in _SKIPPED and rest[1:4] == b"\x2a\x4d\x18"
+    )
 
 
 def compression_of(head: bytes) -> str:

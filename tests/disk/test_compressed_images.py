@@ -85,6 +85,14 @@ def test_streams_that_follow_each_other_are_one(tmp_path: Path, kind: str) -> No
     assert unpacked(path) == (kind, DISK, [warning])
 
 
+def test_frames_of_zstd_that_are_to_be_skipped_are_skipped(tmp_path: Path) -> None:
+    pack = container_files.need_zstd().compress
+    path = tmp_path / "x"
+    skipped = b"\x5e\x2a\x4d\x18\x04\0\0\0skip"
+    path.write_bytes(pack(DISK) + skipped + pack(DISK[:512]) + skipped)
+    assert unpacked(path) == ("zstd", DISK + DISK[:512], [])
+
+
 def test_a_container_may_be_compressed(tmp_path: Path) -> None:
     path = tmp_path / "x.xz"
     data = container_files.qcow2(1024, {1: b"q" * 512})

@@ -147,6 +147,15 @@ def vmdk(size: int, grains: Clusters, *, compressed: bool = False) -> bytearray:
     return data
 
 
+def vmdk_stream(size: int, grains: Clusters) -> bytearray:
+    """Make a compressed file as it is written from front to end: its header refers to a footer."""
+    data = vmdk(size, grains, compressed=True)
+    footer = bytes(data[:512])
+    struct.pack_into("<Q", data, 56, (1 << 64) - 1)
+    marker = struct.pack("<QII", 1, 0, 3)  # one sector follows, the footer
+    return data + marker.ljust(512, b"\0") + footer + bytes(512)
+
+
 VDI_BLOCK = 1 << 20
 VDI_TABLE = 512
 
@@ -198,6 +207,7 @@ MADE: dict[str, tuple[str, Callable[[], bytearray], bytes]] = {
         lambda: vmdk(40 * KIB, GRAINS, compressed=True),
         expected(40 * KIB, 8192, GRAINS),
     ),
+    "VMDK with a footer": ("vmdk", lambda: vmdk_stream(40 * KIB, GRAINS), expected(40 * KIB, 8192, GRAINS)),
     "VDI": (
         "vdi",
         lambda: vdi(3 * MIB // 2, {1: b"one" * 99}),
