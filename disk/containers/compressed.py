@@ -4,7 +4,7 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Iterator
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from callgate.disk.containers.magic import COMPRESSED, goes_on
 from callgate.disk.containers.zstandard import INSTALL, find_zstd
@@ -20,9 +20,14 @@ _XZ_MEMORY: Final = 512 << 20  # bytes; xz -9 needs 65 MiB
 class _Decompressor(Protocol):
     """One stream of packed bytes, as `bz2`, `lzma` and the modules for Zstandard have it."""
 
-    eof: bool
-    needs_input: bool
-    unused_data: bytes
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def needs_input(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
 
     def decompress(self, data: bytes, max_length: int) -> bytes: ...
 
@@ -49,14 +54,22 @@ class _Gzip:
         return self._stream.decompress(self._stream.unconsumed_tail + data, max_length)
 
 
-def _new(kind: str) -> Any:
+def _new(kind: str) -> _Decompressor:
     if kind == "gzip":
         return _Gzip()
     if kind == "bzip2":
         return bz2.BZ2Decompressor()
     if kind == "xz":
         return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
-    return find_zstd().ZstdDecompressor()
+    decompressor: _Decompressor = find_zstd().ZstdDecompressor()
+    return decompressor
+
+
+def _errors(kind: str) -> tuple[type[Exception], ...]:
+    """Return what a decompressor raises when its data are damaged."""
+    if kind == "zstd":
+        return (find_zstd().ZstdError,)
+    return {"gzip": (zlib.error,), "bzip2": (OSError, ValueError), "xz": (lzma.LZMAError,)}[kind]
 
 
 class Unpacker:
@@ -65,6 +78,7 @@ class Unpacker:
     def __init__(self, file: RawFile, kind: str) -> None:
         self.file = file
         self.kind = kind
+        self.errors = _errors(kind)
         self.position = 0  # in the file, of what is read next
         self.given = 0
         self.ignored = 0  # bytes behind the last stream that are no stream
@@ -97,27 +111,22 @@ class Unpacker:
             rest += more
 
     def _stream(self, stream: _Decompressor, data: bytes) -> Iterator[bytes]:
+        while not stream.eof:
+            if stream.needs_input and not data:
+                data = self._more()
+                if not data:
+                    reason = f"its {self.kind} data end after {self.given} bytes of the image"
+                    raise self._refused(f"is cut short: {reason}")
+            unpacked = self._decompress(stream, data)
+            data = b""
+            self.given += len(unpacked)
+            if unpacked:
+                yield unpacked
+
+    def _decompress(self, stream: _Decompressor, data: bytes) -> bytes:
         try:
-            while not stream.eof:
-                if stream.needs_input and not data:
-                    data = self._more()
-                    if not data:
-                        raise self._refused(
-                            f"is cut short: its {self.kind} data end after {self.given} bytes of the image"
-                        )
-                unpacked = stream.decompress(data, _CHUNK)
-                data = b""
-                self.given += len(unpacked)
-                if unpacked:
-                    yield unpacked
-        except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError) as error:
-            if isinstance(error, OSError) and error.errno:
-                raise
-            raise self._refused(f"is damaged: its {self.kind} data {_reason(error)}") from None
-        except Exception as error:
-            module = find_zstd() if self.kind == "zstd" else None
-            if module is None or not isinstance(error, module.ZstdError):
-                raise
+            return stream.decompress(data, _CHUNK)
+        except self.errors as error:
             raise self._refused(f"is damaged: its {self.kind} data {_reason(error)}") from None
 
     def _refused(self, reason: str) -> ImageError:

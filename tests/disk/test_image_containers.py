@@ -34,6 +34,7 @@ QEMU = {
 }
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize(("form", "name", "options"), QEMU.values(), ids=QEMU)
 def test_a_disk_that_qemu_has_converted_reads_as_the_raw_one(
     tool: Any, tmp_path: Path, form: str, name: str, options: list[str]
