@@ -18,18 +18,20 @@ if TYPE_CHECKING:
 
     from callgate.disk.containers.container import ContainerFile
 
+LONG: Final = 16 << 20  # bytes that take a while to unpack
 LAYERS: Final = 2  # of compression around one image
 STANDARD_INPUT: Final = Path("-")
 
 
-def open_image(path: Path) -> Image:
+def open_image(path: Path, say: Callable[[str], None] = lambda _line: None) -> Image:
     """Open an image, read-only; the path `-` is standard input.  ImageError says why it cannot be used.
 
+    `say` gets a line before something that may take long.
     Close it when it is not needed any more: what had to be unpacked or came from a pipe is in a temporary file.
     """
     file = _open_file(path)
     try:
-        return _unpacked(file) if magic.compression_of(_head(file)) else _plain(file)
+        return _unpacked(file, say) if magic.compression_of(_head(file)) else _plain(file)
     except OSError as error:
         file.close()
         raise ImageError(file.path, f"cannot be read: {error.strerror or error}") from None
@@ -50,7 +52,7 @@ def _head(file: RawFile) -> bytes:
     return file.read(0, magic.HEAD_BYTES)
 
 
-def _unpacked(file: RawFile) -> Image:
+def _unpacked(file: RawFile, say: Callable[[str], None]) -> Image:
     """Unpack an image that is compressed, and open what is in it."""
     from callgate.disk.containers.compressed import unpack
 
@@ -60,6 +62,8 @@ def _unpacked(file: RawFile) -> Image:
         while kind := magic.compression_of(_head(file)):
             if len(layers) == LAYERS:
                 raise ImageError(file.path, f"is compressed more than {LAYERS} times", "unpack it")
+            if file.size >= LONG:
+                say(f"{file.path}: {kind} data, unpacked into a temporary file")
             file, more = unpack(file, kind)
             layers.append(kind)
             warnings += more

@@ -192,7 +192,7 @@ class Session:
         media: list[Image] = []
         try:
             for path in paths:
-                media.append(open_image(path))
+                media.append(open_image(path, self.log))
         except BaseException:
             for medium in media:
                 medium.close()

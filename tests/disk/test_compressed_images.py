@@ -85,6 +85,17 @@ def test_streams_that_follow_each_other_are_one(tmp_path: Path, kind: str) -> No
     assert unpacked(path) == (kind, DISK, [warning])
 
 
+def test_it_is_said_before_a_large_image_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(gzip.compress(DISK))
+    said: list[str] = []
+    open_image(path, said.append).close()
+    assert said == []
+    monkeypatch.setattr("callgate.disk.open_image.LONG", 1000)
+    open_image(path, said.append).close()
+    assert said == [f"{path}: gzip data, unpacked into a temporary file"]
+
+
 def test_frames_of_zstd_that_are_to_be_skipped_are_skipped(tmp_path: Path) -> None:
     pack = container_files.need_zstd().compress
     path = tmp_path / "x"
