@@ -36,6 +36,9 @@ class RawFile:
         self.fd = open_file(path) if fd is None else fd
         try:
             self.size = os.lseek(self.fd, 0, os.SEEK_END)
+            self.host_files = [
+                os.fstat(self.fd)
+            ]  # of the file that people have named, also if its content was unpacked
             os.pread(self.fd, 1, 0)
         except OSError as error:
             self.close()
@@ -144,6 +147,11 @@ class ImageFile(NoDelay):
 
     def flush(self) -> None:
         """Nothing was written."""
+
+    @property
+    def host_files(self) -> list[os.stat_result]:
+        """The file."""
+        return self.file.host_files
 
     def close(self) -> None:
         """Close the file."""

@@ -85,6 +85,11 @@ class Image(Medium, Protocol):
         ...
 
     @property
+    def host_files(self) -> Sequence[os.stat_result]:
+        """The files of the host that hold the disk: writing to one of them would destroy it."""
+        ...
+
+    @property
     def warnings(self) -> list[str]:
         """What to tell about the image as such, each with its name."""
         ...

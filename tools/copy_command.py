@@ -6,11 +6,12 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
+from callgate.tools.image_argument import PathInImageCommand
 
 if TYPE_CHECKING:
     from callgate.tools.copy_out import Copier, Counts
@@ -28,6 +29,7 @@ Examples:
   callgate disk copy "their.img:docs/*.txt" their.img:one out
   callgate disk copy their.img: out              all volumes
   callgate disk copy their.img:p2/notes.txt -    the second partition's, to standard output
+  xz -dc their.img.xz | callgate disk copy -:docs out
 
 \b
 Exit codes: 0 all has been copied; 1 something has not, and is named; 2 usage; 5 no disk image, or
@@ -47,11 +49,11 @@ def opened(path: Path) -> Iterator[ImageVolumes]:
 
     with ImageVolumes(path) as image:
         for problem in image.problems:
-            say(f"{path}: {problem}")
+            say(f"{image.path}: {problem}")
         yield image
 
 
-@click.command(epilog=COPY_EPILOG, short_help="Copy files and trees out of an image.")
+@click.command(cls=PathInImageCommand, epilog=COPY_EPILOG, short_help="Copy files and trees out of an image.")
 @click.argument("sources", metavar="IMAGE:PATH...", nargs=-1, required=True)
 @click.argument("destination", metavar="DEST")
 @click.option("--force", is_flag=True, help="Replace files that are there.")
@@ -60,7 +62,7 @@ def copy(sources: tuple[str, ...], destination: str, force: bool) -> int:
 
     A path begins with the partition (p1, p2) if the image has several volumes. '*' and '?' stand for other characters
     in every part of it; quote them. A directory is copied with all that is in it, times included. The images are only
-    read.
+    read; they may be of any kind that `callgate boot` takes, and - is standard input.
 
     Nothing is written outside DEST, and nothing that is there is replaced without --force, whatever names an image
     holds. A symbolic link becomes the file that it leads to within its volume; links to directories and devices are
@@ -78,9 +80,13 @@ def copy(sources: tuple[str, ...], destination: str, force: bool) -> int:
         arguments.append((text, path, inner))
     target = Target(destination, several=len(arguments) > 1, force=force)
     try:
-        for text, path, inner in arguments:
-            with opened(path) as image:
-                failures += target.take(image, text, inner)
+        with ExitStack() as stack:
+            images = {
+                path: stack.enter_context(opened(path)) for path in dict.fromkeys(path for _, path, _ in arguments)
+            }
+            target.host_files = [file for image in images.values() for file in image.host_files]
+            for text, path, inner in arguments:
+                failures += target.take(images[path], text, inner)
     except ImageError as error:
         say(str(error))
         return EXIT_IMAGE
@@ -103,6 +109,7 @@ class Target:
         self.several = several
         self.force = force
         self.progress = Progress()
+        self.host_files: list[os.stat_result] = []  # of the images
         self.made: set[tuple[int, int]] = set()
 
     def take(self, image: ImageVolumes, text: str, inner: str) -> int:
@@ -118,7 +125,7 @@ class Target:
             return 1
         if self.destination == STANDARD_OUTPUT:
             return sum(to_standard_output(place) for place in found)
-        copier = Copier(image.status, self.force, self.progress.say, self.progress.show)
+        copier = Copier(self.host_files, self.force, self.progress.say, self.progress.show)
         copier.made = self.made
         several = self.several or is_wild(inner) or len(found) > 1
         for place in found:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -46,7 +46,7 @@ class Counts:
 class Copier:
     """One run of copying.  `say` gets a line for each thing that is left out, `progress` is called now and then."""
 
-    image: os.stat_result  # never written over, even with `force`
+    host_files: Sequence[os.stat_result]  # of the images, never written over, even with `force`
     force: bool
     say: Callable[[str], None]
     progress: Callable[[Counts, str], None] = lambda _counts, _name: None
@@ -178,8 +178,8 @@ class Copier:
             return None
         if (status.st_dev, status.st_ino) in self.made:
             raise CopyRefused("has the name of another file of the image on this host, left out")
-        if os.path.samestat(status, self.image):
-            raise CopyRefused("would replace the image that is read")
+        if any(os.path.samestat(status, file) for file in self.host_files):
+            raise CopyRefused("would replace an image that is read")
         if stat.S_ISDIR(status.st_mode):
             raise CopyRefused("a directory of that name is there already")
         if not stat.S_ISREG(status.st_mode) and not stat.S_ISLNK(status.st_mode):

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 from callgate.kernel.abi.memory import SECTOR_SIZE
 from callgate.tools.fuzz_kinds import KINDS, Kind
+from callgate.tools.image_argument import IMAGE
 from callgate.tools.sizes import Number
 
 EXIT_FOUND = 1
@@ -29,9 +30,7 @@ def fuzz() -> None:
 
 @fuzz.command(epilog=EPILOG)
 @click.option("--fs", type=click.Choice(KINDS), help="Damage a small volume of this kind.")
-@click.option(
-    "--image", type=click.Path(path_type=Path), help="Damage a copy of this image (one volume, no partitions)."
-)
+@click.option("--image", type=IMAGE, help="Damage a copy of this image (one volume, no partitions).")
 @click.option("--count", type=Number(min=1), metavar="N", default=1000, show_default=True, help="How many mutants.")
 @click.option(
     "--seed",

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from callgate.disk.open_image import STANDARD_INPUT
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.server.listing import ListedFile
+from callgate.tools.image_argument import image_path
 from callgate.tools.image_volumes import ImageVolumes, Volume, VolumeError
 
 
@@ -41,11 +43,15 @@ def split_argument(text: str) -> tuple[Path, str | None]:
     """Return image and path of `IMAGE:PATH`; the path is None if there is no colon for it.
 
     Names of images may hold colons: the image is the shortest beginning that is there, or all up to the first colon.
+    `-` is standard input.
     """
+    name, colon, rest = text.partition(":")
+    if image_path(name) == STANDARD_INPUT:
+        return STANDARD_INPUT, rest if colon else None
     ends = [match.start() for match in re.finditer(":", text)]
     there = (end for end in [*ends, len(text)] if Path(text[:end]).exists() and not Path(text[:end]).is_dir())
     end = next(there, ends[0] if ends else len(text))
-    return Path(text[:end]), text[end + 1 :] if end < len(text) else None
+    return image_path(text[:end]), text[end + 1 :] if end < len(text) else None
 
 
 def is_wild(name: str) -> bool:

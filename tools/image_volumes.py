@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from callgate.disk.media import ImageError, ImageFile, Medium, MediumError
+from callgate.disk.media import ImageError, Medium, MediumError, open_image
 from callgate.disk.partitions import Partition, ReadError
 from callgate.kernel.abi.calls import Operation, ServerCall
 from callgate.kernel.abi.directory import VolumeFlags
@@ -169,19 +169,19 @@ class ImageVolumes:
 
     def __init__(self, path: Path) -> None:
         """Mount what there is; ImageError if the image cannot be used or has no such volume."""
-        self.path = path
         self.problems: list[str] = []
         self.volumes: dict[str, Volume] = {}
         self.partitioned = False
         with ExitStack() as stack:
-            medium = ImageFile(path)
+            medium = open_image(path)
             stack.callback(medium.close)
-            self.status = path.stat()
-            self.problems += medium.warnings
+            self.path = medium.path  # or what people call it
+            self.host_files = medium.host_files
+            self.problems += [warning.removeprefix(f"{self.path}: ") for warning in medium.warnings]
             self._find(medium)
             if not self.volumes:
                 reason = "; ".join([NO_VOLUME, *self.problems])
-                raise ImageError(path, reason, f"look into it: callgate disk inspect {path}")
+                raise ImageError(self.path, reason, f"look into it: callgate disk inspect {path}")
             self._stack = stack.pop_all()
 
     def _find(self, medium: Medium) -> None:

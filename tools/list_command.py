@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 from callgate.tools.copy_command import EXIT_FAILED, EXIT_IMAGE, opened, say
+from callgate.tools.image_argument import PathInImageCommand
 
 if TYPE_CHECKING:
     from callgate.server.listing import ListedFile
@@ -20,6 +21,7 @@ Examples:
   callgate disk ls their.img                     the volumes, or what is in the only one
   callgate disk ls "their.img:p1/docs/*.txt"
   callgate disk ls their.img:docs --json
+  callgate disk ls -:docs < their.qcow2
 
 \b
 Exit codes: 0 listed; 1 it is not there or cannot be read; 2 usage; 5 no disk image, or no volume
@@ -27,14 +29,15 @@ in it that can be used.
 """
 
 
-@click.command("ls", epilog=LS_EPILOG, short_help="List a directory of an image.")
+@click.command("ls", cls=PathInImageCommand, epilog=LS_EPILOG, short_help="List a directory of an image.")
 @click.argument("place", metavar="IMAGE[:PATH]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_directory(place: str, as_json: bool) -> int:
     """List a directory of IMAGE as `ls -l` of the shell does; of an image with several volumes, these.
 
     A path begins with the partition (p1, p2) if the image has several volumes. '*' and '?' stand for other characters
-    in every part of it; what they stand for is listed by path, and directories among it are not entered.
+    in every part of it; what they stand for is listed by path, and directories among it are not entered. The image may
+    be of any kind that `callgate boot` takes; - is standard input.
     """
     from callgate.disk.media import ImageError
     from callgate.tools.image_paths import split_argument

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Final
 
 import click
+from callgate.disk.medium import Image
 from callgate.tools.trace import is_trace
 
 STANDARD_OUTPUT: Final = "-"
@@ -74,14 +75,16 @@ class Report:
     def _regular(self) -> bool:
         return not self.standard and stat.S_ISREG(os.fstat(self.file.fileno()).st_mode)
 
-    def check(self, images: Sequence[Path], others: Sequence[Report] = ()) -> None:
+    def check(self, images: Sequence[Image], others: Sequence[Report] = ()) -> None:
         """OutputRefused if the file is one of `images` or of `others`, or holds what callgate has not written."""
         if not self._regular:
             return
         fd = self.file.fileno()
         for image in images:
-            if _same(fd, image):
-                raise self._refusal(f"is the image {image}" if image != self.path else "is an image of this run")
+            if any(os.path.samestat(os.fstat(fd), file) for file in image.host_files):
+                raise self._refusal(
+                    f"is the image {image.path}" if image.path != self.path else "is an image of this run"
+                )
         for other in others:
             if not other.standard and os.path.sameopenfile(fd, other.file.fileno()):
                 raise self._refusal(f"is the file of {other.option}, too")
@@ -155,11 +158,3 @@ def refuse_foreign(path: Path, recognise: Recognise, what: str) -> None:
         return
     if head and not recognise(head):
         raise click.UsageError(f"{path} is there already, and is no {what}; give another name, or remove it")
-
-
-def _same(fd: int, path: Path) -> bool:
-    """Whether an open file is the one at `path`."""
-    try:
-        return os.path.samestat(os.fstat(fd), path.stat())
-    except OSError:
-        return False

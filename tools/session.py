@@ -100,7 +100,7 @@ class Session:
             self.say(str(error))
             return EXIT_IMAGE
         try:
-            self._open_reports()
+            self._open_reports(media)
             self._open_history()
             with self.terminal, self.ending:
                 return self._boot(media)
@@ -145,7 +145,7 @@ class Session:
     def _reports(self) -> list[Report]:
         return [report for report in (self.trace, self.stats) if report is not None]
 
-    def _open_reports(self) -> None:
+    def _open_reports(self, media: list[Image]) -> None:
         """Open the files of --trace and --stats: better no run than one whose report is lost.
 
         Both are looked at before either is emptied.
@@ -153,10 +153,10 @@ class Session:
         options = self.options
         if options.trace:
             self.trace = Report("--trace", options.trace, is_report, "trace or ledger of callgate")
-            self.trace.check(options.images)
+            self.trace.check(media)
         if options.stats:
             self.stats = Report("--stats", options.stats, is_report, "trace or ledger of callgate")
-            self.stats.check(options.images, [self.trace] if self.trace else [])
+            self.stats.check(media, [self.trace] if self.trace else [])
         for report in self._reports():
             report.begin()
 

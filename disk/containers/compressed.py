@@ -149,6 +149,7 @@ def unpack(file: RawFile, kind: str) -> tuple[RawFile, list[str]]:
             )
         unpacker = Unpacker(file, kind)
         spooled = spool(file.path, unpacker.chunks(), hint)
+        spooled.host_files = file.host_files
     finally:
         file.close()
     warnings = []

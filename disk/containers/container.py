@@ -3,6 +3,7 @@
 Nothing of a container is copied but a few blocks of its tables, so memory stays bounded whatever their sizes say.
 """
 
+import os
 import struct
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -139,6 +140,11 @@ class ContainerImage(NoDelay):
 
     def flush(self) -> None:
         """Nothing was written."""
+
+    @property
+    def host_files(self) -> list[os.stat_result]:
+        """The file."""
+        return self.file.file.host_files
 
     def close(self) -> None:
         """Close the file."""

@@ -21,7 +21,7 @@ from callgate.disk.containers.container import (
 )
 from callgate.disk.containers.magic import VMDK_SPARSE
 from callgate.disk.image_file import SECTORS_LIMIT, ImageFile, RawFile
-from callgate.disk.medium import ImageError, Medium, NoDelay, check_bounds, refuse_to_write
+from callgate.disk.medium import Image, ImageError, NoDelay, check_bounds, refuse_to_write
 from callgate.kernel.abi.memory import SECTOR_SIZE
 
 _HEADER: Final = struct.Struct("<4xIIQQQQIQQQ5xH")
@@ -153,7 +153,7 @@ class _Extent(NamedTuple):
     sectors: int
     kind: str
     name: str
-    offset: int  # in a flat file, in sectors
+    offset: int  # in a flat file, in sectors; 0 in others
 
 
 def open_descriptor(file: ContainerFile) -> "ExtentsVmdk":
@@ -173,7 +173,7 @@ def open_descriptor(file: ContainerFile) -> "ExtentsVmdk":
     image = ExtentsVmdk(file, sectors)
     try:
         for extent in extents:
-            image.add(extent.sectors, _open_extent(file, extent))
+            image.add(extent, _open_extent(file, extent))
     except BaseException:
         image.close()
         raise
@@ -189,10 +189,10 @@ def _extent(file: ContainerFile, line: str) -> _Extent | None:
         raise file.refused(f"with an extent of type {access} {kind}")
     if not int(sectors):
         raise DamagedError("one of its extents is empty")
-    return _Extent(int(sectors), kind, name or "", int(offset or 0))
+    return _Extent(int(sectors), kind, name or "", int(offset or 0) if kind in _FLAT else 0)
 
 
-def _open_extent(file: ContainerFile, extent: _Extent) -> Medium | None:
+def _open_extent(file: ContainerFile, extent: _Extent) -> Image | None:
     """Open the file of an extent, which must be beside its descriptor: an image must not show other files."""
     if extent.kind == "ZERO":
         return None
@@ -212,42 +212,19 @@ def _open_extent(file: ContainerFile, extent: _Extent) -> Medium | None:
         raise
 
 
-def _flat(path: Path, raw: RawFile, extent: _Extent) -> Medium:
+def _flat(path: Path, raw: RawFile, extent: _Extent) -> Image:
     size = (extent.offset + extent.sectors) * SECTOR_SIZE
     if raw.size < size:
         raise DamagedError(f"{path.name!a} has {raw.size} bytes, and its extent ends at byte {size}")
-    return _From(ImageFile(path, raw), extent.offset)
+    return ImageFile(path, raw)
 
 
-def _sparse_extent(file: ContainerFile, raw: RawFile, extent: _Extent) -> Medium:
+def _sparse_extent(file: ContainerFile, raw: RawFile, extent: _Extent) -> Image:
     part = ContainerFile(raw, file.kind)
     image = _sparse(part, _header(part, 0))
     if image.sector_count < extent.sectors:
         raise DamagedError(f"{raw.path.name!a} has {image.sector_count} sectors, and its extent {extent.sectors}")
     return image
-
-
-class _From(NoDelay):
-    """A medium from one of its sectors on."""
-
-    read_only = True
-
-    def __init__(self, medium: Medium, first: int) -> None:
-        self.medium = medium
-        self.first = first
-        self.sector_count = medium.sector_count - first
-
-    def read_into(self, lba: int, views: Sequence[memoryview]) -> None:
-        self.medium.read_into(self.first + lba, views)
-
-    def write_from(self, lba: int, views: Sequence[memoryview]) -> None:
-        refuse_to_write(lba)
-
-    def flush(self) -> None:
-        pass
-
-    def close(self) -> None:
-        self.medium.close()
 
 
 class ExtentsVmdk(NoDelay):
@@ -261,25 +238,28 @@ class ExtentsVmdk(NoDelay):
         self.file = file
         self.warnings: list[str] = []
         self.sector_count = sectors
-        self.parts: list[tuple[int, Medium | None]] = []
+        self.host_files = file.file.host_files
+        self.parts: list[tuple[_Extent, Image | None]] = []
 
-    def add(self, sectors: int, medium: Medium | None) -> None:
-        """Have the next sectors come from the beginning of a medium; None: they are zeros."""
-        self.parts.append((sectors, medium))
+    def add(self, extent: _Extent, image: Image | None) -> None:
+        """Have the next sectors come from a file of the disk; None: they are zeros."""
+        self.parts.append((extent, image))
+        if image is not None:
+            self.host_files += image.host_files
 
     def read_into(self, lba: int, views: Sequence[memoryview]) -> None:
         """Read from one file after another; MediumError."""
         check_bounds(self, lba, views)
         rest = Views(views)
-        for sectors, medium in self.parts:
+        for extent, image in self.parts:
             if not rest.left:
                 return
-            if lba >= sectors:
-                lba -= sectors
+            if lba >= extent.sectors:
+                lba -= extent.sectors
                 continue
-            here = rest.take(min(rest.left, (sectors - lba) * SECTOR_SIZE))
-            if medium is not None:
-                medium.read_into(lba, here)
+            here = rest.take(min(rest.left, (extent.sectors - lba) * SECTOR_SIZE))
+            if image is not None:
+                image.read_into(extent.offset + lba, here)
             else:
                 for view in here:
                     view[:] = bytes(len(view))
@@ -294,7 +274,7 @@ class ExtentsVmdk(NoDelay):
 
     def close(self) -> None:
         """Close all files."""
-        for _, medium in self.parts:
-            if medium is not None:
-                medium.close()
+        for _, image in self.parts:
+            if image is not None:
+                image.close()
         self.file.file.close()

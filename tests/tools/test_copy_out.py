@@ -249,7 +249,7 @@ class TestWhatIsThere:
     def test_the_image_itself_is_never_replaced(self, command_line: Command, image: Path) -> None:
         before = image.read_bytes()
         outcome = command_line("disk", "copy", "a.img:README.TXT", "a.img", "--force")
-        assert (outcome.status, outcome.messages) == (1, "callgate: README.TXT: would replace the image that is read\n")
+        assert (outcome.status, outcome.messages) == (1, "callgate: README.TXT: would replace an image that is read\n")
         assert image.read_bytes() == before
 
     def test_a_directory_and_a_pipe_are_never_replaced(self, command_line: Command, image: Path) -> None:

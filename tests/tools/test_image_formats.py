@@ -63,6 +63,18 @@ def test_an_image_of_another_format_boots_and_is_inspected_as_the_raw_one(
     assert found["volumes"] == plain["volumes"]
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_files_of_an_image_of_another_format_are_listed_and_copied(
+    command_line: CommandLine, tmp_path: Path, disk: bytes, name: str
+) -> None:
+    (tmp_path / "other.img").write_bytes(FORMATS[name](disk))
+    raw, other = (command_line("disk", "ls", path) for path in ("raw.img", "other.img"))
+    assert raw.stdout.endswith(b" HELLO.TXT\n")
+    assert (other.status, other.stdout, other.messages) == (0, raw.stdout, "")
+    outcome = command_line("disk", "copy", "other.img:HELLO.TXT", "raw.img:HELLO.TXT", "-")
+    assert (outcome.status, outcome.stdout, outcome.messages) == (0, b"hello\nhello\n", "")
+
+
 def test_a_container_that_is_not_read_ends_the_command_with_its_reason(
     command_line: CommandLine, tmp_path: Path
 ) -> None:
@@ -72,6 +84,8 @@ def test_a_container_that_is_not_read_ends_the_command_with_its_reason(
     for arguments in (
         ["boot", "x.qcow2", "-c", "ls"],
         ["disk", "inspect", "x.qcow2"],
+        ["disk", "copy", "x.qcow2:", "out"],
+        ["disk", "ls", "x.qcow2"],
         ["fuzz", "images", "--image", "x.qcow2"],
     ):
         outcome = command_line(*arguments)
@@ -231,6 +245,50 @@ def test_commands_run_on_an_image_from_standard_input(host_line: Callable[[str],
     assert outcome.status == 0
     assert outcome.stdout.startswith(b"hello\nstandard input: 80 sectors (40 KiB), no partition table\n")
     assert outcome.messages.startswith("callgate: d0: image standard input\n")
+
+
+def test_files_of_an_image_from_standard_input_are_listed_and_copied(
+    host_line: Callable[[str], Any], disk: bytes
+) -> None:
+    outcome = host_line("gzip < raw.img | callgate disk copy -:HELLO.TXT -:HELLO.TXT -")
+    assert (outcome.status, outcome.stdout, outcome.messages) == (0, b"hello\nhello\n", "")
+    outcome = host_line("callgate disk ls - --json < raw.img")
+    assert json.loads(outcome.stdout)["image"] == "standard input"
+    assert [entry["name"] for entry in json.loads(outcome.stdout)["entries"]] == ["HELLO.TXT"]
+
+
+# Nothing is written over an image, in how many files it may be.
+
+
+@pytest.fixture
+def extents(tmp_path: Path, disk: bytes) -> Path:
+    """Return a VMDK descriptor beside the file with the disk, whose name an image holds too."""
+    (tmp_path / "d.vmdk").write_text(f'# Disk DescriptorFile\nRW {len(disk) // 512} FLAT "HELLO.TXT" 0\n')
+    (tmp_path / "HELLO.TXT").write_bytes(disk)
+    return Path("d.vmdk")
+
+
+@pytest.mark.parametrize(
+    ("option", "written"),
+    [("--trace", "d.vmdk"), ("--trace", "HELLO.TXT"), ("--stats", "packed.gz"), ("--stats", "raw.img")],
+)
+def test_a_report_overwrites_no_file_of_an_image(
+    host_line: Callable[[str], Any], extents: Path, disk: bytes, option: str, written: str
+) -> None:
+    Path("packed.gz").write_bytes(gzip.compress(disk))
+    before = Path(written).read_bytes()
+    outcome = host_line(f"callgate boot -q {extents} packed.gz - -c true {option} {written} < raw.img")
+    assert (outcome.status, outcome.stdout) == (EXIT_USAGE, b"")
+    assert outcome.messages.startswith(f"callgate: {option} {written}: is ")
+    assert Path(written).read_bytes() == before
+
+
+def test_a_copy_replaces_no_file_of_an_image(command_line: CommandLine, extents: Path, disk: bytes) -> None:
+    outcome = command_line("disk", "copy", "--force", f"{extents}:HELLO.TXT", ".")
+    assert (outcome.status, outcome.messages) == (1, "callgate: HELLO.TXT: would replace an image that is read\n")
+    outcome = command_line("disk", "copy", "--force", "raw.img:HELLO.TXT", f"{extents}:HELLO.TXT", ".")
+    assert (outcome.status, outcome.messages) == (1, "callgate: HELLO.TXT: would replace an image that is read\n" * 2)
+    assert Path("HELLO.TXT").read_bytes() == disk
 
 
 def test_standard_input_cannot_be_the_image_and_the_console(command_line: CommandLine) -> None:
