@@ -38,11 +38,16 @@ class Partition:
 
 @dataclass(slots=True)
 class DiskLayout:
-    """What a disk holds: scheme "none", "mbr" or "gpt", usable partitions, and what is wrong."""
+    """What a disk holds: scheme "none", "mbr" or "gpt", usable partitions, and what is wrong.
+
+    `otherwise` is the other way to read sector 0, if there is one, for when no partition can be mounted.  Its first
+    problem says so.
+    """
 
     scheme: str
     partitions: list[Partition] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    otherwise: "DiskLayout | None" = None
 
     def add(self, partition: Partition, sector_count: int, place: str) -> None:
         """Keep a partition if it is usable, else say what is wrong with it."""

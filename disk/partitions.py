@@ -6,6 +6,7 @@ disk, what is there is kept, and so are all others.
 
 import struct
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 from callgate.disk.gpt import scan_gpt
@@ -93,11 +94,14 @@ async def settle(
 
     The table's count if a server knows one of them, and the volume's boot sector is left over from before the disk was
     divided.  An ISO 9660 volume whose descriptor lies within a partition is an image that boots from USB sticks as
-    well: its partitions lie over the volume.
+    well: its partitions lie over the volume.  What has lost is the winner's `otherwise`.
     """
     volume = DiskLayout("none", [whole])
+    table_instead = "the volume that covers the disk cannot be mounted: the partitions are tried"
+    volume_instead = f"none of the partitions can be mounted: the {kind} volume that covers the disk is tried"
     descriptor = await iso_descriptor(read, whole.sectors)
     if descriptor and covers_descriptor(entries, layout):
+        volume.otherwise = replace(layout, problems=[table_instead, *layout.problems])
         return volume
     if not descriptor and not [each for each in layout.partitions if await judged(judge, each) is not None]:
         numbers = ", ".join(str(partition.number) for partition in layout.partitions)
@@ -105,8 +109,10 @@ async def settle(
             f"sector 0 also has a partition table, and no server knows what is in {numbers}: the {kind} volume that "
             "covers the disk is used"
         )
+        volume.otherwise = replace(layout, problems=[table_instead, *layout.problems])
         return volume
     layout.problems.append(f"a whole-disk {kind} volume also begins here, left over from before the disk was divided")
+    layout.otherwise = DiskLayout("none", [whole], [volume_instead])
     return layout
 
 

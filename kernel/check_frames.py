@@ -85,7 +85,7 @@ def writable_high_pages_are_changed_or_claimed(facts: Facts) -> Iterator[str]:
     Its block has been changed, or the window has claimed it.  No process has private pages in high memory.
     """
     changed = {block.frame for block in facts.kernel.cache.state.blocks.values() if block.changed}
-    for process, space in zip(facts.state.processes.values(), facts.spaces, strict=True):
+    for process, space in zip(facts.state.tasks.processes.values(), facts.spaces, strict=True):
         for page in space.pages:
             if not (page.user and page.writable and page.frame >= HIGH_MEMORY):
                 continue

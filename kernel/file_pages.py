@@ -90,7 +90,7 @@ class FilePages:
             return False
         size, within = fill.position - start, (start + (file.shift or 0)) % PAGE_SIZE
         frame = before.frames[-1]
-        if frame == self.kernel.state.zero_frame:
+        if frame == self.kernel.state.space.zeros:
             frame = 0
         elif frame not in before.private:
             with self.kernel.fills.keeping(before):
@@ -112,7 +112,7 @@ class FilePages:
     def _copied(self, source: int, offset: int, size: int) -> int:
         """Return a new frame of low memory, zeros but for `size` bytes from `source` at `offset`; NO_MEMORY."""
         frame = self.low_frame()
-        self.kernel.tables.clear(frame)
+        self.kernel.memory.tables.clear(frame)
         ram = self.kernel.machine.ram
         ram.write(frame + offset, ram.view(source, size, Account.KERNEL))
         return frame
@@ -129,7 +129,7 @@ class FilePages:
             before.private = [frame]
             before.frames = [frame]
         else:
-            before.frames = [self.kernel.zero_frame()]
+            before.frames = [self.kernel.memory.zero_frame()]
         return before
 
     def _spread(

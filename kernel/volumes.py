@@ -2,7 +2,8 @@
 
 Mounting is the job of kernel threads (kernel/mounting.py): one for each disk reads its partition table through the
 disk cache; one for each partition asks the servers' `probe` whose it is, starts a process for it, and asks that server
-for its label.  A partition that nobody knows, or whose server dies or does not answer in time, is reported and skipped.
+for its label.  If that server dies or does not answer in time, the next one that claims the partition has its turn.
+What nobody knows or can mount is reported and skipped.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from callgate.disk.partitions import DiskLayout, Reader, ReadError, forgiving, scan
 from callgate.disk.partitions import Partition as DiskPartition
-from callgate.disk.partitions import Reader, ReadError, forgiving, scan
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import VolumeFlags
 from callgate.kernel.abi.errors import ErrorCode
@@ -27,13 +28,14 @@ from callgate.kernel.processes import KILLED_EXIT_CODE
 from callgate.kernel.records import PartitionState
 from callgate.kernel.server_packages import broken_servers, installed_servers
 from callgate.server.hosted import HostedServer, VolumeGeometry
-from callgate.server.probing import PROBE_SECTORS, claim, claim_by_beginning, explain, unsaid
+from callgate.server.probing import Claim, Claimants, claim_by_beginning, explain, unsaid
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
 
 PATIENCE = 1_000_000_000  # nanoseconds of virtual time that a server has to say what its volume is
 BRIEFLY = 10_000_000  # the same for a caller that asks again later
+FUTILE = frozenset({ErrorCode.NO_MEMORY, ErrorCode.NO_RESOURCES, ErrorCode.UNPLUGGED})  # another server fares no better
 UNKNOWN = "no file system that a server knows"
 READ_LIMIT = 256 * SECTORS_PER_PAGE  # most sectors that are locked at once
 
@@ -67,39 +69,65 @@ class Volumes:
         """Read the partition table of a disk, named by its key, and have what is there mounted."""
         base, say = report.name, partial(self.kernel.mounting.say, report)
         sectors = self.kernel.disks.sectors(disk)
-
-        read = self.reader(disk)
-
         say(f"{base}: {sectors} sector{'s' * (sectors != 1)}, {self.kernel.disks.model(disk)}")
 
         async def judge(partition: DiskPartition) -> str | None:
-            first = await forgiving(read)(partition.start, min(PROBE_SECTORS, partition.sectors))
-            found = claim_by_beginning(self.installed, first, unsaid)  # `mount` will say it
+            read = forgiving(self.reader(disk, partition.start))
+            found = await claim_by_beginning(self.installed, read, partition.sectors, unsaid)  # `mount` will say it
             return found.kind if found else None
 
         try:
-            layout = await scan(read, sectors, judge)
+            layout = await scan(self.reader(disk), sectors, judge)
         except ReadError as error:
             say(f"{base}: partition table cannot be read: {error}")
             return
-        for problem in layout.problems:
-            say(f"{base}: {problem}")
-        for index, partition in enumerate(layout.partitions, 1):
-            name = base if layout.scheme == "none" else f"{base}p{partition.number}"
-            self.kernel.mounting.start(Report(report.place, index, name), partial(self.mount, disk, partition))
+        await self.mount_layout(disk, layout, report)
 
-    async def mount(self, disk: int, partition: DiskPartition, report: Report) -> None:
-        """Probe one partition and start its server; report and skip it if that fails."""
+    async def mount_layout(self, disk: int, layout: DiskLayout, report: Report) -> None:
+        """Say what is wrong with a partition table, and have each partition mounted by a thread of its own.
+
+        If none of them can be, and sector 0 can be read in another way, that is tried.
+        """
+        base, place, first = report.name, report.place, report.partition + 1
+        for problem in layout.problems:
+            self.kernel.mounting.say(report, f"{base}: {problem}")
+        waiting, mounted = len(layout.partitions), False
+
+        async def work(partition: DiskPartition, report: Report) -> None:
+            nonlocal waiting, mounted
+            mounted |= await self.mount(disk, partition, report)
+            waiting -= 1
+            if layout.otherwise is not None and not waiting and not mounted and self.kernel.disks.there(disk):
+                instead = Report(place, first + len(layout.partitions), base)
+                self.kernel.mounting.start(instead, partial(self.mount_layout, disk, layout.otherwise))
+
+        for index, partition in enumerate(layout.partitions, first):
+            name = base if layout.scheme == "none" else f"{base}p{partition.number}"
+            self.kernel.mounting.start(Report(place, index, name), partial(work, partition))
+
+    async def mount(self, disk: int, partition: DiskPartition, report: Report) -> bool:
+        """Have the first server that claims a partition and can mount it do so; report it if there is none."""
         name, say = report.name, partial(self.kernel.mounting.say, report)
         read = forgiving(self.reader(disk, partition.start))
+        claimed = False
         try:
-            found = await claim(self.installed, read, partition.sectors, self.kernel.log)
-            if found is None:
+            async for found in Claimants(self.installed, read, partition.sectors, self.kernel.log):
+                if claimed:
+                    say(f"{name}: a server also knows it as {found.kind}, which is tried")
+                claimed = True
+                try:
+                    say(await self.start_server(found, disk, partition, name))
+                except PolicyError as error:
+                    say(f"{name}: not mounted: {error}")
+                    if error.code in FUTILE:
+                        break
+                else:
+                    return True
+            if not claimed:
                 say(f"{name}: {await self.explain(read, partition.sectors)}")
-                return
-            say(await self.start_server(found.server, found.kind, disk, partition, name))
         except (ReadError, PolicyError) as error:
             say(f"{name}: not mounted: {error}")
+        return False
 
     async def explain(self, read: Reader, sectors: int) -> str:
         """Return what is said of a partition that no server claims."""
@@ -112,17 +140,23 @@ class Volumes:
             return f"{UNKNOWN}, skipped"
         return f"{found.text}, skipped" + f"; {found.hint}" * bool(found.hint)
 
-    async def start_server(
-        self, server: type[HostedServer], kind: str, disk: int, partition: DiskPartition, name: str
-    ) -> str:
-        """Start a hosted server's process and wait until it serves; return what is to be said of the volume."""
+    async def start_server(self, claim: Claim, disk: int, partition: DiskPartition, name: str) -> str:
+        """Start a hosted server's process and wait until it serves; return what is to be said of the volume.
+
+        A server that does not answer, or answers with an error, is ended; PolicyError.
+        """
         if not self.kernel.disks.there(disk):
             raise PolicyError(ErrorCode.UNPLUGGED, "the disk was removed")
         geometry = VolumeGeometry(name, partition.start, partition.sectors)
-        state = self.kernel.servers.start_hosted(server, geometry, disk)
-        state.file_system = kind
+        state = self.kernel.servers.start_hosted(claim.server, geometry, disk)
+        state.file_system = claim.kind
         state.mounting = True
-        label = await self.greet(state)
+        try:
+            label = await self.greet(state)
+        except PolicyError as error:
+            if not state.dead and state.process is not None:
+                self.kernel.servers.kill(state.process, f"it did not mount: {error}")
+            raise
         state.mounting = False
         self.kernel.mounting.there()
         return f"/{state.name}: {state.file_system}, label {label or '(none)'}"

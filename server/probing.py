@@ -3,8 +3,8 @@
 A server that breaks when it is asked is passed over, and a sentence that names it goes to whoever asks.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Final, NamedTuple, Self
 
 from callgate.server.hosted import HostedServer
 from callgate.server.raised import describe
@@ -26,19 +26,45 @@ class Claim(NamedTuple):
     server: type[HostedServer]
 
 
-def claim_by_beginning(servers: Sequence[type[HostedServer]], first: bytes, say: Say) -> Claim | None:
-    """Return the first server's claim on a partition that begins with ``first``, None if nobody claims it."""
-    return _first_claim(servers, "probe", first, say)
+class Claimants:
+    """The servers that say a partition of `sectors` 512-byte sectors is theirs, one after another: `async for`.
+
+    First come those that know it by its beginning, then those that know it by its end, each server once.  Nothing is
+    read or asked before it is wanted.  `read(sector, count)` returns sectors of the partition; its errors come out.
+    """
+
+    def __init__(self, servers: Sequence[type[HostedServer]], read: Read, sectors: int, say: Say) -> None:
+        self._servers, self._read, self._say = list(servers), read, say
+        count = min(PROBE_SECTORS, sectors)
+        self._questions = [("probe", 0, count), ("probe_end", sectors - count, count)]
+        self._claims: Iterator[Claim] = iter(())
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Claim:
+        while True:
+            found = next(self._claims, None)
+            if found is not None:
+                self._servers.remove(found.server)
+                return found
+            if not self._questions:
+                raise StopAsyncIteration
+            question, start, count = self._questions.pop(0)
+            self._claims = _claims(list(self._servers), question, await self._read(start, count), self._say)
+
+
+async def claim_by_beginning(servers: Sequence[type[HostedServer]], read: Read, sectors: int, say: Say) -> Claim | None:
+    """Return the first server's claim on a partition by its first 64 KiB, None if nobody claims it."""
+    first = await read(0, min(PROBE_SECTORS, sectors))
+    return next(_claims(servers, "probe", first, say), None)
 
 
 async def claim(servers: Sequence[type[HostedServer]], read: Read, sectors: int, say: Say) -> Claim | None:
-    """Return whose a partition of ``sectors`` 512-byte sectors is, by its beginning or else by its end.
-
-    ``read(sector, count)`` returns sectors of the partition; what it raises comes out.
-    """
-    count = min(PROBE_SECTORS, sectors)
-    found = claim_by_beginning(servers, await read(0, count), say)
-    return found or _first_claim(servers, "probe_end", await read(sectors - count, count), say)
+    """Return the first claim on a partition, by its beginning or else by its end."""
+    async for found in Claimants(servers, read, sectors, say):
+        return found
+    return None
 
 
 async def explain(servers: Sequence[type[HostedServer]], read: Read, sectors: int, say: Say) -> str:
@@ -48,12 +74,11 @@ async def explain(servers: Sequence[type[HostedServer]], read: Read, sectors: in
     return next((text for server in servers if (text := ask(server, "explain", last, say))), "")
 
 
-def _first_claim(servers: Sequence[type[HostedServer]], question: str, data: bytes, say: Say) -> Claim | None:
+def _claims(servers: Sequence[type[HostedServer]], question: str, data: bytes, say: Say) -> Iterator[Claim]:
     for server in servers:
         kind = ask(server, question, data, say)
         if kind is not None:
-            return Claim(kind, server)
-    return None
+            yield Claim(kind, server)
 
 
 def ask(server: type[HostedServer], question: str, data: bytes, say: Say) -> str | None:

@@ -82,14 +82,15 @@ def images(fs: Kind | None, image: Path | None, count: int, seed: int, booted: b
 def _volume(image: Path) -> bytes:
     """Return a volume, zeros to a whole sector included; ImageError if it is none that a server knows."""
     from callgate.disk.media import ImageError, open_image
-    from callgate.tools.inspection import read_layout
+    from callgate.kernel.server_packages import installed_servers
+    from callgate.tools.mounting import read_layout
     from callgate.tools.volume_walk import claimant, read_medium
 
     medium = open_image(image)
     try:
         if claimant(medium, 0, medium.sector_count) is not None:
             return read_medium(medium, 0, medium.sector_count)
-        layout = read_layout(medium)
+        layout = read_layout(medium, installed_servers())
     finally:
         medium.close()
     if layout.scheme == "none" or not layout.partitions:

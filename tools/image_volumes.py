@@ -10,19 +10,17 @@ from types import TracebackType
 from typing import Final, Self
 
 from callgate.disk.media import ImageError, Medium, MediumError, open_image
-from callgate.disk.partitions import Partition, ReadError
 from callgate.kernel.abi.calls import Operation, ServerCall
 from callgate.kernel.abi.directory import VolumeFlags
 from callgate.kernel.abi.errors import ERROR_TEXT, ErrorCode
 from callgate.kernel.abi.memory import SECTOR_SIZE
-from callgate.server.errors import FileSystemError
 from callgate.server.listing import ListedFile, read_pages
-from callgate.server.raised import describe, last_frames
 from callgate.server.testing import Answer
-from callgate.tools.inspection import read_layout
-from callgate.tools.volume_walk import READ_BYTES, VolumeWalk, claimant, explanation
+from callgate.tools.mounting import mount_all, raised
+from callgate.tools.volume_walk import READ_BYTES, VolumeWalk
 
 NO_VOLUME: Final = "no volume that can be used"
+UNKNOWN: Final = "no file system that a server knows"
 
 
 class VolumeError(Exception):
@@ -136,7 +134,7 @@ class Volume:
             data = None if path is None else path.encode()
             answer = self.walk.rehearsal.request(operation, data, **registers)
         except Exception as error:
-            raise VolumeError(ErrorCode.SERVER_DIED, broken(error)) from error
+            raise VolumeError(ErrorCode.SERVER_DIED, raised(error)) from error
         if answer.error:
             raise VolumeError(answer.error)
         return answer
@@ -157,11 +155,6 @@ class _Opened:
         except VolumeError:
             if kind is None:
                 raise
-
-
-def broken(error: Exception) -> str:
-    """Return what is said of a server that has raised."""
-    return ": ".join([f"its server raised {describe(error)}", *last_frames(error)[-1:]])
 
 
 class ImageVolumes:
@@ -185,35 +178,17 @@ class ImageVolumes:
             self._stack = stack.pop_all()
 
     def _find(self, medium: Medium) -> None:
-        layout = read_layout(medium)
+        layout, mounted = mount_all(medium)
         self.problems += layout.problems
         self.partitioned = layout.scheme != "none"
-        for partition in layout.partitions:
-            name = f"p{partition.number}" if self.partitioned else ""
-            volume = self._mount(name, medium, partition)
-            if volume is not None:
-                self.volumes[name] = volume
-
-    def _mount(self, name: str, medium: Medium, partition: Partition) -> Volume | None:
-        """Mount a partition; None, and a problem is noted, if that cannot be done."""
-        prefix = f"{name}: " if name else ""
-        asked: list[str] = []
-        try:
-            found = claimant(medium, partition.start, partition.sectors, asked.append)
-            if found is not None:
-                return Volume(name, VolumeWalk(found.server, medium, partition.start, partition.sectors), found.kind)
-            text = explanation(medium, partition.start, partition.sectors, asked.append)
-            problem = text or "no file system that a server knows"
-        except ReadError as error:
-            problem = str(error)
-        except FileSystemError as error:
-            problem = f"cannot be mounted: {error.text}"
-        except Exception as error:  # noqa: BLE001 - whatever a server raises would be its end in a booted system
-            problem = broken(error)
-        finally:
-            self.problems += [prefix + said for said in asked]
-        self.problems.append(prefix + problem)
-        return None
+        for each in mounted:
+            name = f"p{each.partition.number}" if self.partitioned else ""
+            said = list(each.said)
+            if each.walk is not None:
+                self.volumes[name] = Volume(name, each.walk, each.kind)
+            elif not each.reason:
+                said.append(UNKNOWN)
+            self.problems += [f"{name}: {text}" if name else text for text in said]
 
     def split(self, path: str) -> tuple[Volume | None, str]:
         """Return the volume that a path is on and the rest of it, without a leading `/`; VolumeError.

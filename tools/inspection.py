@@ -9,15 +9,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from callgate.disk.foreign import name_foreign
 from callgate.disk.media import Medium, open_image
-from callgate.disk.partitions import SECTOR, DiskLayout, Partition, ReadError, forgiving, run_sync, scan
-from callgate.kernel.server_packages import installed_servers
-from callgate.server.errors import FileSystemError
-from callgate.server.probing import PROBE_SECTORS, claim_by_beginning, unsaid
-from callgate.server.raised import describe, last_frames
+from callgate.disk.partitions import SECTOR, Partition
 from callgate.tools.alignment import Alignment, measure
-from callgate.tools.volume_walk import VolumeWalk, claimant, explanation, sectors_reader
+from callgate.tools.mounting import Mounted, mount_all, raised
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,63 +61,24 @@ def inspect_image(path: Path) -> Inspection:
 
 def inspect_medium(medium: Medium, name: str, warnings: list[str] | None = None) -> Inspection:
     """Look at a medium of any kind."""
-    layout = read_layout(medium)
-    volumes = [look_at(medium, partition) for partition in layout.partitions]
+    layout, mounted = mount_all(medium)
+    volumes = [look_at(each) for each in mounted]
     return Inspection(name, medium.sector_count, layout.scheme, volumes, [*(warnings or []), *layout.problems])
 
 
-def read_layout(medium: Medium) -> DiskLayout:
-    """Find the partitions of a medium, with the servers that are installed as judges."""
-    servers = installed_servers()
-    read = forgiving(sectors_reader(medium))
-
-    async def judge(partition: Partition) -> str | None:
-        first = await read(partition.start, min(PROBE_SECTORS, partition.sectors))
-        found = claim_by_beginning(servers, first, unsaid)
-        return found.kind if found else None
-
+def look_at(mounted: Mounted) -> Volume:
+    """Look at every file of a volume that is mounted, as far as it is."""
+    partition, walk = mounted.partition, mounted.walk
+    file_system, alignment = FileSystem(mounted.kind, problems=mounted.said), None
     try:
-        return run_sync(scan(sectors_reader(medium), medium.sector_count, judge))
-    except ReadError as error:
-        return DiskLayout("none", problems=[f"the partition table cannot be read: {error}"])
-
-
-def look_at(medium: Medium, partition: Partition) -> Volume:
-    """Mount one partition as a booted system would, and look at every file."""
-    file_system, alignment = _look_into(medium, partition)
-    return Volume(partition, file_system, partition.start % 8 == 0, alignment)
-
-
-def _look_into(medium: Medium, partition: Partition) -> tuple[FileSystem, Alignment | None]:
-    kind = ""
-    broken: list[str] = []  # servers that could not tell
-    try:
-        found = claimant(medium, partition.start, partition.sectors, broken.append)
-        if found is None:
-            return _unclaimed(medium, partition, broken), None
-        kind = found.kind
-        walk = VolumeWalk(found.server, medium, partition.start, partition.sectors)
-        label = walk.label()
-        alignment = measure(walk, partition.start)
-        server = walk.rehearsal.server
-        return FileSystem(server.kind or kind, label, dict(server.details), walk.problems() + broken), alignment
-    except ReadError as error:
-        return FileSystem(problems=[str(error)]), None
-    except FileSystemError as error:
-        return FileSystem(kind, problems=[f"cannot be mounted: {error.text}"]), None
+        if walk is not None:
+            label, alignment = walk.label(), measure(walk, partition.start)
+            server = walk.rehearsal.server
+            problems = walk.problems() + mounted.problems
+            file_system = FileSystem(server.kind or mounted.kind, label, dict(server.details), problems)
     except Exception as error:  # noqa: BLE001 - a third party's server may raise anything
-        text = ": ".join([f"its server raised {describe(error)}", *last_frames(error)[-1:]])
-        return FileSystem(kind, problems=[text]), None
-
-
-def _unclaimed(medium: Medium, partition: Partition, broken: list[str]) -> FileSystem:
-    """Say what a partition is that no server claims; `broken` collects what is said of servers that cannot tell."""
-    text = explanation(medium, partition.start, partition.sectors, broken.append)
-    if text:
-        return FileSystem(problems=[text, *broken])
-    read = forgiving(sectors_reader(medium, partition.start))
-    found = run_sync(name_foreign(read, partition.sectors))
-    return FileSystem(found.kind, problems=[str(found), *broken]) if found else FileSystem(problems=broken)
+        file_system = FileSystem(mounted.kind, problems=[raised(error), *mounted.problems])
+    return Volume(partition, file_system, partition.start % 8 == 0, alignment)
 
 
 def as_dict(inspection: Inspection) -> dict[str, Any]:

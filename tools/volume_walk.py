@@ -17,10 +17,11 @@ from callgate.kernel.abi.errors import ERROR_TEXT, ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE, SECTOR_SIZE
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES
 from callgate.kernel.server_packages import installed_servers
+from callgate.server.errors import FileSystemError
 from callgate.server.gate import CARRY_FLAG, GateCall, GateResult
 from callgate.server.hosted import HostedServer
 from callgate.server.listing import ListedFile, read_pages
-from callgate.server.probing import Claim, Say, claim, explain, unsaid
+from callgate.server.probing import Claim, claim, unsaid
 from callgate.server.testing import Answer, Rehearsal
 
 READ_BYTES = MESSAGE_ADDRESSES * PAGE_SIZE
@@ -46,14 +47,9 @@ def read_medium(medium: Medium, lba: int, count: int) -> bytes:
     return bytes(data)
 
 
-def claimant(medium: Medium, start: int, sectors: int, say: Say = unsaid) -> Claim | None:
-    """Return the claim of an installed server on sectors `start` to `start + sectors` of a medium; ReadError."""
-    return run_sync(claim(installed_servers(), forgiving(sectors_reader(medium, start)), sectors, say))
-
-
-def explanation(medium: Medium, start: int, sectors: int, say: Say = unsaid) -> str:
-    """Return what a partition is that no server claims; "" if nobody can tell.  ReadError."""
-    return run_sync(explain(installed_servers(), forgiving(sectors_reader(medium, start)), sectors, say))
+def claimant(medium: Medium, start: int, sectors: int) -> Claim | None:
+    """Return the first claim of an installed server on sectors `start` to `start + sectors`; ReadError."""
+    return run_sync(claim(installed_servers(), forgiving(sectors_reader(medium, start)), sectors, unsaid))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +98,12 @@ class VolumeWalk:
         self._explained = False  # whether the server reported anything with its last answer
         self.rehearsal.start()
         self.gather()
+
+    def greet(self) -> None:
+        """Ask for the label, which a booted system takes for the sign that the volume is there; FileSystemError."""
+        answer = self._request(Operation.VOLUME)
+        if answer.error:
+            raise FileSystemError(answer.error, ERROR_TEXT[answer.error])
 
     def label(self) -> str:
         """Return the volume's label as its server gives it, "" if it has none."""

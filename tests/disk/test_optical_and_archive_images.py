@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from callgate.disk.media import MemoryMedium
 from callgate.disk.partition_layout import DiskLayout
-from callgate.tools.inspection import inspect_medium, read_layout
+from callgate.kernel.server_packages import installed_servers
+from callgate.tools.inspection import inspect_medium
+from callgate.tools.mounting import read_layout
 
 
 def layout_of(image: bytes) -> DiskLayout:
-    return read_layout(MemoryMedium(image))
+    return read_layout(MemoryMedium(image), installed_servers())
 
 
 @pytest.fixture

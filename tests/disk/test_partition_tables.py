@@ -11,7 +11,9 @@ import pytest
 from callgate.disk.media import FaultInjecting, MemoryMedium
 from callgate.disk.partitions import DiskLayout, Partition, ReadError, run_sync, scan
 from callgate.disk.tables import Planned, gpt, mbr
-from callgate.tools.inspection import as_dict, inspect_image, inspect_medium, read_layout, render
+from callgate.kernel.server_packages import installed_servers
+from callgate.tools.inspection import as_dict, inspect_image, inspect_medium, render
+from callgate.tools.mounting import read_layout
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +22,7 @@ MIB = 1 << 20
 
 
 def layout_of(data: bytes | bytearray) -> DiskLayout:
-    return read_layout(MemoryMedium(data))
+    return read_layout(MemoryMedium(data), installed_servers())
 
 
 def numbers(layout: DiskLayout) -> list[tuple[int, int, int]]:

@@ -20,7 +20,7 @@ from callgate.server.gate import allocate
 from callgate.server.hosted import operation
 from callgate.server.listing import ListedFile, build_pages
 from callgate.server.message import Object, Registers, RegisterValues, Reply, Request
-from callgate.tools import volume_walk
+from callgate.tools import mounting
 from callgate.tools.copy_command import Progress
 from callgate.tools.copy_out import Counts
 from callgate.tools.image_volumes import Piece, Volume
@@ -293,7 +293,7 @@ class Hostile(synthetic.Synthetic):
 def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, list[ListedFile]]]:
     """An image `evil.img` whose server lists what the test says, by path."""
     (tmp_path / "evil.img").write_bytes(synthetic.disk(16))
-    monkeypatch.setattr(volume_walk, "installed_servers", lambda: [Hostile])
+    monkeypatch.setattr(mounting, "installed_servers", lambda: [Hostile])
     monkeypatch.setattr(server_packages, "_entries", list)
     for name in ("files", "held"):
         monkeypatch.setattr(Hostile, name, {})

@@ -123,7 +123,7 @@ def test_a_give_back_that_is_not_posted_yet_goes_with_its_server(
     made.kernel.give_backs.add(partition, Operation.CLOSE, 5)
     assert partition.give_backs.busy
     assert (partition.give_backs.slot >= 0) == granted
-    made.kernel.kill_server(partition.process, "killed by the test")
+    made.kernel.servers.kill(partition.process, "killed by the test")
     if not granted:
         fields["free"], fields["unused"] = free, unused
     made.system.machine.pic.lower_line(IRQ)
