@@ -6,7 +6,7 @@ Nothing that costs time is imported before a test needs it.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,17 +15,22 @@ import pytest
 from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocation, ReprTraceback
 
 if TYPE_CHECKING:
-    from callgate.asm.assembler import Program
+    from callgate.asm.assembler import AsmError, AsmErrors, Program
     from callgate.tools.asmtest.bare import BareCpu
     from callgate.tools.asmtest.booted import BootedSystem
     from callgate.tools.asmtest.cases import Case
+    from callgate.tools.asmtest.convention import Convention
+    from callgate.tools.asmtest.linking import External
+    from callgate.tools.asmtest.unit import Unit
 
+OF_RUN = {"abi", "fixture", "object", "extern"}  # words that a run has to look at before it begins
 CPU = pytest.StashKey["BareCpu"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare where `.include` looks."""
     parser.addini("callgate_include", "folders that .include searches, relative to the root", "paths", [])
+    parser.addini("callgate_abi", "calling convention that is checked for calls that do not say one", default="none")
 
 
 def shared_cpu(config: pytest.Config) -> BareCpu:
@@ -35,8 +40,20 @@ def shared_cpu(config: pytest.Config) -> BareCpu:
         from callgate.tools.asmtest.programs import Programs
 
         include = [Path(item) for item in config.getini("callgate_include")]
-        config.stash[CPU] = BareCpu(Programs(include), config.rootpath)
+        cpu = BareCpu(Programs(include), config.rootpath)
+        cpu.convention = convention_of(config)
+        config.stash[CPU] = cpu
     return config.stash[CPU]
+
+
+def convention_of(config: pytest.Config) -> Convention | None:
+    """Return what the ini option `callgate_abi` names; UsageError if it is none."""
+    from callgate.tools.asmtest.convention import convention_named
+
+    try:
+        return convention_named(config.getini("callgate_abi"))
+    except ValueError as error:
+        raise pytest.UsageError(f"ini option callgate_abi: {error}") from None
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -56,35 +73,58 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 class AsmFile(pytest.File):
     """A source with cases."""
 
-    program: Program
+    program: Program | None = None
+    cases: Sequence[Case] = ()
+    unit: Unit | None = None  # what is made into a program when a case is run: there are object files
 
     def collect(self) -> Iterable[pytest.Item]:
         """Yield a test for each case; a mistake in the file is a CollectError that says where."""
-        from callgate.asm.assembler import AsmErrors
+        from callgate.asm.assembler import AsmError, AsmErrors
         from callgate.asm.assembler.source import decode
-        from callgate.tools.asmtest.cases import as_written, parse, with_code, without_code
-        from callgate.tools.asmtest.places import shown_errors, shown_file
+        from callgate.tools.asmtest.cases import as_written, parse
+        from callgate.tools.asmtest.places import shown_error, shown_errors, shown_file
+        from callgate.tools.asmtest.variants import marks, variants
 
         cases: list[Case] = []
         shown = shown_file(str(self.path), self.config.rootpath)
         try:
             text = decode(self.path.read_bytes())
-            cases = parse(text, shown)
+            cases = self.cases = parse(text, shown)
             if not cases:  # somebody else's file
                 return
-            programs = shared_cpu(self.config).programs
-            self.program = programs.text(with_code(text, cases), self.path)
-            off = without_code(text, cases, lambda marked: programs.defined(marked, self.path))
+            off = self._prepare(text)
+            tests = [(name, variant, marks(variant)) for case in cases for name, variant in variants(case)]
+        except AsmError as error:
+            raise self.CollectError(f"{shown}:\n{shown_error(error, self.config.rootpath)}") from None
         except AsmErrors as errors:
             named = AsmErrors([as_written(error, str(self.path), cases) for error in errors.errors])
             raise self.CollectError(f"{shown}:\n{shown_errors(named, self.config.rootpath)}") from None
         except OSError as error:
             raise self.CollectError(f"{shown}: {error.strerror or error}") from None
-        for case in cases:
-            item = AsmCase.from_parent(self, name=case.name, case=case)
+        for name, case, decorators in tests:
+            item = AsmCase.from_parent(self, name=name, case=case)
+            for decorator in decorators:
+                item.add_marker(decorator)
             if case.label in off:
                 item.add_marker(pytest.mark.skip(reason="stands in a part that is not assembled"))
             yield item
+
+    def _prepare(self, text: str) -> set[str]:
+        """Assemble the source; return the labels of cases that are switched off.
+
+        With object files assembling has to wait until a case is run, whose fixtures may make them.
+        """
+        from callgate.tools.asmtest.cases import with_code, without_code
+
+        cpu = shared_cpu(self.config)
+        source = with_code(text, self.cases)
+        if self.cases[0].settings("object"):
+            from callgate.tools.asmtest.unit import Unit
+
+            self.unit = Unit(source, self.path, cpu.objects)
+        else:
+            self.program = cpu.programs.text(source, self.path)
+        return without_code(text, self.cases, lambda marked: cpu.programs.defined(marked, self.path))
 
 
 class AsmCase(pytest.Item):
@@ -93,24 +133,77 @@ class AsmCase(pytest.Item):
     def __init__(self, *, case: Case, **options: Any) -> None:
         super().__init__(**options)
         self.case = case
+        self.plain = OF_RUN.isdisjoint(line.word for line in (*case.common, *case.statements))
+        self.program: Program | None = None
+        self.external: dict[str, External] = {}
+        self.mistake: AsmError | AsmErrors | None = None
+
+    def setup(self) -> None:
+        """Ask for the fixtures that the case names, then link objects; what is wrong with the case fails its run."""
+        super().setup()
+        if self.plain:
+            return
+        from callgate.asm.assembler import AsmError, AsmErrors
+        from callgate.tools.asmtest.cases import as_written
+
+        assert isinstance(self.parent, AsmFile)
+        try:
+            self._set_up(self.parent)
+        except AsmError as error:
+            self.mistake = error
+        except AsmErrors as errors:
+            path, cases = str(self.parent.path), self.parent.cases
+            self.mistake = AsmErrors([as_written(error, path, cases) for error in errors.errors])
+
+    def _set_up(self, file: AsmFile) -> None:
+        for statement in self.case.settings("fixture"):
+            for name in statement.rest.replace(",", " ").split():
+                try:
+                    self.fixture(name)
+                except LookupError as error:
+                    raise statement.error(str(error)) from None
+        if file.unit is not None:
+            self.program, self.external = file.unit.program(self.case, self.fixture)
+            return
+        for statement in self.case.settings("extern"):
+            raise statement.error("there are no objects that need it", "begin with ;@ object FILE")
+
+    def fixture(self, name: str) -> Any:
+        """Return the value of a fixture; LookupError if there is none of the name."""
+        from callgate.tools.asmtest.fixtures import fixture_value
+
+        return fixture_value(self, name)
 
     def runtest(self) -> None:
         """Run the case."""
         from callgate.tools.asmtest.runner import check_cases
+        from callgate.tools.asmtest.unit import abi_of
 
+        if self.mistake is not None:
+            raise self.mistake
         assert isinstance(self.parent, AsmFile)
-        check_cases(self.case, self.parent.program, shared_cpu(self.config))
+        program = self.program or self.parent.program
+        assert program is not None
+        cpu = shared_cpu(self.config)
+        convention = cpu.convention if self.plain else abi_of(self.case, self.config.getini("callgate_abi"))
+        check_cases(self.case, program, cpu, convention, self.external)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """Return what a person needs to see: no traceback of Python; the summary gets the reason."""
-        from callgate.asm.assembler import AsmError
+        from callgate.asm.assembler import AsmError, AsmErrors
+        from callgate.tools.asmtest.places import shown_errors
         from callgate.tools.asmtest.result import RoutineError
         from callgate.tools.asmtest.runner import CaseFailure
 
-        error = excinfo.value
-        if not isinstance(error, CaseFailure | AsmError | RoutineError):
+        error: BaseException = excinfo.value
+        if isinstance(error, CaseFailure):
+            reason = error.reason
+        elif isinstance(error, AsmErrors):
+            error, reason = shown_errors(error, self.config.rootpath), error.errors[0].message
+        elif isinstance(error, AsmError | RoutineError):
+            reason = getattr(error, "message", str(error))
+        else:
             return super().repr_failure(excinfo, style)
-        reason = error.reason if isinstance(error, CaseFailure) else getattr(error, "message", str(error))
         crash = ReprFileLocation(str(self.path), self.case.place.line, reason)
         entry = ReprEntryNative([str(error) + "\n"])
         return ReprExceptionInfo(ReprTraceback([entry], None, style="native"), crash)

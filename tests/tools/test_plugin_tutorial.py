@@ -1,6 +1,7 @@
 """docs/testing.md is followed word by word: its files, its command, the failure that it shows."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,10 @@ FILE = re.compile(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", re.DOTALL)
 @pytest.fixture
 def files(pytester):
     found = dict(FILE.findall(TUTORIAL.read_text(encoding="utf-8")))
-    assert set(found) == {"double.asm", "test_double.asm", "test_double.py", "test_booted.py"}
+    assert set(found) == {
+        *("double.asm", "test_double.asm", "test_double.py", "test_booted.py", "conftest.py"),
+        *("popcount.c", "test_popcount.asm", "shout.nasm", "test_shout.py"),
+    }
     for name, text in found.items():
         (pytester.path / name).write_text(text, encoding="utf-8")
     return pytester
@@ -22,7 +26,28 @@ def files(pytester):
 
 @pytest.mark.thorough(only=True)
 def test_the_files_of_the_tutorial_pass(files):
-    files.runpytest_subprocess("-v").assert_outcomes(passed=7)
+    outcomes = files.runpytest_subprocess("-v", "-rs").parseoutcomes()
+    passed = 7
+    for program, tests in (("gcc", 4), ("nasm", 1)):
+        passed += tests if shutil.which(program) else 0
+    assert outcomes.get("passed") == passed
+    assert outcomes.get("skipped", 0) == 12 - passed
+
+
+def test_objects_of_the_tutorial_pass_or_skip_by_name(files):
+    (files.path / "test_booted.py").unlink()
+    result = files.runpytest_inprocess("-p", "no:cacheprovider", "-rs", "test_popcount.asm", "test_shout.py")
+    outcomes = result.parseoutcomes()
+    assert outcomes.get("passed", 0) + outcomes.get("skipped", 0) == 5
+    for program in ("gcc", "nasm"):
+        assert (shutil.which(program) is None) == (f"{program} is not installed" in result.stdout.str())
+
+
+def test_objects_of_the_tutorial_skip_by_name_where_there_is_no_compiler(files, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    result = files.runpytest_inprocess("-p", "no:cacheprovider", "-rs", "test_popcount.asm", "test_shout.py")
+    result.assert_outcomes(skipped=5)
+    result.stdout.fnmatch_lines_random(["*gcc is not installed", "*nasm is not installed"])
 
 
 @pytest.mark.thorough(only=True)

@@ -10,34 +10,35 @@ step, to show its last instructions without slowing down the tests that pass.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from ctypes import sizeof
 from dataclasses import replace
 from pathlib import Path
 from struct import pack
 from typing import Any, Final
 
-from callgate.asm.assembler import AsmErrors, EventSite, LedgerMark, Program
+from callgate.asm.assembler import AsmErrors, Program
 from callgate.asm.assembler.errors import near_miss, printable
 from callgate.kernel.abi.calls import HostCall
 from callgate.kernel.machine import Machine, Stop
-from callgate.kernel.machine.bus import DmaError
 from callgate.kernel.machine.ledger import Counts
-from callgate.kernel.machine.paging import PageFault
 from callgate.kernel.machine.snapshot import Snapshot
 from callgate.kernel.machine.stream import Event
-from callgate.tools.asmtest import board
+from callgate.tools.asmtest import board, meanwhile, placing, wide
+from callgate.tools.asmtest.convention import Argument, Convention, convention_named, make_frame, violations
 from callgate.tools.asmtest.ctrl_c import CtrlC
+from callgate.tools.asmtest.linking import External, LinkedProgram
+from callgate.tools.asmtest.object_programs import ObjectPrograms
 from callgate.tools.asmtest.places import shown_errors, shown_file
 from callgate.tools.asmtest.programs import Programs
-from callgate.tools.asmtest.result import FLAGS, WHOLE, CallResult, Fault, RoutineError
+from callgate.tools.asmtest.result import CallResult, ConventionError, RoutineError
+from callgate.tools.asmtest.retrace import retrace
 from callgate.tools.asmtest.structures import StructureType, get_field, known_structures, put_field
 
 FUEL: Final = 1_000_000
 KEPT: Final = 32  # programs whose snapshots are kept
 SHOWN: Final = 10  # last instructions of a failed call
-EFLAGS_FIXED: Final = 2
 HostAnswer = Callable[[int], None]
 
 
@@ -60,6 +61,11 @@ class BareCpu:
         self.program: Program | None = None
         self.folder = Path()
         self.probes: list[int] = []
+        self.objects = ObjectPrograms(self.programs)
+        self.stubs: dict[str, placing.Function] = {}  # by undefined name: what Python answers a call with
+        self.frames: dict[int, int] = {}  # by linear page: the physical one, where they differ
+        self.convention: Convention | None = None  # of calls that do not say it
+        self.calls = 0
         self.journal: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
         self.events: list[Event] = []
         self.ring = 0
@@ -68,8 +74,7 @@ class BareCpu:
         self.structures: dict[str, StructureType] = known_structures()
         self.machine.stream.subscribe(self._on_fault, kinds=["exception", "int"])
         self.machine.probe(board.RETURN, lambda: self.machine.request_stop("returned"))
-        no_names: dict[int, str] = {}
-        self.refusals = {int(call): (self._unanswered(call), call.name.lower(), no_names) for call in HostCall}
+        self.refusals = meanwhile.refusals(self)
         self.stale = True  # a reset has been asked for and not been carried out
         self.reset()
 
@@ -78,10 +83,11 @@ class BareCpu:
     def reset(self) -> None:
         """Go back to empty memory, ring 0, cleared registers; nothing is loaded, host calls are refused."""
         self.stale = True
-        self.program = None
+        self.program = self.last = None
         self.ring = 0
-        self.last = None
         self.journal.clear()
+        self.stubs = {}
+        self.frames = {}
         functions = self.machine.host_calls.functions
         functions.clear()
         functions.update(self.refusals)
@@ -92,23 +98,33 @@ class BareCpu:
             self.machine.restore(self.empty)
             self.stale = False
 
-    def load(self, *sources: str | Path) -> Program:
-        """Load a source: text (a string of several lines) or files, assembled as one unit.
+    def load(
+        self, *sources: str | Path, at: int | None = None, extern: Mapping[str, External] | None = None
+    ) -> Program:
+        """Load sources, text (a string of several lines) or files, assembled as one unit; or what other tools built.
 
-        Before anything else of a test.  File names are relative to `folder`.  Raises AsmErrors.
+        An ELF executable, object files (joined, with sources beside them if wanted) or plain bytes, which lie at the
+        linear address `at`.  `extern` gives what objects need from elsewhere: by name a value, or a function of the
+        dwords above the return address, whose result goes into EAX.  Before anything else of a test.  File names are
+        relative to `folder`.  Raises AsmErrors, ObjectError (a ValueError).
         """
         if any(done[0] != self.load for done in self.journal):
             raise ValueError("load the routine first: loading empties the memory that was set up")
+        external = dict(extern or {})
         try:
-            program = self.programs.get(sources, self.folder)
+            program = self.objects.get(sources, self.folder, at, external)
         except AsmErrors as errors:
             raise shown_errors(errors, self.root) from None
-        self.use(program)
-        self._note(self.load, sources, {})
+        self._take(program, external)
+        self._note(self.load, sources, {"at": at, "extern": extern})
         return program
 
-    def use(self, program: Program) -> None:
-        """Put an assembled program, linked at `board.ORIGIN`, into memory."""
+    def use(self, program: Program, external: Mapping[str, External] | None = None) -> None:
+        """Put a program into memory, assembled and linked at `board.ORIGIN`, or of objects with their functions."""
+        self._take(program, external)
+        self._note(self.use, (program, external), {})
+
+    def _take(self, program: Program, external: Mapping[str, External] | None) -> None:
         kept = self.snapshots.get(id(program))
         if kept is None:
             self._enter(program)
@@ -119,12 +135,17 @@ class BareCpu:
             self._probe(program)
         self.loaded = self.program = program
         self.stale = False
+        if isinstance(program, LinkedProgram):
+            self.frames = program.frames
+            self.stubs = {name: value for name, value in (external or {}).items() if not isinstance(value, int | str)}
 
     def _enter(self, program: Program) -> None:
         self.machine.restore(self.empty)
+        self.frames = program.frames if isinstance(program, LinkedProgram) else {}
         for section in program.sections:
-            self.ram.write(section.address, section.data)
-            self.machine.code_changed(section.address, section.size)
+            self._put(section.address, section.data)
+        if isinstance(program, LinkedProgram):
+            placing.prepare(self.machine, program)
         self.snapshots[id(program)] = (program, self.machine.snapshot())
         if len(self.snapshots) > KEPT:
             self.snapshots.popitem(last=False)
@@ -132,26 +153,33 @@ class BareCpu:
     def _probe(self, program: Program) -> None:
         for probe in self.probes:
             self.machine.unprobe(probe)
-        self.probes = [self.machine.probe(site.address, self._emitter(site)) for site in program.events]
-        self.probes += [self.machine.probe(mark.address, self._counter(mark)) for mark in program.marks]
+        self.probes = [self.machine.probe(site.address, meanwhile.emitter(self, site)) for site in program.events]
+        self.probes += [self.machine.probe(mark.address, meanwhile.counter(self, mark)) for mark in program.marks]
+        if isinstance(program, LinkedProgram):
+            stubs = program.stubs.items()
+            self.probes += [self.machine.probe(address, placing.answer(self, name)) for name, address in stubs]
 
     def write(self, address: int | str, data: bytes) -> None:
         """Write bytes at a linear address or label."""
         self._freshen()
-        self.ram.write(self.address(address), data)
-        self.machine.code_changed(self.address(address), len(data))
+        self._put(self.address(address), data)
         self._note(self.write, (address, data), {})
+
+    def _put(self, address: int, data: bytes) -> None:
+        for physical, size in placing.pieces(self.frames, address, len(data)):
+            self.ram.write(physical, data[:size])
+            self.machine.code_changed(physical, size)
+            data = data[size:]
 
     def place(self, structure: str | StructureType, address: int | str, **fields: int) -> None:
         """Set fields of a structure in memory, the others stay: `cpu.place(Partition, 0x10000, free=6)`.
 
         For paths like `ring[3]` write `**{"ring[3]": 5}`.
         """
-        kind = self.structure(structure)
-        value = self.structure_at(kind, address)
+        value = self.structure_at(structure, address)
         for path, number in fields.items():
             put_field(value, path, number)
-        self.ram.write(self.address(address), bytes(value))
+        self._put(self.address(address), bytes(value))
         self._note(self.place, (structure, address), dict(fields))
 
     def segment(self, name: str, base: int, limit: int = 0xFFFF_FFFF) -> int:
@@ -205,8 +233,6 @@ class BareCpu:
     def structure_at(self, kind: str | StructureType, address: int | str) -> Any:
         """Return a copy of a structure in memory, a ctypes structure."""
         layout = self.structure(kind)
-        from ctypes import sizeof
-
         return layout.from_buffer_copy(self.read(address, sizeof(layout)))
 
     def field(self, kind: str | StructureType, address: int | str, path: str) -> int:
@@ -216,57 +242,106 @@ class BareCpu:
     def read(self, address: int | str, length: int) -> bytes:
         """Return bytes from a linear address or label."""
         self._freshen()
-        return self.ram.read(self.address(address), length)
+        return self.ram_at(self.address(address), length)
+
+    def ram_at(self, address: int, length: int) -> bytes:
+        """Return bytes from a linear address; DmaError where there is no memory."""
+        return b"".join(self.ram.read(at, size) for at, size in placing.pieces(self.frames, address, length))
+
+    def text(self, address: int | str) -> str:
+        """Return the UTF-8 text at a linear address or label, up to the zero that ends it."""
+        data = b""
+        while b"\0" not in data:
+            data += self.read(self.address(address) + len(data), 16)
+        return data.partition(b"\0")[0].decode("utf-8", "replace")
+
+    def set_wide(self, name: str, raw: int) -> None:
+        """Set one of xmm0 to xmm7, st0 to st7 (80 bits), mm0 to mm7, mxcsr and fcw to the bits that it is to hold."""
+        if name not in wide.SETTABLE:
+            raise ValueError(f"{name} is none of {', '.join(wide.SETTABLE)}")
+        self._freshen()
+        wide.write(self.machine.handle, name, raw)
+        self._note(self.set_wide, (name, raw), {})
+
+    def clear_floating_point(self) -> None:
+        """Leave the x87 as FNINIT does, and MXCSR as after reset."""
+        self._freshen()
+        wide.clear(self.machine.handle)
+        self._note(self.clear_floating_point, (), {})
 
     # Calling.
 
     def call(
-        self, routine: int | str, *, faults: bool = False, fuel: int = FUEL, stack: Sequence[int] = (), **registers: int
+        self,
+        routine: int | str,
+        *,
+        args: Sequence[Argument] | None = None,
+        abi: str | None = None,
+        faults: bool = False,
+        returns: bool = True,
+        fuel: int = FUEL,
+        stack: Sequence[int] = (),
+        **registers: float,
     ) -> CallResult:
         """Call a routine and return what it left; registers and flags by name, all others 0.
 
-        `stack` are dwords above the return address, the first one nearest.  Unless `faults`, an exception
-        raises RoutineError, as do HLT and more than `fuel` instructions.
+        With `args` it is called by a convention: `abi`, by default what the ini option `callgate_abi` says, or cdecl.
+        Other registers hold junk then, and what the convention forbids raises RoutineError, all of it named.  `stack`
+        are dwords above the return address and the arguments, the first one nearest.  Unless `faults`, an exception
+        raises RoutineError, as do HLT and more than `fuel` instructions; without `returns` it raises if it comes back.
         """
-        self._note(self.call, (routine,), {"faults": faults, "fuel": fuel, "stack": stack, **registers})
+        convention = convention_named(abi) if abi is not None else self.convention
+        if convention is None and args is not None:
+            if abi is not None:
+                raise ValueError("arguments need a calling convention: abi='cdecl'")
+            convention = convention_named("cdecl")
+        for name in [name for name in registers if name in wide.BITS]:
+            self.set_wide(name, wide.Wide((registers.pop(name),), wide.BITS[name]).raw())
+        values: dict[str, Any] = dict(registers)  # whether they are numbers is seen where they are written
+        if convention is not None:
+            frame = make_frame(self, convention, args or (), values, stack)
+            values, stack = frame.registers, frame.stack
+        result = self.run_routine(routine, {"fuel": fuel, "stack": stack, **values}, faults=faults, returns=returns)
+        if convention is not None and result.returned:
+            broken = violations(convention, self.before, result, len(stack), self.machine.fpu)
+            if broken:
+                raise ConventionError(f"{routine} breaks its calling convention: {'; '.join(broken)}", broken)
+        return result
+
+    def run_routine(self, routine: int | str, options: dict[str, Any], *, faults: bool, returns: bool) -> CallResult:
+        """Do what `call` does, without a convention; `options` are fuel, stack, registers and flags by name."""
         self.last = None  # an error within the run must not leave the call before for reports
-        begun = self._begin(routine, stack, registers)
-        stop = self._run(fuel)
-        self.last = self._result(stop, begun)
+        self._note(self.run_routine, (routine, options), {"faults": faults, "returns": returns})
+        values = {key: value for key, value in options.items() if key not in ("fuel", "stack")}
+        begun = self.begin(routine, options["stack"], values)
+        fuel = options["fuel"]
+        stop = self.run(fuel)
+        self.last = result = self._result(stop, begun)
         if stop.reason == "fault" and not faults:
-            raise RoutineError(f"{routine} faulted: {self.last.fault} at {self._place(stop.eip)}")
-        if stop.reason not in ("fault", "returned"):
+            raise RoutineError(f"{routine} faulted: {result.fault} at {self.name_of(stop.eip)}")
+        if stop.reason == "returned" and not returns:
+            raise RoutineError(f"{routine} came back after {result.instructions} instructions")
+        if stop.reason not in ("fault", "returned") and (returns or stop.reason != "fuel"):
             what = f"did not return within {fuel} instructions" if stop.reason == "fuel" else f"ended by {stop.reason}"
             why = f": {stop.detail}" if stop.reason == "not-modelled" else ""
-            raise RoutineError(f"{routine} {what}, at {self._place(stop.eip)}{why}")
-        return self.last
+            raise RoutineError(f"{routine} {what}, at {self.name_of(stop.eip)}{why}")
+        return result
 
-    def _begin(self, routine: int | str, stack: Sequence[int], registers: dict[str, int]) -> Counts:
+    def begin(self, routine: int | str, stack: Sequence[int], registers: dict[str, int]) -> Counts:
         """Set the CPU to the routine's first instruction; return the counters before it."""
         self._freshen()
-        cpu, eflags = self.machine.cpu, registers.pop("eflags", EFLAGS_FIXED)
-        values = dict.fromkeys(WHOLE, 0) | {"esp": board.STACK_TOP - 4 * len(stack)}
-        for name, value in [*registers.items(), *(("stack", value) for value in stack)]:
-            if not isinstance(value, int):
-                raise ValueError(f"{name} is given {value!r}, which is no number")  # noqa: TRY004 - as other mistakes
-            if name == "stack":
-                continue
-            if name in FLAGS:
-                eflags = eflags & ~(1 << FLAGS[name]) | (value & 1) << FLAGS[name]
-            elif name in values:
-                values[name] = value
-            else:
-                raise ValueError(f"{name} is neither a register ({', '.join(WHOLE)}) nor a flag ({', '.join(FLAGS)})")
+        values, eflags = board.values_at_entry(stack, registers)
         top = values["esp"] - 4
         self.ram.write(top, pack(f"<{1 + len(stack)}I", board.RETURN, *(value & 0xFFFF_FFFF for value in stack)))
         values["esp"] = top
         eip = self.address(routine)
-        cpu.enter(list(values.values()), eflags, eip)
+        self.machine.cpu.enter(list(values.values()), eflags, eip)
         self.before = values | {"eflags": eflags, "eip": eip}
         self.events = []
         return self.machine.ledger.counts()
 
-    def _run(self, fuel: int) -> Stop:
+    def run(self, fuel: int) -> Stop:
+        """Run the machine; KeyboardInterrupt at Ctrl-C."""
         stop = self.machine.run(fuel=fuel)
         if stop.reason == "interrupted":
             raise KeyboardInterrupt
@@ -275,78 +350,27 @@ class BareCpu:
         return stop
 
     def _result(self, stop: Stop, begun: Counts) -> CallResult:
-        fault = self._fault(stop.detail) if stop.reason == "fault" else None
-        ended = self.machine.ledger.counts()
-        return CallResult(self.machine.cpu.registers(), begun, ended, fault, self.events, self.ring)
-
-    def _fault(self, event: Event) -> Fault:
-        with suppress(PageFault, DmaError):
-            before = int(str(event.fields["eip"])) + self.machine.cpu.segment_base("cs") - 1 & 0xFFFF_FFFF
-            return Fault.of_event(event, self.machine.read(before, 1)[0])
-        return Fault.of_event(event, 0)
+        fault = meanwhile.fault_of(self.machine, stop.detail) if stop.reason == "fault" else None
+        self.calls += 1
+        registers, ended = self.machine.cpu.registers(), self.machine.ledger.counts()
+        read_wide = meanwhile.wide_reader(self, self.calls)
+        returned = stop.reason == "returned"
+        return CallResult(registers, begun, ended, fault, self.events, self.ring, returned, read_wide)
 
     def retrace(self, count: int = SHOWN) -> list[int]:
         """Do the whole test again up to its last call; return addresses of that call's last instructions.
 
-        Host-call answers are called again.  An empty list if nothing was called.
+        Host-call answers and functions for `extern` are called again.  An empty list if nothing was called.
         """
-        steps = list(self.journal)
-        calls = [index for index, step in enumerate(steps) if step[0] == self.call]
-        if not calls or self.last is None:
-            return []
-        kept, retired = (self.last, self.before), self.last.instructions
-        self.reset()
-        for function, arguments, options in steps[: calls[-1]]:
-            with suppress(RoutineError):  # which the test has caught
-                function(*arguments, **options)
-        _, (routine,), options = steps[calls[-1]]
-        values = {key: value for key, value in options.items() if key not in ("faults", "fuel", "stack")}
-        self._begin(routine, options["stack"], values)
-        addresses = self._step(retired, count)
-        self.last, self.before = kept
-        self.journal[:] = steps
-        return addresses
-
-    def _step(self, retired: int, count: int) -> list[int]:
-        machine = self.machine
-        if retired > count:
-            self._run(retired - count)
-        addresses: deque[int] = deque(maxlen=count + 1)
-        for _ in range(min(retired, count) + 1):
-            addresses.append(machine.cpu.eip)
-            if self._run(1).reason != "fuel":
-                break
-        return [address for address in addresses if address != board.RETURN]
+        return retrace(self, count)
 
     # What happens meanwhile.
 
     def _on_fault(self, event: Event) -> None:
         self.machine.request_stop("fault", event)
 
-    def _emitter(self, site: EventSite) -> Callable[[], None]:
-        def hit() -> None:
-            cpu = self.machine.cpu
-            values = {key: getattr(cpu, text) if text.isalpha() else int(text) for key, text in site.fields}
-            self.events.append(Event(self.machine.clock.now, site.name, values))
-
-        return hit
-
-    def _counter(self, mark: LedgerMark) -> Callable[[], None]:
-        def hit() -> None:
-            self.machine.ledger.extra[mark.name] += mark.amount
-
-        return hit
-
-    def _unanswered(self, call: HostCall) -> HostAnswer:
-        def refuse(_value: int) -> None:
-            raise RoutineError(
-                f"host call {call.name} at {self._place(self.machine.state.last_address)} has no answer; "
-                f"give one with cpu.on_host_call(HostCall.{call.name}, function)"
-            )
-
-        return refuse
-
-    def _place(self, address: int) -> str:
+    def name_of(self, address: int) -> str:
+        """Return an address as label+offset, with its source line if there is one."""
         written = self.written(address)
         name = self.program.symbol_at(address) if self.program else f"{address:#010x}"
         return f"{name} ({written})" if written else name
@@ -358,8 +382,8 @@ class BareCpu:
             return ""
         return f"{shown_file(line.file, self.root)}:{line.line}: {printable(line.text.strip())}"
 
-    def _note(self, function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
-        self.journal.append((function, arguments, options))
+    def _note(self, *step: Any) -> None:
+        self.journal.append(step)
 
     def close(self) -> None:
         """Give the machine back."""

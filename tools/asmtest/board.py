@@ -5,13 +5,15 @@ anything beyond RAM.  There is no IDT: an exception ends the run and is the resu
 at once: their registers are as after FNINIT and a reset, CR4.OSFXSR and OSXMMEXCPT are set.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
-from callgate.kernel.abi.fpu import FPU_CONTROL_INITIAL, MXCSR_INITIAL
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.machine import Machine
 from callgate.kernel.machine.descriptors import TYPE_CODE_READABLE, TYPE_DATA_WRITABLE, Segment
 from callgate.kernel.machine.paging import CR0_PG, CR0_WP, CR4_PAE
+from callgate.tools.asmtest import wide
+from callgate.tools.asmtest.result import FLAGS, WHOLE
 from unicorn import x86_const as x86
 
 MEMORY: Final = 8 << 20
@@ -29,10 +31,10 @@ CODE: Final = (0x08, 0x1B)  # selectors by ring: 0, 3
 DATA: Final = (0x10, 0x23)
 SEGMENT_SELECTORS: Final = {"ds": 0x28, "es": 0x30, "fs": 0x38, "gs": 0x40}
 ENTRIES: Final = 9
+EFLAGS_FIXED: Final = 2
 CR0_PE: Final = 1
 CR4_OSFXSR: Final = 1 << 9
 CR4_OSXMMEXCPT: Final = 1 << 10
-EMPTY_TAGS: Final = 0xFFFF  # of all eight x87 registers
 PRESENT, WRITABLE, USER = 1, 2, 4
 USED: Final = 0x60  # accessed and dirty: the CPU need not write them, and the tables stay as the snapshot has them
 RIGHTS: Final = {"none": 0, "r": PRESENT | USED, "rw": PRESENT | WRITABLE | USED}
@@ -54,13 +56,11 @@ def make_machine() -> Machine:
     cpu.uc.reg_write(x86.UC_X86_REG_GDTR, (0, GDT, ENTRIES * 8 - 1, 0))
     cpu.uc.reg_write(x86.UC_X86_REG_IDTR, (0, 0, 0, 0))
     cpu.cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT
-    cpu.uc.reg_write(x86.UC_X86_REG_FPCW, FPU_CONTROL_INITIAL)
-    cpu.uc.reg_write(x86.UC_X86_REG_FPTAG, EMPTY_TAGS)
-    cpu.uc.reg_write(x86.UC_X86_REG_MXCSR, MXCSR_INITIAL)
     cpu.cr3 = POINTERS
     cpu.cr0 = CR0_PE | CR0_PG | CR0_WP
     machine.flush_tlb()
     enter_ring(machine, 0)
+    wide.clear(machine.handle)
     return machine
 
 
@@ -94,3 +94,22 @@ def protect(machine: Machine, address: int, length: int, rights: str, *, user: b
         flags = RIGHTS[rights] | (USER if user else 0)
         machine.ram.put_u64(TABLES + page * 8, page * PAGE_SIZE | flags)
     machine.flush_tlb()
+
+
+def values_at_entry(stack: Sequence[int], registers: dict[str, int]) -> tuple[dict[str, int], int]:
+    """Return the general registers and EFLAGS that a routine begins with: what is not given is 0, ESP below `stack`.
+
+    ValueError for a name that is neither a register nor a flag, and for a value that is no number.
+    """
+    values = dict.fromkeys(WHOLE, 0) | {"esp": STACK_TOP - 4 * len(stack)}
+    eflags = registers.get("eflags", EFLAGS_FIXED)
+    for name, value in [*registers.items(), *(("stack", value) for value in stack)]:
+        if not isinstance(value, int):
+            raise ValueError(f"{name} is given {value!r}, which is no number")  # noqa: TRY004 - as other mistakes
+        if name in FLAGS:
+            eflags = eflags & ~(1 << FLAGS[name]) | (value & 1) << FLAGS[name]
+        elif name in values:
+            values[name] = value & 0xFFFF_FFFF
+        elif name not in ("stack", "eflags"):
+            raise ValueError(f"{name} is neither a register ({', '.join(WHOLE)}) nor a flag ({', '.join(FLAGS)})")
+    return values, eflags

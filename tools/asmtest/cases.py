@@ -13,7 +13,7 @@ taken apart, and every mistake becomes an AsmError with file, line, column and w
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from callgate.asm.assembler import AsmError, AsmErrors
@@ -38,8 +38,21 @@ USAGE = {
     "code": ";@ code add eax, ebx",
     "fuel": ";@ fuel 1000",
     "expect": ";@ expect ecx = 1, CF = 0, instructions <= 20",
+    "args": ';@ args 1, [counter], "text"',
+    "abi": ";@ abi cdecl",
+    "each": ";@ each eax = 1, 2, 3",
+    "skip": ";@ skip why the case is not run",
+    "xfail": ";@ xfail why it fails today",
+    "mark": ";@ mark slow, timeout(5)",
+    "fixture": ";@ fixture compiled_objects",
+    "object": ";@ object popcount.o",
+    "extern": ";@ extern puts = stub",
 }
-REPEATED = {"set", "place", "segment", "protect", "host", "code", "expect"}
+SET_UP = {"set", "place", "segment", "protect", "host", "extern"}
+REPEATED = SET_UP | {"code", "expect", "each", "mark", "fixture", "object"}
+OF_FILE = {"abi", "skip", "xfail", "mark", "fixture", "object", "extern"}  # before the first case they are for all
+PROSE = {"case", "skip", "xfail"}
+QUOTED = re.compile(r"""[^;"']+|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|["']""")
 OPERATORS = ("=", "==", "!=", "<=", ">=", "<", ">")
 
 
@@ -73,6 +86,7 @@ class Case:
     title: str
     place: Place
     statements: list[Statement] = field(default_factory=list)
+    common: list[Statement] = field(default_factory=list)  # lines before the first case
 
     def all(self, *words: str) -> Iterator[Statement]:
         """Yield the lines with one of these words, in order."""
@@ -82,6 +96,14 @@ class Case:
         """Return the line with a word that stands once at most."""
         return next(self.all(word), None)
 
+    def settings(self, word: str) -> list[Statement]:
+        """Return the lines with a word, those for all cases first."""
+        return [statement for statement in (*self.common, *self.statements) if statement.word == word]
+
+    def setting(self, word: str) -> Statement | None:
+        """Return the line with a word that counts: the case's own, or the one for all."""
+        return next(reversed(self.settings(word)), None)
+
     @property
     def label(self) -> str:
         """The label that the case's own code gets."""
@@ -89,13 +111,19 @@ class Case:
 
     @property
     def name(self) -> str:
-        """The title as pytest can select it: `::` separates the parts of a node id."""
-        return re.sub("::+", ":", self.title)
+        """The title as pytest can select it."""
+        return selectable(self.title)
+
+
+def selectable(text: str) -> str:
+    """Return a text as a test's name: `::` separates the parts of a node id."""
+    return re.sub("::+", ":", text)
 
 
 def parse(text: str, file: str) -> list[Case]:
     """Return the cases of a source; AsmErrors with every mistake that can be seen without running."""
     cases: list[Case] = []
+    common: list[Statement] = []
     titles: set[str] = set()
     errors: list[AsmError] = []
     doubtful: set[int] = set()  # cases by their line, which lack what a wrong line was to say
@@ -106,19 +134,34 @@ def parse(text: str, file: str) -> list[Case]:
             continue
         place = Place(file, number, match.start("word") + 1, line)
         try:
-            _take(cases, titles, Statement(match["word"], match["rest"], place))
+            statement = Statement(match["word"], without_comment(match["word"], match["rest"]), place)
+            _take(cases, common, titles, statement)
         except AsmError as error:
             errors.append(error)
             doubtful.update(case.place.line for case in cases[-1:])
     for case in cases:
+        case.common = common
         if case.place.line not in doubtful:
             errors.extend(_check(case))
+    if common and not cases and not errors:
+        first = common[0]
+        errors.append(first.error(f";@ {first.word} is for cases, and the file has none", f"add {USAGE['case']}"))
     if errors:
         raise AsmErrors(sorted(errors, key=lambda error: error.line))
     return cases
 
 
-def _take(cases: list[Case], titles: set[str], statement: Statement) -> None:
+def without_comment(word: str, text: str) -> str:
+    """Return what stands before a comment: it begins with a semicolon, in prose with one after a blank."""
+    if word in PROSE:
+        return re.split(r"\s;", text, maxsplit=1)[0].rstrip()
+    end = 0
+    while (match := QUOTED.match(text, end)) is not None:
+        end = match.end()
+    return text[:end].rstrip()
+
+
+def _take(cases: list[Case], common: list[Statement], titles: set[str], statement: Statement) -> None:
     word = statement.word
     if word not in USAGE:
         hint = near_miss(word, USAGE) or f"there are {', '.join(USAGE)}"
@@ -131,6 +174,13 @@ def _take(cases: list[Case], titles: set[str], statement: Statement) -> None:
             raise statement.error(f"there is a case {case.name!r} already", "give each case a title of its own")
         titles.add(case.name)
         cases.append(case)
+        return
+    if word == "object" and cases:
+        raise statement.error("objects belong to the whole file", "write ;@ object before the first case")
+    if not cases and word in OF_FILE:
+        if word not in REPEATED and any(other.word == word for other in common):
+            raise statement.error(f"a second ;@ {word} for the whole file", "leave one out")
+        common.append(statement)
         return
     if not cases:
         raise statement.error(f";@ {word} stands before the first case", "begin with ;@ case what is tested")
@@ -173,7 +223,7 @@ def structure_of(statement: Statement, text: str | None = None) -> tuple[str, st
     return match["name"], match["address"], relations(statement, match["fields"])
 
 
-def as_written(error: AsmError, path: str, cases: list[Case]) -> AsmError:
+def as_written(error: AsmError, path: str, cases: Sequence[Case]) -> AsmError:
     """Return an error of a case's own code at the place where the code is written."""
     if error.place.file == path:
         for case in cases:
@@ -187,7 +237,7 @@ def as_written(error: AsmError, path: str, cases: list[Case]) -> AsmError:
     return error
 
 
-def without_code(text: str, cases: list[Case], defined: Callable[[str], set[str]]) -> set[str]:
+def without_code(text: str, cases: Sequence[Case], defined: Callable[[str], set[str]]) -> set[str]:
     """Return the labels of cases that stand where nothing is assembled: in a false `.if`, in a macro nobody calls.
 
     Each case gets a constant in place of its first line; `defined` returns those that a text defines.
@@ -200,7 +250,7 @@ def without_code(text: str, cases: list[Case], defined: Callable[[str], set[str]
     return {case.label for case in cases} - defined("\n".join(lines))
 
 
-def with_code(text: str, cases: list[Case]) -> str:
+def with_code(text: str, cases: Sequence[Case]) -> str:
     """Return the source with the cases' own code in place of its comments; no line moves."""
     lines = split_lines(text)
     for case in cases:

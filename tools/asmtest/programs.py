@@ -85,27 +85,27 @@ class Programs:
                 raise ValueError("load one text, or several files")
             return self.text(first, folder / "<text>")
         paths = tuple(folder / item for item in sources)
-        known = self._known(paths)
+        known = self.known(paths)
         if known is None:
             known = assemble(paths, origin=ORIGIN, include_dirs=self.include)
-            self._keep(paths, known, [(str(path), decode(path.read_bytes())) for path in paths])
+            self.keep(paths, known, [(str(path), decode(path.read_bytes())) for path in paths])
         return known
 
     def text(self, text: str, path: Path) -> Program:
         """Return the program of a text that stands for the file `path`."""
         key = (path, text)
-        known = self._known(key)
+        known = self.known(key)
         if known is None:
             folders = [path.parent, *self.include]
             known = assemble_text(text, name=str(path), origin=ORIGIN, include_dirs=folders)
-            self._keep(key, known, [(str(path), text)])
+            self.keep(key, known, [(str(path), text)])
         return known
 
     def defined(self, text: str, path: Path) -> set[str]:
         """Return the constants that a text defines when it is preprocessed."""
         return set(self._preprocess([(str(path), text)]).constants)
 
-    def _known(self, key: object) -> Program | None:
+    def known(self, key: object) -> Program | None:
         """Return the program that was made before, if its files are still the same."""
         program, made_of = self.programs.get(key, (None, None))
         return program if made_of is None or made_of.unchanged() else None
@@ -117,7 +117,8 @@ class Programs:
             preprocessor.text(text, name)
         return preprocessor
 
-    def _keep(self, key: object, program: Program, texts: list[tuple[str, str]]) -> None:
+    def keep(self, key: object, program: Program, texts: list[tuple[str, str]]) -> None:
+        """Remember a program, the files that it was made of, and the structures that its texts declare."""
         preprocessor = self._preprocess(texts)
         self.programs[key] = program, Files(program.sources, preprocessor.files.missing)
         self.structures[id(program)] = known_structures() | declared_structures(preprocessor.structures)

@@ -57,8 +57,14 @@ def describe_call(cpu: BareCpu) -> list[str]:
     lines.append(f"last of {cpu.last.instructions} instructions:")
     for address in cpu.retrace():
         name = program.symbol_at(address) if program else ""
-        lines.append(f"  {address:08x} {name:<24} {cpu.written(address)}".rstrip())
+        lines.append(f"  {address:08x} {name:<24} {cpu.written(address) or decoded(cpu, address)}".rstrip())
     return lines
+
+
+def decoded(cpu: BareCpu, address: int) -> str:
+    """Return the instruction at an address, of which no source is known."""
+    found = cpu.machine.disassemble(address, 1)
+    return found[0].partition(" ")[2] if found else ""
 
 
 def without_internals(raised: BaseException) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,12 +18,24 @@ PARTS: Final = {
     **{f"{letter}h": (f"e{letter}x", 8, 0xFF) for letter in "abcd"},
 }
 
+WIDE: Final = frozenset(
+    ("mxcsr", "fcw", "fsw", *(f"{name}{index}" for name in ("xmm", "st", "mm") for index in range(8)))
+)
+
 
 TRAPS: Final = {3: 0xCC, 4: 0xCE}  # opcodes of INT3 and INTO
 
 
 class RoutineError(AssertionError):
     """A routine did not come back as it should: fault, HLT, or more instructions than allowed."""
+
+
+class ConventionError(RoutineError):
+    """A routine broke its calling convention; `broken` are the rules, in words."""
+
+    def __init__(self, message: str, broken: list[str]) -> None:
+        super().__init__(message)
+        self.broken = broken
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +74,8 @@ class Fault:
 class CallResult:
     """Registers, flags, fault, costs and events of one call.
 
-    Registers and flags are attributes: `result.eax`, `result.cl`, `result.CF`.  `instructions` counts what
+    Registers and flags are attributes: `result.eax`, `result.cl`, `result.CF`; so are, until the next call, `xmm0`,
+    `mm0` (numbers), `st0` (a float), `mxcsr`, `fcw`.  `returned`: it came back by its RET.  `instructions` counts what
     retired, RET included; `ledger` is the difference of the machine's counters; `events` are those of
     `.event` in the source, in order.
     """
@@ -72,13 +86,17 @@ class CallResult:
     fault: Fault | None = None
     events: list[Event] = field(default_factory=list)
     ring: int = 0
+    returned: bool = False
+    wide: Callable[[str], int | float] | None = None  # reads xmm0 and the like, until the next call
 
-    def __getattr__(self, name: str) -> int:
+    def __getattr__(self, name: str) -> int | float:
         if name in FLAGS:
             return self.registers["eflags"] >> FLAGS[name] & 1
         if name in PARTS:
             whole, shift, mask = PARTS[name]
             return self.registers[whole] >> shift & mask
+        if name in WIDE and self.wide is not None:
+            return self.wide(name)
         try:
             return self.registers[name]
         except KeyError:

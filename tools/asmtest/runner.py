@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -13,19 +13,34 @@ from callgate.asm.assembler.macros import split_arguments
 from callgate.kernel.abi.calls import HostCall
 from callgate.kernel.machine.bus import DmaError
 from callgate.kernel.machine.exceptions import NAMES
+from callgate.kernel.machine.fpu import FloatingPoint
 from callgate.kernel.machine.stream import Event
+from callgate.tools.asmtest import wide
 from callgate.tools.asmtest.bare import FUEL, BareCpu
 from callgate.tools.asmtest.board import MEMORY, RIGHTS, SEGMENT_SELECTORS
 from callgate.tools.asmtest.cases import Case, Statement, relations, structure_of
+from callgate.tools.asmtest.convention import Argument, Convention, make_frame, violations
+from callgate.tools.asmtest.linking import External
 from callgate.tools.asmtest.report import describe
 from callgate.tools.asmtest.result import FLAGS, WHOLE, CallResult, RoutineError
 from callgate.tools.asmtest.structures import StructureError, put_field
-from callgate.tools.asmtest.values import bits_of, failure, holds, memory_operand, string_bytes, value_of
+from callgate.tools.asmtest.values import (
+    argument_of,
+    bits_of,
+    failure,
+    holds,
+    memory_operand,
+    string_bytes,
+    value_of,
+    wide_value,
+)
 
 FAULT = re.compile(
     r"(?:(?P<name>#\w+)(?:\s+(?P<code>(?!at\b)\S(?:(?!\sat\b).)*))?|int\s+(?P<vector>(?:(?!\sat\b).)+))"
     r"(?:\s+at\s+(?P<address>(?:(?!\sat\b).)+))?"
 )
+NEVER = re.compile(r"never\s+within\s+(.+)")
+LABELS_SHOWN = 20
 EXCEPTIONS = tuple(name for name in NAMES.values() if name.startswith("#"))
 
 
@@ -41,8 +56,19 @@ class CaseFailure(Exception):
 class CaseRun:
     """One run of one case."""
 
-    def __init__(self, case: Case, program: Program, cpu: BareCpu) -> None:
+    def __init__(
+        self,
+        case: Case,
+        program: Program,
+        cpu: BareCpu,
+        convention: Convention | None = None,
+        external: Mapping[str, External] | None = None,
+    ) -> None:
+        """`convention` is what the routine is called by; `external` answers for names that objects lack."""
         self.case = case
+        self.convention = convention
+        self.external = external
+        self.floating: FloatingPoint | None = None  # wide registers before the call, if the case compares them
         self.program = program
         self.cpu = cpu
         self.registers: dict[str, int] = {}
@@ -50,8 +76,7 @@ class CaseRun:
     def run(self) -> None:
         """Set up, run, check; CaseFailure, or AsmError for a mistake in the case."""
         self.cpu.reset()
-        self.cpu.use(self.program)
-        self.cpu.journal.append((self.cpu.use, (self.program,), {}))
+        self.cpu.use(self.program, self.external)
         for word in ("ring", "protect", "segment", "host", "set", "place"):
             for statement in self.case.all(word):
                 self._guarded(statement, getattr(self, f"_{word}"))
@@ -78,7 +103,9 @@ class CaseRun:
 
     def _set(self, statement: Statement) -> None:
         for target, value in self._assignments(statement, statement.rest):
-            if isinstance(target, str):
+            if target in wide.BITS:
+                self.cpu.set_wide(str(target), value)
+            elif isinstance(target, str):
                 self.registers[target] = value
             else:
                 self.cpu.write(target[0], value.to_bytes(target[1], "little"))
@@ -95,10 +122,15 @@ class CaseRun:
                 found.append(((memory[0], len(data)), int.from_bytes(data, "little")))
             elif memory is not None:
                 found.append((memory, self._fitting(relation.right, memory[1] * 8, name, statement)))
+            elif name in wide.SETTABLE:
+                found.append((name, wide_value(name, relation.right, statement, self.program).raw()))
             elif name in WHOLE or name in FLAGS or name == "eflags":
                 found.append((name, self._fitting(relation.right, bits_of(name), name, statement)))
             else:
-                hint = near_miss(name, [*WHOLE, *FLAGS]) or "registers of 32 bits, flags and dword [address] can be set"
+                hint = (
+                    near_miss(name, [*WHOLE, *FLAGS, *wide.SETTABLE])
+                    or "registers of 32 bits, flags and dword [address] can be set"
+                )
                 raise statement.error(f"{name} cannot be set", hint)
         return found
 
@@ -179,7 +211,9 @@ class CaseRun:
         """Set registers, flags and memory now."""
         cpu = self.cpu.machine.cpu
         for target, value in assignments:
-            if not isinstance(target, str):
+            if target in wide.BITS:
+                wide.write(self.cpu.machine.handle, str(target), value)
+            elif not isinstance(target, str):
                 self.cpu.write(target[0], value.to_bytes(target[1], "little"))
             elif target in FLAGS:
                 cpu.eflags = cpu.eflags & ~(1 << FLAGS[target]) | value << FLAGS[target]
@@ -190,33 +224,71 @@ class CaseRun:
 
     def _call(self, wrong: list[tuple[Statement, str]]) -> CallResult | None:
         call = self.case.one("call")
-        target = call.rest if call else self.case.label
-        if target not in self.program.symbols:
-            assert call is not None
-            labels = [name for name, symbol in self.program.symbols.items() if symbol.kind == "label"]
-            known = ", ".join(name for name in labels if not name.startswith("__case_"))
-            raise call.error(f"there is no routine {target}", near_miss(target, labels) or f"there are {known}")
-        options: dict[str, Any] = dict(self.registers)
-        stack, fuel = self.case.one("stack"), self.case.one("fuel")
-        if stack:
-            options["stack"] = [self._value(item, stack) for item in split_arguments(stack.rest)]
-        options["fuel"] = self._value(fuel.rest, fuel) if fuel else FUEL
-        if fuel and options["fuel"] < 1:
-            raise fuel.error(f"{fuel.rest} instructions are none", "write 1 or more")
+        run = call or next(self.case.all("code"))
+        target = self._target(call)
+        stack, fuel, never = self.case.one("stack"), self.case.one("fuel"), self._never()
+        limit = fuel or (never[0] if never else None)
+        instructions = never[1] if never else self._value(fuel.rest, fuel) if fuel else FUEL
+        if limit and instructions < 1:
+            raise limit.error(f"{instructions} instructions are none", "write 1 or more")
+        words = [self._value(item, stack) for item in split_arguments(stack.rest)] if stack else []
+        registers = self.registers
+        if self.convention is not None:
+            frame = make_frame(self.cpu, self.convention, self._arguments(), registers, words)
+            registers, words = frame.registers, frame.stack
+        if any(name in wide.BITS for name in self._unchanged()):
+            self.floating = self.cpu.machine.fpu
+        options: dict[str, Any] = {"fuel": instructions, "stack": words, **registers}
         try:
-            result = self.cpu.call(target, faults=True, **options)
+            result = self.cpu.run_routine(target, options, faults=True, returns=never is None)
         except RoutineError as error:
-            wrong.append((call or next(self.case.all("code")), str(error).replace(self.case.label, "the code")))
+            wrong.append((never[0] if never else run, str(error).replace(self.case.label, "the code")))
             return None
         faults = [item for item in self.case.all("expect") if item.rest.split("=")[0].strip() == "fault"]
         if result.fault and not faults:
-            what = call.rest if call else "the code"
-            wrong.append((call or next(self.case.all("code")), f"{what} faulted: {result.fault}"))
+            wrong.append((run, f"{call.rest if call else 'the code'} faulted: {result.fault}"))
             return None
+        if self.convention is not None and result.returned:
+            broken = violations(self.convention, self.cpu.before, result, len(words), self.cpu.machine.fpu)
+            wrong.extend((run, text) for text in broken)
         return result
+
+    def _target(self, call: Statement | None) -> str:
+        """Return the label to call; AsmError names those that there are."""
+        target = call.rest if call else self.case.label
+        if target in self.program.symbols:
+            return target
+        assert call is not None
+        labels = [name for name, symbol in self.program.symbols.items() if symbol.kind == "label"]
+        known = ", ".join([name for name in labels if not name.startswith("__case_")][:LABELS_SHOWN])
+        raise call.error(f"there is no routine {target}", near_miss(target, labels) or f"there are {known or 'none'}")
+
+    def _never(self) -> tuple[Statement, int] | None:
+        """Return the line that says that the routine does not come back, and within how many instructions."""
+        for statement in self.case.all("expect"):
+            match = NEVER.fullmatch(statement.rest)
+            if match is not None:
+                if self.case.one("fuel"):
+                    raise statement.error("the number of instructions is said twice", "leave ;@ fuel out")
+                return statement, self._value(match[1], statement)
+        return None
+
+    def _arguments(self) -> list[Argument]:
+        statement = self.case.one("args")
+        if statement is None:
+            return []
+        return [argument_of(item, statement, self.program, self.cpu) for item in split_arguments(statement.rest)]
+
+    def _unchanged(self) -> list[str]:
+        words = (item.rest.split(maxsplit=1) for item in self.case.all("expect"))
+        return [name for word in words if word[0] == "unchanged" and word[1:] for name in split_arguments(word[1])]
 
     def _expect(self, statement: Statement, result: CallResult) -> list[tuple[Statement, str]]:
         word, _, rest = statement.rest.partition(" ")
+        if word == "never":
+            if not NEVER.fullmatch(statement.rest):
+                raise statement.error(f"{statement.rest} says nothing", "write ;@ expect never within 1000")
+            return []
         special = {"fault": self._expect_fault, "events": self._expect_events, "unchanged": self._expect_unchanged}
         if word in special:
             found = special[word](statement, rest.strip().removeprefix("=").strip(), result)
@@ -280,8 +352,16 @@ class CaseRun:
     def _expect_unchanged(self, statement: Statement, text: str, result: CallResult) -> list[str | None]:
         found: list[str | None] = []
         for name in split_arguments(text) or [""]:
+            if name in wide.BITS and self.floating is not None:
+                before, now = wide.raw_of(self.floating, name), wide.raw_of(self.cpu.machine.fpu, name)
+                if before != now:
+                    found.append(f"{name} was {before:#x} and is {now:#x}, expected unchanged")
+                continue
             if name not in WHOLE:
-                hint = near_miss(name, WHOLE) or f"write ;@ expect unchanged with some of {', '.join(WHOLE)}"
+                hint = (
+                    near_miss(name, [*WHOLE, *wide.BITS])
+                    or f"write ;@ expect unchanged with some of {', '.join(WHOLE)}"
+                )
                 raise statement.error(f"{name or 'nothing'} is no register of 32 bits", hint)
             before = self.cpu.before[name] + (4 if name == "esp" else 0)  # RET takes the return address
             if result.registers[name] != before:
@@ -289,9 +369,15 @@ class CaseRun:
         return found
 
 
-def check_cases(case: Case, program: Program, cpu: BareCpu) -> None:
+def check_cases(
+    case: Case,
+    program: Program,
+    cpu: BareCpu,
+    convention: Convention | None = None,
+    external: Mapping[str, External] | None = None,
+) -> None:
     """Run one case; CaseFailure or AsmError say what is wrong."""
-    CaseRun(case, program, cpu).run()
+    CaseRun(case, program, cpu, convention, external).run()
 
 
 __all__ = ["AsmError", "CaseFailure", "CaseRun", "check_cases"]

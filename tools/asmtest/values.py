@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import operator
 import re
 from collections.abc import Callable
@@ -14,7 +15,9 @@ from callgate.asm.assembler.expressions import Unresolved, evaluate
 from callgate.kernel.abi import constants
 from callgate.kernel.abi.calls import HostCall
 from callgate.kernel.machine.ledger import SITE_NAMES
+from callgate.tools.asmtest import wide
 from callgate.tools.asmtest.cases import Relation, Statement
+from callgate.tools.asmtest.convention import Argument
 from callgate.tools.asmtest.result import FLAGS, PARTS, WHOLE, CallResult
 
 if TYPE_CHECKING:
@@ -67,6 +70,40 @@ def string_bytes(text: str, statement: Statement) -> bytes | None:
     return quoted(text, statement.place.at(statement.place.text.find(text) + 1 or statement.place.column))
 
 
+def wide_value(name: str, text: str, statement: Statement, program: Program) -> wide.Wide:
+    """Return the value that is written for one of the wide registers."""
+    try:
+        return wide.parse(text, name, lambda item: value_of(item, statement, program))
+    except ValueError as error:
+        raise statement.error(str(error), f"{name} has {wide.BITS[name]} bits; see docs/testing.md") from None
+
+
+def argument_of(text: str, statement: Statement, program: Program, cpu: BareCpu) -> Argument:
+    """Return an argument: a value, `[address]` what memory holds, a text, a number with a point, `float(1.5)`."""
+    data = string_bytes(text, statement)
+    if data is not None:
+        return data + b"\0"
+    match = re.fullmatch(r"(qword|float)\s*\((.*)\)", text)
+    if match is not None and match[1] == "float":
+        return (
+            ctypes.c_float(float(match[2]))
+            if wide.DECIMAL.match(match[2])
+            else ctypes.c_float(value_of(match[2], statement, program))
+        )
+    if match is not None:
+        return ctypes.c_uint64(value_of(match[2], statement, program) & (1 << SIZES[match[1]] * 8) - 1)
+    if wide.DECIMAL.match(text):
+        return float(text)
+    memory = memory_operand(text, statement, program)
+    if memory is not None:
+        number = int.from_bytes(cpu.read(*memory), "little")
+        return ctypes.c_uint64(number) if memory[1] == SIZES["qword"] else number
+    value = value_of(text, statement, program)
+    if not -(1 << 31) <= value < 1 << 32:
+        raise statement.error(f"{text} has more than 32 bits", f"write qword({text})")
+    return value
+
+
 def holds(relation: Relation, actual: int, bits: int, program: Program) -> str | None:
     """Return what is wrong with a relation, None if nothing is; values are unsigned numbers of `bits`."""
     wanted = value_of(relation.right, relation.statement, program)
@@ -97,8 +134,14 @@ def failure(relation: Relation, cpu: BareCpu, result: CallResult, program: Progr
             hint = near_miss(wanted, known) or f"there are {', '.join(known)}"
             raise relation.statement.error(f"there is no host call {wanted}", hint)
         return holds(relation, result.ledger.host_calls.get(wanted, 0), COST_BITS, program)
+    if name in wide.BITS:
+        wanted_value = wide_value(name, relation.right, relation.statement, program)
+        return wide.wrong(cpu.machine.fpu, name, relation.operator, wanted_value, relation.right)
     if name not in READABLE:
-        hint = near_miss(name, READABLE) or f"there are registers, flags, dword [address] and {', '.join(COSTS)}"
+        hint = (
+            near_miss(name, [*READABLE, *wide.BITS])
+            or f"there are registers, flags, dword [address] and {', '.join(COSTS)}"
+        )
         raise relation.statement.error(f"there is no {name}", hint)
     if name in SITE_NAMES:
         return holds(relation, int(getattr(result.ledger, name)), COST_BITS, program)
