@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from callgate.asm.assembler import EventSite as Probe
 from callgate.asm.assembler import Program
@@ -79,6 +79,8 @@ class SystemOptions:
 class System:
     """A machine with the kernel on it."""
 
+    watchers: ClassVar[list[Callable[[System], None]]] = []  # told of each system that is made, before it runs
+
     def __init__(self, media: Sequence[Medium] = (), options: SystemOptions | None = None) -> None:
         """Plug `media` in, in order, and get ready to run; nothing has run yet."""
         self.options = options or SystemOptions()
@@ -111,6 +113,8 @@ class System:
         self.kernel.scheduler.observer = self._book_touches
         self.costs = OperationCosts(self.kernel) if self.options.observe_operations else None
         Loader(self).load()
+        for watcher in self.watchers:
+            watcher(self)
 
     def _free_memory(self, image: Program) -> KernelState:
         """Return records in which all memory after the kernel image is free."""

@@ -30,7 +30,40 @@ CPU = pytest.StashKey["BareCpu"]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare where `.include` looks."""
     parser.addini("callgate_include", "folders that .include searches, relative to the root", "paths", [])
+    group = parser.getgroup("callgate", "coverage of assembly")
+    group.addoption(
+        "--asm-cov",
+        action="append",
+        nargs="?",
+        const="",
+        metavar="PATH",
+        help="measure which instructions and directions of conditional jumps the tests execute, of the sources below "
+        "PATH (several times for several), by default of all in the project but test_*.asm",
+    )
+    group.addoption(
+        "--asm-cov-report",
+        action="append",
+        metavar="KIND[:TARGET]",
+        help="term (default), term-missing (with what was not executed), lcov:FILE, annotate:FOLDER; several times for "
+        "several",
+    )
+    group.addoption(
+        "--asm-cov-fail-under",
+        type=float,
+        metavar="PERCENT",
+        help="fail if fewer instructions or fewer directions were executed",
+    )
     parser.addini("callgate_abi", "calling convention that is checked for calls that do not say one", default="none")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Load what measures coverage if it is asked for."""
+    if config.getoption("asm_cov") is not None:
+        from callgate.tools.asmtest.coverage_plugin import NAME, CoveragePlugin
+
+        config.pluginmanager.register(CoveragePlugin(config), NAME)
+    elif config.getoption("asm_cov_report") or config.getoption("asm_cov_fail_under") is not None:
+        raise pytest.UsageError("--asm-cov-report and --asm-cov-fail-under say nothing without --asm-cov")
 
 
 def shared_cpu(config: pytest.Config) -> BareCpu:

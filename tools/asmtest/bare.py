@@ -16,7 +16,7 @@ from ctypes import sizeof
 from dataclasses import replace
 from pathlib import Path
 from struct import pack
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from callgate.asm.assembler import AsmErrors, Program
 from callgate.asm.assembler.errors import near_miss, printable
@@ -45,6 +45,8 @@ HostAnswer = Callable[[int], None]
 class BareCpu:
     """A CPU with flat memory and nothing else."""
 
+    watchers: ClassVar[list[Callable[[BareCpu], None]]] = []  # told of each one that is made, before it runs
+
     def __init__(self, programs: Programs | None = None, root: Path | None = None) -> None:
         """Make the machine; it is reset, not made again, between tests.
 
@@ -65,6 +67,7 @@ class BareCpu:
         self.stubs: dict[str, placing.Function] = {}  # by undefined name: what Python answers a call with
         self.frames: dict[int, int] = {}  # by linear page: the physical one, where they differ
         self.convention: Convention | None = None  # of calls that do not say it
+        self.on_program: Callable[[Program], None] | None = None  # told which program is in memory now
         self.calls = 0
         self.journal: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
         self.events: list[Event] = []
@@ -77,6 +80,8 @@ class BareCpu:
         self.refusals = meanwhile.refusals(self)
         self.stale = True  # a reset has been asked for and not been carried out
         self.reset()
+        for watcher in self.watchers:
+            watcher(self)
 
     # Setting up.
 
@@ -133,6 +138,8 @@ class BareCpu:
             self.machine.restore(kept[1])
         if self.loaded is not program:
             self._probe(program)
+            if self.on_program is not None:
+                self.on_program(program)
         self.loaded = self.program = program
         self.stale = False
         if isinstance(program, LinkedProgram):

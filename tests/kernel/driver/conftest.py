@@ -21,6 +21,7 @@ from callgate.kernel.frames import FramePool
 from callgate.kernel.images import source
 from callgate.kernel.machine import Machine, Stop
 from callgate.kernel.machine.bus import Device
+from callgate.tools.asmtest.watching import show
 
 LOW_MEMORY = 16 << 20
 HIGH_SIZE = 32 << 20
@@ -209,6 +210,7 @@ class Maker:
     def devices(self, *devices: Device, ahci: bool = False, ide: int = 0) -> Bench:
         """Return a booted bench with devices."""
         bench = Bench(self.machine(), program())
+        show(bench.machine, program())
         for device in devices:
             bench.machine.attach(device)
         bench.boot(ahci=ahci, ide=ide)
