@@ -1,0 +1,266 @@
+"""Paths that hardware or another CPU would have to force, routine by routine on a bare CPU.
+
+The registers of a port are plain memory here, so that they stay as they are: a port that never stops, a drive that
+is never ready.  What another CPU does between two instructions is done by a probe.
+"""
+
+from functools import cache
+
+import pytest
+from callgate.asm.assembler.cache import assemble_cached
+from callgate.kernel.abi.ahci import HbaRegisters, PortCommand, PortInterrupt, PortRegisters
+from callgate.kernel.abi.calls import HostCall
+from callgate.kernel.abi.disk import Disk
+from callgate.kernel.abi.memory import KERNEL_BASE, KERNEL_LOAD
+from callgate.kernel.abi.message import Partition, SlotState
+from callgate.kernel.abi.thread import ThreadControlBlock, ThreadFlags
+from callgate.kernel.images import source
+from callgate.tools.asmtest.linking import placed
+from callgate.tools.asmtest.result import RoutineError
+
+PORT, PARTITION, THREAD, PAGE, DISK, CONTROLLER = 0x2_0000, 0x1_0000, 0x1_2000, 0x1_4000, 0x3_0000, 0x4_0000
+PLUG_CAUSES = PortInterrupt.PCS | PortInterrupt.PRCS
+ESTABLISHED, BUSY = 0x123, 0x80
+
+
+@cache
+def unit():
+    """The kernel, linked where it runs, with a smaller POLL_LIMIT: dead hardware is found faster."""
+    origin, path = KERNEL_BASE + KERNEL_LOAD, source("callgate.asm.kernel", "kernel.asm")
+    return placed(assemble_cached(path, origin=origin, load=KERNEL_LOAD, entry="start", defines={"POLL_LIMIT": 20}))
+
+
+@pytest.fixture
+def kernel(bare_cpu):
+    bare_cpu.use(unit())
+    bare_cpu.segment("gs", PARTITION)
+    bare_cpu.segment("fs", THREAD)
+    return bare_cpu
+
+
+def meanwhile(cpu, routine, mnemonic, change, after=0):
+    """Do `change()` once, before the first instruction with a mnemonic after a label."""
+    program = cpu.program
+    start = program.address(routine)
+    at = next(line.address for line in program.lines if line.address >= start + after and mnemonic in line.text)
+    done = []
+
+    def hit():
+        if not done:
+            done.append(change())
+
+    return cpu.machine.probing(at, hit)
+
+
+# AHCI 1.3.1, section 10.3: ports whose engines do not stop.
+
+STOPS = [  # what PxCMD holds and goes on holding, whether a drive is there, and CF
+    (0, ESTABLISHED, 0),
+    (PortCommand.CR, ESTABLISHED, 1),
+    (PortCommand.FR, ESTABLISHED, 1),
+    (PortCommand.CR | PortCommand.FR, 0, 1),
+]
+
+
+@pytest.mark.parametrize(("command", "status", "carry"), STOPS)
+def test_a_port_whose_engines_do_not_stop_is_told_of(kernel, command, status, carry):
+    kernel.place(PortRegisters, PORT, cmd=command, ssts=status)
+    assert carry == kernel.call("ahci_stop", edi=PORT).CF
+    assert carry == kernel.call("ahci_listen", edi=PORT, esi=0x3_0000).CF
+    assert carry == kernel.call("ahci_restart", edi=PORT).CF
+
+
+def test_a_port_that_stops_only_after_a_reset_of_the_drive_has_stopped(kernel):
+    kernel.place(PortRegisters, PORT, cmd=PortCommand.CR, ssts=ESTABLISHED)
+
+    def stop():
+        kernel.place(PortRegisters, PORT, cmd=0)
+
+    with meanwhile(kernel, "ahci_comreset", "", stop):
+        assert kernel.call("ahci_stop", edi=PORT).CF == 0
+
+
+@pytest.mark.parametrize("linked", [0, ESTABLISHED])
+def test_a_drive_that_stays_busy_or_goes_is_not_run(kernel, linked):
+    kernel.place(PortRegisters, PORT, ssts=linked, tfd=BUSY)
+    result = kernel.call("ahci_run", edi=PORT)
+    assert result.CF == 1
+    assert not kernel.field(PortRegisters, PORT, "cmd") & PortCommand.ST
+
+
+def test_a_drive_that_goes_while_it_is_reset_is_not_run(kernel):
+    kernel.place(PortRegisters, PORT, ssts=ESTABLISHED, tfd=BUSY)
+
+    def unplug():
+        kernel.place(PortRegisters, PORT, ssts=0)
+
+    with meanwhile(kernel, "ahci_comreset", "mov", unplug):
+        assert kernel.call("ahci_run", edi=PORT).CF == 1
+
+
+@pytest.mark.parametrize("cause", [0, 1 << 30])
+def test_a_polled_command_that_never_ends_or_fails_at_its_end_is_no_success(kernel, cause):
+    kernel.place(PortRegisters, PORT, ci=1 - bool(cause))
+
+    def fail():
+        kernel.place(PortRegisters, PORT, is_=cause)
+
+    with meanwhile(kernel, "ahci_await_end", "jz      .over", fail):
+        assert kernel.call("ahci_await_end", edi=PORT).CF == 1
+
+
+def test_no_interrupt_of_a_disk_is_looked_at_where_there_is_no_controller(kernel):
+    before = kernel.read(PORT, 64)
+    kernel.call("ahci_interrupt")
+    kernel.call("ide_interrupt")
+    assert kernel.read(PORT, 64) == before
+
+
+def test_an_interrupt_without_a_driver_changes_nothing(kernel):
+    result = kernel.call("spurious", eax=5, edi=7)
+    assert (result.eax, result.edi, result.instructions) == (5, 7, 1)
+
+
+# Another CPU between two instructions.
+
+
+def test_a_slot_that_another_consumer_took_first_is_fetched_by_nobody_else(kernel):
+    kernel.place(Partition, PARTITION, **{"ring[0]": 0x03, "ring[1]": 0x05})
+
+    def take():
+        kernel.place(Partition, PARTITION, head=1)
+
+    with meanwhile(kernel, "fetch_slot", "lock cmpxchg", take):
+        result = kernel.call("fetch_slot")
+    assert (result.ecx, result.CF) == (5, 0)
+    assert kernel.field(Partition, PARTITION, "head") == 2
+
+
+def test_an_empty_cell_is_looked_at_again_if_the_head_has_moved(kernel):
+    kernel.place(Partition, PARTITION, **{"ring[0]": 0xE0, "ring[1]": 0x04})
+
+    def move():
+        kernel.place(Partition, PARTITION, head=1)
+
+    with meanwhile(kernel, "fetch_slot", "cmp     eax", move):
+        result = kernel.call("fetch_slot")
+    assert (result.ecx, result.CF) == (4, 0)
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_slot_given_back_while_somebody_begins_to_wait_is_given_once(kernel, taken):
+    given = []
+    kernel.on_host_call(HostCall.SLOT_GIVE, given.append)
+
+    def wait():
+        kernel.place(Partition, PARTITION, slot_waiters=1, free=0 if taken else 1 << 2)
+
+    with meanwhile(kernel, "release_slot", "cmp", wait, after=20):
+        kernel.call("release_slot", ecx=2)
+    assert [value & 0xFFFF for value in given] == ([] if taken else [2])
+    assert kernel.field(Partition, PARTITION, "free") == 0
+
+
+def test_a_server_that_another_client_has_woken_is_not_woken_again(kernel):
+    """signal_and_wait looks for an idle server again, and waits when there is none."""
+    kernel.place(Partition, PARTITION, idle=1, **{"state[3]": SlotState.DONE})
+
+    def wake():
+        kernel.place(Partition, PARTITION, idle=0)
+
+    with meanwhile(kernel, "signal_and_wait", "lock btr", wake):
+        result = kernel.call("signal_and_wait", ecx=3, returns=False, fuel=8)
+    assert kernel.program.symbol_at(result.eip).startswith("wait_for_reply")
+
+
+def test_a_reply_that_is_certain_is_waited_for_by_a_thread_that_is_to_end(kernel):
+    kernel.place(ThreadControlBlock, THREAD, flags=ThreadFlags.KILLED)
+    kernel.place(Partition, PARTITION, **{"state[3]": SlotState.DONE})
+    assert kernel.call("finish_reply", ecx=3).CF == 0
+    kernel.place(Partition, PARTITION, **{"state[3]": SlotState.FREE, "slots[3].client": 0})
+    result = kernel.call("abandon_request", ecx=3, returns=False, fuel=12)
+    assert result.registers["ecx"] == 3
+    assert kernel.program.symbol_at(result.eip).split("+")[0] in ("finish_reply", "block")
+
+
+def test_a_kernel_that_finds_no_boot_information_halts(kernel):
+    with pytest.raises(RoutineError, match="start ended by"):
+        kernel.call("start")
+    assert kernel.program.symbol_at(kernel.last.eip).startswith("start")
+
+
+@pytest.mark.parametrize("ended", [0, 1])
+def test_a_break_that_is_read_with_the_line_status_is_told_to_policy(kernel, ended):
+    told = []
+
+    def answer(value):
+        told.append(value)
+        kernel.machine.cpu.eax = ended
+
+    kernel.on_host_call(HostCall.INPUT, answer)
+    kernel.machine.serial.state.ier = 4  # the guest listens for breaks
+    assert kernel.machine.serial.send_break()
+    result = kernel.call("serial_read")
+    assert (told, result.CF, result.ZF) == ([1], 1, 1 - ended)
+
+
+# A drive that is none, and ports that do not stop when something has gone wrong already.
+
+SIGNATURES = {"ATA": 0x101, "ATAPI": 0xEB14_0101}
+
+
+@pytest.mark.parametrize(("linked", "signature"), [(0, "ATA"), (ESTABLISHED, "ATAPI"), (ESTABLISHED, "ATA")])
+def test_what_is_no_usable_drive_is_listened_to_and_not_present(kernel, linked, signature):
+    """None, a packet device, and one that never answers IDENTIFY DEVICE."""
+    kernel.place(PortRegisters, PORT, ssts=linked, sig=SIGNATURES[signature])
+    kernel.call("ahci_port_init", edi=PORT, esi=DISK)
+    assert kernel.field(PortRegisters, PORT, "ie") == PLUG_CAUSES
+    assert not kernel.field(PortRegisters, PORT, "cmd") & PortCommand.ST
+    assert kernel.field(Disk, DISK, "present") == 0
+
+
+@pytest.mark.parametrize(("capabilities", "drive"), [(31 << 8, 0xFF), (31 << 8 | 1 << 30, 0)])
+def test_a_controller_or_a_drive_without_ncq_does_not_raise_the_number_of_commands(kernel, capabilities, drive):
+    kernel.place("KernelWords", "kernel_words", ahci_base=CONTROLLER)
+    kernel.place(HbaRegisters, CONTROLLER, cap=capabilities)
+    kernel.write("polled_data", bytes([drive]) * 512)
+    kernel.place(Disk, DISK, queue_depth=1)
+    kernel.call("ahci_depth", esi=DISK)
+    assert kernel.field(Disk, DISK, "queue_depth") == 1
+
+
+def test_a_port_that_does_not_stop_after_its_drive_has_gone_is_left_alone(kernel):
+    kernel.place("KernelWords", "kernel_words", ahci_base=CONTROLLER)
+    kernel.place(PortRegisters, PORT, cmd=PortCommand.CR | PortCommand.FR, ssts=ESTABLISHED)
+    gone = []
+    kernel.on_host_call(HostCall.DISK_CHANGED, gone.append)
+    kernel.call("ahci_plug", edi=PORT, esi=DISK)
+    assert len(gone) == 1
+    assert kernel.field(PortRegisters, PORT, "cmd") & PortCommand.ST == 0
+
+
+def test_a_drive_whose_port_does_not_stop_is_given_up(kernel):
+    kernel.place("KernelWords", "kernel_words", ahci_base=CONTROLLER)
+    kernel.place(PortRegisters, PORT, cmd=PortCommand.CR | PortCommand.FR, ssts=ESTABLISHED)
+    given_up = meanwhile(kernel, "ahci_give_up", "", lambda: kernel.machine.request_stop("given up"), after=1)
+    with given_up, pytest.raises(RoutineError, match="given up"):
+        kernel.call("ahci_reset_drive", edi=PORT, esi=DISK)
+
+
+def test_an_error_with_nothing_in_flight_condemns_nobody(kernel):
+    kernel.place("KernelWords", "kernel_words", ahci_base=CONTROLLER)
+    kernel.call("ahci_judge", edi=PORT, esi=DISK)
+    assert (kernel.field(Disk, DISK, "suspects"), kernel.field(Disk, DISK, "parked")) == (0, 0)
+
+
+def test_a_server_that_another_thread_has_woken_is_not_woken_by_a_post_again(kernel):
+    partition, page = kernel.segment("gs", PARTITION), kernel.segment("es", PAGE)
+    kernel.place(ThreadControlBlock, THREAD, request_partition=partition)
+    kernel.place(Partition, PARTITION, idle=1, **{"slots[0].selector": page})
+
+    def wake():
+        kernel.place(Partition, PARTITION, idle=0)
+
+    with meanwhile(kernel, "ipc_post", "lock btr", wake):
+        kernel.call("ipc_post")
+    assert kernel.field(Partition, PARTITION, "idle") == 0
