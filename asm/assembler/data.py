@@ -84,6 +84,9 @@ def floats(statement: Statement, context: Context) -> bytes:
     out = bytearray()
     for part, column in arguments(statement):
         place = statement.line.place.at(column)
+        if "/" in part or "%" in part:
+            hint = "write the quotient with a point: .float 0.5"
+            raise AsmError(place, f"{part} would be divided as whole numbers are", hint)
         try:
             code = float_bytes(part, statement.word) or float_bytes(str(context.value(part, column)), statement.word)
         except OverflowError:

@@ -38,6 +38,7 @@ SIZE_WORDS = {
     80: "tbyte ptr ",
     128: "xmmword ptr ",
 }
+NOTRACK = "notrack"  # a branch that need not go to ENDBR32; other CPUs ignore the prefix
 CACHE_SIZE = 1 << 16
 WIDE = 0x7654_3210  # a number that needs 32 bits
 XLAT_SOURCE = [Memory(0, "", "ebx", "", 1, 0)]
@@ -50,10 +51,14 @@ def encode(
 
     `columns` are those of the operands, for errors.
 
-    `prefix` is lock, rep, repe, repne or a segment register (string instructions only), or several of them
-    with blanks between.
+    `prefix` is lock, rep, repe, repne, notrack or a segment register (string instructions only), or several of
+    them with blanks between.
     """
     words = prefix.split()
+    if NOTRACK in words:
+        rest = " ".join(word for word in words if word != NOTRACK)
+        refuse_tracked(mnemonic, operands, rest, place)
+        return b"\x3e" + encode(mnemonic, operands, place, rest, columns)
     segment = next((word for word in words if word in SEGMENT_PREFIXES), "")
     repeats = [word for word in words if word not in SEGMENT_PREFIXES]
     if len(repeats) > 1:
@@ -71,6 +76,15 @@ def encode(
     except EncodingError as error:
         hint = error.hint or suggestion(mnemonic, operands, partial(accepted, mnemonic, place))
         raise AsmError(place, error.message, hint) from None
+
+
+def refuse_tracked(mnemonic: str, operands: Sequence[Operand], rest: str, place: Place) -> None:
+    """Refuse NOTRACK before anything but near indirect branches (Intel SDM vol. 1, 17.3.4)."""
+    match operands:
+        case [Register() | Memory(segment="", far=False)] if mnemonic in ("jmp", "call") and not rest:
+            return
+    hint = "it stands before jmp and call to where a register or memory says"
+    raise AsmError(place, f"{NOTRACK} cannot stand before {mnemonic} here", hint)
 
 
 def encode_wide(

@@ -149,7 +149,7 @@ def ranged(mnemonic: str, position: int, operand: Operand, operands: list[Operan
     """Bound a number by its field, and bring it to the form that the encoders expect."""
     if not isinstance(operand, Immediate):
         return operand
-    if mnemonic == "push" and operand.bits not in (0, 32):
+    if mnemonic == "push" and operand.bits not in (0, 8, 32):
         raise AsmError(
             place, "only 32-bit numbers are pushed: a smaller push would misalign the stack", "write push number"
         )
@@ -170,10 +170,11 @@ def ranged(mnemonic: str, position: int, operand: Operand, operands: list[Operan
 def check_said(mnemonic: str, operand: Immediate, bits: int, place: Place) -> None:
     """Refuse a size word before a number that is not the size of the operation.
 
-    NASM's `add eax, byte 5` asks for the short form of a number, which is chosen anyway.
+    NASM's `add eax, byte 5` and `push byte 5` ask for the short form of a number, which is chosen anyway.
     """
     said = operand.bits
-    short = said == 8 and mnemonic in SHORT_NUMBERS and -128 <= operand.value < 128
+    worded = operand.pointer and mnemonic != "push"
+    short = said == 8 and mnemonic in SHORT_NUMBERS and not worded and -128 <= operand.value < 128
     if said and said != bits and not short:
         hint = f"leave the size word out, or write [{operand.value}] for the memory there"
         raise AsmError(place, f"the number has {bits} bits in this {mnemonic}, not {said}", hint)

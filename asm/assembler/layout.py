@@ -20,10 +20,11 @@ from callgate.asm.assembler.data import SIZE_LIMIT, Context, floats, numbers, sp
 from callgate.asm.assembler.encode import encode, encode_wide
 from callgate.asm.assembler.errors import AsmError, ErrorList, Place
 from callgate.asm.assembler.expressions import Unresolved, evaluate
+from callgate.asm.assembler.gnu_syntax import refuse_bare_label
 from callgate.asm.assembler.macros import split_arguments
 from callgate.asm.assembler.mnemonics import ALIASES, BRANCHES
 from callgate.asm.assembler.names import Names
-from callgate.asm.assembler.operands import SHIFT, Immediate, Operand, parse_operand
+from callgate.asm.assembler.operands import OFFSET, SHIFT, Immediate, Operand, parse_operand
 from callgate.asm.assembler.self_sized import find_self_sized
 from callgate.asm.assembler.source import Sources
 from callgate.asm.assembler.statements import Chunk, Statement
@@ -193,6 +194,8 @@ class Layout:
             self.names.relocated = False
             operands.append(self._operand(part, statement, columns[-1]))
             wide |= self.names.relocated << len(operands) - 1
+            if self.final and self.names.gnu_syntax and statement.word not in BRANCHES:
+                self._refuse_bare_label(part, operands[-1], statement, columns[-1])
             position += len(part) + 1
         place = statement.line.place
         if len(operands) == 1 and isinstance(operands[0], Immediate) and statement.word in BRANCHES:
@@ -202,6 +205,11 @@ class Layout:
         if wide:
             return encode_wide(statement.word, operands, where, statement.prefix, columns, wide)
         return encode(statement.word, operands, where, statement.prefix, columns)
+
+    def _refuse_bare_label(self, part: str, operand: Operand, statement: Statement, column: int) -> None:
+        if isinstance(operand, Immediate) and not OFFSET.match(part):
+            if Evaluator(self, statement).is_address(part, column):
+                refuse_bare_label(part, statement.line.place.at(column))
 
     def _branch(self, statement: Statement, target: Immediate, place: Place) -> bytes:
         """Encode a direct branch, short as long as it reaches."""

@@ -86,6 +86,7 @@ class Names:
         self.settings: dict[str, list[Constant]] = {}  # what .set has given a name, in order
         self.numbered: dict[str, list[Label]] = {}  # the labels 1:, in order
         self.evaluating: list[Constant] = []
+        self.gnu_syntax = False  # `.intel_syntax` has been written
         # Whether a value that the layout may still change has been handed out since this was cleared.
         self.moving = False
         # Whether one of them is what a linker would put into a field of 32 bits, however small it is.

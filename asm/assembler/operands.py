@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from callgate.asm.assembler.errors import AsmError, Place
-from callgate.asm.assembler.expressions import Linear, evaluate, evaluate_address
+from callgate.asm.assembler.expressions import BinaryNumber, Linear, evaluate, evaluate_address
 from callgate.asm.assembler.registers import REGISTERS, SEGMENTS
 
 SIZES = {
@@ -24,6 +24,7 @@ NAME = re.compile(r"[A-Za-z_.$]")
 QUOTED = re.compile(r"""'(?:\\.|[^'\\])'|"(?:\\.|[^"\\])\"""")
 FLAT = re.compile(r"\bflat\s*$", re.IGNORECASE)
 NUMBERS = re.compile(r"\b[0-9]\w*")
+NUMBERED_LABEL = re.compile(r"\b[0-9]+[bf]\b", re.IGNORECASE)
 WORDED = re.compile(rf"\s*(?:{'|'.join(SIZES)})\s+ptr\b", re.IGNORECASE)
 OUTSIDE = re.compile(r"\[[^\[\]]*\]")
 FAR_POINTER = re.compile(r"^(?P<selector>[^:\[\]]+):(?P<offset>[^:\[\]]+)$")
@@ -46,12 +47,13 @@ class Immediate:
     """A number.
 
     `bits` is what a size word in front of it said, later the width of its field; `distance` is short, near,
-    far or empty.
+    far or empty; `pointer` says that `ptr` stood behind the size word.
     """
 
     value: int
     bits: int = 0
     distance: str = ""
+    pointer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +111,11 @@ def parse_operand(text: str, place: Place, column: int, lookup: Finder) -> Opera
             raise AsmError(place.at(column), f"there is no register {body}", "write st(0) to st(7)")
         return Register(f"st({match['digit']})")
     lead = read_lead(body)
-    if "[" in QUOTED.sub("", body):
-        return parse_memory(body, lead, place, column, lookup)
     rest = body[lead.end :]
+    if "[" in QUOTED.sub("", body):
+        offset = OFFSET.match(rest)
+        number = parse_offset(rest, offset.end(), lead, place, column + lead.end, lookup) if offset else None
+        return number or parse_memory(body, lead, place, column, lookup)
     if lead.pointer and not OFFSET.match(rest) and rest.lower() not in REGISTERS:
         return named_memory(rest, lead, place, column, lookup)
     return parse_number(rest, lead, place, column + lead.end, lookup)
@@ -162,7 +166,15 @@ def parse_number(body: str, lead: Lead, place: Place, column: int, lookup: Finde
         selector = evaluate(far["selector"], place, column, lookup)
         offset = evaluate(far["offset"], place, column + far.start("offset"), lookup)
         return FarPointer(check_range(selector, 16, place, column), check_range(offset, 32, place, column))
-    return Immediate(evaluate(body, place, column, lookup), lead.bits, lead.distance)
+    return Immediate(evaluate(body, place, column, lookup), lead.bits, lead.distance, lead.pointer)
+
+
+def parse_offset(body: str, start: int, lead: Lead, place: Place, column: int, lookup: Finder) -> Immediate | None:
+    """Parse `offset table[4]`, a number; None if a register stands in the brackets, which makes it memory."""
+    value = evaluate_address(body[start:], place, column + start, lookup)
+    if any(value.registers.values()):
+        return None
+    return Immediate(value.constant, lead.bits, lead.distance, lead.pointer)
 
 
 def named_memory(body: str, lead: Lead, place: Place, column: int, lookup: Finder) -> Operand:
@@ -171,7 +183,9 @@ def named_memory(body: str, lead: Lead, place: Place, column: int, lookup: Finde
     A constant in that place is a number to one of them and an address to the other, so it is an error.
     """
     segment = SEGMENT_PREFIX.match(body)
-    if segment is None and not NAME.search(QUOTED.sub("", NUMBERS.sub("", body))):
+    unquoted = QUOTED.sub("", body)
+    labels = any(is_label(token, lookup) for token in NUMBERED_LABEL.findall(unquoted))
+    if segment is None and not labels and not NAME.search(NUMBERS.sub("", unquoted)):
         return parse_number(body, lead, place, column + lead.end, lookup)
     start = segment.end() if segment else 0
     column += lead.end + start
@@ -181,6 +195,17 @@ def named_memory(body: str, lead: Lead, place: Place, column: int, lookup: Finde
         raise AsmError(place.at(column), f"{body} behind a size word can be read in two ways", hint)
     name = segment["segment"].lower() if segment else ""
     return Memory(lead.bits, name, "", "", 1, signed(check_range(value, 32, place, column)), lead.distance == "far")
+
+
+def is_label(token: str, lookup: Finder) -> bool:
+    """Whether `1b` is a label with a number; without such a label it is a binary number."""
+    try:
+        lookup(token)
+    except BinaryNumber:
+        return False
+    except AsmError:
+        pass  # told when the operand is evaluated
+    return True
 
 
 def bracket_hint(body: str) -> str:

@@ -20,12 +20,13 @@ from callgate.asm.assembler.conditions import (
 from callgate.asm.assembler.errors import AsmError, ErrorList, Place, near_miss
 from callgate.asm.assembler.expressions import BINARY_NUMBER, BinaryNumber, Unresolved, evaluate
 from callgate.asm.assembler.macros import Macro, bind, define, instantiate, split_arguments, substitute
+from callgate.asm.assembler.names import Scope, full_name
 from callgate.asm.assembler.source import Line, Sources, text_lines, unquote
 
 DEPTH_LIMIT = 48
 STEPS_LIMIT = 400_000
 REPEAT_LIMIT = 65_536
-IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_.]*"
+IDENTIFIER = r"(?:(?-i:\.L)\w|[A-Za-z_])[A-Za-z0-9_.]*"
 ASSIGNMENT = re.compile(
     rf"\s*(?P<name>{IDENTIFIER})\s*(?:=(?!=)|\.?equ\b(?!\s*,))\s*(?P<value>.*)$", re.IGNORECASE | re.ASCII
 )
@@ -37,6 +38,9 @@ INVOCATION = re.compile(
     r"(?P<labels>\s*(?:[A-Za-z_.0-9][\w.]*\s*:\s*)*)(?P<name>[A-Za-z_]\w*)(?![\w.])\s*(?P<rest>.*)$",
     re.ASCII | re.DOTALL,
 )
+LABEL = re.compile(r"\s*(?P<name>\.?[A-Za-z_]\w*(?:\.\w+)*)\s*:(?!:)", re.ASCII)
+COMMON = re.compile(r"\s*\.l?comm\s+(?P<name>[A-Za-z_.][\w.]*)", re.ASCII)
+NAME = re.compile(r"\.?[A-Za-z_][\w.]*", re.ASCII)
 BLOCKS = {".macro": ".endm", ".rept": ".endr", ".irp": ".endr", ".irpc": ".endr"}
 ORPHANS = {
     ".endm": ".macro", ".endr": ".rept", ".endif": ".if", ".else": ".if", ".elif": ".if", ".elseif": ".if",
@@ -70,6 +74,8 @@ class Preprocessor:
     constants: dict[str, int] = field(default_factory=dict)
     structures: dict[str, int] = field(default_factory=dict)
     macros: dict[str, Macro] = field(default_factory=dict)
+    labels: set[str] = field(default_factory=set)  # those above, for .ifdef
+    scope: Scope = field(default_factory=Scope)
     open_files: list[Path] = field(default_factory=list)
     structure: Structure | None = None
     calls: dict[str, int] = field(default_factory=dict)
@@ -153,13 +159,28 @@ class Preprocessor:
         macro = self.macros.get(call["name"]) if call else None
         if call is not None and macro is not None:
             if call["labels"].strip():
+                self._remember_labels(call["labels"])
                 yield Line(call["labels"], line.place)
             yield from self._call(macro, call["rest"], line.place.at(call.start("name") + 1), depth)
             return
         assignment = ASSIGNMENT.match(line.text) or SETTING.match(line.text)
         if assignment:
             self._remember(assignment, line)
+        else:
+            self._remember_labels(line.text)
         yield line
+
+    def _remember_labels(self, text: str) -> None:
+        """Note the labels that a line begins with, or the name of `.comm`."""
+        position = 0
+        while match := LABEL.match(text, position):
+            name = match["name"]
+            if not name.startswith("."):
+                self.scope = Scope(name)
+            self.labels.add(full_name(name, self.scope))
+            position = match.end()
+        if match := COMMON.match(text, position):
+            self.labels.add(match["name"])
 
     def _call(self, macro: Macro, rest: str, place: Place, depth: int) -> Iterator[Line]:
         self.unique += 1
@@ -230,6 +251,7 @@ class Preprocessor:
         if word == ".rept":
             return self._rept(text, body, place)
         name, *values = split_arguments(text)
+        values = values or [""] * (word == ".irp")
         if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
             raise AsmError(place, f"{word} wants a name", f"write {word} name, value" + ", value" * (word == ".irp"))
         if word == ".irpc":
@@ -328,7 +350,10 @@ class Preprocessor:
     def _known(self, name: str, place: Place) -> bool:
         if not name:
             raise AsmError(place, "the name is missing", "write .ifdef name")
-        return any(name in table for table in (self.constants, self.structures, self.defines, self.macros))
+        if not NAME.fullmatch(name):
+            raise AsmError(place, f"{name} is not one name", "write .ifdef name, or .if with a condition")
+        known = (self.constants, self.structures, self.defines, self.macros)
+        return full_name(name, self.scope) in self.labels or any(name in table for table in known)
 
 
 def structure_name(text: str, place: Place) -> str:

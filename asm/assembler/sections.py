@@ -23,7 +23,7 @@ COMMONS = (".comm", ".lcomm")
 # What compilers tell linkers and debuggers: there is one unit, and it has line tables of its own.
 IGNORED = frozenset(
     """
-    .type .size .file .loc .ident .weak .hidden .protected .internal .local .version .code32 .arch .addrsig
+    .extern .type .size .file .loc .ident .weak .hidden .protected .internal .local .version .code32 .arch .addrsig
     .addrsig_sym .loc_mark_labels
     """.split()
 )

@@ -22,6 +22,11 @@ PIECE = re.compile(
     """,
     re.VERBOSE,
 )
+# What compilers write around inline assembly, which is in the language of GNU as.
+INLINE = "#APP"
+INLINE_END = "#NO_APP"
+LONE_PREFIX = re.compile(r"\b(?:lock|rep|repe|repz|repne|repnz)\s*;", re.IGNORECASE)
+INLINE_PIECE = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.[^']{0,2}|[^'\\])'|(?P<comment>\#.*)|(?P<separator>;)""")
 BYTE_ORDER_MARK = "\ufeff"
 OURS = Path(__file__).parents[2]  # the folders of the package `callgate` lie here
 
@@ -100,9 +105,16 @@ def text_lines(text: str, name: str, chain: tuple[str, ...] = ()) -> list[Line]:
 def strip_comments(text: str, name: str, chain: tuple[str, ...]) -> Iterator[Line]:
     """Yield lines without comments; strings and character constants are left alone."""
     opened: Place | None = None
+    inline = False
     for number, original in enumerate(split_lines(text), 1):
         stripped = original
         still_open = opened is not None
+        if "APP" in original:
+            inline = (inline or original.strip() == INLINE) and original.strip() != INLINE_END
+        if inline and not still_open and ";" in original:
+            for piece in separated(original):
+                yield Line(piece, Place(name, number, 1, piece, chain))
+            continue
         if still_open or SPECIAL.search(original):
             stripped, still_open = strip_line(original, still_open)
             if still_open and opened is None:
@@ -113,6 +125,23 @@ def strip_comments(text: str, name: str, chain: tuple[str, ...]) -> Iterator[Lin
             yield Line(stripped, Place(name, number, 1, original, chain))
     if opened is not None:
         raise AsmError(opened, "the comment does not end", "close it with */")
+
+
+def separated(text: str) -> Iterator[str]:
+    """Yield the statements of a line of inline assembly, where a semicolon separates them; columns stay.
+
+    A prefix may be a statement of its own there: `lock; inc`.
+    """
+    start = 0
+    text = LONE_PREFIX.sub(lambda match: match[0][:-1] + " ", text)
+    for match in INLINE_PIECE.finditer(text):
+        if match["comment"]:
+            text = text[: match.start()]
+            break
+        if match["separator"]:
+            yield " " * start + text[start : match.start()]
+            start = match.end()
+    yield " " * start + text[start:]
 
 
 def strip_line(text: str, inside: bool) -> tuple[str, bool]:

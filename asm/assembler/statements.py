@@ -4,8 +4,9 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
-from callgate.asm.assembler.encode import SEGMENT_PREFIXES
+from callgate.asm.assembler.encode import NOTRACK, SEGMENT_PREFIXES
 from callgate.asm.assembler.errors import AsmError, ErrorList, Place, near_miss
+from callgate.asm.assembler.gnu_syntax import refuse_swallowed
 from callgate.asm.assembler.macros import split_arguments
 from callgate.asm.assembler.mnemonics import MNEMONICS, REPEATS
 from callgate.asm.assembler.names import (
@@ -36,7 +37,8 @@ LABEL = re.compile(r"\s*(?P<name>\.?[A-Za-z_]\w*(?:\.\w+)*|[0-9]+)\s*:(?!:)", re
 NO_NAME = re.compile(r"\s*(?P<name>[A-Za-z0-9_.$?@~#]+)\s*:")
 DECLARED = re.compile(r"(?P<word>\.?[A-Za-z]\w*)\b", re.ASCII)
 MNEMONIC = re.compile(r"\s*(?P<word>[A-Za-z]\w*)(?![\w.])\s*(?P<rest>.*)$", re.DOTALL | re.ASCII)
-PREFIXES = frozenset(("lock", *REPEATS, *SEGMENT_PREFIXES))
+PREFIXES = frozenset(("lock", NOTRACK, *REPEATS, *SEGMENT_PREFIXES))
+PAUSES = {name for name, byte in REPEATS.items() if byte == 0xF3}
 DATA_SIZES = {
     ".byte": 1, ".db": 1, ".word": 2, ".short": 2, ".dw": 2, ".value": 2, ".hword": 2, ".2byte": 2, ".long": 4,
     ".dword": 4, ".int": 4, ".dd": 4, ".4byte": 4, ".quad": 8, ".dq": 8, ".8byte": 8, ".octa": 16,
@@ -247,7 +249,9 @@ class Reader:
             self._common(word, rest, line, column)
         elif word not in IGNORED and not word.startswith(".cfi_"):
             refuse_other_syntax(word, rest, place)
-            if word != ".intel_syntax":
+            if word == ".intel_syntax":
+                self.names.gnu_syntax = True
+            else:
                 self._put(Statement(self._kind(word, written, line), line, self.scope, word, rest, column))
 
     def _export(self, word: str, rest: str, line: Line, column: int, place: Place) -> None:
@@ -317,6 +321,8 @@ class Reader:
             prefixes.append(match["word"].lower())
             position += match.start("rest")
             match = MNEMONIC.match(match["rest"])
+        if match is not None and len(prefixes) == 1 and prefixes[0] in PAUSES and match[0].strip().lower() == "nop":
+            prefixes, match = [], MNEMONIC.match("pause")  # REP NOP, as compilers write it
         if match is None:
             place = line.place.at(position + 1 + len(line.text[position:]) - len(line.text[position:].lstrip()))
             raise self._no_statement(line, place)
@@ -326,6 +332,8 @@ class Reader:
             raise self._unknown(match["word"], match["rest"], replace(line, place=place))
         if not self.chunk(self.section).executable:
             raise AsmError(place, f"instructions cannot stand in {self.section}", "switch to .text before it")
+        if self.names.gnu_syntax:
+            refuse_swallowed(line)
         column = position + match.start("rest") + 1
         statement = Statement("code", line, self.scope, word, match["rest"].strip(), column, " ".join(prefixes))
         self._put(statement)
@@ -339,6 +347,10 @@ class Reader:
         return AsmError(place, f"{text[:1]!r} begins no statement", "write a label, a directive or an instruction")
 
     def _unknown(self, word: str, rest: str, line: Line) -> AsmError:
+        if word.lower() in PREFIXES:
+            hint = "write it before the instruction, on the same line"
+            hint += "; a semicolon begins a comment" * (";" in line.place.text)
+            return AsmError(line.place, f"{word} is a prefix, and no instruction follows", hint)
         if word.lower()[:-1] in MNEMONICS and "%" in rest:
             hint = f"this is the syntax of AT&T; write {word[:-1]} destination, source, without % and $"
             return AsmError(line.place, f"there is no instruction {word}", hint)

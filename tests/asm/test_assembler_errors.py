@@ -33,7 +33,7 @@ GOLDEN = {
     "lock stands before a read-modify-write of memory (Intel SDM vol. 2, LOCK)",
     "lock add eax, [ecx]": "1:6: lock add raises #UD with these operands; "
     "lock stands before a read-modify-write of memory (Intel SDM vol. 2, LOCK)",
-    "rep nop": "1:5: rep cannot stand before nop; it repeats string instructions",
+    "rep cld": "1:5: rep cannot stand before cld; it repeats string instructions",
     "repne movsb": "1:7: repne tests nothing before movsb; write rep",
     "mov cs, ax": "1:1: cs cannot be written by mov (#UD); use a far jump or return",
     "pop cs": "1:1: cs cannot be popped; use retf",
@@ -161,6 +161,18 @@ GOLDEN = {
     ".error stop": '1:8: a text in double quotes is expected; write "…" behind the directive',
     ".struct": "1:8: the name of a structure or field is missing; write .struct Name, or .field name, size",
     ".endm": "1:1: .endm without .macro; begin with .macro, or leave this out",
+    "add eax, byte ptr 5": "1:10: the number has 32 bits in this add, not 8; leave the size word out",
+    "push word 5": "1:6: only 32-bit numbers are pushed: a smaller push would misalign the stack; write push number",
+    "1: mov eax, dword ptr 1f - 1b\n1:": "1:23: 1f - 1b behind a size word can be read in two ways; write [1f - 1b]",
+    ".ifdef a b\n.endif": "1:8: a b is not one name; write .ifdef name, or .if with a condition",
+    "lock ; inc dword ptr [eax]": "1:1: lock is a prefix, and no instruction follows; write it before the instruction,",
+    "notrack jmp fs:[eax]": "1:9: notrack cannot stand before jmp here; it stands before jmp and call to where a",
+    "rep nop eax": "1:5: rep cannot stand before nop; it repeats string instructions",
+    ".float 1/2": "1:8: 1/2 would be divided as whole numbers are; write the quotient with a point: .float 0.5",
+    ".intel_syntax noprefix\ncli; hlt": "2:4: to GNU as, hlt is another statement, and here it is a comment; put it on",
+    ".intel_syntax noprefix\nx: nop ; rep movsb": "2:8: to GNU as, rep movsb is another statement, and here it is",
+    ".intel_syntax noprefix\nx: add eax, x": "2:13: to GNU as, x is what lies there, and here it is the address; write",
+    ".intel_syntax noprefix\n1: push 1b": "2:9: to GNU as, 1b is what lies there, and here it is the address; write",
     "nop\n\0": "2:1: a zero byte: this is no text; save the source as UTF-8",
 }  # fmt: skip
 
@@ -169,6 +181,11 @@ GOLDEN = {
 def test_a_mistake_is_told_with_place_reason_and_remedy(source: str) -> None:
     first = errors_of(source)[0].splitlines()[0]
     assert first.startswith(f"t.asm:{GOLDEN[source]}"), first
+
+
+@pytest.mark.parametrize("comment", ["call the handler", "and so on", "hlt now", "in short, nothing", "a1 00"])
+def test_a_comment_with_the_name_of_an_instruction_stays_a_comment_in_the_syntax_of_gnu_as(comment: str) -> None:
+    assert assemble_text(f".intel_syntax noprefix\nnop ; {comment}").sections[0].data == b"\x90"
 
 
 #: Here the message says it all.

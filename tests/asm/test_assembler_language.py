@@ -179,6 +179,11 @@ def test_conditions_see_constants_above_them() -> None:
     assert assemble_text(".ifdef FAST\nnop\n.endif\nret\n", defines={"FAST": 1}).sections[0].data == b"\x90\xc3"
 
 
+def test_a_condition_knows_a_common_block_and_a_local_label_above_it() -> None:
+    source = ".comm block, 4\n.ifdef block\nnop\n.endif\nf:\n.in:\n.ifdef .in\ncld\n.endif\ng:\n.ifdef .in\nhlt\n.endif"
+    assert assemble_text(source).sections[0].data == b"\x90\xfc"
+
+
 def test_blocks_repeat() -> None:
     assert code("N = 3\n.rept N\n.rept 2\nnop\n.endr\nret\n.endr\n") == "9090c3" * 3
     assert code(".irp r, eax, ecx\npush \\r\n.endr\n") == "5051"

@@ -15,7 +15,7 @@ from elftools.elf.elffile import ELFFile
 
 OFFSET_TABLE = 0x500000
 SOURCES = sorted((Path(__file__).parent / "c").glob("*.c"))
-OPTIONS = ("-O0", "-O2", "-O2 -fno-pic", "-Os -march=pentium4 -mfpmath=sse")
+OPTIONS = ("-O0", "-O2", "-O2 -fno-pic -fcf-protection", "-Os -march=pentium4 -mfpmath=sse")
 #: Assembled as well; ld rewrites its loads from the table of addresses, so the bytes are not compared.
 SHARED = "-O2 -g -fPIC"
 CASES = [(source, options) for source in SOURCES for options in OPTIONS]

@@ -118,7 +118,57 @@ SOURCES = {
         mov eax, 4 + offset flat:x
         mov eax, dword ptr offset x
         push offset x
+        mov eax, offset x[4]
+        cmp eax, offset x[4]
+        push offset x[8]
+        mov dword ptr [ebx], offset flat:x[4]
+        mov eax, offset [x]
+        mov eax, offset x[ecx]
         x:
+    """,
+    "memory at labels with numbers": """
+        1: mov eax, dword ptr 1f
+        call dword ptr 1b
+        mov al, byte ptr 1b + 1
+        fld qword ptr 1f
+        jmp dword ptr 1f
+        1: inc dword ptr 1b[ecx*4]
+    """,
+    "conditions about labels": """
+        first: second: nop
+        .ifdef second
+        cld
+        .endif
+        .ifdef later
+        hlt
+        .endif
+        .macro once
+        .ifndef done
+        done: std
+        .endif
+        .endm
+        once
+        once
+        .Lc:
+        .ifdef .Lc
+        stc
+        .endif
+        later:
+    """,
+    "an alias of a constant of a compiler": """
+        .set .LC0,.LC1
+        fld qword ptr .LC0
+        mov eax, offset flat:.LC0+4
+        .LC1:
+    """,
+    "inline assembly": """
+        #APP
+        cli; hlt # a; b
+        lock; inc dword ptr [ecx]
+        rep; movsd
+        .ascii ";"; nop
+        #NO_APP
+        nop
     """,
     "conditions": """
         .ifdef NOTHING
@@ -187,6 +237,9 @@ SOURCES = {
         .irp r, eax, ecx
         push \r
         .endr
+        .irp none
+        ret
+        .endr
     """,
     "sections on a stack": """
         .byte 1
@@ -236,11 +289,23 @@ SOURCES = {
         .4byte 7
         .8byte 8
         .hword 9
+        .extern printf
     """,
     "repeats of compilers": """
         rep ret
         rep bsf eax, ecx
         rep bsf ax, word ptr fs:[ebx]
+        rep nop
+    """,
+    "branches that need no ENDBR32": """
+        notrack jmp eax
+        notrack call dword ptr [ebx]
+        notrack jmp dword ptr table[ecx*4]
+        table:
+    """,
+    "short numbers by their size": """
+        push byte ptr 5
+        and eax, dword ptr 5
     """,
 }
 
