@@ -8,6 +8,7 @@ are imported when they are run, so that `--help` and `boot` start quickly.
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from typing import Any
 import click
 
 PROGRAM = "callgate"
+WRITING_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # reading does not end with these
 COMMANDS = {
     "boot": ("callgate.tools.boot_command", "boot", "Boot disk images and use the shell."),
     "disk": ("callgate.tools.disk_command", "disk", "Inspect, list, copy out of and create disk images."),
@@ -128,8 +130,10 @@ def open_closed_streams() -> None:
 
 def refused(error: OSError) -> int:
     """Report what the host did not let us do: standard output on a full disk, a file that has gone; return 1."""
-    sys.stdout = None  # what it still holds would fail again
     place = f"{error.filename}: " if error.filename else ""
+    if not place and error.errno in WRITING_ERRORS:  # whoever writes files names them
+        place = "standard output: cannot be written: "
+    sys.stdout = None  # what it still holds would fail again
     print(f"{PROGRAM}: {place}{error.strerror or error}", file=sys.stderr)
     return 1
 

@@ -105,7 +105,7 @@ FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this host has 
     ("arguments", "message"),
     [
         (("boot", "-q", "-c", "dir"), "callgate: standard output: cannot be written: No space left on device\n"),
-        (("disk", "inspect", "--help"), "callgate: No space left on device\n"),
+        (("disk", "inspect", "--help"), "callgate: standard output: cannot be written: No space left on device\n"),
     ],
 )
 def test_output_that_is_lost_is_reported(callgate: Callgate, arguments: tuple[str, ...], message: str) -> None:
