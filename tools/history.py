@@ -32,9 +32,16 @@ class HistoryError(Exception):
 
 
 def default_path() -> Path:
-    """Return where the history is kept unless --history says otherwise (XDG Base Directory Specification)."""
+    """Return where the history is kept unless --history says otherwise (XDG Base Directory Specification).
+
+    HistoryError where nobody knows a home directory.
+    """
     state = os.environ.get("XDG_STATE_HOME", "")
-    return (Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state") / "callgate" / "history"
+    try:
+        base = Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state"
+    except RuntimeError:
+        raise HistoryError("there is no home directory; set XDG_STATE_HOME, or name a file with --history") from None
+    return base / "callgate" / "history"
 
 
 class History:
@@ -72,12 +79,15 @@ class History:
             self.new.append(line)
 
     def save(self) -> None:
-        """Add this session's lines to the file; HistoryError, or OSError."""
+        """Add this session's lines to the file; HistoryError if that cannot be."""
         if not self.new:
             return
         lines = [*self._read(), *self.new][-LIMIT:]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        replace(self.path.resolve(), [HEAD, *lines])
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            replace(self.path.resolve(), [HEAD, *lines])
+        except OSError as error:
+            raise HistoryError(f"{self.path}: cannot be written: {error.strerror}; the lines are lost") from None
 
 
 def watch(system: System, history: History) -> None:

@@ -139,7 +139,7 @@ class Session:
         try:
             if self.history is not None:
                 self.history.save()
-        except (HistoryError, OSError) as error:
+        except HistoryError as error:
             self.say(f"history: {error}")
 
     def _reports(self) -> list[Report]:
@@ -188,7 +188,11 @@ class Session:
             from callgate.asm.assembler.cache import cache_directory
             from callgate.disk.demo import demo_image
 
-            paths = [demo_image(cache_directory())]
+            try:
+                paths = [demo_image(cache_directory())]
+            except RuntimeError:
+                reason = "there is no home directory to keep it in"
+                raise ImageError(Path("the demo image"), reason, "set XDG_CACHE_HOME") from None
         media: list[Image] = []
         try:
             for path in paths:
