@@ -30,10 +30,16 @@ def requests_of_disks_equal_a_recount(facts: Facts) -> Iterator[str]:
 
 
 def request_blocks_equal_a_recount(facts: Facts) -> Iterator[str]:
-    """The number of request blocks of all files is that of each file's together, and so is that of their windows."""
+    """The number of request blocks of all files is that of each file's together, and so is that of their windows.
+
+    Those that are on their way are booked to the families that have asked for them.
+    """
     counted = sum(len(file.fills) for file in facts.kernel.files.objects.values())
     if facts.kernel.fills.state.blocks != counted:
         yield f"there are {facts.kernel.fills.state.blocks} request blocks, counted {counted}"
+    families = Counter(fill.family for _, fill in facts.kernel.fills.state.waiting.values())
+    if facts.state.tasks.lists != families:
+        yield f"lists by family are {facts.state.tasks.lists}, counted {dict(families)}"
     mapped = sum(len(fill.users) for file in facts.kernel.files.objects.values() for fill in file.fills)
     if facts.kernel.fills.state.mapped != mapped:
         yield f"request blocks are mapped {facts.kernel.fills.state.mapped} times, counted {mapped}"

@@ -67,6 +67,7 @@ class Fill:
     stuck: bool = False  # ends within a page, and the server does not give the rest of it
     kept: int = 0  # readers that wait for the rest of its last page
     idle: int = 0  # scans in a row that found no page accessed
+    family: int = 0  # of the process that has asked for it
 
     @property
     def end(self) -> int:

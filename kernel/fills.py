@@ -244,7 +244,8 @@ class Fills:
         length = min(max(wanted + position - start, 1), most, file.next_start(start) - start)
         length = self._to_page_end(file, start, length)
         state = self.state
-        fill = Fill(state.next_number, start, length, ahead=ahead)
+        family = self.lists.reserve(self.kernel.scheduler.current.process)
+        fill = Fill(state.next_number, start, length, ahead=ahead, family=family)
         state.next_number += 1
         state.waiting[fill.number] = (file.number, fill)
         self._insert(file, fill)
@@ -537,7 +538,8 @@ class Fills:
 
     def _settle(self, fill: Fill) -> None:
         """A request block is READY or FAILED: forget what was for the way there, wake who waits."""
-        self.state.waiting.pop(fill.number, None)
+        if self.state.waiting.pop(fill.number, None) is not None:
+            self.lists.unreserve(fill.family)
         if fill.list_frame:
             self.lists.release(fill.list_frame)
             fill.list_frame = 0

@@ -181,6 +181,7 @@ class Tasks:
     dead_threads: list[Thread] = field(default_factory=list)  # switched away from for good
     finished: list[int] = field(default_factory=list)  # processes without threads, not waited for yet
     shell: int = -1  # process number
+    lists: dict[int, int] = field(default_factory=dict)  # by family: request blocks on their way, a frame for each
     exit_code: int | None = None  # the shell's, when it has ended
     next_thread: int = 1
     next_thread_slot: int = 0

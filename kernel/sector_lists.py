@@ -20,6 +20,7 @@ from callgate.kernel.abi.sectors import (
     SectorList,
 )
 from callgate.kernel.disks import place_of
+from callgate.kernel.records import Process
 
 if TYPE_CHECKING:
     from callgate.kernel.ipc import SectorPiece
@@ -43,6 +44,20 @@ class SectorLists:
     def __init__(self, kernel: Kernel) -> None:
         self.state = kernel.state.sector_lists
         self.kernel = kernel
+
+    def reserve(self, process: Process) -> int:
+        """Book a list to the family of the process that asks for a request block, and return it; NO_MEMORY."""
+        self.kernel.shares.check_list(process)
+        lists = self.kernel.state.tasks.lists
+        lists[process.family] = lists.get(process.family, 0) + 1
+        return process.family
+
+    def unreserve(self, family: int) -> None:
+        """A request block has come or failed: its list is booked no more."""
+        lists = self.kernel.state.tasks.lists
+        lists[family] -= 1
+        if not lists[family]:
+            del lists[family]
 
     def write(self, disk: int, number: int, pieces: list[tuple[int, SectorPiece]]) -> int:
         """Return the frame of a new list of these sectors, by their places in the reply, for request block `number`."""

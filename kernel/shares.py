@@ -73,10 +73,17 @@ class Shares:
         """NO_MEMORY if a process must not have `count` more frames, or there are none that it may have."""
         if frames_of(process) + count > limits.FRAMES_OF_PROCESS:
             raise OutOfMemory
-        most = self.memory.low.total // limits.FRAMES_OF_FAMILY_PART
-        if sum(map(frames_of, self._family(process.family))) + count > most:
-            raise OutOfMemory
+        self._check_family(process.family, count)
         self.check_free(process, count)
+
+    def check_list(self, process: Process) -> None:
+        """NO_MEMORY if a process must not ask for one more request block, which takes a frame for its sector list."""
+        self._check_family(process.family, 1)
+
+    def _check_family(self, family: int, count: int) -> None:
+        held = sum(map(frames_of, self._family(family))) + self.tasks.lists.get(family, 0)
+        if held + count > self.memory.low.total // limits.FRAMES_OF_FAMILY_PART:
+            raise OutOfMemory
 
     def check_free(self, process: Process, count: int) -> None:
         """NO_MEMORY if fewer than `count` frames are left beside what a process has to leave."""

@@ -93,7 +93,12 @@ LIMITS: tuple[Limit, ...] = (
         "`ALLOCATE`, `START_PROCESS`, `START_THREAD`, `LOCK_DIRECTORY`, `OPEN`, `MAP_FILE`: `NO_MEMORY`; "
         "a new page of the stack, or of a file where a page table is wanted: page fault",
     ),
-    Limit("pages of memory", "a family", "half of low memory", "as above"),
+    Limit(
+        "pages of memory, and one for each request block that is on its way to any of it",
+        "a family",
+        "half of low memory",
+        "as above; a page of a file that has to be read: `MAP_FILE` gives `NO_MEMORY`, a touch is a page fault",
+    ),
     Limit(
         "pages of low memory that stay free",
         "everybody",

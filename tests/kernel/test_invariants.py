@@ -242,6 +242,10 @@ def miscount_request_blocks(kernel: Kernel) -> None:
     kernel.fills.state.blocks += 1
 
 
+def book_a_list_to_nobody(kernel: Kernel) -> None:
+    kernel.fills.lists.state.of_family[77] = 1
+
+
 def miscount_what_windows_hold(kernel: Kernel) -> None:
     shell(kernel).shown += 1
 
@@ -321,6 +325,7 @@ BREAKS: dict[Break, tuple[str, str]] = {
     keep_a_block_on_no_list: ("evictable_blocks_equal_a_recount", "is evictable or on the list"),
     miscount_requests_of_a_disk: ("requests_of_disks_equal_a_recount", "requests by disk are"),
     miscount_request_blocks: ("request_blocks_equal_a_recount", "there are 1 request blocks, counted 0"),
+    book_a_list_to_nobody: ("request_blocks_equal_a_recount", "lists by family are {77: 1}, counted {}"),
     miscount_what_windows_hold: ("what_windows_hold_equals_a_recount", "windows hold 1 frames, counted 0"),
     give_the_fpu_to_no_thread: ("fpu_registers_are_their_owners_or_locked", "which is no thread"),
     forget_to_kill: ("a_dying_process_has_killed_threads_only", "has not been killed"),
@@ -350,6 +355,7 @@ def test_an_invariant_that_is_broken_is_found(booted: tuple[System, Any], broken
 #: What else one of these deeds contradicts, by its nature.
 ALSO: dict[Break, set[str]] = {
     map_writable_code: {"low_frames_have_one_writer"},  # it is writable in its process twice
+    wait_for_no_reply: {"request_blocks_equal_a_recount"},  # nor is it booked to a family
     put_a_descriptor_for_ring_3: {"descriptors_match_their_owners"},
 }
 

@@ -9,10 +9,12 @@ import silent_servers
 import synthetic_server as synthetic
 from callgate.disk.latency import Latency
 from callgate.disk.media import MemoryMedium
-from callgate.kernel import volumes
+from callgate.kernel import shares, volumes
+from callgate.kernel.abi import limits
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.fills import STARVED_LIMIT
+from callgate.kernel.frames import OutOfMemory
 
 Sessions = Callable[..., Any]
 SECTORS = 4096
@@ -74,3 +76,31 @@ def test_a_reader_waits_no_longer_than_the_limit_for_memory_that_others_may_give
     assert STARVED_LIMIT <= made.system.machine.clock.now - begin < STARVED_LIMIT * 1.1
     for frame in taken:
         pool.release(frame)
+
+
+@pytest.mark.parametrize("spare", [0, 1])
+def test_a_list_of_sectors_counts_for_the_family_that_reads(
+    session: Sessions, monkeypatch: pytest.MonkeyPatch, spare: int
+) -> None:
+    """A family that has all its memory posts no READ; with a page to spare it does, and has nothing more."""
+    monkeypatch.setattr(volumes, "installed_servers", lambda: [synthetic.Synthetic])
+    synthetic.Synthetic.files = {"A.BIN": synthetic.Layout(300_000, scattered(1, 80))}
+    made = session(MemoryMedium(IMAGE), programs=[("doer", "u")], latency=SLOW)
+    made.reach("doer", "before")
+    (process,) = made.processes
+    pool = made.kernel.memory.low
+    monkeypatch.setattr(limits, "FRAMES_OF_FAMILY_PART", 1)
+    kept, pool.limit = pool.limit, pool.start + (shares.frames_of(process) + spare) * 4096
+    assert pool.total == shares.frames_of(process) + spare
+    made.run(until="ipc.post" if spare else None)
+    assert len(made.kernel.fills.state.waiting) == spare
+    if spare:
+        assert made.kernel.fills.lists.state.of_family == {process.family: 1}
+        with pytest.raises(OutOfMemory):
+            made.kernel.shares.check_list(process)
+    pool.limit = kept
+    assert made.run().reason == "halt"
+    assert made.counters.requests == spare
+    assert made.codes == [0 if spare else 100 + ErrorCode.NO_MEMORY]
+    assert made.kernel.fills.lists.state.of_family == {}
+    assert made.unaccounted() == []
