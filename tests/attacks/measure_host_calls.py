@@ -33,6 +33,9 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 TESTS = (
     "tests/attacks/test_exhaustion_limits.py",
     "tests/attacks/test_exhaustion_give_backs.py",
+    "tests/attacks/test_exhaustion_windows.py",
+    "tests/attacks/test_exhaustion_writing.py",
+    "tests/attacks/test_protocol_disk_requests.py",
     "tests/attacks/test_confused_deputy.py",
     "tests/attacks/test_forged_references.py",
     "tests/attacks/test_stale_mappings.py",
