@@ -44,6 +44,8 @@ CALLS = {
 }
 #: A call that waits for something else than the server, and goes on waiting when it has died.
 ENDLESS = "READ_CHARACTER"
+#: Calls that ask neither a server nor the disk, or do not end.
+WITHOUT_THE_DISK = {"START_THREAD", "EXIT", "ALLOCATE", "FREE", "READ_CHARACTER", "SLEEP"}
 #: What a client of a server that has died gets to hear.
 TOLD = {100 + ErrorCode.SERVER_DIED, 100 + ErrorCode.NOT_FOUND}
 
@@ -106,6 +108,29 @@ def test_whoever_dies_at_any_instruction_of_a_call_is_gone_soon_and_leaves_nothi
         lives = {None} if call == ENDLESS else {0} | TOLD
         expected = {ended} if ended is not None else {KILLED} if client in dying else lives
         assert client.exit_code in expected, (steps, client.exit_code)
+        assert leftovers(made.kernel) == [], steps
+        assert made.kernel.check() == [], steps
+
+
+@pytest.mark.thorough(one_in=19)
+@pytest.mark.parametrize("gap", [None, 0, 300, 20_000])  # instructions until the disk is back; None: it does not come
+@pytest.mark.parametrize("call", [call for call in CALLS if call not in WITHOUT_THE_DISK])
+def test_a_disk_that_goes_at_any_instruction_of_a_call_and_comes_back_leaves_nothing_behind(
+    session: Sessions, image: Path, call: str, gap: int | None
+) -> None:
+    """Whatever its server and its commands answer late, or twice, is not taken for the new disk's."""
+    made = session(image, programs=[("doer", CALLS[call])], latency=Latency(command=30_000, sector=20))
+    instants = Instants(made)
+    medium = made.system.media[0]
+    for steps in instants.points():
+        client, server = instants.after(steps)
+        made.system.unplug(0)
+        if gap is not None:
+            made.run(fuel=max(gap, 1))
+            made.system.plug(0, medium)
+        assert made.run().reason == "halt", steps
+        assert not client.threads, steps
+        assert not server.threads, steps
         assert leftovers(made.kernel) == [], steps
         assert made.kernel.check() == [], steps
 
