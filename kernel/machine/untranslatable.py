@@ -1,10 +1,10 @@
 """Instructions at which the engine's translator gives up, and with it the host's process: they become #UD.
 
-LOCK before a BT of a register makes the translator load through an address that it has never computed; it calls
-`abort`.  A CPU raises #UD.  Translation is no part of an instruction, so nothing has happened yet that would have to be
-undone, and the engine itself leaves its translator by a jump to the run loop where code cannot be fetched.  So while
-an engine runs, SIGABRT is answered by host code that raises #UD in it, which takes that jump; `Traps` then finds out by
-single steps at which instruction of the block it was.
+LOCK before BT, BTS, BTR or BTC of a register makes the translator load through an address that it has never computed;
+it calls `abort`.  A CPU raises #UD.  Translation is no part of an instruction, so nothing has happened yet that would
+have to be undone, and the engine itself leaves its translator by a jump to the run loop where code cannot be fetched.
+So while an engine runs, SIGABRT is answered by host code that raises #UD in it, which takes that jump; `Traps` then
+finds out by single steps at which instruction of the block it was.
 
 Where host code cannot be made, or the engine does not export what this needs, SIGABRT does what it always did.
 """

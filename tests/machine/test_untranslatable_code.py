@@ -15,6 +15,10 @@ BAD = {
     "LOCK BT r, r": ".byte 0xf0, 0x0f, 0xa3, 0xc0",
     "LOCK BT r, r of 16 bits": ".byte 0x66, 0xf0, 0x0f, 0xa3, 0xcb",
     "LOCK BT r, imm": ".byte 0xf0, 0x0f, 0xba, 0xe0, 3",
+    "LOCK BTS r, r": ".byte 0xf0, 0x0f, 0xab, 0xc1",
+    "LOCK BTR r, r": ".byte 0xf0, 0x0f, 0xb3, 0xd9",
+    "LOCK BTC r, r": ".byte 0xf0, 0x0f, 0xbb, 0xf8",
+    "LOCK BTC r, imm, between other prefixes": ".byte 0x2e, 0xf0, 0x66, 0x0f, 0xba, 0xf9, 1",
 }
 BEFORE = "push 5; pop eax; mov ecx, 3; l: add ebx, eax; loop l; mov edi, 0x405000; mov ecx, 4; rep stosb; inc edx"
 COUNT = 3 + 6 + 2 + 5 + 1  # REP stores 4 times and looks once more
@@ -35,6 +39,7 @@ def faulting(make_board, kind, source):
     return board, seen
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("kind", COUNTERS)
 @pytest.mark.parametrize("bad", BAD)
 def test_it_is_an_invalid_opcode_after_what_stands_before_it_has_been_executed(bad, kind, make_board):
