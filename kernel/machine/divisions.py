@@ -4,6 +4,9 @@ IDIV of 32 or 16 bits divides EDX:EAX or DX:AX.  If that is the smallest number 
 engine's own division overflows, which the host's CPU answers with a signal that nobody survives (SIGFPE).  The
 quotient fits for no divisor then, so a CPU raises #DE whatever the operand holds, once it has been read (Intel SDM
 vol. 2, IDIV).
+
+The counting hook (`machine.counter_code`) looks at EDX before each IDIV of user code, as `may_overflow` does, and asks
+for the rest only if it has to.
 """
 
 from __future__ import annotations

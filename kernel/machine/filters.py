@@ -43,6 +43,7 @@ from callgate.kernel.machine.far import (
     starts,
 )
 from callgate.kernel.machine.paging import PageFault
+from callgate.kernel.machine.sites import ALWAYS, DIVIDES
 from callgate.kernel.machine.translations import after_zeros
 from callgate.kernel.machine.translations import decoder as plain_decoder
 from callgate.kernel.machine.vectors import SUSPICIOUS as VECTORS
@@ -133,14 +134,15 @@ class Filters:
 
     def watch(self, address: int, *, division: bool = False) -> None:
         """Look closely at an address from now on.  What stands there is judged when it executes."""
-        if not division:
+        if not division and address in self.divisions:
             self.divisions.discard(address)
+            self.sites.call_always(address)
         if address in self.watched:
             return
         self.watched.add(address)
         if division:
             self.divisions.add(address)
-        number = self.sites.call(address, lambda: self._judge(address))
+        number = self.sites.call(address, lambda: self._judge(address), DIVIDES if division else ALWAYS)
         if address < KERNEL_BASE:
             self.user_sites[address] = number
             if self.full and self.traps.returns.hidden is None:  # an IRETD with VM hidden executes first

@@ -17,12 +17,16 @@ if TYPE_CHECKING:
     from callgate.kernel.machine.counter import CounterState
 
 SITE_SLOTS: Final = 1 << 16
+ALWAYS, DIVIDES = 1, 2  # when a cell is reported; bits, which host code gathers from a chain
 SITE_CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64)
 SiteFunction = Callable[[], None]
 
 
 class Cell(ctypes.Structure):
     """A place in the code: executions counted, or (`call`) reported to Python.
+
+    `call` is ALWAYS, or DIVIDES: only if EDX is what the upper half of the smallest dividend there is may be
+    (`machine.divisions.may_overflow`), which host code looks at by itself.
 
     Cells whose addresses agree in their low 16 bits form a chain.
     """
@@ -58,10 +62,13 @@ class Sites:
         """Add `amount` to a cell whenever the instruction at `address` is about to execute."""
         return self._link(Cell(address=address, amount=amount))
 
-    def call(self, address: int, function: SiteFunction) -> int:
-        """Call `function` before the instruction at `address`; return a number for `remove`."""
+    def call(self, address: int, function: SiteFunction, when: int = ALWAYS) -> int:
+        """Call `function` before the instruction at `address`; return a number for `remove`.
+
+        With DIVIDES it is called whenever EDX is suspicious, and may be called at other times too.
+        """
         self.number += 1
-        cell = self._link(Cell(address=address, call=1))
+        cell = self._link(Cell(address=address, call=when))
         self.calls.setdefault(address, []).append((self.number, function, cell))
         self.places[self.number] = address
         return self.number
@@ -85,6 +92,11 @@ class Sites:
         for slot, cells in gone.items():
             self.cells[slot] = [cell for cell in self.cells[slot] if id(cell) not in cells]
             self._publish(slot)
+
+    def call_always(self, address: int) -> None:
+        """Have what is called before the instruction at `address` called at all times from now on."""
+        for _, _, cell in self.calls.get(address, ()):
+            cell.call = ALWAYS
 
     def holds(self, address: int) -> bool:
         """Whether there is a site at `address`, not only one that agrees in the low bits."""

@@ -1,7 +1,7 @@
 """The clock counts retired instructions exactly, the same way in host code and in Python."""
 
 import pytest
-from callgate.kernel.machine import Machine, executed, port_buffer
+from callgate.kernel.machine import Machine, counter_code, executed, port_buffer
 from callgate.kernel.machine import counter as counters
 from callgate.kernel.machine.running import SLICE
 from callgate.kernel.machine.stream import Event
@@ -163,9 +163,9 @@ def test_the_kernels_gigabyte_is_ring_0(board):
 
 def test_the_host_code_is_what_its_source_says(assemble_host):
     for module, template, code in (
-        (counters, counters.COUNT_TEMPLATE, counters.COUNT_CODE),
-        (counters, counters.LOAD_TEMPLATE, counters.LOAD_CODE),
-        (counters, counters.STORE_TEMPLATE, counters.STORE_CODE),
+        (counters, counter_code.COUNT_TEMPLATE, counter_code.COUNT_CODE),
+        (counters, counter_code.LOAD_TEMPLATE, counter_code.LOAD_CODE),
+        (counters, counter_code.STORE_TEMPLATE, counter_code.STORE_CODE),
         (executed, executed.WATCH_TEMPLATE, executed.WATCH_CODE),
         (port_buffer, port_buffer.OUT_TEMPLATE, port_buffer.OUT_CODE),
         (port_buffer, port_buffer.IN_TEMPLATE, port_buffer.IN_CODE),
