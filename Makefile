@@ -18,8 +18,9 @@ help: ## list the targets
 boot: $(STAMP) ## boot the demo image, or ARGS="their.img -c 'dir'"
 	@$(BIN)/callgate boot $(ARGS) || { status=$$?; test $$status -eq 130 || exit $$status; } # 130: left by Ctrl-]
 
+# Rewriting the assertions of all test modules takes each worker 5 s: what they make of them is kept for the next run.
 test: $(DEV_STAMP) ## run the tests (ARGS are pytest's)
-	@$(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
 
 lint: $(DEV_STAMP) ## check style, types and the layers between the packages
 	@mkdir -p build/ns && ln -sfn ../.. build/ns/callgate

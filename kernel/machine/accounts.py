@@ -11,6 +11,8 @@ from enum import Enum, auto
 class Account(Enum):
     """Who answers for the bytes; all but the last two are keys of the ledger (docs/ledger.md)."""
 
+    __hash__ = object.__hash__  # each is there once; that of an Enum is Python, and every access is booked
+
     KERNEL = auto()  # cpu_file_bytes, kernel: file data, touched by policy
     SERVER = auto()  # cpu_file_bytes, server: file data, touched by a hosted server
     METADATA = auto()  # metadata_bytes: locked blocks, for a hosted server, and what is read to recognise a volume

@@ -19,6 +19,7 @@ code which still executes is translated and searched again.
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -56,8 +57,8 @@ if TYPE_CHECKING:
     from callgate.kernel.machine.sites import Sites
     from callgate.kernel.machine.traps import Traps
 
-SUSPICIOUS: Final = (b"\x0f\x23", b"\x0f\x00", b"\x0f\xc7", b"\xf0")
-STRING_IO: Final = (b"\x6c", b"\x6d")
+SUSPICIOUS: Final = re.compile(rb"\x0f[\x23\x00\xc7]|\xf0|" + VECTORS.pattern)
+SUSPICIOUS_OF_USER: Final = re.compile(rb"[\x6c\x6d]|" + DIVISIONS.pattern + rb"|" + SUSPICIOUS.pattern)  # INS, IDIV
 DR7_ENABLES: Final = 0x20FF  # L0 to G3, and general detect
 LOCK: Final = 0xF0
 AT_ONCE: Final = 32  # instructions decoded in one call
@@ -110,10 +111,7 @@ class Filters:
             self._watch_far(linear, code)
             for offset in anywhere(code[decoded:]):
                 self.watch(linear + decoded + offset)
-        patterns = SUSPICIOUS + STRING_IO if user else SUSPICIOUS
-        if not (
-            any(pattern in code for pattern in patterns) or VECTORS.search(code) or (user and DIVISIONS.search(code))
-        ):
+        if not (SUSPICIOUS_OF_USER if user else SUSPICIOUS).search(code):
             return
         look = suspects if len(code) <= REMEMBERED else suspects.__wrapped__
         for offset in look(code, user=user):
