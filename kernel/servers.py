@@ -105,7 +105,9 @@ class Servers:
         """Return a server object; PolicyError if its class cannot make one."""
         try:
             return server(self.kernel.hosted.memory_of(process), geometry)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise PolicyError(ErrorCode.SERVER_DIED, f"its server raised {describe(error)}") from error
 
     @contextmanager

@@ -133,7 +133,9 @@ class Volume:
         try:
             data = None if path is None else path.encode()
             answer = self.walk.rehearsal.request(operation, data, **registers)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise VolumeError(ErrorCode.SERVER_DIED, raised(error)) from error
         if answer.error:
             raise VolumeError(answer.error)

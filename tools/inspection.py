@@ -76,7 +76,9 @@ def look_at(mounted: Mounted) -> Volume:
             server = walk.rehearsal.server
             problems = walk.problems() + mounted.problems
             file_system = FileSystem(server.kind or mounted.kind, label, dict(server.details), problems)
-    except Exception as error:  # noqa: BLE001 - a third party's server may raise anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a third party's server may raise anything, SystemExit too
         file_system = FileSystem(mounted.kind, problems=[raised(error), *mounted.problems])
     return Volume(partition, file_system, partition.start % 8 == 0, alignment)
 

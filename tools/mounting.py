@@ -96,7 +96,9 @@ async def _mount(medium: Medium, partition: Partition, servers: Servers, say: Sa
             walk.greet()
         except FileSystemError as error:
             failed.append((found.kind, f"cannot be mounted: {error.text}"))
-        except Exception as error:  # noqa: BLE001 - whatever a server raises would be its end in a booted system
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever a server raises, SystemExit too, would be its end there
             failed.append((found.kind, raised(error)))
         else:
             return Mounted(partition, found.kind, walk, problems=[f"{kind}: {text}" for kind, text in failed])
@@ -115,6 +117,6 @@ async def _unclaimed(partition: Partition, servers: Servers, read: Reader, say: 
     return Mounted(partition, found.kind, reason=str(found)) if found else Mounted(partition)
 
 
-def raised(error: Exception) -> str:
+def raised(error: BaseException) -> str:
     """Return what is said of a server that has raised."""
     return ": ".join([f"its server raised {describe(error)}", *last_frames(error)[-1:]])

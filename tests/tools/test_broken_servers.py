@@ -122,6 +122,31 @@ def test_inspect_shows_a_server_s_exception_as_a_problem(command_line: Command, 
     assert f'    {problem}: return known["a name"]\n' in outcome.stdout.decode()
 
 
+@pytest.mark.parametrize("place", ["    def __init__(self, *arguments):", "    async def start(self):"])
+def test_a_server_that_ends_the_interpreter_ends_itself_alone(
+    command_line: Command, install: Callable[[str], None], place: str
+) -> None:
+    install(f"{HEAD}\n{place}\n        raise SystemExit(4)\n")
+    inspected = command_line("disk", "inspect", "broken.img")
+    assert inspected.status == 0
+    assert "problem: its server raised SystemExit: 4: broken_fs, line 18, in " in inspected.stdout.decode()
+    listed = command_line("disk", "ls", "broken.img")
+    assert listed.status == 5
+    assert "its server raised SystemExit: 4" in listed.messages
+    assert command_line("boot", "broken.img", "good.img", "-c", "cat /d1/A.TXT").stdout == b"text\n"
+
+
+def test_a_server_that_ends_the_interpreter_at_a_request_is_told(
+    command_line: Command, install: Callable[[str], None]
+) -> None:
+    install(HEAD + LISTING.replace("return self.deeper({})", "raise SystemExit(4)"))
+    listed = command_line("disk", "ls", "broken.img")
+    assert (listed.status, listed.messages) == (
+        1,
+        "callgate: broken.img: its server raised SystemExit: 4: broken_fs, line 19, in listing: raise SystemExit(4)\n",
+    )
+
+
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
