@@ -4,52 +4,24 @@ The registers of a port are plain memory here, so that they stay as they are: a 
 is never ready.  What another CPU does between two instructions is done by a probe.
 """
 
-from functools import cache
-
+import bare_kernel
 import pytest
-from callgate.asm.assembler.cache import assemble_cached
+from bare_kernel import PARTITION, THREAD, meanwhile
 from callgate.kernel.abi.ahci import HbaRegisters, PortCommand, PortInterrupt, PortRegisters
 from callgate.kernel.abi.calls import HostCall
 from callgate.kernel.abi.disk import Disk
-from callgate.kernel.abi.memory import KERNEL_BASE, KERNEL_LOAD
 from callgate.kernel.abi.message import Partition, SlotState
 from callgate.kernel.abi.thread import ThreadControlBlock, ThreadFlags
-from callgate.kernel.images import source
-from callgate.tools.asmtest.linking import placed
 from callgate.tools.asmtest.result import RoutineError
 
-PORT, PARTITION, THREAD, PAGE, DISK, CONTROLLER = 0x2_0000, 0x1_0000, 0x1_2000, 0x1_4000, 0x3_0000, 0x4_0000
+PORT, PAGE, DISK, CONTROLLER = 0x2_0000, 0x1_4000, 0x3_0000, 0x4_0000
 PLUG_CAUSES = PortInterrupt.PCS | PortInterrupt.PRCS
 ESTABLISHED, BUSY = 0x123, 0x80
 
 
-@cache
-def unit():
-    """The kernel, linked where it runs, with a smaller POLL_LIMIT: dead hardware is found faster."""
-    origin, path = KERNEL_BASE + KERNEL_LOAD, source("callgate.asm.kernel", "kernel.asm")
-    return placed(assemble_cached(path, origin=origin, load=KERNEL_LOAD, entry="start", defines={"POLL_LIMIT": 20}))
-
-
 @pytest.fixture
 def kernel(bare_cpu):
-    bare_cpu.use(unit())
-    bare_cpu.segment("gs", PARTITION)
-    bare_cpu.segment("fs", THREAD)
-    return bare_cpu
-
-
-def meanwhile(cpu, routine, mnemonic, change, after=0):
-    """Do `change()` once, before the first instruction with a mnemonic after a label."""
-    program = cpu.program
-    start = program.address(routine)
-    at = next(line.address for line in program.lines if line.address >= start + after and mnemonic in line.text)
-    done = []
-
-    def hit():
-        if not done:
-            done.append(change())
-
-    return cpu.machine.probing(at, hit)
+    return bare_kernel.load(bare_cpu)
 
 
 # AHCI 1.3.1, section 10.3: ports whose engines do not stop.

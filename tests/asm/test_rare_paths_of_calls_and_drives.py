@@ -1,0 +1,216 @@
+"""Paths that take a drive nobody models, or two things within a few instructions, on a bare CPU."""
+
+from contextlib import contextmanager
+
+import bare_kernel
+import pytest
+from bare_kernel import PARTITION, THREAD, meanwhile
+from callgate.kernel.abi.ahci import AtaCommand, TaskFile
+from callgate.kernel.abi.calls import HostCall
+from callgate.kernel.abi.disk import IDE_FIRST_DISK, Disk, DiskRequest
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.ide import IdeRegister
+from callgate.kernel.abi.message import Partition, SlotState
+from callgate.kernel.abi.thread import ThreadControlBlock, ThreadFlags
+from callgate.kernel.machine.bus import DeviceBase
+from callgate.tools.asmtest.result import RoutineError
+
+COMMANDS, CONTROL = 0x170, 0x376  # the ports of a channel (ATA8-APT)
+CHANNEL, DISK, REQUEST = 0x2_0000, 0x3_0000, 0x4_0000
+FRAME = 0x5_0000  # where the GateFrame of a system call lies
+LINE_STATUS, EMPTY, BREAK = 0x3FD, 0x60, 0x10  # the port, and bits of it
+TEXT = 0x6_0000
+END_OF_TEXT = 3
+READY, FAILED = int(TaskFile.DRDY), int(TaskFile.DRDY | TaskFile.ERR)
+
+
+@pytest.fixture
+def kernel(bare_cpu):
+    return bare_kernel.load(bare_cpu)
+
+
+class Drive(DeviceBase):
+    """A drive that is ready, keeps what is written to it except in some registers, and ends each command alike."""
+
+    ports = (range(COMMANDS, COMMANDS + 8), range(CONTROL, CONTROL + 1))
+
+    def __init__(self, after, forgets=()):
+        self.after, self.forgets = after, forgets
+        self.kept, self.commands = {}, []
+        self.status = READY
+
+    def port_write(self, port, size, value):
+        register = port - COMMANDS
+        if register == IdeRegister.COMMAND:
+            self.commands.append(value)
+            self.status = self.after
+        elif register not in self.forgets:
+            self.kept[register] = value
+
+    def port_read(self, port, size):
+        register = port - COMMANDS
+        return self.status if port == CONTROL or register == IdeRegister.STATUS else self.kept.get(register, 0)
+
+
+@contextmanager
+def attached(cpu, device):
+    """Have a device answer its ports, whoever did before."""
+    devices = cpu.machine.ports.devices
+    ports = [port for run in device.ports for port in run]
+    before = {port: devices[port] for port in ports if port in devices}
+    devices.update(dict.fromkeys(ports, device))
+    try:
+        yield device
+    finally:
+        for port in ports:
+            del devices[port]
+        devices.update(before)
+
+
+REFUSALS = {  # registers that it forgets, and its status after IDENTIFY DEVICE
+    "forgets the second register": ((IdeRegister.COUNT,), READY),
+    "refuses IDENTIFY DEVICE": ((), FAILED),
+    "has no data after it": ((), READY),
+    "stays busy after it": ((), int(TaskFile.BSY)),
+    "is none that can be used": ((), READY | int(TaskFile.DRQ)),
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_a_drive_that_answers_and_then_is_none_is_not_there(kernel, refusal):
+    forgets, status = REFUSALS[refusal]
+    with attached(kernel, Drive(status, forgets)) as drive:
+        result = kernel.call("ide_probe", ecx=IDE_FIRST_DISK + 2, esi=DISK, edi=CHANNEL, ebp=COMMANDS)
+    assert drive.commands == ([] if forgets else [AtaCommand.IDENTIFY_DEVICE])
+    assert kernel.field(Disk, DISK, "present") == 0
+    assert result.ecx == IDE_FIRST_DISK + 2
+
+
+def test_a_drive_that_stays_busy_and_goes_in_its_reset_is_gone(kernel):
+    drive = Drive(READY)
+    drive.status = int(TaskFile.BSY)
+    told = []
+    kernel.on_host_call(HostCall.DISK_CHANGED, told.append)
+    kernel.on_host_call(HostCall.DISK_DONE, lambda _: None)
+    kernel.place(Disk, DISK, present=1)
+    kernel.place(DiskRequest, REQUEST, disk=IDE_FIRST_DISK)
+
+    def go():
+        drive.status = 0
+
+    with attached(kernel, drive), meanwhile(kernel, "ide_reset", "call    ide_control", go):
+        kernel.call("ide_lost", ecx=IDE_FIRST_DISK, ebx=REQUEST, esi=DISK, edi=CHANNEL, ebp=COMMANDS)
+    assert len(told) == 1
+    assert kernel.field(Disk, DISK, "present") == 0
+
+
+# Two things within a few instructions.
+
+
+def test_a_thread_that_ctrl_c_meets_when_it_is_given_a_slot_gives_it_back_and_is_interrupted(kernel):
+    kernel.on_host_call(HostCall.SLOT_WAIT, lambda _: None)
+    kernel.place(ThreadControlBlock, THREAD, flags=ThreadFlags.INTERRUPTED, slot=3)
+    kernel.place(Partition, PARTITION, free=0)
+    result = kernel.call("take_slot.called_off")
+    assert (result.eax, result.CF) == (ErrorCode.INTERRUPTED, 1)
+    assert kernel.field(Partition, PARTITION, "free") == 1 << 3
+    assert kernel.field(ThreadControlBlock, THREAD, "flags") == 0
+
+
+def test_a_reply_that_is_being_written_is_waited_for_to_its_end(kernel):
+    """The replier has taken the client out of the record and has not marked the slot yet."""
+    waits = []
+
+    def write(value):
+        waits.append(value)
+        if len(waits) == 2:
+            kernel.place(Partition, PARTITION, **{"state[3]": SlotState.DONE})
+
+    kernel.on_host_call(HostCall.SCHEDULE, write)
+    kernel.place(Partition, PARTITION, **{"state[3]": SlotState.FREE})
+    result = kernel.call("finish_reply", ecx=3)
+    assert (len(waits), result.CF) == (2, 0)
+
+
+def stop_at(kernel, label):
+    """Have a run end after the first instruction of a routine that does not return."""
+    start = kernel.program.address(label)
+    at = min(line.address for line in kernel.program.lines if line.address > start)
+    return kernel.machine.probing(at, lambda: kernel.machine.request_stop("there"))
+
+
+def ended_at(kernel, routine, label, **registers):
+    """Go to a routine of a system call; it must come to a label from which nothing comes back."""
+    with stop_at(kernel, label), pytest.raises(RoutineError, match="there"):
+        kernel.call(routine, esp=FRAME + 4, **registers)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_call_that_has_to_wait_ends_the_thread_if_it_has_been_killed_in_it(kernel, killed):
+    calls, waits = [], []
+
+    def answer(_value):
+        calls.append(None)
+        kernel.place(ThreadControlBlock, THREAD, arg7=len(calls) == 1, flags=ThreadFlags.KILLED if killed else 0)
+
+    kernel.on_host_call(HostCall.SYSTEM, answer)
+    kernel.on_host_call(HostCall.SCHEDULE, waits.append)
+    label = "exit_thread" if killed else "leave_gate"
+    ended_at(kernel, "system_policy", label)
+    assert (len(calls), len(waits)) == ((1, 0) if killed else (2, 1))
+
+
+def test_a_slot_that_another_cpu_takes_while_it_is_given_back_is_not_given_to_a_waiter(kernel):
+    given = []
+    kernel.on_host_call(HostCall.SLOT_GIVE, given.append)
+    kernel.place(Partition, PARTITION, slot_waiters=1, free=0)
+    ended_at(kernel, "ipc_gate.give_back", "leave_gate", ecx=4)
+    assert not given
+    kernel.reset()
+    bare_kernel.load(kernel)
+    kernel.on_host_call(HostCall.SLOT_GIVE, given.append)
+    kernel.place(Partition, PARTITION, slot_waiters=1, free=1 << 4)
+    ended_at(kernel, "ipc_gate.give_back", "leave_gate", ecx=4)
+    assert [value & 0xFFFF for value in given] == [4]
+
+
+def test_a_break_that_comes_while_a_reader_looks_at_the_line_is_read_as_ctrl_c(kernel):
+    process = 7
+    kernel.place(ThreadControlBlock, THREAD, process=process)
+
+    def press():
+        kernel.place("KernelWords", "kernel_words", console_break=process)
+
+    with meanwhile(kernel, "system_read_character", "cmp     eax, [kernel_words", press):
+        ended_at(kernel, "system_read_character", "leave_gate")
+    assert kernel.field("GateFrame", FRAME, "eax") == END_OF_TEXT
+    assert kernel.field("KernelWords", "kernel_words", "console_break") == 0
+
+
+class LineStatus(DeviceBase):
+    """The line status of the serial port: what comes next of a list."""
+
+    ports = (range(LINE_STATUS, LINE_STATUS + 1),)
+
+    def __init__(self, statuses):
+        self.statuses = list(statuses)
+
+    def port_read(self, port, size):
+        return self.statuses.pop(0)
+
+
+def test_a_transmitter_that_is_not_empty_yet_is_waited_for(kernel):
+    kernel.write(TEXT, b"word")
+    with attached(kernel, LineStatus([0, 0, EMPTY])) as line:
+        result = kernel.call("serial_write", esi=TEXT, ecx=4)
+    assert (result.esi, line.statuses) == (TEXT + 4, [])
+
+
+def test_a_break_that_is_read_with_the_status_while_bytes_are_sent_is_told_to_policy_and_they_are_sent(kernel):
+    told = []
+    kernel.on_host_call(HostCall.INPUT, told.append)
+    kernel.on_host_call(HostCall.YIELD, told.append)
+    kernel.write(TEXT, b"word")
+    with attached(kernel, LineStatus([EMPTY | BREAK])):
+        result = kernel.call("serial_write", esi=TEXT, ecx=4)
+    assert (result.esi, len(told)) == (TEXT + 4, 2)
