@@ -1,0 +1,76 @@
+"""Cases of random bytes in both rings: each ends within its fuel, at Ctrl-C, and so does its report.
+
+`tests/machine/test_every_run_can_be_ended.py` does the same by `bare_cpu.call`.
+"""
+
+import os
+import random
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from callgate.tools.asmtest.cases import parse
+from callgate.tools.asmtest.programs import Programs
+from callgate.tools.asmtest.runner import CaseFailure, check_cases
+
+COUNT, LENGTH, FUEL = 200, 96, 20_000
+ENDLESS = 1 << 60
+DEADLINE = 1.0  # seconds from Ctrl-C to the end of the run
+SCENE = ";@ set eax = 0x20000, ebx = 0x20000, edx = 0x1f0, edi = 0x20000, esi = 0x30000"
+
+
+def source(count, ring, fuel):
+    """Return a source with a case for each of many programs, none of which can hold."""
+    generator = random.Random(3)
+    lines = []
+    for number in range(count):
+        code = bytearray(generator.randbytes(LENGTH))
+        for at in range(7, LENGTH, 16 if number % 2 else LENGTH):  # jumps back, or what follows runs into zeros
+            code[at : at + 2] = (0xEB, generator.randrange(0xE8, 0xFF))
+        lines.append(f"f{number}: .byte {', '.join(map(str, code))}")
+        lines.append(f";@ case {number}\n;@ ring {ring}\n{SCENE}\n;@ call f{number}\n;@ fuel {fuel}")
+        lines.append(";@ expect fault = #XM")
+    return "\n".join(lines) + "\n"
+
+
+@contextmanager
+def ctrl_c_after(seconds):
+    """Press Ctrl-C in a while; yield a list that gets the time at which it happened."""
+    pressed = []
+
+    def press():
+        pressed.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    timer = threading.Timer(seconds, press)
+    timer.start()
+    try:
+        yield pressed
+    finally:
+        timer.cancel()
+        timer.join()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("ring", [0, 3])
+def test_cases_of_random_bytes_end_within_their_fuel_and_at_ctrl_c(bare_cpu, ring, some_of):
+    text = source(COUNT, ring, FUEL)
+    program = Programs().text(text, Path("test_garbage.asm"))
+    cases = parse(text, "test_garbage.asm")
+    endless = []
+    for number in some_of(range(COUNT), 5):
+        with pytest.raises(CaseFailure) as failure:
+            check_cases(cases[number], program, bare_cpu)
+        if bare_cpu.last is not None:  # None where a host call that has no answer was refused
+            assert bare_cpu.last.instructions <= FUEL
+        if f"did not return within {FUEL} instructions" in failure.value.reason:
+            endless.append(number)
+    assert endless
+    unlimited = parse(source(COUNT, ring, ENDLESS), "test_garbage.asm")
+    for number in endless[::4]:
+        with ctrl_c_after(0.02) as pressed, pytest.raises(KeyboardInterrupt):
+            check_cases(unlimited[number], program, bare_cpu)
+        assert time.perf_counter() - pressed[0] < DEADLINE, number
