@@ -33,7 +33,7 @@ class DirectoriesState:
 
 
 class Directories:
-    """LOCK_DIRECTORY and UNLOCK_DIRECTORY."""
+    """LOCK_DIRECTORY and UNLOCK_DIRECTORY; and READ_LINK."""
 
     def __init__(self, kernel: Kernel) -> None:
         self.state = kernel.state.directories
@@ -59,6 +59,21 @@ class Directories:
         number = next(number for number in range(1, DIRECTORIES_OF_PROCESS + 1) if number not in process.locks)
         process.locks[number] = lock
         return number, lock
+
+    async def link_target(self, path: bytes, path_address: int) -> bytes:
+        """Return where the symbolic link at an absolute path, also at kernel address `path_address`, leads.
+
+        1 to 4,048 bytes that the server has chosen; PolicyError, BAD_ARGUMENT if there is no link.
+        """
+        partition, rest = self.kernel.volumes.resolve(path)
+        if partition is None:
+            raise PolicyError(ErrorCode.BAD_ARGUMENT, "the root directory is no symbolic link")
+        where = path_address + len(path) - len(rest), len(rest)
+        reply = await self.kernel.requests.make(partition, Operation.READ_LINK, data=where)
+        target = await reply.take_data()
+        if not target:
+            raise PolicyError(ErrorCode.BAD_REPLY, "no data, or another reply than data")
+        return target
 
     def unlock(self, process: Process, number: int) -> None:
         """Unmap a locked directory; a version that nobody needs any more is given back."""

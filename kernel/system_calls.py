@@ -25,6 +25,7 @@ from callgate.kernel.control import ControlBlock, word
 from callgate.kernel.coroutines import CARRY
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.information import ipc_information, ledger_information, thread_information
+from callgate.kernel.paths import absolute
 from callgate.kernel.processes import KILLED_EXIT_CODE
 from callgate.kernel.records import Process, Thread
 from callgate.kernel.user_memory import BadAddress
@@ -76,6 +77,7 @@ class SystemCalls:
             SystemCall.CLOCK: self.clock,
             SystemCall.SLEEP: self.sleep,
             SystemCall.SET_DIRECTORY: self.set_directory,
+            SystemCall.READ_LINK: self.read_link,
         }
 
     def host_system(self, number: int) -> Coroutine[Any, Any, None] | None:
@@ -226,6 +228,16 @@ class SystemCalls:
         """Unmap a directory's pages."""
         self.kernel.directories.unlock(thread.process, frame["edx"])
 
+    async def read_link(self, thread: Thread, frame: ControlBlock) -> None:
+        """Copy out where a symbolic link leads, to EDI, where there is room for EDX bytes."""
+        target = await self.kernel.directories.link_target(*self._path(thread, frame))
+        if len(target) > frame["edx"]:
+            raise PolicyError(ErrorCode.NAME_TOO_LONG)
+        later = self._give(thread.process, frame["edi"], target)
+        if later is not None:
+            await later
+        frame["eax"] = len(target)
+
     async def volume_information(self, thread: Thread, frame: ControlBlock) -> None:
         """Describe the EBX-th volume."""
         listed = self.kernel.volumes.listed()
@@ -295,23 +307,23 @@ class SystemCalls:
             self.kernel.machine.ram.view(address - KERNEL_BASE, len(path))[:] = path
         return path, address
 
-    def _give(self, process: Process, address: int, structure: Layout) -> Coroutine[Any, Any, None] | None:
+    def _give(self, process: Process, address: int, data: Layout | bytes) -> Coroutine[Any, Any, None] | None:
         """Write a result into the process's memory; await what is returned if a page of a file has to be asked for."""
         try:
-            self.kernel.processes.memory_of(process).write(address, bytes(structure))
+            self.kernel.processes.memory_of(process).write(address, bytes(data))
         except BadAddress as error:
             if self.kernel.files.at(process, error.address) is None:
                 raise
-            return self._give_later(process, error, address, structure)
+            return self._give_later(process, error, address, data)
         return None
 
-    async def _give_later(self, process: Process, refused: BadAddress, address: int, structure: Layout) -> None:
+    async def _give_later(self, process: Process, refused: BadAddress, address: int, data: Layout | bytes) -> None:
         """Ask for what is missing, a page of a file each time, until all of the result can be written."""
         missing: BadAddress | None = refused
         while missing is not None:
             await self._ask_to_write(process, missing)
             try:
-                self.kernel.processes.memory_of(process).write(address, bytes(structure))
+                self.kernel.processes.memory_of(process).write(address, bytes(data))
                 missing = None
             except BadAddress as error:
                 missing = error
@@ -333,17 +345,6 @@ class SystemCalls:
                 return False
             process = parent
         return True
-
-
-def absolute(directory: bytes, path: bytes) -> bytes:
-    """Return a path that begins at a directory: no `.` is left in it, and `..` has taken the name before it away."""
-    names: list[bytes] = []
-    for name in (directory + b"/" + path).split(b"/"):
-        if name == b"..":
-            del names[-1:]
-        elif name not in {b"", b"."}:
-            names.append(name)
-    return b"/" + b"/".join(names) + b"/" * (path.endswith(b"/") and bool(names))
 
 
 def fail(frame: ControlBlock, code: ErrorCode) -> None:

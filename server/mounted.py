@@ -8,11 +8,12 @@ from typing import Final, Generic, TypeVar
 
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.message import MESSAGE_DATA_SIZE
 from callgate.server.errors import FileSystemError
 from callgate.server.gate import LOW_DWORD, allocate, free
 from callgate.server.hosted import HostedServer, VolumeGeometry, operation
 from callgate.server.listing import ListedFile, fitting_pages
-from callgate.server.message import Object, Registers, RegisterValues, Reply, Request, Sectors, ServerMemory
+from callgate.server.message import Data, Object, Registers, RegisterValues, Reply, Request, Sectors, ServerMemory
 from callgate.server.open_files import OpenFiles
 from callgate.server.paths import parse_path
 from callgate.server.pieces import Extract
@@ -71,6 +72,15 @@ class MountedServer(HostedServer, Generic[Volume, File]):
         )
         return Registers(registers)
 
+    def link(self, request: Request, target: str) -> Reply:
+        """Return the reply to READ_LINK; FileSystemError, NAME_TOO_LONG if no message carries the target."""
+        data = target.encode("utf-8")
+        if len(data) > MESSAGE_DATA_SIZE:
+            raise FileSystemError(
+                ErrorCode.NAME_TOO_LONG, f"{parse_path(request.path())}: a target of {len(data)} bytes"
+            )
+        return Data(data, request.registers._replace(eax=len(data)))
+
     @operation(Operation.CLOSE)
     async def close(self, request: Request) -> Reply:
         """Close a file number."""
@@ -106,6 +116,11 @@ def directory_wanted(path: str) -> FileSystemError:
 def file_wanted(path: str) -> FileSystemError:
     """Return the error for a path that leads to a directory."""
     return FileSystemError(ErrorCode.IS_DIRECTORY, f"{parse_path(path)} is a directory")
+
+
+def link_wanted(path: str) -> FileSystemError:
+    """Return the error for a path that leads to something else than a symbolic link."""
+    return FileSystemError(ErrorCode.BAD_ARGUMENT, f"{parse_path(path)} is not a symbolic link")
 
 
 def position_of(registers: RegisterValues) -> int:

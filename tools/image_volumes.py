@@ -12,7 +12,7 @@ from typing import Final, Self
 from callgate.disk.media import ImageError, Medium, MediumError, open_image
 from callgate.kernel.abi.calls import Operation, ServerCall
 from callgate.kernel.abi.directory import VolumeFlags
-from callgate.kernel.abi.errors import ERROR_TEXT, ErrorCode
+from callgate.kernel.abi.errors import ERROR_TEXT, ErrorCode, error_of_server
 from callgate.kernel.abi.memory import SECTOR_SIZE
 from callgate.server.listing import ListedFile, read_pages
 from callgate.server.testing import Answer
@@ -68,6 +68,13 @@ class Volume:
         entries = list(read_pages(answer.memory))
         self._request(Operation.UNLOCK_DIRECTORY, edx=answer.registers.edx)
         return entries
+
+    def link_target(self, path: str) -> str:
+        """Return where a symbolic link leads; VolumeError, NOT_SUPPORTED from servers that do not tell."""
+        answer = self._request(Operation.READ_LINK, path)
+        if not answer.data:
+            raise VolumeError(ErrorCode.BAD_REPLY)
+        return answer.data.decode("utf-8", "replace")
 
     def size(self, path: str) -> int:
         """Return the size of a file in bytes; VolumeError, IS_DIRECTORY among them."""
@@ -138,7 +145,7 @@ class Volume:
         except BaseException as error:
             raise VolumeError(ErrorCode.SERVER_DIED, raised(error)) from error
         if answer.error:
-            raise VolumeError(answer.error)
+            raise VolumeError(error_of_server(answer.error))
         return answer
 
 

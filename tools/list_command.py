@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +13,7 @@ from callgate.tools.image_argument import PathInImageCommand
 
 if TYPE_CHECKING:
     from callgate.server.listing import ListedFile
-    from callgate.tools.image_volumes import ImageVolumes
+    from callgate.tools.image_volumes import ImageVolumes, Volume
 
 LETTERS: Final = {"d": "DIRECTORY", "r": "READ_ONLY", "h": "HIDDEN", "s": "SYSTEM", "a": "ARCHIVE"}
 
@@ -76,30 +77,74 @@ def show(image: ImageVolumes, inner: str, as_json: bool) -> None:
     found = places(image, inner)
     volume = found[0].volume
     if len(found) == 1 and found[0].is_directory and not is_wild(inner):
-        entries = [(entry.name, entry) for entry in volume.listing(found[0].path)]
+        prefix = f"{found[0].path}/" if found[0].path else ""
+        entries = [(entry.name, entry, f"{prefix}{entry.name}") for entry in volume.listing(found[0].path)]
     else:
-        entries = [(place.path, place.entry) for place in found if place.entry is not None]
+        entries = [(place.path, place.entry, place.path) for place in found if place.entry is not None]
+    listed = [Listed(name, entry, target_of(volume, path, entry)) for name, entry, path in entries]
     if as_json:
-        listed = [as_dict(name, entry) for name, entry in entries]
         about = {"image": str(image.path), "volume": volume.name, "file_system": volume.kind, "path": found[0].path}
         if is_wild(inner):
             about["path"] = inner
-        click.echo(json.dumps({**about, "entries": listed}, indent=2))
+        click.echo(json.dumps({**about, "entries": [one.as_dict() for one in listed]}, indent=2))
     else:
-        for name, entry in entries:
-            click.echo(line(name, entry))
+        for one in listed:
+            click.echo(one.line())
     for report in volume.take_reports():
         say(f"{image.path}: {report}")
 
 
-def line(name: str, entry: ListedFile) -> str:
-    """Return an entry as a line: attributes, size in bytes, time of last change to the minute, name."""
+def target_of(volume: Volume, path: str, entry: ListedFile) -> str | None:
+    """Return where a symbolic link leads; None for what is none, and where that cannot be read, which is said."""
     from callgate.kernel.abi.directory import FileAttributes
+    from callgate.kernel.abi.errors import ErrorCode
+    from callgate.tools.image_volumes import VolumeError
 
-    letters = "".join(letter if entry.attributes & FileAttributes[one] else "-" for letter, one in LETTERS.items())
-    if entry.attributes & FileAttributes.SYMLINK:
-        letters = f"l{letters[1:]}"
-    return f"{letters} {entry.size:>11} {moment(entry.modified, ' ')[:16] or '-':<16} {shown(name)}"
+    if not entry.attributes & FileAttributes.SYMLINK:
+        return None
+    try:
+        return volume.link_target(path)
+    except VolumeError as error:
+        if error.code is not ErrorCode.NOT_SUPPORTED:
+            say(f"{shown(path)}: {error}")
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An entry under the name that it is listed by, and where it leads if it is a symbolic link."""
+
+    name: str
+    entry: ListedFile
+    target: str | None = None
+
+    def line(self) -> str:
+        """Return it as a line: attributes, size in bytes, time of last change to the minute, name, target."""
+        from callgate.kernel.abi.directory import FileAttributes
+
+        entry = self.entry
+        letters = "".join(letter if entry.attributes & FileAttributes[one] else "-" for letter, one in LETTERS.items())
+        if entry.attributes & FileAttributes.SYMLINK:
+            letters = f"l{letters[1:]}"
+        arrow = "" if self.target is None else f" -> {shown(self.target)}"
+        when = moment(entry.modified, " ")[:16] or "-"
+        return f"{letters} {entry.size:>11} {when:<16} {shown(self.name)}{arrow}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data: size in bytes, time of last change in ISO 8601 or null, target of links only."""
+        from callgate.kernel.abi.directory import FileAttributes
+
+        attributes = FileAttributes(self.entry.attributes & sum(FileAttributes))
+        link = FileAttributes.SYMLINK in attributes
+        kind = "directory" if FileAttributes.DIRECTORY in attributes else "file"
+        found = {
+            "name": self.name,
+            "type": "link" if link else kind,
+            "size": self.entry.size,
+            "modified": moment(self.entry.modified) or None,
+            "attributes": [one.name.lower() for one in FileAttributes if one in attributes and one.name],
+        }
+        return {**found, "target": self.target} if link else found
 
 
 def shown(text: str) -> str:
@@ -115,18 +160,3 @@ def moment(seconds: int, separator: str = "T") -> str:
         return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat(separator) if seconds else ""
     except (OverflowError, OSError, ValueError):
         return ""
-
-
-def as_dict(name: str, entry: ListedFile) -> dict[str, Any]:
-    """Return an entry as plain data: size in bytes, time of last change in ISO 8601 or null."""
-    from callgate.kernel.abi.directory import FileAttributes
-
-    attributes = FileAttributes(entry.attributes & sum(FileAttributes))
-    kind = "directory" if FileAttributes.DIRECTORY in attributes else "file"
-    return {
-        "name": name,
-        "type": "link" if FileAttributes.SYMLINK in attributes else kind,
-        "size": entry.size,
-        "modified": moment(entry.modified) or None,
-        "attributes": [one.name.lower() for one in FileAttributes if one in attributes and one.name],
-    }

@@ -93,6 +93,7 @@ system_calls:
         .long   system_take_break       ; TAKE_BREAK
         .long   system_policy           ; FILE_HANDLER
         .long   system_path             ; SET_DIRECTORY
+        .long   system_path             ; READ_LINK
 SYSTEM_CALLS = ($ - system_calls) / 4
-        .assert SystemCall.SET_DIRECTORY == SYSTEM_CALLS - 1, "system_calls and SystemCall differ"
+        .assert SystemCall.READ_LINK == SYSTEM_CALLS - 1, "system_calls and SystemCall differ"
         .text

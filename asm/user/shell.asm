@@ -131,6 +131,7 @@ volume:
         .include "shell_expand.asm"
         .include "shell_listing.asm"
         .include "shell_list.asm"
+        .include "shell_links.asm"
         .include "shell_dir.asm"
         .include "shell_volumes.asm"
         .include "shell_ps.asm"

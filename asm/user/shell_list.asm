@@ -73,9 +73,24 @@ put_entries:
         mov     edx, [edi + DirectoryEntry.modified + 4]
         call    put_date
         call    put_space
+        call    put_name
+        test    dword ptr [edi + DirectoryEntry.attributes], FileAttributes.SYMLINK
+        jz      .end
+        call    put_target
+        jnc     .end
+        call    newline
+        push    eax
+        call    report_link
+        mov     [list_status], eax
+        pop     eax
+        cmp     eax, ErrorCode.INTERRUPTED
+        je      .done
+        jmp     .following
 .name:
         call    put_name
+.end:
         call    newline
+.following:
         inc     ebx
         jmp     .next
 .done:

@@ -15,6 +15,7 @@ load_listing:
 .given:
         mov     [named], esi
         mov     dword ptr [filter], 0
+        mov     dword ptr [listing_error], 0
         call    is_pattern
         je      .filtered
         call    resolve_path
@@ -22,10 +23,13 @@ load_listing:
         jc      .failed
         call    read_directory
         jnc     .done
+        mov     [listing_error], eax
+        cmp     eax, ErrorCode.NOT_FOUND
+        je      .filtered
         cmp     eax, ErrorCode.NOT_DIRECTORY
         jne     .failed
 
-        ; A file: its entry in the directory that it lies in.
+        ; A file, or a link that leads nowhere: its entry in the directory that it lies in.
 .filtered:
         mov     esi, [named]
         call    open_pattern
@@ -35,6 +39,9 @@ load_listing:
         cmp     dword ptr [entry_count], 0
         jne     .done
         call    free_directory
+        mov     eax, [listing_error]
+        cmp     eax, ErrorCode.NOT_FOUND
+        je      .failed
         mov     esi, [named]
         call    report_no_match
         jmp     .reported
@@ -94,11 +101,27 @@ match_entry:
 put_name:
         movzx   ecx, word ptr [edi + DirectoryEntry.name_length]
         lea     esi, [edi + DIRECTORY_NAME_OFFSET]
+
+; put_text: append UTF-8 text that anybody may have written; control characters become question marks.
+;   in:        esi  address, ecx  bytes
+;   clobbers:  eax, ecx, esi, flags
+put_text:
         jecxz   .done
 .next:
         lodsb
         cmp     al, 32
+        jb      .control
+        cmp     al, 127
+        je      .control
+        cmp     al, 0xc2                ; U+0080 to U+009F, control characters of 8-bit terminals
+        jne     .put
+        cmp     ecx, 1
+        je      .put
+        cmp     byte ptr [esi], 0xa0
         jae     .put
+        inc     esi
+        dec     ecx
+.control:
         mov     al, '?'
 .put:
         call    put_character
@@ -115,5 +138,7 @@ here:
 named:
         .space  4
 filter:
+        .space  4
+listing_error:
         .space  4
         .text

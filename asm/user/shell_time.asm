@@ -180,8 +180,9 @@ system_call_names:
         .asciz  "system.unlock_directory", "system.open", "system.close", "system.map_file"
         .asciz  "system.process_information", "system.ipc_information", "system.ledger", "system.clock"
         .asciz  "system.sleep", "system.take_break", "system.file_handler", "system.set_directory"
-SYSTEM_CALL_NAMES = 24
-        .assert SystemCall.SET_DIRECTORY + 1 == SYSTEM_CALL_NAMES, "system_call_names and SystemCall differ"
+        .asciz  "system.read_link"
+SYSTEM_CALL_NAMES = 25
+        .assert SystemCall.READ_LINK + 1 == SYSTEM_CALL_NAMES, "system_call_names and SystemCall differ"
 ; In the order of ServerCall, from SERVER_CALL_FIRST on.
 server_call_names:
         .asciz  "server.lock_blocks", "server.unlock_blocks", "server.hosted_step", "server.directory_changed"

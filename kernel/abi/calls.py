@@ -35,6 +35,7 @@ class SystemCall(IntEnum):
     TAKE_BREAK = 21  # -> eax=1 if there is a break of the console (Ctrl-C) for this process, taken hereby, else 0
     FILE_HANDLER = 22  # ebx=where to go on when code from esi up to edi touches a page of a file that cannot be had
     SET_DIRECTORY = 23  # esi=path ecx=length: where paths begin that do not begin with a slash, also for children
+    READ_LINK = 24  # esi=path ecx=length edi=address edx=bytes there -> eax=bytes of the symbolic link's target
 
 
 class ServerCall(IntEnum):
@@ -76,6 +77,7 @@ class Operation(IntEnum):
     CLOSE = 6  # eax=file number
     READ = 7  # ebx=file number edx:eax=position ecx=bytes wanted -> sectors, or object reply; edi=request number
     RELEASE = 8  # eax=request number given by READ: nobody uses its pages any more
+    READ_LINK = 9  # data=path of a symbolic link -> data reply: its target (UTF-8); eax=bytes of it
 
 
 OPERATION_SERVER_DEFINED: Final = 0x100

@@ -18,14 +18,14 @@ LINKS_LIMIT: Final = 40  # links followed for one path, as Linux does
 NAMES_LIMIT: Final = 4096  # names looked up for one path
 
 
-async def find(volume: ExtVolume, path: str) -> Inode:
-    """Return what ``path`` leads to, links followed to their end.
+async def find(volume: ExtVolume, path: str, *, link: bool = False) -> Inode:
+    """Return what ``path`` leads to, links followed to their end; with ``link`` not one that is the last name.
 
     FileSystemError: NOT_FOUND (also of a link that leads nowhere, or round in circles), NOT_DIRECTORY,
     NAME_TOO_LONG, CORRUPT.
     """
     parsed = parse_path(path)
-    walk = _Walk(volume, await volume.inodes.read(ROOT_INODE), path)
+    walk = _Walk(volume, await volume.inodes.read(ROOT_INODE), path, link=link)
     await walk.follow([*parsed.components, *([""] if parsed.directory else [])])
     return walk.stack[-1]
 
@@ -33,7 +33,8 @@ async def find(volume: ExtVolume, path: str) -> Inode:
 class _Walk:
     """A walk from the root: ``stack`` is where it is, below it the directories that lead there."""
 
-    def __init__(self, volume: ExtVolume, root: Inode, path: str) -> None:
+    def __init__(self, volume: ExtVolume, root: Inode, path: str, *, link: bool) -> None:
+        self.link = link
         self.volume = volume
         self.stack = [root]
         self.path = path
@@ -53,13 +54,13 @@ class _Walk:
                 if len(self.stack) > 1:
                     self.stack.pop()
             elif name not in {"", "."}:
-                waiting += await self._step(here, name)
+                waiting += await self._step(here, name, last=not waiting)
         raise FileSystemError(ErrorCode.NAME_TOO_LONG, f"{self.path}: more than {NAMES_LIMIT} names, links followed")
 
-    async def _step(self, here: Inode, name: str) -> list[str]:
+    async def _step(self, here: Inode, name: str, *, last: bool) -> list[str]:
         """Go down to ``name``; return what is to be followed first if it is a link, last name first."""
         found = await self._look_up(here, name)
-        if found.kind is not Kind.SYMLINK:
+        if found.kind is not Kind.SYMLINK or (self.link and last):
             if any(found.number == above.number for above in self.stack):
                 raise FileSystemError(
                     ErrorCode.CORRUPT, f"{self.path}: directory loop, inode {found.number} is one of its own parents"

@@ -18,7 +18,14 @@ from callgate.server.ext2.volume import DIRECTORIES_KEPT, ENTRIES_KEPT, ExtVolum
 from callgate.server.gate import LOW_DWORD
 from callgate.server.hosted import VolumeGeometry, operation
 from callgate.server.message import Data, Registers, Reply, Request, ServerMemory
-from callgate.server.mounted import MountedServer, directory_wanted, file_wanted, position_of, sectors_reply
+from callgate.server.mounted import (
+    MountedServer,
+    directory_wanted,
+    file_wanted,
+    link_wanted,
+    position_of,
+    sectors_reply,
+)
 from callgate.server.paths import parse_path
 from callgate.server.versions import Pages
 
@@ -108,6 +115,15 @@ class Ext2Server(MountedServer[ExtVolume, Inode]):
         if inode.kind is not Kind.REGULAR:
             raise FileSystemError(ErrorCode.NOT_SUPPORTED, f"{parse_path(path)} is a {KIND_NAMES[inode.kind]}")
         return self.opened(request, inode, inode.attributes, inode.size, inode.number)
+
+    @operation(Operation.READ_LINK)
+    async def read_link(self, request: Request) -> Reply:
+        """Answer where a symbolic link leads."""
+        path = request.path()
+        inode = await find(self.volume, path, link=True)
+        if inode.kind is not Kind.SYMLINK:
+            raise link_wanted(path)
+        return self.link(request, await self.volume.link_target(inode))
 
     @operation(Operation.READ)
     async def read(self, request: Request) -> Reply:

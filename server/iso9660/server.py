@@ -16,7 +16,14 @@ from callgate.server.iso9660.structures import Extent
 from callgate.server.iso9660.volume import IsoVolume
 from callgate.server.listing import ListedFile
 from callgate.server.message import Data, Registers, Reply, Request, ServerMemory
-from callgate.server.mounted import MountedServer, directory_wanted, file_wanted, position_of, sectors_reply
+from callgate.server.mounted import (
+    MountedServer,
+    directory_wanted,
+    file_wanted,
+    link_wanted,
+    position_of,
+    sectors_reply,
+)
 from callgate.server.paths import parse_path
 from callgate.server.versions import Pages
 
@@ -93,6 +100,15 @@ class IsoServer(MountedServer[IsoVolume, Entry]):
             self.report(f"{parse_path(path)} cannot be opened: {entry.refusal}")
             raise FileSystemError(ErrorCode.NOT_SUPPORTED, f"{parse_path(path)}: {entry.refusal}")
         return self.opened(request, entry, entry.attributes, entry.size, self._identity(entry))
+
+    @operation(Operation.READ_LINK)
+    async def read_link(self, request: Request) -> Reply:
+        """Answer where a symbolic link leads."""
+        path = request.path()
+        entry = await self.volume.find(path, link=True)
+        if entry.target is None:
+            raise link_wanted(path)
+        return self.link(request, entry.target)
 
     @operation(Operation.READ)
     async def read(self, request: Request) -> Reply:

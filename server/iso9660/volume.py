@@ -68,8 +68,8 @@ class IsoVolume:
         """Where names come from: ``rockridge``, ``joliet`` or ``iso9660``."""
         return "rockridge" if self.skip is not None else "joliet" if self.tree.joliet else "iso9660"
 
-    async def find(self, path: str) -> Entry:
-        """Return what ``path`` leads to, links followed to their end.
+    async def find(self, path: str, *, link: bool = False) -> Entry:
+        """Return what ``path`` leads to, links followed to their end; with ``link`` not one that is the last name.
 
         FileSystemError: NOT_FOUND (also of a link that leads nowhere, or round in circles), NOT_DIRECTORY, CORRUPT,
         NAME_TOO_LONG.
@@ -90,7 +90,7 @@ class IsoVolume:
                 del stack[max(1, len(stack) - 1) :]
                 continue
             found = await self._look_up(stack, name, str(parsed))
-            if found.target is None:
+            if found.target is None or (link and not waiting):
                 stack.append(found)
                 continue
             links += 1

@@ -20,8 +20,10 @@ TARGET_LIMIT: Final = 4096  # bytes of a target
 ReadTarget = Callable[[ZipEntry], Awaitable[bytes]]
 
 
-async def find(catalogue: Catalogue, path: str, read: ReadTarget) -> Folder | ZipEntry:
+async def find(catalogue: Catalogue, path: str, read: ReadTarget, *, link: bool = False) -> Folder | ZipEntry:
     """Return what a path leads to; ``read`` returns the content of a link's entry.
+
+    With ``link`` a link that is the last name is not followed.
 
     FileSystemError: NOT_FOUND (also of a link that leads nowhere, or round in circles), NOT_DIRECTORY, NAME_TOO_LONG.
     """
@@ -42,18 +44,23 @@ async def find(catalogue: Catalogue, path: str, read: ReadTarget) -> Folder | Zi
             found = node.children.get(name)
             if found is None:
                 raise FileSystemError(ErrorCode.NOT_FOUND, f"{parsed}: no such file or directory")
-            if isinstance(found, Folder) or not is_link(found):
+            if isinstance(found, Folder) or not is_link(found) or (link and not waiting):
                 above.append(node)
                 node = found
                 continue
             links += 1
             if links > LINKS_LIMIT:
                 raise FileSystemError(ErrorCode.NOT_FOUND, f"{parsed}: more than {LINKS_LIMIT} symbolic links")
-            target = (await read(found)).decode("utf-8", "replace")
+            target = await target_of(found, read)
             if target.startswith("/"):
                 above, node = [], catalogue.root
             waiting += target.split("/")[::-1]
     raise FileSystemError(ErrorCode.NAME_TOO_LONG, f"{parsed}: more than {NAMES_LIMIT} names, links followed")
+
+
+async def target_of(entry: ZipEntry, read: ReadTarget) -> str:
+    """Return where a link leads."""
+    return (await read(entry)).decode("utf-8", "replace")
 
 
 def is_link(entry: ZipEntry) -> bool:

@@ -13,14 +13,22 @@ from callgate.server.gate import LOW_DWORD
 from callgate.server.hosted import VolumeGeometry, operation
 from callgate.server.listing import ListedFile
 from callgate.server.message import Data, Registers, Reply, Request, ServerMemory
-from callgate.server.mounted import MountedServer, answer_to, directory_wanted, file_wanted, position_of, sectors_reply
+from callgate.server.mounted import (
+    MountedServer,
+    answer_to,
+    directory_wanted,
+    file_wanted,
+    link_wanted,
+    position_of,
+    sectors_reply,
+)
 from callgate.server.paths import parse_path
 from callgate.server.versions import Pages
 from callgate.server.zip_archive.catalogue import Catalogue, Folder
 from callgate.server.zip_archive.end_record import CentralDirectory, explain, find_central_directory, probe, probe_end
 from callgate.server.zip_archive.entry import ZipEntry
 from callgate.server.zip_archive.file import OpenFile, open_entry, read_bytes
-from callgate.server.zip_archive.links import find
+from callgate.server.zip_archive.links import find, is_link, target_of
 from callgate.server.zip_archive.restart import RestartPoints
 
 DIRECTORY_LIMIT: Final = 64 << 20  # bytes of the central directory that are read
@@ -125,6 +133,17 @@ class ZipServer(MountedServer[Catalogue, OpenFile]):
             return (await file.window(self.disk, points, 0, 0, entry.size)).data
         finally:
             self.inflated += points.inflated
+
+    @operation(Operation.READ_LINK)
+    async def read_link(self, request: Request) -> Reply:
+        """Answer where a symbolic link leads."""
+        path = request.path()
+        entry = await find(self.volume, path, self._target, link=True)
+        if isinstance(entry, Folder) or not entry.attributes & FileAttributes.SYMLINK:
+            raise link_wanted(path)
+        if not is_link(entry):
+            raise FileSystemError(ErrorCode.CORRUPT, f"{parse_path(path)}: a link target of {entry.size} bytes")
+        return self.link(request, await target_of(entry, self._target))
 
     @operation(Operation.CLOSE)
     async def close(self, request: Request) -> Reply:

@@ -44,6 +44,7 @@ TESTS = (
     "tests/attacks/test_dma_and_disk.py",
     "tests/attacks/test_dma_and_disk_edges.py",
     "tests/attacks/test_random_calls.py",
+    "tests/attacks/test_link_targets.py",
     "tests/attacks/test_protocol_waits.py::test_the_thread_that_ages_file_data_waits_for_no_server",
     "tests/attacks/test_protocol_deaths.py::test_a_thread_killed_while_the_kernel_reads_its_file_window_does_not_fault_for_ever",
 )

@@ -8,12 +8,13 @@ from typing import ClassVar
 
 import synthetic_server as synthetic
 from callgate.kernel.abi.calls import Operation, ServerCall, SystemCall
-from callgate.kernel.abi.directory import DirectoryPage
+from callgate.kernel.abi.directory import DirectoryPage, FileAttributes
 from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.message import Message
 from callgate.kernel.abi.thread import HostedBlock, HostedGate
 from callgate.server.gate import GateCall, allocate
 from callgate.server.hosted import operation
+from callgate.server.listing import ListedFile, build_pages
 from callgate.server.message import Object, Registers, RegisterValues, Reply, Request, Sectors
 from callgate.server.pieces import cut
 
@@ -131,3 +132,36 @@ class Late(Silent):
             await GateCall(HostedGate.SYSTEM, SystemCall.SLEEP, ecx=low, edx=high)
             if self.delay is not None:
                 return
+
+
+class Linking(Silent):
+    """Has one symbolic link, and answers READ_LINK with `replies`, one after the other: call, count, data.
+
+    An object is a page of its own, or with a count of 0 one of the kernel's.  EAX says that the target has 4 GiB.
+    """
+
+    replies: ClassVar[list[tuple[ServerCall, int, bytes]]] = []
+
+    @operation(Operation.LOCK_DIRECTORY)
+    async def lock_directory(self, request: Request) -> Reply:
+        address = await allocate(4096)
+        self.memory.write(address, build_pages([ListedFile("l", FileAttributes.SYMLINK)], 0))
+        return Object(address, 4096, RegisterValues(ecx=1, edx=1, edi=1))  # version 0: nothing is kept
+
+    @operation(Operation.READ_LINK)
+    async def read_link(self, request: Request) -> Reply:
+        return Object(await allocate(4096), 4096, RegisterValues(eax=0xFFFF_FFFF))
+
+    async def serve(self, message: int) -> ServerCall:
+        if message:
+            page = Message.from_buffer_copy(self.memory.read(message, size_of(Message)))
+            if page.operation == Operation.READ_LINK:
+                self.answered.append(Operation.READ_LINK)
+                call, count, data = self.replies.pop(0)
+                if call is ServerCall.REPLY_OBJECT and count:
+                    return await super().serve(message)
+                self.memory.write(message + offset_of(Message, "count"), struct.pack("<I", count))
+                self.memory.write(message + offset_of(Message, "data"), data)
+                self.answer(message, eax=0xFFFF_FFFF, eflags=0)
+                return call
+        return await super().serve(message)

@@ -28,7 +28,7 @@ start:
 .again:
         call    number
         and     eax, 31
-        cmp     eax, SystemCall.SET_DIRECTORY + 1
+        cmp     eax, SystemCall.READ_LINK + 1
         ja      .again
         cmp     eax, SystemCall.EXIT
         je      .again

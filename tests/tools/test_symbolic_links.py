@@ -1,0 +1,162 @@
+"""`ls -l` and `disk ls` show where symbolic links lead, in images that other people's tools made."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from callgate.disk.builder import create_image
+from callgate.disk.media import FaultInjecting, ImageFile
+from callgate.kernel.abi.calls import Operation
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.system import System, SystemOptions
+from callgate.tools.image_volumes import ImageVolumes, VolumeError
+
+LINKS = {
+    "file": b"docs/A.TXT",
+    "directory": b"docs",
+    "up": b"docs/../docs/A.TXT",
+    "absolute": b"/docs/A.TXT",
+    "nowhere": b"no/such/file",
+    "words": "grüße/日本".encode(),
+    "escape": b"a\x1b[31mb\x7fc\xc2\x9bd",
+    "59": b"f" * 59,  # the longest that an ext inode holds
+    "60": b"s" * 60,
+    "long": b"/".join([b"n" * 60] * 3),  # genisoimage never ends with one of 900 bytes
+}
+Command = Callable[..., Any]
+NO_TEXT = b"not\xffUTF-8"
+TOOLS = {
+    "ext2": ["mke2fs", "-q", "-t", "ext2", "-b", "1024", "-d", "{folder}", "{image}", "2M"],
+    "ext4": ["mke2fs", "-q", "-t", "ext4", "-b", "4096", "-d", "{folder}", "{image}", "8M"],
+    "iso9660": ["genisoimage", "-quiet", "-R", "-o", "{image}", "{folder}"],
+    "zip": ["zip", "-qry", "{image}", "."],
+}
+if shutil.which("xorriso"):
+    TOOLS["iso9660 by xorriso"] = ["xorriso", "-as", "mkisofs", "-quiet", "-o", "{image}", "{folder}"]
+
+
+def link(path: Path, target: bytes) -> None:
+    path.symlink_to(os.fsdecode(target))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "files"
+    (folder / "docs").mkdir(parents=True)
+    (folder / "docs" / "A.TXT").write_text("text\n")
+    (folder / "docs" / "inner").symlink_to("../docs/A.TXT")
+    for name, target in LINKS.items():
+        link(folder / name, target)
+    return folder
+
+
+@pytest.fixture
+def make(tmp_path: Path, folder: Path, host_tool: Callable[..., str]) -> Callable[[str], Path]:
+    def run(kind: str) -> Path:
+        image = tmp_path / "links.img.zip"
+        program, *options = (word.format(folder=folder, image=image) for word in TOOLS[kind])
+        host_tool(program, *options, folder=folder)
+        return image
+
+    return run
+
+
+def arrows(text: str) -> dict[str, str]:
+    """Return the targets that `ls -l` has printed."""
+    lines = [line.split(" -> ") for line in text.splitlines() if line.startswith("l") and " -> " in line]
+    return {line[0].rpartition(" ")[2]: line[1] for line in lines}
+
+
+@pytest.mark.parametrize("kind", TOOLS)
+def test_ls_shows_targets_as_the_tools_have_stored_them(
+    command_line: Command, make: Callable[[str], Path], kind: str
+) -> None:
+    image = make(kind)
+    outcome = command_line("boot", "-q", image, "-c", "ls -l; ls -l file nowhere docs; cd docs; ls -l inner")
+    assert outcome.status == 0
+    text = outcome.stdout.decode()
+    shown = {**LINKS, "escape": b"a?[31mb?c?d", "inner": b"../docs/A.TXT"}
+    assert {name: target.encode() for name, target in arrows(text).items()} == shown
+    assert text.count(" inner -> ../docs/A.TXT\n") == 2
+    assert text.count(" nowhere -> no/such/file\n") == 2, "a link that leads nowhere can be listed"
+
+
+@pytest.mark.parametrize("kind", TOOLS)
+def test_the_target_of_a_link_is_asked_for_by_the_path_of_the_link(make: Callable[[str], Path], kind: str) -> None:
+    with ImageVolumes(make(kind)) as volumes:
+        (volume,) = volumes.volumes.values()
+        assert {name: volume.link_target(name).encode() for name in LINKS} == LINKS
+        assert volume.link_target("directory/inner") == "../docs/A.TXT", "links before the last name are followed"
+        for path in ("docs", "docs/A.TXT", "directory/", "directory/A.TXT", ""):
+            with pytest.raises(VolumeError) as caught:
+                volume.link_target(path)
+            assert caught.value.code is ErrorCode.BAD_ARGUMENT, path
+        with pytest.raises(VolumeError, match="no such file"):
+            volume.link_target("directory/none")
+
+
+def test_disk_ls_shows_targets_with_control_characters_as_escapes(
+    make: Callable[[str], Path], command_line: Command
+) -> None:
+    image = make("ext4")
+    outcome = command_line("disk", "ls", image)
+    assert (outcome.status, outcome.messages) == (0, "")
+    shown = arrows(outcome.stdout.decode())
+    assert shown["escape"] == "a\\x1b[31mb\\x7fc\\x9bd"
+    assert (shown["words"], shown["nowhere"]) == ("grüße/日本", "no/such/file")
+    listed = json.loads(command_line("disk", "ls", f"{image}:", "--json").stdout)["entries"]
+    targets = {entry["name"]: entry["target"].encode() for entry in listed if entry["type"] == "link"}
+    assert targets == LINKS
+    assert all("target" not in entry for entry in listed if entry["type"] != "link")
+
+
+def test_a_target_that_is_no_text_is_shown_as_names_are(
+    command_line: Command, folder: Path, make: Callable[[str], Path]
+) -> None:
+    link(folder / "bytes", NO_TEXT)
+    outcome = command_line("boot", "-q", make("ext2"), "-c", "ls -l bytes")
+    assert arrows(outcome.stdout.decode()) == {"bytes": "not%FFUTF-8"}
+
+
+def test_a_target_that_no_message_carries_is_told_and_its_link_shown(
+    folder: Path, make: Callable[[str], Path], command_line: Command
+) -> None:
+    link(folder / "huge", b"/".join([b"x" * 100] * 40) + b"/" + b"y" * 20)
+    image = make("ext4")
+    outcome = command_line("boot", "-q", image, "-c", "ls -l huge file")
+    assert outcome.status == 1
+    lines = outcome.stdout.decode().splitlines()
+    assert [lines[0].endswith(" huge"), lines[1]] == [True, "ls: /d0/huge: name too long"]
+    assert lines[2].endswith(" file -> docs/A.TXT")
+    outcome = command_line("disk", "ls", f"{image}:huge")
+    assert outcome.stdout.endswith(b" huge\n")
+    assert outcome.messages == "callgate: huge: name too long\n"
+
+
+def test_a_link_whose_block_cannot_be_read_is_told(make: Callable[[str], Path]) -> None:
+    image, output = make("ext2"), list[bytes]()
+    sector = image.read_bytes().index(LINKS["long"]) // 512
+    options = SystemOptions(commands="ls -l", output=output.append)
+    with System([FaultInjecting(ImageFile(image), bad=[sector])], options) as system:
+        system.run(fuel=100_000_000)
+    text = b"".join(output).decode()
+    assert " long\nls: /d0/long: disk error\n" in text
+    assert {*arrows(text)} == {*LINKS} - {"long"}
+    assert system.exit_code == 1
+
+
+@pytest.mark.parametrize("kind", ["fat12", "exfat"])
+def test_a_server_without_links_does_not_know_the_operation(tmp_path: Path, kind: Any) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "A.TXT").write_text("text\n")
+    create_image(tmp_path / "x.img", tmp_path / "files", fs=kind)
+    with ImageVolumes(tmp_path / "x.img") as volumes:
+        (volume,) = volumes.volumes.values()
+        assert volume.walk.rehearsal.request(Operation.READ_LINK, b"A.TXT").error is ErrorCode.BAD_CALL
+        with pytest.raises(VolumeError) as caught:
+            volume.link_target("A.TXT")
+        assert caught.value.code is ErrorCode.NOT_SUPPORTED
