@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +17,13 @@ from callgate.kernel.system import System
 
 T = TypeVar("T")
 THOROUGH = bool(os.environ.get("CALLGATE_THOROUGH"))  # all cases of the tests that are marked so, not some
+
+
+def pytest_configure() -> None:
+    """Have signals do what they do on a terminal: what starts the tests may ignore them (nohup, `&` in a script)."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -243,7 +243,7 @@ def miscount_request_blocks(kernel: Kernel) -> None:
 
 
 def book_a_list_to_nobody(kernel: Kernel) -> None:
-    kernel.fills.lists.state.of_family[77] = 1
+    kernel.state.tasks.lists[77] = 1
 
 
 def miscount_what_windows_hold(kernel: Kernel) -> None:

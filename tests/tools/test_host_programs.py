@@ -19,6 +19,7 @@ START_OUR_OWN = {
     "server/test_writing_a_server.py",
     "machine/test_facade.py",
     "machine/test_translated_code.py",
+    "machine/test_untranslatable_code.py",
     "asm/test_assembler_cache.py",
     "asm/test_assembler_errors.py",
     "mutants/run.py",

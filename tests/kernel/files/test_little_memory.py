@@ -95,12 +95,12 @@ def test_a_list_of_sectors_counts_for_the_family_that_reads(
     made.run(until="ipc.post" if spare else None)
     assert len(made.kernel.fills.state.waiting) == spare
     if spare:
-        assert made.kernel.fills.lists.state.of_family == {process.family: 1}
+        assert made.kernel.state.tasks.lists == {process.family: 1}
         with pytest.raises(OutOfMemory):
             made.kernel.shares.check_list(process)
     pool.limit = kept
     assert made.run().reason == "halt"
     assert made.counters.requests == spare
     assert made.codes == [0 if spare else 100 + ErrorCode.NO_MEMORY]
-    assert made.kernel.fills.lists.state.of_family == {}
+    assert made.kernel.state.tasks.lists == {}
     assert made.unaccounted() == []
