@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from callgate.asm.assembler import Program
+from callgate.asm.user import PROGRAMS
 from callgate.kernel.abi.memory import KERNEL_BASE
 from callgate.kernel.executable import Executable
+from callgate.kernel.images import program_file, program_image
 from callgate.kernel.machine import Machine
 from callgate.kernel.machine.executed import PASSED, RAN, TAKEN, Executed, Sheet, watch
 from callgate.kernel.records import Process, Thread
@@ -114,6 +116,11 @@ def absolute(name: str, folder: Path | None = None) -> str:
     return str((folder or Path()).joinpath(name).absolute())
 
 
+def own_program(image: bytes) -> Program | None:
+    """Return the program of ours that an ELF file was made of: it may have been made before anything was watched."""
+    return next((program_image(name) for name in PROGRAMS if program_file(name) == image), None)
+
+
 class Coverage:
     """What a run of tests has executed so far."""
 
@@ -183,7 +190,9 @@ class Coverage:
         shown: list[Sheet] = []
 
         def loaded(process: Process, program: Executable, arguments: bytes) -> int:
-            images[process.number] = sha256(program.image).digest()
+            digest = images[process.number] = sha256(program.image).digest()
+            if digest not in self.images and (own := own_program(program.image)) is not None:
+                self.images[digest] = own
             return load(process, program, arguments)
 
         def switched(thread: Thread) -> None:
