@@ -2,46 +2,28 @@
 
 A block's frame lies above 4 GiB and is filled by DMA.  Blocks are locked while anybody uses their
 address (a mapping, a reply on its way); unlocked blocks stay until memory is wanted, least recently
-used first.  Consecutive missing blocks become one disk request of up to 56 pages.
+used first.  Consecutive missing blocks become one disk request (kernel/disk_requests.py).
 """
 
 from __future__ import annotations
 
-import struct
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.calls import WaitReason
-from callgate.kernel.abi.disk import DISK_REQUEST_PAGES, DiskRequest, DiskStatus
+from callgate.kernel.abi.disk import DiskStatus
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.layout import offset_of, size_of
-from callgate.kernel.abi.limits import BLOCKS_ALONE, REQUESTS_OF_DISK
-from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
+from callgate.kernel.abi.limits import BLOCKS_ALONE
+from callgate.kernel.abi.memory import SECTORS_PER_PAGE
 from callgate.kernel.coroutines import routine
-from callgate.kernel.disks import place_of
+from callgate.kernel.disk_requests import DiskRequests, Key, Run, runs
 from callgate.kernel.errors import PolicyError
-from callgate.kernel.frames import OutOfMemory
-from callgate.kernel.machine.accounts import Account
+from callgate.kernel.frames import FramePool, OutOfMemory
+from callgate.kernel.scheduler import Scheduler
 
-if TYPE_CHECKING:
-    from callgate.kernel.kernel import Kernel
-
-Key = tuple[int, int]
-REQUEST_SPAN = 512
 SPARE_LEAST = 3 * (SECTORS_PER_PAGE + 1)  # blocks for file data, with fewer of which nothing is read
-PAGES = offset_of(DiskRequest, "pages")
-assert size_of(DiskRequest) <= REQUEST_SPAN
-
-
-@dataclass(slots=True)
-class Run:
-    """Blocks that one disk request reads.  What has become of it stands here once, for all of them."""
-
-    keys: list[Key]
-    status: DiskStatus | None = None  # None: on its way
-    watched: bool = False  # somebody is to be woken, or a block to be forgotten, when it ends
 
 
 @dataclass(slots=True)
@@ -93,10 +75,6 @@ class CacheState:
     idle: OrderedDict[Key, None] = field(default_factory=OrderedDict)  # evictable blocks, least recently used first
     notices: dict[int, Notice] = field(default_factory=dict)
     next_notice: int = 1
-    requests: dict[int, Run] = field(default_factory=dict)  # by the linear address of the DiskRequest
-    free_requests: list[int] = field(default_factory=list)
-    in_flight: dict[int, int] = field(default_factory=dict)  # disk -> its DiskRequests
-    short: list[int] = field(default_factory=list)  # selectors of threads that wait for a free DiskRequest
     alone: dict[Key, None] = field(default_factory=dict)  # failed in a request for several: try each by itself
     locked: int = 0  # blocks with locks
     hits: int = 0
@@ -110,9 +88,26 @@ class CacheState:
 class Cache:
     """Locking, reading and eviction."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self.state = kernel.state.cache
-        self.kernel = kernel
+    def __init__(
+        self,
+        state: CacheState,
+        high: FramePool,
+        scheduler: Scheduler,
+        requests: DiskRequests,
+        reclaim: Callable[[Callable[[], bool]], bool],
+        left_unread: Callable[[set[Key]], None],
+    ) -> None:
+        """Take the pool that blocks' frames are of, and what reads them.
+
+        `reclaim(enough)` has idle file data let go of blocks; False if there is none.  `left_unread` hears of blocks
+        that somebody may wait for and that no disk request will bring.
+        """
+        self.state = state
+        self.high = high
+        self.scheduler = scheduler
+        self.reclaim = reclaim
+        self.left_unread = left_unread
+        self.requests = requests
 
     def lock(self, disk: int, numbers: list[int]) -> Locked:
         """Lock blocks of a disk, making those that are not cached; IO_ERROR, NO_MEMORY lock nothing."""
@@ -167,7 +162,7 @@ class Cache:
                 fits += len(fresh) <= room
             if len(fresh) <= room or self.spare < SPARE_LEAST:
                 return fits
-            if not self.kernel.file_windows.reclaim(enough=partial(self._has_room, len(fresh))):
+            if not self.reclaim(partial(self._has_room, len(fresh))):
                 return fits
 
     def _has_room(self, count: int) -> bool:
@@ -176,17 +171,17 @@ class Cache:
     @property
     def _room(self) -> int:
         """The blocks that file data may lock beside those that are locked."""
-        return self.kernel.memory.high.available + self.unlocked - self.share if self.spare >= SPARE_LEAST else 0
+        return self.high.available + self.unlocked - self.share if self.spare >= SPARE_LEAST else 0
 
     @property
     def share(self) -> int:
         """The blocks that file data leaves alone: a quarter."""
-        return self.kernel.memory.high.total // 4
+        return self.high.total // 4
 
     @property
     def spare(self) -> int:
         """The blocks that file data may have beside those that are kept because they have been changed."""
-        return self.kernel.memory.high.total - self.share - self.state.changed
+        return self.high.total - self.share - self.state.changed
 
     @property
     def most(self) -> int:
@@ -250,18 +245,13 @@ class Cache:
         alone = self.state.alone
         pieces = runs([number for number in numbers if (disk, number) not in alone])
         pieces += [[number] for number in numbers if (disk, number) in alone]
-        for index, run in enumerate(pieces):
+        for index, piece in enumerate(pieces):
+            run = self._run(disk, piece)
             try:
-                address = await self._free_request(disk)
+                await self.requests.read(run, [self.state.blocks[key].frame for key in run.keys])
             except PolicyError:
                 self._left_unread(disk, [number for rest in pieces[index:] for number in rest])
                 raise
-            if not self.kernel.disks.there(disk):
-                self.state.free_requests.append(address)
-                self._ended(self._run(disk, run), DiskStatus.REMOVED)
-                continue
-            self._fill_request(address, disk, run)
-            await routine("disk_submit", ebx=address)
 
     def _left_unread(self, disk: int, numbers: list[int]) -> None:
         """A thread that was to read blocks does not: it has been killed, or has no memory.
@@ -270,15 +260,15 @@ class Cache:
         block: it is worth reading each again.  No disk request ends, so what is counted at one's end is counted here.
         """
         keys = [(disk, number) for number in numbers]
-        self._ended(self._run(disk, numbers), DiskStatus.FAILED)
+        self.ended(self._run(disk, numbers), DiskStatus.FAILED)
         self.state.alone.update(dict.fromkeys(keys))
-        self.kernel.fills.left_unread(set(keys))
+        self.left_unread(set(keys))
 
     async def read_locked(self, disk: int, numbers: list[int]) -> Locked:
         """Lock blocks and wait until all of them are there; IO_ERROR, UNPLUGGED or NO_MEMORY otherwise."""
         while True:
             locked = self.lock(disk, numbers)
-            thread = self.kernel.scheduler.current
+            thread = self.scheduler.current
             try:
                 if locked.missing:
                     self.notify(locked.missing, thread.selector)
@@ -301,24 +291,6 @@ class Cache:
         block = self.state.blocks[key]
         return not block.valid and block.failed is None
 
-    def host_disk_done(self, address: int) -> None:
-        """DISK_DONE: the driver has finished the DiskRequest at linear `address`."""
-        state = self.state
-        request = DiskRequest.from_buffer(self.kernel.machine.ram.view(address - KERNEL_BASE, size_of(DiskRequest)))
-        status = DiskStatus(request.status)
-        run = state.requests.pop(address)
-        disk = run.keys[0][0]
-        state.in_flight[disk] -= 1
-        if not state.in_flight[disk]:
-            del state.in_flight[disk]
-        self._ended(run, status)
-        state.free_requests.append(address)
-        short, state.short = state.short, []
-        for selector in short:
-            self.kernel.scheduler.host_wake(selector)
-        if not state.requests:
-            self.kernel.plugging.rest()
-
     def _run(self, disk: int, numbers: list[int]) -> Run:
         """Note that these blocks are read together."""
         run = Run([(disk, number) for number in numbers])
@@ -328,7 +300,7 @@ class Cache:
             run.watched = run.watched or bool(block.waiters) or not block.locks
         return run
 
-    def _ended(self, run: Run, status: DiskStatus) -> None:
+    def ended(self, run: Run, status: DiskStatus) -> None:
         """Blocks have been read, or will not be; whoever waits for the last of some is woken.
 
         That file data have arrived is counted by machine code (asm/kernel/arrivals.asm): the blocks are looked at here
@@ -354,17 +326,13 @@ class Cache:
                 self._arrived(number)
             self._rest(key, block)
 
-    def drop_disk(self, disk: int) -> int:
-        """Forget every block of a removed disk that nobody holds; the others go when nobody does.
-
-        Return how many had been changed, and are lost.
-        """
+    def drop_disk(self, disk: int) -> None:
+        """Forget every block of a removed disk that nobody holds; the others go when nobody does."""
         self.state.alone = {key: None for key in self.state.alone if key[0] != disk}
         for key, block in list(self.state.blocks.items()):
             if key[0] == disk:
                 block.doomed = True
                 self._rest(key, block)
-        return self.kernel.changed_blocks.lose(disk)
 
     def _rest(self, key: Key, block: Block) -> None:
         """A block may be evicted now, unless somebody holds it or the disk is about to write into it.
@@ -386,62 +354,10 @@ class Cache:
         notice.left -= 1
         if not notice.left:
             del self.state.notices[number]
-            self.kernel.scheduler.host_wake(notice.selector)
-
-    async def _free_request(self, disk: int) -> int:
-        """Return the address of a DiskRequest; wait for one if the disk has as many as it may, or memory is short.
-
-        A killed thread does not wait: KILLED.  An interrupt changes nothing: disks do answer.
-        There always are some: they are never given back, and the first were made when the first disk was looked at.
-        """
-        state = self.state
-        while True:
-            if state.in_flight.get(disk, 0) < REQUESTS_OF_DISK:
-                if state.free_requests:
-                    return state.free_requests.pop()
-                try:
-                    self._new_requests()
-                    continue
-                except OutOfMemory:
-                    if not state.requests:
-                        raise
-            thread = self.kernel.scheduler.current
-            if thread.killed:
-                raise PolicyError(ErrorCode.KILLED)
-            state.short.append(thread.selector)
-            await routine("block", eax=WaitReason.DISK)
-            if thread.selector in state.short:
-                state.short.remove(thread.selector)
-
-    def _fill_request(self, address: int, disk: int, run: list[int]) -> None:
-        state = self.state
-        view = self.kernel.machine.ram.view(address - KERNEL_BASE, size_of(DiskRequest))
-        view[:] = bytes(len(view))
-        request = DiskRequest.from_buffer(view)
-        request.disk = place_of(disk)
-        request.status = DiskStatus.QUEUED
-        request.lba = run[0] * SECTORS_PER_PAGE
-        request.sectors = min(len(run) * SECTORS_PER_PAGE, self.kernel.disks.sectors(disk) - request.lba)
-        request.page_count = len(run)
-        reading = self._run(disk, run)
-        frames = [state.blocks[key].frame for key in reading.keys]
-        struct.pack_into(f"<{len(run)}Q", view, PAGES, *frames)
-        self._clear_behind(frames[-1], request.sectors * SECTOR_SIZE - (len(run) - 1) * PAGE_SIZE)
-        state.requests[address] = reading
-        state.in_flight[disk] = state.in_flight.get(disk, 0) + 1
-        self.kernel.plugging.watch()
-
-    def _clear_behind(self, frame: int, size: int) -> None:
-        """Fill what the disk, which ends there, does not bring of its last block with zeros."""
-        if size < PAGE_SIZE:
-            self.kernel.machine.ram.write(frame + size, bytes(PAGE_SIZE - size), Account.KERNEL)
-
-    def _new_requests(self) -> None:
-        frame = self.kernel.memory.low.allocate()
-        self.state.free_requests += [KERNEL_BASE + frame + at for at in reversed(range(0, PAGE_SIZE, REQUEST_SPAN))]
+            self.scheduler.host_wake(notice.selector)
 
     def _frame(self) -> int:
-        pool = self.kernel.memory.high
+        pool = self.high
         try:
             return pool.allocate()
         except OutOfMemory:
@@ -451,22 +367,16 @@ class Cache:
     def _evict_one(self) -> None:
         """Make room: the least recently used block that nobody holds, if need be one that a file let go of."""
         while not self.state.idle:
-            if not self.kernel.file_windows.reclaim():
+            if not self.reclaim(at_once):
                 raise PolicyError(ErrorCode.NO_MEMORY, "every block of the disk cache is in use")
         self._evict(next(iter(self.state.idle)))
         self.state.evictions += 1
 
     def _evict(self, key: Key) -> None:
         self.state.idle.pop(key, None)
-        self.kernel.memory.high.release(self.state.blocks.pop(key).frame)
+        self.high.release(self.state.blocks.pop(key).frame)
 
 
-def runs(numbers: list[int]) -> list[list[int]]:
-    """Cut sorted block numbers into runs of consecutive ones, each short enough for one request."""
-    result: list[list[int]] = []
-    for number in numbers:
-        if result and result[-1][-1] + 1 == number and len(result[-1]) < DISK_REQUEST_PAGES:
-            result[-1].append(number)
-        else:
-            result.append([number])
-    return result
+def at_once() -> bool:
+    """Whether one thing that has been let go of is enough: yes."""
+    return True

@@ -9,31 +9,25 @@ leaves the window is counted no more.  A block that has been changed needs no cl
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.limits import CHANGED_BLOCKS_PART
-from callgate.kernel.cache import SPARE_LEAST, CacheState, Key
-
-if TYPE_CHECKING:
-    from callgate.kernel.kernel import Kernel
+from callgate.kernel.cache import SPARE_LEAST, Cache
+from callgate.kernel.disk_requests import Key
 
 
 class ChangedBlocks:
     """The share of changed blocks, and the blocks that have it."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self.kernel = kernel
-
-    @property
-    def state(self) -> CacheState:
-        """The cache's records, of which `changed`, `claimed` and `lost` are kept here."""
-        return self.kernel.cache.state
+    def __init__(self, cache: Cache) -> None:
+        """Take the cache, in whose records `changed`, `claimed` and `lost` are kept here."""
+        self.cache = cache
+        self.state = cache.state
 
     @property
     def room(self) -> int:
         """How many more blocks may be mapped to be written: fewer in a small cache, or nothing could be read."""
-        state, total = self.state, self.kernel.memory.high.total
-        share = min(total // CHANGED_BLOCKS_PART, total - self.kernel.cache.share - SPARE_LEAST)
+        state, total = self.state, self.cache.high.total
+        share = min(total // CHANGED_BLOCKS_PART, total - self.cache.share - SPARE_LEAST)
         return share - state.changed - state.claimed
 
     def claim(self, keys: Iterable[Key]) -> Iterator[bool]:
@@ -78,7 +72,7 @@ class ChangedBlocks:
         lost = [key for key, block in state.blocks.items() if key[0] == disk and block.changed]
         for key in lost:
             state.blocks[key].changed = False
-        self.kernel.cache.unlock(lost)
+        self.cache.unlock(lost)
         state.changed -= len(lost)
         state.lost += len(lost)
         return len(lost)

@@ -153,8 +153,8 @@ def _low_claims(facts: Facts) -> Iterator[int]:
 
 def _file_claims(facts: Facts) -> Iterator[int]:
     kernel = facts.kernel
-    cache = kernel.cache.state
-    yield from {(address - KERNEL_BASE) & -PAGE_SIZE for address in (*cache.requests, *cache.free_requests)}
+    requests = kernel.disk_requests.state
+    yield from {(address - KERNEL_BASE) & -PAGE_SIZE for address in (*requests.running, *requests.free)}
     for file in kernel.files.objects.values():
         yield file.frame
     for fill in facts.fills:

@@ -10,9 +10,9 @@ from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.message import Partition, SlotState
 from callgate.kernel.abi.selectors import SELECTOR_USER_CODE, SLOTS
 from callgate.kernel.abi.thread import GateFrame, ThreadControlBlock, ThreadFlags, ThreadState, TrapFrame
-from callgate.kernel.cache import Key
 from callgate.kernel.check_facts import Facts
 from callgate.kernel.control import word
+from callgate.kernel.disk_requests import Key
 from callgate.kernel.file_objects import FillState
 from callgate.kernel.records import GIVE_BACKS, PartitionState, Thread
 

@@ -20,8 +20,8 @@ def evictable_blocks_equal_a_recount(facts: Facts) -> Iterator[str]:
 
 def requests_of_disks_equal_a_recount(facts: Facts) -> Iterator[str]:
     """`in_flight` counts each disk's requests, and no disk has more than it may."""
-    state = facts.kernel.cache.state
-    counted = Counter(run.keys[0][0] for run in state.requests.values())
+    state = facts.kernel.disk_requests.state
+    counted = Counter(run.keys[0][0] for run in state.running.values())
     if counted != state.in_flight:
         yield f"requests by disk are {state.in_flight}, counted {dict(counted)}"
     yield from (

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE
-from callgate.kernel.cache import Key
+from callgate.kernel.disk_requests import Key
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.file_objects import FileObject, Fill
 from callgate.kernel.records import Process

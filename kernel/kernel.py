@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.calls import HostCall, WaitReason
+from callgate.kernel.abi.disk import DiskStatus
 from callgate.kernel.abi.selectors import GDT_FIRST_PARTITION
 from callgate.kernel.cache import Cache
 from callgate.kernel.changed_blocks import ChangedBlocks
@@ -17,6 +18,8 @@ from callgate.kernel.checks import check
 from callgate.kernel.coroutines import Coroutines
 from callgate.kernel.descriptor_tables import GlobalTable
 from callgate.kernel.directories import Directories
+from callgate.kernel.disk_requests import DiskRequests, Key, Run
+from callgate.kernel.disk_watch import DiskWatch
 from callgate.kernel.disks import Disks
 from callgate.kernel.exits import Exits
 from callgate.kernel.faults import Faults
@@ -102,13 +105,31 @@ class Kernel:
 
     def _make_ipc_and_storage(self) -> None:
         """Endpoints, disks and their cache."""
+        state = self.state
         self.ipc = Ipc(self)
         self.disks = Disks(self.guest)
-        self.cache = Cache(self)
-        self.changed_blocks = ChangedBlocks(self)
+        self.disk_watch = DiskWatch(state.disk_watch, self.guest, self.threads, self.scheduler)
+        self.disk_requests = DiskRequests(
+            state.disk_requests,
+            self.guest,
+            state.low,
+            self.disks,
+            self.scheduler,
+            self.disk_watch,
+            self._blocks_ended,
+        )
+        self.cache = Cache(
+            state.cache,
+            state.high,
+            self.scheduler,
+            self.disk_requests,
+            self._reclaim_blocks,
+            self._blocks_left_unread,
+        )
+        self.changed_blocks = ChangedBlocks(self.cache)
         self.requests = Requests(self)
-        self.pins = Pins(self.state.low, self.cache.unlock)
-        self.windows = Windows(self.guest, self.memory, self.pins, self.state.endpoints)
+        self.pins = Pins(state.low, self.cache.unlock)
+        self.windows = Windows(self.guest, self.memory, self.pins, state.endpoints)
 
     def _make_files_and_servers(self) -> None:
         """File data and directories; the processes that serve them."""
@@ -157,9 +178,9 @@ class Kernel:
             HostCall.SLOT_GIVE: self.ipc.host_slot_give,
             HostCall.SLOT_DROP: self.ipc.host_slot_drop,
             HostCall.SLOT_FAIL: self.ipc.host_slot_fail,
-            HostCall.DISK_DONE: self.cache.host_disk_done,
+            HostCall.DISK_DONE: self.disk_requests.host_disk_done,
             HostCall.DISK_CHANGED: self.plugging.host_disk_changed,
-            HostCall.DISK_WATCHED: self.plugging.host_disk_watched,
+            HostCall.DISK_WATCHED: self.disk_requests.host_disk_watched,
             HostCall.FILE_READY: self.fills.host_file_ready,
             HostCall.INPUT: self.processes.host_input,
             HostCall.EXIT_THREAD: self.exits.host_exit_thread,
@@ -199,6 +220,18 @@ class Kernel:
     def _reclaim_low(self, enough: Callable[[], bool]) -> bool:
         """Have idle directories and file data give low memory back until that is `enough`; False if there is none."""
         return self.directories.reclaim() or self.file_windows.reclaim(low=True, enough=enough)
+
+    def _reclaim_blocks(self, enough: Callable[[], bool]) -> bool:
+        """Have idle file data let go of blocks of the cache until that is `enough`; False if there is none."""
+        return self.file_windows.reclaim(enough=enough)
+
+    def _blocks_ended(self, run: Run, status: DiskStatus) -> None:
+        """A disk request has ended: tell the cache."""
+        self.cache.ended(run, status)
+
+    def _blocks_left_unread(self, keys: set[Key]) -> None:
+        """No disk request will bring blocks that file data may wait for."""
+        self.fills.left_unread(keys)
 
     def _let_go(self, process: Process) -> None:
         """Let go of what a process that ends holds elsewhere."""

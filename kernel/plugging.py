@@ -1,4 +1,4 @@
-"""Disks that come and go while the system runs, and the watch over commands that never end.
+"""Disks that come and go while the system runs.
 
 A disk is named by its key: place and generation, so that nothing that belonged to the disk that was there before
 can be taken for the one that is there now.  When a disk goes, its volumes die (`Ipc.die`): requests fail, files
@@ -14,29 +14,22 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.disks import place_of
 from callgate.kernel.mounting import Report
 from callgate.kernel.processes import KILLED_EXIT_CODE
-from callgate.kernel.records import Thread
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
 
-#: Nanoseconds between two looks at commands in flight.  A command that is in flight at two looks and has shown no
-#: sign of life between them is given up: 10 to 20 seconds, more than a drive takes for a bad sector.
-WATCH_PERIOD = 10_000_000_000
-
 
 @dataclass(slots=True)
 class PluggingState:
-    """Records: names of places, mounts under way, the watching thread."""
+    """Records: names of places, mounts under way."""
 
     names: dict[int, str] = field(default_factory=dict)  # place -> d0, d1, …
     mounting: set[int] = field(default_factory=set)  # places whose partition table is being read
     ready: bool = False  # what was there at boot is being mounted
-    watcher: Thread | None = None
-    watching: bool = False
 
 
 class Plugging:
-    """Answers to DISK_CHANGED and DISK_WATCHED."""
+    """Answers to DISK_CHANGED."""
 
     def __init__(self, kernel: Kernel) -> None:
         self.state = kernel.state.plugging
@@ -67,7 +60,8 @@ class Plugging:
                     self.kernel.processes.kill(partition.process, KILLED_EXIT_CODE, partition.reason)
         for disk in {block_disk for block_disk, _ in self.kernel.cache.state.blocks}:
             if place_of(disk) == place and not (present and disk == key):
-                lost = self.kernel.cache.drop_disk(disk)
+                self.kernel.cache.drop_disk(disk)
+                lost = self.kernel.changed_blocks.lose(disk)
                 if lost:
                     text = f"{self.name(place)}: {lost} changed blocks of 4096 bytes have gone with the disk"
                     self.kernel.log.urgent(text)
@@ -97,30 +91,3 @@ class Plugging:
         self.state.ready = True
         for place in self.kernel.disks.present():
             self._mount(place)
-
-    # The watch.
-
-    def start_watch(self) -> None:
-        """Make the thread that looks at commands in flight."""
-        self.state.watcher = self.kernel.threads.create_kernel("watch", "watch_thread")
-        self.kernel.scheduler.wake(self.state.watcher)
-
-    def watch(self) -> None:
-        """A command is in flight from now on: look at it in a while."""
-        state = self.state
-        if state.watcher is not None and not state.watching:
-            state.watching = True
-            self.kernel.scheduler.sleep_until(state.watcher, self.kernel.guest.now + WATCH_PERIOD)
-
-    def rest(self) -> None:
-        """Nothing is in flight any more: no timer on account of disks."""
-        state = self.state
-        if state.watching and state.watcher is not None:
-            state.watching = False
-            self.kernel.scheduler.cancel_sleep(state.watcher)
-
-    def host_disk_watched(self, _value: int) -> None:
-        """DISK_WATCHED: go on watching as long as anything is in flight."""
-        self.state.watching = False
-        if self.kernel.cache.state.requests:
-            self.watch()

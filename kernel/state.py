@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, fields
 from callgate.kernel.address_space import KernelSpace
 from callgate.kernel.cache import CacheState
 from callgate.kernel.directories import DirectoriesState
+from callgate.kernel.disk_requests import DiskRequestsState
+from callgate.kernel.disk_watch import DiskWatchState
 from callgate.kernel.file_ageing import AgeingState
 from callgate.kernel.files import FilesState
 from callgate.kernel.fills import FillsState
@@ -34,6 +36,8 @@ class KernelState:
     space: KernelSpace = field(default_factory=lambda: KernelSpace(0))
     low: FramePool = field(default_factory=lambda: FramePool(0, 0))
     high: FramePool = field(default_factory=lambda: FramePool(0, 0))
+    disk_watch: DiskWatchState = field(default_factory=DiskWatchState)
+    disk_requests: DiskRequestsState = field(default_factory=DiskRequestsState)
     cache: CacheState = field(default_factory=CacheState)
     files: FilesState = field(default_factory=FilesState)
     fills: FillsState = field(default_factory=FillsState)

@@ -54,7 +54,7 @@ class Volumes:
         for problem in broken_servers():
             self.kernel.log(problem)
         self.mount_rom()
-        self.kernel.plugging.start_watch()
+        self.kernel.disk_watch.start()
         self.kernel.file_ageing.start()
         self.kernel.give_backs.start()
         self.kernel.plugging.mount_present()

@@ -354,17 +354,17 @@ def test_a_disk_has_a_bounded_number_of_requests_and_another_one_is_read_meanwhi
     made.wanted.append(lambda: made.victims.append(reader(made, "/d1/g")))
     most: dict[int, int] = {}
     ends: list[int | None] = []
-    fill_request = made.kernel.cache._fill_request
+    fill_request = made.kernel.disk_requests._fill
 
     def watched(address: int, disk: int, run: list[int]) -> None:
         fill_request(address, disk, run)
-        most[disk] = max(most.get(disk, 0), made.kernel.cache.state.in_flight[disk])
+        most[disk] = max(most.get(disk, 0), made.kernel.disk_requests.state.in_flight[disk])
         ends.append(made.victims[0].exit_code if made.victims else None)
 
-    made.kernel.cache._fill_request = watched
+    made.kernel.disk_requests._fill = watched
     assert made.run(FUEL).reason == "halt"
     assert max(most.values()) == 20
-    assert not made.kernel.cache.state.in_flight
+    assert not made.kernel.disk_requests.state.in_flight
     assert made.results == [HELD], made.log
     if pieces > 100:
         assert HELD in ends  # the other disk's reader was through before the last request of this one

@@ -158,7 +158,7 @@ def test_a_server_killed_while_it_waits_for_the_disk_does_not_wait_for_it(
         if not server.threads:
             break
     assert server.threads == []
-    assert kernel.cache.state.requests, "the disk is still at work"
+    assert kernel.disk_requests.state.running, "the disk is still at work"
     made.run()
     assert leftovers(kernel) == []
 

@@ -29,7 +29,7 @@ def partition(made: Any, name: str) -> PartitionState:
 @pytest.fixture
 def made(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Two volumes whose file lies in single blocks that are no neighbours, on disks with two requests each."""
-    monkeypatch.setattr("callgate.kernel.cache.REQUESTS_OF_DISK", 2)
+    monkeypatch.setattr("callgate.kernel.disk_requests.REQUESTS_OF_DISK", 2)
     monkeypatch.setattr(volumes, "installed_servers", lambda: [servers.Silent])
     scattered: list[tuple[int | None, int]] = [(16 + 16 * number, 8) for number in range(PIECES)]
     monkeypatch.setattr(servers.Silent, "files", {"f": synthetic.Layout(PIECES * PAGE_SIZE, scattered)})
@@ -49,10 +49,10 @@ def begin(made: Any) -> Any:
     client = made.start("whole_reader", b"/d0/f\0")
     attention(made)
     for _ in range(1000):
-        if made.kernel.cache.state.short:
+        if made.kernel.disk_requests.state.short:
             break
         made.run(fuel=100)
-    (selector,) = made.kernel.cache.state.short
+    (selector,) = made.kernel.disk_requests.state.short
     assert made.kernel.state.tasks.threads[selector].process is partition(made, "d0").process
     return client
 
@@ -76,7 +76,7 @@ def test_a_killed_server_does_not_wait_for_a_disk_request(made: Any) -> None:
     assert kill_server(made) < SOON < SLOW
     assert made.run(FUEL).reason == "halt"
     assert client.exit_code not in (None, 0)
-    assert made.kernel.cache.state.short == []
+    assert made.kernel.disk_requests.state.short == []
     assert not [line for line in made.log if "refused" in line], "it is not the server's answer that was wrong"
     assert made.kernel.check() == []
 

@@ -235,7 +235,7 @@ def keep_a_block_on_no_list(kernel: Kernel) -> None:
 
 
 def miscount_requests_of_a_disk(kernel: Kernel) -> None:
-    kernel.cache.state.in_flight[0] = 3
+    kernel.disk_requests.state.in_flight[0] = 3
 
 
 def miscount_request_blocks(kernel: Kernel) -> None:
@@ -365,7 +365,7 @@ def test_a_command_that_writes_to_a_frame_that_the_cache_has_given_up_is_found()
     system = boot(latency=Latency(command=200_000), commands="cat PATTERN.BIN")
     kernel = system.kernel
     drive = system.controller.drives[0]
-    while not (kernel.cache.state.requests and (drive.ci | drive.sact)):
+    while not (kernel.disk_requests.state.running and (drive.ci | drive.sact)):
         system.run(fuel=20)
     assert kernel.check() == []
     key = next(key for key, block in kernel.cache.state.blocks.items() if not block.valid)

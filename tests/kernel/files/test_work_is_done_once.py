@@ -27,7 +27,7 @@ def test_blocks_that_nobody_waits_for_by_a_notice_are_not_walked_when_they_arriv
     made.reach("reader", "start")
     cache = made.kernel.cache
     asked: list[list[int]] = []
-    read, ended = Cache.read, Cache._ended
+    read, ended = Cache.read, Cache.ended
 
     async def note(self: Cache, disk: int, numbers: list[int]) -> None:
         asked.append(numbers)
@@ -47,7 +47,7 @@ def test_blocks_that_nobody_waits_for_by_a_notice_are_not_walked_when_they_arriv
             self.state.blocks = blocks
 
     monkeypatch.setattr(Cache, "read", note)
-    monkeypatch.setattr(Cache, "_ended", end)
+    monkeypatch.setattr(Cache, "ended", end)
     made.run()
     assert made.processes[0].exit_code == 0
     assert sum(map(len, asked)) >= 200, "most of the file was read from the disk"
