@@ -75,7 +75,7 @@ def slot_waiters_equal_a_recount(facts: Facts) -> Iterator[str]:
     between = sum(1 for thread in facts.state.tasks.threads.values() if facts.within(thread, first, behind))
     for partition in facts.state.endpoints.by_number.values():
         counted = len(partition.waiters)
-        waiters = facts.kernel.ipc.block(partition)["slot_waiters"]
+        waiters = facts.kernel.slots.block(partition)["slot_waiters"]
         if not counted <= waiters <= counted + between:
             yield f"{partition.name}: slot_waiters is {waiters}, counted {counted}"
 
@@ -91,7 +91,7 @@ def partition_mask_equals_the_records(facts: Facts) -> Iterator[str]:
 def a_slot_is_in_one_place(facts: Facts) -> Iterator[str]:
     """No slot is both free and unused, and none of these two holds a request."""
     for partition in facts.state.endpoints.by_number.values():
-        fields = facts.kernel.ipc.block(partition)
+        fields = facts.kernel.slots.block(partition)
         free, unused = fields["free"], fields["unused"]
         states = _states(facts, partition)
         for slot in range(SLOTS):
@@ -113,13 +113,13 @@ def posted_requests_equal_a_recount(facts: Facts) -> Iterator[str]:
     counted: Counter[int] = Counter()
     for partition in facts.state.endpoints.by_number.values():
         states = _states(facts, partition)
-        fields = facts.kernel.ipc.block(partition)
+        fields = facts.kernel.slots.block(partition)
         if strange := fields["posted"] & (fields["free"] | fields["unused"]):
             yield f"{partition.name}: slots {strange:#x} are free, and marked as posted"
         for slot, number in partition.posted.items():
             counted[number] += 1
             taken = not facts.quiescent and states[slot] == SlotState.FREE and not fields["free"] >> slot & 1
-            if not (taken or states[slot] in ON_ITS_WAY) or facts.kernel.ipc.client(partition, slot):
+            if not (taken or states[slot] in ON_ITS_WAY) or facts.kernel.slots.client(partition, slot):
                 yield f"{partition.name}: slot {slot} is noted as posted, and is {SlotState(states[slot]).name}"
     for number, (_, fill) in facts.kernel.fills.state.waiting.items():
         ways = counted[number] + bool(fill.list_frame)

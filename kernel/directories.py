@@ -98,7 +98,7 @@ class Directories:
             if version.server is partition and version.version == number:
                 self._retire(version)
 
-    def partition_died(self, partition: PartitionState) -> None:
+    def partition_died(self, partition: PartitionState, _code: ErrorCode) -> None:
         """The server of a volume is gone: nothing of it is current; who has it locked keeps it."""
         for version in list(self.state.versions.values()):
             if version.server is partition:

@@ -238,6 +238,10 @@ class Files:
         """Have a server told that nobody uses its file any more, after what was noted before: what it held for it."""
         self.kernel.give_backs.add(partition, Operation.CLOSE, number)
 
+    def in_use(self, partition: PartitionState) -> bool:
+        """Whether there is a file object of a partition: it names it by its number."""
+        return any(file.partition == partition.number for file in self.objects.values())
+
     def partition_died(self, partition: PartitionState, code: ErrorCode) -> None:
         """The disk or the server of a volume is gone: its files are invalid, their data leaves every window."""
         for file in list(self.objects.values()):

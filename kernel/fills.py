@@ -32,8 +32,8 @@ from callgate.kernel.records import PartitionState, Pin, Thread
 from callgate.kernel.sector_lists import SectorLists
 
 if TYPE_CHECKING:
-    from callgate.kernel.ipc import SectorPiece
     from callgate.kernel.kernel import Kernel
+    from callgate.kernel.replies import SectorPiece
 
 FILL_BYTES = MESSAGE_ADDRESSES * PAGE_SIZE  # what one request can bring if it is aligned
 TRIES = 100  # request blocks that a reader waits for until it has the one that it wants; a page takes 8 at most
@@ -228,7 +228,7 @@ class Fills:
     def room_to_post(self, file: FileObject) -> bool:
         """Whether a request could be posted without waiting for a slot."""
         partition = self.kernel.state.endpoints.by_number[file.partition]
-        fields = self.kernel.ipc.block(partition)
+        fields = self.kernel.slots.block(partition)
         return not partition.dead and fields["slot_waiters"] == 0 and bool(fields["free"] | fields["unused"])
 
     async def post(self, file: FileObject, position: int, wanted: int, *, ahead: bool = False) -> Fill:
@@ -320,7 +320,7 @@ class Fills:
                 self.kernel.give_backs.taken(partition)
             match ReplyType(header.reply):
                 case ReplyType.OBJECT:
-                    frames, fill.pins = self.kernel.ipc.object_frames(partition, message)
+                    frames, fill.pins = self.kernel.replies.object_frames(partition, message)
                     pieces = [(frame, 0, SECTORS_PER_PAGE) for frame in frames]
                     if self.pages.begin(file, fill, start, header.eax, pieces):
                         self.pages.lay_out(file, fill, start, header.eax, pieces)
@@ -335,26 +335,26 @@ class Fills:
             killed = error.code is ErrorCode.KILLED
             if error.code is not ErrorCode.NO_MEMORY and not killed:  # which are not the server's fault
                 self.kernel.log(f"{partition.name}: file data refused: {error}", partition)
-                self.kernel.ipc.block(partition)["bad_replies"] += 1
+                self.kernel.slots.block(partition)["bad_replies"] += 1
             if fill.state is FillState.WAITING:
                 self.fail(file, fill, ErrorCode.SERVER_DIED if killed else error.code)
 
-    def refused(self, partition: PartitionState, slot: int) -> None:
+    def dropped(self, partition: PartitionState, slot: int, message: memoryview) -> None:
         """SLOT_DROP of a posted READ: the server answered with registers, an error or nothing there."""
         found = self._take_posted(partition, slot)
         if found is None:
             return
         file, fill = found
-        header = Message.from_buffer(self.kernel.ipc.message(partition, slot))
+        header = Message.from_buffer(message)
         fill.theirs = True
         refused = header.eflags & CARRY
         self.fail(file, fill, self.kernel.requests.error_of(partition, header.eax) if refused else ErrorCode.CORRUPT)
 
-    def abandoned(self, partition: PartitionState, slot: int, code: ErrorCode) -> None:
+    def failed(self, partition: PartitionState, slot: int) -> None:
         """A posted request got an answer from policy: its server is gone."""
         found = self._take_posted(partition, slot)
         if found is not None:
-            self.fail(*found, code)
+            self.fail(*found, partition.error)
 
     def _take_posted(self, partition: PartitionState, slot: int) -> tuple[FileObject, Fill] | None:
         number = partition.posted.pop(slot, None)
@@ -369,7 +369,7 @@ class Fills:
         kernel = self.kernel
         header = Message.from_buffer(message)
         start, covered = header.edx << 32 | header.ecx, header.eax
-        pieces = kernel.ipc.sector_pieces(partition, message)
+        pieces = kernel.replies.sector_pieces(partition, message)
         pieces, covered = self._fitting(partition.disk, fill, start, covered, pieces)
         extents = [(int(piece.lba is not None), piece.first, piece.sectors) for piece in pieces]
         if not self.pages.begin(file, fill, start, covered, extents):

@@ -89,28 +89,13 @@ class GiveBacks:
         partition.give_backs.entries.append((operation, number))
         self._next(partition)
 
-    def orphaned(self, partition: PartitionState, message: memoryview) -> None:
-        """A reply has come for a client that has been killed or has gone on: what it brought is nobody's.
-
-        The page may say what it likes: what is given back is what this very server has said that it holds.
-        """
-        header = Message.from_buffer(message)
-        if header.eflags & CARRY or partition.dead:
-            return
-        if header.operation == Operation.OPEN:
-            self.taken(partition)
-            self.add(partition, Operation.CLOSE, header.eax)
-        elif header.operation == Operation.LOCK_DIRECTORY:
-            self.taken(partition)
-            self.add(partition, Operation.UNLOCK_DIRECTORY, header.edx)
-
     def _next(self, partition: PartitionState) -> None:
         """Have the oldest entry queue up for a slot of its endpoint, unless one is under way."""
         queue = partition.give_backs
         if queue.busy or not queue.entries or self.state.thread is None:
             return
         queue.busy = True
-        self.kernel.ipc.queue_give_backs(partition)
+        self.kernel.slots.queue_give_backs(partition)
 
     def granted(self, partition: PartitionState, slot: int) -> None:
         """The oldest entry has got a slot: have it posted."""
@@ -126,7 +111,7 @@ class GiveBacks:
             partition = state.due.pop(0)
             slot, partition.give_backs.slot = partition.give_backs.slot, -1
             if partition.dead:
-                self.kernel.ipc.free_slot(partition, slot)
+                self.kernel.slots.free_slot(partition, slot)
                 self.answered(partition)
                 continue
             await self._post(partition, slot)
@@ -141,6 +126,20 @@ class GiveBacks:
         block["request_operation"] = operation
         block["request_partition"] = (selectors.GDT_FIRST_PARTITION + partition.number) * 8
         await routine("ipc_post", eax=number, edx=number)
+
+    async def replied(self, partition: PartitionState, slot: int, message: memoryview) -> None:
+        """CONVERT of a give-back: it brings nothing, whatever the reply says."""
+        self.dropped(partition, slot, message)
+
+    def dropped(self, partition: PartitionState, slot: int, message: memoryview) -> None:
+        """SLOT_DROP of a give-back: the server has been told."""
+        del partition.posted[slot]
+        self.answered(partition, message)
+
+    def failed(self, partition: PartitionState, slot: int) -> None:
+        """A give-back got an answer from policy: its server is gone."""
+        del partition.posted[slot]
+        self.answered(partition)
 
     def answered(self, partition: PartitionState, message: memoryview | None = None) -> None:
         """The server has been told of one thing, or has died: go on with the next."""
@@ -157,7 +156,7 @@ class GiveBacks:
         if not queue.busy:
             self._all_said(partition)
 
-    def partition_died(self, partition: PartitionState) -> None:
+    def partition_died(self, partition: PartitionState, _code: ErrorCode) -> None:
         """A server is gone, and with it whatever it held.
 
         What has a slot keeps the queue busy until the slot has come back; what waited for one waits no more.
@@ -202,3 +201,33 @@ class GiveBacks:
         state.ending = True
         state.last = self.kernel.guest.now + LAST_WORDS
         self.kernel.scheduler.sleep_until(state.thread, state.last)
+
+
+class Unclaimed:
+    """Replies that no client waits for: it has been killed, or has gone on."""
+
+    def __init__(self, give_backs: GiveBacks) -> None:
+        self.give_backs = give_backs
+
+    async def replied(self, partition: PartitionState, slot: int, message: memoryview) -> None:
+        """CONVERT is `Replies.convert`'s for every client."""
+
+    def dropped(self, partition: PartitionState, _slot: int, message: memoryview) -> None:
+        """A reply has come: what it brought is nobody's.
+
+        The page may say what it likes: what is given back is what this very server has said that it holds.
+        """
+        header = Message.from_buffer(message)
+        if header.eflags & CARRY or partition.dead:
+            return
+        if header.operation == Operation.OPEN:
+            self._give_back(partition, Operation.CLOSE, header.eax)
+        elif header.operation == Operation.LOCK_DIRECTORY:
+            self._give_back(partition, Operation.UNLOCK_DIRECTORY, header.edx)
+
+    def failed(self, partition: PartitionState, slot: int) -> None:
+        """The server is gone, and with it whatever it held."""
+
+    def _give_back(self, partition: PartitionState, operation: Operation, number: int) -> None:
+        self.give_backs.taken(partition)
+        self.give_backs.add(partition, operation, number)

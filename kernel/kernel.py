@@ -29,24 +29,27 @@ from callgate.kernel.file_writing import FileWriting
 from callgate.kernel.files import Files
 from callgate.kernel.fills import Fills
 from callgate.kernel.fpu import FloatingPointUnit
-from callgate.kernel.give_backs import GiveBacks
+from callgate.kernel.give_backs import GiveBacks, Unclaimed
 from callgate.kernel.guest import Guest
 from callgate.kernel.host_calls import Answer, HostCalls, LaterAnswer
 from callgate.kernel.hosted import Hosted
-from callgate.kernel.ipc import Ipc
 from callgate.kernel.log import Log
 from callgate.kernel.mounting import Mounting
+from callgate.kernel.partition_servers import PartitionServers
 from callgate.kernel.physical_memory import PhysicalMemory
 from callgate.kernel.pins import Pins
 from callgate.kernel.plugging import Plugging
+from callgate.kernel.posted import Posted, Sender
 from callgate.kernel.processes import Processes
 from callgate.kernel.programs import Programs
 from callgate.kernel.records import Process, Thread
+from callgate.kernel.replies import Replies
 from callgate.kernel.requests import Requests
 from callgate.kernel.scheduler import Scheduler
 from callgate.kernel.server_calls import ServerCalls
 from callgate.kernel.servers import Servers
 from callgate.kernel.shares import Shares
+from callgate.kernel.slots import Slots
 from callgate.kernel.state import KernelState
 from callgate.kernel.system_calls import SystemCalls
 from callgate.kernel.threads import Threads
@@ -106,7 +109,6 @@ class Kernel:
     def _make_ipc_and_storage(self) -> None:
         """Endpoints, disks and their cache."""
         state = self.state
-        self.ipc = Ipc(self)
         self.disks = Disks(self.guest)
         self.disk_watch = DiskWatch(state.disk_watch, self.guest, self.threads, self.scheduler)
         self.disk_requests = DiskRequests(
@@ -129,6 +131,9 @@ class Kernel:
         self.changed_blocks = ChangedBlocks(self.cache)
         self.requests = Requests(self)
         self.pins = Pins(state.low, self.cache.unlock)
+        self.posted = Posted()
+        self.slots = Slots(state.endpoints, self.guest, self.memory, self.gdt, self.scheduler, self.pins, self.posted)
+        self.replies = Replies(state.endpoints, self.memory, self.slots, self.posted, self.log)
         self.windows = Windows(self.guest, self.memory, self.pins, state.endpoints)
 
     def _make_files_and_servers(self) -> None:
@@ -140,6 +145,18 @@ class Kernel:
         self.give_backs = GiveBacks(self)
         self.files = Files(self)
         self.directories = Directories(self)
+        self.posted.register(Sender.FILE_DATA, self.fills)
+        self.posted.register(Sender.GIVE_BACKS, self.give_backs)
+        self.posted.register(Sender.CLIENT, Unclaimed(self.give_backs))
+        self.posted.granted = self.give_backs.granted
+        self.partition_servers = PartitionServers(
+            self.slots,
+            self.memory,
+            self.gdt,
+            self.threads,
+            (self.give_backs, self.files, self.directories),
+            self.files.in_use,
+        )
         self.volumes = Volumes(self)
         self.mounting = Mounting(self)
         self.plugging = Plugging(self)
@@ -173,11 +190,11 @@ class Kernel:
             HostCall.TICK: self.scheduler.host_tick,
             HostCall.YIELD: self.scheduler.host_yield,
             HostCall.RESUME: self.coroutines.host_resume,
-            HostCall.FIRST_USE: self.ipc.host_first_use,
-            HostCall.SLOT_WAIT: self.ipc.host_slot_wait,
-            HostCall.SLOT_GIVE: self.ipc.host_slot_give,
-            HostCall.SLOT_DROP: self.ipc.host_slot_drop,
-            HostCall.SLOT_FAIL: self.ipc.host_slot_fail,
+            HostCall.FIRST_USE: self.slots.host_first_use,
+            HostCall.SLOT_WAIT: self.slots.host_slot_wait,
+            HostCall.SLOT_GIVE: self.slots.host_slot_give,
+            HostCall.SLOT_DROP: self.slots.host_slot_drop,
+            HostCall.SLOT_FAIL: self.slots.host_slot_fail,
             HostCall.DISK_DONE: self.disk_requests.host_disk_done,
             HostCall.DISK_CHANGED: self.plugging.host_disk_changed,
             HostCall.DISK_WATCHED: self.disk_requests.host_disk_watched,
@@ -189,7 +206,7 @@ class Kernel:
             HostCall.EXCEPTION: self.faults.host_exception,
             HostCall.SYSTEM: self.system_calls.host_system,
             HostCall.SERVER: self.server_calls.host_server,
-            HostCall.CONVERT: self.ipc.convert,
+            HostCall.CONVERT: self.replies.convert,
             HostCall.JOB: self.threads.host_job,
             HostCall.FILES_AGE: self.file_ageing.host_files_age,
             HostCall.GIVE_BACK: self.give_backs.host_give_back,
@@ -247,4 +264,4 @@ class Kernel:
             number = woken.process.partition if woken else self.machine.cpu.gs // 8 - GDT_FIRST_PARTITION
             partition = self.state.endpoints.by_number.get(number)
             if partition is not None:
-                self.ipc.count_wait(partition)
+                self.slots.count_wait(partition)

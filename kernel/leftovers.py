@@ -37,7 +37,7 @@ def leftovers(kernel: Kernel) -> list[str]:
 
 
 def _of_partition(kernel: Kernel, partition: PartitionState) -> list[str]:
-    fields = kernel.ipc.block(partition)
+    fields = kernel.slots.block(partition)
     taken = ~(fields["unused"] | fields["free"]) & ALL_SLOTS
     found = [f"{partition.name}: slots {taken:#x}"] if taken else []
     if fields["slot_waiters"] or partition.waiters:

@@ -1,8 +1,8 @@
 """Disks that come and go while the system runs.
 
 A disk is named by its key: place and generation, so that nothing that belonged to the disk that was there before
-can be taken for the one that is there now.  When a disk goes, its volumes die (`Ipc.die`): requests fail, files
-become invalid through their pages, windows are emptied, servers end.  When one comes, a kernel thread mounts it.
+can be taken for the one that is there now.  When a disk goes, its volumes die (`PartitionServers.die`): requests fail,
+files become invalid through their pages, windows are emptied, servers end.  When one comes, a kernel thread mounts it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Plugging:
             if ours and not partition.dead and not (present and partition.disk == key):
                 partition.reason = "the disk was removed"
                 self.kernel.log.urgent(f"/{partition.name}: gone, the disk was removed")
-                self.kernel.ipc.die(partition, ErrorCode.UNPLUGGED)
+                self.kernel.partition_servers.die(partition, ErrorCode.UNPLUGGED)
                 if partition.process is not None:
                     self.kernel.processes.kill(partition.process, KILLED_EXIT_CODE, partition.reason)
         for disk in {block_disk for block_disk, _ in self.kernel.cache.state.blocks}:

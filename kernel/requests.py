@@ -18,8 +18,8 @@ from callgate.kernel.abi.message import MESSAGE_ADDRESSES, MESSAGE_DATA_SIZE, Me
 from callgate.kernel.abi.selectors import SLOT_ABANDONED
 from callgate.kernel.coroutines import RoutineResult, routine
 from callgate.kernel.errors import Overdue, PolicyError
-from callgate.kernel.ipc import NO_SLOT
 from callgate.kernel.records import PartitionState, Pin
+from callgate.kernel.slots import NO_SLOT
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -35,14 +35,14 @@ class RequestReply:
         self.partition = partition
         self.slot = slot
         self.registers = registers
-        page = kernel.ipc.message(partition, slot)
+        page = kernel.slots.message(partition, slot)
         header = Message.from_buffer(page)
         self.kind = header.reply
         self.count = header.count
 
     async def take_data(self) -> bytes:
         """Return the bytes of a data reply and give the slot back."""
-        page = self.kernel.ipc.message(self.partition, self.slot)
+        page = self.kernel.slots.message(self.partition, self.slot)
         data = bytes(page[DATA : DATA + min(self.count, MESSAGE_DATA_SIZE)]) if self.kind == ReplyType.DATA else b""
         await self.finish()
         return data
@@ -56,15 +56,15 @@ class RequestReply:
         pins: list[Pin] = []
         if self.kind == ReplyType.OBJECT:
             count = min(self.count, MESSAGE_ADDRESSES)
-            page = self.kernel.ipc.message(self.partition, self.slot)
+            page = self.kernel.slots.message(self.partition, self.slot)
             frames = list(struct.unpack_from(f"<{count}Q", page, DATA))
-            pins = self.kernel.ipc.take_pins(self.partition, self.slot)
+            pins = self.kernel.slots.take_pins(self.partition, self.slot)
         await self.finish()
         return frames, pins
 
     async def finish(self) -> None:
         """Let go of pages that nobody took, and give the slot back."""
-        self.kernel.ipc.drop_pins(self.partition, self.slot)
+        self.kernel.slots.drop_pins(self.partition, self.slot)
         await routine("ipc_finish")
 
 

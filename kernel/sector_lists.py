@@ -23,8 +23,8 @@ from callgate.kernel.disks import place_of
 from callgate.kernel.records import Process
 
 if TYPE_CHECKING:
-    from callgate.kernel.ipc import SectorPiece
     from callgate.kernel.kernel import Kernel
+    from callgate.kernel.replies import SectorPiece
 
 ARRIVED = 1 << SECTOR_LINK_SHIFT + SECTOR_ARRIVED_BIT
 ENTRIES = SectorList.entries.offset

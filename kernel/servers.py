@@ -92,14 +92,14 @@ class Servers:
             partition.reason = reason
             lines = [f"/{partition.name}: server ended: {reason}", *(f"  {line}" for line in details)]
             kernel.mounting.say_of(partition.name, lines, process, urgent=True)
-            kernel.ipc.die(partition, ErrorCode.SERVER_DIED)
+            kernel.partition_servers.die(partition, ErrorCode.SERVER_DIED)
         kernel.processes.kill(process, KILLED_EXIT_CODE, reason)
 
     def thread_ended(self, thread: Thread, process: Process) -> None:
         """A server thread has died: without it nobody answers what it was given, so all of them do."""
         self.kill(process, process.fault or f"thread {thread.number} ended")
         if len(process.threads) == 1:
-            self.kernel.ipc.sweep(self.kernel.state.endpoints.by_number[process.partition])
+            self.kernel.partition_servers.sweep(self.kernel.state.endpoints.by_number[process.partition])
 
     def _make(self, server: type[HostedServer], process: Process, geometry: VolumeGeometry) -> HostedServer:
         """Return a server object; PolicyError if its class cannot make one."""
@@ -120,7 +120,7 @@ class Servers:
             partition = kernel.state.endpoints.by_number.get(process.partition)
             if partition is not None:
                 partition.process = None
-                kernel.ipc.die(partition, error.code)
+                kernel.partition_servers.die(partition, error.code)
             kernel.hosted.end_process(process)
             kernel.processes.discard(process)
             raise
@@ -135,7 +135,7 @@ class Servers:
     ) -> PartitionState:
         kernel = self.kernel
         process.program = program
-        partition = kernel.ipc.create(process, disk, geometry.start, geometry.sectors, geometry.name)
+        partition = kernel.partition_servers.create(process, disk, geometry.start, geometry.sectors, geometry.name)
         executable = executable or program_executable(program)
         kernel.processes.load(process, executable, geometry.name.encode())
         partition.entry = executable.entry
@@ -149,5 +149,5 @@ class Servers:
             process, process.name, PRIORITY_SERVER, partition.entry, layout.USER_STACK_TOP - 16, edi=hosted
         )
         thread.hosted_block = hosted
-        kernel.ipc.add_server(partition, thread)
+        kernel.partition_servers.add_server(partition, thread)
         kernel.scheduler.wake(thread)

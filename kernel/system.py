@@ -176,7 +176,7 @@ class System:
         kernel = self.kernel
         servers = {}
         for partition in kernel.state.endpoints.by_number.values():
-            fields = kernel.ipc.block(partition)
+            fields = kernel.slots.block(partition)
             counters = {name: fields[name] for name in PARTITION_COUNTERS}
             servers[partition.name] = {"requests": fields["tail"], **counters}
         cache = kernel.cache.state

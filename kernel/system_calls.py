@@ -159,12 +159,12 @@ class SystemCalls:
             raise PolicyError(ErrorCode.BAD_ADDRESS)
         served = kernel.state.endpoints.by_number.get(thread.process.partition)
         if served is not None:
-            kernel.ipc.check_room(served)
+            kernel.partition_servers.check_room(served)
         new = kernel.threads.create_user(
             thread.process, thread.process.name, thread.priority, frame["ebx"], frame["ecx"], eax=frame["edx"]
         )
         if served is not None:
-            kernel.ipc.add_server(served, new)
+            kernel.partition_servers.add_server(served, new)
         kernel.scheduler.wake(new)
         frame["eax"] = new.number
 
@@ -271,7 +271,7 @@ class SystemCalls:
         if frame["ebx"] >= len(partitions):
             raise PolicyError(ErrorCode.NOT_FOUND)
         partition = partitions[frame["ebx"]]
-        fields = self.kernel.ipc.block(partition)
+        fields = self.kernel.slots.block(partition)
         states = self.kernel.machine.ram.view(partition.block + offset_of(Partition, "state"), 32)
         information = ipc_information(partition, fields, states)
         return self._give(thread.process, frame["edi"], information)

@@ -171,7 +171,7 @@ class Volumes:
             reply = await self.kernel.requests.make_until(deadline, partition, Operation.VOLUME)
         except Overdue:
             partition.reason = f"it did not mount within {self.kernel.mounting.deadline / 1e6:g} ms of virtual time"
-            self.kernel.ipc.die(partition, ErrorCode.SERVER_DIED)
+            self.kernel.partition_servers.die(partition, ErrorCode.SERVER_DIED)
             assert partition.process is not None
             self.kernel.processes.kill(partition.process, KILLED_EXIT_CODE, partition.reason)
             raise PolicyError(ErrorCode.SERVER_DIED, f"{partition.reason} (--mount-deadline)") from None

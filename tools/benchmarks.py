@@ -123,7 +123,7 @@ def ipc_batch(rounds: int) -> dict[str, Any]:
     bench = Bench(clients=CLIENTS)
     machine = bench.system.machine
     machine.run(fuel=1_000_000)
-    fields = bench.kernel.ipc.block(bench.partition)
+    fields = bench.kernel.slots.block(bench.partition)
     before = machine.ledger.counts()
     start = fields["tail"]
     machine.run(fuel=2_000_000)

@@ -75,7 +75,7 @@ def test_what_a_dead_server_was_to_be_told_goes_with_it(made: Any) -> None:
     made.kernel.servers.kill(state.process, "killed by the test")
     go(made)
     assert (state.held, state.give_backs.entries, state.give_backs.busy, state.posted) == (0, deque(), False, {})
-    fields = made.kernel.ipc.block(state)
+    fields = made.kernel.slots.block(state)
     assert fields["unused"] | fields["free"] == 0xFFFF_FFFF
     assert made.kernel.check() == []
 

@@ -112,7 +112,7 @@ def test_a_killed_client_ends_even_if_it_waits_for_a_slot_of_a_silent_server(
     attention(made)
     assert made.run().reason == "halt"
     assert (
-        made.kernel.ipc.block(partition(made, "d0"))["slot_waiters"] == 3
+        made.kernel.slots.block(partition(made, "d0"))["slot_waiters"] == 3
     )  # and what the directory's lock is given back by
     for victim in crowd:
         made.kernel.processes.kill(victim, 9)
@@ -453,7 +453,7 @@ def test_ctrl_c_ends_a_command_that_waits_for_a_slot_of_a_silent_server(
         assert terminal.press_ctrl_c().endswith("^C\n/d0> ")
     kernel = terminal.system.kernel
     silent = next(partition for partition in kernel.state.endpoints.by_number.values() if partition.name == "d1")
-    fields = kernel.ipc.block(silent)
+    fields = kernel.slots.block(silent)
     assert not fields["free"] | fields["unused"]
     assert PROMPT not in terminal.type("cat /d1/f; echo never\r")
     assert fields["slot_waiters"] == 1

@@ -63,7 +63,7 @@ def rom(kernel: Kernel) -> PartitionState:
 
 def used(kernel: Kernel) -> PartitionState:
     """Return a partition that has answered requests."""
-    return next(p for p in kernel.state.endpoints.by_number.values() if kernel.ipc.block(p)["free"])
+    return next(p for p in kernel.state.endpoints.by_number.values() if kernel.slots.block(p)["free"])
 
 
 def map_page(kernel: Kernel, frame: int, flags: int = USER_READ) -> None:
@@ -192,7 +192,7 @@ def miscount_changed(kernel: Kernel) -> None:
 
 
 def miscount_waiters(kernel: Kernel) -> None:
-    kernel.ipc.block(rom(kernel))["slot_waiters"] += 1
+    kernel.slots.block(rom(kernel))["slot_waiters"] += 1
 
 
 def name_a_partition_that_is_not_there(kernel: Kernel) -> None:
@@ -200,13 +200,13 @@ def name_a_partition_that_is_not_there(kernel: Kernel) -> None:
 
 
 def free_a_slot_twice(kernel: Kernel) -> None:
-    fields = kernel.ipc.block(used(kernel))
+    fields = kernel.slots.block(used(kernel))
     fields["unused"] |= fields["free"]
 
 
 def free_a_slot_in_use(kernel: Kernel) -> None:
-    slot = next(slot for slot in range(SLOTS) if kernel.ipc.block(used(kernel))["free"] >> slot & 1)
-    kernel.ipc.put_state(used(kernel), slot, SlotState.POSTED)
+    slot = next(slot for slot in range(SLOTS) if kernel.slots.block(used(kernel))["free"] >> slot & 1)
+    kernel.slots.put_state(used(kernel), slot, SlotState.POSTED)
 
 
 def note_a_post_that_was_none(kernel: Kernel) -> None:
@@ -218,7 +218,7 @@ def wait_for_no_reply(kernel: Kernel) -> None:
 
 
 def mark_a_slot_as_posted(kernel: Kernel) -> None:
-    kernel.ipc.block(used(kernel))["posted"] |= kernel.ipc.block(used(kernel))["free"]
+    kernel.slots.block(used(kernel))["posted"] |= kernel.slots.block(used(kernel))["free"]
 
 
 def give_back_and_tell_nobody(kernel: Kernel) -> None:
@@ -410,7 +410,7 @@ def test_a_volume_for_which_there_is_no_memory_does_not_bury_another(
     low = kernel.state.low
     taken = [low.allocate() for _ in range(low.available - 1)]  # one is left, for the table of the messages
     with pytest.raises(OutOfMemory):
-        kernel.ipc.create(process, -1, 0, 0, "late")
+        kernel.partition_servers.create(process, -1, 0, 0, "late")
     assert kernel.state.endpoints.by_number == before
     for frame in taken:
         low.release(frame)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from callgate.disk.builder import create_image
 from callgate.kernel.abi.calls import Operation
-from callgate.kernel.ipc import lowest
 from callgate.kernel.machine.serial import IRQ
 from callgate.kernel.records import GIVE_BACKS, PartitionState
+from callgate.kernel.slots import lowest
 from callgate.server.mounted import MountedServer
 
 Sessions = Callable[..., Any]
@@ -74,7 +74,7 @@ def test_what_a_server_holds_for_a_dead_client_is_given_back(
         # What the kernel keeps for those who list next is all that is locked.
         assert server.directories.locks == len(made.kernel.directories.state.versions), steps
         assert made.unaccounted() == [], steps
-        aborted += made.kernel.ipc.block(partition_of(made))["aborted"]
+        aborted += made.kernel.slots.block(partition_of(made))["aborted"]
     assert aborted, "somebody must have died with a request open"
 
 
@@ -85,7 +85,7 @@ def test_a_close_waits_for_a_slot_without_its_process_which_ends_at_once(session
     while not process.files:
         made.run(fuel=50)
     partition = partition_of(made)
-    fields = made.kernel.ipc.block(partition)
+    fields = made.kernel.slots.block(partition)
     free, unused = fields["free"], fields["unused"]
     fields["free"], fields["unused"] = 0, 0
     made.kernel.processes.kill(process, 9)
@@ -99,7 +99,7 @@ def test_a_close_waits_for_a_slot_without_its_process_which_ends_at_once(session
     assert len(server_of(made).files) == 1
     # A slot comes back.
     fields["free"], fields["unused"] = free, unused
-    made.kernel.ipc.host_slot_give(partition.number << 16 | lowest(free))
+    made.kernel.slots.host_slot_give(partition.number << 16 | lowest(free))
     made.system.machine.pic.lower_line(IRQ)
     made.system.machine.pic.raise_line(IRQ)
     assert made.run().reason == "halt"
@@ -115,7 +115,7 @@ def test_a_give_back_that_is_not_posted_yet_goes_with_its_server(
     made = session(image, programs=[])
     made.run()
     partition = partition_of(made)
-    fields = made.kernel.ipc.block(partition)
+    fields = made.kernel.slots.block(partition)
     free, unused = fields["free"], fields["unused"]
     if not granted:
         fields["free"], fields["unused"] = 0, 0

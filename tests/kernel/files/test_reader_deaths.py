@@ -139,7 +139,7 @@ def test_whoever_waits_for_data_that_another_asked_for_gets_them_if_that_one_die
     first = made.kernel.scheduler.current.process
     second = next(process for process in made.processes if process is not first)
     file = next(iter(made.kernel.files.objects.values()))
-    fields = made.kernel.ipc.block(made.kernel.state.endpoints.by_number[file.partition])
+    fields = made.kernel.slots.block(made.kernel.state.endpoints.by_number[file.partition])
     free, unused = fields["free"], fields["unused"]
     fields["free"], fields["unused"] = 0, 0
     for _ in range(60):

@@ -121,7 +121,7 @@ class Rig:
     @property
     def block(self) -> ControlBlock:
         """The partition's block."""
-        return self.kernel.ipc.block(self.partition)
+        return self.kernel.slots.block(self.partition)
 
     @property
     def codes(self) -> list[int | None]:
