@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
-from callgate.tools.outputs import is_elf, is_symbol_file, refuse_foreign
+from callgate.tools.outputs import is_elf, is_symbol_file, may_be_flat, refuse_foreign
 
 if TYPE_CHECKING:
     from callgate.asm.assembler import Program
@@ -144,12 +144,28 @@ def _write(program: Program, data: bytes, target: Path, symbols: Path | None) ->
     if is_elf(data):
         refuse_foreign(target, is_elf, "ELF file")
     else:
-        refuse_foreign(target, lambda _head: True, "flat binary")  # which looks like anything; but no disk
+        refuse_foreign(target, may_be_flat, "flat binary")
+        _refuse_image(target)
     if symbols is not None:
         refuse_foreign(symbols, is_symbol_file, "symbol file")
     _write_file(target, data)
     if symbols is not None:
         _write_file(symbols, program.symbol_file().encode())
+
+
+def _refuse_image(path: Path) -> None:
+    """Refuse to write a flat binary over an image with a file system: nothing else tells one from the other."""
+    if not path.is_file():
+        return
+    from callgate.disk.media import ImageError
+    from callgate.tools.image_volumes import ImageVolumes
+
+    try:
+        with ImageVolumes(path):
+            pass
+    except (ImageError, OSError):
+        return
+    raise click.UsageError(f"{path} is a disk image with files; give another name, or remove it")
 
 
 def _same(path: Path, other: Path | str) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from callgate.tools.image_argument import IMAGE
 from callgate.tools.sizes import SIZE, Number
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from callgate.tools.trace import TraceFormat
@@ -138,8 +139,7 @@ def boot(
     """
     from callgate.tools.session import Session, SessionOptions
 
-    if history is not None and (no_history or str(history) == "-"):
-        raise click.UsageError("--history names the file that lines are read from and kept in: no '-', no --no-history")
+    refuse_contradictions(history, no_history, trace, stats)
     options = SessionOptions(
         images=list(images),
         commands="; ".join(commands) if commands else None,
@@ -159,3 +159,14 @@ def boot(
         quiet=quiet,
     )
     return Session(options, sys.stdin.buffer, sys.stdout.buffer).run()
+
+
+def refuse_contradictions(history: Path | None, no_history: bool, trace: Path | None, stats: Path | None) -> None:
+    """Refuse options that contradict each other, or of which one would be ignored."""
+    if history is not None and (no_history or str(history) == "-"):
+        raise click.UsageError("--history names the file that lines are read from and kept in: no '-', no --no-history")
+    if history is not None and history in (trace, stats):
+        raise click.UsageError(f"--history {history}: is the file of a report, too; name another file")
+    source = click.get_current_context().get_parameter_source("trace_format")
+    if trace is None and source is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--trace-format says how a trace is written; give --trace FILE as well")

@@ -24,6 +24,7 @@ STANDARD_OUTPUT: Final = "-"
 HEAD: Final = 4096
 LEDGER_LIMIT: Final = 16 << 20  # bytes; no ledger is larger
 LEDGER_KEY: Final = "guest_instructions"
+TEXT: Final = re.compile(rb"[\t\n\r\f\x20-\x7e\x80-\xff]*\n")  # lines without control characters
 SYMBOL: Final = re.compile(rb"[0-9a-f]{8} [A-Za-z] \S+")
 
 Recognise = Callable[[bytes], bool]
@@ -132,6 +133,11 @@ def is_ledger(content: bytes) -> bool:
 def is_elf(head: bytes) -> bool:
     """Whether a file that begins with `head` is an ELF file."""
     return head.startswith(b"\x7fELF")
+
+
+def may_be_flat(head: bytes) -> bool:
+    """Whether a file that begins with `head` may be a flat binary, which looks like anything but text and programs."""
+    return not is_elf(head) and not TEXT.fullmatch(head)
 
 
 def is_symbol_file(head: bytes) -> bool:

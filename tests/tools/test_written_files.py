@@ -68,6 +68,22 @@ def test_two_reports_do_not_share_a_file_and_leave_none_behind(command_line: Com
     assert not Path("both").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--trace-format", "jsonl"), "--trace-format says how a trace is written; give --trace FILE as well"),
+        (("--history", "h", "--stats", "h"), "--history h: is the file of a report, too; name another file"),
+        (("--history", "h", "--trace", "h"), "--history h: is the file of a report, too; name another file"),
+    ],
+)
+def test_an_option_that_would_be_ignored_or_lost_is_refused(
+    command_line: Command, options: tuple[str, ...], reason: str
+) -> None:
+    outcome = command_line("boot", "-q", "-c", "true", *options)
+    assert outcome.status == 2
+    assert outcome.messages.endswith(f"Error: {reason}\n")
+
+
 @pytest.mark.parametrize("name", ["nothing", "fifo"])
 def test_a_report_does_not_follow_a_link_to_nothing(command_line: Command, name: str) -> None:
     Path(name).symlink_to("elsewhere")
@@ -142,3 +158,25 @@ def test_asm_does_not_overwrite_what_it_has_not_made(command_line: Command, opti
     assert Path("notes").read_text() == "my notes\n"
     for _ in range(2):
         assert command_line("asm", "a.asm", option, "made").status == 0
+
+
+@pytest.mark.parametrize("content", ["image", b"my notes\n", "höher\n".encode(), b"\x7fELF\1\1\1"])
+def test_a_flat_binary_does_not_overwrite_an_image_a_text_or_a_program(
+    command_line: Command, image: Path, content: bytes | str
+) -> None:
+    Path("a.asm").write_text("nop\n")
+    before = image.read_bytes() if isinstance(content, str) else content
+    Path("there").write_bytes(before)
+    outcome = command_line("asm", "a.asm", "--format", "binary", "-o", "there")
+    assert outcome.status == 2
+    assert outcome.messages.endswith("; give another name, or remove it\n")
+    assert Path("there").read_bytes() == before
+
+
+def test_a_flat_binary_replaces_an_earlier_one(command_line: Command) -> None:
+    Path("a.asm").write_text(".byte 0x55, 0xaa\n.fill 1024\n")
+    for _ in range(2):
+        assert command_line("asm", "a.asm", "--format", "binary").status == 0
+    Path("a.asm").write_text("nop\n")
+    assert command_line("asm", "a.asm", "--format", "binary").status == 0
+    assert Path("a.bin").read_bytes() == b"\x90"
