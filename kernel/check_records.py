@@ -206,6 +206,19 @@ def give_backs_are_on_their_way(facts: Facts) -> Iterator[str]:
 def what_servers_hold_equals_a_recount(facts: Facts) -> Iterator[str]:
     """`held` of a server that lives counts open files, locks, request blocks and give-backs."""
     for partition in facts.state.endpoints.by_number.values():
-        counted = facts.kernel.give_backs.recount(partition)
+        counted = held_by(facts, partition)
         if facts.quiescent and not partition.dead and partition.held != counted:
             yield f"{partition.name}: holds {partition.held} things, counted {counted}"
+
+
+def held_by(facts: Facts, partition: PartitionState) -> int:
+    """Return what `PartitionState.held` must be while the server lives."""
+    files = [file for file in facts.kernel.files.objects.values() if file.partition == partition.number]
+    blocks = sum(bool(fill.server_request) for file in files for fill in file.fills)
+    versions = set(facts.kernel.directories.state.versions.values())
+    for process in facts.state.tasks.processes.values():
+        versions.update(lock.of for lock in process.locks.values() if lock.of is not None)
+    locks = sum(version.server is partition for version in versions)
+    queue = partition.give_backs
+    in_flight = GIVE_BACKS in partition.posted.values()
+    return len(files) + blocks + locks + len(queue.entries) + in_flight

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import DirectoryEntry, DirectoryPage, FileAttributes
@@ -18,11 +17,13 @@ from callgate.kernel.abi.layout import size_of
 from callgate.kernel.abi.limits import DIRECTORIES_KEPT, DIRECTORIES_OF_PROCESS, DIRECTORY_PAGES_KEPT
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.errors import PolicyError
-from callgate.kernel.records import DirectoryLock, PartitionState, Pin, Process, Version
-from callgate.kernel.windows import Source
-
-if TYPE_CHECKING:
-    from callgate.kernel.kernel import Kernel
+from callgate.kernel.give_backs import GiveBacks
+from callgate.kernel.paths import listed, resolve
+from callgate.kernel.physical_memory import PhysicalMemory
+from callgate.kernel.records import DirectoryLock, Endpoints, PartitionState, Pin, Process, Version
+from callgate.kernel.requests import Requests
+from callgate.kernel.shares import Shares
+from callgate.kernel.windows import Source, Windows
 
 
 @dataclass(slots=True)
@@ -35,15 +36,30 @@ class DirectoriesState:
 class Directories:
     """LOCK_DIRECTORY and UNLOCK_DIRECTORY; and READ_LINK."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self.state = kernel.state.directories
-        self.kernel = kernel
+    def __init__(
+        self,
+        state: DirectoriesState,
+        memory: PhysicalMemory,
+        windows: Windows,
+        requests: Requests,
+        give_backs: GiveBacks,
+        shares: Shares,
+        endpoints: Endpoints,
+    ) -> None:
+        self.state = state
+        self.memory = memory
+        self.windows = windows
+        self.pins = windows.pins
+        self.requests = requests
+        self.give_backs = give_backs
+        self.shares = shares
+        self.endpoints = endpoints
 
     async def lock(self, process: Process, path: bytes, path_address: int) -> tuple[int, DirectoryLock]:
         """Lock the directory at an absolute path that also lies at kernel address `path_address`."""
         if len(process.locks) >= DIRECTORIES_OF_PROCESS:
             raise PolicyError(ErrorCode.NO_RESOURCES)
-        partition, rest = self.kernel.volumes.resolve(path)
+        partition, rest = resolve(self.endpoints, path)
         if partition is None:
             lock = self._lock_root(process)
         else:
@@ -65,11 +81,11 @@ class Directories:
 
         1 to 4,048 bytes that the server has chosen; PolicyError, BAD_ARGUMENT if there is no link.
         """
-        partition, rest = self.kernel.volumes.resolve(path)
+        partition, rest = resolve(self.endpoints, path)
         if partition is None:
             raise PolicyError(ErrorCode.BAD_ARGUMENT, "the root directory is no symbolic link")
         where = path_address + len(path) - len(rest), len(rest)
-        reply = await self.kernel.requests.make(partition, Operation.READ_LINK, data=where)
+        reply = await self.requests.make(partition, Operation.READ_LINK, data=where)
         target = await reply.take_data()
         if not target:
             raise PolicyError(ErrorCode.BAD_REPLY, "no data, or another reply than data")
@@ -80,7 +96,7 @@ class Directories:
         lock = process.locks.pop(number, None)
         if lock is None:
             raise PolicyError(ErrorCode.BAD_HANDLE)
-        self.kernel.windows.close(process, process.windows[lock.window])
+        self.windows.close(process, process.windows[lock.window])
         if lock.of is not None:
             lock.of.users -= 1
             if not lock.of.users and not lock.of.current:
@@ -106,11 +122,11 @@ class Directories:
 
     def _show(self, process: Process, version: Version) -> DirectoryLock:
         """Map a version's pages; the window holds each page once more."""
-        self.kernel.shares.check_frames(process, len(version.frames))
+        self.shares.check_frames(process, len(version.frames))
         for frame in version.frames:
-            self.kernel.memory.low.hold(frame)
+            self.memory.low.hold(frame)
         pins: list[Pin] = [("frame", frame, 0) for frame in version.frames]
-        window = self.kernel.windows.open(process, "directory", Source(version.frames, pins))
+        window = self.windows.open(process, "directory", Source(version.frames, pins))
         version.users += 1
         return DirectoryLock(version, window.address, len(version.frames), version.entries, version.version)
 
@@ -121,9 +137,9 @@ class Directories:
         if key in versions:
             versions.move_to_end(key)
             return versions[key]
-        self.kernel.give_backs.check_room(partition)
-        reply = await self.kernel.requests.make(partition, Operation.LOCK_DIRECTORY, data=(address, len(rest)))
-        self.kernel.give_backs.taken(partition)
+        self.give_backs.check_room(partition)
+        reply = await self.requests.make(partition, Operation.LOCK_DIRECTORY, data=(address, len(rest)))
+        self.give_backs.taken(partition)
         registers = reply.registers
         frames, pins = await reply.take_pages()
         version = Version(partition, rest, registers.edx, registers.ebx, registers.edi, frames, pins)
@@ -160,20 +176,19 @@ class Directories:
         if version is None:
             return False
         self._retire(version)
-        self.kernel.file_ageing.watch()  # its thread tells the server
         return True
 
     def _drop(self, version: Version) -> None:
-        self.kernel.pins.release(version.pins)
+        self.pins.release(version.pins)
         version.pins = []
-        self.kernel.give_backs.add(version.server, Operation.UNLOCK_DIRECTORY, version.server_lock)
+        self.give_backs.add(version.server, Operation.UNLOCK_DIRECTORY, version.server_lock)
 
     def _lock_root(self, process: Process) -> DirectoryLock:
-        names = [partition.name for partition in self.kernel.volumes.listed()]
-        self.kernel.shares.check_frames(process, 1)
-        frame = self.kernel.memory.low.allocate()
-        self.kernel.machine.ram.view(frame, PAGE_SIZE)[:] = root_page(names)
-        window = self.kernel.windows.open(process, "directory", Source([frame], [], [frame]))
+        names = [partition.name for partition in listed(self.endpoints)]
+        self.shares.check_frames(process, 1)
+        frame = self.memory.low.allocate()
+        self.windows.guest.ram.view(frame, PAGE_SIZE)[:] = root_page(names)
+        window = self.windows.open(process, "directory", Source([frame], [], [frame]))
         return DirectoryLock(None, window.address, 1, len(names), 0)
 
 

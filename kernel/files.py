@@ -20,6 +20,7 @@ from callgate.kernel.errors import PolicyError
 from callgate.kernel.file_objects import FileObject, FillState, publish, sequence_of
 from callgate.kernel.fills import FILL_BYTES
 from callgate.kernel.machine.accounts import Account
+from callgate.kernel.paths import resolve
 from callgate.kernel.records import OpenFile, PartitionState, Process
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Files:
     ) -> tuple[int, OpenFile, FileObject]:
         """Open the file at an absolute path that also lies at kernel address `path_address`."""
         writable = OpenFlags.WRITE in flags
-        partition, rest = self.kernel.volumes.resolve(path)
+        partition, rest = resolve(self.kernel.state.endpoints, path)
         if partition is None:
             raise PolicyError(ErrorCode.IS_DIRECTORY)
         if len(process.files) >= FILES_OF_PROCESS:

@@ -12,8 +12,9 @@ The queue is bounded: what an endpoint holds for others, given back or not, is c
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from callgate.kernel.abi import selectors
 from callgate.kernel.abi.calls import Operation, WaitReason
@@ -21,10 +22,11 @@ from callgate.kernel.abi.errors import ErrorCode, error_of_server
 from callgate.kernel.abi.message import Message
 from callgate.kernel.coroutines import CARRY, routine
 from callgate.kernel.errors import PolicyError
+from callgate.kernel.guest import Guest
+from callgate.kernel.log import Log
 from callgate.kernel.records import GIVE_BACKS, PartitionState, Thread
-
-if TYPE_CHECKING:
-    from callgate.kernel.kernel import Kernel
+from callgate.kernel.slots import Slots
+from callgate.kernel.threads import Threads
 
 HELD_LIMIT: Final = 4096  # open files, locks, request blocks and give-backs of one endpoint
 LAST_WORDS = 1_000_000  # nanoseconds of virtual time that servers have to hear of give-backs when the shell has ended
@@ -43,17 +45,32 @@ class GiveBacksState:
 class GiveBacks:
     """RELEASE, CLOSE and UNLOCK_DIRECTORY for what nobody uses."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self.state = kernel.state.give_backs
-        self.kernel = kernel
+    def __init__(
+        self,
+        state: GiveBacksState,
+        guest: Guest,
+        threads: Threads,
+        slots: Slots,
+        log: Log,
+        stop: Callable[[], None],
+    ) -> None:
+        """`stop` stops the machine when the shell has ended and all is said."""
+        self.state = state
+        self.guest = guest
+        self.threads = threads
+        self.scheduler = threads.scheduler
+        self.slots = slots
+        self.endpoints = slots.state
+        self.log = log
+        self.stop = stop
         self.limit = HELD_LIMIT
 
     def start(self) -> None:
         """Make the thread that posts; it begins when something is to be given back."""
-        thread = self.kernel.threads.create_kernel("give-backs", "give_back_thread")
+        thread = self.threads.create_kernel("give-backs", "give_back_thread")
         thread.wait_reason = WaitReason.SLEEP
         self.state.thread = thread
-        for partition in self.kernel.state.endpoints.by_number.values():
+        for partition in self.endpoints.by_number.values():
             self._next(partition)
 
     # What a server holds.
@@ -66,19 +83,6 @@ class GiveBacks:
     def taken(self, partition: PartitionState) -> None:
         """A server has said that it holds something more for us."""
         partition.held += 1
-
-    def recount(self, partition: PartitionState) -> int:
-        """Return what `PartitionState.held` must be while the server lives."""
-        kernel = self.kernel
-        files = [file for file in kernel.files.objects.values() if file.partition == partition.number]
-        blocks = sum(bool(fill.server_request) for file in files for fill in file.fills)
-        versions = set(kernel.directories.state.versions.values())
-        for process in kernel.state.tasks.processes.values():
-            versions.update(lock.of for lock in process.locks.values() if lock.of is not None)
-        locks = sum(version.server is partition for version in versions)
-        queue = partition.give_backs
-        in_flight = GIVE_BACKS in partition.posted.values()
-        return len(files) + blocks + locks + len(queue.entries) + in_flight
 
     # What it need not hold any more.
 
@@ -95,14 +99,14 @@ class GiveBacks:
         if queue.busy or not queue.entries or self.state.thread is None:
             return
         queue.busy = True
-        self.kernel.slots.queue_give_backs(partition)
+        self.slots.queue_give_backs(partition)
 
     def granted(self, partition: PartitionState, slot: int) -> None:
         """The oldest entry has got a slot: have it posted."""
         partition.give_backs.slot = slot
         self.state.due.append(partition)
         assert self.state.thread is not None
-        self.kernel.scheduler.wake(self.state.thread)
+        self.scheduler.wake(self.state.thread)
 
     async def host_give_back(self, _value: int) -> None:
         """GIVE_BACK: post what has a slot.  Nothing here waits: `ipc_post` goes on at once."""
@@ -111,17 +115,17 @@ class GiveBacks:
             partition = state.due.pop(0)
             slot, partition.give_backs.slot = partition.give_backs.slot, -1
             if partition.dead:
-                self.kernel.slots.free_slot(partition, slot)
+                self.slots.free_slot(partition, slot)
                 self.answered(partition)
                 continue
             await self._post(partition, slot)
-        if state.ending and (self.idle or self.kernel.guest.now >= state.last):
-            self.kernel.stop()
+        if state.ending and (self.idle or self.guest.now >= state.last):
+            self.stop()
 
     async def _post(self, partition: PartitionState, slot: int) -> None:
         operation, number = partition.give_backs.entries.popleft()
         partition.posted[slot] = GIVE_BACKS
-        block = self.kernel.threads.block(self.kernel.scheduler.current)
+        block = self.threads.block(self.scheduler.current)
         block["slot"] = slot
         block["request_operation"] = operation
         block["request_partition"] = (selectors.GDT_FIRST_PARTITION + partition.number) * 8
@@ -151,7 +155,7 @@ class GiveBacks:
         if message is not None:
             header = Message.from_buffer(message)
             if header.eflags & CARRY:
-                self.kernel.log(f"{partition.name}: what was given back: {error_of_server(header.eax).name}", partition)
+                self.log(f"{partition.name}: what was given back: {error_of_server(header.eax).name}", partition)
         self._next(partition)
         if not queue.busy:
             self._all_said(partition)
@@ -170,16 +174,16 @@ class GiveBacks:
     def _all_said(self, partition: PartitionState) -> None:
         waiters, partition.give_backs.waiters = partition.give_backs.waiters, []
         for selector in waiters:
-            self.kernel.scheduler.host_wake(selector)
+            self.scheduler.host_wake(selector)
         if self.state.ending and self.state.thread is not None:
-            self.kernel.scheduler.wake(self.state.thread)
+            self.scheduler.wake(self.state.thread)
 
     async def said(self, partition: PartitionState) -> None:
         """Wait until a server that the current thread has asked has been told of all that it need not hold."""
         queue = partition.give_backs
-        thread = self.kernel.scheduler.current
+        thread = self.scheduler.current
         while queue.busy and not partition.dead:
-            self.kernel.threads.check_wait(thread)
+            self.threads.check_wait(thread)
             queue.waiters.append(thread.selector)
             await routine("block", eax=WaitReason.FILE)
             if thread.selector in queue.waiters:
@@ -190,17 +194,17 @@ class GiveBacks:
     @property
     def idle(self) -> bool:
         """Whether every server that lives has been told of everything."""
-        return not any(p.give_backs.busy for p in self.kernel.state.endpoints.by_number.values() if not p.dead)
+        return not any(p.give_backs.busy for p in self.endpoints.by_number.values() if not p.dead)
 
     def end(self) -> None:
         """The shell has ended: stop the machine when servers have heard of what it gave back, or soon."""
         state = self.state
         if self.idle or state.thread is None:
-            self.kernel.stop()
+            self.stop()
             return
         state.ending = True
-        state.last = self.kernel.guest.now + LAST_WORDS
-        self.kernel.scheduler.sleep_until(state.thread, state.last)
+        state.last = self.guest.now + LAST_WORDS
+        self.scheduler.sleep_until(state.thread, state.last)
 
 
 class Unclaimed:

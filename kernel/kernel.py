@@ -129,22 +129,31 @@ class Kernel:
             self._blocks_left_unread,
         )
         self.changed_blocks = ChangedBlocks(self.cache)
-        self.requests = Requests(self)
         self.pins = Pins(state.low, self.cache.unlock)
         self.posted = Posted()
         self.slots = Slots(state.endpoints, self.guest, self.memory, self.gdt, self.scheduler, self.pins, self.posted)
+        self.requests = Requests(self.guest, self.threads, self.slots, self.disks)
         self.replies = Replies(state.endpoints, self.memory, self.slots, self.posted, self.log)
         self.windows = Windows(self.guest, self.memory, self.pins, state.endpoints)
 
     def _make_files_and_servers(self) -> None:
         """File data and directories; the processes that serve them."""
+        state = self.state
         self.fills = Fills(self)
         self.file_windows = FileWindows(self)
         self.file_writing = FileWriting(self)
         self.file_ageing = FileAgeing(self)
-        self.give_backs = GiveBacks(self)
+        self.give_backs = GiveBacks(state.give_backs, self.guest, self.threads, self.slots, self.log, self.stop)
         self.files = Files(self)
-        self.directories = Directories(self)
+        self.directories = Directories(
+            state.directories,
+            self.memory,
+            self.windows,
+            self.requests,
+            self.give_backs,
+            self.shares,
+            state.endpoints,
+        )
         self.posted.register(Sender.FILE_DATA, self.fills)
         self.posted.register(Sender.GIVE_BACKS, self.give_backs)
         self.posted.register(Sender.CLIENT, Unclaimed(self.give_backs))
@@ -167,7 +176,7 @@ class Kernel:
     def _make_gates(self) -> None:
         """What comes in: calls, faults, exits."""
         tasks = self.state.tasks
-        self.programs = Programs(tasks, self.processes, self.volumes.resolve, self.files.read_all)
+        self.programs = Programs(tasks, self.processes, self.state.endpoints, self.files.read_all)
         self.faults = Faults(self)
         self.system_calls = SystemCalls(self)
         self.server_calls = ServerCalls(self)

@@ -9,21 +9,21 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.executable import Executable, parse_elf
 from callgate.kernel.images import program_executable
+from callgate.kernel.paths import resolve
 from callgate.kernel.processes import Processes
-from callgate.kernel.records import PartitionState, Process, Tasks
+from callgate.kernel.records import Endpoints, PartitionState, Process, Tasks
 
-Resolve = Callable[[bytes], tuple[PartitionState | None, bytes]]
 ReadAll = Callable[[PartitionState, tuple[int, int], int, int], Awaitable[bytes]]
 
 
 class Programs:
     """Makes processes of ELF files."""
 
-    def __init__(self, tasks: Tasks, processes: Processes, resolve: Resolve, read_all: ReadAll) -> None:
-        """Take what splits a path into volume and rest, and what reads a file: (volume, path, limit, parent)."""
+    def __init__(self, tasks: Tasks, processes: Processes, endpoints: Endpoints, read_all: ReadAll) -> None:
+        """Take what reads a file: (volume, path, limit, parent)."""
         self.tasks = tasks
         self.processes = processes
-        self.resolve = resolve
+        self.endpoints = endpoints
         self.read_all = read_all
 
     async def load(self, path: bytes, address: int, arguments: bytes, *, parent: int) -> Process:
@@ -31,7 +31,7 @@ class Programs:
 
         PolicyError: IS_DIRECTORY, NOT_EXECUTABLE, whatever the volume's server answers, or no room for a process.
         """
-        partition, rest = self.resolve(path)
+        partition, rest = resolve(self.endpoints, path)
         if partition is None:
             raise PolicyError(ErrorCode.IS_DIRECTORY)
         where = (address + len(path) - len(rest), len(rest))

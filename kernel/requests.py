@@ -8,7 +8,6 @@ slot taken: the reply's registers are in hand, its data or addresses in the mess
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
 
 from callgate.kernel.abi import selectors
 from callgate.kernel.abi.calls import Operation
@@ -17,12 +16,12 @@ from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES, MESSAGE_DATA_SIZE, Message, ReplyType
 from callgate.kernel.abi.selectors import SLOT_ABANDONED
 from callgate.kernel.coroutines import RoutineResult, routine
+from callgate.kernel.disks import Disks
 from callgate.kernel.errors import Overdue, PolicyError
+from callgate.kernel.guest import Guest
 from callgate.kernel.records import PartitionState, Pin
-from callgate.kernel.slots import NO_SLOT
-
-if TYPE_CHECKING:
-    from callgate.kernel.kernel import Kernel
+from callgate.kernel.slots import NO_SLOT, Slots
+from callgate.kernel.threads import Threads
 
 DATA = offset_of(Message, "data")
 
@@ -30,19 +29,19 @@ DATA = offset_of(Message, "data")
 class RequestReply:
     """A reply whose slot is still taken."""
 
-    def __init__(self, kernel: Kernel, partition: PartitionState, slot: int, registers: RoutineResult) -> None:
-        self.kernel = kernel
+    def __init__(self, slots: Slots, partition: PartitionState, slot: int, registers: RoutineResult) -> None:
+        self.slots = slots
         self.partition = partition
         self.slot = slot
         self.registers = registers
-        page = kernel.slots.message(partition, slot)
+        page = slots.message(partition, slot)
         header = Message.from_buffer(page)
         self.kind = header.reply
         self.count = header.count
 
     async def take_data(self) -> bytes:
         """Return the bytes of a data reply and give the slot back."""
-        page = self.kernel.slots.message(self.partition, self.slot)
+        page = self.slots.message(self.partition, self.slot)
         data = bytes(page[DATA : DATA + min(self.count, MESSAGE_DATA_SIZE)]) if self.kind == ReplyType.DATA else b""
         await self.finish()
         return data
@@ -56,23 +55,27 @@ class RequestReply:
         pins: list[Pin] = []
         if self.kind == ReplyType.OBJECT:
             count = min(self.count, MESSAGE_ADDRESSES)
-            page = self.kernel.slots.message(self.partition, self.slot)
+            page = self.slots.message(self.partition, self.slot)
             frames = list(struct.unpack_from(f"<{count}Q", page, DATA))
-            pins = self.kernel.slots.take_pins(self.partition, self.slot)
+            pins = self.slots.take_pins(self.partition, self.slot)
         await self.finish()
         return frames, pins
 
     async def finish(self) -> None:
         """Let go of pages that nobody took, and give the slot back."""
-        self.kernel.slots.drop_pins(self.partition, self.slot)
+        self.slots.drop_pins(self.partition, self.slot)
         await routine("ipc_finish")
 
 
 class Requests:
     """Making requests."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self.kernel = kernel
+    def __init__(self, guest: Guest, threads: Threads, slots: Slots, disks: Disks) -> None:
+        self.guest = guest
+        self.threads = threads
+        self.scheduler = threads.scheduler
+        self.slots = slots
+        self.disks = disks
 
     async def make(
         self,
@@ -89,10 +92,9 @@ class Requests:
 
         `data` is (kernel linear address, bytes) of what travels in the message.
         """
-        kernel = self.kernel
-        thread = kernel.scheduler.current
-        block = kernel.threads.block(thread)
-        kernel.threads.check_wait(thread)
+        thread = self.scheduler.current
+        block = self.threads.block(thread)
+        self.threads.check_wait(thread)
         block["request_operation"] = operation
         block["request_partition"] = (selectors.GDT_FIRST_PARTITION + partition.number) * 8
         block["request_data"], block["request_bytes"] = data
@@ -102,7 +104,7 @@ class Requests:
             raise PolicyError(ErrorCode.KILLED if thread.killed else ErrorCode.INTERRUPTED)
         if slot == NO_SLOT:
             raise PolicyError(ErrorCode(block["request_bytes"]))
-        reply = RequestReply(kernel, partition, slot, result)
+        reply = RequestReply(self.slots, partition, slot, result)
         if result.failed:
             await reply.finish()
             raise PolicyError(self.error_of(partition, result.eax))
@@ -113,20 +115,20 @@ class Requests:
 
         The slot stays the server's until it answers, and the reply is nobody's then.
         """
-        thread, scheduler = self.kernel.scheduler.current, self.kernel.scheduler
+        thread, scheduler = self.scheduler.current, self.scheduler
         thread.deadline = deadline
         scheduler.sleep_until(thread, deadline)
         try:
             return await self.make(partition, operation)
         except PolicyError as error:
-            if error.code is ErrorCode.INTERRUPTED and self.kernel.guest.now >= deadline:
+            if error.code is ErrorCode.INTERRUPTED and self.guest.now >= deadline:
                 raise Overdue from None
             raise
         finally:
             thread.deadline = None
             scheduler.cancel_sleep(thread)
-            if self.kernel.guest.now >= deadline:
-                self.kernel.threads.clear_interrupt(thread)  # of the deadline: it has come, whoever was first
+            if self.guest.now >= deadline:
+                self.threads.clear_interrupt(thread)  # of the deadline: it has come, whoever was first
 
     def error_of(self, partition: PartitionState, value: int) -> ErrorCode:
         """Return what a caller is told for the error in a reply: the server's word, or the kernel's if it is gone.
@@ -135,6 +137,6 @@ class Requests:
         """
         if partition.dead:
             return partition.error
-        if value == ErrorCode.UNPLUGGED and partition.disk >= 0 and not self.kernel.disks.there(partition.disk):
+        if value == ErrorCode.UNPLUGGED and partition.disk >= 0 and not self.disks.there(partition.disk):
             return ErrorCode.UNPLUGGED
         return error_of_server(value)

@@ -25,7 +25,7 @@ from callgate.kernel.control import ControlBlock, word
 from callgate.kernel.coroutines import CARRY
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.information import ipc_information, ledger_information, thread_information
-from callgate.kernel.paths import absolute
+from callgate.kernel.paths import absolute, listed
 from callgate.kernel.processes import KILLED_EXIT_CODE
 from callgate.kernel.records import Process, Thread
 from callgate.kernel.user_memory import BadAddress
@@ -240,15 +240,15 @@ class SystemCalls:
 
     async def volume_information(self, thread: Thread, frame: ControlBlock) -> None:
         """Describe the EBX-th volume."""
-        listed = self.kernel.volumes.listed()
+        volumes = listed(self.kernel.state.endpoints)
         index = frame["ebx"] & ~(VOLUME_UNASKED | VOLUME_BRIEFLY)
-        if index >= len(listed):
+        if index >= len(volumes):
             raise PolicyError(ErrorCode.NOT_FOUND)
         if frame["ebx"] & VOLUME_UNASKED:
-            information = self.kernel.volumes.known(listed[index])
+            information = self.kernel.volumes.known(volumes[index])
         else:
             patience = BRIEFLY if frame["ebx"] & VOLUME_BRIEFLY else PATIENCE
-            information = await self.kernel.volumes.describe(listed[index], patience)
+            information = await self.kernel.volumes.describe(volumes[index], patience)
         later = self._give(thread.process, frame["edi"], information)
         if later is not None:
             await later

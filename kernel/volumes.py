@@ -19,7 +19,6 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.abi.volume import VolumeInformation
 from callgate.kernel.control import field_text
-from callgate.kernel.disks import place_of
 from callgate.kernel.errors import Overdue, PolicyError
 from callgate.kernel.images import ROM_PROGRAMS, program_file
 from callgate.kernel.machine.accounts import Account
@@ -245,24 +244,3 @@ class Volumes:
         self.kernel.cache.unlock(locked.keys)
         start = (lba - first * SECTORS_PER_PAGE) * SECTOR_SIZE
         return data[start : start + count * SECTOR_SIZE]
-
-    def listed(self) -> list[PartitionState]:
-        """Return the volumes that are mounted: the ROM, then those of disks in the order of their places."""
-        there = [p for p in self.kernel.state.endpoints.by_number.values() if not (p.hidden or p.dead or p.mounting)]
-        return sorted(there, key=lambda p: (p.disk >= 0, place_of(p.disk), p.start))
-
-    def resolve(self, path: bytes) -> tuple[PartitionState | None, bytes]:
-        """Split an absolute path into its volume and the rest; (None, b"") for the root directory."""
-        if not path.startswith(b"/"):
-            raise PolicyError(ErrorCode.BAD_ARGUMENT, "a path starts with /")
-        name, _, rest = path.lstrip(b"/").partition(b"/")
-        if not name:
-            return None, b""
-        text = name.decode("utf-8", "replace").lower()
-        error = ErrorCode.NOT_FOUND
-        for partition in self.kernel.state.endpoints.by_number.values():
-            if partition.name == text and not (partition.hidden or partition.mounting):
-                if not partition.dead:
-                    return partition, rest
-                error = partition.error
-        raise PolicyError(error)

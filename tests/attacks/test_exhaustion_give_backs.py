@@ -11,6 +11,8 @@ from callgate.disk.media import ImageFile, MemoryMedium
 from callgate.kernel import volumes
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.check_facts import Facts
+from callgate.kernel.check_records import held_by
 from callgate.kernel.machine.serial import IRQ
 from callgate.kernel.records import GIVE_BACKS, PartitionState
 from callgate.server.fat import FatServer
@@ -64,7 +66,7 @@ def test_a_server_that_takes_nothing_back_is_given_nothing_more_at_its_limit(mad
     go(made)
     assert innocent.exit_code == 0
     assert made.output == bytes(5 * ROUNDS), "nobody else is refused anything"
-    assert of(made, "d1").held == made.kernel.give_backs.recount(of(made, "d1")) <= 2
+    assert of(made, "d1").held == held_by(Facts(made.kernel), of(made, "d1")) <= 2
     assert made.kernel.check() == []
 
 

@@ -14,6 +14,7 @@ from callgate.kernel.abi.errors import SERVER_ERRORS, ErrorCode
 from callgate.kernel.abi.selectors import SLOTS
 from callgate.kernel.fills import TRIES
 from callgate.kernel.machine.serial import IRQ
+from callgate.kernel.paths import listed
 from callgate.kernel.records import GIVE_BACKS, PartitionState, Process
 from callgate.kernel.system import System, SystemOptions
 from callgate.server.fat import FatServer
@@ -355,7 +356,7 @@ def test_a_person_gets_a_prompt_when_the_first_volume_is_there_and_hears_of_a_la
         assert not any(line.startswith("/d0") for line in log)
         assert system.run(fuel=FUEL).reason == "halt"
         assert log[-1] == "/d0: synthetic, label (none)"
-        assert [p.name for p in system.kernel.volumes.listed()] == ["rom", "d0", "d1"]
+        assert [p.name for p in listed(system.kernel.state.endpoints)] == ["rom", "d0", "d1"]
 
 
 def test_a_script_sees_volumes_that_mount_within_their_deadline(monkeypatch: pytest.MonkeyPatch, good: Path) -> None:

@@ -16,6 +16,7 @@ from callgate.disk.media import MemoryMedium
 from callgate.kernel import volumes
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.paths import listed
 from callgate.server.errors import FileSystemError, MountError
 from callgate.server.fat.server import FatServer
 from callgate.server.hosted import HostedServer, operation
@@ -134,7 +135,7 @@ def test_the_next_server_that_claims_a_volume_mounts_it(
     assert log[-3].startswith("d0: not mounted: ")
     assert log[-2:] == ["d0: a server also knows it as fat16, which is tried", "/d0: fat16, label CALLGATE"]
     assert (run.system.kernel.check(), run.leaks()) == ([], [])
-    assert [p.name for p in run.system.kernel.volumes.listed()] == ["rom", "d0"]
+    assert [p.name for p in listed(run.system.kernel.state.endpoints)] == ["rom", "d0"]
     (volume,) = inspect_medium(MemoryMedium(fat), "x").volumes
     assert volume.file_system.kind == "fat16"
     (said,) = volume.file_system.problems
