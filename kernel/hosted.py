@@ -22,22 +22,22 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from callgate.kernel.abi.calls import ServerCall
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.thread import HostedBlock, HostedGate
 from callgate.kernel.errors import PolicyError
+from callgate.kernel.guest import Guest
+from callgate.kernel.mounting import Mounting
+from callgate.kernel.processes import Processes
 from callgate.kernel.records import Process, Thread
 from callgate.kernel.user_memory import BadAddress, UserMemory
 from callgate.server.errors import FileSystemError
 from callgate.server.gate import GateCall, GateResult
 from callgate.server.hosted import HostedServer
 from callgate.server.raised import describe, last_frames
-
-if TYPE_CHECKING:
-    from callgate.kernel.kernel import Kernel
 
 STEPS_LIMIT = 100_000  # gate calls of a request, or of a mount
 ACCESSES_LIMIT = 10_000  # reads and writes of a step
@@ -53,9 +53,20 @@ class HandlerStuck(BaseException):
 class Hosted:
     """The servers by process number, and the coroutines of the requests being served."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self.kernel = kernel
-        self.servers = kernel.state.hosted
+    def __init__(
+        self,
+        servers: dict[int, HostedServer],
+        guest: Guest,
+        processes: Processes,
+        mounting: Mounting,
+        end_server: Callable[[Process, str, Sequence[str]], None],
+    ) -> None:
+        """`end_server` ends a server's process: the process, why, and lines of the log that belong to the reason."""
+        self.servers = servers
+        self.guest = guest
+        self.processes = processes
+        self.mounting = mounting
+        self.end_server = end_server
         self.running: dict[int, Any] = {}  # thread selector -> coroutine
         self.steps: dict[int, int] = {}
         self.step_seconds = STEP_SECONDS
@@ -65,7 +76,7 @@ class Hosted:
 
     def memory_of(self, process: Process) -> UserMemory:
         """Return a process's memory as its own Python sees it: each access is counted."""
-        return self.kernel.processes.memory_of(process, self.touch)
+        return self.processes.memory_of(process, self.touch)
 
     def touch(self, size: int) -> None:
         """Count an access of hosted Python to its process's memory; HandlerStuck if it is one too many.
@@ -107,7 +118,7 @@ class Hosted:
 
     def _book(self, server: HostedServer) -> None:
         """Book what the server's Python has decompressed."""
-        self.kernel.machine.ledger.extra["inflated_bytes"] += server.inflated
+        self.guest.machine.ledger.extra["inflated_bytes"] += server.inflated
         server.inflated = 0
 
     def _advance(self, server: HostedServer, thread: Thread, message: int, memory: UserMemory) -> int:
@@ -145,7 +156,7 @@ class Hosted:
 
     def _log_reports(self, server: HostedServer, process: Process) -> None:
         for line in server.take_reports():
-            self.kernel.mounting.say_of(server.geometry.name, [line], process)
+            self.mounting.say_of(server.geometry.name, [line], process)
 
     def _end(self, thread: Thread, reason: str, frames: Sequence[str] = ()) -> None:
         """Kill the server; say why, and where in its code that was."""
@@ -153,7 +164,7 @@ class Hosted:
         with suppress(Exception):  # a server may have reports of its own, and break in them
             self._log_reports(server, thread.process)
         self.forget(thread)
-        self.kernel.servers.kill(thread.process, reason, frames)
+        self.end_server(thread.process, reason, frames)
 
     def _forget(self, thread: Thread) -> None:
         del self.running[thread.selector]
@@ -163,7 +174,7 @@ class Hosted:
         """Close the coroutine of a thread that dies; log what it objects to that."""
         objection = self._close(thread.selector)
         if objection:
-            self.kernel.log.urgent(
+            self.mounting.log.urgent(
                 f"{thread.process.name}: handler raised {objection} when it was ended", thread.process
             )
 

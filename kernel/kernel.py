@@ -5,7 +5,7 @@ Where a manager has one called that is made after it, the function that it is gi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.calls import HostCall, WaitReason
@@ -18,6 +18,7 @@ from callgate.kernel.checks import check
 from callgate.kernel.coroutines import Coroutines
 from callgate.kernel.descriptor_tables import GlobalTable
 from callgate.kernel.directories import Directories
+from callgate.kernel.disk_reading import DiskReader
 from callgate.kernel.disk_requests import DiskRequests, Key, Run
 from callgate.kernel.disk_watch import DiskWatch
 from callgate.kernel.disks import Disks
@@ -53,6 +54,7 @@ from callgate.kernel.slots import Slots
 from callgate.kernel.state import KernelState
 from callgate.kernel.system_calls import SystemCalls
 from callgate.kernel.threads import Threads
+from callgate.kernel.volume_information import VolumeQueries
 from callgate.kernel.volumes import Volumes
 from callgate.kernel.windows import Windows
 
@@ -166,11 +168,15 @@ class Kernel:
             (self.give_backs, self.files, self.directories),
             self.files.in_use,
         )
-        self.volumes = Volumes(self)
-        self.mounting = Mounting(self)
-        self.plugging = Plugging(self)
-        self.servers = Servers(self)
-        self.hosted = Hosted(self)
+        self.volume_queries = VolumeQueries(self.guest, self.requests)
+        self.mounting = Mounting(state.mounting, self.guest, self.threads, self.log)
+        self.hosted = Hosted(state.hosted, self.guest, self.processes, self.mounting, self._end_server)
+        self.servers = Servers(
+            self.guest, self.threads, self.processes, self.partition_servers, self.hosted, self.mounting
+        )
+        self.disk_reader = DiskReader(self.guest, self.cache)
+        self.volumes = Volumes(self.guest, self.disks, self.disk_reader, self.requests, self.servers, self.mounting)
+        self.plugging = Plugging(state.plugging, self.disks, self.cache, self.changed_blocks, self.volumes)
         self.dma = DmaWatch(self)
 
     def _make_gates(self) -> None:
@@ -227,6 +233,16 @@ class Kernel:
         """The shell's exit code, None while it runs."""
         return self.state.tasks.exit_code
 
+    async def start_services(self, *, first: bool) -> None:
+        """Mount the ROM and every partition of every disk; with `first`, do not wait long when one is there."""
+        self.volumes.find_servers()
+        self.volumes.mount_rom()
+        self.disk_watch.start()
+        self.file_ageing.start()
+        self.give_backs.start()
+        self.plugging.mount_present()
+        await self.mounting.settled(first=first)
+
     def check(self) -> list[str]:
         """Return what contradicts the kernel's invariants now, in words (kernel/checks.py); costs about 10 ms."""
         return check(self)
@@ -258,6 +274,10 @@ class Kernel:
     def _blocks_left_unread(self, keys: set[Key]) -> None:
         """No disk request will bring blocks that file data may wait for."""
         self.fills.left_unread(keys)
+
+    def _end_server(self, process: Process, reason: str, details: Sequence[str]) -> None:
+        """A hosted handler has broken: end its server."""
+        self.servers.kill(process, reason, details)
 
     def _let_go(self, process: Process) -> None:
         """Let go of what a process that ends holds elsewhere."""

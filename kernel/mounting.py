@@ -10,15 +10,15 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.coroutines import routine
 from callgate.kernel.errors import PolicyError
+from callgate.kernel.guest import Guest
+from callgate.kernel.log import Log
 from callgate.kernel.records import Process
-
-if TYPE_CHECKING:
-    from callgate.kernel.kernel import Kernel
+from callgate.kernel.threads import Threads
 
 MOUNT_DEADLINE: Final = 2_000_000_000  # nanoseconds of virtual time that a server has to mount its volume
 GRACE: Final = 20_000_000  # nanoseconds for which a person's shell waits for other volumes when the first one is there
@@ -48,28 +48,30 @@ class MountingState:
 class Mounting:
     """Jobs that mount."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self.state = kernel.state.mounting
-        self.kernel = kernel
+    def __init__(self, state: MountingState, guest: Guest, threads: Threads, log: Log) -> None:
+        self.state = state
+        self.guest = guest
+        self.threads = threads
+        self.scheduler = threads.scheduler
+        self.log = log
         self.deadline = MOUNT_DEADLINE
 
     def start(self, report: Report, work: Callable[[Report], Coroutine[Any, Any, None]]) -> bool:
         """Have a kernel thread do `work`; False, and it is said, if there is no thread for it."""
-        kernel = self.kernel
         try:
-            thread = kernel.threads.start_job(f"mount {report.name}", lambda: self._job(report, work))
+            thread = self.threads.start_job(f"mount {report.name}", lambda: self._job(report, work))
         except PolicyError as error:
-            kernel.log(f"{report.name}: not mounted: no thread for it ({error})")
+            self.log(f"{report.name}: not mounted: no thread for it ({error})")
             return False
         insort(self.state.reports, report, key=lambda other: (other.place, other.partition))
-        kernel.scheduler.wake(thread)
+        self.scheduler.wake(thread)
         return True
 
     async def _job(self, report: Report, work: Callable[[Report], Coroutine[Any, Any, None]]) -> None:
         await work(report)
         report.done = True
         self._flush()
-        self.kernel.scheduler.host_wake(self.state.waiter)
+        self.scheduler.host_wake(self.state.waiter)
 
     async def settled(self, *, first: bool) -> None:
         """Wait until every mount has ended, well or not: a script sees every volume there is.
@@ -77,13 +79,13 @@ class Mounting:
         With `first` no longer than `GRACE` after the first volume is there, nor than a mount's deadline: a person wants
         a prompt.  From then on what is said comes as it happens.
         """
-        state, thread, scheduler = self.state, self.kernel.scheduler.current, self.kernel.scheduler
-        last = self.kernel.guest.now + self.deadline
+        state, thread, scheduler = self.state, self.scheduler.current, self.scheduler
+        last = self.guest.now + self.deadline
         state.waiter = thread.selector
         while any(not report.done for report in state.reports):
             if first:
                 until = last if state.first_at is None else min(last, state.first_at + GRACE)
-                if self.kernel.guest.now >= until:
+                if self.guest.now >= until:
                     break
                 scheduler.sleep_until(thread, until)
             await routine("block", eax=WaitReason.SLEEP)
@@ -95,8 +97,8 @@ class Mounting:
         """A volume of a disk is there."""
         state = self.state
         if state.first_at is None:
-            state.first_at = self.kernel.guest.now
-            self.kernel.scheduler.host_wake(state.waiter)
+            state.first_at = self.guest.now
+            self.scheduler.host_wake(state.waiter)
 
     # What is said.
 
@@ -111,14 +113,14 @@ class Mounting:
         """Say what the server of a volume has to say, whether the volume is being mounted or not."""
         for report in self.state.reports:
             if report.partition and report.name == name and not report.done:
-                if self.kernel.log.admits(server, len(lines), urgent=urgent):
+                if self.log.admits(server, len(lines), urgent=urgent):
                     for line in lines:
                         self.say(report, line, urgent=urgent)
                 return
-        (self.kernel.log.urgent if urgent else self.kernel.log)(lines, server)
+        (self.log.urgent if urgent else self.log)(lines, server)
 
     def _log(self, line: str, urgent: bool) -> None:
-        (self.kernel.log.urgent if urgent else self.kernel.log)(line)
+        (self.log.urgent if urgent else self.log)(line)
 
     def _flush(self) -> None:
         """Say what need not wait for others any more, and forget what has ended."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.errors import ErrorCode
@@ -16,15 +15,17 @@ from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.address_space import USER_DATA, USER_READ
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.executable import Executable
+from callgate.kernel.guest import Guest
+from callgate.kernel.hosted import Hosted
 from callgate.kernel.images import program_executable
-from callgate.kernel.processes import KILLED_EXIT_CODE
+from callgate.kernel.mounting import Mounting
+from callgate.kernel.partition_servers import PartitionServers
+from callgate.kernel.processes import KILLED_EXIT_CODE, Processes
 from callgate.kernel.records import PRIORITY_SERVER, PartitionState, Process, Thread, Window
 from callgate.kernel.rom import build_rom
+from callgate.kernel.threads import Threads
 from callgate.server.hosted import HostedServer, VolumeGeometry
 from callgate.server.raised import describe
-
-if TYPE_CHECKING:
-    from callgate.kernel.kernel import Kernel
 
 HOSTED_BLOCKS = layout.USER_HEAP - PAGE_SIZE  # one page of HostedBlocks below the heap
 
@@ -32,8 +33,23 @@ HOSTED_BLOCKS = layout.USER_HEAP - PAGE_SIZE  # one page of HostedBlocks below t
 class Servers:
     """Starting servers."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self.kernel = kernel
+    def __init__(
+        self,
+        guest: Guest,
+        threads: Threads,
+        processes: Processes,
+        partitions: PartitionServers,
+        hosted: Hosted,
+        mounting: Mounting,
+    ) -> None:
+        self.guest = guest
+        self.threads = threads
+        self.scheduler = threads.scheduler
+        self.processes = processes
+        self.partitions = partitions
+        self.hosted = hosted
+        self.mounting = mounting
+        self.endpoints = partitions.state
 
     def start_native(
         self,
@@ -48,7 +64,7 @@ class Servers:
 
         `program` names one of ours, or is what to call `executable`.
         """
-        process = self.kernel.processes.create(name, server=True)
+        process = self.processes.create(name, server=True)
         with self._all_or_nothing(process):
             partition = self._create(process, program, VolumeGeometry(name, 0, 0), -1, executable)
             partition.hidden = hidden
@@ -59,9 +75,9 @@ class Servers:
     def _give_image(self, process: Process, image: bytes) -> None:
         """Place data at USER_HEAP."""
         for offset in range(0, len(image), PAGE_SIZE):
-            frame = self.kernel.processes.give_page(process, layout.USER_HEAP + offset, USER_READ)
+            frame = self.processes.give_page(process, layout.USER_HEAP + offset, USER_READ)
             piece = image[offset : offset + PAGE_SIZE]
-            self.kernel.machine.ram.view(frame, len(piece))[:] = piece
+            self.guest.ram.view(frame, len(piece))[:] = piece
         if image:
             process.windows[layout.USER_HEAP] = Window(layout.USER_HEAP, -(-len(image) // PAGE_SIZE), "heap")
 
@@ -73,11 +89,11 @@ class Servers:
 
     def start_hosted(self, server: type[HostedServer], geometry: VolumeGeometry, disk: int) -> PartitionState:
         """Start a hosted server for one partition."""
-        process = self.kernel.processes.create(f"hosted:{geometry.name}", server=True)
+        process = self.processes.create(f"hosted:{geometry.name}", server=True)
         with self._all_or_nothing(process):
             partition = self._create(process, "hosted", geometry, disk)
-            self.kernel.processes.give_page(process, HOSTED_BLOCKS, USER_DATA)
-            self.kernel.hosted.servers[process.number] = self._make(server, process, geometry)
+            self.processes.give_page(process, HOSTED_BLOCKS, USER_DATA)
+            self.hosted.servers[process.number] = self._make(server, process, geometry)
             self._start(partition, hosted=HOSTED_BLOCKS)
         return partition
 
@@ -86,25 +102,24 @@ class Servers:
 
         `details` are lines of the log that belong to the reason.
         """
-        kernel = self.kernel
-        partition = kernel.state.endpoints.by_number[process.partition]
+        partition = self.endpoints.by_number[process.partition]
         if not partition.dead:
             partition.reason = reason
             lines = [f"/{partition.name}: server ended: {reason}", *(f"  {line}" for line in details)]
-            kernel.mounting.say_of(partition.name, lines, process, urgent=True)
-            kernel.partition_servers.die(partition, ErrorCode.SERVER_DIED)
-        kernel.processes.kill(process, KILLED_EXIT_CODE, reason)
+            self.mounting.say_of(partition.name, lines, process, urgent=True)
+            self.partitions.die(partition, ErrorCode.SERVER_DIED)
+        self.processes.kill(process, KILLED_EXIT_CODE, reason)
 
     def thread_ended(self, thread: Thread, process: Process) -> None:
         """A server thread has died: without it nobody answers what it was given, so all of them do."""
         self.kill(process, process.fault or f"thread {thread.number} ended")
         if len(process.threads) == 1:
-            self.kernel.partition_servers.sweep(self.kernel.state.endpoints.by_number[process.partition])
+            self.partitions.sweep(self.endpoints.by_number[process.partition])
 
     def _make(self, server: type[HostedServer], process: Process, geometry: VolumeGeometry) -> HostedServer:
         """Return a server object; PolicyError if its class cannot make one."""
         try:
-            return server(self.kernel.hosted.memory_of(process), geometry)
+            return server(self.hosted.memory_of(process), geometry)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -116,13 +131,12 @@ class Servers:
         try:
             yield
         except PolicyError as error:
-            kernel = self.kernel
-            partition = kernel.state.endpoints.by_number.get(process.partition)
+            partition = self.endpoints.by_number.get(process.partition)
             if partition is not None:
                 partition.process = None
-                kernel.partition_servers.die(partition, error.code)
-            kernel.hosted.end_process(process)
-            kernel.processes.discard(process)
+                self.partitions.die(partition, error.code)
+            self.hosted.end_process(process)
+            self.processes.discard(process)
             raise
 
     def _create(
@@ -133,21 +147,19 @@ class Servers:
         disk: int,
         executable: Executable | None = None,
     ) -> PartitionState:
-        kernel = self.kernel
         process.program = program
-        partition = kernel.partition_servers.create(process, disk, geometry.start, geometry.sectors, geometry.name)
+        partition = self.partitions.create(process, disk, geometry.start, geometry.sectors, geometry.name)
         executable = executable or program_executable(program)
-        kernel.processes.load(process, executable, geometry.name.encode())
+        self.processes.load(process, executable, geometry.name.encode())
         partition.entry = executable.entry
         return partition
 
     def _start(self, partition: PartitionState, *, hosted: int) -> None:
-        kernel = self.kernel
         process = partition.process
         assert process is not None
-        thread = kernel.threads.create_user(
+        thread = self.threads.create_user(
             process, process.name, PRIORITY_SERVER, partition.entry, layout.USER_STACK_TOP - 16, edi=hosted
         )
         thread.hosted_block = hosted
-        kernel.partition_servers.add_server(partition, thread)
-        kernel.scheduler.wake(thread)
+        self.partitions.add_server(partition, thread)
+        self.scheduler.wake(thread)

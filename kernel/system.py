@@ -332,7 +332,7 @@ class Loader:
     async def system_job(self) -> None:
         """Mount the volumes, then start the shell; a person's does not wait for slow ones."""
         options = self.system.options
-        await self.kernel.volumes.mount_all(first=options.interactive and options.commands is None)
+        await self.kernel.start_services(first=options.interactive and options.commands is None)
         if options.prepare is not None:
             options.prepare(self.kernel)
         if options.shell:

@@ -29,7 +29,7 @@ from callgate.kernel.paths import absolute, listed
 from callgate.kernel.processes import KILLED_EXIT_CODE
 from callgate.kernel.records import Process, Thread
 from callgate.kernel.user_memory import BadAddress
-from callgate.kernel.volumes import BRIEFLY, PATIENCE
+from callgate.kernel.volume_information import BRIEFLY, PATIENCE
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -245,10 +245,10 @@ class SystemCalls:
         if index >= len(volumes):
             raise PolicyError(ErrorCode.NOT_FOUND)
         if frame["ebx"] & VOLUME_UNASKED:
-            information = self.kernel.volumes.known(volumes[index])
+            information = self.kernel.volume_queries.known(volumes[index])
         else:
             patience = BRIEFLY if frame["ebx"] & VOLUME_BRIEFLY else PATIENCE
-            information = await self.kernel.volumes.describe(volumes[index], patience)
+            information = await self.kernel.volume_queries.describe(volumes[index], patience)
         later = self._give(thread.process, frame["edi"], information)
         if later is not None:
             await later

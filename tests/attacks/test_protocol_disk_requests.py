@@ -87,7 +87,7 @@ def test_the_blocks_that_a_killed_thread_was_to_read_are_read_by_others(made: An
     last = 8 * max(number for (_, number), block in kernel.cache.state.blocks.items() if block.run is None)
 
     async def read() -> None:
-        data.append(await kernel.volumes.read(partition(made, "d0").disk, last, 8))
+        data.append(await kernel.disk_reader.read(partition(made, "d0").disk, last, 8))
 
     job = max(kernel.threads.jobs, default=1) + 1
     kernel.threads.jobs[job] = read
