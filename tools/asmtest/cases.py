@@ -87,14 +87,25 @@ class Case:
     place: Place
     statements: list[Statement] = field(default_factory=list)
     common: list[Statement] = field(default_factory=list)  # lines before the first case
+    by_word: dict[str, list[Statement]] = field(default_factory=dict, init=False)  # `statements`
 
-    def all(self, *words: str) -> Iterator[Statement]:
-        """Yield the lines with one of these words, in order."""
-        return (statement for statement in self.statements if statement.word in words)
+    def __post_init__(self) -> None:
+        for statement in self.statements:
+            self.by_word.setdefault(statement.word, []).append(statement)
+
+    def add(self, statement: Statement) -> None:
+        """Append a line."""
+        self.statements.append(statement)
+        self.by_word.setdefault(statement.word, []).append(statement)
+
+    def all(self, word: str) -> Sequence[Statement]:
+        """Return the lines with a word, in order."""
+        return self.by_word.get(word, ())
 
     def one(self, word: str) -> Statement | None:
         """Return the line with a word that stands once at most."""
-        return next(self.all(word), None)
+        lines = self.by_word.get(word)
+        return lines[0] if lines else None
 
     def settings(self, word: str) -> list[Statement]:
         """Return the lines with a word, those for all cases first."""
@@ -186,7 +197,7 @@ def _take(cases: list[Case], common: list[Statement], titles: set[str], statemen
         raise statement.error(f";@ {word} stands before the first case", "begin with ;@ case what is tested")
     if word not in REPEATED and cases[-1].one(word):
         raise statement.error(f"a second ;@ {word} in one case", "begin another case")
-    cases[-1].statements.append(statement)
+    cases[-1].add(statement)
 
 
 def _check(case: Case) -> Iterator[AsmError]:

@@ -224,7 +224,7 @@ class CaseRun:
 
     def _call(self, wrong: list[tuple[Statement, str]]) -> CallResult | None:
         call = self.case.one("call")
-        run = call or next(self.case.all("code"))
+        run = call or self.case.all("code")[0]
         target = self._target(call)
         stack, fuel, never = self.case.one("stack"), self.case.one("fuel"), self._never()
         limit = fuel or (never[0] if never else None)
