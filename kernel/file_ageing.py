@@ -7,17 +7,20 @@ that has none at two looks is let go of, and its server told.  With nothing mapp
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.memory import KERNEL_BASE, LARGE_PAGE_SIZE, PAGE_SIZE
 from callgate.kernel.coroutines import routine
 from callgate.kernel.file_objects import FileObject, Fill, FillState, publish
-from callgate.kernel.records import Thread
+from callgate.kernel.file_windows import FileWindows
+from callgate.kernel.guest import Guest
+from callgate.kernel.physical_memory import PhysicalMemory
+from callgate.kernel.records import Tasks, Thread
+from callgate.kernel.threads import Threads
 
-if TYPE_CHECKING:
-    from callgate.kernel.kernel import Kernel
+FileObjects = Callable[[], dict[int, FileObject]]
 
 PERIOD = 250_000_000  # nanoseconds of virtual time between two looks at accessed bits
 IDLE_LOOKS = 2  # looks in a row without an access after which a range is let go
@@ -31,16 +34,18 @@ class AgeingState:
     watching: bool = False
 
 
-class FileAgeing:
-    """Answers to FILES_AGE."""
+class AgeingTimer:
+    """When the thread looks: a while after anything has been mapped, and not at all with no file open."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self.state = kernel.state.file_ageing
-        self.kernel = kernel
+    def __init__(self, state: AgeingState, guest: Guest, threads: Threads) -> None:
+        self.state = state
+        self.guest = guest
+        self.threads = threads
+        self.scheduler = threads.scheduler
 
     def start(self) -> None:
         """Make the thread; it begins when it is first due."""
-        thread = self.kernel.threads.create_kernel("ageing", "ageing_thread")
+        thread = self.threads.create_kernel("ageing", "ageing_thread")
         thread.wait_reason = WaitReason.SLEEP
         self.state.thread = thread
 
@@ -49,55 +54,70 @@ class FileAgeing:
         state = self.state
         if state.thread is not None and not state.watching:
             state.watching = True
-            self.kernel.scheduler.sleep_until(state.thread, self.kernel.guest.now + PERIOD)
+            self.scheduler.sleep_until(state.thread, self.guest.now + PERIOD)
 
     def rest(self) -> None:
         """No file is open any more: no timer on account of them."""
         state = self.state
         if state.watching and state.thread is not None:
             state.watching = False
-            self.kernel.scheduler.cancel_sleep(state.thread)
+            self.scheduler.cancel_sleep(state.thread)
+
+
+class FileAgeing:
+    """Answers to FILES_AGE."""
+
+    def __init__(
+        self, timer: AgeingTimer, memory: PhysicalMemory, tasks: Tasks, windows: FileWindows, objects: FileObjects
+    ) -> None:
+        """`objects` returns the file objects by number."""
+        self.timer = timer
+        self.guest = timer.guest
+        self.memory = memory
+        self.tasks = tasks
+        self.windows = windows
+        self.objects = objects
 
     async def host_files_age(self, _value: int) -> None:
         """FILES_AGE: look at what is mapped, look again later."""
-        state = self.state
+        state = self.timer.state
         if not state.watching:
             return
         state.watching = False
         await self._look()
         # What is still on its way is looked at from when it is there; that may be never, if its server is silent.
-        if any(fill.state is FillState.READY for file in self.kernel.files.objects.values() for fill in file.fills):
-            self.watch()
+        if any(fill.state is FillState.READY for file in self.objects().values() for fill in file.fills):
+            self.timer.watch()
 
     async def _look(self) -> None:
         flush = False
-        for file in list(self.kernel.files.objects.values()):
+        for file in list(self.objects().values()):
             changed = False
             for fill in [fill for fill in file.fills if fill.idling]:
                 accessed = await self._accessed(file, fill)
                 flush |= accessed
                 fill.idle = 0 if accessed else fill.idle + 1
                 if fill.idle >= IDLE_LOOKS and fill.idling and fill in file.fills:
-                    self.kernel.file_windows.release(file, fill)
+                    self.windows.release(file, fill)
                     changed = True
             if changed:
-                publish(self.kernel, file)
+                publish(self.guest.ram, file)
         if flush:
-            self.kernel.guest.flush_tlb()
+            self.guest.flush_tlb()
 
     async def _accessed(self, file: FileObject, fill: Fill) -> bool:
         """Whether a page of a request block has been accessed since the last look; the bits are taken away."""
         found = 0
         for number, page in list(fill.users):
-            process = self.kernel.state.tasks.processes.get(number)
-            opened = self.kernel.file_windows.opened(process, page) if process is not None else None
+            process = self.tasks.processes.get(number)
+            opened = self.windows.opened(process, page) if process is not None else None
             if process is None or opened is None:
                 continue
-            pages = self.kernel.file_windows.pages(opened, file, fill)
+            pages = self.windows.pages(opened, file, fill)
             at = pages.start
             while at < pages.stop:
                 end = min(pages.stop, (at // LARGE_PAGE_SIZE + 1) * LARGE_PAGE_SIZE)
-                entry = self.kernel.memory.tables.entry_address(process.pointers, at)
+                entry = self.memory.tables.entry_address(process.pointers, at)
                 if entry is not None:
                     found += await self._harvest(entry, (end - at) // PAGE_SIZE)
                 at = end
@@ -109,9 +129,9 @@ class FileAgeing:
         The table stays what it is until that is done, also if its process ends meanwhile.
         """
         table = entry & -PAGE_SIZE
-        self.kernel.memory.low.hold(table)
+        self.memory.low.hold(table)
         try:
             result = await routine("harvest_accessed", ebx=KERNEL_BASE + entry, ecx=count)
         finally:
-            self.kernel.memory.low.release(table)
+            self.memory.low.release(table)
         return result.eax

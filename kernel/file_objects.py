@@ -12,16 +12,13 @@ import struct
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import FILE_AREAS, FilePage
 from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.machine.ram import Ram
 from callgate.kernel.records import Pin
-
-if TYPE_CHECKING:
-    from callgate.kernel.kernel import Kernel
 
 AREA = struct.Struct("<QII")
 AREAS = offset_of(FilePage, "areas")
@@ -159,9 +156,9 @@ def start_of(fill: Fill) -> int:
     return fill.position
 
 
-def publish(kernel: Kernel, file: FileObject) -> None:
+def publish(ram: Ram, file: FileObject) -> None:
     """Write a file object's page; a reader that looks meanwhile sees an odd `sequence`."""
-    view = kernel.machine.ram.view(file.frame, PAGE_SIZE)
+    view = ram.view(file.frame, PAGE_SIZE)
     page = FilePage.from_buffer(view)
     page.sequence += 1
     areas = file.areas()
@@ -177,9 +174,9 @@ def publish(kernel: Kernel, file: FileObject) -> None:
     page.sequence += 1
 
 
-def sequence_of(kernel: Kernel, file: FileObject) -> int:
+def sequence_of(ram: Ram, file: FileObject) -> int:
     """Return the `sequence` of a file object's page."""
-    return int(FilePage.from_buffer(kernel.machine.ram.view(file.frame, PAGE_SIZE)).sequence)
+    return int(FilePage.from_buffer(ram.view(file.frame, PAGE_SIZE)).sequence)
 
 
 assert AREA.size * FILE_AREAS + AREAS == size_of(FilePage) == PAGE_SIZE

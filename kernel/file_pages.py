@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.limits import FRAMES_RESERVED_FILES
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.file_objects import FileObject, Fill, FillState, Part
@@ -111,7 +110,7 @@ class FilePages:
 
     def _copied(self, source: int, offset: int, size: int) -> int:
         """Return a new frame of low memory, zeros but for `size` bytes from `source` at `offset`; NO_MEMORY."""
-        frame = self.low_frame()
+        frame = self.kernel.shares.frame_for_files()
         self.kernel.memory.tables.clear(frame)
         ram = self.kernel.machine.ram
         ram.write(frame + offset, ram.view(source, size, Account.KERNEL))
@@ -157,7 +156,7 @@ class FilePages:
             return parts[0].source
         if self.kernel.map_edges and len(parts) == 1 and parts[0].source % PAGE_SIZE == parts[0].offset:
             return parts[0].source & -PAGE_SIZE
-        frame = self.low_frame()
+        frame = self.kernel.shares.frame_for_files()
         self.kernel.memory.tables.clear(frame)
         fill.private.append(frame)
         ram = self.kernel.machine.ram
@@ -170,11 +169,6 @@ class FilePages:
     def whole(self, parts: int | list[Part], frame: int) -> bool:
         """Whether a page of the file is a block of the cache with nothing else in it: it may be written to."""
         return frame >= HIGH_MEMORY and (isinstance(parts, int) or parts[0].size == PAGE_SIZE)
-
-    def low_frame(self) -> int:
-        """Return a frame of low memory; if there is none, files let go of what they copied.  NO_MEMORY."""
-        self.kernel.shares.leave(FRAMES_RESERVED_FILES, 1)
-        return self.kernel.memory.low.allocate()
 
 
 def bytes_of(pieces: Pieces) -> int:

@@ -158,7 +158,7 @@ class FileWindows:
         except OutOfMemory:
             self._unmap_from(process, opened, file, fill)
             raise PolicyError(ErrorCode.NO_MEMORY) from None
-        self.kernel.file_ageing.watch()
+        self.kernel.ageing_timer.watch()
 
     # Emptying.
 
@@ -232,7 +232,7 @@ class FileWindows:
             if enough():
                 break
         for file in changed.values():
-            publish(self.kernel, file)
+            publish(self.kernel.guest.ram, file)
         return bool(found)
 
 

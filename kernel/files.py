@@ -114,7 +114,7 @@ class Files:
                 break
         end = min(fill.end, opened.position + FILE_WINDOW_BYTES - (file.shift or 0))
         stands = fill in file.fills  # it may have been let go of while what comes next was asked for
-        sequence = sequence_of(self.kernel, file) if stands else FILE_SEQUENCE_NONE
+        sequence = sequence_of(self.kernel.guest.ram, file) if stands else FILE_SEQUENCE_NONE
         return windows.address(opened, file, position), end - position, sequence
 
     async def fault(self, process: Process, address: int) -> bool:
@@ -187,7 +187,7 @@ class Files:
             raise PolicyError(partition.error)
         state = self.state
         try:
-            frame = self.kernel.fills.pages.low_frame()
+            frame = self.kernel.shares.frame_for_files()
         except PolicyError:
             self._close_at_server(partition, registers.eax)
             raise
@@ -198,7 +198,7 @@ class Files:
         )
         state.next_number += 1
         state.objects[file.number] = file
-        publish(self.kernel, file)
+        publish(self.kernel.guest.ram, file)
         return file
 
     def _shared(self, partition: PartitionState, identity: int) -> FileObject | None:
@@ -231,7 +231,7 @@ class Files:
         partition = self.kernel.state.endpoints.by_number[file.partition]
         del self.objects[file.number]
         if not self.objects:
-            self.kernel.file_ageing.rest()
+            self.kernel.ageing_timer.rest()
         self.kernel.memory.low.release(file.frame)
         self._close_at_server(partition, file.server_file)
 
@@ -255,7 +255,7 @@ class Files:
                 elif fill in file.fills:
                     self.kernel.file_windows.release(file, fill)
             if file.number in self.objects:  # else it was being closed, and has gone with its last request block
-                publish(self.kernel, file)
+                publish(self.kernel.guest.ram, file)
 
     # The kernel's own use.
 

@@ -85,7 +85,7 @@ class Fills:
         self.state = kernel.state.fills
         self.kernel = kernel
         self.pages = FilePages(kernel)
-        self.lists = SectorLists(kernel)
+        self.lists = SectorLists(kernel.state.sector_lists, kernel.guest, kernel.state.tasks, kernel.shares)
 
     # Asking.
 
@@ -511,8 +511,8 @@ class Fills:
         fill.parts = []
         fill.state = FillState.READY
         self._settle(fill)
-        publish(self.kernel, file)
-        self.kernel.file_ageing.watch()
+        publish(self.kernel.guest.ram, file)
+        self.kernel.ageing_timer.watch()
         self.kernel.files.finish_closing(file)
 
     def fail(self, file: FileObject, fill: Fill, code: ErrorCode, *, again: bool = False) -> None:
@@ -526,7 +526,7 @@ class Fills:
             before.stuck = not again and code is not ErrorCode.NO_MEMORY
             self.state.next_number += 1
             self._insert(file, before)
-            publish(self.kernel, file)
+            publish(self.kernel.guest.ram, file)
         self.kernel.files.finish_closing(file)
 
     def _nothing_left(self, file: FileObject, fill: Fill) -> None:

@@ -24,7 +24,7 @@ from callgate.kernel.disk_watch import DiskWatch
 from callgate.kernel.disks import Disks
 from callgate.kernel.exits import Exits
 from callgate.kernel.faults import Faults
-from callgate.kernel.file_ageing import FileAgeing
+from callgate.kernel.file_ageing import AgeingTimer, FileAgeing
 from callgate.kernel.file_windows import FileWindows
 from callgate.kernel.file_writing import FileWriting
 from callgate.kernel.files import Files
@@ -144,7 +144,10 @@ class Kernel:
         self.fills = Fills(self)
         self.file_windows = FileWindows(self)
         self.file_writing = FileWriting(self)
-        self.file_ageing = FileAgeing(self)
+        self.ageing_timer = AgeingTimer(state.file_ageing, self.guest, self.threads)
+        self.file_ageing = FileAgeing(
+            self.ageing_timer, self.memory, state.tasks, self.file_windows, lambda: state.files.objects
+        )
         self.give_backs = GiveBacks(state.give_backs, self.guest, self.threads, self.slots, self.log, self.stop)
         self.files = Files(self)
         self.directories = Directories(
@@ -238,7 +241,7 @@ class Kernel:
         self.volumes.find_servers()
         self.volumes.mount_rom()
         self.disk_watch.start()
-        self.file_ageing.start()
+        self.ageing_timer.start()
         self.give_backs.start()
         self.plugging.mount_present()
         await self.mounting.settled(first=first)

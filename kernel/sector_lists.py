@@ -20,10 +20,11 @@ from callgate.kernel.abi.sectors import (
     SectorList,
 )
 from callgate.kernel.disks import place_of
-from callgate.kernel.records import Process
+from callgate.kernel.guest import Guest
+from callgate.kernel.records import Process, Tasks
+from callgate.kernel.shares import Shares
 
 if TYPE_CHECKING:
-    from callgate.kernel.kernel import Kernel
     from callgate.kernel.replies import SectorPiece
 
 ARRIVED = 1 << SECTOR_LINK_SHIFT + SECTOR_ARRIVED_BIT
@@ -41,27 +42,30 @@ class SectorListsState:
 class SectorLists:
     """The pages of lists, each in a frame of low memory."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self.state = kernel.state.sector_lists
-        self.kernel = kernel
+    def __init__(self, state: SectorListsState, guest: Guest, tasks: Tasks, shares: Shares) -> None:
+        self.state = state
+        self.guest = guest
+        self.tasks = tasks
+        self.shares = shares
+        self.low = shares.memory.low
 
     def reserve(self, process: Process) -> int:
         """Book a list to the family of the process that asks for a request block, and return it; NO_MEMORY."""
-        self.kernel.shares.check_list(process)
-        lists = self.kernel.state.tasks.lists
+        self.shares.check_list(process)
+        lists = self.tasks.lists
         lists[process.family] = lists.get(process.family, 0) + 1
         return process.family
 
     def unreserve(self, family: int) -> None:
         """A request block has come or failed: its list is booked no more."""
-        lists = self.kernel.state.tasks.lists
+        lists = self.tasks.lists
         lists[family] -= 1
         if not lists[family]:
             del lists[family]
 
     def write(self, disk: int, number: int, pieces: list[tuple[int, SectorPiece]]) -> int:
         """Return the frame of a new list of these sectors, by their places in the reply, for request block `number`."""
-        frame = self.kernel.fills.pages.low_frame()
+        frame = self.shares.frame_for_files()
         parts = {piece.lba >> 32 for _, piece in pieces if piece.lba is not None}
         entries = [
             (piece.lba or 0) & 0xFFFF_FFFF
@@ -70,7 +74,7 @@ class SectorLists:
             | (piece.lba or 0) >> 32 << SECTOR_PART_SHIFT
             for index, piece in pieces
         ]
-        view = self.kernel.machine.ram.view(frame, PAGE_SIZE)
+        view = self.guest.ram.view(frame, PAGE_SIZE)
         view[:] = bytes(PAGE_SIZE)
         HEAD.pack_into(view, 0, 0, disk, int(len(parts) > 1), len(entries), len(entries), number)
         struct.pack_into(f"<{len(entries)}Q", view, ENTRIES, *entries)
@@ -78,12 +82,12 @@ class SectorLists:
 
     def read(self, frame: int, count: int) -> tuple[list[int], list[int]]:
         """Return of each entry, in their order now, its place in the reply and its sector."""
-        words = struct.unpack_from(f"<{count}Q", self.kernel.machine.ram.view(frame + ENTRIES, 8 * count))
+        words = struct.unpack_from(f"<{count}Q", self.guest.ram.view(frame + ENTRIES, 8 * count))
         return [word >> SECTOR_LINK_SHIFT & SECTOR_LINK_MASK for word in words], [sector_of(word) for word in words]
 
     def mark_arrived(self, frame: int, there: list[int]) -> bool:
         """Count these entries (by index) down: their blocks are in the cache.  True if nothing is missing."""
-        page = SectorList.from_buffer(self.kernel.machine.ram.view(frame, PAGE_SIZE))
+        page = SectorList.from_buffer(self.guest.ram.view(frame, PAGE_SIZE))
         for index in there:
             page.entries[index] |= ARRIVED
         page.remaining -= len(there)
@@ -95,7 +99,7 @@ class SectorLists:
 
     def mark_unread(self, frame: int, keys: set[tuple[int, int]]) -> bool:
         """Count the entries of these blocks down, which no disk request brings.  True if nothing is missing."""
-        page = SectorList.from_buffer(self.kernel.machine.ram.view(frame, PAGE_SIZE))
+        page = SectorList.from_buffer(self.guest.ram.view(frame, PAGE_SIZE))
         blocks = {block for disk, block in keys if place_of(disk) == page.disk}
         waiting = [index for index, word in enumerate(page.entries[: page.count]) if not word & ARRIVED]
         return self.mark_arrived(
@@ -112,15 +116,15 @@ class SectorLists:
         if frame in self.state.chain:
             self.state.chain.remove(frame)
             self._write_chain()
-        self.kernel.memory.low.release(frame)
+        self.low.release(frame)
 
     def _write_chain(self) -> None:
         """Write the chain anew; completions do not run while policy does."""
         following = 0
         for frame in reversed(self.state.chain):
-            self.kernel.guest.words[frame >> 2] = following
+            self.guest.words[frame >> 2] = following
             following = KERNEL_BASE + frame
-        self.kernel.guest.kernel_words["sector_lists"] = following
+        self.guest.kernel_words["sector_lists"] = following
 
 
 def sector_of(entry: int) -> int:

@@ -101,6 +101,11 @@ class Shares:
             if not self.reclaim(enough):
                 raise OutOfMemory
 
+    def frame_for_files(self) -> int:
+        """Return a low frame for what files need; if there is none, they let go of what they copied.  NO_MEMORY."""
+        self.leave(limits.FRAMES_RESERVED_FILES, 1)
+        return self.memory.low.allocate()
+
     # Programs that are being read.
 
     def check_loading(self, parent: int, count: int) -> None:

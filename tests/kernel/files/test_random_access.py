@@ -181,12 +181,12 @@ def test_a_page_that_changes_at_any_instruction_of_a_reader_is_never_misread(
             made.system.restore(kept)
             (found,) = kernel.files.objects.values()
             first = found.fills.pop(0)
-            publish(kernel, found)
+            publish(kernel.guest.ram, found)
             for _ in range(instructions):
                 machine.step()
             instructions = -1 if machine.cpu.eip == back else instructions + 1
             found.fills.insert(0, first)
-            publish(kernel, found)
+            publish(kernel.guest.ram, found)
             if instructions >= 0:
                 assert made.run(until=back).reason == "until"
             (area,) = [(start, size) for start, size in found.areas() if start <= position < start + size]
