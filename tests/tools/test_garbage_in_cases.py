@@ -17,7 +17,7 @@ from callgate.tools.asmtest.programs import Programs
 from callgate.tools.asmtest.runner import CaseFailure, check_cases
 
 COUNT, LENGTH, FUEL = 200, 96, 20_000
-LONG = 5_000_000  # instructions; what has not ended by then goes on for ever
+LONG = 2_000_000  # instructions, more than 20 ms worth of them: what has not ended by then is taken to go on for ever
 ENDLESS = 1 << 60
 DEADLINE = 1.0  # seconds from Ctrl-C to the end of the run
 SCENE = ";@ set eax = 0x20000, ebx = 0x20000, edx = 0x1f0, edi = 0x20000, esi = 0x30000"
@@ -78,7 +78,7 @@ def test_cases_of_random_bytes_end_within_their_fuel_and_at_ctrl_c(bare_cpu, rin
             endless.append(number)
     longer = parse(source(COUNT, ring, LONG), "test_garbage.asm")
     unlimited = parse(source(COUNT, ring, ENDLESS), "test_garbage.asm")
-    pressing = [number for number in endless[:12] if goes_on(longer[number], program, bare_cpu)][::2]
+    pressing = [number for number in endless[:4] if goes_on(longer[number], program, bare_cpu)]
     assert pressing
     for number in pressing:
         with ctrl_c_after(0.02) as pressed, pytest.raises(KeyboardInterrupt):
