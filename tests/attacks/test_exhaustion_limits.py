@@ -21,6 +21,7 @@ from callgate.kernel.abi.calls import Operation, ServerCall
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE, USER_PROGRAM
 from callgate.kernel.abi.selectors import MAX_PROCESSES, MAX_THREADS
+from callgate.kernel.disk_requests import Run
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.executable import ELF_HEADER, ELF_IDENT, PROGRAM_HEADER, parse_elf
 from callgate.kernel.images import program_image, source
@@ -341,7 +342,7 @@ def test_a_disk_has_a_bounded_number_of_requests_and_another_one_is_read_meanwhi
     arena: Arenas, monkeypatch: pytest.MonkeyPatch, pieces: int
 ) -> None:
     """The file lies in single blocks that are no neighbours, so that each is a request."""
-    monkeypatch.setattr("callgate.kernel.cache.REQUESTS_OF_DISK", 20)
+    monkeypatch.setattr("callgate.kernel.disk_requests.REQUESTS_OF_DISK", 20)
     monkeypatch.setattr(volumes, "installed_servers", lambda: [synthetic.Synthetic])
     scattered = [(16 + 16 * number, 8) for number in range(pieces)]
     synthetic.Synthetic.files = {
@@ -356,8 +357,9 @@ def test_a_disk_has_a_bounded_number_of_requests_and_another_one_is_read_meanwhi
     ends: list[int | None] = []
     fill_request = made.kernel.disk_requests._fill
 
-    def watched(address: int, disk: int, run: list[int]) -> None:
-        fill_request(address, disk, run)
+    def watched(address: int, run: Run, frames: list[int]) -> None:
+        fill_request(address, run, frames)
+        disk = run.keys[0][0]
         most[disk] = max(most.get(disk, 0), made.kernel.disk_requests.state.in_flight[disk])
         ends.append(made.victims[0].exit_code if made.victims else None)
 
