@@ -49,7 +49,7 @@ class RawFile:
         return os.pread(self.fd, length, offset)
 
     def fill(self, views: Sequence[memoryview], offset: int, wanted: int) -> None:
-        """Fill views of `wanted` bytes in all; what lies behind the end of the file is zeros.  OSError."""
+        """Fill views of `wanted` bytes in all; what lies past the end of the file is zeros.  OSError."""
         for start in range(0, len(views), IOV_LIMIT):
             batch = list(views[start : start + IOV_LIMIT])
             size = wanted if len(views) <= IOV_LIMIT else sum(map(len, batch))

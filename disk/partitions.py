@@ -234,7 +234,7 @@ async def scan_extended(read: Reader, layout: DiskLayout, logical: int, extended
         record = extended.base + offset
         if record >= extended.disk_sectors:
             layout.problems.append(
-                f"sector {record}: the next extended boot record lies behind the end of the disk; "
+                f"sector {record}: the next extended boot record lies past the end of the disk; "
                 f"logical partitions from {logical} on are lost"
             )
             return logical

@@ -122,7 +122,7 @@ class PartitionServers:
     def die(self, partition: PartitionState, code: ErrorCode) -> None:
         """A partition's server or disk is gone: requests fail when its threads, which the caller kills, have ended.
 
-        Who waits for a slot, and who waits for file data, is told at once.
+        Threads that wait for a slot, and those that wait for file data, are told at once.
         """
         if partition.dead:
             return

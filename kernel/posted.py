@@ -1,4 +1,4 @@
-"""Requests that policy has posted for itself: who hears of their replies.
+"""Requests that policy has posted for itself, and what hears of their replies.
 
 Nobody waits for such a request: a READ of file data, or what is given back to a server.  `PartitionState.posted` says
 of a slot which of them it holds.
@@ -46,7 +46,7 @@ class Posted:
         self.listeners[sender] = listener
 
     def of(self, partition: PartitionState, slot: int) -> Listener:
-        """Return who hears of the reply in a slot."""
+        """Return what hears of the reply in a slot."""
         number = partition.posted.get(slot)
         if number is None:
             return self.listeners[Sender.CLIENT]

@@ -81,7 +81,7 @@ class Unpacker:
         self.errors = _errors(kind)
         self.position = 0  # in the file, of what is read next
         self.given = 0
-        self.ignored = 0  # bytes behind the last stream that are no stream
+        self.ignored = 0  # bytes after the last stream that are no stream
 
     def chunks(self) -> Iterator[bytes]:
         """Yield what is in the file, at most 1 MiB at once; ImageError if it is damaged or cut short."""

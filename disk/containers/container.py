@@ -5,6 +5,7 @@ Nothing of a container is copied but a few blocks of its tables, so memory stays
 
 import os
 import struct
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -50,7 +51,7 @@ class ContainerFile:
     def number(self, offset: int, size: int, order: str, what: str) -> int:
         """Return an entry of a table: `size` bytes, byte order "<" or ">"; DamagedError if it is not in the file."""
         if offset + size > self.size:
-            raise DamagedError(f"{what} at byte {offset} lies behind the end of the file of {self.size} bytes")
+            raise DamagedError(f"{what} at byte {offset} lies past the end of the file of {self.size} bytes")
         number, place = divmod(offset, BLOCK)
         data = self._block(number)[place : place + size]
         if len(data) < size:
@@ -86,13 +87,13 @@ class ContainerFile:
         return ImageError(self.file.path, f"is a {self.kind} image {reason}, which is not read", hint)
 
 
-class ContainerImage(NoDelay):
+class ContainerImage(NoDelay, ABC):
     """The disk in a container.  A subclass says where its bytes are."""
 
     read_only = True
 
     def __init__(self, file: ContainerFile, size: int) -> None:
-        """`size` is the disk's, in bytes; ImageError if no disk has so many."""
+        """`size` is the disk's, in bytes; ImageError if it is 0, or more than a disk can have."""
         self.file = file
         self.path = file.file.path
         self.format = file.kind
@@ -102,9 +103,9 @@ class ContainerImage(NoDelay):
         if not 0 < self.sector_count <= SECTORS_LIMIT:
             raise DamagedError(f"its disk has {size} bytes")
 
+    @abstractmethod
     def locate(self, position: int, wanted: int) -> Run:
         """Return where the bytes from `position` on are, `wanted` at most and 1 at least; DamagedError."""
-        raise NotImplementedError
 
     def read_into(self, lba: int, views: Sequence[memoryview]) -> None:
         """Fill the views from wherever the sectors are; MediumError."""
@@ -124,9 +125,7 @@ class ContainerImage(NoDelay):
     def _fill(self, views: list[memoryview], run: Run) -> None:
         if run.offset is not None:
             if run.offset >= self.file.size:
-                raise DamagedError(
-                    f"data at byte {run.offset} lie behind the end of the file of {self.file.size} bytes"
-                )
+                raise DamagedError(f"data at byte {run.offset} lie past the end of the file of {self.file.size} bytes")
             self.file.file.fill(views, run.offset, run.size)
             return
         place = 0

@@ -167,7 +167,7 @@ class Qcow2Image(ContainerImage):
         if kept is not None:
             return kept
         if offset >= self.file.size:
-            raise DamagedError(f"a compressed cluster at byte {offset} lies behind the end of the file")
+            raise DamagedError(f"a compressed cluster at byte {offset} lies past the end of the file")
         length = min((sectors + 1) * 512 - offset % 512, self.file.size - offset)
         packed = self.file.read(offset, length, "a compressed cluster")
         cluster = 1 << self.bits

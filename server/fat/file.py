@@ -23,7 +23,7 @@ class OpenFile:
 
         ``start`` is the partition's first LBA, for blocks are the disk's.  The extract is empty at the
         end of the file.  FileSystemError: CORRUPT if there is nothing at ``position`` but should be, IO_ERROR if it
-        lies behind the end of a partition that is shorter than the volume.
+        lies past the end of a partition that is shorter than the volume.
         """
         first = position // SECTOR_SIZE
         end = min(position + wanted, self.entry.size)
@@ -43,7 +43,7 @@ class OpenFile:
         if not entries:
             raise FileSystemError(
                 ErrorCode.IO_ERROR,
-                f"file {self.path}: byte {position} lies behind the end of the partition of {volume.sectors} sectors",
+                f"file {self.path}: byte {position} lies past the end of the partition of {volume.sectors} sectors",
             )
         size = min(covered * SECTOR_SIZE, self.entry.size - first * SECTOR_SIZE)
         return Extract(first * SECTOR_SIZE, size, entries)

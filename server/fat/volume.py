@@ -153,7 +153,7 @@ class FatVolume:
             start = self.layout.sector_of(run.cluster)
             there = max(0, (self.sectors - start) // self.layout.cluster_sectors)
             if there < clusters and (data or there):
-                truncated = f"its cluster {run.cluster + there} lies behind the end of the partition"
+                truncated = f"its cluster {run.cluster + there} lies past the end of the partition"
                 left, clusters = 0, there
             if not clusters:
                 break

@@ -222,7 +222,7 @@ def test_of_an_extended_partition_that_passes_the_end_of_the_disk_what_is_there_
     assert [problem.partition(": ")[2][:42] for problem in layout.problems] == [
         "extended partition 2 (sectors 2048 to 6204",
         "partition 6 (sectors 3049 to 43048) passes",
-        "the next extended boot record lies behind ",
+        "the next extended boot record lies past th",
     ]
 
 

@@ -1,42 +1,22 @@
 """Fuel, a request to stop and Ctrl-C end every run, also one that executes nothing."""
 
-import os
 import random
 import signal
 import struct
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import pytest
 from callgate.kernel.machine.traps import BARREN
 from callgate.tools.asmtest.bare import BareCpu
 from callgate.tools.asmtest.board import MEMORY, ORIGIN
 from callgate.tools.asmtest.result import RoutineError
+from ctrl_c import ctrl_c_after
 
 NOWHERE = 0x40_0000 + 0x10_0000  # linear, not mapped
 FUEL = 20_000
 INTO_REPORT = 3  # instructions of a handler before its report
 DEADLINE = 1.0  # seconds from Ctrl-C to the end of the run
-
-
-@contextmanager
-def ctrl_c_after(seconds: float) -> Iterator[list[float]]:
-    """Press Ctrl-C in a while; yield a list that gets the time at which it happened."""
-    pressed: list[float] = []
-
-    def press() -> None:
-        pressed.append(time.perf_counter())
-        os.kill(os.getpid(), signal.SIGINT)
-
-    timer = threading.Timer(seconds, press)
-    timer.start()
-    try:
-        yield pressed
-    finally:
-        timer.cancel()
-        timer.join()
 
 
 @pytest.mark.parametrize("jump", ["jmp eax", "call eax", "push eax; ret"])

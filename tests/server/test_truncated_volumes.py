@@ -50,7 +50,7 @@ def test_what_lies_before_the_end_is_read_and_the_rest_is_an_io_error(volume: An
         number = served.request(Operation.OPEN, path).registers.eax
         assert served.read_extract(number, position, 1 << 20)[2].error is ErrorCode.IO_ERROR
         (report,) = served.server.take_reports()
-        assert report.endswith(f"byte {position} lies behind the end of the partition of {sectors} sectors")
+        assert report.endswith(f"byte {position} lies past the end of the partition of {sectors} sectors")
 
 
 def test_a_directory_behind_the_end_is_an_io_error(volume: Any, client: Any) -> None:
@@ -71,7 +71,7 @@ def test_of_a_directory_that_passes_the_end_what_is_there_is_listed(fat_image: C
     cluster = cluster_of(whole, "DIR")
     served = client(data[: whole.server.volume.layout.sector_of(cluster) * 512 + 512])
     assert len(served.listing("DIR")) == 14
-    said = f"directory /DIR is damaged: its cluster {cluster + 1} lies behind the end"
+    said = f"directory /DIR is damaged: its cluster {cluster + 1} lies past the end"
     assert said in served.server.take_reports()[1]
     assert served.request(Operation.OPEN, "DIR/00000019").error is ErrorCode.CORRUPT
 

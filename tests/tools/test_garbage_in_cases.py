@@ -3,18 +3,15 @@
 `tests/machine/test_every_run_can_be_ended.py` does the same by `bare_cpu.call`.
 """
 
-import os
 import random
-import signal
-import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from callgate.tools.asmtest.cases import parse
 from callgate.tools.asmtest.programs import Programs
 from callgate.tools.asmtest.runner import CaseFailure, check_cases
+from ctrl_c import ctrl_c_after
 
 COUNT, LENGTH, FUEL = 200, 96, 20_000
 LONG = 2_000_000  # instructions, more than 20 ms worth of them: what has not ended by then is taken to go on for ever
@@ -35,24 +32,6 @@ def source(count, ring, fuel):
         lines.append(f";@ case {number}\n;@ ring {ring}\n{SCENE}\n;@ call f{number}\n;@ fuel {fuel}")
         lines.append(";@ expect fault = #XM")
     return "\n".join(lines) + "\n"
-
-
-@contextmanager
-def ctrl_c_after(seconds):
-    """Press Ctrl-C in a while; yield a list that gets the time at which it happened."""
-    pressed = []
-
-    def press():
-        pressed.append(time.perf_counter())
-        os.kill(os.getpid(), signal.SIGINT)
-
-    timer = threading.Timer(seconds, press)
-    timer.start()
-    try:
-        yield pressed
-    finally:
-        timer.cancel()
-        timer.join()
 
 
 def goes_on(case, program, cpu):

@@ -1,5 +1,6 @@
 """What gcc, nasm and GNU as built, under test: linked as ld links it, called, and told of by symbol and line."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import host_programs
@@ -173,13 +174,12 @@ def test_an_object_that_is_cut_off_or_damaged_is_an_error_or_a_program(bare_cpu,
     (here / "cut.o").write_bytes(image[: keep % len(image)])
     image[at] ^= 0xFF
     (here / "bent.o").write_bytes(image)
-    for name in ("cut.o", "bent.o"):
-        try:
-            bare_cpu.load(name)
-            bare_cpu.program.line_at(0x400000)
-        except ObjectError:
-            pass
-        bare_cpu.reset()
+    with pytest.raises(ObjectError):  # its section headers, which stand at the end, are not all there
+        bare_cpu.load("cut.o")
+    bare_cpu.reset()
+    with suppress(ObjectError):  # any other exception fails the test
+        bare_cpu.load("bent.o")
+        bare_cpu.program.line_at(0x400000)
 
 
 def test_a_name_that_two_objects_define_is_an_error(bare_cpu, here):

@@ -61,7 +61,7 @@ class Wide:
 
 
 def lane_bits(lane: float, bits: int) -> int:
-    """Return a lane as a number of so many bits."""
+    """Return a lane as a number of `bits` bits."""
     if isinstance(lane, int):
         return lane & (1 << bits) - 1
     if not isinstance(lane, float):
