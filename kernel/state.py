@@ -5,7 +5,7 @@ The records are made once, with the kernel, and each manager is handed its own; 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 from callgate.kernel.address_space import KernelSpace
 from callgate.kernel.cache import CacheState
@@ -52,11 +52,11 @@ class KernelState:
 
     def put_back(self, kept: KernelState) -> None:
         """Overwrite every record with what is in `kept`, which is used up: managers go on with the same objects."""
-        for one in fields(self):
-            record, old = getattr(self, one.name), getattr(kept, one.name)
+        for name in KernelState.__slots__:
+            record, old = getattr(self, name), getattr(kept, name)
             if isinstance(record, dict):
                 record.clear()
                 record.update(old)
                 continue
-            for part in fields(record):
-                setattr(record, part.name, getattr(old, part.name))
+            for part in type(record).__slots__:
+                setattr(record, part, getattr(old, part))

@@ -42,6 +42,7 @@ from callgate.kernel.mounting import MOUNT_DEADLINE
 from callgate.kernel.records import PRIORITY_IDLE, Thread
 from callgate.kernel.snapshots import SystemSnapshot, restore, take
 from callgate.kernel.state import KernelState
+from callgate.kernel.threads import FIRST_JOB
 from callgate.kernel.views import ThreadView
 
 EVENT_PROGRAMS = ("hosted", "null_server", "rom", "shell")
@@ -324,8 +325,8 @@ class Loader:
         process = kernel.processes.create("kernel")
         idle = kernel.threads.create(process, "idle", PRIORITY_IDLE, routine="idle")
         kernel.state.scheduler.idle = idle
-        kernel.threads.jobs[1] = self.system_job
-        first = kernel.threads.create_kernel("init", "policy_thread", 1)
+        kernel.threads.jobs[FIRST_JOB] = self.system_job
+        first = kernel.threads.create_kernel("init", "policy_thread", FIRST_JOB)
         kernel.scheduler.start(first)
         return first
 
