@@ -80,7 +80,7 @@ class Facts:
     def fills(self) -> list[Fill]:
         """Every request block: those of open files, and those that are on their way."""
         fills = [fill for file in self.kernel.files.objects.values() for fill in file.fills]
-        fills += [fill for _, fill in self.kernel.fills.state.waiting.values()]
+        fills += [fill for _, fill in self.kernel.state.files.waiting.values()]
         return list({id(fill): fill for fill in fills}.values())
 
     # Page tables.

@@ -121,7 +121,7 @@ def posted_requests_equal_a_recount(facts: Facts) -> Iterator[str]:
             taken = not facts.quiescent and states[slot] == SlotState.FREE and not fields["free"] >> slot & 1
             if not (taken or states[slot] in ON_ITS_WAY) or facts.kernel.slots.client(partition, slot):
                 yield f"{partition.name}: slot {slot} is noted as posted, and is {SlotState(states[slot]).name}"
-    for number, (_, fill) in facts.kernel.fills.state.waiting.items():
+    for number, (_, fill) in facts.kernel.state.files.waiting.items():
         ways = counted[number] + bool(fill.list_frame)
         if fill.state is not FillState.WAITING or ways > 1 or (ways == 0 and facts.quiescent):
             yield f"request block {number} waits for {ways} replies or disk requests, and is {fill.state.name}"

@@ -35,14 +35,14 @@ def request_blocks_equal_a_recount(facts: Facts) -> Iterator[str]:
     Those that are on their way are booked to the families that have asked for them.
     """
     counted = sum(len(file.fills) for file in facts.kernel.files.objects.values())
-    if facts.kernel.fills.state.blocks != counted:
-        yield f"there are {facts.kernel.fills.state.blocks} request blocks, counted {counted}"
-    families = Counter(fill.family for _, fill in facts.kernel.fills.state.waiting.values())
+    if facts.kernel.state.files.blocks != counted:
+        yield f"there are {facts.kernel.state.files.blocks} request blocks, counted {counted}"
+    families = Counter(fill.family for _, fill in facts.kernel.state.files.waiting.values())
     if facts.state.tasks.lists != families:
         yield f"lists by family are {facts.state.tasks.lists}, counted {dict(families)}"
     mapped = sum(len(fill.users) for file in facts.kernel.files.objects.values() for fill in file.fills)
-    if facts.kernel.fills.state.mapped != mapped:
-        yield f"request blocks are mapped {facts.kernel.fills.state.mapped} times, counted {mapped}"
+    if facts.kernel.state.files.mapped != mapped:
+        yield f"request blocks are mapped {facts.kernel.state.files.mapped} times, counted {mapped}"
 
 
 def what_windows_hold_equals_a_recount(facts: Facts) -> Iterator[str]:

@@ -131,7 +131,7 @@ class Faults:
         if virtual:
             self._user_fault(thread, frame, fault)
             return None
-        found = kernel.files.at(thread.process, cr2) if cr2 is not None and not code & PF_INSTRUCTION else None
+        found = kernel.reading.at(thread.process, cr2) if cr2 is not None and not code & PF_INSTRUCTION else None
         if found is not None and code & PF_WRITE and (code & PF_PRESENT or not found[0].writable):
             try:
                 kernel.file_writing.allow(thread.process, *found, fault.address or 0)
@@ -147,7 +147,7 @@ class Faults:
     async def _file_fault(self, thread: Thread, frame: ControlBlock, fault: Fault) -> None:
         """A file window was touched where nothing is mapped: get the data and go on, or say why not."""
         try:
-            if await self.kernel.files.fault(thread.process, fault.address or 0):
+            if await self.kernel.reading.fault(thread.process, fault.address or 0):
                 return
         except PolicyError as error:
             fault = refused(fault, error.code)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -17,6 +19,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import FILE_AREAS, FilePage
 from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.errors import PolicyError
 from callgate.kernel.machine.ram import Ram
 from callgate.kernel.records import Pin
 
@@ -149,6 +152,52 @@ class FileObject:
     def page_start(self, page: int) -> int:
         """Return the first byte of the file in a page."""
         return max(0, page * PAGE_SIZE - (self.shift or 0))
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened to file data, for `--stats` and tests."""
+
+    requests: int = 0  # READs posted
+    ahead: int = 0  # of those, before anybody asked
+    wasted: int = 0  # of those, thrown away before anybody did
+    waits: int = 0  # readers that had to wait
+    copied_pages: int = 0  # pages that were put together by copying
+
+
+@dataclass(slots=True)
+class FilesState:
+    """Records: file objects by number, and the request blocks that are on their way."""
+
+    objects: dict[int, FileObject] = field(default_factory=dict)
+    next_object: int = 1
+    waiting: dict[int, tuple[int, Fill]] = field(default_factory=dict)  # number -> (file number, fill)
+    next_number: int = 1
+    blocks: int = 0  # request blocks of all files
+    mapped: int = 0  # how often they are mapped: once for each window that shows one
+    starved: list[int] = field(default_factory=list)  # selectors of threads that wait until somebody has his data
+    counters: Counters = field(default_factory=Counters)
+
+    def insert(self, file: FileObject, fill: Fill) -> None:
+        """Add a request block to a file."""
+        file.insert(fill)
+        self.blocks += 1
+
+
+def check_valid(file: FileObject) -> None:
+    """Raise why a file is not valid any more, if it is not."""
+    if file.error is not ErrorCode.OK:
+        raise PolicyError(file.error)
+
+
+@contextmanager
+def keeping(fill: Fill) -> Iterator[None]:
+    """Have a request block left alone, once it is READY, for a reader who is coming for it."""
+    fill.kept += 1
+    try:
+        yield
+    finally:
+        fill.kept -= 1
 
 
 def start_of(fill: Fill) -> int:

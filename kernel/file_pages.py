@@ -6,16 +6,16 @@ and tail of a piece, rule 7), and files whose clusters are smaller than a page, 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.errors import PolicyError
-from callgate.kernel.file_objects import FileObject, Fill, FillState, Part
+from callgate.kernel.file_objects import FileObject, FilesState, Fill, FillState, Part, keeping
+from callgate.kernel.guest import Guest
+from callgate.kernel.letting_go import LettingGo
 from callgate.kernel.machine.accounts import Account
-
-if TYPE_CHECKING:
-    from callgate.kernel.kernel import Kernel
+from callgate.kernel.shares import Shares
 
 Pieces = list[tuple[int, int, int]]  # frame or 0 for zeros, first sector within it, sectors
 
@@ -23,8 +23,16 @@ Pieces = list[tuple[int, int, int]]  # frame or 0 for zeros, first sector within
 class FilePages:
     """Laying out request blocks, and putting their pages together."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self.kernel = kernel
+    def __init__(
+        self, state: FilesState, guest: Guest, shares: Shares, letting_go: LettingGo, map_edges: Callable[[], bool]
+    ) -> None:
+        """`map_edges` says whether pages that hold other data as well are mapped instead of copied."""
+        self.state = state
+        self.guest = guest
+        self.shares = shares
+        self.memory = shares.memory
+        self.letting_go = letting_go
+        self.map_edges = map_edges
 
     def begin(self, file: FileObject, fill: Fill, start: int, covered: int, pieces: Pieces) -> bool:
         """Check that a reply answers the request; by the first one, fix where the file's pages begin.
@@ -89,30 +97,30 @@ class FilePages:
             return False
         size, within = fill.position - start, (start + (file.shift or 0)) % PAGE_SIZE
         frame = before.frames[-1]
-        if frame == self.kernel.state.space.zeros:
+        if frame == self.memory.space.zeros:
             frame = 0
         elif frame not in before.private:
-            with self.kernel.fills.keeping(before):
+            with keeping(before):
                 frame = self._copied(frame + within, within, size)
         else:
             before.private.remove(frame)
         if frame:
             fill.private.append(frame)
-        self.kernel.file_windows.unmap(file, before)
+        self.letting_go.mapping.unmap(file, before)
         before.frames.pop()
         before.whole.pop()
         fill.begun = Part(frame + within if frame else 0, within, size)
         before.length -= size
         fill.position, fill.length = start, fill.length + size
         if before.length <= 0:
-            self.kernel.fills.drop(file, before)
+            self.letting_go.drop(file, before)
         return True
 
     def _copied(self, source: int, offset: int, size: int) -> int:
         """Return a new frame of low memory, zeros but for `size` bytes from `source` at `offset`; NO_MEMORY."""
-        frame = self.kernel.shares.frame_for_files()
-        self.kernel.memory.tables.clear(frame)
-        ram = self.kernel.machine.ram
+        frame = self.shares.frame_for_files()
+        self.memory.tables.clear(frame)
+        ram = self.guest.ram
         ram.write(frame + offset, ram.view(source, size, Account.KERNEL))
         return frame
 
@@ -128,7 +136,7 @@ class FilePages:
             before.private = [frame]
             before.frames = [frame]
         else:
-            before.frames = [self.kernel.memory.zero_frame()]
+            before.frames = [self.memory.zero_frame()]
         return before
 
     def _spread(
@@ -151,19 +159,19 @@ class FilePages:
         if isinstance(parts, int):
             return parts
         if all(part.source == 0 for part in parts):
-            return self.kernel.memory.zero_frame()
+            return self.memory.zero_frame()
         if len(parts) == 1 and parts[0].size == PAGE_SIZE and parts[0].source % PAGE_SIZE == 0:
             return parts[0].source
-        if self.kernel.map_edges and len(parts) == 1 and parts[0].source % PAGE_SIZE == parts[0].offset:
+        if self.map_edges() and len(parts) == 1 and parts[0].source % PAGE_SIZE == parts[0].offset:
             return parts[0].source & -PAGE_SIZE
-        frame = self.kernel.shares.frame_for_files()
-        self.kernel.memory.tables.clear(frame)
+        frame = self.shares.frame_for_files()
+        self.memory.tables.clear(frame)
         fill.private.append(frame)
-        ram = self.kernel.machine.ram
+        ram = self.guest.ram
         for part in parts:
             if part.source:
                 ram.write(frame + part.offset, ram.view(part.source, part.size, Account.KERNEL))
-        self.kernel.fills.state.counters.copied_pages += 1
+        self.state.counters.copied_pages += 1
         return frame
 
     def whole(self, parts: int | list[Part], frame: int) -> bool:

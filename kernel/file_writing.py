@@ -8,19 +8,19 @@ room for; the first write to another one asks for it by its page fault.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.address_space import PageTables
+from callgate.kernel.changed_blocks import ChangedBlocks
 from callgate.kernel.disk_requests import Key
 from callgate.kernel.errors import PolicyError
-from callgate.kernel.file_objects import FileObject, Fill
-from callgate.kernel.records import Process
-
-if TYPE_CHECKING:
-    from callgate.kernel.kernel import Kernel
-    from callgate.kernel.records import OpenFile
+from callgate.kernel.file_objects import FileObject, FilesState, Fill
+from callgate.kernel.guest import Guest
+from callgate.kernel.records import OpenFile, Process, Tasks
+from callgate.kernel.scheduler import Scheduler
+from callgate.kernel.window_pages import address_of, opened_at, shown_pages
 
 PAGES_AT_ONCE = 16  # that a write to a read-only page asks for
 
@@ -28,25 +28,39 @@ PAGES_AT_ONCE = 16  # that a write to a read-only page asks for
 class FileWriting:
     """Claims of pages to be written, by request block and window (`Fill.users`)."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self.kernel = kernel
+    def __init__(
+        self,
+        state: FilesState,
+        guest: Guest,
+        tables: PageTables,
+        tasks: Tasks,
+        scheduler: Scheduler,
+        changed_blocks: ChangedBlocks,
+    ) -> None:
+        self.state = state
+        self.guest = guest
+        self.tables = tables
+        self.tasks = tasks
+        self.scheduler = scheduler
+        self.changed_blocks = changed_blocks
+        self.cache = changed_blocks.cache
 
     def claim(self, fill: Fill, pages: Iterable[int]) -> tuple[set[int], dict[int, Key]]:
         """Claim those of a request block's pages that may be written to, as far as there is room.
 
         Return them, and the block that each of them is whose change has still to be noticed.
         """
-        keys = {self.kernel.cache.frame((pin[1], pin[2])): (pin[1], pin[2]) for pin in fill.pins if pin[0] == "block"}
+        keys = {self.cache.frame((pin[1], pin[2])): (pin[1], pin[2]) for pin in fill.pins if pin[0] == "block"}
         whole = {index: keys[fill.frames[index]] for index in pages if fill.whole[index]}
-        allowed = dict(zip(whole, self.kernel.changed_blocks.claim(whole.values()), strict=False))
+        allowed = dict(zip(whole, self.changed_blocks.claim(whole.values()), strict=False))
         return set(allowed), {index: whole[index] for index, claimed in allowed.items() if claimed}
 
     def disclaim(self, process: Process, opened: OpenFile, fill: Fill) -> None:
         """Keep what was written through a window that a request block leaves; its dirty bits go with its entries."""
         claims = fill.users.pop((process.number, opened.page))
-        self.kernel.fills.state.mapped -= 1
+        self.state.mapped -= 1
         self._keep(process, opened, fill, claims)
-        self.kernel.changed_blocks.disclaim(claims.values())
+        self.changed_blocks.disclaim(claims.values())
 
     def allow(self, process: Process, opened: OpenFile, file: FileObject, address: int) -> None:
         """Map a page that is there to be written, and some that follow.
@@ -62,16 +76,16 @@ class FileWriting:
             raise PolicyError(ErrorCode.NOT_WRITABLE)
         if fill is None or claims is None or not fill.whole[first]:
             raise PolicyError(ErrorCode.COPIED_PAGE)
-        thread = self.kernel.scheduler.current
+        thread = self.scheduler.current
         spared, thread.allowed = thread.allowed, None
-        if self.kernel.changed_blocks.room <= 0:
+        if self.changed_blocks.room <= 0:
             self._take_back(spared)
-        shown = self.kernel.file_windows.shown(opened, file, fill)
+        shown = shown_pages(opened, file, fill)
         made, claimed = self.claim(fill, range(first, min(first + PAGES_AT_ONCE, shown.stop)))
         if first not in made:
             raise PolicyError(ErrorCode.NO_MEMORY, "too many blocks of the cache have been changed")
         thread.allowed = fill.number, process.number, opened.page, first
-        self.kernel.changed_blocks.disclaim([key for index, key in claimed.items() if index in claims])
+        self.changed_blocks.disclaim([key for index, key in claimed.items() if index in claims])
         claims.update(claimed)
         for index in made:
             self._allow_writes(process, opened, fill, index, allowed=True)
@@ -83,24 +97,24 @@ class FileWriting:
         at once, and would lose one for the other for ever.  Pages that have been written to need no claim any more:
         their blocks are changed for good.
         """
-        for file in self.kernel.files.objects.values():
+        for file in self.state.objects.values():
             for fill in file.fills:
                 for user, claims in fill.users.items():
                     if claims:
                         last = spared[3] if spared is not None and spared[:3] == (fill.number, *user) else None
                         self._take_claims(fill, user, claims, last)
-        self.kernel.guest.flush_tlb()
+        self.guest.flush_tlb()
 
     def _take_claims(self, fill: Fill, user: tuple[int, int], claims: dict[int, Key], spared: int | None) -> None:
         """Take back what a window may write to of a request block, except page `spared` as long as it is unwritten."""
-        process = self.kernel.state.tasks.processes[user[0]]
-        opened = self.kernel.file_windows.opened(process, user[1])
+        process = self.tasks.processes[user[0]]
+        opened = opened_at(process, user[1])
         assert opened is not None  # closing takes everything out of a window
         written = self._keep(process, opened, fill, claims)
         taken = {index: key for index, key in claims.items() if index != spared or index in written}
         for index in taken.keys() - written:
             self._allow_writes(process, opened, fill, index, allowed=False)
-        self.kernel.changed_blocks.disclaim(taken.values())
+        self.changed_blocks.disclaim(taken.values())
         for index in taken:
             del claims[index]
 
@@ -110,21 +124,16 @@ class FileWriting:
         Nobody writes meanwhile: policy is atomic, and the process comes back to an empty TLB.
         """
         wanted = layout.PTE_PRESENT | layout.PTE_DIRTY
-        tables, pointers = self.kernel.memory.tables, process.pointers
+        tables, pointers = self.tables, process.pointers
         written = {
             index for index in claims if tables.entry(pointers, address_of(opened, fill, index)) & wanted == wanted
         }
-        self.kernel.changed_blocks.keep(claims[index] for index in sorted(written))
+        self.changed_blocks.keep(claims[index] for index in sorted(written))
         return written
 
     def _allow_writes(self, process: Process, opened: OpenFile, fill: Fill, index: int, *, allowed: bool) -> None:
         """Let a page be written to, or not; nothing else about its entry changes."""
-        address = self.kernel.memory.tables.entry_address(process.pointers, address_of(opened, fill, index))
+        address = self.tables.entry_address(process.pointers, address_of(opened, fill, index))
         assert address is not None
-        entry = self.kernel.memory.tables.quads[address >> 3] & ~layout.PTE_WRITABLE
-        self.kernel.memory.tables.put_entry(address, entry | layout.PTE_WRITABLE * allowed)
-
-
-def address_of(opened: OpenFile, fill: Fill, index: int) -> int:
-    """Return where a page of a request block lies in a window that shows it."""
-    return opened.window - opened.position + (fill.first_page + index) * PAGE_SIZE
+        entry = self.tables.quads[address >> 3] & ~layout.PTE_WRITABLE
+        self.tables.put_entry(address, entry | layout.PTE_WRITABLE * allowed)

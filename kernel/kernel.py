@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 from callgate.kernel.abi.calls import HostCall, WaitReason
 from callgate.kernel.abi.disk import DiskStatus
 from callgate.kernel.abi.selectors import GDT_FIRST_PARTITION
+from callgate.kernel.ageing_timer import AgeingTimer
+from callgate.kernel.answers import Answers
 from callgate.kernel.cache import Cache
 from callgate.kernel.changed_blocks import ChangedBlocks
 from callgate.kernel.check_dma import DmaWatch
 from callgate.kernel.checks import check
+from callgate.kernel.completion import Completion
 from callgate.kernel.coroutines import Coroutines
 from callgate.kernel.descriptor_tables import GlobalTable
 from callgate.kernel.directories import Directories
@@ -24,16 +27,20 @@ from callgate.kernel.disk_watch import DiskWatch
 from callgate.kernel.disks import Disks
 from callgate.kernel.exits import Exits
 from callgate.kernel.faults import Faults
-from callgate.kernel.file_ageing import AgeingTimer, FileAgeing
-from callgate.kernel.file_windows import FileWindows
+from callgate.kernel.fetching import Fetching
+from callgate.kernel.file_ageing import FileAgeing
+from callgate.kernel.file_mapping import FileMapping
+from callgate.kernel.file_opening import FileOpening
+from callgate.kernel.file_pages import FilePages
 from callgate.kernel.file_writing import FileWriting
 from callgate.kernel.files import Files
-from callgate.kernel.fills import Fills
 from callgate.kernel.fpu import FloatingPointUnit
 from callgate.kernel.give_backs import GiveBacks, Unclaimed
 from callgate.kernel.guest import Guest
 from callgate.kernel.host_calls import Answer, HostCalls, LaterAnswer
 from callgate.kernel.hosted import Hosted
+from callgate.kernel.hunger import Hunger
+from callgate.kernel.letting_go import LettingGo
 from callgate.kernel.log import Log
 from callgate.kernel.mounting import Mounting
 from callgate.kernel.partition_servers import PartitionServers
@@ -43,10 +50,12 @@ from callgate.kernel.plugging import Plugging
 from callgate.kernel.posted import Posted, Sender
 from callgate.kernel.processes import Processes
 from callgate.kernel.programs import Programs
+from callgate.kernel.reading import Reading
 from callgate.kernel.records import Process, Thread
 from callgate.kernel.replies import Replies
 from callgate.kernel.requests import Requests
 from callgate.kernel.scheduler import Scheduler
+from callgate.kernel.sector_lists import SectorLists
 from callgate.kernel.server_calls import ServerCalls
 from callgate.kernel.servers import Servers
 from callgate.kernel.shares import Shares
@@ -141,15 +150,9 @@ class Kernel:
     def _make_files_and_servers(self) -> None:
         """File data and directories; the processes that serve them."""
         state = self.state
-        self.fills = Fills(self)
-        self.file_windows = FileWindows(self)
-        self.file_writing = FileWriting(self)
-        self.ageing_timer = AgeingTimer(state.file_ageing, self.guest, self.threads)
-        self.file_ageing = FileAgeing(
-            self.ageing_timer, self.memory, state.tasks, self.file_windows, lambda: state.files.objects
-        )
         self.give_backs = GiveBacks(state.give_backs, self.guest, self.threads, self.slots, self.log, self.stop)
-        self.files = Files(self)
+        self.ageing_timer = AgeingTimer(state.file_ageing, self.guest, self.threads)
+        self._make_file_data()
         self.directories = Directories(
             state.directories,
             self.memory,
@@ -159,7 +162,7 @@ class Kernel:
             self.shares,
             state.endpoints,
         )
-        self.posted.register(Sender.FILE_DATA, self.fills)
+        self.posted.register(Sender.FILE_DATA, self.answers)
         self.posted.register(Sender.GIVE_BACKS, self.give_backs)
         self.posted.register(Sender.CLIENT, Unclaimed(self.give_backs))
         self.posted.granted = self.give_backs.granted
@@ -168,8 +171,8 @@ class Kernel:
             self.memory,
             self.gdt,
             self.threads,
-            (self.give_backs, self.files, self.directories),
-            self.files.in_use,
+            (self.give_backs, self.file_opening, self.directories),
+            self.letting_go.in_use,
         )
         self.volume_queries = VolumeQueries(self.guest, self.requests)
         self.mounting = Mounting(state.mounting, self.guest, self.threads, self.log)
@@ -182,10 +185,29 @@ class Kernel:
         self.plugging = Plugging(state.plugging, self.disks, self.cache, self.changed_blocks, self.volumes)
         self.dma = DmaWatch(self)
 
+    def _make_file_data(self) -> None:
+        """File data: from what lets go of it to what asks for it."""
+        guest, state, tasks, cache = self.guest, self.state.files, self.state.tasks, self.cache
+        self.file_writing = FileWriting(state, guest, self.memory.tables, tasks, self.scheduler, self.changed_blocks)
+        self.mapping = FileMapping(state, tasks, self.windows, self.file_writing, self.ageing_timer)
+        self.letting_go = LettingGo(state, self.memory.low, self.pins, self.mapping, self.give_backs, self.ageing_timer)
+        self.file_ageing = FileAgeing(state, self.ageing_timer, self.memory, tasks, self.letting_go)
+        pages = FilePages(state, guest, self.shares, self.letting_go, lambda: self.map_edges)
+        self.sector_lists = SectorLists(self.state.sector_lists, guest, tasks, self.shares)
+        self.hunger = Hunger(state, guest, tasks, self.threads)
+        self.completion = Completion(state, cache, self.sector_lists, pages, self.hunger, self.letting_go, self.log)
+        self.answers = Answers(state, cache, self.requests, self.replies, self.completion)
+        self.fetching = Fetching(state, self.threads, self.slots, cache, self.hunger, self.completion)
+        self.reading = Reading(state, cache, self.shares, self.fetching, self.mapping)
+        self.file_opening = FileOpening(state, self.requests, self.shares, self.fetching)
+        self.files = Files(
+            state, self.state.endpoints, self.shares, self.file_opening, self.mapping, lambda: self.scratch
+        )
+
     def _make_gates(self) -> None:
         """What comes in: calls, faults, exits."""
         tasks = self.state.tasks
-        self.programs = Programs(tasks, self.processes, self.state.endpoints, self.files.read_all)
+        self.programs = Programs(tasks, self.processes, self.state.endpoints, self.file_opening.read_all)
         self.faults = Faults(self)
         self.system_calls = SystemCalls(self)
         self.server_calls = ServerCalls(self)
@@ -216,7 +238,7 @@ class Kernel:
             HostCall.DISK_DONE: self.disk_requests.host_disk_done,
             HostCall.DISK_CHANGED: self.plugging.host_disk_changed,
             HostCall.DISK_WATCHED: self.disk_requests.host_disk_watched,
-            HostCall.FILE_READY: self.fills.host_file_ready,
+            HostCall.FILE_READY: self.completion.host_file_ready,
             HostCall.INPUT: self.processes.host_input,
             HostCall.EXIT_THREAD: self.exits.host_exit_thread,
         }
@@ -264,11 +286,11 @@ class Kernel:
 
     def _reclaim_low(self, enough: Callable[[], bool]) -> bool:
         """Have idle directories and file data give low memory back until that is `enough`; False if there is none."""
-        return self.directories.reclaim() or self.file_windows.reclaim(low=True, enough=enough)
+        return self.directories.reclaim() or self.letting_go.reclaim(low=True, enough=enough)
 
     def _reclaim_blocks(self, enough: Callable[[], bool]) -> bool:
         """Have idle file data let go of blocks of the cache until that is `enough`; False if there is none."""
-        return self.file_windows.reclaim(enough=enough)
+        return self.letting_go.reclaim(enough=enough)
 
     def _blocks_ended(self, run: Run, status: DiskStatus) -> None:
         """A disk request has ended: tell the cache."""
@@ -276,7 +298,7 @@ class Kernel:
 
     def _blocks_left_unread(self, keys: set[Key]) -> None:
         """No disk request will bring blocks that file data may wait for."""
-        self.fills.left_unread(keys)
+        self.completion.left_unread(keys)
 
     def _end_server(self, process: Process, reason: str, details: Sequence[str]) -> None:
         """A hosted handler has broken: end its server."""

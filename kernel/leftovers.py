@@ -20,9 +20,9 @@ def leftovers(kernel: Kernel) -> list[str]:
         found.append(f"cache blocks locked: {locked}")
     if kernel.cache.state.notices:
         found.append("somebody still waits for a disk block")
-    if kernel.fills.state.waiting:
+    if kernel.state.files.waiting:
         found.append("a request block still waits for its data")
-    if kernel.fills.lists.state.chain:
+    if kernel.sector_lists.state.chain:
         found.append("a sector list still waits for the disk")
     if kernel.files.objects:
         found.append(f"file objects: {sorted(kernel.files.objects)}")

@@ -8,13 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from callgate.kernel.address_space import KernelSpace
+from callgate.kernel.ageing_timer import AgeingState
 from callgate.kernel.cache import CacheState
 from callgate.kernel.directories import DirectoriesState
 from callgate.kernel.disk_requests import DiskRequestsState
 from callgate.kernel.disk_watch import DiskWatchState
-from callgate.kernel.file_ageing import AgeingState
-from callgate.kernel.files import FilesState
-from callgate.kernel.fills import FillsState
+from callgate.kernel.file_objects import FilesState
 from callgate.kernel.frames import FramePool
 from callgate.kernel.give_backs import GiveBacksState
 from callgate.kernel.log import LogState
@@ -40,7 +39,6 @@ class KernelState:
     disk_requests: DiskRequestsState = field(default_factory=DiskRequestsState)
     cache: CacheState = field(default_factory=CacheState)
     files: FilesState = field(default_factory=FilesState)
-    fills: FillsState = field(default_factory=FillsState)
     sector_lists: SectorListsState = field(default_factory=SectorListsState)
     file_ageing: AgeingState = field(default_factory=AgeingState)
     directories: DirectoriesState = field(default_factory=DirectoriesState)

@@ -186,7 +186,7 @@ class System:
             "servers": servers,
             "operations": self.costs.describe() if self.costs else {},
             "cache": {name: getattr(cache, name) for name in CACHE_COUNTERS},
-            "file_data": asdict(kernel.fills.state.counters),
+            "file_data": asdict(kernel.state.files.counters),
         }
 
     def thread(self, name: str) -> ThreadView:

@@ -132,7 +132,7 @@ class SystemCalls:
             try:
                 return self.kernel.processes.memory_of(process).read_string(address, limit)
             except BadAddress as error:
-                if not await self.kernel.files.fault(process, error.address):
+                if not await self.kernel.reading.fault(process, error.address):
                     raise
 
     def wait_process(self, thread: Thread, frame: ControlBlock) -> None:
@@ -207,7 +207,7 @@ class SystemCalls:
     async def map_file(self, thread: Thread, frame: ControlBlock) -> None:
         """Return where file data lies in memory, mapping it if need be."""
         position = frame["edx"] << 32 | frame["esi"]
-        found = await self.kernel.files.map(thread.process, frame["ebx"], position, frame["ecx"])
+        found = await self.kernel.reading.map(thread.process, frame["ebx"], position, frame["ecx"])
         frame["eax"], frame["ecx"], frame["edx"] = found
 
     def file_handler(self, thread: Thread, frame: ControlBlock) -> None:
@@ -312,7 +312,7 @@ class SystemCalls:
         try:
             self.kernel.processes.memory_of(process).write(address, bytes(data))
         except BadAddress as error:
-            if self.kernel.files.at(process, error.address) is None:
+            if self.kernel.reading.at(process, error.address) is None:
                 raise
             return self._give_later(process, error, address, data)
         return None
@@ -330,12 +330,12 @@ class SystemCalls:
 
     async def _ask_to_write(self, process: Process, missing: BadAddress) -> None:
         """Have a page mapped that the process may write to; raise why it cannot be."""
-        found = self.kernel.files.at(process, missing.address)
+        found = self.kernel.reading.at(process, missing.address)
         if found is None:
             raise missing
         if not found[0].writable or self.kernel.memory.tables.entry(process.pointers, missing.address):
             self.kernel.file_writing.allow(process, *found, missing.address)
-        elif not await self.kernel.files.fault(process, missing.address):
+        elif not await self.kernel.reading.fault(process, missing.address):
             raise missing
 
     def _descends(self, process: Process, ancestor: Process) -> bool:

@@ -75,7 +75,7 @@ class ReadBench:
     @property
     def requests(self) -> int:
         """Requests for file data so far."""
-        return self.system.kernel.fills.state.counters.requests
+        return self.system.kernel.state.files.counters.requests
 
 
 @contextmanager
@@ -138,7 +138,7 @@ def read_sequential(image: Path, rounds: int = 1) -> dict[str, Any]:
             start = time.perf_counter()
             counts = made.reach("pass_end") - before
             spent = time.perf_counter() - start
-            counters = made.system.kernel.fills.state.counters
+            counters = made.system.kernel.state.files.counters
             result = counts.as_dict()
             result |= {"requests": made.requests - posted, "read_ahead": counters.ahead, "wasted": counters.wasted}
             result["system_calls"] = counts.sites.get("client_gates", 0)

@@ -165,13 +165,13 @@ def test_file_data_at_the_end_of_a_disk_shows_nothing_of_what_its_frame_held(
         view[:] = (POISON * (len(view) // 512 + 1))[: len(view)]
     made.wanted.append(lambda: made.victims.append(made.start("whole_reader", b"/d0/f\0")))
     frames: list[bytes] = []
-    drop = made.kernel.fills.drop
+    drop = made.kernel.letting_go.drop
 
     def watched(file: Any, fill: Any) -> None:
         frames.extend(made.system.machine.ram.read(frame, PAGE_SIZE, Account.KERNEL) for frame in fill.frames)
         drop(file, fill)
 
-    made.kernel.fills.drop = watched
+    made.kernel.letting_go.drop = watched
     assert made.run().reason == "halt"
     assert len(frames) >= 2
     assert frames[0] == image[56 * 512 : 64 * 512]

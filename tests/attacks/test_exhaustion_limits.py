@@ -313,15 +313,15 @@ def hole_bomb(arena: Arenas, monkeypatch: pytest.MonkeyPatch, rounds: int) -> tu
     made.victim()
     made.attacker("holes", ROUNDS=rounds, FAILING=0)
     steps: list[tuple[int, int]] = []
-    replied = made.kernel.fills.replied
+    replied = made.kernel.answers.replied
 
     def watched(partition: Any, slot: int, message: memoryview) -> Any:
         files = made.kernel.files.objects.values()
-        steps.append((max(len(file.fills) for file in files), made.kernel.fills.state.blocks))
+        steps.append((max(len(file.fills) for file in files), made.kernel.state.files.blocks))
         assert steps[-1][1] == sum(len(file.fills) for file in files)
         return replied(partition, slot, message)
 
-    made.kernel.fills.replied = watched
+    made.kernel.answers.replied = watched
     assert made.run(FUEL).reason == "halt"
     return made, steps
 
@@ -329,7 +329,7 @@ def hole_bomb(arena: Arenas, monkeypatch: pytest.MonkeyPatch, rounds: int) -> tu
 def test_all_files_together_have_a_bounded_number_of_request_blocks(
     arena: Arenas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("callgate.kernel.fills.REQUEST_BLOCKS", 100)
+    monkeypatch.setattr("callgate.kernel.fetching.REQUEST_BLOCKS", 100)
     made, steps = hole_bomb(arena, monkeypatch, rounds=300)
     assert made.results == [0], made.log
     assert max(total for _, total in steps) == 100

@@ -118,9 +118,9 @@ def test_letting_go_of_many_request_blocks_looks_for_them_once(arena: Arenas, mo
 
 def test_request_blocks_are_mapped_a_bounded_number_of_times(mapping: Arenas, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or letting go of them, when their server dies, would be a host call without a bound: windows times blocks."""
-    monkeypatch.setattr("callgate.kernel.file_windows.MAPPED_BLOCKS", 20)
+    monkeypatch.setattr("callgate.kernel.reading.MAPPED_BLOCKS", 20)
     made = mapping(FILES=5, PAGES=10, STEP=2 * PAGE_SIZE)
-    windows, counted = made.kernel.file_windows, []
+    windows, counted = made.kernel.mapping, []
     get = windows.map
 
     def watched(*which: Any) -> None:

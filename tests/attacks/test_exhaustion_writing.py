@@ -49,7 +49,7 @@ def test_a_write_to_two_pages_with_room_for_one_is_refused(attacked: Arenas, att
 def test_a_block_that_is_mapped_to_be_written_counts_once_for_each_window(attacked: Arenas) -> None:
     """Or taking pages back, which is one host call, would have no bound: windows times blocks."""
     made = attacked(MANY_WINDOWS, 0)
-    windows, cache = made.kernel.file_windows, made.kernel.cache.state
+    windows, cache = made.kernel.mapping, made.kernel.cache.state
     get, counted = windows.map, []
 
     def watched(*which: Any) -> None:

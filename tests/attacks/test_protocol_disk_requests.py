@@ -111,10 +111,10 @@ def test_a_reader_of_another_volume_with_the_same_blocks_gets_them(made: Any) ->
     innocent = made.start("whole_reader", b"/d1/f\0")
     attention(made)
     for _ in range(1000):
-        if len(made.kernel.fills.lists.state.chain) == 2:
+        if len(made.kernel.sector_lists.state.chain) == 2:
             break
         made.run(fuel=100)
-    assert len(made.kernel.fills.lists.state.chain) == 2, "both wait for the disk"
+    assert len(made.kernel.sector_lists.state.chain) == 2, "both wait for the disk"
     kill_server(made)
     assert made.run(FUEL).reason == "halt"
     assert innocent.exit_code == 0

@@ -12,7 +12,7 @@ from callgate.kernel import volumes
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import SERVER_ERRORS, ErrorCode
 from callgate.kernel.abi.selectors import SLOTS
-from callgate.kernel.fills import TRIES
+from callgate.kernel.hunger import TRIES
 from callgate.kernel.machine.serial import IRQ
 from callgate.kernel.paths import listed
 from callgate.kernel.records import GIVE_BACKS, PartitionState, Process
@@ -294,9 +294,9 @@ def test_a_server_without_memory_costs_others_none_of_their_data(
     made = arena(MemoryMedium(servers.IMAGE), ImageFile(good))
     made.run()
     reclaimed: list[bool] = []
-    reclaim = made.kernel.file_windows.reclaim
+    reclaim = made.kernel.letting_go.reclaim
     monkeypatch.setattr(
-        made.kernel.file_windows, "reclaim", lambda **of: (reclaimed.append(reclaim(**of)), reclaimed[-1])[1]
+        made.kernel.letting_go, "reclaim", lambda **of: (reclaimed.append(reclaim(**of)), reclaimed[-1])[1]
     )
     holder = made.start("patron", patron(1, "d1", "GOOD.TXT"))
     attention(made)
@@ -312,7 +312,7 @@ def test_a_server_without_memory_costs_others_none_of_their_data(
     made.system.run(fuel=LITTLE, until=lambda: asker.exit_code is not None)
     assert ErrorCode.NO_MEMORY in made.output
     assert reclaimed == [False], "nothing of this server's was there, and nothing of anybody else's was let go of"
-    made.kernel.files.close_object(file)
+    made.kernel.letting_go.close_object(file)
     attention(made)
     assert made.run(LITTLE).reason == "halt"
 

@@ -214,7 +214,7 @@ def note_a_post_that_was_none(kernel: Kernel) -> None:
 
 
 def wait_for_no_reply(kernel: Kernel) -> None:
-    kernel.fills.state.waiting[77] = (1, Fill(77, 0, 1))
+    kernel.state.files.waiting[77] = (1, Fill(77, 0, 1))
 
 
 def mark_a_slot_as_posted(kernel: Kernel) -> None:
@@ -239,7 +239,7 @@ def miscount_requests_of_a_disk(kernel: Kernel) -> None:
 
 
 def miscount_request_blocks(kernel: Kernel) -> None:
-    kernel.fills.state.blocks += 1
+    kernel.state.files.blocks += 1
 
 
 def book_a_list_to_nobody(kernel: Kernel) -> None:

@@ -92,7 +92,7 @@ def test_a_disk_removed_at_any_instant_takes_only_its_own_volumes(
         assert not system.kernel.coroutines.alive, clock
         assert find_leaks(system) == [], clock
         assert not system.kernel.files.objects, clock
-        assert not system.kernel.fills.state.waiting, clock
+        assert not system.kernel.state.files.waiting, clock
         assert not system.kernel.cache.state.changed, clock
     assert cut > POINTS // 10
 

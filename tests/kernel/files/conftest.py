@@ -82,7 +82,7 @@ class Session:
     @property
     def counters(self) -> Any:
         """What happened to file data."""
-        return self.kernel.fills.state.counters
+        return self.kernel.state.files.counters
 
     def unaccounted(self) -> list[str]:
         """Return what is held although every process has ended."""

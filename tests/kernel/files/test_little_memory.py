@@ -13,8 +13,8 @@ from callgate.kernel import shares, volumes
 from callgate.kernel.abi import limits
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.fills import STARVED_LIMIT
 from callgate.kernel.frames import OutOfMemory
+from callgate.kernel.hunger import STARVED_LIMIT
 
 Sessions = Callable[..., Any]
 SECTORS = 4096
@@ -62,7 +62,7 @@ def test_a_reader_waits_no_longer_than_the_limit_for_memory_that_others_may_give
     monkeypatch.setattr(silent_servers.Silent, "silent", frozenset({Operation.READ}))
     monkeypatch.setattr(silent_servers.Silent, "answered", [])
     made = session(MemoryMedium(IMAGE), programs=[("reader", "e/d0/f")], high_memory=1 << 20)
-    assert made.run(until=lambda: made.kernel.fills.state.waiting).reason == "until"
+    assert made.run(until=lambda: made.kernel.state.files.waiting).reason == "until"
     monkeypatch.setattr(silent_servers.Silent, "silent", frozenset())
     monkeypatch.setattr(
         silent_servers.Silent, "files", {"f": synthetic.Layout(1, [(8, 8)]), "g": synthetic.Layout(1, [(16, 8)])}
@@ -93,7 +93,7 @@ def test_a_list_of_sectors_counts_for_the_family_that_reads(
     kept, pool.limit = pool.limit, pool.start + (shares.frames_of(process) + spare) * 4096
     assert pool.total == shares.frames_of(process) + spare
     made.run(until="ipc.post" if spare else None)
-    assert len(made.kernel.fills.state.waiting) == spare
+    assert len(made.kernel.state.files.waiting) == spare
     if spare:
         assert made.kernel.state.tasks.lists == {process.family: 1}
         with pytest.raises(OutOfMemory):

@@ -6,7 +6,8 @@ A count that has changed is a change of what reading costs: write the new one he
 from pathlib import Path
 
 import pytest
-from callgate.kernel.fills import FILL_BYTES, Fill, Fills
+from callgate.kernel.fetching import FILL_BYTES, Fetching
+from callgate.kernel.file_objects import Fill
 from callgate.tools import bench_read
 
 MIB = 1 << 20
@@ -22,13 +23,13 @@ def test_a_30_mib_file_takes_16_requests_and_waits_for_the_first_two(
 ) -> None:
     """On a disk that takes time."""
     waited: list[int] = []
-    wait = Fills._wait
+    wait = Fetching._wait
 
-    async def note(self: Fills, fill: Fill) -> None:
+    async def note(self: Fetching, fill: Fill) -> None:
         waited.append(fill.position)
         await wait(self, fill)
 
-    monkeypatch.setattr(Fills, "_wait", note)
+    monkeypatch.setattr(Fetching, "_wait", note)
     result = bench_read.read_sequential(images[0])
     assert result["requests"] == 16
     assert result["blocking_waits"] == 2

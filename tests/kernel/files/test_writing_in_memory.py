@@ -213,7 +213,7 @@ def test_what_the_kernel_writes_for_a_program_counts_as_written(
     made.reach("writer", "describe_here")
     if gone:
         (file,) = made.kernel.files.objects.values()
-        made.kernel.file_windows.release(file, file.fills[0])
+        made.kernel.letting_go.release(file, file.fills[0])
     assert made.run().reason == "halt"
     assert made.codes == [0], made.log
     assert b"rom\0" in made.output
@@ -231,13 +231,13 @@ def test_a_page_that_goes_again_and_again_is_asked_for_as_often(
     made = session(MemoryMedium(IMAGE), programs=[("writer", "v/d0/f")], scratch=True)
     made.reach("writer", "describe_here")
     (file,) = made.kernel.files.objects.values()
-    made.kernel.file_windows.release(file, file.fills[0])
-    get, times = made.kernel.files.fault, iter(range(1000))
+    made.kernel.letting_go.release(file, file.fills[0])
+    get, times = made.kernel.reading.fault, iter(range(1000))
 
     async def lose(*which: Any) -> bool:
         return next(times, None) is not None or await get(*which)
 
-    monkeypatch.setattr(made.kernel.files, "fault", lose)
+    monkeypatch.setattr(made.kernel.reading, "fault", lose)
     assert made.run().reason == "halt"
     assert made.codes == [0], made.log
     assert made.kernel.cache.state.changed == 1
@@ -266,7 +266,7 @@ def test_a_range_that_is_mapped_again_keeps_what_was_written(
     cache = made.kernel.cache.state
     if gone:
         (file,) = made.kernel.files.objects.values()
-        made.kernel.file_windows.release(file, file.fills[0])
+        made.kernel.letting_go.release(file, file.fills[0])
         # As if it had not been noticed: the next write must be.
         ((key, block),) = [(key, block) for key, block in cache.blocks.items() if block.changed]
         block.changed = False
