@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.errors import ERROR_TEXT, ErrorCode
@@ -19,12 +19,15 @@ from callgate.kernel.abi.thread import ThreadControlBlock, TrapFrame
 from callgate.kernel.control import ControlBlock, word
 from callgate.kernel.coroutines import routine
 from callgate.kernel.errors import KernelPanic, PolicyError
-from callgate.kernel.processes import FAULT_EXIT_CODE
+from callgate.kernel.fpu import FloatingPointUnit
+from callgate.kernel.guest import Guest
+from callgate.kernel.log import Log
+from callgate.kernel.processes import FAULT_EXIT_CODE, Processes
+from callgate.kernel.reading import Reading
 from callgate.kernel.records import Process, Thread
+from callgate.kernel.servers import Servers
 from callgate.kernel.symbols import symbol_of
-
-if TYPE_CHECKING:
-    from callgate.kernel.kernel import Kernel
+from callgate.kernel.threads import Threads
 
 PAGE_FAULT = 14
 DEBUG = 1
@@ -86,9 +89,26 @@ class Fault:
 class Faults:
     """Answers to EXCEPTION, and demand pages."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self.kernel = kernel
-        self.gates = frozenset(kernel.guest.address(name) for name in GATES)
+    def __init__(
+        self,
+        guest: Guest,
+        threads: Threads,
+        processes: Processes,
+        servers: Servers,
+        reading: Reading,
+        fpu: FloatingPointUnit,
+        log: Log,
+    ) -> None:
+        self.guest = guest
+        self.threads = threads
+        self.scheduler = threads.scheduler
+        self.processes = processes
+        self.servers = servers
+        self.reading = reading
+        self.writing = reading.mapping.writing
+        self.fpu = fpu
+        self.log = log
+        self.gates = frozenset(guest.address(name) for name in GATES)
 
     def host_exception(self, address: int) -> Coroutine[Any, Any, None] | None:
         """EXCEPTION: the TrapFrame lies at linear `address`.
@@ -96,7 +116,7 @@ class Faults:
         The way back has no test for who runs next (asm/kernel/traps.asm).  A gate has one at its end, for exceptions of
         ring 0; a thread of ring 3 that never makes a call would keep everybody waiting whom this one has woken.
         """
-        thread = self.kernel.scheduler.current
+        thread = self.scheduler.current
         work = self._exception(address)
         if work is None and not self._choice_due(thread, address):
             return None
@@ -111,30 +131,29 @@ class Faults:
 
     def _choice_due(self, thread: Thread, address: int) -> bool:
         """Whether a thread that goes back to ring 3 leaves a choice to be made; a killed one ends, and so makes it."""
-        if thread.killed or not self.kernel.scheduler.choice_due:
+        if thread.killed or not self.scheduler.choice_due:
             return False
-        return bool(self.kernel.threads.overlay(thread, TrapFrame, address)["cs"] & 3)
+        return bool(self.threads.overlay(thread, TrapFrame, address)["cs"] & 3)
 
     def _exception(self, address: int) -> Coroutine[Any, Any, None] | None:
-        kernel = self.kernel
-        thread = kernel.scheduler.current
-        frame = kernel.threads.overlay(thread, TrapFrame, address)
+        thread = self.scheduler.current
+        frame = self.threads.overlay(thread, TrapFrame, address)
         vector, code = frame["vector"], frame["error_code"]
-        cr2 = kernel.machine.cpu.cr2 if vector == PAGE_FAULT else None
+        cr2 = self.guest.machine.cpu.cr2 if vector == PAGE_FAULT else None
         virtual = leave_virtual_mode(frame)
         if thread.killed:
             self._killed_fault(thread, frame, Fault(vector, code, cr2, frame["eip"], registers_of(frame)))
             return None
-        if cr2 is not None and not virtual and not code & PF_PRESENT and kernel.processes.provide(thread.process, cr2):
+        if cr2 is not None and not virtual and not code & PF_PRESENT and self.processes.provide(thread.process, cr2):
             return None
         fault = Fault(vector, code, cr2, frame["eip"], registers_of(frame))
         if virtual:
             self._user_fault(thread, frame, fault)
             return None
-        found = kernel.reading.at(thread.process, cr2) if cr2 is not None and not code & PF_INSTRUCTION else None
+        found = self.reading.at(thread.process, cr2) if cr2 is not None and not code & PF_INSTRUCTION else None
         if found is not None and code & PF_WRITE and (code & PF_PRESENT or not found[0].writable):
             try:
-                kernel.file_writing.allow(thread.process, *found, fault.address or 0)
+                self.writing.allow(thread.process, *found, fault.address or 0)
             except PolicyError as error:
                 fault = refused(fault, error.code)
             else:
@@ -147,7 +166,7 @@ class Faults:
     async def _file_fault(self, thread: Thread, frame: ControlBlock, fault: Fault) -> None:
         """A file window was touched where nothing is mapped: get the data and go on, or say why not."""
         try:
-            if await self.kernel.reading.fault(thread.process, fault.address or 0):
+            if await self.reading.fault(thread.process, fault.address or 0):
                 return
         except PolicyError as error:
             fault = refused(fault, error.code)
@@ -178,25 +197,25 @@ class Faults:
             self._kernel_fault(thread.tcb, frame, fault)
 
     def _user_fault(self, thread: Thread, frame: ControlBlock, fault: Fault) -> None:
-        kernel, process = self.kernel, thread.process
+        process = thread.process
         if self._handled(process, fault):
             frame["eax"], frame["eip"] = fault.error, process.file_handler[0]
             return
         fault = replace(fault, symbol=symbol_of(process.symbols, fault.eip))
         title = f"process {process.number} ({process.name}) ended by {fault.describe()}"
-        kernel.log.urgent([title, *self._report(process, fault)], process)
-        if kernel.fpu.touched(thread):
-            kernel.log.urgent([f"  {line}" for line in kernel.fpu.of(thread).describe()], process)
+        self.log.urgent([title, *self._report(process, fault)], process)
+        if self.fpu.touched(thread):
+            self.log.urgent([f"  {line}" for line in self.fpu.of(thread).describe()], process)
         if process.partition >= 0:
-            kernel.servers.kill(process, fault.describe())
+            self.servers.kill(process, fault.describe())
         else:
-            kernel.processes.kill(process, FAULT_EXIT_CODE, fault.describe())
+            self.processes.kill(process, FAULT_EXIT_CODE, fault.describe())
 
     def _report(self, process: Process | None, fault: Fault) -> list[str]:
         """Return registers and instructions around a fault, with symbols: the process's, or the kernel's."""
         rows = [" ".join(f"{name}={value:08x}" for name, value in fault.registers.items())]
-        name = partial(symbol_of, process.symbols) if process else self.kernel.image.symbol_at
-        rows.extend(self.kernel.machine.disassemble(fault.eip, 3, name))
+        name = partial(symbol_of, process.symbols) if process else self.guest.image.symbol_at
+        rows.extend(self.guest.machine.disassemble(fault.eip, 3, name))
         return [f"  {row}" for row in rows]
 
     def _handled(self, process: Process, fault: Fault) -> bool:
@@ -205,12 +224,12 @@ class Faults:
         return bool(fault.error) and begin <= fault.eip < end
 
     def _kernel_fault(self, tcb: int, frame: ControlBlock, fault: Fault) -> None:
-        resume = self.kernel.guest.words[tcb + FAULT_RESUME]
+        resume = self.guest.words[tcb + FAULT_RESUME]
         if resume and fault.vector == PAGE_FAULT and fault.address is not None and fault.address < layout.USER_END:
             frame["eip"] = resume
-            self.kernel.guest.words[tcb + FAULT_ERROR] = fault.error or ErrorCode.BAD_ADDRESS
+            self.guest.words[tcb + FAULT_ERROR] = fault.error or ErrorCode.BAD_ADDRESS
             return
-        fault = replace(fault, symbol=self.kernel.image.symbol_at(fault.eip))
+        fault = replace(fault, symbol=self.guest.image.symbol_at(fault.eip))
         report = "\n".join(self._report(None, fault))
         raise KernelPanic(f"ring 0: {fault.describe()}\n{report}")
 

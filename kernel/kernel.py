@@ -13,7 +13,9 @@ from callgate.kernel.abi.disk import DiskStatus
 from callgate.kernel.abi.selectors import GDT_FIRST_PARTITION
 from callgate.kernel.ageing_timer import AgeingTimer
 from callgate.kernel.answers import Answers
+from callgate.kernel.block_windows import BlockWindows
 from callgate.kernel.cache import Cache
+from callgate.kernel.caller import Caller
 from callgate.kernel.changed_blocks import ChangedBlocks
 from callgate.kernel.check_dma import DmaWatch
 from callgate.kernel.checks import check
@@ -29,6 +31,7 @@ from callgate.kernel.exits import Exits
 from callgate.kernel.faults import Faults
 from callgate.kernel.fetching import Fetching
 from callgate.kernel.file_ageing import FileAgeing
+from callgate.kernel.file_calls import FileCalls
 from callgate.kernel.file_mapping import FileMapping
 from callgate.kernel.file_opening import FileOpening
 from callgate.kernel.file_pages import FilePages
@@ -40,6 +43,7 @@ from callgate.kernel.guest import Guest
 from callgate.kernel.host_calls import Answer, HostCalls, LaterAnswer
 from callgate.kernel.hosted import Hosted
 from callgate.kernel.hunger import Hunger
+from callgate.kernel.information_calls import InformationCalls
 from callgate.kernel.letting_go import LettingGo
 from callgate.kernel.log import Log
 from callgate.kernel.mounting import Mounting
@@ -48,6 +52,7 @@ from callgate.kernel.physical_memory import PhysicalMemory
 from callgate.kernel.pins import Pins
 from callgate.kernel.plugging import Plugging
 from callgate.kernel.posted import Posted, Sender
+from callgate.kernel.process_calls import ProcessCalls
 from callgate.kernel.processes import Processes
 from callgate.kernel.programs import Programs
 from callgate.kernel.reading import Reading
@@ -208,9 +213,23 @@ class Kernel:
         """What comes in: calls, faults, exits."""
         tasks = self.state.tasks
         self.programs = Programs(tasks, self.processes, self.state.endpoints, self.file_opening.read_all)
-        self.faults = Faults(self)
-        self.system_calls = SystemCalls(self)
-        self.server_calls = ServerCalls(self)
+        self.faults = Faults(self.guest, self.threads, self.processes, self.servers, self.reading, self.fpu, self.log)
+        caller = Caller(self.guest, self.processes, self.reading)
+        calls = (
+            ProcessCalls(caller, self.processes, self.programs, self.partition_servers),
+            FileCalls(caller, self.files, self.reading, self.directories),
+            InformationCalls(caller, tasks, self.slots, self.volume_queries),
+        )
+        table = {number: handler for group in calls for number, handler in group.table.items()}
+        self.system_calls = SystemCalls(self.guest, self.threads, table)
+        self.server_calls = ServerCalls(
+            self.guest,
+            self.threads,
+            self.state.endpoints,
+            self.directories,
+            self.hosted,
+            BlockWindows(self.cache, self.windows, self.shares),
+        )
         self.exits = Exits(
             tasks,
             self.scheduler,

@@ -12,9 +12,9 @@ from callgate.disk.demo import demo_image
 from callgate.disk.media import ImageFile, MemoryMedium
 from callgate.kernel import system as systems
 from callgate.kernel.abi.memory import KERNEL_BASE
+from callgate.kernel.caller import Caller
 from callgate.kernel.images import KERNEL_LOAD, source
 from callgate.kernel.system import System, SystemOptions
-from callgate.kernel.system_calls import SystemCalls
 from callgate.tools.fuzz_volumes import sound_image
 from double_fetch import Detector
 
@@ -56,7 +56,7 @@ def test_what_the_shell_does_makes_the_kernel_read_nothing_twice(watched: Any) -
     system, detector = watched(EVERYTHING)
     assert system.run(fuel=100_000_000).reason == "exit"
     assert unjustified(detector) == {}
-    assert {"copy_path", "serial_write", "SystemCalls._string"} <= places(detector), "the detector must have seen these"
+    assert {"copy_path", "serial_write", "Caller.string"} <= places(detector), "the detector must have seen these"
 
 
 @pytest.mark.thorough(one_in=3)
@@ -98,16 +98,16 @@ def test_a_message_page_is_read_only_when_no_server_can_write_to_it(arena: Calla
 
 
 def test_a_double_fetch_that_is_planted_in_policy_is_found(watched: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    once = SystemCalls._string
+    once = Caller.string
 
-    async def twice(self: SystemCalls, *arguments: Any) -> bytes:
+    async def twice(self: Caller, *arguments: Any) -> bytes:
         await once(self, *arguments)
         return await once(self, *arguments)
 
-    monkeypatch.setattr(SystemCalls, "_string", twice)
+    monkeypatch.setattr(Caller, "string", twice)
     system, detector = watched("hello a b c")
     system.run(fuel=100_000_000)
-    assert ("SystemCalls._string", "SystemCalls._string") in unjustified(detector)
+    assert ("Caller.string", "Caller.string") in unjustified(detector)
 
 
 def test_a_double_fetch_that_is_planted_in_machine_code_is_found(
