@@ -14,8 +14,8 @@ from callgate.kernel.coroutines import CARRY, routine
 from callgate.kernel.disks import place_of
 from callgate.kernel.errors import PolicyError
 from callgate.kernel.file_objects import FileObject, FilesState, Fill, FillState
-from callgate.kernel.records import PartitionState
-from callgate.kernel.replies import Replies, SectorPiece
+from callgate.kernel.records import PartitionState, SectorPiece
+from callgate.kernel.replies import Replies
 from callgate.kernel.requests import Requests
 
 

@@ -46,7 +46,7 @@ def transfers_in_flight_have_cache_frames(facts: Facts) -> Iterator[str]:
 
 def transfers_have_gone_to_cache_frames(facts: Facts) -> Iterator[str]:
     """Every transfer up to now went to a held frame of the cache, or to the driver's own memory at start-up."""
-    yield from facts.kernel.dma.found
+    yield from facts.transfers_elsewhere
 
 
 class DmaWatch:

@@ -65,8 +65,10 @@ class Space:
 class Facts:
     """One look at a machine that stands between two instructions; made anew for each check."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, transfers_elsewhere: list[str]) -> None:
+        """Take what contradicts the rule of DMA among the transfers up to now, in words (`DmaWatch`)."""
         self.kernel = kernel
+        self.transfers_elsewhere = transfers_elsewhere
         self.state = kernel.state
         self.words = kernel.guest.words
         self.quads = kernel.guest.quads

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from callgate.kernel import check_descriptors, check_dma, check_frames, check_records, check_shares
+from callgate.kernel.check_dma import DmaWatch
 from callgate.kernel.check_facts import Facts
 
 if TYPE_CHECKING:
@@ -52,9 +53,16 @@ INVARIANTS: tuple[Invariant, ...] = (
 )
 
 
-def check(kernel: Kernel) -> list[str]:
-    """Return every contradiction, in words; none before the kernel has loaded its descriptor table."""
-    if not kernel.machine.cpu.table("gdtr")[0]:
-        return []
-    facts = Facts(kernel)
-    return [f"{invariant.__name__}: {text}" for invariant in INVARIANTS for text in invariant(facts)]
+class Checks:
+    """The invariants of one kernel, from the moment it is made: transfers of devices are watched from then on."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.dma = DmaWatch(kernel)
+
+    def check(self) -> list[str]:
+        """Return every contradiction, in words; none before the kernel has loaded its descriptor table."""
+        if not self.kernel.machine.cpu.table("gdtr")[0]:
+            return []
+        facts = Facts(self.kernel, self.dma.found)
+        return [f"{invariant.__name__}: {text}" for invariant in INVARIANTS for text in invariant(facts)]

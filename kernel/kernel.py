@@ -17,8 +17,6 @@ from callgate.kernel.block_windows import BlockWindows
 from callgate.kernel.cache import Cache
 from callgate.kernel.caller import Caller
 from callgate.kernel.changed_blocks import ChangedBlocks
-from callgate.kernel.check_dma import DmaWatch
-from callgate.kernel.checks import check
 from callgate.kernel.completion import Completion
 from callgate.kernel.coroutines import Coroutines
 from callgate.kernel.descriptor_tables import GlobalTable
@@ -79,6 +77,8 @@ if TYPE_CHECKING:
 
 class Kernel:
     """Policy of one machine.  `boot` in `callgate.kernel.system` makes and starts it."""
+
+    check: Callable[[], list[str]]  # what contradicts its invariants now, in words; `System` brings it (10 ms a call)
 
     def __init__(
         self,
@@ -148,7 +148,7 @@ class Kernel:
         self.pins = Pins(state.low, self.cache.unlock)
         self.posted = Posted()
         self.slots = Slots(state.endpoints, self.guest, self.memory, self.gdt, self.scheduler, self.pins, self.posted)
-        self.requests = Requests(self.guest, self.threads, self.slots, self.disks)
+        self.requests = Requests(self.guest, self.threads, self.slots, self.disks.there)
         self.replies = Replies(state.endpoints, self.memory, self.slots, self.posted, self.log)
         self.windows = Windows(self.guest, self.memory, self.pins, state.endpoints)
 
@@ -188,7 +188,6 @@ class Kernel:
         self.disk_reader = DiskReader(self.guest, self.cache)
         self.volumes = Volumes(self.guest, self.disks, self.disk_reader, self.requests, self.servers, self.mounting)
         self.plugging = Plugging(state.plugging, self.disks, self.cache, self.changed_blocks, self.volumes)
-        self.dma = DmaWatch(self)
 
     def _make_file_data(self) -> None:
         """File data: from what lets go of it to what asks for it."""
@@ -286,10 +285,6 @@ class Kernel:
         self.give_backs.start()
         self.plugging.mount_present()
         await self.mounting.settled(first=first)
-
-    def check(self) -> list[str]:
-        """Return what contradicts the kernel's invariants now, in words (kernel/checks.py); costs about 10 ms."""
-        return check(self)
 
     def stop(self) -> None:
         """Stop the machine: the shell has ended."""

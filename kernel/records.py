@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.selectors import GDT_FIRST_LDT
@@ -197,3 +198,11 @@ class Endpoints:
     """The partitions that servers serve."""
 
     by_number: dict[int, PartitionState] = field(default_factory=dict)
+
+
+class SectorPiece(NamedTuple):
+    """Sectors of one block: first one on the disk (None: a hole), first one within the page, how many."""
+
+    lba: int | None
+    first: int
+    sectors: int

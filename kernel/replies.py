@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
 
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE, SECTORS_PER_PAGE
@@ -18,18 +17,10 @@ from callgate.kernel.errors import PolicyError
 from callgate.kernel.log import Log
 from callgate.kernel.physical_memory import PhysicalMemory
 from callgate.kernel.posted import Posted
-from callgate.kernel.records import Endpoints, PartitionState, Pin
+from callgate.kernel.records import Endpoints, PartitionState, Pin, SectorPiece
 from callgate.kernel.slots import DATA, Slots, split, write_error
 
 OBJECT = struct.Struct("<II")
-
-
-class SectorPiece(NamedTuple):
-    """Sectors of one block: first one on the disk (None: a hole), first one within the page, how many."""
-
-    lba: int | None
-    first: int
-    sectors: int
 
 
 class Replies:

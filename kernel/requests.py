@@ -8,6 +8,7 @@ slot taken: the reply's registers are in hand, its data or addresses in the mess
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 from callgate.kernel.abi import selectors
 from callgate.kernel.abi.calls import Operation
@@ -16,7 +17,6 @@ from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES, MESSAGE_DATA_SIZE, Message, ReplyType
 from callgate.kernel.abi.selectors import SLOT_ABANDONED
 from callgate.kernel.coroutines import RoutineResult, routine
-from callgate.kernel.disks import Disks
 from callgate.kernel.errors import Overdue, PolicyError
 from callgate.kernel.guest import Guest
 from callgate.kernel.records import PartitionState, Pin
@@ -70,12 +70,12 @@ class RequestReply:
 class Requests:
     """Making requests."""
 
-    def __init__(self, guest: Guest, threads: Threads, slots: Slots, disks: Disks) -> None:
+    def __init__(self, guest: Guest, threads: Threads, slots: Slots, disk_there: Callable[[int], bool]) -> None:
         self.guest = guest
         self.threads = threads
         self.scheduler = threads.scheduler
         self.slots = slots
-        self.disks = disks
+        self.disk_there = disk_there
 
     async def make(
         self,
@@ -137,6 +137,6 @@ class Requests:
         """
         if partition.dead:
             return partition.error
-        if value == ErrorCode.UNPLUGGED and partition.disk >= 0 and not self.disks.there(partition.disk):
+        if value == ErrorCode.UNPLUGGED and partition.disk >= 0 and not self.disk_there(partition.disk):
             return ErrorCode.UNPLUGGED
         return error_of_server(value)

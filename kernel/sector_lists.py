@@ -25,7 +25,7 @@ from callgate.kernel.records import Process, Tasks
 from callgate.kernel.shares import Shares
 
 if TYPE_CHECKING:
-    from callgate.kernel.replies import SectorPiece
+    from callgate.kernel.records import SectorPiece
 
 ARRIVED = 1 << SECTOR_LINK_SHIFT + SECTOR_ARRIVED_BIT
 ENTRIES = SectorList.entries.offset

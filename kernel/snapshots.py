@@ -17,7 +17,6 @@ from callgate.server.hosted import HostedServer
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
-    from callgate.kernel.system import System
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,24 +28,22 @@ class SystemSnapshot:
     servers: dict[int, HostedServer]  # by process number
 
 
-def take(system: System) -> SystemSnapshot:
+def take(kernel: Kernel) -> SystemSnapshot:
     """Return a snapshot; NotQuiescent says what is under way."""
-    kernel = system.kernel
     check(kernel)
     policy = pickle.dumps(replace(kernel.state, hosted={}))
     kept = {number: server.duplicate(server.memory) for number, server in kernel.hosted.servers.items()}
-    return SystemSnapshot(system.machine.snapshot(), policy, kept)
+    return SystemSnapshot(kernel.machine.snapshot(), policy, kept)
 
 
-def restore(system: System, snapshot: SystemSnapshot) -> None:
+def restore(kernel: Kernel, snapshot: SystemSnapshot) -> None:
     """Go back to a snapshot; ValueError if it is another system's.
 
     Coroutines that a run left unfinished are ended first: what they do on their way out is undone with the rest.
     """
-    kernel = system.kernel
-    check_restorable(system.machine, snapshot.machine)
+    check_restorable(kernel.machine, snapshot.machine)
     abandon(kernel)
-    system.machine.restore(snapshot.machine)
+    kernel.machine.restore(snapshot.machine)
     state: KernelState = pickle.loads(snapshot.policy)  # noqa: S301 - pickled by `take` in this process
     state.hosted = {
         number: server.duplicate(kernel.hosted.memory_of(state.tasks.processes[number]))

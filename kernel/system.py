@@ -12,69 +12,40 @@ the guest that runs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from callgate.asm.assembler import EventSite as Probe
 from callgate.asm.assembler import Program
-from callgate.disk.ahci import MMIO_BASE, AhciController
-from callgate.disk.ide import COMMAND_BLOCKS, IdeController
-from callgate.disk.latency import Latency
+from callgate.disk.ahci import AhciController
+from callgate.disk.hot_plug import HotPlug
+from callgate.disk.ide import IdeController
 from callgate.disk.media import Medium, open_image
 from callgate.kernel.abi import memory as layout
-from callgate.kernel.abi.boot import BOOT_MAGIC, BootInformation
-from callgate.kernel.abi.layout import size_of
-from callgate.kernel.abi.memory import KERNEL_BASE, LARGE_PAGE_SIZE, PAGE_SIZE
-from callgate.kernel.abi.thread import TaskState
-from callgate.kernel.address_space import KERNEL_CODE, KERNEL_DATA, KERNEL_DEVICE, KERNEL_READ
+from callgate.kernel.abi.memory import LARGE_PAGE_SIZE, PAGE_SIZE
+from callgate.kernel.boot import Loader, SystemOptions
+from callgate.kernel.checks import Checks
 from callgate.kernel.costs import OperationCosts
 from callgate.kernel.frames import FramePool
 from callgate.kernel.images import kernel_image, program_image
 from callgate.kernel.kernel import Kernel
 from callgate.kernel.machine import Machine, Stop
-from callgate.kernel.machine.bus import DeviceBase
 from callgate.kernel.machine.event_sites import EventSite
 from callgate.kernel.machine.stream import Event
-from callgate.kernel.mounting import MOUNT_DEADLINE
-from callgate.kernel.records import PRIORITY_IDLE, Thread
+from callgate.kernel.records import Thread
 from callgate.kernel.snapshots import SystemSnapshot, restore, take
 from callgate.kernel.state import KernelState
-from callgate.kernel.threads import FIRST_JOB
 from callgate.kernel.views import ThreadView
+
+__all__ = ["EVENT_PROGRAMS", "System", "SystemOptions", "boot"]
 
 EVENT_PROGRAMS = ("hosted", "null_server", "rom", "shell")
 IDE_PLACES = 4
 CACHE_COUNTERS = ("hits", "misses", "evictions", "changed", "lost")
 PARTITION_COUNTERS = ("replies", "blocking_waits", "full_waits", "bad_replies", "aborted")
-
-
-@dataclass(slots=True)
-class SystemOptions:
-    """What a system is made of.  Sizes in bytes."""
-
-    memory: int = 64 << 20
-    high_memory: int = 256 << 20
-    ide: bool = False  # attach the disks to IDE, whose driver copies, instead of AHCI
-    commands: str | None = None
-    interactive: bool = False
-    columns: int = 0  # of the terminal of an interactive shell; 0: not known, lines are taken for one row
-    history: bytes | None = None  # lines of earlier sessions, each with its end, as /rom/history
-    shell: bool = True
-    prepare: Callable[[Kernel], None] | None = None  # run when volumes are mounted, before the shell
-    counter: str = "auto"
-    latency: Latency | None = None  # of AHCI disks, in virtual time
-    observe_operations: bool = False  # add up what each operation costs (kernel/costs.py)
-    map_edges: bool = False  # map pages that hold neighbours' data too, instead of copying: leaks, for comparison
-    scratch: bool = False  # programs may write to mapped files; what they write ends with the machine
-    places: int = 0  # AHCI ports, if more than there are disks: for those that come later
-    mount_deadline: int = MOUNT_DEADLINE  # nanoseconds of virtual time that a server has to mount its volume
-    log: Callable[[str], None] = field(default=lambda _line: None)
-    urgent: Callable[[str], None] | None = None  # faults and ends of servers, if they are not to go to `log`
-    output: Callable[[bytes], None] | None = None
-    source: Callable[[int], bytes | None] | None = None
 
 
 class System:
@@ -101,10 +72,12 @@ class System:
             else AhciController(self._ports(), latency=self.options.latency)
         )
         self.machine.attach(self.controller)
-        self.hand = Hand(self)
-        self.machine.attach(self.hand)
+        self.hot_plug = HotPlug(self.controller)
+        self.machine.attach(self.hot_plug)
         image = kernel_image()
         self.kernel = Kernel(self.machine, image, self._free_memory(image), self.options.log, self.options.urgent)
+        self.checks = Checks(self.kernel)
+        self.kernel.check = self.checks.check
         self.kernel.map_edges = self.options.map_edges
         self.kernel.scratch = self.options.scratch
         if self.options.history is not None:
@@ -113,7 +86,7 @@ class System:
         self._name_places()
         self.kernel.scheduler.observer = self._book_touches
         self.costs = OperationCosts(self.kernel) if self.options.observe_operations else None
-        Loader(self).load()
+        Loader(self.kernel, self.controller, self.options).load()
         for watcher in self.watchers:
             watcher(self)
 
@@ -166,11 +139,11 @@ class System:
 
     def snapshot(self) -> SystemSnapshot:
         """Keep machine and policy, to `restore` any number of times; NotQuiescent in the middle of a request."""
-        return take(self)
+        return take(self.kernel)
 
     def restore(self, snapshot: SystemSnapshot) -> None:
         """Go back to a snapshot of this system.  Probes stay; what was printed meanwhile is not taken back."""
-        restore(self, snapshot)
+        restore(self.kernel, snapshot)
 
     def statistics(self) -> dict[str, object]:
         """Return the ledger of the run as `--stats` writes it: totals, by server, by operation; cache and file data."""
@@ -193,7 +166,7 @@ class System:
         """Return the first thread whose name contains `name`; KeyError names those that there are."""
         for thread in self.kernel.state.tasks.threads.values():
             if name in thread.name:
-                return ThreadView(self, thread)
+                return ThreadView(self.kernel, thread)
         names = ", ".join(sorted({thread.name for thread in self.kernel.state.tasks.threads.values()}))
         raise KeyError(f"no thread {name!r}; there are {names}")
 
@@ -219,7 +192,7 @@ class System:
     def unplug_at(self, clock: int, disk: int = 0) -> None:
         """Take a disk away when virtual time is `clock` nanoseconds: an instruction each, and what idling skips."""
         self._place(disk)
-        self.hand.at(clock, disk)
+        self.hot_plug.unplug_at(clock, disk)
 
     def _ports(self) -> list[Medium | None]:
         """Return what is connected to each AHCI port."""
@@ -251,126 +224,6 @@ class System:
         disks = ", ".join(str(medium) for medium in self.media) or "no disks"
         ended = f", ended with {self.exit_code}" if self.exit_code is not None else ""
         return f"<system, {disks}, {len(self.kernel.state.tasks.threads)} threads{ended}, {self.machine!r}>"
-
-
-class Hand(DeviceBase):
-    """Whoever takes disks away at a time that was said before: an event of the machine, so that runs repeat."""
-
-    name = "hand"
-
-    def __init__(self, system: System) -> None:
-        self.system = system
-
-    def at(self, clock: int, disk: int) -> None:
-        """Take a disk away at a time; at once if it is over."""
-        self.host.schedule(max(0, clock - self.host.clock), disk)
-
-    def on_event(self, token: Any) -> None:
-        """Do it."""
-        self.system.controller.unplug(int(token))
-
-
-class Loader:
-    """The boot loader: memory as the guest's first instruction finds it."""
-
-    def __init__(self, system: System) -> None:
-        self.system = system
-        self.machine = system.machine
-        self.kernel = system.kernel
-
-    def load(self) -> None:
-        """Fill memory and set the CPU to the entry point."""
-        image = self.kernel.image
-        for section in image.sections:
-            self.machine.ram.write(section.load, section.data)
-        self._kernel_space(image)
-        self._descriptors()
-        self.kernel.register()
-        self._sites(image)
-        first = self._threads()
-        self._boot_information(first)
-        self.machine.cpu.eip = image.entry - KERNEL_BASE
-
-    def _kernel_space(self, image: Program) -> None:
-        kernel = self.kernel
-        sections = [
-            (
-                section.address,
-                section.size,
-                KERNEL_CODE if section.executable else KERNEL_DATA if section.writable else KERNEL_READ,
-            )
-            for section in image.sections
-        ]
-        kernel.memory.tables.make_kernel_space(kernel.state.space, sections, self.system.options.memory)
-        for base, size in self.system.controller.mmio:
-            for offset in range(0, size, PAGE_SIZE):
-                linear = layout.KERNEL_MMIO + base - MMIO_BASE + offset
-                kernel.memory.tables.map_kernel(kernel.state.space, linear, base + offset, KERNEL_DEVICE)
-
-    def _descriptors(self) -> None:
-        address = self.kernel.guest.address
-        self.kernel.gdt.put_fixed(
-            address("task_state"), size_of(TaskState) - 1, address("system_gate"), address("ipc_gate")
-        )
-
-    def _sites(self, image: Program) -> None:
-        """Count what the sources mark: `.ledger` names the instruction that follows it."""
-        for mark in image.marks:
-            address = mark.address - KERNEL_BASE if image.symbol_at(mark.address).startswith("start+") else mark.address
-            self.machine.count_site(address, mark.name, mark.amount)
-
-    def _threads(self) -> Thread:
-        """Make the idle thread and the one that mounts volumes; return the latter."""
-        kernel = self.kernel
-        process = kernel.processes.create("kernel")
-        idle = kernel.threads.create(process, "idle", PRIORITY_IDLE, routine="idle")
-        kernel.state.scheduler.idle = idle
-        kernel.threads.jobs[FIRST_JOB] = self.system_job
-        first = kernel.threads.create_kernel("init", "policy_thread", FIRST_JOB)
-        kernel.scheduler.start(first)
-        return first
-
-    async def system_job(self) -> None:
-        """Mount the volumes, then start the shell; a person's does not wait for slow ones."""
-        options = self.system.options
-        await self.kernel.start_services(first=options.interactive and options.commands is None)
-        if options.prepare is not None:
-            options.prepare(self.kernel)
-        if options.shell:
-            self.kernel.programs.start_shell(self._shell_arguments())
-
-    def _shell_arguments(self) -> bytes:
-        options = self.system.options
-        if options.commands is not None:
-            return b"-c " + options.commands.encode("utf-8", "surrogateescape")
-        if options.interactive:
-            return b"-i %d" % options.columns if options.columns else b"-i"
-        return b"-s"
-
-    def _boot_information(self, first: Thread) -> None:
-        kernel = self.kernel
-        pointers = self._boot_tables()
-        information = BootInformation(
-            magic=BOOT_MAGIC,
-            size=size_of(BootInformation),
-            low_memory=self.system.options.memory,
-            high_memory=self.system.options.high_memory,
-            page_directory_pointers=pointers,
-            first_thread=first.selector,
-            ahci_mmio=0 if self.system.options.ide else layout.KERNEL_MMIO,
-            ide_ports=COMMAND_BLOCKS[0] if self.system.options.ide else 0,
-            window_table=KERNEL_BASE
-            + kernel.memory.tables.kernel_entry_address(kernel.state.space, layout.KERNEL_WINDOW),
-        )
-        self.machine.ram.write(layout.BOOT_INFORMATION, bytes(information))
-
-    def _boot_tables(self) -> int:
-        """Return page tables that map the first 2 MiB twice: as they are, and at KERNEL_BASE."""
-        kernel = self.kernel
-        pointers, directories = kernel.memory.tables.new_space(kernel.state.space)
-        flags = layout.PTE_PRESENT | layout.PTE_WRITABLE | layout.PTE_LARGE
-        kernel.memory.tables.put_entry(directories[1], flags)
-        return pointers
 
 
 def boot(

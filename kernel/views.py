@@ -20,7 +20,7 @@ from callgate.kernel.machine.fpu import FloatingPoint
 from callgate.kernel.records import Process, Thread
 
 if TYPE_CHECKING:
-    from callgate.kernel.system import System
+    from callgate.kernel.kernel import Kernel
 
 KERNEL_PROCESS = 0
 GENERAL = ("eax", "ebx", "ecx", "edx", "esi", "edi", "ebp", "esp", "eip", "eflags", "cs", "ss", "ds", "es", "fs", "gs")
@@ -44,8 +44,8 @@ class Registers:
 class ThreadView:
     """One thread of a system, by `System.thread`."""
 
-    def __init__(self, system: System, thread: Thread) -> None:
-        self.system = system
+    def __init__(self, kernel: Kernel, thread: Thread) -> None:
+        self.kernel = kernel
         self.thread = thread
 
     @property
@@ -66,7 +66,7 @@ class ThreadView:
     @property
     def instructions(self) -> int:
         """Instructions it has retired up to now."""
-        self.system.kernel.scheduler.charge()
+        self.kernel.scheduler.charge()
         return self.thread.instructions
 
     @property
@@ -80,7 +80,7 @@ class ThreadView:
     @property
     def regs(self) -> Registers:
         """Its ring-3 registers now; LookupError for a thread that has none."""
-        kernel, machine = self.system.kernel, self.system.machine
+        kernel, machine = self.kernel, self.kernel.machine
         if kernel.scheduler.state.current is self.thread and machine.cpu.cpl == 3:
             return Registers({name: getattr(machine.cpu, name) for name in GENERAL})
         if self.process.number == KERNEL_PROCESS:
@@ -94,14 +94,14 @@ class ThreadView:
     @property
     def fpu(self) -> FloatingPoint:
         """Its x87, MMX and SSE registers now, in the CPU or where they are kept for it."""
-        return self.system.kernel.fpu.of(self.thread)
+        return self.kernel.fpu.of(self.thread)
 
     def _frame_layout(self) -> type[Layout]:
         """A call gate pushes no EFLAGS, so CS lies one word higher; EFLAGS is never a selector, its bit 1 is set.
 
         SELECTOR_USER_CODE has bits 3 and 4 besides, and bit 3 of EFLAGS is always clear (SDM vol. 1, 3.4.3).
         """
-        gate = self.system.kernel.threads.overlay(self.thread, GateFrame, self.thread.stack - size_of(GateFrame))
+        gate = self.kernel.threads.overlay(self.thread, GateFrame, self.thread.stack - size_of(GateFrame))
         return GateFrame if gate["cs"] == selectors.SELECTOR_USER_CODE else TrapFrame
 
     def __repr__(self) -> str:

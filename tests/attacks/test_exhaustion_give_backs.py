@@ -66,7 +66,7 @@ def test_a_server_that_takes_nothing_back_is_given_nothing_more_at_its_limit(mad
     go(made)
     assert innocent.exit_code == 0
     assert made.output == bytes(5 * ROUNDS), "nobody else is refused anything"
-    assert of(made, "d1").held == held_by(Facts(made.kernel), of(made, "d1")) <= 2
+    assert of(made, "d1").held == held_by(Facts(made.kernel, []), of(made, "d1")) <= 2
     assert made.kernel.check() == []
 
 

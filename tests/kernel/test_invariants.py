@@ -348,7 +348,7 @@ def test_an_invariant_that_is_broken_is_found(booted: tuple[System, Any], broken
     name, text = BREAKS[broken]
     assert any(line.startswith(f"{name}: ") and text in line for line in found), found
     assert {line.partition(":")[0] for line in found} <= {name} | ALSO.get(broken, set()), found
-    system.kernel.dma.found.clear()
+    system.checks.dma.found.clear()
     system.restore(kept)
 
 

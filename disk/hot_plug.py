@@ -1,0 +1,26 @@
+"""Disks that are taken away at a time that was said before: an event of the machine, so that runs repeat."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from callgate.disk.ahci import AhciController
+from callgate.disk.ide import IdeController
+from callgate.kernel.machine.bus import DeviceBase
+
+
+class HotPlug(DeviceBase):
+    """Unplugs disks of one controller on the machine's clock."""
+
+    name = "hot_plug"
+
+    def __init__(self, controller: AhciController | IdeController) -> None:
+        self.controller = controller
+
+    def unplug_at(self, clock: int, disk: int) -> None:
+        """Take a disk away when virtual time is `clock` nanoseconds; at once if it is later already."""
+        self.host.schedule(max(0, clock - self.host.clock), disk)
+
+    def on_event(self, token: Any) -> None:
+        """Take the disk away whose number is `token`."""
+        self.controller.unplug(int(token))
