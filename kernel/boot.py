@@ -18,11 +18,11 @@ from callgate.kernel.abi.boot import BOOT_MAGIC, BootInformation
 from callgate.kernel.abi.layout import size_of
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
 from callgate.kernel.abi.thread import TaskState
-from callgate.kernel.address_space import KERNEL_CODE, KERNEL_DATA, KERNEL_DEVICE, KERNEL_READ
+from callgate.kernel.core.records import PRIORITY_IDLE, Thread
 from callgate.kernel.kernel import Kernel
-from callgate.kernel.mounting import MOUNT_DEADLINE
-from callgate.kernel.records import PRIORITY_IDLE, Thread
-from callgate.kernel.threads import FIRST_JOB
+from callgate.kernel.memory.page_tables import KERNEL_CODE, KERNEL_DATA, KERNEL_DEVICE, KERNEL_READ
+from callgate.kernel.servers.mounting import MOUNT_DEADLINE
+from callgate.kernel.tasks.threads import FIRST_JOB
 
 
 @dataclass(slots=True)
@@ -40,7 +40,7 @@ class SystemOptions:
     prepare: Callable[[Kernel], None] | None = None  # run when volumes are mounted, before the shell
     counter: str = "auto"
     latency: Latency | None = None  # of AHCI disks, in virtual time
-    observe_operations: bool = False  # add up what each operation costs (kernel/costs.py)
+    observe_operations: bool = False  # add up what each operation costs (kernel/watching/costs.py)
     map_edges: bool = False  # map pages that hold neighbours' data too, instead of copying: leaks, for comparison
     scratch: bool = False  # programs may write to mapped files; what they write ends with the machine
     places: int = 0  # AHCI ports, if more than there are disks: for those that come later

@@ -11,64 +11,64 @@ from typing import TYPE_CHECKING
 from callgate.kernel.abi.calls import HostCall, WaitReason
 from callgate.kernel.abi.disk import DiskStatus
 from callgate.kernel.abi.selectors import GDT_FIRST_PARTITION
-from callgate.kernel.ageing_timer import AgeingTimer
-from callgate.kernel.answers import Answers
-from callgate.kernel.block_windows import BlockWindows
-from callgate.kernel.cache import Cache
-from callgate.kernel.caller import Caller
-from callgate.kernel.changed_blocks import ChangedBlocks
-from callgate.kernel.completion import Completion
-from callgate.kernel.coroutines import Coroutines
-from callgate.kernel.descriptor_tables import GlobalTable
-from callgate.kernel.directories import Directories
-from callgate.kernel.disk_reading import DiskReader
-from callgate.kernel.disk_requests import DiskRequests, Key, Run
-from callgate.kernel.disk_watch import DiskWatch
-from callgate.kernel.disks import Disks
-from callgate.kernel.exits import Exits
-from callgate.kernel.faults import Faults
-from callgate.kernel.fetching import Fetching
-from callgate.kernel.file_ageing import FileAgeing
-from callgate.kernel.file_calls import FileCalls
-from callgate.kernel.file_mapping import FileMapping
-from callgate.kernel.file_opening import FileOpening
-from callgate.kernel.file_pages import FilePages
-from callgate.kernel.file_writing import FileWriting
-from callgate.kernel.files import Files
-from callgate.kernel.fpu import FloatingPointUnit
-from callgate.kernel.give_backs import GiveBacks, Unclaimed
-from callgate.kernel.guest import Guest
-from callgate.kernel.host_calls import Answer, HostCalls, LaterAnswer
-from callgate.kernel.hosted import Hosted
-from callgate.kernel.hunger import Hunger
-from callgate.kernel.information_calls import InformationCalls
-from callgate.kernel.letting_go import LettingGo
-from callgate.kernel.log import Log
-from callgate.kernel.mounting import Mounting
-from callgate.kernel.partition_servers import PartitionServers
-from callgate.kernel.physical_memory import PhysicalMemory
-from callgate.kernel.pins import Pins
-from callgate.kernel.plugging import Plugging
-from callgate.kernel.posted import Posted, Sender
-from callgate.kernel.process_calls import ProcessCalls
-from callgate.kernel.processes import Processes
-from callgate.kernel.programs import Programs
-from callgate.kernel.reading import Reading
-from callgate.kernel.records import Process, Thread
-from callgate.kernel.replies import Replies
-from callgate.kernel.requests import Requests
-from callgate.kernel.scheduler import Scheduler
-from callgate.kernel.sector_lists import SectorLists
-from callgate.kernel.server_calls import ServerCalls
-from callgate.kernel.servers import Servers
-from callgate.kernel.shares import Shares
-from callgate.kernel.slots import Slots
+from callgate.kernel.core.coroutines import Coroutines
+from callgate.kernel.core.guest import Guest
+from callgate.kernel.core.log import Log
+from callgate.kernel.core.records import Process, Thread
+from callgate.kernel.file_data.ageing import FileAgeing
+from callgate.kernel.file_data.ageing_timer import AgeingTimer
+from callgate.kernel.file_data.answers import Answers
+from callgate.kernel.file_data.completion import Completion
+from callgate.kernel.file_data.fetching import Fetching
+from callgate.kernel.file_data.hunger import Hunger
+from callgate.kernel.file_data.letting_go import LettingGo
+from callgate.kernel.file_data.mapping import FileMapping
+from callgate.kernel.file_data.pages import FilePages
+from callgate.kernel.file_data.writing import FileWriting
+from callgate.kernel.files.directories import Directories
+from callgate.kernel.files.handles import Files
+from callgate.kernel.files.opening import FileOpening
+from callgate.kernel.files.reading import Reading
+from callgate.kernel.gates.block_windows import BlockWindows
+from callgate.kernel.gates.caller import Caller
+from callgate.kernel.gates.exits import Exits
+from callgate.kernel.gates.faults import Faults
+from callgate.kernel.gates.file_calls import FileCalls
+from callgate.kernel.gates.host_calls import Answer, HostCalls, LaterAnswer
+from callgate.kernel.gates.information_calls import InformationCalls
+from callgate.kernel.gates.process_calls import ProcessCalls
+from callgate.kernel.gates.server_calls import ServerCalls
+from callgate.kernel.gates.starting import Programs
+from callgate.kernel.gates.system_calls import SystemCalls
+from callgate.kernel.gates.volume_information import VolumeQueries
+from callgate.kernel.ipc.give_backs import GiveBacks, Unclaimed
+from callgate.kernel.ipc.partition_servers import PartitionServers
+from callgate.kernel.ipc.posted import Posted, Sender
+from callgate.kernel.ipc.replies import Replies
+from callgate.kernel.ipc.requests import Requests
+from callgate.kernel.ipc.slots import Slots
+from callgate.kernel.memory.descriptor_tables import GlobalTable
+from callgate.kernel.memory.physical_memory import PhysicalMemory
+from callgate.kernel.memory.pins import Pins
+from callgate.kernel.memory.windows import Windows
+from callgate.kernel.servers.disk_changes import Plugging
+from callgate.kernel.servers.hosted_servers import Hosted
+from callgate.kernel.servers.lifecycle import Servers
+from callgate.kernel.servers.mounting import Mounting
+from callgate.kernel.servers.volumes import Volumes
 from callgate.kernel.state import KernelState
-from callgate.kernel.system_calls import SystemCalls
-from callgate.kernel.threads import Threads
-from callgate.kernel.volume_information import VolumeQueries
-from callgate.kernel.volumes import Volumes
-from callgate.kernel.windows import Windows
+from callgate.kernel.storage.cache import Cache
+from callgate.kernel.storage.changed_blocks import ChangedBlocks
+from callgate.kernel.storage.disk_reader import DiskReader
+from callgate.kernel.storage.disk_requests import DiskRequests, Key, Run
+from callgate.kernel.storage.disk_watch import DiskWatch
+from callgate.kernel.storage.disks import Disks
+from callgate.kernel.storage.sector_lists import SectorLists
+from callgate.kernel.tasks.fpu import FloatingPointUnit
+from callgate.kernel.tasks.processes import Processes
+from callgate.kernel.tasks.scheduler import Scheduler
+from callgate.kernel.tasks.shares import Shares
+from callgate.kernel.tasks.threads import Threads
 
 if TYPE_CHECKING:
     from callgate.asm.assembler import Program

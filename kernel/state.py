@@ -7,21 +7,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from callgate.kernel.address_space import KernelSpace
-from callgate.kernel.ageing_timer import AgeingState
-from callgate.kernel.cache import CacheState
-from callgate.kernel.directories import DirectoriesState
-from callgate.kernel.disk_requests import DiskRequestsState
-from callgate.kernel.disk_watch import DiskWatchState
-from callgate.kernel.file_objects import FilesState
-from callgate.kernel.frames import FramePool
-from callgate.kernel.give_backs import GiveBacksState
-from callgate.kernel.log import LogState
-from callgate.kernel.mounting import MountingState
-from callgate.kernel.plugging import PluggingState
-from callgate.kernel.records import Endpoints, Tasks
-from callgate.kernel.scheduler import SchedulerState
-from callgate.kernel.sector_lists import SectorListsState
+from callgate.kernel.core.log import LogState
+from callgate.kernel.core.records import Endpoints, Tasks
+from callgate.kernel.file_data.ageing_timer import AgeingState
+from callgate.kernel.file_data.objects import FilesState
+from callgate.kernel.files.directories import DirectoriesState
+from callgate.kernel.ipc.give_backs import GiveBacksState
+from callgate.kernel.memory.frames import FramePool
+from callgate.kernel.memory.page_tables import KernelSpace
+from callgate.kernel.servers.disk_changes import PluggingState
+from callgate.kernel.servers.mounting import MountingState
+from callgate.kernel.storage.cache import CacheState
+from callgate.kernel.storage.disk_requests import DiskRequestsState
+from callgate.kernel.storage.disk_watch import DiskWatchState
+from callgate.kernel.storage.sector_lists import SectorListsState
+from callgate.kernel.tasks.scheduler import SchedulerState
 from callgate.server.hosted import HostedServer
 
 

@@ -27,18 +27,18 @@ from callgate.disk.media import Medium, open_image
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.memory import LARGE_PAGE_SIZE, PAGE_SIZE
 from callgate.kernel.boot import Loader, SystemOptions
-from callgate.kernel.checks import Checks
-from callgate.kernel.costs import OperationCosts
-from callgate.kernel.frames import FramePool
-from callgate.kernel.images import kernel_image, program_image
+from callgate.kernel.core.records import Thread
 from callgate.kernel.kernel import Kernel
 from callgate.kernel.machine import Machine, Stop
 from callgate.kernel.machine.event_sites import EventSite
 from callgate.kernel.machine.stream import Event
-from callgate.kernel.records import Thread
-from callgate.kernel.snapshots import SystemSnapshot, restore, take
+from callgate.kernel.memory.frames import FramePool
+from callgate.kernel.programs.images import kernel_image, program_image
 from callgate.kernel.state import KernelState
-from callgate.kernel.views import ThreadView
+from callgate.kernel.watching.checks import Checks
+from callgate.kernel.watching.costs import OperationCosts
+from callgate.kernel.watching.snapshots import SystemSnapshot, restore, take
+from callgate.kernel.watching.thread_view import ThreadView
 
 __all__ = ["EVENT_PROGRAMS", "System", "SystemOptions", "boot"]
 

@@ -11,9 +11,9 @@ from typing import TypeVar
 import host_programs
 import pytest
 from callgate.kernel.abi.memory import PAGE_SIZE
-from callgate.kernel.leftovers import leftovers
-from callgate.kernel.records import PartitionState
+from callgate.kernel.core.records import PartitionState
 from callgate.kernel.system import System
+from callgate.kernel.watching.leftovers import leftovers
 
 T = TypeVar("T")
 THOROUGH = bool(os.environ.get("CALLGATE_THOROUGH"))  # all cases of the tests that are marked so, not some

@@ -1,7 +1,7 @@
 """What a booted system makes of a volume, and how much of it is mapped as it is, for `callgate disk inspect`.
 
-Applies the rule of kernel/file_pages.py to every file: pages of a file that are whole blocks of the disk are mapped,
-others are put together from copies when they are first read.
+Applies the rule of kernel/file_data/pages.py to every file: pages of a file that are whole blocks of the disk are
+mapped, others are put together from copies when they are first read.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from callgate.kernel.abi.calls import ServerCall
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
-from callgate.kernel.file_pages import shift_of
+from callgate.kernel.file_data.pages import shift_of
 from callgate.tools.volume_walk import VolumeWalk
 
 FILES_LIMIT = 5000

@@ -17,12 +17,12 @@ from callgate.disk.builder import create_image
 from callgate.disk.latency import Latency
 from callgate.disk.media import ImageFile
 from callgate.kernel.abi.sectors import SECTOR_LINK_SHIFT, SectorList
-from callgate.kernel.executable import parse_elf
-from callgate.kernel.images import program_image
+from callgate.kernel.core.records import Process
 from callgate.kernel.kernel import Kernel
 from callgate.kernel.machine import Machine
 from callgate.kernel.machine.ledger import Counts
-from callgate.kernel.records import Process
+from callgate.kernel.programs.executable import parse_elf
+from callgate.kernel.programs.images import program_image
 from callgate.kernel.system import System, SystemOptions
 from callgate.tools.benchmarks import BenchmarkError, element, per_operation, timing
 

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from callgate.kernel.executable import parse_elf
-from callgate.kernel.images import program_image
 from callgate.kernel.kernel import Kernel
 from callgate.kernel.machine import Machine
 from callgate.kernel.machine.ledger import Counts
+from callgate.kernel.programs.executable import parse_elf
+from callgate.kernel.programs.images import program_image
 from callgate.kernel.system import System, SystemOptions
 
 BATCH = 512
@@ -163,7 +163,7 @@ def machine_loop(bench: Bench, instruction: str) -> Loop:
     """Place a loop of HOST_CALLS times an instruction in the kernel's gigabyte."""
     from callgate.asm.assembler import assemble_text
     from callgate.kernel.abi.memory import KERNEL_BASE
-    from callgate.kernel.address_space import KERNEL_CODE
+    from callgate.kernel.memory.page_tables import KERNEL_CODE
 
     frame = bench.kernel.memory.low.allocate()
     linear = 0xF100_0000

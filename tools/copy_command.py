@@ -183,7 +183,7 @@ class Progress:
 
 def progress_line(counts: Counts, name: str) -> str:
     """Return a line of at most COLUMNS characters about a copy under way."""
-    from callgate.kernel.log import printable
+    from callgate.kernel.core.log import printable
 
     begin = f"{counts.files} files, {counts.bytes / (1 << 20):.1f} MiB  "
     room = COLUMNS - len(begin)
@@ -206,7 +206,7 @@ def directory(path: Path, *, make: bool = True) -> Iterator[int]:
 def to_standard_output(place: Place) -> int:
     """Write a file's content; return 1 if that is not possible to its end."""
     from callgate.kernel.abi.errors import ERROR_TEXT, ErrorCode
-    from callgate.kernel.log import printable
+    from callgate.kernel.core.log import printable
     from callgate.tools.image_volumes import VolumeError
 
     try:

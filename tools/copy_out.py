@@ -19,7 +19,7 @@ from typing import Final
 
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.log import printable
+from callgate.kernel.core.log import printable
 from callgate.server.listing import ListedFile
 from callgate.tools.image_paths import Place
 from callgate.tools.image_volumes import Volume, VolumeError

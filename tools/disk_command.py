@@ -48,7 +48,7 @@ def inspect(image: Path, as_json: bool) -> int:
     the disk, and how many it has to put together from copies.  The image is only read; - is standard input.
     """
     from callgate.disk.media import ImageError
-    from callgate.kernel.server_packages import broken_servers
+    from callgate.kernel.servers.packages import broken_servers
     from callgate.tools.inspection import as_dict, inspect_image, render
 
     try:

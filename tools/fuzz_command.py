@@ -82,7 +82,7 @@ def images(fs: Kind | None, image: Path | None, count: int, seed: int, booted: b
 def _volume(image: Path) -> bytes:
     """Return a volume, zeros to a whole sector included; ImageError if it is none that a server knows."""
     from callgate.disk.media import ImageError, open_image
-    from callgate.kernel.server_packages import installed_servers
+    from callgate.kernel.servers.packages import installed_servers
     from callgate.tools.mounting import read_layout
     from callgate.tools.volume_walk import claimant, read_medium
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from callgate.disk.media import MemoryMedium
-from callgate.kernel.leftovers import kernel_pages, leftovers
 from callgate.kernel.system import System, SystemOptions
+from callgate.kernel.watching.leftovers import kernel_pages, leftovers
 from callgate.server.errors import FileSystemError
 from callgate.tools.fuzz_damage import Damage
 from callgate.tools.fuzz_witness import Witness, content, witnesses

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from callgate.kernel.images import program_image
+from callgate.kernel.programs.images import program_image
 
 if TYPE_CHECKING:
     from callgate.kernel.machine.stream import Event

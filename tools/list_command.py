@@ -149,7 +149,7 @@ class Listed:
 
 def shown(text: str) -> str:
     """Return a name or label as it can be shown on a terminal."""
-    from callgate.kernel.log import printable
+    from callgate.kernel.core.log import printable
 
     return printable(text)
 

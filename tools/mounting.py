@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from callgate.disk.foreign import name_foreign
 from callgate.disk.media import Medium
 from callgate.disk.partitions import DiskLayout, Partition, Reader, ReadError, forgiving, run_sync, scan
-from callgate.kernel.server_packages import installed_servers
+from callgate.kernel.servers.packages import installed_servers
 from callgate.server.errors import FileSystemError
 from callgate.server.hosted import HostedServer
 from callgate.server.probing import Claimants, Say, claim_by_beginning, explain, unsaid

@@ -209,7 +209,7 @@ class Session:
         return media
 
     def _boot(self, media: list[Image]) -> int:
-        from callgate.kernel.errors import KernelPanic
+        from callgate.kernel.core.errors import KernelPanic
         from callgate.kernel.system import System, SystemOptions
 
         options = SystemOptions(

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.memory import KERNEL_BASE
 from callgate.kernel.abi.thread import ThreadState
-from callgate.kernel.symbols import symbol_of
+from callgate.kernel.core.symbols import symbol_of
 
 if TYPE_CHECKING:
+    from callgate.kernel.core.records import Thread
     from callgate.kernel.machine import Stop
-    from callgate.kernel.records import Thread
     from callgate.kernel.system import System
 
 REASONS = {

@@ -16,12 +16,12 @@ from callgate.disk.ata import Code
 from callgate.kernel.abi.calls import SERVER_CALL_NO_WAIT, HostCall, Operation, ServerCall, SystemCall, WaitReason
 from callgate.kernel.abi.disk import DiskStatus
 from callgate.kernel.abi.selectors import GDT_FIRST_PARTITION, VECTOR_IRQ
-from callgate.kernel.log import printable
+from callgate.kernel.core.log import printable
 from callgate.kernel.machine.exceptions import name_of
 
 if TYPE_CHECKING:
+    from callgate.kernel.core.records import Thread
     from callgate.kernel.machine.stream import Event
-    from callgate.kernel.records import Thread
     from callgate.kernel.system import System
 
 TraceFormat = Literal["text", "jsonl"]

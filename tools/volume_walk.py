@@ -16,7 +16,7 @@ from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ERROR_TEXT, ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE, SECTOR_SIZE
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES
-from callgate.kernel.server_packages import installed_servers
+from callgate.kernel.servers.packages import installed_servers
 from callgate.server.errors import FileSystemError
 from callgate.server.gate import CARRY_FLAG, GateCall, GateResult
 from callgate.server.hosted import HostedServer

@@ -1,5 +1,5 @@
 ; watch_thread: body of the kernel thread that calls disk_watch.  It sleeps as long as no command is in flight: who
-; wakes it is policy (kernel/plugging.py).
+; wakes it is policy (kernel/servers/disk_changes.py).
 ;   leaves by: never
 watch_thread:
         mov     eax, WaitReason.SLEEP
@@ -9,7 +9,7 @@ watch_thread:
         jmp     watch_thread
 
 ; give_back_thread: body of the kernel thread that tells servers what nobody uses any more.  It waits for no server: who
-; wakes it is policy, when there is a slot for something (kernel/give_backs.py).
+; wakes it is policy, when there is a slot for something (kernel/ipc/give_backs.py).
 ;   leaves by: never
 give_back_thread:
         POLICY  GIVE_BACK
@@ -18,7 +18,7 @@ give_back_thread:
         jmp     give_back_thread
 
 ; ageing_thread: body of the kernel thread that looks which pages of files are still accessed.  It sleeps as long as no
-; file data is mapped: who wakes it is policy (kernel/file_ageing.py).
+; file data is mapped: who wakes it is policy (kernel/file_data/ageing.py).
 ;   leaves by: never
 ageing_thread:
         POLICY  FILES_AGE

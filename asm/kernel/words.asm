@@ -15,7 +15,7 @@ task_state:
         .word   0
         .word   sizeof(TaskState)
 
-; Filled by policy (kernel/descriptor_tables.py).
+; Filled by policy (kernel/memory/descriptor_tables.py).
         .align 16
 gdt:
         .space  GDT_ENTRIES * 8

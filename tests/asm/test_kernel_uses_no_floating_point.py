@@ -1,6 +1,6 @@
 """The kernel leaves x87, MMX and SSE registers to programs: only asm/kernel/fpu.asm names them."""
 
-from callgate.kernel.images import kernel_image
+from callgate.kernel.programs.images import kernel_image
 from capstone import CS_ARCH_X86, CS_MODE_32, Cs
 from capstone import x86 as x86_names
 

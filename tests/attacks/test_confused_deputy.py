@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 from callgate.kernel.abi.memory import KERNEL_BASE, KERNEL_LOAD, PAGE_SIZE, USER_END, USER_HEAP, USER_PROGRAM
-from callgate.kernel.address_space import USER_DATA
-from callgate.kernel.user_memory import BadAddress
+from callgate.kernel.memory.page_tables import USER_DATA
+from callgate.kernel.memory.user_memory import BadAddress
 
 HELD = 0
 ATTACKS = (

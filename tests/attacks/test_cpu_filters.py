@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from callgate.kernel.abi.memory import KERNEL_BASE
-from callgate.kernel.executable import Executable, Segment
 from callgate.kernel.machine import filters
 from callgate.kernel.machine.far import LONGEST
+from callgate.kernel.programs.executable import Executable, Segment
 
 BASE = 0x0040_0000
 PREFIXED_RETF = b"\x3e" * (LONGEST - 1) + b"\xcb"  # a site may begin at each of its bytes

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from callgate.kernel.abi import memory as layout
-from callgate.kernel.executable import ELF_HEADER, ELF_IDENT, PROGRAM_HEADER, Executable, parse_elf
-from callgate.kernel.leftovers import leftovers
-from callgate.kernel.records import PRIORITY_USER
+from callgate.kernel.core.records import PRIORITY_USER
+from callgate.kernel.programs.executable import ELF_HEADER, ELF_IDENT, PROGRAM_HEADER, Executable, parse_elf
+from callgate.kernel.watching.leftovers import leftovers
 
 HELD, KILLED = 0, 9
 TOTAL = int(os.environ.get("CALLGATE_GARBAGE", "30"))

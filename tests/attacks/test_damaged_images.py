@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from callgate.disk.builder import create_image
 from callgate.disk.media import MemoryMedium
-from callgate.kernel.leftovers import leftovers
+from callgate.kernel.watching.leftovers import leftovers
 
 GOOD = b"what the neighbour says\n"
 SECTOR = 512

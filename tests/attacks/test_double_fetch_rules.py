@@ -12,8 +12,8 @@ from callgate.disk.demo import demo_image
 from callgate.disk.media import ImageFile, MemoryMedium
 from callgate.kernel import system as systems
 from callgate.kernel.abi.memory import KERNEL_BASE
-from callgate.kernel.caller import Caller
-from callgate.kernel.images import KERNEL_LOAD, source
+from callgate.kernel.gates.caller import Caller
+from callgate.kernel.programs.images import KERNEL_LOAD, source
 from callgate.kernel.system import System, SystemOptions
 from callgate.tools.fuzz_volumes import sound_image
 from double_fetch import Detector

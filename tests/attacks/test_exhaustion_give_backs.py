@@ -8,13 +8,13 @@ import pytest
 import silent_servers as servers
 from callgate.disk.builder import create_image
 from callgate.disk.media import ImageFile, MemoryMedium
-from callgate.kernel import volumes
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.check_facts import Facts
-from callgate.kernel.check_records import held_by
+from callgate.kernel.core.records import GIVE_BACKS, PartitionState
 from callgate.kernel.machine.serial import IRQ
-from callgate.kernel.records import GIVE_BACKS, PartitionState
+from callgate.kernel.servers import volumes
+from callgate.kernel.watching.check_facts import Facts
+from callgate.kernel.watching.check_records import held_by
 from callgate.server.fat import FatServer
 
 ROUNDS = 200

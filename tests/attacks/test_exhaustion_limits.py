@@ -15,20 +15,20 @@ from callgate.asm.assembler import assemble
 from callgate.disk.builder import create_image
 from callgate.disk.latency import Latency
 from callgate.disk.media import ImageFile, MemoryMedium
-from callgate.kernel import volumes
 from callgate.kernel.abi import limits
 from callgate.kernel.abi.calls import Operation, ServerCall
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE, USER_PROGRAM
 from callgate.kernel.abi.selectors import MAX_PROCESSES, MAX_THREADS
-from callgate.kernel.disk_requests import Run
-from callgate.kernel.errors import PolicyError
-from callgate.kernel.executable import ELF_HEADER, ELF_IDENT, PROGRAM_HEADER, parse_elf
-from callgate.kernel.images import program_image, source
-from callgate.kernel.leftovers import leftovers
+from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.symbols import SYMBOL, symbol_at
 from callgate.kernel.machine.serial import IRQ
-from callgate.kernel.symbols import SYMBOL, symbol_at
+from callgate.kernel.programs.executable import ELF_HEADER, ELF_IDENT, PROGRAM_HEADER, parse_elf
+from callgate.kernel.programs.images import program_image, source
+from callgate.kernel.servers import volumes
+from callgate.kernel.storage.disk_requests import Run
 from callgate.kernel.system import System, SystemOptions
+from callgate.kernel.watching.leftovers import leftovers
 from callgate.server import gate
 from callgate.server.errors import FileSystemError
 from callgate.server.gate import allocate, free, lock_blocks
@@ -329,7 +329,7 @@ def hole_bomb(arena: Arenas, monkeypatch: pytest.MonkeyPatch, rounds: int) -> tu
 def test_all_files_together_have_a_bounded_number_of_request_blocks(
     arena: Arenas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("callgate.kernel.fetching.REQUEST_BLOCKS", 100)
+    monkeypatch.setattr("callgate.kernel.file_data.fetching.REQUEST_BLOCKS", 100)
     made, steps = hole_bomb(arena, monkeypatch, rounds=300)
     assert made.results == [0], made.log
     assert max(total for _, total in steps) == 100
@@ -342,7 +342,7 @@ def test_a_disk_has_a_bounded_number_of_requests_and_another_one_is_read_meanwhi
     arena: Arenas, monkeypatch: pytest.MonkeyPatch, pieces: int
 ) -> None:
     """The file lies in single blocks that are no neighbours, so that each is a request."""
-    monkeypatch.setattr("callgate.kernel.disk_requests.REQUESTS_OF_DISK", 20)
+    monkeypatch.setattr("callgate.kernel.storage.disk_requests.REQUESTS_OF_DISK", 20)
     monkeypatch.setattr(volumes, "installed_servers", lambda: [synthetic.Synthetic])
     scattered = [(16 + 16 * number, 8) for number in range(pieces)]
     synthetic.Synthetic.files = {

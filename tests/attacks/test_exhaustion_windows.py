@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 import pytest
 import synthetic_server as synthetic
 from callgate.disk.media import MemoryMedium
-from callgate.kernel import volumes
 from callgate.kernel.abi import limits
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import LARGE_PAGE_SIZE, PAGE_SIZE, SECTOR_SIZE
-from callgate.kernel.frames import FramePool
+from callgate.kernel.memory.frames import FramePool
+from callgate.kernel.servers import volumes
 from callgate.server.hosted import operation
 from callgate.server.message import Registers, RegisterValues, Reply, Request
 from work_counter import work
@@ -118,7 +118,7 @@ def test_letting_go_of_many_request_blocks_looks_for_them_once(arena: Arenas, mo
 
 def test_request_blocks_are_mapped_a_bounded_number_of_times(mapping: Arenas, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or letting go of them, when their server dies, would be a host call without a bound: windows times blocks."""
-    monkeypatch.setattr("callgate.kernel.reading.MAPPED_BLOCKS", 20)
+    monkeypatch.setattr("callgate.kernel.files.reading.MAPPED_BLOCKS", 20)
     made = mapping(FILES=5, PAGES=10, STEP=2 * PAGE_SIZE)
     windows, counted = made.kernel.mapping, []
     get = windows.map

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import synthetic_server as synthetic
 from callgate.disk.media import MemoryMedium
-from callgate.kernel import volumes
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.limits import CHANGED_BLOCKS_PART
 from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.servers import volumes
 
 HELD = 0
 BLOCKS = 256

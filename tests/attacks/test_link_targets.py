@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 import pytest
 import silent_servers as servers
 from callgate.disk.media import MemoryMedium
-from callgate.kernel import volumes
 from callgate.kernel.abi.calls import Operation, ServerCall
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.message import MESSAGE_DATA_SIZE
 from callgate.kernel.machine.serial import IRQ
+from callgate.kernel.servers import volumes
 
 Arenas = Callable[..., Any]
 ROOM = 16

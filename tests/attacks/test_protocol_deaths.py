@@ -7,16 +7,16 @@ import pytest
 import synthetic_server as synthetic
 from callgate.disk.latency import Latency
 from callgate.disk.media import MemoryMedium
-from callgate.kernel import volumes
 from callgate.kernel.abi.calls import Operation, ServerCall, SystemCall, WaitReason
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import size_of
 from callgate.kernel.abi.thread import GateFrame, ThreadControlBlock, ThreadState
-from callgate.kernel.control import word
-from callgate.kernel.errors import PolicyError
-from callgate.kernel.leftovers import leftovers
+from callgate.kernel.core.control_block import word
+from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.records import PRIORITY_USER, Process
 from callgate.kernel.machine.serial import IRQ
-from callgate.kernel.records import PRIORITY_USER, Process
+from callgate.kernel.servers import volumes
+from callgate.kernel.watching.leftovers import leftovers
 from callgate.server.gate import lock_blocks
 from callgate.server.hosted import operation
 from callgate.server.message import Reply, Request

@@ -8,10 +8,10 @@ import silent_servers as servers
 import synthetic_server as synthetic
 from callgate.disk.latency import Latency
 from callgate.disk.media import MemoryMedium
-from callgate.kernel import volumes
 from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.core.records import PRIORITY_KERNEL, PartitionState
 from callgate.kernel.machine.serial import IRQ
-from callgate.kernel.records import PRIORITY_KERNEL, PartitionState
+from callgate.kernel.servers import volumes
 
 Arenas = Callable[..., Any]
 PIECES = 40
@@ -29,7 +29,7 @@ def partition(made: Any, name: str) -> PartitionState:
 @pytest.fixture
 def made(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Two volumes whose file lies in single blocks that are no neighbours, on disks with two requests each."""
-    monkeypatch.setattr("callgate.kernel.disk_requests.REQUESTS_OF_DISK", 2)
+    monkeypatch.setattr("callgate.kernel.storage.disk_requests.REQUESTS_OF_DISK", 2)
     monkeypatch.setattr(volumes, "installed_servers", lambda: [servers.Silent])
     scattered: list[tuple[int | None, int]] = [(16 + 16 * number, 8) for number in range(PIECES)]
     monkeypatch.setattr(servers.Silent, "files", {"f": synthetic.Layout(PIECES * PAGE_SIZE, scattered)})

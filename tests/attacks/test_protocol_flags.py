@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import silent_servers as servers
 from callgate.disk.media import MemoryMedium
-from callgate.kernel import volumes
 from callgate.kernel.abi.calls import Operation, ServerCall
+from callgate.kernel.servers import volumes
 
 Arenas = Callable[..., Any]
 STATUS = 0x8D5  # OF, SF, ZF, AF, PF, CF

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import silent_servers as servers
 from callgate.disk.media import MemoryMedium
-from callgate.kernel import volumes
 from callgate.kernel.abi.calls import Operation
-from callgate.kernel.log import printable
+from callgate.kernel.core.log import printable
 from callgate.kernel.machine.serial import IRQ
+from callgate.kernel.servers import volumes
 from callgate.server.hosted import operation
 from callgate.server.message import Data, RegisterValues, Reply, Request
 

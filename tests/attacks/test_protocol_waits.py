@@ -8,14 +8,14 @@ import pytest
 import silent_servers as servers
 from callgate.disk.builder import create_image
 from callgate.disk.media import ImageFile, MemoryMedium
-from callgate.kernel import volumes
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import SERVER_ERRORS, ErrorCode
 from callgate.kernel.abi.selectors import SLOTS
-from callgate.kernel.hunger import TRIES
+from callgate.kernel.core.records import GIVE_BACKS, PartitionState, Process
+from callgate.kernel.file_data.hunger import TRIES
+from callgate.kernel.files.paths import listed
 from callgate.kernel.machine.serial import IRQ
-from callgate.kernel.paths import listed
-from callgate.kernel.records import GIVE_BACKS, PartitionState, Process
+from callgate.kernel.servers import volumes
 from callgate.kernel.system import System, SystemOptions
 from callgate.server.fat import FatServer
 

@@ -16,7 +16,7 @@ import pytest
 from callgate.disk.foreign import FIRST_SECTORS, LAST_SECTORS, Foreign, has_udf, identify, name_foreign
 from callgate.disk.foreign_formats import DISK_IMAGES, ENDS, FILE_SYSTEMS, FILES, MANAGERS, PACKED
 from callgate.disk.partitions import ReadError, run_sync
-from callgate.kernel.server_packages import installed_servers
+from callgate.kernel.servers.packages import installed_servers
 
 MIB = 1 << 20
 

@@ -11,7 +11,7 @@ import pytest
 from callgate.disk.media import FaultInjecting, MemoryMedium
 from callgate.disk.partitions import DiskLayout, Partition, ReadError, run_sync, scan
 from callgate.disk.tables import Planned, gpt, mbr
-from callgate.kernel.server_packages import installed_servers
+from callgate.kernel.servers.packages import installed_servers
 from callgate.tools.inspection import as_dict, inspect_image, inspect_medium, render
 from callgate.tools.mounting import read_layout
 from hypothesis import given, settings

@@ -8,7 +8,7 @@ import host_programs
 import pytest
 from callgate.disk.media import FaultInjecting, ImageFile, MemoryMedium
 from callgate.kernel.abi.errors import ERROR_TEXT, ErrorCode
-from callgate.kernel.images import program_image
+from callgate.kernel.programs.images import program_image
 
 Make = Callable[..., Path]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from callgate.disk.media import ImageFile
-from callgate.kernel.leftovers import leftovers
 from callgate.kernel.machine.serial import IRQ
 from callgate.kernel.system import System, SystemOptions
+from callgate.kernel.watching.leftovers import leftovers
 
 POINTS = int(os.environ.get("CALLGATE_DEATH_POINTS", "8"))
 SomeOf = Callable[[Iterable[int], int], list[int]]

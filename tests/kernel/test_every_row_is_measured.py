@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from callgate.kernel.images import program_image
 from callgate.kernel.machine.ledger import SITE_NAMES
+from callgate.kernel.programs.images import program_image
 
 ROWS = [
     *("guest instructions", "in ring 0", "in ring 3", "host calls", "CR3 loads", "page-table writes"),

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from callgate.disk.media import MemoryMedium
-from callgate.kernel.server_packages import installed_servers
+from callgate.kernel.servers.packages import installed_servers
 from callgate.tools.cli import cli
 from click.testing import CliRunner
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from callgate.disk.media import ImageFile, MemoryMedium
-from callgate.kernel import volumes
 from callgate.kernel.abi.calls import Operation, ServerCall
 from callgate.kernel.abi.memory import KERNEL_BASE, USER_HEAP
 from callgate.kernel.abi.message import Message
-from callgate.kernel.hosted import HandlerStuck, time_limit
-from callgate.kernel.leftovers import leftovers
+from callgate.kernel.servers import volumes
+from callgate.kernel.servers.hosted_servers import HandlerStuck, time_limit
 from callgate.kernel.system import System, SystemOptions
+from callgate.kernel.watching.leftovers import leftovers
 from callgate.server.fat import FatServer
 from callgate.server.gate import allocate
 from callgate.server.hosted import HostedServer, operation

@@ -17,14 +17,14 @@ from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, PTE_PRESENT, PTE_
 from callgate.kernel.abi.message import SlotState
 from callgate.kernel.abi.selectors import SLOTS
 from callgate.kernel.abi.thread import GateFrame, ThreadState
-from callgate.kernel.address_space import NX, USER_DATA, USER_READ
-from callgate.kernel.cache import Block
-from callgate.kernel.checks import INVARIANTS
-from callgate.kernel.file_objects import Fill
-from callgate.kernel.frames import OutOfMemory
+from callgate.kernel.core.records import PartitionState, Process
+from callgate.kernel.file_data.objects import Fill
 from callgate.kernel.kernel import Kernel
-from callgate.kernel.records import PartitionState, Process
+from callgate.kernel.memory.frames import OutOfMemory
+from callgate.kernel.memory.page_tables import NX, USER_DATA, USER_READ
+from callgate.kernel.storage.cache import Block
 from callgate.kernel.system import System, SystemOptions
+from callgate.kernel.watching.checks import INVARIANTS
 
 POINTS = int(os.environ.get("CALLGATE_CHECK_POINTS", "80"))
 SEED = 12

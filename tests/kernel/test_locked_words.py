@@ -7,7 +7,7 @@ import pytest
 from callgate.asm.assembler import Program
 from callgate.kernel.abi.layout import size_of
 from callgate.kernel.abi.message import PARTITION_SHARED, Partition
-from callgate.kernel.images import kernel_image
+from callgate.kernel.programs.images import kernel_image
 from capstone import CS_AC_READ, CS_AC_WRITE, CS_ARCH_X86, CS_MODE_32, Cs, CsInsn
 from capstone.x86_const import X86_INS_XCHG, X86_OP_MEM, X86_PREFIX_LOCK, X86_REG_ESP, X86_REG_GS, X86_REG_INVALID
 

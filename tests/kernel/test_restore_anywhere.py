@@ -12,7 +12,7 @@ import pytest
 from callgate.asm.assembler.cache import cache_directory
 from callgate.disk.demo import demo_image
 from callgate.disk.media import ImageFile
-from callgate.kernel.records import PartitionState
+from callgate.kernel.core.records import PartitionState
 from callgate.kernel.system import System, SystemOptions
 
 POINTS = int(os.environ.get("CALLGATE_RESTORE_POINTS", "30"))

@@ -13,10 +13,10 @@ import pytest
 import silent_servers
 from callgate.disk.builder import create_image
 from callgate.disk.media import MemoryMedium
-from callgate.kernel import volumes
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.paths import listed
+from callgate.kernel.files.paths import listed
+from callgate.kernel.servers import volumes
 from callgate.server.errors import FileSystemError, MountError
 from callgate.server.fat.server import FatServer
 from callgate.server.hosted import HostedServer, operation

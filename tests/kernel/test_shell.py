@@ -9,7 +9,7 @@ from callgate.asm.assembler import assemble_text
 from callgate.disk.builder import create_image
 from callgate.disk.media import ImageFile
 from callgate.kernel import abi
-from callgate.kernel.images import source
+from callgate.kernel.programs.images import source
 from callgate.kernel.system import System, SystemOptions
 
 FUEL = 100_000_000

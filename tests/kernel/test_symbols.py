@@ -8,7 +8,7 @@ from callgate.asm.assembler import assemble_text
 from callgate.disk.builder import create_image
 from callgate.disk.media import ImageFile
 from callgate.kernel.abi.memory import USER_PROGRAM
-from callgate.kernel.symbols import symbol_at
+from callgate.kernel.core.symbols import symbol_at
 from callgate.kernel.system import System, SystemOptions
 
 MUTANTS = 500

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from callgate.kernel.abi.calls import HOST_CALL_FIRST, SERVER_CALL_FIRST, HostCall, ServerCall, SystemCall
-from callgate.kernel.images import program_image
+from callgate.kernel.programs.images import program_image
 
 POLICY_CALLS = [call for call in ServerCall if call >= SERVER_CALL_FIRST]
 NAMES = (

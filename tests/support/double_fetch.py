@@ -17,10 +17,10 @@ from types import FrameType
 from typing import Any
 
 from callgate.kernel.abi.memory import PAGE_SIZE, PTE_PRESENT, PTE_USER, PTE_WRITABLE
-from callgate.kernel.address_space import ADDRESS
 from callgate.kernel.kernel import Kernel
 from callgate.kernel.machine.accounts import Account
 from callgate.kernel.machine.counter import add_hook, address_of
+from callgate.kernel.memory.page_tables import ADDRESS
 from callgate.kernel.system import System
 from unicorn import UC_HOOK_MEM_READ
 

@@ -11,10 +11,10 @@ import host_programs
 import pytest
 import synthetic_server as synthetic
 from callgate.disk.builder import create_image
-from callgate.kernel import server_packages
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.servers import packages as server_packages
 from callgate.server.errors import FileSystemError
 from callgate.server.gate import allocate
 from callgate.server.hosted import operation

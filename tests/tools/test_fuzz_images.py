@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.cache import Cache
+from callgate.kernel.storage.cache import Cache
 from callgate.server.errors import FileSystemError
 from callgate.server.ext2 import Ext2Server
 from callgate.server.fat import FatServer

@@ -7,8 +7,8 @@ from typing import Any
 
 import host_programs
 import pytest
-from callgate.kernel.images import kernel_image
 from callgate.kernel.machine import Stop
+from callgate.kernel.programs.images import kernel_image
 from callgate.kernel.system import System, SystemOptions
 from callgate.tools.summary import summary
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from callgate.kernel.images import kernel_image, program_image
 from callgate.kernel.machine.stream import Event
+from callgate.kernel.programs.images import kernel_image, program_image
 from callgate.kernel.system import EVENT_PROGRAMS, System, SystemOptions
 from callgate.tools.trace import Trace, is_trace
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Final
 
 from callgate.disk.media import open_image
-from callgate.kernel.errors import KernelPanic
-from callgate.kernel.images import program_image
+from callgate.kernel.core.errors import KernelPanic
+from callgate.kernel.core.records import Process
 from callgate.kernel.machine import Stop
 from callgate.kernel.machine.ledger import Counts
-from callgate.kernel.processes import waits_for_input
-from callgate.kernel.records import Process
+from callgate.kernel.programs.images import program_image
 from callgate.kernel.system import System, SystemOptions
+from callgate.kernel.tasks.processes import waits_for_input
 
 BOOT_FUEL: Final = 500_000_000  # instructions after which a boot is taken to hang
 HIGH_MEMORY: Final = 64 << 20

@@ -18,11 +18,11 @@ from typing import Any, Final
 from callgate.asm.assembler import Program
 from callgate.asm.user import PROGRAMS
 from callgate.kernel.abi.memory import KERNEL_BASE
-from callgate.kernel.executable import Executable
-from callgate.kernel.images import program_file, program_image
+from callgate.kernel.core.records import Process, Thread
 from callgate.kernel.machine import Machine
 from callgate.kernel.machine.executed import PASSED, RAN, TAKEN, Executed, Sheet, watch
-from callgate.kernel.records import Process, Thread
+from callgate.kernel.programs.executable import Executable
+from callgate.kernel.programs.images import program_file, program_image
 from callgate.kernel.system import System
 from callgate.tools.asmtest.bare import BareCpu
 from callgate.tools.asmtest.linking import LinkedProgram

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from callgate.asm.assembler import Program, assemble
 from callgate.disk.media import ImageFile, Medium
-from callgate.kernel.executable import Executable, parse_elf
-from callgate.kernel.images import source
+from callgate.kernel.core.records import Process
 from callgate.kernel.kernel import Kernel
-from callgate.kernel.leftovers import leftovers
 from callgate.kernel.machine import Stop
 from callgate.kernel.machine.stream import Event
-from callgate.kernel.records import Process
+from callgate.kernel.programs.executable import Executable, parse_elf
+from callgate.kernel.programs.images import source
 from callgate.kernel.system import System, SystemOptions
+from callgate.kernel.watching.leftovers import leftovers
 
 PROGRAMS = Path(__file__).parent / "programs"
 FUEL = 400_000_000

@@ -1,7 +1,7 @@
 """What the page of a file lists: ranges that touch at a page are one, others are not."""
 
 from callgate.kernel.abi.directory import FileAttributes
-from callgate.kernel.file_objects import FileObject, Fill, FillState
+from callgate.kernel.file_data.objects import FileObject, Fill, FillState
 
 PAGE = 4096
 MIB = 1 << 20

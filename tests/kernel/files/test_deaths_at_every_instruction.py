@@ -14,10 +14,10 @@ import pytest
 from callgate.disk.builder import create_image
 from callgate.disk.latency import Latency
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.images import source
-from callgate.kernel.leftovers import leftovers
+from callgate.kernel.core.records import Process
 from callgate.kernel.machine.serial import IRQ
-from callgate.kernel.records import Process
+from callgate.kernel.programs.images import source
+from callgate.kernel.watching.leftovers import leftovers
 
 Sessions = Callable[..., Any]
 POINTS = int(os.environ.get("CALLGATE_KILL_POINTS", "4"))

@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 
 import pytest
 from callgate.disk.media import MemoryMedium
-from callgate.kernel import volumes
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import FileAttributes, VolumeFlags
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.servers import volumes
 from callgate.server import (
     Data,
     FileSystemError,

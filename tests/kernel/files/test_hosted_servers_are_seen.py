@@ -9,7 +9,7 @@ from callgate.disk.builder import create_image
 from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.message import Message
 from callgate.kernel.abi.thread import HostedBlock
-from callgate.kernel.images import program_image
+from callgate.kernel.programs.images import program_image
 
 Sessions = Callable[..., Any]
 SIZE = 64 << 10

@@ -10,13 +10,13 @@ import pytest
 import synthetic_server as synthetic
 from callgate.disk.latency import Latency
 from callgate.disk.media import MemoryMedium
-from callgate.kernel import volumes
 from callgate.kernel.abi.calls import Operation, ServerCall
 from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.message import Message
 from callgate.kernel.abi.thread import HostedBlock
-from callgate.kernel.file_objects import FillState
+from callgate.kernel.file_data.objects import FillState
 from callgate.kernel.machine.serial import IRQ
+from callgate.kernel.servers import volumes
 from callgate.server.gate import allocate
 from callgate.server.hosted import operation
 from callgate.server.message import Reply, Request

@@ -8,7 +8,7 @@ import pytest
 import synthetic_server as synthetic
 from callgate.disk.latency import Latency
 from callgate.disk.medium import MediumError, NoDelay
-from callgate.kernel import volumes
+from callgate.kernel.servers import volumes
 
 PART = 1 << 32  # sectors are compared as 32-bit numbers within parts of this size
 SECTOR = 512

@@ -8,10 +8,10 @@ import pytest
 import synthetic_server as synthetic
 from callgate.disk.latency import Latency
 from callgate.disk.media import FaultInjecting, MemoryMedium
-from callgate.kernel import volumes
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import FILE_WINDOW_BYTES
+from callgate.kernel.servers import volumes
 from callgate.server.gate import allocate
 from callgate.server.hosted import operation
 from callgate.server.message import Object, Registers, RegisterValues, Reply, Request

@@ -9,12 +9,13 @@ import silent_servers
 import synthetic_server as synthetic
 from callgate.disk.latency import Latency
 from callgate.disk.media import MemoryMedium
-from callgate.kernel import shares, volumes
 from callgate.kernel.abi import limits
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.frames import OutOfMemory
-from callgate.kernel.hunger import STARVED_LIMIT
+from callgate.kernel.file_data.hunger import STARVED_LIMIT
+from callgate.kernel.memory.frames import OutOfMemory
+from callgate.kernel.servers import volumes
+from callgate.kernel.tasks import shares
 
 Sessions = Callable[..., Any]
 SECTORS = 4096

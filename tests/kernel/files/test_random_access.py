@@ -10,9 +10,9 @@ import pytest
 import synthetic_server as synthetic
 from callgate.disk.latency import Latency
 from callgate.disk.media import MemoryMedium
-from callgate.kernel import volumes
 from callgate.kernel.abi.file import FILE_AREAS, FilePage
-from callgate.kernel.file_objects import publish
+from callgate.kernel.file_data.objects import publish
+from callgate.kernel.servers import volumes
 
 SEEDS = int(os.environ.get("CALLGATE_SEEDS", "1"))  # how many runs; the checks of a change make more
 Sessions = Callable[..., Any]

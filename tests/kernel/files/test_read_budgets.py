@@ -6,8 +6,8 @@ A count that has changed is a change of what reading costs: write the new one he
 from pathlib import Path
 
 import pytest
-from callgate.kernel.fetching import FILL_BYTES, Fetching
-from callgate.kernel.file_objects import Fill
+from callgate.kernel.file_data.fetching import FILL_BYTES, Fetching
+from callgate.kernel.file_data.objects import Fill
 from callgate.tools import bench_read
 
 MIB = 1 << 20

@@ -16,10 +16,10 @@ import synthetic_server as synthetic
 from callgate.disk.builder import create_image
 from callgate.disk.latency import Latency
 from callgate.disk.media import ImageFile, MemoryMedium
-from callgate.kernel import volumes
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.machine.serial import IRQ
+from callgate.kernel.servers import volumes
 from callgate.server.message import Reply, Request
 
 Sessions = Callable[..., Any]

@@ -8,9 +8,9 @@ import pytest
 import synthetic_server as synthetic
 from callgate.disk.latency import Latency
 from callgate.disk.media import MemoryMedium
-from callgate.kernel import volumes
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.servers import volumes
 
 Sessions = Callable[..., Any]
 SECTORS = 8192

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from callgate.disk.builder import create_image
-from callgate.kernel.cache import Cache, Run
+from callgate.kernel.storage.cache import Cache, Run
 
 Sessions = Callable[..., Any]
 

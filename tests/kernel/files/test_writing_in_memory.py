@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import synthetic_server as synthetic
 from callgate.disk.media import MemoryMedium
-from callgate.kernel import volumes
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import FILE_WINDOW_BYTES
@@ -15,8 +14,9 @@ from callgate.kernel.abi.layout import size_of
 from callgate.kernel.abi.limits import CHANGED_BLOCKS_PART
 from callgate.kernel.abi.memory import PTE_DIRTY
 from callgate.kernel.abi.volume import VolumeInformation
-from callgate.kernel.processes import FAULT_EXIT_CODE
-from callgate.kernel.user_memory import BadAddress
+from callgate.kernel.memory.user_memory import BadAddress
+from callgate.kernel.servers import volumes
+from callgate.kernel.tasks.processes import FAULT_EXIT_CODE
 
 Sessions = Callable[..., Any]
 SECTORS = 8192

@@ -11,16 +11,16 @@ import pytest
 from callgate.asm.assembler import Program, assemble
 from callgate.kernel.abi.calls import OPERATION_SERVER_DEFINED
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.control import ControlBlock
-from callgate.kernel.executable import Executable, parse_elf
-from callgate.kernel.images import source
+from callgate.kernel.core.control_block import ControlBlock
+from callgate.kernel.core.records import PRIORITY_USER, PartitionState, Process, Thread
 from callgate.kernel.kernel import Kernel
-from callgate.kernel.leftovers import leftovers
 from callgate.kernel.machine import Stop
 from callgate.kernel.machine.serial import IRQ
 from callgate.kernel.machine.stream import Event
-from callgate.kernel.records import PRIORITY_USER, PartitionState, Process, Thread
+from callgate.kernel.programs.executable import Executable, parse_elf
+from callgate.kernel.programs.images import source
 from callgate.kernel.system import System, SystemOptions
+from callgate.kernel.watching.leftovers import leftovers
 
 PROGRAMS = Path(__file__).parent / "programs"
 FUEL = 5_000_000

@@ -8,7 +8,7 @@ import pytest
 
 Rigs = Callable[..., Any]
 FOREVER = 0xFFFF_FFFF
-SLICE = 1_000_000  # nanoseconds; kernel/scheduler.py, SLICE_TICKS
+SLICE = 1_000_000  # nanoseconds; kernel/tasks/scheduler.py, SLICE_TICKS
 SPINNER: dict[str, Any] = {"program": "spinner", "count": FOREVER, "seed": 0}
 
 

@@ -1,0 +1,134 @@
+r"""The log: lines for people, and a rate limit on what ring 3 can have written to it.
+
+What nobody may miss is *urgent*: a program's fault, the end of a server.  It is told apart, so that whoever does not
+want to hear how the system boots still hears of that.
+
+What a program or a server causes names it as the source.  A source has LOG_BURST lines at once and
+LOG_LINES_PER_SECOND of virtual time after that; what is more is left out and counted, and the count is written as soon
+as the source may say something again.  What the kernel has to say of itself has no limit: it cannot be provoked.
+
+A line holds what ring 3 and disks have chosen: labels, names, a server's words.  So control characters are written as
+`\x0a`, and nobody can begin a line that looks like somebody else's, or have a terminal do anything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from callgate.kernel.abi.limits import LOG_BURST, LOG_LINE_CHARACTERS, LOG_LINES_PER_SECOND
+from callgate.kernel.core.guest import Guest
+from callgate.kernel.core.records import Endpoints, PartitionState, Process
+
+LINE: Final = 1_000_000_000 // LOG_LINES_PER_SECOND  # nanoseconds of virtual time that a line costs
+# C0, DEL and C1, what ends a line elsewhere, and what has text drawn in another order (Unicode 15, chapter 23).
+CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+SOURCES: Final = 256  # that are remembered; the oldest of more are forgotten, and so is what they have left out
+
+
+@dataclass(slots=True)
+class Source:
+    """`paid` is the clock at which everything that the source has written is paid for."""
+
+    paid: int = 0
+    left_out: int = 0
+    urgent: bool = False  # some of what is left out was
+
+
+@dataclass(slots=True)
+class LogState:
+    """Records: sources by name, in the order of their first line."""
+
+    sources: dict[str, Source] = field(default_factory=dict)
+
+
+class Log:
+    """What `kernel.log` is."""
+
+    def __init__(
+        self,
+        state: LogState,
+        guest: Guest,
+        endpoints: Endpoints,
+        write: Callable[[str], None],
+        write_urgent: Callable[[str], None] | None = None,
+    ) -> None:
+        """Write what is urgent with a function of its own, if there is one."""
+        self.state = state
+        self.guest = guest
+        self.endpoints = endpoints
+        self.write = write
+        self.write_urgent = write_urgent or write
+
+    def __call__(self, text: str | Sequence[str], source: Process | PartitionState | None = None) -> None:
+        """Write one line, or several: the kernel's own, or such as a program or a server causes."""
+        self._say(text, source, urgent=False)
+
+    def urgent(self, text: str | Sequence[str], source: Process | PartitionState | None = None) -> None:
+        """Write what is to be seen even if the boot log is not."""
+        self._say(text, source, urgent=True)
+
+    def _say(self, text: str | Sequence[str], source: Process | PartitionState | None, *, urgent: bool) -> None:
+        lines = [text] if isinstance(text, str) else text
+        now = self.guest.now
+        if source is not None and not self.admits(source, len(lines), urgent=urgent):
+            return
+        self._write_counts(now)
+        write = self.write_urgent if urgent else self.write
+        write("\n".join(printable(line)[:LOG_LINE_CHARACTERS] for line in lines))
+
+    def admits(self, source: Process | PartitionState, lines: int, *, urgent: bool = False) -> bool:
+        """Book lines to a source; False if it has written too many, and these are counted as left out."""
+        return self._pays(name_of(self.endpoints, source), lines, urgent)
+
+    def finish(self) -> None:
+        """Say of every source what is left out: the system ends."""
+        for name, source in self.state.sources.items():
+            self._write_count(name, source)
+
+    def _pays(self, name: str, lines: int, urgent: bool) -> bool:
+        """Book lines to a source; False if they are to be left out."""
+        now = self.guest.now
+        sources = self.state.sources
+        if name not in sources and len(sources) >= SOURCES:
+            del sources[next(iter(sources))]
+        source = sources.setdefault(name, Source())
+        if max(0, source.paid - now) + lines * LINE > LOG_BURST * LINE:
+            source.left_out += lines
+            source.urgent |= urgent
+            return False
+        source.paid = max(source.paid, now) + lines * LINE
+        return True
+
+    def _write_counts(self, now: int) -> None:
+        """Write the counts of the sources that may say something again."""
+        for name, source in self.state.sources.items():
+            if source.left_out and source.paid - now < LOG_BURST * LINE:
+                self._write_count(name, source)
+
+    def _write_count(self, name: str, source: Source) -> None:
+        if source.left_out:
+            write = self.write_urgent if source.urgent else self.write
+            write(f"{printable(name)}: {source.left_out} more line{'s' * (source.left_out != 1)} left out")
+            source.left_out, source.urgent = 0, False
+
+
+def printable(line: str) -> str:
+    r"""Return a line with its control characters as escapes: `\xhh`, `\uhhhh`."""
+    return CONTROL.sub(lambda found: _escape(ord(found[0])), line[:LOG_LINE_CHARACTERS])
+
+
+def _escape(code: int) -> str:
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def name_of(endpoints: Endpoints, source: Process | PartitionState) -> str:
+    """Return what a source is called in the log: a volume, or the program that a family began with."""
+    if isinstance(source, Process):
+        partition = endpoints.by_number.get(source.partition)
+        if partition is None:
+            return f"process {source.family} and what it started"
+        source = partition
+    return f"/{source.name}"

@@ -1,0 +1,208 @@
+"""Records of threads, processes and partitions: plain data that several managers share.
+
+Nothing here refers to the machine, to a coroutine or to a function.  Physical addresses are bytes; `tcb` is the index
+of a control block's first 32-bit word in low memory.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.selectors import GDT_FIRST_LDT
+from callgate.kernel.abi.thread import ThreadState
+from callgate.kernel.core.symbols import SymbolTable
+
+Pin = tuple[str, int, int]  # what a reply or a window holds: ("frame", frame, 0) or ("block", disk, block)
+
+GIVE_BACKS = 0  # among threads that wait for a slot, and among request blocks: a server's queue of give-backs
+
+PRIORITY_IDLE = 0
+PRIORITY_USER = 8
+PRIORITY_SERVER = 8  # as clients: under load requests pile up in the ring and one switch serves many
+PRIORITY_KERNEL = 16
+
+
+@dataclass(slots=True, eq=False)
+class Thread:
+    """A thread: its control block in guest memory, and what only policy needs."""
+
+    number: int
+    selector: int
+    tcb: int
+    stack: int
+    process: Process
+    priority: int
+    name: str
+    state: int = ThreadState.BLOCKED
+    wait_reason: int = 0
+    signal: bool = False
+    killed: bool = False
+    server_index: int = -1
+    hosted_block: int = 0
+    instructions: int = 0
+    wakes_at: int | None = None  # SLEEP: clock at which the call ends
+    deadline: int | None = None  # clock at which it no longer waits for the server that it has asked
+    #: The page of a file that it was allowed to write to last: request block, process, address of the FilePage, index.
+    allowed: tuple[int, int, int, int] | None = None
+
+    def __repr__(self) -> str:
+        return f"<thread {self.number} {self.name!r} selector {self.selector:#06x} {ThreadState(self.state).name}>"
+
+
+@dataclass(slots=True)
+class Window:
+    """A range of user pages that the kernel mapped: memory given, file data, a directory, disk blocks."""
+
+    address: int
+    pages: int
+    kind: str  # heap, file, directory, blocks
+    owner: int = 0
+    private: list[int] = field(default_factory=list)  # frames to free with the window
+    pins: list[tuple[str, int, int]] = field(default_factory=list)  # what its other frames are held by
+
+
+@dataclass(slots=True, eq=False)
+class Process:
+    """An address space with its threads, handles and windows."""
+
+    number: int
+    name: str
+    pointers: int  # page-directory-pointer table
+    ldt_index: int
+    parent: int = 0
+    family: int = 0  # number of the process that the shell or the kernel started, and from which this one descends
+    program: str = ""  # name of its image, if it is one of ours
+    symbols: SymbolTable | None = None  # for fault reports
+    shown: int = 0  # frames of low memory that its windows hold: directories, edges of blocks
+    tables: list[int] = field(default_factory=list)  # frames of page tables, the pointers' one included
+    pages: dict[int, int] = field(default_factory=dict)  # private pages: linear -> frame
+    threads: list[Thread] = field(default_factory=list)
+    windows: dict[int, Window] = field(default_factory=dict)  # by address
+    files: dict[int, OpenFile] = field(default_factory=dict)  # by handle
+    locks: dict[int, DirectoryLock] = field(default_factory=dict)  # by the lock's number
+    exit_code: int | None = None
+    fault: str = ""
+    partition: int = -1  # servers: the partition they serve
+    dying: bool = False
+    directory: bytes = b""  # where its relative paths begin; without one it has none
+    waiter: int = 0  # selector of the thread that waits for the end
+    file_handler: tuple[int, int, int] = (0, 0, 0)  # where code from … to … goes on whose touch of a file fails
+
+    def __repr__(self) -> str:
+        return f"<process {self.number} {self.name!r}, {len(self.threads)} threads>"
+
+
+@dataclass(slots=True)
+class GiveBackQueue:
+    """What a server holds for nobody any more and has not been told of yet: (operation, number), oldest first."""
+
+    entries: deque[tuple[int, int]] = field(default_factory=deque)
+    busy: bool = False  # the oldest one waits for a slot, has one, or is with the server: one at a time
+    slot: int = -1  # the one that it has been given and that has not been posted yet
+    waiters: list[int] = field(default_factory=list)  # selectors of threads that wait until all is said
+
+
+@dataclass(slots=True, eq=False)
+class PartitionState:
+    """What policy knows of a partition server beside its block in guest memory."""
+
+    number: int
+    block: int  # physical address of the Partition page
+    process: Process | None
+    disk: int  # -1: none
+    start: int  # first sector on the disk
+    sectors: int
+    name: str  # d0p1, rom
+    mounting: bool = False  # its server has not said yet that it serves; nobody is told of it
+    hidden: bool = False  # no top-level directory (a server that only tests and benchmarks talk to)
+    file_system: str = ""
+    entry: int = 0  # where its first thread starts
+    waiters: deque[int] = field(default_factory=deque)  # selectors of threads that wait for a slot, or GIVE_BACKS
+    frames: dict[int, int] = field(default_factory=dict)  # slot -> frame of its message page
+    pins: dict[int, list[tuple[str, int, int]]] = field(default_factory=dict)  # slot -> what its reply holds
+    posted: dict[int, int] = field(default_factory=dict)  # slot -> request block that its reply is for, or GIVE_BACKS
+    give_backs: GiveBackQueue = field(default_factory=GiveBackQueue)
+    held: int = 0  # open files, locks and request blocks that the server holds for us, given back or not
+    servers: list[int] = field(default_factory=list)  # selectors of the server threads
+    locked_blocks: int = 0  # by LOCK_BLOCKS
+    dead: bool = False
+    swept: bool = False  # dead, and no thread of its server is left
+    error: ErrorCode = ErrorCode.OK  # what its requests get once it is dead
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class OpenFile:
+    """A file that one process has open: its window, and how the process moves through it."""
+
+    object: int
+    window: int  # address
+    page: int  # address of the FilePage in the process
+    writable: bool = False  # whole pages are mapped to be written
+    position: int = 0  # of the file, at the beginning of the window; a multiple of 4096
+    expected: int = 0  # where a sequential reader goes on
+    ahead: int = 1  # request blocks to have posted before they are needed
+
+
+@dataclass(slots=True, eq=False)
+class Version:
+    """A version of a directory as its server gave it."""
+
+    server: PartitionState
+    path: bytes  # as it was asked for
+    server_lock: int
+    version: int
+    entries: int
+    frames: list[int]
+    pins: list[Pin]
+    users: int = 0
+    current: bool = True
+
+
+@dataclass(slots=True)
+class DirectoryLock:
+    """A locked directory of one process; `of` is None for the root directory."""
+
+    of: Version | None
+    window: int
+    pages: int
+    entries: int
+    version: int
+
+
+@dataclass(slots=True)
+class Tasks:
+    """Threads and processes, and what their numbers, selectors and stacks are taken from."""
+
+    threads: dict[int, Thread] = field(default_factory=dict)  # by selector
+    processes: dict[int, Process] = field(default_factory=dict)  # by number
+    dead_threads: list[Thread] = field(default_factory=list)  # switched away from for good
+    finished: list[int] = field(default_factory=list)  # processes without threads, not waited for yet
+    shell: int = -1  # process number
+    lists: dict[int, int] = field(default_factory=dict)  # by family: request blocks on their way, a frame for each
+    exit_code: int | None = None  # the shell's, when it has ended
+    next_thread: int = 1
+    next_thread_slot: int = 0
+    next_process: int = 0
+    next_ldt_slot: int = GDT_FIRST_LDT
+    free_thread_slots: list[int] = field(default_factory=list)
+    free_ldt_slots: list[int] = field(default_factory=list)
+    stack_frames: dict[int, list[int]] = field(default_factory=dict)  # by thread slot, kept for ever
+
+
+@dataclass(slots=True)
+class Endpoints:
+    """The partitions that servers serve."""
+
+    by_number: dict[int, PartitionState] = field(default_factory=dict)
+
+
+class SectorPiece(NamedTuple):
+    """Sectors of one block: first one on the disk (None: a hole), first one within the page, how many."""
+
+    lba: int | None
+    first: int
+    sectors: int

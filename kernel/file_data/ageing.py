@@ -1,0 +1,91 @@
+"""Ageing of file data: ranges that nobody accesses leave the windows, the cache's locks and the server.
+
+A kernel thread (`ageing_thread`) looks at the accessed bits of what is mapped, 250 ms of virtual time after the last
+look, as long as anything is.  Machine code takes the bits away (`harvest_accessed`), so that none is lost; a range
+that has none at two looks is let go of, and its server told.  With nothing mapped there is no timer on account of it.
+"""
+
+from __future__ import annotations
+
+from callgate.kernel.abi.memory import KERNEL_BASE, LARGE_PAGE_SIZE, PAGE_SIZE
+from callgate.kernel.core.coroutines import routine
+from callgate.kernel.core.records import Tasks
+from callgate.kernel.file_data.ageing_timer import AgeingTimer
+from callgate.kernel.file_data.letting_go import LettingGo
+from callgate.kernel.file_data.objects import FileObject, FilesState, Fill, FillState, publish
+from callgate.kernel.file_data.window_pages import addresses_of, opened_at
+from callgate.kernel.memory.physical_memory import PhysicalMemory
+
+IDLE_LOOKS = 2  # looks in a row without an access after which a range is let go
+
+
+class FileAgeing:
+    """Answers to FILES_AGE."""
+
+    def __init__(
+        self, state: FilesState, timer: AgeingTimer, memory: PhysicalMemory, tasks: Tasks, letting_go: LettingGo
+    ) -> None:
+        self.timer = timer
+        self.guest = timer.guest
+        self.memory = memory
+        self.tasks = tasks
+        self.letting_go = letting_go
+        self.state = state
+
+    async def host_files_age(self, _value: int) -> None:
+        """FILES_AGE: look at what is mapped, look again later."""
+        state = self.timer.state
+        if not state.watching:
+            return
+        state.watching = False
+        await self._look()
+        # What is still on its way is looked at from when it is there; that may be never, if its server is silent.
+        if any(fill.state is FillState.READY for file in self.state.objects.values() for fill in file.fills):
+            self.timer.watch()
+
+    async def _look(self) -> None:
+        flush = False
+        for file in list(self.state.objects.values()):
+            changed = False
+            for fill in [fill for fill in file.fills if fill.idling]:
+                accessed = await self._accessed(file, fill)
+                flush |= accessed
+                fill.idle = 0 if accessed else fill.idle + 1
+                if fill.idle >= IDLE_LOOKS and fill.idling and fill in file.fills:
+                    self.letting_go.release(file, fill)
+                    changed = True
+            if changed:
+                publish(self.guest.ram, file)
+        if flush:
+            self.guest.flush_tlb()
+
+    async def _accessed(self, file: FileObject, fill: Fill) -> bool:
+        """Whether a page of a request block has been accessed since the last look; the bits are taken away."""
+        found = 0
+        for number, page in list(fill.users):
+            process = self.tasks.processes.get(number)
+            opened = opened_at(process, page) if process is not None else None
+            if process is None or opened is None:
+                continue
+            pages = addresses_of(opened, file, fill)
+            at = pages.start
+            while at < pages.stop:
+                end = min(pages.stop, (at // LARGE_PAGE_SIZE + 1) * LARGE_PAGE_SIZE)
+                entry = self.memory.tables.entry_address(process.pointers, at)
+                if entry is not None:
+                    found += await self._harvest(entry, (end - at) // PAGE_SIZE)
+                at = end
+        return found > 0
+
+    async def _harvest(self, entry: int, count: int) -> int:
+        """Take the accessed bits of entries away that follow each other in one table; return how many there were.
+
+        The table stays what it is until that is done, also if its process ends meanwhile.
+        """
+        table = entry & -PAGE_SIZE
+        self.memory.low.hold(table)
+        try:
+            result = await routine("harvest_accessed", ebx=KERNEL_BASE + entry, ecx=count)
+        finally:
+            self.memory.low.release(table)
+        return result.eax

@@ -1,0 +1,50 @@
+"""When the thread that ages file data looks: a while after anything has been mapped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from callgate.kernel.abi.calls import WaitReason
+from callgate.kernel.core.guest import Guest
+from callgate.kernel.core.records import Thread
+from callgate.kernel.tasks.threads import Threads
+
+PERIOD = 250_000_000  # nanoseconds of virtual time between two looks at accessed bits
+
+
+@dataclass(slots=True)
+class AgeingState:
+    """Records: the thread that looks, and whether it is going to."""
+
+    thread: Thread | None = None
+    watching: bool = False
+
+
+class AgeingTimer:
+    """When the thread looks: a while after anything has been mapped, and not at all with no file open."""
+
+    def __init__(self, state: AgeingState, guest: Guest, threads: Threads) -> None:
+        self.state = state
+        self.guest = guest
+        self.threads = threads
+        self.scheduler = threads.scheduler
+
+    def start(self) -> None:
+        """Make the thread; it begins when it is first due."""
+        thread = self.threads.create_kernel("ageing", "ageing_thread")
+        thread.wait_reason = WaitReason.SLEEP
+        self.state.thread = thread
+
+    def watch(self) -> None:
+        """Something is mapped: look at it in a while."""
+        state = self.state
+        if state.thread is not None and not state.watching:
+            state.watching = True
+            self.scheduler.sleep_until(state.thread, self.guest.now + PERIOD)
+
+    def rest(self) -> None:
+        """No file is open any more: no timer on account of them."""
+        state = self.state
+        if state.watching and state.thread is not None:
+            state.watching = False
+            self.scheduler.cancel_sleep(state.thread)

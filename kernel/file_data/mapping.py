@@ -1,0 +1,112 @@
+"""Mapping of file data: entries of page tables for what is in memory, in the windows of processes.
+
+A window shows up to 64 MiB of a file as one piece of linear memory; byte p of the file lies at window + shift + p -
+position.  It is read-only, but for whole pages of a file that was opened to be written (`kernel/file_data/writing.py`):
+what is written there is in the cache, and so in every window, at once, and stays in the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+from itertools import groupby
+
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.memory import LARGE_PAGE_SIZE, PAGE_SIZE
+from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.records import OpenFile, Process, Tasks, Window
+from callgate.kernel.file_data.ageing_timer import AgeingTimer
+from callgate.kernel.file_data.objects import FileObject, FilesState, Fill
+from callgate.kernel.file_data.window_pages import address_of, addresses_of, opened_at, shown_pages, span
+from callgate.kernel.file_data.writing import FileWriting
+from callgate.kernel.memory.frames import OutOfMemory
+from callgate.kernel.memory.page_tables import USER_DATA, USER_READ
+from callgate.kernel.memory.windows import Windows
+
+
+class FileMapping:
+    """Windows of all processes."""
+
+    def __init__(
+        self, state: FilesState, tasks: Tasks, windows: Windows, writing: FileWriting, timer: AgeingTimer
+    ) -> None:
+        self.state = state
+        self.tasks = tasks
+        self.windows = windows
+        self.guest = windows.guest
+        self.tables = windows.memory.tables
+        self.writing = writing
+        self.timer = timer
+
+    def open(self, process: Process, file: FileObject, *, writable: bool) -> OpenFile:
+        """Reserve a window, nothing in it yet, and map the file's page in front of it."""
+        windows, tables = self.windows, self.tables
+        pages = span(file) + 1
+        address = windows.find(process, pages, "file")
+        try:
+            tables.map(process.pointers, address, file.frame, USER_READ, process.tables)
+        except OutOfMemory:
+            raise PolicyError(ErrorCode.NO_MEMORY) from None
+        process.windows[address] = Window(address, pages, "file", file.number)
+        return OpenFile(file.number, address + PAGE_SIZE, address, writable)
+
+    def close(self, process: Process, opened: OpenFile, file: FileObject) -> None:
+        """Take a window away with everything in it."""
+        for fill in list(file.fills):
+            self._unmap_from(process, opened, file, fill)
+        self.tables.unmap(process.pointers, opened.page)
+        self.guest.flush_tlb()
+        del process.windows[opened.page]
+
+    def move(self, process: Process, opened: OpenFile, file: FileObject, position: int) -> None:
+        """Have the window show another part of a large file."""
+        for fill in list(file.fills):
+            self._unmap_from(process, opened, file, fill)
+        self.guest.flush_tlb()
+        opened.position = position // LARGE_PAGE_SIZE * LARGE_PAGE_SIZE
+
+    def map(self, process: Process, opened: OpenFile, file: FileObject, fill: Fill) -> None:
+        """Map every page of a request block that the window shows."""
+        user = (process.number, opened.page)
+        if opened.writable and user in fill.users:
+            # It is there already: dirty bits would go with the entries that are written anew.
+            self._unmap_from(process, opened, file, fill)
+            self.guest.flush_tlb()
+        if user not in fill.users:
+            self.state.mapped += 1
+        shown = shown_pages(opened, file, fill)
+        writable, fill.users[user] = self.writing.claim(fill, shown) if opened.writable else (set(), {})
+        try:
+            for begin, end, flags in runs_of(shown, writable):
+                linear = address_of(opened, fill, begin)
+                self.tables.map_run(process.pointers, linear, fill.frames[begin:end], flags, process.tables)
+        except OutOfMemory:
+            self._unmap_from(process, opened, file, fill)
+            raise PolicyError(ErrorCode.NO_MEMORY) from None
+        self.timer.watch()
+
+    def unmap(self, file: FileObject, fill: Fill) -> None:
+        """Take a request block out of every window."""
+        for number, page in list(fill.users):
+            process = self.tasks.processes[number]
+            opened = opened_at(process, page)
+            assert opened is not None  # closing takes everything out of a window
+            self._unmap_from(process, opened, file, fill)
+        self.guest.flush_tlb()
+
+    def _unmap_from(self, process: Process, opened: OpenFile, file: FileObject, fill: Fill) -> None:
+        """Clear a request block's entries in one window; the caller flushes the TLB."""
+        user = (process.number, opened.page)
+        if user not in fill.users:
+            return
+        self.writing.disclaim(process, opened, fill)
+        pages = addresses_of(opened, file, fill)
+        self.tables.unmap_run(process.pointers, pages.start, len(pages))
+
+
+def runs_of(pages: range, writable: Container[int]) -> Iterator[tuple[int, int, int]]:
+    """Cut pages into runs that are mapped alike: (first, behind the last, flags of their entries)."""
+    begin = pages.start
+    for kind, run in groupby(pages, writable.__contains__):
+        end = begin + len(list(run))
+        yield begin, end, USER_DATA if kind else USER_READ
+        begin = end

@@ -1,0 +1,231 @@
+"""File objects: one for every file that is open, whoever opened it, with the ranges that are in memory.
+
+A `Fill` is a request block: a range of the file that somebody wants, on its way or there.  Fills of a file are
+sorted by position and never overlap; readers of the same range share one.  A file's bytes lie in memory as they
+lie on the disk: byte 0 is `shift` bytes behind a page boundary, so that whole blocks of the disk are whole pages
+of the file, wherever on the disk the file begins.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.file import FILE_AREAS, FilePage
+from callgate.kernel.abi.layout import offset_of, size_of
+from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.records import Pin
+from callgate.kernel.machine.ram import Ram
+
+AREA = struct.Struct("<QII")
+AREAS = offset_of(FilePage, "areas")
+AREA_LIMIT = 0xFFFF_FFFF  # most bytes of an area
+
+
+class FillState(IntEnum):
+    """The life of a request block."""
+
+    WAITING = 1  # posted to the server, or the disk has still to bring data
+    READY = 2
+    FAILED = 3
+
+
+@dataclass(slots=True, eq=False)
+class Fill:
+    """A request block: `length` bytes of the file from `position`.
+
+    `frames` are the pages of the file from page `first_page` on, once it is READY; `private` those of them that
+    are copies of the kernel's making.
+    """
+
+    number: int
+    position: int
+    length: int
+    state: FillState = FillState.WAITING
+    error: ErrorCode = ErrorCode.OK
+    again: bool = False  # FAILED, but it is worth asking once more
+    theirs: bool = False  # FAILED, and it is the server that said so
+    first_page: int = 0
+    frames: list[int] = field(default_factory=list)
+    whole: list[bool] = field(default_factory=list)  # by page: a block of the cache that holds nothing but this page
+    private: list[int] = field(default_factory=list)
+    pins: list[Pin] = field(default_factory=list)
+    parts: list[int | list[Part]] = field(default_factory=list)  # by page, until it is READY; an int is the frame
+    begun: Part | None = None  # beginning of the first page, from a reply that ended within it
+    waiters: list[int] = field(default_factory=list)  # selectors of threads
+    #: By (process number, address of the window): the pages that are mapped to be written, and which block each is.
+    users: dict[tuple[int, int], dict[int, tuple[int, int]]] = field(default_factory=dict)
+    server_request: int = 0  # what the server holds for it
+    list_frame: int = 0  # its SectorList while the disk is at work
+    ahead: bool = False  # read ahead, and nobody has asked for it yet
+    stuck: bool = False  # ends within a page, and the server does not give the rest of it
+    kept: int = 0  # readers that wait for the rest of its last page
+    idle: int = 0  # scans in a row that found no page accessed
+    family: int = 0  # of the process that has asked for it
+
+    @property
+    def end(self) -> int:
+        """The byte behind the last one."""
+        return self.position + self.length
+
+    @property
+    def holds_low(self) -> bool:
+        """Whether it holds frames of low memory: copies, or a server's own pages."""
+        return bool(self.private) or (bool(self.pins) and self.pins[0][0] == "frame")
+
+    @property
+    def idling(self) -> bool:
+        """Whether it is READY and nobody waits for anything of it."""
+        return self.state is FillState.READY and not self.waiters and not self.kept
+
+
+@dataclass(slots=True)
+class Part:
+    """Bytes of a page of the file: from `source` (a physical address, 0 for zeros) to `offset` within the page."""
+
+    source: int
+    offset: int
+    size: int
+
+
+@dataclass(slots=True, eq=False)
+class FileObject:
+    """An open file."""
+
+    number: int
+    partition: int
+    server_file: int
+    identity: int
+    size: int
+    attributes: int
+    frame: int  # of its FilePage
+    opens: int = 0
+    shift: int | None = None  # known with the first data
+    fills: list[Fill] = field(default_factory=list)  # sorted by position
+    error: ErrorCode = ErrorCode.OK  # OK while it is valid
+
+    def covering(self, position: int) -> Fill | None:
+        """Return the request block that `position` lies in."""
+        index = bisect_right(self.fills, position, key=start_of) - 1
+        if index >= 0 and position < self.fills[index].end:
+            return self.fills[index]
+        return None
+
+    def next_start(self, position: int) -> int:
+        """Return where the first request block behind `position` begins, or the end of the file."""
+        index = bisect_right(self.fills, position, key=start_of)
+        return self.fills[index].position if index < len(self.fills) else self.size
+
+    def areas(self) -> list[tuple[int, int]]:
+        """Return (position, length) of the ranges that are in memory; request blocks that join at a page are one.
+
+        No range is longer than a `FileArea` can say, and there are no more than a FilePage can list.
+        """
+        found: list[tuple[int, int]] = []
+        for fill in self.fills:
+            if fill.state is not FillState.READY:
+                continue
+            position, length = found[-1] if found else (0, 0)
+            joins = position + length == fill.position == self.page_start(self.page_of(fill.position))
+            if found and joins and length + fill.length <= AREA_LIMIT:
+                found[-1] = position, length + fill.length
+            elif len(found) < FILE_AREAS:
+                found.append((fill.position, fill.length))
+            else:
+                break
+        return found
+
+    def insert(self, fill: Fill) -> None:
+        """Add a request block at its place."""
+        self.fills.insert(bisect_right(self.fills, fill.position, key=start_of), fill)
+
+    def page_of(self, position: int) -> int:
+        """Return the number of the page of the file in which a byte lies."""
+        return (position + (self.shift or 0)) // PAGE_SIZE
+
+    def page_start(self, page: int) -> int:
+        """Return the first byte of the file in a page."""
+        return max(0, page * PAGE_SIZE - (self.shift or 0))
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened to file data, for `--stats` and tests."""
+
+    requests: int = 0  # READs posted
+    ahead: int = 0  # of those, before anybody asked
+    wasted: int = 0  # of those, thrown away before anybody did
+    waits: int = 0  # readers that had to wait
+    copied_pages: int = 0  # pages that were put together by copying
+
+
+@dataclass(slots=True)
+class FilesState:
+    """Records: file objects by number, and the request blocks that are on their way."""
+
+    objects: dict[int, FileObject] = field(default_factory=dict)
+    next_object: int = 1
+    waiting: dict[int, tuple[int, Fill]] = field(default_factory=dict)  # number -> (file number, fill)
+    next_number: int = 1
+    blocks: int = 0  # request blocks of all files
+    mapped: int = 0  # how often they are mapped: once for each window that shows one
+    starved: list[int] = field(default_factory=list)  # selectors of threads that wait until somebody has his data
+    counters: Counters = field(default_factory=Counters)
+
+    def insert(self, file: FileObject, fill: Fill) -> None:
+        """Add a request block to a file."""
+        file.insert(fill)
+        self.blocks += 1
+
+
+def check_valid(file: FileObject) -> None:
+    """Raise why a file is not valid any more, if it is not."""
+    if file.error is not ErrorCode.OK:
+        raise PolicyError(file.error)
+
+
+@contextmanager
+def keeping(fill: Fill) -> Iterator[None]:
+    """Have a request block left alone, once it is READY, for a reader who is coming for it."""
+    fill.kept += 1
+    try:
+        yield
+    finally:
+        fill.kept -= 1
+
+
+def start_of(fill: Fill) -> int:
+    """Sort key of request blocks."""
+    return fill.position
+
+
+def publish(ram: Ram, file: FileObject) -> None:
+    """Write a file object's page; a reader that looks meanwhile sees an odd `sequence`."""
+    view = ram.view(file.frame, PAGE_SIZE)
+    page = FilePage.from_buffer(view)
+    page.sequence += 1
+    areas = file.areas()
+    page.valid = int(file.error is ErrorCode.OK)
+    page.generation = file.number
+    page.error = file.error
+    page.size = file.size
+    page.attributes = file.attributes
+    page.shift = file.shift or 0
+    page.count = len(areas)
+    records = b"".join(AREA.pack(position, length, 0) for position, length in areas)
+    view[AREAS:] = records.ljust(AREA.size * FILE_AREAS, b"\xff")
+    page.sequence += 1
+
+
+def sequence_of(ram: Ram, file: FileObject) -> int:
+    """Return the `sequence` of a file object's page."""
+    return int(FilePage.from_buffer(ram.view(file.frame, PAGE_SIZE)).sequence)
+
+
+assert AREA.size * FILE_AREAS + AREAS == size_of(FilePage) == PAGE_SIZE

@@ -1,0 +1,200 @@
+"""Pages of files: what each is made of, and how it is put together.
+
+Whole blocks of the disk become pages of the file as they are.  Pages that hold something else as well (the head
+and tail of a piece, rule 7), and files whose clusters are smaller than a page, are private, zero-filled copies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
+from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.guest import Guest
+from callgate.kernel.file_data.letting_go import LettingGo
+from callgate.kernel.file_data.objects import FileObject, FilesState, Fill, FillState, Part, keeping
+from callgate.kernel.machine.accounts import Account
+from callgate.kernel.tasks.shares import Shares
+
+Pieces = list[tuple[int, int, int]]  # frame or 0 for zeros, first sector within it, sectors
+
+
+class FilePages:
+    """Laying out request blocks, and putting their pages together."""
+
+    def __init__(
+        self, state: FilesState, guest: Guest, shares: Shares, letting_go: LettingGo, map_edges: Callable[[], bool]
+    ) -> None:
+        """`map_edges` says whether pages that hold other data as well are mapped instead of copied."""
+        self.state = state
+        self.guest = guest
+        self.shares = shares
+        self.memory = shares.memory
+        self.letting_go = letting_go
+        self.map_edges = map_edges
+
+    def begin(self, file: FileObject, fill: Fill, start: int, covered: int, pieces: Pieces) -> bool:
+        """Check that a reply answers the request; by the first one, fix where the file's pages begin.
+
+        A request that begins within a page goes on where a short reply ended, and takes that beginning over.  If
+        there is none (a first request in the middle of a file guesses where a page begins; what came before may
+        have been let go), the block begins with the next page, and what lies before is asked for again by who wants
+        it.  False if nothing is left of the block.
+        """
+        covered = min(covered, bytes_of(pieces))
+        if not start <= fill.position < start + covered:
+            raise PolicyError(ErrorCode.BAD_REPLY, f"{covered} bytes from {start} do not cover {fill.position}")
+        if file.shift is None:
+            file.shift = shift_of(start, pieces)
+        page = file.page_of(fill.position)
+        if file.page_start(page) != fill.position and not self._absorb(file, fill):
+            end, fill.position = fill.end, file.page_start(page + 1)
+            fill.length = min(end, start + covered) - fill.position
+        return fill.length > 0
+
+    def lay_out(self, file: FileObject, fill: Fill, start: int, covered: int, pieces: Pieces) -> None:
+        """Say of each page of the file what it is made of; `pieces` are (frame or 0, first sector, sectors).
+
+        The reply may begin before the request and end anywhere: what was not asked for is left out, and a last
+        page that is not complete is asked for again, unless the file or the server's knowledge ends there.
+        """
+        assert file.shift is not None, "lay_out without begin"
+        end = min(start + covered, start + bytes_of(pieces), fill.end, file.size)
+        if end < file.size:
+            whole = file.page_start(file.page_of(end))
+            end = whole if whole > fill.position else end
+        fill.length = end - fill.position
+        fill.first_page = file.page_of(fill.position)
+        pages: list[int | list[Part]] = [0] * (file.page_of(end - 1) - fill.first_page + 1)
+        begin, at = fill.position, start
+        if fill.begun:
+            pages[0] = [fill.begun]
+            begin += fill.begun.size
+        last = end - PAGE_SIZE
+        for frame, first, sectors in pieces:
+            page, within = divmod(at + file.shift, PAGE_SIZE)
+            if frame and sectors == SECTORS_PER_PAGE and not within and begin <= at <= last:
+                pages[page - fill.first_page] = frame
+                at += PAGE_SIZE
+                continue
+            size = sectors * SECTOR_SIZE
+            low, high = max(at, begin), min(at + size, end)
+            source = frame + first * SECTOR_SIZE + low - at if frame else 0
+            self._spread(file, low, high, source, pages, fill.first_page)
+            at += size
+        fill.parts = pages
+
+    def _absorb(self, file: FileObject, fill: Fill) -> bool:
+        """Take over the beginning of the first page from the block that ends there; False if there is none.
+
+        It becomes zeros or the new block's private copy: a block of the cache or a page of the server's is held by the
+        block before, which may be let go of before the new one is complete.  NO_MEMORY takes nothing over.
+        """
+        start = file.page_start(file.page_of(fill.position))
+        before = file.covering(fill.position - 1)
+        if before is None or before.state is not FillState.READY:
+            return False
+        size, within = fill.position - start, (start + (file.shift or 0)) % PAGE_SIZE
+        frame = before.frames[-1]
+        if frame == self.memory.space.zeros:
+            frame = 0
+        elif frame not in before.private:
+            with keeping(before):
+                frame = self._copied(frame + within, within, size)
+        else:
+            before.private.remove(frame)
+        if frame:
+            fill.private.append(frame)
+        self.letting_go.mapping.unmap(file, before)
+        before.frames.pop()
+        before.whole.pop()
+        fill.begun = Part(frame + within if frame else 0, within, size)
+        before.length -= size
+        fill.position, fill.length = start, fill.length + size
+        if before.length <= 0:
+            self.letting_go.drop(file, before)
+        return True
+
+    def _copied(self, source: int, offset: int, size: int) -> int:
+        """Return a new frame of low memory, zeros but for `size` bytes from `source` at `offset`; NO_MEMORY."""
+        frame = self.shares.frame_for_files()
+        self.memory.tables.clear(frame)
+        ram = self.guest.ram
+        ram.write(frame + offset, ram.view(source, size, Account.KERNEL))
+        return frame
+
+    def give_back(self, file: FileObject, fill: Fill) -> Fill | None:
+        """Return a block of what `_absorb` took over by a block that has failed; None if there is no such thing."""
+        if fill.begun is None or file.error is not ErrorCode.OK:
+            return None
+        before = Fill(0, fill.position, fill.begun.size, FillState.READY, first_page=file.page_of(fill.position))
+        before.whole = [False]
+        if fill.begun.source:
+            frame = fill.begun.source & -PAGE_SIZE
+            fill.private.remove(frame)
+            before.private = [frame]
+            before.frames = [frame]
+        else:
+            before.frames = [self.memory.zero_frame()]
+        return before
+
+    def _spread(
+        self, file: FileObject, low: int, high: int, source: int, pages: list[int | list[Part]], first_page: int
+    ) -> None:
+        """Note bytes `low` to `high` of the file, which lie at `source`, with the pages they belong to."""
+        while low < high:
+            within = (low + (file.shift or 0)) % PAGE_SIZE
+            size = min(high - low, PAGE_SIZE - within)
+            page = file.page_of(low) - first_page
+            parts = pages[page]
+            if not isinstance(parts, list):
+                parts = pages[page] = []
+            parts.append(Part(source, within, size))
+            low += size
+            source += size if source else 0
+
+    def make(self, fill: Fill, parts: int | list[Part]) -> int:
+        """Return the frame of one page of the file: the cache's own if all of it is the file's, else a copy."""
+        if isinstance(parts, int):
+            return parts
+        if all(part.source == 0 for part in parts):
+            return self.memory.zero_frame()
+        if len(parts) == 1 and parts[0].size == PAGE_SIZE and parts[0].source % PAGE_SIZE == 0:
+            return parts[0].source
+        if self.map_edges() and len(parts) == 1 and parts[0].source % PAGE_SIZE == parts[0].offset:
+            return parts[0].source & -PAGE_SIZE
+        frame = self.shares.frame_for_files()
+        self.memory.tables.clear(frame)
+        fill.private.append(frame)
+        ram = self.guest.ram
+        for part in parts:
+            if part.source:
+                ram.write(frame + part.offset, ram.view(part.source, part.size, Account.KERNEL))
+        self.state.counters.copied_pages += 1
+        return frame
+
+    def whole(self, parts: int | list[Part], frame: int) -> bool:
+        """Whether a page of the file is a block of the cache with nothing else in it: it may be written to."""
+        return frame >= HIGH_MEMORY and (isinstance(parts, int) or parts[0].size == PAGE_SIZE)
+
+
+def bytes_of(pieces: Pieces) -> int:
+    """Return how many bytes of the file the pieces make up, whatever the server says they cover."""
+    return sum(sectors for _, _, sectors in pieces) * SECTOR_SIZE
+
+
+def shift_of(start: int, pieces: Pieces) -> int:
+    """Return how far behind a page boundary byte 0 of a file lies, so that most of its blocks are pages as they are.
+
+    It is what the first piece that is on the disk and reaches to the end of its block says.
+    """
+    at, fallback = start, 0
+    for frame, first, sectors in pieces:
+        if frame:
+            shift = (first * SECTOR_SIZE - at) % PAGE_SIZE
+            if first + sectors == SECTORS_PER_PAGE:
+                return shift
+            fallback = fallback or shift
+        at += sectors * SECTOR_SIZE
+    return fallback

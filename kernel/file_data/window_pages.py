@@ -1,0 +1,57 @@
+"""Windows on files: which pages of a file one shows, and where they lie in it."""
+
+from __future__ import annotations
+
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.file import FILE_WINDOW_BYTES
+from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.records import OpenFile, Process
+from callgate.kernel.file_data.objects import FileObject, Fill
+
+
+def span(file: FileObject) -> int:
+    """Return the pages of a window on a file: one more than its bytes need, for the shift."""
+    return -(-min(max(file.size, 1), FILE_WINDOW_BYTES) // PAGE_SIZE) + 1
+
+
+def opened_at(process: Process, page: int) -> OpenFile | None:
+    """Return the open file whose FilePage a process has at an address."""
+    return next((opened for opened in process.files.values() if opened.page == page), None)
+
+
+def position_address(opened: OpenFile, file: FileObject, position: int) -> int:
+    """Return where a byte of the file lies, or would lie, in the process."""
+    return opened.window + (file.shift or 0) + position - opened.position
+
+
+def shows(opened: OpenFile, file: FileObject, position: int) -> bool:
+    """Whether a byte of the file lies within the window."""
+    return 0 <= position - opened.position < FILE_WINDOW_BYTES - (file.shift or 0)
+
+
+def address_of(opened: OpenFile, fill: Fill, index: int) -> int:
+    """Return where a page of a request block lies in a window that shows it."""
+    return opened.window - opened.position + (fill.first_page + index) * PAGE_SIZE
+
+
+def shown_pages(opened: OpenFile, file: FileObject, fill: Fill) -> range:
+    """Return which of a request block's pages a window shows."""
+    first = fill.first_page - opened.position // PAGE_SIZE
+    low = max(0, -first)
+    return range(low, max(low, min(len(fill.frames), span(file) - first)))
+
+
+def addresses_of(opened: OpenFile, file: FileObject, fill: Fill) -> range:
+    """Return the addresses of a request block's pages in a window."""
+    shown = shown_pages(opened, file, fill)
+    begin = address_of(opened, fill, shown.start)
+    return range(begin, begin + len(shown) * PAGE_SIZE, PAGE_SIZE)
+
+
+def opened_file(process: Process, handle: int) -> OpenFile:
+    """Return the open file of a handle; BAD_HANDLE."""
+    opened: OpenFile | None = process.files.get(handle)
+    if opened is None:
+        raise PolicyError(ErrorCode.BAD_HANDLE)
+    return opened

@@ -1,0 +1,206 @@
+"""Locked directories: the server's pages, mapped read-only into the processes that read them.
+
+A version of a directory stays locked at its server while anybody has it locked here, and some while after: to
+list it again takes no request, as long as the version stands.  A server that publishes another version says so
+(DIRECTORY_CHANGED).  The root directory has no server: policy writes its page, one entry a volume.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from callgate.kernel.abi.calls import Operation
+from callgate.kernel.abi.directory import DirectoryEntry, DirectoryPage, FileAttributes
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.layout import size_of
+from callgate.kernel.abi.limits import DIRECTORIES_KEPT, DIRECTORIES_OF_PROCESS, DIRECTORY_PAGES_KEPT
+from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.records import DirectoryLock, Endpoints, PartitionState, Pin, Process, Version
+from callgate.kernel.files.paths import listed, resolve
+from callgate.kernel.ipc.give_backs import GiveBacks
+from callgate.kernel.ipc.requests import Requests
+from callgate.kernel.memory.physical_memory import PhysicalMemory
+from callgate.kernel.memory.windows import Source, Windows
+from callgate.kernel.tasks.shares import Shares
+
+
+@dataclass(slots=True)
+class DirectoriesState:
+    """Records: current versions, least recently used first."""
+
+    versions: OrderedDict[tuple[int, bytes], Version] = field(default_factory=OrderedDict)
+
+
+class Directories:
+    """LOCK_DIRECTORY and UNLOCK_DIRECTORY; and READ_LINK."""
+
+    def __init__(
+        self,
+        state: DirectoriesState,
+        memory: PhysicalMemory,
+        windows: Windows,
+        requests: Requests,
+        give_backs: GiveBacks,
+        shares: Shares,
+        endpoints: Endpoints,
+    ) -> None:
+        self.state = state
+        self.memory = memory
+        self.windows = windows
+        self.pins = windows.pins
+        self.requests = requests
+        self.give_backs = give_backs
+        self.shares = shares
+        self.endpoints = endpoints
+
+    async def lock(self, process: Process, path: bytes, path_address: int) -> tuple[int, DirectoryLock]:
+        """Lock the directory at an absolute path that also lies at kernel address `path_address`."""
+        if len(process.locks) >= DIRECTORIES_OF_PROCESS:
+            raise PolicyError(ErrorCode.NO_RESOURCES)
+        partition, rest = resolve(self.endpoints, path)
+        if partition is None:
+            lock = self._lock_root(process)
+        else:
+            version = await self._version(partition, rest, path_address + len(path) - len(rest))
+            try:
+                if len(process.locks) >= DIRECTORIES_OF_PROCESS:  # other threads have locked some meanwhile
+                    raise PolicyError(ErrorCode.NO_RESOURCES)
+                lock = self._show(process, version)
+            except PolicyError:
+                if not version.users and not version.current:
+                    self._drop(version)
+                raise
+        number = next(number for number in range(1, DIRECTORIES_OF_PROCESS + 1) if number not in process.locks)
+        process.locks[number] = lock
+        return number, lock
+
+    async def link_target(self, path: bytes, path_address: int) -> bytes:
+        """Return where the symbolic link at an absolute path, also at kernel address `path_address`, leads.
+
+        1 to 4,048 bytes that the server has chosen; PolicyError, BAD_ARGUMENT if there is no link.
+        """
+        partition, rest = resolve(self.endpoints, path)
+        if partition is None:
+            raise PolicyError(ErrorCode.BAD_ARGUMENT, "the root directory is no symbolic link")
+        where = path_address + len(path) - len(rest), len(rest)
+        reply = await self.requests.make(partition, Operation.READ_LINK, data=where)
+        target = await reply.take_data()
+        if not target:
+            raise PolicyError(ErrorCode.BAD_REPLY, "no data, or another reply than data")
+        return target
+
+    def unlock(self, process: Process, number: int) -> None:
+        """Unmap a locked directory; a version that nobody needs any more is given back."""
+        lock = process.locks.pop(number, None)
+        if lock is None:
+            raise PolicyError(ErrorCode.BAD_HANDLE)
+        self.windows.close(process, process.windows[lock.window])
+        if lock.of is not None:
+            lock.of.users -= 1
+            if not lock.of.users and not lock.of.current:
+                self._drop(lock.of)
+        self._trim()
+
+    def unlock_all(self, process: Process) -> None:
+        """Unlock every directory of a process that ends."""
+        for number in list(process.locks):
+            self.unlock(process, number)
+
+    def changed(self, partition: PartitionState, number: int) -> None:
+        """DIRECTORY_CHANGED: a version of a directory is current no more."""
+        for version in list(self.state.versions.values()):
+            if version.server is partition and version.version == number:
+                self._retire(version)
+
+    def partition_died(self, partition: PartitionState, _code: ErrorCode) -> None:
+        """The server of a volume is gone: nothing of it is current; who has it locked keeps it."""
+        for version in list(self.state.versions.values()):
+            if version.server is partition:
+                self._retire(version)
+
+    def _show(self, process: Process, version: Version) -> DirectoryLock:
+        """Map a version's pages; the window holds each page once more."""
+        self.shares.check_frames(process, len(version.frames))
+        for frame in version.frames:
+            self.memory.low.hold(frame)
+        pins: list[Pin] = [("frame", frame, 0) for frame in version.frames]
+        window = self.windows.open(process, "directory", Source(version.frames, pins))
+        version.users += 1
+        return DirectoryLock(version, window.address, len(version.frames), version.entries, version.version)
+
+    async def _version(self, partition: PartitionState, rest: bytes, address: int) -> Version:
+        """Return the current version of a directory; ask its server if it is not known here."""
+        key = (partition.number, rest)
+        versions = self.state.versions
+        if key in versions:
+            versions.move_to_end(key)
+            return versions[key]
+        self.give_backs.check_room(partition)
+        reply = await self.requests.make(partition, Operation.LOCK_DIRECTORY, data=(address, len(rest)))
+        self.give_backs.taken(partition)
+        registers = reply.registers
+        frames, pins = await reply.take_pages()
+        version = Version(partition, rest, registers.edx, registers.ebx, registers.edi, frames, pins)
+        if not frames:
+            self._drop(version)
+            raise PolicyError(ErrorCode.BAD_REPLY)
+        if key in versions or partition.dead or not version.version:
+            # Another thread was faster, the server died meanwhile, or does not stand by it (version 0): this one
+            # lives as long as its lock.
+            version.current = False
+        else:
+            versions[key] = version
+        return version
+
+    def _retire(self, version: Version) -> None:
+        version.current = False
+        del self.state.versions[version.server.number, version.path]
+        if not version.users:
+            self._drop(version)
+
+    def _trim(self) -> None:
+        """Give back idle versions, least recently used first, down to as many as are kept."""
+        idle = [version for version in self.state.versions.values() if not version.users]
+        pages = sum(len(version.frames) for version in idle)
+        for number, version in enumerate(idle):
+            if len(idle) - number <= DIRECTORIES_KEPT and pages <= DIRECTORY_PAGES_KEPT:
+                return
+            pages -= len(version.frames)
+            self._retire(version)
+
+    def reclaim(self) -> bool:
+        """Give back the idle version that was used least recently, for its memory; False if there is none."""
+        version = next((version for version in self.state.versions.values() if not version.users), None)
+        if version is None:
+            return False
+        self._retire(version)
+        return True
+
+    def _drop(self, version: Version) -> None:
+        self.pins.release(version.pins)
+        version.pins = []
+        self.give_backs.add(version.server, Operation.UNLOCK_DIRECTORY, version.server_lock)
+
+    def _lock_root(self, process: Process) -> DirectoryLock:
+        names = [partition.name for partition in listed(self.endpoints)]
+        self.shares.check_frames(process, 1)
+        frame = self.memory.low.allocate()
+        self.windows.guest.ram.view(frame, PAGE_SIZE)[:] = root_page(names)
+        window = self.windows.open(process, "directory", Source([frame], [], [frame]))
+        return DirectoryLock(None, window.address, 1, len(names), 0)
+
+
+def root_page(names: list[str]) -> bytes:
+    """Return the directory page that lists the volumes."""
+    records = b"".join(directory_record(name.encode()) for name in names)
+    header = DirectoryPage(len(names), size_of(DirectoryPage) + len(records), 0, 0)
+    return (bytes(header) + records).ljust(PAGE_SIZE, b"\0")
+
+
+def directory_record(name: bytes) -> bytes:
+    """Return the entry of a directory called `name`."""
+    length = -(-(size_of(DirectoryEntry) + len(name)) // 8) * 8
+    entry = DirectoryEntry(length, len(name), FileAttributes.DIRECTORY | FileAttributes.READ_ONLY, 0, 0, 0)
+    return (bytes(entry) + name).ljust(length, b"\0")

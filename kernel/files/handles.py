@@ -1,0 +1,90 @@
+"""Open files: the handles of processes.
+
+A process has a handle, a window on the file's data and the file's page (`kernel/abi/file.py`), from which it reads
+without a system call what is in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from callgate.kernel.abi.directory import FileAttributes
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.file import OpenFlags
+from callgate.kernel.abi.limits import FILES_OF_PROCESS
+from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.records import Endpoints, OpenFile, Process
+from callgate.kernel.file_data.mapping import FileMapping
+from callgate.kernel.file_data.objects import FileObject, FilesState
+from callgate.kernel.file_data.window_pages import opened_file
+from callgate.kernel.files.opening import FileOpening
+from callgate.kernel.files.paths import resolve
+from callgate.kernel.tasks.shares import Shares
+
+OPEN_FRAMES = 2  # the file's page, and a page table for it
+
+
+class Files:
+    """OPEN and CLOSE."""
+
+    def __init__(
+        self,
+        state: FilesState,
+        endpoints: Endpoints,
+        shares: Shares,
+        opening: FileOpening,
+        mapping: FileMapping,
+        scratch: Callable[[], bool],
+    ) -> None:
+        """`scratch` says whether programs may write to file data in memory."""
+        self.state = state
+        self.endpoints = endpoints
+        self.shares = shares
+        self.opening = opening
+        self.mapping = mapping
+        self.scratch = scratch
+
+    @property
+    def objects(self) -> dict[int, FileObject]:
+        """The file objects by number."""
+        return self.state.objects
+
+    async def open(
+        self, process: Process, path: bytes, path_address: int, flags: OpenFlags
+    ) -> tuple[int, OpenFile, FileObject]:
+        """Open the file at an absolute path that also lies at kernel address `path_address`."""
+        writable = OpenFlags.WRITE in flags
+        partition, rest = resolve(self.endpoints, path)
+        if partition is None:
+            raise PolicyError(ErrorCode.IS_DIRECTORY)
+        if len(process.files) >= FILES_OF_PROCESS:
+            raise PolicyError(ErrorCode.NO_RESOURCES)
+        file = await self.opening.open_object(partition, (path_address + len(path) - len(rest), len(rest)))
+        try:
+            if len(process.files) >= FILES_OF_PROCESS:  # other threads have opened files meanwhile
+                raise PolicyError(ErrorCode.NO_RESOURCES)
+            if writable and file.attributes & FileAttributes.READ_ONLY:
+                raise PolicyError(ErrorCode.READ_ONLY)
+            if writable and not self.scratch():
+                raise PolicyError(ErrorCode.NO_SCRATCH)
+            self.shares.check_frames(process, OPEN_FRAMES)
+            opened = self.mapping.open(process, file, writable=writable)
+        except PolicyError:
+            self.opening.letting_go.close_object(file)
+            raise
+        handle = next(number for number in range(1, FILES_OF_PROCESS + 1) if number not in process.files)
+        process.files[handle] = opened
+        return handle, opened, file
+
+    def close(self, process: Process, handle: int) -> None:
+        """Close a handle; with the last one of the file its object goes and the server forgets it."""
+        opened = opened_file(process, handle)
+        del process.files[handle]
+        file = self.state.objects[opened.object]
+        self.mapping.close(process, opened, file)
+        self.opening.letting_go.close_object(file)
+
+    def close_all(self, process: Process) -> None:
+        """Close every handle of a process that ends."""
+        for handle in list(process.files):
+            self.close(process, handle)

@@ -1,0 +1,119 @@
+"""File objects: opening, sharing, reading a program whole, and the death of their volume.
+
+There is one file object for a file, however many processes have it open and however often: servers tell by an
+identity that two opens are of the same file.
+"""
+
+from __future__ import annotations
+
+from callgate.kernel.abi.calls import Operation
+from callgate.kernel.abi.directory import FileAttributes
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.records import PartitionState
+from callgate.kernel.file_data.fetching import Fetching
+from callgate.kernel.file_data.objects import FileObject, FilesState, FillState, publish
+from callgate.kernel.ipc.requests import Requests
+from callgate.kernel.machine.accounts import Account
+from callgate.kernel.tasks.shares import Shares
+
+
+class FileOpening:
+    """OPEN, as far as servers are concerned."""
+
+    def __init__(self, state: FilesState, requests: Requests, shares: Shares, fetching: Fetching) -> None:
+        self.state = state
+        self.requests = requests
+        self.shares = shares
+        self.fetching = fetching
+        self.letting_go = fetching.letting_go
+
+    async def open_object(self, partition: PartitionState, path: tuple[int, int]) -> FileObject:
+        """Open the file at a path (kernel address, bytes) of a volume, or share it if it is open already."""
+        self.letting_go.give_backs.check_room(partition)
+        reply = await self.requests.make(partition, Operation.OPEN, data=path)
+        registers = reply.registers
+        self.letting_go.give_backs.taken(partition)
+        await reply.finish()
+        if registers.ebx & FileAttributes.DIRECTORY:
+            self.letting_go.close_at_server(partition, registers.eax)
+            raise PolicyError(ErrorCode.IS_DIRECTORY)
+        shared = self._shared(partition, registers.edi)
+        if shared is not None:
+            shared.opens += 1
+            self.letting_go.close_at_server(partition, registers.eax)
+            return shared
+        if partition.dead:
+            raise PolicyError(partition.error)
+        state = self.state
+        try:
+            frame = self.shares.frame_for_files()
+        except PolicyError:
+            self.letting_go.close_at_server(partition, registers.eax)
+            raise
+        self.letting_go.mapping.tables.clear(frame)
+        size = registers.edx << 32 | registers.ecx
+        file = FileObject(
+            state.next_object, partition.number, registers.eax, registers.edi, size, registers.ebx, frame, opens=1
+        )
+        state.next_object += 1
+        state.objects[file.number] = file
+        publish(self.letting_go.guest.ram, file)
+        return file
+
+    def _shared(self, partition: PartitionState, identity: int) -> FileObject | None:
+        if not identity:
+            return None
+        for file in self.state.objects.values():
+            if (file.partition, file.identity) == (partition.number, identity) and file.error is ErrorCode.OK:
+                return file
+        return None
+
+    def partition_died(self, partition: PartitionState, code: ErrorCode) -> None:
+        """The disk or the server of a volume is gone: its files are invalid, their data leaves every window."""
+        for file in list(self.state.objects.values()):
+            if file.partition != partition.number or file.error is not ErrorCode.OK:
+                continue
+            file.error = code
+            for fill in list(file.fills):
+                if fill.state is FillState.WAITING:
+                    self.fetching.completion.fail(file, fill, code)
+                elif fill in file.fills:
+                    self.letting_go.release(file, fill)
+            if file.number in self.state.objects:  # else it was being closed, and has gone with its last request block
+                publish(self.letting_go.guest.ram, file)
+
+    async def read_all(self, partition: PartitionState, path: tuple[int, int], limit: int, parent: int) -> bytes:
+        """Return the content of a small file: the program that process `parent` starts."""
+        file = await self.open_object(partition, path)
+        shares = self.shares
+        data = bytearray()
+        try:
+            if file.size > limit:
+                raise PolicyError(ErrorCode.NOT_EXECUTABLE, f"{file.size} bytes are too many")
+            while len(data) < file.size:
+                fill = await self.fetching.obtain(file, len(data), file.size)
+                fill.ahead = False
+                shares.check_loading(parent, fill.end - len(data))
+                piece = self._bytes(file, len(data), fill.end)
+                shares.loading += len(piece)
+                data += piece
+            return bytes(data)
+        finally:
+            shares.loading -= len(data)
+            self.letting_go.close_object(file)
+
+    def _bytes(self, file: FileObject, start: int, end: int) -> bytes:
+        """Copy bytes of one READY request block."""
+        fill = file.covering(start)
+        assert fill is not None
+        pieces = []
+        at = start
+        while at < end:
+            within = (at + (file.shift or 0)) % PAGE_SIZE
+            size = min(end - at, PAGE_SIZE - within)
+            frame = fill.frames[file.page_of(at) - fill.first_page]
+            pieces.append(self.letting_go.guest.ram.read(frame + within, size, Account.PROGRAM))
+            at += size
+        return b"".join(pieces)

@@ -1,0 +1,162 @@
+"""Reading: MAP_FILE and page faults in windows, which have file data mapped and what comes next asked for.
+
+Pages of a request block that is READY are mapped all at once, when the first of them is touched or asked for: that page
+fault is what tells the kernel how a reader moves on, so it is also where the next ranges are asked for.  What has not
+been accessed for a while is unmapped (kernel/file_data/ageing.py).
+"""
+
+from __future__ import annotations
+
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.file import FILE_AREAS, FILE_SEQUENCE_NONE, FILE_WINDOW_BYTES
+from callgate.kernel.abi.limits import MAPPED_BLOCKS
+from callgate.kernel.abi.memory import LARGE_PAGE_SIZE, PAGE_SIZE
+from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.records import OpenFile, Process
+from callgate.kernel.file_data.fetching import FILL_BYTES, Fetching
+from callgate.kernel.file_data.mapping import FileMapping
+from callgate.kernel.file_data.objects import FileObject, FilesState, Fill, check_valid, sequence_of
+from callgate.kernel.file_data.window_pages import addresses_of, opened_file, position_address, shows, span
+from callgate.kernel.storage.cache import Cache
+from callgate.kernel.tasks.shares import Shares
+
+AHEAD_LIMIT = 8  # request blocks ahead of a sequential reader, 506 pages each
+TOUCH_BYTES = 16 * PAGE_SIZE  # asked for, at least, when a reader jumps about
+CROWDED = FILE_AREAS - 2 * FILE_WINDOW_BYTES // FILL_BYTES  # areas; only gaps that one request cannot fill add more
+
+
+class Reading:
+    """How data come into windows."""
+
+    def __init__(
+        self, state: FilesState, cache: Cache, shares: Shares, fetching: Fetching, mapping: FileMapping
+    ) -> None:
+        self.state = state
+        self.cache = cache
+        self.shares = shares
+        self.fetching = fetching
+        self.letting_go = fetching.letting_go
+        self.mapping = mapping
+
+    async def touch(self, process: Process, opened: OpenFile, file: FileObject, position: int, wanted: int) -> Fill:
+        """Have the data at `position` mapped; wait for it if need be; ask for what comes next."""
+        sequential = position == opened.expected or self._within(file, opened.expected, position)
+        fill = await self.fetching.obtain(file, position, wanted)
+        if not any(opened is other for other in process.files.values()):
+            raise PolicyError(ErrorCode.BAD_HANDLE)  # closed meanwhile; its place may be another file's by now
+        fill.ahead = False
+        fill.idle = 0
+        self._make_room(process, opened, file, fill)
+        self.mapping.map(process, opened, file, fill)
+        if not sequential:
+            opened.ahead = 0
+        elif fill.end != opened.expected:
+            opened.ahead = min(max(1, 2 * opened.ahead), AHEAD_LIMIT)
+        opened.expected = fill.end
+        await self._read_ahead(file, fill, opened.ahead)
+        return fill
+
+    def _within(self, file: FileObject, expected: int, position: int) -> bool:
+        """Whether a position is in the request block that a sequential reader would come to next."""
+        fill = file.covering(expected)
+        return fill is not None and fill.position <= position < fill.end
+
+    async def _read_ahead(self, file: FileObject, fill: Fill, count: int) -> None:
+        """Post the next `count` request blocks, as far as that can be done without waiting."""
+        fetching, at = self.fetching, fill.end
+        for _ in range(count):
+            following = file.covering(at)
+            if following is None:
+                if at >= file.size or not fetching.room_to_post(file) or not self._room_for(file.size - at):
+                    return
+                try:
+                    following = await fetching.post(file, at, FILE_WINDOW_BYTES, ahead=True)
+                except PolicyError:
+                    return  # whoever needs it will hear why
+            at = following.end
+
+    def _room_for(self, size: int) -> bool:
+        """Whether the cache has room for one more request block without taking from those in use."""
+        wanted = min(-(-size // PAGE_SIZE), self.cache.most)
+        return self.cache.high.available >= wanted or self.cache.unlocked >= wanted
+
+    def _make_room(self, process: Process, opened: OpenFile, file: FileObject, fill: Fill) -> None:
+        """Let go of idle data if request blocks are mapped as often as they may be; NO_MEMORY if there are none.
+
+        Or if the process must not have the page tables that a request block needs in its window.
+        """
+        pages, tables = addresses_of(opened, file, fill), self.mapping.tables
+        first = pages.start // LARGE_PAGE_SIZE * LARGE_PAGE_SIZE
+        covered = [tables.entry_address(process.pointers, at) for at in range(first, pages.stop, LARGE_PAGE_SIZE)]
+        state = self.state
+        if state.mapped < MAPPED_BLOCKS and None not in covered:
+            return
+        with self.fetching.hunger.keeping(fill):
+            while state.mapped >= MAPPED_BLOCKS:
+                if not self.letting_go.reclaim(enough=lambda: state.mapped < MAPPED_BLOCKS):
+                    raise PolicyError(ErrorCode.NO_MEMORY, f"request blocks are mapped {MAPPED_BLOCKS} times")
+            if None in covered:
+                self.shares.check_frames(process, covered.count(None))
+
+    async def map(self, process: Process, handle: int, position: int, wanted: int) -> tuple[int, int, int]:
+        """Return (address, bytes) of file data at `position`, and the FilePage's sequence that vouches for it.
+
+        (0, 0, FILE_SEQUENCE_NONE) at or behind the end.
+        """
+        opened = opened_file(process, handle)
+        file = self.state.objects[opened.object]
+        check_valid(file)
+        if position >= file.size or wanted == 0:
+            return 0, 0, FILE_SEQUENCE_NONE
+        mapping = self.mapping
+        while True:
+            if not shows(opened, file, position):
+                mapping.move(process, opened, file, position)
+            fill = await self.touch(process, opened, file, position, self._ask(opened, file, position, wanted))
+            # The first data tell where pages begin, and another thread may have moved the window; what comes next may
+            # have taken over a page that was not complete (`FilePages.begin`).
+            if shows(opened, file, position) and position < fill.end:
+                break
+        end = min(fill.end, opened.position + FILE_WINDOW_BYTES - (file.shift or 0))
+        stands = fill in file.fills  # it may have been let go of while what comes next was asked for
+        sequence = sequence_of(self.mapping.guest.ram, file) if stands else FILE_SEQUENCE_NONE
+        return position_address(opened, file, position), end - position, sequence
+
+    async def fault(self, process: Process, address: int) -> bool:
+        """A page of a file window has been touched that is not there: get it.  False if there is no such file.
+
+        PolicyError if the data cannot be had.
+        """
+        found = self.at(process, address)
+        if found is None:
+            return False
+        opened, file = found
+        check_valid(file)
+        page = (address - opened.window) // PAGE_SIZE + opened.position // PAGE_SIZE
+        start = file.page_start(page)
+        inside = opened.position + address - opened.window - (file.shift or 0)
+        position = max(start, min(inside, file.size - 1))
+        if start >= file.size or (inside >= file.size and file.page_of(file.size - 1) != page):
+            return False
+        wanted = self._ask(opened, file, position, 1)
+        await self.touch(process, opened, file, position, wanted)
+        return True
+
+    def at(self, process: Process, address: int) -> tuple[OpenFile, FileObject] | None:
+        """Return the open file in whose window an address lies."""
+        for opened in process.files.values():
+            file = self.state.objects[opened.object]
+            if 0 <= address - opened.window < span(file) * PAGE_SIZE:
+                return opened, file
+        return None
+
+    def _ask(self, opened: OpenFile, file: FileObject, position: int, wanted: int) -> int:
+        """Return how much to ask for: all that one request brings while the reader moves on in order.
+
+        And all up to what is there already when the file's page has hardly room for another area.
+        """
+        if len(file.areas()) >= CROWDED:
+            return max(wanted, file.next_start(position) - position)
+        following = file.covering(opened.expected)
+        expected = position == opened.expected or (following is not None and file.covering(position) is following)
+        return max(wanted, FILL_BYTES if expected else TOUCH_BYTES)

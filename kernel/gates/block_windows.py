@@ -1,0 +1,94 @@
+"""Blocks of a disk that its server has locked and sees: LOCK_BLOCKS and UNLOCK_BLOCKS."""
+
+from __future__ import annotations
+
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.limits import BLOCK_WINDOWS_OF_SERVER, LOCK_BLOCKS_BYTES
+from callgate.kernel.abi.memory import SECTOR_SIZE, SECTORS_PER_PAGE
+from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.records import PartitionState, Process
+from callgate.kernel.machine.accounts import Account
+from callgate.kernel.memory.windows import Source, Windows
+from callgate.kernel.storage.cache import Cache, Locked
+from callgate.kernel.tasks.shares import Shares
+
+LOCK_LIMIT = LOCK_BLOCKS_BYTES // SECTOR_SIZE
+
+
+class BlockWindows:
+    """Windows of servers on their partitions."""
+
+    def __init__(self, cache: Cache, windows: Windows, shares: Shares) -> None:
+        self.cache = cache
+        self.windows = windows
+        self.guest = windows.guest
+        self.memory = windows.memory
+        self.shares = shares
+
+    async def lock(self, process: Process, partition: PartitionState, first: int, count: int) -> int:
+        """Lock `count` sectors from sector `first` of the partition on; return where the first lies in the server.
+
+        BAD_ARGUMENT outside the partition, NO_RESOURCES beyond the server's share, and what `Cache.read_locked` raises.
+        """
+        if not 0 < count <= LOCK_LIMIT or first + count > partition.sectors or partition.disk < 0:
+            raise PolicyError(ErrorCode.BAD_ARGUMENT)
+        lba = partition.start + first
+        blocks = list(range(lba // SECTORS_PER_PAGE, (lba + count - 1) // SECTORS_PER_PAGE + 1))
+        self._check_share(process, partition, len(blocks))
+        partition.locked_blocks += len(blocks)
+        try:
+            locked = await self.cache.read_locked(partition.disk, blocks)
+            source = self._own(process, partition, locked)
+            window = self.windows.open(process, "blocks", source)
+        except PolicyError:
+            partition.locked_blocks -= len(blocks)
+            raise
+        window.owner = window.address + lba % SECTORS_PER_PAGE * SECTOR_SIZE
+        return window.owner
+
+    def _check_share(self, process: Process, partition: PartitionState, count: int) -> None:
+        """NO_RESOURCES if a server has locked as much as it may."""
+        windows = sum(window.kind == "blocks" for window in process.windows.values())
+        if windows >= BLOCK_WINDOWS_OF_SERVER:
+            raise PolicyError(ErrorCode.NO_RESOURCES, f"{windows} pieces of the disk are locked")
+        self.shares.check_blocks(partition, count)
+
+    def _own(self, process: Process, partition: PartitionState, locked: Locked) -> Source:
+        """Return what a server may see of locked blocks: of a block that is not all its own, a copy of its sectors.
+
+        The rest of the copy is zeros (rule 7).  The block itself is a neighbour's too, or ends behind the disk.
+        """
+        source = Source([], [])
+        foreign = []
+        try:
+            for key, frame in zip(locked.keys, locked.frames, strict=True):
+                begin = max(0, partition.start - key[1] * SECTORS_PER_PAGE)
+                end = min(SECTORS_PER_PAGE, partition.start + partition.sectors - key[1] * SECTORS_PER_PAGE)
+                if (begin, end) == (0, SECTORS_PER_PAGE):
+                    source.frames.append(frame)
+                    source.pins.append(("block", *key))
+                    continue
+                source.private.append(self._copy(process, frame, begin * SECTOR_SIZE, end * SECTOR_SIZE))
+                source.frames.append(source.private[-1])
+                foreign.append(key)
+        except PolicyError:
+            self.windows.drop(Source([], [("block", *key) for key in locked.keys], source.private))
+            raise
+        self.cache.unlock(foreign)
+        return source
+
+    def _copy(self, process: Process, frame: int, begin: int, end: int) -> int:
+        """Return a frame of zeros but for bytes `begin` to `end` of a block, booked as touched by the kernel."""
+        self.shares.check_frames(process, 1)
+        copy = self.memory.low.allocate()
+        self.memory.tables.clear(copy)
+        ram = self.guest.ram
+        ram.write(copy + begin, ram.view(frame + begin, end - begin, Account.KERNEL))
+        return copy
+
+    def unlock(self, process: Process, address: int) -> None:
+        """Let go of what `lock` has returned the address of; BAD_ADDRESS if it has not."""
+        window = next((w for w in process.windows.values() if w.kind == "blocks" and w.owner == address), None)
+        if window is None:
+            raise PolicyError(ErrorCode.BAD_ADDRESS)
+        self.windows.close(process, window)

@@ -1,0 +1,92 @@
+"""What a system call takes from its caller and gives back: paths, strings, results in its memory."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any
+
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.layout import Layout
+from callgate.kernel.abi.memory import KERNEL_BASE
+from callgate.kernel.abi.message import MESSAGE_DATA_SIZE
+from callgate.kernel.abi.thread import ThreadControlBlock
+from callgate.kernel.core.control_block import ControlBlock, word
+from callgate.kernel.core.coroutines import CARRY
+from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.guest import Guest
+from callgate.kernel.core.records import Process, Thread
+from callgate.kernel.files.paths import absolute
+from callgate.kernel.files.reading import Reading
+from callgate.kernel.memory.user_memory import BadAddress
+from callgate.kernel.tasks.processes import Processes
+
+PATH_PAGE = word(ThreadControlBlock, "path_page")
+PATH_LIMIT = MESSAGE_DATA_SIZE - 1  # bytes of a path, as copy_path has it
+
+
+class Caller:
+    """The memory of whoever makes a call; pages of files in it are asked for."""
+
+    def __init__(self, guest: Guest, processes: Processes, reading: Reading) -> None:
+        self.guest = guest
+        self.processes = processes
+        self.reading = reading
+
+    def path(self, thread: Thread, frame: ControlBlock) -> tuple[bytes, int]:
+        """Return the path that the gate has copied, made absolute there, and its kernel linear address."""
+        address = self.guest.words[thread.tcb + PATH_PAGE]
+        path = bytes(self.guest.ram.view(address - KERNEL_BASE, frame["ecx"]))
+        if b"\0" in path:
+            raise PolicyError(ErrorCode.BAD_ARGUMENT, "a path holds no zero byte")
+        if path and not path.startswith(b"/") and thread.process.directory:
+            path = absolute(thread.process.directory, path)
+            if len(path) > PATH_LIMIT:
+                raise PolicyError(ErrorCode.NAME_TOO_LONG)
+            self.guest.ram.view(address - KERNEL_BASE, len(path))[:] = path
+        return path, address
+
+    async def string(self, process: Process, address: int, limit: int) -> bytes:
+        """Return a string of the process's memory; pages of a file in it are asked for."""
+        while True:
+            try:
+                return self.processes.memory_of(process).read_string(address, limit)
+            except BadAddress as error:
+                if not await self.reading.fault(process, error.address):
+                    raise
+
+    def give(self, process: Process, address: int, data: Layout | bytes) -> Coroutine[Any, Any, None] | None:
+        """Write a result into the process's memory; await what is returned if a page of a file has to be asked for."""
+        try:
+            self.processes.memory_of(process).write(address, bytes(data))
+        except BadAddress as error:
+            if self.reading.at(process, error.address) is None:
+                raise
+            return self._give_later(process, error, address, data)
+        return None
+
+    async def _give_later(self, process: Process, refused: BadAddress, address: int, data: Layout | bytes) -> None:
+        """Ask for what is missing, a page of a file each time, until all of the result can be written."""
+        missing: BadAddress | None = refused
+        while missing is not None:
+            await self._ask_to_write(process, missing)
+            try:
+                self.processes.memory_of(process).write(address, bytes(data))
+                missing = None
+            except BadAddress as error:
+                missing = error
+
+    async def _ask_to_write(self, process: Process, missing: BadAddress) -> None:
+        """Have a page mapped that the process may write to; raise why it cannot be."""
+        found = self.reading.at(process, missing.address)
+        if found is None:
+            raise missing
+        if not found[0].writable or self.reading.mapping.tables.entry(process.pointers, missing.address):
+            self.reading.mapping.writing.allow(process, *found, missing.address)
+        elif not await self.reading.fault(process, missing.address):
+            raise missing
+
+
+def fail(frame: ControlBlock, code: ErrorCode) -> None:
+    """End a call with an error code."""
+    frame["eax"] = code
+    frame["eflags"] |= CARRY

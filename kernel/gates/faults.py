@@ -1,0 +1,260 @@
+"""Exceptions: who is to blame, what can be repaired, and what the report says.
+
+A page fault on a user page that is given on demand (the stack) is repaired and retried; a fault of ring
+3 otherwise ends its process; a fault of ring 0 on user memory goes on at the thread's `fault_resume`;
+anything else in ring 0 is a panic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from callgate.kernel.abi import memory as layout
+from callgate.kernel.abi.errors import ERROR_TEXT, ErrorCode
+from callgate.kernel.abi.selectors import SELECTOR_USER_CODE
+from callgate.kernel.abi.thread import ThreadControlBlock, TrapFrame
+from callgate.kernel.core.control_block import ControlBlock, word
+from callgate.kernel.core.coroutines import routine
+from callgate.kernel.core.errors import KernelPanic, PolicyError
+from callgate.kernel.core.guest import Guest
+from callgate.kernel.core.log import Log
+from callgate.kernel.core.records import Process, Thread
+from callgate.kernel.core.symbols import symbol_of
+from callgate.kernel.files.reading import Reading
+from callgate.kernel.servers.lifecycle import Servers
+from callgate.kernel.tasks.fpu import FloatingPointUnit
+from callgate.kernel.tasks.processes import FAULT_EXIT_CODE, Processes
+from callgate.kernel.tasks.threads import Threads
+
+PAGE_FAULT = 14
+DEBUG = 1
+TRAP_FLAG = 0x100
+VM_FLAG = 0x2_0000
+IOPL_FLAGS = 0x3000
+GATES = ("system_gate", "ipc_gate", "server_gate")
+PF_PRESENT = 1
+PF_WRITE = 2
+PF_INSTRUCTION = 16
+FAULT_RESUME = word(ThreadControlBlock, "fault_resume")
+FAULT_ERROR = word(ThreadControlBlock, "fault_error")
+
+NAMES = {
+    0: "#DE divide error",
+    1: "#DB debug exception",
+    2: "NMI",
+    3: "#BP breakpoint",
+    4: "#OF overflow",
+    5: "#BR bound range exceeded",
+    6: "#UD invalid opcode",
+    7: "#NM device not available",
+    8: "#DF double fault",
+    10: "#TS invalid TSS",
+    11: "#NP segment not present",
+    12: "#SS stack-segment fault",
+    13: "#GP general protection",
+    14: "#PF page fault",
+    16: "#MF x87 floating-point error",
+    17: "#AC alignment check",
+    19: "#XM SIMD floating-point exception",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """An exception as its report needs it."""
+
+    vector: int
+    error_code: int
+    address: int | None
+    eip: int
+    registers: dict[str, int]
+    reason: str = ""  # why the page of a file could not be had
+    error: ErrorCode = ErrorCode.OK
+    symbol: str = ""  # what EIP points to
+
+    def describe(self) -> str:
+        """Return one line: vector, error code in words, address."""
+        name = NAMES.get(self.vector, f"vector {self.vector}")
+        place = f"{self.eip:#010x} <{self.symbol}>" if self.symbol else f"{self.eip:#010x}"
+        if self.address is None:
+            return f"{name}, error code {self.error_code:#06x}, at {place}"
+        access = "write" if self.error_code & PF_WRITE else "fetch" if self.error_code & PF_INSTRUCTION else "read"
+        why = self.reason or ("protection" if self.error_code & PF_PRESENT else "page not present")
+        return f"{name}: {access} of {self.address:#010x}, {why}, at {place}"
+
+
+class Faults:
+    """Answers to EXCEPTION, and demand pages."""
+
+    def __init__(
+        self,
+        guest: Guest,
+        threads: Threads,
+        processes: Processes,
+        servers: Servers,
+        reading: Reading,
+        fpu: FloatingPointUnit,
+        log: Log,
+    ) -> None:
+        self.guest = guest
+        self.threads = threads
+        self.scheduler = threads.scheduler
+        self.processes = processes
+        self.servers = servers
+        self.reading = reading
+        self.writing = reading.mapping.writing
+        self.fpu = fpu
+        self.log = log
+        self.gates = frozenset(guest.address(name) for name in GATES)
+
+    def host_exception(self, address: int) -> Coroutine[Any, Any, None] | None:
+        """EXCEPTION: the TrapFrame lies at linear `address`.
+
+        The way back has no test for who runs next (asm/kernel/traps.asm).  A gate has one at its end, for exceptions of
+        ring 0; a thread of ring 3 that never makes a call would keep everybody waiting whom this one has woken.
+        """
+        thread = self.scheduler.current
+        work = self._exception(address)
+        if work is None and not self._choice_due(thread, address):
+            return None
+        return self._then_choose(thread, address, work)
+
+    async def _then_choose(self, thread: Thread, address: int, work: Coroutine[Any, Any, None] | None) -> None:
+        """After an exception: let a more important thread run, and have the timer armed if it must be."""
+        if work is not None:
+            await work
+        if self._choice_due(thread, address):
+            await routine("yield")
+
+    def _choice_due(self, thread: Thread, address: int) -> bool:
+        """Whether a thread that goes back to ring 3 leaves a choice to be made; a killed one ends, and so makes it."""
+        if thread.killed or not self.scheduler.choice_due:
+            return False
+        return bool(self.threads.overlay(thread, TrapFrame, address)["cs"] & 3)
+
+    def _exception(self, address: int) -> Coroutine[Any, Any, None] | None:
+        thread = self.scheduler.current
+        frame = self.threads.overlay(thread, TrapFrame, address)
+        vector, code = frame["vector"], frame["error_code"]
+        cr2 = self.guest.machine.cpu.cr2 if vector == PAGE_FAULT else None
+        virtual = leave_virtual_mode(frame)
+        if thread.killed:
+            self._killed_fault(thread, frame, Fault(vector, code, cr2, frame["eip"], registers_of(frame)))
+            return None
+        if cr2 is not None and not virtual and not code & PF_PRESENT and self.processes.provide(thread.process, cr2):
+            return None
+        fault = Fault(vector, code, cr2, frame["eip"], registers_of(frame))
+        if virtual:
+            self._user_fault(thread, frame, fault)
+            return None
+        found = self.reading.at(thread.process, cr2) if cr2 is not None and not code & PF_INSTRUCTION else None
+        if found is not None and code & PF_WRITE and (code & PF_PRESENT or not found[0].writable):
+            try:
+                self.writing.allow(thread.process, *found, fault.address or 0)
+            except PolicyError as error:
+                fault = refused(fault, error.code)
+            else:
+                return None
+        elif found is not None and not code & PF_PRESENT:
+            return self._file_fault(thread, frame, fault)
+        self._unrepaired(thread, frame, fault)
+        return None
+
+    async def _file_fault(self, thread: Thread, frame: ControlBlock, fault: Fault) -> None:
+        """A file window was touched where nothing is mapped: get the data and go on, or say why not."""
+        try:
+            if await self.reading.fault(thread.process, fault.address or 0):
+                return
+        except PolicyError as error:
+            fault = refused(fault, error.code)
+        # A touch that nobody watches over is made again after an interrupt: it must not end the shell.
+        watched = not frame["cs"] & 3 or self._handled(thread.process, fault)
+        # A killed thread faults once more, and `_killed_fault` sees to it.
+        if not thread.killed and (watched or fault.error is not ErrorCode.INTERRUPTED):
+            self._unrepaired(thread, frame, fault)
+
+    def _killed_fault(self, thread: Thread, frame: ControlBlock, fault: Fault) -> None:
+        """A killed thread has faulted: it is given no page, since it might have to wait for one.
+
+        In ring 3 the way back ends it (`trap_return`).  In ring 0 the instruction must not be tried again: it would
+        fault for ever, on the way to the test that ends the thread.
+        """
+        if not frame["cs"] & 3:
+            self._unrepaired(thread, frame, fault)
+
+    def _unrepaired(self, thread: Thread, frame: ControlBlock, fault: Fault) -> None:
+        if frame["cs"] & 3:
+            self._user_fault(thread, frame, fault)
+        elif fault.vector == DEBUG:
+            # A caller's TF survives a call gate.  The gate's first instruction pushes it with the flags that the
+            # caller gets back; from the second on the kernel runs without it.
+            if fault.eip not in self.gates:
+                frame["eflags"] &= ~TRAP_FLAG
+        else:
+            self._kernel_fault(thread.tcb, frame, fault)
+
+    def _user_fault(self, thread: Thread, frame: ControlBlock, fault: Fault) -> None:
+        process = thread.process
+        if self._handled(process, fault):
+            frame["eax"], frame["eip"] = fault.error, process.file_handler[0]
+            return
+        fault = replace(fault, symbol=symbol_of(process.symbols, fault.eip))
+        title = f"process {process.number} ({process.name}) ended by {fault.describe()}"
+        self.log.urgent([title, *self._report(process, fault)], process)
+        if self.fpu.touched(thread):
+            self.log.urgent([f"  {line}" for line in self.fpu.of(thread).describe()], process)
+        if process.partition >= 0:
+            self.servers.kill(process, fault.describe())
+        else:
+            self.processes.kill(process, FAULT_EXIT_CODE, fault.describe())
+
+    def _report(self, process: Process | None, fault: Fault) -> list[str]:
+        """Return registers and instructions around a fault, with symbols: the process's, or the kernel's."""
+        rows = [" ".join(f"{name}={value:08x}" for name, value in fault.registers.items())]
+        name = partial(symbol_of, process.symbols) if process else self.guest.image.symbol_at
+        rows.extend(self.guest.machine.disassemble(fault.eip, 3, name))
+        return [f"  {row}" for row in rows]
+
+    def _handled(self, process: Process, fault: Fault) -> bool:
+        """Whether the process has said where to go on after a touch of a file there that fails."""
+        _, begin, end = process.file_handler
+        return bool(fault.error) and begin <= fault.eip < end
+
+    def _kernel_fault(self, tcb: int, frame: ControlBlock, fault: Fault) -> None:
+        resume = self.guest.words[tcb + FAULT_RESUME]
+        if resume and fault.vector == PAGE_FAULT and fault.address is not None and fault.address < layout.USER_END:
+            frame["eip"] = resume
+            self.guest.words[tcb + FAULT_ERROR] = fault.error or ErrorCode.BAD_ADDRESS
+            return
+        fault = replace(fault, symbol=self.guest.image.symbol_at(fault.eip))
+        report = "\n".join(self._report(None, fault))
+        raise KernelPanic(f"ring 0: {fault.describe()}\n{report}")
+
+
+def refused(fault: Fault, code: ErrorCode) -> Fault:
+    """Return a fault in a file window with why its page cannot be had, or not to be written."""
+    return replace(fault, reason=f"{ERROR_TEXT[code]} (a page of a file)", error=code)
+
+
+def leave_virtual_mode(frame: ControlBlock) -> bool:
+    """Whether the trap came from virtual-8086 mode, which is ring 3 whatever CS says; the frame is ring 3's then.
+
+    The machine does not let it happen: ring 3 cannot set VM, and ring 0 never does.
+    """
+    if not frame["eflags"] & VM_FLAG:
+        return False
+    frame["eflags"] &= ~(VM_FLAG | IOPL_FLAGS)
+    frame["cs"] = SELECTOR_USER_CODE
+    return True
+
+
+def registers_of(frame: ControlBlock) -> dict[str, int]:
+    """Return the general registers of a TrapFrame by name."""
+    names = ("eax", "ebx", "ecx", "edx", "esi", "edi", "ebp", "eip", "eflags", "cs", "ds", "es", "fs", "gs")
+    values = {name: frame[name] for name in names}
+    if frame["cs"] & 3:
+        values["esp"], values["ss"] = frame["user_esp"], frame["user_ss"]
+    return values

@@ -1,0 +1,98 @@
+"""What programs are told of the system: threads, servers, the run's counters, as the ABI lays it out."""
+
+from __future__ import annotations
+
+from ctypes import c_uint8
+from typing import TYPE_CHECKING
+
+from callgate.kernel.abi.calls import HOST_CALL_FIRST, SERVER_CALL_FIRST, HostCall
+from callgate.kernel.abi.thread import IpcInformation, LedgerInformation, ProcessInformation, ThreadState
+from callgate.kernel.core.control_block import ControlBlock, field_text
+from callgate.kernel.core.records import PartitionState, Thread
+from callgate.kernel.gates.host_calls import CALL_NAMES
+
+if TYPE_CHECKING:
+    from callgate.kernel.machine.ledger import Counts
+
+LEDGER_FIELDS = (
+    "guest_instructions",
+    "cr3_loads",
+    "pte_writes",
+    "tlb_invalidations",
+    "ring_changes",
+    "blocking_waits",
+    "requests",
+    "metadata_bytes",
+    "program_bytes",
+    "server_bytes",
+    "inflated_bytes",
+)
+IPC_FIELDS = (
+    "number",
+    "unused",
+    "free",
+    "head",
+    "tail",
+    "idle",
+    "slot_waiters",
+    "flags",
+    "replies",
+    "blocking_waits",
+    "full_waits",
+    "bad_replies",
+    "aborted",
+)
+
+
+def thread_information(thread: Thread, running: Thread) -> ProcessInformation:
+    """Return a thread's entry as PROCESS_INFORMATION gives it to thread `running`."""
+    return ProcessInformation(
+        thread.process.number,
+        thread.number,
+        shown_state(thread, running),
+        thread.wait_reason,
+        thread.priority,
+        thread.selector,
+        thread.instructions,
+        len(thread.process.pages),
+        field_text(thread.name.encode(), 28),
+    )
+
+
+def shown_state(thread: Thread, running: Thread) -> ThreadState:
+    """Return a thread's state for people: the idle thread counts as READY while another thread runs."""
+    state = ThreadState(thread.state)
+    return ThreadState.READY if state is ThreadState.RUNNING and thread is not running else state
+
+
+def ipc_information(partition: PartitionState, fields: ControlBlock, states: memoryview) -> IpcInformation:
+    """Return a server's entry as IPC_INFORMATION gives it: its block's `fields`, and the states of its 32 slots."""
+    information = IpcInformation(threads=len(partition.servers), name=field_text(partition.name.encode(), 32))
+    for name in IPC_FIELDS:
+        setattr(information, name, fields[name])
+    information.requests = fields["tail"]
+    information.state = (c_uint8 * 32)(*states)
+    return information
+
+
+def ledger_information(counts: Counts) -> LedgerInformation:
+    """Return the run's counters as LEDGER gives them out."""
+    totals = {name: getattr(counts, name) for name in LEDGER_FIELDS}
+    information = LedgerInformation(
+        **totals,
+        ring0_instructions=counts.ring0,
+        ring3_instructions=counts.ring3,
+        host_calls=counts.host_call_count,
+        exceptions=sum(counts.exceptions.values()),
+        interrupts=sum(counts.interrupts.values()),
+        dma_bytes=sum(counts.dma_bytes.values()),
+        cpu_file_bytes=sum(counts.cpu_file_bytes.values()),
+    )
+    for call in HostCall:
+        information.host_call[call - HOST_CALL_FIRST] = counts.host_calls.get(call.name.lower(), 0)
+    for number, name in CALL_NAMES[HostCall.SYSTEM].items():
+        information.system_call[number] = counts.host_calls.get(name, 0)
+    for number, name in CALL_NAMES[HostCall.SERVER].items():
+        if number >= SERVER_CALL_FIRST:
+            information.server_call[number - SERVER_CALL_FIRST] = counts.host_calls.get(name, 0)
+    return information

@@ -1,0 +1,90 @@
+"""System calls that tell: of volumes, threads, servers, the run's counters and the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any
+
+from callgate.kernel.abi.calls import SystemCall
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.layout import offset_of
+from callgate.kernel.abi.message import Partition
+from callgate.kernel.abi.volume import VOLUME_BRIEFLY, VOLUME_UNASKED
+from callgate.kernel.core.control_block import ControlBlock
+from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.records import Tasks, Thread
+from callgate.kernel.files.paths import listed
+from callgate.kernel.gates.caller import Caller
+from callgate.kernel.gates.information import ipc_information, ledger_information, thread_information
+from callgate.kernel.gates.system_calls import Handler
+from callgate.kernel.gates.volume_information import BRIEFLY, PATIENCE, VolumeQueries
+from callgate.kernel.ipc.slots import Slots
+
+
+class InformationCalls:
+    """VOLUME_INFORMATION to CLOCK."""
+
+    def __init__(self, caller: Caller, tasks: Tasks, slots: Slots, volume_queries: VolumeQueries) -> None:
+        self.caller = caller
+        self.guest = caller.guest
+        self.tasks = tasks
+        self.slots = slots
+        self.scheduler = slots.scheduler
+        self.endpoints = slots.state
+        self.volume_queries = volume_queries
+
+    @property
+    def table(self) -> dict[int, Handler]:
+        """The calls and what answers them."""
+        return {
+            SystemCall.VOLUME_INFORMATION: self.volume_information,
+            SystemCall.PROCESS_INFORMATION: self.process_information,
+            SystemCall.IPC_INFORMATION: self.ipc_information,
+            SystemCall.LEDGER: self.ledger,
+            SystemCall.CLOCK: self.clock,
+        }
+
+    async def volume_information(self, thread: Thread, frame: ControlBlock) -> None:
+        """Describe the EBX-th volume."""
+        volumes = listed(self.endpoints)
+        index = frame["ebx"] & ~(VOLUME_UNASKED | VOLUME_BRIEFLY)
+        if index >= len(volumes):
+            raise PolicyError(ErrorCode.NOT_FOUND)
+        if frame["ebx"] & VOLUME_UNASKED:
+            information = self.volume_queries.known(volumes[index])
+        else:
+            patience = BRIEFLY if frame["ebx"] & VOLUME_BRIEFLY else PATIENCE
+            information = await self.volume_queries.describe(volumes[index], patience)
+        later = self.caller.give(thread.process, frame["edi"], information)
+        if later is not None:
+            await later
+
+    def process_information(self, thread: Thread, frame: ControlBlock) -> Coroutine[Any, Any, None] | None:
+        """Describe the EBX-th thread."""
+        threads = sorted(self.tasks.threads.values(), key=lambda item: item.number)
+        if frame["ebx"] >= len(threads):
+            raise PolicyError(ErrorCode.NOT_FOUND)
+        item = threads[frame["ebx"]]
+        self.scheduler.charge()
+        information = thread_information(item, thread)
+        return self.caller.give(thread.process, frame["edi"], information)
+
+    def ipc_information(self, thread: Thread, frame: ControlBlock) -> Coroutine[Any, Any, None] | None:
+        """Describe the EBX-th server's slots, masks, ring and counters."""
+        partitions = list(self.endpoints.by_number.values())
+        if frame["ebx"] >= len(partitions):
+            raise PolicyError(ErrorCode.NOT_FOUND)
+        partition = partitions[frame["ebx"]]
+        fields = self.slots.block(partition)
+        states = self.guest.ram.view(partition.block + offset_of(Partition, "state"), 32)
+        information = ipc_information(partition, fields, states)
+        return self.caller.give(thread.process, frame["edi"], information)
+
+    def ledger(self, thread: Thread, frame: ControlBlock) -> Coroutine[Any, Any, None] | None:
+        """Copy out the run's counters."""
+        return self.caller.give(thread.process, frame["edi"], ledger_information(self.guest.machine.ledger.counts()))
+
+    def clock(self, _thread: Thread, frame: ControlBlock) -> None:
+        """Return the number of retired instructions."""
+        retired = self.guest.machine.clock.retired
+        frame["eax"], frame["edx"] = retired & 0xFFFF_FFFF, retired >> 32

@@ -1,0 +1,74 @@
+"""Server calls that policy answers: locked disk blocks, changed directories, and steps of hosted handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any
+
+from callgate.kernel.abi.calls import ServerCall
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.thread import GateFrame, ThreadControlBlock
+from callgate.kernel.core.control_block import ControlBlock, word
+from callgate.kernel.core.coroutines import CARRY
+from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.guest import Guest
+from callgate.kernel.core.records import Endpoints, Thread
+from callgate.kernel.files.directories import Directories
+from callgate.kernel.gates.block_windows import BlockWindows
+from callgate.kernel.gates.caller import fail
+from callgate.kernel.servers.hosted_servers import Hosted
+from callgate.kernel.tasks.threads import Threads
+
+FRAME = word(ThreadControlBlock, "frame")
+
+
+class ServerCalls:
+    """Dispatch of SERVER."""
+
+    def __init__(
+        self,
+        guest: Guest,
+        threads: Threads,
+        endpoints: Endpoints,
+        directories: Directories,
+        hosted: Hosted,
+        blocks: BlockWindows,
+    ) -> None:
+        self.guest = guest
+        self.threads = threads
+        self.scheduler = threads.scheduler
+        self.endpoints = endpoints
+        self.directories = directories
+        self.hosted = hosted
+        self.blocks = blocks
+
+    def host_server(self, number: int) -> Coroutine[Any, Any, None] | None:
+        """SERVER: run the call in the current thread's gate frame, here or as a coroutine."""
+        thread = self.scheduler.current
+        frame = self.threads.overlay(thread, GateFrame, self.guest.words[thread.tcb + FRAME])
+        frame["eflags"] &= ~CARRY
+        try:
+            if thread.killed:
+                raise PolicyError(ErrorCode.KILLED)  # it ends on its way back
+            if number == ServerCall.LOCK_BLOCKS:
+                return self._lock(thread, frame)
+            if number == ServerCall.UNLOCK_BLOCKS:
+                self.blocks.unlock(thread.process, frame["ebx"])
+            elif number == ServerCall.DIRECTORY_CHANGED:
+                self.directories.changed(self.endpoints.by_number[thread.process.partition], frame["ebx"])
+            elif number == ServerCall.HOSTED_STEP:
+                frame["eax"] = self.hosted.step(thread, frame["ebx"])
+            else:
+                raise PolicyError(ErrorCode.BAD_CALL)
+        except PolicyError as error:
+            fail(frame, error.code)
+        return None
+
+    async def _lock(self, thread: Thread, frame: ControlBlock) -> None:
+        """LOCK_BLOCKS: EDX:ESI first sector, ECX sectors; EAX where it lies in the server."""
+        partition = self.endpoints.by_number[thread.process.partition]
+        first, count = frame["edx"] << 32 | frame["esi"], frame["ecx"]
+        try:
+            frame["eax"] = await self.blocks.lock(thread.process, partition, first, count)
+        except PolicyError as error:
+            fail(frame, error.code)

@@ -1,0 +1,57 @@
+"""Starting programs: from a volume, from an image that is in hand, and the shell."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from callgate.kernel.abi import limits
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.records import Endpoints, PartitionState, Process, Tasks
+from callgate.kernel.files.paths import resolve
+from callgate.kernel.programs.executable import Executable, parse_elf
+from callgate.kernel.programs.images import program_executable
+from callgate.kernel.tasks.processes import Processes
+
+ReadAll = Callable[[PartitionState, tuple[int, int], int, int], Awaitable[bytes]]
+
+
+class Programs:
+    """Makes processes of ELF files."""
+
+    def __init__(self, tasks: Tasks, processes: Processes, endpoints: Endpoints, read_all: ReadAll) -> None:
+        """Take what reads a file: (volume, path, limit, parent)."""
+        self.tasks = tasks
+        self.processes = processes
+        self.endpoints = endpoints
+        self.read_all = read_all
+
+    async def load(self, path: bytes, address: int, arguments: bytes, *, parent: int) -> Process:
+        """Start the program at an absolute path that also lies at kernel address `address`.
+
+        PolicyError: IS_DIRECTORY, NOT_EXECUTABLE, whatever the volume's server answers, or no room for a process.
+        """
+        partition, rest = resolve(self.endpoints, path)
+        if partition is None:
+            raise PolicyError(ErrorCode.IS_DIRECTORY)
+        where = (address + len(path) - len(rest), len(rest))
+        image = await self.read_all(partition, where, limits.PROGRAM_BYTES, parent)
+        name = rest.rpartition(b"/")[2].decode("utf-8", "replace")
+        return self.start(parse_elf(image), name, arguments, parent)
+
+    def start(self, program: Executable, name: str, arguments: bytes, parent: int) -> Process:
+        """Start a program that is in hand; PolicyError, and nothing is left of it, if there is no room."""
+        process = self.processes.create(name, parent=parent)
+        try:
+            entry = self.processes.load(process, program, arguments)
+            self.processes.start(process, entry)
+        except PolicyError:
+            self.processes.discard(process)
+            raise
+        return process
+
+    def start_shell(self, arguments: bytes) -> None:
+        """Start /rom/shell; the system ends with it."""
+        process = self.start(program_executable("shell"), "shell", arguments, 0)
+        process.program = "shell"
+        self.tasks.shell = process.number

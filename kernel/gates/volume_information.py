@@ -1,0 +1,60 @@
+"""What programs are told of volumes: VOLUME_INFORMATION."""
+
+from __future__ import annotations
+
+from callgate.kernel.abi.calls import Operation
+from callgate.kernel.abi.directory import VolumeFlags
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.volume import VolumeInformation
+from callgate.kernel.core.control_block import field_text
+from callgate.kernel.core.errors import Overdue, PolicyError
+from callgate.kernel.core.guest import Guest
+from callgate.kernel.core.records import PartitionState
+from callgate.kernel.ipc.requests import Requests
+
+PATIENCE = 1_000_000_000  # nanoseconds of virtual time that a server has to say what its volume is
+BRIEFLY = 10_000_000  # the same for a caller that asks again later
+
+
+class VolumeQueries:
+    """Asks the servers of volumes."""
+
+    def __init__(self, guest: Guest, requests: Requests) -> None:
+        self.guest = guest
+        self.requests = requests
+
+    def known(self, partition: PartitionState) -> VolumeInformation:
+        """Return what is known of a volume without asking its server."""
+        information = VolumeInformation(number=partition.number)
+        information.name = field_text(partition.name.encode(), 16)
+        information.file_system = field_text(partition.file_system.encode(), 16)
+        return information
+
+    async def describe(self, partition: PartitionState, patience: int) -> VolumeInformation:
+        """Ask a volume's server for its label and free space; what it does not answer stays zero.
+
+        A server need not know of free space, and one that dies of the question or does not answer within `patience`
+        nanoseconds of virtual time must not hide the others.  KILLED and INTERRUPTED are the caller's.
+        """
+        information = self.known(partition)
+        requests, deadline = self.requests, self.guest.now + patience
+        try:
+            reply = await requests.make_until(deadline, partition, Operation.VOLUME)
+            information.flags = reply.registers.eax & ~VolumeFlags.NOT_ANSWERED
+            information.serial = reply.registers.ebx
+            information.label = field_text(await reply.take_data(), 64)
+            reply = await requests.make_until(deadline, partition, Operation.FREE_SPACE)
+            registers = reply.registers
+            await reply.finish()
+        except Overdue:
+            information.flags |= VolumeFlags.NO_FREE_SPACE | VolumeFlags.NOT_ANSWERED
+            return information
+        except PolicyError as error:
+            if error.code in {ErrorCode.KILLED, ErrorCode.INTERRUPTED}:
+                raise
+            information.flags |= VolumeFlags.NO_FREE_SPACE
+            return information
+        information.cluster_bytes = registers.ecx
+        information.free_clusters = registers.edx << 32 | registers.eax
+        information.total_clusters = registers.edi << 32 | registers.esi
+        return information

@@ -1,0 +1,237 @@
+"""What servers hold for nobody any more: open files, locks of directories, memory with file data.
+
+A thread that lets go of something notes it here, wherever it is, and goes on: it never waits for the server.  Each
+endpoint has a queue of its own.  Its oldest entry queues up for a slot of that endpoint like a client (`GIVE_BACKS` in
+`PartitionState.waiters`); a kernel thread posts it once it has one (`give_back_thread` in
+asm/kernel/watch_thread.asm), and the server's answer, whatever it says, sends the next.  So a server that does not
+answer keeps one slot of its own, no thread, and nothing of anybody else's.
+
+The queue is bounded: what an endpoint holds for others, given back or not, is counted (`PartitionState.held`), and at
+`HELD_LIMIT` it gets no new OPEN, LOCK_DIRECTORY or READ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from callgate.kernel.abi import selectors
+from callgate.kernel.abi.calls import Operation, WaitReason
+from callgate.kernel.abi.errors import ErrorCode, error_of_server
+from callgate.kernel.abi.message import Message
+from callgate.kernel.core.coroutines import CARRY, routine
+from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.guest import Guest
+from callgate.kernel.core.log import Log
+from callgate.kernel.core.records import GIVE_BACKS, PartitionState, Thread
+from callgate.kernel.ipc.slots import Slots
+from callgate.kernel.tasks.threads import Threads
+
+HELD_LIMIT: Final = 4096  # open files, locks, request blocks and give-backs of one endpoint
+LAST_WORDS = 1_000_000  # nanoseconds of virtual time that servers have to hear of give-backs when the shell has ended
+
+
+@dataclass(slots=True)
+class GiveBacksState:
+    """Records: the thread that posts, and for which endpoints it has a slot."""
+
+    thread: Thread | None = None
+    due: list[PartitionState] = field(default_factory=list)
+    ending: bool = False  # the shell has ended: the machine stops when all is said, or at `last`
+    last: int = 0  # clock
+
+
+class GiveBacks:
+    """RELEASE, CLOSE and UNLOCK_DIRECTORY for what nobody uses."""
+
+    def __init__(
+        self,
+        state: GiveBacksState,
+        guest: Guest,
+        threads: Threads,
+        slots: Slots,
+        log: Log,
+        stop: Callable[[], None],
+    ) -> None:
+        """`stop` stops the machine when the shell has ended and all is said."""
+        self.state = state
+        self.guest = guest
+        self.threads = threads
+        self.scheduler = threads.scheduler
+        self.slots = slots
+        self.endpoints = slots.state
+        self.log = log
+        self.stop = stop
+        self.limit = HELD_LIMIT
+
+    def start(self) -> None:
+        """Make the thread that posts; it begins when something is to be given back."""
+        thread = self.threads.create_kernel("give-backs", "give_back_thread")
+        thread.wait_reason = WaitReason.SLEEP
+        self.state.thread = thread
+        for partition in self.endpoints.by_number.values():
+            self._next(partition)
+
+    # What a server holds.
+
+    def check_room(self, partition: PartitionState) -> None:
+        """NO_RESOURCES if the server holds as much for us as it may, or would if it answered."""
+        if partition.held >= self.limit:
+            raise PolicyError(ErrorCode.NO_RESOURCES, f"/{partition.name} holds {partition.held} things for others")
+
+    def taken(self, partition: PartitionState) -> None:
+        """A server has said that it holds something more for us."""
+        partition.held += 1
+
+    # What it need not hold any more.
+
+    def add(self, partition: PartitionState, operation: Operation, number: int) -> None:
+        """Note what a server may forget; nobody waits for it."""
+        if partition.dead:
+            return
+        partition.give_backs.entries.append((operation, number))
+        self._next(partition)
+
+    def _next(self, partition: PartitionState) -> None:
+        """Have the oldest entry queue up for a slot of its endpoint, unless one is under way."""
+        queue = partition.give_backs
+        if queue.busy or not queue.entries or self.state.thread is None:
+            return
+        queue.busy = True
+        self.slots.queue_give_backs(partition)
+
+    def granted(self, partition: PartitionState, slot: int) -> None:
+        """The oldest entry has got a slot: have it posted."""
+        partition.give_backs.slot = slot
+        self.state.due.append(partition)
+        assert self.state.thread is not None
+        self.scheduler.wake(self.state.thread)
+
+    async def host_give_back(self, _value: int) -> None:
+        """GIVE_BACK: post what has a slot.  Nothing here waits: `ipc_post` goes on at once."""
+        state = self.state
+        while state.due:
+            partition = state.due.pop(0)
+            slot, partition.give_backs.slot = partition.give_backs.slot, -1
+            if partition.dead:
+                self.slots.free_slot(partition, slot)
+                self.answered(partition)
+                continue
+            await self._post(partition, slot)
+        if state.ending and (self.idle or self.guest.now >= state.last):
+            self.stop()
+
+    async def _post(self, partition: PartitionState, slot: int) -> None:
+        operation, number = partition.give_backs.entries.popleft()
+        partition.posted[slot] = GIVE_BACKS
+        block = self.threads.block(self.scheduler.current)
+        block["slot"] = slot
+        block["request_operation"] = operation
+        block["request_partition"] = (selectors.GDT_FIRST_PARTITION + partition.number) * 8
+        await routine("ipc_post", eax=number, edx=number)
+
+    async def replied(self, partition: PartitionState, slot: int, message: memoryview) -> None:
+        """CONVERT of a give-back: it brings nothing, whatever the reply says."""
+        self.dropped(partition, slot, message)
+
+    def dropped(self, partition: PartitionState, slot: int, message: memoryview) -> None:
+        """SLOT_DROP of a give-back: the server has been told."""
+        del partition.posted[slot]
+        self.answered(partition, message)
+
+    def failed(self, partition: PartitionState, slot: int) -> None:
+        """A give-back got an answer from policy: its server is gone."""
+        del partition.posted[slot]
+        self.answered(partition)
+
+    def answered(self, partition: PartitionState, message: memoryview | None = None) -> None:
+        """The server has been told of one thing, or has died: go on with the next."""
+        queue = partition.give_backs
+        queue.busy = False
+        if partition.dead:
+            return
+        partition.held -= 1
+        if message is not None:
+            header = Message.from_buffer(message)
+            if header.eflags & CARRY:
+                self.log(f"{partition.name}: what was given back: {error_of_server(header.eax).name}", partition)
+        self._next(partition)
+        if not queue.busy:
+            self._all_said(partition)
+
+    def partition_died(self, partition: PartitionState, _code: ErrorCode) -> None:
+        """A server is gone, and with it whatever it held.
+
+        What has a slot keeps the queue busy until the slot has come back; what waited for one waits no more.
+        """
+        queue = partition.give_backs
+        queue.entries.clear()
+        queue.busy = queue.slot >= 0 or GIVE_BACKS in partition.posted.values()
+        partition.held = 0
+        self._all_said(partition)
+
+    def _all_said(self, partition: PartitionState) -> None:
+        waiters, partition.give_backs.waiters = partition.give_backs.waiters, []
+        for selector in waiters:
+            self.scheduler.host_wake(selector)
+        if self.state.ending and self.state.thread is not None:
+            self.scheduler.wake(self.state.thread)
+
+    async def said(self, partition: PartitionState) -> None:
+        """Wait until a server that the current thread has asked has been told of all that it need not hold."""
+        queue = partition.give_backs
+        thread = self.scheduler.current
+        while queue.busy and not partition.dead:
+            self.threads.check_wait(thread)
+            queue.waiters.append(thread.selector)
+            await routine("block", eax=WaitReason.FILE)
+            if thread.selector in queue.waiters:
+                queue.waiters.remove(thread.selector)
+
+    # The end.
+
+    @property
+    def idle(self) -> bool:
+        """Whether every server that lives has been told of everything."""
+        return not any(p.give_backs.busy for p in self.endpoints.by_number.values() if not p.dead)
+
+    def end(self) -> None:
+        """The shell has ended: stop the machine when servers have heard of what it gave back, or soon."""
+        state = self.state
+        if self.idle or state.thread is None:
+            self.stop()
+            return
+        state.ending = True
+        state.last = self.guest.now + LAST_WORDS
+        self.scheduler.sleep_until(state.thread, state.last)
+
+
+class Unclaimed:
+    """Replies that no client waits for: it has been killed, or has gone on."""
+
+    def __init__(self, give_backs: GiveBacks) -> None:
+        self.give_backs = give_backs
+
+    async def replied(self, partition: PartitionState, slot: int, message: memoryview) -> None:
+        """CONVERT is `Replies.convert`'s for every client."""
+
+    def dropped(self, partition: PartitionState, _slot: int, message: memoryview) -> None:
+        """A reply has come: what it brought is nobody's.
+
+        The page may say what it likes: what is given back is what this very server has said that it holds.
+        """
+        header = Message.from_buffer(message)
+        if header.eflags & CARRY or partition.dead:
+            return
+        if header.operation == Operation.OPEN:
+            self._give_back(partition, Operation.CLOSE, header.eax)
+        elif header.operation == Operation.LOCK_DIRECTORY:
+            self._give_back(partition, Operation.UNLOCK_DIRECTORY, header.edx)
+
+    def failed(self, partition: PartitionState, slot: int) -> None:
+        """The server is gone, and with it whatever it held."""
+
+    def _give_back(self, partition: PartitionState, operation: Operation, number: int) -> None:
+        self.give_backs.taken(partition)
+        self.give_backs.add(partition, operation, number)

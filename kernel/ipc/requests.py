@@ -1,0 +1,142 @@
+"""Requests that policy makes of a server on behalf of the current thread.
+
+`make` runs the client's half in machine code (asm/kernel/client.asm, `ipc_request`), which leaves the
+slot taken: the reply's registers are in hand, its data or addresses in the message page.  Whoever gets a
+`RequestReply` ends it with one of its `take` methods or `finish`, which give the slot back.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+from callgate.kernel.abi import selectors
+from callgate.kernel.abi.calls import Operation
+from callgate.kernel.abi.errors import ErrorCode, error_of_server
+from callgate.kernel.abi.layout import offset_of
+from callgate.kernel.abi.message import MESSAGE_ADDRESSES, MESSAGE_DATA_SIZE, Message, ReplyType
+from callgate.kernel.abi.selectors import SLOT_ABANDONED
+from callgate.kernel.core.coroutines import RoutineResult, routine
+from callgate.kernel.core.errors import Overdue, PolicyError
+from callgate.kernel.core.guest import Guest
+from callgate.kernel.core.records import PartitionState, Pin
+from callgate.kernel.ipc.slots import NO_SLOT, Slots
+from callgate.kernel.tasks.threads import Threads
+
+DATA = offset_of(Message, "data")
+
+
+class RequestReply:
+    """A reply whose slot is still taken."""
+
+    def __init__(self, slots: Slots, partition: PartitionState, slot: int, registers: RoutineResult) -> None:
+        self.slots = slots
+        self.partition = partition
+        self.slot = slot
+        self.registers = registers
+        page = slots.message(partition, slot)
+        header = Message.from_buffer(page)
+        self.kind = header.reply
+        self.count = header.count
+
+    async def take_data(self) -> bytes:
+        """Return the bytes of a data reply and give the slot back."""
+        page = self.slots.message(self.partition, self.slot)
+        data = bytes(page[DATA : DATA + min(self.count, MESSAGE_DATA_SIZE)]) if self.kind == ReplyType.DATA else b""
+        await self.finish()
+        return data
+
+    async def take_pages(self) -> tuple[list[int], list[Pin]]:
+        """Return the frames of an object reply with what holds them, and give the slot back.
+
+        The caller owns the pins: it lets go of them by `Pins.release`.
+        """
+        frames: list[int] = []
+        pins: list[Pin] = []
+        if self.kind == ReplyType.OBJECT:
+            count = min(self.count, MESSAGE_ADDRESSES)
+            page = self.slots.message(self.partition, self.slot)
+            frames = list(struct.unpack_from(f"<{count}Q", page, DATA))
+            pins = self.slots.take_pins(self.partition, self.slot)
+        await self.finish()
+        return frames, pins
+
+    async def finish(self) -> None:
+        """Let go of pages that nobody took, and give the slot back."""
+        self.slots.drop_pins(self.partition, self.slot)
+        await routine("ipc_finish")
+
+
+class Requests:
+    """Making requests."""
+
+    def __init__(self, guest: Guest, threads: Threads, slots: Slots, disk_there: Callable[[int], bool]) -> None:
+        self.guest = guest
+        self.threads = threads
+        self.scheduler = threads.scheduler
+        self.slots = slots
+        self.disk_there = disk_there
+
+    async def make(
+        self,
+        partition: PartitionState,
+        operation: Operation,
+        *,
+        eax: int = 0,
+        ebx: int = 0,
+        ecx: int = 0,
+        edx: int = 0,
+        data: tuple[int, int] = (0, 0),
+    ) -> RequestReply:
+        """Make one request and wait for its reply; PolicyError with the server's or the kernel's code.
+
+        `data` is (kernel linear address, bytes) of what travels in the message.
+        """
+        thread = self.scheduler.current
+        block = self.threads.block(thread)
+        self.threads.check_wait(thread)
+        block["request_operation"] = operation
+        block["request_partition"] = (selectors.GDT_FIRST_PARTITION + partition.number) * 8
+        block["request_data"], block["request_bytes"] = data
+        result = await routine("ipc_request", eax=eax, ebx=ebx, ecx=ecx, edx=edx)
+        slot = block["slot"]
+        if slot == SLOT_ABANDONED:
+            raise PolicyError(ErrorCode.KILLED if thread.killed else ErrorCode.INTERRUPTED)
+        if slot == NO_SLOT:
+            raise PolicyError(ErrorCode(block["request_bytes"]))
+        reply = RequestReply(self.slots, partition, slot, result)
+        if result.failed:
+            await reply.finish()
+            raise PolicyError(self.error_of(partition, result.eax))
+        return reply
+
+    async def make_until(self, deadline: int, partition: PartitionState, operation: Operation) -> RequestReply:
+        """As `make`; Overdue when virtual time is `deadline`, in nanoseconds, and there is no reply.
+
+        The slot stays the server's until it answers, and the reply is nobody's then.
+        """
+        thread, scheduler = self.scheduler.current, self.scheduler
+        thread.deadline = deadline
+        scheduler.sleep_until(thread, deadline)
+        try:
+            return await self.make(partition, operation)
+        except PolicyError as error:
+            if error.code is ErrorCode.INTERRUPTED and self.guest.now >= deadline:
+                raise Overdue from None
+            raise
+        finally:
+            thread.deadline = None
+            scheduler.cancel_sleep(thread)
+            if self.guest.now >= deadline:
+                self.threads.clear_interrupt(thread)  # of the deadline: it has come, whoever was first
+
+    def error_of(self, partition: PartitionState, value: int) -> ErrorCode:
+        """Return what a caller is told for the error in a reply: the server's word, or the kernel's if it is gone.
+
+        The disk of a server that lives may be gone, of which policy hears when the driver has given up its commands.
+        """
+        if partition.dead:
+            return partition.error
+        if value == ErrorCode.UNPLUGGED and partition.disk >= 0 and not self.disk_there(partition.disk):
+            return ErrorCode.UNPLUGGED
+        return error_of_server(value)

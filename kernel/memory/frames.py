@@ -1,0 +1,92 @@
+"""Page frames: who owns the 4 KiB pages of low and high memory, and how many hold each.
+
+A frame is named by its physical address.  Frames that are mapped in more than one place (a directory
+page of a server in its clients, a block of the disk cache) are counted; the last holder frees them.
+"""
+
+from dataclasses import dataclass, field
+
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.core.errors import PolicyError
+
+
+class OutOfMemory(PolicyError):
+    """No frame is left: NO_MEMORY for whoever asked, unless somebody on the way can help himself."""
+
+    def __init__(self) -> None:
+        super().__init__(ErrorCode.NO_MEMORY)
+
+
+@dataclass(slots=True)
+class FramePool:
+    """A range of frames given out lowest first, then most recently freed first.
+
+    `limit` is the end of the range; `holders` counts the holders of every frame given out.
+    """
+
+    start: int
+    limit: int
+    next: int = 0
+    free: list[int] = field(default_factory=list)
+    holders: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.next = max(self.next, self.start)
+
+    def allocate(self) -> int:
+        """Return a frame with one holder; its content is whatever was there.  OutOfMemory if none is left."""
+        if self.free:
+            frame = self.free.pop()
+        elif self.next < self.limit:
+            frame = self.next
+            self.next += PAGE_SIZE
+        else:
+            raise OutOfMemory
+        self.holders[frame] = 1
+        return frame
+
+    def allocate_several(self, count: int) -> list[int]:
+        """Return `count` frames, or none at all: OutOfMemory."""
+        if count > self.available:
+            raise OutOfMemory
+        return [self.allocate() for _ in range(count)]
+
+    def allocate_run(self, count: int) -> int:
+        """Return the first of `count` consecutive frames never given out before."""
+        if self.next + count * PAGE_SIZE > self.limit:
+            raise OutOfMemory
+        first = self.next
+        self.next += count * PAGE_SIZE
+        for index in range(count):
+            self.holders[first + index * PAGE_SIZE] = 1
+        return first
+
+    def hold(self, frame: int) -> None:
+        """Add a holder to a frame that has been given out."""
+        self.holders[frame] += 1
+
+    def release(self, frame: int) -> bool:
+        """Drop one holder; True when that was the last one and the frame is free again."""
+        holders = self.holders[frame] - 1
+        if holders:
+            self.holders[frame] = holders
+            return False
+        del self.holders[frame]
+        self.free.append(frame)
+        return True
+
+    @property
+    def total(self) -> int:
+        """Number of frames in the pool."""
+        return (self.limit - self.start) // PAGE_SIZE
+
+    @property
+    def used(self) -> int:
+        """Number of frames given out."""
+        return len(self.holders)
+
+    @property
+    def available(self) -> int:
+        """Number of frames that can still be given out."""
+        return len(self.free) + (self.limit - self.next) // PAGE_SIZE

@@ -1,0 +1,25 @@
+"""Pins: what a reply or a window holds elsewhere, a frame of a server or a block of the disk cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from callgate.kernel.core.records import Pin
+from callgate.kernel.memory.frames import FramePool
+
+
+class Pins:
+    """Letting go of what pins hold."""
+
+    def __init__(self, low: FramePool, unlock: Callable[[list[tuple[int, int]]], None]) -> None:
+        """Take the pool that frames are of, and what unlocks blocks, named by (disk's key, number)."""
+        self.low = low
+        self.unlock = unlock
+
+    def release(self, pins: Iterable[Pin]) -> None:
+        """Let go of frames and of blocks of the disk cache."""
+        for kind, first, second in pins:
+            if kind == "frame":
+                self.low.release(first)
+            else:
+                self.unlock([(first, second)])

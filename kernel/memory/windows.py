@@ -1,0 +1,105 @@
+"""Windows: ranges of user pages that the kernel fills with file data, directories and disk blocks.
+
+A window's pages are mapped read-only and never executable.  What they show is held by pins (frames of a
+server, locked blocks of the cache) and by private frames; closing the window lets go of all of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from callgate.kernel.abi import memory as layout
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.guest import Guest
+from callgate.kernel.core.records import Endpoints, Pin, Process, Window
+from callgate.kernel.memory.frames import OutOfMemory
+from callgate.kernel.memory.page_tables import USER_READ
+from callgate.kernel.memory.physical_memory import PhysicalMemory
+from callgate.kernel.memory.pins import Pins
+
+
+@dataclass(slots=True)
+class Source:
+    """What a window shows, page by page, and what holds it."""
+
+    frames: list[int]
+    pins: list[Pin]
+    private: list[int] = field(default_factory=list)
+
+
+class Windows:
+    """Opening and closing of windows."""
+
+    def __init__(self, guest: Guest, memory: PhysicalMemory, pins: Pins, endpoints: Endpoints) -> None:
+        self.guest = guest
+        self.memory = memory
+        self.pins = pins
+        self.endpoints = endpoints
+
+    def open(self, process: Process, kind: str, source: Source, owner: int = 0) -> Window:
+        """Map the source's frames at a free range; takes over its pins, or drops them if it fails."""
+        try:
+            address = self.find(process, len(source.frames), kind)
+        except PolicyError:
+            self.drop(source)
+            raise
+        try:
+            self.memory.tables.map_run(process.pointers, address, source.frames, USER_READ, process.tables)
+        except OutOfMemory:
+            self.memory.tables.unmap_run(process.pointers, address, len(source.frames))
+            self.drop(source)
+            raise
+        window = Window(address, len(source.frames), kind, owner, source.private, source.pins)
+        process.windows[address] = window
+        process.shown += low_frames(window)
+        return window
+
+    def close(self, process: Process, window: Window) -> None:
+        """Unmap a window and let go of what it showed."""
+        self.memory.tables.unmap_run(process.pointers, window.address, window.pages)
+        self.guest.flush_tlb()
+        del process.windows[window.address]
+        process.shown -= low_frames(window)
+        if window.kind == "blocks" and process.partition in self.endpoints.by_number:
+            self.endpoints.by_number[process.partition].locked_blocks -= window.pages
+        self.drop(Source([], window.pins, window.private))
+
+    def close_all(self, process: Process) -> None:
+        """Close every window that shows something held elsewhere."""
+        for window in [window for window in process.windows.values() if window.kind not in ("heap", "file")]:
+            self.close(process, window)
+
+    def drop(self, source: Source) -> None:
+        """Let go of a source that is not, or no longer, mapped."""
+        self.pins.release(source.pins)
+        for frame in source.private:
+            self.memory.low.release(frame)
+
+    def find(self, process: Process, pages: int, kind: str) -> int:
+        """First fit in the range of the window's kind, with an unmapped page behind every window."""
+        start, end = RANGES[kind]
+        taken = sorted(
+            (window.address, window.pages) for window in process.windows.values() if start <= window.address < end
+        )
+        address = start
+        for other, size in taken:
+            if other - address >= (pages + 1) * PAGE_SIZE:
+                break
+            address = other + (size + 1) * PAGE_SIZE
+        if address + pages * PAGE_SIZE > end:
+            raise PolicyError(ErrorCode.NO_MEMORY)
+        return address
+
+
+def low_frames(window: Window) -> int:
+    """Return how many frames of low memory are booked to the process on account of a window."""
+    return window.pages if window.kind == "directory" else len(window.private)
+
+
+RANGES = {
+    "file": (layout.USER_FILES, layout.USER_FILES_END),
+    "directory": (layout.USER_FILES, layout.USER_FILES_END),
+    "blocks": (layout.USER_METADATA, layout.USER_METADATA_END),
+}

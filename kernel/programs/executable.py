@@ -1,0 +1,96 @@
+"""Programs: ELF32 executables as the loader wants them (System V ABI, gABI chapter 5)."""
+
+import struct
+from dataclasses import dataclass, field
+
+from callgate.kernel.abi import memory as layout
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.limits import PROGRAM_HEADERS, PROGRAM_MEMORY
+from callgate.kernel.core.errors import PolicyError
+
+ELF_HEADER = struct.Struct("<16sHHIIIIIHHHHHH")
+PROGRAM_HEADER = struct.Struct("<IIIIIIII")
+ELF_IDENT = b"\x7fELF\x01\x01\x01"  # 32-bit, little-endian, version 1
+ET_EXEC = 2
+EM_386 = 3
+PT_LOAD = 1
+PF_X = 1
+PF_W = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A loadable segment; `memory_size` bytes at `address`, of which `data` come first, the rest zero."""
+
+    address: int
+    physical: int
+    data: memoryview
+    memory_size: int
+    writable: bool
+    executable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Executable:
+    """Entry point and segments of a program, and the file they came from."""
+
+    entry: int
+    segments: tuple[Segment, ...]
+    image: bytes = field(repr=False)
+
+    @property
+    def pages(self) -> int:
+        """How many pages of memory the segments take."""
+        return sum(len(pages_of(segment)) for segment in self.segments)
+
+
+def parse_elf(image: bytes, *, limit: int = layout.USER_HEAP) -> Executable:
+    """Read an ELF32 executable whose segments all lie below `limit`; NOT_EXECUTABLE names what is wrong."""
+    if len(image) < ELF_HEADER.size or not image.startswith(ELF_IDENT):
+        raise refuse("not an ELF32 file")
+    _, kind, machine, _, entry, offset, _, _, _, entry_size, count, *_ = ELF_HEADER.unpack_from(image)
+    if kind != ET_EXEC or machine != EM_386:
+        raise refuse("not an i386 executable")
+    if entry_size != PROGRAM_HEADER.size or offset + count * entry_size > len(image):
+        raise refuse("program headers lie outside the file")
+    if count > PROGRAM_HEADERS:
+        raise refuse(f"{count} program headers")
+    headers = [PROGRAM_HEADER.unpack_from(image, offset + index * entry_size) for index in range(count)]
+    segments = tuple(read_segment(image, header, limit) for header in headers if header[0] == PT_LOAD and header[5])
+    check_pages(segments)
+    if not any(segment.executable and 0 <= entry - segment.address < segment.memory_size for segment in segments):
+        raise refuse("entry point lies in no executable segment")
+    return Executable(entry, segments, image)
+
+
+def read_segment(image: bytes, header: tuple[int, ...], limit: int) -> Segment:
+    """Check one PT_LOAD header against the file and the address space."""
+    _, offset, address, physical, file_size, memory_size, flags, _ = header
+    if offset + file_size > len(image) or file_size > memory_size:
+        raise refuse("a segment lies outside the file")
+    if memory_size > PROGRAM_MEMORY or address < layout.PAGE_SIZE or address + memory_size > limit:
+        raise refuse(f"a segment of {memory_size} bytes at {address:#x} does not fit")
+    data = memoryview(image)[offset : offset + file_size]
+    return Segment(address, physical, data, memory_size, bool(flags & PF_W), bool(flags & PF_X))
+
+
+def pages_of(segment: Segment) -> range:
+    """Return the addresses of the pages that a segment touches."""
+    first = segment.address & -layout.PAGE_SIZE
+    return range(first, segment.address + segment.memory_size, layout.PAGE_SIZE)
+
+
+def check_pages(segments: tuple[Segment, ...]) -> None:
+    """NOT_EXECUTABLE if two segments share a page, or all together take too much memory."""
+    last = 0
+    for pages in sorted(map(pages_of, segments), key=lambda run: run.start):
+        if pages.start < last:
+            raise refuse("segments share a page")
+        last = pages.stop + -pages.stop % layout.PAGE_SIZE
+    if sum(segment.memory_size for segment in segments) > PROGRAM_MEMORY:
+        raise refuse(f"segments of more than {PROGRAM_MEMORY} bytes")
+
+
+def refuse(text: str) -> PolicyError:
+    """Return the error for a file that cannot be run."""
+    return PolicyError(ErrorCode.NOT_EXECUTABLE, text)

@@ -1,0 +1,52 @@
+"""The machine code that a boot needs: the kernel image and the programs of /rom, assembled once and cached."""
+
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from callgate.asm.assembler import Program
+from callgate.asm.assembler.cache import assemble_cached
+from callgate.asm.user import PROGRAMS, ROM_PROGRAMS
+from callgate.kernel.abi.memory import KERNEL_BASE, KERNEL_LOAD, USER_PROGRAM
+from callgate.kernel.programs.executable import Executable, parse_elf
+
+__all__ = ["ROM_PROGRAMS", "kernel_image", "program_executable", "program_file", "program_image"]
+
+
+def source(package: str, name: str) -> Path:
+    """Return the path of an assembly source that comes with callgate."""
+    return Path(str(files(package) / name))
+
+
+@cache
+def kernel_image() -> Program:
+    """Return the kernel, linked at KERNEL_BASE + KERNEL_LOAD."""
+    return assemble_cached(
+        source("callgate.asm.kernel", "kernel.asm"),
+        origin=KERNEL_BASE + KERNEL_LOAD,
+        load=KERNEL_LOAD,
+        entry="start",
+    )
+
+
+#: Programs that are linked elsewhere, so that a probe on one of their addresses hits nobody else.
+ORIGINS = {"bench_client": 0x0080_0000, "bench_gate": 0x0090_0000, "bench_read": 0x00A0_0000}
+
+
+@cache
+def program_image(name: str) -> Program:
+    """Return one of the user programs."""
+    origin = ORIGINS.get(name, USER_PROGRAM)
+    return assemble_cached(source("callgate.asm.user", PROGRAMS[name]), origin=origin, entry="start")
+
+
+@cache
+def program_file(name: str) -> bytes:
+    """Return the ELF file of a user program: without debug information, but with its labels, which faults name."""
+    return program_image(name).elf(debug=False, labels=True)
+
+
+@cache
+def program_executable(name: str) -> Executable:
+    """Return a user program as the loader wants it."""
+    return parse_elf(program_file(name))

@@ -1,0 +1,4 @@
+"""Server processes from start to end, mounting, and disks that come and go.
+
+Rule: files and servers do not know each other.
+"""

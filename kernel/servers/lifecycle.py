@@ -1,0 +1,165 @@
+"""Server processes: what a partition's server is made of, and how it is started.
+
+Every server is a ring-3 process with a partition block and one thread (more if it starts them); its
+program is the native one of the ROM, or the stub that steps hosted handlers (asm/user/server.asm).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from callgate.kernel.abi import memory as layout
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.guest import Guest
+from callgate.kernel.core.records import PRIORITY_SERVER, PartitionState, Process, Thread, Window
+from callgate.kernel.ipc.partition_servers import PartitionServers
+from callgate.kernel.memory.page_tables import USER_DATA, USER_READ
+from callgate.kernel.programs.executable import Executable
+from callgate.kernel.programs.images import program_executable
+from callgate.kernel.programs.rom_image import build_rom
+from callgate.kernel.servers.hosted_servers import Hosted
+from callgate.kernel.servers.mounting import Mounting
+from callgate.kernel.tasks.processes import KILLED_EXIT_CODE, Processes
+from callgate.kernel.tasks.threads import Threads
+from callgate.server.hosted import HostedServer, VolumeGeometry
+from callgate.server.raised import describe
+
+HOSTED_BLOCKS = layout.USER_HEAP - PAGE_SIZE  # one page of HostedBlocks below the heap
+
+
+class Servers:
+    """Starting servers."""
+
+    def __init__(
+        self,
+        guest: Guest,
+        threads: Threads,
+        processes: Processes,
+        partitions: PartitionServers,
+        hosted: Hosted,
+        mounting: Mounting,
+    ) -> None:
+        self.guest = guest
+        self.threads = threads
+        self.scheduler = threads.scheduler
+        self.processes = processes
+        self.partitions = partitions
+        self.hosted = hosted
+        self.mounting = mounting
+        self.endpoints = partitions.state
+
+    def start_native(
+        self,
+        program: str,
+        name: str,
+        *,
+        hidden: bool = False,
+        image: bytes = b"",
+        executable: Executable | None = None,
+    ) -> PartitionState:
+        """Start a native server; `image` is placed at USER_HEAP, read-only.
+
+        `program` names one of ours, or is what to call `executable`.
+        """
+        process = self.processes.create(name, server=True)
+        with self._all_or_nothing(process):
+            partition = self._create(process, program, VolumeGeometry(name, 0, 0), -1, executable)
+            partition.hidden = hidden
+            self._give_image(process, image)
+            self._start(partition, hosted=0)
+        return partition
+
+    def _give_image(self, process: Process, image: bytes) -> None:
+        """Place data at USER_HEAP."""
+        for offset in range(0, len(image), PAGE_SIZE):
+            frame = self.processes.give_page(process, layout.USER_HEAP + offset, USER_READ)
+            piece = image[offset : offset + PAGE_SIZE]
+            self.guest.ram.view(frame, len(piece))[:] = piece
+        if image:
+            process.windows[layout.USER_HEAP] = Window(layout.USER_HEAP, -(-len(image) // PAGE_SIZE), "heap")
+
+    def start_rom(self, files: dict[str, bytes]) -> PartitionState:
+        """Start the server of the read-only volume that holds `files`."""
+        partition = self.start_native("rom", "rom", image=build_rom(files))
+        partition.file_system = "rom"
+        return partition
+
+    def start_hosted(self, server: type[HostedServer], geometry: VolumeGeometry, disk: int) -> PartitionState:
+        """Start a hosted server for one partition."""
+        process = self.processes.create(f"hosted:{geometry.name}", server=True)
+        with self._all_or_nothing(process):
+            partition = self._create(process, "hosted", geometry, disk)
+            self.processes.give_page(process, HOSTED_BLOCKS, USER_DATA)
+            self.hosted.servers[process.number] = self._make(server, process, geometry)
+            self._start(partition, hosted=HOSTED_BLOCKS)
+        return partition
+
+    def kill(self, process: Process, reason: str, details: Sequence[str] = ()) -> None:
+        """End a server process: its requests fail, its volume is gone, other volumes live on.
+
+        `details` are lines of the log that belong to the reason.
+        """
+        partition = self.endpoints.by_number[process.partition]
+        if not partition.dead:
+            partition.reason = reason
+            lines = [f"/{partition.name}: server ended: {reason}", *(f"  {line}" for line in details)]
+            self.mounting.say_of(partition.name, lines, process, urgent=True)
+            self.partitions.die(partition, ErrorCode.SERVER_DIED)
+        self.processes.kill(process, KILLED_EXIT_CODE, reason)
+
+    def thread_ended(self, thread: Thread, process: Process) -> None:
+        """A server thread has died: without it nobody answers what it was given, so all of them do."""
+        self.kill(process, process.fault or f"thread {thread.number} ended")
+        if len(process.threads) == 1:
+            self.partitions.sweep(self.endpoints.by_number[process.partition])
+
+    def _make(self, server: type[HostedServer], process: Process, geometry: VolumeGeometry) -> HostedServer:
+        """Return a server object; PolicyError if its class cannot make one."""
+        try:
+            return server(self.hosted.memory_of(process), geometry)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise PolicyError(ErrorCode.SERVER_DIED, f"its server raised {describe(error)}") from error
+
+    @contextmanager
+    def _all_or_nothing(self, process: Process) -> Iterator[None]:
+        """Take back a server that cannot be started; its number is another volume's, when one is wanted."""
+        try:
+            yield
+        except PolicyError as error:
+            partition = self.endpoints.by_number.get(process.partition)
+            if partition is not None:
+                partition.process = None
+                self.partitions.die(partition, error.code)
+            self.hosted.end_process(process)
+            self.processes.discard(process)
+            raise
+
+    def _create(
+        self,
+        process: Process,
+        program: str,
+        geometry: VolumeGeometry,
+        disk: int,
+        executable: Executable | None = None,
+    ) -> PartitionState:
+        process.program = program
+        partition = self.partitions.create(process, disk, geometry.start, geometry.sectors, geometry.name)
+        executable = executable or program_executable(program)
+        self.processes.load(process, executable, geometry.name.encode())
+        partition.entry = executable.entry
+        return partition
+
+    def _start(self, partition: PartitionState, *, hosted: int) -> None:
+        process = partition.process
+        assert process is not None
+        thread = self.threads.create_user(
+            process, process.name, PRIORITY_SERVER, partition.entry, layout.USER_STACK_TOP - 16, edi=hosted
+        )
+        thread.hosted_block = hosted
+        self.partitions.add_server(partition, thread)
+        self.scheduler.wake(thread)

@@ -1,0 +1,382 @@
+"""The disk cache: 4 KiB blocks keyed by (disk's key, block), holding physical addresses, not mappings.
+
+A block's frame lies above 4 GiB and is filled by DMA.  Blocks are locked while anybody uses their
+address (a mapping, a reply on its way); unlocked blocks stay until memory is wanted, least recently
+used first.  Consecutive missing blocks become one disk request (kernel/storage/disk_requests.py).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+from callgate.kernel.abi.calls import WaitReason
+from callgate.kernel.abi.disk import DiskStatus
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.limits import BLOCKS_ALONE
+from callgate.kernel.abi.memory import SECTORS_PER_PAGE
+from callgate.kernel.core.coroutines import routine
+from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.memory.frames import FramePool, OutOfMemory
+from callgate.kernel.storage.disk_requests import DiskRequests, Key, Run, runs
+from callgate.kernel.tasks.scheduler import Scheduler
+
+SPARE_LEAST = 3 * (SECTORS_PER_PAGE + 1)  # blocks for file data, with fewer of which nothing is read
+
+
+@dataclass(slots=True)
+class Block:
+    """One block: its frame, how many use it, and whether its content has arrived."""
+
+    frame: int
+    locks: int = 0
+    run: Run | None = None  # the disk request that reads it, or has read it; None: not asked for yet
+    changed: bool = False  # differs from the disk, and has a lock on that account
+    writers: int = 0  # claims on it: windows that show it to be written, and may change it unnoticed
+    doomed: bool = False  # its disk is gone: it goes as soon as nobody holds it
+    waiters: list[int] = field(default_factory=list)  # numbers of Notices
+
+    @property
+    def valid(self) -> bool:
+        """Whether the content has arrived."""
+        return self.run is not None and self.run.status is DiskStatus.DONE
+
+    @property
+    def failed(self) -> DiskStatus | None:
+        """Why the content cannot be had; None if it has arrived or is on its way."""
+        return None if self.run is None or self.run.status is DiskStatus.DONE else self.run.status
+
+
+@dataclass(slots=True)
+class Notice:
+    """Which thread is woken when `left` more blocks have arrived."""
+
+    selector: int
+    left: int
+
+
+@dataclass(slots=True)
+class Locked:
+    """The outcome of locking blocks: frames in the order asked, blocks still on their way, blocks to read."""
+
+    keys: list[Key]
+    frames: list[int]
+    missing: list[Key]
+    to_read: list[int]
+
+
+@dataclass(slots=True)
+class CacheState:
+    """The cache's records."""
+
+    blocks: dict[Key, Block] = field(default_factory=dict)
+    idle: OrderedDict[Key, None] = field(default_factory=OrderedDict)  # evictable blocks, least recently used first
+    notices: dict[int, Notice] = field(default_factory=dict)
+    next_notice: int = 1
+    alone: dict[Key, None] = field(default_factory=dict)  # failed in a request for several: try each by itself
+    locked: int = 0  # blocks with locks
+    hits: int = 0
+    misses: int = 0
+    evictions: int = 0
+    changed: int = 0  # blocks that differ from the disk
+    claimed: int = 0  # claims on blocks that are mapped to be written and may be changed at any moment
+    lost: int = 0  # such blocks that went with their disk
+
+
+class Cache:
+    """Locking, reading and eviction."""
+
+    def __init__(
+        self,
+        state: CacheState,
+        high: FramePool,
+        scheduler: Scheduler,
+        requests: DiskRequests,
+        reclaim: Callable[[Callable[[], bool]], bool],
+        left_unread: Callable[[set[Key]], None],
+    ) -> None:
+        """Take the pool that blocks' frames are of, and what reads them.
+
+        `reclaim(enough)` has idle file data let go of blocks; False if there is none.  `left_unread` hears of blocks
+        that somebody may wait for and that no disk request will bring.
+        """
+        self.state = state
+        self.high = high
+        self.scheduler = scheduler
+        self.reclaim = reclaim
+        self.left_unread = left_unread
+        self.requests = requests
+
+    def lock(self, disk: int, numbers: list[int]) -> Locked:
+        """Lock blocks of a disk, making those that are not cached; IO_ERROR, NO_MEMORY lock nothing."""
+        locked = Locked([], [], [], [])
+        state = self.state
+        blocks = state.blocks
+        try:
+            for number in numbers:
+                key = (disk, number)
+                block = blocks.get(key)
+                if block is not None and block.failed is not None and not block.locks:
+                    self._evict(key)
+                    block = None
+                if block is None:
+                    block = blocks[key] = Block(self._frame())
+                    state.misses += 1
+                    locked.to_read.append(number)
+                else:
+                    state.hits += 1
+                if not block.locks:
+                    state.locked += 1
+                    state.idle.pop(key, None)
+                block.locks += 1
+                locked.keys.append(key)
+                locked.frames.append(block.frame)
+                if not block.valid and block.failed is None:
+                    locked.missing.append(key)
+        except PolicyError:
+            self.unlock(locked.keys)
+            for number in locked.to_read:
+                self._evict((disk, number))  # nobody is going to read it
+            raise
+        return locked
+
+    def fitting(self, disk: int, numbers: list[int]) -> int:
+        """Return how many of these blocks, from the first on, file data may lock, letting go of idle data for them.
+
+        A quarter of the cache is left for the structures of file systems.  Blocks that nobody has locked are not
+        brought when two request blocks would not find room: who needs both at once would wait for ever.
+        """
+        blocks = self.state.blocks
+        while True:
+            room = self._room
+            if room >= len(numbers):
+                return len(numbers)
+            fresh: set[int] = set()
+            fits = 0
+            for number in numbers:
+                block = blocks.get((disk, number))
+                if block is None or not block.locks:
+                    fresh.add(number)
+                fits += len(fresh) <= room
+            if len(fresh) <= room or self.spare < SPARE_LEAST:
+                return fits
+            if not self.reclaim(partial(self._has_room, len(fresh))):
+                return fits
+
+    def _has_room(self, count: int) -> bool:
+        return self._room >= count
+
+    @property
+    def _room(self) -> int:
+        """The blocks that file data may lock beside those that are locked."""
+        return self.high.available + self.unlocked - self.share if self.spare >= SPARE_LEAST else 0
+
+    @property
+    def share(self) -> int:
+        """The blocks that file data leaves alone: a quarter."""
+        return self.high.total // 4
+
+    @property
+    def spare(self) -> int:
+        """The blocks that file data may have beside those that are kept because they have been changed."""
+        return self.high.total - self.share - self.state.changed
+
+    @property
+    def most(self) -> int:
+        """The blocks that one request for file data may bring: two find room, also if a page lies in eight blocks."""
+        return max(SPARE_LEAST, self.spare) // 3
+
+    def unlock(self, keys: list[Key]) -> None:
+        """Drop one lock of each block."""
+        state = self.state
+        for key in keys:
+            block = state.blocks[key]
+            block.locks -= 1
+            if not block.locks:
+                state.locked -= 1
+                self._rest(key, block)
+
+    @property
+    def unlocked(self) -> int:
+        """Number of blocks that could be evicted."""
+        return len(self.state.blocks) - self.state.locked
+
+    def check(self, locked: Locked) -> None:
+        """Raise IO_ERROR or UNPLUGGED if a block could not be read."""
+        for key in locked.keys:
+            failed = self.failed(key)
+            if failed is not None:
+                raise failed
+
+    def failed(self, key: Key) -> PolicyError | None:
+        """Return why a block could not be read, None if it was or is on its way."""
+        status = self.state.blocks[key].failed
+        if status is None:
+            return None
+        code = ErrorCode.UNPLUGGED if status is DiskStatus.REMOVED else ErrorCode.IO_ERROR
+        return PolicyError(code, f"disk {key[0]}, sector {key[1] * SECTORS_PER_PAGE}: cannot be read")
+
+    def failures(self, keys: list[Key]) -> list[Key]:
+        """Return those of `keys` that could not be read."""
+        blocks = self.state.blocks
+        return [key for key in keys if blocks[key].failed is not None]
+
+    def frame(self, key: Key) -> int:
+        """Return the physical address of a cached block."""
+        return self.state.blocks[key].frame
+
+    def notify(self, missing: list[Key], selector: int) -> None:
+        """Wake a thread when all of `missing` have arrived."""
+        state = self.state
+        number = state.next_notice
+        state.next_notice += 1
+        keys = list(dict.fromkeys(missing))
+        state.notices[number] = Notice(selector, len(keys))
+        for key in keys:
+            block = state.blocks[key]
+            block.waiters.append(number)
+            if block.run is not None:
+                block.run.watched = True
+
+    async def read(self, disk: int, numbers: list[int]) -> None:
+        """Start reading blocks that `lock` made, in ascending order; their notices tell when they have arrived."""
+        alone = self.state.alone
+        pieces = runs([number for number in numbers if (disk, number) not in alone])
+        pieces += [[number] for number in numbers if (disk, number) in alone]
+        for index, piece in enumerate(pieces):
+            run = self._run(disk, piece)
+            try:
+                await self.requests.read(run, [self.state.blocks[key].frame for key in run.keys])
+            except PolicyError:
+                self._left_unread(disk, [number for rest in pieces[index:] for number in rest])
+                raise
+
+    def _left_unread(self, disk: int, numbers: list[int]) -> None:
+        """A thread that was to read blocks does not: it has been killed, or has no memory.
+
+        Others may wait for them too.  They find them failed like those of a request that failed because of another
+        block: it is worth reading each again.  No disk request ends, so what is counted at one's end is counted here.
+        """
+        keys = [(disk, number) for number in numbers]
+        self.ended(self._run(disk, numbers), DiskStatus.FAILED)
+        self.state.alone.update(dict.fromkeys(keys))
+        self.left_unread(set(keys))
+
+    async def read_locked(self, disk: int, numbers: list[int]) -> Locked:
+        """Lock blocks and wait until all of them are there; IO_ERROR, UNPLUGGED or NO_MEMORY otherwise."""
+        while True:
+            locked = self.lock(disk, numbers)
+            thread = self.scheduler.current
+            try:
+                if locked.missing:
+                    self.notify(locked.missing, thread.selector)
+                    await self.read(disk, locked.to_read)
+                    while any(self.pending(key) for key in locked.missing):
+                        if thread.killed:
+                            raise PolicyError(ErrorCode.KILLED)
+                        await routine("block", eax=WaitReason.DISK)
+                self.check(locked)
+            except PolicyError as error:
+                self.unlock(locked.keys)  # a block that the disk is about to write into stays until it has
+                given_up = thread.killed or error.code is ErrorCode.KILLED
+                if given_up or not locked.missing or self.state.alone.keys().isdisjoint(locked.keys):
+                    raise
+            else:
+                return locked
+
+    def pending(self, key: Key) -> bool:
+        """Whether a block is still on its way."""
+        block = self.state.blocks[key]
+        return not block.valid and block.failed is None
+
+    def _run(self, disk: int, numbers: list[int]) -> Run:
+        """Note that these blocks are read together."""
+        run = Run([(disk, number) for number in numbers])
+        for key in run.keys:
+            block = self.state.blocks[key]
+            block.run = run
+            run.watched = run.watched or bool(block.waiters) or not block.locks
+        return run
+
+    def ended(self, run: Run, status: DiskStatus) -> None:
+        """Blocks have been read, or will not be; whoever waits for the last of some is woken.
+
+        That file data have arrived is counted by machine code (asm/kernel/arrivals.asm): the blocks are looked at here
+        only if somebody waits for them by a notice, or they could not be read.
+        One bad sector fails a request for many blocks: which it is will be seen when they are asked for again.
+        """
+        run.status = status
+        keys, run.keys = run.keys, []
+        if status is DiskStatus.FAILED and len(keys) > 1:
+            self.state.alone.update(dict.fromkeys(keys))
+            while len(self.state.alone) > BLOCKS_ALONE:
+                del self.state.alone[next(iter(self.state.alone))]  # it fails in company once more, and comes back
+        elif self.state.alone:
+            for key in keys:
+                self.state.alone.pop(key, None)
+        if status is DiskStatus.DONE and not run.watched:
+            return
+        for key in keys:
+            block = self.state.blocks[key]
+            block.doomed |= status is DiskStatus.REMOVED
+            waiters, block.waiters = block.waiters, []
+            for number in waiters:
+                self._arrived(number)
+            self._rest(key, block)
+
+    def drop_disk(self, disk: int) -> None:
+        """Forget every block of a removed disk that nobody holds; the others go when nobody does."""
+        self.state.alone = {key: None for key in self.state.alone if key[0] != disk}
+        for key, block in list(self.state.blocks.items()):
+            if key[0] == disk:
+                block.doomed = True
+                self._rest(key, block)
+
+    def _rest(self, key: Key, block: Block) -> None:
+        """A block may be evicted now, unless somebody holds it or the disk is about to write into it.
+
+        One whose disk is gone is evicted at once.
+        """
+        if block.locks:
+            return
+        if not block.valid and block.failed is None:
+            if block.run is not None:
+                block.run.watched = True  # its end is the time to look again
+        elif block.doomed:
+            self._evict(key)
+        else:
+            self.state.idle[key] = None
+
+    def _arrived(self, number: int) -> None:
+        notice = self.state.notices[number]
+        notice.left -= 1
+        if not notice.left:
+            del self.state.notices[number]
+            self.scheduler.host_wake(notice.selector)
+
+    def _frame(self) -> int:
+        pool = self.high
+        try:
+            return pool.allocate()
+        except OutOfMemory:
+            self._evict_one()
+            return pool.allocate()
+
+    def _evict_one(self) -> None:
+        """Make room: the least recently used block that nobody holds, if need be one that a file let go of."""
+        while not self.state.idle:
+            if not self.reclaim(at_once):
+                raise PolicyError(ErrorCode.NO_MEMORY, "every block of the disk cache is in use")
+        self._evict(next(iter(self.state.idle)))
+        self.state.evictions += 1
+
+    def _evict(self, key: Key) -> None:
+        self.state.idle.pop(key, None)
+        self.high.release(self.state.blocks.pop(key).frame)
+
+
+def at_once() -> bool:
+    """Whether one thing that has been let go of is enough: yes."""
+    return True

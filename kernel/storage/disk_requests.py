@@ -1,0 +1,170 @@
+"""Disk requests: the DiskRequests of all disks, their way to the driver and back (asm/kernel/disk.asm).
+
+A disk has a bounded number of them; a thread that wants one more waits.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from callgate.kernel.abi.calls import WaitReason
+from callgate.kernel.abi.disk import DISK_REQUEST_PAGES, DiskRequest, DiskStatus
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.layout import offset_of, size_of
+from callgate.kernel.abi.limits import REQUESTS_OF_DISK
+from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
+from callgate.kernel.core.coroutines import routine
+from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.guest import Guest
+from callgate.kernel.machine.accounts import Account
+from callgate.kernel.memory.frames import FramePool, OutOfMemory
+from callgate.kernel.storage.disk_watch import DiskWatch
+from callgate.kernel.storage.disks import Disks, place_of
+from callgate.kernel.tasks.scheduler import Scheduler
+
+Key = tuple[int, int]  # a disk's key, and the number of a 4 KiB block on it
+REQUEST_SPAN = 512
+PAGES = offset_of(DiskRequest, "pages")
+assert size_of(DiskRequest) <= REQUEST_SPAN
+
+
+@dataclass(slots=True)
+class Run:
+    """Blocks that one disk request reads.  What has become of it stands here once, for all of them."""
+
+    keys: list[Key]
+    status: DiskStatus | None = None  # None: on its way
+    watched: bool = False  # somebody is to be woken, or a block to be forgotten, when it ends
+
+
+@dataclass(slots=True)
+class DiskRequestsState:
+    """Records: the requests by the linear address of the DiskRequest."""
+
+    running: dict[int, Run] = field(default_factory=dict)
+    free: list[int] = field(default_factory=list)
+    in_flight: dict[int, int] = field(default_factory=dict)  # disk -> its DiskRequests
+    short: list[int] = field(default_factory=list)  # selectors of threads that wait for a free DiskRequest
+
+
+class DiskRequests:
+    """Reading runs of consecutive blocks."""
+
+    def __init__(
+        self,
+        state: DiskRequestsState,
+        guest: Guest,
+        low: FramePool,
+        disks: Disks,
+        scheduler: Scheduler,
+        watch: DiskWatch,
+        ended: Callable[[Run, DiskStatus], None],
+    ) -> None:
+        """`ended` hears of each run that has been read, or will not be."""
+        self.state = state
+        self.guest = guest
+        self.low = low
+        self.disks = disks
+        self.scheduler = scheduler
+        self.watch = watch
+        self.ended = ended
+
+    async def read(self, run: Run, frames: list[int]) -> None:
+        """Have a run read into `frames`, one for each of its blocks; `ended` tells when that is done.
+
+        Waits for a free DiskRequest.  KILLED, if the thread has been; NO_MEMORY, if there is none for the first ones.
+        """
+        disk = run.keys[0][0]
+        address = await self._take(disk)
+        if not self.disks.there(disk):
+            self.state.free.append(address)
+            self.ended(run, DiskStatus.REMOVED)
+            return
+        self._fill(address, run, frames)
+        await routine("disk_submit", ebx=address)
+
+    def host_disk_done(self, address: int) -> None:
+        """DISK_DONE: the driver has finished the DiskRequest at linear `address`."""
+        state = self.state
+        request = DiskRequest.from_buffer(self.guest.ram.view(address - KERNEL_BASE, size_of(DiskRequest)))
+        status = DiskStatus(request.status)
+        run = state.running.pop(address)
+        disk = run.keys[0][0]
+        state.in_flight[disk] -= 1
+        if not state.in_flight[disk]:
+            del state.in_flight[disk]
+        self.ended(run, status)
+        state.free.append(address)
+        short, state.short = state.short, []
+        for selector in short:
+            self.scheduler.host_wake(selector)
+        if not state.running:
+            self.watch.rest()
+
+    async def _take(self, disk: int) -> int:
+        """Return the address of a DiskRequest; wait for one if the disk has as many as it may, or memory is short.
+
+        A killed thread does not wait: KILLED.  An interrupt changes nothing: disks do answer.
+        There always are some: they are never given back, and the first were made when the first disk was looked at.
+        """
+        state = self.state
+        while True:
+            if state.in_flight.get(disk, 0) < REQUESTS_OF_DISK:
+                if state.free:
+                    return state.free.pop()
+                try:
+                    self._new_requests()
+                    continue
+                except OutOfMemory:
+                    if not state.running:
+                        raise
+            thread = self.scheduler.current
+            if thread.killed:
+                raise PolicyError(ErrorCode.KILLED)
+            state.short.append(thread.selector)
+            await routine("block", eax=WaitReason.DISK)
+            if thread.selector in state.short:
+                state.short.remove(thread.selector)
+
+    def _fill(self, address: int, run: Run, frames: list[int]) -> None:
+        state = self.state
+        disk, first = run.keys[0]
+        view = self.guest.ram.view(address - KERNEL_BASE, size_of(DiskRequest))
+        view[:] = bytes(len(view))
+        request = DiskRequest.from_buffer(view)
+        request.disk = place_of(disk)
+        request.status = DiskStatus.QUEUED
+        request.lba = first * SECTORS_PER_PAGE
+        request.sectors = min(len(frames) * SECTORS_PER_PAGE, self.disks.sectors(disk) - request.lba)
+        request.page_count = len(frames)
+        struct.pack_into(f"<{len(frames)}Q", view, PAGES, *frames)
+        self._clear_behind(frames[-1], request.sectors * SECTOR_SIZE - (len(frames) - 1) * PAGE_SIZE)
+        state.running[address] = run
+        state.in_flight[disk] = state.in_flight.get(disk, 0) + 1
+        self.watch.begin()
+
+    def host_disk_watched(self, _value: int) -> None:
+        """DISK_WATCHED: the watch has looked at what is in flight."""
+        self.watch.looked(in_flight=bool(self.state.running))
+
+    def _clear_behind(self, frame: int, size: int) -> None:
+        """Fill what the disk, which ends there, does not bring of its last block with zeros."""
+        if size < PAGE_SIZE:
+            self.guest.ram.write(frame + size, bytes(PAGE_SIZE - size), Account.KERNEL)
+
+    def _new_requests(self) -> None:
+        frame = self.low.allocate()
+        self.state.free += [KERNEL_BASE + frame + at for at in reversed(range(0, PAGE_SIZE, REQUEST_SPAN))]
+
+
+def runs(numbers: list[int]) -> list[list[int]]:
+    """Cut sorted block numbers into runs of consecutive ones, each short enough for one request."""
+    result: list[list[int]] = []
+    for number in numbers:
+        if result and result[-1][-1] + 1 == number and len(result[-1]) < DISK_REQUEST_PAGES:
+            result[-1].append(number)
+        else:
+            result.append([number])
+    return result

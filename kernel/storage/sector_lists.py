@@ -1,0 +1,132 @@
+"""Sector lists: the pages in which machine code sorts a reply's sectors and counts them down as they arrive.
+
+Policy writes a list, has `sort_sectors` sort it, and links it into the chain that `lists_arrived` looks through at each
+completion (asm/kernel/sectors.asm, asm/kernel/arrivals.asm; `SectorList` in kernel/abi/sectors.py is the layout).
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTORS_PER_PAGE
+from callgate.kernel.abi.sectors import (
+    SECTOR_ARRIVED_BIT,
+    SECTOR_COUNT_SHIFT,
+    SECTOR_LINK_MASK,
+    SECTOR_LINK_SHIFT,
+    SECTOR_PART_SHIFT,
+    SectorList,
+)
+from callgate.kernel.core.guest import Guest
+from callgate.kernel.core.records import Process, Tasks
+from callgate.kernel.storage.disks import place_of
+from callgate.kernel.tasks.shares import Shares
+
+if TYPE_CHECKING:
+    from callgate.kernel.core.records import SectorPiece
+
+ARRIVED = 1 << SECTOR_LINK_SHIFT + SECTOR_ARRIVED_BIT
+ENTRIES = SectorList.entries.offset
+HEAD = struct.Struct("<IHHIII")
+
+
+@dataclass(slots=True)
+class SectorListsState:
+    """Records: the lists that wait for the disk."""
+
+    chain: list[int] = field(default_factory=list)  # their frames
+
+
+class SectorLists:
+    """The pages of lists, each in a frame of low memory."""
+
+    def __init__(self, state: SectorListsState, guest: Guest, tasks: Tasks, shares: Shares) -> None:
+        self.state = state
+        self.guest = guest
+        self.tasks = tasks
+        self.shares = shares
+        self.low = shares.memory.low
+
+    def reserve(self, process: Process) -> int:
+        """Book a list to the family of the process that asks for a request block, and return it; NO_MEMORY."""
+        self.shares.check_list(process)
+        lists = self.tasks.lists
+        lists[process.family] = lists.get(process.family, 0) + 1
+        return process.family
+
+    def unreserve(self, family: int) -> None:
+        """A request block has come or failed: its list is booked no more."""
+        lists = self.tasks.lists
+        lists[family] -= 1
+        if not lists[family]:
+            del lists[family]
+
+    def write(self, disk: int, number: int, pieces: list[tuple[int, SectorPiece]]) -> int:
+        """Return the frame of a new list of these sectors, by their places in the reply, for request block `number`."""
+        frame = self.shares.frame_for_files()
+        parts = {piece.lba >> 32 for _, piece in pieces if piece.lba is not None}
+        entries = [
+            (piece.lba or 0) & 0xFFFF_FFFF
+            | index << SECTOR_LINK_SHIFT
+            | piece.sectors - 1 << SECTOR_COUNT_SHIFT
+            | (piece.lba or 0) >> 32 << SECTOR_PART_SHIFT
+            for index, piece in pieces
+        ]
+        view = self.guest.ram.view(frame, PAGE_SIZE)
+        view[:] = bytes(PAGE_SIZE)
+        HEAD.pack_into(view, 0, 0, disk, int(len(parts) > 1), len(entries), len(entries), number)
+        struct.pack_into(f"<{len(entries)}Q", view, ENTRIES, *entries)
+        return frame
+
+    def read(self, frame: int, count: int) -> tuple[list[int], list[int]]:
+        """Return of each entry, in their order now, its place in the reply and its sector."""
+        words = struct.unpack_from(f"<{count}Q", self.guest.ram.view(frame + ENTRIES, 8 * count))
+        return [word >> SECTOR_LINK_SHIFT & SECTOR_LINK_MASK for word in words], [sector_of(word) for word in words]
+
+    def mark_arrived(self, frame: int, there: list[int]) -> bool:
+        """Count these entries (by index) down: their blocks are in the cache.  True if nothing is missing."""
+        page = SectorList.from_buffer(self.guest.ram.view(frame, PAGE_SIZE))
+        for index in there:
+            page.entries[index] |= ARRIVED
+        page.remaining -= len(there)
+        return not page.remaining
+
+    def linked(self, frame: int) -> bool:
+        """Whether a list waits for the disk."""
+        return frame in self.state.chain
+
+    def mark_unread(self, frame: int, keys: set[tuple[int, int]]) -> bool:
+        """Count the entries of these blocks down, which no disk request brings.  True if nothing is missing."""
+        page = SectorList.from_buffer(self.guest.ram.view(frame, PAGE_SIZE))
+        blocks = {block for disk, block in keys if place_of(disk) == page.disk}
+        waiting = [index for index, word in enumerate(page.entries[: page.count]) if not word & ARRIVED]
+        return self.mark_arrived(
+            frame, [index for index in waiting if sector_of(page.entries[index]) // SECTORS_PER_PAGE in blocks]
+        )
+
+    def link(self, frame: int) -> None:
+        """Put a list into the chain that the disk driver looks through."""
+        self.state.chain.append(frame)
+        self._write_chain()
+
+    def release(self, frame: int) -> None:
+        """Take a list out of the chain, if it is there, and give its page back."""
+        if frame in self.state.chain:
+            self.state.chain.remove(frame)
+            self._write_chain()
+        self.low.release(frame)
+
+    def _write_chain(self) -> None:
+        """Write the chain anew; completions do not run while policy does."""
+        following = 0
+        for frame in reversed(self.state.chain):
+            self.guest.words[frame >> 2] = following
+            following = KERNEL_BASE + frame
+        self.guest.kernel_words["sector_lists"] = following
+
+
+def sector_of(entry: int) -> int:
+    """Return the sector of an entry."""
+    return entry & 0xFFFF_FFFF | entry >> SECTOR_PART_SHIFT << 32

@@ -1,0 +1,303 @@
+"""Who runs next: priorities with round robin, time slices, sleepers.
+
+The scheduler knows no selector's meaning and no page table: it answers with the selector of a thread,
+and machine code switches to it (asm/kernel/switch.asm).  Host calls are atomic on the one CPU.
+
+A wake-up that comes before its thread blocks is kept as `Thread.signal` and makes the next wait return
+at once; every wait in the kernel is a loop around its condition, so one too many does no harm.
+"""
+
+from bisect import insort
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from callgate.kernel.abi.calls import WaitReason
+from callgate.kernel.abi.layout import offset_of
+from callgate.kernel.abi.thread import KernelWords, ThreadControlBlock, ThreadFlags, ThreadState
+from callgate.kernel.core.records import Tasks, Thread
+
+PRIORITIES = 32
+TCB_STATE = offset_of(ThreadControlBlock, "state") // 4
+TCB_FLAGS = offset_of(ThreadControlBlock, "flags") // 4
+REASON_SHIFT = 16  # of `wait_reason` in the word of `state`
+assert offset_of(ThreadControlBlock, "wait_reason") == 4 * TCB_STATE + REASON_SHIFT // 8
+WORD_NEXT = offset_of(KernelWords, "next") // 4
+WORD_PREEMPT = offset_of(KernelWords, "preempt") // 4
+WORD_ARM_TIMER = offset_of(KernelWords, "arm_timer") // 4
+
+# Plain numbers: an enumeration's member costs an attribute look-up each time.
+BLOCKED = int(ThreadState.BLOCKED)
+RUNNING = int(ThreadState.RUNNING)
+
+SLICE_TICKS = 1193  # PIT ticks of a time slice: one millisecond of virtual time
+TICK_LIMIT = 0xFFFF
+PIT_HZ = 1_193_182
+NANOSECONDS = 1_000_000_000
+
+#: Waits that a request causes; a server thread's wait for work is not one.
+COUNTED_WAITS = frozenset(map(int, (WaitReason.REPLY, WaitReason.SLOT, WaitReason.DISK, WaitReason.FILE)))
+
+
+@dataclass(slots=True)
+class SchedulerState:
+    """The ready queues."""
+
+    queues: list[deque[Thread]] = field(default_factory=lambda: [deque() for _ in range(PRIORITIES)])
+    ready: int = 0  # mask: queue not empty
+    current: Thread | None = None
+    idle: Thread | None = None
+    sleepers: list[tuple[int, int]] = field(default_factory=list)  # (clock, selector), sorted
+    charged_at: int = 0  # clock when the current thread was last charged
+    slice_end: int = 0
+    timer_due: int = 0  # clock when the timer fires that runs now; 0 = none runs
+
+
+class RetiredCounter(Protocol):
+    """What counts retired instructions: read on every switch, so an attribute and not a call."""
+
+    count: int
+
+
+class Scheduler:
+    """Ready queues and the answers to SCHEDULE, HANDOFF, WAKE, YIELD and TICK."""
+
+    def __init__(
+        self,
+        words: memoryview,
+        kernel_words: int,
+        now: Callable[[], int],
+        counter: RetiredCounter,
+        count_wait: Callable[[int, Thread | None], None],
+        state: SchedulerState,
+        tasks: Tasks,
+    ) -> None:
+        """Take low memory as words, the word index of `kernel_words`, the clock, the instruction counter, and records.
+
+        `count_wait(reason, woken)` hears of each wait of COUNTED_WAITS, and of the thread that is woken along with it.
+        """
+        self.words = words
+        self.kernel_words = kernel_words
+        self.now = now
+        self.counter = counter
+        self.count_wait = count_wait
+        self.state = state
+        self.tasks = tasks
+        self.observer: Callable[[Thread], None] | None = None  # told of every thread that is chosen
+
+    # Host calls.
+
+    def host_schedule(self, reason: int) -> None:
+        """SCHEDULE: block the current thread for `reason`, unless a wake-up has come already."""
+        thread = self.current
+        if thread.signal:
+            thread.signal = False
+            self.words[self.kernel_words + WORD_NEXT] = thread.selector
+            return
+        thread.state = ThreadState.BLOCKED
+        thread.wait_reason = reason
+        self.words[thread.tcb + TCB_STATE] = BLOCKED | reason << REASON_SHIFT
+        if reason in COUNTED_WAITS:
+            self.count_wait(reason, None)
+        self.choose()
+
+    def host_handoff(self, value: int) -> None:
+        """HANDOFF: wake the thread in the low half of `value`, block the current one for the high half.
+
+        The usual case, a sleeping thread and nobody else who wants the CPU, is done here in one go; it is
+        what a choice among the queues would come to.
+        """
+        state, words = self.state, self.words
+        thread = self.tasks.threads.get(value & 0xFFFF)
+        current = state.current
+        reason = value >> 16
+        if thread is None or current is None or thread.state != BLOCKED or current.signal or state.ready:
+            if thread is not None:
+                self._ready_or_signal(thread)
+            self.host_schedule(reason)
+            return
+        retired = self.counter.count
+        current.instructions += retired - state.charged_at
+        state.charged_at = retired
+        current.state = BLOCKED
+        current.wait_reason = reason
+        words[current.tcb + TCB_STATE] = BLOCKED | reason << REASON_SHIFT
+        if reason in COUNTED_WAITS:
+            self.count_wait(reason, thread)
+        thread.state = RUNNING
+        thread.wait_reason = 0
+        words[thread.tcb + TCB_STATE] = RUNNING
+        state.current = thread
+        state.slice_end = 0
+        words[self.kernel_words + WORD_NEXT] = thread.selector
+        if self.observer is not None:
+            self.observer(thread)
+        if state.sleepers:
+            self.arm()
+
+    def _ready_or_signal(self, thread: Thread) -> None:
+        """Wake a thread without asking whether it is more important: somebody is about to choose."""
+        if thread.state == BLOCKED:
+            self.make_ready(thread)
+        else:
+            thread.signal = True
+
+    def host_wake(self, selector: int) -> None:
+        """WAKE: make a thread ready, or remember the wake-up if it does not sleep yet."""
+        thread = self.tasks.threads.get(selector)
+        if thread is not None:
+            self.wake(thread)
+
+    def host_yield(self, _value: int) -> None:
+        """YIELD: put the current thread behind its equals, or let a more important one run."""
+        self.words[self.kernel_words + WORD_PREEMPT] = 0
+        thread = self.current
+        if thread is not self.state.idle and thread.state == ThreadState.RUNNING:
+            self.make_ready(thread)
+        self.choose()
+
+    def host_tick(self, _value: int) -> None:
+        """TICK: the timer has fired; wake who is due, end the time slice if others are ready."""
+        now = self.now()
+        self.state.timer_due = 0
+        sleepers = self.state.sleepers
+        while sleepers and sleepers[0][0] <= now:
+            self._due(sleepers.pop(0)[1], now)
+        if now >= self.state.slice_end and self.state.ready >> self.current.priority:
+            self.words[self.kernel_words + WORD_PREEMPT] = 1
+        elif self.state.ready or sleepers:
+            # With nobody to wake and nobody to preempt, the timer stays silent.
+            self.arm()
+
+    def _due(self, selector: int, now: int) -> None:
+        """Wake a sleeper; one that waits for a server until its deadline is interrupted."""
+        thread = self.tasks.threads.get(selector)
+        if thread is None:
+            return
+        if thread.deadline is not None and thread.deadline <= now:
+            self.words[thread.tcb + TCB_FLAGS] |= ThreadFlags.INTERRUPTED
+        self.wake(thread)
+
+    def start(self, thread: Thread) -> None:
+        """Make `thread` the first one to run."""
+        self.state.current = thread
+        thread.state = ThreadState.RUNNING
+        self.words[thread.tcb + TCB_STATE] = ThreadState.RUNNING
+
+    # For the other managers.
+
+    @property
+    def current(self) -> Thread:
+        """The running thread."""
+        thread = self.state.current
+        if thread is None:
+            raise RuntimeError("no thread runs yet")
+        return thread
+
+    def wake(self, thread: Thread) -> None:
+        """Make `thread` ready, or remember the wake-up if it is not blocked."""
+        if thread.state != ThreadState.BLOCKED:
+            thread.signal = True
+            return
+        self.make_ready(thread)
+        current = self.state.current
+        if current is not None and current.priority < thread.priority:
+            self.words[self.kernel_words + WORD_PREEMPT] = 1
+        elif self.state.slice_end == 0:
+            self.arm()
+
+    def request_yield(self) -> None:
+        """Have the current thread yield at the end of its system call."""
+        self.words[self.kernel_words + WORD_PREEMPT] = 1
+
+    @property
+    def choice_due(self) -> bool:
+        """Whether somebody is to be chosen, or the timer armed, which nobody has done yet."""
+        words, first = self.words, self.kernel_words
+        return bool(words[first + WORD_PREEMPT] | words[first + WORD_ARM_TIMER] & 0xFFFF)
+
+    def sleep_until(self, thread: Thread, clock: int) -> None:
+        """Have `thread` woken at `clock`, in nanoseconds of virtual time."""
+        insort(self.state.sleepers, (clock, thread.selector))
+        self.arm()
+
+    def cancel_sleep(self, thread: Thread) -> None:
+        """Forget that `thread` was to be woken at some time."""
+        self.state.sleepers = [entry for entry in self.state.sleepers if entry[1] != thread.selector]
+
+    def forget(self, thread: Thread) -> None:
+        """Take a dead thread out of every queue."""
+        thread.state = ThreadState.DEAD
+        self.words[thread.tcb + TCB_STATE] = ThreadState.DEAD
+        queue = self.state.queues[thread.priority]
+        if thread in queue:
+            queue.remove(thread)
+            if not queue:
+                self.state.ready &= ~(1 << thread.priority)
+        self.state.sleepers = [entry for entry in self.state.sleepers if entry[1] != thread.selector]
+
+    def charge(self) -> None:
+        """Book the instructions since the last switch to the current thread."""
+        retired = self.counter.count
+        current = self.state.current
+        if current is not None:
+            current.instructions += retired - self.state.charged_at
+        self.state.charged_at = retired
+
+    def make_ready(self, thread: Thread) -> None:
+        """Append `thread` to the queue of its priority."""
+        thread.state = ThreadState.READY
+        thread.wait_reason = WaitReason.NOTHING
+        self.words[thread.tcb + TCB_STATE] = ThreadState.READY
+        self.state.queues[thread.priority].append(thread)
+        self.state.ready |= 1 << thread.priority
+
+    def choose(self) -> None:
+        """Answer with the thread that has waited longest at the highest priority that is ready."""
+        self.charge()
+        state = self.state
+        if state.ready:
+            priority = state.ready.bit_length() - 1
+            queue = state.queues[priority]
+            thread = queue.popleft()
+            if not queue:
+                state.ready &= ~(1 << priority)
+        else:
+            assert state.idle is not None
+            thread = state.idle
+        state.current = thread
+        thread.state = ThreadState.RUNNING
+        self.words[thread.tcb + TCB_STATE] = ThreadState.RUNNING
+        self.words[self.kernel_words + WORD_NEXT] = thread.selector
+        if self.observer is not None:
+            self.observer(thread)
+        state.slice_end = 0
+        if state.ready or state.sleepers:
+            self.arm()
+
+    def arm(self) -> None:
+        """Have the timer interrupt at the end of the slice or when the first sleeper is due, if not before.
+
+        A timer that runs already and fires earlier is left alone: TICK sees what is still to come.  So a
+        switch does not program the timer, as long as switches are faster than time slices.
+        """
+        state = self.state
+        now = self.now()
+        due = now + TICK_LIMIT * NANOSECONDS // PIT_HZ
+        if state.ready:
+            if state.slice_end == 0:
+                state.slice_end = now + SLICE_TICKS * NANOSECONDS // PIT_HZ
+            due = min(due, state.slice_end)
+        if state.sleepers:
+            due = min(due, state.sleepers[0][0])
+        if now < state.timer_due <= due:
+            return
+        state.timer_due = due
+        arm = self.kernel_words + WORD_ARM_TIMER
+        self.words[arm] = self.words[arm] & ~TICK_LIMIT | to_ticks(due - now)  # the upper half is fpu_live
+
+
+def to_ticks(nanoseconds: int) -> int:
+    """Return PIT ticks that last at least `nanoseconds`, 1 to 65535."""
+    return max(1, min(TICK_LIMIT, -(-nanoseconds * PIT_HZ // NANOSECONDS)))

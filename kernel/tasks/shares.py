@@ -1,0 +1,143 @@
+"""Shares: whether a process may have one more of something (kernel/abi/limits.py), asked where the thing is made.
+
+What is shared by all has two bounds.  A family, which is a program that the shell or the kernel has started with all
+that came of it, gets no more than its share.  And what is left at the end is for those that others depend on: page
+tables and message pages come first, then copies of file data, then the shell and what it starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from callgate.kernel.abi import limits
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.selectors import MAX_PROCESSES, MAX_THREADS
+from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.records import Endpoints, PartitionState, Process, Tasks
+from callgate.kernel.memory.frames import OutOfMemory
+from callgate.kernel.memory.physical_memory import PhysicalMemory
+
+Reclaim = Callable[[Callable[[], bool]], bool]
+
+
+class Shares:
+    """The checks; none of them changes anything but `locked_blocks` and what memory file data give back."""
+
+    def __init__(self, tasks: Tasks, endpoints: Endpoints, memory: PhysicalMemory, reclaim: Reclaim) -> None:
+        """`reclaim(enough)` has idle directories and file data give low memory back; False if there is none."""
+        self.tasks = tasks
+        self.endpoints = endpoints
+        self.memory = memory
+        self.reclaim = reclaim
+        self.loading = 0  # bytes of programs that are being read
+
+    def favoured(self, process: Process) -> bool:
+        """Whether a process may have what is reserved: the shell, what it starts, and what the kernel is starting."""
+        shell = self.tasks.shell
+        return shell in (process.number, process.parent) or (process.parent == 0 and not process.threads)
+
+    def family_of(self, number: int, parent: int) -> int:
+        """Return the family of a new process: its parent's, unless the kernel or the shell starts it."""
+        if parent in (0, self.tasks.shell) or parent not in self.tasks.processes:
+            return number
+        return self.tasks.processes[parent].family
+
+    def _family(self, family: int) -> list[Process]:
+        return [process for process in self.tasks.processes.values() if process.family == family]
+
+    # Processes and threads.
+
+    def check_process(self, parent: int) -> None:
+        """NO_RESOURCES if a process must not have one more child."""
+        if parent in (0, self.tasks.shell) or parent not in self.tasks.processes:
+            return
+        if len(self.tasks.processes) >= MAX_PROCESSES - limits.PROCESSES_RESERVED:
+            raise PolicyError(ErrorCode.NO_RESOURCES, "the last processes are the shell's")
+        if len(self._family(self.tasks.processes[parent].family)) >= limits.PROCESSES_OF_FAMILY:
+            raise PolicyError(ErrorCode.NO_RESOURCES, f"a family has at most {limits.PROCESSES_OF_FAMILY} processes")
+
+    def check_thread(self, process: Process) -> None:
+        """NO_RESOURCES if a process must not have one more thread; NO_MEMORY if there is no memory for its stack."""
+        if len(process.threads) >= limits.THREADS_OF_PROCESS:
+            raise PolicyError(ErrorCode.NO_RESOURCES, f"a process has at most {limits.THREADS_OF_PROCESS} threads")
+        if not self.favoured(process):
+            if len(self.tasks.threads) >= MAX_THREADS - limits.THREADS_RESERVED:
+                raise PolicyError(ErrorCode.NO_RESOURCES, "the last threads are the shell's")
+            if sum(len(other.threads) for other in self._family(process.family)) >= limits.THREADS_OF_FAMILY:
+                raise PolicyError(ErrorCode.NO_RESOURCES, f"a family has at most {limits.THREADS_OF_FAMILY} threads")
+        self.check_frames(process, THREAD_FRAMES)
+
+    # Low memory.
+
+    def check_frames(self, process: Process, count: int) -> None:
+        """NO_MEMORY if a process must not have `count` more frames, or there are none that it may have."""
+        if frames_of(process) + count > limits.FRAMES_OF_PROCESS:
+            raise OutOfMemory
+        self._check_family(process.family, count)
+        self.check_free(process, count)
+
+    def check_list(self, process: Process) -> None:
+        """NO_MEMORY if a process must not ask for one more request block, which takes a frame for its sector list."""
+        self._check_family(process.family, 1)
+
+    def _check_family(self, family: int, count: int) -> None:
+        held = sum(map(frames_of, self._family(family))) + self.tasks.lists.get(family, 0)
+        if held + count > self.memory.low.total // limits.FRAMES_OF_FAMILY_PART:
+            raise OutOfMemory
+
+    def check_free(self, process: Process, count: int) -> None:
+        """NO_MEMORY if fewer than `count` frames are left beside what a process has to leave."""
+        reserved = limits.FRAMES_RESERVED_SHELL if self.favoured(process) else limits.FRAMES_RESERVED_PROGRAMS
+        self.leave(reserved, count)
+
+    def leave(self, reserved: int, count: int) -> None:
+        """Have file data give memory back until `count` frames can be taken and `reserved` are left; NO_MEMORY."""
+        pool = self.memory.low
+
+        def enough() -> bool:
+            return pool.available >= reserved + count
+
+        while not enough():
+            if not self.reclaim(enough):
+                raise OutOfMemory
+
+    def frame_for_files(self) -> int:
+        """Return a low frame for what files need; if there is none, they let go of what they copied.  NO_MEMORY."""
+        self.leave(limits.FRAMES_RESERVED_FILES, 1)
+        return self.memory.low.allocate()
+
+    # Programs that are being read.
+
+    def check_loading(self, parent: int, count: int) -> None:
+        """NO_MEMORY if `count` more bytes of programs are too many while others are being read."""
+        most = limits.PROGRAMS_LOADING_BYTES
+        if parent not in (0, self.tasks.shell):
+            most -= limits.PROGRAMS_LOADING_RESERVED
+        if self.loading + count > most:
+            raise PolicyError(ErrorCode.NO_MEMORY, "too many programs are being read")
+
+    # Blocks of the cache.
+
+    def check_blocks(self, partition: PartitionState, count: int) -> None:
+        """NO_RESOURCES if a server must not lock `count` more blocks.
+
+        Each has some of its own; what is more comes out of what all share.
+        """
+        total = self.memory.high.total
+        own, shared = total // limits.SERVER_BLOCKS_OWN, total // limits.SERVER_BLOCKS_SHARED
+        most = max(total // limits.SERVER_BLOCKS_PART, limits.SERVER_BLOCKS_LEAST)
+        mine = partition.locked_blocks + count
+        servers = self.endpoints.by_number.values()
+        others = sum(max(0, server.locked_blocks - own) for server in servers if server is not partition)
+        if mine > own and (mine > most or mine - own + others > shared):
+            raise PolicyError(ErrorCode.NO_RESOURCES, f"/{partition.name} has {partition.locked_blocks} blocks locked")
+
+
+def frames_of(process: Process) -> int:
+    """Return how many frames of low memory a process holds: pages, tables, its threads', its files', its windows'."""
+    own = len(process.pages) + len(process.tables) + THREAD_FRAMES * len(process.threads)
+    return own + process.shown + FILE_FRAMES * len(process.files)
+
+
+FILE_FRAMES = 1  # the file's page, which those who have the file open share
+THREAD_FRAMES = 4  # kernel stack, path page, and a page table of the kernel's for every so many stacks

@@ -1,0 +1,152 @@
+"""Invariants of the GDT and the LDTs, for `Kernel.check`: Intel SDM vol. 3, 3.4.5, 3.5 and 6.8.3.
+
+All hold between any two instructions.  Descriptors are put together here once more, not by `machine.descriptors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from callgate.kernel.abi import selectors
+from callgate.kernel.abi.layout import offset_of, size_of
+from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
+from callgate.kernel.abi.thread import TCB_SIZE, TaskState, ThreadControlBlock
+from callgate.kernel.watching.check_facts import WORD, Facts
+
+ACCESSED = 1 << 40  # type bit 0 of code and data: the CPU sets it
+CODE_OR_DATA = 1 << 44
+BUSY = 1 << 41  # type bit 1 of a TSS
+RING_3 = 3 << 45  # DPL
+KERNEL_CODE, KERNEL_DATA, USER_CODE, USER_DATA = 0x9A, 0x92, 0xFA, 0xF2  # access bytes
+TASK_STATE, LDT, CALL_GATE = 0x89, 0x82, 0xEC
+SIZE_32 = 4  # flag D/B
+FLAT = 0xFFFF_FFFF
+FOR_RING_3 = {
+    selector >> 3
+    for selector in (
+        selectors.SELECTOR_USER_CODE,
+        selectors.SELECTOR_USER_DATA,
+        selectors.SELECTOR_SYSTEM_GATE,
+        selectors.SELECTOR_IPC_GATE,
+    )
+}
+TCB_SELECTOR = offset_of(ThreadControlBlock, "selector")
+
+
+def only_four_entries_are_for_ring_3(facts: Facts) -> Iterator[str]:
+    """DPL is 3 in four entries of the GDT: flat code, flat data, the system gate, the IPC gate."""
+    for index, descriptor in enumerate(facts.gdt):
+        if descriptor & RING_3 == RING_3 and index not in FOR_RING_3:
+            yield f"GDT entry {index:#x} has DPL 3"
+
+
+def descriptors_match_their_owners(facts: Facts) -> Iterator[str]:
+    """Each entry of the GDT has an owner and says what that is, base, limit and type; every other one is empty.
+
+    Message pages of a volume that has been buried keep theirs until the number's next volume uses the slot: a thread
+    that was interrupted on its way out may have one in ES, and would fault at its return.
+    """
+    expected = dict(_fixed(facts)) | dict(_owned(facts))
+    for index, descriptor in enumerate(facts.gdt):
+        if not descriptor and index not in expected:
+            continue
+        if index not in expected and index >= selectors.GDT_FIRST_MESSAGE and _is_page(descriptor):
+            continue
+        value, owner = expected.get(index, (0, "nobody"))
+        if _settled(descriptor) != value:
+            yield f"GDT entry {index:#x} of {owner} is {descriptor:#018x}, not {value:#018x}"
+
+
+def selectors_lead_to_control_blocks(facts: Facts) -> Iterator[str]:
+    """A thread's selector leads through the page tables to the control block on record, which names that selector."""
+    for thread in facts.state.tasks.threads.values():
+        page = facts.stack_pages.get(thread.stack & -PAGE_SIZE, 0)
+        at = page + thread.stack % PAGE_SIZE
+        if at != thread.tcb * WORD or facts.words[(at + TCB_SELECTOR) // WORD] != thread.selector:
+            yield f"thread {thread.number}: selector {thread.selector:#x} leads to {at:#x}, not to its control block"
+
+
+def local_tables_hold_the_server_gate_only(facts: Facts) -> Iterator[str]:
+    """An LDT is a held frame of its process; it is empty but for the server gate, and that only in servers."""
+    gate = _gate(facts.kernel.guest.address("server_gate"))
+    for process in facts.state.tasks.processes.values():
+        ldt = _base(facts.gdt[process.ldt_index]) - KERNEL_BASE
+        if ldt not in process.tables or ldt not in facts.state.low.holders:
+            yield f"process {process.number} ({process.name}): its LDT at {ldt:#x} is no frame of its own"
+            continue
+        entries = facts.quads[ldt >> 3 : (ldt >> 3) + selectors.LDT_ENTRIES].tolist()
+        for index, entry in enumerate(entries):
+            wanted = gate if index == selectors.SELECTOR_SERVER_GATE >> 3 and process.partition >= 0 else 0
+            if entry != wanted:
+                yield f"process {process.number} ({process.name}): LDT entry {index} is {entry:#018x}"
+
+
+# What the entries must be.
+
+
+def _fixed(facts: Facts) -> Iterator[tuple[int, tuple[int, str]]]:
+    address = facts.kernel.guest.address
+    for selector, access, name in (
+        (selectors.SELECTOR_KERNEL_CODE, KERNEL_CODE, "kernel code"),
+        (selectors.SELECTOR_KERNEL_DATA, KERNEL_DATA, "kernel data"),
+        (selectors.SELECTOR_USER_CODE, USER_CODE, "user code"),
+        (selectors.SELECTOR_USER_DATA, USER_DATA, "user data"),
+    ):
+        yield selector >> 3, (_segment(0, FLAT, access, SIZE_32), name)
+    yield (
+        selectors.SELECTOR_TSS >> 3,
+        (_segment(address("task_state"), size_of(TaskState) - 1, TASK_STATE, 0), "the TSS"),
+    )
+    yield selectors.SELECTOR_SYSTEM_GATE >> 3, (_gate(address("system_gate")), "the system gate")
+    yield selectors.SELECTOR_IPC_GATE >> 3, (_gate(address("ipc_gate")), "the IPC gate")
+
+
+def _owned(facts: Facts) -> Iterator[tuple[int, tuple[int, str]]]:
+    state = facts.state
+    for thread in (*state.tasks.threads.values(), *state.tasks.dead_threads):
+        yield thread.selector >> 3, (_data(thread.stack, TCB_SIZE - 1), f"thread {thread.number}")
+    for process in state.tasks.processes.values():
+        # Which frame it is `local_tables_hold_the_server_gate_only` asks.
+        base = _base(facts.gdt[process.ldt_index])
+        limit = selectors.LDT_ENTRIES * 8 - 1
+        yield process.ldt_index, (_segment(base, limit, LDT, 0), f"process {process.number}'s LDT")
+    for partition in state.endpoints.by_number.values():
+        name = f"the partition block of {partition.name}"
+        yield selectors.GDT_FIRST_PARTITION + partition.number, (_page(partition.block), name)
+        first = selectors.GDT_FIRST_MESSAGE + partition.number * selectors.SLOTS
+        for slot, frame in partition.frames.items():
+            yield first + slot, (_page(frame), f"message page {slot} of {partition.name}")
+
+
+def _page(frame: int) -> int:
+    return _data(KERNEL_BASE + frame, PAGE_SIZE - 1)
+
+
+def _is_page(descriptor: int) -> bool:
+    return _settled(descriptor) == _page(_base(descriptor) - KERNEL_BASE)
+
+
+def _data(base: int, limit: int) -> int:
+    return _segment(base, limit, KERNEL_DATA, SIZE_32)
+
+
+def _segment(base: int, limit: int, access: int, flags: int) -> int:
+    if limit >> 20:
+        limit, flags = limit >> 12, flags | 8  # G: in pages
+    low = (base & 0xFF_FFFF) << 16 | limit & 0xFFFF
+    return base >> 24 << 56 | flags << 52 | limit >> 16 << 48 | access << 40 | low
+
+
+def _gate(offset: int) -> int:
+    return offset >> 16 << 48 | CALL_GATE << 40 | selectors.SELECTOR_KERNEL_CODE << 16 | offset & 0xFFFF
+
+
+def _base(descriptor: int) -> int:
+    return descriptor >> 16 & 0xFF_FFFF | descriptor >> 56 << 24
+
+
+def _settled(descriptor: int) -> int:
+    """Return a descriptor without what the CPU writes into it."""
+    if descriptor & CODE_OR_DATA:
+        return descriptor & ~ACCESSED
+    return descriptor & ~BUSY if descriptor >> 40 & 0xFF == TASK_STATE | 2 else descriptor

@@ -1,0 +1,104 @@
+"""The invariant of DMA, for `Kernel.check`: bus masters reach held frames of the disk cache and nothing else.
+
+What is in flight is read from the controller's registers and tables (AHCI 1.3.1, 3.3 and 4.2), not from the driver's
+records; what has been transferred is watched from the first check on (`DeviceHost.dma_done`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from callgate.kernel.abi.ahci import (
+    AHCI_PORT_BASE,
+    AHCI_PORT_SHIFT,
+    AHCI_PORTS,
+    AHCI_SLOTS,
+    COMMAND_PRDTL_SHIFT,
+    CommandHeader,
+    CommandTable,
+    HbaRegisters,
+    PortRegisters,
+    PrdtEntry,
+)
+from callgate.kernel.abi.layout import Layout, offset_of, size_of
+from callgate.kernel.abi.memory import KERNEL_BASE, KERNEL_MMIO, PAGE_SIZE, SECTOR_SIZE
+from callgate.kernel.watching.check_facts import Facts
+
+if TYPE_CHECKING:
+    from callgate.kernel.kernel import Kernel
+
+
+def transfers_in_flight_have_cache_frames(facts: Facts) -> Iterator[str]:
+    """Every region that a command in flight may write to is a frame of a cache block that has not arrived yet.
+
+    Or the driver's own sector, `polled_data`.
+    """
+    blocks = facts.kernel.cache.state.blocks.values()
+    waiting = {block.frame for block in blocks if not block.valid and block.failed is None}
+    for port, slot, region in _regions(facts):
+        frame = region & -PAGE_SIZE
+        if region == polled_data(facts.kernel):
+            continue
+        if frame not in waiting or frame not in facts.state.high.holders:
+            yield f"port {port}, slot {slot}: the disk may write to frame {frame:#x}, which no cache block waits for"
+
+
+def transfers_have_gone_to_cache_frames(facts: Facts) -> Iterator[str]:
+    """Every transfer up to now went to a held frame of the cache, or to the driver's own memory at start-up."""
+    yield from facts.transfers_elsewhere
+
+
+class DmaWatch:
+    """Looks at each transfer as a device books it; a device may not write where no cache block waits for data."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.found: list[str] = []
+        kernel.machine.dma_watch = self.look
+
+    def look(self, physical: int, length: int) -> None:
+        """Remember a transfer to memory that the driver may not name."""
+        kernel = self.kernel
+        if physical == polled_data(kernel) and length <= SECTOR_SIZE:
+            return
+        last = (physical + length - 1) & -PAGE_SIZE
+        if any(frame not in kernel.state.high.holders for frame in {physical & -PAGE_SIZE, last}):
+            self.found.append(f"{length} bytes of DMA went to {physical:#x}, which is no held frame of the cache")
+
+
+def polled_data(kernel: Kernel) -> int:
+    """Return where the driver has IDENTIFY DEVICE and the error log put: a sector of its own, in the image."""
+    return kernel.guest.address("polled_data") - KERNEL_BASE
+
+
+def _regions(facts: Facts) -> Iterator[tuple[int, int, int]]:
+    """Yield (port, command slot, physical address) of each PRDT entry of each command that is issued."""
+    linear = facts.kernel.guest.kernel_words["ahci_base"]
+    if not linear:
+        return
+    base = facts.stack_pages[linear] if linear == KERNEL_MMIO else 0
+    ports = _register(facts, base, HbaRegisters, "pi")
+    for port in range(AHCI_PORTS):
+        if ports >> port & 1:
+            at = base + AHCI_PORT_BASE + (port << AHCI_PORT_SHIFT)
+            issued = _register(facts, at, PortRegisters, "ci") | _register(facts, at, PortRegisters, "sact")
+            headers = _register(facts, at, PortRegisters, "clb")
+            for slot in range(AHCI_SLOTS):
+                if issued >> slot & 1:
+                    yield from (
+                        (port, slot, region) for region in _prdt(facts, headers + slot * size_of(CommandHeader))
+                    )
+
+
+def _prdt(facts: Facts, at: int) -> Iterator[int]:
+    ram = facts.kernel.machine.ram
+    header = CommandHeader.from_buffer_copy(ram.read(at, size_of(CommandHeader)))
+    first = header.ctba + offset_of(CommandTable, "prdt")
+    for index in range(header.flags >> COMMAND_PRDTL_SHIFT):
+        yield ram.u64(first + index * size_of(PrdtEntry))
+
+
+def _register(facts: Facts, base: int, layout: type[Layout], name: str) -> int:
+    """Read a register as a load by the CPU would; those read here have no side effects (AHCI 1.3.1, 3.3)."""
+    return facts.kernel.machine.memory_bus.read(base + offset_of(layout, name), 4)

@@ -1,0 +1,199 @@
+"""What `Kernel.check` compares the records with: the guest's memory, read by an own page walker and an own decoder.
+
+Nothing here asks a manager what it has done.  A space is walked from its page-directory pointers as the CPU would
+(Intel SDM vol. 3, 4.4), descriptors are read from where GDTR says, a thread's place from its kernel stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from callgate.kernel.abi.boot import BootInformation
+from callgate.kernel.abi.layout import offset_of, size_of
+from callgate.kernel.abi.memory import (
+    BOOT_INFORMATION,
+    KERNEL_BASE,
+    LARGE_PAGE_SIZE,
+    PAGE_SIZE,
+    PTE_LARGE,
+    PTE_PRESENT,
+    PTE_USER,
+    PTE_WRITABLE,
+)
+from callgate.kernel.abi.selectors import GDT_ENTRIES
+from callgate.kernel.abi.thread import KERNEL_STACK_SIZE, TCB_SIZE, SwitchFrame, ThreadControlBlock, TrapFrame
+from callgate.kernel.core.records import Thread
+
+if TYPE_CHECKING:
+    from callgate.kernel.file_data.objects import Fill
+    from callgate.kernel.kernel import Kernel
+
+ADDRESS = 0x000F_FFFF_FFFF_F000  # bits 51 to 12 of an entry
+NO_EXECUTE = 1 << 63
+ENTRIES = 512
+NOTHING = bytes(PAGE_SIZE)
+WORD = 4
+TCB_ESP = offset_of(ThreadControlBlock, "esp") // WORD
+SWITCH_EIP = offset_of(SwitchFrame, "eip") // WORD
+TRAP_EIP = offset_of(TrapFrame, "eip") // WORD
+POINTERS = offset_of(BootInformation, "page_directory_pointers")
+
+
+@dataclass(slots=True)
+class Page:
+    """A mapped page of 4 KiB: the rights that all levels together give."""
+
+    linear: int
+    frame: int
+    user: bool
+    writable: bool
+    executable: bool
+
+
+@dataclass(slots=True)
+class Space:
+    """What hangs on one page-directory-pointer table."""
+
+    name: str
+    tables: list[int] = field(default_factory=list)  # frames of pointers, directories and tables
+    pages: list[Page] = field(default_factory=list)
+
+
+class Facts:
+    """One look at a machine that stands between two instructions; made anew for each check."""
+
+    def __init__(self, kernel: Kernel, transfers_elsewhere: list[str]) -> None:
+        """Take what contradicts the rule of DMA among the transfers up to now, in words (`DmaWatch`)."""
+        self.kernel = kernel
+        self.transfers_elsewhere = transfers_elsewhere
+        self.state = kernel.state
+        self.words = kernel.guest.words
+        self.quads = kernel.guest.quads
+
+    @cached_property
+    def quiescent(self) -> bool:
+        """Whether no policy is under way, which may hold frames and locks that no record names."""
+        return not self.kernel.coroutines.alive
+
+    @cached_property
+    def fills(self) -> list[Fill]:
+        """Every request block: those of open files, and those that are on their way."""
+        fills = [fill for file in self.kernel.files.objects.values() for fill in file.fills]
+        fills += [fill for _, fill in self.kernel.state.files.waiting.values()]
+        return list({id(fill): fill for fill in fills}.values())
+
+    # Page tables.
+
+    @cached_property
+    def kernel_space(self) -> Space:
+        """The half that all processes share, from its directory, in 4 KiB pages; large pages are the direct map."""
+        space = Space("the kernel", [self.state.space.directory])
+        self._walk_directory(space, self.state.space.directory, KERNEL_BASE)
+        return space
+
+    @cached_property
+    def spaces(self) -> list[Space]:
+        """What ring 3 of each process can reach; the shared directory is in `kernel_space`."""
+        return [
+            self._walk(f"process {process.number} ({process.name})", process.pointers)
+            for process in self.state.tasks.processes.values()
+        ]
+
+    @cached_property
+    def boot_tables(self) -> list[int]:
+        """The frames of the loader's page tables, which are loaded until the first thread runs."""
+        pointers = self.words[(BOOT_INFORMATION + POINTERS) // WORD]
+        return [pointers, *(int(self.quads[(pointers >> 3) + index] & ADDRESS) for index in range(3))]
+
+    def _walk(self, name: str, pointers: int) -> Space:
+        space = Space(name, [pointers])
+        for index in range(4):
+            entry = int(self.quads[(pointers >> 3) + index])
+            directory = entry & ADDRESS
+            if entry & PTE_PRESENT and directory != self.state.space.directory:
+                space.tables.append(directory)
+                self._walk_directory(space, directory, index << 30)
+        return space
+
+    def _walk_directory(self, space: Space, directory: int, base: int) -> None:
+        for slot, entry in self.present(directory):
+            linear = base + slot * LARGE_PAGE_SIZE
+            if not entry & PTE_LARGE:
+                space.tables.append(entry & ADDRESS)
+                self._walk_table(space, entry, linear)
+            elif entry & PTE_USER:
+                for offset in range(0, LARGE_PAGE_SIZE, PAGE_SIZE):
+                    space.pages.append(page_of(linear + offset, (entry & ~PTE_LARGE) + offset, entry))
+
+    def _walk_table(self, space: Space, directory_entry: int, base: int) -> None:
+        pages = space.pages
+        for slot, entry in self.present(directory_entry & ADDRESS):
+            pages.append(page_of(base + slot * PAGE_SIZE, entry, directory_entry))
+
+    def present(self, table: int) -> list[tuple[int, int]]:
+        """Return (index, entry) of the present entries of a table in low memory; none of what is no memory."""
+        view = self.quads[table >> 3 : (table >> 3) + ENTRIES]
+        if view == EMPTY:
+            return []
+        return [(index, entry) for index, entry in enumerate(view.tolist()) if entry & PTE_PRESENT]
+
+    # Descriptors.
+
+    @cached_property
+    def gdt(self) -> list[int]:
+        """The descriptors of the GDT, by index."""
+        base, _ = self.kernel.machine.cpu.table("gdtr")
+        first = (base - KERNEL_BASE) >> 3
+        return self.quads[first : first + GDT_ENTRIES].tolist()
+
+    # Threads.
+
+    def stack_word(self, thread: Thread, linear: int) -> int:
+        """Return a word of a thread's kernel stack, found through the page tables."""
+        frame = self.stack_pages[linear & -PAGE_SIZE]
+        return int(self.words[(frame + linear % PAGE_SIZE) // WORD])
+
+    @cached_property
+    def stack_pages(self) -> dict[int, int]:
+        """Frames of kernel space by linear address, the image and the direct map's small pages included."""
+        return {page.linear: page.frame for page in self.kernel_space.pages}
+
+    def stack_words(self, thread: Thread) -> Iterator[int]:
+        """Yield what lies on a thread's kernel stack now, from its ESP up; EIP first if it runs in ring 0."""
+        top, cpu = thread.stack, self.kernel.machine.cpu
+        if thread is self.state.scheduler.current:
+            if cpu.cpl == 3:
+                return
+            yield cpu.eip
+            esp = cpu.esp
+        else:
+            esp = int(self.words[thread.tcb + TCB_ESP])
+        bottom = top + TCB_SIZE - KERNEL_STACK_SIZE
+        for linear in range(max(esp, bottom), top, WORD):
+            yield self.stack_word(thread, linear)
+
+    def within(self, thread: Thread, first: int, behind: int) -> bool:
+        """Whether a thread is in the kernel's code from `first` up to `behind`, or has been interrupted or calls there.
+
+        A register of ring 3 that was saved may look like it: what depends on it may be lenient, never strict.
+        """
+        return any(first <= word < behind for word in self.stack_words(thread))
+
+
+def page_of(linear: int, entry: int, directory_entry: int) -> Page:
+    """Return the page that an entry maps, with the rights of both levels (SDM vol. 3, 4.6)."""
+    both = entry & directory_entry
+    return Page(
+        linear,
+        entry & ADDRESS,
+        bool(both & PTE_USER),
+        bool(both & PTE_WRITABLE),
+        not (entry | directory_entry) & NO_EXECUTE,
+    )
+
+
+EMPTY = memoryview(NOTHING).cast("Q")
+assert size_of(ThreadControlBlock) == TCB_SIZE

@@ -1,0 +1,224 @@
+"""Invariants of policy's records against one another and against what machine code keeps, for `Kernel.check`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from callgate.kernel.abi.calls import WaitReason
+from callgate.kernel.abi.layout import offset_of, size_of
+from callgate.kernel.abi.message import Partition, SlotState
+from callgate.kernel.abi.selectors import SELECTOR_USER_CODE, SLOTS
+from callgate.kernel.abi.thread import GateFrame, ThreadControlBlock, ThreadFlags, ThreadState, TrapFrame
+from callgate.kernel.core.control_block import word
+from callgate.kernel.core.records import GIVE_BACKS, PartitionState, Thread
+from callgate.kernel.file_data.objects import FillState
+from callgate.kernel.storage.disk_requests import Key
+from callgate.kernel.watching.check_facts import Facts
+
+FLAG_VM, FLAG_IOPL = 1 << 17, 3 << 12
+TCB_FLAGS = word(ThreadControlBlock, "flags")
+STATE = offset_of(Partition, "state")
+ON_ITS_WAY = {SlotState.TAKEN, SlotState.POSTED, SlotState.SERVED}
+FOR_A_SERVER = {WaitReason.REPLY, WaitReason.SLOT, WaitReason.FILE}
+#: Kernel threads that may wait for a server, because asking it is their job: those that mount.
+ASKS_SERVERS = ("init", "mount ")
+
+
+# The disk cache.
+
+
+def block_locks_equal_a_recount(facts: Facts) -> Iterator[str]:
+    """A block's locks are the pins that name it, and one more if it has been changed.
+
+    While policy is under way a coroutine may hold locks that no record names yet: then only too few are an error.
+    """
+    pins: Counter[Key] = Counter(_pinned_blocks(facts))
+    blocks = facts.kernel.cache.state.blocks
+    for key, block in blocks.items():
+        counted = pins[key] + block.changed
+        if block.locks < counted or (block.locks > counted and facts.quiescent):
+            yield f"block {key} has {block.locks} locks, on record {counted}"
+    for key in sorted(pins.keys() - blocks.keys()):
+        yield f"block {key} is pinned, and not in the cache"
+
+
+def _pinned_blocks(facts: Facts) -> Iterator[Key]:
+    holders = [fill.pins for fill in facts.fills]
+    holders += [pins for partition in facts.state.endpoints.by_number.values() for pins in partition.pins.values()]
+    holders += [window.pins for process in facts.state.tasks.processes.values() for window in process.windows.values()]
+    return ((disk, block) for pins in holders for kind, disk, block in pins if kind == "block")
+
+
+def cache_totals_equal_a_recount(facts: Facts) -> Iterator[str]:
+    """`locked` and `changed` of the cache are the numbers of such blocks, and `claimed` that of the windows' claims."""
+    state = facts.kernel.cache.state
+    for name, total, counted in (
+        ("locked", state.locked, sum(1 for block in state.blocks.values() if block.locks)),
+        ("changed", state.changed, sum(1 for block in state.blocks.values() if block.changed)),
+        ("claimed", state.claimed, sum(block.writers for block in state.blocks.values())),
+    ):
+        if total != counted:
+            yield f"cache.{name} is {total}, counted {counted}"
+
+
+# Requests.
+
+
+def slot_waiters_equal_a_recount(facts: Facts) -> Iterator[str]:
+    """`slot_waiters` is the length of the queue for a slot.
+
+    Machine code counts itself before it calls SLOT_WAIT: one more for each thread that is between the two.
+    """
+    address = facts.kernel.guest.address
+    first, behind = address("take_slot.queue"), address("take_slot.wait")
+    between = sum(1 for thread in facts.state.tasks.threads.values() if facts.within(thread, first, behind))
+    for partition in facts.state.endpoints.by_number.values():
+        counted = len(partition.waiters)
+        waiters = facts.kernel.slots.block(partition)["slot_waiters"]
+        if not counted <= waiters <= counted + between:
+            yield f"{partition.name}: slot_waiters is {waiters}, counted {counted}"
+
+
+def partition_mask_equals_the_records(facts: Facts) -> Iterator[str]:
+    """Ring 3 can name a partition if and only if there is a record of it."""
+    recorded = sum(1 << number for number in facts.state.endpoints.by_number)
+    mask = facts.kernel.guest.kernel_words["partitions"]
+    if mask != recorded:
+        yield f"the mask of partitions is {mask:#x}, on record {recorded:#x}"
+
+
+def a_slot_is_in_one_place(facts: Facts) -> Iterator[str]:
+    """No slot is both free and unused, and none of these two holds a request."""
+    for partition in facts.state.endpoints.by_number.values():
+        fields = facts.kernel.slots.block(partition)
+        free, unused = fields["free"], fields["unused"]
+        states = _states(facts, partition)
+        for slot in range(SLOTS):
+            here = free >> slot & 1
+            if here and unused >> slot & 1:
+                yield f"{partition.name}: slot {slot} is free and unused"
+            if (here or unused >> slot & 1) and states[slot] != SlotState.FREE:
+                yield f"{partition.name}: slot {slot} is free, and {SlotState(states[slot]).name}"
+            if here and slot not in partition.frames:
+                yield f"{partition.name}: slot {slot} is free, and has no page"
+
+
+def posted_requests_equal_a_recount(facts: Facts) -> Iterator[str]:
+    """A slot noted as posted is on its way, and nobody waits for its reply; a request block waits for one thing only.
+
+    That is a slot, or the disk, or the policy that handles the reply.  Machine code's marks (`Partition.posted`) go
+    before the slot is free.  While a coroutine has a slot filled that it has been given, the slot is still FREE.
+    """
+    counted: Counter[int] = Counter()
+    for partition in facts.state.endpoints.by_number.values():
+        states = _states(facts, partition)
+        fields = facts.kernel.slots.block(partition)
+        if strange := fields["posted"] & (fields["free"] | fields["unused"]):
+            yield f"{partition.name}: slots {strange:#x} are free, and marked as posted"
+        for slot, number in partition.posted.items():
+            counted[number] += 1
+            taken = not facts.quiescent and states[slot] == SlotState.FREE and not fields["free"] >> slot & 1
+            if not (taken or states[slot] in ON_ITS_WAY) or facts.kernel.slots.client(partition, slot):
+                yield f"{partition.name}: slot {slot} is noted as posted, and is {SlotState(states[slot]).name}"
+    for number, (_, fill) in facts.kernel.state.files.waiting.items():
+        ways = counted[number] + bool(fill.list_frame)
+        if fill.state is not FillState.WAITING or ways > 1 or (ways == 0 and facts.quiescent):
+            yield f"request block {number} waits for {ways} replies or disk requests, and is {fill.state.name}"
+
+
+def _states(facts: Facts, partition: PartitionState) -> bytes:
+    return facts.kernel.machine.ram.read(partition.block + STATE, SLOTS)
+
+
+# Threads.
+
+
+def a_dying_process_has_killed_threads_only(facts: Facts) -> Iterator[str]:
+    """Every thread of a process that dies has been killed, and its control block says so until it ends."""
+    address = facts.kernel.guest.address
+    first, behind = address("exit_thread"), address("policy_end")
+    for thread in facts.state.tasks.threads.values():
+        if not thread.process.dying:
+            continue
+        flagged = facts.words[thread.tcb + TCB_FLAGS] & ThreadFlags.KILLED
+        if not thread.killed or not (flagged or facts.within(thread, first, behind)):
+            yield f"thread {thread.number} of dying process {thread.process.number} has not been killed"
+
+
+def ring_3_has_neither_vm_nor_iopl(facts: Facts) -> Iterator[str]:
+    """EFLAGS.VM and IOPL are clear: in the CPU, and in every frame that leads back to ring 3."""
+    if facts.kernel.machine.cpu.eflags & (FLAG_VM | FLAG_IOPL):
+        yield f"the CPU's EFLAGS are {facts.kernel.machine.cpu.eflags:#x}"
+    for thread in facts.state.tasks.threads.values():
+        flags = _saved_flags(facts, thread)
+        if flags & (FLAG_VM | FLAG_IOPL):
+            yield f"thread {thread.number} goes back to ring 3 with EFLAGS {flags:#x}"
+
+
+def _saved_flags(facts: Facts, thread: Thread) -> int:
+    """Return EFLAGS of the frame at the top of a thread's kernel stack; 0 if there is none, or not yet.
+
+    A call gate pushes no EFLAGS, so CS lies one word higher than in the frame of a trap (`GateFrame`, `TrapFrame`).
+    """
+    cpu = facts.kernel.machine.cpu
+    running = thread is facts.state.scheduler.current
+    if thread.process.number == 0 or (running and cpu.cpl == 3):
+        return 0
+    for layout in (GateFrame, TrapFrame):
+        base = thread.stack - size_of(layout)
+        flags = base + offset_of(layout, "eflags")
+        if facts.stack_word(thread, base + offset_of(layout, "cs")) == SELECTOR_USER_CODE:
+            return 0 if running and cpu.esp > flags else facts.stack_word(thread, flags)
+    return 0
+
+
+def kernel_threads_do_not_wait_for_servers(facts: Facts) -> Iterator[str]:
+    """No thread of the kernel waits for a server, but for those that mount."""
+    for thread in facts.state.tasks.threads.values():
+        if thread.process.number or thread.name.startswith(ASKS_SERVERS):
+            continue
+        if thread.state == ThreadState.BLOCKED and thread.wait_reason in FOR_A_SERVER:
+            yield f"kernel thread {thread.name!r} waits for {WaitReason(thread.wait_reason).name}"
+
+
+def fpu_registers_are_their_owners_or_locked(facts: Facts) -> Iterator[str]:
+    """The x87, MMX and SSE registers are their owner's alone, and those of a dead thread are nowhere.
+
+    The routines that hand them over (asm/kernel/fpu.asm) are an exception.
+    """
+    yield from facts.kernel.fpu.check()
+
+
+def give_backs_are_on_their_way(facts: Facts) -> Iterator[str]:
+    """What is to be given back waits for a slot, has one, or is with the server that lives; in one place."""
+    for partition in facts.state.endpoints.by_number.values():
+        queue = partition.give_backs
+        ways = partition.waiters.count(GIVE_BACKS) + (queue.slot >= 0)
+        ways += list(partition.posted.values()).count(GIVE_BACKS)
+        started = facts.kernel.give_backs.state.thread is not None
+        if ways > 1 or (facts.quiescent and ways != queue.busy):
+            yield f"{partition.name}: give-backs are in {ways} places, busy is {queue.busy}"
+        if not partition.dead and queue.entries and started and not queue.busy:
+            yield f"{partition.name}: {len(queue.entries)} give-backs that nobody sends"
+
+
+def what_servers_hold_equals_a_recount(facts: Facts) -> Iterator[str]:
+    """`held` of a server that lives counts open files, locks, request blocks and give-backs."""
+    for partition in facts.state.endpoints.by_number.values():
+        counted = held_by(facts, partition)
+        if facts.quiescent and not partition.dead and partition.held != counted:
+            yield f"{partition.name}: holds {partition.held} things, counted {counted}"
+
+
+def held_by(facts: Facts, partition: PartitionState) -> int:
+    """Return what `PartitionState.held` must be while the server lives."""
+    files = [file for file in facts.kernel.files.objects.values() if file.partition == partition.number]
+    blocks = sum(bool(fill.server_request) for file in files for fill in file.fills)
+    versions = set(facts.kernel.directories.state.versions.values())
+    for process in facts.state.tasks.processes.values():
+        versions.update(lock.of for lock in process.locks.values() if lock.of is not None)
+    locks = sum(version.server is partition for version in versions)
+    queue = partition.give_backs
+    in_flight = GIVE_BACKS in partition.posted.values()
+    return len(files) + blocks + locks + len(queue.entries) + in_flight
