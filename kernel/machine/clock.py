@@ -7,7 +7,7 @@ was skipped is `idle`.  So `now = retired + idle`, and a run is a function of im
 import heapq
 from typing import Any, NamedTuple
 
-from callgate.kernel.machine.counter import CounterState
+from callgate.kernel.machine.counter_state import CounterState
 
 Token = Any
 

@@ -10,7 +10,7 @@ comes to the counting hook.  So it ends by `leave`, which stops the engine there
 
 from typing import Any
 
-from callgate.kernel.machine.counter import NOWHERE, CounterState
+from callgate.kernel.machine.counter_state import NOWHERE, CounterState
 from unicorn.unicorn_py3.unicorn import uclib
 
 
@@ -24,6 +24,7 @@ class Control:
         self.error: BaseException | None = None
         self.request: tuple[str, Any] | None = None
         self.interrupted = False
+        self.running = False  # a run is under way
 
     def stop_soon(self) -> None:
         """Come back to the run loop before the next instruction."""

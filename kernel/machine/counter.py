@@ -29,6 +29,7 @@ from functools import cache
 from typing import Final
 
 from callgate.kernel.machine.counter_code import COUNT_CODE, LOAD_CODE, STORE_CODE
+from callgate.kernel.machine.counter_state import EFLAGS_IF, FILE_BYTES, NEVER, NOWHERE, CounterState
 from callgate.kernel.machine.ram import Region
 from callgate.kernel.machine.repeats import REPEAT_SLOTS, Repeats
 from callgate.kernel.machine.sites import SITE_SLOTS, Cell, Sites
@@ -36,54 +37,9 @@ from unicorn import UC_HOOK_CODE, UC_PROT_ALL
 from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import uclib
 
-NEVER: Final = (1 << 63) - 1
-NOWHERE: Final = (1 << 64) - 1
 KERNEL_QUADRANT: Final = 3
-EFLAGS_IF: Final = 1 << 9
 LOAD_AT: Final = 1024  # where the second routine lies in the page
 STORE_AT: Final = 1280
-FILE_BYTES: Final = ("file_bytes_kernel", "file_bytes_server", "file_bytes_client")
-
-
-class CounterState(ctypes.Structure):
-    """What the hook reads and writes; the host code below knows the offsets by these names.
-
-    `limit` is what the hot path compares with: the count to stop at.  While an interrupt waits for IF it
-    is 0, `armed` is set, and `hard_limit` is the count to stop at.  `site_done` and `site_address` are count
-    and address of the site served last, so that a stop and a resumption do not serve it twice.
-    `stored` is what the instruction counted as `stored_at` has stored above 4 GiB, in bytes.
-    """
-
-    _fields_ = [
-        ("count", ctypes.c_uint64),
-        ("limit", ctypes.c_uint64),
-        ("stop", ctypes.c_void_p),
-        ("last_address", ctypes.c_uint64),
-        ("quadrants", ctypes.c_uint64 * 4),
-        ("ring_changes", ctypes.c_uint64),
-        ("in_kernel", ctypes.c_uint64),
-        ("file_bytes_kernel", ctypes.c_uint64),
-        ("file_bytes_server", ctypes.c_uint64),
-        ("file_bytes_client", ctypes.c_uint64),
-        ("user_kind", ctypes.c_uint64),
-        ("stopped", ctypes.c_uint64),
-        ("hard_limit", ctypes.c_uint64),
-        ("armed", ctypes.c_uint64),
-        ("eflags", ctypes.c_uint64),
-        ("reg_read", ctypes.c_void_p),
-        ("site_map", ctypes.c_void_p),
-        ("chains", ctypes.c_void_p),
-        ("site_done", ctypes.c_uint64),
-        ("site_address", ctypes.c_uint64),
-        ("stop_address", ctypes.c_uint64),
-        ("site_call", ctypes.c_void_p),
-        ("repeats", ctypes.c_void_p),
-        ("repeat_call", ctypes.c_void_p),
-        ("high_memory", ctypes.c_void_p),
-        ("stored_at", ctypes.c_uint64),
-        ("stored", ctypes.c_uint64),
-        ("edx", ctypes.c_uint64),
-    ]
 
 
 def source_of(template: str) -> str:
@@ -158,17 +114,6 @@ def new_state() -> CounterState:
     state.stop = address_of(uclib.uc_emu_stop)
     state.reg_read = address_of(uclib.uc_reg_read)
     return state
-
-
-def take_back_stores(state: CounterState) -> None:
-    """Take back what the instruction being executed has stored above 4 GiB, if anything: it will store it again.
-
-    The engine makes INS store zeros before it asks the port, to see whether it may.
-    """
-    if state.stored_at == state.count:
-        name = FILE_BYTES[0 if state.in_kernel else state.user_kind]
-        setattr(state, name, getattr(state, name) - state.stored)
-        state.stored = 0
 
 
 class NativeCounter:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from callgate.kernel.machine.accounts import Account
 
 if TYPE_CHECKING:
-    from callgate.kernel.machine.machine import Machine
+    from callgate.kernel.machine.parts import Parts
 
 
 class DeviceHost:
     """What one device may do with its machine."""
 
-    def __init__(self, machine: Machine, name: str) -> None:
+    def __init__(self, machine: Parts, name: str) -> None:
         self.machine = machine
         self.name = name
 
@@ -25,7 +25,7 @@ class DeviceHost:
     def schedule(self, delay: int, token: Any) -> int:
         """Have `on_event(token)` called `delay` ns from now; `token` is plain data."""
         machine = self.machine
-        machine.reschedule()
+        machine.control.stop_soon()
         return machine.events.at(machine.clock.now + delay, self.name, token)
 
     def cancel(self, event: int) -> None:
@@ -51,7 +51,7 @@ class DeviceHost:
         if self.machine.dma_watch is not None and to_memory:
             self.machine.dma_watch(physical, length)
         if to_memory:
-            self.machine.code_changed(physical, length)
+            self.machine.translations.changed(physical, length)
 
     def emit(self, kind: str, **fields: object) -> None:
         """Append an event to the stream."""

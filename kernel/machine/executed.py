@@ -15,7 +15,8 @@ from functools import cache
 from typing import Final
 
 from callgate.kernel.abi.memory import PAGE_SHIFT, PAGE_SIZE
-from callgate.kernel.machine.counter import CODE_HOOK, CounterState, add_hook, address_of, native_available
+from callgate.kernel.machine.counter import CODE_HOOK, add_hook, address_of, native_available
+from callgate.kernel.machine.counter_state import CounterState
 from unicorn import UC_HOOK_CODE
 
 RAN, TAKEN, PASSED = 1, 2, 4  # bits of a byte: executed, jumped, went on behind the jump

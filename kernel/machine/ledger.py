@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from callgate.kernel.machine.accounts import BYTE_ACCOUNTS, FILE_ACCOUNTS, Account
 
 if TYPE_CHECKING:
-    from callgate.kernel.machine.counter import CounterState
+    from callgate.kernel.machine.counter_state import CounterState
     from callgate.kernel.machine.sites import Cell
 
 SITE_NAMES = (

@@ -24,7 +24,8 @@ from callgate.kernel.machine.bus import Device, DmaError
 from callgate.kernel.machine.clock import Clock, EventQueue
 from callgate.kernel.machine.context import CLOSED
 from callgate.kernel.machine.control import Control
-from callgate.kernel.machine.counter import CounterState, make_counter
+from callgate.kernel.machine.counter import make_counter
+from callgate.kernel.machine.counter_state import CounterState
 from callgate.kernel.machine.cpu import Cpu
 from callgate.kernel.machine.device_host import DeviceHost
 from callgate.kernel.machine.event_sites import EventSites

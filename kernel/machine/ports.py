@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from callgate.kernel.machine.bus import PortBus
-from callgate.kernel.machine.counter import take_back_stores
+from callgate.kernel.machine.counter_state import take_back_stores
 from callgate.kernel.machine.paging import PageFault
 
 if TYPE_CHECKING:
-    from callgate.kernel.machine.counter import CounterState
+    from callgate.kernel.machine.counter_state import CounterState
     from callgate.kernel.machine.cpu import Cpu
     from callgate.kernel.machine.ledger import Ledger
     from callgate.kernel.machine.paging import Paging

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from callgate.kernel.machine.counter import CounterState
+    from callgate.kernel.machine.counter_state import CounterState
 
 REPEAT_SLOTS: Final = 1 << 12
 REPEAT_CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64)

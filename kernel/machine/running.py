@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from callgate.kernel.machine.counter import NEVER, NOWHERE
+from callgate.kernel.machine.counter_state import NEVER, NOWHERE
 from callgate.kernel.machine.cpu import EFLAGS_IF, NotModelled
 from callgate.kernel.machine.stop import Stop
 from callgate.kernel.machine.traps import BARREN
@@ -23,7 +23,7 @@ from unicorn import UcError
 from unicorn.unicorn_py3.unicorn import uclib
 
 if TYPE_CHECKING:
-    from callgate.kernel.machine.machine import Machine
+    from callgate.kernel.machine.parts import Parts
 
 SLICE = 500_000  # instructions between two looks at Ctrl-C; the slowest (FNSAVE) take 1.5 µs each
 IDLE_EVENTS = 1_000_000  # events without an interrupt after which a HLT is taken to last for ever
@@ -39,23 +39,22 @@ class EngineError(RuntimeError):
 class Runner:
     """Runs one machine."""
 
-    def __init__(self, machine: Machine, *, ctrl_c: bool) -> None:
+    def __init__(self, machine: Parts, *, ctrl_c: bool) -> None:
         self.machine = machine
         self.ctrl_c = ctrl_c
         self.state = machine.state
         self.control = machine.control
         self.begin = ctypes.c_uint64()
-        self.running = False
         self.waiting = False  # in a source of input
 
     def run(self, fuel: int | None, until: Condition | None) -> Stop:
         """Run until something ends it.  RuntimeError if the machine is running already."""
-        if self.running:
+        if self.control.running:
             raise RuntimeError("the machine is running: a hook may not run it again")
         end = NEVER if fuel is None else self.state.count + fuel
         self.control.request = None
         self.machine.traps.barren = 0
-        self.running = True
+        self.control.running = True
         try:
             if not self.ctrl_c:
                 return self._loop(end, until)
@@ -64,7 +63,7 @@ class Runner:
         except NotModelled as error:
             return self._stop("not-modelled", str(error))
         finally:
-            self.running = False
+            self.control.running = False
 
     def _loop(self, end: int, until: Condition | None) -> Stop:
         while True:

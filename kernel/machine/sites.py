@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from callgate.kernel.machine.counter import CounterState
+    from callgate.kernel.machine.counter_state import CounterState
 
 SITE_SLOTS: Final = 1 << 16
 ALWAYS, DIVIDES = 1, 2  # when a cell is reported; bits, which host code gathers from a chain

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SHIFT, PAGE_SIZE
 from callgate.kernel.machine.accounts import Account
-from callgate.kernel.machine.counter import NOWHERE
+from callgate.kernel.machine.counter_state import NOWHERE
 
 if TYPE_CHECKING:
-    from callgate.kernel.machine.machine import Machine
+    from callgate.kernel.machine.parts import Parts
     from callgate.kernel.machine.ram import Backing
 
 
@@ -41,7 +41,7 @@ class Snapshot:
         return f"<snapshot at {self.clock} ns, {size >> 10} KiB of memory>"
 
 
-def take(machine: Machine) -> Snapshot:
+def take(machine: Parts) -> Snapshot:
     """Return a snapshot; NotQuiescent says what is under way."""
     check(machine)
     machine.serial.flush()
@@ -64,7 +64,7 @@ def take(machine: Machine) -> Snapshot:
     )
 
 
-def restore(machine: Machine, snapshot: Snapshot) -> None:
+def restore(machine: Parts, snapshot: Snapshot) -> None:
     """Go back to a snapshot; ValueError if it is another machine's."""
     check_restorable(machine, snapshot)
     machine.control.clear()
@@ -75,7 +75,7 @@ def restore(machine: Machine, snapshot: Snapshot) -> None:
         region.rebase(backing)
     machine.cpu.context.view[:] = snapshot.cpu
     machine.cpu.restore()
-    machine.flush_tlb()
+    machine.translations.flush_tlb()
     machine.ledger.load(snapshot.ledger)
     if stale:
         machine.translations.forget(stale)
@@ -91,19 +91,19 @@ def restore(machine: Machine, snapshot: Snapshot) -> None:
         load(plain["others"][name])
 
 
-def check_restorable(machine: Machine, snapshot: Snapshot) -> None:
+def check_restorable(machine: Parts, snapshot: Snapshot) -> None:
     """Raise ValueError if a snapshot is another machine's, NotQuiescent if this one runs or is closed."""
     if snapshot.owner != id(machine):
         raise ValueError("a snapshot can be restored only by the machine that took it")
-    if machine.runner.running or machine.handle is None:
+    if machine.control.running or machine.handle is None:
         raise NotQuiescent("the machine is running" if machine.handle else "the machine is closed")
 
 
-def check(machine: Machine) -> None:
+def check(machine: Parts) -> None:
     """Raise NotQuiescent if a snapshot cannot be taken now."""
     if machine.handle is None:
         raise NotQuiescent("the machine is closed")
-    if machine.runner.running:
+    if machine.control.running:
         raise NotQuiescent("the machine is running")
     if machine.traps.refusal is not None:
         raise NotQuiescent("a refused instruction waits for its exception")
@@ -112,7 +112,7 @@ def check(machine: Machine) -> None:
         raise NotQuiescent(reason)
 
 
-def differing(machine: Machine, snapshot: Snapshot) -> set[int]:
+def differing(machine: Parts, snapshot: Snapshot) -> set[int]:
     """Return the physical pages with translated code that are not the same in the snapshot."""
     low, high = snapshot.memory[0], snapshot.memory[-1]
     stale = set()

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from callgate.kernel.abi.memory import PAGE_SHIFT, PAGE_SIZE
 from callgate.kernel.machine.accounts import Account
 from callgate.kernel.machine.bus import DmaError
-from callgate.kernel.machine.counter import NOWHERE, add_hook, address_of
+from callgate.kernel.machine.counter import add_hook, address_of
+from callgate.kernel.machine.counter_state import NOWHERE
 from callgate.kernel.machine.paging import CR0_PG, Mode, PageFault
 from unicorn import UC_HOOK_EDGE_GENERATED
 from unicorn.unicorn_const import (

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.machine.bus import DmaError
-from callgate.kernel.machine.counter import NOWHERE
+from callgate.kernel.machine.counter_state import NOWHERE
 from callgate.kernel.machine.cpu import EFLAGS_IF
 from callgate.kernel.machine.exceptions import DB, NO_EXCEPTION, PF, UD, Delivery, Incident, TripleFault, name_of
 from callgate.kernel.machine.paging import PF_FETCH, PageFault

@@ -28,7 +28,7 @@ class CtrlC:
             self.previous = signal.signal(signal.SIGINT, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.machine.runner.running and not self.machine.control.interrupted:
+        if self.machine.control.running and not self.machine.control.interrupted:
             self.machine.control.interrupt()
         elif callable(self.previous):
             self.previous(number, frame)

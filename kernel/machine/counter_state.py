@@ -1,0 +1,61 @@
+"""What the counting hook reads and writes, shared with all that arm it or look at it (`counter`)."""
+
+import ctypes
+from typing import Final
+
+NEVER: Final = (1 << 63) - 1
+NOWHERE: Final = (1 << 64) - 1
+EFLAGS_IF: Final = 1 << 9
+FILE_BYTES: Final = ("file_bytes_kernel", "file_bytes_server", "file_bytes_client")
+
+
+class CounterState(ctypes.Structure):
+    """What the hook reads and writes; its host code knows the offsets by these names.
+
+    `limit` is what the hot path compares with: the count to stop at.  While an interrupt waits for IF it
+    is 0, `armed` is set, and `hard_limit` is the count to stop at.  `site_done` and `site_address` are count
+    and address of the site served last, so that a stop and a resumption do not serve it twice.
+    `stored` is what the instruction counted as `stored_at` has stored above 4 GiB, in bytes.
+    """
+
+    _fields_ = [
+        ("count", ctypes.c_uint64),
+        ("limit", ctypes.c_uint64),
+        ("stop", ctypes.c_void_p),
+        ("last_address", ctypes.c_uint64),
+        ("quadrants", ctypes.c_uint64 * 4),
+        ("ring_changes", ctypes.c_uint64),
+        ("in_kernel", ctypes.c_uint64),
+        ("file_bytes_kernel", ctypes.c_uint64),
+        ("file_bytes_server", ctypes.c_uint64),
+        ("file_bytes_client", ctypes.c_uint64),
+        ("user_kind", ctypes.c_uint64),
+        ("stopped", ctypes.c_uint64),
+        ("hard_limit", ctypes.c_uint64),
+        ("armed", ctypes.c_uint64),
+        ("eflags", ctypes.c_uint64),
+        ("reg_read", ctypes.c_void_p),
+        ("site_map", ctypes.c_void_p),
+        ("chains", ctypes.c_void_p),
+        ("site_done", ctypes.c_uint64),
+        ("site_address", ctypes.c_uint64),
+        ("stop_address", ctypes.c_uint64),
+        ("site_call", ctypes.c_void_p),
+        ("repeats", ctypes.c_void_p),
+        ("repeat_call", ctypes.c_void_p),
+        ("high_memory", ctypes.c_void_p),
+        ("stored_at", ctypes.c_uint64),
+        ("stored", ctypes.c_uint64),
+        ("edx", ctypes.c_uint64),
+    ]
+
+
+def take_back_stores(state: CounterState) -> None:
+    """Take back what the instruction being executed has stored above 4 GiB, if anything: it will store it again.
+
+    The engine makes INS store zeros before it asks the port, to see whether it may.
+    """
+    if state.stored_at == state.count:
+        name = FILE_BYTES[0 if state.in_kernel else state.user_kind]
+        setattr(state, name, getattr(state, name) - state.stored)
+        state.stored = 0

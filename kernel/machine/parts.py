@@ -1,0 +1,55 @@
+"""The parts of a machine, for what drives them: the run loop, devices' hosts, snapshots.
+
+`machine.Machine` is made of them and fits this protocol, so that nothing which it makes has to know it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from callgate.kernel.machine.bus import Device
+from callgate.kernel.machine.clock import Clock, EventQueue
+from callgate.kernel.machine.control import Control
+from callgate.kernel.machine.counter_state import CounterState
+from callgate.kernel.machine.cpu import Cpu
+from callgate.kernel.machine.filters import Filters
+from callgate.kernel.machine.ledger import Ledger
+from callgate.kernel.machine.pic import InterruptController
+from callgate.kernel.machine.ram import Ram
+from callgate.kernel.machine.serial import Serial
+from callgate.kernel.machine.stream import EventStream
+from callgate.kernel.machine.translations import Translations
+from callgate.kernel.machine.traps import Traps
+
+
+class Parts(Protocol):
+    """What a machine consists of."""
+
+    ram: Ram
+    handle: Any  # the engine's raw handle; None once the machine is closed
+    cpu: Cpu
+    state: CounterState
+    control: Control
+    clock: Clock
+    events: EventQueue
+    ledger: Ledger
+    stream: EventStream
+    traps: Traps
+    filters: Filters
+    translations: Translations
+    devices: dict[str, Device]
+    pic: InterruptController
+    serial: Serial
+    quiescent: Callable[[], str | None]
+    on_interrupt: Callable[[], bool] | None
+    dma_watch: Callable[[int, int], None] | None
+    participants: dict[str, tuple[Callable[[], object], Callable[[Any], None]]]
+
+    def only_ticks(self) -> bool:
+        """Whether nothing is to come but ticks of the timer, running periodically."""
+        ...
+
+    def name_address(self, place: int | str) -> str:
+        """Return an address in hex, with its symbol if there is one."""
+        ...
