@@ -21,7 +21,7 @@ from callgate.kernel.abi.ahci import (
     PortRegisters,
 )
 from callgate.kernel.abi.layout import field_names, offset_of
-from callgate.kernel.machine.bus import DeviceBase
+from callgate.kernel.machine.memory.bus import DeviceBase
 
 __all__ = ["MMIO_BASE", "MMIO_SIZE", "AhciController", "Latency"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from callgate.disk.ata import Command
 from callgate.kernel.abi.ahci import CommandHeader, FisType, PrdtEntry, RegisterFis
 from callgate.kernel.abi.layout import size_of
-from callgate.kernel.machine.bus import DmaError, Host
+from callgate.kernel.machine.memory.bus import DmaError, Host
 
 CFL_MASK = 0x1F
 FIS_DWORDS = 5

@@ -16,7 +16,7 @@ from callgate.disk.drive import Drive, DriveError
 from callgate.disk.media import MediumError
 from callgate.kernel.abi.ahci import CommandHeader, PortInterrupt
 from callgate.kernel.abi.layout import offset_of
-from callgate.kernel.machine.bus import DmaError
+from callgate.kernel.machine.memory.bus import DmaError
 
 if TYPE_CHECKING:
     from callgate.disk.ahci_port import Port

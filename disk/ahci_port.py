@@ -17,7 +17,7 @@ from callgate.disk.ata import ON_MEDIA, READY, Command, Fault, Status
 from callgate.disk.drive import NOT_QUEUED, Drive, DriveError, error_log
 from callgate.kernel.abi.ahci import AHCI_SIGNATURE_ATA, AHCI_SLOTS, PortCommand, PortInterrupt, ReceivedFis
 from callgate.kernel.abi.layout import offset_of
-from callgate.kernel.machine.bus import DmaError
+from callgate.kernel.machine.memory.bus import DmaError
 
 if TYPE_CHECKING:
     from callgate.disk.ahci import AhciController

@@ -6,7 +6,7 @@ from typing import Any
 
 from callgate.disk.ahci import AhciController
 from callgate.disk.ide import IdeController
-from callgate.kernel.machine.bus import DeviceBase
+from callgate.kernel.machine.memory.bus import DeviceBase
 
 
 class HotPlug(DeviceBase):

@@ -10,7 +10,7 @@ from typing import Any
 from callgate.disk.ide_channel import Channel
 from callgate.disk.latency import Latency
 from callgate.disk.media import Medium
-from callgate.kernel.machine.bus import DeviceBase
+from callgate.kernel.machine.memory.bus import DeviceBase
 
 COMMAND_BLOCKS = (0x1F0, 0x170)
 CONTROL_BLOCKS = (0x3F6, 0x376)

@@ -30,8 +30,8 @@ from callgate.kernel.boot import Loader, SystemOptions
 from callgate.kernel.core.records import Thread
 from callgate.kernel.kernel import Kernel
 from callgate.kernel.machine import Machine, Stop
-from callgate.kernel.machine.event_sites import EventSite
-from callgate.kernel.machine.stream import Event
+from callgate.kernel.machine.observation.event_sites import EventSite
+from callgate.kernel.machine.observation.stream import Event
 from callgate.kernel.memory.frames import FramePool
 from callgate.kernel.programs.images import kernel_image, program_image
 from callgate.kernel.state import KernelState

@@ -20,7 +20,7 @@ from callgate.kernel.abi.sectors import SECTOR_LINK_SHIFT, SectorList
 from callgate.kernel.core.records import Process
 from callgate.kernel.kernel import Kernel
 from callgate.kernel.machine import Machine
-from callgate.kernel.machine.ledger import Counts
+from callgate.kernel.machine.observation.ledger import Counts
 from callgate.kernel.programs.executable import parse_elf
 from callgate.kernel.programs.images import program_image
 from callgate.kernel.system import System, SystemOptions

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from callgate.kernel.programs.images import program_image
 
 if TYPE_CHECKING:
-    from callgate.kernel.machine.stream import Event
+    from callgate.kernel.machine.observation.stream import Event
     from callgate.kernel.system import System
 
 HEAD: Final = b"# callgate history"

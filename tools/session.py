@@ -24,7 +24,7 @@ from callgate.tools.trace import Trace, TraceFormat
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
     from callgate.kernel.machine import Stop
-    from callgate.kernel.machine.stream import Event
+    from callgate.kernel.machine.observation.stream import Event
     from callgate.kernel.system import System
 
 EXIT_GUEST, EXIT_USAGE, EXIT_FAULT, EXIT_FUEL, EXIT_IMAGE, EXIT_INTERRUPTED = 1, 2, 3, 4, 5, 130

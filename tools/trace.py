@@ -17,11 +17,11 @@ from callgate.kernel.abi.calls import SERVER_CALL_NO_WAIT, HostCall, Operation, 
 from callgate.kernel.abi.disk import DiskStatus
 from callgate.kernel.abi.selectors import GDT_FIRST_PARTITION, VECTOR_IRQ
 from callgate.kernel.core.log import printable
-from callgate.kernel.machine.exceptions import name_of
+from callgate.kernel.machine.cpu.exceptions import name_of
 
 if TYPE_CHECKING:
     from callgate.kernel.core.records import Thread
-    from callgate.kernel.machine.stream import Event
+    from callgate.kernel.machine.observation.stream import Event
     from callgate.kernel.system import System
 
 TraceFormat = Literal["text", "jsonl"]

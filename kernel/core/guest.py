@@ -11,7 +11,7 @@ from callgate.kernel.core.control_block import ControlBlock
 if TYPE_CHECKING:
     from callgate.asm.assembler import Program
     from callgate.kernel.machine import Machine
-    from callgate.kernel.machine.ram import Ram
+    from callgate.kernel.machine.memory.ram import Ram
 
 
 class Guest:

@@ -21,7 +21,7 @@ from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.records import Pin
-from callgate.kernel.machine.ram import Ram
+from callgate.kernel.machine.memory.ram import Ram
 
 AREA = struct.Struct("<QII")
 AREAS = offset_of(FilePage, "areas")

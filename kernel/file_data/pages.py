@@ -14,7 +14,7 @@ from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.file_data.letting_go import LettingGo
 from callgate.kernel.file_data.objects import FileObject, FilesState, Fill, FillState, Part, keeping
-from callgate.kernel.machine.accounts import Account
+from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.tasks.shares import Shares
 
 Pieces = list[tuple[int, int, int]]  # frame or 0 for zeros, first sector within it, sectors

@@ -15,7 +15,7 @@ from callgate.kernel.core.records import PartitionState
 from callgate.kernel.file_data.fetching import Fetching
 from callgate.kernel.file_data.objects import FileObject, FilesState, FillState, publish
 from callgate.kernel.ipc.requests import Requests
-from callgate.kernel.machine.accounts import Account
+from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.tasks.shares import Shares
 
 

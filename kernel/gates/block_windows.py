@@ -7,7 +7,7 @@ from callgate.kernel.abi.limits import BLOCK_WINDOWS_OF_SERVER, LOCK_BLOCKS_BYTE
 from callgate.kernel.abi.memory import SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.records import PartitionState, Process
-from callgate.kernel.machine.accounts import Account
+from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.memory.windows import Source, Windows
 from callgate.kernel.storage.cache import Cache, Locked
 from callgate.kernel.tasks.shares import Shares

@@ -12,7 +12,7 @@ from callgate.kernel.core.records import PartitionState, Thread
 from callgate.kernel.gates.host_calls import CALL_NAMES
 
 if TYPE_CHECKING:
-    from callgate.kernel.machine.ledger import Counts
+    from callgate.kernel.machine.observation.ledger import Counts
 
 LEDGER_FIELDS = (
     "guest_instructions",

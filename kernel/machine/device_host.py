@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from callgate.kernel.machine.accounts import Account
+from callgate.kernel.machine.memory.accounts import Account
 
 if TYPE_CHECKING:
     from callgate.kernel.machine.parts import Parts

@@ -19,37 +19,37 @@ from types import TracebackType
 from typing import Any, Self
 
 from callgate.kernel.abi.memory import PAGE_SIZE
-from callgate.kernel.machine.breakpoints import Breakpoints
-from callgate.kernel.machine.bus import Device, DmaError
-from callgate.kernel.machine.clock import Clock, EventQueue
-from callgate.kernel.machine.context import CLOSED
-from callgate.kernel.machine.control import Control
-from callgate.kernel.machine.counter import make_counter
-from callgate.kernel.machine.counter_state import CounterState
-from callgate.kernel.machine.cpu import Cpu
+from callgate.kernel.machine.cpu.cpu import Cpu
+from callgate.kernel.machine.cpu.exceptions import GP, UD
+from callgate.kernel.machine.cpu.fpu import FloatingPoint, from_cpu
+from callgate.kernel.machine.cpu.paging import CR4_TSD, MAXPHYADDR, PageFault, Paging
+from callgate.kernel.machine.cpu.tables import DescriptorTables
+from callgate.kernel.machine.cpu.translations import Translations
+from callgate.kernel.machine.cpu.traps import Traps
 from callgate.kernel.machine.device_host import DeviceHost
-from callgate.kernel.machine.event_sites import EventSites
-from callgate.kernel.machine.exceptions import GP, UD
-from callgate.kernel.machine.filters import Filters
-from callgate.kernel.machine.fpu import FloatingPoint, from_cpu
-from callgate.kernel.machine.hooks import Hooks
-from callgate.kernel.machine.ledger import Ledger
-from callgate.kernel.machine.memory_bus import MemoryBus
-from callgate.kernel.machine.paging import CR4_TSD, MAXPHYADDR, PageFault, Paging
-from callgate.kernel.machine.pic import InterruptController
-from callgate.kernel.machine.port_buffer import PortBuffer
-from callgate.kernel.machine.ports import Ports
-from callgate.kernel.machine.ram import Ram
+from callgate.kernel.machine.devices.pic import InterruptController
+from callgate.kernel.machine.devices.ports import Ports
+from callgate.kernel.machine.devices.serial import BASE as CONSOLE
+from callgate.kernel.machine.devices.serial import DATA, LSR, Serial
+from callgate.kernel.machine.devices.timer import Timer
+from callgate.kernel.machine.engine.clock import Clock, EventQueue
+from callgate.kernel.machine.engine.context import CLOSED
+from callgate.kernel.machine.engine.control import Control
+from callgate.kernel.machine.engine.counter import make_counter
+from callgate.kernel.machine.engine.counter_state import CounterState
+from callgate.kernel.machine.engine.hooks import Hooks
+from callgate.kernel.machine.engine.port_buffer import PortBuffer
+from callgate.kernel.machine.filters.filters import Filters
+from callgate.kernel.machine.memory.bus import Device, DmaError
+from callgate.kernel.machine.memory.memory_bus import MemoryBus
+from callgate.kernel.machine.memory.ram import Ram
+from callgate.kernel.machine.observation.breakpoints import Breakpoints
+from callgate.kernel.machine.observation.event_sites import EventSites
+from callgate.kernel.machine.observation.ledger import Ledger
+from callgate.kernel.machine.observation.stop import Stop
+from callgate.kernel.machine.observation.stream import EventStream
 from callgate.kernel.machine.running import Runner
-from callgate.kernel.machine.serial import BASE as CONSOLE
-from callgate.kernel.machine.serial import DATA, LSR, Serial
 from callgate.kernel.machine.snapshot import Snapshot, restore, take
-from callgate.kernel.machine.stop import Stop
-from callgate.kernel.machine.stream import EventStream
-from callgate.kernel.machine.tables import DescriptorTables
-from callgate.kernel.machine.timer import Timer
-from callgate.kernel.machine.translations import Translations
-from callgate.kernel.machine.traps import Traps
 from unicorn import UC_ARCH_X86, UC_MODE_32, UC_PROT_ALL, Uc
 from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import uclib

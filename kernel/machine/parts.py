@@ -8,19 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from callgate.kernel.machine.bus import Device
-from callgate.kernel.machine.clock import Clock, EventQueue
-from callgate.kernel.machine.control import Control
-from callgate.kernel.machine.counter_state import CounterState
-from callgate.kernel.machine.cpu import Cpu
-from callgate.kernel.machine.filters import Filters
-from callgate.kernel.machine.ledger import Ledger
-from callgate.kernel.machine.pic import InterruptController
-from callgate.kernel.machine.ram import Ram
-from callgate.kernel.machine.serial import Serial
-from callgate.kernel.machine.stream import EventStream
-from callgate.kernel.machine.translations import Translations
-from callgate.kernel.machine.traps import Traps
+from callgate.kernel.machine.cpu.cpu import Cpu
+from callgate.kernel.machine.cpu.translations import Translations
+from callgate.kernel.machine.cpu.traps import Traps
+from callgate.kernel.machine.devices.pic import InterruptController
+from callgate.kernel.machine.devices.serial import Serial
+from callgate.kernel.machine.engine.clock import Clock, EventQueue
+from callgate.kernel.machine.engine.control import Control
+from callgate.kernel.machine.engine.counter_state import CounterState
+from callgate.kernel.machine.filters.filters import Filters
+from callgate.kernel.machine.memory.bus import Device
+from callgate.kernel.machine.memory.ram import Ram
+from callgate.kernel.machine.observation.ledger import Ledger
+from callgate.kernel.machine.observation.stream import EventStream
 
 
 class Parts(Protocol):

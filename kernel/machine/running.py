@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from callgate.kernel.machine.counter_state import NEVER, NOWHERE
-from callgate.kernel.machine.cpu import EFLAGS_IF, NotModelled
-from callgate.kernel.machine.stop import Stop
-from callgate.kernel.machine.traps import BARREN
+from callgate.kernel.machine.cpu.cpu import EFLAGS_IF, NotModelled
+from callgate.kernel.machine.cpu.traps import BARREN
+from callgate.kernel.machine.engine.counter_state import NEVER, NOWHERE
+from callgate.kernel.machine.observation.stop import Stop
 from unicorn import UcError
 from unicorn.unicorn_py3.unicorn import uclib
 
@@ -103,7 +103,7 @@ class Runner:
         return self._between(end, None) if control.wanted else None
 
     def _return(self) -> None:
-        """Execute one IRETD with VM hidden (`machine.returns`)."""
+        """Execute one IRETD with VM hidden (`machine.cpu.returns`)."""
         returns = self.machine.traps.returns
         returns.hide()
         try:

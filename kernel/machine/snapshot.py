@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SHIFT, PAGE_SIZE
-from callgate.kernel.machine.accounts import Account
-from callgate.kernel.machine.counter_state import NOWHERE
+from callgate.kernel.machine.engine.counter_state import NOWHERE
+from callgate.kernel.machine.memory.accounts import Account
 
 if TYPE_CHECKING:
+    from callgate.kernel.machine.memory.ram import Backing
     from callgate.kernel.machine.parts import Parts
-    from callgate.kernel.machine.ram import Backing
 
 
 class NotQuiescent(RuntimeError):

@@ -1,11 +1,11 @@
 """The GDT as policy fills it: a selector each for threads, LDTs, partitions and message pages.
 
-The encoding of descriptors is the machine's (`machine.descriptors`); whose entry is which is decided in
+The encoding of descriptors is the machine's (`machine.cpu.descriptors`); whose entry is which is decided in
 `abi.selectors` and by the managers.
 """
 
 from callgate.kernel.abi import selectors
-from callgate.kernel.machine.descriptors import (
+from callgate.kernel.machine.cpu.descriptors import (
     TYPE_CALL_GATE,
     TYPE_CODE_READABLE,
     TYPE_DATA_WRITABLE,
@@ -14,7 +14,7 @@ from callgate.kernel.machine.descriptors import (
     Gate,
     Segment,
 )
-from callgate.kernel.machine.ram import Ram
+from callgate.kernel.machine.memory.ram import Ram
 
 FLAT = 0xFFFF_FFFF
 

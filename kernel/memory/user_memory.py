@@ -13,8 +13,8 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.records import Process
-from callgate.kernel.machine.accounts import Account
-from callgate.kernel.machine.ram import Ram
+from callgate.kernel.machine.memory.accounts import Account
+from callgate.kernel.machine.memory.ram import Ram
 from callgate.kernel.memory.page_tables import ADDRESS, PageTables
 
 NEEDED_READ = layout.PTE_PRESENT | layout.PTE_USER

@@ -6,7 +6,7 @@ from callgate.disk.partitions import Reader, ReadError
 from callgate.kernel.abi.memory import PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.guest import Guest
-from callgate.kernel.machine.accounts import Account
+from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.storage.cache import Cache
 
 READ_LIMIT = 256 * SECTORS_PER_PAGE  # most sectors that are locked at once

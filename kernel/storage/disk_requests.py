@@ -18,7 +18,7 @@ from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTOR_SIZE, SECT
 from callgate.kernel.core.coroutines import routine
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.guest import Guest
-from callgate.kernel.machine.accounts import Account
+from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.memory.frames import FramePool, OutOfMemory
 from callgate.kernel.storage.disk_watch import DiskWatch
 from callgate.kernel.storage.disks import Disks, place_of

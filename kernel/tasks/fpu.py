@@ -9,7 +9,7 @@ from callgate.kernel.abi.selectors import GDT_FIRST_THREAD
 from callgate.kernel.abi.thread import TCB_SIZE, KernelWords, ThreadControlBlock
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import Tasks, Thread
-from callgate.kernel.machine.fpu import FloatingPoint, from_area
+from callgate.kernel.machine.cpu.fpu import FloatingPoint, from_area
 
 CR0_TS = 8
 AREA = offset_of(ThreadControlBlock, "fpu")

@@ -1,6 +1,6 @@
 """Invariants of the GDT and the LDTs, for `Kernel.check`: Intel SDM vol. 3, 3.4.5, 3.5 and 6.8.3.
 
-All hold between any two instructions.  Descriptors are put together here once more, not by `machine.descriptors`.
+All hold between any two instructions.  Descriptors are put together here once more, not by `machine.cpu.descriptors`.
 """
 
 from __future__ import annotations

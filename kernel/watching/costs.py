@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.calls import Operation
-from callgate.kernel.machine.ledger import Counts
+from callgate.kernel.machine.observation.ledger import Counts
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel

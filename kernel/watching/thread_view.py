@@ -17,7 +17,7 @@ from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.layout import Layout, field_names, size_of
 from callgate.kernel.abi.thread import GateFrame, ThreadState, TrapFrame
 from callgate.kernel.core.records import Process, Thread
-from callgate.kernel.machine.fpu import FloatingPoint
+from callgate.kernel.machine.cpu.fpu import FloatingPoint
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel

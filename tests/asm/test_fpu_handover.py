@@ -3,7 +3,7 @@
 import pytest
 from callgate.kernel.abi.fpu import FloatingPointArea
 from callgate.kernel.abi.thread import KernelWords, ThreadControlBlock
-from callgate.kernel.machine.fpu import from_area
+from callgate.kernel.machine.cpu.fpu import from_area
 
 SOURCES = """
 CR0_TS = 8

@@ -12,7 +12,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.ide import IdeRegister
 from callgate.kernel.abi.message import Partition, SlotState
 from callgate.kernel.abi.thread import ThreadControlBlock, ThreadFlags
-from callgate.kernel.machine.bus import DeviceBase
+from callgate.kernel.machine.memory.bus import DeviceBase
 from callgate.tools.asmtest.result import RoutineError
 
 COMMANDS, CONTROL = 0x170, 0x376  # the ports of a channel (ATA8-APT)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from callgate.kernel.abi.memory import KERNEL_BASE
-from callgate.kernel.machine import filters
-from callgate.kernel.machine.far import LONGEST
+from callgate.kernel.machine.filters import filters
+from callgate.kernel.machine.filters.far import LONGEST
 from callgate.kernel.programs.executable import Executable, Segment
 
 BASE = 0x0040_0000

@@ -7,7 +7,7 @@ import pytest
 import synthetic_server as synthetic
 from callgate.disk.media import MemoryMedium
 from callgate.kernel.abi.memory import PAGE_SIZE, SECTOR_SIZE
-from callgate.kernel.machine.accounts import Account
+from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.servers import volumes
 from callgate.server.errors import FileSystemError
 from callgate.server.gate import lock_blocks, unlock_blocks

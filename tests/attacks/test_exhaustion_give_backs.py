@@ -11,7 +11,7 @@ from callgate.disk.media import ImageFile, MemoryMedium
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.core.records import GIVE_BACKS, PartitionState
-from callgate.kernel.machine.serial import IRQ
+from callgate.kernel.machine.devices.serial import IRQ
 from callgate.kernel.servers import volumes
 from callgate.kernel.watching.check_facts import Facts
 from callgate.kernel.watching.check_records import held_by

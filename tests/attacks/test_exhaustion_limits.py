@@ -22,7 +22,7 @@ from callgate.kernel.abi.memory import PAGE_SIZE, USER_PROGRAM
 from callgate.kernel.abi.selectors import MAX_PROCESSES, MAX_THREADS
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.symbols import SYMBOL, symbol_at
-from callgate.kernel.machine.serial import IRQ
+from callgate.kernel.machine.devices.serial import IRQ
 from callgate.kernel.programs.executable import ELF_HEADER, ELF_IDENT, PROGRAM_HEADER, parse_elf
 from callgate.kernel.programs.images import program_image, source
 from callgate.kernel.servers import volumes

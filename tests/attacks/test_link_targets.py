@@ -10,7 +10,7 @@ from callgate.disk.media import MemoryMedium
 from callgate.kernel.abi.calls import Operation, ServerCall
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.message import MESSAGE_DATA_SIZE
-from callgate.kernel.machine.serial import IRQ
+from callgate.kernel.machine.devices.serial import IRQ
 from callgate.kernel.servers import volumes
 
 Arenas = Callable[..., Any]

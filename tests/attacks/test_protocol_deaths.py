@@ -14,7 +14,7 @@ from callgate.kernel.abi.thread import GateFrame, ThreadControlBlock, ThreadStat
 from callgate.kernel.core.control_block import word
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.records import PRIORITY_USER, Process
-from callgate.kernel.machine.serial import IRQ
+from callgate.kernel.machine.devices.serial import IRQ
 from callgate.kernel.servers import volumes
 from callgate.kernel.watching.leftovers import leftovers
 from callgate.server.gate import lock_blocks

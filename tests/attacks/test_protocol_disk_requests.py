@@ -10,7 +10,7 @@ from callgate.disk.latency import Latency
 from callgate.disk.media import MemoryMedium
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.core.records import PRIORITY_KERNEL, PartitionState
-from callgate.kernel.machine.serial import IRQ
+from callgate.kernel.machine.devices.serial import IRQ
 from callgate.kernel.servers import volumes
 
 Arenas = Callable[..., Any]

@@ -7,7 +7,7 @@ import silent_servers as servers
 from callgate.disk.media import MemoryMedium
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.core.log import printable
-from callgate.kernel.machine.serial import IRQ
+from callgate.kernel.machine.devices.serial import IRQ
 from callgate.kernel.servers import volumes
 from callgate.server.hosted import operation
 from callgate.server.message import Data, RegisterValues, Reply, Request

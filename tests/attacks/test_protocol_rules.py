@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from callgate.kernel.abi.calls import SERVER_CALL_NO_WAIT
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.machine.serial import IRQ
+from callgate.kernel.machine.devices.serial import IRQ
 
 VOLUME = 1  # the ROM has number 0
 

@@ -14,7 +14,7 @@ from callgate.kernel.abi.selectors import SLOTS
 from callgate.kernel.core.records import GIVE_BACKS, PartitionState, Process
 from callgate.kernel.file_data.hunger import TRIES
 from callgate.kernel.files.paths import listed
-from callgate.kernel.machine.serial import IRQ
+from callgate.kernel.machine.devices.serial import IRQ
 from callgate.kernel.servers import volumes
 from callgate.kernel.system import System, SystemOptions
 from callgate.server.fat import FatServer

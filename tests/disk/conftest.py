@@ -8,7 +8,7 @@ from typing import Any
 
 import host_programs
 import pytest
-from callgate.kernel.machine.bus import DmaError
+from callgate.kernel.machine.memory.bus import DmaError
 
 Tool = Callable[..., str]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from callgate.disk.media import ImageFile
-from callgate.kernel.machine.serial import IRQ
+from callgate.kernel.machine.devices.serial import IRQ
 from callgate.kernel.system import System, SystemOptions
 from callgate.kernel.watching.leftovers import leftovers
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from callgate.kernel.machine.ledger import SITE_NAMES
+from callgate.kernel.machine.observation.ledger import SITE_NAMES
 from callgate.kernel.programs.images import program_image
 
 ROWS = [

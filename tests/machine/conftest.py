@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from callgate.kernel.machine import Machine
-from callgate.kernel.machine.descriptors import Gate, Segment
+from callgate.kernel.machine.cpu.descriptors import Gate, Segment
 from keystone import KS_ARCH_X86, KS_MODE_32, KS_MODE_64, Ks
 
 KERNEL = 0xC000_0000

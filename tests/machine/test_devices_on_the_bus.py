@@ -1,7 +1,7 @@
 """Devices: registers in memory and ports, DMA, events, exceptions that come through the engine."""
 
 import pytest
-from callgate.kernel.machine.bus import DeviceBase, DmaError
+from callgate.kernel.machine.memory.bus import DeviceBase, DmaError
 
 BASE = 0xFEBF_0000
 

@@ -2,8 +2,8 @@
 
 import pytest
 from callgate.kernel.machine import Machine
-from callgate.kernel.machine.divisions import may_overflow
-from callgate.kernel.machine.sites import DIVIDES
+from callgate.kernel.machine.engine.sites import DIVIDES
+from callgate.kernel.machine.filters.divisions import may_overflow
 
 HALVES = (0, 1, 0x7FFF, 0x8000, 0x8001, 0x1_8000, 0x7FFF_8000, 0x7FFF_FFFF, 0x8000_0000, 0x8000_0001, 0xFFFF_FFFF)
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from callgate.kernel.machine.traps import BARREN
+from callgate.kernel.machine.cpu.traps import BARREN
 from callgate.tools.asmtest.bare import BareCpu
 from callgate.tools.asmtest.board import MEMORY, ORIGIN
 from callgate.tools.asmtest.result import RoutineError

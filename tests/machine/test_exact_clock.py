@@ -1,10 +1,11 @@
 """The clock counts retired instructions exactly, the same way in host code and in Python."""
 
 import pytest
-from callgate.kernel.machine import Machine, counter_code, executed, port_buffer
-from callgate.kernel.machine import counter as counters
+from callgate.kernel.machine import Machine
+from callgate.kernel.machine.engine import counter as counters
+from callgate.kernel.machine.engine import counter_code, executed, port_buffer
+from callgate.kernel.machine.observation.stream import Event
 from callgate.kernel.machine.running import SLICE
-from callgate.kernel.machine.stream import Event
 from callgate.tools.bench_clock import bench_clock
 
 PROGRAM = """

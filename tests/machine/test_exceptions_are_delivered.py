@@ -3,7 +3,7 @@
 import resource
 
 import pytest
-from callgate.kernel.machine.stop import TripleFaultReport
+from callgate.kernel.machine.observation.stop import TripleFaultReport
 
 STUB_FLAGS_CLEARED = 0x200 | 0x100 | 0x4000  # IF (interrupt gate), TF, NT
 

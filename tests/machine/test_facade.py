@@ -10,10 +10,10 @@ import time
 
 import pytest
 from callgate.kernel.machine import Machine
-from callgate.kernel.machine.descriptors import Gate, Segment
-from callgate.kernel.machine.event_sites import EventSite
+from callgate.kernel.machine.cpu.descriptors import Gate, Segment
+from callgate.kernel.machine.observation.event_sites import EventSite
+from callgate.kernel.machine.observation.stream import EventStream
 from callgate.kernel.machine.snapshot import NotQuiescent
-from callgate.kernel.machine.stream import EventStream
 
 
 def test_fuel_ends_a_run_and_step_retires_exactly_that_many(bare):

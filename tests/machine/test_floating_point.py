@@ -5,7 +5,7 @@ import random
 
 import pytest
 from callgate.kernel.abi.fpu import FloatingPointArea
-from callgate.kernel.machine.fpu import from_area, number
+from callgate.kernel.machine.cpu.fpu import from_area, number
 
 CODE, AREA, OTHER, MEMORY = 0x400000, 0x402000, 0x402200, 0x402400  # in the board's user memory
 PHYSICAL = 0x300000 - CODE

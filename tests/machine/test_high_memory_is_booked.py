@@ -4,8 +4,8 @@ import struct
 
 import pytest
 from callgate.kernel.machine import Machine
-from callgate.kernel.machine.accounts import Account
-from callgate.kernel.machine.ram import UnbookedAccess
+from callgate.kernel.machine.memory.accounts import Account
+from callgate.kernel.machine.memory.ram import UnbookedAccess
 
 HIGH = 1 << 32
 PAGE = 0x405000  # linear

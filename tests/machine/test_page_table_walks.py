@@ -4,7 +4,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from callgate.kernel.machine.paging import PageFault
+from callgate.kernel.machine.cpu.paging import PageFault
 
 ACCESSES = {
     "mov al, [ebx]": (False, False),

@@ -2,8 +2,8 @@
 
 import pytest
 from callgate.kernel.machine import Machine
-from callgate.kernel.machine.bus import DeviceBase
-from callgate.kernel.machine.paging import PageFault
+from callgate.kernel.machine.cpu.paging import PageFault
+from callgate.kernel.machine.memory.bus import DeviceBase
 
 RAM_END = 8 << 20
 NOWHERE = 0x4000_0000

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from callgate.kernel.machine.translations import TRANSFERS, decoder, straight
+from callgate.kernel.machine.cpu.translations import TRANSFERS, decoder, straight
 
 SETUP = """
 import struct

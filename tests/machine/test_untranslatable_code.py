@@ -6,8 +6,8 @@ import sys
 import threading
 
 import pytest
-from callgate.kernel.machine import untranslatable
-from callgate.kernel.machine.untranslatable import SIGNAL_CODE, rescue, source_of
+from callgate.kernel.machine.engine import untranslatable
+from callgate.kernel.machine.engine.untranslatable import SIGNAL_CODE, rescue, source_of
 
 pytestmark = pytest.mark.skipif(rescue() is None, reason="needs an x86-64 host on which code can be made")
 

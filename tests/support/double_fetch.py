@@ -18,8 +18,8 @@ from typing import Any
 
 from callgate.kernel.abi.memory import PAGE_SIZE, PTE_PRESENT, PTE_USER, PTE_WRITABLE
 from callgate.kernel.kernel import Kernel
-from callgate.kernel.machine.accounts import Account
-from callgate.kernel.machine.counter import add_hook, address_of
+from callgate.kernel.machine.engine.counter import add_hook, address_of
+from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.memory.page_tables import ADDRESS
 from callgate.kernel.system import System
 from unicorn import UC_HOOK_MEM_READ
@@ -32,7 +32,7 @@ ENTRIES = PAGE_SIZE // 8
 DIRECTORIES = 3  # of ring 3, of the four that an address space has
 GATES = ("system_gate", "ipc_gate", "server_gate")
 MACHINE = "callgate.kernel.machine"
-MEMORY = {"callgate.kernel.machine.ram", "callgate.kernel.machine.paging"}
+MEMORY = {"callgate.kernel.machine.memory.ram", "callgate.kernel.machine.cpu.paging"}
 SERVERS = "callgate.server"  # hosted handlers: their reads are ring 3's own
 CARRIERS = {"UserMemory", "Ram", "ControlBlock"}  # who reads for somebody else
 # Python that takes a view in order to write.

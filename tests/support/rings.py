@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from callgate.kernel.machine import Machine
-from callgate.kernel.machine.descriptors import Gate, Segment
-from callgate.kernel.machine.exceptions import NAMES, WITH_ERROR_CODE
+from callgate.kernel.machine.cpu.descriptors import Gate, Segment
+from callgate.kernel.machine.cpu.exceptions import NAMES, WITH_ERROR_CODE
 from keystone import KS_ARCH_X86, KS_MODE_32, Ks
 
 KERNEL = 0xC000_0000

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from callgate.kernel.machine.ledger import Counts
+from callgate.kernel.machine.observation.ledger import Counts
 from callgate.tools import bench_read, bench_tests, benchmarks
 from callgate.tools.bench_command import ROUNDS
 from callgate.tools.benchmarks import BenchmarkError

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from callgate.kernel.machine.stream import Event
+from callgate.kernel.machine.observation.stream import Event
 from callgate.kernel.programs.images import kernel_image, program_image
 from callgate.kernel.system import EVENT_PROGRAMS, System, SystemOptions
 from callgate.tools.trace import Trace, is_trace
@@ -30,7 +30,7 @@ def in_the_sources() -> dict[str, set[str]]:
     for program in (kernel_image(), *map(program_image, EVENT_PROGRAMS)):
         for event in program.events:
             found[event.name].update(key for key, _ in event.fields)
-    for path in ("disk/ahci_port.py", "disk/ide_channel.py", "kernel/machine/traps.py"):
+    for path in ("disk/ahci_port.py", "disk/ide_channel.py", "kernel/machine/cpu/traps.py"):
         for event, fields in EMITTED.findall((ROOT / path).read_text("utf-8")):
             found[event].update(KEY.findall(fields))
     for event in ("exception", "int"):  # traps.py gives them from a dictionary

@@ -22,9 +22,9 @@ from callgate.asm.assembler import AsmErrors, Program
 from callgate.asm.assembler.errors import near_miss, printable
 from callgate.kernel.abi.calls import HostCall
 from callgate.kernel.machine import Machine, Stop
-from callgate.kernel.machine.ledger import Counts
+from callgate.kernel.machine.observation.ledger import Counts
+from callgate.kernel.machine.observation.stream import Event
 from callgate.kernel.machine.snapshot import Snapshot
-from callgate.kernel.machine.stream import Event
 from callgate.tools.asmtest import board, meanwhile, placing, wide
 from callgate.tools.asmtest.convention import Argument, Convention, convention_named, make_frame, violations
 from callgate.tools.asmtest.ctrl_c import CtrlC

@@ -10,8 +10,8 @@ from typing import Final
 
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.machine import Machine
-from callgate.kernel.machine.descriptors import TYPE_CODE_READABLE, TYPE_DATA_WRITABLE, Segment
-from callgate.kernel.machine.paging import CR0_PG, CR0_WP, CR4_PAE
+from callgate.kernel.machine.cpu.descriptors import TYPE_CODE_READABLE, TYPE_DATA_WRITABLE, Segment
+from callgate.kernel.machine.cpu.paging import CR0_PG, CR0_WP, CR4_PAE
 from callgate.tools.asmtest import wide
 from callgate.tools.asmtest.result import FLAGS, WHOLE
 from unicorn import x86_const as x86

@@ -10,7 +10,7 @@ from callgate.disk.media import open_image
 from callgate.kernel.core.errors import KernelPanic
 from callgate.kernel.core.records import Process
 from callgate.kernel.machine import Stop
-from callgate.kernel.machine.ledger import Counts
+from callgate.kernel.machine.observation.ledger import Counts
 from callgate.kernel.programs.images import program_image
 from callgate.kernel.system import System, SystemOptions
 from callgate.kernel.tasks.processes import waits_for_input

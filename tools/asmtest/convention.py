@@ -18,7 +18,7 @@ from callgate.kernel.abi.fpu import FPU_CONTROL_INITIAL, MXCSR_INITIAL
 from callgate.tools.asmtest.result import FLAGS, CallResult
 
 if TYPE_CHECKING:
-    from callgate.kernel.machine.fpu import FloatingPoint
+    from callgate.kernel.machine.cpu.fpu import FloatingPoint
     from callgate.tools.asmtest.bare import BareCpu
 
 STRINGS: Final = 0x3F_0000  # where texts that are arguments lie

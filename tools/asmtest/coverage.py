@@ -20,7 +20,7 @@ from callgate.asm.user import PROGRAMS
 from callgate.kernel.abi.memory import KERNEL_BASE
 from callgate.kernel.core.records import Process, Thread
 from callgate.kernel.machine import Machine
-from callgate.kernel.machine.executed import PASSED, RAN, TAKEN, Executed, Sheet, watch
+from callgate.kernel.machine.engine.executed import PASSED, RAN, TAKEN, Executed, Sheet, watch
 from callgate.kernel.programs.executable import Executable
 from callgate.kernel.programs.images import program_file, program_image
 from callgate.kernel.system import System

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from callgate.kernel.machine.executed import PASSED, RAN, TAKEN
+from callgate.kernel.machine.engine.executed import PASSED, RAN, TAKEN
 from callgate.tools.asmtest.coverage import Key, Result, missing
 
 TESTS: Final = "test_"

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from callgate.asm.assembler import EventSite, LedgerMark
 from callgate.kernel.abi.calls import HostCall
 from callgate.kernel.machine import Machine
-from callgate.kernel.machine.bus import DmaError
-from callgate.kernel.machine.paging import PageFault
-from callgate.kernel.machine.stream import Event
+from callgate.kernel.machine.cpu.paging import PageFault
+from callgate.kernel.machine.memory.bus import DmaError
+from callgate.kernel.machine.observation.stream import Event
 from callgate.tools.asmtest import wide
 from callgate.tools.asmtest.result import Fault, RoutineError
 

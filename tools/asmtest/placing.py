@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.machine import Machine
-from callgate.kernel.machine.ram import Ram
+from callgate.kernel.machine.memory.ram import Ram
 from callgate.tools.asmtest.board import MEMORY, POINTERS, PRESENT, RIGHTS, TABLES, USER
 from callgate.tools.asmtest.linking import FRAMES, TABLE_PAGES, LinkedProgram
 from callgate.tools.asmtest.result import RoutineError

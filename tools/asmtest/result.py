@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from callgate.kernel.machine.exceptions import PF, name_of
-from callgate.kernel.machine.ledger import Counts
-from callgate.kernel.machine.stream import Event
+from callgate.kernel.machine.cpu.exceptions import PF, name_of
+from callgate.kernel.machine.observation.ledger import Counts
+from callgate.kernel.machine.observation.stream import Event
 
 FLAGS: Final = {"CF": 0, "PF": 2, "AF": 4, "ZF": 6, "SF": 7, "TF": 8, "IF": 9, "DF": 10, "OF": 11}
 WHOLE: Final = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")

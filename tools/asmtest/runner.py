@@ -11,10 +11,10 @@ from callgate.asm.assembler import AsmError, Program
 from callgate.asm.assembler.errors import near_miss
 from callgate.asm.assembler.macros import split_arguments
 from callgate.kernel.abi.calls import HostCall
-from callgate.kernel.machine.bus import DmaError
-from callgate.kernel.machine.exceptions import NAMES
-from callgate.kernel.machine.fpu import FloatingPoint
-from callgate.kernel.machine.stream import Event
+from callgate.kernel.machine.cpu.exceptions import NAMES
+from callgate.kernel.machine.cpu.fpu import FloatingPoint
+from callgate.kernel.machine.memory.bus import DmaError
+from callgate.kernel.machine.observation.stream import Event
 from callgate.tools.asmtest import wide
 from callgate.tools.asmtest.bare import FUEL, BareCpu
 from callgate.tools.asmtest.board import MEMORY, RIGHTS, SEGMENT_SELECTORS

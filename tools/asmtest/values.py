@@ -14,7 +14,7 @@ from callgate.asm.assembler.errors import near_miss
 from callgate.asm.assembler.expressions import Unresolved, evaluate
 from callgate.kernel.abi import constants
 from callgate.kernel.abi.calls import HostCall
-from callgate.kernel.machine.ledger import SITE_NAMES
+from callgate.kernel.machine.observation.ledger import SITE_NAMES
 from callgate.tools.asmtest import wide
 from callgate.tools.asmtest.cases import Relation, Statement
 from callgate.tools.asmtest.convention import Argument

@@ -16,7 +16,7 @@ from struct import pack, unpack
 from typing import Any, Final
 
 from callgate.kernel.abi.fpu import FPU_CONTROL_INITIAL, MXCSR_INITIAL
-from callgate.kernel.machine.fpu import FloatingPoint, number
+from callgate.kernel.machine.cpu.fpu import FloatingPoint, number
 from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import uclib
 

@@ -17,7 +17,7 @@ from callgate.kernel.abi.layout import Layout, size_of
 from callgate.kernel.abi.memory import HIGH_MEMORY, KERNEL_BASE, KERNEL_LOAD, PAGE_SIZE
 from callgate.kernel.abi.thread import KernelWords
 from callgate.kernel.machine import Machine, Stop
-from callgate.kernel.machine.bus import Device
+from callgate.kernel.machine.memory.bus import Device
 from callgate.kernel.memory.frames import FramePool
 from callgate.kernel.memory.page_tables import KERNEL_DATA, KERNEL_DEVICE, KernelSpace, PageTables
 from callgate.kernel.programs.images import source

@@ -12,7 +12,7 @@ from callgate.disk.media import ImageFile, Medium
 from callgate.kernel.core.records import Process
 from callgate.kernel.kernel import Kernel
 from callgate.kernel.machine import Stop
-from callgate.kernel.machine.stream import Event
+from callgate.kernel.machine.observation.stream import Event
 from callgate.kernel.programs.executable import Executable, parse_elf
 from callgate.kernel.programs.images import source
 from callgate.kernel.system import System, SystemOptions

@@ -15,7 +15,7 @@ from callgate.disk.builder import create_image
 from callgate.disk.latency import Latency
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.core.records import Process
-from callgate.kernel.machine.serial import IRQ
+from callgate.kernel.machine.devices.serial import IRQ
 from callgate.kernel.programs.images import source
 from callgate.kernel.watching.leftovers import leftovers
 

@@ -15,7 +15,7 @@ from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.message import Message
 from callgate.kernel.abi.thread import HostedBlock
 from callgate.kernel.file_data.objects import FillState
-from callgate.kernel.machine.serial import IRQ
+from callgate.kernel.machine.devices.serial import IRQ
 from callgate.kernel.servers import volumes
 from callgate.server.gate import allocate
 from callgate.server.hosted import operation

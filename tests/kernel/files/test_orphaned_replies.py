@@ -9,7 +9,7 @@ from callgate.disk.builder import create_image
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.core.records import GIVE_BACKS, PartitionState
 from callgate.kernel.ipc.slots import lowest
-from callgate.kernel.machine.serial import IRQ
+from callgate.kernel.machine.devices.serial import IRQ
 from callgate.server.mounted import MountedServer
 
 Sessions = Callable[..., Any]

@@ -15,8 +15,8 @@ from callgate.kernel.core.control_block import ControlBlock
 from callgate.kernel.core.records import PRIORITY_USER, PartitionState, Process, Thread
 from callgate.kernel.kernel import Kernel
 from callgate.kernel.machine import Stop
-from callgate.kernel.machine.serial import IRQ
-from callgate.kernel.machine.stream import Event
+from callgate.kernel.machine.devices.serial import IRQ
+from callgate.kernel.machine.observation.stream import Event
 from callgate.kernel.programs.executable import Executable, parse_elf
 from callgate.kernel.programs.images import source
 from callgate.kernel.system import System, SystemOptions

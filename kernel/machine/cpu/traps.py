@@ -1,0 +1,300 @@
+"""What the engine reports and a CPU would handle itself: exceptions, INT n, and refused instructions.
+
+An exception that Unicorn finds is delivered on the spot: the hook patches the CPU's state and returns,
+and execution goes on in the guest's handler.  A fault that only we find (a port that ring 3 may not use,
+SYSENTER) is found in the middle of an instruction: the state before it is kept, the engine stops before
+the next one, and `settle` goes back to the kept state and delivers the fault from there.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.machine.cpu.cpu import EFLAGS_IF
+from callgate.kernel.machine.cpu.exceptions import DB, NO_EXCEPTION, PF, UD, Delivery, Incident, TripleFault, name_of
+from callgate.kernel.machine.cpu.paging import PF_FETCH, PageFault
+from callgate.kernel.machine.cpu.returns import Returns
+from callgate.kernel.machine.cpu.stepping import Stepping
+from callgate.kernel.machine.engine.counter_state import NOWHERE
+from callgate.kernel.machine.engine.untranslatable import Translator
+from callgate.kernel.machine.memory.bus import DmaError
+from callgate.kernel.machine.observation.stop import Occurrence, TripleFaultReport
+
+if TYPE_CHECKING:
+    from callgate.kernel.machine.cpu.cpu import Cpu
+    from callgate.kernel.machine.cpu.paging import Paging
+    from callgate.kernel.machine.engine.clock import Clock
+    from callgate.kernel.machine.engine.control import Control
+    from callgate.kernel.machine.observation.ledger import Ledger
+    from callgate.kernel.machine.observation.stream import EventStream
+
+CODE_SHOWN = 15
+PREFIXES = b"\xf0\xf2\xf3\x26\x2e\x36\x3e\x64\x65\x66\x67"
+LOCK = 0xF0
+INT1 = b"\xf1"
+RECENT = 16  # occurrences kept for the report
+BARREN = 500  # deliveries with no instruction retired between them after which the run loop is asked
+STACK_SHOWN = 16  # dwords of stack in a triple-fault report
+SOFTWARE_NAME = "int {:#x}"
+INTERRUPT_NAME = "irq {:#x}"
+
+
+class Refusal(NamedTuple):
+    """A fault to be delivered in place of an instruction, and the state before it."""
+
+    context: bytes
+    incident: Incident
+
+
+class Traps:
+    """Exceptions and interrupts of one machine."""
+
+    def __init__(
+        self,
+        cpu: Cpu,
+        paging: Paging,
+        control: Control,
+        ledger: Ledger,
+        stream: EventStream,
+        clock: Clock,
+    ) -> None:
+        """Deliver what happens to `cpu`; who is told, and where it is counted."""
+        self.cpu = cpu
+        self.state = control.state
+        self.paging = paging
+        self.control = control
+        self.ledger = ledger
+        self.stream = stream
+        stream.declare("exception", "int", "interrupt")
+        self.clock = clock
+        self.recent: deque[Occurrence] = deque(maxlen=RECENT)
+        self.barren = 0  # deliveries since an instruction has retired
+        self.barren_at = 0  # the count of instructions then
+        self.delivery = Delivery(cpu, paging)
+        self.stepping = Stepping(cpu, paging)
+        self.refusal: Refusal | None = None
+        self.returns = Returns(cpu, paging, control)
+        self.translator = Translator(cpu.handle)
+
+    # Hooks.
+
+    def interrupt(self, vector: int) -> None:
+        """INT n or an exception: EIP is the next instruction for the one, the faulting for the other."""
+        if self.returns.hidden is not None:
+            self.returns.show()
+        if self.refusal is not None:
+            self.settle()
+            return
+        cpu, layout = self.cpu, self.cpu.layout
+        cpu.save()
+        eip = cpu.get(layout.eip)
+        software = bool(cpu.get(layout.is_int))
+        code = 0 if software else cpu.get(layout.error_code)
+        if (vector == PF or self.stepping.active) and not software and self._step(vector, code, eip):
+            return
+        if self.stepping.active:
+            self.stepping.finish()
+        if software:
+            self._deliver(Incident(vector, eip, 0, software=True, instruction=self.current()))
+            return
+        if vector == PF and self._before_fetch(eip, code):
+            return
+        if vector != DB:
+            self._uncount(eip, fetch=vector == PF and bool(code & PF_FETCH))
+        self._deliver(Incident(vector, eip, code))
+
+    def _step(self, vector: int, code: int, eip: int) -> bool:
+        """Deal with a fetch fault that has come too early, and with the steps towards it; False if it is none."""
+        cpu, stepping = self.cpu, self.stepping
+        linear = eip + cpu.get(cpu.layout.segment("cs") + 8) & 0xFFFF_FFFF
+        if stepping.active and vector == DB:
+            stepping.trapped(linear)
+            return True
+        executed = not code & PF_FETCH and self.state.last_address == linear
+        address = cpu.get(cpu.layout.cr2)
+        if vector == PF and stepping.wanted(linear, address, executed=executed):
+            stepping.start(linear, address)
+            return True
+        return False
+
+    def _before_fetch(self, eip: int, code: int) -> bool:
+        """Stop before an instruction that cannot be fetched, where the counting hook would stop if it came there."""
+        cpu, layout = self.cpu, self.cpu.layout
+        linear = eip + cpu.get(layout.segment("cs") + 8) & 0xFFFF_FFFF
+        if not code & PF_FETCH and self.state.last_address == linear:
+            return False
+        return self._stop_before()
+
+    def _stop_before(self) -> bool:
+        """Stop here if the counting hook would stop, which never comes here; False if it would not."""
+        cpu, layout = self.cpu, self.cpu.layout
+        if not self.control.due(interruptible=bool(cpu.get(layout.eflags) & EFLAGS_IF)):
+            return False
+        cpu.put(layout.old_exception, NO_EXCEPTION)
+        cpu.restore()
+        self.control.stop_soon()
+        return True
+
+    def interrupted(self) -> None:
+        """Call it between two instructions: the engine has stopped for another reason."""
+        if self.stepping.active:
+            self.cpu.save()
+            self.stepping.finish()
+            self.cpu.restore()
+
+    def invalid(self) -> None:
+        """An opcode that is none; the engine reports INT 6 and INT1 here as well, which are no faults."""
+        self.returns.show()
+        if self.refusal is not None:
+            self.settle()
+            return
+        cpu, layout = self.cpu, self.cpu.layout
+        cpu.save()
+        eip = cpu.get(layout.eip)
+        if self.translator.gave_up():
+            self._untranslatable(eip)
+            return
+        if self.stepping.active:
+            self.stepping.finish()
+        if cpu.get(layout.is_int):
+            self._deliver(Incident(UD, cpu.get(layout.next_eip), software=True, instruction=eip))
+            return
+        length = self._int1(eip)
+        if length:
+            self._deliver(Incident(DB, eip + length))
+            return
+        self._uncount(eip)
+        self._deliver(Incident(UD, eip))
+
+    def _untranslatable(self, eip: int) -> None:
+        """Something in the block at `eip` cannot be translated: #UD, after what stands before it has been executed."""
+        if self._stop_before():
+            self.control.leave()
+            return
+        if not self.stepping.active:
+            self.stepping.start(eip + self.cpu.get(self.cpu.layout.segment("cs") + 8) & 0xFFFF_FFFF, None)
+            return
+        self.stepping.finish()
+        self._deliver(Incident(UD, eip))
+
+    def _int1(self, eip: int) -> int:
+        """Return the length of the INT1 at `eip`, 0 if it is something else."""
+        base = self.cpu.get(self.cpu.layout.segment("cs") + 8)
+        code = self._mapped(eip + base & 0xFFFF_FFFF, CODE_SHOWN)
+        opcode = code.lstrip(PREFIXES)
+        return len(code) - len(opcode) + 1 if opcode[:1] == INT1 and LOCK not in code[: -len(opcode)] else 0
+
+    def refuse(self, vector: int, code: int) -> None:
+        """Called within an instruction (or before it, at a site): make it a fault without any effect."""
+        if self.refusal is not None:
+            return
+        self.cpu.save()
+        eip = self.current()
+        incident = Incident(vector, eip, code)
+        self.refusal = Refusal(bytes(self.cpu.context.view), incident)
+        self.control.stop_soon()
+
+    def refuse_before(self, vector: int, code: int, eip: int, address: int | None = None) -> None:
+        """Called at a site: fault instead of executing the instruction at `eip`, which is not counted.
+
+        `address` is that of a page fault.
+        """
+        self.cpu.save()
+        if address is not None:
+            self.cpu.put(self.cpu.layout.cr2, address)
+        self.refusal = Refusal(bytes(self.cpu.context.view), Incident(vector, eip, code, counted=False))
+        self.control.stop_soon()
+
+    def settle(self) -> None:
+        """Deliver what `refuse` kept, from the state before the instruction."""
+        assert self.refusal is not None
+        kept, incident = self.refusal
+        self.refusal = None
+        cpu = self.cpu
+        cpu.context.view[:] = kept
+        cpu.put(cpu.layout.eip, incident.eip)
+        if incident.counted:
+            self._uncount(incident.eip)
+        self._deliver(incident)
+
+    # Interrupt lines.
+
+    def external(self, vector: int) -> None:
+        """Deliver an interrupt of the controller at the present boundary."""
+        name = INTERRUPT_NAME.format(vector)
+        self.ledger.interrupts[name] += 1
+        if self.stream.active:
+            self.stream.emit("interrupt", vector=vector)
+        self.cpu.save()
+        eip = self.cpu.get(self.cpu.layout.eip)
+        self.recent.append(Occurrence(self.clock.now, name, 0, eip))
+        self._deliver(Incident(vector, eip, external=True))
+
+    # The rest.
+
+    def current(self) -> int:
+        """EIP of the instruction that executes, as an offset in CS; within a hook."""
+        base = self.cpu.get(self.cpu.layout.segment("cs") + 8)
+        return int(self.state.last_address) - base & 0xFFFF_FFFF
+
+    def _uncount(self, eip: int, *, fetch: bool = False) -> None:
+        """Take back an attempt that did not retire; one whose fetch faulted was never counted."""
+        state = self.state
+        linear = eip + self.cpu.get(self.cpu.layout.segment("cs") + 8) & 0xFFFF_FFFF
+        if not fetch and state.last_address == linear:
+            state.count -= 1
+            state.quadrants[linear >> 30] -= 1
+        state.last_address = NOWHERE
+
+    def _count_barren(self) -> None:
+        """A CPU can deliver exceptions for ever and never execute: have the run loop look now and then."""
+        if self.state.count != self.barren_at:
+            self.barren, self.barren_at = 0, self.state.count
+        self.barren += 1
+        if not self.barren % BARREN:
+            self.control.stop_soon()
+
+    def _deliver(self, incident: Incident) -> None:
+        self._count_barren()
+        if self.stream.active:
+            self._emit(incident)
+        try:
+            vectors = self.delivery.deliver(incident)
+        except TripleFault as fault:
+            self.control.request_stop("triple-fault", self._report(fault))
+            return
+        if incident.external:
+            vectors = vectors[1:]
+        clock = self.clock.now
+        for vector in vectors:
+            software = incident.software and vector == incident.vector
+            name = SOFTWARE_NAME.format(vector) if software else name_of(vector)
+            self.ledger.exceptions[name] += 1
+            self.recent.append(Occurrence(clock, name, incident.error_code, incident.eip))
+
+    def _emit(self, incident: Incident) -> None:
+        fields: dict[str, object] = {"vector": incident.vector, "error": incident.error_code, "eip": incident.eip}
+        if incident.vector == PF and not incident.software:
+            fields["cr2"] = self.cpu.get(self.cpu.layout.cr2)
+        if not incident.external:
+            self.stream.emit("int" if incident.software else "exception", **fields)
+
+    def _report(self, fault: TripleFault) -> TripleFaultReport:
+        cpu = self.cpu
+        code = self._mapped(cpu.eip + cpu.segment_base("cs"), CODE_SHOWN)
+        stack = self._mapped(cpu.esp + cpu.segment_base("ss"), STACK_SHOWN * 4)
+        words = struct.unpack_from(f"<{len(stack) // 4}I", stack)
+        return TripleFaultReport(tuple(fault.chain), cpu.registers(), words, code, tuple(self.recent))
+
+    def _mapped(self, linear: int, size: int) -> bytes:
+        """Return linear memory as far as there is any."""
+        data = b""
+        with suppress(PageFault, DmaError):
+            while len(data) < size:
+                at = linear + len(data) & 0xFFFF_FFFF
+                data += self.paging.read_linear(at, min(size - len(data), PAGE_SIZE - at % PAGE_SIZE))
+        return data

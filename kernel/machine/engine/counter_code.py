@@ -1,0 +1,212 @@
+"""The counting hook and the device of memory above 4 GiB in host code: sources, and the bytes that they make.
+
+`machine.engine.counter` says what they do; names in braces are offsets in its `CounterState` and in
+`machine.engine.sites.Cell`.
+"""
+
+from typing import Final
+
+# hook(rdi=uc, rsi=address, edx=size, rcx=state).  The slow paths ask Unicorn itself for EFLAGS, and for EDX at an IDIV.
+COUNT_TEMPLATE: Final = """
+    cmp rsi, [rcx+{last_address}]
+    je same
+first:
+    mov rax, [rcx+{count}]
+    cmp rax, [rcx+{limit}]
+    jae limited
+sites:
+    movzx r9d, si
+    mov r8, [rcx+{site_map}]
+    cmp byte ptr [r8+r9], 0
+    jne site
+retire:
+    inc rax
+    mov [rcx+{count}], rax
+    mov [rcx+{last_address}], rsi
+    mov eax, esi
+    shr eax, 30
+    inc qword ptr [rcx+rax*8+{quadrants}]
+    cmp eax, 3
+    sete al
+    cmp al, [rcx+{in_kernel}]
+    jne changed
+    ret
+changed:
+    mov [rcx+{in_kernel}], al
+    inc qword ptr [rcx+{ring_changes}]
+    ret
+limited:
+    cmp byte ptr [rcx+{armed}], 0
+    je stop
+    cmp rax, [rcx+{hard_limit}]
+    jae stop
+    push rdi
+    push rsi
+    push rcx
+    lea rdx, [rcx+{eflags}]
+    mov esi, {eflags_id}
+    call [rcx+{reg_read}]
+    pop rcx
+    pop rsi
+    pop rdi
+    mov rax, [rcx+{count}]
+    test dword ptr [rcx+{eflags}], 512
+    jz sites
+stop:
+    mov byte ptr [rcx+{stopped}], 1
+    mov [rcx+{stop_address}], rsi
+    jmp [rcx+{stop}]
+site:
+    cmp rax, [rcx+{site_done}]
+    jne fresh
+    cmp rsi, [rcx+{site_address}]
+    je retire
+fresh:
+    mov r8, [rcx+{chains}]
+    mov r8, [r8+r9*8]
+    xor r9d, r9d
+chain:
+    test r8, r8
+    jz chained
+    cmp [r8+{cell_address}], rsi
+    jne other
+    mov [rcx+{site_done}], rax
+    mov [rcx+{site_address}], rsi
+    mov r10, [r8+{cell_amount}]
+    add [r8+{cell_count}], r10
+    or r9, [r8+{cell_call}]
+other:
+    mov r8, [r8+{cell_next}]
+    jmp chain
+chained:
+    test r9, r9
+    jz retire
+    push rdi
+    push rsi
+    push rcx
+    test r9, 1
+    jnz report
+    lea rdx, [rcx+{edx}]
+    mov esi, {edx_id}
+    call [rcx+{reg_read}]
+    mov rcx, [rsp]
+    mov edx, [rcx+{edx}]
+    cmp edx, 0x80000000
+    je divides
+    cmp dx, 0x8000
+    jne unharmed
+divides:
+    mov rsi, [rsp+8]
+    mov rdi, [rsp+16]
+report:
+    call [rcx+{site_call}]
+unharmed:
+    pop rcx
+    pop rsi
+    pop rdi
+    mov rax, [rcx+{count}]
+    cmp rax, [rcx+{limit}]
+    jb retire
+    cmp byte ptr [rcx+{armed}], 0
+    je stop
+    jmp retire
+same:
+    mov r8, [rcx+{repeats}]
+    movzx r9d, si
+    and r9d, {repeat_mask}
+    cmp [r8+r9*4], esi
+    je first
+    push rdi
+    push rsi
+    push rcx
+    call [rcx+{repeat_call}]
+    pop rcx
+    pop rsi
+    pop rdi
+    jmp first
+"""
+
+# load(rdi=uc, rsi=offset, edx=size, rcx=state): the bytes, which are counted by who runs.
+LOAD_TEMPLATE: Final = """
+    mov r9d, edx
+    xor eax, eax
+    cmp byte ptr [rcx+{in_kernel}], 0
+    jne kernel
+    mov rax, [rcx+{user_kind}]
+kernel:
+    add [rcx+rax*8+{file_bytes_kernel}], r9
+    add rsi, [rcx+{high_memory}]
+    cmp edx, 4
+    je four
+    cmp edx, 1
+    je one
+    cmp edx, 2
+    je two
+    mov rax, [rsi]
+    ret
+four:
+    mov eax, [rsi]
+    ret
+two:
+    movzx eax, word ptr [rsi]
+    ret
+one:
+    movzx eax, byte ptr [rsi]
+    ret
+"""
+
+# store(rdi=uc, rsi=offset, edx=size, rcx=value, r8=state)
+STORE_TEMPLATE: Final = """
+    mov r9d, edx
+    xor eax, eax
+    cmp byte ptr [r8+{in_kernel}], 0
+    jne kernel
+    mov rax, [r8+{user_kind}]
+kernel:
+    add [r8+rax*8+{file_bytes_kernel}], r9
+    mov r10, [r8+{count}]
+    cmp r10, [r8+{stored_at}]
+    je again
+    mov [r8+{stored_at}], r10
+    mov qword ptr [r8+{stored}], 0
+again:
+    add [r8+{stored}], r9
+    add rsi, [r8+{high_memory}]
+    cmp edx, 4
+    je four
+    cmp edx, 1
+    je one
+    cmp edx, 2
+    je two
+    mov [rsi], rcx
+    ret
+four:
+    mov [rsi], ecx
+    ret
+two:
+    mov [rsi], cx
+    ret
+one:
+    mov [rsi], cl
+    ret
+"""
+
+
+# What GNU as and Keystone make of the sources above; a test assembles them again.
+COUNT_CODE: Final = bytes.fromhex(
+    "483b71180f8443010000488b01483b4108733a440fb7ce4c8b819800000043803c0800756c48ffc04889014889711889"
+    "f0c1e81e48ff44c12083f8030f94c03a41487501c388414848ff4140c380b98000000000742d483b4178732757565148"
+    "8d9188000000be19000000ff9190000000595e5f488b01f78188000000000200007490c64170014889b1b8000000ff61"
+    "10483b81a80000007509483bb1b000000074824c8b81a00000004f8b04c84531c94d85c07425493930751a488981a800"
+    "00004889b1b00000004d8b50104d0150084d0b48184d8b4020ebd64d85c90f8441ffffff57565149f7c1010000007535"
+    "488d91f0000000be18000000ff9190000000488b0c248b91f000000081fa0000008074076681fa00807510488b742408"
+    "488b7c2410ff91c0000000595e5f488b01483b41080f82eafeffff80b980000000000f843bffffffe9d8feffff4c8b81"
+    "c8000000440fb7ce4181e1ff0f0000433934880f84a1feffff575651ff91d0000000595e5fe990feffff"
+)
+LOAD_CODE: Final = bytes.fromhex(
+    "4189d131c0807948007504488b41684c014cc1504803b1d800000083fa04740e83fa01741083fa027407488b06c38b06c30fb706c30fb606c3"
+)
+STORE_CODE: Final = bytes.fromhex(
+    "4189d131c041807848007504498b40684d014cc0504d8b104d3b90e000000074124d8990e000000049c780e800000000"
+    "0000004d0188e80000004903b0d800000083fa04740e83fa01741083fa02740748890ec3890ec366890ec3880ec3"
+)

@@ -1,0 +1,56 @@
+"""Instructions that the counting hook is called for twice running: which of them have retired twice.
+
+A jump to itself and an iteration of REP have.  A store that hits translated code has not: the engine breaks it off,
+translates the code anew and begins the instruction again.  The hook (`machine.engine.counter`) remembers by address
+which instructions follow themselves and asks here about the others.
+
+A REP store that overwrites code of its own page cannot be told from its next iteration: there, an iteration counts
+twice.
+"""
+
+import ctypes
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from callgate.kernel.machine.engine.counter_state import CounterState
+
+REPEAT_SLOTS: Final = 1 << 12
+REPEAT_CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64)
+
+
+class Repeats:
+    """What is known of instructions that were called for twice running."""
+
+    def __init__(self, state: "CounterState", fail: Callable[[BaseException], None]) -> None:
+        """Publish an empty table in `state`; exceptions of `follows_itself` go to `fail`."""
+        self.state = state
+        self.table = (ctypes.c_uint32 * REPEAT_SLOTS)()
+        self.follows_itself: Callable[[int], bool] = lambda _address: True
+        self.fail = fail
+        self._callback = REPEAT_CALL(lambda _uc, address: self.judge(address))
+        state.repeats = ctypes.addressof(self.table)
+        state.repeat_call = ctypes.cast(self._callback, ctypes.c_void_p).value
+
+    def known(self, address: int) -> bool:
+        """Whether the instruction at a linear address is known to follow itself."""
+        return bool(self.table[address & REPEAT_SLOTS - 1] == address)
+
+    def judge(self, address: int) -> None:
+        """Take the first of two calls for an address back, or remember that both are right."""
+        try:
+            if self.follows_itself(address):
+                self.table[address & REPEAT_SLOTS - 1] = address
+            else:
+                self.state.count -= 1
+                self.state.quadrants[address >> 30 & 3] -= 1
+        except BaseException as error:  # noqa: BLE001 - must not unwind through the engine
+            self.fail(error)
+
+    def forget(self, address: int, size: int) -> None:
+        """Other code stands at `size` bytes from `address` now."""
+        first = address & REPEAT_SLOTS - 1
+        if first + size > REPEAT_SLOTS:
+            ctypes.memset(self.table, 0, ctypes.sizeof(self.table))
+        else:
+            ctypes.memset(ctypes.addressof(self.table) + 4 * first, 0, 4 * size)

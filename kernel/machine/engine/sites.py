@@ -1,0 +1,137 @@
+"""Sites: instructions that somebody wants to know about, served by the one counting hook.
+
+A second code hook in Unicorn would slow every instruction down by half, and code translated before it
+was added would not call it.  So the counting hook (`machine.engine.counter`) looks each address up in a table
+itself: a byte map by the low 16 bits says "nothing here" for nearly all, a chain of cells tells the rest
+apart.  Counting cells are handled in host code; others are reported to Python.  Nothing translated has
+to be dropped when a site comes or goes.
+
+A site is served once per attempt to execute its instruction, before it executes.
+"""
+
+import ctypes
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from callgate.kernel.machine.engine.counter_state import CounterState
+
+SITE_SLOTS: Final = 1 << 16
+ALWAYS, DIVIDES = 1, 2  # when a cell is reported; bits, which host code gathers from a chain
+SITE_CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64)
+SiteFunction = Callable[[], None]
+
+
+class Cell(ctypes.Structure):
+    """A place in the code: executions counted, or (`call`) reported to Python.
+
+    `call` is ALWAYS, or DIVIDES: only if EDX is what the upper half of the smallest dividend there is may be
+    (`machine.filters.divisions.may_overflow`), which host code looks at by itself.
+
+    Cells whose addresses agree in their low 16 bits form a chain.
+    """
+
+    _fields_ = [
+        ("address", ctypes.c_uint64),
+        ("count", ctypes.c_uint64),
+        ("amount", ctypes.c_uint64),
+        ("call", ctypes.c_uint64),
+        ("next", ctypes.c_void_p),
+    ]
+
+
+class Sites:
+    """All sites of one machine, as the counting hook reads them."""
+
+    def __init__(self, state: "CounterState", fail: Callable[[BaseException], None]) -> None:
+        """Publish empty tables in `state`; exceptions of site functions go to `fail`."""
+        self.map = (ctypes.c_ubyte * SITE_SLOTS)()
+        self.chains = (ctypes.c_void_p * SITE_SLOTS)()
+        self.cells: dict[int, list[Cell]] = {}
+        self.calls: dict[int, list[tuple[int, SiteFunction, Cell]]] = {}
+        self.places: dict[int, int] = {}  # number of a call -> address
+        self.number = 0
+        self.fail = fail
+        self._callback = SITE_CALL(self._called)  # host code keeps its address
+        state.site_map = ctypes.addressof(self.map)
+        state.chains = ctypes.addressof(self.chains)
+        state.site_call = ctypes.cast(self._callback, ctypes.c_void_p).value
+        state.site_done = (1 << 64) - 1
+
+    def count(self, address: int, amount: int = 1) -> Cell:
+        """Add `amount` to a cell whenever the instruction at `address` is about to execute."""
+        return self._link(Cell(address=address, amount=amount))
+
+    def call(self, address: int, function: SiteFunction, when: int = ALWAYS) -> int:
+        """Call `function` before the instruction at `address`; return a number for `remove`.
+
+        With DIVIDES it is called whenever EDX is suspicious, and may be called at other times too.
+        """
+        self.number += 1
+        cell = self._link(Cell(address=address, call=when))
+        self.calls.setdefault(address, []).append((self.number, function, cell))
+        self.places[self.number] = address
+        return self.number
+
+    def remove(self, number: int) -> None:
+        """Take back a call; KeyError if there is none of this number."""
+        self.remove_several([number])
+
+    def remove_several(self, numbers: Iterable[int]) -> None:
+        """Take back calls, in time that grows with their number and not with its square."""
+        gone: dict[int, set[int]] = {}
+        for number in numbers:
+            if number not in self.places:
+                raise KeyError(f"there is no site {number}")
+            address = self.places.pop(number)
+            cell = next(cell for other, _, cell in self.calls[address] if other == number)
+            self.calls[address] = [entry for entry in self.calls[address] if entry[0] != number]
+            if not self.calls[address]:
+                del self.calls[address]
+            gone.setdefault(address & SITE_SLOTS - 1, set()).add(id(cell))
+        for slot, cells in gone.items():
+            self.cells[slot] = [cell for cell in self.cells[slot] if id(cell) not in cells]
+            self._publish(slot)
+
+    def call_always(self, address: int) -> None:
+        """Have what is called before the instruction at `address` called at all times from now on."""
+        for _, _, cell in self.calls.get(address, ()):
+            cell.call = ALWAYS
+
+    def holds(self, address: int) -> bool:
+        """Whether there is a site at `address`, not only one that agrees in the low bits."""
+        return any(cell.address == address for cell in self.cells.get(address & SITE_SLOTS - 1, ()))
+
+    def serve(self, address: int) -> None:
+        """Do what host code does when the map says that something is here (`PythonCounter`)."""
+        report = False
+        for cell in self.cells.get(address & SITE_SLOTS - 1, ()):
+            if cell.address == address:
+                cell.count += cell.amount
+                report = report or bool(cell.call)
+        if report:
+            self._called(None, address)
+
+    def _called(self, _uc: int | None, address: int) -> None:
+        try:
+            for _, function, _ in list(self.calls.get(address, ())):
+                function()
+        except BaseException as error:  # noqa: BLE001 - must not unwind through the engine
+            self.fail(error)
+
+    def _link(self, cell: Cell) -> Cell:
+        slot = cell.address & SITE_SLOTS - 1
+        self.cells.setdefault(slot, []).append(cell)
+        cell.next = self.chains[slot]  # in front: the order in a chain does not matter, and a chain may be long
+        self.chains[slot] = ctypes.addressof(cell)
+        self.map[slot] = 1
+        return cell
+
+    def _publish(self, slot: int) -> None:
+        """Write the chain of a slot; the host code reads it only while Python waits for the engine."""
+        head = None
+        for cell in reversed(self.cells[slot]):
+            cell.next = head
+            head = ctypes.addressof(cell)
+        self.chains[slot] = head
+        self.map[slot] = int(head is not None)

@@ -1,0 +1,191 @@
+"""Instructions at which the engine's translator gives up, and with it the host's process: they become #UD.
+
+LOCK before BT, BTS, BTR or BTC of a register makes the translator load through an address that it has never computed;
+it calls `abort`.  A CPU raises #UD.  Translation is no part of an instruction, so nothing has happened yet that would
+have to be undone, and the engine itself leaves its translator by a jump to the run loop where code cannot be fetched.
+So while an engine runs, SIGABRT is answered by host code that raises #UD in it, which takes that jump; `Traps` then
+finds out by single steps at which instruction of the block it was.
+
+Where host code cannot be made, or the engine does not export what this needs, SIGABRT does what it always did.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import struct
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, Final
+
+from callgate.kernel.machine.engine.counter import native_available
+from unicorn import UC_ARCH_X86, UC_MODE_32, Uc
+from unicorn import x86_const as x86
+from unicorn.unicorn_py3.unicorn import uclib
+
+SIGABRT: Final = 6
+SA_NODEFER: Final = 0x4000_0000  # the jump does not come back to unblock the signal
+THREADS: Final = 32  # that may run machines at the same time; one more does so without this
+FIRST_CPU: Final = -1
+SEARCHED: Final = 1 << 16  # bytes of the engine's CPU before its registers
+MARKS: Final = (0x1357_9BDF, 0x0246_8ACE)  # EAX and ECX, which lie first
+
+
+class Slot(ctypes.Structure):
+    """What a thread of the host runs: `engine` is the engine's CPU registers (`CPUX86State`), 0 while it runs none."""
+
+    _fields_ = [("thread", ctypes.c_uint64), ("engine", ctypes.c_uint64), ("taken", ctypes.c_uint64)]
+
+
+class RescueState(ctypes.Structure):
+    """What the host code reads and writes; `taken` of a slot counts how often an engine was kept from its end."""
+
+    _fields_ = [("raise_exception", ctypes.c_void_p), ("previous", ctypes.c_void_p), ("slots", Slot * THREADS)]
+
+
+class SignalAction(ctypes.Structure):
+    """`struct sigaction`."""
+
+    _fields_ = [
+        ("handler", ctypes.c_void_p),
+        ("mask", ctypes.c_uint8 * 128),
+        ("flags", ctypes.c_int),
+        ("restorer", ctypes.c_void_p),
+    ]
+
+
+# handler(edi=signal).  FS:0 is what Python calls the identity of a thread.
+SIGNAL_TEMPLATE: Final = """
+    movabs r8, {state}
+    xor r9d, r9d
+    mov r9, fs:[r9]
+    lea rax, [r8+{slots}]
+    mov ecx, {threads}
+slot:
+    cmp [rax], r9
+    je found
+    add rax, {slot_size}
+    dec ecx
+    jnz slot
+previous:
+    mov rax, [r8+{previous}]
+    cmp rax, 1
+    ja chain
+    ret
+chain:
+    jmp rax
+found:
+    mov rdx, [rax+{engine}]
+    test rdx, rdx
+    jz previous
+    inc qword ptr [rax+{taken}]
+    mov rdi, rdx
+    mov esi, 6
+    jmp [r8+{raise_exception}]
+"""
+# What GNU as and Keystone make of the source above after its first instruction; a test assembles it again.
+SIGNAL_CODE: Final = bytes.fromhex(
+    "4531c9644d8b09498d4010b9200000004c390874154883c018ffc975f3498b40084883f8017701c3ffe0488b50084885"
+    "d274ea48ff40104889d7be0600000041ff20"
+)
+
+
+def source_of(state: int) -> str:
+    """Return the assembly source of the handler for a state at an address."""
+    offsets = {name: getattr(RescueState, name).offset for name, *_ in RescueState._fields_}
+    offsets |= {name: getattr(Slot, name).offset for name in ("engine", "taken")}
+    return SIGNAL_TEMPLATE.format(state=state, threads=THREADS, slot_size=ctypes.sizeof(Slot), **offsets)
+
+
+class Rescue:
+    """The handler of this process's SIGABRT, and which thread runs which engine."""
+
+    def __init__(self) -> None:
+        """Install the handler; OSError or AttributeError where that is impossible."""
+        self.state = RescueState()
+        function = ctypes.cast(uclib.raise_exception_x86_64, ctypes.c_void_p)
+        uclib.qemu_get_cpu_x86_64.restype = ctypes.c_void_p
+        self.offset = self._registers()
+        self.state.raise_exception = function.value
+        self.page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+        code = b"\x49\xb8" + struct.pack("<Q", ctypes.addressof(self.state)) + SIGNAL_CODE
+        self.page[: len(code)] = code
+        self._install(ctypes.addressof(ctypes.c_char.from_buffer(self.page)))
+
+    @staticmethod
+    def cpu(handle: Any) -> int:
+        """Return the address of an engine's CPU."""
+        return int(uclib.qemu_get_cpu_x86_64(handle, ctypes.c_int(FIRST_CPU)))
+
+    def _registers(self) -> int:
+        """Return where in an engine's CPU its registers lie: found once, by their values."""
+        engine = Uc(UC_ARCH_X86, UC_MODE_32)
+        for register, mark in zip((x86.UC_X86_REG_EAX, x86.UC_X86_REG_ECX), MARKS, strict=True):
+            engine.reg_write(register, mark)
+        base = self.cpu(engine._uch)
+        wanted = struct.pack("<QQ", *MARKS)
+        for offset in range(0, SEARCHED, 16):
+            if ctypes.string_at(base + offset, 16) == wanted:
+                return offset
+        raise OSError("the engine's registers are not where they were")
+
+    def _install(self, handler: int) -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        action, previous = SignalAction(handler=handler, flags=SA_NODEFER), SignalAction()
+        if libc.sigaction(SIGABRT, ctypes.byref(action), ctypes.byref(previous)):
+            raise OSError(ctypes.get_errno(), "SIGABRT cannot be handled")
+        self.state.previous = previous.handler
+
+    def slot(self) -> Slot:
+        """Return this thread's slot; one that nobody reads if there are too many threads."""
+        thread = threading.get_ident()
+        free: Slot | None = None
+        slots: Iterable[Slot] = self.state.slots
+        for slot in slots:
+            if slot.thread == thread:
+                return slot
+            if free is None and not slot.engine:
+                free = slot
+        free = Slot() if free is None else free
+        free.thread, free.taken = thread, 0
+        return free
+
+
+@cache
+def rescue() -> Rescue | None:
+    """Return the handler of this process, None where there is none."""
+    try:
+        return Rescue() if native_available() else None
+    except (OSError, AttributeError):
+        return None
+
+
+class Translator:
+    """One engine's translator, as far as it gives up."""
+
+    def __init__(self, handle: Any) -> None:
+        self.rescue = rescue()
+        self.engine = 0 if self.rescue is None else self.rescue.cpu(handle) + self.rescue.offset
+        self.slot = Slot()
+        self.seen = 0
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """In the block the engine runs, in this thread."""
+        if self.rescue is None:
+            yield
+            return
+        self.slot = self.rescue.slot()
+        outer, self.slot.engine = self.slot.engine, self.engine
+        self.seen = self.slot.taken
+        try:
+            yield
+        finally:
+            self.slot.engine = outer
+
+    def gave_up(self) -> bool:
+        """Whether the translator has given up since this was asked last: of no other cause is this #UD."""
+        before, self.seen = self.seen, self.slot.taken
+        return bool(self.seen != before)

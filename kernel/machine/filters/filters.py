@@ -1,0 +1,359 @@
+"""Instructions that the engine gets wrong, caught before they execute.
+
+* `mov dr7, r` that enables a breakpoint makes the engine spin for ever when it hits: the enable bits are
+  taken out.  Debug registers can be written and read, but never fire.
+* `ltr` of a null selector leaves a task register with which a ring change aborts the process: #GP(0).
+* `lock` on an instruction that cannot be locked is executed as if it were not there: #UD.
+* far `call`, `retf` and `iretd` of ring 3 use their stack with the rights of ring 0 (`machine.filters.far`).
+* `iretd` above ring 0 with VM in its image enters virtual-8086 mode: VM is hidden (`machine.cpu.returns`).
+* `ins` stores a zero before it asks the port, so for user code the permission is checked beforehand.
+* `rdrand` and `rdseed` would bring the host's randomness in: #UD, as on a CPU without them.
+* VEX-encoded vector instructions are executed as something else, or on registers that no kernel here keeps: #UD.
+* `idiv` of user code by -1 can end the host's process: #DE (`machine.filters.divisions`).
+* `ldmxcsr` and `fxrstor` of user code take reserved bits of MXCSR: #GP(0).
+
+Every newly translated block is searched for their bytes, which costs nothing where there are none.  What is found in
+user code is a site until USER_SITES are reached; then all of them are dropped together with the translations, so that
+code which still executes is translated and searched again.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
+from callgate.kernel.machine.cpu.cpu import GENERAL
+from callgate.kernel.machine.cpu.exceptions import DE, GP, PF, UD
+from callgate.kernel.machine.cpu.paging import PageFault
+from callgate.kernel.machine.cpu.translations import after_zeros
+from callgate.kernel.machine.cpu.translations import decoder as plain_decoder
+from callgate.kernel.machine.engine.sites import ALWAYS, DIVIDES
+from callgate.kernel.machine.filters.divisions import SUSPICIOUS as DIVISIONS
+from callgate.kernel.machine.filters.divisions import is_division, may_overflow, overflows
+from callgate.kernel.machine.filters.far import (
+    CALL_FAR,
+    GROUP_5,
+    IRETD,
+    LONGEST,
+    PREFIXES,
+    RING_3,
+    FarTransfers,
+    anywhere,
+    is_far,
+    narrow,
+    starts,
+)
+from callgate.kernel.machine.filters.vectors import SUSPICIOUS as VECTORS
+from callgate.kernel.machine.filters.vectors import has_reserved_bits, is_vector, mxcsr_offset
+from callgate.kernel.machine.memory.bus import DmaError
+
+if TYPE_CHECKING:
+    from callgate.kernel.machine.cpu.cpu import Cpu
+    from callgate.kernel.machine.cpu.paging import Paging
+    from callgate.kernel.machine.cpu.traps import Traps
+    from callgate.kernel.machine.devices.ports import Ports
+    from callgate.kernel.machine.engine.sites import Sites
+
+SUSPICIOUS: Final = re.compile(rb"\x0f[\x23\x00\xc7]|\xf0|" + VECTORS.pattern)
+SUSPICIOUS_OF_USER: Final = re.compile(rb"[\x6c\x6d]|" + DIVISIONS.pattern + rb"|" + SUSPICIOUS.pattern)  # INS, IDIV
+DR7_ENABLES: Final = 0x20FF  # L0 to G3, and general detect
+LOCK: Final = 0xF0
+AT_ONCE: Final = 32  # instructions decoded in one call
+PIECE: Final = AT_ONCE * LONGEST
+REMEMBERED: Final = 512  # bytes of the longest code whose suspects are remembered
+WIDE: Final = 4  # bytes of an address
+# Sites below the kernel, of all processes together.  More than what one look at code may find (four pages of INS, and a
+# block), so that after they have been dropped the next instruction always executes.
+USER_SITES: Final = 1 << 15
+NO_SEGMENT: Final = 0xFFFC  # error code: index 1FFFh of the LDT, which no LDT reaches
+REGISTER_OPERAND: Final = 1  # capstone's CS_OP_REG
+MEMORY_OPERAND: Final = 3  # CS_OP_MEM
+TRANSFERS: Final = (1, 2, 3, 4, 5, 7)  # capstone's groups JUMP, CALL, RET, INT, IRET, BRANCH_RELATIVE
+
+
+@cache
+def decoder() -> Any:
+    """Return a 32-bit decoder with operand details."""
+    from capstone import CS_ARCH_X86, CS_MODE_32, Cs
+
+    made = Cs(CS_ARCH_X86, CS_MODE_32)
+    made.detail = True
+    return made
+
+
+@lru_cache(maxsize=1024)
+def decode(code: bytes) -> Any:
+    """Return the first instruction of `code`, None if it is none; as if it stood at address 0."""
+    return next(decoder().disasm(code, 0, 1), None)
+
+
+class Filters:
+    """The sites of suspicious instructions of one machine."""
+
+    def __init__(self, cpu: Cpu, paging: Paging, sites: Sites, traps: Traps, ports: Ports) -> None:
+        self.cpu = cpu
+        self.paging = paging
+        self.sites = sites
+        self.traps = traps
+        self.ports = ports
+        self.far = FarTransfers(cpu, paging)
+        self.watched: set[int] = set()  # linear addresses
+        self.user_sites: dict[int, int] = {}  # those of them below the kernel -> number of the call
+        self.divisions: set[int] = set()  # those of them where only IDIV has been found: judged by EDX first
+
+    def scan(self, linear: int, code: bytes, decoded: int) -> None:
+        """Look through code that begins at a linear address and ends as a block does, if it is `decoded` to its end."""
+        user = linear < KERNEL_BASE
+        if user:
+            self._watch_far(linear, code)
+            for offset in anywhere(code[decoded:]):
+                self.watch(linear + decoded + offset)
+        if not (SUSPICIOUS_OF_USER if user else SUSPICIOUS).search(code):
+            return
+        look = suspects if len(code) <= REMEMBERED else suspects.__wrapped__
+        for offset in look(code, user=user):
+            self.watch(linear + offset, division=is_division(code[offset:]))
+
+    def _watch_far(self, linear: int, code: bytes) -> None:
+        """Watch where the far transfer may begin that ends a block, unless it is how the kernel is entered."""
+        for offset in starts(code):
+            if not self.far.enters_by_gate(code[offset:]):
+                self.watch(linear + offset)
+
+    def follows_itself(self, address: int) -> bool:
+        """Whether the instruction at a linear address may be its own successor: a transfer of control, or REP."""
+        instruction = next(decoder().disasm(self._fetch(address), address, 1), None)
+        if instruction is None or str(instruction.mnemonic).startswith("rep"):
+            return True
+        return any(instruction.group(group) for group in TRANSFERS)
+
+    def watch(self, address: int, *, division: bool = False) -> None:
+        """Look closely at an address from now on.  What stands there is judged when it executes."""
+        if not division and address in self.divisions:
+            self.divisions.discard(address)
+            self.sites.call_always(address)
+        if address in self.watched:
+            return
+        self.watched.add(address)
+        if division:
+            self.divisions.add(address)
+        number = self.sites.call(address, lambda: self._judge(address), DIVIDES if division else ALWAYS)
+        if address < KERNEL_BASE:
+            self.user_sites[address] = number
+            if self.full and self.traps.returns.hidden is None:  # an IRETD with VM hidden executes first
+                self.traps.control.stop_soon()
+
+    @property
+    def full(self) -> bool:
+        """Whether user code has as many sites as it may have."""
+        return len(self.user_sites) >= USER_SITES
+
+    def forget_user_sites(self) -> None:
+        """Between two instructions: drop what was found in user code; the caller drops all translations of it."""
+        self.sites.remove_several(self.user_sites.values())
+        self.watched.difference_update(self.user_sites)
+        self.divisions.clear()
+        self.user_sites.clear()
+
+    def _judge(self, address: int) -> None:
+        if address in self.divisions and not may_overflow(self.cpu.edx):
+            return
+        code = self._fetch(address)
+        if address < KERNEL_BASE and is_far(code) and not locked(code):
+            self._judge_far(code, address)
+            return
+        instruction = decode(code)
+        if is_vector(code):
+            self._refuse(UD, address)
+        elif instruction is None:
+            if locked(code):
+                self._refuse(UD, address)
+        elif instruction.mnemonic in ("rdrand", "rdseed") or misplaced_lock(instruction):
+            self._refuse(UD, address)
+        elif asks_first(instruction):
+            self._judge_by_state(instruction, address)
+        elif self.cpu.cpl == 0:
+            self._judge_ring_0(instruction, address)
+
+    def _judge_by_state(self, instruction: Any, address: int) -> None:
+        if inputs_string(instruction):
+            self._check_port(instruction.bytes, address)
+        elif mxcsr_offset(instruction) is not None:
+            self._check_mxcsr(instruction, address)
+        elif overflows(instruction, self.cpu.eax, self.cpu.edx):
+            self._check_divisor(instruction, address)
+
+    def _judge_ring_0(self, instruction: Any, address: int) -> None:
+        if instruction.mnemonic == "ltr":
+            self._load_task_register(instruction, address)
+        elif writes_dr7(instruction):
+            self._write_dr7(instruction)
+
+    def _judge_far(self, code: bytes, address: int) -> None:
+        """A far CALL, RETF or IRETD outside the kernel: its stack, and VM in its image."""
+        opcode = code.lstrip(PREFIXES)[0]
+        fault = self._stack_fault(opcode, code, address) if self.cpu.cpl == RING_3 else None
+        if fault is not None:
+            self._refuse(PF, address, fault.error_code, fault.address)
+        elif opcode == IRETD and not self.traps.returns.judge(address):
+            self._refuse(GP, address, NO_SEGMENT)  # of a selector that is ones
+
+    def _stack_fault(self, opcode: int, code: bytes, address: int) -> PageFault | None:
+        if opcode == CALL_FAR:
+            pointer = code.lstrip(PREFIXES)[1 : 5 if narrow(code) else 7]
+            return self.far.pushes(code, int.from_bytes(pointer[-2:], "little"))
+        if opcode != GROUP_5:
+            return self.far.pops(code)
+        selector = self._far_pointer(code, address)
+        return None if selector is None else self.far.pushes(code, selector)
+
+    def _far_pointer(self, code: bytes, address: int) -> int | None:
+        """Return the selector that a far CALL finds in memory; None where the engine will fault by itself."""
+        instruction = decode(code)
+        if instruction is None or instruction.operands[0].type != MEMORY_OPERAND:
+            return None
+        offset = 2 if narrow(code) else 4
+        at = self._effective(instruction, instruction.operands[0]) + offset
+        with suppress(PageFault, DmaError):
+            return int.from_bytes(self.paging.read_linear(at & 0xFFFF_FFFF, 2, user=True), "little")
+        return None
+
+    def _check_port(self, code: bytes, address: int) -> None:
+        cpl = self.cpu.cpl
+        size = 1 if code[-1:] == b"\x6c" else 2 if b"\x66" in code[:-1] else 4
+        if cpl and not self.ports.allowed(cpl, self.cpu.edx & 0xFFFF, size):
+            self._refuse(GP, address)
+
+    def _check_mxcsr(self, instruction: Any, address: int) -> None:
+        """Refuse reserved bits; an operand that this ring may not read is the instruction's own page fault."""
+        linear = self._effective(instruction, instruction.operands[0]) + (mxcsr_offset(instruction) or 0)
+        with suppress(PageFault, DmaError):
+            data = self.paging.read_linear(linear & 0xFFFF_FFFF, 4, user=self.cpu.cpl == RING_3)
+            value = int.from_bytes(data, "little")
+            if has_reserved_bits(value):
+                self._refuse(GP, address)
+
+    def _check_divisor(self, instruction: Any, address: int) -> None:
+        """Refuse a division that overflows; a divisor that may not be read is the instruction's own page fault."""
+        operand = instruction.operands[0]
+        with suppress(PageFault, DmaError):
+            if operand.type == MEMORY_OPERAND:
+                linear = self._effective(instruction, operand)
+                self.paging.read_linear(linear, operand.size, user=self.cpu.cpl == RING_3)
+            self._refuse(DE, address)
+
+    def _fetch(self, address: int) -> bytes:
+        """Return up to 15 bytes of code, fewer at the end of a mapped page."""
+        code = b""
+        first = min(LONGEST, PAGE_SIZE - address % PAGE_SIZE)
+        with suppress(PageFault, DmaError):
+            code = self.paging.read_linear(address, first)
+            if first < LONGEST:
+                code += self.paging.read_linear(address + first & 0xFFFF_FFFF, LONGEST - first)
+        return code
+
+    def _refuse(self, vector: int, address: int, code: int = 0, fault: int | None = None) -> None:
+        self.traps.refuse_before(vector, code, address - self.cpu.segment_base("cs") & 0xFFFF_FFFF, fault)
+
+    def _load_task_register(self, instruction: Any, address: int) -> None:
+        operand = instruction.operands[0]
+        if operand.type == REGISTER_OPERAND:
+            value = getattr(self.cpu, "e" + instruction.reg_name(operand.reg)[-2:])
+        else:
+            value = int.from_bytes(self.paging.read_linear(self._effective(instruction, operand), 2), "little")
+        if not value & 0xFFFC:
+            self._refuse(GP, address)
+
+    def _effective(self, instruction: Any, operand: Any) -> int:
+        memory = operand.mem
+        linear = int(memory.disp)
+        for register, scale in ((memory.base, 1), (memory.index, memory.scale)):
+            name = instruction.reg_name(register) if register else ""
+            if name in GENERAL:
+                linear += int(getattr(self.cpu, name)) * scale
+            elif "e" + name in GENERAL:
+                linear += int(getattr(self.cpu, "e" + name)) & 0xFFFF
+        linear &= 0xFFFF_FFFF if instruction.addr_size == WIDE else 0xFFFF
+        base = instruction.reg_name(memory.base) if memory.base else ""
+        default = "ss" if base in ("esp", "ebp", "bp") else "ds"
+        segment = instruction.reg_name(memory.segment) if memory.segment else default
+        return linear + self.cpu.segment_base(segment) & 0xFFFF_FFFF
+
+    def _write_dr7(self, instruction: Any) -> None:
+        value = getattr(self.cpu, instruction.reg_name(instruction.operands[1].reg))
+        if value & DR7_ENABLES:
+            self.cpu.dr7 = value & ~DR7_ENABLES
+            self.cpu.eip = self.cpu.eip + instruction.size
+
+
+@lru_cache(maxsize=4096)
+def suspects(code: bytes, *, user: bool) -> tuple[int, ...]:
+    """Return the offsets in a block's code at which an instruction is to be looked at when it executes."""
+    found = []
+    offset = 0
+    while offset < len(code):
+        offset = before = after_zeros(code, offset, len(code))
+        for at, size, mnemonic, operands in plain_decoder().disasm_lite(code[offset : offset + PIECE], offset, AT_ONCE):
+            text = code[at : at + size]
+            if perhaps(mnemonic, operands, text) and is_suspect(text, user=user):
+                found.append(at)
+            offset = at + size
+        # The decoder stops at what is no instruction: a LOCK that is not allowed, for one.
+        if offset == before < len(code):
+            if locked(code[offset:]) or is_vector(code[offset:]):
+                found.append(offset)
+            offset += 1
+    return tuple(found)
+
+
+def is_suspect(code: bytes, *, user: bool) -> bool:
+    """Whether an instruction is to be looked at when it executes."""
+    instruction = decode(code)
+    return instruction is not None and (suspicious(instruction) or (user and asks_first(instruction)))
+
+
+def perhaps(mnemonic: str, operands: str, code: bytes) -> bool:
+    """Whether an instruction may be suspicious; details of all the others would take most of the time."""
+    if mnemonic.startswith(("lock", "ins", "rep", "rd", "ltr", "ldmxcsr", "fxrstor", "idiv")):
+        return True
+    return operands.startswith("dr7") or is_vector(code)
+
+
+def inputs_string(instruction: Any) -> bool:
+    """Whether this is INS: an opcode, not an operand that happens to be its byte (`jne +6Dh`)."""
+    return str(instruction.mnemonic).rpartition(" ")[2] in ("insb", "insw", "insd")
+
+
+def asks_first(instruction: Any) -> bool:
+    """Whether what user code does here depends on a port, memory or registers: INS, a load of MXCSR, IDIV."""
+    return inputs_string(instruction) or mxcsr_offset(instruction) is not None or is_division(bytes(instruction.bytes))
+
+
+def suspicious(instruction: Any) -> bool:
+    """Whether a decoded instruction is one of those of this module."""
+    if is_vector(bytes(instruction.bytes)) or instruction.mnemonic in ("rdrand", "rdseed", "ltr"):
+        return True
+    return writes_dr7(instruction) or misplaced_lock(instruction)
+
+
+def misplaced_lock(instruction: Any) -> bool:
+    """Whether LOCK stands before what the decoder lets pass and a CPU does not: a destination that is a register."""
+    if instruction.prefix[0] != LOCK:
+        return False
+    operands = instruction.operands
+    exchange = instruction.mnemonic.endswith("xchg")
+    return not any(operand.type == MEMORY_OPERAND for operand in (operands if exchange else operands[:1]))
+
+
+def writes_dr7(instruction: Any) -> bool:
+    """Whether an instruction is `mov dr7, r`."""
+    return bool(instruction.mnemonic == "mov" and instruction.op_str.startswith("dr7"))
+
+
+def locked(code: bytes) -> bool:
+    """Whether LOCK is among the prefixes of what stands first."""
+    prefixes = code[: len(code) - len(code.lstrip(PREFIXES))]
+    return LOCK in prefixes

@@ -1,0 +1,264 @@
+"""RAM: one private mapping of a memory file for each of low and high memory, shared with the CPU.
+
+The emulator works on the same bytes as the `memoryview`s given out here (of high memory through the counting device of
+`machine.engine.counter`), so nothing is ever copied
+between guest and host, and a file can be read straight into guest memory.  Because the mapping is
+private, mapping the file again over itself drops every page written since: that is how a snapshot is
+restored (`machine.snapshot`).
+"""
+
+import ctypes
+import mmap
+import os
+import weakref
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE
+from callgate.kernel.machine.memory.accounts import NOT_BOOKED, Account
+from callgate.kernel.machine.memory.bus import DmaError
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [
+    ctypes.c_void_p,
+    ctypes.c_size_t,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_long,
+]
+_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+MAP_FIXED = 0x10
+MAP_NORESERVE = 0x4000
+MADV_DONTNEED = 4
+MAP_FAILED = ctypes.c_void_p(-1).value
+SEEK_DATA, SEEK_HOLE = 3, 4
+PAGEMAP_IN_USE = 3 << 62  # present, or swapped
+
+
+class Backing:
+    """A memory file that RAM is, or was, a private mapping of; closed when nobody refers to it."""
+
+    def __init__(self, name: str, size: int) -> None:
+        """Make an empty file of `size` bytes; OSError if the host has none."""
+        self.fd = os.memfd_create(f"callgate-{name}", os.MFD_CLOEXEC)
+        self.size = size
+        self.stored = 0
+        self.pages: dict[int, bytes] = {}  # what `page` has read
+        weakref.finalize(self, os.close, self.fd)
+        os.ftruncate(self.fd, size)
+
+    def page(self, offset: int) -> bytes:
+        """Return a page of the file, and keep it: pages of code are compared at every restore."""
+        page = self.pages.get(offset)
+        if page is None:
+            page = self.pages[offset] = os.pread(self.fd, PAGE_SIZE, offset)
+        return page
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Write bytes of the file, before it is mapped or a page of it is looked at."""
+        while data:
+            written = os.pwrite(self.fd, data, offset)
+            offset, data = offset + written, data[written:]
+            self.stored += written
+
+
+class Region:
+    """A range of RAM: `size` bytes at physical `base`, backed by a private mapping of a memory file."""
+
+    def __init__(self, name: str, base: int, size: int) -> None:
+        """Make zeroed RAM; OSError if the host has none."""
+        self.name = name
+        self.base = base
+        self.size = size
+        self.backing = Backing(name, size)
+        self.address = self._map(None, 0)
+        self.buffer = (ctypes.c_ubyte * size).from_address(self.address)
+        unmapping = weakref.finalize(self.buffer, _libc.munmap, self.address, size)  # slices of the view keep it alive
+        unmapping.atexit = False  # the engine may go later
+        self.view = memoryview(self.buffer).cast("B")
+        self.closed = False
+
+    def _map(self, address: int | None, flags: int) -> int:
+        protection = mmap.PROT_READ | mmap.PROT_WRITE
+        flags |= mmap.MAP_PRIVATE | MAP_NORESERVE
+        result = _libc.mmap(address, self.size, protection, flags, self.backing.fd, 0)
+        if result in (None, MAP_FAILED):
+            error = ctypes.get_errno()
+            raise OSError(error, f"{self.size} bytes of guest RAM cannot be mapped: {os.strerror(error)}")
+        return int(result)
+
+    def rebase(self, backing: Backing) -> None:
+        """Map another memory file in place of what is there; every byte not in that file is gone."""
+        if backing is self.backing:
+            self._drop_changes()
+        else:
+            self.backing = backing
+            self._map(self.address, MAP_FIXED)
+
+    def _drop_changes(self) -> None:
+        """Go back to the content of the file: what a new mapping does, without making one."""
+        if _libc.madvise(self.address, self.size, MADV_DONTNEED):
+            self._map(self.address, MAP_FIXED)
+
+    def freeze(self) -> Backing:
+        """Return a memory file with the present content, zero pages left out, and map it from now on."""
+        backing = Backing(self.name, self.size)
+        run: list[bytes] = []
+        begin = 0
+        for offset in self._pages_in_use():
+            page = bytes(self.view[offset : offset + PAGE_SIZE])
+            if page == ZEROS:
+                continue
+            if offset != begin + len(run) * PAGE_SIZE:
+                backing.write(begin, b"".join(run))
+                run, begin = [], offset
+            run.append(page)
+        backing.write(begin, b"".join(run))
+        self.rebase(backing)
+        return backing
+
+    def _pages_in_use(self) -> Iterator[int]:
+        """Yield offsets of pages that may hold something: mapped ones, and those of the file.
+
+        A page that was never touched through this mapping is in the file only.
+        """
+        used = bytearray(self.size // PAGE_SIZE)
+        try:
+            with Path("/proc/self/pagemap").open("rb", buffering=0) as pagemap:
+                entries = array("Q", os.pread(pagemap.fileno(), len(used) * 8, self.address // PAGE_SIZE * 8))
+        except OSError:  # a host without /proc: look at every page
+            entries = array("Q", [PAGEMAP_IN_USE]) * len(used)
+        for index, entry in enumerate(entries):
+            if entry & PAGEMAP_IN_USE:
+                used[index] = 1
+        for start, end in data_extents(self.backing.fd, self.size):
+            first, last = start // PAGE_SIZE, -(-end // PAGE_SIZE)
+            used[first:last] = b"\1" * (last - first)
+        position = used.find(1)
+        while position >= 0:
+            yield position * PAGE_SIZE
+            position = used.find(1, position + 1)
+
+    def close(self) -> None:
+        """Unmap, as soon as nobody has a slice of the view any more."""
+        if not self.closed:
+            self.closed = True
+            self.view.release()
+            del self.buffer
+            del self.backing
+
+
+ZEROS = bytes(PAGE_SIZE)
+
+
+def data_extents(fd: int, size: int) -> list[tuple[int, int]]:
+    """Return (start, end) of the parts of a sparse file that hold data."""
+    extents = []
+    position = 0
+    while position < size:
+        try:
+            start = os.lseek(fd, position, SEEK_DATA)
+        except OSError:
+            break
+        position = os.lseek(fd, start, SEEK_HOLE)
+        extents.append((start, position))
+    return extents
+
+
+class UnbookedAccess(RuntimeError):
+    """Policy has touched memory above 4 GiB and not said on whose account."""
+
+
+class Ram:
+    """Low RAM from physical 0 and high RAM from 4 GiB.
+
+    High RAM holds the blocks of disks and nothing else.  Policy, which is what runs in a host call, may touch it only
+    on an `Account`: the ledger counts such bytes beside those that the CPU moves.  Low memory needs no account, but may
+    be given one; and whoever looks at the machine between host calls needs none.
+    """
+
+    def __init__(self, low: int, high: int) -> None:
+        """Take sizes in bytes, multiples of 4096; `high` may be 0."""
+        self.regions = [Region("low", 0, low)]
+        if high:
+            self.regions.append(Region("high", HIGH_MEMORY, high))
+        self.low = self.regions[0].view
+        self._high = self.regions[1].view if high else memoryview(bytearray())
+        self.low_size = low
+        self.high_size = high
+        self.touched: Counter[Account] = Counter()  # bytes, by whose account
+        self.guarded = False  # a host call is being answered
+
+    def __repr__(self) -> str:
+        high = f", {self.high_size >> 20} MiB from {HIGH_MEMORY:#x}" if self.high_size else ""
+        return f"<ram {self.low_size >> 20} MiB from 0{high}>"
+
+    def view(self, physical: int, length: int, account: Account | None = None) -> memoryview:
+        """Return `length` bytes of RAM at `physical`, and book them.
+
+        DmaError if they are not all in one region of RAM; UnbookedAccess for high memory in a host call and no account,
+        or one that the ledger does not show.
+        """
+        end = physical + length
+        if physical >= 0 and end <= self.low_size and length >= 0:
+            if account is not None:
+                self.touched[account] += length
+            return self.low[physical:end]
+        start = physical - HIGH_MEMORY
+        if start >= 0 and start + length <= self.high_size and length >= 0:
+            if self.guarded and (account is None or account in NOT_BOOKED):
+                raise UnbookedAccess(f"{length} bytes at {physical:#x} are disk blocks: say on whose account")
+            if account is not None:
+                self.touched[account] += length
+            return self._high[start : start + length]
+        raise DmaError(physical, length)
+
+    def read(self, physical: int, length: int, account: Account | None = None) -> bytes:
+        """Return a copy of bytes of RAM; errors as `view`."""
+        return bytes(self.view(physical, length, account))
+
+    def write(self, physical: int, data: bytes | memoryview, account: Account | None = None) -> None:
+        """Write bytes of RAM; errors as `view`."""
+        self.view(physical, len(data), account)[:] = data
+
+    def u8(self, physical: int) -> int:
+        """Return a byte of low RAM."""
+        return self.view(physical, 1)[0]
+
+    def u16(self, physical: int) -> int:
+        """Return a 16-bit word of low RAM, little-endian."""
+        return int.from_bytes(self.view(physical, 2), "little")
+
+    def u32(self, physical: int) -> int:
+        """Return a 32-bit word of low RAM, little-endian."""
+        return int.from_bytes(self.view(physical, 4), "little")
+
+    def u64(self, physical: int, account: Account | None = None) -> int:
+        """Return a 64-bit word, little-endian; errors as `view`."""
+        return int.from_bytes(self.view(physical, 8, account), "little")
+
+    def put_u8(self, physical: int, value: int) -> None:
+        """Write a byte of low RAM."""
+        self.view(physical, 1)[0] = value
+
+    def put_u16(self, physical: int, value: int) -> None:
+        """Write a 16-bit word of low RAM, little-endian."""
+        self.view(physical, 2)[:] = value.to_bytes(2, "little")
+
+    def put_u32(self, physical: int, value: int) -> None:
+        """Write a 32-bit word of low RAM, little-endian."""
+        self.view(physical, 4)[:] = value.to_bytes(4, "little")
+
+    def put_u64(self, physical: int, value: int, account: Account | None = None) -> None:
+        """Write a 64-bit word, little-endian; errors as `view`."""
+        self.view(physical, 8, account)[:] = value.to_bytes(8, "little")
+
+    def close(self) -> None:
+        """Give the memory back to the host."""
+        for region in self.regions:
+            region.close()

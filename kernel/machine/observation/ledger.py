@@ -1,0 +1,236 @@
+"""The ledger: what a run cost, counted exactly.
+
+Instructions and ring changes come from the counting hook, sites (`mov cr3`, `invlpg`, stores to page
+tables, gates) from hooks on their addresses, host calls from their dispatch, the rest from whoever
+causes it.  A count of guest instructions is always shown with the host calls made, by name: work moved
+from x86 to Python must not look like a speed-up.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from callgate.kernel.machine.memory.accounts import BYTE_ACCOUNTS, FILE_ACCOUNTS, Account
+
+if TYPE_CHECKING:
+    from callgate.kernel.machine.engine.counter_state import CounterState
+    from callgate.kernel.machine.engine.sites import Cell
+
+SITE_NAMES = (
+    *("cr3_loads", "pte_writes", "tlb_invalidations", "server_gates", "client_gates", "requests"),
+    "fpu_switches",  # of the x87, MMX and SSE registers, from one thread to another
+    "metadata_bytes",  # of locked blocks: the file systems' own structures
+    "program_bytes",  # of files that policy reads to load them as programs
+    "server_bytes",  # of hosted servers' own memory, which their Python reads and writes
+    "inflated_bytes",  # that hosted servers have decompressed, whatever became of them
+)
+FILE_KINDS = ("kernel", "server", "client")
+NOW = ("guest_instructions", "ring0", "ring3", "ring_changes", "host_call_count")  # of `Counts`, beside the sites
+COUNTED = (  # fields of the counting hook's state that a snapshot keeps
+    *("count", "last_address", "ring_changes", "in_kernel", "user_kind", "site_done", "site_address"),
+    *(f"file_bytes_{kind}" for kind in FILE_KINDS),
+    *("stored_at", "stored"),
+)
+
+
+@dataclass(slots=True)
+class Counts:
+    """Values of every counter at one moment; `b - a` is what happened in between."""
+
+    ring0: int = 0
+    ring3: int = 0
+    ring_changes: int = 0
+    sites: dict[str, int] = field(default_factory=dict)
+    host_calls: dict[str, int] = field(default_factory=dict)
+    exceptions: dict[str, int] = field(default_factory=dict)
+    interrupts: dict[str, int] = field(default_factory=dict)
+    cpu_file_bytes: dict[str, int] = field(default_factory=dict)
+    dma_bytes: dict[str, int] = field(default_factory=dict)
+    blocking_waits: int = 0
+
+    def __getattr__(self, name: str) -> int:
+        """Return a site's count by its name: `counts.cr3_loads`."""
+        if name in SITE_NAMES:
+            return self.sites.get(name, 0)
+        raise AttributeError(f"no counter {name!r}; sites are {', '.join(SITE_NAMES)}")
+
+    def __repr__(self) -> str:
+        return f"<counts {describe(self.as_dict()) or 'all zero'}>"
+
+    @property
+    def guest_instructions(self) -> int:
+        """Retired guest instructions of both rings."""
+        return self.ring0 + self.ring3
+
+    @property
+    def host_call_count(self) -> int:
+        """Host calls of all names."""
+        return sum(self.host_calls.values())
+
+    def __sub__(self, earlier: Counts) -> Counts:
+        return Counts(
+            self.ring0 - earlier.ring0,
+            self.ring3 - earlier.ring3,
+            self.ring_changes - earlier.ring_changes,
+            subtract(self.sites, earlier.sites),
+            subtract(self.host_calls, earlier.host_calls),
+            subtract(self.exceptions, earlier.exceptions),
+            subtract(self.interrupts, earlier.interrupts),
+            subtract(self.cpu_file_bytes, earlier.cpu_file_bytes),
+            subtract(self.dma_bytes, earlier.dma_bytes),
+            self.blocking_waits - earlier.blocking_waits,
+        )
+
+    def __add__(self, other: Counts) -> Counts:
+        """Return the sum of two differences."""
+        return Counts(
+            self.ring0 + other.ring0,
+            self.ring3 + other.ring3,
+            self.ring_changes + other.ring_changes,
+            add(self.sites, other.sites),
+            add(self.host_calls, other.host_calls),
+            add(self.exceptions, other.exceptions),
+            add(self.interrupts, other.interrupts),
+            add(self.cpu_file_bytes, other.cpu_file_bytes),
+            add(self.dma_bytes, other.dma_bytes),
+            self.blocking_waits + other.blocking_waits,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the keys that `--stats` and benchmarks write."""
+        return {
+            "guest_instructions": {"total": self.guest_instructions, "ring0": self.ring0, "ring3": self.ring3},
+            "host_calls": dict(sorted(self.host_calls.items())),
+            **{name: self.sites.get(name, 0) for name in SITE_NAMES},
+            "ring_changes": self.ring_changes,
+            "exceptions": dict(sorted(self.exceptions.items())),
+            "interrupts": dict(sorted(self.interrupts.items())),
+            "cpu_file_bytes": {kind: self.cpu_file_bytes.get(kind, 0) for kind in FILE_KINDS},
+            "dma_bytes": {way: self.dma_bytes.get(way, 0) for way in ("read", "write")},
+            "blocking_waits": self.blocking_waits,
+        }
+
+
+def subtract(later: dict[str, int], earlier: dict[str, int]) -> dict[str, int]:
+    """Return the differences that are not zero, by name."""
+    return {name: value - earlier.get(name, 0) for name, value in later.items() if value != earlier.get(name, 0)}
+
+
+def add(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
+    """Return the sums by name."""
+    return {name: one.get(name, 0) + other.get(name, 0) for name in {**one, **other}}
+
+
+def describe(values: dict[str, Any]) -> str:
+    """Return what is not zero as `name=value`, counters by name in braces."""
+    shown = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            inner = describe(value)
+            if inner:
+                shown.append(f"{name}={{{inner}}}")
+        elif value:
+            shown.append(f"{name}={value}")
+    return " ".join(shown)
+
+
+class Ledger:
+    """The running counters of a machine: `ledger.cr3_loads` is one of them now, `ledger.counts()` keeps them all."""
+
+    def __init__(self, state: CounterState, touched: Counter[Account] | None = None) -> None:
+        """Take the counting hook's state, and what Python has touched by account (`Ram.touched`)."""
+        self.state = state
+        self.touched = Counter() if touched is None else touched
+        self.cells: dict[str, list[Cell]] = {}
+        self.extra: Counter[str] = Counter()  # what policy books beside the sites
+        self.host_calls: Counter[str] = Counter()
+        self.exceptions: Counter[str] = Counter()
+        self.interrupts: Counter[str] = Counter()
+        self.dma_bytes: Counter[str] = Counter()
+        self.blocking_waits = 0
+        self.user_kind = "client"
+
+    def __getattr__(self, name: str) -> int:
+        """Return what `Counts` has by that name: `ledger.cr3_loads`, `ledger.guest_instructions`."""
+        if name in SITE_NAMES or name in NOW:
+            return int(getattr(self.counts(), name))
+        raise AttributeError(f"no counter {name!r}; there are {', '.join((*NOW, *SITE_NAMES))}")
+
+    def __repr__(self) -> str:
+        return repr(self.counts()).replace("<counts", "<ledger", 1)
+
+    def counts(self) -> Counts:
+        """Return every counter's value now."""
+        state = self.state
+        ring0 = state.quadrants[3]
+        sites = {name: sum(cell.count for cell in cells) for name, cells in self.cells.items()}
+        for name, value in self.extra.items():
+            sites[name] = sites.get(name, 0) + value
+        for name, account in BYTE_ACCOUNTS.items():
+            sites[name] = sites.get(name, 0) + self.touched[account]
+        by_cpu = (state.file_bytes_kernel, state.file_bytes_server, state.file_bytes_client)
+        return Counts(
+            ring0,
+            state.count - ring0,
+            state.ring_changes,
+            sites,
+            dict(self.host_calls),
+            dict(self.exceptions),
+            dict(self.interrupts),
+            {kind: count + self._by_python(kind) for kind, count in zip(FILE_KINDS, by_cpu, strict=True)},
+            dict(self.dma_bytes),
+            self.blocking_waits,
+        )
+
+    def _by_python(self, kind: str) -> int:
+        account = FILE_ACCOUNTS.get(kind)
+        return 0 if account is None else self.touched[account]
+
+    @property
+    def user_kind(self) -> str:
+        """To whom file bytes that ring 3 touches are booked: "server" or "client"."""
+        return FILE_KINDS[self.state.user_kind]
+
+    @user_kind.setter
+    def user_kind(self, kind: str) -> None:
+        self.state.user_kind = FILE_KINDS.index(kind)
+
+    def settle_boot(self) -> None:
+        """Book to ring 0 what ran so far below the kernel's gigabyte: boot code before paging."""
+        state = self.state
+        for quadrant in range(3):
+            state.quadrants[3] += state.quadrants[quadrant]
+            state.quadrants[quadrant] = 0
+        state.ring_changes = 0
+
+    @property
+    def _counters(self) -> tuple[Counter[Any], ...]:
+        return self.extra, self.host_calls, self.exceptions, self.interrupts, self.dma_bytes, self.touched
+
+    def save(self) -> tuple[Any, ...]:
+        """Return everything for a snapshot."""
+        cells = {name: [cell.count for cell in cells] for name, cells in self.cells.items()}
+        state = {name: getattr(self.state, name) for name in COUNTED}
+        return (
+            state,
+            list(self.state.quadrants),
+            cells,
+            [dict(counter) for counter in self._counters],
+            self.blocking_waits,
+        )
+
+    def load(self, saved: tuple[Any, ...]) -> None:
+        """Go back to saved values; counts of sites that were added since begin at zero."""
+        state, quadrants, cells, counters, self.blocking_waits = saved
+        for name, value in state.items():
+            setattr(self.state, name, value)
+        self.state.quadrants[:] = quadrants
+        for name, own_cells in self.cells.items():
+            values = cells.get(name, [])
+            for index, cell in enumerate(own_cells):
+                cell.count = values[index] if index < len(values) else 0
+        for counter, values in zip(self._counters, counters, strict=True):
+            counter.clear()
+            dict.update(counter, values)  # Counter's own adds, and takes ten times as long
