@@ -21,7 +21,7 @@ from callgate.kernel.abi.ahci import (
     PortRegisters,
 )
 from callgate.kernel.abi.layout import field_names, offset_of
-from callgate.kernel.machine.memory.bus import DeviceBase
+from callgate.kernel.machine.memory.bus import DeviceBase, Host
 
 __all__ = ["MMIO_BASE", "MMIO_SIZE", "AhciController", "Latency"]
 
@@ -64,10 +64,16 @@ class AhciController(DeviceBase):
         self.ncq = ncq
         count = max(1, len(media))
         slots = [*media, *([None] * (count - len(media)))]
-        self.drives = [Port(self, number, medium) for number, medium in enumerate(slots)]
+        self.drives = [Port(number, medium, self.latency, ncq=ncq) for number, medium in enumerate(slots)]
         self.readers = self._readers()
         self.ghc = int(HostControl.AE)
         self.interrupts = 0
+
+    def attach(self, host: Host) -> None:
+        """Keep the machine's side, for the ports too."""
+        super().attach(host)
+        for drive in self.drives:
+            drive.host = host
 
     @property
     def capabilities(self) -> int:

@@ -7,7 +7,7 @@ while a write leaves the drive waiting for its data until it is reset.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol as Structural
 
 from callgate.disk import ahci_fis
 from callgate.disk.ahci_dma import HEADER_SIZE, Fetched, Regions, regions, scatter
@@ -16,22 +16,53 @@ from callgate.disk.drive import Drive, DriveError
 from callgate.disk.media import MediumError
 from callgate.kernel.abi.ahci import CommandHeader, PortInterrupt
 from callgate.kernel.abi.layout import offset_of
-from callgate.kernel.machine.memory.bus import DmaError
+from callgate.kernel.machine.memory.bus import DmaError, Host
 
-if TYPE_CHECKING:
-    from callgate.disk.ahci_port import Port
+
+class PortReports(Structural):
+    """What a command at its end needs of its port: where it lies, and what may be reported (`port.Port`)."""
+
+    host: Host
+    clb: int
+    clbu: int
+    tfd: int
+    running: dict[int, Fetched]
+
+    def succeed(self, fetched: Fetched, tag: int) -> None:
+        """A command has ended well."""
+        ...
+
+    def fail(self, fetched: Fetched, tag: int, error: DriveError) -> None:
+        """A command has failed."""
+        ...
+
+    def bus_error(self) -> None:
+        """The bus master has been sent where there is no memory."""
+        ...
+
+    def unplug(self) -> None:
+        """The drive has gone."""
+        ...
+
+    def receive(self, name: str, fis: bytes) -> None:
+        """Leave a FIS in the received-FIS area."""
+        ...
+
+    def raise_causes(self, causes: PortInterrupt) -> None:
+        """Set bits of PxIS."""
+        ...
 
 
 class Execution:
     """One command at its end."""
 
-    def __init__(self, port: Port, drive: Drive, fetched: Fetched, tag: int) -> None:
+    def __init__(self, port: PortReports, drive: Drive, fetched: Fetched, tag: int) -> None:
         self.port = port
         self.drive = drive
         self.fetched = fetched
         self.command = fetched.command
         self.tag = tag
-        self.host = port.controller.host
+        self.host = port.host
 
     @property
     def protocol(self) -> Protocol:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
+from callgate.disk import ahci_bits as bits
 from callgate.disk import ahci_fis
 from callgate.disk.ahci_dma import Fetched, FrameError, fetch
 from callgate.disk.ahci_execution import Execution
@@ -20,26 +21,10 @@ from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.machine.memory.bus import DmaError
 
 if TYPE_CHECKING:
-    from callgate.disk.ahci import AhciController
+    from callgate.disk.latency import Latency
     from callgate.disk.media import Medium
+    from callgate.kernel.machine.memory.bus import Host
 
-SSTS_PRESENT = 0x123  # DET 3: communication established; generation 2; interface active
-SSTS_OFFLINE = 0x4
-DET_MASK, DET_RESET, DET_OFFLINE = 0xF, 1, 4
-NO_SIGNATURE = 0xFFFF_FFFF
-NO_DRIVE = 0x7F  # PxTFD without a drive
-CCS_SHIFT = 8
-SERR_HANDSHAKE = 1 << 22
-SERR_PHY_CHANGED = 1 << 16  # DIAG.N, seen as PxIS.PRCS
-SERR_EXCHANGED = 1 << 26  # DIAG.X, seen as PxIS.PCS
-PCS, PRCS = (
-    int(PortInterrupt.PCS),
-    int(PortInterrupt.PRCS),
-)  # numbers: arithmetic with members of an enumeration is slow
-MIRRORS = int(PCS | PRCS | PortInterrupt.UFS)  # read-only bits of PxIS
-CAUSES = int(sum(PortInterrupt)) | 0x80 | 1 << 23
-ALWAYS = int(PortCommand.SUD | PortCommand.POD)  # read-only ones: no staggered spin-up, no cold presence
-LIST_ALIGN, RECEIVED_ALIGN = 0x3FF, 0xFF
 BUSY = -1  # the "tag" of a command that is not queued
 
 STATE = (
@@ -51,14 +36,17 @@ STATE = (
 class Port:
     """A port and its drive."""
 
-    def __init__(self, controller: AhciController, number: int, medium: Medium | None) -> None:
-        self.controller = controller
+    host: Host  # the controller's, from the moment it is attached
+
+    def __init__(self, number: int, medium: Medium | None, latency: Latency, *, ncq: bool) -> None:
         self.number = number
+        self.latency = latency
+        self.ncq = ncq
         self.drives: list[Drive] = []  # all that were ever connected, so that a snapshot can name them
         self.drive = self._drive(medium)
         self.clb = self.clbu = self.fb = self.fbu = 0
         self.ie = self.sctl = self.serr = self.sact = self.ci = 0
-        self.cmd, self.tfd, self.sig = ALWAYS, NO_DRIVE, NO_SIGNATURE
+        self.cmd, self.tfd, self.sig = bits.ALWAYS, bits.NO_DRIVE, bits.NO_SIGNATURE
         self.causes = 0  # PxIS without what mirrors PxSERR
         self.slot = 0  # PxCMD.CCS
         self.last = AHCI_SLOTS - 1  # pSlotLoc: the search for an issued slot begins behind it
@@ -71,7 +59,7 @@ class Port:
     def _drive(self, medium: Medium | None) -> Drive | None:
         if medium is None:
             return None
-        self.drives.append(Drive(medium, f"CG{self.number:08}", sata=True, ncq=self.controller.ncq))
+        self.drives.append(Drive(medium, f"CG{self.number:08}", sata=True, ncq=self.ncq))
         return self.drives[-1]
 
     @property
@@ -83,34 +71,34 @@ class Port:
 
     @property
     def is_(self) -> int:
-        """PxIS: PCS and PRCS show bits of PxSERR and are cleared there (3.3.5)."""
+        """PxIS: bits.PCS and bits.PRCS show bits of PxSERR and are cleared there (3.3.5)."""
         causes = self.causes
-        if self.serr & SERR_EXCHANGED:
-            causes |= PCS
-        if self.serr & SERR_PHY_CHANGED:
-            causes |= PRCS
+        if self.serr & bits.SERR_EXCHANGED:
+            causes |= bits.PCS
+        if self.serr & bits.SERR_PHY_CHANGED:
+            causes |= bits.PRCS
         return causes
 
     @property
     def ssts(self) -> int:
         """PxSSTS (3.3.10)."""
-        detection = self.sctl & DET_MASK
-        if detection == DET_OFFLINE:
-            return SSTS_OFFLINE
-        return SSTS_PRESENT if self.drive and detection != DET_RESET else 0
+        detection = self.sctl & bits.DET_MASK
+        if detection == bits.DET_OFFLINE:
+            return bits.SSTS_OFFLINE
+        return bits.SSTS_PRESENT if self.drive and detection != bits.DET_RESET else 0
 
     def reset(self) -> None:
         """HBA reset: everything but the addresses of the memory areas, and a COMRESET (10.4.3)."""
         self.ie = self.sctl = self.serr = self.causes = 0
         self.stop()
-        self.cmd = ALWAYS
+        self.cmd = bits.ALWAYS
         self._drop()
         self._comreset()
 
     @property
     def command_and_status(self) -> int:
         """PxCMD as it is read: with the slot of the current command while the engine runs (3.3.7)."""
-        return self.cmd | (self.slot << CCS_SHIFT if self.cmd & PortCommand.ST else 0)
+        return self.cmd | (self.slot << bits.CCS_SHIFT if self.cmd & PortCommand.ST else 0)
 
     def write(self, name: str, value: int) -> None:
         """Take a register write."""
@@ -119,7 +107,7 @@ class Port:
             writer(self, value)
 
     def _write_address(self, name: str, value: int) -> None:
-        align = {"clb": LIST_ALIGN, "fb": RECEIVED_ALIGN}.get(name, 0)
+        align = {"clb": bits.LIST_ALIGN, "fb": bits.RECEIVED_ALIGN}.get(name, 0)
         setattr(self, name, value & ~align)
 
     def _write_causes(self, value: int) -> None:
@@ -129,7 +117,7 @@ class Port:
         self.serr &= ~value
 
     def _write_enables(self, value: int) -> None:
-        self.ie = value & CAUSES
+        self.ie = value & bits.CAUSES
 
     def _write_active(self, value: int) -> None:
         """PxSACT: software sets bits before it issues, only the drive clears them (3.3.13)."""
@@ -143,14 +131,14 @@ class Port:
 
     def _write_control(self, value: int) -> None:
         """PxSCTL: DET 1 holds the drive in reset, 0 after it lets it go, 4 puts it offline (3.3.11)."""
-        before, self.sctl = self.sctl & DET_MASK, value & 0xFFF
-        after = self.sctl & DET_MASK
+        before, self.sctl = self.sctl & bits.DET_MASK, value & 0xFFF
+        after = self.sctl & bits.DET_MASK
         if before == after:
             return
-        if after in (DET_RESET, DET_OFFLINE):
+        if after in (bits.DET_RESET, bits.DET_OFFLINE):
             self._drop()
-            self.tfd, self.sig = NO_DRIVE, NO_SIGNATURE
-            self.serr |= SERR_PHY_CHANGED if self.drive else 0
+            self.tfd, self.sig = bits.NO_DRIVE, bits.NO_SIGNATURE
+            self.serr |= bits.SERR_PHY_CHANGED if self.drive else 0
         else:
             self._comreset()
 
@@ -158,13 +146,13 @@ class Port:
         """PxCMD: starting and stopping the command list and FIS engines (10.3)."""
         if self.cmd & PortCommand.ST and not value & PortCommand.ST:
             self.stop()
-        cmd = ALWAYS | value & int(PortCommand.ST | PortCommand.FRE)
+        cmd = bits.ALWAYS | value & int(PortCommand.ST | PortCommand.FRE)
         # FISes are received as long as the command list runs, which it does not without them.
         cmd |= int(PortCommand.FR) if cmd & (PortCommand.FRE | PortCommand.ST) else 0
         cmd |= int(PortCommand.CR) if cmd & PortCommand.ST else 0
         fresh = cmd & PortCommand.FR and not self.cmd & PortCommand.FR
         self.cmd = cmd
-        if fresh and self.drive and self.sig != NO_SIGNATURE and self.tfd == READY:
+        if fresh and self.drive and self.sig != bits.NO_SIGNATURE and self.tfd == READY:
             self.receive("d2h", ahci_fis.signature(READY))
 
     def stop(self) -> None:
@@ -185,10 +173,10 @@ class Port:
         self._drop()
         self.ci = self.sact = 0 if not self.cmd & PortCommand.ST else self.ci
         self.resetting = False
-        self.tfd, self.sig = NO_DRIVE, NO_SIGNATURE
-        if self.drive and self.sctl & DET_MASK not in (DET_RESET, DET_OFFLINE):
+        self.tfd, self.sig = bits.NO_DRIVE, bits.NO_SIGNATURE
+        if self.drive and self.sctl & bits.DET_MASK not in (bits.DET_RESET, bits.DET_OFFLINE):
             self.drive.reset()
-            self.serr |= SERR_EXCHANGED
+            self.serr |= bits.SERR_EXCHANGED
             self._sign()
 
     def _sign(self) -> None:
@@ -201,7 +189,7 @@ class Port:
     def plug(self, medium: Medium) -> None:
         """Connect a drive: PxSERR.DIAG.X and N tell (7.3)."""
         self.drive = self._drive(medium)
-        self.serr |= SERR_PHY_CHANGED
+        self.serr |= bits.SERR_PHY_CHANGED
         self._comreset()
 
     def unplug(self) -> None:
@@ -211,9 +199,9 @@ class Port:
         self.drive = None
         self._drop()
         self.halted = bool(self.cmd & PortCommand.ST)
-        self.tfd, self.sig = NO_DRIVE, NO_SIGNATURE
-        self.serr |= SERR_PHY_CHANGED
-        self.controller.host.emit("disk.unplug", port=self.number)
+        self.tfd, self.sig = bits.NO_DRIVE, bits.NO_SIGNATURE
+        self.serr |= bits.SERR_PHY_CHANGED
+        self.host.emit("disk.unplug", port=self.number)
 
     # Commands.
 
@@ -222,11 +210,11 @@ class Port:
         while self.ci and self.drive and not self.halted and not self.tfd & (Status.BSY | Status.DRQ):
             self.slot = self.last = self._next_slot()
             try:
-                self._begin(fetch(self.controller.host, self.clb | self.clbu << 32, self.slot))
+                self._begin(fetch(self.host, self.clb | self.clbu << 32, self.slot))
             except DmaError:
                 self.bus_error()
             except FrameError:
-                self.serr |= SERR_HANDSHAKE
+                self.serr |= bits.SERR_HANDSHAKE
                 self.halt(PortInterrupt.IFS)
 
     def _next_slot(self) -> int:
@@ -241,9 +229,7 @@ class Port:
             return
         assert self.drive is not None
         command = fetched.command
-        self.controller.host.emit(
-            "disk.command", port=self.number, slot=fetched.slot, code=command.code, lba=command.lba
-        )
+        self.host.emit("disk.command", port=self.number, slot=fetched.slot, code=command.code, lba=command.lba)
         try:
             self.drive.check(command)
             self._check_queue(fetched)
@@ -289,7 +275,7 @@ class Port:
 
     def _schedule(self, tag: int, command: Command) -> None:
         """Have a command end: positioning overlaps, the link carries one transfer after the other."""
-        latency, host = self.controller.latency, self.controller.host
+        latency, host = self.latency, self.host
         sectors = command.sectors if command.code in ON_MEDIA else 0
         access = latency.command
         if sectors and self.medium is not None:
@@ -320,7 +306,7 @@ class Port:
             self.tfd = self.tfd & int(Status.BSY) | READY
             self.receive("sdb", ahci_fis.device_bits(READY, 0, 1 << tag))
             self.raise_causes(PortInterrupt.SDBS)
-        self.controller.host.emit("disk.complete", port=self.number, slot=fetched.slot)
+        self.host.emit("disk.complete", port=self.number, slot=fetched.slot)
 
     def fail(self, fetched: Fetched, tag: int, error: DriveError) -> None:
         """A command has failed: the port halts until ST is cleared; PxCI or PxSACT tell which (6.2.2)."""
@@ -340,14 +326,12 @@ class Port:
                 self.drive.queue_error = log
             self.receive("sdb", ahci_fis.device_bits(error.status, error.error, 0))
             self.halt(PortInterrupt.SDBS | PortInterrupt.TFES)
-        self.controller.host.emit(
-            "disk.error", port=self.number, slot=fetched.slot, task_file=self.tfd, reason=str(error)
-        )
+        self.host.emit("disk.error", port=self.number, slot=fetched.slot, task_file=self.tfd, reason=str(error))
 
     def bus_error(self) -> None:
         """The bus master has been sent where there is no memory (6.1.1)."""
         self.halt(PortInterrupt.HBFS)
-        self.controller.host.emit("disk.error", port=self.number, slot=self.slot, reason="host bus error")
+        self.host.emit("disk.error", port=self.number, slot=self.slot, reason="host bus error")
 
     def halt(self, causes: PortInterrupt) -> None:
         """Stop working until software has cleared ST."""
@@ -365,7 +349,7 @@ class Port:
             return
         try:
             place = (self.fb | self.fbu << 32) + offset_of(ReceivedFis, name)
-            self.controller.host.memory(place, len(fis))[:] = fis
+            self.host.memory(place, len(fis))[:] = fis
         except DmaError:
             self.halt(PortInterrupt.HBFS)
 

@@ -10,7 +10,7 @@ from typing import Any
 from callgate.disk.ide_channel import Channel
 from callgate.disk.latency import Latency
 from callgate.disk.media import Medium
-from callgate.kernel.machine.memory.bus import DeviceBase
+from callgate.kernel.machine.memory.bus import DeviceBase, Host
 
 COMMAND_BLOCKS = (0x1F0, 0x170)
 CONTROL_BLOCKS = (0x3F6, 0x376)
@@ -36,8 +36,14 @@ class IdeController(DeviceBase):
         self.latency = latency or Latency()
         places = [*media, *([None] * (DRIVES - len(media)))]
         self.channels = [
-            Channel(self, number, IRQS[number], places[2 * number : 2 * number + 2]) for number in range(2)
+            Channel(number, IRQS[number], places[2 * number : 2 * number + 2], self.latency) for number in range(2)
         ]
+
+    def attach(self, host: Host) -> None:
+        """Keep the machine's side, for the channels too."""
+        super().attach(host)
+        for channel in self.channels:
+            channel.host = host
 
     def reset(self) -> None:
         """Hardware reset of both channels."""

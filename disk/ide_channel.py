@@ -15,8 +15,9 @@ from callgate.disk.media import MediumError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from callgate.disk.ide import IdeController
+    from callgate.disk.latency import Latency
     from callgate.disk.media import Medium
+    from callgate.kernel.machine.memory.bus import Host
 
 DATA, ERROR, COUNT, LBA_LOW, LBA_MID, LBA_HIGH, DEVICE, STATUS = range(8)
 FEATURES, COMMAND = ERROR, STATUS
@@ -31,8 +32,10 @@ RESET_DELAY = 2000  # ns
 class Channel:
     """A channel, its drives, and the command that runs."""
 
-    def __init__(self, controller: IdeController, number: int, irq: int, media: Sequence[Medium | None]) -> None:
-        self.controller = controller
+    host: Host  # the controller's, from the moment it is attached
+
+    def __init__(self, number: int, irq: int, media: Sequence[Medium | None], latency: Latency) -> None:
+        self.latency = latency
         self.number = number
         self.irq = irq
         self.drives = [self._drive(medium, device) for device, medium in enumerate(media)]
@@ -112,9 +115,9 @@ class Channel:
     def _update_line(self) -> None:
         """INTRQ of the selected drive, unless nIEN is set."""
         if self.drive and self.interrupt[self.selected] and not self.control & NIEN:
-            self.controller.host.raise_line(self.irq)
+            self.host.raise_line(self.irq)
         else:
-            self.controller.host.lower_line(self.irq)
+            self.host.lower_line(self.irq)
 
     def _ask(self) -> None:
         self.interrupt[self.active] = True
@@ -166,7 +169,7 @@ class Channel:
         if self.command and self.active == device:
             self._drop()
         self._update_line()
-        self.controller.host.emit("disk.unplug", channel=self.number, device=device)
+        self.host.emit("disk.unplug", channel=self.number, device=device)
 
     # Commands.
 
@@ -186,9 +189,7 @@ class Channel:
         self.error[self.active] = 0
         self._update_line()
         self.command = self._decode(code)
-        self.controller.host.emit(
-            "disk.command", channel=self.number, device=self.active, code=code, lba=self.command.lba
-        )
+        self.host.emit("disk.command", channel=self.number, device=self.active, code=code, lba=self.command.lba)
         self._busy()
 
     def _decode(self, code: int) -> Command:
@@ -200,7 +201,7 @@ class Channel:
 
     def _busy(self) -> None:
         self.status[self.active] = int(Status.BSY)
-        latency, drive, command = self.controller.latency, self.drives[self.active], self.command
+        latency, drive, command = self.latency, self.drives[self.active], self.command
         delay = latency.command
         if command and drive and command.code in ON_MEDIA:
             sectors = self._block_sectors()
@@ -208,7 +209,7 @@ class Channel:
         self._later(delay)
 
     def _later(self, delay: int) -> None:
-        self.controller.host.schedule(max(1, delay), (self.number, self.generation))
+        self.host.schedule(max(1, delay), (self.number, self.generation))
 
     def _block_sectors(self) -> int:
         """Return the sectors of the next block: what SET MULTIPLE MODE has set, or one."""
@@ -279,7 +280,7 @@ class Channel:
 
     def _end(self) -> None:
         self.status[self.active] = READY
-        self.controller.host.emit("disk.complete", channel=self.number, device=self.active)
+        self.host.emit("disk.complete", channel=self.number, device=self.active)
         self._drop()
         self._ask()
 
@@ -289,7 +290,7 @@ class Channel:
         self.error[self.active] = error.error
         if error.lba:
             self._place(error.lba, command)
-        self.controller.host.emit("disk.error", channel=self.number, device=self.active, reason=str(error))
+        self.host.emit("disk.error", channel=self.number, device=self.active, reason=str(error))
         self._drop()
         self._ask()
 
@@ -327,7 +328,7 @@ class Channel:
             self._busy()
             return
         self.status[self.active] = READY
-        self.controller.host.emit("disk.complete", channel=self.number, device=self.active)
+        self.host.emit("disk.complete", channel=self.number, device=self.active)
         self._drop()
 
     def write_data(self, size: int, value: int) -> None:
