@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from callgate.disk.ahci import AhciController
-from callgate.disk.ide import IdeController
+from callgate.disk.ahci.controller import AhciController
+from callgate.disk.ide.controller import IdeController
 from callgate.kernel.machine.memory.bus import DeviceBase
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from callgate.asm.assembler import Program
-from callgate.disk.ahci import MMIO_BASE, AhciController
-from callgate.disk.ide import COMMAND_BLOCKS, IdeController
-from callgate.disk.latency import Latency
+from callgate.disk.ahci.controller import MMIO_BASE, AhciController
+from callgate.disk.drives.latency import Latency
+from callgate.disk.ide.controller import COMMAND_BLOCKS, IdeController
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.boot import BOOT_MAGIC, BootInformation
 from callgate.kernel.abi.layout import size_of

@@ -20,9 +20,9 @@ from typing import ClassVar, Self
 
 from callgate.asm.assembler import EventSite as Probe
 from callgate.asm.assembler import Program
-from callgate.disk.ahci import AhciController
+from callgate.disk.ahci.controller import AhciController
 from callgate.disk.hot_plug import HotPlug
-from callgate.disk.ide import IdeController
+from callgate.disk.ide.controller import IdeController
 from callgate.disk.media import Medium, open_image
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.memory import LARGE_PAGE_SIZE, PAGE_SIZE

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from callgate.disk.builder import create_image
-from callgate.disk.latency import Latency
+from callgate.disk.drives.latency import Latency
+from callgate.disk.images.builder import create_image
 from callgate.disk.media import ImageFile
 from callgate.kernel.abi.sectors import SECTOR_LINK_SHIFT, SectorList
 from callgate.kernel.core.records import Process

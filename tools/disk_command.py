@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import click
-from callgate.disk.builder import FileSystem, Scheme
+from callgate.disk.images.builder import FileSystem, Scheme
 from callgate.tools.copy_command import copy
 from callgate.tools.image_argument import IMAGE
 from callgate.tools.list_command import list_directory
@@ -81,7 +81,7 @@ def create(
     out: Path, source: Path, fs: FileSystem | None, size: int | None, mbr: bool, gpt: bool, label: str, force: bool
 ) -> int:
     """Make the image OUT from a directory, with data aligned to 4 KiB; '-' is standard output."""
-    from callgate.disk.tree import BuildError
+    from callgate.disk.images.tree import BuildError
     from callgate.tools.image_output import build_image
 
     if mbr and gpt:

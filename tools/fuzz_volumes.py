@@ -14,10 +14,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
-from callgate.disk.builder import create_image
 from callgate.disk.formatters import exfat
 from callgate.disk.formatters.fat import Target
-from callgate.disk.tree import read_host_tree
+from callgate.disk.images.builder import create_image
+from callgate.disk.images.tree import read_host_tree
 from callgate.kernel.abi.memory import SECTOR_SIZE
 from callgate.tools.fuzz_kinds import Kind
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-from callgate.disk.open_image import STANDARD_INPUT
+from callgate.disk.media.opening import STANDARD_INPUT
 
 DEVICE: Final = "/dev/stdin"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, TypedDict, Unpack
 
 import click
-from callgate.disk.builder import Built, FileSystem, Scheme, create_image
+from callgate.disk.images.builder import Built, FileSystem, Scheme, create_image
 from callgate.tools.outputs import STANDARD_OUTPUT
 
 PIECE: Final = 1 << 20  # bytes copied at once

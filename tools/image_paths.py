@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from callgate.disk.open_image import STANDARD_INPUT
+from callgate.disk.media.opening import STANDARD_INPUT
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.server.listing import ListedFile

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from callgate.disk.media import Medium, open_image
-from callgate.disk.partitions import SECTOR, Partition
+from callgate.disk.partitioning.partitions import SECTOR, Partition
 from callgate.tools.alignment import Alignment, measure
 from callgate.tools.mounting import Mounted, mount_all, raised
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from callgate.disk.foreign import name_foreign
 from callgate.disk.media import Medium
-from callgate.disk.partitions import DiskLayout, Partition, Reader, ReadError, forgiving, run_sync, scan
+from callgate.disk.partitioning.foreign import name_foreign
+from callgate.disk.partitioning.partitions import DiskLayout, Partition, Reader, ReadError, forgiving, run_sync, scan
 from callgate.kernel.servers.packages import installed_servers
 from callgate.server.errors import FileSystemError
 from callgate.server.hosted import HostedServer

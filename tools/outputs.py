@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Final
 
 import click
-from callgate.disk.medium import Image
+from callgate.disk.media.medium import Image
 from callgate.tools.trace import is_trace
 
 STANDARD_OUTPUT: Final = "-"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from callgate.disk.media import Image, ImageError, open_image
-from callgate.disk.open_image import STANDARD_INPUT
+from callgate.disk.media.opening import STANDARD_INPUT
 from callgate.tools.ending import Ending
 from callgate.tools.history import History, HistoryError, default_path, watch
 from callgate.tools.outputs import OutputRefused, Report, is_report
@@ -186,7 +186,7 @@ class Session:
         paths = self.options.images
         if not paths:
             from callgate.asm.assembler.cache import cache_directory
-            from callgate.disk.demo import demo_image
+            from callgate.disk.images.demo import demo_image
 
             try:
                 paths = [demo_image(cache_directory())]

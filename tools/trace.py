@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, Literal
 
-from callgate.disk.ata import Code
+from callgate.disk.drives.ata import Code
 from callgate.kernel.abi.calls import SERVER_CALL_NO_WAIT, HostCall, Operation, ServerCall, SystemCall, WaitReason
 from callgate.kernel.abi.disk import DiskStatus
 from callgate.kernel.abi.selectors import GDT_FIRST_PARTITION, VECTOR_IRQ

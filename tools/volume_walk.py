@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 from callgate.disk.media import Medium, MediumError
-from callgate.disk.partitions import ReadError, forgiving, run_sync
+from callgate.disk.partitioning.partitions import ReadError, forgiving, run_sync
 from callgate.kernel.abi.calls import Operation, ServerCall
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ERROR_TEXT, ErrorCode

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from callgate.disk.partitions import DiskLayout, Reader, ReadError, forgiving, scan
-from callgate.disk.partitions import Partition as DiskPartition
+from callgate.disk.partitioning.partitions import DiskLayout, Reader, ReadError, forgiving, scan
+from callgate.disk.partitioning.partitions import Partition as DiskPartition
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.core.errors import Overdue, PolicyError
@@ -133,7 +133,7 @@ class Volumes:
         """Return what is said of a partition that no server claims."""
         if text := await explain(self.installed, read, sectors, self.log):
             return f"{text}, skipped"
-        from callgate.disk.foreign import name_foreign
+        from callgate.disk.partitioning.foreign import name_foreign
 
         found = await name_foreign(read, sectors)
         if found is None:

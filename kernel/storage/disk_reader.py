@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from callgate.disk.partitions import Reader, ReadError
+from callgate.disk.partitioning.partitions import Reader, ReadError
 from callgate.kernel.abi.memory import PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.guest import Guest

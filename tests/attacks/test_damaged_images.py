@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from callgate.disk.builder import create_image
+from callgate.disk.images.builder import create_image
 from callgate.disk.media import MemoryMedium
 from callgate.kernel.watching.leftovers import leftovers
 

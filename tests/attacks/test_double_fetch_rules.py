@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from callgate.asm.assembler import assemble
 from callgate.asm.assembler.cache import cache_directory
-from callgate.disk.demo import demo_image
+from callgate.disk.images.demo import demo_image
 from callgate.disk.media import ImageFile, MemoryMedium
 from callgate.kernel import system as systems
 from callgate.kernel.abi.memory import KERNEL_BASE

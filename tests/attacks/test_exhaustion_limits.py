@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import pytest
 import synthetic_server as synthetic
 from callgate.asm.assembler import assemble
-from callgate.disk.builder import create_image
-from callgate.disk.latency import Latency
+from callgate.disk.drives.latency import Latency
+from callgate.disk.images.builder import create_image
 from callgate.disk.media import ImageFile, MemoryMedium
 from callgate.kernel.abi import limits
 from callgate.kernel.abi.calls import Operation, ServerCall

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import silent_servers as servers
 import synthetic_server as synthetic
-from callgate.disk.latency import Latency
+from callgate.disk.drives.latency import Latency
 from callgate.disk.media import MemoryMedium
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.core.records import PRIORITY_KERNEL, PartitionState

@@ -23,7 +23,7 @@ from ahci_rig import (
     Rig,
     pattern,
 )
-from callgate.disk.ahci import AhciController, Latency
+from callgate.disk.ahci.controller import AhciController, Latency
 from callgate.disk.media import FaultInjecting, MemoryMedium
 
 

@@ -44,7 +44,7 @@ from ahci_rig import (
     Rig,
     pattern,
 )
-from callgate.disk.ahci import AhciController
+from callgate.disk.ahci.controller import AhciController
 from callgate.disk.media import FaultInjecting, MemoryMedium
 
 

@@ -47,7 +47,7 @@ from ahci_rig import (
     Rig,
     pattern,
 )
-from callgate.disk.ahci import AhciController
+from callgate.disk.ahci.controller import AhciController
 from callgate.disk.media import MemoryMedium, Overlay
 
 

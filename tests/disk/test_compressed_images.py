@@ -13,9 +13,8 @@ from pathlib import Path
 import container_files
 import host_programs
 import pytest
-from callgate.disk import spool
-from callgate.disk.containers import compressed
-from callgate.disk.media import Image, ImageError, ImageFile, open_image
+from callgate.disk.media import Image, ImageError, ImageFile, open_image, spool
+from callgate.disk.media.containers import compressed
 
 MIB = 1 << 20
 DISK = random.Random(3).randbytes(70_000) + bytes(MIB) + b"the end".rjust(4000, b".") + bytes(240)
@@ -91,7 +90,7 @@ def test_it_is_said_before_a_large_image_is_unpacked(tmp_path: Path, monkeypatch
     said: list[str] = []
     open_image(path, said.append).close()
     assert said == []
-    monkeypatch.setattr("callgate.disk.open_image.LONG", 1000)
+    monkeypatch.setattr("callgate.disk.media.opening.LONG", 1000)
     open_image(path, said.append).close()
     assert said == [f"{path}: gzip data, unpacked into a temporary file"]
 

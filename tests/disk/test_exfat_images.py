@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from callgate.disk.builder import create_image
 from callgate.disk.formatters.exfat_entries import up_case_table
-from callgate.disk.tree import BuildError
+from callgate.disk.images.builder import create_image
+from callgate.disk.images.tree import BuildError
 from callgate.server.exfat.upcase import parse_up_case
 from callgate.tools.inspection import inspect_image
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from callgate.disk.builder import create_image
 from callgate.disk.formatters.fat_layout import FormatError, plan
 from callgate.disk.formatters.fat_names import alias, checksum, long_entries, short_form
-from callgate.disk.tree import BuildError
+from callgate.disk.images.builder import create_image
+from callgate.disk.images.tree import BuildError
 
 Tool = Callable[..., str]
 MIB = 1 << 20

@@ -13,9 +13,9 @@ from typing import Any
 
 import host_programs
 import pytest
-from callgate.disk.foreign import FIRST_SECTORS, LAST_SECTORS, Foreign, has_udf, identify, name_foreign
-from callgate.disk.foreign_formats import DISK_IMAGES, ENDS, FILE_SYSTEMS, FILES, MANAGERS, PACKED
-from callgate.disk.partitions import ReadError, run_sync
+from callgate.disk.partitioning.foreign import FIRST_SECTORS, LAST_SECTORS, Foreign, has_udf, identify, name_foreign
+from callgate.disk.partitioning.foreign_formats import DISK_IMAGES, ENDS, FILE_SYSTEMS, FILES, MANAGERS, PACKED
+from callgate.disk.partitioning.partitions import ReadError, run_sync
 from callgate.kernel.servers.packages import installed_servers
 
 MIB = 1 << 20

@@ -6,8 +6,8 @@ import struct
 from typing import Any
 
 import pytest
-from callgate.disk.ide import IdeController
-from callgate.disk.latency import Latency
+from callgate.disk.drives.latency import Latency
+from callgate.disk.ide.controller import IdeController
 from callgate.disk.media import FaultInjecting, MemoryMedium
 
 DATA, ERROR, COUNT, LOW, MID, HIGH, DEVICE, STATUS = range(8)

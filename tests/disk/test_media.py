@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from callgate.disk.demo import build_demo, demo_content, demo_image
+from callgate.disk.images.demo import build_demo, demo_content, demo_image
 from callgate.disk.media import (
     FaultInjecting,
     ImageError,
@@ -236,7 +236,7 @@ def test_a_failed_demo_build_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
     def fail() -> bytes:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("callgate.disk.demo.boot_record", fail)
+    monkeypatch.setattr("callgate.disk.images.demo.boot_record", fail)
     with pytest.raises(OSError, match="No space"):
         build_demo(tmp_path / "demo.img")
     assert list(tmp_path.iterdir()) == []

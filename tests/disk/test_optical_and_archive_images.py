@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from callgate.disk.media import MemoryMedium
-from callgate.disk.partition_layout import DiskLayout
+from callgate.disk.partitioning.layout import DiskLayout
 from callgate.kernel.servers.packages import installed_servers
 from callgate.tools.inspection import inspect_medium
 from callgate.tools.mounting import read_layout

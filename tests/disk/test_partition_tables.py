@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from callgate.disk.images.tables import Planned, gpt, mbr
 from callgate.disk.media import FaultInjecting, MemoryMedium
-from callgate.disk.partitions import DiskLayout, Partition, ReadError, run_sync, scan
-from callgate.disk.tables import Planned, gpt, mbr
+from callgate.disk.partitioning.partitions import DiskLayout, Partition, ReadError, run_sync, scan
 from callgate.kernel.servers.packages import installed_servers
 from callgate.tools.inspection import as_dict, inspect_image, inspect_medium, render
 from callgate.tools.mounting import read_layout

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from callgate.disk.builder import create_image
 from callgate.disk.formatters import exfat
 from callgate.disk.formatters.exfat_entries import set_checksum
 from callgate.disk.formatters.fat import Node, Target
+from callgate.disk.images.builder import create_image
 
 RANDOM = random.Random(21)
 FILES = {

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from callgate.disk.faults import FaultInjecting
 from callgate.disk.media import ImageFile
+from callgate.disk.media.faults import FaultInjecting
 
 MIB = 1 << 20
 START = 2048  # sectors before the second disk's partition

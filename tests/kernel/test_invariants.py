@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from callgate.asm.assembler.cache import cache_directory
-from callgate.disk.demo import demo_image
-from callgate.disk.latency import Latency
+from callgate.disk.drives.latency import Latency
+from callgate.disk.images.demo import demo_image
 from callgate.disk.media import ImageFile
 from callgate.kernel.abi.calls import Operation, WaitReason
 from callgate.kernel.abi.layout import size_of

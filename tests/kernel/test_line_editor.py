@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from callgate.disk.builder import create_image
+from callgate.disk.images.builder import create_image
 from callgate.disk.media import ImageFile
 from callgate.kernel.system import System, SystemOptions
 from small_terminal import SmallTerminal

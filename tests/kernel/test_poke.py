@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from callgate.disk.builder import create_image
+from callgate.disk.images.builder import create_image
 
 CONTENT = bytes(range(251)) * 100
 WHOLE = len(CONTENT) // 4096 * 4096

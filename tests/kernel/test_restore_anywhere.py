@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from callgate.asm.assembler.cache import cache_directory
-from callgate.disk.demo import demo_image
+from callgate.disk.images.demo import demo_image
 from callgate.disk.media import ImageFile
 from callgate.kernel.core.records import PartitionState
 from callgate.kernel.system import System, SystemOptions

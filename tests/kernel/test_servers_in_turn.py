@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 import silent_servers
-from callgate.disk.builder import create_image
+from callgate.disk.images.builder import create_image
 from callgate.disk.media import MemoryMedium
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode

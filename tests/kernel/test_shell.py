@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from callgate.asm.assembler import assemble_text
-from callgate.disk.builder import create_image
+from callgate.disk.images.builder import create_image
 from callgate.disk.media import ImageFile
 from callgate.kernel import abi
 from callgate.kernel.programs.images import source

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import host_programs
 from callgate.asm.assembler import assemble_text
-from callgate.disk.builder import create_image
+from callgate.disk.images.builder import create_image
 from callgate.disk.media import ImageFile
 from callgate.kernel.abi.memory import USER_PROGRAM
 from callgate.kernel.core.symbols import symbol_at

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from callgate.disk.demo import demo_image
+from callgate.disk.images.demo import demo_image
 from callgate.disk.media import ImageFile
 from callgate.kernel.abi.calls import SystemCall
 from callgate.kernel.abi.selectors import SELECTOR_USER_CODE

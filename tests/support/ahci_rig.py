@@ -7,7 +7,7 @@ import random
 import struct
 from typing import Any
 
-from callgate.disk.ahci import AhciController
+from callgate.disk.ahci.controller import AhciController
 
 BASE = 0xFEBF_0000
 CAP, GHC, IS, PI, VS, CAP2 = 0x00, 0x04, 0x08, 0x0C, 0x10, 0x24

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from callgate.disk.containers.zstandard import find_zstd
 from callgate.disk.media import Medium
+from callgate.disk.media.containers.zstandard import find_zstd
 
 KIB, MIB = 1 << 10, 1 << 20
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import host_programs
 import pytest
-from callgate.disk.builder import create_image
+from callgate.disk.images.builder import create_image
 from callgate.kernel.system import System
 
 EXIT_IMAGE = 5

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import host_programs
 import pytest
 import synthetic_server as synthetic
-from callgate.disk.builder import create_image
+from callgate.disk.images.builder import create_image
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode

@@ -13,9 +13,8 @@ from typing import Any
 
 import container_files
 import pytest
-from callgate.disk import spool
-from callgate.disk.builder import create_image
-from callgate.disk.media import ImageError, open_image
+from callgate.disk.images.builder import create_image
+from callgate.disk.media import ImageError, open_image, spool
 
 EXIT_USAGE, EXIT_IMAGE = 2, 5
 MIB = 1 << 20

@@ -4,7 +4,7 @@ import pickle
 from dataclasses import replace
 
 import pytest
-from callgate.disk.demo import demo_image
+from callgate.disk.images.demo import demo_image
 from callgate.kernel.machine.snapshot import NotQuiescent
 from callgate.tools.asmtest.booted import CommandError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from callgate.disk.builder import create_image
+from callgate.disk.images.builder import create_image
 from callgate.disk.media import FaultInjecting, ImageFile
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode

@@ -30,7 +30,7 @@ def in_the_sources() -> dict[str, set[str]]:
     for program in (kernel_image(), *map(program_image, EVENT_PROGRAMS)):
         for event in program.events:
             found[event.name].update(key for key, _ in event.fields)
-    for path in ("disk/ahci_port.py", "disk/ide_channel.py", "kernel/machine/cpu/traps.py"):
+    for path in ("disk/ahci/port.py", "disk/ide/channel.py", "kernel/machine/cpu/traps.py"):
         for event, fields in EMITTED.findall((ROOT / path).read_text("utf-8")):
             found[event].update(KEY.findall(fields))
     for event in ("exception", "int"):  # traps.py gives them from a dictionary

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from callgate.asm.assembler import Program
 from callgate.asm.assembler.cache import assemble_cached
-from callgate.disk.ahci import MMIO_BASE, AhciController
+from callgate.disk.ahci.controller import MMIO_BASE, AhciController
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.calls import HostCall
 from callgate.kernel.abi.disk import Disk, DiskRequest, DiskStatus

@@ -1,9 +1,9 @@
 """The AHCI driver: finding disks, reading, queueing."""
 
 import pytest
-from callgate.disk import drive
-from callgate.disk.ahci import AhciController
-from callgate.disk.latency import Latency
+from callgate.disk.ahci.controller import AhciController
+from callgate.disk.drives import drive
+from callgate.disk.drives.latency import Latency
 from callgate.disk.media import MemoryMedium
 from callgate.kernel.abi.ahci import Capabilities, CommandHeader, HbaRegisters, HostControl, PrdtEntry
 from callgate.kernel.abi.disk import DISK_REQUEST_PAGES, DISKS, DiskStatus

@@ -4,9 +4,9 @@ import os
 import random
 
 import pytest
-from callgate.disk.ahci import AhciController
-from callgate.disk.drive import DriveError, error_log
-from callgate.disk.latency import Latency
+from callgate.disk.ahci.controller import AhciController
+from callgate.disk.drives.drive import DriveError, error_log
+from callgate.disk.drives.latency import Latency
 from callgate.disk.media import FaultInjecting, MemoryMedium
 from callgate.kernel.abi.ahci import PortInterrupt, TaskFile
 from callgate.kernel.abi.disk import DiskStatus

@@ -1,10 +1,10 @@
 """The IDE driver: PIO through the window, block by block at interrupts."""
 
 import pytest
-from callgate.disk.drive import Drive, DriveError
-from callgate.disk.ide import IdeController
-from callgate.disk.ide_channel import Channel
-from callgate.disk.latency import Latency
+from callgate.disk.drives.drive import Drive, DriveError
+from callgate.disk.drives.latency import Latency
+from callgate.disk.ide.channel import Channel
+from callgate.disk.ide.controller import IdeController
 from callgate.disk.media import FaultInjecting, MemoryMedium
 from callgate.kernel.abi.disk import DISK_REQUEST_PAGES, DISKS, IDE_FIRST_DISK, DiskStatus
 from callgate.kernel.abi.memory import HIGH_MEMORY, KERNEL_WINDOW, PAGE_SIZE
@@ -29,8 +29,8 @@ def ide(bench):
 def blocks(request, monkeypatch):
     """Run with drives that hand over a block at an interrupt, and with drives that know no multiple mode."""
     if request.param == "single":
-        monkeypatch.setattr("callgate.disk.ata.MULTIPLE_LIMIT", 0)
-        monkeypatch.setattr("callgate.disk.drive.MULTIPLE_LIMIT", 0)
+        monkeypatch.setattr("callgate.disk.drives.ata.MULTIPLE_LIMIT", 0)
+        monkeypatch.setattr("callgate.disk.drives.drive.MULTIPLE_LIMIT", 0)
     return BLOCK if request.param == "multiple" else 1
 
 

@@ -4,9 +4,9 @@ import os
 import random
 
 import pytest
-from callgate.disk.ahci import AhciController
-from callgate.disk.ide import IdeController
-from callgate.disk.latency import Latency
+from callgate.disk.ahci.controller import AhciController
+from callgate.disk.drives.latency import Latency
+from callgate.disk.ide.controller import IdeController
 from callgate.disk.media import FaultInjecting, MemoryMedium
 from callgate.kernel.abi.disk import IDE_FIRST_DISK, DiskStatus
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE

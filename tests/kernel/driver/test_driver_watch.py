@@ -1,10 +1,10 @@
 """The watch over silent disks: lost interrupts are made up for, silent drives are reset."""
 
 import pytest
-from callgate.disk.ahci import AhciController
-from callgate.disk.drive import DriveError
-from callgate.disk.ide import IdeController
-from callgate.disk.latency import Latency
+from callgate.disk.ahci.controller import AhciController
+from callgate.disk.drives.drive import DriveError
+from callgate.disk.drives.latency import Latency
+from callgate.disk.ide.controller import IdeController
 from callgate.disk.media import FaultInjecting, MemoryMedium
 from callgate.kernel.abi.disk import IDE_FIRST_DISK, DiskStatus
 

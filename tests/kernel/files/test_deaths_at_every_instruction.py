@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from callgate.disk.builder import create_image
-from callgate.disk.latency import Latency
+from callgate.disk.drives.latency import Latency
+from callgate.disk.images.builder import create_image
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.core.records import Process
 from callgate.kernel.machine.devices.serial import IRQ

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from callgate.disk.builder import create_image
+from callgate.disk.images.builder import create_image
 from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.message import Message
 from callgate.kernel.abi.thread import HostedBlock

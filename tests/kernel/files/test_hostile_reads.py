@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 import synthetic_server as synthetic
-from callgate.disk.latency import Latency
+from callgate.disk.drives.latency import Latency
 from callgate.disk.media import MemoryMedium
 from callgate.kernel.abi.calls import Operation, ServerCall
 from callgate.kernel.abi.layout import offset_of

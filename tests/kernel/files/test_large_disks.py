@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import synthetic_server as synthetic
-from callgate.disk.latency import Latency
-from callgate.disk.medium import MediumError, NoDelay
+from callgate.disk.drives.latency import Latency
+from callgate.disk.media.medium import MediumError, NoDelay
 from callgate.kernel.servers import volumes
 
 PART = 1 << 32  # sectors are compared as 32-bit numbers within parts of this size

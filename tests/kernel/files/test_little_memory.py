@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import silent_servers
 import synthetic_server as synthetic
-from callgate.disk.latency import Latency
+from callgate.disk.drives.latency import Latency
 from callgate.disk.media import MemoryMedium
 from callgate.kernel.abi import limits
 from callgate.kernel.abi.calls import Operation

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from callgate.disk.builder import create_image
+from callgate.disk.images.builder import create_image
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.core.records import GIVE_BACKS, PartitionState
 from callgate.kernel.ipc.slots import lowest

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import synthetic_server as synthetic
-from callgate.disk.latency import Latency
+from callgate.disk.drives.latency import Latency
 from callgate.disk.media import MemoryMedium
 from callgate.kernel.abi.file import FILE_AREAS, FilePage
 from callgate.kernel.file_data.objects import publish

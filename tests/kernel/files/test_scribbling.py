@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import synthetic_server as synthetic
-from callgate.disk.latency import Latency
+from callgate.disk.drives.latency import Latency
 from callgate.disk.media import MemoryMedium
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from callgate.disk.builder import create_image
+from callgate.disk.images.builder import create_image
 from callgate.kernel.storage.cache import Cache, Run
 
 Sessions = Callable[..., Any]

@@ -1,0 +1,4 @@
+"""An IDE controller with PIO only.
+
+Rule: the CPU moves every byte.
+"""
