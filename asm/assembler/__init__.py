@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from callgate.asm.assembler.errors import AsmError, AsmErrors
-from callgate.asm.assembler.program import EventSite, LedgerMark, Program, Section, SourceLine, Symbol
+from callgate.asm.assembler.program import Program
+from callgate.asm.assembler.unit import EventSite, LedgerMark, Section, SourceLine, Symbol
 
 if TYPE_CHECKING:
     from callgate.asm.assembler.layout import SectionSpec

@@ -57,7 +57,7 @@ def own_digest() -> str:
     from callgate.kernel.abi import constants
 
     state = hashlib.sha256(json.dumps(sorted(constants().items())).encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    for source in sorted(Path(__file__).parent.rglob("*.py")):
         state.update(source.read_bytes())
     return state.hexdigest()
 
@@ -80,7 +80,7 @@ def load(path: Path) -> Program | None:
         data = json.loads(body)
         if not unchanged(data["digests"], data["missing"]):
             return None
-        return restore(data["program"], {name: b64decode(text) for name, text in data["contents"].items()})
+        return restore(Program, data["program"], {name: b64decode(text) for name, text in data["contents"].items()})
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
         return None
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from callgate.asm.assembler.program import Program, Section, SourceLine, Symbol
+    from callgate.asm.assembler.unit import Section, SourceLine, Symbol, Unit
 
 DW_TAG_COMPILE_UNIT, DW_TAG_SUBPROGRAM = 0x11, 0x2E
 DW_AT_NAME, DW_AT_STMT_LIST, DW_AT_LOW_PC, DW_AT_HIGH_PC = 0x03, 0x10, 0x11, 0x12
@@ -37,7 +37,7 @@ ABBREVIATIONS = bytes(
 )
 
 
-def debug_sections(program: Program) -> list[tuple[str, bytes]]:
+def debug_sections(program: Unit) -> list[tuple[str, bytes]]:
     """Return the debug sections, none for a unit without instructions."""
     information, table = b"", b""
     for section, lines in units(program):
@@ -48,7 +48,7 @@ def debug_sections(program: Program) -> list[tuple[str, bytes]]:
     return [(".debug_abbrev", ABBREVIATIONS), (".debug_info", information), (".debug_line", table)]
 
 
-def units(program: Program) -> list[tuple[Section, list[SourceLine]]]:
+def units(program: Unit) -> list[tuple[Section, list[SourceLine]]]:
     """Return the sections that hold instructions, with their lines."""
     grouped = groupby(program.lines, key=lambda line: program.section_at(line.address))
     return [(section, list(lines)) for section, lines in grouped if section is not None]
@@ -85,7 +85,7 @@ def sleb(value: int) -> bytes:
             return bytes(out)
 
 
-def info(program: Program, section: Section, lines: list[SourceLine], offset: int) -> bytes:
+def info(program: Unit, section: Section, lines: list[SourceLine], offset: int) -> bytes:
     """Return one unit of .debug_info: a subprogram for every global label of an executable section."""
     low, high = section.address, section.address + section.size
     name = full_name(program.sources[0] if program.sources else lines[0].file)
@@ -97,7 +97,7 @@ def info(program: Program, section: Section, lines: list[SourceLine], offset: in
     return struct.pack("<IHIB", len(body) + 7, 2, 0, 4) + body
 
 
-def functions(program: Program, section: Section) -> list[Symbol]:
+def functions(program: Unit, section: Section) -> list[Symbol]:
     """Return the global labels of a section of code that something follows."""
     return [s for s in program.symbols.values() if s.section == section.name and s.kind == "label" and s.size]
 

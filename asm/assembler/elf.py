@@ -17,7 +17,7 @@ from callgate.asm.assembler.dwarf import debug_sections
 from callgate.asm.assembler.record import describe
 
 if TYPE_CHECKING:
-    from callgate.asm.assembler.program import Program, Section
+    from callgate.asm.assembler.unit import Section, Unit
 
 HEADER = struct.Struct("<16sHHIIIIIHHHHHH")
 PROGRAM_HEADER = struct.Struct("<IIIIIIII")
@@ -53,7 +53,7 @@ class Piece:
     offset: int = 0
 
 
-def write_elf(program: Program, *, debug: bool = True, labels: bool = False) -> bytes:
+def write_elf(program: Unit, *, debug: bool = True, labels: bool = False) -> bytes:
     """Return the program as an ELF32 file; without `debug`, what a loader needs, and if wanted its `labels`."""
     pieces = [Piece("", 0, 0, 0, b"", 0, 0)]
     pieces += [loadable(section) for section in program.sections]
@@ -82,7 +82,7 @@ def write_elf(program: Program, *, debug: bool = True, labels: bool = False) -> 
     return bytes(body) + table
 
 
-def note(program: Program) -> bytes:
+def note(program: Unit) -> bytes:
     """Return the note (gABI, Note Section): owner `callgate`, type 1, compressed JSON."""
     text = json.dumps(describe(program), separators=(",", ":"), sort_keys=True).encode("ascii")
     packed = zlib.compress(text, 6)
@@ -124,7 +124,7 @@ def section_header(piece: Piece, names: bytes) -> bytes:
     )
 
 
-def symbol_pieces(program: Program, index: int, kinds: Container[str] | None = None) -> list[Piece]:
+def symbol_pieces(program: Unit, index: int, kinds: Container[str] | None = None) -> list[Piece]:
     """Return .symtab and .strtab; the first one is section number `index`."""
     symbols, strings, first_global = symbol_table(program, kinds)
     return [
@@ -133,7 +133,7 @@ def symbol_pieces(program: Program, index: int, kinds: Container[str] | None = N
     ]
 
 
-def symbol_table(program: Program, kinds: Container[str] | None) -> tuple[bytes, bytes, int]:
+def symbol_table(program: Unit, kinds: Container[str] | None) -> tuple[bytes, bytes, int]:
     """Return symbol table, string table and the index of the first global symbol; of some `kinds` or of all.
 
     Labels of code are functions as long as the way to the next one; local labels have no type, so that a

@@ -5,21 +5,20 @@ import struct
 import zlib
 
 from callgate.asm.assembler.elf import HEADER, IDENT, NOTE_NAME, NOTE_OWNER, NOTE_TYPE, SECTION_HEADER, SHT_NOBITS
-from callgate.asm.assembler.program import Program
-from callgate.asm.assembler.record import restore
+from callgate.asm.assembler.record import Kind, restore
 
 NOTE_HEADER = struct.Struct("<III")
 NOTE_LIMIT = 64 << 20
 
 
-def read_program(image: bytes) -> Program:
-    """Return the program that `Program.elf` wrote; ValueError if the image is none of ours, or damaged."""
+def read_program(kind: type[Kind], image: bytes) -> Kind:
+    """Return the unit that `elf.write_elf` wrote, as a `kind`; ValueError if the image is none of ours, or damaged."""
     sections = section_contents(image)
     note = sections.get(NOTE_NAME)
     if note is None:
         raise ValueError("the ELF file has no .note.callgate section; it was not written by this assembler")
     try:
-        return restore(json.loads(note_text(note)), sections)
+        return restore(kind, json.loads(note_text(note)), sections)
     except (KeyError, TypeError, ValueError, IndexError, zlib.error, struct.error) as error:
         raise ValueError(f"the .note.callgate section is damaged: {error}") from None
 

@@ -19,6 +19,7 @@ from callgate.asm.assembler.mnemonics import (
     COMPARES,
     IMPLIED,
     MNEMONICS,
+    NOTRACK,
     POPPING,
     REPEATED_BY_COMPILERS,
     REPEATS,
@@ -27,9 +28,9 @@ from callgate.asm.assembler.mnemonics import (
     WAITING,
 )
 from callgate.asm.assembler.operands import FarPointer, Immediate, Memory, Operand, Register, check_range
+from callgate.asm.assembler.registers import SEGMENT_PREFIXES
 from callgate.asm.assembler.verify import PREFIX_BYTES, verify
 
-SEGMENT_PREFIXES = {"es": 0x26, "cs": 0x2E, "ss": 0x36, "ds": 0x3E, "fs": 0x64, "gs": 0x65}
 SIZE_WORDS = {
     8: "byte ptr ",
     16: "word ptr ",
@@ -38,7 +39,6 @@ SIZE_WORDS = {
     80: "tbyte ptr ",
     128: "xmmword ptr ",
 }
-NOTRACK = "notrack"  # a branch that need not go to ENDBR32; other CPUs ignore the prefix
 CACHE_SIZE = 1 << 16
 WIDE = 0x7654_3210  # a number that needs 32 bits
 XLAT_SOURCE = [Memory(0, "", "ebx", "", 1, 0)]

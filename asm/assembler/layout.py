@@ -77,7 +77,7 @@ class Layout:
             self.errors.check()
             if not moved:
                 break
-        for statement in find_self_sized(self):
+        for statement in find_self_sized(self.chunks, self.names, self.size_of):
             hint = "let it be computed from what stands before it, or from constants"
             place = statement.line.place.at(statement.column)
             self.errors.add(AsmError(place, f"the size of this {statement.word} depends on itself", hint))

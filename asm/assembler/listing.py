@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from callgate.asm.assembler.program import Program, Section
+    from callgate.asm.assembler.unit import Section, Unit
 
 BYTES_SHOWN = 10
 
 
-def listing(program: Program) -> str:
+def listing(program: Unit) -> str:
     """Return one line an instruction: address, bytes, file and line, source text; labels in between."""
     labels: dict[int, list[str]] = {}
     for symbol in program.symbols.values():
@@ -36,7 +36,7 @@ def kind_of(section: Section) -> str:
     return "d" if section.data else "b"
 
 
-def symbol_file(program: Program) -> str:
+def symbol_file(program: Unit) -> str:
     """Return `address type name`, sorted by address: T, R, D, B for labels, small letters for local ones, a."""
     kinds = {section.name: kind_of(section) for section in program.sections}
     rows = []

@@ -4,6 +4,8 @@ Only names in this table reach Keystone.  32-bit x86 with x87, MMX and SSE to SS
 what exists in 64-bit mode only, AVX, and VMX are not in it.
 """
 
+NOTRACK = "notrack"  # a branch that need not go to ENDBR32; other CPUs ignore the prefix
+
 # Condition codes (Intel SDM vol. 1, appendix B): number -> names, the disassembler's first.
 CONDITIONS: tuple[tuple[str, ...], ...] = (
     ("o",), ("no",), ("b", "c", "nae"), ("ae", "nb", "nc"), ("e", "z"), ("ne", "nz"), ("be", "na"),

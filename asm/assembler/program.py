@@ -1,139 +1,17 @@
-"""What an assembly yields: sections with bytes, symbols, lines, event sites and ledger marks."""
+"""An assembled unit that can be written to files and read back from them."""
 
-from bisect import bisect_right
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
+from typing import Self
 
-BINARY_LIMIT = 256 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A section: linear and load address, bytes in the file, size in memory (the rest is zero)."""
-
-    name: str
-    address: int
-    load: int
-    data: bytes
-    size: int
-    writable: bool
-    executable: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Symbol:
-    """A name: `kind` is label, local or constant; `size` reaches to the next global label of the section."""
-
-    name: str
-    address: int
-    section: str
-    file: str
-    line: int
-    size: int = 0
-    kind: str = "label"
-
-    @property
-    def local(self) -> bool:
-        """Whether it belongs to the label before it."""
-        return self.kind == "local"
-
-
-@dataclass(frozen=True, slots=True)
-class SourceLine:
-    """An instruction: linear address, bytes, where it was written.
-
-    Inside macros, `file` and `line` are those of the outermost call; `text` is the expanded line.
-    """
-
-    address: int
-    size: int
-    file: str
-    line: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class EventSite:
-    """`.event` before the instruction at `address`: name, and each field's register or decimal number."""
-
-    address: int
-    name: str
-    fields: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerMark:
-    """`.ledger` before the instruction at `address`: the counter, and what is added to it."""
-
-    address: int
-    name: str
-    amount: int
+from callgate.asm.assembler.elf import write_elf
+from callgate.asm.assembler.elf_reader import read_program
+from callgate.asm.assembler.listing import listing, symbol_file
+from callgate.asm.assembler.unit import Unit
 
 
 @dataclass
-class Program:
-    """An assembled unit.
-
-    `symbols` come in order of their addresses, constants behind; `lines`, `events` and `marks` in order of
-    addresses.  `sources` are the files that it was made of, the first one given first.
-    """
-
-    entry: int
-    sections: list[Section]
-    symbols: dict[str, Symbol]
-    lines: list[SourceLine] = field(default_factory=list)
-    events: list[EventSite] = field(default_factory=list)
-    marks: list[LedgerMark] = field(default_factory=list)
-    sources: list[str] = field(default_factory=list)
-
-    def address(self, name: str) -> int:
-        """Return the linear address of a label or the value of a constant; KeyError names near misses."""
-        symbol = self.symbols.get(name)
-        if symbol is None:
-            from difflib import get_close_matches
-
-            near = ", ".join(get_close_matches(name, self.symbols, n=3))
-            raise KeyError(f"no label {name!r}" + (f"; did you mean {near}?" if near else ""))
-        return symbol.address
-
-    @cached_property
-    def _labels(self) -> tuple[list[int], list[Symbol]]:
-        labels = sorted((s for s in self.symbols.values() if s.kind == "label"), key=lambda s: (s.address, s.size))
-        return [label.address for label in labels], labels
-
-    def section_at(self, address: int) -> Section | None:
-        """Return the section that holds a linear address."""
-        return next((s for s in self.sections if s.address <= address < s.address + s.size), None)
-
-    def symbol_at(self, address: int) -> str:
-        """Return `name+0x12` for an address within the unit, else the address in hex."""
-        section = self.section_at(address)
-        addresses, labels = self._labels
-        index = bisect_right(addresses, address) - 1
-        if section is None or index < 0 or labels[index].section != section.name:
-            return f"{address:#010x}"
-        offset = address - addresses[index]
-        return f"{labels[index].name}+{offset:#x}" if offset else labels[index].name
-
-    @cached_property
-    def _line_addresses(self) -> list[int]:
-        return [line.address for line in self.lines]
-
-    def line_at(self, address: int) -> SourceLine | None:
-        """Return the source line of the instruction at, or around, an address."""
-        index = bisect_right(self._line_addresses, address) - 1
-        if index < 0:
-            return None
-        line = self.lines[index]
-        return line if address < line.address + line.size else None
-
-    def code_at(self, address: int, size: int) -> bytes:
-        """Return bytes of the section that holds an address, as many as the file has of them."""
-        section = self.section_at(address)
-        if section is None:
-            return b""
-        start = address - section.address
-        return section.data[start : start + size]
+class Program(Unit):
+    """What `assemble` returns: a unit, as an ELF file, a flat binary, a listing."""
 
     def elf(self, *, debug: bool = True, labels: bool = False) -> bytes:
         """Return the unit as an ELF32 executable.
@@ -141,43 +19,17 @@ class Program:
         Without `debug` there are no symbols, lines and notes, and so nothing that depends on where the
         sources lie; `labels` leaves the names of labels in, so that a fault can be reported by name.
         """
-        from callgate.asm.assembler.elf import write_elf
-
         return write_elf(self, debug=debug, labels=labels)
 
-    def binary(self) -> bytes:
-        """Return the bytes of memory from the lowest load address on, with zeros between sections.
-
-        Zeros at the end (`.bss`) are left out.  ValueError if sections lie so far apart that the bytes would be more
-        than BINARY_LIMIT.
-        """
-        filled = [section for section in self.sections if section.data]
-        if not filled:
-            return b""
-        start = min(section.load for section in filled)
-        size = max(section.load + len(section.data) for section in filled) - start
-        if size > BINARY_LIMIT:
-            raise ValueError(f"the sections lie {size:#x} bytes apart; a flat binary holds at most {BINARY_LIMIT:#x}")
-        image = bytearray(size)
-        for section in filled:
-            image[section.load - start : section.load - start + len(section.data)] = section.data
-        return bytes(image)
-
     @classmethod
-    def from_elf(cls, image: bytes) -> "Program":
+    def from_elf(cls, image: bytes) -> Self:
         """Return the program that `elf` wrote; ValueError if the image is none of ours."""
-        from callgate.asm.assembler.elf_reader import read_program
-
-        return read_program(image)
+        return read_program(cls, image)
 
     def listing(self) -> str:
         """Return addresses, bytes and source lines."""
-        from callgate.asm.assembler.listing import listing
-
         return listing(self)
 
     def symbol_file(self) -> str:
         """Return `address type name` lines, as nm prints them."""
-        from callgate.asm.assembler.listing import symbol_file
-
         return symbol_file(self)

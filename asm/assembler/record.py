@@ -1,12 +1,14 @@
-"""A `Program` as plain data, for the note in an ELF file and for the cache."""
+"""A `Unit` as plain data, for the note in an ELF file and for the cache."""
 
 from dataclasses import astuple
-from typing import Any
+from typing import Any, TypeVar
 
-from callgate.asm.assembler.program import EventSite, LedgerMark, Program, Section, SourceLine, Symbol
+from callgate.asm.assembler.unit import EventSite, LedgerMark, Section, SourceLine, Symbol, Unit
+
+Kind = TypeVar("Kind", bound=Unit)
 
 
-def describe(program: Program) -> dict[str, Any]:
+def describe(program: Unit) -> dict[str, Any]:
     """Return everything but the sections' bytes, as JSON can hold it.
 
     File names stand in one list and lines refer to it: they are most of what there is.
@@ -26,10 +28,10 @@ def describe(program: Program) -> dict[str, Any]:
     }
 
 
-def restore(data: dict[str, Any], contents: dict[str, bytes]) -> Program:
-    """Return the program that `describe` described; KeyError, TypeError or ValueError if the data is not sound."""
+def restore(kind: type[Kind], data: dict[str, Any], contents: dict[str, bytes]) -> Kind:
+    """Return the unit that `describe` described; KeyError, TypeError or ValueError if the data is not sound."""
     files = data["files"]
-    return Program(
+    return kind(
         data["entry"],
         [
             Section(name, address, load, contents.get(name, b""), size, writable, executable)

@@ -4,6 +4,7 @@ GENERAL32 = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
 GENERAL16 = ("ax", "cx", "dx", "bx", "sp", "bp", "si", "di")
 GENERAL8 = ("al", "cl", "dl", "bl", "ah", "ch", "dh", "bh")
 SEGMENTS = ("es", "cs", "ss", "ds", "fs", "gs")
+SEGMENT_PREFIXES = {"es": 0x26, "cs": 0x2E, "ss": 0x36, "ds": 0x3E, "fs": 0x64, "gs": 0x65}  # override prefixes
 CONTROL = ("cr0", "cr2", "cr3", "cr4")
 DEBUG = ("dr0", "dr1", "dr2", "dr3", "dr6", "dr7")
 MMX = tuple(f"mm{n}" for n in range(8))

@@ -7,14 +7,14 @@ size depends on in turn, then comes out otherwise, it hangs on itself.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from callgate.asm.assembler.errors import AsmError
+from callgate.asm.assembler.names import Constant, Label, Names
+from callgate.asm.assembler.statements import Chunk, Statement
 
-if TYPE_CHECKING:
-    from callgate.asm.assembler.layout import Layout
-    from callgate.asm.assembler.names import Constant, Label
-    from callgate.asm.assembler.statements import Chunk, Statement
+SizeOf = Callable[[Statement, Chunk], int]
 
 NAMES_SOMETHING: Final = re.compile(r"[A-Za-z_.$][\w.$]*|[0-9]+[bf]\b")
 NUMBER: Final = re.compile(r"0[xXbBoO]\w+")
@@ -22,18 +22,21 @@ TRIALS: Final = (1, 1 << 20)  # bytes: a little, and more than any alignment
 MUTUAL_LIMIT: Final = 100  # statements that are compared with each other; of more only each with itself
 
 
-def find_self_sized(layout: Layout) -> list[Statement]:
-    """Return the statements whose size depends on itself; addresses must have settled."""
+def find_self_sized(chunks: Iterable[Chunk], defined: Names, size_of: SizeOf) -> list[Statement]:
+    """Return the statements whose size depends on itself; addresses must have settled.
+
+    `size_of` computes a size from the names as they are, or raises AsmError.
+    """
     spaces: list[tuple[int, Statement, Chunk]] = []
     names: list[tuple[int, Label | Constant]] = []
     order = 0
-    for chunk in layout.chunks:
+    for chunk in chunks:
         for statement in chunk.statements:
             order += 1
             if statement.kind == "label":
-                names.append((order, layout.names.labels[statement.word]))
+                names.append((order, defined.labels[statement.word]))
             elif statement.kind == "here":
-                names.append((order, layout.names.constants[statement.word]))
+                names.append((order, defined.constants[statement.word]))
             elif (
                 statement.kind == "space"
                 and statement.word != ".incbin"
@@ -46,12 +49,12 @@ def find_self_sized(layout: Layout) -> list[Statement]:
     for place, statement, _ in spaces:
         behind = [name for order, name in names if order > place]
         others = spaces if len(spaces) <= MUTUAL_LIMIT else [(place, statement, _)]
-        changes[id(statement)] = changed(layout, others, place, behind)
+        changes[id(statement)] = changed(size_of, others, place, behind)
     return [statement for _, statement, _ in spaces if reaches_itself(id(statement), changes)]
 
 
 def changed(
-    layout: Layout, spaces: list[tuple[int, Statement, Chunk]], place: int, behind: list[Label | Constant]
+    size_of: SizeOf, spaces: list[tuple[int, Statement, Chunk]], place: int, behind: list[Label | Constant]
 ) -> set[int]:
     """Return the statements whose size changes when the names behind a place move."""
     found: set[int] = set()
@@ -59,7 +62,7 @@ def changed(
         move(behind, amount)
         for order, statement, chunk in spaces:
             statement.address += amount * (order > place)
-            if size_of(layout, statement, chunk) != statement.size:
+            if trial_size(size_of, statement, chunk) != statement.size:
                 found.add(id(statement))
             statement.address -= amount * (order > place)
         move(behind, -amount)
@@ -68,8 +71,6 @@ def changed(
 
 def move(names: list[Label | Constant], amount: int) -> None:
     """Move names this many bytes further away."""
-    from callgate.asm.assembler.names import Label
-
     for name in names:
         if isinstance(name, Label):
             name.address = (name.address or 0) + amount
@@ -77,10 +78,10 @@ def move(names: list[Label | Constant], amount: int) -> None:
             name.here += amount
 
 
-def size_of(layout: Layout, statement: Statement, chunk: Chunk) -> int:
+def trial_size(size_of: SizeOf, statement: Statement, chunk: Chunk) -> int:
     """Return the size that a statement would have."""
     try:
-        return layout.size_of(statement, chunk)
+        return size_of(statement, chunk)
     except AsmError:
         return -1
 

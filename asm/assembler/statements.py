@@ -4,11 +4,10 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
-from callgate.asm.assembler.encode import NOTRACK, SEGMENT_PREFIXES
 from callgate.asm.assembler.errors import AsmError, ErrorList, Place, near_miss
 from callgate.asm.assembler.gnu_syntax import refuse_swallowed
 from callgate.asm.assembler.macros import split_arguments
-from callgate.asm.assembler.mnemonics import MNEMONICS, REPEATS
+from callgate.asm.assembler.mnemonics import MNEMONICS, NOTRACK, REPEATS
 from callgate.asm.assembler.names import (
     GLOBAL_OFFSET_TABLE,
     OFFSET_TABLE_ENTRY,
@@ -20,7 +19,7 @@ from callgate.asm.assembler.names import (
     Scope,
 )
 from callgate.asm.assembler.preprocess import ASSIGNMENT, DIRECTIVE, PREPROCESSED, SETTING
-from callgate.asm.assembler.registers import REGISTERS
+from callgate.asm.assembler.registers import REGISTERS, SEGMENT_PREFIXES
 from callgate.asm.assembler.sections import (
     COMMONS,
     FLAGS,
