@@ -84,7 +84,7 @@ def asm(
 def _assemble(source: Path, origin: int, entry: str, include: list[Path], align: int) -> Program:
     """Assemble a file, or what comes from standard input; AsmErrors, OSError."""
     from callgate.asm.assembler import assemble, assemble_text
-    from callgate.asm.assembler.source import decode
+    from callgate.asm.assembler.language.source import decode
     from callgate.tools.asmtest.programs import shipped_folders
 
     folders = include + shipped_folders()

@@ -113,7 +113,7 @@ class AsmFile(pytest.File):
     def collect(self) -> Iterable[pytest.Item]:
         """Yield a test for each case; a mistake in the file is a CollectError that says where."""
         from callgate.asm.assembler import AsmError, AsmErrors
-        from callgate.asm.assembler.source import decode
+        from callgate.asm.assembler.language.source import decode
         from callgate.tools.asmtest.cases import as_written, parse
         from callgate.tools.asmtest.places import shown_error, shown_errors, shown_file
         from callgate.tools.asmtest.variants import marks, variants

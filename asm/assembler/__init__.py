@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from callgate.asm.assembler.errors import AsmError, AsmErrors
-from callgate.asm.assembler.program import Program
-from callgate.asm.assembler.unit import EventSite, LedgerMark, Section, SourceLine, Symbol
+from callgate.asm.assembler.language.errors import AsmError, AsmErrors
+from callgate.asm.assembler.output.program import Program
+from callgate.asm.assembler.output.unit import EventSite, LedgerMark, Section, SourceLine, Symbol
 
 if TYPE_CHECKING:
-    from callgate.asm.assembler.layout import SectionSpec
-    from callgate.asm.assembler.source import Sources
+    from callgate.asm.assembler.encoding.layout import SectionSpec
+    from callgate.asm.assembler.language.source import Sources
 
 __all__ = [
     "AsmError",
@@ -104,7 +104,7 @@ def _build(
     abi: bool,
 ) -> "tuple[Program, Sources]":
     from callgate.asm.assembler.assembly import build
-    from callgate.asm.assembler.layout import Placement, section_spec
+    from callgate.asm.assembler.encoding.layout import Placement, section_spec
 
     specs = {name: section_spec(name, value) for name, value in (sections or {}).items()}
     placement = Placement(origin, origin if load is None else load, align, specs)

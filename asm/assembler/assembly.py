@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from callgate.asm.assembler.errors import AsmError, AsmErrors, ErrorList
-from callgate.asm.assembler.layout import Layout, Placement
-from callgate.asm.assembler.names import Names
-from callgate.asm.assembler.preprocess import Preprocessor
-from callgate.asm.assembler.program import Program
-from callgate.asm.assembler.result import make_program
-from callgate.asm.assembler.source import Line, Sources
-from callgate.asm.assembler.statements import Reader
+from callgate.asm.assembler.encoding.layout import Layout, Placement
+from callgate.asm.assembler.language.errors import AsmError, AsmErrors, ErrorList
+from callgate.asm.assembler.language.names import Names
+from callgate.asm.assembler.language.preprocess import Preprocessor
+from callgate.asm.assembler.language.source import Line, Sources
+from callgate.asm.assembler.language.statements import Reader
+from callgate.asm.assembler.output.program import Program
+from callgate.asm.assembler.output.result import make_program
 
 
 def build(

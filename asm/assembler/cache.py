@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from callgate.asm.assembler import Program, assemble_with_sources
-from callgate.asm.assembler.record import describe, restore
+from callgate.asm.assembler.output.record import describe, restore
 
 FORMAT = 2
 CHECKSUM_SIZE = 64

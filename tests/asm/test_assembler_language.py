@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from callgate.asm.assembler import AsmErrors, Program, assemble, assemble_text
-from callgate.asm.assembler.layout import SectionSpec
+from callgate.asm.assembler.encoding.layout import SectionSpec
 
 
 def code(text: str, section: str = ".text", **options: int) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import host_programs
 import pytest
 from callgate.asm.assembler import Program, assemble_text
-from callgate.asm.assembler.verify import decoder
+from callgate.asm.assembler.encoding.verify import decoder
 from elftools.elf.elffile import ELFFile
 
 OFFSET_TABLE = 0x500000

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
-from callgate.asm.assembler import AsmErrors, assemble_text, encode
-from callgate.asm.assembler.branches import verify_branch
-from callgate.asm.assembler.data import NOPS
-from callgate.asm.assembler.instructions import Instruction
-from callgate.asm.assembler.operands import FarPointer, Immediate, Memory, Operand, Register
-from callgate.asm.assembler.verify import decoder, verify
+from callgate.asm.assembler import AsmErrors, assemble_text
+from callgate.asm.assembler.encoding import encode
+from callgate.asm.assembler.encoding.branches import verify_branch
+from callgate.asm.assembler.encoding.data import NOPS
+from callgate.asm.assembler.encoding.instructions import Instruction
+from callgate.asm.assembler.encoding.verify import decoder, verify
+from callgate.asm.assembler.language.operands import FarPointer, Immediate, Memory, Operand, Register
 
 
 def memory(bits: int = 32, segment: str = "", base: str = "", displacement: int = 0) -> Memory:

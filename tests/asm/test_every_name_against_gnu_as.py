@@ -11,10 +11,10 @@ from pathlib import Path
 
 import host_programs
 import pytest
-from callgate.asm.assembler import encode
-from callgate.asm.assembler.errors import AsmError, Place
-from callgate.asm.assembler.mnemonics import BRANCHES, MNEMONICS
-from callgate.asm.assembler.operands import Operand, parse_operand
+from callgate.asm.assembler.encoding import encode
+from callgate.asm.assembler.language.errors import AsmError, Place
+from callgate.asm.assembler.language.mnemonics import BRANCHES, MNEMONICS
+from callgate.asm.assembler.language.operands import Operand, parse_operand
 
 PLACE = Place("t", 1)
 NAME = re.compile(rb"[a-z][a-z0-9]{1,20}(?=\0)")

@@ -7,7 +7,7 @@ from pathlib import Path
 import host_programs
 import pytest
 from callgate.asm.assembler import assemble_text
-from callgate.asm.assembler.floats import float_bytes
+from callgate.asm.assembler.encoding.floats import float_bytes
 
 # `.org`, `.p2align` and labels are relative to the section, which GNU as lets begin at 0.
 SOURCES = {

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from callgate.asm import user
-from callgate.asm.assembler import Program, assemble, assemble_text, encode
-from callgate.asm.assembler.instructions import Instruction
+from callgate.asm.assembler import Program, assemble, assemble_text
+from callgate.asm.assembler.encoding import encode
+from callgate.asm.assembler.encoding.instructions import Instruction
 from callgate.kernel.abi.memory import KERNEL_BASE, KERNEL_LOAD, USER_PROGRAM
 
 GnuAs = Callable[[Sequence[str]], list[bytes | str]]

@@ -19,7 +19,7 @@ from struct import pack
 from typing import Any, ClassVar, Final
 
 from callgate.asm.assembler import AsmErrors, Program
-from callgate.asm.assembler.errors import near_miss, printable
+from callgate.asm.assembler.language.errors import near_miss, printable
 from callgate.kernel.abi.calls import HostCall
 from callgate.kernel.machine import Machine, Stop
 from callgate.kernel.machine.observation.ledger import Counts

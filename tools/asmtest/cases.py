@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from callgate.asm.assembler import AsmError, AsmErrors
-from callgate.asm.assembler.errors import Place, near_miss, printable
-from callgate.asm.assembler.macros import split_arguments
-from callgate.asm.assembler.source import split_lines
+from callgate.asm.assembler.language.errors import Place, near_miss, printable
+from callgate.asm.assembler.language.macros import split_arguments
+from callgate.asm.assembler.language.source import split_lines
 from callgate.tools.asmtest.lines import lookalikes, may_be_switched_off, outside_comments
 
 DIRECTIVE = re.compile(r"\s*;@\s*(?P<word>\w*)\s*(?P<rest>.*?)\s*$")

@@ -6,8 +6,8 @@ import re
 from collections.abc import Collection, Iterator
 
 from callgate.asm.assembler import AsmError
-from callgate.asm.assembler.errors import Place
-from callgate.asm.assembler.source import PIECE, split_lines, strip_line
+from callgate.asm.assembler.language.errors import Place
+from callgate.asm.assembler.language.source import PIECE, split_lines, strip_line
 
 LOOKALIKE = re.compile(r"(?P<mark>(?:;|\#|/|\*)+\s*@+)\s*(?P<word>[A-Za-z]+)\b")
 SWITCHES = re.compile(r"^\s*\.(?:if|macro|rept|irp)", re.IGNORECASE | re.MULTILINE)

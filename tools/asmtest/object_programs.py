@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from callgate.asm.assembler import Program, assemble, assemble_text
-from callgate.asm.assembler.source import decode
+from callgate.asm.assembler.language.source import decode
 from callgate.tools.asmtest.linking import SOURCE_ORIGIN, External, LinkedProgram, Linker
 from callgate.tools.asmtest.objects import is_object, read_object
 from callgate.tools.asmtest.programs import Programs

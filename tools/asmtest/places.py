@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from callgate.asm.assembler import AsmError, AsmErrors
-from callgate.asm.assembler.source import shown
+from callgate.asm.assembler.language.source import shown
 
 
 def shown_file(file: str, root: Path | None) -> str:

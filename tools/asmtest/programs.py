@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from callgate.asm.assembler import Program, assemble, assemble_text
-from callgate.asm.assembler.errors import ErrorList, near_miss
-from callgate.asm.assembler.preprocess import Preprocessor
-from callgate.asm.assembler.source import Sources, decode
+from callgate.asm.assembler.language.errors import ErrorList, near_miss
+from callgate.asm.assembler.language.preprocess import Preprocessor
+from callgate.asm.assembler.language.source import Sources, decode
 from callgate.kernel.abi import constants
 from callgate.tools.asmtest.board import ORIGIN
 from callgate.tools.asmtest.structures import StructureError, StructureType, declared_structures, known_structures

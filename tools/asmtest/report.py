@@ -7,7 +7,7 @@ from sysconfig import get_paths
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from callgate.asm.assembler.errors import printable
+from callgate.asm.assembler.language.errors import printable
 from callgate.tools.asmtest.booted import CommandError
 from callgate.tools.asmtest.result import WHOLE
 

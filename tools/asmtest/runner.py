@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 from callgate.asm.assembler import AsmError, Program
-from callgate.asm.assembler.errors import near_miss
-from callgate.asm.assembler.macros import split_arguments
+from callgate.asm.assembler.language.errors import near_miss
+from callgate.asm.assembler.language.macros import split_arguments
 from callgate.kernel.abi.calls import HostCall
 from callgate.kernel.machine.cpu.exceptions import NAMES
 from callgate.kernel.machine.cpu.fpu import FloatingPoint

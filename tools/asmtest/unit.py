@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from callgate.asm.assembler import AsmError, Program
-from callgate.asm.assembler.errors import Place
+from callgate.asm.assembler.language.errors import Place
 from callgate.tools.asmtest.cases import Case, Statement, relations
 from callgate.tools.asmtest.convention import Convention, convention_named
 from callgate.tools.asmtest.linking import External

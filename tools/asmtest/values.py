@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from callgate.asm.assembler import AsmError, Program
-from callgate.asm.assembler.data import string_bytes as quoted
-from callgate.asm.assembler.errors import near_miss
-from callgate.asm.assembler.expressions import Unresolved, evaluate
+from callgate.asm.assembler.encoding.data import string_bytes as quoted
+from callgate.asm.assembler.language.errors import near_miss
+from callgate.asm.assembler.language.expressions import Unresolved, evaluate
 from callgate.kernel.abi import constants
 from callgate.kernel.abi.calls import HostCall
 from callgate.kernel.machine.observation.ledger import SITE_NAMES

@@ -13,7 +13,7 @@ from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
-from callgate.asm.assembler.macros import split_arguments
+from callgate.asm.assembler.language.macros import split_arguments
 from callgate.tools.asmtest.cases import PROSE, Case, Statement, selectable
 from callgate.tools.asmtest.result import FLAGS, PARTS, WHOLE
 from callgate.tools.asmtest.wide import SETTABLE

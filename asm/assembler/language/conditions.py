@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Final
 
-from callgate.asm.assembler.errors import AsmError, Place
-from callgate.asm.assembler.macros import split_arguments
+from callgate.asm.assembler.language.errors import AsmError, Place
+from callgate.asm.assembler.language.macros import split_arguments
 
 NUMBER_TESTS: Final[dict[str, Callable[[int], bool]]] = {
     ".if": lambda value: value != 0,

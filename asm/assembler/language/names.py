@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from callgate.asm.assembler.errors import AsmError, Place, near_miss
-from callgate.asm.assembler.expressions import BINARY_NUMBER, BinaryNumber, Unresolved, evaluate
+from callgate.asm.assembler.language.errors import AsmError, Place, near_miss
+from callgate.asm.assembler.language.expressions import BINARY_NUMBER, BinaryNumber, Unresolved, evaluate
 
 NAME_SHOWN = 80
 FOREIGN_REGISTER = re.compile(

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Self
 
-from callgate.asm.assembler.elf import write_elf
-from callgate.asm.assembler.elf_reader import read_program
-from callgate.asm.assembler.listing import listing, symbol_file
-from callgate.asm.assembler.unit import Unit
+from callgate.asm.assembler.output.elf import write_elf
+from callgate.asm.assembler.output.elf_reader import read_program
+from callgate.asm.assembler.output.listing import listing, symbol_file
+from callgate.asm.assembler.output.unit import Unit
 
 
 @dataclass

@@ -5,10 +5,10 @@ To GNU as, a semicolon separates statements, and a label alone is the memory the
 
 import re
 
-from callgate.asm.assembler.errors import AsmError, Place
-from callgate.asm.assembler.mnemonics import BRANCHES, MNEMONICS, REPEATS, STRING_NAMES
-from callgate.asm.assembler.registers import REGISTERS
-from callgate.asm.assembler.source import Line
+from callgate.asm.assembler.language.errors import AsmError, Place
+from callgate.asm.assembler.language.mnemonics import BRANCHES, MNEMONICS, REPEATS, STRING_NAMES
+from callgate.asm.assembler.language.registers import REGISTERS
+from callgate.asm.assembler.language.source import Line
 
 STATEMENT = re.compile(r"\s*(?P<word>[A-Za-z]\w*)(?!\S)\s*(?P<rest>.*)$", re.ASCII | re.DOTALL)
 SIZE = re.compile(r"\b(?:byte|word|dword|qword|tbyte|xmmword)\s+ptr\b|\boffset\b(?:\s+flat:)?", re.IGNORECASE)

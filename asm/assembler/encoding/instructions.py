@@ -6,8 +6,8 @@ The result has no open question left: every memory operand has its size, every n
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from callgate.asm.assembler.errors import AsmError, Place
-from callgate.asm.assembler.mnemonics import (
+from callgate.asm.assembler.language.errors import AsmError, Place
+from callgate.asm.assembler.language.mnemonics import (
     ARITHMETIC,
     FLOAT,
     IMMEDIATE_BITS,
@@ -23,8 +23,8 @@ from callgate.asm.assembler.mnemonics import (
     UNSIGNED_IMMEDIATES,
     VECTOR,
 )
-from callgate.asm.assembler.operands import Immediate, Memory, Operand, Register
-from callgate.asm.assembler.registers import GENERAL
+from callgate.asm.assembler.language.operands import Immediate, Memory, Operand, Register
+from callgate.asm.assembler.language.registers import GENERAL
 
 SAME_SIZE = ARITHMETIC | {"mov", "test", "xchg", "cmpxchg", "xadd"}
 # Sizes that may be written although they are not the usual one, or the operand usually has none.

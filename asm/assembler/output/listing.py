@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from callgate.asm.assembler.unit import Section, Unit
+    from callgate.asm.assembler.output.unit import Section, Unit
 
 BYTES_SHOWN = 10
 

@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from callgate.asm.assembler.errors import AsmError, Place
-from callgate.asm.assembler.mnemonics import MNEMONICS
-from callgate.asm.assembler.source import Line
+from callgate.asm.assembler.language.errors import AsmError, Place
+from callgate.asm.assembler.language.mnemonics import MNEMONICS
+from callgate.asm.assembler.language.source import Line
 
 HEADER = re.compile(r"(?P<name>[A-Za-z_]\w*)\s*,?\s*(?P<rest>.*)$", re.ASCII | re.DOTALL)
 PARAMETER = re.compile(

@@ -7,8 +7,8 @@ Flags are letters: ours are r, w, x, and z for zeros that are not in the file; c
 import re
 from dataclasses import dataclass
 
-from callgate.asm.assembler.errors import AsmError, Place
-from callgate.asm.assembler.macros import split_arguments
+from callgate.asm.assembler.language.errors import AsmError, Place
+from callgate.asm.assembler.language.macros import split_arguments
 
 NAME = re.compile(r"[A-Za-z_.][\w.$-]*", re.ASCII)
 # Permissions of a section whose directive names none, by the beginning of its name.

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from callgate.asm.assembler.errors import AsmError, Place
+from callgate.asm.assembler.language.errors import AsmError, Place
 
 SPECIAL = re.compile(r"[\"'#;]|//|/\*")
 PIECE = re.compile(
@@ -28,7 +28,7 @@ INLINE_END = "#NO_APP"
 LONE_PREFIX = re.compile(r"\b(?:lock|rep|repe|repz|repne|repnz)\s*;", re.IGNORECASE)
 INLINE_PIECE = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.[^']{0,2}|[^'\\])'|(?P<comment>\#.*)|(?P<separator>;)""")
 BYTE_ORDER_MARK = "\ufeff"
-OURS = Path(__file__).parents[2]  # the folders of the package `callgate` lie here
+OURS = Path(__file__).parents[3]  # the folders of the package `callgate` lie here
 
 
 @dataclass(frozen=True, slots=True)

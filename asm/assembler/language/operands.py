@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from callgate.asm.assembler.errors import AsmError, Place
-from callgate.asm.assembler.expressions import BinaryNumber, Linear, evaluate, evaluate_address
-from callgate.asm.assembler.registers import REGISTERS, SEGMENTS
+from callgate.asm.assembler.language.errors import AsmError, Place
+from callgate.asm.assembler.language.expressions import BinaryNumber, Linear, evaluate, evaluate_address
+from callgate.asm.assembler.language.registers import REGISTERS, SEGMENTS
 
 SIZES = {
     "byte": 8, "word": 16, "dword": 32, "qword": 64, "fword": 48, "far": 48, "xmmword": 128, "oword": 128,

@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from callgate.asm.assembler.errors import AsmError, Place
-from callgate.asm.assembler.registers import GENERAL32, REGISTERS
+from callgate.asm.assembler.language.errors import AsmError, Place
+from callgate.asm.assembler.language.registers import GENERAL32, REGISTERS
 
 TOKEN = re.compile(
     r"""\s*(?:

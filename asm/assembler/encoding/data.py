@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from callgate.asm.assembler.errors import AsmError, Place
-from callgate.asm.assembler.expressions import ESCAPES
-from callgate.asm.assembler.floats import float_bytes
-from callgate.asm.assembler.macros import split_arguments
-from callgate.asm.assembler.source import Sources, unquote
-from callgate.asm.assembler.statements import DATA_SIZES, Chunk, Statement
+from callgate.asm.assembler.encoding.floats import float_bytes
+from callgate.asm.assembler.language.errors import AsmError, Place
+from callgate.asm.assembler.language.expressions import ESCAPES
+from callgate.asm.assembler.language.macros import split_arguments
+from callgate.asm.assembler.language.source import Sources, unquote
+from callgate.asm.assembler.language.statements import DATA_SIZES, Chunk, Statement
 
 SIZE_LIMIT = 64 << 20
 ALIGNMENT_LIMIT = 1 << 20

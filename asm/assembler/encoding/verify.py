@@ -8,11 +8,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from callgate.asm.assembler.encodings import RIGHTS, UNDEFINED
-from callgate.asm.assembler.instructions import Instruction
-from callgate.asm.assembler.mnemonics import COMPARISONS, FLOAT, IMPLIED, REPEATS, STRING_NAMES, VECTOR, WORD_FORMS
-from callgate.asm.assembler.operands import FarPointer, Immediate, Memory, Operand, Register
-from callgate.asm.assembler.registers import GENERAL16, NUMBERS, SEGMENTS
+from callgate.asm.assembler.encoding.encodings import RIGHTS, UNDEFINED
+from callgate.asm.assembler.encoding.instructions import Instruction
+from callgate.asm.assembler.language.mnemonics import (
+    COMPARISONS,
+    FLOAT,
+    IMPLIED,
+    REPEATS,
+    STRING_NAMES,
+    VECTOR,
+    WORD_FORMS,
+)
+from callgate.asm.assembler.language.operands import FarPointer, Immediate, Memory, Operand, Register
+from callgate.asm.assembler.language.registers import GENERAL16, NUMBERS, SEGMENTS
 
 # Capstone's names where they differ from ours.
 NAMES = {"pushad": "pushal", "popad": "popal", "iretw": "iret", "pushfw": "pushf", "popfw": "popf"}

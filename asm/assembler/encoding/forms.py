@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Final
 
-from callgate.asm.assembler.mnemonics import BRANCHES
-from callgate.asm.assembler.operands import FarPointer, Immediate, Memory, Operand, Register
-from callgate.asm.assembler.registers import SEGMENTS
+from callgate.asm.assembler.language.mnemonics import BRANCHES
+from callgate.asm.assembler.language.operands import FarPointer, Immediate, Memory, Operand, Register
+from callgate.asm.assembler.language.registers import SEGMENTS
 
 SHOWN: Final = 3
 MEMORY: Final = Memory(0, "", "ebx", "", 1, 0)

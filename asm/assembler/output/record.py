@@ -3,7 +3,7 @@
 from dataclasses import astuple
 from typing import Any, TypeVar
 
-from callgate.asm.assembler.unit import EventSite, LedgerMark, Section, SourceLine, Symbol, Unit
+from callgate.asm.assembler.output.unit import EventSite, LedgerMark, Section, SourceLine, Symbol, Unit
 
 Kind = TypeVar("Kind", bound=Unit)
 

@@ -2,9 +2,9 @@
 
 from functools import lru_cache
 
-from callgate.asm.assembler.errors import AsmError, Place
-from callgate.asm.assembler.mnemonics import ALIASES, JUMPS, SHORT_BRANCHES
-from callgate.asm.assembler.verify import decoder
+from callgate.asm.assembler.encoding.verify import decoder
+from callgate.asm.assembler.language.errors import AsmError, Place
+from callgate.asm.assembler.language.mnemonics import ALIASES, JUMPS, SHORT_BRANCHES
 
 SHORT_LIMIT = 128
 

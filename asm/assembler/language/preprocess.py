@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from callgate.asm.assembler.conditions import (
+from callgate.asm.assembler.language.conditions import (
     CONDITIONS,
     DEFINITIONS,
     NUMBER_TESTS,
@@ -17,11 +17,11 @@ from callgate.asm.assembler.conditions import (
     refuse_text,
     test_text,
 )
-from callgate.asm.assembler.errors import AsmError, ErrorList, Place, near_miss
-from callgate.asm.assembler.expressions import BINARY_NUMBER, BinaryNumber, Unresolved, evaluate
-from callgate.asm.assembler.macros import Macro, bind, define, instantiate, split_arguments, substitute
-from callgate.asm.assembler.names import Scope, full_name
-from callgate.asm.assembler.source import Line, Sources, text_lines, unquote
+from callgate.asm.assembler.language.errors import AsmError, ErrorList, Place, near_miss
+from callgate.asm.assembler.language.expressions import BINARY_NUMBER, BinaryNumber, Unresolved, evaluate
+from callgate.asm.assembler.language.macros import Macro, bind, define, instantiate, split_arguments, substitute
+from callgate.asm.assembler.language.names import Scope, full_name
+from callgate.asm.assembler.language.source import Line, Sources, text_lines, unquote
 
 DEPTH_LIMIT = 48
 STEPS_LIMIT = 400_000

@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from callgate.asm.assembler.errors import AsmError
-from callgate.asm.assembler.names import Constant, Label, Names
-from callgate.asm.assembler.statements import Chunk, Statement
+from callgate.asm.assembler.language.errors import AsmError
+from callgate.asm.assembler.language.names import Constant, Label, Names
+from callgate.asm.assembler.language.statements import Chunk, Statement
 
 SizeOf = Callable[[Statement, Chunk], int]
 

@@ -2,14 +2,14 @@
 
 import re
 
-from callgate.asm.assembler.errors import AsmError, Place
-from callgate.asm.assembler.expressions import evaluate
-from callgate.asm.assembler.layout import Layout, Placement
-from callgate.asm.assembler.macros import split_arguments
-from callgate.asm.assembler.program import Program
-from callgate.asm.assembler.registers import GENERAL, REGISTERS, SEGMENTS
-from callgate.asm.assembler.statements import Chunk, Reader, Statement
-from callgate.asm.assembler.unit import EventSite, LedgerMark, Section, SourceLine, Symbol
+from callgate.asm.assembler.encoding.layout import Layout, Placement
+from callgate.asm.assembler.language.errors import AsmError, Place
+from callgate.asm.assembler.language.expressions import evaluate
+from callgate.asm.assembler.language.macros import split_arguments
+from callgate.asm.assembler.language.registers import GENERAL, REGISTERS, SEGMENTS
+from callgate.asm.assembler.language.statements import Chunk, Reader, Statement
+from callgate.asm.assembler.output.program import Program
+from callgate.asm.assembler.output.unit import EventSite, LedgerMark, Section, SourceLine, Symbol
 
 PROBE = re.compile(r"(?P<name>[A-Za-z_][\w.]*)\s*(?P<rest>.*)$", re.ASCII | re.DOTALL)
 FIELD = re.compile(r"[\s,]*(?P<key>[A-Za-z_]\w*)\s*=\s*(?P<value>[^\s,=]+(?:\([^()]*\))?)", re.ASCII)

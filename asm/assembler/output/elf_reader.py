@@ -4,8 +4,16 @@ import json
 import struct
 import zlib
 
-from callgate.asm.assembler.elf import HEADER, IDENT, NOTE_NAME, NOTE_OWNER, NOTE_TYPE, SECTION_HEADER, SHT_NOBITS
-from callgate.asm.assembler.record import Kind, restore
+from callgate.asm.assembler.output.elf import (
+    HEADER,
+    IDENT,
+    NOTE_NAME,
+    NOTE_OWNER,
+    NOTE_TYPE,
+    SECTION_HEADER,
+    SHT_NOBITS,
+)
+from callgate.asm.assembler.output.record import Kind, restore
 
 NOTE_HEADER = struct.Struct("<III")
 NOTE_LIMIT = 64 << 20

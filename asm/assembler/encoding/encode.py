@@ -10,11 +10,12 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
-from callgate.asm.assembler.encodings import encode_gap
-from callgate.asm.assembler.errors import AsmError, Place, near_miss
-from callgate.asm.assembler.forms import suggestion
-from callgate.asm.assembler.instructions import Instruction, complete
-from callgate.asm.assembler.mnemonics import (
+from callgate.asm.assembler.encoding.encodings import encode_gap
+from callgate.asm.assembler.encoding.forms import suggestion
+from callgate.asm.assembler.encoding.instructions import Instruction, complete
+from callgate.asm.assembler.encoding.verify import PREFIX_BYTES, verify
+from callgate.asm.assembler.language.errors import AsmError, Place, near_miss
+from callgate.asm.assembler.language.mnemonics import (
     ALIASES,
     COMPARES,
     IMPLIED,
@@ -27,9 +28,8 @@ from callgate.asm.assembler.mnemonics import (
     STRINGS,
     WAITING,
 )
-from callgate.asm.assembler.operands import FarPointer, Immediate, Memory, Operand, Register, check_range
-from callgate.asm.assembler.registers import SEGMENT_PREFIXES
-from callgate.asm.assembler.verify import PREFIX_BYTES, verify
+from callgate.asm.assembler.language.operands import FarPointer, Immediate, Memory, Operand, Register, check_range
+from callgate.asm.assembler.language.registers import SEGMENT_PREFIXES
 
 SIZE_WORDS = {
     8: "byte ptr ",

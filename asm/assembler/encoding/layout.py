@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from callgate.asm.assembler.branches import (
+from callgate.asm.assembler.encoding.branches import (
     SHORT_LIMIT,
     always_near,
     checked_branch,
@@ -16,18 +16,18 @@ from callgate.asm.assembler.branches import (
     may_grow,
     offset_of,
 )
-from callgate.asm.assembler.data import SIZE_LIMIT, Context, floats, numbers, space, string_bytes, texts
-from callgate.asm.assembler.encode import encode, encode_wide
-from callgate.asm.assembler.errors import AsmError, ErrorList, Place
-from callgate.asm.assembler.expressions import Unresolved, evaluate
-from callgate.asm.assembler.gnu_syntax import refuse_bare_label
-from callgate.asm.assembler.macros import split_arguments
-from callgate.asm.assembler.mnemonics import ALIASES, BRANCHES
-from callgate.asm.assembler.names import Names
-from callgate.asm.assembler.operands import OFFSET, SHIFT, Immediate, Operand, parse_operand
-from callgate.asm.assembler.self_sized import find_self_sized
-from callgate.asm.assembler.source import Sources
-from callgate.asm.assembler.statements import Chunk, Statement
+from callgate.asm.assembler.encoding.data import SIZE_LIMIT, Context, floats, numbers, space, string_bytes, texts
+from callgate.asm.assembler.encoding.encode import encode, encode_wide
+from callgate.asm.assembler.encoding.self_sized import find_self_sized
+from callgate.asm.assembler.language.errors import AsmError, ErrorList, Place
+from callgate.asm.assembler.language.expressions import Unresolved, evaluate
+from callgate.asm.assembler.language.gnu_syntax import refuse_bare_label
+from callgate.asm.assembler.language.macros import split_arguments
+from callgate.asm.assembler.language.mnemonics import ALIASES, BRANCHES
+from callgate.asm.assembler.language.names import Names
+from callgate.asm.assembler.language.operands import OFFSET, SHIFT, Immediate, Operand, parse_operand
+from callgate.asm.assembler.language.source import Sources
+from callgate.asm.assembler.language.statements import Chunk, Statement
 
 PASSES_LIMIT = 64
 UNKNOWN = 0x7654_3210  # value of a label before the first layout: too large for any short form

@@ -13,11 +13,11 @@ from collections.abc import Container
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from callgate.asm.assembler.dwarf import debug_sections
-from callgate.asm.assembler.record import describe
+from callgate.asm.assembler.output.dwarf import debug_sections
+from callgate.asm.assembler.output.record import describe
 
 if TYPE_CHECKING:
-    from callgate.asm.assembler.unit import Section, Unit
+    from callgate.asm.assembler.output.unit import Section, Unit
 
 HEADER = struct.Struct("<16sHHIIIIIHHHHHH")
 PROGRAM_HEADER = struct.Struct("<IIIIIIII")

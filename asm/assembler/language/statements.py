@@ -4,11 +4,11 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
-from callgate.asm.assembler.errors import AsmError, ErrorList, Place, near_miss
-from callgate.asm.assembler.gnu_syntax import refuse_swallowed
-from callgate.asm.assembler.macros import split_arguments
-from callgate.asm.assembler.mnemonics import MNEMONICS, NOTRACK, REPEATS
-from callgate.asm.assembler.names import (
+from callgate.asm.assembler.language.errors import AsmError, ErrorList, Place, near_miss
+from callgate.asm.assembler.language.gnu_syntax import refuse_swallowed
+from callgate.asm.assembler.language.macros import split_arguments
+from callgate.asm.assembler.language.mnemonics import MNEMONICS, NOTRACK, REPEATS
+from callgate.asm.assembler.language.names import (
     GLOBAL_OFFSET_TABLE,
     OFFSET_TABLE_ENTRY,
     OFFSET_TABLE_LABEL,
@@ -18,9 +18,9 @@ from callgate.asm.assembler.names import (
     Names,
     Scope,
 )
-from callgate.asm.assembler.preprocess import ASSIGNMENT, DIRECTIVE, PREPROCESSED, SETTING
-from callgate.asm.assembler.registers import REGISTERS, SEGMENT_PREFIXES
-from callgate.asm.assembler.sections import (
+from callgate.asm.assembler.language.preprocess import ASSIGNMENT, DIRECTIVE, PREPROCESSED, SETTING
+from callgate.asm.assembler.language.registers import REGISTERS, SEGMENT_PREFIXES
+from callgate.asm.assembler.language.sections import (
     COMMONS,
     FLAGS,
     IGNORED,
@@ -30,7 +30,7 @@ from callgate.asm.assembler.sections import (
     read_section,
     refuse_other_syntax,
 )
-from callgate.asm.assembler.source import Line, unquote
+from callgate.asm.assembler.language.source import Line, unquote
 
 LABEL = re.compile(r"\s*(?P<name>\.?[A-Za-z_]\w*(?:\.\w+)*|[0-9]+)\s*:(?!:)", re.ASCII)
 NO_NAME = re.compile(r"\s*(?P<name>[A-Za-z0-9_.$?@~#]+)\s*:")

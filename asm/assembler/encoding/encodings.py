@@ -6,9 +6,9 @@ entry with GNU as and with Capstone.
 
 from collections.abc import Callable, Sequence
 
-from callgate.asm.assembler.errors import AsmError, Place
-from callgate.asm.assembler.operands import FarPointer, Immediate, Memory, Operand, Register
-from callgate.asm.assembler.registers import GENERAL, NUMBERS, SEGMENTS
+from callgate.asm.assembler.language.errors import AsmError, Place
+from callgate.asm.assembler.language.operands import FarPointer, Immediate, Memory, Operand, Register
+from callgate.asm.assembler.language.registers import GENERAL, NUMBERS, SEGMENTS
 
 # Without operands: 16-bit forms behind the plain names (iret, pushf, popf), or unknown to Keystone.
 PLAIN = {
