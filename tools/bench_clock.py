@@ -10,7 +10,7 @@ import time
 from statistics import median
 
 from callgate.kernel.machine import Machine
-from callgate.tools.benchmarks import timing
+from callgate.tools.bench_measuring import timing
 
 LOOP = bytes.fromhex(
     "b9404b4c0083c00131c34975f8f4"

@@ -34,7 +34,8 @@ Examples:
 )
 def bench(name: str, as_json: bool, rounds: int | None) -> int:
     """Measure NAME: ipc (requests, gates, boot), read (file data), clock (exact counting), tests (tests a second)."""
-    from callgate.tools.benchmarks import BENCHMARKS, BenchmarkError, render
+    from callgate.tools.bench_catalogue import BENCHMARKS, render
+    from callgate.tools.bench_measuring import BenchmarkError
 
     try:
         results = BENCHMARKS[name](rounds or ROUNDS[name])

@@ -24,7 +24,7 @@ from callgate.kernel.machine.observation.ledger import Counts
 from callgate.kernel.programs.executable import parse_elf
 from callgate.kernel.programs.images import program_image
 from callgate.kernel.system import System, SystemOptions
-from callgate.tools.benchmarks import BenchmarkError, element, per_operation, timing
+from callgate.tools.bench_measuring import BenchmarkError, element, per_operation, timing
 
 BIG = 30 << 20
 SHARED = 16 << 20

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from callgate.tools.benchmarks import BenchmarkError, timing
+from callgate.tools.bench_measuring import BenchmarkError, timing
 
 SIZES: Final = (200, 2200)
 PLUGIN: Final = "callgate.tools.pytest_plugin"

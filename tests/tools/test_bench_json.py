@@ -8,7 +8,7 @@ import pytest
 from callgate.kernel.machine.observation.ledger import Counts
 from callgate.tools import bench_read, bench_tests, benchmarks
 from callgate.tools.bench_command import ROUNDS
-from callgate.tools.benchmarks import BenchmarkError
+from callgate.tools.bench_measuring import BenchmarkError
 from callgate.tools.cli import cli
 from click.testing import CliRunner
 

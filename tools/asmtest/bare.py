@@ -30,6 +30,7 @@ from callgate.tools.asmtest.convention import Argument, Convention, convention_n
 from callgate.tools.asmtest.ctrl_c import CtrlC
 from callgate.tools.asmtest.linking import External, LinkedProgram
 from callgate.tools.asmtest.object_programs import ObjectPrograms
+from callgate.tools.asmtest.operations import Function
 from callgate.tools.asmtest.places import shown_errors, shown_file
 from callgate.tools.asmtest.programs import Programs
 from callgate.tools.asmtest.result import CallResult, ConventionError, RoutineError
@@ -64,7 +65,7 @@ class BareCpu:
         self.folder = Path()
         self.probes: list[int] = []
         self.objects = ObjectPrograms(self.programs)
-        self.stubs: dict[str, placing.Function] = {}  # by undefined name: what Python answers a call with
+        self.stubs: dict[str, Function] = {}  # by undefined name: what Python answers a call with
         self.frames: dict[int, int] = {}  # by linear page: the physical one, where they differ
         self.convention: Convention | None = None  # of calls that do not say it
         self.on_program: Callable[[Program], None] | None = None  # told which program is in memory now

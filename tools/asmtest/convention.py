@@ -19,7 +19,7 @@ from callgate.tools.asmtest.result import FLAGS, CallResult
 
 if TYPE_CHECKING:
     from callgate.kernel.machine.cpu.fpu import FloatingPoint
-    from callgate.tools.asmtest.bare import BareCpu
+    from callgate.tools.asmtest.operations import Operations
 
 STRINGS: Final = 0x3F_0000  # where texts that are arguments lie
 STRINGS_END: Final = 0x40_0000
@@ -73,7 +73,11 @@ def convention_named(name: str) -> Convention | None:
 
 
 def make_frame(
-    cpu: BareCpu, convention: Convention, arguments: Sequence[Argument], given: Mapping[str, int], stack: Sequence[int]
+    cpu: Operations,
+    convention: Convention,
+    arguments: Sequence[Argument],
+    given: Mapping[str, int],
+    stack: Sequence[int],
 ) -> Frame:
     """Return a call with these arguments; registers that are not given hold junk, the x87 stack is empty.
 

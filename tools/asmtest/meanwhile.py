@@ -16,10 +16,10 @@ from callgate.tools.asmtest import wide
 from callgate.tools.asmtest.result import Fault, RoutineError
 
 if TYPE_CHECKING:
-    from callgate.tools.asmtest.bare import BareCpu
+    from callgate.tools.asmtest.operations import Operations
 
 
-def emitter(cpu: BareCpu, site: EventSite) -> Callable[[], None]:
+def emitter(cpu: Operations, site: EventSite) -> Callable[[], None]:
     """Return what notes an event of `.event`."""
 
     def hit() -> None:
@@ -30,7 +30,7 @@ def emitter(cpu: BareCpu, site: EventSite) -> Callable[[], None]:
     return hit
 
 
-def counter(cpu: BareCpu, mark: LedgerMark) -> Callable[[], None]:
+def counter(cpu: Operations, mark: LedgerMark) -> Callable[[], None]:
     """Return what counts a mark of `.ledger`."""
 
     def hit() -> None:
@@ -39,7 +39,7 @@ def counter(cpu: BareCpu, mark: LedgerMark) -> Callable[[], None]:
     return hit
 
 
-def unanswered(cpu: BareCpu, call: HostCall) -> Callable[[int], None]:
+def unanswered(cpu: Operations, call: HostCall) -> Callable[[int], None]:
     """Return what refuses a host call."""
 
     def refuse(_value: int) -> None:
@@ -51,7 +51,7 @@ def unanswered(cpu: BareCpu, call: HostCall) -> Callable[[int], None]:
     return refuse
 
 
-def refusals(cpu: BareCpu) -> dict[int, tuple[Callable[[int], None], str, dict[int, str]]]:
+def refusals(cpu: Operations) -> dict[int, tuple[Callable[[int], None], str, dict[int, str]]]:
     """Return what each host call of the kernel does until a test answers it."""
     no_names: dict[int, str] = {}
     return {int(call): (unanswered(cpu, call), call.name.lower(), no_names) for call in HostCall}
@@ -65,7 +65,7 @@ def fault_of(machine: Machine, event: Event) -> Fault:
     return Fault.of_event(event, 0)
 
 
-def wide_reader(cpu: BareCpu, number: int) -> Callable[[str], int | float]:
+def wide_reader(cpu: Operations, number: int) -> Callable[[str], int | float]:
     """Return what reads the wide registers as the call of this number left them, until the next one begins."""
 
     def read(name: str) -> int | float:

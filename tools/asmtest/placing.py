@@ -15,9 +15,8 @@ from callgate.tools.asmtest.linking import FRAMES, TABLE_PAGES, LinkedProgram
 from callgate.tools.asmtest.result import RoutineError
 
 if TYPE_CHECKING:
-    from callgate.tools.asmtest.bare import BareCpu
+    from callgate.tools.asmtest.operations import Function, Operations
 
-Function = Callable[..., int | None]
 TOP_BIT: Final = 31
 
 
@@ -70,7 +69,7 @@ def pieces(frames: dict[int, int], address: int, length: int) -> Iterator[tuple[
         address, length = address + size, length - size
 
 
-def answer(cpu: BareCpu, name: str) -> Callable[[], None]:
+def answer(cpu: Operations, name: str) -> Callable[[], None]:
     """Return what is done where an undefined name is called: what the test gave for it."""
 
     def called() -> None:

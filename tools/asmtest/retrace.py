@@ -10,10 +10,10 @@ from callgate.tools.asmtest import board
 from callgate.tools.asmtest.result import RoutineError
 
 if TYPE_CHECKING:
-    from callgate.tools.asmtest.bare import BareCpu
+    from callgate.tools.asmtest.operations import Operations
 
 
-def retrace(cpu: BareCpu, count: int) -> list[int]:
+def retrace(cpu: Operations, count: int) -> list[int]:
     """Do the journal again up to the last call; return the addresses of that call's last instructions."""
     steps = list(cpu.journal)
     calls = [index for index, step in enumerate(steps) if step[0] == cpu.run_routine]
@@ -34,7 +34,7 @@ def retrace(cpu: BareCpu, count: int) -> list[int]:
     return addresses
 
 
-def step(cpu: BareCpu, retired: int, count: int) -> list[int]:
+def step(cpu: Operations, retired: int, count: int) -> list[int]:
     """Run all but the last instructions, then these one by one; return their addresses."""
     if retired > count:
         cpu.run(retired - count)
