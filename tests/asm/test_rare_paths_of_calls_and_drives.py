@@ -13,7 +13,7 @@ from callgate.kernel.abi.ide import IdeRegister
 from callgate.kernel.abi.message import Partition, SlotState
 from callgate.kernel.abi.thread import ThreadControlBlock, ThreadFlags
 from callgate.kernel.machine.memory.bus import DeviceBase
-from callgate.tools.asmtest.result import RoutineError
+from callgate.tools.asmtest.board.result import RoutineError
 
 COMMANDS, CONTROL = 0x170, 0x376  # the ports of a channel (ATA8-APT)
 CHANNEL, DISK, REQUEST = 0x2_0000, 0x3_0000, 0x4_0000

@@ -12,7 +12,7 @@ from callgate.kernel.abi.calls import HostCall
 from callgate.kernel.abi.disk import Disk
 from callgate.kernel.abi.message import Partition, SlotState
 from callgate.kernel.abi.thread import ThreadControlBlock, ThreadFlags
-from callgate.tools.asmtest.result import RoutineError
+from callgate.tools.asmtest.board.result import RoutineError
 
 PORT, PAGE, DISK, CONTROLLER = 0x2_0000, 0x1_4000, 0x3_0000, 0x4_0000
 PLUG_CAUSES = PortInterrupt.PCS | PortInterrupt.PRCS

@@ -115,7 +115,7 @@ def archive(entries: dict[str, bytes]) -> bytes:
 
 def kept(name: str) -> bytearray:
     """Return one of the volumes that are kept for the fuzzer, made by other people's tools."""
-    return bytearray(gzip.decompress((files("callgate.tools") / "volumes" / f"{name}.img.gz").read_bytes()))
+    return bytearray(gzip.decompress((files("callgate.tools.fuzz") / "sound" / f"{name}.img.gz").read_bytes()))
 
 
 def a_file_system_of_enormous_blocks(folder: Path, patcher: Any) -> bytes:

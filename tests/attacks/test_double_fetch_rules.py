@@ -15,7 +15,7 @@ from callgate.kernel.abi.memory import KERNEL_BASE
 from callgate.kernel.gates.caller import Caller
 from callgate.kernel.programs.images import KERNEL_LOAD, source
 from callgate.kernel.system import System, SystemOptions
-from callgate.tools.fuzz_volumes import sound_image
+from callgate.tools.fuzz.volumes import sound_image
 from double_fetch import Detector
 
 # Pairs of reads of the same bytes in one call that are right, and why.

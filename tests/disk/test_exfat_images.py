@@ -10,7 +10,7 @@ from callgate.disk.formatters.exfat_entries import up_case_table
 from callgate.disk.images.builder import create_image
 from callgate.disk.images.tree import BuildError
 from callgate.server.exfat.upcase import parse_up_case
-from callgate.tools.inspection import inspect_image
+from callgate.tools.inspection.report import inspect_image
 
 MIB = 1 << 20
 

@@ -15,7 +15,7 @@ from callgate.disk.media import (
     MemoryMedium,
     Overlay,
 )
-from callgate.tools.inspection import inspect_image
+from callgate.tools.inspection.report import inspect_image
 
 MIB = 1 << 20
 

@@ -10,8 +10,8 @@ import pytest
 from callgate.disk.media import MemoryMedium
 from callgate.disk.partitioning.layout import DiskLayout
 from callgate.kernel.servers.packages import installed_servers
-from callgate.tools.inspection import inspect_medium
-from callgate.tools.mounting import read_layout
+from callgate.tools.inspection.mounting import read_layout
+from callgate.tools.inspection.report import inspect_medium
 
 
 def layout_of(image: bytes) -> DiskLayout:

@@ -12,8 +12,8 @@ from callgate.disk.images.tables import Planned, gpt, mbr
 from callgate.disk.media import FaultInjecting, MemoryMedium
 from callgate.disk.partitioning.partitions import DiskLayout, Partition, ReadError, run_sync, scan
 from callgate.kernel.servers.packages import installed_servers
-from callgate.tools.inspection import as_dict, inspect_image, inspect_medium, render
-from callgate.tools.mounting import read_layout
+from callgate.tools.inspection.mounting import read_layout
+from callgate.tools.inspection.report import as_dict, inspect_image, inspect_medium, render
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from callgate.disk.media import MemoryMedium
-from callgate.tools.inspection import Inspection, inspect_medium
+from callgate.tools.inspection.report import Inspection, inspect_medium
 
 Tool = Callable[..., str]
 MIB = 1 << 20

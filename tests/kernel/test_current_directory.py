@@ -8,7 +8,7 @@ import pytest
 from callgate.asm.assembler import assemble_text
 from callgate.kernel.abi.memory import USER_PROGRAM
 from callgate.kernel.files.paths import absolute
-from callgate.tools.asmtest.programs import shipped_folders
+from callgate.tools.asmtest.board.programs import shipped_folders
 
 # The first letter of its argument says what to do with the path behind it: open and write, list, start, go there (d).
 PROGRAM = """

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from callgate.disk.media import MemoryMedium
 from callgate.kernel.servers.packages import installed_servers
-from callgate.tools.cli import cli
+from callgate.tools.cli.main import cli
 from click.testing import CliRunner
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "writing-a-server.md"

@@ -4,7 +4,7 @@ A count that has changed is a change of what a request costs: write the new one 
 """
 
 import pytest
-from callgate.tools.bench_ipc import CLIENTS, Bench, call_gate, ipc_batch, null_request
+from callgate.tools.bench.ipc import CLIENTS, Bench, call_gate, ipc_batch, null_request
 
 
 def test_a_null_request_keeps_its_budget_from_the_clients_far_call_to_its_return() -> None:

@@ -22,8 +22,8 @@ from callgate.server.fat.server import FatServer
 from callgate.server.hosted import HostedServer, operation
 from callgate.server.message import Data, RegisterValues, Reply, Request
 from callgate.server.zip_archive.server import ZipServer
-from callgate.tools import mounting
-from callgate.tools.inspection import Inspection, inspect_medium
+from callgate.tools.inspection import mounting
+from callgate.tools.inspection.report import Inspection, inspect_medium
 
 OLD = b"an older file system"
 MIB = 1 << 20

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from callgate.kernel.machine.cpu.traps import BARREN
-from callgate.tools.asmtest.bare import BareCpu
-from callgate.tools.asmtest.board import MEMORY, ORIGIN
-from callgate.tools.asmtest.result import RoutineError
+from callgate.tools.asmtest.bare.cpu import BareCpu
+from callgate.tools.asmtest.board.board import MEMORY, ORIGIN
+from callgate.tools.asmtest.board.result import RoutineError
 from ctrl_c import ctrl_c_after
 
 NOWHERE = 0x40_0000 + 0x10_0000  # linear, not mapped

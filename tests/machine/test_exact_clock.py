@@ -6,7 +6,7 @@ from callgate.kernel.machine.engine import counter as counters
 from callgate.kernel.machine.engine import counter_code, executed, port_buffer
 from callgate.kernel.machine.observation.stream import Event
 from callgate.kernel.machine.running import SLICE
-from callgate.tools.bench_clock import bench_clock
+from callgate.tools.bench.clock import bench_clock
 
 PROGRAM = """
     mov ebx, 0x402000; mov ecx, 5

@@ -5,7 +5,7 @@ import struct
 import pytest
 from callgate.kernel.machine import Machine
 from callgate.kernel.machine.engine.executed import PASSED, RAN, TAKEN, Sheet, watch
-from callgate.tools.asmtest.coverage import jump_target
+from callgate.tools.asmtest.coverage.measuring import jump_target
 from capstone import CS_ARCH_X86, CS_MODE_32, Cs
 from keystone import KS_ARCH_X86, KS_MODE_32, Ks
 

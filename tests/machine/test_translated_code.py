@@ -71,7 +71,7 @@ def test_random_programs_that_change_their_own_code_run_as_in_an_interpreter():
     command = [
         sys.executable,
         "-m",
-        "callgate.tools.stress_translations",
+        "callgate.tools.fuzz.stress_translations",
         "--seconds",
         "1",
         "--cases",

@@ -5,7 +5,7 @@ from functools import cache
 from callgate.asm.assembler.cache import assemble_cached
 from callgate.kernel.abi.memory import KERNEL_BASE, KERNEL_LOAD
 from callgate.kernel.programs.images import source
-from callgate.tools.asmtest.linking import placed
+from callgate.tools.asmtest.objects.linking import placed
 
 PARTITION, THREAD = 0x1_0000, 0x1_2000
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from callgate.tools.cli import main
+from callgate.tools.cli.main import main
 
 TIMEOUT = 100
 

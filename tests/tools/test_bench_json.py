@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 from callgate.kernel.machine.observation.ledger import Counts
-from callgate.tools import bench_read, bench_tests, benchmarks
-from callgate.tools.bench_command import ROUNDS
-from callgate.tools.bench_measuring import BenchmarkError
-from callgate.tools.cli import cli
+from callgate.tools.bench import catalogue, plugin_speed, reading
+from callgate.tools.bench import ipc as ipc_bench
+from callgate.tools.bench.measuring import BenchmarkError
+from callgate.tools.cli.bench import ROUNDS
+from callgate.tools.cli.main import cli
 from click.testing import CliRunner
 
 COUNTED = set(Counts().as_dict())
@@ -64,9 +65,9 @@ def test_counts_are_those_of_what_is_measured_and_times_differ_from_run_to_run(i
 
 def test_counts_follow_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twice as many host calls in the loop are twice as many in the ledger: nothing is a constant."""
-    once = benchmarks.host_call(3)
-    monkeypatch.setattr(benchmarks, "HOST_CALLS", 2 * benchmarks.HOST_CALLS)
-    twice = benchmarks.host_call(3)
+    once = ipc_bench.host_call(3)
+    monkeypatch.setattr(ipc_bench, "HOST_CALLS", 2 * ipc_bench.HOST_CALLS)
+    twice = ipc_bench.host_call(3)
     assert twice["n"] == 2 * once["n"]
     assert twice["host_calls"] == once["host_calls"] == {"empty": 1}
     assert twice["guest_instructions"]["total"] == pytest.approx(once["guest_instructions"]["total"], abs=0.01)
@@ -88,18 +89,18 @@ def test_tests_are_measured_as_often_as_asked(monkeypatch: pytest.MonkeyPatch) -
         ran.append(name)
         return next(spent) ** 1.5
 
-    monkeypatch.setattr(bench_tests, "run", run)
+    monkeypatch.setattr(plugin_speed, "run", run)
     elements = printed("tests", "--rounds", "4")
     assert len(ran) == len(elements) * 4 * 2
     assert all(is_timing(element["wall_us"], 4) for element in elements)
 
 
 READ_BENCHMARKS: dict[str, Callable[..., Any]] = {
-    "read_sequential": bench_read.read_sequential,
-    "read_random": bench_read.read_random,
-    "sums": bench_read.sums,
-    "list_directory": bench_read.list_directory,
-    "read_shared": bench_read.read_shared,
+    "read_sequential": reading.read_sequential,
+    "read_random": reading.read_random,
+    "sums": reading.sums,
+    "list_directory": reading.list_directory,
+    "read_shared": reading.read_shared,
 }
 
 
@@ -113,10 +114,10 @@ def test_reading_hands_the_rounds_to_each_of_its_benchmarks(monkeypatch: pytest.
 
         return measure
 
-    monkeypatch.setattr(bench_read, "make_images", lambda _folder: (None, None))
+    monkeypatch.setattr(reading, "make_images", lambda _folder: (None, None))
     for name in READ_BENCHMARKS:
-        monkeypatch.setattr(bench_read, name, note(name))
-    elements = bench_read.bench_read(7)
+        monkeypatch.setattr(reading, name, note(name))
+    elements = reading.bench_read(7)
     assert asked == dict.fromkeys(READ_BENCHMARKS, 7)
     (sort,) = [element for element in elements if element["name"] == "sort-506-sorted"]
     assert is_timing(sort["wall_us"], 7)
@@ -124,13 +125,13 @@ def test_reading_hands_the_rounds_to_each_of_its_benchmarks(monkeypatch: pytest.
 
 def test_a_measurement_is_repeated_and_must_count_the_same_each_time() -> None:
     spent = iter([3.0, 1.0, 2.0])
-    element = bench_read.repeated("it", 1, 3, lambda: (next(spent), {"count": 5}))
+    element = reading.repeated("it", 1, 3, lambda: (next(spent), {"count": 5}))
     wall = {"median": 2e6, "min": 1e6, "max": 3e6, "rounds": 3}
     assert element == {"name": "it", "n": 1, "count": 5, "wall_us": wall}
     counts = iter([5, 5, 6])
     with pytest.raises(BenchmarkError, match="it: round 3 does not count what the first one does"):
-        bench_read.repeated("it", 1, 3, lambda: (1.0, {"count": next(counts)}))
+        reading.repeated("it", 1, 3, lambda: (1.0, {"count": next(counts)}))
 
 
 def test_every_benchmark_says_how_many_rounds_it_makes_if_none_are_asked_for() -> None:
-    assert set(ROUNDS) == set(benchmarks.BENCHMARKS)
+    assert set(ROUNDS) == set(catalogue.BENCHMARKS)

@@ -28,7 +28,7 @@ def callgate(command_line: Callable[..., Any]) -> Callgate:
                 arguments, outcome.status, outcome.stdout.decode(), outcome.stderr.decode()
             )
         return subprocess.run(
-            [sys.executable, "-c", "from callgate.tools.cli import main; main()", *map(str, arguments)],
+            [sys.executable, "-c", "from callgate.tools.cli.main import main; main()", *map(str, arguments)],
             input=text or "",
             stdout=stdout,
             stderr=subprocess.PIPE,
@@ -60,7 +60,15 @@ def test_the_end_of_input_is_exit(callgate: Callgate) -> None:
 
 
 def test_a_reader_that_goes_away_ends_the_command_quietly() -> None:
-    boot = [sys.executable, "-c", "from callgate.tools.cli import main; main()", "boot", "-q", "-c", "cat PATTERN.BIN"]
+    boot = [
+        sys.executable,
+        "-c",
+        "from callgate.tools.cli.main import main; main()",
+        "boot",
+        "-q",
+        "-c",
+        "cat PATTERN.BIN",
+    ]
     with subprocess.Popen(boot, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -142,7 +150,7 @@ def test_no_command_is_run_when_its_report_could_not_be_written(
 def test_streams_that_the_shell_has_closed_are_nowhere(tmp_path: Path, closed: str) -> None:
     # The image must not be taken for the console because it gets the console's number.
     image = tmp_path / "a.img"
-    arguments = [sys.executable, "-c", "from callgate.tools.cli import main; main()"]
+    arguments = [sys.executable, "-c", "from callgate.tools.cli.main import main; main()"]
     made = subprocess.run([*arguments, "disk", "create", str(image), "--from", str(tmp_path)], check=False)
     assert made.returncode == 0
     before = image.read_bytes()
@@ -252,7 +260,7 @@ def test_a_missing_directory_is_named_and_leaves_nothing(callgate: Callgate, tmp
 
 def test_asm_reads_standard_input_and_writes_to_standard_output(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": ""}
-    command = [sys.executable, "-c", "from callgate.tools.cli import main; main()", "asm"]
+    command = [sys.executable, "-c", "from callgate.tools.cli.main import main; main()", "asm"]
 
     def run(*arguments: str) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(

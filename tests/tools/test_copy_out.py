@@ -20,10 +20,10 @@ from callgate.server.gate import allocate
 from callgate.server.hosted import operation
 from callgate.server.listing import ListedFile, build_pages
 from callgate.server.message import Object, Registers, RegisterValues, Reply, Request
-from callgate.tools import mounting
-from callgate.tools.copy_command import Progress
-from callgate.tools.copy_out import Counts
-from callgate.tools.image_volumes import Piece, Volume
+from callgate.tools.cli.copying import Progress
+from callgate.tools.inspection import mounting
+from callgate.tools.inspection.copy_out import Counts
+from callgate.tools.inspection.volumes import Piece, Volume
 
 Command = Callable[..., Any]
 MODIFIED = 1_600_000_000

@@ -148,7 +148,7 @@ def test_mistaken_options_are_errors(project):
 
 def test_the_option_leaves_no_watcher_behind(project):
     from callgate.kernel.system import System
-    from callgate.tools.asmtest.bare import BareCpu
+    from callgate.tools.asmtest.bare.cpu import BareCpu
 
     before = list(BareCpu.watchers), list(System.watchers)
     project.makefile(".asm", test_sign=CASES)

@@ -10,11 +10,11 @@ import pytest
 from callgate.disk.media import FaultInjecting, MemoryMedium
 from callgate.server.ext2 import Ext2Server
 from callgate.server.fat import FatServer
-from callgate.tools.fuzz_kinds import KINDS, Kind
-from callgate.tools.fuzz_volumes import sound_image
-from callgate.tools.fuzz_witness import locked_sectors
-from callgate.tools.inspection import inspect_medium
-from callgate.tools.volume_walk import VolumeWalk
+from callgate.tools.fuzz.kinds import KINDS, Kind
+from callgate.tools.fuzz.volumes import sound_image
+from callgate.tools.fuzz.witness import locked_sectors
+from callgate.tools.inspection.report import inspect_medium
+from callgate.tools.inspection.volume_walk import VolumeWalk
 
 CommandLine = Callable[..., Any]
 SPLIT = "a part of a split ZIP archive; join the parts (zip -s 0 in.zip --out out.zip)"

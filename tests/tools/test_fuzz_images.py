@@ -14,10 +14,10 @@ from callgate.kernel.storage.cache import Cache
 from callgate.server.errors import FileSystemError
 from callgate.server.ext2 import Ext2Server
 from callgate.server.fat import FatServer
-from callgate.tools import fuzz_images
-from callgate.tools.fuzz_damage import Damage
-from callgate.tools.fuzz_kinds import KINDS, Kind
-from callgate.tools.fuzz_volumes import sound_image
+from callgate.tools.fuzz import images as fuzz_images
+from callgate.tools.fuzz.damage import Damage
+from callgate.tools.fuzz.kinds import KINDS, Kind
+from callgate.tools.fuzz.volumes import sound_image
 
 CommandLine = Callable[..., Any]
 MUTANTS = 60  # of each kind; CI looks at more

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-from callgate.tools.asmtest.cases import parse
-from callgate.tools.asmtest.programs import Programs
-from callgate.tools.asmtest.runner import CaseFailure, check_cases
+from callgate.tools.asmtest.board.programs import Programs
+from callgate.tools.asmtest.cases.directives import parse
+from callgate.tools.asmtest.cases.runner import CaseFailure, check_cases
 from ctrl_c import ctrl_c_after
 
 COUNT, LENGTH, FUEL = 200, 96, 20_000

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from callgate.tools.history import History, HistoryError, default_path
+from callgate.tools.session.history import History, HistoryError, default_path
 
 Command = Callable[..., Any]
 

@@ -10,7 +10,7 @@ import pytest
 from callgate.kernel.machine import Stop
 from callgate.kernel.programs.images import kernel_image
 from callgate.kernel.system import System, SystemOptions
-from callgate.tools.summary import summary
+from callgate.tools.session.summary import summary
 
 MAKEFILE = Path(__file__).parents[2] / "Makefile"
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-COMMAND = [sys.executable, "-c", "from callgate.tools.cli import main; main()", "boot"]
+COMMAND = [sys.executable, "-c", "from callgate.tools.cli.main import main; main()", "boot"]
 CTRL_C, CTRL_BRACKET = b"\x03", b"\x1d"
 PROMPT = b"/d0p1> "
 LEFT = (
@@ -214,7 +214,7 @@ def test_a_run_that_does_not_end_is_ended_by_the_signal(second: bool) -> None:
     grace = "30" if second else "0.1"
     source = f"""
 import os, signal, threading
-from callgate.tools import ending
+from callgate.tools.session import ending
 ending.GRACE = {grace}
 asked = threading.Event()
 with ending.Ending(asked.set):
@@ -231,7 +231,7 @@ with ending.Ending(asked.set):
 def test_a_signal_that_is_ignored_stays_ignored() -> None:
     source = """
 import os, signal
-from callgate.tools.ending import Ending
+from callgate.tools.session.ending import Ending
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
 with Ending(lambda: print("asked")) as ending:
     os.kill(os.getpid(), signal.SIGHUP)

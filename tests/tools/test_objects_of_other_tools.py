@@ -5,10 +5,10 @@ from pathlib import Path
 
 import host_programs
 import pytest
-from callgate.tools.asmtest.linking import SOURCE_ORIGIN, STUBS
-from callgate.tools.asmtest.objects import ObjectError
-from callgate.tools.asmtest.report import describe_call
-from callgate.tools.asmtest.result import RoutineError
+from callgate.tools.asmtest.board.result import RoutineError
+from callgate.tools.asmtest.cases.report import describe_call
+from callgate.tools.asmtest.objects.linking import SOURCE_ORIGIN, STUBS
+from callgate.tools.asmtest.objects.relocatable import ObjectError
 
 LIBRARY = """
 extern int puts(const char *);

@@ -6,8 +6,8 @@ from callgate.kernel.abi.calls import HostCall
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.message import Partition
 from callgate.kernel.abi.selectors import SLOTS
-from callgate.tools.asmtest.result import RoutineError
-from callgate.tools.asmtest.structures import StructureError
+from callgate.tools.asmtest.board.result import RoutineError
+from callgate.tools.asmtest.board.structures import StructureError
 
 PARTITION, THREAD = 0x10000, 0x12000
 IPC = """

@@ -3,7 +3,7 @@
 import pytest
 
 # Imported here so that they stay imported: a run within this process forgets what it imported itself.
-from callgate.tools.asmtest import report, runner
+from callgate.tools.asmtest.cases import report, runner
 
 LOADED = (report, runner)
 

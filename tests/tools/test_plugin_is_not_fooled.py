@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 # Imported here so that they stay imported: a run within this process forgets what it imported itself.
-from callgate.tools.asmtest import booted, report, runner
+from callgate.tools.asmtest import booted
+from callgate.tools.asmtest.cases import report, runner
 
 LOADED = (booted, report, runner)
 
@@ -209,8 +210,8 @@ def test_a_mistake_in_a_python_test_ends_at_the_test_s_own_line(pytester):
         result.stdout.fnmatch_lines([f">       bare_cpu.{mistake.replace('[', '[[]')}", f"E  *{message}*"])
     shown = result.stdout.str()
     assert shown.count("\n>  ") == len(MISTAKES), "one line of code each"
-    assert not [name for name in ("asmtest/bare.py", "pathlib.py") if name in shown]
-    assert "asmtest/bare.py" in run(pytester, "--full-trace", "-k", "test_0").stdout.str()
+    assert not [name for name in ("asmtest/bare/cpu.py", "pathlib.py") if name in shown]
+    assert "asmtest/bare/cpu.py" in run(pytester, "--full-trace", "-k", "test_0").stdout.str()
 
 
 def test_an_error_of_a_host_call_s_answer_shows_the_answer_and_the_call(pytester):

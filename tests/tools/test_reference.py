@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from callgate.tools.reference import reference
+from callgate.tools.documents.reference import reference
 
 
 def test_the_reference_is_up_to_date() -> None:
     written = (Path(__file__).parents[2] / "docs" / "reference.md").read_text()
-    assert written == reference(), "run: python -m callgate.tools.reference > docs/reference.md"
+    assert written == reference(), "run: python -m callgate.tools.documents.reference > docs/reference.md"

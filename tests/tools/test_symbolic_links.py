@@ -13,7 +13,7 @@ from callgate.disk.media import FaultInjecting, ImageFile
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.system import System, SystemOptions
-from callgate.tools.image_volumes import ImageVolumes, VolumeError
+from callgate.tools.inspection.volumes import ImageVolumes, VolumeError
 
 LINKS = {
     "file": b"docs/A.TXT",

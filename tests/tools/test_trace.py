@@ -11,7 +11,7 @@ import pytest
 from callgate.kernel.machine.observation.stream import Event
 from callgate.kernel.programs.images import kernel_image, program_image
 from callgate.kernel.system import EVENT_PROGRAMS, System, SystemOptions
-from callgate.tools.trace import Trace, is_trace
+from callgate.tools.session.trace import Trace, is_trace
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "trace.md").read_text("utf-8")

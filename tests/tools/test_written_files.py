@@ -138,7 +138,7 @@ def test_disk_create_writes_an_image_to_standard_output_but_not_to_a_terminal(
     outcome = command_line("disk", "create", "-", "--from", "files")
     assert (outcome.status, outcome.stdout) == (0, image.read_bytes())
     terminal, side = pty.openpty()
-    command = [sys.executable, "-c", "from callgate.tools.cli import main; main()"]
+    command = [sys.executable, "-c", "from callgate.tools.cli.main import main; main()"]
     done = subprocess.run(
         [*command, "disk", "create", "-", "--from", "files"], stdout=side, stderr=subprocess.PIPE, check=False
     )

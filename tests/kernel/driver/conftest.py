@@ -21,7 +21,7 @@ from callgate.kernel.machine.memory.bus import Device
 from callgate.kernel.memory.frames import FramePool
 from callgate.kernel.memory.page_tables import KERNEL_DATA, KERNEL_DEVICE, KernelSpace, PageTables
 from callgate.kernel.programs.images import source
-from callgate.tools.asmtest.watching import show
+from callgate.tools.asmtest.coverage.watching import show
 
 LOW_MEMORY = 16 << 20
 HIGH_SIZE = 32 << 20

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from callgate.kernel.file_data.fetching import FILL_BYTES, Fetching
 from callgate.kernel.file_data.objects import Fill
-from callgate.tools import bench_read
+from callgate.tools.bench import reading as bench_read
 
 MIB = 1 << 20
 

@@ -1,0 +1,1 @@
+"""The bare CPU: one routine, called like a function."""

@@ -1,0 +1,1 @@
+"""Cases written in comments of assembly, read and run."""

@@ -1,0 +1,1 @@
+"""Which instructions and jump directions the tests have taken."""

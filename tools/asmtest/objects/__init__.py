@@ -1,0 +1,1 @@
+"""What other tools built: relocatable objects, linked and placed."""

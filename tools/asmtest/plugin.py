@@ -1,0 +1,323 @@
+"""The pytest plugin: tests of assembly (docs/testing.md).
+
+`test_*.asm` files are collected, a test for each case; `bare_cpu` and `booted` are the same from Python.
+Nothing that costs time is imported before a test needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from _pytest._code.code import ReprEntryNative, ReprExceptionInfo, ReprFileLocation, ReprTraceback
+
+if TYPE_CHECKING:
+    from callgate.asm.assembler import AsmError, AsmErrors, Program
+    from callgate.tools.asmtest.bare.convention import Convention
+    from callgate.tools.asmtest.bare.cpu import BareCpu
+    from callgate.tools.asmtest.booted import BootedSystem
+    from callgate.tools.asmtest.cases.directives import Case
+    from callgate.tools.asmtest.cases.unit import Unit
+    from callgate.tools.asmtest.objects.linking import External
+
+OF_RUN = {"abi", "fixture", "object", "extern"}  # words that a run has to look at before it begins
+CPU = pytest.StashKey["BareCpu"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare where `.include` looks."""
+    parser.addini("callgate_include", "folders that .include searches, relative to the root", "paths", [])
+    group = parser.getgroup("callgate", "coverage of assembly")
+    group.addoption(
+        "--asm-cov",
+        action="append",
+        nargs="?",
+        const="",
+        metavar="PATH",
+        help="measure which instructions and directions of conditional jumps the tests execute, of the sources below "
+        "PATH (several times for several), by default of all in the project but test_*.asm",
+    )
+    group.addoption(
+        "--asm-cov-report",
+        action="append",
+        metavar="KIND[:TARGET]",
+        help="term (default), term-missing (with what was not executed), lcov:FILE, annotate:FOLDER; several times for "
+        "several",
+    )
+    group.addoption(
+        "--asm-cov-fail-under",
+        type=float,
+        metavar="PERCENT",
+        help="fail if fewer instructions or fewer directions were executed",
+    )
+    parser.addini("callgate_abi", "calling convention that is checked for calls that do not say one", default="none")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Load what measures coverage if it is asked for."""
+    if config.getoption("asm_cov") is not None:
+        from callgate.tools.asmtest.coverage.plugin import NAME, CoveragePlugin
+
+        config.pluginmanager.register(CoveragePlugin(config), NAME)
+    elif config.getoption("asm_cov_report") or config.getoption("asm_cov_fail_under") is not None:
+        raise pytest.UsageError("--asm-cov-report and --asm-cov-fail-under say nothing without --asm-cov")
+
+
+def shared_cpu(config: pytest.Config) -> BareCpu:
+    """Return the session's bare CPU, made when it is first needed."""
+    if CPU not in config.stash:
+        from callgate.tools.asmtest.bare.cpu import BareCpu
+        from callgate.tools.asmtest.board.programs import Programs
+
+        include = [Path(item) for item in config.getini("callgate_include")]
+        cpu = BareCpu(Programs(include), config.rootpath)
+        cpu.convention = convention_of(config)
+        config.stash[CPU] = cpu
+    return config.stash[CPU]
+
+
+def convention_of(config: pytest.Config) -> Convention | None:
+    """Return what the ini option `callgate_abi` names; UsageError if it is none."""
+    from callgate.tools.asmtest.bare.convention import convention_named
+
+    try:
+        return convention_named(config.getini("callgate_abi"))
+    except ValueError as error:
+        raise pytest.UsageError(f"ini option callgate_abi: {error}") from None
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Give the machine back."""
+    if CPU in config.stash:
+        config.stash[CPU].close()
+        del config.stash[CPU]
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Collect `test_*.asm`."""
+    if file_path.suffix == ".asm" and file_path.name.startswith("test_"):
+        return AsmFile.from_parent(parent, path=file_path)
+    return None
+
+
+class AsmFile(pytest.File):
+    """A source with cases."""
+
+    program: Program | None = None
+    cases: Sequence[Case] = ()
+    unit: Unit | None = None  # what is made into a program when a case is run: there are object files
+
+    def collect(self) -> Iterable[pytest.Item]:
+        """Yield a test for each case; a mistake in the file is a CollectError that says where."""
+        from callgate.asm.assembler import AsmError, AsmErrors
+        from callgate.asm.assembler.language.source import decode
+        from callgate.tools.asmtest.board.places import shown_error, shown_errors, shown_file
+        from callgate.tools.asmtest.cases.directives import as_written, parse
+        from callgate.tools.asmtest.cases.variants import marks, variants
+
+        cases: list[Case] = []
+        shown = shown_file(str(self.path), self.config.rootpath)
+        try:
+            text = decode(self.path.read_bytes())
+            cases = self.cases = parse(text, shown)
+            if not cases:  # somebody else's file
+                return
+            off = self._prepare(text)
+            tests = [(name, variant, marks(variant)) for case in cases for name, variant in variants(case)]
+        except AsmError as error:
+            raise self.CollectError(f"{shown}:\n{shown_error(error, self.config.rootpath)}") from None
+        except AsmErrors as errors:
+            named = AsmErrors([as_written(error, str(self.path), cases) for error in errors.errors])
+            raise self.CollectError(f"{shown}:\n{shown_errors(named, self.config.rootpath)}") from None
+        except OSError as error:
+            raise self.CollectError(f"{shown}: {error.strerror or error}") from None
+        for name, case, decorators in tests:
+            item = AsmCase.from_parent(self, name=name, case=case)
+            for decorator in decorators:
+                item.add_marker(decorator)
+            if case.label in off:
+                item.add_marker(pytest.mark.skip(reason="stands in a part that is not assembled"))
+            yield item
+
+    def _prepare(self, text: str) -> set[str]:
+        """Assemble the source; return the labels of cases that are switched off.
+
+        With object files assembling has to wait until a case is run, whose fixtures may make them.
+        """
+        from callgate.tools.asmtest.cases.directives import with_code, without_code
+
+        cpu = shared_cpu(self.config)
+        source = with_code(text, self.cases)
+        if self.cases[0].settings("object"):
+            from callgate.tools.asmtest.cases.unit import Unit
+
+            self.unit = Unit(source, self.path, cpu.objects)
+        else:
+            self.program = cpu.programs.text(source, self.path)
+        return without_code(text, self.cases, lambda marked: cpu.programs.defined(marked, self.path))
+
+
+class AsmCase(pytest.Item):
+    """One case of a `test_*.asm` file."""
+
+    def __init__(self, *, case: Case, **options: Any) -> None:
+        super().__init__(**options)
+        self.case = case
+        self.plain = OF_RUN.isdisjoint(line.word for line in (*case.common, *case.statements))
+        self.program: Program | None = None
+        self.external: dict[str, External] = {}
+        self.mistake: AsmError | AsmErrors | None = None
+
+    def setup(self) -> None:
+        """Ask for the fixtures that the case names, then link objects; what is wrong with the case fails its run."""
+        super().setup()
+        if self.plain:
+            return
+        from callgate.asm.assembler import AsmError, AsmErrors
+        from callgate.tools.asmtest.cases.directives import as_written
+
+        assert isinstance(self.parent, AsmFile)
+        try:
+            self._set_up(self.parent)
+        except AsmError as error:
+            self.mistake = error
+        except AsmErrors as errors:
+            path, cases = str(self.parent.path), self.parent.cases
+            self.mistake = AsmErrors([as_written(error, path, cases) for error in errors.errors])
+
+    def _set_up(self, file: AsmFile) -> None:
+        for statement in self.case.settings("fixture"):
+            for name in statement.rest.replace(",", " ").split():
+                try:
+                    self.fixture(name)
+                except LookupError as error:
+                    raise statement.error(str(error)) from None
+        if file.unit is not None:
+            self.program, self.external = file.unit.program(self.case, self.fixture)
+            return
+        for statement in self.case.settings("extern"):
+            raise statement.error("there are no objects that need it", "begin with ;@ object FILE")
+
+    def fixture(self, name: str) -> Any:
+        """Return the value of a fixture; LookupError if there is none of the name."""
+        from callgate.tools.asmtest.fixtures import fixture_value
+
+        return fixture_value(self, name)
+
+    def runtest(self) -> None:
+        """Run the case."""
+        from callgate.tools.asmtest.cases.runner import check_cases
+        from callgate.tools.asmtest.cases.unit import abi_of
+
+        if self.mistake is not None:
+            raise self.mistake
+        assert isinstance(self.parent, AsmFile)
+        program = self.program or self.parent.program
+        assert program is not None
+        cpu = shared_cpu(self.config)
+        convention = cpu.convention if self.plain else abi_of(self.case, self.config.getini("callgate_abi"))
+        check_cases(self.case, program, cpu, convention, self.external)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """Return what a person needs to see: no traceback of Python; the summary gets the reason."""
+        from callgate.asm.assembler import AsmError, AsmErrors
+        from callgate.tools.asmtest.board.places import shown_errors
+        from callgate.tools.asmtest.board.result import RoutineError
+        from callgate.tools.asmtest.cases.runner import CaseFailure
+
+        error: BaseException = excinfo.value
+        if isinstance(error, CaseFailure):
+            reason = error.reason
+        elif isinstance(error, AsmErrors):
+            error, reason = shown_errors(error, self.config.rootpath), error.errors[0].message
+        elif isinstance(error, AsmError | RoutineError):
+            reason = getattr(error, "message", str(error))
+        else:
+            return super().repr_failure(excinfo, style)
+        crash = ReprFileLocation(str(self.path), self.case.place.line, reason)
+        entry = ReprEntryNative([str(error) + "\n"])
+        return ReprExceptionInfo(ReprTraceback([entry], None, style="native"), crash)
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        """Return where the case stands."""
+        return self.path, self.case.place.line - 1, self.case.title
+
+
+@cache
+def folder_of(path: Path) -> Path:
+    """Return a file's folder, the same object for each of its tests."""
+    return path.parent
+
+
+class Current:
+    """The test that is being set up.  Asking pytest for `request` instead costs `bare_cpu` a tenth of a test."""
+
+    item: pytest.Item
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Keep the test for the fixtures."""
+    Current.item = item
+
+
+@pytest.fixture
+def bare_cpu() -> BareCpu:
+    """A CPU with flat memory; sources are named relative to the test's file."""
+    item = Current.item
+    cpu = shared_cpu(item.config)
+    cpu.reset()
+    cpu.folder = folder_of(item.path)
+    return cpu
+
+
+@pytest.fixture(scope="session")
+def booted_images() -> list[Path]:
+    """Disk images that `booted` boots with; override it in a conftest.py.  By default none."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def booted_system(booted_images: list[Path]) -> Iterator[BootedSystem]:
+    """The system behind `booted`, booted once."""
+    from callgate.tools.asmtest.booted import BootedSystem
+
+    system = BootedSystem(booted_images)
+    yield system
+    system.close()
+
+
+@pytest.fixture
+def booted(booted_system: BootedSystem) -> BootedSystem:
+    """A booted system at the shell's prompt, as a snapshot brings it back for each test."""
+    booted_system.reset()
+    return booted_system
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """Add to the report of a Python test that fails what its fixtures know, and leave our own code out of it."""
+    try:
+        return (yield)
+    except pytest.skip.Exception:
+        raise
+    except Exception as error:
+        from callgate.tools.asmtest.cases import report
+
+        fixtures = getattr(item, "funcargs", {})
+        if "bare_cpu" in fixtures:
+            add_section(item, "bare CPU", report.describe_call(fixtures["bare_cpu"]))
+        if "booted" in fixtures and not isinstance(error, report.SPEAKING):
+            add_section(item, "booted system", fixtures["booted"].describe())
+        if fixtures.keys() & {"bare_cpu", "booted"} and not item.config.option.fulltrace:
+            report.without_internals(error)
+        raise
+
+
+def add_section(item: pytest.Item, title: str, lines: list[str]) -> None:
+    """Add lines, if there are any, to the report of a test."""
+    if lines:
+        item.add_report_section("call", title, "\n".join(lines))

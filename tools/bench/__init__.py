@@ -1,0 +1,1 @@
+"""Benchmarks: exact counts, and times that are compared only within one run."""

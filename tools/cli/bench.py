@@ -1,0 +1,48 @@
+"""`callgate bench`: what the paths cost, in exact counts and in wall time.
+
+Counts are exact and the same on every machine.  Wall time is given as median, minimum and maximum over
+several rounds, and as a ratio to an empty host call timed in the same run, because microseconds mean
+nothing across machines.
+"""
+
+import json
+
+import click
+from callgate.tools.session.sizes import Number
+
+# Rounds if none are asked for: a round of some takes seconds.
+ROUNDS = {"ipc": 15, "read": 3, "clock": 5, "tests": 3}
+
+EPILOG = """\b
+Examples:
+  callgate bench ipc            the IPC path, as a table
+  callgate bench ipc --json     the same for a program
+  callgate bench read           what reading files costs
+  callgate bench tests          how many tests a second pytest runs
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("name", type=click.Choice(list(ROUNDS)), default="ipc")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
+@click.option(
+    "--rounds",
+    type=Number(3, 1000),
+    metavar="N",
+    show_default=", ".join(f"{name}: {rounds}" for name, rounds in ROUNDS.items()),
+    help="Rounds timed.",
+)
+def bench(name: str, as_json: bool, rounds: int | None) -> int:
+    """Measure NAME: ipc (requests, gates, boot), read (file data), clock (exact counting), tests (tests a second)."""
+    from callgate.tools.bench.catalogue import BENCHMARKS, render
+    from callgate.tools.bench.measuring import BenchmarkError
+
+    try:
+        results = BENCHMARKS[name](rounds or ROUNDS[name])
+    except BenchmarkError as error:
+        raise click.ClickException(str(error)) from None
+    if as_json:
+        click.echo(json.dumps(results, indent=2))
+    else:
+        click.echo(render(results))
+    return 0

@@ -1,0 +1,172 @@
+"""`callgate boot`: boot disk images, connect the guest's console, report how it ended."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from callgate.tools.inspection.image_argument import IMAGE
+from callgate.tools.session.sizes import SIZE, Number
+from click.core import ParameterSource
+
+if TYPE_CHECKING:
+    from callgate.tools.session.trace import TraceFormat
+
+EPILOG = """\b
+Examples:
+  callgate boot                                    the demo image, interactively
+  callgate boot their.img -c "dir; cat README.TXT" run commands, exit with the last one's status
+  callgate boot a.img b.img                        two disks: /d0… and /d1…
+  echo "dir /rom" | callgate boot                  commands from a pipe
+  callgate boot their.img -c df --stats ledger.json
+  curl URL | callgate boot - -c dir                an image from a pipe; commands by -c
+  callgate boot a.img --unplug-at 400000 -c "cat BIG" take the disk away in the middle
+
+\b
+Exit codes: the last guest command's (0 to 125; 127 not found, 139 ended by a fault); 1 guest
+failure; 2 usage; 3 triple fault or panic; 4 out of fuel; 5 bad image, or no volume that can
+be used; 130 interrupted.
+"""
+
+
+class PlugTime(click.ParamType):  # type: ignore[type-arg]  # generic only in some versions of click
+    """CLOCK or CLOCK:DISK."""
+
+    name = "clock"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Return (clock, disk)."""
+        clock, _, disk = str(value).partition(":")
+        if not clock.isascii() or not clock.isdigit() or not (disk or "0").isdigit():
+            self.fail(f"{value!r} is not CLOCK or CLOCK:DISK, both decimal numbers", param, ctx)
+        return int(clock), int(disk or 0)
+
+
+PLUG_TIME = PlugTime()
+
+
+@click.command(epilog=EPILOG)
+@click.argument("images", metavar="[IMAGE]...", nargs=-1, type=IMAGE)
+@click.option(
+    "-c",
+    "--command",
+    "commands",
+    metavar='"CMD; CMD"',
+    multiple=True,
+    help="Run shell commands and exit; may be repeated.",
+)
+@click.option("--memory", type=SIZE, default="64M", show_default=True, help="Low RAM, 16M to 768M in steps of 2M.")
+@click.option(
+    "--high-memory", type=SIZE, default="256M", show_default=True, help="RAM above 4 GiB, for disk blocks: 1M to 64G."
+)
+@click.option("--ide", is_flag=True, help="Attach disks to IDE (PIO: the CPU copies) instead of AHCI.")
+@click.option(
+    "--stats", type=click.Path(path_type=Path), metavar="FILE", help="Write the ledger as JSON ('-': standard output)."
+)
+@click.option(
+    "--trace",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write every event as a line ('-': standard output).",
+)
+@click.option(
+    "--trace-format",
+    type=click.Choice(["text", "jsonl"]),
+    default="text",
+    show_default=True,
+    help="Lines of text, or a JSON object a line.",
+)
+@click.option("--fuel", type=Number(min=1), metavar="N", help="Stop after N guest instructions.")
+@click.option(
+    "--unplug-at",
+    "unplug",
+    type=PLUG_TIME,
+    multiple=True,
+    metavar="CLOCK[:DISK]",
+    help="Take disk DISK (0) away at CLOCK nanoseconds of virtual time; may be repeated.",
+)
+@click.option(
+    "--mount-deadline",
+    type=Number(min=1, max=3_600_000),
+    default=2000,
+    show_default=True,
+    metavar="MS",
+    help="Give a volume up whose server has not mounted it in MS milliseconds of virtual time.",
+)
+@click.option(
+    "--map-edges",
+    is_flag=True,
+    help="Map pages that hold a neighbour's data as well, instead of copying them (leaks; to compare).",
+)
+@click.option(
+    "--scratch",
+    is_flag=True,
+    help="Let programs write to files in memory. Images stay as they are: the changes end with the machine.",
+)
+@click.option(
+    "--history",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Keep the lines of interactive sessions in FILE [~/.local/state/callgate/history].",
+)
+@click.option("--no-history", is_flag=True, help="Keep no lines, and show none of earlier sessions.")
+@click.option("-q", "--quiet", is_flag=True, help="No boot log; faults and the end of a server are shown.")
+def boot(
+    images: tuple[Path, ...],
+    commands: tuple[str, ...],
+    memory: int,
+    high_memory: int,
+    ide: bool,
+    stats: Path | None,
+    trace: Path | None,
+    trace_format: TraceFormat,
+    fuel: int | None,
+    unplug: tuple[tuple[int, int], ...],
+    mount_deadline: int,
+    map_edges: bool,
+    scratch: bool,
+    history: Path | None,
+    no_history: bool,
+    quiet: bool,
+) -> int:
+    """Boot IMAGEs (disk images, opened read-only); without one, the embedded demo image.
+
+    An IMAGE is raw, qcow2, VHD, VMDK or VDI, or compressed by gzip, xz, bzip2 or zstd; - is standard input.
+
+    The guest's console is standard input and output, byte for byte; the boot log is on standard error.
+    """
+    from callgate.tools.session.session import Session, SessionOptions
+
+    refuse_contradictions(history, no_history, trace, stats)
+    options = SessionOptions(
+        images=list(images),
+        commands="; ".join(commands) if commands else None,
+        memory=memory,
+        high_memory=high_memory,
+        ide=ide,
+        stats=stats,
+        trace=trace,
+        trace_format=trace_format,
+        fuel=fuel,
+        unplug=list(unplug),
+        mount_deadline=mount_deadline,
+        map_edges=map_edges,
+        scratch=scratch,
+        history=history,
+        keep_history=not no_history,
+        quiet=quiet,
+    )
+    return Session(options, sys.stdin.buffer, sys.stdout.buffer).run()
+
+
+def refuse_contradictions(history: Path | None, no_history: bool, trace: Path | None, stats: Path | None) -> None:
+    """Refuse options that contradict each other, or of which one would be ignored."""
+    if history is not None and (no_history or str(history) == "-"):
+        raise click.UsageError("--history names the file that lines are read from and kept in: no '-', no --no-history")
+    if history is not None and history in (trace, stats):
+        raise click.UsageError(f"--history {history}: is the file of a report, too; name another file")
+    source = click.get_current_context().get_parameter_source("trace_format")
+    if trace is None and source is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--trace-format says how a trace is written; give --trace FILE as well")

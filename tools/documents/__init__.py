@@ -1,0 +1,1 @@
+"""What is printed into docs/ from the code."""

@@ -1,0 +1,4 @@
+"""Damaged images and random code, from a seed.
+
+Rule: the same seed gives the same run.
+"""
