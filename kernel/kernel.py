@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.calls import HostCall, WaitReason
-from callgate.kernel.abi.disk import DiskStatus
+from callgate.kernel.abi.disks.disk import DiskStatus
 from callgate.kernel.abi.selectors import GDT_FIRST_PARTITION
 from callgate.kernel.core.coroutines import Coroutines
 from callgate.kernel.core.guest import Guest

@@ -1,4 +1,4 @@
-; Sector lists: sorting, searching, counting what has arrived (kernel/abi/sectors.py).
+; Sector lists: sorting, searching, counting what has arrived (kernel/abi/disks/sectors.py).
 ;
 ; An entry is two dwords: the sector's lower half; and index, count, arrived flag and 4G part.  Entries of one
 ; part are compared by their lower dwords alone.  Nothing is allocated, and nothing is moved if the server

@@ -1,6 +1,6 @@
 """Bits and values of AHCI port registers that the ABI does not name (AHCI 1.3.1, 3.3; Serial ATA 3.1)."""
 
-from callgate.kernel.abi.ahci import PortCommand, PortInterrupt
+from callgate.kernel.abi.disks.ahci import PortCommand, PortInterrupt
 
 SSTS_PRESENT = 0x123  # DET 3: communication established; generation 2; interface active
 SSTS_OFFLINE = 0x4

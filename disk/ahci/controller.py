@@ -11,7 +11,7 @@ from typing import Any
 from callgate.disk.ahci.port import READABLE, Port
 from callgate.disk.drives.latency import Latency
 from callgate.disk.media import Medium
-from callgate.kernel.abi.ahci import (
+from callgate.kernel.abi.disks.ahci import (
     AHCI_PORT_BASE,
     AHCI_PORT_SHIFT,
     AHCI_PORTS,

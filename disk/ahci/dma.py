@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from callgate.disk.drives.ata import Command
-from callgate.kernel.abi.ahci import CommandHeader, FisType, PrdtEntry, RegisterFis
+from callgate.kernel.abi.disks.ahci import CommandHeader, FisType, PrdtEntry, RegisterFis
 from callgate.kernel.abi.layout import size_of
 from callgate.kernel.machine.memory.bus import DmaError, Host
 

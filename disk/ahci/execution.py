@@ -14,7 +14,7 @@ from callgate.disk.ahci.dma import HEADER_SIZE, Fetched, Regions, regions, scatt
 from callgate.disk.drives.ata import ON_MEDIA, READY, SECTOR, Protocol, Status
 from callgate.disk.drives.drive import Drive, DriveError
 from callgate.disk.media import MediumError
-from callgate.kernel.abi.ahci import CommandHeader, PortInterrupt
+from callgate.kernel.abi.disks.ahci import CommandHeader, PortInterrupt
 from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.machine.memory.bus import DmaError, Host
 

@@ -1,7 +1,7 @@
 """The FISes that a drive sends, as they lie in the received-FIS area (AHCI 1.3.1, 4.2.1; SATA 3.1, 10.5)."""
 
 from callgate.disk.drives.ata import SECTOR, Command
-from callgate.kernel.abi.ahci import FisType
+from callgate.kernel.abi.disks.ahci import FisType
 
 DMA_SETUP = 0x41
 INTERRUPT = 0x40

@@ -16,7 +16,7 @@ from callgate.disk.ahci.dma import Fetched, FrameError, fetch
 from callgate.disk.ahci.execution import Execution
 from callgate.disk.drives.ata import ON_MEDIA, READY, Command, Fault, Status
 from callgate.disk.drives.drive import NOT_QUEUED, Drive, DriveError, error_log
-from callgate.kernel.abi.ahci import AHCI_SIGNATURE_ATA, AHCI_SLOTS, PortCommand, PortInterrupt, ReceivedFis
+from callgate.kernel.abi.disks.ahci import AHCI_SIGNATURE_ATA, AHCI_SLOTS, PortCommand, PortInterrupt, ReceivedFis
 from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.machine.memory.bus import DmaError
 

@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from difflib import get_close_matches
 from types import TracebackType
 from typing import Any, Self
 
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.machine.cpu.cpu import Cpu
+from callgate.kernel.machine.cpu.disassembly import disassembly
 from callgate.kernel.machine.cpu.exceptions import GP, UD
 from callgate.kernel.machine.cpu.fpu import FloatingPoint, from_cpu
-from callgate.kernel.machine.cpu.paging import CR4_TSD, MAXPHYADDR, PageFault, Paging
+from callgate.kernel.machine.cpu.paging import CR4_TSD, MAXPHYADDR, Paging
 from callgate.kernel.machine.cpu.tables import DescriptorTables
 from callgate.kernel.machine.cpu.translations import Translations
 from callgate.kernel.machine.cpu.traps import Traps
@@ -38,11 +39,12 @@ from callgate.kernel.machine.engine.control import Control
 from callgate.kernel.machine.engine.counter import make_counter
 from callgate.kernel.machine.engine.counter_state import CounterState
 from callgate.kernel.machine.engine.hooks import Hooks
+from callgate.kernel.machine.engine.new_engine import new_engine
 from callgate.kernel.machine.engine.port_buffer import PortBuffer
 from callgate.kernel.machine.filters.filters import Filters
-from callgate.kernel.machine.memory.bus import Device, DmaError
+from callgate.kernel.machine.memory.bus import Device
 from callgate.kernel.machine.memory.memory_bus import MemoryBus
-from callgate.kernel.machine.memory.ram import Ram
+from callgate.kernel.machine.memory.ram import Ram, check_sizes
 from callgate.kernel.machine.observation.breakpoints import Breakpoints
 from callgate.kernel.machine.observation.event_sites import EventSites
 from callgate.kernel.machine.observation.ledger import Ledger
@@ -50,33 +52,15 @@ from callgate.kernel.machine.observation.stop import Stop
 from callgate.kernel.machine.observation.stream import EventStream
 from callgate.kernel.machine.running import Runner
 from callgate.kernel.machine.snapshot import Snapshot, restore, take
-from unicorn import UC_ARCH_X86, UC_MODE_32, UC_PROT_ALL, Uc
 from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import uclib
 
 HLT = b"\xf4"
-TCG_BUFFER = 16 << 20  # the default is 1 GiB and long runs fill it
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return the names that one might have meant, for a message."""
     return ", ".join(get_close_matches(name, sorted(set(names)))) or "nothing like it"
-
-
-def check_sizes(**sizes: int) -> None:
-    """Raise ValueError for an argument that is no size of memory."""
-    for name, size in sizes.items():
-        if size % PAGE_SIZE or size < 0:
-            raise ValueError(f"{name} of {size} bytes is not a multiple of {PAGE_SIZE}")
-
-
-def new_engine(ram: Ram) -> Uc:
-    """Return an engine that finds low memory at its physical addresses; high memory is the counter's to give."""
-    engine = Uc(UC_ARCH_X86, UC_MODE_32)
-    engine.ctl_set_tcg_buffer_size(TCG_BUFFER)
-    low = ram.regions[0]
-    engine.mem_map_ptr(low.base, low.size, UC_PROT_ALL, low.address)
-    return engine
 
 
 class Machine:
@@ -98,6 +82,29 @@ class Machine:
         """
         check_sizes(memory=memory, high_memory=high_memory)
         self.ram = Ram(memory, high_memory)
+        self._make_engine(counter)
+
+        # What others fill in.
+        self.devices: dict[str, Device] = {}
+        self.addresses: Mapping[str, int] = {}
+        self.symbols: Callable[[int], str] | None = None
+        self.quiescent: Callable[[], str | None] = lambda: None
+        self.on_interrupt: Callable[[], bool] | None = None  # Ctrl-C: True if the guest has been told, and goes on
+        self.dma_watch: Callable[[int, int], None] | None = None  # told of each transfer: physical address, bytes
+        self.participants: dict[str, tuple[Callable[[], object], Callable[[Any], None]]] = {}
+
+        self._make_handlers()
+        self.runner = Runner(self, ctrl_c=ctrl_c)
+        self.breakpoints = Breakpoints(self.counter.sites, self.control, self.address)
+        self.event_sites = EventSites(self.counter.sites, self.stream)
+        self.descriptors = DescriptorTables(self.cpu, self.paging)
+
+        # It has to have run once before anything else uses it, and a device is reset when it is attached.
+        self._warm_up()
+        self._attach_standard_devices()
+
+    def _make_engine(self, counter: str) -> None:
+        """The engine and its clock; the CPU's registers and page tables."""
         self.memory_bus = MemoryBus(self.ram, 1 << MAXPHYADDR)
         self.uc = new_engine(self.ram)
         self.handle = self.uc._uch  # raw calls are an order of magnitude faster than the binding's
@@ -113,16 +120,8 @@ class Machine:
         self.ledger = Ledger(self.state, self.ram.touched)
         self.paging = Paging(self.ram, self.cpu.paging_mode)
 
-        # What others fill in.
-        self.devices: dict[str, Device] = {}
-        self.addresses: Mapping[str, int] = {}
-        self.symbols: Callable[[int], str] | None = None
-        self.quiescent: Callable[[], str | None] = lambda: None
-        self.on_interrupt: Callable[[], bool] | None = None  # Ctrl-C: True if the guest has been told, and goes on
-        self.dma_watch: Callable[[int, int], None] | None = None  # told of each transfer: physical address, bytes
-        self.participants: dict[str, tuple[Callable[[], object], Callable[[Any], None]]] = {}
-
-        # What the engine calls, and what calls the engine.
+    def _make_handlers(self) -> None:
+        """What the engine calls, and what calls the engine."""
         self.traps = Traps(self.cpu, self.paging, self.control, self.ledger, self.stream, self.clock)
         self.ports = Ports(self.cpu, self.state, self.paging, self.ledger, self.traps.refuse)
         self.host_calls = self.ports.host_calls
@@ -133,15 +132,8 @@ class Machine:
         self.hooks = Hooks(self.handle, self._fail, self.control.leave)
         self.console_buffer = self._console_buffer()
         self._add_hooks()
-        self.runner = Runner(self, ctrl_c=ctrl_c)
 
-        # What looks on.
-        self.breakpoints = Breakpoints(self.counter.sites, self.control, self.address)
-        self.event_sites = EventSites(self.counter.sites, self.stream)
-        self.descriptors = DescriptorTables(self.cpu, self.paging)
-
-        # It has to have run once before anything else uses it, and a device is reset when it is attached.
-        self._warm_up()
+    def _attach_standard_devices(self) -> None:
         self.pic, self.timer, self.serial = InterruptController(), Timer(), Serial(buffer=self.console_buffer)
         self.pic.notify = self.control.stop_soon
         standard: list[Device] = [self.pic, self.timer, self.serial]
@@ -372,20 +364,7 @@ class Machine:
 
     def disassemble(self, place: int | str, count: int = 8, symbols: Callable[[int], str] | None = None) -> list[str]:
         """Return lines of disassembly from a linear address, as far as it is mapped; `symbols` names addresses."""
-        from capstone import CS_ARCH_X86, CS_MODE_32, Cs
-
-        address = self.address(place)
-        data = b""
-        with suppress(PageFault, DmaError):
-            while len(data) < count * 15:
-                data += self.paging.read_linear(address + len(data), 16)
-        lines = []
-        symbols = symbols or self.symbols
-        for instruction in Cs(CS_ARCH_X86, CS_MODE_32).disasm(data, address, count):
-            name = symbols(instruction.address) if symbols else ""
-            place = f" <{name}>" if name and not name.startswith("0x") else ""
-            lines.append(f"{instruction.address:08x}{place} {instruction.mnemonic} {instruction.op_str}".rstrip())
-        return lines
+        return disassembly(self.paging, self.address(place), count, symbols or self.symbols)
 
     def name_address(self, place: int | str) -> str:
         """Return an address in hex, with its symbol if there is one."""

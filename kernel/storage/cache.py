@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from callgate.kernel.abi.calls import WaitReason
-from callgate.kernel.abi.disk import DiskStatus
+from callgate.kernel.abi.disks.disk import DiskStatus
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.limits import BLOCKS_ALONE
 from callgate.kernel.abi.memory import SECTORS_PER_PAGE

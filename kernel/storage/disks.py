@@ -6,7 +6,7 @@ will be, in that place.
 
 from __future__ import annotations
 
-from callgate.kernel.abi.disk import DISKS, Disk
+from callgate.kernel.abi.disks.disk import DISKS, Disk
 from callgate.kernel.abi.layout import size_of
 from callgate.kernel.core.guest import Guest
 

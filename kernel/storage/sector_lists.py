@@ -1,7 +1,7 @@
 """Sector lists: the pages in which machine code sorts a reply's sectors and counts them down as they arrive.
 
 Policy writes a list, has `sort_sectors` sort it, and links it into the chain that `lists_arrived` looks through at each
-completion (asm/kernel/sectors.asm, asm/kernel/arrivals.asm; `SectorList` in kernel/abi/sectors.py is the layout).
+completion (asm/kernel/sectors.asm, asm/kernel/arrivals.asm; `SectorList` in kernel/abi/disks/sectors.py is the layout).
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTORS_PER_PAGE
-from callgate.kernel.abi.sectors import (
+from callgate.kernel.abi.disks.sectors import (
     SECTOR_ARRIVED_BIT,
     SECTOR_COUNT_SHIFT,
     SECTOR_LINK_MASK,
@@ -19,6 +18,7 @@ from callgate.kernel.abi.sectors import (
     SECTOR_PART_SHIFT,
     SectorList,
 )
+from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import Process, Tasks
 from callgate.kernel.storage.disks import place_of

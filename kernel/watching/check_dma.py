@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from callgate.kernel.abi.ahci import (
+from callgate.kernel.abi.disks.ahci import (
     AHCI_PORT_BASE,
     AHCI_PORT_SHIFT,
     AHCI_PORTS,

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from callgate.kernel.abi.directory import DIRECTORY_NAME_LIMIT, FileAttributes
-from callgate.server.dos_times import timestamp
 from callgate.server.exfat.structures import (
     ATTRIBUTES,
     BENIGN,
@@ -21,7 +20,8 @@ from callgate.server.exfat.structures import (
     StreamExtension,
 )
 from callgate.server.exfat.upcase import UpCase
-from callgate.server.names import name_of_units
+from callgate.server.formats.dos_times import timestamp
+from callgate.server.formats.names import name_of_units
 
 _DIRECTORY: Final = int(FileAttributes.DIRECTORY)
 _UNUSABLE: Final = ("/", "\0")  # nobody could name such a file

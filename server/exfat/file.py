@@ -9,10 +9,10 @@ from typing import Final
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES
-from callgate.server.clusters import cut_chain
 from callgate.server.errors import FileSystemError
 from callgate.server.exfat.directory import ExfatEntry
 from callgate.server.exfat.volume import ExfatVolume
+from callgate.server.formats.clusters import cut_chain
 from callgate.server.pieces import Extract, cut_hole, sectors_of
 
 REACH: Final = MESSAGE_ADDRESSES * SECTORS_PER_PAGE  # no reply covers more sectors

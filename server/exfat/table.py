@@ -6,10 +6,10 @@ from collections import OrderedDict
 from typing import Final
 
 from callgate.kernel.abi.memory import SECTOR_SIZE
-from callgate.server.clusters import ClusterChain, Link, Step
 from callgate.server.disk import SectorReader
 from callgate.server.exfat.boot_region import ExfatLayout
 from callgate.server.exfat.structures import BAD, END_OF_CHAIN
+from callgate.server.formats.clusters import ClusterChain, Link, Step
 
 WINDOW: Final = 1024  # entries read at a time: 4 KiB
 WINDOWS_KEPT: Final = 16

@@ -9,7 +9,6 @@ from typing import Final
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import SECTOR_SIZE
-from callgate.server.clusters import ClusterChain
 from callgate.server.disk import SectorReader
 from callgate.server.errors import FileSystemError, MountError
 from callgate.server.exfat.boot_region import ExfatLayout, read_boot_region
@@ -17,6 +16,7 @@ from callgate.server.exfat.directory import Directory, ExfatEntry, Table, parse_
 from callgate.server.exfat.structures import DIRECTORY_LIMIT, NAME_LIMIT, UP_CASE_LIMIT
 from callgate.server.exfat.table import Consecutive, ExfatTable
 from callgate.server.exfat.upcase import UpCase, mandatory, parse_up_case, table_checksum, units_of
+from callgate.server.formats.clusters import ClusterChain
 from callgate.server.paths import Path, parse_path
 
 DIRECTORIES_KEPT: Final = 32

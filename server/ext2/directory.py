@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.server.errors import FileSystemError
 from callgate.server.ext2.structures import DIRECTORY_HEADER, DIRECTORY_NAME, FILE_TYPES, Kind
-from callgate.server.names import name_of_bytes
+from callgate.server.formats.names import name_of_bytes
 
 DIRECTORY_LIMIT: Final = 16 << 20  # bytes that are read of one directory
 DAMAGE_KEPT: Final = 8

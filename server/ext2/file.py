@@ -2,9 +2,9 @@
 
 from callgate.kernel.abi.memory import SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES
+from callgate.server.ext2.blocks.mapping import map_blocks
+from callgate.server.ext2.blocks.runs import HOLE, Run
 from callgate.server.ext2.inode import Inode
-from callgate.server.ext2.mapping import map_blocks
-from callgate.server.ext2.runs import HOLE, Run
 from callgate.server.ext2.volume import ExtVolume
 from callgate.server.pieces import Extract, cut, cut_hole, sectors_of
 

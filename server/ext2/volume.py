@@ -9,13 +9,13 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import SECTOR_SIZE
 from callgate.server.disk import SectorReader
 from callgate.server.errors import FileSystemError, MountError
+from callgate.server.ext2.blocks.mapping import map_blocks
+from callgate.server.ext2.blocks.runs import HOLE
 from callgate.server.ext2.directory import DIRECTORY_LIMIT, Directory, Parser
 from callgate.server.ext2.groups import Groups, Usage
 from callgate.server.ext2.inode import Inode, Inodes
-from callgate.server.ext2.mapping import map_blocks
 from callgate.server.ext2.metadata import MetadataBlocks
 from callgate.server.ext2.recent import Recent
-from callgate.server.ext2.runs import HOLE
 from callgate.server.ext2.structures import (
     BLOCK_SIZE_MINIMUM,
     LOG_BLOCK_SIZE_LIMIT,
@@ -24,7 +24,7 @@ from callgate.server.ext2.structures import (
     SUPERBLOCK_SIZE,
 )
 from callgate.server.ext2.superblock import Layout, parse_superblock, refuse_unknown
-from callgate.server.names import path_of_bytes
+from callgate.server.formats.names import path_of_bytes
 
 DIRECTORIES_KEPT: Final = 32
 ENTRIES_KEPT: Final = 16384

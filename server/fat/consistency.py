@@ -2,11 +2,11 @@
 
 from typing import Final, NamedTuple
 
-from callgate.server.clusters import ClusterChain
 from callgate.server.errors import FileSystemError
 from callgate.server.fat.directory import ROOT, FatEntry
 from callgate.server.fat.tree import Tree, walk
 from callgate.server.fat.volume import FatVolume
+from callgate.server.formats.clusters import ClusterChain
 
 PROBLEMS_KEPT: Final = 100
 

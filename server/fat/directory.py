@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from callgate.kernel.abi.directory import FileAttributes
-from callgate.server.dos_times import timestamp
 from callgate.server.fat.long_name import LongNameCollector
 from callgate.server.fat.names import fold, short_name, strip_trailing
 from callgate.server.fat.structures import (
@@ -14,6 +13,7 @@ from callgate.server.fat.structures import (
     Attribute,
     DirectoryRecord,
 )
+from callgate.server.formats.dos_times import timestamp
 
 _SHOWN: Final = 0x37  # what FAT's attribute byte and ours have in common
 _DIRECTORY: Final = int(FileAttributes.DIRECTORY)

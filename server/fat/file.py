@@ -3,10 +3,10 @@
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES
-from callgate.server.clusters import ClusterChain, cut_chain
 from callgate.server.errors import FileSystemError
 from callgate.server.fat.directory import FatEntry
 from callgate.server.fat.volume import FatVolume
+from callgate.server.formats.clusters import ClusterChain, cut_chain
 from callgate.server.pieces import Extract, sectors_of, within
 
 

@@ -10,12 +10,12 @@ from typing import Final, NamedTuple
 
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import SECTOR_SIZE
-from callgate.server.clusters import Link, Step
 from callgate.server.disk import SectorReader
 from callgate.server.errors import FileSystemError
 from callgate.server.fat.boot_sector import FatLayout
 from callgate.server.fat.packed import PackedEntries
 from callgate.server.fat.structures import FIRST_CLUSTER
+from callgate.server.formats.clusters import Link, Step
 
 # Entries in one step of a walk (4 KiB; the largest FAT12 takes 6) and of a scan (128 KiB).  Both are whole
 # sectors.

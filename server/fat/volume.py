@@ -9,7 +9,6 @@ from typing import Final
 
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import SECTOR_SIZE
-from callgate.server.clusters import ClusterChain
 from callgate.server.disk import SectorReader
 from callgate.server.errors import FileSystemError
 from callgate.server.fat.boot_sector import FatLayout
@@ -25,6 +24,7 @@ from callgate.server.fat.structures import (
     FileSystemInfo,
 )
 from callgate.server.fat.table import FatTable, Usage
+from callgate.server.formats.clusters import ClusterChain
 from callgate.server.paths import Path, parse_path
 
 DIRECTORIES_KEPT: Final = 32

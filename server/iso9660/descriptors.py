@@ -4,6 +4,7 @@ from typing import Final, NamedTuple
 
 from callgate.server.disk import SectorReader
 from callgate.server.errors import FileSystemError, MountError
+from callgate.server.formats.names import text_of_bytes
 from callgate.server.iso9660.structures import (
     BLOCK_SIZES,
     DESCRIPTORS_LIMIT,
@@ -21,7 +22,6 @@ from callgate.server.iso9660.structures import (
     long_time,
     parse_record,
 )
-from callgate.server.names import text_of_bytes
 
 _ROOT_RECORD: Final = slice(156, 190)
 _UDF_END: Final = (

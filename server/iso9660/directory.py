@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from callgate.kernel.abi.directory import DIRECTORY_NAME_LIMIT, FileAttributes
+from callgate.server.formats.names import name_of_units, text_of_bytes, typeable
 from callgate.server.iso9660.rock_ridge import Posix, SystemUse
 from callgate.server.iso9660.structures import LOGICAL_SECTOR, Extent, Note, Record, RecordFlags, parse_record
-from callgate.server.names import name_of_units, text_of_bytes, typeable
 
 DIRECTORY_LIMIT: Final = 4 << 20  # bytes of a directory that are read
 DAMAGE_LIMIT: Final = 8  # sentences kept of one directory

@@ -11,8 +11,8 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import SECTOR_SIZE
 from callgate.server.disk import SectorReader
 from callgate.server.errors import FileSystemError
+from callgate.server.formats.names import name_of_bytes, path_of_bytes
 from callgate.server.iso9660.structures import Note, long_time, short_time
-from callgate.server.names import name_of_bytes, path_of_bytes
 
 CONTINUATIONS_LIMIT: Final = 32  # areas of one record
 AREA_LIMIT: Final = 32768  # bytes of one area

@@ -7,7 +7,7 @@ both are reported.
 from typing import Final
 
 from callgate.kernel.abi.directory import DIRECTORY_NAME_LIMIT, FileAttributes
-from callgate.server.names import name_of_bytes
+from callgate.server.formats.names import name_of_bytes
 from callgate.server.zip_archive.entry import ZipEntry, parse_entry
 
 ENTRIES_LIMIT: Final = 200_000

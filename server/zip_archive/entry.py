@@ -6,7 +6,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from callgate.kernel.abi.directory import FileAttributes
-from callgate.server.dos_times import timestamp
+from callgate.server.formats.dos_times import timestamp
 from callgate.server.zip_archive.end_record import CENTRAL
 
 STORED, DEFLATED = 0, 8  # methods, 4.4.5

@@ -5,11 +5,11 @@ from contextlib import contextmanager
 import bare_kernel
 import pytest
 from bare_kernel import PARTITION, THREAD, meanwhile
-from callgate.kernel.abi.ahci import AtaCommand, TaskFile
 from callgate.kernel.abi.calls import HostCall
-from callgate.kernel.abi.disk import IDE_FIRST_DISK, Disk, DiskRequest
+from callgate.kernel.abi.disks.ahci import AtaCommand, TaskFile
+from callgate.kernel.abi.disks.disk import IDE_FIRST_DISK, Disk, DiskRequest
+from callgate.kernel.abi.disks.ide import IdeRegister
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.ide import IdeRegister
 from callgate.kernel.abi.message import Partition, SlotState
 from callgate.kernel.abi.thread import ThreadControlBlock, ThreadFlags
 from callgate.kernel.machine.memory.bus import DeviceBase

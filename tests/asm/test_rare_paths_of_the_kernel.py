@@ -7,9 +7,9 @@ is never ready.  What another CPU does between two instructions is done by a pro
 import bare_kernel
 import pytest
 from bare_kernel import PARTITION, THREAD, meanwhile
-from callgate.kernel.abi.ahci import HbaRegisters, PortCommand, PortInterrupt, PortRegisters
 from callgate.kernel.abi.calls import HostCall
-from callgate.kernel.abi.disk import Disk
+from callgate.kernel.abi.disks.ahci import HbaRegisters, PortCommand, PortInterrupt, PortRegisters
+from callgate.kernel.abi.disks.disk import Disk
 from callgate.kernel.abi.message import Partition, SlotState
 from callgate.kernel.abi.thread import ThreadControlBlock, ThreadFlags
 from callgate.tools.asmtest.board.result import RoutineError

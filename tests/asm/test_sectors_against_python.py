@@ -5,8 +5,7 @@ from bisect import bisect_left
 from typing import Any
 
 import pytest
-from callgate.kernel.abi.message import MESSAGE_ADDRESSES
-from callgate.kernel.abi.sectors import (
+from callgate.kernel.abi.disks.sectors import (
     SECTOR_ARRIVED_BIT,
     SECTOR_COUNT_SHIFT,
     SECTOR_LINK_MASK,
@@ -14,6 +13,7 @@ from callgate.kernel.abi.sectors import (
     SECTOR_PART_SHIFT,
     SectorList,
 )
+from callgate.kernel.abi.message import MESSAGE_ADDRESSES
 from callgate.kernel.abi.thread import ThreadControlBlock, ThreadFlags
 
 LIST = 0x20000

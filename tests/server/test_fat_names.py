@@ -7,9 +7,9 @@ import pytest
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.server import parse_path
-from callgate.server.dos_times import timestamp
 from callgate.server.fat.directory import parse_directory
 from callgate.server.fat.names import fold, short_name, utf16_length, volume_label
+from callgate.server.formats.dos_times import timestamp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

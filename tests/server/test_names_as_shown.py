@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from callgate.disk.formatters.fat import Node
 from callgate.kernel.abi.directory import FileAttributes
-from callgate.server.names import name_of_bytes, name_of_units, path_of_bytes, typeable
+from callgate.server.formats.names import name_of_bytes, name_of_units, path_of_bytes, typeable
 
 RAW = [b"caf\xe9", b"caf\xe8", b"a%41\xff", b"50%", b"a\\b", "größe".encode(), "日本".encode()]
 SHOWN = ["caf%E9", "caf%E8", "a%2541%FF", "50%", "a%5Cb", "größe", "日本"]

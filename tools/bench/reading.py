@@ -16,7 +16,7 @@ from typing import Any
 from callgate.disk.drives.latency import Latency
 from callgate.disk.images.builder import create_image
 from callgate.disk.media import ImageFile
-from callgate.kernel.abi.sectors import SECTOR_LINK_SHIFT, SectorList
+from callgate.kernel.abi.disks.sectors import SECTOR_LINK_SHIFT, SectorList
 from callgate.kernel.core.records import Process
 from callgate.kernel.kernel import Kernel
 from callgate.kernel.machine import Machine

@@ -67,7 +67,7 @@ def reference() -> str:
     parts = [HEAD]
     for name in abi.MODULES:
         module = importlib.import_module(f"{abi.__name__}.{name}")
-        parts.append(f"## {name}: {first_paragraph(module)}")
+        parts.append(f"## {name.rpartition('.')[2]}: {first_paragraph(module)}")
         if module.__name__ == LIMITS_MODULE:
             parts += [second_paragraph(module), limits()]
             continue

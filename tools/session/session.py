@@ -161,7 +161,7 @@ class Session:
             report.begin()
 
     def _check(self) -> str | None:
-        from callgate.kernel.abi.ahci import AHCI_PORTS
+        from callgate.kernel.abi.disks.ahci import AHCI_PORTS
         from callgate.kernel.abi.memory import DIRECT_MAP_LIMIT, LARGE_PAGE_SIZE, PAGE_SIZE
         from callgate.tools.session.sizes import text_of
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from callgate.disk.drives.ata import Code
 from callgate.kernel.abi.calls import SERVER_CALL_NO_WAIT, HostCall, Operation, ServerCall, SystemCall, WaitReason
-from callgate.kernel.abi.disk import DiskStatus
+from callgate.kernel.abi.disks.disk import DiskStatus
 from callgate.kernel.abi.selectors import GDT_FIRST_PARTITION, VECTOR_IRQ
 from callgate.kernel.core.log import printable
 from callgate.kernel.machine.cpu.exceptions import name_of

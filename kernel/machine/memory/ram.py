@@ -40,6 +40,13 @@ SEEK_DATA, SEEK_HOLE = 3, 4
 PAGEMAP_IN_USE = 3 << 62  # present, or swapped
 
 
+def check_sizes(**sizes: int) -> None:
+    """Raise ValueError for an argument that is no size of memory."""
+    for name, size in sizes.items():
+        if size % PAGE_SIZE or size < 0:
+            raise ValueError(f"{name} of {size} bytes is not a multiple of {PAGE_SIZE}")
+
+
 class Backing:
     """A memory file that RAM is, or was, a private mapping of; closed when nobody refers to it."""
 

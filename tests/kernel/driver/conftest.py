@@ -12,7 +12,7 @@ from callgate.asm.assembler.cache import assemble_cached
 from callgate.disk.ahci.controller import MMIO_BASE, AhciController
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.calls import HostCall
-from callgate.kernel.abi.disk import Disk, DiskRequest, DiskStatus
+from callgate.kernel.abi.disks.disk import Disk, DiskRequest, DiskStatus
 from callgate.kernel.abi.layout import Layout, size_of
 from callgate.kernel.abi.memory import HIGH_MEMORY, KERNEL_BASE, KERNEL_LOAD, PAGE_SIZE
 from callgate.kernel.abi.thread import KernelWords

@@ -5,8 +5,8 @@ from callgate.disk.ahci.controller import AhciController
 from callgate.disk.drives import drive
 from callgate.disk.drives.latency import Latency
 from callgate.disk.media import MemoryMedium
-from callgate.kernel.abi.ahci import Capabilities, CommandHeader, HbaRegisters, HostControl, PrdtEntry
-from callgate.kernel.abi.disk import DISK_REQUEST_PAGES, DISKS, DiskStatus
+from callgate.kernel.abi.disks.ahci import Capabilities, CommandHeader, HbaRegisters, HostControl, PrdtEntry
+from callgate.kernel.abi.disks.disk import DISK_REQUEST_PAGES, DISKS, DiskStatus
 from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.memory import HIGH_MEMORY, KERNEL_BASE, PAGE_SIZE
 

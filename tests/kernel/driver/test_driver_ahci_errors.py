@@ -8,8 +8,8 @@ from callgate.disk.ahci.controller import AhciController
 from callgate.disk.drives.drive import DriveError, error_log
 from callgate.disk.drives.latency import Latency
 from callgate.disk.media import FaultInjecting, MemoryMedium
-from callgate.kernel.abi.ahci import PortInterrupt, TaskFile
-from callgate.kernel.abi.disk import DiskStatus
+from callgate.kernel.abi.disks.ahci import PortInterrupt, TaskFile
+from callgate.kernel.abi.disks.disk import DiskStatus
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE
 
 SEEDS = int(os.environ.get("CALLGATE_SEEDS", "1"))  # how many runs; the checks of a change make more

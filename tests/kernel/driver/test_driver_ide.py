@@ -6,7 +6,7 @@ from callgate.disk.drives.latency import Latency
 from callgate.disk.ide.channel import Channel
 from callgate.disk.ide.controller import IdeController
 from callgate.disk.media import FaultInjecting, MemoryMedium
-from callgate.kernel.abi.disk import DISK_REQUEST_PAGES, DISKS, IDE_FIRST_DISK, DiskStatus
+from callgate.kernel.abi.disks.disk import DISK_REQUEST_PAGES, DISKS, IDE_FIRST_DISK, DiskStatus
 from callgate.kernel.abi.memory import HIGH_MEMORY, KERNEL_WINDOW, PAGE_SIZE
 
 FIRST = IDE_FIRST_DISK

@@ -8,7 +8,7 @@ from callgate.disk.ahci.controller import AhciController
 from callgate.disk.drives.latency import Latency
 from callgate.disk.ide.controller import IdeController
 from callgate.disk.media import FaultInjecting, MemoryMedium
-from callgate.kernel.abi.disk import IDE_FIRST_DISK, DiskStatus
+from callgate.kernel.abi.disks.disk import IDE_FIRST_DISK, DiskStatus
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE
 
 SEEDS = int(os.environ.get("CALLGATE_SEEDS", "1"))  # how many runs; the checks of a change make more

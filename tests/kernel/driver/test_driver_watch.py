@@ -6,7 +6,7 @@ from callgate.disk.drives.drive import DriveError
 from callgate.disk.drives.latency import Latency
 from callgate.disk.ide.controller import IdeController
 from callgate.disk.media import FaultInjecting, MemoryMedium
-from callgate.kernel.abi.disk import IDE_FIRST_DISK, DiskStatus
+from callgate.kernel.abi.disks.disk import IDE_FIRST_DISK, DiskStatus
 
 SLOW = Latency(command=50_000)
 

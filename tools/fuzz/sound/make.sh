@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Make the sound volumes that `callgate fuzz images --fs` damages and no formatter of ours makes:
-#   tools/volumes/make.sh
+#   tools/fuzz/sound/make.sh
 # They are kept, so that a seed means the same mutant everywhere, and nobody needs these programs to see one again.
 # Needs e2fsprogs and genisoimage.
 set -euo pipefail

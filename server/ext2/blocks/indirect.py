@@ -4,7 +4,7 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
-from callgate.server.ext2.runs import HOLE, Runs
+from callgate.server.ext2.blocks.runs import HOLE, Runs
 from callgate.server.ext2.structures import DIRECT_BLOCKS, INDIRECT_LEVELS, POINTER_SIZE
 
 _INODE_POINTERS: Final = struct.Struct(f"<{DIRECT_BLOCKS + INDIRECT_LEVELS}I")

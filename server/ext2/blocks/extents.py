@@ -4,7 +4,7 @@ import struct
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from callgate.server.ext2.runs import HOLE, Runs
+from callgate.server.ext2.blocks.runs import HOLE, Runs
 from callgate.server.ext2.structures import EXTENT_DEPTH_LIMIT, EXTENT_HEADER, EXTENT_INITIALISED, EXTENT_MAGIC
 
 _HEADER: Final = struct.Struct("<HHHH")

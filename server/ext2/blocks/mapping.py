@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.server.errors import FileSystemError
-from callgate.server.ext2.extents import follow_extents
-from callgate.server.ext2.indirect import follow_pointers
+from callgate.server.ext2.blocks.extents import follow_extents
+from callgate.server.ext2.blocks.indirect import follow_pointers
+from callgate.server.ext2.blocks.runs import Run, Runs
 from callgate.server.ext2.inode import Inode
 from callgate.server.ext2.metadata import MetadataBlocks
-from callgate.server.ext2.runs import Run, Runs
 from callgate.server.ext2.structures import InodeFlags
 
 

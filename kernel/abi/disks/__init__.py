@@ -1,0 +1,1 @@
+"""Registers and tables of disk controllers, requests to them, and lists of sectors."""

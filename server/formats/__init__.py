@@ -1,0 +1,1 @@
+"""What several file systems' formats share: chains of clusters, DOS times, names."""
