@@ -31,7 +31,7 @@ HELD, GAINED, FAULT = 0, 7, 139
 def program(name: str, **defines: int) -> Program:
     """Assemble an attacker, a victim or a server."""
     include = [PROGRAMS, source("callgate.asm.include", ""), source("callgate.asm.user", "")]
-    return assemble(PROGRAMS / f"{name}.asm", include_dirs=include, defines=defines)
+    return assemble(next(PROGRAMS.rglob(f"{name}.asm")), include_dirs=include, defines=defines)
 
 
 @cache

@@ -3,7 +3,7 @@
     python tests/attacks/measure_host_calls.py                      print the table
     python tests/attacks/measure_host_calls.py --json build/host-calls.json
     python tests/attacks/measure_host_calls.py --write              put it into docs/performance.md
-    python tests/attacks/measure_host_calls.py tests/attacks/test_exhaustion_limits.py
+    python tests/attacks/measure_host_calls.py tests/attacks/exhaustion/test_exhaustion_limits.py
 
 The tests run twice: once to count the lines of Python that each call executes, which is the same on every host, and
 once to take its time.  A call that awaits routines of machine code is counted a step at a time: the call itself and
@@ -31,22 +31,22 @@ FOLDER = Path(__file__).parent
 DOCUMENT = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 TESTS = (
-    "tests/attacks/test_exhaustion_limits.py",
-    "tests/attacks/test_exhaustion_give_backs.py",
-    "tests/attacks/test_exhaustion_windows.py",
-    "tests/attacks/test_exhaustion_writing.py",
-    "tests/attacks/test_protocol_disk_requests.py",
+    "tests/attacks/exhaustion/test_exhaustion_limits.py",
+    "tests/attacks/exhaustion/test_exhaustion_give_backs.py",
+    "tests/attacks/exhaustion/test_exhaustion_windows.py",
+    "tests/attacks/exhaustion/test_exhaustion_writing.py",
+    "tests/attacks/protocol/test_protocol_disk_requests.py",
     "tests/attacks/test_confused_deputy.py",
-    "tests/attacks/test_forged_references.py",
-    "tests/attacks/test_stale_mappings.py",
-    "tests/attacks/test_protocol.py",
-    "tests/attacks/test_protocol_rules.py",
-    "tests/attacks/test_dma_and_disk.py",
-    "tests/attacks/test_dma_and_disk_edges.py",
+    "tests/attacks/memory/test_forged_references.py",
+    "tests/attacks/memory/test_stale_mappings.py",
+    "tests/attacks/protocol/test_protocol.py",
+    "tests/attacks/protocol/test_protocol_rules.py",
+    "tests/attacks/disk/test_dma_and_disk.py",
+    "tests/attacks/disk/test_dma_and_disk_edges.py",
     "tests/attacks/test_random_calls.py",
-    "tests/attacks/test_link_targets.py",
-    "tests/attacks/test_protocol_waits.py::test_the_thread_that_ages_file_data_waits_for_no_server",
-    "tests/attacks/test_protocol_deaths.py::test_a_thread_killed_while_the_kernel_reads_its_file_window_does_not_fault_for_ever",
+    "tests/attacks/disk/test_link_targets.py",
+    "tests/attacks/protocol/test_protocol_waits.py::test_the_thread_that_ages_file_data_waits_for_no_server",
+    "tests/attacks/protocol/test_protocol_deaths.py::test_a_thread_killed_while_the_kernel_reads_its_file_window_does_not_fault_for_ever",
 )
 MACHINE_CODE = "the kernel's machine code answers it, and policy is not called"
 NOT_MEASURED = {

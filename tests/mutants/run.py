@@ -13,7 +13,7 @@ Each `tests/mutants/*.toml` is a list of mutants:
     file = "asm/kernel/server.asm"
     old = '''text that occurs exactly once in the file'''
     new = '''what it becomes'''
-    killed_by = ["tests/attacks/test_forged_references.py::test_..."]
+    killed_by = ["tests/attacks/memory/test_forged_references.py::test_..."]
 
 A mutant is killed if one of its tests fails.  A test that cannot even start (the kernel does not assemble, a
 fixture raises) proves nothing and counts as an error.  The exit code is 0 if every mutant was killed, else 1.

@@ -26,7 +26,7 @@ FUEL = 400_000_000
 def program(name: str) -> Program:
     """Assemble a program of these tests."""
     include = [source("callgate.asm.include", ""), source("callgate.asm.user", "")]
-    return assemble(PROGRAMS / f"{name}.asm", include_dirs=include)
+    return assemble(next(PROGRAMS.rglob(f"{name}.asm")), include_dirs=include)
 
 
 @cache

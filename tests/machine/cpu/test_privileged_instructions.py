@@ -7,7 +7,7 @@ from callgate.kernel.machine import Machine
 from privileged_cases import CASES
 from rings import Rings
 
-NOTES = Path(__file__).parents[2] / "docs" / "emulator-notes.md"
+NOTES = Path(__file__).parents[3] / "docs" / "emulator-notes.md"
 RINGS = range(4)
 HERE = ", here "
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 HELD, KILLED = 0, 137
-READ_ALL, HOLD = 3, 11  # what the program is told to do, counted from 1 (tests/attacks/programs/fpu.asm)
+READ_ALL, HOLD = 3, 11  # what the program is told to do, counted from 1 (tests/attacks/programs/cpu/fpu.asm)
 ATTENTION = 4  # an interrupt line: the CPU may be halted
 ENOUGH = 30_000_000
 

@@ -212,7 +212,7 @@ def test_the_program_of_the_document_runs_as_it_says(
     callgate: Callgate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """docs/writing-a-program.md: what is typed there prints what stands there."""
-    document = (Path(__file__).parents[2] / "docs" / "writing-a-program.md").read_text()
+    document = (Path(__file__).parents[3] / "docs" / "writing-a-program.md").read_text()
     source, console = (re.findall(f"```{kind}\n(.*?)```", document, re.DOTALL)[0] for kind in ("asm", "console"))
     monkeypatch.chdir(tmp_path)
     Path("count.asm").write_text(source)

@@ -68,7 +68,7 @@ def check_time(output: str, statistics: dict[str, Any], program: int) -> None:
 
 def check_statistics(statistics: dict[str, Any]) -> None:
     """Hold the rows of `--stats` against nothing, and those of the servers against each other."""
-    measured_elsewhere = {"fpu_switches"}  # tests/attacks/test_cpu_fpu.py: no program of ours uses those registers
+    measured_elsewhere = {"fpu_switches"}  # tests/attacks/cpu/test_cpu_fpu.py: no program of ours uses those registers
     assert all(statistics[name] for name in set(SITE_NAMES) - measured_elsewhere), statistics
     assert statistics["cpu_file_bytes"]["client"] >= len(LARGE) - 4096 * statistics["file_data"]["copied_pages"]
     assert statistics["dma_bytes"]["read"]

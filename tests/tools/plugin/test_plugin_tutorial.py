@@ -8,7 +8,7 @@ import pytest
 
 pytest_plugins = ["pytester"]
 
-TUTORIAL = Path(__file__).parents[2] / "docs" / "testing.md"
+TUTORIAL = Path(__file__).parents[3] / "docs" / "testing.md"
 FILE = re.compile(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", re.DOTALL)
 
 

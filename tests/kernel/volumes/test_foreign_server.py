@@ -19,7 +19,7 @@ from callgate.kernel.servers.packages import installed_servers
 from callgate.tools.cli.main import cli
 from click.testing import CliRunner
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "writing-a-server.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "writing-a-server.md"
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from callgate.kernel.programs.images import kernel_image, program_image
 from callgate.kernel.system import EVENT_PROGRAMS, System, SystemOptions
 from callgate.tools.session.trace import Trace, is_trace
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DOCUMENT = (ROOT / "docs" / "trace.md").read_text("utf-8")
 ROW = re.compile(r"^\| `([a-z_.]+)` \| ((?:`\w+` ?)+)\|", re.MULTILINE)
 EMITTED = re.compile(r"emit\(\s*\"([a-z.]+)\", ([^)]*(?:\([^)]*\)[^)]*)*)\)")

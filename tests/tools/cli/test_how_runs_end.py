@@ -12,7 +12,7 @@ from callgate.kernel.programs.images import kernel_image
 from callgate.kernel.system import System, SystemOptions
 from callgate.tools.session.summary import summary
 
-MAKEFILE = Path(__file__).parents[2] / "Makefile"
+MAKEFILE = Path(__file__).parents[3] / "Makefile"
 
 
 @pytest.mark.parametrize(

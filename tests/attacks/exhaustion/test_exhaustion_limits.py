@@ -37,7 +37,7 @@ from callgate.server.message import Object, Registers, RegisterValues, Reply, Re
 from work_counter import work
 
 HELD, FAULT = 0, 139
-PROGRAMS = Path(__file__).parent / "programs"
+PROGRAMS = Path(__file__).parents[1] / "programs"
 FUEL = 400_000_000
 SECTORS = 2048
 IMAGE = synthetic.disk(SECTORS)

@@ -1,6 +1,6 @@
 """Cases of random bytes in both rings: each ends within its fuel, at Ctrl-C, and so does its report.
 
-`tests/machine/test_every_run_can_be_ended.py` does the same by `bare_cpu.call`.
+`tests/machine/engine/test_every_run_can_be_ended.py` does the same by `bare_cpu.call`.
 """
 
 import random
