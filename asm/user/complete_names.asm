@@ -51,10 +51,13 @@ note_name:
 ; show_name: show a name in a row of them.
 ;   in, clobbers: as note_name
 show_name:
+        push    eax
+        call    text_columns
+        mov     edi, eax
         mov     edx, [column]
         test    edx, edx
         jz      .put
-        lea     edx, [edx + ecx + 2]
+        lea     edx, [edx + edi + 2]
         cmp     edx, [row_width]
         ja      .row
         call    put_space
@@ -63,11 +66,11 @@ show_name:
 .row:
         call    newline
 .put:
-        mov     edx, ecx
-        add     edx, 1
+        lea     edx, [edi + 1]
 .named:
         mov     [column], edx
-        call    put_bytes
+        call    put_shown
+        pop     eax
         test    eax, eax
         jz      .done
         mov     al, '/'

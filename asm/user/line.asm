@@ -34,6 +34,8 @@ read_line:
         je      .backspace
         cmp     al, 32
         jb      .control
+        call    room_for
+        jc      .full
 .insert:
         ; EBX bytes in the line, EDI the cursor.
         cmp     ebx, LINE_SIZE - 1
@@ -128,7 +130,14 @@ read_line:
 .delete:
         cmp     edi, ebx
         jae     .key
+        push    edi
         call    cursor_right
+.forward:
+        call    drop_byte
+        cmp     edi, [esp]
+        ja      .forward
+        pop     eax
+        jmp     .redraw
 .backspace:
         call    erase_character
         jmp     .redraw
@@ -235,6 +244,8 @@ line:
 after_return:
         .space  1
 line_cut:
+        .space  1
+refusing:                       ; the character that is being typed has no room
         .space  1
         .align 4
 interactive:

@@ -1,72 +1,107 @@
 ; The line editor's characters: UTF-8, so one may be several bytes.
 
-; continues: is the byte at the cursor the inside of a character?
-;   in:        edi  cursor
-;   out:       ZF=1 if it is
-;   clobbers:  al, flags
-continues:
-        mov     al, [line + edi]
-        and     al, 0xc0
-        cmp     al, 0x80
+; character_before: find the characters before the cursor, from the line's start, for only so it is sure where they begin.
+;   in:        ebx  length, edi  cursor, at least 1
+;   out:       eax  where the last one begins; edx  where the last one that takes columns begins, 0 if none does
+;   clobbers:  flags
+character_before:
+        push    ecx
+        push    esi
+        push    edi
+        push    ebp
+        add     edi, line
+        xor     ebp, ebp
+        mov     esi, line
+        mov     ecx, ebx
+.next:
+        call    decode_character
+        call    character_width
+        test    eax, eax
+        lea     eax, [esi - line]
+        jz      .mark
+        mov     ebp, eax
+.mark:
+        add     esi, edx
+        sub     ecx, edx
+        cmp     esi, edi
+        jb      .next
+        mov     edx, ebp
+        pop     ebp
+        pop     edi
+        pop     esi
+        pop     ecx
         ret
 
-; cursor_left: go to the character before.
+; cursor_left: go to the character before, past the marks that it has.
+;   in:        ebx  length
 ;   in, out:   edi  cursor
-;   clobbers:  al, flags
+;   clobbers:  eax, edx, flags
 cursor_left:
         test    edi, edi
         jz      .done
-        dec     edi
-        call    continues
-        je      cursor_left
+        call    character_before
+        mov     edi, edx
 .done:
         ret
 
-; cursor_right: go to the character behind.
+; cursor_right: go to the character after, past the marks that it has.
 ;   in:        ebx  length
 ;   in, out:   edi  cursor
-;   clobbers:  al, flags
+;   clobbers:  eax, ecx, edx, esi, flags
 cursor_right:
-        cmp     edi, ebx
-        jae     .done
-        inc     edi
-        cmp     edi, ebx
-        jae     .done
-        call    continues
-        je      cursor_right
+        mov     ecx, ebx
+        sub     ecx, edi
+        jz      .done
+        lea     esi, [line + edi]
+        call    decode_character
+.past:
+        add     edi, edx
+        add     esi, edx
+        sub     ecx, edx
+        jz      .done
+        call    decode_character
+        call    character_width
+        test    eax, eax
+        jz      .past
 .done:
         ret
 
-; erase_character: delete the character before the cursor, if there is one.
+; erase_character: delete the character before the cursor, if there is one; of one with marks the last mark.
 ;   in, out:   ebx  length, edi  cursor
 ;   clobbers:  eax, ecx, edx, flags
 erase_character:
         test    edi, edi
         jz      .done
-        mov     al, [line + edi - 1]
+        call    character_before
+.byte:
         call    drop_byte
-        and     al, 0xc0
-        cmp     al, 0x80
-        je      erase_character
+        cmp     edi, eax
+        ja      .byte
 .done:
         ret
 
-; characters_behind: count the characters from the cursor to the end of the line.
-;   in:        ebx  length, edi  cursor
-;   out:       ecx  characters
-;   clobbers:  eax, flags
-characters_behind:
-        push    edi
-        xor     ecx, ecx
-.next:
-        cmp     edi, ebx
-        jae     .done
-        call    continues
-        je      .inside
+; room_for: has the line room for a byte and those with which it is a character?  Half of one would be of no use.
+;   in:        al  the byte, ebx  length
+;   out:       CF=1  no
+;   clobbers:  ecx, flags
+room_for:
+        mov     ecx, 1
+        cmp     al, 0x80
+        jb      .begins
+        cmp     al, 0xc0
+        jb      .follows
         inc     ecx
-.inside:
-        inc     edi
-        jmp     .next
-.done:
-        pop     edi
+        cmp     al, 0xe0
+        jb      .begins
+        inc     ecx
+        cmp     al, 0xf0
+        jb      .begins
+        inc     ecx
+.begins:
+        add     ecx, ebx
+        cmp     ecx, LINE_SIZE
+        setae   byte ptr [refusing]
+.follows:
+        cmp     byte ptr [refusing], 1
+        cmc
         ret

@@ -1,7 +1,6 @@
 ; Ctrl-R: look for an earlier line by a part of it, letter by letter.
 
 SEARCH_LIMIT = 40
-SEARCH_SIZE = 12                ; characters of search_begin and search_end
 CONTROL_R = 18
 CONTROL_G = 7
 
@@ -136,8 +135,11 @@ line_prompt:
         je      prompt
         mov     esi, search_begin
         call    put_string
+        pushad
         mov     esi, search_text
-        call    put_string
+        call    length
+        call    put_shown
+        popad
         mov     esi, search_end
         jmp     put_string
 

@@ -63,8 +63,11 @@ leave_shell:
 ; prompt: show the current directory.
 ;   clobbers:  esi, flags
 prompt:
+        pushad
         mov     esi, directory
-        call    put_string
+        call    length
+        call    put_shown
+        popad
         mov     esi, prompt_end
         jmp     put_string
 
@@ -141,6 +144,8 @@ volume:
         .include "shell_break.asm"
         .include "output.asm"
         .include "text.asm"
+        .include "text_width.asm"
+        .include "character_widths.asm"
         .include "paths.asm"
         .include "pattern.asm"
         .include "directory.asm"

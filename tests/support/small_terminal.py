@@ -1,12 +1,24 @@
 """A terminal as the shell's line editor needs it: rows of fixed width, and the few control sequences that it writes."""
 
 import re
+import unicodedata
 
 TOKEN = re.compile(r"\x1b\[(\d*)([A-Z])|([\s\S])")
+TAKEN = ""  # the cell after a character of two columns
+
+
+def columns_of(character: str) -> int:
+    """Return the columns of a character that the tests use, 0 to 2."""
+    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 class SmallTerminal:
-    """`rows` of `width` characters; the cursor waits behind the last column of a row, as xterm's does."""
+    """`rows` of `width` cells; the cursor waits after the last column of a row, as xterm's does.
+
+    A character of two columns for which a row has no room goes to the next row; marks join the character before.
+    """
 
     def __init__(self, width: int) -> None:
         self.width = width
@@ -47,13 +59,24 @@ class SmallTerminal:
             raise AssertionError(f"control sequence {letter}")
 
     def _put(self, character: str) -> None:
-        assert character.isprintable(), ascii(character)
-        if self.column == self.width:
+        columns = columns_of(character)
+        assert character.isprintable() or not columns, ascii(character)
+        if not columns:
+            self._join(character)
+            return
+        if self.column + columns > self.width:
             self._to(self.row + 1, 0)
         row = self.rows[self.row]
         row += " " * (self.column - len(row))
-        row[self.column : self.column + 1] = character
-        self.column += 1
+        after = row[self.column + columns : self.column + columns + 1]
+        assert TAKEN not in (row[self.column : self.column + 1] + after), "half of a character would be left"
+        row[self.column : self.column + columns] = [character, TAKEN][:columns]
+        self.column += columns
+
+    def _join(self, mark: str) -> None:
+        row, at = self.rows[self.row], self.column - 1
+        if at >= 0:
+            row[at - (row[at] == TAKEN)] += mark
 
     def _to(self, row: int, column: int) -> None:
         while len(self.rows) <= row:
@@ -64,6 +87,8 @@ class SmallTerminal:
     def text(self) -> list[str]:
         """The rows, with | where the cursor is."""
         rows = ["".join(row) for row in self.rows]
-        here = rows[self.row].ljust(self.column)
-        rows[self.row] = f"{here[: self.column]}|{here[self.column :]}"
+        cells = self.rows[self.row]
+        cells = [*cells, *" " * (self.column - len(cells))]
+        assert TAKEN not in cells[self.column : self.column + 1], "the cursor is in the middle of a character"
+        rows[self.row] = "".join([*cells[: self.column], "|", *cells[self.column :]])
         return rows

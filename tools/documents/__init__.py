@@ -1,1 +1,1 @@
-"""What is printed into docs/ from the code."""
+"""What is printed from the code and from tables: parts of docs, and sources in assembly."""

@@ -1,45 +1,13 @@
 """The shell's line editor on terminals of every width: rows, Tab lists, search, history; on a terminal of our own."""
 
-import codecs
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from callgate.disk.images.builder import create_image
-from callgate.disk.media import ImageFile
-from callgate.kernel.system import System, SystemOptions
-from small_terminal import SmallTerminal
-
-FUEL = 20_000_000
-PROMPT = "/d0> "
-UP, DOWN, LEFT, RIGHT, HOME, END, DELETE = "\x1b[A", "\x1b[B", "\x1b[D", "\x1b[C", "\x1b[H", "\x1b[F", "\x1b[3~"
-CTRL_R, CTRL_G, TAB = "\x12", "\x07", "\t"
-
-
-class Editor:
-    """An interactive shell with a terminal."""
-
-    def __init__(self, image: Path, width: int, history: bytes | None) -> None:
-        self.terminal = SmallTerminal(width)
-        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        options = SystemOptions(
-            interactive=True, columns=width, history=history, output=lambda data: self.terminal.write(decode(data))
-        )
-        self.system = System([ImageFile(image)], options)
-        self.type("")
-        assert self.terminal.text[-1] == f"{PROMPT}|"
-        self.top = len(self.terminal.text) - 1
-
-    def type(self, keys: str) -> None:
-        self.system.machine.serial.feed(keys.encode())
-        self.system.run(fuel=FUEL)
-        self.system.machine.serial.flush()
-
-    def shown(self, keys: str) -> str:
-        """Type keys; return what stands from the prompt on, rows joined, with the cursor as |."""
-        self.type(keys)
-        return "".join(self.terminal.text[self.top :])
+from shell_editor import BACKSPACE, CTRL_G, CTRL_R, DELETE, DOWN, END, HOME, LEFT, PROMPT, RIGHT, TAB, UP, Editor
+from small_terminal import SmallTerminal, columns_of
 
 
 @pytest.fixture
@@ -67,6 +35,22 @@ def expected(width: int, line: str, cursor: int) -> str:
     return f"{PROMPT}{line[:cursor]}|{line[cursor:]}"
 
 
+def after(line: str, cursor: int) -> int:
+    """Return where the cursor is after the character at it, past the marks that the character has."""
+    cursor = min(len(line), cursor + 1)
+    while cursor < len(line) and columns_of(line[cursor]) == 0:
+        cursor += 1
+    return cursor
+
+
+def before(line: str, cursor: int) -> int:
+    """Return where the cursor is before the character that it stands after."""
+    cursor = max(0, cursor - 1)
+    while cursor and columns_of(line[cursor]) == 0:
+        cursor -= 1
+    return cursor
+
+
 @pytest.mark.parametrize("width", [10, 15, 16, 40])
 def test_a_line_takes_as_many_rows_as_it_needs(editor: Callable[..., Editor], width: int) -> None:
     """Random keys: what the terminal shows is the line that a plain list of characters would be."""
@@ -75,23 +59,23 @@ def test_a_line_takes_as_many_rows_as_it_needs(editor: Callable[..., Editor], wi
     for _ in range(150):
         key = source.choice(["insert"] * 6 + ["left", "right", "home", "end", "delete", "back"])
         if key == "insert" and len(line) < 60:
-            letter = source.choice("abcäß日")
+            letter = source.choice("abcäß日語🙂" + ("\u0301\u200d" if cursor else ""))
             line, cursor, typed = line[:cursor] + letter + line[cursor:], cursor + 1, letter
         elif key == "left":
-            cursor, typed = max(0, cursor - 1), LEFT
+            cursor, typed = before(line, cursor), LEFT
         elif key == "right":
-            cursor, typed = min(len(line), cursor + 1), RIGHT
+            cursor, typed = after(line, cursor), RIGHT
         elif key == "home":
             cursor, typed = 0, HOME
         elif key == "end":
             cursor, typed = len(line), END
         elif key == "delete":
-            line, typed = line[:cursor] + line[cursor + 1 :], DELETE
+            line, typed = line[:cursor] + line[after(line, cursor) :], DELETE
         else:
-            line, cursor, typed = line[: max(0, cursor - 1)] + line[cursor:], max(0, cursor - 1), "\x7f"
+            line, cursor, typed = line[: max(0, cursor - 1)] + line[cursor:], max(0, cursor - 1), BACKSPACE
         assert one.shown(typed) == expected(width, line, cursor), (key, line, cursor)
     rows = one.terminal.text[one.top :]
-    assert all(len(row.replace("|", "")) <= width for row in rows)
+    assert all(sum(map(columns_of, row.replace("|", ""))) <= width for row in rows)
 
 
 def test_what_is_printed_next_begins_under_a_line_of_several_rows(editor: Callable[..., Editor]) -> None:
@@ -159,7 +143,7 @@ def test_lines_of_earlier_sessions_come_back_and_can_be_searched(editor: Callabl
     assert one.shown(CTRL_R) == "(search) 'ech' echo one|"
     assert one.shown(CTRL_R) == "(search) 'ech' echo one|", "there is none before"
     assert one.terminal.bells == 1
-    assert one.shown("\x7f") == "(search) 'ec' echo two|"
+    assert one.shown(BACKSPACE) == "(search) 'ec' echo two|"
     assert one.shown(HOME + LEFT) == f"{PROMPT}|echo two"
     assert one.shown(CTRL_R + "one" + CTRL_G) == f"{PROMPT}|"
     one.type(CTRL_R + "tw\r")

@@ -11,6 +11,7 @@ from callgate.disk.media import ImageFile
 from callgate.kernel import abi
 from callgate.kernel.programs.images import source
 from callgate.kernel.system import System, SystemOptions
+from small_terminal import columns_of
 
 FUEL = 100_000_000
 PROMPT = "/d0> "
@@ -108,8 +109,9 @@ def render(text: str) -> list[str]:
         elif part.endswith("D") and len(part) > 1:
             column -= int(part[2:-1])
         else:
-            row[column : column + 1] = part
-            column += 1
+            columns = columns_of(part)
+            row[column : column + columns] = [part, ""][:columns]
+            column += columns
     return [*rows, "".join(row[:column]) + "|" + "".join(row[column:])]
 
 
