@@ -1,9 +1,9 @@
 """Requests as handlers see them, and the replies they return, on the way through block and message page.
 
-The stub (asm/user/hosted.asm) loads the registers out of the page into the thread's HostedBlock, where `Request.load`
-finds them, and saves those of the reply, which `store` leaves there, into the page.  Data stay in the page.  `store`
-names the gate function that sends the reply; the kernel believes the gate function, and of the page only what that
-reply type allows (design.md, "IPC").
+The stub (asm/user/servers/hosted.asm) loads the registers out of the page into the thread's HostedBlock, where
+`Request.load` finds them, and saves those of the reply, which `store` leaves there, into the page.  Data stay in the
+page.  `store` names the gate function that sends the reply; the kernel believes the gate function, and of the page only
+what that reply type allows (design.md, "IPC").
 """
 
 from struct import Struct

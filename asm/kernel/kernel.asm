@@ -6,27 +6,27 @@
 ;   GS        partition block, in the IPC path and in server threads
 ;   ES        message page while one is being filled or read, else flat kernel data
 
-        .include "macros.inc"
+        .include "entry/macros.inc"
 
         .section .boot
-        .include "boot.asm"
+        .include "entry/boot.asm"
 
         .text
-        .include "gates.asm"
-        .include "console.asm"
-        .include "traps.asm"
-        .include "fpu.asm"
-        .include "interrupts.asm"
-        .include "serial.asm"
-        .include "switch.asm"
-        .include "policy.asm"
-        .include "slots.asm"
-        .include "ring.asm"
-        .include "client.asm"
-        .include "server.asm"
-        .include "usercopy.asm"
-        .include "post.asm"
-        .include "watch_thread.asm"
-        .include "disks.inc"
+        .include "entry/gates.asm"
+        .include "console/console.asm"
+        .include "entry/traps.asm"
+        .include "threads/fpu.asm"
+        .include "entry/interrupts.asm"
+        .include "console/serial.asm"
+        .include "threads/switch.asm"
+        .include "entry/policy.asm"
+        .include "ipc/slots.asm"
+        .include "ipc/ring.asm"
+        .include "ipc/client.asm"
+        .include "ipc/server_half.asm"
+        .include "entry/usercopy.asm"
+        .include "ipc/post.asm"
+        .include "threads/watch_thread.asm"
+        .include "disk/disks.inc"
 
-        .include "words.asm"
+        .include "entry/words.asm"

@@ -2,15 +2,15 @@
 
 #: Programs by name, with their main source file.
 PROGRAMS = {
-    "hosted": "hosted.asm",
-    "null_server": "null_server.asm",
-    "rom": "rom.asm",
-    "shell": "shell.asm",
-    "hello": "hello.asm",
-    "crash": "crash.asm",
-    "bench_client": "bench_client.asm",
-    "bench_gate": "bench_gate.asm",
-    "bench_read": "bench_read.asm",
+    "hosted": "servers/hosted.asm",
+    "null_server": "servers/null_server.asm",
+    "rom": "servers/rom.asm",
+    "shell": "shell/shell.asm",
+    "hello": "programs/hello.asm",
+    "crash": "programs/crash.asm",
+    "bench_client": "bench/bench_client.asm",
+    "bench_gate": "bench/bench_gate.asm",
+    "bench_read": "bench/bench_read.asm",
 }
 
 #: What /rom holds.

@@ -2,7 +2,7 @@
 
 A host call may be answered by a coroutine.  What it awaits is a routine of the kernel, by name; the
 stub that made the host call runs it as ordinary code of its thread and reports back with RESUME
-(asm/kernel/policy.asm).  Coroutines of one thread nest: a routine may fault, and the fault's handler may
+(asm/kernel/entry/policy.asm).  Coroutines of one thread nest: a routine may fault, and the fault's handler may
 be a coroutine too.  A coroutine lives only while its request is being worked on.
 """
 

@@ -2,7 +2,7 @@
 
 The way of a request block (`Fill`), with the routines in machine code that do the work:
 
-    fetching    `ipc_take`, `ipc_post`: a READ that nobody waits for (asm/kernel/post.asm)
+    fetching    `ipc_take`, `ipc_post`: a READ that nobody waits for (asm/kernel/ipc/post.asm)
     answers     CONVERT: the server's sectors are sorted (`sort_sectors`), locked in the cache, and what is
                 missing is counted and read; the server has gone on by then
     completion  `lists_arrived`, from the disk driver's interrupt, counts down by binary search and calls

@@ -113,8 +113,9 @@ class Faults:
     def host_exception(self, address: int) -> Coroutine[Any, Any, None] | None:
         """EXCEPTION: the TrapFrame lies at linear `address`.
 
-        The way back has no test for who runs next (asm/kernel/traps.asm).  A gate has one at its end, for exceptions of
-        ring 0; a thread of ring 3 that never makes a call would keep everybody waiting whom this one has woken.
+        The way back has no test for who runs next (asm/kernel/entry/traps.asm).  A gate has one at its end, for
+        exceptions of ring 0; a thread of ring 3 that never makes a call would keep everybody waiting whom this one has
+        woken.
         """
         thread = self.scheduler.current
         work = self._exception(address)

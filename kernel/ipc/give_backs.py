@@ -3,8 +3,8 @@
 A thread that lets go of something notes it here, wherever it is, and goes on: it never waits for the server.  Each
 endpoint has a queue of its own.  Its oldest entry queues up for a slot of that endpoint like a client (`GIVE_BACKS` in
 `PartitionState.waiters`); a kernel thread posts it once it has one (`give_back_thread` in
-asm/kernel/watch_thread.asm), and the server's answer, whatever it says, sends the next.  So a server that does not
-answer keeps one slot of its own, no thread, and nothing of anybody else's.
+asm/kernel/threads/watch_thread.asm), and the server's answer, whatever it says, sends the next.  So a server that does
+not answer keeps one slot of its own, no thread, and nothing of anybody else's.
 
 The queue is bounded: what an endpoint holds for others, given back or not, is counted (`PartitionState.held`), and at
 `HELD_LIMIT` it gets no new OPEN, LOCK_DIRECTORY or READ.

@@ -1,6 +1,6 @@
 """Requests that policy makes of a server on behalf of the current thread.
 
-`make` runs the client's half in machine code (asm/kernel/client.asm, `ipc_request`), which leaves the
+`make` runs the client's half in machine code (asm/kernel/ipc/client.asm, `ipc_request`), which leaves the
 slot taken: the reply's registers are in hand, its data or addresses in the message page.  Whoever gets a
 `RequestReply` ends it with one of its `take` methods or `finish`, which give the slot back.
 """

@@ -1,8 +1,8 @@
 """Slots: their states, the queue of those who want one, and what policy does with requests that are in them.
 
-Machine code takes, fills, posts, maps and releases (asm/kernel/slots.asm, ring.asm, client.asm, server.asm).  What it
-leaves to policy: where a slot's page comes from, which thread is next when all 32 are busy, and the answer to a request
-whose server has died.
+Machine code takes, fills, posts, maps and releases (asm/kernel/ipc/slots.asm, ring.asm, client.asm, server_half.asm).
+What it leaves to policy: where a slot's page comes from, which thread is next when all 32 are busy, and the answer to a
+request whose server has died.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Hosted handlers: file-system servers in Python, stepped on behalf of their ring-3 threads.
 
-The thread's stub (asm/user/server.asm) calls HOSTED_STEP through the server gate; policy resumes the
+The thread's stub (asm/user/servers/server.asm) calls HOSTED_STEP through the server gate; policy resumes the
 handler's coroutine up to the gate call that it awaits, leaves the call's registers in the thread's
 HostedBlock, and returns; the stub makes the call itself and steps again.  The handler sees memory only
 as its process does (`UserMemory`).

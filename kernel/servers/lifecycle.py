@@ -1,7 +1,7 @@
 """Server processes: what a partition's server is made of, and how it is started.
 
 Every server is a ring-3 process with a partition block and one thread (more if it starts them); its
-program is the native one of the ROM, or the stub that steps hosted handlers (asm/user/server.asm).
+program is the native one of the ROM, or the stub that steps hosted handlers (asm/user/servers/server.asm).
 """
 
 from __future__ import annotations

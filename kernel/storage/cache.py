@@ -303,9 +303,9 @@ class Cache:
     def ended(self, run: Run, status: DiskStatus) -> None:
         """Blocks have been read, or will not be; whoever waits for the last of some is woken.
 
-        That file data have arrived is counted by machine code (asm/kernel/arrivals.asm): the blocks are looked at here
-        only if somebody waits for them by a notice, or they could not be read.
-        One bad sector fails a request for many blocks: which it is will be seen when they are asked for again.
+        That file data have arrived is counted by machine code (asm/kernel/disk/arrivals.asm): the blocks are looked at
+        here only if somebody waits for them by a notice, or they could not be read. One bad sector fails a request for
+        many blocks: which it is will be seen when they are asked for again.
         """
         run.status = status
         keys, run.keys = run.keys, []

@@ -1,4 +1,4 @@
-"""Disk requests: the DiskRequests of all disks, their way to the driver and back (asm/kernel/disk.asm).
+"""Disk requests: the DiskRequests of all disks, their way to the driver and back (asm/kernel/disk/disk.asm).
 
 A disk has a bounded number of them; a thread that wants one more waits.
 """

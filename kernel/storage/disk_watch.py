@@ -1,7 +1,7 @@
 """The watch over disk commands that never end: a kernel thread that looks at what is in flight from time to time.
 
 A command that is in flight at two looks, and has shown no sign of life between them, is given up (`watch_thread` in
-asm/kernel/disk_watch.asm).
+asm/kernel/disk/disk_watch.asm).
 """
 
 from __future__ import annotations

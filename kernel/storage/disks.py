@@ -1,4 +1,4 @@
-"""The disks as the driver found them: the table in guest memory that it writes (asm/kernel/disk_identify.asm).
+"""The disks as the driver found them: the table in guest memory that it writes (asm/kernel/disk/disk_identify.asm).
 
 A disk is named by its key, which is its place and its generation there: the name of no other disk that ever was, or
 will be, in that place.

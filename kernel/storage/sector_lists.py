@@ -1,7 +1,8 @@
 """Sector lists: the pages in which machine code sorts a reply's sectors and counts them down as they arrive.
 
 Policy writes a list, has `sort_sectors` sort it, and links it into the chain that `lists_arrived` looks through at each
-completion (asm/kernel/sectors.asm, asm/kernel/arrivals.asm; `SectorList` in kernel/abi/disks/sectors.py is the layout).
+completion (asm/kernel/disk/sectors.asm, asm/kernel/disk/arrivals.asm; `SectorList` in kernel/abi/disks/sectors.py is
+the layout).
 """
 
 from __future__ import annotations

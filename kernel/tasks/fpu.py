@@ -1,4 +1,4 @@
-"""Whose the x87, MMX and SSE registers are: what policy knows of asm/kernel/fpu.asm, which does the work."""
+"""Whose the x87, MMX and SSE registers are: what policy knows of asm/kernel/threads/fpu.asm, which does the work."""
 
 from __future__ import annotations
 

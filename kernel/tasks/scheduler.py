@@ -1,7 +1,7 @@
 """Who runs next: priorities with round robin, time slices, sleepers.
 
 The scheduler knows no selector's meaning and no page table: it answers with the selector of a thread,
-and machine code switches to it (asm/kernel/switch.asm).  Host calls are atomic on the one CPU.
+and machine code switches to it (asm/kernel/threads/switch.asm).  Host calls are atomic on the one CPU.
 
 A wake-up that comes before its thread blocks is kept as `Thread.signal` and makes the next wait return
 at once; every wait in the kernel is a loop around its condition, so one too many does no harm.

@@ -241,7 +241,7 @@ class Threads:
         return frames
 
     def _push_switch_frame(self, thread: Thread, top: int, routine: int, argument: int) -> None:
-        """Leave on the stack what `switch` pops for a thread that never ran (asm/kernel/switch.asm)."""
+        """Leave on the stack what `switch` pops for a thread that never ran (asm/kernel/threads/switch.asm)."""
         address = top - size_of(SwitchFrame)
         frame = self.overlay(thread, SwitchFrame, address)
         frame["eflags"] = USER_EFLAGS

@@ -185,7 +185,7 @@ def kernel_threads_do_not_wait_for_servers(facts: Facts) -> Iterator[str]:
 def fpu_registers_are_their_owners_or_locked(facts: Facts) -> Iterator[str]:
     """The x87, MMX and SSE registers are their owner's alone, and those of a dead thread are nowhere.
 
-    The routines that hand them over (asm/kernel/fpu.asm) are an exception.
+    The routines that hand them over (asm/kernel/threads/fpu.asm) are an exception.
     """
     yield from facts.kernel.fpu.check()
 

@@ -18,9 +18,9 @@ from callgate.kernel.core.records import PRIORITY_USER, PartitionState, Process
 from callgate.kernel.kernel import Kernel
 from callgate.kernel.machine import Stop
 from callgate.kernel.programs.executable import Executable, parse_elf
-from callgate.kernel.programs.images import source
 from callgate.kernel.system import System, SystemOptions
 from callgate.kernel.watching.leftovers import leftovers
+from callgate.tools.asmtest.board.programs import shipped_folders
 
 PROGRAMS = Path(__file__).parent / "programs"
 FUEL = 100_000_000
@@ -30,7 +30,7 @@ HELD, GAINED, FAULT = 0, 7, 139
 @cache
 def program(name: str, **defines: int) -> Program:
     """Assemble an attacker, a victim or a server."""
-    include = [PROGRAMS, source("callgate.asm.include", ""), source("callgate.asm.user", "")]
+    include = [PROGRAMS, *shipped_folders()]
     return assemble(next(PROGRAMS.rglob(f"{name}.asm")), include_dirs=include, defines=defines)
 
 

@@ -17,7 +17,7 @@ READ_AND_WRITE = {"bts", "btr", "btc", "cmpxchg", "xadd", "xchg"}
 ONE_WRITER = {
     r"KernelWords\.ticks": "the timer interrupts one CPU",
     r"Partition\.handles": "the thread that answers the request owns its slot",
-    r"Disk\.(issued|suspects|parked|watched|generation)": "a disk driver runs on one CPU (asm/kernel/disk.asm)",
+    r"Disk\.(issued|suspects|parked|watched|generation)": "a disk driver runs on one CPU (asm/kernel/disk/disk.asm)",
     r"PortRegisters\.cmd": "a register of the controller; the driver runs on one CPU",
     r"PrdtEntry\.dbc": "the command table is the driver's until the command is issued",
     r"IdeChannel\.done": "a disk driver runs on one CPU",

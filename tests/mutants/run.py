@@ -10,7 +10,7 @@ Each `tests/mutants/*.toml` is a list of mutants:
 
     [[mutant]]
     check = "A reply's handle must name a request that this thread was given"
-    file = "asm/kernel/server.asm"
+    file = "asm/kernel/ipc/server_half.asm"
     old = '''text that occurs exactly once in the file'''
     new = '''what it becomes'''
     killed_by = ["tests/attacks/memory/test_forged_references.py::test_..."]

@@ -1,6 +1,6 @@
 """What reading files costs: `callgate bench read`.
 
-The guest is asm/user/bench_read.asm; it runs to labels, between which the ledger and the clock are read.  The
+The guest is asm/user/bench/bench_read.asm; it runs to labels, between which the ledger and the clock are read.  The
 images are made for the occasion, aligned as `callgate disk create` aligns them.
 """
 

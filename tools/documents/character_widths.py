@@ -1,6 +1,6 @@
-"""Print asm/user/character_widths.asm: how many columns of a terminal each character takes.
+"""Print asm/user/library/character_widths.asm: how many columns of a terminal each character takes.
 
-    python -m callgate.tools.documents.character_widths > asm/user/character_widths.asm
+    python -m callgate.tools.documents.character_widths > asm/user/library/character_widths.asm
 
 The source is the Unicode database of Python, whose version the file names.
 

@@ -64,7 +64,8 @@ class Sources:
             except (OSError, ValueError):
                 continue
             self.missing.add(str(candidate.absolute()))
-        looked = ", ".join(shown(folder) for folder in folders) or "no folder: pass include_dirs"
+        tops = [folder for folder in folders if not any(other in folder.parents for other in folders)]
+        looked = ", ".join(shown(folder) for folder in tops) or "no folder: pass include_dirs"
         raise AsmError(place, f"{name} cannot be found", f"looked in {looked}")
 
     def lines(self, path: Path, chain: tuple[str, ...], place: Place | None = None) -> list[Line]:

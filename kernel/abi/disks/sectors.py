@@ -1,6 +1,6 @@
 """Sector lists: what a file-data request has still to get from the disk, sorted so that completions find it.
 
-A list is one kernel page.  Its entries are sorted in place by sector (asm/kernel/sectors.asm); each keeps the
+A list is one kernel page.  Its entries are sorted in place by sector (asm/kernel/disk/sectors.asm); each keeps the
 index that it had in the server's reply, so that addresses go back to their places without a second array.
 """
 

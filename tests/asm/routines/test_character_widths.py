@@ -59,7 +59,7 @@ def assigned() -> Iterator[int]:
 
 
 def test_the_table_is_what_its_tool_prints() -> None:
-    path = Path(callgate.asm.user.__path__[0]) / "character_widths.asm"
+    path = Path(callgate.asm.user.__path__[0]) / "library" / "character_widths.asm"
     table = path.read_text()
     if f"Unicode {unicodedata.unidata_version}." not in table:
         pytest.skip(f"the table is of another release of Unicode than this Python's, {unicodedata.unidata_version}")

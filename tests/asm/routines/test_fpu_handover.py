@@ -1,4 +1,4 @@
-"""The routines of asm/kernel/fpu.asm alone: who owns the registers, what is kept where, and what each step costs."""
+"""The routines of asm/kernel/threads/fpu.asm alone: whose the registers are, what is kept where, what a step costs."""
 
 import pytest
 from callgate.kernel.abi.fpu import FloatingPointArea

@@ -1,4 +1,4 @@
-"""The kernel leaves x87, MMX and SSE registers to programs: only asm/kernel/fpu.asm names them."""
+"""The kernel leaves x87, MMX and SSE registers to programs: only asm/kernel/threads/fpu.asm names them."""
 
 from callgate.kernel.programs.images import kernel_image
 from capstone import CS_ARCH_X86, CS_MODE_32, Cs

@@ -115,7 +115,7 @@ def test_a_double_fetch_that_is_planted_in_machine_code_is_found(
 ) -> None:
     sources = tmp_path / "kernel"
     shutil.copytree(source("callgate.asm.kernel", ""), sources)
-    file = sources / "usercopy.asm"
+    file = sources / "entry" / "usercopy.asm"
     text = file.read_text(encoding="utf-8")
     assert text.count("        rep     movsb\n") == 1
     file.write_text(text.replace("        rep     movsb\n", "        mov     dl, [esi]\n        rep     movsb\n"))

@@ -20,7 +20,7 @@ from callgate.kernel.machine import Machine, Stop
 from callgate.kernel.machine.memory.bus import Device
 from callgate.kernel.memory.frames import FramePool
 from callgate.kernel.memory.page_tables import KERNEL_DATA, KERNEL_DEVICE, KernelSpace, PageTables
-from callgate.kernel.programs.images import source
+from callgate.tools.asmtest.board.programs import shipped_folders
 from callgate.tools.asmtest.coverage.watching import show
 
 LOW_MEMORY = 16 << 20
@@ -36,13 +36,12 @@ SECTOR = 512
 def program() -> Program:
     """Return the bench, linked as the kernel is."""
     path = Path(__file__).with_name("bench.asm")
-    include = source("callgate.asm.kernel", "macros.inc").parent
     return assemble_cached(
         path,
         origin=KERNEL_BASE + KERNEL_LOAD,
         load=KERNEL_LOAD,
         entry="start",
-        include_dirs=(include,),
+        include_dirs=shipped_folders(),
         defines={"POLL_LIMIT": POLL_LIMIT},
     )
 

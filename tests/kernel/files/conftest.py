@@ -14,9 +14,9 @@ from callgate.kernel.kernel import Kernel
 from callgate.kernel.machine import Stop
 from callgate.kernel.machine.observation.stream import Event
 from callgate.kernel.programs.executable import Executable, parse_elf
-from callgate.kernel.programs.images import source
 from callgate.kernel.system import System, SystemOptions
 from callgate.kernel.watching.leftovers import leftovers
+from callgate.tools.asmtest.board.programs import shipped_folders
 
 PROGRAMS = Path(__file__).parent / "programs"
 FUEL = 400_000_000
@@ -25,7 +25,7 @@ FUEL = 400_000_000
 @cache
 def program(name: str) -> Program:
     """Assemble a program of these tests."""
-    include = [source("callgate.asm.include", ""), source("callgate.asm.user", "")]
+    include = [*shipped_folders()]
     return assemble(next(PROGRAMS.rglob(f"{name}.asm")), include_dirs=include)
 
 

@@ -16,7 +16,7 @@ from callgate.disk.images.builder import create_image
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.core.records import Process
 from callgate.kernel.machine.devices.serial import IRQ
-from callgate.kernel.programs.images import source
+from callgate.kernel.programs.images import program_file
 from callgate.kernel.watching.leftovers import leftovers
 
 Sessions = Callable[..., Any]
@@ -55,7 +55,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("instructions")
     (folder / "A.BIN").write_bytes(bytes(range(256)) * 100)
     out = folder.with_suffix(".img")
-    (folder / "HELLO").write_bytes(source("callgate.asm.user", "hello.elf").read_bytes())
+    (folder / "HELLO").write_bytes(program_file("hello"))
     create_image(out, folder, fs="fat16", size=4 << 20)
     return out
 

@@ -18,9 +18,9 @@ from callgate.kernel.machine import Stop
 from callgate.kernel.machine.devices.serial import IRQ
 from callgate.kernel.machine.observation.stream import Event
 from callgate.kernel.programs.executable import Executable, parse_elf
-from callgate.kernel.programs.images import source
 from callgate.kernel.system import System, SystemOptions
 from callgate.kernel.watching.leftovers import leftovers
+from callgate.tools.asmtest.board.programs import shipped_folders
 
 PROGRAMS = Path(__file__).parent / "programs"
 FUEL = 5_000_000
@@ -30,7 +30,7 @@ CLIENT_ORIGIN = 0x0080_0000  # where no server lies, so that a stop in a client 
 @cache
 def program(name: str, origin: int = 0x40_0000, **defines: int) -> Program:
     """Assemble a program of these tests."""
-    include = [source("callgate.asm.include", ""), source("callgate.asm.user", "")]
+    include = [*shipped_folders()]
     return assemble(PROGRAMS / f"{name}.asm", origin=origin, include_dirs=include, defines=defines)
 
 

@@ -119,13 +119,14 @@ def test_a_booted_system_is_measured_kernel_and_programs(project):
         def test_echo(booted):
             assert "hello" in booted.command("echo hello")
     """)
-    options = (f"--asm-cov={kernel}/boot.asm", f"--asm-cov={user}/shell_commands.asm", "--asm-cov-report=lcov:x")
+    commands = user / "shell" / "commands" / "shell_commands.asm"
+    options = (f"--asm-cov={kernel}/entry/boot.asm", f"--asm-cov={commands}", "--asm-cov-report=lcov:x")
     result = run(project, *options)
     assert result.ret == 0
     found = (project.path / "x").read_text()
     boot, shell = (part for part in found.split("end_of_record") if "SF:" in part)
     assert boot.count(",1\n") > 20  # runs below 4 GiB - 1 GiB, and is the same code
-    lines = (user / "shell_commands.asm").read_text().splitlines()
+    lines = commands.read_text().splitlines()
     places = {line.rstrip(":"): number for number, line in enumerate(lines, 1)}
     assert f"DA:{places['command_echo'] + 1},1\n" in shell
     assert f"DA:{places['command_help'] + 1},0\n" in shell

@@ -22,8 +22,9 @@ SETTLED: Final = 2_000_000_000  # ns: a file last changed so long before it was 
 
 
 def shipped_folders() -> list[Path]:
-    """Return the folders of the sources that come with callgate, for `.include`."""
-    return [Path(str(files(package))) for package in SHIPPED]
+    """Return the folders of the sources that come with callgate, for `.include`; no two files in them have one name."""
+    roots = [Path(str(files(package))) for package in SHIPPED]
+    return [folder for root in roots for folder in (root, *sorted(root.rglob("*/"))) if folder.name != "__pycache__"]
 
 
 class Stamp(NamedTuple):

@@ -23,7 +23,7 @@ READS = 30
 READERS = 6
 SEED = 0x51C3
 LOOKS = 5
-FILE_POSITION, FILE_NEAR = 20, 48  # offsets of fields of File (asm/user/file.asm)
+FILE_POSITION, FILE_NEAR = 20, 48  # offsets of fields of File (asm/user/library/file.asm)
 REORDERED = Latency(command=50_000, sector=20, reorder=True)
 
 

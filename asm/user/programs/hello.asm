@@ -1,6 +1,6 @@
 ; The smallest program: say hello, show the arguments, end.
 
-        .include "../include/system.inc"
+        .include "../../include/system.inc"
 
 start:
         mov     esi, greeting

@@ -6,7 +6,7 @@
 ;   d  lock, read and unlock the directory, for ever
 ; Labels are where the benchmark stops it.
 
-        .include "../include/system.inc"
+        .include "../../include/system.inc"
 
 start:
         mov     ebx, file
@@ -174,7 +174,7 @@ failed:
         lea     ebx, [eax + 100]
         SYSTEM  EXIT
 
-        .include "file.asm"
+        .include "../library/file.asm"
 
         .bss
         .align 4

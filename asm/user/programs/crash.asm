@@ -1,7 +1,7 @@
 ; Does what ring 3 must not: its argument is a letter that says what.  Every one ends the process, none
 ; the kernel.
 
-        .include "../include/system.inc"
+        .include "../../include/system.inc"
 
 start:
         movzx   eax, byte ptr [USER_ARGUMENTS]

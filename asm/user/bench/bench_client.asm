@@ -2,7 +2,7 @@
 ;
 ; Its argument is the number of the partition, two decimal digits.
 
-        .include "../include/system.inc"
+        .include "../../include/system.inc"
 
 start:
         movzx   eax, byte ptr [USER_ARGUMENTS]

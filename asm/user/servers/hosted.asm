@@ -2,7 +2,7 @@
 ; thread; what they await is a gate call that this stub makes for them.  As in a native server the six
 ; registers are loaded from the message and saved into it here; the handler gets them in the HostedBlock.
 
-        .include "../include/system.inc"
+        .include "../../include/system.inc"
 
 ; start: a hosted server thread.
 ;   in:        edi  linear address of the thread's HostedBlock

@@ -126,7 +126,7 @@ make_crc_table:
         jb      .byte
         ret
 
-        .include "file.asm"
+        .include "../../library/file.asm"
 
         .rodata
 two_blanks:

@@ -4,7 +4,7 @@
 ; A handler is called with the request's registers and EBP = its message page; it returns the reply's
 ; registers and flags, and EBP = the ServerCall that sends them.
 
-        .include "../include/system.inc"
+        .include "../../include/system.inc"
 
 ; serve: the whole life of a server thread.
 ;   in:        esp  a stack

@@ -1,0 +1,1 @@
+"""The window on frames above 4 GiB."""

@@ -1,0 +1,1 @@
+"""Switching threads and their x87, MMX and SSE registers; kernel threads."""

@@ -1,0 +1,1 @@
+"""What programs include: files, output, text, paths, directories."""

@@ -1,0 +1,1 @@
+"""Programs of /rom besides the shell."""

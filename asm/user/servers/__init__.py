@@ -1,0 +1,1 @@
+"""The runtime of servers, and the servers that are machine code."""

@@ -1,0 +1,1 @@
+"""The line editor: keys, cursor, history, search, completion."""

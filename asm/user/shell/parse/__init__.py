@@ -1,0 +1,1 @@
+"""From a line to words: quotes, wildcards, names, walks."""
