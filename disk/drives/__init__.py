@@ -1,4 +1,4 @@
-"""ATA drives behind either controller: commands, errors, and how long they take.
+"""ATA drives that either controller has: commands, errors, and how long they take.
 
 Rule: a drive does not know its controller.
 """

@@ -1,4 +1,7 @@
-"""All media: images, memory, copy on write, and faults wrapped around any of them."""
+"""What a drive reads from and writes to: image files, memory, copy on write, and faults wrapped around any of them.
+
+Rule: sectors only; a medium knows neither its drive nor what its sectors mean.
+"""
 
 from callgate.disk.media.faults import FaultInjecting
 from callgate.disk.media.image_file import ImageFile

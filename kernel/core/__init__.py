@@ -1,4 +1,4 @@
-"""What every room may know: errors, records, control blocks, coroutines, the guest as policy sees it.
+"""What every room of the kernel uses: errors, records, control blocks, coroutines, the guest as policy sees it.
 
-Rule: nothing here decides anything.  It knows the machine and the ABI, and none of the rooms above it.
+Rule: nothing here decides anything; it imports the machine and the ABI, and no room above it.
 """

@@ -1,4 +1,4 @@
-"""Paths, handles, directories, and reading at a position.
+"""Paths, directories, open files, and reading at a position.
 
-Rule: what a process has opened, and what it may do with it.
+Rule: this room decides what a process has open and what it may do with it; it does not know `servers`.
 """

@@ -1,4 +1,4 @@
-"""Endpoints, slots, replies, requests that policy makes, and what is given back to servers.
+"""Endpoints, message slots, replies, policy's own requests, and what is given back to servers.
 
-Rule: a message is moved and checked here; what it is about, its sender knows.
+Rule: a message is carried and checked here; what it is about is known to its sender and to the server.
 """

@@ -1,4 +1,4 @@
-"""Page frames, page tables, descriptors, windows of user pages, and the memory of ring 3.
+"""Page frames, page tables, descriptors, windows of user pages, and access to the memory of ring 3.
 
-Rule: what a frame is for is no business of this room; who holds it is.
+Rule: this room knows who holds a frame, and not what the frame is for.
 """

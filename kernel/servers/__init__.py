@@ -1,4 +1,4 @@
-"""Server processes from start to end, mounting, and disks that come and go.
+"""Processes of servers from start to end, mounting, and disks that come and go.
 
-Rule: files and servers do not know each other.
+Rule: this room knows volumes and disks, and neither directories nor open files.
 """

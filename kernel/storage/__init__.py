@@ -1,4 +1,4 @@
-"""Disks, requests to them, and the block cache.
+"""Disks, requests to disks, and the block cache.
 
-Rule: blocks and sectors only; what they mean is known to servers and files.
+Rule: disks, blocks and sectors only; servers and files know what they mean.
 """

@@ -1,4 +1,4 @@
-"""Threads, processes, who runs next, and the shares that each family has of what there is.
+"""Threads, processes, scheduling, and the share that each family has in what is limited.
 
-Rule: a process ends by calling what it was given for that; it knows neither IPC nor files.
+Rule: a process that ends calls a function that it was given for that; neither IPC nor files are known here.
 """

@@ -1,4 +1,4 @@
 """What an assembly yields, and its files: programs, ELF, DWARF, listings.
 
-Rule: a program comes back whole from its file.
+Rule: a program that was written to a file can be read back whole.
 """

@@ -1,4 +1,4 @@
-"""The processor: registers, paging, descriptors, exceptions, and what it caches of memory.
+"""The processor: registers, paging, descriptors, exceptions, and what is kept translated of its code.
 
-Rule: what the Intel manual says, where the engine does not do it by itself.
+Rule: it does what the Intel manual says where the engine does not.
 """

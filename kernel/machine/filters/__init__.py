@@ -1,4 +1,4 @@
-"""Instructions that the engine gets wrong, caught before they execute.
+"""Instructions that the engine executes wrongly, caught before they execute.
 
-Rule: code without such an instruction costs nothing.
+Rule: code that holds no such instruction runs at full speed.
 """

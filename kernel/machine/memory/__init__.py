@@ -1,4 +1,4 @@
-"""RAM, and the bus between it and devices.
+"""RAM, and the buses between it, the CPU and devices.
 
-Rule: physical addresses only; every access by the host says on whose account it is.
+Rule: addresses are physical; every access by the host says on whose account it is.
 """
