@@ -14,21 +14,21 @@ TESTS = Path(__file__).parents[1]
 START_OUR_OWN = {
     "support/host_programs.py",
     "tools/test_host_programs.py",
-    "tools/test_command_line.py",
+    "tools/cli/test_command_line.py",
     "tools/test_fuzz_images.py",
     "server/test_writing_a_server.py",
     "machine/test_facade.py",
-    "machine/test_translated_code.py",
-    "machine/test_untranslatable_code.py",
+    "machine/engine/test_translated_code.py",
+    "machine/engine/test_untranslatable_code.py",
     "asm/test_assembler_cache.py",
     "asm/test_assembler_errors.py",
     "mutants/run.py",
     "tools/conftest.py",
-    "tools/test_interactive_session.py",
-    "tools/test_written_files.py",
+    "tools/cli/test_interactive_session.py",
+    "tools/cli/test_written_files.py",
 }
 STARTS = re.compile(r"^(import|from) subprocess|os\.(system|exec|spawn|popen)", re.MULTILINE)
-ASK_SEVERAL = ("tools/test_fuzz_images.py", "kernel/test_symbols.py", "server/test_zip_archives.py")
+ASK_SEVERAL = ("tools/test_fuzz_images.py", "kernel/test_symbols.py", "server/zip_archive/test_zip_archives.py")
 KEYWORDS = "tools_of_others or e2fsck or zip_wrote or nm_gives"
 
 
