@@ -22,7 +22,8 @@ from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.machine.cpu.cpu import Cpu
 from callgate.kernel.machine.cpu.disassembly import disassembly
 from callgate.kernel.machine.cpu.exceptions import GP, UD
-from callgate.kernel.machine.cpu.fpu import FloatingPoint, from_cpu
+from callgate.kernel.machine.cpu.fpu import FloatingPoint
+from callgate.kernel.machine.cpu.live_fpu import from_cpu
 from callgate.kernel.machine.cpu.paging import CR4_TSD, MAXPHYADDR, Paging
 from callgate.kernel.machine.cpu.tables import DescriptorTables
 from callgate.kernel.machine.cpu.translations import Translations

@@ -3,24 +3,19 @@
     >>> machine.fpu.st[0], hex(machine.fpu.xmm[3])
     (3.141592653589793, '0x7f')
 
-The binding's register calls give 64 of the 80 bits of ST(i); here they are read whole.
+`live_fpu` reads those that the CPU holds.
 """
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass
 from math import ldexp
-from typing import Any
 
 from callgate.kernel.abi.fpu import FloatingPointArea
-from unicorn import x86_const as x86
-from unicorn.unicorn_py3.unicorn import uclib
 
 REGISTERS = 8
 STACK_BYTES, STACK_SPAN = 10, 16  # of ST(i) in a FloatingPointArea
 XMM_BYTES = 16
-EMPTY = 3  # tag of a register that is not in use, in the two-bit form (SDM vol. 1, 8.1.7)
 MANTISSA = (1 << 64) - 1
 EXPONENT_BIAS = 16383 + 63  # of 80-bit numbers, the mantissa taken as an integer
 EXPONENT_LIMIT = 0x7FFF
@@ -90,23 +85,3 @@ def from_area(data: bytes) -> FloatingPoint:
         tuple(int.from_bytes(item, "little") for item in raw),
         tuple(int.from_bytes(item, "little") for item in wide),
     )  # fmt: skip
-
-
-def from_cpu(handle: Any) -> FloatingPoint:
-    """Return what the engine with a raw handle holds."""
-    tags = read(handle, x86.UC_X86_REG_FPTAG, 2)
-    return FloatingPoint(
-        read(handle, x86.UC_X86_REG_FPCW, 2),
-        read(handle, x86.UC_X86_REG_FPSW, 2),
-        sum(1 << index for index in range(REGISTERS) if tags >> 2 * index & EMPTY != EMPTY),
-        read(handle, x86.UC_X86_REG_MXCSR, 4),
-        tuple(read(handle, x86.UC_X86_REG_ST0 + index, STACK_BYTES) for index in range(REGISTERS)),
-        tuple(read(handle, x86.UC_X86_REG_XMM0 + index, XMM_BYTES) for index in range(REGISTERS)),
-    )
-
-
-def read(handle: Any, register: int, size: int) -> int:
-    """Return a register of `size` bytes."""
-    buffer = ctypes.create_string_buffer(XMM_BYTES)
-    uclib.uc_reg_read(handle, register, buffer)
-    return int.from_bytes(buffer.raw[:size], "little")
