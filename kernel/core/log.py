@@ -99,6 +99,7 @@ class Log:
             source.left_out += lines
             source.urgent |= urgent
             return False
+        self._write_count(name, source)
         source.paid = max(source.paid, now) + lines * LINE
         return True
 
