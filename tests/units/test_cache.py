@@ -1,0 +1,277 @@
+"""The block cache and its changed blocks alone: what is kept, what is evicted, who waits, what is left for whom."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+from callgate.kernel.abi.calls import WaitReason
+from callgate.kernel.abi.disk import DiskStatus
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.memory import HIGH_MEMORY
+from callgate.kernel.core.coroutines import RoutineCall
+from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.memory.frames import FramePool
+from callgate.kernel.storage.cache import SPARE_LEAST, Cache, CacheState
+from callgate.kernel.storage.changed_blocks import ChangedBlocks
+from callgate.kernel.storage.disk_requests import Run
+from plain_guest import drive, refusal
+
+DISK, OTHER = 0x100, 0x101
+
+
+class Shelf:
+    """A cache of so many blocks; the disk's requests and the threads that are woken are lists."""
+
+    def __init__(self, blocks: int = 8) -> None:
+        self.state = CacheState()
+        self.high = FramePool(HIGH_MEMORY, HIGH_MEMORY + blocks * 4096)
+        self.runs: list[Run] = []
+        self.woken: list[int] = []
+        self.unread: list[set[tuple[int, int]]] = []
+        self.idle_data: list[Callable[[], None]] = []  # what reclaim lets go of, one a call
+        self.refused: PolicyError | None = None  # by the disk's requests
+        self.thread = SimpleNamespace(selector=0x208, killed=False)
+        scheduler = SimpleNamespace(current=self.thread, host_wake=self.woken.append)
+        self.cache = Cache(self.state, self.high, scheduler, self, self.reclaim, self.unread.append)
+
+    async def read(self, run: Run, frames: list[int]) -> None:
+        """Stand in for `DiskRequests.read`."""
+        assert len(run.keys) == len(frames)
+        if self.refused is not None:
+            raise self.refused
+        self.runs.append(run)
+
+    def reclaim(self, enough: Callable[[], bool]) -> bool:
+        let_go = False
+        while self.idle_data:
+            self.idle_data.pop(0)()
+            let_go = True
+            if enough():
+                break
+        return let_go
+
+    def fill(self, numbers: list[int], disk: int = DISK, *, status: DiskStatus = DiskStatus.DONE) -> list[int]:
+        """Have blocks read and unlocked; return their frames."""
+        locked = self.cache.lock(disk, numbers)
+        drive(self.cache.read(disk, locked.to_read))
+        self.end(status)
+        self.cache.unlock(locked.keys)
+        return locked.frames
+
+    def end(self, status: DiskStatus = DiskStatus.DONE) -> None:
+        """Have every disk request that is under way end."""
+        while self.runs:
+            self.cache.ended(self.runs.pop(0), status)
+
+    @property
+    def numbers(self) -> list[int]:
+        return sorted(number for _, number in self.state.blocks)
+
+
+def test_a_block_that_was_read_is_found_again_in_the_same_frame() -> None:
+    shelf = Shelf()
+    frames = shelf.fill([5, 6])
+    again = shelf.cache.lock(DISK, [6, 5])
+    assert (again.frames, again.missing, again.to_read) == (frames[::-1], [], [])
+    assert (shelf.state.hits, shelf.state.misses) == (2, 2)
+    assert shelf.cache.lock(OTHER, [5]).to_read == [5]  # another disk's block
+
+
+def test_the_least_recently_used_block_that_nobody_holds_is_evicted() -> None:
+    shelf = Shelf(blocks=4)
+    shelf.fill([1, 2, 3, 4])
+    held = shelf.cache.lock(DISK, [1])
+    shelf.cache.unlock(shelf.cache.lock(DISK, [2]).keys)  # used just now
+    shelf.fill([5])
+    assert shelf.numbers == [1, 2, 4, 5]
+    shelf.fill([6])
+    assert shelf.numbers == [1, 2, 5, 6]
+    assert (shelf.state.evictions, shelf.cache.frame(held.keys[0])) == (2, held.frames[0])
+
+
+def test_with_every_block_held_idle_file_data_is_let_go_of_before_anybody_is_refused() -> None:
+    shelf = Shelf(blocks=2)
+    shelf.fill([1, 2])
+    held = shelf.cache.lock(DISK, [1, 2])
+    shelf.idle_data = [lambda: shelf.cache.unlock(held.keys[1:])]
+    assert shelf.cache.lock(DISK, [3]).to_read == [3]
+    assert shelf.numbers == [1, 3]
+    with refusal(ErrorCode.NO_MEMORY):
+        shelf.cache.lock(DISK, [4])
+
+
+def test_a_lock_that_is_refused_locks_nothing_and_leaves_no_block_that_nobody_reads() -> None:
+    shelf = Shelf(blocks=3)
+    shelf.fill([1])
+    with refusal(ErrorCode.NO_MEMORY):
+        shelf.cache.lock(DISK, [1, 2, 3, 4])
+    assert (shelf.state.locked, shelf.numbers, shelf.high.available) == (0, [1], 2)
+
+
+def test_a_block_is_not_evicted_while_the_disk_may_still_write_into_it() -> None:
+    shelf = Shelf(blocks=1)
+    locked = shelf.cache.lock(DISK, [1])
+    drive(shelf.cache.read(DISK, locked.to_read))
+    shelf.cache.unlock(locked.keys)
+    with refusal(ErrorCode.NO_MEMORY):
+        shelf.cache.lock(DISK, [2])
+    shelf.end()
+    assert shelf.cache.lock(DISK, [2]).frames == locked.frames
+
+
+def test_a_thread_is_woken_once_when_the_last_of_its_blocks_has_arrived() -> None:
+    shelf = Shelf()
+    locked = shelf.cache.lock(DISK, [1, 9, 9])
+    shelf.cache.notify(locked.missing, 0x210)
+    drive(shelf.cache.read(DISK, locked.to_read))
+    assert [run.keys for run in shelf.runs] == [[(DISK, 1)], [(DISK, 9)]]
+    shelf.cache.ended(shelf.runs.pop(), DiskStatus.DONE)
+    assert shelf.woken == []
+    shelf.end()
+    assert (shelf.woken, shelf.state.notices) == ([0x210], {})
+
+
+def test_blocks_that_failed_together_are_read_again_each_by_itself() -> None:
+    shelf = Shelf()
+    shelf.fill([1, 2, 3], status=DiskStatus.FAILED)
+    locked = shelf.cache.lock(DISK, [1, 2, 3])
+    assert locked.to_read == [1, 2, 3]
+    drive(shelf.cache.read(DISK, locked.to_read))
+    assert [run.keys for run in shelf.runs] == [[(DISK, number)] for number in (1, 2, 3)]
+    shelf.cache.ended(shelf.runs.pop(1), DiskStatus.FAILED)
+    shelf.end()
+    assert shelf.cache.failures(locked.keys) == [(DISK, 2)]
+    with refusal(ErrorCode.IO_ERROR):
+        shelf.cache.check(locked)
+
+
+def test_a_block_that_failed_by_itself_fails_for_all_who_hold_it_and_is_read_anew_afterwards() -> None:
+    shelf = Shelf()
+    locked = shelf.cache.lock(DISK, [2])
+    drive(shelf.cache.read(DISK, [2]))
+    shelf.end(DiskStatus.FAILED)
+    assert shelf.cache.lock(DISK, [2]).missing == []  # nobody is to wait for it
+    shelf.cache.unlock(locked.keys * 2)
+    assert shelf.cache.lock(DISK, [2]).to_read == [2]
+
+
+def test_a_disk_that_is_gone_takes_its_blocks_along_and_those_that_are_held_as_soon_as_nobody_does() -> None:
+    shelf = Shelf()
+    shelf.fill([1, 2])
+    shelf.fill([1], OTHER)
+    held = shelf.cache.lock(DISK, [2])
+    shelf.cache.drop_disk(DISK)
+    assert sorted(shelf.state.blocks) == [(DISK, 2), (OTHER, 1)]
+    shelf.cache.unlock(held.keys)
+    assert list(shelf.state.blocks) == [(OTHER, 1)]
+    locked = shelf.cache.lock(OTHER, [7])
+    drive(shelf.cache.read(OTHER, [7]))
+    shelf.end(DiskStatus.REMOVED)
+    with refusal(ErrorCode.UNPLUGGED):
+        shelf.cache.check(locked)
+
+
+def test_file_data_leaves_a_quarter_of_the_cache_to_file_systems() -> None:
+    shelf = Shelf(blocks=64)
+    numbers = list(range(100))
+    assert shelf.cache.fitting(DISK, numbers) == 48
+    held = shelf.cache.lock(DISK, numbers[:40])
+    assert shelf.cache.fitting(DISK, numbers[:48]) == 48  # those that are locked are there already
+    assert shelf.cache.fitting(DISK, list(range(50, 100))) == 8
+    shelf.idle_data = [lambda: shelf.cache.unlock(held.keys)]
+    assert shelf.cache.fitting(DISK, list(range(50, 100))) == 48
+
+
+def test_nothing_is_brought_for_file_data_where_two_requests_would_not_find_room() -> None:
+    shelf = Shelf(blocks=SPARE_LEAST)  # a quarter less is not enough
+    assert shelf.cache.fitting(DISK, [1]) == 0
+    assert shelf.cache.most == SPARE_LEAST // 3
+
+
+def test_reading_waits_until_all_blocks_are_there_and_says_so_once() -> None:
+    shelf = Shelf()
+    waits = []
+
+    def block(call: RoutineCall) -> None:
+        waits.append(call.eax)
+        shelf.end()
+
+    locked, _ = drive(shelf.cache.read_locked(DISK, [1, 2, 5]), block=block)
+    assert (locked.keys, waits) == ([(DISK, 1), (DISK, 2), (DISK, 5)], [WaitReason.DISK])
+    assert shelf.woken == [0x208]
+    _, calls = drive(shelf.cache.read_locked(DISK, [1, 2, 5]))
+    assert calls == []
+
+
+def test_a_killed_reader_gives_up_and_leaves_its_block_until_the_disk_has_written_it() -> None:
+    shelf = Shelf(blocks=1)
+
+    def block(_call: RoutineCall) -> None:
+        shelf.thread.killed = True
+
+    with refusal(ErrorCode.KILLED):
+        drive(shelf.cache.read_locked(DISK, [1]), block=block)
+    assert (shelf.state.locked, shelf.numbers) == (0, [1])
+    shelf.end()
+    assert list(shelf.state.idle) == [(DISK, 1)]
+
+
+def test_blocks_that_a_dying_thread_was_to_read_fail_and_those_who_wait_for_them_are_told() -> None:
+    shelf = Shelf()
+    mine = shelf.cache.lock(DISK, [1, 2])
+    shelf.cache.notify(mine.missing, 0x210)
+    shelf.refused = PolicyError(ErrorCode.KILLED)
+    with refusal(ErrorCode.KILLED):
+        drive(shelf.cache.read(DISK, mine.to_read))
+    assert (shelf.unread, shelf.woken) == ([{(DISK, 1), (DISK, 2)}], [0x210])
+    assert list(shelf.state.alone) == mine.keys  # each is worth asking for again
+
+
+# Changed blocks.
+
+
+@pytest.fixture
+def changed() -> tuple[Shelf, ChangedBlocks]:
+    shelf = Shelf(blocks=64)
+    shelf.fill(list(range(40)))
+    shelf.cache.lock(DISK, list(range(40)))
+    return shelf, ChangedBlocks(shelf.cache)
+
+
+def test_claims_are_given_while_there_is_room_and_come_back(changed: tuple[Shelf, ChangedBlocks]) -> None:
+    _, blocks = changed
+    room = blocks.room
+    assert room == 64 - 64 // 4 - SPARE_LEAST  # less than half of so small a cache
+    keys = [(DISK, number) for number in range(room + 3)]
+    assert list(blocks.claim(keys)) == [True] * room
+    assert (blocks.room, list(blocks.claim(keys[-1:]))) == (0, [])
+    blocks.disclaim(keys[:2])
+    assert blocks.room == 2
+
+
+def test_a_changed_block_needs_no_claim_and_is_not_evicted(changed: tuple[Shelf, ChangedBlocks]) -> None:
+    shelf, blocks = changed
+    key = (DISK, 3)
+    assert list(blocks.claim([key])) == [True]
+    blocks.keep([key, key])
+    blocks.disclaim([key])
+    assert (list(blocks.claim([key])), shelf.state.changed, shelf.state.claimed) == ([False], 1, 0)
+    shelf.cache.unlock([(DISK, number) for number in range(40)])
+    assert key not in shelf.state.idle
+    assert len(shelf.state.idle) == 39
+
+
+def test_changes_of_a_disk_that_has_gone_are_lost_and_counted(changed: tuple[Shelf, ChangedBlocks]) -> None:
+    shelf, blocks = changed
+    room = blocks.room
+    for key in ((DISK, 1), (DISK, 2)):
+        assert list(blocks.claim([key])) == [True]
+        blocks.keep([key])
+        blocks.disclaim([key])
+    shelf.cache.drop_disk(DISK)
+    assert (blocks.lose(OTHER), blocks.lose(DISK), blocks.lose(DISK)) == (0, 2, 0)
+    assert (shelf.state.lost, blocks.room) == (2, room)
+    blocks.keep([(DISK, 5)])  # written after the disk had gone
+    assert (shelf.state.lost, shelf.state.changed) == (3, 0)
+    shelf.cache.unlock([(DISK, number) for number in range(40)])
+    assert shelf.state.blocks == {}

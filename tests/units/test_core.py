@@ -1,0 +1,200 @@
+"""The log and the coroutines, each alone."""
+
+import pytest
+from callgate.kernel.abi.limits import LOG_BURST, LOG_LINE_CHARACTERS
+from callgate.kernel.abi.thread import ThreadControlBlock
+from callgate.kernel.core.control_block import ControlBlock
+from callgate.kernel.core.coroutines import Coroutines, routine
+from callgate.kernel.core.guest import Guest
+from callgate.kernel.core.log import Log, LogState
+from callgate.kernel.core.records import Endpoints, PartitionState, Process
+from plain_guest import PlainImage, PlainMachine, plain_guest
+
+SECOND = 1_000_000_000
+
+
+@pytest.fixture
+def lines() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def log(lines: list[str]) -> Log:
+    return Log(LogState(), plain_guest(), Endpoints(), lines.append)
+
+
+def a_program(family: int) -> Process:
+    return Process(family, "program", 0, 0, family=family)
+
+
+def test_a_family_has_32_lines_at_once_and_the_kernel_any_number(log: Log, lines: list[str]) -> None:
+    for number in range(LOG_BURST + 5):
+        log(f"line {number}", a_program(7))
+    assert lines == [f"line {number}" for number in range(LOG_BURST)]
+    for _ in range(100):
+        log("the kernel's own")
+    assert len(lines) == LOG_BURST + 100
+
+
+def test_a_family_does_not_use_up_the_lines_of_another(log: Log, lines: list[str]) -> None:
+    for _ in range(LOG_BURST + 1):
+        log("noise", a_program(7))
+    log("heard", a_program(8))
+    assert lines[-1] == "heard"
+
+
+def test_eight_lines_a_second_are_regained_and_the_next_line_says_how_many_were_left_out(
+    log: Log, lines: list[str]
+) -> None:
+    for _ in range(LOG_BURST + 3):
+        log("noise", a_program(7))
+    log.guest.machine.clock.now = SECOND // 8 - 1
+    log("too early", a_program(7))
+    log.guest.machine.clock.now = SECOND // 8
+    log("in time", a_program(7))
+    assert lines[LOG_BURST:] == ["process 7 and what it started: 4 more lines left out", "in time"]
+
+
+def test_the_end_of_the_system_says_what_is_still_left_out(log: Log, lines: list[str]) -> None:
+    for _ in range(LOG_BURST + 1):
+        log("noise", a_program(7))
+    log.finish()
+    log.finish()
+    assert lines[LOG_BURST:] == ["process 7 and what it started: 1 more line left out"]
+
+
+def test_urgent_lines_go_where_they_are_heard_and_a_server_is_named_by_its_volume(lines: list[str]) -> None:
+    heard: list[str] = []
+    endpoints = Endpoints()
+    server = PartitionState(3, 0, None, 0, 0, 0, "d0p1")
+    endpoints.by_number[3] = server
+    log = Log(LogState(), plain_guest(), endpoints, lines.append, heard.append)
+    process = a_program(9)
+    process.partition = 3
+    log.urgent(["it ended", "here"], process)
+    for _ in range(LOG_BURST):
+        log("noise", server)  # one source: the two urgent lines are counted as the volume's
+    log.finish()
+    assert heard == ["it ended\nhere"]
+    assert lines[LOG_BURST - 2 :] == ["/d0p1: 2 more lines left out"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\nb", r"a\x0ab"),
+        ("\x1b[2J", r"\x1b[2J"),
+        ("\u202eabc", r"\u202eabc"),
+        ("caf\xe9", "caf\xe9"),
+        ("\x9b1m", r"\x9b1m"),
+    ],
+)
+def test_what_ring_3_chose_cannot_begin_a_line_or_drive_a_terminal(
+    log: Log, lines: list[str], text: str, shown: str
+) -> None:
+    log(text)
+    assert lines == [shown]
+
+
+def test_a_line_is_cut_at_1000_characters_also_when_escapes_make_it_longer(log: Log, lines: list[str]) -> None:
+    log("\n" * 5000)
+    assert len(lines[0]) == LOG_LINE_CHARACTERS
+
+
+def test_the_guest_counts_flushes_and_writes_of_entries_and_lets_go_of_memory() -> None:
+    machine = PlainMachine(1 << 20, 1 << 12)
+    guest = Guest(machine, PlainImage())
+    guest.flush_tlb()
+    guest.count_table_writes(3)
+    guest.count_table_writes(4)
+    assert (machine.flushes, dict(machine.ledger.extra)) == (1, {"tlb_invalidations": 1, "pte_writes": 7})
+    guest.kernel_words["next"] = 0x1_2345_6789  # one word of 32 bits, and no other changes
+    assert bytes(machine.ram.view(0x1000, 12)) == bytes.fromhex("00000000 89674523 00000000")
+    guest.release()
+    with pytest.raises(ValueError, match="released"):
+        guest.words[0]
+
+
+class TwoThreads:
+    """Coroutines over two control blocks of plain memory, of which `now` is the current one's word index."""
+
+    def __init__(self) -> None:
+        guest = plain_guest()
+        self.now = 0x100
+        self.coroutines = Coroutines(guest.words, guest.address, lambda: self.now)
+        self.blocks = {at: ControlBlock(guest.words, ThreadControlBlock, at) for at in (0x100, 0x400)}
+        self.address = guest.address
+
+    @property
+    def block(self) -> ControlBlock:
+        return self.blocks[self.now]
+
+
+def test_an_awaited_routine_and_its_registers_lie_in_the_control_block_and_come_back_with_the_flags() -> None:
+    threads, seen = TwoThreads(), []
+
+    async def policy() -> None:
+        result = await routine("block", eax=-1, edi=7)
+        seen.append((result.eax, result.edi, result.failed))
+
+    threads.coroutines.start(policy())
+    block = threads.block
+    assert block["call_target"] == threads.address("block")
+    assert (block["call_eax"], block["call_edi"]) == (0xFFFF_FFFF, 7)
+    block["call_eax"], block["call_eflags"] = 5, 0x203
+    threads.coroutines.host_resume(0)
+    assert seen == [(5, 7, True)]
+    assert (block["call_target"], threads.coroutines.alive) == (0, 0)
+
+
+def test_coroutines_of_one_thread_nest_and_those_of_two_do_not_mix() -> None:
+    threads, order = TwoThreads(), []
+
+    async def policy(name: str) -> None:
+        await routine(name)
+        order.append(name)
+
+    threads.coroutines.start(policy("outer"))
+    threads.coroutines.start(policy("inner"))
+    threads.now = 0x400
+    threads.coroutines.start(policy("other"))
+    assert threads.coroutines.alive == 3
+    threads.now = 0x100
+    threads.coroutines.host_resume(0)
+    assert order == ["inner"]
+    threads.coroutines.host_resume(0)
+    threads.now = 0x400
+    threads.coroutines.host_resume(0)
+    assert order == ["inner", "outer", "other"]
+
+
+def test_closing_ends_coroutines_innermost_first_even_one_that_awaits_in_a_finally() -> None:
+    threads, ended = TwoThreads(), []
+
+    async def stubborn(name: str) -> None:
+        try:
+            await routine("block")
+        finally:
+            await routine("ipc_finish")
+            ended.append("not reached: nothing answers a routine any more")
+
+    async def plain() -> None:
+        try:
+            await routine("block")
+        finally:
+            ended.append("plain")
+
+    threads.coroutines.start(plain())
+    threads.coroutines.start(stubborn("stubborn"))
+    threads.coroutines.close()
+    assert (ended, threads.coroutines.alive) == (["plain"], 0)
+
+
+def test_what_policy_raises_reaches_the_host_call() -> None:
+    threads = TwoThreads()
+
+    async def broken() -> None:
+        raise ArithmeticError("a bug")
+
+    with pytest.raises(ArithmeticError):
+        threads.coroutines.start(broken())

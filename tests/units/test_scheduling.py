@@ -1,0 +1,216 @@
+"""The scheduler alone: control blocks in plain memory, a clock and a counter that the tests set."""
+
+from types import SimpleNamespace
+
+import pytest
+from callgate.kernel.abi.calls import WaitReason
+from callgate.kernel.abi.thread import KernelWords, ThreadControlBlock, ThreadFlags, ThreadState
+from callgate.kernel.core.control_block import ControlBlock
+from callgate.kernel.core.records import Process, Tasks, Thread
+from callgate.kernel.tasks.scheduler import Scheduler, SchedulerState, to_ticks
+
+MILLISECOND = 1_000_000
+WORDS = 0x40  # word index of the kernel's words
+IDLE = 0x200
+
+
+class Line:
+    """A scheduler with an idle thread, which runs, and threads that sleep."""
+
+    def __init__(self) -> None:
+        self.words = memoryview(bytearray(0x10000)).cast("I")
+        self.clock, self.counter = 0, SimpleNamespace(count=0)
+        self.waits: list[tuple[int, Thread | None]] = []
+        self.records, self.state = Tasks(), SchedulerState()
+        self.scheduler = Scheduler(
+            self.words, WORDS, lambda: self.clock, self.counter, self.count_wait, self.state, self.records
+        )
+        self.kernel = ControlBlock(self.words, KernelWords, WORDS)
+        self.state.idle = self.thread(0)
+        self.scheduler.start(self.state.idle)
+
+    def count_wait(self, reason: int, woken: Thread | None) -> None:
+        self.waits.append((reason, woken))
+
+    def thread(self, priority: int = 8) -> Thread:
+        number = len(self.records.threads)
+        selector = IDLE + 8 * number
+        thread = Thread(number, selector, 0x100 + 0x100 * number, 0, Process(0, "p", 0, 0), priority, f"t{number}")
+        self.records.threads[selector] = thread
+        return thread
+
+    @property
+    def next(self) -> int:
+        return self.kernel["next"]
+
+    @property
+    def armed(self) -> int:
+        """The ticks for which the timer is to be programmed; they are taken, as machine code takes them."""
+        ticks, self.words[WORDS + 4] = self.words[WORDS + 4] & 0xFFFF, self.words[WORDS + 4] & 0xFFFF_0000
+        return ticks
+
+    def wake_all(self, *threads: Thread) -> None:
+        for thread in threads:
+            self.scheduler.wake(thread)
+
+
+def test_threads_of_one_priority_run_in_the_order_in_which_they_were_woken() -> None:
+    line = Line()
+    first, second, third = line.thread(), line.thread(), line.thread()
+    line.wake_all(second, first, third)
+    chosen = []
+    for _ in range(4):
+        line.scheduler.host_yield(0)
+        chosen.append(line.state.current)
+    assert chosen == [second, first, third, second]
+    assert line.next == second.selector
+
+
+def test_the_highest_priority_runs_first_and_its_wake_up_preempts() -> None:
+    line = Line()
+    low, high = line.thread(8), line.thread(31)
+    line.wake_all(low)
+    line.scheduler.host_yield(0)
+    assert (line.state.current, line.kernel["preempt"]) == (low, 0)
+    line.wake_all(line.thread(8))
+    assert line.kernel["preempt"] == 0  # an equal does not preempt
+    line.wake_all(high)
+    assert line.kernel["preempt"] == 1
+    line.scheduler.host_yield(0)
+    assert (line.state.current, line.kernel["preempt"]) == (high, 0)
+
+
+def test_with_nobody_ready_the_idle_thread_runs() -> None:
+    line = Line()
+    only = line.thread()
+    line.wake_all(only)
+    line.scheduler.host_yield(0)
+    line.scheduler.host_schedule(WaitReason.INPUT)
+    assert (line.next, only.state) == (IDLE, ThreadState.BLOCKED)
+    block = ControlBlock(line.words, ThreadControlBlock, only.tcb)
+    assert block["esp"] == 0
+    assert line.words[only.tcb + 6] == ThreadState.BLOCKED | WaitReason.INPUT << 16
+
+
+def test_a_wake_up_that_comes_before_the_wait_is_not_lost_and_counts_once() -> None:
+    line = Line()
+    thread = line.thread()
+    line.wake_all(thread)
+    line.scheduler.host_yield(0)
+    line.wake_all(thread, thread)
+    line.scheduler.host_schedule(WaitReason.REPLY)
+    assert (line.next, line.waits) == (thread.selector, [])
+    line.scheduler.host_schedule(WaitReason.REPLY)
+    assert (line.next, line.waits) == (IDLE, [(WaitReason.REPLY, None)])
+
+
+@pytest.mark.parametrize("reason", WaitReason)
+def test_waits_that_a_request_causes_are_counted_and_no_others(reason: WaitReason) -> None:
+    line = Line()
+    line.wake_all(line.thread())
+    line.scheduler.host_yield(0)
+    line.scheduler.host_schedule(reason)
+    counted = {WaitReason.REPLY, WaitReason.SLOT, WaitReason.DISK, WaitReason.FILE}
+    assert line.waits == [(reason, None)] * (reason in counted)
+
+
+def test_a_handoff_goes_straight_to_a_sleeping_thread_and_charges_the_one_that_blocks() -> None:
+    line = Line()
+    client, server = line.thread(), line.thread()
+    line.wake_all(client)
+    line.scheduler.host_yield(0)
+    line.counter.count = 120
+    line.scheduler.host_handoff(server.selector | WaitReason.REPLY << 16)
+    assert (line.next, line.state.current, client.instructions) == (server.selector, server, 120)
+    assert (client.state, client.wait_reason) == (ThreadState.BLOCKED, WaitReason.REPLY)
+    assert line.waits == [(WaitReason.REPLY, server)]
+
+
+def test_a_handoff_waits_its_turn_behind_others_who_are_ready() -> None:
+    line = Line()
+    client, server, other = line.thread(), line.thread(), line.thread()
+    line.wake_all(client)
+    line.scheduler.host_yield(0)
+    line.wake_all(other)
+    line.scheduler.host_handoff(server.selector | WaitReason.REPLY << 16)
+    assert (line.next, list(line.state.queues[8])) == (other.selector, [server])
+
+
+def test_a_handoff_to_a_thread_that_is_gone_only_blocks() -> None:
+    line = Line()
+    line.wake_all(line.thread())
+    line.scheduler.host_yield(0)
+    line.scheduler.host_handoff(0x7F8 | WaitReason.REPLY << 16)
+    assert line.next == IDLE
+
+
+def test_a_thread_keeps_the_cpu_for_a_millisecond_if_an_equal_is_ready() -> None:
+    line = Line()
+    line.wake_all(line.thread(), line.thread())
+    line.scheduler.host_yield(0)
+    assert line.armed == 1193  # ticks of 1,193,182 Hz
+    line.clock = MILLISECOND - 1000
+    line.scheduler.host_tick(0)
+    assert (line.kernel["preempt"], line.armed) == (0, 2)  # too early: the rest of the slice
+    line.clock = MILLISECOND
+    line.scheduler.host_tick(0)
+    assert line.kernel["preempt"] == 1
+
+
+def test_a_thread_that_is_alone_has_no_slice_and_no_timer() -> None:
+    line = Line()
+    line.wake_all(line.thread())
+    line.scheduler.host_yield(0)
+    _ = line.armed
+    line.clock = 10 * MILLISECOND
+    line.scheduler.host_tick(0)
+    assert (line.kernel["preempt"], line.armed) == (0, 0)
+
+
+def test_sleepers_are_woken_in_the_order_of_their_times_and_not_before() -> None:
+    line = Line()
+    late, early = line.thread(), line.thread()
+    line.scheduler.sleep_until(late, 5 * MILLISECOND)
+    line.scheduler.sleep_until(early, 2 * MILLISECOND)
+    for clock, ready in ((2 * MILLISECOND - 1, []), (2 * MILLISECOND, [early]), (9 * MILLISECOND, [early, late])):
+        line.clock = clock
+        line.scheduler.host_tick(0)
+        assert list(line.state.queues[8]) == ready
+
+
+def test_a_cancelled_sleep_wakes_nobody_and_a_deadline_interrupts_as_well() -> None:
+    line = Line()
+    asleep, waiting = line.thread(), line.thread()
+    line.scheduler.sleep_until(asleep, MILLISECOND)
+    line.scheduler.cancel_sleep(asleep)
+    waiting.deadline = MILLISECOND
+    line.scheduler.sleep_until(waiting, MILLISECOND)
+    line.clock = MILLISECOND
+    line.scheduler.host_tick(0)
+    assert list(line.state.queues[8]) == [waiting]
+    flags = [ControlBlock(line.words, ThreadControlBlock, thread.tcb)["flags"] for thread in (asleep, waiting)]
+    assert flags == [0, ThreadFlags.INTERRUPTED]
+
+
+def test_arming_the_timer_leaves_the_fpus_half_of_the_word_alone() -> None:
+    line = Line()
+    line.words[WORDS + 4] = 0x0001_0000
+    line.scheduler.sleep_until(line.thread(), 1000)
+    assert line.words[WORDS + 4] == 0x0001_0002  # 1000 ns are 1.19 ticks, and must not be too few
+
+
+@pytest.mark.parametrize(("nanoseconds", "ticks"), [(0, 1), (838, 1), (839, 2), (10**12, 0xFFFF)])
+def test_ticks_last_at_least_as_long_as_is_wanted_and_fit_the_timer(nanoseconds: int, ticks: int) -> None:
+    assert to_ticks(nanoseconds) == ticks
+
+
+def test_a_dead_thread_is_in_no_queue_and_is_not_woken() -> None:
+    line = Line()
+    dead, other = line.thread(), line.thread()
+    line.wake_all(dead)
+    line.scheduler.sleep_until(dead, 5)
+    line.scheduler.forget(dead)
+    assert (line.state.ready, line.state.sleepers) == (0, [])
+    line.wake_all(dead, other)
+    assert list(line.state.queues[8]) == [other]
+    assert dead.state == ThreadState.DEAD
