@@ -212,7 +212,7 @@ class Tasks:
 
 @contextmanager
 def refusal(code: ErrorCode) -> Iterator[None]:
-    """Expect policy to refuse with `code`: `with refusal(ErrorCode.NO_MEMORY): …`."""
+    """Expect that policy refuses what the block asks, with `code`."""
     with pytest.raises(PolicyError) as refused:
         yield
     assert refused.value.code is code

@@ -1,0 +1,102 @@
+"""An endpoint on a plain guest, for unit tests of managers: slots, requests, and what machine code does with them."""
+
+from __future__ import annotations
+
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.message import Message, ReplyType, SlotState
+from callgate.kernel.abi.thread import ThreadState
+from callgate.kernel.core.coroutines import RoutineCall, RoutineResult
+from callgate.kernel.core.records import PartitionState, Thread
+from callgate.kernel.ipc.partition_servers import PartitionServers
+from callgate.kernel.ipc.posted import Posted, Sender
+from callgate.kernel.ipc.replies import Replies
+from callgate.kernel.ipc.requests import Requests
+from callgate.kernel.ipc.slots import Slots
+from callgate.kernel.memory.pins import Pins
+from plain_guest import Routine, Tasks, returned
+
+DATA = 48  # of a message page
+
+
+class Listener:
+    """Hears of replies to posted requests."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, int]] = []
+
+    async def replied(self, _partition: PartitionState, slot: int, _message: memoryview) -> None:
+        self.heard.append(("replied", slot))
+
+    def dropped(self, _partition: PartitionState, slot: int, _message: memoryview) -> None:
+        self.heard.append(("dropped", slot))
+
+    def failed(self, partition: PartitionState, slot: int) -> None:
+        partition.posted.pop(slot, None)
+        self.heard.append(("failed", slot))
+
+
+class Endpoint(Tasks):
+    """An endpoint with its slots on a plain guest; unlocked blocks and granted give-backs are lists."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unlocked: list[tuple[int, int]] = []
+        self.granted: list[tuple[int, int]] = []
+        self.died: list[ErrorCode] = []
+        self.in_use = False
+        self.posted = Posted()
+        self.posted.granted = lambda partition, slot: self.granted.append((partition.number, slot))
+        self.clients, self.files, self.give_backs = Listener(), Listener(), Listener()
+        self.posted.register(Sender.CLIENT, self.clients)
+        self.posted.register(Sender.FILE_DATA, self.files)
+        self.posted.register(Sender.GIVE_BACKS, self.give_backs)
+        pins = Pins(self.low, self.unlocked.extend)
+        self.slots = Slots(self.endpoints, self.guest, self.memory, self.gdt, self.scheduler, pins, self.posted)
+        self.servers = PartitionServers(
+            self.slots, self.memory, self.gdt, self.threads, [self], lambda _partition: self.in_use
+        )
+        self.partition = self.create()
+        self.fields = self.slots.block(self.partition)
+        self.requests = Requests(self.guest, self.threads, self.slots, lambda _disk: True)
+        self.replies = Replies(self.endpoints, self.memory, self.slots, self.posted, self.log)
+
+    def partition_died(self, _partition: PartitionState, code: ErrorCode) -> None:
+        self.died.append(code)
+
+    def create(self, name: str = "d0p1") -> PartitionState:
+        process = self.processes.create("server", server=True)
+        return self.servers.create(process, 0x100, 63, 1000, name)
+
+    def wait(self, thread: Thread) -> int | None:
+        """Have a thread wait for a slot as machine code does; return the one that it has got."""
+        self.run(thread)
+        self.fields["slot_waiters"] += 1
+        self.slots.host_slot_wait(0)
+        thread.state = ThreadState.BLOCKED
+        return self.threads.block(thread)["slot"] if thread.selector not in self.partition.waiters else None
+
+    def take(self, count: int = 1, *, state: SlotState = SlotState.POSTED) -> list[int]:
+        """Take slots for the shell's thread, and put them into a state."""
+        slots = [self.wait(self.thread) for _ in range(count)]
+        for slot in slots:
+            assert slot is not None
+            self.slots.put_state(self.partition, slot, state)
+            self.guest.words[self.partition.block // 4 + slot * 4 + 3] |= self.thread.selector << 16
+        return [slot for slot in slots if slot is not None]
+
+    def message(self, slot: int) -> Message:
+        return Message.from_buffer(self.slots.message(self.partition, slot))
+
+
+def answers(endpoint: Endpoint, kind: ReplyType = ReplyType.REGISTERS, data: bytes = b"", **registers: int) -> Routine:
+    """Return what `ipc_request` does when a server answers so."""
+    failed = bool(registers.pop("failed", 0))
+
+    def ipc_request(call: RoutineCall) -> RoutineResult:
+        slot = endpoint.take(state=SlotState.DONE)[0]
+        endpoint.slots.message(endpoint.partition, slot)[DATA : DATA + len(data)] = data
+        message = endpoint.message(slot)
+        message.reply, message.count = kind, len(data)
+        return returned(call, failed=failed, **registers)
+
+    return ipc_request

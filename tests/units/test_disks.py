@@ -1,0 +1,297 @@
+"""The disks' managers alone: the driver's table, requests, the watch, sector lists, reading through the cache."""
+
+import pytest
+from callgate.disk.partitioning.partitions import ReadError
+from callgate.kernel.abi.calls import WaitReason
+from callgate.kernel.abi.disk import DISK_REQUEST_PAGES, DiskRequest, DiskStatus
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.limits import REQUESTS_OF_DISK
+from callgate.kernel.abi.memory import HIGH_MEMORY, KERNEL_BASE
+from callgate.kernel.abi.sectors import SectorList
+from callgate.kernel.core.coroutines import RoutineCall
+from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.records import SectorPiece
+from callgate.kernel.machine.memory.accounts import Account
+from callgate.kernel.storage.cache import Locked
+from callgate.kernel.storage.disk_reader import DiskReader
+from callgate.kernel.storage.disk_requests import DiskRequests, DiskRequestsState, Run, runs
+from callgate.kernel.storage.disk_watch import WATCH_PERIOD, DiskWatch, DiskWatchState
+from callgate.kernel.storage.disks import Disks
+from callgate.kernel.storage.sector_lists import SectorLists, SectorListsState
+from plain_guest import Tasks, drive, refusal
+
+PAGE = 4096
+
+
+@pytest.fixture
+def tasks() -> Tasks:
+    return Tasks()
+
+
+def test_a_disk_is_known_by_its_place_and_generation_and_not_taken_for_its_successor(tasks: Tasks) -> None:
+    disks = Disks(tasks.guest)
+    key = tasks.put_disk(3, sectors=1 << 33)
+    tasks.put_disk(35)
+    assert (disks.present(), disks.key(3), key) == ([3, 35], 0x103, 0x103)
+    assert (disks.sectors(key), disks.model(key), disks.there(key)) == (1 << 33, "DISK", True)
+    tasks.put_disk(3, generation=2)
+    assert (disks.there(key), disks.there(0x203)) == (False, True)
+    tasks.put_disk(3, generation=2, present=False)
+    assert (disks.there(0x203), disks.present()) == (False, [35])
+
+
+class Requests:
+    """Requests to the disk in place 0, of 1,004 sectors; what has ended is a list."""
+
+    def __init__(self, tasks: Tasks) -> None:
+        self.tasks = tasks
+        self.disk = tasks.put_disk(0, sectors=1004)
+        self.ended: list[tuple[Run, DiskStatus]] = []
+        self.state = DiskRequestsState()
+        self.watch = DiskWatch(DiskWatchState(), tasks.guest, tasks.threads, tasks.scheduler)
+        self.watch.start()
+        self.requests = DiskRequests(
+            self.state, tasks.guest, tasks.low, Disks(tasks.guest), tasks.scheduler, self.watch, self.note
+        )
+
+    def note(self, run: Run, status: DiskStatus) -> None:
+        self.ended.append((run, status))
+
+    def read(self, first: int, count: int = 1) -> tuple[Run, list[RoutineCall]]:
+        run = Run([(self.disk, number) for number in range(first, first + count)])
+        frames = [HIGH_MEMORY + index * PAGE for index in range(count)]
+        return run, drive(self.requests.read(run, frames))[1]
+
+    def request(self, address: int) -> DiskRequest:
+        return DiskRequest.from_buffer(self.tasks.guest.ram.view(address - KERNEL_BASE, 512))
+
+
+@pytest.fixture
+def requests(tasks: Tasks) -> Requests:
+    return Requests(tasks)
+
+
+def test_a_run_of_blocks_becomes_one_request_to_the_driver(requests: Requests) -> None:
+    _, (submit,) = requests.read(5, 3)
+    request = requests.request(submit.ebx)
+    assert (submit.name, request.disk, request.lba, request.sectors, request.page_count) == (
+        "disk_submit",
+        0,
+        40,
+        24,
+        3,
+    )
+    assert list(request.pages[:4]) == [HIGH_MEMORY, HIGH_MEMORY + PAGE, HIGH_MEMORY + 2 * PAGE, 0]
+
+
+def test_what_lies_behind_the_end_of_the_disk_is_zeros(requests: Requests) -> None:
+    ram = requests.tasks.guest.ram
+    ram.high[: 2 * PAGE] = b"\xff" * 2 * PAGE
+    _, (submit,) = requests.read(124, 2)  # sectors 992 to 1007, of which the last four do not exist
+    assert requests.request(submit.ebx).sectors == 12
+    assert ram.read(HIGH_MEMORY + PAGE, PAGE) == b"\xff" * 2048 + bytes(2048)
+
+
+def test_the_end_of_a_request_is_told_once_and_its_record_is_used_again(requests: Requests) -> None:
+    run, (submit,) = requests.read(5)
+    requests.request(submit.ebx).status = DiskStatus.FAILED
+    requests.requests.host_disk_done(submit.ebx)
+    assert requests.ended == [(run, DiskStatus.FAILED)]
+    assert requests.state.in_flight == {}
+    assert requests.read(6)[1][0].ebx == submit.ebx
+
+
+def test_a_disk_that_has_gone_is_not_asked(requests: Requests) -> None:
+    requests.tasks.put_disk(0, present=False)
+    run, calls = requests.read(5)
+    assert (calls, requests.ended) == ([], [(run, DiskStatus.REMOVED)])
+    assert requests.state.running == {}
+
+
+def test_a_disk_has_512_requests_and_who_wants_one_more_waits_for_one_that_ends(requests: Requests) -> None:
+    addresses = [requests.read(5)[1][0].ebx for _ in range(REQUESTS_OF_DISK)]
+    waits = []
+
+    def block(call: RoutineCall) -> None:
+        waits.append(call.eax)
+        assert requests.state.short == [requests.tasks.thread.selector]
+        requests.request(addresses[7]).status = DiskStatus.DONE
+        requests.requests.host_disk_done(addresses[7])
+
+    _, calls = drive(requests.requests.read(Run([(requests.disk, 9)]), [HIGH_MEMORY]), block=block)
+    assert (waits, calls[-1].ebx) == ([WaitReason.DISK], addresses[7])
+    assert requests.tasks.thread.signal  # it was woken
+    assert requests.state.short == []
+
+
+def test_a_killed_thread_does_not_wait_for_a_request(requests: Requests) -> None:
+    for _ in range(REQUESTS_OF_DISK):
+        requests.read(5)
+    requests.tasks.thread.killed = True
+    with refusal(ErrorCode.KILLED):
+        requests.read(6)
+
+
+def test_without_memory_for_the_first_requests_a_read_is_refused_and_for_more_of_them_it_waits(
+    requests: Requests,
+) -> None:
+    kept = requests.tasks.low.allocate_several(requests.tasks.low.available)
+    with refusal(ErrorCode.NO_MEMORY):
+        requests.read(5)
+    requests.tasks.low.release(kept[0])
+    first = [requests.read(5)[1][0].ebx for _ in range(PAGE // 512)]
+
+    def block(_call: RoutineCall) -> None:
+        requests.request(first[0]).status = DiskStatus.DONE
+        requests.requests.host_disk_done(first[0])
+
+    _, calls = drive(requests.requests.read(Run([(requests.disk, 9)]), [HIGH_MEMORY]), block=block)
+    assert [call.name for call in calls] == ["block", "disk_submit"]
+
+
+def test_runs_are_cut_at_gaps_and_at_56_blocks() -> None:
+    assert runs([1, 2, 3, 7, 9, 10]) == [[1, 2, 3], [7], [9, 10]]
+    assert [len(run) for run in runs(list(range(2 * DISK_REQUEST_PAGES + 1)))] == [56, 56, 1]
+    assert runs([]) == []
+
+
+def test_the_watch_looks_every_ten_seconds_while_anything_is_in_flight_and_not_otherwise(requests: Requests) -> None:
+    tasks, watch = requests.tasks, requests.watch
+    sleepers = tasks.scheduler.state.sleepers
+    assert sleepers == []
+    _, (submit,) = requests.read(5)
+    requests.read(6)
+    assert [clock for clock, _ in sleepers] == [WATCH_PERIOD]
+    tasks.now(WATCH_PERIOD)
+    tasks.scheduler.host_tick(0)
+    requests.requests.host_disk_watched(0)
+    assert [clock for clock, _ in tasks.scheduler.state.sleepers] == [2 * WATCH_PERIOD]
+    for address in list(requests.state.running):
+        requests.request(address).status = DiskStatus.DONE
+        requests.requests.host_disk_done(address)
+    assert (tasks.scheduler.state.sleepers, watch.state.watching) == ([], False)
+    requests.requests.host_disk_watched(0)
+    assert tasks.scheduler.state.sleepers == []
+    assert submit.ebx in requests.state.free
+
+
+# Sector lists.
+
+
+@pytest.fixture
+def lists(tasks: Tasks) -> SectorLists:
+    return SectorLists(SectorListsState(), tasks.guest, tasks.records, tasks.shares)
+
+
+def page(tasks: Tasks, frame: int) -> SectorList:
+    return SectorList.from_buffer(tasks.guest.ram.view(frame, PAGE))
+
+
+FAR = 5 << 32 | 16
+PIECES = [(0, SectorPiece(FAR, 0, 8)), (2, SectorPiece(24, 0, 1)), (505, SectorPiece(7, 7, 1))]
+
+
+def test_a_list_says_of_each_sector_its_place_in_the_reply_also_beyond_2_tib(tasks: Tasks, lists: SectorLists) -> None:
+    frame = lists.write(3, 77, PIECES)
+    written = page(tasks, frame)
+    assert (written.disk, written.spans, written.count, written.remaining, written.token) == (3, 1, 3, 3, 77)
+    assert lists.read(frame, 3) == ([0, 2, 505], [FAR, 24, 7])
+    assert written.entries[0] == 16 | 0 << 32 | 7 << 41 | 5 << 45  # the layout of abi/sectors.py
+    assert page(tasks, lists.write(3, 78, PIECES[1:])).spans == 0
+
+
+def test_entries_that_are_there_are_counted_down_to_nothing(lists: SectorLists) -> None:
+    frame = lists.write(3, 77, PIECES)
+    assert not lists.mark_arrived(frame, [0, 2])
+    assert lists.mark_arrived(frame, [1])
+
+
+def test_blocks_that_nobody_will_read_are_counted_once_and_only_on_their_disk(lists: SectorLists) -> None:
+    frame = lists.write(3, 77, PIECES[1:])  # blocks 3 and 0
+    assert not lists.mark_unread(frame, {(0x104, 3), (0x104, 0)})
+    assert not lists.mark_unread(frame, {(0x103, 3)})
+    assert not lists.mark_unread(frame, {(0x103, 3)})
+    assert lists.mark_unread(frame, {(0x103, 0)})
+
+
+def test_lists_that_wait_for_the_disk_are_a_chain_and_leave_it_when_they_are_released(
+    tasks: Tasks, lists: SectorLists
+) -> None:
+    frames = [lists.write(3, number, PIECES) for number in range(3)]
+    used = tasks.low.used
+
+    def chain() -> list[int]:
+        found, at = [], tasks.guest.kernel_words["sector_lists"]
+        while at:
+            found.append(at - KERNEL_BASE)
+            at = page(tasks, at - KERNEL_BASE).next
+        return found
+
+    for frame in frames:
+        lists.link(frame)
+    assert chain() == frames
+    lists.release(frames[1])
+    assert (chain(), lists.linked(frames[1]), tasks.low.used) == ([frames[0], frames[2]], False, used - 1)
+    lists.release(frames[0])
+    lists.release(frames[2])
+    assert chain() == []
+
+
+def test_a_list_is_booked_to_the_family_that_asks(tasks: Tasks, lists: SectorLists) -> None:
+    process = tasks.new_process()
+    child = tasks.new_process("child", process.number)
+    assert (lists.reserve(process), lists.reserve(child)) == (process.family, process.family)
+    assert tasks.records.lists == {process.family: 2}
+    lists.unreserve(process.family)
+    lists.unreserve(process.family)
+    assert tasks.records.lists == {}
+
+
+# Reading through the cache.
+
+
+class Blocks:
+    """A cache whose blocks all are there: block n of the disk is n in every byte; the last is 511."""
+
+    def __init__(self, tasks: Tasks) -> None:
+        self.high = tasks.guest.ram.high
+        self.locked: list[tuple[int, int]] = []
+        self.most = 0
+
+    async def read_locked(self, disk: int, numbers: list[int]) -> Locked:
+        if numbers[-1] > 511:
+            raise PolicyError(ErrorCode.IO_ERROR, "cannot be read")
+        self.most = max(self.most, len(numbers))
+        for index, number in enumerate(numbers):
+            self.high[index * PAGE : (index + 1) * PAGE] = bytes([number & 0xFF]) * PAGE
+        keys = [(disk, number) for number in numbers]
+        self.locked += keys
+        return Locked(keys, [HIGH_MEMORY + index * PAGE for index in range(len(numbers))], [], [])
+
+    def unlock(self, keys: list[tuple[int, int]]) -> None:
+        for key in keys:
+            self.locked.remove(key)
+
+
+def test_sectors_are_read_from_their_place_in_blocks_and_booked_as_metadata() -> None:
+    tasks = Tasks()
+    blocks = Blocks(tasks)
+    reader = DiskReader(tasks.guest, blocks)
+    data, _ = drive(reader.read(0x100, 15, 10))
+    assert data == b"\1" * 512 + b"\2" * PAGE + b"\3" * 512
+    assert (blocks.locked, dict(tasks.guest.ram.touched)) == ([], {Account.METADATA: 3 * PAGE})
+
+
+def test_a_reader_counts_sectors_from_the_partitions_start_and_raises_its_own_error() -> None:
+    tasks = Tasks()
+    read = DiskReader(tasks.guest, Blocks(tasks)).reader(0x100, 16)
+    assert drive(read(8, 1))[0] == b"\3" * 512
+    with pytest.raises(ReadError, match="cannot be read"):
+        drive(read(5000, 1))
+
+
+def test_a_long_read_locks_256_blocks_at_a_time() -> None:
+    tasks = Tasks(blocks=256)
+    blocks = Blocks(tasks)
+    data, _ = drive(DiskReader(tasks.guest, blocks).read(0x100, 0, 3000))
+    assert (len(data), blocks.most, blocks.locked) == (3000 * 512, 256, [])

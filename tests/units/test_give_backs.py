@@ -1,0 +1,196 @@
+"""Give-backs alone: what servers need not hold any more, said one at a time, and never waited for."""
+
+import pytest
+from callgate.kernel.abi.calls import Operation, WaitReason
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.message import Message
+from callgate.kernel.abi.thread import ThreadState
+from callgate.kernel.core.coroutines import RoutineCall
+from callgate.kernel.core.records import GIVE_BACKS
+from callgate.kernel.ipc.give_backs import HELD_LIMIT, LAST_WORDS, GiveBacks, GiveBacksState, Unclaimed
+from callgate.kernel.ipc.posted import Sender
+from plain_endpoint import Endpoint
+from plain_guest import drive, refusal
+
+
+class Office(Endpoint):
+    """Give-backs with their thread, and an endpoint; stops of the machine are counted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stops = 0
+        self.back = GiveBacks(GiveBacksState(), self.guest, self.threads, self.slots, self.log, self.stop)
+        self.posted.register(Sender.GIVE_BACKS, self.back)
+        self.posted.granted = self.back.granted
+        self.back.start()
+        self.queue = self.partition.give_backs
+        self.poster = self.back.state.thread
+        self.partition.held = 10
+
+    def stop(self) -> None:
+        self.stops += 1
+
+    def post(self) -> list[tuple[int, int, int]]:
+        """Have the thread post what has a slot; return (operation, EAX, EDX) of each."""
+        found = []
+
+        def ipc_post(call: RoutineCall) -> None:
+            found.append((self.threads.block(self.scheduler.current)["request_operation"], call.eax, call.edx))
+
+        current = self.scheduler.current
+        self.run(self.poster)
+        drive(self.back.host_give_back(0), ipc_post=ipc_post)
+        self.poster.state = ThreadState.BLOCKED
+        self.run(current)
+        return found
+
+    def answer(self, *, error: ErrorCode = ErrorCode.OK) -> None:
+        """Have the server answer the give-back that it has."""
+        slot = next(slot for slot, number in self.partition.posted.items() if number == GIVE_BACKS)
+        message = self.message(slot)
+        message.eax, message.eflags = error, int(error is not ErrorCode.OK)
+        self.slots.host_slot_drop(slot)
+        self.slots.free_slot(self.partition, slot)
+
+
+@pytest.fixture
+def office() -> Office:
+    return Office()
+
+
+def test_what_is_given_back_is_said_one_at_a_time_in_order(office: Office) -> None:
+    for operation, number in ((Operation.RELEASE, 5), (Operation.RELEASE, 6), (Operation.CLOSE, 2)):
+        office.back.add(office.partition, operation, number)
+    said = []
+    while posted := office.post():
+        said += posted
+        assert office.post() == []  # the next one waits for the answer
+        office.answer()
+    assert said == [(Operation.RELEASE, 5, 5), (Operation.RELEASE, 6, 6), (Operation.CLOSE, 2, 2)]
+    assert (office.partition.held, office.back.idle) == (7, True)
+
+
+def test_a_server_that_does_not_answer_keeps_one_slot_and_others_are_told_meanwhile(office: Office) -> None:
+    other = office.create("d1")
+    for number in range(40):
+        office.back.add(office.partition, Operation.RELEASE, number)
+        office.back.add(other, Operation.RELEASE, number)
+    assert len(office.post()) == 2
+    assert office.slots.block(office.partition)["unused"] == 0xFFFF_FFFE
+    assert (len(office.queue.entries), office.back.idle) == (39, False)
+
+
+def test_with_every_slot_taken_a_give_back_waits_and_nobody_with_it(office: Office) -> None:
+    office.take(32)
+    office.back.add(office.partition, Operation.CLOSE, 1)
+    assert office.post() == []
+    office.slots.host_slot_give(4)
+    assert (office.poster.state, office.post()) == (ThreadState.READY, [(Operation.CLOSE, 1, 1)])
+
+
+def test_a_server_that_holds_4096_things_gets_no_new_request(office: Office) -> None:
+    office.partition.held = HELD_LIMIT - 1
+    office.back.check_room(office.partition)
+    office.back.taken(office.partition)
+    with refusal(ErrorCode.NO_RESOURCES):
+        office.back.check_room(office.partition)
+    office.back.add(office.partition, Operation.CLOSE, 1)
+    with refusal(ErrorCode.NO_RESOURCES):  # noted is not told
+        office.back.check_room(office.partition)
+    office.post()
+    office.answer()
+    office.back.check_room(office.partition)
+
+
+def test_what_a_server_says_to_a_give_back_changes_nothing_and_an_error_is_logged(office: Office) -> None:
+    office.back.add(office.partition, Operation.CLOSE, 1)
+    office.post()
+    office.answer(error=ErrorCode.NOT_FOUND)
+    assert office.lines == ["d0p1: what was given back: NOT_FOUND"]
+    assert (office.partition.held, office.partition.posted) == (9, {})
+
+
+def test_a_dead_server_is_told_nothing_and_a_slot_that_was_on_its_way_comes_back(office: Office) -> None:
+    office.back.add(office.partition, Operation.CLOSE, 1)
+    office.back.add(office.partition, Operation.CLOSE, 2)
+    office.partition.dead = True
+    office.back.partition_died(office.partition, ErrorCode.SERVER_DIED)
+    office.back.add(office.partition, Operation.CLOSE, 3)
+    assert office.post() == []
+    assert (office.queue.busy, list(office.queue.entries), office.partition.held) == (False, [], 0)
+    assert office.slots.block(office.partition)["free"] == 1
+
+
+def test_who_waits_until_a_server_has_been_told_is_woken_then(office: Office) -> None:
+    office.back.add(office.partition, Operation.RELEASE, 5)
+    office.post()
+    waits = []
+
+    def block(call: RoutineCall) -> None:
+        waits.append((call.eax, list(office.queue.waiters)))
+        office.answer()
+
+    drive(office.back.said(office.partition), block=block)
+    assert waits == [(WaitReason.FILE, [office.thread.selector])]
+    assert (office.thread.signal, office.queue.waiters) == (True, [])
+    _, calls = drive(office.back.said(office.partition))
+    assert calls == []
+
+
+def test_a_killed_thread_does_not_wait_for_that(office: Office) -> None:
+    office.back.add(office.partition, Operation.RELEASE, 5)
+    office.threads.kill(office.thread)
+    with refusal(ErrorCode.KILLED):
+        drive(office.back.said(office.partition))
+    assert office.queue.waiters == []
+
+
+def test_the_machine_stops_when_servers_have_been_told_or_a_millisecond_later(office: Office) -> None:
+    office.back.add(office.partition, Operation.CLOSE, 1)
+    office.back.end()
+    assert office.stops == 0
+    office.post()
+    office.now(LAST_WORDS - 1)
+    office.post()
+    assert office.stops == 0
+    office.now(LAST_WORDS)
+    office.scheduler.host_tick(0)
+    assert office.poster.state == ThreadState.READY
+    office.post()
+    assert office.stops == 1
+
+
+def test_with_nothing_to_say_the_machine_stops_at_once(office: Office) -> None:
+    office.back.end()
+    assert office.stops == 1
+
+
+def test_what_was_noted_before_the_thread_is_there_is_said_when_it_is() -> None:
+    endpoint = Endpoint()
+    back = GiveBacks(GiveBacksState(), endpoint.guest, endpoint.threads, endpoint.slots, endpoint.log, lambda: None)
+    endpoint.posted.granted = back.granted
+    back.add(endpoint.partition, Operation.CLOSE, 1)
+    assert not endpoint.partition.give_backs.busy
+    back.start()
+    assert back.state.due == [endpoint.partition]
+
+
+@pytest.mark.parametrize(
+    ("operation", "carry", "noted"),
+    [
+        (Operation.OPEN, 0, [(Operation.CLOSE, 11)]),
+        (Operation.LOCK_DIRECTORY, 0, [(Operation.UNLOCK_DIRECTORY, 22)]),
+        (Operation.OPEN, 1, []),
+        (Operation.VOLUME, 0, []),
+        (Operation.READ, 0, []),
+    ],
+)
+def test_what_a_reply_that_nobody_takes_has_brought_is_given_back(
+    office: Office, operation: Operation, carry: int, noted: list[tuple[Operation, int]]
+) -> None:
+    page = memoryview(bytearray(4096))
+    message = Message.from_buffer(page)
+    message.operation, message.eax, message.edx, message.eflags = operation, 11, 22, carry
+    Unclaimed(office.back).dropped(office.partition, 0, page)
+    assert list(office.queue.entries) == noted
+    assert office.partition.held == 10 + len(noted)  # it is counted until the server has been told

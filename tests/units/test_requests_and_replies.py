@@ -1,0 +1,200 @@
+"""Replies that are checked and translated, and requests that policy makes, on a plain endpoint."""
+
+import struct
+
+import pytest
+from callgate.kernel.abi.calls import Operation
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.memory import USER_HEAP
+from callgate.kernel.abi.message import MESSAGE_DATA_SIZE, Message, ReplyType, SlotState
+from callgate.kernel.abi.selectors import SLOT_ABANDONED
+from callgate.kernel.core.coroutines import RoutineCall
+from callgate.kernel.core.errors import Overdue, PolicyError
+from callgate.kernel.core.records import SectorPiece
+from callgate.kernel.ipc.requests import Requests
+from callgate.kernel.ipc.slots import NO_SLOT
+from plain_endpoint import DATA, Endpoint, answers
+from plain_guest import drive, refusal
+
+
+@pytest.fixture
+def endpoint() -> Endpoint:
+    return Endpoint()
+
+
+# Replies.
+
+
+def reply(endpoint: Endpoint, kind: ReplyType, count: int, data: bytes) -> Message:
+    """Convert a server's reply in slot 0."""
+    slot = endpoint.take(state=SlotState.SERVED)[0]
+    page = endpoint.slots.message(endpoint.partition, slot)
+    page[DATA : DATA + len(data)] = data
+    message = Message.from_buffer(page)
+    message.reply, message.count = kind, count
+    drive(endpoint.replies.convert(slot))
+    return message
+
+
+def refused(endpoint: Endpoint, message: Message) -> bool:
+    return (
+        (message.error, message.eax, message.eflags, message.count) == (ErrorCode.BAD_REPLY, ErrorCode.BAD_REPLY, 1, 0)
+        and endpoint.fields["bad_replies"] == 1
+        and endpoint.lines[-1].startswith("d0p1: reply refused: ")
+    )
+
+
+def test_data_are_taken_up_to_the_pages_end(endpoint: Endpoint) -> None:
+    assert reply(endpoint, ReplyType.DATA, MESSAGE_DATA_SIZE, b"").error == ErrorCode.OK
+
+
+def test_data_that_do_not_fit_the_page_are_refused(endpoint: Endpoint) -> None:
+    assert refused(endpoint, reply(endpoint, ReplyType.DATA, MESSAGE_DATA_SIZE + 1, b""))
+
+
+def test_an_objects_pages_become_addresses_that_are_held_for_the_client(endpoint: Endpoint) -> None:
+    server = endpoint.partition.process
+    address = endpoint.processes.allocate(server, 2 * 4096)
+    message = reply(endpoint, ReplyType.OBJECT, 0, struct.pack("<II", address, 4097))
+    frames = [server.pages[address], server.pages[address + 4096]]
+    assert (message.count, list(struct.unpack("<2Q", bytes(message.data)[:16]))) == (2, frames)
+    assert [endpoint.low.holders[frame] for frame in frames] == [2, 2]
+    endpoint.slots.drop_pins(endpoint.partition, 0)
+    assert [endpoint.low.holders[frame] for frame in frames] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("base", "size"),
+    [(USER_HEAP, 2 * 4096 + 1), (USER_HEAP + 1, 1), (0, 1), (USER_HEAP, 0xFFFF_FFFF), (0xFFFF_F000, 9000)],
+)
+def test_an_object_that_is_not_all_the_servers_own_is_refused_and_nothing_of_it_is_held(
+    endpoint: Endpoint, base: int, size: int
+) -> None:
+    server = endpoint.partition.process
+    address = endpoint.processes.allocate(server, 2 * 4096)
+    assert address == USER_HEAP
+    assert refused(endpoint, reply(endpoint, ReplyType.OBJECT, 0, struct.pack("<II", base, size)))
+    assert {endpoint.low.holders[frame] for frame in server.pages.values()} == {1}
+
+
+def test_a_client_gets_no_sectors_and_registers_bring_no_data(endpoint: Endpoint) -> None:
+    assert reply(endpoint, ReplyType.REGISTERS, 9, b"").count == 0
+    endpoint.run(endpoint.thread)
+    assert refused(endpoint, reply(endpoint, ReplyType.SECTORS, 0, b""))
+
+
+@pytest.mark.parametrize(
+    ("entry", "piece"),
+    [
+        (0, SectorPiece(63, 7, 1)),  # the partition begins at sector 63
+        (1 | 7 << 60, SectorPiece(64, 0, 8)),
+        (999, SectorPiece(1062, 6, 1)),
+        (1 << 63 | 2 | 5 << 60, SectorPiece(None, 2, 6)),
+        (1000, None),  # outside
+        (998 | 2 << 60, None),
+        (0 | 1 << 60, None),  # over a block's end
+        (1 << 63 | 7 | 1 << 60, None),  # a hole over a page's end
+        ((1 << 60) - 1, None),
+    ],
+)
+def test_a_piece_of_a_sectors_reply_lies_in_the_partition_and_in_one_block(
+    endpoint: Endpoint, entry: int, piece: SectorPiece | None
+) -> None:
+    slot = endpoint.take()[0]
+    page = endpoint.slots.message(endpoint.partition, slot)
+    struct.pack_into("<Q", page, DATA, entry)
+    Message.from_buffer(page).count = 1
+    if piece is not None:
+        assert endpoint.replies.sector_pieces(endpoint.partition, page) == [piece]
+        return
+    with refusal(ErrorCode.BAD_REPLY):
+        endpoint.replies.sector_pieces(endpoint.partition, page)
+
+
+def test_more_entries_than_a_page_holds_are_refused(endpoint: Endpoint) -> None:
+    slot = endpoint.take()[0]
+    endpoint.message(slot).count = 507
+    with refusal(ErrorCode.BAD_REPLY):
+        endpoint.replies.sector_pieces(endpoint.partition, endpoint.slots.message(endpoint.partition, slot))
+
+
+# Requests.
+
+
+def test_a_request_says_what_it_asks_of_whom_and_its_data_come_back(endpoint: Endpoint) -> None:
+    async def ask() -> tuple[int, bytes]:
+        reply = await endpoint.requests.make(endpoint.partition, Operation.VOLUME, eax=5, data=(0xC000_1000, 3))
+        return reply.registers.ebx, await reply.take_data()
+
+    found, calls = drive(ask(), ipc_request=answers(endpoint, ReplyType.DATA, b"LABEL", ebx=7))
+    assert found == (7, b"LABEL")
+    assert [(call.name, call.eax) for call in calls] == [("ipc_request", 5), ("ipc_finish", 0)]
+    block = endpoint.threads.block(endpoint.thread)
+    assert [block[f"request_{name}"] for name in ("operation", "partition", "data", "bytes")] == [
+        Operation.VOLUME, (64 + 512 + 128) * 8, 0xC000_1000, 3,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "heard"),
+    [
+        (ErrorCode.NOT_FOUND, ErrorCode.NOT_FOUND),
+        (ErrorCode.KILLED, ErrorCode.BAD_REPLY),  # the kernel's words are not a server's to say
+        (ErrorCode.UNPLUGGED, ErrorCode.BAD_REPLY),
+        (0, ErrorCode.BAD_REPLY),
+        (999, ErrorCode.BAD_REPLY),
+    ],
+)
+def test_an_error_in_a_reply_gives_the_slot_back_and_is_the_servers_word_within_bounds(
+    endpoint: Endpoint, said: int, heard: ErrorCode
+) -> None:
+    asked = endpoint.requests.make(endpoint.partition, Operation.OPEN)
+    with refusal(heard):
+        drive(asked, ipc_request=answers(endpoint, failed=1, eax=said))
+
+
+def test_a_servers_word_that_its_disk_is_gone_counts_if_that_is_so(endpoint: Endpoint) -> None:
+    gone = Requests(endpoint.guest, endpoint.threads, endpoint.slots, lambda disk: disk != 0x100)
+    assert gone.error_of(endpoint.partition, ErrorCode.UNPLUGGED) is ErrorCode.UNPLUGGED
+    endpoint.partition.dead, endpoint.partition.error = True, ErrorCode.SERVER_DIED
+    assert gone.error_of(endpoint.partition, ErrorCode.NOT_FOUND) is ErrorCode.SERVER_DIED
+
+
+def test_a_request_without_a_slot_or_given_up_has_the_kernels_error(endpoint: Endpoint) -> None:
+    block = endpoint.threads.block(endpoint.thread)
+
+    def without(_call: RoutineCall) -> None:
+        block["slot"], block["request_bytes"] = NO_SLOT, ErrorCode.SERVER_DIED
+
+    def given_up(_call: RoutineCall) -> None:
+        block["slot"] = SLOT_ABANDONED
+
+    for routine, code in ((without, ErrorCode.SERVER_DIED), (given_up, ErrorCode.INTERRUPTED)):
+        with refusal(code):
+            drive(endpoint.requests.make(endpoint.partition, Operation.OPEN), ipc_request=routine)
+    endpoint.threads.kill(endpoint.thread)
+    with refusal(ErrorCode.KILLED):  # and asks nobody
+        drive(endpoint.requests.make(endpoint.partition, Operation.OPEN))
+
+
+def test_a_server_that_does_not_answer_in_time_is_overdue_and_the_next_wait_is_not_interrupted(
+    endpoint: Endpoint,
+) -> None:
+    def sleep(_call: RoutineCall) -> None:
+        endpoint.now(5000)
+        endpoint.scheduler.host_tick(0)
+        endpoint.threads.block(endpoint.thread)["slot"] = SLOT_ABANDONED
+
+    with pytest.raises(Overdue):
+        drive(endpoint.requests.make_until(5000, endpoint.partition, Operation.VOLUME), ipc_request=sleep)
+    endpoint.threads.check_wait(endpoint.thread)
+    assert (endpoint.thread.deadline, endpoint.scheduler.state.sleepers) == (None, [])
+
+
+def test_an_interrupt_before_the_deadline_is_an_interrupt(endpoint: Endpoint) -> None:
+    def interrupted(_call: RoutineCall) -> None:
+        endpoint.threads.block(endpoint.thread)["slot"] = SLOT_ABANDONED
+
+    with pytest.raises(PolicyError) as refused_with:
+        drive(endpoint.requests.make_until(5000, endpoint.partition, Operation.VOLUME), ipc_request=interrupted)
+    assert (type(refused_with.value), refused_with.value.code) == (PolicyError, ErrorCode.INTERRUPTED)
