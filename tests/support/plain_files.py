@@ -1,0 +1,171 @@
+"""File data on a plain endpoint, for unit tests of managers: a cache whose disk brings what a test says, and files."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+from callgate.kernel.abi.disk import DiskStatus
+from callgate.kernel.abi.message import ReplyType, SlotState
+from callgate.kernel.core.coroutines import RoutineCall, RoutineResult
+from callgate.kernel.core.records import OpenFile, Process
+from callgate.kernel.file_data.ageing import FileAgeing
+from callgate.kernel.file_data.ageing_timer import AgeingState, AgeingTimer
+from callgate.kernel.file_data.answers import Answers
+from callgate.kernel.file_data.completion import Completion
+from callgate.kernel.file_data.fetching import Fetching
+from callgate.kernel.file_data.hunger import Hunger
+from callgate.kernel.file_data.letting_go import LettingGo
+from callgate.kernel.file_data.mapping import FileMapping
+from callgate.kernel.file_data.objects import FileObject, FilesState, Fill, FillState
+from callgate.kernel.file_data.pages import FilePages
+from callgate.kernel.file_data.writing import FileWriting
+from callgate.kernel.ipc.give_backs import GiveBacks, GiveBacksState, Unclaimed
+from callgate.kernel.ipc.posted import Sender
+from callgate.kernel.memory.pins import Pins
+from callgate.kernel.memory.windows import Windows
+from callgate.kernel.storage.cache import Cache, CacheState
+from callgate.kernel.storage.changed_blocks import ChangedBlocks
+from callgate.kernel.storage.disk_requests import Key, Run
+from callgate.kernel.storage.sector_lists import SectorLists, SectorListsState
+from plain_endpoint import DATA, Endpoint
+from plain_guest import returned
+
+PAGE = 4096
+
+
+class FileData(Endpoint):
+    """The managers of file data, wired as in the kernel.  `runs` are the disk requests under way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.map_edges = False
+        self.runs: list[Run] = []
+        self.files_state = FilesState()
+        state, guest = self.files_state, self.guest
+        self.cache = Cache(
+            CacheState(),
+            self.high,
+            self.scheduler,
+            self,  # type: ignore[arg-type]  # `read` below
+            self._reclaim_blocks,
+            self._left_unread,
+        )
+        pins = Pins(self.low, self.cache.unlock)
+        self.slots.pins = pins
+        self.windows = Windows(guest, self.memory, pins, self.endpoints)
+        self.back = GiveBacks(GiveBacksState(), guest, self.threads, self.slots, self.log, lambda: None)
+        self.timer = AgeingTimer(AgeingState(), guest, self.threads)
+        self.timer.start()
+        changed = ChangedBlocks(self.cache)
+        self.writing = FileWriting(state, guest, self.tables, self.records, self.scheduler, changed)
+        self.mapping = FileMapping(state, self.records, self.windows, self.writing, self.timer)
+        self.letting_go = LettingGo(state, self.low, pins, self.mapping, self.back, self.timer)
+        self.ageing = FileAgeing(state, self.timer, self.memory, self.records, self.letting_go)
+        self.pages = FilePages(state, guest, self.shares, self.letting_go, lambda: self.map_edges)
+        self.lists = SectorLists(SectorListsState(), guest, self.records, self.shares)
+        self.hunger = Hunger(state, guest, self.records, self.threads)
+        self.completion = Completion(state, self.cache, self.lists, self.pages, self.hunger, self.letting_go, self.log)
+        self.answers = Answers(state, self.cache, self.requests, self.replies, self.completion)
+        self.fetching = Fetching(state, self.threads, self.slots, self.cache, self.hunger, self.completion)
+        self.posted.register(Sender.FILE_DATA, self.answers)
+        self.posted.register(Sender.GIVE_BACKS, self.back)
+        self.posted.register(Sender.CLIENT, Unclaimed(self.back))
+        self.said: list[tuple[int, int]] = []  # what the server has been told to let go of
+
+    def _reclaim_blocks(self, enough: Callable[[], bool]) -> bool:
+        return self.letting_go.reclaim(enough=enough)
+
+    def _left_unread(self, keys: set[Key]) -> None:
+        self.completion.left_unread(keys)
+
+    async def read(self, run: Run, frames: list[int]) -> None:
+        """Stand in for `DiskRequests.read`."""
+        assert len(frames) == len(run.keys)
+        self.runs.append(run)
+
+    def end_runs(self, status: DiskStatus = DiskStatus.DONE) -> None:
+        """Have the disk requests end, and count the blocks down in the lists as machine code does."""
+        while self.runs:
+            run = self.runs.pop(0)
+            keys = set(run.keys)
+            self.cache.ended(run, status)
+            self.completion.left_unread(keys)
+
+    def noted(self) -> list[tuple[int, int]]:
+        """Return what is to be given back to the server, (operation, number), and forget it."""
+        entries = self.partition.give_backs.entries
+        found = list(entries)
+        entries.clear()
+        return found
+
+    def new_file(self, size: int, *, shift: int | None = 0) -> FileObject:
+        """Return a file of the endpoint's volume, open once."""
+        state = self.files_state
+        file = FileObject(state.next_object, 0, 50 + state.next_object, 0, size, 0, self.memory.cleared(), opens=1)
+        file.shift = shift
+        state.next_object += 1
+        state.objects[file.number] = file
+        return file
+
+    def put(self, file: FileObject, position: int, pages: int, *, request: int = 0) -> Fill:
+        """Put a READY request block into a file: whole blocks of the cache that hold nothing else."""
+        first = 10 * len(self.cache.state.blocks)
+        locked = self.cache.lock(0x100, list(range(first, first + pages)))
+        self.cache.ended(self.cache._run(0x100, locked.to_read), DiskStatus.DONE)
+        length = min(pages * PAGE, file.size - position)
+        fill = Fill(self.files_state.next_number, position, length, FillState.READY, server_request=request)
+        self.files_state.next_number += 1
+        fill.first_page, fill.frames = file.page_of(position), list(locked.frames)
+        fill.whole, fill.pins = [True] * pages, [("block", *key) for key in locked.keys]
+        self.files_state.insert(file, fill)
+        return fill
+
+    def expect(self, file: FileObject, position: int, length: int) -> Fill:
+        """Put a request block on its way into a file, booked as `Fetching.post` does."""
+        state = self.files_state
+        family = self.lists.reserve(self.shell)
+        fill = Fill(state.next_number, position, length, family=family)
+        state.next_number += 1
+        state.waiting[fill.number] = (file.number, fill)
+        state.insert(file, fill)
+        return fill
+
+    def open_window(self, file: FileObject, *, process: Process | None = None, writable: bool = False) -> OpenFile:
+        """Give a process (the shell) a window on a file."""
+        process = process or self.shell
+        opened = self.mapping.open(process, file, writable=writable)
+        process.files[len(process.files) + 1] = opened
+        return opened
+
+    def entry(self, opened: OpenFile, page: int, process: Process | None = None) -> int:
+        """Return the entry of a page of a window."""
+        return self.tables.entry((process or self.shell).pointers, opened.window + page * PAGE)
+
+    def answered(
+        self,
+        fill: Fill,
+        entries: list[int],
+        *,
+        start: int,
+        covered: int,
+        request: int = 0,
+        kind: ReplyType = ReplyType.SECTORS,
+    ) -> tuple[int, memoryview]:
+        """Take a slot for the READ of a request block and write a server's answer into it."""
+        slot = self.take(state=SlotState.SERVED)[0]
+        self.partition.posted[slot] = fill.number
+        page = self.slots.message(self.partition, slot)
+        struct.pack_into(f"<{len(entries)}Q", page, DATA, *entries)
+        message = self.message(slot)
+        message.reply, message.count = ReplyType.SECTORS, len(entries)
+        message.eax, message.ecx, message.edx, message.edi = covered, start & 0xFFFF_FFFF, start >> 32, request
+        return slot, page
+
+    def sort_sectors(self, call: RoutineCall) -> RoutineResult:
+        """Do what asm/kernel/sectors.asm does: sort the entries of a list by sector."""
+        view = self.guest.ram.view(call.ebx - 0xC000_0000, PAGE)
+        (count,) = struct.unpack_from("<I", view, 8)
+        words = sorted(struct.unpack_from(f"<{count}Q", view, 48), key=lambda word: (word >> 45, word & 0xFFFF_FFFF))
+        struct.pack_into(f"<{count}Q", view, 48, *words)
+        return returned(call)

@@ -1,0 +1,340 @@
+"""File data in memory: hunger, ageing, letting go, mapping and writing, on a plain guest."""
+
+import pytest
+from callgate.kernel.abi.calls import Operation, WaitReason
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.file import FilePage
+from callgate.kernel.abi.memory import LARGE_PAGE_SIZE, USER_FILES
+from callgate.kernel.core.coroutines import RoutineCall, RoutineResult
+from callgate.kernel.core.records import Thread
+from callgate.kernel.file_data.ageing_timer import PERIOD
+from callgate.kernel.file_data.hunger import STARVED_LIMIT, TRIES, Patience
+from callgate.kernel.file_data.objects import FileObject, Fill, FillState
+from plain_files import PAGE, FileData
+from plain_guest import drive, refusal, returned
+
+ACCESSED, DIRTY, WRITABLE = 0x20, 0x40, 2
+
+
+@pytest.fixture
+def data() -> FileData:
+    return FileData()
+
+
+# Readers that wait for memory.
+
+
+def hungry(data: FileData, count: int) -> list[Thread]:
+    """Return threads that wait for memory."""
+    threads = [data.new_thread(data.shell) for _ in range(count)]
+    data.files_state.starved = [thread.selector for thread in threads]
+    return threads
+
+
+def test_a_reader_waits_for_memory_only_while_others_have_data_on_their_way(data: FileData) -> None:
+    with refusal(ErrorCode.NO_MEMORY):
+        drive(data.hunger.starve(Patience()))
+    data.expect(data.new_file(PAGE), 0, PAGE)
+    patience = Patience()
+    waits = []
+    drive(data.hunger.starve(patience), block=lambda call: waits.append((call.eax, list(data.files_state.starved))))
+    assert waits == [(WaitReason.FILE, [data.thread.selector])]
+    assert (patience.tries, data.files_state.starved, data.scheduler.state.sleepers) == (TRIES + 1, [], [])
+
+
+def test_a_reader_waits_five_seconds_for_memory_in_all_and_no_longer(data: FileData) -> None:
+    data.expect(data.new_file(PAGE), 0, PAGE)
+    patience = Patience()
+
+    def block(_call: RoutineCall) -> None:
+        assert data.scheduler.state.sleepers == [(STARVED_LIMIT, data.thread.selector)]
+        data.now(data.guest.now + STARVED_LIMIT // 2)
+
+    drive(data.hunger.starve(patience), block=block)
+    drive(data.hunger.starve(patience), block=block)
+    with refusal(ErrorCode.NO_MEMORY):
+        drive(data.hunger.starve(patience), block=block)
+
+
+def test_readers_are_woken_all_and_in_order_when_data_can_be_let_go_of(data: FileData) -> None:
+    threads = hungry(data, 3)
+    file = data.new_file(2 * PAGE)
+    data.expect(file, PAGE, PAGE)
+    fill = data.put(file, 0, 1)
+    with data.hunger.keeping(fill):
+        data.hunger.feed(fill)
+        assert data.ready() == []  # somebody is coming for it
+    assert (data.ready(), data.files_state.starved) == (threads, [])
+
+
+def test_readers_are_woken_when_nobody_is_busy_any_more_for_nothing_else_would(data: FileData) -> None:
+    threads = hungry(data, 1)
+    data.hunger.feed(Fill(1, 0, PAGE, FillState.FAILED))
+    assert data.ready() == threads
+
+
+def test_a_reader_that_has_died_meanwhile_is_passed_over(data: FileData) -> None:
+    threads = hungry(data, 2)
+    data.run(threads[0])
+    data.threads.finish(threads[0])
+    data.hunger.feed(Fill(1, 0, PAGE, FillState.FAILED))
+    assert data.ready() == threads[1:]
+
+
+def test_a_killed_reader_does_not_starve(data: FileData) -> None:
+    data.expect(data.new_file(PAGE), 0, PAGE)
+    data.threads.kill(data.thread)
+    with refusal(ErrorCode.KILLED):
+        drive(data.hunger.starve(Patience()))
+    assert data.files_state.starved == []
+
+
+def test_a_reader_asks_100_times_and_says_why_it_gives_up() -> None:
+    patience = Patience(code=ErrorCode.BAD_REPLY)
+    for _ in range(TRIES):
+        patience.spend()
+    with refusal(ErrorCode.BAD_REPLY):
+        patience.spend()
+
+
+# Ageing.
+
+
+def mapped(data: FileData, pages: int = 4) -> tuple[FileObject, Fill, int]:
+    """Map a request block into the shell's window; return it and the address of its first page."""
+    file = data.new_file(pages * PAGE)
+    opened = data.open_window(file)
+    fill = data.put(file, 0, pages, request=9)
+    data.mapping.map(data.shell, opened, file, fill)
+    return file, fill, opened.window
+
+
+def harvest(data: FileData, call: RoutineCall) -> RoutineResult:
+    """Do what `harvest_accessed` does: count and clear the accessed bits of ECX entries from EBX on."""
+    first, found = (call.ebx - 0xC000_0000) // 8, 0
+    for index in range(first, first + call.ecx):
+        found += bool(data.guest.quads[index] & ACCESSED)
+        data.guest.quads[index] &= ~ACCESSED
+    return returned(call, eax=found)
+
+
+def look(data: FileData) -> list[RoutineCall]:
+    data.now(data.guest.now + PERIOD)
+    data.scheduler.host_tick(0)
+    return drive(data.ageing.host_files_age(0), harvest_accessed=lambda call: harvest(data, call))[1]
+
+
+def test_data_that_nobody_has_accessed_at_two_looks_is_let_go_of_and_the_server_told(data: FileData) -> None:
+    file, fill, window = mapped(data)
+    data.mapping.tables.mark_dirty(data.shell.pointers, window + PAGE)  # accessed
+    look(data)
+    look(data)
+    assert (fill.idle, fill in file.fills) == (1, True)
+    look(data)
+    assert (file.fills, data.noted()) == ([], [(Operation.RELEASE, 9)])
+    assert data.entry(data.shell.files[1], 0) == 0
+    assert data.cache.state.locked == 0
+
+
+def test_a_look_at_pages_in_two_tables_takes_two_harvests_and_holds_the_tables_meanwhile(data: FileData) -> None:
+    file = data.new_file(1024 * PAGE)
+    opened = data.open_window(file)
+    last = (LARGE_PAGE_SIZE - opened.window % LARGE_PAGE_SIZE) // PAGE - 1  # last page of the first table
+    fill = data.put(file, last * PAGE, 2)
+    data.mapping.map(data.shell, opened, file, fill)
+    holders = []
+
+    def harvest_accessed(call: RoutineCall) -> RoutineResult:
+        holders.append(data.low.holders[(call.ebx - 0xC000_0000) & -PAGE])
+        return harvest(data, call)
+
+    data.now(PERIOD)
+    _, calls = drive(data.ageing.host_files_age(0), harvest_accessed=harvest_accessed)
+    assert ([call.ecx for call in calls], holders) == ([1, 1], [2, 2])
+    assert {data.low.holders[table] for table in data.shell.tables} == {1}
+
+
+def test_data_that_somebody_waits_for_do_not_age(data: FileData) -> None:
+    _, fill, _ = mapped(data)
+    fill.kept = 1
+    for _ in range(5):
+        assert look(data) == []
+    assert fill.idle == 0
+
+
+def test_a_look_comes_250_ms_after_something_was_mapped_and_none_with_no_file_open(data: FileData) -> None:
+    sleepers = data.scheduler.state.sleepers
+    assert sleepers == []
+    data.now(1000)
+    data.timer.watch()
+    data.timer.watch()
+    assert sleepers == [(1000 + PERIOD, data.timer.state.thread.selector)]
+    data.timer.rest()
+    assert (data.scheduler.state.sleepers, data.timer.state.watching) == ([], False)
+    drive(data.ageing.host_files_age(0))
+    assert data.scheduler.state.sleepers == []
+
+
+# Letting go.
+
+
+def test_the_most_idle_data_go_first_and_no_more_than_are_wanted(data: FileData) -> None:
+    file = data.new_file(8 * PAGE)
+    fills = [data.put(file, index * PAGE, 1) for index in range(4)]
+    for fill, idle in zip(fills, (0, 2, 1, 2), strict=True):
+        fill.idle = idle
+    gone = lambda: [index for index, fill in enumerate(fills) if fill not in file.fills]  # noqa: E731
+    assert data.letting_go.reclaim()
+    assert gone() == [1]
+    assert data.letting_go.reclaim(enough=lambda: len(gone()) == 3)
+    assert gone() == [1, 2, 3]
+
+
+def test_data_on_their_way_and_data_that_a_reader_comes_for_are_not_let_go_of(data: FileData) -> None:
+    file = data.new_file(8 * PAGE)
+    data.expect(file, 0, PAGE)
+    kept, waited = data.put(file, PAGE, 1), data.put(file, 2 * PAGE, 1)
+    kept.kept, waited.waiters = 1, [0x208]
+    assert not data.letting_go.reclaim()
+    assert len(file.fills) == 3
+
+
+def test_low_memory_is_sought_where_it_is_held_and_a_servers_memory_at_that_server(data: FileData) -> None:
+    file, foreign = data.new_file(8 * PAGE), data.new_file(8 * PAGE)
+    data.endpoints.by_number[1] = data.endpoints.by_number[0]
+    foreign.partition = 1
+    block, theirs = data.put(file, 0, 1), data.put(foreign, 0, 1, request=3)
+    copy = data.put(file, PAGE, 1)
+    copy.private = [data.low.allocate()]
+    used = data.low.used
+    assert data.letting_go.reclaim(low=True)
+    assert (copy in file.fills, block in file.fills, data.low.used) == (False, True, used - 1)
+    assert not data.letting_go.reclaim(low=True)
+    assert not data.letting_go.reclaim(server=0)  # what lies in the cache does not help it
+    assert data.letting_go.reclaim(server=1)
+    assert theirs not in foreign.fills
+
+
+def test_a_file_page_says_what_is_in_memory_after_data_have_gone(data: FileData) -> None:
+    file = data.new_file(8 * PAGE)
+    data.put(file, 0, 1)
+    data.put(file, 4 * PAGE, 2).idle = 1
+    data.letting_go.reclaim()
+    page = FilePage.from_buffer(data.guest.ram.view(file.frame, PAGE))
+    assert (page.sequence, page.count, page.areas[0].position, page.areas[0].length) == (2, 1, 0, PAGE)
+    assert page.areas[1].position == (1 << 64) - 1
+
+
+def test_the_last_close_gives_back_the_data_then_the_file(data: FileData) -> None:
+    file = data.new_file(8 * PAGE)
+    file.opens = 2
+    data.put(file, 0, 1, request=7)
+    data.letting_go.close_object(file)
+    assert data.noted() == []
+    data.letting_go.close_object(file)
+    assert data.noted() == [(Operation.RELEASE, 7), (Operation.CLOSE, file.server_file)]
+    assert (data.files_state.objects, file.frame in data.low.holders) == ({}, False)
+
+
+def test_a_file_that_is_closed_with_data_on_their_way_goes_when_they_have_come(data: FileData) -> None:
+    file = data.new_file(PAGE)
+    fill = data.expect(file, 0, PAGE)
+    data.letting_go.close_object(file)
+    assert (data.letting_go.in_use(data.partition), data.noted()) == (True, [])
+    data.completion.fail(file, fill, ErrorCode.IO_ERROR)
+    assert (data.letting_go.in_use(data.partition), data.noted()) == (False, [(Operation.CLOSE, file.server_file)])
+    assert data.records.lists == {}
+
+
+# Mapping.
+
+
+def test_a_window_has_the_files_page_before_it_and_nothing_else_until_data_are_mapped(data: FileData) -> None:
+    file = data.new_file(3 * PAGE + 1)
+    opened = data.open_window(file)
+    assert (opened.page, opened.window) == (USER_FILES, USER_FILES + PAGE)
+    assert data.tables.entry(data.shell.pointers, opened.page) & ~0xFFF & 0xF_FFFF_F000 == file.frame
+    assert data.shell.windows[opened.page].pages == 1 + 4 + 1  # the page, four of data, one for a shift
+    assert data.entry(opened, 0) == 0
+
+
+def test_data_are_mapped_at_their_place_and_leave_every_window_at_once(data: FileData) -> None:
+    file = data.new_file(8 * PAGE)
+    other = data.new_process()
+    windows = [(data.shell, data.open_window(file)), (other, data.open_window(file, process=other))]
+    fill = data.put(file, 4 * PAGE, 2)
+    for process, opened in windows:
+        data.mapping.map(process, opened, file, fill)
+        entries = [data.entry(opened, page, process) for page in range(3, 7)]
+        assert [bool(entry & 1) for entry in entries] == [False, True, True, False]
+        assert entries[1] & 0xF_FFFF_FFFF_F000 & ~(1 << 63) == fill.frames[0]
+        assert not entries[1] & WRITABLE
+    assert data.files_state.mapped == 2
+    flushes = data.machine.flushes
+    data.mapping.unmap(file, fill)
+    assert [data.entry(opened, 4, process) for process, opened in windows] == [0, 0]
+    assert (data.files_state.mapped, data.machine.flushes > flushes) == (0, True)
+
+
+def test_a_window_is_moved_by_2_mib_steps_and_shows_nothing_of_before(data: FileData) -> None:
+    file = data.new_file(100 << 20)
+    opened = data.open_window(file)
+    fill = data.put(file, 0, 1)
+    data.mapping.map(data.shell, opened, file, fill)
+    data.mapping.move(data.shell, opened, file, (80 << 20) + 5)
+    assert (opened.position, data.entry(opened, 0)) == (80 << 20, 0)
+    data.mapping.map(data.shell, opened, file, fill)
+    assert data.entry(opened, 0) == 0  # it lies before the window now
+
+
+# Pages that may be written to.
+
+
+def writable(data: FileData, pages: int) -> tuple[FileObject, Fill, object]:
+    file = data.new_file(pages * PAGE)
+    opened = data.open_window(file, writable=True)
+    fill = data.put(file, 0, pages)
+    return file, fill, opened
+
+
+def test_whole_blocks_are_mapped_to_be_written_as_far_as_there_is_room_and_the_rest_by_request(data: FileData) -> None:
+    file, fill, opened = writable(data, 36)
+    fill.whole[1] = False
+    room = data.writing.changed_blocks.room
+    data.mapping.map(data.shell, opened, file, fill)
+    rights = [bool(data.entry(opened, page) & WRITABLE) for page in range(36)]
+    assert rights == [True, False] + [True] * (room - 1) + [False] * (35 - room)
+    with refusal(ErrorCode.COPIED_PAGE):
+        data.writing.allow(data.shell, opened, file, opened.window + PAGE)
+    data.mapping.tables.mark_dirty(data.shell.pointers, opened.window)
+    data.writing.allow(data.shell, opened, file, opened.window + 35 * PAGE)  # the unwritten ones make room
+    rights = [bool(data.entry(opened, page) & WRITABLE) for page in (0, 2, 35)]
+    assert rights == [True, False, True]
+    assert data.cache.state.changed == 1
+
+
+def test_what_was_written_is_kept_when_its_page_leaves_the_window(data: FileData) -> None:
+    file, fill, opened = writable(data, 4)
+    data.mapping.map(data.shell, opened, file, fill)
+    data.mapping.tables.mark_dirty(data.shell.pointers, opened.window + 2 * PAGE)
+    data.letting_go.release(file, fill)
+    changed = [block for block in data.cache.state.blocks.values() if block.changed]
+    assert (len(changed), data.cache.state.claimed, data.cache.state.locked) == (1, 0, 1)
+
+
+def test_a_window_that_was_opened_to_be_read_stays_read_only(data: FileData) -> None:
+    file, fill, window = mapped(data)
+    with refusal(ErrorCode.NOT_WRITABLE):
+        data.writing.allow(data.shell, data.shell.files[1], file, window)
+    assert not data.entry(data.shell.files[1], 0) & WRITABLE
+    assert fill.users == {(data.shell.number, data.shell.files[1].page): {}}
+
+
+def test_with_all_room_used_by_changes_a_write_is_refused(data: FileData) -> None:
+    file, fill, opened = writable(data, 36)
+    data.mapping.map(data.shell, opened, file, fill)
+    for page in range(36):
+        if data.entry(opened, page) & WRITABLE:
+            data.mapping.tables.mark_dirty(data.shell.pointers, opened.window + page * PAGE)
+    with refusal(ErrorCode.NO_MEMORY):
+        data.writing.allow(data.shell, opened, file, opened.window + 35 * PAGE)
