@@ -1,0 +1,369 @@
+"""Directories, open files and reading through windows, on a plain guest with file data in plain memory."""
+
+import struct
+
+import pytest
+from callgate.kernel.abi.calls import Operation
+from callgate.kernel.abi.directory import FileAttributes
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.file import FILE_SEQUENCE_NONE, FILE_WINDOW_BYTES, FilePage, OpenFlags
+from callgate.kernel.abi.limits import DIRECTORIES_KEPT, DIRECTORIES_OF_PROCESS, FILES_OF_PROCESS, MAPPED_BLOCKS
+from callgate.kernel.abi.message import ReplyType, SlotState
+from callgate.kernel.core.coroutines import RoutineCall, RoutineResult
+from callgate.kernel.core.records import DirectoryLock
+from callgate.kernel.file_data.objects import FileObject
+from callgate.kernel.files.directories import Directories, DirectoriesState
+from callgate.kernel.files.handles import Files
+from callgate.kernel.files.opening import FileOpening
+from callgate.kernel.files.reading import Reading
+from callgate.kernel.machine.memory.accounts import Account
+from plain_endpoint import DATA
+from plain_files import PAGE, FileData
+from plain_guest import drive, refusal, returned
+
+PATH = 0xC020_0000  # where paths lie, for policy
+
+
+class Volume(FileData):
+    """The managers of files over file data; a server that answers what the test says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scratch = False
+        state = self.files_state
+        self.directories = Directories(
+            DirectoriesState(), self.memory, self.windows, self.requests, self.back, self.shares, self.endpoints
+        )
+        self.opening = FileOpening(state, self.requests, self.shares, self.fetching)
+        self.handles = Files(state, self.endpoints, self.shares, self.opening, self.mapping, lambda: self.scratch)
+        self.reading = Reading(state, self.cache, self.shares, self.fetching, self.mapping)
+        self.asked: list[tuple[Operation, int, int]] = []  # operation, address of its data, bytes
+        self.version, self.lock_number = 1, 0
+
+    def note(self) -> None:
+        block = self.threads.block(self.scheduler.current)
+        asked = (block[f"request_{name}"] for name in ("operation", "data", "bytes"))
+        operation, address, size = asked
+        self.asked.append((Operation(operation), address, size))
+
+    def directory(self, call: RoutineCall) -> RoutineResult:
+        """Answer LOCK_DIRECTORY with one page, as it is after CONVERT."""
+        self.note()
+        server = self.partition.process
+        frame = server.pages[self.processes.allocate(server, PAGE)]
+        self.low.hold(frame)
+        slot = self.take(state=SlotState.DONE)[0]
+        message = self.message(slot)
+        message.reply, message.count = ReplyType.OBJECT, 1
+        struct.pack_into("<Q", self.slots.message(self.partition, slot), DATA, frame)
+        self.partition.pins[slot] = [("frame", frame, 0)]
+        self.lock_number += 1
+        return returned(call, edx=self.lock_number, ebx=self.version, ecx=1, edi=4)
+
+    def file(self, size: int, *, attributes: int = 0, identity: int = 0, number: int = 77) -> object:
+        """Return what answers OPEN."""
+
+        def ipc_request(call: RoutineCall) -> RoutineResult:
+            self.note()
+            slot = self.take(state=SlotState.DONE)[0]
+            self.message(slot).reply = ReplyType.REGISTERS
+            return returned(call, eax=number, ebx=attributes, ecx=size & 0xFFFF_FFFF, edx=size >> 32, edi=identity)
+
+        return ipc_request
+
+    def lock(self, path: bytes) -> tuple[int, DirectoryLock]:
+        locked = self.directories.lock(self.shell, path, PATH)
+        return drive(locked, ipc_request=self.directory, ipc_finish=self.finish)[0]
+
+    def finish(self, _call: RoutineCall) -> None:
+        """Give the slot back, as machine code does."""
+        self.slots.free_slot(self.partition, self.threads.block(self.thread)["slot"])
+
+    def open(self, size: int, flags: OpenFlags | None = None, **answer: int) -> tuple[int, FileObject]:
+        opened = self.handles.open(self.shell, b"/d0p1/f", PATH, flags or OpenFlags(0))
+        handle, _, file = drive(opened, ipc_request=self.file(size, **answer))[0]
+        return handle, file
+
+
+@pytest.fixture
+def volume() -> Volume:
+    return Volume()
+
+
+# Directories.
+
+
+def test_a_directory_that_is_locked_again_takes_no_request_as_long_as_its_version_stands(volume: Volume) -> None:
+    first, _ = volume.lock(b"/d0p1/DOCS")
+    volume.directories.unlock(volume.shell, first)
+    _, lock = volume.lock(b"/d0p1/DOCS")
+    assert volume.asked == [(Operation.LOCK_DIRECTORY, PATH + 6, 4)]
+    assert (lock.version, lock.entries, lock.pages) == (1, 4, 1)
+    volume.lock(b"/d0p1")
+    assert volume.asked[1:] == [(Operation.LOCK_DIRECTORY, PATH + 5, 0)]
+
+
+def test_a_changed_directory_is_asked_for_again_and_who_has_the_old_version_keeps_it(volume: Volume) -> None:
+    number, old = volume.lock(b"/d0p1")
+    volume.directories.changed(volume.partition, 1)
+    volume.directories.changed(volume.partition, 1)  # known no more
+    volume.version = 2
+    _, new = volume.lock(b"/d0p1")
+    assert (old.version, new.version, volume.noted()) == (1, 2, [])
+    assert volume.tables.entry(volume.shell.pointers, old.window) & 1
+    volume.directories.unlock(volume.shell, number)
+    assert volume.noted() == [(Operation.UNLOCK_DIRECTORY, 1)]
+    assert volume.tables.entry(volume.shell.pointers, old.window) == 0
+
+
+def test_a_version_of_0_lives_as_long_as_its_lock(volume: Volume) -> None:
+    volume.version = 0
+    number, _ = volume.lock(b"/d0p1")
+    assert volume.directories.state.versions == {}
+    volume.directories.unlock(volume.shell, number)
+    assert volume.noted() == [(Operation.UNLOCK_DIRECTORY, 1)]
+
+
+def test_idle_versions_are_kept_up_to_a_number_and_the_least_recently_used_goes_first(volume: Volume) -> None:
+    def visit(name: int) -> None:
+        volume.version += 1
+        volume.directories.unlock(volume.shell, volume.lock(b"/d0p1/%d" % name)[0])
+
+    for name in range(DIRECTORIES_KEPT):
+        visit(name)
+    visit(0)
+    assert volume.noted() == []
+    visit(99)
+    assert volume.noted() == [(Operation.UNLOCK_DIRECTORY, 2)]  # that of /d0p1/1
+    assert volume.directories.reclaim()
+    assert volume.noted() == [(Operation.UNLOCK_DIRECTORY, 3)]
+
+
+def test_a_dead_servers_directories_are_current_no_more(volume: Volume) -> None:
+    number, _ = volume.lock(b"/d0p1")
+    volume.directories.partition_died(volume.partition, ErrorCode.SERVER_DIED)
+    assert not volume.directories.reclaim()
+    assert volume.shell.locks[number].of.current is False
+
+
+def test_an_object_without_a_page_is_no_directory(volume: Volume) -> None:
+    def nothing(call: RoutineCall) -> RoutineResult:
+        slot = volume.take(state=SlotState.DONE)[0]
+        volume.message(slot).reply = ReplyType.REGISTERS
+        return returned(call, edx=9, ebx=1)
+
+    with refusal(ErrorCode.BAD_REPLY):
+        drive(volume.directories.lock(volume.shell, b"/d0p1", PATH), ipc_request=nothing)
+    assert (volume.noted(), volume.shell.locks) == ([(Operation.UNLOCK_DIRECTORY, 9)], {})
+
+
+def test_the_root_lists_the_volumes_that_are_mounted(volume: Volume) -> None:
+    for name, hidden in (("rom", False), ("bench", True)):
+        volume.new_partition(name).hidden = hidden
+    number, lock = volume.lock(b"/")
+    assert (lock.entries, volume.asked) == (2, [])
+    page = volume.processes.memory_of(volume.shell).read(lock.window, PAGE)
+    assert (page.find(b"rom"), page.find(b"d0p1"), page.find(b"bench")) == (48, 88, -1)
+    free = volume.low.available
+    volume.directories.unlock(volume.shell, number)
+    assert volume.low.available == free + 1
+
+
+def test_a_process_has_so_many_directories_locked_and_gives_them_back_when_it_ends(volume: Volume) -> None:
+    for _ in range(DIRECTORIES_OF_PROCESS):
+        volume.lock(b"/d0p1")
+    with refusal(ErrorCode.NO_RESOURCES):
+        volume.lock(b"/d0p1")
+    with refusal(ErrorCode.BAD_HANDLE):
+        volume.directories.unlock(volume.shell, DIRECTORIES_OF_PROCESS + 1)
+    volume.directories.unlock_all(volume.shell)
+    assert (volume.shell.locks, volume.shell.windows, volume.shell.shown) == ({}, {}, 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [(b"/none", ErrorCode.NOT_FOUND), (b"d0p1", ErrorCode.BAD_ARGUMENT), (b"/d0p1/x", ErrorCode.UNPLUGGED)],
+)
+def test_a_path_that_leads_to_no_volume_is_refused_with_why(volume: Volume, path: bytes, code: ErrorCode) -> None:
+    volume.partition.dead, volume.partition.error = True, ErrorCode.UNPLUGGED
+    with refusal(code):
+        volume.lock(path)
+    assert volume.asked == []
+
+
+# Opening.
+
+
+def test_a_file_is_opened_with_the_lowest_free_handle_and_a_page_that_says_what_it_is(volume: Volume) -> None:
+    handle, file = volume.open(5 << 32 | 7, attributes=FileAttributes.ARCHIVE)
+    assert (handle, volume.asked) == (1, [(Operation.OPEN, PATH + 6, 1)])
+    page = FilePage.from_buffer(volume.guest.ram.view(file.frame, PAGE))
+    assert (page.valid, page.size, page.attributes, page.sequence) == (1, 5 << 32 | 7, FileAttributes.ARCHIVE, 2)
+    assert volume.open(1)[0] == 2
+    volume.handles.close(volume.shell, 1)
+    assert (volume.noted(), volume.open(1)[0]) == ([(Operation.CLOSE, 77)], 1)
+
+
+def test_two_opens_of_one_file_share_an_object_and_the_server_forgets_the_second(volume: Volume) -> None:
+    _, first = volume.open(100, identity=5, number=77)
+    _, second = volume.open(100, identity=5, number=78)
+    _, unknown = volume.open(100, identity=0, number=79)
+    assert (first is second, first.opens, volume.noted()) == (True, 2, [(Operation.CLOSE, 78)])
+    assert unknown is not first
+    volume.handles.close_all(volume.shell)
+    assert volume.noted() == [(Operation.CLOSE, 77), (Operation.CLOSE, 79)]
+    assert (volume.handles.objects, volume.shell.files) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    ("attributes", "scratch", "code"),
+    [
+        (FileAttributes.DIRECTORY, True, ErrorCode.IS_DIRECTORY),
+        (FileAttributes.READ_ONLY, True, ErrorCode.READ_ONLY),
+        (0, False, ErrorCode.NO_SCRATCH),
+    ],
+)
+def test_a_file_that_cannot_be_opened_so_is_closed_at_its_server(
+    volume: Volume, attributes: int, scratch: bool, code: ErrorCode
+) -> None:
+    volume.scratch = scratch
+    with refusal(code):
+        volume.open(10, OpenFlags.WRITE, attributes=attributes)
+    assert (volume.noted(), volume.handles.objects, volume.shell.files) == ([(Operation.CLOSE, 77)], {}, {})
+
+
+def test_a_process_has_so_many_files_open(volume: Volume) -> None:
+    volume.shell.files = dict.fromkeys(range(1, FILES_OF_PROCESS + 1))
+    with refusal(ErrorCode.NO_RESOURCES):
+        volume.open(10)
+    assert volume.asked == []
+    with refusal(ErrorCode.BAD_HANDLE):
+        volume.handles.close(volume.shell, FILES_OF_PROCESS + 1)
+
+
+def test_a_dead_volumes_files_are_invalid_and_leave_every_window(volume: Volume) -> None:
+    _, file = volume.open(4 * PAGE)
+    opened = volume.shell.files[1]
+    file.shift = 0
+    there, coming = volume.put(file, 0, 1), volume.expect(file, PAGE, PAGE)
+    volume.mapping.map(volume.shell, opened, file, there)
+    volume.opening.partition_died(volume.partition, ErrorCode.UNPLUGGED)
+    page = FilePage.from_buffer(volume.guest.ram.view(file.frame, PAGE))
+    assert (page.valid, page.error, page.count) == (0, ErrorCode.UNPLUGGED, 0)
+    assert (coming.error, volume.entry(opened, 0), file.fills) == (ErrorCode.UNPLUGGED, 0, [])
+
+
+def test_a_program_is_read_whole_across_request_blocks_and_booked(volume: Volume) -> None:
+    content = bytes(range(256)) * 33
+    _, file = volume.open(len(content), identity=5)
+    file.shift = 512
+    for position, pages in ((0, 1), (PAGE - 512, 2)):
+        fill = volume.put(file, position, pages)
+        fill.length = min(fill.length, PAGE - 512) if not position else fill.length
+        for index, frame in enumerate(fill.frames):
+            at = (fill.first_page + index) * PAGE - 512
+            volume.guest.ram.write(frame, (bytes(512) + content)[at + 512 : at + 512 + PAGE])
+    read = drive(
+        volume.opening.read_all(volume.partition, (PATH, 1), 1 << 20, 0), ipc_request=volume.file(1, identity=5)
+    )[0]
+    assert (read, volume.guest.ram.touched[Account.PROGRAM]) == (content, len(content))
+    assert (volume.shares.loading, file.opens) == (0, 1)
+    with refusal(ErrorCode.NOT_EXECUTABLE):
+        drive(volume.opening.read_all(volume.partition, (PATH, 1), 100, 0), ipc_request=volume.file(101))
+    assert file.opens == 1
+
+
+# Reading.
+
+
+def read_file(volume: Volume, size: int, blocks: list[tuple[int, int]]) -> FileObject:
+    """Open a file in the shell; what is at `blocks`, (position, pages), is in memory."""
+    _, file = volume.open(size)
+    file.shift = 0
+    for position, pages in blocks:
+        volume.put(file, position, pages)
+    return file
+
+
+def map_at(volume: Volume, position: int, wanted: int = 1) -> tuple[int, int, int]:
+    return drive(volume.reading.map(volume.shell, 1, position, wanted))[0]
+
+
+def test_mapped_data_lie_at_the_windows_place_for_their_position_with_the_sequence_that_vouches(
+    volume: Volume,
+) -> None:
+    file = read_file(volume, 2 * PAGE, [(0, 2)])
+    window = volume.shell.files[1].window
+    address, size, sequence = map_at(volume, PAGE + 5)
+    assert (address, size) == (window + PAGE + 5, PAGE - 5)
+    assert sequence == FilePage.from_buffer(volume.guest.ram.view(file.frame, PAGE)).sequence
+    assert map_at(volume, 2 * PAGE) == map_at(volume, 0, 0) == (0, 0, FILE_SEQUENCE_NONE)
+    with refusal(ErrorCode.BAD_HANDLE):
+        drive(volume.reading.map(volume.shell, 2, 0, 1))
+
+
+def test_a_page_fault_in_a_window_maps_the_whole_request_block(volume: Volume) -> None:
+    read_file(volume, 2 * PAGE + 1, [(0, 3)])
+    opened = volume.shell.files[1]
+    assert drive(volume.reading.fault(volume.shell, opened.window + PAGE))[0]
+    assert [bool(volume.entry(opened, page) & 1) for page in range(4)] == [True, True, True, False]
+
+
+@pytest.mark.parametrize("page", [-2, 3, 4])
+def test_a_fault_outside_the_files_pages_is_not_the_files(volume: Volume, page: int) -> None:
+    read_file(volume, 2 * PAGE + 1, [(0, 3)])
+    assert not drive(volume.reading.fault(volume.shell, volume.shell.files[1].window + page * PAGE))[0]
+
+
+def test_a_position_beyond_the_window_moves_it(volume: Volume) -> None:
+    position = FILE_WINDOW_BYTES + 5 * PAGE
+    read_file(volume, 2 * FILE_WINDOW_BYTES, [(position, 1)])
+    volume.fields["slot_waiters"] = 1  # nothing is read ahead
+    address, size, _ = map_at(volume, position + 3)
+    opened = volume.shell.files[1]
+    assert (opened.position, address - opened.window, size) == (FILE_WINDOW_BYTES, 5 * PAGE + 3, PAGE - 3)
+
+
+def test_a_sequential_reader_is_read_ahead_for_and_one_that_jumps_is_not(volume: Volume) -> None:
+    posted: list[int] = []
+
+    def ipc_take(call: RoutineCall) -> RoutineResult:
+        return returned(call, ecx=volume.take(state=SlotState.TAKEN)[0])
+
+    def touch(position: int) -> int:
+        posted.clear()
+        drive(
+            volume.reading.map(volume.shell, 1, position, 1),
+            ipc_take=ipc_take,
+            ipc_post=lambda call: posted.append(call.eax),
+        )
+        return volume.shell.files[1].ahead
+
+    file = read_file(volume, 64 << 20, [(0, 1), (PAGE, 1), (32 << 20, 1)])
+    assert (touch(0), posted) == (2, [2 * PAGE])  # the second block ahead; the first is there
+    assert (touch(32 << 20), posted) == (0, [])
+    assert volume.files_state.counters.ahead == 1
+    assert file.covering(2 * PAGE).ahead
+
+
+def test_with_request_blocks_mapped_as_often_as_they_may_be_the_most_idle_one_goes(volume: Volume) -> None:
+    file = read_file(volume, 4 * PAGE, [(0, 1), (2 * PAGE, 1)])
+    volume.fields["slot_waiters"] = 1
+    map_at(volume, 0)
+    volume.files_state.mapped = MAPPED_BLOCKS
+    map_at(volume, 2 * PAGE)
+    assert [fill.position for fill in file.fills] == [2 * PAGE]
+    volume.put(file, 0, 1)
+    file.covering(2 * PAGE).kept = 1  # somebody is coming for it
+    volume.files_state.mapped = MAPPED_BLOCKS
+    with refusal(ErrorCode.NO_MEMORY):
+        map_at(volume, 0)
+
+
+def test_nothing_is_mapped_of_a_file_whose_volume_is_gone(volume: Volume) -> None:
+    file = read_file(volume, PAGE, [(0, 1)])
+    file.error = ErrorCode.UNPLUGGED
+    with refusal(ErrorCode.UNPLUGGED):
+        map_at(volume, 0)
+    with refusal(ErrorCode.UNPLUGGED):
+        drive(volume.reading.fault(volume.shell, volume.shell.files[1].window))
