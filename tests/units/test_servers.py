@@ -1,0 +1,255 @@
+"""Servers alone: mounting side by side, hosted handlers step by step, their ends."""
+
+from __future__ import annotations
+
+import pytest
+from callgate.kernel.abi.calls import ServerCall, SystemCall
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.memory import USER_HEAP, USER_STACK_TOP
+from callgate.kernel.abi.thread import HostedBlock, HostedGate, ThreadState
+from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.servers import lifecycle
+from callgate.kernel.servers.hosted_servers import BYTES_LIMIT, HandlerStuck
+from callgate.kernel.servers.mounting import GRACE, MOUNT_DEADLINE, Report
+from callgate.kernel.tasks.processes import KILLED_EXIT_CODE
+from callgate.server.errors import FileSystemError
+from callgate.server.gate import GateCall
+from callgate.server.hosted import HostedServer, VolumeGeometry
+from plain_guest import drive, refusal
+from plain_servers import PROGRAM, Handler, System
+
+
+@pytest.fixture
+def system(monkeypatch: pytest.MonkeyPatch) -> System:
+    monkeypatch.setattr(lifecycle, "program_executable", lambda _name: PROGRAM)
+    return System()
+
+
+# Mounting.
+
+
+def test_what_is_said_of_volumes_comes_in_the_order_of_disks_whatever_order_they_mount_in(system: System) -> None:
+    for place, partition in ((1, 0), (0, 2), (0, 1)):
+        assert system.mounting.start(Report(place, partition, f"d{place}p{partition}"), system.work)
+    system.do(0)
+    system.do(0)
+    assert system.lines == []
+    system.do(0)
+    assert system.lines == ["d0p1: mounted", "d0p2: mounted", "d1p0: mounted"]
+
+
+def test_after_the_boot_everything_is_said_as_it_happens(system: System) -> None:
+    drive(system.mounting.settled(first=False))
+    for place in (0, 1):
+        system.mounting.start(Report(place, 0, f"d{place}"), system.work)
+    system.do(1)
+    assert system.lines == ["d1: mounted"]
+
+
+def test_a_volume_that_can_have_no_thread_is_named(system: System) -> None:
+    system.low.allocate_several(system.low.available)
+    assert not system.mounting.start(Report(0, 0, "d0"), system.work)
+    assert system.lines == ["d0: not mounted: no thread for it (out of memory)"]
+    assert system.mounting.state.reports == []
+
+
+def test_a_script_waits_for_every_volume_and_a_person_a_moment_after_the_first(system: System) -> None:
+    system.mounting.start(Report(0, 0, "d0"), system.work)
+    system.mounting.start(Report(1, 0, "d1"), system.work)
+    clocks: list[int] = []
+
+    def block(_call: object) -> None:
+        clocks.append(system.scheduler.state.sleepers[0][0])
+        if len(clocks) == 1:
+            system.now(1000)
+            system.mounting.there()
+            assert system.thread.signal
+        else:
+            system.now(clocks[-1])
+
+    drive(system.mounting.settled(first=True), block=block)
+    assert clocks == [MOUNT_DEADLINE, 1000 + GRACE]
+    waits: list[int] = []
+
+    def work(_call: object) -> None:
+        waits.append(len(system.scheduler.state.sleepers))
+        system.do()
+
+    drive(system.mounting.settled(first=False), block=work)
+    assert waits == [0, 0]
+
+
+def test_a_servers_words_are_limited_also_while_its_volume_mounts(system: System) -> None:
+    report = Report(0, 1, "d0p1")
+    system.mounting.start(report, system.work)
+    process = system.new_process()
+    system.mounting.say_of("d0p1", ["a"] * 30, process)
+    system.mounting.say_of("d0p1", ["b"] * 3, process)
+    assert system.lines == ["a"] * 30
+
+
+# Hosted handlers.
+
+
+class Stepped:
+    """A hosted server's thread whose HostedBlock lies at USER_HEAP."""
+
+    def __init__(self, system: System, server: type[HostedServer] = Handler) -> None:
+        self.system = system
+        self.process = system.new_process("hosted:d0p1")
+        self.memory = system.processes.memory_of(self.process)
+        system.processes.allocate(self.process, 4096)
+        self.thread = system.new_thread(self.process)
+        self.thread.hosted_block = USER_HEAP
+        self.server = server(system.hosted.memory_of(self.process), VolumeGeometry("d0p1", 0, 8))
+        self.server.results = []
+        system.hosted.servers[self.process.number] = self.server
+
+    def step(self, message: int = 0xA000_0000) -> int:
+        return self.system.hosted.step(self.thread, message)
+
+    @property
+    def block(self) -> HostedBlock:
+        return HostedBlock.from_buffer_copy(self.memory.read(USER_HEAP, 64))
+
+
+def test_a_handler_is_stepped_from_gate_call_to_gate_call_and_its_results_come_out_of_its_block(system: System) -> None:
+    stepped = Stepped(system)
+    assert stepped.step() == HostedGate.SYSTEM
+    assert (stepped.block.gate, stepped.block.eax, stepped.block.ebx) == (HostedGate.SYSTEM, SystemCall.CLOCK, 5)
+    stepped.memory.write(USER_HEAP + 8, (77).to_bytes(4, "little"))  # EAX
+    assert stepped.step() == HostedGate.DONE
+    assert (stepped.server.results[0].eax, stepped.block.reply) == (77, ServerCall.REPLY_DATA)
+    assert (system.hosted.running, system.lines, stepped.server.blocks) == ({}, ["d0p1: odd"], {})
+
+
+@pytest.mark.parametrize(
+    ("raised", "reason"),
+    [
+        (FileSystemError(ErrorCode.CORRUPT, "no superblock"), "no superblock"),
+        (ValueError("a bug"), "handler raised ValueError: a bug"),
+        (SystemExit(3), "handler raised SystemExit: 3"),
+        (HandlerStuck("it looped"), "it looped"),
+    ],
+)
+def test_whatever_a_handler_raises_ends_its_server_and_not_the_kernel(
+    system: System, raised: BaseException, reason: str
+) -> None:
+    stepped = Stepped(system)
+    stepped.server.then = raised
+    stepped.step()
+    assert stepped.step() == HostedGate.DONE
+    assert [end[:2] for end in system.ended] == [("hosted:d0p1", reason)]
+    assert system.hosted.running == {}
+
+
+def test_an_interrupt_of_the_user_is_not_the_handlers(system: System) -> None:
+    stepped = Stepped(system)
+    stepped.server.then = KeyboardInterrupt()
+    stepped.step()
+    with pytest.raises(KeyboardInterrupt):
+        stepped.step()
+    assert system.ended == []
+
+
+class Greedy(Handler):
+    """Reads its block for ever, and swallows what it is told."""
+
+    swallowed = 0
+
+    async def serve(self, message: int) -> ServerCall:
+        try:
+            while True:
+                self.memory.read(USER_HEAP, 4)
+        except HandlerStuck:
+            Greedy.swallowed += 1
+        self.memory.read(USER_HEAP, 4)
+        return ServerCall.WAIT
+
+
+def test_a_handler_may_touch_memory_so_often_a_step_and_is_told_again_if_it_swallows_that(system: System) -> None:
+    system.hosted.accesses_limit = 50
+    stepped = Stepped(system, Greedy)
+    assert stepped.step() == HostedGate.DONE
+    assert Greedy.swallowed == 1
+    assert system.ended[0][1] == "handler touched memory more than 50 times in one step"
+    system.hosted.accesses = system.hosted.bytes = 0
+    system.hosted.touch(BYTES_LIMIT)
+    with pytest.raises(HandlerStuck):
+        system.hosted.touch(1)
+
+
+class Endless(Handler):
+    async def serve(self, message: int) -> ServerCall:
+        while True:
+            await GateCall(HostedGate.SYSTEM, SystemCall.YIELD)
+
+
+def test_a_handler_may_make_so_many_gate_calls_for_one_request(system: System) -> None:
+    system.hosted.steps_limit = 5
+    stepped = Stepped(system, Endless)
+    assert [stepped.step() for _ in range(5)] == [HostedGate.SYSTEM] * 5
+    assert (stepped.step(), len(system.ended)) == (HostedGate.DONE, 1)
+
+
+def test_a_handler_of_a_thread_that_dies_is_closed_and_an_objection_is_logged(system: System) -> None:
+    class Objecting(Handler):
+        async def serve(self, message: int) -> ServerCall:
+            try:
+                await GateCall(HostedGate.SYSTEM, SystemCall.YIELD)
+            finally:
+                raise RuntimeError("no")
+
+    stepped = Stepped(system, Objecting)
+    stepped.step()
+    system.hosted.forget(stepped.thread)
+    system.hosted.forget(stepped.thread)
+    assert system.lines == ["hosted:d0p1: handler raised RuntimeError when it was ended"]
+    system.hosted.end_process(stepped.process)
+    with refusal(ErrorCode.BAD_CALL):
+        stepped.step()
+
+
+# The life of servers.
+
+
+def test_a_hosted_server_starts_with_a_block_in_its_memory_and_is_ready(system: System) -> None:
+    state = system.native.start_hosted(Handler, VolumeGeometry("d1p1", 63, 100), 0x101)
+    (thread,) = state.process.threads
+    assert (state.disk, state.start, state.sectors, state.process.partition) == (0x101, 63, 100, state.number)
+    assert (thread.state, state.servers) == (ThreadState.READY, [thread.selector])
+    assert thread.hosted_block in state.process.pages
+    assert isinstance(system.hosted.servers[state.process.number], Handler)
+    assert system.processes.memory_of(state.process).read(USER_STACK_TOP - 16, 1) == b"\0"
+
+
+def test_a_server_that_cannot_be_made_leaves_no_process_and_its_number_is_free(system: System) -> None:
+    class Broken(Handler):
+        def __init__(self, _memory: object, _geometry: object) -> None:
+            raise ValueError("a bug")
+
+    processes = dict(system.records.processes)
+    with pytest.raises(PolicyError, match="its server raised ValueError: a bug"):
+        system.native.start_hosted(Broken, VolumeGeometry("d1p1", 0, 1), 0x101)
+    assert system.records.processes == processes
+    assert system.hosted.servers == {}
+    assert [state.dead for state in system.endpoints.by_number.values()] == [False, True]
+
+
+def test_a_native_servers_image_lies_read_only_in_its_heap(system: System) -> None:
+    state = system.native.start_native("own", "rom", image=b"x" * 4097, executable=PROGRAM)
+    memory = system.processes.memory_of(state.process)
+    assert memory.read(USER_HEAP, 4098) == b"x" * 4097 + b"\0"
+    with refusal(ErrorCode.BAD_ADDRESS):
+        memory.write(USER_HEAP, b"y")
+
+
+def test_the_end_of_one_thread_is_the_end_of_its_server_and_of_its_requests(system: System) -> None:
+    state = system.native.start_native("own", "rom", executable=PROGRAM)
+    system.native.kill(state.process, "it broke", ["at line 3"])
+    system.native.kill(state.process, "again")
+    assert system.lines == ["/rom: server ended: it broke\n  at line 3"]
+    assert (state.dead, state.error, state.swept) == (True, ErrorCode.SERVER_DIED, False)
+    assert state.process.exit_code == KILLED_EXIT_CODE
+    system.native.thread_ended(state.process.threads[0], state.process)
+    assert state.swept
