@@ -1,0 +1,242 @@
+"""What programs are told of the system, and disk blocks that servers see, each call alone."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from callgate.kernel.abi.calls import HOST_CALL_FIRST, HostCall, Operation, ServerCall, SystemCall
+from callgate.kernel.abi.directory import VolumeFlags
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.layout import size_of
+from callgate.kernel.abi.memory import HIGH_MEMORY, USER_HEAP
+from callgate.kernel.abi.thread import IpcInformation, LedgerInformation, ProcessInformation, ThreadState
+from callgate.kernel.abi.volume import VOLUME_BRIEFLY, VOLUME_UNASKED, VolumeInformation
+from callgate.kernel.core.coroutines import RoutineCall
+from callgate.kernel.core.errors import Overdue, PolicyError
+from callgate.kernel.core.records import PartitionState, Process
+from callgate.kernel.gates.block_windows import BlockWindows
+from callgate.kernel.gates.information_calls import InformationCalls
+from callgate.kernel.gates.server_calls import ServerCalls
+from callgate.kernel.gates.volume_information import BRIEFLY, PATIENCE, VolumeQueries
+from callgate.kernel.machine.observation.ledger import Counts
+from callgate.kernel.memory.pins import Pins
+from callgate.kernel.memory.windows import Windows
+from callgate.kernel.storage.cache import Locked
+from plain_gate import Gate
+from plain_guest import drive, refusal
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+# What programs are told.
+
+
+class Answering:
+    """Requests whose replies the test gives; the deadlines are noted."""
+
+    def __init__(self, *replies: PolicyError | RoutineCall) -> None:
+        self.replies = list(replies)
+        self.asked: list[tuple[int, Operation]] = []
+
+    async def make_until(self, deadline: int, _partition: PartitionState, operation: Operation) -> object:
+        self.asked.append((deadline, operation))
+        reply = self.replies.pop(0)
+        if isinstance(reply, PolicyError):
+            raise reply
+
+        async def take_data() -> bytes:
+            return "LÄBEL".encode()
+
+        async def finish() -> None:
+            pass
+
+        return SimpleNamespace(registers=reply, take_data=take_data, finish=finish)
+
+
+VOLUME = RoutineCall("", eax=VolumeFlags.DIRTY | VolumeFlags.NOT_ANSWERED, ebx=0x1234)
+FREE = RoutineCall("", eax=5, edx=1, ecx=4096, esi=9, edi=2)
+
+
+def described(gate: Gate, *replies: PolicyError | RoutineCall) -> VolumeInformation:
+    found = drive(VolumeQueries(gate.guest, Answering(*replies)).describe(gate.partition, 10))[0]
+    assert isinstance(found, VolumeInformation)
+    return found
+
+
+def test_a_volume_is_described_by_its_server_which_cannot_say_that_it_has_not_answered(gate: Gate) -> None:
+    gate.partition.file_system = "fat16"
+    found = described(gate, VOLUME, FREE)
+    assert (bytes(found.name).rstrip(b"\0"), bytes(found.file_system).rstrip(b"\0")) == (b"d0p1", b"fat16")
+    assert (bytes(found.label).rstrip(b"\0").decode(), found.serial, found.flags) == (
+        "LÄBEL",
+        0x1234,
+        VolumeFlags.DIRTY,
+    )
+    assert (found.cluster_bytes, found.free_clusters, found.total_clusters) == (4096, 1 << 32 | 5, 2 << 32 | 9)
+
+
+@pytest.mark.parametrize(
+    ("replies", "flags"),
+    [
+        ((Overdue(),), VolumeFlags.NO_FREE_SPACE | VolumeFlags.NOT_ANSWERED),
+        ((PolicyError(ErrorCode.SERVER_DIED),), VolumeFlags.NO_FREE_SPACE),
+        ((VOLUME, PolicyError(ErrorCode.NOT_SUPPORTED)), VolumeFlags.DIRTY | VolumeFlags.NO_FREE_SPACE),
+    ],
+)
+def test_a_server_that_does_not_say_hides_no_other_volume(
+    gate: Gate, replies: tuple[PolicyError | RoutineCall, ...], flags: int
+) -> None:
+    assert described(gate, *replies).flags == flags
+
+
+def test_a_killed_or_interrupted_caller_hears_of_that(gate: Gate) -> None:
+    with refusal(ErrorCode.INTERRUPTED):
+        described(gate, PolicyError(ErrorCode.INTERRUPTED))
+
+
+def information(gate: Gate, queries: object = None) -> InformationCalls:
+    gate.frame["edi"] = USER_HEAP
+    gate.user_memory()
+    return InformationCalls(gate.caller, gate.records, gate.slots, queries)
+
+
+@pytest.mark.parametrize(("flag", "patience"), [(0, PATIENCE), (VOLUME_BRIEFLY, BRIEFLY), (VOLUME_UNASKED, None)])
+def test_a_volume_is_asked_for_as_long_as_its_caller_wants(gate: Gate, flag: int, patience: int | None) -> None:
+    requests = Answering(VOLUME, FREE)
+    calls = information(gate, VolumeQueries(gate.guest, requests))
+    gate.now(7)
+    gate.frame["ebx"] = flag
+    drive(calls.volume_information(gate.thread, gate.frame))
+    assert requests.asked == ([] if patience is None else [(7 + patience, 2), (7 + patience, 1)])
+    assert gate.user_memory().read(USER_HEAP + 32, 5) == b"d0p1\0"
+    gate.frame["ebx"] = flag | 1
+    with refusal(ErrorCode.NOT_FOUND):
+        drive(calls.volume_information(gate.thread, gate.frame))
+
+
+def test_threads_are_listed_by_number_with_what_they_have_used_up_to_now(gate: Gate) -> None:
+    calls = information(gate)
+    gate.machine.state.count = 500
+    gate.frame["ebx"] = 1
+    calls.process_information(gate.thread, gate.frame)
+    row = ProcessInformation.from_buffer_copy(gate.user_memory().read(USER_HEAP, size_of(ProcessInformation)))
+    assert (row.process, row.thread, row.state, row.instructions) == (1, gate.thread.number, ThreadState.RUNNING, 500)
+    assert (row.pages, bytes(row.name).rstrip(b"\0")) == (1, b"shell")
+    gate.frame["ebx"] = 2
+    with refusal(ErrorCode.NOT_FOUND):
+        calls.process_information(gate.thread, gate.frame)
+
+
+def test_a_servers_row_shows_its_slots_and_counters(gate: Gate) -> None:
+    gate.take(2)
+    gate.fields["tail"] = 9
+    gate.slots.count_wait(gate.partition)
+    calls = information(gate)
+    gate.frame["ebx"] = 0
+    calls.ipc_information(gate.thread, gate.frame)
+    row = IpcInformation.from_buffer_copy(gate.user_memory().read(USER_HEAP, size_of(IpcInformation)))
+    assert (row.requests, row.blocking_waits, row.unused, bytes(row.state)[:3]) == (9, 1, 0xFFFF_FFFC, b"\2\2\0")
+
+
+def test_the_runs_counters_and_its_clock_are_copied_out(gate: Gate) -> None:
+    counts = Counts(3, 4, host_calls={"wake": 2, "system.open": 5, "server.lock_blocks": 6}, exceptions={"#PF": 7})
+    gate.machine.ledger.counts = lambda: counts
+    calls = information(gate)
+    calls.ledger(gate.thread, gate.frame)
+    found = LedgerInformation.from_buffer_copy(gate.user_memory().read(USER_HEAP, size_of(LedgerInformation)))
+    assert (found.guest_instructions, found.host_calls, found.exceptions) == (7, 13, 7)
+    assert (found.host_call[HostCall.WAKE - HOST_CALL_FIRST], found.system_call[SystemCall.OPEN]) == (2, 5)
+    assert list(found.server_call)[:2] == [6, 0]
+    gate.machine.clock.retired = 5 << 32 | 6
+    calls.clock(gate.thread, gate.frame)
+    assert (gate.frame["eax"], gate.frame["edx"]) == (6, 5)
+
+
+# Calls of servers, and blocks that they see.
+
+
+class Blocks:
+    """A cache whose blocks are all there; block n is n in every byte."""
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+        self.locked: list[tuple[int, int]] = []
+
+    async def read_locked(self, disk: int, numbers: list[int]) -> Locked:
+        for index, number in enumerate(numbers):
+            self.gate.guest.ram.high[index * 4096 : (index + 1) * 4096] = bytes([number]) * 4096
+        self.locked += [(disk, number) for number in numbers]
+        return Locked(list(self.locked), [HIGH_MEMORY + index * 4096 for index in range(len(numbers))], [], [])
+
+    def unlock(self, keys: list[tuple[int, int]]) -> None:
+        for key in keys:
+            self.locked.remove(key)
+
+
+@pytest.fixture
+def blocks(gate: Gate) -> tuple[BlockWindows, Blocks]:
+    gate.high.limit = gate.high.start + 4096 * 4096  # so large a share
+    cache = Blocks(gate)
+    windows = Windows(gate.guest, gate.memory, Pins(gate.low, cache.unlock), gate.endpoints)
+    return BlockWindows(cache, windows, gate.shares), cache
+
+
+def test_a_server_sees_its_partitions_sectors_and_zeros_for_its_neighbours(
+    gate: Gate, blocks: tuple[BlockWindows, Blocks]
+) -> None:
+    windows, cache = blocks
+    server, partition = gate.partition.process, gate.partition  # sectors 63 to 1062 of the disk
+    address, _ = drive(windows.lock(server, partition, 0, 10))
+    memory = gate.processes.memory_of(server)
+    assert memory.read(address, 5120) == b"\7" * 512 + b"\x08" * 4096 + b"\x09" * 512
+    assert memory.read(address - 7 * 512, 7 * 512) == bytes(7 * 512)
+    assert (cache.locked, partition.locked_blocks) == ([(0x100, 8), (0x100, 9)], 3)
+    with refusal(ErrorCode.BAD_ADDRESS):
+        windows.unlock(server, address + 512)
+    windows.unlock(server, address)
+    assert (cache.locked, partition.locked_blocks, server.windows) == ([], 0, {})
+
+
+@pytest.mark.parametrize(("first", "count"), [(0, 0), (1000, 1), (999, 2), (0, 2049), (1 << 63, 1)])
+def test_what_lies_outside_the_partition_or_is_too_much_is_refused(
+    gate: Gate, blocks: tuple[BlockWindows, Blocks], first: int, count: int
+) -> None:
+    gate.partition.sectors = 1000 if first else 5000
+    with refusal(ErrorCode.BAD_ARGUMENT):
+        drive(blocks[0].lock(gate.partition.process, gate.partition, first, count))
+    assert (blocks[1].locked, gate.partition.locked_blocks) == ([], 0)
+
+
+def test_server_calls_reach_what_answers_them_and_errors_are_the_callers(gate: Gate) -> None:
+    calls: list[tuple[Any, ...]] = []
+
+    async def lock(_process: Process, _partition: PartitionState, first: int, count: int) -> int:
+        calls.append(("lock", first, count))
+        raise PolicyError(ErrorCode.NO_RESOURCES)
+
+    gate.shell.partition = 0
+    answered = ServerCalls(
+        gate.guest,
+        gate.threads,
+        gate.endpoints,
+        SimpleNamespace(changed=lambda partition, version: calls.append(("changed", partition.number, version))),
+        SimpleNamespace(step=lambda _thread, message: message + 1),
+        SimpleNamespace(lock=lock, unlock=lambda _process, address: calls.append(("unlock", address))),
+    )
+    gate.frame["ebx"], gate.frame["edx"], gate.frame["esi"], gate.frame["ecx"] = 5, 1, 2, 3
+    waiting = answered.host_server(ServerCall.LOCK_BLOCKS)
+    assert waiting is not None
+    drive(waiting)
+    assert (gate.frame["eax"], gate.frame["eflags"] & 1) == (ErrorCode.NO_RESOURCES, 1)
+    answered.host_server(ServerCall.UNLOCK_BLOCKS)
+    answered.host_server(ServerCall.DIRECTORY_CHANGED)
+    answered.host_server(ServerCall.HOSTED_STEP)
+    assert (gate.frame["eax"], gate.frame["eflags"] & 1) == (6, 0)
+    assert calls == [("lock", 1 << 32 | 2, 3), ("unlock", 5), ("changed", 0, 5)]
+    answered.host_server(ServerCall.REPLY_DATA)
+    assert gate.frame["eax"] == ErrorCode.BAD_CALL
