@@ -104,21 +104,22 @@ class Fetching:
         """Whether a READY request block ends with a page; if not, ask for the rest of it, which takes the block over.
 
         A page that is half there must not be mapped: whoever touches the other half would read zeros.  Only if
-        the server does not give the rest it stays so, for those who ask for no more than what is there.
+        the server does not give the rest it stays so, for those who ask for no more than what is there.  That this
+        reader may not ask, or that there is no memory, says nothing of the server, and is no other reader's matter.
         """
         if fill.stuck or fill.end >= file.size or file.page_start(file.page_of(fill.end)) == fill.end:
             return True
-        try:
-            with self.hunger.keeping(fill):
-                more = file.covering(fill.end) or await self.post(file, fill.end, 1)
-                if more.state is FillState.WAITING:
-                    await self._wait(more)
-            if more.state is FillState.FAILED:
+        with self.hunger.keeping(fill):
+            more = file.covering(fill.end) or await self.post(file, fill.end, 1)
+            if more.state is FillState.WAITING:
+                await self._wait(more)
+        if more.state is FillState.FAILED:
+            try:
                 await self._after(file, more, patience)
-        except PolicyError as error:
-            if error.code in {ErrorCode.KILLED, ErrorCode.INTERRUPTED}:
-                raise
-            fill.stuck = True
+            except PolicyError as error:
+                if error.code in {ErrorCode.KILLED, ErrorCode.INTERRUPTED, ErrorCode.NO_MEMORY}:
+                    raise
+                fill.stuck = True
         return False
 
     async def _wait(self, fill: Fill) -> None:
