@@ -41,6 +41,7 @@ PROGRAM_MEMORY: Final = 16 << 20  # of all its segments
 PROGRAM_HEADERS: Final = 64
 PROGRAMS_LOADING_BYTES: Final = 64 << 20  # read by START_PROCESS and not started yet, all together
 PROGRAMS_LOADING_RESERVED: Final = PROGRAM_BYTES
+PROGRAMS_LOADING_OF_FAMILY: Final = PROGRAMS_LOADING_BYTES // 2
 SYMBOLS: Final = 8192  # that are kept for fault reports
 SYMBOL_NAMES_BYTES: Final = 256 << 10
 SYMBOL_NAME_BYTES: Final = 256
@@ -50,8 +51,12 @@ FILES_OF_PROCESS: Final = 64
 DIRECTORIES_OF_PROCESS: Final = 64
 DIRECTORIES_KEPT: Final = 32
 DIRECTORY_PAGES_KEPT: Final = 1024
+FILES_OF_FAMILY: Final = 1024
+DIRECTORIES_OF_FAMILY: Final = 512
+HELD_OF_SERVER: Final = 4096  # open files, locks and request blocks, what it has still to be told to forget included
 REQUEST_BLOCKS_OF_FILE: Final = 768
 REQUEST_BLOCKS: Final = 2048
+REQUEST_BLOCKS_OF_FAMILY: Final = REQUEST_BLOCKS // 2  # on their way
 MAPPED_BLOCKS: Final = 8192  # request blocks in windows: one that two windows show counts twice
 
 # The disk cache and disks.
@@ -115,8 +120,9 @@ LIMITS: tuple[Limit, ...] = (
     ),
     Limit(
         "bytes of programs that are being read",
-        "all `START_PROCESS` together",
-        f"{PROGRAMS_LOADING_BYTES // MEBI} MiB; the last {PROGRAMS_LOADING_RESERVED // MEBI} MiB are the shell's",
+        "all `START_PROCESS` of a family; all together",
+        f"{PROGRAMS_LOADING_OF_FAMILY // MEBI} MiB; {PROGRAMS_LOADING_BYTES // MEBI} MiB, of which the last "
+        f"{PROGRAMS_LOADING_RESERVED // MEBI} MiB are the shell's",
         "`START_PROCESS`: `NO_MEMORY`",
     ),
     Limit(
@@ -125,8 +131,21 @@ LIMITS: tuple[Limit, ...] = (
         f"{SYMBOLS}, {SYMBOL_NAMES_BYTES >> 10} KiB; {SYMBOL_NAME_BYTES} bytes of one name are shown",
         "a fault report without names",
     ),
-    Limit("open files", "a process", f"{FILES_OF_PROCESS}", "`OPEN`: `NO_RESOURCES`"),
-    Limit("locked directories", "a process", f"{DIRECTORIES_OF_PROCESS}", "`LOCK_DIRECTORY`: `NO_RESOURCES`"),
+    Limit("open files", "a process; a family", f"{FILES_OF_PROCESS}; {FILES_OF_FAMILY}", "`OPEN`: `NO_RESOURCES`"),
+    Limit(
+        "locked directories",
+        "a process; a family",
+        f"{DIRECTORIES_OF_PROCESS}; {DIRECTORIES_OF_FAMILY}",
+        "`LOCK_DIRECTORY`: `NO_RESOURCES`",
+    ),
+    Limit(
+        "open files, locked directories and request blocks that a server holds for others, and what it has still to be "
+        "told to forget",
+        "a server",
+        f"{HELD_OF_SERVER}",
+        "`OPEN`, `LOCK_DIRECTORY`, `MAP_FILE`: `NO_RESOURCES`; while half of it is what the server has still to be "
+        "told, they wait for that first, a second of virtual time at most",
+    ),
     Limit(
         "versions of directories that are kept although nobody has them locked, and their pages",
         "all together",
@@ -135,8 +154,8 @@ LIMITS: tuple[Limit, ...] = (
     ),
     Limit(
         "request blocks (ranges of a file that are in memory or on their way)",
-        "a file; all files",
-        f"{REQUEST_BLOCKS_OF_FILE}; {REQUEST_BLOCKS}",
+        "a file; all files; on their way to a family",
+        f"{REQUEST_BLOCKS_OF_FILE}; {REQUEST_BLOCKS}; {REQUEST_BLOCKS_OF_FAMILY}",
         "the most idle one is let go of; if all are on their way, `NO_MEMORY`",
     ),
     Limit(

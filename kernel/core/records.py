@@ -103,6 +103,7 @@ class GiveBackQueue:
     busy: bool = False  # the oldest one waits for a slot, has one, or is with the server: one at a time
     slot: int = -1  # the one that it has been given and that has not been posted yet
     waiters: list[int] = field(default_factory=list)  # selectors of threads that wait until all is said
+    behind: list[int] = field(default_factory=list)  # selectors of threads that wait until half of the limit is left
 
 
 @dataclass(slots=True, eq=False)

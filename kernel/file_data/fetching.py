@@ -52,6 +52,7 @@ class Fetching:
         Whatever the server answers, it is asked `TRIES` times at most.
         """
         patience = Patience()
+        asking = False  # and has waited, if the server was behind
         while True:
             if self.scheduler.current.killed:
                 raise PolicyError(ErrorCode.KILLED)
@@ -62,6 +63,10 @@ class Fetching:
                 # Where pages begin is not known before the first data: one request at a time until then.
                 fill = next((fill for fill in file.fills if fill.state is FillState.WAITING), None)
             if fill is None:
+                if not asking:
+                    asking = True
+                    if await self.letting_go.give_backs.catch_up(self.endpoints.by_number[file.partition]):
+                        continue
                 fill = await self.post(file, position, wanted)
             if fill.state is FillState.READY:
                 if await self._complete(file, fill, patience):

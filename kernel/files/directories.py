@@ -57,16 +57,14 @@ class Directories:
 
     async def lock(self, process: Process, path: bytes, path_address: int) -> tuple[int, DirectoryLock]:
         """Lock the directory at an absolute path that also lies at kernel address `path_address`."""
-        if len(process.locks) >= DIRECTORIES_OF_PROCESS:
-            raise PolicyError(ErrorCode.NO_RESOURCES)
+        self.shares.check_lock(process)
         partition, rest = resolve(self.endpoints, path)
         if partition is None:
             lock = self._lock_root(process)
         else:
             version = await self._version(partition, rest, path_address + len(path) - len(rest))
             try:
-                if len(process.locks) >= DIRECTORIES_OF_PROCESS:  # other threads have locked some meanwhile
-                    raise PolicyError(ErrorCode.NO_RESOURCES)
+                self.shares.check_lock(process)  # other threads have locked some meanwhile
                 lock = self._show(process, version)
             except PolicyError:
                 if not version.users and not version.current:
@@ -137,6 +135,7 @@ class Directories:
         if key in versions:
             versions.move_to_end(key)
             return versions[key]
+        await self.give_backs.catch_up(partition)
         self.give_backs.check_room(partition)
         reply = await self.requests.make(partition, Operation.LOCK_DIRECTORY, data=(address, len(rest)))
         self.give_backs.taken(partition)

@@ -57,12 +57,10 @@ class Files:
         partition, rest = resolve(self.endpoints, path)
         if partition is None:
             raise PolicyError(ErrorCode.IS_DIRECTORY)
-        if len(process.files) >= FILES_OF_PROCESS:
-            raise PolicyError(ErrorCode.NO_RESOURCES)
+        self.shares.check_file(process)
         file = await self.opening.open_object(partition, (path_address + len(path) - len(rest), len(rest)))
         try:
-            if len(process.files) >= FILES_OF_PROCESS:  # other threads have opened files meanwhile
-                raise PolicyError(ErrorCode.NO_RESOURCES)
+            self.shares.check_file(process)  # other threads have opened files meanwhile
             if writable and file.attributes & FileAttributes.READ_ONLY:
                 raise PolicyError(ErrorCode.READ_ONLY)
             if writable and not self.scratch():

@@ -31,6 +31,7 @@ class FileOpening:
 
     async def open_object(self, partition: PartitionState, path: tuple[int, int]) -> FileObject:
         """Open the file at a path (kernel address, bytes) of a volume, or share it if it is open already."""
+        await self.letting_go.give_backs.catch_up(partition)
         self.letting_go.give_backs.check_room(partition)
         reply = await self.requests.make(partition, Operation.OPEN, data=path)
         registers = reply.registers
@@ -88,6 +89,7 @@ class FileOpening:
         """Return the content of a small file: the program that process `parent` starts."""
         file = await self.open_object(partition, path)
         shares = self.shares
+        family = shares.family_of(0, parent)
         data = bytearray()
         try:
             if file.size > limit:
@@ -97,11 +99,11 @@ class FileOpening:
                 fill.ahead = False
                 shares.check_loading(parent, fill.end - len(data))
                 piece = self._bytes(file, len(data), fill.end)
-                shares.loading += len(piece)
+                shares.loading[family] += len(piece)
                 data += piece
             return bytes(data)
         finally:
-            shares.loading -= len(data)
+            shares.loading[family] -= len(data)
             self.letting_go.close_object(file)
 
     def _bytes(self, file: FileObject, start: int, end: int) -> bytes:

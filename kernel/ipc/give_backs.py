@@ -7,7 +7,8 @@ asm/kernel/threads/watch_thread.asm), and the server's answer, whatever it says,
 not answer keeps one slot of its own, no thread, and nothing of anybody else's.
 
 The queue is bounded: what an endpoint holds for others, given back or not, is counted (`PartitionState.held`), and at
-`HELD_LIMIT` it gets no new OPEN, LOCK_DIRECTORY or READ.
+`HELD_OF_SERVER` it gets no new OPEN, LOCK_DIRECTORY or READ.  Clients that open and close faster than the server can be
+told would fill the queue, and others would be refused: so while it is half full whoever asks the server waits first.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Final
 from callgate.kernel.abi import selectors
 from callgate.kernel.abi.calls import Operation, WaitReason
 from callgate.kernel.abi.errors import ErrorCode, error_of_server
+from callgate.kernel.abi.limits import HELD_OF_SERVER
 from callgate.kernel.abi.message import Message
 from callgate.kernel.core.coroutines import CARRY, routine
 from callgate.kernel.core.errors import PolicyError
@@ -28,7 +30,7 @@ from callgate.kernel.core.records import GIVE_BACKS, PartitionState, Thread
 from callgate.kernel.ipc.slots import Slots
 from callgate.kernel.tasks.threads import Threads
 
-HELD_LIMIT: Final = 4096  # open files, locks, request blocks and give-backs of one endpoint
+BEHIND_LIMIT: Final = 1_000_000_000  # nanoseconds of virtual time for which a client waits for a server that is behind
 LAST_WORDS = 1_000_000  # nanoseconds of virtual time that servers have to hear of give-backs when the shell has ended
 
 
@@ -63,7 +65,7 @@ class GiveBacks:
         self.endpoints = slots.state
         self.log = log
         self.stop = stop
-        self.limit = HELD_LIMIT
+        self.limit = HELD_OF_SERVER
 
     def start(self) -> None:
         """Make the thread that posts; it begins when something is to be given back."""
@@ -79,6 +81,36 @@ class GiveBacks:
         """NO_RESOURCES if the server holds as much for us as it may, or would if it answered."""
         if partition.held >= self.limit:
             raise PolicyError(ErrorCode.NO_RESOURCES, f"/{partition.name} holds {partition.held} things for others")
+
+    def _is_behind(self, partition: PartitionState) -> bool:
+        return len(partition.give_backs.entries) >= self.limit // 2 and not partition.dead
+
+    async def catch_up(self, partition: PartitionState) -> bool:
+        """Have the current thread, which is about to ask a server, wait while that one is far behind; whether it has.
+
+        It waits for `BEHIND_LIMIT` at most.  KILLED or INTERRUPTED if it must not wait.
+        """
+        thread, queue = self.scheduler.current, partition.give_backs
+        begin = self.guest.now
+        waited = False
+        while self._is_behind(partition) and self.guest.now < begin + BEHIND_LIMIT:
+            self.threads.check_wait(thread)
+            waited = True
+            queue.behind.append(thread.selector)
+            self.scheduler.sleep_until(thread, begin + BEHIND_LIMIT)
+            await routine("block", eax=WaitReason.FILE)
+            self.scheduler.cancel_sleep(thread)
+            if thread.selector in queue.behind:
+                queue.behind.remove(thread.selector)
+        return waited
+
+    def _caught_up(self, partition: PartitionState) -> None:
+        """Wake who waits, if the server is not far behind any more."""
+        queue = partition.give_backs
+        if queue.behind and not self._is_behind(partition):
+            behind, queue.behind = queue.behind, []
+            for selector in behind:
+                self.scheduler.host_wake(selector)
 
     def taken(self, partition: PartitionState) -> None:
         """A server has said that it holds something more for us."""
@@ -152,6 +184,7 @@ class GiveBacks:
         if partition.dead:
             return
         partition.held -= 1
+        self._caught_up(partition)
         if message is not None:
             header = Message.from_buffer(message)
             if header.eflags & CARRY:
@@ -170,6 +203,7 @@ class GiveBacks:
         queue.busy = queue.slot >= 0 or GIVE_BACKS in partition.posted.values()
         partition.held = 0
         self._all_said(partition)
+        self._caught_up(partition)
 
     def _all_said(self, partition: PartitionState) -> None:
         waiters, partition.give_backs.waiters = partition.give_backs.waiters, []

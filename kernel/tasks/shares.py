@@ -7,6 +7,7 @@ tables and message pages come first, then copies of file data, then the shell an
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from callgate.kernel.abi import limits
@@ -29,7 +30,7 @@ class Shares:
         self.endpoints = endpoints
         self.memory = memory
         self.reclaim = reclaim
-        self.loading = 0  # bytes of programs that are being read
+        self.loading: Counter[int] = Counter()  # by family: bytes of programs that are being read
 
     def favoured(self, process: Process) -> bool:
         """Whether a process may have what is reserved: the shell, what it starts, and what the kernel is starting."""
@@ -78,6 +79,8 @@ class Shares:
 
     def check_list(self, process: Process) -> None:
         """NO_MEMORY if a process must not ask for one more request block, which takes a frame for its sector list."""
+        if self.tasks.lists.get(process.family, 0) >= limits.REQUEST_BLOCKS_OF_FAMILY:
+            raise OutOfMemory
         self._check_family(process.family, 1)
 
     def _check_family(self, family: int, count: int) -> None:
@@ -106,6 +109,22 @@ class Shares:
         self.leave(limits.FRAMES_RESERVED_FILES, 1)
         return self.memory.low.allocate()
 
+    # Files and directories.
+
+    def check_file(self, process: Process) -> None:
+        """NO_RESOURCES if a process must not open one more file."""
+        if len(process.files) >= limits.FILES_OF_PROCESS:
+            raise PolicyError(ErrorCode.NO_RESOURCES, f"a process has at most {limits.FILES_OF_PROCESS} files open")
+        if sum(len(other.files) for other in self._family(process.family)) >= limits.FILES_OF_FAMILY:
+            raise PolicyError(ErrorCode.NO_RESOURCES, f"a family has at most {limits.FILES_OF_FAMILY} files open")
+
+    def check_lock(self, process: Process) -> None:
+        """NO_RESOURCES if a process must not lock one more directory."""
+        if len(process.locks) >= limits.DIRECTORIES_OF_PROCESS:
+            raise PolicyError(ErrorCode.NO_RESOURCES, f"a process locks at most {limits.DIRECTORIES_OF_PROCESS}")
+        if sum(len(other.locks) for other in self._family(process.family)) >= limits.DIRECTORIES_OF_FAMILY:
+            raise PolicyError(ErrorCode.NO_RESOURCES, f"a family locks at most {limits.DIRECTORIES_OF_FAMILY}")
+
     # Programs that are being read.
 
     def check_loading(self, parent: int, count: int) -> None:
@@ -113,7 +132,9 @@ class Shares:
         most = limits.PROGRAMS_LOADING_BYTES
         if parent not in (0, self.tasks.shell):
             most -= limits.PROGRAMS_LOADING_RESERVED
-        if self.loading + count > most:
+            if self.loading[self.family_of(0, parent)] + count > limits.PROGRAMS_LOADING_OF_FAMILY:
+                raise PolicyError(ErrorCode.NO_MEMORY, "the family reads too many programs")
+        if self.loading.total() + count > most:
             raise PolicyError(ErrorCode.NO_MEMORY, "too many programs are being read")
 
     # Blocks of the cache.

@@ -574,7 +574,7 @@ def test_programs_that_are_being_read_have_a_bound_together(arena: Arenas) -> No
     made.run()
     shares = made.kernel.shares
     number = next(process.number for process in made.kernel.state.tasks.processes.values() if process.number)
-    shares.loading = limits.PROGRAMS_LOADING_BYTES - limits.PROGRAMS_LOADING_RESERVED
+    shares.loading[0] = limits.PROGRAMS_LOADING_BYTES - limits.PROGRAMS_LOADING_RESERVED
     with pytest.raises(PolicyError) as caught:
         shares.check_loading(number, 1)
     assert caught.value.code is ErrorCode.NO_MEMORY

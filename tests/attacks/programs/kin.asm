@@ -1,0 +1,102 @@
+; A family tree: each process starts WIDTH children and ends, down to generation DEPTH, whose processes take what WHAT says
+; until they are refused, and keep it.  Their ancestors are all dead by then.  The argument is the generation, as a digit;
+; the first process has none.
+
+        .include "system.inc"
+
+STEP = 64 * PAGE_SIZE
+
+start:
+        movzx   eax, byte ptr [USER_ARGUMENTS]
+        cmp     eax, '0' + DEPTH
+        je      take
+        test    eax, eax
+        jnz     .parent
+        mov     eax, '0'
+.parent:
+        inc     eax
+        mov     [child], al
+        mov     dword ptr [left], WIDTH
+.next:
+        mov     esi, kin
+        mov     ecx, KIN_SIZE
+        mov     edi, child
+        SYSTEM  START_PROCESS
+        dec     dword ptr [left]
+        jnz     .next
+        xor     ebx, ebx
+        SYSTEM  EXIT
+
+take:
+        call    dword ptr [takers + WHAT * 4]
+        jnc     take
+sleep:
+        SYSTEM  READ_CHARACTER
+        jmp     sleep
+
+files:
+        mov     esi, large
+        mov     ecx, LARGE_SIZE
+        xor     edx, edx
+        SYSTEM  OPEN
+        ret
+
+directories:
+        mov     esi, large
+        mov     ecx, DIRECTORY_SIZE
+        SYSTEM  LOCK_DIRECTORY
+        ret
+
+threads:
+        mov     ebx, sleep
+        mov     ecx, USER_STACK_TOP - 0x800
+        SYSTEM  START_THREAD
+        ret
+
+heap:
+        mov     ecx, 16 * PAGE_SIZE
+        SYSTEM  ALLOCATE
+        ret
+
+; programs: start what is no program, after all of it has been read; refused for the want of memory or not, go on.
+programs:
+        mov     esi, large
+        mov     ecx, LARGE_SIZE
+        mov     edi, child
+        SYSTEM  START_PROCESS
+        clc
+        ret
+
+; reads: read at places that are no two in one request, and go on when refused.
+reads:
+        cmp     dword ptr [handle], 0
+        jne     .next
+        call    files
+        jc      .end
+        mov     [handle], eax
+.next:
+        mov     ebx, [handle]
+        mov     esi, [position]
+        xor     edx, edx
+        mov     ecx, 1
+        SYSTEM  MAP_FILE
+        add     dword ptr [position], STEP
+        cmp     dword ptr [position], BYTES
+        cmc
+.end:   ret
+
+        .rodata
+        .align 4
+takers: .long   files, directories, threads, heap, programs, reads
+kin:    .ascii  "/d0/KIN"
+KIN_SIZE = $ - kin
+large:  .ascii  "/d0/LARGE"
+LARGE_SIZE = $ - large
+DIRECTORY_SIZE = 3
+        .data
+        .align 4
+left:   .long   0
+handle: .long   0
+position:
+        .long   0
+child:  .byte   0, 0

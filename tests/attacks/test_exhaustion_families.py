@@ -1,0 +1,192 @@
+"""Families whose ancestors are dead take all they can get: together they have one share, and others have theirs.
+
+A process starts children and ends, and so do they, down to the generation that takes and keeps (`kin.asm`).
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import silent_servers as servers
+from callgate.asm.assembler import assemble
+from callgate.disk.builder import create_image
+from callgate.disk.latency import Latency
+from callgate.disk.media import MemoryMedium
+from callgate.kernel import shares, volumes
+from callgate.kernel.abi import limits
+from callgate.kernel.abi.calls import Operation
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.errors import PolicyError
+from callgate.kernel.images import source
+from callgate.kernel.machine.serial import IRQ
+from callgate.kernel.records import Process
+
+HELD = 0
+PROGRAMS = Path(__file__).parent / "programs"
+WIDTH, DEPTH = 2, 3
+LEAVES = WIDTH**DEPTH
+LARGE = 1 << 20  # bytes of a file that is no program
+TAKERS = ("files", "directories", "threads", "heap", "programs", "reads")
+FUEL = 100_000_000
+Arenas = Callable[..., Any]
+Families = Callable[..., Any]
+
+
+@pytest.fixture
+def family(arena: Arenas, tmp_path: Path) -> Families:
+    """Boot a disk with the program and a large file, and have the family take `what`; its number is the first's."""
+
+    def make(what: str, **options: Any) -> Any:
+        defines = {"WIDTH": WIDTH, "DEPTH": DEPTH, "WHAT": TAKERS.index(what), "BYTES": LARGE}
+        include = [PROGRAMS, source("callgate.asm.include", "")]
+        tree = tmp_path / what
+        tree.mkdir()
+        (tree / "KIN").write_bytes(
+            assemble(PROGRAMS / "kin.asm", include_dirs=include, defines=defines).elf(debug=False)
+        )
+        (tree / "LARGE").write_bytes(bytes(LARGE))
+        create_image(tmp_path / "kin.img", tree, fs="fat16", size=8 << 20)
+        made = arena(tmp_path / "kin.img", **options)
+        made.wanted.append(lambda: made.attackers.append(made.start("kin", **defines)))
+        return made
+
+    return make
+
+
+def members(made: Any) -> list[Process]:
+    """Return the processes of the attackers' family: the last generation."""
+    family = made.attackers[0].number
+    processes = made.kernel.state.tasks.processes.values()
+    return [process for process in processes if process.family == family and process.threads]
+
+
+def attention(made: Any) -> None:
+    """Have a CPU that may be halted look at what was changed from outside."""
+    made.system.machine.pic.lower_line(IRQ)
+    made.system.machine.pic.raise_line(IRQ)
+
+
+COUNTS: dict[str, tuple[str, int, Callable[[Process], int]]] = {
+    "files": ("FILES_OF_FAMILY", 40, lambda process: len(process.files)),
+    "directories": ("DIRECTORIES_OF_FAMILY", 40, lambda process: len(process.locks)),
+    "threads": ("THREADS_OF_FAMILY", 40, lambda process: len(process.threads)),
+}
+
+
+@pytest.mark.parametrize("what", COUNTS)
+def test_descendants_of_the_dead_have_one_share_together_and_another_program_has_its_own(
+    family: Families, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    name, limit, count = COUNTS[what]
+    monkeypatch.setattr(limits, name, limit)
+    made = family(what)
+    assert made.run(FUEL).reason == "halt"
+    assert made.results == [0]
+    assert len(members(made)) == LEAVES or what == "threads"  # of which there are none left for the last children
+    assert all(process.parent == 0 for process in members(made))
+    assert sum(map(count, members(made))) == limit
+    # One of them ends: what was its is there again for the family, and only once.
+    taker = max(members(made), key=count)
+    taken = count(taker)
+    made.kernel.processes.kill(taker, 9)
+    attention(made)
+    assert made.run(FUEL).reason == "halt"
+    assert sum(map(count, members(made))) == limit - taken
+    other = made.start("kin", b"%d" % DEPTH, WIDTH=1, DEPTH=DEPTH, WHAT=TAKERS.index(what), BYTES=LARGE)
+    attention(made)
+    assert made.run(FUEL).reason == "halt"
+    assert count(other) == limit
+    assert made.kernel.check() == []
+
+
+def test_descendants_of_the_dead_have_half_of_memory_together_and_another_program_starts(family: Families) -> None:
+    made = family("heap", memory=16 << 20)
+    assert made.run(FUEL).reason == "halt"
+    half = made.kernel.memory.low.total // limits.FRAMES_OF_FAMILY_PART
+    assert half - 32 <= sum(map(shares.frames_of, members(made))) <= half
+    victim = made.start("victim")
+    attention(made)
+    assert made.run(FUEL).reason == "halt"
+    assert victim.exit_code == HELD
+
+
+def test_descendants_of_the_dead_read_programs_up_to_one_share(family: Families) -> None:
+    made = family("files")
+    assert made.run(FUEL).reason == "halt"
+    kin, other = members(made), made.start("victim")
+    check, loading = made.kernel.shares.check_loading, made.kernel.shares.loading
+    loading[kin[0].family] = limits.PROGRAMS_LOADING_OF_FAMILY - 1
+    for process in kin:
+        check(process.number, 1)
+        with pytest.raises(PolicyError) as refused:
+            check(process.number, 2)
+        assert refused.value.code is ErrorCode.NO_MEMORY
+    check(other.number, limits.PROGRAM_BYTES)
+    del loading[kin[0].family]
+
+
+@pytest.mark.thorough(only=True)
+def test_a_family_has_so_many_request_blocks_on_their_way_and_others_read(
+    family: Families, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "REQUEST_BLOCKS_OF_FAMILY", 1)
+    made = family("reads", latency=Latency(command=5_000_000, sector=100))
+    made.wanted.append(lambda: made.victims.append(made.start("whole_reader", b"/d0/LARGE\0")))
+    most: list[int] = [0]
+    reserve = made.kernel.sector_lists.reserve
+
+    def watched(process: Process) -> int:
+        family = reserve(process)
+        if process.family == made.attackers[0].number:
+            most.append(made.kernel.state.tasks.lists[family])
+        return int(family)
+
+    made.kernel.sector_lists.reserve = watched
+    assert made.run(FUEL).reason == "halt"
+    assert max(most) == 1
+    assert made.kernel.state.tasks.lists == {}
+    assert [victim.exit_code for victim in made.victims] == [HELD]
+
+
+# A server that others keep busy.
+
+LIMIT = 40
+PATRONS = 4
+
+
+@pytest.fixture
+def crowd(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A volume whose server has to be told of many things, and holds LIMIT at most."""
+    monkeypatch.setattr(volumes, "installed_servers", lambda: [servers.Silent])
+    monkeypatch.setattr(servers.Silent, "silent", frozenset())
+    monkeypatch.setattr(servers.Silent, "answered", [])
+    made = arena(MemoryMedium(servers.IMAGE))
+    assert made.run().reason == "halt"
+    made.kernel.give_backs.limit = LIMIT
+    return made
+
+
+def test_clients_that_open_and_close_faster_than_the_server_hears_of_it_are_refused_nothing(crowd: Any) -> None:
+    """Each of their requests brings something that the server is to be told, and it is told one thing at a time."""
+    argument = bytes([100]) + b"/d0\0/d0/f\0"
+    patrons = [crowd.start("patron", argument) for _ in range(PATRONS)]
+    attention(crowd)
+    assert crowd.run().reason == "halt"
+    assert [patron.exit_code for patron in patrons] == [0] * PATRONS
+    assert crowd.output == bytes(5 * 100 * PATRONS)
+    crowd.assert_unharmed()
+
+
+def test_whoever_waits_for_a_server_that_is_behind_can_be_killed(crowd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers.Silent, "silent", frozenset([Operation.CLOSE]))
+    patron = crowd.start("patron", bytes([100]) + b"/d0\0/d0/f\0")
+    (partition,) = (p for p in crowd.kernel.state.endpoints.by_number.values() if p.name == "d0")
+    attention(crowd)
+    assert crowd.system.run(until=lambda: partition.give_backs.behind).reason == "until"
+    crowd.kernel.processes.kill(patron, 9)
+    attention(crowd)
+    crowd.run(10_000)
+    assert patron.threads == []
+    assert partition.give_backs.behind == []
+    assert crowd.kernel.check() == []
