@@ -18,6 +18,7 @@ from callgate.kernel.abi import limits
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.errors import PolicyError
+from callgate.kernel.give_backs import BEHIND_LIMIT
 from callgate.kernel.images import source
 from callgate.kernel.machine.serial import IRQ
 from callgate.kernel.records import Process
@@ -46,6 +47,7 @@ def family(arena: Arenas, tmp_path: Path) -> Families:
             assemble(PROGRAMS / "kin.asm", include_dirs=include, defines=defines).elf(debug=False)
         )
         (tree / "LARGE").write_bytes(bytes(LARGE))
+        (tree / "OTHER").write_bytes(bytes(LARGE // 16))
         create_image(tmp_path / "kin.img", tree, fs="fat16", size=8 << 20)
         made = arena(tmp_path / "kin.img", **options)
         made.wanted.append(lambda: made.attackers.append(made.start("kin", **defines)))
@@ -132,7 +134,7 @@ def test_a_family_has_so_many_request_blocks_on_their_way_and_others_read(
 ) -> None:
     monkeypatch.setattr(limits, "REQUEST_BLOCKS_OF_FAMILY", 1)
     made = family("reads", latency=Latency(command=5_000_000, sector=100))
-    made.wanted.append(lambda: made.victims.append(made.start("whole_reader", b"/d0/LARGE\0")))
+    made.wanted.append(lambda: made.victims.append(made.start("whole_reader", b"/d0/OTHER\0")))
     most: list[int] = [0]
     reserve = made.kernel.sector_lists.reserve
 
@@ -184,9 +186,12 @@ def test_whoever_waits_for_a_server_that_is_behind_can_be_killed(crowd: Any, mon
     (partition,) = (p for p in crowd.kernel.state.endpoints.by_number.values() if p.name == "d0")
     attention(crowd)
     assert crowd.system.run(until=lambda: partition.give_backs.behind).reason == "until"
+    clock = crowd.system.machine.clock
+    killed = clock.now
     crowd.kernel.processes.kill(patron, 9)
     attention(crowd)
     crowd.run(10_000)
     assert patron.threads == []
+    assert clock.now - killed < BEHIND_LIMIT // 2, "nor does it wait until it would have been let on"
     assert partition.give_backs.behind == []
     assert crowd.kernel.check() == []

@@ -30,6 +30,8 @@ BOUND = 10_000  # instructions from the kill to the end of the last thread
 KILLED = 9
 SECTORS = 1021  # the last block is not all the disk's: its server gets a copy
 IMAGE = synthetic.disk(SECTORS)
+OTHER = synthetic.MAGIC.ljust(512, b"\0") + bytes(len(IMAGE) - 512)
+GAP = 300  # instructions until there is a disk again
 FIRST, COUNT = 1008, 13  # what the server locks: a whole block, and what there is of the last one
 FAULT = 128 + 11
 #: What becomes of a client that lives: it has read, or its server or its disk has gone.
@@ -136,7 +138,7 @@ def stretch(session: Sessions, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
 
 
 @pytest.mark.thorough(one_in=5)
-@pytest.mark.parametrize("victims", ["client", "server", "both", "disk"])
+@pytest.mark.parametrize("victims", ["client", "server", "both", "disk", "disk, and another one comes"])
 @pytest.mark.parametrize("name", STRETCHES)
 def test_whoever_dies_while_a_server_asks_the_kernel_is_gone_soon_and_leaves_nothing(
     stretch: Callable[[str], Stretch], name: str, victims: str
@@ -160,8 +162,11 @@ def test_whoever_dies_while_a_server_asks_the_kernel_is_gone_soon_and_leaves_not
 
 def strike(made: Any, client: Process, server: Process, victims: str) -> list[Process]:
     """Kill who is to die, with a CPU that looks at it, or unplug the disk; return who must be gone soon."""
-    if victims == "disk":
+    if victims.startswith("disk"):
         made.system.unplug(0)
+        if victims != "disk":
+            made.run(fuel=GAP)
+            made.system.plug(0, MemoryMedium(OTHER))
         return []
     if victims != "server":
         made.kernel.processes.kill(client, KILLED, "killed by the test")
