@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from callgate.kernel.abi.disk import DiskStatus
+from callgate.kernel.abi.disks.disk import DiskStatus
 from callgate.kernel.abi.message import ReplyType, SlotState
 from callgate.kernel.core.coroutines import RoutineCall, RoutineResult
 from callgate.kernel.core.records import OpenFile, Process

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from callgate.kernel.abi.disk import DISKS, Disk
+from callgate.kernel.abi.disks.disk import DISKS, Disk
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import size_of
 from callgate.kernel.abi.memory import HIGH_MEMORY, KERNEL_BASE, PAGE_SIZE

@@ -12,14 +12,14 @@ from typing import Any, ClassVar
 
 import pytest
 import synthetic_server as synthetic
-from callgate.disk.latency import Latency
+from callgate.disk.drives.latency import Latency
 from callgate.disk.media import MemoryMedium
-from callgate.kernel import volumes
 from callgate.kernel.abi.calls import Operation, ServerCall
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.leftovers import leftovers
-from callgate.kernel.machine.serial import IRQ
-from callgate.kernel.records import PartitionState, Process
+from callgate.kernel.core.records import PartitionState, Process
+from callgate.kernel.machine.devices.serial import IRQ
+from callgate.kernel.servers import volumes
+from callgate.kernel.watching.leftovers import leftovers
 from callgate.server.gate import allocate, free, lock_blocks, unlock_blocks
 from callgate.server.hosted import operation
 from callgate.server.message import Object, Registers, RegisterValues, Reply, Request

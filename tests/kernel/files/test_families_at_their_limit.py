@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import synthetic_server as synthetic
-from callgate.disk.latency import Latency
+from callgate.disk.drives.latency import Latency
 from callgate.disk.media import MemoryMedium
-from callgate.kernel import volumes
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.frames import OutOfMemory
+from callgate.kernel.memory.frames import OutOfMemory
+from callgate.kernel.servers import volumes
 
 Sessions = Callable[..., Any]
 SECTORS = 2048

@@ -11,13 +11,13 @@ import pytest
 import silent_servers as servers
 import synthetic_server as synthetic
 from callgate.disk.media import MemoryMedium
-from callgate.kernel import volumes
 from callgate.kernel.abi.calls import SERVER_CALL_NO_WAIT, Operation, ServerCall
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import size_of
 from callgate.kernel.abi.message import Message
 from callgate.kernel.abi.thread import HostedGate
-from callgate.kernel.machine.serial import IRQ
+from callgate.kernel.machine.devices.serial import IRQ
+from callgate.kernel.servers import volumes
 from callgate.server.gate import GateCall
 from callgate.server.hosted import operation
 from callgate.server.message import Reply, Request

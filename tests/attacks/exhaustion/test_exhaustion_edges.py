@@ -6,11 +6,12 @@ from typing import Any, ClassVar
 import pytest
 import synthetic_server as synthetic
 from callgate.disk.media import MemoryMedium
-from callgate.kernel import shares, volumes
 from callgate.kernel.abi import limits
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.leftovers import leftovers
-from callgate.kernel.machine.serial import IRQ
+from callgate.kernel.machine.devices.serial import IRQ
+from callgate.kernel.servers import volumes
+from callgate.kernel.tasks import shares
+from callgate.kernel.watching.leftovers import leftovers
 from callgate.server.errors import FileSystemError
 from callgate.server.gate import lock_blocks, unlock_blocks
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import synthetic_server as synthetic
-from callgate.disk.latency import Latency
+from callgate.disk.drives.latency import Latency
 from callgate.disk.media import MemoryMedium
-from callgate.kernel import volumes
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.thread import ThreadState
-from callgate.kernel.machine.serial import IRQ
-from callgate.kernel.records import Process
+from callgate.kernel.core.records import Process
+from callgate.kernel.machine.devices.serial import IRQ
+from callgate.kernel.servers import volumes
 
 Arenas = Callable[..., Any]
 CALLS = ("program_arguments", "directory_path", "locked_path", "written")

@@ -10,21 +10,22 @@ from typing import Any
 import pytest
 import silent_servers as servers
 from callgate.asm.assembler import assemble
-from callgate.disk.builder import create_image
-from callgate.disk.latency import Latency
+from callgate.disk.drives.latency import Latency
+from callgate.disk.images.builder import create_image
 from callgate.disk.media import MemoryMedium
-from callgate.kernel import shares, volumes
 from callgate.kernel.abi import limits
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.errors import PolicyError
-from callgate.kernel.give_backs import BEHIND_LIMIT
-from callgate.kernel.images import source
-from callgate.kernel.machine.serial import IRQ
-from callgate.kernel.records import Process
+from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.records import Process
+from callgate.kernel.ipc.give_backs import BEHIND_LIMIT
+from callgate.kernel.machine.devices.serial import IRQ
+from callgate.kernel.programs.images import source
+from callgate.kernel.servers import volumes
+from callgate.kernel.tasks import shares
 
 HELD = 0
-PROGRAMS = Path(__file__).parent / "programs"
+PROGRAMS = Path(__file__).parents[1] / "programs"
 WIDTH, DEPTH = 2, 3
 LEAVES = WIDTH**DEPTH
 LARGE = 1 << 20  # bytes of a file that is no program
