@@ -3,6 +3,7 @@
 A process starts children and ends, and so do they, down to the generation that takes and keeps (`kin.asm`).
 """
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ PROGRAMS = Path(__file__).parents[1] / "programs"
 WIDTH, DEPTH = 2, 3
 LEAVES = WIDTH**DEPTH
 LARGE = 1 << 20  # bytes of a file that is no program
-TAKERS = ("files", "directories", "threads", "heap", "programs", "reads")
+TAKERS = ("files", "directories", "threads", "heap", "reads", "faults")
 FUEL = 100_000_000
 Arenas = Callable[..., Any]
 Families = Callable[..., Any]
@@ -150,6 +151,25 @@ def test_a_family_has_so_many_request_blocks_on_their_way_and_others_read(
     assert max(most) == 1
     assert made.kernel.state.tasks.lists == {}
     assert [victim.exit_code for victim in made.victims] == [HELD]
+
+
+def test_descendants_of_the_dead_write_one_familys_lines_in_the_log_and_others_write_theirs(family: Families) -> None:
+    made = family("faults")
+    assert made.run(FUEL).reason == "halt"
+    assert made.results == [0]
+    report = r"process \d+ \(KIN\) ended by #UD"
+    lines = "\n".join(made.log).count("\n") + 1
+    assert 1 <= sum(bool(re.match(report, entry)) for entry in made.log) < LEAVES
+    assert lines < limits.LOG_BURST + limits.LOG_LINES_PER_SECOND + 8, "what the boot says, and one family's lines"
+    other = made.start("kin", b"%d" % DEPTH, WIDTH=1, DEPTH=DEPTH, WHAT=TAKERS.index("faults"), BYTES=LARGE)
+    attention(made)
+    assert made.run(FUEL).reason == "halt"
+    assert any(f"process {other.number} (kin) ended by #UD" in entry for entry in made.log)
+    made.kernel.log.finish()
+    assert any(
+        re.match(rf"process {made.attackers[0].number} and what it started: \d+ more lines left out", entry)
+        for entry in made.log
+    )
 
 
 # A server that others keep busy.

@@ -58,15 +58,6 @@ heap:
         SYSTEM  ALLOCATE
         ret
 
-; programs: start what is no program, after all of it has been read; refused for the want of memory or not, go on.
-programs:
-        mov     esi, large
-        mov     ecx, LARGE_SIZE
-        mov     edi, child
-        SYSTEM  START_PROCESS
-        clc
-        ret
-
 ; reads: read at places that are no two in one request, and go on when refused.
 reads:
         cmp     dword ptr [handle], 0
@@ -85,9 +76,12 @@ reads:
         cmc
 .end:   ret
 
+; faults: take lines of the log: a fault is reported with its registers and code.
+faults: ud2
+
         .rodata
         .align 4
-takers: .long   files, directories, threads, heap, programs, reads
+takers: .long   files, directories, threads, heap, reads, faults
 kin:    .ascii  "/d0/KIN"
 KIN_SIZE = $ - kin
 large:  .ascii  "/d0/LARGE"
