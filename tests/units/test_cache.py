@@ -145,7 +145,7 @@ def test_blocks_that_failed_together_are_read_again_each_by_itself() -> None:
         shelf.cache.check(locked)
 
 
-def test_a_block_that_failed_by_itself_fails_for_all_who_hold_it_and_is_read_anew_afterwards() -> None:
+def test_a_block_that_failed_by_itself_fails_for_all_that_hold_it_and_is_read_anew_afterwards() -> None:
     shelf = Shelf()
     locked = shelf.cache.lock(DISK, [2])
     drive(shelf.cache.read(DISK, [2]))
@@ -216,7 +216,7 @@ def test_a_killed_reader_gives_up_and_leaves_its_block_until_the_disk_has_writte
     assert list(shelf.state.idle) == [(DISK, 1)]
 
 
-def test_blocks_that_a_dying_thread_was_to_read_fail_and_those_who_wait_for_them_are_told() -> None:
+def test_blocks_that_a_dying_thread_was_to_read_fail_and_threads_that_wait_for_them_are_told() -> None:
     shelf = Shelf()
     mine = shelf.cache.lock(DISK, [1, 2])
     shelf.cache.notify(mine.missing, 0x210)

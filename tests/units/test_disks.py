@@ -84,7 +84,7 @@ def test_a_run_of_blocks_becomes_one_request_to_the_driver(requests: Requests) -
     assert list(request.pages[:4]) == [HIGH_MEMORY, HIGH_MEMORY + PAGE, HIGH_MEMORY + 2 * PAGE, 0]
 
 
-def test_what_lies_behind_the_end_of_the_disk_is_zeros(requests: Requests) -> None:
+def test_what_lies_after_the_end_of_the_disk_is_zeros(requests: Requests) -> None:
     ram = requests.tasks.guest.ram
     ram.high[: 2 * PAGE] = b"\xff" * 2 * PAGE
     _, (submit,) = requests.read(124, 2)  # sectors 992 to 1007, of which the last four do not exist
@@ -108,7 +108,7 @@ def test_a_disk_that_has_gone_is_not_asked(requests: Requests) -> None:
     assert requests.state.running == {}
 
 
-def test_a_disk_has_512_requests_and_who_wants_one_more_waits_for_one_that_ends(requests: Requests) -> None:
+def test_a_disk_has_512_requests_and_a_thread_that_wants_one_more_waits_for_one_that_ends(requests: Requests) -> None:
     addresses = [requests.read(5)[1][0].ebx for _ in range(REQUESTS_OF_DISK)]
     waits = []
 

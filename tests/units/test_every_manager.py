@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from callgate.kernel import kernel
 
 HERE = Path(__file__).parent
 SUPPORT = HERE.parent / "support"
 WITHOUT_EMULATOR = """
+import importlib.util
 import sys
 
 import pytest
@@ -21,7 +23,15 @@ class Refuse:
             raise ImportError(f"a unit test of a manager imports {name}")
 
 sys.meta_path.insert(0, Refuse())
-sys.exit(pytest.main(sys.argv[1:]))
+sys.path.insert(0, sys.argv[1])
+"""
+IMPORT_ALL = """
+for number, path in enumerate(sys.argv[2:]):
+    spec = importlib.util.spec_from_file_location(f"test_{number}", path)
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+"""
+RUN_ALL = """
+sys.exit(pytest.main(["-q", "-p", "pytest_timeout", "-p", "no:cacheprovider", *sys.argv[2:]]))
 """
 
 
@@ -39,10 +49,10 @@ def test_every_manager_that_the_kernel_makes_is_made_in_a_unit_test() -> None:
     assert sorted(managers - tested) == []
 
 
-def test_unit_tests_of_managers_pass_where_the_emulator_and_keystone_cannot_be_imported() -> None:
-    options = ["-q", "-p", "no:cacheprovider", f"--confcutdir={HERE}", f"--ignore={__file__}", str(HERE)]
+def run_without_emulator(code: str, *arguments: str) -> None:
+    """Run code in a process that can import neither the emulator nor Keystone; it must end well."""
     run = subprocess.run(
-        [sys.executable, "-c", WITHOUT_EMULATOR, *options, "-p", "pytest_timeout"],
+        [sys.executable, "-c", WITHOUT_EMULATOR + code, str(SUPPORT), *arguments],
         env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         cwd=HERE.parents[1],
         capture_output=True,
@@ -51,3 +61,12 @@ def test_unit_tests_of_managers_pass_where_the_emulator_and_keystone_cannot_be_i
         check=False,
     )
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+
+
+def test_unit_tests_of_managers_import_neither_the_emulator_nor_keystone() -> None:
+    run_without_emulator(IMPORT_ALL, *map(str, sorted(set(HERE.rglob("test_*.py")) - {Path(__file__)})))
+
+
+@pytest.mark.thorough(only=True)
+def test_unit_tests_of_managers_pass_where_the_emulator_and_keystone_cannot_be_imported() -> None:
+    run_without_emulator(RUN_ALL, f"--confcutdir={HERE}", f"--ignore={__file__}", str(HERE))

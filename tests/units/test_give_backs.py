@@ -121,7 +121,7 @@ def test_a_dead_server_is_told_nothing_and_a_slot_that_was_on_its_way_comes_back
     assert office.slots.block(office.partition)["free"] == 1
 
 
-def test_who_waits_until_a_server_has_been_told_is_woken_then(office: Office) -> None:
+def test_a_thread_that_waits_until_a_server_has_been_told_is_woken_then(office: Office) -> None:
     office.back.add(office.partition, Operation.RELEASE, 5)
     office.post()
     waits = []

@@ -53,7 +53,7 @@ def test_the_33rd_volume_takes_the_place_of_a_dead_one_that_nobody_is_in(endpoin
     assert endpoint.low.used == used + 6  # the space and its table for messages; one block for the other
 
 
-def test_a_death_is_told_at_once_to_those_who_wait_for_a_slot_and_later_to_those_whose_request_is_served(
+def test_a_death_is_told_at_once_to_threads_that_wait_for_a_slot_and_later_to_those_whose_request_is_served(
     endpoint: Endpoint,
 ) -> None:
     served = endpoint.take()[0]
@@ -77,7 +77,7 @@ def test_a_death_is_told_at_once_to_those_who_wait_for_a_slot_and_later_to_those
 # Slots.
 
 
-def test_slots_go_to_those_who_wait_in_the_order_in_which_they_came(endpoint: Endpoint) -> None:
+def test_slots_go_to_waiting_threads_in_the_order_in_which_they_came(endpoint: Endpoint) -> None:
     assert endpoint.take(32) == list(range(32))
     waiting = [endpoint.new_thread(endpoint.shell) for _ in range(3)]
     assert [endpoint.wait(thread) for thread in waiting] == [None] * 3
@@ -166,7 +166,7 @@ def test_a_dropped_reply_is_heard_of_by_its_sender_and_its_addresses_leave_the_p
     assert bytes(endpoint.slots.message(endpoint.partition, slot)[DATA : DATA + 24]) == bytes(16) + b"\xaa" * 8
 
 
-def test_each_slots_reply_goes_to_who_has_sent_its_request(endpoint: Endpoint) -> None:
+def test_each_slots_reply_goes_to_the_listener_of_its_sender(endpoint: Endpoint) -> None:
     endpoint.partition.posted = {1: GIVE_BACKS, 2: 7}
     found = [endpoint.posted.of(endpoint.partition, slot) for slot in range(3)]
     assert found == [endpoint.clients, endpoint.give_backs, endpoint.files]

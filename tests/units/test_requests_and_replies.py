@@ -148,9 +148,10 @@ def test_a_request_says_what_it_asks_of_whom_and_its_data_come_back(endpoint: En
 def test_an_error_in_a_reply_gives_the_slot_back_and_is_the_servers_word_within_bounds(
     endpoint: Endpoint, said: int, heard: ErrorCode
 ) -> None:
-    asked = endpoint.requests.make(endpoint.partition, Operation.OPEN)
+    asked, finished = endpoint.requests.make(endpoint.partition, Operation.OPEN), []
     with refusal(heard):
-        drive(asked, ipc_request=answers(endpoint, failed=1, eax=said))
+        drive(asked, ipc_request=answers(endpoint, failed=1, eax=said), ipc_finish=finished.append)
+    assert len(finished) == 1
 
 
 def test_a_servers_word_that_its_disk_is_gone_counts_if_that_is_so(endpoint: Endpoint) -> None:

@@ -6,6 +6,7 @@ import pytest
 from callgate.kernel.abi.calls import ServerCall, SystemCall
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import USER_HEAP, USER_STACK_TOP
+from callgate.kernel.abi.selectors import MAX_THREADS
 from callgate.kernel.abi.thread import HostedBlock, HostedGate, ThreadState
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.servers import lifecycle
@@ -167,7 +168,9 @@ class Greedy(Handler):
         return ServerCall.WAIT
 
 
-def test_a_handler_may_touch_memory_so_often_a_step_and_is_told_again_if_it_swallows_that(system: System) -> None:
+def test_the_accesses_of_a_handler_in_one_step_are_limited_and_it_is_told_again_if_it_swallows_that(
+    system: System,
+) -> None:
     system.hosted.accesses_limit = 50
     stepped = Stepped(system, Greedy)
     assert stepped.step() == HostedGate.DONE
@@ -185,7 +188,7 @@ class Endless(Handler):
             await GateCall(HostedGate.SYSTEM, SystemCall.YIELD)
 
 
-def test_a_handler_may_make_so_many_gate_calls_for_one_request(system: System) -> None:
+def test_the_gate_calls_of_a_handler_for_one_request_are_limited(system: System) -> None:
     system.hosted.steps_limit = 5
     stepped = Stepped(system, Endless)
     assert [stepped.step() for _ in range(5)] == [HostedGate.SYSTEM] * 5
@@ -234,6 +237,14 @@ def test_a_server_that_cannot_be_made_leaves_no_process_and_its_number_is_free(s
     assert system.records.processes == processes
     assert system.hosted.servers == {}
     assert [state.dead for state in system.endpoints.by_number.values()] == [False, True]
+
+
+def test_a_server_that_can_have_no_thread_leaves_no_handlers(system: System) -> None:
+    system.records.next_thread_slot = MAX_THREADS
+    frames = system.low.available
+    with refusal(ErrorCode.NO_RESOURCES):
+        system.native.start_hosted(Handler, VolumeGeometry("d1p1", 0, 1), 0x101)
+    assert (system.hosted.servers, frames - system.low.available) == ({}, 1)  # the endpoint's block stays
 
 
 def test_a_native_servers_image_lies_read_only_in_its_heap(system: System) -> None:

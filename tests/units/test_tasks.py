@@ -206,7 +206,7 @@ def program(*segments: Segment, entry: int = 0x40_0000) -> Executable:
     return Executable(entry, segments, b"")
 
 
-def test_a_program_is_loaded_where_it_wants_to_lie_with_zeros_behind_and_its_arguments(tasks: Tasks) -> None:
+def test_a_program_is_loaded_where_it_wants_to_lie_with_zeros_after_it_and_its_arguments(tasks: Tasks) -> None:
     process = tasks.new_process()
     process.directory = b"/d0/DOCS"
     text = Segment(0x40_0000, 0, memoryview(b"\xc3" * 5), 5, writable=False, executable=True)

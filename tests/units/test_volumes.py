@@ -1,4 +1,4 @@
-"""Volumes alone: whose partition it is, who mounts it, what is said of it; disks that come and go."""
+"""Volumes alone: whose partition it is, which server mounts it, what is said of it; disks that come and go."""
 
 from __future__ import annotations
 

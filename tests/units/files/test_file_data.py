@@ -183,7 +183,10 @@ def test_the_most_idle_data_go_first_and_no_more_than_are_wanted(data: FileData)
     fills = [data.put(file, index * PAGE, 1) for index in range(4)]
     for fill, idle in zip(fills, (0, 2, 1, 2), strict=True):
         fill.idle = idle
-    gone = lambda: [index for index, fill in enumerate(fills) if fill not in file.fills]  # noqa: E731
+
+    def gone() -> list[int]:
+        return [index for index, fill in enumerate(fills) if fill not in file.fills]
+
     assert data.letting_go.reclaim()
     assert gone() == [1]
     assert data.letting_go.reclaim(enough=lambda: len(gone()) == 3)

@@ -103,7 +103,7 @@ def test_a_directory_that_is_locked_again_takes_no_request_as_long_as_its_versio
     assert volume.asked[1:] == [(Operation.LOCK_DIRECTORY, PATH + 5, 0)]
 
 
-def test_a_changed_directory_is_asked_for_again_and_who_has_the_old_version_keeps_it(volume: Volume) -> None:
+def test_a_changed_directory_is_asked_for_again_and_a_process_with_the_old_version_keeps_it(volume: Volume) -> None:
     number, old = volume.lock(b"/d0p1")
     volume.directories.changed(volume.partition, 1)
     volume.directories.changed(volume.partition, 1)  # known no more
@@ -169,7 +169,7 @@ def test_the_root_lists_the_volumes_that_are_mounted(volume: Volume) -> None:
     assert volume.low.available == free + 1
 
 
-def test_a_process_has_so_many_directories_locked_and_gives_them_back_when_it_ends(volume: Volume) -> None:
+def test_the_locked_directories_of_a_process_are_limited_and_it_gives_them_back_when_it_ends(volume: Volume) -> None:
     for _ in range(DIRECTORIES_OF_PROCESS):
         volume.lock(b"/d0p1")
     with refusal(ErrorCode.NO_RESOURCES):
@@ -232,7 +232,7 @@ def test_a_file_that_cannot_be_opened_so_is_closed_at_its_server(
     assert (volume.noted(), volume.handles.objects, volume.shell.files) == ([(Operation.CLOSE, 77)], {}, {})
 
 
-def test_a_process_has_so_many_files_open(volume: Volume) -> None:
+def test_the_open_files_of_a_process_are_limited(volume: Volume) -> None:
     volume.shell.files = dict.fromkeys(range(1, FILES_OF_PROCESS + 1))
     with refusal(ErrorCode.NO_RESOURCES):
         volume.open(10)

@@ -87,6 +87,8 @@ def test_with_the_shell_the_system_ends_and_a_childs_exit_code_is_kept_for_its_p
     ends = Ends(gate)
     child = gate.new_process()
     ends.end(gate.new_thread(child))
+    gate.run(gate.thread)
+    ends.exits.reap_orphans()
     assert (child.number in gate.records.processes, ends.calls[1:]) == (True, [])
     gate.processes.kill(gate.shell, 4)
     ends.end(gate.thread)

@@ -212,6 +212,19 @@ def test_what_lies_outside_the_partition_or_is_too_much_is_refused(
     assert (blocks[1].locked, gate.partition.locked_blocks) == ([], 0)
 
 
+def test_what_cannot_be_locked_is_not_counted_and_leaves_no_block_locked(
+    gate: Gate, blocks: tuple[BlockWindows, Blocks]
+) -> None:
+    windows, cache = blocks
+    kept = gate.low.allocate_several(gate.low.available)
+    with refusal(ErrorCode.NO_MEMORY):  # the first block is not all the partition's: a copy is wanted
+        drive(windows.lock(gate.partition.process, gate.partition, 0, 10))
+    assert (cache.locked, gate.partition.locked_blocks) == ([], 0)
+    for frame in kept:
+        gate.low.release(frame)
+    drive(windows.lock(gate.partition.process, gate.partition, 0, 10))
+
+
 def test_server_calls_reach_what_answers_them_and_errors_are_the_callers(gate: Gate) -> None:
     calls: list[tuple[Any, ...]] = []
 
