@@ -182,8 +182,8 @@ _FLOPPIES: Final = {
 
 
 def _by_size(first: bytes, sectors: int) -> Foreign | None:
-    start, text = _FLOPPIES.get(sectors, (b"?", ""))
-    if not first.startswith(start, SECTOR):
+    start, text = _FLOPPIES.get(sectors, (None, ""))
+    if start is None or not first.startswith(start, SECTOR):
         return None
     hint = "copy its files by mtools and make an image: mcopy -s -i IMAGE :: DIR, callgate disk create OUT --from DIR"
     return Foreign("dos", f"{text} (no BIOS parameter block), which no server reads", hint)

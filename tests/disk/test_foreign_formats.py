@@ -299,6 +299,7 @@ def test_two_bytes_alone_make_no_file_system() -> None:
     assert identified(at(MIB, (508, b"\xda\xbe"))) is None
     assert identified(at(MIB, (0, b"MZ"))) is None
     assert identified(at(161 << 10, (512, b"\xfe\xff\xff"))) is None
+    assert identified(at(MIB, (512, b"?"))) is None
 
 
 def test_sectors_that_cannot_be_read_do_not_hide_the_rest() -> None:
