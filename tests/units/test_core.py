@@ -55,6 +55,18 @@ def test_eight_lines_a_second_are_regained_and_the_next_line_says_how_many_were_
     assert lines[LOG_BURST:] == ["process 7 and what it started: 4 more lines left out", "in time"]
 
 
+def test_what_was_left_out_of_a_source_that_is_silent_is_said_before_the_next_line_of_another(
+    log: Log, lines: list[str]
+) -> None:
+    for _ in range(LOG_BURST + 1):
+        log("noise", a_program(7))
+    log("the kernel's own")
+    log.guest.machine.clock.now = SECOND
+    log("the kernel's own")
+    left_out = "process 7 and what it started: 1 more line left out"
+    assert lines[LOG_BURST:] == ["the kernel's own", left_out, "the kernel's own"]
+
+
 def test_the_end_of_the_system_says_what_is_still_left_out(log: Log, lines: list[str]) -> None:
     for _ in range(LOG_BURST + 1):
         log("noise", a_program(7))
