@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from callgate.kernel.abi.calls import WaitReason
-from callgate.kernel.abi.disk import DiskStatus
+from callgate.kernel.abi.disks.disk import DiskStatus
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import HIGH_MEMORY
 from callgate.kernel.core.coroutines import RoutineCall

@@ -3,11 +3,11 @@
 import pytest
 from callgate.disk.partitioning.partitions import ReadError
 from callgate.kernel.abi.calls import WaitReason
-from callgate.kernel.abi.disk import DISK_REQUEST_PAGES, DiskRequest, DiskStatus
+from callgate.kernel.abi.disks.disk import DISK_REQUEST_PAGES, DiskRequest, DiskStatus
+from callgate.kernel.abi.disks.sectors import SectorList
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.limits import REQUESTS_OF_DISK
 from callgate.kernel.abi.memory import HIGH_MEMORY, KERNEL_BASE
-from callgate.kernel.abi.sectors import SectorList
 from callgate.kernel.core.coroutines import RoutineCall
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.records import SectorPiece

@@ -3,11 +3,12 @@
 import pytest
 from callgate.kernel.abi.calls import Operation, WaitReason
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.limits import HELD_OF_SERVER
 from callgate.kernel.abi.message import Message
 from callgate.kernel.abi.thread import ThreadState
 from callgate.kernel.core.coroutines import RoutineCall
 from callgate.kernel.core.records import GIVE_BACKS
-from callgate.kernel.ipc.give_backs import HELD_LIMIT, LAST_WORDS, GiveBacks, GiveBacksState, Unclaimed
+from callgate.kernel.ipc.give_backs import LAST_WORDS, GiveBacks, GiveBacksState, Unclaimed
 from callgate.kernel.ipc.posted import Sender
 from plain_endpoint import Endpoint
 from plain_guest import drive, refusal
@@ -89,7 +90,7 @@ def test_with_every_slot_taken_a_give_back_waits_and_nobody_with_it(office: Offi
 
 
 def test_a_server_that_holds_4096_things_gets_no_new_request(office: Office) -> None:
-    office.partition.held = HELD_LIMIT - 1
+    office.partition.held = HELD_OF_SERVER - 1
     office.back.check_room(office.partition)
     office.back.taken(office.partition)
     with refusal(ErrorCode.NO_RESOURCES):

@@ -83,7 +83,7 @@ def test_a_family_has_64_processes_and_256_threads_and_the_shell_more(tasks: Tas
 
 def test_programs_that_are_being_read_share_64_mib_of_which_the_last_8_are_the_shells(tasks: Tasks) -> None:
     shares = tasks.shares
-    shares.loading = 50 << 20
+    shares.loading.update({97: 25 << 20, 98: 25 << 20})
     shares.check_loading(5, 6 << 20)
     with refusal(ErrorCode.NO_MEMORY):
         shares.check_loading(5, (6 << 20) + 1)

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 from callgate.kernel.abi.calls import Operation, WaitReason
-from callgate.kernel.abi.disk import DiskStatus
+from callgate.kernel.abi.disks.disk import DiskStatus
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.limits import REQUEST_BLOCKS_OF_FILE
 from callgate.kernel.abi.message import ReplyType, SlotState

@@ -267,7 +267,7 @@ def test_a_program_is_read_whole_across_request_blocks_and_booked(volume: Volume
         volume.opening.read_all(volume.partition, (PATH, 1), 1 << 20, 0), ipc_request=volume.file(1, identity=5)
     )[0]
     assert (read, volume.guest.ram.touched[Account.PROGRAM]) == (content, len(content))
-    assert (volume.shares.loading, file.opens) == (0, 1)
+    assert (volume.shares.loading.total(), file.opens) == (0, 1)
     with refusal(ErrorCode.NOT_EXECUTABLE):
         drive(volume.opening.read_all(volume.partition, (PATH, 1), 100, 0), ipc_request=volume.file(101))
     assert file.opens == 1
