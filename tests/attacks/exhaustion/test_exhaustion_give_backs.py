@@ -17,7 +17,7 @@ from callgate.kernel.watching.check_facts import Facts
 from callgate.kernel.watching.check_records import held_by
 from callgate.server.fat import FatServer
 
-ROUNDS = 200
+ROUNDS = 40
 LIMIT = 40
 
 
