@@ -32,6 +32,9 @@ DOCUMENT = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 TESTS = (
     "tests/attacks/exhaustion/test_exhaustion_limits.py",
+    "tests/attacks/exhaustion/test_exhaustion_programs.py",
+    "tests/attacks/exhaustion/test_exhaustion_log.py",
+    "tests/attacks/exhaustion/test_exhaustion_families.py",
     "tests/attacks/exhaustion/test_exhaustion_give_backs.py",
     "tests/attacks/exhaustion/test_exhaustion_windows.py",
     "tests/attacks/exhaustion/test_exhaustion_writing.py",

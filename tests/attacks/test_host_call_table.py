@@ -49,7 +49,7 @@ def registered() -> set[str]:
 
 def attacks() -> set[str]:
     """Return the names of the tests of this folder."""
-    trees = (ast.parse(path.read_text(encoding="utf-8")) for path in measure_host_calls.FOLDER.glob("test_*.py"))
+    trees = (ast.parse(path.read_text(encoding="utf-8")) for path in measure_host_calls.FOLDER.rglob("test_*.py"))
     return {node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
 
 

@@ -10,7 +10,7 @@ import pytest
 from callgate.kernel import kernel
 
 HERE = Path(__file__).parent
-SUPPORT = HERE.parent / "support"
+PLAIN = HERE.parent / "support" / "plain"
 WITHOUT_EMULATOR = """
 import importlib.util
 import sys
@@ -45,14 +45,14 @@ def classes_made(path: Path) -> set[str]:
 def test_every_manager_that_the_kernel_makes_is_made_in_a_unit_test() -> None:
     managers = classes_made(Path(kernel.__file__)) - {"AssertionError"}
     assert len(managers) > 50
-    tested = set[str]().union(*map(classes_made, [*HERE.rglob("test_*.py"), *SUPPORT.glob("plain_*.py")]))
+    tested = set[str]().union(*map(classes_made, [*HERE.rglob("test_*.py"), *PLAIN.glob("*.py")]))
     assert sorted(managers - tested) == []
 
 
 def run_without_emulator(code: str, *arguments: str) -> None:
     """Run code in a process that can import neither the emulator nor Keystone; it must end well."""
     run = subprocess.run(
-        [sys.executable, "-c", WITHOUT_EMULATOR + code, str(SUPPORT), *arguments],
+        [sys.executable, "-c", WITHOUT_EMULATOR + code, str(PLAIN), *arguments],
         env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         cwd=HERE.parents[1],
         capture_output=True,

@@ -64,7 +64,7 @@ class Sources:
             except (OSError, ValueError):
                 continue
             self.missing.add(str(candidate.absolute()))
-        tops = [folder for folder in folders if not any(other in folder.parents for other in folders)]
+        tops = [folder for folder in folders if not (OURS in folder.parents and {*folder.parents} & {*folders})]
         looked = ", ".join(shown(folder) for folder in tops) or "no folder: pass include_dirs"
         raise AsmError(place, f"{name} cannot be found", f"looked in {looked}")
 

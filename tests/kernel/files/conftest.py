@@ -25,7 +25,7 @@ FUEL = 400_000_000
 @cache
 def program(name: str) -> Program:
     """Assemble a program of these tests."""
-    include = [*shipped_folders()]
+    include = [PROGRAMS, *shipped_folders()]
     return assemble(next(PROGRAMS.rglob(f"{name}.asm")), include_dirs=include)
 
 

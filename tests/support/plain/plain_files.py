@@ -163,7 +163,7 @@ class FileData(Endpoint):
         return slot, page
 
     def sort_sectors(self, call: RoutineCall) -> RoutineResult:
-        """Do what asm/kernel/sectors.asm does: sort the entries of a list by sector."""
+        """Do what asm/kernel/disk/sectors.asm does: sort the entries of a list by sector."""
         view = self.guest.ram.view(call.ebx - 0xC000_0000, PAGE)
         (count,) = struct.unpack_from("<I", view, 8)
         words = sorted(struct.unpack_from(f"<{count}Q", view, 48), key=lambda word: (word >> 45, word & 0xFFFF_FFFF))

@@ -1,0 +1,64 @@
+"""What keeps a file readable: how long files, functions and lists of arguments may be."""
+
+import ast
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+CODE = (".py", ".asm", ".inc")
+LINES_A_FILE = 400
+FILES_A_FOLDER = 15
+LINES_A_FUNCTION = 50
+ARGUMENTS = 7  # of a constructor, without self: more says that the class is two
+STATE = ("kernel/state.py", "kernel/core/records.py")
+
+
+def sources() -> list[Path]:
+    """Return every file of code that git knows, below the project's folder."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [Path(name) for name in listed.splitlines() if name.endswith(CODE) and (ROOT / name).is_file()]
+
+
+def functions() -> Iterator[tuple[Path, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """Yield each function of the project's own code; tests are data as well."""
+    for path in sources():
+        if path.suffix == ".py" and path.parts[0] != "tests":
+            for node in ast.walk(ast.parse((ROOT / path).read_text())):
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                    yield path, node
+
+
+def test_no_file_has_over_400_lines() -> None:
+    long = {str(path): len((ROOT / path).read_text().splitlines()) for path in sources()}
+    assert {name: lines for name, lines in long.items() if lines > LINES_A_FILE} == {}
+
+
+def test_no_folder_has_over_15_files_of_code() -> None:
+    folders = Counter(str(path.parent) for path in sources() if path.name != "__init__.py")
+    assert {name: count for name, count in folders.items() if count > FILES_A_FOLDER} == {}
+
+
+def test_no_function_has_over_50_lines() -> None:
+    long = {f"{path}:{node.name}": (node.end_lineno or 0) - node.lineno + 1 for path, node in functions()}
+    assert {name: lines for name, lines in long.items() if lines > LINES_A_FUNCTION} == {}
+
+
+def test_no_constructor_has_over_seven_arguments() -> None:
+    wide = {
+        f"{path}:{node.lineno}": len(node.args.posonlyargs + node.args.args + node.args.kwonlyargs) - 1
+        for path, node in functions()
+        if node.name == "__init__"
+    }
+    assert {name: count for name, count in wide.items() if count > ARGUMENTS} == {}
+
+
+def test_the_kernel_s_state_is_typed() -> None:
+    untyped = [
+        f"{path}:{node.lineno}"
+        for path in STATE
+        for node in ast.walk(ast.parse((ROOT / path).read_text()))
+        if isinstance(node, ast.Name) and node.id == "Any"
+    ]
+    assert untyped == []

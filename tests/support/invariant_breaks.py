@@ -1,0 +1,315 @@
+"""Breaks of the kernel's invariants, one each: what `Kernel.check` must find, and how it says so."""
+
+from collections.abc import Callable
+
+from callgate.kernel.abi.calls import Operation, WaitReason
+from callgate.kernel.abi.layout import size_of
+from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, PTE_PRESENT, PTE_USER, PTE_WRITABLE
+from callgate.kernel.abi.message import SlotState
+from callgate.kernel.abi.selectors import SLOTS
+from callgate.kernel.abi.thread import GateFrame, ThreadState
+from callgate.kernel.core.records import PartitionState, Process
+from callgate.kernel.file_data.objects import Fill
+from callgate.kernel.kernel import Kernel
+from callgate.kernel.memory.page_tables import NX, USER_DATA, USER_READ
+
+WRITABLE_CODE = PTE_PRESENT | PTE_USER | PTE_WRITABLE
+
+
+RING_3_DATA = 0x00CF_F200_0000_FFFF
+
+
+Break = Callable[[Kernel], None]
+
+
+def shell(kernel: Kernel) -> Process:
+    return kernel.state.tasks.processes[kernel.state.tasks.shell]
+
+
+def rom(kernel: Kernel) -> PartitionState:
+    return kernel.state.endpoints.by_number[0]
+
+
+def used(kernel: Kernel) -> PartitionState:
+    """Return a partition that has answered requests."""
+    return next(p for p in kernel.state.endpoints.by_number.values() if kernel.slots.block(p)["free"])
+
+
+def map_page(kernel: Kernel, frame: int, flags: int = USER_READ) -> None:
+    """Map a frame into the shell where nothing is, without asking anybody."""
+    process = shell(kernel)
+    address = max(process.pages) & -PAGE_SIZE
+    entry = kernel.memory.tables.entry_address(process.pointers, address)
+    assert entry is not None
+    free = next(
+        at for at in range(entry & -PAGE_SIZE, (entry & -PAGE_SIZE) + PAGE_SIZE, 8) if not kernel.guest.quads[at >> 3]
+    )
+    kernel.guest.quads[free >> 3] = frame | flags
+
+
+def free_a_held_frame(kernel: Kernel) -> None:
+    kernel.state.low.free.append(next(iter(shell(kernel).pages.values())))
+
+
+def free_a_frame_twice(kernel: Kernel) -> None:
+    kernel.state.low.release(kernel.state.low.allocate())
+    kernel.state.low.free.append(kernel.state.low.free[-1])
+
+
+def lose_a_frame(kernel: Kernel) -> None:
+    del kernel.state.low.holders[kernel.state.low.allocate()]
+
+
+def hold_once_too_often(kernel: Kernel) -> None:
+    kernel.state.low.hold(next(iter(shell(kernel).pages.values())))
+
+
+def hold_nothing(kernel: Kernel) -> None:
+    kernel.state.low.allocate()
+
+
+def map_what_is_free(kernel: Kernel) -> None:
+    frame = kernel.state.low.allocate()
+    kernel.state.low.release(frame)
+    map_page(kernel, frame)
+
+
+def map_a_page_table(kernel: Kernel) -> None:
+    map_page(kernel, shell(kernel).tables[1])
+
+
+def map_a_kernel_stack(kernel: Kernel) -> None:
+    map_page(kernel, kernel.state.tasks.stack_frames[0][0])
+
+
+def map_a_partition_block(kernel: Kernel) -> None:
+    map_page(kernel, rom(kernel).block)
+
+
+def map_a_path_page(kernel: Kernel) -> None:
+    map_page(kernel, kernel.threads.block(shell(kernel).threads[0])["path_page"] - KERNEL_BASE)
+
+
+def map_a_high_frame(kernel: Kernel) -> None:
+    map_page(kernel, kernel.state.high.limit - PAGE_SIZE)
+
+
+def open_the_kernel(kernel: Kernel) -> None:
+    entry = kernel.memory.tables.kernel_entry_address(kernel.state.space, kernel.guest.address("kernel_words"))
+    kernel.guest.quads[entry >> 3] |= PTE_USER
+
+
+def share_a_writable_page(kernel: Kernel) -> None:
+    map_page(kernel, max(rom(kernel).process.pages.items())[1], USER_DATA)  # the server's stack
+
+
+def share_a_block_of_the_cache(kernel: Kernel) -> None:
+    map_page(kernel, next(iter(kernel.cache.state.blocks.values())).frame, USER_DATA)
+
+
+def map_writable_code(kernel: Kernel) -> None:
+    map_page(kernel, shell(kernel).pages[max(shell(kernel).pages)], WRITABLE_CODE)
+
+
+def map_code_writable_elsewhere(kernel: Kernel) -> None:
+    process = shell(kernel)
+    code = next(a for a in process.pages if not kernel.memory.tables.entry(process.pointers, a) & NX)
+    map_page(kernel, process.pages[code], USER_DATA)
+
+
+def put_a_descriptor_for_ring_3(kernel: Kernel) -> None:
+    kernel.gdt.put(0x48, RING_3_DATA)
+
+
+def move_a_thread_descriptor(kernel: Kernel) -> None:
+    thread = shell(kernel).threads[0]
+    kernel.gdt.put_data(thread.selector, thread.stack + 16, 511)
+
+
+def leave_a_descriptor(kernel: Kernel) -> None:
+    kernel.gdt.put_data(2047 * 8, KERNEL_BASE, 2 * PAGE_SIZE - 1)
+
+
+def rename_a_control_block(kernel: Kernel) -> None:
+    kernel.threads.block(shell(kernel).threads[0])["selector"] = 8
+
+
+def give_a_client_the_server_gate(kernel: Kernel) -> None:
+    kernel.gdt.put_server_gate(shell(kernel).tables[4])
+
+
+def lock_a_block_that_nobody_uses(kernel: Kernel) -> None:
+    (disk, number), _ = next(iter(kernel.cache.state.blocks.items()))
+    kernel.cache.lock(disk, [number])
+
+
+def pin_a_block_without_a_lock(kernel: Kernel) -> None:
+    (disk, number), _ = next(iter(kernel.cache.state.blocks.items()))
+    rom(kernel).pins[0] = [("block", disk, number)]
+
+
+def pin_a_block_that_is_not_there(kernel: Kernel) -> None:
+    rom(kernel).pins[0] = [("block", 0, 1 << 40)]
+
+
+def miscount_locked(kernel: Kernel) -> None:
+    kernel.cache.state.locked += 1
+
+
+def miscount_changed(kernel: Kernel) -> None:
+    kernel.cache.state.changed -= 1
+
+
+def miscount_waiters(kernel: Kernel) -> None:
+    kernel.slots.block(rom(kernel))["slot_waiters"] += 1
+
+
+def name_a_partition_that_is_not_there(kernel: Kernel) -> None:
+    kernel.guest.kernel_words["partitions"] |= 1 << 31
+
+
+def free_a_slot_twice(kernel: Kernel) -> None:
+    fields = kernel.slots.block(used(kernel))
+    fields["unused"] |= fields["free"]
+
+
+def free_a_slot_in_use(kernel: Kernel) -> None:
+    slot = next(slot for slot in range(SLOTS) if kernel.slots.block(used(kernel))["free"] >> slot & 1)
+    kernel.slots.put_state(used(kernel), slot, SlotState.POSTED)
+
+
+def note_a_post_that_was_none(kernel: Kernel) -> None:
+    used(kernel).posted[0] = 1
+
+
+def wait_for_no_reply(kernel: Kernel) -> None:
+    kernel.state.files.waiting[77] = (1, Fill(77, 0, 1))
+
+
+def mark_a_slot_as_posted(kernel: Kernel) -> None:
+    kernel.slots.block(used(kernel))["posted"] |= kernel.slots.block(used(kernel))["free"]
+
+
+def give_back_and_tell_nobody(kernel: Kernel) -> None:
+    rom(kernel).give_backs.entries.append((Operation.CLOSE, 1))
+    rom(kernel).held += 1
+
+
+def hold_one_thing_more(kernel: Kernel) -> None:
+    rom(kernel).held += 1
+
+
+def keep_a_block_on_no_list(kernel: Kernel) -> None:
+    kernel.cache.state.idle.pop(next(iter(kernel.cache.state.idle)))
+
+
+def miscount_requests_of_a_disk(kernel: Kernel) -> None:
+    kernel.disk_requests.state.in_flight[0] = 3
+
+
+def miscount_request_blocks(kernel: Kernel) -> None:
+    kernel.state.files.blocks += 1
+
+
+def book_a_list_to_nobody(kernel: Kernel) -> None:
+    kernel.state.tasks.lists[77] = 1
+
+
+def miscount_what_windows_hold(kernel: Kernel) -> None:
+    shell(kernel).shown += 1
+
+
+def give_the_fpu_to_no_thread(kernel: Kernel) -> None:
+    kernel.guest.kernel_words["fpu_owner"] = 0xFFF8
+
+
+def forget_to_kill(kernel: Kernel) -> None:
+    shell(kernel).dying = True
+
+
+def kill_without_the_flag(kernel: Kernel) -> None:
+    shell(kernel).dying = True
+    shell(kernel).threads[0].killed = True
+
+
+def set_vm(kernel: Kernel) -> None:
+    thread = shell(kernel).threads[0]
+    kernel.threads.overlay(thread, GateFrame, thread.stack - size_of(GateFrame))["eflags"] |= 1 << 17
+
+
+def set_iopl(kernel: Kernel) -> None:
+    thread = shell(kernel).threads[0]
+    kernel.threads.overlay(thread, GateFrame, thread.stack - size_of(GateFrame))["eflags"] |= 3 << 12
+
+
+def set_iopl_of_the_cpu(kernel: Kernel) -> None:
+    kernel.machine.cpu.eflags |= 1 << 12
+
+
+def have_a_kernel_thread_wait(kernel: Kernel) -> None:
+    thread = next(thread for thread in kernel.state.tasks.threads.values() if thread.name == "watch")
+    thread.state, thread.wait_reason = ThreadState.BLOCKED, WaitReason.REPLY
+
+
+def transfer_to_a_stack(kernel: Kernel) -> None:
+    kernel.machine.dma_watch(kernel.state.tasks.stack_frames[0][0], 512)
+
+
+BREAKS: dict[Break, tuple[str, str]] = {
+    free_a_held_frame: ("frames_are_free_or_held", "is free and held"),
+    free_a_frame_twice: ("frames_are_free_or_held", "is free twice"),
+    lose_a_frame: ("frames_are_free_or_held", "1 frames of the pool"),
+    hold_once_too_often: ("holders_are_those_on_record", "is held 2 times, on record 1 times"),
+    hold_nothing: ("holders_are_those_on_record", "is held 1 times, on record 0 times"),
+    map_what_is_free: ("user_pages_are_held_and_of_ring_3", "which nobody holds"),
+    map_a_page_table: ("user_pages_are_held_and_of_ring_3", "a page table"),
+    map_a_kernel_stack: ("user_pages_are_held_and_of_ring_3", "a kernel stack"),
+    map_a_partition_block: ("user_pages_are_held_and_of_ring_3", "a partition block"),
+    map_a_path_page: ("user_pages_are_held_and_of_ring_3", "a page for paths"),
+    map_a_high_frame: ("user_pages_are_held_and_of_ring_3", "which nobody holds"),
+    open_the_kernel: ("user_pages_are_held_and_of_ring_3", "of kernel space, is mapped for ring 3"),
+    share_a_writable_page: ("low_frames_have_one_writer", "is writable in process"),
+    share_a_block_of_the_cache: ("writable_high_pages_are_changed_or_claimed", "and nobody allowed it"),
+    map_writable_code: ("no_page_is_writable_and_executable", "is writable and executable"),
+    map_code_writable_elsewhere: ("no_page_is_writable_and_executable", "and executable in process"),
+    put_a_descriptor_for_ring_3: ("only_four_entries_are_for_ring_3", "GDT entry 0x9 has DPL 3"),
+    move_a_thread_descriptor: ("descriptors_match_their_owners", "of thread"),
+    leave_a_descriptor: ("descriptors_match_their_owners", "GDT entry 0x7ff of nobody"),
+    rename_a_control_block: ("selectors_lead_to_control_blocks", "not to its control block"),
+    give_a_client_the_server_gate: ("local_tables_hold_the_server_gate_only", "(shell): LDT entry 1"),
+    lock_a_block_that_nobody_uses: ("block_locks_equal_a_recount", "has 1 locks, on record 0"),
+    pin_a_block_without_a_lock: ("block_locks_equal_a_recount", "has 0 locks, on record 1"),
+    pin_a_block_that_is_not_there: ("block_locks_equal_a_recount", "is pinned, and not in the cache"),
+    miscount_locked: ("cache_totals_equal_a_recount", "cache.locked is"),
+    miscount_changed: ("cache_totals_equal_a_recount", "cache.changed is -1, counted 0"),
+    miscount_waiters: ("slot_waiters_equal_a_recount", "rom: slot_waiters is 1, counted 0"),
+    name_a_partition_that_is_not_there: ("partition_mask_equals_the_records", "the mask of partitions is 0x8"),
+    free_a_slot_twice: ("a_slot_is_in_one_place", "is free and unused"),
+    free_a_slot_in_use: ("a_slot_is_in_one_place", "is free, and POSTED"),
+    note_a_post_that_was_none: ("posted_requests_equal_a_recount", "slot 0 is noted as posted, and is FREE"),
+    wait_for_no_reply: ("posted_requests_equal_a_recount", "request block 77 waits for 0 replies"),
+    mark_a_slot_as_posted: ("posted_requests_equal_a_recount", "are free, and marked as posted"),
+    give_back_and_tell_nobody: ("give_backs_are_on_their_way", "rom: 1 give-backs that nobody sends"),
+    hold_one_thing_more: ("what_servers_hold_equals_a_recount", "rom: holds"),
+    keep_a_block_on_no_list: ("evictable_blocks_equal_a_recount", "is evictable or on the list"),
+    miscount_requests_of_a_disk: ("requests_of_disks_equal_a_recount", "requests by disk are"),
+    miscount_request_blocks: ("request_blocks_equal_a_recount", "there are 1 request blocks, counted 0"),
+    book_a_list_to_nobody: ("request_blocks_equal_a_recount", "lists by family are {77: 1}, counted {}"),
+    miscount_what_windows_hold: ("what_windows_hold_equals_a_recount", "windows hold 1 frames, counted 0"),
+    give_the_fpu_to_no_thread: ("fpu_registers_are_their_owners_or_locked", "which is no thread"),
+    forget_to_kill: ("a_dying_process_has_killed_threads_only", "has not been killed"),
+    kill_without_the_flag: ("a_dying_process_has_killed_threads_only", "has not been killed"),
+    set_vm: ("ring_3_has_neither_vm_nor_iopl", "goes back to ring 3 with EFLAGS"),
+    set_iopl: ("ring_3_has_neither_vm_nor_iopl", "goes back to ring 3 with EFLAGS"),
+    set_iopl_of_the_cpu: ("ring_3_has_neither_vm_nor_iopl", "the CPU's EFLAGS"),
+    have_a_kernel_thread_wait: ("kernel_threads_do_not_wait_for_servers", "'watch' waits for REPLY"),
+    transfer_to_a_stack: ("transfers_have_gone_to_cache_frames", "512 bytes of DMA went to"),
+}
+
+
+#: What else one of these deeds contradicts, by its nature.
+ALSO: dict[Break, set[str]] = {
+    map_writable_code: {"low_frames_have_one_writer"},  # it is writable in its process twice
+    wait_for_no_reply: {"request_blocks_equal_a_recount"},  # nor is it booked to a family
+    put_a_descriptor_for_ring_3: {"descriptors_match_their_owners"},
+}
