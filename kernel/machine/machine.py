@@ -126,9 +126,9 @@ class Machine:
         self.traps = Traps(self.cpu, self.paging, self.control, self.ledger, self.stream, self.clock)
         self.ports = Ports(self.cpu, self.state, self.paging, self.ledger, self.traps.refuse)
         self.host_calls = self.ports.host_calls
-        self.filters = Filters(self.cpu, self.paging, self.counter.sites, self.traps, self.ports)
+        self.filters = Filters(self.cpu, self.paging, self.counter.sites, self.traps, self.ports, self.state)
         self.translations = Translations(self.cpu, self.paging, self.control, self._translated)
-        self.traps.returns.changed = self.translations.changed
+        self.traps.returns.changed = self.filters.floating.stack.changed = self.translations.changed
         self.counter.repeats.follows_itself = self.filters.follows_itself
         self.hooks = Hooks(self.handle, self._fail, self.control.leave)
         self.console_buffer = self._console_buffer()
@@ -361,6 +361,7 @@ class Machine:
     def fpu(self) -> FloatingPoint:
         """The x87, MMX and SSE registers now; ValueError once the machine is closed."""
         self._check_open()
+        self.filters.floating.gather()
         return from_cpu(self.handle)
 
     def disassemble(self, place: int | str, count: int = 8, symbols: Callable[[int], str] | None = None) -> list[str]:

@@ -76,6 +76,7 @@ class Runner:
     def _between(self, end: int, until: Condition | None) -> Stop | None:
         """Do what happens between two instructions; return why to stop, if so."""
         machine, control = self.machine, self.control
+        machine.traps.executed()
         machine.traps.interrupted()
         if machine.traps.refusal is not None:
             machine.traps.settle()
@@ -126,6 +127,7 @@ class Runner:
         eip = machine.cpu.eip
         self.begin.value = eip
         machine.translations.begin(eip)
+        machine.filters.floating.resume()
         with machine.traps.translator.guarded():
             status = uclib.uc_emu_start(machine.handle, self.begin, ZERO, ZERO, NO_COUNT)
         if status and self.control.error is None:

@@ -69,7 +69,7 @@ def restore(machine: Parts, snapshot: Snapshot) -> None:
     check_restorable(machine, snapshot)
     machine.control.clear()
     machine.state.stop_address = NOWHERE
-    machine.traps.refusal = None
+    machine.traps.refusal = machine.filters.floating.later = None
     stale = differing(machine, snapshot)
     for region, backing in zip(machine.ram.regions, snapshot.memory, strict=True):
         region.rebase(backing)

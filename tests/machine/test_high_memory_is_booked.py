@@ -25,7 +25,7 @@ ACCESSES = {
         {0: b"\xaa" * 4 + b"\xbb" * 4},
         16,
     ),
-    "the x87": ("fild qword ptr [0x405008]; fistp qword ptr [0x405100]", {0x100: bytes(range(8, 16))}, 16),
+    "the x87": ("fninit; fild qword ptr [0x405008]; fistp qword ptr [0x405100]", {0x100: bytes(range(8, 16))}, 16),
     "the end of the page": ("mov eax, [0x405ffc]; mov [0x405100], eax", {0x100: b"\xfc\xfd\xfe\xff"}, 8),
 }
 

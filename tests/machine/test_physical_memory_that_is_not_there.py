@@ -22,7 +22,7 @@ def test_loads_of_every_size_find_ones_and_stores_are_lost(bare):
         f"mov eax, 0x600; mov cr4, eax; mov ebx, {NOWHERE}; xor eax, eax; xor ecx, ecx;"
         "mov dword ptr [ebx], 0x12345678; mov byte ptr [ebx + 5], 0; mov word ptr [ebx + 7], 0;"
         "mov al, [ebx]; mov cx, [ebx + 7]; mov edx, [ebx];"
-        "fild qword ptr [ebx]; fistp qword ptr [0x2000]; fld tbyte ptr [ebx]; fstp tbyte ptr [0x2008];"
+        "fninit; fild qword ptr [ebx]; fistp qword ptr [0x2000]; fld tbyte ptr [ebx]; fstp tbyte ptr [0x2008];"
         "movups xmm0, [ebx + 3]; movups [0x2020], xmm0; movups [ebx], xmm0; hlt"
     )
     assert machine.run(fuel=50).reason == "halt"

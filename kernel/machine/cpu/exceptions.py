@@ -34,9 +34,10 @@ from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.machine.memory.bus import DmaError
 
 DE, DB, NMI, BP, OF, BR, UD, NM, DF, TS, NP, SS, GP, PF = 0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14
-WITH_ERROR_CODE = frozenset({DF, TS, NP, SS, GP, PF, 17})
+MF, AC, MC, XM = 16, 17, 18, 19
+WITH_ERROR_CODE = frozenset({DF, TS, NP, SS, GP, PF, AC})
 CONTRIBUTORY = frozenset({DE, TS, NP, SS, GP})
-FAULTS = frozenset({DE, BR, UD, NM, TS, NP, SS, GP, PF, 16, 17, 19})
+FAULTS = frozenset({DE, BR, UD, NM, TS, NP, SS, GP, PF, MF, AC, XM})
 EXTERNAL = 1  # error code bit 0: the event came from outside the program
 IN_IDT = 2
 USER = 3
@@ -45,7 +46,7 @@ WORD = 0xFFFF_FFFF
 
 NAMES = {
     DE: "#DE", DB: "#DB", NMI: "NMI", BP: "#BP", OF: "#OF", BR: "#BR", UD: "#UD", NM: "#NM", DF: "#DF",
-    TS: "#TS", NP: "#NP", SS: "#SS", GP: "#GP", PF: "#PF", 16: "#MF", 17: "#AC", 18: "#MC", 19: "#XM",
+    TS: "#TS", NP: "#NP", SS: "#SS", GP: "#GP", PF: "#PF", MF: "#MF", AC: "#AC", MC: "#MC", XM: "#XM",
 }  # fmt: skip
 
 

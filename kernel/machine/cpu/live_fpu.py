@@ -33,3 +33,9 @@ def read(handle: Any, register: int, size: int) -> int:
     buffer = ctypes.create_string_buffer(XMM_BYTES)
     uclib.uc_reg_read(handle, register, buffer)
     return int.from_bytes(buffer.raw[:size], "little")
+
+
+def write(handle: Any, register: int, value: int, size: int) -> None:
+    """Change a register of `size` bytes."""
+    buffer = ctypes.create_string_buffer(value.to_bytes(size, "little"), XMM_BYTES)
+    uclib.uc_reg_write(handle, register, buffer)

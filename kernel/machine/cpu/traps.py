@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import struct
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from callgate.kernel.abi.memory import PAGE_SIZE
-from callgate.kernel.machine.cpu.cpu import EFLAGS_IF
+from callgate.kernel.machine.cpu.cpu import EFLAGS_IF, EFLAGS_TF
 from callgate.kernel.machine.cpu.exceptions import DB, NO_EXCEPTION, PF, UD, Delivery, Incident, TripleFault, name_of
 from callgate.kernel.machine.cpu.paging import PF_FETCH, PageFault
 from callgate.kernel.machine.cpu.returns import Returns
@@ -79,6 +80,7 @@ class Traps:
         self.refusal: Refusal | None = None
         self.returns = Returns(cpu, paging, control)
         self.translator = Translator(cpu.handle)
+        self.executed: Callable[[], None] = lambda: None  # an instruction has: may refuse it after all
 
     # Hooks.
 
@@ -86,6 +88,7 @@ class Traps:
         """INT n or an exception: EIP is the next instruction for the one, the faulting for the other."""
         if self.returns.hidden is not None:
             self.returns.show()
+        self.executed()
         if self.refusal is not None:
             self.settle()
             return
@@ -149,6 +152,7 @@ class Traps:
     def invalid(self) -> None:
         """An opcode that is none; the engine reports INT 6 and INT1 here as well, which are no faults."""
         self.returns.show()
+        self.executed()
         if self.refusal is not None:
             self.settle()
             return
@@ -195,7 +199,7 @@ class Traps:
         self.cpu.save()
         eip = self.current()
         incident = Incident(vector, eip, code)
-        self.refusal = Refusal(bytes(self.cpu.context.view), incident)
+        self.refusal = Refusal(self._without_steps(bytes(self.cpu.context.view)), incident)
         self.control.stop_soon()
 
     def refuse_before(self, vector: int, code: int, eip: int, address: int | None = None) -> None:
@@ -206,8 +210,22 @@ class Traps:
         self.cpu.save()
         if address is not None:
             self.cpu.put(self.cpu.layout.cr2, address)
-        self.refusal = Refusal(bytes(self.cpu.context.view), Incident(vector, eip, code, counted=False))
+        context = self._without_steps(bytes(self.cpu.context.view))
+        self.refusal = Refusal(context, Incident(vector, eip, code, counted=False))
         self.control.stop_soon()
+
+    def refuse_after(self, vector: int, context: bytes, eip: int) -> None:
+        """Make an instruction that has been executed a fault; `context` is the state before it."""
+        self.refusal = Refusal(self._without_steps(context), Incident(vector, eip))
+        self.control.stop_soon()
+
+    def _without_steps(self, context: bytes) -> bytes:
+        """Return a saved state without the TF that `Stepping` has set, which is not the guest's."""
+        if not self.stepping.active:
+            return context
+        at = self.cpu.layout.eflags
+        flags = int.from_bytes(context[at : at + 4], "little") & ~EFLAGS_TF
+        return context[:at] + flags.to_bytes(4, "little") + context[at + 4 :]
 
     def settle(self) -> None:
         """Deliver what `refuse` kept, from the state before the instruction."""
@@ -215,6 +233,8 @@ class Traps:
         kept, incident = self.refusal
         self.refusal = None
         cpu = self.cpu
+        if self.stepping.active:
+            self.stepping.finish()
         cpu.context.view[:] = kept
         cpu.put(cpu.layout.eip, incident.eip)
         if incident.counted:

@@ -31,7 +31,22 @@ from typing import Final
 from callgate.kernel.machine.engine.counter_code import COUNT_CODE, LOAD_CODE, STORE_CODE
 from callgate.kernel.machine.engine.counter_state import EFLAGS_IF, FILE_BYTES, NEVER, NOWHERE, CounterState
 from callgate.kernel.machine.engine.repeats import REPEAT_SLOTS, Repeats
-from callgate.kernel.machine.engine.sites import SITE_SLOTS, Cell, Sites
+from callgate.kernel.machine.engine.sites import (
+    ALIGNED,
+    ALWAYS,
+    COMPUTES,
+    DISCARDED,
+    DISCARDS,
+    FLOATING,
+    GATHERS,
+    GATHERS_X87,
+    LENGTHS,
+    SITE_SLOTS,
+    STACK,
+    UNMASKED,
+    Cell,
+    Sites,
+)
 from callgate.kernel.machine.memory.ram import Region
 from unicorn import UC_HOOK_CODE, UC_PROT_ALL
 from unicorn import x86_const as x86
@@ -40,6 +55,19 @@ from unicorn.unicorn_py3.unicorn import uclib
 KERNEL_QUADRANT: Final = 3
 LOAD_AT: Final = 1024  # where the second routine lies in the page
 STORE_AT: Final = 1280
+LOOKS: Final = {
+    "always": ALWAYS,
+    "floating": FLOATING,
+    "gathers": GATHERS,
+    "discards": DISCARDS,
+    "gathers_x87": GATHERS_X87,
+    "aligned": ALIGNED,
+    "unmasked": UNMASKED,
+    "computes": COMPUTES,
+    "lengths": LENGTHS,
+    "stack_used": STACK,
+    "discarded": DISCARDED,
+}
 
 
 def source_of(template: str) -> str:
@@ -47,7 +75,7 @@ def source_of(template: str) -> str:
     offsets = {name: getattr(CounterState, name).offset for name, *_ in CounterState._fields_}
     offsets |= {f"cell_{name}": getattr(Cell, name).offset for name, *_ in Cell._fields_}
     registers = {"eflags_id": x86.UC_X86_REG_EFLAGS, "edx_id": x86.UC_X86_REG_EDX}
-    return template.format(**registers, repeat_mask=REPEAT_SLOTS - 1, **offsets)
+    return template.format(**registers, **LOOKS, repeat_mask=REPEAT_SLOTS - 1, **offsets)
 
 
 def native_available() -> bool:

@@ -74,7 +74,10 @@ chain:
     mov [rcx+{site_address}], rsi
     mov r10, [r8+{cell_amount}]
     add [r8+{cell_count}], r10
-    or r9, [r8+{cell_call}]
+    mov r10, [r8+{cell_call}]
+    test r10d, {floating}
+    jnz floating
+    or r9, r10
 other:
     mov r8, [r8+{cell_next}]
     jmp chain
@@ -110,6 +113,114 @@ unharmed:
     cmp byte ptr [rcx+{armed}], 0
     je stop
     jmp retire
+floating:
+    test r10d, {computes}
+    jz gather
+    mov r11, [rcx+{sse_flags}]
+    test byte ptr [r11], {discarded}
+    jz masks
+    mov byte ptr [r11], 0
+    jmp masks
+gather:
+    test r10d, {gathers}
+    jz gathered
+    mov r11, [rcx+{sse_flags}]
+    movzx edx, byte ptr [r11]
+    mov byte ptr [r11], 0
+    test dl, {discarded}
+    jnz discard
+    test dl, 0x80
+    jz exact
+    or edx, 0x30
+exact:
+    and edx, 0x3d
+    mov rax, [rcx+{mxcsr}]
+    or [rax], edx
+discard:
+    test r10d, {discards}
+    jz gathered
+    mov byte ptr [r11], {discarded}
+gathered:
+    test r10d, {gathers_x87}
+    jz masks
+    mov r11, [rcx+{x87_flags}]
+    movzx edx, byte ptr [r11]
+    mov byte ptr [r11], 0
+    and edx, 0x3d
+    mov r11, [rcx+{x87_status}]
+    or [r11], dx
+    mov dx, [r11+2]
+    not edx
+    and dx, [r11]
+    test dl, 0x3f
+    jz pending
+    or word ptr [r11], 0x8080
+pending:
+    test r10d, {stack_used}
+    jz masks
+    mov rdx, [rcx+{cr0}]
+    test byte ptr [rdx], 0x0c
+    jnz masks
+    test byte ptr [r11], 0x80
+    jnz ask
+    mov rdx, [r8+{cell_scale}]
+    or rdx, [r8+{cell_displacement}]
+    jz masks
+    and word ptr [r11], 0xfdff
+    mov r11, [rcx+{x87_tags}]
+    mov rax, [r11]
+    movabs rdx, 0x0102040810204080
+    imul rax, rdx
+    shr rax, 56
+    mov r11, [rcx+{x87_top}]
+    push rcx
+    mov ecx, [r11]
+    ror al, cl
+    pop rcx
+    test [r8+{cell_scale}], al
+    jnz ask
+    not al
+    test [r8+{cell_displacement}], al
+    jz masks
+ask:
+    or r9d, 1
+masks:
+    test r10d, {unmasked}
+    jz operand
+    mov r11, [rcx+{mxcsr}]
+    mov edx, [r11]
+    not edx
+    test edx, 0x1f80
+    jz operand
+    or r9d, 1
+operand:
+    mov rax, [rcx+{count}]
+    test r10d, {always}
+    jnz tell
+    test r10d, {lengths}
+    jz address
+    mov r11, [r8+{cell_base}]
+    cmp dword ptr [r11], 0x80000000
+    je tell
+    mov r11, [r8+{cell_index}]
+    cmp dword ptr [r11], 0x80000000
+    je tell
+address:
+    test r10d, {aligned}
+    jz other
+    mov r11, [r8+{cell_index}]
+    mov edx, [r11]
+    imul edx, [r8+{cell_scale}]
+    mov r11, [r8+{cell_base}]
+    add edx, [r11]
+    mov r11, [r8+{cell_segment}]
+    add edx, [r11]
+    add edx, [r8+{cell_displacement}]
+    test dl, 15
+    jz other
+tell:
+    or r9d, 1
+    jmp other
 same:
     mov r8, [rcx+{repeats}]
     movzx r9d, si
@@ -194,14 +305,23 @@ one:
 
 # What GNU as and Keystone make of the sources above; a test assembles them again.
 COUNT_CODE: Final = bytes.fromhex(
-    "483b71180f8443010000488b01483b4108733a440fb7ce4c8b819800000043803c0800756c48ffc04889014889711889"
+    "483b71180f84e4020000488b01483b4108733a440fb7ce4c8b819800000043803c0800756c48ffc04889014889711889"
     "f0c1e81e48ff44c12083f8030f94c03a41487501c388414848ff4140c380b98000000000742d483b4178732757565148"
     "8d9188000000be19000000ff9190000000595e5f488b01f78188000000000200007490c64170014889b1b8000000ff61"
-    "10483b81a80000007509483bb1b000000074824c8b81a00000004f8b04c84531c94d85c07425493930751a488981a800"
-    "00004889b1b00000004d8b50104d0150084d0b48184d8b4020ebd64d85c90f8441ffffff57565149f7c1010000007535"
-    "488d91f0000000be18000000ff9190000000488b0c248b91f000000081fa0000008074076681fa00807510488b742408"
-    "488b7c2410ff91c0000000595e5f488b01483b41080f82eafeffff80b980000000000f843bffffffe9d8feffff4c8b81"
-    "c8000000440fb7ce4181e1ff0f0000433934880f84a1feffff575651ff91d0000000595e5fe990feffff"
+    "10483b81a80000007509483bb1b000000074824c8b81a00000004f8b04c84531c94d85c074314939307526488981a800"
+    "00004889b1b00000004d8b50104d0150084d8b501841f7c2fc030000757b4d09d14d8b4020ebca4d85c90f8435ffffff"
+    "57565149f7c1010000007535488d91f0000000be18000000ff9190000000488b0c248b91f000000081fa000000807407"
+    "6681fa00807510488b742408488b7c2410ff91c0000000595e5f488b01483b41080f82defeffff80b980000000000f84"
+    "2fffffffe9ccfeffff41f7c280000000741a4c8b990001000041f603020f84ee00000041c60300e9e500000041f7c204"
+    "00000074354c8b9900010000410fb61341c60300f6c2027514f6c280740383ca3083e23d488b81f8000000091041f7c2"
+    "08000000740441c6030241f7c2100000000f849a0000004c8b9910010000410fb61341c6030083e23d4c8b9908010000"
+    "6641091366418b5302f7d266412313f6c23f74066641810b808041f7c200020000745e488b9128010000f6020c755241"
+    "f603807548498b5038490b5048744266418123fffd4c8b9918010000498b0348ba8040201008040201480fafc248c1e8"
+    "384c8b992001000051418b0bd2c859418440387508f6d04184404874044183c90141f7c24000000074184c8b99f80000"
+    "00418b13f7d2f7c2801f000074044183c901488b0141f7c201000000755741f7c200010000741a4d8b582841813b0000"
+    "008074414d8b583041813b00000080743441f7c2200000000f8423feffff4d8b5830418b13410faf50384d8b58284103"
+    "134d8b584041031341035048f6c20f0f84fcfdffff4183c901e9f3fdffff4c8b81c8000000440fb7ce4181e1ff0f0000"
+    "433934880f8400fdffff575651ff91d0000000595e5fe9effcffff"
 )
 LOAD_CODE: Final = bytes.fromhex(
     "4189d131c0807948007504488b41684c014cc1504803b1d800000083fa04740e83fa01741083fa027407488b06c38b06c30fb706c30fb606c3"

@@ -15,6 +15,8 @@ class CounterState(ctypes.Structure):
     `limit` is what the hot path compares with: the count to stop at.  While an interrupt waits for IF it
     is 0, `armed` is set, and `hard_limit` is the count to stop at.  `site_done` and `site_address` are count
     and address of the site served last, so that a stop and a resumption do not serve it twice.
+    The last seven are addresses: of what the engine keeps of floating-point exceptions and the x87 stack
+    (`machine.engine.float_layout`), and of CR0.
     `stored` is what the instruction counted as `stored_at` has stored above 4 GiB, in bytes.
     """
 
@@ -47,6 +49,13 @@ class CounterState(ctypes.Structure):
         ("stored_at", ctypes.c_uint64),
         ("stored", ctypes.c_uint64),
         ("edx", ctypes.c_uint64),
+        ("mxcsr", ctypes.c_void_p),
+        ("sse_flags", ctypes.c_void_p),
+        ("x87_status", ctypes.c_void_p),
+        ("x87_flags", ctypes.c_void_p),
+        ("x87_tags", ctypes.c_void_p),
+        ("x87_top", ctypes.c_void_p),
+        ("cr0", ctypes.c_void_p),
     ]
 
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 SITE_SLOTS: Final = 1 << 16
 ALWAYS, DIVIDES = 1, 2  # when a cell is reported; bits, which host code gathers from a chain
+# What host code does at instructions of SSE and x87 (`machine.filters.simd`); it reports some of them.
+GATHERS, DISCARDS, GATHERS_X87, ALIGNED, UNMASKED, COMPUTES, LENGTHS, STACK = 4, 8, 16, 32, 64, 128, 256, 512
+FLOATING: Final = 0x3FC  # all of these bits
+DISCARDED: Final = 2  # among the engine's exceptions, where it is none of them: what is noted there does not count
 SITE_CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64)
 SiteFunction = Callable[[], None]
 
@@ -26,7 +30,9 @@ class Cell(ctypes.Structure):
     """A place in the code: executions counted, or (`call`) reported to Python.
 
     `call` is ALWAYS, or DIVIDES: only if EDX is what the upper half of the smallest dividend there is may be
-    (`machine.filters.divisions.may_overflow`), which host code looks at by itself.
+    (`machine.filters.divisions.may_overflow`), which host code looks at by itself.  With bits of FLOATING host code
+    gathers exceptions, and reports an operand that is not aligned, or that not all exceptions are masked; the fields
+    from `base` on are addresses of the registers that the operand's address is made of.
 
     Cells whose addresses agree in their low 16 bits form a chain.
     """
@@ -37,6 +43,11 @@ class Cell(ctypes.Structure):
         ("amount", ctypes.c_uint64),
         ("call", ctypes.c_uint64),
         ("next", ctypes.c_void_p),
+        ("base", ctypes.c_void_p),
+        ("index", ctypes.c_void_p),
+        ("scale", ctypes.c_uint64),
+        ("segment", ctypes.c_void_p),
+        ("displacement", ctypes.c_uint64),
     ]
 
 
@@ -48,7 +59,7 @@ class Sites:
         self.map = (ctypes.c_ubyte * SITE_SLOTS)()
         self.chains = (ctypes.c_void_p * SITE_SLOTS)()
         self.cells: dict[int, list[Cell]] = {}
-        self.calls: dict[int, list[tuple[int, SiteFunction, Cell]]] = {}
+        self.calls: dict[int, list[tuple[int, SiteFunction, list[Cell]]]] = {}
         self.places: dict[int, int] = {}  # number of a call -> address
         self.number = 0
         self.fail = fail
@@ -67,11 +78,19 @@ class Sites:
 
         With DIVIDES it is called whenever EDX is suspicious, and may be called at other times too.
         """
+        return self.call_by(Cell(address=address, call=when), function)
+
+    def call_by(self, cell: Cell, function: SiteFunction) -> int:
+        """Call `function` when a new cell is reported; return a number for `remove`."""
         self.number += 1
-        cell = self._link(Cell(address=address, call=when))
-        self.calls.setdefault(address, []).append((self.number, function, cell))
-        self.places[self.number] = address
+        self.calls.setdefault(cell.address, []).append((self.number, function, [self._link(cell)]))
+        self.places[self.number] = cell.address
         return self.number
+
+    def also(self, number: int, cell: Cell) -> None:
+        """Call what has been given a number when a second cell for the same address is reported, too."""
+        cells = next(cells for other, _, cells in self.calls[cell.address] if other == number)
+        cells.append(self._link(cell))
 
     def remove(self, number: int) -> None:
         """Take back a call; KeyError if there is none of this number."""
@@ -84,19 +103,19 @@ class Sites:
             if number not in self.places:
                 raise KeyError(f"there is no site {number}")
             address = self.places.pop(number)
-            cell = next(cell for other, _, cell in self.calls[address] if other == number)
+            cells = next(cells for other, _, cells in self.calls[address] if other == number)
             self.calls[address] = [entry for entry in self.calls[address] if entry[0] != number]
             if not self.calls[address]:
                 del self.calls[address]
-            gone.setdefault(address & SITE_SLOTS - 1, set()).add(id(cell))
-        for slot, cells in gone.items():
-            self.cells[slot] = [cell for cell in self.cells[slot] if id(cell) not in cells]
+            gone.setdefault(address & SITE_SLOTS - 1, set()).update(map(id, cells))
+        for slot, dropped in gone.items():
+            self.cells[slot] = [cell for cell in self.cells[slot] if id(cell) not in dropped]
             self._publish(slot)
 
-    def call_always(self, address: int) -> None:
-        """Have what is called before the instruction at `address` called at all times from now on."""
-        for _, _, cell in self.calls.get(address, ()):
-            cell.call = ALWAYS
+    def call_always(self, number: int) -> None:
+        """Have what has been given a number called at all times from now on."""
+        cells = next(cells for other, _, cells in self.calls[self.places[number]] if other == number)
+        cells[0].call |= ALWAYS
 
     def holds(self, address: int) -> bool:
         """Whether there is a site at `address`, not only one that agrees in the low bits."""

@@ -11,6 +11,7 @@
 * VEX-encoded vector instructions are executed as something else, or on registers that no kernel here keeps: #UD.
 * `idiv` of user code by -1 can end the host's process: #DE (`machine.filters.divisions`).
 * `ldmxcsr` and `fxrstor` of user code take reserved bits of MXCSR: #GP(0).
+* SSE and x87 instructions whose exceptions, alignment or results need a look (`machine.filters.floating`).
 
 Every newly translated block is searched for their bytes, which costs nothing where there are none.  What is found in
 user code is a site until USER_SITES are reached; then all of them are dropped together with the translations, so that
@@ -22,7 +23,7 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
 from callgate.kernel.machine.cpu.cpu import GENERAL
@@ -46,6 +47,9 @@ from callgate.kernel.machine.filters.far import (
     narrow,
     starts,
 )
+from callgate.kernel.machine.filters.floating import Floating
+from callgate.kernel.machine.filters.simd import SUSPICIOUS as FLOATING
+from callgate.kernel.machine.filters.simd import Form, address_of, form_of
 from callgate.kernel.machine.filters.vectors import SUSPICIOUS as VECTORS
 from callgate.kernel.machine.filters.vectors import has_reserved_bits, is_vector, mxcsr_offset
 from callgate.kernel.machine.memory.bus import DmaError
@@ -55,9 +59,10 @@ if TYPE_CHECKING:
     from callgate.kernel.machine.cpu.paging import Paging
     from callgate.kernel.machine.cpu.traps import Traps
     from callgate.kernel.machine.devices.ports import Ports
+    from callgate.kernel.machine.engine.counter_state import CounterState
     from callgate.kernel.machine.engine.sites import Sites
 
-SUSPICIOUS: Final = re.compile(rb"\x0f[\x23\x00\xc7]|\xf0|" + VECTORS.pattern)
+SUSPICIOUS: Final = re.compile(rb"\x0f[\x23\x00\xc7]|\xf0|" + VECTORS.pattern + rb"|" + FLOATING.pattern)
 SUSPICIOUS_OF_USER: Final = re.compile(rb"[\x6c\x6d]|" + DIVISIONS.pattern + rb"|" + SUSPICIOUS.pattern)  # INS, IDIV
 DR7_ENABLES: Final = 0x20FF  # L0 to G3, and general detect
 LOCK: Final = 0xF0
@@ -68,6 +73,10 @@ WIDE: Final = 4  # bytes of an address
 # Sites below the kernel, of all processes together.  More than what one look at code may find (four pages of INS, and a
 # block), so that after they have been dropped the next instruction always executes.
 USER_SITES: Final = 1 << 15
+LOOK, DIVISION = Form(ALWAYS), Form(DIVIDES)
+# Instructions that may take each other's place at one address, in several processes or in turn.  Where there are more,
+# host code does not tell them apart, and Python is always asked.
+FORMS: Final = 4
 NO_SEGMENT: Final = 0xFFFC  # error code: index 1FFFh of the LDT, which no LDT reaches
 REGISTER_OPERAND: Final = 1  # capstone's CS_OP_REG
 MEMORY_OPERAND: Final = 3  # CS_OP_MEM
@@ -90,19 +99,27 @@ def decode(code: bytes) -> Any:
     return next(decoder().disasm(code, 0, 1), None)
 
 
+class Watched(NamedTuple):
+    """An address that is looked at."""
+
+    number: int  # of the site's call
+    forms: list[Form]
+
+
 class Filters:
     """The sites of suspicious instructions of one machine."""
 
-    def __init__(self, cpu: Cpu, paging: Paging, sites: Sites, traps: Traps, ports: Ports) -> None:
+    def __init__(self, cpu: Cpu, paging: Paging, sites: Sites, traps: Traps, ports: Ports, state: CounterState) -> None:
         self.cpu = cpu
         self.paging = paging
         self.sites = sites
         self.traps = traps
         self.ports = ports
         self.far = FarTransfers(cpu, paging)
-        self.watched: set[int] = set()  # linear addresses
+        self.floating = Floating(cpu, state, paging, traps, self._effective, self._decode_at)
+        traps.executed = self.floating.settle
+        self.watched: dict[int, Watched] = {}  # by linear address
         self.user_sites: dict[int, int] = {}  # those of them below the kernel -> number of the call
-        self.divisions: set[int] = set()  # those of them where only IDIV has been found: judged by EDX first
 
     def scan(self, linear: int, code: bytes, decoded: int) -> None:
         """Look through code that begins at a linear address and ends as a block does, if it is `decoded` to its end."""
@@ -114,8 +131,8 @@ class Filters:
         if not (SUSPICIOUS_OF_USER if user else SUSPICIOUS).search(code):
             return
         look = suspects if len(code) <= REMEMBERED else suspects.__wrapped__
-        for offset in look(code, user=user):
-            self.watch(linear + offset, division=is_division(code[offset:]))
+        for offset, form in look(code, user=user):
+            self.watch(linear + offset, form)
 
     def _watch_far(self, linear: int, code: bytes) -> None:
         """Watch where the far transfer may begin that ends a block, unless it is how the kernel is entered."""
@@ -130,21 +147,29 @@ class Filters:
             return True
         return any(instruction.group(group) for group in TRANSFERS)
 
-    def watch(self, address: int, *, division: bool = False) -> None:
+    def watch(self, address: int, form: Form = LOOK) -> None:
         """Look closely at an address from now on.  What stands there is judged when it executes."""
-        if not division and address in self.divisions:
-            self.divisions.discard(address)
-            self.sites.call_always(address)
-        if address in self.watched:
+        known = self.watched.get(address)
+        if known is not None:
+            self._watch_too(known, address, form)
             return
-        self.watched.add(address)
-        if division:
-            self.divisions.add(address)
-        number = self.sites.call(address, lambda: self._judge(address), DIVIDES if division else ALWAYS)
+        number = self.sites.call_by(self.floating.cell(address, form), lambda: self._judge(address))
+        self.watched[address] = Watched(number, [form])
         if address < KERNEL_BASE:
             self.user_sites[address] = number
             if self.full and self.traps.returns.hidden is None:  # an IRETD with VM hidden executes first
                 self.traps.control.stop_soon()
+
+    def _watch_too(self, known: Watched, address: int, form: Form) -> None:
+        """Look at an address that is looked at already, in another way."""
+        if form in known.forms or LOOK in known.forms:
+            return
+        if form == LOOK or len(known.forms) == FORMS:
+            known.forms[:] = [LOOK]
+            self.sites.call_always(known.number)
+        else:
+            known.forms.append(form)
+            self.sites.also(known.number, self.floating.cell(address, form))
 
     @property
     def full(self) -> bool:
@@ -154,12 +179,12 @@ class Filters:
     def forget_user_sites(self) -> None:
         """Between two instructions: drop what was found in user code; the caller drops all translations of it."""
         self.sites.remove_several(self.user_sites.values())
-        self.watched.difference_update(self.user_sites)
-        self.divisions.clear()
+        for address in self.user_sites:
+            del self.watched[address]
         self.user_sites.clear()
 
     def _judge(self, address: int) -> None:
-        if address in self.divisions and not may_overflow(self.cpu.edx):
+        if self.watched[address].forms == [DIVISION] and not may_overflow(self.cpu.edx):
             return
         code = self._fetch(address)
         if address < KERNEL_BASE and is_far(code) and not locked(code):
@@ -173,6 +198,8 @@ class Filters:
                 self._refuse(UD, address)
         elif instruction.mnemonic in ("rdrand", "rdseed") or misplaced_lock(instruction):
             self._refuse(UD, address)
+        elif (vector := self.floating.judge(instruction, address)) is not None:
+            self._refuse(vector, address)
         elif asks_first(instruction):
             self._judge_by_state(instruction, address)
         elif self.cpu.cpl == 0:
@@ -267,20 +294,20 @@ class Filters:
         if not value & 0xFFFC:
             self._refuse(GP, address)
 
+    def _decode_at(self, address: int) -> Any:
+        """Return the instruction that is looked at at a linear address, None if there is none."""
+        return decode(self._fetch(address)) if address in self.watched else None
+
     def _effective(self, instruction: Any, operand: Any) -> int:
-        memory = operand.mem
-        linear = int(memory.disp)
-        for register, scale in ((memory.base, 1), (memory.index, memory.scale)):
-            name = instruction.reg_name(register) if register else ""
+        parts = address_of(instruction, operand)
+        offset = parts.displacement
+        for name, scale in ((parts.base, 1), (parts.scaled, parts.scale)):
             if name in GENERAL:
-                linear += int(getattr(self.cpu, name)) * scale
+                offset += int(getattr(self.cpu, name)) * scale
             elif "e" + name in GENERAL:
-                linear += int(getattr(self.cpu, "e" + name)) & 0xFFFF
-        linear &= 0xFFFF_FFFF if instruction.addr_size == WIDE else 0xFFFF
-        base = instruction.reg_name(memory.base) if memory.base else ""
-        default = "ss" if base in ("esp", "ebp", "bp") else "ds"
-        segment = instruction.reg_name(memory.segment) if memory.segment else default
-        return linear + self.cpu.segment_base(segment) & 0xFFFF_FFFF
+                offset += int(getattr(self.cpu, "e" + name)) & 0xFFFF
+        offset &= 0xFFFF_FFFF if instruction.addr_size == WIDE else 0xFFFF
+        return offset + self.cpu.segment_base(parts.segment) & 0xFFFF_FFFF
 
     def _write_dr7(self, instruction: Any) -> None:
         value = getattr(self.cpu, instruction.reg_name(instruction.operands[1].reg))
@@ -290,36 +317,41 @@ class Filters:
 
 
 @lru_cache(maxsize=4096)
-def suspects(code: bytes, *, user: bool) -> tuple[int, ...]:
-    """Return the offsets in a block's code at which an instruction is to be looked at when it executes."""
+def suspects(code: bytes, *, user: bool) -> tuple[tuple[int, Form], ...]:
+    """Return where in a block's code an instruction is to be looked at when it executes, and how."""
     found = []
     offset = 0
     while offset < len(code):
         offset = before = after_zeros(code, offset, len(code))
         for at, size, mnemonic, operands in plain_decoder().disasm_lite(code[offset : offset + PIECE], offset, AT_ONCE):
             text = code[at : at + size]
-            if perhaps(mnemonic, operands, text) and is_suspect(text, user=user):
-                found.append(at)
+            form = suspect(text, user=user) if perhaps(mnemonic, operands, text) else None
+            if form is not None:
+                found.append((at, form))
             offset = at + size
         # The decoder stops at what is no instruction: a LOCK that is not allowed, for one.
         if offset == before < len(code):
             if locked(code[offset:]) or is_vector(code[offset:]):
-                found.append(offset)
+                found.append((offset, LOOK))
             offset += 1
     return tuple(found)
 
 
-def is_suspect(code: bytes, *, user: bool) -> bool:
-    """Whether an instruction is to be looked at when it executes."""
+def suspect(code: bytes, *, user: bool) -> Form | None:
+    """Return how an instruction is to be looked at when it executes, None if it need not be."""
     instruction = decode(code)
-    return instruction is not None and (suspicious(instruction) or (user and asks_first(instruction)))
+    if instruction is None:
+        return None
+    if suspicious(instruction) or (user and asks_first(instruction)):
+        return DIVISION if is_division(code) else LOOK
+    return form_of(instruction)
 
 
 def perhaps(mnemonic: str, operands: str, code: bytes) -> bool:
     """Whether an instruction may be suspicious; details of all the others would take most of the time."""
     if mnemonic.startswith(("lock", "ins", "rep", "rd", "ltr", "ldmxcsr", "fxrstor", "idiv")):
         return True
-    return operands.startswith("dr7") or is_vector(code)
+    return operands.startswith("dr7") or is_vector(code) or bool(FLOATING.match(code.lstrip(PREFIXES)))
 
 
 def inputs_string(instruction: Any) -> bool:

@@ -55,8 +55,8 @@ def most(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     counts: list[int] = []
     watch = filters.Filters.watch
 
-    def counted(self: filters.Filters, address: int, **kind: bool) -> None:
-        watch(self, address, **kind)
+    def counted(self: filters.Filters, address: int, *form: Any) -> None:
+        watch(self, address, *form)
         counts.append(len(self.user_sites))
 
     monkeypatch.setattr(filters.Filters, "watch", counted)

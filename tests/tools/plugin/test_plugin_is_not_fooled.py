@@ -309,12 +309,47 @@ def test_the_bytes_of_int_3_are_no_breakpoint(bare_cpu):
 
 
 NOT_TOLD = {
-    "movaps xmm0, [0x20001]": ("fault = #GP 0", "does not check that operands are aligned"),
-    "stmxcsr [0x20000]": ("dword [0x20000] = 0x1f84", "no exception flags in MXCSR"),
-    "fnstsw ax": ("ax = 0x20", "neither SF nor PE"),
-    "fbstp tbyte ptr [0x20000]": ("word [0x20008] = 0xffff", "no BCD indefinite"),
-    "pcmpistri xmm0, xmm1, 0x0c": ("ecx = 5", "equal ordered"),
+    "stmxcsr [0x20000]": ("dword [0x20000] = 0x1f82", "does not note denormal operands"),
+    "fnstsw ax": ("ax = 0x2", "notes neither DE nor rounding up (C1)"),
+    "fxtract": ("eax = 1", "computes otherwise"),
 }
+
+
+def test_sse_and_x87_are_as_on_a_cpu(pytester):
+    text = """
+        third:  cvtsi2ss xmm0, ecx
+                divss   xmm0, xmm1
+                stmxcsr [0x20000]
+                ret
+        ;@ case misaligned
+        ;@   code    movaps xmm0, [0x20001]
+        ;@   expect  fault = #GP 0
+        ;@ case a third is rounded
+        ;@   set     ecx = 1, xmm1 = float(3, 0, 0, 0)
+        ;@   call    third
+        ;@   expect  dword [0x20000] = 0x1fa0, mxcsr = 0x1fa0
+        ;@ case of the case before nothing is left
+        ;@   code    stmxcsr [0x20000]
+        ;@   expect  dword [0x20000] = 0x1f80
+        ;@ case a division by zero that is not masked
+        ;@   set     ecx = 1, mxcsr = 0x1d80
+        ;@   call    third
+        ;@   expect  fault = #XM
+        ;@   expect  mxcsr = 0x1d84
+        ;@ case an empty register
+        ;@   code    faddp   st(1), st(0)
+        ;@   code    fnstsw  ax
+        ;@   expect  ax = 0x0841
+        ;@ case a number too big for BCD
+        ;@   set     st0 = 1e18
+        ;@   code    fbstp   tbyte ptr [0x20000]
+        ;@   expect  word [0x20008] = 0xffff, byte [0x20007] = 0xc0
+        ;@ case a needle that begins at the end of the block
+        ;@   set     xmm0 = 0x6261, xmm1 = 0x61787878787878787878787878787878
+        ;@   code    pcmpistri xmm0, xmm1, 0x0c
+        ;@   expect  ecx = 15
+    """
+    cases(pytester, text).assert_outcomes(passed=7)
 
 
 def test_an_expectation_that_the_emulated_cpu_cannot_meet_says_so(pytester):

@@ -269,13 +269,13 @@ class BareCpu:
         if name not in wide.SETTABLE:
             raise ValueError(f"{name} is none of {', '.join(wide.SETTABLE)}")
         self._freshen()
-        wide.write(self.machine.handle, name, raw)
+        wide.write(self.machine, name, raw)
         self._note(self.set_wide, (name, raw), {})
 
     def clear_floating_point(self) -> None:
         """Leave the x87 as FNINIT does, and MXCSR as after reset."""
         self._freshen()
-        wide.clear(self.machine.handle)
+        wide.clear(self.machine)
         self._note(self.clear_floating_point, (), {})
 
     # Calling.

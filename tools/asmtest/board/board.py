@@ -60,7 +60,7 @@ def make_machine() -> Machine:
     cpu.cr0 = CR0_PE | CR0_PG | CR0_WP
     machine.flush_tlb()
     enter_ring(machine, 0)
-    wide.clear(machine.handle)
+    wide.clear(machine)
     return machine
 
 

@@ -13,12 +13,15 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from struct import pack, unpack
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from callgate.kernel.abi.fpu import FPU_CONTROL_INITIAL, MXCSR_INITIAL
 from callgate.kernel.machine.cpu.fpu import FloatingPoint, number
 from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import uclib
+
+if TYPE_CHECKING:
+    from callgate.kernel.machine import Machine
 
 BITS: Final = {
     **{f"xmm{index}": 128 for index in range(8)},
@@ -167,16 +170,20 @@ def value_of(fpu: FloatingPoint, name: str) -> int | float:
     return fpu.st[int(name[2:])] if name.startswith("st") else raw_of(fpu, name)
 
 
-def clear(handle: Any) -> None:
+def clear(machine: Machine) -> None:
     """Leave the x87 as FNINIT does, and MXCSR as after reset."""
+    machine.filters.floating.gather()  # exceptions of before are not to appear afterwards
+    handle = machine.handle
     for name, value, size in (
         ("fcw", FPU_CONTROL_INITIAL, 2), ("fsw", 0, 2), ("tags", EMPTY_TAGS, 2), ("mxcsr", MXCSR_INITIAL, 4),
     ):  # fmt: skip
         _put(handle, IDS[name], value, size)
 
 
-def write(handle: Any, name: str, raw: int) -> None:
+def write(machine: Machine, name: str, raw: int) -> None:
     """Set a register; ST(i) and MM(i) become in use."""
+    machine.filters.floating.gather()
+    handle = machine.handle
     if name.startswith(("st", "mm")):
         top = _get(handle, IDS["fsw"], 2) >> 11 & 7
         mmx = name.startswith("mm")

@@ -20,11 +20,9 @@ OURS = "callgate."
 SEE = "(docs/emulator-notes.md)"
 # What the emulated CPU does not tell, by the instructions among the last ones that would show it.
 NOT_TOLD = {
-    r"\b(?:movap[sd]|movdqa|movntp[sd]|movntdqa?)\b.*\[": f"this CPU does not check that operands are aligned {SEE}",
-    r"\b(?:stmxcsr|fxsave)\b": f"this CPU sets no exception flags in MXCSR {SEE}",
-    r"\b(?:fn?stsw|fn?stenv|fn?save|fxsave)\b": f"this CPU sets neither SF nor PE in the x87 status word {SEE}",
-    r"\bfbstp\b": f"this CPU stores no BCD indefinite {SEE}",
-    r"\bpcmp[ei]str[im]\b": f"this CPU gives wrong results for 'equal ordered' {SEE}",
+    r"\b(?:stmxcsr|fxsave)\b": f"this CPU does not note denormal operands (DE) in MXCSR {SEE}",
+    r"\b(?:fn?stsw|fn?stenv|fn?save|fxsave)\b": f"this CPU notes neither DE nor rounding up (C1) {SEE}",
+    r"\b(?:fyl2x(?:p1)?|fxtract|fisttp|fsin(?:cos)?|fcos|fptan|fpatan|f2xm1)\b": f"this CPU computes otherwise {SEE}",
 }
 LIBRARIES = tuple(get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 

@@ -212,7 +212,7 @@ class CaseRun:
         cpu = self.cpu.machine.cpu
         for target, value in assignments:
             if target in wide.BITS:
-                wide.write(self.cpu.machine.handle, str(target), value)
+                wide.write(self.cpu.machine, str(target), value)
             elif not isinstance(target, str):
                 self.cpu.write(target[0], value.to_bytes(target[1], "little"))
             elif target in FLAGS:
