@@ -12,6 +12,7 @@ import pytest
 TESTS = Path(__file__).parents[1]
 # What starts Python or a shell, which every machine has; all other programs are host_programs' business.
 START_OUR_OWN = {
+    "support/floats/host_float.py",
     "support/host_programs.py",
     "tools/test_host_programs.py",
     "tools/cli/test_command_line.py",
