@@ -2,7 +2,7 @@
 
 A handler is a coroutine without an event loop: awaiting a `GateCall` suspends it and hands the call to the
 stub of its thread, which makes it through the system gate or the server gate; the registers that come
-back resume the coroutine as a `GateResult` (docs/design.md, "File-system servers").
+back resume the coroutine as a `GateResult` (docs/writing-a-server.md).
 """
 
 from collections.abc import Coroutine, Generator

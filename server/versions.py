@@ -2,7 +2,7 @@
 
 The pages lie in the server's own memory.  Each directory has at most one *current* version; a version
 that is no longer current lives on while somebody holds a lock on it.  It dies, and its memory is freed,
-when it is neither current nor used (design.md, "File-system servers").
+when it is neither current nor used (docs/design.md, "Directories").
 """
 
 from collections import OrderedDict

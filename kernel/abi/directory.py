@@ -1,4 +1,4 @@
-"""Directory pages in the one layout that every file-system server produces (design.md, section 7).
+"""Directory pages in the one layout that every file-system server produces (docs/design.md, "Directories").
 
 A locked directory is a run of pages that the server built in its own memory and that clients read,
 mapped read-only, without a system call.  Each page starts with a `DirectoryPage` header, then whole

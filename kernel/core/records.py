@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import NamedTuple
 
 from callgate.kernel.abi.errors import ErrorCode
@@ -52,13 +53,22 @@ class Thread:
         return f"<thread {self.number} {self.name!r} selector {self.selector:#06x} {ThreadState(self.state).name}>"
 
 
+class WindowKind(StrEnum):
+    """What a window shows: memory of the process, data of a file, a directory, blocks of a server's disk."""
+
+    HEAP = "heap"
+    FILE = "file"
+    DIRECTORY = "directory"
+    BLOCKS = "blocks"
+
+
 @dataclass(slots=True)
 class Window:
     """A range of user pages that the kernel mapped: memory given, file data, a directory, disk blocks."""
 
     address: int
     pages: int
-    kind: str  # heap, file, directory, blocks
+    kind: WindowKind
     owner: int = 0
     private: list[int] = field(default_factory=list)  # frames to free with the window
     pins: list[tuple[str, int, int]] = field(default_factory=list)  # what its other frames are held by

@@ -13,7 +13,7 @@ from itertools import groupby
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import LARGE_PAGE_SIZE, PAGE_SIZE
 from callgate.kernel.core.errors import PolicyError
-from callgate.kernel.core.records import OpenFile, Process, Tasks, Window
+from callgate.kernel.core.records import OpenFile, Process, Tasks, Window, WindowKind
 from callgate.kernel.file_data.ageing_timer import AgeingTimer
 from callgate.kernel.file_data.objects import FileObject, FilesState, Fill
 from callgate.kernel.file_data.window_pages import address_of, addresses_of, opened_at, shown_pages, span
@@ -41,12 +41,12 @@ class FileMapping:
         """Reserve a window, nothing in it yet, and map the file's page in front of it."""
         windows, tables = self.windows, self.tables
         pages = span(file) + 1
-        address = windows.find(process, pages, "file")
+        address = windows.find(process, pages, WindowKind.FILE)
         try:
             tables.map(process.pointers, address, file.frame, USER_READ, process.tables)
         except OutOfMemory:
             raise PolicyError(ErrorCode.NO_MEMORY) from None
-        process.windows[address] = Window(address, pages, "file", file.number)
+        process.windows[address] = Window(address, pages, WindowKind.FILE, file.number)
         return OpenFile(file.number, address + PAGE_SIZE, address, writable)
 
     def close(self, process: Process, opened: OpenFile, file: FileObject) -> None:

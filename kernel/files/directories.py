@@ -17,7 +17,7 @@ from callgate.kernel.abi.layout import size_of
 from callgate.kernel.abi.limits import DIRECTORIES_KEPT, DIRECTORIES_OF_PROCESS, DIRECTORY_PAGES_KEPT
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.core.errors import PolicyError
-from callgate.kernel.core.records import DirectoryLock, Endpoints, PartitionState, Pin, Process, Version
+from callgate.kernel.core.records import DirectoryLock, Endpoints, PartitionState, Pin, Process, Version, WindowKind
 from callgate.kernel.files.paths import listed, resolve
 from callgate.kernel.ipc.give_backs import GiveBacks
 from callgate.kernel.ipc.requests import Requests
@@ -124,7 +124,7 @@ class Directories:
         for frame in version.frames:
             self.memory.low.hold(frame)
         pins: list[Pin] = [("frame", frame, 0) for frame in version.frames]
-        window = self.windows.open(process, "directory", Source(version.frames, pins))
+        window = self.windows.open(process, WindowKind.DIRECTORY, Source(version.frames, pins))
         version.users += 1
         return DirectoryLock(version, window.address, len(version.frames), version.entries, version.version)
 
@@ -187,7 +187,7 @@ class Directories:
         self.shares.check_frames(process, 1)
         frame = self.memory.low.allocate()
         self.windows.guest.ram.view(frame, PAGE_SIZE)[:] = root_page(names)
-        window = self.windows.open(process, "directory", Source([frame], [], [frame]))
+        window = self.windows.open(process, WindowKind.DIRECTORY, Source([frame], [], [frame]))
         return DirectoryLock(None, window.address, 1, len(names), 0)
 
 

@@ -6,7 +6,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.limits import BLOCK_WINDOWS_OF_SERVER, LOCK_BLOCKS_BYTES
 from callgate.kernel.abi.memory import SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.core.errors import PolicyError
-from callgate.kernel.core.records import PartitionState, Process
+from callgate.kernel.core.records import PartitionState, Process, WindowKind
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.memory.windows import Source, Windows
 from callgate.kernel.storage.cache import Cache, Locked
@@ -39,7 +39,7 @@ class BlockWindows:
         try:
             locked = await self.cache.read_locked(partition.disk, blocks)
             source = self._own(process, partition, locked)
-            window = self.windows.open(process, "blocks", source)
+            window = self.windows.open(process, WindowKind.BLOCKS, source)
         except PolicyError:
             partition.locked_blocks -= len(blocks)
             raise
@@ -48,7 +48,7 @@ class BlockWindows:
 
     def _check_share(self, process: Process, partition: PartitionState, count: int) -> None:
         """NO_RESOURCES if a server has locked as much as it may."""
-        windows = sum(window.kind == "blocks" for window in process.windows.values())
+        windows = sum(window.kind == WindowKind.BLOCKS for window in process.windows.values())
         if windows >= BLOCK_WINDOWS_OF_SERVER:
             raise PolicyError(ErrorCode.NO_RESOURCES, f"{windows} pieces of the disk are locked")
         self.shares.check_blocks(partition, count)
@@ -88,7 +88,7 @@ class BlockWindows:
 
     def unlock(self, process: Process, address: int) -> None:
         """Let go of what `lock` has returned the address of; BAD_ADDRESS if it has not."""
-        window = next((w for w in process.windows.values() if w.kind == "blocks" and w.owner == address), None)
+        window = next((w for w in process.windows.values() if w.kind == WindowKind.BLOCKS and w.owner == address), None)
         if window is None:
             raise PolicyError(ErrorCode.BAD_ADDRESS)
         self.windows.close(process, window)

@@ -13,7 +13,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.guest import Guest
-from callgate.kernel.core.records import Endpoints, Pin, Process, Window
+from callgate.kernel.core.records import Endpoints, Pin, Process, Window, WindowKind
 from callgate.kernel.memory.frames import OutOfMemory
 from callgate.kernel.memory.page_tables import USER_READ
 from callgate.kernel.memory.physical_memory import PhysicalMemory
@@ -38,7 +38,7 @@ class Windows:
         self.pins = pins
         self.endpoints = endpoints
 
-    def open(self, process: Process, kind: str, source: Source, owner: int = 0) -> Window:
+    def open(self, process: Process, kind: WindowKind, source: Source, owner: int = 0) -> Window:
         """Map the source's frames at a free range; takes over its pins, or drops them if it fails."""
         try:
             address = self.find(process, len(source.frames), kind)
@@ -62,13 +62,15 @@ class Windows:
         self.guest.flush_tlb()
         del process.windows[window.address]
         process.shown -= low_frames(window)
-        if window.kind == "blocks" and process.partition in self.endpoints.by_number:
+        if window.kind == WindowKind.BLOCKS and process.partition in self.endpoints.by_number:
             self.endpoints.by_number[process.partition].locked_blocks -= window.pages
         self.drop(Source([], window.pins, window.private))
 
     def close_all(self, process: Process) -> None:
         """Close every window that shows something held elsewhere."""
-        for window in [window for window in process.windows.values() if window.kind not in ("heap", "file")]:
+        for window in [
+            window for window in process.windows.values() if window.kind not in (WindowKind.HEAP, WindowKind.FILE)
+        ]:
             self.close(process, window)
 
     def drop(self, source: Source) -> None:
@@ -77,7 +79,7 @@ class Windows:
         for frame in source.private:
             self.memory.low.release(frame)
 
-    def find(self, process: Process, pages: int, kind: str) -> int:
+    def find(self, process: Process, pages: int, kind: WindowKind) -> int:
         """First fit in the range of the window's kind, with an unmapped page behind every window."""
         start, end = RANGES[kind]
         taken = sorted(
@@ -95,11 +97,11 @@ class Windows:
 
 def low_frames(window: Window) -> int:
     """Return how many frames of low memory are booked to the process on account of a window."""
-    return window.pages if window.kind == "directory" else len(window.private)
+    return window.pages if window.kind == WindowKind.DIRECTORY else len(window.private)
 
 
 RANGES = {
-    "file": (layout.USER_FILES, layout.USER_FILES_END),
-    "directory": (layout.USER_FILES, layout.USER_FILES_END),
-    "blocks": (layout.USER_METADATA, layout.USER_METADATA_END),
+    WindowKind.FILE: (layout.USER_FILES, layout.USER_FILES_END),
+    WindowKind.DIRECTORY: (layout.USER_FILES, layout.USER_FILES_END),
+    WindowKind.BLOCKS: (layout.USER_METADATA, layout.USER_METADATA_END),
 }

@@ -14,7 +14,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.guest import Guest
-from callgate.kernel.core.records import PRIORITY_SERVER, PartitionState, Process, Thread, Window
+from callgate.kernel.core.records import PRIORITY_SERVER, PartitionState, Process, Thread, Window, WindowKind
 from callgate.kernel.ipc.partition_servers import PartitionServers
 from callgate.kernel.memory.page_tables import USER_DATA, USER_READ
 from callgate.kernel.programs.executable import Executable
@@ -79,7 +79,7 @@ class Servers:
             piece = image[offset : offset + PAGE_SIZE]
             self.guest.ram.view(frame, len(piece))[:] = piece
         if image:
-            process.windows[layout.USER_HEAP] = Window(layout.USER_HEAP, -(-len(image) // PAGE_SIZE), "heap")
+            process.windows[layout.USER_HEAP] = Window(layout.USER_HEAP, -(-len(image) // PAGE_SIZE), WindowKind.HEAP)
 
     def start_rom(self, files: dict[str, bytes]) -> PartitionState:
         """Start the server of the read-only volume that holds `files`."""

@@ -12,7 +12,7 @@ from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
 from callgate.kernel.abi.thread import ThreadState
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.guest import Guest
-from callgate.kernel.core.records import PRIORITY_USER, Process, Tasks, Thread, Window
+from callgate.kernel.core.records import PRIORITY_USER, Process, Tasks, Thread, Window, WindowKind
 from callgate.kernel.core.symbols import share
 from callgate.kernel.memory.descriptor_tables import GlobalTable
 from callgate.kernel.memory.frames import OutOfMemory
@@ -144,13 +144,13 @@ class Processes:
                 self.memory.low.release(frame)
             raise
         process.pages.update(zip(range(address, address + pages * PAGE_SIZE, PAGE_SIZE), frames, strict=True))
-        process.windows[address] = Window(address, pages, "heap")
+        process.windows[address] = Window(address, pages, WindowKind.HEAP)
         return address
 
     def free(self, process: Process, address: int) -> None:
         """Give back what `allocate` returned; BAD_ADDRESS if it did not."""
         window = process.windows.get(address)
-        if window is None or window.kind != "heap":
+        if window is None or window.kind != WindowKind.HEAP:
             raise PolicyError(ErrorCode.BAD_ADDRESS)
         self._take_piece(process, window)
         self.guest.flush_tlb()
@@ -228,7 +228,7 @@ class Processes:
         if process.exit_code is None:
             process.exit_code = 0
         self.let_go(process)
-        for piece in [window for window in process.windows.values() if window.kind == "heap"]:
+        for piece in [window for window in process.windows.values() if window.kind == WindowKind.HEAP]:
             self._take_piece(process, piece)
         for address in list(process.pages):
             self.memory.tables.unmap(process.pointers, address)
@@ -272,7 +272,7 @@ class Processes:
     def _find_heap(self, process: Process, pages: int) -> int:
         """First fit above the heap's start.  NO_RESOURCES if the process has as many pieces as it may have."""
         address = layout.USER_HEAP
-        pieces = sorted((w for w in process.windows.values() if w.kind == "heap"), key=lambda w: w.address)
+        pieces = sorted((w for w in process.windows.values() if w.kind == WindowKind.HEAP), key=lambda w: w.address)
         if len(pieces) >= limits.ALLOCATIONS_OF_PROCESS:
             raise PolicyError(ErrorCode.NO_RESOURCES, f"{len(pieces)} pieces of memory")
         for window in pieces:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from callgate.kernel.abi import limits
+from callgate.kernel.core.records import WindowKind
 from callgate.kernel.memory.windows import low_frames
 from callgate.kernel.watching.check_facts import Facts
 
@@ -51,12 +52,12 @@ def what_windows_hold_equals_a_recount(facts: Facts) -> Iterator[str]:
     While policy is under way a server may have blocks booked for which it has no window yet.
     """
     for process in facts.state.tasks.processes.values():
-        counted = sum(low_frames(window) for window in process.windows.values() if window.kind != "heap")
+        counted = sum(low_frames(window) for window in process.windows.values() if window.kind != WindowKind.HEAP)
         if process.shown != counted:
             yield f"{process}: windows hold {process.shown} frames, counted {counted}"
         partition = facts.state.endpoints.by_number.get(process.partition)
         if partition is None or partition.process is not process:
             continue
-        locked = sum(window.pages for window in process.windows.values() if window.kind == "blocks")
+        locked = sum(window.pages for window in process.windows.values() if window.kind == WindowKind.BLOCKS)
         if partition.locked_blocks < locked or (partition.locked_blocks > locked and facts.quiescent):
             yield f"/{partition.name}: {partition.locked_blocks} blocks locked, counted {locked}"
