@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 INVALID, STACK_FAULT, OVERFLOWED, EXCEPTIONS, SUMMARY = 0x01, 0x40, 0x200, 0x3F, 0x8080  # bits of the status word
 ALL: Final = 0xFF
+GATHER_BYTES: Final = 0x0102040810204080  # times eight bytes of 0 or 1: their bits side by side from bit 56 on
 ROUNDING_SHIFT: Final = 10
 
 
@@ -137,9 +138,8 @@ class RegisterStack:
 
     def _empty(self) -> int:
         """Return bits for ST(0) to ST(7): the register is empty."""
-        layout, get = self.layout, self.environment.get
-        top = get(layout.x87_top)
-        return sum(get(layout.x87_tags + (index + top & 7), 1) << index for index in range(REGISTERS))
+        bits = self.environment.get(self.layout.x87_tags, REGISTERS) * GATHER_BYTES >> 56 & ALL
+        return turned(bits, REGISTERS - self.environment.get(self.layout.x87_top))
 
     def _tag(self, index: int, empty: int) -> None:
         """Say whether ST(index) is empty."""
