@@ -3,7 +3,7 @@
 import ast
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -15,19 +15,23 @@ ARGUMENTS = 7  # of a constructor, without self: more says that the class is two
 STATE = ("kernel/state.py", "kernel/core/records.py")
 
 
+@cache
 def sources() -> list[Path]:
     """Return every file of code that git knows, below the project's folder."""
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return [Path(name) for name in listed.splitlines() if name.endswith(CODE) and (ROOT / name).is_file()]
 
 
-def functions() -> Iterator[tuple[Path, ast.FunctionDef | ast.AsyncFunctionDef]]:
-    """Yield each function of the project's own code; tests are data as well."""
-    for path in sources():
-        if path.suffix == ".py" and path.parts[0] != "tests":
-            for node in ast.walk(ast.parse((ROOT / path).read_text())):
-                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                    yield path, node
+@cache
+def functions() -> list[tuple[Path, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """Return each function of the project's own code; tests are data as well."""
+    return [
+        (path, node)
+        for path in sources()
+        if path.suffix == ".py" and path.parts[0] != "tests"
+        for node in ast.walk(ast.parse((ROOT / path).read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
 
 
 def test_no_file_has_over_400_lines() -> None:

@@ -63,6 +63,7 @@ def run_without_emulator(code: str, *arguments: str) -> None:
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
 
 
+@pytest.mark.thorough(only=True)
 def test_unit_tests_of_managers_import_neither_the_emulator_nor_keystone() -> None:
     run_without_emulator(IMPORT_ALL, *map(str, sorted(set(HERE.rglob("test_*.py")) - {Path(__file__)})))
 

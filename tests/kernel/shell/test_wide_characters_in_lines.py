@@ -195,7 +195,7 @@ def test_another_width_and_another_cursor_row_count_wide_characters(editor) -> N
     assert one.terminal.text[one.top :] == [f"{PROMPT}日本", "語日本語|"]
 
 
-@pytest.mark.thorough(one_in=2)
+@pytest.mark.thorough(only=True)
 @pytest.mark.parametrize("width", [13, 20])
 def test_tmux_shows_what_the_small_terminal_shows(editor, tmp_path: Path, width: int) -> None:
     """Random keys: rows and cursor of tmux are those of the terminal of the other tests."""

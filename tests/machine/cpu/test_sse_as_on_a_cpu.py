@@ -49,6 +49,7 @@ def misaligned_on_the_host() -> tuple[dict[bytes, bool], list[bytes]]:
     return wanted, first
 
 
+@pytest.mark.thorough(only=True)
 def test_an_operand_has_to_be_aligned_where_the_hosts_cpu_wants_it_and_nowhere_else():
     wanted, before_page_fault = misaligned_on_the_host()
     assert sum(wanted.values()) > 170
