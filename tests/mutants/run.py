@@ -39,6 +39,7 @@ from queue import SimpleQueue
 ROOT = Path(__file__).resolve().parents[2]
 LISTS = ROOT / "tests" / "mutants"
 TIME_LIMIT = 600  # seconds for the tests of one mutant
+INTERNAL_ERROR = 3  # pytest's exit code
 SUMMARY = re.compile(r"(\d+) (passed|failed|errors?|skipped)")
 
 
@@ -128,6 +129,8 @@ def judge(mutant: Mutant, tree: Path) -> Outcome:
         return Outcome(mutant, "error", str(error))
     try:
         status, counts, tail = run_tests(tree, mutant.killed_by)
+        if status == INTERNAL_ERROR:  # a time limit may strike between a test and its report: once more
+            status, counts, tail = run_tests(tree, mutant.killed_by)
     finally:
         (tree / mutant.file).write_text(before, encoding="utf-8")
     ended_by_signal = status < 0  # what the mutant lets through has ended the process of the tests
