@@ -26,7 +26,6 @@ START_OUR_OWN = {
     "mutants/run.py",
     "units/test_every_manager.py",
     "house/test_layers.py",
-    "house/test_sizes.py",
     "tools/conftest.py",
     "tools/cli/test_interactive_session.py",
     "tools/cli/test_written_files.py",
