@@ -6,7 +6,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from copy import deepcopy
-from itertools import pairwise
+from itertools import pairwise, permutations
 from pathlib import Path
 from typing import Any
 
@@ -44,16 +44,15 @@ def contracts(kind: str) -> list[dict[str, Any]]:
 def neighbours() -> Iterator[Any]:
     """Yield, for each room that has one above it, the contract and two names: the lower one and the upper one."""
     for options in contracts("layers"):
-        (container,) = options["containers"]
+        prefix = "".join(f"{container}." for container in options.get("containers", ()))
         layers = [[room.strip() for room in layer.split("|")] for layer in options["layers"]]
         for upper, lower in pairwise(layers):
             for room in lower:
-                yield pytest.param(options, f"{container}.{room}", f"{container}.{upper[0]}", id=f"{container}.{room}")
+                yield pytest.param(options, f"{prefix}{room}", f"{prefix}{upper[0]}", id=f"{prefix}{room}")
         for layer in layers:
-            for one, other in pairwise(layer):
-                yield pytest.param(
-                    options, f"{container}.{one}", f"{container}.{other}", id=f"{container}.{one} beside"
-                )
+            for one, other in permutations(layer, 2):
+                title = f"{prefix}{one} beside {other}"
+                yield pytest.param(options, f"{prefix}{one}", f"{prefix}{other}", id=title)
 
 
 def modules_of(graph: ImportGraph, room: str) -> list[str]:

@@ -24,11 +24,11 @@ def sources() -> list[Path]:
 
 @cache
 def functions() -> list[tuple[Path, ast.FunctionDef | ast.AsyncFunctionDef]]:
-    """Return each function of the project's own code; tests are data as well."""
+    """Return each function of the project, its tests included."""
     return [
         (path, node)
         for path in sources()
-        if path.suffix == ".py" and path.parts[0] != "tests"
+        if path.suffix == ".py"
         for node in ast.walk(ast.parse((ROOT / path).read_text()))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]

@@ -220,25 +220,28 @@ def test_the_ini_option_asks_for_the_convention_everywhere_and_none_turns_it_off
     assert "callgate_abi: there is no calling convention 'pascal'" in result.stdout.str() + result.stderr.str()
 
 
+FIXTURES = """
+import pytest
+
+@pytest.fixture
+def says_hi(bare_cpu):
+    def puts(text):
+        assert bare_cpu.text(text) == "hi"
+        return 40
+    return puts
+
+@pytest.fixture
+def absent():
+    pytest.skip("no compiler")
+"""
+
+
 def test_objects_functions_and_fixtures_in_a_case_file(pytester):
     """An object that our own assembler made would prove nothing: GNU as makes it."""
     source = '.globl greet\ngreet: push $text\ncall puts\nadd limit, %eax\nadd $4, %esp\nret\ntext: .asciz "hi"\n'
     (pytester.path / "greet.s").write_text(source)
     host_programs.run("as", "--32", "-g", "greet.s", "-o", "greet.o", folder=pytester.path)
-    pytester.makeconftest("""
-        import pytest
-
-        @pytest.fixture
-        def says_hi(bare_cpu):
-            def puts(text):
-                assert bare_cpu.text(text) == "hi"
-                return 40
-            return puts
-
-        @pytest.fixture
-        def absent():
-            pytest.skip("no compiler")
-    """)
+    pytester.makeconftest(FIXTURES)
     pytester.makefile(
         ".asm",
         test_greet="""
