@@ -61,7 +61,7 @@ class Loader:
         self.options = options
 
     def load(self) -> None:
-        """Fill memory and set the CPU to the entry point."""
+        """Span memory and set the CPU to the entry point."""
         image = self.kernel.image
         for section in image.sections:
             self.machine.ram.write(section.load, section.data)

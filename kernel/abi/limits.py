@@ -53,11 +53,11 @@ DIRECTORIES_KEPT: Final = 32
 DIRECTORY_PAGES_KEPT: Final = 1024
 FILES_OF_FAMILY: Final = 1024
 DIRECTORIES_OF_FAMILY: Final = 512
-HELD_OF_SERVER: Final = 4096  # open files, locks and request blocks, what it has still to be told to forget included
-REQUEST_BLOCKS_OF_FILE: Final = 768
-REQUEST_BLOCKS: Final = 2048
-REQUEST_BLOCKS_OF_FAMILY: Final = REQUEST_BLOCKS // 2  # on their way
-MAPPED_BLOCKS: Final = 8192  # request blocks in windows: one that two windows show counts twice
+HELD_OF_SERVER: Final = 4096  # open files, locks and spans, what it has still to be told to forget included
+SPANS_OF_FILE: Final = 768
+SPANS: Final = 2048
+SPANS_OF_FAMILY: Final = SPANS // 2  # on their way
+MAPPED_BLOCKS: Final = 8192  # spans in windows: one that two windows show counts twice
 
 # The disk cache and disks.
 SERVER_BLOCKS_OWN: Final = 128  # one in so many blocks of the cache is each server's to lock in any case
@@ -99,7 +99,7 @@ LIMITS: tuple[Limit, ...] = (
         "a new page of the stack, or of a file where a page table is wanted: page fault",
     ),
     Limit(
-        "pages of memory, and one for each request block that is on its way to any of it",
+        "pages of memory, and one for each span that is on its way to any of it",
         "a family",
         "half of low memory",
         "as above; a page of a file that has to be read: `MAP_FILE` gives `NO_MEMORY`, a touch is a page fault",
@@ -139,7 +139,7 @@ LIMITS: tuple[Limit, ...] = (
         "`LOCK_DIRECTORY`: `NO_RESOURCES`",
     ),
     Limit(
-        "open files, locked directories and request blocks that a server holds for others, and what it has still to be "
+        "open files, locked directories and spans that a server holds for others, and what it has still to be "
         "told to forget",
         "a server",
         f"{HELD_OF_SERVER}",
@@ -153,13 +153,13 @@ LIMITS: tuple[Limit, ...] = (
         "the least recently used one is given back to its server",
     ),
     Limit(
-        "request blocks (ranges of a file that are in memory or on their way)",
+        "spans (ranges of a file that are in memory or on their way)",
         "a file; all files; on their way to a family",
-        f"{REQUEST_BLOCKS_OF_FILE}; {REQUEST_BLOCKS}; {REQUEST_BLOCKS_OF_FAMILY}",
+        f"{SPANS_OF_FILE}; {SPANS}; {SPANS_OF_FAMILY}",
         "the most idle one is let go of; if all are on their way, `NO_MEMORY`",
     ),
     Limit(
-        "request blocks in windows, one that several windows show counted for each",
+        "spans in windows, one that several windows show counted for each",
         "all files together",
         f"{MAPPED_BLOCKS}",
         "the most idle one is let go of; if there is none, `NO_MEMORY`",

@@ -18,7 +18,7 @@ from callgate.kernel.core.symbols import SymbolTable
 
 Pin = tuple[str, int, int]  # what a reply or a window holds: ("frame", frame, 0) or ("block", disk, block)
 
-GIVE_BACKS = 0  # among threads that wait for a slot, and among request blocks: a server's queue of give-backs
+GIVE_BACKS = 0  # among threads that wait for a slot, and among spans: a server's queue of give-backs
 
 PRIORITY_IDLE = 0
 PRIORITY_USER = 8
@@ -46,7 +46,7 @@ class Thread:
     instructions: int = 0
     wakes_at: int | None = None  # SLEEP: clock at which the call ends
     deadline: int | None = None  # clock at which it no longer waits for the server that it has asked
-    #: The page of a file that it was allowed to write to last: request block, process, address of the FilePage, index.
+    #: The page of a file that it was allowed to write to last: span, process, address of the FilePage, index.
     allowed: tuple[int, int, int, int] | None = None
 
     def __repr__(self) -> str:
@@ -134,9 +134,9 @@ class PartitionState:
     waiters: deque[int] = field(default_factory=deque)  # selectors of threads that wait for a slot, or GIVE_BACKS
     frames: dict[int, int] = field(default_factory=dict)  # slot -> frame of its message page
     pins: dict[int, list[tuple[str, int, int]]] = field(default_factory=dict)  # slot -> what its reply holds
-    posted: dict[int, int] = field(default_factory=dict)  # slot -> request block that its reply is for, or GIVE_BACKS
+    posted: dict[int, int] = field(default_factory=dict)  # slot -> span that its reply is for, or GIVE_BACKS
     give_backs: GiveBackQueue = field(default_factory=GiveBackQueue)
-    held: int = 0  # open files, locks and request blocks that the server holds for us, given back or not
+    held: int = 0  # open files, locks and spans that the server holds for us, given back or not
     servers: list[int] = field(default_factory=list)  # selectors of the server threads
     locked_blocks: int = 0  # by LOCK_BLOCKS
     dead: bool = False
@@ -155,7 +155,7 @@ class OpenFile:
     writable: bool = False  # whole pages are mapped to be written
     position: int = 0  # of the file, at the beginning of the window; a multiple of 4096
     expected: int = 0  # where a sequential reader goes on
-    ahead: int = 1  # request blocks to have posted before they are needed
+    ahead: int = 1  # spans to have posted before they are needed
 
 
 @dataclass(slots=True, eq=False)
@@ -193,7 +193,7 @@ class Tasks:
     dead_threads: list[Thread] = field(default_factory=list)  # switched away from for good
     finished: list[int] = field(default_factory=list)  # processes without threads, not waited for yet
     shell: int = -1  # process number
-    lists: dict[int, int] = field(default_factory=dict)  # by family: request blocks on their way, a frame for each
+    lists: dict[int, int] = field(default_factory=dict)  # by family: spans on their way, a frame for each
     exit_code: int | None = None  # the shell's, when it has ended
     next_thread: int = 1
     next_thread_slot: int = 0

@@ -12,7 +12,7 @@ from callgate.kernel.core.coroutines import routine
 from callgate.kernel.core.records import Tasks
 from callgate.kernel.file_data.ageing_timer import AgeingTimer
 from callgate.kernel.file_data.letting_go import LettingGo
-from callgate.kernel.file_data.objects import FileObject, FilesState, Fill, FillState, publish
+from callgate.kernel.file_data.objects import FileObject, FilesState, Span, SpanState, publish
 from callgate.kernel.file_data.window_pages import addresses_of, opened_at
 from callgate.kernel.memory.physical_memory import PhysicalMemory
 
@@ -40,34 +40,34 @@ class FileAgeing:
         state.watching = False
         await self._look()
         # What is still on its way is looked at from when it is there; that may be never, if its server is silent.
-        if any(fill.state is FillState.READY for file in self.state.objects.values() for fill in file.fills):
+        if any(span.state is SpanState.READY for file in self.state.objects.values() for span in file.spans):
             self.timer.watch()
 
     async def _look(self) -> None:
         flush = False
         for file in list(self.state.objects.values()):
             changed = False
-            for fill in [fill for fill in file.fills if fill.idling]:
-                accessed = await self._accessed(file, fill)
+            for span in [span for span in file.spans if span.idling]:
+                accessed = await self._accessed(file, span)
                 flush |= accessed
-                fill.idle = 0 if accessed else fill.idle + 1
-                if fill.idle >= IDLE_LOOKS and fill.idling and fill in file.fills:
-                    self.letting_go.release(file, fill)
+                span.idle = 0 if accessed else span.idle + 1
+                if span.idle >= IDLE_LOOKS and span.idling and span in file.spans:
+                    self.letting_go.release(file, span)
                     changed = True
             if changed:
                 publish(self.guest.ram, file)
         if flush:
             self.guest.flush_tlb()
 
-    async def _accessed(self, file: FileObject, fill: Fill) -> bool:
-        """Whether a page of a request block has been accessed since the last look; the bits are taken away."""
+    async def _accessed(self, file: FileObject, span: Span) -> bool:
+        """Whether a page of a span has been accessed since the last look; the bits are taken away."""
         found = 0
-        for number, page in list(fill.users):
+        for number, page in list(span.users):
             process = self.tasks.processes.get(number)
             opened = opened_at(process, page) if process is not None else None
             if process is None or opened is None:
                 continue
-            pages = addresses_of(opened, file, fill)
+            pages = addresses_of(opened, file, span)
             at = pages.start
             while at < pages.stop:
                 end = min(pages.stop, (at // LARGE_PAGE_SIZE + 1) * LARGE_PAGE_SIZE)

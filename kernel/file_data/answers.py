@@ -1,6 +1,6 @@
 """Answers of servers to posted READs: sectors or an object, checked, sorted, locked in the cache, and read.
 
-The server has gone on by then; nobody waits but the readers of the request block.
+The server has gone on by then; nobody waits but the readers of the span.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from callgate.kernel.core.coroutines import CARRY, routine
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.records import PartitionState, SectorPiece
 from callgate.kernel.file_data.completion import Completion
-from callgate.kernel.file_data.objects import FileObject, FilesState, Fill, FillState
+from callgate.kernel.file_data.objects import FileObject, FilesState, Span, SpanState
 from callgate.kernel.ipc.replies import Replies
 from callgate.kernel.ipc.requests import Requests
 from callgate.kernel.storage.cache import Cache
@@ -37,24 +37,24 @@ class Answers:
         found = self._take_posted(partition, slot)
         if found is None:
             return
-        file, fill = found
+        file, span = found
         header = Message.from_buffer(message)
         try:
             start = header.edx << 32 | header.ecx
-            fill.server_request = header.edi
-            if fill.server_request:
+            span.server_request = header.edi
+            if span.server_request:
                 self.completion.letting_go.give_backs.taken(partition)
             match ReplyType(header.reply):
                 case ReplyType.OBJECT:
-                    frames, fill.pins = self.replies.object_frames(partition, message)
+                    frames, span.pins = self.replies.object_frames(partition, message)
                     pieces = [(frame, 0, SECTORS_PER_PAGE) for frame in frames]
-                    if self.completion.pages.begin(file, fill, start, header.eax, pieces):
-                        self.completion.pages.lay_out(file, fill, start, header.eax, pieces)
-                        self.completion.ready(file, fill)
+                    if self.completion.pages.begin(file, span, start, header.eax, pieces):
+                        self.completion.pages.lay_out(file, span, start, header.eax, pieces)
+                        self.completion.ready(file, span)
                     else:
-                        self.completion.nothing_left(file, fill)
+                        self.completion.nothing_left(file, span)
                 case ReplyType.SECTORS:
-                    await self._take_sectors(partition, file, fill, message)
+                    await self._take_sectors(partition, file, span, message)
                 case _:
                     raise PolicyError(ErrorCode.BAD_REPLY, "file data must be sectors or an object")
         except PolicyError as error:
@@ -62,20 +62,20 @@ class Answers:
             if error.code is not ErrorCode.NO_MEMORY and not killed:  # which are not the server's fault
                 self.completion.log(f"{partition.name}: file data refused: {error}", partition)
                 self.replies.slots.block(partition)["bad_replies"] += 1
-            if fill.state is FillState.WAITING:
-                self.completion.fail(file, fill, ErrorCode.SERVER_DIED if killed else error.code)
+            if span.state is SpanState.WAITING:
+                self.completion.fail(file, span, ErrorCode.SERVER_DIED if killed else error.code)
 
     def dropped(self, partition: PartitionState, slot: int, message: memoryview) -> None:
         """SLOT_DROP of a posted READ: the server answered with registers, an error or nothing there."""
         found = self._take_posted(partition, slot)
         if found is None:
             return
-        file, fill = found
+        file, span = found
         header = Message.from_buffer(message)
-        fill.theirs = True
+        span.theirs = True
         refused = header.eflags & CARRY
         code = self.requests.error_of(partition, header.eax) if refused else ErrorCode.CORRUPT
-        self.completion.fail(file, fill, code)
+        self.completion.fail(file, span, code)
 
     def failed(self, partition: PartitionState, slot: int) -> None:
         """A posted request got an answer from policy: its server is gone."""
@@ -83,7 +83,7 @@ class Answers:
         if found is not None:
             self.completion.fail(*found, partition.error)
 
-    def _take_posted(self, partition: PartitionState, slot: int) -> tuple[FileObject, Fill] | None:
+    def _take_posted(self, partition: PartitionState, slot: int) -> tuple[FileObject, Span] | None:
         number = partition.posted.pop(slot, None)
         entry = self.state.waiting.get(number) if number is not None else None
         if entry is None:
@@ -91,48 +91,48 @@ class Answers:
         file = self.state.objects.get(entry[0])
         return None if file is None else (file, entry[1])
 
-    async def _take_sectors(self, partition: PartitionState, file: FileObject, fill: Fill, message: memoryview) -> None:
+    async def _take_sectors(self, partition: PartitionState, file: FileObject, span: Span, message: memoryview) -> None:
         """Sort the sectors, lock them in the cache in that order, and start what is missing."""
         header = Message.from_buffer(message)
         start, covered = header.edx << 32 | header.ecx, header.eax
         pieces = self.replies.sector_pieces(partition, message)
-        pieces, covered = self._fitting(partition.disk, fill, start, covered, pieces)
+        pieces, covered = self._fitting(partition.disk, span, start, covered, pieces)
         extents = [(int(piece.lba is not None), piece.first, piece.sectors) for piece in pieces]
-        if not self.completion.pages.begin(file, fill, start, covered, extents):
-            self.completion.nothing_left(file, fill)
+        if not self.completion.pages.begin(file, span, start, covered, extents):
+            self.completion.nothing_left(file, span)
             return
         on_disk = [(index, piece) for index, piece in enumerate(pieces) if piece.lba is not None]
-        frame = self.completion.lists.write(place_of(partition.disk), fill.number, on_disk)
+        frame = self.completion.lists.write(place_of(partition.disk), span.number, on_disk)
         await routine("sort_sectors", ebx=KERNEL_BASE + frame)
-        if fill.state is not FillState.WAITING:
-            # The server or its disk has gone meanwhile, and the request block has failed.
+        if span.state is not SpanState.WAITING:
+            # The server or its disk has gone meanwhile, and the span has failed.
             self.completion.lists.release(frame)
             return
-        fill.list_frame = frame
+        span.list_frame = frame
         if self.scheduler.current.killed:  # which ends the sorting early
             raise PolicyError(ErrorCode.KILLED)
 
-        order, sectors = self.completion.lists.read(fill.list_frame, len(on_disk))
+        order, sectors = self.completion.lists.read(span.list_frame, len(on_disk))
         blocks = [sector // SECTORS_PER_PAGE for sector in sectors]
         locked = self.cache.lock(partition.disk, blocks)
-        fill.pins += [("block", *key) for key in locked.keys]
+        span.pins += [("block", *key) for key in locked.keys]
         frames = dict(zip(order, locked.frames, strict=True))
         found = [
             (frames[index] if piece.lba is not None else 0, piece.first, piece.sectors)
             for index, piece in enumerate(pieces)
         ]
-        self.completion.pages.lay_out(file, fill, start, covered, found)
+        self.completion.pages.lay_out(file, span, start, covered, found)
 
         missing = set(locked.missing)
         there = [index for index, block in enumerate(blocks) if (partition.disk, block) not in missing]
-        if self.completion.lists.mark_arrived(fill.list_frame, there):
-            self.completion.arrived(fill.number)
+        if self.completion.lists.mark_arrived(span.list_frame, there):
+            self.completion.arrived(span.number)
             return
-        self.completion.lists.link(fill.list_frame)
+        self.completion.lists.link(span.list_frame)
         await self.cache.read(partition.disk, locked.to_read)
 
     def _fitting(
-        self, disk: int, fill: Fill, start: int, covered: int, pieces: list[SectorPiece]
+        self, disk: int, span: Span, start: int, covered: int, pieces: list[SectorPiece]
     ) -> tuple[list[SectorPiece], int]:
         """Leave out pieces that were not asked for, or that the cache has no room for; NO_MEMORY if that is all.
 
@@ -142,7 +142,7 @@ class Answers:
         asked = 0
         blocks: list[int] = []
         most = self.cache.most
-        while asked < len(pieces) and at < fill.end and (len(blocks) < most or at < fill.position + PAGE_SIZE):
+        while asked < len(pieces) and at < span.end and (len(blocks) < most or at < span.position + PAGE_SIZE):
             piece = pieces[asked]
             if piece.lba is not None:
                 blocks.append(piece.lba // SECTORS_PER_PAGE)
@@ -159,6 +159,6 @@ class Answers:
                 break
             at += piece.sectors * SECTOR_SIZE
             kept += 1
-        if at <= fill.position < start + covered:
+        if at <= span.position < start + covered:
             raise PolicyError(ErrorCode.NO_MEMORY, "every block of the disk cache is in use")
         return pieces[:kept], min(covered, at - start)

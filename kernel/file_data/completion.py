@@ -1,4 +1,4 @@
-"""Completion of request blocks: their data have arrived, or have failed; pages are made, readers are woken."""
+"""Completion of spans: their data have arrived, or have failed; pages are made, readers are woken."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from callgate.kernel.core.log import Log
 from callgate.kernel.core.records import Pin
 from callgate.kernel.file_data.hunger import Hunger
 from callgate.kernel.file_data.letting_go import LettingGo
-from callgate.kernel.file_data.objects import FileObject, FilesState, Fill, FillState, publish
+from callgate.kernel.file_data.objects import FileObject, FilesState, Span, SpanState, publish
 from callgate.kernel.file_data.pages import FilePages
 from callgate.kernel.storage.cache import Cache
 from callgate.kernel.storage.sector_lists import SectorLists
 
 
 class Completion:
-    """Answers to FILE_READY, and the end of every request block."""
+    """Answers to FILE_READY, and the end of every span."""
 
     def __init__(
         self,
@@ -37,87 +37,87 @@ class Completion:
         self.log = log
 
     def host_file_ready(self, number: int) -> None:
-        """FILE_READY: nothing is missing any more of request block `number`."""
+        """FILE_READY: nothing is missing any more of span `number`."""
         self.arrived(number)
 
     def left_unread(self, keys: set[tuple[int, int]]) -> None:
         """The thread that was to read these blocks will not: count them down in the lists that wait for them."""
-        for number, (_, fill) in list(self.state.waiting.items()):
-            if keys.isdisjoint((disk, block) for kind, disk, block in fill.pins if kind == "block"):
+        for number, (_, span) in list(self.state.waiting.items()):
+            if keys.isdisjoint((disk, block) for kind, disk, block in span.pins if kind == "block"):
                 continue
-            if self.lists.linked(fill.list_frame) and self.lists.mark_unread(fill.list_frame, keys):
+            if self.lists.linked(span.list_frame) and self.lists.mark_unread(span.list_frame, keys):
                 self.arrived(number)
 
     def arrived(self, number: int) -> None:
-        """Finish a request block whose sectors have all been read, or failed."""
+        """Finish a span whose sectors have all been read, or failed."""
         entry = self.state.waiting.get(number)
         if entry is None:
             return
-        file, fill = self.state.objects[entry[0]], entry[1]
-        error, again = self._cut_at_failure(file, fill)
+        file, span = self.state.objects[entry[0]], entry[1]
+        error, again = self._cut_at_failure(file, span)
         if error is not None and not again:
             server = self.letting_go.endpoints.by_number[file.partition]
             self.log(f"{server.name}: {error}", server)
-        if error is not None and not fill.parts:
-            self.fail(file, fill, error.code, again=again)
+        if error is not None and not span.parts:
+            self.fail(file, span, error.code, again=again)
             return
         try:
-            self.ready(file, fill)
+            self.ready(file, span)
         except PolicyError as problem:
-            self.fail(file, fill, problem.code)
+            self.fail(file, span, problem.code)
 
-    def _cut_at_failure(self, file: FileObject, fill: Fill) -> tuple[PolicyError | None, bool]:
-        """End a request block before the first page that could not be read; return why, if there is one.
+    def _cut_at_failure(self, file: FileObject, span: Span) -> tuple[PolicyError | None, bool]:
+        """End a span before the first page that could not be read; return why, if there is one.
 
         And whether it is worth asking again, because others were to be read together with that page.
         """
         cache = self.cache
-        keys = [(disk, block) for kind, disk, block in fill.pins if kind == "block"]
+        keys = [(disk, block) for kind, disk, block in span.pins if kind == "block"]
         bad = {cache.frame(key): key for key in cache.failures(keys)}
-        for index, parts in enumerate(fill.parts if bad else ()):
+        for index, parts in enumerate(span.parts if bad else ()):
             frames = {parts} if isinstance(parts, int) else {part.source & -PAGE_SIZE for part in parts}
             found = next((frame for frame in frames if frame in bad), None)
             if found is not None:
-                del fill.parts[index:]
-                fill.length = max(0, file.page_start(fill.first_page + index) - fill.position)
+                del span.parts[index:]
+                span.length = max(0, file.page_start(span.first_page + index) - span.position)
                 result = cache.failed(bad[found]), bad[found] in cache.state.alone
-                self._let_go_of_blocks(fill)
+                self._let_go_of_blocks(span)
                 return result
         return None, False
 
-    def _let_go_of_blocks(self, fill: Fill) -> None:
-        """Unlock what a request block has been cut short of: nobody reads a bad block again while it is locked."""
+    def _let_go_of_blocks(self, span: Span) -> None:
+        """Unlock what a span has been cut short of: nobody reads a bad block again while it is locked."""
         cache = self.cache
-        used = {parts for parts in fill.parts if isinstance(parts, int)}
-        used |= {part.source & -PAGE_SIZE for parts in fill.parts if not isinstance(parts, int) for part in parts}
-        if fill.begun is not None:
-            used.add(fill.begun.source & -PAGE_SIZE)
+        used = {parts for parts in span.parts if isinstance(parts, int)}
+        used |= {part.source & -PAGE_SIZE for parts in span.parts if not isinstance(parts, int) for part in parts}
+        if span.begun is not None:
+            used.add(span.begun.source & -PAGE_SIZE)
         kept: list[Pin] = []
         gone: list[Pin] = []
-        for pin in fill.pins:
+        for pin in span.pins:
             (kept if pin[0] != "block" or cache.frame((pin[1], pin[2])) in used else gone).append(pin)
         self.letting_go.pins.release(gone)
-        fill.pins = kept
+        span.pins = kept
 
-    def ready(self, file: FileObject, fill: Fill) -> None:
+    def ready(self, file: FileObject, span: Span) -> None:
         """Put the pages together, publish them, wake the readers."""
-        for parts in fill.parts:
-            frame = self.pages.make(fill, parts)
-            fill.frames.append(frame)
-            fill.whole.append(self.pages.whole(parts, frame))
-        fill.parts = []
-        fill.state = FillState.READY
-        self._settle(fill)
+        for parts in span.parts:
+            frame = self.pages.make(span, parts)
+            span.frames.append(frame)
+            span.whole.append(self.pages.whole(parts, frame))
+        span.parts = []
+        span.state = SpanState.READY
+        self._settle(span)
         publish(self.letting_go.guest.ram, file)
         self.letting_go.timer.watch()
         self.letting_go.finish_closing(file)
 
-    def fail(self, file: FileObject, fill: Fill, code: ErrorCode, *, again: bool = False) -> None:
-        """End a request block without data; readers get the error or ask `again`, later ones ask again anyhow."""
-        fill.state, fill.error, fill.again = FillState.FAILED, code, again
-        self._settle(fill)
-        before = self.pages.give_back(file, fill)
-        self.letting_go.drop(file, fill)
+    def fail(self, file: FileObject, span: Span, code: ErrorCode, *, again: bool = False) -> None:
+        """End a span without data; readers get the error or ask `again`, later ones ask again anyhow."""
+        span.state, span.error, span.again = SpanState.FAILED, code, again
+        self._settle(span)
+        before = self.pages.give_back(file, span)
+        self.letting_go.drop(file, span)
         if before is not None:
             before.number = self.state.next_number
             before.stuck = not again and code is not ErrorCode.NO_MEMORY
@@ -126,20 +126,20 @@ class Completion:
             publish(self.letting_go.guest.ram, file)
         self.letting_go.finish_closing(file)
 
-    def nothing_left(self, file: FileObject, fill: Fill) -> None:
-        """End a request block that told only where pages begin; its readers ask again."""
-        fill.state = FillState.READY
-        self._settle(fill)
-        self.letting_go.drop(file, fill)
+    def nothing_left(self, file: FileObject, span: Span) -> None:
+        """End a span that told only where pages begin; its readers ask again."""
+        span.state = SpanState.READY
+        self._settle(span)
+        self.letting_go.drop(file, span)
         self.letting_go.finish_closing(file)
 
-    def _settle(self, fill: Fill) -> None:
-        """A request block is READY or FAILED: forget what was for the way there, wake who waits."""
-        if self.state.waiting.pop(fill.number, None) is not None:
-            self.lists.unreserve(fill.family)
-        if fill.list_frame:
-            self.lists.release(fill.list_frame)
-            fill.list_frame = 0
-        waiters, fill.waiters = fill.waiters, []
+    def _settle(self, span: Span) -> None:
+        """A span is READY or FAILED: forget what was for the way there, wake who waits."""
+        if self.state.waiting.pop(span.number, None) is not None:
+            self.lists.unreserve(span.family)
+        if span.list_frame:
+            self.lists.release(span.list_frame)
+            span.list_frame = 0
+        waiters, span.waiters = span.waiters, []
         self.hunger.wake(waiters)
-        self.hunger.feed(fill)
+        self.hunger.feed(span)

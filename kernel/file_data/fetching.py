@@ -1,6 +1,6 @@
-"""Fetching file data: which request block covers a position, and the READ that is posted if there is none.
+"""Fetching file data: which span covers a position, and the READ that is posted if there is none.
 
-The way of a request block (`Fill`), with the routines in machine code that do the work:
+The way of a span (`Span`), with the routines in machine code that do the work:
 
     fetching    `ipc_take`, `ipc_post`: a READ that nobody waits for (asm/kernel/ipc/post.asm)
     answers     CONVERT: the server's sectors are sorted (`sort_sectors`), locked in the cache, and what is
@@ -15,23 +15,23 @@ from __future__ import annotations
 from callgate.kernel.abi import selectors
 from callgate.kernel.abi.calls import Operation, WaitReason
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.limits import REQUEST_BLOCKS, REQUEST_BLOCKS_OF_FILE
+from callgate.kernel.abi.limits import SPANS, SPANS_OF_FILE
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES
 from callgate.kernel.core.coroutines import routine
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.file_data.completion import Completion
 from callgate.kernel.file_data.hunger import Hunger, Patience
-from callgate.kernel.file_data.objects import FileObject, FilesState, Fill, FillState
+from callgate.kernel.file_data.objects import FileObject, FilesState, Span, SpanState
 from callgate.kernel.ipc.slots import Slots
 from callgate.kernel.storage.cache import Cache
 from callgate.kernel.tasks.threads import Threads
 
-FILL_BYTES = MESSAGE_ADDRESSES * PAGE_SIZE  # what one request can bring if it is aligned
+SPAN_BYTES = MESSAGE_ADDRESSES * PAGE_SIZE  # what one request can bring if it is aligned
 
 
 class Fetching:
-    """Request blocks, as readers ask for them."""
+    """Spans, as readers ask for them."""
 
     def __init__(
         self, state: FilesState, threads: Threads, slots: Slots, cache: Cache, hunger: Hunger, completion: Completion
@@ -46,8 +46,8 @@ class Fetching:
         self.completion = completion
         self.letting_go = completion.letting_go
 
-    async def obtain(self, file: FileObject, position: int, wanted: int) -> Fill:
-        """Return the READY request block that covers `position`, making it and waiting for it if need be.
+    async def obtain(self, file: FileObject, position: int, wanted: int) -> Span:
+        """Return the READY span that covers `position`, making it and waiting for it if need be.
 
         Whatever the server answers, it is asked `TRIES` times at most.
         """
@@ -58,40 +58,40 @@ class Fetching:
                 raise PolicyError(ErrorCode.KILLED)
             patience.spend()
             self._check(file)
-            fill = file.covering(position)
-            if fill is None and file.shift is None:
+            span = file.covering(position)
+            if span is None and file.shift is None:
                 # Where pages begin is not known before the first data: one request at a time until then.
-                fill = next((fill for fill in file.fills if fill.state is FillState.WAITING), None)
-            if fill is None:
+                span = next((span for span in file.spans if span.state is SpanState.WAITING), None)
+            if span is None:
                 if not asking:
                     asking = True
                     if await self.letting_go.give_backs.catch_up(self.endpoints.by_number[file.partition]):
                         continue
-                fill = await self.post(file, position, wanted)
-            if fill.state is FillState.READY:
-                if await self._complete(file, fill, patience):
-                    return fill
+                span = await self.post(file, position, wanted)
+            if span.state is SpanState.READY:
+                if await self._complete(file, span, patience):
+                    return span
                 continue
-            await self._wait(fill)
-            if fill.state is FillState.FAILED:
-                await self._after(file, fill, patience)
+            await self._wait(span)
+            if span.state is SpanState.FAILED:
+                await self._after(file, span, patience)
             # The reply may have covered less than was asked for: look again.
 
-    async def _after(self, file: FileObject, fill: Fill, patience: Patience) -> None:
-        """A request block has FAILED: raise why, unless it is worth asking again.
+    async def _after(self, file: FileObject, span: Span, patience: Patience) -> None:
+        """A span has FAILED: raise why, unless it is worth asking again.
 
         It is if the thread that asked for all has gone on the way, or a disk request for many blocks has failed
         because of one; and it may be for want of memory.
         """
-        patience.code = fill.error
-        if fill.error in {ErrorCode.KILLED, ErrorCode.INTERRUPTED}:
+        patience.code = span.error
+        if span.error in {ErrorCode.KILLED, ErrorCode.INTERRUPTED}:
             patience.tries += 1
             return
-        if fill.again:
+        if span.again:
             return
-        if fill.error is not ErrorCode.NO_MEMORY:
-            raise PolicyError(fill.error)
-        if fill.theirs:
+        if span.error is not ErrorCode.NO_MEMORY:
+            raise PolicyError(span.error)
+        if span.theirs:
             await self._relieve(file)
         elif not self.letting_go.reclaim():
             await self.hunger.starve(patience)
@@ -105,38 +105,38 @@ class Fetching:
             raise PolicyError(ErrorCode.NO_MEMORY)
         await self.letting_go.give_backs.said(self.endpoints.by_number[file.partition])
 
-    async def _complete(self, file: FileObject, fill: Fill, patience: Patience) -> bool:
-        """Whether a READY request block ends with a page; if not, ask for the rest of it, which takes the block over.
+    async def _complete(self, file: FileObject, span: Span, patience: Patience) -> bool:
+        """Whether a READY span ends with a page; if not, ask for the rest of it, which takes the block over.
 
         A page that is half there must not be mapped: whoever touches the other half would read zeros.  Only if
         the server does not give the rest it stays so, for those who ask for no more than what is there.  That this
         reader may not ask, or that there is no memory, says nothing of the server, and is no other reader's matter.
         """
-        if fill.stuck or fill.end >= file.size or file.page_start(file.page_of(fill.end)) == fill.end:
+        if span.stuck or span.end >= file.size or file.page_start(file.page_of(span.end)) == span.end:
             return True
-        with self.hunger.keeping(fill):
-            more = file.covering(fill.end) or await self.post(file, fill.end, 1)
-            if more.state is FillState.WAITING:
+        with self.hunger.keeping(span):
+            more = file.covering(span.end) or await self.post(file, span.end, 1)
+            if more.state is SpanState.WAITING:
                 await self._wait(more)
-        if more.state is FillState.FAILED:
+        if more.state is SpanState.FAILED:
             try:
                 await self._after(file, more, patience)
             except PolicyError as error:
                 if error.code in {ErrorCode.KILLED, ErrorCode.INTERRUPTED, ErrorCode.NO_MEMORY}:
                     raise
-                fill.stuck = True
+                span.stuck = True
         return False
 
-    async def _wait(self, fill: Fill) -> None:
+    async def _wait(self, span: Span) -> None:
         thread = self.scheduler.current
         self.state.counters.waits += 1
-        with self.hunger.keeping(fill):
-            while fill.state is FillState.WAITING:
+        with self.hunger.keeping(span):
+            while span.state is SpanState.WAITING:
                 self.threads.check_wait(thread)
-                fill.waiters.append(thread.selector)
+                span.waiters.append(thread.selector)
                 await routine("block", eax=WaitReason.FILE)
-                if thread.selector in fill.waiters:
-                    fill.waiters.remove(thread.selector)
+                if thread.selector in span.waiters:
+                    span.waiters.remove(thread.selector)
 
     def room_to_post(self, file: FileObject) -> bool:
         """Whether a request could be posted without waiting for a slot."""
@@ -144,8 +144,8 @@ class Fetching:
         fields = self.slots.block(partition)
         return not partition.dead and fields["slot_waiters"] == 0 and bool(fields["free"] | fields["unused"])
 
-    async def post(self, file: FileObject, position: int, wanted: int, *, ahead: bool = False) -> Fill:
-        """Make a request block from the page of `position` on, and post its READ."""
+    async def post(self, file: FileObject, position: int, wanted: int, *, ahead: bool = False) -> Span:
+        """Make a span from the page of `position` on, and post its READ."""
         self._check(file)
         self._make_room(file)
         self.letting_go.give_backs.check_room(self.endpoints.by_number[file.partition])
@@ -153,56 +153,56 @@ class Fetching:
         covering = file.covering(start)
         if covering is not None:
             start = covering.end
-        most = min(FILL_BYTES, self.cache.most * PAGE_SIZE)
+        most = min(SPAN_BYTES, self.cache.most * PAGE_SIZE)
         length = min(max(wanted + position - start, 1), most, file.next_start(start) - start)
         length = self._to_page_end(file, start, length)
         state = self.state
         family = self.completion.lists.reserve(self.scheduler.current.process)
-        fill = Fill(state.next_number, start, length, ahead=ahead, family=family)
+        span = Span(state.next_number, start, length, ahead=ahead, family=family)
         state.next_number += 1
-        state.waiting[fill.number] = (file.number, fill)
-        self.state.insert(file, fill)
+        state.waiting[span.number] = (file.number, span)
+        self.state.insert(file, span)
         try:
-            await self._send(file, fill)
+            await self._send(file, span)
         except PolicyError as error:
-            self.completion.fail(file, fill, error.code)
+            self.completion.fail(file, span, error.code)
             raise
         state.counters.requests += 1
         state.counters.ahead += ahead
-        return fill
+        return span
 
     def _make_room(self, file: FileObject) -> None:
-        """Let go of idle request blocks until there may be one more, of this file and in all; NO_MEMORY."""
+        """Let go of idle spans until there may be one more, of this file and in all; NO_MEMORY."""
         letting_go = self.letting_go
-        while len(file.fills) >= REQUEST_BLOCKS_OF_FILE:
+        while len(file.spans) >= SPANS_OF_FILE:
             if not letting_go.reclaim(only=file):
-                raise PolicyError(ErrorCode.NO_MEMORY, f"{len(file.fills)} ranges of a file are on their way")
-        while self.state.blocks >= REQUEST_BLOCKS:
+                raise PolicyError(ErrorCode.NO_MEMORY, f"{len(file.spans)} ranges of a file are on their way")
+        while self.state.blocks >= SPANS:
             if not letting_go.reclaim():
                 raise PolicyError(ErrorCode.NO_MEMORY, f"{self.state.blocks} ranges of files are on their way")
 
     def _to_page_end(self, file: FileObject, start: int, length: int) -> int:
-        """Extend a range to the end of its last page, as far as the file and the next request block allow."""
+        """Extend a range to the end of its last page, as far as the file and the next span allow."""
         end = file.page_start(file.page_of(start + length - 1) + 1)
         return min(end, file.next_start(start), file.size) - start
 
-    async def _send(self, file: FileObject, fill: Fill, done: int = 0) -> None:
+    async def _send(self, file: FileObject, span: Span, done: int = 0) -> None:
         partition = self.endpoints.by_number[file.partition]
         block = self.threads.block(self.scheduler.current)
         block["request_partition"] = (selectors.GDT_FIRST_PARTITION + partition.number) * 8
         taken = await routine("ipc_take")
         if taken.failed:
             raise PolicyError(ErrorCode(taken.eax))
-        partition.posted[taken.ecx] = fill.number
+        partition.posted[taken.ecx] = span.number
         block["slot"] = taken.ecx
         block["request_operation"] = Operation.READ
         block["request_partition"] = (selectors.GDT_FIRST_PARTITION + partition.number) * 8
-        position = fill.position + done
+        position = span.position + done
         await routine(
             "ipc_post",
             eax=position & 0xFFFF_FFFF,
             ebx=file.server_file,
-            ecx=fill.length - done,
+            ecx=span.length - done,
             edx=position >> 32,
         )
 

@@ -12,10 +12,10 @@ from callgate.kernel.core.coroutines import routine
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import Tasks, Thread
-from callgate.kernel.file_data.objects import FilesState, Fill
+from callgate.kernel.file_data.objects import FilesState, Span
 from callgate.kernel.tasks.threads import Threads
 
-TRIES = 100  # request blocks that a reader waits for until it has the one that it wants; a page takes 8 at most
+TRIES = 100  # spans that a reader waits for until it has the one that it wants; a page takes 8 at most
 STARVED_LIMIT = 5_000_000_000  # nanoseconds of virtual time for which a reader waits for others to have memory to spare
 
 
@@ -67,14 +67,14 @@ class Hunger:
         """Whether data are on their way to somebody, or wait for him to look at them."""
         if self.state.waiting:
             return True
-        return any(fill.kept for file in self.state.objects.values() for fill in file.fills)
+        return any(span.kept for file in self.state.objects.values() for span in file.spans)
 
-    def feed(self, fill: Fill) -> None:
-        """Something has become of a request block: if it may be let go of, who has found no memory tries again.
+    def feed(self, span: Span) -> None:
+        """Something has become of a span: if it may be let go of, who has found no memory tries again.
 
         And if nobody is busy any more, because then nothing else will wake him.
         """
-        if self.state.starved and (fill.idling or not self.busy()):
+        if self.state.starved and (span.idling or not self.busy()):
             starved, self.state.starved = self.state.starved, []
             self.wake(starved)
 
@@ -86,11 +86,11 @@ class Hunger:
                 self.scheduler.wake(threads[selector])
 
     @contextmanager
-    def keeping(self, fill: Fill) -> Iterator[None]:
-        """Have a request block left alone, once it is READY, for a reader who is coming for it."""
-        fill.kept += 1
+    def keeping(self, span: Span) -> Iterator[None]:
+        """Have a span left alone, once it is READY, for a reader who is coming for it."""
+        span.kept += 1
         try:
             yield
         finally:
-            fill.kept -= 1
-            self.feed(fill)
+            span.kept -= 1
+            self.feed(span)

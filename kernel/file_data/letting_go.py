@@ -1,4 +1,4 @@
-"""Letting go of file data: request blocks, under pressure or because nobody needs them, and whole files."""
+"""Letting go of file data: spans, under pressure or because nobody needs them, and whole files."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.core.records import PartitionState
 from callgate.kernel.file_data.ageing_timer import AgeingTimer
 from callgate.kernel.file_data.mapping import FileMapping
-from callgate.kernel.file_data.objects import FileObject, FilesState, Fill, FillState, publish
+from callgate.kernel.file_data.objects import FileObject, FilesState, Span, SpanState, publish
 from callgate.kernel.ipc.give_backs import GiveBacks
 from callgate.kernel.memory.frames import FramePool
 from callgate.kernel.memory.pins import Pins
 
 
 class LettingGo:
-    """What becomes of request blocks and file objects in the end."""
+    """What becomes of spans and file objects in the end."""
 
     def __init__(
         self,
@@ -36,10 +36,10 @@ class LettingGo:
         self.endpoints = give_backs.endpoints
         self.timer = timer
 
-    def release(self, file: FileObject, fill: Fill) -> None:
-        """Let go of a READY request block."""
-        self.mapping.unmap(file, fill)
-        self.drop(file, fill)
+    def release(self, file: FileObject, span: Span) -> None:
+        """Let go of a READY span."""
+        self.mapping.unmap(file, span)
+        self.drop(file, span)
 
     def reclaim(
         self,
@@ -49,23 +49,23 @@ class LettingGo:
         server: int | None = None,
         enough: Callable[[], bool] = lambda: True,
     ) -> bool:
-        """Let go of request blocks, the most idle ones first, until that is `enough`; False if there is none.
+        """Let go of spans, the most idle ones first, until that is `enough`; False if there is none.
 
         One that is mapped may go too: a thread that touches it again gets it again.  `low`: those that hold low memory;
         `only`: those of this file; `server`: those that lie in the memory of the server of this partition.
         """
-        found: list[tuple[FileObject, Fill]] = []
+        found: list[tuple[FileObject, Span]] = []
         for file in (only,) if only is not None else self.state.objects.values():
             if server is not None and file.partition != server:
                 continue
-            for fill in file.fills:
-                kept = (low and not fill.holds_low) or (server is not None and not fill.server_request)
-                if fill.idling and not kept:
-                    found.append((file, fill))
+            for span in file.spans:
+                kept = (low and not span.holds_low) or (server is not None and not span.server_request)
+                if span.idling and not kept:
+                    found.append((file, span))
         found.sort(key=lambda item: (-item[1].idle, item[1].number))
         changed: dict[int, FileObject] = {}
-        for file, fill in found:
-            self.release(file, fill)
+        for file, span in found:
+            self.release(file, span)
             changed[file.number] = file
             if enough():
                 break
@@ -73,42 +73,42 @@ class LettingGo:
             publish(self.guest.ram, file)
         return bool(found)
 
-    def drop(self, file: FileObject, fill: Fill) -> None:
-        """Let go of what a request block holds; nobody has it mapped."""
-        if fill in file.fills:
-            file.fills.remove(fill)
+    def drop(self, file: FileObject, span: Span) -> None:
+        """Let go of what a span holds; nobody has it mapped."""
+        if span in file.spans:
+            file.spans.remove(span)
             self.state.blocks -= 1
-        self.pins.release(fill.pins)
-        for frame in fill.private:
+        self.pins.release(span.pins)
+        for frame in span.private:
             self.low.release(frame)
-        fill.pins, fill.private, fill.frames, fill.whole, fill.parts = [], [], [], [], []
-        if fill.ahead:
+        span.pins, span.private, span.frames, span.whole, span.parts = [], [], [], [], []
+        if span.ahead:
             self.state.counters.wasted += 1
-        if fill.server_request and file.error is ErrorCode.OK:
+        if span.server_request and file.error is ErrorCode.OK:
             server = self.endpoints.by_number[file.partition]
-            self.give_backs.add(server, Operation.RELEASE, fill.server_request)
-        fill.server_request = 0
+            self.give_backs.add(server, Operation.RELEASE, span.server_request)
+        span.server_request = 0
 
     def close_object(self, file: FileObject) -> None:
         """Let go of a file object once; the last time everything that it holds goes."""
         file.opens -= 1
         if file.opens:
             return
-        for fill in [fill for fill in file.fills if fill.state is FillState.READY]:
-            self.release(file, fill)
+        for span in [span for span in file.spans if span.state is SpanState.READY]:
+            self.release(file, span)
         self.finish_closing(file)
 
     def finish_closing(self, file: FileObject) -> None:
         """Forget a file object that nobody has open, unless it is being opened again or data are on their way to it.
 
         What the disk is about to write into cannot be given back.  Nobody waits for that: whatever becomes of the last
-        request block on its way calls this again.
+        span on its way calls this again.
         """
-        coming = any(fill.state is FillState.WAITING for fill in file.fills)
+        coming = any(span.state is SpanState.WAITING for span in file.spans)
         if file.opens or coming or file.number not in self.state.objects:
             return
-        for fill in list(file.fills):
-            self.release(file, fill)
+        for span in list(file.spans):
+            self.release(file, span)
         partition = self.endpoints.by_number[file.partition]
         del self.state.objects[file.number]
         if not self.state.objects:

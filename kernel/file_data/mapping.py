@@ -15,8 +15,8 @@ from callgate.kernel.abi.memory import LARGE_PAGE_SIZE, PAGE_SIZE
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.records import OpenFile, Process, Tasks, Window, WindowKind
 from callgate.kernel.file_data.ageing_timer import AgeingTimer
-from callgate.kernel.file_data.objects import FileObject, FilesState, Fill
-from callgate.kernel.file_data.window_pages import address_of, addresses_of, opened_at, shown_pages, span
+from callgate.kernel.file_data.objects import FileObject, FilesState, Span
+from callgate.kernel.file_data.window_pages import address_of, addresses_of, opened_at, page_count, shown_pages
 from callgate.kernel.file_data.writing import FileWriting
 from callgate.kernel.memory.frames import OutOfMemory
 from callgate.kernel.memory.page_tables import USER_DATA, USER_READ
@@ -40,7 +40,7 @@ class FileMapping:
     def open(self, process: Process, file: FileObject, *, writable: bool) -> OpenFile:
         """Reserve a window, nothing in it yet, and map the file's page in front of it."""
         windows, tables = self.windows, self.tables
-        pages = span(file) + 1
+        pages = page_count(file) + 1
         address = windows.find(process, pages, WindowKind.FILE)
         try:
             tables.map(process.pointers, address, file.frame, USER_READ, process.tables)
@@ -51,55 +51,55 @@ class FileMapping:
 
     def close(self, process: Process, opened: OpenFile, file: FileObject) -> None:
         """Take a window away with everything in it."""
-        for fill in list(file.fills):
-            self._unmap_from(process, opened, file, fill)
+        for span in list(file.spans):
+            self._unmap_from(process, opened, file, span)
         self.tables.unmap(process.pointers, opened.page)
         self.guest.flush_tlb()
         del process.windows[opened.page]
 
     def move(self, process: Process, opened: OpenFile, file: FileObject, position: int) -> None:
         """Have the window show another part of a large file."""
-        for fill in list(file.fills):
-            self._unmap_from(process, opened, file, fill)
+        for span in list(file.spans):
+            self._unmap_from(process, opened, file, span)
         self.guest.flush_tlb()
         opened.position = position // LARGE_PAGE_SIZE * LARGE_PAGE_SIZE
 
-    def map(self, process: Process, opened: OpenFile, file: FileObject, fill: Fill) -> None:
-        """Map every page of a request block that the window shows."""
+    def map(self, process: Process, opened: OpenFile, file: FileObject, span: Span) -> None:
+        """Map every page of a span that the window shows."""
         user = (process.number, opened.page)
-        if opened.writable and user in fill.users:
+        if opened.writable and user in span.users:
             # It is there already: dirty bits would go with the entries that are written anew.
-            self._unmap_from(process, opened, file, fill)
+            self._unmap_from(process, opened, file, span)
             self.guest.flush_tlb()
-        if user not in fill.users:
+        if user not in span.users:
             self.state.mapped += 1
-        shown = shown_pages(opened, file, fill)
-        writable, fill.users[user] = self.writing.claim(fill, shown) if opened.writable else (set(), {})
+        shown = shown_pages(opened, file, span)
+        writable, span.users[user] = self.writing.claim(span, shown) if opened.writable else (set(), {})
         try:
             for begin, end, flags in runs_of(shown, writable):
-                linear = address_of(opened, fill, begin)
-                self.tables.map_run(process.pointers, linear, fill.frames[begin:end], flags, process.tables)
+                linear = address_of(opened, span, begin)
+                self.tables.map_run(process.pointers, linear, span.frames[begin:end], flags, process.tables)
         except OutOfMemory:
-            self._unmap_from(process, opened, file, fill)
+            self._unmap_from(process, opened, file, span)
             raise PolicyError(ErrorCode.NO_MEMORY) from None
         self.timer.watch()
 
-    def unmap(self, file: FileObject, fill: Fill) -> None:
-        """Take a request block out of every window."""
-        for number, page in list(fill.users):
+    def unmap(self, file: FileObject, span: Span) -> None:
+        """Take a span out of every window."""
+        for number, page in list(span.users):
             process = self.tasks.processes[number]
             opened = opened_at(process, page)
             assert opened is not None  # closing takes everything out of a window
-            self._unmap_from(process, opened, file, fill)
+            self._unmap_from(process, opened, file, span)
         self.guest.flush_tlb()
 
-    def _unmap_from(self, process: Process, opened: OpenFile, file: FileObject, fill: Fill) -> None:
-        """Clear a request block's entries in one window; the caller flushes the TLB."""
+    def _unmap_from(self, process: Process, opened: OpenFile, file: FileObject, span: Span) -> None:
+        """Clear a span's entries in one window; the caller flushes the TLB."""
         user = (process.number, opened.page)
-        if user not in fill.users:
+        if user not in span.users:
             return
-        self.writing.disclaim(process, opened, fill)
-        pages = addresses_of(opened, file, fill)
+        self.writing.disclaim(process, opened, span)
+        pages = addresses_of(opened, file, span)
         self.tables.unmap_run(process.pointers, pages.start, len(pages))
 
 

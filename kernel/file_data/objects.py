@@ -1,7 +1,7 @@
-"""File objects: one for every file that is open, whoever opened it, with the ranges that are in memory.
+"""File objects: one for every file that is open, whoever opened it, with the spans that are in memory.
 
-A `Fill` is a request block: a range of the file that somebody wants, on its way or there.  Fills of a file are
-sorted by position and never overlap; readers of the same range share one.  A file's bytes lie in memory as they
+A span is the run of a file's bytes that one READ asks for, on its way or there.  The spans of a file are sorted by
+position and never overlap; readers of the same bytes share one.  A file's bytes lie in memory as they
 lie on the disk: byte 0 is `shift` bytes behind a page boundary, so that whole blocks of the disk are whole pages
 of the file, wherever on the disk the file begins.
 """
@@ -28,8 +28,8 @@ AREAS = offset_of(FilePage, "areas")
 AREA_LIMIT = 0xFFFF_FFFF  # most bytes of an area
 
 
-class FillState(IntEnum):
-    """The life of a request block."""
+class SpanState(IntEnum):
+    """The life of a span."""
 
     WAITING = 1  # posted to the server, or the disk has still to bring data
     READY = 2
@@ -37,8 +37,8 @@ class FillState(IntEnum):
 
 
 @dataclass(slots=True, eq=False)
-class Fill:
-    """A request block: `length` bytes of the file from `position`.
+class Span:
+    """`length` bytes of the file from `position`.
 
     `frames` are the pages of the file from page `first_page` on, once it is READY; `private` those of them that
     are copies of the kernel's making.
@@ -47,7 +47,7 @@ class Fill:
     number: int
     position: int
     length: int
-    state: FillState = FillState.WAITING
+    state: SpanState = SpanState.WAITING
     error: ErrorCode = ErrorCode.OK
     again: bool = False  # FAILED, but it is worth asking once more
     theirs: bool = False  # FAILED, and it is the server that said so
@@ -82,7 +82,7 @@ class Fill:
     @property
     def idling(self) -> bool:
         """Whether it is READY and nobody waits for anything of it."""
-        return self.state is FillState.READY and not self.waiters and not self.kept
+        return self.state is SpanState.READY and not self.waiters and not self.kept
 
 
 @dataclass(slots=True)
@@ -107,43 +107,43 @@ class FileObject:
     frame: int  # of its FilePage
     opens: int = 0
     shift: int | None = None  # known with the first data
-    fills: list[Fill] = field(default_factory=list)  # sorted by position
+    spans: list[Span] = field(default_factory=list)  # sorted by position
     error: ErrorCode = ErrorCode.OK  # OK while it is valid
 
-    def covering(self, position: int) -> Fill | None:
-        """Return the request block that `position` lies in."""
-        index = bisect_right(self.fills, position, key=start_of) - 1
-        if index >= 0 and position < self.fills[index].end:
-            return self.fills[index]
+    def covering(self, position: int) -> Span | None:
+        """Return the span that `position` lies in."""
+        index = bisect_right(self.spans, position, key=start_of) - 1
+        if index >= 0 and position < self.spans[index].end:
+            return self.spans[index]
         return None
 
     def next_start(self, position: int) -> int:
-        """Return where the first request block behind `position` begins, or the end of the file."""
-        index = bisect_right(self.fills, position, key=start_of)
-        return self.fills[index].position if index < len(self.fills) else self.size
+        """Return where the first span behind `position` begins, or the end of the file."""
+        index = bisect_right(self.spans, position, key=start_of)
+        return self.spans[index].position if index < len(self.spans) else self.size
 
     def areas(self) -> list[tuple[int, int]]:
-        """Return (position, length) of the ranges that are in memory; request blocks that join at a page are one.
+        """Return (position, length) of the ranges that are in memory; spans that join at a page are one.
 
         No range is longer than a `FileArea` can say, and there are no more than a FilePage can list.
         """
         found: list[tuple[int, int]] = []
-        for fill in self.fills:
-            if fill.state is not FillState.READY:
+        for span in self.spans:
+            if span.state is not SpanState.READY:
                 continue
             position, length = found[-1] if found else (0, 0)
-            joins = position + length == fill.position == self.page_start(self.page_of(fill.position))
-            if found and joins and length + fill.length <= AREA_LIMIT:
-                found[-1] = position, length + fill.length
+            joins = position + length == span.position == self.page_start(self.page_of(span.position))
+            if found and joins and length + span.length <= AREA_LIMIT:
+                found[-1] = position, length + span.length
             elif len(found) < FILE_AREAS:
-                found.append((fill.position, fill.length))
+                found.append((span.position, span.length))
             else:
                 break
         return found
 
-    def insert(self, fill: Fill) -> None:
-        """Add a request block at its place."""
-        self.fills.insert(bisect_right(self.fills, fill.position, key=start_of), fill)
+    def insert(self, span: Span) -> None:
+        """Add a span at its place."""
+        self.spans.insert(bisect_right(self.spans, span.position, key=start_of), span)
 
     def page_of(self, position: int) -> int:
         """Return the number of the page of the file in which a byte lies."""
@@ -167,20 +167,20 @@ class Counters:
 
 @dataclass(slots=True)
 class FilesState:
-    """Records: file objects by number, and the request blocks that are on their way."""
+    """Records: file objects by number, and the spans that are on their way."""
 
     objects: dict[int, FileObject] = field(default_factory=dict)
     next_object: int = 1
-    waiting: dict[int, tuple[int, Fill]] = field(default_factory=dict)  # number -> (file number, fill)
+    waiting: dict[int, tuple[int, Span]] = field(default_factory=dict)  # number -> (file number, span)
     next_number: int = 1
-    blocks: int = 0  # request blocks of all files
+    blocks: int = 0  # spans of all files
     mapped: int = 0  # how often they are mapped: once for each window that shows one
     starved: list[int] = field(default_factory=list)  # selectors of threads that wait until somebody has his data
     counters: Counters = field(default_factory=Counters)
 
-    def insert(self, file: FileObject, fill: Fill) -> None:
-        """Add a request block to a file."""
-        file.insert(fill)
+    def insert(self, file: FileObject, span: Span) -> None:
+        """Add a span to a file."""
+        file.insert(span)
         self.blocks += 1
 
 
@@ -191,18 +191,18 @@ def check_valid(file: FileObject) -> None:
 
 
 @contextmanager
-def keeping(fill: Fill) -> Iterator[None]:
-    """Have a request block left alone, once it is READY, for a reader who is coming for it."""
-    fill.kept += 1
+def keeping(span: Span) -> Iterator[None]:
+    """Have a span left alone, once it is READY, for a reader who is coming for it."""
+    span.kept += 1
     try:
         yield
     finally:
-        fill.kept -= 1
+        span.kept -= 1
 
 
-def start_of(fill: Fill) -> int:
-    """Sort key of request blocks."""
-    return fill.position
+def start_of(span: Span) -> int:
+    """Sort key of spans."""
+    return span.position
 
 
 def publish(ram: Ram, file: FileObject) -> None:

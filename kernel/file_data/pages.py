@@ -13,7 +13,7 @@ from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE, SECTOR_SIZE, SECT
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.file_data.letting_go import LettingGo
-from callgate.kernel.file_data.objects import FileObject, FilesState, Fill, FillState, Part, keeping
+from callgate.kernel.file_data.objects import FileObject, FilesState, Part, Span, SpanState, keeping
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.tasks.shares import Shares
 
@@ -21,7 +21,7 @@ Pieces = list[tuple[int, int, int]]  # frame or 0 for zeros, first sector within
 
 
 class FilePages:
-    """Laying out request blocks, and putting their pages together."""
+    """Laying out spans, and putting their pages together."""
 
     def __init__(
         self, state: FilesState, guest: Guest, shares: Shares, letting_go: LettingGo, map_edges: Callable[[], bool]
@@ -34,7 +34,7 @@ class FilePages:
         self.letting_go = letting_go
         self.map_edges = map_edges
 
-    def begin(self, file: FileObject, fill: Fill, start: int, covered: int, pieces: Pieces) -> bool:
+    def begin(self, file: FileObject, span: Span, start: int, covered: int, pieces: Pieces) -> bool:
         """Check that a reply answers the request; by the first one, fix where the file's pages begin.
 
         A request that begins within a page goes on where a short reply ended, and takes that beginning over.  If
@@ -43,59 +43,59 @@ class FilePages:
         it.  False if nothing is left of the block.
         """
         covered = min(covered, bytes_of(pieces))
-        if not start <= fill.position < start + covered:
-            raise PolicyError(ErrorCode.BAD_REPLY, f"{covered} bytes from {start} do not cover {fill.position}")
+        if not start <= span.position < start + covered:
+            raise PolicyError(ErrorCode.BAD_REPLY, f"{covered} bytes from {start} do not cover {span.position}")
         if file.shift is None:
             file.shift = shift_of(start, pieces)
-        page = file.page_of(fill.position)
-        if file.page_start(page) != fill.position and not self._absorb(file, fill):
-            end, fill.position = fill.end, file.page_start(page + 1)
-            fill.length = min(end, start + covered) - fill.position
-        return fill.length > 0
+        page = file.page_of(span.position)
+        if file.page_start(page) != span.position and not self._absorb(file, span):
+            end, span.position = span.end, file.page_start(page + 1)
+            span.length = min(end, start + covered) - span.position
+        return span.length > 0
 
-    def lay_out(self, file: FileObject, fill: Fill, start: int, covered: int, pieces: Pieces) -> None:
+    def lay_out(self, file: FileObject, span: Span, start: int, covered: int, pieces: Pieces) -> None:
         """Say of each page of the file what it is made of; `pieces` are (frame or 0, first sector, sectors).
 
         The reply may begin before the request and end anywhere: what was not asked for is left out, and a last
         page that is not complete is asked for again, unless the file or the server's knowledge ends there.
         """
         assert file.shift is not None, "lay_out without begin"
-        end = min(start + covered, start + bytes_of(pieces), fill.end, file.size)
+        end = min(start + covered, start + bytes_of(pieces), span.end, file.size)
         if end < file.size:
             whole = file.page_start(file.page_of(end))
-            end = whole if whole > fill.position else end
-        fill.length = end - fill.position
-        fill.first_page = file.page_of(fill.position)
-        pages: list[int | list[Part]] = [0] * (file.page_of(end - 1) - fill.first_page + 1)
-        begin, at = fill.position, start
-        if fill.begun:
-            pages[0] = [fill.begun]
-            begin += fill.begun.size
+            end = whole if whole > span.position else end
+        span.length = end - span.position
+        span.first_page = file.page_of(span.position)
+        pages: list[int | list[Part]] = [0] * (file.page_of(end - 1) - span.first_page + 1)
+        begin, at = span.position, start
+        if span.begun:
+            pages[0] = [span.begun]
+            begin += span.begun.size
         last = end - PAGE_SIZE
         for frame, first, sectors in pieces:
             page, within = divmod(at + file.shift, PAGE_SIZE)
             if frame and sectors == SECTORS_PER_PAGE and not within and begin <= at <= last:
-                pages[page - fill.first_page] = frame
+                pages[page - span.first_page] = frame
                 at += PAGE_SIZE
                 continue
             size = sectors * SECTOR_SIZE
             low, high = max(at, begin), min(at + size, end)
             source = frame + first * SECTOR_SIZE + low - at if frame else 0
-            self._spread(file, low, high, source, pages, fill.first_page)
+            self._spread(file, low, high, source, pages, span.first_page)
             at += size
-        fill.parts = pages
+        span.parts = pages
 
-    def _absorb(self, file: FileObject, fill: Fill) -> bool:
+    def _absorb(self, file: FileObject, span: Span) -> bool:
         """Take over the beginning of the first page from the block that ends there; False if there is none.
 
         It becomes zeros or the new block's private copy: a block of the cache or a page of the server's is held by the
         block before, which may be let go of before the new one is complete.  NO_MEMORY takes nothing over.
         """
-        start = file.page_start(file.page_of(fill.position))
-        before = file.covering(fill.position - 1)
-        if before is None or before.state is not FillState.READY:
+        start = file.page_start(file.page_of(span.position))
+        before = file.covering(span.position - 1)
+        if before is None or before.state is not SpanState.READY:
             return False
-        size, within = fill.position - start, (start + (file.shift or 0)) % PAGE_SIZE
+        size, within = span.position - start, (start + (file.shift or 0)) % PAGE_SIZE
         frame = before.frames[-1]
         if frame == self.memory.space.zeros:
             frame = 0
@@ -105,13 +105,13 @@ class FilePages:
         else:
             before.private.remove(frame)
         if frame:
-            fill.private.append(frame)
+            span.private.append(frame)
         self.letting_go.mapping.unmap(file, before)
         before.frames.pop()
         before.whole.pop()
-        fill.begun = Part(frame + within if frame else 0, within, size)
+        span.begun = Part(frame + within if frame else 0, within, size)
         before.length -= size
-        fill.position, fill.length = start, fill.length + size
+        span.position, span.length = start, span.length + size
         if before.length <= 0:
             self.letting_go.drop(file, before)
         return True
@@ -124,15 +124,15 @@ class FilePages:
         ram.write(frame + offset, ram.view(source, size, Account.KERNEL))
         return frame
 
-    def give_back(self, file: FileObject, fill: Fill) -> Fill | None:
+    def give_back(self, file: FileObject, span: Span) -> Span | None:
         """Return a block of what `_absorb` took over by a block that has failed; None if there is no such thing."""
-        if fill.begun is None or file.error is not ErrorCode.OK:
+        if span.begun is None or file.error is not ErrorCode.OK:
             return None
-        before = Fill(0, fill.position, fill.begun.size, FillState.READY, first_page=file.page_of(fill.position))
+        before = Span(0, span.position, span.begun.size, SpanState.READY, first_page=file.page_of(span.position))
         before.whole = [False]
-        if fill.begun.source:
-            frame = fill.begun.source & -PAGE_SIZE
-            fill.private.remove(frame)
+        if span.begun.source:
+            frame = span.begun.source & -PAGE_SIZE
+            span.private.remove(frame)
             before.private = [frame]
             before.frames = [frame]
         else:
@@ -154,7 +154,7 @@ class FilePages:
             low += size
             source += size if source else 0
 
-    def make(self, fill: Fill, parts: int | list[Part]) -> int:
+    def make(self, span: Span, parts: int | list[Part]) -> int:
         """Return the frame of one page of the file: the cache's own if all of it is the file's, else a copy."""
         if isinstance(parts, int):
             return parts
@@ -166,7 +166,7 @@ class FilePages:
             return parts[0].source & -PAGE_SIZE
         frame = self.shares.frame_for_files()
         self.memory.tables.clear(frame)
-        fill.private.append(frame)
+        span.private.append(frame)
         ram = self.guest.ram
         for part in parts:
             if part.source:

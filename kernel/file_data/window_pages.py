@@ -7,10 +7,10 @@ from callgate.kernel.abi.file import FILE_WINDOW_BYTES
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.records import OpenFile, Process
-from callgate.kernel.file_data.objects import FileObject, Fill
+from callgate.kernel.file_data.objects import FileObject, Span
 
 
-def span(file: FileObject) -> int:
+def page_count(file: FileObject) -> int:
     """Return the pages of a window on a file: one more than its bytes need, for the shift."""
     return -(-min(max(file.size, 1), FILE_WINDOW_BYTES) // PAGE_SIZE) + 1
 
@@ -30,22 +30,22 @@ def shows(opened: OpenFile, file: FileObject, position: int) -> bool:
     return 0 <= position - opened.position < FILE_WINDOW_BYTES - (file.shift or 0)
 
 
-def address_of(opened: OpenFile, fill: Fill, index: int) -> int:
-    """Return where a page of a request block lies in a window that shows it."""
-    return opened.window - opened.position + (fill.first_page + index) * PAGE_SIZE
+def address_of(opened: OpenFile, span: Span, index: int) -> int:
+    """Return where a page of a span lies in a window that shows it."""
+    return opened.window - opened.position + (span.first_page + index) * PAGE_SIZE
 
 
-def shown_pages(opened: OpenFile, file: FileObject, fill: Fill) -> range:
-    """Return which of a request block's pages a window shows."""
-    first = fill.first_page - opened.position // PAGE_SIZE
+def shown_pages(opened: OpenFile, file: FileObject, span: Span) -> range:
+    """Return which of a span's pages a window shows."""
+    first = span.first_page - opened.position // PAGE_SIZE
     low = max(0, -first)
-    return range(low, max(low, min(len(fill.frames), span(file) - first)))
+    return range(low, max(low, min(len(span.frames), page_count(file) - first)))
 
 
-def addresses_of(opened: OpenFile, file: FileObject, fill: Fill) -> range:
-    """Return the addresses of a request block's pages in a window."""
-    shown = shown_pages(opened, file, fill)
-    begin = address_of(opened, fill, shown.start)
+def addresses_of(opened: OpenFile, file: FileObject, span: Span) -> range:
+    """Return the addresses of a span's pages in a window."""
+    shown = shown_pages(opened, file, span)
+    begin = address_of(opened, span, shown.start)
     return range(begin, begin + len(shown) * PAGE_SIZE, PAGE_SIZE)
 
 

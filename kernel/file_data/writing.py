@@ -15,7 +15,7 @@ from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import OpenFile, Process, Tasks
-from callgate.kernel.file_data.objects import FileObject, FilesState, Fill
+from callgate.kernel.file_data.objects import FileObject, FilesState, Span
 from callgate.kernel.file_data.window_pages import address_of, opened_at, shown_pages
 from callgate.kernel.memory.page_tables import PageTables
 from callgate.kernel.storage.changed_blocks import ChangedBlocks
@@ -26,7 +26,7 @@ PAGES_AT_ONCE = 16  # that a write to a read-only page asks for
 
 
 class FileWriting:
-    """Claims of pages to be written, by request block and window (`Fill.users`)."""
+    """Claims of pages to be written, by span and window (`Span.users`)."""
 
     def __init__(
         self,
@@ -45,21 +45,21 @@ class FileWriting:
         self.changed_blocks = changed_blocks
         self.cache = changed_blocks.cache
 
-    def claim(self, fill: Fill, pages: Iterable[int]) -> tuple[set[int], dict[int, Key]]:
-        """Claim those of a request block's pages that may be written to, as far as there is room.
+    def claim(self, span: Span, pages: Iterable[int]) -> tuple[set[int], dict[int, Key]]:
+        """Claim those of a span's pages that may be written to, as far as there is room.
 
         Return them, and the block that each of them is whose change has still to be noticed.
         """
-        keys = {self.cache.frame((pin[1], pin[2])): (pin[1], pin[2]) for pin in fill.pins if pin[0] == "block"}
-        whole = {index: keys[fill.frames[index]] for index in pages if fill.whole[index]}
+        keys = {self.cache.frame((pin[1], pin[2])): (pin[1], pin[2]) for pin in span.pins if pin[0] == "block"}
+        whole = {index: keys[span.frames[index]] for index in pages if span.whole[index]}
         allowed = dict(zip(whole, self.changed_blocks.claim(whole.values()), strict=False))
         return set(allowed), {index: whole[index] for index, claimed in allowed.items() if claimed}
 
-    def disclaim(self, process: Process, opened: OpenFile, fill: Fill) -> None:
-        """Keep what was written through a window that a request block leaves; its dirty bits go with its entries."""
-        claims = fill.users.pop((process.number, opened.page))
+    def disclaim(self, process: Process, opened: OpenFile, span: Span) -> None:
+        """Keep what was written through a window that a span leaves; its dirty bits go with its entries."""
+        claims = span.users.pop((process.number, opened.page))
         self.state.mapped -= 1
-        self._keep(process, opened, fill, claims)
+        self._keep(process, opened, span, claims)
         self.changed_blocks.disclaim(claims.values())
 
     def allow(self, process: Process, opened: OpenFile, file: FileObject, address: int) -> None:
@@ -69,26 +69,26 @@ class FileWriting:
         many blocks have been changed.
         """
         page = (address - opened.window + opened.position) // PAGE_SIZE
-        fill = file.covering(file.page_start(page))
-        claims = fill.users.get((process.number, opened.page)) if fill is not None else None
-        first = page - fill.first_page if fill is not None else 0
+        span = file.covering(file.page_start(page))
+        claims = span.users.get((process.number, opened.page)) if span is not None else None
+        first = page - span.first_page if span is not None else 0
         if not opened.writable:
             raise PolicyError(ErrorCode.NOT_WRITABLE)
-        if fill is None or claims is None or not fill.whole[first]:
+        if span is None or claims is None or not span.whole[first]:
             raise PolicyError(ErrorCode.COPIED_PAGE)
         thread = self.scheduler.current
         spared, thread.allowed = thread.allowed, None
         if self.changed_blocks.room <= 0:
             self._take_back(spared)
-        shown = shown_pages(opened, file, fill)
-        made, claimed = self.claim(fill, range(first, min(first + PAGES_AT_ONCE, shown.stop)))
+        shown = shown_pages(opened, file, span)
+        made, claimed = self.claim(span, range(first, min(first + PAGES_AT_ONCE, shown.stop)))
         if first not in made:
             raise PolicyError(ErrorCode.NO_MEMORY, "too many blocks of the cache have been changed")
-        thread.allowed = fill.number, process.number, opened.page, first
+        thread.allowed = span.number, process.number, opened.page, first
         self.changed_blocks.disclaim([key for index, key in claimed.items() if index in claims])
         claims.update(claimed)
         for index in made:
-            self._allow_writes(process, opened, fill, index, allowed=True)
+            self._allow_writes(process, opened, span, index, allowed=True)
 
     def _take_back(self, spared: tuple[int, int, int, int] | None) -> None:
         """Map every page that can be written to, and has not been, read-only: that makes room for another.
@@ -98,27 +98,27 @@ class FileWriting:
         their blocks are changed for good.
         """
         for file in self.state.objects.values():
-            for fill in file.fills:
-                for user, claims in fill.users.items():
+            for span in file.spans:
+                for user, claims in span.users.items():
                     if claims:
-                        last = spared[3] if spared is not None and spared[:3] == (fill.number, *user) else None
-                        self._take_claims(fill, user, claims, last)
+                        last = spared[3] if spared is not None and spared[:3] == (span.number, *user) else None
+                        self._take_claims(span, user, claims, last)
         self.guest.flush_tlb()
 
-    def _take_claims(self, fill: Fill, user: tuple[int, int], claims: dict[int, Key], spared: int | None) -> None:
-        """Take back what a window may write to of a request block, except page `spared` as long as it is unwritten."""
+    def _take_claims(self, span: Span, user: tuple[int, int], claims: dict[int, Key], spared: int | None) -> None:
+        """Take back what a window may write to of a span, except page `spared` as long as it is unwritten."""
         process = self.tasks.processes[user[0]]
         opened = opened_at(process, user[1])
         assert opened is not None  # closing takes everything out of a window
-        written = self._keep(process, opened, fill, claims)
+        written = self._keep(process, opened, span, claims)
         taken = {index: key for index, key in claims.items() if index != spared or index in written}
         for index in taken.keys() - written:
-            self._allow_writes(process, opened, fill, index, allowed=False)
+            self._allow_writes(process, opened, span, index, allowed=False)
         self.changed_blocks.disclaim(taken.values())
         for index in taken:
             del claims[index]
 
-    def _keep(self, process: Process, opened: OpenFile, fill: Fill, claims: dict[int, Key]) -> set[int]:
+    def _keep(self, process: Process, opened: OpenFile, span: Span, claims: dict[int, Key]) -> set[int]:
         """Have the cache keep those of the claimed pages that were written to through a window; return which.
 
         Nobody writes meanwhile: policy is atomic, and the process comes back to an empty TLB.
@@ -126,14 +126,14 @@ class FileWriting:
         wanted = layout.PTE_PRESENT | layout.PTE_DIRTY
         tables, pointers = self.tables, process.pointers
         written = {
-            index for index in claims if tables.entry(pointers, address_of(opened, fill, index)) & wanted == wanted
+            index for index in claims if tables.entry(pointers, address_of(opened, span, index)) & wanted == wanted
         }
         self.changed_blocks.keep(claims[index] for index in sorted(written))
         return written
 
-    def _allow_writes(self, process: Process, opened: OpenFile, fill: Fill, index: int, *, allowed: bool) -> None:
+    def _allow_writes(self, process: Process, opened: OpenFile, span: Span, index: int, *, allowed: bool) -> None:
         """Let a page be written to, or not; nothing else about its entry changes."""
-        address = self.tables.entry_address(process.pointers, address_of(opened, fill, index))
+        address = self.tables.entry_address(process.pointers, address_of(opened, span, index))
         assert address is not None
         entry = self.tables.quads[address >> 3] & ~layout.PTE_WRITABLE
         self.tables.put_entry(address, entry | layout.PTE_WRITABLE * allowed)

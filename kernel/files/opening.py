@@ -13,7 +13,7 @@ from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.records import PartitionState
 from callgate.kernel.file_data.fetching import Fetching
-from callgate.kernel.file_data.objects import FileObject, FilesState, FillState, publish
+from callgate.kernel.file_data.objects import FileObject, FilesState, SpanState, publish
 from callgate.kernel.ipc.requests import Requests
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.tasks.shares import Shares
@@ -77,12 +77,12 @@ class FileOpening:
             if file.partition != partition.number or file.error is not ErrorCode.OK:
                 continue
             file.error = code
-            for fill in list(file.fills):
-                if fill.state is FillState.WAITING:
-                    self.fetching.completion.fail(file, fill, code)
-                elif fill in file.fills:
-                    self.letting_go.release(file, fill)
-            if file.number in self.state.objects:  # else it was being closed, and has gone with its last request block
+            for span in list(file.spans):
+                if span.state is SpanState.WAITING:
+                    self.fetching.completion.fail(file, span, code)
+                elif span in file.spans:
+                    self.letting_go.release(file, span)
+            if file.number in self.state.objects:  # else it was being closed, and has gone with its last span
                 publish(self.letting_go.guest.ram, file)
 
     async def read_all(self, partition: PartitionState, path: tuple[int, int], limit: int, parent: int) -> bytes:
@@ -95,10 +95,10 @@ class FileOpening:
             if file.size > limit:
                 raise PolicyError(ErrorCode.NOT_EXECUTABLE, f"{file.size} bytes are too many")
             while len(data) < file.size:
-                fill = await self.fetching.obtain(file, len(data), file.size)
-                fill.ahead = False
-                shares.check_loading(parent, fill.end - len(data))
-                piece = self._bytes(file, len(data), fill.end)
+                span = await self.fetching.obtain(file, len(data), file.size)
+                span.ahead = False
+                shares.check_loading(parent, span.end - len(data))
+                piece = self._bytes(file, len(data), span.end)
                 shares.loading[family] += len(piece)
                 data += piece
             return bytes(data)
@@ -107,15 +107,15 @@ class FileOpening:
             self.letting_go.close_object(file)
 
     def _bytes(self, file: FileObject, start: int, end: int) -> bytes:
-        """Copy bytes of one READY request block."""
-        fill = file.covering(start)
-        assert fill is not None
+        """Copy bytes of one READY span."""
+        span = file.covering(start)
+        assert span is not None
         pieces = []
         at = start
         while at < end:
             within = (at + (file.shift or 0)) % PAGE_SIZE
             size = min(end - at, PAGE_SIZE - within)
-            frame = fill.frames[file.page_of(at) - fill.first_page]
+            frame = span.frames[file.page_of(at) - span.first_page]
             pieces.append(self.letting_go.guest.ram.read(frame + within, size, Account.PROGRAM))
             at += size
         return b"".join(pieces)

@@ -1,6 +1,6 @@
 """Reading: MAP_FILE and page faults in windows, which have file data mapped and what comes next asked for.
 
-Pages of a request block that is READY are mapped all at once, when the first of them is touched or asked for: that page
+Pages of a span that is READY are mapped all at once, when the first of them is touched or asked for: that page
 fault is what tells the kernel how a reader moves on, so it is also where the next ranges are asked for.  What has not
 been accessed for a while is unmapped (kernel/file_data/ageing.py).
 """
@@ -13,16 +13,16 @@ from callgate.kernel.abi.limits import MAPPED_BLOCKS
 from callgate.kernel.abi.memory import LARGE_PAGE_SIZE, PAGE_SIZE
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.records import OpenFile, Process
-from callgate.kernel.file_data.fetching import FILL_BYTES, Fetching
+from callgate.kernel.file_data.fetching import SPAN_BYTES, Fetching
 from callgate.kernel.file_data.mapping import FileMapping
-from callgate.kernel.file_data.objects import FileObject, FilesState, Fill, check_valid, sequence_of
-from callgate.kernel.file_data.window_pages import addresses_of, opened_file, position_address, shows, span
+from callgate.kernel.file_data.objects import FileObject, FilesState, Span, check_valid, sequence_of
+from callgate.kernel.file_data.window_pages import addresses_of, opened_file, page_count, position_address, shows
 from callgate.kernel.storage.cache import Cache
 from callgate.kernel.tasks.shares import Shares
 
-AHEAD_LIMIT = 8  # request blocks ahead of a sequential reader, 506 pages each
+AHEAD_LIMIT = 8  # spans ahead of a sequential reader, 506 pages each
 TOUCH_BYTES = 16 * PAGE_SIZE  # asked for, at least, when a reader jumps about
-CROWDED = FILE_AREAS - 2 * FILE_WINDOW_BYTES // FILL_BYTES  # areas; only gaps that one request cannot fill add more
+CROWDED = FILE_AREAS - 2 * FILE_WINDOW_BYTES // SPAN_BYTES  # areas; only gaps that one request cannot fill add more
 
 
 class Reading:
@@ -38,32 +38,32 @@ class Reading:
         self.letting_go = fetching.letting_go
         self.mapping = mapping
 
-    async def touch(self, process: Process, opened: OpenFile, file: FileObject, position: int, wanted: int) -> Fill:
+    async def touch(self, process: Process, opened: OpenFile, file: FileObject, position: int, wanted: int) -> Span:
         """Have the data at `position` mapped; wait for it if need be; ask for what comes next."""
         sequential = position == opened.expected or self._within(file, opened.expected, position)
-        fill = await self.fetching.obtain(file, position, wanted)
+        span = await self.fetching.obtain(file, position, wanted)
         if not any(opened is other for other in process.files.values()):
             raise PolicyError(ErrorCode.BAD_HANDLE)  # closed meanwhile; its place may be another file's by now
-        fill.ahead = False
-        fill.idle = 0
-        self._make_room(process, opened, file, fill)
-        self.mapping.map(process, opened, file, fill)
+        span.ahead = False
+        span.idle = 0
+        self._make_room(process, opened, file, span)
+        self.mapping.map(process, opened, file, span)
         if not sequential:
             opened.ahead = 0
-        elif fill.end != opened.expected:
+        elif span.end != opened.expected:
             opened.ahead = min(max(1, 2 * opened.ahead), AHEAD_LIMIT)
-        opened.expected = fill.end
-        await self._read_ahead(file, fill, opened.ahead)
-        return fill
+        opened.expected = span.end
+        await self._read_ahead(file, span, opened.ahead)
+        return span
 
     def _within(self, file: FileObject, expected: int, position: int) -> bool:
-        """Whether a position is in the request block that a sequential reader would come to next."""
-        fill = file.covering(expected)
-        return fill is not None and fill.position <= position < fill.end
+        """Whether a position is in the span that a sequential reader would come to next."""
+        span = file.covering(expected)
+        return span is not None and span.position <= position < span.end
 
-    async def _read_ahead(self, file: FileObject, fill: Fill, count: int) -> None:
-        """Post the next `count` request blocks, as far as that can be done without waiting."""
-        fetching, at = self.fetching, fill.end
+    async def _read_ahead(self, file: FileObject, span: Span, count: int) -> None:
+        """Post the next `count` spans, as far as that can be done without waiting."""
+        fetching, at = self.fetching, span.end
         for _ in range(count):
             following = file.covering(at)
             if following is None:
@@ -76,25 +76,25 @@ class Reading:
             at = following.end
 
     def _room_for(self, size: int) -> bool:
-        """Whether the cache has room for one more request block without taking from those in use."""
+        """Whether the cache has room for one more span without taking from those in use."""
         wanted = min(-(-size // PAGE_SIZE), self.cache.most)
         return self.cache.high.available >= wanted or self.cache.unlocked >= wanted
 
-    def _make_room(self, process: Process, opened: OpenFile, file: FileObject, fill: Fill) -> None:
-        """Let go of idle data if request blocks are mapped as often as they may be; NO_MEMORY if there are none.
+    def _make_room(self, process: Process, opened: OpenFile, file: FileObject, span: Span) -> None:
+        """Let go of idle data if spans are mapped as often as they may be; NO_MEMORY if there are none.
 
-        Or if the process must not have the page tables that a request block needs in its window.
+        Or if the process must not have the page tables that a span needs in its window.
         """
-        pages, tables = addresses_of(opened, file, fill), self.mapping.tables
+        pages, tables = addresses_of(opened, file, span), self.mapping.tables
         first = pages.start // LARGE_PAGE_SIZE * LARGE_PAGE_SIZE
         covered = [tables.entry_address(process.pointers, at) for at in range(first, pages.stop, LARGE_PAGE_SIZE)]
         state = self.state
         if state.mapped < MAPPED_BLOCKS and None not in covered:
             return
-        with self.fetching.hunger.keeping(fill):
+        with self.fetching.hunger.keeping(span):
             while state.mapped >= MAPPED_BLOCKS:
                 if not self.letting_go.reclaim(enough=lambda: state.mapped < MAPPED_BLOCKS):
-                    raise PolicyError(ErrorCode.NO_MEMORY, f"request blocks are mapped {MAPPED_BLOCKS} times")
+                    raise PolicyError(ErrorCode.NO_MEMORY, f"spans are mapped {MAPPED_BLOCKS} times")
             if None in covered:
                 self.shares.check_frames(process, covered.count(None))
 
@@ -112,13 +112,13 @@ class Reading:
         while True:
             if not shows(opened, file, position):
                 mapping.move(process, opened, file, position)
-            fill = await self.touch(process, opened, file, position, self._ask(opened, file, position, wanted))
+            span = await self.touch(process, opened, file, position, self._ask(opened, file, position, wanted))
             # The first data tell where pages begin, and another thread may have moved the window; what comes next may
             # have taken over a page that was not complete (`FilePages.begin`).
-            if shows(opened, file, position) and position < fill.end:
+            if shows(opened, file, position) and position < span.end:
                 break
-        end = min(fill.end, opened.position + FILE_WINDOW_BYTES - (file.shift or 0))
-        stands = fill in file.fills  # it may have been let go of while what comes next was asked for
+        end = min(span.end, opened.position + FILE_WINDOW_BYTES - (file.shift or 0))
+        stands = span in file.spans  # it may have been let go of while what comes next was asked for
         sequence = sequence_of(self.mapping.guest.ram, file) if stands else FILE_SEQUENCE_NONE
         return position_address(opened, file, position), end - position, sequence
 
@@ -146,7 +146,7 @@ class Reading:
         """Return the open file in whose window an address lies."""
         for opened in process.files.values():
             file = self.state.objects[opened.object]
-            if 0 <= address - opened.window < span(file) * PAGE_SIZE:
+            if 0 <= address - opened.window < page_count(file) * PAGE_SIZE:
                 return opened, file
         return None
 
@@ -159,4 +159,4 @@ class Reading:
             return max(wanted, file.next_start(position) - position)
         following = file.covering(opened.expected)
         expected = position == opened.expected or (following is not None and file.covering(position) is following)
-        return max(wanted, FILL_BYTES if expected else TOUCH_BYTES)
+        return max(wanted, SPAN_BYTES if expected else TOUCH_BYTES)

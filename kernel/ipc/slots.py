@@ -1,6 +1,6 @@
 """Slots: their states, the queue of those who want one, and what policy does with requests that are in them.
 
-Machine code takes, fills, posts, maps and releases (asm/kernel/ipc/slots.asm, ring.asm, client.asm, server_half.asm).
+Machine code takes, spans, posts, maps and releases (asm/kernel/ipc/slots.asm, ring.asm, client.asm, server_half.asm).
 What it leaves to policy: where a slot's page comes from, which thread is next when all 32 are busy, and the answer to a
 request whose server has died.
 """

@@ -146,7 +146,7 @@ class Cache:
         """Return how many of these blocks, from the first on, file data may lock, letting go of idle data for them.
 
         A quarter of the cache is left for the structures of file systems.  Blocks that nobody has locked are not
-        brought when two request blocks would not find room: who needs both at once would wait for ever.
+        brought when two spans would not find room: who needs both at once would wait for ever.
         """
         blocks = self.state.blocks
         while True:

@@ -150,7 +150,7 @@ class DiskRequests:
         self.watch.looked(in_flight=bool(self.state.running))
 
     def _clear_behind(self, frame: int, size: int) -> None:
-        """Fill what the disk, which ends there, does not bring of its last block with zeros."""
+        """Span what the disk, which ends there, does not bring of its last block with zeros."""
         if size < PAGE_SIZE:
             self.guest.ram.write(frame + size, bytes(PAGE_SIZE - size), Account.KERNEL)
 

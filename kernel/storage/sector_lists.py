@@ -51,21 +51,21 @@ class SectorLists:
         self.low = shares.memory.low
 
     def reserve(self, process: Process) -> int:
-        """Book a list to the family of the process that asks for a request block, and return it; NO_MEMORY."""
+        """Book a list to the family of the process that asks for a span, and return it; NO_MEMORY."""
         self.shares.check_list(process)
         lists = self.tasks.lists
         lists[process.family] = lists.get(process.family, 0) + 1
         return process.family
 
     def unreserve(self, family: int) -> None:
-        """A request block has come or failed: its list is booked no more."""
+        """A span has come or failed: its list is booked no more."""
         lists = self.tasks.lists
         lists[family] -= 1
         if not lists[family]:
             del lists[family]
 
     def write(self, disk: int, number: int, pieces: list[tuple[int, SectorPiece]]) -> int:
-        """Return the frame of a new list of these sectors, by their places in the reply, for request block `number`."""
+        """Return the frame of a new list of these sectors, by their places in the reply, for span `number`."""
         frame = self.shares.frame_for_files()
         parts = {piece.lba >> 32 for _, piece in pieces if piece.lba is not None}
         entries = [

@@ -78,8 +78,8 @@ class Shares:
         self.check_free(process, count)
 
     def check_list(self, process: Process) -> None:
-        """NO_MEMORY if a process must not ask for one more request block, which takes a frame for its sector list."""
-        if self.tasks.lists.get(process.family, 0) >= limits.REQUEST_BLOCKS_OF_FAMILY:
+        """NO_MEMORY if a process must not ask for one more span, which takes a frame for its sector list."""
+        if self.tasks.lists.get(process.family, 0) >= limits.SPANS_OF_FAMILY:
             raise OutOfMemory
         self._check_family(process.family, 1)
 

@@ -28,7 +28,7 @@ from callgate.kernel.abi.thread import KERNEL_STACK_SIZE, TCB_SIZE, SwitchFrame,
 from callgate.kernel.core.records import Thread
 
 if TYPE_CHECKING:
-    from callgate.kernel.file_data.objects import Fill
+    from callgate.kernel.file_data.objects import Span
     from callgate.kernel.kernel import Kernel
 
 ADDRESS = 0x000F_FFFF_FFFF_F000  # bits 51 to 12 of an entry
@@ -79,11 +79,11 @@ class Facts:
         return not self.kernel.coroutines.alive
 
     @cached_property
-    def fills(self) -> list[Fill]:
-        """Every request block: those of open files, and those that are on their way."""
-        fills = [fill for file in self.kernel.files.objects.values() for fill in file.fills]
-        fills += [fill for _, fill in self.kernel.state.files.waiting.values()]
-        return list({id(fill): fill for fill in fills}.values())
+    def spans(self) -> list[Span]:
+        """Every span: those of open files, and those that are on their way."""
+        spans = [span for file in self.kernel.files.objects.values() for span in file.spans]
+        spans += [span for _, span in self.kernel.state.files.waiting.values()]
+        return list({id(span): span for span in spans}.values())
 
     # Page tables.
 

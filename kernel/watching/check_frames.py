@@ -99,11 +99,11 @@ def _claim(facts: Facts, process: Process, page: Page) -> bool | None:
     for opened in process.files.values():
         file = facts.kernel.files.objects[opened.object]
         number = (page.linear - opened.window + opened.position) // PAGE_SIZE
-        for fill in file.fills if opened.writable and page.linear >= opened.window else ():
-            index = number - fill.first_page
-            claims = fill.users.get((process.number, opened.page))
-            if claims is not None and 0 <= index < len(fill.frames) and fill.frames[index] == page.frame:
-                return index in claims if fill.whole[index] else None
+        for span in file.spans if opened.writable and page.linear >= opened.window else ():
+            index = number - span.first_page
+            claims = span.users.get((process.number, opened.page))
+            if claims is not None and 0 <= index < len(span.frames) and span.frames[index] == page.frame:
+                return index in claims if span.whole[index] else None
     return None
 
 
@@ -157,11 +157,11 @@ def _file_claims(facts: Facts) -> Iterator[int]:
     yield from {(address - KERNEL_BASE) & -PAGE_SIZE for address in (*requests.running, *requests.free)}
     for file in kernel.files.objects.values():
         yield file.frame
-    for fill in facts.fills:
-        yield from fill.private
-        yield from _pinned(fill.pins)
-        if fill.list_frame:
-            yield fill.list_frame
+    for span in facts.spans:
+        yield from span.private
+        yield from _pinned(span.pins)
+        if span.list_frame:
+            yield span.list_frame
     for version in _versions(facts):
         yield from _pinned(version.pins)
 

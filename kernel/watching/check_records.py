@@ -12,7 +12,7 @@ from callgate.kernel.abi.selectors import SELECTOR_USER_CODE, SLOTS
 from callgate.kernel.abi.thread import GateFrame, ThreadControlBlock, ThreadFlags, ThreadState, TrapFrame
 from callgate.kernel.core.control_block import word
 from callgate.kernel.core.records import GIVE_BACKS, PartitionState, Thread
-from callgate.kernel.file_data.objects import FillState
+from callgate.kernel.file_data.objects import SpanState
 from callgate.kernel.storage.disk_requests import Key
 from callgate.kernel.watching.check_facts import Facts
 
@@ -44,7 +44,7 @@ def block_locks_equal_a_recount(facts: Facts) -> Iterator[str]:
 
 
 def _pinned_blocks(facts: Facts) -> Iterator[Key]:
-    holders = [fill.pins for fill in facts.fills]
+    holders = [span.pins for span in facts.spans]
     holders += [pins for partition in facts.state.endpoints.by_number.values() for pins in partition.pins.values()]
     holders += [window.pins for process in facts.state.tasks.processes.values() for window in process.windows.values()]
     return ((disk, block) for pins in holders for kind, disk, block in pins if kind == "block")
@@ -105,7 +105,7 @@ def a_slot_is_in_one_place(facts: Facts) -> Iterator[str]:
 
 
 def posted_requests_equal_a_recount(facts: Facts) -> Iterator[str]:
-    """A slot noted as posted is on its way, and nobody waits for its reply; a request block waits for one thing only.
+    """A slot noted as posted is on its way, and nobody waits for its reply; a span waits for one thing only.
 
     That is a slot, or the disk, or the policy that handles the reply.  Machine code's marks (`Partition.posted`) go
     before the slot is free.  While a coroutine has a slot filled that it has been given, the slot is still FREE.
@@ -121,10 +121,10 @@ def posted_requests_equal_a_recount(facts: Facts) -> Iterator[str]:
             taken = not facts.quiescent and states[slot] == SlotState.FREE and not fields["free"] >> slot & 1
             if not (taken or states[slot] in ON_ITS_WAY) or facts.kernel.slots.client(partition, slot):
                 yield f"{partition.name}: slot {slot} is noted as posted, and is {SlotState(states[slot]).name}"
-    for number, (_, fill) in facts.kernel.state.files.waiting.items():
-        ways = counted[number] + bool(fill.list_frame)
-        if fill.state is not FillState.WAITING or ways > 1 or (ways == 0 and facts.quiescent):
-            yield f"request block {number} waits for {ways} replies or disk requests, and is {fill.state.name}"
+    for number, (_, span) in facts.kernel.state.files.waiting.items():
+        ways = counted[number] + bool(span.list_frame)
+        if span.state is not SpanState.WAITING or ways > 1 or (ways == 0 and facts.quiescent):
+            yield f"span {number} waits for {ways} replies or disk requests, and is {span.state.name}"
 
 
 def _states(facts: Facts, partition: PartitionState) -> bytes:
@@ -204,7 +204,7 @@ def give_backs_are_on_their_way(facts: Facts) -> Iterator[str]:
 
 
 def what_servers_hold_equals_a_recount(facts: Facts) -> Iterator[str]:
-    """`held` of a server that lives counts open files, locks, request blocks and give-backs."""
+    """`held` of a server that lives counts open files, locks, spans and give-backs."""
     for partition in facts.state.endpoints.by_number.values():
         counted = held_by(facts, partition)
         if facts.quiescent and not partition.dead and partition.held != counted:
@@ -214,7 +214,7 @@ def what_servers_hold_equals_a_recount(facts: Facts) -> Iterator[str]:
 def held_by(facts: Facts, partition: PartitionState) -> int:
     """Return what `PartitionState.held` must be while the server lives."""
     files = [file for file in facts.kernel.files.objects.values() if file.partition == partition.number]
-    blocks = sum(bool(fill.server_request) for file in files for fill in file.fills)
+    blocks = sum(bool(span.server_request) for file in files for span in file.spans)
     versions = set(facts.kernel.directories.state.versions.values())
     for process in facts.state.tasks.processes.values():
         versions.update(lock.of for lock in process.locks.values() if lock.of is not None)

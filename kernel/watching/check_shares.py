@@ -30,20 +30,20 @@ def requests_of_disks_equal_a_recount(facts: Facts) -> Iterator[str]:
     )
 
 
-def request_blocks_equal_a_recount(facts: Facts) -> Iterator[str]:
-    """The number of request blocks of all files is that of each file's together, and so is that of their windows.
+def spans_equal_a_recount(facts: Facts) -> Iterator[str]:
+    """The number of spans of all files is that of each file's together, and so is that of their windows.
 
     Those that are on their way are booked to the families that have asked for them.
     """
-    counted = sum(len(file.fills) for file in facts.kernel.files.objects.values())
+    counted = sum(len(file.spans) for file in facts.kernel.files.objects.values())
     if facts.kernel.state.files.blocks != counted:
-        yield f"there are {facts.kernel.state.files.blocks} request blocks, counted {counted}"
-    families = Counter(fill.family for _, fill in facts.kernel.state.files.waiting.values())
+        yield f"there are {facts.kernel.state.files.blocks} spans, counted {counted}"
+    families = Counter(span.family for _, span in facts.kernel.state.files.waiting.values())
     if facts.state.tasks.lists != families:
         yield f"lists by family are {facts.state.tasks.lists}, counted {dict(families)}"
-    mapped = sum(len(fill.users) for file in facts.kernel.files.objects.values() for fill in file.fills)
+    mapped = sum(len(span.users) for file in facts.kernel.files.objects.values() for span in file.spans)
     if facts.kernel.state.files.mapped != mapped:
-        yield f"request blocks are mapped {facts.kernel.state.files.mapped} times, counted {mapped}"
+        yield f"spans are mapped {facts.kernel.state.files.mapped} times, counted {mapped}"
 
 
 def what_windows_hold_equals_a_recount(facts: Facts) -> Iterator[str]:

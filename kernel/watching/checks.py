@@ -48,7 +48,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     check_dma.transfers_have_gone_to_cache_frames,
     check_shares.evictable_blocks_equal_a_recount,
     check_shares.requests_of_disks_equal_a_recount,
-    check_shares.request_blocks_equal_a_recount,
+    check_shares.spans_equal_a_recount,
     check_shares.what_windows_hold_equals_a_recount,
 )
 

@@ -21,7 +21,7 @@ def leftovers(kernel: Kernel) -> list[str]:
     if kernel.cache.state.notices:
         found.append("somebody still waits for a disk block")
     if kernel.state.files.waiting:
-        found.append("a request block still waits for its data")
+        found.append("a span still waits for its data")
     if kernel.sector_lists.state.chain:
         found.append("a sector list still waits for the disk")
     if kernel.files.objects:

@@ -9,7 +9,7 @@ from callgate.kernel.abi.message import SlotState
 from callgate.kernel.abi.selectors import SLOTS
 from callgate.kernel.abi.thread import GateFrame, ThreadState
 from callgate.kernel.core.records import PartitionState, Process
-from callgate.kernel.file_data.objects import Fill
+from callgate.kernel.file_data.objects import Span
 from callgate.kernel.kernel import Kernel
 from callgate.kernel.memory.page_tables import NX, USER_DATA, USER_READ
 
@@ -183,7 +183,7 @@ def note_a_post_that_was_none(kernel: Kernel) -> None:
 
 
 def wait_for_no_reply(kernel: Kernel) -> None:
-    kernel.state.files.waiting[77] = (1, Fill(77, 0, 1))
+    kernel.state.files.waiting[77] = (1, Span(77, 0, 1))
 
 
 def mark_a_slot_as_posted(kernel: Kernel) -> None:
@@ -207,7 +207,7 @@ def miscount_requests_of_a_disk(kernel: Kernel) -> None:
     kernel.disk_requests.state.in_flight[0] = 3
 
 
-def miscount_request_blocks(kernel: Kernel) -> None:
+def miscount_spans(kernel: Kernel) -> None:
     kernel.state.files.blocks += 1
 
 
@@ -287,14 +287,14 @@ BREAKS: dict[Break, tuple[str, str]] = {
     free_a_slot_twice: ("a_slot_is_in_one_place", "is free and unused"),
     free_a_slot_in_use: ("a_slot_is_in_one_place", "is free, and POSTED"),
     note_a_post_that_was_none: ("posted_requests_equal_a_recount", "slot 0 is noted as posted, and is FREE"),
-    wait_for_no_reply: ("posted_requests_equal_a_recount", "request block 77 waits for 0 replies"),
+    wait_for_no_reply: ("posted_requests_equal_a_recount", "span 77 waits for 0 replies"),
     mark_a_slot_as_posted: ("posted_requests_equal_a_recount", "are free, and marked as posted"),
     give_back_and_tell_nobody: ("give_backs_are_on_their_way", "rom: 1 give-backs that nobody sends"),
     hold_one_thing_more: ("what_servers_hold_equals_a_recount", "rom: holds"),
     keep_a_block_on_no_list: ("evictable_blocks_equal_a_recount", "is evictable or on the list"),
     miscount_requests_of_a_disk: ("requests_of_disks_equal_a_recount", "requests by disk are"),
-    miscount_request_blocks: ("request_blocks_equal_a_recount", "there are 1 request blocks, counted 0"),
-    book_a_list_to_nobody: ("request_blocks_equal_a_recount", "lists by family are {77: 1}, counted {}"),
+    miscount_spans: ("spans_equal_a_recount", "there are 1 spans, counted 0"),
+    book_a_list_to_nobody: ("spans_equal_a_recount", "lists by family are {77: 1}, counted {}"),
     miscount_what_windows_hold: ("what_windows_hold_equals_a_recount", "windows hold 1 frames, counted 0"),
     give_the_fpu_to_no_thread: ("fpu_registers_are_their_owners_or_locked", "which is no thread"),
     forget_to_kill: ("a_dying_process_has_killed_threads_only", "has not been killed"),
@@ -310,6 +310,6 @@ BREAKS: dict[Break, tuple[str, str]] = {
 #: What else one of these deeds contradicts, by its nature.
 ALSO: dict[Break, set[str]] = {
     map_writable_code: {"low_frames_have_one_writer"},  # it is writable in its process twice
-    wait_for_no_reply: {"request_blocks_equal_a_recount"},  # nor is it booked to a family
+    wait_for_no_reply: {"spans_equal_a_recount"},  # nor is it booked to a family
     put_a_descriptor_for_ring_3: {"descriptors_match_their_owners"},
 }

@@ -202,7 +202,7 @@ class Rings:
         ram.write(INNER, b"\xcd\x80")
 
     def task(self, eflags: int) -> None:
-        """Fill the TSS that nobody uses: ring 0, at AFTER."""
+        """Span the TSS that nobody uses: ring 0, at AFTER."""
         words = [0] * 26
         words[1], words[2] = KERNEL + STACKS - 0x400, 0x10
         words[7], words[8], words[9], words[14] = PDPT, AFTER, eflags, KERNEL + STACKS - 0x800

@@ -50,7 +50,7 @@ class Shelf:
                 break
         return let_go
 
-    def fill(self, numbers: list[int], disk: int = DISK, *, status: DiskStatus = DiskStatus.DONE) -> list[int]:
+    def span(self, numbers: list[int], disk: int = DISK, *, status: DiskStatus = DiskStatus.DONE) -> list[int]:
         """Have blocks read and unlocked; return their frames."""
         locked = self.cache.lock(disk, numbers)
         drive(self.cache.read(disk, locked.to_read))
@@ -70,7 +70,7 @@ class Shelf:
 
 def test_a_block_that_was_read_is_found_again_in_the_same_frame() -> None:
     shelf = Shelf()
-    frames = shelf.fill([5, 6])
+    frames = shelf.span([5, 6])
     again = shelf.cache.lock(DISK, [6, 5])
     assert (again.frames, again.missing, again.to_read) == (frames[::-1], [], [])
     assert (shelf.state.hits, shelf.state.misses) == (2, 2)
@@ -79,19 +79,19 @@ def test_a_block_that_was_read_is_found_again_in_the_same_frame() -> None:
 
 def test_the_least_recently_used_block_that_nobody_holds_is_evicted() -> None:
     shelf = Shelf(blocks=4)
-    shelf.fill([1, 2, 3, 4])
+    shelf.span([1, 2, 3, 4])
     held = shelf.cache.lock(DISK, [1])
     shelf.cache.unlock(shelf.cache.lock(DISK, [2]).keys)  # used just now
-    shelf.fill([5])
+    shelf.span([5])
     assert shelf.numbers == [1, 2, 4, 5]
-    shelf.fill([6])
+    shelf.span([6])
     assert shelf.numbers == [1, 2, 5, 6]
     assert (shelf.state.evictions, shelf.cache.frame(held.keys[0])) == (2, held.frames[0])
 
 
 def test_with_every_block_held_idle_file_data_is_let_go_of_before_anybody_is_refused() -> None:
     shelf = Shelf(blocks=2)
-    shelf.fill([1, 2])
+    shelf.span([1, 2])
     held = shelf.cache.lock(DISK, [1, 2])
     shelf.idle_data = [lambda: shelf.cache.unlock(held.keys[1:])]
     assert shelf.cache.lock(DISK, [3]).to_read == [3]
@@ -102,7 +102,7 @@ def test_with_every_block_held_idle_file_data_is_let_go_of_before_anybody_is_ref
 
 def test_a_lock_that_is_refused_locks_nothing_and_leaves_no_block_that_nobody_reads() -> None:
     shelf = Shelf(blocks=3)
-    shelf.fill([1])
+    shelf.span([1])
     with refusal(ErrorCode.NO_MEMORY):
         shelf.cache.lock(DISK, [1, 2, 3, 4])
     assert (shelf.state.locked, shelf.numbers, shelf.high.available) == (0, [1], 2)
@@ -133,7 +133,7 @@ def test_a_thread_is_woken_once_when_the_last_of_its_blocks_has_arrived() -> Non
 
 def test_blocks_that_failed_together_are_read_again_each_by_itself() -> None:
     shelf = Shelf()
-    shelf.fill([1, 2, 3], status=DiskStatus.FAILED)
+    shelf.span([1, 2, 3], status=DiskStatus.FAILED)
     locked = shelf.cache.lock(DISK, [1, 2, 3])
     assert locked.to_read == [1, 2, 3]
     drive(shelf.cache.read(DISK, locked.to_read))
@@ -157,8 +157,8 @@ def test_a_block_that_failed_by_itself_fails_for_all_that_hold_it_and_is_read_an
 
 def test_a_disk_that_is_gone_takes_its_blocks_along_and_those_that_are_held_as_soon_as_nobody_does() -> None:
     shelf = Shelf()
-    shelf.fill([1, 2])
-    shelf.fill([1], OTHER)
+    shelf.span([1, 2])
+    shelf.span([1], OTHER)
     held = shelf.cache.lock(DISK, [2])
     shelf.cache.drop_disk(DISK)
     assert sorted(shelf.state.blocks) == [(DISK, 2), (OTHER, 1)]
@@ -233,7 +233,7 @@ def test_blocks_that_a_dying_thread_was_to_read_fail_and_threads_that_wait_for_t
 @pytest.fixture
 def changed() -> tuple[Shelf, ChangedBlocks]:
     shelf = Shelf(blocks=64)
-    shelf.fill(list(range(40)))
+    shelf.span(list(range(40)))
     shelf.cache.lock(DISK, list(range(40)))
     return shelf, ChangedBlocks(shelf.cache)
 

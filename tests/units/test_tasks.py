@@ -38,7 +38,7 @@ def test_a_family_has_half_of_low_memory_whoever_of_it_asks(tasks: Tasks) -> Non
     shares.check_frames(parent, 1)
     with refusal(ErrorCode.NO_MEMORY):
         shares.check_frames(parent, 2)
-    tasks.records.lists[parent.family] = 1  # a request block on its way takes a frame as well
+    tasks.records.lists[parent.family] = 1  # a span on its way takes a frame as well
     with refusal(ErrorCode.NO_MEMORY):
         shares.check_list(child)
     shares.check_frames(tasks.new_process("other"), 100)

@@ -167,9 +167,9 @@ def test_file_data_at_the_end_of_a_disk_shows_nothing_of_what_its_frame_held(
     frames: list[bytes] = []
     drop = made.kernel.letting_go.drop
 
-    def watched(file: Any, fill: Any) -> None:
-        frames.extend(made.system.machine.ram.read(frame, PAGE_SIZE, Account.KERNEL) for frame in fill.frames)
-        drop(file, fill)
+    def watched(file: Any, span: Any) -> None:
+        frames.extend(made.system.machine.ram.read(frame, PAGE_SIZE, Account.KERNEL) for frame in span.frames)
+        drop(file, span)
 
     made.kernel.letting_go.drop = watched
     assert made.run().reason == "halt"

@@ -131,10 +131,10 @@ def test_descendants_of_the_dead_read_programs_up_to_one_share(family: Families)
 
 
 @pytest.mark.thorough(only=True)
-def test_a_family_has_so_many_request_blocks_on_their_way_and_others_read(
+def test_a_family_has_so_many_spans_on_their_way_and_others_read(
     family: Families, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "REQUEST_BLOCKS_OF_FAMILY", 1)
+    monkeypatch.setattr(limits, "SPANS_OF_FAMILY", 1)
     made = family("reads", latency=Latency(command=5_000_000, sector=100))
     made.wanted.append(lambda: made.victims.append(made.start("whole_reader", b"/d0/OTHER\0")))
     most: list[int] = [0]

@@ -292,15 +292,15 @@ def test_a_server_that_ends_gives_its_share_back(arena: Arenas, monkeypatch: pyt
 
 
 @pytest.mark.thorough(only=True)
-def test_a_file_of_holes_has_a_bounded_number_of_request_blocks(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_holes_has_a_bounded_number_of_spans(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> None:
     made, steps = hole_bomb(arena, monkeypatch, rounds=1000)
     assert made.results == [0], made.log
-    assert max(count for count, _ in steps) == limits.REQUEST_BLOCKS_OF_FILE
+    assert max(count for count, _ in steps) == limits.SPANS_OF_FILE
     made.assert_unharmed()
 
 
 def hole_bomb(arena: Arenas, monkeypatch: pytest.MonkeyPatch, rounds: int) -> tuple[Any, list[tuple[int, int]]]:
-    """Read a byte at many places of a file of holes; return the request blocks at each reply, and their total."""
+    """Read a byte at many places of a file of holes; return the spans at each reply, and their total."""
     monkeypatch.setattr(volumes, "installed_servers", lambda: [synthetic.Synthetic])
     synthetic.Synthetic.files = {"f": synthetic.Layout(1 << 40, [(None, 1 << 31)], most=16)}
     made = arena(MemoryMedium(IMAGE))
@@ -311,8 +311,8 @@ def hole_bomb(arena: Arenas, monkeypatch: pytest.MonkeyPatch, rounds: int) -> tu
 
     def watched(partition: Any, slot: int, message: memoryview) -> Any:
         files = made.kernel.files.objects.values()
-        steps.append((max(len(file.fills) for file in files), made.kernel.state.files.blocks))
-        assert steps[-1][1] == sum(len(file.fills) for file in files)
+        steps.append((max(len(file.spans) for file in files), made.kernel.state.files.blocks))
+        assert steps[-1][1] == sum(len(file.spans) for file in files)
         return replied(partition, slot, message)
 
     made.kernel.answers.replied = watched
@@ -320,10 +320,8 @@ def hole_bomb(arena: Arenas, monkeypatch: pytest.MonkeyPatch, rounds: int) -> tu
     return made, steps
 
 
-def test_all_files_together_have_a_bounded_number_of_request_blocks(
-    arena: Arenas, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("callgate.kernel.file_data.fetching.REQUEST_BLOCKS", 100)
+def test_all_files_together_have_a_bounded_number_of_spans(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("callgate.kernel.file_data.fetching.SPANS", 100)
     made, steps = hole_bomb(arena, monkeypatch, rounds=300)
     assert made.results == [0], made.log
     assert max(total for _, total in steps) == 100

@@ -92,7 +92,7 @@ def test_the_page_of_each_open_file_counts_as_the_programs(mapping: Arenas, monk
     made.assert_unharmed()
 
 
-def test_letting_go_of_many_request_blocks_looks_for_them_once(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_letting_go_of_many_spans_looks_for_them_once(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> None:
     """An ALLOCATE for which 100 copies have to go: among 2,048 it would search 100 times, and list the file anew."""
     monkeypatch.setattr(volumes, "installed_servers", lambda: [synthetic.Synthetic])
     ragged = [(8 * page + 1, 9 if page % 2 else 7) for page in range(1, 251)]
@@ -104,7 +104,7 @@ def test_letting_go_of_many_request_blocks_looks_for_them_once(arena: Arenas, mo
 
     def watched(process: Any) -> None:
         if process is made.attackers[0]:
-            copies = sum(len(fill.private) for file in made.kernel.files.objects.values() for fill in file.fills)
+            copies = sum(len(span.private) for file in made.kernel.files.objects.values() for span in file.spans)
             assert copies >= 100
             lines.append(work(lambda: made.kernel.shares.leave(made.kernel.memory.low.available, 100)))
         close(process)
@@ -112,11 +112,11 @@ def test_letting_go_of_many_request_blocks_looks_for_them_once(arena: Arenas, mo
     made.kernel.files.close_all = watched
     assert made.run(10_000_000).reason == "halt"
     assert made.results == [HELD], made.log
-    assert lines[0] < 200 * 100, "lines of Python for 100 request blocks"
+    assert lines[0] < 200 * 100, "lines of Python for 100 spans"
     made.assert_unharmed()
 
 
-def test_request_blocks_are_mapped_a_bounded_number_of_times(mapping: Arenas, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spans_are_mapped_a_bounded_number_of_times(mapping: Arenas, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or letting go of them, when their server dies, would be a host call without a bound: windows times blocks."""
     monkeypatch.setattr("callgate.kernel.files.reading.MAPPED_BLOCKS", 20)
     made = mapping(FILES=5, PAGES=10, STEP=2 * PAGE_SIZE)
@@ -125,7 +125,7 @@ def test_request_blocks_are_mapped_a_bounded_number_of_times(mapping: Arenas, mo
 
     def watched(*which: Any) -> None:
         get(*which)
-        counted.append(sum(len(fill.users) for file in made.kernel.files.objects.values() for fill in file.fills))
+        counted.append(sum(len(span.users) for file in made.kernel.files.objects.values() for span in file.spans))
 
     windows.map = watched
     assert made.run(10_000_000).reason == "halt"

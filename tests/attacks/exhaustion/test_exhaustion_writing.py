@@ -54,8 +54,8 @@ def test_a_block_that_is_mapped_to_be_written_counts_once_for_each_window(attack
 
     def watched(*which: Any) -> None:
         get(*which)
-        fills = [fill for file in made.kernel.files.objects.values() for fill in file.fills]
-        claims = [key for fill in fills for claimed in fill.users.values() for key in claimed.values()]
+        spans = [span for file in made.kernel.files.objects.values() for span in file.spans]
+        claims = [key for span in spans for claimed in span.users.values() for key in claimed.values()]
         counted.append((len(claims), len(set(claims)), cache.claimed))
 
     windows.map = watched

@@ -175,7 +175,7 @@ def test_the_thread_that_ages_file_data_waits_for_no_server(
     start = clock.now
     while clock.now < start + 1_000_000_000:
         made.run(fuel=100)
-    assert [file.fills for file in made.kernel.files.objects.values()] in ([[]], [[], []])
+    assert [file.spans for file in made.kernel.files.objects.values()] in ([[]], [[], []])
     assert made.run().reason == "halt"
     assert (first.exit_code, second.exit_code) == (0, 0)
     assert made.kernel.check() == []
@@ -267,7 +267,7 @@ def test_a_server_without_memory_costs_others_none_of_their_data(
     (file,) = objects.values()
     file.opens += 1  # somebody has the file open, whose data are idle, to the end of the test
     made.system.run(fuel=LITTLE, until=lambda: holder.exit_code is not None)
-    assert [fill.idling for fill in file.fills] == [True]
+    assert [span.idling for span in file.spans] == [True]
     (asker,) = start(made, patron(1))
     attention(made)
     made.system.run(fuel=LITTLE, until=lambda: asker.exit_code is not None)

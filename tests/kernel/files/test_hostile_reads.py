@@ -14,7 +14,7 @@ from callgate.kernel.abi.calls import Operation, ServerCall
 from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.message import Message
 from callgate.kernel.abi.thread import HostedBlock
-from callgate.kernel.file_data.objects import FillState
+from callgate.kernel.file_data.objects import SpanState
 from callgate.kernel.machine.devices.serial import IRQ
 from callgate.kernel.servers import volumes
 from callgate.server.gate import allocate
@@ -103,33 +103,33 @@ class Liar(synthetic.Synthetic):
 
 
 def poison(made: Any) -> None:
-    """Fill all memory that nobody has been given."""
+    """Span all memory that nobody has been given."""
     for pool in (made.kernel.memory.low, made.kernel.memory.high):
         view = made.system.machine.ram.view(pool.next, pool.limit - pool.next)
         view[:] = POISON * (len(view) // len(POISON))
 
 
 def contradictions(made: Any) -> list[str]:
-    """Return what is wrong with request blocks that are READY: their order, their sizes, whose their pages are."""
+    """Return what is wrong with spans that are READY: their order, their sizes, whose their pages are."""
     kernel, found = made.kernel, []
     blocks = kernel.cache.state.blocks
     for file in kernel.files.objects.values():
         end = 0
-        for fill in file.fills:
-            if not end <= fill.position < fill.end <= file.size:
-                found.append(f"{fill.position} to {fill.end} behind {end} of {file.size}")
-            end = fill.end
-            held = {first for kind, first, _ in fill.pins if kind == "frame"} | set(fill.private)
-            held |= {blocks[disk, number].frame for kind, disk, number in fill.pins if kind == "block"}
+        for span in file.spans:
+            if not end <= span.position < span.end <= file.size:
+                found.append(f"{span.position} to {span.end} behind {end} of {file.size}")
+            end = span.end
+            held = {first for kind, first, _ in span.pins if kind == "frame"} | set(span.private)
+            held |= {blocks[disk, number].frame for kind, disk, number in span.pins if kind == "block"}
             held.add(kernel.memory.zero_frame())
-            if fill.begun is not None and fill.begun.source & -4096 not in held:
-                found.append(f"{fill.begun.source:#x} taken over and not held")
-            if fill.state is not FillState.READY:
+            if span.begun is not None and span.begun.source & -4096 not in held:
+                found.append(f"{span.begun.source:#x} taken over and not held")
+            if span.state is not SpanState.READY:
                 continue
-            pages = file.page_of(fill.end - 1) - fill.first_page + 1
-            if fill.first_page != file.page_of(fill.position) or len(fill.frames) != pages:
-                found.append(f"{len(fill.frames)} frames for {pages} pages from {fill.position}")
-            found += [f"{frame:#x} mapped and not held" for frame in set(fill.frames) - held]
+            pages = file.page_of(span.end - 1) - span.first_page + 1
+            if span.first_page != file.page_of(span.position) or len(span.frames) != pages:
+                found.append(f"{len(span.frames)} frames for {pages} pages from {span.position}")
+            found += [f"{frame:#x} mapped and not held" for frame in set(span.frames) - held]
     return found
 
 

@@ -143,12 +143,12 @@ def test_whoever_waits_for_data_that_another_asked_for_gets_them_if_that_one_die
     free, unused = fields["free"], fields["unused"]
     fields["free"], fields["unused"] = 0, 0
     for _ in range(60):
-        if file.fills[-1].waiters:
+        if file.spans[-1].waiters:
             break
         made.run(fuel=100_000)
     assert file.opens == 2
     assert fields["slot_waiters"] == 1
-    assert file.fills[-1].waiters == [second.threads[0].selector]
+    assert file.spans[-1].waiters == [second.threads[0].selector]
     fields["free"], fields["unused"] = free, unused
     made.kernel.processes.kill(first, 9)
     attention(made)

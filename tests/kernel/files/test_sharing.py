@@ -102,7 +102,7 @@ def test_pages_that_nobody_accesses_leave_the_window_and_come_back(session: Sess
     made.reach("idler", "looked")
     small = next(file for file in made.kernel.files.objects.values() if file.size == len(FILES["SMALL.BIN"]))
     assert small.opens == 1
-    assert small.fills == [], "left alone for a second, it must have been let go"
+    assert small.spans == [], "left alone for a second, it must have been let go"
     made.run()
     assert made.codes == [0]
     assert made.output == FILES["SMALL.BIN"][:4096]

@@ -98,7 +98,7 @@ def test_another_width_counts_from_then_on(editor: Callable[..., Editor]) -> Non
     one = editor(40)
     one.type("x" * 30)
     one.terminal = SmallTerminal(20)
-    one.terminal.write(PROMPT + "x" * 30)  # as terminals do that fill their rows anew
+    one.terminal.write(PROMPT + "x" * 30)  # as terminals do that span their rows anew
     one.top = 0
     assert one.shown("\x1b[8;0;20t" + HOME) == f"{PROMPT}|{'x' * 30}"
     assert one.terminal.text == [f"{PROMPT}|{'x' * 15}", "x" * 15]

@@ -19,7 +19,7 @@ CAT_LIMIT = 20_000  # bytes of files that are printed: through a serial line
 SIZES = (0, 1, 511, 512, 513, 1023, 1025, 2047, 2048, 2049, 4095, 4096, 4097, 12 * 1024, 13 * 1024 + 1, 269 * 1024 + 5)
 
 
-def fill(root: Path) -> None:
+def span(root: Path) -> None:
     """Write files of every interesting size and name, deep and wide."""
     chance = random.Random(8)
     files = {f"sizes/{size} bytes": chance.randbytes(size) for size in SIZES}
@@ -38,7 +38,7 @@ def fill(root: Path) -> None:
     (root / "empty folder").mkdir()
 
 
-def fill_links(root: Path) -> None:
+def span_links(root: Path) -> None:
     """Add what only file systems of Unix have: links of every kind, and holes."""
     (root / "fast link").symlink_to("level 1/level 2")
     (root / "slow link").symlink_to("level 1/" + "./" * 40 + "level 2/../level 2/level 3")
@@ -117,9 +117,9 @@ def test_all_of_it_is_what_others_read(
     source, image, theirs = tmp_path / "source", tmp_path / "volume.img", tmp_path / "theirs"
     source.mkdir()
     theirs.mkdir()
-    fill(source)
+    span(source)
     if request.node.callspec.id in UNIX:
-        fill_links(source)
+        span_links(source)
     make(host_tool, image, source)
     read(host_tool, image, theirs)
     shown(boot, image, theirs)

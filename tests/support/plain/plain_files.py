@@ -17,7 +17,7 @@ from callgate.kernel.file_data.fetching import Fetching
 from callgate.kernel.file_data.hunger import Hunger
 from callgate.kernel.file_data.letting_go import LettingGo
 from callgate.kernel.file_data.mapping import FileMapping
-from callgate.kernel.file_data.objects import FileObject, FilesState, Fill, FillState
+from callgate.kernel.file_data.objects import FileObject, FilesState, Span, SpanState
 from callgate.kernel.file_data.pages import FilePages
 from callgate.kernel.file_data.writing import FileWriting
 from callgate.kernel.ipc.give_backs import GiveBacks, GiveBacksState, Unclaimed
@@ -108,28 +108,28 @@ class FileData(Endpoint):
         state.objects[file.number] = file
         return file
 
-    def put(self, file: FileObject, position: int, pages: int, *, request: int = 0) -> Fill:
-        """Put a READY request block into a file: whole blocks of the cache that hold nothing else."""
+    def put(self, file: FileObject, position: int, pages: int, *, request: int = 0) -> Span:
+        """Put a READY span into a file: whole blocks of the cache that hold nothing else."""
         first = 10 * len(self.cache.state.blocks)
         locked = self.cache.lock(0x100, list(range(first, first + pages)))
         self.cache.ended(self.cache._run(0x100, locked.to_read), DiskStatus.DONE)
         length = min(pages * PAGE, file.size - position)
-        fill = Fill(self.files_state.next_number, position, length, FillState.READY, server_request=request)
+        span = Span(self.files_state.next_number, position, length, SpanState.READY, server_request=request)
         self.files_state.next_number += 1
-        fill.first_page, fill.frames = file.page_of(position), list(locked.frames)
-        fill.whole, fill.pins = [True] * pages, [("block", *key) for key in locked.keys]
-        self.files_state.insert(file, fill)
-        return fill
+        span.first_page, span.frames = file.page_of(position), list(locked.frames)
+        span.whole, span.pins = [True] * pages, [("block", *key) for key in locked.keys]
+        self.files_state.insert(file, span)
+        return span
 
-    def expect(self, file: FileObject, position: int, length: int) -> Fill:
-        """Put a request block on its way into a file, booked as `Fetching.post` does."""
+    def expect(self, file: FileObject, position: int, length: int) -> Span:
+        """Put a span on its way into a file, booked as `Fetching.post` does."""
         state = self.files_state
         family = self.lists.reserve(self.shell)
-        fill = Fill(state.next_number, position, length, family=family)
+        span = Span(state.next_number, position, length, family=family)
         state.next_number += 1
-        state.waiting[fill.number] = (file.number, fill)
-        state.insert(file, fill)
-        return fill
+        state.waiting[span.number] = (file.number, span)
+        state.insert(file, span)
+        return span
 
     def open_window(self, file: FileObject, *, process: Process | None = None, writable: bool = False) -> OpenFile:
         """Give a process (the shell) a window on a file."""
@@ -144,7 +144,7 @@ class FileData(Endpoint):
 
     def answered(
         self,
-        fill: Fill,
+        span: Span,
         entries: list[int],
         *,
         start: int,
@@ -152,9 +152,9 @@ class FileData(Endpoint):
         request: int = 0,
         kind: ReplyType = ReplyType.SECTORS,
     ) -> tuple[int, memoryview]:
-        """Take a slot for the READ of a request block and write a server's answer into it."""
+        """Take a slot for the READ of a span and write a server's answer into it."""
         slot = self.take(state=SlotState.SERVED)[0]
-        self.partition.posted[slot] = fill.number
+        self.partition.posted[slot] = span.number
         page = self.slots.message(self.partition, slot)
         struct.pack_into(f"<{len(entries)}Q", page, DATA, *entries)
         message = self.message(slot)

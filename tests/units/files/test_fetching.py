@@ -6,12 +6,12 @@ import pytest
 from callgate.kernel.abi.calls import Operation, WaitReason
 from callgate.kernel.abi.disks.disk import DiskStatus
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.limits import REQUEST_BLOCKS_OF_FILE
+from callgate.kernel.abi.limits import SPANS_OF_FILE
 from callgate.kernel.abi.message import ReplyType, SlotState
 from callgate.kernel.core.coroutines import RoutineCall, RoutineResult
-from callgate.kernel.file_data.fetching import FILL_BYTES
+from callgate.kernel.file_data.fetching import SPAN_BYTES
 from callgate.kernel.file_data.hunger import TRIES
-from callgate.kernel.file_data.objects import FileObject, Fill, FillState, Part
+from callgate.kernel.file_data.objects import FileObject, Part, Span, SpanState
 from plain_endpoint import DATA
 from plain_files import PAGE, FileData
 from plain_guest import drive, refusal, returned
@@ -31,20 +31,20 @@ def data() -> FileData:
     return found
 
 
-def bring(data: FileData, fill: Fill, entries: list[int], *, start: int = 0, covered: int | None = None) -> None:
-    """Have a server answer the READ of a request block."""
+def bring(data: FileData, span: Span, entries: list[int], *, start: int = 0, covered: int | None = None) -> None:
+    """Have a server answer the READ of a span."""
     total = sum((entry >> 60 & 7) + 1 for entry in entries) * 512
-    slot, page = data.answered(fill, entries, start=start, covered=total if covered is None else covered, request=3)
+    slot, page = data.answered(span, entries, start=start, covered=total if covered is None else covered, request=3)
     data.run(data.thread)
     drive(data.answers.replied(data.partition, slot, page), sort_sectors=data.sort_sectors)
 
 
 def content(data: FileData, file: FileObject, position: int, size: int) -> bytes:
-    """Return bytes of a file out of the pages of the request block that they lie in."""
-    fill = file.covering(position)
-    assert fill is not None
+    """Return bytes of a file out of the pages of the span that they lie in."""
+    span = file.covering(position)
+    assert span is not None
     within = (position + (file.shift or 0)) % PAGE
-    return data.guest.ram.read(fill.frames[file.page_of(position) - fill.first_page] + within, size)
+    return data.guest.ram.read(span.frames[file.page_of(position) - span.first_page] + within, size)
 
 
 def paint(data: FileData) -> None:
@@ -59,13 +59,13 @@ def paint(data: FileData) -> None:
 
 def test_whole_blocks_of_the_disk_become_pages_of_the_file_without_a_copy(data: FileData) -> None:
     file = data.new_file(3 * PAGE, shift=None)
-    fill = data.expect(file, 0, 3 * PAGE)
-    bring(data, fill, [sectors(80, 8), sectors(16, 8), sectors(88, 8)])
+    span = data.expect(file, 0, 3 * PAGE)
+    bring(data, span, [sectors(80, 8), sectors(16, 8), sectors(88, 8)])
     assert [run.keys for run in data.runs] == [[(0x100, 2)], [(0x100, 10), (0x100, 11)]]  # in the order of the disk
-    assert fill.state is FillState.WAITING
+    assert span.state is SpanState.WAITING
     data.end_runs()
-    assert (fill.state, fill.whole, fill.server_request) == (FillState.READY, [True] * 3, 3)
-    assert fill.frames == [data.cache.frame((0x100, block)) for block in (10, 2, 11)]
+    assert (span.state, span.whole, span.server_request) == (SpanState.READY, [True] * 3, 3)
+    assert span.frames == [data.cache.frame((0x100, block)) for block in (10, 2, 11)]
     assert (data.files_state.counters.copied_pages, data.records.lists, data.lists.state.chain) == (0, {}, [])
 
 
@@ -74,51 +74,51 @@ def test_what_is_in_the_cache_already_is_there_at_once_and_its_reader_is_woken(d
     bring(data, data.expect(file, 0, PAGE), [sectors(16, 8)])
     data.end_runs()
     other = data.new_file(PAGE)
-    fill = data.expect(other, 0, PAGE)
+    span = data.expect(other, 0, PAGE)
     thread = data.new_thread(data.shell)
-    fill.waiters = [thread.selector]
-    bring(data, fill, [sectors(16, 8)])
-    assert (data.runs, fill.state, data.ready()) == ([], FillState.READY, [thread])
+    span.waiters = [thread.selector]
+    bring(data, span, [sectors(16, 8)])
+    assert (data.runs, span.state, data.ready()) == ([], SpanState.READY, [thread])
 
 
 def test_a_page_made_of_pieces_is_a_copy_with_zeros_for_holes_and_for_what_is_after_the_end(data: FileData) -> None:
     file = data.new_file(2300)
-    fill = data.expect(file, 0, 2300)
-    bring(data, fill, [sectors(17, 1), HOLE | 1 | 1 << 60, sectors(34, 2)])
+    span = data.expect(file, 0, 2300)
+    bring(data, span, [sectors(17, 1), HOLE | 1 | 1 << 60, sectors(34, 2)])
     paint(data)
     data.end_runs()
-    page = data.guest.ram.read(fill.frames[0], PAGE)
+    page = data.guest.ram.read(span.frames[0], PAGE)
     assert page == b"\3" * 512 + bytes(1024) + b"\5" * (2300 - 1536) + bytes(PAGE - 2300)
-    assert (len(fill.private), fill.whole) == (1, [False])
+    assert (len(span.private), span.whole) == (1, [False])
 
 
 def test_a_file_that_begins_within_a_block_is_shifted_so_that_later_blocks_are_its_pages(data: FileData) -> None:
     file = data.new_file(1024 + 2 * PAGE, shift=None)
-    fill = data.expect(file, 0, file.size)
-    bring(data, fill, [sectors(22, 2), sectors(24, 8), sectors(32, 8)])
+    span = data.expect(file, 0, file.size)
+    bring(data, span, [sectors(22, 2), sectors(24, 8), sectors(32, 8)])
     paint(data)
     data.end_runs()
-    assert (file.shift, fill.whole) == (6 * 512, [False, True, True])
+    assert (file.shift, span.whole) == (6 * 512, [False, True, True])
     assert content(data, file, 0, 1024) == b"\3" * 1024
-    assert data.guest.ram.read(fill.frames[0], 6 * 512) == bytes(6 * 512)  # rule 7: no neighbour's data
+    assert data.guest.ram.read(span.frames[0], 6 * 512) == bytes(6 * 512)  # rule 7: no neighbour's data
     assert content(data, file, 1024, PAGE) == b"\4" * PAGE
 
 
 def test_the_shift_is_what_the_first_piece_says_that_reaches_the_end_of_its_block(data: FileData) -> None:
     file = data.new_file(2048 + PAGE, shift=None)
-    fill = data.expect(file, 0, file.size)
-    bring(data, fill, [sectors(19, 1), sectors(29, 3), sectors(32, 8)])
+    span = data.expect(file, 0, file.size)
+    bring(data, span, [sectors(19, 1), sectors(29, 3), sectors(32, 8)])
     data.end_runs()
-    assert (file.shift, fill.whole) == (2048, [False, True])
+    assert (file.shift, span.whole) == (2048, [False, True])
 
 
 def test_edges_are_mapped_and_not_copied_if_the_machine_was_started_so(data: FileData) -> None:
     data.map_edges = True
     file = data.new_file(512)
-    fill = data.expect(file, 0, 512)
-    bring(data, fill, [sectors(16, 1)])
+    span = data.expect(file, 0, 512)
+    bring(data, span, [sectors(16, 1)])
     data.end_runs()
-    assert fill.frames == [data.cache.frame((0x100, 2))]
+    assert span.frames == [data.cache.frame((0x100, 2))]
 
 
 @pytest.mark.parametrize(
@@ -129,9 +129,9 @@ def test_an_answer_that_does_not_cover_what_was_asked_or_lies_elsewhere_is_refus
     data: FileData, start: int, covered: int, entries: list[int]
 ) -> None:
     file = data.new_file(PAGE)
-    fill = data.expect(file, 0, PAGE)
-    bring(data, fill, entries, start=start, covered=covered)
-    assert (fill.state, fill.error, file.fills) == (FillState.FAILED, ErrorCode.BAD_REPLY, [])
+    span = data.expect(file, 0, PAGE)
+    bring(data, span, entries, start=start, covered=covered)
+    assert (span.state, span.error, file.spans) == (SpanState.FAILED, ErrorCode.BAD_REPLY, [])
     assert data.slots.block(data.partition)["bad_replies"] == 1
     assert data.lines[-1].startswith("d0p1: file data refused: ")
     assert (data.records.lists, data.noted()) == ({}, [(Operation.RELEASE, 3)])
@@ -139,36 +139,36 @@ def test_an_answer_that_does_not_cover_what_was_asked_or_lies_elsewhere_is_refus
 
 def test_an_object_becomes_pages_that_lie_in_the_servers_memory(data: FileData) -> None:
     file = data.new_file(PAGE + 1)
-    fill = data.expect(file, 0, PAGE + 1)
+    span = data.expect(file, 0, PAGE + 1)
     address = data.processes.allocate(data.partition.process, 2 * PAGE)
-    slot, page = data.answered(fill, [], start=0, covered=2 * PAGE, request=4)
+    slot, page = data.answered(span, [], start=0, covered=2 * PAGE, request=4)
     data.message(slot).reply = ReplyType.OBJECT
     struct.pack_into("<II", page, DATA, address, PAGE + 1)
     drive(data.answers.replied(data.partition, slot, page))
     frames = [data.partition.process.pages[address + at] for at in (0, PAGE)]
-    assert (fill.state, fill.frames[0], fill.holds_low) == (FillState.READY, frames[0], True)
-    assert len(fill.private) == 1  # what the second page holds behind the end of the file is nobody's business
+    assert (span.state, span.frames[0], span.holds_low) == (SpanState.READY, frames[0], True)
+    assert len(span.private) == 1  # what the second page holds behind the end of the file is nobody's business
 
 
 def test_a_bad_sector_ends_the_data_before_its_page_and_the_server_is_named(data: FileData) -> None:
     file = data.new_file(3 * PAGE)
-    fill = data.expect(file, 0, 3 * PAGE)
-    bring(data, fill, [sectors(16, 8), sectors(160, 8), sectors(24, 8)])
+    span = data.expect(file, 0, 3 * PAGE)
+    bring(data, span, [sectors(16, 8), sectors(160, 8), sectors(24, 8)])
     bad = data.runs.pop()
     data.end_runs()
     data.runs = [bad]
     data.end_runs(DiskStatus.FAILED)
-    assert (fill.state, fill.length, len(fill.frames)) == (FillState.READY, PAGE, 1)
+    assert (span.state, span.length, len(span.frames)) == (SpanState.READY, PAGE, 1)
     assert data.lines == ["d0p1: disk 256, sector 160: cannot be read"]
     assert data.cache.state.locked == 1  # nobody would read a bad block again while it is locked
 
 
 def test_blocks_that_failed_in_company_are_worth_asking_for_again(data: FileData) -> None:
     file = data.new_file(2 * PAGE)
-    fill = data.expect(file, 0, 2 * PAGE)
-    bring(data, fill, [sectors(16, 8), sectors(24, 8)])
+    span = data.expect(file, 0, 2 * PAGE)
+    bring(data, span, [sectors(16, 8), sectors(24, 8)])
     data.end_runs(DiskStatus.FAILED)
-    assert (fill.state, fill.again, data.lines) == (FillState.FAILED, True, [])
+    assert (span.state, span.again, data.lines) == (SpanState.FAILED, True, [])
 
 
 @pytest.mark.parametrize(
@@ -179,23 +179,23 @@ def test_blocks_that_failed_in_company_are_worth_asking_for_again(data: FileData
         (0, 0, ErrorCode.CORRUPT),
     ],
 )
-def test_an_answer_without_data_fails_the_request_block_with_the_servers_word(
+def test_an_answer_without_data_fails_the_span_with_the_servers_word(
     data: FileData, carry: int, said: int, heard: ErrorCode
 ) -> None:
-    fill = data.expect(data.new_file(PAGE), 0, PAGE)
-    slot, page = data.answered(fill, [], start=0, covered=0)
+    span = data.expect(data.new_file(PAGE), 0, PAGE)
+    slot, page = data.answered(span, [], start=0, covered=0)
     data.message(slot).eflags, data.message(slot).eax = carry, said
     data.answers.dropped(data.partition, slot, page)
-    assert (fill.state, fill.error, fill.theirs) == (FillState.FAILED, heard, True)
+    assert (span.state, span.error, span.theirs) == (SpanState.FAILED, heard, True)
 
 
-def test_a_request_block_of_a_dead_server_fails_with_the_reason(data: FileData) -> None:
-    fill = data.expect(data.new_file(PAGE), 0, PAGE)
-    slot, _ = data.answered(fill, [], start=0, covered=0)
+def test_a_span_of_a_dead_server_fails_with_the_reason(data: FileData) -> None:
+    span = data.expect(data.new_file(PAGE), 0, PAGE)
+    slot, _ = data.answered(span, [], start=0, covered=0)
     data.partition.error = ErrorCode.UNPLUGGED
     data.answers.failed(data.partition, slot)
     data.answers.failed(data.partition, slot)  # known no more
-    assert (fill.error, data.partition.posted) == (ErrorCode.UNPLUGGED, {})
+    assert (span.error, data.partition.posted) == (ErrorCode.UNPLUGGED, {})
 
 
 def test_a_request_that_begins_within_a_page_takes_its_beginning_over_and_gives_it_back_if_it_fails(
@@ -209,22 +209,22 @@ def test_a_request_that_begins_within_a_page_takes_its_beginning_over_and_gives_
     rest = data.expect(file, 1024, 2 * PAGE - 1024)
     pieces = [(1, 2, 6), (1, 0, 8)]
     assert data.pages.begin(file, rest, 1024, 7168, pieces)
-    assert (rest.position, before in file.fills) == (0, False)
+    assert (rest.position, before in file.spans) == (0, False)
     assert rest.begun == Part(rest.private[0], 0, 1024)
     data.completion.fail(file, rest, ErrorCode.IO_ERROR)
-    (again,) = file.fills
-    assert (again.position, again.length, again.stuck, again.state) == (0, 1024, True, FillState.READY)
+    (again,) = file.spans
+    assert (again.position, again.length, again.stuck, again.state) == (0, 1024, True, SpanState.READY)
     assert content(data, file, 0, 1024) == b"\3" * 1024
     assert data.low.holders[again.private[0]] == 1
 
 
 def test_data_that_nobody_may_keep_for_want_of_memory_fail_so(data: FileData) -> None:
     file = data.new_file(1024)
-    fill = data.expect(file, 0, 1024)
-    bring(data, fill, [sectors(16, 2)])
+    span = data.expect(file, 0, 1024)
+    bring(data, span, [sectors(16, 2)])
     data.low.allocate_several(data.low.available - 64)
     data.end_runs()
-    assert (fill.state, fill.error) == (FillState.FAILED, ErrorCode.NO_MEMORY)
+    assert (span.state, span.error) == (SpanState.FAILED, ErrorCode.NO_MEMORY)
 
 
 # Fetching.
@@ -247,22 +247,22 @@ class Server:
 
     def block(self, _call: RoutineCall) -> None:
         slot, number = self.data.partition.posted.popitem()
-        fill = self.data.files_state.waiting[number][1]
+        span = self.data.files_state.waiting[number][1]
         start, length = self.asked[-1]
         count = -(-min(length, self.most) // 512)
         entries = [sectors(800 + start // 512 + at, min(8, count - at)) for at in range(0, count, 8)]
         self.data.slots.free_slot(self.data.partition, slot)
-        bring(self.data, fill, entries, start=start)
+        bring(self.data, span, entries, start=start)
         self.data.end_runs()
 
-    def obtain(self, file: FileObject, position: int, wanted: int) -> Fill:
+    def obtain(self, file: FileObject, position: int, wanted: int) -> Span:
         found, _ = drive(
             self.data.fetching.obtain(file, position, wanted),
             ipc_take=self.ipc_take,
             ipc_post=self.ipc_post,
             block=self.block,
         )
-        assert isinstance(found, Fill)
+        assert isinstance(found, Span)
         return found
 
 
@@ -270,8 +270,8 @@ def test_what_is_wanted_is_asked_for_in_whole_pages_up_to_what_is_there(data: Fi
     file = data.new_file(10 * PAGE)
     data.put(file, 4 * PAGE, 1)
     server = Server(data)
-    fill = server.obtain(file, PAGE + 5, 1)
-    assert (server.asked, fill.position, fill.end) == ([(PAGE, PAGE)], PAGE, 2 * PAGE)
+    span = server.obtain(file, PAGE + 5, 1)
+    assert (server.asked, span.position, span.end) == ([(PAGE, PAGE)], PAGE, 2 * PAGE)
     server.obtain(file, 3 * PAGE, 100 * PAGE)
     assert server.asked[1:] == [(3 * PAGE, PAGE)]
     assert server.obtain(file, 4 * PAGE, 1).number == 1  # it is there: nobody is asked
@@ -279,30 +279,30 @@ def test_what_is_wanted_is_asked_for_in_whole_pages_up_to_what_is_there(data: Fi
 
 
 def test_one_request_brings_what_two_may_find_room_for(data: FileData) -> None:
-    file = data.new_file(10 * FILL_BYTES)
-    fill = drive(data.fetching.post(file, 0, 10 * FILL_BYTES), ipc_take=Server(data).ipc_take)[0]
-    assert fill.length == data.cache.most * PAGE < FILL_BYTES
+    file = data.new_file(10 * SPAN_BYTES)
+    span = drive(data.fetching.post(file, 0, 10 * SPAN_BYTES), ipc_take=Server(data).ipc_take)[0]
+    assert span.length == data.cache.most * PAGE < SPAN_BYTES
 
 
 def test_a_short_answer_within_a_page_is_completed_before_it_is_shown(data: FileData) -> None:
     file = data.new_file(2 * PAGE)
     server = Server(data, most=1024)
-    fill = server.obtain(file, 0, PAGE)
+    span = server.obtain(file, 0, PAGE)
     assert server.asked == [(0, PAGE), (1024, 3072), (2048, 2048), (3072, 1024)]
-    assert (fill.position, fill.end) == (0, PAGE)
+    assert (span.position, span.end) == (0, PAGE)
 
 
 def test_readers_of_one_range_share_a_request_and_wait_for_it(data: FileData) -> None:
     file = data.new_file(PAGE)
-    fill = data.expect(file, 0, PAGE)
+    span = data.expect(file, 0, PAGE)
 
     def block(call: RoutineCall) -> None:
-        assert (call.eax, fill.waiters, fill.kept) == (WaitReason.FILE, [data.thread.selector], 1)
-        bring(data, fill, [sectors(16, 8)])
+        assert (call.eax, span.waiters, span.kept) == (WaitReason.FILE, [data.thread.selector], 1)
+        bring(data, span, [sectors(16, 8)])
         data.end_runs()
 
-    assert drive(data.fetching.obtain(file, 0, 1), block=block)[0] is fill
-    assert (fill.kept, data.files_state.counters.waits) == (0, 1)
+    assert drive(data.fetching.obtain(file, 0, 1), block=block)[0] is span
+    assert (span.kept, data.files_state.counters.waits) == (0, 1)
 
 
 def test_a_servers_error_is_the_readers_and_one_of_another_reader_is_asked_again(data: FileData) -> None:
@@ -313,7 +313,7 @@ def test_a_servers_error_is_the_readers_and_one_of_another_reader_is_asked_again
     def block(_call: RoutineCall) -> None:
         data.partition.posted.clear()
         data.slots.free_slot(data.partition, 0)
-        data.completion.fail(file, file.fills[0], codes.pop(0))
+        data.completion.fail(file, file.spans[0], codes.pop(0))
 
     with refusal(ErrorCode.IO_ERROR):
         drive(data.fetching.obtain(file, 0, 1), ipc_take=server.ipc_take, ipc_post=server.ipc_post, block=block)
@@ -326,7 +326,7 @@ def test_a_server_that_never_brings_what_is_wanted_is_asked_100_times(data: File
 
     def block(_call: RoutineCall) -> None:
         data.partition.posted.clear()
-        data.completion.nothing_left(file, file.fills[0])
+        data.completion.nothing_left(file, file.spans[0])
         data.slots.free_slot(data.partition, 0)
 
     with refusal(ErrorCode.BAD_REPLY):
@@ -334,17 +334,17 @@ def test_a_server_that_never_brings_what_is_wanted_is_asked_100_times(data: File
     assert len(server.asked) == TRIES
 
 
-def test_the_request_blocks_of_a_file_are_limited_and_the_most_idle_one_goes_for_another(data: FileData) -> None:
+def test_the_spans_of_a_file_are_limited_and_the_most_idle_one_goes_for_another(data: FileData) -> None:
     file = data.new_file(1 << 30)
-    fills = [Fill(1000 + index, index * PAGE, PAGE) for index in range(REQUEST_BLOCKS_OF_FILE)]
-    for fill in fills:
-        data.files_state.insert(file, fill)
+    spans = [Span(1000 + index, index * PAGE, PAGE) for index in range(SPANS_OF_FILE)]
+    for span in spans:
+        data.files_state.insert(file, span)
     with refusal(ErrorCode.NO_MEMORY):
         drive(data.fetching.post(file, 1 << 29, 1))
-    fills[7].state = FillState.READY
+    spans[7].state = SpanState.READY
     drive(data.fetching.post(file, 1 << 29, 1), ipc_take=Server(data).ipc_take)
-    assert fills[7] not in file.fills
-    assert len(file.fills) == REQUEST_BLOCKS_OF_FILE
+    assert spans[7] not in file.spans
+    assert len(file.spans) == SPANS_OF_FILE
 
 
 def test_a_request_that_cannot_be_posted_leaves_nothing(data: FileData) -> None:
@@ -354,7 +354,7 @@ def test_a_request_that_cannot_be_posted_leaves_nothing(data: FileData) -> None:
             data.fetching.post(file, 0, 1),
             ipc_take=lambda call: returned(call, failed=True, eax=ErrorCode.SERVER_DIED),
         )
-    assert (file.fills, data.files_state.waiting, data.records.lists) == ([], {}, {})
+    assert (file.spans, data.files_state.waiting, data.records.lists) == ([], {}, {})
 
 
 @pytest.mark.parametrize("state", ["dead", "closed", "killed"])

@@ -9,7 +9,7 @@ from callgate.kernel.core.coroutines import RoutineCall, RoutineResult
 from callgate.kernel.core.records import Thread
 from callgate.kernel.file_data.ageing_timer import PERIOD
 from callgate.kernel.file_data.hunger import STARVED_LIMIT, TRIES, Patience
-from callgate.kernel.file_data.objects import FileObject, Fill, FillState
+from callgate.kernel.file_data.objects import FileObject, Span, SpanState
 from plain_files import PAGE, FileData
 from plain_guest import drive, refusal, returned
 
@@ -60,16 +60,16 @@ def test_readers_are_woken_all_and_in_order_when_data_can_be_let_go_of(data: Fil
     threads = hungry(data, 3)
     file = data.new_file(2 * PAGE)
     data.expect(file, PAGE, PAGE)
-    fill = data.put(file, 0, 1)
-    with data.hunger.keeping(fill):
-        data.hunger.feed(fill)
+    span = data.put(file, 0, 1)
+    with data.hunger.keeping(span):
+        data.hunger.feed(span)
         assert data.ready() == []  # somebody is coming for it
     assert (data.ready(), data.files_state.starved) == (threads, [])
 
 
 def test_readers_are_woken_when_nobody_is_busy_any_more_for_nothing_else_would(data: FileData) -> None:
     threads = hungry(data, 1)
-    data.hunger.feed(Fill(1, 0, PAGE, FillState.FAILED))
+    data.hunger.feed(Span(1, 0, PAGE, SpanState.FAILED))
     assert data.ready() == threads
 
 
@@ -77,7 +77,7 @@ def test_a_reader_that_has_died_meanwhile_is_passed_over(data: FileData) -> None
     threads = hungry(data, 2)
     data.run(threads[0])
     data.threads.finish(threads[0])
-    data.hunger.feed(Fill(1, 0, PAGE, FillState.FAILED))
+    data.hunger.feed(Span(1, 0, PAGE, SpanState.FAILED))
     assert data.ready() == threads[1:]
 
 
@@ -100,13 +100,13 @@ def test_a_reader_asks_100_times_and_says_why_it_gives_up() -> None:
 # Ageing.
 
 
-def mapped(data: FileData, pages: int = 4) -> tuple[FileObject, Fill, int]:
-    """Map a request block into the shell's window; return it and the address of its first page."""
+def mapped(data: FileData, pages: int = 4) -> tuple[FileObject, Span, int]:
+    """Map a span into the shell's window; return it and the address of its first page."""
     file = data.new_file(pages * PAGE)
     opened = data.open_window(file)
-    fill = data.put(file, 0, pages, request=9)
-    data.mapping.map(data.shell, opened, file, fill)
-    return file, fill, opened.window
+    span = data.put(file, 0, pages, request=9)
+    data.mapping.map(data.shell, opened, file, span)
+    return file, span, opened.window
 
 
 def harvest(data: FileData, call: RoutineCall) -> RoutineResult:
@@ -125,13 +125,13 @@ def look(data: FileData) -> list[RoutineCall]:
 
 
 def test_data_that_nobody_has_accessed_at_two_looks_is_let_go_of_and_the_server_told(data: FileData) -> None:
-    file, fill, window = mapped(data)
+    file, span, window = mapped(data)
     data.mapping.tables.mark_dirty(data.shell.pointers, window + PAGE)  # accessed
     look(data)
     look(data)
-    assert (fill.idle, fill in file.fills) == (1, True)
+    assert (span.idle, span in file.spans) == (1, True)
     look(data)
-    assert (file.fills, data.noted()) == ([], [(Operation.RELEASE, 9)])
+    assert (file.spans, data.noted()) == ([], [(Operation.RELEASE, 9)])
     assert data.entry(data.shell.files[1], 0) == 0
     assert data.cache.state.locked == 0
 
@@ -140,8 +140,8 @@ def test_a_look_at_pages_in_two_tables_takes_two_harvests_and_holds_the_tables_m
     file = data.new_file(1024 * PAGE)
     opened = data.open_window(file)
     last = (LARGE_PAGE_SIZE - opened.window % LARGE_PAGE_SIZE) // PAGE - 1  # last page of the first table
-    fill = data.put(file, last * PAGE, 2)
-    data.mapping.map(data.shell, opened, file, fill)
+    span = data.put(file, last * PAGE, 2)
+    data.mapping.map(data.shell, opened, file, span)
     holders = []
 
     def harvest_accessed(call: RoutineCall) -> RoutineResult:
@@ -155,11 +155,11 @@ def test_a_look_at_pages_in_two_tables_takes_two_harvests_and_holds_the_tables_m
 
 
 def test_data_that_somebody_waits_for_do_not_age(data: FileData) -> None:
-    _, fill, _ = mapped(data)
-    fill.kept = 1
+    _, span, _ = mapped(data)
+    span.kept = 1
     for _ in range(5):
         assert look(data) == []
-    assert fill.idle == 0
+    assert span.idle == 0
 
 
 def test_a_look_comes_250_ms_after_something_was_mapped_and_none_with_no_file_open(data: FileData) -> None:
@@ -180,12 +180,12 @@ def test_a_look_comes_250_ms_after_something_was_mapped_and_none_with_no_file_op
 
 def test_the_most_idle_data_go_first_and_no_more_than_are_wanted(data: FileData) -> None:
     file = data.new_file(8 * PAGE)
-    fills = [data.put(file, index * PAGE, 1) for index in range(4)]
-    for fill, idle in zip(fills, (0, 2, 1, 2), strict=True):
-        fill.idle = idle
+    spans = [data.put(file, index * PAGE, 1) for index in range(4)]
+    for span, idle in zip(spans, (0, 2, 1, 2), strict=True):
+        span.idle = idle
 
     def gone() -> list[int]:
-        return [index for index, fill in enumerate(fills) if fill not in file.fills]
+        return [index for index, span in enumerate(spans) if span not in file.spans]
 
     assert data.letting_go.reclaim()
     assert gone() == [1]
@@ -199,7 +199,7 @@ def test_data_on_their_way_and_data_that_a_reader_comes_for_are_not_let_go_of(da
     kept, waited = data.put(file, PAGE, 1), data.put(file, 2 * PAGE, 1)
     kept.kept, waited.waiters = 1, [0x208]
     assert not data.letting_go.reclaim()
-    assert len(file.fills) == 3
+    assert len(file.spans) == 3
 
 
 def test_low_memory_is_sought_where_it_is_held_and_a_servers_memory_at_that_server(data: FileData) -> None:
@@ -211,11 +211,11 @@ def test_low_memory_is_sought_where_it_is_held_and_a_servers_memory_at_that_serv
     copy.private = [data.low.allocate()]
     used = data.low.used
     assert data.letting_go.reclaim(low=True)
-    assert (copy in file.fills, block in file.fills, data.low.used) == (False, True, used - 1)
+    assert (copy in file.spans, block in file.spans, data.low.used) == (False, True, used - 1)
     assert not data.letting_go.reclaim(low=True)
     assert not data.letting_go.reclaim(server=0)  # what lies in the cache does not help it
     assert data.letting_go.reclaim(server=1)
-    assert theirs not in foreign.fills
+    assert theirs not in foreign.spans
 
 
 def test_a_file_page_says_what_is_in_memory_after_data_have_gone(data: FileData) -> None:
@@ -241,10 +241,10 @@ def test_the_last_close_gives_back_the_data_then_the_file(data: FileData) -> Non
 
 def test_a_file_that_is_closed_with_data_on_their_way_goes_when_they_have_come(data: FileData) -> None:
     file = data.new_file(PAGE)
-    fill = data.expect(file, 0, PAGE)
+    span = data.expect(file, 0, PAGE)
     data.letting_go.close_object(file)
     assert (data.letting_go.in_use(data.partition), data.noted()) == (True, [])
-    data.completion.fail(file, fill, ErrorCode.IO_ERROR)
+    data.completion.fail(file, span, ErrorCode.IO_ERROR)
     assert (data.letting_go.in_use(data.partition), data.noted()) == (False, [(Operation.CLOSE, file.server_file)])
     assert data.records.lists == {}
 
@@ -265,16 +265,16 @@ def test_data_are_mapped_at_their_place_and_leave_every_window_at_once(data: Fil
     file = data.new_file(8 * PAGE)
     other = data.new_process()
     windows = [(data.shell, data.open_window(file)), (other, data.open_window(file, process=other))]
-    fill = data.put(file, 4 * PAGE, 2)
+    span = data.put(file, 4 * PAGE, 2)
     for process, opened in windows:
-        data.mapping.map(process, opened, file, fill)
+        data.mapping.map(process, opened, file, span)
         entries = [data.entry(opened, page, process) for page in range(3, 7)]
         assert [bool(entry & 1) for entry in entries] == [False, True, True, False]
-        assert entries[1] & 0xF_FFFF_FFFF_F000 & ~(1 << 63) == fill.frames[0]
+        assert entries[1] & 0xF_FFFF_FFFF_F000 & ~(1 << 63) == span.frames[0]
         assert not entries[1] & WRITABLE
     assert data.files_state.mapped == 2
     flushes = data.machine.flushes
-    data.mapping.unmap(file, fill)
+    data.mapping.unmap(file, span)
     assert [data.entry(opened, 4, process) for process, opened in windows] == [0, 0]
     assert (data.files_state.mapped, data.machine.flushes > flushes) == (0, True)
 
@@ -282,29 +282,29 @@ def test_data_are_mapped_at_their_place_and_leave_every_window_at_once(data: Fil
 def test_a_window_is_moved_by_2_mib_steps_and_shows_nothing_of_before(data: FileData) -> None:
     file = data.new_file(100 << 20)
     opened = data.open_window(file)
-    fill = data.put(file, 0, 1)
-    data.mapping.map(data.shell, opened, file, fill)
+    span = data.put(file, 0, 1)
+    data.mapping.map(data.shell, opened, file, span)
     data.mapping.move(data.shell, opened, file, (80 << 20) + 5)
     assert (opened.position, data.entry(opened, 0)) == (80 << 20, 0)
-    data.mapping.map(data.shell, opened, file, fill)
+    data.mapping.map(data.shell, opened, file, span)
     assert data.entry(opened, 0) == 0  # it lies before the window now
 
 
 # Pages that may be written to.
 
 
-def writable(data: FileData, pages: int) -> tuple[FileObject, Fill, object]:
+def writable(data: FileData, pages: int) -> tuple[FileObject, Span, object]:
     file = data.new_file(pages * PAGE)
     opened = data.open_window(file, writable=True)
-    fill = data.put(file, 0, pages)
-    return file, fill, opened
+    span = data.put(file, 0, pages)
+    return file, span, opened
 
 
 def test_whole_blocks_are_mapped_to_be_written_as_far_as_there_is_room_and_the_rest_by_request(data: FileData) -> None:
-    file, fill, opened = writable(data, 36)
-    fill.whole[1] = False
+    file, span, opened = writable(data, 36)
+    span.whole[1] = False
     room = data.writing.changed_blocks.room
-    data.mapping.map(data.shell, opened, file, fill)
+    data.mapping.map(data.shell, opened, file, span)
     rights = [bool(data.entry(opened, page) & WRITABLE) for page in range(36)]
     assert rights == [True, False] + [True] * (room - 1) + [False] * (35 - room)
     with refusal(ErrorCode.COPIED_PAGE):
@@ -317,25 +317,25 @@ def test_whole_blocks_are_mapped_to_be_written_as_far_as_there_is_room_and_the_r
 
 
 def test_what_was_written_is_kept_when_its_page_leaves_the_window(data: FileData) -> None:
-    file, fill, opened = writable(data, 4)
-    data.mapping.map(data.shell, opened, file, fill)
+    file, span, opened = writable(data, 4)
+    data.mapping.map(data.shell, opened, file, span)
     data.mapping.tables.mark_dirty(data.shell.pointers, opened.window + 2 * PAGE)
-    data.letting_go.release(file, fill)
+    data.letting_go.release(file, span)
     changed = [block for block in data.cache.state.blocks.values() if block.changed]
     assert (len(changed), data.cache.state.claimed, data.cache.state.locked) == (1, 0, 1)
 
 
 def test_a_window_that_was_opened_to_be_read_stays_read_only(data: FileData) -> None:
-    file, fill, window = mapped(data)
+    file, span, window = mapped(data)
     with refusal(ErrorCode.NOT_WRITABLE):
         data.writing.allow(data.shell, data.shell.files[1], file, window)
     assert not data.entry(data.shell.files[1], 0) & WRITABLE
-    assert fill.users == {(data.shell.number, data.shell.files[1].page): {}}
+    assert span.users == {(data.shell.number, data.shell.files[1].page): {}}
 
 
 def test_with_all_room_used_by_changes_a_write_is_refused(data: FileData) -> None:
-    file, fill, opened = writable(data, 36)
-    data.mapping.map(data.shell, opened, file, fill)
+    file, span, opened = writable(data, 36)
+    data.mapping.map(data.shell, opened, file, span)
     for page in range(36):
         if data.entry(opened, page) & WRITABLE:
             data.mapping.tables.mark_dirty(data.shell.pointers, opened.window + page * PAGE)

@@ -250,18 +250,18 @@ def test_a_dead_volumes_files_are_invalid_and_leave_every_window(volume: Volume)
     volume.opening.partition_died(volume.partition, ErrorCode.UNPLUGGED)
     page = FilePage.from_buffer(volume.guest.ram.view(file.frame, PAGE))
     assert (page.valid, page.error, page.count) == (0, ErrorCode.UNPLUGGED, 0)
-    assert (coming.error, volume.entry(opened, 0), file.fills) == (ErrorCode.UNPLUGGED, 0, [])
+    assert (coming.error, volume.entry(opened, 0), file.spans) == (ErrorCode.UNPLUGGED, 0, [])
 
 
-def test_a_program_is_read_whole_across_request_blocks_and_booked(volume: Volume) -> None:
+def test_a_program_is_read_whole_across_spans_and_booked(volume: Volume) -> None:
     content = bytes(range(256)) * 33
     _, file = volume.open(len(content), identity=5)
     file.shift = 512
     for position, pages in ((0, 1), (PAGE - 512, 2)):
-        fill = volume.put(file, position, pages)
-        fill.length = min(fill.length, PAGE - 512) if not position else fill.length
-        for index, frame in enumerate(fill.frames):
-            at = (fill.first_page + index) * PAGE - 512
+        span = volume.put(file, position, pages)
+        span.length = min(span.length, PAGE - 512) if not position else span.length
+        for index, frame in enumerate(span.frames):
+            at = (span.first_page + index) * PAGE - 512
             volume.guest.ram.write(frame, (bytes(512) + content)[at + 512 : at + 512 + PAGE])
     read = drive(
         volume.opening.read_all(volume.partition, (PATH, 1), 1 << 20, 0), ipc_request=volume.file(1, identity=5)
@@ -302,7 +302,7 @@ def test_mapped_data_lie_at_the_windows_place_for_their_position_with_the_sequen
         drive(volume.reading.map(volume.shell, 2, 0, 1))
 
 
-def test_a_page_fault_in_a_window_maps_the_whole_request_block(volume: Volume) -> None:
+def test_a_page_fault_in_a_window_maps_the_whole_span(volume: Volume) -> None:
     read_file(volume, 2 * PAGE + 1, [(0, 3)])
     opened = volume.shell.files[1]
     assert drive(volume.reading.fault(volume.shell, opened.window + PAGE))[0]
@@ -346,13 +346,13 @@ def test_a_sequential_reader_is_read_ahead_for_and_one_that_jumps_is_not(volume:
     assert file.covering(2 * PAGE).ahead
 
 
-def test_with_request_blocks_mapped_as_often_as_they_may_be_the_most_idle_one_goes(volume: Volume) -> None:
+def test_with_spans_mapped_as_often_as_they_may_be_the_most_idle_one_goes(volume: Volume) -> None:
     file = read_file(volume, 4 * PAGE, [(0, 1), (2 * PAGE, 1)])
     volume.fields["slot_waiters"] = 1
     map_at(volume, 0)
     volume.files_state.mapped = MAPPED_BLOCKS
     map_at(volume, 2 * PAGE)
-    assert [fill.position for fill in file.fills] == [2 * PAGE]
+    assert [span.position for span in file.spans] == [2 * PAGE]
     volume.put(file, 0, 1)
     file.covering(2 * PAGE).kept = 1  # somebody is coming for it
     volume.files_state.mapped = MAPPED_BLOCKS

@@ -1,22 +1,22 @@
 """What the page of a file lists: ranges that touch at a page are one, others are not."""
 
 from callgate.kernel.abi.directory import FileAttributes
-from callgate.kernel.file_data.objects import FileObject, Fill, FillState
+from callgate.kernel.file_data.objects import FileObject, Span, SpanState
 
 PAGE = 4096
 MIB = 1 << 20
 
 
-def areas(*fills: tuple[int, int, FillState], size: int = 64 << 30, shift: int = 0) -> list[tuple[int, int]]:
-    """Return the areas of a file with these request blocks: position, length, state."""
+def areas(*spans: tuple[int, int, SpanState], size: int = 64 << 30, shift: int = 0) -> list[tuple[int, int]]:
+    """Return the areas of a file with these spans: position, length, state."""
     file = FileObject(1, 0, 1, 1, size, FileAttributes(0), 0, shift=shift)
-    for number, (position, length, state) in enumerate(fills):
-        file.insert(Fill(number, position, length, state))
+    for number, (position, length, state) in enumerate(spans):
+        file.insert(Span(number, position, length, state))
     return file.areas()
 
 
-def ready(*ranges: tuple[int, int]) -> list[tuple[int, int, FillState]]:
-    return [(position, length, FillState.READY) for position, length in ranges]
+def ready(*ranges: tuple[int, int]) -> list[tuple[int, int, SpanState]]:
+    return [(position, length, SpanState.READY) for position, length in ranges]
 
 
 def test_ranges_that_touch_at_a_page_are_one_area() -> None:
@@ -26,7 +26,7 @@ def test_ranges_that_touch_at_a_page_are_one_area() -> None:
 
 
 def test_what_is_on_its_way_is_no_area() -> None:
-    waiting = (PAGE, PAGE, FillState.WAITING)
+    waiting = (PAGE, PAGE, SpanState.WAITING)
     assert areas(*ready((0, PAGE)), waiting, *ready((2 * PAGE, PAGE))) == [(0, PAGE), (2 * PAGE, PAGE)]
 
 

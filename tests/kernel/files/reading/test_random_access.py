@@ -110,7 +110,7 @@ def test_more_ranges_than_a_file_page_lists_are_read_right(session: Sessions, mo
     while made.run(fuel=300_000).reason != "halt":
         for found in made.kernel.files.objects.values():
             page = FilePage.from_buffer_copy(made.system.machine.ram.view(found.frame, 4096))
-            listed, most = max(listed, page.count), max(most, len(found.fills))
+            listed, most = max(listed, page.count), max(most, len(found.spans))
     assert listed == FILE_AREAS
     assert most > FILE_AREAS + 50
     assert made.codes[0] == Generator(SEED).hash(file.content(IMAGE), 600), made.log
@@ -170,7 +170,7 @@ def test_a_page_that_changes_at_any_instruction_of_a_reader_is_never_misread(
         (back,) = struct.unpack("<I", memory.read(machine.cpu.esp, 4))
         (found,) = kernel.files.objects.values()
         covering = found.covering(position)
-        if covering is None or covering is found.fills[0] or len(found.areas()) < 5:
+        if covering is None or covering is found.spans[0] or len(found.areas()) < 5:
             continue
         looked += 1
         if far:
@@ -180,12 +180,12 @@ def test_a_page_that_changes_at_any_instruction_of_a_reader_is_never_misread(
         while instructions >= 0:
             made.system.restore(kept)
             (found,) = kernel.files.objects.values()
-            first = found.fills.pop(0)
+            first = found.spans.pop(0)
             publish(kernel.guest.ram, found)
             for _ in range(instructions):
                 machine.step()
             instructions = -1 if machine.cpu.eip == back else instructions + 1
-            found.fills.insert(0, first)
+            found.spans.insert(0, first)
             publish(kernel.guest.ram, found)
             if instructions >= 0:
                 assert made.run(until=back).reason == "until"

@@ -6,8 +6,8 @@ A count that has changed is a change of what reading costs: write the new one he
 from pathlib import Path
 
 import pytest
-from callgate.kernel.file_data.fetching import FILL_BYTES, Fetching
-from callgate.kernel.file_data.objects import Fill
+from callgate.kernel.file_data.fetching import SPAN_BYTES, Fetching
+from callgate.kernel.file_data.objects import Span
 from callgate.tools.bench import reading as bench_read
 
 MIB = 1 << 20
@@ -25,15 +25,15 @@ def test_a_30_mib_file_takes_16_requests_and_waits_for_the_first_two(
     waited: list[int] = []
     wait = Fetching._wait
 
-    async def note(self: Fetching, fill: Fill) -> None:
-        waited.append(fill.position)
-        await wait(self, fill)
+    async def note(self: Fetching, span: Span) -> None:
+        waited.append(span.position)
+        await wait(self, span)
 
     monkeypatch.setattr(Fetching, "_wait", note)
     result = bench_read.read_sequential(images[0])
     assert result["requests"] == 16
     assert result["blocking_waits"] == 2
-    assert waited == [0, FILL_BYTES]
+    assert waited == [0, SPAN_BYTES]
     assert result["system_calls"] == 2, "one for each wait"
     assert result["exceptions"] == {"#PF": 14}, "one for each of the others"
     assert result["read_ahead"] == 15

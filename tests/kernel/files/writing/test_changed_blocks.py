@@ -90,8 +90,8 @@ def test_a_page_of_a_file_that_is_mapped_writable_without_leave_is_found(
     made.reach("writer", "held")
     assert made.kernel.check() == []
     (opened,) = made.processes[0].files.values()
-    (fill,) = made.kernel.files.objects[opened.object].fills
-    claims = fill.users[made.processes[0].number, opened.page]
+    (span,) = made.kernel.files.objects[opened.object].spans
+    claims = span.users[made.processes[0].number, opened.page]
     key = claims[1]
     if lost == "the claim":
         del claims[1]

@@ -173,7 +173,7 @@ def test_what_the_kernel_writes_for_a_program_counts_as_written(
     made.reach("writer", "describe_here")
     if gone:
         (file,) = made.kernel.files.objects.values()
-        made.kernel.letting_go.release(file, file.fills[0])
+        made.kernel.letting_go.release(file, file.spans[0])
     assert made.run().reason == "halt"
     assert made.codes == [0], made.log
     assert b"rom\0" in made.output
@@ -191,7 +191,7 @@ def test_a_page_that_goes_again_and_again_is_asked_for_as_often(
     made = session(MemoryMedium(IMAGE), programs=[("writer", "v/d0/f")], scratch=True)
     made.reach("writer", "describe_here")
     (file,) = made.kernel.files.objects.values()
-    made.kernel.letting_go.release(file, file.fills[0])
+    made.kernel.letting_go.release(file, file.spans[0])
     get, times = made.kernel.reading.fault, iter(range(1000))
 
     async def lose(*which: Any) -> bool:
@@ -226,7 +226,7 @@ def test_a_range_that_is_mapped_again_keeps_what_was_written(
     cache = made.kernel.cache.state
     if gone:
         (file,) = made.kernel.files.objects.values()
-        made.kernel.letting_go.release(file, file.fills[0])
+        made.kernel.letting_go.release(file, file.spans[0])
         # As if it had not been noticed: the next write must be.
         ((key, block),) = [(key, block) for key, block in cache.blocks.items() if block.changed]
         block.changed = False
