@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.calls import HostCall, WaitReason
 from callgate.kernel.abi.disks.disk import DiskStatus
-from callgate.kernel.abi.selectors import GDT_FIRST_PARTITION
+from callgate.kernel.abi.selectors import GDT_FIRST_ENDPOINT
 from callgate.kernel.core.coroutines import Coroutines
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.log import Log
@@ -41,8 +41,8 @@ from callgate.kernel.gates.server_calls import ServerCalls
 from callgate.kernel.gates.starting import Programs
 from callgate.kernel.gates.system_calls import SystemCalls
 from callgate.kernel.gates.volume_information import VolumeQueries
+from callgate.kernel.ipc.endpoint_lifetimes import EndpointLifetimes
 from callgate.kernel.ipc.give_backs import GiveBacks, Unclaimed
-from callgate.kernel.ipc.partition_servers import PartitionServers
 from callgate.kernel.ipc.posted import Posted, Sender
 from callgate.kernel.ipc.replies import Replies
 from callgate.kernel.ipc.requests import Requests
@@ -171,7 +171,7 @@ class Kernel:
         self.posted.register(Sender.GIVE_BACKS, self.give_backs)
         self.posted.register(Sender.CLIENT, Unclaimed(self.give_backs))
         self.posted.granted = self.give_backs.granted
-        self.partition_servers = PartitionServers(
+        self.endpoint_lifetimes = EndpointLifetimes(
             self.slots,
             self.memory,
             self.gdt,
@@ -183,7 +183,7 @@ class Kernel:
         self.mounting = Mounting(state.mounting, self.guest, self.threads, self.log)
         self.hosted = Hosted(state.hosted, self.guest, self.processes, self.mounting, self._end_server)
         self.servers = Servers(
-            self.guest, self.threads, self.processes, self.partition_servers, self.hosted, self.mounting
+            self.guest, self.threads, self.processes, self.endpoint_lifetimes, self.hosted, self.mounting
         )
         self.disk_reader = DiskReader(self.guest, self.cache)
         self.volumes = Volumes(self.guest, self.disks, self.disk_reader, self.requests, self.servers, self.mounting)
@@ -215,7 +215,7 @@ class Kernel:
         self.faults = Faults(self.guest, self.threads, self.processes, self.servers, self.reading, self.fpu, self.log)
         caller = Caller(self.guest, self.processes, self.reading)
         calls = (
-            ProcessCalls(caller, self.processes, self.programs, self.partition_servers),
+            ProcessCalls(caller, self.processes, self.programs, self.endpoint_lifetimes),
             FileCalls(caller, self.files, self.reading, self.directories),
             InformationCalls(caller, tasks, self.slots, self.volume_queries),
         )
@@ -326,10 +326,10 @@ class Kernel:
         self.hosted.end_process(process)
 
     def _count_wait(self, reason: int, woken: Thread | None) -> None:
-        """Count a wait; one for a reply also in the partition, which GS names unless its server is woken by the way."""
+        """Count a wait; one for a reply also in the endpoint, which GS names unless its server is woken by the way."""
         self.machine.ledger.blocking_waits += 1
         if reason == WaitReason.REPLY:
-            number = woken.process.partition if woken else self.machine.cpu.gs // 8 - GDT_FIRST_PARTITION
-            partition = self.state.endpoints.by_number.get(number)
-            if partition is not None:
-                self.slots.count_wait(partition)
+            number = woken.process.endpoint if woken else self.machine.cpu.gs // 8 - GDT_FIRST_ENDPOINT
+            endpoint = self.state.endpoints.by_number.get(number)
+            if endpoint is not None:
+                self.slots.count_wait(endpoint)

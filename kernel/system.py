@@ -45,7 +45,7 @@ __all__ = ["EVENT_PROGRAMS", "System", "SystemOptions", "boot"]
 EVENT_PROGRAMS = ("hosted", "null_server", "rom", "shell")
 IDE_PLACES = 4
 CACHE_COUNTERS = ("hits", "misses", "evictions", "changed", "lost")
-PARTITION_COUNTERS = ("replies", "blocking_waits", "full_waits", "bad_replies", "aborted")
+ENDPOINT_COUNTERS = ("replies", "blocking_waits", "full_waits", "bad_replies", "aborted")
 
 
 class System:
@@ -100,7 +100,7 @@ class System:
 
     def _book_touches(self, thread: Thread) -> None:
         """Have ring 3's touches of file data booked to the kind of process that runs."""
-        self.machine.ledger.user_kind = "server" if thread.process.partition >= 0 else "client"
+        self.machine.ledger.user_kind = "server" if thread.process.endpoint >= 0 else "client"
 
     def _name_places(self) -> None:
         """Tell the machine the kernel's labels, and the events of the assembly sources."""
@@ -149,10 +149,10 @@ class System:
         """Return the ledger of the run as `--stats` writes it: totals, by server, by operation; cache and file data."""
         kernel = self.kernel
         servers = {}
-        for partition in kernel.state.endpoints.by_number.values():
-            fields = kernel.slots.block(partition)
-            counters = {name: fields[name] for name in PARTITION_COUNTERS}
-            servers[partition.name] = {"requests": fields["tail"], **counters}
+        for endpoint in kernel.state.endpoints.by_number.values():
+            fields = kernel.slots.block(endpoint)
+            counters = {name: fields[name] for name in ENDPOINT_COUNTERS}
+            servers[endpoint.name] = {"requests": fields["tail"], **counters}
         cache = kernel.cache.state
         return {
             **self.machine.ledger.counts().as_dict(),

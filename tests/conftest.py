@@ -11,7 +11,7 @@ from typing import TypeVar
 import host_programs
 import pytest
 from callgate.kernel.abi.memory import PAGE_SIZE
-from callgate.kernel.core.records import PartitionState
+from callgate.kernel.core.records import EndpointState
 from callgate.kernel.system import System
 from callgate.kernel.watching.leftovers import leftovers
 
@@ -113,17 +113,17 @@ def leaks(system: System) -> list[str]:
     """Return what the kernel holds, and addresses that a server could read, in words."""
     kernel = system.kernel
     return leftovers(kernel) + [
-        f"{partition.name}: frame {frame:#x} in a message page"
-        for partition in kernel.state.endpoints.by_number.values()
-        for frame in addresses_left(system, partition)
+        f"{endpoint.name}: frame {frame:#x} in a message page"
+        for endpoint in kernel.state.endpoints.by_number.values()
+        for frame in addresses_left(system, endpoint)
     ]
 
 
-def addresses_left(system: System, partition: PartitionState) -> list[int]:
+def addresses_left(system: System, endpoint: EndpointState) -> list[int]:
     """Return frames of the server's memory that message pages name, which it will see again (rule 2)."""
     kernel = system.kernel
-    frames = set(partition.process.pages.values()) if partition.process else set()
-    pages = (kernel.machine.ram.read(frame, PAGE_SIZE) for frame in partition.frames.values())
+    frames = set(endpoint.process.pages.values()) if endpoint.process else set()
+    pages = (kernel.machine.ram.read(frame, PAGE_SIZE) for frame in endpoint.frames.values())
     return [value for page in pages for (value,) in struct.iter_unpack("<Q", page) if value and value in frames]
 
 

@@ -3,7 +3,7 @@
 ; Registers with a fixed meaning in the kernel, from the entry stubs on:
 ;   DS, SS    flat kernel data
 ;   FS        thread control block of the current thread
-;   GS        partition block, in the IPC path and in server threads
+;   GS        endpoint block, in the IPC path and in server threads
 ;   ES        message page while one is being filled or read, else flat kernel data
 
         .include "entry/macros.inc"

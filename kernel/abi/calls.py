@@ -28,7 +28,7 @@ class SystemCall(IntEnum):
     CLOSE = 14  # ebx=handle
     MAP_FILE = 15  # ebx=handle edx:esi=position ecx=bytes wanted -> eax=address ecx=bytes there (0 = end) edx=sequence
     PROCESS_INFORMATION = 16  # ebx=index edi=ProcessInformation
-    IPC_INFORMATION = 17  # ebx=index of partition edi=IpcInformation
+    IPC_INFORMATION = 17  # ebx=index of endpoint edi=IpcInformation
     LEDGER = 18  # edi=LedgerInformation: the run's counters up to now
     CLOCK = 19  # -> edx:eax=retired instructions
     SLEEP = 20  # edx:ecx=instructions of virtual time
@@ -114,7 +114,7 @@ class HostCall(IntEnum):
     DISK_WATCHED = 0xD7  # disk_watch has looked at what is in flight
     FILES_AGE = 0xD8  # * it is time to look at accessed bits of files
     FILE_READY = 0xD4  # eax=token of a SectorList: the last of its sectors has arrived
-    SLOT_FAIL = 0xD5  # eax=slot: posted to a partition that has died; fail it
+    SLOT_FAIL = 0xD5  # eax=slot: posted to an endpoint that has died; fail it
     GIVE_BACK = 0xDC  # * post what is given back to servers, as far as there are slots for it
     JOB = 0xD3  # * eax=policy's number of the job that a kernel thread runs
 

@@ -8,7 +8,7 @@ the whole system a part is set aside, so that the shell can start one more progr
 from typing import Final, NamedTuple
 
 from callgate.kernel.abi.memory import PAGE_SIZE
-from callgate.kernel.abi.selectors import MAX_PARTITIONS, MAX_PROCESSES, MAX_THREADS, SLOTS
+from callgate.kernel.abi.selectors import MAX_ENDPOINTS, MAX_PROCESSES, MAX_THREADS, SLOTS
 
 
 class Limit(NamedTuple):
@@ -193,7 +193,7 @@ LIMITS: tuple[Limit, ...] = (
         "who reads from it waits for one of them to be finished",
     ),
     Limit("message slots", "a server", f"{SLOTS}", "a client waits, first come first served"),
-    Limit("volumes", "the system", f"{MAX_PARTITIONS}", "the volume is reported and not mounted"),
+    Limit("volumes", "the system", f"{MAX_ENDPOINTS}", "the volume is reported and not mounted"),
     Limit(
         "lines of the log",
         "a family, a server; the kernel itself has none",

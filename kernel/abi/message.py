@@ -1,4 +1,4 @@
-"""The IPC path in memory: message page, slot record, partition block (design.md, "IPC")."""
+"""The IPC path in memory: message page, slot record, endpoint block (design.md, "IPC")."""
 
 from ctypes import c_uint8, c_uint16, c_uint32, c_uint64
 from enum import IntEnum, IntFlag
@@ -68,7 +68,7 @@ class MessageFlags(IntFlag):
 
 
 class SlotRecord(Layout):
-    """One of the 32 records of a partition; kernel only."""
+    """One of the 32 records of an endpoint; kernel only."""
 
     _fields_ = [
         ("physical", c_uint64),
@@ -88,7 +88,7 @@ assert size_of(SlotRecord) == 16
 
 
 class SlotState(IntEnum):
-    """Where a slot is on its way round (`Partition.state`)."""
+    """Where a slot is on its way round (`Endpoint.state`)."""
 
     FREE = 0
     TAKEN = 1  # a client fills it
@@ -97,14 +97,14 @@ class SlotState(IntEnum):
     DONE = 4  # the client may reload
 
 
-class PartitionFlags(IntFlag):
-    """Flags of a partition."""
+class EndpointFlags(IntFlag):
+    """Flags of an endpoint."""
 
     DEAD = 1  # the server is gone or the disk is unplugged; requests fail
 
 
-class Partition(Layout):
-    """The block of one partition server: slot records, masks, ring; one kernel page with its own selector.
+class Endpoint(Layout):
+    """An endpoint, where a server takes requests: slot records, masks, ring; one kernel page with its own selector.
 
     A ring cell holds slot index + 32 * (lap mod 8), where lap = ticket / 32.  A consumer reads the cell
     first and then claims its ticket by compare-and-exchange on `head`, so a cell never has to be cleared
@@ -145,11 +145,11 @@ class Partition(Layout):
         "ring": "slot indexes of posted requests, with the lap in the upper three bits",
         "idle": "mask: server thread k sleeps (or is about to) and wants to be signalled",
         "slot_waiters": "number of threads that wait for a slot",
-        "flags": "PartitionFlags",
+        "flags": "EndpointFlags",
         "window_table": "kernel linear address of the page-table entry of slot 0's page in the server",
         "window_base": "linear address of slot 0's page in the server",
         "selector": "selector of this block",
-        "number": "index of the partition",
+        "number": "index of the endpoint",
         "servers": "selectors of the server threads, indexed like `idle`",
         "server_of": "selector of the thread that was given the slot",
         "handles": "the handle that answers the slot's present request: slot index + generation * 256",
@@ -163,11 +163,11 @@ class Partition(Layout):
     }
 
 
-assert size_of(Partition) <= PAGE_SIZE
+assert size_of(Endpoint) <= PAGE_SIZE
 
 #: Fields that several CPUs change at once: machine code writes them by locked instructions only (rule 9).  All others
 #: have one writer at a time: the owner of the slot, or policy.
-PARTITION_SHARED: Final = (
+ENDPOINT_SHARED: Final = (
     *("unused", "free", "head", "tail", "ring", "idle", "slot_waiters"),
     *("replies", "full_waits", "bad_replies", "aborted"),
 )

@@ -21,7 +21,7 @@ class VolumeInformation(Layout):
         ("label", c_uint8 * 64),
     ]
     _notes_ = {
-        "number": "partition index, as the IPC gate takes it",
+        "number": "endpoint index, as the IPC gate takes it",
         "flags": "VolumeFlags",
         "name": "top-level directory, ASCIIZ without the slash: d0p1, rom",
         "file_system": "ASCIIZ, as the server names it: fat12, fat16, fat32, ext2, ext3, ext4, rom, …",

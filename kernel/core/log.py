@@ -20,7 +20,7 @@ from typing import Final
 
 from callgate.kernel.abi.limits import LOG_BURST, LOG_LINE_CHARACTERS, LOG_LINES_PER_SECOND
 from callgate.kernel.core.guest import Guest
-from callgate.kernel.core.records import Endpoints, PartitionState, Process
+from callgate.kernel.core.records import Endpoints, EndpointState, Process
 
 LINE: Final = 1_000_000_000 // LOG_LINES_PER_SECOND  # nanoseconds of virtual time that a line costs
 # C0, DEL and C1, what ends a line elsewhere, and what has text drawn in another order (Unicode 15, chapter 23).
@@ -62,15 +62,15 @@ class Log:
         self.write = write
         self.write_urgent = write_urgent or write
 
-    def __call__(self, text: str | Sequence[str], source: Process | PartitionState | None = None) -> None:
+    def __call__(self, text: str | Sequence[str], source: Process | EndpointState | None = None) -> None:
         """Write one line, or several: the kernel's own, or such as a program or a server causes."""
         self._say(text, source, urgent=False)
 
-    def urgent(self, text: str | Sequence[str], source: Process | PartitionState | None = None) -> None:
+    def urgent(self, text: str | Sequence[str], source: Process | EndpointState | None = None) -> None:
         """Write what is to be seen even if the boot log is not."""
         self._say(text, source, urgent=True)
 
-    def _say(self, text: str | Sequence[str], source: Process | PartitionState | None, *, urgent: bool) -> None:
+    def _say(self, text: str | Sequence[str], source: Process | EndpointState | None, *, urgent: bool) -> None:
         lines = [text] if isinstance(text, str) else text
         now = self.guest.now
         if source is not None and not self.admits(source, len(lines), urgent=urgent):
@@ -79,7 +79,7 @@ class Log:
         write = self.write_urgent if urgent else self.write
         write("\n".join(printable(line)[:LOG_LINE_CHARACTERS] for line in lines))
 
-    def admits(self, source: Process | PartitionState, lines: int, *, urgent: bool = False) -> bool:
+    def admits(self, source: Process | EndpointState, lines: int, *, urgent: bool = False) -> bool:
         """Book lines to a source; False if it has written too many, and these are counted as left out."""
         return self._pays(name_of(self.endpoints, source), lines, urgent)
 
@@ -125,11 +125,11 @@ def _escape(code: int) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
-def name_of(endpoints: Endpoints, source: Process | PartitionState) -> str:
+def name_of(endpoints: Endpoints, source: Process | EndpointState) -> str:
     """Return what a source is called in the log: a volume, or the program that a family began with."""
     if isinstance(source, Process):
-        partition = endpoints.by_number.get(source.partition)
-        if partition is None:
+        endpoint = endpoints.by_number.get(source.endpoint)
+        if endpoint is None:
             return f"process {source.family} and what it started"
-        source = partition
+        source = endpoint
     return f"/{source.name}"

@@ -1,4 +1,4 @@
-"""Records of threads, processes and partitions: plain data that several managers share.
+"""Records of threads, processes and endpoints: plain data that several managers share.
 
 Nothing here refers to the machine, to a coroutine or to a function.  Physical addresses are bytes; `tcb` is the index
 of a control block's first 32-bit word in low memory.
@@ -95,7 +95,7 @@ class Process:
     locks: dict[int, DirectoryLock] = field(default_factory=dict)  # by the lock's number
     exit_code: int | None = None
     fault: str = ""
-    partition: int = -1  # servers: the partition they serve
+    endpoint: int = -1  # servers: the endpoint they serve
     dying: bool = False
     directory: bytes = b""  # where its relative paths begin; without one it has none
     waiter: int = 0  # selector of the thread that waits for the end
@@ -117,11 +117,11 @@ class GiveBackQueue:
 
 
 @dataclass(slots=True, eq=False)
-class PartitionState:
-    """What policy knows of a partition server beside its block in guest memory."""
+class EndpointState:
+    """What policy knows of an endpoint, where a server takes requests, beside its block in guest memory."""
 
     number: int
-    block: int  # physical address of the Partition page
+    block: int  # physical address of the Endpoint page
     process: Process | None
     disk: int  # -1: none
     start: int  # first sector on the disk
@@ -162,7 +162,7 @@ class OpenFile:
 class Version:
     """A version of a directory as its server gave it."""
 
-    server: PartitionState
+    server: EndpointState
     path: bytes  # as it was asked for
     server_lock: int
     version: int
@@ -206,9 +206,9 @@ class Tasks:
 
 @dataclass(slots=True)
 class Endpoints:
-    """The partitions that servers serve."""
+    """The endpoints that servers serve."""
 
-    by_number: dict[int, PartitionState] = field(default_factory=dict)
+    by_number: dict[int, EndpointState] = field(default_factory=dict)
 
 
 class SectorPiece(NamedTuple):

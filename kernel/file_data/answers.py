@@ -10,7 +10,7 @@ from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTOR_SIZE, SECT
 from callgate.kernel.abi.message import Message, ReplyType
 from callgate.kernel.core.coroutines import CARRY, routine
 from callgate.kernel.core.errors import PolicyError
-from callgate.kernel.core.records import PartitionState, SectorPiece
+from callgate.kernel.core.records import EndpointState, SectorPiece
 from callgate.kernel.file_data.completion import Completion
 from callgate.kernel.file_data.objects import FileObject, FilesState, Span, SpanState
 from callgate.kernel.ipc.replies import Replies
@@ -32,9 +32,9 @@ class Answers:
         self.replies = replies
         self.completion = completion
 
-    async def replied(self, partition: PartitionState, slot: int, message: memoryview) -> None:
+    async def replied(self, endpoint: EndpointState, slot: int, message: memoryview) -> None:
         """CONVERT of a posted READ: an object or sectors reply."""
-        found = self._take_posted(partition, slot)
+        found = self._take_posted(endpoint, slot)
         if found is None:
             return
         file, span = found
@@ -43,10 +43,10 @@ class Answers:
             start = header.edx << 32 | header.ecx
             span.server_request = header.edi
             if span.server_request:
-                self.completion.letting_go.give_backs.taken(partition)
+                self.completion.letting_go.give_backs.taken(endpoint)
             match ReplyType(header.reply):
                 case ReplyType.OBJECT:
-                    frames, span.pins = self.replies.object_frames(partition, message)
+                    frames, span.pins = self.replies.object_frames(endpoint, message)
                     pieces = [(frame, 0, SECTORS_PER_PAGE) for frame in frames]
                     if self.completion.pages.begin(file, span, start, header.eax, pieces):
                         self.completion.pages.lay_out(file, span, start, header.eax, pieces)
@@ -54,55 +54,55 @@ class Answers:
                     else:
                         self.completion.nothing_left(file, span)
                 case ReplyType.SECTORS:
-                    await self._take_sectors(partition, file, span, message)
+                    await self._take_sectors(endpoint, file, span, message)
                 case _:
                     raise PolicyError(ErrorCode.BAD_REPLY, "file data must be sectors or an object")
         except PolicyError as error:
             killed = error.code is ErrorCode.KILLED
             if error.code is not ErrorCode.NO_MEMORY and not killed:  # which are not the server's fault
-                self.completion.log(f"{partition.name}: file data refused: {error}", partition)
-                self.replies.slots.block(partition)["bad_replies"] += 1
+                self.completion.log(f"{endpoint.name}: file data refused: {error}", endpoint)
+                self.replies.slots.block(endpoint)["bad_replies"] += 1
             if span.state is SpanState.WAITING:
                 self.completion.fail(file, span, ErrorCode.SERVER_DIED if killed else error.code)
 
-    def dropped(self, partition: PartitionState, slot: int, message: memoryview) -> None:
+    def dropped(self, endpoint: EndpointState, slot: int, message: memoryview) -> None:
         """SLOT_DROP of a posted READ: the server answered with registers, an error or nothing there."""
-        found = self._take_posted(partition, slot)
+        found = self._take_posted(endpoint, slot)
         if found is None:
             return
         file, span = found
         header = Message.from_buffer(message)
         span.theirs = True
         refused = header.eflags & CARRY
-        code = self.requests.error_of(partition, header.eax) if refused else ErrorCode.CORRUPT
+        code = self.requests.error_of(endpoint, header.eax) if refused else ErrorCode.CORRUPT
         self.completion.fail(file, span, code)
 
-    def failed(self, partition: PartitionState, slot: int) -> None:
+    def failed(self, endpoint: EndpointState, slot: int) -> None:
         """A posted request got an answer from policy: its server is gone."""
-        found = self._take_posted(partition, slot)
+        found = self._take_posted(endpoint, slot)
         if found is not None:
-            self.completion.fail(*found, partition.error)
+            self.completion.fail(*found, endpoint.error)
 
-    def _take_posted(self, partition: PartitionState, slot: int) -> tuple[FileObject, Span] | None:
-        number = partition.posted.pop(slot, None)
+    def _take_posted(self, endpoint: EndpointState, slot: int) -> tuple[FileObject, Span] | None:
+        number = endpoint.posted.pop(slot, None)
         entry = self.state.waiting.get(number) if number is not None else None
         if entry is None:
             return None
         file = self.state.objects.get(entry[0])
         return None if file is None else (file, entry[1])
 
-    async def _take_sectors(self, partition: PartitionState, file: FileObject, span: Span, message: memoryview) -> None:
+    async def _take_sectors(self, endpoint: EndpointState, file: FileObject, span: Span, message: memoryview) -> None:
         """Sort the sectors, lock them in the cache in that order, and start what is missing."""
         header = Message.from_buffer(message)
         start, covered = header.edx << 32 | header.ecx, header.eax
-        pieces = self.replies.sector_pieces(partition, message)
-        pieces, covered = self._fitting(partition.disk, span, start, covered, pieces)
+        pieces = self.replies.sector_pieces(endpoint, message)
+        pieces, covered = self._fitting(endpoint.disk, span, start, covered, pieces)
         extents = [(int(piece.lba is not None), piece.first, piece.sectors) for piece in pieces]
         if not self.completion.pages.begin(file, span, start, covered, extents):
             self.completion.nothing_left(file, span)
             return
         on_disk = [(index, piece) for index, piece in enumerate(pieces) if piece.lba is not None]
-        frame = self.completion.lists.write(place_of(partition.disk), span.number, on_disk)
+        frame = self.completion.lists.write(place_of(endpoint.disk), span.number, on_disk)
         await routine("sort_sectors", ebx=KERNEL_BASE + frame)
         if span.state is not SpanState.WAITING:
             # The server or its disk has gone meanwhile, and the span has failed.
@@ -114,7 +114,7 @@ class Answers:
 
         order, sectors = self.completion.lists.read(span.list_frame, len(on_disk))
         blocks = [sector // SECTORS_PER_PAGE for sector in sectors]
-        locked = self.cache.lock(partition.disk, blocks)
+        locked = self.cache.lock(endpoint.disk, blocks)
         span.pins += [("block", *key) for key in locked.keys]
         frames = dict(zip(order, locked.frames, strict=True))
         found = [
@@ -124,12 +124,12 @@ class Answers:
         self.completion.pages.lay_out(file, span, start, covered, found)
 
         missing = set(locked.missing)
-        there = [index for index, block in enumerate(blocks) if (partition.disk, block) not in missing]
+        there = [index for index, block in enumerate(blocks) if (endpoint.disk, block) not in missing]
         if self.completion.lists.mark_arrived(span.list_frame, there):
             self.completion.arrived(span.number)
             return
         self.completion.lists.link(span.list_frame)
-        await self.cache.read(partition.disk, locked.to_read)
+        await self.cache.read(endpoint.disk, locked.to_read)
 
     def _fitting(
         self, disk: int, span: Span, start: int, covered: int, pieces: list[SectorPiece]

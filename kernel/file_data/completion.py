@@ -56,7 +56,7 @@ class Completion:
         file, span = self.state.objects[entry[0]], entry[1]
         error, again = self._cut_at_failure(file, span)
         if error is not None and not again:
-            server = self.letting_go.endpoints.by_number[file.partition]
+            server = self.letting_go.endpoints.by_number[file.endpoint]
             self.log(f"{server.name}: {error}", server)
         if error is not None and not span.parts:
             self.fail(file, span, error.code, again=again)

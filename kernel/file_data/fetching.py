@@ -65,7 +65,7 @@ class Fetching:
             if span is None:
                 if not asking:
                     asking = True
-                    if await self.letting_go.give_backs.catch_up(self.endpoints.by_number[file.partition]):
+                    if await self.letting_go.give_backs.catch_up(self.endpoints.by_number[file.endpoint]):
                         continue
                 span = await self.post(file, position, wanted)
             if span.state is SpanState.READY:
@@ -101,9 +101,9 @@ class Fetching:
 
         Data that lie in the cache, and other servers' data, would not help it.
         """
-        if not self.letting_go.reclaim(server=file.partition):
+        if not self.letting_go.reclaim(server=file.endpoint):
             raise PolicyError(ErrorCode.NO_MEMORY)
-        await self.letting_go.give_backs.said(self.endpoints.by_number[file.partition])
+        await self.letting_go.give_backs.said(self.endpoints.by_number[file.endpoint])
 
     async def _complete(self, file: FileObject, span: Span, patience: Patience) -> bool:
         """Whether a READY span ends with a page; if not, ask for the rest of it, which takes the block over.
@@ -140,15 +140,15 @@ class Fetching:
 
     def room_to_post(self, file: FileObject) -> bool:
         """Whether a request could be posted without waiting for a slot."""
-        partition = self.endpoints.by_number[file.partition]
-        fields = self.slots.block(partition)
-        return not partition.dead and fields["slot_waiters"] == 0 and bool(fields["free"] | fields["unused"])
+        endpoint = self.endpoints.by_number[file.endpoint]
+        fields = self.slots.block(endpoint)
+        return not endpoint.dead and fields["slot_waiters"] == 0 and bool(fields["free"] | fields["unused"])
 
     async def post(self, file: FileObject, position: int, wanted: int, *, ahead: bool = False) -> Span:
         """Make a span from the page of `position` on, and post its READ."""
         self._check(file)
         self._make_room(file)
-        self.letting_go.give_backs.check_room(self.endpoints.by_number[file.partition])
+        self.letting_go.give_backs.check_room(self.endpoints.by_number[file.endpoint])
         start = file.page_start(file.page_of(position))
         covering = file.covering(start)
         if covering is not None:
@@ -187,16 +187,16 @@ class Fetching:
         return min(end, file.next_start(start), file.size) - start
 
     async def _send(self, file: FileObject, span: Span, done: int = 0) -> None:
-        partition = self.endpoints.by_number[file.partition]
+        endpoint = self.endpoints.by_number[file.endpoint]
         block = self.threads.block(self.scheduler.current)
-        block["request_partition"] = (selectors.GDT_FIRST_PARTITION + partition.number) * 8
+        block["request_endpoint"] = (selectors.GDT_FIRST_ENDPOINT + endpoint.number) * 8
         taken = await routine("ipc_take")
         if taken.failed:
             raise PolicyError(ErrorCode(taken.eax))
-        partition.posted[taken.ecx] = span.number
+        endpoint.posted[taken.ecx] = span.number
         block["slot"] = taken.ecx
         block["request_operation"] = Operation.READ
-        block["request_partition"] = (selectors.GDT_FIRST_PARTITION + partition.number) * 8
+        block["request_endpoint"] = (selectors.GDT_FIRST_ENDPOINT + endpoint.number) * 8
         position = span.position + done
         await routine(
             "ipc_post",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.core.records import PartitionState
+from callgate.kernel.core.records import EndpointState
 from callgate.kernel.file_data.ageing_timer import AgeingTimer
 from callgate.kernel.file_data.mapping import FileMapping
 from callgate.kernel.file_data.objects import FileObject, FilesState, Span, SpanState, publish
@@ -52,11 +52,11 @@ class LettingGo:
         """Let go of spans, the most idle ones first, until that is `enough`; False if there is none.
 
         One that is mapped may go too: a thread that touches it again gets it again.  `low`: those that hold low memory;
-        `only`: those of this file; `server`: those that lie in the memory of the server of this partition.
+        `only`: those of this file; `server`: those that lie in the memory of the server of this endpoint.
         """
         found: list[tuple[FileObject, Span]] = []
         for file in (only,) if only is not None else self.state.objects.values():
-            if server is not None and file.partition != server:
+            if server is not None and file.endpoint != server:
                 continue
             for span in file.spans:
                 kept = (low and not span.holds_low) or (server is not None and not span.server_request)
@@ -85,7 +85,7 @@ class LettingGo:
         if span.ahead:
             self.state.counters.wasted += 1
         if span.server_request and file.error is ErrorCode.OK:
-            server = self.endpoints.by_number[file.partition]
+            server = self.endpoints.by_number[file.endpoint]
             self.give_backs.add(server, Operation.RELEASE, span.server_request)
         span.server_request = 0
 
@@ -109,17 +109,17 @@ class LettingGo:
             return
         for span in list(file.spans):
             self.release(file, span)
-        partition = self.endpoints.by_number[file.partition]
+        endpoint = self.endpoints.by_number[file.endpoint]
         del self.state.objects[file.number]
         if not self.state.objects:
             self.timer.rest()
         self.low.release(file.frame)
-        self.close_at_server(partition, file.server_file)
+        self.close_at_server(endpoint, file.server_file)
 
-    def close_at_server(self, partition: PartitionState, number: int) -> None:
+    def close_at_server(self, endpoint: EndpointState, number: int) -> None:
         """Have a server told that nobody uses its file any more, after what was noted before: what it held for it."""
-        self.give_backs.add(partition, Operation.CLOSE, number)
+        self.give_backs.add(endpoint, Operation.CLOSE, number)
 
-    def in_use(self, partition: PartitionState) -> bool:
-        """Whether there is a file object of a partition: it names it by its number."""
-        return any(file.partition == partition.number for file in self.state.objects.values())
+    def in_use(self, endpoint: EndpointState) -> bool:
+        """Whether there is a file object of an endpoint: it names it by its number."""
+        return any(file.endpoint == endpoint.number for file in self.state.objects.values())

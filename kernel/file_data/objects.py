@@ -99,7 +99,7 @@ class FileObject:
     """An open file."""
 
     number: int
-    partition: int
+    endpoint: int
     server_file: int
     identity: int
     size: int

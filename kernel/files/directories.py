@@ -17,7 +17,7 @@ from callgate.kernel.abi.layout import size_of
 from callgate.kernel.abi.limits import DIRECTORIES_KEPT, DIRECTORIES_OF_PROCESS, DIRECTORY_PAGES_KEPT
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.core.errors import PolicyError
-from callgate.kernel.core.records import DirectoryLock, Endpoints, PartitionState, Pin, Process, Version, WindowKind
+from callgate.kernel.core.records import DirectoryLock, Endpoints, EndpointState, Pin, Process, Version, WindowKind
 from callgate.kernel.files.paths import listed, resolve
 from callgate.kernel.ipc.give_backs import GiveBacks
 from callgate.kernel.ipc.requests import Requests
@@ -58,11 +58,11 @@ class Directories:
     async def lock(self, process: Process, path: bytes, path_address: int) -> tuple[int, DirectoryLock]:
         """Lock the directory at an absolute path that also lies at kernel address `path_address`."""
         self.shares.check_lock(process)
-        partition, rest = resolve(self.endpoints, path)
-        if partition is None:
+        endpoint, rest = resolve(self.endpoints, path)
+        if endpoint is None:
             lock = self._lock_root(process)
         else:
-            version = await self._version(partition, rest, path_address + len(path) - len(rest))
+            version = await self._version(endpoint, rest, path_address + len(path) - len(rest))
             try:
                 self.shares.check_lock(process)  # other threads have locked some meanwhile
                 lock = self._show(process, version)
@@ -79,11 +79,11 @@ class Directories:
 
         1 to 4,048 bytes that the server has chosen; PolicyError, BAD_ARGUMENT if there is no link.
         """
-        partition, rest = resolve(self.endpoints, path)
-        if partition is None:
+        endpoint, rest = resolve(self.endpoints, path)
+        if endpoint is None:
             raise PolicyError(ErrorCode.BAD_ARGUMENT, "the root directory is no symbolic link")
         where = path_address + len(path) - len(rest), len(rest)
-        reply = await self.requests.make(partition, Operation.READ_LINK, data=where)
+        reply = await self.requests.make(endpoint, Operation.READ_LINK, data=where)
         target = await reply.take_data()
         if not target:
             raise PolicyError(ErrorCode.BAD_REPLY, "no data, or another reply than data")
@@ -106,16 +106,16 @@ class Directories:
         for number in list(process.locks):
             self.unlock(process, number)
 
-    def changed(self, partition: PartitionState, number: int) -> None:
+    def changed(self, endpoint: EndpointState, number: int) -> None:
         """DIRECTORY_CHANGED: a version of a directory is current no more."""
         for version in list(self.state.versions.values()):
-            if version.server is partition and version.version == number:
+            if version.server is endpoint and version.version == number:
                 self._retire(version)
 
-    def partition_died(self, partition: PartitionState, _code: ErrorCode) -> None:
+    def endpoint_died(self, endpoint: EndpointState, _code: ErrorCode) -> None:
         """The server of a volume is gone: nothing of it is current; who has it locked keeps it."""
         for version in list(self.state.versions.values()):
-            if version.server is partition:
+            if version.server is endpoint:
                 self._retire(version)
 
     def _show(self, process: Process, version: Version) -> DirectoryLock:
@@ -128,24 +128,24 @@ class Directories:
         version.users += 1
         return DirectoryLock(version, window.address, len(version.frames), version.entries, version.version)
 
-    async def _version(self, partition: PartitionState, rest: bytes, address: int) -> Version:
+    async def _version(self, endpoint: EndpointState, rest: bytes, address: int) -> Version:
         """Return the current version of a directory; ask its server if it is not known here."""
-        key = (partition.number, rest)
+        key = (endpoint.number, rest)
         versions = self.state.versions
         if key in versions:
             versions.move_to_end(key)
             return versions[key]
-        await self.give_backs.catch_up(partition)
-        self.give_backs.check_room(partition)
-        reply = await self.requests.make(partition, Operation.LOCK_DIRECTORY, data=(address, len(rest)))
-        self.give_backs.taken(partition)
+        await self.give_backs.catch_up(endpoint)
+        self.give_backs.check_room(endpoint)
+        reply = await self.requests.make(endpoint, Operation.LOCK_DIRECTORY, data=(address, len(rest)))
+        self.give_backs.taken(endpoint)
         registers = reply.registers
         frames, pins = await reply.take_pages()
-        version = Version(partition, rest, registers.edx, registers.ebx, registers.edi, frames, pins)
+        version = Version(endpoint, rest, registers.edx, registers.ebx, registers.edi, frames, pins)
         if not frames:
             self._drop(version)
             raise PolicyError(ErrorCode.BAD_REPLY)
-        if key in versions or partition.dead or not version.version:
+        if key in versions or endpoint.dead or not version.version:
             # Another thread was faster, the server died meanwhile, or does not stand by it (version 0): this one
             # lives as long as its lock.
             version.current = False
@@ -183,7 +183,7 @@ class Directories:
         self.give_backs.add(version.server, Operation.UNLOCK_DIRECTORY, version.server_lock)
 
     def _lock_root(self, process: Process) -> DirectoryLock:
-        names = [partition.name for partition in listed(self.endpoints)]
+        names = [endpoint.name for endpoint in listed(self.endpoints)]
         self.shares.check_frames(process, 1)
         frame = self.memory.low.allocate()
         self.windows.guest.ram.view(frame, PAGE_SIZE)[:] = root_page(names)

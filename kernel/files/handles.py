@@ -54,11 +54,11 @@ class Files:
     ) -> tuple[int, OpenFile, FileObject]:
         """Open the file at an absolute path that also lies at kernel address `path_address`."""
         writable = OpenFlags.WRITE in flags
-        partition, rest = resolve(self.endpoints, path)
-        if partition is None:
+        endpoint, rest = resolve(self.endpoints, path)
+        if endpoint is None:
             raise PolicyError(ErrorCode.IS_DIRECTORY)
         self.shares.check_file(process)
-        file = await self.opening.open_object(partition, (path_address + len(path) - len(rest), len(rest)))
+        file = await self.opening.open_object(endpoint, (path_address + len(path) - len(rest), len(rest)))
         try:
             self.shares.check_file(process)  # other threads have opened files meanwhile
             if writable and file.attributes & FileAttributes.READ_ONLY:

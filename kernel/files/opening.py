@@ -11,7 +11,7 @@ from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.core.errors import PolicyError
-from callgate.kernel.core.records import PartitionState
+from callgate.kernel.core.records import EndpointState
 from callgate.kernel.file_data.fetching import Fetching
 from callgate.kernel.file_data.objects import FileObject, FilesState, SpanState, publish
 from callgate.kernel.ipc.requests import Requests
@@ -29,52 +29,52 @@ class FileOpening:
         self.fetching = fetching
         self.letting_go = fetching.letting_go
 
-    async def open_object(self, partition: PartitionState, path: tuple[int, int]) -> FileObject:
+    async def open_object(self, endpoint: EndpointState, path: tuple[int, int]) -> FileObject:
         """Open the file at a path (kernel address, bytes) of a volume, or share it if it is open already."""
-        await self.letting_go.give_backs.catch_up(partition)
-        self.letting_go.give_backs.check_room(partition)
-        reply = await self.requests.make(partition, Operation.OPEN, data=path)
+        await self.letting_go.give_backs.catch_up(endpoint)
+        self.letting_go.give_backs.check_room(endpoint)
+        reply = await self.requests.make(endpoint, Operation.OPEN, data=path)
         registers = reply.registers
-        self.letting_go.give_backs.taken(partition)
+        self.letting_go.give_backs.taken(endpoint)
         await reply.finish()
         if registers.ebx & FileAttributes.DIRECTORY:
-            self.letting_go.close_at_server(partition, registers.eax)
+            self.letting_go.close_at_server(endpoint, registers.eax)
             raise PolicyError(ErrorCode.IS_DIRECTORY)
-        shared = self._shared(partition, registers.edi)
+        shared = self._shared(endpoint, registers.edi)
         if shared is not None:
             shared.opens += 1
-            self.letting_go.close_at_server(partition, registers.eax)
+            self.letting_go.close_at_server(endpoint, registers.eax)
             return shared
-        if partition.dead:
-            raise PolicyError(partition.error)
+        if endpoint.dead:
+            raise PolicyError(endpoint.error)
         state = self.state
         try:
             frame = self.shares.frame_for_files()
         except PolicyError:
-            self.letting_go.close_at_server(partition, registers.eax)
+            self.letting_go.close_at_server(endpoint, registers.eax)
             raise
         self.letting_go.mapping.tables.clear(frame)
         size = registers.edx << 32 | registers.ecx
         file = FileObject(
-            state.next_object, partition.number, registers.eax, registers.edi, size, registers.ebx, frame, opens=1
+            state.next_object, endpoint.number, registers.eax, registers.edi, size, registers.ebx, frame, opens=1
         )
         state.next_object += 1
         state.objects[file.number] = file
         publish(self.letting_go.guest.ram, file)
         return file
 
-    def _shared(self, partition: PartitionState, identity: int) -> FileObject | None:
+    def _shared(self, endpoint: EndpointState, identity: int) -> FileObject | None:
         if not identity:
             return None
         for file in self.state.objects.values():
-            if (file.partition, file.identity) == (partition.number, identity) and file.error is ErrorCode.OK:
+            if (file.endpoint, file.identity) == (endpoint.number, identity) and file.error is ErrorCode.OK:
                 return file
         return None
 
-    def partition_died(self, partition: PartitionState, code: ErrorCode) -> None:
+    def endpoint_died(self, endpoint: EndpointState, code: ErrorCode) -> None:
         """The disk or the server of a volume is gone: its files are invalid, their data leaves every window."""
         for file in list(self.state.objects.values()):
-            if file.partition != partition.number or file.error is not ErrorCode.OK:
+            if file.endpoint != endpoint.number or file.error is not ErrorCode.OK:
                 continue
             file.error = code
             for span in list(file.spans):
@@ -85,9 +85,9 @@ class FileOpening:
             if file.number in self.state.objects:  # else it was being closed, and has gone with its last span
                 publish(self.letting_go.guest.ram, file)
 
-    async def read_all(self, partition: PartitionState, path: tuple[int, int], limit: int, parent: int) -> bytes:
+    async def read_all(self, endpoint: EndpointState, path: tuple[int, int], limit: int, parent: int) -> bytes:
         """Return the content of a small file: the program that process `parent` starts."""
-        file = await self.open_object(partition, path)
+        file = await self.open_object(endpoint, path)
         shares = self.shares
         family = shares.family_of(0, parent)
         data = bytearray()

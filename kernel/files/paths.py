@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.core.errors import PolicyError
-from callgate.kernel.core.records import Endpoints, PartitionState
+from callgate.kernel.core.records import Endpoints, EndpointState
 from callgate.kernel.storage.disks import place_of
 
 
@@ -19,13 +19,13 @@ def absolute(directory: bytes, path: bytes) -> bytes:
     return b"/" + b"/".join(names) + b"/" * (path.endswith(b"/") and bool(names))
 
 
-def listed(endpoints: Endpoints) -> list[PartitionState]:
+def listed(endpoints: Endpoints) -> list[EndpointState]:
     """Return the volumes that are mounted: the ROM, then those of disks in the order of their places."""
     there = [p for p in endpoints.by_number.values() if not (p.hidden or p.dead or p.mounting)]
     return sorted(there, key=lambda p: (p.disk >= 0, place_of(p.disk), p.start))
 
 
-def resolve(endpoints: Endpoints, path: bytes) -> tuple[PartitionState | None, bytes]:
+def resolve(endpoints: Endpoints, path: bytes) -> tuple[EndpointState | None, bytes]:
     """Split an absolute path into its volume and the rest; (None, b"") for the root directory."""
     if not path.startswith(b"/"):
         raise PolicyError(ErrorCode.BAD_ARGUMENT, "a path starts with /")
@@ -34,9 +34,9 @@ def resolve(endpoints: Endpoints, path: bytes) -> tuple[PartitionState | None, b
         return None, b""
     text = name.decode("utf-8", "replace").lower()
     error = ErrorCode.NOT_FOUND
-    for partition in endpoints.by_number.values():
-        if partition.name == text and not (partition.hidden or partition.mounting):
-            if not partition.dead:
-                return partition, rest
-            error = partition.error
+    for endpoint in endpoints.by_number.values():
+        if endpoint.name == text and not (endpoint.hidden or endpoint.mounting):
+            if not endpoint.dead:
+                return endpoint, rest
+            error = endpoint.error
     raise PolicyError(error)

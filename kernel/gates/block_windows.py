@@ -6,7 +6,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.limits import BLOCK_WINDOWS_OF_SERVER, LOCK_BLOCKS_BYTES
 from callgate.kernel.abi.memory import SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.core.errors import PolicyError
-from callgate.kernel.core.records import PartitionState, Process, WindowKind
+from callgate.kernel.core.records import EndpointState, Process, WindowKind
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.memory.windows import Source, Windows
 from callgate.kernel.storage.cache import Cache, Locked
@@ -25,35 +25,35 @@ class BlockWindows:
         self.memory = windows.memory
         self.shares = shares
 
-    async def lock(self, process: Process, partition: PartitionState, first: int, count: int) -> int:
+    async def lock(self, process: Process, endpoint: EndpointState, first: int, count: int) -> int:
         """Lock `count` sectors from sector `first` of the partition on; return where the first lies in the server.
 
         BAD_ARGUMENT outside the partition, NO_RESOURCES beyond the server's share, and what `Cache.read_locked` raises.
         """
-        if not 0 < count <= LOCK_LIMIT or first + count > partition.sectors or partition.disk < 0:
+        if not 0 < count <= LOCK_LIMIT or first + count > endpoint.sectors or endpoint.disk < 0:
             raise PolicyError(ErrorCode.BAD_ARGUMENT)
-        lba = partition.start + first
+        lba = endpoint.start + first
         blocks = list(range(lba // SECTORS_PER_PAGE, (lba + count - 1) // SECTORS_PER_PAGE + 1))
-        self._check_share(process, partition, len(blocks))
-        partition.locked_blocks += len(blocks)
+        self._check_share(process, endpoint, len(blocks))
+        endpoint.locked_blocks += len(blocks)
         try:
-            locked = await self.cache.read_locked(partition.disk, blocks)
-            source = self._own(process, partition, locked)
+            locked = await self.cache.read_locked(endpoint.disk, blocks)
+            source = self._own(process, endpoint, locked)
             window = self.windows.open(process, WindowKind.BLOCKS, source)
         except PolicyError:
-            partition.locked_blocks -= len(blocks)
+            endpoint.locked_blocks -= len(blocks)
             raise
         window.owner = window.address + lba % SECTORS_PER_PAGE * SECTOR_SIZE
         return window.owner
 
-    def _check_share(self, process: Process, partition: PartitionState, count: int) -> None:
+    def _check_share(self, process: Process, endpoint: EndpointState, count: int) -> None:
         """NO_RESOURCES if a server has locked as much as it may."""
         windows = sum(window.kind == WindowKind.BLOCKS for window in process.windows.values())
         if windows >= BLOCK_WINDOWS_OF_SERVER:
             raise PolicyError(ErrorCode.NO_RESOURCES, f"{windows} pieces of the disk are locked")
-        self.shares.check_blocks(partition, count)
+        self.shares.check_blocks(endpoint, count)
 
-    def _own(self, process: Process, partition: PartitionState, locked: Locked) -> Source:
+    def _own(self, process: Process, endpoint: EndpointState, locked: Locked) -> Source:
         """Return what a server may see of locked blocks: of a block that is not all its own, a copy of its sectors.
 
         The rest of the copy is zeros (rule 7).  The block itself is a neighbour's too, or ends behind the disk.
@@ -62,8 +62,8 @@ class BlockWindows:
         foreign = []
         try:
             for key, frame in zip(locked.keys, locked.frames, strict=True):
-                begin = max(0, partition.start - key[1] * SECTORS_PER_PAGE)
-                end = min(SECTORS_PER_PAGE, partition.start + partition.sectors - key[1] * SECTORS_PER_PAGE)
+                begin = max(0, endpoint.start - key[1] * SECTORS_PER_PAGE)
+                end = min(SECTORS_PER_PAGE, endpoint.start + endpoint.sectors - key[1] * SECTORS_PER_PAGE)
                 if (begin, end) == (0, SECTORS_PER_PAGE):
                     source.frames.append(frame)
                     source.pins.append(("block", *key))

@@ -43,7 +43,7 @@ class Exits:
         process = thread.process
         self.hosted.forget(thread)
         self.threads.clear_killed(thread)
-        if process.partition >= 0:
+        if process.endpoint >= 0:
             self.servers.thread_ended(thread, process)
         if len(process.threads) == 1:
             self.processes.clean_up(process)

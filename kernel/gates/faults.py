@@ -207,7 +207,7 @@ class Faults:
         self.log.urgent([title, *self._report(process, fault)], process)
         if self.fpu.touched(thread):
             self.log.urgent([f"  {line}" for line in self.fpu.of(thread).describe()], process)
-        if process.partition >= 0:
+        if process.endpoint >= 0:
             self.servers.kill(process, fault.describe())
         else:
             self.processes.kill(process, FAULT_EXIT_CODE, fault.describe())

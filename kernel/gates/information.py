@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from callgate.kernel.abi.calls import HOST_CALL_FIRST, SERVER_CALL_FIRST, HostCall
 from callgate.kernel.abi.thread import IpcInformation, LedgerInformation, ProcessInformation, ThreadState
 from callgate.kernel.core.control_block import ControlBlock, field_text
-from callgate.kernel.core.records import PartitionState, Thread
+from callgate.kernel.core.records import EndpointState, Thread
 from callgate.kernel.gates.host_calls import CALL_NAMES
 
 if TYPE_CHECKING:
@@ -65,9 +65,9 @@ def shown_state(thread: Thread, running: Thread) -> ThreadState:
     return ThreadState.READY if state is ThreadState.RUNNING and thread is not running else state
 
 
-def ipc_information(partition: PartitionState, fields: ControlBlock, states: memoryview) -> IpcInformation:
+def ipc_information(endpoint: EndpointState, fields: ControlBlock, states: memoryview) -> IpcInformation:
     """Return a server's entry as IPC_INFORMATION gives it: its block's `fields`, and the states of its 32 slots."""
-    information = IpcInformation(threads=len(partition.servers), name=field_text(partition.name.encode(), 32))
+    information = IpcInformation(threads=len(endpoint.servers), name=field_text(endpoint.name.encode(), 32))
     for name in IPC_FIELDS:
         setattr(information, name, fields[name])
     information.requests = fields["tail"]

@@ -8,7 +8,7 @@ from typing import Any
 from callgate.kernel.abi.calls import SystemCall
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import offset_of
-from callgate.kernel.abi.message import Partition
+from callgate.kernel.abi.message import Endpoint
 from callgate.kernel.abi.volume import VOLUME_BRIEFLY, VOLUME_UNASKED
 from callgate.kernel.core.control_block import ControlBlock
 from callgate.kernel.core.errors import PolicyError
@@ -71,13 +71,13 @@ class InformationCalls:
 
     def ipc_information(self, thread: Thread, frame: ControlBlock) -> Coroutine[Any, Any, None] | None:
         """Describe the EBX-th server's slots, masks, ring and counters."""
-        partitions = list(self.endpoints.by_number.values())
-        if frame["ebx"] >= len(partitions):
+        endpoints = list(self.endpoints.by_number.values())
+        if frame["ebx"] >= len(endpoints):
             raise PolicyError(ErrorCode.NOT_FOUND)
-        partition = partitions[frame["ebx"]]
-        fields = self.slots.block(partition)
-        states = self.guest.ram.view(partition.block + offset_of(Partition, "state"), 32)
-        information = ipc_information(partition, fields, states)
+        endpoint = endpoints[frame["ebx"]]
+        fields = self.slots.block(endpoint)
+        states = self.guest.ram.view(endpoint.block + offset_of(Endpoint, "state"), 32)
+        information = ipc_information(endpoint, fields, states)
         return self.caller.give(thread.process, frame["edi"], information)
 
     def ledger(self, thread: Thread, frame: ControlBlock) -> Coroutine[Any, Any, None] | None:

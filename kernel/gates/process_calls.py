@@ -11,7 +11,7 @@ from callgate.kernel.core.records import Process, Thread
 from callgate.kernel.gates.caller import Caller
 from callgate.kernel.gates.starting import Programs
 from callgate.kernel.gates.system_calls import Handler, Park
-from callgate.kernel.ipc.partition_servers import PartitionServers
+from callgate.kernel.ipc.endpoint_lifetimes import EndpointLifetimes
 from callgate.kernel.tasks.processes import KILLED_EXIT_CODE, Processes
 
 
@@ -19,7 +19,7 @@ class ProcessCalls:
     """EXIT to SLEEP, ALLOCATE and FREE."""
 
     def __init__(
-        self, caller: Caller, processes: Processes, programs: Programs, partition_servers: PartitionServers
+        self, caller: Caller, processes: Processes, programs: Programs, endpoint_lifetimes: EndpointLifetimes
     ) -> None:
         self.caller = caller
         self.processes = processes
@@ -28,8 +28,8 @@ class ProcessCalls:
         self.threads = processes.threads
         self.scheduler = processes.scheduler
         self.programs = programs
-        self.partition_servers = partition_servers
-        self.endpoints = partition_servers.state
+        self.endpoint_lifetimes = endpoint_lifetimes
+        self.endpoints = endpoint_lifetimes.state
 
     @property
     def table(self) -> dict[int, Handler]:
@@ -82,14 +82,14 @@ class ProcessCalls:
         """Start another thread of the process at EBX with ESP = ECX and EAX = EDX."""
         if frame["ebx"] >= USER_END or frame["ecx"] > USER_END:
             raise PolicyError(ErrorCode.BAD_ADDRESS)
-        served = self.endpoints.by_number.get(thread.process.partition)
+        served = self.endpoints.by_number.get(thread.process.endpoint)
         if served is not None:
-            self.partition_servers.check_room(served)
+            self.endpoint_lifetimes.check_room(served)
         new = self.threads.create_user(
             thread.process, thread.process.name, thread.priority, frame["ebx"], frame["ecx"], eax=frame["edx"]
         )
         if served is not None:
-            self.partition_servers.add_server(served, new)
+            self.endpoint_lifetimes.add_server(served, new)
         self.scheduler.wake(new)
         frame["eax"] = new.number
 

@@ -55,7 +55,7 @@ class ServerCalls:
             if number == ServerCall.UNLOCK_BLOCKS:
                 self.blocks.unlock(thread.process, frame["ebx"])
             elif number == ServerCall.DIRECTORY_CHANGED:
-                self.directories.changed(self.endpoints.by_number[thread.process.partition], frame["ebx"])
+                self.directories.changed(self.endpoints.by_number[thread.process.endpoint], frame["ebx"])
             elif number == ServerCall.HOSTED_STEP:
                 frame["eax"] = self.hosted.step(thread, frame["ebx"])
             else:
@@ -66,9 +66,9 @@ class ServerCalls:
 
     async def _lock(self, thread: Thread, frame: ControlBlock) -> None:
         """LOCK_BLOCKS: EDX:ESI first sector, ECX sectors; EAX where it lies in the server."""
-        partition = self.endpoints.by_number[thread.process.partition]
+        endpoint = self.endpoints.by_number[thread.process.endpoint]
         first, count = frame["edx"] << 32 | frame["esi"], frame["ecx"]
         try:
-            frame["eax"] = await self.blocks.lock(thread.process, partition, first, count)
+            frame["eax"] = await self.blocks.lock(thread.process, endpoint, first, count)
         except PolicyError as error:
             fail(frame, error.code)

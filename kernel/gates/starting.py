@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable
 from callgate.kernel.abi import limits
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.core.errors import PolicyError
-from callgate.kernel.core.records import Endpoints, PartitionState, Process, Tasks
+from callgate.kernel.core.records import Endpoints, EndpointState, Process, Tasks
 from callgate.kernel.files.paths import resolve
 from callgate.kernel.programs.executable import Executable, parse_elf
 from callgate.kernel.programs.images import program_executable
 from callgate.kernel.tasks.processes import Processes
 
-ReadAll = Callable[[PartitionState, tuple[int, int], int, int], Awaitable[bytes]]
+ReadAll = Callable[[EndpointState, tuple[int, int], int, int], Awaitable[bytes]]
 
 
 class Programs:
@@ -31,11 +31,11 @@ class Programs:
 
         PolicyError: IS_DIRECTORY, NOT_EXECUTABLE, whatever the volume's server answers, or no room for a process.
         """
-        partition, rest = resolve(self.endpoints, path)
-        if partition is None:
+        endpoint, rest = resolve(self.endpoints, path)
+        if endpoint is None:
             raise PolicyError(ErrorCode.IS_DIRECTORY)
         where = (address + len(path) - len(rest), len(rest))
-        image = await self.read_all(partition, where, limits.PROGRAM_BYTES, parent)
+        image = await self.read_all(endpoint, where, limits.PROGRAM_BYTES, parent)
         name = rest.rpartition(b"/")[2].decode("utf-8", "replace")
         return self.start(parse_elf(image), name, arguments, parent)
 

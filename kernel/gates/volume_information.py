@@ -9,7 +9,7 @@ from callgate.kernel.abi.volume import VolumeInformation
 from callgate.kernel.core.control_block import field_text
 from callgate.kernel.core.errors import Overdue, PolicyError
 from callgate.kernel.core.guest import Guest
-from callgate.kernel.core.records import PartitionState
+from callgate.kernel.core.records import EndpointState
 from callgate.kernel.ipc.requests import Requests
 
 PATIENCE = 1_000_000_000  # nanoseconds of virtual time that a server has to say what its volume is
@@ -23,27 +23,27 @@ class VolumeQueries:
         self.guest = guest
         self.requests = requests
 
-    def known(self, partition: PartitionState) -> VolumeInformation:
+    def known(self, endpoint: EndpointState) -> VolumeInformation:
         """Return what is known of a volume without asking its server."""
-        information = VolumeInformation(number=partition.number)
-        information.name = field_text(partition.name.encode(), 16)
-        information.file_system = field_text(partition.file_system.encode(), 16)
+        information = VolumeInformation(number=endpoint.number)
+        information.name = field_text(endpoint.name.encode(), 16)
+        information.file_system = field_text(endpoint.file_system.encode(), 16)
         return information
 
-    async def describe(self, partition: PartitionState, patience: int) -> VolumeInformation:
+    async def describe(self, endpoint: EndpointState, patience: int) -> VolumeInformation:
         """Ask a volume's server for its label and free space; what it does not answer stays zero.
 
         A server need not know of free space, and one that dies of the question or does not answer within `patience`
         nanoseconds of virtual time must not hide the others.  KILLED and INTERRUPTED are the caller's.
         """
-        information = self.known(partition)
+        information = self.known(endpoint)
         requests, deadline = self.requests, self.guest.now + patience
         try:
-            reply = await requests.make_until(deadline, partition, Operation.VOLUME)
+            reply = await requests.make_until(deadline, endpoint, Operation.VOLUME)
             information.flags = reply.registers.eax & ~VolumeFlags.NOT_ANSWERED
             information.serial = reply.registers.ebx
             information.label = field_text(await reply.take_data(), 64)
-            reply = await requests.make_until(deadline, partition, Operation.FREE_SPACE)
+            reply = await requests.make_until(deadline, endpoint, Operation.FREE_SPACE)
             registers = reply.registers
             await reply.finish()
         except Overdue:

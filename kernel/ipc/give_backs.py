@@ -2,11 +2,11 @@
 
 A thread that lets go of something notes it here, wherever it is, and goes on: it never waits for the server.  Each
 endpoint has a queue of its own.  Its oldest entry queues up for a slot of that endpoint like a client (`GIVE_BACKS` in
-`PartitionState.waiters`); a kernel thread posts it once it has one (`give_back_thread` in
+`EndpointState.waiters`); a kernel thread posts it once it has one (`give_back_thread` in
 asm/kernel/threads/watch_thread.asm), and the server's answer, whatever it says, sends the next.  So a server that does
 not answer keeps one slot of its own, no thread, and nothing of anybody else's.
 
-The queue is bounded: what an endpoint holds for others, given back or not, is counted (`PartitionState.held`), and at
+The queue is bounded: what an endpoint holds for others, given back or not, is counted (`EndpointState.held`), and at
 `HELD_OF_SERVER` it gets no new OPEN, LOCK_DIRECTORY or READ.  Clients that open and close faster than the server can be
 told would fill the queue, and others would be refused: so while it is half full whoever asks the server waits first.
 """
@@ -26,7 +26,7 @@ from callgate.kernel.core.coroutines import CARRY, routine
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.log import Log
-from callgate.kernel.core.records import GIVE_BACKS, PartitionState, Thread
+from callgate.kernel.core.records import GIVE_BACKS, EndpointState, Thread
 from callgate.kernel.ipc.slots import Slots
 from callgate.kernel.tasks.threads import Threads
 
@@ -39,7 +39,7 @@ class GiveBacksState:
     """Records: the thread that posts, and for which endpoints it has a slot."""
 
     thread: Thread | None = None
-    due: list[PartitionState] = field(default_factory=list)
+    due: list[EndpointState] = field(default_factory=list)
     ending: bool = False  # the shell has ended: the machine stops when all is said, or at `last`
     last: int = 0  # clock
 
@@ -72,28 +72,28 @@ class GiveBacks:
         thread = self.threads.create_kernel("give-backs", "give_back_thread")
         thread.wait_reason = WaitReason.SLEEP
         self.state.thread = thread
-        for partition in self.endpoints.by_number.values():
-            self._next(partition)
+        for endpoint in self.endpoints.by_number.values():
+            self._next(endpoint)
 
     # What a server holds.
 
-    def check_room(self, partition: PartitionState) -> None:
+    def check_room(self, endpoint: EndpointState) -> None:
         """NO_RESOURCES if the server holds as much for us as it may, or would if it answered."""
-        if partition.held >= self.limit:
-            raise PolicyError(ErrorCode.NO_RESOURCES, f"/{partition.name} holds {partition.held} things for others")
+        if endpoint.held >= self.limit:
+            raise PolicyError(ErrorCode.NO_RESOURCES, f"/{endpoint.name} holds {endpoint.held} things for others")
 
-    def _is_behind(self, partition: PartitionState) -> bool:
-        return len(partition.give_backs.entries) >= self.limit // 2 and not partition.dead
+    def _is_behind(self, endpoint: EndpointState) -> bool:
+        return len(endpoint.give_backs.entries) >= self.limit // 2 and not endpoint.dead
 
-    async def catch_up(self, partition: PartitionState) -> bool:
+    async def catch_up(self, endpoint: EndpointState) -> bool:
         """Have the current thread, which is about to ask a server, wait while that one is far behind; whether it has.
 
         It waits for `BEHIND_LIMIT` at most.  KILLED or INTERRUPTED if it must not wait.
         """
-        thread, queue = self.scheduler.current, partition.give_backs
+        thread, queue = self.scheduler.current, endpoint.give_backs
         begin = self.guest.now
         waited = False
-        while self._is_behind(partition) and self.guest.now < begin + BEHIND_LIMIT:
+        while self._is_behind(endpoint) and self.guest.now < begin + BEHIND_LIMIT:
             self.threads.check_wait(thread)
             waited = True
             queue.behind.append(thread.selector)
@@ -104,39 +104,39 @@ class GiveBacks:
                 queue.behind.remove(thread.selector)
         return waited
 
-    def _caught_up(self, partition: PartitionState) -> None:
+    def _caught_up(self, endpoint: EndpointState) -> None:
         """Wake who waits, if the server is not far behind any more."""
-        queue = partition.give_backs
-        if queue.behind and not self._is_behind(partition):
+        queue = endpoint.give_backs
+        if queue.behind and not self._is_behind(endpoint):
             behind, queue.behind = queue.behind, []
             for selector in behind:
                 self.scheduler.host_wake(selector)
 
-    def taken(self, partition: PartitionState) -> None:
+    def taken(self, endpoint: EndpointState) -> None:
         """A server has said that it holds something more for us."""
-        partition.held += 1
+        endpoint.held += 1
 
     # What it need not hold any more.
 
-    def add(self, partition: PartitionState, operation: Operation, number: int) -> None:
+    def add(self, endpoint: EndpointState, operation: Operation, number: int) -> None:
         """Note what a server may forget; nobody waits for it."""
-        if partition.dead:
+        if endpoint.dead:
             return
-        partition.give_backs.entries.append((operation, number))
-        self._next(partition)
+        endpoint.give_backs.entries.append((operation, number))
+        self._next(endpoint)
 
-    def _next(self, partition: PartitionState) -> None:
+    def _next(self, endpoint: EndpointState) -> None:
         """Have the oldest entry queue up for a slot of its endpoint, unless one is under way."""
-        queue = partition.give_backs
+        queue = endpoint.give_backs
         if queue.busy or not queue.entries or self.state.thread is None:
             return
         queue.busy = True
-        self.slots.queue_give_backs(partition)
+        self.slots.queue_give_backs(endpoint)
 
-    def granted(self, partition: PartitionState, slot: int) -> None:
+    def granted(self, endpoint: EndpointState, slot: int) -> None:
         """The oldest entry has got a slot: have it posted."""
-        partition.give_backs.slot = slot
-        self.state.due.append(partition)
+        endpoint.give_backs.slot = slot
+        self.state.due.append(endpoint)
         assert self.state.thread is not None
         self.scheduler.wake(self.state.thread)
 
@@ -144,79 +144,79 @@ class GiveBacks:
         """GIVE_BACK: post what has a slot.  Nothing here waits: `ipc_post` goes on at once."""
         state = self.state
         while state.due:
-            partition = state.due.pop(0)
-            slot, partition.give_backs.slot = partition.give_backs.slot, -1
-            if partition.dead:
-                self.slots.free_slot(partition, slot)
-                self.answered(partition)
+            endpoint = state.due.pop(0)
+            slot, endpoint.give_backs.slot = endpoint.give_backs.slot, -1
+            if endpoint.dead:
+                self.slots.free_slot(endpoint, slot)
+                self.answered(endpoint)
                 continue
-            await self._post(partition, slot)
+            await self._post(endpoint, slot)
         if state.ending and (self.idle or self.guest.now >= state.last):
             self.stop()
 
-    async def _post(self, partition: PartitionState, slot: int) -> None:
-        operation, number = partition.give_backs.entries.popleft()
-        partition.posted[slot] = GIVE_BACKS
+    async def _post(self, endpoint: EndpointState, slot: int) -> None:
+        operation, number = endpoint.give_backs.entries.popleft()
+        endpoint.posted[slot] = GIVE_BACKS
         block = self.threads.block(self.scheduler.current)
         block["slot"] = slot
         block["request_operation"] = operation
-        block["request_partition"] = (selectors.GDT_FIRST_PARTITION + partition.number) * 8
+        block["request_endpoint"] = (selectors.GDT_FIRST_ENDPOINT + endpoint.number) * 8
         await routine("ipc_post", eax=number, edx=number)
 
-    async def replied(self, partition: PartitionState, slot: int, message: memoryview) -> None:
+    async def replied(self, endpoint: EndpointState, slot: int, message: memoryview) -> None:
         """CONVERT of a give-back: it brings nothing, whatever the reply says."""
-        self.dropped(partition, slot, message)
+        self.dropped(endpoint, slot, message)
 
-    def dropped(self, partition: PartitionState, slot: int, message: memoryview) -> None:
+    def dropped(self, endpoint: EndpointState, slot: int, message: memoryview) -> None:
         """SLOT_DROP of a give-back: the server has been told."""
-        del partition.posted[slot]
-        self.answered(partition, message)
+        del endpoint.posted[slot]
+        self.answered(endpoint, message)
 
-    def failed(self, partition: PartitionState, slot: int) -> None:
+    def failed(self, endpoint: EndpointState, slot: int) -> None:
         """A give-back got an answer from policy: its server is gone."""
-        del partition.posted[slot]
-        self.answered(partition)
+        del endpoint.posted[slot]
+        self.answered(endpoint)
 
-    def answered(self, partition: PartitionState, message: memoryview | None = None) -> None:
+    def answered(self, endpoint: EndpointState, message: memoryview | None = None) -> None:
         """The server has been told of one thing, or has died: go on with the next."""
-        queue = partition.give_backs
+        queue = endpoint.give_backs
         queue.busy = False
-        if partition.dead:
+        if endpoint.dead:
             return
-        partition.held -= 1
-        self._caught_up(partition)
+        endpoint.held -= 1
+        self._caught_up(endpoint)
         if message is not None:
             header = Message.from_buffer(message)
             if header.eflags & CARRY:
-                self.log(f"{partition.name}: what was given back: {error_of_server(header.eax).name}", partition)
-        self._next(partition)
+                self.log(f"{endpoint.name}: what was given back: {error_of_server(header.eax).name}", endpoint)
+        self._next(endpoint)
         if not queue.busy:
-            self._all_said(partition)
+            self._all_said(endpoint)
 
-    def partition_died(self, partition: PartitionState, _code: ErrorCode) -> None:
+    def endpoint_died(self, endpoint: EndpointState, _code: ErrorCode) -> None:
         """A server is gone, and with it whatever it held.
 
         What has a slot keeps the queue busy until the slot has come back; what waited for one waits no more.
         """
-        queue = partition.give_backs
+        queue = endpoint.give_backs
         queue.entries.clear()
-        queue.busy = queue.slot >= 0 or GIVE_BACKS in partition.posted.values()
-        partition.held = 0
-        self._all_said(partition)
-        self._caught_up(partition)
+        queue.busy = queue.slot >= 0 or GIVE_BACKS in endpoint.posted.values()
+        endpoint.held = 0
+        self._all_said(endpoint)
+        self._caught_up(endpoint)
 
-    def _all_said(self, partition: PartitionState) -> None:
-        waiters, partition.give_backs.waiters = partition.give_backs.waiters, []
+    def _all_said(self, endpoint: EndpointState) -> None:
+        waiters, endpoint.give_backs.waiters = endpoint.give_backs.waiters, []
         for selector in waiters:
             self.scheduler.host_wake(selector)
         if self.state.ending and self.state.thread is not None:
             self.scheduler.wake(self.state.thread)
 
-    async def said(self, partition: PartitionState) -> None:
+    async def said(self, endpoint: EndpointState) -> None:
         """Wait until a server that the current thread has asked has been told of all that it need not hold."""
-        queue = partition.give_backs
+        queue = endpoint.give_backs
         thread = self.scheduler.current
-        while queue.busy and not partition.dead:
+        while queue.busy and not endpoint.dead:
             self.threads.check_wait(thread)
             queue.waiters.append(thread.selector)
             await routine("block", eax=WaitReason.FILE)
@@ -247,25 +247,25 @@ class Unclaimed:
     def __init__(self, give_backs: GiveBacks) -> None:
         self.give_backs = give_backs
 
-    async def replied(self, partition: PartitionState, slot: int, message: memoryview) -> None:
+    async def replied(self, endpoint: EndpointState, slot: int, message: memoryview) -> None:
         """CONVERT is `Replies.convert`'s for every client."""
 
-    def dropped(self, partition: PartitionState, _slot: int, message: memoryview) -> None:
+    def dropped(self, endpoint: EndpointState, _slot: int, message: memoryview) -> None:
         """A reply has come: what it brought is nobody's.
 
         The page may say what it likes: what is given back is what this very server has said that it holds.
         """
         header = Message.from_buffer(message)
-        if header.eflags & CARRY or partition.dead:
+        if header.eflags & CARRY or endpoint.dead:
             return
         if header.operation == Operation.OPEN:
-            self._give_back(partition, Operation.CLOSE, header.eax)
+            self._give_back(endpoint, Operation.CLOSE, header.eax)
         elif header.operation == Operation.LOCK_DIRECTORY:
-            self._give_back(partition, Operation.UNLOCK_DIRECTORY, header.edx)
+            self._give_back(endpoint, Operation.UNLOCK_DIRECTORY, header.edx)
 
-    def failed(self, partition: PartitionState, slot: int) -> None:
+    def failed(self, endpoint: EndpointState, slot: int) -> None:
         """The server is gone, and with it whatever it held."""
 
-    def _give_back(self, partition: PartitionState, operation: Operation, number: int) -> None:
-        self.give_backs.taken(partition)
-        self.give_backs.add(partition, operation, number)
+    def _give_back(self, endpoint: EndpointState, operation: Operation, number: int) -> None:
+        self.give_backs.taken(endpoint)
+        self.give_backs.add(endpoint, operation, number)

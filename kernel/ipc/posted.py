@@ -1,6 +1,6 @@
 """Requests that policy has posted for itself, and what hears of their replies.
 
-Nobody waits for such a request: a READ of file data, or what is given back to a server.  `PartitionState.posted` says
+Nobody waits for such a request: a READ of file data, or what is given back to a server.  `EndpointState.posted` says
 of a slot which of them it holds.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Protocol
 
-from callgate.kernel.core.records import GIVE_BACKS, PartitionState
+from callgate.kernel.core.records import GIVE_BACKS, EndpointState
 
 
 class Sender(Enum):
@@ -24,14 +24,14 @@ class Sender(Enum):
 class Listener(Protocol):
     """What hears of the replies to the requests of one sender."""
 
-    async def replied(self, partition: PartitionState, slot: int, message: memoryview) -> None:
+    async def replied(self, endpoint: EndpointState, slot: int, message: memoryview) -> None:
         """CONVERT: an object, sectors or data have come."""
 
-    def dropped(self, partition: PartitionState, slot: int, message: memoryview) -> None:
+    def dropped(self, endpoint: EndpointState, slot: int, message: memoryview) -> None:
         """SLOT_DROP: a reply has come that brings nothing but registers, or that nobody has waited for."""
 
-    def failed(self, partition: PartitionState, slot: int) -> None:
-        """Policy has answered, with `partition.error`: the server is gone."""
+    def failed(self, endpoint: EndpointState, slot: int) -> None:
+        """Policy has answered, with `endpoint.error`: the server is gone."""
 
 
 class Posted:
@@ -39,15 +39,15 @@ class Posted:
 
     def __init__(self) -> None:
         self.listeners: dict[Sender, Listener] = {}
-        self.granted: Callable[[PartitionState, int], None]  # (partition, slot): the oldest give-back has got a slot
+        self.granted: Callable[[EndpointState, int], None]  # (endpoint, slot): the oldest give-back has got a slot
 
     def register(self, sender: Sender, listener: Listener) -> None:
         """Have `listener` hear of the replies to a sender's requests."""
         self.listeners[sender] = listener
 
-    def of(self, partition: PartitionState, slot: int) -> Listener:
+    def of(self, endpoint: EndpointState, slot: int) -> Listener:
         """Return what hears of the reply in a slot."""
-        number = partition.posted.get(slot)
+        number = endpoint.posted.get(slot)
         if number is None:
             return self.listeners[Sender.CLIENT]
         return self.listeners[Sender.GIVE_BACKS if number == GIVE_BACKS else Sender.FILE_DATA]

@@ -15,7 +15,7 @@ from callgate.kernel.abi.volume import (
 )
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.log import Log
-from callgate.kernel.core.records import Endpoints, PartitionState, Pin, SectorPiece
+from callgate.kernel.core.records import Endpoints, EndpointState, Pin, SectorPiece
 from callgate.kernel.ipc.posted import Posted
 from callgate.kernel.ipc.slots import DATA, Slots, split, write_error
 from callgate.kernel.memory.physical_memory import PhysicalMemory
@@ -36,45 +36,45 @@ class Replies:
     async def convert(self, value: int) -> None:
         """CONVERT: check and translate the reply in slot `value` & 31."""
         slot, number = split(value)
-        partition = self.state.by_number[number]
-        message = self.slots.message(partition, slot)
-        if slot in partition.posted:
-            await self.posted.of(partition, slot).replied(partition, slot, message)
+        endpoint = self.state.by_number[number]
+        message = self.slots.message(endpoint, slot)
+        if slot in endpoint.posted:
+            await self.posted.of(endpoint, slot).replied(endpoint, slot, message)
             return
         try:
-            self._convert(partition, slot, message)
+            self._convert(endpoint, slot, message)
         except PolicyError as error:
-            self.log(f"{partition.name}: reply refused: {error}", partition)
-            self.slots.block(partition)["bad_replies"] += 1
-            self.slots.drop_pins(partition, slot)
+            self.log(f"{endpoint.name}: reply refused: {error}", endpoint)
+            self.slots.block(endpoint)["bad_replies"] += 1
+            self.slots.drop_pins(endpoint, slot)
             write_error(message, ErrorCode.BAD_REPLY)
 
-    def _convert(self, partition: PartitionState, slot: int, message: memoryview) -> None:
+    def _convert(self, endpoint: EndpointState, slot: int, message: memoryview) -> None:
         header = Message.from_buffer(message)
         match ReplyType(header.reply):
             case ReplyType.DATA:
                 if header.count > MESSAGE_DATA_SIZE:
                     raise PolicyError(ErrorCode.BAD_REPLY, f"{header.count} bytes of data")
             case ReplyType.OBJECT:
-                frames, partition.pins[slot] = self.object_frames(partition, message)
+                frames, endpoint.pins[slot] = self.object_frames(endpoint, message)
                 struct.pack_into(f"<{len(frames)}Q", message, DATA, *frames)
                 header.count = len(frames)
             case ReplyType.SECTORS:
-                self.sector_pieces(partition, message)
+                self.sector_pieces(endpoint, message)
                 raise PolicyError(ErrorCode.BAD_REPLY, "sectors for a request that does not read a file")
             case ReplyType.NONE | ReplyType.REGISTERS:
                 header.count = 0
 
-    def object_frames(self, partition: PartitionState, message: memoryview) -> tuple[list[int], list[Pin]]:
+    def object_frames(self, endpoint: EndpointState, message: memoryview) -> tuple[list[int], list[Pin]]:
         """Return the frames of an object reply's pages, and what holds them until the client is done."""
         base, size = OBJECT.unpack_from(message, DATA)
         pages = -(-size // PAGE_SIZE)
         if pages > MESSAGE_ADDRESSES:
             raise PolicyError(ErrorCode.BAD_REPLY, f"object of {size} bytes at {base:#x}")
-        assert partition.process is not None
+        assert endpoint.process is not None
         frames = []
         for address in range(base, base + pages * PAGE_SIZE, PAGE_SIZE):
-            frame = partition.process.pages.get(address)
+            frame = endpoint.process.pages.get(address)
             if frame is None:
                 raise PolicyError(ErrorCode.BAD_REPLY, f"object page {address:#x} is not the server's own")
             frames.append(frame)
@@ -82,23 +82,23 @@ class Replies:
             self.memory.low.hold(frame)
         return frames, [("frame", frame, 0) for frame in frames]
 
-    def sector_pieces(self, partition: PartitionState, message: memoryview) -> list[SectorPiece]:
+    def sector_pieces(self, endpoint: EndpointState, message: memoryview) -> list[SectorPiece]:
         """Return the pieces of a sectors reply, each inside the partition and within one block."""
         count = Message.from_buffer(message).count
         if count > MESSAGE_ADDRESSES:
             raise PolicyError(ErrorCode.BAD_REPLY, f"{count} sector entries")
         entries = struct.unpack_from(f"<{count}Q", message, DATA)
-        return [self._check_entry(partition, entry) for entry in entries]
+        return [self._check_entry(endpoint, entry) for entry in entries]
 
-    def _check_entry(self, partition: PartitionState, entry: int) -> SectorPiece:
+    def _check_entry(self, endpoint: EndpointState, entry: int) -> SectorPiece:
         first = entry & SECTOR_ENTRY_MASK
         sectors = (entry >> SECTOR_ENTRY_COUNT_SHIFT & SECTOR_ENTRY_COUNT_MASK) + 1
         if entry & SECTOR_ENTRY_HOLE:
             if first + sectors > SECTORS_PER_PAGE:
                 raise PolicyError(ErrorCode.BAD_REPLY, f"a hole of {sectors} sectors at {first} crosses a page")
             return SectorPiece(None, first, sectors)
-        lba = partition.start + first
-        if first + sectors > partition.sectors:
+        lba = endpoint.start + first
+        if first + sectors > endpoint.sectors:
             raise PolicyError(ErrorCode.BAD_REPLY, f"sector {first} lies outside the partition")
         if lba % SECTORS_PER_PAGE + sectors > SECTORS_PER_PAGE:
             raise PolicyError(ErrorCode.BAD_REPLY, f"{sectors} sectors at {first} cross a block")

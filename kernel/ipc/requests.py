@@ -19,7 +19,7 @@ from callgate.kernel.abi.selectors import SLOT_ABANDONED
 from callgate.kernel.core.coroutines import RoutineResult, routine
 from callgate.kernel.core.errors import Overdue, PolicyError
 from callgate.kernel.core.guest import Guest
-from callgate.kernel.core.records import PartitionState, Pin
+from callgate.kernel.core.records import EndpointState, Pin
 from callgate.kernel.ipc.slots import NO_SLOT, Slots
 from callgate.kernel.tasks.threads import Threads
 
@@ -29,19 +29,19 @@ DATA = offset_of(Message, "data")
 class RequestReply:
     """A reply whose slot is still taken."""
 
-    def __init__(self, slots: Slots, partition: PartitionState, slot: int, registers: RoutineResult) -> None:
+    def __init__(self, slots: Slots, endpoint: EndpointState, slot: int, registers: RoutineResult) -> None:
         self.slots = slots
-        self.partition = partition
+        self.endpoint = endpoint
         self.slot = slot
         self.registers = registers
-        page = slots.message(partition, slot)
+        page = slots.message(endpoint, slot)
         header = Message.from_buffer(page)
         self.kind = header.reply
         self.count = header.count
 
     async def take_data(self) -> bytes:
         """Return the bytes of a data reply and give the slot back."""
-        page = self.slots.message(self.partition, self.slot)
+        page = self.slots.message(self.endpoint, self.slot)
         data = bytes(page[DATA : DATA + min(self.count, MESSAGE_DATA_SIZE)]) if self.kind == ReplyType.DATA else b""
         await self.finish()
         return data
@@ -55,15 +55,15 @@ class RequestReply:
         pins: list[Pin] = []
         if self.kind == ReplyType.OBJECT:
             count = min(self.count, MESSAGE_ADDRESSES)
-            page = self.slots.message(self.partition, self.slot)
+            page = self.slots.message(self.endpoint, self.slot)
             frames = list(struct.unpack_from(f"<{count}Q", page, DATA))
-            pins = self.slots.take_pins(self.partition, self.slot)
+            pins = self.slots.take_pins(self.endpoint, self.slot)
         await self.finish()
         return frames, pins
 
     async def finish(self) -> None:
         """Let go of pages that nobody took, and give the slot back."""
-        self.slots.drop_pins(self.partition, self.slot)
+        self.slots.drop_pins(self.endpoint, self.slot)
         await routine("ipc_finish")
 
 
@@ -79,7 +79,7 @@ class Requests:
 
     async def make(
         self,
-        partition: PartitionState,
+        endpoint: EndpointState,
         operation: Operation,
         *,
         eax: int = 0,
@@ -96,7 +96,7 @@ class Requests:
         block = self.threads.block(thread)
         self.threads.check_wait(thread)
         block["request_operation"] = operation
-        block["request_partition"] = (selectors.GDT_FIRST_PARTITION + partition.number) * 8
+        block["request_endpoint"] = (selectors.GDT_FIRST_ENDPOINT + endpoint.number) * 8
         block["request_data"], block["request_bytes"] = data
         result = await routine("ipc_request", eax=eax, ebx=ebx, ecx=ecx, edx=edx)
         slot = block["slot"]
@@ -104,13 +104,13 @@ class Requests:
             raise PolicyError(ErrorCode.KILLED if thread.killed else ErrorCode.INTERRUPTED)
         if slot == NO_SLOT:
             raise PolicyError(ErrorCode(block["request_bytes"]))
-        reply = RequestReply(self.slots, partition, slot, result)
+        reply = RequestReply(self.slots, endpoint, slot, result)
         if result.failed:
             await reply.finish()
-            raise PolicyError(self.error_of(partition, result.eax))
+            raise PolicyError(self.error_of(endpoint, result.eax))
         return reply
 
-    async def make_until(self, deadline: int, partition: PartitionState, operation: Operation) -> RequestReply:
+    async def make_until(self, deadline: int, endpoint: EndpointState, operation: Operation) -> RequestReply:
         """As `make`; Overdue when virtual time is `deadline`, in nanoseconds, and there is no reply.
 
         The slot stays the server's until it answers, and the reply is nobody's then.
@@ -119,7 +119,7 @@ class Requests:
         thread.deadline = deadline
         scheduler.sleep_until(thread, deadline)
         try:
-            return await self.make(partition, operation)
+            return await self.make(endpoint, operation)
         except PolicyError as error:
             if error.code is ErrorCode.INTERRUPTED and self.guest.now >= deadline:
                 raise Overdue from None
@@ -130,13 +130,13 @@ class Requests:
             if self.guest.now >= deadline:
                 self.threads.clear_interrupt(thread)  # of the deadline: it has come, whoever was first
 
-    def error_of(self, partition: PartitionState, value: int) -> ErrorCode:
+    def error_of(self, endpoint: EndpointState, value: int) -> ErrorCode:
         """Return what a caller is told for the error in a reply: the server's word, or the kernel's if it is gone.
 
         The disk of a server that lives may be gone, of which policy hears when the driver has given up its commands.
         """
-        if partition.dead:
-            return partition.error
-        if value == ErrorCode.UNPLUGGED and partition.disk >= 0 and not self.disk_there(partition.disk):
+        if endpoint.dead:
+            return endpoint.error
+        if value == ErrorCode.UNPLUGGED and endpoint.disk >= 0 and not self.disk_there(endpoint.disk):
             return ErrorCode.UNPLUGGED
         return error_of_server(value)

@@ -1,4 +1,4 @@
-"""The GDT as policy fills it: a selector each for threads, LDTs, partitions and message pages.
+"""The GDT as policy fills it: a selector each for threads, LDTs, endpoints and message pages.
 
 The encoding of descriptors is the machine's (`machine.cpu.descriptors`); whose entry is which is decided in
 `abi.selectors` and by the managers.

@@ -62,8 +62,8 @@ class Windows:
         self.guest.flush_tlb()
         del process.windows[window.address]
         process.shown -= low_frames(window)
-        if window.kind == WindowKind.BLOCKS and process.partition in self.endpoints.by_number:
-            self.endpoints.by_number[process.partition].locked_blocks -= window.pages
+        if window.kind == WindowKind.BLOCKS and process.endpoint in self.endpoints.by_number:
+            self.endpoints.by_number[process.endpoint].locked_blocks -= window.pages
         self.drop(Source([], window.pins, window.private))
 
     def close_all(self, process: Process) -> None:

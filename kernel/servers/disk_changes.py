@@ -1,7 +1,7 @@
 """Disks that come and go while the system runs.
 
 A disk is named by its key: place and generation, so that nothing that belonged to the disk that was there before
-can be taken for the one that is there now.  When a disk goes, its volumes die (`PartitionServers.die`): requests fail,
+can be taken for the one that is there now.  When a disk goes, its volumes die (`EndpointLifetimes.die`): requests fail,
 files become invalid through their pages, windows are emptied, servers end.  When one comes, a kernel thread mounts it.
 """
 
@@ -62,14 +62,14 @@ class Plugging:
             return  # found at boot: mounted by the first thread
         present = place in self.disks.present()
         key = self.disks.key(place)
-        for partition in list(self.servers.endpoints.by_number.values()):
-            ours = partition.disk >= 0 and place_of(partition.disk) == place
-            if ours and not partition.dead and not (present and partition.disk == key):
-                partition.reason = "the disk was removed"
-                self.log.urgent(f"/{partition.name}: gone, the disk was removed")
-                self.servers.partitions.die(partition, ErrorCode.UNPLUGGED)
-                if partition.process is not None:
-                    self.servers.processes.kill(partition.process, KILLED_EXIT_CODE, partition.reason)
+        for endpoint in list(self.servers.endpoints.by_number.values()):
+            ours = endpoint.disk >= 0 and place_of(endpoint.disk) == place
+            if ours and not endpoint.dead and not (present and endpoint.disk == key):
+                endpoint.reason = "the disk was removed"
+                self.log.urgent(f"/{endpoint.name}: gone, the disk was removed")
+                self.servers.lifetimes.die(endpoint, ErrorCode.UNPLUGGED)
+                if endpoint.process is not None:
+                    self.servers.processes.kill(endpoint.process, KILLED_EXIT_CODE, endpoint.reason)
         for disk in {block_disk for block_disk, _ in self.cache.state.blocks}:
             if place_of(disk) == place and not (present and disk == key):
                 self.cache.drop_disk(disk)

@@ -1,6 +1,6 @@
-"""Server processes: what a partition's server is made of, and how it is started.
+"""Server processes: what an endpoint's server is made of, and how it is started.
 
-Every server is a ring-3 process with a partition block and one thread (more if it starts them); its
+Every server is a ring-3 process with an endpoint block and one thread (more if it starts them); its
 program is the native one of the ROM, or the stub that steps hosted handlers (asm/user/servers/server.asm).
 """
 
@@ -14,8 +14,8 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.guest import Guest
-from callgate.kernel.core.records import PRIORITY_SERVER, PartitionState, Process, Thread, Window, WindowKind
-from callgate.kernel.ipc.partition_servers import PartitionServers
+from callgate.kernel.core.records import PRIORITY_SERVER, EndpointState, Process, Thread, Window, WindowKind
+from callgate.kernel.ipc.endpoint_lifetimes import EndpointLifetimes
 from callgate.kernel.memory.page_tables import USER_DATA, USER_READ
 from callgate.kernel.programs.executable import Executable
 from callgate.kernel.programs.images import program_executable
@@ -38,7 +38,7 @@ class Servers:
         guest: Guest,
         threads: Threads,
         processes: Processes,
-        partitions: PartitionServers,
+        lifetimes: EndpointLifetimes,
         hosted: Hosted,
         mounting: Mounting,
     ) -> None:
@@ -46,10 +46,10 @@ class Servers:
         self.threads = threads
         self.scheduler = threads.scheduler
         self.processes = processes
-        self.partitions = partitions
+        self.lifetimes = lifetimes
         self.hosted = hosted
         self.mounting = mounting
-        self.endpoints = partitions.state
+        self.endpoints = lifetimes.state
 
     def start_native(
         self,
@@ -59,18 +59,18 @@ class Servers:
         hidden: bool = False,
         image: bytes = b"",
         executable: Executable | None = None,
-    ) -> PartitionState:
+    ) -> EndpointState:
         """Start a native server; `image` is placed at USER_HEAP, read-only.
 
         `program` names one of ours, or is what to call `executable`.
         """
         process = self.processes.create(name, server=True)
         with self._all_or_nothing(process):
-            partition = self._create(process, program, VolumeGeometry(name, 0, 0), -1, executable)
-            partition.hidden = hidden
+            endpoint = self._create(process, program, VolumeGeometry(name, 0, 0), -1, executable)
+            endpoint.hidden = hidden
             self._give_image(process, image)
-            self._start(partition, hosted=0)
-        return partition
+            self._start(endpoint, hosted=0)
+        return endpoint
 
     def _give_image(self, process: Process, image: bytes) -> None:
         """Place data at USER_HEAP."""
@@ -81,40 +81,40 @@ class Servers:
         if image:
             process.windows[layout.USER_HEAP] = Window(layout.USER_HEAP, -(-len(image) // PAGE_SIZE), WindowKind.HEAP)
 
-    def start_rom(self, files: dict[str, bytes]) -> PartitionState:
+    def start_rom(self, files: dict[str, bytes]) -> EndpointState:
         """Start the server of the read-only volume that holds `files`."""
-        partition = self.start_native("rom", "rom", image=build_rom(files))
-        partition.file_system = "rom"
-        return partition
+        endpoint = self.start_native("rom", "rom", image=build_rom(files))
+        endpoint.file_system = "rom"
+        return endpoint
 
-    def start_hosted(self, server: type[HostedServer], geometry: VolumeGeometry, disk: int) -> PartitionState:
-        """Start a hosted server for one partition."""
+    def start_hosted(self, server: type[HostedServer], geometry: VolumeGeometry, disk: int) -> EndpointState:
+        """Start a hosted server for one endpoint."""
         process = self.processes.create(f"hosted:{geometry.name}", server=True)
         with self._all_or_nothing(process):
-            partition = self._create(process, "hosted", geometry, disk)
+            endpoint = self._create(process, "hosted", geometry, disk)
             self.processes.give_page(process, HOSTED_BLOCKS, USER_DATA)
             self.hosted.servers[process.number] = self._make(server, process, geometry)
-            self._start(partition, hosted=HOSTED_BLOCKS)
-        return partition
+            self._start(endpoint, hosted=HOSTED_BLOCKS)
+        return endpoint
 
     def kill(self, process: Process, reason: str, details: Sequence[str] = ()) -> None:
         """End a server process: its requests fail, its volume is gone, other volumes live on.
 
         `details` are lines of the log that belong to the reason.
         """
-        partition = self.endpoints.by_number[process.partition]
-        if not partition.dead:
-            partition.reason = reason
-            lines = [f"/{partition.name}: server ended: {reason}", *(f"  {line}" for line in details)]
-            self.mounting.say_of(partition.name, lines, process, urgent=True)
-            self.partitions.die(partition, ErrorCode.SERVER_DIED)
+        endpoint = self.endpoints.by_number[process.endpoint]
+        if not endpoint.dead:
+            endpoint.reason = reason
+            lines = [f"/{endpoint.name}: server ended: {reason}", *(f"  {line}" for line in details)]
+            self.mounting.say_of(endpoint.name, lines, process, urgent=True)
+            self.lifetimes.die(endpoint, ErrorCode.SERVER_DIED)
         self.processes.kill(process, KILLED_EXIT_CODE, reason)
 
     def thread_ended(self, thread: Thread, process: Process) -> None:
         """A server thread has died: without it nobody answers what it was given, so all of them do."""
         self.kill(process, process.fault or f"thread {thread.number} ended")
         if len(process.threads) == 1:
-            self.partitions.sweep(self.endpoints.by_number[process.partition])
+            self.lifetimes.sweep(self.endpoints.by_number[process.endpoint])
 
     def _make(self, server: type[HostedServer], process: Process, geometry: VolumeGeometry) -> HostedServer:
         """Return a server object; PolicyError if its class cannot make one."""
@@ -131,10 +131,10 @@ class Servers:
         try:
             yield
         except PolicyError as error:
-            partition = self.endpoints.by_number.get(process.partition)
-            if partition is not None:
-                partition.process = None
-                self.partitions.die(partition, error.code)
+            endpoint = self.endpoints.by_number.get(process.endpoint)
+            if endpoint is not None:
+                endpoint.process = None
+                self.lifetimes.die(endpoint, error.code)
             self.hosted.end_process(process)
             self.processes.discard(process)
             raise
@@ -146,20 +146,20 @@ class Servers:
         geometry: VolumeGeometry,
         disk: int,
         executable: Executable | None = None,
-    ) -> PartitionState:
+    ) -> EndpointState:
         process.program = program
-        partition = self.partitions.create(process, disk, geometry.start, geometry.sectors, geometry.name)
+        endpoint = self.lifetimes.create(process, disk, geometry.start, geometry.sectors, geometry.name)
         executable = executable or program_executable(program)
         self.processes.load(process, executable, geometry.name.encode())
-        partition.entry = executable.entry
-        return partition
+        endpoint.entry = executable.entry
+        return endpoint
 
-    def _start(self, partition: PartitionState, *, hosted: int) -> None:
-        process = partition.process
+    def _start(self, endpoint: EndpointState, *, hosted: int) -> None:
+        process = endpoint.process
         assert process is not None
         thread = self.threads.create_user(
-            process, process.name, PRIORITY_SERVER, partition.entry, layout.USER_STACK_TOP - 16, edi=hosted
+            process, process.name, PRIORITY_SERVER, endpoint.entry, layout.USER_STACK_TOP - 16, edi=hosted
         )
         thread.hosted_block = hosted
-        self.partitions.add_server(partition, thread)
+        self.lifetimes.add_server(endpoint, thread)
         self.scheduler.wake(thread)

@@ -16,7 +16,7 @@ from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.core.errors import Overdue, PolicyError
 from callgate.kernel.core.guest import Guest
-from callgate.kernel.core.records import PartitionState
+from callgate.kernel.core.records import EndpointState
 from callgate.kernel.ipc.requests import Requests
 from callgate.kernel.programs.images import ROM_PROGRAMS, program_file
 from callgate.kernel.servers.lifecycle import Servers
@@ -161,22 +161,22 @@ class Volumes:
         self.mounting.there()
         return f"/{state.name}: {state.file_system}, label {label or '(none)'}"
 
-    async def greet(self, partition: PartitionState) -> str:
+    async def greet(self, endpoint: EndpointState) -> str:
         """Return the label that a new server gives: the first request is answered when it has mounted.
 
         One that does not answer before its deadline is killed.
         """
         deadline = self.guest.now + self.mounting.deadline
         try:
-            reply = await self.requests.make_until(deadline, partition, Operation.VOLUME)
+            reply = await self.requests.make_until(deadline, endpoint, Operation.VOLUME)
         except Overdue:
-            partition.reason = f"it did not mount within {self.mounting.deadline / 1e6:g} ms of virtual time"
-            self.servers.partitions.die(partition, ErrorCode.SERVER_DIED)
-            assert partition.process is not None
-            self.servers.processes.kill(partition.process, KILLED_EXIT_CODE, partition.reason)
-            raise PolicyError(ErrorCode.SERVER_DIED, f"{partition.reason} (--mount-deadline)") from None
+            endpoint.reason = f"it did not mount within {self.mounting.deadline / 1e6:g} ms of virtual time"
+            self.servers.lifetimes.die(endpoint, ErrorCode.SERVER_DIED)
+            assert endpoint.process is not None
+            self.servers.processes.kill(endpoint.process, KILLED_EXIT_CODE, endpoint.reason)
+            raise PolicyError(ErrorCode.SERVER_DIED, f"{endpoint.reason} (--mount-deadline)") from None
         label = (await reply.take_data()).decode("utf-8", "replace")
-        server = self.servers.hosted.servers.get(partition.process.number) if partition.process else None
+        server = self.servers.hosted.servers.get(endpoint.process.number) if endpoint.process else None
         if server is not None and server.kind:
-            partition.file_system = str(server.kind)
+            endpoint.file_system = str(server.kind)
         return label

@@ -215,7 +215,7 @@ class Processes:
     def _orphan_reads(self, number: int) -> bool:
         """Whether a process lives, waits for the console, and is neither the shell nor anybody's child."""
         process = self.tasks.processes[number]
-        orphaned = process.parent == 0 and process.number != self.tasks.shell and process.partition < 0
+        orphaned = process.parent == 0 and process.number != self.tasks.shell and process.endpoint < 0
         return orphaned and not process.dying and any(map(waits_for_input, process.threads))
 
     def _call_back(self, process: Process | None) -> None:

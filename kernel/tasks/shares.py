@@ -14,7 +14,7 @@ from callgate.kernel.abi import limits
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.selectors import MAX_PROCESSES, MAX_THREADS
 from callgate.kernel.core.errors import PolicyError
-from callgate.kernel.core.records import Endpoints, PartitionState, Process, Tasks
+from callgate.kernel.core.records import Endpoints, EndpointState, Process, Tasks
 from callgate.kernel.memory.frames import OutOfMemory
 from callgate.kernel.memory.physical_memory import PhysicalMemory
 
@@ -139,7 +139,7 @@ class Shares:
 
     # Blocks of the cache.
 
-    def check_blocks(self, partition: PartitionState, count: int) -> None:
+    def check_blocks(self, endpoint: EndpointState, count: int) -> None:
         """NO_RESOURCES if a server must not lock `count` more blocks.
 
         Each has some of its own; what is more comes out of what all share.
@@ -147,11 +147,11 @@ class Shares:
         total = self.memory.high.total
         own, shared = total // limits.SERVER_BLOCKS_OWN, total // limits.SERVER_BLOCKS_SHARED
         most = max(total // limits.SERVER_BLOCKS_PART, limits.SERVER_BLOCKS_LEAST)
-        mine = partition.locked_blocks + count
+        mine = endpoint.locked_blocks + count
         servers = self.endpoints.by_number.values()
-        others = sum(max(0, server.locked_blocks - own) for server in servers if server is not partition)
+        others = sum(max(0, server.locked_blocks - own) for server in servers if server is not endpoint)
         if mine > own and (mine > most or mine - own + others > shared):
-            raise PolicyError(ErrorCode.NO_RESOURCES, f"/{partition.name} has {partition.locked_blocks} blocks locked")
+            raise PolicyError(ErrorCode.NO_RESOURCES, f"/{endpoint.name} has {endpoint.locked_blocks} blocks locked")
 
 
 def frames_of(process: Process) -> int:

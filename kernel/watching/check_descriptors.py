@@ -76,7 +76,7 @@ def local_tables_hold_the_server_gate_only(facts: Facts) -> Iterator[str]:
             continue
         entries = facts.quads[ldt >> 3 : (ldt >> 3) + selectors.LDT_ENTRIES].tolist()
         for index, entry in enumerate(entries):
-            wanted = gate if index == selectors.SELECTOR_SERVER_GATE >> 3 and process.partition >= 0 else 0
+            wanted = gate if index == selectors.SELECTOR_SERVER_GATE >> 3 and process.endpoint >= 0 else 0
             if entry != wanted:
                 yield f"process {process.number} ({process.name}): LDT entry {index} is {entry:#018x}"
 
@@ -110,12 +110,12 @@ def _owned(facts: Facts) -> Iterator[tuple[int, tuple[int, str]]]:
         base = _base(facts.gdt[process.ldt_index])
         limit = selectors.LDT_ENTRIES * 8 - 1
         yield process.ldt_index, (_segment(base, limit, LDT, 0), f"process {process.number}'s LDT")
-    for partition in state.endpoints.by_number.values():
-        name = f"the partition block of {partition.name}"
-        yield selectors.GDT_FIRST_PARTITION + partition.number, (_page(partition.block), name)
-        first = selectors.GDT_FIRST_MESSAGE + partition.number * selectors.SLOTS
-        for slot, frame in partition.frames.items():
-            yield first + slot, (_page(frame), f"message page {slot} of {partition.name}")
+    for endpoint in state.endpoints.by_number.values():
+        name = f"the endpoint block of {endpoint.name}"
+        yield selectors.GDT_FIRST_ENDPOINT + endpoint.number, (_page(endpoint.block), name)
+        first = selectors.GDT_FIRST_MESSAGE + endpoint.number * selectors.SLOTS
+        for slot, frame in endpoint.frames.items():
+            yield first + slot, (_page(frame), f"message page {slot} of {endpoint.name}")
 
 
 def _page(frame: int) -> int:

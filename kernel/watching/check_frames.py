@@ -53,7 +53,7 @@ def _compare(facts: Facts, pool: FramePool, claims: Counter[int]) -> Iterator[st
 
 
 def user_pages_are_held_and_of_ring_3(facts: Facts) -> Iterator[str]:
-    """A frame mapped for ring 3 is held, and is no page table, kernel stack, partition block, LDT or path page."""
+    """A frame mapped for ring 3 is held, and is no page table, kernel stack, endpoint block, LDT or path page."""
     private = _kernel_frames(facts)
     for space in (*facts.spaces, facts.kernel_space):
         for page in space.pages:
@@ -143,10 +143,10 @@ def _low_claims(facts: Facts) -> Iterator[int]:
         for window in process.windows.values():
             yield from window.private
             yield from _pinned(window.pins)
-    for partition in state.endpoints.by_number.values():
-        yield partition.block
-        yield from partition.frames.values()
-        for pins in partition.pins.values():
+    for endpoint in state.endpoints.by_number.values():
+        yield endpoint.block
+        yield from endpoint.frames.values()
+        for pins in endpoint.pins.values():
             yield from _pinned(pins)
     yield from _file_claims(facts)
 
@@ -197,8 +197,8 @@ def _kernel_frames(facts: Facts) -> dict[int, str]:
         found[path_page(facts, thread)] = "a page for paths"
         for linear in range(thread.stack + TCB_SIZE - KERNEL_STACK_SIZE, thread.stack, PAGE_SIZE):
             found[facts.stack_pages[linear]] = "a kernel stack"
-    for partition in facts.state.endpoints.by_number.values():
-        found[partition.block] = "a partition block"
+    for endpoint in facts.state.endpoints.by_number.values():
+        found[endpoint.block] = "an endpoint block"
     for process in facts.state.tasks.processes.values():
         found.update((frame, "a table of its process") for frame in process.tables if frame not in found)
     return found

@@ -7,18 +7,18 @@ from collections.abc import Iterator
 
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.layout import offset_of, size_of
-from callgate.kernel.abi.message import Partition, SlotState
+from callgate.kernel.abi.message import Endpoint, SlotState
 from callgate.kernel.abi.selectors import SELECTOR_USER_CODE, SLOTS
 from callgate.kernel.abi.thread import GateFrame, ThreadControlBlock, ThreadFlags, ThreadState, TrapFrame
 from callgate.kernel.core.control_block import word
-from callgate.kernel.core.records import GIVE_BACKS, PartitionState, Thread
+from callgate.kernel.core.records import GIVE_BACKS, EndpointState, Thread
 from callgate.kernel.file_data.objects import SpanState
 from callgate.kernel.storage.disk_requests import Key
 from callgate.kernel.watching.check_facts import Facts
 
 FLAG_VM, FLAG_IOPL = 1 << 17, 3 << 12
 TCB_FLAGS = word(ThreadControlBlock, "flags")
-STATE = offset_of(Partition, "state")
+STATE = offset_of(Endpoint, "state")
 ON_ITS_WAY = {SlotState.TAKEN, SlotState.POSTED, SlotState.SERVED}
 FOR_A_SERVER = {WaitReason.REPLY, WaitReason.SLOT, WaitReason.FILE}
 #: Kernel threads that may wait for a server, because asking it is their job: those that mount.
@@ -45,7 +45,7 @@ def block_locks_equal_a_recount(facts: Facts) -> Iterator[str]:
 
 def _pinned_blocks(facts: Facts) -> Iterator[Key]:
     holders = [span.pins for span in facts.spans]
-    holders += [pins for partition in facts.state.endpoints.by_number.values() for pins in partition.pins.values()]
+    holders += [pins for endpoint in facts.state.endpoints.by_number.values() for pins in endpoint.pins.values()]
     holders += [window.pins for process in facts.state.tasks.processes.values() for window in process.windows.values()]
     return ((disk, block) for pins in holders for kind, disk, block in pins if kind == "block")
 
@@ -73,62 +73,62 @@ def slot_waiters_equal_a_recount(facts: Facts) -> Iterator[str]:
     address = facts.kernel.guest.address
     first, behind = address("take_slot.queue"), address("take_slot.wait")
     between = sum(1 for thread in facts.state.tasks.threads.values() if facts.within(thread, first, behind))
-    for partition in facts.state.endpoints.by_number.values():
-        counted = len(partition.waiters)
-        waiters = facts.kernel.slots.block(partition)["slot_waiters"]
+    for endpoint in facts.state.endpoints.by_number.values():
+        counted = len(endpoint.waiters)
+        waiters = facts.kernel.slots.block(endpoint)["slot_waiters"]
         if not counted <= waiters <= counted + between:
-            yield f"{partition.name}: slot_waiters is {waiters}, counted {counted}"
+            yield f"{endpoint.name}: slot_waiters is {waiters}, counted {counted}"
 
 
-def partition_mask_equals_the_records(facts: Facts) -> Iterator[str]:
-    """Ring 3 can name a partition if and only if there is a record of it."""
+def endpoint_mask_equals_the_records(facts: Facts) -> Iterator[str]:
+    """Ring 3 can name an endpoint if and only if there is a record of it."""
     recorded = sum(1 << number for number in facts.state.endpoints.by_number)
-    mask = facts.kernel.guest.kernel_words["partitions"]
+    mask = facts.kernel.guest.kernel_words["endpoints"]
     if mask != recorded:
-        yield f"the mask of partitions is {mask:#x}, on record {recorded:#x}"
+        yield f"the mask of endpoints is {mask:#x}, on record {recorded:#x}"
 
 
 def a_slot_is_in_one_place(facts: Facts) -> Iterator[str]:
     """No slot is both free and unused, and none of these two holds a request."""
-    for partition in facts.state.endpoints.by_number.values():
-        fields = facts.kernel.slots.block(partition)
+    for endpoint in facts.state.endpoints.by_number.values():
+        fields = facts.kernel.slots.block(endpoint)
         free, unused = fields["free"], fields["unused"]
-        states = _states(facts, partition)
+        states = _states(facts, endpoint)
         for slot in range(SLOTS):
             here = free >> slot & 1
             if here and unused >> slot & 1:
-                yield f"{partition.name}: slot {slot} is free and unused"
+                yield f"{endpoint.name}: slot {slot} is free and unused"
             if (here or unused >> slot & 1) and states[slot] != SlotState.FREE:
-                yield f"{partition.name}: slot {slot} is free, and {SlotState(states[slot]).name}"
-            if here and slot not in partition.frames:
-                yield f"{partition.name}: slot {slot} is free, and has no page"
+                yield f"{endpoint.name}: slot {slot} is free, and {SlotState(states[slot]).name}"
+            if here and slot not in endpoint.frames:
+                yield f"{endpoint.name}: slot {slot} is free, and has no page"
 
 
 def posted_requests_equal_a_recount(facts: Facts) -> Iterator[str]:
     """A slot noted as posted is on its way, and nobody waits for its reply; a span waits for one thing only.
 
-    That is a slot, or the disk, or the policy that handles the reply.  Machine code's marks (`Partition.posted`) go
+    That is a slot, or the disk, or the policy that handles the reply.  Machine code's marks (`Endpoint.posted`) go
     before the slot is free.  While a coroutine has a slot filled that it has been given, the slot is still FREE.
     """
     counted: Counter[int] = Counter()
-    for partition in facts.state.endpoints.by_number.values():
-        states = _states(facts, partition)
-        fields = facts.kernel.slots.block(partition)
+    for endpoint in facts.state.endpoints.by_number.values():
+        states = _states(facts, endpoint)
+        fields = facts.kernel.slots.block(endpoint)
         if strange := fields["posted"] & (fields["free"] | fields["unused"]):
-            yield f"{partition.name}: slots {strange:#x} are free, and marked as posted"
-        for slot, number in partition.posted.items():
+            yield f"{endpoint.name}: slots {strange:#x} are free, and marked as posted"
+        for slot, number in endpoint.posted.items():
             counted[number] += 1
             taken = not facts.quiescent and states[slot] == SlotState.FREE and not fields["free"] >> slot & 1
-            if not (taken or states[slot] in ON_ITS_WAY) or facts.kernel.slots.client(partition, slot):
-                yield f"{partition.name}: slot {slot} is noted as posted, and is {SlotState(states[slot]).name}"
+            if not (taken or states[slot] in ON_ITS_WAY) or facts.kernel.slots.client(endpoint, slot):
+                yield f"{endpoint.name}: slot {slot} is noted as posted, and is {SlotState(states[slot]).name}"
     for number, (_, span) in facts.kernel.state.files.waiting.items():
         ways = counted[number] + bool(span.list_frame)
         if span.state is not SpanState.WAITING or ways > 1 or (ways == 0 and facts.quiescent):
             yield f"span {number} waits for {ways} replies or disk requests, and is {span.state.name}"
 
 
-def _states(facts: Facts, partition: PartitionState) -> bytes:
-    return facts.kernel.machine.ram.read(partition.block + STATE, SLOTS)
+def _states(facts: Facts, endpoint: EndpointState) -> bytes:
+    return facts.kernel.machine.ram.read(endpoint.block + STATE, SLOTS)
 
 
 # Threads.
@@ -192,33 +192,33 @@ def fpu_registers_are_their_owners_or_locked(facts: Facts) -> Iterator[str]:
 
 def give_backs_are_on_their_way(facts: Facts) -> Iterator[str]:
     """What is to be given back waits for a slot, has one, or is with the server that lives; in one place."""
-    for partition in facts.state.endpoints.by_number.values():
-        queue = partition.give_backs
-        ways = partition.waiters.count(GIVE_BACKS) + (queue.slot >= 0)
-        ways += list(partition.posted.values()).count(GIVE_BACKS)
+    for endpoint in facts.state.endpoints.by_number.values():
+        queue = endpoint.give_backs
+        ways = endpoint.waiters.count(GIVE_BACKS) + (queue.slot >= 0)
+        ways += list(endpoint.posted.values()).count(GIVE_BACKS)
         started = facts.kernel.give_backs.state.thread is not None
         if ways > 1 or (facts.quiescent and ways != queue.busy):
-            yield f"{partition.name}: give-backs are in {ways} places, busy is {queue.busy}"
-        if not partition.dead and queue.entries and started and not queue.busy:
-            yield f"{partition.name}: {len(queue.entries)} give-backs that nobody sends"
+            yield f"{endpoint.name}: give-backs are in {ways} places, busy is {queue.busy}"
+        if not endpoint.dead and queue.entries and started and not queue.busy:
+            yield f"{endpoint.name}: {len(queue.entries)} give-backs that nobody sends"
 
 
 def what_servers_hold_equals_a_recount(facts: Facts) -> Iterator[str]:
     """`held` of a server that lives counts open files, locks, spans and give-backs."""
-    for partition in facts.state.endpoints.by_number.values():
-        counted = held_by(facts, partition)
-        if facts.quiescent and not partition.dead and partition.held != counted:
-            yield f"{partition.name}: holds {partition.held} things, counted {counted}"
+    for endpoint in facts.state.endpoints.by_number.values():
+        counted = held_by(facts, endpoint)
+        if facts.quiescent and not endpoint.dead and endpoint.held != counted:
+            yield f"{endpoint.name}: holds {endpoint.held} things, counted {counted}"
 
 
-def held_by(facts: Facts, partition: PartitionState) -> int:
-    """Return what `PartitionState.held` must be while the server lives."""
-    files = [file for file in facts.kernel.files.objects.values() if file.partition == partition.number]
+def held_by(facts: Facts, endpoint: EndpointState) -> int:
+    """Return what `EndpointState.held` must be while the server lives."""
+    files = [file for file in facts.kernel.files.objects.values() if file.endpoint == endpoint.number]
     blocks = sum(bool(span.server_request) for file in files for span in file.spans)
     versions = set(facts.kernel.directories.state.versions.values())
     for process in facts.state.tasks.processes.values():
         versions.update(lock.of for lock in process.locks.values() if lock.of is not None)
-    locks = sum(version.server is partition for version in versions)
-    queue = partition.give_backs
-    in_flight = GIVE_BACKS in partition.posted.values()
+    locks = sum(version.server is endpoint for version in versions)
+    queue = endpoint.give_backs
+    in_flight = GIVE_BACKS in endpoint.posted.values()
     return len(files) + blocks + locks + len(queue.entries) + in_flight

@@ -55,9 +55,9 @@ def what_windows_hold_equals_a_recount(facts: Facts) -> Iterator[str]:
         counted = sum(low_frames(window) for window in process.windows.values() if window.kind != WindowKind.HEAP)
         if process.shown != counted:
             yield f"{process}: windows hold {process.shown} frames, counted {counted}"
-        partition = facts.state.endpoints.by_number.get(process.partition)
-        if partition is None or partition.process is not process:
+        endpoint = facts.state.endpoints.by_number.get(process.endpoint)
+        if endpoint is None or endpoint.process is not process:
             continue
         locked = sum(window.pages for window in process.windows.values() if window.kind == WindowKind.BLOCKS)
-        if partition.locked_blocks < locked or (partition.locked_blocks > locked and facts.quiescent):
-            yield f"/{partition.name}: {partition.locked_blocks} blocks locked, counted {locked}"
+        if endpoint.locked_blocks < locked or (endpoint.locked_blocks > locked and facts.quiescent):
+            yield f"/{endpoint.name}: {endpoint.locked_blocks} blocks locked, counted {locked}"

@@ -34,7 +34,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     check_descriptors.local_tables_hold_the_server_gate_only,
     check_records.block_locks_equal_a_recount,
     check_records.cache_totals_equal_a_recount,
-    check_records.partition_mask_equals_the_records,
+    check_records.endpoint_mask_equals_the_records,
     check_records.slot_waiters_equal_a_recount,
     check_records.a_slot_is_in_one_place,
     check_records.posted_requests_equal_a_recount,

@@ -22,7 +22,7 @@ class OperationCosts:
     def __init__(self, kernel: Kernel) -> None:
         """Probe the events of the IPC path in the kernel's image."""
         self.kernel = kernel
-        self.begun: dict[tuple[int, int], Counts] = {}  # (partition selector, slot) -> the ledger when it was taken
+        self.begun: dict[tuple[int, int], Counts] = {}  # (endpoint selector, slot) -> the ledger when it was taken
         self.operations: dict[tuple[int, int], int] = {}
         self.totals: dict[int, tuple[int, Counts]] = {}  # operation -> (how many, what they cost)
         steps: dict[str, Callable[[], None]] = {

@@ -1,6 +1,6 @@
 """What a system whose programs have ended still holds although nobody should: it was not given back."""
 
-from callgate.kernel.core.records import PartitionState
+from callgate.kernel.core.records import EndpointState
 from callgate.kernel.kernel import Kernel
 
 ALL_SLOTS = 0xFFFF_FFFF
@@ -11,9 +11,7 @@ def leftovers(kernel: Kernel) -> list[str]:
 
     The tests' one account of what may be left when every program has ended and servers have answered: nothing.
     """
-    found = [
-        text for partition in kernel.state.endpoints.by_number.values() for text in _of_partition(kernel, partition)
-    ]
+    found = [text for endpoint in kernel.state.endpoints.by_number.values() for text in _of_endpoint(kernel, endpoint)]
     blocks = kernel.cache.state.blocks
     locked = [key for key, block in blocks.items() if block.locks > block.changed]
     if locked:
@@ -36,17 +34,17 @@ def leftovers(kernel: Kernel) -> list[str]:
     return found
 
 
-def _of_partition(kernel: Kernel, partition: PartitionState) -> list[str]:
-    fields = kernel.slots.block(partition)
+def _of_endpoint(kernel: Kernel, endpoint: EndpointState) -> list[str]:
+    fields = kernel.slots.block(endpoint)
     taken = ~(fields["unused"] | fields["free"]) & ALL_SLOTS
-    found = [f"{partition.name}: slots {taken:#x}"] if taken else []
-    if fields["slot_waiters"] or partition.waiters:
-        found.append(f"{partition.name}: somebody waits for a slot")
-    if partition.posted or fields["posted"]:
-        found.append(f"{partition.name}: posted {partition.posted}, marked {fields['posted']:#x}")
-    if partition.give_backs.busy:
-        found.append(f"{partition.name}: has not been told {partition.give_backs}")
-    return found + ([f"{partition.name}: pins {partition.pins}"] if partition.pins else [])
+    found = [f"{endpoint.name}: slots {taken:#x}"] if taken else []
+    if fields["slot_waiters"] or endpoint.waiters:
+        found.append(f"{endpoint.name}: somebody waits for a slot")
+    if endpoint.posted or fields["posted"]:
+        found.append(f"{endpoint.name}: posted {endpoint.posted}, marked {fields['posted']:#x}")
+    if endpoint.give_backs.busy:
+        found.append(f"{endpoint.name}: has not been told {endpoint.give_backs}")
+    return found + ([f"{endpoint.name}: pins {endpoint.pins}"] if endpoint.pins else [])
 
 
 def kernel_pages(kernel: Kernel) -> int:
@@ -60,8 +58,8 @@ def kernel_pages(kernel: Kernel) -> int:
         owned.update(process.pages.values(), process.tables)
         for window in process.windows.values():
             owned.update(window.private)
-    for partition in state.endpoints.by_number.values():
-        owned.update(partition.frames.values(), [partition.block])
+    for endpoint in state.endpoints.by_number.values():
+        owned.update(endpoint.frames.values(), [endpoint.block])
     for frames in state.tasks.stack_frames.values():
         owned.update(frames)
     return len(set(state.low.holders) - owned)

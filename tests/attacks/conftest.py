@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from callgate.asm.assembler import Program, assemble
 from callgate.disk.media import ImageFile, Medium
-from callgate.kernel.core.records import PRIORITY_USER, PartitionState, Process
+from callgate.kernel.core.records import PRIORITY_USER, EndpointState, Process
 from callgate.kernel.kernel import Kernel
 from callgate.kernel.machine import Stop
 from callgate.kernel.programs.executable import Executable, parse_elf
@@ -84,7 +84,7 @@ class Arena:
         """Return the address of a label of a program."""
         return program(name, **defines).address(label)
 
-    def server(self, name: str, volume: str, **defines: int) -> PartitionState:
+    def server(self, name: str, volume: str, **defines: int) -> EndpointState:
         """Start a native server for a volume of its own; its number is the next free one."""
         return self.kernel.servers.start_native(name, volume, hidden=True, executable=executable(name, **defines))
 

@@ -71,8 +71,8 @@ def test_directory_listings_agree_with_mdir(boot, fat_image: Make) -> None:
 def test_no_physical_address_is_left_where_a_server_will_see_it(boot, fat_image: Make) -> None:
     """The reply to a request for a directory names frames; the message page is the server's again with the next one."""
     run = boot("dir docs", fat_image(FILES, width=16, mebibytes=16))
-    partitions = [item for item in run.system.kernel.state.endpoints.by_number.values() if item.name == "d0"]
-    assert partitions[0].frames
+    endpoints = [item for item in run.system.kernel.state.endpoints.by_number.values() if item.name == "d0"]
+    assert endpoints[0].frames
     assert run.leaks() == []
 
 

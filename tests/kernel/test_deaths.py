@@ -53,10 +53,10 @@ def test_a_server_killed_anywhere_takes_nothing_with_it(image: Path) -> None:
     for point in range(begin, end, max(1, (end - begin) // POINTS)):
         system, output = start(image, commands)
         system.run(fuel=point)
-        partition = next(p for p in system.kernel.state.endpoints.by_number.values() if p.name == "d0")
-        assert partition.process is not None
+        endpoint = next(p for p in system.kernel.state.endpoints.by_number.values() if p.name == "d0")
+        assert endpoint.process is not None
         if system.exit_code is None:
-            system.kernel.servers.kill(partition.process, "killed by the test")
+            system.kernel.servers.kill(endpoint.process, "killed by the test")
             attention(system)
             stop = system.run(fuel=FUEL)
             assert stop.reason == "exit", (point, stop, system.kernel.state.tasks.threads)
@@ -95,13 +95,13 @@ def test_a_server_killed_at_each_instruction_of_its_kernel_path_strands_no_clien
         system, output = start(image, commands)
         while "shell" not in {thread.name for thread in system.kernel.state.tasks.threads.values()}:
             system.run(fuel=500)
-        partition = next(p for p in system.kernel.state.endpoints.by_number.values() if p.name == "d0")
-        assert partition.process is not None
-        while system.kernel.scheduler.current.process is not partition.process:
+        endpoint = next(p for p in system.kernel.state.endpoints.by_number.values() if p.name == "d0")
+        assert endpoint.process is not None
+        while system.kernel.scheduler.current.process is not endpoint.process:
             system.run(fuel=FUEL, until=event)
             system.machine.step()
         system.machine.step(steps)
-        system.kernel.servers.kill(partition.process, "killed by the test")
+        system.kernel.servers.kill(endpoint.process, "killed by the test")
         attention(system)
         stop = system.run(fuel=FUEL)
         assert stop.reason == "exit", (steps, stop, system.kernel.state.tasks.threads)

@@ -98,13 +98,13 @@ def test_a_volume_for_which_there_is_no_memory_does_not_bury_another(
     system.run(fuel=50_000_000)
     kernel = system.kernel
     before = dict(kernel.state.endpoints.by_number)
-    assert any(partition.dead for partition in before.values())
-    monkeypatch.setattr("callgate.kernel.abi.selectors.MAX_PARTITIONS", len(before))
+    assert any(endpoint.dead for endpoint in before.values())
+    monkeypatch.setattr("callgate.kernel.abi.selectors.MAX_ENDPOINTS", len(before))
     process = kernel.processes.create("late", server=True)
     low = kernel.state.low
     taken = [low.allocate() for _ in range(low.available - 1)]  # one is left, for the table of the messages
     with pytest.raises(OutOfMemory):
-        kernel.partition_servers.create(process, -1, 0, 0, "late")
+        kernel.endpoint_lifetimes.create(process, -1, 0, 0, "late")
     assert kernel.state.endpoints.by_number == before
     for frame in taken:
         low.release(frame)

@@ -45,7 +45,7 @@ def test_each_wait_for_a_reply_is_counted_at_the_server_that_is_waited_for(clien
     """One client hands the CPU over; of many some find the server awake and block."""
     bench = Bench(clients=clients)
     bench.system.run(fuel=200_000)
-    fields = bench.kernel.slots.block(bench.partition)
+    fields = bench.kernel.slots.block(bench.endpoint)
     waits = bench.system.machine.ledger.blocking_waits
     assert fields["blocking_waits"] == waits > 100
     assert waits <= fields["tail"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from callgate.asm.assembler import Program
 from callgate.kernel.abi.layout import size_of
-from callgate.kernel.abi.message import PARTITION_SHARED, Partition
+from callgate.kernel.abi.message import ENDPOINT_SHARED, Endpoint
 from callgate.kernel.programs.images import kernel_image
 from capstone import CS_AC_READ, CS_AC_WRITE, CS_ARCH_X86, CS_MODE_32, Cs, CsInsn
 from capstone.x86_const import X86_INS_XCHG, X86_OP_MEM, X86_PREFIX_LOCK, X86_REG_ESP, X86_REG_GS, X86_REG_INVALID
@@ -16,7 +16,7 @@ READ_AND_WRITE = {"bts", "btr", "btc", "cmpxchg", "xadd", "xchg"}
 # Words that are read, changed and written without a lock, by what the source calls them, and why that is right.
 ONE_WRITER = {
     r"KernelWords\.ticks": "the timer interrupts one CPU",
-    r"Partition\.handles": "the thread that answers the request owns its slot",
+    r"Endpoint\.handles": "the thread that answers the request owns its slot",
     r"Disk\.(issued|suspects|parked|watched|generation)": "a disk driver runs on one CPU (asm/kernel/disk/disk.asm)",
     r"PortRegisters\.cmd": "a register of the controller; the driver runs on one CPU",
     r"PrdtEntry\.dbc": "the command table is the driver's until the command is issued",
@@ -75,9 +75,9 @@ def test_what_reads_changes_and_writes_a_word_is_locked_unless_the_word_has_one_
     assert stale == [], "nothing changes these any more"
 
 
-def test_shared_words_of_a_partition_are_never_simply_stored(kernel: Program) -> None:
+def test_shared_words_of_an_endpoint_are_never_simply_stored(kernel: Program) -> None:
     """A plain store to a mask or counter undoes what another CPU has done since it was read."""
-    fields = [getattr(Partition, name) for name in PARTITION_SHARED]
+    fields = [getattr(Endpoint, name) for name in ENDPOINT_SHARED]
     shared = {offset for field in fields for offset in range(field.offset, field.offset + field.size)}
     seen: set[str] = set()
     stores: list[str] = []
@@ -85,12 +85,12 @@ def test_shared_words_of_a_partition_are_never_simply_stored(kernel: Program) ->
         for operand in written_memory(instruction, also_read=False):
             if operand.mem.segment != X86_REG_GS or operand.mem.disp not in shared:
                 continue
-            seen |= {name for name in PARTITION_SHARED if operand.mem.disp == getattr(Partition, name).offset}
+            seen |= {name for name in ENDPOINT_SHARED if operand.mem.disp == getattr(Endpoint, name).offset}
             if not locked(instruction):
                 stores.append(f"{kernel.symbol_at(instruction.address)}: {instruction.mnemonic} {instruction.op_str}")
     assert stores == []
-    assert seen == set(PARTITION_SHARED), "every one of them is changed by machine code"
-    assert max(shared) < size_of(Partition)
+    assert seen == set(ENDPOINT_SHARED), "every one of them is changed by machine code"
+    assert max(shared) < size_of(Endpoint)
 
 
 def test_the_accessed_bit_of_a_page_that_is_in_use_is_taken_away_by_a_locked_instruction(kernel: Program) -> None:

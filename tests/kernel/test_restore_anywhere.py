@@ -12,7 +12,7 @@ import pytest
 from callgate.asm.assembler.cache import cache_directory
 from callgate.disk.images.demo import demo_image
 from callgate.disk.media import ImageFile
-from callgate.kernel.core.records import PartitionState
+from callgate.kernel.core.records import EndpointState
 from callgate.kernel.system import System, SystemOptions
 
 POINTS = int(os.environ.get("CALLGATE_RESTORE_POINTS", "30"))
@@ -73,7 +73,7 @@ def test_a_system_goes_back_from_the_middle_of_loading_a_program(rerun: Rerun, m
     programs = rerun.system.kernel.programs
     obtain = programs.read_all
 
-    async def noted(volume: PartitionState, path: tuple[int, int], limit: int, parent: int) -> bytes:
+    async def noted(volume: EndpointState, path: tuple[int, int], limit: int, parent: int) -> bytes:
         loading[0] += 1
         try:
             return await obtain(volume, path, limit, parent)

@@ -7,7 +7,7 @@ from callgate.kernel.abi.memory import KERNEL_BASE, KERNEL_LOAD
 from callgate.kernel.programs.images import source
 from callgate.tools.asmtest.objects.linking import placed
 
-PARTITION, THREAD = 0x1_0000, 0x1_2000
+ENDPOINT, THREAD = 0x1_0000, 0x1_2000
 
 
 @cache
@@ -18,9 +18,9 @@ def unit():
 
 
 def load(cpu):
-    """Put the kernel into memory; FS is a thread and GS a partition, both empty."""
+    """Put the kernel into memory; FS is a thread and GS an endpoint, both empty."""
     cpu.use(unit())
-    cpu.segment("gs", PARTITION)
+    cpu.segment("gs", ENDPOINT)
     cpu.segment("fs", THREAD)
     return cpu
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import silent_servers as servers
 from callgate.kernel.abi.calls import Operation
-from callgate.kernel.core.records import PartitionState
+from callgate.kernel.core.records import EndpointState
 from callgate.kernel.servers import volumes
 from callgate.server.fat import FatServer
 
@@ -22,5 +22,5 @@ def hush(monkeypatch: pytest.MonkeyPatch, *operations: Operation) -> None:
     monkeypatch.setattr(servers.Silent, "silent", frozenset(operations))
 
 
-def partition(made: Any, name: str) -> PartitionState:
+def endpoint(made: Any, name: str) -> EndpointState:
     return next(p for p in made.kernel.state.endpoints.by_number.values() if p.name == name)

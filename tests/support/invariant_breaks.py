@@ -8,7 +8,7 @@ from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, PTE_PRESENT, PTE_
 from callgate.kernel.abi.message import SlotState
 from callgate.kernel.abi.selectors import SLOTS
 from callgate.kernel.abi.thread import GateFrame, ThreadState
-from callgate.kernel.core.records import PartitionState, Process
+from callgate.kernel.core.records import EndpointState, Process
 from callgate.kernel.file_data.objects import Span
 from callgate.kernel.kernel import Kernel
 from callgate.kernel.memory.page_tables import NX, USER_DATA, USER_READ
@@ -26,12 +26,12 @@ def shell(kernel: Kernel) -> Process:
     return kernel.state.tasks.processes[kernel.state.tasks.shell]
 
 
-def rom(kernel: Kernel) -> PartitionState:
+def rom(kernel: Kernel) -> EndpointState:
     return kernel.state.endpoints.by_number[0]
 
 
-def used(kernel: Kernel) -> PartitionState:
-    """Return a partition that has answered requests."""
+def used(kernel: Kernel) -> EndpointState:
+    """Return an endpoint that has answered requests."""
     return next(p for p in kernel.state.endpoints.by_number.values() if kernel.slots.block(p)["free"])
 
 
@@ -82,7 +82,7 @@ def map_a_kernel_stack(kernel: Kernel) -> None:
     map_page(kernel, kernel.state.tasks.stack_frames[0][0])
 
 
-def map_a_partition_block(kernel: Kernel) -> None:
+def map_an_endpoint_block(kernel: Kernel) -> None:
     map_page(kernel, rom(kernel).block)
 
 
@@ -164,8 +164,8 @@ def miscount_waiters(kernel: Kernel) -> None:
     kernel.slots.block(rom(kernel))["slot_waiters"] += 1
 
 
-def name_a_partition_that_is_not_there(kernel: Kernel) -> None:
-    kernel.guest.kernel_words["partitions"] |= 1 << 31
+def name_an_endpoint_that_is_not_there(kernel: Kernel) -> None:
+    kernel.guest.kernel_words["endpoints"] |= 1 << 31
 
 
 def free_a_slot_twice(kernel: Kernel) -> None:
@@ -264,7 +264,7 @@ BREAKS: dict[Break, tuple[str, str]] = {
     map_what_is_free: ("user_pages_are_held_and_of_ring_3", "which nobody holds"),
     map_a_page_table: ("user_pages_are_held_and_of_ring_3", "a page table"),
     map_a_kernel_stack: ("user_pages_are_held_and_of_ring_3", "a kernel stack"),
-    map_a_partition_block: ("user_pages_are_held_and_of_ring_3", "a partition block"),
+    map_an_endpoint_block: ("user_pages_are_held_and_of_ring_3", "an endpoint block"),
     map_a_path_page: ("user_pages_are_held_and_of_ring_3", "a page for paths"),
     map_a_high_frame: ("user_pages_are_held_and_of_ring_3", "which nobody holds"),
     open_the_kernel: ("user_pages_are_held_and_of_ring_3", "of kernel space, is mapped for ring 3"),
@@ -283,7 +283,7 @@ BREAKS: dict[Break, tuple[str, str]] = {
     miscount_locked: ("cache_totals_equal_a_recount", "cache.locked is"),
     miscount_changed: ("cache_totals_equal_a_recount", "cache.changed is -1, counted 0"),
     miscount_waiters: ("slot_waiters_equal_a_recount", "rom: slot_waiters is 1, counted 0"),
-    name_a_partition_that_is_not_there: ("partition_mask_equals_the_records", "the mask of partitions is 0x8"),
+    name_an_endpoint_that_is_not_there: ("endpoint_mask_equals_the_records", "the mask of endpoints is 0x8"),
     free_a_slot_twice: ("a_slot_is_in_one_place", "is free and unused"),
     free_a_slot_in_use: ("a_slot_is_in_one_place", "is free, and POSTED"),
     note_a_post_that_was_none: ("posted_requests_equal_a_recount", "slot 0 is noted as posted, and is FREE"),

@@ -7,7 +7,7 @@ from callgate.kernel.core.control_block import ControlBlock
 from callgate.kernel.core.coroutines import Coroutines, routine
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.log import Log, LogState
-from callgate.kernel.core.records import Endpoints, PartitionState, Process
+from callgate.kernel.core.records import Endpoints, EndpointState, Process
 from plain_guest import PlainImage, PlainMachine, plain_guest
 
 SECOND = 1_000_000_000
@@ -78,11 +78,11 @@ def test_the_end_of_the_system_says_what_is_still_left_out(log: Log, lines: list
 def test_urgent_lines_go_where_they_are_heard_and_a_server_is_named_by_its_volume(lines: list[str]) -> None:
     heard: list[str] = []
     endpoints = Endpoints()
-    server = PartitionState(3, 0, None, 0, 0, 0, "d0p1")
+    server = EndpointState(3, 0, None, 0, 0, 0, "d0p1")
     endpoints.by_number[3] = server
     log = Log(LogState(), plain_guest(), endpoints, lines.append, heard.append)
     process = a_program(9)
-    process.partition = 3
+    process.endpoint = 3
     log.urgent(["it ended", "here"], process)
     for _ in range(LOG_BURST):
         log("noise", server)  # one source: the two urgent lines are counted as the volume's

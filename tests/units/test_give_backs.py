@@ -10,12 +10,12 @@ from callgate.kernel.core.coroutines import RoutineCall
 from callgate.kernel.core.records import GIVE_BACKS
 from callgate.kernel.ipc.give_backs import LAST_WORDS, GiveBacks, GiveBacksState, Unclaimed
 from callgate.kernel.ipc.posted import Sender
-from plain_endpoint import Endpoint
 from plain_guest import drive, refusal
+from plain_ipc import Ipc
 
 
-class Office(Endpoint):
-    """Give-backs with their thread, and an endpoint; stops of the machine are counted."""
+class Office(Ipc):
+    """Give-backs with their thread, and the IPC room; stops of the machine are counted."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,9 +24,9 @@ class Office(Endpoint):
         self.posted.register(Sender.GIVE_BACKS, self.back)
         self.posted.granted = self.back.granted
         self.back.start()
-        self.queue = self.partition.give_backs
+        self.queue = self.endpoint.give_backs
         self.poster = self.back.state.thread
-        self.partition.held = 10
+        self.endpoint.held = 10
 
     def stop(self) -> None:
         self.stops += 1
@@ -47,11 +47,11 @@ class Office(Endpoint):
 
     def answer(self, *, error: ErrorCode = ErrorCode.OK) -> None:
         """Have the server answer the give-back that it has."""
-        slot = next(slot for slot, number in self.partition.posted.items() if number == GIVE_BACKS)
+        slot = next(slot for slot, number in self.endpoint.posted.items() if number == GIVE_BACKS)
         message = self.message(slot)
         message.eax, message.eflags = error, int(error is not ErrorCode.OK)
         self.slots.host_slot_drop(slot)
-        self.slots.free_slot(self.partition, slot)
+        self.slots.free_slot(self.endpoint, slot)
 
 
 @pytest.fixture
@@ -61,69 +61,69 @@ def office() -> Office:
 
 def test_what_is_given_back_is_said_one_at_a_time_in_order(office: Office) -> None:
     for operation, number in ((Operation.RELEASE, 5), (Operation.RELEASE, 6), (Operation.CLOSE, 2)):
-        office.back.add(office.partition, operation, number)
+        office.back.add(office.endpoint, operation, number)
     said = []
     while posted := office.post():
         said += posted
         assert office.post() == []  # the next one waits for the answer
         office.answer()
     assert said == [(Operation.RELEASE, 5, 5), (Operation.RELEASE, 6, 6), (Operation.CLOSE, 2, 2)]
-    assert (office.partition.held, office.back.idle) == (7, True)
+    assert (office.endpoint.held, office.back.idle) == (7, True)
 
 
 def test_a_server_that_does_not_answer_keeps_one_slot_and_others_are_told_meanwhile(office: Office) -> None:
     other = office.create("d1")
     for number in range(40):
-        office.back.add(office.partition, Operation.RELEASE, number)
+        office.back.add(office.endpoint, Operation.RELEASE, number)
         office.back.add(other, Operation.RELEASE, number)
     assert len(office.post()) == 2
-    assert office.slots.block(office.partition)["unused"] == 0xFFFF_FFFE
+    assert office.slots.block(office.endpoint)["unused"] == 0xFFFF_FFFE
     assert (len(office.queue.entries), office.back.idle) == (39, False)
 
 
 def test_with_every_slot_taken_a_give_back_waits_and_nobody_with_it(office: Office) -> None:
     office.take(32)
-    office.back.add(office.partition, Operation.CLOSE, 1)
+    office.back.add(office.endpoint, Operation.CLOSE, 1)
     assert office.post() == []
     office.slots.host_slot_give(4)
     assert (office.poster.state, office.post()) == (ThreadState.READY, [(Operation.CLOSE, 1, 1)])
 
 
 def test_a_server_that_holds_4096_things_gets_no_new_request(office: Office) -> None:
-    office.partition.held = HELD_OF_SERVER - 1
-    office.back.check_room(office.partition)
-    office.back.taken(office.partition)
+    office.endpoint.held = HELD_OF_SERVER - 1
+    office.back.check_room(office.endpoint)
+    office.back.taken(office.endpoint)
     with refusal(ErrorCode.NO_RESOURCES):
-        office.back.check_room(office.partition)
-    office.back.add(office.partition, Operation.CLOSE, 1)
+        office.back.check_room(office.endpoint)
+    office.back.add(office.endpoint, Operation.CLOSE, 1)
     with refusal(ErrorCode.NO_RESOURCES):  # noted is not told
-        office.back.check_room(office.partition)
+        office.back.check_room(office.endpoint)
     office.post()
     office.answer()
-    office.back.check_room(office.partition)
+    office.back.check_room(office.endpoint)
 
 
 def test_what_a_server_says_to_a_give_back_changes_nothing_and_an_error_is_logged(office: Office) -> None:
-    office.back.add(office.partition, Operation.CLOSE, 1)
+    office.back.add(office.endpoint, Operation.CLOSE, 1)
     office.post()
     office.answer(error=ErrorCode.NOT_FOUND)
     assert office.lines == ["d0p1: what was given back: NOT_FOUND"]
-    assert (office.partition.held, office.partition.posted) == (9, {})
+    assert (office.endpoint.held, office.endpoint.posted) == (9, {})
 
 
 def test_a_dead_server_is_told_nothing_and_a_slot_that_was_on_its_way_comes_back(office: Office) -> None:
-    office.back.add(office.partition, Operation.CLOSE, 1)
-    office.back.add(office.partition, Operation.CLOSE, 2)
-    office.partition.dead = True
-    office.back.partition_died(office.partition, ErrorCode.SERVER_DIED)
-    office.back.add(office.partition, Operation.CLOSE, 3)
+    office.back.add(office.endpoint, Operation.CLOSE, 1)
+    office.back.add(office.endpoint, Operation.CLOSE, 2)
+    office.endpoint.dead = True
+    office.back.endpoint_died(office.endpoint, ErrorCode.SERVER_DIED)
+    office.back.add(office.endpoint, Operation.CLOSE, 3)
     assert office.post() == []
-    assert (office.queue.busy, list(office.queue.entries), office.partition.held) == (False, [], 0)
-    assert office.slots.block(office.partition)["free"] == 1
+    assert (office.queue.busy, list(office.queue.entries), office.endpoint.held) == (False, [], 0)
+    assert office.slots.block(office.endpoint)["free"] == 1
 
 
 def test_a_thread_that_waits_until_a_server_has_been_told_is_woken_then(office: Office) -> None:
-    office.back.add(office.partition, Operation.RELEASE, 5)
+    office.back.add(office.endpoint, Operation.RELEASE, 5)
     office.post()
     waits = []
 
@@ -131,23 +131,23 @@ def test_a_thread_that_waits_until_a_server_has_been_told_is_woken_then(office: 
         waits.append((call.eax, list(office.queue.waiters)))
         office.answer()
 
-    drive(office.back.said(office.partition), block=block)
+    drive(office.back.said(office.endpoint), block=block)
     assert waits == [(WaitReason.FILE, [office.thread.selector])]
     assert (office.thread.signal, office.queue.waiters) == (True, [])
-    _, calls = drive(office.back.said(office.partition))
+    _, calls = drive(office.back.said(office.endpoint))
     assert calls == []
 
 
 def test_a_killed_thread_does_not_wait_for_that(office: Office) -> None:
-    office.back.add(office.partition, Operation.RELEASE, 5)
+    office.back.add(office.endpoint, Operation.RELEASE, 5)
     office.threads.kill(office.thread)
     with refusal(ErrorCode.KILLED):
-        drive(office.back.said(office.partition))
+        drive(office.back.said(office.endpoint))
     assert office.queue.waiters == []
 
 
 def test_the_machine_stops_when_servers_have_been_told_or_a_millisecond_later(office: Office) -> None:
-    office.back.add(office.partition, Operation.CLOSE, 1)
+    office.back.add(office.endpoint, Operation.CLOSE, 1)
     office.back.end()
     assert office.stops == 0
     office.post()
@@ -167,13 +167,13 @@ def test_with_nothing_to_say_the_machine_stops_at_once(office: Office) -> None:
 
 
 def test_what_was_noted_before_the_thread_is_there_is_said_when_it_is() -> None:
-    endpoint = Endpoint()
-    back = GiveBacks(GiveBacksState(), endpoint.guest, endpoint.threads, endpoint.slots, endpoint.log, lambda: None)
-    endpoint.posted.granted = back.granted
-    back.add(endpoint.partition, Operation.CLOSE, 1)
-    assert not endpoint.partition.give_backs.busy
+    ipc = Ipc()
+    back = GiveBacks(GiveBacksState(), ipc.guest, ipc.threads, ipc.slots, ipc.log, lambda: None)
+    ipc.posted.granted = back.granted
+    back.add(ipc.endpoint, Operation.CLOSE, 1)
+    assert not ipc.endpoint.give_backs.busy
     back.start()
-    assert back.state.due == [endpoint.partition]
+    assert back.state.due == [ipc.endpoint]
 
 
 @pytest.mark.parametrize(
@@ -192,6 +192,6 @@ def test_what_a_reply_that_nobody_takes_has_brought_is_given_back(
     page = memoryview(bytearray(4096))
     message = Message.from_buffer(page)
     message.operation, message.eax, message.edx, message.eflags = operation, 11, 22, carry
-    Unclaimed(office.back).dropped(office.partition, 0, page)
+    Unclaimed(office.back).dropped(office.endpoint, 0, page)
     assert list(office.queue.entries) == noted
-    assert office.partition.held == 10 + len(noted)  # it is counted until the server has been told
+    assert office.endpoint.held == 10 + len(noted)  # it is counted until the server has been told

@@ -7,7 +7,7 @@ import pytest
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import HIGH_MEMORY, USER_FILES, USER_HEAP, USER_METADATA, USER_STACK_TOP
 from callgate.kernel.core.errors import PolicyError
-from callgate.kernel.core.records import Endpoints, PartitionState, Pin, Process, Window
+from callgate.kernel.core.records import Endpoints, EndpointState, Pin, Process, Window
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.memory.descriptor_tables import GlobalTable
 from callgate.kernel.memory.frames import FramePool, OutOfMemory
@@ -265,8 +265,8 @@ class WindowSpace(Space):
     def __init__(self, frames: int = 64) -> None:
         super().__init__(frames)
         self.unlocked: list[tuple[int, int]] = []
-        self.endpoints = Endpoints({0: PartitionState(0, 0, None, 0, 0, 0, "d0")})
-        self.process.partition = 0
+        self.endpoints = Endpoints({0: EndpointState(0, 0, None, 0, 0, 0, "d0")})
+        self.process.endpoint = 0
         memory = PhysicalMemory(self.guest, self.pool, FramePool(HIGH_MEMORY, HIGH_MEMORY), self.kernel)
         self.windows = Windows(self.guest, memory, Pins(self.pool, self.unlocked.extend), self.endpoints)
 

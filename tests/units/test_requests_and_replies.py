@@ -1,4 +1,4 @@
-"""Replies that are checked and translated, and requests that policy makes, on a plain endpoint."""
+"""Replies that are checked and translated, and requests that policy makes, on a plain IPC room."""
 
 import struct
 
@@ -13,54 +13,54 @@ from callgate.kernel.core.errors import Overdue, PolicyError
 from callgate.kernel.core.records import SectorPiece
 from callgate.kernel.ipc.requests import Requests
 from callgate.kernel.ipc.slots import NO_SLOT
-from plain_endpoint import DATA, Endpoint, answers
 from plain_guest import drive, refusal
+from plain_ipc import DATA, Ipc, answers
 
 
 @pytest.fixture
-def endpoint() -> Endpoint:
-    return Endpoint()
+def ipc() -> Ipc:
+    return Ipc()
 
 
 # Replies.
 
 
-def reply(endpoint: Endpoint, kind: ReplyType, count: int, data: bytes) -> Message:
+def reply(ipc: Ipc, kind: ReplyType, count: int, data: bytes) -> Message:
     """Convert a server's reply in slot 0."""
-    slot = endpoint.take(state=SlotState.SERVED)[0]
-    page = endpoint.slots.message(endpoint.partition, slot)
+    slot = ipc.take(state=SlotState.SERVED)[0]
+    page = ipc.slots.message(ipc.endpoint, slot)
     page[DATA : DATA + len(data)] = data
     message = Message.from_buffer(page)
     message.reply, message.count = kind, count
-    drive(endpoint.replies.convert(slot))
+    drive(ipc.replies.convert(slot))
     return message
 
 
-def refused(endpoint: Endpoint, message: Message) -> bool:
+def refused(ipc: Ipc, message: Message) -> bool:
     return (
         (message.error, message.eax, message.eflags, message.count) == (ErrorCode.BAD_REPLY, ErrorCode.BAD_REPLY, 1, 0)
-        and endpoint.fields["bad_replies"] == 1
-        and endpoint.lines[-1].startswith("d0p1: reply refused: ")
+        and ipc.fields["bad_replies"] == 1
+        and ipc.lines[-1].startswith("d0p1: reply refused: ")
     )
 
 
-def test_data_are_taken_up_to_the_pages_end(endpoint: Endpoint) -> None:
-    assert reply(endpoint, ReplyType.DATA, MESSAGE_DATA_SIZE, b"").error == ErrorCode.OK
+def test_data_are_taken_up_to_the_pages_end(ipc: Ipc) -> None:
+    assert reply(ipc, ReplyType.DATA, MESSAGE_DATA_SIZE, b"").error == ErrorCode.OK
 
 
-def test_data_that_do_not_fit_the_page_are_refused(endpoint: Endpoint) -> None:
-    assert refused(endpoint, reply(endpoint, ReplyType.DATA, MESSAGE_DATA_SIZE + 1, b""))
+def test_data_that_do_not_fit_the_page_are_refused(ipc: Ipc) -> None:
+    assert refused(ipc, reply(ipc, ReplyType.DATA, MESSAGE_DATA_SIZE + 1, b""))
 
 
-def test_an_objects_pages_become_addresses_that_are_held_for_the_client(endpoint: Endpoint) -> None:
-    server = endpoint.partition.process
-    address = endpoint.processes.allocate(server, 2 * 4096)
-    message = reply(endpoint, ReplyType.OBJECT, 0, struct.pack("<II", address, 4097))
+def test_an_objects_pages_become_addresses_that_are_held_for_the_client(ipc: Ipc) -> None:
+    server = ipc.endpoint.process
+    address = ipc.processes.allocate(server, 2 * 4096)
+    message = reply(ipc, ReplyType.OBJECT, 0, struct.pack("<II", address, 4097))
     frames = [server.pages[address], server.pages[address + 4096]]
     assert (message.count, list(struct.unpack("<2Q", bytes(message.data)[:16]))) == (2, frames)
-    assert [endpoint.low.holders[frame] for frame in frames] == [2, 2]
-    endpoint.slots.drop_pins(endpoint.partition, 0)
-    assert [endpoint.low.holders[frame] for frame in frames] == [1, 1]
+    assert [ipc.low.holders[frame] for frame in frames] == [2, 2]
+    ipc.slots.drop_pins(ipc.endpoint, 0)
+    assert [ipc.low.holders[frame] for frame in frames] == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -68,25 +68,25 @@ def test_an_objects_pages_become_addresses_that_are_held_for_the_client(endpoint
     [(USER_HEAP, 2 * 4096 + 1), (USER_HEAP + 1, 1), (0, 1), (USER_HEAP, 0xFFFF_FFFF), (0xFFFF_F000, 9000)],
 )
 def test_an_object_that_is_not_all_the_servers_own_is_refused_and_nothing_of_it_is_held(
-    endpoint: Endpoint, base: int, size: int
+    ipc: Ipc, base: int, size: int
 ) -> None:
-    server = endpoint.partition.process
-    address = endpoint.processes.allocate(server, 2 * 4096)
+    server = ipc.endpoint.process
+    address = ipc.processes.allocate(server, 2 * 4096)
     assert address == USER_HEAP
-    assert refused(endpoint, reply(endpoint, ReplyType.OBJECT, 0, struct.pack("<II", base, size)))
-    assert {endpoint.low.holders[frame] for frame in server.pages.values()} == {1}
+    assert refused(ipc, reply(ipc, ReplyType.OBJECT, 0, struct.pack("<II", base, size)))
+    assert {ipc.low.holders[frame] for frame in server.pages.values()} == {1}
 
 
-def test_a_client_gets_no_sectors_and_registers_bring_no_data(endpoint: Endpoint) -> None:
-    assert reply(endpoint, ReplyType.REGISTERS, 9, b"").count == 0
-    endpoint.run(endpoint.thread)
-    assert refused(endpoint, reply(endpoint, ReplyType.SECTORS, 0, b""))
+def test_a_client_gets_no_sectors_and_registers_bring_no_data(ipc: Ipc) -> None:
+    assert reply(ipc, ReplyType.REGISTERS, 9, b"").count == 0
+    ipc.run(ipc.thread)
+    assert refused(ipc, reply(ipc, ReplyType.SECTORS, 0, b""))
 
 
 @pytest.mark.parametrize(
     ("entry", "piece"),
     [
-        (0, SectorPiece(63, 7, 1)),  # the partition begins at sector 63
+        (0, SectorPiece(63, 7, 1)),  # the endpoint begins at sector 63
         (1 | 7 << 60, SectorPiece(64, 0, 8)),
         (999, SectorPiece(1062, 6, 1)),
         (1 << 63 | 2 | 5 << 60, SectorPiece(None, 2, 6)),
@@ -98,39 +98,39 @@ def test_a_client_gets_no_sectors_and_registers_bring_no_data(endpoint: Endpoint
     ],
 )
 def test_a_piece_of_a_sectors_reply_lies_in_the_partition_and_in_one_block(
-    endpoint: Endpoint, entry: int, piece: SectorPiece | None
+    ipc: Ipc, entry: int, piece: SectorPiece | None
 ) -> None:
-    slot = endpoint.take()[0]
-    page = endpoint.slots.message(endpoint.partition, slot)
+    slot = ipc.take()[0]
+    page = ipc.slots.message(ipc.endpoint, slot)
     struct.pack_into("<Q", page, DATA, entry)
     Message.from_buffer(page).count = 1
     if piece is not None:
-        assert endpoint.replies.sector_pieces(endpoint.partition, page) == [piece]
+        assert ipc.replies.sector_pieces(ipc.endpoint, page) == [piece]
         return
     with refusal(ErrorCode.BAD_REPLY):
-        endpoint.replies.sector_pieces(endpoint.partition, page)
+        ipc.replies.sector_pieces(ipc.endpoint, page)
 
 
-def test_more_entries_than_a_page_holds_are_refused(endpoint: Endpoint) -> None:
-    slot = endpoint.take()[0]
-    endpoint.message(slot).count = 507
+def test_more_entries_than_a_page_holds_are_refused(ipc: Ipc) -> None:
+    slot = ipc.take()[0]
+    ipc.message(slot).count = 507
     with refusal(ErrorCode.BAD_REPLY):
-        endpoint.replies.sector_pieces(endpoint.partition, endpoint.slots.message(endpoint.partition, slot))
+        ipc.replies.sector_pieces(ipc.endpoint, ipc.slots.message(ipc.endpoint, slot))
 
 
 # Requests.
 
 
-def test_a_request_says_what_it_asks_of_whom_and_its_data_come_back(endpoint: Endpoint) -> None:
+def test_a_request_says_what_it_asks_of_whom_and_its_data_come_back(ipc: Ipc) -> None:
     async def ask() -> tuple[int, bytes]:
-        reply = await endpoint.requests.make(endpoint.partition, Operation.VOLUME, eax=5, data=(0xC000_1000, 3))
+        reply = await ipc.requests.make(ipc.endpoint, Operation.VOLUME, eax=5, data=(0xC000_1000, 3))
         return reply.registers.ebx, await reply.take_data()
 
-    found, calls = drive(ask(), ipc_request=answers(endpoint, ReplyType.DATA, b"LABEL", ebx=7))
+    found, calls = drive(ask(), ipc_request=answers(ipc, ReplyType.DATA, b"LABEL", ebx=7))
     assert found == (7, b"LABEL")
     assert [(call.name, call.eax) for call in calls] == [("ipc_request", 5), ("ipc_finish", 0)]
-    block = endpoint.threads.block(endpoint.thread)
-    assert [block[f"request_{name}"] for name in ("operation", "partition", "data", "bytes")] == [
+    block = ipc.threads.block(ipc.thread)
+    assert [block[f"request_{name}"] for name in ("operation", "endpoint", "data", "bytes")] == [
         Operation.VOLUME, (64 + 512 + 128) * 8, 0xC000_1000, 3,
     ]  # fmt: skip
 
@@ -146,23 +146,23 @@ def test_a_request_says_what_it_asks_of_whom_and_its_data_come_back(endpoint: En
     ],
 )
 def test_an_error_in_a_reply_gives_the_slot_back_and_is_the_servers_word_within_bounds(
-    endpoint: Endpoint, said: int, heard: ErrorCode
+    ipc: Ipc, said: int, heard: ErrorCode
 ) -> None:
-    asked, finished = endpoint.requests.make(endpoint.partition, Operation.OPEN), []
+    asked, finished = ipc.requests.make(ipc.endpoint, Operation.OPEN), []
     with refusal(heard):
-        drive(asked, ipc_request=answers(endpoint, failed=1, eax=said), ipc_finish=finished.append)
+        drive(asked, ipc_request=answers(ipc, failed=1, eax=said), ipc_finish=finished.append)
     assert len(finished) == 1
 
 
-def test_a_servers_word_that_its_disk_is_gone_counts_if_that_is_so(endpoint: Endpoint) -> None:
-    gone = Requests(endpoint.guest, endpoint.threads, endpoint.slots, lambda disk: disk != 0x100)
-    assert gone.error_of(endpoint.partition, ErrorCode.UNPLUGGED) is ErrorCode.UNPLUGGED
-    endpoint.partition.dead, endpoint.partition.error = True, ErrorCode.SERVER_DIED
-    assert gone.error_of(endpoint.partition, ErrorCode.NOT_FOUND) is ErrorCode.SERVER_DIED
+def test_a_servers_word_that_its_disk_is_gone_counts_if_that_is_so(ipc: Ipc) -> None:
+    gone = Requests(ipc.guest, ipc.threads, ipc.slots, lambda disk: disk != 0x100)
+    assert gone.error_of(ipc.endpoint, ErrorCode.UNPLUGGED) is ErrorCode.UNPLUGGED
+    ipc.endpoint.dead, ipc.endpoint.error = True, ErrorCode.SERVER_DIED
+    assert gone.error_of(ipc.endpoint, ErrorCode.NOT_FOUND) is ErrorCode.SERVER_DIED
 
 
-def test_a_request_without_a_slot_or_given_up_has_the_kernels_error(endpoint: Endpoint) -> None:
-    block = endpoint.threads.block(endpoint.thread)
+def test_a_request_without_a_slot_or_given_up_has_the_kernels_error(ipc: Ipc) -> None:
+    block = ipc.threads.block(ipc.thread)
 
     def without(_call: RoutineCall) -> None:
         block["slot"], block["request_bytes"] = NO_SLOT, ErrorCode.SERVER_DIED
@@ -172,30 +172,30 @@ def test_a_request_without_a_slot_or_given_up_has_the_kernels_error(endpoint: En
 
     for routine, code in ((without, ErrorCode.SERVER_DIED), (given_up, ErrorCode.INTERRUPTED)):
         with refusal(code):
-            drive(endpoint.requests.make(endpoint.partition, Operation.OPEN), ipc_request=routine)
-    endpoint.threads.kill(endpoint.thread)
+            drive(ipc.requests.make(ipc.endpoint, Operation.OPEN), ipc_request=routine)
+    ipc.threads.kill(ipc.thread)
     with refusal(ErrorCode.KILLED):  # and asks nobody
-        drive(endpoint.requests.make(endpoint.partition, Operation.OPEN))
+        drive(ipc.requests.make(ipc.endpoint, Operation.OPEN))
 
 
 def test_a_server_that_does_not_answer_in_time_is_overdue_and_the_next_wait_is_not_interrupted(
-    endpoint: Endpoint,
+    ipc: Ipc,
 ) -> None:
     def sleep(_call: RoutineCall) -> None:
-        endpoint.now(5000)
-        endpoint.scheduler.host_tick(0)
-        endpoint.threads.block(endpoint.thread)["slot"] = SLOT_ABANDONED
+        ipc.now(5000)
+        ipc.scheduler.host_tick(0)
+        ipc.threads.block(ipc.thread)["slot"] = SLOT_ABANDONED
 
     with pytest.raises(Overdue):
-        drive(endpoint.requests.make_until(5000, endpoint.partition, Operation.VOLUME), ipc_request=sleep)
-    endpoint.threads.check_wait(endpoint.thread)
-    assert (endpoint.thread.deadline, endpoint.scheduler.state.sleepers) == (None, [])
+        drive(ipc.requests.make_until(5000, ipc.endpoint, Operation.VOLUME), ipc_request=sleep)
+    ipc.threads.check_wait(ipc.thread)
+    assert (ipc.thread.deadline, ipc.scheduler.state.sleepers) == (None, [])
 
 
-def test_an_interrupt_before_the_deadline_is_an_interrupt(endpoint: Endpoint) -> None:
+def test_an_interrupt_before_the_deadline_is_an_interrupt(ipc: Ipc) -> None:
     def interrupted(_call: RoutineCall) -> None:
-        endpoint.threads.block(endpoint.thread)["slot"] = SLOT_ABANDONED
+        ipc.threads.block(ipc.thread)["slot"] = SLOT_ABANDONED
 
     with pytest.raises(PolicyError) as refused_with:
-        drive(endpoint.requests.make_until(5000, endpoint.partition, Operation.VOLUME), ipc_request=interrupted)
+        drive(ipc.requests.make_until(5000, ipc.endpoint, Operation.VOLUME), ipc_request=interrupted)
     assert (type(refused_with.value), refused_with.value.code) == (PolicyError, ErrorCode.INTERRUPTED)

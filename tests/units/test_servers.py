@@ -30,8 +30,8 @@ def system(monkeypatch: pytest.MonkeyPatch) -> System:
 
 
 def test_what_is_said_of_volumes_comes_in_the_order_of_disks_whatever_order_they_mount_in(system: System) -> None:
-    for place, partition in ((1, 0), (0, 2), (0, 1)):
-        assert system.mounting.start(Report(place, partition, f"d{place}p{partition}"), system.work)
+    for place, endpoint in ((1, 0), (0, 2), (0, 1)):
+        assert system.mounting.start(Report(place, endpoint, f"d{place}p{endpoint}"), system.work)
     system.do(0)
     system.do(0)
     assert system.lines == []
@@ -219,7 +219,7 @@ def test_a_handler_of_a_thread_that_dies_is_closed_and_an_objection_is_logged(sy
 def test_a_hosted_server_starts_with_a_block_in_its_memory_and_is_ready(system: System) -> None:
     state = system.native.start_hosted(Handler, VolumeGeometry("d1p1", 63, 100), 0x101)
     (thread,) = state.process.threads
-    assert (state.disk, state.start, state.sectors, state.process.partition) == (0x101, 63, 100, state.number)
+    assert (state.disk, state.start, state.sectors, state.process.endpoint) == (0x101, 63, 100, state.number)
     assert (thread.state, state.servers) == (ThreadState.READY, [thread.selector])
     assert thread.hosted_block in state.process.pages
     assert isinstance(system.hosted.servers[state.process.number], Handler)

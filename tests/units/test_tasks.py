@@ -10,7 +10,7 @@ from callgate.kernel.abi.memory import USER_ARGUMENTS, USER_FILES, USER_HEAP, US
 from callgate.kernel.abi.selectors import MAX_THREADS, SELECTOR_USER_CODE, SELECTOR_USER_DATA
 from callgate.kernel.abi.thread import GateFrame, ThreadFlags, ThreadState
 from callgate.kernel.core.errors import PolicyError
-from callgate.kernel.core.records import PartitionState, Process
+from callgate.kernel.core.records import EndpointState, Process
 from callgate.kernel.programs.executable import Executable, Segment
 from callgate.kernel.tasks.fpu import FloatingPointUnit
 from callgate.kernel.tasks.processes import INTERRUPTED_EXIT_CODE, Processes
@@ -93,7 +93,7 @@ def test_programs_that_are_being_read_share_64_mib_of_which_the_last_8_are_the_s
 def test_a_server_has_its_own_blocks_and_a_part_of_what_all_share(tasks: Tasks) -> None:
     tasks.high.limit = tasks.high.start + 4096 * PAGE
     own, shared = 4096 // limits.SERVER_BLOCKS_OWN, 4096 // limits.SERVER_BLOCKS_SHARED
-    greedy, modest = (PartitionState(number, 0, None, 0, 0, 0, f"d{number}") for number in range(2))
+    greedy, modest = (EndpointState(number, 0, None, 0, 0, 0, f"d{number}") for number in range(2))
     tasks.endpoints.by_number = {0: greedy, 1: modest}
     most = max(4096 // limits.SERVER_BLOCKS_PART, limits.SERVER_BLOCKS_LEAST)
     tasks.shares.check_blocks(modest, most)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from callgate.disk.partitioning.layout import DiskLayout, Partition
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.core.errors import Overdue, PolicyError
-from callgate.kernel.core.records import PartitionState
+from callgate.kernel.core.records import EndpointState
 from callgate.kernel.servers.disk_changes import Plugging, PluggingState
 from callgate.kernel.servers.mounting import MOUNT_DEADLINE, Report
 from callgate.kernel.servers.volumes import Volumes
@@ -44,7 +44,7 @@ class Mounts(System):
         self.killed: list[str] = []
         servers = SimpleNamespace(
             endpoints=self.endpoints, kill=lambda _process, reason: self.killed.append(reason), hosted=self.hosted,
-            partitions=self.servers, processes=self.processes, start_hosted=self.start_hosted,
+            lifetimes=self.servers, processes=self.processes, start_hosted=self.start_hosted,
         )  # fmt: skip
         requests = SimpleNamespace(make_until=self.make_until)
         reader = SimpleNamespace(reader=self.reader)
@@ -58,15 +58,15 @@ class Mounts(System):
 
         return read
 
-    def start_hosted(self, server: type[HostedServer], geometry: VolumeGeometry, disk: int) -> PartitionState:
+    def start_hosted(self, server: type[HostedServer], geometry: VolumeGeometry, disk: int) -> EndpointState:
         self.started.append((server.name, geometry.start, geometry.sectors))
         process = self.new_process(f"hosted:{geometry.name}")
-        self.partition.process, self.partition.name = process, geometry.name
-        self.partition.disk = disk
-        return self.partition
+        self.endpoint.process, self.endpoint.name = process, geometry.name
+        self.endpoint.disk = disk
+        return self.endpoint
 
-    async def make_until(self, deadline: int, partition: PartitionState, _operation: int) -> object:
-        assert (deadline, partition.mounting) == (MOUNT_DEADLINE, True)
+    async def make_until(self, deadline: int, endpoint: EndpointState, _operation: int) -> object:
+        assert (deadline, endpoint.mounting) == (MOUNT_DEADLINE, True)
         code = self.errors.pop(self.started[-1][0], None)
         if code is ErrorCode.INTERRUPTED:
             raise Overdue
@@ -103,7 +103,7 @@ def test_each_partition_is_mounted_by_the_server_that_knows_it_and_others_are_na
         "/d0p1: fat16, label LABEL",
         "d0p2: no file system that a server knows, skipped",
     ]
-    assert not mounts.partition.mounting
+    assert not mounts.endpoint.mounting
     assert mounts.mounting.state.first_at == 0
 
 
@@ -132,7 +132,7 @@ def test_a_server_that_does_not_answer_in_time_is_ended_with_its_deadline_named(
     mounts.errors = {"fat": ErrorCode.INTERRUPTED, "other": ErrorCode.NO_MEMORY}
     mounts.mount()
     assert mounts.lines[1] == "d0: not mounted: it did not mount within 2000 ms of virtual time (--mount-deadline)"
-    assert mounts.partition.dead
+    assert mounts.endpoint.dead
 
 
 def test_the_other_way_to_read_sector_0_is_tried_if_no_partition_can_be_mounted() -> None:
@@ -161,7 +161,7 @@ class Plugs:
         self.dead: list[tuple[str, ErrorCode]] = []
         servers = SimpleNamespace(
             endpoints=tasks.endpoints,
-            partitions=SimpleNamespace(die=lambda partition, code: self.dead.append((partition.name, code))),
+            lifetimes=SimpleNamespace(die=lambda endpoint, code: self.dead.append((endpoint.name, code))),
             processes=tasks.processes,
         )
         mounting = SimpleNamespace(scheduler=tasks.scheduler, start=self.start)
@@ -185,7 +185,7 @@ class Plugs:
 def test_a_disk_that_goes_takes_its_volumes_and_its_blocks_along_and_says_what_is_lost() -> None:
     tasks = Tasks()
     plugs = Plugs(tasks)
-    gone, stays = tasks.new_partition("d0p1", disk=0x105), tasks.new_partition("d1", disk=0x106)
+    gone, stays = tasks.new_endpoint("d0p1", disk=0x105), tasks.new_endpoint("d1", disk=0x106)
     plugs.blocks.update({(0x105, 1): None, (0x105, 2): None, (0x106, 1): None})
     tasks.put_disk(5, present=False)
     plugs.plugging.host_disk_changed(5)

@@ -28,9 +28,9 @@ class Bench:
         self.kernel = self.system.kernel
 
     def _prepare(self, kernel: Kernel) -> None:
-        self.partition = kernel.servers.start_native("null_server", "null", hidden=True)
+        self.endpoint = kernel.servers.start_native("null_server", "null", hidden=True)
         program = parse_elf(program_image("bench_client").elf(debug=False))
-        arguments = f"{self.partition.number:02}".encode()
+        arguments = f"{self.endpoint.number:02}".encode()
         for _ in range(self.clients):
             kernel.programs.start(program, "client", arguments, 0)
 
@@ -99,7 +99,7 @@ def ipc_batch(rounds: int) -> dict[str, Any]:
     bench = Bench(clients=CLIENTS)
     machine = bench.system.machine
     machine.run(fuel=1_000_000)
-    fields = bench.kernel.slots.block(bench.partition)
+    fields = bench.kernel.slots.block(bench.endpoint)
     before = machine.ledger.counts()
     start = fields["tail"]
     machine.run(fuel=2_000_000)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from callgate.disk.drives.ata import Code
 from callgate.kernel.abi.calls import SERVER_CALL_NO_WAIT, HostCall, Operation, ServerCall, SystemCall, WaitReason
 from callgate.kernel.abi.disks.disk import DiskStatus
-from callgate.kernel.abi.selectors import GDT_FIRST_PARTITION, VECTOR_IRQ
+from callgate.kernel.abi.selectors import GDT_FIRST_ENDPOINT, VECTOR_IRQ
 from callgate.kernel.core.log import printable
 from callgate.kernel.machine.cpu.exceptions import name_of
 
@@ -86,9 +86,9 @@ class Trace:
         thread = self.state.tasks.threads.get(selector & 0xFFFF)
         return (thread.number, thread.name) if thread else selector
 
-    def _partition(self, selector: int) -> Value:
-        partition = self.state.endpoints.by_number.get(selector // 8 - GDT_FIRST_PARTITION)
-        return partition.name if partition else selector
+    def _endpoint(self, selector: int) -> Value:
+        endpoint = self.state.endpoints.by_number.get(selector // 8 - GDT_FIRST_ENDPOINT)
+        return endpoint.name if endpoint else selector
 
     def _argument(self, call: object, value: int) -> Value:
         """Name the argument of a host call, where it means something."""
@@ -127,7 +127,7 @@ FIELDS: Final[dict[tuple[str, str], Callable[[Trace, int], Value]]] = {
     ("thread.switch", "to"): Trace._selector,
     ("fpu.switch", "from"): Trace._selector,
     ("fpu.switch", "to"): Trace._selector,
-    ("ipc.take", "partition"): Trace._partition,
+    ("ipc.take", "endpoint"): Trace._endpoint,
     ("ipc.fill", "operation"): _of(Operation),
     ("ipc.reply", "type"): lambda _trace, value: _server_call(value),
     ("ipc.bad_reply", "call"): lambda _trace, value: _server_call(value),

@@ -17,27 +17,27 @@ ipc_gate:
         .ledger client_gates
         mov     eax, ebp
         shr     eax, 16
-        cmp     eax, MAX_PARTITIONS
-        jae     .no_partition
-        bt      dword ptr [kernel_words + KernelWords.partitions], eax
-        jnc     .no_partition
-        lea     eax, [eax * 8 + GDT_FIRST_PARTITION * 8]
+        cmp     eax, MAX_ENDPOINTS
+        jae     .no_endpoint
+        bt      dword ptr [kernel_words + KernelWords.endpoints], eax
+        jnc     .no_endpoint
+        lea     eax, [eax * 8 + GDT_FIRST_ENDPOINT * 8]
         mov     gs, eax
         cmp     bp, Operation.LOCK_DIRECTORY
         jae     .private
 .allowed:
-        test    dword ptr gs:[Partition.flags], PartitionFlags.DEAD
+        test    dword ptr gs:[Endpoint.flags], EndpointFlags.DEAD
         jnz     .dead
         TAKE_FAST .take
 .taken:
-        .event  ipc.take slot=ecx partition=gs
+        .event  ipc.take slot=ecx endpoint=gs
 
         ; Fill: the page belongs to nobody else between take and post.
         mov     eax, ecx
         shl     eax, SLOT_RECORD_SHIFT
-        mov     es, word ptr gs:[Partition.slots + eax + SlotRecord.selector]
-        mov     gs:[Partition.slots + eax + SlotRecord.client], fs
-        mov     eax, gs:[Partition.handles + ecx * 4]
+        mov     es, word ptr gs:[Endpoint.slots + eax + SlotRecord.selector]
+        mov     gs:[Endpoint.slots + eax + SlotRecord.client], fs
+        mov     eax, gs:[Endpoint.handles + ecx * 4]
         mov     es:[Message.handle], eax
         mov     es:[Message.ebx], ebx
         mov     es:[Message.edx], edx
@@ -56,16 +56,16 @@ ipc_gate:
         .ledger requests
         POST
         .event  ipc.post slot=ecx
-        bsf     eax, gs:[Partition.idle]
+        bsf     eax, gs:[Endpoint.idle]
         jz      .wait
-        lock btr dword ptr gs:[Partition.idle], eax
+        lock btr dword ptr gs:[Endpoint.idle], eax
         jnc     .wait_signal
-        movzx   eax, word ptr gs:[Partition.servers + eax * 2]
+        movzx   eax, word ptr gs:[Endpoint.servers + eax * 2]
         or      eax, WaitReason.REPLY << 16
         mov     ebp, gs
         call    handoff
         mov     gs, ebp
-        cmp     byte ptr gs:[Partition.state + ecx], SlotState.DONE
+        cmp     byte ptr gs:[Endpoint.state + ecx], SlotState.DONE
         jne     .again
 .done:
         .event  ipc.wake slot=ecx
@@ -73,7 +73,7 @@ ipc_gate:
         ; Reload: nothing but registers and arithmetic flags is believed.
         mov     edx, ecx
         shl     edx, SLOT_RECORD_SHIFT
-        mov     es, word ptr gs:[Partition.slots + edx + SlotRecord.selector]
+        mov     es, word ptr gs:[Endpoint.slots + edx + SlotRecord.selector]
         mov     eax, es:[Message.eax]
         mov     ebx, es:[Message.ebx]
         mov     [esp + GateFrame.eax], eax
@@ -94,7 +94,7 @@ ipc_gate:
         cmp     word ptr es:[Message.reply], ReplyType.REGISTERS
         jne     .drop
 .release:
-        mov     byte ptr gs:[Partition.state + ecx], SlotState.FREE
+        mov     byte ptr gs:[Endpoint.state + ecx], SlotState.FREE
         RELEASE_FAST .give, .give_back
 .released:
         .event  ipc.release slot=ecx
@@ -117,7 +117,7 @@ ipc_gate:
         mov     eax, ErrorCode.INTERRUPTED
         jmp     .fail
 .give_back:
-        lock btr dword ptr gs:[Partition.free], ecx
+        lock btr dword ptr gs:[Endpoint.free], ecx
         jnc     .released
 .give:
         NAME_SLOT
@@ -137,7 +137,7 @@ ipc_gate:
 .dead:
         mov     eax, ErrorCode.SERVER_DIED
         jmp     .fail
-.no_partition:
+.no_endpoint:
         mov     eax, ErrorCode.BAD_ARGUMENT
 .fail:
         mov     [esp + GateFrame.eax], eax
@@ -147,31 +147,31 @@ ipc_gate:
 ; signal_and_wait: signal a sleeping server thread, if there is one, and wait for the reply.
 ; wait_for_reply: wait, because every server thread is awake already.
 ; check_reply: wait, unless the reply is there.
-;   in:        gs   partition, ecx  slot index, posted; fs  thread
+;   in:        gs   endpoint, ecx  slot index, posted; fs  thread
 ;   out:       CF=0  replied, the page is the client's again     CF=1  killed or interrupted, the slot is no longer ours
 ;   clobbers:  eax, edx, es, flags
 ;   state:     ring 0, any IF
 ;   leaves by: ret
 signal_and_wait:
-        bsf     eax, gs:[Partition.idle]
+        bsf     eax, gs:[Endpoint.idle]
         jz      wait_for_reply
-        lock btr dword ptr gs:[Partition.idle], eax
+        lock btr dword ptr gs:[Endpoint.idle], eax
         jnc     signal_and_wait
-        movzx   eax, word ptr gs:[Partition.servers + eax * 2]
+        movzx   eax, word ptr gs:[Endpoint.servers + eax * 2]
         or      eax, WaitReason.REPLY << 16
         push    gs
         call    handoff
         pop     gs
 
 check_reply:
-        cmp     byte ptr gs:[Partition.state + ecx], SlotState.DONE
+        cmp     byte ptr gs:[Endpoint.state + ecx], SlotState.DONE
         je      reply_there
         test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.KILLED | ThreadFlags.INTERRUPTED
         jnz     abandon_request
 wait_for_reply:
-        ; Who posts to a partition that has died meanwhile is seen by nobody else.  The flag is set before `sweep` looks
+        ; Who posts to an endpoint that has died meanwhile is seen by nobody else.  The flag is set before `sweep` looks
         ; at the slots; we have posted, by a locked instruction, and then look at the flag: one of the two sees the other.
-        test    dword ptr gs:[Partition.flags], PartitionFlags.DEAD
+        test    dword ptr gs:[Endpoint.flags], EndpointFlags.DEAD
         jz      .wait
         NAME_SLOT
         HOST    SLOT_FAIL
@@ -192,10 +192,10 @@ abandon_request:
         mov     edx, ecx
         shl     edx, SLOT_RECORD_SHIFT
         xor     eax, eax
-        xchg    gs:[Partition.slots + edx + SlotRecord.client], ax
+        xchg    gs:[Endpoint.slots + edx + SlotRecord.client], ax
         test    ax, ax
         jz      finish_reply
-        lock inc dword ptr gs:[Partition.aborted]
+        lock inc dword ptr gs:[Endpoint.aborted]
         lock and dword ptr fs:[ThreadControlBlock.flags], ~ThreadFlags.INTERRUPTED
         .event  ipc.abandon slot=ecx
         stc
@@ -203,7 +203,7 @@ abandon_request:
 
 ; finish_reply: wait for a reply that is certain to come at once.
 finish_reply:
-        cmp     byte ptr gs:[Partition.state + ecx], SlotState.DONE
+        cmp     byte ptr gs:[Endpoint.state + ecx], SlotState.DONE
         je      .replied
         mov     eax, WaitReason.REPLY
         push    gs
@@ -216,10 +216,10 @@ finish_reply:
 
 ; ipc_request: one request made by policy on behalf of the current thread; the slot stays taken, so that
 ; policy can read the reply's data, until it calls ipc_finish.
-;   in:        fs   thread: request_operation, request_partition (selector), request_data, request_bytes
+;   in:        fs   thread: request_operation, request_endpoint (selector), request_data, request_bytes
 ;              eax ebx ecx edx esi edi  arguments
 ;   out:       eax ebx ecx edx esi edi  results
-;              request_partition, slot  as they were and the slot taken; -1 = none: request_bytes holds
+;              request_endpoint, slot  as they were and the slot taken; -1 = none: request_bytes holds
 ;              the ErrorCode; SLOT_ABANDONED = killed or interrupted, and the server has
 ;              the request
 ;   clobbers:  gs, es, flags
@@ -227,15 +227,15 @@ finish_reply:
 ;   leaves by: ret
 ipc_request:
         pushad
-        mov     gs, word ptr fs:[ThreadControlBlock.request_partition]
+        mov     gs, word ptr fs:[ThreadControlBlock.request_endpoint]
         call    take_slot
         jc      .fail
-        .event  ipc.take slot=ecx partition=gs
+        .event  ipc.take slot=ecx endpoint=gs
         mov     eax, ecx
         shl     eax, SLOT_RECORD_SHIFT
-        mov     es, word ptr gs:[Partition.slots + eax + SlotRecord.selector]
-        mov     gs:[Partition.slots + eax + SlotRecord.client], fs
-        mov     eax, gs:[Partition.handles + ecx * 4]
+        mov     es, word ptr gs:[Endpoint.slots + eax + SlotRecord.selector]
+        mov     gs:[Endpoint.slots + eax + SlotRecord.client], fs
+        mov     eax, gs:[Endpoint.handles + ecx * 4]
         mov     es:[Message.handle], eax
         mov     dword ptr es:[Message.flags], 0
         call    fill_data
@@ -252,7 +252,7 @@ ipc_request:
         mov     fs:[ThreadControlBlock.slot], ecx
         mov     edx, ecx
         shl     edx, SLOT_RECORD_SHIFT
-        mov     es, word ptr gs:[Partition.slots + edx + SlotRecord.selector]
+        mov     es, word ptr gs:[Endpoint.slots + edx + SlotRecord.selector]
         .event  ipc.reload slot=ecx
         add     esp, PUSHAD_SIZE
         mov     eax, es:[Message.eax]
@@ -322,12 +322,12 @@ fill_registers:
         ret
 
 ; ipc_finish: give the slot of ipc_request back.
-;   in:        fs   thread: request_partition, slot
+;   in:        fs   thread: request_endpoint, slot
 ;   clobbers:  eax, ecx, gs, flags
 ;   state:     ring 0, any IF
 ;   leaves by: ret
 ipc_finish:
-        mov     gs, word ptr fs:[ThreadControlBlock.request_partition]
+        mov     gs, word ptr fs:[ThreadControlBlock.request_endpoint]
         mov     ecx, fs:[ThreadControlBlock.slot]
         mov     dword ptr fs:[ThreadControlBlock.slot], -1
         call    release_slot

@@ -8,18 +8,18 @@
 
 ; POST: append slot ECX to the ring.  Clobbers EAX, EDX and flags.
         .macro POST
-        mov     byte ptr gs:[Partition.state + ecx], SlotState.POSTED
+        mov     byte ptr gs:[Endpoint.state + ecx], SlotState.POSTED
         mov     eax, 1
-        lock xadd dword ptr gs:[Partition.tail], eax
+        lock xadd dword ptr gs:[Endpoint.tail], eax
         mov     edx, eax
         and     eax, RING_LAP_MASK
         and     edx, SLOTS - 1
         or      eax, ecx
-        xchg    gs:[Partition.ring + edx], al
+        xchg    gs:[Endpoint.ring + edx], al
         .endm
 
 ; post_slot: append a slot index to the ring.
-;   in:        gs   partition, ecx  slot index, filled and owned by the caller
+;   in:        gs   endpoint, ecx  slot index, filled and owned by the caller
 ;   clobbers:  eax, edx, flags
 ;   state:     ring 0, any IF; safe against every other producer and consumer on every CPU
 ;   leaves by: ret
@@ -29,22 +29,22 @@ post_slot:
         ret
 
 ; fetch_slot: take the oldest published slot index off the ring.
-;   in:        gs   partition
+;   in:        gs   endpoint
 ;   out:       CF=0  ecx  slot index                            CF=1  nothing published
 ;   clobbers:  eax, ecx, edx, flags
 ;   state:     ring 0, any IF; safe against every other producer and consumer on every CPU
 ;   leaves by: ret
 fetch_slot:
-        mov     eax, gs:[Partition.head]
+        mov     eax, gs:[Endpoint.head]
         mov     edx, eax
         and     edx, SLOTS - 1
-        movzx   ecx, byte ptr gs:[Partition.ring + edx]
+        movzx   ecx, byte ptr gs:[Endpoint.ring + edx]
         mov     edx, eax
         xor     edx, ecx
         test    dl, RING_LAP_MASK
         jnz     .other_lap
         lea     edx, [eax + 1]
-        lock cmpxchg dword ptr gs:[Partition.head], edx
+        lock cmpxchg dword ptr gs:[Endpoint.head], edx
         jne     fetch_slot
         and     ecx, SLOTS - 1
         clc
@@ -52,7 +52,7 @@ fetch_slot:
 
 .other_lap:
         ; Another consumer may have moved `head` on and a producer filled the cell for the next lap.
-        cmp     eax, gs:[Partition.head]
+        cmp     eax, gs:[Endpoint.head]
         jne     fetch_slot
         stc
         ret

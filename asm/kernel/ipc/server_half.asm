@@ -4,13 +4,13 @@
 ; takes the client's selector out of the record (a dying client may be first) has the slot: at `orphan` that
 ; is us.  In: EDX = offset of the slot record.  Out: EBX = selector of the client.  Clobbers flags.
         .macro COMPLETE orphan
-        lock inc dword ptr gs:[Partition.replies]
-        add     dword ptr gs:[Partition.handles + ecx * 4], 1 << HANDLE_GENERATION_SHIFT
+        lock inc dword ptr gs:[Endpoint.replies]
+        add     dword ptr gs:[Endpoint.handles + ecx * 4], 1 << HANDLE_GENERATION_SHIFT
         xor     ebx, ebx
-        xchg    gs:[Partition.slots + edx + SlotRecord.client], bx
+        xchg    gs:[Endpoint.slots + edx + SlotRecord.client], bx
         test    ebx, ebx
         jz      \orphan
-        mov     byte ptr gs:[Partition.state + ecx], SlotState.DONE
+        mov     byte ptr gs:[Endpoint.state + ecx], SlotState.DONE
         .endm
 
 ; server_gate: the gate that serves servers (LDT of server processes only).
@@ -26,7 +26,7 @@ server_gate:
         push    KERNEL_EFLAGS
         popfd
         .ledger server_gates
-        mov     gs, word ptr fs:[ThreadControlBlock.partition]
+        mov     gs, word ptr fs:[ThreadControlBlock.endpoint]
         lea     edx, [eax - ServerCall.REPLY_NONE]
         cmp     edx, ServerCall.REPLY_SECTORS - ServerCall.REPLY_NONE
         ja      .other
@@ -35,12 +35,12 @@ server_gate:
         movzx   ecx, bl
         cmp     ecx, SLOTS
         jae     .bad
-        cmp     ebx, gs:[Partition.handles + ecx * 4]
+        cmp     ebx, gs:[Endpoint.handles + ecx * 4]
         jne     .bad
-        cmp     byte ptr gs:[Partition.state + ecx], SlotState.SERVED
+        cmp     byte ptr gs:[Endpoint.state + ecx], SlotState.SERVED
         jne     .bad
         mov     edx, fs
-        cmp     gs:[Partition.server_of + ecx * 2], dx
+        cmp     gs:[Endpoint.server_of + ecx * 2], dx
         je      reply
         jmp     .bad
 
@@ -65,30 +65,30 @@ server_gate:
 
 .bad:
         .event  ipc.bad_reply slot=ecx call=eax
-        lock inc dword ptr gs:[Partition.bad_replies]
+        lock inc dword ptr gs:[Endpoint.bad_replies]
         mov     dword ptr [esp + GateFrame.eax], ErrorCode.BAD_HANDLE
         or      dword ptr [esp + GateFrame.eflags], CARRY_FLAG
         jmp     leave_gate
 
 ; reply: answer the request in slot ECX, then wait for the next one.
-;   in:        gs   partition, fs  thread, ecx  slot index, served by this thread, eax  reply type
+;   in:        gs   endpoint, fs  thread, ecx  slot index, served by this thread, eax  reply type
 ;   leaves by: serve
 reply:
         ; The page leaves the server before a byte of it is read: entry not present, no TLB entry left.
         .event  ipc.reply slot=ecx type=eax
-        mov     ebx, gs:[Partition.window_table]
+        mov     ebx, gs:[Endpoint.window_table]
         mov     edx, ecx
         shl     edx, SLOT_RECORD_SHIFT
         .ledger pte_writes
         mov     dword ptr [ebx + ecx * 8], 0
         xor     ebx, ebx
-        xchg    gs:[Partition.slots + edx + SlotRecord.linear], ebx
+        xchg    gs:[Endpoint.slots + edx + SlotRecord.linear], ebx
         .ledger tlb_invalidations
         invlpg  [ebx]
         .event  ipc.unmap slot=ecx linear=ebx
 
         ; Registers need no conversion; everything else is bounded or translated by policy.
-        mov     es, word ptr gs:[Partition.slots + edx + SlotRecord.selector]
+        mov     es, word ptr gs:[Endpoint.slots + edx + SlotRecord.selector]
         mov     es:[Message.reply], ax
         cmp     eax, ReplyType.REGISTERS
         jne     .convert
@@ -112,7 +112,7 @@ reply:
 
 .orphan:
         ; Nobody waits.  Of a posted request policy has heard by CONVERT, unless the reply was registers alone.
-        lock btr dword ptr gs:[Partition.posted], ecx
+        lock btr dword ptr gs:[Endpoint.posted], ecx
         jnc     .drop
         cmp     byte ptr [esp + GateFrame.eax], ReplyType.REGISTERS
         jne     .dropped
@@ -143,11 +143,11 @@ wait_request:
         xor     ebx, ebx
 
 ; next_request: take the next request, waking the last one's client on the way.
-;   in:        gs   partition, fs  thread, ebx  selector of the client to wake or 0, [esp]  GateFrame
+;   in:        gs   endpoint, fs  thread, ebx  selector of the client to wake or 0, [esp]  GateFrame
 ;   leaves by: serve, with a request
 next_request:
-        mov     eax, gs:[Partition.head]
-        cmp     eax, gs:[Partition.tail]
+        mov     eax, gs:[Endpoint.head]
+        cmp     eax, gs:[Endpoint.tail]
         je      .empty
         call    fetch_slot
         jnc     .wake
@@ -155,9 +155,9 @@ next_request:
 .empty:
         ; Announce the sleep, then look again: whoever posts after the announcement signals us.
         mov     eax, fs:[ThreadControlBlock.server_index]
-        lock bts dword ptr gs:[Partition.idle], eax
-        mov     eax, gs:[Partition.head]
-        cmp     eax, gs:[Partition.tail]
+        lock bts dword ptr gs:[Endpoint.idle], eax
+        mov     eax, gs:[Endpoint.head]
+        cmp     eax, gs:[Endpoint.tail]
         jne     .look
 .sleep:
         test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.KILLED
@@ -166,13 +166,13 @@ next_request:
         jz      .block
         lea     eax, [ebx + WaitReason.REQUEST * 65536]
         call    handoff
-        mov     gs, word ptr fs:[ThreadControlBlock.partition]
+        mov     gs, word ptr fs:[ThreadControlBlock.endpoint]
         jmp     wait_request
 
 .block:
         mov     eax, WaitReason.REQUEST
         call    block
-        mov     gs, word ptr fs:[ThreadControlBlock.partition]
+        mov     gs, word ptr fs:[ThreadControlBlock.endpoint]
         jmp     wait_request
 
 .look:
@@ -181,13 +181,13 @@ next_request:
 
         ; If a poster has taken our bit already, its signal only makes our next sleep return at once.
         mov     eax, fs:[ThreadControlBlock.server_index]
-        lock btr dword ptr gs:[Partition.idle], eax
+        lock btr dword ptr gs:[Endpoint.idle], eax
 .wake:
         test    ebx, ebx
         jz      serve
         mov     eax, ebx
         call    wake
-        mov     gs, word ptr fs:[ThreadControlBlock.partition]
+        mov     gs, word ptr fs:[ThreadControlBlock.endpoint]
         jmp     serve
 
 .die:
@@ -199,28 +199,28 @@ next_request:
         jmp     exit_thread
 
 ; serve: map the request's page at the server's linear address and return to ring 3 with it.
-;   in:        gs   partition, fs  thread, ecx  slot index, [esp]  GateFrame
+;   in:        gs   endpoint, fs  thread, ecx  slot index, [esp]  GateFrame
 ;   leaves by: leave_gate
 serve:
         .event  ipc.fetch slot=ecx
-        mov     byte ptr gs:[Partition.state + ecx], SlotState.SERVED
-        mov     gs:[Partition.server_of + ecx * 2], fs
+        mov     byte ptr gs:[Endpoint.state + ecx], SlotState.SERVED
+        mov     gs:[Endpoint.server_of + ecx * 2], fs
         mov     edx, ecx
         shl     edx, SLOT_RECORD_SHIFT
 
         ; High half first: the entry is not present until the low half is written.
-        mov     ebx, gs:[Partition.window_table]
-        mov     eax, gs:[Partition.slots + edx + SlotRecord.physical + 4]
+        mov     ebx, gs:[Endpoint.window_table]
+        mov     eax, gs:[Endpoint.slots + edx + SlotRecord.physical + 4]
         or      eax, PTE_NX_HIGH
         mov     [ebx + ecx * 8 + 4], eax
-        mov     eax, gs:[Partition.slots + edx + SlotRecord.physical]
+        mov     eax, gs:[Endpoint.slots + edx + SlotRecord.physical]
         or      eax, PTE_PRESENT | PTE_WRITABLE | PTE_USER
         .ledger pte_writes
         mov     [ebx + ecx * 8], eax
         mov     ebx, ecx
         shl     ebx, PAGE_SHIFT
-        add     ebx, gs:[Partition.window_base]
-        mov     gs:[Partition.slots + edx + SlotRecord.linear], ebx
+        add     ebx, gs:[Endpoint.window_base]
+        mov     gs:[Endpoint.slots + edx + SlotRecord.linear], ebx
         .event  ipc.map slot=ecx linear=ebx
         mov     [esp + GateFrame.ebx], ebx
         and     dword ptr [esp + GateFrame.eflags], ~CARRY_FLAG

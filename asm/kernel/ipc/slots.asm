@@ -1,53 +1,53 @@
-; The 32 message slots of a partition: taking one, giving it back.  The masks are shared by all CPUs and
+; The 32 message slots of an endpoint: taking one, giving it back.  The masks are shared by all CPUs and
 ; change by locked instructions only; a slot's bit is in at most one of them, and whoever clears it owns
 ; the slot.
 
 ; TAKE_FAST slow: the common case of take_slot, in line: nobody waits and a used slot is free.  Goes on
 ; behind the macro with ECX = slot, or at `slow`.  Clobbers ECX and flags.
         .macro TAKE_FAST slow
-        cmp     dword ptr gs:[Partition.slot_waiters], 0
+        cmp     dword ptr gs:[Endpoint.slot_waiters], 0
         jne     \slow
-        bsf     ecx, gs:[Partition.free]
+        bsf     ecx, gs:[Endpoint.free]
         jz      \slow
-        lock btr dword ptr gs:[Partition.free], ecx
+        lock btr dword ptr gs:[Endpoint.free], ecx
         jnc     \slow
         .endm
 
 ; RELEASE_FAST give, rescue: the common case of release_slot, in line.  Somebody may have begun to wait between
 ; the first test and the bit, hence the second one.  Clobbers flags.
         .macro RELEASE_FAST give, rescue
-        cmp     dword ptr gs:[Partition.slot_waiters], 0
+        cmp     dword ptr gs:[Endpoint.slot_waiters], 0
         jne     \give
-        lock bts dword ptr gs:[Partition.free], ecx
-        cmp     dword ptr gs:[Partition.slot_waiters], 0
+        lock bts dword ptr gs:[Endpoint.free], ecx
+        cmp     dword ptr gs:[Endpoint.slot_waiters], 0
         jne     \rescue
         .endm
 
-; take_slot: take a message slot of a partition, first come first served; wait while all 32 are busy.
-;   in:        gs   partition
+; take_slot: take a message slot of an endpoint, first come first served; wait while all 32 are busy.
+;   in:        gs   endpoint
 ;   out:       CF=0  ecx  slot index, the slot has a page      CF=1  eax  ErrorCode, no slot
 ;   clobbers:  eax, ecx, edx, flags
 ;   state:     ring 0, any IF; safe against every other taker on every CPU
 ;   leaves by: ret
 take_slot:
         ; Whoever finds others waiting queues up behind them.
-        cmp     dword ptr gs:[Partition.slot_waiters], 0
+        cmp     dword ptr gs:[Endpoint.slot_waiters], 0
         jne     .queue
-        test    dword ptr gs:[Partition.flags], PartitionFlags.DEAD
+        test    dword ptr gs:[Endpoint.flags], EndpointFlags.DEAD
         jnz     .dead
 .retry:
-        bsf     ecx, gs:[Partition.free]
+        bsf     ecx, gs:[Endpoint.free]
         jz      .fresh
-        lock btr dword ptr gs:[Partition.free], ecx
+        lock btr dword ptr gs:[Endpoint.free], ecx
         jnc     .retry
         clc
         ret
 
 .fresh:
         ; The first use of a slot gives it a page, a selector and an address in the server.
-        bsf     ecx, gs:[Partition.unused]
+        bsf     ecx, gs:[Endpoint.unused]
         jz      .queue
-        lock btr dword ptr gs:[Partition.unused], ecx
+        lock btr dword ptr gs:[Endpoint.unused], ecx
         jnc     .retry
         NAME_SLOT
         HOST    FIRST_USE
@@ -57,7 +57,7 @@ take_slot:
         ret
 
 .no_page:
-        lock bts dword ptr gs:[Partition.unused], ecx
+        lock bts dword ptr gs:[Endpoint.unused], ecx
         mov     eax, fs:[ThreadControlBlock.arg0]
         stc
         ret
@@ -65,10 +65,10 @@ take_slot:
 .queue:
         ; Publish the wait, then let policy look again: a releaser that sees no waiter has set its bit
         ; before, and one that sees a waiter gives the slot away (both sides are locked, hence fences).
-        lock inc dword ptr gs:[Partition.slot_waiters]
-        lock inc dword ptr gs:[Partition.full_waits]
+        lock inc dword ptr gs:[Endpoint.slot_waiters]
+        lock inc dword ptr gs:[Endpoint.full_waits]
         mov     dword ptr fs:[ThreadControlBlock.slot], -1
-        mov     eax, gs:[Partition.number]
+        mov     eax, gs:[Endpoint.number]
         shl     eax, 16
         HOST    SLOT_WAIT
 .wait:
@@ -91,7 +91,7 @@ take_slot:
 .called_off:
         ; Leave the queue; if a slot has come it is ours to give back.  An interrupt has been told of hereby.
         lock and dword ptr fs:[ThreadControlBlock.flags], ~ThreadFlags.INTERRUPTED
-        mov     eax, gs:[Partition.number]
+        mov     eax, gs:[Endpoint.number]
         shl     eax, 16
         or      eax, 1
         HOST    SLOT_WAIT
@@ -118,18 +118,18 @@ take_slot:
         ret
 
 ; release_slot: give a slot back, to the thread that has waited longest if there is one.
-;   in:        gs   partition, ecx  slot index, owned by the caller
+;   in:        gs   endpoint, ecx  slot index, owned by the caller
 ;   clobbers:  eax, flags
 ;   state:     ring 0, any IF; safe against every taker on every CPU
 ;   leaves by: ret
 release_slot:
-        mov     byte ptr gs:[Partition.state + ecx], SlotState.FREE
+        mov     byte ptr gs:[Endpoint.state + ecx], SlotState.FREE
         RELEASE_FAST .give, .rescue
         ret
 
 .rescue:
         ; Take the bit back, unless another taker was faster: it will release the slot in its turn.
-        lock btr dword ptr gs:[Partition.free], ecx
+        lock btr dword ptr gs:[Endpoint.free], ecx
         jnc     .done
 .give:
         NAME_SLOT

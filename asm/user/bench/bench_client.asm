@@ -1,6 +1,6 @@
 ; The client of `callgate bench ipc`: null requests, one after the other, for as long as it is let run.
 ;
-; Its argument is the number of the partition, two decimal digits.
+; Its argument is the number of the endpoint, two decimal digits.
 
         .include "../../include/system.inc"
 

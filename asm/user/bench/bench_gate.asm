@@ -1,4 +1,4 @@
-; The client of the benchmark `call-gate`: through the IPC gate and back, for a partition that does not exist,
+; The client of the benchmark `call-gate`: through the IPC gate and back, for an endpoint that does not exist,
 ; so that nothing is done in ring 0 but to enter, refuse and leave.
 
 start:

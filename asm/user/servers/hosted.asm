@@ -11,7 +11,7 @@
 start:
         mov     ebp, edi
 
-        ; Message 0 starts the server: it mounts its partition.
+        ; Message 0 starts the server: it mounts its endpoint.
         xor     esi, esi
         xor     edi, edi
 

@@ -4,13 +4,13 @@ from contextlib import contextmanager
 
 import bare_kernel
 import pytest
-from bare_kernel import PARTITION, THREAD, meanwhile
+from bare_kernel import ENDPOINT, THREAD, meanwhile
 from callgate.kernel.abi.calls import HostCall
 from callgate.kernel.abi.disks.ahci import AtaCommand, TaskFile
 from callgate.kernel.abi.disks.disk import IDE_FIRST_DISK, Disk, DiskRequest
 from callgate.kernel.abi.disks.ide import IdeRegister
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.message import Partition, SlotState
+from callgate.kernel.abi.message import Endpoint, SlotState
 from callgate.kernel.abi.thread import ThreadControlBlock, ThreadFlags
 from callgate.kernel.machine.memory.bus import DeviceBase
 from callgate.tools.asmtest.board.result import RoutineError
@@ -110,10 +110,10 @@ def test_a_drive_that_stays_busy_and_goes_in_its_reset_is_gone(kernel):
 def test_a_thread_that_ctrl_c_meets_when_it_is_given_a_slot_gives_it_back_and_is_interrupted(kernel):
     kernel.on_host_call(HostCall.SLOT_WAIT, lambda _: None)
     kernel.place(ThreadControlBlock, THREAD, flags=ThreadFlags.INTERRUPTED, slot=3)
-    kernel.place(Partition, PARTITION, free=0)
+    kernel.place(Endpoint, ENDPOINT, free=0)
     result = kernel.call("take_slot.called_off")
     assert (result.eax, result.CF) == (ErrorCode.INTERRUPTED, 1)
-    assert kernel.field(Partition, PARTITION, "free") == 1 << 3
+    assert kernel.field(Endpoint, ENDPOINT, "free") == 1 << 3
     assert kernel.field(ThreadControlBlock, THREAD, "flags") == 0
 
 
@@ -124,10 +124,10 @@ def test_a_reply_that_is_being_written_is_waited_for_to_its_end(kernel):
     def write(value):
         waits.append(value)
         if len(waits) == 2:
-            kernel.place(Partition, PARTITION, **{"state[3]": SlotState.DONE})
+            kernel.place(Endpoint, ENDPOINT, **{"state[3]": SlotState.DONE})
 
     kernel.on_host_call(HostCall.SCHEDULE, write)
-    kernel.place(Partition, PARTITION, **{"state[3]": SlotState.FREE})
+    kernel.place(Endpoint, ENDPOINT, **{"state[3]": SlotState.FREE})
     result = kernel.call("finish_reply", ecx=3)
     assert (len(waits), result.CF) == (2, 0)
 
@@ -163,13 +163,13 @@ def test_a_call_that_has_to_wait_ends_the_thread_if_it_has_been_killed_in_it(ker
 def test_a_slot_that_another_cpu_takes_while_it_is_given_back_is_not_given_to_a_waiter(kernel):
     given = []
     kernel.on_host_call(HostCall.SLOT_GIVE, given.append)
-    kernel.place(Partition, PARTITION, slot_waiters=1, free=0)
+    kernel.place(Endpoint, ENDPOINT, slot_waiters=1, free=0)
     ended_at(kernel, "ipc_gate.give_back", "leave_gate", ecx=4)
     assert not given
     kernel.reset()
     bare_kernel.load(kernel)
     kernel.on_host_call(HostCall.SLOT_GIVE, given.append)
-    kernel.place(Partition, PARTITION, slot_waiters=1, free=1 << 4)
+    kernel.place(Endpoint, ENDPOINT, slot_waiters=1, free=1 << 4)
     ended_at(kernel, "ipc_gate.give_back", "leave_gate", ecx=4)
     assert [value & 0xFFFF for value in given] == [4]
 

@@ -6,11 +6,11 @@ is never ready.  What another CPU does between two instructions is done by a pro
 
 import bare_kernel
 import pytest
-from bare_kernel import PARTITION, THREAD, meanwhile
+from bare_kernel import ENDPOINT, THREAD, meanwhile
 from callgate.kernel.abi.calls import HostCall
 from callgate.kernel.abi.disks.ahci import HbaRegisters, PortCommand, PortInterrupt, PortRegisters
 from callgate.kernel.abi.disks.disk import Disk
-from callgate.kernel.abi.message import Partition, SlotState
+from callgate.kernel.abi.message import Endpoint, SlotState
 from callgate.kernel.abi.thread import ThreadControlBlock, ThreadFlags
 from callgate.tools.asmtest.board.result import RoutineError
 
@@ -97,22 +97,22 @@ def test_an_interrupt_without_a_driver_changes_nothing(kernel):
 
 
 def test_a_slot_that_another_consumer_took_first_is_fetched_by_nobody_else(kernel):
-    kernel.place(Partition, PARTITION, **{"ring[0]": 0x03, "ring[1]": 0x05})
+    kernel.place(Endpoint, ENDPOINT, **{"ring[0]": 0x03, "ring[1]": 0x05})
 
     def take():
-        kernel.place(Partition, PARTITION, head=1)
+        kernel.place(Endpoint, ENDPOINT, head=1)
 
     with meanwhile(kernel, "fetch_slot", "lock cmpxchg", take):
         result = kernel.call("fetch_slot")
     assert (result.ecx, result.CF) == (5, 0)
-    assert kernel.field(Partition, PARTITION, "head") == 2
+    assert kernel.field(Endpoint, ENDPOINT, "head") == 2
 
 
 def test_an_empty_cell_is_looked_at_again_if_the_head_has_moved(kernel):
-    kernel.place(Partition, PARTITION, **{"ring[0]": 0xE0, "ring[1]": 0x04})
+    kernel.place(Endpoint, ENDPOINT, **{"ring[0]": 0xE0, "ring[1]": 0x04})
 
     def move():
-        kernel.place(Partition, PARTITION, head=1)
+        kernel.place(Endpoint, ENDPOINT, head=1)
 
     with meanwhile(kernel, "fetch_slot", "cmp     eax", move):
         result = kernel.call("fetch_slot")
@@ -125,20 +125,20 @@ def test_a_slot_given_back_while_somebody_begins_to_wait_is_given_once(kernel, t
     kernel.on_host_call(HostCall.SLOT_GIVE, given.append)
 
     def wait():
-        kernel.place(Partition, PARTITION, slot_waiters=1, free=0 if taken else 1 << 2)
+        kernel.place(Endpoint, ENDPOINT, slot_waiters=1, free=0 if taken else 1 << 2)
 
     with meanwhile(kernel, "release_slot", "cmp", wait, after=20):
         kernel.call("release_slot", ecx=2)
     assert [value & 0xFFFF for value in given] == ([] if taken else [2])
-    assert kernel.field(Partition, PARTITION, "free") == 0
+    assert kernel.field(Endpoint, ENDPOINT, "free") == 0
 
 
 def test_a_server_that_another_client_has_woken_is_not_woken_again(kernel):
     """signal_and_wait looks for an idle server again, and waits when there is none."""
-    kernel.place(Partition, PARTITION, idle=1, **{"state[3]": SlotState.DONE})
+    kernel.place(Endpoint, ENDPOINT, idle=1, **{"state[3]": SlotState.DONE})
 
     def wake():
-        kernel.place(Partition, PARTITION, idle=0)
+        kernel.place(Endpoint, ENDPOINT, idle=0)
 
     with meanwhile(kernel, "signal_and_wait", "lock btr", wake):
         result = kernel.call("signal_and_wait", ecx=3, returns=False, fuel=8)
@@ -147,9 +147,9 @@ def test_a_server_that_another_client_has_woken_is_not_woken_again(kernel):
 
 def test_a_reply_that_is_certain_is_waited_for_by_a_thread_that_is_to_end(kernel):
     kernel.place(ThreadControlBlock, THREAD, flags=ThreadFlags.KILLED)
-    kernel.place(Partition, PARTITION, **{"state[3]": SlotState.DONE})
+    kernel.place(Endpoint, ENDPOINT, **{"state[3]": SlotState.DONE})
     assert kernel.call("finish_reply", ecx=3).CF == 0
-    kernel.place(Partition, PARTITION, **{"state[3]": SlotState.FREE, "slots[3].client": 0})
+    kernel.place(Endpoint, ENDPOINT, **{"state[3]": SlotState.FREE, "slots[3].client": 0})
     result = kernel.call("abandon_request", ecx=3, returns=False, fuel=12)
     assert result.registers["ecx"] == 3
     assert kernel.program.symbol_at(result.eip).split("+")[0] in ("finish_reply", "block")
@@ -226,13 +226,13 @@ def test_an_error_with_nothing_in_flight_condemns_nobody(kernel):
 
 
 def test_a_server_that_another_thread_has_woken_is_not_woken_by_a_post_again(kernel):
-    partition, page = kernel.segment("gs", PARTITION), kernel.segment("es", PAGE)
-    kernel.place(ThreadControlBlock, THREAD, request_partition=partition)
-    kernel.place(Partition, PARTITION, idle=1, **{"slots[0].selector": page})
+    endpoint, page = kernel.segment("gs", ENDPOINT), kernel.segment("es", PAGE)
+    kernel.place(ThreadControlBlock, THREAD, request_endpoint=endpoint)
+    kernel.place(Endpoint, ENDPOINT, idle=1, **{"slots[0].selector": page})
 
     def wake():
-        kernel.place(Partition, PARTITION, idle=0)
+        kernel.place(Endpoint, ENDPOINT, idle=0)
 
     with meanwhile(kernel, "ipc_post", "lock btr", wake):
         kernel.call("ipc_post")
-    assert kernel.field(Partition, PARTITION, "idle") == 0
+    assert kernel.field(Endpoint, ENDPOINT, "idle") == 0

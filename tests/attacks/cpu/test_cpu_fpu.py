@@ -103,8 +103,8 @@ def test_registers_do_not_travel_with_a_request_or_its_reply(arena: Arenas) -> N
     made = arena()
 
     def clients() -> None:
-        partition = made.server("fpu_server", "fpu")
-        target = (partition.number << 16 | OPERATION_SERVER_DEFINED).to_bytes(4, "little")
+        endpoint = made.server("fpu_server", "fpu")
+        target = (endpoint.number << 16 | OPERATION_SERVER_DEFINED).to_bytes(4, "little")
         argument = bytes([MODES.index("through_server") + 1, 0, 0, 0]) + target
         made.attackers += [made.start("fpu", argument), made.start("fpu", argument)]
 

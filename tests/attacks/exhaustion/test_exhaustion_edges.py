@@ -44,19 +44,19 @@ def test_copies_of_an_edge_count_as_the_servers_memory_and_a_refusal_keeps_nothi
     made = arena(MemoryMedium(synthetic.disk(SECTORS)), memory=16 << 20)
     made.victim()
     assert made.run().reason == "halt"
-    (partition,) = (p for p in made.kernel.state.endpoints.by_number.values() if p.name == "d0")
+    (endpoint,) = (p for p in made.kernel.state.endpoints.by_number.values() if p.name == "d0")
     assert Copying.refused == [ErrorCode.NO_MEMORY] * 2
-    assert partition.locked_blocks == 2 * len(Copying.locked) > MOST // 2
-    assert MOST - 2 <= shares.frames_of(partition.process) <= MOST
+    assert endpoint.locked_blocks == 2 * len(Copying.locked) > MOST // 2
+    assert MOST - 2 <= shares.frames_of(endpoint.process) <= MOST
     blocks = made.kernel.cache.state.blocks
     assert sum(block.locks for block in blocks.values()) == len(Copying.locked), (
         "the whole block of each, and no copied one"
     )
-    made.kernel.servers.kill(partition.process, "killed by the test")
+    made.kernel.servers.kill(endpoint.process, "killed by the test")
     made.system.machine.pic.lower_line(IRQ)
     made.system.machine.pic.raise_line(IRQ)
     made.run()
-    assert partition.locked_blocks == 0
+    assert endpoint.locked_blocks == 0
     assert leftovers(made.kernel) == []
     assert made.kernel.check() == []
     made.assert_unharmed()

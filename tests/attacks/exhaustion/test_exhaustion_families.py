@@ -204,9 +204,9 @@ def test_clients_that_open_and_close_faster_than_the_server_hears_of_it_are_refu
 def test_whoever_waits_for_a_server_that_is_behind_can_be_killed(crowd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(servers.Silent, "silent", frozenset([Operation.CLOSE]))
     patron = crowd.start("patron", bytes([100]) + b"/d0\0/d0/f\0")
-    (partition,) = (p for p in crowd.kernel.state.endpoints.by_number.values() if p.name == "d0")
+    (endpoint,) = (p for p in crowd.kernel.state.endpoints.by_number.values() if p.name == "d0")
     attention(crowd)
-    assert crowd.system.run(until=lambda: partition.give_backs.behind).reason == "until"
+    assert crowd.system.run(until=lambda: endpoint.give_backs.behind).reason == "until"
     clock = crowd.system.machine.clock
     killed = clock.now
     crowd.kernel.processes.kill(patron, 9)
@@ -214,5 +214,5 @@ def test_whoever_waits_for_a_server_that_is_behind_can_be_killed(crowd: Any, mon
     crowd.run(10_000)
     assert patron.threads == []
     assert clock.now - killed < BEHIND_LIMIT // 2, "nor does it wait until it would have been let on"
-    assert partition.give_backs.behind == []
+    assert endpoint.give_backs.behind == []
     assert crowd.kernel.check() == []

@@ -10,7 +10,7 @@ from callgate.disk.images.builder import create_image
 from callgate.disk.media import ImageFile, MemoryMedium
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.core.records import GIVE_BACKS, PartitionState
+from callgate.kernel.core.records import GIVE_BACKS, EndpointState
 from callgate.kernel.machine.devices.serial import IRQ
 from callgate.kernel.servers import volumes
 from callgate.kernel.watching.check_facts import Facts
@@ -48,7 +48,7 @@ def go(made: Any) -> None:
     assert made.run().reason == "halt"
 
 
-def of(made: Any, name: str) -> PartitionState:
+def of(made: Any, name: str) -> EndpointState:
     return next(p for p in made.kernel.state.endpoints.by_number.values() if p.name == name)
 
 

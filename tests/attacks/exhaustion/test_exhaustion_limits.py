@@ -279,12 +279,12 @@ def test_a_server_that_ends_gives_its_share_back(arena: Arenas, monkeypatch: pyt
     Locker.piece, Locker.locked, Locker.refused = 256, {}, {}
     made = arena(MemoryMedium(b"locker" + bytes((24 << 20) - 6)), high_memory=16 << 20)
     made.run(FUEL)
-    (partition,) = (p for p in made.kernel.state.endpoints.by_number.values() if p.name == "d0")
-    assert partition.locked_blocks == Locker.locked["d0"] > 0
-    made.kernel.servers.kill(partition.process, "killed by the test")
+    (endpoint,) = (p for p in made.kernel.state.endpoints.by_number.values() if p.name == "d0")
+    assert endpoint.locked_blocks == Locker.locked["d0"] > 0
+    made.kernel.servers.kill(endpoint.process, "killed by the test")
     attention(made)
     made.run(FUEL)
-    assert partition.locked_blocks == 0
+    assert endpoint.locked_blocks == 0
     assert leftovers(made.kernel) == []
 
 
@@ -309,11 +309,11 @@ def hole_bomb(arena: Arenas, monkeypatch: pytest.MonkeyPatch, rounds: int) -> tu
     steps: list[tuple[int, int]] = []
     replied = made.kernel.answers.replied
 
-    def watched(partition: Any, slot: int, message: memoryview) -> Any:
+    def watched(endpoint: Any, slot: int, message: memoryview) -> Any:
         files = made.kernel.files.objects.values()
         steps.append((max(len(file.spans) for file in files), made.kernel.state.files.blocks))
         assert steps[-1][1] == sum(len(file.spans) for file in files)
-        return replied(partition, slot, message)
+        return replied(endpoint, slot, message)
 
     made.kernel.answers.replied = watched
     assert made.run(FUEL).reason == "halt"

@@ -9,7 +9,7 @@ import synthetic_server as synthetic
 from callgate.disk.drives.latency import Latency
 from callgate.disk.media import MemoryMedium
 from callgate.kernel.abi.memory import PAGE_SIZE
-from callgate.kernel.core.records import PRIORITY_KERNEL, PartitionState
+from callgate.kernel.core.records import PRIORITY_KERNEL, EndpointState
 from callgate.kernel.machine.devices.serial import IRQ
 from callgate.kernel.servers import volumes
 
@@ -21,8 +21,8 @@ SOON = 10_000_000
 DISK = synthetic.disk(16 * PIECES + 32)
 
 
-def partition(made: Any, name: str) -> PartitionState:
-    found: PartitionState = next(p for p in made.kernel.state.endpoints.by_number.values() if p.name == name)
+def endpoint(made: Any, name: str) -> EndpointState:
+    found: EndpointState = next(p for p in made.kernel.state.endpoints.by_number.values() if p.name == name)
     return found
 
 
@@ -53,13 +53,13 @@ def begin(made: Any) -> Any:
             break
         made.run(fuel=100)
     (selector,) = made.kernel.disk_requests.state.short
-    assert made.kernel.state.tasks.threads[selector].process is partition(made, "d0").process
+    assert made.kernel.state.tasks.threads[selector].process is endpoint(made, "d0").process
     return client
 
 
 def kill_server(made: Any) -> int:
     """Kill the server of /d0; return the nanoseconds until it is gone."""
-    server = partition(made, "d0").process
+    server = endpoint(made, "d0").process
     made.kernel.servers.kill(server, "killed by the test")
     attention(made)
     start: int = made.system.machine.clock.now
@@ -87,7 +87,7 @@ def test_the_blocks_that_a_killed_thread_was_to_read_are_read_by_others(made: An
     last = 8 * max(number for (_, number), block in kernel.cache.state.blocks.items() if block.run is None)
 
     async def read() -> None:
-        data.append(await kernel.disk_reader.read(partition(made, "d0").disk, last, 8))
+        data.append(await kernel.disk_reader.read(endpoint(made, "d0").disk, last, 8))
 
     job = max(kernel.threads.jobs, default=1) + 1
     kernel.threads.jobs[job] = read
@@ -105,8 +105,8 @@ def test_the_blocks_that_a_killed_thread_was_to_read_are_read_by_others(made: An
 
 def test_a_reader_of_another_volume_with_the_same_blocks_gets_them(made: Any) -> None:
     """As at the edge of two partitions that share a block; here all blocks of the other volume are the same ones."""
-    other = partition(made, "d1")
-    own, other.disk = other.disk, partition(made, "d0").disk
+    other = endpoint(made, "d1")
+    own, other.disk = other.disk, endpoint(made, "d0").disk
     begin(made)
     innocent = made.start("whole_reader", b"/d1/f\0")
     attention(made)

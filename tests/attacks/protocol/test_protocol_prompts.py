@@ -154,7 +154,7 @@ def test_ctrl_c_ends_a_command_that_waits_for_a_slot_of_a_silent_server(
         terminal.type("cat /d1/f\r")
         assert terminal.press_ctrl_c().endswith("^C\n/d0> ")
     kernel = terminal.system.kernel
-    silent = next(partition for partition in kernel.state.endpoints.by_number.values() if partition.name == "d1")
+    silent = next(endpoint for endpoint in kernel.state.endpoints.by_number.values() if endpoint.name == "d1")
     fields = kernel.slots.block(silent)
     assert not fields["free"] | fields["unused"]
     assert PROMPT not in terminal.type("cat /d1/f; echo never\r")

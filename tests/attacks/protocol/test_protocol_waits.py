@@ -12,7 +12,7 @@ from callgate.kernel.abi.errors import SERVER_ERRORS, ErrorCode
 from callgate.kernel.core.records import GIVE_BACKS, Process
 from callgate.kernel.file_data.hunger import TRIES
 from callgate.kernel.machine.devices.serial import IRQ
-from hushed import hush, install, partition
+from hushed import endpoint, hush, install
 
 Arenas = Callable[..., Any]
 SILENCES = [
@@ -74,7 +74,7 @@ def test_a_killed_client_ends_even_if_it_waits_for_a_slot_of_a_silent_server(
     attention(made)
     assert made.run().reason == "halt"
     assert (
-        made.kernel.slots.block(partition(made, "d0"))["slot_waiters"] == 3
+        made.kernel.slots.block(endpoint(made, "d0"))["slot_waiters"] == 3
     )  # and what the directory's lock is given back by
     for victim in crowd:
         made.kernel.processes.kill(victim, 9)
@@ -92,7 +92,7 @@ def test_a_server_that_is_killed_while_its_sectors_are_sorted_ends_in_time(
     install(monkeypatch, servers.Shuffling)
     made = arena(MemoryMedium(servers.IMAGE))
     assert made.run().reason == "halt"
-    disk = partition(made, "d0")
+    disk = endpoint(made, "d0")
     disk.sectors = 1 << 34
     (client,) = start(made, patron(1))
     attention(made)
@@ -147,7 +147,7 @@ def test_closing_and_unlocking_do_not_wait_for_the_server(arena: Arenas, monkeyp
     assert made.run().reason == "halt"
     assert process.exit_code == 0
     assert made.output == bytes(5 * 20)
-    state = partition(made, "d0")
+    state = endpoint(made, "d0")
     assert len(state.posted) == 1, "the server keeps one slot of its own"
     assert len(state.give_backs.entries) == 39
     assert made.kernel.check() == []
@@ -167,7 +167,7 @@ def test_the_thread_that_ages_file_data_waits_for_no_server(
     start = clock.now
     while clock.now < start + 1_000_000_000:
         made.run(fuel=100)
-    state = partition(made, "d0")
+    state = endpoint(made, "d0")
     assert list(state.posted.values()) == [GIVE_BACKS], "idle data have been let go of, and there is no answer"
     # The data of another volume grow idle in their time all the same.
     second = made.start("sitter", b"/d1/GOOD.TXT")
@@ -206,7 +206,7 @@ def test_a_client_hears_only_error_codes_that_a_server_may_say(
     if operation is not Operation.CLOSE:
         assert heard == allowed, allowed - heard
         assert servers.Scolding.answered.count(operation) == 256, "each code is given once, and nobody asks again"
-    assert not partition(made, "d0").give_backs.busy
+    assert not endpoint(made, "d0").give_backs.busy
     assert made.kernel.check() == []
 
 

@@ -16,7 +16,7 @@ from callgate.disk.drives.latency import Latency
 from callgate.disk.media import MemoryMedium
 from callgate.kernel.abi.calls import Operation, ServerCall
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.core.records import PartitionState, Process
+from callgate.kernel.core.records import EndpointState, Process
 from callgate.kernel.machine.devices.serial import IRQ
 from callgate.kernel.servers import volumes
 from callgate.kernel.watching.leftovers import leftovers
@@ -99,12 +99,12 @@ class Stretch:
             if made.run(until="server_gate").reason != "until":
                 assert call is None
                 return
-            ours = made.kernel.scheduler.current.process is self.partition.process
+            ours = made.kernel.scheduler.current.process is self.endpoint.process
             if ours and (call is None or made.system.machine.cpu.eax & 0xFF == call):
                 return
 
     @property
-    def partition(self) -> PartitionState:
+    def endpoint(self) -> EndpointState:
         found = (p for p in self.made.kernel.state.endpoints.by_number.values() if p.name == "d0")
         return next(found)
 
@@ -117,7 +117,7 @@ class Stretch:
         self.made.system.restore(self.kept)
         if steps:
             self.made.run(fuel=steps)
-        server = self.partition.process
+        server = self.endpoint.process
         assert server is not None
         return self.made.kernel.state.tasks.processes[self.number], server
 
@@ -157,7 +157,7 @@ def test_whoever_dies_while_a_server_asks_the_kernel_is_gone_soon_and_leaves_not
         assert client.exit_code in expected, (steps, client.exit_code)
         assert leftovers(made.kernel) == [], steps
         assert made.kernel.check() == [], steps
-        assert made_of.partition.locked_blocks == 0, steps
+        assert made_of.endpoint.locked_blocks == 0, steps
 
 
 def strike(made: Any, client: Process, server: Process, victims: str) -> list[Process]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from callgate.disk.images.builder import create_image
 from callgate.kernel.abi.calls import Operation
-from callgate.kernel.core.records import GIVE_BACKS, PartitionState
+from callgate.kernel.core.records import GIVE_BACKS, EndpointState
 from callgate.kernel.ipc.slots import lowest
 from callgate.kernel.machine.devices.serial import IRQ
 from callgate.server.mounted import MountedServer
@@ -26,13 +26,13 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def partition_of(made: Any) -> PartitionState:
+def endpoint_of(made: Any) -> EndpointState:
     return next(p for p in made.kernel.state.endpoints.by_number.values() if p.name == "d0")
 
 
 def server_of(made: Any) -> MountedServer:
     """Return the server object of the disk's volume."""
-    process = partition_of(made).process
+    process = endpoint_of(made).process
     assert process is not None
     server = made.kernel.hosted.servers[process.number]
     assert isinstance(server, MountedServer)
@@ -74,7 +74,7 @@ def test_what_a_server_holds_for_a_dead_client_is_given_back(
         # What the kernel keeps for those who list next is all that is locked.
         assert server.directories.locks == len(made.kernel.directories.state.versions), steps
         assert made.unaccounted() == [], steps
-        aborted += made.kernel.slots.block(partition_of(made))["aborted"]
+        aborted += made.kernel.slots.block(endpoint_of(made))["aborted"]
     assert aborted, "somebody must have died with a request open"
 
 
@@ -84,8 +84,8 @@ def test_a_close_waits_for_a_slot_without_its_process_which_ends_at_once(session
     (process,) = made.processes
     while not process.files:
         made.run(fuel=50)
-    partition = partition_of(made)
-    fields = made.kernel.slots.block(partition)
+    endpoint = endpoint_of(made)
+    fields = made.kernel.slots.block(endpoint)
     free, unused = fields["free"], fields["unused"]
     fields["free"], fields["unused"] = 0, 0
     made.kernel.processes.kill(process, 9)
@@ -94,12 +94,12 @@ def test_a_close_waits_for_a_slot_without_its_process_which_ends_at_once(session
     made.run(fuel=10_000)
     assert process.exit_code == 9
     assert not process.threads
-    assert list(partition.waiters) == [GIVE_BACKS]
+    assert list(endpoint.waiters) == [GIVE_BACKS]
     assert fields["slot_waiters"] == 1
     assert len(server_of(made).files) == 1
     # A slot comes back.
     fields["free"], fields["unused"] = free, unused
-    made.kernel.slots.host_slot_give(partition.number << 16 | lowest(free))
+    made.kernel.slots.host_slot_give(endpoint.number << 16 | lowest(free))
     made.system.machine.pic.lower_line(IRQ)
     made.system.machine.pic.raise_line(IRQ)
     assert made.run().reason == "halt"
@@ -114,21 +114,21 @@ def test_a_give_back_that_is_not_posted_yet_goes_with_its_server(
     """It waits for a slot, or has been given one."""
     made = session(image, programs=[])
     made.run()
-    partition = partition_of(made)
-    fields = made.kernel.slots.block(partition)
+    endpoint = endpoint_of(made)
+    fields = made.kernel.slots.block(endpoint)
     free, unused = fields["free"], fields["unused"]
     if not granted:
         fields["free"], fields["unused"] = 0, 0
-    made.kernel.give_backs.taken(partition)
-    made.kernel.give_backs.add(partition, Operation.CLOSE, 5)
-    assert partition.give_backs.busy
-    assert (partition.give_backs.slot >= 0) == granted
-    made.kernel.servers.kill(partition.process, "killed by the test")
+    made.kernel.give_backs.taken(endpoint)
+    made.kernel.give_backs.add(endpoint, Operation.CLOSE, 5)
+    assert endpoint.give_backs.busy
+    assert (endpoint.give_backs.slot >= 0) == granted
+    made.kernel.servers.kill(endpoint.process, "killed by the test")
     if not granted:
         fields["free"], fields["unused"] = free, unused
     made.system.machine.pic.lower_line(IRQ)
     made.system.machine.pic.raise_line(IRQ)
     assert made.run().reason == "halt"
-    assert not partition.give_backs.busy
+    assert not endpoint.give_backs.busy
     assert made.unaccounted() == []
     assert made.kernel.check() == []

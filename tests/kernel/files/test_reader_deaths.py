@@ -106,8 +106,8 @@ def test_whoever_dies_while_a_file_is_read_leaves_nothing_behind(session: Sessio
         processes = [made.kernel.state.tasks.processes[number] for number in numbers]
         made.run(fuel=instant)
         if victim == "server":
-            partition = made.kernel.state.endpoints.by_number[server]
-            made.kernel.servers.kill(partition.process, "killed by the test")
+            endpoint = made.kernel.state.endpoints.by_number[server]
+            made.kernel.servers.kill(endpoint.process, "killed by the test")
         for index, name in enumerate(("first reader", "second reader")):
             if victim in (name, "both readers"):
                 made.kernel.processes.kill(processes[index], 9)
@@ -139,7 +139,7 @@ def test_whoever_waits_for_data_that_another_asked_for_gets_them_if_that_one_die
     first = made.kernel.scheduler.current.process
     second = next(process for process in made.processes if process is not first)
     file = next(iter(made.kernel.files.objects.values()))
-    fields = made.kernel.slots.block(made.kernel.state.endpoints.by_number[file.partition])
+    fields = made.kernel.slots.block(made.kernel.state.endpoints.by_number[file.endpoint])
     free, unused = fields["free"], fields["unused"]
     fields["free"], fields["unused"] = 0, 0
     for _ in range(60):
@@ -171,7 +171,7 @@ def test_a_server_that_dies_while_a_shared_file_is_opened_leaves_no_file_object(
     opener = made.processes[1]
     assert opener.exit_code is None
     (file,) = kernel.files.objects.values()
-    kernel.servers.kill(kernel.state.endpoints.by_number[file.partition].process, "killed by the test")
+    kernel.servers.kill(kernel.state.endpoints.by_number[file.endpoint].process, "killed by the test")
     assert made.run().reason == "halt"
     assert opener.exit_code == 100 + ErrorCode.SERVER_DIED
     assert made.unaccounted() == []

@@ -12,7 +12,7 @@ from callgate.asm.assembler import Program, assemble
 from callgate.kernel.abi.calls import OPERATION_SERVER_DEFINED
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.core.control_block import ControlBlock
-from callgate.kernel.core.records import PRIORITY_USER, PartitionState, Process, Thread
+from callgate.kernel.core.records import PRIORITY_USER, EndpointState, Process, Thread
 from callgate.kernel.kernel import Kernel
 from callgate.kernel.machine import Stop
 from callgate.kernel.machine.devices.serial import IRQ
@@ -70,13 +70,13 @@ class Rig:
 
     def prepare(self, kernel: Kernel) -> None:
         image = executable(self.server, **self.defines)
-        self.partition_state = kernel.servers.start_native(self.server, "rig", hidden=True, executable=image)
+        self.endpoint_state = kernel.servers.start_native(self.server, "rig", hidden=True, executable=image)
         for client in self.wanted:
             self.clients.append(self.start(client))
 
     def start(self, client: Client) -> Process:
         """Start one more client."""
-        target = self.partition_state.number << 16 | OPERATION_SERVER_DEFINED + client.operation
+        target = self.endpoint_state.number << 16 | OPERATION_SERVER_DEFINED + client.operation
         process = self.kernel.processes.create(client.program)
         arguments = pack("<3I", target, client.count, client.seed)
         entry = self.kernel.processes.load(process, executable(client.program, CLIENT_ORIGIN), arguments)
@@ -114,14 +114,14 @@ class Rig:
         return [thread for name, thread, _ in self.events if name == kind]
 
     @property
-    def partition(self) -> PartitionState:
-        """The server's partition; another object after a restore."""
-        return self.kernel.state.endpoints.by_number[self.partition_state.number]
+    def endpoint(self) -> EndpointState:
+        """The server's endpoint; another object after a restore."""
+        return self.kernel.state.endpoints.by_number[self.endpoint_state.number]
 
     @property
     def block(self) -> ControlBlock:
-        """The partition's block."""
-        return self.kernel.slots.block(self.partition)
+        """The endpoint's block."""
+        return self.kernel.slots.block(self.endpoint)
 
     @property
     def codes(self) -> list[int | None]:

@@ -31,7 +31,7 @@ def test_a_server_killed_at_any_instruction_of_a_reply_gives_no_slot_to_two_clie
     assert made.block["slot_waiters"] == len(CROWD) - 32
     died = 100 + made.error("SERVER_DIED")
     for steps in after_each_step(made, range(REPLY_STEPS)):
-        made.kernel.servers.kill(made.partition.process, "killed by the test")
+        made.kernel.servers.kill(made.endpoint.process, "killed by the test")
         made.attention()
         assert made.run(ENOUGH).reason == "halt", steps
         assert made.codes == [died] * len(CROWD), steps
@@ -48,7 +48,7 @@ def test_pages_of_a_reply_come_back_whoever_dies_at_any_instruction_of_it(rig: R
     used = set()
     for steps in after_each_step(made, range(4 * REPLY_STEPS)):
         if victim == "server":
-            made.kernel.servers.kill(made.partition.process, "killed by the test")
+            made.kernel.servers.kill(made.endpoint.process, "killed by the test")
         else:
             made.kernel.processes.kill(made.clients[0], 9)
         made.attention()
@@ -57,5 +57,5 @@ def test_pages_of_a_reply_come_back_whoever_dies_at_any_instruction_of_it(rig: R
         assert made.unaccounted() == [], steps
         made.kernel.threads.reap()
         made.kernel.exits.reap_orphans()
-        used.add(made.kernel.memory.low.used - len(made.partition.frames))
+        used.add(made.kernel.memory.low.used - len(made.endpoint.frames))
     assert len(used) == 1, "frames of the dead must come back, whenever they died"

@@ -50,7 +50,7 @@ def test_a_server_killed_at_any_instruction_of_a_request_strands_nobody(rig: Rig
     died = 100 + stepper.rig.error("SERVER_DIED")
     for steps in some_of(range(stepper.length() + 2), 2):
         made = stepper.after(steps)
-        made.kernel.servers.kill(made.partition.process, "killed by the test")
+        made.kernel.servers.kill(made.endpoint.process, "killed by the test")
         if first == "server":
             made.kernel.scheduler.request_yield()
         made.attention()
@@ -66,7 +66,7 @@ def test_a_server_with_several_threads_killed_at_any_instruction_strands_nobody(
     died = 100 + stepper.rig.error("SERVER_DIED")
     for steps in range(0, 3 * stepper.length(), 5):
         made = stepper.after(steps)
-        made.kernel.servers.kill(made.partition.process, "killed by the test")
+        made.kernel.servers.kill(made.endpoint.process, "killed by the test")
         made.attention()
         assert made.run(ENOUGH).reason == "halt", steps
         assert set(made.codes) <= {died, 0}, steps
@@ -162,7 +162,7 @@ def test_whatever_happens_at_any_instruction_of_a_full_house_loses_no_slot(
         if act == "kill the client":
             made.kernel.processes.kill(made.clients[victim], 9)
         elif act == "kill the server":
-            made.kernel.servers.kill(made.partition.process, "killed by the test")
+            made.kernel.servers.kill(made.endpoint.process, "killed by the test")
         made.kernel.scheduler.request_yield()
         made.attention()
         assert made.run(2 * ENOUGH).reason == "halt", steps
@@ -214,12 +214,12 @@ def test_a_newcomer_does_not_overtake_who_waits_while_a_slot_comes_free(rig: Rig
         made.attention()
         for _ in range(10_000):
             made.machine.step()
-            if made.block["free"] and made.partition.waiters:
+            if made.block["free"] and made.endpoint.waiters:
                 break
         else:
             continue
         windows += 1
-        waiting = made.kernel.state.tasks.threads[made.partition.waiters[0]].number
+        waiting = made.kernel.state.tasks.threads[made.endpoint.waiters[0]].number
         newcomer = made.start_client(seed=0xA000, priority=9).threads[0].number
         made.events.clear()
         made.attention()

@@ -38,7 +38,7 @@ def test_a_server_that_starts_threads_for_ever_gets_32_and_serves_on(rig: Rigs) 
     made = rig("greedy", {"count": 3}, {"count": 3, "seed": 0x2000})
     made.run()
     assert made.codes == [0, 0]
-    assert len(made.partition.process.threads) == len(made.partition.servers) == 32
+    assert len(made.endpoint.process.threads) == len(made.endpoint.servers) == 32
 
 
 def run_hog(made: Any, piece: int) -> Any:

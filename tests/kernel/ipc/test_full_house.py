@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from callgate.kernel.abi.message import PartitionFlags
+from callgate.kernel.abi.message import EndpointFlags
 from callgate.kernel.abi.selectors import SLOTS
 
 CLIENTS = 40
@@ -50,7 +50,7 @@ def test_a_full_house_waits_and_neither_spins_nor_fails(rig: Rigs) -> None:
     assert made.run().reason == "halt"
     assert made.codes == [None] * CLIENTS
     assert made.block["free"] == made.block["unused"] == 0
-    assert made.block["slot_waiters"] == len(made.partition.waiters) == CLIENTS - SLOTS
+    assert made.block["slot_waiters"] == len(made.endpoint.waiters) == CLIENTS - SLOTS
     # Halted: the clock moves on only if an interrupt comes, and none is due.
     assert made.system.run(fuel=100_000).reason == "halt"
 
@@ -60,7 +60,7 @@ def test_clients_killed_in_the_queue_for_a_slot_leave_it_in_order(rig: Rigs) -> 
     made.trace()
     threads = [thread.number for thread in _threads_after_boot(made)]
     made.system.run(until="ipc.reply")
-    assert len(made.partition.waiters) == CLIENTS - SLOTS
+    assert len(made.endpoint.waiters) == CLIENTS - SLOTS
     for index in (33, 36, 39):
         made.kernel.processes.kill(made.clients[index], 9)
     made.run()
@@ -73,13 +73,13 @@ def test_clients_killed_in_the_queue_for_a_slot_leave_it_in_order(rig: Rigs) -> 
 def test_a_server_that_dies_with_32_requests_open_fails_them_and_those_that_wait(rig: Rigs) -> None:
     made = rig("keeper", *[{} for _ in range(CLIENTS)])
     made.run()
-    server = made.partition.process
+    server = made.endpoint.process
     made.kernel.servers.kill(server, "killed by the test")
     made.attention()
     assert made.run().reason == "halt"
     died = 100 + made.error("SERVER_DIED")
     assert made.codes == [died] * CLIENTS
-    assert made.block["flags"] == PartitionFlags.DEAD
+    assert made.block["flags"] == EndpointFlags.DEAD
     assert made.unaccounted() == []
     assert not server.threads
     assert not server.pages

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.memory import PAGE_SIZE, USER_STACK_TOP
-from callgate.kernel.abi.message import Partition, SlotState
+from callgate.kernel.abi.message import Endpoint, SlotState
 
 Rigs = Callable[..., Any]
 ATTACKS = (
@@ -66,13 +66,13 @@ def test_a_handle_beyond_the_slots_is_refused_whatever_lies_there(rig: Rigs) -> 
     made.system.run(until="server_gate")
     # As if all that follows the handles, seen as one more slot of them, were what the checks want to see.
     beyond = 0x28
-    handles, state = offset_of(Partition, "handles"), offset_of(Partition, "state")
-    block, ram = made.partition.block, made.machine.ram
-    assert handles + 4 * beyond == offset_of(Partition, "replies")
+    handles, state = offset_of(Endpoint, "handles"), offset_of(Endpoint, "state")
+    block, ram = made.endpoint.block, made.machine.ram
+    assert handles + 4 * beyond == offset_of(Endpoint, "replies")
     made.block["replies"] = beyond
     ram.view(block + state + beyond, 1)[0] = SlotState.SERVED
-    selector = made.partition.servers[0].to_bytes(2, "little")
-    ram.view(block + offset_of(Partition, "server_of") + 2 * beyond, 2)[:] = selector
+    selector = made.endpoint.servers[0].to_bytes(2, "little")
+    ram.view(block + offset_of(Endpoint, "server_of") + 2 * beyond, 2)[:] = selector
     made.machine.cpu.ebx = beyond
     made.run()
     assert made.block["bad_replies"] == 1
@@ -84,7 +84,7 @@ def test_a_server_cannot_touch_the_page_after_its_reply(rig: Rigs) -> None:
     # The client has the answer that was in the page when the gate was called.
     assert made.codes == [0]
     assert any("write of" in line and "page not present" in line for line in made.log), made.log
-    assert made.partition.dead
+    assert made.endpoint.dead
     assert made.unaccounted() == []
 
 
@@ -99,7 +99,7 @@ def test_a_page_full_of_garbage_changes_neither_privilege_nor_interrupts(rig: Ri
 def test_pages_given_to_a_client_that_asked_for_none_are_let_go(rig: Rigs) -> None:
     made = attack(rig, "give_gladly", count=5)
     assert made.codes == [0, 0]
-    given = made.partition.process.pages[USER_STACK_TOP - PAGE_SIZE]
+    given = made.endpoint.process.pages[USER_STACK_TOP - PAGE_SIZE]
     assert made.kernel.memory.low.holders[given] == 1, "the server alone has it again"
     assert made.unaccounted() == []
 

@@ -43,5 +43,5 @@ def test_a_request_is_answered_only_by_the_thread_that_was_given_it(rig: Rigs) -
 def test_threads_of_one_server_share_its_page_tables(rig: Rigs) -> None:
     made = rig("echo", {"count": 1}, THREADS=4)
     made.run()
-    tables = {made.kernel.threads.block(thread)["cr3"] for thread in made.partition.process.threads}
+    tables = {made.kernel.threads.block(thread)["cr3"] for thread in made.endpoint.process.threads}
     assert len(tables) == 1

@@ -1,4 +1,4 @@
-"""File data on a plain endpoint, for unit tests of managers: a cache whose disk brings what a test says, and files."""
+"""File data on a plain IPC room, for unit tests of managers: a cache whose disk brings what a test says, and files."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from callgate.kernel.storage.cache import Cache, CacheState
 from callgate.kernel.storage.changed_blocks import ChangedBlocks
 from callgate.kernel.storage.disk_requests import Key, Run
 from callgate.kernel.storage.sector_lists import SectorLists, SectorListsState
-from plain_endpoint import DATA, Endpoint
 from plain_guest import returned
+from plain_ipc import DATA, Ipc
 
 PAGE = 4096
 
 
-class FileData(Endpoint):
+class FileData(Ipc):
     """The managers of file data, wired as in the kernel.  `runs` are the disk requests under way."""
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class FileData(Endpoint):
 
     def noted(self) -> list[tuple[int, int]]:
         """Return what is to be given back to the server, (operation, number), and forget it."""
-        entries = self.partition.give_backs.entries
+        entries = self.endpoint.give_backs.entries
         found = list(entries)
         entries.clear()
         return found
@@ -154,8 +154,8 @@ class FileData(Endpoint):
     ) -> tuple[int, memoryview]:
         """Take a slot for the READ of a span and write a server's answer into it."""
         slot = self.take(state=SlotState.SERVED)[0]
-        self.partition.posted[slot] = span.number
-        page = self.slots.message(self.partition, slot)
+        self.endpoint.posted[slot] = span.number
+        page = self.slots.message(self.endpoint, slot)
         struct.pack_into(f"<{len(entries)}Q", page, DATA, *entries)
         message = self.message(slot)
         message.reply, message.count = ReplyType.SECTORS, len(entries)

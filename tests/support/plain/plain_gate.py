@@ -1,4 +1,4 @@
-"""A thread of ring 3 in a gate, on a plain endpoint, for unit tests of what answers calls."""
+"""A thread of ring 3 in a gate, on a plain IPC room, for unit tests of what answers calls."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from callgate.kernel.core.control_block import ControlBlock
 from callgate.kernel.core.coroutines import routine
 from callgate.kernel.core.records import Process
 from callgate.kernel.gates.caller import Caller
-from plain_endpoint import Endpoint
+from plain_ipc import Ipc
 
 FILES = USER_HEAP + 0x10_0000  # an address in a window on a file
 
 
-class Gate(Endpoint):
+class Gate(Ipc):
     """The shell's thread in a gate; `self.frame` are its registers."""
 
     def __init__(self) -> None:

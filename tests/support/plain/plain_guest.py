@@ -24,7 +24,7 @@ from callgate.kernel.core.coroutines import CARRY, RoutineCall, RoutineResult
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.log import Log, LogState
-from callgate.kernel.core.records import PRIORITY_IDLE, PRIORITY_USER, Endpoints, PartitionState, Process, Thread
+from callgate.kernel.core.records import PRIORITY_IDLE, PRIORITY_USER, Endpoints, EndpointState, Process, Thread
 from callgate.kernel.core.records import Tasks as TaskRecords
 from callgate.kernel.machine.cpu.fpu import from_area
 from callgate.kernel.machine.memory.accounts import Account
@@ -200,14 +200,14 @@ class Tasks:
         disk.model = (disk.model._type_ * len(disk.model))(*b"DISK".ljust(len(disk.model)))
         return generation << 8 | place
 
-    def new_partition(self, name: str = "d0p1", *, disk: int = -1, sectors: int = 0, start: int = 0) -> PartitionState:
+    def new_endpoint(self, name: str = "d0p1", *, disk: int = -1, sectors: int = 0, start: int = 0) -> EndpointState:
         """Return an endpoint that is served by a process without threads; its block is zeros."""
         number = len(self.endpoints.by_number)
         server = self.processes.create(f"hosted:{name}", server=True)
-        server.partition = number
-        partition = PartitionState(number, self.memory.cleared(), server, disk, start, sectors, name)
-        self.endpoints.by_number[number] = partition
-        return partition
+        server.endpoint = number
+        endpoint = EndpointState(number, self.memory.cleared(), server, disk, start, sectors, name)
+        self.endpoints.by_number[number] = endpoint
+        return endpoint
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Servers on a plain endpoint, for unit tests of managers: mounting, hosted handlers, a program that is one HLT."""
+"""Servers on a plain IPC room, for unit tests of managers: mounting, hosted handlers, a program that is one HLT."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from callgate.kernel.servers.lifecycle import Servers
 from callgate.kernel.servers.mounting import Mounting, MountingState, Report
 from callgate.server.gate import GateCall
 from callgate.server.hosted import HostedServer
-from plain_endpoint import Endpoint
 from plain_guest import drive
+from plain_ipc import Ipc
 
 CODE = Segment(0x40_0000, 0, memoryview(b"\xf4"), 1, writable=False, executable=True)
 PROGRAM = Executable(0x40_0000, (CODE,), b"")
 
 
-class System(Endpoint):
-    """The managers of servers on a plain endpoint."""
+class System(Ipc):
+    """The managers of servers on a plain IPC room."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -4,12 +4,12 @@ import pytest
 from callgate.asm.assembler import AsmErrors
 from callgate.kernel.abi.calls import HostCall
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.message import Partition
+from callgate.kernel.abi.message import Endpoint
 from callgate.kernel.abi.selectors import SLOTS
 from callgate.tools.asmtest.board.result import RoutineError
 from callgate.tools.asmtest.board.structures import StructureError
 
-PARTITION, THREAD = 0x10000, 0x12000
+ENDPOINT, THREAD = 0x10000, 0x12000
 IPC = """
         .include "macros.inc"
         .include "slots.asm"
@@ -21,13 +21,13 @@ block:  ret
 @pytest.fixture
 def ipc(bare_cpu):
     bare_cpu.load(IPC)
-    bare_cpu.segment("gs", PARTITION)
+    bare_cpu.segment("gs", ENDPOINT)
     bare_cpu.segment("fs", THREAD)
     return bare_cpu
 
 
 def test_the_ring_keeps_order_over_several_laps(ipc):
-    ipc.place(Partition, PARTITION, **{f"ring[{index}]": 0xE0 for index in range(SLOTS)})
+    ipc.place(Endpoint, ENDPOINT, **{f"ring[{index}]": 0xE0 for index in range(SLOTS)})
     slots = [(index * 7) % SLOTS for index in range(3 * SLOTS)]
     for start in range(0, len(slots), 5):
         batch = slots[start : start + 5]
@@ -38,12 +38,12 @@ def test_the_ring_keeps_order_over_several_laps(ipc):
 
 
 def test_all_slots_can_be_taken_and_each_once(ipc):
-    ipc.place(Partition, PARTITION, free=0xFFFF_FFFF)
+    ipc.place(Endpoint, ENDPOINT, free=0xFFFF_FFFF)
     taken = [ipc.call("take_slot").ecx for _ in range(SLOTS)]
     assert sorted(taken) == list(range(SLOTS))
     for slot in taken:
         ipc.call("release_slot", ecx=slot)
-    assert ipc.field(Partition, PARTITION, "free") == 0xFFFF_FFFF
+    assert ipc.field(Endpoint, ENDPOINT, "free") == 0xFFFF_FFFF
 
 
 def test_a_host_call_is_answered_by_a_function(ipc):
@@ -53,7 +53,7 @@ def test_a_host_call_is_answered_by_a_function(ipc):
         asked.append(slot)
         ipc.place("ThreadControlBlock", THREAD, arg0=ErrorCode.NO_MEMORY)
 
-    ipc.place(Partition, PARTITION, unused=0x10)
+    ipc.place(Endpoint, ENDPOINT, unused=0x10)
     ipc.on_host_call(HostCall.FIRST_USE, no_memory)
     result = ipc.call("take_slot")
     assert (result.CF, result.eax, asked) == (1, ErrorCode.NO_MEMORY, [4])
@@ -61,7 +61,7 @@ def test_a_host_call_is_answered_by_a_function(ipc):
 
 
 def test_a_host_call_without_an_answer_says_how_to_give_one(ipc):
-    ipc.place(Partition, PARTITION, unused=0x10)
+    ipc.place(Endpoint, ENDPOINT, unused=0x10)
     with pytest.raises(RoutineError, match=r"FIRST_USE at .*on_host_call\(HostCall.FIRST_USE"):
         ipc.call("take_slot")
 
@@ -148,9 +148,9 @@ def test_the_last_instructions_are_those_that_ran(bare_cpu):
     [
         (lambda cpu: cpu.call("g"), KeyError, "no label 'g'"),
         (lambda cpu: cpu.call("f", eaxx=1), ValueError, "eaxx is neither a register"),
-        (lambda cpu: cpu.place(Partition, 0x20000, fre=1), StructureError, "no field fre; there is free"),
-        (lambda cpu: cpu.place("Partitoin", 0x20000), StructureError, "did you mean Partition?"),
-        (lambda cpu: cpu.place(Partition, 0x20000, slots=1), StructureError, "not a number"),
+        (lambda cpu: cpu.place(Endpoint, 0x20000, fre=1), StructureError, "no field fre; there is free"),
+        (lambda cpu: cpu.place("Partitoin", 0x20000), StructureError, "did you mean Endpoint?"),
+        (lambda cpu: cpu.place(Endpoint, 0x20000, slots=1), StructureError, "not a number"),
         (lambda cpu: cpu.load("f: movv eax, 1\n"), AsmErrors, "no instruction movv"),
         (lambda cpu: cpu.enter_ring(1), ValueError, "ring 0 or 3"),
     ],

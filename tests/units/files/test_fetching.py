@@ -12,9 +12,9 @@ from callgate.kernel.core.coroutines import RoutineCall, RoutineResult
 from callgate.kernel.file_data.fetching import SPAN_BYTES
 from callgate.kernel.file_data.hunger import TRIES
 from callgate.kernel.file_data.objects import FileObject, Part, Span, SpanState
-from plain_endpoint import DATA
 from plain_files import PAGE, FileData
 from plain_guest import drive, refusal, returned
+from plain_ipc import DATA
 
 HOLE = 1 << 63
 
@@ -27,7 +27,7 @@ def sectors(first: int, count: int) -> int:
 @pytest.fixture
 def data() -> FileData:
     found = FileData()
-    found.partition.start = 0  # sector n of the partition is sector n of the disk
+    found.endpoint.start = 0  # sector n of the endpoint is sector n of the disk
     return found
 
 
@@ -36,7 +36,7 @@ def bring(data: FileData, span: Span, entries: list[int], *, start: int = 0, cov
     total = sum((entry >> 60 & 7) + 1 for entry in entries) * 512
     slot, page = data.answered(span, entries, start=start, covered=total if covered is None else covered, request=3)
     data.run(data.thread)
-    drive(data.answers.replied(data.partition, slot, page), sort_sectors=data.sort_sectors)
+    drive(data.answers.replied(data.endpoint, slot, page), sort_sectors=data.sort_sectors)
 
 
 def content(data: FileData, file: FileObject, position: int, size: int) -> bytes:
@@ -132,7 +132,7 @@ def test_an_answer_that_does_not_cover_what_was_asked_or_lies_elsewhere_is_refus
     span = data.expect(file, 0, PAGE)
     bring(data, span, entries, start=start, covered=covered)
     assert (span.state, span.error, file.spans) == (SpanState.FAILED, ErrorCode.BAD_REPLY, [])
-    assert data.slots.block(data.partition)["bad_replies"] == 1
+    assert data.slots.block(data.endpoint)["bad_replies"] == 1
     assert data.lines[-1].startswith("d0p1: file data refused: ")
     assert (data.records.lists, data.noted()) == ({}, [(Operation.RELEASE, 3)])
 
@@ -140,12 +140,12 @@ def test_an_answer_that_does_not_cover_what_was_asked_or_lies_elsewhere_is_refus
 def test_an_object_becomes_pages_that_lie_in_the_servers_memory(data: FileData) -> None:
     file = data.new_file(PAGE + 1)
     span = data.expect(file, 0, PAGE + 1)
-    address = data.processes.allocate(data.partition.process, 2 * PAGE)
+    address = data.processes.allocate(data.endpoint.process, 2 * PAGE)
     slot, page = data.answered(span, [], start=0, covered=2 * PAGE, request=4)
     data.message(slot).reply = ReplyType.OBJECT
     struct.pack_into("<II", page, DATA, address, PAGE + 1)
-    drive(data.answers.replied(data.partition, slot, page))
-    frames = [data.partition.process.pages[address + at] for at in (0, PAGE)]
+    drive(data.answers.replied(data.endpoint, slot, page))
+    frames = [data.endpoint.process.pages[address + at] for at in (0, PAGE)]
     assert (span.state, span.frames[0], span.holds_low) == (SpanState.READY, frames[0], True)
     assert len(span.private) == 1  # what the second page holds behind the end of the file is nobody's business
 
@@ -185,17 +185,17 @@ def test_an_answer_without_data_fails_the_span_with_the_servers_word(
     span = data.expect(data.new_file(PAGE), 0, PAGE)
     slot, page = data.answered(span, [], start=0, covered=0)
     data.message(slot).eflags, data.message(slot).eax = carry, said
-    data.answers.dropped(data.partition, slot, page)
+    data.answers.dropped(data.endpoint, slot, page)
     assert (span.state, span.error, span.theirs) == (SpanState.FAILED, heard, True)
 
 
 def test_a_span_of_a_dead_server_fails_with_the_reason(data: FileData) -> None:
     span = data.expect(data.new_file(PAGE), 0, PAGE)
     slot, _ = data.answered(span, [], start=0, covered=0)
-    data.partition.error = ErrorCode.UNPLUGGED
-    data.answers.failed(data.partition, slot)
-    data.answers.failed(data.partition, slot)  # known no more
-    assert (span.error, data.partition.posted) == (ErrorCode.UNPLUGGED, {})
+    data.endpoint.error = ErrorCode.UNPLUGGED
+    data.answers.failed(data.endpoint, slot)
+    data.answers.failed(data.endpoint, slot)  # known no more
+    assert (span.error, data.endpoint.posted) == (ErrorCode.UNPLUGGED, {})
 
 
 def test_a_request_that_begins_within_a_page_takes_its_beginning_over_and_gives_it_back_if_it_fails(
@@ -246,12 +246,12 @@ class Server:
         self.asked.append((call.eax, call.ecx))
 
     def block(self, _call: RoutineCall) -> None:
-        slot, number = self.data.partition.posted.popitem()
+        slot, number = self.data.endpoint.posted.popitem()
         span = self.data.files_state.waiting[number][1]
         start, length = self.asked[-1]
         count = -(-min(length, self.most) // 512)
         entries = [sectors(800 + start // 512 + at, min(8, count - at)) for at in range(0, count, 8)]
-        self.data.slots.free_slot(self.data.partition, slot)
+        self.data.slots.free_slot(self.data.endpoint, slot)
         bring(self.data, span, entries, start=start)
         self.data.end_runs()
 
@@ -311,8 +311,8 @@ def test_a_servers_error_is_the_readers_and_one_of_another_reader_is_asked_again
     server = Server(data)
 
     def block(_call: RoutineCall) -> None:
-        data.partition.posted.clear()
-        data.slots.free_slot(data.partition, 0)
+        data.endpoint.posted.clear()
+        data.slots.free_slot(data.endpoint, 0)
         data.completion.fail(file, file.spans[0], codes.pop(0))
 
     with refusal(ErrorCode.IO_ERROR):
@@ -325,9 +325,9 @@ def test_a_server_that_never_brings_what_is_wanted_is_asked_100_times(data: File
     server = Server(data)
 
     def block(_call: RoutineCall) -> None:
-        data.partition.posted.clear()
+        data.endpoint.posted.clear()
         data.completion.nothing_left(file, file.spans[0])
-        data.slots.free_slot(data.partition, 0)
+        data.slots.free_slot(data.endpoint, 0)
 
     with refusal(ErrorCode.BAD_REPLY):
         drive(data.fetching.obtain(file, 0, 1), ipc_take=server.ipc_take, ipc_post=server.ipc_post, block=block)
@@ -377,5 +377,5 @@ def test_reading_ahead_does_not_wait_for_a_slot(data: FileData) -> None:
     data.fields["unused"] = 0
     assert not data.fetching.room_to_post(file)
     data.fields["free"] = 4
-    data.partition.dead = True
+    data.endpoint.dead = True
     assert not data.fetching.room_to_post(file)

@@ -205,7 +205,7 @@ def test_data_on_their_way_and_data_that_a_reader_comes_for_are_not_let_go_of(da
 def test_low_memory_is_sought_where_it_is_held_and_a_servers_memory_at_that_server(data: FileData) -> None:
     file, foreign = data.new_file(8 * PAGE), data.new_file(8 * PAGE)
     data.endpoints.by_number[1] = data.endpoints.by_number[0]
-    foreign.partition = 1
+    foreign.endpoint = 1
     block, theirs = data.put(file, 0, 1), data.put(foreign, 0, 1, request=3)
     copy = data.put(file, PAGE, 1)
     copy.private = [data.low.allocate()]
@@ -243,9 +243,9 @@ def test_a_file_that_is_closed_with_data_on_their_way_goes_when_they_have_come(d
     file = data.new_file(PAGE)
     span = data.expect(file, 0, PAGE)
     data.letting_go.close_object(file)
-    assert (data.letting_go.in_use(data.partition), data.noted()) == (True, [])
+    assert (data.letting_go.in_use(data.endpoint), data.noted()) == (True, [])
     data.completion.fail(file, span, ErrorCode.IO_ERROR)
-    assert (data.letting_go.in_use(data.partition), data.noted()) == (False, [(Operation.CLOSE, file.server_file)])
+    assert (data.letting_go.in_use(data.endpoint), data.noted()) == (False, [(Operation.CLOSE, file.server_file)])
     assert data.records.lists == {}
 
 

@@ -17,9 +17,9 @@ from callgate.kernel.files.handles import Files
 from callgate.kernel.files.opening import FileOpening
 from callgate.kernel.files.reading import Reading
 from callgate.kernel.machine.memory.accounts import Account
-from plain_endpoint import DATA
 from plain_files import PAGE, FileData
 from plain_guest import drive, refusal, returned
+from plain_ipc import DATA
 
 PATH = 0xC020_0000  # where paths lie, for policy
 
@@ -49,14 +49,14 @@ class Volume(FileData):
     def directory(self, call: RoutineCall) -> RoutineResult:
         """Answer LOCK_DIRECTORY with one page, as it is after CONVERT."""
         self.note()
-        server = self.partition.process
+        server = self.endpoint.process
         frame = server.pages[self.processes.allocate(server, PAGE)]
         self.low.hold(frame)
         slot = self.take(state=SlotState.DONE)[0]
         message = self.message(slot)
         message.reply, message.count = ReplyType.OBJECT, 1
-        struct.pack_into("<Q", self.slots.message(self.partition, slot), DATA, frame)
-        self.partition.pins[slot] = [("frame", frame, 0)]
+        struct.pack_into("<Q", self.slots.message(self.endpoint, slot), DATA, frame)
+        self.endpoint.pins[slot] = [("frame", frame, 0)]
         self.lock_number += 1
         return returned(call, edx=self.lock_number, ebx=self.version, ecx=1, edi=4)
 
@@ -77,7 +77,7 @@ class Volume(FileData):
 
     def finish(self, _call: RoutineCall) -> None:
         """Give the slot back, as machine code does."""
-        self.slots.free_slot(self.partition, self.threads.block(self.thread)["slot"])
+        self.slots.free_slot(self.endpoint, self.threads.block(self.thread)["slot"])
 
     def open(self, size: int, flags: OpenFlags | None = None, **answer: int) -> tuple[int, FileObject]:
         opened = self.handles.open(self.shell, b"/d0p1/f", PATH, flags or OpenFlags(0))
@@ -105,8 +105,8 @@ def test_a_directory_that_is_locked_again_takes_no_request_as_long_as_its_versio
 
 def test_a_changed_directory_is_asked_for_again_and_a_process_with_the_old_version_keeps_it(volume: Volume) -> None:
     number, old = volume.lock(b"/d0p1")
-    volume.directories.changed(volume.partition, 1)
-    volume.directories.changed(volume.partition, 1)  # known no more
+    volume.directories.changed(volume.endpoint, 1)
+    volume.directories.changed(volume.endpoint, 1)  # known no more
     volume.version = 2
     _, new = volume.lock(b"/d0p1")
     assert (old.version, new.version, volume.noted()) == (1, 2, [])
@@ -141,7 +141,7 @@ def test_idle_versions_are_kept_up_to_a_number_and_the_least_recently_used_goes_
 
 def test_a_dead_servers_directories_are_current_no_more(volume: Volume) -> None:
     number, _ = volume.lock(b"/d0p1")
-    volume.directories.partition_died(volume.partition, ErrorCode.SERVER_DIED)
+    volume.directories.endpoint_died(volume.endpoint, ErrorCode.SERVER_DIED)
     assert not volume.directories.reclaim()
     assert volume.shell.locks[number].of.current is False
 
@@ -159,7 +159,7 @@ def test_an_object_without_a_page_is_no_directory(volume: Volume) -> None:
 
 def test_the_root_lists_the_volumes_that_are_mounted(volume: Volume) -> None:
     for name, hidden in (("rom", False), ("bench", True)):
-        volume.new_partition(name).hidden = hidden
+        volume.new_endpoint(name).hidden = hidden
     number, lock = volume.lock(b"/")
     assert (lock.entries, volume.asked) == (2, [])
     page = volume.processes.memory_of(volume.shell).read(lock.window, PAGE)
@@ -185,7 +185,7 @@ def test_the_locked_directories_of_a_process_are_limited_and_it_gives_them_back_
     [(b"/none", ErrorCode.NOT_FOUND), (b"d0p1", ErrorCode.BAD_ARGUMENT), (b"/d0p1/x", ErrorCode.UNPLUGGED)],
 )
 def test_a_path_that_leads_to_no_volume_is_refused_with_why(volume: Volume, path: bytes, code: ErrorCode) -> None:
-    volume.partition.dead, volume.partition.error = True, ErrorCode.UNPLUGGED
+    volume.endpoint.dead, volume.endpoint.error = True, ErrorCode.UNPLUGGED
     with refusal(code):
         volume.lock(path)
     assert volume.asked == []
@@ -247,7 +247,7 @@ def test_a_dead_volumes_files_are_invalid_and_leave_every_window(volume: Volume)
     file.shift = 0
     there, coming = volume.put(file, 0, 1), volume.expect(file, PAGE, PAGE)
     volume.mapping.map(volume.shell, opened, file, there)
-    volume.opening.partition_died(volume.partition, ErrorCode.UNPLUGGED)
+    volume.opening.endpoint_died(volume.endpoint, ErrorCode.UNPLUGGED)
     page = FilePage.from_buffer(volume.guest.ram.view(file.frame, PAGE))
     assert (page.valid, page.error, page.count) == (0, ErrorCode.UNPLUGGED, 0)
     assert (coming.error, volume.entry(opened, 0), file.spans) == (ErrorCode.UNPLUGGED, 0, [])
@@ -264,12 +264,12 @@ def test_a_program_is_read_whole_across_spans_and_booked(volume: Volume) -> None
             at = (span.first_page + index) * PAGE - 512
             volume.guest.ram.write(frame, (bytes(512) + content)[at + 512 : at + 512 + PAGE])
     read = drive(
-        volume.opening.read_all(volume.partition, (PATH, 1), 1 << 20, 0), ipc_request=volume.file(1, identity=5)
+        volume.opening.read_all(volume.endpoint, (PATH, 1), 1 << 20, 0), ipc_request=volume.file(1, identity=5)
     )[0]
     assert (read, volume.guest.ram.touched[Account.PROGRAM]) == (content, len(content))
     assert (volume.shares.loading.total(), file.opens) == (0, 1)
     with refusal(ErrorCode.NOT_EXECUTABLE):
-        drive(volume.opening.read_all(volume.partition, (PATH, 1), 100, 0), ipc_request=volume.file(101))
+        drive(volume.opening.read_all(volume.endpoint, (PATH, 1), 100, 0), ipc_request=volume.file(101))
     assert file.opens == 1
 
 

@@ -200,7 +200,7 @@ def test_a_process_kills_its_descendants_only(gate: Gate, process_calls: Process
         (grandchild, True),
         (stranger, False),
         (gate.shell, False),
-        (gate.partition.process, False),
+        (gate.endpoint.process, False),
     ):
         gate.frame["ebx"] = process.number
         if descends:
@@ -227,11 +227,11 @@ def test_a_sleep_lasts_as_long_as_asked_from_the_first_time_on(gate: Gate, proce
 def test_a_thread_of_a_server_serves_its_endpoint_and_addresses_of_the_kernel_are_refused(
     gate: Gate, process_calls: ProcessCalls
 ) -> None:
-    thread = gate.new_thread(gate.partition.process)
+    thread = gate.new_thread(gate.endpoint.process)
     gate.frame["ebx"], gate.frame["ecx"] = 0x40_0000, 0xBFFF_0000
     process_calls.start_thread(thread, gate.frame)
-    new = gate.partition.process.threads[-1]
-    assert (gate.frame["eax"], gate.partition.servers, new.state) == (new.number, [new.selector], ThreadState.READY)
+    new = gate.endpoint.process.threads[-1]
+    assert (gate.frame["eax"], gate.endpoint.servers, new.state) == (new.number, [new.selector], ThreadState.READY)
     for register, value in (("ebx", 0xC000_0000), ("ecx", 0xC000_0001)):
         gate.frame["ebx"], gate.frame["ecx"] = 0x40_0000, 0xC000_0000
         gate.frame[register] = value

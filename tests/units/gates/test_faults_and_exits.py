@@ -9,7 +9,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import KERNEL_BASE, USER_STACK_TOP
 from callgate.kernel.abi.thread import ThreadState, TrapFrame
 from callgate.kernel.core.errors import KernelPanic, PolicyError
-from callgate.kernel.core.records import PartitionState, Process, Thread
+from callgate.kernel.core.records import EndpointState, Process, Thread
 from callgate.kernel.gates.exits import Exits
 from callgate.kernel.gates.faults import Faults
 from callgate.kernel.gates.starting import Programs
@@ -27,8 +27,8 @@ def gate() -> Gate:
 
 
 def test_a_program_that_cannot_be_loaded_leaves_no_process(gate: Gate) -> None:
-    async def read_all(partition: PartitionState, where: tuple[int, int], limit: int, parent: int) -> bytes:
-        gate.asked.append((partition.name, where, limit, parent))
+    async def read_all(endpoint: EndpointState, where: tuple[int, int], limit: int, parent: int) -> bytes:
+        gate.asked.append((endpoint.name, where, limit, parent))
         return b"no program"
 
     programs = Programs(gate.records, gate.processes, gate.endpoints, read_all)
@@ -97,7 +97,7 @@ def test_with_the_shell_the_system_ends_and_a_childs_exit_code_is_kept_for_its_p
 
 def test_the_end_of_a_servers_thread_is_told_before_its_process_is_gone(gate: Gate) -> None:
     ends = Ends(gate)
-    thread = gate.new_thread(gate.partition.process)
+    thread = gate.new_thread(gate.endpoint.process)
     ends.end(thread)
     assert ends.calls == [f"handler {thread.number}", f"server {thread.number}"]
 
@@ -168,7 +168,7 @@ def test_an_exception_is_named_as_the_manual_names_it(gate: Gate, vector: int, c
 
 
 def test_a_servers_fault_is_its_servers_end(gate: Gate) -> None:
-    gate.shell.partition = 0
+    gate.shell.endpoint = 0
     trap = Trap(gate)
     trap.raise_(6)
     assert (trap.killed, gate.shell.dying) == (["#UD invalid opcode, error code 0x0000, at 0x00401234"], False)

@@ -15,7 +15,7 @@ from callgate.kernel.abi.thread import IpcInformation, LedgerInformation, Proces
 from callgate.kernel.abi.volume import VOLUME_BRIEFLY, VOLUME_UNASKED, VolumeInformation
 from callgate.kernel.core.coroutines import RoutineCall
 from callgate.kernel.core.errors import Overdue, PolicyError
-from callgate.kernel.core.records import PartitionState, Process
+from callgate.kernel.core.records import EndpointState, Process
 from callgate.kernel.gates.block_windows import BlockWindows
 from callgate.kernel.gates.information_calls import InformationCalls
 from callgate.kernel.gates.server_calls import ServerCalls
@@ -43,7 +43,7 @@ class Answering:
         self.replies = list(replies)
         self.asked: list[tuple[int, Operation]] = []
 
-    async def make_until(self, deadline: int, _partition: PartitionState, operation: Operation) -> object:
+    async def make_until(self, deadline: int, _endpoint: EndpointState, operation: Operation) -> object:
         self.asked.append((deadline, operation))
         reply = self.replies.pop(0)
         if isinstance(reply, PolicyError):
@@ -63,13 +63,13 @@ FREE = RoutineCall("", eax=5, edx=1, ecx=4096, esi=9, edi=2)
 
 
 def described(gate: Gate, *replies: PolicyError | RoutineCall) -> VolumeInformation:
-    found = drive(VolumeQueries(gate.guest, Answering(*replies)).describe(gate.partition, 10))[0]
+    found = drive(VolumeQueries(gate.guest, Answering(*replies)).describe(gate.endpoint, 10))[0]
     assert isinstance(found, VolumeInformation)
     return found
 
 
 def test_a_volume_is_described_by_its_server_which_cannot_say_that_it_has_not_answered(gate: Gate) -> None:
-    gate.partition.file_system = "fat16"
+    gate.endpoint.file_system = "fat16"
     found = described(gate, VOLUME, FREE)
     assert (bytes(found.name).rstrip(b"\0"), bytes(found.file_system).rstrip(b"\0")) == (b"d0p1", b"fat16")
     assert (bytes(found.label).rstrip(b"\0").decode(), found.serial, found.flags) == (
@@ -135,7 +135,7 @@ def test_threads_are_listed_by_number_with_what_they_have_used_up_to_now(gate: G
 def test_a_servers_row_shows_its_slots_and_counters(gate: Gate) -> None:
     gate.take(2)
     gate.fields["tail"] = 9
-    gate.slots.count_wait(gate.partition)
+    gate.slots.count_wait(gate.endpoint)
     calls = information(gate)
     gate.frame["ebx"] = 0
     calls.ipc_information(gate.thread, gate.frame)
@@ -190,26 +190,26 @@ def test_a_server_sees_its_partitions_sectors_and_zeros_for_its_neighbours(
     gate: Gate, blocks: tuple[BlockWindows, Blocks]
 ) -> None:
     windows, cache = blocks
-    server, partition = gate.partition.process, gate.partition  # sectors 63 to 1062 of the disk
-    address, _ = drive(windows.lock(server, partition, 0, 10))
+    server, endpoint = gate.endpoint.process, gate.endpoint  # sectors 63 to 1062 of the disk
+    address, _ = drive(windows.lock(server, endpoint, 0, 10))
     memory = gate.processes.memory_of(server)
     assert memory.read(address, 5120) == b"\7" * 512 + b"\x08" * 4096 + b"\x09" * 512
     assert memory.read(address - 7 * 512, 7 * 512) == bytes(7 * 512)
-    assert (cache.locked, partition.locked_blocks) == ([(0x100, 8), (0x100, 9)], 3)
+    assert (cache.locked, endpoint.locked_blocks) == ([(0x100, 8), (0x100, 9)], 3)
     with refusal(ErrorCode.BAD_ADDRESS):
         windows.unlock(server, address + 512)
     windows.unlock(server, address)
-    assert (cache.locked, partition.locked_blocks, server.windows) == ([], 0, {})
+    assert (cache.locked, endpoint.locked_blocks, server.windows) == ([], 0, {})
 
 
 @pytest.mark.parametrize(("first", "count"), [(0, 0), (1000, 1), (999, 2), (0, 2049), (1 << 63, 1)])
 def test_what_lies_outside_the_partition_or_is_too_much_is_refused(
     gate: Gate, blocks: tuple[BlockWindows, Blocks], first: int, count: int
 ) -> None:
-    gate.partition.sectors = 1000 if first else 5000
+    gate.endpoint.sectors = 1000 if first else 5000
     with refusal(ErrorCode.BAD_ARGUMENT):
-        drive(blocks[0].lock(gate.partition.process, gate.partition, first, count))
-    assert (blocks[1].locked, gate.partition.locked_blocks) == ([], 0)
+        drive(blocks[0].lock(gate.endpoint.process, gate.endpoint, first, count))
+    assert (blocks[1].locked, gate.endpoint.locked_blocks) == ([], 0)
 
 
 def test_what_cannot_be_locked_is_not_counted_and_leaves_no_block_locked(
@@ -218,26 +218,26 @@ def test_what_cannot_be_locked_is_not_counted_and_leaves_no_block_locked(
     windows, cache = blocks
     kept = gate.low.allocate_several(gate.low.available)
     with refusal(ErrorCode.NO_MEMORY):  # the first block is not all the partition's: a copy is wanted
-        drive(windows.lock(gate.partition.process, gate.partition, 0, 10))
-    assert (cache.locked, gate.partition.locked_blocks) == ([], 0)
+        drive(windows.lock(gate.endpoint.process, gate.endpoint, 0, 10))
+    assert (cache.locked, gate.endpoint.locked_blocks) == ([], 0)
     for frame in kept:
         gate.low.release(frame)
-    drive(windows.lock(gate.partition.process, gate.partition, 0, 10))
+    drive(windows.lock(gate.endpoint.process, gate.endpoint, 0, 10))
 
 
 def test_server_calls_reach_what_answers_them_and_errors_are_the_callers(gate: Gate) -> None:
     calls: list[tuple[Any, ...]] = []
 
-    async def lock(_process: Process, _partition: PartitionState, first: int, count: int) -> int:
+    async def lock(_process: Process, _endpoint: EndpointState, first: int, count: int) -> int:
         calls.append(("lock", first, count))
         raise PolicyError(ErrorCode.NO_RESOURCES)
 
-    gate.shell.partition = 0
+    gate.shell.endpoint = 0
     answered = ServerCalls(
         gate.guest,
         gate.threads,
         gate.endpoints,
-        SimpleNamespace(changed=lambda partition, version: calls.append(("changed", partition.number, version))),
+        SimpleNamespace(changed=lambda endpoint, version: calls.append(("changed", endpoint.number, version))),
         SimpleNamespace(step=lambda _thread, message: message + 1),
         SimpleNamespace(lock=lock, unlock=lambda _process, address: calls.append(("unlock", address))),
     )

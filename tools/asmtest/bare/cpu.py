@@ -181,7 +181,7 @@ class BareCpu:
             data = data[size:]
 
     def place(self, structure: str | StructureType, address: int | str, **fields: int) -> None:
-        """Set fields of a structure in memory, the others stay: `cpu.place(Partition, 0x10000, free=6)`.
+        """Set fields of a structure in memory, the others stay: `cpu.place(Endpoint, 0x10000, free=6)`.
 
         For paths like `ring[3]` write `**{"ring[3]": 5}`.
         """

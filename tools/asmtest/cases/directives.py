@@ -2,7 +2,7 @@
 
     ;@ case the lowest free slot is taken
     ;@   segment gs = 0x10000
-    ;@   place   Partition at 0x10000: free = 0x6
+    ;@   place   Endpoint at 0x10000: free = 0x6
     ;@   call    take_slot
     ;@   expect  ecx = 1, CF = 0, instructions <= 20
 
@@ -28,7 +28,7 @@ STRUCTURE = re.compile(r"(?P<name>[A-Za-z_]\w*)\s+at\s+(?P<address>[^:]+?)\s*:\s
 USAGE = {
     "case": ";@ case what the routine does",
     "set": ";@ set eax = 5, CF = 1, dword [0x10000] = 7",
-    "place": ";@ place Partition at 0x10000: free = 0x6",
+    "place": ";@ place Endpoint at 0x10000: free = 0x6",
     "segment": ";@ segment gs = 0x10000",
     "stack": ";@ stack 1, 2",
     "ring": ";@ ring 3",

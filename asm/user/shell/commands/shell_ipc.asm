@@ -48,7 +48,7 @@ show_ipc:
         mov     eax, [ipc + IpcInformation.threads]
         call    put_count
         mov     esi, ipc_dead
-        test    dword ptr [ipc + IpcInformation.flags], PartitionFlags.DEAD
+        test    dword ptr [ipc + IpcInformation.flags], EndpointFlags.DEAD
         jz      .alive
         call    put_string
 .alive:

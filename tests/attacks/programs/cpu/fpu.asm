@@ -4,7 +4,7 @@
 
         ATTACKS
 
-PARTITION = USER_ARGUMENTS + 4          ; of `through_server`
+ENDPOINT = USER_ARGUMENTS + 4          ; of `through_server`
 LOOKS = 12
 
 ; LOOK reader: look at the registers, let others run, and look again.  The reader ends with ZF=1 if all is clean.
@@ -194,7 +194,7 @@ through_server:
         call    fill
         mov     dword ptr [phase], LOOKS
 .again:
-        mov     ebp, [PARTITION]
+        mov     ebp, [ENDPOINT]
         call    SELECTOR_IPC_GATE:0
         jc      gained
         call    kept

@@ -1,6 +1,6 @@
 ; A client that checks every answer: it sends six registers and wants each back with all bits inverted.
 ;
-; Its argument is a record: target (partition * 65536 + operation), number of requests, first register.
+; Its argument is a record: target (endpoint * 65536 + operation), number of requests, first register.
 ; Exit code: 0 all were right, 1 a register was wrong, 2 a flag was, 100 + ErrorCode a request failed.
 
         .include "system.inc"

@@ -136,7 +136,7 @@ give_own_message:
         mov     eax, ServerCall.REPLY_OBJECT
         ret
 
-; give_sectors: of a partition that it has not, and more than fit.
+; give_sectors: of an endpoint that it has not, and more than fit.
 give_sectors:
         mov     dword ptr [ebp + Message.count], 1
         mov     dword ptr [ebp + Message.data], 0

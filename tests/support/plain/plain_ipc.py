@@ -1,4 +1,4 @@
-"""An endpoint on a plain guest, for unit tests of managers: slots, requests, and what machine code does with them."""
+"""The IPC room on a plain guest, for unit tests of managers: slots, requests, and what machine code does with them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.message import Message, ReplyType, SlotState
 from callgate.kernel.abi.thread import ThreadState
 from callgate.kernel.core.coroutines import RoutineCall, RoutineResult
-from callgate.kernel.core.records import PartitionState, Thread
-from callgate.kernel.ipc.partition_servers import PartitionServers
+from callgate.kernel.core.records import EndpointState, Thread
+from callgate.kernel.ipc.endpoint_lifetimes import EndpointLifetimes
 from callgate.kernel.ipc.posted import Posted, Sender
 from callgate.kernel.ipc.replies import Replies
 from callgate.kernel.ipc.requests import Requests
@@ -24,19 +24,19 @@ class Listener:
     def __init__(self) -> None:
         self.heard: list[tuple[str, int]] = []
 
-    async def replied(self, _partition: PartitionState, slot: int, _message: memoryview) -> None:
+    async def replied(self, _endpoint: EndpointState, slot: int, _message: memoryview) -> None:
         self.heard.append(("replied", slot))
 
-    def dropped(self, _partition: PartitionState, slot: int, _message: memoryview) -> None:
+    def dropped(self, _endpoint: EndpointState, slot: int, _message: memoryview) -> None:
         self.heard.append(("dropped", slot))
 
-    def failed(self, partition: PartitionState, slot: int) -> None:
-        partition.posted.pop(slot, None)
+    def failed(self, endpoint: EndpointState, slot: int) -> None:
+        endpoint.posted.pop(slot, None)
         self.heard.append(("failed", slot))
 
 
-class Endpoint(Tasks):
-    """An endpoint with its slots on a plain guest; unlocked blocks and granted give-backs are lists."""
+class Ipc(Tasks):
+    """The IPC room with one endpoint on a plain guest; unlocked blocks and granted give-backs are lists."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,25 +45,25 @@ class Endpoint(Tasks):
         self.died: list[ErrorCode] = []
         self.in_use = False
         self.posted = Posted()
-        self.posted.granted = lambda partition, slot: self.granted.append((partition.number, slot))
+        self.posted.granted = lambda endpoint, slot: self.granted.append((endpoint.number, slot))
         self.clients, self.files, self.give_backs = Listener(), Listener(), Listener()
         self.posted.register(Sender.CLIENT, self.clients)
         self.posted.register(Sender.FILE_DATA, self.files)
         self.posted.register(Sender.GIVE_BACKS, self.give_backs)
         pins = Pins(self.low, self.unlocked.extend)
         self.slots = Slots(self.endpoints, self.guest, self.memory, self.gdt, self.scheduler, pins, self.posted)
-        self.servers = PartitionServers(
-            self.slots, self.memory, self.gdt, self.threads, [self], lambda _partition: self.in_use
+        self.servers = EndpointLifetimes(
+            self.slots, self.memory, self.gdt, self.threads, [self], lambda _endpoint: self.in_use
         )
-        self.partition = self.create()
-        self.fields = self.slots.block(self.partition)
+        self.endpoint = self.create()
+        self.fields = self.slots.block(self.endpoint)
         self.requests = Requests(self.guest, self.threads, self.slots, lambda _disk: True)
         self.replies = Replies(self.endpoints, self.memory, self.slots, self.posted, self.log)
 
-    def partition_died(self, _partition: PartitionState, code: ErrorCode) -> None:
+    def endpoint_died(self, _endpoint: EndpointState, code: ErrorCode) -> None:
         self.died.append(code)
 
-    def create(self, name: str = "d0p1") -> PartitionState:
+    def create(self, name: str = "d0p1") -> EndpointState:
         process = self.processes.create("server", server=True)
         return self.servers.create(process, 0x100, 63, 1000, name)
 
@@ -73,29 +73,29 @@ class Endpoint(Tasks):
         self.fields["slot_waiters"] += 1
         self.slots.host_slot_wait(0)
         thread.state = ThreadState.BLOCKED
-        return self.threads.block(thread)["slot"] if thread.selector not in self.partition.waiters else None
+        return self.threads.block(thread)["slot"] if thread.selector not in self.endpoint.waiters else None
 
     def take(self, count: int = 1, *, state: SlotState = SlotState.POSTED) -> list[int]:
         """Take slots for the shell's thread, and put them into a state."""
         slots = [self.wait(self.thread) for _ in range(count)]
         for slot in slots:
             assert slot is not None
-            self.slots.put_state(self.partition, slot, state)
-            self.guest.words[self.partition.block // 4 + slot * 4 + 3] |= self.thread.selector << 16
+            self.slots.put_state(self.endpoint, slot, state)
+            self.guest.words[self.endpoint.block // 4 + slot * 4 + 3] |= self.thread.selector << 16
         return [slot for slot in slots if slot is not None]
 
     def message(self, slot: int) -> Message:
-        return Message.from_buffer(self.slots.message(self.partition, slot))
+        return Message.from_buffer(self.slots.message(self.endpoint, slot))
 
 
-def answers(endpoint: Endpoint, kind: ReplyType = ReplyType.REGISTERS, data: bytes = b"", **registers: int) -> Routine:
+def answers(ipc: Ipc, kind: ReplyType = ReplyType.REGISTERS, data: bytes = b"", **registers: int) -> Routine:
     """Return what `ipc_request` does when a server answers so."""
     failed = bool(registers.pop("failed", 0))
 
     def ipc_request(call: RoutineCall) -> RoutineResult:
-        slot = endpoint.take(state=SlotState.DONE)[0]
-        endpoint.slots.message(endpoint.partition, slot)[DATA : DATA + len(data)] = data
-        message = endpoint.message(slot)
+        slot = ipc.take(state=SlotState.DONE)[0]
+        ipc.slots.message(ipc.endpoint, slot)[DATA : DATA + len(data)] = data
+        message = ipc.message(slot)
         message.reply, message.count = kind, len(data)
         return returned(call, failed=failed, **registers)
 
