@@ -41,8 +41,8 @@ from callgate.kernel.gates.server_calls import ServerCalls
 from callgate.kernel.gates.starting import Programs
 from callgate.kernel.gates.system_calls import SystemCalls
 from callgate.kernel.gates.volume_information import VolumeQueries
+from callgate.kernel.ipc.deferred_releases import DeferredReleases, Unclaimed
 from callgate.kernel.ipc.endpoint_lifetimes import EndpointLifetimes
-from callgate.kernel.ipc.give_backs import GiveBacks, Unclaimed
 from callgate.kernel.ipc.posted import Posted, Sender
 from callgate.kernel.ipc.replies import Replies
 from callgate.kernel.ipc.requests import Requests
@@ -155,7 +155,7 @@ class Kernel:
     def _make_files_and_servers(self) -> None:
         """File data and directories; the processes that serve them."""
         state = self.state
-        self.give_backs = GiveBacks(state.give_backs, self.guest, self.threads, self.slots, self.log, self.stop)
+        self.releases = DeferredReleases(state.releases, self.guest, self.threads, self.slots, self.log, self.stop)
         self.ageing_timer = AgeingTimer(state.file_ageing, self.guest, self.threads)
         self._make_file_data()
         self.directories = Directories(
@@ -163,20 +163,20 @@ class Kernel:
             self.memory,
             self.windows,
             self.requests,
-            self.give_backs,
+            self.releases,
             self.shares,
             state.endpoints,
         )
         self.posted.register(Sender.FILE_DATA, self.answers)
-        self.posted.register(Sender.GIVE_BACKS, self.give_backs)
-        self.posted.register(Sender.CLIENT, Unclaimed(self.give_backs))
-        self.posted.granted = self.give_backs.granted
+        self.posted.register(Sender.RELEASES, self.releases)
+        self.posted.register(Sender.CLIENT, Unclaimed(self.releases))
+        self.posted.granted = self.releases.granted
         self.endpoint_lifetimes = EndpointLifetimes(
             self.slots,
             self.memory,
             self.gdt,
             self.threads,
-            (self.give_backs, self.file_opening, self.directories),
+            (self.releases, self.file_opening, self.directories),
             self.letting_go.in_use,
         )
         self.volume_queries = VolumeQueries(self.guest, self.requests)
@@ -194,7 +194,7 @@ class Kernel:
         guest, state, tasks, cache = self.guest, self.state.files, self.state.tasks, self.cache
         self.file_writing = FileWriting(state, guest, self.memory.tables, tasks, self.scheduler, self.changed_blocks)
         self.mapping = FileMapping(state, tasks, self.windows, self.file_writing, self.ageing_timer)
-        self.letting_go = LettingGo(state, self.memory.low, self.pins, self.mapping, self.give_backs, self.ageing_timer)
+        self.letting_go = LettingGo(state, self.memory.low, self.pins, self.mapping, self.releases, self.ageing_timer)
         self.file_ageing = FileAgeing(state, self.ageing_timer, self.memory, tasks, self.letting_go)
         pages = FilePages(state, guest, self.shares, self.letting_go, lambda: self.map_edges)
         self.sector_lists = SectorLists(self.state.sector_lists, guest, tasks, self.shares)
@@ -236,7 +236,7 @@ class Kernel:
             self.processes,
             self.servers,
             self.hosted,
-            self.give_backs.end,
+            self.releases.end,
         )
 
     def register(self) -> None:
@@ -267,7 +267,7 @@ class Kernel:
             HostCall.CONVERT: self.replies.convert,
             HostCall.JOB: self.threads.host_job,
             HostCall.FILES_AGE: self.file_ageing.host_files_age,
-            HostCall.GIVE_BACK: self.give_backs.host_give_back,
+            HostCall.POST_RELEASES: self.releases.host_post_releases,
         }
         HostCalls(self.guest, self.coroutines).register(answers, later)
 
@@ -282,7 +282,7 @@ class Kernel:
         self.volumes.mount_rom()
         self.disk_watch.start()
         self.ageing_timer.start()
-        self.give_backs.start()
+        self.releases.start()
         self.plugging.mount_present()
         await self.mounting.settled(first=first)
 

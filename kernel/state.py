@@ -12,7 +12,7 @@ from callgate.kernel.core.records import Endpoints, Tasks
 from callgate.kernel.file_data.ageing_timer import AgeingState
 from callgate.kernel.file_data.objects import FilesState
 from callgate.kernel.files.directories import DirectoriesState
-from callgate.kernel.ipc.give_backs import GiveBacksState
+from callgate.kernel.ipc.deferred_releases import DeferredReleasesState
 from callgate.kernel.memory.frames import FramePool
 from callgate.kernel.memory.page_tables import KernelSpace
 from callgate.kernel.servers.disk_changes import PluggingState
@@ -42,7 +42,7 @@ class KernelState:
     sector_lists: SectorListsState = field(default_factory=SectorListsState)
     file_ageing: AgeingState = field(default_factory=AgeingState)
     directories: DirectoriesState = field(default_factory=DirectoriesState)
-    give_backs: GiveBacksState = field(default_factory=GiveBacksState)
+    releases: DeferredReleasesState = field(default_factory=DeferredReleasesState)
     mounting: MountingState = field(default_factory=MountingState)
     plugging: PluggingState = field(default_factory=PluggingState)
     log: LogState = field(default_factory=LogState)

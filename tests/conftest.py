@@ -13,7 +13,7 @@ import pytest
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.core.records import EndpointState
 from callgate.kernel.system import System
-from callgate.kernel.watching.leftovers import leftovers
+from callgate.kernel.watching.leaks import leaks
 
 T = TypeVar("T")
 THOROUGH = bool(os.environ.get("CALLGATE_THOROUGH"))  # all cases of the tests that are marked so, not some
@@ -106,13 +106,13 @@ def invariants_hold(request: pytest.FixtureRequest, broken_invariants: list[str]
 @pytest.fixture
 def find_leaks() -> Callable[[System], list[str]]:
     """Tell what of a system whose shell has ended is still held although nobody should hold it."""
-    return leaks
+    return all_leaks
 
 
-def leaks(system: System) -> list[str]:
+def all_leaks(system: System) -> list[str]:
     """Return what the kernel holds, and addresses that a server could read, in words."""
     kernel = system.kernel
-    return leftovers(kernel) + [
+    return leaks(kernel) + [
         f"{endpoint.name}: frame {frame:#x} in a message page"
         for endpoint in kernel.state.endpoints.by_number.values()
         for frame in addresses_left(system, endpoint)

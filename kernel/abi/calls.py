@@ -115,7 +115,7 @@ class HostCall(IntEnum):
     FILES_AGE = 0xD8  # * it is time to look at accessed bits of files
     FILE_READY = 0xD4  # eax=token of a SectorList: the last of its sectors has arrived
     SLOT_FAIL = 0xD5  # eax=slot: posted to an endpoint that has died; fail it
-    GIVE_BACK = 0xDC  # * post what is given back to servers, as far as there are slots for it
+    POST_RELEASES = 0xDC  # * post deferred releases, as many as have been granted slots
     JOB = 0xD3  # * eax=policy's number of the job that a kernel thread runs
 
 

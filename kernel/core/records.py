@@ -18,7 +18,7 @@ from callgate.kernel.core.symbols import SymbolTable
 
 Pin = tuple[str, int, int]  # what a reply or a window holds: ("frame", frame, 0) or ("block", disk, block)
 
-GIVE_BACKS = 0  # among threads that wait for a slot, and among spans: a server's queue of give-backs
+RELEASES = 0  # among threads that wait for a slot, and among spans: the queue of deferred releases
 
 PRIORITY_IDLE = 0
 PRIORITY_USER = 8
@@ -106,7 +106,7 @@ class Process:
 
 
 @dataclass(slots=True)
-class GiveBackQueue:
+class ReleaseQueue:
     """What a server holds for nobody any more and has not been told of yet: (operation, number), oldest first."""
 
     entries: deque[tuple[int, int]] = field(default_factory=deque)
@@ -131,11 +131,11 @@ class EndpointState:
     hidden: bool = False  # no top-level directory (a server that only tests and benchmarks talk to)
     file_system: str = ""
     entry: int = 0  # where its first thread starts
-    waiters: deque[int] = field(default_factory=deque)  # selectors of threads that wait for a slot, or GIVE_BACKS
+    waiters: deque[int] = field(default_factory=deque)  # selectors of threads that wait for a slot, or RELEASES
     frames: dict[int, int] = field(default_factory=dict)  # slot -> frame of its message page
     pins: dict[int, list[tuple[str, int, int]]] = field(default_factory=dict)  # slot -> what its reply holds
-    posted: dict[int, int] = field(default_factory=dict)  # slot -> span that its reply is for, or GIVE_BACKS
-    give_backs: GiveBackQueue = field(default_factory=GiveBackQueue)
+    posted: dict[int, int] = field(default_factory=dict)  # slot -> span that its reply is for, or RELEASES
+    releases: ReleaseQueue = field(default_factory=ReleaseQueue)
     held: int = 0  # open files, locks and spans that the server holds for us, given back or not
     servers: list[int] = field(default_factory=list)  # selectors of the server threads
     locked_blocks: int = 0  # by LOCK_BLOCKS

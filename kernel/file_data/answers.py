@@ -43,7 +43,7 @@ class Answers:
             start = header.edx << 32 | header.ecx
             span.server_request = header.edi
             if span.server_request:
-                self.completion.letting_go.give_backs.taken(endpoint)
+                self.completion.letting_go.releases.taken(endpoint)
             match ReplyType(header.reply):
                 case ReplyType.OBJECT:
                     frames, span.pins = self.replies.object_frames(endpoint, message)

@@ -65,7 +65,7 @@ class Fetching:
             if span is None:
                 if not asking:
                     asking = True
-                    if await self.letting_go.give_backs.catch_up(self.endpoints.by_number[file.endpoint]):
+                    if await self.letting_go.releases.catch_up(self.endpoints.by_number[file.endpoint]):
                         continue
                 span = await self.post(file, position, wanted)
             if span.state is SpanState.READY:
@@ -103,7 +103,7 @@ class Fetching:
         """
         if not self.letting_go.reclaim(server=file.endpoint):
             raise PolicyError(ErrorCode.NO_MEMORY)
-        await self.letting_go.give_backs.said(self.endpoints.by_number[file.endpoint])
+        await self.letting_go.releases.said(self.endpoints.by_number[file.endpoint])
 
     async def _complete(self, file: FileObject, span: Span, patience: Patience) -> bool:
         """Whether a READY span ends with a page; if not, ask for the rest of it, which takes the block over.
@@ -148,7 +148,7 @@ class Fetching:
         """Make a span from the page of `position` on, and post its READ."""
         self._check(file)
         self._make_room(file)
-        self.letting_go.give_backs.check_room(self.endpoints.by_number[file.endpoint])
+        self.letting_go.releases.check_room(self.endpoints.by_number[file.endpoint])
         start = file.page_start(file.page_of(position))
         covering = file.covering(start)
         if covering is not None:

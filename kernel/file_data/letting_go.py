@@ -10,7 +10,7 @@ from callgate.kernel.core.records import EndpointState
 from callgate.kernel.file_data.ageing_timer import AgeingTimer
 from callgate.kernel.file_data.mapping import FileMapping
 from callgate.kernel.file_data.objects import FileObject, FilesState, Span, SpanState, publish
-from callgate.kernel.ipc.give_backs import GiveBacks
+from callgate.kernel.ipc.deferred_releases import DeferredReleases
 from callgate.kernel.memory.frames import FramePool
 from callgate.kernel.memory.pins import Pins
 
@@ -24,7 +24,7 @@ class LettingGo:
         low: FramePool,
         pins: Pins,
         mapping: FileMapping,
-        give_backs: GiveBacks,
+        releases: DeferredReleases,
         timer: AgeingTimer,
     ) -> None:
         self.state = state
@@ -32,8 +32,8 @@ class LettingGo:
         self.pins = pins
         self.mapping = mapping
         self.guest = mapping.guest
-        self.give_backs = give_backs
-        self.endpoints = give_backs.endpoints
+        self.releases = releases
+        self.endpoints = releases.endpoints
         self.timer = timer
 
     def release(self, file: FileObject, span: Span) -> None:
@@ -86,7 +86,7 @@ class LettingGo:
             self.state.counters.wasted += 1
         if span.server_request and file.error is ErrorCode.OK:
             server = self.endpoints.by_number[file.endpoint]
-            self.give_backs.add(server, Operation.RELEASE, span.server_request)
+            self.releases.add(server, Operation.RELEASE, span.server_request)
         span.server_request = 0
 
     def close_object(self, file: FileObject) -> None:
@@ -118,7 +118,7 @@ class LettingGo:
 
     def close_at_server(self, endpoint: EndpointState, number: int) -> None:
         """Have a server told that nobody uses its file any more, after what was noted before: what it held for it."""
-        self.give_backs.add(endpoint, Operation.CLOSE, number)
+        self.releases.add(endpoint, Operation.CLOSE, number)
 
     def in_use(self, endpoint: EndpointState) -> bool:
         """Whether there is a file object of an endpoint: it names it by its number."""

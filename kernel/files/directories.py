@@ -19,7 +19,7 @@ from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.records import DirectoryLock, Endpoints, EndpointState, Pin, Process, Version, WindowKind
 from callgate.kernel.files.paths import listed, resolve
-from callgate.kernel.ipc.give_backs import GiveBacks
+from callgate.kernel.ipc.deferred_releases import DeferredReleases
 from callgate.kernel.ipc.requests import Requests
 from callgate.kernel.memory.physical_memory import PhysicalMemory
 from callgate.kernel.memory.windows import Source, Windows
@@ -42,7 +42,7 @@ class Directories:
         memory: PhysicalMemory,
         windows: Windows,
         requests: Requests,
-        give_backs: GiveBacks,
+        releases: DeferredReleases,
         shares: Shares,
         endpoints: Endpoints,
     ) -> None:
@@ -51,7 +51,7 @@ class Directories:
         self.windows = windows
         self.pins = windows.pins
         self.requests = requests
-        self.give_backs = give_backs
+        self.releases = releases
         self.shares = shares
         self.endpoints = endpoints
 
@@ -135,10 +135,10 @@ class Directories:
         if key in versions:
             versions.move_to_end(key)
             return versions[key]
-        await self.give_backs.catch_up(endpoint)
-        self.give_backs.check_room(endpoint)
+        await self.releases.catch_up(endpoint)
+        self.releases.check_room(endpoint)
         reply = await self.requests.make(endpoint, Operation.LOCK_DIRECTORY, data=(address, len(rest)))
-        self.give_backs.taken(endpoint)
+        self.releases.taken(endpoint)
         registers = reply.registers
         frames, pins = await reply.take_pages()
         version = Version(endpoint, rest, registers.edx, registers.ebx, registers.edi, frames, pins)
@@ -180,7 +180,7 @@ class Directories:
     def _drop(self, version: Version) -> None:
         self.pins.release(version.pins)
         version.pins = []
-        self.give_backs.add(version.server, Operation.UNLOCK_DIRECTORY, version.server_lock)
+        self.releases.add(version.server, Operation.UNLOCK_DIRECTORY, version.server_lock)
 
     def _lock_root(self, process: Process) -> DirectoryLock:
         names = [endpoint.name for endpoint in listed(self.endpoints)]

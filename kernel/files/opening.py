@@ -31,11 +31,11 @@ class FileOpening:
 
     async def open_object(self, endpoint: EndpointState, path: tuple[int, int]) -> FileObject:
         """Open the file at a path (kernel address, bytes) of a volume, or share it if it is open already."""
-        await self.letting_go.give_backs.catch_up(endpoint)
-        self.letting_go.give_backs.check_room(endpoint)
+        await self.letting_go.releases.catch_up(endpoint)
+        self.letting_go.releases.check_room(endpoint)
         reply = await self.requests.make(endpoint, Operation.OPEN, data=path)
         registers = reply.registers
-        self.letting_go.give_backs.taken(endpoint)
+        self.letting_go.releases.taken(endpoint)
         await reply.finish()
         if registers.ebx & FileAttributes.DIRECTORY:
             self.letting_go.close_at_server(endpoint, registers.eax)

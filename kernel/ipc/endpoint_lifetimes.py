@@ -12,7 +12,7 @@ from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
 from callgate.kernel.abi.message import RING_CELL_UNPUBLISHED, Endpoint, EndpointFlags, SlotState
 from callgate.kernel.core.errors import PolicyError
-from callgate.kernel.core.records import GIVE_BACKS, EndpointState, Process, Thread
+from callgate.kernel.core.records import RELEASES, EndpointState, Process, Thread
 from callgate.kernel.ipc.slots import TCB_ARG0, Slots
 from callgate.kernel.memory.descriptor_tables import GlobalTable
 from callgate.kernel.memory.physical_memory import PhysicalMemory
@@ -20,7 +20,7 @@ from callgate.kernel.tasks.threads import Threads
 
 
 class User(Protocol):
-    """A manager of what servers hold: files, directories, give-backs."""
+    """A manager of what servers hold: files, directories, deferred releases."""
 
     def endpoint_died(self, endpoint: EndpointState, code: ErrorCode) -> None:
         """The server or the disk is gone; `code` is the error that waiting threads see."""
@@ -134,7 +134,7 @@ class EndpointLifetimes:
         while endpoint.waiters:
             selector = endpoint.waiters.popleft()
             fields["slot_waiters"] -= 1
-            if selector != GIVE_BACKS:
+            if selector != RELEASES:
                 thread = self.scheduler.tasks.threads[selector]
                 self.guest.words[thread.tcb + TCB_ARG0] = code
                 self.scheduler.wake(thread)

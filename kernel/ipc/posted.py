@@ -10,14 +10,14 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Protocol
 
-from callgate.kernel.core.records import GIVE_BACKS, EndpointState
+from callgate.kernel.core.records import RELEASES, EndpointState
 
 
 class Sender(Enum):
     """Whose request a slot holds."""
 
     CLIENT = 1  # of a thread; it may have been killed, or have gone on
-    GIVE_BACKS = 2
+    RELEASES = 2
     FILE_DATA = 3
 
 
@@ -39,7 +39,7 @@ class Posted:
 
     def __init__(self) -> None:
         self.listeners: dict[Sender, Listener] = {}
-        self.granted: Callable[[EndpointState, int], None]  # (endpoint, slot): the oldest give-back has got a slot
+        self.granted: Callable[[EndpointState, int], None]  # (endpoint, slot): for the oldest deferred release
 
     def register(self, sender: Sender, listener: Listener) -> None:
         """Have `listener` hear of the replies to a sender's requests."""
@@ -50,4 +50,4 @@ class Posted:
         number = endpoint.posted.get(slot)
         if number is None:
             return self.listeners[Sender.CLIENT]
-        return self.listeners[Sender.GIVE_BACKS if number == GIVE_BACKS else Sender.FILE_DATA]
+        return self.listeners[Sender.RELEASES if number == RELEASES else Sender.FILE_DATA]

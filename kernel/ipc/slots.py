@@ -23,7 +23,7 @@ from callgate.kernel.abi.thread import ThreadControlBlock
 from callgate.kernel.core.control_block import ControlBlock, word
 from callgate.kernel.core.coroutines import CARRY
 from callgate.kernel.core.guest import Guest
-from callgate.kernel.core.records import GIVE_BACKS, Endpoints, EndpointState
+from callgate.kernel.core.records import RELEASES, Endpoints, EndpointState
 from callgate.kernel.ipc.posted import Posted
 from callgate.kernel.memory.descriptor_tables import GlobalTable
 from callgate.kernel.memory.frames import OutOfMemory
@@ -87,12 +87,12 @@ class Slots:
         endpoint.waiters.append(thread.selector)
         self._serve_waiters(endpoint)
 
-    def queue_give_backs(self, endpoint: EndpointState) -> None:
-        """Have the endpoint's give-backs wait for a slot, in order of arrival, as a thread does in `take_slot`.
+    def queue_releases(self, endpoint: EndpointState) -> None:
+        """Have the endpoint's deferred releases wait for a slot, in order of arrival, as a thread does in `take_slot`.
 
-        `GiveBacks.granted` is called when their turn has come, which may be now.
+        `DeferredReleases.granted` is called when their turn has come, which may be now.
         """
-        endpoint.waiters.append(GIVE_BACKS)
+        endpoint.waiters.append(RELEASES)
         self.block(endpoint)["slot_waiters"] += 1
         self._serve_waiters(endpoint)
 
@@ -139,7 +139,7 @@ class Slots:
             selector = endpoint.waiters.popleft()
             fields["slot_waiters"] -= 1
             self.put_state(endpoint, slot, SlotState.TAKEN)
-            if selector == GIVE_BACKS:
+            if selector == RELEASES:
                 self.posted.granted(endpoint, slot)
                 continue
             thread = self.scheduler.tasks.threads[selector]

@@ -11,7 +11,7 @@ from callgate.kernel.abi.message import Endpoint, SlotState
 from callgate.kernel.abi.selectors import SELECTOR_USER_CODE, SLOTS
 from callgate.kernel.abi.thread import GateFrame, ThreadControlBlock, ThreadFlags, ThreadState, TrapFrame
 from callgate.kernel.core.control_block import word
-from callgate.kernel.core.records import GIVE_BACKS, EndpointState, Thread
+from callgate.kernel.core.records import RELEASES, EndpointState, Thread
 from callgate.kernel.file_data.objects import SpanState
 from callgate.kernel.storage.disk_requests import Key
 from callgate.kernel.watching.check_facts import Facts
@@ -190,21 +190,21 @@ def fpu_registers_are_their_owners_or_locked(facts: Facts) -> Iterator[str]:
     yield from facts.kernel.fpu.check()
 
 
-def give_backs_are_on_their_way(facts: Facts) -> Iterator[str]:
+def releases_are_on_their_way(facts: Facts) -> Iterator[str]:
     """What is to be given back waits for a slot, has one, or is with the server that lives; in one place."""
     for endpoint in facts.state.endpoints.by_number.values():
-        queue = endpoint.give_backs
-        ways = endpoint.waiters.count(GIVE_BACKS) + (queue.slot >= 0)
-        ways += list(endpoint.posted.values()).count(GIVE_BACKS)
-        started = facts.kernel.give_backs.state.thread is not None
+        queue = endpoint.releases
+        ways = endpoint.waiters.count(RELEASES) + (queue.slot >= 0)
+        ways += list(endpoint.posted.values()).count(RELEASES)
+        started = facts.kernel.releases.state.thread is not None
         if ways > 1 or (facts.quiescent and ways != queue.busy):
-            yield f"{endpoint.name}: give-backs are in {ways} places, busy is {queue.busy}"
+            yield f"{endpoint.name}: deferred releases are in {ways} places, busy is {queue.busy}"
         if not endpoint.dead and queue.entries and started and not queue.busy:
-            yield f"{endpoint.name}: {len(queue.entries)} give-backs that nobody sends"
+            yield f"{endpoint.name}: {len(queue.entries)} deferred releases that nobody sends"
 
 
 def what_servers_hold_equals_a_recount(facts: Facts) -> Iterator[str]:
-    """`held` of a server that lives counts open files, locks, spans and give-backs."""
+    """`held` of a server that lives counts open files, locks, spans and deferred releases."""
     for endpoint in facts.state.endpoints.by_number.values():
         counted = held_by(facts, endpoint)
         if facts.quiescent and not endpoint.dead and endpoint.held != counted:
@@ -219,6 +219,6 @@ def held_by(facts: Facts, endpoint: EndpointState) -> int:
     for process in facts.state.tasks.processes.values():
         versions.update(lock.of for lock in process.locks.values() if lock.of is not None)
     locks = sum(version.server is endpoint for version in versions)
-    queue = endpoint.give_backs
-    in_flight = GIVE_BACKS in endpoint.posted.values()
+    queue = endpoint.releases
+    in_flight = RELEASES in endpoint.posted.values()
     return len(files) + blocks + locks + len(queue.entries) + in_flight

@@ -38,7 +38,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     check_records.slot_waiters_equal_a_recount,
     check_records.a_slot_is_in_one_place,
     check_records.posted_requests_equal_a_recount,
-    check_records.give_backs_are_on_their_way,
+    check_records.releases_are_on_their_way,
     check_records.what_servers_hold_equals_a_recount,
     check_records.a_dying_process_has_killed_threads_only,
     check_records.ring_3_has_neither_vm_nor_iopl,

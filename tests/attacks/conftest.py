@@ -19,7 +19,7 @@ from callgate.kernel.kernel import Kernel
 from callgate.kernel.machine import Stop
 from callgate.kernel.programs.executable import Executable, parse_elf
 from callgate.kernel.system import System, SystemOptions
-from callgate.kernel.watching.leftovers import leftovers
+from callgate.kernel.watching.leaks import leaks
 from callgate.tools.asmtest.board.programs import shipped_folders
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -100,7 +100,7 @@ class Arena:
     def assert_unharmed(self) -> None:
         """Nothing is left over, and no victim has noticed anything."""
         assert [victim.exit_code for victim in self.victims] == [HELD] * len(self.victims), self.log
-        assert leftovers(self.kernel) == []
+        assert leaks(self.kernel) == []
 
     def _prepare(self, _kernel: Kernel) -> None:
         for start in self.wanted:

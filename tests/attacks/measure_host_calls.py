@@ -35,7 +35,7 @@ TESTS = (
     "tests/attacks/exhaustion/test_exhaustion_programs.py",
     "tests/attacks/exhaustion/test_exhaustion_log.py",
     "tests/attacks/exhaustion/test_exhaustion_families.py",
-    "tests/attacks/exhaustion/test_exhaustion_give_backs.py",
+    "tests/attacks/exhaustion/test_exhaustion_releases.py",
     "tests/attacks/exhaustion/test_exhaustion_windows.py",
     "tests/attacks/exhaustion/test_exhaustion_writing.py",
     "tests/attacks/protocol/test_protocol_disk_requests.py",

@@ -11,7 +11,7 @@ import pytest
 from callgate.disk.media import ImageFile
 from callgate.kernel.machine.devices.serial import IRQ
 from callgate.kernel.system import System, SystemOptions
-from callgate.kernel.watching.leftovers import leftovers
+from callgate.kernel.watching.leaks import leaks
 
 POINTS = int(os.environ.get("CALLGATE_DEATH_POINTS", "8"))
 SomeOf = Callable[[Iterable[int], int], list[int]]
@@ -61,7 +61,7 @@ def test_a_server_killed_anywhere_takes_nothing_with_it(image: Path) -> None:
             stop = system.run(fuel=FUEL)
             assert stop.reason == "exit", (point, stop, system.kernel.state.tasks.threads)
         assert b"".join(output).endswith(b"hello from ring 3, arguments: after\n"), point
-        assert leftovers(system.kernel) == [], point
+        assert leaks(system.kernel) == [], point
         system.close()
 
 
@@ -81,7 +81,7 @@ def test_a_client_killed_anywhere_leaves_the_server_alone(image: Path) -> None:
         # The server may still be at work on what the client asked for: let it finish.
         attention(system)
         system.run(fuel=FUEL)
-        assert leftovers(system.kernel) == [], point
+        assert leaks(system.kernel) == [], point
         system.close()
 
 
@@ -106,5 +106,5 @@ def test_a_server_killed_at_each_instruction_of_its_kernel_path_strands_no_clien
         stop = system.run(fuel=FUEL)
         assert stop.reason == "exit", (steps, stop, system.kernel.state.tasks.threads)
         assert b"".join(output).endswith(b"hello from ring 3, arguments: after\n"), steps
-        assert leftovers(system.kernel) == [], steps
+        assert leaks(system.kernel) == [], steps
         system.close()

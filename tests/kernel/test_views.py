@@ -51,7 +51,7 @@ def test_a_thread_in_ring_3_has_the_cpu_s_registers(boot: Booter) -> None:
 def test_a_name_that_does_not_exist_is_answered_with_those_that_do(boot: Booter) -> None:
     system = boot("hello", fuel=1).system
     system.run(until="ipc.post")
-    with pytest.raises(KeyError, match="there are ageing, give-backs, idle, rom, shell"):
+    with pytest.raises(KeyError, match="there are ageing, idle, releases, rom, shell"):
         system.thread("fat")
     with pytest.raises(LookupError, match="lives in ring 0"):
         _ = system.thread("idle").regs

@@ -191,7 +191,7 @@ def mark_a_slot_as_posted(kernel: Kernel) -> None:
 
 
 def give_back_and_tell_nobody(kernel: Kernel) -> None:
-    rom(kernel).give_backs.entries.append((Operation.CLOSE, 1))
+    rom(kernel).releases.entries.append((Operation.CLOSE, 1))
     rom(kernel).held += 1
 
 
@@ -289,7 +289,7 @@ BREAKS: dict[Break, tuple[str, str]] = {
     note_a_post_that_was_none: ("posted_requests_equal_a_recount", "slot 0 is noted as posted, and is FREE"),
     wait_for_no_reply: ("posted_requests_equal_a_recount", "span 77 waits for 0 replies"),
     mark_a_slot_as_posted: ("posted_requests_equal_a_recount", "are free, and marked as posted"),
-    give_back_and_tell_nobody: ("give_backs_are_on_their_way", "rom: 1 give-backs that nobody sends"),
+    give_back_and_tell_nobody: ("releases_are_on_their_way", "rom: 1 deferred releases that nobody sends"),
     hold_one_thing_more: ("what_servers_hold_equals_a_recount", "rom: holds"),
     keep_a_block_on_no_list: ("evictable_blocks_equal_a_recount", "is evictable or on the list"),
     miscount_requests_of_a_disk: ("requests_of_disks_equal_a_recount", "requests by disk are"),

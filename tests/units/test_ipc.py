@@ -8,7 +8,7 @@ from callgate.kernel.abi.memory import KERNEL_BASE
 from callgate.kernel.abi.message import Endpoint, EndpointFlags, SlotState
 from callgate.kernel.abi.selectors import MAX_ENDPOINTS
 from callgate.kernel.abi.thread import ThreadState
-from callgate.kernel.core.records import GIVE_BACKS
+from callgate.kernel.core.records import RELEASES
 from plain_guest import refusal
 from plain_ipc import DATA, Ipc
 
@@ -88,9 +88,9 @@ def test_slots_go_to_waiting_threads_in_the_order_in_which_they_came(ipc: Ipc) -
     assert (ipc.fields["slot_waiters"], ipc.fields["free"]) == (1, 0)
 
 
-def test_give_backs_queue_for_a_slot_like_a_thread(ipc: Ipc) -> None:
+def test_deferred_releases_queue_for_a_slot_like_a_thread(ipc: Ipc) -> None:
     ipc.take(32)
-    ipc.slots.queue_give_backs(ipc.endpoint)
+    ipc.slots.queue_releases(ipc.endpoint)
     thread = ipc.new_thread(ipc.shell)
     ipc.wait(thread)
     ipc.slots.free_slot(ipc.endpoint, 5)
@@ -165,6 +165,6 @@ def test_a_dropped_reply_is_heard_of_by_its_sender_and_its_addresses_leave_the_p
 
 
 def test_each_slots_reply_goes_to_the_listener_of_its_sender(ipc: Ipc) -> None:
-    ipc.endpoint.posted = {1: GIVE_BACKS, 2: 7}
+    ipc.endpoint.posted = {1: RELEASES, 2: 7}
     found = [ipc.posted.of(ipc.endpoint, slot) for slot in range(3)]
-    assert found == [ipc.clients, ipc.give_backs, ipc.files]
+    assert found == [ipc.clients, ipc.deferred_releases, ipc.files]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from callgate.disk.media import MemoryMedium
 from callgate.kernel.system import System, SystemOptions
-from callgate.kernel.watching.leftovers import kernel_pages, leftovers
+from callgate.kernel.watching.leaks import kernel_pages, leaks
 from callgate.server.errors import FileSystemError
 from callgate.tools.fuzz.damage import Damage
 from callgate.tools.fuzz.witness import Witness, content, witnesses
@@ -173,7 +173,7 @@ def boot(image: bytearray, untouched: list[Witness]) -> int:
         stop = system.run(fuel=FUEL)
         if stop.reason != "exit":
             raise AssertionError(f"the system ended by {stop}")
-        held = leftovers(system.kernel)
+        held = leaks(system.kernel)
         if held:
             raise AssertionError(f"still held: {'; '.join(held)}")
         if not b"".join(output).startswith(sums):

@@ -8,14 +8,14 @@ watch_thread:
         HOST    DISK_WATCHED
         jmp     watch_thread
 
-; give_back_thread: body of the kernel thread that tells servers what nobody uses any more.  It waits for no server: who
-; wakes it is policy, when there is a slot for something (kernel/ipc/give_backs.py).
+; release_thread: body of the kernel thread that tells servers what nobody uses any more.  It waits for no server: who
+; wakes it is policy, when there is a slot for something (kernel/ipc/deferred_releases.py).
 ;   leaves by: never
-give_back_thread:
-        POLICY  GIVE_BACK
+release_thread:
+        POLICY  POST_RELEASES
         mov     eax, WaitReason.SLEEP
         call    block
-        jmp     give_back_thread
+        jmp     release_thread
 
 ; ageing_thread: body of the kernel thread that looks which pages of files are still accessed.  It sleeps as long as no
 ; file data is mapped: who wakes it is policy (kernel/file_data/ageing.py).

@@ -13,7 +13,7 @@ import pytest
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.core.records import PRIORITY_USER
 from callgate.kernel.programs.executable import ELF_HEADER, ELF_IDENT, PROGRAM_HEADER, Executable, parse_elf
-from callgate.kernel.watching.leftovers import leftovers
+from callgate.kernel.watching.leaks import leaks
 
 HELD, KILLED = 0, 9
 TOTAL = int(os.environ.get("CALLGATE_GARBAGE", "30"))
@@ -108,6 +108,6 @@ def test_a_program_of_random_instructions_ends_alone_and_the_emulator_goes_on(
         assert made.run().reason == "halt", seed
         assert victim.exit_code == HELD, seed
         assert process.exit_code is not None, seed
-        assert leftovers(kernel) == [], seed
+        assert leaks(kernel) == [], seed
         assert kernel.check() == [], seed
         assert not any("ring 0" in line for line in made.log), (seed, made.log)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from callgate.disk.images.builder import create_image
 from callgate.disk.media import MemoryMedium
-from callgate.kernel.watching.leftovers import leftovers
+from callgate.kernel.watching.leaks import leaks
 
 GOOD = b"what the neighbour says\n"
 SECTOR = 512
@@ -162,4 +162,4 @@ def test_an_image_harms_nobody_but_those_who_read_it(arena: Arenas, tmp_path: Pa
     assert made.run(fuel=20_000_000).reason == "exit", made.log
     assert made.system.exit_code == 3
     assert made.output.endswith(b"then\n" + GOOD), made.output[-300:]
-    assert leftovers(made.kernel) == []
+    assert leaks(made.kernel) == []

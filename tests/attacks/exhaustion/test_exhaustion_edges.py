@@ -11,7 +11,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.machine.devices.serial import IRQ
 from callgate.kernel.servers import volumes
 from callgate.kernel.tasks import shares
-from callgate.kernel.watching.leftovers import leftovers
+from callgate.kernel.watching.leaks import leaks
 from callgate.server.errors import FileSystemError
 from callgate.server.gate import lock_blocks, unlock_blocks
 
@@ -57,6 +57,6 @@ def test_copies_of_an_edge_count_as_the_servers_memory_and_a_refusal_keeps_nothi
     made.system.machine.pic.raise_line(IRQ)
     made.run()
     assert endpoint.locked_blocks == 0
-    assert leftovers(made.kernel) == []
+    assert leaks(made.kernel) == []
     assert made.kernel.check() == []
     made.assert_unharmed()

@@ -19,7 +19,7 @@ from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.records import Process
-from callgate.kernel.ipc.give_backs import BEHIND_LIMIT
+from callgate.kernel.ipc.deferred_releases import BEHIND_LIMIT
 from callgate.kernel.machine.devices.serial import IRQ
 from callgate.kernel.programs.images import source
 from callgate.kernel.servers import volumes
@@ -186,7 +186,7 @@ def crowd(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(servers.Silent, "answered", [])
     made = arena(MemoryMedium(servers.IMAGE))
     assert made.run().reason == "halt"
-    made.kernel.give_backs.limit = LIMIT
+    made.kernel.releases.limit = LIMIT
     return made
 
 
@@ -206,7 +206,7 @@ def test_whoever_waits_for_a_server_that_is_behind_can_be_killed(crowd: Any, mon
     patron = crowd.start("patron", bytes([100]) + b"/d0\0/d0/f\0")
     (endpoint,) = (p for p in crowd.kernel.state.endpoints.by_number.values() if p.name == "d0")
     attention(crowd)
-    assert crowd.system.run(until=lambda: endpoint.give_backs.behind).reason == "until"
+    assert crowd.system.run(until=lambda: endpoint.releases.behind).reason == "until"
     clock = crowd.system.machine.clock
     killed = clock.now
     crowd.kernel.processes.kill(patron, 9)
@@ -214,5 +214,5 @@ def test_whoever_waits_for_a_server_that_is_behind_can_be_killed(crowd: Any, mon
     crowd.run(10_000)
     assert patron.threads == []
     assert clock.now - killed < BEHIND_LIMIT // 2, "nor does it wait until it would have been let on"
-    assert endpoint.give_backs.behind == []
+    assert endpoint.releases.behind == []
     assert crowd.kernel.check() == []

@@ -23,7 +23,7 @@ from callgate.kernel.programs.images import source
 from callgate.kernel.servers import volumes
 from callgate.kernel.storage.disk_requests import Run
 from callgate.kernel.system import System, SystemOptions
-from callgate.kernel.watching.leftovers import leftovers
+from callgate.kernel.watching.leaks import leaks
 from callgate.server import gate
 from callgate.server.errors import FileSystemError
 from callgate.server.gate import allocate, free, lock_blocks
@@ -285,7 +285,7 @@ def test_a_server_that_ends_gives_its_share_back(arena: Arenas, monkeypatch: pyt
     attention(made)
     made.run(FUEL)
     assert endpoint.locked_blocks == 0
-    assert leftovers(made.kernel) == []
+    assert leaks(made.kernel) == []
 
 
 # File data.

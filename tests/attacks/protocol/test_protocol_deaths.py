@@ -16,7 +16,7 @@ from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.records import PRIORITY_USER, Process
 from callgate.kernel.machine.devices.serial import IRQ
 from callgate.kernel.servers import volumes
-from callgate.kernel.watching.leftovers import leftovers
+from callgate.kernel.watching.leaks import leaks
 from callgate.server.gate import lock_blocks
 from callgate.server.hosted import operation
 from callgate.server.message import Reply, Request
@@ -160,7 +160,7 @@ def test_a_server_killed_while_it_waits_for_the_disk_does_not_wait_for_it(
     assert server.threads == []
     assert kernel.disk_requests.state.running, "the disk is still at work"
     made.run()
-    assert leftovers(kernel) == []
+    assert leaks(kernel) == []
 
 
 def test_no_process_is_made_for_a_parent_that_dies(arena: Arenas) -> None:

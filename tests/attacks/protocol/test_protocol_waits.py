@@ -9,7 +9,7 @@ import silent_servers as servers
 from callgate.disk.media import ImageFile, MemoryMedium
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import SERVER_ERRORS, ErrorCode
-from callgate.kernel.core.records import GIVE_BACKS, Process
+from callgate.kernel.core.records import RELEASES, Process
 from callgate.kernel.file_data.hunger import TRIES
 from callgate.kernel.machine.devices.serial import IRQ
 from hushed import endpoint, hush, install
@@ -149,7 +149,7 @@ def test_closing_and_unlocking_do_not_wait_for_the_server(arena: Arenas, monkeyp
     assert made.output == bytes(5 * 20)
     state = endpoint(made, "d0")
     assert len(state.posted) == 1, "the server keeps one slot of its own"
-    assert len(state.give_backs.entries) == 39
+    assert len(state.releases.entries) == 39
     assert made.kernel.check() == []
 
 
@@ -168,7 +168,7 @@ def test_the_thread_that_ages_file_data_waits_for_no_server(
     while clock.now < start + 1_000_000_000:
         made.run(fuel=100)
     state = endpoint(made, "d0")
-    assert list(state.posted.values()) == [GIVE_BACKS], "idle data have been let go of, and there is no answer"
+    assert list(state.posted.values()) == [RELEASES], "idle data have been let go of, and there is no answer"
     # The data of another volume grow idle in their time all the same.
     second = made.start("sitter", b"/d1/GOOD.TXT")
     attention(made)
@@ -206,7 +206,7 @@ def test_a_client_hears_only_error_codes_that_a_server_may_say(
     if operation is not Operation.CLOSE:
         assert heard == allowed, allowed - heard
         assert servers.Scolding.answered.count(operation) == 256, "each code is given once, and nobody asks again"
-    assert not endpoint(made, "d0").give_backs.busy
+    assert not endpoint(made, "d0").releases.busy
     assert made.kernel.check() == []
 
 

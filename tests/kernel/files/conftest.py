@@ -15,7 +15,7 @@ from callgate.kernel.machine import Stop
 from callgate.kernel.machine.observation.stream import Event
 from callgate.kernel.programs.executable import Executable, parse_elf
 from callgate.kernel.system import System, SystemOptions
-from callgate.kernel.watching.leftovers import leftovers
+from callgate.kernel.watching.leaks import leaks
 from callgate.tools.asmtest.board.programs import shipped_folders
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -86,7 +86,7 @@ class Session:
 
     def unaccounted(self) -> list[str]:
         """Return what is held although every process has ended."""
-        return leftovers(self.kernel)
+        return leaks(self.kernel)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.core.records import Process
 from callgate.kernel.machine.devices.serial import IRQ
 from callgate.kernel.programs.images import program_file
-from callgate.kernel.watching.leftovers import leftovers
+from callgate.kernel.watching.leaks import leaks
 
 Sessions = Callable[..., Any]
 POINTS = int(os.environ.get("CALLGATE_KILL_POINTS", "4"))
@@ -108,7 +108,7 @@ def test_whoever_dies_at_any_instruction_of_a_call_is_gone_soon_and_leaves_nothi
         lives = {None} if call == ENDLESS else {0} | TOLD
         expected = {ended} if ended is not None else {KILLED} if client in dying else lives
         assert client.exit_code in expected, (steps, client.exit_code)
-        assert leftovers(made.kernel) == [], steps
+        assert leaks(made.kernel) == [], steps
         assert made.kernel.check() == [], steps
 
 
@@ -131,7 +131,7 @@ def test_a_disk_that_goes_at_any_instruction_of_a_call_and_comes_back_leaves_not
         assert made.run().reason == "halt", steps
         assert not client.threads, steps
         assert not server.threads, steps
-        assert leftovers(made.kernel) == [], steps
+        assert leaks(made.kernel) == [], steps
         assert made.kernel.check() == [], steps
 
 

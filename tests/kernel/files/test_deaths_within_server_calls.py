@@ -19,7 +19,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.core.records import EndpointState, Process
 from callgate.kernel.machine.devices.serial import IRQ
 from callgate.kernel.servers import volumes
-from callgate.kernel.watching.leftovers import leftovers
+from callgate.kernel.watching.leaks import leaks
 from callgate.server.gate import allocate, free, lock_blocks, unlock_blocks
 from callgate.server.hosted import operation
 from callgate.server.message import Object, Registers, RegisterValues, Reply, Request
@@ -155,7 +155,7 @@ def test_whoever_dies_while_a_server_asks_the_kernel_is_gone_soon_and_leaves_not
         assert made.run().reason == "halt", steps
         expected = {ended} if ended is not None else {KILLED} if victims in {"client", "both"} else ENDS
         assert client.exit_code in expected, (steps, client.exit_code)
-        assert leftovers(made.kernel) == [], steps
+        assert leaks(made.kernel) == [], steps
         assert made.kernel.check() == [], steps
         assert made_of.endpoint.locked_blocks == 0, steps
 

@@ -198,8 +198,8 @@ def test_the_rest_of_a_page_may_come_while_its_reader_asks_for_what_comes_next(
     made = session(MemoryMedium(IMAGE), programs=[("reader", "e/d0/f")])
     made.reach("reader", "start")
     (server,) = (found for found in made.kernel.state.endpoints.by_number.values() if found.name == "d0")
-    made.kernel.give_backs.taken(server)
-    made.kernel.give_backs.add(server, Operation.CLOSE, 5)  # which comes between the reader's requests
+    made.kernel.releases.taken(server)
+    made.kernel.releases.add(server, Operation.CLOSE, 5)  # which comes between the reader's requests
     assert made.run().reason == "halt"
     assert made.output == Fickle.files["f"].content(IMAGE)
     assert made.codes == [0]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from callgate.disk.images.builder import create_image
 from callgate.kernel.abi.calls import Operation
-from callgate.kernel.core.records import GIVE_BACKS, EndpointState
+from callgate.kernel.core.records import RELEASES, EndpointState
 from callgate.kernel.ipc.slots import lowest
 from callgate.kernel.machine.devices.serial import IRQ
 from callgate.server.mounted import MountedServer
@@ -94,7 +94,7 @@ def test_a_close_waits_for_a_slot_without_its_process_which_ends_at_once(session
     made.run(fuel=10_000)
     assert process.exit_code == 9
     assert not process.threads
-    assert list(endpoint.waiters) == [GIVE_BACKS]
+    assert list(endpoint.waiters) == [RELEASES]
     assert fields["slot_waiters"] == 1
     assert len(server_of(made).files) == 1
     # A slot comes back.
@@ -108,7 +108,7 @@ def test_a_close_waits_for_a_slot_without_its_process_which_ends_at_once(session
 
 
 @pytest.mark.parametrize("granted", [False, True])
-def test_a_give_back_that_is_not_posted_yet_goes_with_its_server(
+def test_a_deferred_release_that_is_not_posted_yet_goes_with_its_server(
     session: Sessions, image: Path, *, granted: bool
 ) -> None:
     """It waits for a slot, or has been given one."""
@@ -119,16 +119,16 @@ def test_a_give_back_that_is_not_posted_yet_goes_with_its_server(
     free, unused = fields["free"], fields["unused"]
     if not granted:
         fields["free"], fields["unused"] = 0, 0
-    made.kernel.give_backs.taken(endpoint)
-    made.kernel.give_backs.add(endpoint, Operation.CLOSE, 5)
-    assert endpoint.give_backs.busy
-    assert (endpoint.give_backs.slot >= 0) == granted
+    made.kernel.releases.taken(endpoint)
+    made.kernel.releases.add(endpoint, Operation.CLOSE, 5)
+    assert endpoint.releases.busy
+    assert (endpoint.releases.slot >= 0) == granted
     made.kernel.servers.kill(endpoint.process, "killed by the test")
     if not granted:
         fields["free"], fields["unused"] = free, unused
     made.system.machine.pic.lower_line(IRQ)
     made.system.machine.pic.raise_line(IRQ)
     assert made.run().reason == "halt"
-    assert not endpoint.give_backs.busy
+    assert not endpoint.releases.busy
     assert made.unaccounted() == []
     assert made.kernel.check() == []

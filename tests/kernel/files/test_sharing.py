@@ -143,7 +143,7 @@ def test_a_thread_that_policy_wakes_in_a_page_fault_runs_before_the_program_goes
     """As when room is made for what is read ahead, a server is to be told, and the READ is refused after all."""
     made = session(image, programs=[("toucher", "/d0/BIG.BIN")], trace=True)
     made.reach("toucher", "last")
-    thread, fault = made.kernel.give_backs.state.thread, made.kernel.reading.fault
+    thread, fault = made.kernel.releases.state.thread, made.kernel.reading.fault
     assert thread.priority > made.kernel.scheduler.current.priority
 
     async def fault_and_wake(*arguments: Any) -> bool:

@@ -19,7 +19,7 @@ from callgate.kernel.machine.devices.serial import IRQ
 from callgate.kernel.machine.observation.stream import Event
 from callgate.kernel.programs.executable import Executable, parse_elf
 from callgate.kernel.system import System, SystemOptions
-from callgate.kernel.watching.leftovers import leftovers
+from callgate.kernel.watching.leaks import leaks
 from callgate.tools.asmtest.board.programs import shipped_folders
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -143,7 +143,7 @@ class Rig:
 
     def unaccounted(self) -> list[str]:
         """Return what is held although no client lives."""
-        return leftovers(self.kernel)
+        return leaks(self.kernel)
 
 
 class Rigs:

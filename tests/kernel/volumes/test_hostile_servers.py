@@ -12,7 +12,7 @@ from callgate.kernel.abi.message import Message
 from callgate.kernel.servers import volumes
 from callgate.kernel.servers.hosted_servers import HandlerStuck, time_limit
 from callgate.kernel.system import System, SystemOptions
-from callgate.kernel.watching.leftovers import leftovers
+from callgate.kernel.watching.leaks import leaks
 from callgate.server.fat import FatServer
 from callgate.server.gate import allocate
 from callgate.server.hosted import HostedServer, operation
@@ -173,7 +173,7 @@ def test_a_server_that_breaks_dies_alone(attacked: Callable[..., tuple[System, b
     assert output.endswith(b"good\nhello from ring 3, arguments: \n")
     assert any(DEATHS[attack] in line for line in log), log
     assert system.statistics()["servers"]["d0"]["aborted"] == 1, "the request during which it died"  # type: ignore[index]
-    assert leftovers(system.kernel) == []
+    assert leaks(system.kernel) == []
 
 
 def test_the_end_of_its_time_comes_again_to_a_handler_that_swallows_it() -> None:
@@ -195,4 +195,4 @@ def test_a_server_that_lies_is_not_believed(
     system, output, log = attacked(attack, "ls /d0; cat /d1/GOOD.TXT")
     assert output == b"ls: /d0: the file-system server broke the protocol\ngood\n"
     assert any(LIES[attack] in line for line in log), log
-    assert leftovers(system.kernel) == []
+    assert leaks(system.kernel) == []

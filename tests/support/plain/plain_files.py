@@ -20,7 +20,7 @@ from callgate.kernel.file_data.mapping import FileMapping
 from callgate.kernel.file_data.objects import FileObject, FilesState, Span, SpanState
 from callgate.kernel.file_data.pages import FilePages
 from callgate.kernel.file_data.writing import FileWriting
-from callgate.kernel.ipc.give_backs import GiveBacks, GiveBacksState, Unclaimed
+from callgate.kernel.ipc.deferred_releases import DeferredReleases, DeferredReleasesState, Unclaimed
 from callgate.kernel.ipc.posted import Sender
 from callgate.kernel.memory.pins import Pins
 from callgate.kernel.memory.windows import Windows
@@ -54,7 +54,7 @@ class FileData(Ipc):
         pins = Pins(self.low, self.cache.unlock)
         self.slots.pins = pins
         self.windows = Windows(guest, self.memory, pins, self.endpoints)
-        self.back = GiveBacks(GiveBacksState(), guest, self.threads, self.slots, self.log, lambda: None)
+        self.back = DeferredReleases(DeferredReleasesState(), guest, self.threads, self.slots, self.log, lambda: None)
         self.timer = AgeingTimer(AgeingState(), guest, self.threads)
         self.timer.start()
         changed = ChangedBlocks(self.cache)
@@ -69,7 +69,7 @@ class FileData(Ipc):
         self.answers = Answers(state, self.cache, self.requests, self.replies, self.completion)
         self.fetching = Fetching(state, self.threads, self.slots, self.cache, self.hunger, self.completion)
         self.posted.register(Sender.FILE_DATA, self.answers)
-        self.posted.register(Sender.GIVE_BACKS, self.back)
+        self.posted.register(Sender.RELEASES, self.back)
         self.posted.register(Sender.CLIENT, Unclaimed(self.back))
         self.said: list[tuple[int, int]] = []  # what the server has been told to let go of
 
@@ -94,7 +94,7 @@ class FileData(Ipc):
 
     def noted(self) -> list[tuple[int, int]]:
         """Return what is to be given back to the server, (operation, number), and forget it."""
-        entries = self.endpoint.give_backs.entries
+        entries = self.endpoint.releases.entries
         found = list(entries)
         entries.clear()
         return found

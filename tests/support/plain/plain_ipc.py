@@ -36,7 +36,7 @@ class Listener:
 
 
 class Ipc(Tasks):
-    """The IPC room with one endpoint on a plain guest; unlocked blocks and granted give-backs are lists."""
+    """The IPC room with one endpoint on a plain guest; unlocked blocks and granted deferred releases are lists."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,10 +46,10 @@ class Ipc(Tasks):
         self.in_use = False
         self.posted = Posted()
         self.posted.granted = lambda endpoint, slot: self.granted.append((endpoint.number, slot))
-        self.clients, self.files, self.give_backs = Listener(), Listener(), Listener()
+        self.clients, self.files, self.releases = Listener(), Listener(), Listener()
         self.posted.register(Sender.CLIENT, self.clients)
         self.posted.register(Sender.FILE_DATA, self.files)
-        self.posted.register(Sender.GIVE_BACKS, self.give_backs)
+        self.posted.register(Sender.RELEASES, self.releases)
         pins = Pins(self.low, self.unlocked.extend)
         self.slots = Slots(self.endpoints, self.guest, self.memory, self.gdt, self.scheduler, pins, self.posted)
         self.servers = EndpointLifetimes(

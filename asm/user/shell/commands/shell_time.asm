@@ -169,9 +169,9 @@ host_call_names:
         .asciz  "boot_done", "panic", "schedule", "wake", "handoff", "tick", "yield", "exception", "system", "server"
         .asciz  "resume", "first_use", "slot_wait", "slot_give", "convert", "exit_thread", "disk_done", "input"
         .asciz  "slot_drop", "job", "file_ready", "slot_fail", "disk_changed", "disk_watched", "files_age"
-        .asciz  "", "", "", "give_back"  ; three numbers are no calls
+        .asciz  "", "", "", "post_releases"  ; three numbers are no calls
 HOST_CALL_NAMES = 29
-        .assert HostCall.GIVE_BACK - HOST_CALL_FIRST + 1 == HOST_CALL_NAMES, "host_call_names and HostCall differ"
+        .assert HostCall.POST_RELEASES - HOST_CALL_FIRST + 1 == HOST_CALL_NAMES, "host_call_names and HostCall differ"
 ; In the order of SystemCall.
 system_call_names:
         .asciz  "system.exit", "system.yield", "system.write", "system.read_character", "system.allocate"

@@ -1,4 +1,4 @@
-"""Give-backs alone: what servers need not hold any more, said one at a time, and never waited for."""
+"""Deferred releases alone: what servers need not hold any more, said one at a time, and never waited for."""
 
 import pytest
 from callgate.kernel.abi.calls import Operation, WaitReason
@@ -7,24 +7,24 @@ from callgate.kernel.abi.limits import HELD_OF_SERVER
 from callgate.kernel.abi.message import Message
 from callgate.kernel.abi.thread import ThreadState
 from callgate.kernel.core.coroutines import RoutineCall
-from callgate.kernel.core.records import GIVE_BACKS
-from callgate.kernel.ipc.give_backs import LAST_WORDS, GiveBacks, GiveBacksState, Unclaimed
+from callgate.kernel.core.records import RELEASES
+from callgate.kernel.ipc.deferred_releases import LAST_WORDS, DeferredReleases, DeferredReleasesState, Unclaimed
 from callgate.kernel.ipc.posted import Sender
 from plain_guest import drive, refusal
 from plain_ipc import Ipc
 
 
 class Office(Ipc):
-    """Give-backs with their thread, and the IPC room; stops of the machine are counted."""
+    """Deferred releases with their thread, and the IPC room; stops of the machine are counted."""
 
     def __init__(self) -> None:
         super().__init__()
         self.stops = 0
-        self.back = GiveBacks(GiveBacksState(), self.guest, self.threads, self.slots, self.log, self.stop)
-        self.posted.register(Sender.GIVE_BACKS, self.back)
+        self.back = DeferredReleases(DeferredReleasesState(), self.guest, self.threads, self.slots, self.log, self.stop)
+        self.posted.register(Sender.RELEASES, self.back)
         self.posted.granted = self.back.granted
         self.back.start()
-        self.queue = self.endpoint.give_backs
+        self.queue = self.endpoint.releases
         self.poster = self.back.state.thread
         self.endpoint.held = 10
 
@@ -40,14 +40,14 @@ class Office(Ipc):
 
         current = self.scheduler.current
         self.run(self.poster)
-        drive(self.back.host_give_back(0), ipc_post=ipc_post)
+        drive(self.back.host_post_releases(0), ipc_post=ipc_post)
         self.poster.state = ThreadState.BLOCKED
         self.run(current)
         return found
 
     def answer(self, *, error: ErrorCode = ErrorCode.OK) -> None:
-        """Have the server answer the give-back that it has."""
-        slot = next(slot for slot, number in self.endpoint.posted.items() if number == GIVE_BACKS)
+        """Have the server answer the deferred release that it has."""
+        slot = next(slot for slot, number in self.endpoint.posted.items() if number == RELEASES)
         message = self.message(slot)
         message.eax, message.eflags = error, int(error is not ErrorCode.OK)
         self.slots.host_slot_drop(slot)
@@ -81,7 +81,7 @@ def test_a_server_that_does_not_answer_keeps_one_slot_and_others_are_told_meanwh
     assert (len(office.queue.entries), office.back.idle) == (39, False)
 
 
-def test_with_every_slot_taken_a_give_back_waits_and_nobody_with_it(office: Office) -> None:
+def test_with_every_slot_taken_a_deferred_release_waits_and_nobody_with_it(office: Office) -> None:
     office.take(32)
     office.back.add(office.endpoint, Operation.CLOSE, 1)
     assert office.post() == []
@@ -103,7 +103,7 @@ def test_a_server_that_holds_4096_things_gets_no_new_request(office: Office) -> 
     office.back.check_room(office.endpoint)
 
 
-def test_what_a_server_says_to_a_give_back_changes_nothing_and_an_error_is_logged(office: Office) -> None:
+def test_what_a_server_says_to_a_deferred_release_changes_nothing_and_an_error_is_logged(office: Office) -> None:
     office.back.add(office.endpoint, Operation.CLOSE, 1)
     office.post()
     office.answer(error=ErrorCode.NOT_FOUND)
@@ -168,10 +168,10 @@ def test_with_nothing_to_say_the_machine_stops_at_once(office: Office) -> None:
 
 def test_what_was_noted_before_the_thread_is_there_is_said_when_it_is() -> None:
     ipc = Ipc()
-    back = GiveBacks(GiveBacksState(), ipc.guest, ipc.threads, ipc.slots, ipc.log, lambda: None)
+    back = DeferredReleases(DeferredReleasesState(), ipc.guest, ipc.threads, ipc.slots, ipc.log, lambda: None)
     ipc.posted.granted = back.granted
     back.add(ipc.endpoint, Operation.CLOSE, 1)
-    assert not ipc.endpoint.give_backs.busy
+    assert not ipc.endpoint.releases.busy
     back.start()
     assert back.state.due == [ipc.endpoint]
 

@@ -6,8 +6,8 @@ from callgate.kernel.kernel import Kernel
 ALL_SLOTS = 0xFFFF_FFFF
 
 
-def leftovers(kernel: Kernel) -> list[str]:
-    """Return slots, pins, locks, waits, open files, give-backs, coroutines and pages of file data, in words.
+def leaks(kernel: Kernel) -> list[str]:
+    """Return slots, pins, locks, waits, open files, deferred releases, coroutines and pages of file data, in words.
 
     The tests' one account of what may be left when every program has ended and servers have answered: nothing.
     """
@@ -42,8 +42,8 @@ def _of_endpoint(kernel: Kernel, endpoint: EndpointState) -> list[str]:
         found.append(f"{endpoint.name}: somebody waits for a slot")
     if endpoint.posted or fields["posted"]:
         found.append(f"{endpoint.name}: posted {endpoint.posted}, marked {fields['posted']:#x}")
-    if endpoint.give_backs.busy:
-        found.append(f"{endpoint.name}: has not been told {endpoint.give_backs}")
+    if endpoint.releases.busy:
+        found.append(f"{endpoint.name}: has not been told {endpoint.releases}")
     return found + ([f"{endpoint.name}: pins {endpoint.pins}"] if endpoint.pins else [])
 
 

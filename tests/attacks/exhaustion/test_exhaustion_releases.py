@@ -10,7 +10,7 @@ from callgate.disk.images.builder import create_image
 from callgate.disk.media import ImageFile, MemoryMedium
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.core.records import GIVE_BACKS, EndpointState
+from callgate.kernel.core.records import RELEASES, EndpointState
 from callgate.kernel.machine.devices.serial import IRQ
 from callgate.kernel.servers import volumes
 from callgate.kernel.watching.check_facts import Facts
@@ -38,7 +38,7 @@ def made(arena: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     monkeypatch.setattr(servers.Silent, "answered", [])
     arena = arena(MemoryMedium(servers.IMAGE), ImageFile(image))
     assert arena.run().reason == "halt"
-    arena.kernel.give_backs.limit = LIMIT
+    arena.kernel.releases.limit = LIMIT
     return arena
 
 
@@ -58,8 +58,8 @@ def test_a_server_that_takes_nothing_back_is_given_nothing_more_at_its_limit(mad
     assert hostile.exit_code == 0
     state = of(made, "d0")
     assert state.held == LIMIT
-    assert len(state.give_backs.entries) == LIMIT - 1
-    assert list(state.posted.values()) == [GIVE_BACKS], "one slot, and its own"
+    assert len(state.releases.entries) == LIMIT - 1
+    assert list(state.posted.values()) == [RELEASES], "one slot, and its own"
     assert set(made.output) == {0, ErrorCode.NO_RESOURCES}
     made.printed.clear()
     innocent = made.start("patron", patron(ROUNDS, "d1", "GOOD.TXT"))
@@ -76,7 +76,7 @@ def test_what_a_dead_server_was_to_be_told_goes_with_it(made: Any) -> None:
     state = of(made, "d0")
     made.kernel.servers.kill(state.process, "killed by the test")
     go(made)
-    assert (state.held, state.give_backs.entries, state.give_backs.busy, state.posted) == (0, deque(), False, {})
+    assert (state.held, state.releases.entries, state.releases.busy, state.posted) == (0, deque(), False, {})
     fields = made.kernel.slots.block(state)
     assert fields["unused"] | fields["free"] == 0xFFFF_FFFF
     assert made.kernel.check() == []

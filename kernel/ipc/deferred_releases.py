@@ -1,8 +1,8 @@
 """What servers hold for nobody any more: open files, locks of directories, memory with file data.
 
 A thread that lets go of something notes it here, wherever it is, and goes on: it never waits for the server.  Each
-endpoint has a queue of its own.  Its oldest entry queues up for a slot of that endpoint like a client (`GIVE_BACKS` in
-`EndpointState.waiters`); a kernel thread posts it once it has one (`give_back_thread` in
+endpoint has a queue of its own.  Its oldest entry queues up for a slot of that endpoint like a client (`RELEASES` in
+`EndpointState.waiters`); a kernel thread posts it once it has one (`release_thread` in
 asm/kernel/threads/watch_thread.asm), and the server's answer, whatever it says, sends the next.  So a server that does
 not answer keeps one slot of its own, no thread, and nothing of anybody else's.
 
@@ -26,16 +26,16 @@ from callgate.kernel.core.coroutines import CARRY, routine
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.log import Log
-from callgate.kernel.core.records import GIVE_BACKS, EndpointState, Thread
+from callgate.kernel.core.records import RELEASES, EndpointState, Thread
 from callgate.kernel.ipc.slots import Slots
 from callgate.kernel.tasks.threads import Threads
 
 BEHIND_LIMIT: Final = 1_000_000_000  # nanoseconds of virtual time for which a client waits for a server that is behind
-LAST_WORDS = 1_000_000  # nanoseconds of virtual time that servers have to hear of give-backs when the shell has ended
+LAST_WORDS = 1_000_000  # nanoseconds of virtual time for deferred releases when the shell has ended
 
 
 @dataclass(slots=True)
-class GiveBacksState:
+class DeferredReleasesState:
     """Records: the thread that posts, and for which endpoints it has a slot."""
 
     thread: Thread | None = None
@@ -44,12 +44,12 @@ class GiveBacksState:
     last: int = 0  # clock
 
 
-class GiveBacks:
+class DeferredReleases:
     """RELEASE, CLOSE and UNLOCK_DIRECTORY for what nobody uses."""
 
     def __init__(
         self,
-        state: GiveBacksState,
+        state: DeferredReleasesState,
         guest: Guest,
         threads: Threads,
         slots: Slots,
@@ -69,7 +69,7 @@ class GiveBacks:
 
     def start(self) -> None:
         """Make the thread that posts; it begins when something is to be given back."""
-        thread = self.threads.create_kernel("give-backs", "give_back_thread")
+        thread = self.threads.create_kernel("releases", "release_thread")
         thread.wait_reason = WaitReason.SLEEP
         self.state.thread = thread
         for endpoint in self.endpoints.by_number.values():
@@ -83,14 +83,14 @@ class GiveBacks:
             raise PolicyError(ErrorCode.NO_RESOURCES, f"/{endpoint.name} holds {endpoint.held} things for others")
 
     def _is_behind(self, endpoint: EndpointState) -> bool:
-        return len(endpoint.give_backs.entries) >= self.limit // 2 and not endpoint.dead
+        return len(endpoint.releases.entries) >= self.limit // 2 and not endpoint.dead
 
     async def catch_up(self, endpoint: EndpointState) -> bool:
         """Have the current thread, which is about to ask a server, wait while that one is far behind; whether it has.
 
         It waits for `BEHIND_LIMIT` at most.  KILLED or INTERRUPTED if it must not wait.
         """
-        thread, queue = self.scheduler.current, endpoint.give_backs
+        thread, queue = self.scheduler.current, endpoint.releases
         begin = self.guest.now
         waited = False
         while self._is_behind(endpoint) and self.guest.now < begin + BEHIND_LIMIT:
@@ -106,7 +106,7 @@ class GiveBacks:
 
     def _caught_up(self, endpoint: EndpointState) -> None:
         """Wake who waits, if the server is not far behind any more."""
-        queue = endpoint.give_backs
+        queue = endpoint.releases
         if queue.behind and not self._is_behind(endpoint):
             behind, queue.behind = queue.behind, []
             for selector in behind:
@@ -122,30 +122,30 @@ class GiveBacks:
         """Note what a server may forget; nobody waits for it."""
         if endpoint.dead:
             return
-        endpoint.give_backs.entries.append((operation, number))
+        endpoint.releases.entries.append((operation, number))
         self._next(endpoint)
 
     def _next(self, endpoint: EndpointState) -> None:
         """Have the oldest entry queue up for a slot of its endpoint, unless one is under way."""
-        queue = endpoint.give_backs
+        queue = endpoint.releases
         if queue.busy or not queue.entries or self.state.thread is None:
             return
         queue.busy = True
-        self.slots.queue_give_backs(endpoint)
+        self.slots.queue_releases(endpoint)
 
     def granted(self, endpoint: EndpointState, slot: int) -> None:
         """The oldest entry has got a slot: have it posted."""
-        endpoint.give_backs.slot = slot
+        endpoint.releases.slot = slot
         self.state.due.append(endpoint)
         assert self.state.thread is not None
         self.scheduler.wake(self.state.thread)
 
-    async def host_give_back(self, _value: int) -> None:
-        """GIVE_BACK: post what has a slot.  Nothing here waits: `ipc_post` goes on at once."""
+    async def host_post_releases(self, _value: int) -> None:
+        """POST_RELEASES: post what has a slot.  Nothing here waits: `ipc_post` goes on at once."""
         state = self.state
         while state.due:
             endpoint = state.due.pop(0)
-            slot, endpoint.give_backs.slot = endpoint.give_backs.slot, -1
+            slot, endpoint.releases.slot = endpoint.releases.slot, -1
             if endpoint.dead:
                 self.slots.free_slot(endpoint, slot)
                 self.answered(endpoint)
@@ -155,8 +155,8 @@ class GiveBacks:
             self.stop()
 
     async def _post(self, endpoint: EndpointState, slot: int) -> None:
-        operation, number = endpoint.give_backs.entries.popleft()
-        endpoint.posted[slot] = GIVE_BACKS
+        operation, number = endpoint.releases.entries.popleft()
+        endpoint.posted[slot] = RELEASES
         block = self.threads.block(self.scheduler.current)
         block["slot"] = slot
         block["request_operation"] = operation
@@ -164,22 +164,22 @@ class GiveBacks:
         await routine("ipc_post", eax=number, edx=number)
 
     async def replied(self, endpoint: EndpointState, slot: int, message: memoryview) -> None:
-        """CONVERT of a give-back: it brings nothing, whatever the reply says."""
+        """CONVERT of a deferred release: it brings nothing, whatever the reply says."""
         self.dropped(endpoint, slot, message)
 
     def dropped(self, endpoint: EndpointState, slot: int, message: memoryview) -> None:
-        """SLOT_DROP of a give-back: the server has been told."""
+        """SLOT_DROP of a deferred release: the server has been told."""
         del endpoint.posted[slot]
         self.answered(endpoint, message)
 
     def failed(self, endpoint: EndpointState, slot: int) -> None:
-        """A give-back got an answer from policy: its server is gone."""
+        """A deferred release got an answer from policy: its server is gone."""
         del endpoint.posted[slot]
         self.answered(endpoint)
 
     def answered(self, endpoint: EndpointState, message: memoryview | None = None) -> None:
         """The server has been told of one thing, or has died: go on with the next."""
-        queue = endpoint.give_backs
+        queue = endpoint.releases
         queue.busy = False
         if endpoint.dead:
             return
@@ -198,15 +198,15 @@ class GiveBacks:
 
         What has a slot keeps the queue busy until the slot has come back; what waited for one waits no more.
         """
-        queue = endpoint.give_backs
+        queue = endpoint.releases
         queue.entries.clear()
-        queue.busy = queue.slot >= 0 or GIVE_BACKS in endpoint.posted.values()
+        queue.busy = queue.slot >= 0 or RELEASES in endpoint.posted.values()
         endpoint.held = 0
         self._all_said(endpoint)
         self._caught_up(endpoint)
 
     def _all_said(self, endpoint: EndpointState) -> None:
-        waiters, endpoint.give_backs.waiters = endpoint.give_backs.waiters, []
+        waiters, endpoint.releases.waiters = endpoint.releases.waiters, []
         for selector in waiters:
             self.scheduler.host_wake(selector)
         if self.state.ending and self.state.thread is not None:
@@ -214,7 +214,7 @@ class GiveBacks:
 
     async def said(self, endpoint: EndpointState) -> None:
         """Wait until a server that the current thread has asked has been told of all that it need not hold."""
-        queue = endpoint.give_backs
+        queue = endpoint.releases
         thread = self.scheduler.current
         while queue.busy and not endpoint.dead:
             self.threads.check_wait(thread)
@@ -228,7 +228,7 @@ class GiveBacks:
     @property
     def idle(self) -> bool:
         """Whether every server that lives has been told of everything."""
-        return not any(p.give_backs.busy for p in self.endpoints.by_number.values() if not p.dead)
+        return not any(p.releases.busy for p in self.endpoints.by_number.values() if not p.dead)
 
     def end(self) -> None:
         """The shell has ended: stop the machine when servers have heard of what it gave back, or soon."""
@@ -244,8 +244,8 @@ class GiveBacks:
 class Unclaimed:
     """Replies that no client waits for: it has been killed, or has gone on."""
 
-    def __init__(self, give_backs: GiveBacks) -> None:
-        self.give_backs = give_backs
+    def __init__(self, releases: DeferredReleases) -> None:
+        self.releases = releases
 
     async def replied(self, endpoint: EndpointState, slot: int, message: memoryview) -> None:
         """CONVERT is `Replies.convert`'s for every client."""
@@ -267,5 +267,5 @@ class Unclaimed:
         """The server is gone, and with it whatever it held."""
 
     def _give_back(self, endpoint: EndpointState, operation: Operation, number: int) -> None:
-        self.give_backs.taken(endpoint)
-        self.give_backs.add(endpoint, operation, number)
+        self.releases.taken(endpoint)
+        self.releases.add(endpoint, operation, number)
