@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Final, Self
 
 GRACE: Final = 5.0  # seconds of the host, which may be busy
+SI_TKILL: Final = -6  # si_code of a signal that one thread sent to another (Linux, asm-generic/siginfo.h)
 
 
 class Ending:
@@ -49,10 +50,13 @@ class Ending:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, self.signals)
 
     def _wait(self) -> None:
-        number = signal.sigwait(self.signals)
+        taken = signal.sigwaitinfo(self.signals)
+        if taken.si_code == SI_TKILL and taken.si_pid == os.getpid():
+            return  # `__exit__` has woken this thread
+        # A signal that came before the run's end counts, although this thread sees it only now.
+        self.number = number = taken.si_signo
         if self.done.is_set():
             return
-        self.number = number
         self.ask()
         again = signal.sigtimedwait(self.signals, GRACE)
         if not self.done.is_set():

@@ -202,8 +202,8 @@ def test_reports_are_written_when_a_signal_ends_a_run(tmp_path: Path) -> None:
     process.stdin.flush()
     assert process.stdout.readline() == b"ready\n"
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=SECONDS)
-    assert process.returncode == -signal.SIGTERM
+    assert process.wait(SECONDS) == -signal.SIGTERM
+    _, errors = process.communicate()
     assert errors.startswith(b"callgate: ended by SIGTERM after ")
     assert "guest_instructions" in json.loads(stats.read_text())
     assert trace.read_text().endswith("\n")
@@ -226,6 +226,26 @@ with ending.Ending(asked.set):
 """
     done = subprocess.run([sys.executable, "-c", source], timeout=SECONDS, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (-signal.SIGTERM, b"")
+
+
+def test_a_signal_that_is_taken_only_after_the_run_has_ended_by_itself_is_not_lost() -> None:
+    source = """
+import os, signal
+from callgate.tools.session import ending
+taken, run = signal.sigwaitinfo, ending.Ending(lambda: print("asked"))
+def late(signals):
+    found = taken(signals)
+    run.done.wait()
+    return found
+signal.sigwaitinfo = late
+with run:
+    os.kill(os.getpid(), signal.SIGTERM)
+    while signal.SIGTERM in signal.sigpending():
+        pass
+run.take_effect()
+"""
+    done = subprocess.run([sys.executable, "-c", source], timeout=SECONDS, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGTERM, b"", b"")
 
 
 def test_a_signal_that_is_ignored_stays_ignored() -> None:
