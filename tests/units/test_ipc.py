@@ -167,4 +167,4 @@ def test_a_dropped_reply_is_heard_of_by_its_sender_and_its_addresses_leave_the_p
 def test_each_slots_reply_goes_to_the_listener_of_its_sender(ipc: Ipc) -> None:
     ipc.endpoint.posted = {1: RELEASES, 2: 7}
     found = [ipc.posted.of(ipc.endpoint, slot) for slot in range(3)]
-    assert found == [ipc.clients, ipc.deferred_releases, ipc.files]
+    assert found == [ipc.clients, ipc.releases, ipc.files]

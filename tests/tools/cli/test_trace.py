@@ -69,7 +69,7 @@ def test_both_formats_say_the_same_in_the_columns_of_the_document(command_line: 
 def test_numbers_that_mean_something_are_written_by_name(command_line: Callable[..., Any]) -> None:
     trace = "\n".join(run(command_line, "text"))
     for wanted in (
-        r"ipc\.take thread=\d+:shell slot=0x0 partition=d0p1$",
+        r"ipc\.take thread=\d+:shell slot=0x0 endpoint=d0p1$",
         r"ipc\.fill thread=\d+:shell slot=0x0 operation=OPEN$",
         r"ipc\.reply thread=\d+:hosted:d0p1 slot=0x0 type=REPLY_SECTORS$",
         r"thread\.switch thread=(\d+:shell) to=\1$",

@@ -149,7 +149,7 @@ def test_the_last_instructions_are_those_that_ran(bare_cpu):
         (lambda cpu: cpu.call("g"), KeyError, "no label 'g'"),
         (lambda cpu: cpu.call("f", eaxx=1), ValueError, "eaxx is neither a register"),
         (lambda cpu: cpu.place(Endpoint, 0x20000, fre=1), StructureError, "no field fre; there is free"),
-        (lambda cpu: cpu.place("Partitoin", 0x20000), StructureError, "did you mean Endpoint?"),
+        (lambda cpu: cpu.place("Endpiont", 0x20000), StructureError, "did you mean Endpoint?"),
         (lambda cpu: cpu.place(Endpoint, 0x20000, slots=1), StructureError, "not a number"),
         (lambda cpu: cpu.load("f: movv eax, 1\n"), AsmErrors, "no instruction movv"),
         (lambda cpu: cpu.enter_ring(1), ValueError, "ring 0 or 3"),
