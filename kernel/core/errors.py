@@ -1,21 +1,124 @@
-"""What policy raises when it refuses a call: an error code for the caller, words for the log."""
+"""What policy raises when it refuses a call: an error code for the caller, words for the log.
 
-from callgate.kernel.abi.errors import ERROR_TEXT, ErrorCode
+The class says whose fault it is, so that whoever catches an error decides by its class and compares no codes:
+
+* CallerError: the argument of the call.  The same call fails again.
+* ServerAnswer: the server says so of its files, and works.  ServerShortage: it has no room until it releases something.
+* ServerFault: the server broke the protocol, or has ended.
+* Shortage: memory, a table or a share is used up.  Some of it may come back.
+* DiskError: the disk cannot be read, or has been removed.
+* GivenUp: the thread must not wait any longer.  That says nothing of what it waited for.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+from callgate.kernel.abi.errors import ERROR_TEXT, SERVER_ERRORS, ErrorCode, error_of_server
 
 
 class PolicyError(Exception):
-    """A system call, request or job that ends with an error code."""
+    """A system call, request or job that ends with an error code; raised as one of the classes below."""
+
+    CODES: ClassVar[frozenset[ErrorCode]] = frozenset()
 
     def __init__(self, code: ErrorCode, text: str = "") -> None:
-        super().__init__(text or ERROR_TEXT[code])
+        assert code in self.CODES, f"{type(self).__name__} does not stand for {code.name}"
+        super().__init__(code, text)
         self.code = code
 
+    def __str__(self) -> str:
+        return str(self.args[1]) or ERROR_TEXT[self.code]
 
-class Overdue(PolicyError):
+    def fresh(self) -> PolicyError:
+        """Return an equal error: one that is on record is raised in each of the threads that waited."""
+        return type(self)(*self.args)
+
+
+class CallerError(PolicyError):
+    """The caller named something that does not exist, is not its own, or must not be used in this way."""
+
+    CODES = frozenset(
+        {
+            ErrorCode.BAD_CALL,
+            ErrorCode.BAD_ARGUMENT,
+            ErrorCode.BAD_ADDRESS,
+            ErrorCode.BAD_HANDLE,
+            ErrorCode.NOT_FOUND,
+            ErrorCode.IS_DIRECTORY,
+            ErrorCode.NAME_TOO_LONG,
+            ErrorCode.READ_ONLY,
+            ErrorCode.NOT_EXECUTABLE,
+            ErrorCode.NO_CHILD,
+            ErrorCode.NO_SCRATCH,
+            ErrorCode.COPIED_PAGE,
+            ErrorCode.NOT_WRITABLE,
+        }
+    )
+
+
+class ServerAnswer(PolicyError):
+    """A server answered with an error that it may use."""
+
+    CODES = frozenset(SERVER_ERRORS.values())
+
+
+class ServerShortage(ServerAnswer):
+    """A server has no memory or no room in its tables: it may have some when it has been told what to release."""
+
+    CODES = frozenset({ErrorCode.NO_MEMORY, ErrorCode.NO_RESOURCES})
+
+
+class ServerFault(PolicyError):
+    """A server broke the protocol, or has ended."""
+
+    CODES = frozenset({ErrorCode.BAD_REPLY, ErrorCode.SERVER_DIED})
+
+
+class Shortage(PolicyError):
+    """Memory, a table of the kernel or a share of one is used up; some of it may come back."""
+
+    CODES = frozenset({ErrorCode.NO_MEMORY, ErrorCode.NO_RESOURCES})
+
+
+class DiskError(PolicyError):
+    """The disk reported an error, or has been removed."""
+
+    CODES = frozenset({ErrorCode.IO_ERROR, ErrorCode.UNPLUGGED})
+
+
+class GivenUp(PolicyError):
+    """The current thread has been killed, or interrupted by Ctrl-C or a deadline."""
+
+    CODES = frozenset({ErrorCode.KILLED, ErrorCode.INTERRUPTED})
+
+
+class Overdue(GivenUp):
     """A server has not answered in the time that was set for it."""
 
     def __init__(self) -> None:
         super().__init__(ErrorCode.INTERRUPTED, "no answer in time")
+
+    def fresh(self) -> Overdue:
+        """Return another one."""
+        return Overdue()
+
+
+#: The kernel's own errors.  No code belongs to two of them.
+KERNEL_ERRORS: Final = (CallerError, ServerFault, Shortage, DiskError, GivenUp)
+
+
+def error_of_code(code: ErrorCode) -> PolicyError:
+    """Return the error for a code that the kernel has on record: from machine code, or why an endpoint is dead."""
+    return next(error(code) for error in KERNEL_ERRORS if code in error.CODES)
+
+
+def error_of_reply(value: int) -> PolicyError:
+    """Return the error for EAX of a server's reply with CF set; ServerFault if a server must not use that code."""
+    code = error_of_server(value)
+    if code is ErrorCode.BAD_REPLY:
+        return ServerFault(code)
+    return ServerShortage(code) if code in ServerShortage.CODES else ServerAnswer(code)
 
 
 class KernelPanic(Exception):

@@ -9,7 +9,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.abi.message import Message, ReplyType
 from callgate.kernel.core.coroutines import CARRY, routine
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import GivenUp, PolicyError, ServerAnswer, ServerFault, Shortage, error_of_code
 from callgate.kernel.core.records import EndpointState, SectorPiece
 from callgate.kernel.file_data.completion import Completion
 from callgate.kernel.file_data.objects import FileObject, FilesState, Span, SpanState
@@ -56,14 +56,14 @@ class Answers:
                 case ReplyType.SECTORS:
                     await self._take_sectors(endpoint, file, span, message)
                 case _:
-                    raise PolicyError(ErrorCode.BAD_REPLY, "file data must be sectors or an object")
+                    raise ServerFault(ErrorCode.BAD_REPLY, "file data must be sectors or an object")
         except PolicyError as error:
-            killed = error.code is ErrorCode.KILLED
-            if error.code is not ErrorCode.NO_MEMORY and not killed:  # which are not the server's fault
+            if isinstance(error, ServerFault):
                 self.completion.log(f"{endpoint.name}: file data refused: {error}", endpoint)
                 self.replies.slots.block(endpoint)["bad_replies"] += 1
             if span.state is SpanState.WAITING:
-                self.completion.fail(file, span, ErrorCode.SERVER_DIED if killed else error.code)
+                killed = isinstance(error, GivenUp)  # the server's thread, in whose name this runs
+                self.completion.fail(file, span, ServerFault(ErrorCode.SERVER_DIED) if killed else error)
 
     def dropped(self, endpoint: EndpointState, slot: int, message: memoryview) -> None:
         """SLOT_DROP of a posted READ: the server answered with registers, an error or nothing there."""
@@ -72,16 +72,15 @@ class Answers:
             return
         file, span = found
         header = Message.from_buffer(message)
-        span.theirs = True
         refused = header.eflags & CARRY
-        code = self.requests.error_of(endpoint, header.eax) if refused else ErrorCode.CORRUPT
-        self.completion.fail(file, span, code)
+        corrupt = ServerAnswer(ErrorCode.CORRUPT, "no data, and no error")
+        self.completion.fail(file, span, self.requests.error_of(endpoint, header.eax) if refused else corrupt)
 
     def failed(self, endpoint: EndpointState, slot: int) -> None:
         """A posted request got an answer from policy: its server is gone."""
         found = self._take_posted(endpoint, slot)
         if found is not None:
-            self.completion.fail(*found, endpoint.error)
+            self.completion.fail(*found, error_of_code(endpoint.error))
 
     def _take_posted(self, endpoint: EndpointState, slot: int) -> tuple[FileObject, Span] | None:
         number = endpoint.posted.pop(slot, None)
@@ -110,7 +109,7 @@ class Answers:
             return
         span.list_frame = frame
         if self.scheduler.current.killed:  # which ends the sorting early
-            raise PolicyError(ErrorCode.KILLED)
+            raise GivenUp(ErrorCode.KILLED)
 
         order, sectors = self.completion.lists.read(span.list_frame, len(on_disk))
         blocks = [sector // SECTORS_PER_PAGE for sector in sectors]
@@ -160,5 +159,5 @@ class Answers:
             at += piece.sectors * SECTOR_SIZE
             kept += 1
         if at <= span.position < start + covered:
-            raise PolicyError(ErrorCode.NO_MEMORY, "every block of the disk cache is in use")
+            raise Shortage(ErrorCode.NO_MEMORY, "every block of the disk cache is in use")
         return pieces[:kept], min(covered, at - start)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import DiskError, GivenUp, PolicyError, ServerShortage, Shortage
 from callgate.kernel.core.log import Log
 from callgate.kernel.core.records import Pin
 from callgate.kernel.file_data.hunger import Hunger
@@ -59,14 +58,14 @@ class Completion:
             server = self.letting_go.endpoints.by_number[file.endpoint]
             self.log(f"{server.name}: {error}", server)
         if error is not None and not span.parts:
-            self.fail(file, span, error.code, again=again)
+            self.fail(file, span, error, again=again)
             return
         try:
             self.ready(file, span)
-        except PolicyError as problem:
-            self.fail(file, span, problem.code)
+        except Shortage as shortage:
+            self.fail(file, span, shortage)
 
-    def _cut_at_failure(self, file: FileObject, span: Span) -> tuple[PolicyError | None, bool]:
+    def _cut_at_failure(self, file: FileObject, span: Span) -> tuple[DiskError | None, bool]:
         """End a span before the first page that could not be read; return why, if there is one.
 
         And whether it is worth asking again, because others were to be read together with that page.
@@ -112,15 +111,15 @@ class Completion:
         self.letting_go.timer.watch()
         self.letting_go.finish_closing(file)
 
-    def fail(self, file: FileObject, span: Span, code: ErrorCode, *, again: bool = False) -> None:
+    def fail(self, file: FileObject, span: Span, error: PolicyError, *, again: bool = False) -> None:
         """End a span without data; readers get the error or ask `again`, later ones ask again anyhow."""
-        span.state, span.error, span.again = SpanState.FAILED, code, again
+        span.state, span.error, span.again = SpanState.FAILED, error, again
         self._settle(span)
         before = self.pages.give_back(file, span)
         self.letting_go.drop(file, span)
         if before is not None:
             before.number = self.state.next_number
-            before.stuck = not again and code is not ErrorCode.NO_MEMORY
+            before.stuck = not again and not isinstance(error, GivenUp | ServerShortage | Shortage)
             self.state.next_number += 1
             self.state.insert(file, before)
             publish(self.letting_go.guest.ram, file)

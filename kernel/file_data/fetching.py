@@ -19,7 +19,17 @@ from callgate.kernel.abi.limits import SPANS, SPANS_OF_FILE
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES
 from callgate.kernel.core.coroutines import routine
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import (
+    CallerError,
+    DiskError,
+    GivenUp,
+    PolicyError,
+    ServerAnswer,
+    ServerFault,
+    ServerShortage,
+    Shortage,
+    error_of_code,
+)
 from callgate.kernel.file_data.completion import Completion
 from callgate.kernel.file_data.hunger import Hunger, Patience
 from callgate.kernel.file_data.objects import FileObject, FilesState, Span, SpanState
@@ -55,7 +65,7 @@ class Fetching:
         asking = False  # and has waited, if the server was behind
         while True:
             if self.scheduler.current.killed:
-                raise PolicyError(ErrorCode.KILLED)
+                raise GivenUp(ErrorCode.KILLED)
             patience.spend()
             self._check(file)
             span = file.covering(position)
@@ -83,26 +93,27 @@ class Fetching:
         It is if the thread that asked for all has gone on the way, or a disk request for many blocks has failed
         because of one; and it may be for want of memory.
         """
-        patience.code = span.error
-        if span.error in {ErrorCode.KILLED, ErrorCode.INTERRUPTED}:
+        error = span.error
+        assert error is not None
+        patience.error = error
+        if isinstance(error, GivenUp):
             patience.tries += 1
+        elif span.again:
             return
-        if span.again:
-            return
-        if span.error is not ErrorCode.NO_MEMORY:
-            raise PolicyError(span.error)
-        if span.theirs:
-            await self._relieve(file)
+        elif isinstance(error, ServerShortage):
+            await self._relieve(file, error)
+        elif not isinstance(error, Shortage):
+            raise error.fresh()
         elif not self.letting_go.reclaim():
             await self.hunger.starve(patience)
 
-    async def _relieve(self, file: FileObject) -> None:
-        """A server has no memory: let go of idle data that it holds, and have it told.
+    async def _relieve(self, file: FileObject, error: ServerShortage) -> None:
+        """A server has no memory: release idle data that it holds, and tell it; raise `error` if there are none.
 
         Data that lie in the cache, and other servers' data, would not help it.
         """
         if not self.letting_go.reclaim(server=file.endpoint):
-            raise PolicyError(ErrorCode.NO_MEMORY)
+            raise error.fresh()
         await self.letting_go.releases.said(self.endpoints.by_number[file.endpoint])
 
     async def _complete(self, file: FileObject, span: Span, patience: Patience) -> bool:
@@ -121,8 +132,8 @@ class Fetching:
         if more.state is SpanState.FAILED:
             try:
                 await self._after(file, more, patience)
-            except PolicyError as error:
-                if error.code in {ErrorCode.KILLED, ErrorCode.INTERRUPTED, ErrorCode.NO_MEMORY}:
+            except (DiskError, ServerAnswer, ServerFault) as error:
+                if isinstance(error, ServerShortage):
                     raise
                 span.stuck = True
         return False
@@ -165,7 +176,7 @@ class Fetching:
         try:
             await self._send(file, span)
         except PolicyError as error:
-            self.completion.fail(file, span, error.code)
+            self.completion.fail(file, span, error)
             raise
         state.counters.requests += 1
         state.counters.ahead += ahead
@@ -176,10 +187,10 @@ class Fetching:
         letting_go = self.letting_go
         while len(file.spans) >= SPANS_OF_FILE:
             if not letting_go.reclaim(only=file):
-                raise PolicyError(ErrorCode.NO_MEMORY, f"{len(file.spans)} ranges of a file are on their way")
+                raise Shortage(ErrorCode.NO_MEMORY, f"{len(file.spans)} ranges of a file are on their way")
         while self.state.blocks >= SPANS:
             if not letting_go.reclaim():
-                raise PolicyError(ErrorCode.NO_MEMORY, f"{self.state.blocks} ranges of files are on their way")
+                raise Shortage(ErrorCode.NO_MEMORY, f"{self.state.blocks} ranges of files are on their way")
 
     def _to_page_end(self, file: FileObject, start: int, length: int) -> int:
         """Extend a range to the end of its last page, as far as the file and the next span allow."""
@@ -192,7 +203,7 @@ class Fetching:
         block["request_endpoint"] = (selectors.GDT_FIRST_ENDPOINT + endpoint.number) * 8
         taken = await routine("ipc_take")
         if taken.failed:
-            raise PolicyError(ErrorCode(taken.eax))
+            raise error_of_code(ErrorCode(taken.eax))
         endpoint.posted[taken.ecx] = span.number
         block["slot"] = taken.ecx
         block["request_operation"] = Operation.READ
@@ -208,6 +219,6 @@ class Fetching:
 
     def _check(self, file: FileObject) -> None:
         if file.error is not ErrorCode.OK:
-            raise PolicyError(file.error)
+            raise error_of_code(file.error)
         if not file.opens:
-            raise PolicyError(ErrorCode.BAD_HANDLE)  # closed while somebody was reading
+            raise CallerError(ErrorCode.BAD_HANDLE)  # closed while somebody was reading

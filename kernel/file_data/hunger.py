@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.core.coroutines import routine
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import PolicyError, ServerFault, Shortage
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import Tasks, Thread
 from callgate.kernel.file_data.objects import FilesState, Span
@@ -24,13 +24,13 @@ class Patience:
     """How long one reader goes on: a server's answers must not make it ask for ever."""
 
     tries: int = TRIES
-    code: ErrorCode = ErrorCode.BAD_REPLY  # why it gives up
+    error: PolicyError = field(default_factory=lambda: ServerFault(ErrorCode.BAD_REPLY))  # why it gives up
     until: int = 0  # clock at which it no longer waits for memory; 0 while it has not begun to
 
     def spend(self) -> None:
         """Go on once more, or raise why not."""
         if not self.tries:
-            raise PolicyError(self.code)
+            raise self.error.fresh()
         self.tries -= 1
 
 
@@ -53,7 +53,7 @@ class Hunger:
         now = self.guest.now
         patience.until = patience.until or now + STARVED_LIMIT
         if not self.busy() or now >= patience.until:
-            raise PolicyError(ErrorCode.NO_MEMORY)
+            raise Shortage(ErrorCode.NO_MEMORY)
         self.threads.check_wait(thread)
         patience.tries += 1
         self.state.starved.append(thread.selector)

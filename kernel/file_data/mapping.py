@@ -12,7 +12,7 @@ from itertools import groupby
 
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import LARGE_PAGE_SIZE, PAGE_SIZE
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import Shortage
 from callgate.kernel.core.records import OpenFile, Process, Tasks, Window, WindowKind
 from callgate.kernel.file_data.ageing_timer import AgeingTimer
 from callgate.kernel.file_data.objects import FileObject, FilesState, Span
@@ -45,7 +45,7 @@ class FileMapping:
         try:
             tables.map(process.pointers, address, file.frame, USER_READ, process.tables)
         except OutOfMemory:
-            raise PolicyError(ErrorCode.NO_MEMORY) from None
+            raise Shortage(ErrorCode.NO_MEMORY) from None
         process.windows[address] = Window(address, pages, WindowKind.FILE, file.number)
         return OpenFile(file.number, address + PAGE_SIZE, address, writable)
 
@@ -81,7 +81,7 @@ class FileMapping:
                 self.tables.map_run(process.pointers, linear, span.frames[begin:end], flags, process.tables)
         except OutOfMemory:
             self._unmap_from(process, opened, file, span)
-            raise PolicyError(ErrorCode.NO_MEMORY) from None
+            raise Shortage(ErrorCode.NO_MEMORY) from None
         self.timer.watch()
 
     def unmap(self, file: FileObject, span: Span) -> None:

@@ -19,7 +19,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import FILE_AREAS, FilePage
 from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.memory import PAGE_SIZE
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import PolicyError, error_of_code
 from callgate.kernel.core.records import Pin
 from callgate.kernel.machine.memory.ram import Ram
 
@@ -48,9 +48,8 @@ class Span:
     position: int
     length: int
     state: SpanState = SpanState.WAITING
-    error: ErrorCode = ErrorCode.OK
+    error: PolicyError | None = None  # why it has FAILED
     again: bool = False  # FAILED, but it is worth asking once more
-    theirs: bool = False  # FAILED, and it is the server that said so
     first_page: int = 0
     frames: list[int] = field(default_factory=list)
     whole: list[bool] = field(default_factory=list)  # by page: a block of the cache that holds nothing but this page
@@ -187,7 +186,7 @@ class FilesState:
 def check_valid(file: FileObject) -> None:
     """Raise why a file is not valid any more, if it is not."""
     if file.error is not ErrorCode.OK:
-        raise PolicyError(file.error)
+        raise error_of_code(file.error)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import ServerFault
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.file_data.letting_go import LettingGo
 from callgate.kernel.file_data.objects import FileObject, FilesState, Part, Span, SpanState, keeping
@@ -44,7 +44,7 @@ class FilePages:
         """
         covered = min(covered, bytes_of(pieces))
         if not start <= span.position < start + covered:
-            raise PolicyError(ErrorCode.BAD_REPLY, f"{covered} bytes from {start} do not cover {span.position}")
+            raise ServerFault(ErrorCode.BAD_REPLY, f"{covered} bytes from {start} do not cover {span.position}")
         if file.shift is None:
             file.shift = shift_of(start, pieces)
         page = file.page_of(span.position)

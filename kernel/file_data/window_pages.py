@@ -5,7 +5,7 @@ from __future__ import annotations
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import FILE_WINDOW_BYTES
 from callgate.kernel.abi.memory import PAGE_SIZE
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import CallerError
 from callgate.kernel.core.records import OpenFile, Process
 from callgate.kernel.file_data.objects import FileObject, Span
 
@@ -53,5 +53,5 @@ def opened_file(process: Process, handle: int) -> OpenFile:
     """Return the open file of a handle; BAD_HANDLE."""
     opened: OpenFile | None = process.files.get(handle)
     if opened is None:
-        raise PolicyError(ErrorCode.BAD_HANDLE)
+        raise CallerError(ErrorCode.BAD_HANDLE)
     return opened

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import CallerError, Shortage
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import OpenFile, Process, Tasks
 from callgate.kernel.file_data.objects import FileObject, FilesState, Span
@@ -73,9 +73,9 @@ class FileWriting:
         claims = span.users.get((process.number, opened.page)) if span is not None else None
         first = page - span.first_page if span is not None else 0
         if not opened.writable:
-            raise PolicyError(ErrorCode.NOT_WRITABLE)
+            raise CallerError(ErrorCode.NOT_WRITABLE)
         if span is None or claims is None or not span.whole[first]:
-            raise PolicyError(ErrorCode.COPIED_PAGE)
+            raise CallerError(ErrorCode.COPIED_PAGE)
         thread = self.scheduler.current
         spared, thread.allowed = thread.allowed, None
         if self.changed_blocks.room <= 0:
@@ -83,7 +83,7 @@ class FileWriting:
         shown = shown_pages(opened, file, span)
         made, claimed = self.claim(span, range(first, min(first + PAGES_AT_ONCE, shown.stop)))
         if first not in made:
-            raise PolicyError(ErrorCode.NO_MEMORY, "too many blocks of the cache have been changed")
+            raise Shortage(ErrorCode.NO_MEMORY, "too many blocks of the cache have been changed")
         thread.allowed = span.number, process.number, opened.page, first
         self.changed_blocks.disclaim([key for index, key in claimed.items() if index in claims])
         claims.update(claimed)

@@ -16,7 +16,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import size_of
 from callgate.kernel.abi.limits import DIRECTORIES_KEPT, DIRECTORIES_OF_PROCESS, DIRECTORY_PAGES_KEPT
 from callgate.kernel.abi.memory import PAGE_SIZE
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import CallerError, PolicyError, ServerFault
 from callgate.kernel.core.records import DirectoryLock, Endpoints, EndpointState, Pin, Process, Version, WindowKind
 from callgate.kernel.files.paths import listed, resolve
 from callgate.kernel.ipc.deferred_releases import DeferredReleases
@@ -81,19 +81,19 @@ class Directories:
         """
         endpoint, rest = resolve(self.endpoints, path)
         if endpoint is None:
-            raise PolicyError(ErrorCode.BAD_ARGUMENT, "the root directory is no symbolic link")
+            raise CallerError(ErrorCode.BAD_ARGUMENT, "the root directory is no symbolic link")
         where = path_address + len(path) - len(rest), len(rest)
         reply = await self.requests.make(endpoint, Operation.READ_LINK, data=where)
         target = await reply.take_data()
         if not target:
-            raise PolicyError(ErrorCode.BAD_REPLY, "no data, or another reply than data")
+            raise ServerFault(ErrorCode.BAD_REPLY, "no data, or another reply than data")
         return target
 
     def unlock(self, process: Process, number: int) -> None:
         """Unmap a locked directory; a version that nobody needs any more is given back."""
         lock = process.locks.pop(number, None)
         if lock is None:
-            raise PolicyError(ErrorCode.BAD_HANDLE)
+            raise CallerError(ErrorCode.BAD_HANDLE)
         self.windows.close(process, process.windows[lock.window])
         if lock.of is not None:
             lock.of.users -= 1
@@ -144,7 +144,7 @@ class Directories:
         version = Version(endpoint, rest, registers.edx, registers.ebx, registers.edi, frames, pins)
         if not frames:
             self._drop(version)
-            raise PolicyError(ErrorCode.BAD_REPLY)
+            raise ServerFault(ErrorCode.BAD_REPLY)
         if key in versions or endpoint.dead or not version.version:
             # Another thread was faster, the server died meanwhile, or does not stand by it (version 0): this one
             # lives as long as its lock.

@@ -12,7 +12,7 @@ from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import OpenFlags
 from callgate.kernel.abi.limits import FILES_OF_PROCESS
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import CallerError, PolicyError
 from callgate.kernel.core.records import Endpoints, OpenFile, Process
 from callgate.kernel.file_data.mapping import FileMapping
 from callgate.kernel.file_data.objects import FileObject, FilesState
@@ -56,15 +56,15 @@ class Files:
         writable = OpenFlags.WRITE in flags
         endpoint, rest = resolve(self.endpoints, path)
         if endpoint is None:
-            raise PolicyError(ErrorCode.IS_DIRECTORY)
+            raise CallerError(ErrorCode.IS_DIRECTORY)
         self.shares.check_file(process)
         file = await self.opening.open_object(endpoint, (path_address + len(path) - len(rest), len(rest)))
         try:
             self.shares.check_file(process)  # other threads have opened files meanwhile
             if writable and file.attributes & FileAttributes.READ_ONLY:
-                raise PolicyError(ErrorCode.READ_ONLY)
+                raise CallerError(ErrorCode.READ_ONLY)
             if writable and not self.scratch():
-                raise PolicyError(ErrorCode.NO_SCRATCH)
+                raise CallerError(ErrorCode.NO_SCRATCH)
             self.shares.check_frames(process, OPEN_FRAMES)
             opened = self.mapping.open(process, file, writable=writable)
         except PolicyError:

@@ -10,7 +10,7 @@ from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import CallerError, PolicyError, error_of_code
 from callgate.kernel.core.records import EndpointState
 from callgate.kernel.file_data.fetching import Fetching
 from callgate.kernel.file_data.objects import FileObject, FilesState, SpanState, publish
@@ -39,14 +39,14 @@ class FileOpening:
         await reply.finish()
         if registers.ebx & FileAttributes.DIRECTORY:
             self.letting_go.close_at_server(endpoint, registers.eax)
-            raise PolicyError(ErrorCode.IS_DIRECTORY)
+            raise CallerError(ErrorCode.IS_DIRECTORY)
         shared = self._shared(endpoint, registers.edi)
         if shared is not None:
             shared.opens += 1
             self.letting_go.close_at_server(endpoint, registers.eax)
             return shared
         if endpoint.dead:
-            raise PolicyError(endpoint.error)
+            raise error_of_code(endpoint.error)
         state = self.state
         try:
             frame = self.shares.frame_for_files()
@@ -79,7 +79,7 @@ class FileOpening:
             file.error = code
             for span in list(file.spans):
                 if span.state is SpanState.WAITING:
-                    self.fetching.completion.fail(file, span, code)
+                    self.fetching.completion.fail(file, span, error_of_code(code))
                 elif span in file.spans:
                     self.letting_go.release(file, span)
             if file.number in self.state.objects:  # else it was being closed, and has gone with its last span
@@ -93,7 +93,7 @@ class FileOpening:
         data = bytearray()
         try:
             if file.size > limit:
-                raise PolicyError(ErrorCode.NOT_EXECUTABLE, f"{file.size} bytes are too many")
+                raise CallerError(ErrorCode.NOT_EXECUTABLE, f"{file.size} bytes are too many")
             while len(data) < file.size:
                 span = await self.fetching.obtain(file, len(data), file.size)
                 span.ahead = False

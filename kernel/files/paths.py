@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import CallerError, error_of_code
 from callgate.kernel.core.records import Endpoints, EndpointState
 from callgate.kernel.storage.disks import place_of
 
@@ -28,7 +28,7 @@ def listed(endpoints: Endpoints) -> list[EndpointState]:
 def resolve(endpoints: Endpoints, path: bytes) -> tuple[EndpointState | None, bytes]:
     """Split an absolute path into its volume and the rest; (None, b"") for the root directory."""
     if not path.startswith(b"/"):
-        raise PolicyError(ErrorCode.BAD_ARGUMENT, "a path starts with /")
+        raise CallerError(ErrorCode.BAD_ARGUMENT, "a path starts with /")
     name, _, rest = path.lstrip(b"/").partition(b"/")
     if not name:
         return None, b""
@@ -39,4 +39,4 @@ def resolve(endpoints: Endpoints, path: bytes) -> tuple[EndpointState | None, by
             if not endpoint.dead:
                 return endpoint, rest
             error = endpoint.error
-    raise PolicyError(error)
+    raise error_of_code(error)

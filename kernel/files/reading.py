@@ -11,7 +11,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import FILE_AREAS, FILE_SEQUENCE_NONE, FILE_WINDOW_BYTES
 from callgate.kernel.abi.limits import MAPPED_BLOCKS
 from callgate.kernel.abi.memory import LARGE_PAGE_SIZE, PAGE_SIZE
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import CallerError, PolicyError, Shortage
 from callgate.kernel.core.records import OpenFile, Process
 from callgate.kernel.file_data.fetching import SPAN_BYTES, Fetching
 from callgate.kernel.file_data.mapping import FileMapping
@@ -43,7 +43,7 @@ class Reading:
         sequential = position == opened.expected or self._within(file, opened.expected, position)
         span = await self.fetching.obtain(file, position, wanted)
         if not any(opened is other for other in process.files.values()):
-            raise PolicyError(ErrorCode.BAD_HANDLE)  # closed meanwhile; its place may be another file's by now
+            raise CallerError(ErrorCode.BAD_HANDLE)  # closed meanwhile; its place may be another file's by now
         span.ahead = False
         span.idle = 0
         self._make_room(process, opened, file, span)
@@ -94,7 +94,7 @@ class Reading:
         with self.fetching.hunger.keeping(span):
             while state.mapped >= MAPPED_BLOCKS:
                 if not self.letting_go.reclaim(enough=lambda: state.mapped < MAPPED_BLOCKS):
-                    raise PolicyError(ErrorCode.NO_MEMORY, f"spans are mapped {MAPPED_BLOCKS} times")
+                    raise Shortage(ErrorCode.NO_MEMORY, f"spans are mapped {MAPPED_BLOCKS} times")
             if None in covered:
                 self.shares.check_frames(process, covered.count(None))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.limits import BLOCK_WINDOWS_OF_SERVER, LOCK_BLOCKS_BYTES
 from callgate.kernel.abi.memory import SECTOR_SIZE, SECTORS_PER_PAGE
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import CallerError, PolicyError, Shortage
 from callgate.kernel.core.records import EndpointState, Process, WindowKind
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.memory.windows import Source, Windows
@@ -31,7 +31,7 @@ class BlockWindows:
         BAD_ARGUMENT outside the partition, NO_RESOURCES beyond the server's share, and what `Cache.read_locked` raises.
         """
         if not 0 < count <= LOCK_LIMIT or first + count > endpoint.sectors or endpoint.disk < 0:
-            raise PolicyError(ErrorCode.BAD_ARGUMENT)
+            raise CallerError(ErrorCode.BAD_ARGUMENT)
         lba = endpoint.start + first
         blocks = list(range(lba // SECTORS_PER_PAGE, (lba + count - 1) // SECTORS_PER_PAGE + 1))
         self._check_share(process, endpoint, len(blocks))
@@ -50,7 +50,7 @@ class BlockWindows:
         """NO_RESOURCES if a server has locked as much as it may."""
         windows = sum(window.kind == WindowKind.BLOCKS for window in process.windows.values())
         if windows >= BLOCK_WINDOWS_OF_SERVER:
-            raise PolicyError(ErrorCode.NO_RESOURCES, f"{windows} pieces of the disk are locked")
+            raise Shortage(ErrorCode.NO_RESOURCES, f"{windows} pieces of the disk are locked")
         self.shares.check_blocks(endpoint, count)
 
     def _own(self, process: Process, endpoint: EndpointState, locked: Locked) -> Source:
@@ -90,5 +90,5 @@ class BlockWindows:
         """Let go of what `lock` has returned the address of; BAD_ADDRESS if it has not."""
         window = next((w for w in process.windows.values() if w.kind == WindowKind.BLOCKS and w.owner == address), None)
         if window is None:
-            raise PolicyError(ErrorCode.BAD_ADDRESS)
+            raise CallerError(ErrorCode.BAD_ADDRESS)
         self.windows.close(process, window)

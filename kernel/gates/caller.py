@@ -12,7 +12,7 @@ from callgate.kernel.abi.message import MESSAGE_DATA_SIZE
 from callgate.kernel.abi.thread import ThreadControlBlock
 from callgate.kernel.core.control_block import ControlBlock, word
 from callgate.kernel.core.coroutines import CARRY
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import CallerError
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import Process, Thread
 from callgate.kernel.files.paths import absolute
@@ -37,11 +37,11 @@ class Caller:
         address = self.guest.words[thread.tcb + PATH_PAGE]
         path = bytes(self.guest.ram.view(address - KERNEL_BASE, frame["ecx"]))
         if b"\0" in path:
-            raise PolicyError(ErrorCode.BAD_ARGUMENT, "a path holds no zero byte")
+            raise CallerError(ErrorCode.BAD_ARGUMENT, "a path holds no zero byte")
         if path and not path.startswith(b"/") and thread.process.directory:
             path = absolute(thread.process.directory, path)
             if len(path) > PATH_LIMIT:
-                raise PolicyError(ErrorCode.NAME_TOO_LONG)
+                raise CallerError(ErrorCode.NAME_TOO_LONG)
             self.guest.ram.view(address - KERNEL_BASE, len(path))[:] = path
         return path, address
 

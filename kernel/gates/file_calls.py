@@ -7,7 +7,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import OpenFlags
 from callgate.kernel.abi.memory import USER_END
 from callgate.kernel.core.control_block import ControlBlock
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import CallerError
 from callgate.kernel.core.records import Thread
 from callgate.kernel.files.directories import Directories
 from callgate.kernel.files.handles import Files
@@ -45,7 +45,7 @@ class FileCalls:
         """Open the file at a path."""
         path, address = self.caller.path(thread, frame)
         if frame["edx"] & ~int(OpenFlags.WRITE):
-            raise PolicyError(ErrorCode.BAD_ARGUMENT, f"no such flags of OPEN: {frame['edx']:#x}")
+            raise CallerError(ErrorCode.BAD_ARGUMENT, f"no such flags of OPEN: {frame['edx']:#x}")
         flags = OpenFlags(frame["edx"])
         handle, opened, file = await self.files.open(thread.process, path, address, flags)
         frame["eax"], frame["ebx"] = handle, file.attributes
@@ -66,7 +66,7 @@ class FileCalls:
         """Say where code goes on whose touch of a file window cannot be satisfied."""
         handler = frame["ebx"], frame["esi"], frame["edi"]
         if any(address >= USER_END for address in handler):
-            raise PolicyError(ErrorCode.BAD_ADDRESS)
+            raise CallerError(ErrorCode.BAD_ADDRESS)
         thread.process.file_handler = handler
 
     async def lock_directory(self, thread: Thread, frame: ControlBlock) -> None:
@@ -84,7 +84,7 @@ class FileCalls:
         """Copy out where a symbolic link leads, to EDI, where there is room for EDX bytes."""
         target = await self.directories.link_target(*self.caller.path(thread, frame))
         if len(target) > frame["edx"]:
-            raise PolicyError(ErrorCode.NAME_TOO_LONG)
+            raise CallerError(ErrorCode.NAME_TOO_LONG)
         later = self.caller.give(thread.process, frame["edi"], target)
         if later is not None:
             await later
@@ -94,7 +94,7 @@ class FileCalls:
         """Set the process's current directory; whether there is one is asked when it is used."""
         path, _ = self.caller.path(thread, frame)
         if not path.startswith(b"/"):
-            raise PolicyError(ErrorCode.BAD_ARGUMENT, "a current directory starts with /")
+            raise CallerError(ErrorCode.BAD_ARGUMENT, "a current directory starts with /")
         if len(path) > DIRECTORY_LIMIT:
-            raise PolicyError(ErrorCode.NAME_TOO_LONG)
+            raise CallerError(ErrorCode.NAME_TOO_LONG)
         thread.process.directory = path

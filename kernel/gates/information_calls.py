@@ -11,7 +11,7 @@ from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.message import Endpoint
 from callgate.kernel.abi.volume import VOLUME_BRIEFLY, VOLUME_UNASKED
 from callgate.kernel.core.control_block import ControlBlock
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import CallerError
 from callgate.kernel.core.records import Tasks, Thread
 from callgate.kernel.files.paths import listed
 from callgate.kernel.gates.caller import Caller
@@ -49,7 +49,7 @@ class InformationCalls:
         volumes = listed(self.endpoints)
         index = frame["ebx"] & ~(VOLUME_UNASKED | VOLUME_BRIEFLY)
         if index >= len(volumes):
-            raise PolicyError(ErrorCode.NOT_FOUND)
+            raise CallerError(ErrorCode.NOT_FOUND)
         if frame["ebx"] & VOLUME_UNASKED:
             information = self.volume_queries.known(volumes[index])
         else:
@@ -63,7 +63,7 @@ class InformationCalls:
         """Describe the EBX-th thread."""
         threads = sorted(self.tasks.threads.values(), key=lambda item: item.number)
         if frame["ebx"] >= len(threads):
-            raise PolicyError(ErrorCode.NOT_FOUND)
+            raise CallerError(ErrorCode.NOT_FOUND)
         item = threads[frame["ebx"]]
         self.scheduler.charge()
         information = thread_information(item, thread)
@@ -73,7 +73,7 @@ class InformationCalls:
         """Describe the EBX-th server's slots, masks, ring and counters."""
         endpoints = list(self.endpoints.by_number.values())
         if frame["ebx"] >= len(endpoints):
-            raise PolicyError(ErrorCode.NOT_FOUND)
+            raise CallerError(ErrorCode.NOT_FOUND)
         endpoint = endpoints[frame["ebx"]]
         fields = self.slots.block(endpoint)
         states = self.guest.ram.view(endpoint.block + offset_of(Endpoint, "state"), 32)

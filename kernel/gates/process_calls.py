@@ -6,7 +6,7 @@ from callgate.kernel.abi.calls import SystemCall, WaitReason
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE, USER_END
 from callgate.kernel.core.control_block import ControlBlock
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import CallerError
 from callgate.kernel.core.records import Process, Thread
 from callgate.kernel.gates.caller import Caller
 from callgate.kernel.gates.starting import Programs
@@ -65,7 +65,7 @@ class ProcessCalls:
         """Wait until a child has ended; return its exit code."""
         child = self.tasks.processes.get(frame["ebx"])
         if child is None or child.parent != thread.process.number:
-            raise PolicyError(ErrorCode.NO_CHILD)
+            raise CallerError(ErrorCode.NO_CHILD)
         if child.number not in self.tasks.finished:
             child.waiter = thread.selector
             raise Park(WaitReason.CHILD)
@@ -75,13 +75,13 @@ class ProcessCalls:
         """Kill a process that this one, or a child of it, started."""
         victim = self.tasks.processes.get(frame["ebx"])
         if victim is None or not self._descends(victim, thread.process):
-            raise PolicyError(ErrorCode.NO_CHILD)
+            raise CallerError(ErrorCode.NO_CHILD)
         self.processes.kill(victim, KILLED_EXIT_CODE, "killed")
 
     def start_thread(self, thread: Thread, frame: ControlBlock) -> None:
         """Start another thread of the process at EBX with ESP = ECX and EAX = EDX."""
         if frame["ebx"] >= USER_END or frame["ecx"] > USER_END:
-            raise PolicyError(ErrorCode.BAD_ADDRESS)
+            raise CallerError(ErrorCode.BAD_ADDRESS)
         served = self.endpoints.by_number.get(thread.process.endpoint)
         if served is not None:
             self.endpoint_lifetimes.check_room(served)

@@ -10,7 +10,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.thread import GateFrame, ThreadControlBlock
 from callgate.kernel.core.control_block import ControlBlock, word
 from callgate.kernel.core.coroutines import CARRY
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import CallerError, GivenUp, PolicyError
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import Endpoints, Thread
 from callgate.kernel.files.directories import Directories
@@ -49,7 +49,7 @@ class ServerCalls:
         frame["eflags"] &= ~CARRY
         try:
             if thread.killed:
-                raise PolicyError(ErrorCode.KILLED)  # it ends on its way back
+                raise GivenUp(ErrorCode.KILLED)  # it ends on its way back
             if number == ServerCall.LOCK_BLOCKS:
                 return self._lock(thread, frame)
             if number == ServerCall.UNLOCK_BLOCKS:
@@ -59,7 +59,7 @@ class ServerCalls:
             elif number == ServerCall.HOSTED_STEP:
                 frame["eax"] = self.hosted.step(thread, frame["ebx"])
             else:
-                raise PolicyError(ErrorCode.BAD_CALL)
+                raise CallerError(ErrorCode.BAD_CALL)
         except PolicyError as error:
             fail(frame, error.code)
         return None

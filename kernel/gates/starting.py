@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from callgate.kernel.abi import limits
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import CallerError, PolicyError
 from callgate.kernel.core.records import Endpoints, EndpointState, Process, Tasks
 from callgate.kernel.files.paths import resolve
 from callgate.kernel.programs.executable import Executable, parse_elf
@@ -33,7 +33,7 @@ class Programs:
         """
         endpoint, rest = resolve(self.endpoints, path)
         if endpoint is None:
-            raise PolicyError(ErrorCode.IS_DIRECTORY)
+            raise CallerError(ErrorCode.IS_DIRECTORY)
         where = (address + len(path) - len(rest), len(rest))
         image = await self.read_all(endpoint, where, limits.PROGRAM_BYTES, parent)
         name = rest.rpartition(b"/")[2].decode("utf-8", "replace")

@@ -15,7 +15,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.thread import GateFrame, ThreadControlBlock
 from callgate.kernel.core.control_block import ControlBlock, word
 from callgate.kernel.core.coroutines import CARRY
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import CallerError, GivenUp, PolicyError
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import Thread
 from callgate.kernel.gates.caller import fail
@@ -52,9 +52,9 @@ class SystemCalls:
         handler = self.table.get(number)
         try:
             if thread.killed:
-                raise PolicyError(ErrorCode.KILLED)  # it ends on its way back
+                raise GivenUp(ErrorCode.KILLED)  # it ends on its way back
             if handler is None:
-                raise PolicyError(ErrorCode.BAD_CALL)
+                raise CallerError(ErrorCode.BAD_CALL)
             waiting = handler(thread, frame)
         except PolicyError as error:
             fail(frame, error.code)

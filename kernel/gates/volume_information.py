@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import VolumeFlags
-from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.volume import VolumeInformation
 from callgate.kernel.core.control_block import field_text
-from callgate.kernel.core.errors import Overdue, PolicyError
+from callgate.kernel.core.errors import GivenUp, Overdue, PolicyError
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import EndpointState
 from callgate.kernel.ipc.requests import Requests
@@ -49,9 +48,9 @@ class VolumeQueries:
         except Overdue:
             information.flags |= VolumeFlags.NO_FREE_SPACE | VolumeFlags.NOT_ANSWERED
             return information
-        except PolicyError as error:
-            if error.code in {ErrorCode.KILLED, ErrorCode.INTERRUPTED}:
-                raise
+        except GivenUp:
+            raise
+        except PolicyError:
             information.flags |= VolumeFlags.NO_FREE_SPACE
             return information
         information.cluster_bytes = registers.ecx

@@ -23,7 +23,7 @@ from callgate.kernel.abi.errors import ErrorCode, error_of_server
 from callgate.kernel.abi.limits import HELD_OF_SERVER
 from callgate.kernel.abi.message import Message
 from callgate.kernel.core.coroutines import CARRY, routine
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import Shortage
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.log import Log
 from callgate.kernel.core.records import RELEASES, EndpointState, Thread
@@ -80,7 +80,7 @@ class DeferredReleases:
     def check_room(self, endpoint: EndpointState) -> None:
         """NO_RESOURCES if the server holds as much for us as it may, or would if it answered."""
         if endpoint.held >= self.limit:
-            raise PolicyError(ErrorCode.NO_RESOURCES, f"/{endpoint.name} holds {endpoint.held} things for others")
+            raise Shortage(ErrorCode.NO_RESOURCES, f"/{endpoint.name} holds {endpoint.held} things for others")
 
     def _is_behind(self, endpoint: EndpointState) -> bool:
         return len(endpoint.releases.entries) >= self.limit // 2 and not endpoint.dead

@@ -11,7 +11,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
 from callgate.kernel.abi.message import RING_CELL_UNPUBLISHED, Endpoint, EndpointFlags, SlotState
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import PolicyError, Shortage
 from callgate.kernel.core.records import RELEASES, EndpointState, Process, Thread
 from callgate.kernel.ipc.slots import TCB_ARG0, Slots
 from callgate.kernel.memory.descriptor_tables import GlobalTable
@@ -101,7 +101,7 @@ class EndpointLifetimes:
                 for frame in (endpoint.block, *endpoint.frames.values()):
                     self.memory.low.release(frame)
                 return endpoint.number
-        raise PolicyError(ErrorCode.NO_RESOURCES, f"no room for more than {selectors.MAX_ENDPOINTS} volumes")
+        raise Shortage(ErrorCode.NO_RESOURCES, f"no room for more than {selectors.MAX_ENDPOINTS} volumes")
 
     def add_server(self, endpoint: EndpointState, thread: Thread) -> None:
         """Make `thread` a server thread of the endpoint, which has room for it."""
@@ -117,7 +117,7 @@ class EndpointLifetimes:
     def check_room(self, endpoint: EndpointState) -> None:
         """NO_RESOURCES if the endpoint has as many server threads as it may have."""
         if len(endpoint.servers) >= selectors.SLOTS:
-            raise PolicyError(ErrorCode.NO_RESOURCES, f"a server has at most {selectors.SLOTS} threads")
+            raise Shortage(ErrorCode.NO_RESOURCES, f"a server has at most {selectors.SLOTS} threads")
 
     def die(self, endpoint: EndpointState, code: ErrorCode) -> None:
         """An endpoint's server or disk is gone: requests fail when its threads, which the caller kills, have ended.

@@ -13,7 +13,7 @@ from callgate.kernel.abi.volume import (
     SECTOR_ENTRY_HOLE,
     SECTOR_ENTRY_MASK,
 )
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import PolicyError, ServerFault
 from callgate.kernel.core.log import Log
 from callgate.kernel.core.records import Endpoints, EndpointState, Pin, SectorPiece
 from callgate.kernel.ipc.posted import Posted
@@ -54,14 +54,14 @@ class Replies:
         match ReplyType(header.reply):
             case ReplyType.DATA:
                 if header.count > MESSAGE_DATA_SIZE:
-                    raise PolicyError(ErrorCode.BAD_REPLY, f"{header.count} bytes of data")
+                    raise ServerFault(ErrorCode.BAD_REPLY, f"{header.count} bytes of data")
             case ReplyType.OBJECT:
                 frames, endpoint.pins[slot] = self.object_frames(endpoint, message)
                 struct.pack_into(f"<{len(frames)}Q", message, DATA, *frames)
                 header.count = len(frames)
             case ReplyType.SECTORS:
                 self.sector_pieces(endpoint, message)
-                raise PolicyError(ErrorCode.BAD_REPLY, "sectors for a request that does not read a file")
+                raise ServerFault(ErrorCode.BAD_REPLY, "sectors for a request that does not read a file")
             case ReplyType.NONE | ReplyType.REGISTERS:
                 header.count = 0
 
@@ -70,13 +70,13 @@ class Replies:
         base, size = OBJECT.unpack_from(message, DATA)
         pages = -(-size // PAGE_SIZE)
         if pages > MESSAGE_ADDRESSES:
-            raise PolicyError(ErrorCode.BAD_REPLY, f"object of {size} bytes at {base:#x}")
+            raise ServerFault(ErrorCode.BAD_REPLY, f"object of {size} bytes at {base:#x}")
         assert endpoint.process is not None
         frames = []
         for address in range(base, base + pages * PAGE_SIZE, PAGE_SIZE):
             frame = endpoint.process.pages.get(address)
             if frame is None:
-                raise PolicyError(ErrorCode.BAD_REPLY, f"object page {address:#x} is not the server's own")
+                raise ServerFault(ErrorCode.BAD_REPLY, f"object page {address:#x} is not the server's own")
             frames.append(frame)
         for frame in frames:
             self.memory.low.hold(frame)
@@ -86,7 +86,7 @@ class Replies:
         """Return the pieces of a sectors reply, each inside the partition and within one block."""
         count = Message.from_buffer(message).count
         if count > MESSAGE_ADDRESSES:
-            raise PolicyError(ErrorCode.BAD_REPLY, f"{count} sector entries")
+            raise ServerFault(ErrorCode.BAD_REPLY, f"{count} sector entries")
         entries = struct.unpack_from(f"<{count}Q", message, DATA)
         return [self._check_entry(endpoint, entry) for entry in entries]
 
@@ -95,11 +95,11 @@ class Replies:
         sectors = (entry >> SECTOR_ENTRY_COUNT_SHIFT & SECTOR_ENTRY_COUNT_MASK) + 1
         if entry & SECTOR_ENTRY_HOLE:
             if first + sectors > SECTORS_PER_PAGE:
-                raise PolicyError(ErrorCode.BAD_REPLY, f"a hole of {sectors} sectors at {first} crosses a page")
+                raise ServerFault(ErrorCode.BAD_REPLY, f"a hole of {sectors} sectors at {first} crosses a page")
             return SectorPiece(None, first, sectors)
         lba = endpoint.start + first
         if first + sectors > endpoint.sectors:
-            raise PolicyError(ErrorCode.BAD_REPLY, f"sector {first} lies outside the partition")
+            raise ServerFault(ErrorCode.BAD_REPLY, f"sector {first} lies outside the partition")
         if lba % SECTORS_PER_PAGE + sectors > SECTORS_PER_PAGE:
-            raise PolicyError(ErrorCode.BAD_REPLY, f"{sectors} sectors at {first} cross a block")
+            raise ServerFault(ErrorCode.BAD_REPLY, f"{sectors} sectors at {first} cross a block")
         return SectorPiece(lba, lba % SECTORS_PER_PAGE, sectors)

@@ -12,12 +12,12 @@ from collections.abc import Callable
 
 from callgate.kernel.abi import selectors
 from callgate.kernel.abi.calls import Operation
-from callgate.kernel.abi.errors import ErrorCode, error_of_server
+from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES, MESSAGE_DATA_SIZE, Message, ReplyType
 from callgate.kernel.abi.selectors import SLOT_ABANDONED
 from callgate.kernel.core.coroutines import RoutineResult, routine
-from callgate.kernel.core.errors import Overdue, PolicyError
+from callgate.kernel.core.errors import DiskError, GivenUp, Overdue, PolicyError, error_of_code, error_of_reply
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import EndpointState, Pin
 from callgate.kernel.ipc.slots import NO_SLOT, Slots
@@ -101,13 +101,13 @@ class Requests:
         result = await routine("ipc_request", eax=eax, ebx=ebx, ecx=ecx, edx=edx)
         slot = block["slot"]
         if slot == SLOT_ABANDONED:
-            raise PolicyError(ErrorCode.KILLED if thread.killed else ErrorCode.INTERRUPTED)
+            raise GivenUp(ErrorCode.KILLED if thread.killed else ErrorCode.INTERRUPTED)
         if slot == NO_SLOT:
-            raise PolicyError(ErrorCode(block["request_bytes"]))
+            raise error_of_code(ErrorCode(block["request_bytes"]))
         reply = RequestReply(self.slots, endpoint, slot, result)
         if result.failed:
             await reply.finish()
-            raise PolicyError(self.error_of(endpoint, result.eax))
+            raise self.error_of(endpoint, result.eax)
         return reply
 
     async def make_until(self, deadline: int, endpoint: EndpointState, operation: Operation) -> RequestReply:
@@ -120,8 +120,8 @@ class Requests:
         scheduler.sleep_until(thread, deadline)
         try:
             return await self.make(endpoint, operation)
-        except PolicyError as error:
-            if error.code is ErrorCode.INTERRUPTED and self.guest.now >= deadline:
+        except GivenUp:
+            if not thread.killed and self.guest.now >= deadline:
                 raise Overdue from None
             raise
         finally:
@@ -130,13 +130,13 @@ class Requests:
             if self.guest.now >= deadline:
                 self.threads.clear_interrupt(thread)  # of the deadline: it has come, whoever was first
 
-    def error_of(self, endpoint: EndpointState, value: int) -> ErrorCode:
-        """Return what a caller is told for the error in a reply: the server's word, or the kernel's if it is gone.
+    def error_of(self, endpoint: EndpointState, value: int) -> PolicyError:
+        """Return the error for a reply with CF set: the server's answer, or the kernel's error if the server is gone.
 
         The disk of a server that lives may be gone, of which policy hears when the driver has given up its commands.
         """
         if endpoint.dead:
-            return endpoint.error
+            return error_of_code(endpoint.error)
         if value == ErrorCode.UNPLUGGED and endpoint.disk >= 0 and not self.disk_there(endpoint.disk):
-            return ErrorCode.UNPLUGGED
-        return error_of_server(value)
+            return DiskError(ErrorCode.UNPLUGGED)
+        return error_of_reply(value)

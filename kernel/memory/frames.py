@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import Shortage
 
 
-class OutOfMemory(PolicyError):
+class OutOfMemory(Shortage):
     """No frame is left: NO_MEMORY for whoever asked, unless somebody on the way can help himself."""
 
-    def __init__(self) -> None:
-        super().__init__(ErrorCode.NO_MEMORY)
+    def __init__(self, code: ErrorCode = ErrorCode.NO_MEMORY, text: str = "") -> None:
+        super().__init__(code, text)
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import CallerError
 from callgate.kernel.core.records import Process
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.machine.memory.ram import Ram
@@ -21,7 +21,7 @@ NEEDED_READ = layout.PTE_PRESENT | layout.PTE_USER
 NEEDED_WRITE = NEEDED_READ | layout.PTE_WRITABLE
 
 
-class BadAddress(PolicyError):
+class BadAddress(CallerError):
     """A process named memory that it may not use so."""
 
     def __init__(self, address: int, *, write: bool) -> None:
@@ -102,7 +102,7 @@ class UserMemory:
                 return data + piece[:end]
             data += piece
             address += size
-        raise PolicyError(ErrorCode.BAD_ARGUMENT, "string without an end")
+        raise CallerError(ErrorCode.BAD_ARGUMENT, "string without an end")
 
     def _pieces(self, address: int, length: int, *, write: bool) -> list[tuple[int, int]]:
         if self.touch is not None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import PolicyError, Shortage
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import Endpoints, Pin, Process, Window, WindowKind
 from callgate.kernel.memory.frames import OutOfMemory
@@ -91,7 +91,7 @@ class Windows:
                 break
             address = other + (size + 1) * PAGE_SIZE
         if address + pages * PAGE_SIZE > end:
-            raise PolicyError(ErrorCode.NO_MEMORY)
+            raise Shortage(ErrorCode.NO_MEMORY)
         return address
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.limits import PROGRAM_HEADERS, PROGRAM_MEMORY
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import CallerError
 
 ELF_HEADER = struct.Struct("<16sHHIIIIIHHHHHH")
 PROGRAM_HEADER = struct.Struct("<IIIIIIII")
@@ -91,6 +91,6 @@ def check_pages(segments: tuple[Segment, ...]) -> None:
         raise refuse(f"segments of more than {PROGRAM_MEMORY} bytes")
 
 
-def refuse(text: str) -> PolicyError:
+def refuse(text: str) -> CallerError:
     """Return the error for a file that cannot be run."""
-    return PolicyError(ErrorCode.NOT_EXECUTABLE, text)
+    return CallerError(ErrorCode.NOT_EXECUTABLE, text)

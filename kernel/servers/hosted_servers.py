@@ -28,7 +28,7 @@ from callgate.kernel.abi.calls import ServerCall
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.thread import HostedBlock, HostedGate
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import CallerError
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import Process, Thread
 from callgate.kernel.memory.user_memory import BadAddress, UserMemory
@@ -97,7 +97,7 @@ class Hosted:
         """
         server = self.servers.get(thread.process.number)
         if server is None:
-            raise PolicyError(ErrorCode.BAD_CALL, f"{thread.process.name} has no hosted handlers")
+            raise CallerError(ErrorCode.BAD_CALL, f"{thread.process.name} has no hosted handlers")
         memory = self.memory_of(thread.process)
         self.accesses = self.bytes = 0
         try:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import PolicyError, ServerFault
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import PRIORITY_SERVER, EndpointState, Process, Thread, Window, WindowKind
 from callgate.kernel.ipc.endpoint_lifetimes import EndpointLifetimes
@@ -123,7 +123,7 @@ class Servers:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            raise PolicyError(ErrorCode.SERVER_DIED, f"its server raised {describe(error)}") from error
+            raise ServerFault(ErrorCode.SERVER_DIED, f"its server raised {describe(error)}") from error
 
     @contextmanager
     def _all_or_nothing(self, process: Process) -> Iterator[None]:

@@ -14,7 +14,7 @@ from callgate.disk.partitioning.partitions import DiskLayout, Reader, ReadError,
 from callgate.disk.partitioning.partitions import Partition as DiskPartition
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.core.errors import Overdue, PolicyError
+from callgate.kernel.core.errors import DiskError, Overdue, PolicyError, ServerFault, ServerShortage, Shortage
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import EndpointState
 from callgate.kernel.ipc.requests import Requests
@@ -28,7 +28,7 @@ from callgate.kernel.tasks.processes import KILLED_EXIT_CODE
 from callgate.server.hosted import HostedServer, VolumeGeometry
 from callgate.server.probing import Claim, Claimants, claim_by_beginning, explain, unsaid
 
-FUTILE = frozenset({ErrorCode.NO_MEMORY, ErrorCode.NO_RESOURCES, ErrorCode.UNPLUGGED})  # another server fares no better
+FUTILE = (Shortage, ServerShortage, DiskError)  # another server fares no better
 UNKNOWN = "no file system that a server knows"
 
 
@@ -119,7 +119,7 @@ class Volumes:
                     say(await self.start_server(found, disk, partition, name))
                 except PolicyError as error:
                     say(f"{name}: not mounted: {error}")
-                    if error.code in FUTILE:
+                    if isinstance(error, FUTILE):
                         break
                 else:
                     return True
@@ -146,7 +146,7 @@ class Volumes:
         A server that does not answer, or answers with an error, is ended; PolicyError.
         """
         if not self.disks.there(disk):
-            raise PolicyError(ErrorCode.UNPLUGGED, "the disk was removed")
+            raise DiskError(ErrorCode.UNPLUGGED, "the disk was removed")
         geometry = VolumeGeometry(name, partition.start, partition.sectors)
         state = self.servers.start_hosted(claim.server, geometry, disk)
         state.file_system = claim.kind
@@ -174,7 +174,7 @@ class Volumes:
             self.servers.lifetimes.die(endpoint, ErrorCode.SERVER_DIED)
             assert endpoint.process is not None
             self.servers.processes.kill(endpoint.process, KILLED_EXIT_CODE, endpoint.reason)
-            raise PolicyError(ErrorCode.SERVER_DIED, f"{endpoint.reason} (--mount-deadline)") from None
+            raise ServerFault(ErrorCode.SERVER_DIED, f"{endpoint.reason} (--mount-deadline)") from None
         label = (await reply.take_data()).decode("utf-8", "replace")
         server = self.servers.hosted.servers.get(endpoint.process.number) if endpoint.process else None
         if server is not None and server.kind:

@@ -18,7 +18,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.limits import BLOCKS_ALONE
 from callgate.kernel.abi.memory import SECTORS_PER_PAGE
 from callgate.kernel.core.coroutines import routine
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import DiskError, GivenUp, PolicyError, Shortage
 from callgate.kernel.memory.frames import FramePool, OutOfMemory
 from callgate.kernel.storage.disk_requests import DiskRequests, Key, Run, runs
 from callgate.kernel.tasks.scheduler import Scheduler
@@ -210,13 +210,13 @@ class Cache:
             if failed is not None:
                 raise failed
 
-    def failed(self, key: Key) -> PolicyError | None:
+    def failed(self, key: Key) -> DiskError | None:
         """Return why a block could not be read, None if it was or is on its way."""
         status = self.state.blocks[key].failed
         if status is None:
             return None
         code = ErrorCode.UNPLUGGED if status is DiskStatus.REMOVED else ErrorCode.IO_ERROR
-        return PolicyError(code, f"disk {key[0]}, sector {key[1] * SECTORS_PER_PAGE}: cannot be read")
+        return DiskError(code, f"disk {key[0]}, sector {key[1] * SECTORS_PER_PAGE}: cannot be read")
 
     def failures(self, keys: list[Key]) -> list[Key]:
         """Return those of `keys` that could not be read."""
@@ -275,12 +275,12 @@ class Cache:
                     await self.read(disk, locked.to_read)
                     while any(self.pending(key) for key in locked.missing):
                         if thread.killed:
-                            raise PolicyError(ErrorCode.KILLED)
+                            raise GivenUp(ErrorCode.KILLED)
                         await routine("block", eax=WaitReason.DISK)
                 self.check(locked)
             except PolicyError as error:
                 self.unlock(locked.keys)  # a block that the disk is about to write into stays until it has
-                given_up = thread.killed or error.code is ErrorCode.KILLED
+                given_up = thread.killed or isinstance(error, GivenUp)
                 if given_up or not locked.missing or self.state.alone.keys().isdisjoint(locked.keys):
                     raise
             else:
@@ -368,7 +368,7 @@ class Cache:
         """Make room: the least recently used block that nobody holds, if need be one that a file let go of."""
         while not self.state.idle:
             if not self.reclaim(at_once):
-                raise PolicyError(ErrorCode.NO_MEMORY, "every block of the disk cache is in use")
+                raise Shortage(ErrorCode.NO_MEMORY, "every block of the disk cache is in use")
         self._evict(next(iter(self.state.idle)))
         self.state.evictions += 1
 

@@ -16,7 +16,7 @@ from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.limits import REQUESTS_OF_DISK
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.core.coroutines import routine
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import GivenUp
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.memory.frames import FramePool, OutOfMemory
@@ -122,7 +122,7 @@ class DiskRequests:
                         raise
             thread = self.scheduler.current
             if thread.killed:
-                raise PolicyError(ErrorCode.KILLED)
+                raise GivenUp(ErrorCode.KILLED)
             state.short.append(thread.selector)
             await routine("block", eax=WaitReason.DISK)
             if thread.selector in state.short:

@@ -10,7 +10,7 @@ from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
 from callgate.kernel.abi.thread import ThreadState
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import CallerError, GivenUp, PolicyError, Shortage
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import PRIORITY_USER, Process, Tasks, Thread, Window, WindowKind
 from callgate.kernel.core.symbols import share
@@ -56,7 +56,7 @@ class Processes:
         """Make a process without threads; NO_MEMORY or NO_RESOURCES if a table is full, KILLED if its parent dies."""
         shares = self.shares
         if parent and (parent not in self.tasks.processes or self.tasks.processes[parent].dying):
-            raise PolicyError(ErrorCode.KILLED, f"the parent, process {parent}, is dying")
+            raise GivenUp(ErrorCode.KILLED, f"the parent, process {parent}, is dying")
         shares.check_process(parent)
         if parent in self.tasks.processes:
             shares.check_free(self.tasks.processes[parent], SPACE_FRAMES)
@@ -83,7 +83,7 @@ class Processes:
             flags = USER_CODE if segment.executable else USER_DATA if segment.writable else USER_READ
             self._load_segment(process, segment.address, segment.data, segment.memory_size, flags)
         if len(arguments) > ARGUMENTS_LIMIT:
-            raise PolicyError(ErrorCode.BAD_ARGUMENT, "command line too long")
+            raise CallerError(ErrorCode.BAD_ARGUMENT, "command line too long")
         data = arguments + b"\0" + process.directory + b"\0"
         self._load_segment(process, layout.USER_ARGUMENTS, data, len(data), USER_READ)
         # The stack's first page is there from the start; the others come when they are touched.
@@ -130,7 +130,7 @@ class Processes:
         """Return the address of `size` bytes of new, zero-filled, page-aligned memory."""
         pages = -(-size // PAGE_SIZE)
         if not 0 < pages <= (layout.USER_FILES - layout.USER_HEAP) // PAGE_SIZE:
-            raise PolicyError(ErrorCode.BAD_ARGUMENT)
+            raise CallerError(ErrorCode.BAD_ARGUMENT)
         self.shares.check_frames(process, pages + pages // TABLE_ENTRIES + 2)
         address = self._find_heap(process, pages)
         frames = self.memory.low.allocate_several(pages)
@@ -151,7 +151,7 @@ class Processes:
         """Give back what `allocate` returned; BAD_ADDRESS if it did not."""
         window = process.windows.get(address)
         if window is None or window.kind != WindowKind.HEAP:
-            raise PolicyError(ErrorCode.BAD_ADDRESS)
+            raise CallerError(ErrorCode.BAD_ADDRESS)
         self._take_piece(process, window)
         self.guest.flush_tlb()
 
@@ -274,20 +274,20 @@ class Processes:
         address = layout.USER_HEAP
         pieces = sorted((w for w in process.windows.values() if w.kind == WindowKind.HEAP), key=lambda w: w.address)
         if len(pieces) >= limits.ALLOCATIONS_OF_PROCESS:
-            raise PolicyError(ErrorCode.NO_RESOURCES, f"{len(pieces)} pieces of memory")
+            raise Shortage(ErrorCode.NO_RESOURCES, f"{len(pieces)} pieces of memory")
         for window in pieces:
             if window.address - address >= pages * PAGE_SIZE:
                 break
             address = window.address + window.pages * PAGE_SIZE
         if address + pages * PAGE_SIZE > layout.USER_FILES:
-            raise PolicyError(ErrorCode.NO_MEMORY)
+            raise Shortage(ErrorCode.NO_MEMORY)
         return address
 
     def _take_ldt_index(self) -> int:
         if self.tasks.free_ldt_slots:
             return self.tasks.free_ldt_slots.pop()
         if self.tasks.next_ldt_slot >= selectors.GDT_FIRST_LDT + selectors.MAX_PROCESSES:
-            raise PolicyError(ErrorCode.NO_RESOURCES)
+            raise Shortage(ErrorCode.NO_RESOURCES)
         self.tasks.next_ldt_slot += 1
         return self.tasks.next_ldt_slot - 1
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from callgate.kernel.abi import limits
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.selectors import MAX_PROCESSES, MAX_THREADS
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import Shortage
 from callgate.kernel.core.records import Endpoints, EndpointState, Process, Tasks
 from callgate.kernel.memory.frames import OutOfMemory
 from callgate.kernel.memory.physical_memory import PhysicalMemory
@@ -53,19 +53,19 @@ class Shares:
         if parent in (0, self.tasks.shell) or parent not in self.tasks.processes:
             return
         if len(self.tasks.processes) >= MAX_PROCESSES - limits.PROCESSES_RESERVED:
-            raise PolicyError(ErrorCode.NO_RESOURCES, "the last processes are the shell's")
+            raise Shortage(ErrorCode.NO_RESOURCES, "the last processes are the shell's")
         if len(self._family(self.tasks.processes[parent].family)) >= limits.PROCESSES_OF_FAMILY:
-            raise PolicyError(ErrorCode.NO_RESOURCES, f"a family has at most {limits.PROCESSES_OF_FAMILY} processes")
+            raise Shortage(ErrorCode.NO_RESOURCES, f"a family has at most {limits.PROCESSES_OF_FAMILY} processes")
 
     def check_thread(self, process: Process) -> None:
         """NO_RESOURCES if a process must not have one more thread; NO_MEMORY if there is no memory for its stack."""
         if len(process.threads) >= limits.THREADS_OF_PROCESS:
-            raise PolicyError(ErrorCode.NO_RESOURCES, f"a process has at most {limits.THREADS_OF_PROCESS} threads")
+            raise Shortage(ErrorCode.NO_RESOURCES, f"a process has at most {limits.THREADS_OF_PROCESS} threads")
         if not self.favoured(process):
             if len(self.tasks.threads) >= MAX_THREADS - limits.THREADS_RESERVED:
-                raise PolicyError(ErrorCode.NO_RESOURCES, "the last threads are the shell's")
+                raise Shortage(ErrorCode.NO_RESOURCES, "the last threads are the shell's")
             if sum(len(other.threads) for other in self._family(process.family)) >= limits.THREADS_OF_FAMILY:
-                raise PolicyError(ErrorCode.NO_RESOURCES, f"a family has at most {limits.THREADS_OF_FAMILY} threads")
+                raise Shortage(ErrorCode.NO_RESOURCES, f"a family has at most {limits.THREADS_OF_FAMILY} threads")
         self.check_frames(process, THREAD_FRAMES)
 
     # Low memory.
@@ -114,16 +114,16 @@ class Shares:
     def check_file(self, process: Process) -> None:
         """NO_RESOURCES if a process must not open one more file."""
         if len(process.files) >= limits.FILES_OF_PROCESS:
-            raise PolicyError(ErrorCode.NO_RESOURCES, f"a process has at most {limits.FILES_OF_PROCESS} files open")
+            raise Shortage(ErrorCode.NO_RESOURCES, f"a process has at most {limits.FILES_OF_PROCESS} files open")
         if sum(len(other.files) for other in self._family(process.family)) >= limits.FILES_OF_FAMILY:
-            raise PolicyError(ErrorCode.NO_RESOURCES, f"a family has at most {limits.FILES_OF_FAMILY} files open")
+            raise Shortage(ErrorCode.NO_RESOURCES, f"a family has at most {limits.FILES_OF_FAMILY} files open")
 
     def check_lock(self, process: Process) -> None:
         """NO_RESOURCES if a process must not lock one more directory."""
         if len(process.locks) >= limits.DIRECTORIES_OF_PROCESS:
-            raise PolicyError(ErrorCode.NO_RESOURCES, f"a process locks at most {limits.DIRECTORIES_OF_PROCESS}")
+            raise Shortage(ErrorCode.NO_RESOURCES, f"a process locks at most {limits.DIRECTORIES_OF_PROCESS}")
         if sum(len(other.locks) for other in self._family(process.family)) >= limits.DIRECTORIES_OF_FAMILY:
-            raise PolicyError(ErrorCode.NO_RESOURCES, f"a family locks at most {limits.DIRECTORIES_OF_FAMILY}")
+            raise Shortage(ErrorCode.NO_RESOURCES, f"a family locks at most {limits.DIRECTORIES_OF_FAMILY}")
 
     # Programs that are being read.
 
@@ -133,9 +133,9 @@ class Shares:
         if parent not in (0, self.tasks.shell):
             most -= limits.PROGRAMS_LOADING_RESERVED
             if self.loading[self.family_of(0, parent)] + count > limits.PROGRAMS_LOADING_OF_FAMILY:
-                raise PolicyError(ErrorCode.NO_MEMORY, "the family reads too many programs")
+                raise Shortage(ErrorCode.NO_MEMORY, "the family reads too many programs")
         if self.loading.total() + count > most:
-            raise PolicyError(ErrorCode.NO_MEMORY, "too many programs are being read")
+            raise Shortage(ErrorCode.NO_MEMORY, "too many programs are being read")
 
     # Blocks of the cache.
 
@@ -151,7 +151,7 @@ class Shares:
         servers = self.endpoints.by_number.values()
         others = sum(max(0, server.locked_blocks - own) for server in servers if server is not endpoint)
         if mine > own and (mine > most or mine - own + others > shared):
-            raise PolicyError(ErrorCode.NO_RESOURCES, f"/{endpoint.name} has {endpoint.locked_blocks} blocks locked")
+            raise Shortage(ErrorCode.NO_RESOURCES, f"/{endpoint.name} has {endpoint.locked_blocks} blocks locked")
 
 
 def frames_of(process: Process) -> int:

@@ -20,7 +20,7 @@ from callgate.kernel.abi.thread import (
     ThreadFlags,
 )
 from callgate.kernel.core.control_block import ControlBlock
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import GivenUp, PolicyError, Shortage
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import PRIORITY_KERNEL, Process, Tasks, Thread
 from callgate.kernel.memory.descriptor_tables import GlobalTable
@@ -67,7 +67,7 @@ class Threads:
         nobody would end the new thread, and what waits for the last one would wait for ever.
         """
         if process.dying:
-            raise PolicyError(ErrorCode.KILLED, f"process {process.number} is dying")
+            raise GivenUp(ErrorCode.KILLED, f"process {process.number} is dying")
         path_page = self.memory.low.allocate()
         try:
             index, stack_top, tcb = self._take_stack()
@@ -162,10 +162,10 @@ class Threads:
     def check_wait(self, thread: Thread) -> None:
         """Raise KILLED or INTERRUPTED if `thread` must not wait for a server (any longer); an interrupt counts once."""
         if thread.killed:
-            raise PolicyError(ErrorCode.KILLED)
+            raise GivenUp(ErrorCode.KILLED)
         if self.guest.words[thread.tcb + TCB_FLAGS] & ThreadFlags.INTERRUPTED:
             self.clear_interrupt(thread)
-            raise PolicyError(ErrorCode.INTERRUPTED)
+            raise GivenUp(ErrorCode.INTERRUPTED)
 
     def interrupt(self, thread: Thread) -> None:
         """Have a thread's wait for a server end, the present one or the next."""
@@ -216,7 +216,7 @@ class Threads:
             return free.pop()
         index = self.tasks.next_thread_slot
         if index >= selectors.MAX_THREADS:
-            raise PolicyError(ErrorCode.NO_RESOURCES)
+            raise Shortage(ErrorCode.NO_RESOURCES)
         self.tasks.next_thread_slot += 1
         return index
 

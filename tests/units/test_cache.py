@@ -9,7 +9,7 @@ from callgate.kernel.abi.disks.disk import DiskStatus
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import HIGH_MEMORY
 from callgate.kernel.core.coroutines import RoutineCall
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import GivenUp, PolicyError
 from callgate.kernel.memory.frames import FramePool
 from callgate.kernel.storage.cache import SPARE_LEAST, Cache, CacheState
 from callgate.kernel.storage.changed_blocks import ChangedBlocks
@@ -220,7 +220,7 @@ def test_blocks_that_a_dying_thread_was_to_read_fail_and_threads_that_wait_for_t
     shelf = Shelf()
     mine = shelf.cache.lock(DISK, [1, 2])
     shelf.cache.notify(mine.missing, 0x210)
-    shelf.refused = PolicyError(ErrorCode.KILLED)
+    shelf.refused = GivenUp(ErrorCode.KILLED)
     with refusal(ErrorCode.KILLED):
         drive(shelf.cache.read(DISK, mine.to_read))
     assert (shelf.unread, shelf.woken) == ([{(DISK, 1), (DISK, 2)}], [0x210])

@@ -9,7 +9,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.limits import REQUESTS_OF_DISK
 from callgate.kernel.abi.memory import HIGH_MEMORY, KERNEL_BASE
 from callgate.kernel.core.coroutines import RoutineCall
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import DiskError
 from callgate.kernel.core.records import SectorPiece
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.storage.cache import Locked
@@ -260,7 +260,7 @@ class Blocks:
 
     async def read_locked(self, disk: int, numbers: list[int]) -> Locked:
         if numbers[-1] > 511:
-            raise PolicyError(ErrorCode.IO_ERROR, "cannot be read")
+            raise DiskError(ErrorCode.IO_ERROR, "cannot be read")
         self.most = max(self.most, len(numbers))
         for index, number in enumerate(numbers):
             self.high[index * PAGE : (index + 1) * PAGE] = bytes([number & 0xFF]) * PAGE

@@ -9,7 +9,7 @@ from callgate.kernel.abi.memory import USER_HEAP
 from callgate.kernel.abi.message import MESSAGE_DATA_SIZE, Message, ReplyType, SlotState
 from callgate.kernel.abi.selectors import SLOT_ABANDONED
 from callgate.kernel.core.coroutines import RoutineCall
-from callgate.kernel.core.errors import Overdue, PolicyError
+from callgate.kernel.core.errors import DiskError, GivenUp, Overdue, ServerFault
 from callgate.kernel.core.records import SectorPiece
 from callgate.kernel.ipc.requests import Requests
 from callgate.kernel.ipc.slots import NO_SLOT
@@ -156,9 +156,9 @@ def test_an_error_in_a_reply_gives_the_slot_back_and_is_the_servers_word_within_
 
 def test_a_servers_word_that_its_disk_is_gone_counts_if_that_is_so(ipc: Ipc) -> None:
     gone = Requests(ipc.guest, ipc.threads, ipc.slots, lambda disk: disk != 0x100)
-    assert gone.error_of(ipc.endpoint, ErrorCode.UNPLUGGED) is ErrorCode.UNPLUGGED
+    assert isinstance(gone.error_of(ipc.endpoint, ErrorCode.UNPLUGGED), DiskError)
     ipc.endpoint.dead, ipc.endpoint.error = True, ErrorCode.SERVER_DIED
-    assert gone.error_of(ipc.endpoint, ErrorCode.NOT_FOUND) is ErrorCode.SERVER_DIED
+    assert isinstance(gone.error_of(ipc.endpoint, ErrorCode.NOT_FOUND), ServerFault)
 
 
 def test_a_request_without_a_slot_or_given_up_has_the_kernels_error(ipc: Ipc) -> None:
@@ -196,6 +196,6 @@ def test_an_interrupt_before_the_deadline_is_an_interrupt(ipc: Ipc) -> None:
     def interrupted(_call: RoutineCall) -> None:
         ipc.threads.block(ipc.thread)["slot"] = SLOT_ABANDONED
 
-    with pytest.raises(PolicyError) as refused_with:
+    with pytest.raises(GivenUp) as refused_with:
         drive(ipc.requests.make_until(5000, ipc.endpoint, Operation.VOLUME), ipc_request=interrupted)
-    assert (type(refused_with.value), refused_with.value.code) == (PolicyError, ErrorCode.INTERRUPTED)
+    assert (type(refused_with.value), refused_with.value.code) == (GivenUp, ErrorCode.INTERRUPTED)

@@ -9,7 +9,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import USER_ARGUMENTS, USER_FILES, USER_HEAP, USER_STACK_SIZE, USER_STACK_TOP
 from callgate.kernel.abi.selectors import MAX_THREADS, SELECTOR_USER_CODE, SELECTOR_USER_DATA
 from callgate.kernel.abi.thread import GateFrame, ThreadFlags, ThreadState
-from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.errors import Shortage
 from callgate.kernel.core.records import EndpointState, Process
 from callgate.kernel.programs.executable import Executable, Segment
 from callgate.kernel.tasks.fpu import FloatingPointUnit
@@ -135,7 +135,7 @@ def test_a_thread_of_ring_3_starts_with_its_registers_and_nothing_of_another_thr
 
 def test_no_thread_is_made_in_a_dying_process_or_without_room_and_nothing_is_taken(tasks: Tasks) -> None:
     def full(_process: Process) -> None:
-        raise PolicyError(ErrorCode.NO_RESOURCES)
+        raise Shortage(ErrorCode.NO_RESOURCES)
 
     threads = Threads(tasks.guest, tasks.memory, tasks.gdt, tasks.scheduler, tasks.fpu, tasks.records, full)
     available = tasks.low.available

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 from callgate.disk.partitioning.layout import DiskLayout, Partition
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.core.errors import Overdue, PolicyError
+from callgate.kernel.core.errors import Overdue, error_of_reply
 from callgate.kernel.core.records import EndpointState
 from callgate.kernel.servers.disk_changes import Plugging, PluggingState
 from callgate.kernel.servers.mounting import MOUNT_DEADLINE, Report
@@ -71,7 +71,7 @@ class Mounts(System):
         if code is ErrorCode.INTERRUPTED:
             raise Overdue
         if code is not None:
-            raise PolicyError(code)
+            raise error_of_reply(code)
 
         async def take_data() -> bytes:
             return b"LABEL"

@@ -9,9 +9,11 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.limits import SPANS_OF_FILE
 from callgate.kernel.abi.message import ReplyType, SlotState
 from callgate.kernel.core.coroutines import RoutineCall, RoutineResult
+from callgate.kernel.core.errors import DiskError, GivenUp, PolicyError, ServerAnswer, ServerFault, ServerShortage
 from callgate.kernel.file_data.fetching import SPAN_BYTES
 from callgate.kernel.file_data.hunger import TRIES
 from callgate.kernel.file_data.objects import FileObject, Part, Span, SpanState
+from callgate.kernel.memory.frames import OutOfMemory
 from plain_files import PAGE, FileData
 from plain_guest import drive, refusal, returned
 from plain_ipc import DATA
@@ -131,7 +133,7 @@ def test_an_answer_that_does_not_cover_what_was_asked_or_lies_elsewhere_is_refus
     file = data.new_file(PAGE)
     span = data.expect(file, 0, PAGE)
     bring(data, span, entries, start=start, covered=covered)
-    assert (span.state, span.error, file.spans) == (SpanState.FAILED, ErrorCode.BAD_REPLY, [])
+    assert (span.state, type(span.error), file.spans) == (SpanState.FAILED, ServerFault, [])
     assert data.slots.block(data.endpoint)["bad_replies"] == 1
     assert data.lines[-1].startswith("d0p1: file data refused: ")
     assert (data.records.lists, data.noted()) == ({}, [(Operation.RELEASE, 3)])
@@ -172,21 +174,22 @@ def test_blocks_that_failed_in_company_are_worth_asking_for_again(data: FileData
 
 
 @pytest.mark.parametrize(
-    ("carry", "said", "heard"),
+    ("carry", "said", "kind", "heard"),
     [
-        (1, ErrorCode.IO_ERROR, ErrorCode.IO_ERROR),
-        (1, ErrorCode.KILLED, ErrorCode.BAD_REPLY),
-        (0, 0, ErrorCode.CORRUPT),
+        (1, ErrorCode.IO_ERROR, ServerAnswer, ErrorCode.IO_ERROR),
+        (1, ErrorCode.NO_MEMORY, ServerShortage, ErrorCode.NO_MEMORY),
+        (1, ErrorCode.KILLED, ServerFault, ErrorCode.BAD_REPLY),
+        (0, 0, ServerAnswer, ErrorCode.CORRUPT),
     ],
 )
 def test_an_answer_without_data_fails_the_span_with_the_servers_word(
-    data: FileData, carry: int, said: int, heard: ErrorCode
+    data: FileData, carry: int, said: int, kind: type[PolicyError], heard: ErrorCode
 ) -> None:
     span = data.expect(data.new_file(PAGE), 0, PAGE)
     slot, page = data.answered(span, [], start=0, covered=0)
     data.message(slot).eflags, data.message(slot).eax = carry, said
     data.answers.dropped(data.endpoint, slot, page)
-    assert (span.state, span.error, span.theirs) == (SpanState.FAILED, heard, True)
+    assert (span.state, type(span.error), span.error.code) == (SpanState.FAILED, kind, heard)
 
 
 def test_a_span_of_a_dead_server_fails_with_the_reason(data: FileData) -> None:
@@ -195,7 +198,7 @@ def test_a_span_of_a_dead_server_fails_with_the_reason(data: FileData) -> None:
     data.endpoint.error = ErrorCode.UNPLUGGED
     data.answers.failed(data.endpoint, slot)
     data.answers.failed(data.endpoint, slot)  # known no more
-    assert (span.error, data.endpoint.posted) == (ErrorCode.UNPLUGGED, {})
+    assert (type(span.error), data.endpoint.posted) == (DiskError, {})
 
 
 def test_a_request_that_begins_within_a_page_takes_its_beginning_over_and_gives_it_back_if_it_fails(
@@ -211,7 +214,7 @@ def test_a_request_that_begins_within_a_page_takes_its_beginning_over_and_gives_
     assert data.pages.begin(file, rest, 1024, 7168, pieces)
     assert (rest.position, before in file.spans) == (0, False)
     assert rest.begun == Part(rest.private[0], 0, 1024)
-    data.completion.fail(file, rest, ErrorCode.IO_ERROR)
+    data.completion.fail(file, rest, DiskError(ErrorCode.IO_ERROR))
     (again,) = file.spans
     assert (again.position, again.length, again.stuck, again.state) == (0, 1024, True, SpanState.READY)
     assert content(data, file, 0, 1024) == b"\3" * 1024
@@ -224,7 +227,7 @@ def test_data_that_nobody_may_keep_for_want_of_memory_fail_so(data: FileData) ->
     bring(data, span, [sectors(16, 2)])
     data.low.allocate_several(data.low.available - 64)
     data.end_runs()
-    assert (span.state, span.error) == (SpanState.FAILED, ErrorCode.NO_MEMORY)
+    assert (span.state, type(span.error)) == (SpanState.FAILED, OutOfMemory)
 
 
 # Fetching.
@@ -307,13 +310,14 @@ def test_readers_of_one_range_share_a_request_and_wait_for_it(data: FileData) ->
 
 def test_a_servers_error_is_the_readers_and_one_of_another_reader_is_asked_again(data: FileData) -> None:
     file = data.new_file(PAGE)
-    codes = [ErrorCode.KILLED, ErrorCode.INTERRUPTED] * TRIES + [ErrorCode.IO_ERROR]
+    errors = [GivenUp(ErrorCode.KILLED), GivenUp(ErrorCode.INTERRUPTED)] * TRIES
+    errors.append(ServerAnswer(ErrorCode.IO_ERROR))
     server = Server(data)
 
     def block(_call: RoutineCall) -> None:
         data.endpoint.posted.clear()
         data.slots.free_slot(data.endpoint, 0)
-        data.completion.fail(file, file.spans[0], codes.pop(0))
+        data.completion.fail(file, file.spans[0], errors.pop(0))
 
     with refusal(ErrorCode.IO_ERROR):
         drive(data.fetching.obtain(file, 0, 1), ipc_take=server.ipc_take, ipc_post=server.ipc_post, block=block)

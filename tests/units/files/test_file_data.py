@@ -6,6 +6,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import FilePage
 from callgate.kernel.abi.memory import LARGE_PAGE_SIZE, USER_FILES
 from callgate.kernel.core.coroutines import RoutineCall, RoutineResult
+from callgate.kernel.core.errors import DiskError, ServerFault
 from callgate.kernel.core.records import Thread
 from callgate.kernel.file_data.ageing_timer import PERIOD
 from callgate.kernel.file_data.hunger import STARVED_LIMIT, TRIES, Patience
@@ -90,7 +91,7 @@ def test_a_killed_reader_does_not_starve(data: FileData) -> None:
 
 
 def test_a_reader_asks_100_times_and_says_why_it_gives_up() -> None:
-    patience = Patience(code=ErrorCode.BAD_REPLY)
+    patience = Patience(error=ServerFault(ErrorCode.BAD_REPLY))
     for _ in range(TRIES):
         patience.spend()
     with refusal(ErrorCode.BAD_REPLY):
@@ -244,7 +245,7 @@ def test_a_file_that_is_closed_with_data_on_their_way_goes_when_they_have_come(d
     span = data.expect(file, 0, PAGE)
     data.letting_go.close_object(file)
     assert (data.letting_go.in_use(data.endpoint), data.noted()) == (True, [])
-    data.completion.fail(file, span, ErrorCode.IO_ERROR)
+    data.completion.fail(file, span, DiskError(ErrorCode.IO_ERROR))
     assert (data.letting_go.in_use(data.endpoint), data.noted()) == (False, [(Operation.CLOSE, file.server_file)])
     assert data.records.lists == {}
 

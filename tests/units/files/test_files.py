@@ -10,6 +10,7 @@ from callgate.kernel.abi.file import FILE_SEQUENCE_NONE, FILE_WINDOW_BYTES, File
 from callgate.kernel.abi.limits import DIRECTORIES_KEPT, DIRECTORIES_OF_PROCESS, FILES_OF_PROCESS, MAPPED_BLOCKS
 from callgate.kernel.abi.message import ReplyType, SlotState
 from callgate.kernel.core.coroutines import RoutineCall, RoutineResult
+from callgate.kernel.core.errors import DiskError
 from callgate.kernel.core.records import DirectoryLock
 from callgate.kernel.file_data.objects import FileObject
 from callgate.kernel.files.directories import Directories, DirectoriesState
@@ -250,7 +251,7 @@ def test_a_dead_volumes_files_are_invalid_and_leave_every_window(volume: Volume)
     volume.opening.endpoint_died(volume.endpoint, ErrorCode.UNPLUGGED)
     page = FilePage.from_buffer(volume.guest.ram.view(file.frame, PAGE))
     assert (page.valid, page.error, page.count) == (0, ErrorCode.UNPLUGGED, 0)
-    assert (coming.error, volume.entry(opened, 0), file.spans) == (ErrorCode.UNPLUGGED, 0, [])
+    assert (type(coming.error), volume.entry(opened, 0), file.spans) == (DiskError, 0, [])
 
 
 def test_a_program_is_read_whole_across_spans_and_booked(volume: Volume) -> None:

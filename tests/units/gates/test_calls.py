@@ -14,7 +14,7 @@ from callgate.kernel.abi.message import MESSAGE_DATA_SIZE
 from callgate.kernel.abi.thread import ThreadState
 from callgate.kernel.core.control_block import ControlBlock
 from callgate.kernel.core.coroutines import Coroutines, routine
-from callgate.kernel.core.errors import KernelPanic, PolicyError
+from callgate.kernel.core.errors import DiskError, KernelPanic, Shortage
 from callgate.kernel.core.records import Process, Thread
 from callgate.kernel.gates.file_calls import FileCalls
 from callgate.kernel.gates.host_calls import HostCalls
@@ -38,7 +38,7 @@ def gate() -> Gate:
 
 def test_a_system_call_that_fails_says_why_in_eax_and_sets_the_carry_which_a_good_one_clears(gate: Gate) -> None:
     def refuse(_thread: Thread, _frame: ControlBlock) -> None:
-        raise PolicyError(ErrorCode.NO_MEMORY)
+        raise Shortage(ErrorCode.NO_MEMORY)
 
     calls = SystemCalls(gate.guest, gate.threads, {1: refuse, 2: lambda _thread, frame: frame.__setitem__("eax", 7)})
     found = []
@@ -66,7 +66,7 @@ def test_a_call_that_has_to_wait_leaves_no_policy_behind_and_its_reason_to_the_s
 def test_an_error_of_a_call_that_awaits_is_its_callers_as_well(gate: Gate) -> None:
     async def later(_thread: Thread, _frame: ControlBlock) -> None:
         await routine("block")
-        raise PolicyError(ErrorCode.IO_ERROR)
+        raise DiskError(ErrorCode.IO_ERROR)
 
     waiting = SystemCalls(gate.guest, gate.threads, {1: later}).host_system(1)
     assert waiting is not None

@@ -8,7 +8,7 @@ import pytest
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import KERNEL_BASE, USER_STACK_TOP
 from callgate.kernel.abi.thread import ThreadState, TrapFrame
-from callgate.kernel.core.errors import KernelPanic, PolicyError
+from callgate.kernel.core.errors import DiskError, KernelPanic, PolicyError
 from callgate.kernel.core.records import EndpointState, Process, Thread
 from callgate.kernel.gates.exits import Exits
 from callgate.kernel.gates.faults import Faults
@@ -196,7 +196,7 @@ def test_a_page_of_a_file_that_cannot_be_had_goes_to_the_handler_for_that_code_a
     trap.found = (SimpleNamespace(writable=False), None)
     trap.raise_(14, 4, 0x5000_0000)
     assert trap.frame["eip"] == 0x40_1234  # the data are there: it is tried again
-    trap.refused = PolicyError(ErrorCode.UNPLUGGED)
+    trap.refused = DiskError(ErrorCode.UNPLUGGED)
     gate.shell.file_handler = (0x40_9000, 0x40_1000, 0x40_2000)
     trap.raise_(14, 4, 0x5000_0000)
     assert (trap.frame["eip"], trap.frame["eax"]) == (0x40_9000, ErrorCode.UNPLUGGED)

@@ -14,7 +14,7 @@ from callgate.kernel.abi.memory import HIGH_MEMORY, USER_HEAP
 from callgate.kernel.abi.thread import IpcInformation, LedgerInformation, ProcessInformation, ThreadState
 from callgate.kernel.abi.volume import VOLUME_BRIEFLY, VOLUME_UNASKED, VolumeInformation
 from callgate.kernel.core.coroutines import RoutineCall
-from callgate.kernel.core.errors import Overdue, PolicyError
+from callgate.kernel.core.errors import GivenUp, Overdue, PolicyError, ServerAnswer, ServerFault, Shortage
 from callgate.kernel.core.records import EndpointState, Process
 from callgate.kernel.gates.block_windows import BlockWindows
 from callgate.kernel.gates.information_calls import InformationCalls
@@ -84,8 +84,8 @@ def test_a_volume_is_described_by_its_server_which_cannot_say_that_it_has_not_an
     ("replies", "flags"),
     [
         ((Overdue(),), VolumeFlags.NO_FREE_SPACE | VolumeFlags.NOT_ANSWERED),
-        ((PolicyError(ErrorCode.SERVER_DIED),), VolumeFlags.NO_FREE_SPACE),
-        ((VOLUME, PolicyError(ErrorCode.NOT_SUPPORTED)), VolumeFlags.DIRTY | VolumeFlags.NO_FREE_SPACE),
+        ((ServerFault(ErrorCode.SERVER_DIED),), VolumeFlags.NO_FREE_SPACE),
+        ((VOLUME, ServerAnswer(ErrorCode.NOT_SUPPORTED)), VolumeFlags.DIRTY | VolumeFlags.NO_FREE_SPACE),
     ],
 )
 def test_a_server_that_does_not_say_hides_no_other_volume(
@@ -96,7 +96,7 @@ def test_a_server_that_does_not_say_hides_no_other_volume(
 
 def test_a_killed_or_interrupted_caller_hears_of_that(gate: Gate) -> None:
     with refusal(ErrorCode.INTERRUPTED):
-        described(gate, PolicyError(ErrorCode.INTERRUPTED))
+        described(gate, GivenUp(ErrorCode.INTERRUPTED))
 
 
 def information(gate: Gate, queries: object = None) -> InformationCalls:
@@ -230,7 +230,7 @@ def test_server_calls_reach_what_answers_them_and_errors_are_the_callers(gate: G
 
     async def lock(_process: Process, _endpoint: EndpointState, first: int, count: int) -> int:
         calls.append(("lock", first, count))
-        raise PolicyError(ErrorCode.NO_RESOURCES)
+        raise Shortage(ErrorCode.NO_RESOURCES)
 
     gate.shell.endpoint = 0
     answered = ServerCalls(
