@@ -25,7 +25,8 @@ from callgate.disk.hot_plug import HotPlug
 from callgate.disk.ide.controller import IdeController
 from callgate.disk.media import Medium, open_image
 from callgate.kernel.abi import memory as layout
-from callgate.kernel.abi.memory import LARGE_PAGE_SIZE, PAGE_SIZE
+from callgate.kernel.abi.disks.ide import IDE_DRIVES
+from callgate.kernel.abi.memory import LARGE_PAGE_SIZE, LOW_MEMORY_LEAST, PAGE_SIZE
 from callgate.kernel.boot import Loader, SystemOptions
 from callgate.kernel.core.records import Thread
 from callgate.kernel.kernel import Kernel
@@ -43,7 +44,6 @@ from callgate.kernel.watching.thread_view import ThreadView
 __all__ = ["EVENT_PROGRAMS", "System", "SystemOptions", "boot"]
 
 EVENT_PROGRAMS = ("hosted", "null_server", "rom", "shell")
-IDE_PLACES = 4
 CACHE_COUNTERS = ("hits", "misses", "evictions", "changed", "lost")
 ENDPOINT_COUNTERS = ("replies", "blocking_waits", "full_waits", "bad_replies", "aborted")
 
@@ -57,7 +57,10 @@ class System:
         """Plug `media` in, in order, and get ready to run; nothing has run yet."""
         self.options = options or SystemOptions()
         self.media = list(media)
-        if not 16 << 20 <= self.options.memory <= layout.DIRECT_MAP_LIMIT or self.options.memory % LARGE_PAGE_SIZE:
+        if (
+            not LOW_MEMORY_LEAST <= self.options.memory <= layout.DIRECT_MAP_LIMIT
+            or self.options.memory % LARGE_PAGE_SIZE
+        ):
             raise ValueError("low memory is 16 MiB to 768 MiB, in steps of 2 MiB")
         self.machine = Machine(
             memory=self.options.memory,
@@ -200,7 +203,7 @@ class System:
 
     def _place(self, disk: int) -> int:
         """Return the place of a disk; ValueError names the places."""
-        places = IDE_PLACES if self.options.ide else max(1, len(self._ports()))
+        places = IDE_DRIVES if self.options.ide else max(1, len(self._ports()))
         if not 0 <= disk < places:
             raise ValueError(f"there is no disk {disk}; {places} could be there, from 0 on")
         return disk

@@ -7,9 +7,10 @@ a tool that merely opened the image.
 from typing import Protocol
 
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.limits import LOCK_BLOCKS_SECTORS
 from callgate.kernel.abi.memory import SECTOR_SIZE
 from callgate.server.errors import FileSystemError
-from callgate.server.gate import LOCK_BLOCKS_LIMIT, lock_blocks, unlock_blocks
+from callgate.server.gate import lock_blocks, unlock_blocks
 from callgate.server.hosted import VolumeGeometry
 from callgate.server.message import ServerMemory
 
@@ -26,7 +27,7 @@ class Disk:
     """The server's partition, read by locking blocks of the disk cache and copying them.
 
     For metadata only: file data never passes through here.  Two gate calls for each piece of at most
-    LOCK_BLOCKS_LIMIT sectors.
+    LOCK_BLOCKS_SECTORS sectors.
     """
 
     def __init__(self, memory: ServerMemory, geometry: VolumeGeometry) -> None:
@@ -41,8 +42,8 @@ class Disk:
                 f"sectors {sector} to {sector + count - 1} are not in the partition of {self.geometry.sectors} sectors",
             )
         pieces = []
-        for first in range(sector, sector + count, LOCK_BLOCKS_LIMIT):
-            size = min(LOCK_BLOCKS_LIMIT, sector + count - first)
+        for first in range(sector, sector + count, LOCK_BLOCKS_SECTORS):
+            size = min(LOCK_BLOCKS_SECTORS, sector + count - first)
             address = await lock_blocks(first, size)
             # No `finally`: if this read faults the server dies, and the kernel takes its locks back.
             pieces.append(self.memory.read(address, size * SECTOR_SIZE))

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from callgate.kernel.abi.calls import ServerCall, SystemCall
 from callgate.kernel.abi.errors import ERROR_TEXT, ErrorCode
-from callgate.kernel.abi.memory import SECTORS_PER_PAGE
+from callgate.kernel.abi.limits import LOCK_BLOCKS_SECTORS
 from callgate.kernel.abi.thread import HostedGate
 from callgate.server.errors import FileSystemError
 
@@ -18,7 +18,6 @@ T = TypeVar("T")
 
 CARRY_FLAG: Final = 1
 LOW_DWORD: Final = 0xFFFF_FFFF
-LOCK_BLOCKS_LIMIT: Final = 256 * SECTORS_PER_PAGE  # most sectors that one LOCK_BLOCKS takes
 
 
 class GateResult(NamedTuple):
@@ -60,9 +59,9 @@ async def lock_blocks(sector: int, count: int) -> int:
     """Lock ``count`` sectors from ``sector`` of the partition in the disk cache; return their address.
 
     The sectors then stand in the server's memory, read-only and consecutive, until `unlock_blocks`.
-    ``count`` is 1 to LOCK_BLOCKS_LIMIT.  Raises FileSystemError with what the kernel answered.
+    ``count`` is 1 to LOCK_BLOCKS_SECTORS.  Raises FileSystemError with what the kernel answered.
     """
-    if not 0 < count <= LOCK_BLOCKS_LIMIT or sector < 0:
+    if not 0 < count <= LOCK_BLOCKS_SECTORS or sector < 0:
         raise FileSystemError(ErrorCode.BAD_ARGUMENT, f"cannot lock {count} sectors from sector {sector}")
     result = await GateCall(
         HostedGate.SERVER, ServerCall.LOCK_BLOCKS, ecx=count, edx=sector >> 32, esi=sector & LOW_DWORD

@@ -11,11 +11,12 @@ from typing import Any, Final, NamedTuple, TypeVar
 from callgate.kernel.abi.calls import ServerCall, SystemCall
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import offset_of
+from callgate.kernel.abi.limits import LOCK_BLOCKS_SECTORS
 from callgate.kernel.abi.memory import PAGE_SIZE, SECTOR_SIZE, USER_HEAP, USER_MESSAGES, USER_METADATA
 from callgate.kernel.abi.message import Message, MessageFlags
 from callgate.kernel.abi.selectors import SLOTS
 from callgate.kernel.abi.thread import HostedBlock, HostedGate
-from callgate.server.gate import CARRY_FLAG, LOCK_BLOCKS_LIMIT, GateCall, GateResult
+from callgate.server.gate import CARRY_FLAG, GateCall, GateResult
 from callgate.server.hosted import HostedServer, VolumeGeometry
 from callgate.server.message import RegisterValues
 from callgate.server.pieces import piece
@@ -176,7 +177,7 @@ class Rehearsal:
         return bytes(self.image[offset : offset + count * SECTOR_SIZE])
 
     def _lock(self, sector: int, count: int) -> GateResult:
-        if not 0 < count <= LOCK_BLOCKS_LIMIT or sector + count > self.geometry.sectors:
+        if not 0 < count <= LOCK_BLOCKS_SECTORS or sector + count > self.geometry.sectors:
             return _failure(ErrorCode.BAD_ARGUMENT)
         if not self.bad_sectors.isdisjoint(range(sector, sector + count)):
             return _failure(ErrorCode.IO_ERROR)

@@ -27,6 +27,7 @@
         .include "entry/usercopy.asm"
         .include "ipc/post.asm"
         .include "threads/watch_thread.asm"
+        .include "memory/accessed_bits.asm"
         .include "disk/disks.inc"
 
         .include "entry/words.asm"

@@ -10,12 +10,12 @@ from typing import Any
 from callgate.disk.drives.latency import Latency
 from callgate.disk.ide.channel import Channel
 from callgate.disk.media import Medium
+from callgate.kernel.abi.disks.ide import IDE_DRIVES
 from callgate.kernel.machine.memory.bus import DeviceBase, Host
 
 COMMAND_BLOCKS = (0x1F0, 0x170)
 CONTROL_BLOCKS = (0x3F6, 0x376)
 IRQS = (14, 15)
-DRIVES = 4
 
 
 class IdeController(DeviceBase):
@@ -31,10 +31,10 @@ class IdeController(DeviceBase):
 
     def __init__(self, media: Sequence[Medium | None], *, latency: Latency | None = None) -> None:
         """Connect `media`: primary device 0 and 1, secondary device 0 and 1; None is an empty place."""
-        if len(media) > DRIVES:
-            raise ValueError(f"an IDE controller has {DRIVES} drives, {len(media)} disks are given")
+        if len(media) > IDE_DRIVES:
+            raise ValueError(f"an IDE controller has {IDE_DRIVES} drives, {len(media)} disks are given")
         self.latency = latency or Latency()
-        places = [*media, *([None] * (DRIVES - len(media)))]
+        places = [*media, *([None] * (IDE_DRIVES - len(media)))]
         self.channels = [
             Channel(number, IRQS[number], places[2 * number : 2 * number + 2], self.latency) for number in range(2)
         ]

@@ -7,7 +7,7 @@ the whole system a part is set aside, so that the shell can start one more progr
 
 from typing import Final, NamedTuple
 
-from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.abi.memory import PAGE_SIZE, SECTOR_SIZE
 from callgate.kernel.abi.selectors import MAX_ENDPOINTS, MAX_PROCESSES, MAX_THREADS, SLOTS
 
 
@@ -64,8 +64,9 @@ SERVER_BLOCKS_OWN: Final = 128  # one in so many blocks of the cache is each ser
 SERVER_BLOCKS_SHARED: Final = 4  # one in so many is for those that want more, first come, first served, …
 SERVER_BLOCKS_PART: Final = 8  # … of which none gets more than one in so many of the cache, or SERVER_BLOCKS_LEAST
 CHANGED_BLOCKS_PART: Final = 2  # one in so many blocks of the cache may differ from the disk
-SERVER_BLOCKS_LEAST: Final = 257  # one LOCK_BLOCKS that begins and ends within a block
-LOCK_BLOCKS_BYTES: Final = 256 * PAGE_SIZE  # of one LOCK_BLOCKS
+LOCK_BLOCKS_BYTES: Final = 1 << 20  # of one LOCK_BLOCKS
+LOCK_BLOCKS_SECTORS: Final = LOCK_BLOCKS_BYTES // SECTOR_SIZE
+SERVER_BLOCKS_LEAST: Final = LOCK_BLOCKS_BYTES // PAGE_SIZE + 1  # one LOCK_BLOCKS that begins and ends within a block
 BLOCK_WINDOWS_OF_SERVER: Final = 1024
 REQUESTS_OF_DISK: Final = 512
 BLOCKS_ALONE: Final = 4096

@@ -27,6 +27,7 @@ USER_END: Final = 0xC000_0000
 # Kernel space, ring 0, the same in every process.
 KERNEL_BASE: Final = 0xC000_0000  # direct map: linear = physical + KERNEL_BASE, all of low RAM
 KERNEL_LOAD: Final = 0x0010_0000  # physical address of the kernel image
+LOW_MEMORY_LEAST: Final = 16 << 20  # with which a machine boots
 DIRECT_MAP_LIMIT: Final = 0x3000_0000  # most low RAM that the direct map holds (768 MiB)
 KERNEL_STACKS: Final = 0xF400_0000  # kernel stacks of the threads, each above an unmapped guard
 KERNEL_MMIO: Final = 0xF000_0000  # device registers, uncached

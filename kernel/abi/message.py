@@ -173,7 +173,6 @@ ENDPOINT_SHARED: Final = (
 )
 HANDLE_SLOT_MASK: Final = 0xFF
 HANDLE_GENERATION_SHIFT: Final = 8
-HANDLE_GENERATION_MASK: Final = 0xFF_FFFF
 SLOT_RECORD_SHIFT: Final = 4  # log2(sizeof(SlotRecord))
 RING_LAP_MASK: Final = 0xE0  # the lap's bits in a ring cell: bits 5 to 7 of the ticket
 RING_CELL_UNPUBLISHED: Final = 0xE0  # lap 7, slot 0: what every cell holds before lap 0

@@ -33,12 +33,8 @@ class VolumeInformation(Layout):
 VOLUME_UNASKED: Final = 1 << 31  # only what the kernel knows: number, name, file system
 VOLUME_BRIEFLY: Final = 1 << 30  # do not wait for a server that does not answer at once (10 ms of virtual time)
 
-# An entry of a sectors reply, 64 bits: a piece of one 4 KiB block of the partition.  The kernel replaces
-# it by the physical address of the block's page with first sector and count kept in the low bits.
+# An entry of a sectors reply, 64 bits: a piece of one 4 KiB block of the partition.
 SECTOR_ENTRY_COUNT_SHIFT: Final = 60  # bits 60..62: sectors - 1 (0 to 7)
 SECTOR_ENTRY_COUNT_MASK: Final = 0x7
 SECTOR_ENTRY_MASK: Final = (1 << SECTOR_ENTRY_COUNT_SHIFT) - 1  # bits 0..59: first sector in the partition
 SECTOR_ENTRY_HOLE: Final = 1 << 63  # nothing on the disk, zeros: bits 0..59 are the first sector within a page, 0 to 7
-ADDRESS_FIRST_MASK: Final = 0x7  # bits 0..2 of an address: first sector within the page
-ADDRESS_COUNT_SHIFT: Final = 3  # bits 3..6: number of sectors, 1 to 8
-ADDRESS_COUNT_MASK: Final = 0xF

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.limits import BLOCK_WINDOWS_OF_SERVER, LOCK_BLOCKS_BYTES
+from callgate.kernel.abi.limits import BLOCK_WINDOWS_OF_SERVER, LOCK_BLOCKS_SECTORS
 from callgate.kernel.abi.memory import SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.core.errors import CallerError, PolicyError, Shortage
 from callgate.kernel.core.records import EndpointState, Process, WindowKind
@@ -11,8 +11,6 @@ from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.memory.windows import Source, Windows
 from callgate.kernel.storage.cache import Cache, Locked
 from callgate.kernel.tasks.shares import Shares
-
-LOCK_LIMIT = LOCK_BLOCKS_BYTES // SECTOR_SIZE
 
 
 class BlockWindows:
@@ -30,7 +28,7 @@ class BlockWindows:
 
         BAD_ARGUMENT outside the partition, NO_RESOURCES beyond the server's share, and what `Cache.read_locked` raises.
         """
-        if not 0 < count <= LOCK_LIMIT or first + count > endpoint.sectors or endpoint.disk < 0:
+        if not 0 < count <= LOCK_BLOCKS_SECTORS or first + count > endpoint.sectors or endpoint.disk < 0:
             raise CallerError(ErrorCode.BAD_ARGUMENT)
         lba = endpoint.start + first
         blocks = list(range(lba // SECTORS_PER_PAGE, (lba + count - 1) // SECTORS_PER_PAGE + 1))

@@ -22,7 +22,7 @@ from callgate.kernel.gates.caller import fail
 from callgate.kernel.tasks.threads import Threads
 
 Handler = Callable[[Thread, ControlBlock], Coroutine[Any, Any, None] | None]
-WAIT_RESULT = word(ThreadControlBlock, "arg7")
+WAIT_RESULT = word(ThreadControlBlock, "wait_again")
 FRAME = word(ThreadControlBlock, "frame")
 
 

@@ -13,7 +13,7 @@ from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
 from callgate.kernel.abi.message import RING_CELL_UNPUBLISHED, Endpoint, EndpointFlags, SlotState
 from callgate.kernel.core.errors import PolicyError, Shortage
 from callgate.kernel.core.records import RELEASES, EndpointState, Process, Thread
-from callgate.kernel.ipc.slots import TCB_ARG0, Slots
+from callgate.kernel.ipc.slots import SLOT_ERROR, Slots
 from callgate.kernel.memory.descriptor_tables import GlobalTable
 from callgate.kernel.memory.physical_memory import PhysicalMemory
 from callgate.kernel.tasks.threads import Threads
@@ -136,7 +136,7 @@ class EndpointLifetimes:
             fields["slot_waiters"] -= 1
             if selector != RELEASES:
                 thread = self.scheduler.tasks.threads[selector]
-                self.guest.words[thread.tcb + TCB_ARG0] = code
+                self.guest.words[thread.tcb + SLOT_ERROR] = code
                 self.scheduler.wake(thread)
         for user in self.users:
             user.endpoint_died(endpoint, code)

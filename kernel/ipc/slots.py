@@ -33,7 +33,7 @@ from callgate.kernel.tasks.scheduler import Scheduler
 
 DATA = offset_of(Message, "data")
 TCB_SLOT = word(ThreadControlBlock, "slot")
-TCB_ARG0 = word(ThreadControlBlock, "arg0")
+SLOT_ERROR = word(ThreadControlBlock, "slot_error")
 BLOCKING_WAITS = word(Endpoint, "blocking_waits")
 NO_SLOT = 0xFFFF_FFFF
 NEXT_GENERATION = 1 << HANDLE_GENERATION_SHIFT
@@ -65,7 +65,7 @@ class Slots:
 
     def host_first_use(self, value: int) -> None:
         """FIRST_USE: give slot `value` & 31 of endpoint `value` >> 16 its page and selector."""
-        self.guest.words[self.scheduler.current.tcb + TCB_ARG0] = self._first_use(*split(value))
+        self.guest.words[self.scheduler.current.tcb + SLOT_ERROR] = self._first_use(*split(value))
 
     def host_slot_wait(self, value: int) -> None:
         """SLOT_WAIT: queue the current thread for a slot of endpoint `value` >> 16, or (1) leave the queue."""
@@ -77,12 +77,12 @@ class Slots:
             if thread.selector in endpoint.waiters:
                 endpoint.waiters.remove(thread.selector)
                 fields["slot_waiters"] -= 1
-                self.guest.words[thread.tcb + TCB_ARG0] = ErrorCode.KILLED if thread.killed else ErrorCode.INTERRUPTED
+                self.guest.words[thread.tcb + SLOT_ERROR] = ErrorCode.KILLED if thread.killed else ErrorCode.INTERRUPTED
             return
-        self.guest.words[thread.tcb + TCB_ARG0] = 0
+        self.guest.words[thread.tcb + SLOT_ERROR] = 0
         if endpoint.dead:
             fields["slot_waiters"] -= 1
-            self.guest.words[thread.tcb + TCB_ARG0] = ErrorCode.SERVER_DIED
+            self.guest.words[thread.tcb + SLOT_ERROR] = ErrorCode.SERVER_DIED
             return
         endpoint.waiters.append(thread.selector)
         self._serve_waiters(endpoint)

@@ -206,10 +206,6 @@ class Machine:
         """End the run before the next instruction; for host calls, devices and probes."""
         self.control.request_stop(reason, detail)
 
-    def reschedule(self) -> None:
-        """Look at events and interrupt lines before the next instruction."""
-        self.control.stop_soon()
-
     def _on_rdtsc(self) -> bool:
         """Read the virtual clock; False if CR4.TSD keeps it for ring 0."""
         if self.cpu.cr4 & CR4_TSD and self.cpu.cpl:

@@ -52,16 +52,6 @@ class FramePool:
             raise OutOfMemory
         return [self.allocate() for _ in range(count)]
 
-    def allocate_run(self, count: int) -> int:
-        """Return the first of `count` consecutive frames never given out before."""
-        if self.next + count * PAGE_SIZE > self.limit:
-            raise OutOfMemory
-        first = self.next
-        self.next += count * PAGE_SIZE
-        for index in range(count):
-            self.holders[first + index * PAGE_SIZE] = 1
-        return first
-
     def hold(self, frame: int) -> None:
         """Add a holder to a frame that has been given out."""
         self.holders[frame] += 1

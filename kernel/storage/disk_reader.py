@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from callgate.disk.partitioning.partitions import Reader, ReadError
+from callgate.kernel.abi.limits import LOCK_BLOCKS_SECTORS
 from callgate.kernel.abi.memory import PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.storage.cache import Cache
-
-READ_LIMIT = 256 * SECTORS_PER_PAGE  # most sectors that are locked at once
 
 
 class DiskReader:
@@ -34,7 +33,7 @@ class DiskReader:
         """Return sectors of a disk through the cache; only metadata is read this way."""
         data = b""
         while count:
-            piece = min(count, READ_LIMIT)
+            piece = min(count, LOCK_BLOCKS_SECTORS)
             data += await self._read_piece(disk, lba, piece)
             lba += piece
             count -= piece

@@ -24,7 +24,7 @@ from callgate.kernel.abi.memory import (
     PTE_WRITABLE,
 )
 from callgate.kernel.abi.selectors import GDT_ENTRIES
-from callgate.kernel.abi.thread import KERNEL_STACK_SIZE, TCB_SIZE, SwitchFrame, ThreadControlBlock, TrapFrame
+from callgate.kernel.abi.thread import KERNEL_STACK_SIZE, TCB_SIZE, ThreadControlBlock
 from callgate.kernel.core.records import Thread
 
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ ENTRIES = 512
 NOTHING = bytes(PAGE_SIZE)
 WORD = 4
 TCB_ESP = offset_of(ThreadControlBlock, "esp") // WORD
-SWITCH_EIP = offset_of(SwitchFrame, "eip") // WORD
-TRAP_EIP = offset_of(TrapFrame, "eip") // WORD
 POINTERS = offset_of(BootInformation, "page_directory_pointers")
 
 

@@ -64,7 +64,7 @@ def test_a_death_is_told_at_once_to_threads_that_wait_for_a_slot_and_later_to_th
     ipc.servers.die(ipc.endpoint, ErrorCode.UNPLUGGED)
     ipc.servers.die(ipc.endpoint, ErrorCode.SERVER_DIED)  # the first reason counts
     assert (ipc.died, ipc.fields["flags"]) == ([ErrorCode.UNPLUGGED], EndpointFlags.DEAD)
-    assert (ipc.threads.block(waiting)["arg0"], waiting.state) == (ErrorCode.UNPLUGGED, ThreadState.READY)
+    assert (ipc.threads.block(waiting)["slot_error"], waiting.state) == (ErrorCode.UNPLUGGED, ThreadState.READY)
     assert ipc.slots.slot_state(ipc.endpoint, served) == SlotState.POSTED
     ipc.endpoint.process.threads.remove(server)
     ipc.servers.sweep(ipc.endpoint)
@@ -102,7 +102,7 @@ def test_a_thread_that_leaves_the_queue_is_told_why_and_gets_no_slot(ipc: Ipc) -
     thread = ipc.new_thread(ipc.shell)
     ipc.wait(thread)
     ipc.slots.host_slot_wait(1)
-    assert ipc.threads.block(thread)["arg0"] == ErrorCode.INTERRUPTED
+    assert ipc.threads.block(thread)["slot_error"] == ErrorCode.INTERRUPTED
     ipc.slots.host_slot_give(4)
     assert (ipc.fields["slot_waiters"], ipc.fields["free"]) == (0, 1 << 4)
 
@@ -111,7 +111,7 @@ def test_a_slot_without_memory_for_its_page_keeps_the_queue_waiting(ipc: Ipc) ->
     kept = ipc.low.allocate_several(ipc.low.available)
     assert ipc.wait(ipc.thread) is None
     ipc.slots.host_first_use(1)
-    assert ipc.threads.block(ipc.thread)["arg0"] == ErrorCode.NO_MEMORY
+    assert ipc.threads.block(ipc.thread)["slot_error"] == ErrorCode.NO_MEMORY
     ipc.low.release(kept[0])
     ipc.slots.host_slot_give(9)
     assert ipc.endpoint.waiters == type(ipc.endpoint.waiters)()

@@ -80,10 +80,6 @@ def test_several_frames_are_given_whole_or_not_at_all() -> None:
     with pytest.raises(OutOfMemory) as refused:
         pool.allocate_several(4)
     assert (refused.value.code, pool.available, pool.total) == (ErrorCode.NO_MEMORY, 3, 3)
-    pool.release(pool.allocate())
-    with pytest.raises(OutOfMemory):
-        pool.allocate_run(3)  # three are free, and no longer in a row that was never given out
-    assert pool.allocate_run(2) == FIRST + PAGE
 
 
 def test_a_mapped_page_is_found_by_the_cpus_walk_with_its_rights() -> None:

@@ -31,7 +31,6 @@ EXIT_GUEST, EXIT_USAGE, EXIT_FAULT, EXIT_FUEL, EXIT_IMAGE, EXIT_INTERRUPTED = 1,
 EXITS = {"fuel": EXIT_FUEL, "interrupted": EXIT_INTERRUPTED, "triple-fault": EXIT_FAULT}
 MIB = 1 << 20
 POLL_SECONDS = 0.1
-IDE_DRIVES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +161,14 @@ class Session:
 
     def _check(self) -> str | None:
         from callgate.kernel.abi.disks.ahci import AHCI_PORTS
-        from callgate.kernel.abi.memory import DIRECT_MAP_LIMIT, LARGE_PAGE_SIZE, PAGE_SIZE
+        from callgate.kernel.abi.disks.ide import IDE_DRIVES
+        from callgate.kernel.abi.memory import DIRECT_MAP_LIMIT, LARGE_PAGE_SIZE, LOW_MEMORY_LEAST, PAGE_SIZE
         from callgate.tools.session.sizes import text_of
 
         memory, high = self.options.memory, self.options.high_memory
-        if not 16 * MIB <= memory <= DIRECT_MAP_LIMIT or memory % LARGE_PAGE_SIZE:
-            return f"--memory {text_of(memory)}: low RAM is 16M to {DIRECT_MAP_LIMIT // MIB}M in steps of 2M"
+        if not LOW_MEMORY_LEAST <= memory <= DIRECT_MAP_LIMIT or memory % LARGE_PAGE_SIZE:
+            least, most = LOW_MEMORY_LEAST // MIB, DIRECT_MAP_LIMIT // MIB
+            return f"--memory {text_of(memory)}: low RAM is {least}M to {most}M in steps of 2M"
         if not MIB <= high <= 64 << 30 or high % PAGE_SIZE:
             return f"--high-memory {text_of(high)}: RAM above 4 GiB is 1M to 64G in steps of 4K"
         limit = IDE_DRIVES if self.options.ide else AHCI_PORTS

@@ -31,7 +31,7 @@ system_path:
 system_policy:
         mov     eax, [esp + GateFrame.eax]
         POLICY  SYSTEM
-        mov     eax, fs:[ThreadControlBlock.arg7]
+        mov     eax, fs:[ThreadControlBlock.wait_again]
         test    eax, eax
         jz      .answered
         test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.KILLED

@@ -51,14 +51,14 @@ take_slot:
         jnc     .retry
         NAME_SLOT
         HOST    FIRST_USE
-        cmp     dword ptr fs:[ThreadControlBlock.arg0], 0
+        cmp     dword ptr fs:[ThreadControlBlock.slot_error], 0
         jne     .no_page
         clc
         ret
 
 .no_page:
         lock bts dword ptr gs:[Endpoint.unused], ecx
-        mov     eax, fs:[ThreadControlBlock.arg0]
+        mov     eax, fs:[ThreadControlBlock.slot_error]
         stc
         ret
 
@@ -77,7 +77,7 @@ take_slot:
         mov     ecx, fs:[ThreadControlBlock.slot]
         cmp     ecx, SLOTS
         jb      .given
-        cmp     dword ptr fs:[ThreadControlBlock.arg0], 0
+        cmp     dword ptr fs:[ThreadControlBlock.slot_error], 0
         jne     .refused
         mov     eax, WaitReason.SLOT
         push    gs
@@ -108,7 +108,7 @@ take_slot:
         ret
 
 .refused:
-        mov     eax, fs:[ThreadControlBlock.arg0]
+        mov     eax, fs:[ThreadControlBlock.slot_error]
         stc
         ret
 

@@ -7,6 +7,7 @@ from typing import Final
 from callgate.kernel.abi.layout import Layout
 
 IDE_CHANNELS: Final = 2
+IDE_DRIVES: Final = 2 * IDE_CHANNELS
 IDE_CHANNEL_DISTANCE: Final = 0x80  # the second channel's ports lie below the first's: 1F0h, 170h
 IDE_CONTROL: Final = 0x206  # from the command block to device control and alternate status: 3F6h
 IDE_FLOATING: Final = 0xFF  # what a channel without a drive reads as

@@ -29,7 +29,6 @@ from unicorn.unicorn_py3.unicorn import uclib
 
 EFLAGS_TF = 1 << 8
 EFLAGS_IF = 1 << 9
-EFLAGS_IOPL = 3 << 12
 EFLAGS_NT = 1 << 14
 EFLAGS_RF = 1 << 16
 EFLAGS_VM = 1 << 17

@@ -50,11 +50,6 @@ class DescriptorTables:
         base, limit = self.cpu.table("idtr")
         return decode_gate(self._entry(base, limit, vector))
 
-    def put_gate(self, vector: int, gate: Gate) -> None:
-        """Write an entry of the IDT."""
-        base, limit = self.cpu.table("idtr")
-        self._put(base, limit, vector, gate)
-
     def gdt(self) -> Iterator[tuple[int, Descriptor]]:
         """Yield (selector, descriptor) of the entries in use."""
         return self._entries("gdtr", 0)

@@ -13,7 +13,6 @@ from callgate.kernel.machine.memory.bus import DeviceBase
 
 ICW1 = 0x10
 ICW1_NEEDS_ICW4 = 0x01
-ICW1_SINGLE = 0x02
 ICW4_AUTO_EOI = 0x02
 OCW3 = 0x08
 OCW2_EOI = 0x20

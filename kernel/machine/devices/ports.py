@@ -50,10 +50,6 @@ class HostCalls:
             self.buffered.close()
         self.functions[port] = (function, name, names or {})
 
-    def unregister(self, port: int) -> None:
-        """Take a host call back; KeyError if there is none."""
-        del self.functions[int(port)]
-
     def __repr__(self) -> str:
         known = (f"{port:#x} {name}" for port, (_, name, _) in sorted(self.functions.items()))
         return f"<host calls {', '.join(known) or 'none'}>"

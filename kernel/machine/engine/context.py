@@ -27,9 +27,6 @@ HF_CS32 = 1 << 4
 HF_SS32 = 1 << 5
 HF_ADDSEG = 1 << 6
 HF_TF = 1 << 8
-HF_IOPL = 3 << 12
-HF_RF = 1 << 16
-HF_VM = 1 << 17
 
 
 CLOSED = "the machine is closed"

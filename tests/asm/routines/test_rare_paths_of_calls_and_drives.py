@@ -151,7 +151,7 @@ def test_a_call_that_has_to_wait_ends_the_thread_if_it_has_been_killed_in_it(ker
 
     def answer(_value):
         calls.append(None)
-        kernel.place(ThreadControlBlock, THREAD, arg7=len(calls) == 1, flags=ThreadFlags.KILLED if killed else 0)
+        kernel.place(ThreadControlBlock, THREAD, wait_again=len(calls) == 1, flags=ThreadFlags.KILLED if killed else 0)
 
     kernel.on_host_call(HostCall.SYSTEM, answer)
     kernel.on_host_call(HostCall.SCHEDULE, waits.append)

@@ -30,7 +30,7 @@ block:  mov     dword ptr fs:[ThreadControlBlock.slot], 7
 ;@ case a slot without a page goes back and the caller gets the error
 ;@   segment gs = ENDPOINT, fs = THREAD
 ;@   place   Endpoint at ENDPOINT: unused = 0xfffffff8
-;@   host    FIRST_USE: ThreadControlBlock at THREAD: arg0 = ErrorCode.NO_MEMORY
+;@   host    FIRST_USE: ThreadControlBlock at THREAD: slot_error = ErrorCode.NO_MEMORY
 ;@   call    take_slot
 ;@   expect  CF = 1, eax = ErrorCode.NO_MEMORY
 ;@   expect  Endpoint at ENDPOINT: unused = 0xfffffff8, free = 0

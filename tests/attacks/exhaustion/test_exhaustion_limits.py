@@ -368,7 +368,7 @@ def test_a_disk_has_a_bounded_number_of_requests_and_another_one_is_read_meanwhi
 def test_one_lock_blocks_has_a_bound(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(volumes, "installed_servers", lambda: [Locker])
     Locker.piece, Locker.locked, Locker.refused = limits.LOCK_BLOCKS_BYTES // 512 + 1, {}, {}
-    monkeypatch.setattr(gate, "LOCK_BLOCKS_LIMIT", 1 << 30)
+    monkeypatch.setattr(gate, "LOCK_BLOCKS_SECTORS", 1 << 30)
     made = arena(MemoryMedium(b"locker" + bytes((16 << 20) - 6)))
     made.run(FUEL)
     assert Locker.refused == {"d0": ErrorCode.BAD_ARGUMENT}

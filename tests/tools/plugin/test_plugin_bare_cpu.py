@@ -51,7 +51,7 @@ def test_a_host_call_is_answered_by_a_function(ipc):
 
     def no_memory(slot):
         asked.append(slot)
-        ipc.place("ThreadControlBlock", THREAD, arg0=ErrorCode.NO_MEMORY)
+        ipc.place("ThreadControlBlock", THREAD, slot_error=ErrorCode.NO_MEMORY)
 
     ipc.place(Endpoint, ENDPOINT, unused=0x10)
     ipc.on_host_call(HostCall.FIRST_USE, no_memory)

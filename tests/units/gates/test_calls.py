@@ -58,9 +58,9 @@ def test_a_call_that_has_to_wait_leaves_no_policy_behind_and_its_reason_to_the_s
 
     calls = SystemCalls(gate.guest, gate.threads, {1: wait, 2: lambda _thread, _frame: None})
     assert calls.host_system(1) is None
-    assert gate.threads.block(gate.thread)["arg7"] == WaitReason.CHILD
+    assert gate.threads.block(gate.thread)["wait_again"] == WaitReason.CHILD
     calls.host_system(2)
-    assert gate.threads.block(gate.thread)["arg7"] == WaitReason.NOTHING
+    assert gate.threads.block(gate.thread)["wait_again"] == WaitReason.NOTHING
 
 
 def test_an_error_of_a_call_that_awaits_is_its_callers_as_well(gate: Gate) -> None:
