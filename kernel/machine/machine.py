@@ -389,6 +389,5 @@ class Machine:
             self.cpu.free()
             self.paging.close()
             del self.uc  # the engine must be gone before its memory
-            object.__setattr__(self.cpu, "uc", None)
             self.handle = None
             self.ram.close()

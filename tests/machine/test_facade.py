@@ -166,8 +166,10 @@ def test_everything_prints_in_hex(bare):
     assert machine.disassemble(0x1000, 1) == ["00001000 <start> mov eax, 0x1234"]
 
 
-def test_an_unknown_register_is_an_error(machine):
+def test_a_register_that_the_cpu_does_not_have_is_neither_read_nor_written(machine):
     with pytest.raises(AttributeError, match="no register 'rax'"):
+        _ = machine.cpu.rax
+    with pytest.raises(AttributeError, match="'rax'"):
         machine.cpu.rax = 1
 
 

@@ -4,10 +4,12 @@
 context, in which privilege and segment caches can be changed (`machine.engine.context`).
 """
 
+from __future__ import annotations
+
 import ctypes
 import struct
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from callgate.kernel.machine.cpu.descriptors import Segment
 from callgate.kernel.machine.cpu.paging import CR0_PG, CR0_WP, CR4_PAE, CR4_SMEP, Mode
@@ -33,12 +35,6 @@ EFLAGS_NT = 1 << 14
 EFLAGS_RF = 1 << 16
 EFLAGS_VM = 1 << 17
 
-NAMES = (
-    *("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi", "eip", "eflags"),
-    *("cs", "ds", "es", "fs", "gs", "ss", "cr0", "cr2", "cr3", "cr4"),
-)
-DEBUG_NAMES = ("dr0", "dr1", "dr2", "dr3", "dr6", "dr7")
-IDS: dict[str, int] = {name: getattr(x86, f"UC_X86_REG_{name.upper()}") for name in NAMES + DEBUG_NAMES}
 LATE_FLAGS = 0x8D5 | 1 << 10  # CF PF AF ZF SF OF, and DF
 EFLAGS_FIXED = 2
 CR0_EM, CR0_TS = 1 << 2, 1 << 3
@@ -80,80 +76,60 @@ class ModelSpecificRegister(ctypes.Structure):
     _fields_ = [("rid", ctypes.c_uint32), ("value", ctypes.c_uint64)]
 
 
-class Cpu:
-    """One 32-bit x86 CPU."""
+class Register:
+    """A register as an attribute of `Cpu`: 32 bits, by calls of the engine.  AttributeError once the CPU is closed."""
 
-    eax: int
-    ecx: int
-    edx: int
-    ebx: int
-    esp: int
-    ebp: int
-    esi: int
-    edi: int
-    eip: int
-    eflags: int
-    cs: int
-    ds: int
-    es: int
-    fs: int
-    gs: int
-    ss: int
-    cr0: int
-    cr2: int
-    cr3: int
-    cr4: int
-    dr0: int
-    dr1: int
-    dr2: int
-    dr3: int
-    dr6: int
-    dr7: int
+    def __set_name__(self, _owner: type, name: str) -> None:
+        self.identifier = getattr(x86, f"UC_X86_REG_{name.upper()}")
 
-    def __init__(self, uc: Uc) -> None:
-        object.__setattr__(self, "uc", uc)
-        object.__setattr__(self, "handle", uc._uch)
-        object.__setattr__(self, "value", ctypes.c_uint64())
-        object.__setattr__(self, "pointer", ctypes.byref(self.value))
-        object.__setattr__(self, "efer_register", ModelSpecificRegister(MSR_EFER, 0))
-        object.__setattr__(self, "efer_pointer", ctypes.byref(self.efer_register))
-        object.__setattr__(self, "layout", discover())
-        object.__setattr__(self, "context", RawContext(uc))
-        object.__setattr__(self, "words", self.context.words)
-        object.__setattr__(self, "peek", RawContext(uc))
-        object.__setattr__(self, "places", self._places())
-        object.__setattr__(self, "last_mode", ((), Mode(False, 0, False, False)))
-        object.__setattr__(self, "closed", False)
+    def __get__(self, cpu: Cpu, _owner: type) -> int:
+        if cpu.closed:
+            raise AttributeError(CLOSED)
+        cpu.value.value = 0
+        uclib.uc_reg_read(cpu.handle, self.identifier, cpu.pointer)
+        return cpu.value.value & 0xFFFF_FFFF
 
-    uc: Uc
-    handle: Any
-    value: ctypes.c_uint64
-    efer_register: ModelSpecificRegister
-    efer_pointer: Any
-    layout: ContextLayout
-    context: RawContext
-    words: memoryview  # of the context buffer, 32 bits each
-    closed: bool
-    peek: RawContext  # a second buffer, so that a look does not disturb a change in the first
-    places: tuple[list[tuple[str, int]], list[tuple[str, int]]]  # registers and selectors: words of the buffer
-    last_mode: tuple[tuple[int, ...], Mode]  # what the last paging mode was made of, and it
-
-    def __getattr__(self, name: str) -> int:
-        identifier = IDS.get(name)
-        if identifier is None or self.closed:
-            raise AttributeError(f"the CPU has no register {name!r}" if not self.closed else CLOSED)
-        self.value.value = 0
-        uclib.uc_reg_read(self.handle, identifier, self.pointer)
-        return self.value.value & 0xFFFF_FFFF
-
-    def __setattr__(self, name: str, value: int) -> None:
-        identifier = IDS.get(name)
-        if identifier is None or self.closed:
-            raise AttributeError(f"the CPU has no register {name!r}" if not self.closed else CLOSED)
-        self.value.value = value & 0xFFFF_FFFF
-        status = uclib.uc_reg_write(self.handle, identifier, self.pointer)
+    def __set__(self, cpu: Cpu, value: int) -> None:
+        if cpu.closed:
+            raise AttributeError(CLOSED)
+        cpu.value.value = value & 0xFFFF_FFFF
+        status = uclib.uc_reg_write(cpu.handle, self.identifier, cpu.pointer)
         if status:
             raise UcError(status)
+
+
+class Cpu:
+    """One 32-bit x86 CPU.  A name that is no register is an AttributeError, in an assignment too."""
+
+    __slots__ = (
+        *("uc", "handle", "value", "pointer", "efer_register", "efer_pointer", "layout"),
+        *("context", "words", "peek", "places", "last_mode", "closed"),
+    )
+
+    eax, ecx, edx, ebx = Register(), Register(), Register(), Register()
+    esp, ebp, esi, edi = Register(), Register(), Register(), Register()
+    eip, eflags = Register(), Register()
+    cs, ds, es, fs, gs, ss = Register(), Register(), Register(), Register(), Register(), Register()
+    cr0, cr2, cr3, cr4 = Register(), Register(), Register(), Register()
+    dr0, dr1, dr2, dr3, dr6, dr7 = Register(), Register(), Register(), Register(), Register(), Register()
+
+    def __init__(self, uc: Uc) -> None:
+        self.uc = uc
+        self.handle: Any = uc._uch
+        self.value = ctypes.c_uint64()
+        self.pointer = ctypes.byref(self.value)
+        self.efer_register = ModelSpecificRegister(MSR_EFER, 0)
+        self.efer_pointer = ctypes.byref(self.efer_register)
+        self.layout: ContextLayout = discover()
+        self.context = RawContext(uc)
+        self.words = self.context.words  # of the context buffer, 32 bits each
+        self.peek = RawContext(uc)  # a second buffer, so that a look does not disturb a change in the first
+        self.places = self._places()  # registers and selectors: words of the buffer
+        self.last_mode: tuple[tuple[int, ...], Mode] = ((), Mode(False, 0, False, False))  # and what it was made of
+        self.closed = False
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"the CPU has no register {name!r}")
 
     def registers(self) -> dict[str, int]:
         """Return general registers, EIP, EFLAGS and selectors by name."""
@@ -196,7 +172,7 @@ class Cpu:
             no_execute=bool(efer & EFER_NXE),
             smep=bool(cr4 & CR4_SMEP),
         )
-        object.__setattr__(self, "last_mode", ((cr0, cr3, cr4, efer), mode))
+        self.last_mode = ((cr0, cr3, cr4, efer), mode)
         return mode
 
     @property
@@ -343,8 +319,9 @@ class Cpu:
 
     def free(self) -> None:
         """Give the context buffers back; from then on every register is an AttributeError."""
-        object.__setattr__(self, "closed", True)
-        object.__setattr__(self, "handle", Gone())
+        self.closed = True
+        self.handle = Gone()
+        del self.uc
         self.context.free()
         self.peek.free()
 
