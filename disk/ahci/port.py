@@ -102,13 +102,10 @@ class Port:
 
     def write(self, name: str, value: int) -> None:
         """Take a register write."""
-        writer = WRITERS.get(name)
-        if writer is not None:
-            writer(self, value)
-
-    def _write_address(self, name: str, value: int) -> None:
-        align = {"clb": bits.LIST_ALIGN, "fb": bits.RECEIVED_ALIGN}.get(name, 0)
-        setattr(self, name, value & ~align)
+        if name in ALIGNMENTS:
+            setattr(self, name, value & ~ALIGNMENTS[name])
+        elif name in WRITERS:
+            WRITERS[name](self, value)
 
     def _write_causes(self, value: int) -> None:
         self.causes &= ~value
@@ -377,11 +374,9 @@ class Port:
 READABLE = {
     name: name for name in ("clb", "clbu", "fb", "fbu", "is_", "ie", "tfd", "sig", "ssts", "sctl", "serr", "sact", "ci")
 } | {"cmd": "command_and_status"}
+#: The registers that hold addresses, and the low bits that read as zeros (3.3.1 to 3.3.4).
+ALIGNMENTS = {"clb": bits.LIST_ALIGN, "clbu": 0, "fb": bits.RECEIVED_ALIGN, "fbu": 0}
 WRITERS = {
-    "clb": lambda port, value: port._write_address("clb", value),
-    "clbu": lambda port, value: port._write_address("clbu", value),
-    "fb": lambda port, value: port._write_address("fb", value),
-    "fbu": lambda port, value: port._write_address("fbu", value),
     "is_": Port._write_causes,
     "ie": Port._write_enables,
     "cmd": Port._write_command,
