@@ -258,7 +258,6 @@ class Kernel:
             HostCall.DISK_WATCHED: self.disk_requests.host_disk_watched,
             HostCall.FILE_READY: self.completion.host_file_ready,
             HostCall.INPUT: self.processes.host_input,
-            HostCall.EXIT_THREAD: self.exits.host_exit_thread,
         }
         later: dict[HostCall, LaterAnswer] = {
             HostCall.EXCEPTION: self.faults.host_exception,
@@ -266,6 +265,7 @@ class Kernel:
             HostCall.SERVER: self.server_calls.host_server,
             HostCall.CONVERT: self.replies.convert,
             HostCall.JOB: self.threads.host_job,
+            HostCall.EXIT_THREAD: self.exits.host_exit_thread,
             HostCall.FILES_AGE: self.file_ageing.host_files_age,
             HostCall.POST_RELEASES: self.releases.host_post_releases,
         }

@@ -1,44 +1,82 @@
-"""Numbers of gates' functions: system calls, server calls, operations, host calls (docs/gates.md)."""
+"""Numbers of gates' functions: system calls, server calls, operations, host calls (docs/gates.md).
 
-from enum import IntEnum
+A system, server or host call is its number and how it is answered.  The kernel's tables are made of these
+facts, when it is assembled and when it is composed, so that a call without them is an error here.
+"""
+
+from collections.abc import Iterable
+from enum import Enum, IntEnum
 from typing import Final
 
+from callgate.kernel.abi.answered import Answered
 
-class SystemCall(IntEnum):
+
+class SystemAnswer(Enum):
+    """Where system_gate goes with a system call."""
+
+    MACHINE_CODE = 0
+    """To a routine of its own, which `system_calls` names (asm/kernel/entry/gates.asm)."""
+
+    POLICY = 1
+    """To policy, by the host call SYSTEM."""
+
+    PATH_THEN_POLICY = 2
+    """To policy, after ECX bytes at ESI have been copied into the thread's path page (`copy_path`)."""
+
+
+_CODE, _POLICY, _PATH = SystemAnswer.MACHINE_CODE, SystemAnswer.POLICY, SystemAnswer.PATH_THEN_POLICY
+
+
+class SystemCall(Answered):
     """Functions of the system gate: EAX = function, arguments in EBX ECX EDX ESI EDI.
 
     Results in the same registers; CF set and EAX = ErrorCode on failure.  What each takes and returns
     stands in docs/gates.md.
     """
 
-    EXIT = 0
-    YIELD = 1
-    WRITE = 2  # esi=address ecx=bytes -> eax=bytes written
-    READ_CHARACTER = 3  # -> eax=byte; END_OF_INPUT
-    ALLOCATE = 4  # ecx=bytes -> eax=linear address, zero-filled, page-aligned
-    FREE = 5  # ebx=address given by ALLOCATE
-    START_PROCESS = 6  # esi=path ecx=length edi=command line (ASCIIZ) -> eax=process id
-    WAIT_PROCESS = 7  # ebx=process id -> eax=exit code
-    KILL_PROCESS = 8  # ebx=process id
-    START_THREAD = 9  # ebx=entry ecx=stack top edx=argument (in EAX at entry) -> eax=thread id
-    VOLUME_INFORMATION = 10  # ebx=index edi=VolumeInformation
-    LOCK_DIRECTORY = 11  # esi=path ecx=length -> eax=address ebx=version ecx=pages edx=lock edi=entries
-    UNLOCK_DIRECTORY = 12  # edx=lock
-    OPEN = 13  # esi=path ecx=length edx=OpenFlags -> eax=handle, edx:ecx=size in bytes, ebx=attributes
-    CLOSE = 14  # ebx=handle
-    MAP_FILE = 15  # ebx=handle edx:esi=position ecx=bytes wanted -> eax=address ecx=bytes there (0 = end) edx=sequence
-    PROCESS_INFORMATION = 16  # ebx=index edi=ProcessInformation
-    IPC_INFORMATION = 17  # ebx=index of endpoint edi=IpcInformation
-    LEDGER = 18  # edi=LedgerInformation: the run's counters up to now
-    CLOCK = 19  # -> edx:eax=retired instructions
-    SLEEP = 20  # edx:ecx=instructions of virtual time
-    TAKE_BREAK = 21  # -> eax=1 if there is a break of the console (Ctrl-C) for this process, taken hereby, else 0
-    FILE_HANDLER = 22  # ebx=where to go on when code from esi up to edi touches a page of a file that cannot be had
-    SET_DIRECTORY = 23  # esi=path ecx=length: where paths begin that do not begin with a slash, also for children
-    READ_LINK = 24  # esi=path ecx=length edi=address edx=bytes there -> eax=bytes of the symbolic link's target
+    answer: SystemAnswer
+
+    EXIT = 0, _POLICY
+    YIELD = 1, _POLICY
+    WRITE = 2, _CODE  # esi=address ecx=bytes -> eax=bytes written
+    READ_CHARACTER = 3, _CODE  # -> eax=byte; END_OF_INPUT
+    ALLOCATE = 4, _POLICY  # ecx=bytes -> eax=linear address, zero-filled, page-aligned
+    FREE = 5, _POLICY  # ebx=address given by ALLOCATE
+    START_PROCESS = 6, _PATH  # esi=path ecx=length edi=command line (ASCIIZ) -> eax=process id
+    WAIT_PROCESS = 7, _POLICY  # ebx=process id -> eax=exit code
+    KILL_PROCESS = 8, _POLICY  # ebx=process id
+    START_THREAD = 9, _POLICY  # ebx=entry ecx=stack top edx=argument (in EAX at entry) -> eax=thread id
+    VOLUME_INFORMATION = 10, _POLICY  # ebx=index edi=VolumeInformation
+    LOCK_DIRECTORY = 11, _PATH  # esi=path ecx=length -> eax=address ebx=version ecx=pages edx=lock edi=entries
+    UNLOCK_DIRECTORY = 12, _POLICY  # edx=lock
+    OPEN = 13, _PATH  # esi=path ecx=length edx=OpenFlags -> eax=handle, edx:ecx=size in bytes, ebx=attributes
+    CLOSE = 14, _POLICY  # ebx=handle
+    MAP_FILE = 15, _POLICY  # ebx=handle edx:esi=position ecx=bytes wanted -> eax=address ecx=bytes, 0=end edx=sequence
+    PROCESS_INFORMATION = 16, _POLICY  # ebx=index edi=ProcessInformation
+    IPC_INFORMATION = 17, _POLICY  # ebx=index of endpoint edi=IpcInformation
+    LEDGER = 18, _POLICY  # edi=LedgerInformation: the run's counters up to now
+    CLOCK = 19, _POLICY  # -> edx:eax=retired instructions
+    SLEEP = 20, _POLICY  # edx:ecx=instructions of virtual time
+    TAKE_BREAK = 21, _CODE  # -> eax=1 if a break of the console (Ctrl-C) was there for this process; it is taken
+    FILE_HANDLER = 22, _POLICY  # ebx=where to resume if code in [esi, edi) touches a file page that cannot be provided
+    SET_DIRECTORY = 23, _PATH  # esi=path ecx=length: where paths without a leading slash begin, also for children
+    READ_LINK = 24, _PATH  # esi=path ecx=length edi=address edx=bytes there -> eax=bytes of the symbolic link's target
 
 
-class ServerCall(IntEnum):
+class ServerAnswer(Enum):
+    """Where server_gate goes with a server call."""
+
+    WAIT = 0
+    """To machine code that waits for a request."""
+
+    REPLY = 1
+    """To machine code that answers a request, then waits."""
+
+    POLICY = 2
+    """To policy, by the host call SERVER."""
+
+
+class ServerCall(Answered):
     """Functions of the server gate: EAX = function, EBX = message handle for replies.
 
     Every REPLY also waits for the next request and returns with EBX = linear address of its message page.
@@ -46,20 +84,26 @@ class ServerCall(IntEnum):
     the page has left the server.
     """
 
-    WAIT = 0
-    REPLY_NONE = 1
-    REPLY_REGISTERS = 2
-    REPLY_DATA = 3  # Message.count bytes of data
-    REPLY_OBJECT = 4  # data: dword page-aligned linear address, dword bytes
-    REPLY_SECTORS = 5  # Message.count entries of 8 bytes (abi/volume.py) in the data part
-    LOCK_BLOCKS = 6  # edx:esi=first sector of the partition ecx=sectors -> eax=address of that sector
-    UNLOCK_BLOCKS = 7  # ebx=address given by LOCK_BLOCKS
-    HOSTED_STEP = 8  # run the thread's hosted handler up to its next system call
-    DIRECTORY_CHANGED = 9  # ebx=version of a directory: it is current no more
+    answer: ServerAnswer
+
+    WAIT = 0, ServerAnswer.WAIT
+    REPLY_NONE = 1, ServerAnswer.REPLY
+    REPLY_REGISTERS = 2, ServerAnswer.REPLY
+    REPLY_DATA = 3, ServerAnswer.REPLY  # Message.count bytes of data
+    REPLY_OBJECT = 4, ServerAnswer.REPLY  # data: dword page-aligned linear address, dword bytes
+    REPLY_SECTORS = 5, ServerAnswer.REPLY  # Message.count entries of 8 bytes (abi/volume.py) in the data part
+    LOCK_BLOCKS = 6, ServerAnswer.POLICY  # edx:esi=first sector of the partition ecx=sectors -> eax=its address
+    UNLOCK_BLOCKS = 7, ServerAnswer.POLICY  # ebx=address given by LOCK_BLOCKS
+    HOSTED_STEP = 8, ServerAnswer.POLICY  # run the thread's hosted handler up to its next system call
+    DIRECTORY_CHANGED = 9, ServerAnswer.POLICY  # ebx=version of a directory: it is current no more
 
 
-SERVER_CALL_FIRST: Final = int(ServerCall.LOCK_BLOCKS)
-"""The server calls from here on are answered by policy, each by a host call; the others by machine code."""
+SERVER_REPLY_FIRST: Final = min(call.value for call in ServerCall if call.answer is ServerAnswer.REPLY)
+SERVER_REPLY_LAST: Final = max(call.value for call in ServerCall if call.answer is ServerAnswer.REPLY)
+"""The server calls from the first to the last of these are replies, which machine code sends."""
+
+SERVER_CALL_FIRST: Final = SERVER_REPLY_LAST + 1
+"""The server calls from here on are answered by policy, each by a host call."""
 
 SERVER_CALL_NO_WAIT: Final = 0x100
 """Added to WAIT or a REPLY: return at once, with EBX = 0 if no request is there (WAIT) or in any case (REPLY)."""
@@ -84,39 +128,53 @@ OPERATION_SERVER_DEFINED: Final = 0x100
 """Operations from here on are the server's own; ring 3 may use them through the IPC gate."""
 
 
-class HostCall(IntEnum):
+class HostAnswer(Enum):
+    """How a host call is answered, and so which macro of asm/kernel/entry/macros.inc makes it."""
+
+    AT_ONCE = 0
+    """Before the OUT instruction ends (HOST)."""
+
+    AWAITS = 1
+    """A coroutine may answer: the stub runs the routines that it awaits (POLICY)."""
+
+
+_AT_ONCE, _AWAITS = HostAnswer.AT_ONCE, HostAnswer.AWAITS
+
+
+class HostCall(Answered):
     """Policy that ring-0 code asks of Python by `out number, eax` (the port is the number).
 
-    Arguments and results lie in the thread control block; EAX is given besides.  ``*`` marks calls that
-    may be answered by a coroutine: the stub runs the routines it awaits.
+    Arguments and results lie in the thread control block; EAX is given besides.
     """
 
-    BOOT_DONE = 0xC0
-    PANIC = 0xC1
-    SCHEDULE = 0xC2  # eax=WaitReason: block the current thread, choose the next
-    WAKE = 0xC3  # eax=thread selector
-    HANDOFF = 0xC4  # eax=thread selector + WaitReason * 65536: wake it, block the current one, choose the next
-    TICK = 0xC5
-    YIELD = 0xC6
-    EXCEPTION = 0xC7  # *
-    SYSTEM = 0xC8  # * a system call that policy answers
-    SERVER = 0xC9  # * a server call that policy answers
-    RESUME = 0xCA  # * the routine that a coroutine awaited has returned
-    FIRST_USE = 0xCB  # eax=slot: give a never used slot its page and selector
-    SLOT_WAIT = 0xCC  # eax=0: queue the current thread for a slot; 1: leave the queue
-    SLOT_GIVE = 0xCD  # eax=slot: hand it to the thread that has waited longest
-    CONVERT = 0xCE  # * eax=slot: write what the reply type allows
-    EXIT_THREAD = 0xCF
-    DISK_DONE = 0xD0  # eax=address of a DiskRequest
-    INPUT = 0xD1  # the console has input, or its end; eax=1: a break
-    SLOT_DROP = 0xD2  # eax=slot: let go of the pages that its reply holds, nobody takes them
-    DISK_CHANGED = 0xD6  # eax=disk: it has come or gone, see Disk.present
-    DISK_WATCHED = 0xD7  # disk_watch has looked at what is in flight
-    FILES_AGE = 0xD8  # * it is time to look at accessed bits of files
-    FILE_READY = 0xD4  # eax=token of a SectorList: the last of its sectors has arrived
-    SLOT_FAIL = 0xD5  # eax=slot: posted to an endpoint that has died; fail it
-    POST_RELEASES = 0xDC  # * post deferred releases, as many as have been granted slots
-    JOB = 0xD3  # * eax=policy's number of the job that a kernel thread runs
+    answer: HostAnswer
+
+    BOOT_DONE = 0xC0, _AT_ONCE
+    PANIC = 0xC1, _AT_ONCE
+    SCHEDULE = 0xC2, _AT_ONCE  # eax=WaitReason: block the current thread, choose the next
+    WAKE = 0xC3, _AT_ONCE  # eax=thread selector
+    HANDOFF = 0xC4, _AT_ONCE  # eax=thread selector + WaitReason * 65536: wake it, block the current, choose the next
+    TICK = 0xC5, _AT_ONCE
+    YIELD = 0xC6, _AT_ONCE
+    EXCEPTION = 0xC7, _AWAITS
+    SYSTEM = 0xC8, _AWAITS  # a system call that policy answers
+    SERVER = 0xC9, _AWAITS  # a server call that policy answers
+    RESUME = 0xCA, _AT_ONCE  # the routine that a coroutine awaited has returned
+    FIRST_USE = 0xCB, _AT_ONCE  # eax=slot: give a never used slot its page and selector
+    SLOT_WAIT = 0xCC, _AT_ONCE  # eax=0: queue the current thread for a slot; 1: leave the queue
+    SLOT_GIVE = 0xCD, _AT_ONCE  # eax=slot: hand it to the thread that has waited longest
+    CONVERT = 0xCE, _AWAITS  # eax=slot: write what the reply type allows
+    EXIT_THREAD = 0xCF, _AWAITS
+    DISK_DONE = 0xD0, _AT_ONCE  # eax=address of a DiskRequest
+    INPUT = 0xD1, _AT_ONCE  # the console has input, or its end; eax=1: a break
+    SLOT_DROP = 0xD2, _AT_ONCE  # eax=slot: let go of the pages that its reply holds, nobody takes them
+    DISK_CHANGED = 0xD6, _AT_ONCE  # eax=disk: it has come or gone, see Disk.present
+    DISK_WATCHED = 0xD7, _AT_ONCE  # disk_watch has looked at what is in flight
+    FILES_AGE = 0xD8, _AWAITS  # it is time to look at accessed bits of files
+    FILE_READY = 0xD4, _AT_ONCE  # eax=token of a SectorList: the last of its sectors has arrived
+    SLOT_FAIL = 0xD5, _AT_ONCE  # eax=slot: posted to an endpoint that has died; fail it
+    POST_RELEASES = 0xDC, _AWAITS  # post deferred releases, as many as have been granted slots
+    JOB = 0xD3, _AWAITS  # eax=policy's number of the job that a kernel thread runs
 
 
 HOST_CALL_FIRST: Final = 0xC0
@@ -126,6 +184,19 @@ SERVER_CALLS_LIMIT: Final = 8  # and for server calls from SERVER_CALL_FIRST on
 assert all(0 <= call - HOST_CALL_FIRST < HOST_CALLS_LIMIT for call in HostCall)
 assert all(call < SYSTEM_CALLS_LIMIT for call in SystemCall)
 assert all(call - SERVER_CALL_FIRST < SERVER_CALLS_LIMIT for call in ServerCall)
+assert all((call >= SERVER_CALL_FIRST) == (call.answer is ServerAnswer.POLICY) for call in ServerCall)
+
+
+def bits(numbers: Iterable[int]) -> int:
+    """Return a set of numbers as assembly can test it: bit n for number n."""
+    return sum(1 << number for number in numbers)
+
+
+SYSTEM_CALLS: Final = len(SystemCall)
+assert sorted(SystemCall) == list(range(SYSTEM_CALLS))
+SYSTEM_CALLS_OF_POLICY: Final = bits(call for call in SystemCall if call.answer is not SystemAnswer.MACHINE_CODE)
+SYSTEM_CALLS_WITH_PATH: Final = bits(call for call in SystemCall if call.answer is SystemAnswer.PATH_THEN_POLICY)
+HOST_CALLS_AWAITING: Final = bits(call - HOST_CALL_FIRST for call in HostCall if call.answer is HostAnswer.AWAITS)
 
 
 class WaitReason(IntEnum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from callgate.kernel.abi.calls import HostCall, ServerCall, SystemCall
+from callgate.kernel.abi.calls import HostAnswer, HostCall, ServerCall, SystemCall
 from callgate.kernel.core.coroutines import Coroutines
 from callgate.kernel.core.errors import KernelPanic
 from callgate.kernel.core.guest import Guest
@@ -27,7 +27,14 @@ class HostCalls:
         self.coroutines = coroutines
 
     def register(self, answers: Mapping[HostCall, Answer], later: Mapping[HostCall, LaterAnswer]) -> None:
-        """Have host calls answered: at once, or `later` by a coroutine, if the answer returns one."""
+        """Have host calls answered: at once, or `later` by a coroutine, if the answer returns one.
+
+        ValueError if `HostCall.answer` says otherwise: the call's stub would not run what a coroutine awaits.
+        """
+        for given, calls in ((HostAnswer.AT_ONCE, answers), (HostAnswer.AWAITS, later)):
+            wrong = [call.name for call in calls if call.answer is not given]
+            if wrong:
+                raise ValueError(f"not answered as HostCall.answer says: {', '.join(wrong)}")
         own = {HostCall.BOOT_DONE: self._boot_done, HostCall.PANIC: self._panic}
         host_calls = self.guest.machine.host_calls
         for call, answer in (own | dict(answers)).items():

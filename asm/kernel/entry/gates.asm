@@ -67,33 +67,27 @@ leave_end:
 
         .rodata
         .align 4
+; SYSTEM_CALL number: the row of a call, by the facts of SystemCall (kernel/abi/calls.py).  A call that machine
+; code answers is named here with its routine.
+        .macro SYSTEM_CALL number
+        .if SYSTEM_CALLS_WITH_PATH >> \number & 1
+        .long   system_path
+        .elif SYSTEM_CALLS_OF_POLICY >> \number & 1
+        .long   system_policy
+        .elif \number == SystemCall.WRITE
+        .long   system_write
+        .elif \number == SystemCall.READ_CHARACTER
+        .long   system_read_character
+        .elif \number == SystemCall.TAKE_BREAK
+        .long   system_take_break
+        .else
+        .error "machine code is to answer system call \number, but SYSTEM_CALL names no routine for it"
+        .endif
+        .endm
+
 ; Indexed by SystemCall.
 system_calls:
-        .long   system_policy           ; EXIT
-        .long   system_policy           ; YIELD
-        .long   system_write            ; WRITE
-        .long   system_read_character   ; READ_CHARACTER
-        .long   system_policy           ; ALLOCATE
-        .long   system_policy           ; FREE
-        .long   system_path             ; START_PROCESS
-        .long   system_policy           ; WAIT_PROCESS
-        .long   system_policy           ; KILL_PROCESS
-        .long   system_policy           ; START_THREAD
-        .long   system_policy           ; VOLUME_INFORMATION
-        .long   system_path             ; LOCK_DIRECTORY
-        .long   system_policy           ; UNLOCK_DIRECTORY
-        .long   system_path             ; OPEN
-        .long   system_policy           ; CLOSE
-        .long   system_policy           ; MAP_FILE
-        .long   system_policy           ; PROCESS_INFORMATION
-        .long   system_policy           ; IPC_INFORMATION
-        .long   system_policy           ; LEDGER
-        .long   system_policy           ; CLOCK
-        .long   system_policy           ; SLEEP
-        .long   system_take_break       ; TAKE_BREAK
-        .long   system_policy           ; FILE_HANDLER
-        .long   system_path             ; SET_DIRECTORY
-        .long   system_path             ; READ_LINK
-SYSTEM_CALLS = ($ - system_calls) / 4
-        .assert SystemCall.READ_LINK == SYSTEM_CALLS - 1, "system_calls and SystemCall differ"
+        .rept   SYSTEM_CALLS
+        SYSTEM_CALL \+
+        .endr
         .text

@@ -27,8 +27,8 @@ server_gate:
         popfd
         .ledger server_gates
         mov     gs, word ptr fs:[ThreadControlBlock.endpoint]
-        lea     edx, [eax - ServerCall.REPLY_NONE]
-        cmp     edx, ServerCall.REPLY_SECTORS - ServerCall.REPLY_NONE
+        lea     edx, [eax - SERVER_REPLY_FIRST]
+        cmp     edx, SERVER_REPLY_LAST - SERVER_REPLY_FIRST
         ja      .other
 .reply:
         ; The handle must name a slot that this very thread was given and has not answered yet.
@@ -49,8 +49,8 @@ server_gate:
         jz      wait_request
         cmp     eax, ServerCall.WAIT | SERVER_CALL_NO_WAIT
         je      .poll
-        lea     edx, [eax - (ServerCall.REPLY_NONE | SERVER_CALL_NO_WAIT)]
-        cmp     edx, ServerCall.REPLY_SECTORS - ServerCall.REPLY_NONE
+        lea     edx, [eax - (SERVER_REPLY_FIRST | SERVER_CALL_NO_WAIT)]
+        cmp     edx, SERVER_REPLY_LAST - SERVER_REPLY_FIRST
         jbe     .reply
         mov     ecx, SELECTOR_KERNEL_DATA
         mov     es, ecx

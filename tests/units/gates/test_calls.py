@@ -84,7 +84,11 @@ def test_host_calls_that_await_run_as_coroutines_and_a_panic_says_where(gate: Ga
     def answer(value: int) -> Coroutine[Any, Any, None] | None:
         return later() if value else None
 
-    HostCalls(gate.guest, coroutines).register({HostCall.WAKE: seen.append}, {HostCall.SYSTEM: answer})
+    calls = HostCalls(gate.guest, coroutines)
+    for at_once, later_ones in (({HostCall.SYSTEM: seen.append}, {}), ({}, {HostCall.WAKE: answer})):
+        with pytest.raises(ValueError, match=r"not answered as HostCall\.answer says: (SYSTEM|WAKE)$"):
+            calls.register(at_once, later_ones)
+    calls.register({HostCall.WAKE: seen.append}, {HostCall.SYSTEM: answer})
     answers = gate.machine.answers
     answers[HostCall.WAKE](5)
     answers[HostCall.SYSTEM](0)

@@ -28,7 +28,7 @@ start:
 .again:
         call    number
         and     eax, 31
-        cmp     eax, SystemCall.READ_LINK + 1
+        cmp     eax, SYSTEM_CALLS
         ja      .again
         cmp     eax, SystemCall.EXIT
         je      .again
