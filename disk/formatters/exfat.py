@@ -21,13 +21,18 @@ from callgate.disk.formatters.exfat_entries import (
 )
 from callgate.disk.formatters.fat import Node, Target
 from callgate.disk.formatters.fat_layout import SECTOR, FormatError
+from callgate.kernel.abi.disks.volumes import (
+    BOOT_SIGNATURE,
+    BOOT_SIGNATURE_OFFSET,
+    EXFAT_CHECKSUM_SECTOR,
+    EXFAT_NAME,
+    EXFAT_NOT_CHECKED,
+    EXFAT_REGION_SECTORS,
+)
 
 SERIAL = 0x4347_4B32
 FAT_OFFSET = 32  # sectors; behind the two boot regions of 12
-REGION = 12
-CHECKSUM_SECTOR = 11
 EXTENDED_SECTORS = range(1, 9)
-NOT_CHECKED = (106, 107, 112)
 LEAST_SECTORS = (1 << 20) // SECTOR  # VolumeLength (3.1.5)
 END = 0xFFFF_FFFF
 FIRST = 2
@@ -195,14 +200,15 @@ class ExfatWriter:
         used = self.next - FIRST - len(self.holes)
         boot = struct.pack(
             "<3s8s53xQQIIIIIIHHBBBBB7x",
-            *(b"\xeb\x76\x90", b"EXFAT   ", geometry.start, geometry.sectors, FAT_OFFSET, geometry.fat_sectors),
+            *(b"\xeb\x76\x90", EXFAT_NAME, geometry.start, geometry.sectors, FAT_OFFSET, geometry.fat_sectors),
             *(geometry.heap, geometry.clusters, root, self.serial, 0x100, 0),
             *(9, geometry.cluster.bit_length() - 1, 1, 0x80, used * 100 // geometry.clusters),
         )
-        sectors = [boot.ljust(510, b"\xf4") + b"\x55\xaa"]
-        for number in range(1, CHECKSUM_SECTOR):
-            sectors.append((bytes(510) + b"\x55\xaa") if number in EXTENDED_SECTORS else bytes(SECTOR))
+        extended = bytes(BOOT_SIGNATURE_OFFSET) + BOOT_SIGNATURE
+        sectors = [boot.ljust(BOOT_SIGNATURE_OFFSET, b"\xf4") + BOOT_SIGNATURE]
+        for number in range(1, EXFAT_CHECKSUM_SECTOR):
+            sectors.append(extended if number in EXTENDED_SECTORS else bytes(SECTOR))
         region = b"".join(sectors)
-        region += struct.pack("<I", checksum32(region, NOT_CHECKED)) * (SECTOR // 4)
+        region += struct.pack("<I", checksum32(region, EXFAT_NOT_CHECKED)) * (SECTOR // 4)
         self.target.put(0, region)
-        self.target.put(REGION, region)
+        self.target.put(EXFAT_REGION_SECTORS, region)

@@ -13,6 +13,15 @@ from pathlib import Path
 
 from callgate.disk.formatters.fat_layout import FATS, SECTOR, FatGeometry, FormatError
 from callgate.disk.formatters.fat_names import alias, check, long_entries, short_form
+from callgate.kernel.abi.disks.volumes import (
+    BOOT_SIGNATURE,
+    BOOT_SIGNATURE_OFFSET,
+    FAT_BACKUP_SECTOR,
+    FAT_EXTENDED_SIGNATURE,
+    FSINFO_LEAD,
+    FSINFO_STRUCTURE,
+    FSINFO_UNKNOWN,
+)
 
 MEDIA = 0xF8
 SERIAL = 0x4347_4B31
@@ -20,11 +29,10 @@ END = {12: 0xFFF, 16: 0xFFFF, 32: 0x0FFF_FFFF}
 ATTRIBUTE_VOLUME, ATTRIBUTE_DIRECTORY, ATTRIBUTE_ARCHIVE = 0x08, 0x10, 0x20
 DIRECTORY_LIMIT = 2 << 20
 FILE_LIMIT = (1 << 32) - 1
-FSINFO_SECTOR, BACKUP_SECTOR = 1, 6
+FSINFO_SECTOR = 1
 DOS_START, DOS_END = (int(datetime(*date, tzinfo=UTC).timestamp()) for date in ((1980, 1, 1), (2107, 12, 31)))
 CHUNK = 1 << 20
 ROOT = 0  # what ".." of a directory in the root names
-UNKNOWN = 0xFFFF_FFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,24 +200,24 @@ class FatWriter:
         label = label_field(self.label or "NO NAME")
         kind = f"FAT{geometry.width}".encode().ljust(8)
         if wide:
-            struct.pack_into("<IHHIHH", boot, 36, geometry.fat_size, 0, 0, 2, FSINFO_SECTOR, BACKUP_SECTOR)
-            struct.pack_into("<BBBI", boot, 64, 0x80, 0, 0x29, self.serial)
+            struct.pack_into("<IHHIHH", boot, 36, geometry.fat_size, 0, 0, 2, FSINFO_SECTOR, FAT_BACKUP_SECTOR)
+            struct.pack_into("<BBBI", boot, 64, 0x80, 0, FAT_EXTENDED_SIGNATURE, self.serial)
             boot[71:82], boot[82:90] = label, kind
         else:
-            struct.pack_into("<BBBI", boot, 36, 0x80, 0, 0x29, self.serial)
+            struct.pack_into("<BBBI", boot, 36, 0x80, 0, FAT_EXTENDED_SIGNATURE, self.serial)
             boot[43:54], boot[54:62] = label, kind
-        boot[510:512] = b"\x55\xaa"
+        boot[BOOT_SIGNATURE_OFFSET:] = BOOT_SIGNATURE
         self.target.put(0, bytes(boot))
         if wide:
             information = bytearray(512)
             free = geometry.clusters + 2 - len(self.table)
-            following = len(self.table) if free else UNKNOWN
-            struct.pack_into("<I", information, 0, 0x4161_5252)
-            struct.pack_into("<III", information, 484, 0x6141_7272, free, following)
-            information[508:512] = b"\0\0\x55\xaa"
+            following = len(self.table) if free else FSINFO_UNKNOWN
+            struct.pack_into("<I", information, 0, FSINFO_LEAD)
+            struct.pack_into("<III", information, 484, FSINFO_STRUCTURE, free, following)
+            information[508:512] = b"\0\0" + BOOT_SIGNATURE
             self.target.put(FSINFO_SECTOR, bytes(information))
-            self.target.put(BACKUP_SECTOR, bytes(boot))
-            self.target.put(BACKUP_SECTOR + 1, bytes(information))
+            self.target.put(FAT_BACKUP_SECTOR, bytes(boot))
+            self.target.put(FAT_BACKUP_SECTOR + 1, bytes(information))
 
 
 class Target:

@@ -6,11 +6,13 @@ from the start of the disk, so that every cluster is whole pages of the disk cac
 
 from dataclasses import dataclass
 
+from callgate.kernel.abi.disks.volumes import FAT12_CLUSTERS, FAT16_CLUSTERS, FAT32_CLUSTERS
+
 SECTOR = 512
 ALIGN = 8  # sectors of 4 KiB
 MARGIN = 16  # clusters; other systems disagree about the exact limits, so "stay away by 16"
-LIMITS = {12: 4084 - MARGIN, 16: 65524 - MARGIN, 32: 268_435_444}
-MINIMUM = {12: 1, 16: 4085 + MARGIN, 32: 65525 + MARGIN}
+LIMITS = {12: FAT12_CLUSTERS - 1 - MARGIN, 16: FAT16_CLUSTERS - 1 - MARGIN, 32: FAT32_CLUSTERS - 1}
+MINIMUM = {12: 1, 16: FAT12_CLUSTERS + MARGIN, 32: FAT16_CLUSTERS + MARGIN}
 ROOT_ENTRIES = 512
 # DskTableFAT32 of the specification from 4 KiB clusters on; DskTableFAT16 has nothing that 4 KiB and the
 # smallest size that fits would not give.

@@ -30,8 +30,9 @@ from callgate.disk.formatters.fat_layout import (
     FormatError,
     plan,
 )
-from callgate.disk.images.tables import GPT_RESERVED, MBR_LIMIT, Planned, gpt, mbr
+from callgate.disk.images.tables import GPT_RESERVED, Planned, gpt, mbr
 from callgate.disk.images.tree import BuildError, read_host_tree
+from callgate.disk.partitioning.mbr import LIMIT as MBR_LIMIT
 
 Scheme = Literal["mbr", "gpt"]
 FileSystem = Literal["fat12", "fat16", "fat32", "exfat"]

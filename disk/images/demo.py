@@ -10,6 +10,7 @@ from pathlib import Path
 from callgate.disk.formatters.fat import FatWriter, Node, Target
 from callgate.disk.formatters.fat_layout import plan
 from callgate.disk.media.medium import ImageError
+from callgate.disk.partitioning.mbr import pack_entry, pack_sector
 
 MEGABYTE = 2048  # sectors of 1 MiB
 FIRST_START, FIRST_SIZE = MEGABYTE, 24 * MEGABYTE
@@ -111,9 +112,8 @@ def build_demo(path: Path) -> None:
 
 def boot_record() -> bytes:
     """Return a master boot record with the two partitions."""
-    entries = struct.pack("<B3sB3sII", 0x80, b"\xfe\xff\xff", 0x0E, b"\xfe\xff\xff", FIRST_START, FIRST_SIZE)
-    entries += struct.pack("<B3sB3sII", 0, b"\xfe\xff\xff", 0x0C, b"\xfe\xff\xff", SECOND_START, SECOND_SIZE)
-    return (bytes(446) + entries).ljust(510, b"\0") + b"\x55\xaa"
+    first = pack_entry(0x0E, FIRST_START, FIRST_SIZE, active=True)
+    return pack_sector(first + pack_entry(0x0C, SECOND_START, SECOND_SIZE))
 
 
 def demo_image(directory: Path) -> Path:

@@ -11,17 +11,16 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from callgate.disk.formatters.fat_layout import SECTOR
+from callgate.disk.partitioning.gpt import ENTRY, SIGNATURE
+from callgate.disk.partitioning.mbr import LIMIT as MBR_LIMIT
+from callgate.disk.partitioning.mbr import PROTECTIVE, pack_entry, pack_sector
 
 BASIC_DATA = UUID("ebd0a0a2-b9e5-4433-87c0-68b6b72699c7")
 GPT_ENTRIES, GPT_ENTRY_SIZE, GPT_HEADER_SIZE = 128, 128, 92
 GPT_TABLE_SECTORS = GPT_ENTRIES * GPT_ENTRY_SIZE // SECTOR
 GPT_RESERVED = GPT_TABLE_SECTORS + 1  # sectors of the backup at the end of the disk
 GPT_NAME_UNITS = 36
-MBR_LIMIT = 1 << 32
 MBR_KINDS = {12: 0x01, 16: 0x0E, 32: 0x0C, 64: 0x07}
-NO_CHS = b"\xfe\xff\xff"  # beyond what cylinder, head and sector can say: LBA counts
-PROTECTIVE = 0xEE
-ACTIVE = 0x80
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +53,10 @@ def mbr(partitions: Sequence[Planned]) -> bytes:
     for partition in partitions:
         if partition.start + partition.sectors > MBR_LIMIT:
             raise ValueError("an MBR partition ends below sector 2^32")
-        entries += _entry(partition.active, MBR_KINDS[partition.width], partition.start, partition.sectors)
+        kind = MBR_KINDS[partition.width]
+        entries += pack_entry(kind, partition.start, partition.sectors, active=partition.active)
     signature = identifier("mbr", *partitions).bytes[:4]
-    return (bytes(440) + signature + bytes(2) + entries).ljust(510, b"\0") + b"\x55\xaa"
-
-
-def _entry(active: bool, kind: int, start: int, sectors: int) -> bytes:
-    return struct.pack("<B3sB3sII", ACTIVE if active else 0, NO_CHS, kind, NO_CHS, start, sectors)
+    return pack_sector(entries, signature)
 
 
 def gpt(partitions: Sequence[Planned], disk_sectors: int) -> list[tuple[int, bytes]]:
@@ -68,8 +64,8 @@ def gpt(partitions: Sequence[Planned], disk_sectors: int) -> list[tuple[int, byt
     if len(partitions) > GPT_ENTRIES:
         raise ValueError(f"the table has {GPT_ENTRIES} entries, not {len(partitions)}")
     covered = min(disk_sectors - 1, MBR_LIMIT - 1)
-    protective = struct.pack("<B3sB3sII", 0, b"\x00\x02\x00", PROTECTIVE, b"\xff\xff\xff", 1, covered)
-    first = (bytes(446) + protective).ljust(510, b"\0") + b"\x55\xaa"
+    protective = pack_entry(PROTECTIVE, 1, covered, first=b"\x00\x02\x00", last=b"\xff\xff\xff")
+    first = pack_sector(protective)
     entries = b"".join(_gpt_entry(partition) for partition in partitions).ljust(GPT_ENTRIES * GPT_ENTRY_SIZE, b"\0")
     disk = identifier("gpt", disk_sectors, *partitions)
     last = disk_sectors - 1
@@ -86,7 +82,7 @@ def _gpt_entry(partition: Planned) -> bytes:
     name = partition.name[:GPT_NAME_UNITS].encode("utf-16-le")[: 2 * GPT_NAME_UNITS]
     last = partition.start + partition.sectors - 1
     own = identifier("partition", partition)
-    return struct.pack("<16s16sQQQ72s", BASIC_DATA.bytes_le, own.bytes_le, partition.start, last, 0, name)
+    return ENTRY.pack(BASIC_DATA.bytes_le, own.bytes_le, partition.start, last, 0, name)
 
 
 def _gpt_header(disk: UUID, disk_sectors: int, entries: bytes, *, own: int, other: int, table: int) -> bytes:
@@ -94,7 +90,7 @@ def _gpt_header(disk: UUID, disk_sectors: int, entries: bytes, *, own: int, othe
     counts = GPT_ENTRIES, GPT_ENTRY_SIZE, zlib.crc32(entries)
 
     def pack(checksum: int) -> bytes:
-        head = struct.pack("<8sIIII", b"EFI PART", 0x0001_0000, GPT_HEADER_SIZE, checksum, 0)
+        head = struct.pack("<8sIIII", SIGNATURE, 0x0001_0000, GPT_HEADER_SIZE, checksum, 0)
         places = struct.pack("<QQQQ16sQ", own, other, *usable, disk.bytes_le, table)
         return head + places + struct.pack("<III", *counts)
 

@@ -18,6 +18,7 @@ from callgate.disk.partitioning.foreign_formats import (
     Format,
 )
 from callgate.disk.partitioning.layout import Reader, ReadError
+from callgate.kernel.abi.disks.volumes import ISO_FIRST_DESCRIPTOR, ISO_LOGICAL_SECTOR, UDF_BEGINNING, UDF_NAMES
 
 SECTOR: Final = 512
 FIRST_SECTORS: Final = 520  # a UFS2 superblock at 256 KiB, and ZFS uberblocks up to there
@@ -77,15 +78,14 @@ def _has(data: bytes, row: Format) -> bool:
 
 # UDF (ECMA-167, 2/8 and 3/9.1): the volume recognition sequence.
 
-RECOGNITION: Final = 32768  # where it begins
-DESCRIPTOR: Final = 2048
+RECOGNITION: Final = ISO_FIRST_DESCRIPTOR * ISO_LOGICAL_SECTOR  # where it begins
 
 
 def has_udf(first: bytes) -> bool:
     """Whether a volume that begins with `first`, 64 KiB of it, says that it is UDF, perhaps beside ISO 9660."""
-    for size in (DESCRIPTOR, 4096):
+    for size in (ISO_LOGICAL_SECTOR, 4096):
         names = [first[at + 1 : at + 6] for at in range(RECOGNITION, min(len(first), 2 * RECOGNITION), size)]
-        if b"BEA01" in names and {b"NSR02", b"NSR03"} & set(names[names.index(b"BEA01") :]):
+        if UDF_BEGINNING in names and set(UDF_NAMES) & set(names[names.index(UDF_BEGINNING) :]):
             return True
     return False
 

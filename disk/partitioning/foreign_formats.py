@@ -6,6 +6,9 @@ are the formats' own documents and, for file systems and volume managers, what t
 
 from typing import Final, NamedTuple
 
+from callgate.disk.media.containers import magic
+from callgate.kernel.abi.disks.volumes import BITLOCKER_NAME, NTFS_NAME, OEM_NAME_OFFSET, REFS_NAME
+
 Bytes = tuple[int, bytes]  # offset, and what is there
 
 
@@ -39,14 +42,14 @@ def _packed(kind: str, name: str, command: str, *places: Bytes) -> Format:
 
 
 DISK_IMAGES: Final = (
-    _image("qcow2", "a qcow2 image", (0, b"QFI\xfb")),
+    _image("qcow2", "a qcow2 image", (0, magic.QCOW2)),
     _image("qed", "a QED image (QEMU)", (0, b"QED\0")),
-    _image("vmdk", "a VMDK image (VMware)", (0, b"KDMV")),
+    _image("vmdk", "a VMDK image (VMware)", (0, magic.VMDK_SPARSE)),
     _image("vmdk", "a VMDK image (VMware ESX)", (0, b"COWD")),
     _image("vmdk", "a VMDK image (VMware ESX, SEsparse)", (0, b"\xbe\xba\xfe\xca\0\0\0\0")),
     _image("vhdx", "a VHDX image (Hyper-V)", (0, b"vhdxfile")),
-    _image("vhd", "a VHD image", (0, b"conectix")),
-    _image("vdi", "a VDI image (VirtualBox)", (64, b"\x7f\x10\xda\xbe")),
+    _image("vhd", "a VHD image", (0, magic.VHD)),
+    _image("vdi", "a VDI image (VirtualBox)", (magic.VDI_AT, magic.VDI)),
     _image("parallels", "a Parallels image", (0, b"WithoutFreeSpace")),
     _image("parallels", "a Parallels image", (0, b"WithouFreSpacExt")),
     _image("bochs", "a Bochs image", (0, b"Bochs Virtual HD Image")),
@@ -79,10 +82,10 @@ DISK_IMAGES: Final = (
 )
 
 PACKED: Final = (
-    _packed("gzip", "gzip-compressed data", "gzip -d", (0, b"\x1f\x8b\x08")),
-    _packed("xz", "xz-compressed data", "xz -d", (0, b"\xfd7zXZ\0")),
-    _packed("zstd", "zstd-compressed data", "zstd -d", (0, b"\x28\xb5\x2f\xfd")),
-    _packed("bzip2", "bzip2-compressed data", "bzip2 -d", (0, b"BZh"), (4, b"1AY&SY")),
+    _packed("gzip", "gzip-compressed data", "gzip -d", (0, magic.COMPRESSED["gzip"])),
+    _packed("xz", "xz-compressed data", "xz -d", (0, magic.COMPRESSED["xz"])),
+    _packed("zstd", "zstd-compressed data", "zstd -d", (0, magic.COMPRESSED["zstd"])),
+    _packed("bzip2", "bzip2-compressed data", "bzip2 -d", (0, magic.COMPRESSED["bzip2"]), (4, magic.BZIP2_BLOCK)),
     _packed("lz4", "lz4-compressed data", "lz4 -d", (0, b"\x04\x22\x4d\x18")),
     _packed("lz4", "lz4-compressed data (older format)", "lz4 -d", (0, b"\x02\x21\x4c\x18")),
     _packed("lzip", "lzip-compressed data", "lzip -d", (0, b"LZIP\1")),
@@ -106,8 +109,8 @@ FILES: Final = (
 )
 
 FILE_SYSTEMS: Final = (
-    _file_system("ntfs", "an NTFS volume", (3, b"NTFS    ")),
-    _file_system("ReFS", "a ReFS volume", (3, b"ReFS\0\0\0\0"), (16, b"FSRS")),
+    _file_system("ntfs", "an NTFS volume", (OEM_NAME_OFFSET, NTFS_NAME)),
+    _file_system("ReFS", "a ReFS volume", (OEM_NAME_OFFSET, REFS_NAME), (16, b"FSRS")),
     _file_system("hpfs", "an HPFS volume", (0x2000, b"\x49\xe8\x95\xf9\xc5\xe9\x53\xfa")),
     _file_system("xfs", "an XFS file system", (0, b"XFSB\0\0")),
     _file_system("btrfs", "a Btrfs file system", (0x10040, b"_BHRfS_M")),
@@ -152,8 +155,8 @@ FILE_SYSTEMS: Final = (
     _file_system("jffs2", "a JFFS2 file system", (0, b"\x85\x19\1\xe0")),
     _file_system("jffs2", "a JFFS2 file system", (0, b"\x85\x19\2\xe0")),
     *(
-        _file_system("ufs", f"a UFS{number} file system", (at + 1372, magic[::order]))
-        for number, magic in ((1, b"\x54\x19\1\0"), (2, b"\x19\1\x54\x19"))
+        _file_system("ufs", f"a UFS{number} file system", (at + 1372, word[::order]))
+        for number, word in ((1, b"\x54\x19\1\0"), (2, b"\x19\1\x54\x19"))
         for at in (0x2000, 0x10000, 0x40000)
         for order in (1, -1)
     ),
@@ -187,7 +190,7 @@ MANAGERS: Final = (
         "BitLocker",
         "a BitLocker volume, which is encrypted",
         "open it and copy what is in it: cryptsetup bitlkOpen",
-        ((3, b"-FVE-FS-"),),
+        ((OEM_NAME_OFFSET, BITLOCKER_NAME),),
     ),
     Format("DM_verity_hash", "hashes of a verity device, no volume", "", ((0, b"verity\0\0\1\0\0\0"),)),
     *(

@@ -4,7 +4,6 @@ A partition that lies outside the disk, or over another one, is reported and lef
 disk, what is there is kept, and so are all others.
 """
 
-import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import NamedTuple
@@ -20,6 +19,14 @@ from callgate.disk.partitioning.layout import (
     read_sectors,
     run_sync,
 )
+from callgate.disk.partitioning.mbr import ACTIVE, PROTECTIVE, Entry, table
+from callgate.kernel.abi.disks.volumes import (
+    BOOT_SIGNATURE,
+    BOOT_SIGNATURE_OFFSET,
+    ISO_FIRST_DESCRIPTOR,
+    ISO_IDENTIFIER,
+    ISO_LOGICAL_SECTOR,
+)
 
 __all__ = [
     "SECTOR",
@@ -33,17 +40,11 @@ __all__ = [
     "scan",
 ]
 
-SIGNATURE = b"\x55\xaa"
-TABLE_OFFSET = 446
-ENTRY = struct.Struct("<B3sB3sII")
-ACTIVE = 0x80
 EXTENDED = (0x05, 0x0F, 0x85)
-PROTECTIVE = 0xEE
 LOGICAL_LIMIT = 60
-ISO_DESCRIPTOR = 64  # the sector of a volume's first descriptor, ECMA-119, 6.2.1
+ISO_DESCRIPTOR = ISO_FIRST_DESCRIPTOR * ISO_LOGICAL_SECTOR // SECTOR
 FIRST_LOGICAL = 5
 
-Entry = tuple[int, int, int, int]
 Judge = Callable[[Partition], Awaitable[str | None]]
 
 
@@ -67,7 +68,7 @@ async def scan(read: Reader, sector_count: int, judge: Judge) -> DiskLayout:
     first = await read_sectors(read, 0, 1)
     whole = Partition(0, 0, sector_count, "whole disk", scheme="none")
     kind = await judged(judge, whole)
-    if first[510:512] != SIGNATURE:
+    if first[BOOT_SIGNATURE_OFFSET:] != BOOT_SIGNATURE:
         layout = DiskLayout("gpt")
         if kind is None and first[:SECTOR] != bytes(SECTOR) and await scan_gpt(read, layout, sector_count):
             layout.problems.insert(0, "sector 0: no protective master boot record before the GPT")
@@ -166,7 +167,7 @@ async def iso_descriptor(read: Reader, sector_count: int) -> bool:
     if sector_count <= ISO_DESCRIPTOR:
         return False
     try:
-        return (await read_sectors(read, ISO_DESCRIPTOR, 1))[1:6] == b"CD001"
+        return (await read_sectors(read, ISO_DESCRIPTOR, 1))[1:6] == ISO_IDENTIFIER
     except ReadError:
         return False
 
@@ -187,15 +188,6 @@ def is_code(entry: Entry, sector_count: int) -> bool:
     return status not in (0, ACTIVE) and not 0 < start < start + sectors <= sector_count
 
 
-def table(sector: bytes) -> list[Entry]:
-    """Return (status, type, first sector, sectors) of the four entries."""
-    entries = []
-    for index in range(4):
-        status, _, kind, _, start, sectors = ENTRY.unpack_from(sector, TABLE_OFFSET + index * ENTRY.size)
-        entries.append((status, kind, start, sectors))
-    return entries
-
-
 async def scan_extended(read: Reader, layout: DiskLayout, logical: int, extended: Extended) -> int:
     """Follow a chain of extended boot records; return the number of the next logical partition.
 
@@ -214,7 +206,7 @@ async def scan_extended(read: Reader, layout: DiskLayout, logical: int, extended
         except ReadError as error:
             layout.problems.append(f"sector {record}: the extended boot record cannot be read: {error}")
             return logical
-        if sector[510:512] != SIGNATURE:
+        if sector[BOOT_SIGNATURE_OFFSET:] != BOOT_SIGNATURE:
             layout.problems.append(f"sector {record}: no extended boot record (signature missing)")
             return logical
         (_, kind, start, size), (_, link, offset, _) = table(sector)[:2]

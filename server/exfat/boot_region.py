@@ -3,17 +3,21 @@
 from dataclasses import dataclass
 from typing import Final
 
+from callgate.kernel.abi.disks.volumes import (
+    BOOT_SIGNATURE,
+    BOOT_SIGNATURE_OFFSET,
+    EXFAT_CHECKSUM_SECTOR,
+    EXFAT_NAME,
+    EXFAT_NOT_CHECKED,
+    EXFAT_REGION_SECTORS,
+    OEM_NAME_OFFSET,
+)
 from callgate.kernel.abi.memory import SECTOR_SIZE
 from callgate.server.disk import SectorReader
 from callgate.server.errors import MountError
 from callgate.server.exfat.structures import (
-    BOOT_SIGNATURE,
-    CHECKSUM_SECTOR,
     CLUSTERS_LIMIT,
-    FILE_SYSTEM_NAME,
     FIRST_CLUSTER,
-    NOT_CHECKED,
-    REGION_SECTORS,
     BootSector,
     VolumeFlag,
 )
@@ -70,8 +74,9 @@ class ExfatLayout:
 def probe(first: bytes) -> str | None:
     """Return ``exfat`` if the partition says that it is one, however absurd its numbers; else None."""
     for shift in SHIFTS:
-        for place in (0, REGION_SECTORS << shift):
-            if first[place + 3 : place + 11] == FILE_SYSTEM_NAME and first[place + 510 : place + 512] == BOOT_SIGNATURE:
+        for place in (0, EXFAT_REGION_SECTORS << shift):
+            sector = first[place : place + SECTOR_SIZE]
+            if sector.startswith(EXFAT_NAME, OEM_NAME_OFFSET) and sector[BOOT_SIGNATURE_OFFSET:] == BOOT_SIGNATURE:
                 return "exfat"
     return None
 
@@ -85,7 +90,7 @@ async def read_boot_region(reader: SectorReader, partition_sectors: int) -> tupl
     except MountError as error:
         first = error
     for shift in SHIFTS:
-        place = REGION_SECTORS << shift - 9
+        place = EXFAT_REGION_SECTORS << shift - 9
         if place + place > partition_sectors:
             break
         try:
@@ -103,11 +108,11 @@ async def _read_region(reader: SectorReader, place: int, shift: int | None, sect
     size = layout.sector_bytes
     if shift is not None and size != 1 << shift:
         raise MountError(f"backup boot sector: it does not lie where sectors of {size} bytes would put it")
-    if place + REGION_SECTORS * size // SECTOR_SIZE > sectors:
+    if place + EXFAT_REGION_SECTORS * size // SECTOR_SIZE > sectors:
         raise MountError(f"boot region: 12 sectors of {size} bytes are more than the partition has")
-    region = await reader.read(place, REGION_SECTORS * size // SECTOR_SIZE)
-    stored = region[CHECKSUM_SECTOR * size :][:4]
-    counted = boot_checksum(region[: CHECKSUM_SECTOR * size]).to_bytes(4, "little")
+    region = await reader.read(place, EXFAT_REGION_SECTORS * size // SECTOR_SIZE)
+    stored = region[EXFAT_CHECKSUM_SECTOR * size :][:4]
+    counted = boot_checksum(region[: EXFAT_CHECKSUM_SECTOR * size]).to_bytes(4, "little")
     if stored != counted:
         raise MountError(f"boot region: its checksum is {counted[::-1].hex()} and should be {stored[::-1].hex()}")
     return layout
@@ -117,7 +122,7 @@ def boot_checksum(sectors: bytes) -> int:
     """Return the checksum of the first eleven sectors of a region (3.4, Figure 1)."""
     value = 0
     for index, byte in enumerate(sectors):
-        if index not in NOT_CHECKED:
+        if index not in EXFAT_NOT_CHECKED:
             value = ((value << 31 | value >> 1) & 0xFFFF_FFFF) + byte & 0xFFFF_FFFF
     return value
 
@@ -150,7 +155,7 @@ def parse_boot_sector(raw: bytes, partition_sectors: int) -> ExfatLayout:
 
 
 def _check_identity(raw: bytes, boot: BootSector) -> None:
-    if bytes(boot.FileSystemName) != FILE_SYSTEM_NAME or raw[510:512] != BOOT_SIGNATURE:
+    if bytes(boot.FileSystemName) != EXFAT_NAME or raw[BOOT_SIGNATURE_OFFSET:] != BOOT_SIGNATURE:
         raise MountError("boot sector: FileSystemName or BootSignature is not exFAT's")
     if any(boot.MustBeZero):
         raise MountError("boot sector: MustBeZero is not zero, which a FAT volume would use")
@@ -163,7 +168,7 @@ def _check_places(boot: BootSector) -> None:
     """Check that FAT and cluster heap are large enough and follow each other."""
     fats, length = boot.NumberOfFats, boot.FatLength
     entries = length << boot.BytesPerSectorShift >> 2
-    if boot.FatOffset < 2 * REGION_SECTORS:
+    if boot.FatOffset < 2 * EXFAT_REGION_SECTORS:
         raise MountError(f"boot sector: FatOffset is {boot.FatOffset}, within the boot regions of 24 sectors")
     if not 0 < boot.ClusterCount <= CLUSTERS_LIMIT:
         raise MountError(f"boot sector: ClusterCount is {boot.ClusterCount}, and 1 to {CLUSTERS_LIMIT} are allowed")

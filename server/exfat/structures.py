@@ -134,9 +134,3 @@ FIRST_CLUSTER: Final = 2
 CLUSTERS_LIMIT: Final = 0xFFFF_FFF5  # 3.1.9
 BAD: Final = 0xFFFF_FFF7  # 4.1
 END_OF_CHAIN: Final = 0xFFFF_FFFF
-
-FILE_SYSTEM_NAME: Final = b"EXFAT   "
-BOOT_SIGNATURE: Final = b"\x55\xaa"
-REGION_SECTORS: Final = 12  # of the main and of the backup boot region (2.2)
-CHECKSUM_SECTOR: Final = 11
-NOT_CHECKED: Final = (106, 107, 112)  # bytes of the boot sector that change while the volume is used (3.4)

@@ -2,12 +2,12 @@
 
 from typing import Final
 
+from callgate.kernel.abi.disks.volumes import BOOT_SIGNATURE, BOOT_SIGNATURE_OFFSET
 from callgate.server.errors import MountError
 from callgate.server.ext2.structures import SUPERBLOCK_OFFSET, SUPERBLOCK_SIZE
 from callgate.server.ext2.superblock import parse_superblock, read_features
 
 _UNBOUNDED: Final = 1 << 60  # the partition's size is not known to a probe
-_BOOT_SIGNATURE: Final = b"\x55\xaa"
 _JUMPS: Final = (0xEB, 0xE9)  # boot sectors of early DOS have nothing else
 
 
@@ -21,7 +21,7 @@ def probe(first: bytes) -> str | None:
     features = read_features(raw)
     if features is None:
         return None
-    if first[510:512] == _BOOT_SIGNATURE or first[0] in _JUMPS:
+    if first[BOOT_SIGNATURE_OFFSET:][:2] == BOOT_SIGNATURE or first[0] in _JUMPS:
         try:
             parse_superblock(raw, _UNBOUNDED)
         except MountError:

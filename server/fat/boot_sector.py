@@ -5,17 +5,14 @@ Every value that later code computes with is bounded here, so nothing after this
 
 from typing import Final, NamedTuple, TypeVar
 
+from callgate.kernel.abi.disks.volumes import FAT12_CLUSTERS, FAT16_CLUSTERS, FAT32_CLUSTERS, FAT_EXTENDED_SIGNATURE
 from callgate.kernel.abi.memory import SECTOR_SIZE
 from callgate.server.errors import MountError
 from callgate.server.fat.structures import (
     DIRTY_BIT,
     EXT_FLAGS_ACTIVE,
     EXT_FLAGS_NOT_MIRRORED,
-    EXTENDED_BOOT_SIGNATURE,
     EXTENDED_BOOT_SIGNATURE_SHORT,
-    FAT12_CLUSTERS,
-    FAT16_CLUSTERS,
-    FAT32_CLUSTERS,
     FIRST_CLUSTER,
     RECORD_SIZE,
     BootSector,
@@ -248,7 +245,7 @@ def _layout32(boot: BootSector32, total: int) -> FatLayout:
 def _layout(boot: BootSector16 | BootSector32, fat_size: int, bits: int, total: int, regions: _Regions) -> FatLayout:
     """Convert the volume's own sectors to disk sectors; what FAT12 and FAT16 have is filled in."""
     scale = boot.BPB_BytsPerSec // SECTOR_SIZE
-    signed = boot.BS_BootSig in (EXTENDED_BOOT_SIGNATURE, EXTENDED_BOOT_SIGNATURE_SHORT)
+    signed = boot.BS_BootSig in (FAT_EXTENDED_SIGNATURE, EXTENDED_BOOT_SIGNATURE_SHORT)
     return FatLayout(
         bits=bits,
         sector_bytes=boot.BPB_BytsPerSec,

@@ -6,20 +6,27 @@ absurd one; a volume that says nothing is ours when its numbers make sense.
 
 from typing import Final
 
+from callgate.kernel.abi.disks.volumes import (
+    BITLOCKER_NAME,
+    BOOT_SIGNATURE,
+    BOOT_SIGNATURE_OFFSET,
+    EXFAT_NAME,
+    FAT_BACKUP_SECTOR,
+    FAT_EXTENDED_SIGNATURE,
+    NTFS_NAME,
+    OEM_NAME_OFFSET,
+    REFS_NAME,
+)
 from callgate.kernel.abi.memory import SECTOR_SIZE
 from callgate.server.errors import MountError
 from callgate.server.fat.boot_sector import FatLayout, parse_boot_sector
 from callgate.server.fat.structures import (
-    BACKUP_BOOT_SECTOR,
-    BOOT_SIGNATURE,
-    BOOT_SIGNATURE_OFFSET,
-    EXTENDED_BOOT_SIGNATURE,
     BootSector16,
     BootSector32,
 )
 
-BACKUP_PLACES: Final = tuple(BACKUP_BOOT_SECTOR * scale for scale in (1, 2, 4, 8))  # in disk sectors
-_FOREIGN_OEM_NAMES: Final = (b"NTFS    ", b"EXFAT   ", b"-FVE-FS-", b"ReFS\0\0\0\0")
+BACKUP_PLACES: Final = tuple(FAT_BACKUP_SECTOR * scale for scale in (1, 2, 4, 8))  # in disk sectors
+_FOREIGN_OEM_NAMES: Final = (NTFS_NAME, EXFAT_NAME, BITLOCKER_NAME, REFS_NAME)
 _TYPES: Final = {b"FAT12   ": "fat12", b"FAT16   ": "fat16", b"FAT32   ": "fat32", b"FAT     ": "fat"}
 _UNBOUNDED: Final = 1 << 40  # the partition's size is not known to a probe
 
@@ -27,7 +34,7 @@ _UNBOUNDED: Final = 1 << 40  # the partition's size is not known to a probe
 def probe(first: bytes) -> str | None:
     """Return ``fat12``, ``fat16``, ``fat32``, or ``fat`` (if that is all that can be said), or None."""
     sector = first[:SECTOR_SIZE]
-    if len(sector) < SECTOR_SIZE or sector[3:11] in _FOREIGN_OEM_NAMES:
+    if len(sector) < SECTOR_SIZE or sector[OEM_NAME_OFFSET:][:8] in _FOREIGN_OEM_NAMES:
         return None
     return _judge(first) or _backup(first)
 
@@ -54,7 +61,7 @@ def _has_fat(first: bytes, layout: FatLayout) -> bool:
 def _declared_type(sector: bytes) -> str | None:
     """Return the type that BS_FilSysType names.  It only serves to claim, never to tell the width."""
     for record in (BootSector16.from_buffer_copy(sector), BootSector32.from_buffer_copy(sector)):
-        if record.BS_BootSig == EXTENDED_BOOT_SIGNATURE:
+        if record.BS_BootSig == FAT_EXTENDED_SIGNATURE:
             kind = _TYPES.get(bytes(record.BS_FilSysType))
             if kind is not None:
                 return kind
@@ -86,5 +93,5 @@ def parse_backup(sector: bytes, place: int, partition_sectors: int) -> FatLayout
         layout = parse_boot_sector(sector, partition_sectors)
     except MountError:
         return None
-    matches = place * SECTOR_SIZE == BACKUP_BOOT_SECTOR * layout.sector_bytes
+    matches = place * SECTOR_SIZE == FAT_BACKUP_SECTOR * layout.sector_bytes
     return layout if layout.bits == 32 and matches else None

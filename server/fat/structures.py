@@ -151,19 +151,9 @@ LAST_LONG_ENTRY: Final = 0x40
 LONG_NAME_UNITS: Final = 13  # UTF-16 units in one LongNameRecord
 LONG_NAME_LIMIT: Final = 255  # UTF-16 units of a long name
 
-BOOT_SIGNATURE: Final = b"\x55\xaa"  # at offset 510 whatever the sector size
-BOOT_SIGNATURE_OFFSET: Final = 510
-EXTENDED_BOOT_SIGNATURE: Final = 0x29  # BS_BootSig: serial, label and type string are there
 EXTENDED_BOOT_SIGNATURE_SHORT: Final = 0x28  # the serial number alone
-BACKUP_BOOT_SECTOR: Final = 6  # "No value other than 6 is recommended"
-FSINFO_LEAD: Final = 0x4161_5252
-FSINFO_STRUCTURE: Final = 0x6141_7272
-FSINFO_UNKNOWN: Final = 0xFFFF_FFFF
 EXT_FLAGS_ACTIVE: Final = 0x000F
 EXT_FLAGS_NOT_MIRRORED: Final = 0x0080
 DIRTY_BIT: Final = 0x01  # BS_Reserved1 as Windows and Linux use it
 
 FIRST_CLUSTER: Final = 2
-FAT12_CLUSTERS: Final = 4085  # fewer clusters: FAT12 ("FAT Type Determination")
-FAT16_CLUSTERS: Final = 65525  # fewer clusters: FAT16
-FAT32_CLUSTERS: Final = 0x0FFF_FFF5  # most clusters whose numbers stay below the bad-cluster mark

@@ -7,6 +7,7 @@ open image file, the server on its partition.
 from collections import OrderedDict
 from typing import Final
 
+from callgate.kernel.abi.disks.volumes import FSINFO_LEAD, FSINFO_STRUCTURE, FSINFO_UNKNOWN
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import SECTOR_SIZE
 from callgate.server.disk import SectorReader
@@ -17,9 +18,6 @@ from callgate.server.fat.find_layout import find_layout
 from callgate.server.fat.names import utf16_length, volume_label
 from callgate.server.fat.structures import (
     DIRECTORY_LIMIT,
-    FSINFO_LEAD,
-    FSINFO_STRUCTURE,
-    FSINFO_UNKNOWN,
     LONG_NAME_LIMIT,
     FileSystemInfo,
 )

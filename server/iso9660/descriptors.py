@@ -2,16 +2,20 @@
 
 from typing import Final, NamedTuple
 
+from callgate.kernel.abi.disks.volumes import (
+    ISO_FIRST_DESCRIPTOR,
+    ISO_IDENTIFIER,
+    ISO_LOGICAL_SECTOR,
+    UDF_BEGINNING,
+    UDF_NAMES,
+)
 from callgate.server.disk import SectorReader
 from callgate.server.errors import FileSystemError, MountError
 from callgate.server.formats.names import text_of_bytes
 from callgate.server.iso9660.structures import (
     BLOCK_SIZES,
     DESCRIPTORS_LIMIT,
-    FIRST_DESCRIPTOR,
-    IDENTIFIER,
     JOLIET_ESCAPES,
-    LOGICAL_SECTOR,
     PRIMARY,
     SECTORS_PER_LOGICAL,
     SUPPLEMENTARY,
@@ -27,9 +31,8 @@ _ROOT_RECORD: Final = slice(156, 190)
 _UDF_END: Final = (
     32  # logical sectors that ECMA-167's volume recognition sequence takes at most, ISO 9660's part included
 )
-_RECOGNISED: Final = (b"BEA01", b"BOOT2", b"CDW02", b"TEA01")  # what else may be in it, 2/8.3.1
-_UDF: Final = (b"NSR02", b"NSR03")  # ECMA-167, 3/9.1
-_FIRST_BYTE: Final = FIRST_DESCRIPTOR * LOGICAL_SECTOR
+_RECOGNISED: Final = (UDF_BEGINNING, b"BOOT2", b"CDW02", b"TEA01")  # what else may be in it, 2/8.3.1
+_FIRST_BYTE: Final = ISO_FIRST_DESCRIPTOR * ISO_LOGICAL_SECTOR
 
 
 class VolumeDescriptor(NamedTuple):
@@ -57,13 +60,13 @@ def probe(first: bytes) -> str | None:
 
     A hint from 64 KiB: a root directory further away may have Rock Ridge nevertheless, as mounting then finds.
     """
-    if first[_FIRST_BYTE + 1 : _FIRST_BYTE + 6] != IDENTIFIER:
+    if first[_FIRST_BYTE + 1 : _FIRST_BYTE + 6] != ISO_IDENTIFIER:
         return None
     joliet = False
     rock_ridge = False
-    for start in range(_FIRST_BYTE, len(first) - LOGICAL_SECTOR + 1, LOGICAL_SECTOR):
-        sector = first[start : start + LOGICAL_SECTOR]
-        if sector[1:6] != IDENTIFIER or sector[0] == TERMINATOR:
+    for start in range(_FIRST_BYTE, len(first) - ISO_LOGICAL_SECTOR + 1, ISO_LOGICAL_SECTOR):
+        sector = first[start : start + ISO_LOGICAL_SECTOR]
+        if sector[1:6] != ISO_IDENTIFIER or sector[0] == TERMINATOR:
             break
         joliet = joliet or is_joliet(sector)
         if sector[0] == PRIMARY:
@@ -83,9 +86,9 @@ async def read_descriptors(reader: SectorReader, partition_sectors: int) -> Desc
     found: list[VolumeDescriptor] = []
     damage: list[str] = []
     complaint = "no primary volume descriptor"
-    for number in range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + DESCRIPTORS_LIMIT):
+    for number in range(ISO_FIRST_DESCRIPTOR, ISO_FIRST_DESCRIPTOR + DESCRIPTORS_LIMIT):
         sector = await _read(reader, number, partition_sectors, damage)
-        if sector[1:6] != IDENTIFIER:
+        if sector[1:6] != ISO_IDENTIFIER:
             damage.append(f"sector {number * SECTORS_PER_LOGICAL}: the descriptor set ends without a terminator")
             break
         if sector[0] == TERMINATOR:
@@ -112,7 +115,7 @@ async def _is_udf(reader: SectorReader, first: int, partition_sectors: int) -> b
             sector = await reader.read(number * SECTORS_PER_LOGICAL, SECTORS_PER_LOGICAL)
         except FileSystemError:
             return False
-        if sector[1:6] in _UDF:
+        if sector[1:6] in UDF_NAMES:
             return True
         if sector[1:6] not in _RECOGNISED:
             return False
@@ -122,12 +125,12 @@ async def _is_udf(reader: SectorReader, first: int, partition_sectors: int) -> b
 async def _read(reader: SectorReader, number: int, partition_sectors: int, damage: list[str]) -> bytes:
     sector = number * SECTORS_PER_LOGICAL
     if sector + SECTORS_PER_LOGICAL > partition_sectors:
-        return bytes(LOGICAL_SECTOR)
+        return bytes(ISO_LOGICAL_SECTOR)
     try:
         return await reader.read(sector, SECTORS_PER_LOGICAL)
     except FileSystemError as error:
         damage.append(f"sector {sector}: a volume descriptor cannot be read: {error.text}")
-        return bytes([0]) + IDENTIFIER + bytes(LOGICAL_SECTOR - 6)
+        return bytes([0]) + ISO_IDENTIFIER + bytes(ISO_LOGICAL_SECTOR - 6)
 
 
 def _parse(sector: bytes, place: int, damage: list[str]) -> VolumeDescriptor:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from callgate.kernel.abi.directory import DIRECTORY_NAME_LIMIT, FileAttributes
+from callgate.kernel.abi.disks.volumes import ISO_LOGICAL_SECTOR
 from callgate.server.formats.names import name_of_units, text_of_bytes, typeable
 from callgate.server.iso9660.rock_ridge import Posix, SystemUse
-from callgate.server.iso9660.structures import LOGICAL_SECTOR, Extent, Note, Record, RecordFlags, parse_record
+from callgate.server.iso9660.structures import Extent, Note, Record, RecordFlags, parse_record
 
 DIRECTORY_LIMIT: Final = 4 << 20  # bytes of a directory that are read
 DAMAGE_LIMIT: Final = 8  # sentences kept of one directory
@@ -131,8 +132,8 @@ class Names:
 def _records(data: bytes, place: int, note: Note) -> list[Record]:
     """Return the records of a directory; one that is damaged costs the rest of its logical sector."""
     found = []
-    for start in range(0, len(data), LOGICAL_SECTOR):
-        sector = data[start : start + LOGICAL_SECTOR]
+    for start in range(0, len(data), ISO_LOGICAL_SECTOR):
+        sector = data[start : start + ISO_LOGICAL_SECTOR]
         at = 0
         while at < len(sector) and sector[at]:
             record = parse_record(sector, at, place + start + at, note)

@@ -9,13 +9,12 @@ from datetime import UTC, datetime, timedelta
 from enum import IntFlag
 from typing import Final, NamedTuple
 
-LOGICAL_SECTOR: Final = 2048  # ECMA-119, 6.1.2
-SECTORS_PER_LOGICAL: Final = LOGICAL_SECTOR // 512
-FIRST_DESCRIPTOR: Final = 16  # logical sectors before it are the system area, 6.2.1
+from callgate.kernel.abi.disks.volumes import ISO_LOGICAL_SECTOR
+
+SECTORS_PER_LOGICAL: Final = ISO_LOGICAL_SECTOR // 512
 DESCRIPTORS_LIMIT: Final = 64
 BLOCK_SIZES: Final = (512, 1024, 2048)  # 6.2.2: a power of two, no more than a logical sector
 RECORD_FIXED: Final = 33  # bytes of a directory record before the identifier, 9.1
-IDENTIFIER: Final = b"CD001"
 
 PRIMARY, SUPPLEMENTARY, TERMINATOR = 1, 2, 255  # descriptor types, 8.1.1
 JOLIET_ESCAPES: Final = (b"%/@", b"%/C", b"%/E")  # UCS-2 levels 1 to 3

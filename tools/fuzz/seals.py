@@ -9,23 +9,26 @@ import struct
 from collections.abc import Iterator
 
 from callgate.disk.formatters.exfat_entries import checksum32, set_checksum
+from callgate.kernel.abi.disks.volumes import EXFAT_CHECKSUM_SECTOR, EXFAT_NOT_CHECKED, EXFAT_REGION_SECTORS
 from callgate.kernel.abi.memory import SECTOR_SIZE
+from callgate.server.errors import MountError
+from callgate.server.exfat import ExfatServer
+from callgate.server.exfat.boot_region import parse_boot_sector
+from callgate.server.exfat.structures import ENTRY_SIZE, EntryType
 
-REGION = 12 * SECTOR_SIZE
-CHECKED = 11 * SECTOR_SIZE
-NOT_CHECKED = (106, 107, 112)
-ENTRY = 32
-FILE, STREAM = 0x85, 0xC0
+REGION = EXFAT_REGION_SECTORS * SECTOR_SIZE
+CHECKED = EXFAT_CHECKSUM_SECTOR * SECTOR_SIZE
 
 
 class ExfatSeal:
     """The checksums of one volume with sectors of 512 bytes."""
 
-    def __init__(self, image: bytes) -> None:
-        """Find the FAT and the entry sets while the volume is sound."""
-        self.fat = int.from_bytes(image[80:84], "little") * SECTOR_SIZE
-        entries = range(2 * REGION, len(image) - 2 * ENTRY, ENTRY)
-        self.sets = [at for at in entries if image[at] == FILE and image[at + ENTRY] == STREAM]
+    def __init__(self, image: bytes, fat_sector: int) -> None:
+        """Find the entry sets while the volume is sound; its FAT begins at `fat_sector`."""
+        self.fat = fat_sector * SECTOR_SIZE
+        kinds = EntryType.FILE, EntryType.STREAM_EXTENSION
+        entries = range(2 * REGION, len(image) - 2 * ENTRY_SIZE, ENTRY_SIZE)
+        self.sets = [at for at in entries if (image[at], image[at + ENTRY_SIZE]) == kinds]
 
     def structures(self, places: list[int]) -> list[int]:
         """Order the sectors that hold anything by how much is to be found, the best several times over.
@@ -39,13 +42,19 @@ class ExfatSeal:
     def mended(self, image: bytearray) -> Iterator[tuple[int, bytes]]:
         """Yield what to write where."""
         for region in (0, REGION):
-            value = checksum32(bytes(image[region : region + CHECKED]), NOT_CHECKED)
+            value = checksum32(bytes(image[region : region + CHECKED]), EXFAT_NOT_CHECKED)
             yield region + CHECKED, struct.pack("<I", value) * (SECTOR_SIZE // 4)
         for at in self.sets:
-            entries = bytes(image[at : at + (1 + image[at + 1]) * ENTRY])
+            entries = bytes(image[at : at + (1 + image[at + 1]) * ENTRY_SIZE])
             yield at + 2, struct.pack("<H", set_checksum(entries))
 
 
 def seal_for(image: bytes) -> ExfatSeal | None:
     """Return what mends the checksums of a volume; None if its file system has none that anybody looks at."""
-    return ExfatSeal(image) if image[3:11] == b"EXFAT   " and image[108] == 9 else None
+    if ExfatServer.probe(image) is None:
+        return None
+    try:
+        layout = parse_boot_sector(image[:SECTOR_SIZE], len(image) // SECTOR_SIZE)
+    except MountError:
+        return None
+    return ExfatSeal(image, layout.fat_start) if layout.sector_bytes == SECTOR_SIZE else None

@@ -3,7 +3,8 @@
 from typing import Final
 
 COMPRESSED: Final = {"gzip": b"\x1f\x8b\x08", "xz": b"\xfd7zXZ\0", "bzip2": b"BZh", "zstd": b"\x28\xb5\x2f\xfd"}
-_BZIP2_NEXT: Final = (b"1AY&SY", b"\x17rE8P\x90")  # after the level: a block, or the end of an empty stream
+BZIP2_BLOCK: Final = b"1AY&SY"
+_BZIP2_NEXT: Final = (BZIP2_BLOCK, b"\x17rE8P\x90")  # after the level: a block, or the end of an empty stream
 _SKIPPED: Final = tuple(bytes([first]) for first in range(0x50, 0x60))
 QCOW2: Final = b"QFI\xfb"
 VMDK_SPARSE: Final = b"KDMV"
