@@ -3,14 +3,16 @@
 A locked directory is a run of pages that the server built in its own memory and that clients read,
 mapped read-only, without a system call.  Each page starts with a `DirectoryPage` header, then whole
 `DirectoryEntry` records; no record crosses a page.  Names are UTF-8, not terminated, and follow the
-fixed part; records are multiples of 8 bytes.
+fixed part; records are multiples of 8 bytes.  `build_pages` and `read_pages` are the layout in Python.
 """
 
+from collections.abc import Iterable, Iterator
 from ctypes import c_int64, c_uint16, c_uint32, c_uint64
 from enum import IntFlag
-from typing import Final
+from typing import Final, NamedTuple
 
 from callgate.kernel.abi.layout import Layout, size_of
+from callgate.kernel.abi.memory import PAGE_SIZE
 
 
 class DirectoryPage(Layout):
@@ -48,6 +50,8 @@ class DirectoryEntry(Layout):
 
 DIRECTORY_NAME_OFFSET: Final = size_of(DirectoryEntry)
 DIRECTORY_NAME_LIMIT: Final = 1020
+_HEADER: Final = size_of(DirectoryPage)
+_ALIGNMENT: Final = 8
 
 
 class FileAttributes(IntFlag):
@@ -70,3 +74,62 @@ class VolumeFlags(IntFlag):
     DIRTY = 4  # was not unmounted, or reported damage at start
     NO_FREE_SPACE = 8  # free space is not known
     NOT_ANSWERED = 16  # the kernel's word: the server has not answered in time
+
+
+class NameSizeError(ValueError):
+    """A name that no entry of a directory can hold."""
+
+
+class ListedFile(NamedTuple):
+    """One entry of a directory as clients see it: the name, and fields of `DirectoryEntry`."""
+
+    name: str
+    attributes: int
+    size: int = 0
+    modified: int = 0
+    identifier: int = 0
+
+
+def build_pages(files: Iterable[ListedFile], version: int) -> bytes:
+    """Return directory pages for `files` in their order; an empty directory has one empty page.
+
+    NameSizeError if a name takes none or more than DIRECTORY_NAME_LIMIT bytes of UTF-8.
+    """
+    pages: list[bytes] = []
+    records: list[bytes] = []
+    used = _HEADER
+    for file in files:
+        record = _record(file)
+        if used + len(record) > PAGE_SIZE:
+            pages.append(_page(records, used, version))
+            records, used = [], _HEADER
+        records.append(record)
+        used += len(record)
+    pages.append(_page(records, used, version))
+    return b"".join(pages)
+
+
+def read_pages(pages: bytes) -> Iterator[ListedFile]:
+    """Yield the entries of directory pages, as a client does."""
+    for page in range(0, len(pages), PAGE_SIZE):
+        header = DirectoryPage.from_buffer_copy(pages, page)
+        offset = page + _HEADER
+        for _ in range(header.entries):
+            entry = DirectoryEntry.from_buffer_copy(pages, offset)
+            name = pages[offset + DIRECTORY_NAME_OFFSET :][: entry.name_length].decode("utf-8")
+            yield ListedFile(name, entry.attributes, entry.size, entry.modified, entry.identifier)
+            offset += entry.length
+
+
+def _record(file: ListedFile) -> bytes:
+    name = file.name.encode("utf-8")
+    if not 0 < len(name) <= DIRECTORY_NAME_LIMIT:
+        raise NameSizeError(f"name {file.name!r} takes {len(name)} bytes; 1 to {DIRECTORY_NAME_LIMIT} fit")
+    length = -(-(DIRECTORY_NAME_OFFSET + len(name)) // _ALIGNMENT) * _ALIGNMENT
+    fixed = DirectoryEntry(length, len(name), file.attributes, file.size, file.modified, file.identifier)
+    return (bytes(fixed) + name).ljust(length, b"\0")
+
+
+def _page(records: list[bytes], used: int, version: int) -> bytes:
+    header = bytes(DirectoryPage(len(records), used, version, 0))
+    return b"".join((header, *records)).ljust(PAGE_SIZE, b"\0")

@@ -11,9 +11,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from callgate.kernel.abi.calls import Operation
-from callgate.kernel.abi.directory import DirectoryEntry, DirectoryPage, FileAttributes
+from callgate.kernel.abi.directory import FileAttributes, ListedFile, build_pages
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.layout import size_of
 from callgate.kernel.abi.limits import DIRECTORIES_KEPT, DIRECTORIES_OF_PROCESS, DIRECTORY_PAGES_KEPT
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.core.errors import CallerError, PolicyError, ServerFault
@@ -24,6 +23,8 @@ from callgate.kernel.ipc.requests import Requests
 from callgate.kernel.memory.physical_memory import PhysicalMemory
 from callgate.kernel.memory.windows import Source, Windows
 from callgate.kernel.tasks.shares import Shares
+
+VOLUME = FileAttributes.DIRECTORY | FileAttributes.READ_ONLY  # what an entry of the root directory is
 
 
 @dataclass(slots=True)
@@ -183,23 +184,9 @@ class Directories:
         self.releases.add(version.server, Operation.UNLOCK_DIRECTORY, version.server_lock)
 
     def _lock_root(self, process: Process) -> DirectoryLock:
-        names = [endpoint.name for endpoint in listed(self.endpoints)]
+        volumes = [ListedFile(endpoint.name, VOLUME) for endpoint in listed(self.endpoints)]
         self.shares.check_frames(process, 1)
         frame = self.memory.low.allocate()
-        self.windows.guest.ram.view(frame, PAGE_SIZE)[:] = root_page(names)
+        self.windows.guest.ram.view(frame, PAGE_SIZE)[:] = build_pages(volumes, 0)
         window = self.windows.open(process, WindowKind.DIRECTORY, Source([frame], [], [frame]))
-        return DirectoryLock(None, window.address, 1, len(names), 0)
-
-
-def root_page(names: list[str]) -> bytes:
-    """Return the directory page that lists the volumes."""
-    records = b"".join(directory_record(name.encode()) for name in names)
-    header = DirectoryPage(len(names), size_of(DirectoryPage) + len(records), 0, 0)
-    return (bytes(header) + records).ljust(PAGE_SIZE, b"\0")
-
-
-def directory_record(name: bytes) -> bytes:
-    """Return the entry of a directory called `name`."""
-    length = -(-(size_of(DirectoryEntry) + len(name)) // 8) * 8
-    entry = DirectoryEntry(length, len(name), FileAttributes.DIRECTORY | FileAttributes.READ_ONLY, 0, 0, 0)
-    return (bytes(entry) + name).ljust(length, b"\0")
+        return DirectoryLock(None, window.address, 1, len(volumes), 0)

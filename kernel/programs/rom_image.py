@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from callgate.kernel.abi.directory import DirectoryEntry, DirectoryPage, FileAttributes
+from callgate.kernel.abi.directory import FileAttributes, ListedFile, build_pages
 from callgate.kernel.abi.layout import size_of
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.abi.rom import ROM_MAGIC, RomEntry, RomHeader
@@ -16,8 +16,8 @@ def build_rom(files: Mapping[str, bytes]) -> bytes:
     directories = directory_names(files)
     contents: dict[str, tuple[int, bytes, int]] = {}
     for name in sorted(directories):
-        items = children(name, directories, files)
-        contents[name] = (DIRECTORY, directory_pages(items), len(items))
+        listed = children(name, directories, files)
+        contents[name] = (DIRECTORY, build_pages(listed, 1), len(listed))
     for name, data in sorted(files.items()):
         contents[name] = (EXECUTABLE, data, 0)
     return lay_out(contents)
@@ -32,38 +32,16 @@ def directory_names(files: Mapping[str, bytes]) -> set[str]:
     return names
 
 
-def children(name: str, directories: set[str], files: Mapping[str, bytes]) -> list[tuple[str, int, int]]:
-    """Return (name, attributes, size) of a directory's entries, sorted by name."""
+def children(name: str, directories: set[str], files: Mapping[str, bytes]) -> list[ListedFile]:
+    """Return a directory's entries, sorted by name and numbered in that order."""
     prefix = f"{name}/" if name else ""
-    items: list[tuple[str, int, int]] = []
+    listed: list[ListedFile] = []
     for path in sorted({*directories, *files} - {""}):
         rest = path.removeprefix(prefix)
         if path.startswith(prefix) and "/" not in rest and path != name:
-            items.append((rest, DIRECTORY, 0) if path in directories else (rest, EXECUTABLE, len(files[path])))
-    return items
-
-
-def directory_pages(items: list[tuple[str, int, int]]) -> bytes:
-    """Return directory pages; an empty directory still has one."""
-    pages: list[list[bytes]] = [[]]
-    used = size_of(DirectoryPage)
-    for number, (name, attributes, size) in enumerate(items, 1):
-        text = name.encode()
-        length = -(-(size_of(DirectoryEntry) + len(text)) // 8) * 8
-        record = bytes(DirectoryEntry(length, len(text), attributes, size, 0, number)) + text
-        if used + length > PAGE_SIZE:
-            pages.append([])
-            used = size_of(DirectoryPage)
-        pages[-1].append(record.ljust(length, b"\0"))
-        used += length
-    return b"".join(page_of(records) for records in pages)
-
-
-def page_of(records: list[bytes]) -> bytes:
-    """Return one directory page."""
-    body = b"".join(records)
-    header = DirectoryPage(len(records), size_of(DirectoryPage) + len(body), 1, 0)
-    return (bytes(header) + body).ljust(PAGE_SIZE, b"\0")
+            attributes, size = (DIRECTORY, 0) if path in directories else (EXECUTABLE, len(files[path]))
+            listed.append(ListedFile(rest, attributes, size, identifier=len(listed) + 1))
+    return listed
 
 
 def lay_out(contents: Mapping[str, tuple[int, bytes, int]]) -> bytes:
