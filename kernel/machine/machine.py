@@ -14,10 +14,10 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from difflib import get_close_matches
 from types import TracebackType
 from typing import Any, Self
 
+from callgate.common.near_miss import nearest
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.machine.cpu.cpu import Cpu
 from callgate.kernel.machine.cpu.disassembly import disassembly
@@ -57,11 +57,6 @@ from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import uclib
 
 HLT = b"\xf4"
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return the names that one might have meant, for a message."""
-    return ", ".join(get_close_matches(name, sorted(set(names)))) or "nothing like it"
 
 
 class Machine:
@@ -263,7 +258,7 @@ class Machine:
         known = self.stream.kinds | self.event_sites.kinds
         kinds = [name] if name in known else sorted(kind for kind in known if kind.endswith(f".{name}"))
         if not kinds:
-            raise KeyError(f"no symbol or event {name!r}; there is {nearest(name, [*self.addresses, *known])}")
+            raise KeyError(f"no symbol or event {name!r}; there is {_alike(name, [*self.addresses, *known])}")
         return kinds
 
     def address(self, place: int | str) -> int:
@@ -275,7 +270,7 @@ class Machine:
         if isinstance(place, int):
             return place
         if place not in self.addresses:
-            raise KeyError(f"no symbol {place!r}; there is {nearest(place, self.addresses)}")
+            raise KeyError(f"no symbol {place!r}; there is {_alike(place, self.addresses)}")
         return self.addresses[place]
 
     def step(self, count: int = 1) -> Stop:
@@ -391,3 +386,7 @@ class Machine:
             del self.uc  # the engine must be gone before its memory
             self.handle = None
             self.ram.close()
+
+
+def _alike(name: str, known: Iterable[str]) -> str:
+    return ", ".join(nearest(name, known)) or "nothing like it"

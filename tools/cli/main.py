@@ -7,7 +7,6 @@ are imported when they are run, so that `--help` and `boot` start quickly.
 
 from __future__ import annotations
 
-import difflib
 import errno
 import os
 import sys
@@ -50,7 +49,9 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Suggest a near miss for an unknown command."""
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
-            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            from callgate.common.near_miss import nearest
+
+            near = nearest(args[0], COMMANDS, 1)
             hint = f" Did you mean {near[0]!r}?" if near else f" Commands: {', '.join(COMMANDS)}."
             raise click.UsageError(f"No such command {args[0]!r}.{hint}", ctx)
         return super().resolve_command(ctx, args)

@@ -14,7 +14,7 @@ from callgate.asm.assembler.encoding.encodings import encode_gap
 from callgate.asm.assembler.encoding.forms import suggestion
 from callgate.asm.assembler.encoding.instructions import Instruction, complete
 from callgate.asm.assembler.encoding.verify import PREFIX_BYTES, verify
-from callgate.asm.assembler.language.errors import AsmError, Place, near_miss
+from callgate.asm.assembler.language.errors import AsmError, Place
 from callgate.asm.assembler.language.mnemonics import (
     ALIASES,
     COMPARES,
@@ -30,6 +30,7 @@ from callgate.asm.assembler.language.mnemonics import (
 )
 from callgate.asm.assembler.language.operands import FarPointer, Immediate, Memory, Operand, Register, check_range
 from callgate.asm.assembler.language.registers import SEGMENT_PREFIXES
+from callgate.common.near_miss import did_you_mean
 
 SIZE_WORDS = {
     8: "byte ptr ",
@@ -64,7 +65,7 @@ def encode(
     if len(repeats) > 1:
         raise AsmError(place, f"{' and '.join(repeats)} cannot stand together", "write one of them")
     if mnemonic not in MNEMONICS:
-        raise AsmError(place, f"there is no instruction {mnemonic}", near_miss(mnemonic, MNEMONICS))
+        raise AsmError(place, f"there is no instruction {mnemonic}", did_you_mean(mnemonic, MNEMONICS))
     columns = columns or [place.column] * len(operands)
     mnemonic, operands = far_form(mnemonic, list(operands), place, columns)
     mnemonic, operands = plain_form(mnemonic, operands)

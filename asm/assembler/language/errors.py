@@ -1,6 +1,5 @@
 """Errors of a source: file, line, column, what is wrong and what to write instead."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 ERRORS_LIMIT = 20
@@ -116,17 +115,3 @@ class ErrorList:
         """Return the errors by line, files in the order in which their first errors were met."""
         files = list(dict.fromkeys(error.file for error in self.errors))
         return sorted(self.errors, key=lambda error: (files.index(error.file), error.line))
-
-
-def near_miss(name: str, known: Iterable[str]) -> str:
-    """Return "did you mean …?" for the nearest known name, or nothing."""
-    from difflib import get_close_matches
-
-    candidates = sorted(known)  # sets have another order in every process
-    letters = sorted(name)
-    swapped = [other for other in candidates if len(other) == len(letters) and sorted(other) == letters]  # mvo: mov
-    near = get_close_matches(name, swapped, n=1, cutoff=0) or get_close_matches(name, candidates, n=1, cutoff=0.7)
-    if not near:
-        folded = {candidate.lower(): candidate for candidate in candidates}
-        near = [folded[match] for match in get_close_matches(name.lower(), folded, n=1, cutoff=0.7)]
-    return f"did you mean {near[0]}?" if near else ""

@@ -4,8 +4,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from callgate.asm.assembler.language.errors import AsmError, Place, near_miss
+from callgate.asm.assembler.language.errors import AsmError, Place
 from callgate.asm.assembler.language.expressions import BINARY_NUMBER, BinaryNumber, Unresolved, evaluate
+from callgate.common.near_miss import did_you_mean
 
 NAME_SHOWN = 80
 FOREIGN_REGISTER = re.compile(
@@ -242,7 +243,7 @@ class Names:
     def unknown(self, full: str, written: str) -> AsmError:
         """Return the error for a name that nothing defines; whoever knows the place puts it in."""
         shown = written if len(written) <= NAME_SHOWN else written[:NAME_SHOWN] + "…"
-        hint = foreign_register(written) or near_miss(full, self._candidates(full))
+        hint = foreign_register(written) or did_you_mean(full, self._candidates(full))
         return AsmError(Place("", 0), f"{shown} is not defined", hint)
 
     def _candidates(self, name: str) -> Iterable[str]:

@@ -17,11 +17,12 @@ from callgate.asm.assembler.language.conditions import (
     refuse_text,
     test_text,
 )
-from callgate.asm.assembler.language.errors import AsmError, ErrorList, Place, near_miss
+from callgate.asm.assembler.language.errors import AsmError, ErrorList, Place
 from callgate.asm.assembler.language.expressions import BINARY_NUMBER, BinaryNumber, Unresolved, evaluate
 from callgate.asm.assembler.language.macros import Macro, bind, define, instantiate, split_arguments, substitute
 from callgate.asm.assembler.language.names import Scope, full_name
 from callgate.asm.assembler.language.source import Line, Sources, text_lines, unquote
+from callgate.common.near_miss import did_you_mean
 
 DEPTH_LIMIT = 48
 STEPS_LIMIT = 400_000
@@ -204,7 +205,7 @@ class Preprocessor:
             refuse_text(word, rest, place)
             raise MacroEnd
         if self.macros.pop(rest, None) is None:
-            raise AsmError(place, f"there is no macro {rest}", near_miss(rest, self.macros) or "write .purgem name")
+            raise AsmError(place, f"there is no macro {rest}", did_you_mean(rest, self.macros) or "write .purgem name")
 
     def _remember(self, match: re.Match[str], line: Line) -> None:
         """Note a constant's value for conditions; whatever is wrong with it is said when it is assembled."""

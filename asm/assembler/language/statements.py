@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
-from callgate.asm.assembler.language.errors import AsmError, ErrorList, Place, near_miss
+from callgate.asm.assembler.language.errors import AsmError, ErrorList, Place
 from callgate.asm.assembler.language.gnu_syntax import refuse_swallowed
 from callgate.asm.assembler.language.macros import split_arguments
 from callgate.asm.assembler.language.mnemonics import MNEMONICS, NOTRACK, REPEATS
@@ -31,6 +31,7 @@ from callgate.asm.assembler.language.sections import (
     refuse_other_syntax,
 )
 from callgate.asm.assembler.language.source import Line, unquote
+from callgate.common.near_miss import did_you_mean
 
 LABEL = re.compile(r"\s*(?P<name>\.?[A-Za-z_]\w*(?:\.\w+)*|[0-9]+)\s*:(?!:)", re.ASCII)
 NO_NAME = re.compile(r"\s*(?P<name>[A-Za-z0-9_.$?@~#]+)\s*:")
@@ -310,7 +311,7 @@ class Reader:
         place = line.place.at(line.text.find(written) + 1)
         if word in DIRECTIVES:
             raise AsmError(place, f"{word} stands on a line of its own", "put the label on the line before")
-        hint = near_miss(word, DIRECTIVES) or "docs/assembler.md lists them"
+        hint = did_you_mean(word, DIRECTIVES) or "docs/assembler.md lists them"
         raise AsmError(place, f"there is no directive {written}", hint)
 
     def _instruction(self, rest: str, position: int, line: Line) -> None:
@@ -365,7 +366,7 @@ class Reader:
             return AsmError(line.place, f"{word} is of another assembler", f"write {foreign}")
         if word in self.macros:
             return AsmError(line.place, f"macro {word} is defined further down", "move its definition above")
-        hint = near_miss(word.lower(), MNEMONICS) or near_miss(word, self.macros)
+        hint = did_you_mean(word.lower(), MNEMONICS) or did_you_mean(word, self.macros)
         if not hint and (not rest.strip() or rest.split(maxsplit=1)[0].lower() in MNEMONICS):
             hint = f"a label is written {word}:"
         hint = hint or "names are those of the Intel manual, up to SSE4.2"

@@ -4,6 +4,8 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from callgate.common.near_miss import nearest
+
 BINARY_LIMIT = 256 << 20
 
 
@@ -90,9 +92,7 @@ class Unit:
         """Return the linear address of a label or the value of a constant; KeyError names near misses."""
         symbol = self.symbols.get(name)
         if symbol is None:
-            from difflib import get_close_matches
-
-            near = ", ".join(get_close_matches(name, self.symbols, n=3))
+            near = ", ".join(nearest(name, self.symbols))
             raise KeyError(f"no label {name!r}" + (f"; did you mean {near}?" if near else ""))
         return symbol.address
 

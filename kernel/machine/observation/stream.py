@@ -5,8 +5,9 @@ subscribes; with no subscriber of a kind, emitting it costs one test of a set.
 """
 
 from collections.abc import Callable, Iterable
-from difflib import get_close_matches
 from typing import NamedTuple
+
+from callgate.common.near_miss import nearest
 
 
 class Event(NamedTuple):
@@ -64,7 +65,7 @@ class EventStream:
         if kinds is not None and not kinds <= self.kinds:
             known = self.kinds.union(*(ask() for ask in self.more_kinds))
             for kind in sorted(kinds - known):
-                near = ", ".join(get_close_matches(kind, sorted(known))) or "nothing like it"
+                near = ", ".join(nearest(kind, known)) or "nothing like it"
                 raise KeyError(f"no event {kind!r}; there is {near}")
         self.listeners.append((listener, kinds))
         self._update()

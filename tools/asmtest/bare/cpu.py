@@ -19,7 +19,8 @@ from struct import pack
 from typing import Any, ClassVar, Final
 
 from callgate.asm.assembler import AsmErrors, Program
-from callgate.asm.assembler.language.errors import near_miss, printable
+from callgate.asm.assembler.language.errors import printable
+from callgate.common.near_miss import did_you_mean
 from callgate.kernel.abi.calls import HostCall
 from callgate.kernel.machine import Machine, Stop
 from callgate.kernel.machine.observation.ledger import Counts
@@ -231,7 +232,7 @@ class BareCpu:
         if self.program is None:
             raise ValueError(f"nothing is loaded that has a label {place!r}; use cpu.load first")
         if place not in self.program.symbols:
-            hint = near_miss(str(place), self.program.symbols) or "the loaded source has none like it"
+            hint = did_you_mean(str(place), self.program.symbols) or "the loaded source has none like it"
             raise KeyError(f"no label {place!r}; {hint}")
         return self.program.address(place)
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from callgate.asm.assembler import Program, assemble, assemble_text
-from callgate.asm.assembler.language.errors import ErrorList, near_miss
+from callgate.asm.assembler.language.errors import ErrorList
 from callgate.asm.assembler.language.preprocess import Preprocessor
 from callgate.asm.assembler.language.source import Sources, decode
+from callgate.common.near_miss import did_you_mean
 from callgate.kernel.abi import constants
 from callgate.tools.asmtest.board.board import ORIGIN
 from callgate.tools.asmtest.board.structures import StructureError, StructureType, declared_structures, known_structures
@@ -128,6 +129,6 @@ class Programs:
         """Return a structure of the ABI or of a program; StructureError names the nearest one."""
         known = self.structures.get(id(program)) or known_structures()
         if name not in known:
-            hint = near_miss(name, known) or "declare it with .struct"
+            hint = did_you_mean(name, known) or "declare it with .struct"
             raise StructureError(f"there is no structure {name}; {hint}")
         return known[name]

@@ -3,9 +3,9 @@
 import ctypes
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
+from callgate.common.near_miss import nearest
 from callgate.kernel.abi import constants
 from callgate.kernel.abi.layout import layouts
 
@@ -87,7 +87,7 @@ def _follow(value: Any, steps: list[str | int], path: str) -> Any:
             continue
         names = [field[0] for field in getattr(type(value), "_fields_", ())]
         if step not in names:
-            near = ", ".join(get_close_matches(step, names, n=2) or names[:8]) or "a number without fields"
+            near = ", ".join(nearest(step, names, 2) or names[:8]) or "a number without fields"
             raise StructureError(f"{type(value).__name__} has no field {step}; there is {near}")
         value = getattr(value, step)
     return value

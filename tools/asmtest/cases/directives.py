@@ -17,9 +17,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from callgate.asm.assembler import AsmError, AsmErrors
-from callgate.asm.assembler.language.errors import Place, near_miss, printable
+from callgate.asm.assembler.language.errors import Place, printable
 from callgate.asm.assembler.language.macros import split_arguments
 from callgate.asm.assembler.language.source import split_lines
+from callgate.common.near_miss import did_you_mean
 from callgate.tools.asmtest.cases.lines import lookalikes, may_be_switched_off, outside_comments
 
 DIRECTIVE = re.compile(r"\s*;@\s*(?P<word>\w*)\s*(?P<rest>.*?)\s*$")
@@ -175,7 +176,7 @@ def without_comment(word: str, text: str) -> str:
 def _take(cases: list[Case], common: list[Statement], titles: set[str], statement: Statement) -> None:
     word = statement.word
     if word not in USAGE:
-        hint = near_miss(word, USAGE) or f"there are {', '.join(USAGE)}"
+        hint = did_you_mean(word, USAGE) or f"there are {', '.join(USAGE)}"
         raise AsmError(statement.place, f"there is no ;@ {word}" if word else "an empty ;@ line", hint)
     if not statement.rest:
         raise statement.error(f";@ {word} says nothing")

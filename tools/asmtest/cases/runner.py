@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 from callgate.asm.assembler import AsmError, Program
-from callgate.asm.assembler.language.errors import near_miss
 from callgate.asm.assembler.language.macros import split_arguments
+from callgate.common.near_miss import did_you_mean
 from callgate.kernel.abi.calls import HostCall
 from callgate.kernel.machine.cpu.exceptions import NAMES
 from callgate.kernel.machine.cpu.fpu import FloatingPoint
@@ -128,7 +128,7 @@ class CaseRun:
                 found.append((name, self._fitting(relation.right, bits_of(name), name, statement)))
             else:
                 hint = (
-                    near_miss(name, [*WHOLE, *FLAGS, *wide.SETTABLE])
+                    did_you_mean(name, [*WHOLE, *FLAGS, *wide.SETTABLE])
                     or "registers of 32 bits, flags and dword [address] can be set"
                 )
                 raise statement.error(f"{name} cannot be set", hint)
@@ -183,7 +183,7 @@ class CaseRun:
     def _host(self, statement: Statement) -> None:
         name, _, answer = (part.strip() for part in statement.rest.partition(":"))
         if name not in HostCall.__members__:
-            hint = near_miss(name, HostCall.__members__) or f"there are {', '.join(HostCall.__members__)}"
+            hint = did_you_mean(name, HostCall.__members__) or f"there are {', '.join(HostCall.__members__)}"
             raise statement.error(f"there is no host call {name}", hint)
         self.cpu.on_host_call(HostCall[name], self._answer(statement, answer))
 
@@ -261,7 +261,9 @@ class CaseRun:
         assert call is not None
         labels = [name for name, symbol in self.program.symbols.items() if symbol.kind == "label"]
         known = ", ".join([name for name in labels if not name.startswith("__case_")][:LABELS_SHOWN])
-        raise call.error(f"there is no routine {target}", near_miss(target, labels) or f"there are {known or 'none'}")
+        raise call.error(
+            f"there is no routine {target}", did_you_mean(target, labels) or f"there are {known or 'none'}"
+        )
 
     def _never(self) -> tuple[Statement, int] | None:
         """Return the line that says that the routine does not come back, and within how many instructions."""
@@ -310,7 +312,7 @@ class CaseRun:
             raise statement.error(f"{text or 'nothing'} is no fault", hint)
         name = match["name"]
         if name is not None and name not in EXCEPTIONS:
-            hint = near_miss(name, EXCEPTIONS) or f"there are {', '.join(EXCEPTIONS)}"
+            hint = did_you_mean(name, EXCEPTIONS) or f"there are {', '.join(EXCEPTIONS)}"
             raise statement.error(f"there is no exception {name}", hint)
         vector, code, address = (
             self._value(match[group], statement) if match[group] else None for group in ("vector", "code", "address")
@@ -331,7 +333,7 @@ class CaseRun:
         for item in wanted:
             kind = item.split(maxsplit=1)[0]
             if kind not in kinds:
-                hint = near_miss(kind, kinds) or f"the source has {', '.join(sorted(kinds)) or 'none'}"
+                hint = did_you_mean(kind, kinds) or f"the source has {', '.join(sorted(kinds)) or 'none'}"
                 raise statement.error(f"there is no event {kind}", hint)
         shown = ", ".join(f"{event.kind} {event.fields}" for event in result.events) or "none"
         same = len(wanted) == len(result.events)
@@ -359,7 +361,7 @@ class CaseRun:
                 continue
             if name not in WHOLE:
                 hint = (
-                    near_miss(name, [*WHOLE, *wide.BITS])
+                    did_you_mean(name, [*WHOLE, *wide.BITS])
                     or f"write ;@ expect unchanged with some of {', '.join(WHOLE)}"
                 )
                 raise statement.error(f"{name or 'nothing'} is no register of 32 bits", hint)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from callgate.asm.assembler import AsmError, Program
 from callgate.asm.assembler.encoding.data import string_bytes as quoted
-from callgate.asm.assembler.language.errors import near_miss
 from callgate.asm.assembler.language.expressions import Unresolved, evaluate
+from callgate.common.near_miss import did_you_mean
 from callgate.kernel.abi import constants
 from callgate.kernel.abi.calls import HostCall
 from callgate.kernel.machine.observation.ledger import SITE_NAMES
@@ -51,7 +51,7 @@ def value_of(text: str, statement: Statement, program: Program) -> int:
         return evaluate(text, statement.place.at(column), column, lookup)
     except Unresolved as missing:
         name = str(missing)
-        hint = near_miss(name, [*program.symbols, *table]) or "a value is a number, a label or a constant"
+        hint = did_you_mean(name, [*program.symbols, *table]) or "a value is a number, a label or a constant"
         raise AsmError(statement.place.at(column), f"there is no {name}", hint) from None
 
 
@@ -131,7 +131,7 @@ def failure(relation: Relation, cpu: BareCpu, result: CallResult, program: Progr
         wanted = name.partition(".")[2].lower()
         known = [call.name.lower() for call in HostCall]
         if wanted not in known:
-            hint = near_miss(wanted, known) or f"there are {', '.join(known)}"
+            hint = did_you_mean(wanted, known) or f"there are {', '.join(known)}"
             raise relation.statement.error(f"there is no host call {wanted}", hint)
         return holds(relation, result.ledger.host_calls.get(wanted, 0), COST_BITS, program)
     if name in wide.BITS:
@@ -139,7 +139,7 @@ def failure(relation: Relation, cpu: BareCpu, result: CallResult, program: Progr
         return wide.wrong(cpu.machine.fpu, name, relation.operator, wanted_value, relation.right)
     if name not in READABLE:
         hint = (
-            near_miss(name, [*READABLE, *wide.BITS])
+            did_you_mean(name, [*READABLE, *wide.BITS])
             or f"there are registers, flags, dword [address] and {', '.join(COSTS)}"
         )
         raise relation.statement.error(f"there is no {name}", hint)

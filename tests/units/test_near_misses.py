@@ -1,0 +1,27 @@
+"""The one helper that says what somebody may have meant."""
+
+import pytest
+from callgate.common.near_miss import did_you_mean, nearest
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "expected"),
+    [
+        ("mvo", ["mov", "mvn", "movs"], ["mov"]),
+        ("strat", {"start", "string", "stop"}, ["start"]),
+        ("frist_use", ["first_use", "last_use"], ["first_use", "last_use"]),
+        ("OPEN", ["open", "close"], ["open"]),
+        ("xyz", ["open", "close"], []),
+        ("open", [], []),
+    ],
+)
+def test_names_are_near_by_letters_then_likeness_then_case(name: str, known: list[str], expected: list[str]) -> None:
+    assert nearest(name, known) == expected
+    assert did_you_mean(name, known) == (f"did you mean {expected[0]}?" if expected else "")
+
+
+def test_the_order_of_the_known_names_decides_nothing_and_there_are_no_more_than_wanted() -> None:
+    names = [f"label_{number}" for number in range(9)]
+    assert nearest("label_x", names) == nearest("label_x", reversed(names)) == nearest("label_x", set(names))
+    assert len(nearest("label_x", names)) == 3
+    assert len(nearest("lable_1", names, 1)) == 1
