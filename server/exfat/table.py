@@ -2,9 +2,9 @@
 
 import sys
 from array import array
-from collections import OrderedDict
 from typing import Final
 
+from callgate.common.recent import Recent
 from callgate.kernel.abi.memory import SECTOR_SIZE
 from callgate.server.disk import SectorReader
 from callgate.server.exfat.boot_region import ExfatLayout
@@ -21,7 +21,7 @@ class ExfatTable:
     def __init__(self, reader: SectorReader, layout: ExfatLayout) -> None:
         self.reader = reader
         self.layout = layout
-        self._windows: OrderedDict[int, array[int]] = OrderedDict()
+        self._windows: Recent[array[int]] = Recent(WINDOWS_KEPT)
 
     def classify(self, value: int) -> Link:
         """Say what a FAT entry means (4.1)."""
@@ -49,11 +49,7 @@ class ExfatTable:
             window = array("I", await self.reader.read(sector, -(-entries * 4 // SECTOR_SIZE)))
             if sys.byteorder == "big":
                 window.byteswap()
-            self._windows[number] = window
-            while len(self._windows) > WINDOWS_KEPT:
-                self._windows.popitem(last=False)
-        else:
-            self._windows.move_to_end(number)
+            self._windows.keep(number, window)
         return window
 
 

@@ -3,9 +3,9 @@
 Needs no server and no machine, only something that reads sectors.
 """
 
-from collections import OrderedDict
 from typing import Final
 
+from callgate.common.recent import Recent
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import SECTOR_SIZE
@@ -35,7 +35,7 @@ class ExfatVolume:
         self.label = ""
         self.damage: list[str] = []  # found at mounting
         self.root = ExfatEntry("", (), int(FileAttributes.DIRECTORY), layout.root_cluster, False, 0, 0, 0, 0)
-        self._directories: OrderedDict[int, Directory] = OrderedDict()
+        self._directories: Recent[Directory] = Recent(DIRECTORIES_KEPT, ENTRIES_KEPT)
 
     @classmethod
     async def mount(cls, reader: SectorReader, partition_sectors: int) -> "ExfatVolume":
@@ -108,17 +108,9 @@ class ExfatVolume:
         """Return the contents of a directory; they are kept while there are not too many."""
         known = self._directories.get(entry.identifier)
         if known is not None:
-            self._directories.move_to_end(entry.identifier)
             return known
         directory = await self._read_directory(entry)
-        self._directories[entry.identifier] = directory
-        self._forget_directories()
-        return directory
-
-    def _forget_directories(self) -> None:
-        entries = sum(len(directory.entries) for directory in self._directories.values())
-        while len(self._directories) > 1 and (entries > ENTRIES_KEPT or len(self._directories) > DIRECTORIES_KEPT):
-            entries -= len(self._directories.popitem(last=False)[1].entries)
+        return self._directories.keep(entry.identifier, directory, len(directory.entries))
 
     async def _read_directory(self, entry: ExfatEntry) -> Directory:
         """Read a directory's clusters; of the root, whose size is nowhere said, as many as its chain has."""

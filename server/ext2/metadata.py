@@ -2,10 +2,10 @@
 
 from typing import Final
 
+from callgate.common.recent import Recent
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.server.disk import SectorReader
 from callgate.server.errors import FileSystemError
-from callgate.server.ext2.recent import Recent
 from callgate.server.ext2.superblock import Layout
 
 BYTES_KEPT: Final = 1 << 20
@@ -18,7 +18,7 @@ class MetadataBlocks:
     def __init__(self, reader: SectorReader, layout: Layout) -> None:
         self.reader = reader
         self.layout = layout
-        self._kept: Recent[bytes] = Recent(BYTES_KEPT, BLOCKS_KEPT)
+        self._kept: Recent[bytes] = Recent(BLOCKS_KEPT, BYTES_KEPT)
 
     async def read(self, block: int, what: str) -> bytes:
         """Return one block; CORRUPT if it is not in the partition: then ``what`` points outside."""

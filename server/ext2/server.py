@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from callgate.common.recent import Recent
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import VolumeFlags
 from callgate.kernel.abi.errors import ErrorCode
@@ -12,7 +13,6 @@ from callgate.server.ext2.inode import Inode
 from callgate.server.ext2.listing import Listing, list_directory
 from callgate.server.ext2.paths import find
 from callgate.server.ext2.probe import probe
-from callgate.server.ext2.recent import Recent
 from callgate.server.ext2.structures import KIND_NAMES, Kind
 from callgate.server.ext2.volume import DIRECTORIES_KEPT, ENTRIES_KEPT, ExtVolume
 from callgate.server.gate import LOW_DWORD
@@ -37,7 +37,7 @@ class Ext2Server(MountedServer[ExtVolume, Inode]):
 
     def __init__(self, memory: ServerMemory, geometry: VolumeGeometry) -> None:
         super().__init__(memory, geometry)
-        self._listings: Recent[Listing] = Recent(ENTRIES_KEPT, DIRECTORIES_KEPT)
+        self._listings: Recent[Listing] = Recent(DIRECTORIES_KEPT, ENTRIES_KEPT)
 
     @classmethod
     def probe(cls, first: bytes) -> str | None:

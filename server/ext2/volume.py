@@ -5,6 +5,7 @@ Needs no server and no machine, only something that reads sectors.
 
 from typing import Final
 
+from callgate.common.recent import Recent
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import SECTOR_SIZE
 from callgate.server.disk import SectorReader
@@ -15,7 +16,6 @@ from callgate.server.ext2.directory import DIRECTORY_LIMIT, Directory, Parser
 from callgate.server.ext2.groups import Groups, Usage
 from callgate.server.ext2.inode import Inode, Inodes
 from callgate.server.ext2.metadata import MetadataBlocks
-from callgate.server.ext2.recent import Recent
 from callgate.server.ext2.structures import (
     BLOCK_SIZE_MINIMUM,
     LOG_BLOCK_SIZE_LIMIT,
@@ -43,7 +43,7 @@ class ExtVolume:
         self.inodes = Inodes(self.blocks, self.groups)
         self.usage = Usage(0, [])
         self.damage: list[str] = []  # found at mounting
-        self._directories: Recent[Directory] = Recent(ENTRIES_KEPT, DIRECTORIES_KEPT)
+        self._directories: Recent[Directory] = Recent(DIRECTORIES_KEPT, ENTRIES_KEPT)
 
     @classmethod
     async def mount(cls, reader: SectorReader, partition_sectors: int) -> "ExtVolume":

@@ -4,10 +4,10 @@ Only a window of it is kept in memory, so a volume may be of any size; the windo
 through last stay decoded.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from callgate.common.recent import Recent
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import SECTOR_SIZE
 from callgate.server.disk import SectorReader
@@ -44,7 +44,7 @@ class FatTable:
         self.reader = reader
         self.layout = layout
         self.fallback_reason = ""  # why another copy had to be read in places
-        self._windows: OrderedDict[int, PackedEntries] = OrderedDict()
+        self._windows: Recent[PackedEntries] = Recent(WINDOWS_KEPT)
 
     def classify(self, value: int) -> Link:
         """Say what a FAT entry means."""
@@ -115,11 +115,7 @@ class FatTable:
         window = self._windows.get(base)
         if window is None:
             window = await self._read_active(base, min(size, self.layout.last_cluster + 1 - base))
-            self._windows[base] = window
-            while len(self._windows) > WINDOWS_KEPT:
-                self._windows.popitem(last=False)
-        else:
-            self._windows.move_to_end(base)
+            self._windows.keep(base, window)
         return window
 
     async def _read_active(self, base: int, count: int) -> PackedEntries:

@@ -4,9 +4,9 @@ Needs no server and no machine, only something that reads sectors: `callgate dis
 open image file, the server on its partition.
 """
 
-from collections import OrderedDict
 from typing import Final
 
+from callgate.common.recent import Recent
 from callgate.kernel.abi.disks.volumes import FSINFO_LEAD, FSINFO_STRUCTURE, FSINFO_UNKNOWN
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import SECTOR_SIZE
@@ -40,7 +40,7 @@ class FatVolume:
         self.usage = Usage(0, 0)
         self.dirty = layout.dirty
         self.damage: list[str] = []  # found at mounting
-        self._directories: OrderedDict[int, Directory] = OrderedDict()
+        self._directories: Recent[Directory] = Recent(DIRECTORIES_KEPT, ENTRIES_KEPT)
 
     @classmethod
     async def mount(cls, reader: SectorReader, partition_sectors: int) -> "FatVolume":
@@ -115,17 +115,9 @@ class FatVolume:
             )
         known = self._directories.get(cluster)
         if known is not None:
-            self._directories.move_to_end(cluster)
             return known
         directory = await (self._read_directory(cluster) if cluster else self._read_fixed_root())
-        self._directories[cluster] = directory
-        self._forget_directories()
-        return directory
-
-    def _forget_directories(self) -> None:
-        entries = sum(len(directory.entries) for directory in self._directories.values())
-        while len(self._directories) > 1 and (entries > ENTRIES_KEPT or len(self._directories) > DIRECTORIES_KEPT):
-            entries -= len(self._directories.popitem(last=False)[1].entries)
+        return self._directories.keep(cluster, directory, len(directory.entries))
 
     async def _read_fixed_root(self) -> Directory:
         start, count = self.layout.root_start, -(-self.layout.root_bytes // SECTOR_SIZE)

@@ -3,9 +3,9 @@
 Needs no server and no machine, only something that reads sectors.
 """
 
-from collections import OrderedDict
 from typing import Final
 
+from callgate.common.recent import Recent
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import SECTOR_SIZE, SECTORS_PER_PAGE
@@ -37,7 +37,7 @@ class IsoVolume:
         self.damage: list[str] = []
         self.udf = False  # whether the disc is a UDF volume as well
         self.root = _directory_entry(tree.root.extent, tree.root.place)
-        self._directories: OrderedDict[int, Directory] = OrderedDict()
+        self._directories: Recent[Directory] = Recent(DIRECTORIES_KEPT, ENTRIES_KEPT)
 
     @classmethod
     async def mount(cls, reader: SectorReader, sectors: int) -> "IsoVolume":
@@ -120,7 +120,6 @@ class IsoVolume:
         """Return the contents of a directory; FileSystemError if they cannot be read."""
         known = self._directories.get(entry.block)
         if known is not None:
-            self._directories.move_to_end(entry.block)
             return known
         extent = entry.extents[0]
         if not extent.size:  # a relocated directory: its own first record knows
@@ -133,14 +132,7 @@ class IsoVolume:
         directory = await Names(joliet=self.tree.joliet, system_use=system_use).directory(data, place)
         if extent.size > DIRECTORY_LIMIT:
             directory.note(f"it has {extent.size} bytes, of which {DIRECTORY_LIMIT} are read")
-        self._directories[entry.block] = directory
-        self._forget_directories()
-        return directory
-
-    def _forget_directories(self) -> None:
-        entries = sum(len(directory.entries) for directory in self._directories.values())
-        while len(self._directories) > 1 and (entries > ENTRIES_KEPT or len(self._directories) > DIRECTORIES_KEPT):
-            entries -= len(self._directories.popitem(last=False)[1].entries)
+        return self._directories.keep(entry.block, directory, len(directory.entries))
 
     async def _itself(self, block: int) -> Record:
         """Return the record that the directory in ``block`` has of itself."""

@@ -6,10 +6,10 @@ Nothing of a container is copied but a few blocks of its tables, so memory stays
 import os
 import struct
 from abc import ABC, abstractmethod
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from callgate.common.recent import Recent
 from callgate.disk.media.image_file import SECTORS_LIMIT, RawFile
 from callgate.disk.media.medium import ImageError, MediumError, NoDelay, check_bounds, refuse_to_write
 from callgate.kernel.abi.memory import SECTOR_SIZE
@@ -39,8 +39,8 @@ class ContainerFile:
         self.file = file
         self.kind = kind  # "qcow2", for messages
         self.size = file.size
-        self._blocks: OrderedDict[int, bytes] = OrderedDict()
-        self._unpacked: OrderedDict[int, memoryview] = OrderedDict()
+        self._blocks: Recent[bytes] = Recent(BLOCKS_KEPT)
+        self._unpacked: Recent[memoryview] = Recent(UNPACKED_KEPT)
 
     def read(self, offset: int, length: int, what: str) -> bytes:
         """Return bytes; DamagedError names `what` if they do not all lie in the file.  OSError."""
@@ -60,27 +60,15 @@ class ContainerFile:
 
     def _block(self, number: int) -> bytes:
         block = self._blocks.get(number)
-        if block is None:
-            block = self._blocks[number] = self.file.read(number * BLOCK, BLOCK)
-            if len(self._blocks) > BLOCKS_KEPT:
-                self._blocks.popitem(last=False)
-        else:
-            self._blocks.move_to_end(number)
-        return block
+        return self._blocks.keep(number, self.file.read(number * BLOCK, BLOCK)) if block is None else block
 
     def kept(self, number: int) -> memoryview | None:
         """Return what was unpacked and kept by a number, if it is still there."""
-        data = self._unpacked.get(number)
-        if data is not None:
-            self._unpacked.move_to_end(number)
-        return data
+        return self._unpacked.get(number)
 
     def keep(self, number: int, data: bytes) -> memoryview:
         """Keep what has been unpacked for a while, by a number that tells what it is; return a view of it."""
-        self._unpacked[number] = view = memoryview(data)
-        if len(self._unpacked) > UNPACKED_KEPT:
-            self._unpacked.popitem(last=False)
-        return view
+        return self._unpacked.keep(number, memoryview(data))
 
     def refused(self, reason: str, hint: str = CONVERT) -> ImageError:
         """Return the error of a container that is sound, and not read."""

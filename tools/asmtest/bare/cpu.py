@@ -10,7 +10,6 @@ step, to show its last instructions without slowing down the tests that pass.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from ctypes import sizeof
 from dataclasses import replace
@@ -21,6 +20,7 @@ from typing import Any, ClassVar, Final
 from callgate.asm.assembler import AsmErrors, Program
 from callgate.asm.assembler.language.errors import printable
 from callgate.common.near_miss import did_you_mean
+from callgate.common.recent import Recent
 from callgate.kernel.abi.calls import HostCall
 from callgate.kernel.machine import Machine, Stop
 from callgate.kernel.machine.observation.ledger import Counts
@@ -61,7 +61,7 @@ class BareCpu:
         self.programs = programs or Programs()
         self.ram = self.machine.ram
         self.empty = self.machine.snapshot()
-        self.snapshots: OrderedDict[int, tuple[Program, Snapshot]] = OrderedDict()
+        self.snapshots: Recent[tuple[Program, Snapshot]] = Recent(KEPT)
         self.loaded: Program | None = None
         self.program: Program | None = None
         self.folder = Path()
@@ -137,7 +137,6 @@ class BareCpu:
         if kept is None:
             self._enter(program)
         else:
-            self.snapshots.move_to_end(id(program))
             self.machine.restore(kept[1])
         if self.loaded is not program:
             self._probe(program)
@@ -156,9 +155,7 @@ class BareCpu:
             self._put(section.address, section.data)
         if isinstance(program, LinkedProgram):
             placing.prepare(self.machine, program)
-        self.snapshots[id(program)] = (program, self.machine.snapshot())
-        if len(self.snapshots) > KEPT:
-            self.snapshots.popitem(last=False)
+        self.snapshots.keep(id(program), (program, self.machine.snapshot()))
 
     def _probe(self, program: Program) -> None:
         for probe in self.probes:
