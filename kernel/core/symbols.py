@@ -7,20 +7,24 @@ large, or damaged, gives no names, and a name that is too long is cut.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from callgate.asm.assembler.output.elf import (
+    HEADER,
+    SECTION_HEADER,
+    SHT_STRTAB,
+    SHT_SYMTAB,
+    STT_FUNC,
+    STT_NOTYPE,
+    STT_OBJECT,
+    SYMBOL,
+)
 from callgate.kernel.abi.limits import SYMBOL_NAME_BYTES, SYMBOL_NAMES_BYTES, SYMBOLS
 
-ELF_HEADER = struct.Struct("<16sHHIIIIIHHHHHH")
-SECTION = struct.Struct("<10I")
-SYMBOL = struct.Struct("<IIIBBH")
 SECTIONS: Final = 256  # most sections of a file that is looked at
-SHT_SYMTAB = 2
-SHT_STRTAB = 3
-NAMED = (0, 1, 2)  # STT_NOTYPE, STT_OBJECT, STT_FUNC
+NAMED = (STT_NOTYPE, STT_OBJECT, STT_FUNC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +44,12 @@ def share(image: bytes, known: Iterable[SymbolTable | None]) -> SymbolTable | No
 
 def table_of(image: bytes) -> SymbolTable | None:
     """Return the symbol table of an ELF32 file; None if it has none, or one that is too large or damaged."""
-    if len(image) < ELF_HEADER.size:
+    if len(image) < HEADER.size:
         return None
-    *_, offset, _, _, _, _, size, count, _ = ELF_HEADER.unpack_from(image)
-    if size != SECTION.size or not 0 < count <= SECTIONS or offset + count * size > len(image):
+    *_, offset, _, _, _, _, size, count, _ = HEADER.unpack_from(image)
+    if size != SECTION_HEADER.size or not 0 < count <= SECTIONS or offset + count * size > len(image):
         return None
-    headers = [SECTION.unpack_from(image, offset + index * size) for index in range(count)]
+    headers = [SECTION_HEADER.unpack_from(image, offset + index * size) for index in range(count)]
     table = next((header for header in headers if header[1] == SHT_SYMTAB), None)
     if table is None or table[6] >= count or headers[table[6]][1] != SHT_STRTAB:
         return None

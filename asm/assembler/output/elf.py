@@ -23,7 +23,10 @@ HEADER = struct.Struct("<16sHHIIIIIHHHHHH")
 PROGRAM_HEADER = struct.Struct("<IIIIIIII")
 SECTION_HEADER = struct.Struct("<IIIIIIIIII")
 SYMBOL = struct.Struct("<IIIBBH")
-IDENT = b"\x7fELF\x01\x01\x01" + bytes(9)
+MAGIC = b"\x7fELF\x01\x01\x01"  # 32-bit, little-endian, version 1
+IDENT = MAGIC.ljust(16, b"\0")
+ET_EXEC, EM_386, EV_CURRENT = 2, 3, 1
+PT_LOAD = 1
 PAGE = 4096
 SHT_PROGBITS, SHT_SYMTAB, SHT_STRTAB, SHT_NOTE, SHT_NOBITS = 1, 2, 3, 7, 8
 SHN_ABS = 0xFFF1
@@ -74,7 +77,7 @@ def write_elf(program: Unit, *, debug: bool = True, labels: bool = False) -> byt
     body += bytes(-len(body) % 4)
     table = b"".join(section_header(piece, names) for piece in pieces)
     header = HEADER.pack(
-        *(IDENT, 2, 3, 1, program.entry, HEADER.size if loads else 0, len(body), 0, HEADER.size),
+        *(IDENT, ET_EXEC, EM_386, EV_CURRENT, program.entry, HEADER.size if loads else 0, len(body), 0, HEADER.size),
         *(PROGRAM_HEADER.size, len(loads), SECTION_HEADER.size, len(pieces), len(pieces) - 1),
     )
     body[: HEADER.size] = header
@@ -111,7 +114,7 @@ def program_header(piece: Piece, section: Section) -> bytes:
     """Return the PT_LOAD entry of a section."""
     flags = PF_R | (PF_W if section.writable else 0) | (PF_X if section.executable else 0)
     return PROGRAM_HEADER.pack(
-        1, piece.offset, section.address, section.load, len(section.data), section.size, flags, PAGE
+        PT_LOAD, piece.offset, section.address, section.load, len(section.data), section.size, flags, PAGE
     )
 
 

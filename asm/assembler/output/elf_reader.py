@@ -3,16 +3,10 @@
 import json
 import struct
 import zlib
+from io import BytesIO
+from typing import Any
 
-from callgate.asm.assembler.output.elf import (
-    HEADER,
-    IDENT,
-    NOTE_NAME,
-    NOTE_OWNER,
-    NOTE_TYPE,
-    SECTION_HEADER,
-    SHT_NOBITS,
-)
+from callgate.asm.assembler.output.elf import NOTE_NAME, NOTE_OWNER, NOTE_TYPE
 from callgate.asm.assembler.output.record import Kind, restore
 
 NOTE_HEADER = struct.Struct("<III")
@@ -32,7 +26,11 @@ def read_program(kind: type[Kind], image: bytes) -> Kind:
 
 
 def note_text(note: bytes) -> bytes:
-    """Return the description of a note (gABI, Note Section)."""
+    """Return the description of a note (gABI, Note Section).
+
+    Read here, not by pyelftools: it takes types for GNU's whatever the owner, and a damaged name for a mistake of its
+    caller.
+    """
     name_size, size, kind = NOTE_HEADER.unpack_from(note)
     start = NOTE_HEADER.size + -(-name_size // 4) * 4
     owner = note[NOTE_HEADER.size : NOTE_HEADER.size + name_size]
@@ -47,26 +45,27 @@ def note_text(note: bytes) -> bytes:
 
 def section_contents(image: bytes) -> dict[str, bytes]:
     """Return the bytes of every section by name; ValueError if the file is not sound."""
-    if len(image) < HEADER.size or image[: len(IDENT)] != IDENT:
-        raise ValueError("this is not an ELF32 little-endian file")
-    fields = HEADER.unpack_from(image)
-    offset, size, count, names_index = fields[6], fields[11], fields[12], fields[13]
-    if size != SECTION_HEADER.size or offset + size * count > len(image) or names_index >= count:
-        raise ValueError("the section headers lie outside the ELF file")
-    headers = [SECTION_HEADER.unpack_from(image, offset + size * index) for index in range(count)]
-    names = piece(image, headers[names_index])
-    result = {}
-    for header in headers:
-        end = names.find(b"\0", header[0])
-        result[names[header[0] : end].decode("utf-8", "replace")] = piece(image, header)
-    return result
+    # Imported here: a boot reads no file in this way, and the import takes longer than all else that `asm` imports.
+    from elftools.common.exceptions import ELFError
+    from elftools.elf.elffile import ELFFile
+
+    try:
+        file = ELFFile(BytesIO(image))
+        if file.elfclass != 32 or not file.little_endian:
+            raise ValueError("this is not an ELF32 little-endian file")
+        return {section.name: piece(image, section) for section in file.iter_sections()}
+    except ELFError as error:
+        raise ValueError(f"this is not an ELF file, or a damaged one: {error}") from None
 
 
-def piece(image: bytes, header: tuple[int, ...]) -> bytes:
-    """Return the bytes of a section header; ValueError if they are not all there."""
-    kind, offset, size = header[1], header[4], header[5]
-    if kind == SHT_NOBITS:
+def piece(image: bytes, section: Any) -> bytes:
+    """Return the bytes of a section as they lie in the file; ValueError if they are not all there.
+
+    Not `section.data()`, which makes as many zeros as an empty section claims to have.
+    """
+    if section["sh_type"] == "SHT_NOBITS":
         return b""
+    offset, size = section["sh_offset"], section["sh_size"]
     if offset + size > len(image):
         raise ValueError("a section lies outside the ELF file")
     return image[offset : offset + size]

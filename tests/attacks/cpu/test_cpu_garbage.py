@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from callgate.asm.assembler.output.elf import HEADER, IDENT, PROGRAM_HEADER
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.core.records import PRIORITY_USER
-from callgate.kernel.programs.executable import ELF_HEADER, ELF_IDENT, PROGRAM_HEADER, Executable, parse_elf
+from callgate.kernel.programs.executable import Executable, parse_elf
 from callgate.kernel.watching.leaks import leaks
 
 HELD, KILLED = 0, 9
@@ -77,10 +78,10 @@ def program(seed: int) -> Executable:
     while len(code) < SIZE:
         code += source.choice(PIECES)(source, source.choice(SELECTORS))
     headers = 2
-    offset = ELF_HEADER.size + headers * PROGRAM_HEADER.size
-    image = ELF_HEADER.pack(
-        *(ELF_IDENT.ljust(16, b"\0"), 2, 3, 1, CODE, ELF_HEADER.size, 0, 0),
-        *(ELF_HEADER.size, PROGRAM_HEADER.size, headers, 0, 0, 0),
+    offset = HEADER.size + headers * PROGRAM_HEADER.size
+    image = HEADER.pack(
+        *(IDENT, 2, 3, 1, CODE, HEADER.size, 0, 0),
+        *(HEADER.size, PROGRAM_HEADER.size, headers, 0, 0, 0),
     )
     image += PROGRAM_HEADER.pack(1, offset, CODE, CODE, SIZE, SIZE, 5, 0)
     image += PROGRAM_HEADER.pack(1, offset, DATA, DATA, 0, layout.PAGE_SIZE, 6, 0)

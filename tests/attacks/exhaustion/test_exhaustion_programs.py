@@ -5,12 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from callgate.asm.assembler.output.elf import HEADER, IDENT, PROGRAM_HEADER, SYMBOL
 from callgate.kernel.abi import limits
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE, USER_PROGRAM
 from callgate.kernel.core.errors import PolicyError
-from callgate.kernel.core.symbols import SYMBOL, symbol_at
-from callgate.kernel.programs.executable import ELF_HEADER, ELF_IDENT, PROGRAM_HEADER, parse_elf
+from callgate.kernel.core.symbols import symbol_at
+from callgate.kernel.programs.executable import parse_elf
 from callgate.kernel.programs.images import program_image
 from work_counter import work
 
@@ -21,10 +22,7 @@ Arenas = Callable[..., Any]
 
 def elf(headers: list[tuple[int, ...]], data: bytes = b"") -> bytes:
     """Return an executable with these program headers."""
-    ident = ELF_IDENT.ljust(16, b"\0")
-    head = ELF_HEADER.pack(
-        ident, 2, 3, 1, USER_PROGRAM, ELF_HEADER.size, 0, 0, ELF_HEADER.size, 32, len(headers), 0, 0, 0
-    )
+    head = HEADER.pack(IDENT, 2, 3, 1, USER_PROGRAM, HEADER.size, 0, 0, HEADER.size, 32, len(headers), 0, 0, 0)
     return head + b"".join(PROGRAM_HEADER.pack(*header) for header in headers) + data
 
 
@@ -106,7 +104,7 @@ def symbol_bomb(names: int, count: int) -> bytes:
         SYMBOL.pack(index % max(1, names - 300), USER_PROGRAM + index, 0, 0, 0, 1) for index in range(count)
     )
     text = b"n" * (names - 1) + b"\0"
-    at = ELF_HEADER.size
+    at = HEADER.size
     sections = [
         (0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
         (0, 1, 6, USER_PROGRAM, 0, 1 << 20, 0, 0, 0, 0),
@@ -114,9 +112,7 @@ def symbol_bomb(names: int, count: int) -> bytes:
         (0, 3, 0, 0, at + len(symbols), len(text), 0, 0, 1, 0),
     ]
     table = b"".join(struct.pack("<10I", *section) for section in sections)
-    head = ELF_HEADER.pack(
-        ELF_IDENT.ljust(16, b"\0"), 2, 3, 1, USER_PROGRAM, 0, at + len(symbols) + len(text), 0, at, 32, 0, 40, 4, 0
-    )
+    head = HEADER.pack(IDENT, 2, 3, 1, USER_PROGRAM, 0, at + len(symbols) + len(text), 0, at, 32, 0, 40, 4, 0)
     return head + symbols + text + table
 
 
