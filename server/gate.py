@@ -8,6 +8,7 @@ back resume the coroutine as a `GateResult` (docs/writing-a-server.md).
 from collections.abc import Coroutine, Generator
 from typing import Any, Final, NamedTuple, TypeVar
 
+from callgate.common.coroutines import run_at_once
 from callgate.kernel.abi.calls import ServerCall, SystemCall
 from callgate.kernel.abi.errors import ERROR_TEXT, ErrorCode
 from callgate.kernel.abi.limits import LOCK_BLOCKS_SECTORS
@@ -109,10 +110,4 @@ def complete(coroutine: Coroutine[Any, Any, T]) -> T:
 
     This is how tools use the readers of file systems without a machine.  RuntimeError if it does suspend.
     """
-    try:
-        coroutine.send(None)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
-    coroutine.close()
-    raise RuntimeError("the coroutine awaits a gate call; run it on a server's thread")
+    return run_at_once(coroutine, "the coroutine awaits a gate call; run it on a server's thread")

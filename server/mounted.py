@@ -55,6 +55,12 @@ class MountedServer(HostedServer, Generic[Volume, File]):
             self.report(f"directory {parse_path(path)}: {pages.entries} of its {total} entries are listed")
         return pages
 
+    def report_directory(self, path: str, damage: Iterable[str]) -> None:
+        """Report what is wrong with a directory; empty texts are passed over."""
+        for text in damage:
+            if text:
+                self.report(f"directory {parse_path(path)} is damaged: {text}")
+
     @operation(Operation.UNLOCK_DIRECTORY)
     async def unlock_directory(self, request: Request) -> Reply:
         """Give a directory lock back."""

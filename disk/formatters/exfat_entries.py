@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from functools import cache
 
 from callgate.disk.formatters.fat_layout import FormatError
+from callgate.disk.formatters.names import check_characters
 
 ENTRY = 32
 NAME_UNITS = 15
-NAME_LIMIT = 255
 LABEL_UNITS = 11
 ATTRIBUTE_DIRECTORY, ATTRIBUTE_ARCHIVE = 0x10, 0x20
 ALLOCATION_POSSIBLE, NO_FAT_CHAIN = 1, 2
@@ -16,20 +16,12 @@ UTC_OFFSET = 0x80  # "OffsetValid", 0 quarters of an hour (7.4.10)
 START, END = (int(datetime(*date, tzinfo=UTC).timestamp()) for date in ((1980, 1, 1), (2107, 12, 31)))
 SKIP = 0xFFFF  # in the up-case table: the next number says how many units stand for themselves
 
-_NEVER = frozenset('"*/:<>?\\|')
-
 
 def check_name(name: str) -> None:
     """Refuse a name that exFAT cannot hold (7.7.3); FormatError says why."""
-    try:
-        units = len(name.encode("utf-16-le")) // 2
-    except UnicodeEncodeError:
-        raise FormatError(f"{name!r}: the name is not valid UTF-8; rename it") from None
-    bad = sorted({character for character in name if character in _NEVER or ord(character) < 0x20})
-    if bad:
-        raise FormatError(f"{name!r}: exFAT names cannot hold {' '.join(map(repr, bad))}; rename it")
-    if not 0 < units <= NAME_LIMIT:
-        raise FormatError(f"{name!r}: the name has {units} UTF-16 units, exFAT allows {NAME_LIMIT}")
+    check_characters(name, "exFAT")
+    if not name:
+        raise FormatError("'': exFAT has no empty names")
 
 
 def upper(unit: int) -> int:

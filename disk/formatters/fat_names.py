@@ -8,29 +8,20 @@ import struct
 from collections.abc import Container
 
 from callgate.disk.formatters.fat_layout import FormatError
+from callgate.disk.formatters.names import check_characters
 
-LONG_NAME_LIMIT = 255  # UTF-16 units
 LONG_NAME_ATTRIBUTE = 0x0F
 LAST_LONG_ENTRY = 0x40
 UNITS_PER_ENTRY = 13
 ALIAS_LIMIT = 999_999
 
 _SHORT = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789$%'-_@~`!(){}^#&")
-_NEVER = frozenset('"*/:<>?\\|')
 _LONG_ENTRY = struct.Struct("<B10sBBB12sH4s")
 
 
 def check(name: str) -> None:
     """Refuse a name that FAT cannot hold; FormatError says why."""
-    try:
-        units = len(name.encode("utf-16-le")) // 2
-    except UnicodeEncodeError:
-        raise FormatError(f"{name!r}: the name is not valid UTF-8; rename it") from None
-    bad = sorted({character for character in name if character in _NEVER or ord(character) < 0x20})
-    if bad:
-        raise FormatError(f"{name!r}: FAT names cannot hold {' '.join(map(repr, bad))}; rename it")
-    if units > LONG_NAME_LIMIT:
-        raise FormatError(f"{name!r}: the name has {units} UTF-16 units, FAT allows {LONG_NAME_LIMIT}")
+    check_characters(name, "FAT")
     if not name or name[-1] in ". " or name[0] == " ":
         raise FormatError(f"{name!r}: FAT names do not end in a dot or space, nor start with a space; rename it")
 

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from callgate.common.coroutines import run_at_once
+
 SECTOR = 512
 READ_SECTORS = 128  # most sectors that are asked for at once
 
@@ -105,10 +107,4 @@ def forgiving(read: Reader) -> Reader:
 
 def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     """Return the result of a coroutine whose reader never has to wait."""
-    try:
-        coroutine.send(None)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
-    coroutine.close()
-    raise RuntimeError("the reader waits; use an event loop")
+    return run_at_once(coroutine, "the reader waits; use an event loop")

@@ -65,9 +65,8 @@ class ExfatServer(MountedServer[ExfatVolume, OpenFile]):
         directory = await self.volume.directory(entry)
 
         def build(version: int) -> Pages:
-            for text in (directory.truncated, *directory.damage) if entry is not self.volume.root else ():
-                if text:
-                    self.report(f"directory {parse_path(path)} is damaged: {text}")
+            if entry is not self.volume.root:
+                self.report_directory(path, (directory.truncated, *directory.damage))
             return self.listed(path, map(_listed, directory.entries), len(directory.entries), version)
 
         return await self.directories.lock(entry.identifier, build)

@@ -17,7 +17,8 @@ from callgate.server.exfat.structures import DIRECTORY_LIMIT, NAME_LIMIT, UP_CAS
 from callgate.server.exfat.table import Consecutive, ExfatTable
 from callgate.server.exfat.upcase import UpCase, mandatory, parse_up_case, table_checksum, units_of
 from callgate.server.formats.clusters import ClusterChain
-from callgate.server.paths import Path, parse_path
+from callgate.server.formats.descent import descend, found
+from callgate.server.paths import Path
 
 DIRECTORIES_KEPT: Final = 32
 ENTRIES_KEPT: Final = 16384
@@ -68,20 +69,7 @@ class ExfatVolume:
 
         FileSystemError: NOT_FOUND, NOT_DIRECTORY, NAME_TOO_LONG, CORRUPT.
         """
-        parsed = parse_path(path)
-        entry = self.root
-        passed = {entry.cluster}
-        for depth, component in enumerate(parsed.components):
-            here = Path(parsed.components[: depth + 1], directory=True)
-            entry = await self._step_down(entry, component, here)
-            if entry.is_directory and entry.cluster in passed:
-                raise FileSystemError(
-                    ErrorCode.CORRUPT, f"{here}: directory loop, cluster {entry.cluster} is one of its parents"
-                )
-            passed.add(entry.cluster)
-        if parsed.directory and not entry.is_directory:
-            raise FileSystemError(ErrorCode.NOT_DIRECTORY, f"{parsed} is not a directory")
-        return entry
+        return await descend(path, self.root, {self.root.cluster}, self._step_down)
 
     async def _step_down(self, parent: ExfatEntry, name: str, here: Path) -> ExfatEntry:
         if not parent.is_directory:
@@ -89,13 +77,7 @@ class ExfatVolume:
         if len(units_of(name)) > NAME_LIMIT and "%" not in name:
             raise FileSystemError(ErrorCode.NAME_TOO_LONG, f"{here}: a name has at most {NAME_LIMIT} characters")
         directory = await self.directory(parent)
-        entry = directory.find(self.up_case.fold(name))
-        if entry is None and directory.truncated:
-            why = f"{here}: not found, and its directory is damaged: {directory.truncated}"
-            raise FileSystemError(ErrorCode.CORRUPT, why)
-        if entry is None:
-            raise FileSystemError(ErrorCode.NOT_FOUND, f"{here}: no such file or directory")
-        return entry
+        return found(directory.find(self.up_case.fold(name)), here, directory.truncated)
 
     def chain(self, entry: ExfatEntry) -> ClusterChain:
         """Return the clusters of a file, none of them walked to yet."""

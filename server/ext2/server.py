@@ -99,8 +99,7 @@ class Ext2Server(MountedServer[ExtVolume, Inode]):
         listing = self._listings.get(inode.number)
         if listing is None:
             listing, damage = await list_directory(self.volume, await self.volume.directory(inode))
-            for text in damage:
-                self.report(f"directory {parse_path(path)} is damaged: {text}")
+            self.report_directory(path, damage)
             if listing.lasting:
                 self._listings.keep(inode.number, listing, len(listing.files))
         return listing

@@ -69,9 +69,7 @@ class FatServer(MountedServer[FatVolume, OpenFile]):
         directory = await self.volume.directory(entry)
 
         def build(version: int) -> Pages:
-            for text in (directory.truncated, *directory.damage):
-                if text:
-                    self.report(f"directory {parse_path(path)} is damaged: {text}")
+            self.report_directory(path, (directory.truncated, *directory.damage))
             return self.listed(path, map(_listed, directory.entries), len(directory.entries), version)
 
         return await self.directories.lock(entry.cluster, build)

@@ -23,7 +23,8 @@ from callgate.server.fat.structures import (
 )
 from callgate.server.fat.table import FatTable, Usage
 from callgate.server.formats.clusters import ClusterChain
-from callgate.server.paths import Path, parse_path
+from callgate.server.formats.descent import descend, found
+from callgate.server.paths import Path
 
 DIRECTORIES_KEPT: Final = 32
 ENTRIES_KEPT: Final = 16384
@@ -70,36 +71,15 @@ class FatVolume:
 
         FileSystemError: NOT_FOUND, NOT_DIRECTORY, NAME_TOO_LONG, CORRUPT.
         """
-        parsed = parse_path(path)
-        entry = ROOT
-        passed = {ROOT.cluster, self.layout.root_cluster}
-        for depth, component in enumerate(parsed.components):
-            here = Path(parsed.components[: depth + 1], directory=True)
-            if utf16_length(component) > LONG_NAME_LIMIT:
-                raise FileSystemError(ErrorCode.NAME_TOO_LONG, f"{here}: a name has at most {LONG_NAME_LIMIT} units")
-            entry = await self._step_down(entry, component, here)
-            if entry.is_directory and entry.cluster in passed:
-                raise FileSystemError(
-                    ErrorCode.CORRUPT,
-                    f"{here}: directory loop, cluster {entry.cluster} is one of its parents",
-                )
-            passed.add(entry.cluster)
-        if parsed.directory and not entry.is_directory:
-            raise FileSystemError(ErrorCode.NOT_DIRECTORY, f"{parsed} is not a directory")
-        return entry
+        return await descend(path, ROOT, {ROOT.cluster, self.layout.root_cluster}, self._step_down)
 
     async def _step_down(self, parent: FatEntry, name: str, here: Path) -> FatEntry:
+        if utf16_length(name) > LONG_NAME_LIMIT:
+            raise FileSystemError(ErrorCode.NAME_TOO_LONG, f"{here}: a name has at most {LONG_NAME_LIMIT} units")
         if not parent.is_directory:
             raise FileSystemError(ErrorCode.NOT_DIRECTORY, f"{here}: what comes before is not a directory")
         directory = await self.directory(parent)
-        entry = directory.find(name)
-        if entry is None and directory.truncated:
-            raise FileSystemError(
-                ErrorCode.CORRUPT, f"{here}: not found, and its directory is damaged: {directory.truncated}"
-            )
-        if entry is None:
-            raise FileSystemError(ErrorCode.NOT_FOUND, f"{here}: no such file or directory")
-        return entry
+        return found(directory.find(name), here, directory.truncated)
 
     async def directory(self, entry: FatEntry) -> Directory:
         """Return the contents of a directory; FileSystemError(CORRUPT) if it has no cluster.

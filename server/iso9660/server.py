@@ -83,8 +83,8 @@ class IsoServer(MountedServer[IsoVolume, Entry]):
         directory = await self.volume.directory(entry)
 
         def build(version: int) -> Pages:
-            for text in directory.damage if entry is not self.volume.root else ():
-                self.report(f"directory {parse_path(path)} is damaged: {text}")
+            if entry is not self.volume.root:
+                self.report_directory(path, directory.damage)
             return self.listed(path, map(self._listed, directory.entries), len(directory.entries), version)
 
         return await self.directories.lock(entry.block, build)
