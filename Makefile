@@ -26,7 +26,7 @@ lint: $(DEV_STAMP) ## check style, types and the layers between the packages
 	@mkdir -p build/ns && ln -sfn ../.. build/ns/callgate
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@MYPYPATH=build/ns $(BIN)/mypy -p callgate.kernel -p callgate.asm -p callgate.server -p callgate.disk -p callgate.tools -p callgate.common
+	@MYPYPATH=build/ns $(BIN)/mypy -p callgate.kernel -p callgate.asm -p callgate.server -p callgate.disk -p callgate.tools
 	@$(BIN)/lint-imports
 
 format: $(DEV_STAMP) ## format the Python sources

@@ -8,11 +8,11 @@ back resume the coroutine as a `GateResult` (docs/writing-a-server.md).
 from collections.abc import Coroutine, Generator
 from typing import Any, Final, NamedTuple, TypeVar
 
-from callgate.common.coroutines import run_at_once
 from callgate.kernel.abi.calls import ServerCall, SystemCall
 from callgate.kernel.abi.errors import ERROR_TEXT, ErrorCode
 from callgate.kernel.abi.limits import LOCK_BLOCKS_SECTORS
 from callgate.kernel.abi.thread import HostedGate
+from callgate.kernel.common.coroutines import run_at_once
 from callgate.server.errors import FileSystemError
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from callgate.common.coroutines import run_at_once
+from callgate.kernel.common.coroutines import run_at_once
 
 SECTOR = 512
 READ_SECTORS = 128  # most sectors that are asked for at once

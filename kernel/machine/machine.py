@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
-from callgate.common.near_miss import nearest
 from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.common.near_miss import nearest
 from callgate.kernel.machine.cpu.cpu import Cpu
 from callgate.kernel.machine.cpu.disassembly import disassembly
 from callgate.kernel.machine.cpu.exceptions import GP, UD

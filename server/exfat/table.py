@@ -4,8 +4,8 @@ import sys
 from array import array
 from typing import Final
 
-from callgate.common.recent import Recent
 from callgate.kernel.abi.memory import SECTOR_SIZE
+from callgate.kernel.common.recent import Recent
 from callgate.server.disk import SectorReader
 from callgate.server.exfat.boot_region import ExfatLayout
 from callgate.server.exfat.structures import BAD, END_OF_CHAIN

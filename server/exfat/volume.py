@@ -5,10 +5,10 @@ Needs no server and no machine, only something that reads sectors.
 
 from typing import Final
 
-from callgate.common.recent import Recent
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import SECTOR_SIZE
+from callgate.kernel.common.recent import Recent
 from callgate.server.disk import SectorReader
 from callgate.server.errors import FileSystemError, MountError
 from callgate.server.exfat.boot_region import ExfatLayout, read_boot_region

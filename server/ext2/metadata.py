@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from callgate.common.recent import Recent
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.common.recent import Recent
 from callgate.server.disk import SectorReader
 from callgate.server.errors import FileSystemError
 from callgate.server.ext2.superblock import Layout

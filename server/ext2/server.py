@@ -2,10 +2,10 @@
 
 from typing import ClassVar
 
-from callgate.common.recent import Recent
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import VolumeFlags
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.common.recent import Recent
 from callgate.server.disk import Disk
 from callgate.server.errors import FileSystemError
 from callgate.server.ext2.file import locate

@@ -5,9 +5,9 @@ Needs no server and no machine, only something that reads sectors.
 
 from typing import Final
 
-from callgate.common.recent import Recent
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import SECTOR_SIZE
+from callgate.kernel.common.recent import Recent
 from callgate.server.disk import SectorReader
 from callgate.server.errors import FileSystemError, MountError
 from callgate.server.ext2.blocks.mapping import map_blocks

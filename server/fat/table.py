@@ -7,9 +7,9 @@ through last stay decoded.
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from callgate.common.recent import Recent
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import SECTOR_SIZE
+from callgate.kernel.common.recent import Recent
 from callgate.server.disk import SectorReader
 from callgate.server.errors import FileSystemError
 from callgate.server.fat.boot_sector import FatLayout

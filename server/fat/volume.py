@@ -6,10 +6,10 @@ open image file, the server on its partition.
 
 from typing import Final
 
-from callgate.common.recent import Recent
 from callgate.kernel.abi.disks.volumes import FSINFO_LEAD, FSINFO_STRUCTURE, FSINFO_UNKNOWN
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import SECTOR_SIZE
+from callgate.kernel.common.recent import Recent
 from callgate.server.disk import SectorReader
 from callgate.server.errors import FileSystemError
 from callgate.server.fat.boot_sector import FatLayout

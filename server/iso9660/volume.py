@@ -5,11 +5,11 @@ Needs no server and no machine, only something that reads sectors.
 
 from typing import Final
 
-from callgate.common.recent import Recent
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES
+from callgate.kernel.common.recent import Recent
 from callgate.server.disk import SectorReader
 from callgate.server.errors import FileSystemError, MountError
 from callgate.server.iso9660.descriptors import VolumeDescriptor, read_descriptors

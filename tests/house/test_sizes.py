@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TOPS = ("asm", "common", "disk", "kernel", "server", "tests", "tools")
+TOPS = ("asm", "disk", "kernel", "server", "tests", "tools")
 CODE = (".py", ".asm", ".inc")
 LINES_A_FILE = 400
 FILES_A_FOLDER = 15

@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TOPS = ("kernel", "asm", "server", "disk", "tools", "common")
+TOPS = ("kernel", "asm", "server", "disk", "tools")
 
 
 def test_every_folder_with_sources_is_a_package_of_the_wheel() -> None:

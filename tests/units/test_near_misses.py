@@ -1,7 +1,7 @@
 """The one helper that says what somebody may have meant."""
 
 import pytest
-from callgate.common.near_miss import did_you_mean, nearest
+from callgate.kernel.common.near_miss import did_you_mean, nearest
 
 
 @pytest.mark.parametrize(

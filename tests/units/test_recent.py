@@ -1,6 +1,6 @@
 """What was used last, within bounds of number and weight."""
 
-from callgate.common.recent import Recent
+from callgate.kernel.common.recent import Recent
 
 
 def test_more_values_than_are_counted_push_out_the_one_that_was_used_longest_ago() -> None:

@@ -49,7 +49,7 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Suggest a near miss for an unknown command."""
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
-            from callgate.common.near_miss import nearest
+            from callgate.kernel.common.near_miss import nearest
 
             near = nearest(args[0], COMMANDS, 1)
             hint = f" Did you mean {near[0]!r}?" if near else f" Commands: {', '.join(COMMANDS)}."

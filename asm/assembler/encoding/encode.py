@@ -30,7 +30,7 @@ from callgate.asm.assembler.language.mnemonics import (
 )
 from callgate.asm.assembler.language.operands import FarPointer, Immediate, Memory, Operand, Register, check_range
 from callgate.asm.assembler.language.registers import SEGMENT_PREFIXES
-from callgate.common.near_miss import did_you_mean
+from callgate.kernel.common.near_miss import did_you_mean
 
 SIZE_WORDS = {
     8: "byte ptr ",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from callgate.asm.assembler.language.errors import AsmError, Place
 from callgate.asm.assembler.language.expressions import BINARY_NUMBER, BinaryNumber, Unresolved, evaluate
-from callgate.common.near_miss import did_you_mean
+from callgate.kernel.common.near_miss import did_you_mean
 
 NAME_SHOWN = 80
 FOREIGN_REGISTER = re.compile(

@@ -22,7 +22,7 @@ from callgate.asm.assembler.language.expressions import BINARY_NUMBER, BinaryNum
 from callgate.asm.assembler.language.macros import Macro, bind, define, instantiate, split_arguments, substitute
 from callgate.asm.assembler.language.names import Scope, full_name
 from callgate.asm.assembler.language.source import Line, Sources, text_lines, unquote
-from callgate.common.near_miss import did_you_mean
+from callgate.kernel.common.near_miss import did_you_mean
 
 DEPTH_LIMIT = 48
 STEPS_LIMIT = 400_000

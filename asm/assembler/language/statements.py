@@ -31,7 +31,7 @@ from callgate.asm.assembler.language.sections import (
     refuse_other_syntax,
 )
 from callgate.asm.assembler.language.source import Line, unquote
-from callgate.common.near_miss import did_you_mean
+from callgate.kernel.common.near_miss import did_you_mean
 
 LABEL = re.compile(r"\s*(?P<name>\.?[A-Za-z_]\w*(?:\.\w+)*|[0-9]+)\s*:(?!:)", re.ASCII)
 NO_NAME = re.compile(r"\s*(?P<name>[A-Za-z0-9_.$?@~#]+)\s*:")

@@ -4,7 +4,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from callgate.common.near_miss import nearest
+from callgate.kernel.common.near_miss import nearest
 
 BINARY_LIMIT = 256 << 20
 

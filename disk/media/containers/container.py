@@ -9,10 +9,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from callgate.common.recent import Recent
 from callgate.disk.media.image_file import SECTORS_LIMIT, RawFile
 from callgate.disk.media.medium import ImageError, MediumError, NoDelay, check_bounds, refuse_to_write
 from callgate.kernel.abi.memory import SECTOR_SIZE
+from callgate.kernel.common.recent import Recent
 
 BLOCK: Final = 4096  # bytes of a table that are read at once
 BLOCKS_KEPT: Final = 256  # 1 MiB of a container's tables

@@ -7,7 +7,7 @@ subscribes; with no subscriber of a kind, emitting it costs one test of a set.
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from callgate.common.near_miss import nearest
+from callgate.kernel.common.near_miss import nearest
 
 
 class Event(NamedTuple):

@@ -19,9 +19,9 @@ from typing import Any, ClassVar, Final
 
 from callgate.asm.assembler import AsmErrors, Program
 from callgate.asm.assembler.language.errors import printable
-from callgate.common.near_miss import did_you_mean
-from callgate.common.recent import Recent
 from callgate.kernel.abi.calls import HostCall
+from callgate.kernel.common.near_miss import did_you_mean
+from callgate.kernel.common.recent import Recent
 from callgate.kernel.machine import Machine, Stop
 from callgate.kernel.machine.observation.ledger import Counts
 from callgate.kernel.machine.observation.stream import Event

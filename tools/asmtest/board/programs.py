@@ -13,8 +13,8 @@ from callgate.asm.assembler import Program, assemble, assemble_text
 from callgate.asm.assembler.language.errors import ErrorList
 from callgate.asm.assembler.language.preprocess import Preprocessor
 from callgate.asm.assembler.language.source import Sources, decode
-from callgate.common.near_miss import did_you_mean
 from callgate.kernel.abi import constants
+from callgate.kernel.common.near_miss import did_you_mean
 from callgate.tools.asmtest.board.board import ORIGIN
 from callgate.tools.asmtest.board.structures import StructureError, StructureType, declared_structures, known_structures
 

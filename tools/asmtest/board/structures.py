@@ -5,9 +5,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from callgate.common.near_miss import nearest
 from callgate.kernel.abi import constants
 from callgate.kernel.abi.layout import layouts
+from callgate.kernel.common.near_miss import nearest
 
 StructureType = type[ctypes.LittleEndianStructure]
 STEP = re.compile(r"\.?([A-Za-z_]\w*)|\[(\d+)\]")

@@ -20,7 +20,7 @@ from callgate.asm.assembler import AsmError, AsmErrors
 from callgate.asm.assembler.language.errors import Place, printable
 from callgate.asm.assembler.language.macros import split_arguments
 from callgate.asm.assembler.language.source import split_lines
-from callgate.common.near_miss import did_you_mean
+from callgate.kernel.common.near_miss import did_you_mean
 from callgate.tools.asmtest.cases.lines import lookalikes, may_be_switched_off, outside_comments
 
 DIRECTIVE = re.compile(r"\s*;@\s*(?P<word>\w*)\s*(?P<rest>.*?)\s*$")

@@ -9,8 +9,8 @@ from typing import Any
 
 from callgate.asm.assembler import AsmError, Program
 from callgate.asm.assembler.language.macros import split_arguments
-from callgate.common.near_miss import did_you_mean
 from callgate.kernel.abi.calls import HostCall
+from callgate.kernel.common.near_miss import did_you_mean
 from callgate.kernel.machine.cpu.exceptions import NAMES
 from callgate.kernel.machine.cpu.fpu import FloatingPoint
 from callgate.kernel.machine.memory.bus import DmaError

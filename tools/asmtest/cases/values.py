@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 from callgate.asm.assembler import AsmError, Program
 from callgate.asm.assembler.encoding.data import string_bytes as quoted
 from callgate.asm.assembler.language.expressions import Unresolved, evaluate
-from callgate.common.near_miss import did_you_mean
 from callgate.kernel.abi import constants
 from callgate.kernel.abi.calls import HostCall
+from callgate.kernel.common.near_miss import did_you_mean
 from callgate.kernel.machine.observation.ledger import SITE_NAMES
 from callgate.tools.asmtest.bare.convention import Argument
 from callgate.tools.asmtest.board import wide
