@@ -15,6 +15,7 @@ from callgate.kernel.machine.cpu.descriptors import Segment
 from callgate.kernel.machine.cpu.paging import CR0_PG, CR0_WP, CR4_PAE, CR4_SMEP, Mode
 from callgate.kernel.machine.engine.context import (
     CLOSED,
+    EFER_NXE,
     HF_ADDSEG,
     HF_CPL,
     HF_CS32,
@@ -39,8 +40,6 @@ LATE_FLAGS = 0x8D5 | 1 << 10  # CF PF AF ZF SF OF, and DF
 EFLAGS_FIXED = 2
 CR0_EM, CR0_TS = 1 << 2, 1 << 3
 CR4_OSFXSR, CR4_OSXMMEXCPT = 1 << 9, 1 << 10
-MSR_EFER = 0xC000_0080
-EFER_NXE = 1 << 11
 TSS_FLAGS = 0x8900  # present, 32-bit TSS, not busy: as LTR leaves it in the cache
 GENERAL = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
 SELECTORS = ("cs", "ds", "es", "fs", "gs", "ss")
@@ -70,12 +69,6 @@ class MemoryManagementRegister(ctypes.Structure):
     ]
 
 
-class ModelSpecificRegister(ctypes.Structure):
-    """`uc_x86_msr`."""
-
-    _fields_ = [("rid", ctypes.c_uint32), ("value", ctypes.c_uint64)]
-
-
 class Register:
     """A register as an attribute of `Cpu`: 32 bits, by calls of the engine.  AttributeError once the CPU is closed."""
 
@@ -102,7 +95,7 @@ class Cpu:
     """One 32-bit x86 CPU.  A name that is no register is an AttributeError, in an assignment too."""
 
     __slots__ = (
-        *("uc", "handle", "value", "pointer", "efer_register", "efer_pointer", "layout"),
+        *("uc", "handle", "value", "pointer", "layout"),
         *("context", "words", "peek", "places", "last_mode", "closed"),
     )
 
@@ -118,8 +111,6 @@ class Cpu:
         self.handle: Any = uc._uch
         self.value = ctypes.c_uint64()
         self.pointer = ctypes.byref(self.value)
-        self.efer_register = ModelSpecificRegister(MSR_EFER, 0)
-        self.efer_pointer = ctypes.byref(self.efer_register)
         self.layout: ContextLayout = discover()
         self.context = RawContext(uc)
         self.words = self.context.words  # of the context buffer, 32 bits each
@@ -160,7 +151,7 @@ class Cpu:
             raise NotModelled("virtual-8086 mode is not modelled: ring 0 returned to an image with VM set")
         cr0, _, _, cr3, cr4 = struct.unpack_from("<5Q", context.view, self.layout.control)
         made_of, mode = self.last_mode
-        efer = self.efer
+        efer = context.quads[self.layout.efer >> 3]
         if made_of == (cr0, cr3, cr4, efer):
             return mode
         if cr0 & CR0_PG and not cr4 & CR4_PAE:
@@ -178,8 +169,8 @@ class Cpu:
     @property
     def efer(self) -> int:
         """The extended-feature register, MSR C0000080h."""
-        uclib.uc_reg_read(self.handle, x86.UC_X86_REG_MSR, self.efer_pointer)
-        return int(self.efer_register.value)
+        self.peek.save()
+        return self.peek.quads[self.layout.efer >> 3]
 
     @property
     def hflags(self) -> int:

@@ -120,7 +120,8 @@ class Translations:
 
     def _generated(self, _uc: int, block: ctypes._Pointer[Block], _previous: int, _data: int) -> None:
         try:
-            self.note(int(block[0].pc), int(block[0].size), int(block[0].icount))
+            made = block.contents
+            self.note(made.pc, made.size, made.icount)
         except BaseException as error:  # noqa: BLE001 - must not unwind through the engine
             self.control.fail(error)
 
@@ -181,17 +182,27 @@ class Translations:
 
     def _fetch(self, linear: int, size: int, mode: Mode, *, note: bool = True) -> bytes:
         """Return code as far as it is mapped to RAM, and remember the pages that it came from."""
+        if 0 < size <= PAGE_SIZE - linear % PAGE_SIZE:  # nearly always
+            return self._fetch_piece(linear, size, mode, note=note) or b""
         code = b""
         while size > 0:
-            piece = min(size, PAGE_SIZE - linear % PAGE_SIZE)
-            try:
-                physical = self.paging.translate(linear & 0xFFFF_FFFF, user=False, write=False, mode=mode)
-                code += self.paging.ram.read(physical, piece, Account.MACHINE)
-            except (PageFault, DmaError):
+            room = min(size, PAGE_SIZE - linear % PAGE_SIZE)
+            piece = self._fetch_piece(linear, room, mode, note=note)
+            if piece is None:
                 break
-            if note:
-                self.pages.add(physical >> PAGE_SHIFT)
-            linear, size = linear + piece, size - piece
+            code += piece
+            linear, size = linear + room, size - room
+        return code
+
+    def _fetch_piece(self, linear: int, size: int, mode: Mode, *, note: bool) -> bytes | None:
+        """Return code of one page, None if the page is not mapped to RAM."""
+        try:
+            physical = self.paging.translate(linear, user=False, write=False, mode=mode)
+            code = self.paging.ram.read(physical, size, Account.MACHINE)
+        except (PageFault, DmaError):
+            return None
+        if note:
+            self.pages.add(physical >> PAGE_SHIFT)
         return code
 
     def changed(self, physical: int, length: int) -> None:

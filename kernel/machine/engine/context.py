@@ -28,6 +28,8 @@ HF_SS32 = 1 << 5
 HF_ADDSEG = 1 << 6
 HF_TF = 1 << 8
 
+MSR_EFER = 0xC000_0080
+EFER_NXE = 1 << 11
 
 CLOSED = "the machine is closed"
 
@@ -51,6 +53,7 @@ class ContextLayout:
     next_eip: int  # of a software interrupt: what stands after it
     old_exception: int
     control: int  # CR0 to CR4, 8 bytes each
+    efer: int  # the extended-feature register, 8 bytes
 
     @property
     def cr2(self) -> int:
@@ -97,6 +100,7 @@ class RawContext:
         buffer = (ctypes.c_ubyte * self.size).from_address(pointer.value)
         self.view = memoryview(buffer).cast("B")
         self.words = self.view.cast("I")
+        self.quads = self.view.cast("Q")
 
     def save(self) -> None:
         """Copy the CPU's state into the context."""
@@ -114,6 +118,7 @@ class RawContext:
         """Give the context's memory back."""
         if self.pointer:
             self.words.release()
+            self.quads.release()
             self.view.release()
             uclib.uc_context_free(self.pointer)
             self.pointer = ctypes.c_void_p()
@@ -185,13 +190,27 @@ def discover() -> ContextLayout:
         raise UnsupportedEmulator("the mark of software interrupts does not follow the error code")
     segments = hflags + 8
     control = segments + SEGMENT_SPAN * len(SEGMENTS)
-    layout = ContextLayout(
-        len(first), registers, eip, eip + 8, hflags, segments, error_code, is_int, is_int + 4, old_exception, control
-    )
+    places = (eip + 8, hflags, segments, error_code, is_int, is_int + 4, old_exception, control, _find_efer())
+    layout = ContextLayout(len(first), registers, eip, *places)
     if word(software, layout.next_eip) != CODE + 2:
         raise UnsupportedEmulator("the next instruction's address does not follow the mark of software interrupts")
     _check_segments(layout)
     return layout
+
+
+def _find_efer() -> int:
+    """Return the offset of the quadword that becomes EFER.NXE when the register is written."""
+    uc = Uc(UC_ARCH_X86, UC_MODE_32)
+    context = RawContext(uc)
+    context.save()
+    before = bytes(context.view)
+    uc.msr_write(MSR_EFER, EFER_NXE)
+    context.save()
+    after = bytes(context.view)
+    context.free()
+    values = ((0).to_bytes(8, "little"), EFER_NXE.to_bytes(8, "little"))
+    offsets = range(0, len(after) - 7, 8)
+    return only([at for at in offsets if (before[at : at + 8], after[at : at + 8]) == values], "EFER")
 
 
 def _check_segments(layout: ContextLayout) -> None:

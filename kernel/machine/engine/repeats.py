@@ -29,7 +29,7 @@ class Repeats:
         self.follows_itself: Callable[[int], bool] = lambda _address: True
         self.fail = fail
         self._callback = REPEAT_CALL(lambda _uc, address: self.judge(address))
-        state.repeats = ctypes.addressof(self.table)
+        self.address = state.repeats = ctypes.addressof(self.table)
         state.repeat_call = ctypes.cast(self._callback, ctypes.c_void_p).value
 
     def known(self, address: int) -> bool:
@@ -53,4 +53,4 @@ class Repeats:
         if first + size > REPEAT_SLOTS:
             ctypes.memset(self.table, 0, ctypes.sizeof(self.table))
         else:
-            ctypes.memset(ctypes.addressof(self.table) + 4 * first, 0, 4 * size)
+            ctypes.memset(self.address + 4 * first, 0, 4 * size)
