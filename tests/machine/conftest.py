@@ -7,6 +7,7 @@ Physical memory: code of ring 0 at 0x10_0000 (linear 0xC010_0000), tables from 0
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 
 import pytest
 from callgate.kernel.machine import Machine
@@ -27,6 +28,7 @@ FLAT = 0xFFFF_FFFF
 keystone = Ks(KS_ARCH_X86, KS_MODE_32)
 
 
+@cache
 def encode(source: str, address: int = 0x1000) -> bytes:
     """Return the machine code of a few instructions; far forms are spelt as bytes by the callers."""
     code, _ = keystone.asm(source.replace("\n", ";"), address)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from functools import cache
 from typing import ClassVar
 
 from callgate.kernel.abi.calls import Operation
@@ -23,7 +24,13 @@ WORD = 0xFFFF_FFFF
 def disk(sectors: int) -> bytes:
     """Return a disk on which every sector says where it is."""
     first = MAGIC.ljust(SECTOR, b"\0")
-    return first + b"".join(random.Random(number).randbytes(SECTOR) for number in range(1, sectors))
+    return first + b"".join(map(content, range(1, sectors)))
+
+
+@cache
+def content(sector: int) -> bytes:
+    """Return what a sector holds on every disk: many modules want one."""
+    return random.Random(sector).randbytes(SECTOR)
 
 
 @dataclass

@@ -17,15 +17,23 @@ BAD = {12: 0xFF7, 16: 0xFFF7, 32: 0x0FFFFFF7}
 DATA = bytes(range(250)) * 40  # 10,000 bytes: 20 clusters
 
 
+@pytest.fixture(scope="module")
+def sound() -> dict[int, bytes]:
+    """Keep the volumes that mtools have made, by the width of a FAT's entries."""
+    return {}
+
+
 @pytest.fixture(params=[12, 16, 32])
-def disk(request: pytest.FixtureRequest, fat_image: Callable[..., Any], patcher: Any) -> Any:
+def disk(request: pytest.FixtureRequest, sound: dict[int, bytes], fat_image: Callable[..., Any], patcher: Any) -> Any:
     """Return a patcher over a volume with FILE.BIN, OTHER.BIN, DIR and DIR/INNER.TXT."""
-    image = fat_image(*FORMATS[request.param])
-    image.put("FILE.BIN", DATA)
-    image.put("OTHER.BIN", DATA[::-1])
-    image.mkdir("DIR")
-    image.put("DIR/INNER.TXT", b"inside")
-    disk = patcher(image.read())
+    if request.param not in sound:
+        image = fat_image(*FORMATS[request.param])
+        image.put("FILE.BIN", DATA)
+        image.put("OTHER.BIN", DATA[::-1])
+        image.mkdir("DIR")
+        image.put("DIR/INNER.TXT", b"inside")
+        sound[request.param] = bytes(image.read())
+    disk = patcher(bytearray(sound[request.param]))
     assert disk.bits == request.param
     disk.file = disk.chain(disk.first_cluster(disk.record(b"FILE    BIN")))
     disk.other = disk.chain(disk.first_cluster(disk.record(b"OTHER   BIN")))

@@ -5,6 +5,7 @@ import random
 import struct
 import zipfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from callgate.server.zip_archive import ZipServer, end_record, file, restart
 
 WINDOW = 506 * 4096
 MIB = 1 << 20
+PERIOD = 1_000_003  # bytes after which a text comes again: a prime, and more than deflate looks back
 
 
 def padded(archive: bytes, sectors: int = 0) -> bytes:
@@ -32,10 +34,12 @@ def archive_of(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED, **op
     return buffer.getvalue()
 
 
+@cache
 def text(size: int, seed: int = 1) -> bytes:
     generator = random.Random(seed)
     words = [generator.randbytes(generator.randrange(2, 9)) for _ in range(500)]
-    return b"".join(generator.choices(words, k=size // 4))[:size]
+    piece = b"".join(generator.choices(words, k=min(size, PERIOD) // 4))[:PERIOD]
+    return (piece * (size // len(piece) + 1))[:size]
 
 
 FILES = {
