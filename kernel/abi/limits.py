@@ -63,7 +63,8 @@ MAPPED_BLOCKS: Final = 8192  # spans in windows: one that two windows show count
 SERVER_BLOCKS_OWN: Final = 128  # one in so many blocks of the cache is each server's to lock in any case
 SERVER_BLOCKS_SHARED: Final = 4  # one in so many is for those that want more, first come, first served, …
 SERVER_BLOCKS_PART: Final = 8  # … of which none gets more than one in so many of the cache, or SERVER_BLOCKS_LEAST
-CHANGED_BLOCKS_PART: Final = 2  # one in so many blocks of the cache may differ from the disk
+CHANGED_BLOCKS_PART: Final = 2  # one in so many blocks of the cache may differ from the disk …
+CHANGED_BLOCKS_OF_FAMILY_PART: Final = 2  # … of which a family has at most one in so many that others have left
 LOCK_BLOCKS_BYTES: Final = 1 << 20  # of one LOCK_BLOCKS
 LOCK_BLOCKS_SECTORS: Final = LOCK_BLOCKS_BYTES // SECTOR_SIZE
 SERVER_BLOCKS_LEAST: Final = LOCK_BLOCKS_BYTES // PAGE_SIZE + 1  # one LOCK_BLOCKS that begins and ends within a block
@@ -173,8 +174,9 @@ LIMITS: tuple[Limit, ...] = (
     ),
     Limit(
         "blocks of the cache that have been changed, or are mapped to be written (`--scratch`)",
-        "all programs together",
-        f"1/{CHANGED_BLOCKS_PART} of the cache",
+        "all programs together; a family",
+        f"1/{CHANGED_BLOCKS_PART} of the cache, also of programs that have ended, until the disk goes; "
+        f"1/{CHANGED_BLOCKS_OF_FAMILY_PART} of what the others have left of that",
         "what is mapped and has not been changed is mapped read-only again; if all has been changed, a write is a page "
         "fault with the error `NO_MEMORY`",
     ),

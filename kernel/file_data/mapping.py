@@ -74,7 +74,7 @@ class FileMapping:
         if user not in span.users:
             self.state.mapped += 1
         shown = shown_pages(opened, file, span)
-        writable, span.users[user] = self.writing.claim(span, shown) if opened.writable else (set(), {})
+        writable, span.users[user] = self.writing.claim(process, span, shown) if opened.writable else (set(), {})
         try:
             for begin, end, flags in runs_of(shown, writable):
                 linear = address_of(opened, span, begin)

@@ -45,14 +45,14 @@ class FileWriting:
         self.changed_blocks = changed_blocks
         self.cache = changed_blocks.cache
 
-    def claim(self, span: Span, pages: Iterable[int]) -> tuple[set[int], dict[int, Key]]:
-        """Claim those of a span's pages that may be written to, as far as there is room.
+    def claim(self, process: Process, span: Span, pages: Iterable[int]) -> tuple[set[int], dict[int, Key]]:
+        """Claim those of a span's pages that a process may write to, as far as there is room.
 
         Return them, and the block that each of them is whose change has still to be noticed.
         """
         keys = {self.cache.frame((pin[1], pin[2])): (pin[1], pin[2]) for pin in span.pins if pin[0] == "block"}
         whole = {index: keys[span.frames[index]] for index in pages if span.whole[index]}
-        allowed = dict(zip(whole, self.changed_blocks.claim(whole.values()), strict=False))
+        allowed = dict(zip(whole, self.changed_blocks.claim(whole.values(), process.family), strict=False))
         return set(allowed), {index: whole[index] for index, claimed in allowed.items() if claimed}
 
     def disclaim(self, process: Process, opened: OpenFile, span: Span) -> None:
@@ -60,7 +60,7 @@ class FileWriting:
         claims = span.users.pop((process.number, opened.page))
         self.state.mapped -= 1
         self._keep(process, opened, span, claims)
-        self.changed_blocks.disclaim(claims.values())
+        self.changed_blocks.disclaim(claims.values(), process.family)
 
     def allow(self, process: Process, opened: OpenFile, file: FileObject, address: int) -> None:
         """Map a page that is there to be written, and some that follow.
@@ -78,14 +78,14 @@ class FileWriting:
             raise CallerError(ErrorCode.COPIED_PAGE)
         thread = self.scheduler.current
         spared, thread.allowed = thread.allowed, None
-        if self.changed_blocks.room <= 0:
+        if self.changed_blocks.room(process.family) <= 0:
             self._take_back(spared)
         shown = shown_pages(opened, file, span)
-        made, claimed = self.claim(span, range(first, min(first + PAGES_AT_ONCE, shown.stop)))
+        made, claimed = self.claim(process, span, range(first, min(first + PAGES_AT_ONCE, shown.stop)))
         if first not in made:
             raise Shortage(ErrorCode.NO_MEMORY, "too many blocks of the cache have been changed")
         thread.allowed = span.number, process.number, opened.page, first
-        self.changed_blocks.disclaim([key for index, key in claimed.items() if index in claims])
+        self.changed_blocks.disclaim([key for index, key in claimed.items() if index in claims], process.family)
         claims.update(claimed)
         for index in made:
             self._allow_writes(process, opened, span, index, allowed=True)
@@ -114,7 +114,7 @@ class FileWriting:
         taken = {index: key for index, key in claims.items() if index != spared or index in written}
         for index in taken.keys() - written:
             self._allow_writes(process, opened, span, index, allowed=False)
-        self.changed_blocks.disclaim(taken.values())
+        self.changed_blocks.disclaim(taken.values(), process.family)
         for index in taken:
             del claims[index]
 
@@ -128,7 +128,7 @@ class FileWriting:
         written = {
             index for index in claims if tables.entry(pointers, address_of(opened, span, index)) & wanted == wanted
         }
-        self.changed_blocks.keep(claims[index] for index in sorted(written))
+        self.changed_blocks.keep([claims[index] for index in sorted(written)], process.family)
         return written
 
     def _allow_writes(self, process: Process, opened: OpenFile, span: Span, index: int, *, allowed: bool) -> None:

@@ -7,7 +7,7 @@ used first.  Consecutive missing blocks become one disk request (kernel/storage/
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,6 +34,7 @@ class Block:
     locks: int = 0
     run: Run | None = None  # the disk request that reads it, or has read it; None: not asked for yet
     changed: bool = False  # differs from the disk, and has a lock on that account
+    family: int = 0  # that has changed it first
     writers: int = 0  # claims on it: windows that show it to be written, and may change it unnoticed
     doomed: bool = False  # its disk is gone: it goes as soon as nobody holds it
     waiters: list[int] = field(default_factory=list)  # numbers of Notices
@@ -82,7 +83,8 @@ class CacheState:
     evictions: int = 0
     changed: int = 0  # blocks that differ from the disk
     claimed: int = 0  # claims on blocks that are mapped to be written and may be changed at any moment
-    lost: int = 0  # such blocks that went with their disk
+    held: Counter[int] = field(default_factory=Counter)  # by family: blocks that it has changed, and its claims
+    lost: int = 0  # changed blocks that went with their disk
 
 
 class Cache:

@@ -1,16 +1,17 @@
 """Blocks of the disk cache that differ from the disk, or may at any moment: how many, and what becomes of them.
 
 Nothing brings a changed block back, so it stays until its disk goes.  Half of the cache is all that changes get: the
-rest serves those who read.  A block that is mapped to be written is counted as soon as it is, since the CPU asks
-nobody, and once for each window, so that there are no more claims than blocks; one that has not been changed when it
-leaves the window is counted no more.  A block that has been changed needs no claim.
+rest serves those who read.  A family of programs gets half of what the others have left of that, so that a program
+that comes later can write too, also after the writer has ended.  A block that is mapped to be written is counted as
+soon as it is, since the CPU asks nobody, and once for each window, so that there are no more claims than blocks; one
+that has not been changed when it leaves the window is counted no more.  A block that has been changed needs no claim.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from callgate.kernel.abi.limits import CHANGED_BLOCKS_PART
+from callgate.kernel.abi.limits import CHANGED_BLOCKS_OF_FAMILY_PART, CHANGED_BLOCKS_PART
 from callgate.kernel.storage.cache import SPARE_LEAST, Cache
 from callgate.kernel.storage.disk_requests import Key
 
@@ -24,13 +25,19 @@ class ChangedBlocks:
         self.state = cache.state
 
     @property
-    def room(self) -> int:
-        """How many more blocks may be mapped to be written: fewer in a small cache, or nothing could be read."""
-        state, total = self.state, self.cache.high.total
-        share = min(total // CHANGED_BLOCKS_PART, total - self.cache.share - SPARE_LEAST)
-        return share - state.changed - state.claimed
+    def share(self) -> int:
+        """How many blocks may be changed or mapped to be written: fewer in a small cache, or nothing could be read."""
+        total = self.cache.high.total
+        return min(total // CHANGED_BLOCKS_PART, total - self.cache.share - SPARE_LEAST)
 
-    def claim(self, keys: Iterable[Key]) -> Iterator[bool]:
+    def room(self, family: int) -> int:
+        """Return how many more blocks may be mapped for a family to write to; less than one if there is none."""
+        state = self.state
+        mine = state.held[family]
+        others = state.changed + state.claimed - mine
+        return (self.share - others) // CHANGED_BLOCKS_OF_FAMILY_PART - mine
+
+    def claim(self, keys: Iterable[Key], family: int) -> Iterator[bool]:
         """Claim blocks that are mapped to be written, as many of them, from the first on, as there is room for.
 
         False for one that needs no claim, because it has been changed.
@@ -39,21 +46,22 @@ class ChangedBlocks:
         for key in keys:
             block = state.blocks[key]
             if not block.changed:
-                if self.room <= 0:
+                if self.room(family) <= 0:
                     return
                 state.claimed += 1
+                state.held[family] += 1
                 block.writers += 1
             yield not block.changed
 
-    def disclaim(self, keys: Iterable[Key]) -> None:
-        """Note that blocks that were claimed are no longer mapped so, or have been changed."""
-        state = self.state
+    def disclaim(self, keys: Iterable[Key], family: int) -> None:
+        """Note that blocks that a family has claimed are no longer mapped so, or have been changed."""
         for key in keys:
-            state.blocks[key].writers -= 1
-            state.claimed -= 1
+            self.state.blocks[key].writers -= 1
+            self.state.claimed -= 1
+            self._let_go(family)
 
-    def keep(self, keys: Iterable[Key]) -> None:
-        """Keep blocks that have been claimed and written to.  One whose disk has gone is lost."""
+    def keep(self, keys: Iterable[Key], family: int) -> None:
+        """Keep blocks that a family has claimed and written to.  One whose disk has gone is lost."""
         state = self.state
         for key in keys:
             block = state.blocks[key]
@@ -63,8 +71,15 @@ class ChangedBlocks:
                 state.lost += 1
                 continue
             block.changed = True
+            block.family = family
             block.locks += 1
             state.changed += 1
+            state.held[family] += 1
+
+    def _let_go(self, family: int) -> None:
+        self.state.held[family] -= 1
+        if not self.state.held[family]:
+            del self.state.held[family]
 
     def lose(self, disk: int) -> int:
         """Forget that blocks of a disk that has gone were changed; return how many were."""
@@ -72,6 +87,7 @@ class ChangedBlocks:
         lost = [key for key, block in state.blocks.items() if key[0] == disk and block.changed]
         for key in lost:
             state.blocks[key].changed = False
+            self._let_go(state.blocks[key].family)
         self.cache.unlock(lost)
         state.changed -= len(lost)
         state.lost += len(lost)

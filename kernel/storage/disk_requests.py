@@ -1,6 +1,7 @@
 """Disk requests: the DiskRequests of all disks, their way to the driver and back (asm/kernel/disk/disk.asm).
 
-A disk has a bounded number of them; a thread that wants one more waits.
+A disk has a bounded number of them.  A thread that wants one more waits, first come first served: those whose data
+come run before those who wait, and would take each request that becomes free.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class DiskRequestsState:
     running: dict[int, Run] = field(default_factory=dict)
     free: list[int] = field(default_factory=list)
     in_flight: dict[int, int] = field(default_factory=dict)  # disk -> its DiskRequests
-    short: list[int] = field(default_factory=list)  # selectors of threads that wait for a free DiskRequest
+    #: disk -> selectors of threads that wait for a free DiskRequest, in order of arrival
+    waiting: dict[int, list[int]] = field(default_factory=dict)
 
 
 class DiskRequests:
@@ -80,6 +82,7 @@ class DiskRequests:
         address = await self._take(disk)
         if not self.disks.there(disk):
             self.state.free.append(address)
+            self._wake_first()
             self.ended(run, DiskStatus.REMOVED)
             return
         self._fill(address, run, frames)
@@ -97,9 +100,7 @@ class DiskRequests:
             del state.in_flight[disk]
         self.ended(run, status)
         state.free.append(address)
-        short, state.short = state.short, []
-        for selector in short:
-            self.scheduler.host_wake(selector)
+        self._wake_first()
         if not state.running:
             self.watch.rest()
 
@@ -109,24 +110,46 @@ class DiskRequests:
         A killed thread does not wait: KILLED.  An interrupt changes nothing: disks do answer.
         There always are some: they are never given back, and the first were made when the first disk was looked at.
         """
+        selector = self.scheduler.current.selector
+        if disk not in self.state.waiting:
+            address = self._free(disk)
+            if address is not None:
+                return address
+        queue = self.state.waiting.setdefault(disk, [])
+        queue.append(selector)
+        try:
+            while True:
+                if self.scheduler.current.killed:
+                    raise GivenUp(ErrorCode.KILLED)
+                await routine("block", eax=WaitReason.DISK)
+                if queue[0] == selector:
+                    address = self._free(disk)
+                    if address is not None:
+                        return address
+        finally:
+            queue.remove(selector)
+            if not queue:
+                del self.state.waiting[disk]
+            self._wake_first()
+
+    def _free(self, disk: int) -> int | None:
+        """Return the address of a free DiskRequest, None if the disk has to wait; NO_MEMORY if it would for ever."""
         state = self.state
-        while True:
-            if state.in_flight.get(disk, 0) < REQUESTS_OF_DISK:
-                if state.free:
-                    return state.free.pop()
-                try:
-                    self._new_requests()
-                    continue
-                except OutOfMemory:
-                    if not state.running:
-                        raise
-            thread = self.scheduler.current
-            if thread.killed:
-                raise GivenUp(ErrorCode.KILLED)
-            state.short.append(thread.selector)
-            await routine("block", eax=WaitReason.DISK)
-            if thread.selector in state.short:
-                state.short.remove(thread.selector)
+        if state.in_flight.get(disk, 0) >= REQUESTS_OF_DISK:
+            return None
+        if not state.free:
+            try:
+                self._new_requests()
+            except OutOfMemory:
+                if not state.running:
+                    raise
+                return None
+        return state.free.pop()
+
+    def _wake_first(self) -> None:
+        """Wake whoever has waited longest for a request of each disk: one may be free."""
+        for queue in self.state.waiting.values():
+            self.scheduler.host_wake(queue[0])
 
     def _fill(self, address: int, run: Run, frames: list[int]) -> None:
         state = self.state

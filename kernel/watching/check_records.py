@@ -51,7 +51,10 @@ def _pinned_blocks(facts: Facts) -> Iterator[Key]:
 
 
 def cache_totals_equal_a_recount(facts: Facts) -> Iterator[str]:
-    """`locked` and `changed` of the cache are the numbers of such blocks, and `claimed` that of the windows' claims."""
+    """`locked` and `changed` of the cache are the numbers of such blocks, and `claimed` that of the windows' claims.
+
+    `held` is how many of the latter two each family has.
+    """
     state = facts.kernel.cache.state
     for name, total, counted in (
         ("locked", state.locked, sum(1 for block in state.blocks.values() if block.locks)),
@@ -60,6 +63,12 @@ def cache_totals_equal_a_recount(facts: Facts) -> Iterator[str]:
     ):
         if total != counted:
             yield f"cache.{name} is {total}, counted {counted}"
+    held = Counter(block.family for block in state.blocks.values() if block.changed)
+    for span in facts.spans:
+        for (process, _), claims in span.users.items():
+            held[facts.state.tasks.processes[process].family] += len(claims)
+    if +held != state.held:
+        yield f"cache.held is {dict(state.held)}, counted {dict(+held)}"
 
 
 # Requests.

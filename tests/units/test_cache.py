@@ -229,6 +229,8 @@ def test_blocks_that_a_dying_thread_was_to_read_fail_and_threads_that_wait_for_t
 
 # Changed blocks.
 
+A, B, C = 7, 8, 9  # families
+
 
 @pytest.fixture
 def changed() -> tuple[Shelf, ChangedBlocks]:
@@ -240,22 +242,44 @@ def changed() -> tuple[Shelf, ChangedBlocks]:
 
 def test_claims_are_given_while_there_is_room_and_come_back(changed: tuple[Shelf, ChangedBlocks]) -> None:
     _, blocks = changed
-    room = blocks.room
-    assert room == 64 - 64 // 4 - SPARE_LEAST  # less than half of so small a cache
+    assert blocks.share == 64 - 64 // 4 - SPARE_LEAST  # less than half of so small a cache
+    room = blocks.room(A)
+    assert room == blocks.share // 2
     keys = [(DISK, number) for number in range(room + 3)]
-    assert list(blocks.claim(keys)) == [True] * room
-    assert (blocks.room, list(blocks.claim(keys[-1:]))) == (0, [])
-    blocks.disclaim(keys[:2])
-    assert blocks.room == 2
+    assert list(blocks.claim(keys, A)) == [True] * room
+    assert (blocks.room(A), list(blocks.claim(keys[-1:], A))) == (0, [])
+    blocks.disclaim(keys[:2], A)
+    assert blocks.room(A) == 2
+
+
+def test_a_family_has_half_of_what_the_others_have_left_also_if_they_are_gone(
+    changed: tuple[Shelf, ChangedBlocks],
+) -> None:
+    shelf, blocks = changed
+    keys, got = [(DISK, number) for number in range(40)], []
+    for family in (A, B, C):
+        mine = [key for key, _ in zip(keys, blocks.claim(keys, family), strict=False)]
+        blocks.keep(mine, family)
+        blocks.disclaim(mine, family)
+        assert blocks.room(family) == 0
+        got.append(len(mine))
+        keys = keys[len(mine) :]
+    total = blocks.share
+    assert got == [total // 2, (total - got[0]) // 2, (total - got[0] - got[1]) // 2]
+    assert min(got) > 0
+    assert shelf.state.held == dict(zip((A, B, C), got, strict=True))
+    shelf.cache.drop_disk(DISK)
+    blocks.lose(DISK)
+    assert shelf.state.held == {}
 
 
 def test_a_changed_block_needs_no_claim_and_is_not_evicted(changed: tuple[Shelf, ChangedBlocks]) -> None:
     shelf, blocks = changed
     key = (DISK, 3)
-    assert list(blocks.claim([key])) == [True]
-    blocks.keep([key, key])
-    blocks.disclaim([key])
-    assert (list(blocks.claim([key])), shelf.state.changed, shelf.state.claimed) == ([False], 1, 0)
+    assert list(blocks.claim([key], A)) == [True]
+    blocks.keep([key, key], A)
+    blocks.disclaim([key], A)
+    assert (list(blocks.claim([key], A)), shelf.state.changed, shelf.state.claimed) == ([False], 1, 0)
     shelf.cache.unlock([(DISK, number) for number in range(40)])
     assert key not in shelf.state.idle
     assert len(shelf.state.idle) == 39
@@ -263,15 +287,15 @@ def test_a_changed_block_needs_no_claim_and_is_not_evicted(changed: tuple[Shelf,
 
 def test_changes_of_a_disk_that_has_gone_are_lost_and_counted(changed: tuple[Shelf, ChangedBlocks]) -> None:
     shelf, blocks = changed
-    room = blocks.room
+    room = blocks.room(A)
     for key in ((DISK, 1), (DISK, 2)):
-        assert list(blocks.claim([key])) == [True]
-        blocks.keep([key])
-        blocks.disclaim([key])
+        assert list(blocks.claim([key], A)) == [True]
+        blocks.keep([key], A)
+        blocks.disclaim([key], A)
     shelf.cache.drop_disk(DISK)
     assert (blocks.lose(OTHER), blocks.lose(DISK), blocks.lose(DISK)) == (0, 2, 0)
-    assert (shelf.state.lost, blocks.room) == (2, room)
-    blocks.keep([(DISK, 5)])  # written after the disk had gone
+    assert (shelf.state.lost, blocks.room(A)) == (2, room)
+    blocks.keep([(DISK, 5)], A)  # written after the disk had gone
     assert (shelf.state.lost, shelf.state.changed) == (3, 0)
     shelf.cache.unlock([(DISK, number) for number in range(40)])
     assert shelf.state.blocks == {}

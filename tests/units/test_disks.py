@@ -1,5 +1,8 @@
 """The disks' managers alone: the driver's table, requests, the watch, sector lists, reading through the cache."""
 
+from collections.abc import Coroutine
+from typing import Any, cast
+
 import pytest
 from callgate.disk.partitioning.partitions import ReadError
 from callgate.kernel.abi.calls import WaitReason
@@ -8,9 +11,9 @@ from callgate.kernel.abi.disks.sectors import SectorList
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.limits import REQUESTS_OF_DISK
 from callgate.kernel.abi.memory import HIGH_MEMORY, KERNEL_BASE
-from callgate.kernel.core.coroutines import RoutineCall
+from callgate.kernel.core.coroutines import RoutineCall, RoutineResult
 from callgate.kernel.core.errors import DiskError
-from callgate.kernel.core.records import SectorPiece
+from callgate.kernel.core.records import SectorPiece, Thread
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.storage.cache import Locked
 from callgate.kernel.storage.disk_reader import DiskReader
@@ -18,7 +21,7 @@ from callgate.kernel.storage.disk_requests import DiskRequests, DiskRequestsStat
 from callgate.kernel.storage.disk_watch import WATCH_PERIOD, DiskWatch, DiskWatchState
 from callgate.kernel.storage.disks import Disks
 from callgate.kernel.storage.sector_lists import SectorLists, SectorListsState
-from plain_guest import Tasks, drive, refusal
+from plain_guest import Tasks, drive, refusal, returned
 
 PAGE = 4096
 
@@ -114,14 +117,42 @@ def test_a_disk_has_512_requests_and_a_thread_that_wants_one_more_waits_for_one_
 
     def block(call: RoutineCall) -> None:
         waits.append(call.eax)
-        assert requests.state.short == [requests.tasks.thread.selector]
+        assert requests.state.waiting == {requests.disk: [requests.tasks.thread.selector]}
         requests.request(addresses[7]).status = DiskStatus.DONE
         requests.requests.host_disk_done(addresses[7])
 
     _, calls = drive(requests.requests.read(Run([(requests.disk, 9)]), [HIGH_MEMORY]), block=block)
     assert (waits, calls[-1].ebx) == ([WaitReason.DISK], addresses[7])
     assert requests.tasks.thread.signal  # it was woken
-    assert requests.state.short == []
+    assert requests.state.waiting == {}
+
+
+def test_a_request_that_becomes_free_is_for_whoever_has_waited_longest(requests: Requests) -> None:
+    """A thread whose data have come runs before one that waits, and wants a request again."""
+    tasks = requests.tasks
+    first, second = tasks.thread, tasks.new_thread(tasks.shell)
+    addresses = [requests.read(5)[1][0].ebx for _ in range(REQUESTS_OF_DISK)]
+
+    def finish() -> None:
+        requests.request(addresses[-1]).status = DiskStatus.DONE
+        requests.requests.host_disk_done(addresses.pop())
+
+    def awaited(thread: Thread, policy: Coroutine[Any, Any, None], value: RoutineResult | None = None) -> RoutineCall:
+        tasks.run(thread)
+        return cast(RoutineCall, policy.send(value))
+
+    longest, later = (requests.requests.read(Run([(requests.disk, 9)]), [HIGH_MEMORY]) for _ in range(2))
+    wait = awaited(first, longest)
+    finish()
+    assert awaited(second, later).name == wait.name == "block"
+    assert requests.state.waiting == {requests.disk: [first.selector, second.selector]}
+    assert awaited(first, longest, returned(wait)).name == "disk_submit"
+    assert awaited(second, later, returned(wait)).name == "block", "there is none for it"
+    finish()
+    assert awaited(second, later, returned(wait)).name == "disk_submit"
+    assert requests.state.waiting == {}
+    for policy in (longest, later):
+        policy.close()
 
 
 def test_a_killed_thread_does_not_wait_for_a_request(requests: Requests) -> None:

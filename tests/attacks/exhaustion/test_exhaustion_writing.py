@@ -7,13 +7,13 @@ import pytest
 import synthetic_server as synthetic
 from callgate.disk.media import MemoryMedium
 from callgate.kernel.abi.directory import FileAttributes
-from callgate.kernel.abi.limits import CHANGED_BLOCKS_PART
+from callgate.kernel.abi.limits import CHANGED_BLOCKS_OF_FAMILY_PART, CHANGED_BLOCKS_PART
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.servers import volumes
 
 HELD = 0
-BLOCKS = 256
-SHARE = BLOCKS // CHANGED_BLOCKS_PART
+BLOCKS = 512
+SHARE = BLOCKS // CHANGED_BLOCKS_PART // CHANGED_BLOCKS_OF_FAMILY_PART
 IMAGE = synthetic.disk(4096)
 RESULT_ACROSS, STORE_ACROSS, MANY_WINDOWS = range(3)
 Arenas = Callable[..., Any]
@@ -46,8 +46,11 @@ def test_a_write_to_two_pages_with_room_for_one_is_refused(attacked: Arenas, att
     made.assert_unharmed()
 
 
-def test_a_block_that_is_mapped_to_be_written_counts_once_for_each_window(attacked: Arenas) -> None:
+def test_a_block_that_is_mapped_to_be_written_counts_once_for_each_window(
+    attacked: Arenas, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Or taking pages back, which is one host call, would have no bound: windows times blocks."""
+    monkeypatch.setitem(synthetic.Synthetic.files, "f", synthetic.Layout(100 * PAGE_SIZE, [(64, 800)]))
     made = attacked(MANY_WINDOWS, 0)
     windows, cache = made.kernel.mapping, made.kernel.cache.state
     get, counted = windows.map, []

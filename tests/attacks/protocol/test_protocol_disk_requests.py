@@ -49,10 +49,10 @@ def begin(made: Any) -> Any:
     client = made.start("whole_reader", b"/d0/f\0")
     attention(made)
     for _ in range(1000):
-        if made.kernel.disk_requests.state.short:
+        if made.kernel.disk_requests.state.waiting:
             break
         made.run(fuel=100)
-    (selector,) = made.kernel.disk_requests.state.short
+    ((selector,),) = made.kernel.disk_requests.state.waiting.values()
     assert made.kernel.state.tasks.threads[selector].process is endpoint(made, "d0").process
     return client
 
@@ -76,7 +76,7 @@ def test_a_killed_server_does_not_wait_for_a_disk_request(made: Any) -> None:
     assert kill_server(made) < SOON < SLOW
     assert made.run(FUEL).reason == "halt"
     assert client.exit_code not in (None, 0)
-    assert made.kernel.disk_requests.state.short == []
+    assert made.kernel.disk_requests.state.waiting == {}
     assert not [line for line in made.log if "refused" in line], "it is not the server's answer that was wrong"
     assert made.kernel.check() == []
 

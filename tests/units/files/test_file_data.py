@@ -304,7 +304,7 @@ def writable(data: FileData, pages: int) -> tuple[FileObject, Span, object]:
 def test_whole_blocks_are_mapped_to_be_written_as_far_as_there_is_room_and_the_rest_by_request(data: FileData) -> None:
     file, span, opened = writable(data, 36)
     span.whole[1] = False
-    room = data.writing.changed_blocks.room
+    room = data.writing.changed_blocks.room(data.shell.family)
     data.mapping.map(data.shell, opened, file, span)
     rights = [bool(data.entry(opened, page) & WRITABLE) for page in range(36)]
     assert rights == [True, False] + [True] * (room - 1) + [False] * (35 - room)

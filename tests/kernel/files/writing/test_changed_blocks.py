@@ -4,7 +4,7 @@ import pytest
 from callgate.disk.media import MemoryMedium
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import FILE_WINDOW_BYTES
-from callgate.kernel.abi.limits import CHANGED_BLOCKS_PART
+from callgate.kernel.abi.limits import CHANGED_BLOCKS_OF_FAMILY_PART, CHANGED_BLOCKS_PART
 from written_files import BLOCK, IMAGE, PATTERN, PER_BLOCK, SECTOR, Layout, Sessions, cached, straight, write
 
 
@@ -30,14 +30,15 @@ def test_more_changes_than_memory_are_an_error_and_none_is_lost(session: Session
     """What fits is changed, and there as long as the machine is; the rest is NO_MEMORY."""
     files["f"] = straight(400)
     made = write(session, "a", "f", high_memory=1 << 20)
-    assert made.codes == [256 // CHANGED_BLOCKS_PART * BLOCK], "what was written, as at the end of a file"
-    assert made.kernel.cache.state.changed == 256 // CHANGED_BLOCKS_PART
+    share = 256 // CHANGED_BLOCKS_PART // CHANGED_BLOCKS_OF_FAMILY_PART
+    assert made.codes == [share * BLOCK], "what was written, as at the end of a file"
+    assert made.kernel.cache.state.changed == share
     kept = [data for data in cached(made).values() if data == bytes([PATTERN]) * BLOCK]
     assert len(kept) == made.kernel.cache.state.changed
     assert made.unaccounted() == []
 
 
-@pytest.mark.parametrize(("cache", "changed"), [(256, 128), (60, 18)])
+@pytest.mark.parametrize(("cache", "changed"), [(256, 64), (60, 9)])
 def test_a_program_that_has_changed_all_it_may_leaves_readers_of_other_disks_their_memory(
     session: Sessions, files: dict[str, Layout], cache: int, changed: int
 ) -> None:
@@ -60,13 +61,29 @@ def test_a_program_that_has_changed_all_it_may_leaves_readers_of_other_disks_the
     assert made.unaccounted() == []
 
 
+def test_a_program_that_has_changed_all_it_may_leaves_programs_that_come_later_room_to_write(
+    session: Sessions, files: dict[str, Layout]
+) -> None:
+    """Its changes stay when it has ended: that is no reason to refuse a program that the shell starts then."""
+    files["f"] = straight(400)
+    files["g"] = straight(30, first=4000)
+    made = session(MemoryMedium(IMAGE), programs=[("writer", "a/d0/f")], scratch=True, high_memory=1 << 20)
+    made.reach("writer", "closed")
+    made.kernel.processes.kill(made.processes[0], 9, "killed")
+    made.start("writer", "a/d0/g")
+    assert made.run().reason == "halt"
+    assert made.codes == [9, 30 * BLOCK], made.log
+    assert made.kernel.cache.state.changed == 64 + 30
+    assert made.unaccounted() == []
+
+
 def test_pages_that_are_mapped_to_be_written_and_are_not_make_room_for_those_that_are(
     session: Sessions, files: dict[str, Layout]
 ) -> None:
-    """Of 256 that may be changed a program has 100 mapped so, and changes none; another one changes 240."""
+    """Of 256 that it may change a program has 100 mapped so, and changes none; another one changes 240."""
     files["f"] = straight(240)
     files["g"] = straight(100, first=4000)
-    made = session(MemoryMedium(IMAGE), programs=[("writer", "h/d0/g")], scratch=True, high_memory=1 << 21)
+    made = session(MemoryMedium(IMAGE), programs=[("writer", "h/d0/g")], scratch=True, high_memory=1 << 22)
     made.reach("writer", "held")
     holder = made.processes[0]
     assert made.kernel.cache.state.claimed == 100
@@ -164,7 +181,7 @@ def test_a_copy_from_a_file_in_single_sectors_ends_too(session: Sessions, files:
     """Of which a page lies in eight blocks: a request for many would leave no room for the other window."""
     files["f"] = straight(60)
     files["g"] = Layout(60 * BLOCK, [(1000 + 15 * index, 1) for index in range(60 * PER_BLOCK)])
-    made = session(MemoryMedium(IMAGE), programs=[("copier", "/d0/g /d0/f")], scratch=True, high_memory=1 << 19)
+    made = session(MemoryMedium(IMAGE), programs=[("copier", "/d0/g /d0/f")], scratch=True, high_memory=1 << 20)
     assert made.run(fuel=10_000_000).reason == "halt", made.kernel.cache.state.changed
     assert made.codes == [0]
     copied = b"".join(cached(made)[number] for number in range(8, 8 + 60))
@@ -177,7 +194,7 @@ def test_a_copy_from_window_to_window_ends(session: Sessions, files: dict[str, L
     """Also when changed blocks leave too little memory for a page of each of them: then it is an error."""
     files["f"] = straight(pages)
     files["g"] = straight(pages, first=4000)
-    made = session(MemoryMedium(IMAGE), programs=[("copier", "/d0/g /d0/f")], scratch=True, high_memory=1 << 20)
+    made = session(MemoryMedium(IMAGE), programs=[("copier", "/d0/g /d0/f")], scratch=True, high_memory=1 << 21)
     assert made.run(fuel=30_000_000).reason == "halt", made.kernel.cache.state.changed
     assert made.codes == [0 if pages < 128 else 100 + ErrorCode.NO_MEMORY]
     copied = made.kernel.cache.state.changed * BLOCK
