@@ -90,7 +90,8 @@ LIMITS: tuple[Limit, ...] = (
     Limit(
         "threads",
         "a family",
-        f"{THREADS_OF_FAMILY} of {MAX_THREADS}; the last {THREADS_RESERVED} are the shell's and the kernel's",
+        f"{THREADS_OF_FAMILY} of {MAX_THREADS}; the last {THREADS_RESERVED} are the shell's, the kernel's, and first "
+        "ones of programs that the shell starts",
         "`START_THREAD`, `START_PROCESS`: `NO_RESOURCES`",
     ),
     Limit(

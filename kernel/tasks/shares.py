@@ -58,10 +58,14 @@ class Shares:
             raise Shortage(ErrorCode.NO_RESOURCES, f"a family has at most {limits.PROCESSES_OF_FAMILY} processes")
 
     def check_thread(self, process: Process) -> None:
-        """NO_RESOURCES if a process must not have one more thread; NO_MEMORY if there is no memory for its stack."""
+        """NO_RESOURCES if a process must not have one more thread; NO_MEMORY if there is no memory for its stack.
+
+        Of a program that the shell starts only the first thread may be one of the last: it must be able to start, and a
+        disk that comes while it runs must find threads for its server.
+        """
         if len(process.threads) >= limits.THREADS_OF_PROCESS:
             raise Shortage(ErrorCode.NO_RESOURCES, f"a process has at most {limits.THREADS_OF_PROCESS} threads")
-        if not self.favoured(process):
+        if process.number != self.tasks.shell and (process.threads or not self.favoured(process)):
             if len(self.tasks.threads) >= MAX_THREADS - limits.THREADS_RESERVED:
                 raise Shortage(ErrorCode.NO_RESOURCES, "the last threads are the shell's")
             if sum(len(other.threads) for other in self._family(process.family)) >= limits.THREADS_OF_FAMILY:

@@ -81,6 +81,24 @@ def test_a_family_has_64_processes_and_256_threads_and_the_shell_more(tasks: Tas
     shares.check_thread(tasks.shell)
 
 
+def test_a_program_that_the_shell_starts_begins_with_one_of_the_last_threads_and_gets_no_more_of_them(
+    tasks: Tasks,
+) -> None:
+    shares, child = tasks.shares, tasks.new_process()
+    orphans = Process(1000, "orphans", 0, 0, 0, 1000)
+    tasks.records.threads |= dict.fromkeys(
+        range(1 << 16, (1 << 16) + MAX_THREADS - limits.THREADS_RESERVED), tasks.thread
+    )
+    with refusal(ErrorCode.NO_RESOURCES):
+        orphans.threads = [tasks.thread]
+        shares.check_thread(orphans)
+    shares.check_thread(child)
+    child.threads = [tasks.thread]
+    with refusal(ErrorCode.NO_RESOURCES):
+        shares.check_thread(child)
+    shares.check_thread(tasks.shell)
+
+
 def test_programs_that_are_being_read_share_64_mib_of_which_the_last_8_are_the_shells(tasks: Tasks) -> None:
     shares = tasks.shares
     shares.loading.update({97: 25 << 20, 98: 25 << 20})

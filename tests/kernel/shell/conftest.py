@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from callgate.disk.images.builder import create_image
-from shell_console import FLOOD, NAMES, PARENT, READER, SPIN, Console, program
+from shell_console import FLOOD, HOG, NAMES, PARENT, READER, SPIN, Console, program
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def booted_console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console
         "docs/a.txt": b"a\n", "docs/b.txt": b"b\n", "docs/c.bin": b"c\n",
         "My files/it's.txt": b"quoted\n", "My files/Größe.txt": b"size\n",
         "Um/ä1": b"", "Um/å1": b"", "big": b"x" * (1 << 20), "spin": program(SPIN), "sink": program(READER),
-        "flood": program(FLOOD), "parent": program(PARENT),
+        "flood": program(FLOOD), "parent": program(PARENT), "hog": program(HOG),
     }  # fmt: skip
     for name, data in files.items():
         (root / name).write_bytes(data)

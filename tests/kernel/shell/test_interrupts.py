@@ -1,6 +1,8 @@
 """Ctrl-C and breaks: what they end, and what they leave alone."""
 
 import pytest
+from callgate.kernel.abi import limits
+from callgate.kernel.tasks import shares
 from shell_console import CTRL_C, FUEL, PROMPT, Console, render
 
 # Ctrl-C.
@@ -29,6 +31,18 @@ def test_ctrl_c_ends_the_program_that_runs(console: Console, name: str) -> None:
     assert console.press_ctrl_c().endswith("^C\n" + PROMPT)
     assert console.run("echo $?") == "130\n"
     assert "spin" not in console.run("ps")
+
+
+def test_ctrl_c_ends_a_program_that_has_all_the_memory_threads_and_files_it_may_have(console: Console) -> None:
+    console.type("hog\r")
+    kernel = console.system.kernel
+    (hog,) = (process for process in kernel.state.tasks.processes.values() if process.name == "hog")
+    half = kernel.memory.low.total // limits.FRAMES_OF_FAMILY_PART
+    assert (len(hog.threads), len(hog.files)) == (limits.THREADS_OF_PROCESS, limits.FILES_OF_PROCESS)
+    assert half - 32 < shares.frames_of(hog) <= half
+    assert console.press_ctrl_c().endswith("^C\n" + PROMPT)
+    assert console.run("cat notes; hello").startswith("no dot\n")
+    assert "hog" not in console.run("ps")
 
 
 def test_ctrl_c_ends_the_innermost_program_only(console: Console) -> None:

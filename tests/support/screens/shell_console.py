@@ -54,6 +54,28 @@ length = $ - path
 """
 
 
+HOG = """
+        .include "system.inc"
+start:  mov     ebx, sleep
+        mov     ecx, USER_STACK_TOP - 0x800
+        SYSTEM  START_THREAD
+        jnc     start
+open:   mov     esi, path
+        mov     ecx, length
+        xor     edx, edx
+        SYSTEM  OPEN
+        jnc     open
+memory: mov     ecx, 16 * PAGE_SIZE
+        SYSTEM  ALLOCATE
+        jnc     memory
+sleep:  SYSTEM  READ_CHARACTER
+        jmp     sleep
+        .data
+path:   .ascii  "/d0/big"
+length = $ - path
+"""
+
+
 NAMES = 70
 
 
