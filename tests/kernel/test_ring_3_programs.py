@@ -29,6 +29,14 @@ def test_a_program_that_does_what_it_must_not_ends_alone(boot, letter: str) -> N
     assert run.leaks() == []
 
 
+def test_crash_without_one_of_its_letters_says_which_there_are(boot) -> None:
+    run = boot("".join(f"crash {wrong}; echo $?; " for wrong in ("", "z", "rr", "r s", "-h")) + "true")
+    (usage,) = set(run.output.decode().split("2\n")) - {""}
+    first, *rows = usage.splitlines()
+    assert first == "usage: crash LETTER, which says what ring 3 must not do:"
+    assert {row[at] for row in rows for at in (2, 24, 46) if len(row) > at} == set(CRASHES)
+
+
 def test_processes_leave_no_frames_behind(boot) -> None:
     few = boot("hello; crash r; hello").system.kernel
     many = boot("; ".join(["hello", "crash r"] * 10 + ["hello"])).system.kernel

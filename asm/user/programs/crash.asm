@@ -1,15 +1,18 @@
 ; Does what ring 3 must not: its argument is a letter that says what.  Every one ends the process, none
-; the kernel.
+; the kernel.  Anything else is answered by the list of them, and status 2.
 
         .include "../../include/system.inc"
 
 start:
-        movzx   eax, byte ptr [USER_ARGUMENTS]
+        movzx   eax, word ptr [USER_ARGUMENTS] ; the letter and the zero behind it
         mov     edi, choices
+        test    al, al
+        jz      .unknown
 .next:
         cmp     byte ptr [edi], 0
         je      .unknown
-        cmp     al, [edi]
+        movzx   ecx, byte ptr [edi]
+        cmp     eax, ecx
         je      .found
         add     edi, CHOICE_SIZE
         jmp     .next
@@ -21,6 +24,9 @@ start:
         xor     ebx, ebx
         SYSTEM  EXIT
 .unknown:
+        mov     esi, usage
+        mov     ecx, USAGE_SIZE
+        SYSTEM  WRITE
         mov     ebx, 2
         SYSTEM  EXIT
 
@@ -75,6 +81,13 @@ halt:
         ret
 
         .rodata
+usage:  .ascii  "usage: crash LETTER, which says what ring 3 must not do:\n"
+        .ascii  "  r read at 0           w write to code       k read the kernel\n"
+        .ascii  "  c CLI                 l HLT                 h a host call\n"
+        .ascii  "  p read a port         i INT 14              x run the stack\n"
+        .ascii  "  g the server gate     s a kernel selector   u an undefined opcode\n"
+        .ascii  "  d divide by zero      t set TF\n"
+USAGE_SIZE = $ - usage
         .macro CHOICE letter, routine
         .byte   \letter
         .long   \routine

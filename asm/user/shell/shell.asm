@@ -1,7 +1,7 @@
 ; The shell: reads commands from the console or from its arguments, and carries them out.
 ;
-; Arguments: `-i [COLUMNS]` interactive (prompt, editing, echo) on a terminal of that width, `-s` script on the console (none of them), `-c TEXT`
-; commands in the arguments.  It ends with the status of the last command.
+; Arguments: `-i [COLUMNS]` interactive (prompt, editing, echo) on a terminal of that width, `-s` or none script on the
+; console (none of them), `-c TEXT` commands in the arguments.  It ends with the status of the last command.
 
         .include "../../include/system.inc"
 
@@ -12,20 +12,24 @@ STATUS_NOT_FOUND = 127
 start:
         call    first_volume
         mov     esi, USER_ARGUMENTS
-        cmp     byte ptr [esi], '-'
-        jne     .script
-        cmp     byte ptr [esi + 1], 'c'
+        mov     eax, [esi]
+        test    al, al
+        jz      .script
+        and     eax, 0xffffff
+        cmp     eax, '-' | 's' << 8
+        je      .script
+        cmp     eax, '-' | 'c' << 8 | ' ' << 16
         je      .arguments
-        cmp     byte ptr [esi + 1], 'i'
-        jne     .script
-        mov     dword ptr [interactive], 1
-        cmp     byte ptr [esi + 2], ' '
-        jne     .welcome
+        cmp     eax, '-' | 'i' << 8
+        je      .interactive
+        cmp     eax, '-' | 'i' << 8 | ' ' << 16
+        jne     .usage
         add     esi, 3
         call    parse_number
-        jc      .welcome
+        jc      .usage
         mov     [columns], eax
-.welcome:
+.interactive:
+        mov     dword ptr [interactive], 1
         call    begin_history
         mov     esi, welcome
         call    put_line
@@ -46,6 +50,12 @@ start:
         je      .quit
         call    newline
         jmp     .quit
+
+.usage:
+        mov     esi, shell_usage
+        call    put_line
+        mov     ebx, STATUS_USAGE
+        jmp     leave_shell
 
 .arguments:
         add     esi, 3
@@ -105,6 +115,8 @@ set_directory:
         .rodata
 welcome:
         .asciz  "callgate shell: type help for the commands"
+shell_usage:
+        .asciz  "usage: shell [-i [COLUMNS] | -s | -c COMMANDS]"
 prompt_end:
         .asciz  "> "
 rom_name:

@@ -1,5 +1,7 @@
 """The shell at a terminal: keys in, screen out, as over the serial line."""
 
+import re
+
 import pytest
 from callgate.kernel.system import System, SystemOptions
 from shell_console import BELL, FUEL, LEFT, NAMES, PROMPT, TAB, Console, render
@@ -68,6 +70,29 @@ def test_tab_completes(console: Console, keys: str, line: str) -> None:
 @pytest.mark.parametrize("keys", ["cat nothing\t", "xyzzy\t", "cat nowhere/x\t", "e\t"])
 def test_a_tab_that_leads_nowhere_rings_the_bell_and_says_nothing(console: Console, keys: str) -> None:
     assert console.type(keys) == keys.removesuffix(TAB) + BELL
+
+
+@pytest.mark.parametrize("arguments", ["x", "-z", "-c", "-cecho", "-s x", "-i x", "-i 4x"])
+def test_the_shell_started_with_what_it_does_not_know_shows_its_usage(console: Console, arguments: str) -> None:
+    """Without its text, `-c` had run what lay behind the arguments in memory."""
+    assert console.run(f"shell {arguments}") == "usage: shell [-i [COLUMNS] | -s | -c COMMANDS]\n"
+    assert console.run("echo $?") == "2\n"
+
+
+def test_a_command_with_too_few_or_too_many_words_shows_its_usage_and_does_nothing(console: Console) -> None:
+    """As `help` states them: `[WORD]` may be left out, `WORD...` may be many."""
+    tried = 0
+    for row in console.run("help").splitlines()[1:-3]:
+        name, form = row.split()[0], row[10:32].strip()
+        words = re.sub(r"\[-\w+\]", "", form)  # no options
+        fewest = len(re.sub(r"\[.*\]", "", words).split())
+        most = len(words.split())
+        wrong = [fewest - 1] * (fewest > 0) + [most + 1] * ("..." not in form and name not in {"time", "true", "false"})
+        for count in wrong:
+            assert console.run(f"{name} {' 1' * count}") == f"usage: {name} {form}".rstrip() + "\n", (name, count)
+            assert console.run("echo $?") == "2\n"
+            tried += 1
+    assert tried == 18
 
 
 def test_a_second_tab_shows_the_names_and_the_line_again(console: Console) -> None:
