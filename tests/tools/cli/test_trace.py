@@ -79,7 +79,7 @@ def test_numbers_that_mean_something_are_written_by_name(command_line: Callable[
         r"gate\.host thread=\d+:hosted:d0p1 call=HANDOFF value=\d+:shell$",
         r"disk\.command port=0x0 slot=0x0 code=READ_FPDMA_QUEUED lba=0x800$",
         r"disk\.done thread=\d+:\w+ request=0x[0-9a-f]{8} status=DONE$",
-        r"exception vector=#PF error=0x4 eip=0x40003e cr2=0x0$",
+        r"exception vector=#PF error=0x4 eip=0x40005b cr2=0x0$",
         r"interrupt vector=IRQ11$",
     ):
         assert re.search(wanted, trace, re.MULTILINE), wanted
