@@ -50,16 +50,16 @@ class IsoVolume:
         damage = list(descriptors.damage)
         for tree in trees:
             volume = cls(reader, sectors, tree, skip)
+            end = tree.blocks * (tree.block_bytes // SECTOR_SIZE)
+            short = [f"the volume has {end} sectors of 512 bytes, and there are {sectors}"] if end > sectors else []
             try:
                 root = await volume.directory(volume.root)
             except FileSystemError as error:
-                damage.append(f"the {'Joliet' if tree.joliet else 'primary'} tree cannot be used: {error.text}")
+                why = f"the {'Joliet' if tree.joliet else 'primary'} tree cannot be used: {error.text}"
+                damage.append("; ".join([why, *short]))
                 continue
-            volume.damage = [*damage, *root.damage]
+            volume.damage = [*damage, *root.damage, *short]
             volume.udf = descriptors.udf
-            end = tree.blocks * (tree.block_bytes // SECTOR_SIZE)
-            if end > sectors:
-                volume.damage.append(f"the volume has {end} sectors of 512 bytes, and there are {sectors}")
             return volume
         raise MountError(damage[-1])
 
@@ -148,14 +148,21 @@ class IsoVolume:
         first, count = place // SECTOR_SIZE, -(-size // SECTOR_SIZE)
         if not count or first + count > self.sectors:
             raise FileSystemError(
-                ErrorCode.CORRUPT, f"{what}: sectors {first} to {first + count - 1} of the partition's {self.sectors}"
+                self._why_not_there(first + count),
+                f"{what}: sectors {first} to {first + count - 1} of the partition's {self.sectors}",
             )
         return (await self.reader.read(first, count))[:size]
+
+    def _why_not_there(self, end: int) -> ErrorCode:
+        """Return why sectors before `end` are not there: IO_ERROR if the volume was cut off, else CORRUPT."""
+        stated = self.tree.blocks * self.tree.block_bytes // SECTOR_SIZE
+        return ErrorCode.IO_ERROR if end <= stated else ErrorCode.CORRUPT
 
     def locate(self, entry: Entry, position: int, wanted: int, start: int) -> Extract:
         """Return the sectors that hold ``wanted`` bytes from ``position``, as far as one reply carries.
 
-        ``start`` is the partition's first LBA.  FileSystemError(CORRUPT) if they are not in the partition.
+        ``start`` is the partition's first LBA.  FileSystemError if they are not in the partition: IO_ERROR if it
+        was cut off before them, CORRUPT if they are not in the volume either.
         """
         first = position // SECTOR_SIZE
         end = min(position + wanted, entry.size)
@@ -163,7 +170,7 @@ class IsoVolume:
             return Extract(first * SECTOR_SIZE, 0, [])
         left = min(-(-end // SECTOR_SIZE) - first, MESSAGE_ADDRESSES * SECTORS_PER_PAGE)
         entries: list[int] = []
-        skipped = first
+        skipped, wanting = first, 0
         for extent in entry.extents:
             length = -(-extent.size // SECTOR_SIZE)
             count = min(length - skipped, left)
@@ -173,12 +180,12 @@ class IsoVolume:
             sector = extent.block * (self.tree.block_bytes // SECTOR_SIZE) + skipped
             there = max(0, min(count, self.sectors - sector))
             entries += cut(start, sector, there, MESSAGE_ADDRESSES - len(entries))
-            left, skipped = left - count, 0
+            left, skipped, wanting = left - count, 0, sector + there + 1
             if there < count or not left or len(entries) == MESSAGE_ADDRESSES:
                 break
         if not entries:
             raise FileSystemError(
-                ErrorCode.CORRUPT,
+                self._why_not_there(wanting),
                 f"file {entry.name} of {entry.size} bytes: byte {position} lies outside the partition's {self.sectors} "
                 "sectors",
             )

@@ -17,6 +17,7 @@ VISITS = 40  # directories and files tried in one mutant
 CALLS = 4000
 ALLOWED = {
     ErrorCode.CORRUPT,
+    ErrorCode.IO_ERROR,
     ErrorCode.NOT_FOUND,
     ErrorCode.NOT_DIRECTORY,
     ErrorCode.IS_DIRECTORY,
@@ -72,8 +73,8 @@ def read_some(served: Any, path: str) -> int:
     size = opened.registers.ecx | opened.registers.edx << 32
     for position in sorted({0, size // 2, max(0, size - 1)}):
         _, data, answer = served.read_extract(opened.registers.eax, position, 100_000)
-        assert answer.error in (ErrorCode.OK, ErrorCode.CORRUPT)
-        errors += answer.error is ErrorCode.CORRUPT
+        assert answer.error in (ErrorCode.OK, ErrorCode.CORRUPT, ErrorCode.IO_ERROR)
+        errors += answer.error is not ErrorCode.OK
         read = [sector for first, count in answer.sectors for sector in range(first, first + count)]
         assert all(0 <= sector < served.rehearsal.geometry.sectors for sector in read)
         assert len(data) <= len(read) * 512
@@ -113,13 +114,6 @@ def test_no_mutant_does_harm(image: bytearray, iso_client: Any, mutator: Any, mu
             assert served.rehearsal.allocated() < 4 << 20
     assert outcomes["mounted"] > mutants // 2, outcomes
     assert outcomes["damaged"] > mutants // 30, outcomes
-
-
-@pytest.mark.parametrize("length", [0, 1, 100, 32768, 32770, 34816, 36864, 40000, 65535])
-def test_a_volume_that_was_cut_off_anywhere_is_refused_or_read(image: bytearray, iso_client: Any, length: int) -> None:
-    IsoServer.probe(bytes(image[:length]))
-    with suppress(FileSystemError):
-        explore(iso_client(image[: length // 512 * 512]))
 
 
 def test_garbage_is_nobodys() -> None:
