@@ -41,9 +41,9 @@ from callgate.kernel.gates.server_calls import ServerCalls
 from callgate.kernel.gates.starting import Programs
 from callgate.kernel.gates.system_calls import SystemCalls
 from callgate.kernel.gates.volume_information import VolumeQueries
-from callgate.kernel.ipc.deferred_releases import DeferredReleases, Unclaimed
+from callgate.kernel.ipc.deferred_releases import DeferredReleases
 from callgate.kernel.ipc.endpoint_lifetimes import EndpointLifetimes
-from callgate.kernel.ipc.posted import Posted, Sender
+from callgate.kernel.ipc.posted import Posted
 from callgate.kernel.ipc.replies import Replies
 from callgate.kernel.ipc.requests import Requests
 from callgate.kernel.ipc.slots import Slots
@@ -149,7 +149,7 @@ class Kernel:
         self.posted = Posted()
         self.slots = Slots(state.endpoints, self.guest, self.memory, self.gdt, self.scheduler, self.pins, self.posted)
         self.requests = Requests(self.guest, self.threads, self.slots, self.disks.there)
-        self.replies = Replies(state.endpoints, self.memory, self.slots, self.posted, self.log)
+        self.replies = Replies(state.endpoints, self.memory, self.slots, self.log)
         self.windows = Windows(self.guest, self.memory, self.pins, state.endpoints)
 
     def _make_files_and_servers(self) -> None:
@@ -167,10 +167,10 @@ class Kernel:
             self.shares,
             state.endpoints,
         )
-        self.posted.register(Sender.FILE_DATA, self.answers)
-        self.posted.register(Sender.RELEASES, self.releases)
-        self.posted.register(Sender.CLIENT, Unclaimed(self.releases))
+        self.posted.file_data = self.answers
+        self.posted.releases = self.releases
         self.posted.granted = self.releases.granted
+        self.posted.unclaimed = self.releases.unclaimed
         self.endpoint_lifetimes = EndpointLifetimes(
             self.slots,
             self.memory,
@@ -253,6 +253,7 @@ class Kernel:
             HostCall.SLOT_GIVE: self.slots.host_slot_give,
             HostCall.SLOT_DROP: self.slots.host_slot_drop,
             HostCall.SLOT_FAIL: self.slots.host_slot_fail,
+            HostCall.CONVERT: self.replies.host_convert,
             HostCall.DISK_DONE: self.disk_requests.host_disk_done,
             HostCall.DISK_CHANGED: self.plugging.host_disk_changed,
             HostCall.DISK_WATCHED: self.disk_requests.host_disk_watched,
@@ -263,7 +264,7 @@ class Kernel:
             HostCall.EXCEPTION: self.faults.host_exception,
             HostCall.SYSTEM: self.system_calls.host_system,
             HostCall.SERVER: self.server_calls.host_server,
-            HostCall.CONVERT: self.replies.convert,
+            HostCall.REPLIED: self.slots.host_replied,
             HostCall.JOB: self.threads.host_job,
             HostCall.EXIT_THREAD: self.exits.host_exit_thread,
             HostCall.FILES_AGE: self.file_ageing.host_files_age,

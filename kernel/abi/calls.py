@@ -168,6 +168,7 @@ class HostCall(Answered):
     DISK_DONE = 0xD0, _AT_ONCE  # eax=address of a DiskRequest
     INPUT = 0xD1, _AT_ONCE  # the console has input, or its end; eax=1: a break
     SLOT_DROP = 0xD2, _AT_ONCE  # eax=slot: let go of the pages that its reply holds, nobody takes them
+    REPLIED = 0xD9, _AWAITS  # eax=slot: the reply to a request of policy's own is in its page
     DISK_CHANGED = 0xD6, _AT_ONCE  # eax=disk: it has come or gone, see Disk.present
     DISK_WATCHED = 0xD7, _AT_ONCE  # disk_watch has looked at what is in flight
     FILES_AGE = 0xD8, _AWAITS  # it is time to look at accessed bits of files

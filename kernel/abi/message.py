@@ -134,7 +134,7 @@ class Endpoint(Layout):
         ("full_waits", c_uint32),
         ("bad_replies", c_uint32),
         ("aborted", c_uint32),
-        ("posted", c_uint32),
+        ("tokens", c_uint32 * SLOTS),
     ]
     _notes_ = {
         "slots": "the 32 slot records",
@@ -159,7 +159,7 @@ class Endpoint(Layout):
         "full_waits": "waits of clients for a slot",
         "bad_replies": "replies refused by the kernel",
         "aborted": "requests given up: client or server died, disk unplugged",
-        "posted": "mask: the slot's request is policy's own and nobody waits for the reply",
+        "tokens": "by slot: 0, or which request of policy's own the slot holds: no client takes its reply",
     }
 
 
@@ -171,6 +171,7 @@ ENDPOINT_SHARED: Final = (
     *("unused", "free", "head", "tail", "ring", "idle", "slot_waiters"),
     *("replies", "full_waits", "bad_replies", "aborted"),
 )
+TOKEN_RELEASES: Final = 0xFFFF_FFFF  # in `Endpoint.tokens`: the slot holds a deferred release, else a span's number
 HANDLE_SLOT_MASK: Final = 0xFF
 HANDLE_GENERATION_SHIFT: Final = 8
 SLOT_RECORD_SHIFT: Final = 4  # log2(sizeof(SlotRecord))

@@ -3,7 +3,8 @@
 A host call may be answered by a coroutine.  What it awaits is a routine of the kernel, by name; the
 stub that made the host call runs it as ordinary code of its thread and reports back with RESUME
 (asm/kernel/entry/policy.asm).  Coroutines of one thread nest: a routine may fault, and the fault's handler may
-be a coroutine too.  A coroutine lives only while its request is being worked on.
+be a coroutine too.  A coroutine lives only while its request is being worked on.  One that has nothing to do after
+its last routine returns it (`RoutineCall`) instead of awaiting it, and has ended when the routine runs: no RESUME.
 """
 
 from collections.abc import Callable, Coroutine, Generator
@@ -24,7 +25,7 @@ CARRY = 1
 
 @dataclass(slots=True)
 class RoutineCall:
-    """A routine that a coroutine awaits: its name and the registers it gets."""
+    """A routine that a coroutine awaits, or ends with: its name and the registers it gets."""
 
     name: str
     eax: int = 0
@@ -53,7 +54,7 @@ class RoutineResult:
         return bool(self.eflags & CARRY)
 
 
-Policy = Coroutine[Any, Any, None]
+Policy = Coroutine[Any, Any, RoutineCall | None]
 
 
 @coroutine
@@ -62,6 +63,13 @@ def routine(
 ) -> Generator[RoutineCall, RoutineResult, RoutineResult]:
     """Run the kernel routine `name` with these registers on the current thread; return what it left."""
     result = yield RoutineCall(name, eax, ebx, ecx, edx, esi, edi)
+    return result
+
+
+@coroutine
+def execute(call: RoutineCall) -> Generator[RoutineCall, RoutineResult, RoutineResult]:
+    """Run a routine that somebody else has named, as `routine` does."""
+    result = yield call
     return result
 
 
@@ -107,12 +115,25 @@ class Coroutines:
         stack = self.stacks[tcb]
         try:
             call: RoutineCall = stack[-1].send(result)
-        except StopIteration:
+        except StopIteration as end:
             del stack[-1]
             if not stack:
                 del self.stacks[tcb]
+            self._end_with(tcb, end.value)
+            return
+        self._name(tcb, call)
+        self.words[tcb + CALL_TARGET] = self.address_of(call.name)
+
+    def _end_with(self, tcb: int, last: RoutineCall | None) -> None:
+        """Have the stub run the routine with which a coroutine has ended, if there is one, and go on."""
+        if last is None:
             self.words[tcb + CALL_TARGET] = 0
             return
+        self._name(tcb, last)
+        self.words[tcb + CALL_EFLAGS] = self.address_of(last.name)
+        self.words[tcb + CALL_TARGET] = self.address_of("last_routine")
+
+    def _name(self, tcb: int, call: RoutineCall) -> None:
+        """Write the registers that a routine gets."""
         for offset, name in zip(CALL_REGISTERS, REGISTERS, strict=True):
             self.words[tcb + offset] = getattr(call, name) & 0xFFFF_FFFF
-        self.words[tcb + CALL_TARGET] = self.address_of(call.name)

@@ -18,7 +18,7 @@ from callgate.kernel.core.symbols import SymbolTable
 
 Pin = tuple[str, int, int]  # what a reply or a window holds: ("frame", frame, 0) or ("block", disk, block)
 
-RELEASES = 0  # among threads that wait for a slot, and among spans: the queue of deferred releases
+RELEASES = 0  # among threads that wait for a slot: the queue of deferred releases
 
 PRIORITY_IDLE = 0
 PRIORITY_USER = 8
@@ -134,7 +134,6 @@ class EndpointState:
     waiters: deque[int] = field(default_factory=deque)  # selectors of threads that wait for a slot, or RELEASES
     frames: dict[int, int] = field(default_factory=dict)  # slot -> frame of its message page
     pins: dict[int, list[tuple[str, int, int]]] = field(default_factory=dict)  # slot -> what its reply holds
-    posted: dict[int, int] = field(default_factory=dict)  # slot -> span that its reply is for, or RELEASES
     releases: ReleaseQueue = field(default_factory=ReleaseQueue)
     held: int = 0  # open files, locks and spans that the server holds for us, given back or not
     servers: list[int] = field(default_factory=list)  # selectors of the server threads

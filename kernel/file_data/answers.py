@@ -8,7 +8,7 @@ from __future__ import annotations
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.abi.message import Message, ReplyType
-from callgate.kernel.core.coroutines import CARRY, routine
+from callgate.kernel.core.coroutines import CARRY, RoutineCall, routine
 from callgate.kernel.core.errors import GivenUp, PolicyError, ServerAnswer, ServerFault, Shortage, error_of_code
 from callgate.kernel.core.records import EndpointState, SectorPiece
 from callgate.kernel.file_data.completion import Completion
@@ -32,13 +32,16 @@ class Answers:
         self.replies = replies
         self.completion = completion
 
-    async def replied(self, endpoint: EndpointState, slot: int, message: memoryview) -> None:
-        """CONVERT of a posted READ: an object or sectors reply."""
-        found = self._take_posted(endpoint, slot)
+    async def replied(self, endpoint: EndpointState, token: int, message: memoryview) -> RoutineCall | None:
+        """REPLIED to a READ: sectors, an object, or registers, which are an error or say that nothing is there."""
+        found = self._waiting(token)
         if found is None:
-            return
+            return None
         file, span = found
         header = Message.from_buffer(message)
+        if header.reply == ReplyType.REGISTERS:
+            self._refused(endpoint, file, span, header)
+            return None
         try:
             start = header.edx << 32 | header.ecx
             span.server_request = header.edi
@@ -54,7 +57,7 @@ class Answers:
                     else:
                         self.completion.nothing_left(file, span)
                 case ReplyType.SECTORS:
-                    await self._take_sectors(endpoint, file, span, message)
+                    return await self._take_sectors(endpoint, file, span, message)
                 case _:
                     raise ServerFault(ErrorCode.BAD_REPLY, "file data must be sectors or an object")
         except PolicyError as error:
@@ -64,34 +67,35 @@ class Answers:
             if span.state is SpanState.WAITING:
                 killed = isinstance(error, GivenUp)  # the server's thread, in whose name this runs
                 self.completion.fail(file, span, ServerFault(ErrorCode.SERVER_DIED) if killed else error)
+        return None
 
-    def dropped(self, endpoint: EndpointState, slot: int, message: memoryview) -> None:
-        """SLOT_DROP of a posted READ: the server answered with registers, an error or nothing there."""
-        found = self._take_posted(endpoint, slot)
-        if found is None:
-            return
-        file, span = found
-        header = Message.from_buffer(message)
+    def _refused(self, endpoint: EndpointState, file: FileObject, span: Span, header: Message) -> None:
+        """The server has answered with registers alone."""
         refused = header.eflags & CARRY
         corrupt = ServerAnswer(ErrorCode.CORRUPT, "no data, and no error")
         self.completion.fail(file, span, self.requests.error_of(endpoint, header.eax) if refused else corrupt)
 
-    def failed(self, endpoint: EndpointState, slot: int) -> None:
+    def failed(self, endpoint: EndpointState, token: int) -> None:
         """A posted request got an answer from policy: its server is gone."""
-        found = self._take_posted(endpoint, slot)
+        found = self._waiting(token)
         if found is not None:
             self.completion.fail(*found, error_of_code(endpoint.error))
 
-    def _take_posted(self, endpoint: EndpointState, slot: int) -> tuple[FileObject, Span] | None:
-        number = endpoint.posted.pop(slot, None)
-        entry = self.state.waiting.get(number) if number is not None else None
+    def _waiting(self, number: int) -> tuple[FileObject, Span] | None:
+        """Return the span of a number with its file; None if it waits no more, because its server has died."""
+        entry = self.state.waiting.get(number)
         if entry is None:
             return None
         file = self.state.objects.get(entry[0])
         return None if file is None else (file, entry[1])
 
-    async def _take_sectors(self, endpoint: EndpointState, file: FileObject, span: Span, message: memoryview) -> None:
-        """Sort the sectors, lock them in the cache in that order, and start what is missing."""
+    async def _take_sectors(
+        self, endpoint: EndpointState, file: FileObject, span: Span, message: memoryview
+    ) -> RoutineCall | None:
+        """Sort the sectors, lock them in the cache in that order, and start what is missing.
+
+        Return the routine that starts the last of it.
+        """
         header = Message.from_buffer(message)
         start, covered = header.edx << 32 | header.ecx, header.eax
         pieces = self.replies.sector_pieces(endpoint, message)
@@ -99,14 +103,15 @@ class Answers:
         extents = [(int(piece.lba is not None), piece.first, piece.sectors) for piece in pieces]
         if not self.completion.pages.begin(file, span, start, covered, extents):
             self.completion.nothing_left(file, span)
-            return
+            return None
         on_disk = [(index, piece) for index, piece in enumerate(pieces) if piece.lba is not None]
         frame = self.completion.lists.write(place_of(endpoint.disk), span.number, on_disk)
-        await routine("sort_sectors", ebx=KERNEL_BASE + frame)
+        if len(on_disk) > 1:
+            await routine("sort_sectors", ebx=KERNEL_BASE + frame)
         if span.state is not SpanState.WAITING:
             # The server or its disk has gone meanwhile, and the span has failed.
             self.completion.lists.release(frame)
-            return
+            return None
         span.list_frame = frame
         if self.scheduler.current.killed:  # which ends the sorting early
             raise GivenUp(ErrorCode.KILLED)
@@ -126,9 +131,9 @@ class Answers:
         there = [index for index, block in enumerate(blocks) if (endpoint.disk, block) not in missing]
         if self.completion.lists.mark_arrived(span.list_frame, there):
             self.completion.arrived(span.number)
-            return
+            return None
         self.completion.lists.link(span.list_frame)
-        await self.cache.read(endpoint.disk, locked.to_read)
+        return await self.cache.read(endpoint.disk, locked.to_read)
 
     def _fitting(
         self, disk: int, span: Span, start: int, covered: int, pieces: list[SectorPiece]

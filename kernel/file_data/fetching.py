@@ -2,9 +2,10 @@
 
 The way of a span (`Span`), with the routines in machine code that do the work:
 
-    fetching    `ipc_take`, `ipc_post`: a READ that nobody waits for (asm/kernel/ipc/post.asm)
-    answers     CONVERT: the server's sectors are sorted (`sort_sectors`), locked in the cache, and what is
-                missing is counted and read; the server has gone on by then
+    fetching    `ipc_post_and_wait`: a READ is posted, and the reader waits for its data; `ipc_post` for a READ ahead,
+                for which nobody waits (asm/kernel/ipc/post.asm)
+    answers     REPLIED: the server's sectors are sorted (`sort_sectors`), locked in the cache, and what is
+                missing is counted and read (`disk_submit`); the server goes on then
     completion  `lists_arrived`, from the disk driver's interrupt, counts down by binary search and calls
                 FILE_READY at zero; everything in the cache already takes the same way with nothing to count;
                 pages are put together, the file's page is published, the readers are woken
@@ -23,7 +24,6 @@ from callgate.kernel.core.errors import (
     CallerError,
     DiskError,
     GivenUp,
-    PolicyError,
     ServerAnswer,
     ServerFault,
     ServerShortage,
@@ -77,15 +77,110 @@ class Fetching:
                     asking = True
                     if await self.letting_go.releases.catch_up(self.endpoints.by_number[file.endpoint]):
                         continue
-                span = await self.post(file, position, wanted)
-            if span.state is SpanState.READY:
+                span = await self._ask(file, position, wanted)
+            elif span.state is SpanState.READY:
                 if await self._complete(file, span, patience):
                     return span
                 continue
-            await self._wait(span)
+            else:
+                await self._wait(span)
             if span.state is SpanState.FAILED:
                 await self._after(file, span, patience)
             # The reply may have covered less than was asked for: look again.
+
+    async def _ask(self, file: FileObject, position: int, wanted: int) -> Span:
+        """Post a READ from the page of `position` on, and wait until its data are there or have failed."""
+        span = self._begin(file, position, wanted)
+        with self.hunger.keeping(span):
+            await self._send(file, span, "ipc_post_and_wait")
+            await self._until_settled(span)
+        return span
+
+    async def post(self, file: FileObject, position: int, wanted: int) -> Span:
+        """Post a READ from the page of `position` on before anybody needs it, and do not wait for it."""
+        span = self._begin(file, position, wanted)
+        span.ahead = True
+        await self._send(file, span, "ipc_post")
+        return span
+
+    def _begin(self, file: FileObject, position: int, wanted: int) -> Span:
+        """Make a span from the page of `position` on, and book it."""
+        self._check(file)
+        self._make_room(file)
+        self.letting_go.releases.check_room(self.endpoints.by_number[file.endpoint])
+        start = file.page_start(file.page_of(position))
+        covering = file.covering(start)
+        if covering is not None:
+            start = covering.end
+        most = min(SPAN_BYTES, self.cache.most * PAGE_SIZE)
+        length = min(max(wanted + position - start, 1), most, file.next_start(start) - start)
+        length = self._to_page_end(file, start, length)
+        state = self.state
+        family = self.completion.lists.reserve(self.scheduler.current.process)
+        span = Span(state.next_number, start, length, family=family)
+        state.next_number += 1
+        state.waiting[span.number] = (file.number, span)
+        self.state.insert(file, span)
+        return span
+
+    def _make_room(self, file: FileObject) -> None:
+        """Let go of idle spans until there may be one more, of this file and in all; NO_MEMORY."""
+        letting_go = self.letting_go
+        while len(file.spans) >= SPANS_OF_FILE:
+            if not letting_go.reclaim(only=file):
+                raise Shortage(ErrorCode.NO_MEMORY, f"{len(file.spans)} ranges of a file are on their way")
+        while self.state.blocks >= SPANS:
+            if not letting_go.reclaim():
+                raise Shortage(ErrorCode.NO_MEMORY, f"{self.state.blocks} ranges of files are on their way")
+
+    def _to_page_end(self, file: FileObject, start: int, length: int) -> int:
+        """Extend a range to the end of its last page, as far as the file and the next span allow."""
+        end = file.page_start(file.page_of(start + length - 1) + 1)
+        return min(end, file.next_start(start), file.size) - start
+
+    async def _send(self, file: FileObject, span: Span, post: str) -> None:
+        """Post the READ of a span by the routine `post`; without a slot the span fails, and so does this.
+
+        With `ipc_post_and_wait` the thread waits as well, for what wakes the span's waiters.
+        """
+        thread, counters = self.scheduler.current, self.state.counters
+        waits = post == "ipc_post_and_wait"
+        endpoint = self.endpoints.by_number[file.endpoint]
+        block = self.threads.block(thread)
+        block["request_endpoint"] = (selectors.GDT_FIRST_ENDPOINT + endpoint.number) * 8
+        block["request_operation"] = Operation.READ
+        block["request_token"] = span.number
+        counters.requests += 1
+        counters.ahead += span.ahead
+        counters.waits += waits
+        if waits:
+            span.waiters.append(thread.selector)
+        low, high = span.position & 0xFFFF_FFFF, span.position >> 32
+        posted = await routine(post, eax=low, ebx=file.server_file, ecx=span.length, edx=high)
+        if thread.selector in span.waiters:
+            span.waiters.remove(thread.selector)
+        if posted.failed:
+            counters.requests -= 1
+            counters.ahead -= span.ahead
+            counters.waits -= waits
+            error = error_of_code(ErrorCode(posted.eax))
+            self.completion.fail(file, span, error)
+            raise error.fresh()
+
+    async def _wait(self, span: Span) -> None:
+        """Wait until the data of a span that somebody else has asked for are there or have failed."""
+        self.state.counters.waits += 1
+        with self.hunger.keeping(span):
+            await self._until_settled(span)
+
+    async def _until_settled(self, span: Span) -> None:
+        thread = self.scheduler.current
+        while span.state is SpanState.WAITING:
+            self.threads.check_wait(thread)
+            span.waiters.append(thread.selector)
+            await routine("block", eax=WaitReason.FILE)
+            if thread.selector in span.waiters:
+                span.waiters.remove(thread.selector)
 
     async def _after(self, file: FileObject, span: Span, patience: Patience) -> None:
         """A span has FAILED: raise why, unless it is worth asking again.
@@ -126,7 +221,7 @@ class Fetching:
         if span.stuck or span.end >= file.size or file.page_start(file.page_of(span.end)) == span.end:
             return True
         with self.hunger.keeping(span):
-            more = file.covering(span.end) or await self.post(file, span.end, 1)
+            more = file.covering(span.end) or await self._ask(file, span.end, 1)
             if more.state is SpanState.WAITING:
                 await self._wait(more)
         if more.state is SpanState.FAILED:
@@ -138,84 +233,11 @@ class Fetching:
                 span.stuck = True
         return False
 
-    async def _wait(self, span: Span) -> None:
-        thread = self.scheduler.current
-        self.state.counters.waits += 1
-        with self.hunger.keeping(span):
-            while span.state is SpanState.WAITING:
-                self.threads.check_wait(thread)
-                span.waiters.append(thread.selector)
-                await routine("block", eax=WaitReason.FILE)
-                if thread.selector in span.waiters:
-                    span.waiters.remove(thread.selector)
-
     def room_to_post(self, file: FileObject) -> bool:
         """Whether a request could be posted without waiting for a slot."""
         endpoint = self.endpoints.by_number[file.endpoint]
         fields = self.slots.block(endpoint)
         return not endpoint.dead and fields["slot_waiters"] == 0 and bool(fields["free"] | fields["unused"])
-
-    async def post(self, file: FileObject, position: int, wanted: int, *, ahead: bool = False) -> Span:
-        """Make a span from the page of `position` on, and post its READ."""
-        self._check(file)
-        self._make_room(file)
-        self.letting_go.releases.check_room(self.endpoints.by_number[file.endpoint])
-        start = file.page_start(file.page_of(position))
-        covering = file.covering(start)
-        if covering is not None:
-            start = covering.end
-        most = min(SPAN_BYTES, self.cache.most * PAGE_SIZE)
-        length = min(max(wanted + position - start, 1), most, file.next_start(start) - start)
-        length = self._to_page_end(file, start, length)
-        state = self.state
-        family = self.completion.lists.reserve(self.scheduler.current.process)
-        span = Span(state.next_number, start, length, ahead=ahead, family=family)
-        state.next_number += 1
-        state.waiting[span.number] = (file.number, span)
-        self.state.insert(file, span)
-        try:
-            await self._send(file, span)
-        except PolicyError as error:
-            self.completion.fail(file, span, error)
-            raise
-        state.counters.requests += 1
-        state.counters.ahead += ahead
-        return span
-
-    def _make_room(self, file: FileObject) -> None:
-        """Let go of idle spans until there may be one more, of this file and in all; NO_MEMORY."""
-        letting_go = self.letting_go
-        while len(file.spans) >= SPANS_OF_FILE:
-            if not letting_go.reclaim(only=file):
-                raise Shortage(ErrorCode.NO_MEMORY, f"{len(file.spans)} ranges of a file are on their way")
-        while self.state.blocks >= SPANS:
-            if not letting_go.reclaim():
-                raise Shortage(ErrorCode.NO_MEMORY, f"{self.state.blocks} ranges of files are on their way")
-
-    def _to_page_end(self, file: FileObject, start: int, length: int) -> int:
-        """Extend a range to the end of its last page, as far as the file and the next span allow."""
-        end = file.page_start(file.page_of(start + length - 1) + 1)
-        return min(end, file.next_start(start), file.size) - start
-
-    async def _send(self, file: FileObject, span: Span, done: int = 0) -> None:
-        endpoint = self.endpoints.by_number[file.endpoint]
-        block = self.threads.block(self.scheduler.current)
-        block["request_endpoint"] = (selectors.GDT_FIRST_ENDPOINT + endpoint.number) * 8
-        taken = await routine("ipc_take")
-        if taken.failed:
-            raise error_of_code(ErrorCode(taken.eax))
-        endpoint.posted[taken.ecx] = span.number
-        block["slot"] = taken.ecx
-        block["request_operation"] = Operation.READ
-        block["request_endpoint"] = (selectors.GDT_FIRST_ENDPOINT + endpoint.number) * 8
-        position = span.position + done
-        await routine(
-            "ipc_post",
-            eax=position & 0xFFFF_FFFF,
-            ebx=file.server_file,
-            ecx=span.length - done,
-            edx=position >> 32,
-        )
 
     def _check(self, file: FileObject) -> None:
         if file.error is not ErrorCode.OK:

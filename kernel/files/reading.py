@@ -70,7 +70,7 @@ class Reading:
                 if at >= file.size or not fetching.room_to_post(file) or not self._room_for(file.size - at):
                     return
                 try:
-                    following = await fetching.post(file, at, FILE_WINDOW_BYTES, ahead=True)
+                    following = await fetching.post(file, at, FILE_WINDOW_BYTES)
                 except PolicyError:
                     return  # whoever needs it will hear why
             at = following.end

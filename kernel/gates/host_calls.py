@@ -6,12 +6,12 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from callgate.kernel.abi.calls import HostAnswer, HostCall, ServerCall, SystemCall
-from callgate.kernel.core.coroutines import Coroutines
+from callgate.kernel.core.coroutines import Coroutines, Policy
 from callgate.kernel.core.errors import KernelPanic
 from callgate.kernel.core.guest import Guest
 
 Answer = Callable[[int], None]
-LaterAnswer = Callable[[int], Coroutine[Any, Any, None] | None]
+LaterAnswer = Callable[[int], Policy | Coroutine[Any, Any, None] | None]
 # SYSTEM and SERVER stand for many calls, each counted as a host call of its own: "system.open", "server.hosted_step".
 CALL_NAMES: dict[HostCall, dict[int, str]] = {
     HostCall.SYSTEM: {call: f"system.{call.name.lower()}" for call in SystemCall},

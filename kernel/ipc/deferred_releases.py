@@ -21,12 +21,12 @@ from callgate.kernel.abi import selectors
 from callgate.kernel.abi.calls import Operation, WaitReason
 from callgate.kernel.abi.errors import ErrorCode, error_of_server
 from callgate.kernel.abi.limits import HELD_OF_SERVER
-from callgate.kernel.abi.message import Message
+from callgate.kernel.abi.message import TOKEN_RELEASES, Message
 from callgate.kernel.core.coroutines import CARRY, routine
 from callgate.kernel.core.errors import Shortage
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.log import Log
-from callgate.kernel.core.records import RELEASES, EndpointState, Thread
+from callgate.kernel.core.records import EndpointState, Thread
 from callgate.kernel.ipc.slots import Slots
 from callgate.kernel.tasks.threads import Threads
 
@@ -141,7 +141,7 @@ class DeferredReleases:
         self.scheduler.wake(self.state.thread)
 
     async def host_post_releases(self, _value: int) -> None:
-        """POST_RELEASES: post what has a slot.  Nothing here waits: `ipc_post` goes on at once."""
+        """POST_RELEASES: post what has a slot.  Nothing here waits: `ipc_post_slot` goes on at once."""
         state = self.state
         while state.due:
             endpoint = state.due.pop(0)
@@ -156,25 +156,19 @@ class DeferredReleases:
 
     async def _post(self, endpoint: EndpointState, slot: int) -> None:
         operation, number = endpoint.releases.entries.popleft()
-        endpoint.posted[slot] = RELEASES
+        self.slots.put_token(endpoint, slot, TOKEN_RELEASES)
         block = self.threads.block(self.scheduler.current)
         block["slot"] = slot
         block["request_operation"] = operation
         block["request_endpoint"] = (selectors.GDT_FIRST_ENDPOINT + endpoint.number) * 8
-        await routine("ipc_post", eax=number, edx=number)
+        await routine("ipc_post_slot", eax=number, edx=number)
 
-    async def replied(self, endpoint: EndpointState, slot: int, message: memoryview) -> None:
-        """CONVERT of a deferred release: it brings nothing, whatever the reply says."""
-        self.dropped(endpoint, slot, message)
-
-    def dropped(self, endpoint: EndpointState, slot: int, message: memoryview) -> None:
-        """SLOT_DROP of a deferred release: the server has been told."""
-        del endpoint.posted[slot]
+    async def replied(self, endpoint: EndpointState, _token: int, message: memoryview) -> None:
+        """REPLIED to a deferred release: the server has been told.  It brings nothing, whatever the reply says."""
         self.answered(endpoint, message)
 
-    def failed(self, endpoint: EndpointState, slot: int) -> None:
+    def failed(self, endpoint: EndpointState, _token: int) -> None:
         """A deferred release got an answer from policy: its server is gone."""
-        del endpoint.posted[slot]
         self.answered(endpoint)
 
     def answered(self, endpoint: EndpointState, message: memoryview | None = None) -> None:
@@ -200,7 +194,7 @@ class DeferredReleases:
         """
         queue = endpoint.releases
         queue.entries.clear()
-        queue.busy = queue.slot >= 0 or RELEASES in endpoint.posted.values()
+        queue.busy = queue.slot >= 0 or TOKEN_RELEASES in self.slots.tokens(endpoint).values()
         endpoint.held = 0
         self._all_said(endpoint)
         self._caught_up(endpoint)
@@ -240,18 +234,10 @@ class DeferredReleases:
         state.last = self.guest.now + LAST_WORDS
         self.scheduler.sleep_until(state.thread, state.last)
 
+    # Replies whose clients have been killed, or have gone on.
 
-class Unclaimed:
-    """Replies that no client waits for: it has been killed, or has gone on."""
-
-    def __init__(self, releases: DeferredReleases) -> None:
-        self.releases = releases
-
-    async def replied(self, endpoint: EndpointState, slot: int, message: memoryview) -> None:
-        """CONVERT is `Replies.convert`'s for every client."""
-
-    def dropped(self, endpoint: EndpointState, _slot: int, message: memoryview) -> None:
-        """A reply has come: what it brought is nobody's.
+    def unclaimed(self, endpoint: EndpointState, message: memoryview) -> None:
+        """Give back what a reply has brought for a client that is gone.
 
         The page may say what it likes: what is given back is what this very server has said that it holds.
         """
@@ -263,9 +249,6 @@ class Unclaimed:
         elif header.operation == Operation.LOCK_DIRECTORY:
             self._give_back(endpoint, Operation.UNLOCK_DIRECTORY, header.edx)
 
-    def failed(self, endpoint: EndpointState, slot: int) -> None:
-        """The server is gone, and with it whatever it held."""
-
     def _give_back(self, endpoint: EndpointState, operation: Operation, number: int) -> None:
-        self.releases.taken(endpoint)
-        self.releases.add(endpoint, operation, number)
+        self.taken(endpoint)
+        self.add(endpoint, operation, number)

@@ -1,53 +1,37 @@
 """Requests that policy has posted for itself, and what hears of their replies.
 
-Nobody waits for such a request: a READ of file data, or what is given back to a server.  `EndpointState.posted` says
-of a slot which of them it holds.
+Nobody waits for such a request: a READ of file data, or what is given back to a server.  `Endpoint.tokens` says of a
+slot which of them it holds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
 from typing import Protocol
 
-from callgate.kernel.core.records import RELEASES, EndpointState
-
-
-class Sender(Enum):
-    """Whose request a slot holds."""
-
-    CLIENT = 1  # of a thread; it may have been killed, or have gone on
-    RELEASES = 2
-    FILE_DATA = 3
+from callgate.kernel.abi.message import TOKEN_RELEASES
+from callgate.kernel.core.coroutines import RoutineCall
+from callgate.kernel.core.records import EndpointState
 
 
 class Listener(Protocol):
-    """What hears of the replies to the requests of one sender."""
+    """What hears of the replies to requests that policy has posted.  The slot's token is taken out of it before."""
 
-    async def replied(self, endpoint: EndpointState, slot: int, message: memoryview) -> None:
-        """CONVERT: an object, sectors or data have come."""
+    async def replied(self, endpoint: EndpointState, token: int, message: memoryview) -> RoutineCall | None:
+        """REPLIED: the server has answered, whatever it says; return the routine to end with, if there is one."""
 
-    def dropped(self, endpoint: EndpointState, slot: int, message: memoryview) -> None:
-        """SLOT_DROP: a reply has come that brings nothing but registers, or that nobody has waited for."""
-
-    def failed(self, endpoint: EndpointState, slot: int) -> None:
+    def failed(self, endpoint: EndpointState, token: int) -> None:
         """Policy has answered, with `endpoint.error`: the server is gone."""
 
 
 class Posted:
-    """Finds the listener of a slot's request."""
+    """Who hears of what becomes of slots for which no client waits."""
 
-    def __init__(self) -> None:
-        self.listeners: dict[Sender, Listener] = {}
-        self.granted: Callable[[EndpointState, int], None]  # (endpoint, slot): for the oldest deferred release
+    file_data: Listener
+    releases: Listener
+    granted: Callable[[EndpointState, int], None]  # (endpoint, slot): for the oldest deferred release
+    unclaimed: Callable[[EndpointState, memoryview], None]  # (endpoint, message): a reply whose client is gone
 
-    def register(self, sender: Sender, listener: Listener) -> None:
-        """Have `listener` hear of the replies to a sender's requests."""
-        self.listeners[sender] = listener
-
-    def of(self, endpoint: EndpointState, slot: int) -> Listener:
-        """Return what hears of the reply in a slot."""
-        number = endpoint.posted.get(slot)
-        if number is None:
-            return self.listeners[Sender.CLIENT]
-        return self.listeners[Sender.RELEASES if number == RELEASES else Sender.FILE_DATA]
+    def of(self, token: int) -> Listener:
+        """Return what hears of the reply to the request with a token that is not 0."""
+        return self.releases if token == TOKEN_RELEASES else self.file_data

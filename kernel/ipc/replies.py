@@ -16,7 +16,6 @@ from callgate.kernel.abi.volume import (
 from callgate.kernel.core.errors import PolicyError, ServerFault
 from callgate.kernel.core.log import Log
 from callgate.kernel.core.records import Endpoints, EndpointState, Pin, SectorPiece
-from callgate.kernel.ipc.posted import Posted
 from callgate.kernel.ipc.slots import DATA, Slots, split, write_error
 from callgate.kernel.memory.physical_memory import PhysicalMemory
 
@@ -26,21 +25,17 @@ OBJECT = struct.Struct("<II")
 class Replies:
     """Answers to CONVERT."""
 
-    def __init__(self, state: Endpoints, memory: PhysicalMemory, slots: Slots, posted: Posted, log: Log) -> None:
+    def __init__(self, state: Endpoints, memory: PhysicalMemory, slots: Slots, log: Log) -> None:
         self.state = state
         self.memory = memory
         self.slots = slots
-        self.posted = posted
         self.log = log
 
-    async def convert(self, value: int) -> None:
-        """CONVERT: check and translate the reply in slot `value` & 31."""
+    def host_convert(self, value: int) -> None:
+        """CONVERT: check and translate the reply in slot `value` & 31, which a client takes."""
         slot, number = split(value)
         endpoint = self.state.by_number[number]
         message = self.slots.message(endpoint, slot)
-        if slot in endpoint.posted:
-            await self.posted.of(endpoint, slot).replied(endpoint, slot, message)
-            return
         try:
             self._convert(endpoint, slot, message)
         except PolicyError as error:

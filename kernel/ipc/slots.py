@@ -7,6 +7,9 @@ request whose server has died.
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from typing import Any
+
 from callgate.kernel.abi import selectors
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import offset_of
@@ -21,7 +24,7 @@ from callgate.kernel.abi.message import (
 )
 from callgate.kernel.abi.thread import ThreadControlBlock
 from callgate.kernel.core.control_block import ControlBlock, word
-from callgate.kernel.core.coroutines import CARRY
+from callgate.kernel.core.coroutines import CARRY, RoutineCall
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import RELEASES, Endpoints, EndpointState
 from callgate.kernel.ipc.posted import Posted
@@ -40,10 +43,11 @@ NEXT_GENERATION = 1 << HANDLE_GENERATION_SHIFT
 SLOT_MASK = selectors.SLOTS - 1
 STATE = offset_of(Endpoint, "state")
 HANDLES = offset_of(Endpoint, "handles")
+TOKENS = offset_of(Endpoint, "tokens")
 
 
 class Slots:
-    """Answers to FIRST_USE, SLOT_WAIT, SLOT_GIVE, SLOT_DROP and SLOT_FAIL."""
+    """Answers to FIRST_USE, SLOT_WAIT, SLOT_GIVE, SLOT_DROP, SLOT_FAIL and REPLIED."""
 
     def __init__(
         self,
@@ -110,12 +114,18 @@ class Slots:
         self._serve_waiters(endpoint)
 
     def host_slot_drop(self, value: int) -> None:
-        """SLOT_DROP: let go of what the reply in slot `value` & 31 holds, here and at the server."""
+        """SLOT_DROP: let go of what the reply in slot `value` & 31 holds, whose client is gone, here and there."""
         slot, number = split(value)
         endpoint = self.state.by_number[number]
-        message = self.message(endpoint, slot)
-        self.posted.of(endpoint, slot).dropped(endpoint, slot, message)
+        self.posted.unclaimed(endpoint, self.message(endpoint, slot))
         self.drop_pins(endpoint, slot)
+
+    def host_replied(self, value: int) -> Coroutine[Any, Any, RoutineCall | None]:
+        """REPLIED: the server has answered the request of policy's own in slot `value` & 31."""
+        slot, number = split(value)
+        endpoint = self.state.by_number[number]
+        token = self.take_token(endpoint, slot)
+        return self.posted.of(token).replied(endpoint, token, self.message(endpoint, slot))
 
     def host_slot_fail(self, value: int) -> None:
         """SLOT_FAIL: slot `value` & 31 was posted to a dead endpoint; before `sweep` there is nothing to do."""
@@ -178,6 +188,25 @@ class Slots:
         """Return the handle that answers the slot's present request."""
         return int(self.guest.words[(endpoint.block + HANDLES) // 4 + slot])
 
+    def token(self, endpoint: EndpointState, slot: int) -> int:
+        """Return which request of policy's own a slot holds, 0 if none."""
+        return int(self.guest.words[(endpoint.block + TOKENS) // 4 + slot])
+
+    def put_token(self, endpoint: EndpointState, slot: int, token: int) -> None:
+        """Say which request of policy's own a slot holds that policy owns, 0 for none."""
+        self.guest.words[(endpoint.block + TOKENS) // 4 + slot] = token
+
+    def take_token(self, endpoint: EndpointState, slot: int) -> int:
+        """Return the token of a slot and take it out: what becomes of that request is settled once."""
+        token = self.token(endpoint, slot)
+        self.put_token(endpoint, slot, 0)
+        return token
+
+    def tokens(self, endpoint: EndpointState) -> dict[int, int]:
+        """Return which slots hold requests of policy's own, and which."""
+        found = {slot: self.token(endpoint, slot) for slot in range(selectors.SLOTS)}
+        return {slot: token for slot, token in found.items() if token}
+
     def message(self, endpoint: EndpointState, slot: int) -> memoryview:
         """Return the slot's message page."""
         return self.guest.ram.view(endpoint.frames[slot], PAGE_SIZE)
@@ -185,7 +214,7 @@ class Slots:
     def fail_slot(self, endpoint: EndpointState, slot: int, code: ErrorCode) -> None:
         """Answer a request with an error; the page leaves the server first."""
         self._unmap(endpoint, slot)
-        if self.client(endpoint, slot) or slot in endpoint.posted:
+        if self.client(endpoint, slot) or self.token(endpoint, slot):
             self.block(endpoint)["aborted"] += 1  # else its client has given it up before
         write_error(self.message(endpoint, slot), code)
         self.complete(endpoint, slot)
@@ -197,12 +226,12 @@ class Slots:
         record = (endpoint.block + slot * 16) // 4 + 3
         client = self.guest.words[record] >> 16
         self.guest.words[record] &= 0xFFFF
-        self.block(endpoint)["posted"] &= ~(1 << slot)
         if client:
             self.put_state(endpoint, slot, SlotState.DONE)
             self.scheduler.host_wake(client)
             return
-        self.posted.of(endpoint, slot).failed(endpoint, slot)
+        if token := self.take_token(endpoint, slot):
+            self.posted.of(token).failed(endpoint, token)
         self.drop_pins(endpoint, slot)
         self.put_state(endpoint, slot, SlotState.FREE)
         self.block(endpoint)["free"] |= 1 << slot

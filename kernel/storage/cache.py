@@ -17,7 +17,7 @@ from callgate.kernel.abi.disks.disk import DiskStatus
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.limits import BLOCKS_ALONE
 from callgate.kernel.abi.memory import SECTORS_PER_PAGE
-from callgate.kernel.core.coroutines import routine
+from callgate.kernel.core.coroutines import RoutineCall, execute, routine
 from callgate.kernel.core.errors import DiskError, GivenUp, PolicyError, Shortage
 from callgate.kernel.memory.frames import FramePool, OutOfMemory
 from callgate.kernel.storage.disk_requests import DiskRequests, Key, Run, runs
@@ -242,18 +242,25 @@ class Cache:
             if block.run is not None:
                 block.run.watched = True
 
-    async def read(self, disk: int, numbers: list[int]) -> None:
-        """Start reading blocks that `lock` made, in ascending order; their notices tell when they have arrived."""
+    async def read(self, disk: int, numbers: list[int]) -> RoutineCall | None:
+        """Start reading blocks that `lock` made, in ascending order; their notices tell when they have arrived.
+
+        Return the routine that starts the last of them, if there is one: the caller awaits it or ends with it.
+        """
         alone = self.state.alone
         pieces = runs([number for number in numbers if (disk, number) not in alone])
         pieces += [[number] for number in numbers if (disk, number) in alone]
+        submit: RoutineCall | None = None
         for index, piece in enumerate(pieces):
+            if submit is not None:
+                await execute(submit)
             run = self._run(disk, piece)
             try:
-                await self.requests.read(run, [self.state.blocks[key].frame for key in run.keys])
+                submit = await self.requests.read(run, [self.frame(key) for key in run.keys])
             except PolicyError:
                 self._left_unread(disk, [number for rest in pieces[index:] for number in rest])
                 raise
+        return submit
 
     def _left_unread(self, disk: int, numbers: list[int]) -> None:
         """A thread that was to read blocks does not: it has been killed, or has no memory.
@@ -274,7 +281,9 @@ class Cache:
             try:
                 if locked.missing:
                     self.notify(locked.missing, thread.selector)
-                    await self.read(disk, locked.to_read)
+                    submit = await self.read(disk, locked.to_read)
+                    if submit is not None:
+                        await execute(submit)
                     while any(self.pending(key) for key in locked.missing):
                         if thread.killed:
                             raise GivenUp(ErrorCode.KILLED)

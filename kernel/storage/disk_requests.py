@@ -16,7 +16,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.limits import REQUESTS_OF_DISK
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
-from callgate.kernel.core.coroutines import routine
+from callgate.kernel.core.coroutines import RoutineCall, routine
 from callgate.kernel.core.errors import GivenUp
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.machine.memory.accounts import Account
@@ -73,10 +73,11 @@ class DiskRequests:
         self.watch = watch
         self.ended = ended
 
-    async def read(self, run: Run, frames: list[int]) -> None:
-        """Have a run read into `frames`, one for each of its blocks; `ended` tells when that is done.
+    async def read(self, run: Run, frames: list[int]) -> RoutineCall | None:
+        """Return the routine that has a run read into `frames`, one for each of its blocks.  The caller has it run.
 
-        Waits for a free DiskRequest.  KILLED, if the thread has been; NO_MEMORY, if there is none for the first ones.
+        `ended` tells when the run has been read; None if it has told already, because the disk is gone.  Waits for a
+        free DiskRequest.  KILLED, if the thread has been; NO_MEMORY, if there is none for the first ones.
         """
         disk = run.keys[0][0]
         address = await self._take(disk)
@@ -84,9 +85,9 @@ class DiskRequests:
             self.state.free.append(address)
             self._wake_first()
             self.ended(run, DiskStatus.REMOVED)
-            return
+            return None
         self._fill(address, run, frames)
-        await routine("disk_submit", ebx=address)
+        return RoutineCall("disk_submit", ebx=address)
 
     def host_disk_done(self, address: int) -> None:
         """DISK_DONE: the driver has finished the DiskRequest at linear `address`."""

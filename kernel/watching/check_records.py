@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.layout import offset_of, size_of
-from callgate.kernel.abi.message import Endpoint, SlotState
+from callgate.kernel.abi.message import TOKEN_RELEASES, Endpoint, SlotState
 from callgate.kernel.abi.selectors import SELECTOR_USER_CODE, SLOTS
 from callgate.kernel.abi.thread import GateFrame, ThreadControlBlock, ThreadFlags, ThreadState, TrapFrame
 from callgate.kernel.core.control_block import word
@@ -114,22 +114,22 @@ def a_slot_is_in_one_place(facts: Facts) -> Iterator[str]:
 
 
 def posted_requests_equal_a_recount(facts: Facts) -> Iterator[str]:
-    """A slot noted as posted is on its way, and nobody waits for its reply; a span waits for one thing only.
+    """A slot with a token is on its way, and no client takes its reply; a span waits for one thing only.
 
-    That is a slot, or the disk, or the policy that handles the reply.  Machine code's marks (`Endpoint.posted`) go
-    before the slot is free.  While a coroutine has a slot filled that it has been given, the slot is still FREE.
+    That is a slot, or the disk, or the policy that handles the reply.  Policy takes the token out (REPLIED) before the
+    slot is free.  A slot that machine code has just taken, and is filling, is still FREE, and not in the mask of those.
     """
     counted: Counter[int] = Counter()
     for endpoint in facts.state.endpoints.by_number.values():
         states = _states(facts, endpoint)
         fields = facts.kernel.slots.block(endpoint)
-        if strange := fields["posted"] & (fields["free"] | fields["unused"]):
-            yield f"{endpoint.name}: slots {strange:#x} are free, and marked as posted"
-        for slot, number in endpoint.posted.items():
-            counted[number] += 1
-            taken = not facts.quiescent and states[slot] == SlotState.FREE and not fields["free"] >> slot & 1
-            if not (taken or states[slot] in ON_ITS_WAY) or facts.kernel.slots.client(endpoint, slot):
-                yield f"{endpoint.name}: slot {slot} is noted as posted, and is {SlotState(states[slot]).name}"
+        for slot, token in facts.kernel.slots.tokens(endpoint).items():
+            counted[token] += 1
+            if (fields["free"] | fields["unused"]) >> slot & 1:
+                yield f"{endpoint.name}: slot {slot} is free, and has the token {token:#x}"
+            filled = not facts.quiescent and states[slot] == SlotState.FREE
+            if not (filled or states[slot] in ON_ITS_WAY) or facts.kernel.slots.client(endpoint, slot):
+                yield f"{endpoint.name}: slot {slot} has the token {token:#x}, and is {SlotState(states[slot]).name}"
     for number, (_, span) in facts.kernel.state.files.waiting.items():
         ways = counted[number] + bool(span.list_frame)
         if span.state is not SpanState.WAITING or ways > 1 or (ways == 0 and facts.quiescent):
@@ -204,7 +204,7 @@ def releases_are_on_their_way(facts: Facts) -> Iterator[str]:
     for endpoint in facts.state.endpoints.by_number.values():
         queue = endpoint.releases
         ways = endpoint.waiters.count(RELEASES) + (queue.slot >= 0)
-        ways += list(endpoint.posted.values()).count(RELEASES)
+        ways += list(facts.kernel.slots.tokens(endpoint).values()).count(TOKEN_RELEASES)
         started = facts.kernel.releases.state.thread is not None
         if ways > 1 or (facts.quiescent and ways != queue.busy):
             yield f"{endpoint.name}: deferred releases are in {ways} places, busy is {queue.busy}"
@@ -229,5 +229,5 @@ def held_by(facts: Facts, endpoint: EndpointState) -> int:
         versions.update(lock.of for lock in process.locks.values() if lock.of is not None)
     locks = sum(version.server is endpoint for version in versions)
     queue = endpoint.releases
-    in_flight = RELEASES in endpoint.posted.values()
+    in_flight = TOKEN_RELEASES in facts.kernel.slots.tokens(endpoint).values()
     return len(files) + blocks + locks + len(queue.entries) + in_flight

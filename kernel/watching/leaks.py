@@ -40,8 +40,8 @@ def _of_endpoint(kernel: Kernel, endpoint: EndpointState) -> list[str]:
     found = [f"{endpoint.name}: slots {taken:#x}"] if taken else []
     if fields["slot_waiters"] or endpoint.waiters:
         found.append(f"{endpoint.name}: somebody waits for a slot")
-    if endpoint.posted or fields["posted"]:
-        found.append(f"{endpoint.name}: posted {endpoint.posted}, marked {fields['posted']:#x}")
+    if tokens := kernel.slots.tokens(endpoint):
+        found.append(f"{endpoint.name}: posted {tokens}")
     if endpoint.releases.busy:
         found.append(f"{endpoint.name}: has not been told {endpoint.releases}")
     return found + ([f"{endpoint.name}: pins {endpoint.pins}"] if endpoint.pins else [])

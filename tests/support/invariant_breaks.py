@@ -179,7 +179,10 @@ def free_a_slot_in_use(kernel: Kernel) -> None:
 
 
 def note_a_post_that_was_none(kernel: Kernel) -> None:
-    used(kernel).posted[0] = 1
+    endpoint = used(kernel)
+    fields = kernel.slots.block(endpoint)
+    fields["free"] &= ~1
+    kernel.slots.put_token(endpoint, 0, 1)
 
 
 def wait_for_no_reply(kernel: Kernel) -> None:
@@ -187,7 +190,7 @@ def wait_for_no_reply(kernel: Kernel) -> None:
 
 
 def mark_a_slot_as_posted(kernel: Kernel) -> None:
-    kernel.slots.block(used(kernel))["posted"] |= kernel.slots.block(used(kernel))["free"]
+    kernel.slots.put_token(used(kernel), 0, 1)
 
 
 def give_back_and_tell_nobody(kernel: Kernel) -> None:
@@ -286,9 +289,9 @@ BREAKS: dict[Break, tuple[str, str]] = {
     name_an_endpoint_that_is_not_there: ("endpoint_mask_equals_the_records", "the mask of endpoints is 0x8"),
     free_a_slot_twice: ("a_slot_is_in_one_place", "is free and unused"),
     free_a_slot_in_use: ("a_slot_is_in_one_place", "is free, and POSTED"),
-    note_a_post_that_was_none: ("posted_requests_equal_a_recount", "slot 0 is noted as posted, and is FREE"),
+    note_a_post_that_was_none: ("posted_requests_equal_a_recount", "slot 0 has the token 0x1, and is FREE"),
     wait_for_no_reply: ("posted_requests_equal_a_recount", "span 77 waits for 0 replies"),
-    mark_a_slot_as_posted: ("posted_requests_equal_a_recount", "are free, and marked as posted"),
+    mark_a_slot_as_posted: ("posted_requests_equal_a_recount", "slot 0 is free, and has the token 0x1"),
     give_back_and_tell_nobody: ("releases_are_on_their_way", "rom: 1 deferred releases that nobody sends"),
     hold_one_thing_more: ("what_servers_hold_equals_a_recount", "rom: holds"),
     keep_a_block_on_no_list: ("evictable_blocks_equal_a_recount", "is evictable or on the list"),

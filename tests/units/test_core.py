@@ -4,7 +4,7 @@ import pytest
 from callgate.kernel.abi.limits import LOG_BURST, LOG_LINE_CHARACTERS
 from callgate.kernel.abi.thread import ThreadControlBlock
 from callgate.kernel.core.control_block import ControlBlock
-from callgate.kernel.core.coroutines import Coroutines, routine
+from callgate.kernel.core.coroutines import Coroutines, RoutineCall, routine
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.log import Log, LogState
 from callgate.kernel.core.records import Endpoints, EndpointState, Process
@@ -157,6 +157,20 @@ def test_an_awaited_routine_and_its_registers_lie_in_the_control_block_and_come_
     threads.coroutines.host_resume(0)
     assert seen == [(5, 7, True)]
     assert (block["call_target"], threads.coroutines.alive) == (0, 0)
+
+
+def test_a_coroutine_that_ends_with_a_routine_has_ended_before_that_runs() -> None:
+    threads = TwoThreads()
+
+    async def policy() -> RoutineCall:
+        await routine("block")
+        return RoutineCall("wake", eax=-1, edi=7)
+
+    threads.coroutines.start(policy())
+    threads.coroutines.host_resume(0)
+    block = threads.block
+    assert (block["call_target"], block["call_eflags"]) == tuple(map(threads.address, ("last_routine", "wake")))
+    assert (block["call_eax"], block["call_edi"], threads.coroutines.alive) == (0xFFFF_FFFF, 7, 0)
 
 
 def test_coroutines_of_one_thread_nest_and_those_of_two_do_not_mix() -> None:

@@ -4,12 +4,10 @@ import pytest
 from callgate.kernel.abi.calls import Operation, WaitReason
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.limits import HELD_OF_SERVER
-from callgate.kernel.abi.message import Message
+from callgate.kernel.abi.message import TOKEN_RELEASES, Message
 from callgate.kernel.abi.thread import ThreadState
 from callgate.kernel.core.coroutines import RoutineCall
-from callgate.kernel.core.records import RELEASES
-from callgate.kernel.ipc.deferred_releases import LAST_WORDS, DeferredReleases, DeferredReleasesState, Unclaimed
-from callgate.kernel.ipc.posted import Sender
+from callgate.kernel.ipc.deferred_releases import LAST_WORDS, DeferredReleases, DeferredReleasesState
 from plain_guest import drive, refusal
 from plain_ipc import Ipc
 
@@ -21,7 +19,7 @@ class Office(Ipc):
         super().__init__()
         self.stops = 0
         self.back = DeferredReleases(DeferredReleasesState(), self.guest, self.threads, self.slots, self.log, self.stop)
-        self.posted.register(Sender.RELEASES, self.back)
+        self.posted.releases = self.back
         self.posted.granted = self.back.granted
         self.back.start()
         self.queue = self.endpoint.releases
@@ -35,22 +33,22 @@ class Office(Ipc):
         """Have the thread post what has a slot; return (operation, EAX, EDX) of each."""
         found = []
 
-        def ipc_post(call: RoutineCall) -> None:
+        def ipc_post_slot(call: RoutineCall) -> None:
             found.append((self.threads.block(self.scheduler.current)["request_operation"], call.eax, call.edx))
 
         current = self.scheduler.current
         self.run(self.poster)
-        drive(self.back.host_post_releases(0), ipc_post=ipc_post)
+        drive(self.back.host_post_releases(0), ipc_post_slot=ipc_post_slot)
         self.poster.state = ThreadState.BLOCKED
         self.run(current)
         return found
 
     def answer(self, *, error: ErrorCode = ErrorCode.OK) -> None:
         """Have the server answer the deferred release that it has."""
-        slot = next(slot for slot, number in self.endpoint.posted.items() if number == RELEASES)
+        slot = next(slot for slot, token in self.slots.tokens(self.endpoint).items() if token == TOKEN_RELEASES)
         message = self.message(slot)
         message.eax, message.eflags = error, int(error is not ErrorCode.OK)
-        self.slots.host_slot_drop(slot)
+        drive(self.slots.host_replied(slot))
         self.slots.free_slot(self.endpoint, slot)
 
 
@@ -108,7 +106,7 @@ def test_what_a_server_says_to_a_deferred_release_changes_nothing_and_an_error_i
     office.post()
     office.answer(error=ErrorCode.NOT_FOUND)
     assert office.lines == ["d0p1: what was given back: NOT_FOUND"]
-    assert (office.endpoint.held, office.endpoint.posted) == (9, {})
+    assert (office.endpoint.held, office.slots.tokens(office.endpoint)) == (9, {})
 
 
 def test_a_dead_server_is_told_nothing_and_a_slot_that_was_on_its_way_comes_back(office: Office) -> None:
@@ -192,6 +190,6 @@ def test_what_a_reply_that_nobody_takes_has_brought_is_given_back(
     page = memoryview(bytearray(4096))
     message = Message.from_buffer(page)
     message.operation, message.eax, message.edx, message.eflags = operation, 11, 22, carry
-    Unclaimed(office.back).dropped(office.endpoint, 0, page)
+    office.back.unclaimed(office.endpoint, page)
     assert list(office.queue.entries) == noted
     assert office.endpoint.held == 10 + len(noted)  # it is counted until the server has been told

@@ -127,6 +127,9 @@ def test_a_disk_has_512_requests_and_a_thread_that_wants_one_more_waits_for_one_
     assert requests.state.waiting == {}
 
 
+Reading = Coroutine[Any, Any, RoutineCall | None]
+
+
 def test_a_request_that_becomes_free_is_for_whoever_has_waited_longest(requests: Requests) -> None:
     """A thread whose data have come runs before one that waits, and wants a request again."""
     tasks = requests.tasks
@@ -137,9 +140,12 @@ def test_a_request_that_becomes_free_is_for_whoever_has_waited_longest(requests:
         requests.request(addresses[-1]).status = DiskStatus.DONE
         requests.requests.host_disk_done(addresses.pop())
 
-    def awaited(thread: Thread, policy: Coroutine[Any, Any, None], value: RoutineResult | None = None) -> RoutineCall:
+    def awaited(thread: Thread, policy: Reading, value: RoutineResult | None = None) -> RoutineCall:
         tasks.run(thread)
-        return cast(RoutineCall, policy.send(value))
+        try:
+            return cast(RoutineCall, policy.send(value))
+        except StopIteration as end:
+            return cast(RoutineCall, end.value)
 
     longest, later = (requests.requests.read(Run([(requests.disk, 9)]), [HIGH_MEMORY]) for _ in range(2))
     wait = awaited(first, longest)

@@ -5,11 +5,10 @@ import struct
 import pytest
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import KERNEL_BASE
-from callgate.kernel.abi.message import Endpoint, EndpointFlags, SlotState
+from callgate.kernel.abi.message import TOKEN_RELEASES, Endpoint, EndpointFlags, SlotState
 from callgate.kernel.abi.selectors import MAX_ENDPOINTS
 from callgate.kernel.abi.thread import ThreadState
-from callgate.kernel.core.records import RELEASES
-from plain_guest import refusal
+from plain_guest import drive, refusal
 from plain_ipc import DATA, Ipc
 
 
@@ -137,10 +136,10 @@ def test_an_answer_that_policy_gives_ends_the_handle_and_a_request_that_nobody_w
     ipc.slots.complete(ipc.endpoint, slot)
     assert ipc.slots.handle(ipc.endpoint, slot) == handle + 0x100
     assert ipc.slots.client(ipc.endpoint, slot) == 0
-    ipc.endpoint.posted[slot] = 44
+    ipc.slots.put_token(ipc.endpoint, slot, 44)
     ipc.endpoint.pins[slot] = [("block", 0x100, 3)]
     ipc.slots.complete(ipc.endpoint, slot)
-    assert (ipc.files.heard, ipc.unlocked) == ([("failed", slot)], [(0x100, 3)])
+    assert (ipc.files.heard, ipc.unlocked) == ([("failed", 44)], [(0x100, 3)])
     assert ipc.fields["free"] == 1 << slot
 
 
@@ -158,13 +157,20 @@ def test_a_dropped_reply_is_heard_of_by_its_sender_and_its_addresses_leave_the_p
     slot = ipc.take()[0]
     ipc.endpoint.pins[slot] = [("block", 0x100, 3), ("block", 0x100, 4)]
     ipc.slots.message(ipc.endpoint, slot)[DATA : DATA + 24] = b"\xaa" * 24
+    ipc.message(slot).eax = 9
     ipc.slots.host_slot_drop(slot)
-    assert ipc.clients.heard == [("dropped", slot)]
+    assert ipc.unclaimed == [9]
     assert ipc.unlocked == [(0x100, 3), (0x100, 4)]
     assert bytes(ipc.slots.message(ipc.endpoint, slot)[DATA : DATA + 24]) == bytes(16) + b"\xaa" * 8
 
 
-def test_each_slots_reply_goes_to_the_listener_of_its_sender(ipc: Ipc) -> None:
-    ipc.endpoint.posted = {1: RELEASES, 2: 7}
-    found = [ipc.posted.of(ipc.endpoint, slot) for slot in range(3)]
-    assert found == [ipc.clients, ipc.releases, ipc.files]
+def test_a_reply_to_policys_own_request_goes_to_whoever_posted_it_and_its_token_leaves_the_slot(ipc: Ipc) -> None:
+    first, second = ipc.take(2, state=SlotState.SERVED)
+    ipc.slots.put_token(ipc.endpoint, first, TOKEN_RELEASES)
+    ipc.slots.put_token(ipc.endpoint, second, 7)
+    assert ipc.slots.tokens(ipc.endpoint) == {first: 0xFFFF_FFFF, second: 7}
+    for slot in (second, first):
+        drive(ipc.slots.host_replied(slot))
+    assert ipc.files.heard == [("replied", 7)]
+    assert ipc.deferred_releases.heard == [("replied", 0xFFFF_FFFF)]
+    assert ipc.slots.tokens(ipc.endpoint) == {}

@@ -32,7 +32,7 @@ def reply(ipc: Ipc, kind: ReplyType, count: int, data: bytes) -> Message:
     page[DATA : DATA + len(data)] = data
     message = Message.from_buffer(page)
     message.reply, message.count = kind, count
-    drive(ipc.replies.convert(slot))
+    ipc.replies.host_convert(slot)
     return message
 
 

@@ -30,10 +30,21 @@ run_coroutine:
         HOST    RESUME
         cmp     dword ptr fs:[ThreadControlBlock.call_target], 0
         jne     .next
+.end:
         pop     gs
         pop     es
         popad
         ret
+
+; last_routine: run the routine with which a coroutine has ended: policy does not hear of its return.
+;   in:        fs    thread: call_eflags  address of the routine; its registers
+;              [esp] return address into run_coroutine
+;   leaves by: run_coroutine's end
+last_routine:
+        add     esp, 4
+        mov     dword ptr fs:[ThreadControlBlock.call_target], 0
+        call    dword ptr fs:[ThreadControlBlock.call_eflags]
+        jmp     run_coroutine.end
 
 ; policy_thread: body of a kernel thread whose work is one coroutine (mounting, cleaning up).
 ;   in:        eax  policy's number of the job

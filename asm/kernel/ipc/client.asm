@@ -239,6 +239,7 @@ ipc_request:
         mov     es:[Message.handle], eax
         mov     dword ptr es:[Message.flags], 0
         call    fill_data
+        mov     edx, esp
         call    fill_registers
         mov     eax, fs:[ThreadControlBlock.request_operation]
         mov     es:[Message.operation], eax
@@ -302,11 +303,10 @@ fill_data:
 .none:
         ret
 
-; fill_registers: copy the registers that PUSHAD saved above the return address into the message.
-;   in:        es   message page; [esp + 4]  PushedRegisters
-;   clobbers:  ebx, edx
+; fill_registers: copy registers that PUSHAD has saved into the message.
+;   in:        es   message page; edx  PushedRegisters
+;   clobbers:  ebx
 fill_registers:
-        lea     edx, [esp + 4]
         mov     ebx, [edx + PushedRegisters.eax]
         mov     es:[Message.eax], ebx
         mov     ebx, [edx + PushedRegisters.ebx]

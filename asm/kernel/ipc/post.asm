@@ -1,63 +1,143 @@
-; Requests that nobody waits for: file data.  The server answers with sectors, the disk answers the client.
+; Requests of policy's own, whose replies no thread takes: READs of file data, deferred releases.  A token in the
+; endpoint says which of them a slot holds.  `reply` tells policy of each by one host call, REPLIED; of a request that
+; the server will never answer policy hears when it fails the slot itself.
 
-; ipc_take: take a slot for a request that policy will post.
-;   in:        fs   thread: request_endpoint (selector)
-;   out:       CF=0  ecx  slot index          CF=1  eax  ErrorCode, no slot
-;   clobbers:  eax, edx, gs, es, flags
-;   state:     ring 0, any IF
-;   leaves by: ret
-ipc_take:
-        mov     gs, word ptr fs:[ThreadControlBlock.request_endpoint]
-        call    take_slot
-        jc      .none
-        .event  ipc.take slot=ecx endpoint=gs
-.none:
-        ret
-
-; ipc_post: fill and post the slot that ipc_take took, signal a server thread, and do not wait.
-;   in:        fs   thread: request_endpoint, request_operation, slot
+; ipc_post: take a slot for a request, fill it, post it, and signal a sleeping server thread.
+; ipc_post_and_wait: the same, and wait until somebody wakes this thread.  Whoever is to do that knows of it already.
+;   in:        fs   thread: request_endpoint (selector), request_operation, request_token
 ;              eax ebx ecx edx esi edi  arguments
-;   out:       the slot is the server's; policy hears of the reply by CONVERT, or by SLOT_DROP if it is registers alone
+;   out:       CF=0  posted.  ipc_post_and_wait may come back at once (a wake-up has come before, the thread has been
+;                    killed or interrupted, the server has died): test your condition, and wait for it by `block`
+;              CF=1  eax  ErrorCode, no slot, nothing posted
 ;   clobbers:  eax, ebx, ecx, edx, gs, es, flags
 ;   state:     ring 0, any IF
 ;   leaves by: ret
 ipc_post:
         pushad
+        call    take_and_post
+        jc      .none
+        call    signal_server
+.posted:
+        popad
+        clc
+        ret
+
+.none:
+        mov     [esp + PushedRegisters.eax], eax
+        popad
+        stc
+        ret
+
+ipc_post_and_wait:
+        pushad
+        call    take_and_post
+        jc      ipc_post.none
+
+        ; What an interrupt or a kill wakes from here on is remembered until `handoff`; what came before shows here.
+        test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.KILLED | ThreadFlags.INTERRUPTED
+        jnz     .signal
+        test    dword ptr gs:[Endpoint.flags], EndpointFlags.DEAD
+        jnz     .signal
+        call    sleeping_server
+        test    eax, eax
+        jz      .block
+        or      eax, WaitReason.FILE << 16
+        call    handoff
+        jmp     ipc_post.posted
+.block:
+        mov     eax, WaitReason.FILE
+        call    block
+        jmp     ipc_post.posted
+.signal:
+        call    signal_server
+        jmp     ipc_post.posted
+
+; ipc_post_slot: fill and post a slot that policy owns and has given its token, and signal a sleeping server thread.
+;   in:        fs   thread: request_endpoint, request_operation, slot
+;              eax ebx ecx edx esi edi  arguments
+;   clobbers:  gs, es, flags
+;   state:     ring 0, any IF
+;   leaves by: ret
+ipc_post_slot:
+        pushad
+        mov     ebp, esp
         mov     gs, word ptr fs:[ThreadControlBlock.request_endpoint]
         mov     ecx, fs:[ThreadControlBlock.slot]
+        call    fill_and_post
+        call    signal_server
+        popad
+        ret
+
+; take_and_post: take a slot, give it its token, fill and post it.
+;   in:        fs   thread, as ipc_post; [esp + 4]  PushedRegisters, the arguments
+;   out:       CF=0  gs  endpoint, ecx  slot index, posted        CF=1  eax  ErrorCode, no slot
+;   clobbers:  eax, ebx, ecx, edx, ebp, gs, es, flags
+take_and_post:
+        lea     ebp, [esp + 4]
+        mov     gs, word ptr fs:[ThreadControlBlock.request_endpoint]
+        call    take_slot
+        jc      .none
+        .event  ipc.take slot=ecx endpoint=gs
+        mov     eax, fs:[ThreadControlBlock.request_token]
+        mov     gs:[Endpoint.tokens + ecx * 4], eax
+        call    fill_and_post
+        clc
+.none:
+        ret
+
+; fill_and_post: fill the page of a slot and append its index to the ring.
+;   in:        gs   endpoint, ecx  slot index, owned by the caller, its token set
+;              fs   thread: request_operation; ebp  PushedRegisters, the arguments
+;   clobbers:  eax, ebx, edx, es, flags
+fill_and_post:
         mov     dword ptr fs:[ThreadControlBlock.slot], -1
         mov     eax, ecx
         shl     eax, SLOT_RECORD_SHIFT
         mov     es, word ptr gs:[Endpoint.slots + eax + SlotRecord.selector]
         mov     word ptr gs:[Endpoint.slots + eax + SlotRecord.client], 0
-        lock bts dword ptr gs:[Endpoint.posted], ecx
         mov     eax, gs:[Endpoint.handles + ecx * 4]
         mov     es:[Message.handle], eax
         mov     eax, fs:[ThreadControlBlock.request_operation]
         mov     es:[Message.operation], eax
         mov     dword ptr es:[Message.flags], MessageFlags.POSTED
         mov     dword ptr es:[Message.count], 0
+        mov     edx, ebp
         call    fill_registers
         .event  ipc.fill slot=ecx operation=eax
         .ledger requests
-        call    post_slot
+        POST
         .event  ipc.post slot=ecx
+        ret
 
+; signal_server: wake a sleeping server thread, if there is one, and go on.
+;   in:        gs   endpoint, ecx  slot index, posted
+;   clobbers:  eax, gs, es, flags
+signal_server:
         ; A server that died before this was posted will never see it.
         test    dword ptr gs:[Endpoint.flags], EndpointFlags.DEAD
         jnz     .dead
-.signal:
-        bsf     eax, gs:[Endpoint.idle]
-        jz      .done
-        lock btr dword ptr gs:[Endpoint.idle], eax
-        jnc     .signal
-        movzx   eax, word ptr gs:[Endpoint.servers + eax * 2]
-        call    wake
-.done:
-        popad
+        call    sleeping_server
+        test    eax, eax
+        jnz     wake
         ret
 
 .dead:
         NAME_SLOT
         HOST    SLOT_FAIL
-        jmp     .done
+        ret
+
+; sleeping_server: choose a server thread that sleeps; whoever calls this wakes it.
+;   in:        gs   endpoint
+;   out:       eax  selector of the thread, 0 = all are awake
+;   clobbers:  flags
+;   state:     ring 0, any IF; safe against everybody else who signals, on every CPU
+sleeping_server:
+        bsf     eax, gs:[Endpoint.idle]
+        jz      .none
+        lock btr dword ptr gs:[Endpoint.idle], eax
+        jnc     sleeping_server
+        movzx   eax, word ptr gs:[Endpoint.servers + eax * 2]
+        ret
+.none:
+        xor     eax, eax
+        ret

@@ -101,8 +101,10 @@ reply:
         mov     es:[Message.reply], ax
         cmp     eax, ReplyType.REGISTERS
         je      .complete
+        cmp     dword ptr gs:[Endpoint.tokens + ecx * 4], 0
+        jne     .complete
         NAME_SLOT
-        POLICY  CONVERT
+        HOST    CONVERT
         .event  ipc.convert slot=ecx
         mov     edx, ecx
         shl     edx, SLOT_RECORD_SHIFT
@@ -111,13 +113,14 @@ reply:
         jmp     .sent
 
 .orphan:
-        ; Nobody waits.  Of a posted request policy has heard by CONVERT, unless the reply was registers alone.
-        lock btr dword ptr gs:[Endpoint.posted], ecx
-        jnc     .drop
-        cmp     byte ptr [esp + GateFrame.eax], ReplyType.REGISTERS
-        jne     .dropped
-.drop:
+        ; No client takes the reply: the request was policy's own, or its client has given it up.
         NAME_SLOT
+        cmp     dword ptr gs:[Endpoint.tokens + ecx * 4], 0
+        je      .drop
+        POLICY  REPLIED
+        .event  ipc.replied slot=ecx
+        jmp     .dropped
+.drop:
         HOST    SLOT_DROP
 .dropped:
         .event  ipc.release slot=ecx

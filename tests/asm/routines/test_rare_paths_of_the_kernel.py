@@ -233,6 +233,6 @@ def test_a_server_that_another_thread_has_woken_is_not_woken_by_a_post_again(ker
     def wake():
         kernel.place(Endpoint, ENDPOINT, idle=0)
 
-    with meanwhile(kernel, "ipc_post", "lock btr", wake):
-        kernel.call("ipc_post")
+    with meanwhile(kernel, "sleeping_server", "lock btr", wake):
+        kernel.call("ipc_post_slot")
     assert kernel.field(Endpoint, ENDPOINT, "idle") == 0

@@ -10,7 +10,8 @@ from callgate.disk.images.builder import create_image
 from callgate.disk.media import ImageFile, MemoryMedium
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.core.records import RELEASES, EndpointState
+from callgate.kernel.abi.message import TOKEN_RELEASES
+from callgate.kernel.core.records import EndpointState
 from callgate.kernel.machine.devices.serial import IRQ
 from callgate.kernel.servers import volumes
 from callgate.kernel.watching.check_facts import Facts
@@ -59,7 +60,7 @@ def test_a_server_that_takes_nothing_back_is_given_nothing_more_at_its_limit(mad
     state = of(made, "d0")
     assert state.held == LIMIT
     assert len(state.releases.entries) == LIMIT - 1
-    assert list(state.posted.values()) == [RELEASES], "one slot, and its own"
+    assert list(made.kernel.slots.tokens(state).values()) == [TOKEN_RELEASES], "one slot, and its own"
     assert set(made.output) == {0, ErrorCode.NO_RESOURCES}
     made.printed.clear()
     innocent = made.start("patron", patron(ROUNDS, "d1", "GOOD.TXT"))
@@ -76,7 +77,12 @@ def test_what_a_dead_server_was_to_be_told_goes_with_it(made: Any) -> None:
     state = of(made, "d0")
     made.kernel.servers.kill(state.process, "killed by the test")
     go(made)
-    assert (state.held, state.releases.entries, state.releases.busy, state.posted) == (0, deque(), False, {})
+    assert (state.held, state.releases.entries, state.releases.busy, made.kernel.slots.tokens(state)) == (
+        0,
+        deque(),
+        False,
+        {},
+    )
     fields = made.kernel.slots.block(state)
     assert fields["unused"] | fields["free"] == 0xFFFF_FFFF
     assert made.kernel.check() == []

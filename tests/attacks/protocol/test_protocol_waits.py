@@ -9,7 +9,8 @@ import silent_servers as servers
 from callgate.disk.media import ImageFile, MemoryMedium
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import SERVER_ERRORS, ErrorCode
-from callgate.kernel.core.records import RELEASES, Process
+from callgate.kernel.abi.message import TOKEN_RELEASES
+from callgate.kernel.core.records import Process
 from callgate.kernel.file_data.hunger import TRIES
 from callgate.kernel.machine.devices.serial import IRQ
 from hushed import endpoint, hush, install
@@ -148,7 +149,7 @@ def test_closing_and_unlocking_do_not_wait_for_the_server(arena: Arenas, monkeyp
     assert process.exit_code == 0
     assert made.output == bytes(5 * 20)
     state = endpoint(made, "d0")
-    assert len(state.posted) == 1, "the server keeps one slot of its own"
+    assert len(made.kernel.slots.tokens(state)) == 1, "the server keeps one slot of its own"
     assert len(state.releases.entries) == 39
     assert made.kernel.check() == []
 
@@ -168,7 +169,9 @@ def test_the_thread_that_ages_file_data_waits_for_no_server(
     while clock.now < start + 1_000_000_000:
         made.run(fuel=100)
     state = endpoint(made, "d0")
-    assert list(state.posted.values()) == [RELEASES], "idle data have been let go of, and there is no answer"
+    assert list(made.kernel.slots.tokens(state).values()) == [TOKEN_RELEASES], (
+        "idle data have been let go of, and there is no answer"
+    )
     # The data of another volume grow idle in their time all the same.
     second = made.start("sitter", b"/d1/GOOD.TXT")
     attention(made)

@@ -133,9 +133,9 @@ def test_whoever_waits_for_data_that_another_asked_for_gets_them_if_that_one_die
 ) -> None:
     """The one who asks waits for a slot of the server, all of which are taken, when he is killed."""
     made = session(image, programs=[("reader", "c/d0/A.BIN"), ("reader", "c/d0/A.BIN")], latency=SLOW)
-    made.run(until=made.kernel.guest.address("ipc_take"))
+    made.run(until=made.kernel.guest.address("take_and_post"))
     made.system.machine.step()
-    made.run(until=made.kernel.guest.address("ipc_take"))  # what comes next, before anybody needs it
+    made.run(until=made.kernel.guest.address("take_and_post"))  # what comes next, before anybody needs it
     first = made.kernel.scheduler.current.process
     second = next(process for process in made.processes if process is not first)
     file = next(iter(made.kernel.files.objects.values()))
@@ -166,7 +166,7 @@ def test_a_server_that_dies_while_a_shared_file_is_opened_leaves_no_file_object(
     operation = None
     while operation != Operation.CLOSE:
         made.system.machine.step()
-        assert made.run(until=kernel.guest.address("ipc_post")).reason == "until"
+        assert made.run(until=kernel.guest.address("fill_and_post")).reason == "until"
         operation = kernel.threads.block(kernel.scheduler.current)["request_operation"]
     opener = made.processes[1]
     assert opener.exit_code is None

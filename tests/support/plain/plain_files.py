@@ -20,8 +20,7 @@ from callgate.kernel.file_data.mapping import FileMapping
 from callgate.kernel.file_data.objects import FileObject, FilesState, Span, SpanState
 from callgate.kernel.file_data.pages import FilePages
 from callgate.kernel.file_data.writing import FileWriting
-from callgate.kernel.ipc.deferred_releases import DeferredReleases, DeferredReleasesState, Unclaimed
-from callgate.kernel.ipc.posted import Sender
+from callgate.kernel.ipc.deferred_releases import DeferredReleases, DeferredReleasesState
 from callgate.kernel.memory.pins import Pins
 from callgate.kernel.memory.windows import Windows
 from callgate.kernel.storage.cache import Cache, CacheState
@@ -68,9 +67,8 @@ class FileData(Ipc):
         self.completion = Completion(state, self.cache, self.lists, self.pages, self.hunger, self.letting_go, self.log)
         self.answers = Answers(state, self.cache, self.requests, self.replies, self.completion)
         self.fetching = Fetching(state, self.threads, self.slots, self.cache, self.hunger, self.completion)
-        self.posted.register(Sender.FILE_DATA, self.answers)
-        self.posted.register(Sender.RELEASES, self.back)
-        self.posted.register(Sender.CLIENT, Unclaimed(self.back))
+        self.posted.file_data, self.posted.releases = self.answers, self.back
+        self.posted.unclaimed = self.back.unclaimed
         self.said: list[tuple[int, int]] = []  # what the server has been told to let go of
 
     def _reclaim_blocks(self, enough: Callable[[], bool]) -> bool:
@@ -152,13 +150,14 @@ class FileData(Ipc):
         request: int = 0,
         kind: ReplyType = ReplyType.SECTORS,
     ) -> tuple[int, memoryview]:
-        """Take a slot for the READ of a span and write a server's answer into it."""
+        """Take a slot for the READ of a span and write a server's answer into it, of any type."""
         slot = self.take(state=SlotState.SERVED)[0]
-        self.endpoint.posted[slot] = span.number
+        self.slots.put_token(self.endpoint, slot, span.number)
+        self.guest.words[self.endpoint.block // 4 + slot * 4 + 3] &= 0xFFFF  # no client waits
         page = self.slots.message(self.endpoint, slot)
         struct.pack_into(f"<{len(entries)}Q", page, DATA, *entries)
         message = self.message(slot)
-        message.reply, message.count = ReplyType.SECTORS, len(entries)
+        message.reply, message.count = kind, len(entries)
         message.eax, message.ecx, message.edx, message.edi = covered, start & 0xFFFF_FFFF, start >> 32, request
         return slot, page
 

@@ -224,6 +224,8 @@ Routine = Callable[[RoutineCall], RoutineResult | None]
 def drive(policy: Coroutine[Any, Any, Any], **routines: Routine) -> tuple[Any, list[RoutineCall]]:
     """Run policy to its end; return its result and the routines of the kernel that it has awaited, in order.
 
+    The routine that it ends with (`RoutineCall` as its result) is run and is the last of them.
+
     A routine does what the test says for its name, and returns its registers otherwise, CF clear.
     """
     calls: list[RoutineCall] = []
@@ -232,6 +234,10 @@ def drive(policy: Coroutine[Any, Any, Any], **routines: Routine) -> tuple[Any, l
         try:
             call = policy.send(value)
         except StopIteration as stop:
+            if isinstance(stop.value, RoutineCall):
+                calls.append(stop.value)
+                if stop.value.name in routines:
+                    routines[stop.value.name](stop.value)
             return stop.value, calls
         calls.append(call)
         assert len(calls) < 1000, "policy awaits routines for ever"

@@ -8,7 +8,7 @@ from callgate.kernel.abi.thread import ThreadState
 from callgate.kernel.core.coroutines import RoutineCall, RoutineResult
 from callgate.kernel.core.records import EndpointState, Thread
 from callgate.kernel.ipc.endpoint_lifetimes import EndpointLifetimes
-from callgate.kernel.ipc.posted import Posted, Sender
+from callgate.kernel.ipc.posted import Posted
 from callgate.kernel.ipc.replies import Replies
 from callgate.kernel.ipc.requests import Requests
 from callgate.kernel.ipc.slots import Slots
@@ -24,15 +24,11 @@ class Listener:
     def __init__(self) -> None:
         self.heard: list[tuple[str, int]] = []
 
-    async def replied(self, _endpoint: EndpointState, slot: int, _message: memoryview) -> None:
-        self.heard.append(("replied", slot))
+    async def replied(self, _endpoint: EndpointState, token: int, _message: memoryview) -> None:
+        self.heard.append(("replied", token))
 
-    def dropped(self, _endpoint: EndpointState, slot: int, _message: memoryview) -> None:
-        self.heard.append(("dropped", slot))
-
-    def failed(self, endpoint: EndpointState, slot: int) -> None:
-        endpoint.posted.pop(slot, None)
-        self.heard.append(("failed", slot))
+    def failed(self, _endpoint: EndpointState, token: int) -> None:
+        self.heard.append(("failed", token))
 
 
 class Ipc(Tasks):
@@ -46,10 +42,10 @@ class Ipc(Tasks):
         self.in_use = False
         self.posted = Posted()
         self.posted.granted = lambda endpoint, slot: self.granted.append((endpoint.number, slot))
-        self.clients, self.files, self.releases = Listener(), Listener(), Listener()
-        self.posted.register(Sender.CLIENT, self.clients)
-        self.posted.register(Sender.FILE_DATA, self.files)
-        self.posted.register(Sender.RELEASES, self.releases)
+        self.unclaimed: list[int] = []  # EAX of replies whose clients are gone
+        self.posted.unclaimed = lambda _endpoint, message: self.unclaimed.append(Message.from_buffer(message).eax)
+        self.files, self.deferred_releases = Listener(), Listener()
+        self.posted.file_data, self.posted.releases = self.files, self.deferred_releases
         pins = Pins(self.low, self.unlocked.extend)
         self.slots = Slots(self.endpoints, self.guest, self.memory, self.gdt, self.scheduler, pins, self.posted)
         self.servers = EndpointLifetimes(
@@ -58,7 +54,7 @@ class Ipc(Tasks):
         self.endpoint = self.create()
         self.fields = self.slots.block(self.endpoint)
         self.requests = Requests(self.guest, self.threads, self.slots, lambda _disk: True)
-        self.replies = Replies(self.endpoints, self.memory, self.slots, self.posted, self.log)
+        self.replies = Replies(self.endpoints, self.memory, self.slots, self.log)
 
     def endpoint_died(self, _endpoint: EndpointState, code: ErrorCode) -> None:
         self.died.append(code)

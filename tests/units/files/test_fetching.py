@@ -7,8 +7,8 @@ from callgate.kernel.abi.calls import Operation, WaitReason
 from callgate.kernel.abi.disks.disk import DiskStatus
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.limits import SPANS_OF_FILE
-from callgate.kernel.abi.message import ReplyType, SlotState
-from callgate.kernel.core.coroutines import RoutineCall, RoutineResult
+from callgate.kernel.abi.message import ReplyType
+from callgate.kernel.core.coroutines import RoutineCall
 from callgate.kernel.core.errors import DiskError, GivenUp, PolicyError, ServerAnswer, ServerFault, ServerShortage
 from callgate.kernel.file_data.fetching import SPAN_BYTES
 from callgate.kernel.file_data.hunger import TRIES
@@ -36,9 +36,9 @@ def data() -> FileData:
 def bring(data: FileData, span: Span, entries: list[int], *, start: int = 0, covered: int | None = None) -> None:
     """Have a server answer the READ of a span."""
     total = sum((entry >> 60 & 7) + 1 for entry in entries) * 512
-    slot, page = data.answered(span, entries, start=start, covered=total if covered is None else covered, request=3)
+    slot, _ = data.answered(span, entries, start=start, covered=total if covered is None else covered, request=3)
     data.run(data.thread)
-    drive(data.answers.replied(data.endpoint, slot, page), sort_sectors=data.sort_sectors)
+    drive(data.slots.host_replied(slot), sort_sectors=data.sort_sectors)
 
 
 def content(data: FileData, file: FileObject, position: int, size: int) -> bytes:
@@ -143,10 +143,9 @@ def test_an_object_becomes_pages_that_lie_in_the_servers_memory(data: FileData) 
     file = data.new_file(PAGE + 1)
     span = data.expect(file, 0, PAGE + 1)
     address = data.processes.allocate(data.endpoint.process, 2 * PAGE)
-    slot, page = data.answered(span, [], start=0, covered=2 * PAGE, request=4)
-    data.message(slot).reply = ReplyType.OBJECT
+    slot, page = data.answered(span, [], start=0, covered=2 * PAGE, request=4, kind=ReplyType.OBJECT)
     struct.pack_into("<II", page, DATA, address, PAGE + 1)
-    drive(data.answers.replied(data.endpoint, slot, page))
+    drive(data.slots.host_replied(slot))
     frames = [data.endpoint.process.pages[address + at] for at in (0, PAGE)]
     assert (span.state, span.frames[0], span.holds_low) == (SpanState.READY, frames[0], True)
     assert len(span.private) == 1  # what the second page holds behind the end of the file is nobody's business
@@ -186,9 +185,9 @@ def test_an_answer_without_data_fails_the_span_with_the_servers_word(
     data: FileData, carry: int, said: int, kind: type[PolicyError], heard: ErrorCode
 ) -> None:
     span = data.expect(data.new_file(PAGE), 0, PAGE)
-    slot, page = data.answered(span, [], start=0, covered=0)
+    slot, _ = data.answered(span, [], start=0, covered=0, kind=ReplyType.REGISTERS)
     data.message(slot).eflags, data.message(slot).eax = carry, said
-    data.answers.dropped(data.endpoint, slot, page)
+    drive(data.slots.host_replied(slot))
     assert (span.state, type(span.error), span.error.code) == (SpanState.FAILED, kind, heard)
 
 
@@ -196,9 +195,9 @@ def test_a_span_of_a_dead_server_fails_with_the_reason(data: FileData) -> None:
     span = data.expect(data.new_file(PAGE), 0, PAGE)
     slot, _ = data.answered(span, [], start=0, covered=0)
     data.endpoint.error = ErrorCode.UNPLUGGED
-    data.answers.failed(data.endpoint, slot)
-    data.answers.failed(data.endpoint, slot)  # known no more
-    assert (type(span.error), data.endpoint.posted) == (DiskError, {})
+    data.slots.fail_slot(data.endpoint, slot, ErrorCode.UNPLUGGED)
+    data.answers.failed(data.endpoint, span.number)  # known no more
+    assert (type(span.error), data.slots.tokens(data.endpoint)) == (DiskError, {})
 
 
 def test_a_request_that_begins_within_a_page_takes_its_beginning_over_and_gives_it_back_if_it_fails(
@@ -241,30 +240,19 @@ class Server:
         self.most = most  # bytes that an answer brings
         self.asked: list[tuple[int, int]] = []
 
-    def ipc_take(self, call: RoutineCall) -> RoutineResult:
-        slot = self.data.take(state=SlotState.TAKEN)[0]
-        return returned(call, ecx=slot)
-
-    def ipc_post(self, call: RoutineCall) -> None:
-        self.asked.append((call.eax, call.ecx))
-
-    def block(self, _call: RoutineCall) -> None:
-        slot, number = self.data.endpoint.posted.popitem()
+    def ipc_post_and_wait(self, call: RoutineCall) -> None:
+        number = self.data.threads.block(self.data.thread)["request_token"]
         span = self.data.files_state.waiting[number][1]
-        start, length = self.asked[-1]
+        start, length = call.eax, call.ecx
+        self.asked.append((start, length))
         count = -(-min(length, self.most) // 512)
         entries = [sectors(800 + start // 512 + at, min(8, count - at)) for at in range(0, count, 8)]
-        self.data.slots.free_slot(self.data.endpoint, slot)
         bring(self.data, span, entries, start=start)
         self.data.end_runs()
 
     def obtain(self, file: FileObject, position: int, wanted: int) -> Span:
-        found, _ = drive(
-            self.data.fetching.obtain(file, position, wanted),
-            ipc_take=self.ipc_take,
-            ipc_post=self.ipc_post,
-            block=self.block,
-        )
+        obtained = self.data.fetching.obtain(file, position, wanted)
+        found, _ = drive(obtained, ipc_post_and_wait=self.ipc_post_and_wait)
         assert isinstance(found, Span)
         return found
 
@@ -283,7 +271,7 @@ def test_what_is_wanted_is_asked_for_in_whole_pages_up_to_what_is_there(data: Fi
 
 def test_one_request_brings_what_two_may_find_room_for(data: FileData) -> None:
     file = data.new_file(10 * SPAN_BYTES)
-    span = drive(data.fetching.post(file, 0, 10 * SPAN_BYTES), ipc_take=Server(data).ipc_take)[0]
+    span = drive(data.fetching.post(file, 0, 10 * SPAN_BYTES))[0]
     assert span.length == data.cache.most * PAGE < SPAN_BYTES
 
 
@@ -312,30 +300,28 @@ def test_a_servers_error_is_the_readers_and_one_of_another_reader_is_asked_again
     file = data.new_file(PAGE)
     errors = [GivenUp(ErrorCode.KILLED), GivenUp(ErrorCode.INTERRUPTED)] * TRIES
     errors.append(ServerAnswer(ErrorCode.IO_ERROR))
-    server = Server(data)
+    asked = []
 
-    def block(_call: RoutineCall) -> None:
-        data.endpoint.posted.clear()
-        data.slots.free_slot(data.endpoint, 0)
+    def fail(call: RoutineCall) -> None:
+        asked.append(call.eax)
         data.completion.fail(file, file.spans[0], errors.pop(0))
 
     with refusal(ErrorCode.IO_ERROR):
-        drive(data.fetching.obtain(file, 0, 1), ipc_take=server.ipc_take, ipc_post=server.ipc_post, block=block)
-    assert len(server.asked) == 2 * TRIES + 1
+        drive(data.fetching.obtain(file, 0, 1), ipc_post_and_wait=fail)
+    assert len(asked) == 2 * TRIES + 1
 
 
 def test_a_server_that_never_brings_what_is_wanted_is_asked_100_times(data: FileData) -> None:
     file = data.new_file(PAGE)
-    server = Server(data)
+    asked = []
 
-    def block(_call: RoutineCall) -> None:
-        data.endpoint.posted.clear()
+    def bring_nothing(call: RoutineCall) -> None:
+        asked.append(call.eax)
         data.completion.nothing_left(file, file.spans[0])
-        data.slots.free_slot(data.endpoint, 0)
 
     with refusal(ErrorCode.BAD_REPLY):
-        drive(data.fetching.obtain(file, 0, 1), ipc_take=server.ipc_take, ipc_post=server.ipc_post, block=block)
-    assert len(server.asked) == TRIES
+        drive(data.fetching.obtain(file, 0, 1), ipc_post_and_wait=bring_nothing)
+    assert len(asked) == TRIES
 
 
 def test_the_spans_of_a_file_are_limited_and_the_most_idle_one_goes_for_another(data: FileData) -> None:
@@ -346,7 +332,7 @@ def test_the_spans_of_a_file_are_limited_and_the_most_idle_one_goes_for_another(
     with refusal(ErrorCode.NO_MEMORY):
         drive(data.fetching.post(file, 1 << 29, 1))
     spans[7].state = SpanState.READY
-    drive(data.fetching.post(file, 1 << 29, 1), ipc_take=Server(data).ipc_take)
+    drive(data.fetching.post(file, 1 << 29, 1))
     assert spans[7] not in file.spans
     assert len(file.spans) == SPANS_OF_FILE
 
@@ -356,9 +342,38 @@ def test_a_request_that_cannot_be_posted_leaves_nothing(data: FileData) -> None:
     with refusal(ErrorCode.SERVER_DIED):
         drive(
             data.fetching.post(file, 0, 1),
-            ipc_take=lambda call: returned(call, failed=True, eax=ErrorCode.SERVER_DIED),
+            ipc_post=lambda call: returned(call, failed=True, eax=ErrorCode.SERVER_DIED),
         )
     assert (file.spans, data.files_state.waiting, data.records.lists) == ([], {}, {})
+    assert (data.files_state.counters.requests, data.files_state.counters.ahead) == (0, 0)
+
+
+def test_a_reader_is_among_the_waiters_of_its_span_before_the_read_is_posted(data: FileData) -> None:
+    """The answer may come before the routine that posts it has blocked: the wake-up must find the reader."""
+    file = data.new_file(PAGE)
+    server = Server(data)
+
+    def post(call: RoutineCall) -> None:
+        assert file.spans[0].waiters == [data.thread.selector]
+        server.ipc_post_and_wait(call)
+        assert (file.spans[0].waiters, data.thread.signal) == ([], True)
+
+    assert drive(data.fetching.obtain(file, 0, 1), ipc_post_and_wait=post)[0] is file.spans[0]
+    assert (data.files_state.counters.requests, data.files_state.counters.waits) == (1, 1)
+
+
+def test_a_reader_that_comes_back_before_its_data_waits_for_them_and_is_counted_once(data: FileData) -> None:
+    """It was woken for something else, or its server has died after the post and has not been swept."""
+    file = data.new_file(PAGE)
+    asked: list[RoutineCall] = []
+    server = Server(data)
+
+    def block(_call: RoutineCall) -> None:
+        assert file.spans[0].waiters == [data.thread.selector]
+        server.ipc_post_and_wait(asked[0])
+
+    drive(data.fetching.obtain(file, 0, 1), ipc_post_and_wait=asked.append, block=block)
+    assert (len(asked), data.files_state.counters.waits) == (1, 1)
 
 
 @pytest.mark.parametrize("state", ["dead", "closed", "killed"])

@@ -328,14 +328,10 @@ def test_a_position_beyond_the_window_moves_it(volume: Volume) -> None:
 def test_a_sequential_reader_is_read_ahead_for_and_one_that_jumps_is_not(volume: Volume) -> None:
     posted: list[int] = []
 
-    def ipc_take(call: RoutineCall) -> RoutineResult:
-        return returned(call, ecx=volume.take(state=SlotState.TAKEN)[0])
-
     def touch(position: int) -> int:
         posted.clear()
         drive(
             volume.reading.map(volume.shell, 1, position, 1),
-            ipc_take=ipc_take,
             ipc_post=lambda call: posted.append(call.eax),
         )
         return volume.shell.files[1].ahead

@@ -23,13 +23,13 @@ def test_a_30_mib_file_takes_16_requests_and_waits_for_the_first_two(
 ) -> None:
     """On a disk that takes time."""
     waited: list[int] = []
-    wait = Fetching._wait
+    until_settled = Fetching._until_settled
 
     async def note(self: Fetching, span: Span) -> None:
         waited.append(span.position)
-        await wait(self, span)
+        await until_settled(self, span)
 
-    monkeypatch.setattr(Fetching, "_wait", note)
+    monkeypatch.setattr(Fetching, "_until_settled", note)
     result = bench_read.read_sequential(images[0])
     assert result["requests"] == 16
     assert result["blocking_waits"] == 2

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from callgate.disk.images.builder import create_image
+from callgate.kernel.core.coroutines import RoutineCall
 from callgate.kernel.storage.cache import Cache, Run
 
 Sessions = Callable[..., Any]
@@ -29,9 +30,9 @@ def test_blocks_that_nobody_waits_for_by_a_notice_are_not_walked_when_they_arriv
     asked: list[list[int]] = []
     read, ended = Cache.read, Cache.ended
 
-    async def note(self: Cache, disk: int, numbers: list[int]) -> None:
+    async def note(self: Cache, disk: int, numbers: list[int]) -> RoutineCall | None:
         asked.append(numbers)
-        await read(self, disk, numbers)
+        return await read(self, disk, numbers)
 
     class Blind(dict[Any, Any]):
         """The blocks, while nobody may look at one."""
