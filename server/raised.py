@@ -23,7 +23,7 @@ def describe(error: BaseException) -> str:
     try:
         text = " ".join(str(error).split())[:TEXT_LIMIT]
     except Exception as other:  # noqa: BLE001 - the text is a server's Python, too
-        text = f"(its text cannot be had: {type(other).__name__})"
+        text = f"(its text is not available: {type(other).__name__})"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -86,7 +86,7 @@ def load(path: Path) -> Program | None:
 
 
 def store(path: Path, program: Program, digests: Mapping[str, str], missing: set[str]) -> None:
-    """Write an entry in one step; not being able to is no error."""
+    """Write an entry in one step; not being able to is not an error."""
     contents = {section.name: b64encode(section.data).decode() for section in program.sections}
     data = {
         "digests": dict(digests),

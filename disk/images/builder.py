@@ -75,7 +75,7 @@ def create_image(
 ) -> Built:
     """Write the files below `from_dir` to the image `out`; BuildError says why it cannot be done.
 
-    A file that is there is replaced, or with `replace` False an error; what is no regular file always is one.
+    A file that is there is replaced, or with `replace` False an error; what is not a regular file always is one.
 
     `size` is that of the whole image in bytes, by default what the files need and an eighth more; `fs` by
     default what suits the size; `date` (seconds since 1970 UTC) replaces the files' dates.
@@ -150,13 +150,13 @@ def smallest_exfat(nodes: Sequence[Node], start: int) -> exfat.ExfatGeometry:
 
 
 def check_place(out: Path, *, replace: bool) -> None:
-    """BuildError if `out` is there and not to be replaced, or is no regular file."""
+    """BuildError if `out` is there and not to be replaced, or is not a regular file."""
     if out.is_dir():
         raise BuildError(out, "is a directory", "name the file that is to be the image")
     if out.exists() and not out.is_file():
-        raise BuildError(out, "is no regular file", "name the file that is to be the image")
+        raise BuildError(out, "is not a regular file", "name the file that is to be the image")
     if os.path.lexists(out) and not replace:
-        raise BuildError(out, "is there already", "name another file, or replace it with --force")
+        raise BuildError(out, "already exists", "name another file, or replace it with --force")
 
 
 @contextmanager

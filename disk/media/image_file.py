@@ -10,7 +10,7 @@ from callgate.kernel.abi.memory import SECTOR_SIZE
 
 IOV_LIMIT = 512
 SECTORS_LIMIT = 1 << 48
-ARCHIVE = b"PK"  # a ZIP archive is no image of a disk: it ends where it ends
+ARCHIVE = b"PK"  # a ZIP archive is not an image of a disk: it ends where it ends
 ARCHIVE_END = b"PK\5\6"  # of one that stands behind a program, say
 ARCHIVE_TAIL = 22 + 65535  # bytes in which that is: the record and the longest comment
 
@@ -95,7 +95,7 @@ def open_file(path: Path) -> int:
     if stat.S_ISDIR(mode):
         hint = "make an image of it: callgate disk create OUT --from DIR"
         raise ImageError(path, "is a directory, not a disk image", hint)
-    raise ImageError(path, "is no regular file")
+    raise ImageError(path, "is not a regular file")
 
 
 class ImageFile(NoDelay):
@@ -117,7 +117,7 @@ class ImageFile(NoDelay):
             raise ImageError(path, reason, "a disk image is a multiple of 512 bytes")
         if self.size % SECTOR_SIZE and not archive:
             rest = self.size % SECTOR_SIZE
-            self.warnings.append(f"{path}: the last {rest} bytes are no whole sector and are padded with zeros")
+            self.warnings.append(f"{path}: the last {rest} bytes are not a whole sector and are padded with zeros")
         self.sector_count = -(-self.size // SECTOR_SIZE)
         if self.sector_count > SECTORS_LIMIT:
             self.close()

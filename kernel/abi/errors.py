@@ -30,7 +30,7 @@ class ErrorCode(IntEnum):
     NO_CHILD = 21
     INTERRUPTED = 22  # Ctrl-C, while the call waited for a server
     NO_SCRATCH = 23  # files can be written to only if the machine was booted so
-    COPIED_PAGE = 24  # a write to a page of a file that is no whole block of the disk
+    COPIED_PAGE = 24  # a write to a page of a file that is not a whole block of the disk
     NOT_WRITABLE = 25  # a write through a window that was not opened to be written
 
 
@@ -60,7 +60,7 @@ ERROR_TEXT: dict[ErrorCode, str] = {
     ErrorCode.INTERRUPTED: "interrupted",
     ErrorCode.NO_SCRATCH: "files can be written to only after callgate boot --scratch",
     ErrorCode.COPIED_PAGE: "this page of the file is a copy, which cannot be written to",
-    ErrorCode.NOT_WRITABLE: "the file was not opened to be written",
+    ErrorCode.NOT_WRITABLE: "the file was not opened for writing",
 }
 
 #: What a server may answer a request of the kernel with, and what the caller is told then.  All other codes are the

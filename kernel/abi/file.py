@@ -51,7 +51,7 @@ class FilePage(Layout):
     ]
     _notes_ = {
         "sequence": "odd while the kernel changes the page; even and different afterwards",
-        "valid": "1, or 0 for ever once the disk or the server is gone",
+        "valid": "1, or 0 for ever once the disk or the server has gone",
         "generation": "number of this file object; no other ever has the same",
         "error": "ErrorCode that says why it is not valid",
         "size": "bytes",
@@ -59,7 +59,7 @@ class FilePage(Layout):
         "shift": "byte 0 of the file lies this many bytes after a page boundary, as its data does on the disk",
         "count": "areas in use",
         "none": "always zeros: an empty area before all others, where bisection ends if none begins early enough",
-        "areas": "sorted by position, none overlaps another; those behind the last are all ones; "
+        "areas": "sorted by position, none overlaps another; those after the last are all ones; "
         "if all are in use, more may be in memory than is listed",
     }
 

@@ -17,7 +17,7 @@ class Limit(NamedTuple):
     what: str
     whose: str
     limit: str
-    gives: str  # what who wants more of it gets
+    gives: str  # what happens at the limit
 
 
 # Processes and threads.
@@ -53,7 +53,7 @@ DIRECTORIES_KEPT: Final = 32
 DIRECTORY_PAGES_KEPT: Final = 1024
 FILES_OF_FAMILY: Final = 1024
 DIRECTORIES_OF_FAMILY: Final = 512
-HELD_OF_SERVER: Final = 4096  # open files, locks and spans, what it has still to be told to forget included
+HELD_OF_SERVER: Final = 4096  # open files, locks and spans, what it has not yet been told to forget included
 SPANS_OF_FILE: Final = 768
 SPANS: Final = 2048
 SPANS_OF_FAMILY: Final = SPANS // 2  # on their way
@@ -81,7 +81,7 @@ MEBI = 1 << 20
 
 LIMITS: tuple[Limit, ...] = (
     Limit(
-        "processes, ended ones that nobody has waited for included",
+        "processes, including those that have ended and that their parent has not waited for",
         "a family",
         f"{PROCESSES_OF_FAMILY} of {MAX_PROCESSES}; the last {PROCESSES_RESERVED} are the shell's and the kernel's",
         "`START_PROCESS`: `NO_RESOURCES`",
@@ -112,7 +112,7 @@ LIMITS: tuple[Limit, ...] = (
         "everybody",
         f"{FRAMES_RESERVED_PROGRAMS} that programs and servers leave, {FRAMES_RESERVED_SHELL} that the shell and the "
         f"programs that it starts leave, {FRAMES_RESERVED_FILES} that copies of file data leave",
-        "as above; what has been read of files is let go of first",
+        "as above; cached file data is released first",
     ),
     Limit("pieces of memory from `ALLOCATE`", "a process", f"{ALLOCATIONS_OF_PROCESS}", "`ALLOCATE`: `NO_RESOURCES`"),
     Limit(
@@ -142,15 +142,15 @@ LIMITS: tuple[Limit, ...] = (
         "`LOCK_DIRECTORY`: `NO_RESOURCES`",
     ),
     Limit(
-        "open files, locked directories and spans that a server holds for others, and what it has still to be "
+        "open files, locked directories and spans that a server holds for others, and what it has not yet been "
         "told to forget",
         "a server",
         f"{HELD_OF_SERVER}",
-        "`OPEN`, `LOCK_DIRECTORY`, `MAP_FILE`: `NO_RESOURCES`; while half of it is what the server has still to be "
-        "told, they wait for that first, a second of virtual time at most",
+        "`OPEN`, `LOCK_DIRECTORY`, `MAP_FILE`: `NO_RESOURCES`; while half of it is what the server has not yet "
+        "been told, they wait for that first, for at most a second of virtual time",
     ),
     Limit(
-        "versions of directories that are kept although nobody has them locked, and their pages",
+        "versions of directories that are kept although no process has them locked, and their pages",
         "all together",
         f"{DIRECTORIES_KEPT}, {DIRECTORY_PAGES_KEPT} pages",
         "the least recently used one is given back to its server",
@@ -159,19 +159,19 @@ LIMITS: tuple[Limit, ...] = (
         "spans (ranges of a file that are in memory or on their way)",
         "a file; all files; on their way to a family",
         f"{SPANS_OF_FILE}; {SPANS}; {SPANS_OF_FAMILY}",
-        "the most idle one is let go of; if all are on their way, `NO_MEMORY`",
+        "the most idle one is released; if all are on their way, `NO_MEMORY`",
     ),
     Limit(
         "spans in windows, one that several windows show counted for each",
         "all files together",
         f"{MAPPED_BLOCKS}",
-        "the most idle one is let go of; if there is none, `NO_MEMORY`",
+        "the most idle one is released; if there is none, `NO_MEMORY`",
     ),
     Limit(
         "file data in the cache",
         "all files together",
         "three quarters of the cache, less what servers have locked",
-        "the most idle data are let go of; if all are on their way, `NO_MEMORY`",
+        "the most idle data are released; if all are on their way, `NO_MEMORY`",
     ),
     Limit(
         "blocks of the cache that have been changed, or are mapped to be written (`--scratch`)",
@@ -194,7 +194,7 @@ LIMITS: tuple[Limit, ...] = (
         "disk requests",
         "a disk",
         f"{REQUESTS_OF_DISK}",
-        "who reads from it waits for one of them to be finished",
+        "a thread that reads from it waits for one of them to end",
     ),
     Limit("message slots", "a server", f"{SLOTS}", "a client waits, first come first served"),
     Limit("volumes", "the system", f"{MAX_ENDPOINTS}", "the volume is reported and not mounted"),

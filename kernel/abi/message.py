@@ -48,7 +48,7 @@ class Message(Layout):
         "count": "request: bytes of data; reply: bytes of data, or number of addresses",
         "error": "ErrorCode; 0 when the request succeeded",
         "eflags": "arithmetic flags that the client sees (CF set on error)",
-        "handle": "slot index + generation * 256, what the server gives to the reply gate",
+        "handle": "slot index + generation * 256, which the server passes to the reply gate",
         "data": "request or reply data, or physical addresses of 8 bytes",
     }
 
@@ -80,7 +80,7 @@ class SlotRecord(Layout):
         "physical": "physical address of the message page",
         "linear": "linear address in the server; 0 unless the request is being served",
         "selector": "kernel data selector of the message page",
-        "client": "selector of the client's thread control block; 0 when nobody waits any more",
+        "client": "selector of the client's thread control block; 0 when no thread waits any longer",
     }
 
 

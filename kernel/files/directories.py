@@ -82,7 +82,7 @@ class Directories:
         """
         endpoint, rest = resolve(self.endpoints, path)
         if endpoint is None:
-            raise CallerError(ErrorCode.BAD_ARGUMENT, "the root directory is no symbolic link")
+            raise CallerError(ErrorCode.BAD_ARGUMENT, "the root directory is not a symbolic link")
         where = path_address + len(path) - len(rest), len(rest)
         reply = await self.requests.make(endpoint, Operation.READ_LINK, data=where)
         target = await reply.take_data()

@@ -75,7 +75,7 @@ class Plugging:
                 self.cache.drop_disk(disk)
                 lost = self.changed_blocks.lose(disk)
                 if lost:
-                    text = f"{self.name(place)}: {lost} changed blocks of 4096 bytes have gone with the disk"
+                    text = f"{self.name(place)}: {lost} changed blocks of 4096 bytes were lost with the disk"
                     self.log.urgent(text)
         if present:
             self._mount(place)

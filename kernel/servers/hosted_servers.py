@@ -143,7 +143,7 @@ class Hosted:
             memory.write(thread.hosted_block + REPLY, int(ServerCall(stop.value)).to_bytes(4, "little"))
             return HostedGate.DONE
         if not isinstance(call, GateCall):
-            raise TypeError(f"handler awaited {call!r}, which is no gate call")
+            raise TypeError(f"handler awaited {call!r}, which is not a gate call")
         self._store(thread, memory, call.gate, tuple(call[1:]))
         return call.gate
 
@@ -223,7 +223,7 @@ def time_limit(seconds: float) -> Iterator[None]:
         return
 
     def expired(_signal: int, _frame: FrameType | None) -> None:
-        raise HandlerStuck(f"handler did not come back within {seconds:g} s")
+        raise HandlerStuck(f"handler did not return within {seconds:g} s")
 
     previous = signal.signal(signal.SIGVTALRM, expired)
     signal.setitimer(signal.ITIMER_VIRTUAL, seconds, AGAIN_SECONDS)
@@ -243,7 +243,7 @@ def traced_limit(seconds: float) -> Iterator[None]:
     def trace(_frame: FrameType, _event: str, _argument: object) -> Callable[..., Any]:
         if time.thread_time() > end:
             sys.settrace(previous)
-            raise HandlerStuck(f"handler did not come back within {seconds:g} s")
+            raise HandlerStuck(f"handler did not return within {seconds:g} s")
         return trace
 
     sys.settrace(trace)

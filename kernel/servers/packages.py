@@ -58,7 +58,7 @@ def _loaded(entry: EntryPoint) -> type[HostedServer] | str:
         return f"{_name(entry)} is not used: {describe(error)}"
     if isinstance(server, type) and issubclass(server, HostedServer):
         return server
-    return f"{_name(entry)} is not used: it is no HostedServer"
+    return f"{_name(entry)} is not used: it is not a HostedServer"
 
 
 def _name(entry: EntryPoint) -> str:

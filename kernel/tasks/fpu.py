@@ -61,7 +61,7 @@ class FloatingPointUnit:
         owner = guest.kernel_words["fpu_owner"]
         found = []
         if owner and owner not in self.tasks.threads:
-            found.append(f"the FPU belongs to {owner:#x}, which is no thread")
+            found.append(f"the FPU belongs to {owner:#x}, which is not a thread")
         if self.live == bool(guest.machine.cpu.cr0 & CR0_TS):
             found.append("CR0.TS and fpu_live do not agree")
         if self.live and owner != guest.kernel_words["current"]:

@@ -72,7 +72,7 @@ def local_tables_hold_the_server_gate_only(facts: Facts) -> Iterator[str]:
     for process in facts.state.tasks.processes.values():
         ldt = _base(facts.gdt[process.ldt_index]) - KERNEL_BASE
         if ldt not in process.tables or ldt not in facts.state.low.holders:
-            yield f"process {process.number} ({process.name}): its LDT at {ldt:#x} is no frame of its own"
+            yield f"process {process.number} ({process.name}): its LDT at {ldt:#x} is not a frame of its own"
             continue
         entries = facts.quads[ldt >> 3 : (ldt >> 3) + selectors.LDT_ENTRIES].tolist()
         for index, entry in enumerate(entries):

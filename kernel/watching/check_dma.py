@@ -64,7 +64,7 @@ class DmaWatch:
             return
         last = (physical + length - 1) & -PAGE_SIZE
         if any(frame not in kernel.state.high.holders for frame in {physical & -PAGE_SIZE, last}):
-            self.found.append(f"{length} bytes of DMA went to {physical:#x}, which is no held frame of the cache")
+            self.found.append(f"{length} bytes of DMA went to {physical:#x}, which is not a held frame of the cache")
 
 
 def polled_data(kernel: Kernel) -> int:

@@ -53,7 +53,7 @@ def _compare(facts: Facts, pool: FramePool, claims: Counter[int]) -> Iterator[st
 
 
 def user_pages_are_held_and_of_ring_3(facts: Facts) -> Iterator[str]:
-    """A frame mapped for ring 3 is held, and is no page table, kernel stack, endpoint block, LDT or path page."""
+    """A frame mapped for ring 3 is held, and is not a page table, kernel stack, endpoint block, LDT or path page."""
     private = _kernel_frames(facts)
     for space in (*facts.spaces, facts.kernel_space):
         for page in space.pages:

@@ -181,7 +181,7 @@ def _check_places(boot: BootSector) -> None:
         raise MountError(f"boot sector: {boot.ClusterCount} clusters end at sector {end} of {boot.VolumeLength}")
     root = boot.FirstClusterOfRootDirectory
     if not FIRST_CLUSTER <= root <= boot.ClusterCount + 1:
-        raise MountError(f"boot sector: the root directory begins at {root}, which is no cluster")
+        raise MountError(f"boot sector: the root directory begins at {root}, which is not a cluster")
 
 
 def _clusters(boot: BootSector, scale: int, partition_sectors: int) -> int:

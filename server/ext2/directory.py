@@ -104,7 +104,7 @@ class Parser:
         if raw in _DOT_NAMES:
             return
         if not raw or b"/" in raw or b"\0" in raw:
-            self.damage.append(f"{place}: {raw!r} is no name")
+            self.damage.append(f"{place}: {raw!r} is not a name")
             return
         self.entries.append(Entry(name_of_bytes(raw), inode, FILE_TYPES.get(kind) if self.has_filetype else None))
 

@@ -88,7 +88,7 @@ class ExtVolume:
         except FileSystemError as error:
             raise MountError(f"root directory: {error.text}", error.code) from None
         if not root.is_directory:
-            raise MountError(f"root directory: inode {ROOT_INODE} is no directory")
+            raise MountError(f"root directory: inode {ROOT_INODE} is not a directory")
 
     async def directory(self, inode: Inode) -> Directory:
         """Return the contents of a directory; `Directory.truncated` tells of damage.

@@ -21,7 +21,7 @@ async def find_layout(reader: SectorReader, partition_sectors: int) -> tuple[Fat
     if layout.sectors > partition_sectors:
         damage.append(
             f"the volume has {layout.sectors} sectors of 512 bytes, and the partition {partition_sectors} (a truncated "
-            "image?); what lies behind cannot be read"
+            "image?); what lies beyond cannot be read"
         )
     return layout, damage
 

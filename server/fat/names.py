@@ -55,7 +55,7 @@ def checksum(raw: bytes) -> int:
 
 
 def decode_long_name(units: bytes) -> str | None:
-    """Return the name in UTF-16LE ``units`` (all pieces in order), or None if it is no name.
+    """Return the name in UTF-16LE ``units`` (all pieces in order), or None if it is not a name.
 
     It ends at the first NUL; what follows is padding.  Lone surrogates become U+FFFD.
     """

@@ -120,7 +120,7 @@ class ClusterChain:
             length -= 1
             self._end(f"cluster {last} is in its chain and is marked as {step.link.value}")
         elif step.link is Link.INVALID:
-            self._end(f"cluster {last} is followed by {step.value}, which is no cluster")
+            self._end(f"cluster {last} is followed by {step.value}, which is not a cluster")
         elif step.link is Link.END:
             self._next = 0
         else:

@@ -102,8 +102,8 @@ class _Inflation:
         if first - point.position > JUMP_LIMIT:
             raise FileSystemError(
                 ErrorCode.NO_RESOURCES,
-                f"{entry.name}: byte {first} lies {first - point.position} bytes behind the last place reached; at "
-                f"most {JUMP_LIMIT} are decompressed to get somewhere",
+                f"{entry.name}: byte {first} lies {first - point.position} bytes past the last place reached; at "
+                f"most {JUMP_LIMIT} are decompressed to reach a position",
             )
         made: list[bytes] = []
         begun = point.fed

@@ -72,7 +72,7 @@ def test_what_is_no_image_is_refused_with_its_name_and_the_reason(tmp_path: Path
         "directory": "is a directory, not a disk image; make an image of it: callgate disk create",
         "empty": "is empty",
         "short": "is 3 bytes long, shorter than one sector",
-        "pipe": "is no regular file",
+        "pipe": "is not a regular file",
         "below a file": "cannot be opened: Not a directory",
         "loop": "cannot be opened: Too many levels of symbolic links",
     }

@@ -111,7 +111,7 @@ def test_two_host_calls_cannot_share_a_port(machine):
     machine.host_calls.register(0x90, lambda _: None, "one")
     with pytest.raises(ValueError, match="belongs to the host call 'one'"):
         machine.host_calls.register(0x90, lambda _: None, "two")
-    with pytest.raises(ValueError, match="no port"):
+    with pytest.raises(ValueError, match="not a port"):
         machine.host_calls.register(0x10000, lambda _: None, "far")
 
 
@@ -363,7 +363,7 @@ def test_every_part_says_what_it_is(machine):
     machine.stream.subscribe(print, kinds=["int", "exception"])
     assert shown == [
         *("<ram 8 MiB from 0, 4 MiB from 0x100000000>", "<clock 0 ns: 0 instructions, 0 ns idle>", "<events none>"),
-        *("<breakpoints none>", "<event stream, heard by nobody>", "<host calls none>"),
+        *("<breakpoints none>", "<event stream, heard by no observer>", "<host calls none>"),
         "<InterruptController 'pic', ports 0x20 to 0x21, ports 0xa0 to 0xa1>",
         *("<Timer 'timer', ports 0x40 to 0x43>", "<Serial 'serial', ports 0x3f8 to 0x3ff>"),
     ]

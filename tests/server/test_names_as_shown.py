@@ -17,7 +17,7 @@ SHOWN = ["caf%E9", "caf%E8", "a%2541%FF", "50%", "a%5Cb", "größe", "日本"]
 def test_bytes_that_are_no_utf_8_are_written_as_numbers() -> None:
     assert [name_of_bytes(raw) for raw in RAW] == SHOWN
     assert name_of_bytes(b"\xff" * 255) == "%FF" * 255
-    assert name_of_bytes(b"\xed\xa0\x80") == "%ED%A0%80", "a surrogate is no character"
+    assert name_of_bytes(b"\xed\xa0\x80") == "%ED%A0%80", "a surrogate is not a character"
     assert path_of_bytes(b"../50%/caf\xe9/x") == "../50%/caf%E9/x"
 
 

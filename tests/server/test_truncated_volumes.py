@@ -39,7 +39,7 @@ def test_what_lies_before_the_end_is_read_and_the_rest_is_an_io_error(volume: An
     sectors = first + 10
     served = client(data[: sectors * 512])
     said = f"the volume has {layout.sectors} sectors of 512 bytes, and the partition {sectors} (a truncated image?)"
-    assert served.server.take_reports()[0] == f"d0p1: {said}; what lies behind cannot be read"
+    assert served.server.take_reports()[0] == f"d0p1: {said}; what lies beyond cannot be read"
     assert {file.name for file in served.listing("")} == {"FIRST.TXT", "DIR", "FILL.BIN", "LAST.TXT"}
     assert served.contents("FIRST.TXT") == b"first\n"
     assert served.contents("DIR/INNER.TXT") == b"inner\n"

@@ -299,7 +299,7 @@ BREAKS: dict[Break, tuple[str, str]] = {
     miscount_spans: ("spans_equal_a_recount", "there are 1 spans, counted 0"),
     book_a_list_to_nobody: ("spans_equal_a_recount", "lists by family are {77: 1}, counted {}"),
     miscount_what_windows_hold: ("what_windows_hold_equals_a_recount", "windows hold 1 frames, counted 0"),
-    give_the_fpu_to_no_thread: ("fpu_registers_are_their_owners_or_locked", "which is no thread"),
+    give_the_fpu_to_no_thread: ("fpu_registers_are_their_owners_or_locked", "which is not a thread"),
     forget_to_kill: ("a_dying_process_has_killed_threads_only", "has not been killed"),
     kill_without_the_flag: ("a_dying_process_has_killed_threads_only", "has not been killed"),
     set_vm: ("ring_3_has_neither_vm_nor_iopl", "goes back to ring 3 with EFLAGS"),

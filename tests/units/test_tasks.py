@@ -339,4 +339,4 @@ def test_what_contradicts_the_handover_of_registers_is_said_in_words(tasks: Task
     tasks.machine.cpu.cr0 = 0
     assert fpu.check() == ["CR0.TS and fpu_live do not agree"]
     tasks.guest.kernel_words["fpu_owner"] = 0x7F8
-    assert fpu.check()[0] == "the FPU belongs to 0x7f8, which is no thread"
+    assert fpu.check()[0] == "the FPU belongs to 0x7f8, which is not a thread"

@@ -194,7 +194,7 @@ def test_a_disk_that_goes_takes_its_volumes_and_its_blocks_along_and_says_what_i
     assert (gone.process.exit_code, stays.process.exit_code) == (KILLED_EXIT_CODE, None)
     assert tasks.lines == [
         "/d0p1: gone, the disk was removed",
-        "d0: 3 changed blocks of 4096 bytes have gone with the disk",
+        "d0: 3 changed blocks of 4096 bytes were lost with the disk",
         "d0: removed",
     ]
 

@@ -44,8 +44,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--asm-cov-report",
         action="append",
         metavar="KIND[:TARGET]",
-        help="term (default), term-missing (with what was not executed), lcov:FILE, annotate:FOLDER; several times for "
-        "several",
+        help="term (default), term-missing (with the instructions that were not executed), lcov:FILE, annotate:FOLDER; "
+        "several times for several",
     )
     group.addoption(
         "--asm-cov-fail-under",
@@ -63,7 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
         config.pluginmanager.register(CoveragePlugin(config), NAME)
     elif config.getoption("asm_cov_report") or config.getoption("asm_cov_fail_under") is not None:
-        raise pytest.UsageError("--asm-cov-report and --asm-cov-fail-under say nothing without --asm-cov")
+        raise pytest.UsageError("--asm-cov-report and --asm-cov-fail-under do nothing without --asm-cov")
 
 
 def shared_cpu(config: pytest.Config) -> BareCpu:

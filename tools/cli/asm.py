@@ -114,17 +114,17 @@ def _address(text: str, align: int) -> int:
     except ValueError:
         raise click.BadParameter(f"{text!r} is not a number", param_hint="--origin") from None
     if not 0 <= value < TOP:
-        raise click.BadParameter(f"{text} is no 32-bit address; write 0 to 0xffffffff", param_hint="--origin")
+        raise click.BadParameter(f"{text} is not a 32-bit address; write 0 to 0xffffffff", param_hint="--origin")
     if value % align:
         below, above = value // align * align, -(-value // align) * align
         hint = f"sections begin at multiples of {align}; write {below:#x} or {above:#x}"
-        raise click.BadParameter(f"{text} is no address of a section here; {hint}", param_hint="--origin")
+        raise click.BadParameter(f"{text} is not an address of a section here; {hint}", param_hint="--origin")
     return value
 
 
 def _folder(path: Path) -> Path:
     if not path.is_dir():
-        raise click.BadParameter(f"{path} is no folder", param_hint="-I")
+        raise click.BadParameter(f"{path} is not a folder", param_hint="-I")
     return path
 
 

@@ -85,7 +85,7 @@ PLUG_TIME = PlugTime()
     type=PLUG_TIME,
     multiple=True,
     metavar="CLOCK[:DISK]",
-    help="Take disk DISK (0) away at CLOCK nanoseconds of virtual time; may be repeated.",
+    help="Remove disk DISK (0) at CLOCK nanoseconds of virtual time; may be repeated.",
 )
 @click.option(
     "--mount-deadline",
@@ -93,7 +93,7 @@ PLUG_TIME = PlugTime()
     default=2000,
     show_default=True,
     metavar="MS",
-    help="Give a volume up whose server has not mounted it in MS milliseconds of virtual time.",
+    help="Give up a volume that its server has not mounted in MS milliseconds of virtual time.",
 )
 @click.option(
     "--map-edges",
@@ -166,7 +166,7 @@ def refuse_contradictions(history: Path | None, no_history: bool, trace: Path | 
     if history is not None and (no_history or str(history) == "-"):
         raise click.UsageError("--history names the file that lines are read from and kept in: no '-', no --no-history")
     if history is not None and history in (trace, stats):
-        raise click.UsageError(f"--history {history}: is the file of a report, too; name another file")
+        raise click.UsageError(f"--history {history}: is also the file of a report; name another file")
     source = click.get_current_context().get_parameter_source("trace_format")
     if trace is None and source is ParameterSource.COMMANDLINE:
         raise click.UsageError("--trace-format says how a trace is written; give --trace FILE as well")

@@ -56,7 +56,7 @@ def opened(path: Path) -> Iterator[ImageVolumes]:
 @click.command(cls=PathInImageCommand, epilog=COPY_EPILOG, short_help="Copy files and trees out of an image.")
 @click.argument("sources", metavar="IMAGE:PATH...", nargs=-1, required=True)
 @click.argument("destination", metavar="DEST")
-@click.option("--force", is_flag=True, help="Replace files that are there.")
+@click.option("--force", is_flag=True, help="Replace existing files.")
 def copy(sources: tuple[str, ...], destination: str, force: bool) -> int:
     """Copy files and trees out of disk images to DEST: a directory, a new name, or '-' for standard output.
 

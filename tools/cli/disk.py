@@ -21,7 +21,7 @@ Examples:
   callgate disk inspect - < disk.qcow2
 
 \b
-Exit codes: 0 it has been looked at, whatever is wrong with it; 2 usage; 5 it is no disk image.
+Exit codes: 0 it has been looked at, whatever is wrong with it; 2 usage; 5 it is not a disk image.
 """
 
 CREATE_EPILOG = """\b
@@ -76,7 +76,7 @@ disk.add_command(list_directory)
 @click.option("--mbr", is_flag=True, help="With a master boot record.")
 @click.option("--gpt", is_flag=True, help="With a GUID partition table.")
 @click.option("--label", default="CALLGATE", show_default=True, help="Volume label.")
-@click.option("--force", is_flag=True, help="Replace OUT if it is there.")
+@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 def create(
     out: Path, source: Path, fs: FileSystem | None, size: int | None, mbr: bool, gpt: bool, label: str, force: bool
 ) -> int:

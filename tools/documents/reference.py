@@ -57,7 +57,7 @@ def enumeration(kind: type[IntEnum | IntFlag]) -> str:
 
 def limits() -> str:
     """Return the table of limits."""
-    rows = ["| what | whose | limit | who wants more gets |", "| --- | --- | --- | --- |"]
+    rows = ["| what | whose | limit | at the limit |", "| --- | --- | --- | --- |"]
     rows += [f"| {row.what} | {row.whose} | {row.limit} | {row.gives} |" for row in LIMITS]
     return "\n".join(rows)
 

@@ -121,7 +121,7 @@ def visit(image: bytearray, untouched: list[Witness]) -> int | None:
 
 def _refused(untouched: list[Witness], why: str) -> int | None:
     if untouched:
-        raise AssertionError(f"refused, although all on the way to {untouched[0].path} is sound: {why}")
+        raise AssertionError(f"refused, although everything that leads to {untouched[0].path} is sound: {why}")
     return None
 
 

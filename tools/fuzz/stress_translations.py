@@ -330,7 +330,7 @@ def child(seed: int, cases: int, counter: str) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Run children until the time is up; return 1 if one crashed or found a difference."""
     parser = argparse.ArgumentParser(prog="stress_translations", description=__doc__.partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=60, help="begin no more cases after so long (default 60)")
+    parser.add_argument("--seconds", type=float, default=60, help="begin no case after this many seconds (default 60)")
     parser.add_argument("--seed", type=int, default=1, help="the first case's seed (default 1)")
     parser.add_argument("--cases", type=int, default=CASES, help=f"cases on one machine (default {CASES})")
     parser.add_argument("--counter", choices=("auto", "native", "python"), default="auto", help="the clock's hook")

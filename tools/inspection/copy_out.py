@@ -181,11 +181,11 @@ class Copier:
         if any(os.path.samestat(status, file) for file in self.host_files):
             raise CopyRefused("would replace an image that is read")
         if stat.S_ISDIR(status.st_mode):
-            raise CopyRefused("a directory of that name is there already")
+            raise CopyRefused("a directory of that name already exists")
         if not stat.S_ISREG(status.st_mode) and not stat.S_ISLNK(status.st_mode):
-            raise CopyRefused("something that is no file is there already under that name")
+            raise CopyRefused("something that is not a file already has that name")
         if not self.force:
-            raise CopyRefused("is there already; --force replaces it")
+            raise CopyRefused("already exists; --force replaces it")
         return status
 
 
@@ -203,7 +203,7 @@ def explain(entry: ListedFile, error: VolumeError) -> str:
 def check_name(name: str) -> str:
     """Return a name that means a file of the directory that it is used in; CopyRefused if it is another."""
     if name in {"", ".", ".."} or "/" in name or "\0" in name:
-        raise CopyRefused(f"{printable(ascii(name))} is no name for a file, left out")
+        raise CopyRefused(f"{printable(ascii(name))} is not a name for a file, left out")
     return name
 
 
@@ -215,7 +215,7 @@ def made_directory(folder: int, name: str) -> Iterator[int]:
     try:
         fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     except NotADirectoryError:
-        raise CopyRefused("something that is no directory is there already under that name") from None
+        raise CopyRefused("something that is not a directory already has that name") from None
     try:
         yield fd
     finally:

@@ -128,7 +128,7 @@ class VolumeWalk:
         self._explained = bool(reports)
 
     def _fail(self, path: str, error: ErrorCode, what: str) -> None:
-        """Note an error, and say it if the server has not; what it does not support (devices, sockets) is no fault."""
+        """Note an error; report it if the server has not; what it does not support (devices) is not a fault."""
         self.errors.append((path, error))
         if not self._explained and error is not ErrorCode.NOT_SUPPORTED:
             self._note(f"/{path.lstrip('/')} {what}: {ERROR_TEXT[error]}")

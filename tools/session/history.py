@@ -56,7 +56,7 @@ class History:
     def _read(self) -> list[bytes]:
         try:
             if not stat.S_ISREG(self.path.stat().st_mode):
-                raise HistoryError(f"{self.path}: is no regular file; name one, or give --no-history")
+                raise HistoryError(f"{self.path}: is not a regular file; name one, or give --no-history")
             with self.path.open("rb") as file:
                 data = file.read(FILE_LIMIT)
         except FileNotFoundError:
@@ -64,7 +64,7 @@ class History:
         except OSError as error:
             raise HistoryError(f"{self.path}: cannot be read: {error.strerror}") from None
         if data and not data.startswith(HEAD + b"\n"):
-            raise HistoryError(f"{self.path}: is there already, and is no history of callgate; name another file")
+            raise HistoryError(f"{self.path}: already exists, and is not a history of callgate; name another file")
         return [line for line in data.split(b"\n")[1:] if 0 < len(line) <= LINE_LIMIT][-LIMIT:]
 
     @property

@@ -88,11 +88,11 @@ class Report:
                 )
         for other in others:
             if not other.standard and os.path.sameopenfile(fd, other.file.fileno()):
-                raise self._refusal(f"is the file of {other.option}, too")
+                raise self._refusal(f"is also the file of {other.option}")
         size = os.fstat(fd).st_size
         if size and not self.recognise(os.pread(fd, min(size, LEDGER_LIMIT), 0)):
             raise OutputRefused(
-                f"{self.option} {self.path}: is there already, and is no {self.what}; name another file, or remove it"
+                f"{self.option} {self.path}: already exists, and is not a {self.what}; name another file, or remove it"
             )
 
     def begin(self) -> None:
@@ -163,4 +163,4 @@ def refuse_foreign(path: Path, recognise: Recognise, what: str) -> None:
     except OSError:
         return
     if head and not recognise(head):
-        raise click.UsageError(f"{path} is there already, and is no {what}; give another name, or remove it")
+        raise click.UsageError(f"{path} already exists, and is not a {what}; give another name, or remove it")

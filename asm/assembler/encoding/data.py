@@ -109,7 +109,7 @@ def arguments(statement: Statement) -> list[tuple[str, int]]:
     """Return the arguments with their columns; AsmError if there are none."""
     if not statement.rest:
         raise AsmError(
-            statement.line.place.at(statement.column), f"{statement.word} has no argument", "write one behind it"
+            statement.line.place.at(statement.column), f"{statement.word} has no argument", "write one after it"
         )
     result = []
     position = 0
@@ -161,7 +161,7 @@ def repeated(unit: bytes, count: int, context: Context, place: Place) -> bytes:
         return unit * count
     if not context.final:
         return b""
-    raise AsmError(place, f"{count} is no size of a space", f"write 0 to {SIZE_LIMIT}")
+    raise AsmError(place, f"{count} is not a valid size", f"write 0 to {SIZE_LIMIT}")
 
 
 def fill(values: list[int], context: Context, place: Place) -> bytes:
@@ -184,7 +184,7 @@ def alignment(statement: Statement, values: list[int | None], context: Context, 
     if statement.word == ".p2align" and 0 <= boundary < 32:
         boundary = 1 << boundary
     if not 1 <= boundary <= ALIGNMENT_LIMIT or boundary & boundary - 1:
-        raise AsmError(place, f"{boundary} is no alignment", f"write a power of two up to {ALIGNMENT_LIMIT:#x}")
+        raise AsmError(place, f"{boundary} is not an alignment", f"write a power of two up to {ALIGNMENT_LIMIT:#x}")
     context.chunk.alignment = max(context.chunk.alignment, boundary)
     count = -statement.address % boundary
     if most is not None and count > most:
@@ -234,7 +234,7 @@ def escape(match: re.Match[str], place: Place) -> int:
     """Return the byte of an escape."""
     hexadecimal, octal, char = match.groups()
     if char is not None and char not in ESCAPES:
-        raise AsmError(place, f"\\{char} is no escape", "write \\\\ for a backslash")
+        raise AsmError(place, f"\\{char} is not an escape", "write \\\\ for a backslash")
     value = int(hexadecimal, 16) if hexadecimal else int(octal, 8) if octal else ESCAPES[str(char)]
     if value > 255:
         raise AsmError(place, f"\\{octal} is more than a byte", "write \\0 to \\377")

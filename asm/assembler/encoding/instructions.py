@@ -123,9 +123,9 @@ def implied_size(mnemonic: str, operands: list[Operand], place: Place) -> int:
         return registers[0].bits
     if mnemonic in FLOAT:
         raise AsmError(
-            place, "the size of the memory operand is not said", "say `dword ptr`, `qword ptr` or `tbyte ptr`"
+            place, "the size of the memory operand is not given", "say `dword ptr`, `qword ptr` or `tbyte ptr`"
         )
-    raise AsmError(place, "the size of the memory operand is not said", AMBIGUOUS)
+    raise AsmError(place, "the size of the memory operand is not given", AMBIGUOUS)
 
 
 def check_pair(mnemonic: str, operands: list[Operand], place: Place) -> None:
@@ -231,7 +231,7 @@ def string_instruction(instruction: Instruction, operands: list[Operand], place:
         bits = bits or size
         segment = override or segment
     if bits not in (8, 16, 32):
-        raise AsmError(place, f"the size of {mnemonic} is not said", AMBIGUOUS)
+        raise AsmError(place, f"the size of {mnemonic} is not given", AMBIGUOUS)
     name = stem + {8: "b", 16: "w", 32: "d"}[bits]
     return Instruction(name, (), instruction.repeat, checked_segment(stem, segment, place))
 

@@ -70,7 +70,7 @@ class AsmError(Exception):
 
 
 def printable(text: str) -> str:
-    """Return a line as it can be shown: what would command a terminal, or is no text, is a question mark."""
+    """Return a line as it can be shown: what would command a terminal, or is not text, is a question mark."""
     return "".join(c if c == "\t" or c.isprintable() else "?" for c in text)
 
 

@@ -100,7 +100,9 @@ class Parser:
         """Return the error for a character that begins no token."""
         if self.token == "\\":
             word = NAME_BEHIND.match(self.text, self.start + 1)
-            return self.fail(f"\\{word[0] if word else ''} is no parameter of a macro here", "name it behind .macro")
+            return self.fail(
+                f"\\{word[0] if word else ''} is not a parameter of a macro here", "declare it after .macro"
+            )
         if self.token == "'":
             return self.fail("the character constant does not end", "write one character between '…'")
         if self.token == '"':
@@ -114,7 +116,7 @@ class Parser:
         value = self.binary(1)
         if self.kind != "end":
             hint = "an operator or a comma is missing before it" if self.kind in ("name", "number", "char") else ""
-            raise self.fail(f"unexpected {self.token!r} behind an expression", hint or "leave it out")
+            raise self.fail(f"unexpected {self.token!r} after an expression", hint or "leave it out")
         return value
 
     def binary(self, floor: int) -> Linear:
@@ -193,8 +195,8 @@ class Parser:
         except ValueError:
             if len(token) > VALUE_BITS:
                 raise self.fail(f"{shown} is too large") from None
-            hint = "write decimal, 0x, 0b, 0o, or hexadecimal with h behind it"
-            raise self.fail(f"{shown} is no number", hint) from None
+            hint = "write decimal, 0x, 0b, 0o, or hexadecimal with h after it"
+            raise self.fail(f"{shown} is not a number", hint) from None
         if token.isdigit() and token[0] == "0" and value:
             hint = f"write {value} or 0o{token.lstrip('0')}"
             raise self.fail(f"{shown} is octal to some assemblers, decimal to others", hint)
@@ -219,7 +221,7 @@ class Parser:
         if len(body) == 4:
             return int(body[2:], 16)
         if body[1] not in ESCAPES:
-            raise self.fail(f"{body} is no escape", "write \\\\ for a backslash")
+            raise self.fail(f"{body} is not an escape", "write \\\\ for a backslash")
         return ESCAPES[body[1]]
 
     def _name(self, token: str) -> Linear:

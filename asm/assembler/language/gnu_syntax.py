@@ -41,4 +41,4 @@ def is_operand(text: str) -> bool:
 def refuse_bare_label(label: str, place: Place) -> None:
     """Refuse a label without brackets, which is the memory there to GNU as, and the address here."""
     hint = f"write offset {label} for the address, or [{label}] for the memory there"
-    raise AsmError(place, f"to GNU as, {label} is what lies there, and here it is the address", hint)
+    raise AsmError(place, f"to GNU as, {label} is the memory there, and here it is the address", hint)

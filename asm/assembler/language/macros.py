@@ -57,7 +57,7 @@ def define(macros: dict[str, Macro], rest: str, body: list[Line], place: Place) 
         if parameter is None or parameter["name"] in parameters:
             raise AsmError(place, f"{word!r} cannot be a parameter", "write .macro name a, b=default")
         if variable:
-            raise AsmError(place, f"{word!r} stands behind a parameter that takes all", "put :vararg last")
+            raise AsmError(place, f"{word!r} follows a :vararg parameter", "put :vararg last")
         variable = parameter["kind"] == "vararg"
         default = parameter["default"]
         if parameter["kind"] == "req" and default is not None:
@@ -79,7 +79,7 @@ def bind(macro: Macro, rest: str, place: Place) -> dict[str, str]:
     for part in given:
         match = NAMED.match(part)
         if match and match["name"] in names:
-            raise AsmError(place, "an argument without a name stands behind one with a name", signature(macro))
+            raise AsmError(place, "an argument without a name follows a named one", signature(macro))
     wanted = len(names)
     if macro.variable and len(given) > wanted:
         given[wanted - 1 :] = [", ".join(given[wanted - 1 :])]

@@ -220,7 +220,7 @@ class Names:
         if any(constant is other for other in self.evaluating):
             raise AsmError(constant.place, f"{constant.name} is defined by itself", "a constant has one value")
         if len(self.evaluating) > CHAIN_LIMIT:
-            raise AsmError(constant.place, f"{constant.name} hangs on more than {CHAIN_LIMIT} other names")
+            raise AsmError(constant.place, f"{constant.name} depends on more than {CHAIN_LIMIT} other names")
         self.evaluating.append(constant)
         place = constant.place
         try:

@@ -192,7 +192,7 @@ def named_memory(body: str, lead: Lead, place: Place, column: int, lookup: Finde
     value = evaluate(body[start:], place, column, lookup)
     if segment is None and evaluate(body, place, column, lookup.shifted(SHIFT)) - value != SHIFT:
         hint = f"write [{body}] for the memory there, or {body} alone for the number"
-        raise AsmError(place.at(column), f"{body} behind a size word can be read in two ways", hint)
+        raise AsmError(place.at(column), f"{body} after a size word can be read in two ways", hint)
     name = segment["segment"].lower() if segment else ""
     return Memory(lead.bits, name, "", "", 1, signed(check_range(value, 32, place, column)), lead.distance == "far")
 
@@ -238,7 +238,7 @@ def parse_memory(body: str, lead: Lead, place: Place, column: int, lookup: Finde
         if rest[:1] == "[" and whole_bracket(rest) and WORDED.match(rest[1:]):
             return parse_inner(rest[1:-1], lead, segment, place, column + start + 1, lookup)
         if not plausible(rest):
-            raise AsmError(place.at(column + position), f"{body} is no memory operand", memory_hint(body))
+            raise AsmError(place.at(column + position), f"{body} is not a memory operand", memory_hint(body))
     if lead.distance == "short":
         raise AsmError(place.at(column), "short is for labels", "leave it out: the branch goes to what memory holds")
     value = evaluate_address(inner, place, column + start, lookup)
@@ -257,13 +257,13 @@ def parse_inner(inner: str, lead: Lead, segment: str, place: Place, column: int,
     if WORDED.match(body):
         own = read_lead(body)
         if lead.end and lead.bits != own.bits:
-            raise AsmError(place.at(column), "two sizes are said", "leave the inner one out")
+            raise AsmError(place.at(column), "two sizes are given", "leave the inner one out")
         if "[" in body[own.end :] or SEGMENT_PREFIX.match(body, own.end):
             return parse_memory(body, own, place, column, lookup)
         return parse_memory(f"{body[: own.end]}[{body[own.end :]}]", own, place, column - 1, lookup)
     match = SEGMENT_PREFIX.match(body)
     if match is None or match["segment"].lower() not in SEGMENTS or segment:
-        raise AsmError(place.at(column), f"[{body}] is no memory operand", "write size ptr segment:[address]")
+        raise AsmError(place.at(column), f"[{body}] is not a memory operand", "write size ptr segment:[address]")
     own = Lead(lead.bits, lead.distance, lead.pointer, 0)
     memory = parse_memory(f"[{body[match.end() :]}]", own, place, column + match.end() - 1, lookup)
     return replace(memory, segment=match["segment"].lower())
@@ -289,7 +289,7 @@ def whole_bracket(text: str) -> bool:
 
 
 def memory_hint(body: str) -> str:
-    """Return what to write instead of something with a bracket that is no memory operand."""
+    """Return what to write instead of something with a bracket that is not a memory operand."""
     before = body[: body.index("[")].strip()
     if body.count("[") != body.count("]"):
         return "close the bracket"

@@ -295,7 +295,7 @@ class Preprocessor:
             raise AsmError(place, "a field has a name and a size", "write .field name, size")
         value = self._evaluate(size[0], place)
         if not 0 <= value < 1 << 31:
-            raise AsmError(place, f"{value} is no size")
+            raise AsmError(place, f"{value} is not a size")
         self._define_field(f"{self.structure.name}.{structure_name(name, place)}", self.structure.size, place)
         self.structure.size += value
 
@@ -318,7 +318,7 @@ class Preprocessor:
             if match is not None and depth == 1 and word in (*CONDITIONS, *BRANCHES):
                 place = line.place.at(match.start("rest") + 1)
                 if closed:
-                    raise AsmError(line.place, f"{word} behind .else", "close the condition with .endif first")
+                    raise AsmError(line.place, f"{word} after .else", "close the condition with .endif first")
                 closed = word == ".else"
                 if closed:
                     refuse_text(word, match["rest"], place)
@@ -360,7 +360,7 @@ class Preprocessor:
 def structure_name(text: str, place: Place) -> str:
     """Return the name of a structure or field."""
     if not re.fullmatch(r"[A-Za-z_]\w*", text, re.ASCII):
-        what = f"{text} is no name of a structure or field" if text else "the name of a structure or field is missing"
+        what = f"{text} is not the name of a structure or field" if text else "a structure or field has no name"
         raise AsmError(place, what, "write .struct Name, or .field name, size")
     return text
 

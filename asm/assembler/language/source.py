@@ -95,11 +95,11 @@ def split_lines(text: str) -> list[str]:
 
 
 def text_lines(text: str, name: str, chain: tuple[str, ...] = ()) -> list[Line]:
-    """Return the lines of a text that hold more than comments; AsmError if it is no text at all."""
+    """Return the lines of a text that hold more than comments; AsmError if it is not text at all."""
     zero = text.find("\0")
     if zero >= 0:
         place = Place(name, text.count("\n", 0, zero) + 1, zero - text.rfind("\n", 0, zero), chain=chain)
-        raise AsmError(place, "a zero byte: this is no text", "save the source as UTF-8")
+        raise AsmError(place, "a zero byte: this is not text", "save the source as UTF-8")
     return list(strip_comments(text.removeprefix(BYTE_ORDER_MARK), name, chain))
 
 
@@ -172,7 +172,7 @@ def unquote(text: str, place: Place, what: str = "a file name") -> str:
     """Return the file name, or what it is, between double quotes."""
     text = text.strip()
     if len(text) < 3 or text[0] != '"' or text[-1] != '"' or '"' in text[1:-1]:
-        raise AsmError(place, f"{what} in double quotes is expected", 'write "…" behind the directive')
+        raise AsmError(place, f"{what} in double quotes is expected", 'write "…" after the directive')
     if "\0" in text:
         raise AsmError(place, "a file name holds no zero byte")
     return text[1:-1]

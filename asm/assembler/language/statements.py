@@ -278,7 +278,7 @@ class Reader:
             wanted = read_section(rest, place)
             chunk = self.chunk(wanted.name, wanted.flags)
             if wanted.flags and wanted.flags != chunk.flags:
-                raise AsmError(place, f"section {chunk.name} has the flags {chunk.flags} already", "leave them out")
+                raise AsmError(place, f"section {chunk.name} already has the flags {chunk.flags}", "leave them out")
             if word == ".pushsection":
                 self.pushed.append((self.section, self.previous))
             self.enter(chunk)
@@ -341,9 +341,9 @@ class Reader:
     def _no_statement(self, line: Line, place: Place) -> AsmError:
         text = line.text[place.column - 1 :].strip()
         if name := NO_NAME.match(text):
-            return AsmError(place, f"{name['name']} is no name of a label", NAME_RULE)
+            return AsmError(place, f"{name['name']} is not the name of a label", NAME_RULE)
         if text.startswith("\\"):
-            return AsmError(place, f"{text.split()[0]} is no parameter of a macro here", "name it behind .macro")
+            return AsmError(place, f"{text.split()[0]} is not a parameter of a macro here", "declare it after .macro")
         return AsmError(place, f"{text[:1]!r} begins no statement", "write a label, a directive or an instruction")
 
     def _unknown(self, word: str, rest: str, line: Line) -> AsmError:
@@ -356,14 +356,14 @@ class Reader:
             return AsmError(line.place, f"there is no instruction {word}", hint)
         written = line.text[line.place.column - 1 :]
         if (name := NO_NAME.match(written)) and name["name"] != word:
-            return AsmError(line.place, f"{name['name']} is no name of a label", NAME_RULE)
+            return AsmError(line.place, f"{name['name']} is not the name of a label", NAME_RULE)
         declared = DECLARED.match(rest)
         if declared and (kind := FOREIGN.get(declared["word"].lower(), declared["word"])) in DATA_DIRECTIVES:
-            what = f"{word} is not followed by a colon, so it is no label"
+            what = f"{word} is not followed by a colon, so it is not a label"
             return AsmError(line.place, what, f"write {word}: {kind} {rest[declared.end() :].strip()}".rstrip())
         foreign = FOREIGN.get(word.lower())
         if foreign is not None:
-            return AsmError(line.place, f"{word} is of another assembler", f"write {foreign}")
+            return AsmError(line.place, f"{word} belongs to another assembler", f"write {foreign}")
         if word in self.macros:
             return AsmError(line.place, f"macro {word} is defined further down", "move its definition above")
         hint = did_you_mean(word.lower(), MNEMONICS) or did_you_mean(word, self.macros)

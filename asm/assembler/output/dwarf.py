@@ -55,7 +55,7 @@ def units(program: Unit) -> list[tuple[Section, list[SourceLine]]]:
 
 
 def full_name(file: str) -> str:
-    """Return a file name that gdb finds wherever it is started; what is no file stays as it is."""
+    """Return a file name that gdb finds wherever it is started; what is not a file stays as it is."""
     return file if file.startswith("<") else str(Path(file).absolute())
 
 

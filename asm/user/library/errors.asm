@@ -130,5 +130,5 @@ error_23:
 error_24:
         .asciz  "this page of the file is a copy, which cannot be written to"
 error_25:
-        .asciz  "the file was not opened to be written"
+        .asciz  "the file was not opened for writing"
         .text

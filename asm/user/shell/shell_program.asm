@@ -43,7 +43,7 @@ run_program:
         cmp     eax, ErrorCode.NOT_FOUND
         jne     .failed
 
-        ; What lies in the current directory and is no program is worth a word.
+        ; What lies in the current directory and is not a program is worth a word.
         mov     eax, [program_error]
         cmp     eax, ErrorCode.NOT_EXECUTABLE
         je      .failed

@@ -122,7 +122,7 @@ suggest:
 .done:
         ret
 
-; report_unknown: say that a word is no command, and which one it may have been meant to be.
+; report_unknown: say that a word is not a command, and which one it may have been meant to be.
 ;   in:        esi  word
 ;   clobbers:  eax, ebx, ecx, edx, esi, edi, flags
 report_unknown:

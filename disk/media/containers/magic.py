@@ -1,4 +1,4 @@
-"""What begins a file that is no raw image.  Loaded with every image: it must stay small."""
+"""What begins a file that is not a raw image.  Loaded with every image: it must stay small."""
 
 from typing import Final
 

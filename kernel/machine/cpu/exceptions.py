@@ -127,7 +127,7 @@ class Delivery:
     def _escalate(self, current: Incident, fault: DeliveryFault, chain: list[str]) -> Incident:
         """Combine the event being delivered with the fault that its delivery raised (SDM table 6-5).
 
-        INT n and an interrupt are benign whatever their number: INT 8 is no double fault, INT 14 no page fault.
+        INT n and an interrupt are benign whatever their number: INT 8 is not a double fault, INT 14 not a page fault.
         """
         if fault.address is not None:
             self.cpu.put(self.cpu.layout.cr2, fault.address)
@@ -186,7 +186,7 @@ class Delivery:
         segment = self._descriptor(gate.selector, GP, external)
         code = gate.selector & ~3 | external
         if not segment.code or segment.dpl > cpl:
-            raise DeliveryFault(GP, code, f"selector {gate.selector:#x} is no code segment for ring {cpl}")
+            raise DeliveryFault(GP, code, f"selector {gate.selector:#x} is not a code segment for ring {cpl}")
         if not segment.present:
             raise DeliveryFault(NP, code, f"code segment {gate.selector:#x} is not present")
         if gate.offset > segment.limit:
@@ -207,7 +207,7 @@ class Delivery:
             raise DeliveryFault(TS, external, f"the TSS's SS{ring} is null")
         stack = self._descriptor(selector, TS, external)
         if selector & 3 != ring or stack.dpl != ring or not stack.writable_data:
-            raise DeliveryFault(TS, code, f"SS{ring} = {selector:#x} is no stack for ring {ring}")
+            raise DeliveryFault(TS, code, f"SS{ring} = {selector:#x} is not a stack for ring {ring}")
         if not stack.present:
             raise DeliveryFault(SS, code, f"stack segment {selector:#x} is not present")
         entry.stack, entry.stack_selector, entry.esp = stack, selector, esp

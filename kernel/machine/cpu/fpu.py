@@ -63,7 +63,7 @@ class FloatingPoint:
 
 
 def number(value: int) -> float:
-    """Return an 80-bit number as a float; what is too large is infinite, what is no number is NaN."""
+    """Return an 80-bit number as a float; what is too large is infinite, what is not a number is NaN."""
     mantissa, exponent = value & MANTISSA, value >> 64 & EXPONENT_LIMIT
     sign = -1.0 if value & SIGN else 1.0
     if exponent == EXPONENT_LIMIT:

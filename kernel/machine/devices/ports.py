@@ -43,7 +43,7 @@ class HostCalls:
         """
         port = int(port)
         if not 0 <= port <= 0xFFFF:
-            raise ValueError(f"{port:#x} is no port")
+            raise ValueError(f"{port:#x} is not a port")
         if port in self.functions:
             raise ValueError(f"port {port:#x} belongs to the host call {self.functions[port][1]!r}")
         if self.buffered is not None and port in self.buffered.ports:

@@ -329,7 +329,7 @@ def suspects(code: bytes, *, user: bool) -> tuple[tuple[int, Form], ...]:
             if form is not None:
                 found.append((at, form))
             offset = at + size
-        # The decoder stops at what is no instruction: a LOCK that is not allowed, for one.
+        # The decoder stops at what is not an instruction: a LOCK that is not allowed, for one.
         if offset == before < len(code):
             if locked(code[offset:]) or is_vector(code[offset:]):
                 found.append((offset, LOOK))

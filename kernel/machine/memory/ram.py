@@ -41,7 +41,7 @@ IN_USE = bytes(byte >> 6 != 0 for byte in range(256))
 
 
 def check_sizes(**sizes: int) -> None:
-    """Raise ValueError for an argument that is no size of memory."""
+    """Raise ValueError for an argument that is not a size of memory."""
     for name, size in sizes.items():
         if size % PAGE_SIZE or size < 0:
             raise ValueError(f"{name} of {size} bytes is not a multiple of {PAGE_SIZE}")

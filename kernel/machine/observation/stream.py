@@ -90,7 +90,7 @@ class EventStream:
             "one for all kinds" if kinds is None else f"one for {' '.join(sorted(kinds))}"
             for _, kinds in self.listeners
         ]
-        return f"<event stream, heard by {'; '.join(wanted) or 'nobody'}>"
+        return f"<event stream, heard by {'; '.join(wanted) or 'no observer'}>"
 
     def _update(self) -> None:
         self.active = bool(self.listeners)

@@ -68,7 +68,7 @@ def test_a_server_that_waits_for_its_own_answer_can_be_ended_and_its_client_is_t
 OBJECTS = {
     "the kernel's memory": (0xC000_0000, 0x1000),
     "a page beside its own": (0x1000, 0x1000),
-    "an address that is no page's": (0xBFFF_E001, 0x1000),
+    "an address that is not a page's": (0xBFFF_E001, 0x1000),
     "a size around the end of the address space": (0xBFFF_E000, 0xFFFF_F000),
     "a range from its own stack to what lies above it": (0xBFFF_E000, 0x2000),
     "more pages than a message holds addresses": (0x1000_0000, 507 * 0x1000),

@@ -68,13 +68,13 @@ def test_an_empty_range_is_its_end(boot: Any, image: Path) -> None:
         ("hexdump FULL 1 2 3", "usage: hexdump FILE [OFFSET [LEN]]", 2),
         ("hexdump nosuch", "hexdump: nosuch: no such file or directory", 1),
         ("hexdump /d0", "hexdump: /d0: is a directory", 1),
-        ("hexdump FULL 257", "hexdump: 257: lies behind the end of the file", 1),
-        ("hexdump FULL 18446744073709551615", "hexdump: 18446744073709551615: lies behind the end of the file", 1),
+        ("hexdump FULL 257", "hexdump: 257: lies past the end of the file", 1),
+        ("hexdump FULL 18446744073709551615", "hexdump: 18446744073709551615: lies past the end of the file", 1),
         *(
-            (f"hexdump FULL {word}", f"hexdump: {word}: is no number of bytes; write 4096 or 0x1000", 1)
+            (f"hexdump FULL {word}", f"hexdump: {word}: is not a number of bytes; write 4096 or 0x1000", 1)
             for word in ("18446744073709551616", "0x", "x", "-1", "12a", "0x10000000000000000", "0xg")
         ),
-        ("hexdump FULL 0 1k", "hexdump: 1k: is no number of bytes; write 4096 or 0x1000", 1),
+        ("hexdump FULL 0 1k", "hexdump: 1k: is not a number of bytes; write 4096 or 0x1000", 1),
     ],
 )
 def test_mistakes_are_named(boot: Any, image: Path, command: str, text: str, status: int) -> None:

@@ -75,7 +75,7 @@ def test_mistakes_are_named(boot: Any, fat: Path) -> None:
     run = boot("; ".join(f"{command}; echo $?" for command in commands), fat)
     assert run.output.decode().splitlines() == [
         *("find: nosuch: no such file", "1"),
-        *("find: a/b: is a path; give a name, and the directory to look in behind it", "1"),
+        *("find: a/b: is a path; give a name, and the directory to look in after it", "1"),
         *("find: nosuch: no such file or directory", "1"),
         *("usage: find NAME [PATH]", "2"),
         *("tree: nosuch: no such file or directory", "1"),

@@ -122,7 +122,7 @@ DEATHS = {
     "raise_an_error": "ZeroDivisionError: on purpose",
     "read_bad_memory": "bad address 0x00000010 for read",
     "read_the_kernel": "bad address 0xc0000000 for read",
-    "loop_in_python": "did not come back within",
+    "loop_in_python": "did not return within",
     "loop_through_the_gate": "gate calls for one request",
     "read_again_and_again": "touched memory more than 10000 times in one step",
     "write_again_and_again": "touched more than 16 MiB of memory in one step",

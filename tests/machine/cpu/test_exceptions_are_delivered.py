@@ -189,7 +189,7 @@ def test_a_page_fault_on_the_inner_stack_becomes_a_double_fault_and_cr2_is_the_s
     assert board.machine.cpu.cr2 == 0x3FF000 - 4
 
 
-@pytest.mark.parametrize(("ss0", "reason"), [(0, "null"), (0x20, "no stack"), (0x13, "no stack"), (0x90, "beyond")])
+@pytest.mark.parametrize(("ss0", "reason"), [(0, "null"), (0x20, "not a stack"), (0x13, "not a stack"), (0x90, "beyond")])
 def test_a_bad_inner_stack_is_an_invalid_tss_fault(board, ss0, reason):
     board.machine.ram.put_u32(0x207008, ss0)
     board.boot("", user="ud2")

@@ -17,7 +17,7 @@ NO_WAIT = tuple(bytes([0xDB, modrm]) for modrm in range(0xE0, 0xE8))  # FNCLEX, 
 OTHERWISE = ("fyl2x", "fyl2xp1", "fxtract", "fisttp", "fsin", "fcos", "fsincos", "fptan", "fpatan", "f2xm1", "fsqrt",
              "fscale", "fprem", "fprem1", "fdiv", "fdivr", "fdivp", "fdivrp", "fidiv", "fidivr", "frstor", "fldenv",
              "fnsave", "fnstenv", "fstpnce")  # fmt: skip
-ROUNDED_UP = 0x200  # C1, where it is no stack fault
+ROUNDED_UP = 0x200  # C1, where it is not a stack fault
 
 
 def instructions() -> list[bytes]:

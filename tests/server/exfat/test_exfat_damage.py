@@ -38,8 +38,8 @@ def little(value: int, size: int) -> bytes:
         (92, little(0, 4), "ClusterCount is 0"),
         (92, little(0xFFFF_FFF6, 4), "ClusterCount is 4294967286"),
         (92, little(1022, 4), "1022 clusters end at sector"),
-        (96, little(1, 4), "the root directory begins at 1, which is no cluster"),
-        (96, little(0xFFFF_FFFF, 4), "the root directory begins at 4294967295, which is no cluster"),
+        (96, little(1, 4), "the root directory begins at 1, which is not a cluster"),
+        (96, little(0xFFFF_FFFF, 4), "the root directory begins at 4294967295, which is not a cluster"),
         (104, little(0x200, 2), "FileSystemRevision is 2.0"),
         (108, b"\x08", "BytesPerSectorShift is 8"),
         (108, b"\x0d", "BytesPerSectorShift is 13"),
@@ -93,8 +93,8 @@ def test_a_volume_that_was_cut_short_is_read_as_far_as_it_goes(made: Any, exfat_
     [
         (0, "marked as free"),
         (0xFFFF_FFF7, "marked as bad"),
-        (1, "followed by 1, which is no cluster"),
-        (0xFFFF_FFF8, "which is no cluster"),
+        (1, "followed by 1, which is not a cluster"),
+        (0xFFFF_FFF8, "which is not a cluster"),
         (0xFFFF_FFFF, "its chain ends after 3 clusters"),
     ],
 )

@@ -195,7 +195,7 @@ class TestProbe:
 
 def test_a_root_directory_that_is_none_is_refused(image: Any, ext_client: Any) -> None:
     image.change("set_inode_field <2> mode 0100644")
-    with pytest.raises(MountError, match="root directory: inode 2 is no directory"):
+    with pytest.raises(MountError, match="root directory: inode 2 is not a directory"):
         ext_client(image.view())
     image.change("set_inode_field <2> links_count 0")
     with pytest.raises(MountError, match="root directory: inode 2 is free and has a name"):

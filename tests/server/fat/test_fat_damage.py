@@ -92,10 +92,10 @@ class TestChains:
 
     def test_that_leave_the_volume_end_there(self, disk: Any, client: Any) -> None:
         beyond = disk.clusters + 2
-        self.broken(disk, client, beyond, 10, f"cluster {disk.file[9]} is followed by {beyond}, which is no cluster")
+        self.broken(disk, client, beyond, 10, f"cluster {disk.file[9]} is followed by {beyond}, which is not a cluster")
 
     def test_that_say_cluster_one_end_there(self, disk: Any, client: Any) -> None:
-        self.broken(disk, client, 1, 10, f"cluster {disk.file[9]} is followed by 1, which is no cluster")
+        self.broken(disk, client, 1, 10, f"cluster {disk.file[9]} is followed by 1, which is not a cluster")
 
     @pytest.mark.parametrize("target", [0, 4, 9])
     def test_that_are_cyclic_end_where_they_close(self, target: int, disk: Any, client: Any) -> None:
@@ -194,7 +194,7 @@ class TestDirectories:
         disk.set_fat(directory, 1)
         served = client(disk.image)
         assert len(self.names(served, "DIR")) == 14
-        reason = f"cluster {directory} is followed by 1, which is no cluster"
+        reason = f"cluster {directory} is followed by 1, which is not a cluster"
         assert served.server.take_reports() == [f"d0p1: directory /DIR is damaged: {reason}"]
         assert served.request(Operation.OPEN, "DIR/N5").error is ErrorCode.OK
         assert served.request(Operation.OPEN, "DIR/N99").error is ErrorCode.CORRUPT

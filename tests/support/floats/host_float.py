@@ -58,9 +58,9 @@ def program() -> str:
     """Return the path of the oracle, compiled; None has to be skipped by whoever asks."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if platform.machine() != "x86_64" or platform.system() != "Linux" or compiler is None:
-        pytest.skip("the host's CPU is no oracle: x86-64 Linux and a C compiler are needed")
+        pytest.skip("the host's CPU is not an oracle: x86-64 Linux and a C compiler are needed")
     if "sse4_2" not in Path("/proc/cpuinfo").read_text():
-        pytest.skip("the host's CPU is no oracle: it has no SSE4.2")
+        pytest.skip("the host's CPU is not an oracle: it has no SSE4.2")
     target = Path(mkdtemp(prefix="host-float-")) / "host-float"
     subprocess.run([compiler, "-O1", "-o", target, SOURCE], check=True)
     return str(target)

@@ -123,7 +123,7 @@ class TestWhatIsNoImage:
 
     def test_a_pipe(self, command_line: Command) -> None:
         os.mkfifo("pipe")
-        self.refused(command_line, "pipe", "is no regular file")
+        self.refused(command_line, "pipe", "is not a regular file")
 
     def test_a_file_that_may_not_be_read(self, command_line: Command, image: Any) -> None:
         assert command_line("boot", "-q", image("secret.img"), "-c", "true").status == 0  # all modules are loaded
@@ -182,9 +182,9 @@ class TestBootSectors:
         os.truncate(image(fs="fat12", size=1 << 20), 300_100)
         outcome = command_line("boot", "bad.img", "-c", "cat FILE.BIN; cat OTHER.BIN GOOD.TXT")
         assert outcome.stdout.startswith(DATA)
-        assert "bad.img: the last 68 bytes are no whole sector and are padded with zeros" in outcome.messages
+        assert "bad.img: the last 68 bytes are not a whole sector and are padded with zeros" in outcome.messages
         said = "the volume has 2048 sectors of 512 bytes, and the partition 587 (a truncated image?)"
-        assert f"callgate: d0: {said}; what lies behind cannot be read\n" in outcome.messages
+        assert f"callgate: d0: {said}; what lies beyond cannot be read\n" in outcome.messages
 
     def test_an_image_that_ends_before_the_root_directory_is_called_truncated(
         self, command_line: Command, image: Any
@@ -297,7 +297,7 @@ class TestChains:
     def test_a_chain_into_nowhere(self, volume: Any) -> None:
         beyond = volume.clusters + 2
         volume.set_fat(volume.file[9], beyond)
-        self.check(volume, 10, f"cluster {volume.file[9]} is followed by {beyond}, which is no cluster")
+        self.check(volume, 10, f"cluster {volume.file[9]} is followed by {beyond}, which is not a cluster")
 
     def test_a_chain_into_a_free_cluster(self, volume: Any) -> None:
         volume.set_fat(volume.file[12], 0)

@@ -66,7 +66,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
         ("def f(:", "SyntaxError: invalid syntax (broken_fs.py, line 1)"),
         ("raise SystemExit(3)", "SystemExit: 3"),
         ("other = 1", "AttributeError: module 'broken_fs' has no attribute 'Broken'"),
-        ("Broken = 5", "it is no HostedServer"),
+        ("Broken = 5", "it is not a HostedServer"),
     ],
 )
 def test_a_server_that_cannot_be_imported_is_skipped_by_name(
@@ -169,7 +169,7 @@ def test_an_exception_whose_text_raises_is_told_as_well(command_line: Command, i
         f"{HEAD}\n    async def start(self):\n        raise Odd\n"
     )
     outcome = command_line("boot", "broken.img", "good.img", "-c", "true")
-    assert "/d0: server ended: handler raised Odd: (its text cannot be had: ValueError)\n" in outcome.messages
+    assert "/d0: server ended: handler raised Odd: (its text is not available: ValueError)\n" in outcome.messages
 
 
 class TestQuiet:

@@ -173,8 +173,8 @@ class TestWhatIsThere:
         assert (outcome.status, outcome.messages.splitlines()) == (
             1,
             [
-                "callgate: docs/one.txt: is there already; --force replaces it",
-                "callgate: README.TXT: is there already; --force replaces it",
+                "callgate: docs/one.txt: already exists; --force replaces it",
+                "callgate: README.TXT: already exists; --force replaces it",
             ][:: 1 if outcome.messages.startswith("callgate: docs") else -1],
         )
         assert Path("out/README.TXT").read_text() == Path("out/docs/one.txt").read_text() == "mine\n"
@@ -199,7 +199,7 @@ class TestWhatIsThere:
         Path("out/docs").symlink_to("../elsewhere")
         outcome = command_line("disk", "copy", "a.img:", "out", *force)
         assert outcome.status == 1
-        assert "callgate: docs: something that is no directory is there already under that name\n" in outcome.messages
+        assert "callgate: docs: something that is not a directory already has that name\n" in outcome.messages
         assert list(Path("elsewhere").iterdir()) == []
         assert Path("out/README.TXT").exists()
 
@@ -215,8 +215,8 @@ class TestWhatIsThere:
         os.mkfifo("out/docs/one.txt")
         outcome = command_line("disk", "copy", "a.img:", "out", "--force")
         assert sorted(outcome.messages.splitlines()) == [
-            "callgate: README.TXT: a directory of that name is there already",
-            "callgate: docs/one.txt: something that is no file is there already under that name",
+            "callgate: README.TXT: a directory of that name already exists",
+            "callgate: docs/one.txt: something that is not a file already has that name",
         ]
         assert (Path("out/README.TXT").is_dir(), Path("out/docs/one.txt").is_fifo()) == (True, True)
 

@@ -79,7 +79,7 @@ class TestHostileImages:
             Path("up").mkdir(exist_ok=True)
             outcome = command_line("disk", "copy", *arguments)
             assert outcome.status == 1
-            assert "is no name for a file, left out" in outcome.messages
+            assert "is not a name for a file, left out" in outcome.messages
             assert "\0" not in outcome.messages
         assert sorted(map(str, Path().rglob("*"))) == [
             "evil.img", "out", "out/good", "out2", "out2/good", "out3", "out3/good", "up"
@@ -94,7 +94,7 @@ class TestHostileImages:
             outcome = command_line("disk", "copy", "evil.img:", f"out{len(force)}", *force)
             assert outcome.messages.splitlines() == [
                 "callgate: same: has the name of another file of the image on this host, left out",
-                "callgate: dir: a directory of that name is there already",
+                "callgate: dir: a directory of that name already exists",
             ]
             assert content(Path(f"out{len(force)}")) == {"dir": None, "same": bytes(i * 7 % 251 for i in range(4))}
 

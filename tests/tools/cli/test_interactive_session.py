@@ -287,7 +287,7 @@ def test_a_file_that_is_no_history_is_neither_read_nor_written(
     notes = tmp_path / "notes"
     notes.write_bytes(content)
     session = start("--history", str(notes))
-    session.read(b"is there already, and is no history of callgate; name another file\r\n")
+    session.read(b"already exists, and is not a history of callgate; name another file\r\n")
     assert session.process.wait(SECONDS) == 2
     assert notes.read_bytes() == content
 

@@ -46,7 +46,7 @@ def test_a_report_does_not_overwrite_an_image_of_the_run(
 def test_a_report_does_not_overwrite_what_is_no_report(command_line: Command, option: str, content: bytes) -> None:
     Path("notes").write_bytes(content)
     outcome = command_line("boot", "-q", "-c", "true", option, "notes")
-    reason = "is there already, and is no trace or ledger of callgate; name another file, or remove it"
+    reason = "already exists, and is not a trace or ledger of callgate; name another file, or remove it"
     assert (outcome.status, outcome.messages) == (2, f"callgate: {option} notes: {reason}\n")
     assert Path("notes").read_bytes() == content
 
@@ -64,7 +64,7 @@ def test_a_report_replaces_an_earlier_one_and_an_empty_file(command_line: Comman
 def test_two_reports_do_not_share_a_file_and_leave_none_behind(command_line: Command) -> None:
     outcome = command_line("boot", "-q", "-c", "true", "--trace", "both", "--stats", "./both")
     assert outcome.status == 2
-    assert "--stats both: is the file of --trace, too; name another file" in outcome.messages
+    assert "--stats both: is also the file of --trace; name another file" in outcome.messages
     assert not Path("both").exists()
 
 
@@ -72,8 +72,8 @@ def test_two_reports_do_not_share_a_file_and_leave_none_behind(command_line: Com
     ("options", "reason"),
     [
         (("--trace-format", "jsonl"), "--trace-format says how a trace is written; give --trace FILE as well"),
-        (("--history", "h", "--stats", "h"), "--history h: is the file of a report, too; name another file"),
-        (("--history", "h", "--trace", "h"), "--history h: is the file of a report, too; name another file"),
+        (("--history", "h", "--stats", "h"), "--history h: is also the file of a report; name another file"),
+        (("--history", "h", "--trace", "h"), "--history h: is also the file of a report; name another file"),
     ],
 )
 def test_an_option_that_would_be_ignored_or_lost_is_refused(
@@ -115,7 +115,7 @@ def test_disk_create_replaces_an_image_only_when_it_is_told_to(command_line: Com
     before = image.read_bytes()
     create = ("disk", "create", image, "--from", "files", "--label", "OTHER")
     refused = command_line(*create)
-    message = "callgate: a.img: is there already; name another file, or replace it with --force\n"
+    message = "callgate: a.img: already exists; name another file, or replace it with --force\n"
     assert (refused.status, refused.messages, image.read_bytes()) == (1, message, before)
     assert command_line(*create, "--force").status == 0
     assert image.read_bytes() != before
@@ -129,7 +129,7 @@ def test_disk_create_follows_a_symbolic_link_and_keeps_devices(command_line: Com
     os.mkfifo("pipe")
     outcome = command_line("disk", "create", "pipe", "--from", "files", "--force")
     assert (outcome.status, Path("pipe").is_fifo()) == (1, True)
-    assert outcome.messages == "callgate: pipe: is no regular file; name the file that is to be the image\n"
+    assert outcome.messages == "callgate: pipe: is not a regular file; name the file that is to be the image\n"
 
 
 def test_disk_create_writes_an_image_to_standard_output_but_not_to_a_terminal(
@@ -154,7 +154,7 @@ def test_asm_does_not_overwrite_what_it_has_not_made(command_line: Command, opti
     Path("notes").write_text("my notes\n")
     outcome = command_line("asm", "a.asm", option, "notes")
     assert outcome.status == 2
-    assert f"notes is there already, and is no {kind}; give another name, or remove it" in outcome.messages
+    assert f"notes already exists, and is not a {kind}; give another name, or remove it" in outcome.messages
     assert Path("notes").read_text() == "my notes\n"
     for _ in range(2):
         assert command_line("asm", "a.asm", option, "made").status == 0

@@ -154,9 +154,9 @@ FAIL = {  # what is written, and what the failure says
 MISTAKES = {
     "each eax": "'eax' gives no values",
     "each al = 1": "al cannot be set; registers of 32 bits and flags can",
-    "each eax = 1, 1": "1 stands there twice",
+    "each eax = 1, 1": "1 is given twice",
     "each (a, b) = (1, 2), 3": "3 is no (a, b)",
-    "each a = 1\n;@ each a = 2": "a has values already",
+    "each a = 1\n;@ each a = 2": "a already has values",
     "abi pascal": "there is no calling convention 'pascal': there are cdecl, stdcall, fastcall, regparm and none",
     "mark unknown": "'unknown' not found in `markers`*register it",
     "mark slow(x)": "the arguments of slow are not numbers",
@@ -167,8 +167,8 @@ MISTAKES = {
     "set mm0 = float(1, 2, 3)": "mm0 has room for 2 of float, not for 3",
     "set fsw = 1": "fsw cannot be set",
     "abi cdecl\n;@ args 0x100000000": "0x100000000 has more than 32 bits; write qword(0x100000000)",
-    "fuel 5\n;@ expect never within 5": "the number of instructions is said twice",
-    "expect never again": "never again says nothing; write ;@ expect never within 1000",
+    "fuel 5\n;@ expect never within 5": "the number of instructions is given twice",
+    "expect never again": "never again is incomplete; write ;@ expect never within 1000",
 }
 
 
@@ -336,7 +336,7 @@ def test_objects_and_values_keep_to_the_rules_of_cases_without_them(pytester):
 
 def test_a_register_that_is_given_no_number_is_an_error(bare_cpu):
     bare_cpu.load("f: ret\n")
-    with pytest.raises(ValueError, match="'1' is no number"):
+    with pytest.raises(ValueError, match="'1' is not a number"):
         bare_cpu.call("f", xmm0="1")
     with pytest.raises(ValueError, match=r"eax is given 1\.5"):
         bare_cpu.call("f", eax=1.5)

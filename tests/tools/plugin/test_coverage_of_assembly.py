@@ -133,7 +133,7 @@ def test_a_booted_system_is_measured_kernel_and_programs(project):
 
 
 MISTAKES = {
-    ("--asm-cov-report=term",): "say nothing without --asm-cov",
+    ("--asm-cov-report=term",): "do nothing without --asm-cov",
     ("--asm-cov", "--asm-cov-report=html"): "there are term, term-missing, lcov, annotate",
     ("--asm-cov", "--asm-cov-report=term:x"): "the terminal has no file; write term",
     ("--asm-cov=nowhere",): "there is no such file or folder",

@@ -157,7 +157,7 @@ def test_files_that_are_no_objects_are_named(bare_cpu, here):
     (here / "lib.a").write_bytes(b"!<arch>\nfoo")
     (here / "cut.o").write_bytes(b"\x7fELF\x01\x01\x01")
     for name, message in [
-        ("text.o", "text.o is no ELF file; nasm makes one with -f elf32"),
+        ("text.o", "text.o is not an ELF file; nasm makes one with -f elf32"),
         ("lib.a", "lib.a is an archive: take out what is to be tested with ar x lib.a"),
         ("cut.o", "cut.o is damaged"),
         ("missing.o", "there is no .*missing.o; build it first, for instance with gcc -m32 -g -c missing.c"),

@@ -37,7 +37,7 @@ def cases(pytester, text, *arguments, encoding="utf-8"):
         ("// @set eax = 7", "*: // @ set is an ordinary comment; write ;@ set"),
         ("/*@ expect eax = 7 */", "*: /[*]@ expect is an ordinary comment; write ;@ expect"),
         (";; @ expect eax = 7", "*: ;; @ expect is an ordinary comment; write ;@ expect"),
-        ("  nop ;@ expect eax = 7", "*test_it.asm:6:7: ;@ expect stands behind code and does nothing there; give it*"),
+        ("  nop ;@ expect eax = 7", "*test_it.asm:6:7: ;@ expect stands after code and does nothing there; give it*"),
         ("g: ret ; @ fuel 7", "*: ; @ fuel is an ordinary comment; write ;@ fuel"),
         (";@ EXPECT eax = 7", "*: there is no ;@ EXPECT; did you mean expect[?]"),
     ],
@@ -110,7 +110,7 @@ def test_a_title_with_colons_can_be_selected_by_its_node_id(pytester):
     result.assert_outcomes(passed=1)
     assert 'name="Parser:next gives 5 [fast]"' in Path("out.xml").read_text()
     result = cases(pytester, text.replace("case f", "case Parser:next gives 5 [fast]"))
-    result.stdout.fnmatch_lines(["*there is a case 'Parser:next gives 5 [[]fast]' already*"])
+    result.stdout.fnmatch_lines(["*case 'Parser:next gives 5 [[]fast]' already exists*"])
 
 
 @pytest.mark.parametrize("sizes", ["same", "other"])
@@ -187,12 +187,12 @@ def test_files_are_named_as_in_the_document_wherever_the_project_lies(pytester):
 MISTAKES = [
     ('load("f: nop 5\\n")', "AsmErrors"),
     ('call("f", eaxx=1)', "ValueError: eaxx is neither a register*"),
-    ('call("f", eax="1")', "ValueError: eax is given '1', which is no number"),
-    ('call("f", stack=["a"])', "ValueError: stack is given 'a', which is no number"),
+    ('call("f", eax="1")', "ValueError: eax is given '1', which is not a number"),
+    ('call("f", stack=["a"])', "ValueError: stack is given 'a', which is not a number"),
     ('call("ff")', "KeyError: \"no label 'ff'; *"),
     ('protect(0x10000, 1, "rx")', "ValueError: 'rx' is none of none, r, rw"),
     ('segment("cs", 0)', "ValueError: 'cs' is none of ds, es, fs, gs"),
-    ('on_host_call("x", print)', "ValueError: 'x' is no port*"),
+    ('on_host_call("x", print)', "ValueError: 'x' is not a port*"),
     ("load()", "ValueError: load names of files, or one text with a line end"),
     ('load("missing.asm")', "FileNotFoundError: *missing.asm*"),
 ]

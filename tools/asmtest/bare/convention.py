@@ -82,7 +82,7 @@ def make_frame(
     """Return a call with these arguments; registers that are not given hold junk, the x87 stack is empty.
 
     Texts are put into memory with a zero behind, bytes without, and their addresses passed.  TypeError and ValueError
-    for what is no argument.
+    for what is not an argument.
     """
     cpu.clear_floating_point()
     registers = JUNK | dict(given)
@@ -116,7 +116,7 @@ def dwords_of(argument: Argument) -> list[int]:
     elif isinstance(argument, ctypes.Structure | ctypes._SimpleCData):
         data = bytes(argument)
     else:
-        raise TypeError(f"{argument!r} is no argument: pass numbers, texts, bytes, or objects of ctypes")
+        raise TypeError(f"{argument!r} is not an argument: pass numbers, texts, bytes, or objects of ctypes")
     return list(unpack(f"<{-(-len(data) // 4)}I", data + bytes(-len(data) % 4)))
 
 

@@ -214,7 +214,7 @@ class BareCpu:
     def on_host_call(self, port: int, answer: HostAnswer) -> None:
         """Answer OUT to a port with `answer(eax)`, which may change registers and memory."""
         if not isinstance(port, int):
-            raise ValueError(f"{port!r} is no port: give a number or a HostCall")  # noqa: TRY004 - as other mistakes
+            raise ValueError(f"{port!r} is not a port: give a number or a HostCall")  # noqa: TRY004 - as other mistakes
         name = HostCall(port).name.lower() if port in set(HostCall) else f"port {port:#x}"
         self.machine.host_calls.functions.pop(int(port), None)
         self.machine.host_calls.register(port, answer, name)

@@ -99,13 +99,13 @@ def protect(machine: Machine, address: int, length: int, rights: str, *, user: b
 def values_at_entry(stack: Sequence[int], registers: dict[str, int]) -> tuple[dict[str, int], int]:
     """Return the general registers and EFLAGS that a routine begins with: what is not given is 0, ESP below `stack`.
 
-    ValueError for a name that is neither a register nor a flag, and for a value that is no number.
+    ValueError for a name that is neither a register nor a flag, and for a value that is not a number.
     """
     values = dict.fromkeys(WHOLE, 0) | {"esp": STACK_TOP - 4 * len(stack)}
     eflags = registers.get("eflags", EFLAGS_FIXED)
     for name, value in [*registers.items(), *(("stack", value) for value in stack)]:
         if not isinstance(value, int):
-            raise ValueError(f"{name} is given {value!r}, which is no number")  # noqa: TRY004 - as other mistakes
+            raise ValueError(f"{name} is given {value!r}, which is not a number")  # noqa: TRY004 - as other mistakes
         if name in FLAGS:
             eflags = eflags & ~(1 << FLAGS[name]) | (value & 1) << FLAGS[name]
         elif name in values:

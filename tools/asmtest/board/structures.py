@@ -74,7 +74,7 @@ def _steps(path: str) -> list[str | int]:
         end = match.end()
         steps.append(match[1] or int(match[2]))
     if end != len(path) or not steps:
-        raise StructureError(f"{path!r} is no field; write for instance free, ring[3] or slots[0].linear")
+        raise StructureError(f"{path!r} is not a field; write for instance free, ring[3] or slots[0].linear")
     return steps
 
 

@@ -68,7 +68,7 @@ def lane_bits(lane: float, bits: int) -> int:
     if isinstance(lane, int):
         return lane & (1 << bits) - 1
     if not isinstance(lane, float):
-        raise ValueError(f"{lane!r} is no number")  # noqa: TRY004 - as other mistakes
+        raise ValueError(f"{lane!r} is not a number")  # noqa: TRY004 - as other mistakes
     if bits == BITS["st0"]:
         return extended(lane)
     return int.from_bytes(pack("<f" if bits == 32 else "<d", lane), "little")

@@ -179,11 +179,11 @@ def _take(cases: list[Case], common: list[Statement], titles: set[str], statemen
         hint = did_you_mean(word, USAGE) or f"there are {', '.join(USAGE)}"
         raise AsmError(statement.place, f"there is no ;@ {word}" if word else "an empty ;@ line", hint)
     if not statement.rest:
-        raise statement.error(f";@ {word} says nothing")
+        raise statement.error(f";@ {word} has no argument")
     if word == "case":
         case = Case(printable(statement.rest), statement.place)
         if case.name in titles:
-            raise statement.error(f"there is a case {case.name!r} already", "give each case a title of its own")
+            raise statement.error(f"case {case.name!r} already exists", "give each case a title of its own")
         titles.add(case.name)
         cases.append(case)
         return
@@ -221,7 +221,7 @@ def relations(statement: Statement, text: str | None = None) -> list[Relation]:
     for item in split_arguments(statement.rest if text is None else text):
         match = RELATION.match(item)
         if match is None or match["operator"] not in OPERATORS:
-            raise statement.error(f"{item!r} is no relation")
+            raise statement.error(f"{item!r} is not a relation")
         operator = "=" if match["operator"] == "==" else match["operator"]
         found.append(Relation(match["left"].strip(), operator, match["right"].strip(), statement))
     return found

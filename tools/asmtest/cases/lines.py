@@ -35,7 +35,7 @@ def lookalikes(file: str, number: int, line: str, words: Collection[str]) -> Ite
     place = Place(file, number, match.start() + 1, line)
     word = match["word"].lower()
     if match["mark"] == ";@":
-        yield AsmError(place, f";@ {word} stands behind code and does nothing there", "give it a line of its own")
+        yield AsmError(place, f";@ {word} stands after code and does nothing there", "give it a line of its own")
     else:
         yield AsmError(place, f"{match['mark']} {match['word']} is an ordinary comment", f"write ;@ {word}")
 

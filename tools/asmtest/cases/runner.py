@@ -230,7 +230,7 @@ class CaseRun:
         limit = fuel or (never[0] if never else None)
         instructions = never[1] if never else self._value(fuel.rest, fuel) if fuel else FUEL
         if limit and instructions < 1:
-            raise limit.error(f"{instructions} instructions are none", "write 1 or more")
+            raise limit.error(f"{instructions} instructions are too few", "write 1 or more")
         words = [self._value(item, stack) for item in split_arguments(stack.rest)] if stack else []
         registers = self.registers
         if self.convention is not None:
@@ -271,7 +271,7 @@ class CaseRun:
             match = NEVER.fullmatch(statement.rest)
             if match is not None:
                 if self.case.one("fuel"):
-                    raise statement.error("the number of instructions is said twice", "leave ;@ fuel out")
+                    raise statement.error("the number of instructions is given twice", "leave ;@ fuel out")
                 return statement, self._value(match[1], statement)
         return None
 
@@ -289,7 +289,7 @@ class CaseRun:
         word, _, rest = statement.rest.partition(" ")
         if word == "never":
             if not NEVER.fullmatch(statement.rest):
-                raise statement.error(f"{statement.rest} says nothing", "write ;@ expect never within 1000")
+                raise statement.error(f"{statement.rest} is incomplete", "write ;@ expect never within 1000")
             return []
         special = {"fault": self._expect_fault, "events": self._expect_events, "unchanged": self._expect_unchanged}
         if word in special:
@@ -309,7 +309,7 @@ class CaseRun:
         match = FAULT.fullmatch(text)
         if match is None:
             hint = "write ;@ expect fault = #PF 0x2 at 0x1000, or #GP 0, or #UD, or int 0x80"
-            raise statement.error(f"{text or 'nothing'} is no fault", hint)
+            raise statement.error(f"{text or 'nothing'} is not a fault", hint)
         name = match["name"]
         if name is not None and name not in EXCEPTIONS:
             hint = did_you_mean(name, EXCEPTIONS) or f"there are {', '.join(EXCEPTIONS)}"
@@ -346,7 +346,7 @@ class CaseRun:
         for item in fields:
             name, equals, value = item.partition("=")
             if not equals:
-                raise statement.error(f"{item!r} is no field of an event", ";@ expect events = take slot=1, give")
+                raise statement.error(f"{item!r} is not a field of an event", ";@ expect events = take slot=1, give")
             if event.fields.get(name) != self._value(value, statement):
                 return False
         return event.kind == kind
@@ -364,7 +364,7 @@ class CaseRun:
                     did_you_mean(name, [*WHOLE, *wide.BITS])
                     or f"write ;@ expect unchanged with some of {', '.join(WHOLE)}"
                 )
-                raise statement.error(f"{name or 'nothing'} is no register of 32 bits", hint)
+                raise statement.error(f"{name or 'nothing'} is not a register of 32 bits", hint)
             before = self.cpu.before[name] + (4 if name == "esp" else 0)  # RET takes the return address
             if result.registers[name] != before:
                 found.append(f"{name} was {before:#x} and is {result.registers[name]:#x}, expected unchanged")

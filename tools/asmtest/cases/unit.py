@@ -48,7 +48,7 @@ class Unit:
         for line in lines:
             match = OBJECT.match(line.rest)
             if match is None:
-                raise line.error(f"{line.rest} is no file", 'write ;@ object FILE, or ;@ object "a b.bin" at 0x7c00')
+                raise line.error(f"{line.rest} is not a file", 'write ;@ object FILE, or ;@ object "a b.bin" at 0x7c00')
             address = match["address"]
             at = value_of(address, line, Program(0, [], {})) if address else None
             objects.append((self.path.parent / match["file"].strip('"'), at))

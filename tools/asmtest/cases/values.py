@@ -56,7 +56,7 @@ def value_of(text: str, statement: Statement, program: Program) -> int:
 
 
 def memory_operand(text: str, statement: Statement, program: Program) -> tuple[int, int] | None:
-    """Return (address, bytes) of `dword [0x1000]`; None if the text is no memory operand."""
+    """Return (address, bytes) of `dword [0x1000]`; None if the text is not a memory operand."""
     match = MEMORY.match(text)
     if match is None:
         return None

@@ -40,7 +40,7 @@ def variants(case: Case) -> Iterator[tuple[str, Case]]:
     names = [name for values in chosen for name, _ in values[0]]
     for name in names:
         if names.count(name) > 1:
-            raise lines[-1].error(f"{name} has values already", "give each name one ;@ each line")
+            raise lines[-1].error(f"{name} already has values", "give each name one ;@ each line")
     for combination in product(*chosen):
         given = dict(pair for values in combination for pair in values)
         values = selectable(",".join(f"{name}={text}" for name, text in given.items()))
@@ -55,7 +55,7 @@ def _values(statement: Statement) -> Iterator[Values]:
     names = [name.strip() for name in match["names"].strip("()").split(",")]
     for name in names:
         if not NAME.fullmatch(name):
-            raise statement.error(f"{name or 'nothing'} is no name")
+            raise statement.error(f"{name or 'nothing'} is not a name")
         if name in PARTS:
             raise statement.error(f"{name} cannot be set", "registers of 32 bits and flags can")
     seen: set[Values] = set()
@@ -69,7 +69,7 @@ def _values(statement: Statement) -> Iterator[Values]:
             raise statement.error(f"{item or 'an empty value'} has no value for each of {', '.join(names)}")
         values = tuple(zip(names, texts, strict=True))
         if values in seen:
-            raise statement.error(f"{item} stands there twice", "leave one out")
+            raise statement.error(f"{item} is given twice", "leave one out")
         seen.add(values)
         yield values
 
@@ -98,7 +98,7 @@ def _replaced(text: str, names: dict[str, str]) -> str:
 
 
 def marks(case: Case) -> list[pytest.MarkDecorator]:
-    """Return the marks that a case's lines ask for; AsmError for what is no mark."""
+    """Return the marks that a case's lines ask for; AsmError for what is not a mark."""
     import pytest
 
     found: list[pytest.MarkDecorator] = []
@@ -117,7 +117,7 @@ def _mark(statement: Statement, text: str) -> pytest.MarkDecorator:
 
     match = MARK.match(text)
     if match is None:
-        raise statement.error(f"{text or 'nothing'} is no mark")
+        raise statement.error(f"{text or 'nothing'} is not a mark")
     try:
         arguments, options = _literals(match["arguments"] or "()")
     except (SyntaxError, ValueError):

@@ -122,7 +122,7 @@ def read_object(path: Path, at: int | None = None) -> ObjectFile:
     if image.startswith(ARCHIVE_MAGIC):
         raise ObjectError(f"{path.name} is an archive: take out what is to be tested with ar x {path.name}")
     if path.suffix.lower() in (".o", ".obj", ".elf", ".so") and at is None:
-        raise ObjectError(f"{path.name} is no ELF file; nasm makes one with -f elf32, gcc with -m32 -c")
+        raise ObjectError(f"{path.name} is not an ELF file; nasm makes one with -f elf32, gcc with -m32 -c")
     if not image:
         raise ObjectError(f"{path.name} is empty")
     part = Part(path.name, image, len(image), writable=True, executable=True, fixed=at is not None, address=at or 0)
@@ -189,7 +189,7 @@ class _Elf:
             if kind in TABLES or kind == "SHT_NULL":
                 continue
             if flags & SHF_TLS and size:
-                raise ObjectError(f"{self.path.name} has thread-local data ({section.name}), for which nobody sets gs")
+                raise ObjectError(f"{self.path.name} has thread-local data ({section.name}), for which nothing sets gs")
             data = b"" if kind == "SHT_NOBITS" else self._bytes(section["sh_offset"], size, section.name)
             self.parts[number] = Part(
                 section.name, data, size, max(section["sh_addralign"], 1), bool(flags & SHF_WRITE),
@@ -259,5 +259,5 @@ class _Elf:
             for item in section.iter_relocations():
                 kind = names.get(item["r_info_type"], f"relocation {item['r_info_type']}")
                 if item["r_info_sym"] >= len(self.symbols):
-                    raise ObjectError(f"{self.path.name} is damaged: {section.name} names a symbol that is none")
+                    raise ObjectError(f"{self.path.name} is damaged: {section.name} names a symbol that does not exist")
                 part.relocations.append(Relocation(item["r_offset"], kind, self.symbols[item["r_info_sym"]]))

@@ -83,7 +83,7 @@ has_separator:
 
         .rodata
 no_path:
-        .asciz  ": is a path; give a name, and the directory to look in behind it"
+        .asciz  ": is a path; give a name, and the directory to look in after it"
         .bss
         .align  4
 find_found:

@@ -283,9 +283,9 @@ put_hex_byte:
 
         .rodata
 behind_end:
-        .asciz  ": lies behind the end of the file"
+        .asciz  ": lies past the end of the file"
 not_number:
-        .asciz  ": is no number of bytes; write 4096 or 0x1000"
+        .asciz  ": is not a number of bytes; write 4096 or 0x1000"
 asterisk:
         .asciz  "*"
         .bss

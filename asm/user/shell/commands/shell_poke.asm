@@ -68,7 +68,7 @@ command_poke:
 
         .rodata
 not_byte:
-        .asciz  ": is no byte; write 0 to 255, or 0x00 to 0xff"
+        .asciz  ": is not a byte; write 0 to 255, or 0x00 to 0xff"
         .bss
         .align  4
 poke_file:

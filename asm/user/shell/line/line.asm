@@ -55,7 +55,7 @@ read_line:
         call    echo_insert
         jmp     .key
 
-        ; Half a line is no command: on a terminal nothing more goes in, elsewhere the line will be refused.
+        ; Half a line is not a command: on a terminal nothing more goes in, elsewhere the line will be refused.
 .full:
         mov     byte ptr [line_cut], 1
         cmp     dword ptr [interactive], 0

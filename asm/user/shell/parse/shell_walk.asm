@@ -16,7 +16,7 @@ WALK_DEEP = -2                  ; … there are WALK_LEVELS above it
 ; walk: visit everything below a directory.
 ;   in:        path, ecx   the directory, absolute, and its length
 ;              walk_entry  called for each entry: edi  DirectoryEntry, ebx  WalkLevel, path  its directory
-;              walk_end    called after it if it is no directory, or one that can be read
+;              walk_end    called after it if it is not a directory, or one that can be read
 ;              walk_error  called instead if it cannot: eax  ErrorCode or WALK_…, edi  DirectoryEntry
 ;              The three may clobber every register.
 ;   out:       CF=0  eax  0, or STATUS_FAILED if a directory below could not be read
@@ -241,7 +241,7 @@ put_entry_path:
 
         .rodata
 walk_loop:
-        .asciz  ": is a directory that it lies in"
+        .asciz  ": is a directory that contains it"
 walk_deep:
         .asciz  ": more than 32 directories deep"
         .bss

@@ -79,7 +79,7 @@ hosted_step:
         REFUSED BAD_CALL
         jmp     serve_honestly
 
-; unknown_calls: every number that is no server call.
+; unknown_calls: every number that is not a server call.
 unknown_calls:
         mov     ebp, ServerCall.DIRECTORY_CHANGED + 1
 .next:

@@ -160,7 +160,7 @@ def test_changes_go_with_their_disk_and_somebody_says_so(session: Sessions, file
     made.start("reader", "r/d0/f")
     assert made.run().reason == "halt"
     assert made.output == files["f"].content(IMAGE), "as it is on the disk"
-    assert "d0: 20 changed blocks of 4096 bytes have gone with the disk" in made.log
+    assert "d0: 20 changed blocks of 4096 bytes were lost with the disk" in made.log
     assert made.unaccounted() == []
 
 

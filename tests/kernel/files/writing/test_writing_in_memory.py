@@ -148,7 +148,7 @@ def test_a_window_that_was_opened_to_be_read_ends_who_writes_to_it(session: Sess
     files["f"] = straight(8)
     made = write(session, "x", "f", ("writer", "a/d0/f"))
     assert made.codes == [FAULT_EXIT_CODE, 8 * BLOCK]
-    reason = "the file was not opened to be written (a page of a file)"
+    reason = "the file was not opened for writing (a page of a file)"
     assert any("#PF page fault: write of" in line and reason in line for line in made.log)
     assert made.unaccounted() == []
 
