@@ -46,7 +46,7 @@ def assembled(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Program, b
     return run
 
 
-def test_the_second_time_gives_the_same_program_without_assembling(
+def test_assembling_a_source_again_gives_the_same_program_from_the_cache(
     unit: Path, assembled: Callable[..., tuple[Program, bool]]
 ) -> None:
     first, hit = assembled(unit)
@@ -56,7 +56,7 @@ def test_the_second_time_gives_the_same_program_without_assembling(
     assert first == second == assemble(unit)
 
 
-def test_where_one_stands_matters_only_to_relative_paths(
+def test_the_current_directory_matters_only_to_relative_paths(
     unit: Path, assembled: Callable[..., tuple[Program, bool]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(unit.parent)
@@ -122,7 +122,7 @@ def test_damaged_entries_are_assembled_anew(unit: Path, assembled: Callable[...,
     assert entries(unit) == [entry]
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(
+def test_the_assembler_works_without_a_cache_that_cannot_be_written(
     unit: Path, assembled: Callable[..., tuple[Program, bool]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocker = unit.parent / "blocker"
@@ -139,7 +139,7 @@ def test_errors_are_not_cached(unit: Path) -> None:
             cache.assemble_cached(unit)
 
 
-def test_a_hit_loads_neither_keystone_nor_capstone(unit: Path) -> None:
+def test_a_cache_hit_loads_neither_keystone_nor_capstone(unit: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from callgate.asm.assembler.cache import assemble_cached\n"
         f"program = assemble_cached(Path({str(unit)!r})); program.symbol_at(program.entry); program.elf()\n"

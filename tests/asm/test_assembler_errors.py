@@ -178,7 +178,7 @@ GOLDEN = {
 
 
 @pytest.mark.parametrize("source", GOLDEN, ids=lambda source: source.splitlines()[0])
-def test_a_mistake_is_told_with_place_reason_and_remedy(source: str) -> None:
+def test_a_mistake_is_reported_with_place_reason_and_remedy(source: str) -> None:
     first = errors_of(source)[0].splitlines()[0]
     assert first.startswith(f"t.asm:{GOLDEN[source]}"), first
 
@@ -193,14 +193,14 @@ SELF_EVIDENT = ("division by zero", "stop here", "nothing is not defined", "does
 
 
 @pytest.mark.parametrize("source", GOLDEN, ids=lambda source: source.splitlines()[0])
-def test_every_mistake_is_told_with_what_to_write_instead(source: str) -> None:
+def test_every_mistake_is_reported_with_what_to_write_instead(source: str) -> None:
     with pytest.raises(AsmErrors) as caught:
         assemble_text(source, name="t.asm")
     for error in caught.value.errors:
         assert error.hint or any(text in error.message for text in SELF_EVIDENT), str(error)
 
 
-def test_what_would_command_a_terminal_is_not_shown() -> None:
+def test_control_sequences_for_a_terminal_are_not_shown_in_errors() -> None:
     (error,) = errors_of("nop\n \x1b[31mmov eax, 1")
     assert error.splitlines()[1] == "     ?[31mmov eax, 1"
 
@@ -210,12 +210,12 @@ def test_an_error_shows_the_line_with_a_caret() -> None:
     assert error.splitlines()[1:] == ["    \tmov\teax, [ecx + edx*3]", "    \t   \t      ^"]
 
 
-def test_many_mistakes_are_told_in_one_run_in_order_of_their_lines() -> None:
+def test_many_mistakes_are_reported_in_one_run_in_order_of_their_lines() -> None:
     source = "mov al, 300\nfoo eax\nmov eax, nowhere\n.byte 1,\nmov [eax], 1\nnop\n"
     assert [error.split(":")[1] for error in errors_of(source)] == ["1", "2", "3", "4", "5"]
 
 
-def test_at_most_twenty_mistakes_are_told() -> None:
+def test_at_most_twenty_mistakes_are_reported() -> None:
     assert len(errors_of("foo\n" * 100)) == 20
 
 
@@ -235,7 +235,7 @@ def test_macros_and_includes_show_the_way_to_the_mistake(tmp_path: Path) -> None
     ]
 
 
-def test_a_missing_include_tells_where_it_was_looked_for(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_include_says_where_it_was_looked_for(tmp_path: Path) -> None:
     main = tmp_path / "main.asm"
     main.write_text('nop\n.include "gone.inc"\n')
     with pytest.raises(AsmErrors) as caught:
@@ -258,7 +258,7 @@ def test_a_file_that_cannot_be_read_is_an_os_error(tmp_path: Path) -> None:
         assemble(tmp_path)
 
 
-def test_binary_files_have_bounds(tmp_path: Path) -> None:
+def test_an_incbin_outside_its_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "blob").write_bytes(b"1234")
     (tmp_path / "m.asm").write_text('.data\n.incbin "blob", 2, 3\n')
     with pytest.raises(AsmErrors, match="has 4 bytes, not 2 to 5"):
@@ -290,7 +290,7 @@ def test_a_macro_that_calls_itself_is_stopped() -> None:
     ],
 )  # fmt: skip
 @pytest.mark.timeout(20)
-def test_what_has_no_end_is_given_up_with_an_error(source: str) -> None:
+def test_a_source_that_expands_without_end_is_refused(source: str) -> None:
     assert errors_of(source)
 
 

@@ -74,19 +74,19 @@ def attempt(source: str) -> tuple[Program | None, list[AsmError]]:
 @pytest.mark.thorough(only=True)
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(SOURCE)
-def test_words_in_any_order_end_in_a_program_or_in_errors(source: str) -> None:
+def test_words_in_any_order_give_a_program_or_errors(source: str) -> None:
     check(source)
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=200))
-def test_any_text_ends_in_a_program_or_in_errors(source: str) -> None:
+def test_any_text_gives_a_program_or_errors(source: str) -> None:
     check(source)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
-def test_a_source_with_damage_ends_in_a_program_or_in_errors(data: st.DataObject) -> None:
+def test_a_damaged_source_gives_a_program_or_errors(data: st.DataObject) -> None:
     source = GOOD
     for _ in range(data.draw(st.integers(1, 4))):
         start = data.draw(st.integers(0, len(source)))
@@ -104,12 +104,12 @@ KILLERS = (
 
 @pytest.mark.parametrize("source", KILLERS)
 @pytest.mark.timeout(10)
-def test_what_kills_keystone_does_no_harm(source: str) -> None:
+def test_input_that_crashes_keystone_does_no_harm(source: str) -> None:
     check(source)
     check(f"start: nop\n{source}\nnop\n")
 
 
-def test_the_good_source_is_good() -> None:
+def test_the_source_that_is_damaged_assembles_undamaged() -> None:
     program = check(GOOD.replace(', "x"', ""))
     assert program is not None
     assert len(program.events) == 1

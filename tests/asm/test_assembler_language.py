@@ -46,7 +46,7 @@ def test_forward_references_and_distances_are_resolved() -> None:
     assert code(source, origin=0x1000) == "b910000000b805000000ba1010000090"
 
 
-def test_dollar_and_dot_are_the_address_of_the_statement() -> None:
+def test_dollar_and_dot_are_the_address_of_their_statement() -> None:
     assert code("nop\n.long $, ., $ + 4\n", origin=0x100) == "90" + "01010000" * 2 + "05010000"
 
 
@@ -64,7 +64,7 @@ def test_a_label_may_share_the_line_with_an_instruction() -> None:
     assert program.address("next") == program.address("again") == program.address("start") + 1
 
 
-def test_branches_are_short_where_that_reaches_and_near_where_not() -> None:
+def test_branches_are_short_where_that_reaches_and_near_elsewhere() -> None:
     assert code("a: .space 126\n jmp a\n")[-4:] == "eb80"
     assert code("a: .space 127\n jmp a\n")[-10:] == "e97cffffff"
     assert code(" jne b\n.space 127\nb:\n")[:4] == "757f"
@@ -142,7 +142,7 @@ def test_alignment_fills_code_with_nops_and_data_with_zeros() -> None:
     assert code("ret\n.p2align 2, 0xcc\nret\n") == "c3ccccccc3"
 
 
-def test_org_goes_to_an_offset_of_the_section() -> None:
+def test_org_moves_to_an_offset_of_the_section() -> None:
     assert code("nop\n.org 4, 0xcc\nnop\n", origin=0x7C00) == "90cccccc90"
     assert code("a: nop\n.space 4 - ($ - a)\nnop\n") == "9000000090"
 
@@ -184,7 +184,7 @@ def test_a_condition_knows_a_common_block_and_a_local_label_above_it() -> None:
     assert assemble_text(source).sections[0].data == b"\x90\xfc"
 
 
-def test_blocks_repeat() -> None:
+def test_repeat_blocks_are_expanded_as_often_as_they_say() -> None:
     assert code("N = 3\n.rept N\n.rept 2\nnop\n.endr\nret\n.endr\n") == "9090c3" * 3
     assert code(".irp r, eax, ecx\npush \\r\n.endr\n") == "5051"
 
@@ -207,7 +207,7 @@ def test_a_unit_may_repeat_a_predefined_value_but_not_change_it() -> None:
     assert "predefined" in message("PAGE_SIZE = 4097\n")
 
 
-def test_operands_may_be_written_in_intel_or_nasm_manner() -> None:
+def test_operands_may_be_written_in_the_style_of_intel_or_nasm() -> None:
     for text in ("mov dword ptr [eax], 1", "mov dword [eax], 1", "mov [eax], dword 1", "MOV DWORD PTR [EAX], 1"):
         assert code(text) == "c70001000000"
     for text in ("mov eax, fs:[ecx]", "mov eax, [fs:ecx]", "mov eax, dword ptr fs:[ecx]"):
@@ -224,7 +224,7 @@ def test_the_segment_of_ebp_can_be_overridden() -> None:
     assert code("mov eax, ss:[ebp]") == code("mov eax, [ebp]") == "8b4500"
 
 
-def test_plain_names_are_the_32_bit_forms() -> None:
+def test_mnemonics_without_a_size_are_the_32_bit_forms() -> None:
     assert code("iret\npushf\npopf\npusha\npopa\npush 8\npush ds\npush x\nx:", origin=0x1000) == (
         "cf9c9d6061" + "6a08" + "1e" + "680d100000"
     )

@@ -46,11 +46,11 @@ def program(tmp_path: Path) -> Program:
     return assemble(source, origin=0xC0100000, load=0x100000)
 
 
-def test_a_program_comes_back_whole_from_its_file(program: Program) -> None:
+def test_a_program_is_read_back_whole_from_its_elf_file(program: Program) -> None:
     assert Program.from_elf(program.elf()) == program
 
 
-def test_the_file_without_debug_information_holds_no_path(program: Program, tmp_path: Path) -> None:
+def test_an_elf_file_without_debug_information_holds_no_path(program: Program, tmp_path: Path) -> None:
     image = program.elf(debug=False)
     assert str(tmp_path).encode() not in image
     with pytest.raises(ValueError, match="not written by this assembler"):
@@ -58,12 +58,12 @@ def test_the_file_without_debug_information_holds_no_path(program: Program, tmp_
 
 
 @pytest.mark.parametrize("image", [b"", b"\x7fELF", b"\x7fELF\1\1\1" + bytes(9), b"\x7fELF\1\1\1" + b"\xff" * 60])
-def test_what_is_no_file_of_ours_is_a_value_error(image: bytes) -> None:
+def test_a_file_that_the_assembler_did_not_write_is_a_value_error(image: bytes) -> None:
     with pytest.raises(ValueError, match="ELF"):
         Program.from_elf(image)
 
 
-def test_a_damaged_file_is_a_value_error_or_reads_as_it_was(program: Program) -> None:
+def test_a_damaged_elf_file_is_a_value_error_or_reads_as_before(program: Program) -> None:
     image = program.elf()
     for cut in range(0, len(image), 97):
         with pytest.raises(ValueError, match=r"ELF|damaged"):
@@ -82,7 +82,7 @@ def elf_file(image: bytes) -> Any:
     return elffile.ELFFile(io.BytesIO(image))
 
 
-def test_segments_carry_permissions_and_load_addresses(program: Program) -> None:
+def test_elf_segments_carry_permissions_and_load_addresses(program: Program) -> None:
     elf = elf_file(program.elf())
     assert (elf["e_machine"], elf["e_type"], elf["e_entry"]) == ("EM_386", "ET_EXEC", program.address("start"))
     shape = [(s["p_vaddr"], s["p_paddr"], s["p_flags"], s["p_filesz"], s["p_memsz"]) for s in elf.iter_segments()]
@@ -97,7 +97,7 @@ def test_segments_carry_permissions_and_load_addresses(program: Program) -> None
         assert segment["p_offset"] % 4096 == segment["p_vaddr"] % 4096
 
 
-def test_symbols_have_types_and_sizes(program: Program) -> None:
+def test_elf_symbols_have_types_and_sizes(program: Program) -> None:
     symbols = elf_file(program.elf()).get_section_by_name(".symtab")
     shape = {
         s.name: (s["st_info"]["type"], s["st_info"]["bind"], s["st_size"]) for s in symbols.iter_symbols() if s.name
@@ -124,7 +124,7 @@ def test_the_line_table_names_every_instruction(program: Program) -> None:
     assert rows == {line.address: (line.file, line.line) for line in program.lines}
 
 
-def test_the_file_is_laid_out_as_its_headers_say(program: Program) -> None:
+def test_the_elf_file_is_laid_out_as_its_headers_say(program: Program) -> None:
     image = program.elf()
     offset, size, count = struct.unpack_from("<I", image, 32)[0], *struct.unpack_from("<HH", image, 46)
     assert offset + size * count == len(image)
@@ -162,7 +162,7 @@ def test_gdb_disassembles_what_was_written(program: Program, tmp_path: Path) -> 
     assert "cmp    eax,0xa" in out
 
 
-def test_a_unit_without_code_has_a_file_too() -> None:
+def test_a_unit_without_code_can_be_written_as_elf() -> None:
     program = assemble_text(".data\nx: .long 1\n")
     assert Program.from_elf(program.elf()) == program
     empty = assemble_text("")

@@ -54,7 +54,7 @@ WRONG = [
 @pytest.mark.parametrize(
     ("wanted", "wrong", "right"), WRONG, ids=lambda value: value if isinstance(value, str) else None
 )
-def test_wrong_bytes_are_found_and_right_ones_pass(wanted: Instruction, wrong: str, right: str) -> None:
+def test_wrong_encodings_are_found_and_right_ones_pass(wanted: Instruction, wrong: str, right: str) -> None:
     assert verify(bytes.fromhex(wrong), wanted)
     assert verify(bytes.fromhex(right), wanted) is None
 
@@ -74,7 +74,7 @@ def lying_keystone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize(
     "source", ["add eax, 2", "sub eax, 1", "add ecx, 1", "add dword ptr [eax], 1", "inc eax", "hlt"]
 )
-def test_an_instruction_that_comes_out_wrong_is_an_error(source: str) -> None:
+def test_an_instruction_that_is_encoded_wrongly_is_an_error(source: str) -> None:
     assert assemble_text("add eax, 1").sections[0].data.hex() == "83c001"
     with pytest.raises(AsmErrors, match="would be encoded wrongly as 83 c0 01"):
         assemble_text(source)
@@ -84,7 +84,7 @@ def test_an_instruction_that_comes_out_wrong_is_an_error(source: str) -> None:
     ("code", "mnemonic"),
     [("7402", "jne"), ("eb0290", "jmp"), ("e3fe", "jcxz"), ("66e90000", "jmp"), ("e800000000", "jmp")],
 )
-def test_wrong_branches_are_found(code: str, mnemonic: str) -> None:
+def test_wrongly_encoded_branches_are_found(code: str, mnemonic: str) -> None:
     assert verify_branch(bytes.fromhex(code), mnemonic)
 
 
@@ -92,7 +92,7 @@ def test_wrong_branches_are_found(code: str, mnemonic: str) -> None:
     ("code", "mnemonic"),
     [("75fe", "jne"), ("eb02", "jmp"), ("67e3fe", "jcxz"), ("0f8400010000", "je"), ("e2f0", "loop")],
 )
-def test_right_branches_pass(code: str, mnemonic: str) -> None:
+def test_rightly_encoded_branches_pass(code: str, mnemonic: str) -> None:
     assert verify_branch(bytes.fromhex(code), mnemonic) is None
 
 

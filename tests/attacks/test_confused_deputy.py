@@ -28,7 +28,9 @@ ATTACKS = (
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_the_kernel_does_for_nobody_what_he_may_not_do_himself(arena: Callable[..., Any], attack: str) -> None:
+def test_the_kernel_does_nothing_for_a_program_that_the_program_may_not_do_itself(
+    arena: Callable[..., Any], attack: str
+) -> None:
     made = arena()
     made.victim()
     made.attacker("deputy", ATTACKS.index(attack))

@@ -53,11 +53,11 @@ def attacks() -> set[str]:
     return {node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
 
 
-def test_every_call_of_policy_stands_in_the_table_and_nothing_else() -> None:
+def test_the_table_of_host_call_costs_lists_exactly_the_calls_that_policy_answers() -> None:
     assert set(rows()) == registered()
 
 
-def test_a_call_in_the_table_was_made_by_a_test_that_is_there_or_says_why_it_was_not() -> None:
+def test_each_call_in_the_table_of_host_call_costs_names_a_test_or_why_there_is_none() -> None:
     known = attacks()
     for name, (calls, lines, _, last) in rows().items():
         if int(calls.replace(",", "")):
@@ -67,7 +67,7 @@ def test_a_call_in_the_table_was_made_by_a_test_that_is_there_or_says_why_it_was
             assert last == measure_host_calls.NOT_MEASURED[name], name
 
 
-def test_policy_has_no_answer_to_what_machine_code_answers() -> None:
+def test_policy_does_not_answer_calls_that_machine_code_answers() -> None:
     system = System([], SystemOptions())
     try:
         answered = {f"system.{SystemCall(number).name.lower()}" for number in system.kernel.system_calls.table}

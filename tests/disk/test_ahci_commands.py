@@ -56,7 +56,7 @@ def test_identify_is_a_pio_command_with_a_checksum(rig: Rig) -> None:
     assert (setup[0], setup[1], setup[15], setup[16:18]) == (0x5F, 0x60, 0x50, b"\0\2")
 
 
-def test_identify_says_what_hdparm_expects(rig: Rig, tool: Any) -> None:
+def test_hdparm_decodes_identify_data_of_ahci_drives_as_expected(rig: Rig, tool: Any) -> None:
     rig.build(0, IDENTIFY, prdt=[(HIGH, 512)])
     rig.issue(1)
     words = struct.unpack("<256H", bytes(rig.board.memory(HIGH, 512)))
@@ -71,7 +71,7 @@ def test_identify_says_what_hdparm_expects(rig: Rig, tool: Any) -> None:
         assert expected in report, report
 
 
-def test_features_show_in_identify(rig: Rig) -> None:
+def test_features_that_are_switched_on_show_in_identify(rig: Rig) -> None:
     for feature, count in ((0x82, 0), (0x55, 0), (0x03, 0x42)):
         rig.build(0, 0xEF, features=feature, count=count)
         rig.issue(1)
@@ -89,7 +89,7 @@ def test_unknown_features_are_aborted(rig: Rig, features: int, count: int) -> No
     assert rig.port(TFD) == 0x451
 
 
-def test_power_mode_is_active_and_comes_back_in_the_count(rig: Rig) -> None:
+def test_check_power_mode_returns_active_in_the_count(rig: Rig) -> None:
     rig.build(0, 0xE5)
     rig.issue(1)
     assert rig.board.memory(FIS + 0x40, 20)[12] == 0xFF
@@ -180,7 +180,7 @@ def test_queued_commands_may_end_out_of_order(board: Any, data: bytes) -> None:
     assert bytes(board.memory(HIGH, 32 * 1024)) == data[: 32 * 1024]
 
 
-def test_the_tag_is_the_commands_own_not_its_slot(rig: Rig) -> None:
+def test_the_tag_of_a_queued_command_need_not_be_its_slot(rig: Rig) -> None:
     rig.build(3, READ_FPDMA, 0, 9 << 3, 1, prdt=[(HIGH, 512)])
     rig.issue(1 << 3, queued=1 << 9, run=False)
     assert (rig.port(CI), rig.port(SACT)) == (0, 1 << 9)
@@ -188,7 +188,7 @@ def test_the_tag_is_the_commands_own_not_its_slot(rig: Rig) -> None:
     assert rig.port(SACT) == 0
 
 
-def test_latency_is_paid_per_command_and_per_sector(board: Any, data: bytes) -> None:
+def test_each_command_and_each_sector_takes_its_latency(board: Any, data: bytes) -> None:
     rig = Rig(board, AhciController([MemoryMedium(data)], latency=Latency(command=10_000, sector=100)))
     rig.read(0, 0, 50, [(HIGH, 25600)])
     rig.issue(1)
@@ -199,7 +199,7 @@ def test_latency_is_paid_per_command_and_per_sector(board: Any, data: bytes) -> 
     assert board.clock == 15_000 + 10_000 + 20 * 100, "positioning overlaps, transfers do not"
 
 
-def test_slow_sectors_let_others_pass(board: Any, data: bytes) -> None:
+def test_queued_commands_pass_others_that_wait_for_slow_sectors(board: Any, data: bytes) -> None:
     medium = FaultInjecting(MemoryMedium(data), slow={5: 1_000_000})
     rig = Rig(board, AhciController([medium]))
     rig.queue(0, 5, 1, [(HIGH, 512)])

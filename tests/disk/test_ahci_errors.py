@@ -80,7 +80,7 @@ def test_a_medium_error_halts_the_port_until_it_is_restarted(board: Any, data: b
     assert bytes(board.memory(HIGH + 0x3000, 1536)) == data[30 * 512 : 33 * 512]
 
 
-def test_a_queued_error_is_told_by_the_log_and_ends_the_whole_queue(board: Any, data: bytes) -> None:
+def test_the_error_of_a_queued_command_is_in_the_log_and_ends_the_whole_queue(board: Any, data: bytes) -> None:
     rig = Rig(board, AhciController([FaultInjecting(MemoryMedium(data), bad=[0x59])]))
     for tag in range(8):
         rig.queue(tag, 0x10 * tag + 8, 4, [(HIGH + tag * 0x1000, 2048)])
@@ -126,7 +126,7 @@ def test_a_plain_command_among_queued_ones_aborts_them_all(rig: Rig) -> None:
     assert rig.log()[0] & 0x80
 
 
-def test_queued_commands_without_ncq_are_unknown(board: Any, data: bytes) -> None:
+def test_queued_commands_are_unknown_to_a_drive_without_ncq(board: Any, data: bytes) -> None:
     rig = Rig(board, AhciController([MemoryMedium(data)], ncq=False))
     assert not rig.hba(CAP) & 1 << 30
     rig.queue(0, 0, 1, [(HIGH, 512)])
@@ -149,7 +149,7 @@ def test_sectors_beyond_the_end_are_not_found(rig: Rig, lba: int) -> None:
     ids=["hole", "end of high RAM", "end of low RAM", "far", "odd address", "odd length", "wraps"],
 )  # fmt: skip
 @pytest.mark.parametrize("queued", [False, True])
-def test_a_region_that_cannot_be_is_a_host_bus_error(rig: Rig, prdt: list[tuple[int, int]], queued: bool) -> None:
+def test_an_impossible_prdt_region_is_a_host_bus_error(rig: Rig, prdt: list[tuple[int, int]], queued: bool) -> None:
     if queued:
         rig.queue(0, 0, 1, prdt)
         rig.issue(1, queued=1)
@@ -170,7 +170,7 @@ def test_a_region_that_cannot_be_is_a_host_bus_error(rig: Rig, prdt: list[tuple[
 
 
 @pytest.mark.parametrize("what", ["list", "table", "received FISes", "PRDT"])
-def test_structures_outside_memory_are_host_bus_errors(rig: Rig, what: str) -> None:
+def test_command_structures_outside_memory_are_host_bus_errors(rig: Rig, what: str) -> None:
     rig.read(0, 0, 1, [(HIGH, 512)])
     if what == "list":
         rig.port(CLBU, 7)
@@ -186,7 +186,7 @@ def test_structures_outside_memory_are_host_bus_errors(rig: Rig, what: str) -> N
 
 
 @pytest.mark.parametrize(("length", "kind"), [(0, 0x27), (4, 0x27), (6, 0x27), (5, 0x34)])
-def test_a_frame_that_is_no_command_is_an_interface_error(rig: Rig, length: int, kind: int) -> None:
+def test_a_fis_that_is_not_a_command_is_an_interface_error(rig: Rig, length: int, kind: int) -> None:
     rig.build(0, IDENTIFY, prdt=[(HIGH, 512)], length=length, kind=kind)
     rig.issue(1)
     assert rig.port(PIS) & IFS
@@ -194,7 +194,7 @@ def test_a_frame_that_is_no_command_is_an_interface_error(rig: Rig, length: int,
     assert rig.board.transfers == []
 
 
-def test_a_short_prdt_overflows_and_keeps_what_fits(rig: Rig, data: bytes) -> None:
+def test_a_prdt_that_is_too_short_overflows_and_the_data_that_fit_are_kept(rig: Rig, data: bytes) -> None:
     rig.read(0, 4, 3, [(HIGH, 700)])
     rig.issue(1)
     assert rig.port(PIS) == DHRS | OFS
@@ -202,7 +202,7 @@ def test_a_short_prdt_overflows_and_keeps_what_fits(rig: Rig, data: bytes) -> No
     assert bytes(rig.board.memory(HIGH, 1536)) == data[4 * 512 : 4 * 512 + 700] + bytes(836)
 
 
-def test_a_short_prdt_of_a_write_hangs_the_drive_until_it_is_reset(board: Any, data: bytes) -> None:
+def test_a_prdt_that_is_too_short_for_a_write_hangs_the_drive_until_it_is_reset(board: Any, data: bytes) -> None:
     medium = MemoryMedium(data)
     rig = Rig(board, AhciController([medium]))
     rig.build(0, WRITE_DMA_EXT, 0, 2, prdt=[(HIGH, 512)])
@@ -229,7 +229,7 @@ def test_an_empty_prdt_is_an_overflow(rig: Rig) -> None:
 # Hot plug.
 
 
-def test_unplugging_ends_nothing_and_is_told(rig: Rig) -> None:
+def test_unplugging_a_drive_ends_no_command_and_is_signalled(rig: Rig) -> None:
     for tag in range(8):
         rig.queue(tag, tag, 1, [(HIGH + tag * 512, 512)])
     rig.issue(0xFF, queued=0xFF, run=False)
@@ -247,7 +247,7 @@ def test_unplugging_ends_nothing_and_is_told(rig: Rig) -> None:
     assert (rig.port(PIS), rig.board.lines) == (0, set())
 
 
-def test_a_new_drive_does_nothing_that_was_asked_of_the_old_one(rig: Rig) -> None:
+def test_a_new_drive_runs_no_command_of_the_old_one(rig: Rig) -> None:
     rig.read(0, 0, 1, [(HIGH, 512)])
     rig.issue(1, run=False)
     rig.controller.unplug(0)
@@ -264,7 +264,7 @@ def test_a_new_drive_does_nothing_that_was_asked_of_the_old_one(rig: Rig) -> Non
 
 
 @pytest.mark.parametrize("how", [{"removed_after": 3}, {"removed_at": 4000}])
-def test_a_medium_that_vanishes_takes_its_drive_along(board: Any, data: bytes, how: dict[str, int]) -> None:
+def test_the_drive_of_a_medium_that_vanishes_is_unplugged(board: Any, data: bytes, how: dict[str, int]) -> None:
     medium = FaultInjecting(MemoryMedium(data), clock=lambda: board.clock, **how)
     rig = Rig(board, AhciController([medium]))
     for slot in range(8):
@@ -279,7 +279,7 @@ def test_a_medium_that_vanishes_takes_its_drive_along(board: Any, data: bytes, h
 # Snapshots, hostility.
 
 
-def test_a_saved_state_goes_on_as_if_nothing_had_been(board: Any, data: bytes) -> None:
+def test_a_controller_continues_from_a_saved_state_as_if_never_interrupted(board: Any, data: bytes) -> None:
     rig = Rig(board, AhciController([MemoryMedium(data)]))
     for tag in range(4):
         rig.queue(tag, tag, 1, [(HIGH + tag * 512, 512)])
@@ -299,7 +299,7 @@ def test_a_saved_state_goes_on_as_if_nothing_had_been(board: Any, data: bytes) -
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_no_guest_can_make_the_controller_raise(board: Any, data: bytes, seed: int) -> None:
+def test_no_guest_can_make_the_ahci_controller_raise_an_exception(board: Any, data: bytes, seed: int) -> None:
     chance = random.Random(seed)
     controller = AhciController([MemoryMedium(data), None], ncq=chance.random() < 0.8)
     rig = Rig(board, controller)

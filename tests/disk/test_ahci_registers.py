@@ -64,7 +64,7 @@ def rig(board: Any, data: bytes) -> Rig:
 # Registers.
 
 
-def test_registers_have_their_reset_values(board: Any, data: bytes) -> None:
+def test_ahci_registers_have_their_reset_values(board: Any, data: bytes) -> None:
     controller = board.plug_in(AhciController([MemoryMedium(data), None]))
     read = lambda register: controller.mmio_read(BASE + register, 4)  # noqa: E731 - a word for the lines below
     assert read(CAP) == 1 << 31 | 1 << 30 | 2 << 20 | 1 << 18 | 31 << 8 | 1
@@ -79,7 +79,7 @@ def test_registers_have_their_reset_values(board: Any, data: bytes) -> None:
     assert read(0x200) == 0, "no third port"
 
 
-def test_read_only_bits_stay(rig: Rig) -> None:
+def test_read_only_bits_of_registers_cannot_be_changed(rig: Rig) -> None:
     for register in (CAP, PI, VS, CAP2):
         before = rig.hba(register)
         rig.hba(register, 0x5A5A_5A5A)
@@ -92,18 +92,18 @@ def test_read_only_bits_stay(rig: Rig) -> None:
     assert rig.hba(GHC) == 1 << 31, "CAP.SAM: AE cannot be cleared"
 
 
-def test_addresses_lose_the_bits_below_their_alignment(rig: Rig) -> None:
+def test_addresses_written_to_registers_lose_the_bits_below_their_alignment(rig: Rig) -> None:
     rig.port(CLB, ALL)
     rig.port(FB, ALL)
     assert (rig.port(CLB), rig.port(FB)) == (0xFFFF_FC00, 0xFFFF_FF00)
 
 
-def test_narrow_reads_see_their_part_of_a_register(rig: Rig) -> None:
+def test_narrow_reads_return_their_part_of_a_register(rig: Rig) -> None:
     assert rig.controller.mmio_read(BASE + VS, 2) == 0x0301
     assert rig.controller.mmio_read(BASE + VS + 2, 1) == 1
 
 
-def test_interrupt_status_is_cleared_by_ones_and_mirrors_by_their_source(rig: Rig) -> None:
+def test_interrupt_status_bits_are_cleared_by_writing_ones_and_mirrored_bits_at_their_source(rig: Rig) -> None:
     rig.build(3, 0xE7)
     rig.issue(1 << 3)
     assert rig.port(PIS) == DHRS
@@ -133,7 +133,7 @@ def test_disabled_causes_and_a_disabled_controller_do_not_interrupt(rig: Rig) ->
     assert rig.board.lines == {11}
 
 
-def test_engines_follow_their_enables(rig: Rig) -> None:
+def test_engines_run_while_they_are_enabled(rig: Rig) -> None:
     assert rig.port(CMD) & ~0x1F00 == ST | SUD | POD | FRE | FR | CR
     rig.port(CMD, ST)
     assert rig.port(CMD) & FR, "FISes are received as long as the list runs"
@@ -141,7 +141,7 @@ def test_engines_follow_their_enables(rig: Rig) -> None:
     assert rig.port(CMD) == SUD | POD
 
 
-def test_a_stopped_port_forgets_what_was_issued(rig: Rig) -> None:
+def test_a_stopped_port_forgets_commands_that_were_issued(rig: Rig) -> None:
     for slot in range(3):
         rig.read(slot, slot, 1, [(HIGH, 512)])
     rig.issue(7, run=False)
@@ -185,7 +185,7 @@ def test_a_port_can_be_taken_offline(rig: Rig) -> None:
     assert rig.port(SSTS) == 0x123
 
 
-def test_the_line_and_the_base_can_be_chosen(board: Any, data: bytes) -> None:
+def test_the_interrupt_line_and_the_base_address_can_be_chosen(board: Any, data: bytes) -> None:
     controller = AhciController([MemoryMedium(data)], irq=5, base=0xE000_0000)
     assert controller.mmio == ((0xE000_0000, 0x2000),)
     board.plug_in(controller)
@@ -263,7 +263,7 @@ def test_a_write_goes_to_the_medium_and_flush_reaches_it(board: Any, data: bytes
     assert medium.flushes == 1
 
 
-def test_without_write_cache_every_write_is_flushed(board: Any, data: bytes) -> None:
+def test_every_write_is_flushed_if_the_write_cache_is_off(board: Any, data: bytes) -> None:
     medium = MemoryMedium(data)
     rig = Rig(board, AhciController([medium]))
     for feature, flushes in ((0x82, 1), (0x02, 1), (0x82, 2)):
@@ -286,7 +286,7 @@ def test_writing_a_read_only_medium_is_aborted(board: Any, data: bytes) -> None:
     assert board.transfers == []
 
 
-def test_an_overlay_takes_writes_and_leaves_what_is_below(board: Any, data: bytes) -> None:
+def test_writes_to_an_overlay_do_not_change_the_medium_below(board: Any, data: bytes) -> None:
     below = MemoryMedium(data, read_only=True)
     rig = Rig(board, AhciController([Overlay(below)]))
     board.memory(HIGH, 1024)[:] = pattern(2, 9)

@@ -47,7 +47,7 @@ def unpacked(path: Path) -> tuple[str, bytes, list[str]]:
 
 
 @pytest.mark.parametrize("kind", ["gzip", "xz", "bzip2", "zstd"])
-def test_what_the_tool_has_packed_is_read(tmp_path: Path, kind: str) -> None:
+def test_images_that_each_tool_has_compressed_are_read(tmp_path: Path, kind: str) -> None:
     if kind == "zstd":
         container_files.need_zstd()
     path = tmp_path / "disk.img"
@@ -64,7 +64,7 @@ def test_an_image_is_known_by_its_content_and_not_by_its_name(tmp_path: Path) ->
     image.close()
 
 
-def test_zeros_of_an_image_take_no_room(tmp_path: Path) -> None:
+def test_zeros_of_an_unpacked_image_take_no_disk_space(tmp_path: Path) -> None:
     path = tmp_path / "x.gz"
     path.write_bytes(gzip.compress(DISK))
     image = open_image(path)
@@ -74,7 +74,7 @@ def test_zeros_of_an_image_take_no_room(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["gzip", "xz", "bzip2"])
-def test_streams_that_follow_each_other_are_one(tmp_path: Path, kind: str) -> None:
+def test_compressed_streams_that_follow_each_other_are_one_image(tmp_path: Path, kind: str) -> None:
     pack = {"gzip": gzip.compress, "xz": lzma.compress, "bzip2": bz2.compress}[kind]
     path = tmp_path / "x"
     path.write_bytes(pack(DISK) + pack(b"") + bytes(1000) + pack(DISK[:512]) + bytes(2048))
@@ -84,7 +84,7 @@ def test_streams_that_follow_each_other_are_one(tmp_path: Path, kind: str) -> No
     assert unpacked(path) == (kind, DISK, [warning])
 
 
-def test_it_is_said_before_a_large_image_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_comes_before_a_large_image_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x"
     path.write_bytes(gzip.compress(DISK))
     said: list[str] = []
@@ -95,7 +95,7 @@ def test_it_is_said_before_a_large_image_is_unpacked(tmp_path: Path, monkeypatch
     assert said == [f"{path}: gzip data, unpacked into a temporary file"]
 
 
-def test_frames_of_zstd_that_are_to_be_skipped_are_skipped(tmp_path: Path) -> None:
+def test_skippable_frames_of_zstd_are_skipped(tmp_path: Path) -> None:
     pack = container_files.need_zstd().compress
     path = tmp_path / "x"
     skipped = b"\x5e\x2a\x4d\x18\x04\0\0\0skip"
@@ -115,7 +115,7 @@ def test_a_container_may_be_compressed(tmp_path: Path) -> None:
         open_image(path)
 
 
-def test_a_descriptor_that_is_compressed_cannot_find_its_files(tmp_path: Path) -> None:
+def test_a_compressed_vmdk_descriptor_is_refused_since_its_files_cannot_be_found(tmp_path: Path) -> None:
     path = tmp_path / "x.gz"
     text = container_files.DESCRIPTOR.format(kind="custom", extents='RW 1 FLAT "x.flat" 0')
     path.write_bytes(gzip.compress(text.encode()))
@@ -126,7 +126,7 @@ def test_a_descriptor_that_is_compressed_cannot_find_its_files(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("kind", ["gzip", "xz", "bzip2", "zstd"])
-def test_damage_is_an_error_that_names_the_tool(tmp_path: Path, kind: str) -> None:
+def test_damaged_compressed_data_is_an_error_that_names_the_tool(tmp_path: Path, kind: str) -> None:
     pack = {"gzip": gzip.compress, "xz": lzma.compress, "bzip2": bz2.compress}.get(kind)
     if pack is None:
         zstd = container_files.need_zstd()
@@ -145,7 +145,7 @@ def test_damage_is_an_error_that_names_the_tool(tmp_path: Path, kind: str) -> No
 
 
 @pytest.mark.parametrize("kind", compressed.COMPRESSED)
-def test_garbage_behind_a_magic_number_is_an_error(tmp_path: Path, kind: str) -> None:
+def test_garbage_after_the_magic_number_of_a_compressor_is_an_error(tmp_path: Path, kind: str) -> None:
     if kind == "zstd":
         container_files.need_zstd()
     path = tmp_path / "x"
@@ -157,7 +157,7 @@ def test_garbage_behind_a_magic_number_is_an_error(tmp_path: Path, kind: str) ->
             open_image(path)
 
 
-def test_a_dictionary_of_more_memory_than_is_granted_is_refused(
+def test_compressed_data_that_need_more_memory_than_allowed_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "x.xz"
@@ -167,7 +167,7 @@ def test_a_dictionary_of_more_memory_than_is_granted_is_refused(
         open_image(path)
 
 
-def test_an_image_that_becomes_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_is_too_large_when_unpacked_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "bomb.gz"
     path.write_bytes(gzip.compress(bytes(5 * MIB)))
     monkeypatch.setattr(spool, "LIMIT", 4 * MIB)
@@ -177,7 +177,9 @@ def test_an_image_that_becomes_too_large_is_refused(tmp_path: Path, monkeypatch:
     open_image(path).close()
 
 
-def test_a_full_disk_is_an_error_that_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_while_unpacking_is_an_error_that_names_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_arguments: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -189,7 +191,9 @@ def test_a_full_disk_is_an_error_that_says_where(tmp_path: Path, monkeypatch: py
         open_image(path)
 
 
-def test_without_zstd_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_python_without_zstd_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "x.zst"
     path.write_bytes(b"\x28\xb5\x2f\xfd" + bytes(600))
     monkeypatch.setattr(compressed, "find_zstd", lambda: None)

@@ -103,7 +103,7 @@ def test_a_qcow2_image_that_cannot_be_read_says_why(tmp_path: Path, make: Callab
     assert reason in opened(tmp_path / "x.qcow2", make())
 
 
-def test_an_l2_table_that_is_its_own_l1_table_ends(tmp_path: Path) -> None:
+def test_a_qcow2_image_whose_l2_table_is_its_l1_table_is_read_without_looping(tmp_path: Path) -> None:
     data = q(container_files.QCOW2_L1, ">Q", container_files.QCOW2_L1)
     assert opened(tmp_path / "x.qcow2", data) == ""
 
@@ -255,7 +255,7 @@ def descriptor(path: Path, *extents: str) -> str:
     return opened(path, text.encode())
 
 
-def test_the_extents_of_a_descriptor_follow_each_other(tmp_path: Path) -> None:
+def test_the_extents_of_a_vmdk_descriptor_follow_each_other_on_the_disk(tmp_path: Path) -> None:
     disk = noise(96 * KIB)
     (tmp_path / "a b.flat").write_bytes(b"x" * 1024 + disk[: 16 * KIB])
     (tmp_path / "b.vmdk").write_bytes(container_files.vmdk(40 * KIB, GRAINS))
@@ -297,7 +297,9 @@ def test_the_extents_of_a_descriptor_follow_each_other(tmp_path: Path) -> None:
         ("", "is a damaged VMDK image: its descriptor names no extent"),
     ],
 )
-def test_a_descriptor_shows_no_file_but_the_sound_ones_beside_it(tmp_path: Path, extent: str, reason: str) -> None:
+def test_a_vmdk_descriptor_can_name_only_sound_files_of_its_own_directory(
+    tmp_path: Path, extent: str, reason: str
+) -> None:
     (tmp_path / "small").write_bytes(bytes(1024))
     path = tmp_path / "x.vmdk"
     path.write_bytes(container_files.DESCRIPTOR.format(kind="custom", extents=extent).encode())
@@ -326,7 +328,7 @@ def test_a_vdi_image_that_cannot_be_read_says_why(tmp_path: Path, at: int, form:
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_no_garbage_in_a_container_does_more_than_an_error(
+def test_garbage_in_a_container_is_at_most_an_error(
     tmp_path: Path, name: str, some_of: Callable[[range, int], list[int]]
 ) -> None:
     """`opened` sees to it: another exception, an error that names no file, or one left open fails the test."""

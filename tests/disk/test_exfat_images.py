@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("size", [None, 8 * MIB, 600 * MIB])
-def test_images_of_any_size_are_sound_to_fsck_and_sleuthkit(
+def test_exfat_images_of_any_size_are_sound_to_fsck_and_sleuthkit(
     folder: Path, tmp_path: Path, host_tool: Callable[..., str], size: int | None
 ) -> None:
     built = create_image(tmp_path / "out.img", folder, fs="exfat", size=size, label="Größe", date=1_700_000_000)
@@ -42,7 +42,7 @@ def test_images_of_any_size_are_sound_to_fsck_and_sleuthkit(
 
 
 @pytest.mark.parametrize("scheme", ["mbr", "gpt"])
-def test_partitions_are_of_the_right_type(
+def test_partitions_of_exfat_images_have_the_right_type(
     folder: Path, tmp_path: Path, host_tool: Callable[..., str], scheme: Any
 ) -> None:
     image = tmp_path / "out.img"
@@ -54,7 +54,7 @@ def test_partitions_are_of_the_right_type(
     assert volume.aligned
 
 
-def test_the_same_tree_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+def test_the_same_tree_gives_the_same_bytes_of_exfat(folder: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         create_image(tmp_path / name, folder, fs="exfat", date=0)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
@@ -70,7 +70,7 @@ def test_the_same_tree_gives_the_same_bytes(folder: Path, tmp_path: Path) -> Non
         ("fine", 1000, "OK", "a multiple of 512"),
     ],
 )
-def test_what_cannot_be_built_is_refused(
+def test_a_tree_that_exfat_cannot_hold_is_refused(
     folder: Path, tmp_path: Path, name: str, size: int | None, label: str, text: str
 ) -> None:
     (folder / name).write_bytes(b"x")
@@ -80,13 +80,13 @@ def test_what_cannot_be_built_is_refused(
     assert not (tmp_path / "out.img").exists()
 
 
-def test_names_that_differ_in_case_alone_are_refused(folder: Path, tmp_path: Path) -> None:
+def test_exfat_names_that_differ_in_case_alone_are_refused(folder: Path, tmp_path: Path) -> None:
     (folder / "readme.txt").write_bytes(b"x")
     with pytest.raises(BuildError, match="in other letters"):
         create_image(tmp_path / "out.img", folder, fs="exfat")
 
 
-def test_the_up_case_table_says_what_python_says() -> None:
+def test_the_up_case_table_agrees_with_python() -> None:
     """Ours is compressed; what a reader makes of it is each character in upper case, where that is one character."""
     table = parse_up_case(up_case_table())
     for character in map(chr, [*range(0xD800), *range(0xE000, 0x1_0000)]):

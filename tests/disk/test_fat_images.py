@@ -25,7 +25,7 @@ def extract(image: Path, offset: int, size: int, to: Path) -> Path:
 @pytest.mark.thorough(one_in=4)
 @pytest.mark.parametrize("scheme", [None, "mbr", "gpt"])
 @pytest.mark.parametrize(("fs", "size"), [("fat12", None), ("fat16", None), ("fat32", 40 * MIB)])
-def test_an_image_is_clean_and_reads_back_identically(
+def test_a_fat_image_is_clean_and_reads_back_identically(
     tree: Path, tmp_path: Path, tool: Tool, fs: str, size: int | None, scheme: str | None
 ) -> None:
     image = tmp_path / "out.img"
@@ -79,7 +79,7 @@ def test_clusters_are_whole_pages_of_the_disk(tree: Path, tmp_path: Path, fs: st
     assert int.from_bytes(boot[28:32], "little") == start // 512, "hidden sectors"
 
 
-def test_the_same_tree_gives_the_same_bytes(tree: Path, tmp_path: Path) -> None:
+def test_the_same_tree_gives_the_same_bytes_of_fat(tree: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "1.img", tmp_path / "2.img"
     create_image(first, tree, scheme="gpt", date=1_000_000_000)
     for path in tree.rglob("*"):
@@ -125,7 +125,7 @@ def test_a_full_fat32_volume_is_still_consistent(tmp_path: Path, tool: Tool) -> 
     assert f"{geometry.clusters}/{geometry.clusters} clusters" in report
 
 
-def test_a_file_too_much_is_named_and_nothing_is_left(tmp_path: Path) -> None:
+def test_a_file_that_does_not_fit_is_named_and_no_image_is_left(tmp_path: Path) -> None:
     source, target = tmp_path / "source", tmp_path / "target"
     source.mkdir()
     target.mkdir()
@@ -193,7 +193,7 @@ def test_a_file_of_four_gigabytes_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["no such", "a file"])
-def test_a_source_that_is_no_folder_is_refused(tmp_path: Path, where: str) -> None:
+def test_a_source_that_is_not_a_folder_is_refused(tmp_path: Path, where: str) -> None:
     (tmp_path / "a file").touch()
     with pytest.raises(BuildError, match=f"{where}: (there is no such|is not a) directory"):
         create_image(tmp_path / "out.img", tmp_path / where)
@@ -257,7 +257,7 @@ def test_aliases_follow_the_specification() -> None:
     assert short_form("A.B.C") is None
 
 
-def test_long_entries_of_the_specifications_example() -> None:
+def test_long_name_entries_are_those_of_the_specifications_example() -> None:
     entries = long_entries("The quick brown.fox", b"THEQUI~1FOX")
     assert len(entries) == 64
     assert entries[0] == 0x42
@@ -271,7 +271,7 @@ def test_long_entries_of_the_specifications_example() -> None:
     assert entries[13] == entries[45] == checksum(b"THEQUI~1FOX")
 
 
-def test_the_checksum_is_the_rotation_of_the_specification() -> None:
+def test_the_short_name_checksum_is_that_of_the_specification() -> None:
     # ChkSum() of the specification, spelt out for one name.
     total = 0
     for byte in b"FILENAMEEXT":

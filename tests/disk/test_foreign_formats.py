@@ -87,7 +87,7 @@ def run(command: str, path: Path, folder: Path) -> None:
 
 @pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize(("expected", "size", "command"), MADE.values(), ids=MADE)
-def test_what_its_own_tool_has_made_is_named_as_blkid_names_it(
+def test_a_file_system_that_its_own_tool_has_made_is_named_as_blkid_names_it(
     tmp_path: Path, folder: Path, expected: str, size: int, command: str
 ) -> None:
     path = tmp_path / "made.img"
@@ -125,7 +125,7 @@ PACKERS = {
 
 @pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize(("expected", "command"), PACKERS.items())
-def test_an_archive_or_image_that_its_tool_has_made_is_named(folder: Path, expected: str, command: str) -> None:
+def test_an_archive_or_image_that_its_own_tool_has_made_is_named(folder: Path, expected: str, command: str) -> None:
     (folder / "key.img").write_bytes(bytes(8192))
     before = set(folder.parent.rglob("*"))
     run(command, folder, folder)
@@ -244,7 +244,7 @@ BUILT: dict[str, tuple[str, Callable[[], bytes]]] = {
 
 
 @pytest.mark.parametrize(("expected", "make"), BUILT.values(), ids=BUILT)
-def test_what_its_document_describes_is_named(expected: str, make: Callable[[], bytes]) -> None:
+def test_a_format_that_only_its_document_describes_is_named(expected: str, make: Callable[[], bytes]) -> None:
     data = make()
     assert kind(data) == expected
     assert [server.name for server in installed_servers() if server.probe(data[: 64 << 10]) is not None] == []
@@ -266,7 +266,7 @@ def test_blkid_agrees_with_the_headers_of_these_tests(host_tool: Any, tmp_path: 
 ROWS = [*DISK_IMAGES, *PACKED, *MANAGERS, *FILE_SYSTEMS, *FILES]
 
 
-def test_every_row_of_the_tables_is_found_where_it_says() -> None:
+def test_every_row_of_the_tables_of_magic_numbers_is_found_at_its_offset() -> None:
     for row in ROWS:
         found = identified(at(MIB, *row.bytes))
         assert found is not None
@@ -278,14 +278,14 @@ def test_every_row_of_the_tables_is_found_where_it_says() -> None:
         assert kind(bytes(data)) == row.kind
 
 
-def test_every_text_is_a_phrase_and_every_hint_says_what_to_do() -> None:
+def test_every_description_of_a_format_is_a_phrase_and_every_hint_says_what_to_do() -> None:
     for row in [*ROWS, *ENDS]:
         assert row.text[0].islower() or row.text.startswith(row.kind)
         assert not row.text.endswith(".")
         assert not row.hint or row.hint[0].islower()
 
 
-def test_garbage_and_zeros_are_nothing_that_anybody_knows() -> None:
+def test_garbage_and_zeros_are_recognised_as_no_format() -> None:
     assert identified(bytes(MIB)) is None
     assert identified(b"") is None
     for seed in range(100):
@@ -293,7 +293,7 @@ def test_garbage_and_zeros_are_nothing_that_anybody_knows() -> None:
         assert identified(source.randbytes(source.choice([1, 512, 2048, 160 << 10, 300 << 10]))) is None
 
 
-def test_two_bytes_alone_make_no_file_system() -> None:
+def test_two_bytes_alone_are_not_recognised_as_a_file_system() -> None:
     assert identified(at(MIB, (1024, b"BD"))) is None
     assert identified(at(MIB, (1040, b"\x7f\x13"))) is None
     assert identified(at(MIB, (508, b"\xda\xbe"))) is None
@@ -302,7 +302,7 @@ def test_two_bytes_alone_make_no_file_system() -> None:
     assert identified(at(MIB, (512, b"?"))) is None
 
 
-def test_sectors_that_cannot_be_read_do_not_hide_the_rest() -> None:
+def test_sectors_that_cannot_be_read_do_not_hide_a_format_in_others() -> None:
     data = at(MIB, (0x10040, b"_BHRfS_M"))
 
     async def read(sector: int, count: int) -> bytes:

@@ -84,12 +84,12 @@ def rig(board: Any, data: bytes) -> Rig:
     return Rig(board, IdeController([MemoryMedium(data)]))
 
 
-def test_after_reset_the_signature_of_a_disk_stands_in_the_registers(rig: Rig) -> None:
+def test_after_a_reset_the_registers_hold_the_signature_of_a_disk(rig: Rig) -> None:
     assert [rig.get(register) for register in (ERROR, COUNT, LOW, MID, HIGH, DEVICE)] == [1, 1, 1, 0, 0, 0]
     assert rig.get(STATUS) == rig.alternate == 0x50
 
 
-def test_a_channel_without_drives_floats(board: Any, data: bytes) -> None:
+def test_a_channel_without_drives_reads_as_a_floating_bus(board: Any, data: bytes) -> None:
     rig = Rig(board, IdeController([MemoryMedium(data)]), SECONDARY)
     assert {rig.get(register) for register in range(1, 8)} == {0xFF}
     assert rig.alternate == 0xFF
@@ -99,7 +99,7 @@ def test_a_channel_without_drives_floats(board: Any, data: bytes) -> None:
     assert board.rises == []
 
 
-def test_an_absent_second_drive_is_answered_for_by_the_first(rig: Rig) -> None:
+def test_the_first_drive_answers_for_an_absent_second_one(rig: Rig) -> None:
     rig.put(DEVICE, 0x50)
     assert (rig.get(STATUS), rig.alternate) == (0, 0)
     rig.put(COUNT, 0x5A)
@@ -117,13 +117,13 @@ def test_a_lone_second_drive_works(board: Any, data: bytes) -> None:
 
 @pytest.mark.parametrize("size", [2, 4])
 @pytest.mark.parametrize("long", [False, True])
-def test_sectors_are_read_one_interrupt_each(rig: Rig, data: bytes, size: int, long: bool) -> None:
+def test_each_sector_that_is_read_has_one_interrupt(rig: Rig, data: bytes, size: int, long: bool) -> None:
     assert rig.read(0x24 if long else 0x20, 17, 5, size=size, long=long) == data[17 * 512 : 22 * 512]
     assert rig.board.rises == [14] * 5
 
 
 @pytest.mark.parametrize("sectors", [1, 7, 8, 9, 16, 23])
-def test_multiple_mode_hands_over_blocks(rig: Rig, data: bytes, sectors: int) -> None:
+def test_multiple_mode_transfers_a_block_of_sectors_for_each_interrupt(rig: Rig, data: bytes, sectors: int) -> None:
     rig.command(0xC6, count=8)
     rig.board.run()
     rig.get(STATUS)
@@ -134,7 +134,7 @@ def test_multiple_mode_hands_over_blocks(rig: Rig, data: bytes, sectors: int) ->
 
 
 @pytest.mark.parametrize("count", [3, 17, 32, 255])
-def test_an_impossible_block_is_refused_and_turns_multiple_mode_off(rig: Rig, count: int) -> None:
+def test_an_impossible_block_size_is_refused_and_turns_multiple_mode_off(rig: Rig, count: int) -> None:
     for code, blocks in ((0xC6, 8), (0xC6, count)):
         rig.command(code, count=blocks)
         rig.board.run()
@@ -144,7 +144,7 @@ def test_an_impossible_block_is_refused_and_turns_multiple_mode_off(rig: Rig, co
     assert (rig.get(STATUS), rig.get(ERROR)) == (0x51, 4)
 
 
-def test_identify_of_each_of_four_drives(board: Any) -> None:
+def test_each_of_four_drives_answers_identify_with_its_own_data(board: Any) -> None:
     media = [MemoryMedium(bytes(512 * (index + 1))) for index in range(4)]
     controller = IdeController(media)
     for index in range(4):
@@ -160,7 +160,7 @@ def test_identify_of_each_of_four_drives(board: Any) -> None:
         assert (words[49] & 0x300, words[63], words[76], words[88]) == (0x200, 0, 0, 0), "LBA, no DMA, not serial"
 
 
-def test_identify_says_what_hdparm_expects(rig: Rig, tool: Any) -> None:
+def test_hdparm_decodes_identify_data_as_expected(rig: Rig, tool: Any) -> None:
     rig.command(0xC6, count=16)
     rig.board.run()
     rig.command(0xEC)
@@ -235,7 +235,7 @@ def test_the_upper_bytes_of_a_48_bit_address_are_seen_through_hob(board: Any) ->
     assert rig.get(LOW) == 0xBC, "a write takes HOB back"
 
 
-def test_beyond_the_end_and_without_lba_are_refused(rig: Rig) -> None:
+def test_addresses_beyond_the_end_and_without_lba_are_refused(rig: Rig) -> None:
     rig.command(0x20, 599, 2)
     rig.board.run()
     assert (rig.get(STATUS), rig.get(ERROR)) == (0x51, 0x10)
@@ -246,7 +246,7 @@ def test_beyond_the_end_and_without_lba_are_refused(rig: Rig) -> None:
     assert (rig.get(STATUS), rig.get(ERROR)) == (0x51, 4)
 
 
-def test_interrupts_can_be_held_back(rig: Rig) -> None:
+def test_interrupts_can_be_disabled_by_nien(rig: Rig) -> None:
     rig.device_control(NIEN)
     rig.command(0xE5)
     rig.board.run()
@@ -260,7 +260,7 @@ def test_interrupts_can_be_held_back(rig: Rig) -> None:
     assert rig.board.lines == set()
 
 
-def test_only_the_selected_drive_drives_the_line(board: Any, data: bytes) -> None:
+def test_only_the_selected_drive_drives_the_interrupt_line(board: Any, data: bytes) -> None:
     rig = Rig(board, IdeController([MemoryMedium(data), MemoryMedium(data)]))
     rig.command(0xE5, device=1)
     board.run()
@@ -290,13 +290,13 @@ def test_software_reset_ends_a_command_and_restores_the_signature(rig: Rig) -> N
     assert rig.get(STATUS) == 0x51, "multiple mode is off"
 
 
-def test_diagnostics_reset_and_interrupt_free_status(rig: Rig) -> None:
+def test_diagnostics_leave_the_signature_and_the_code_of_a_working_drive(rig: Rig) -> None:
     rig.command(0x90)
     rig.board.run()
     assert [rig.get(register) for register in (STATUS, ERROR, COUNT, LOW)] == [0x50, 1, 1, 1]
 
 
-def test_a_busy_drive_takes_no_second_command(rig: Rig, data: bytes) -> None:
+def test_a_busy_drive_accepts_no_second_command(rig: Rig, data: bytes) -> None:
     rig.command(0x20, 5, 1)
     rig.put(LOW, 77)
     rig.put(STATUS, 0xEC)
@@ -306,7 +306,7 @@ def test_a_busy_drive_takes_no_second_command(rig: Rig, data: bytes) -> None:
     assert rig.words(256) == data[2560:3072]
 
 
-def test_a_drive_that_vanishes_leaves_a_floating_bus_and_asks_for_nothing(board: Any, data: bytes) -> None:
+def test_a_drive_that_vanishes_leaves_a_floating_bus_and_raises_no_interrupt(board: Any, data: bytes) -> None:
     rig = Rig(board, IdeController([FaultInjecting(MemoryMedium(data), removed_after=1)]))
     rig.command(0x20, 0, 2)
     board.run()
@@ -318,7 +318,7 @@ def test_a_drive_that_vanishes_leaves_a_floating_bus_and_asks_for_nothing(board:
     assert board.rises == []
 
 
-def test_latency_is_paid_per_command_and_sector(board: Any, data: bytes) -> None:
+def test_each_ide_command_and_each_sector_takes_its_latency(board: Any, data: bytes) -> None:
     medium = FaultInjecting(MemoryMedium(data), slow={5: 70_000})
     rig = Rig(board, IdeController([medium], latency=Latency(command=10_000, sector=300)))
     rig.command(0x20, 4, 2)
@@ -329,7 +329,7 @@ def test_latency_is_paid_per_command_and_sector(board: Any, data: bytes) -> None
     assert board.clock == 2 * 10_300 + 70_000
 
 
-def test_a_saved_state_goes_on_in_the_middle_of_a_sector(rig: Rig, data: bytes) -> None:
+def test_a_controller_continues_from_a_state_saved_in_the_middle_of_a_sector(rig: Rig, data: bytes) -> None:
     rig.command(0x20, 2, 2)
     rig.board.run()
     first = rig.words(100)
@@ -343,13 +343,13 @@ def test_a_saved_state_goes_on_in_the_middle_of_a_sector(rig: Rig, data: bytes) 
     assert rig.get(STATUS) == 0x58
 
 
-def test_more_than_four_disks_are_refused() -> None:
+def test_more_than_four_ide_disks_are_refused() -> None:
     with pytest.raises(ValueError, match="4 drives, 5"):
         IdeController([None] * 5)
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_no_guest_can_make_the_controller_raise(board: Any, data: bytes, seed: int) -> None:
+def test_no_guest_can_make_the_ide_controller_raise_an_exception(board: Any, data: bytes, seed: int) -> None:
     chance = random.Random(seed)
     controller = IdeController([MemoryMedium(data), FaultInjecting(MemoryMedium(data), bad=range(0, 600, 3)), None])
     board.plug_in(controller)

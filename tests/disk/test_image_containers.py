@@ -76,7 +76,7 @@ def scattered(image: Image, disk: bytes, source: random.Random) -> None:
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_what_is_stored_comes_back_and_all_else_is_zeros(tmp_path: Path, name: str) -> None:
+def test_data_stored_in_a_container_are_read_back_and_all_else_is_zeros(tmp_path: Path, name: str) -> None:
     path = tmp_path / "x.img"
     path.write_bytes(MADE[name][1]())
     image = open_image(path)
@@ -90,7 +90,7 @@ def test_what_is_stored_comes_back_and_all_else_is_zeros(tmp_path: Path, name: s
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_qemu_reads_the_containers_of_these_tests_alike(tool: Any, tmp_path: Path, name: str) -> None:
+def test_qemu_reads_the_containers_of_these_tests_as_callgate_does(tool: Any, tmp_path: Path, name: str) -> None:
     path, raw = tmp_path / "x.img", tmp_path / "raw.img"
     path.write_bytes(MADE[name][1]())
     tool("qemu-img", "convert", "-f", MADE[name][0], "-O", "raw", path, raw)
@@ -98,7 +98,7 @@ def test_qemu_reads_the_containers_of_these_tests_alike(tool: Any, tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_a_container_is_not_written_and_ends_where_it_ends(tmp_path: Path, name: str) -> None:
+def test_a_container_is_not_written_to_and_is_not_read_past_its_end(tmp_path: Path, name: str) -> None:
     path = tmp_path / "x.img"
     path.write_bytes(before := bytes(MADE[name][1]()))
     image = open_image(path)

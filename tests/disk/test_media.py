@@ -52,7 +52,7 @@ def test_more_regions_than_the_host_takes_at_once_are_read(image: Path) -> None:
 
 
 @pytest.mark.parametrize("make", ["missing", "directory", "empty", "short", "pipe", "below a file", "loop"])
-def test_what_is_no_image_is_refused_with_its_name_and_the_reason(tmp_path: Path, make: str) -> None:
+def test_a_file_that_is_not_an_image_is_refused_with_its_name_and_the_reason(tmp_path: Path, make: str) -> None:
     path = tmp_path / "x.img"
     if make == "directory":
         path.mkdir()
@@ -89,7 +89,9 @@ def test_an_unreadable_image_is_refused(image: Path) -> None:
         ImageFile(image)
 
 
-def test_an_image_that_may_not_be_read_says_so(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_may_not_be_read_is_refused_with_that_reason(
+    image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_arguments: object) -> int:
         raise PermissionError(13, "Permission denied")
 
@@ -149,7 +151,7 @@ def test_an_overlay_cannot_grow_its_medium(image: Path) -> None:
     assert overlay.written == {}
 
 
-def test_faults_strike_where_and_when_they_are_told() -> None:
+def test_injected_faults_occur_at_the_given_place_and_time() -> None:
     now = 0
     medium = FaultInjecting(
         MemoryMedium(bytes(20 * 512)), bad=[7], removed_at=100, clock=lambda: now, slow={3: 9, 4: 5}
@@ -173,7 +175,7 @@ def test_faults_strike_where_and_when_they_are_told() -> None:
 # The demo image.
 
 
-def test_the_demo_image_is_made_once_and_again_when_damaged(tmp_path: Path) -> None:
+def test_the_demo_image_is_made_once_and_rebuilt_when_damaged(tmp_path: Path) -> None:
     path = demo_image(tmp_path)
     content = path.read_bytes()
     made = path.stat().st_ino
@@ -221,7 +223,7 @@ def compare(nodes: Any, folder: Path) -> None:
             assert (folder / node.name).read_bytes() == node.content
 
 
-def test_a_cache_that_cannot_be_written_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demo_image_can_be_made_without_a_writable_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocked = tmp_path / "file"
     blocked.touch()
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "elsewhere"))
@@ -232,7 +234,7 @@ def test_a_cache_that_cannot_be_written_is_no_obstacle(tmp_path: Path, monkeypat
         demo_image(blocked / "cache")
 
 
-def test_a_failed_demo_build_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_demo_build_that_fails_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> bytes:
         raise OSError(28, "No space left on device")
 

@@ -66,7 +66,7 @@ def test_a_hybrid_image_is_the_volume_and_not_its_partitions(
     assert layout.problems == []
 
 
-def test_a_descriptor_that_is_left_over_before_new_partitions_counts_for_nothing(volume: bytearray) -> None:
+def test_a_left_over_volume_descriptor_before_new_partitions_is_ignored(volume: bytearray) -> None:
     layout = layout_of(with_table(volume, (0x0C, 128, 400)))
     assert layout.scheme == "mbr"
     assert [partition.start for partition in layout.partitions] == [128]

@@ -68,7 +68,7 @@ def by_sfdisk(tool: Tool, path: Path, script: str) -> list[tuple[int, int, int]]
     ],
     ids=["primary", "logical", "four and logical", "gpt"],
 )
-def test_tables_are_read_as_sfdisk_reads_them(tmp_path: Path, tool: Tool, script: str) -> None:
+def test_partition_tables_are_read_as_sfdisk_reads_them(tmp_path: Path, tool: Tool, script: str) -> None:
     path = tmp_path / "disk.img"
     expected = by_sfdisk(tool, path, script)
     layout = layout_of(path.read_bytes())
@@ -92,7 +92,7 @@ def test_names_and_gaps_in_a_gpt_are_kept(tmp_path: Path, tool: Tool) -> None:
 TWO = [Planned(2048, 2048, 16, "first"), Planned(8192, 4096, 32, "second")]
 
 
-def test_a_damaged_gpt_is_read_from_its_backup() -> None:
+def test_a_boot_reads_a_damaged_gpt_from_its_backup() -> None:
     for place, message in ((512, "no GPT header"), (540, "wrong checksum"), (1030, "entries with a wrong checksum")):
         data = disk(32768, gpt(TWO, 32768))
         data[place] ^= 0xFF
@@ -111,7 +111,7 @@ def test_a_gpt_without_a_good_copy_has_no_partitions_and_two_problems() -> None:
     assert (layout.scheme, layout.partitions, len(layout.problems)) == ("gpt", [], 2)
 
 
-def test_a_header_copied_to_another_place_is_not_believed() -> None:
+def test_a_gpt_header_copied_to_another_place_is_not_believed() -> None:
     table = gpt(TWO, 32768)
     data = disk(32768, [table[0], (1, table[4][1])])
     assert "says it lies at sector 32767" in layout_of(data).problems[0]
@@ -207,7 +207,7 @@ def test_a_logical_partition_that_leaves_its_extended_one_is_kept_and_reported()
     assert [text in problem for text, problem in zip(said, layout.problems, strict=True)] == [True] * 3
 
 
-def test_of_an_extended_partition_that_passes_the_end_of_the_disk_what_is_there_is_kept() -> None:
+def test_an_extended_partition_that_passes_the_end_of_the_disk_is_kept_up_to_there() -> None:
     table = record(entry(0x0C, 64, 100), entry(0x0F, 2048, 60000))
     data = disk(
         32768,
@@ -226,7 +226,7 @@ def test_of_an_extended_partition_that_passes_the_end_of_the_disk_what_is_there_
     ]
 
 
-def test_of_a_gpts_partition_that_passes_the_end_of_the_disk_what_is_there_is_kept() -> None:
+def test_a_gpt_partition_that_passes_the_end_of_the_disk_is_kept_up_to_there() -> None:
     """The image of a disk that was not copied to its end has the first copy of the table, and not the backup."""
     layout = layout_of(disk(32768, gpt(TWO, 32768))[: 10000 * 512])
     assert numbers(layout) == [(1, 2048, 2048), (2, 8192, 10000 - 8192)]
@@ -243,7 +243,7 @@ def test_a_gpt_without_its_protective_record_is_read_and_that_is_reported() -> N
     assert layout.problems == ["sector 0: no protective master boot record before the GPT"]
 
 
-def test_a_bad_sector_in_the_chain_costs_only_what_lies_behind_it() -> None:
+def test_a_bad_sector_in_the_chain_of_extended_boot_records_costs_only_the_partitions_after_it() -> None:
     data = chain(
         (2048, record(entry(6, 1, 100), entry(5, 1000, 200))),
         (3048, record(entry(6, 1, 100))),
@@ -265,7 +265,7 @@ async def nobody(partition: Partition) -> None:
     """Claim nothing."""
 
 
-def test_a_reader_that_returns_too_little_is_found_out() -> None:
+def test_a_reader_that_returns_too_little_is_an_error() -> None:
     async def read(lba: int, count: int) -> bytes:
         return b"short"
 
@@ -288,7 +288,7 @@ def test_a_boot_sector_with_absurd_numbers_is_still_a_volume_and_the_number_is_n
     assert problem.startswith("cannot be mounted: boot sector, offset 11: BPB_BytsPerSec is 0 (0x0); expected 512")
 
 
-def test_our_tables_are_derived_from_their_content() -> None:
+def test_partition_tables_that_callgate_makes_depend_only_on_their_content() -> None:
     assert gpt(TWO, 32768) == gpt(TWO, 32768)
     assert mbr(TWO)[440:444] != mbr(TWO[:1])[440:444]
 
@@ -339,7 +339,7 @@ BASES = {
     changes=st.lists(st.tuples(st.integers(0, 2047), st.integers(0, 511), st.integers(0, 255)), max_size=12),
     fix=st.booleans(),
 )
-def test_no_damage_makes_inspection_fail(base: str, changes: list[tuple[int, int, int]], *, fix: bool) -> None:
+def test_no_damaged_byte_makes_inspection_fail(base: str, changes: list[tuple[int, int, int]], *, fix: bool) -> None:
     data = bytearray(BASES[base])
     for lba, offset, value in changes:
         where = {"gpt": [0, 1, 2, 2047, 2015], "mbr": [0, 64, 264, 8, 265]}[base][lba % 5]

@@ -85,7 +85,7 @@ def test_the_partitions_of_a_table_win_over_a_boot_sector_that_is_left_over(
     assert found.problems == [LEFT_OVER]
 
 
-def test_a_volume_wins_over_entries_of_which_no_server_knows_any(formatted: Callable[..., bytearray]) -> None:
+def test_a_volume_wins_over_partitions_that_no_server_recognises(formatted: Callable[..., bytearray]) -> None:
     disk = formatted("mkfs.fat", "-F", 16, mib=16)
     with_entry(disk, 0x83, 4096, 4096)
     found = inspect_medium(MemoryMedium(disk), "x")

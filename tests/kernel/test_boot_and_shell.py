@@ -48,7 +48,7 @@ def test_files_that_start_at_any_sector_are_read_through_private_copies(boot, fa
     assert run.leaks() == []
 
 
-def test_an_aligned_file_is_touched_by_nobody_but_the_console(boot, tmp_path: Path) -> None:
+def test_an_aligned_file_is_touched_only_by_the_console(boot, tmp_path: Path) -> None:
     from callgate.disk.images.demo import build_demo
 
     build_demo(tmp_path / "demo.img")
@@ -76,7 +76,7 @@ def test_no_physical_address_is_left_where_a_server_will_see_it(boot, fat_image:
     assert run.leaks() == []
 
 
-def test_two_disks_have_a_volume_each(boot, fat_image: Make) -> None:
+def test_each_of_two_disks_has_its_volume(boot, fat_image: Make) -> None:
     first = fat_image({"A.TXT": b"a"}, name="first.img")
     second = fat_image({"B.TXT": b"b"}, name="second.img", width=12, mebibytes=2)
     run = boot("cat /d0/A.TXT /d1/B.TXT; ls /", first, second)
@@ -121,7 +121,7 @@ def test_a_read_error_ends_the_command_and_nothing_else(boot, fat_image: Make) -
     assert run.leaks() == []
 
 
-def test_a_disk_that_disappears_ends_its_requests_only(boot, fat_image: Make) -> None:
+def test_a_disk_that_disappears_ends_only_its_own_requests(boot, fat_image: Make) -> None:
     image = fat_image({"BIG.BIN": sample(6_000_000, 5)})
     for transfers in (8, 12, 20):
         medium = FaultInjecting(ImageFile(image), removed_after=transfers)

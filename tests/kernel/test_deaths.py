@@ -47,7 +47,7 @@ def length_of(image: Path, commands: str) -> tuple[int, int]:
     return begin, end
 
 
-def test_a_server_killed_anywhere_takes_nothing_with_it(image: Path) -> None:
+def test_a_server_killed_at_any_instant_leaves_nothing_held(image: Path) -> None:
     commands = "cat A.BIN docs/B.TXT; ls docs; hello after"
     begin, end = length_of(image, commands)
     for point in range(begin, end, max(1, (end - begin) // POINTS)):
@@ -65,7 +65,7 @@ def test_a_server_killed_anywhere_takes_nothing_with_it(image: Path) -> None:
         system.close()
 
 
-def test_a_client_killed_anywhere_leaves_the_server_alone(image: Path) -> None:
+def test_a_client_killed_at_any_instant_leaves_the_server_unharmed(image: Path) -> None:
     commands = "cat A.BIN docs/B.TXT; ls docs"
     begin, end = length_of(image, commands)
     for point in range(begin, end, max(1, (end - begin) // POINTS)):

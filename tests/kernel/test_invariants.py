@@ -55,7 +55,7 @@ def test_an_invariant_that_is_broken_is_found(booted: tuple[System, Any], broken
 
 
 @pytest.mark.breaks_invariants
-def test_a_command_that_writes_to_a_frame_that_the_cache_has_given_up_is_found() -> None:
+def test_a_disk_command_that_writes_to_a_frame_that_the_cache_has_freed_is_found() -> None:
     system = boot(latency=Latency(command=200_000), commands="cat PATTERN.BIN")
     kernel = system.kernel
     drive = system.controller.drives[0]
@@ -89,7 +89,7 @@ def test_no_invariant_is_broken_at_random_instants_of_the_demo() -> None:
     system.close()
 
 
-def test_a_volume_for_which_there_is_no_memory_does_not_bury_another(
+def test_a_volume_for_which_there_is_no_memory_does_not_affect_another(
     booted: tuple[System, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     system, kept = booted
@@ -113,7 +113,7 @@ def test_a_volume_for_which_there_is_no_memory_does_not_bury_another(
     system.restore(kept)
 
 
-def test_a_check_costs_less_than_a_few_milliseconds_of_the_host(booted: tuple[System, Any]) -> None:
+def test_a_check_of_all_invariants_takes_at_most_a_few_milliseconds_of_the_host(booted: tuple[System, Any]) -> None:
     system, kept = booted
     system.restore(kept)
     begin = time.process_time()

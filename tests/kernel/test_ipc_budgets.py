@@ -24,7 +24,7 @@ def test_a_null_request_keeps_its_budget_from_the_clients_far_call_to_its_return
     assert counts["blocking_waits"] == 1
 
 
-def test_a_refused_request_costs_a_passage_of_the_gate_with_its_far_call_and_return() -> None:
+def test_a_refused_request_costs_only_entering_and_leaving_the_gate() -> None:
     counts = call_gate(3)
     assert counts["guest_instructions"] == {"total": 29, "ring0": 28, "ring3": 1}
     assert (counts["client_gates"], counts["ring_changes"]) == (1, 2)
@@ -34,14 +34,14 @@ def test_a_null_request_costs_the_same_every_time() -> None:
     assert null_request() == null_request()
 
 
-def test_requests_that_pile_up_share_their_address_space_switches() -> None:
+def test_requests_that_queue_up_share_their_address_space_switches() -> None:
     result = ipc_batch(3)
     assert result["n"] > 100
     assert result["cr3_loads"] < 1.2
 
 
 @pytest.mark.parametrize("clients", [1, CLIENTS])
-def test_each_wait_for_a_reply_is_counted_at_the_server_that_is_waited_for(clients: int) -> None:
+def test_each_wait_for_a_reply_is_counted_for_its_server(clients: int) -> None:
     """One client hands the CPU over; of many some find the server awake and block."""
     bench = Bench(clients=clients)
     bench.system.run(fuel=200_000)

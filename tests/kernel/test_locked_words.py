@@ -60,7 +60,7 @@ def locked(instruction: CsInsn) -> bool:
     return X86_PREFIX_LOCK in instruction.prefix or instruction.id == X86_INS_XCHG
 
 
-def test_what_reads_changes_and_writes_a_word_is_locked_unless_the_word_has_one_writer(kernel: Program) -> None:
+def test_each_read_modify_write_instruction_is_locked_unless_its_word_has_one_writer(kernel: Program) -> None:
     unlocked: list[str] = []
     for instruction in instructions(kernel):
         line = kernel.line_at(instruction.address)
@@ -93,7 +93,7 @@ def test_shared_words_of_an_endpoint_are_never_simply_stored(kernel: Program) ->
     assert max(shared) < size_of(Endpoint)
 
 
-def test_the_accessed_bit_of_a_page_that_is_in_use_is_taken_away_by_a_locked_instruction(kernel: Program) -> None:
+def test_the_accessed_bit_of_a_page_in_use_is_cleared_by_a_locked_instruction(kernel: Program) -> None:
     """Rule 8: the CPU sets the bit by itself at any time."""
     start = kernel.address("harvest_accessed")
     first = next(

@@ -56,7 +56,7 @@ def rerun() -> Iterator[Rerun]:
     system.close()
 
 
-def test_a_system_goes_back_from_any_instant_of_a_workload(rerun: Rerun) -> None:
+def test_a_system_can_be_restored_at_any_instant_of_a_workload(rerun: Rerun) -> None:
     points = random.Random(SEED)
     for _ in range(POINTS):
         steps = points.randrange(rerun.length)
@@ -67,7 +67,9 @@ def test_a_system_goes_back_from_any_instant_of_a_workload(rerun: Rerun) -> None
     assert rerun.result() == rerun.expected
 
 
-def test_a_system_goes_back_from_the_middle_of_loading_a_program(rerun: Rerun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_can_be_restored_in_the_middle_of_loading_a_program(
+    rerun: Rerun, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The kernel closes the file on its way out, which waits for something."""
     loading = [0]
     programs = rerun.system.kernel.programs
@@ -98,7 +100,7 @@ def test_a_system_goes_back_from_the_middle_of_loading_a_program(rerun: Rerun, m
     assert rerun.result() == rerun.expected
 
 
-def test_a_handler_that_objects_to_its_end_does_not_keep_a_system_from_going_back(rerun: Rerun) -> None:
+def test_a_handler_that_raises_when_it_is_closed_does_not_prevent_a_restore(rerun: Rerun) -> None:
     rerun.system.restore(rerun.kept)
     hosted = rerun.system.kernel.hosted
     rerun.system.run(until=lambda: bool(hosted.running))

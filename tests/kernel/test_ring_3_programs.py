@@ -21,7 +21,7 @@ CRASHES = {
 
 
 @pytest.mark.parametrize("letter", CRASHES)
-def test_a_program_that_does_what_it_must_not_ends_alone(boot, letter: str) -> None:
+def test_a_program_that_breaks_a_rule_is_ended_and_no_other(boot, letter: str) -> None:
     run = boot(f"crash {letter}; echo $?; hello after")
     assert run.stop.reason == "exit", run.log
     assert run.output == b"139\nhello from ring 3, arguments: after\n", run.log
@@ -37,7 +37,7 @@ def test_crash_without_one_of_its_letters_says_which_there_are(boot) -> None:
     assert {row[at] for row in rows for at in (2, 24, 46) if len(row) > at} == set(CRASHES)
 
 
-def test_processes_leave_no_frames_behind(boot) -> None:
+def test_processes_that_end_leave_no_frame_held(boot) -> None:
     few = boot("hello; crash r; hello").system.kernel
     many = boot("; ".join(["hello", "crash r"] * 10 + ["hello"])).system.kernel
     assert many.state.low.used == few.state.low.used

@@ -34,7 +34,7 @@ def test_a_fault_is_reported_with_the_symbol_of_the_programs_own_file(tmp_path: 
     assert any("ended by #PF page fault: read of 0x00000000" in line and "<broken.here>" in line for line in log), log
 
 
-def test_names_are_those_that_nm_gives(tmp_path: Path) -> None:
+def test_symbols_of_a_program_are_those_that_nm_lists(tmp_path: Path) -> None:
     source = tmp_path / "program.s"
     source.write_text(".globl _start\n_start: nop\nsecond: nop\nnop\n.bss\nroom: .space 64\n")
     host_programs.run("as", "--32", "-o", "p.o", "program.s", folder=tmp_path)
@@ -48,7 +48,7 @@ def test_names_are_those_that_nm_gives(tmp_path: Path) -> None:
     assert symbol_at(image, wanted["_start"] - 1) == ""
 
 
-def test_a_damaged_file_has_names_or_none_but_never_an_exception() -> None:
+def test_a_damaged_program_has_symbols_or_none_but_never_raises_an_exception() -> None:
     image = assemble_text(SOURCE, origin=USER_PROGRAM, align=4096).elf()
     choice = random.Random(1)
     for _ in range(MUTANTS):

@@ -28,7 +28,7 @@ def test_registers_of_a_waiting_thread_are_in_its_gate_frame(boot: Booter) -> No
     assert shell.regs.eip in range(0x40_0000, 0x50_0000)
 
 
-def test_a_thread_in_ring_3_has_the_cpu_s_registers(boot: Booter) -> None:
+def test_a_running_thread_in_ring_3_shows_the_registers_of_the_cpu(boot: Booter) -> None:
     system = boot("hello", fuel=1).system
     while system.machine.cpu.cpl != 3 or "shell" not in system.kernel.scheduler.current.name:
         assert system.run(fuel=97).reason == "fuel"
@@ -48,7 +48,7 @@ def test_a_thread_in_ring_3_has_the_cpu_s_registers(boot: Booter) -> None:
     assert repr(shell).startswith(f"<thread {shell.number} 'shell', running, ring 3 at 0x004")
 
 
-def test_a_name_that_does_not_exist_is_answered_with_those_that_do(boot: Booter) -> None:
+def test_the_error_for_an_unknown_thread_name_lists_those_that_exist(boot: Booter) -> None:
     system = boot("hello", fuel=1).system
     system.run(until="ipc.post")
     with pytest.raises(KeyError, match="there are ageing, idle, releases, rom, shell"):
@@ -60,7 +60,7 @@ def test_a_name_that_does_not_exist_is_answered_with_those_that_do(boot: Booter)
         _ = system.thread("rom").regs.rax
 
 
-def test_every_event_of_a_run_is_one_that_a_run_may_be_asked_to_end_at(tmp_path: Path) -> None:
+def test_a_run_can_be_ended_at_every_event_that_occurs(tmp_path: Path) -> None:
     options = SystemOptions(commands="dir; cat README.TXT; exit")
     kinds = set()
     with System([ImageFile(demo_image(tmp_path))], options) as system:
@@ -70,7 +70,7 @@ def test_every_event_of_a_run_is_one_that_a_run_may_be_asked_to_end_at(tmp_path:
         assert kinds <= system.machine.stream.kinds | system.machine.event_sites.kinds
 
 
-def test_a_server_s_own_steps_end_a_run_in_its_process_only(boot: Booter) -> None:
+def test_a_label_of_a_server_ends_a_run_only_in_its_own_process(boot: Booter) -> None:
     system = boot("hello", fuel=1).system
     stop = system.machine.run(until="call")
     assert stop.detail.kind == "ipc.call"

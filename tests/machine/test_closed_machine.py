@@ -35,7 +35,7 @@ def closed() -> Machine:
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_what_a_closed_machine_is_asked_is_an_error(closed, name):
+def test_every_use_of_a_closed_machine_is_an_error(closed, name):
     with pytest.raises((ValueError, AttributeError), match=r"closed|released"):
         QUESTIONS[name](closed)
 
@@ -44,7 +44,7 @@ ENGINE = [lambda m: m.cpu.table("gdtr"), lambda m: m.cpu.efer, lambda m: m.trans
 
 
 @pytest.mark.parametrize("question", ENGINE)
-def test_the_engine_is_not_reached_any_more(closed, question):
+def test_a_closed_machine_does_not_call_the_engine(closed, question):
     with pytest.raises(Exception, match="closed"):
         question(closed)
 

@@ -56,7 +56,7 @@ def recorder(machine):
     return device
 
 
-def test_every_access_comes_once_with_its_size_and_instruction(bare, recorder):
+def test_a_device_sees_every_access_once_with_its_size_and_instruction(bare, recorder):
     machine = bare(
         f"nop; nop; mov ebx, {BASE}; mov eax, [ebx + 4]; mov cl, [ebx + 9]; mov [ebx + 8], ecx;"
         "mov word ptr [ebx + 2], 7; add dword ptr [ebx], 1; hlt"
@@ -76,7 +76,7 @@ def test_every_access_comes_once_with_its_size_and_instruction(bare, recorder):
     assert recorder.value == 8
 
 
-def test_a_stop_asked_for_by_a_register_comes_after_its_instruction_and_nothing_is_done_twice(bare, recorder):
+def test_a_stop_requested_by_a_device_register_comes_after_its_instruction_and_nothing_is_done_twice(bare, recorder):
     recorder.mmio_write = lambda address, size, value: (
         recorder.note("store", address, size, value),
         recorder.machine.request_stop("host", "register"),
@@ -92,7 +92,7 @@ def test_a_stop_asked_for_by_a_register_comes_after_its_instruction_and_nothing_
     assert machine.cpu.eax == 2
 
 
-def test_ports_of_three_widths(bare, recorder):
+def test_ports_can_be_accessed_with_three_widths(bare, recorder):
     machine = bare(
         "mov dx, 0x302; mov eax, 0x11223344; out dx, al; out dx, ax; out dx, eax; in al, dx; in ax, dx; in eax, dx; hlt"
     )
@@ -108,7 +108,7 @@ def test_ports_of_three_widths(bare, recorder):
     assert machine.cpu.eax == 0xA5A5A5A5
 
 
-def test_an_exception_of_a_device_comes_out_of_run_and_the_machine_can_go_on(bare, recorder):
+def test_an_exception_of_a_device_is_raised_by_run_and_the_machine_can_continue(bare, recorder):
     machine = bare("mov dx, 0x300; mov al, 99; out dx, al; inc ebx; hlt")
     with pytest.raises(ZeroDivisionError, match="device"):
         machine.run()
@@ -118,7 +118,7 @@ def test_an_exception_of_a_device_comes_out_of_run_and_the_machine_can_go_on(bar
     assert len(recorder.log) == 1
 
 
-def test_a_keyboard_interrupt_in_a_host_call_comes_out_too(bare, counter):
+def test_a_keyboard_interrupt_in_a_host_call_is_raised_by_run(bare, counter):
     machine = bare("out 0x90, eax; inc ebx; hlt")
 
     def interrupted(value):
@@ -131,7 +131,7 @@ def test_a_keyboard_interrupt_in_a_host_call_comes_out_too(bare, counter):
     assert machine.cpu.ebx == 1
 
 
-def test_events_come_in_order_of_time_then_of_scheduling_and_can_be_cancelled(bare, recorder):
+def test_timer_events_come_in_order_of_time_then_of_scheduling_and_can_be_cancelled(bare, recorder):
     machine = bare("sti; l: inc eax; jmp l")
     host = recorder.host
     host.schedule(50, "third")

@@ -23,7 +23,7 @@ def test_fuel_ends_a_run_and_step_retires_exactly_that_many(bare):
     assert machine.cpu.eax == 6
 
 
-def test_names_are_accepted_where_addresses_are(bare):
+def test_names_are_accepted_wherever_addresses_are(bare):
     machine = bare("inc eax; inc ebx; inc ecx; hlt")
     machine.addresses = {"second": 0x1001, "third": 0x1002}
     assert machine.run(until="second").eip == 0x1001
@@ -52,7 +52,7 @@ def test_a_run_can_end_at_an_event(bare):
     assert (stop.reason, stop.detail.fields, machine.cpu.eax) == ("until", {"value": 1}, 1)
 
 
-def test_the_stream_calls_only_who_wants_a_kind():
+def test_the_event_stream_calls_only_listeners_of_a_kind():
     now = [5]
     stream = EventStream(lambda: now[0])
     everything, some = [], []
@@ -70,13 +70,13 @@ def test_the_stream_calls_only_who_wants_a_kind():
     stream.unsubscribe(everything.append)
 
 
-def test_nobody_is_told_anything_when_nobody_listens():
+def test_no_event_is_made_while_there_is_no_listener():
     stream = EventStream(lambda: pytest.fail("the clock is read for nobody"))
     assert not stream.wants("anything")
     stream.emit("anything", value=1)
 
 
-def test_event_sites_are_probed_only_while_somebody_listens(bare):
+def test_event_sites_are_probed_only_while_there_is_a_listener(bare):
     machine = bare("mov ecx, 2; l: dec ecx; jnz l; hlt")
     machine.event_sites.add(0x1005, "turn", lambda: {"ecx": machine.cpu.ecx})
     assert not machine.counter.sites.calls
@@ -116,7 +116,7 @@ def test_two_host_calls_cannot_share_a_port(machine):
 
 
 @pytest.mark.parametrize("kind", ["native", "python"])
-def test_touches_of_high_memory_are_booked_to_who_runs(kind, make_board):
+def test_accesses_to_high_memory_are_booked_to_the_running_code(kind, make_board):
     machine = Machine(memory=8 << 20, high_memory=4 << 20, counter=kind)
     board = type(make_board("native"))(machine)
     board.map(0x405000, 1 << 32, "rw")
@@ -155,7 +155,7 @@ def test_segments_can_be_loaded_into_any_ring(board):
     assert machine.cpu.cpl == 3
 
 
-def test_everything_prints_in_hex(bare):
+def test_registers_and_addresses_are_shown_in_hexadecimal(bare):
     machine = bare("mov eax, 0x1234; hlt")
     machine.run()
     assert "eax=0x1234" in repr(machine)
@@ -183,7 +183,7 @@ def test_ctrl_c_ends_a_run_and_the_next_one_goes_on(bare):
     assert machine.run(fuel=10).reason == "fuel"
 
 
-def test_ctrl_c_may_be_the_guest_s(bare):
+def test_ctrl_c_can_be_passed_to_the_guest(bare):
     machine = bare("l: inc eax; jmp l")
     answers = [True, False]
     machine.on_interrupt = lambda: answers.pop(0)
@@ -220,7 +220,7 @@ def test_a_hook_may_not_run_the_machine_again(bare):
         machine.run()
 
 
-def test_sizes_that_are_no_pages_are_refused():
+def test_memory_sizes_that_are_not_whole_pages_are_refused():
     with pytest.raises(ValueError, match="memory of 5000 bytes"):
         Machine(memory=5000)
 
@@ -259,7 +259,7 @@ def test_two_runs_of_the_same_program_give_the_same_events(make_board):
     assert first[0]
 
 
-def test_a_closed_machine_says_so_and_does_not_crash():
+def test_a_closed_machine_reports_that_it_is_closed_and_does_not_crash():
     machine = Machine(memory=4 << 20, high_memory=0)
     snapshot = machine.snapshot()
     machine.close()
@@ -305,7 +305,7 @@ def test_the_last_word_of_an_event_is_enough_and_a_misspelt_one_gets_a_suggestio
         machine.run(until="exeption")
 
 
-def test_sites_are_asked_for_when_somebody_listens_and_may_belong_to_somebody_else(bare):
+def test_event_sites_are_looked_up_on_the_first_listener_and_may_be_shared(bare):
     machine = bare("mov ecx, 2; l: dec ecx; jnz l; hlt")
     asked = []
 
@@ -343,7 +343,7 @@ def test_written_code_that_reaches_into_the_next_page_runs(board):
         assert machine.cpu.eax == number
 
 
-def test_the_ledger_and_its_counts_show_what_is_not_zero_and_name_what_there_is(bare):
+def test_the_ledger_shows_nonzero_counts_and_lists_the_names_after_an_unknown_one(bare):
     machine = bare("mov cr3, eax; out 0x90, eax; hlt")
     machine.host_calls.register(0x90, lambda _: None, "one")
     machine.count_site(0x1000, "cr3_loads")
@@ -356,7 +356,7 @@ def test_the_ledger_and_its_counts_show_what_is_not_zero_and_name_what_there_is(
         _ = machine.ledger.cr4_loads
 
 
-def test_every_part_says_what_it_is(machine):
+def test_every_part_of_a_machine_has_a_telling_repr(machine):
     shown = [repr(part) for part in (machine.ram, machine.clock, machine.events, machine.breakpoints, machine.stream)]
     shown += [repr(part) for part in (machine.host_calls, *machine.devices.values())]
     machine.timer.host.schedule(5, None)

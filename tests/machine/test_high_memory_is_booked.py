@@ -57,7 +57,7 @@ def test_the_cpu_loads_and_stores_high_memory_and_each_byte_is_counted(kind, nam
 
 
 @pytest.mark.parametrize("kind", COUNTERS)
-def test_what_ring_0_touches_is_the_kernels(kind, make_board):
+def test_bytes_that_ring_0_touches_are_booked_to_the_kernel(kind, make_board):
     machine, board = machine_at_page(kind, make_board)
     board.boot("mov eax, [0x405000]; mov [0x405004], al; hlt")
     machine.run(fuel=1000)
@@ -67,7 +67,7 @@ def test_what_ring_0_touches_is_the_kernels(kind, make_board):
 
 @pytest.mark.parametrize("kind", COUNTERS)
 @pytest.mark.parametrize("to", [0x405100, 0x405102, 0x405FFE])
-def test_what_is_input_is_counted_once(to, kind, make_board):
+def test_bytes_of_input_instructions_are_counted_once(to, kind, make_board):
     """The engine stores zeros before it asks the port, here nobody's; IN stores nothing, so nothing is taken back."""
     machine, board = machine_at_page(kind, make_board)
     board.map(PAGE + 0x1000, HIGH + 0x4000, "rw")
@@ -117,7 +117,7 @@ def test_policy_may_touch_low_memory_without_an_account(bare):
         (Account.SERVER_MEMORY, "server_bytes", None),
     ],
 )
-def test_what_python_touches_stands_in_the_ledger_under_its_account(account, key, kind):
+def test_bytes_that_python_touches_are_in_the_ledger_under_their_account(account, key, kind):
     with Machine(memory=8 << 20, high_memory=4 << 20) as machine:
         before = machine.ledger.counts()
         machine.ram.read(HIGH, 100, account)
@@ -129,7 +129,7 @@ def test_what_python_touches_stands_in_the_ledger_under_its_account(account, key
         assert not any(others.values())
 
 
-def test_the_machines_own_looks_are_not_booked():
+def test_reads_by_the_machine_itself_are_not_booked():
     with Machine(memory=8 << 20, high_memory=4 << 20) as machine:
         before = machine.ledger.counts().as_dict()
         machine.ram.read(HIGH, 100, Account.MACHINE)
@@ -137,7 +137,7 @@ def test_the_machines_own_looks_are_not_booked():
         assert machine.ledger.counts().as_dict() == before
 
 
-def test_a_snapshot_keeps_what_python_has_booked():
+def test_a_snapshot_keeps_the_bytes_that_python_has_booked():
     with Machine(memory=8 << 20, high_memory=4 << 20) as machine:
         machine.ram.read(HIGH, 100, Account.METADATA)
         kept = machine.snapshot()

@@ -65,7 +65,7 @@ def test_the_boundary_where_popfd_or_iretd_sets_if_is_found_exactly(wired):
     assert machine.ram.read(report.eip - 0xC0000000, 2) == b"\x43\x43"
 
 
-def test_lower_lines_come_first_and_nothing_below_is_served_until_the_end_of_interrupt(wired):
+def test_lower_interrupt_lines_come_first_and_block_higher_ones_until_the_end_of_interrupt(wired):
     machine = wired.machine
     wired.boot("sti; nop; l: inc eax; jmp l")
     for line in (7, 12, 4, 1):
@@ -90,7 +90,7 @@ def test_without_end_of_interrupt_only_higher_priorities_interrupt(wired):
     assert lines(wired) == [4, 3, 5]
 
 
-def test_masks_and_registers_read_back(machine):
+def test_masks_and_registers_of_the_pic_read_back(machine):
     bus = machine.ports.bus
     for port, value in (*PIC_SETUP, (0x21, 0xF7), (0xA1, 0xFE)):
         bus.write(port, 1, value)
@@ -105,7 +105,7 @@ def test_masks_and_registers_read_back(machine):
     assert bus.read(0x20, 1) == 0
 
 
-def test_a_request_that_goes_away_before_it_is_acknowledged_is_spurious(machine):
+def test_a_request_that_is_withdrawn_before_it_is_acknowledged_is_spurious(machine):
     for port, value in (*PIC_SETUP, (0x21, 0)):
         machine.ports.bus.write(port, 1, value)
     machine.pic.raise_line(5)
@@ -125,7 +125,7 @@ def test_hlt_skips_to_the_next_tick_and_idle_time_is_booked_apart(wired):
     assert machine.clock.idle > 4_900_000
 
 
-def test_idling_ends_at_the_very_instant_of_the_event(wired):
+def test_idling_ends_at_the_instant_of_the_event(wired):
     machine = wired.machine
     times = []
     wired.answer = lambda _: (times.append(machine.clock.now), machine.ports.bus.write(0x20, 1, 0x20))
@@ -149,7 +149,7 @@ def test_ticks_keep_the_exact_rate_of_the_8254(wired):
     assert abs(span - 100 * 1193 * 1_000_000_000 / 1_193_182) <= 1
 
 
-def test_the_tick_comes_at_its_instruction_in_a_busy_loop(wired, counter):
+def test_a_timer_tick_comes_at_its_instruction_in_a_busy_loop(wired, counter):
     machine = wired.machine
     wired.boot("mov al, 0x30; out 0x43, al; mov al, 100; out 0x40, al; mov al, 0; out 0x40, al; sti; l: inc eax; jmp l")
     machine.run(fuel=90_000)

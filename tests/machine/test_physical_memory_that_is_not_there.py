@@ -17,7 +17,7 @@ def kept_eax(board):
     return int.from_bytes(board.machine.read(board.reports[-1].stack - 4, 4), "little")
 
 
-def test_loads_of_every_size_find_ones_and_stores_are_lost(bare):
+def test_loads_outside_ram_return_ones_and_stores_are_lost(bare):
     machine = bare(
         f"mov eax, 0x600; mov cr4, eax; mov ebx, {NOWHERE}; xor eax, eax; xor ecx, ecx;"
         "mov dword ptr [ebx], 0x12345678; mov byte ptr [ebx + 5], 0; mov word ptr [ebx + 7], 0;"
@@ -31,7 +31,7 @@ def test_loads_of_every_size_find_ones_and_stores_are_lost(bare):
     assert machine.ram.read(0x2020, 16) == b"\xff" * 16
 
 
-def test_instructions_that_load_and_store_do_both(bare):
+def test_read_modify_write_instructions_outside_ram_load_ones_and_store_nothing(bare):
     machine = bare(
         f"mov ebx, {NOWHERE}; mov ecx, 5; lock xadd [ebx], ecx; mov esi, 1; lock cmpxchg [ebx], esi;"
         "xor edx, edx; cmpxchg8b [ebx]; add dword ptr [ebx], 1; setz byte ptr [0x2000]; hlt"
@@ -56,7 +56,7 @@ def test_a_store_across_the_end_of_ram_keeps_its_first_bytes(bare):
 
 
 @pytest.mark.parametrize("physical", [NOWHERE, ABOVE_HIGH_RAM, LAST_ADDRESS])
-def test_ring_3_may_be_given_pages_of_it(board, physical):
+def test_ring_3_may_have_pages_outside_ram(board, physical):
     board.map(PAGE, physical, "rw")
     board.boot("", user=f"mov dword ptr [{PAGE + 8}], 7; mov eax, [{PAGE + 8}]; int 0x80")
     board.answer = lambda _: board.machine.request_stop("host")
@@ -66,7 +66,7 @@ def test_ring_3_may_be_given_pages_of_it(board, physical):
 
 
 @pytest.mark.parametrize("offset", [0, 0x123])
-def test_what_is_fetched_there_is_an_invalid_opcode(make_board, counter, offset):
+def test_code_outside_ram_is_an_invalid_opcode(make_board, counter, offset):
     board = make_board(counter)
     board.map(PAGE, NOWHERE, "rw")
     board.answer = lambda _: board.machine.request_stop("host")
@@ -91,14 +91,14 @@ def test_code_that_runs_on_beyond_ram_ends_at_its_first_byte_there(board):
     assert kept_eax(board) == 3
 
 
-def test_an_instruction_may_end_beyond_ram(bare):
+def test_an_instruction_may_end_beyond_the_end_of_ram(bare):
     machine = bare(f"mov eax, {RAM_END - 1}; jmp eax")
     machine.ram.write(RAM_END - 1, b"\xb8")  # mov eax, 0xFFFFFFFF
     stop = machine.run(fuel=3)
     assert (stop.reason, stop.eip, machine.cpu.eax) == ("fuel", RAM_END + 4, 0xFFFF_FFFF)
 
 
-def test_a_run_that_begins_there_ends_as_on_a_pc_without_an_idt(machine):
+def test_a_run_that_begins_outside_ram_ends_as_on_a_pc_without_an_idt(machine):
     machine.cpu.eip = NOWHERE
     stop = machine.run(fuel=10)
     assert (stop.reason, stop.eip, stop.detail.chain[0][:3]) == ("triple-fault", NOWHERE, "#UD")
@@ -107,7 +107,7 @@ def test_a_run_that_begins_there_ends_as_on_a_pc_without_an_idt(machine):
 @pytest.mark.parametrize("table", ["directory", "page table"])
 @pytest.mark.parametrize("physical", [NOWHERE, ABOVE_HIGH_RAM])
 @pytest.mark.parametrize(("source", "code"), [("mov al, [ebx]", 0xD), ("mov [ebx], al", 0xF), ("jmp ebx", 0x1D)])
-def test_tables_there_are_full_of_reserved_bits(board, table, physical, source, code):
+def test_page_tables_outside_ram_have_reserved_bits_set(board, table, physical, source, code):
     machine = board.machine
     if table == "directory":
         machine.ram.put_u64(0x20_0000 + 8, physical | 1)
@@ -125,7 +125,7 @@ def test_tables_there_are_full_of_reserved_bits(board, table, physical, source, 
     assert fault.value.error_code == code
 
 
-def test_a_machine_goes_on_after_it_and_does_the_same_again(board):
+def test_a_machine_continues_after_accesses_outside_ram_and_repeats_them_identically(board):
     board.map(PAGE, NOWHERE, "rw")
     board.boot("", user=f"mov eax, [{PAGE}]; mov ebx, {PAGE}; jmp ebx")
     machine = board.machine
@@ -152,7 +152,7 @@ class Registers(DeviceBase):
         return int.from_bytes(b"\1" * size, "little")
 
 
-def test_what_is_left_of_a_devices_page_and_the_pages_beside_it_are_nobodys(bare):
+def test_the_rest_of_a_devices_page_and_the_pages_beside_it_read_as_ones(bare):
     machine = bare(
         f"mov ebx, {NOWHERE}; mov eax, [ebx + 16]; mov ecx, [ebx + 18]; mov edx, [ebx + 20]; mov esi, [ebx - 4]; hlt"
     )
@@ -172,13 +172,13 @@ def test_what_is_left_of_a_devices_page_and_the_pages_beside_it_are_nobodys(bare
         (1 << 40, "do not begin on a page outside RAM"),
     ],
 )
-def test_registers_lie_on_pages_of_their_own(machine, base, message):
+def test_device_registers_must_lie_on_pages_of_their_own(machine, base, message):
     machine.attach(Registers("one", NOWHERE))
     with pytest.raises(ValueError, match=message):
         machine.attach(Registers("two", base))
 
 
-def test_all_there_is_may_be_ram_below_four_gib():
+def test_a_machine_may_have_only_ram_below_four_gib():
     with Machine(memory=4 << 20, high_memory=0) as machine:
         assert list(machine.memory_bus.holes()) == [(4 << 20, (1 << 40) - (4 << 20))]
     with Machine(memory=4 << 20, high_memory=4 << 20) as machine:

@@ -24,7 +24,7 @@ def irq4(machine):
     return bool(machine.pic.master.levels & 1 << 4)
 
 
-def test_what_the_guest_sends_comes_out_when_it_stops(bare):
+def test_bytes_that_the_guest_sends_are_written_when_it_stops(bare):
     machine = bare("mov dx, 0x3f8; mov al, 0x48; out dx, al; mov al, 0x69; out dx, al; hlt")
     sent = []
     machine.serial.output = sent.append
@@ -32,7 +32,7 @@ def test_what_the_guest_sends_comes_out_when_it_stops(bare):
     assert sent == [b"Hi"]
 
 
-def test_scratch_and_divisor_read_back(uart):
+def test_scratch_and_divisor_registers_of_the_uart_read_back(uart):
     uart[SCR] = 0x5A
     assert uart[SCR] == 0x5A
     uart[LCR] = 0x83
@@ -54,14 +54,14 @@ def test_received_bytes_interrupt_until_they_are_read(machine, uart):
     assert not uart[LSR] & 1
 
 
-def test_what_exceeds_the_fifo_waits_outside(machine, uart):
+def test_input_that_exceeds_the_fifo_waits_on_the_host(machine, uart):
     uart[FCR] = 1
     machine.serial.feed(bytes(range(40)))
     assert len(machine.serial.state.received) == 16
     assert bytes(uart[DATA] for _ in range(40)) == bytes(range(40))
 
 
-def test_without_fifo_one_byte_is_held(machine, uart):
+def test_the_uart_holds_one_byte_without_its_fifo(machine, uart):
     machine.serial.feed(b"xyz")
     assert len(machine.serial.state.received) == 1
     assert bytes(uart[DATA] for _ in range(3)) == b"xyz"
@@ -76,7 +76,7 @@ def test_transmitter_empty_interrupts_once_and_reading_iir_clears_it(machine, ua
     assert irq4(machine)
 
 
-def test_out2_gates_the_interrupt(machine, uart):
+def test_out2_gates_the_interrupt_of_the_uart(machine, uart):
     uart[MCR], uart[IER] = 0, 1
     machine.serial.feed(b"a")
     assert not irq4(machine)
@@ -84,13 +84,13 @@ def test_out2_gates_the_interrupt(machine, uart):
     assert irq4(machine)
 
 
-def test_loopback_brings_back_what_is_sent(machine, uart):
+def test_loopback_returns_the_bytes_that_are_sent(machine, uart):
     uart[MCR] = 0x18
     uart[DATA] = 0x77
     assert uart[DATA] == 0x77
 
 
-def test_input_is_asked_for_only_by_an_idle_guest_and_its_end_drops_carrier(board):
+def test_input_is_read_only_for_an_idle_guest_and_its_end_drops_carrier(board):
     machine = board.machine
     script = [b"one", b"two", b""]
     asked = []
@@ -123,7 +123,7 @@ def test_input_is_asked_for_only_by_an_idle_guest_and_its_end_drops_carrier(boar
     assert [room for _, room in asked] == [16, 16, 16]
 
 
-def test_state_survives_a_snapshot(machine, uart):
+def test_the_state_of_the_uart_survives_a_snapshot(machine, uart):
     uart[FCR], uart[IER], uart[SCR] = 1, 5, 9
     machine.serial.feed(b"kept")
     snapshot = machine.snapshot()
@@ -147,7 +147,7 @@ def test_a_break_interrupts_before_the_bytes_that_wait_and_reading_the_status_cl
     assert not irq4(machine)
 
 
-def test_a_break_that_alone_waits_drops_the_line_when_it_has_been_seen(machine, uart):
+def test_a_break_with_nothing_after_it_drops_the_interrupt_line_after_it_is_read(machine, uart):
     uart[FCR], uart[IER] = 1, 4
     assert machine.serial.send_break()
     assert irq4(machine)
@@ -155,7 +155,7 @@ def test_a_break_that_alone_waits_drops_the_line_when_it_has_been_seen(machine, 
     assert not irq4(machine)
 
 
-def test_a_guest_that_does_not_listen_gets_no_break(machine, uart):
+def test_a_guest_with_interrupts_of_the_uart_off_is_sent_no_break(machine, uart):
     uart[FCR], uart[IER] = 1, 0x0B
     assert not machine.serial.send_break()
     assert not uart[LSR] & 0x11
@@ -180,7 +180,7 @@ PIECES = """
 
 @pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("fuel", [1, 1000, 100_000])
-def test_what_is_gathered_by_host_code_is_what_python_would_have_sent(make_board, fuel):
+def test_bytes_gathered_by_host_code_are_those_python_would_have_sent(make_board, fuel):
     """Bytes and the pieces they come in, the divisor, the loopback, the transmit interrupt: however the run is cut."""
     results = []
     for counter in ("native", "python"):
@@ -199,7 +199,7 @@ def test_what_is_gathered_by_host_code_is_what_python_would_have_sent(make_board
     assert b"".join(results[0][0])[9000:] == b"acdf"
 
 
-def test_a_snapshot_between_two_bytes_brings_back_the_registers_and_sends_nothing_twice(make_board):
+def test_a_snapshot_between_two_bytes_restores_the_registers_and_sends_no_byte_twice(make_board):
     board = make_board("native")
     machine = board.machine
     board.boot("mov dx, 0x3f8; mov al, 0x41; out dx, al; l: mov al, 0x42; out dx, al; mov al, 0x43; out dx, al; hlt")

@@ -36,7 +36,7 @@ def test_a_mutant_names_text_that_stands_once_in_its_file_and_tests_that_exist(m
         assert f"def {name.partition('[')[0]}(" in (ROOT / path).read_text(encoding="utf-8"), test
 
 
-def test_the_parts_of_the_list_are_all_of_it() -> None:
+def test_the_parts_of_the_list_of_mutants_add_up_to_the_whole() -> None:
     slices = [runner.part(f"{number}/4") for number in range(1, 5)]
     assert sorted(index for first, step in slices for index in range(100)[first::step]) == list(range(100))
     assert runner.part("7/4") == runner.part("3/4")

@@ -86,7 +86,7 @@ def test_an_unlocked_version_stays_for_the_next_client(rehearsal: Rehearsal) -> 
     assert lock(rehearsal, 3).registers.ebx == one.registers.ebx
 
 
-def test_a_retired_version_lives_until_its_last_lock_goes(rehearsal: Rehearsal) -> None:
+def test_a_retired_version_lives_until_its_last_lock_is_released(rehearsal: Rehearsal) -> None:
     old, again = lock(rehearsal, 3), lock(rehearsal, 3)
     rehearsal.request(Operation.CLOSE, ebx=3)
     new = lock(rehearsal, 3)
@@ -127,7 +127,7 @@ def test_a_retired_version_without_locks_dies_at_once(rehearsal: Rehearsal) -> N
     assert rehearsal.allocated() == 0
 
 
-def test_a_lock_is_given_back_once(rehearsal: Rehearsal) -> None:
+def test_a_directory_lock_can_be_released_only_once(rehearsal: Rehearsal) -> None:
     one = lock(rehearsal, 3)
     lock(rehearsal, 3)
     unlock(rehearsal, one)
@@ -136,7 +136,7 @@ def test_a_lock_is_given_back_once(rehearsal: Rehearsal) -> None:
         assert answer.error is ErrorCode.BAD_HANDLE
 
 
-def test_the_least_recently_used_unlocked_directories_go_first(rehearsal: Rehearsal) -> None:
+def test_the_least_recently_used_unlocked_directories_are_dropped_first(rehearsal: Rehearsal) -> None:
     kept = lock(rehearsal, 100)  # 6 pages, locked: does not count
     for count in (1, 2, 3, 4):
         unlock(rehearsal, lock(rehearsal, count))
@@ -151,7 +151,7 @@ def test_the_least_recently_used_unlocked_directories_go_first(rehearsal: Rehear
     assert rehearsal.server.built == built + 1
 
 
-def test_what_is_cached_makes_room_when_memory_runs_out() -> None:
+def test_cached_directories_are_dropped_when_memory_runs_out() -> None:
     rehearsal = Rehearsal(ListingServer, bytes(512), memory_limit=4 * 4096)
     for count in (1, 2, 3, 4):
         unlock(rehearsal, lock(rehearsal, count))
@@ -160,7 +160,7 @@ def test_what_is_cached_makes_room_when_memory_runs_out() -> None:
     assert answer.error is ErrorCode.NO_MEMORY
 
 
-def test_locks_are_bounded(rehearsal: Rehearsal) -> None:
+def test_the_number_of_directory_locks_is_bounded(rehearsal: Rehearsal) -> None:
     for _ in range(LOCK_LIMIT):
         lock(rehearsal, 1)
     assert rehearsal.request(Operation.LOCK_DIRECTORY, ebx=1).error is ErrorCode.NO_RESOURCES
@@ -175,7 +175,7 @@ class TestSeveralThreads:
         address = rehearsal.post(operation, **registers)
         return address, rehearsal.server.serve(address)
 
-    def test_that_build_the_same_directory_at_once_end_with_one_version(self, rehearsal: Rehearsal) -> None:
+    def test_threads_that_build_the_same_directory_at_once_end_with_one_version(self, rehearsal: Rehearsal) -> None:
         one, first = self.begin(rehearsal, Operation.LOCK_DIRECTORY, ebx=3)
         two, second = self.begin(rehearsal, Operation.LOCK_DIRECTORY, ebx=3)
         calls = [first.send(None), second.send(None)]
@@ -191,7 +191,7 @@ class TestSeveralThreads:
         assert answers[0].registers.ebx == answers[1].registers.ebx
         assert rehearsal.allocated() == 4096
 
-    def test_that_walk_the_same_chain_at_once_both_get_the_right_sectors(
+    def test_threads_that_walk_the_same_chain_at_once_both_have_the_right_sectors(
         self, fat_image: Callable[..., Any], client: Any
     ) -> None:
         image = fat_image(8000, "-F", "16", "-s", "1")
@@ -220,7 +220,7 @@ class TestSeveralThreads:
 
 
 class TestPages:
-    def test_hold_no_record_across_a_boundary(self) -> None:
+    def test_directory_pages_hold_no_record_across_a_boundary(self) -> None:
         files = [ListedFile("n" * (1 + i * 37 % 1020), i, i, i, i) for i in range(300)]
         pages = build_pages(files, 7)
         assert list(read_pages(pages)) == files
@@ -231,7 +231,7 @@ class TestPages:
             assert not any(pages[page + used : page + 4096])
 
     @pytest.mark.parametrize("name", ["", "é" * 511])
-    def test_refuse_names_that_do_not_fit(self, name: str) -> None:
+    def test_directory_pages_refuse_names_that_do_not_fit(self, name: str) -> None:
         with pytest.raises(ReplyError):
             build_pages([ListedFile(name, 0)], 1)
 

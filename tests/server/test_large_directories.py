@@ -16,7 +16,7 @@ def test_as_many_entries_as_fit_are_listed_and_counted() -> None:
     assert list(read_pages(data)) == files[:listed]
 
 
-def test_what_fits_is_listed_whole() -> None:
+def test_a_directory_that_fits_is_listed_whole() -> None:
     files = [ListedFile(f"file {number}", 0, number) for number in range(1000)]
     data, listed = fitting_pages(files, 7)
     assert listed == 1000

@@ -71,23 +71,23 @@ class TestDispatch:
         assert answer == (ServerCall.REPLY_REGISTERS, ErrorCode.OK, REGISTERS, b"", b"", ())
         assert echo.calls == []
 
-    def test_data_go_in_and_out(self, echo: Rehearsal) -> None:
+    def test_the_data_of_requests_and_replies_are_carried(self, echo: Rehearsal) -> None:
         answer = echo.request(Operation.OPEN, b"abc", **REGISTERS._asdict())
         assert (answer.call, answer.data, answer.registers) == (ServerCall.REPLY_DATA, b"cba", REGISTERS)
 
-    def test_data_without_their_flag_are_not_seen(self, echo: Rehearsal) -> None:
+    def test_request_data_without_their_flag_are_not_seen(self, echo: Rehearsal) -> None:
         address = echo.post(Operation.OPEN, b"abc")
         echo.memory.write(echo.server.blocks[address] + offset_of(HostedBlock, "flags"), bytes(4))
         assert echo.take(address, echo.drive(echo.server.serve(address))).data == b""
 
-    def test_a_count_beyond_the_page_is_cut(self) -> None:
+    def test_a_data_count_beyond_the_page_is_cut(self) -> None:
         memory = FakeMemory()
         memory.regions[USER_MESSAGES] = bytearray(4096)
         block = HostedBlock(operation=5, flags=MessageFlags.DATA, count=0xFFFF_FFFF)
         memory.regions[BLOCK] = bytearray(bytes(block))
         assert len(Request.load(memory, USER_MESSAGES, BLOCK).data) == 4048
 
-    def test_registers_come_out_of_the_block_and_no_byte_of_the_page_is_read_for_them(self) -> None:
+    def test_request_registers_come_from_the_hosted_block_and_not_from_the_message_page(self) -> None:
         memory = FakeMemory()
         memory.regions[BLOCK] = bytearray(bytes(HostedBlock(operation=7, count=9, **REGISTERS._asdict())))
         assert Request.load(memory, USER_MESSAGES, BLOCK) == Request(7, REGISTERS, b"")
@@ -97,7 +97,7 @@ class TestDispatch:
             answer = echo.request(number, **REGISTERS._asdict())
             assert (answer.error, answer.registers) == (ErrorCode.BAD_CALL, REGISTERS._replace(eax=1))
 
-    def test_errors_carry_their_code_and_leave_other_registers(self, echo: Rehearsal) -> None:
+    def test_error_replies_carry_their_code_and_leave_other_registers(self, echo: Rehearsal) -> None:
         values = REGISTERS._replace(eax=ErrorCode.NO_RESOURCES)
         answer = echo.request(Operation.CLOSE, **values._asdict())
         assert (answer.call, answer.error) == (ServerCall.REPLY_REGISTERS, ErrorCode.NO_RESOURCES)
@@ -109,13 +109,13 @@ class TestDispatch:
         assert echo.server.take_reports() == ["d0p1: refused 12"]
         assert echo.server.take_reports() == []
 
-    def test_reports_are_bounded(self, echo: Rehearsal) -> None:
+    def test_the_number_of_damage_reports_is_bounded(self, echo: Rehearsal) -> None:
         for number in range(100):
             echo.server.report(f"damage {number}")
         reports = echo.server.take_reports()
         assert (len(reports), reports[-1]) == (65, "d0p1: 36 more messages were dropped")
 
-    def test_what_has_just_been_reported_is_not_reported_again(self, echo: Rehearsal) -> None:
+    def test_damage_that_has_just_been_reported_is_not_reported_again(self, echo: Rehearsal) -> None:
         for number in (1, 2, 1, 2):
             echo.server.report(f"damage {number}")
         assert echo.server.take_reports() == ["d0p1: damage 1", "d0p1: damage 2"]
@@ -127,11 +127,11 @@ class TestDispatch:
         echo.server.report("damage 1")
         assert echo.server.take_reports() == ["d0p1: damage 1"]
 
-    def test_a_bad_address_is_no_error_reply_but_the_servers_end(self, echo: Rehearsal) -> None:
+    def test_a_bad_address_ends_the_server_instead_of_the_request(self, echo: Rehearsal) -> None:
         with pytest.raises(MemoryFaultError):
             echo.request(Operation.READ, eax=0xC000_0000)
 
-    def test_tables_are_inherited_and_a_number_declared_twice_is_refused(self) -> None:
+    def test_operation_tables_are_inherited_and_a_number_declared_twice_is_refused(self) -> None:
         assert EchoServer.operations[Operation.NULL] == "null"
         assert HostedServer.operations == {Operation.NULL: "null"}
         with pytest.raises(TypeError, match="operation 5 is both one and two"):
@@ -145,7 +145,7 @@ class TestDispatch:
                 async def two(self, request: Request) -> Reply:
                     return Registers(request.registers)
 
-    def test_message_zero_starts_and_then_waits(self, echo: Rehearsal) -> None:
+    def test_a_hosted_server_without_a_message_starts_and_then_waits(self, echo: Rehearsal) -> None:
         assert echo.drive(echo.server.serve(0)) is ServerCall.WAIT
 
 
@@ -162,7 +162,7 @@ class TestReplies:
             Registers(RegisterValues(edi=-1)),
         ],
     )
-    def test_that_no_message_can_carry_are_the_servers_mistake(self, reply: Reply) -> None:
+    def test_replies_that_no_message_can_carry_are_the_servers_mistake(self, reply: Reply) -> None:
         memory = FakeMemory()
         memory.regions[USER_MESSAGES] = bytearray(4096)
         memory.regions[BLOCK] = bytearray(64)
@@ -171,7 +171,7 @@ class TestReplies:
         assert memory.regions[USER_MESSAGES] == bytes(4096)
         assert memory.regions[BLOCK] == bytes(64)
 
-    def test_leave_their_registers_to_the_stub_and_operation_flags_and_handle_alone(self) -> None:
+    def test_replies_leave_their_registers_to_the_stub_and_do_not_change_operation_flags_or_handle(self) -> None:
         memory = FakeMemory()
         memory.regions[USER_MESSAGES] = bytearray(
             bytes(Message(operation=7, flags=3, reply=4, handle=99, count=1, error=2, edi=5))
@@ -188,7 +188,7 @@ class TestReplies:
 
 
 class TestGateCalls:
-    def test_carry_their_registers_and_bring_back_the_results(self) -> None:
+    def test_gate_calls_carry_their_registers_and_return_the_results(self) -> None:
         coroutine = lock_blocks(0x1_2345_6789, 2048)
         assert coroutine.send(None) == GateCall(
             HostedGate.SERVER, ServerCall.LOCK_BLOCKS, ecx=2048, edx=1, esi=0x2345_6789
@@ -209,13 +209,13 @@ class TestGateCalls:
         ],
         ids=["allocate", "free", "unlock_blocks"],
     )
-    def test_that_fail_raise_the_kernels_code(self, coroutine: object, call: GateCall) -> None:
+    def test_gate_calls_that_fail_raise_the_kernels_code(self, coroutine: object, call: GateCall) -> None:
         assert coroutine.send(None) == call  # type: ignore[attr-defined]
         with pytest.raises(FileSystemError) as caught:
             coroutine.send(GateResult(ErrorCode.UNPLUGGED, eflags=0x203))  # type: ignore[attr-defined]
         assert caught.value.code is ErrorCode.UNPLUGGED
 
-    def test_that_fail_with_an_unknown_code_are_io_errors(self) -> None:
+    def test_gate_calls_that_fail_with_an_unknown_code_are_io_errors(self) -> None:
         coroutine = allocate(1)
         coroutine.send(None)
         with pytest.raises(FileSystemError, match="unknown error 0x3e7") as caught:
@@ -223,18 +223,18 @@ class TestGateCalls:
         assert caught.value.code is ErrorCode.IO_ERROR
 
     @pytest.mark.parametrize("count", [0, -1, 2049])
-    def test_that_lock_too_many_blocks_are_not_even_made(self, count: int) -> None:
+    def test_gate_calls_that_lock_too_many_blocks_are_not_made(self, count: int) -> None:
         with pytest.raises(FileSystemError) as caught:
             lock_blocks(0, count).send(None)
         assert caught.value.code is ErrorCode.BAD_ARGUMENT
 
-    def test_give_memory_that_is_gone_when_it_is_freed(self, echo: Rehearsal) -> None:
+    def test_memory_of_a_gate_call_cannot_be_used_after_it_is_freed(self, echo: Rehearsal) -> None:
         address = echo.request(Operation.FREE_SPACE).registers.eax
         assert echo.allocated() == 0
         with pytest.raises(MemoryFaultError):
             echo.memory.read(address, 1)
 
-    def test_in_a_coroutine_run_to_completion_are_refused(self) -> None:
+    def test_gate_calls_in_a_coroutine_that_is_run_to_completion_are_refused(self) -> None:
         with pytest.raises(RuntimeError, match="awaits a gate call"):
             complete(allocate(1))
 
@@ -249,6 +249,6 @@ def test_a_duplicate_shares_no_state_and_uses_the_other_memory(echo: Rehearsal) 
     assert copy.take_reports() == ["d0p1: before", "d0p1: after"]
 
 
-def test_values_are_plain_data() -> None:
+def test_requests_and_replies_are_plain_data() -> None:
     for value in (GateCall(HostedGate.SYSTEM, 4), Request(5, REGISTERS, b"x"), Sectors([1], REGISTERS)):
         assert pickle.loads(pickle.dumps(value)) == value  # noqa: S301 - our own bytes

@@ -14,14 +14,14 @@ RAW = [b"caf\xe9", b"caf\xe8", b"a%41\xff", b"50%", b"a\\b", "größe".encode(),
 SHOWN = ["caf%E9", "caf%E8", "a%2541%FF", "50%", "a%5Cb", "größe", "日本"]
 
 
-def test_bytes_that_are_no_utf_8_are_written_as_numbers() -> None:
+def test_bytes_of_names_that_are_not_utf_8_are_written_as_numbers() -> None:
     assert [name_of_bytes(raw) for raw in RAW] == SHOWN
     assert name_of_bytes(b"\xff" * 255) == "%FF" * 255
     assert name_of_bytes(b"\xed\xa0\x80") == "%ED%A0%80", "a surrogate is not a character"
     assert path_of_bytes(b"../50%/caf\xe9/x") == "../50%/caf%E9/x"
 
 
-def test_lone_surrogates_are_written_as_numbers() -> None:
+def test_lone_surrogates_in_names_are_written_as_numbers() -> None:
     assert name_of_units("a\ud800b\\".encode("utf-16-be", "surrogatepass"), "be") == "a%uD800b%5C"
     assert name_of_units("😀%".encode("utf-16-le"), "le") == "😀%"
     assert typeable("a\\b") == "a%5Cb"
@@ -41,13 +41,17 @@ def check(served: Any) -> None:
     assert files == {*SHOWN, "link"}
 
 
-def test_names_of_ext_volumes(ext_image: Callable[[], Any], ext_client: Any) -> None:
+def test_names_of_ext_volumes_are_shown_with_numbers_for_bad_bytes(
+    ext_image: Callable[[], Any], ext_client: Any
+) -> None:
     image = ext_image()
     fill(image.folder)
     check(ext_client(image.format("2M").view()))
 
 
-def test_names_of_rock_ridge_volumes(tmp_path: Path, iso_client: Any, host_tool: Callable[..., str]) -> None:
+def test_names_of_rock_ridge_volumes_are_shown_with_numbers_for_bad_bytes(
+    tmp_path: Path, iso_client: Any, host_tool: Callable[..., str]
+) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     fill(folder)

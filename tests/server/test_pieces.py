@@ -24,12 +24,12 @@ def test_pieces_cover_the_run_as_far_as_the_limit_lets_them(start: int, sector: 
 
 @settings(deadline=None, derandomize=True)
 @given(st.integers(0, 100), st.integers(0, 100), st.integers(1, 200))
-def test_there_are_no_more_pieces_than_blocks(start: int, sector: int, count: int) -> None:
+def test_a_run_has_no_more_pieces_than_blocks(start: int, sector: int, count: int) -> None:
     blocks = (start + sector + count - 1) // 8 - (start + sector) // 8 + 1
     assert len(cut(start, sector, count)) == blocks
 
 
 @settings(deadline=None, derandomize=True)
 @given(st.integers(1, (1 << 60) - 8))
-def test_entries_hold_sectors_of_sixty_bits(sector: int) -> None:
+def test_sector_entries_hold_numbers_of_sixty_bits(sector: int) -> None:
     assert piece(cut(0, sector - sector % 8, 8)[0]) == (sector - sector % 8, 8)

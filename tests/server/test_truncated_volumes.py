@@ -30,7 +30,9 @@ def cluster_of(served: Any, name: str) -> int:
     return int(served.rehearsal.drive(served.server.volume.find(name)).cluster)
 
 
-def test_what_lies_before_the_end_is_read_and_the_rest_is_an_io_error(volume: Any, client: Any) -> None:
+def test_data_before_the_end_of_a_truncated_volume_are_read_and_the_rest_is_an_io_error(
+    volume: Any, client: Any
+) -> None:
     data = volume.read()
     whole = client(data)
     layout = whole.server.volume.layout
@@ -53,7 +55,7 @@ def test_what_lies_before_the_end_is_read_and_the_rest_is_an_io_error(volume: An
         assert report.endswith(f"byte {position} lies past the end of the partition of {sectors} sectors")
 
 
-def test_a_directory_behind_the_end_is_an_io_error(volume: Any, client: Any) -> None:
+def test_a_directory_past_the_end_of_a_truncated_volume_is_an_io_error(volume: Any, client: Any) -> None:
     data = volume.read()
     whole = client(data)
     served = client(data[: whole.server.volume.layout.sector_of(cluster_of(whole, "DIR")) * 512])
@@ -61,7 +63,9 @@ def test_a_directory_behind_the_end_is_an_io_error(volume: Any, client: Any) -> 
     assert served.request(Operation.OPEN, "DIR/INNER.TXT").error is ErrorCode.IO_ERROR
 
 
-def test_of_a_directory_that_passes_the_end_what_is_there_is_listed(fat_image: Callable[..., Any], client: Any) -> None:
+def test_a_directory_that_passes_the_end_of_a_truncated_volume_is_listed_up_to_there(
+    fat_image: Callable[..., Any], client: Any
+) -> None:
     image = fat_image(1440, "-F", "12", "-s", "1")
     image.mkdir("DIR")
     for number in range(20):  # two clusters of 16 entries, of which two are the dots
@@ -85,7 +89,7 @@ def test_a_volume_without_all_of_its_fats_and_root_directory_is_refused(volume: 
         client(data[: (root - 1) * 512])
 
 
-def test_entries_are_cut_where_the_partition_ends() -> None:
+def test_sector_entries_are_cut_where_the_partition_ends() -> None:
     entries = [*cut(0, 3, 21), *cut_hole(0, 9), *cut(0, 40, 4)]
     assert within(entries, 44) == entries
     assert [piece(entry) for entry in within(entries, 20)] == [(3, 5), (8, 8), (16, 4)]

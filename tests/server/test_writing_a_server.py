@@ -38,7 +38,7 @@ def tar_server(project: Path) -> Any:
     return module.TarServer
 
 
-def test_the_test_in_the_document_passes(project: Path) -> None:
+def test_the_test_in_the_document_about_servers_passes(project: Path) -> None:
     command = [
         sys.executable,
         "-W",

@@ -35,7 +35,9 @@ def ipc() -> list[dict[str, Any]]:
 
 
 @pytest.mark.thorough(only=True)
-def test_each_element_has_a_name_counts_and_a_timing_of_the_rounds_asked_for(ipc: list[dict[str, Any]]) -> None:
+def test_each_element_of_the_json_has_a_name_counts_and_a_timing_of_the_requested_rounds(
+    ipc: list[dict[str, Any]],
+) -> None:
     names = ["ipc-null", "ipc-batch32", "host-call", "call-gate", "boot", "snapshot-restore"]
     assert [element["name"] for element in ipc] == names
     for element in ipc:
@@ -49,7 +51,7 @@ def test_each_element_has_a_name_counts_and_a_timing_of_the_rounds_asked_for(ipc
         assert element["ratio_to_host_call"] == pytest.approx(ratio, abs=0.01)
 
 
-def test_counts_are_those_of_what_is_measured_and_times_differ_from_run_to_run(ipc: list[dict[str, Any]]) -> None:
+def test_benchmark_counts_are_the_same_in_each_run_and_times_differ(ipc: list[dict[str, Any]]) -> None:
     again = printed("ipc", "--rounds", "3")
     for first, second in zip(ipc, again, strict=True):
         assert is_timing(second["wall_us"], 3)
@@ -63,7 +65,7 @@ def test_counts_are_those_of_what_is_measured_and_times_differ_from_run_to_run(i
     assert by_name["boot"]["guest_instructions"]["total"] > 10_000
 
 
-def test_counts_follow_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_benchmark_counts_follow_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twice as many host calls in the loop are twice as many in the ledger: nothing is a constant."""
     once = ipc_bench.host_call(3)
     monkeypatch.setattr(ipc_bench, "HOST_CALLS", 2 * ipc_bench.HOST_CALLS)
@@ -74,14 +76,14 @@ def test_counts_follow_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.thorough(only=True)
-def test_the_clock_is_measured_as_often_as_asked() -> None:
+def test_the_clock_is_measured_as_often_as_requested() -> None:
     (clock,) = printed("clock", "--rounds", "3")
     assert is_timing(clock["wall_us"], 3)
     assert is_timing(clock["count_wall_us"], 3)
     assert clock["guest_instructions"] == 20_000_002
 
 
-def test_tests_are_measured_as_often_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tests_are_measured_as_often_as_requested(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
     spent = iter(range(1, 1000))
 
@@ -104,7 +106,7 @@ READ_BENCHMARKS: dict[str, Callable[..., Any]] = {
 }
 
 
-def test_reading_hands_the_rounds_to_each_of_its_benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_rounds_of_bench_read_apply_to_each_of_its_benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, int] = {}
 
     def note(name: str) -> Callable[..., Any]:
@@ -133,5 +135,5 @@ def test_a_measurement_is_repeated_and_must_count_the_same_each_time() -> None:
         reading.repeated("it", 1, 3, lambda: (1.0, {"count": next(counts)}))
 
 
-def test_every_benchmark_says_how_many_rounds_it_makes_if_none_are_asked_for() -> None:
+def test_every_benchmark_names_its_default_number_of_rounds() -> None:
     assert set(ROUNDS) == set(catalogue.BENCHMARKS)

@@ -28,7 +28,7 @@ REPORT = re.compile(
 
 @pytest.mark.thorough(one_in=4)
 @pytest.mark.parametrize("fs", KINDS)
-def test_many_mutants_do_no_harm(command_line: CommandLine, fs: str) -> None:
+def test_many_damaged_images_do_no_harm(command_line: CommandLine, fs: str) -> None:
     outcome = command_line("fuzz", "images", "--fs", fs, "--count", str(MUTANTS))
     assert outcome.status == 0, outcome.stdout
     report = REPORT.search(outcome.stdout)
@@ -40,14 +40,14 @@ def test_many_mutants_do_no_harm(command_line: CommandLine, fs: str) -> None:
 
 @pytest.mark.thorough(one_in=4)
 @pytest.mark.parametrize("fs", KINDS)
-def test_mutants_that_are_booted_do_no_harm(command_line: CommandLine, fs: str) -> None:
+def test_damaged_images_that_are_booted_do_no_harm(command_line: CommandLine, fs: str) -> None:
     outcome = command_line("fuzz", "images", "--fs", fs, "--count", "2", "--seed", "1000", "--boot")
     assert (outcome.status, outcome.stderr) == (0, b""), outcome.stdout
 
 
 @pytest.mark.thorough(one_in=4)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_volume_is_the_same_whenever_it_is_made(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_volume_for_fuzzing_is_the_same_whenever_it_is_made(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     first = sound_image(kind)
     monkeypatch.setattr(time, "time", lambda: 2_000_000_000.0)
     assert sound_image(kind) == first
@@ -75,7 +75,7 @@ DEBUGFS = ("debugfs", "-R", 'cat "{name}"', "{image}")
         ("rockridge", ("isoinfo", "-R", "-i", "{image}", "-x", "/{name}")),
     ],
 )
-def test_the_volumes_that_are_kept_are_what_the_tools_of_others_read(
+def test_the_stored_volumes_are_read_by_other_tools_with_the_same_result(
     kind: Kind, reader: tuple[str, ...], tmp_path: Path, host_tool: Callable[..., str]
 ) -> None:
     image = tmp_path / "kept.img"
@@ -86,14 +86,12 @@ def test_the_volumes_that_are_kept_are_what_the_tools_of_others_read(
 
 
 @pytest.mark.parametrize("kind", ["ext2", "ext3", "ext4"])
-def test_the_volumes_that_are_kept_are_sound_to_e2fsck(
-    kind: Kind, tmp_path: Path, host_tool: Callable[..., str]
-) -> None:
+def test_the_stored_volumes_are_sound_to_e2fsck(kind: Kind, tmp_path: Path, host_tool: Callable[..., str]) -> None:
     (tmp_path / "kept.img").write_bytes(sound_image(kind))
     assert "files" in host_tool("e2fsck", "-f", "-n", tmp_path / "kept.img")
 
 
-def test_a_server_that_gives_up_a_volume_for_damage_elsewhere_is_found(
+def test_a_server_that_refuses_a_volume_for_damage_elsewhere_is_found(
     command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original, report = Ext2Server.open, Ext2Server.report
@@ -168,7 +166,7 @@ def test_a_server_that_breaks_on_the_sound_volume_is_found_first(
     assert outcome.stdout.startswith(b"without damage: IndexError: on purpose\n0 mutants:")
 
 
-def test_damage_is_the_same_for_a_seed_and_is_taken_back() -> None:
+def test_damage_by_a_seed_is_repeatable_and_undone_afterwards() -> None:
     image = bytes(range(256)) * 64
     damage = Damage(image)
     first = [bytes(damage.apply(seed)) for seed in range(20) if damage.heal() is None]
@@ -189,13 +187,13 @@ def test_damage_is_the_same_for_a_seed_and_is_taken_back() -> None:
         (["--image", "."], ".: is a directory, not a disk image"),
     ],
 )
-def test_wrong_arguments_are_named(command_line: CommandLine, arguments: list[str], message: str) -> None:
+def test_wrong_arguments_of_fuzz_are_named(command_line: CommandLine, arguments: list[str], message: str) -> None:
     outcome = command_line("fuzz", "images", *arguments)
     assert outcome.status in (2, 5)
     assert message.encode() in outcome.stderr
 
 
-def test_an_image_that_nobody_knows_is_refused(command_line: CommandLine, tmp_path: Path) -> None:
+def test_an_image_that_no_server_recognises_is_refused(command_line: CommandLine, tmp_path: Path) -> None:
     image = tmp_path / "noise.img"
     image.write_bytes(b"noise" * 2000)
     outcome = command_line("fuzz", "images", "--image", str(image))

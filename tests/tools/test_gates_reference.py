@@ -17,12 +17,12 @@ def sections(kind: str) -> dict[str, str]:
     return dict(found)
 
 
-def test_every_function_has_a_section_in_the_order_of_the_numbers() -> None:
+def test_every_gate_function_has_a_section_in_the_order_of_the_numbers() -> None:
     for kind in (SystemCall, ServerCall, Operation):
         assert list(sections(kind.__name__)) == list(kind.__members__), kind.__name__
 
 
-def test_every_section_says_arguments_results_and_how_it_fails() -> None:
+def test_every_section_of_the_gates_document_names_arguments_results_and_errors() -> None:
     for kind, third in ((SystemCall, "errors"), (ServerCall, "errors"), (Operation, "reply")):
         for name, text in sections(kind.__name__).items():
             headings = " ".join(re.findall(r"^\* \*\*(.*?):\*\*", text, re.MULTILINE)).lower()
@@ -30,7 +30,7 @@ def test_every_section_says_arguments_results_and_how_it_fails() -> None:
                 assert word in headings, f"{kind.__name__}.{name}: no {word}"
 
 
-def test_every_error_and_flag_that_is_named_exists() -> None:
+def test_every_error_and_flag_that_the_gates_document_names_exists() -> None:
     named = set(re.findall(r"`([A-Z]+_[A-Z_]+)`", TEXT)) - {"OPERATION_SERVER_DEFINED"}
     kinds = (ErrorCode, SystemCall, ServerCall, Operation, VolumeFlags)
     known = {name for kind in kinds for name in kind.__members__}

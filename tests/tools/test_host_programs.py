@@ -42,7 +42,7 @@ def test_programs_of_the_host_are_started_only_where_a_missing_one_is_a_skip() -
     assert starters == START_OUR_OWN
 
 
-def test_a_shell_is_not_asked_to_start_them_either() -> None:
+def test_programs_of_the_host_are_not_started_through_a_shell_either() -> None:
     shell = re.compile(r"""(tool|run|attempt)\(["'](ba)?sh["']""")
     assert [path for path in TESTS.rglob("*.py") if shell.search(path.read_text(encoding="utf-8"))] == []
 
@@ -53,7 +53,7 @@ def test_a_program_that_is_missing_is_a_skip_that_names_it() -> None:
 
 
 @pytest.mark.thorough(only=True)
-def test_without_any_such_program_no_test_fails() -> None:
+def test_no_test_fails_without_any_program_of_the_host() -> None:
     """Some tests of every way in which they ask; the whole suite passes in the same way."""
     command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-k", KEYWORDS]
     environment = os.environ | {"CALLGATE_NO_HOST_PROGRAMS": "1"}

@@ -18,7 +18,7 @@ def test_every_folder_with_sources_is_a_package_of_the_wheel() -> None:
     assert found == listed
 
 
-def test_every_package_says_what_it_is() -> None:
+def test_every_package_has_a_docstring() -> None:
     for top in TOPS:
         for path in (ROOT / top).rglob("__init__.py"):
             assert path.read_text().startswith('"""'), path

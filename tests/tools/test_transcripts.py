@@ -56,7 +56,7 @@ def test_the_readme_shows_what_its_commands_print(
 
 
 @pytest.mark.parametrize("command", ["callgate boot -c 'dir; false'", "callgate boot --help", "callgate bot"])
-def test_what_runs_in_this_process_is_what_a_shell_runs(host_line: Run, command: str) -> None:
+def test_commands_run_in_this_process_print_what_they_print_in_a_shell(host_line: Run, command: str) -> None:
     here, there = host_line(command), host_line(f"{command} < /dev/null")
     assert (here.stdout, here.stderr, here.status) == (there.stdout, there.stderr, there.status)
 

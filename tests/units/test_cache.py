@@ -77,7 +77,7 @@ def test_a_block_that_was_read_is_found_again_in_the_same_frame() -> None:
     assert shelf.cache.lock(OTHER, [5]).to_read == [5]  # another disk's block
 
 
-def test_the_least_recently_used_block_that_nobody_holds_is_evicted() -> None:
+def test_the_least_recently_used_block_that_is_not_held_is_evicted() -> None:
     shelf = Shelf(blocks=4)
     shelf.span([1, 2, 3, 4])
     held = shelf.cache.lock(DISK, [1])
@@ -89,7 +89,7 @@ def test_the_least_recently_used_block_that_nobody_holds_is_evicted() -> None:
     assert (shelf.state.evictions, shelf.cache.frame(held.keys[0])) == (2, held.frames[0])
 
 
-def test_with_every_block_held_idle_file_data_is_let_go_of_before_anybody_is_refused() -> None:
+def test_idle_file_data_are_released_before_a_request_for_a_block_is_refused() -> None:
     shelf = Shelf(blocks=2)
     shelf.span([1, 2])
     held = shelf.cache.lock(DISK, [1, 2])
@@ -100,7 +100,7 @@ def test_with_every_block_held_idle_file_data_is_let_go_of_before_anybody_is_ref
         shelf.cache.lock(DISK, [4])
 
 
-def test_a_lock_that_is_refused_locks_nothing_and_leaves_no_block_that_nobody_reads() -> None:
+def test_a_lock_that_is_refused_locks_nothing_and_leaves_no_block_waiting_for_the_disk() -> None:
     shelf = Shelf(blocks=3)
     shelf.span([1])
     with refusal(ErrorCode.NO_MEMORY):
@@ -145,7 +145,7 @@ def test_blocks_that_failed_together_are_read_again_each_by_itself() -> None:
         shelf.cache.check(locked)
 
 
-def test_a_block_that_failed_by_itself_fails_for_all_that_hold_it_and_is_read_anew_afterwards() -> None:
+def test_a_block_that_failed_by_itself_fails_for_all_its_holders_and_is_read_anew_afterwards() -> None:
     shelf = Shelf()
     locked = shelf.cache.lock(DISK, [2])
     drive(shelf.cache.read(DISK, [2]))
@@ -155,7 +155,7 @@ def test_a_block_that_failed_by_itself_fails_for_all_that_hold_it_and_is_read_an
     assert shelf.cache.lock(DISK, [2]).to_read == [2]
 
 
-def test_a_disk_that_is_gone_takes_its_blocks_along_and_those_that_are_held_as_soon_as_nobody_does() -> None:
+def test_blocks_of_a_removed_disk_are_freed_at_once_or_when_their_last_holder_releases_them() -> None:
     shelf = Shelf()
     shelf.span([1, 2])
     shelf.span([1], OTHER)
@@ -182,13 +182,13 @@ def test_file_data_leaves_a_quarter_of_the_cache_to_file_systems() -> None:
     assert shelf.cache.fitting(DISK, list(range(50, 100))) == 48
 
 
-def test_nothing_is_brought_for_file_data_where_two_requests_would_not_find_room() -> None:
+def test_file_data_are_not_read_where_two_requests_would_not_find_room() -> None:
     shelf = Shelf(blocks=SPARE_LEAST)  # a quarter less is not enough
     assert shelf.cache.fitting(DISK, [1]) == 0
     assert shelf.cache.most == SPARE_LEAST // 3
 
 
-def test_reading_waits_until_all_blocks_are_there_and_says_so_once() -> None:
+def test_a_read_waits_until_all_its_blocks_are_in_memory_and_notifies_once() -> None:
     shelf = Shelf()
     waits = []
 
@@ -240,7 +240,9 @@ def changed() -> tuple[Shelf, ChangedBlocks]:
     return shelf, ChangedBlocks(shelf.cache)
 
 
-def test_claims_are_given_while_there_is_room_and_come_back(changed: tuple[Shelf, ChangedBlocks]) -> None:
+def test_claims_for_changed_blocks_are_granted_while_there_is_room_and_can_be_returned(
+    changed: tuple[Shelf, ChangedBlocks],
+) -> None:
     _, blocks = changed
     assert blocks.share == 64 - 64 // 4 - SPARE_LEAST  # less than half of so small a cache
     room = blocks.room(A)
@@ -285,7 +287,7 @@ def test_a_changed_block_needs_no_claim_and_is_not_evicted(changed: tuple[Shelf,
     assert len(shelf.state.idle) == 39
 
 
-def test_changes_of_a_disk_that_has_gone_are_lost_and_counted(changed: tuple[Shelf, ChangedBlocks]) -> None:
+def test_changes_of_a_removed_disk_are_lost_and_counted(changed: tuple[Shelf, ChangedBlocks]) -> None:
     shelf, blocks = changed
     room = blocks.room(A)
     for key in ((DISK, 1), (DISK, 2)):

@@ -55,7 +55,7 @@ def test_eight_lines_a_second_are_regained_and_the_next_line_says_how_many_were_
     assert lines[LOG_BURST:] == ["process 7 and what it started: 4 more lines left out", "in time"]
 
 
-def test_what_was_left_out_of_a_source_that_is_silent_is_said_before_the_next_line_of_another(
+def test_lines_left_out_of_a_silent_source_are_reported_before_the_next_line_of_another(
     log: Log, lines: list[str]
 ) -> None:
     for _ in range(LOG_BURST + 1):
@@ -67,7 +67,7 @@ def test_what_was_left_out_of_a_source_that_is_silent_is_said_before_the_next_li
     assert lines[LOG_BURST:] == ["the kernel's own", left_out, "the kernel's own"]
 
 
-def test_the_end_of_the_system_says_what_is_still_left_out(log: Log, lines: list[str]) -> None:
+def test_the_end_of_the_system_reports_lines_that_were_left_out(log: Log, lines: list[str]) -> None:
     for _ in range(LOG_BURST + 1):
         log("noise", a_program(7))
     log.finish()
@@ -75,7 +75,7 @@ def test_the_end_of_the_system_says_what_is_still_left_out(log: Log, lines: list
     assert lines[LOG_BURST:] == ["process 7 and what it started: 1 more line left out"]
 
 
-def test_urgent_lines_go_where_they_are_heard_and_a_server_is_named_by_its_volume(lines: list[str]) -> None:
+def test_urgent_lines_are_passed_on_and_a_server_is_named_by_its_volume(lines: list[str]) -> None:
     heard: list[str] = []
     endpoints = Endpoints()
     server = EndpointState(3, 0, None, 0, 0, 0, "d0p1")
@@ -101,7 +101,7 @@ def test_urgent_lines_go_where_they_are_heard_and_a_server_is_named_by_its_volum
         ("\x9b1m", r"\x9b1m"),
     ],
 )
-def test_what_ring_3_chose_cannot_begin_a_line_or_drive_a_terminal(
+def test_text_from_ring_3_cannot_begin_a_log_line_or_control_a_terminal(
     log: Log, lines: list[str], text: str, shown: str
 ) -> None:
     log(text)
@@ -113,7 +113,7 @@ def test_a_line_is_cut_at_1000_characters_also_when_escapes_make_it_longer(log: 
     assert len(lines[0]) == LOG_LINE_CHARACTERS
 
 
-def test_the_guest_counts_flushes_and_writes_of_entries_and_lets_go_of_memory() -> None:
+def test_the_guest_counts_flushes_and_writes_of_page_table_entries_and_releases_memory() -> None:
     machine = PlainMachine(1 << 20, 1 << 12)
     guest = Guest(machine, PlainImage())
     guest.flush_tlb()
@@ -194,7 +194,7 @@ def test_coroutines_of_one_thread_nest_and_those_of_two_do_not_mix() -> None:
     assert order == ["inner", "outer", "other"]
 
 
-def test_closing_ends_coroutines_innermost_first_even_one_that_awaits_in_a_finally() -> None:
+def test_closing_coroutines_ends_the_innermost_first_even_one_that_awaits_in_a_finally() -> None:
     threads, ended = TwoThreads(), []
 
     async def stubborn(name: str) -> None:
@@ -216,7 +216,7 @@ def test_closing_ends_coroutines_innermost_first_even_one_that_awaits_in_a_final
     assert (ended, threads.coroutines.alive) == (["plain"], 0)
 
 
-def test_what_policy_raises_reaches_the_host_call() -> None:
+def test_an_exception_of_policy_reaches_the_host_call() -> None:
     threads = TwoThreads()
 
     async def broken() -> None:

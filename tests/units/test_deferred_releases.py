@@ -57,7 +57,7 @@ def office() -> Office:
     return Office()
 
 
-def test_what_is_given_back_is_said_one_at_a_time_in_order(office: Office) -> None:
+def test_deferred_releases_are_sent_one_at_a_time_in_order(office: Office) -> None:
     for operation, number in ((Operation.RELEASE, 5), (Operation.RELEASE, 6), (Operation.CLOSE, 2)):
         office.back.add(office.endpoint, operation, number)
     said = []
@@ -69,7 +69,7 @@ def test_what_is_given_back_is_said_one_at_a_time_in_order(office: Office) -> No
     assert (office.endpoint.held, office.back.idle) == (7, True)
 
 
-def test_a_server_that_does_not_answer_keeps_one_slot_and_others_are_told_meanwhile(office: Office) -> None:
+def test_a_server_that_does_not_answer_holds_one_slot_and_others_are_still_told(office: Office) -> None:
     other = office.create("d1")
     for number in range(40):
         office.back.add(office.endpoint, Operation.RELEASE, number)
@@ -79,7 +79,7 @@ def test_a_server_that_does_not_answer_keeps_one_slot_and_others_are_told_meanwh
     assert (len(office.queue.entries), office.back.idle) == (39, False)
 
 
-def test_with_every_slot_taken_a_deferred_release_waits_and_nobody_with_it(office: Office) -> None:
+def test_a_deferred_release_waits_for_a_slot_without_blocking_a_thread(office: Office) -> None:
     office.take(32)
     office.back.add(office.endpoint, Operation.CLOSE, 1)
     assert office.post() == []
@@ -101,7 +101,7 @@ def test_a_server_that_holds_4096_things_gets_no_new_request(office: Office) -> 
     office.back.check_room(office.endpoint)
 
 
-def test_what_a_server_says_to_a_deferred_release_changes_nothing_and_an_error_is_logged(office: Office) -> None:
+def test_the_reply_to_a_deferred_release_is_ignored_and_an_error_is_logged(office: Office) -> None:
     office.back.add(office.endpoint, Operation.CLOSE, 1)
     office.post()
     office.answer(error=ErrorCode.NOT_FOUND)
@@ -136,7 +136,7 @@ def test_a_thread_that_waits_until_a_server_has_been_told_is_woken_then(office: 
     assert calls == []
 
 
-def test_a_killed_thread_does_not_wait_for_that(office: Office) -> None:
+def test_a_killed_thread_does_not_wait_for_deferred_releases(office: Office) -> None:
     office.back.add(office.endpoint, Operation.RELEASE, 5)
     office.threads.kill(office.thread)
     with refusal(ErrorCode.KILLED):
@@ -159,12 +159,12 @@ def test_the_machine_stops_when_servers_have_been_told_or_a_millisecond_later(of
     assert office.stops == 1
 
 
-def test_with_nothing_to_say_the_machine_stops_at_once(office: Office) -> None:
+def test_without_deferred_releases_the_machine_stops_at_once(office: Office) -> None:
     office.back.end()
     assert office.stops == 1
 
 
-def test_what_was_noted_before_the_thread_is_there_is_said_when_it_is() -> None:
+def test_releases_noted_before_the_thread_exists_are_sent_once_it_does() -> None:
     ipc = Ipc()
     back = DeferredReleases(DeferredReleasesState(), ipc.guest, ipc.threads, ipc.slots, ipc.log, lambda: None)
     ipc.posted.granted = back.granted
@@ -184,7 +184,7 @@ def test_what_was_noted_before_the_thread_is_there_is_said_when_it_is() -> None:
         (Operation.READ, 0, []),
     ],
 )
-def test_what_a_reply_that_nobody_takes_has_brought_is_given_back(
+def test_resources_in_a_reply_without_a_client_are_released(
     office: Office, operation: Operation, carry: int, noted: list[tuple[Operation, int]]
 ) -> None:
     page = memoryview(bytearray(4096))

@@ -87,7 +87,7 @@ def test_a_run_of_blocks_becomes_one_request_to_the_driver(requests: Requests) -
     assert list(request.pages[:4]) == [HIGH_MEMORY, HIGH_MEMORY + PAGE, HIGH_MEMORY + 2 * PAGE, 0]
 
 
-def test_what_lies_after_the_end_of_the_disk_is_zeros(requests: Requests) -> None:
+def test_bytes_after_the_end_of_the_disk_are_zeros(requests: Requests) -> None:
     ram = requests.tasks.guest.ram
     ram.high[: 2 * PAGE] = b"\xff" * 2 * PAGE
     _, (submit,) = requests.read(124, 2)  # sectors 992 to 1007, of which the last four do not exist
@@ -95,7 +95,7 @@ def test_what_lies_after_the_end_of_the_disk_is_zeros(requests: Requests) -> Non
     assert ram.read(HIGH_MEMORY + PAGE, PAGE) == b"\xff" * 2048 + bytes(2048)
 
 
-def test_the_end_of_a_request_is_told_once_and_its_record_is_used_again(requests: Requests) -> None:
+def test_the_end_of_a_disk_request_is_reported_once_and_its_record_is_reused(requests: Requests) -> None:
     run, (submit,) = requests.read(5)
     requests.request(submit.ebx).status = DiskStatus.FAILED
     requests.requests.host_disk_done(submit.ebx)
@@ -104,7 +104,7 @@ def test_the_end_of_a_request_is_told_once_and_its_record_is_used_again(requests
     assert requests.read(6)[1][0].ebx == submit.ebx
 
 
-def test_a_disk_that_has_gone_is_not_asked(requests: Requests) -> None:
+def test_no_request_is_sent_to_a_removed_disk(requests: Requests) -> None:
     requests.tasks.put_disk(0, present=False)
     run, calls = requests.read(5)
     assert (calls, requests.ended) == ([], [(run, DiskStatus.REMOVED)])
@@ -161,7 +161,7 @@ def test_a_request_that_becomes_free_is_for_whoever_has_waited_longest(requests:
         policy.close()
 
 
-def test_a_killed_thread_does_not_wait_for_a_request(requests: Requests) -> None:
+def test_a_killed_thread_does_not_wait_for_a_disk_request(requests: Requests) -> None:
     for _ in range(REQUESTS_OF_DISK):
         requests.read(5)
     requests.tasks.thread.killed = True
@@ -186,13 +186,13 @@ def test_without_memory_for_the_first_requests_a_read_is_refused_and_for_more_of
     assert [call.name for call in calls] == ["block", "disk_submit"]
 
 
-def test_runs_are_cut_at_gaps_and_at_56_blocks() -> None:
+def test_runs_of_blocks_are_cut_at_gaps_and_at_56_blocks() -> None:
     assert runs([1, 2, 3, 7, 9, 10]) == [[1, 2, 3], [7], [9, 10]]
     assert [len(run) for run in runs(list(range(2 * DISK_REQUEST_PAGES + 1)))] == [56, 56, 1]
     assert runs([]) == []
 
 
-def test_the_watch_looks_every_ten_seconds_while_anything_is_in_flight_and_not_otherwise(requests: Requests) -> None:
+def test_the_disk_watch_runs_every_ten_seconds_while_a_command_is_in_flight(requests: Requests) -> None:
     tasks, watch = requests.tasks, requests.watch
     sleepers = tasks.scheduler.state.sleepers
     assert sleepers == []
@@ -228,7 +228,9 @@ FAR = 5 << 32 | 16
 PIECES = [(0, SectorPiece(FAR, 0, 8)), (2, SectorPiece(24, 0, 1)), (505, SectorPiece(7, 7, 1))]
 
 
-def test_a_list_says_of_each_sector_its_place_in_the_reply_also_beyond_2_tib(tasks: Tasks, lists: SectorLists) -> None:
+def test_a_sector_list_holds_the_index_of_each_sector_in_the_reply_also_beyond_2_tib(
+    tasks: Tasks, lists: SectorLists
+) -> None:
     frame = lists.write(3, 77, PIECES)
     written = page(tasks, frame)
     assert (written.disk, written.spans, written.count, written.remaining, written.token) == (3, 1, 3, 3, 77)
@@ -237,13 +239,13 @@ def test_a_list_says_of_each_sector_its_place_in_the_reply_also_beyond_2_tib(tas
     assert page(tasks, lists.write(3, 78, PIECES[1:])).spans == 0
 
 
-def test_entries_that_are_there_are_counted_down_to_nothing(lists: SectorLists) -> None:
+def test_arrived_sector_entries_are_counted_down_to_zero(lists: SectorLists) -> None:
     frame = lists.write(3, 77, PIECES)
     assert not lists.mark_arrived(frame, [0, 2])
     assert lists.mark_arrived(frame, [1])
 
 
-def test_blocks_that_nobody_will_read_are_counted_once_and_only_on_their_disk(lists: SectorLists) -> None:
+def test_abandoned_blocks_are_counted_once_and_only_on_their_disk(lists: SectorLists) -> None:
     frame = lists.write(3, 77, PIECES[1:])  # blocks 3 and 0
     assert not lists.mark_unread(frame, {(0x104, 3), (0x104, 0)})
     assert not lists.mark_unread(frame, {(0x103, 3)})
@@ -251,7 +253,7 @@ def test_blocks_that_nobody_will_read_are_counted_once_and_only_on_their_disk(li
     assert lists.mark_unread(frame, {(0x103, 0)})
 
 
-def test_lists_that_wait_for_the_disk_are_a_chain_and_leave_it_when_they_are_released(
+def test_sector_lists_that_wait_for_the_disk_are_chained_and_unchained_when_released(
     tasks: Tasks, lists: SectorLists
 ) -> None:
     frames = [lists.write(3, number, PIECES) for number in range(3)]
@@ -274,7 +276,7 @@ def test_lists_that_wait_for_the_disk_are_a_chain_and_leave_it_when_they_are_rel
     assert chain() == []
 
 
-def test_a_list_is_booked_to_the_family_that_asks(tasks: Tasks, lists: SectorLists) -> None:
+def test_a_sector_list_is_booked_to_the_family_that_asks(tasks: Tasks, lists: SectorLists) -> None:
     process = tasks.new_process()
     child = tasks.new_process("child", process.number)
     assert (lists.reserve(process), lists.reserve(child)) == (process.family, process.family)
@@ -310,7 +312,7 @@ class Blocks:
             self.locked.remove(key)
 
 
-def test_sectors_are_read_from_their_place_in_blocks_and_booked_as_metadata() -> None:
+def test_sectors_for_policy_are_read_from_their_blocks_and_booked_as_metadata() -> None:
     tasks = Tasks()
     blocks = Blocks(tasks)
     reader = DiskReader(tasks.guest, blocks)
@@ -319,7 +321,7 @@ def test_sectors_are_read_from_their_place_in_blocks_and_booked_as_metadata() ->
     assert (blocks.locked, dict(tasks.guest.ram.touched)) == ([], {Account.METADATA: 3 * PAGE})
 
 
-def test_a_reader_counts_sectors_from_the_partitions_start_and_raises_its_own_error() -> None:
+def test_a_partition_reader_counts_sectors_from_its_start_and_raises_its_own_error() -> None:
     tasks = Tasks()
     read = DiskReader(tasks.guest, Blocks(tasks)).reader(0x100, 16)
     assert drive(read(8, 1))[0] == b"\3" * 512

@@ -37,7 +37,7 @@ def test_a_server_has_at_most_32_threads_each_with_its_bit(ipc: Ipc) -> None:
         ipc.servers.check_room(ipc.endpoint)
 
 
-def test_the_33rd_volume_takes_the_place_of_a_dead_one_that_nobody_is_in(ipc: Ipc) -> None:
+def test_the_33rd_volume_takes_the_place_of_a_dead_one_without_threads_in_it(ipc: Ipc) -> None:
     for number in range(1, MAX_ENDPOINTS):
         ipc.create(f"d{number}")
     with refusal(ErrorCode.NO_RESOURCES):
@@ -52,7 +52,7 @@ def test_the_33rd_volume_takes_the_place_of_a_dead_one_that_nobody_is_in(ipc: Ip
     assert ipc.low.used == used + 6  # the space and its table for messages; one block for the other
 
 
-def test_a_death_is_told_at_once_to_threads_that_wait_for_a_slot_and_later_to_those_whose_request_is_served(
+def test_a_servers_death_fails_waits_for_a_slot_at_once_and_served_requests_later(
     ipc: Ipc,
 ) -> None:
     served = ipc.take()[0]
@@ -128,7 +128,7 @@ def test_a_first_use_gives_a_zeroed_page_with_a_selector_of_its_own(ipc: Ipc) ->
     )
 
 
-def test_an_answer_that_policy_gives_ends_the_handle_and_a_request_that_nobody_waits_for_frees_the_slot(
+def test_an_answer_by_policy_ends_the_handle_and_frees_the_slot_if_no_thread_waits(
     ipc: Ipc,
 ) -> None:
     slot = ipc.take()[0]
@@ -153,7 +153,7 @@ def test_a_request_to_a_dead_endpoint_is_answered_once_its_server_has_left(ipc: 
     assert ipc.message(slot).eax == ErrorCode.SERVER_DIED
 
 
-def test_a_dropped_reply_is_heard_of_by_its_sender_and_its_addresses_leave_the_page(ipc: Ipc) -> None:
+def test_a_dropped_reply_is_reported_to_its_sender_and_its_addresses_are_cleared(ipc: Ipc) -> None:
     slot = ipc.take()[0]
     ipc.endpoint.pins[slot] = [("block", 0x100, 3), ("block", 0x100, 4)]
     ipc.slots.message(ipc.endpoint, slot)[DATA : DATA + 24] = b"\xaa" * 24

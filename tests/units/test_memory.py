@@ -57,7 +57,7 @@ class Space:
         return walk(self.ram, self.pointers, linear)
 
 
-def test_frames_are_given_lowest_first_then_the_one_freed_last() -> None:
+def test_frames_are_allocated_lowest_first_then_the_one_freed_last() -> None:
     pool = FramePool(FIRST, FIRST + 3 * PAGE)
     assert pool.allocate_several(3) == [FIRST, FIRST + PAGE, FIRST + 2 * PAGE]
     pool.release(FIRST)
@@ -65,7 +65,7 @@ def test_frames_are_given_lowest_first_then_the_one_freed_last() -> None:
     assert (pool.allocate(), pool.allocate()) == (FIRST + 2 * PAGE, FIRST)
 
 
-def test_a_frame_with_two_holders_is_free_when_the_last_one_lets_go() -> None:
+def test_a_frame_with_two_holders_is_freed_by_the_last_one() -> None:
     pool = FramePool(FIRST, FIRST + PAGE)
     frame = pool.allocate()
     pool.hold(frame)
@@ -75,7 +75,7 @@ def test_a_frame_with_two_holders_is_free_when_the_last_one_lets_go() -> None:
         pool.release(frame)
 
 
-def test_several_frames_are_given_whole_or_not_at_all() -> None:
+def test_several_frames_are_allocated_together_or_not_at_all() -> None:
     pool = FramePool(FIRST, FIRST + 3 * PAGE)
     with pytest.raises(OutOfMemory) as refused:
         pool.allocate_several(4)
@@ -110,7 +110,7 @@ def test_a_run_over_the_end_of_a_table_is_mapped_and_unmapped_like_single_pages(
     assert [space.at(start + index * PAGE) for index in range(3)] == [None] * 3
 
 
-def test_unmapping_returns_the_entry_and_counts_only_what_was_there() -> None:
+def test_unmapping_returns_the_entry_and_counts_only_present_ones() -> None:
     space = Space()
     space.tables.map(space.pointers, USER_HEAP, FIRST, USER_DATA, [])
     space.tables.mark_dirty(space.pointers, USER_HEAP)
@@ -135,14 +135,14 @@ def test_the_kernels_half_is_the_same_in_every_space_and_only_its_sections_are_c
         assert walk(space.ram, pointers, 0x10_0000) is None
 
 
-def test_a_space_that_cannot_be_made_whole_takes_no_frame() -> None:
+def test_an_address_space_that_cannot_be_made_whole_keeps_no_frame() -> None:
     space = Space(frames=8)  # five are in use
     with pytest.raises(OutOfMemory):
         space.tables.new_space(space.kernel)
     assert space.pool.available == 3
 
 
-def test_descriptors_are_those_of_the_manual() -> None:
+def test_segment_descriptors_are_those_of_the_manual() -> None:
     guest = plain_guest()
     table = GlobalTable(guest.ram, 0x2000, 0xC010_0040)
     table.put_fixed(0xC030_0000, 103, 0xC010_0000, 0xC010_0020)
@@ -174,7 +174,7 @@ def test_the_page_of_zeros_is_made_once_and_cleared_frames_are_zero() -> None:
         memory.cleared()
 
 
-def test_a_pin_lets_go_of_one_holder_of_a_frame_or_of_one_lock_of_a_block() -> None:
+def test_unpinning_releases_one_holder_of_a_frame_or_one_lock_of_a_block() -> None:
     pool = FramePool(FIRST, FIRST + PAGE)
     unlocked: list[tuple[int, int]] = []
     frame = pool.allocate()
@@ -209,7 +209,7 @@ def test_user_memory_is_read_and_written_across_pages_that_lie_apart_and_marks_t
 
 
 @pytest.mark.parametrize("address", [0, USER_HEAP + PAGE, 0xC000_0000, 0xFFFF_FFFF, -1])
-def test_policy_reads_nothing_that_the_process_could_not(address: int) -> None:
+def test_policy_reads_only_user_memory_that_the_process_could_read(address: int) -> None:
     space = Space()
     space.tables.map(space.pointers, USER_HEAP, 0x30_0000, USER_DATA, [])
     with pytest.raises(BadAddress) as refused:
@@ -227,7 +227,7 @@ def test_a_write_that_one_page_refuses_writes_nothing() -> None:
     assert space.ram.read(0x30_0FFF, 1) == b"\0"
 
 
-def test_a_page_of_the_stack_is_asked_for_when_policy_touches_it() -> None:
+def test_a_page_of_the_stack_is_provided_when_policy_touches_it() -> None:
     space, provided = Space(), []
     user_memory(space, provided).write(USER_STACK_TOP - 4, b"text")
     assert provided == [USER_STACK_TOP - 4]
@@ -282,7 +282,7 @@ def test_windows_are_placed_first_fit_with_an_unmapped_page_between_them() -> No
     assert space.show(1).address == second.address
 
 
-def test_a_closed_window_is_unmapped_and_lets_go_of_what_it_showed() -> None:
+def test_a_closed_window_is_unmapped_and_releases_what_it_showed() -> None:
     space = WindowSpace()
     used = space.pool.used
     window = space.show(3)

@@ -44,11 +44,11 @@ def refused(ipc: Ipc, message: Message) -> bool:
     )
 
 
-def test_data_are_taken_up_to_the_pages_end(ipc: Ipc) -> None:
+def test_reply_data_may_reach_to_the_end_of_the_page(ipc: Ipc) -> None:
     assert reply(ipc, ReplyType.DATA, MESSAGE_DATA_SIZE, b"").error == ErrorCode.OK
 
 
-def test_data_that_do_not_fit_the_page_are_refused(ipc: Ipc) -> None:
+def test_reply_data_that_do_not_fit_the_page_are_refused(ipc: Ipc) -> None:
     assert refused(ipc, reply(ipc, ReplyType.DATA, MESSAGE_DATA_SIZE + 1, b""))
 
 
@@ -77,7 +77,7 @@ def test_an_object_that_is_not_all_the_servers_own_is_refused_and_nothing_of_it_
     assert {ipc.low.holders[frame] for frame in server.pages.values()} == {1}
 
 
-def test_a_client_gets_no_sectors_and_registers_bring_no_data(ipc: Ipc) -> None:
+def test_a_reply_of_sectors_is_refused_for_a_program_and_registers_carry_no_data(ipc: Ipc) -> None:
     assert reply(ipc, ReplyType.REGISTERS, 9, b"").count == 0
     ipc.run(ipc.thread)
     assert refused(ipc, reply(ipc, ReplyType.SECTORS, 0, b""))
@@ -121,7 +121,7 @@ def test_more_entries_than_a_page_holds_are_refused(ipc: Ipc) -> None:
 # Requests.
 
 
-def test_a_request_says_what_it_asks_of_whom_and_its_data_come_back(ipc: Ipc) -> None:
+def test_a_request_of_policy_names_its_operation_and_endpoint_and_returns_the_data(ipc: Ipc) -> None:
     async def ask() -> tuple[int, bytes]:
         reply = await ipc.requests.make(ipc.endpoint, Operation.VOLUME, eax=5, data=(0xC000_1000, 3))
         return reply.registers.ebx, await reply.take_data()
@@ -145,7 +145,7 @@ def test_a_request_says_what_it_asks_of_whom_and_its_data_come_back(ipc: Ipc) ->
         (999, ErrorCode.BAD_REPLY),
     ],
 )
-def test_an_error_in_a_reply_gives_the_slot_back_and_is_the_servers_word_within_bounds(
+def test_an_error_reply_releases_the_slot_and_only_allowed_codes_are_passed_on(
     ipc: Ipc, said: int, heard: ErrorCode
 ) -> None:
     asked, finished = ipc.requests.make(ipc.endpoint, Operation.OPEN), []
@@ -154,14 +154,14 @@ def test_an_error_in_a_reply_gives_the_slot_back_and_is_the_servers_word_within_
     assert len(finished) == 1
 
 
-def test_a_servers_word_that_its_disk_is_gone_counts_if_that_is_so(ipc: Ipc) -> None:
+def test_a_server_can_report_that_its_disk_is_gone_only_if_it_is(ipc: Ipc) -> None:
     gone = Requests(ipc.guest, ipc.threads, ipc.slots, lambda disk: disk != 0x100)
     assert isinstance(gone.error_of(ipc.endpoint, ErrorCode.UNPLUGGED), DiskError)
     ipc.endpoint.dead, ipc.endpoint.error = True, ErrorCode.SERVER_DIED
     assert isinstance(gone.error_of(ipc.endpoint, ErrorCode.NOT_FOUND), ServerFault)
 
 
-def test_a_request_without_a_slot_or_given_up_has_the_kernels_error(ipc: Ipc) -> None:
+def test_a_request_without_a_slot_or_one_given_up_has_the_kernels_error(ipc: Ipc) -> None:
     block = ipc.threads.block(ipc.thread)
 
     def without(_call: RoutineCall) -> None:

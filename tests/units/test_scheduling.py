@@ -66,7 +66,7 @@ def test_threads_of_one_priority_run_in_the_order_in_which_they_were_woken() -> 
     assert line.next == second.selector
 
 
-def test_the_highest_priority_runs_first_and_its_wake_up_preempts() -> None:
+def test_the_thread_of_highest_priority_runs_first_and_preempts_when_it_is_woken() -> None:
     line = Line()
     low, high = line.thread(8), line.thread(31)
     line.wake_all(low)
@@ -80,7 +80,7 @@ def test_the_highest_priority_runs_first_and_its_wake_up_preempts() -> None:
     assert (line.state.current, line.kernel["preempt"]) == (high, 0)
 
 
-def test_with_nobody_ready_the_idle_thread_runs() -> None:
+def test_the_idle_thread_runs_when_no_other_is_ready() -> None:
     line = Line()
     only = line.thread()
     line.wake_all(only)
@@ -92,7 +92,7 @@ def test_with_nobody_ready_the_idle_thread_runs() -> None:
     assert line.words[only.tcb + 6] == ThreadState.BLOCKED | WaitReason.INPUT << 16
 
 
-def test_a_wake_up_that_comes_before_the_wait_is_not_lost_and_counts_once() -> None:
+def test_a_wake_up_before_the_wait_is_not_lost_and_counts_once() -> None:
     line = Line()
     thread = line.thread()
     line.wake_all(thread)
@@ -105,7 +105,7 @@ def test_a_wake_up_that_comes_before_the_wait_is_not_lost_and_counts_once() -> N
 
 
 @pytest.mark.parametrize("reason", WaitReason)
-def test_waits_that_a_request_causes_are_counted_and_no_others(reason: WaitReason) -> None:
+def test_only_waits_that_a_request_causes_are_counted(reason: WaitReason) -> None:
     line = Line()
     line.wake_all(line.thread())
     line.scheduler.host_yield(0)
@@ -114,7 +114,7 @@ def test_waits_that_a_request_causes_are_counted_and_no_others(reason: WaitReaso
     assert line.waits == [(reason, None)] * (reason in counted)
 
 
-def test_a_handoff_goes_straight_to_a_sleeping_thread_and_charges_the_one_that_blocks() -> None:
+def test_a_handoff_switches_directly_to_a_sleeping_thread_and_charges_the_one_that_blocks() -> None:
     line = Line()
     client, server = line.thread(), line.thread()
     line.wake_all(client)
@@ -126,7 +126,7 @@ def test_a_handoff_goes_straight_to_a_sleeping_thread_and_charges_the_one_that_b
     assert line.waits == [(WaitReason.REPLY, server)]
 
 
-def test_a_handoff_waits_its_turn_behind_others_who_are_ready() -> None:
+def test_a_handoff_waits_its_turn_after_other_threads_that_are_ready() -> None:
     line = Line()
     client, server, other = line.thread(), line.thread(), line.thread()
     line.wake_all(client)
@@ -136,7 +136,7 @@ def test_a_handoff_waits_its_turn_behind_others_who_are_ready() -> None:
     assert (line.next, list(line.state.queues[8])) == (other.selector, [server])
 
 
-def test_a_handoff_to_a_thread_that_is_gone_only_blocks() -> None:
+def test_a_handoff_to_a_thread_that_has_ended_only_blocks() -> None:
     line = Line()
     line.wake_all(line.thread())
     line.scheduler.host_yield(0)
@@ -157,7 +157,7 @@ def test_a_thread_keeps_the_cpu_for_a_millisecond_if_an_equal_is_ready() -> None
     assert line.kernel["preempt"] == 1
 
 
-def test_a_thread_that_is_alone_has_no_slice_and_no_timer() -> None:
+def test_a_thread_that_runs_alone_has_no_slice_and_no_timer() -> None:
     line = Line()
     line.wake_all(line.thread())
     line.scheduler.host_yield(0)
@@ -178,7 +178,7 @@ def test_sleepers_are_woken_in_the_order_of_their_times_and_not_before() -> None
         assert list(line.state.queues[8]) == ready
 
 
-def test_a_cancelled_sleep_wakes_nobody_and_a_deadline_interrupts_as_well() -> None:
+def test_a_cancelled_sleep_wakes_no_thread_and_a_deadline_interrupts_as_well() -> None:
     line = Line()
     asleep, waiting = line.thread(), line.thread()
     line.scheduler.sleep_until(asleep, MILLISECOND)
@@ -200,7 +200,7 @@ def test_arming_the_timer_leaves_the_fpus_half_of_the_word_alone() -> None:
 
 
 @pytest.mark.parametrize(("nanoseconds", "ticks"), [(0, 1), (838, 1), (839, 2), (10**12, 0xFFFF)])
-def test_ticks_last_at_least_as_long_as_is_wanted_and_fit_the_timer(nanoseconds: int, ticks: int) -> None:
+def test_timer_ticks_last_at_least_as_long_as_requested_and_fit_the_timer(nanoseconds: int, ticks: int) -> None:
     assert to_ticks(nanoseconds) == ticks
 
 

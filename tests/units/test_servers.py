@@ -29,7 +29,7 @@ def system(monkeypatch: pytest.MonkeyPatch) -> System:
 # Mounting.
 
 
-def test_what_is_said_of_volumes_comes_in_the_order_of_disks_whatever_order_they_mount_in(system: System) -> None:
+def test_log_lines_of_volumes_come_in_the_order_of_disks_whatever_order_they_mount_in(system: System) -> None:
     for place, endpoint in ((1, 0), (0, 2), (0, 1)):
         assert system.mounting.start(Report(place, endpoint, f"d{place}p{endpoint}"), system.work)
     system.do(0)
@@ -39,7 +39,7 @@ def test_what_is_said_of_volumes_comes_in_the_order_of_disks_whatever_order_they
     assert system.lines == ["d0p1: mounted", "d0p2: mounted", "d1p0: mounted"]
 
 
-def test_after_the_boot_everything_is_said_as_it_happens(system: System) -> None:
+def test_after_the_boot_log_lines_come_as_things_happen(system: System) -> None:
     drive(system.mounting.settled(first=False))
     for place in (0, 1):
         system.mounting.start(Report(place, 0, f"d{place}"), system.work)
@@ -47,14 +47,14 @@ def test_after_the_boot_everything_is_said_as_it_happens(system: System) -> None
     assert system.lines == ["d1: mounted"]
 
 
-def test_a_volume_that_can_have_no_thread_is_named(system: System) -> None:
+def test_a_volume_without_a_thread_for_its_mount_is_named(system: System) -> None:
     system.low.allocate_several(system.low.available)
     assert not system.mounting.start(Report(0, 0, "d0"), system.work)
     assert system.lines == ["d0: not mounted: no thread for it (out of memory)"]
     assert system.mounting.state.reports == []
 
 
-def test_a_script_waits_for_every_volume_and_a_person_a_moment_after_the_first(system: System) -> None:
+def test_a_script_waits_for_every_volume_and_an_interactive_session_a_moment_after_the_first(system: System) -> None:
     system.mounting.start(Report(0, 0, "d0"), system.work)
     system.mounting.start(Report(1, 0, "d1"), system.work)
     clocks: list[int] = []
@@ -80,7 +80,7 @@ def test_a_script_waits_for_every_volume_and_a_person_a_moment_after_the_first(s
     assert waits == [0, 0]
 
 
-def test_a_servers_words_are_limited_also_while_its_volume_mounts(system: System) -> None:
+def test_the_log_lines_of_a_server_are_limited_also_while_its_volume_mounts(system: System) -> None:
     report = Report(0, 1, "d0p1")
     system.mounting.start(report, system.work)
     process = system.new_process()
@@ -114,7 +114,7 @@ class Stepped:
         return HostedBlock.from_buffer_copy(self.memory.read(USER_HEAP, 64))
 
 
-def test_a_handler_is_stepped_from_gate_call_to_gate_call_and_its_results_come_out_of_its_block(system: System) -> None:
+def test_a_handler_is_stepped_from_gate_call_to_gate_call_with_results_from_its_block(system: System) -> None:
     stepped = Stepped(system)
     assert stepped.step() == HostedGate.SYSTEM
     assert (stepped.block.gate, stepped.block.eax, stepped.block.ebx) == (HostedGate.SYSTEM, SystemCall.CLOCK, 5)
@@ -133,7 +133,7 @@ def test_a_handler_is_stepped_from_gate_call_to_gate_call_and_its_results_come_o
         (HandlerStuck("it looped"), "it looped"),
     ],
 )
-def test_whatever_a_handler_raises_ends_its_server_and_not_the_kernel(
+def test_any_exception_of_a_handler_ends_its_server_and_not_the_kernel(
     system: System, raised: BaseException, reason: str
 ) -> None:
     stepped = Stepped(system)
@@ -144,7 +144,7 @@ def test_whatever_a_handler_raises_ends_its_server_and_not_the_kernel(
     assert system.hosted.running == {}
 
 
-def test_an_interrupt_of_the_user_is_not_the_handlers(system: System) -> None:
+def test_a_keyboard_interrupt_is_not_taken_for_an_exception_of_a_handler(system: System) -> None:
     stepped = Stepped(system)
     stepped.server.then = KeyboardInterrupt()
     stepped.step()
@@ -168,7 +168,7 @@ class Greedy(Handler):
         return ServerCall.WAIT
 
 
-def test_the_accesses_of_a_handler_in_one_step_are_limited_and_it_is_told_again_if_it_swallows_that(
+def test_the_accesses_of_a_handler_in_one_step_are_limited_even_if_it_swallows_the_error(
     system: System,
 ) -> None:
     system.hosted.accesses_limit = 50
@@ -226,7 +226,7 @@ def test_a_hosted_server_starts_with_a_block_in_its_memory_and_is_ready(system: 
     assert system.processes.memory_of(state.process).read(USER_STACK_TOP - 16, 1) == b"\0"
 
 
-def test_a_server_that_cannot_be_made_leaves_no_process_and_its_number_is_free(system: System) -> None:
+def test_a_server_that_cannot_be_started_leaves_no_process_and_its_number_is_free(system: System) -> None:
     class Broken(Handler):
         def __init__(self, _memory: object, _geometry: object) -> None:
             raise ValueError("a bug")
@@ -247,7 +247,7 @@ def test_a_server_that_can_have_no_thread_leaves_no_handlers(system: System) -> 
     assert (system.hosted.servers, frames - system.low.available) == ({}, 1)  # the endpoint's block stays
 
 
-def test_a_native_servers_image_lies_read_only_in_its_heap(system: System) -> None:
+def test_the_image_of_a_native_server_lies_read_only_in_its_heap(system: System) -> None:
     state = system.native.start_native("own", "rom", image=b"x" * 4097, executable=PROGRAM)
     memory = system.processes.memory_of(state.process)
     assert memory.read(USER_HEAP, 4098) == b"x" * 4097 + b"\0"
@@ -255,7 +255,7 @@ def test_a_native_servers_image_lies_read_only_in_its_heap(system: System) -> No
         memory.write(USER_HEAP, b"y")
 
 
-def test_the_end_of_one_thread_is_the_end_of_its_server_and_of_its_requests(system: System) -> None:
+def test_the_end_of_one_thread_ends_its_server_and_its_requests(system: System) -> None:
     state = system.native.start_native("own", "rom", executable=PROGRAM)
     system.native.kill(state.process, "it broke", ["at line 3"])
     system.native.kill(state.process, "again")

@@ -29,7 +29,7 @@ def tasks() -> Tasks:
 # Shares.
 
 
-def test_a_family_has_half_of_low_memory_whoever_of_it_asks(tasks: Tasks) -> None:
+def test_a_family_has_half_of_low_memory_whichever_process_asks(tasks: Tasks) -> None:
     shares = Shares(tasks.records, tasks.endpoints, tasks.memory, lambda _enough: False)
     parent = tasks.new_process()
     child = tasks.new_process("child", parent.number)
@@ -44,7 +44,7 @@ def test_a_family_has_half_of_low_memory_whoever_of_it_asks(tasks: Tasks) -> Non
     shares.check_frames(tasks.new_process("other"), 100)
 
 
-def test_the_last_frames_are_the_shells_and_idle_data_are_let_go_of_first(tasks: Tasks) -> None:
+def test_the_last_frames_are_the_shells_and_idle_data_are_released_first(tasks: Tasks) -> None:
     held, asked = [], []
 
     def reclaim(enough: object) -> bool:
@@ -108,7 +108,7 @@ def test_programs_that_are_being_read_share_64_mib_of_which_the_last_8_are_the_s
     shares.check_loading(tasks.shell.number, 14 << 20)
 
 
-def test_a_server_has_its_own_blocks_and_a_part_of_what_all_share(tasks: Tasks) -> None:
+def test_a_server_has_its_own_blocks_and_a_part_of_those_all_share(tasks: Tasks) -> None:
     tasks.high.limit = tasks.high.start + 4096 * PAGE
     own, shared = 4096 // limits.SERVER_BLOCKS_OWN, 4096 // limits.SERVER_BLOCKS_SHARED
     greedy, modest = (EndpointState(number, 0, None, 0, 0, 0, f"d{number}") for number in range(2))
@@ -151,7 +151,7 @@ def test_a_thread_of_ring_3_starts_with_its_registers_and_nothing_of_another_thr
     )
 
 
-def test_no_thread_is_made_in_a_dying_process_or_without_room_and_nothing_is_taken(tasks: Tasks) -> None:
+def test_a_thread_refused_in_a_dying_process_or_without_room_takes_nothing(tasks: Tasks) -> None:
     def full(_process: Process) -> None:
         raise Shortage(ErrorCode.NO_RESOURCES)
 
@@ -177,7 +177,7 @@ def test_a_thread_that_cannot_have_a_stack_gives_its_index_back(tasks: Tasks) ->
     assert tasks.threads.create_kernel("new", "idle").selector // 8 == 64 + 2
 
 
-def test_an_interrupt_ends_one_wait_and_a_kill_every_one(tasks: Tasks) -> None:
+def test_an_interrupt_ends_one_wait_of_a_thread_and_a_kill_ends_every_one(tasks: Tasks) -> None:
     thread = tasks.thread
     tasks.threads.check_wait(thread)
     tasks.threads.interrupt(thread)
@@ -224,7 +224,7 @@ def program(*segments: Segment, entry: int = 0x40_0000) -> Executable:
     return Executable(entry, segments, b"")
 
 
-def test_a_program_is_loaded_where_it_wants_to_lie_with_zeros_after_it_and_its_arguments(tasks: Tasks) -> None:
+def test_a_program_is_loaded_at_its_addresses_with_zeros_after_it_and_its_arguments(tasks: Tasks) -> None:
     process = tasks.new_process()
     process.directory = b"/d0/DOCS"
     text = Segment(0x40_0000, 0, memoryview(b"\xc3" * 5), 5, writable=False, executable=True)
@@ -239,7 +239,7 @@ def test_a_program_is_loaded_where_it_wants_to_lie_with_zeros_after_it_and_its_a
     assert tasks.machine.changed_code == [(process.pages[0x40_0000], PAGE)]
 
 
-def test_memory_is_given_first_fit_zeroed_and_taken_back_whole(tasks: Tasks) -> None:
+def test_memory_is_allocated_first_fit_and_zeroed_and_freed_whole(tasks: Tasks) -> None:
     processes, process = tasks.processes, tasks.new_process()
     first, second = processes.allocate(process, 1), processes.allocate(process, PAGE + 1)
     assert (first, second) == (USER_HEAP, USER_HEAP + PAGE)
@@ -267,7 +267,7 @@ def test_the_stack_grows_by_pages_within_its_16_and_not_in_a_dying_process(tasks
     assert not tasks.processes.provide(process, bottom + PAGE)
 
 
-def test_a_process_that_has_ended_gives_everything_back_and_its_children_are_nobodys(tasks: Tasks) -> None:
+def test_a_process_that_has_ended_releases_everything_and_its_children_become_orphans(tasks: Tasks) -> None:
     available = tasks.low.available
     processes = Processes(
         tasks.guest, tasks.memory, tasks.gdt, tasks.threads, tasks.records, tasks.shares, tasks.let_go.append
@@ -303,7 +303,7 @@ def test_a_break_ends_the_shells_youngest_descendant_and_tells_its_parent(tasks:
     assert (younger.dying, older.dying) == (True, False)
 
 
-def test_a_break_with_no_child_interrupts_the_shell_and_one_at_its_prompt_ends_an_orphan(tasks: Tasks) -> None:
+def test_a_break_with_no_child_interrupts_the_shell_and_a_break_at_the_prompt_ends_an_orphan(tasks: Tasks) -> None:
     tasks.processes.host_input(1)
     assert tasks.guest.kernel_words["console_break"] == tasks.shell.number
     assert tasks.threads.block(tasks.thread)["flags"] == ThreadFlags.INTERRUPTED
@@ -320,7 +320,9 @@ def test_a_break_with_no_child_interrupts_the_shell_and_one_at_its_prompt_ends_a
 # The floating-point unit.
 
 
-def test_registers_are_the_cpus_for_their_owner_and_the_save_areas_for_others(tasks: Tasks) -> None:
+def test_floating_point_registers_are_read_from_the_cpu_for_their_owner_and_else_from_the_save_area(
+    tasks: Tasks,
+) -> None:
     fpu = FloatingPointUnit(tasks.guest, tasks.records)
     other = tasks.new_thread(tasks.shell)
     tasks.guest.kernel_words["fpu_owner"] = tasks.thread.selector
@@ -332,7 +334,7 @@ def test_registers_are_the_cpus_for_their_owner_and_the_save_areas_for_others(ta
     assert not fpu.touched(other)
 
 
-def test_what_contradicts_the_handover_of_registers_is_said_in_words(tasks: Tasks) -> None:
+def test_contradictions_in_the_handover_of_registers_are_described(tasks: Tasks) -> None:
     fpu = tasks.fpu
     tasks.machine.cpu.cr0 = 8  # TS: nobody may use them without a trap
     assert fpu.check() == []

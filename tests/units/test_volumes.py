@@ -94,7 +94,7 @@ def mbr(*partitions: tuple[int, int]) -> bytes:
     return (bytes(446) + entries.ljust(64, b"\0") + b"\x55\xaa").ljust(8 * 512, b"\0")
 
 
-def test_each_partition_is_mounted_by_the_server_that_knows_it_and_others_are_named() -> None:
+def test_each_partition_is_mounted_by_the_server_that_recognises_it_and_others_are_named() -> None:
     mounts = Mounts(mbr((8, 64), (72, 64)) + VOLUME + bytes(len(VOLUME)))
     mounts.mount()
     assert mounts.started == [("fat", 8, 64)]
@@ -107,7 +107,7 @@ def test_each_partition_is_mounted_by_the_server_that_knows_it_and_others_are_na
     assert mounts.mounting.state.first_at == 0
 
 
-def test_a_server_that_cannot_mount_is_ended_and_the_next_that_knows_the_volume_is_tried() -> None:
+def test_a_server_that_cannot_mount_is_ended_and_the_next_that_recognises_the_volume_is_tried() -> None:
     mounts = Mounts(VOLUME)
     mounts.errors = {"fat": ErrorCode.CORRUPT}
     mounts.mount()
@@ -120,7 +120,7 @@ def test_a_server_that_cannot_mount_is_ended_and_the_next_that_knows_the_volume_
     ]
 
 
-def test_what_no_server_could_do_better_is_not_tried_again() -> None:
+def test_a_mount_that_no_other_server_could_do_better_is_not_repeated() -> None:
     mounts = Mounts(VOLUME)
     mounts.errors = {"fat": ErrorCode.NO_MEMORY}
     mounts.mount()
@@ -135,7 +135,7 @@ def test_a_server_that_does_not_answer_in_time_is_ended_with_its_deadline_named(
     assert mounts.endpoint.dead
 
 
-def test_the_other_way_to_read_sector_0_is_tried_if_no_partition_can_be_mounted() -> None:
+def test_the_volume_that_covers_the_disk_is_tried_if_no_partition_can_be_mounted() -> None:
     mounts = Mounts(VOLUME)
     otherwise = DiskLayout("none", [Partition(1, 0, 64, "volume")], ["read as one volume"])
     layout = DiskLayout("mbr", [Partition(1, 9, 20, "06"), Partition(2, 30, 20, "06")], [], otherwise)
@@ -182,7 +182,7 @@ class Plugs:
             self.tasks.put_disk(5, generation=2)  # replaced meanwhile
 
 
-def test_a_disk_that_goes_takes_its_volumes_and_its_blocks_along_and_says_what_is_lost() -> None:
+def test_a_removed_disk_loses_its_volumes_and_blocks_and_lost_changes_are_logged() -> None:
     tasks = Tasks()
     plugs = Plugs(tasks)
     gone, stays = tasks.new_endpoint("d0p1", disk=0x105), tasks.new_endpoint("d1", disk=0x106)
@@ -199,7 +199,7 @@ def test_a_disk_that_goes_takes_its_volumes_and_its_blocks_along_and_says_what_i
     ]
 
 
-def test_a_disk_that_comes_is_mounted_once_also_if_it_is_replaced_meanwhile() -> None:
+def test_a_new_disk_is_mounted_once_also_if_it_is_replaced_meanwhile() -> None:
     tasks = Tasks()
     plugs = Plugs(tasks)
     tasks.put_disk(5)

@@ -94,7 +94,7 @@ def test_every_instruction_has_a_line_and_sections_are_covered(unit: str) -> Non
 
 
 @pytest.mark.thorough(only=True)
-def test_six_thousand_lines_take_well_under_a_second_and_a_half() -> None:
+def test_six_thousand_lines_are_assembled_in_under_a_second_and_a_half() -> None:
     lines = []
     rng = random.Random(1)
     for number in range(1000):

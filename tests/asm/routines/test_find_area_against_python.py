@@ -135,7 +135,7 @@ def test_areas_of_a_file_larger_than_a_window_are_cut_to_the_window(finder: Find
     assert finder.most <= FAR_MOST
 
 
-def test_the_first_look_finds_out_where_the_window_is(finder: Finder) -> None:
+def test_the_first_search_finds_out_where_the_window_is(finder: Finder) -> None:
     """A File as `file_open` leaves it knows neither delta nor that the window shows the whole file."""
     areas = [(0, 8192), (16384, 4096)]
     finder.set(areas, 20000)
@@ -150,7 +150,7 @@ def test_the_first_look_finds_out_where_the_window_is(finder: Finder) -> None:
 
 
 @pytest.mark.parametrize(("beyond", "near"), [(0, FILE_WINDOW_BYTES - SHIFT), (1, 0)])
-def test_every_file_that_the_window_shows_from_end_to_end_is_near(finder: Finder, beyond: int, near: int) -> None:
+def test_every_file_that_its_window_shows_whole_is_called_near(finder: Finder, beyond: int, near: int) -> None:
     size = FILE_WINDOW_BYTES - SHIFT + beyond
     areas = [(0, size - 5000)]
     finder.set(areas, size)
@@ -160,7 +160,7 @@ def test_every_file_that_the_window_shows_from_end_to_end_is_near(finder: Finder
         assert finder.cpu.field("File", FILE, "near") == near
 
 
-def test_a_file_that_was_taken_away_says_why_everywhere(finder: Finder) -> None:
+def test_a_file_whose_disk_or_server_has_gone_says_why_at_every_position(finder: Finder) -> None:
     """Also where an area is remembered from before, whichever position is looked at first."""
     finder.set([(0, 8192)], 20000)
     assert finder.find(5) is not None

@@ -116,26 +116,26 @@ def test_the_owner_gets_back_what_it_left_without_a_load_or_a_store(handover):
     assert result.instructions <= 30
 
 
-def test_a_use_by_the_kernel_itself_goes_to_policy_which_panics(handover):
+def test_a_use_of_the_registers_by_the_kernel_itself_is_reported_to_policy_which_panics(handover):
     assert handover.trap(KERNEL_CODE).eax == 0xDEAD
     assert (handover.word("fpu_owner"), handover.word("fpu_live"), handover.locked) == (0, 0, True)
 
 
-def test_leaving_the_cpu_locks_the_registers_and_keeps_their_owner(handover):
+def test_a_thread_that_leaves_the_cpu_locks_the_registers_and_stays_their_owner(handover):
     handover.trap()
     result = handover.cpu.call("fpu_leave")
     assert (handover.word("fpu_owner"), handover.word("fpu_live"), handover.locked) == (ME, 0, True)
     assert result.instructions <= 8
 
 
-def test_a_thread_that_goes_on_itself_keeps_the_registers_unlocked(handover):
+def test_a_thread_that_runs_on_itself_keeps_the_registers_unlocked(handover):
     handover.trap()
     handover.put(next=ME)
     handover.cpu.call("fpu_leave")
     assert (handover.word("fpu_live"), handover.locked) == (1, False)
 
 
-def test_the_word_beside_the_flag_stays_as_it_is(handover):
+def test_handing_over_the_registers_leaves_the_word_beside_the_flag_alone(handover):
     handover.put(arm_timer=0x1234)
     handover.trap()
     handover.cpu.call("fpu_leave")

@@ -11,7 +11,7 @@ GROUPS = {
 WITHOUT_A_GROUP = {"fxsave", "fxrstor", "fninit", "ldmxcsr", "stmxcsr", "emms", "wait"}
 
 
-def test_no_routine_but_the_handover_uses_the_registers() -> None:
+def test_no_kernel_routine_but_the_handover_uses_floating_point_registers() -> None:
     decoder = Cs(CS_ARCH_X86, CS_MODE_32)
     decoder.detail = True
     image = kernel_image()

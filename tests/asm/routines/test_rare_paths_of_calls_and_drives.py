@@ -77,7 +77,7 @@ REFUSALS = {  # registers that it forgets, and its status after IDENTIFY DEVICE
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-def test_a_drive_that_answers_and_then_is_none_is_not_there(kernel, refusal):
+def test_a_drive_that_vanishes_after_it_has_answered_is_not_present(kernel, refusal):
     forgets, status = REFUSALS[refusal]
     with attached(kernel, Drive(status, forgets)) as drive:
         result = kernel.call("ide_probe", ecx=IDE_FIRST_DISK + 2, esi=DISK, edi=CHANNEL, ebp=COMMANDS)
@@ -86,7 +86,7 @@ def test_a_drive_that_answers_and_then_is_none_is_not_there(kernel, refusal):
     assert result.ecx == IDE_FIRST_DISK + 2
 
 
-def test_a_drive_that_stays_busy_and_goes_in_its_reset_is_gone(kernel):
+def test_a_drive_that_stays_busy_and_vanishes_in_its_reset_is_not_present(kernel):
     drive = Drive(READY)
     drive.status = int(TaskFile.BSY)
     told = []
@@ -107,7 +107,7 @@ def test_a_drive_that_stays_busy_and_goes_in_its_reset_is_gone(kernel):
 # Two things within a few instructions.
 
 
-def test_a_thread_that_ctrl_c_meets_when_it_is_given_a_slot_gives_it_back_and_is_interrupted(kernel):
+def test_a_thread_that_is_interrupted_by_ctrl_c_as_it_is_given_a_slot_gives_the_slot_back(kernel):
     kernel.on_host_call(HostCall.SLOT_WAIT, lambda _: None)
     kernel.place(ThreadControlBlock, THREAD, flags=ThreadFlags.INTERRUPTED, slot=3)
     kernel.place(Endpoint, ENDPOINT, free=0)
@@ -117,7 +117,7 @@ def test_a_thread_that_ctrl_c_meets_when_it_is_given_a_slot_gives_it_back_and_is
     assert kernel.field(ThreadControlBlock, THREAD, "flags") == 0
 
 
-def test_a_reply_that_is_being_written_is_waited_for_to_its_end(kernel):
+def test_a_client_waits_to_the_end_for_a_reply_that_is_being_written(kernel):
     """The replier has taken the client out of the record and has not marked the slot yet."""
     waits = []
 
@@ -146,7 +146,7 @@ def ended_at(kernel, routine, label, **registers):
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_a_call_that_has_to_wait_ends_the_thread_if_it_has_been_killed_in_it(kernel, killed):
+def test_a_thread_that_is_killed_in_a_call_that_has_to_wait_ends(kernel, killed):
     calls, waits = [], []
 
     def answer(_value):
@@ -160,7 +160,7 @@ def test_a_call_that_has_to_wait_ends_the_thread_if_it_has_been_killed_in_it(ker
     assert (len(calls), len(waits)) == ((1, 0) if killed else (2, 1))
 
 
-def test_a_slot_that_another_cpu_takes_while_it_is_given_back_is_not_given_to_a_waiter(kernel):
+def test_a_slot_that_another_cpu_takes_while_it_is_released_is_not_given_to_a_waiting_thread(kernel):
     given = []
     kernel.on_host_call(HostCall.SLOT_GIVE, given.append)
     kernel.place(Endpoint, ENDPOINT, slot_waiters=1, free=0)
@@ -174,7 +174,7 @@ def test_a_slot_that_another_cpu_takes_while_it_is_given_back_is_not_given_to_a_
     assert [value & 0xFFFF for value in given] == [4]
 
 
-def test_a_break_that_comes_while_a_reader_looks_at_the_line_is_read_as_ctrl_c(kernel):
+def test_a_break_that_comes_while_a_thread_reads_the_line_status_is_read_as_ctrl_c(kernel):
     process = 7
     kernel.place(ThreadControlBlock, THREAD, process=process)
 
@@ -199,14 +199,14 @@ class LineStatus(DeviceBase):
         return self.statuses.pop(0)
 
 
-def test_a_transmitter_that_is_not_empty_yet_is_waited_for(kernel):
+def test_a_writer_waits_for_a_transmitter_that_is_not_yet_empty(kernel):
     kernel.write(TEXT, b"word")
     with attached(kernel, LineStatus([0, 0, EMPTY])) as line:
         result = kernel.call("serial_write", esi=TEXT, ecx=4)
     assert (result.esi, line.statuses) == (TEXT + 4, [])
 
 
-def test_a_break_that_is_read_with_the_status_while_bytes_are_sent_is_told_to_policy_and_they_are_sent(kernel):
+def test_a_break_that_is_read_while_bytes_are_sent_is_reported_to_policy_and_no_byte_is_lost(kernel):
     told = []
     kernel.on_host_call(HostCall.INPUT, told.append)
     kernel.on_host_call(HostCall.YIELD, told.append)

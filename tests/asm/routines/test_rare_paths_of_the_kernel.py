@@ -35,7 +35,7 @@ STOPS = [  # what PxCMD holds and goes on holding, whether a drive is there, and
 
 
 @pytest.mark.parametrize(("command", "status", "carry"), STOPS)
-def test_a_port_whose_engines_do_not_stop_is_told_of(kernel, command, status, carry):
+def test_a_port_whose_engines_do_not_stop_is_reported(kernel, command, status, carry):
     kernel.place(PortRegisters, PORT, cmd=command, ssts=status)
     assert carry == kernel.call("ahci_stop", edi=PORT).CF
     assert carry == kernel.call("ahci_listen", edi=PORT, esi=0x3_0000).CF
@@ -53,14 +53,14 @@ def test_a_port_that_stops_only_after_a_reset_of_the_drive_has_stopped(kernel):
 
 
 @pytest.mark.parametrize("linked", [0, ESTABLISHED])
-def test_a_drive_that_stays_busy_or_goes_is_not_run(kernel, linked):
+def test_a_drive_that_stays_busy_or_vanishes_is_not_started(kernel, linked):
     kernel.place(PortRegisters, PORT, ssts=linked, tfd=BUSY)
     result = kernel.call("ahci_run", edi=PORT)
     assert result.CF == 1
     assert not kernel.field(PortRegisters, PORT, "cmd") & PortCommand.ST
 
 
-def test_a_drive_that_goes_while_it_is_reset_is_not_run(kernel):
+def test_a_drive_that_vanishes_while_it_is_reset_is_not_started(kernel):
     kernel.place(PortRegisters, PORT, ssts=ESTABLISHED, tfd=BUSY)
 
     def unplug():
@@ -71,7 +71,7 @@ def test_a_drive_that_goes_while_it_is_reset_is_not_run(kernel):
 
 
 @pytest.mark.parametrize("cause", [0, 1 << 30])
-def test_a_polled_command_that_never_ends_or_fails_at_its_end_is_no_success(kernel, cause):
+def test_a_polled_command_that_never_ends_or_fails_at_its_end_counts_as_failed(kernel, cause):
     kernel.place(PortRegisters, PORT, ci=1 - bool(cause))
 
     def fail():
@@ -81,7 +81,7 @@ def test_a_polled_command_that_never_ends_or_fails_at_its_end_is_no_success(kern
         assert kernel.call("ahci_await_end", edi=PORT).CF == 1
 
 
-def test_no_interrupt_of_a_disk_is_looked_at_where_there_is_no_controller(kernel):
+def test_disk_interrupts_are_ignored_where_there_is_no_controller(kernel):
     before = kernel.read(PORT, 64)
     kernel.call("ahci_interrupt")
     kernel.call("ide_interrupt")
@@ -96,7 +96,7 @@ def test_an_interrupt_without_a_driver_changes_nothing(kernel):
 # Another CPU between two instructions.
 
 
-def test_a_slot_that_another_consumer_took_first_is_fetched_by_nobody_else(kernel):
+def test_a_slot_that_another_consumer_has_taken_is_not_fetched_twice(kernel):
     kernel.place(Endpoint, ENDPOINT, **{"ring[0]": 0x03, "ring[1]": 0x05})
 
     def take():
@@ -108,7 +108,7 @@ def test_a_slot_that_another_consumer_took_first_is_fetched_by_nobody_else(kerne
     assert kernel.field(Endpoint, ENDPOINT, "head") == 2
 
 
-def test_an_empty_cell_is_looked_at_again_if_the_head_has_moved(kernel):
+def test_an_empty_cell_is_read_again_if_the_head_has_moved(kernel):
     kernel.place(Endpoint, ENDPOINT, **{"ring[0]": 0xE0, "ring[1]": 0x04})
 
     def move():
@@ -120,7 +120,7 @@ def test_an_empty_cell_is_looked_at_again_if_the_head_has_moved(kernel):
 
 
 @pytest.mark.parametrize("taken", [False, True])
-def test_a_slot_given_back_while_somebody_begins_to_wait_is_given_once(kernel, taken):
+def test_a_slot_that_is_released_as_a_thread_begins_to_wait_is_given_once(kernel, taken):
     given = []
     kernel.on_host_call(HostCall.SLOT_GIVE, given.append)
 
@@ -145,7 +145,7 @@ def test_a_server_that_another_client_has_woken_is_not_woken_again(kernel):
     assert kernel.program.symbol_at(result.eip).startswith("wait_for_reply")
 
 
-def test_a_reply_that_is_certain_is_waited_for_by_a_thread_that_is_to_end(kernel):
+def test_a_killed_thread_waits_for_a_reply_that_is_certain_to_come(kernel):
     kernel.place(ThreadControlBlock, THREAD, flags=ThreadFlags.KILLED)
     kernel.place(Endpoint, ENDPOINT, **{"state[3]": SlotState.DONE})
     assert kernel.call("finish_reply", ecx=3).CF == 0
@@ -162,7 +162,7 @@ def test_a_kernel_that_finds_no_boot_information_halts(kernel):
 
 
 @pytest.mark.parametrize("ended", [0, 1])
-def test_a_break_that_is_read_with_the_line_status_is_told_to_policy(kernel, ended):
+def test_a_break_that_is_read_with_the_line_status_is_reported_to_policy(kernel, ended):
     told = []
 
     def answer(value):
@@ -182,7 +182,7 @@ SIGNATURES = {"ATA": 0x101, "ATAPI": 0xEB14_0101}
 
 
 @pytest.mark.parametrize(("linked", "signature"), [(0, "ATA"), (ESTABLISHED, "ATAPI"), (ESTABLISHED, "ATA")])
-def test_what_is_no_usable_drive_is_listened_to_and_not_present(kernel, linked, signature):
+def test_an_unusable_drive_is_watched_and_not_present(kernel, linked, signature):
     """None, a packet device, and one that never answers IDENTIFY DEVICE."""
     kernel.place(PortRegisters, PORT, ssts=linked, sig=SIGNATURES[signature])
     kernel.call("ahci_port_init", edi=PORT, esi=DISK)
@@ -219,7 +219,7 @@ def test_a_drive_whose_port_does_not_stop_is_given_up(kernel):
         kernel.call("ahci_reset_drive", edi=PORT, esi=DISK)
 
 
-def test_an_error_with_nothing_in_flight_condemns_nobody(kernel):
+def test_an_error_with_nothing_in_flight_fails_no_request(kernel):
     kernel.place("KernelWords", "kernel_words", ahci_base=CONTROLLER)
     kernel.call("ahci_judge", edi=PORT, esi=DISK)
     assert (kernel.field(Disk, DISK, "suspects"), kernel.field(Disk, DISK, "parked")) == (0, 0)

@@ -111,13 +111,13 @@ def test_random_lists_of_all_lengths_are_sorted(lists: Lists) -> None:
 
 
 @pytest.mark.parametrize("length", [2, 10, 100, 250, 506])
-def test_a_list_that_is_sorted_already_costs_a_fixed_number_of_instructions_an_entry(lists: Lists, length: int) -> None:
+def test_a_sorted_list_costs_a_fixed_number_of_instructions_an_entry(lists: Lists, length: int) -> None:
     fixed = lists.sort([8, 16]).instructions - 7
     assert lists.sort([8 * index for index in range(length)]).instructions == 7 * (length - 1) + fixed
     assert 7 * length + fixed <= 8 * length + 20
 
 
-def test_the_worst_shapes_stay_within_a_budget(lists: Lists) -> None:
+def test_the_worst_lists_are_sorted_within_a_budget(lists: Lists) -> None:
     costs = {name: lists.sort(sectors).instructions for name, sectors in shapes().items() if len(sectors) == FULL}
     assert max(costs.values()) < 120_000, costs
     assert costs["sorted"] < 4000
@@ -152,7 +152,7 @@ def test_a_search_takes_few_instructions(lists: Lists) -> None:
 @pytest.mark.thorough(one_in=4)
 @pytest.mark.parametrize("name", ["sorted", "across two parts", "all equal", "many parts"])
 @pytest.mark.parametrize("seed", range(4))
-def test_completions_in_any_order_end_at_zero_once(lists: Lists, name: str, seed: int) -> None:
+def test_completions_in_any_order_report_the_last_one_once(lists: Lists, name: str, seed: int) -> None:
     source = random.Random(seed)
     sectors = [sector // 8 * 8 for sector in shapes()[name]]
     lists.sort(sectors)
@@ -179,7 +179,7 @@ def test_completions_in_any_order_end_at_zero_once(lists: Lists, name: str, seed
     assert all(value & ARRIVED for value in lists.get().entries[: len(sectors)])
 
 
-def test_what_was_there_already_is_not_counted_again(lists: Lists) -> None:
+def test_an_entry_that_was_already_complete_is_not_counted_again(lists: Lists) -> None:
     lists.put([8, 16, 24], remaining=1)
     page = lists.get()
     for index in (0, 2):

@@ -27,7 +27,7 @@ block:  mov     dword ptr fs:[ThreadControlBlock.slot], 7
 ;@   expect  ecx = 3, CF = 0, eax = 0x20003, ebx = 0x77, host_calls = 1, host_calls.first_use = 1
 ;@   expect  Endpoint at ENDPOINT: unused = 0xfffffff0
 
-;@ case a slot without a page goes back and the caller gets the error
+;@ case a slot without a page is released and the caller has the error
 ;@   segment gs = ENDPOINT, fs = THREAD
 ;@   place   Endpoint at ENDPOINT: unused = 0xfffffff8
 ;@   host    FIRST_USE: ThreadControlBlock at THREAD: slot_error = ErrorCode.NO_MEMORY
@@ -42,7 +42,7 @@ block:  mov     dword ptr fs:[ThreadControlBlock.slot], 7
 ;@   expect  CF = 1, eax = ErrorCode.SERVER_DIED, instructions <= 8, host_calls = 0
 ;@   expect  Endpoint at ENDPOINT: free = 0x6
 
-;@ case whoever finds all slots busy waits and is given one
+;@ case a thread that finds all slots busy waits and is given one
 ;@   segment gs = ENDPOINT, fs = THREAD
 ;@   place   Endpoint at ENDPOINT: free = 0, unused = 0
 ;@   host    SLOT_WAIT
@@ -59,7 +59,7 @@ block:  mov     dword ptr fs:[ThreadControlBlock.slot], 7
 ;@   expect  instructions <= 7, host_calls = 0
 ;@   expect  unchanged ecx, edx, ebx
 
-;@ case a released slot goes to the thread that waits
+;@ case a released slot is given to the thread that waits
 ;@   segment gs = ENDPOINT, fs = THREAD
 ;@   place   Endpoint at ENDPOINT: slot_waiters = 1, number = 1
 ;@   host    SLOT_GIVE
@@ -83,7 +83,7 @@ block:  mov     dword ptr fs:[ThreadControlBlock.slot], 7
 ;@   expect  CF = 0, ecx = 5, instructions <= 14, host_calls = 0
 ;@   expect  Endpoint at ENDPOINT: head = 0x21, tail = 0x22
 
-;@ case a cell of the lap before is not published
+;@ case a cell of the previous lap is not published
 ;@   segment gs = ENDPOINT
 ;@   place   Endpoint at ENDPOINT: head = 0x20, tail = 0x21, ring[0] = 0x05
 ;@   call    fetch_slot

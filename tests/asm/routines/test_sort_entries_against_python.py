@@ -79,7 +79,7 @@ def test_random_names_of_any_number_are_sorted(sorter: Sorter, seed: int) -> Non
         sorter.sort([bytes(source.choices(b"abAB.", k=source.randrange(1, 5))) for _ in range(count)])
 
 
-def test_what_sorting_costs_grows_little_faster_than_the_number_of_entries(sorter: Sorter) -> None:
+def test_the_cost_of_sorting_grows_little_faster_than_the_number_of_entries(sorter: Sorter) -> None:
     source = random.Random(1)
     names = [b"%04d" % number for number in range(MOST)]
     source.shuffle(names)

@@ -81,7 +81,7 @@ def slips(word: str, letters: str) -> set[str]:
     return found
 
 
-def test_words_are_near_exactly_when_one_slip_leads_from_one_to_the_other(words) -> None:
+def test_words_are_near_exactly_when_one_typing_error_turns_one_into_the_other(words) -> None:
     every = ["".join(letters) for size in range(4) for letters in product("ab", repeat=size)]
     every += ["".join(letters) for letters in product("abc", repeat=4)][::5]
     for first, second in product(every, repeat=2):

@@ -108,7 +108,7 @@ def test_dropping_sites_changes_neither_the_clock_nor_what_happens(
     assert outcome(FEW_SITES) == outcome(filters.USER_SITES)
 
 
-def test_an_iretd_that_executes_with_vm_hidden_is_not_put_off(
+def test_an_iretd_whose_image_has_vm_hidden_is_not_delayed(
     arena: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If it were, it would execute in the next slice, with VM in its image and without being judged again."""

@@ -127,7 +127,7 @@ def test_ring_3_cannot_clear_the_bit_that_makes_registers_trap(arena: Arenas, wa
 
 
 @pytest.mark.parametrize("instruction", ["avx", "avx_wide", "avx_clear", "xsave", "xgetbv"])
-def test_registers_that_the_kernel_does_not_keep_cannot_be_used(arena: Arenas, instruction: str) -> None:
+def test_registers_that_the_kernel_does_not_save_cannot_be_used(arena: Arenas, instruction: str) -> None:
     made = arena()
     enter(made, instruction)
     made.run()
@@ -169,7 +169,7 @@ def test_an_exception_that_one_program_has_left_does_not_end_another_one(arena: 
     assert made.results == [None, HELD], made.log
 
 
-def test_nobody_who_does_not_use_the_registers_pays_for_them(arena: Arenas) -> None:
+def test_threads_that_do_not_use_the_registers_pay_nothing_for_them(arena: Arenas) -> None:
     made = arena()
     made.victim()
     made.run()

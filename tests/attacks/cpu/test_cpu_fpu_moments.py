@@ -132,7 +132,7 @@ def test_a_snapshot_with_values_in_the_registers_brings_them_back(arena: Callabl
         assert [process.exit_code for process in processes] == [HELD] * 3, steps
 
 
-def test_a_thread_shows_its_registers_wherever_they_are(arena: Callable[..., Any]) -> None:
+def test_the_registers_of_a_thread_are_shown_wherever_they_are(arena: Callable[..., Any]) -> None:
     made = Handover(arena(), "other").made
     threads = [process.threads[0] for process in made.attackers]
     holders = [thread for thread in threads if made.kernel.fpu.touched(thread)]

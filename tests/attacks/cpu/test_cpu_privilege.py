@@ -98,7 +98,7 @@ def test_the_trap_of_a_caller_that_is_stepped_comes_after_its_call(arena: Callab
     assert any(f"at {after:#010x}" in line for line in made.log), made.log
 
 
-def test_a_trap_from_virtual_8086_mode_would_be_one_of_ring_3(arena: Callable[..., Any]) -> None:
+def test_a_trap_from_virtual_8086_mode_counts_as_one_from_ring_3(arena: Callable[..., Any]) -> None:
     """The machine never enters that mode; should its frame ever say so, the process ends and not the kernel."""
     made = arena()
     made.victim()

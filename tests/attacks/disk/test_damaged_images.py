@@ -153,7 +153,9 @@ IMAGES: tuple[Evil, ...] = (
 
 
 @pytest.mark.parametrize("evil", IMAGES, ids=lambda evil: evil.__name__.replace("_", " "))
-def test_an_image_harms_nobody_but_those_who_read_it(arena: Arenas, tmp_path: Path, patcher: Any, evil: Evil) -> None:
+def test_a_damaged_image_harms_only_programs_that_read_it(
+    arena: Arenas, tmp_path: Path, patcher: Any, evil: Evil
+) -> None:
     bad, good = tmp_path / "bad", tmp_path / "good"
     bad.mkdir()
     good.mkdir()

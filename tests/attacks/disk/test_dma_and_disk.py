@@ -45,7 +45,7 @@ def disk() -> MemoryMedium:
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_a_server_has_its_own_sectors_and_only_to_read(arena: Callable[..., Any], attack: str) -> None:
+def test_a_server_can_only_read_and_only_its_own_sectors(arena: Callable[..., Any], attack: str) -> None:
     medium = disk()
     content = bytes(medium.data)
     made = arena(medium)

@@ -89,7 +89,7 @@ def check(start: int, sectors: int, image: bytes, seen: list[tuple[int, int, int
 
 @pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("sectors", [8 * 5 + extra for extra in range(1, 8)])
-def test_behind_the_last_sector_of_a_disk_a_server_sees_zeros(
+def test_after_the_last_sector_of_a_disk_a_server_sees_zeros(
     arena: Arenas, monkeypatch: pytest.MonkeyPatch, sectors: int
 ) -> None:
     image = synthetic.disk(sectors)
@@ -110,7 +110,9 @@ def test_beside_its_partition_a_server_sees_zeros(
     made.assert_unharmed()
 
 
-def test_two_partitions_in_one_block_see_each_their_own_sectors(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_of_two_partitions_in_one_block_shows_only_its_own_sectors(
+    arena: Arenas, monkeypatch: pytest.MonkeyPatch
+) -> None:
     image = partitioned([63, 63 + SECTORS, 63 + 2 * SECTORS + 1], tail=3)
     made = look(arena, monkeypatch, image)
     for number, start in enumerate((63, 63 + SECTORS, 63 + 2 * SECTORS + 1), 1):
@@ -128,7 +130,9 @@ def test_a_partition_within_one_block_is_all_that_its_server_sees(
     made.assert_unharmed()
 
 
-def test_the_copies_are_booked_as_bytes_touched_by_the_kernel(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copies_of_edge_blocks_are_booked_as_bytes_touched_by_the_kernel(
+    arena: Arenas, monkeypatch: pytest.MonkeyPatch
+) -> None:
     image = partitioned([64 + 3], sectors=8, tail=5)
     booked = []
     lock = Curious.start
@@ -151,7 +155,7 @@ def test_the_copies_are_booked_as_bytes_touched_by_the_kernel(arena: Arenas, mon
 @pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("map_edges", [False, True])
 @pytest.mark.parametrize("extra", [1, 4, 7])
-def test_file_data_at_the_end_of_a_disk_shows_nothing_of_what_its_frame_held(
+def test_file_data_at_the_end_of_a_disk_shows_nothing_of_the_former_content_of_its_frame(
     arena: Arenas, monkeypatch: pytest.MonkeyPatch, extra: int, map_edges: bool
 ) -> None:
     """Even a machine that maps neighbours on purpose has nothing of another disk to show."""

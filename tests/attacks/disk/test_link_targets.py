@@ -56,7 +56,7 @@ def read_links(arena: Arenas, rounds: int, at: int = 0) -> tuple[Any, list[tuple
     return made, [(*struct.unpack_from("<BI", answer), answer[5:]) for answer in answers]
 
 
-def test_a_target_reaches_the_room_that_the_caller_gave_and_nothing_else(arena: Arenas) -> None:
+def test_a_link_target_is_written_only_within_the_callers_buffer(arena: Arenas) -> None:
     made, answers = read_links(arena, len(REPLIES))
     for (reply, expected), (code, result, memory) in zip(REPLIES, answers, strict=True):
         if isinstance(expected, ErrorCode):
@@ -68,13 +68,13 @@ def test_a_target_reaches_the_room_that_the_caller_gave_and_nothing_else(arena: 
 
 
 @pytest.mark.parametrize("at", [0xC000_0000, 0xBFFF_FFFD, 0xFFFF_FFF8, 0x1000])
-def test_a_target_goes_nowhere_that_its_caller_may_not_write(arena: Arenas, at: int) -> None:
+def test_a_link_target_is_not_written_where_its_caller_may_not_write(arena: Arenas, at: int) -> None:
     made, ((code, _, memory),) = read_links(arena, 1, at)
     assert (code, memory) == (ErrorCode.BAD_ADDRESS, UNTOUCHED)
     assert made.kernel.check() == []
 
 
-def test_the_shell_shows_no_control_character_of_a_target_and_goes_on_after_wrong_replies(arena: Arenas) -> None:
+def test_the_shell_shows_no_control_character_of_a_link_target_and_survives_wrong_replies(arena: Arenas) -> None:
     hostile = b"\x1b[2J\x7f\xc2\x9b31m\0\n"
     servers.Linking.replies[:0] = [(DATA, len(hostile), hostile)]
     made = arena(MemoryMedium(servers.IMAGE), commands=";".join(["ls -l /d0"] * (1 + len(REPLIES))))

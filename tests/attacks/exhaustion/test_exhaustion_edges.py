@@ -35,7 +35,7 @@ class Copying(synthetic.Synthetic):
             await unlock_blocks(self.locked.pop())
 
 
-def test_copies_of_an_edge_count_as_the_servers_memory_and_a_refusal_keeps_nothing(
+def test_copies_of_edge_blocks_count_as_the_servers_memory_and_a_refusal_keeps_nothing(
     arena: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(volumes, "installed_servers", lambda: [Copying])

@@ -79,7 +79,7 @@ COUNTS: dict[str, tuple[str, int, Callable[[Process], int]]] = {
 
 
 @pytest.mark.parametrize("what", COUNTS)
-def test_descendants_of_the_dead_have_one_share_together_and_another_program_has_its_own(
+def test_descendants_of_dead_processes_have_one_share_together_and_another_program_has_its_own(
     family: Families, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     name, limit, count = COUNTS[what]
@@ -104,7 +104,9 @@ def test_descendants_of_the_dead_have_one_share_together_and_another_program_has
     assert made.kernel.check() == []
 
 
-def test_descendants_of_the_dead_have_half_of_memory_together_and_another_program_starts(family: Families) -> None:
+def test_descendants_of_dead_processes_have_half_of_memory_together_and_another_program_starts(
+    family: Families,
+) -> None:
     made = family("heap", memory=16 << 20)
     assert made.run(FUEL).reason == "halt"
     half = made.kernel.memory.low.total // limits.FRAMES_OF_FAMILY_PART
@@ -115,7 +117,7 @@ def test_descendants_of_the_dead_have_half_of_memory_together_and_another_progra
     assert victim.exit_code == HELD
 
 
-def test_descendants_of_the_dead_read_programs_up_to_one_share(family: Families) -> None:
+def test_descendants_of_dead_processes_read_programs_up_to_one_share(family: Families) -> None:
     made = family("files")
     assert made.run(FUEL).reason == "halt"
     kin, other = members(made), made.start("victim")
@@ -131,7 +133,7 @@ def test_descendants_of_the_dead_read_programs_up_to_one_share(family: Families)
 
 
 @pytest.mark.thorough(only=True)
-def test_a_family_has_so_many_spans_on_their_way_and_others_read(
+def test_a_family_has_a_bounded_number_of_spans_on_their_way_and_others_can_read(
     family: Families, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "SPANS_OF_FAMILY", 1)
@@ -153,7 +155,9 @@ def test_a_family_has_so_many_spans_on_their_way_and_others_read(
     assert [victim.exit_code for victim in made.victims] == [HELD]
 
 
-def test_descendants_of_the_dead_write_one_familys_lines_in_the_log_and_others_write_theirs(family: Families) -> None:
+def test_descendants_of_dead_processes_share_one_familys_lines_in_the_log_and_others_have_their_own(
+    family: Families,
+) -> None:
     made = family("faults")
     assert made.run(FUEL).reason == "halt"
     assert made.results == [0]
@@ -190,7 +194,7 @@ def crowd(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> Any:
     return made
 
 
-def test_clients_that_open_and_close_faster_than_the_server_hears_of_it_are_refused_nothing(crowd: Any) -> None:
+def test_clients_that_open_and_close_faster_than_the_server_is_told_are_not_refused(crowd: Any) -> None:
     """Each of their requests brings something that the server is to be told, and it is told one thing at a time."""
     argument = bytes([100]) + b"/d0\0/d0/f\0"
     patrons = [crowd.start("patron", argument) for _ in range(PATRONS)]
@@ -201,7 +205,9 @@ def test_clients_that_open_and_close_faster_than_the_server_hears_of_it_are_refu
     crowd.assert_unharmed()
 
 
-def test_whoever_waits_for_a_server_that_is_behind_can_be_killed(crowd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_waits_for_an_overloaded_server_can_be_killed(
+    crowd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(servers.Silent, "silent", frozenset([Operation.CLOSE]))
     patron = crowd.start("patron", bytes([100]) + b"/d0\0/d0/f\0")
     (endpoint,) = (p for p in crowd.kernel.state.endpoints.by_number.values() if p.name == "d0")

@@ -134,7 +134,9 @@ TAKERS = ("threads", "pieces", "files", "directories", "heap")
 
 
 @pytest.mark.parametrize("what", TAKERS)
-def test_a_process_gets_exactly_its_limit_and_then_the_error_of_the_table(arena: Arenas, what: str) -> None:
+def test_a_process_reaches_exactly_its_limit_and_then_has_the_error_that_the_table_names(
+    arena: Arenas, what: str
+) -> None:
     made = arena()
     made.victim()
     made.attacker("taker", TAKERS.index(what))
@@ -155,7 +157,7 @@ def test_a_hoarder_has_half_of_memory_and_others_start_and_allocate(arena: Arena
     made.assert_unharmed()
 
 
-def test_the_largest_piece_of_memory_is_given_and_taken_back(arena: Arenas) -> None:
+def test_the_largest_piece_of_memory_can_be_allocated_and_freed(arena: Arenas) -> None:
     made = arena(memory=160 << 20)
     made.attacker("taker", 7)
     made.victim()
@@ -181,7 +183,7 @@ class Lavish(synthetic.Synthetic):
         return Registers(request.registers)
 
 
-def test_directories_that_a_server_no_longer_has_count_for_who_has_them_locked(
+def test_directories_that_a_server_no_longer_has_count_for_the_process_that_has_them_locked(
     arena: Arenas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(volumes, "installed_servers", lambda: [Lavish])
@@ -197,7 +199,7 @@ def test_directories_that_a_server_no_longer_has_count_for_who_has_them_locked(
     assert [victim.exit_code for victim in made.victims] == [HELD]
 
 
-def test_directories_that_nobody_has_locked_are_kept_up_to_so_many_pages(
+def test_unlocked_directories_are_kept_up_to_a_bounded_number_of_pages(
     arena: Arenas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(volumes, "installed_servers", lambda: [Lavish])
@@ -263,7 +265,7 @@ def test_servers_that_lock_all_they_can_leave_blocks_for_other_servers_and_reade
 
 
 @pytest.mark.thorough(only=True)
-def test_a_server_has_at_most_so_many_pieces_locked(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_has_a_bounded_number_of_pieces_locked(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(volumes, "installed_servers", lambda: [Locker])
     Locker.piece, Locker.locked, Locker.refused = 8, {}, {}
     made = arena(MemoryMedium(b"locker" + bytes((16 << 20) - 6)), high_memory=64 << 20)
@@ -330,7 +332,7 @@ def test_all_files_together_have_a_bounded_number_of_spans(arena: Arenas, monkey
 
 @pytest.mark.thorough(only=True)
 @pytest.mark.parametrize("pieces", [60, 400])
-def test_a_disk_has_a_bounded_number_of_requests_and_another_one_is_read_meanwhile(
+def test_a_disk_has_a_bounded_number_of_requests_and_another_disk_can_be_read_meanwhile(
     arena: Arenas, monkeypatch: pytest.MonkeyPatch, pieces: int
 ) -> None:
     """The file lies in single blocks that are no neighbours, so that each is a request."""
@@ -365,7 +367,9 @@ def test_a_disk_has_a_bounded_number_of_requests_and_another_one_is_read_meanwhi
     made.assert_unharmed()
 
 
-def test_one_lock_blocks_has_a_bound(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_call_of_lock_blocks_locks_a_bounded_number_of_blocks(
+    arena: Arenas, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(volumes, "installed_servers", lambda: [Locker])
     Locker.piece, Locker.locked, Locker.refused = limits.LOCK_BLOCKS_BYTES // 512 + 1, {}, {}
     monkeypatch.setattr(gate, "LOCK_BLOCKS_SECTORS", 1 << 30)

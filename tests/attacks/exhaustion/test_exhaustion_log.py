@@ -32,7 +32,7 @@ class Liar(synthetic.Synthetic):
         return kind
 
 
-def test_a_source_floods_the_log_with_its_first_lines_and_the_rest_is_counted(
+def test_a_source_that_floods_the_log_has_its_first_lines_shown_and_the_others_counted(
     arena: Arenas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(volumes, "installed_servers", lambda: [Liar])
@@ -61,7 +61,9 @@ def test_a_line_of_control_characters_is_no_longer_than_any_other_although_each_
     assert made.log[-1] == ("\\x07" * limits.LOG_LINE_CHARACTERS)[: limits.LOG_LINE_CHARACTERS]
 
 
-def test_a_source_says_something_again_after_a_while_and_first_how_much_was_left_out(arena: Arenas) -> None:
+def test_a_source_that_was_silenced_can_log_again_after_a_while_and_the_lost_lines_are_counted_first(
+    arena: Arenas,
+) -> None:
     made = arena()
     made.run()
     kernel = made.kernel

@@ -58,7 +58,7 @@ def test_an_executable_that_asks_for_too_much_is_refused_with_bounded_work(kind:
     assert work(refused) < 5000
 
 
-def test_a_program_that_wants_more_memory_than_its_family_may_have_is_refused_before_it_gets_any(arena: Arenas) -> None:
+def test_a_program_that_wants_more_memory_than_its_family_may_have_is_refused_before_it_has_any(arena: Arenas) -> None:
     made = arena(memory=16 << 20)
     made.victim()
     made.run()
@@ -141,7 +141,7 @@ def start(made: Any, image: bytes, *, code: bytes = b"") -> Any:
     return made.kernel.programs.start(program, "many", b"", 0)
 
 
-def test_programs_that_are_being_read_have_a_bound_together(arena: Arenas) -> None:
+def test_the_total_size_of_programs_that_are_being_read_is_bounded(arena: Arenas) -> None:
     made = arena()
     made.run()
     shares = made.kernel.shares

@@ -53,7 +53,7 @@ def of(made: Any, name: str) -> EndpointState:
     return next(p for p in made.kernel.state.endpoints.by_number.values() if p.name == name)
 
 
-def test_a_server_that_takes_nothing_back_is_given_nothing_more_at_its_limit(made: Any) -> None:
+def test_a_server_that_takes_no_releases_has_no_new_requests_at_its_limit(made: Any) -> None:
     hostile = made.start("patron", patron(ROUNDS, "d0", "f"))
     go(made)
     assert hostile.exit_code == 0
@@ -71,7 +71,7 @@ def test_a_server_that_takes_nothing_back_is_given_nothing_more_at_its_limit(mad
     assert made.kernel.check() == []
 
 
-def test_what_a_dead_server_was_to_be_told_goes_with_it(made: Any) -> None:
+def test_deferred_releases_for_a_dead_server_are_dropped(made: Any) -> None:
     made.start("patron", patron(ROUNDS, "d0", "f"))
     go(made)
     state = of(made, "d0")
@@ -88,7 +88,7 @@ def test_what_a_dead_server_was_to_be_told_goes_with_it(made: Any) -> None:
     assert made.kernel.check() == []
 
 
-def test_a_server_that_takes_back_as_it_should_is_used_without_end(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_takes_releases_is_used_without_end(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(servers.Silent, "silent", frozenset())
     made.start("patron", patron(ROUNDS, "d0", "f"))
     go(made)

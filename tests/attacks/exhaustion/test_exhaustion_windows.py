@@ -55,7 +55,7 @@ def mapping(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> Arenas:
     ],
     ids=["page tables", "pages of files"],
 )
-def test_what_windows_and_files_need_leaves_what_programs_leave(
+def test_windows_and_files_leave_the_frames_that_programs_leave(
     mapping: Arenas, monkeypatch: pytest.MonkeyPatch, defines: dict[str, int], code: int
 ) -> None:
     """Page tables and pages of files count as their program's, and the last frames are not for them."""
@@ -83,7 +83,9 @@ def test_what_windows_and_files_need_leaves_what_programs_leave(
     made.assert_unharmed()
 
 
-def test_the_page_of_each_open_file_counts_as_the_programs(mapping: Arenas, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_of_each_open_file_counts_as_memory_of_its_program(
+    mapping: Arenas, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Unlike, "size", PAGE_SIZE)
     monkeypatch.setattr(limits, "FRAMES_OF_PROCESS", 60)
     made = mapping(FILES=limits.FILES_OF_PROCESS, PAGES=0, STEP=0)
@@ -92,7 +94,7 @@ def test_the_page_of_each_open_file_counts_as_the_programs(mapping: Arenas, monk
     made.assert_unharmed()
 
 
-def test_letting_go_of_many_spans_looks_for_them_once(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_releasing_many_spans_searches_for_them_once(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> None:
     """An ALLOCATE for which 100 copies have to go: among 2,048 it would search 100 times, and list the file anew."""
     monkeypatch.setattr(volumes, "installed_servers", lambda: [synthetic.Synthetic])
     ragged = [(8 * page + 1, 9 if page % 2 else 7) for page in range(1, 251)]

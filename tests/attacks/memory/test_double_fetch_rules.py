@@ -51,7 +51,7 @@ def places(detector: Detector) -> set[str]:
     return {read.place for read in detector.reads}
 
 
-def test_what_the_shell_does_makes_the_kernel_read_nothing_twice(watched: Any) -> None:
+def test_no_shell_command_makes_the_kernel_read_a_byte_twice(watched: Any) -> None:
     """Paths, command lines, output, listings, reads, hosted servers' requests."""
     system, detector = watched(EVERYTHING)
     assert system.run(fuel=100_000_000).reason == "exit"
@@ -61,20 +61,20 @@ def test_what_the_shell_does_makes_the_kernel_read_nothing_twice(watched: Any) -
 
 @pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("kind", ["zip", "ext4", "rockridge"])
-def test_other_servers_make_the_kernel_read_nothing_twice(watched: Any, kind: str) -> None:
+def test_no_other_server_makes_the_kernel_read_a_byte_twice(watched: Any, kind: str) -> None:
     system, detector = watched("dir; tree; crc32 README.TXT; crc32 docs/note.txt; df", MemoryMedium(sound_image(kind)))
     assert system.run(fuel=100_000_000).reason == "exit"
     assert unjustified(detector) == {}
 
 
-def test_files_that_are_written_in_memory_make_the_kernel_read_nothing_twice(watched: Any) -> None:
+def test_writing_to_files_in_memory_makes_the_kernel_read_no_byte_twice(watched: Any) -> None:
     system, detector = watched("poke PATTERN.BIN 0 65 66 67; hexdump PATTERN.BIN 0 32; cat README.TXT", scratch=True)
     assert system.run(fuel=100_000_000).reason == "exit"
     assert unjustified(detector) == {}
 
 
 @pytest.mark.thorough(only=True)
-def test_random_calls_make_the_kernel_read_nothing_twice(arena: Callable[..., Any]) -> None:
+def test_random_calls_make_the_kernel_read_no_byte_twice(arena: Callable[..., Any]) -> None:
     made = arena(ImageFile(demo_image(cache_directory())))
     made.wanted.append(lambda: made.attackers.append(made.start("caller", b"seed", CALLS=600)))
     detector = Detector(made.system)

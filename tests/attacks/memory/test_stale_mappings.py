@@ -26,7 +26,9 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_memory_that_is_not_the_programs_to_use_so_is_a_page_fault(arena: Callable[..., Any], attack: str) -> None:
+def test_an_access_to_memory_that_the_program_may_not_use_in_this_way_is_a_page_fault(
+    arena: Callable[..., Any], attack: str
+) -> None:
     made = arena()
     made.victim()
     made.attacker("stale", list(ATTACKS).index(attack))

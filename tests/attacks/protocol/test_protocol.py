@@ -53,7 +53,7 @@ def test_a_server_that_looks_for_requests_of_others_ends_by_a_page_fault(arena: 
     made.assert_unharmed()
 
 
-def test_a_server_that_waits_for_its_own_answer_can_be_ended_and_its_client_is_told(arena: Arenas) -> None:
+def test_a_server_that_waits_for_its_own_answer_can_be_ended_and_its_client_has_an_error(arena: Arenas) -> None:
     made = endpoint(arena, "ask_itself")
     assert made.run().reason == "halt"
     assert made.results == [None, None], made.log

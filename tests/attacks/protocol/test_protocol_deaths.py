@@ -196,7 +196,7 @@ def test_a_call_of_a_thread_that_has_been_killed_is_not_made(arena: Arenas, call
     assert thread.process.pages == pages
 
 
-def test_no_child_comes_into_being_for_a_parent_that_is_dead(arena: Arenas) -> None:
+def test_no_child_is_made_for_a_parent_that_is_dead(arena: Arenas) -> None:
     made = arena()
     attacker = begin(made, "start_child")
     made.system.run(until="system_gate")

@@ -59,7 +59,7 @@ def begin(made: Any, call: str) -> Process:
 @pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("call", CALLS)
-def test_a_process_killed_while_the_kernel_reads_its_window_for_any_call_is_gone_soon(
+def test_a_process_killed_while_the_kernel_reads_its_window_for_any_call_ends_soon(
     slow: Any, call: str, end: str
 ) -> None:
     attacker = begin(slow, call)

@@ -36,7 +36,7 @@ class Clearing(servers.Silent):
 
 
 @pytest.mark.parametrize(("server", "status"), [(Flagging, STATUS & ~servers.CARRY), (Clearing, 0)])
-def test_a_server_chooses_no_flags_of_the_kernel_that_has_asked_it(
+def test_a_server_cannot_choose_the_flags_of_a_kernel_thread_that_has_asked_it(
     arena: Arenas, monkeypatch: pytest.MonkeyPatch, server: type[servers.Silent], status: int
 ) -> None:
     """The kernel asks for the volume's label when it mounts it (`ipc_request`)."""

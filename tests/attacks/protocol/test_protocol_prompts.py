@@ -45,7 +45,7 @@ def test_a_server_that_never_mounts_neither_stops_the_boot_nor_another_volume(
         assert not [p for p in system.kernel.state.tasks.processes.values() if "d0" in p.name], "it has been killed"
 
 
-def test_a_person_gets_a_prompt_when_the_first_volume_is_there_and_hears_of_a_late_one(
+def test_an_interactive_session_has_a_prompt_after_the_first_volume_is_mounted_and_reports_late_ones(
     monkeypatch: pytest.MonkeyPatch, good: Path
 ) -> None:
     install(monkeypatch, servers.Late, delay=500_000_000)
@@ -165,7 +165,7 @@ def test_ctrl_c_ends_a_command_that_waits_for_a_slot_of_a_silent_server(
     assert kernel.check() == []
 
 
-def test_ctrl_c_ends_a_command_whenever_it_comes(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_ends_a_command_at_any_instant(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     hush(monkeypatch, Operation.READ)
     kept = terminal.system.snapshot()
     for delay in range(300, 9_000, 397):
@@ -206,7 +206,7 @@ def test_ctrl_c_ends_df_while_it_waits(terminal: Terminal, monkeypatch: pytest.M
     assert terminal.type("cat GOOD.TXT\r").endswith("good\n/d0> ")
 
 
-def test_the_shell_starts_although_the_first_volume_has_fallen_silent(
+def test_the_shell_starts_although_the_first_volume_no_longer_answers(
     monkeypatch: pytest.MonkeyPatch, good: Path
 ) -> None:
     install(monkeypatch, servers.Silent)

@@ -75,7 +75,7 @@ def forged(monkeypatch: pytest.MonkeyPatch) -> type[Forger]:
 
 
 @pytest.mark.parametrize("medium", [servers.IMAGE, OTHER], ids=["the same disk", "another disk"])
-def test_handles_of_before_answer_nothing_of_the_disk_that_came_back(
+def test_handles_from_before_an_unplug_show_nothing_of_the_disk_that_came_back(
     arena: Arenas, forged: type[Forger], medium: bytes
 ) -> None:
     made = arena(MemoryMedium(servers.IMAGE))

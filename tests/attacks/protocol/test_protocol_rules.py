@@ -14,7 +14,7 @@ Arenas = Callable[..., Any]
 
 
 @pytest.mark.parametrize("how", [0, SERVER_CALL_NO_WAIT], ids=["and waits", "and does not wait"])
-def test_a_reply_is_of_the_type_of_the_call_that_made_it_whatever_the_page_says(arena: Arenas, how: int) -> None:
+def test_a_reply_has_the_type_of_the_call_that_made_it_whatever_the_page_says(arena: Arenas, how: int) -> None:
     """A server that has its registers taken as an object of its choice gives its client a page of the kernel."""
     made = arena()
     made.wanted.append(lambda: setattr(made.server("forger", "evil", HOW=how), "hidden", False))

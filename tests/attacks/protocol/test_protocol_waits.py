@@ -189,7 +189,7 @@ def test_the_thread_that_ages_file_data_waits_for_no_server(
 
 @pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("operation", [Operation.OPEN, Operation.LOCK_DIRECTORY, Operation.READ, Operation.CLOSE])
-def test_a_client_hears_only_error_codes_that_a_server_may_say(
+def test_a_client_sees_only_error_codes_that_a_server_may_return(
     arena: Arenas, monkeypatch: pytest.MonkeyPatch, operation: Operation
 ) -> None:
     install(monkeypatch, servers.Scolding, scolded=frozenset(), code=0)
@@ -251,7 +251,7 @@ def test_a_server_that_gives_one_byte_an_answer_is_asked_a_bounded_number_of_tim
     assert made.kernel.check() == []
 
 
-def test_a_server_without_memory_costs_others_none_of_their_data(
+def test_a_server_without_memory_costs_other_servers_none_of_their_data(
     arena: Arenas, monkeypatch: pytest.MonkeyPatch, good: Path
 ) -> None:
     install(monkeypatch, servers.Insisting, error=int(ErrorCode.NO_MEMORY))

@@ -107,7 +107,7 @@ def test_interrupts_are_enabled_last(bench, content):
 
 
 @pytest.mark.parametrize("ncq", [True, False])
-def test_a_read_fills_its_page_and_nothing_else(bench, content, ncq):
+def test_an_ahci_read_fills_its_page_and_nothing_else(bench, content, ncq):
     data = content(64)
     b = bench.ahci(AhciController([MemoryMedium(data)], ncq=ncq))
     page = b.frames(3)
@@ -222,7 +222,7 @@ def test_thirty_two_commands_are_in_flight_and_finish_out_of_order(bench, conten
 
 
 @pytest.mark.parametrize("ncq", [True, False])
-def test_a_queue_of_a_hundred_is_worked_off_in_order(bench, content, ncq):
+def test_a_queue_of_a_hundred_requests_is_served_in_order(bench, content, ncq):
     data = content(400)
     b = bench.ahci(AhciController([MemoryMedium(data)], ncq=ncq))
     pages = b.frames(100)
@@ -249,7 +249,7 @@ def test_submitting_is_safe_against_interrupts(bench, content, command):
     assert all(b.read(request) == data[i * 1536 : i * 1536 + 1536] for i, request in enumerate(requests))
 
 
-def test_ports_work_at_the_same_time(bench, content):
+def test_ahci_ports_work_at_the_same_time(bench, content):
     data = [content(64, seed) for seed in range(4)]
     b = bench.ahci(AhciController([MemoryMedium(item) for item in data], latency=REORDERING))
     pages = b.frames(16)
@@ -261,7 +261,7 @@ def test_ports_work_at_the_same_time(bench, content):
         assert b.read(request) == data[index % 4][index * 512 : index * 512 + 1024]
 
 
-def test_a_request_belongs_to_its_maker_as_soon_as_it_is_reported(bench, content):
+def test_a_request_can_be_reused_as_soon_as_its_end_is_reported(bench, content):
     """Policy reuses the memory inside DISK_DONE: the driver must not look at it again."""
     b = bench.ahci(AhciController([MemoryMedium(content(400))]))
     pages = b.frames(50)
@@ -289,7 +289,7 @@ def test_a_request_belongs_to_its_maker_as_soon_as_it_is_reported(bench, content
         ("lba", 1 << 48),
     ],
 )
-def test_a_request_that_no_command_can_say_fails_at_once(bench, content, field, value):
+def test_a_request_that_no_command_can_express_fails_at_once(bench, content, field, value):
     b = bench.ahci(AhciController([MemoryMedium(content(64))]))
     request = b.request(0, 0, 16, b.frames(2))
     setattr(b.at(request), field, value)
@@ -309,7 +309,7 @@ def test_a_request_for_no_disk_ends_at_once(bench, content, number):
     assert b.status(request) is DiskStatus.REMOVED
 
 
-def test_a_port_that_never_rests_does_not_keep_the_cpu(bench, content):
+def test_a_port_that_interrupts_without_pause_does_not_keep_the_cpu(bench, content):
     class Restless(AhciController):
         left = 0
 
@@ -338,7 +338,7 @@ def test_a_port_that_never_rests_does_not_keep_the_cpu(bench, content):
 @pytest.mark.parametrize(
     ("pages", "step", "submit"), [(1, 1, 150), (8, 2, 269), (8, 1, 241)], ids=["page", "scattered", "merged"]
 )
-def test_requests_cost_what_the_budget_says(bench, content, pages, step, submit):
+def test_ahci_requests_cost_what_the_budget_says(bench, content, pages, step, submit):
     """Instructions on an idle disk: counts do not wobble, so the budget is exact."""
     b = bench.ahci(AhciController([MemoryMedium(content(64))]))
     request = b.request(0, 0, 8 * pages, b.frames(pages, step=step * PAGE_SIZE))

@@ -64,7 +64,7 @@ def test_a_medium_error_fails_its_request_and_no_other(bench, content, ncq, late
 
 
 @pytest.mark.parametrize("ncq", [True, False])
-def test_every_request_may_fail(bench, content, ncq):
+def test_every_request_in_flight_may_fail(bench, content, ncq):
     medium = FaultInjecting(MemoryMedium(content(400)), bad=range(400))
     b = bench.ahci(AhciController([medium], ncq=ncq))
     requests = many(b, 40)
@@ -88,7 +88,7 @@ def test_sectors_beyond_the_end_are_not_found(bench, content, ncq):
 @pytest.mark.parametrize("bad", [[0], [31], [5], [0, 31], [3, 4, 5], [31, 32, 33]])
 @pytest.mark.parametrize("latency", [Latency(), REORDERING], ids=["in order", "out of order"])
 @pytest.mark.parametrize("named", [True, False], ids=["named", "not named"])
-def test_a_page_that_is_no_memory_fails_the_request_that_names_it(bench, content, no_log, bad, latency, named):
+def test_a_page_outside_memory_fails_the_request_that_names_it(bench, content, no_log, bad, latency, named):
     """If the drive does not say whose it was, all in flight run again, one at a time, until it shows."""
     data = content(400)
     controller = AhciController([MemoryMedium(data)], latency=latency)
@@ -118,7 +118,7 @@ def test_an_error_log_that_cannot_be_read_is_survived(bench, content, no_log):
     assert b.machine.clock.retired < 500_000, "a refusal has been waited out, not seen"
 
 
-def test_an_error_log_that_names_an_idle_tag_accuses_nobody(bench, content, monkeypatch):
+def test_an_error_log_that_names_an_idle_tag_fails_no_request(bench, content, monkeypatch):
     data = content(400)
     controller = AhciController([FaultInjecting(MemoryMedium(data), bad=[9])], latency=SLOW)
     drive = controller.drives[0].drive
@@ -158,7 +158,7 @@ def test_requests_that_come_during_recovery_wait_their_turn(bench, content, no_l
 
 
 @pytest.mark.parametrize("ncq", [True, False])
-def test_unplugging_ends_what_is_in_flight_and_what_is_queued(bench, content, ncq):
+def test_unplugging_ends_requests_in_flight_and_in_the_queue(bench, content, ncq):
     controller = AhciController([MemoryMedium(content(400))], ncq=ncq, latency=SLOW)
     b = bench.ahci(controller)
     requests = many(b, 50)
@@ -248,7 +248,7 @@ def test_unplugging_during_recovery_is_noticed(bench, content):
 
 
 @pytest.mark.thorough(only=True)
-def test_one_disks_trouble_is_not_anothers(bench, content):
+def test_an_error_of_one_disk_does_not_affect_another(bench, content):
     data = content(400)
     bad = FaultInjecting(MemoryMedium(content(400, 9)), bad=range(0, 400, 3))
     controller = AhciController([bad, MemoryMedium(data), MemoryMedium(content(8))], latency=SLOW)
@@ -264,9 +264,7 @@ def test_one_disks_trouble_is_not_anothers(bench, content):
 
 
 @pytest.mark.parametrize("for_ever", [False, True])
-def test_a_drive_that_stays_busy_after_an_error_is_reset_and_given_up_if_that_is_no_help(
-    bench, content, monkeypatch, for_ever
-):
+def test_a_drive_that_stays_busy_after_an_error_is_reset_and_then_given_up(bench, content, monkeypatch, for_ever):
     data = content(400)
     controller = AhciController([MemoryMedium(data)], ncq=False)
     port = controller.drives[0]
@@ -287,7 +285,7 @@ def test_a_drive_that_stays_busy_after_an_error_is_reset_and_given_up_if_that_is
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_nothing_is_lost_or_done_twice_whatever_happens(bench, content, no_log, seed):
+def test_no_request_is_lost_or_done_twice_whatever_happens_to_the_disks(bench, content, no_log, seed):
     chance = random.Random(seed)
     data = content(800)
     bad = chance.sample(range(800), 12)

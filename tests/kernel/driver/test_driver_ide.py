@@ -34,7 +34,7 @@ def blocks(request, monkeypatch):
     return BLOCK if request.param == "multiple" else 1
 
 
-def test_four_drives_are_found(ide, content):
+def test_the_ide_driver_finds_four_drives(ide, content):
     b = ide(*(MemoryMedium(content(10 * number)) for number in (1, 2, 3, 4)))
     disks = [b.disk(FIRST + number) for number in range(4)]
     assert [(disk.present, disk.sectors) for disk in disks] == [(1, 10), (1, 20), (1, 30), (1, 40)]
@@ -45,7 +45,7 @@ def test_four_drives_are_found(ide, content):
 
 @pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("places", [[0], [1], [2], [0, 3], [1, 2]])
-def test_absent_drives_are_absent(ide, content, places):
+def test_absent_ide_drives_are_not_found(ide, content, places):
     b = ide(*(MemoryMedium(content(8)) if number in places else None for number in range(4)))
     assert [number for number in range(DISKS) if b.disk(number).present] == [FIRST + number for number in places]
 
@@ -57,7 +57,7 @@ def test_a_bus_without_a_controller_has_no_drives(bench):
 
 @pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("device", range(4))
-def test_a_read_fills_its_page_and_nothing_else(ide, content, blocks, device):
+def test_an_ide_read_fills_its_page_and_nothing_else(ide, content, blocks, device):
     data = content(64, device)
     media = [MemoryMedium(content(64, 10 + number)) for number in range(4)]
     media[device] = MemoryMedium(data)
@@ -91,7 +91,7 @@ def test_requests_of_any_length_scatter_over_pages_above_4_gib(ide, content, blo
     assert sum(b.machine.ledger.counts().interrupts.values()) == -(-sectors // blocks)
 
 
-def test_the_window_is_closed_behind_a_block_and_its_use_is_counted(ide, content, blocks):
+def test_the_kernel_window_is_closed_after_each_block_and_its_use_is_counted(ide, content, blocks):
     b = ide(MemoryMedium(content(64)))
     before = b.machine.ledger.counts()
     request = b.request(FIRST, 0, 16, b.frames(2, step=2 * PAGE_SIZE))
@@ -105,7 +105,7 @@ def test_the_window_is_closed_behind_a_block_and_its_use_is_counted(ide, content
 
 @pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("interrupts", [False, True])
-def test_a_queue_of_a_hundred_is_worked_off_in_order(ide, content, interrupts):
+def test_a_queue_of_a_hundred_ide_requests_is_served_in_order(ide, content, interrupts):
     data = content(400)
     b = ide(MemoryMedium(data))
     pages = b.frames(100)
@@ -196,7 +196,7 @@ def ten(b, device=0):
 
 @pytest.mark.parametrize("device", [0, 1])
 @pytest.mark.parametrize("partner", [False, True], ids=["alone", "with another drive"])
-def test_a_drive_that_goes_while_a_command_runs_is_gone(ide, content, device, partner):
+def test_a_drive_that_vanishes_while_a_command_runs_is_removed(ide, content, device, partner):
     """A bus without the drive tells nobody: the watch finds it empty, or with device 0 saying nothing."""
     data = content(100, 7)
     media = [MemoryMedium(data) if partner else None] * 2
@@ -218,7 +218,7 @@ def test_a_drive_that_goes_while_a_command_runs_is_gone(ide, content, device, pa
 
 
 @pytest.mark.parametrize("device", [0, 1])
-def test_a_drive_that_goes_while_nobody_looks_is_missed_at_the_next_request(ide, content, device):
+def test_a_drive_that_vanishes_while_idle_is_missed_at_the_next_request(ide, content, device):
     b = ide(MemoryMedium(content(100)), MemoryMedium(content(100)))
     b.controller.unplug(device)
     b.rest()
@@ -231,7 +231,7 @@ def test_a_drive_that_goes_while_nobody_looks_is_missed_at_the_next_request(ide,
 
 @pytest.mark.parametrize("device", [0, 1])
 @pytest.mark.parametrize("partner", [False, True], ids=["alone", "with another drive"])
-def test_an_interrupt_from_an_empty_place_is_an_unplug(ide, content, device, partner):
+def test_an_interrupt_from_a_place_without_a_drive_is_an_unplug(ide, content, device, partner):
     media = [MemoryMedium(content(100)) if partner else None] * 2
     media[device] = MemoryMedium(content(100))
     b = ide(*media, latency=SLOW)
@@ -261,7 +261,7 @@ def test_a_busy_drives_other_status_bits_mean_nothing(ide, content, monkeypatch)
     assert all(b.read(r) == data[i % 3][i * 512 : (i + 20) * 512] for i, r in enumerate(requests))
 
 
-def test_an_interrupt_without_data_is_not_ours(ide, content):
+def test_an_interrupt_without_data_is_ignored(ide, content):
     data = content(100)
     b = ide(MemoryMedium(data), latency=SLOW)
     request = b.request(FIRST, 0, 8, b.frames(1))
@@ -275,7 +275,7 @@ def test_an_interrupt_without_data_is_not_ours(ide, content):
     assert b.read(request) == data[:4096]
 
 
-def test_a_drive_that_refuses_multiple_mode_gives_single_sectors(ide, content, monkeypatch):
+def test_a_drive_that_refuses_multiple_mode_transfers_single_sectors(ide, content, monkeypatch):
     def refuse(_drive, _count):
         raise DriveError(0x04, "no multiple mode")
 
@@ -291,7 +291,7 @@ def test_a_drive_that_refuses_multiple_mode_gives_single_sectors(ide, content, m
 
 @pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("for_ever", [False, True])
-def test_a_drive_that_stays_busy_is_reset_and_given_up_if_that_is_no_help(ide, content, monkeypatch, for_ever):
+def test_an_ide_drive_that_stays_busy_is_reset_and_then_given_up(ide, content, monkeypatch, for_ever):
     data, other = content(100), content(100, 5)
     b = ide(MemoryMedium(data), MemoryMedium(other))
     channel = b.controller.channels[0]
@@ -319,7 +319,7 @@ def test_a_drive_that_stays_busy_is_reset_and_given_up_if_that_is_no_help(ide, c
 @pytest.mark.parametrize(
     ("field", "value"), [("page_count", 0), ("sectors", 0), ("sectors", 17), ("lba", 1 << 48), ("disk", DISKS)]
 )
-def test_a_request_that_no_command_can_say_ends_at_once(ide, content, field, value):
+def test_a_request_that_no_ide_command_can_express_ends_at_once(ide, content, field, value):
     b = ide(MemoryMedium(content(64)))
     request = b.request(FIRST, 0, 16, b.frames(2))
     setattr(b.at(request), field, value)
@@ -329,7 +329,7 @@ def test_a_request_that_no_command_can_say_ends_at_once(ide, content, field, val
 
 
 @pytest.mark.parametrize(("sectors", "submit", "complete"), [(8, 137, 1186), (64, 137, 8845)])
-def test_requests_cost_what_the_budget_says(ide, content, sectors, submit, complete):
+def test_ide_requests_cost_what_the_budget_says(ide, content, sectors, submit, complete):
     """Instructions on an idle disk; REP INSD counts once for each dword, as it retires."""
     b = ide(MemoryMedium(content(64)))
     request = b.request(FIRST, 0, sectors, b.frames(sectors // 8))

@@ -32,7 +32,7 @@ def piece(data, request):
 
 @pytest.mark.thorough(only=True)
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_ahci_and_ide_together(bench, content, seed):
+def test_ahci_and_ide_disks_are_read_at_the_same_time(bench, content, seed):
     """Bad sectors on every disk; interrupts of three lines come at any moment."""
     chance = random.Random(seed)
     numbers = [0, 1, *(IDE_FIRST_DISK + device for device in range(4))]
@@ -57,7 +57,7 @@ def test_ahci_and_ide_together(bench, content, seed):
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_drives_that_come_and_go(bench, content, seed):
+def test_drives_can_be_plugged_and_unplugged_at_random_while_they_are_read(bench, content, seed):
     """A request that is done holds one medium's bytes, never parts of two."""
     chance = random.Random(seed)
     generations = [content(SECTORS, 0)]

@@ -84,7 +84,7 @@ def test_a_command_that_never_ends_fails_and_the_others_do_not(silent):
     assert (record.issued, record.suspects, record.parked, record.watched, record.queue_head) == (0,) * 5
 
 
-def test_a_lost_interrupt_is_made_up_for(silent, monkeypatch):
+def test_the_watch_makes_up_for_a_lost_interrupt(silent, monkeypatch):
     b, data, disk, _ = silent
     requests = twenty(b, disk)
     with monkeypatch.context() as patch:
@@ -119,7 +119,7 @@ def test_a_long_request_is_watched_block_by_block(bench, content):
 
 
 @pytest.mark.parametrize("log", [True, False], ids=["named", "not named"])
-def test_what_runs_again_after_an_error_has_a_new_interval(bench, content, monkeypatch, log):
+def test_a_command_that_is_repeated_after_an_error_has_a_new_interval(bench, content, monkeypatch, log):
     """A drive's answer is a sign of life of all of its commands; suspects are watched when their turn comes."""
     data = content(400)
     controller = AhciController([FaultInjecting(MemoryMedium(data), bad=[2])], latency=SLOW)

@@ -91,7 +91,7 @@ class Instants:
 @pytest.mark.thorough(one_in=8)
 @pytest.mark.parametrize("victims", ["client", "server", "both"])
 @pytest.mark.parametrize("call", CALLS)
-def test_whoever_dies_at_any_instruction_of_a_call_is_gone_soon_and_leaves_nothing(
+def test_a_process_killed_at_any_instruction_of_a_call_ends_soon_and_leaves_nothing(
     session: Sessions, image: Path, call: str, victims: str
 ) -> None:
     made = session(image, programs=[("doer", CALLS[call])], latency=Latency(command=30_000, sector=20))
@@ -115,7 +115,7 @@ def test_whoever_dies_at_any_instruction_of_a_call_is_gone_soon_and_leaves_nothi
 @pytest.mark.thorough(one_in=19)
 @pytest.mark.parametrize("gap", [None, 0, 300, 20_000])  # instructions until the disk is back; None: it does not come
 @pytest.mark.parametrize("call", [call for call in CALLS if call not in WITHOUT_THE_DISK])
-def test_a_disk_that_goes_at_any_instruction_of_a_call_and_comes_back_leaves_nothing_behind(
+def test_a_disk_that_is_replugged_at_any_instruction_of_a_call_leaves_nothing_behind(
     session: Sessions, image: Path, call: str, gap: int | None
 ) -> None:
     """Whatever its server and its commands answer late, or twice, is not taken for the new disk's."""

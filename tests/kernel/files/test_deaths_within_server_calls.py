@@ -140,7 +140,7 @@ def stretch(session: Sessions, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
 @pytest.mark.thorough(one_in=5)
 @pytest.mark.parametrize("victims", ["client", "server", "both", "disk", "disk, and another one comes"])
 @pytest.mark.parametrize("name", STRETCHES)
-def test_whoever_dies_while_a_server_asks_the_kernel_is_gone_soon_and_leaves_nothing(
+def test_a_process_that_dies_while_a_server_asks_the_kernel_ends_soon_and_leaves_nothing(
     stretch: Callable[[str], Stretch], name: str, victims: str
 ) -> None:
     made_of = stretch(name)

@@ -41,7 +41,7 @@ def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return synthetic.Synthetic.files
 
 
-def test_a_page_that_comes_in_pieces_is_whole_for_its_reader_whoever_else_may_not_ask_for_the_rest(
+def test_a_page_that_comes_in_pieces_is_whole_although_another_family_may_not_request_the_rest(
     session: Sessions, files: dict[str, Any]
 ) -> None:
     """Both read one file; the one that may ask for nothing looks whenever a piece has come."""

@@ -80,7 +80,7 @@ def hold(session: Sessions, monkeypatch: pytest.MonkeyPatch) -> Any:
     return made
 
 
-def test_who_holds_a_directory_sees_it_as_it_was_while_others_see_the_new_one(
+def test_a_process_that_has_a_directory_locked_sees_it_as_it_was_while_others_see_the_new_one(
     session: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = hold(session, monkeypatch)
@@ -90,7 +90,7 @@ def test_who_holds_a_directory_sees_it_as_it_was_while_others_see_the_new_one(
     assert still == old
 
 
-def test_the_server_is_told_of_a_version_when_nobody_holds_it_any_more_and_not_before(
+def test_the_server_is_told_of_a_version_when_no_process_has_it_locked_and_not_before(
     session: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = hold(session, monkeypatch)

@@ -140,7 +140,7 @@ def attention(made: Any) -> None:
 
 
 @pytest.mark.parametrize("high_memory", [1 << 20, 16 << 20])
-def test_whatever_a_server_says_of_a_file_harms_only_its_readers(
+def test_false_replies_of_a_server_about_a_file_harm_only_its_readers(
     session: Sessions, monkeypatch: pytest.MonkeyPatch, high_memory: int
 ) -> None:
     """CALLGATE_HOSTILE_SEEDS says how many runs."""
@@ -188,7 +188,7 @@ class Fickle(synthetic.Synthetic):
         return await super().read(request)
 
 
-def test_the_rest_of_a_page_may_come_while_its_reader_asks_for_what_comes_next(
+def test_the_rest_of_a_page_may_come_while_its_reader_requests_the_next_data(
     session: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It takes over what the reader was about to be given, who looks again then."""

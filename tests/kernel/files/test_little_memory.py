@@ -33,7 +33,9 @@ def scattered(seed: int, count: int) -> list[tuple[int | None, int]]:
 
 @pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("frames", [0, 1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 30, 40, 60, 80, 120, PLENTY])
-def test_readers_with_few_frames_of_low_memory(session: Sessions, monkeypatch: pytest.MonkeyPatch, frames: int) -> None:
+def test_readers_with_few_frames_of_low_memory_read_the_right_data(
+    session: Sessions, monkeypatch: pytest.MonkeyPatch, frames: int
+) -> None:
     monkeypatch.setattr(volumes, "installed_servers", lambda: [synthetic.Synthetic])
     synthetic.Synthetic.files = {
         "a": synthetic.Layout(300_000, scattered(1, 80)),
@@ -55,7 +57,7 @@ def test_readers_with_few_frames_of_low_memory(session: Sessions, monkeypatch: p
     assert made.unaccounted() == []
 
 
-def test_a_reader_waits_no_longer_than_the_limit_for_memory_that_others_may_give_back(
+def test_a_reader_waits_a_limited_time_for_memory_that_others_may_release(
     session: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The cache is full, and whoever might leave room for more waits for a server that does not answer."""
@@ -80,7 +82,7 @@ def test_a_reader_waits_no_longer_than_the_limit_for_memory_that_others_may_give
 
 
 @pytest.mark.parametrize("spare", [0, 1])
-def test_a_list_of_sectors_counts_for_the_family_that_reads(
+def test_a_list_of_sectors_counts_as_memory_of_the_family_that_reads(
     session: Sessions, monkeypatch: pytest.MonkeyPatch, spare: int
 ) -> None:
     """A family that has all its memory posts no READ; with a page to spare it does, and has nothing more."""

@@ -41,7 +41,7 @@ def server_of(made: Any) -> MountedServer:
 
 @pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize(("program", "argument"), [("reader", "r/d0/A.TXT"), ("lister", "/d0/DOCS")])
-def test_what_a_server_holds_for_a_dead_client_is_given_back(
+def test_resources_that_a_server_holds_for_a_dead_client_are_released(
     session: Sessions, image: Path, program: str, argument: str
 ) -> None:
     made = session(image, programs=[(program, argument), ("reader", "r/d0/A.TXT")])
@@ -108,7 +108,7 @@ def test_a_close_waits_for_a_slot_without_its_process_which_ends_at_once(session
 
 
 @pytest.mark.parametrize("granted", [False, True])
-def test_a_deferred_release_that_is_not_posted_yet_goes_with_its_server(
+def test_a_deferred_release_that_is_not_yet_posted_is_dropped_when_its_server_dies(
     session: Sessions, image: Path, *, granted: bool
 ) -> None:
     """It waits for a slot, or has been given one."""

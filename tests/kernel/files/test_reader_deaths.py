@@ -69,7 +69,7 @@ class Counting(synthetic.Synthetic):
         return await super().close(request)
 
 
-def test_a_file_opened_for_somebody_who_is_dead_by_then_is_closed_at_the_server(
+def test_a_file_opened_for_a_process_that_has_died_meanwhile_is_closed_at_the_server(
     session: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(volumes, "installed_servers", lambda: [Counting])
@@ -95,7 +95,9 @@ def test_a_file_opened_for_somebody_who_is_dead_by_then_is_closed_at_the_server(
 
 @pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("victim", ["first reader", "second reader", "server", "both readers"])
-def test_whoever_dies_while_a_file_is_read_leaves_nothing_behind(session: Sessions, image: Path, victim: str) -> None:
+def test_a_process_that_dies_while_a_file_is_read_leaves_nothing_behind(
+    session: Sessions, image: Path, victim: str
+) -> None:
     made = session(image, programs=[("reader", "c/d0/A.BIN"), ("reader", "k/d0/A.BIN")], latency=SLOW)
     instants, kept = points(made)
     numbers = [process.number for process in made.processes]
@@ -128,7 +130,7 @@ def test_whoever_dies_while_a_file_is_read_leaves_nothing_behind(session: Sessio
             assert set(codes) <= {0, 113, 139}, (instant, codes)
 
 
-def test_whoever_waits_for_data_that_another_asked_for_gets_them_if_that_one_dies(
+def test_a_reader_that_waits_for_data_another_one_requested_has_them_although_that_one_dies(
     session: Sessions, image: Path
 ) -> None:
     """The one who asks waits for a slot of the server, all of which are taken, when he is killed."""
@@ -179,7 +181,7 @@ def test_a_server_that_dies_while_a_shared_file_is_opened_leaves_no_file_object(
 
 @pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("again", [False, True])
-def test_a_disk_that_goes_at_any_instant_of_reading_is_an_error_of_its_readers(
+def test_a_disk_that_vanishes_at_any_instant_of_reading_is_an_error_for_its_readers(
     session: Sessions, image: Path, again: bool
 ) -> None:
     """By the library, through pointers and by touching the window; the disk may come back while things are mended."""

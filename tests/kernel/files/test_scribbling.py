@@ -87,7 +87,7 @@ def layout(source: random.Random, at: int) -> tuple[synthetic.Layout, list[bool]
 @pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("map_edges", [False, True])
 @pytest.mark.parametrize("seed", range(2))
-def test_everybody_finds_what_was_written(
+def test_every_reader_finds_what_was_written(
     session: Sessions, monkeypatch: pytest.MonkeyPatch, seed: int, map_edges: bool
 ) -> None:
     """Whatever ages, whatever goes for want of memory, through whichever window: and only where it could be written."""

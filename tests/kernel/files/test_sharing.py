@@ -40,7 +40,7 @@ def total(name: str) -> bytes:
     return struct.pack("<I", sum(array("I", data)) & 0xFFFF_FFFF)
 
 
-def test_the_disk_wakes_the_reader_and_the_server_is_left_alone(session: Sessions, image: Path) -> None:
+def test_the_disk_wakes_the_reader_and_not_the_server(session: Sessions, image: Path) -> None:
     made = session(image, programs=[("reader", "c/d0/SMALL.BIN")], trace=True, latency=SLOW)
     made.run()
     assert made.output == total("SMALL.BIN")
@@ -85,7 +85,7 @@ def test_a_file_larger_than_the_cache_is_read(session: Sessions, image: Path, wa
 
 
 @pytest.mark.thorough(only=True)
-def test_readers_that_want_more_than_the_cache_holds_all_get_it(session: Sessions, image: Path) -> None:
+def test_readers_that_want_more_than_the_cache_holds_all_read_their_data(session: Sessions, image: Path) -> None:
     programs = [("reader", "c/d0/BIG.BIN"), ("reader", "c/d0/OTHER.BIN"), ("reader", "k/d0/BIG.BIN")]
     made = session(image, programs=programs, high_memory=12 * MIB)
     made.run(fuel=2_000_000_000)
@@ -96,7 +96,9 @@ def test_readers_that_want_more_than_the_cache_holds_all_get_it(session: Session
 
 
 @pytest.mark.parametrize("other", [" /d0/OTHER.BIN", ""])
-def test_pages_that_nobody_accesses_leave_the_window_and_come_back(session: Sessions, image: Path, other: str) -> None:
+def test_pages_that_no_program_accesses_leave_the_window_and_come_back(
+    session: Sessions, image: Path, other: str
+) -> None:
     """Whether other files are read meanwhile or nothing happens at all."""
     made = session(image, programs=[("idler", f"/d0/SMALL.BIN{other}")])
     made.reach("idler", "looked")
@@ -110,7 +112,7 @@ def test_pages_that_nobody_accesses_leave_the_window_and_come_back(session: Sess
 
 
 @pytest.mark.thorough(only=True)
-def test_reading_ahead_stops_at_the_end_and_what_nobody_wanted_is_counted(session: Sessions, image: Path) -> None:
+def test_reading_ahead_stops_at_the_end_and_unused_data_are_counted(session: Sessions, image: Path) -> None:
     made = session(image, programs=[("pages", "/d0/BIG.BIN")])
     made.run()
     assert made.output == FILES["BIG.BIN"][:8192]
@@ -189,7 +191,7 @@ def test_a_file_closed_while_a_thread_waits_for_its_data_is_a_bad_handle_there(
 
 
 @pytest.mark.parametrize("way", "epck")
-def test_a_disk_that_goes_is_an_error_of_whoever_reads(session: Sessions, image: Path, way: str) -> None:
+def test_a_disk_that_vanishes_is_an_error_for_every_reader(session: Sessions, image: Path, way: str) -> None:
     made = session(image, programs=[("reader", f"{way}/d0/BIG.BIN")], latency=SLOW)
     made.run(until="file.ready")
     made.run(fuel=300_000)
@@ -204,7 +206,7 @@ def test_a_disk_that_goes_is_an_error_of_whoever_reads(session: Sessions, image:
     assert made.unaccounted() == []
 
 
-def test_a_page_of_a_file_that_is_gone_is_invalid_for_ever(session: Sessions, image: Path) -> None:
+def test_the_page_of_a_file_that_is_gone_stays_invalid_for_ever(session: Sessions, image: Path) -> None:
     made = session(image, programs=[("reader", "c/d0/BIG.BIN")], latency=SLOW)
     made.run(until="file.ready")
     file = next(iter(made.kernel.files.objects.values()))

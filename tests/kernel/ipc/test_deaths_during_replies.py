@@ -40,7 +40,9 @@ def test_a_server_killed_at_any_instruction_of_a_reply_gives_no_slot_to_two_clie
 
 @pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("victim", ["server", "client"])
-def test_pages_of_a_reply_come_back_whoever_dies_at_any_instruction_of_it(rig: Rigs, victim: str) -> None:
+def test_pages_of_a_reply_are_released_although_client_or_server_dies_at_any_instruction(
+    rig: Rigs, victim: str
+) -> None:
     made = rig("hostile", {"operation": GIVE_GLADLY, "count": 3}, {"count": 3, "seed": 0x7000})
     made.system.run(until=made.label("after"))
     made.system.run(until="server_gate")

@@ -44,7 +44,9 @@ class Stepper:
 
 
 @pytest.mark.parametrize("first", ["client", "server"])
-def test_a_server_killed_at_any_instruction_of_a_request_strands_nobody(rig: Rigs, first: str, some_of: SomeOf) -> None:
+def test_a_server_killed_at_any_instruction_of_a_request_strands_no_client(
+    rig: Rigs, first: str, some_of: SomeOf
+) -> None:
     """`first` goes on first: the client meets a server that is dying, or one that is gone."""
     stepper = Stepper(rig("echo", {"count": 3}, {"count": 3, "seed": 0x2000}, THREADS=1))
     died = 100 + stepper.rig.error("SERVER_DIED")
@@ -60,7 +62,7 @@ def test_a_server_killed_at_any_instruction_of_a_request_strands_nobody(rig: Rig
 
 
 @pytest.mark.thorough(only=True)
-def test_a_server_with_several_threads_killed_at_any_instruction_strands_nobody(rig: Rigs) -> None:
+def test_a_server_with_several_threads_killed_at_any_instruction_strands_no_client(rig: Rigs) -> None:
     clients = [{"count": 3, "seed": 0x1000 * number} for number in range(5)]
     stepper = Stepper(rig("echo", *clients, THREADS=3))
     died = 100 + stepper.rig.error("SERVER_DIED")
@@ -147,7 +149,7 @@ CROWD = [{"count": 2, "seed": 0x1000 * number} for number in range(34)]
 @pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("act", ["kill the client", "kill the server", "preempt"])
 @pytest.mark.parametrize("place", ["take_slot.queue", "take_slot.given", "ipc_gate.give"])
-def test_whatever_happens_at_any_instruction_of_a_full_house_loses_no_slot(
+def test_no_death_or_preemption_at_any_instruction_loses_a_slot_when_all_are_busy(
     rig: Rigs, place: str, act: str, some_of: SomeOf
 ) -> None:
     made = rig("echo", *CROWD, THREADS=1)
@@ -200,7 +202,7 @@ def test_a_client_that_begins_to_wait_at_any_instruction_of_a_release_gets_the_s
 
 
 @pytest.mark.thorough(only=True)
-def test_a_newcomer_does_not_overtake_who_waits_while_a_slot_comes_free(rig: Rigs) -> None:
+def test_a_newcomer_does_not_overtake_a_waiting_thread_while_a_slot_is_released(rig: Rigs) -> None:
     """A release is preempted between its two looks; when it goes on, somebody waits and the slot's bit is set."""
     made = rig("collector", *CROWD[:32], ORDER=0)
     made.system.run(until="ipc_gate.release")

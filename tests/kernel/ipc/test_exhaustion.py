@@ -14,7 +14,7 @@ Rigs = Callable[..., Any]
 @pytest.mark.parametrize(
     ("piece", "refusal"), [(0, "NO_RESOURCES"), (4096, "NO_MEMORY"), (0x5000, "NO_MEMORY"), (1 << 20, "NO_MEMORY")]
 )
-def test_a_program_that_takes_everything_is_refused_and_leaves_everything_behind(
+def test_a_program_that_takes_all_it_can_is_refused_and_everything_is_released_after_it(
     rig: Rigs, piece: int, refusal: str
 ) -> None:
     made = rig("echo", THREADS=1)
@@ -34,7 +34,7 @@ def test_a_program_that_takes_everything_is_refused_and_leaves_everything_behind
     assert made.unaccounted() == []
 
 
-def test_a_server_that_starts_threads_for_ever_gets_32_and_serves_on(rig: Rigs) -> None:
+def test_a_server_that_starts_threads_for_ever_has_32_and_continues_to_serve(rig: Rigs) -> None:
     made = rig("greedy", {"count": 3}, {"count": 3, "seed": 0x2000})
     made.run()
     assert made.codes == [0, 0]

@@ -24,7 +24,7 @@ def test_every_client_gets_its_own_answer_in_whatever_order_the_server_replies(r
     assert made.unaccounted() == []
 
 
-def test_answers_really_come_in_the_server_s_order(rig: Rigs) -> None:
+def test_answers_come_in_the_order_in_which_the_server_replies(rig: Rigs) -> None:
     made = rig("collector", *MANY[:SLOTS], ORDER=LAST_FIRST)
     made.trace()
     threads = [thread.number for thread in _threads_after_boot(made)]
@@ -34,7 +34,7 @@ def test_answers_really_come_in_the_server_s_order(rig: Rigs) -> None:
 
 
 @pytest.mark.parametrize("order", [AS_THEY_CAME, LAST_FIRST, SCRAMBLED])
-def test_whoever_finds_32_busy_slots_gets_one_in_order_of_arrival(rig: Rigs, order: int) -> None:
+def test_threads_that_find_32_busy_slots_are_given_one_in_order_of_arrival(rig: Rigs, order: int) -> None:
     made = rig("collector", *MANY, ORDER=order)
     made.trace()
     threads = [thread.number for thread in _threads_after_boot(made)]
@@ -45,7 +45,7 @@ def test_whoever_finds_32_busy_slots_gets_one_in_order_of_arrival(rig: Rigs, ord
     assert made.block["full_waits"] >= CLIENTS - SLOTS
 
 
-def test_a_full_house_waits_and_neither_spins_nor_fails(rig: Rigs) -> None:
+def test_clients_that_find_all_slots_busy_wait_and_neither_spin_nor_fail(rig: Rigs) -> None:
     made = rig("keeper", *[{} for _ in range(CLIENTS)])
     assert made.run().reason == "halt"
     assert made.codes == [None] * CLIENTS
@@ -55,7 +55,7 @@ def test_a_full_house_waits_and_neither_spins_nor_fails(rig: Rigs) -> None:
     assert made.system.run(fuel=100_000).reason == "halt"
 
 
-def test_clients_killed_in_the_queue_for_a_slot_leave_it_in_order(rig: Rigs) -> None:
+def test_clients_killed_in_the_queue_for_a_slot_leave_the_others_in_order(rig: Rigs) -> None:
     made = rig("collector", *[{"seed": 16 * n} for n in range(CLIENTS)], ORDER=AS_THEY_CAME)
     made.trace()
     threads = [thread.number for thread in _threads_after_boot(made)]

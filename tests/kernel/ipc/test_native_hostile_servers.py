@@ -27,7 +27,7 @@ def attack(rig: Rigs, name: str, **client: int) -> Any:
 @pytest.mark.parametrize(
     ("name", "refused"), [("honest", 0), ("reply_twice", 1), ("forge_handles", 12), ("call_nonsense", 0)]
 )
-def test_a_handle_answers_once_and_only_its_own_request(rig: Rigs, name: str, refused: int) -> None:
+def test_a_handle_can_answer_once_and_only_its_own_request(rig: Rigs, name: str, refused: int) -> None:
     made = attack(rig, name, count=2)
     assert made.codes == [0, 0]
     assert made.block["bad_replies"] == 2 * refused
@@ -44,7 +44,7 @@ def test_a_handle_answers_once_and_only_its_own_request(rig: Rigs, name: str, re
         ("give_too_many", "507 sector entries"),
     ],
 )
-def test_what_a_reply_must_not_carry_is_an_error_of_the_server(rig: Rigs, name: str, reason: str) -> None:
+def test_a_reply_with_forbidden_content_is_an_error_of_the_server(rig: Rigs, name: str, reason: str) -> None:
     made = attack(rig, name)
     assert made.codes == [100 + made.error("BAD_REPLY"), 0]
     assert any(reason in line for line in made.log), made.log
@@ -52,14 +52,14 @@ def test_what_a_reply_must_not_carry_is_an_error_of_the_server(rig: Rigs, name: 
     assert made.unaccounted() == []
 
 
-def test_a_handle_is_worth_nothing_for_the_next_request_in_its_slot(rig: Rigs) -> None:
+def test_a_handle_is_invalid_for_the_next_request_in_its_slot(rig: Rigs) -> None:
     made = attack(rig, "replay", count=4)
     assert made.codes == [0, 0]
     assert made.block["bad_replies"] == 3
     assert made.unaccounted() == []
 
 
-def test_a_handle_beyond_the_slots_is_refused_whatever_lies_there(rig: Rigs) -> None:
+def test_a_handle_beyond_the_slots_is_refused_whatever_memory_holds_there(rig: Rigs) -> None:
     made = rig("echo", {"count": 1}, THREADS=1)
     made.system.run(until=made.label("before"))
     made.system.run(until="serve")
@@ -96,7 +96,7 @@ def test_a_page_full_of_garbage_changes_neither_privilege_nor_interrupts(rig: Ri
     assert made.unaccounted() == []
 
 
-def test_pages_given_to_a_client_that_asked_for_none_are_let_go(rig: Rigs) -> None:
+def test_pages_given_to_a_client_that_asked_for_none_are_released(rig: Rigs) -> None:
     made = attack(rig, "give_gladly", count=5)
     assert made.codes == [0, 0]
     given = made.endpoint.process.pages[USER_STACK_TOP - PAGE_SIZE]

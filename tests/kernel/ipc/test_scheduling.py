@@ -12,7 +12,7 @@ SLICE = 1_000_000  # nanoseconds; kernel/tasks/scheduler.py, SLICE_TICKS
 SPINNER: dict[str, Any] = {"program": "spinner", "count": FOREVER, "seed": 0}
 
 
-def test_equals_share_the_cpu_in_turns_of_a_millisecond(rig: Rigs) -> None:
+def test_threads_of_equal_priority_share_the_cpu_in_turns_of_a_millisecond(rig: Rigs) -> None:
     made = rig("keeper", SPINNER, SPINNER, SPINNER)
     made.system.run(until=made.label_of("spinner", "start"))
     made.trace()
@@ -27,7 +27,7 @@ def test_equals_share_the_cpu_in_turns_of_a_millisecond(rig: Rigs) -> None:
     assert all((after - before) % 3 == 1 for before, after in pairwise(order)), order
 
 
-def test_one_that_is_alone_is_not_interrupted(rig: Rigs) -> None:
+def test_a_thread_that_runs_alone_is_not_interrupted(rig: Rigs) -> None:
     made = rig("keeper", SPINNER)
     made.system.run(until=made.label_of("spinner", "start"))
     made.system.run(fuel=2 * SLICE)  # a timer that was set before runs out
@@ -37,7 +37,7 @@ def test_one_that_is_alone_is_not_interrupted(rig: Rigs) -> None:
 
 
 @pytest.mark.thorough(only=True)
-def test_the_more_important_runs_first_and_to_its_end(rig: Rigs) -> None:
+def test_the_thread_of_higher_priority_runs_first_and_to_its_end(rig: Rigs) -> None:
     made = rig("keeper", SPINNER, {**SPINNER, "count": 3_000_000, "priority": 9})
     made.system.run(fuel=5_000_000)
     assert made.codes == [None, None]
@@ -49,7 +49,7 @@ def test_the_more_important_runs_first_and_to_its_end(rig: Rigs) -> None:
     assert made.codes == [None, 0]
 
 
-def test_a_sleeper_that_is_more_important_runs_when_its_time_has_come(rig: Rigs) -> None:
+def test_a_sleeping_thread_of_higher_priority_runs_as_soon_as_its_time_has_come(rig: Rigs) -> None:
     pause = 2_500_000
     made = rig("keeper", SPINNER, {**SPINNER, "count": 10, "seed": pause, "priority": 9})
     made.system.run(until=made.label_of("spinner", "start"))

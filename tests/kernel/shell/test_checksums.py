@@ -47,7 +47,7 @@ def test_crc32_says_what_it_cannot_read_and_goes_on(
 
 
 @pytest.mark.thorough(only=True)
-def test_a_disk_that_goes_in_the_middle_ends_the_sum_and_not_the_shell(
+def test_a_disk_that_vanishes_during_crc32_ends_the_command_and_not_the_shell(
     boot: Callable[..., Any], image: tuple[Path, dict[str, bytes]], find_leaks: Callable[..., list[str]]
 ) -> None:
     out, _ = image

@@ -156,7 +156,7 @@ def test_relative_paths_are_resolved_by_their_spelling(directory: bytes, path: b
     assert absolute(directory, path) == made
 
 
-def test_arguments_of_more_than_the_page_are_an_error_and_start_nothing(
+def test_arguments_longer_than_their_page_are_an_error_and_start_no_program(
     boot: Callable[..., Any], fat_image: Callable[..., Path]
 ) -> None:
     files = {f"a name of many letters, which fills the page of arguments {number:02}.txt": b"" for number in range(70)}

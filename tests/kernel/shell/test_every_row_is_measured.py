@@ -32,7 +32,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_each_row_is_more_than_nothing_for_some_command(
+def test_each_row_of_time_is_more_than_zero_for_some_command(
     boot: Any, fat_image: Callable[..., Path], archive: Path
 ) -> None:
     program = program_image("hello").elf(debug=False)
@@ -42,7 +42,7 @@ def test_each_row_is_more_than_nothing_for_some_command(
     check_statistics(statistics)
 
 
-def test_what_a_disk_without_dma_brings_is_counted_as_often_as_it_crosses_the_bus(
+def test_bytes_of_a_disk_without_dma_are_counted_each_time_they_cross_the_bus(
     boot: Any, fat_image: Callable[..., Path]
 ) -> None:
     """The CPU loads what IDE reads out of a port: it crosses the bus once, and a second time for who reads the file."""

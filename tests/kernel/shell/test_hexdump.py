@@ -36,7 +36,9 @@ def reference(host_tool: Callable[..., str], path: Path, offset: int, length: in
     return host_tool("hexdump", "-C", "-s", offset, *limit, path)
 
 
-def test_lines_are_those_of_hexdump(boot: Any, image: Path, tmp_path: Path, host_tool: Callable[..., str]) -> None:
+def test_lines_of_hexdump_are_those_of_the_linux_command(
+    boot: Any, image: Path, tmp_path: Path, host_tool: Callable[..., str]
+) -> None:
     commands, expected = [], []
     for name, data in FILES.items():
         (tmp_path / name).write_bytes(data)
@@ -53,7 +55,7 @@ def test_lines_are_those_of_hexdump(boot: Any, image: Path, tmp_path: Path, host
     assert run.leaks() == []
 
 
-def test_an_empty_range_is_its_end(boot: Any, image: Path) -> None:
+def test_hexdump_of_an_empty_range_shows_only_its_end(boot: Any, image: Path) -> None:
     run = boot("hexdump EMPTY; hexdump FULL 256; hexdump FULL 7 0; hexdump FULL 7 99999999999", image)
     lines = run.output.decode().splitlines()
     assert lines[:3] == ["00000000", "00000100", "00000007"]
@@ -77,13 +79,13 @@ def test_an_empty_range_is_its_end(boot: Any, image: Path) -> None:
         ("hexdump FULL 0 1k", "hexdump: 1k: is not a number of bytes; write 4096 or 0x1000", 1),
     ],
 )
-def test_mistakes_are_named(boot: Any, image: Path, command: str, text: str, status: int) -> None:
+def test_mistaken_arguments_of_hexdump_are_named(boot: Any, image: Path, command: str, text: str, status: int) -> None:
     run = boot(command, image)
     assert (run.output.decode(), run.status) == (text + "\n", status)
     assert run.leaks() == []
 
 
-def test_offsets_above_four_gigabytes_have_more_digits(
+def test_hexdump_offsets_above_four_gigabytes_have_more_digits(
     boot: Any, tmp_path: Path, host_tool: Callable[..., str]
 ) -> None:
     """A file with a hole of 5 GiB and 20 bytes behind it."""
@@ -101,7 +103,7 @@ def test_offsets_above_four_gigabytes_have_more_digits(
 
 
 @pytest.mark.thorough(only=True)
-def test_a_disk_that_goes_in_the_middle_ends_the_dump_and_not_the_shell(
+def test_a_disk_that_vanishes_during_hexdump_ends_the_command_and_not_the_shell(
     boot: Any, image: Path, find_leaks: Callable[..., list[str]]
 ) -> None:
     begun, ended = (boot(command, image).system.machine.clock.retired for command in ("true", "hexdump ODD"))

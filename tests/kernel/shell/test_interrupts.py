@@ -134,7 +134,7 @@ def test_ctrl_c_is_for_the_program_that_runs_before_it_is_for_an_orphan(console:
     assert "spin" not in names
 
 
-def test_a_guest_that_has_not_taken_a_break_gets_no_other(console: Console) -> None:
+def test_a_guest_that_has_not_taken_a_break_is_sent_no_other(console: Console) -> None:
     serial = console.system.machine.serial
     assert serial.send_break()
     assert not serial.send_break()

@@ -52,7 +52,7 @@ def before(line: str, cursor: int) -> int:
 
 
 @pytest.mark.parametrize("width", [10, 15, 16, 40])
-def test_a_line_takes_as_many_rows_as_it_needs(editor: Callable[..., Editor], width: int) -> None:
+def test_a_typed_line_takes_as_many_rows_as_it_needs(editor: Callable[..., Editor], width: int) -> None:
     """Random keys: what the terminal shows is the line that a plain list of characters would be."""
     source, one = random.Random(width), editor(width)
     line, cursor = "", 0
@@ -78,7 +78,7 @@ def test_a_line_takes_as_many_rows_as_it_needs(editor: Callable[..., Editor], wi
     assert all(sum(map(columns_of, row.replace("|", ""))) <= width for row in rows)
 
 
-def test_what_is_printed_next_begins_under_a_line_of_several_rows(editor: Callable[..., Editor]) -> None:
+def test_output_begins_below_a_typed_line_of_several_rows(editor: Callable[..., Editor]) -> None:
     one = editor(10)
     one.type("echo " + "x" * 30 + HOME + "\r")
     text = one.terminal.text[one.top :]
@@ -94,7 +94,7 @@ def test_what_is_printed_next_begins_under_a_line_of_several_rows(editor: Callab
     ]
 
 
-def test_another_width_counts_from_then_on(editor: Callable[..., Editor]) -> None:
+def test_a_new_terminal_width_is_used_from_then_on(editor: Callable[..., Editor]) -> None:
     one = editor(40)
     one.type("x" * 30)
     one.terminal = SmallTerminal(20)
@@ -104,7 +104,7 @@ def test_another_width_counts_from_then_on(editor: Callable[..., Editor]) -> Non
     assert one.terminal.text == [f"{PROMPT}|{'x' * 15}", "x" * 15]
 
 
-def test_a_line_is_shown_again_where_others_have_left_the_cursor(editor: Callable[..., Editor]) -> None:
+def test_a_typed_line_is_shown_again_where_other_output_has_left_the_cursor(editor: Callable[..., Editor]) -> None:
     one = editor(10)
     one.type("echo abcdefgh")
     one.terminal.write("\nfg\n")
@@ -119,7 +119,7 @@ def test_a_tab_list_is_as_wide_as_the_terminal(editor: Callable[..., Editor]) ->
         assert one.terminal.text[one.top + 1 + (width == 10) : -1 - (width == 10)] == rows
 
 
-def test_more_than_a_hundred_names_are_shown_only_when_that_is_wanted(editor: Callable[..., Editor]) -> None:
+def test_more_than_a_hundred_completions_are_shown_only_after_a_yes(editor: Callable[..., Editor]) -> None:
     one = editor(40)
     one.type("cat many/" + TAB)
     one.type(TAB)
@@ -150,7 +150,7 @@ def test_lines_of_earlier_sessions_come_back_and_can_be_searched(editor: Callabl
     assert one.terminal.text[-2:] == ["two", f"{PROMPT}|"]
 
 
-def test_five_hundred_lines_are_kept(editor: Callable[..., Editor]) -> None:
+def test_the_history_keeps_five_hundred_lines(editor: Callable[..., Editor]) -> None:
     lines = b"".join(b"echo %d\n" % number for number in range(600))
     one = editor(40, lines)
     assert one.shown(UP * 500) == f"{PROMPT}echo 100|"

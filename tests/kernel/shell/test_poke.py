@@ -35,7 +35,7 @@ def test_changed_bytes_are_in_the_file_and_not_in_the_image(boot: Any, image: Pa
     assert zlib.crc32(image.read_bytes()) == before
 
 
-def test_a_write_ends_before_the_last_page_and_says_why(boot: Any, image: Path) -> None:
+def test_poke_ends_before_the_last_page_of_a_file_and_says_why(boot: Any, image: Path) -> None:
     """What could be changed before it stays changed."""
     run = boot(f"poke BIG {WHOLE - 3} 1 2 3 4 5 6 7; hexdump BIG {WHOLE - 3} 4", image, scratch=True)
     lines = run.output.decode().splitlines()
@@ -44,14 +44,12 @@ def test_a_write_ends_before_the_last_page_and_says_why(boot: Any, image: Path) 
 
 
 @pytest.mark.parametrize("scratch", [False, True])
-def test_a_file_of_a_read_only_volume_is_never_changed_and_the_reason_is_told(
-    boot: Any, image: Path, scratch: bool
-) -> None:
+def test_poke_never_changes_a_file_of_a_read_only_volume_and_says_why(boot: Any, image: Path, scratch: bool) -> None:
     run = boot("poke /rom/hello 0 1", image, scratch=scratch)
     assert run.output == b"poke: /rom/hello: the file or its volume is read-only\n"
 
 
-def test_nobody_writes_without_saying_that_it_may_be_lost(boot: Any, image: Path) -> None:
+def test_poke_is_refused_unless_the_machine_was_booted_with_scratch(boot: Any, image: Path) -> None:
     run = boot("poke BIG 0 1", image)
     assert run.output == b"poke: BIG: files can be written to only after callgate boot --scratch\n"
     assert run.status == 1

@@ -17,13 +17,13 @@ LINE_LIMIT = 511
     ("typed", "meant"),
     [("lss", "ls"), ("sl", "ls"), ("DRI", "dir"), ("caat", "cat"), ("hlep", "help"), ("ech", "echo"), ("ty", "type")],
 )
-def test_a_slip_is_answered_with_what_was_meant(console: Console, typed: str, meant: str) -> None:
+def test_a_misspelt_command_is_answered_with_a_suggestion(console: Console, typed: str, meant: str) -> None:
     assert console.run(typed) == f"{typed}: no such command; did you mean {meant}?\n"
     assert console.run("echo $?") == "127\n"
 
 
 @pytest.mark.parametrize("typed", ["ks", "t", "xyzzy", "sl/", '""'])
-def test_nothing_is_suggested_when_nothing_or_too_much_is_near(console: Console, typed: str) -> None:
+def test_no_command_is_suggested_when_none_or_several_are_near(console: Console, typed: str) -> None:
     name = typed.strip('"')
     assert console.run(typed) == f"{name}: no such command or program; type help\n"
 
@@ -63,12 +63,12 @@ def test_nothing_is_suggested_when_nothing_or_too_much_is_near(console: Console,
         ("cat README.TXT/x\t", "cat README.TXT/x|"),
     ],
 )
-def test_tab_completes(console: Console, keys: str, line: str) -> None:
+def test_tab_completes_commands_and_paths(console: Console, keys: str, line: str) -> None:
     assert console.line(keys) == line
 
 
 @pytest.mark.parametrize("keys", ["cat nothing\t", "xyzzy\t", "cat nowhere/x\t", "e\t"])
-def test_a_tab_that_leads_nowhere_rings_the_bell_and_says_nothing(console: Console, keys: str) -> None:
+def test_a_tab_without_a_completion_rings_the_bell_and_prints_nothing(console: Console, keys: str) -> None:
     assert console.type(keys) == keys.removesuffix(TAB) + BELL
 
 
@@ -101,7 +101,7 @@ def test_a_second_tab_shows_the_names_and_the_line_again(console: Console) -> No
     assert console.line("b\t") == "cat docs/b.txt |"
 
 
-def test_names_are_shown_in_rows_that_a_terminal_has_room_for(console: Console) -> None:
+def test_completions_are_shown_in_rows_that_fit_the_terminal(console: Console) -> None:
     rows = render(console.type("cat many/n\t\t"))
     assert max(map(len, rows)) <= 78
     assert " ".join(rows[1:-1]).split() == [f"name{number:02}.txt" for number in range(NAMES)]
@@ -113,7 +113,7 @@ def test_the_first_word_is_a_command_or_a_program(console: Console) -> None:
     assert "docs/" not in " ".join(rows[1:-1])
 
 
-def test_what_tab_has_made_is_what_the_parser_reads(console: Console) -> None:
+def test_the_parser_reads_the_name_that_tab_has_completed(console: Console) -> None:
     assert console.type("cat My\ti\t\r").endswith("\nquoted\n" + PROMPT)
     assert console.type("cd My\t\r").endswith("\n/d0/My files> ")
 
@@ -147,7 +147,7 @@ def test_a_completion_that_does_not_fit_the_line_is_refused(console: Console, fi
         ("true\r" + "\x1b[A", "true|"),
     ],
 )
-def test_the_line_can_be_edited(console: Console, keys: str, line: str) -> None:
+def test_a_typed_line_can_be_edited(console: Console, keys: str, line: str) -> None:
     assert console.line(keys) == line
 
 
@@ -206,7 +206,7 @@ def test_dir_counts_what_matches(console: Console) -> None:
 
 
 @pytest.mark.thorough(only=True)
-def test_as_many_names_as_there_is_room_for_are_taken(console: Console) -> None:
+def test_a_wildcard_expands_to_as_many_names_as_there_is_room_for(console: Console) -> None:
     most = (1024 - 1) // NAMES
     expected = "".join(f"{number}\n" for number in range(NAMES)) * most
     assert console.run("cat" + " many/*" * most) == expected
@@ -215,7 +215,7 @@ def test_as_many_names_as_there_is_room_for_are_taken(console: Console) -> None:
     assert console.run("cat notes") == "no dot\n"
 
 
-def test_expansion_gives_back_every_directory_that_it_locks(console: Console) -> None:
+def test_wildcard_expansion_unlocks_every_directory_that_it_locks(console: Console) -> None:
     shell = console.system.thread("shell").process
     before = list(shell.windows)
     for command in ("cat *.TXT", "cat none*", "cat" + " many/*" * 20, "ls none*", "ls README.TXT", "cat d\t\t\x15"):
@@ -263,7 +263,9 @@ def test_expansion_gives_back_every_directory_that_it_locks(console: Console) ->
         (";;  ; # nothing", "", 0),
     ],
 )
-def test_habits_and_mistakes_get_a_clear_answer(console: Console, command: str, output: str, status: int) -> None:
+def test_unsupported_syntax_and_mistakes_have_a_clear_answer(
+    console: Console, command: str, output: str, status: int
+) -> None:
     assert console.run(command) == output
     assert console.run("echo $?") == f"{status}\n"
 
@@ -273,7 +275,7 @@ def test_vol_at_the_root_shows_every_volume(console: Console) -> None:
     assert [line.partition(",")[0] for line in lines[::2]] == ["volume /rom", "volume /d0"]
 
 
-def test_what_does_not_fit_a_line_rings_the_bell_and_the_line_stays_good(console: Console) -> None:
+def test_input_that_does_not_fit_the_line_rings_the_bell_and_leaves_the_line_intact(console: Console) -> None:
     screen = console.type("echo " + "x" * 600)
     assert screen.count(BELL) == 605 - LINE_LIMIT
     assert console.type("\r") == "\n" + "x" * (LINE_LIMIT - 5) + "\n" + PROMPT

@@ -31,7 +31,7 @@ def test_time_names_the_host_calls_that_a_command_made(boot: Any, fat_image: Cal
     assert counts["convert"] == 1, "one reply with pages, the directory's"
 
 
-def test_the_names_are_in_the_order_of_the_numbers() -> None:
+def test_names_of_host_calls_in_time_are_in_the_order_of_their_numbers() -> None:
     shell = program_image("shell").elf(debug=False)
     assert min(HostCall) == HOST_CALL_FIRST
     assert min(SystemCall) == 0

@@ -42,7 +42,7 @@ def fat(folder: Path, tmp_path: Path, host_tool: Callable[..., str]) -> Path:
     return image
 
 
-def test_tree_draws_what_is_there(boot: Any, fat: Path, folder: Path) -> None:
+def test_tree_draws_every_directory_and_file(boot: Any, fat: Path, folder: Path) -> None:
     run = boot("tree; tree a; tree none", fat)
     parts = [("/d0", folder), ("/d0/a", folder / "a"), ("/d0/none", folder / "none")]
     expected = itertools.chain.from_iterable([path, *rendering(directory)] for path, directory in parts)
@@ -70,7 +70,7 @@ def test_what_find_shows_is_a_path_that_cat_takes(boot: Any, fat: Path) -> None:
     assert lines[4] == "long"
 
 
-def test_mistakes_are_named(boot: Any, fat: Path) -> None:
+def test_mistaken_arguments_of_tree_and_find_are_named(boot: Any, fat: Path) -> None:
     commands = ["find nosuch", "find a/b", "find x nosuch", "find", "tree nosuch", "tree README.TXT", "tree a b"]
     run = boot("; ".join(f"{command}; echo $?" for command in commands), fat)
     assert run.output.decode().splitlines() == [
@@ -85,7 +85,7 @@ def test_mistakes_are_named(boot: Any, fat: Path) -> None:
     assert run.leaks() == []
 
 
-def test_links_are_shown_and_not_followed_and_case_is_the_volumes(
+def test_tree_and_find_show_links_without_following_them_and_match_case_as_the_volume_does(
     boot: Any, folder: Path, tmp_path: Path, host_tool: Callable[..., str]
 ) -> None:
     (folder / "a/up").symlink_to("..")
@@ -101,13 +101,13 @@ def test_links_are_shown_and_not_followed_and_case_is_the_volumes(
     assert lines[-2:] == ["/d0/readme.txt", "/d0/a/up"]
 
 
-def test_all_volumes_are_below_the_root(boot: Any, fat: Path) -> None:
+def test_tree_shows_all_volumes_below_the_root(boot: Any, fat: Path) -> None:
     run = boot("find hello /; find deep.txt /; find HELLO /; tree /rom", fat)
     assert run.output.decode().splitlines()[:3] == ["/rom/hello", "/d0/a/b/c/deep.txt", "find: HELLO: no such file"]
     assert "0 directories, 3 files" in run.output.decode()
 
 
-def test_a_directory_that_lies_in_itself_is_entered_once(
+def test_a_directory_that_contains_itself_is_entered_once(
     boot: Any, folder: Path, tmp_path: Path, host_tool: Callable[..., str]
 ) -> None:
     image = tmp_path / "loop.img"
@@ -132,7 +132,7 @@ def test_a_directory_that_is_too_deep_is_named(boot: Any, fat_image: Make) -> No
     assert run.leaks() == []
 
 
-def test_a_disk_that_goes_in_the_middle_of_a_walk_ends_the_walk_and_not_the_shell(
+def test_a_disk_that_vanishes_during_a_walk_ends_the_walk_and_not_the_shell(
     boot: Any, fat: Path, find_leaks: Callable[..., list[str]]
 ) -> None:
     begun, ended = (boot(command, fat).system.machine.clock.retired for command in ("true", "tree /; true"))

@@ -51,7 +51,7 @@ def test_a_wide_character_that_does_not_fit_goes_to_the_next_row_whole(editor) -
     assert one.terminal.text[one.top :] == [f"{PROMPT}abc語{ACUTE}", "z|"]
 
 
-def test_marks_are_passed_and_deleted_with_their_character_and_taken_back_one_by_one(editor) -> None:
+def test_combining_marks_move_with_their_character_and_backspace_deletes_them_one_by_one(editor) -> None:
     one, e = editor(20), f"e{ACUTE}\u0323"
     assert one.shown(f"x{e}y") == f"{PROMPT}x{e}y|"
     assert one.shown(LEFT * 2) == f"{PROMPT}x|{e}y"
@@ -60,7 +60,7 @@ def test_marks_are_passed_and_deleted_with_their_character_and_taken_back_one_by
     assert one.shown(LEFT + DELETE) == f"{PROMPT}x|y"
 
 
-def test_a_mark_at_the_beginning_of_a_line_joins_the_prompt(editor) -> None:
+def test_a_combining_mark_at_the_beginning_of_a_line_joins_the_prompt(editor) -> None:
     one = editor(6)
     assert one.shown(ACUTE + "xy") == f"{PROMPT}{ACUTE}xy|"
     assert one.shown(HOME) == f"{PROMPT}{ACUTE}|xy"
@@ -96,7 +96,7 @@ def visible(data: bytes) -> str:
 
 @pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("width", [9, 16])
-def test_bytes_that_are_no_characters_take_one_column_each(editor, width: int) -> None:
+def test_bytes_that_are_not_characters_take_one_column_each(editor, width: int) -> None:
     """Bytes typed at random places of the line: what is shown is what Python decodes, with the cursor in its place."""
     dice, one = random.Random(width), editor(width)
     for _ in range(12):
@@ -122,7 +122,7 @@ def test_bytes_that_are_no_characters_take_one_column_each(editor, width: int) -
         assert one.again() == f"{PROMPT}|"
 
 
-def test_deleting_what_stands_between_bytes_may_make_a_character_of_them(editor) -> None:
+def test_deleting_what_separates_bytes_may_combine_them_into_a_character(editor) -> None:
     one = editor(20)
     assert one.shown(b"\xe6x\x97\xa5") == f"{PROMPT}?x??|"
     assert one.shown(LEFT * 3 + DELETE) == f"{PROMPT}日|", "the cursor is within it, and shown after it"
@@ -148,7 +148,7 @@ def test_a_line_takes_no_half_of_a_character_when_it_is_full(editor) -> None:
     assert one.again() == f"{PROMPT}{'x' * 509}é|"
 
 
-def test_the_search_is_as_wide_as_what_is_looked_for(editor) -> None:
+def test_the_history_search_is_as_wide_as_the_text_that_is_searched_for(editor) -> None:
     one = editor(18, "echo 日本語\n".encode())
     one.type(CTRL_R + "日")
     assert one.terminal.text[one.top :] == ["(search) '日' echo", " 日本語|"]
@@ -181,7 +181,7 @@ def test_a_tab_list_counts_the_columns_of_its_names(editor) -> None:
     assert f"n{ACUTE * 9}x  n{ACUTE * 9}y" in one.terminal.text
 
 
-def test_another_width_and_another_cursor_row_count_wide_characters(editor) -> None:
+def test_a_new_width_and_cursor_row_take_wide_characters_into_account(editor) -> None:
     one = editor(40)
     one.type("日本語日本語")
     one.terminal = SmallTerminal(10)

@@ -86,15 +86,15 @@ def asked(system: System) -> int:
     return server.listings
 
 
-def test_a_directory_that_stands_is_asked_for_once(listed: Any) -> None:
+def test_an_unchanged_directory_is_requested_once(listed: Any) -> None:
     assert listed(Changing, "ls; ls; ls") == (["opened 0 times"] * 3, 1)
 
 
-def test_a_directory_that_changed_is_asked_for_again(listed: Any) -> None:
+def test_a_directory_that_has_changed_is_requested_again(listed: Any) -> None:
     lines, listings = listed(Changing, "ls; cat x; ls; ls; cat x; ls")
     assert [line for line in lines if line.startswith("opened")] == [f"opened {count} times" for count in (0, 1, 1, 2)]
     assert listings == 3
 
 
-def test_a_version_that_the_server_does_not_stand_by_is_asked_for_every_time(listed: Any) -> None:
+def test_a_version_that_the_server_does_not_vouch_for_is_requested_every_time(listed: Any) -> None:
     assert listed(Partial, "ls; ls; ls") == (["opened 0 times"] * 3, 3)

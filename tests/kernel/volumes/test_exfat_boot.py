@@ -23,7 +23,7 @@ FILES = {
 
 @pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize(("scheme", "ide"), [(None, False), ("mbr", False), ("gpt", False), ("mbr", True)])
-def test_every_byte_arrives(boot: Any, tmp_path: Path, scheme: Any, ide: bool) -> None:
+def test_every_byte_of_an_exfat_volume_is_read(boot: Any, tmp_path: Path, scheme: Any, ide: bool) -> None:
     folder = tmp_path / "folder"
     for name, data in FILES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -46,7 +46,7 @@ def disks(tmp_path: Path, folder: Path, host_tool: Callable[..., str]) -> list[P
     return [plain, parted]
 
 
-def test_both_volumes_are_mounted_by_their_names(boot: Any, disks: list[Path]) -> None:
+def test_both_ext_volumes_are_mounted_with_their_labels(boot: Any, disks: list[Path]) -> None:
     run = boot("true", *disks)
     assert [line for line in run.log if line.startswith("/d")] == [
         "/d0: ext2, label PLAIN",
@@ -57,7 +57,7 @@ def test_both_volumes_are_mounted_by_their_names(boot: Any, disks: list[Path]) -
 
 @pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("volume", ["d0", "d1p1"])
-def test_every_byte_arrives(boot: Any, disks: list[Path], folder: Path, volume: str) -> None:
+def test_every_byte_of_the_ext_volumes_is_read(boot: Any, disks: list[Path], folder: Path, volume: str) -> None:
     names = {"README": "README", "big": "big", "sparse": "sparse"}
     names |= dict.fromkeys(("dir/up", "absolute", "to dir/up"), "README")
     run = boot("; ".join(f'cat "/{volume}/{name}"' for name in names), *disks)
@@ -66,7 +66,7 @@ def test_every_byte_arrives(boot: Any, disks: list[Path], folder: Path, volume: 
     assert run.leaks() == []
 
 
-def test_directories_are_listed_and_what_cannot_be_read_is_told(boot: Any, disks: list[Path]) -> None:
+def test_directories_are_listed_and_unreadable_parts_are_reported(boot: Any, disks: list[Path]) -> None:
     run = boot('dir /d0; dir "/d1p1/to dir"; cat /d0/dangling; cat /d0/dir; cat /d1p1/nothing', *disks)
     text = run.output.decode()
     for name in ("README", "big", "sparse", "dangling", "lost+found", "up"):
@@ -77,7 +77,7 @@ def test_directories_are_listed_and_what_cannot_be_read_is_told(boot: Any, disks
     assert run.leaks() == []
 
 
-def test_a_feature_that_is_not_known_is_named_and_the_machine_boots_on(
+def test_an_unknown_feature_of_ext4_is_named_and_the_machine_boots_on(
     boot: Any, tmp_path: Path, host_tool: Callable[..., str]
 ) -> None:
     image = tmp_path / "inline.img"
@@ -87,7 +87,9 @@ def test_a_feature_that_is_not_known_is_named_and_the_machine_boots_on(
     assert any("needs feature inline_data, which callgate does not know" in line for line in run.log), run.log
 
 
-def test_a_volume_without_a_label_says_so(boot: Any, tmp_path: Path, host_tool: Callable[..., str]) -> None:
+def test_a_volume_without_a_label_is_logged_without_one(
+    boot: Any, tmp_path: Path, host_tool: Callable[..., str]
+) -> None:
     image = tmp_path / "plain.img"
     host_tool("mke2fs", "-q", "-F", image, "4M")
     assert boot("vol", image).output.startswith(b"volume /d0, no label\nserial number ")

@@ -154,12 +154,12 @@ WHOLE = {
 
 @pytest.mark.thorough(one_in=4)
 @pytest.mark.parametrize("fat", WHOLE.values(), ids=WHOLE)
-def test_a_volume_without_a_partition_table(boot: Any, host_tool: Tool, tmp_path: Path, fat: Fat) -> None:
+def test_a_volume_without_a_partition_table_is_read(boot: Any, host_tool: Tool, tmp_path: Path, fat: Fat) -> None:
     whole(boot, host_tool, tmp_path, lambda _image: None, {"d0": fat})
 
 
 @pytest.mark.thorough(only=True)
-def test_an_mbr_disk_of_sfdisk_with_primary_partitions(boot: Any, host_tool: Tool, tmp_path: Path) -> None:
+def test_an_mbr_disk_of_sfdisk_with_primary_partitions_is_read(boot: Any, host_tool: Tool, tmp_path: Path) -> None:
     volumes = {
         "d0p1": Fat(12, 4, 4, start=2048),
         "d0p2": Fat(16, 16, 2, start=12288),
@@ -173,7 +173,7 @@ def test_an_mbr_disk_of_sfdisk_with_primary_partitions(boot: Any, host_tool: Too
 
 
 @pytest.mark.thorough(only=True)
-def test_an_mbr_disk_of_sfdisk_with_logical_partitions(boot: Any, host_tool: Tool, tmp_path: Path) -> None:
+def test_an_mbr_disk_of_sfdisk_with_logical_partitions_is_read(boot: Any, host_tool: Tool, tmp_path: Path) -> None:
     """The first partition starts at sector 63, as DOS had it: every page of file data has foreign edges."""
     volumes = {
         "d0p1": Fat(12, 4, 2, start=63),
@@ -189,7 +189,7 @@ GPT_VOLUMES = {"d0p1": Fat(16, 16, 2, start=2048), "d0p2": Fat(32, 40, 1, start=
 
 
 @pytest.mark.thorough(only=True)
-def test_a_gpt_disk_of_sgdisk(boot: Any, host_tool: Tool, tmp_path: Path) -> None:
+def test_a_gpt_disk_of_sgdisk_is_read(boot: Any, host_tool: Tool, tmp_path: Path) -> None:
     options: list[str] = []
     for number, fat in enumerate(GPT_VOLUMES.values(), 1):
         place = f"{number}:{fat.start}:{fat.start + fat.mebibytes * 2048 - 1}"
@@ -198,13 +198,13 @@ def test_a_gpt_disk_of_sgdisk(boot: Any, host_tool: Tool, tmp_path: Path) -> Non
 
 
 @pytest.mark.thorough(only=True)
-def test_a_gpt_disk_of_sfdisk(boot: Any, host_tool: Tool, tmp_path: Path) -> None:
+def test_a_gpt_disk_of_sfdisk_is_read(boot: Any, host_tool: Tool, tmp_path: Path) -> None:
     lines = [f"start={v.start}, size={v.mebibytes * 2048}, type={GPT_BASIC_DATA}\n" for v in GPT_VOLUMES.values()]
     script = "label: gpt\n" + "".join(lines)
     whole(boot, host_tool, tmp_path, lambda image: host_tool("sfdisk", "-q", image, text=script), GPT_VOLUMES)
 
 
-def test_ide_gives_the_same_bytes(boot: Any, host_tool: Tool, tmp_path: Path) -> None:
+def test_a_foreign_image_on_ide_gives_the_same_bytes(boot: Any, host_tool: Tool, tmp_path: Path) -> None:
     image = tmp_path / "their.img"
     with image.open("wb") as file:
         file.truncate(17 * MIB)
@@ -213,7 +213,9 @@ def test_ide_gives_the_same_bytes(boot: Any, host_tool: Tool, tmp_path: Path) ->
 
 @pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("width", [12, 16, 32])
-def test_a_file_in_the_holes_that_deleted_files_left(boot: Any, host_tool: Tool, tmp_path: Path, width: int) -> None:
+def test_a_file_in_the_holes_that_deleted_files_left_is_read(
+    boot: Any, host_tool: Tool, tmp_path: Path, width: int
+) -> None:
     """Clusters of 512 bytes, each apart from the next: no page of the file is one piece on the disk."""
     image, folder = tmp_path / "their.img", tmp_path / "fill"
     folder.mkdir()

@@ -82,7 +82,7 @@ def test_every_command_takes_a_volume_whose_server_knows_of_no_free_space(boot: 
     assert f"\n/d0/docs/big.bin\n{zlib.crc32(FILES['docs/big.bin']):08x}  docs/big.bin\n00000000  68 65 6c 6c" in text
 
 
-def test_a_package_that_comes_or_goes_while_python_runs_is_noticed(
+def test_a_package_that_is_installed_or_removed_while_python_runs_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -111,7 +111,7 @@ ALL = UNIX | PLAIN
 @pytest.mark.thorough(one_in=8)
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("make", "read"), list(ALL.values()), ids=list(ALL))
-def test_all_of_it_is_what_others_read(
+def test_a_whole_tree_is_read_as_other_readers_read_it(
     boot: Any, tmp_path: Path, host_tool: Tool, request: pytest.FixtureRequest, make: Any, read: Any
 ) -> None:
     source, image, theirs = tmp_path / "source", tmp_path / "volume.img", tmp_path / "theirs"

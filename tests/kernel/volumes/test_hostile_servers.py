@@ -176,7 +176,7 @@ def test_a_server_that_breaks_dies_alone(attacked: Callable[..., tuple[System, b
     assert leaks(system.kernel) == []
 
 
-def test_the_end_of_its_time_comes_again_to_a_handler_that_swallows_it() -> None:
+def test_a_handler_that_swallows_the_end_of_its_time_is_interrupted_again() -> None:
     seen = 0
     with time_limit(0.05):
         for _ in range(3):

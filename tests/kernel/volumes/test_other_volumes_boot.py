@@ -74,7 +74,7 @@ def test_a_file_whose_windows_do_not_fit_in_memory_is_read(
     assert run.leaks() == []
 
 
-def test_the_last_part_of_a_split_archive_is_named_though_it_begins_with_anything(
+def test_the_last_part_of_a_split_archive_is_named_whatever_it_begins_with(
     boot: Any, tmp_path: Path, folder: Path, host_tool: Callable[..., str]
 ) -> None:
     host_tool("zip", "-q", "-r", "-s", "64k", tmp_path / "a.zip", folder)
@@ -85,7 +85,7 @@ def test_the_last_part_of_a_split_archive_is_named_though_it_begins_with_anythin
     assert run.output == b"rom\n"
 
 
-def test_a_bad_sector_where_a_volume_is_known_by_costs_what_lies_in_it_and_not_the_volume(
+def test_a_bad_sector_in_the_identifying_part_of_a_volume_costs_only_its_own_data(
     boot: Any, fat_image: Callable[..., Path]
 ) -> None:
     files = {"A": bytes(8192), "BAD.TXT": b"bad\n", "C": bytes(8192), "GOOD.TXT": b"good\n"}

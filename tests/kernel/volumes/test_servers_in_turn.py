@@ -171,7 +171,7 @@ def test_a_server_whose_beginning_another_one_claims_knows_the_volume_by_its_end
 
 
 @pytest.mark.parametrize("server", [Older, Hanging])
-def test_the_volume_that_covers_the_disk_comes_back_when_no_partition_mounts(
+def test_the_volume_that_covers_the_disk_is_used_when_no_partition_can_be_mounted(
     boot: Any, installed: Callable[..., None], fat: bytearray, server: type[HostedServer]
 ) -> None:
     fat[512 : 512 + len(OLD)] = bytes(len(OLD))
@@ -199,7 +199,7 @@ def test_inspect_finds_the_volume_that_a_boot_finds(installed: Callable[..., Non
     assert (found.scheme, kinds(found), len(found.problems)) == ("mbr", [(1, "older")], 1)
 
 
-def test_partitions_come_back_when_the_volume_that_covers_the_disk_does_not_mount(
+def test_partitions_are_used_when_the_volume_that_covers_the_disk_cannot_be_mounted(
     boot: Any, installed: Callable[..., None], tmp_path: Path
 ) -> None:
     archive = io.BytesIO()
@@ -217,7 +217,7 @@ def test_partitions_come_back_when_the_volume_that_covers_the_disk_does_not_moun
     assert (found.scheme, kinds(found)) == ("mbr", [(1, "zip")])
 
 
-def test_both_ways_that_fail_are_told(boot: Any, installed: Callable[..., None]) -> None:
+def test_both_failed_ways_of_mounting_a_disk_are_reported(boot: Any, installed: Callable[..., None]) -> None:
     disk = bytearray(4096 * 512)
     disk[512 : 512 + len(OLD)] = OLD
     with_partition(disk, 2048, 2048)

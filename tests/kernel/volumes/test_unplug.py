@@ -68,7 +68,7 @@ def check(run: Run, printed: bytes, clock: int) -> bool:
     return common < len(BIG)
 
 
-def test_a_disk_removed_at_any_instant_takes_only_its_own_volumes(
+def test_removing_a_disk_at_any_instant_removes_only_its_own_volumes(
     start: Callable[..., Run], images: tuple[Path, Path], find_leaks: Callable[[System], list[str]]
 ) -> None:
     """At evenly spaced points of a workload, from a snapshot; CALLGATE_UNPLUG_POINTS says how many."""
@@ -98,7 +98,7 @@ def test_a_disk_removed_at_any_instant_takes_only_its_own_volumes(
 
 
 @pytest.mark.thorough(only=True)
-def test_an_ide_disk_that_goes_is_noticed_at_the_next_command(
+def test_the_removal_of_an_ide_disk_is_noticed_at_the_next_command(
     start: Callable[..., Run], images: tuple[Path, Path], find_leaks: Callable[[System], list[str]]
 ) -> None:
     whole = start(*images, commands=WORK, ide=True)
@@ -155,7 +155,7 @@ def test_a_disk_that_is_plugged_in_again_is_mounted_afresh(
     assert find_leaks(system) == []
 
 
-def test_a_disk_may_come_where_none_was(start: Callable[..., Run], images: tuple[Path, Path]) -> None:
+def test_a_disk_may_be_plugged_in_where_none_was(start: Callable[..., Run], images: tuple[Path, Path]) -> None:
     run = start(places=6)
     run.system.run(fuel=FUEL)
     shell = Shell(run)
@@ -167,7 +167,7 @@ def test_a_disk_may_come_where_none_was(start: Callable[..., Run], images: tuple
 
 
 @pytest.mark.thorough(only=True)
-def test_a_hundred_changes_leave_room_for_the_next(
+def test_a_hundred_changes_of_a_disk_leave_room_for_the_next(
     start: Callable[..., Run], images: tuple[Path, Path], find_leaks: Callable[[System], list[str]]
 ) -> None:
     run = start(images[0], high_memory=64 << 20)
@@ -190,7 +190,7 @@ def test_a_hundred_changes_leave_room_for_the_next(
     assert not system.kernel.coroutines.alive
 
 
-def test_nothing_is_printed_twice_by_two_runs(start: Callable[..., Run], images: tuple[Path, Path]) -> None:
+def test_two_runs_with_an_unplugged_disk_print_the_same(start: Callable[..., Run], images: tuple[Path, Path]) -> None:
     outputs = []
     for _ in range(2):
         run = start(*images, commands=WORK)
@@ -200,7 +200,7 @@ def test_nothing_is_printed_twice_by_two_runs(start: Callable[..., Run], images:
     assert outputs[0] == outputs[1]
 
 
-def test_a_place_that_cannot_be_is_refused(start: Callable[..., Run], images: tuple[Path, Path]) -> None:
+def test_an_impossible_disk_number_is_refused(start: Callable[..., Run], images: tuple[Path, Path]) -> None:
     system = start(images[0]).system
     with pytest.raises(ValueError, match="no disk 1"):
         system.unplug(1)

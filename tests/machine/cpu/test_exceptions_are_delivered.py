@@ -64,7 +64,7 @@ def test_hlt_in_ring_3_is_a_general_protection_fault(board):
         ("mov eax, [0x405008]", "r", 1 << 45, 0xD, 0x405008),
     ],
 )
-def test_a_page_fault_brings_error_code_and_cr2(board, user, rights, extra, error, address):
+def test_a_page_fault_sets_its_error_code_and_cr2(board, user, rights, extra, error, address):
     board.map(0x405000, 0x305000, rights, extra)
     board.answer = lambda _: board.machine.request_stop("host")
     board.boot("", user=user)
@@ -116,7 +116,7 @@ def test_a_fault_is_not_counted_but_its_retry_is(board):
     assert machine.clock.retired - before == 1 + 6  # the load, and the six instructions of the handler
 
 
-def test_int_n_checks_the_gate_and_returns_behind_itself(board):
+def test_int_n_checks_the_gate_and_returns_after_itself(board):
     board.boot("", user="int 0x80; nop; int 0x20; hlt")
     board.answer = lambda report: board.machine.request_stop("host") if report.vector == 13 else None
     board.machine.run(fuel=1000)
@@ -133,7 +133,7 @@ def test_int_3_and_into_are_traps(board):
     assert [(r.vector, r.eip) for r in board.reports[:2]] == [(3, 0x400001), (4, 0x400006)]
 
 
-def test_single_stepping_traps_behind_each_instruction(board):
+def test_single_stepping_traps_after_each_instruction(board):
     board.boot("", user="pushfd; or dword ptr [esp], 0x100; popfd; nop; nop; int 0x80; hlt")
     board.answer = lambda _: board.machine.request_stop("host") if len(board.reports) > 3 else None
     board.machine.run(fuel=1000)
@@ -153,7 +153,7 @@ def test_single_stepping_traps_behind_each_instruction(board):
         ({"selector": 0x88}, 13, 0x88),
     ],
 )
-def test_a_gate_that_leads_nowhere_faults_with_its_selector(board, fields, vector, error):
+def test_a_gate_with_an_unusable_selector_faults_with_that_selector(board, fields, vector, error):
     board.gate(0x40, **fields)
     board.answer = lambda _: board.machine.request_stop("host")
     board.boot("int 0x40; hlt")
@@ -172,7 +172,7 @@ def test_a_fault_whose_handler_cannot_be_entered_becomes_a_double_fault(board):
     assert (report.vector, report.error) == (8, 0)
 
 
-def test_an_invalid_opcode_whose_gate_is_missing_is_no_double_fault(board):
+def test_an_invalid_opcode_whose_gate_is_missing_is_not_a_double_fault(board):
     board.gate(6, present=False)
     board.answer = lambda _: board.machine.request_stop("host")
     board.boot("ud2")
@@ -189,7 +189,9 @@ def test_a_page_fault_on_the_inner_stack_becomes_a_double_fault_and_cr2_is_the_s
     assert board.machine.cpu.cr2 == 0x3FF000 - 4
 
 
-@pytest.mark.parametrize(("ss0", "reason"), [(0, "null"), (0x20, "not a stack"), (0x13, "not a stack"), (0x90, "beyond")])
+@pytest.mark.parametrize(
+    ("ss0", "reason"), [(0, "null"), (0x20, "not a stack"), (0x13, "not a stack"), (0x90, "beyond")]
+)
 def test_a_bad_inner_stack_is_an_invalid_tss_fault(board, ss0, reason):
     board.machine.ram.put_u32(0x207008, ss0)
     board.boot("", user="ud2")

@@ -50,12 +50,12 @@ def ring_3(make_board):
 
 @pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("instruction", [*X87, *MMX, *SSE, *STATE, "fwait"])
-def test_every_use_of_the_registers_is_nm_while_ts_is_set(ring_3, instruction):
+def test_every_instruction_that_uses_floating_point_registers_is_nm_while_ts_is_set(ring_3, instruction):
     assert ring_3(f"nop; {instruction}", CR0_MP | CR0_TS | CR0_NE) == (7, CODE + 1)
 
 
 @pytest.mark.parametrize("instruction", ["sfence", "mfence", "lfence", "prefetchnta [eax]", "movnti [0x402000], eax"])
-def test_what_uses_none_of_the_registers_is_not(ring_3, instruction):
+def test_instructions_without_floating_point_registers_run_while_ts_is_set(ring_3, instruction):
     assert ring_3(instruction, CR0_MP | CR0_TS | CR0_NE)[0] == 0x80
 
 
@@ -163,7 +163,7 @@ def test_pop_to_memory_works(ring_3):
     assert ring_3.area.control == 5
 
 
-def test_les_and_lds_are_not_taken_for_vex(ring_3):
+def test_les_and_lds_are_not_mistaken_for_vex(ring_3):
     """C4 and C5 with a memory operand: what lies there is a null selector, which LDS takes."""
     assert ring_3("", code=bytes.fromhex("c41d00204000"))[0] == 0x80
 
@@ -213,7 +213,7 @@ def test_a_16_bit_address_wraps_in_the_check_of_mxcsr(ring_3):
     assert ring_3(f"mov ebx, {MEMORY}; nop; nop; nop; nop", memory=bad)[0] == 14
 
 
-def test_registers_are_part_of_a_machines_snapshot(board):
+def test_floating_point_registers_are_part_of_a_machines_snapshot(board):
     board.boot("fninit; fldpi; fld1; pcmpeqd xmm3, xmm3; psrlq xmm3, 5; hlt; fninit; pxor xmm3, xmm3; fldz; hlt")
     machine = board.machine
     machine.cpu.cr4 = OSFXSR | 0x20

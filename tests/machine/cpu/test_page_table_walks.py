@@ -111,7 +111,7 @@ def test_linear_reads_and_writes_cross_pages_and_keep_to_rights(board):
         machine.paging.read_linear(0xC0100000, 1, user=True)
 
 
-def test_code_that_runs_into_an_unmapped_page_faults_where_it_leaves(board):
+def test_code_that_runs_into_an_unmapped_page_faults_at_the_first_address_there(board):
     """The instructions before the page's end must have been executed, and EIP and CR2 be the boundary."""
     board.map(0x405000, 0x305000, "none")
     machine = board.machine
@@ -136,7 +136,7 @@ def test_an_instruction_across_an_unmapped_page_faults_at_its_own_address(board)
     assert machine.cpu.ebx == 3
 
 
-def test_the_paging_mode_follows_every_register_that_it_is_made_of(board):
+def test_the_paging_mode_follows_every_register_that_determines_it(board):
     machine = board.machine
     board.boot("l: jmp l")
     machine.run(fuel=100)

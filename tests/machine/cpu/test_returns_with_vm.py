@@ -40,7 +40,9 @@ def outcome(rings: Rings) -> tuple[str, int, str]:
 
 
 @pytest.mark.parametrize("kind", ["native", "python"])
-def test_the_image_stays_as_it_is_and_one_instruction_is_counted(make_rings: MakeRings, kind: str) -> None:
+def test_an_iretd_with_vm_leaves_its_image_alone_and_counts_as_one_instruction(
+    make_rings: MakeRings, kind: str
+) -> None:
     rings = make_rings(counter=kind)
     machine = rings.machine
     machine.run(until=AT)
@@ -54,14 +56,14 @@ def test_the_image_stays_as_it_is_and_one_instruction_is_counted(make_rings: Mak
 
 
 @pytest.mark.parametrize("kind", ["native", "python"])
-def test_stepping_by_single_instructions_gives_the_same(make_rings: MakeRings, kind: str) -> None:
+def test_single_stepping_an_iretd_with_vm_gives_the_same_result(make_rings: MakeRings, kind: str) -> None:
     rings = make_rings(counter=kind)
     while rings.end is None:
         assert rings.machine.run(fuel=1).reason in ("fuel", "host")
     assert outcome(rings) == ("goes", AFTER + 2, "IF")
 
 
-def test_a_breakpoint_on_it_stops_before_it_with_the_image_as_it_is(make_rings: MakeRings) -> None:
+def test_a_breakpoint_on_an_iretd_with_vm_stops_before_it_with_the_image_intact(make_rings: MakeRings) -> None:
     rings = make_rings()
     machine = rings.machine
     probe = machine.probe(AT, lambda: machine.request_stop("breakpoint"))
@@ -72,7 +74,7 @@ def test_a_breakpoint_on_it_stops_before_it_with_the_image_as_it_is(make_rings: 
     assert outcome(rings) == ("goes", AFTER + 2, "IF")
 
 
-def test_a_snapshot_taken_before_it_can_be_restored_and_run(make_rings: MakeRings) -> None:
+def test_a_snapshot_taken_before_an_iretd_with_vm_can_be_restored_and_run(make_rings: MakeRings) -> None:
     rings = make_rings()
     machine = rings.machine
     with machine.probing(AT, lambda: machine.request_stop("breakpoint")):
@@ -86,7 +88,7 @@ def test_a_snapshot_taken_before_it_can_be_restored_and_run(make_rings: MakeRing
         assert machine.cpu.eip == AT
 
 
-def test_an_interrupt_that_waits_for_if_does_not_disturb_it(make_rings: MakeRings) -> None:
+def test_an_interrupt_that_waits_for_if_does_not_disturb_an_iretd_with_vm(make_rings: MakeRings) -> None:
     """IF is clear: the line waits, the counting hook looks at IF before each instruction."""
     rings = make_rings(eflags=2)
     machine = rings.machine
@@ -96,14 +98,14 @@ def test_an_interrupt_that_waits_for_if_does_not_disturb_it(make_rings: MakeRing
     assert outcome(rings) == ("goes", AFTER + 2, "none"), "IF of the image is ignored as well"
 
 
-def test_an_image_that_cannot_be_read_is_a_page_fault(make_rings: MakeRings) -> None:
+def test_an_iretd_image_that_cannot_be_read_is_a_page_fault(make_rings: MakeRings) -> None:
     rings = make_rings(f"mov esp, {NOWHERE}; iretd")
     rings.machine.run(fuel=100)
     assert outcome(rings)[:2] == ("#PF(4h)", CODE + 5)
     assert (rings.machine.cpu.cr2, rings.machine.traps.returns.hidden) == (NOWHERE, None)
 
 
-def test_an_image_of_which_only_the_flags_cannot_be_read_is_a_page_fault_there(make_rings: MakeRings) -> None:
+def test_an_iretd_image_whose_flags_cannot_be_read_is_a_page_fault_at_the_flags(make_rings: MakeRings) -> None:
     """EIP and CS are in the last page of the table's, EFLAGS in one that is not mapped."""
     rings = make_rings(f"mov esp, {NO_RAM + 0x1000 - 8}; iretd")
     rings.machine.run(fuel=100)
@@ -111,7 +113,7 @@ def test_an_image_of_which_only_the_flags_cannot_be_read_is_a_page_fault_there(m
     assert rings.machine.cpu.cr2 == NO_RAM + 0x1000
 
 
-def test_an_image_in_a_page_that_may_not_be_written_is_read_and_kept(make_rings: MakeRings) -> None:
+def test_an_iretd_image_in_a_read_only_page_is_read_and_kept(make_rings: MakeRings) -> None:
     rings = make_rings(f"mov esp, {READ_ONLY}; iretd")
     rings.machine.ram.write(USER + 0x4000, image())
     rings.machine.run(fuel=100)
@@ -119,13 +121,13 @@ def test_an_image_in_a_page_that_may_not_be_written_is_read_and_kept(make_rings:
     assert rings.machine.ram.read(USER + 0x4000, IMAGE) == image()
 
 
-def test_an_image_where_no_ram_is_has_no_code_segment(make_rings: MakeRings) -> None:
+def test_an_iretd_image_outside_ram_has_no_code_segment(make_rings: MakeRings) -> None:
     rings = make_rings(f"mov esp, {NO_RAM}; iretd")
     rings.machine.run(fuel=100)
     assert outcome(rings) == ("#GP(FFFCh)", CODE + 5, "IF RF")
 
 
-def test_what_faults_in_it_leaves_the_image_and_esp_alone(make_rings: MakeRings) -> None:
+def test_an_iretd_with_vm_that_faults_leaves_its_image_and_esp_alone(make_rings: MakeRings) -> None:
     rings = make_rings(f"push {VIRTUAL}; push 0x33; push {AFTER}; iretd")
     machine = rings.machine
     machine.run(until=0xC021_1000 + 13 * 16)
@@ -137,7 +139,7 @@ def test_what_faults_in_it_leaves_the_image_and_esp_alone(make_rings: MakeRings)
     assert int.from_bytes(esp, "little") == STACK - IMAGE
 
 
-def test_code_that_is_its_own_image_is_executed_as_it_stands(make_rings: MakeRings) -> None:
+def test_an_iretd_whose_image_is_its_own_code_is_executed_unchanged(make_rings: MakeRings) -> None:
     """The byte that is hidden is an opcode of the code returned to: 43h is INC EBX, 41h would be INC ECX."""
     rings = make_rings(f"xor ebx, ebx; xor ecx, ecx; mov esp, {DATA}; iretd")
     at = DATA + 8

@@ -100,7 +100,7 @@ def test_sysenter_and_syscall_are_invalid_opcodes(board, source):
 @pytest.mark.parametrize(
     "source", [".byte 0xf0, 0x89, 0xc3", ".byte 0xf0, 0x89, 0x03", ".byte 0xf0, 0xff, 0xc0", "rdrand eax", "rdseed eax"]
 )
-def test_what_may_not_be_locked_and_host_randomness_are_invalid_opcodes(board, source):
+def test_forbidden_lock_prefixes_and_rdrand_are_invalid_opcodes(board, source):
     stop_at_fault(board, 6)
     board.boot("", user=f"mov ebx, 0x402000; mov eax, 5; {source}; nop; hlt")
     board.machine.run(fuel=1000)
@@ -108,7 +108,7 @@ def test_what_may_not_be_locked_and_host_randomness_are_invalid_opcodes(board, s
     assert board.machine.cpu.ebx == 0x402000
 
 
-def test_what_may_be_locked_is(bare):
+def test_instructions_that_may_be_locked_are_executed(bare):
     machine = bare("mov ebx, 0x3000; lock inc dword ptr [ebx]; lock xadd [ebx], eax; lock bts dword ptr [ebx], 4; hlt")
     assert machine.run(fuel=100).reason == "halt"
     assert machine.ram.u32(0x3000) == 17

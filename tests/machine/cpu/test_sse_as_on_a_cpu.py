@@ -196,7 +196,7 @@ def test_a_comparison_of_80000000h_characters_does_not_end_the_host(lengths):
         assert (bytes(our.area.xmm), our.eflags & 0x8D5) == (bytes(host.area.xmm), host.eflags & 0x8D5)
 
 
-def test_host_code_and_python_agree():
+def test_host_code_and_python_agree_about_sse():
     requests = [*strings(11, 40), *arithmetic_requests(11, 40, 0x1F80), *arithmetic_requests(12, 40, 0x1D00)]
     requests += [Request(code, offset=offset) for code in (b"\x0f\x28\x01", b"\x66\x0f\xef\x01") for offset in (0, 8)]
     native, python = emulated_float.ask(requests), emulated_float.ask(requests, "python")
@@ -218,7 +218,7 @@ ALL = """
 """
 
 
-def test_it_does_not_matter_where_a_run_is_cut_or_gone_back_to(bare):
+def test_a_run_with_sse_is_the_same_wherever_it_is_cut_or_restored(bare):
     machine = bare(ALL)
     machine.cpu.cr4 = 0x600
     start = machine.snapshot()
@@ -231,7 +231,7 @@ def test_it_does_not_matter_where_a_run_is_cut_or_gone_back_to(bare):
     assert fields(machine) == whole
 
 
-def test_the_kernels_gigabyte_saves_and_loads_flags_too(board):
+def test_code_in_the_kernels_gigabyte_saves_and_loads_sse_flags_too(board):
     """Its FXSAVE and FXRSTOR carry them from one thread to another, and no further."""
     area, clean = 0xC0302000, 0xC0302200
     third = "mov eax, 1; cvtsi2ss xmm0, eax; mov eax, 3; cvtsi2ss xmm1, eax; divss xmm0, xmm1"
@@ -281,7 +281,7 @@ def in_ring_3(board, source, control=0x22, features=0x600, answer=None):
 
 
 @pytest.mark.parametrize(("control", "features", "vector"), [(0x2A, 0x600, 7), (0x22, 0, 6), (0x26, 0x600, 6)])
-def test_what_an_instruction_may_not_do_at_all_comes_before_its_alignment(board, control, features, vector):
+def test_the_fault_of_a_forbidden_instruction_comes_before_that_of_its_alignment(board, control, features, vector):
     """CR0.TS, CR4.OSFXSR and CR0.EM, once the instruction has been executed and is looked at."""
     cpu = board.machine.cpu
 
@@ -316,7 +316,7 @@ def test_a_16_bit_address_is_checked_after_it_has_wrapped(bare):
     assert machine.run().detail.chain[0].startswith("#GP")
 
 
-def test_instructions_that_take_each_others_place_are_all_looked_at(bare):
+def test_sse_instructions_that_replace_each_other_in_memory_are_all_checked(bare):
     """Host code keeps a few of them apart; then it is Python that looks."""
     machine = bare("mov ecx, 0x3000; nop; nop; nop; nop; nop; nop; nop; hlt")
     machine.cpu.cr4 = 0x600
@@ -331,7 +331,7 @@ def test_instructions_that_take_each_others_place_are_all_looked_at(bare):
 
 
 @pytest.mark.parametrize("address", ["", "[0x402000]"])
-def test_tf_finds_the_right_result_after_each_instruction(board, address):
+def test_single_stepping_shows_the_right_result_after_each_sse_instruction(board, address):
     """The #DB of a single step comes before the run loop has seen the instruction."""
     operand = f"xmmword ptr {address}" if address else "xmm1"
     code = f"pxor xmm0, xmm0; pxor xmm1, xmm1; push 0x302; popfd; pcmpistri xmm0, {operand}, 0x4c; nop; int 0x80"
@@ -346,7 +346,7 @@ def test_tf_finds_the_right_result_after_each_instruction(board, address):
     assert all(after > before for (before, *_), (after, *_) in pairwise(steps))
 
 
-def test_an_unmasked_exception_under_tf_is_xm_and_no_debug_trap(board):
+def test_an_unmasked_exception_under_tf_is_xm_and_not_a_debug_trap(board):
     code = "mov dword ptr [0x402000], 0x1d80; ldmxcsr [0x402000]; mov eax, 1; cvtsi2ss xmm0, eax; xorps xmm1, xmm1;"
     report = in_ring_3(board, code + "push 0x302; popfd; divss xmm0, xmm1; int 0x80")
     assert (report.vector, report.eflags & 0x100) == (19, 0x100)
@@ -375,7 +375,7 @@ def test_a_comparison_whose_operand_is_not_mapped_faults_with_its_registers_as_t
     assert board.machine.cpu.edx == 0x80000000
 
 
-def test_code_without_sse_has_no_sites(bare):
+def test_code_without_sse_has_no_probe_sites(bare):
     machine = bare("mov ebx, 0xdb31; xor ebx, ebx; movzx eax, bl; setz al; cmovz eax, ebx; bswap eax; shl eax, 3; hlt")
     machine.run()
     assert not machine.filters.watched

@@ -43,7 +43,7 @@ def requests(seed: int, count: int) -> list[Request]:
 
 @pytest.mark.thorough(one_in=4)
 @pytest.mark.parametrize("seed", range(8))
-def test_stack_faults_are_those_of_the_hosts_cpu_and_leave_what_it_leaves(seed):
+def test_stack_faults_and_the_state_they_leave_are_those_of_the_hosts_cpu(seed):
     asked = requests(seed, 250)
     faults = 0
     for request, host, our in zip(asked, host_float.ask(asked), emulated_float.ask(asked), strict=True):
@@ -65,7 +65,7 @@ def test_stack_faults_are_those_of_the_hosts_cpu_and_leave_what_it_leaves(seed):
 
 
 @pytest.mark.parametrize("rounding", range(4))
-def test_fbstp_of_what_has_no_bcd_form_stores_the_indefinite(rounding):
+def test_fbstp_of_a_number_without_bcd_form_stores_the_indefinite(rounding):
     limit = 10**18
     values = [0x7FFF << 64 | 1 << 63, 0x7FFF << 64 | 3 << 62, 0x403E << 64 | 1 << 63, PI]
     for quarters in range(-6, 7):
@@ -84,7 +84,7 @@ def test_fbstp_of_what_has_no_bcd_form_stores_the_indefinite(rounding):
     assert not fits_bcd(values[0], rounding)
 
 
-def test_host_code_and_python_agree():
+def test_host_code_and_python_agree_about_x87():
     asked = requests(99, 120)
     native, python = emulated_float.ask(asked), emulated_float.ask(asked, "python")
     assert [bytes(answer.area) for answer in native] == [bytes(answer.area) for answer in python]
@@ -98,7 +98,7 @@ ALL = """
 """
 
 
-def test_it_does_not_matter_where_a_run_is_cut(bare):
+def test_a_run_with_x87_is_the_same_wherever_it_is_cut(bare):
     machine = bare(ALL)
     start = machine.snapshot()
     assert machine.run().reason == "halt"
@@ -113,7 +113,7 @@ def test_it_does_not_matter_where_a_run_is_cut(bare):
     assert (machine.fpu, machine.ram.read(0x3000, 32), machine.clock.retired) == whole
 
 
-def test_a_stack_fault_at_a_breakpoint_has_not_happened_before_its_instruction_goes_on(bare):
+def test_a_stack_fault_at_a_breakpoint_occurs_only_when_its_instruction_executes(bare):
     machine = bare("fninit; fldz; fadd st(0), st(1); fnstsw ax; hlt")
     machine.breakpoints.add(0x1004)
     assert machine.run().reason == "breakpoint"
@@ -133,7 +133,7 @@ def test_a_fault_of_the_operand_leaves_an_empty_register_empty(board):
     assert (board.reports[-1].vector, board.machine.fpu.tags) == (14, 0)
 
 
-def test_what_a_thread_may_not_touch_while_ts_is_set_changes_nothing(board):
+def test_an_x87_instruction_while_ts_is_set_changes_nothing(board):
     """The registers are another thread's then: neither flags nor tags of its are to change before #NM."""
     machine = board.machine
     cpu = machine.cpu

@@ -81,7 +81,7 @@ def test_exceptions_without_end_and_without_an_instruction_end_by_ctrl_c(board):
     assert time.perf_counter() - pressed[0] < DEADLINE
 
 
-def test_an_error_of_a_listener_comes_out_although_nothing_can_be_executed_any_more(board):
+def test_an_error_of_a_listener_is_raised_although_nothing_more_can_be_executed(board):
     board.boot(f"lidt [{0xC0300000}]; mov eax, {NOWHERE}; jmp eax")
     board.machine.ram.write(0x30_0000, bytes(6))
     board.machine.stream.subscribe(lambda _: 1 / 0, kinds=["exception"])
@@ -166,7 +166,7 @@ def test_ctrl_c_ends_a_call_of_the_bare_cpu_within_a_second(cpu: BareCpu, kind: 
     assert time.perf_counter() - pressed[0] < DEADLINE
 
 
-def test_a_second_ctrl_c_ends_a_function_of_the_test_that_does_not_come_back(cpu: BareCpu) -> None:
+def test_a_second_ctrl_c_ends_a_function_of_the_test_that_does_not_return(cpu: BareCpu) -> None:
     cpu.reset()
     cpu.load("f: out 0xf0, eax\n ret\n")
 
@@ -179,7 +179,7 @@ def test_a_second_ctrl_c_ends_a_function_of_the_test_that_does_not_come_back(cpu
         cpu.call("f")
 
 
-def test_ctrl_c_between_calls_is_python_s_own(cpu: BareCpu) -> None:
+def test_ctrl_c_between_calls_is_handled_by_python(cpu: BareCpu) -> None:
     cpu.reset()
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)

@@ -64,7 +64,7 @@ def run_program(board):
     )
 
 
-def test_host_code_and_python_make_the_identical_run(make_board):
+def test_the_native_clock_and_the_python_clock_make_identical_runs(make_board):
     native, python = (run_program(make_board(kind)) for kind in ("native", "python"))
     for one, other in zip(native, python, strict=True):
         assert one == other
@@ -73,7 +73,7 @@ def test_host_code_and_python_make_the_identical_run(make_board):
     assert {0, 13, 14, 0x20, 0x80} <= vectors, "the program provokes what it is meant to"
 
 
-def test_the_run_does_not_depend_on_how_it_is_sliced(make_board):
+def test_a_run_does_not_depend_on_how_it_is_sliced(make_board):
     def final(step):
         board = make_board("native")
         board.boot("l: inc eax; push eax; mov ecx, 3; lea edi, [esp-64]; rep stosd; pop eax; jmp l")
@@ -129,7 +129,7 @@ def test_a_store_into_its_own_code_retires_once(loaded, source, retired, ebx):
     assert sum(machine.state.quadrants) == retired
 
 
-def test_an_instruction_that_is_begun_again_by_hand_counts_again(loaded):
+def test_an_instruction_that_is_restarted_by_hand_counts_again(loaded):
     machine = loaded("inc ebx; hlt")
     for _ in range(3):
         machine.cpu.eip = 0x1000
@@ -148,7 +148,7 @@ def test_fuel_is_exact_and_counts_every_iteration_of_rep(loaded):
     assert (stop.reason, stop.retired) == ("halt", 3 + 6 + 1 + 1)
 
 
-def test_the_kernels_gigabyte_is_ring_0(board):
+def test_instructions_of_the_kernels_gigabyte_count_as_ring_0(board):
     board.boot("", user="mov ebx, 1; int 0x80; mov ebx, 2; int 0x80; ud2")
     board.answer = lambda report: board.machine.request_stop("host") if report.vector == 6 else None
     board.machine.ledger.settle_boot()
@@ -162,7 +162,7 @@ def test_the_kernels_gigabyte_is_ring_0(board):
     assert spent.guest_instructions == 17
 
 
-def test_the_host_code_is_what_its_source_says(assemble_host):
+def test_the_host_code_of_the_clock_is_what_its_source_assembles_to(assemble_host):
     for module, template, code in (
         (counters, counter_code.COUNT_TEMPLATE, counter_code.COUNT_CODE),
         (counters, counter_code.LOAD_TEMPLATE, counter_code.LOAD_CODE),
@@ -198,7 +198,7 @@ def test_a_site_added_after_translation_is_served_and_an_alias_is_not(bare):
     assert seen == ["here"] * 3
 
 
-def test_a_stop_asked_for_at_a_site_comes_before_its_instruction(bare):
+def test_a_stop_requested_at_a_site_comes_before_its_instruction(bare):
     machine = bare("inc eax; inc ebx; inc ecx; hlt")
     machine.probe(0x1001, lambda: machine.request_stop("host", "here"))
     stop = machine.run()
@@ -212,7 +212,7 @@ def test_an_unknown_counter_is_refused(machine):
         counters.make_counter(machine.handle.value, "sundial", machine.request_stop)
 
 
-def test_without_executable_memory_the_clock_falls_back_to_python(monkeypatch):
+def test_the_clock_falls_back_to_python_without_executable_memory(monkeypatch):
     def forbidden():
         raise PermissionError("no executable memory")
 
@@ -233,7 +233,7 @@ def test_the_exact_clock_keeps_at_least_six_tenths_of_the_engines_own_speed():
     assert result["guest_instructions"] == 20_000_002
 
 
-def test_a_waiting_interrupt_costs_nothing_like_a_stop_for_each_instruction(bare):
+def test_a_waiting_interrupt_does_not_stop_the_engine_at_each_instruction(bare):
     """With IF clear the hook itself looks for IF; two million instructions took seconds otherwise."""
     machine = bare("mov ecx, 500000; l: add eax, 1; xor ebx, eax; dec ecx; jnz l; hlt")
     for port, value in ((0x20, 0x11), (0x21, 0x20), (0x21, 4), (0x21, 1), (0x21, 0)):

@@ -119,7 +119,7 @@ def test_restoring_takes_less_than_a_millisecond_for_64_mib():
 
 
 @pytest.mark.thorough(only=True)
-def test_thousands_of_restores_leave_nothing_behind(bare):
+def test_thousands_of_restores_leak_nothing(bare):
     machine = bare("mov eax, [0x3000]; inc eax; mov [0x3000], eax; hlt")
     snapshot = machine.snapshot()
 
@@ -136,14 +136,14 @@ def test_thousands_of_restores_leave_nothing_behind(bare):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 1024
 
 
-def test_discarded_snapshots_give_their_files_back(machine):
+def test_discarded_snapshots_close_their_files(machine):
     files = open_files()
     for _ in range(50):
         machine.snapshot()
     assert open_files() <= files + 4
 
 
-def test_a_snapshot_is_refused_where_something_is_under_way(machine):
+def test_a_snapshot_is_refused_in_the_middle_of_a_host_call_or_exception(machine):
     machine.quiescent = lambda: "2 coroutines are alive"
     with pytest.raises(NotQuiescent, match="2 coroutines are alive"):
         machine.snapshot()
@@ -163,7 +163,7 @@ def test_a_snapshot_belongs_to_its_machine(machine):
             machine.restore(snapshot)
 
 
-def test_policy_can_take_part(machine):
+def test_policy_can_save_state_in_a_snapshot(machine):
     state = {"threads": [1, 2]}
     machine.participants["policy"] = (lambda: state, lambda saved: (state.clear(), state.update(saved)))
     snapshot = machine.snapshot()

@@ -87,7 +87,7 @@ def test_random_programs_that_change_their_own_code_run_as_in_an_interpreter():
 @pytest.mark.parametrize("before", [1, 2])
 @pytest.mark.parametrize("zeros", [0, 1, 2, 15, 16, 17, 4000, 4094, 4095, 4096])
 @pytest.mark.parametrize("after", ["eb00", "90eb00", "0f0b", "06", "00c3eb00", ""])
-def test_zeros_are_skipped_as_if_each_pair_had_been_decoded(before: int, zeros: int, after: str) -> None:
+def test_zeros_in_code_are_skipped_as_if_each_pair_had_been_decoded(before: int, zeros: int, after: str) -> None:
     code = b"\x90" * before + bytes(zeros) + bytes.fromhex(after) + b"\x90" * 20
     room = min(4096, len(code))
     end = decoded = 0

@@ -42,7 +42,7 @@ def faulting(make_board, kind, source):
 @pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("kind", COUNTERS)
 @pytest.mark.parametrize("bad", BAD)
-def test_it_is_an_invalid_opcode_after_what_stands_before_it_has_been_executed(bad, kind, make_board):
+def test_untranslatable_code_is_an_invalid_opcode_after_the_instructions_before_it(bad, kind, make_board):
     board, seen = faulting(make_board, kind, f"{BEFORE}; {BAD[bad]}; inc edx")
     board.machine.run(until=0x400000)
     before = board.machine.ledger.counts()
@@ -55,7 +55,7 @@ def test_it_is_an_invalid_opcode_after_what_stands_before_it_has_been_executed(b
     assert not seen[0].eflags & 0x100, "the steps that looked for it do not show"
 
 
-def test_a_run_that_is_cut_anywhere_comes_to_the_same(make_board):
+def test_a_run_of_untranslatable_code_is_the_same_wherever_it_is_cut(make_board):
     board, seen = faulting(make_board, "native", f"{BEFORE}; {BAD['LOCK BT r, r']}")
     board.machine.run(until=0x400000)
     start = board.machine.snapshot()
@@ -71,7 +71,7 @@ def test_a_run_that_is_cut_anywhere_comes_to_the_same(make_board):
     assert seen[0].vector == 6
 
 
-def test_it_can_happen_any_number_of_times_and_beside_what_is_translated_well(make_board):
+def test_untranslatable_code_can_be_met_any_number_of_times_between_ordinary_code(make_board):
     board, seen = faulting(make_board, "native", f"{BEFORE}; {BAD['LOCK BT r, imm']}")
     board.machine.run(until=0x400000)
     start = board.machine.snapshot()
@@ -83,7 +83,7 @@ def test_it_can_happen_any_number_of_times_and_beside_what_is_translated_well(ma
     assert len({report.eip for report in seen}) == 1
 
 
-def test_another_thread_of_the_host_may_run_the_machine(make_board):
+def test_untranslatable_code_may_be_run_from_another_thread_of_the_host(make_board):
     seen = []
 
     def run():
@@ -97,17 +97,17 @@ def test_another_thread_of_the_host_may_run_the_machine(make_board):
     assert seen == [6]
 
 
-def test_an_abort_of_anything_else_still_ends_the_process():
+def test_an_abort_of_other_code_still_ends_the_process():
     program = "from callgate.kernel.machine import Machine; import os; Machine(memory=8 << 20).run(fuel=1); os.abort()"
     assert subprocess.run([sys.executable, "-c", program], check=False, capture_output=True).returncode == -6
 
 
-def test_the_host_code_is_what_its_source_says(assemble_host):
+def test_the_host_code_for_aborts_is_what_its_source_assembles_to(assemble_host):
     state = 0x1122_3344_5566_7788
     assert assemble_host(source_of(state)) == b"\x49\xb8" + state.to_bytes(8, "little") + SIGNAL_CODE
 
 
-def test_a_thread_too_many_runs_without_it():
+def test_a_host_thread_beyond_the_table_runs_without_the_guard():
     made = rescue()
     kept = [(slot.thread, slot.engine) for slot in made.state.slots]
     try:

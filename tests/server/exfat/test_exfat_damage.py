@@ -49,12 +49,14 @@ def little(value: int, size: int) -> bytes:
         (88, little(1 << 24, 4), "clusters end at sector"),
     ],
 )
-def test_absurd_numbers_are_named(made: Any, exfat_client: Any, offset: int, data: bytes, text: str) -> None:
+def test_absurd_numbers_in_the_exfat_boot_sector_are_named(
+    made: Any, exfat_client: Any, offset: int, data: bytes, text: str
+) -> None:
     with pytest.raises(MountError, match=text):
         exfat_client(made.boot(offset, data).image)
 
 
-def test_a_damaged_boot_region_is_named_and_its_backup_is_used(made: Any, exfat_client: Any) -> None:
+def test_a_damaged_exfat_boot_region_is_named_and_its_backup_is_used(made: Any, exfat_client: Any) -> None:
     for offset in (3, 100, 510, 600, 11 * 512):
         image = bytearray(made.image)
         image[offset] ^= 1
@@ -68,7 +70,7 @@ def test_a_damaged_boot_region_is_named_and_its_backup_is_used(made: Any, exfat_
             exfat_client(image)
 
 
-def test_what_changes_while_a_volume_is_used_is_not_in_the_checksum(made: Any, exfat_client: Any) -> None:
+def test_fields_that_change_while_a_volume_is_used_are_not_in_the_checksum(made: Any, exfat_client: Any) -> None:
     made.image[106] |= 2
     made.image[112] = 77
     served = exfat_client(made.image)
@@ -76,7 +78,7 @@ def test_what_changes_while_a_volume_is_used_is_not_in_the_checksum(made: Any, e
     assert served.request(Operation.VOLUME).registers.eax & VolumeFlags.DIRTY
 
 
-def test_a_volume_that_was_cut_short_is_read_as_far_as_it_goes(made: Any, exfat_client: Any) -> None:
+def test_a_truncated_exfat_volume_is_read_as_far_as_it_goes(made: Any, exfat_client: Any) -> None:
     end = (made.geometry.heap + (made.first_cluster("whole") - 2 + 3) * 8) * 512
     served = exfat_client(made.image[:end])
     assert "the partition" in served.server.take_reports()[0]
@@ -98,7 +100,7 @@ def test_a_volume_that_was_cut_short_is_read_as_far_as_it_goes(made: Any, exfat_
         (0xFFFF_FFFF, "its chain ends after 3 clusters"),
     ],
 )
-def test_chains_that_break_off_are_read_so_far(made: Any, exfat_client: Any, value: int, text: str) -> None:
+def test_exfat_chains_that_break_off_are_read_up_to_there(made: Any, exfat_client: Any, value: int, text: str) -> None:
     first = made.first_cluster("chained")
     served = exfat_client(made.fat(first + 4, value).image)
     number = served.request(Operation.OPEN, "chained").registers.eax
@@ -110,7 +112,7 @@ def test_chains_that_break_off_are_read_so_far(made: Any, exfat_client: Any, val
     assert served.contents("whole") == BIG
 
 
-def test_a_chain_that_bites_its_tail_ends_there(made: Any, exfat_client: Any) -> None:
+def test_an_exfat_chain_that_closes_to_a_loop_ends_there(made: Any, exfat_client: Any) -> None:
     first = made.first_cluster("chained")
     served = exfat_client(made.fat(first + 4, first).image)
     number = served.request(Operation.OPEN, "chained").registers.eax
@@ -121,7 +123,7 @@ def test_a_chain_that_bites_its_tail_ends_there(made: Any, exfat_client: Any) ->
 
 @pytest.mark.parametrize("cluster", [0, 1, 5000, 0xFFFF_FFFF])
 @pytest.mark.parametrize("name", ["chained", "whole"])
-def test_a_first_cluster_that_is_none_is_an_error_of_that_file(
+def test_an_invalid_first_cluster_is_an_error_of_its_file_alone(
     made: Any, exfat_client: Any, name: str, cluster: int
 ) -> None:
     served = exfat_client(made.stream(name, 20, little(cluster, 4)).image)
@@ -143,7 +145,7 @@ def test_a_first_cluster_that_is_none_is_an_error_of_that_file(
         (lambda made, at: (made.image.__setitem__(at + 66, ord("/")), made.mend(at)), "which no path can hold"),
     ],
 )
-def test_a_set_that_is_damaged_is_left_out_and_named(made: Any, exfat_client: Any, change: Any, text: str) -> None:
+def test_a_damaged_entry_set_is_left_out_and_named(made: Any, exfat_client: Any, change: Any, text: str) -> None:
     change(made, made.entry_set("other"))
     served = exfat_client(made.image)
     reports = served.server.take_reports()
@@ -152,7 +154,7 @@ def test_a_set_that_is_damaged_is_left_out_and_named(made: Any, exfat_client: An
     assert served.contents("whole") == BIG
 
 
-def test_a_directory_that_lies_in_itself_is_an_error(made: Any, exfat_client: Any) -> None:
+def test_an_exfat_directory_that_contains_itself_is_an_error(made: Any, exfat_client: Any) -> None:
     made.stream("inner", 20, little(made.first_cluster("DIR"), 4))
     made.stream("inner", 24, little(4096, 8))
     made.image[made.entry_set("inner") + 4] = 0x10
@@ -163,7 +165,7 @@ def test_a_directory_that_lies_in_itself_is_an_error(made: Any, exfat_client: An
     assert [file.name for file in served.listing("DIR")] == ["inner"]
 
 
-def test_a_directory_that_is_shorter_than_its_length_is_listed_so_far(made: Any, exfat_client: Any) -> None:
+def test_an_exfat_directory_that_is_shorter_than_its_length_is_listed_up_to_there(made: Any, exfat_client: Any) -> None:
     made.stream("DIR", 24, little(3 * 4096, 8))
     made.stream("DIR", 8, little(3 * 4096, 8))
     served = exfat_client(made.image)
@@ -171,7 +173,7 @@ def test_a_directory_that_is_shorter_than_its_length_is_listed_so_far(made: Any,
     assert "it has 1 clusters, and 12288 bytes take 3" in served.server.take_reports()[-1]
 
 
-def test_valid_bytes_beyond_the_length_are_named_and_bounded(made: Any, exfat_client: Any) -> None:
+def test_a_valid_length_beyond_the_file_length_is_named_and_bounded(made: Any, exfat_client: Any) -> None:
     served = exfat_client(made.stream("other", 8, little(1 << 40, 8)).image)
     assert "has 1099511627776 valid bytes of 5" in served.server.take_reports()[0]
     assert served.contents("other") == b"other"
@@ -211,7 +213,7 @@ def test_without_a_bitmap_free_space_is_not_known(made: Any, exfat_client: Any) 
         assert served.contents("whole") == BIG
 
 
-def test_sizes_that_no_disk_holds_cost_nothing(made: Any, exfat_client: Any) -> None:
+def test_sizes_that_no_disk_holds_cost_no_memory_or_time(made: Any, exfat_client: Any) -> None:
     huge = little((1 << 63) - 1, 8)
     for name in ("chained", "whole", "DIR"):
         made.stream(name, 8, huge)

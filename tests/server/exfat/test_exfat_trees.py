@@ -91,7 +91,7 @@ def mounted(device: str, folder: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("sector", [512, 1024, 2048, 4096])
-def test_what_exfat_fuse_wrote_comes_back(
+def test_files_that_exfat_fuse_wrote_are_read_back(
     tmp_path: Path, exfat_client: Any, host_tool: Callable[..., str], sector: int
 ) -> None:
     image = tmp_path / "fuse.img"
@@ -130,7 +130,7 @@ def fill(folder: Path, files: dict[str, bytes]) -> None:
 @pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("start", [0, 63])
-def test_what_our_formatter_writes_is_read_by_us_and_others(
+def test_volumes_that_our_formatter_writes_are_read_by_callgate_and_others(
     exfat_image: Any, exfat_client: Any, host_tool: Callable[..., str], layout: str, start: int
 ) -> None:
     made = exfat_image(tree_of(FILES), scattered=LAYOUTS[layout])
@@ -179,7 +179,7 @@ CLUSTER_SIZES = (512, 1024, 2048, 4096, 8192, 32 << 10, 128 << 10, 1 << 20, 4 <<
 
 @pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("cluster", CLUSTER_SIZES)
-def test_every_size_of_cluster_that_mkfs_exfat_makes(
+def test_every_size_of_cluster_that_mkfs_exfat_makes_is_read(
     tmp_path: Path, exfat_client: Any, host_tool: Callable[..., str], cluster: int
 ) -> None:
     """A file is added to its volume by hand; fsck.exfat says that it is sound, and sleuthkit reads the same."""
@@ -259,7 +259,7 @@ def test_names_are_compared_by_the_volumes_own_table(exfat_image: Any, exfat_cli
         assert served.request(Operation.OPEN, path).error is error, path
 
 
-def test_times_are_those_that_were_recorded(exfat_image: Any, exfat_client: Any) -> None:
+def test_exfat_times_are_those_that_were_recorded(exfat_image: Any, exfat_client: Any) -> None:
     served = exfat_client(exfat_image(tree_of(FILES)).image)
     assert {file.modified for file in served.listing("")} == {1_700_000_001}
 
@@ -268,7 +268,7 @@ def test_times_are_those_that_were_recorded(exfat_image: Any, exfat_client: Any)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("valid", [0, 1, 511, 512, 4096, 5000, 8191, 8192, 69_999, 70_000])
 @pytest.mark.parametrize("start", [0, 3])
-def test_what_was_never_written_is_zeros_whatever_the_disk_holds(
+def test_parts_of_a_file_that_were_never_written_are_zeros_whatever_the_disk_holds(
     exfat_image: Any, exfat_client: Any, layout: str, valid: int, start: int
 ) -> None:
     data = random.Random(3).randbytes(70_000)

@@ -82,7 +82,7 @@ def read_until_error(served: Any, path: str) -> tuple[bytes, ErrorCode, list[str
 
 
 class TestPointers:
-    def test_out_of_the_volume_end_the_file_there(self, pointers: Disk, ext_client: Any) -> None:
+    def test_pointers_out_of_the_volume_end_the_file_there(self, pointers: Disk, ext_client: Any) -> None:
         disk = pointers
         inode = disk.inode("file")
         disk.put(inode + 40 + 4 * 5, 0xFFFF_FFF0)
@@ -91,13 +91,13 @@ class TestPointers:
         number = disk.inode_number("file")
         assert reports == [f"d0p1: inode {number}: block 5 of the file is block 4294967280, the volume has up to 9215"]
 
-    def test_to_the_superblock_are_no_data(self, pointers: Disk, ext_client: Any) -> None:
+    def test_pointers_to_the_superblock_are_not_data(self, pointers: Disk, ext_client: Any) -> None:
         pointers.put(pointers.inode("file") + 40, 1)
         data, error, _ = read_until_error(ext_client(pointers.raw), "file")
         assert (data, error) == (b"", ErrorCode.CORRUPT)
 
     @pytest.mark.parametrize(("level", "slot", "first"), [(1, 12, 12), (2, 13, 268)])
-    def test_to_indirect_blocks_outside_the_volume(
+    def test_pointers_to_indirect_blocks_outside_the_volume_end_the_file(
         self, pointers: Disk, ext_client: Any, level: int, slot: int, first: int
     ) -> None:
         pointers.put(pointers.inode("file") + 40 + 4 * slot, 0x7000_0000)
@@ -105,14 +105,14 @@ class TestPointers:
         assert (data, error) == (DATA[: first * KIB], ErrorCode.CORRUPT)
         assert f"an indirect block of level {level} is block {0x70000000}" in reports[0]
 
-    def test_in_a_circle_end_the_file(self, pointers: Disk, ext_client: Any) -> None:
+    def test_pointers_in_a_circle_end_the_file(self, pointers: Disk, ext_client: Any) -> None:
         double = pointers.word(pointers.inode("file") + 40 + 4 * 13)
         pointers.put(double * KIB, double)
         data, error, reports = read_until_error(ext_client(pointers.raw), "file")
         assert (data, error) == (DATA[: 268 * KIB], ErrorCode.CORRUPT)
         assert f"indirect block {double} of level 1 is among those that lead to it" in reports[0]
 
-    def test_in_a_block_that_cannot_be_read(self, pointers: Disk, ext_client: Any) -> None:
+    def test_pointers_in_a_block_that_cannot_be_read_are_an_io_error(self, pointers: Disk, ext_client: Any) -> None:
         single = pointers.word(pointers.inode("file") + 40 + 4 * 12)
         served = ext_client(pointers.raw)
         served.rehearsal.bad_sectors = {single * 2}
@@ -120,7 +120,7 @@ class TestPointers:
         assert (data, error) == (DATA[: 12 * KIB], ErrorCode.IO_ERROR)
         assert f"indirect block {single} of level 1: reading sectors {single * 2}" in reports[0]
 
-    def test_of_a_size_that_they_cannot_reach(self, pointers: Disk, ext_client: Any) -> None:
+    def test_pointers_cannot_reach_the_end_of_an_impossible_size(self, pointers: Disk, ext_client: Any) -> None:
         inode = pointers.inode("file")
         pointers.put(inode + 4, 0xFFFF_FFFF)
         pointers.put(inode + 108, 0x7FFF_FFFF)
@@ -144,38 +144,40 @@ class TestExtents:
         assert served.contents("other") == b"unharmed\n"
         return str(reports[0])
 
-    def test_whose_node_is_none(self, extents: Disk, ext_client: Any) -> None:
+    def test_extents_whose_node_has_no_magic_number_are_refused(self, extents: Disk, ext_client: Any) -> None:
         node = self.node(extents)
         extents.put(node, 0x1234, 2)
         text = f"extent node in block {node // KIB}: magic number 0x1234, expected 0xf30a"
         assert text in self.refused(extents, ext_client)
 
-    def test_whose_depths_do_not_fit(self, extents: Disk, ext_client: Any) -> None:
+    def test_extents_whose_depths_do_not_fit_are_refused(self, extents: Disk, ext_client: Any) -> None:
         extents.put(self.node(extents) + 6, 1, 2)
         assert "depth 1, expected 0" in self.refused(extents, ext_client)
         extents.put(extents.inode("comb") + 40 + 6, 6, 2)
         assert "extent tree of depth 6; at most 5 can be" in self.refused(extents, ext_client)
 
-    def test_that_are_more_than_fit(self, extents: Disk, ext_client: Any) -> None:
+    def test_extents_that_are_more_than_fit_are_refused(self, extents: Disk, ext_client: Any) -> None:
         extents.put(self.node(extents) + 2, 85, 2)
         assert "85 entries, 84 fit" in self.refused(extents, ext_client)
 
-    def test_that_overlap(self, extents: Disk, ext_client: Any) -> None:
+    def test_extents_that_overlap_are_refused(self, extents: Disk, ext_client: Any) -> None:
         extents.put(self.node(extents) + 12 + 4, 5, 2)  # ee_len of the first, the second begins at 4
         assert "the entries for blocks 0 and 4 overlap" in self.refused(extents, ext_client)
 
-    def test_that_have_no_blocks(self, extents: Disk, ext_client: Any) -> None:
+    def test_extents_that_have_no_blocks_are_refused(self, extents: Disk, ext_client: Any) -> None:
         extents.put(self.node(extents) + 12 + 4, 0, 2)
         assert "the extent for block 0 has no blocks" in self.refused(extents, ext_client)
 
-    def test_whose_root_points_to_itself_or_away(self, extents: Disk, ext_client: Any) -> None:
+    def test_extents_whose_root_points_to_itself_or_out_of_the_volume_are_refused(
+        self, extents: Disk, ext_client: Any
+    ) -> None:
         pointer = extents.inode("comb") + 40 + 12 + 4
         extents.put(pointer, 0x9999_9999)
         assert f"the node for block 0 is block {0x9999_9999}, outside the volume" in self.refused(extents, ext_client)
         extents.put(pointer, extents.inode("comb") // KIB)
         assert "magic number" in self.refused(extents, ext_client)
 
-    def test_outside_the_volume_end_the_file_there(self, extents: Disk, ext_client: Any) -> None:
+    def test_extents_outside_the_volume_end_the_file_there(self, extents: Disk, ext_client: Any) -> None:
         third = self.node(extents) + 12 * 3
         extents.put(third + 6, 1, 2)  # ee_start_hi
         data, error, reports = read_until_error(ext_client(extents.raw), "comb")
@@ -183,7 +185,9 @@ class TestExtents:
         assert error is ErrorCode.CORRUPT
         assert "block 8 of the file is block 42949" in reports[0]
 
-    def test_that_run_over_the_end_of_the_volume(self, extents: Disk, ext_client: Any) -> None:
+    def test_extents_that_run_over_the_end_of_the_volume_end_the_file_there(
+        self, extents: Disk, ext_client: Any
+    ) -> None:
         first = extents.inode("file") + 40 + 12
         extents.put(first + 8, 9216 - 7)
         data, error, reports = read_until_error(ext_client(extents.raw), "file")
@@ -194,7 +198,7 @@ class TestExtents:
 
 class TestDirectories:
     @pytest.mark.parametrize("length", [0, 4, 8, 10, 13, 1025, 65532])
-    def test_whose_record_has_an_impossible_length_are_read_up_to_there(
+    def test_directories_whose_record_has_an_impossible_length_are_read_up_to_there(
         self, disk: Disk, ext_client: Any, length: int
     ) -> None:
         block = disk.block("dir", 0) * KIB
@@ -209,7 +213,9 @@ class TestDirectories:
         assert "and its directory is damaged: block 0, offset 36" in served.server.take_reports()[0]
 
     @pytest.mark.parametrize(("offset", "byte"), [(6, 200), (6, 0), (8, ord("/")), (8, 0)])
-    def test_whose_record_has_no_name_miss_it_alone(self, disk: Disk, ext_client: Any, offset: int, byte: int) -> None:
+    def test_directories_whose_record_has_no_name_lack_only_that_record(
+        self, disk: Disk, ext_client: Any, offset: int, byte: int
+    ) -> None:
         block = disk.block("dir", 0) * KIB
         disk.put(block + 24 + offset, byte, 1)
         served = ext_client(disk.raw)
@@ -218,7 +224,9 @@ class TestDirectories:
         assert report.startswith("d0p1: directory /dir is damaged: block 0, offset 24: ")
 
     @pytest.mark.parametrize("number", [0xFFFF_FFFF, 2000])
-    def test_that_name_an_inode_that_is_not_there_list_the_name(self, disk: Disk, ext_client: Any, number: int) -> None:
+    def test_directories_that_name_a_missing_inode_list_the_name(
+        self, disk: Disk, ext_client: Any, number: int
+    ) -> None:
         disk.put(disk.block("dir", 0) * KIB + 24, number)
         served = ext_client(disk.raw)
         assert [(file.name, file.size) for file in served.listing("dir")] == [("a", 0), ("b", 7)]
@@ -227,14 +235,14 @@ class TestDirectories:
         assert f"inode {number}" in served.server.take_reports()[0]
         assert served.contents("dir/b") == b"second\n"
 
-    def test_that_are_their_own_parents_are_refused(self, disk: Disk, ext_client: Any) -> None:
+    def test_directories_that_are_their_own_parents_are_refused(self, disk: Disk, ext_client: Any) -> None:
         disk.put(disk.block("dir", 0) * KIB + 24, 2)
         served = ext_client(disk.raw)
         assert served.listing("dir")[0].attributes & FileAttributes.DIRECTORY
         assert served.request(Operation.LOCK_DIRECTORY, "dir/a").error is ErrorCode.CORRUPT
         assert "directory loop, inode 2 is one of its own parents" in served.server.take_reports()[0]
 
-    def test_that_cannot_be_read_are_empty_until_they_can(self, disk: Disk, ext_client: Any) -> None:
+    def test_directories_that_cannot_be_read_are_empty_until_they_can(self, disk: Disk, ext_client: Any) -> None:
         served = ext_client(disk.raw)
         served.rehearsal.bad_sectors = {disk.block("dir", 0) * 2 + 1}
         assert served.listing("dir") == []
@@ -244,7 +252,9 @@ class TestDirectories:
         assert [file.name for file in served.listing("dir")] == ["a", "b"]
         assert served.contents("dir/a") == b"first\n"
 
-    def test_whose_inodes_cannot_be_read_are_listed_without_sizes(self, ext_image: Any, ext_client: Any) -> None:
+    def test_directories_whose_inodes_cannot_be_read_are_listed_without_sizes(
+        self, ext_image: Any, ext_client: Any
+    ) -> None:
         image = ext_image()
         for number in range(40):
             (image.folder / f"{number:02}").write_bytes(b"x" * number)
@@ -259,7 +269,7 @@ class TestDirectories:
         served.rehearsal.bad_sectors = set()
         assert [file.size for file in served.listing("") if file.name != "lost+found"] == list(range(40))
 
-    def test_with_a_hole_lose_what_was_there(self, pointers: Disk, ext_client: Any) -> None:
+    def test_directories_with_a_hole_lack_the_records_of_the_hole(self, pointers: Disk, ext_client: Any) -> None:
         pointers.put(pointers.inode("dir") + 40, 0)
         served = ext_client(pointers.raw)
         assert served.listing("dir") == []
@@ -271,7 +281,7 @@ class TestInodes:
         ("offset", "size", "value", "text"),
         [(0, 2, 0x3000, "i_mode 0o30000 is of no type"), (0, 2, 0, "is free"), (26, 2, 0, "is free")],
     )
-    def test_that_are_none_are_refused(
+    def test_inodes_that_do_not_exist_are_refused(
         self, disk: Disk, ext_client: Any, offset: int, size: int, value: int, text: str
     ) -> None:
         disk.put(disk.inode("file") + offset, value, size)
@@ -281,14 +291,16 @@ class TestInodes:
         assert text in report
 
     @pytest.mark.parametrize("flag", [0x1000_0000, 0x800])
-    def test_whose_data_are_inline_or_encrypted_are_not_supported(self, disk: Disk, ext_client: Any, flag: int) -> None:
+    def test_inodes_whose_data_are_inline_or_encrypted_are_not_supported(
+        self, disk: Disk, ext_client: Any, flag: int
+    ) -> None:
         inode = disk.inode("file")
         disk.put(inode + 32, disk.word(inode + 32) | flag)
         served = ext_client(disk.raw)
         assert read_until_error(served, "file")[:2] == (b"", ErrorCode.NOT_SUPPORTED)
 
     @pytest.mark.parametrize("size", [0, 1024, 0xFFFF_FFFF])
-    def test_of_links_of_impossible_length_are_refused(self, disk: Disk, ext_client: Any, size: int) -> None:
+    def test_inodes_of_links_of_impossible_length_are_refused(self, disk: Disk, ext_client: Any, size: int) -> None:
         disk.put(disk.inode("link") + 4, size)
         served = ext_client(disk.raw)
         assert served.request(Operation.OPEN, "link").error is ErrorCode.CORRUPT
@@ -301,7 +313,7 @@ class TestGroups:
         return 2 * KIB + group * size
 
     @pytest.mark.parametrize("table", [0, 1, 9216, 0xFFFF_FFFF])
-    def test_whose_descriptor_is_garbage_have_a_backup(self, disk: Disk, ext_client: Any, table: int) -> None:
+    def test_groups_whose_descriptor_is_garbage_use_the_backup(self, disk: Disk, ext_client: Any, table: int) -> None:
         offset = self.descriptor(disk, 0)
         disk.put(offset + 8, table)
         served = ext_client(disk.raw)
@@ -311,21 +323,21 @@ class TestGroups:
         assert "descriptor of group 0, block 2, offset 0: its inode table" in reports[0]
         assert reports[0].endswith("; the backup in block 8194 is used instead")
 
-    def test_without_a_good_descriptor_cost_only_their_inodes(self, disk: Disk, ext_client: Any) -> None:
+    def test_groups_without_a_good_descriptor_cost_only_their_inodes(self, disk: Disk, ext_client: Any) -> None:
         for base in (2 * KIB, 8194 * KIB):
             disk.put(base + self.descriptor(disk, 1) - 2 * KIB + 8, 0)
         served = ext_client(disk.raw)
         assert served.contents("file") == DATA
         assert any("descriptor of group 1" in report for report in served.server.take_reports())
 
-    def test_without_a_first_one_have_no_root(self, disk: Disk, ext_client: Any) -> None:
+    def test_volumes_without_a_usable_first_group_have_no_root(self, disk: Disk, ext_client: Any) -> None:
         for base in (2 * KIB, 8194 * KIB):
             disk.put(base + 8, 0)
         with pytest.raises(Exception, match="root directory: descriptor of group 0") as caught:
             ext_client(disk.raw)
         assert caught.value.code is ErrorCode.CORRUPT
 
-    def test_whose_bitmap_contradicts_the_descriptor_are_reported(self, disk: Disk, ext_client: Any) -> None:
+    def test_groups_whose_bitmap_contradicts_the_descriptor_are_reported(self, disk: Disk, ext_client: Any) -> None:
         offset = self.descriptor(disk, 0)
         bitmap = disk.word(offset) * KIB
         disk.raw[bitmap + 1000] = 0xFF ^ disk.raw[bitmap + 1000]

@@ -36,7 +36,7 @@ class TestManyGroups:
             (image.folder / f"dir{number}" / "file").write_bytes(b"%d\n" % number)
         return image.format("160M", "-t", "ext2", "-b", "1024", "-g", "512", "-N", "2560")
 
-    def test_are_counted_by_their_descriptors(self, image: Any, ext_client: Any) -> None:
+    def test_free_blocks_of_many_groups_are_counted_by_their_descriptors(self, image: Any, ext_client: Any) -> None:
         said = numbers(image)
         assert said["Block count"] // 512 > BITMAPS_COUNTED
         served = ext_client(image.view())
@@ -44,7 +44,7 @@ class TestManyGroups:
         assert len(served.rehearsal.calls) < 100
         assert served.server.take_reports() == []
 
-    def test_hold_inodes_everywhere(self, image: Any, ext_client: Any) -> None:
+    def test_inodes_of_every_group_are_found(self, image: Any, ext_client: Any) -> None:
         served = ext_client(image.view())
         inodes = {file.identifier for file in served.listing("")}
         assert len({(inode - 1) // 8 for inode in inodes}) > 20, "mke2fs put them all together"
@@ -65,7 +65,7 @@ class TestCopiesOfDescriptors:
             "-t ext4 -b 1024 -g 1024 -O sparse_super2,^resize_inode",
         ],
     )
-    def test_are_used_where_the_first_is_garbage(
+    def test_copies_of_descriptors_are_used_where_the_first_is_garbage(
         self, options: str, ext_image: Callable[[], Any], ext_client: Any
     ) -> None:
         image = ext_image()
@@ -83,7 +83,9 @@ class TestCopiesOfDescriptors:
         assert report.startswith(f"d0p1: descriptor of group 0, block {first}, offset 0: its inode table of ")
         assert report.endswith(f"; the backup in block {copy} is used instead")
 
-    def test_of_later_meta_groups_are_found(self, ext_image: Callable[[], Any], ext_client: Any) -> None:
+    def test_copies_of_descriptors_of_later_meta_groups_are_found(
+        self, ext_image: Callable[[], Any], ext_client: Any
+    ) -> None:
         """With 1 KiB blocks and 64-byte descriptors, 16 groups share a block of descriptors."""
         image = ext_image()
         image.format("48M", "-t", "ext4", "-b", "1024", "-g", "1024", "-O", "meta_bg,^resize_inode")
@@ -111,7 +113,7 @@ class TestCopiesOfDescriptors:
         (128, -100, -100),
     ],
 )
-def test_times_go_as_far_as_the_inode_does(
+def test_times_are_as_wide_as_the_inode_has_room_for(
     size: int, time: int, expected: int, ext_image: Callable[[], Any], ext_client: Any
 ) -> None:
     image = ext_image()

@@ -54,7 +54,7 @@ def image(request: pytest.FixtureRequest, ext_image: Callable[[], Any]) -> Any:
     return image
 
 
-def test_links_lead_where_they_say(image: Any, ext_client: Any) -> None:
+def test_symbolic_links_of_ext_volumes_lead_to_their_targets(image: Any, ext_client: Any) -> None:
     served = ext_client(image.view())
     assert len(LINKS["of 59 bytes"]) == 59
     assert len(LINKS["of 60 bytes"]) == 60
@@ -109,7 +109,7 @@ def test_links_cannot_make_a_path_without_end(ext_image: Callable[[], Any], ext_
 @pytest.mark.parametrize(
     ("name", "kind"), [("pipe", "FIFO"), ("terminal", "character device"), ("drive", "block device")]
 )
-def test_what_is_no_file_is_listed_and_cannot_be_opened(image: Any, ext_client: Any, name: str, kind: str) -> None:
+def test_devices_and_pipes_are_listed_and_cannot_be_opened(image: Any, ext_client: Any, name: str, kind: str) -> None:
     served = ext_client(image.view())
     (found,) = [file for file in served.listing("") if file.name == name]
     assert found.attributes & ~FileAttributes.READ_ONLY == FileAttributes.SYSTEM

@@ -36,7 +36,7 @@ def read(served: Any, number: int, position: int, size: int) -> bytes:
 
 @pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("options", ["-t ext2 -b 1024", "-t ext3 -b 4096", "-t ext4 -b 1024"])
-def test_the_ends_of_every_level_of_a_map_and_the_holes_between(
+def test_the_ends_of_every_level_of_a_block_map_and_the_holes_between_are_read(
     options: str, ext_image: Callable[[], Any], ext_client: Any
 ) -> None:
     image = ext_image()
@@ -56,7 +56,7 @@ def test_the_ends_of_every_level_of_a_map_and_the_holes_between(
     assert served.server.take_reports() == []
 
 
-def test_a_hole_of_gigabytes_is_a_few_replies_without_a_sector_of_the_disk(
+def test_a_hole_of_gigabytes_takes_a_few_replies_and_no_sector_of_the_disk(
     ext_image: Callable[[], Any], ext_client: Any
 ) -> None:
     image = ext_image()
@@ -73,7 +73,9 @@ def test_a_hole_of_gigabytes_is_a_few_replies_without_a_sector_of_the_disk(
 
 
 @pytest.mark.parametrize(("pieces", "depth"), [(3, 0), (60, 1), (1500, 2)])
-def test_extent_trees_of_every_depth(pieces: int, depth: int, ext_image: Callable[[], Any], ext_client: Any) -> None:
+def test_extent_trees_of_every_depth_are_read(
+    pieces: int, depth: int, ext_image: Callable[[], Any], ext_client: Any
+) -> None:
     image = ext_image()
     generator = random.Random(pieces)
     sparse(image.folder / "comb", pieces * 5 * KIB, {n * 5 * KIB: generator.randbytes(2 * KIB) for n in range(pieces)})
@@ -102,7 +104,7 @@ def test_extents_that_have_no_data_yet_read_as_zeros(ext_image: Callable[[], Any
 
 
 @pytest.mark.parametrize("options", ["-t ext3 -b 1024", "-t ext4 -b 4096"])
-def test_a_file_in_the_gaps_that_others_left(options: str, ext_image: Callable[[], Any], ext_client: Any) -> None:
+def test_a_file_in_the_gaps_between_others_is_read(options: str, ext_image: Callable[[], Any], ext_client: Any) -> None:
     image = ext_image()
     for number in range(400):
         (image.folder / f"filler {number}").write_bytes(b"x" * 5000)
@@ -122,7 +124,7 @@ def test_a_file_in_the_gaps_that_others_left(options: str, ext_image: Callable[[
 class TestDirectories:
     @pytest.mark.thorough(one_in=3)
     @pytest.mark.parametrize("options", ["-t ext2 -b 1024", "-t ext4 -b 1024", "-t ext4 -b 4096 -I 128"])
-    def test_hashed_ones_are_read_like_any_other(
+    def test_hashed_directories_are_read_like_any_other(
         self, options: str, ext_image: Callable[[], Any], ext_client: Any
     ) -> None:
         image = ext_image()
@@ -138,7 +140,9 @@ class TestDirectories:
         assert served.contents(f"dir/{names[777]}") == b""
         assert served.server.take_reports() == []
 
-    def test_a_block_of_64_kib_is_one_record_long(self, ext_image: Callable[[], Any], ext_client: Any) -> None:
+    def test_a_directory_record_can_be_as_long_as_a_block_of_64_kib(
+        self, ext_image: Callable[[], Any], ext_client: Any
+    ) -> None:
         image = ext_image()
         (image.folder / "dir").mkdir()
         for number in range(600):
@@ -153,7 +157,7 @@ class TestDirectories:
         assert {file.name for file in served.listing("dir")} == names
         assert served.server.take_reports() == []
 
-    def test_names_that_are_no_utf_8_can_be_listed_and_opened(
+    def test_names_that_are_not_utf_8_can_be_listed_and_opened(
         self, ext_image: Callable[[], Any], ext_client: Any
     ) -> None:
         image = ext_image()
@@ -165,7 +169,7 @@ class TestDirectories:
         assert served.contents(name) == b"latin 1\n"
         assert served.request(Operation.OPEN, "x" * 256).error is ErrorCode.NAME_TOO_LONG
 
-    def test_the_largest_ones_are_listed_as_far_as_a_reply_goes_and_all_can_be_opened(
+    def test_the_largest_directories_are_listed_up_to_the_size_of_a_reply_and_every_file_can_be_opened(
         self, ext_image: Callable[[], Any], ext_client: Any
     ) -> None:
         image = ext_image()

@@ -135,7 +135,7 @@ def read_some(served: Any, path: str) -> int:
 
 
 @pytest.mark.timeout(600)
-def test_no_mutant_does_harm(volume: Volume, ext_client: Any, mutator: Any, mutants: int) -> None:
+def test_no_damaged_ext_volume_does_harm(volume: Volume, ext_client: Any, mutator: Any, mutants: int) -> None:
     mutated, _ = mutator
 
     def aim(generator: random.Random) -> None:

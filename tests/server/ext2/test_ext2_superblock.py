@@ -42,7 +42,7 @@ def without_backups(image: bytearray) -> bytearray:
 
 class TestFeatures:
     @pytest.mark.parametrize("feature", ["inline_data", "encrypt", "casefold"])
-    def test_that_are_not_known_are_refused_by_the_names_of_mke2fs(
+    def test_unknown_features_are_refused_by_the_names_of_mke2fs(
         self, feature: str, ext_image: Callable[[], Any], ext_client: Any
     ) -> None:
         image = ext_image().format("4M", "-t", "ext4", "-O", feature)
@@ -52,7 +52,7 @@ class TestFeatures:
             ext_client(image.view())
         assert caught.value.code is ErrorCode.NOT_SUPPORTED
 
-    def test_the_journal_of_another_volume_is_called_that(self, ext_image: Callable[[], Any], ext_client: Any) -> None:
+    def test_the_journal_device_of_another_volume_is_named(self, ext_image: Callable[[], Any], ext_client: Any) -> None:
         image = ext_image().format("4M", "-O", "journal_dev")
         with pytest.raises(MountError, match=r"^superblock: this is the journal of another volume"):
             ext_client(image.view())
@@ -61,22 +61,20 @@ class TestFeatures:
     @pytest.mark.parametrize(
         ("bits", "names"), [(0x1, "compression"), (0x8, "journal_dev"), (0x1000, "dirdata"), (0x8008_0000, "I19, I31")]
     )
-    def test_that_nobody_makes_any_more_or_yet_are_refused(
-        self, image: Any, ext_client: Any, bits: int, names: str
-    ) -> None:
+    def test_features_that_no_tool_makes_are_refused(self, image: Any, ext_client: Any, bits: int, names: str) -> None:
         raw = image.read()
         put(raw, 0x60, word(raw, 0x60) | bits)
         with pytest.raises(MountError, match=f"needs feature {names}, which callgate does not know"):
             ext_client(raw)
         assert Ext2Server.probe(bytes(raw[:65536])) == "ext4"
 
-    def test_that_matter_to_writers_alone_do_not_matter(self, image: Any, ext_client: Any) -> None:
+    def test_features_that_matter_only_to_writers_are_accepted(self, image: Any, ext_client: Any) -> None:
         raw = image.read()
         put(raw, 0x5C, word(raw, 0x5C) | 0xFFFF_F000)  # compatible
         put(raw, 0x64, word(raw, 0x64) | 0xFFFF_8000)  # read-only compatible
         assert ext_client(raw).contents("file") == b"text\n"
 
-    def test_of_a_journal_that_was_not_replayed_are_reported(self, image: Any, ext_client: Any) -> None:
+    def test_journals_that_were_not_replayed_are_reported(self, image: Any, ext_client: Any) -> None:
         raw = image.read()
         put(raw, 0x60, word(raw, 0x60) | 0x4)
         served = ext_client(raw)
@@ -87,7 +85,7 @@ class TestFeatures:
 
 class TestState:
     @pytest.mark.parametrize("state", [0, 2, 3])
-    def test_of_a_volume_that_was_not_unmounted_or_has_errors_is_dirty(
+    def test_a_volume_that_was_not_unmounted_or_has_errors_is_dirty(
         self, image: Any, ext_client: Any, state: int
     ) -> None:
         raw = image.read()
@@ -123,7 +121,9 @@ ABSURD = {
 class TestAbsurdNumbers:
     @pytest.mark.thorough(one_in=3)
     @pytest.mark.parametrize("field", ABSURD)
-    def test_are_named_with_their_place(self, image: Any, ext_client: Any, field: str) -> None:
+    def test_absurd_numbers_in_the_superblock_are_named_with_their_place(
+        self, image: Any, ext_client: Any, field: str
+    ) -> None:
         raw = without_backups(image.read())
         offset, size, value, expected = ABSURD[field]
         put(raw, offset, value, size)
@@ -134,7 +134,9 @@ class TestAbsurdNumbers:
 
     @pytest.mark.thorough(one_in=3)
     @pytest.mark.parametrize("field", ABSURD)
-    def test_are_replaced_by_the_backups(self, image: Any, ext_client: Any, field: str) -> None:
+    def test_absurd_numbers_in_the_superblock_are_replaced_by_those_of_the_backup(
+        self, image: Any, ext_client: Any, field: str
+    ) -> None:
         raw = image.read()
         offset, size, value, _ = ABSURD[field]
         put(raw, offset, value, size)
@@ -145,7 +147,7 @@ class TestAbsurdNumbers:
         assert report.endswith(f"; the backup in sector {sector} is used instead")
         assert f": {field} is {value} " in report
 
-    def test_never_cost_more_than_a_refusal(self, image: Any, ext_client: Any) -> None:
+    def test_absurd_numbers_in_the_superblock_cause_at_most_a_refusal(self, image: Any, ext_client: Any) -> None:
         raw = image.read()
         for offset, value in product((0, 4, 32, 36, 40), (1, 8, 0x7FFF_FFFF, 0xFFFF_FFF8, 0xFFFF_FFFF)):
             sound = word(raw, offset)
@@ -157,7 +159,7 @@ class TestAbsurdNumbers:
                 assert len(served.rehearsal.calls) < 4000, (offset, value)
             put(raw, offset, sound)
 
-    def test_of_a_truncated_image_do_not_hide_what_is_there(self, image: Any, ext_client: Any) -> None:
+    def test_a_truncated_ext_image_is_read_as_far_as_it_goes(self, image: Any, ext_client: Any) -> None:
         raw = image.read()
         half = raw[: len(raw) // 2]
         served = ext_client(half)
@@ -170,11 +172,13 @@ class TestAbsurdNumbers:
 
 
 class TestProbe:
-    def test_knows_nothing_of_what_is_no_superblock(self) -> None:
+    def test_the_ext_probe_claims_nothing_without_a_superblock(self) -> None:
         for first in (b"", bytes(1023), bytes(1500), bytes(65536), b"\xff" * 65536):
             assert Ext2Server.probe(first) is None
 
-    def test_leaves_a_fat_alone_whose_entries_look_like_the_magic_number(self, fat_image: Callable[..., Any]) -> None:
+    def test_the_ext_probe_does_not_claim_a_fat_whose_entries_look_like_the_magic_number(
+        self, fat_image: Callable[..., Any]
+    ) -> None:
         raw = fat_image(32_000, "-F", "16", "-s", "1", "-R", "1").read()
         raw[1024 + 56 : 1024 + 58] = b"\x53\xef"
         assert Ext2Server.probe(bytes(raw[:65536])) is None
@@ -183,17 +187,19 @@ class TestProbe:
         assert Ext2Server.probe(bytes(raw[:65536])) is None
         assert FatServer.probe(bytes(raw[:65536])) == "fat16"
 
-    def test_claims_a_volume_that_a_boot_loader_is_in_front_of(self, image: Any) -> None:
+    def test_the_ext_probe_claims_a_volume_with_a_boot_loader_in_front(self, image: Any) -> None:
         raw = image.read()
         raw[0:3], raw[510:512] = b"\xeb\x3c\x90", b"\x55\xaa"
         assert Ext2Server.probe(bytes(raw[:65536])) in {"ext2", "ext4"}
 
-    def test_of_a_partition_that_ends_early_is_refused(self, image: Any, ext_client: Any) -> None:
+    def test_the_ext_probe_refuses_a_partition_that_ends_before_the_superblock(
+        self, image: Any, ext_client: Any
+    ) -> None:
         with pytest.raises(MountError, match="the partition of 3 sectors ends before it"):
             ext_client(image.read()[:1536])
 
 
-def test_a_root_directory_that_is_none_is_refused(image: Any, ext_client: Any) -> None:
+def test_a_root_inode_that_is_not_a_directory_is_refused(image: Any, ext_client: Any) -> None:
     image.change("set_inode_field <2> mode 0100644")
     with pytest.raises(MountError, match="root directory: inode 2 is not a directory"):
         ext_client(image.view())

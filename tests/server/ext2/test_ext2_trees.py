@@ -90,7 +90,9 @@ def debugfs_listing(image: Any, folder: str) -> dict[str, tuple[int, int, int]]:
 
 class TestEveryKindOfVolume:
     @pytest.mark.thorough(one_in=3)
-    def test_gives_every_byte_every_name_and_every_free_block(self, populated: Any, ext_client: Any) -> None:
+    def test_every_kind_of_ext_volume_shows_every_byte_name_and_free_block(
+        self, populated: Any, ext_client: Any
+    ) -> None:
         served = ext_client(populated.view())
         for path, source in populated.files().items():
             assert served.contents(path) == source.read_bytes(), path
@@ -129,7 +131,7 @@ class TestEveryKindOfVolume:
         assert volume.registers.ebx == (int(said["Filesystem UUID"][:8], 16) if revised else 0)
 
     @pytest.mark.thorough(one_in=3)
-    def test_is_named_as_blkid_names_it(self, populated: Any, host_tool: Any) -> None:
+    def test_every_kind_of_ext_volume_is_named_as_blkid_names_it(self, populated: Any, host_tool: Any) -> None:
         named = host_tool("blkid", "-p", "-o", "value", "-s", "TYPE", populated.path).strip()
         head = bytes(populated.view()[:65536])
         assert Ext2Server.probe(head) == named
@@ -138,7 +140,7 @@ class TestEveryKindOfVolume:
 @pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("start", [0, 1, 63, 2048, 2049, 2055])
 @pytest.mark.parametrize("options", ["-t ext2 -b 1024", "-t ext4 -b 4096"])
-def test_pieces_never_cross_a_block_of_the_disk_wherever_the_partition_starts(
+def test_pieces_of_ext_files_never_cross_a_block_of_the_disk_wherever_the_partition_starts(
     start: int, options: str, ext_image: Callable[[], Any], ext_client: Any
 ) -> None:
     image = make(ext_image(), options, "8M")
@@ -156,7 +158,7 @@ def test_pieces_never_cross_a_block_of_the_disk_wherever_the_partition_starts(
     assert served.contents("sparse") == sparse
 
 
-def test_the_server_is_found_through_its_entry_point() -> None:
+def test_the_ext_server_is_found_through_its_entry_point() -> None:
     (found,) = entry_points(group="callgate.servers", name="ext2")
     assert found.load() is Ext2Server
 
@@ -175,7 +177,7 @@ def test_two_opens_of_one_file_have_its_inode_as_identity(ext_image: Callable[[]
     assert len({registers.eax for registers in opens.values()}) == 4
 
 
-def test_closing_what_is_not_open_is_refused(ext_image: Callable[[], Any], ext_client: Any) -> None:
+def test_closing_a_file_that_is_not_open_is_refused(ext_image: Callable[[], Any], ext_client: Any) -> None:
     served = ext_client(ext_image().format("1M").view())
     assert served.request(Operation.CLOSE, eax=1).error is ErrorCode.BAD_HANDLE
     assert served.request(Operation.READ, ebx=1, ecx=1).error is ErrorCode.BAD_HANDLE
@@ -196,7 +198,7 @@ def test_mounting_a_volume_costs_four_reads_and_a_snapshot_of_it_serves_on(
     assert served.contents("sparse") == (image.folder / "sparse").read_bytes()
 
 
-def test_threads_that_are_inside_at_once_get_what_they_would_get_alone(
+def test_threads_that_run_at_once_in_the_ext_server_have_the_results_they_would_have_alone(
     ext_image: Callable[[], Any], ext_client: Any
 ) -> None:
     image = make(ext_image(), "-t ext2 -b 1024")

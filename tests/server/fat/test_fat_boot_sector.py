@@ -59,7 +59,7 @@ def start(image: bytes | bytearray | memoryview, sectors: int | None = None) -> 
 
 @pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize(("bits", "offset", "size", "value", "text"), ABSURD)
-def test_an_absurd_value_is_named(
+def test_an_absurd_value_in_the_fat_boot_sector_is_named(
     bits: int, offset: int, size: int, value: int, text: str, image_of: Callable[[int], bytearray]
 ) -> None:
     image = image_of(bits)
@@ -73,23 +73,25 @@ def test_an_absurd_value_is_named(
     assert FatServer.probe(bytes(image[:65536])) is not None, "a broken volume must be claimed to be reported"
 
 
-def test_an_empty_partition_is_named() -> None:
+def test_an_empty_partition_is_refused_as_fat_by_name() -> None:
     with pytest.raises(MountError, match="the partition is empty"):
         start(b"")
 
 
-def test_a_short_sector_is_named() -> None:
+def test_a_boot_sector_that_is_too_short_is_named() -> None:
     with pytest.raises(MountError, match="100 bytes are there, 512 are needed"):
         parse_boot_sector(bytes(100), 1000)
 
 
 @pytest.mark.parametrize("bits", [12, 16, 32])
-def test_a_volume_that_ends_before_its_partition_is_fine(bits: int, image_of: Callable[[int], bytearray]) -> None:
+def test_a_fat_volume_that_ends_before_its_partition_is_accepted(
+    bits: int, image_of: Callable[[int], bytearray]
+) -> None:
     assert start(image_of(bits) + bytes(5120)).volume.layout.bits == bits
 
 
 class TestBackupBootSector:
-    def test_is_used_when_the_first_is_bad(self, image_of: Callable[[int], bytearray]) -> None:
+    def test_the_backup_boot_sector_is_used_when_the_first_is_bad(self, image_of: Callable[[int], bytearray]) -> None:
         image = image_of(32)
         sound = start(image).volume.layout
         image[0:512] = bytes(512)
@@ -101,7 +103,7 @@ class TestBackupBootSector:
         assert report.startswith("d0p1: boot sector, offset 11: BPB_BytsPerSec is 0")
         assert report.endswith("the backup in disk sector 6 is used instead")
 
-    def test_is_found_with_larger_sectors(self, fat_image: Callable[..., Any]) -> None:
+    def test_the_backup_boot_sector_is_found_with_larger_sectors(self, fat_image: Callable[..., Any]) -> None:
         made = fat_image(300_000, "-F", "32", "-S", "4096", "-s", "1")
         with made.path.open("r+b") as file:
             file.write(b"\xff" * 512)
@@ -109,7 +111,7 @@ class TestBackupBootSector:
         assert FatServer.probe(bytes(image[:65536])) == "fat32"
         assert start(image).volume.layout.sector_bytes == 4096
 
-    def test_does_not_hide_what_is_wrong_with_the_first_when_it_is_no_better(
+    def test_the_error_of_the_first_boot_sector_is_reported_when_the_backup_is_no_better(
         self, image_of: Callable[[int], bytearray]
     ) -> None:
         image = image_of(32)
@@ -120,7 +122,7 @@ class TestBackupBootSector:
 
 class TestProbe:
     @pytest.mark.parametrize("bits", [12, 16, 32])
-    def test_claims_what_mkfs_made(self, bits: int, image_of: Callable[[int], bytearray]) -> None:
+    def test_the_fat_probe_claims_volumes_that_mkfs_made(self, bits: int, image_of: Callable[[int], bytearray]) -> None:
         image = image_of(bits)
         assert FatServer.probe(bytes(image[:65536])) == f"fat{bits}"
         assert FatServer.probe(bytes(image[:512])) == f"fat{bits}"
@@ -139,10 +141,10 @@ class TestProbe:
             b"\xeb\x76\x90EXFAT   " + bytes(499) + b"\x55\xaa",
         ],
     )
-    def test_leaves_everything_else_alone(self, first: bytes) -> None:
+    def test_the_fat_probe_claims_nothing_else(self, first: bytes) -> None:
         assert FatServer.probe(first) is None
 
-    def test_leaves_a_master_boot_record_alone(self) -> None:
+    def test_the_fat_probe_does_not_claim_a_master_boot_record(self) -> None:
         entry = (
             bytes([0x80, 1, 1, 0, 0x0C, 254, 255, 255]) + (2048).to_bytes(4, "little") + (99999).to_bytes(4, "little")
         )
@@ -204,7 +206,7 @@ def test_a_disk_that_cannot_be_read_is_an_io_error(image_of: Callable[[int], byt
 class TestRootEntriesOnFat32:
     """BPB_RootEntCnt should be 0; by the formula of the specification, clusters begin after as many records."""
 
-    def test_move_the_clusters_where_the_root_directory_lies_there(
+    def test_root_entries_on_fat32_move_the_clusters_if_the_root_directory_lies_there(
         self, fat_image: Callable[..., Any], client: Any
     ) -> None:
         """What Linux makes of such a volume, with its backup boot sector left as it was."""
@@ -218,7 +220,7 @@ class TestRootEntriesOnFat32:
         assert served.contents("HELLO.TXT") == b"hello\n"
         assert "BPB_RootEntCnt is 512, expected 0 on FAT32; clusters begin after" in served.server.take_reports()[0]
 
-    def test_are_not_used_where_the_root_directory_lies_right_behind_the_fats(
+    def test_root_entries_on_fat32_are_ignored_if_the_root_directory_lies_right_after_the_fats(
         self, fat_image: Callable[..., Any], client: Any
     ) -> None:
         made = fat_image(*FORMATS[32])

@@ -30,31 +30,31 @@ class TestGateCalls:
         assert not served.answer.error
         return [call.eax for call in served.rehearsal.calls[before:]]
 
-    def test_of_mounting_are_those_of_four_reads(self, served: Any) -> None:
+    def test_mounting_takes_the_gate_calls_of_four_reads(self, served: Any) -> None:
         """Boot sector, the FAT's entries for counting, its first window, the root directory."""
         assert [call.eax for call in served.rehearsal.calls] == [
             ServerCall.LOCK_BLOCKS,
             ServerCall.UNLOCK_BLOCKS,
         ] * 4
 
-    def test_of_an_open_are_those_of_the_directories_it_has_not_seen(self, served: Any) -> None:
+    def test_an_open_takes_gate_calls_only_for_directories_not_yet_read(self, served: Any) -> None:
         assert self.cost(served, Operation.OPEN, "DIR/FILE.BIN") == [
             ServerCall.LOCK_BLOCKS,
             ServerCall.UNLOCK_BLOCKS,
         ]
         assert self.cost(served, Operation.OPEN, "DIR/FILE.BIN") == []
 
-    def test_of_reading_a_file_in_one_piece_are_none(self, served: Any) -> None:
+    def test_reading_a_file_in_one_piece_takes_no_gate_call(self, served: Any) -> None:
         number = served.request(Operation.OPEN, "DIR/FILE.BIN").registers.eax
         for position in range(0, 1_000_000, 65536):
             assert self.cost(served, Operation.READ, ebx=number, eax=position, ecx=65536) == []
 
-    def test_of_a_directory_lock_are_one_allocation_and_then_none(self, served: Any) -> None:
+    def test_a_directory_lock_takes_one_allocation_the_first_time_only(self, served: Any) -> None:
         assert self.cost(served, Operation.LOCK_DIRECTORY, "/") == [SystemCall.ALLOCATE]
         assert self.cost(served, Operation.UNLOCK_DIRECTORY, edx=served.answer.registers.edx) == []
         assert self.cost(served, Operation.LOCK_DIRECTORY, "/") == []
 
-    def test_of_everything_else_are_none(self, served: Any) -> None:
+    def test_every_other_request_takes_no_gate_call(self, served: Any) -> None:
         for number in (Operation.NULL, Operation.FREE_SPACE, Operation.VOLUME):
             assert self.cost(served, number) == []
 
@@ -63,7 +63,7 @@ class TestRehearsal:
     """The double is as strict as the kernel, or tests on it would prove little."""
 
     @pytest.mark.thorough(only=True)
-    def test_ends_a_handler_that_never_stops_calling(self) -> None:
+    def test_the_rehearsal_ends_a_handler_that_never_stops_calling(self) -> None:
         class Endless(HostedServer):
             @operation(Operation.OPEN)
             async def open(self, request: Request) -> Reply:

@@ -77,32 +77,32 @@ class TestChains:
         assert reports == [f"d0p1: file /file.bin of 10000 bytes is damaged: {reason}"]
         assert any(reason in problem or "its chain has" in problem for problem in examine(disk.image).problems)
 
-    def test_that_end_early_are_read_as_far_as_they_go(self, disk: Any, client: Any) -> None:
+    def test_chains_that_end_early_are_read_as_far_as_they_go(self, disk: Any, client: Any) -> None:
         self.broken(disk, client, END[disk.bits], 10, "its chain ends after 10 clusters")
 
-    def test_that_enter_a_free_cluster_end_before_it(self, disk: Any, client: Any) -> None:
+    def test_chains_that_enter_a_free_cluster_end_before_it(self, disk: Any, client: Any) -> None:
         disk.set_fat(disk.file[12], 0)
         reason = f"cluster {disk.file[12]} is in its chain and is marked as free"
         self.broken(disk, client, disk.file[10], 12, reason)
 
-    def test_that_enter_a_bad_cluster_end_before_it(self, disk: Any, client: Any) -> None:
+    def test_chains_that_enter_a_bad_cluster_end_before_it(self, disk: Any, client: Any) -> None:
         reason = f"cluster {disk.file[12]} is in its chain and is marked as bad"
         disk.set_fat(disk.file[12], BAD[disk.bits])
         self.broken(disk, client, disk.file[10], 12, reason)
 
-    def test_that_leave_the_volume_end_there(self, disk: Any, client: Any) -> None:
+    def test_chains_that_leave_the_volume_end_there(self, disk: Any, client: Any) -> None:
         beyond = disk.clusters + 2
         self.broken(disk, client, beyond, 10, f"cluster {disk.file[9]} is followed by {beyond}, which is not a cluster")
 
-    def test_that_say_cluster_one_end_there(self, disk: Any, client: Any) -> None:
+    def test_chains_that_name_cluster_one_end_there(self, disk: Any, client: Any) -> None:
         self.broken(disk, client, 1, 10, f"cluster {disk.file[9]} is followed by 1, which is not a cluster")
 
     @pytest.mark.parametrize("target", [0, 4, 9])
-    def test_that_are_cyclic_end_where_they_close(self, target: int, disk: Any, client: Any) -> None:
+    def test_chains_that_are_cyclic_end_where_they_close(self, target: int, disk: Any, client: Any) -> None:
         reason = f"its chain comes back to cluster {disk.file[target]}"
         self.broken(disk, client, disk.file[target], 10, reason)
 
-    def test_that_come_back_from_below_end_where_they_close(self, disk: Any, client: Any) -> None:
+    def test_chains_that_return_to_themselves_from_a_lower_cluster_end_there(self, disk: Any, client: Any) -> None:
         """A run that begins below the chain's clusters and goes on into them is cut in the middle."""
         before = disk.other[0] - 1
         disk.set_fat(before, disk.other[0])
@@ -114,26 +114,26 @@ class TestChains:
         assert (data[:10000], len(data), error) == (DATA[::-1], 21 * 512, ErrorCode.CORRUPT)
         assert reports[0].endswith(f"its chain comes back to cluster {disk.other[0]}")
 
-    def test_that_begin_outside_the_volume_give_nothing(self, disk: Any, client: Any) -> None:
+    def test_chains_that_begin_outside_the_volume_give_no_data(self, disk: Any, client: Any) -> None:
         for first in (1, disk.clusters + 2):
             disk.set_first_cluster(disk.record(b"FILE    BIN"), first)
             data, error, reports = read_until_error(client(disk.image), "FILE.BIN")
             assert (data, error) == (b"", ErrorCode.CORRUPT)
             assert f"its first cluster is {first}, and the volume has 2 to {disk.clusters + 1}" in reports[0]
 
-    def test_that_do_not_exist_give_nothing_for_a_size(self, disk: Any, client: Any) -> None:
+    def test_a_file_with_a_size_and_no_chain_gives_no_data(self, disk: Any, client: Any) -> None:
         disk.set_first_cluster(disk.record(b"FILE    BIN"), 0)
         data, error, reports = read_until_error(client(disk.image), "FILE.BIN")
         assert (data, error) == (b"", ErrorCode.CORRUPT)
         assert "its chain ends after 0 clusters" in reports[0]
 
-    def test_that_are_too_long_are_read_to_the_size(self, disk: Any, client: Any) -> None:
+    def test_chains_that_are_too_long_are_read_up_to_the_files_size(self, disk: Any, client: Any) -> None:
         disk.set_word(disk.record(b"FILE    BIN") + 28, 4, 700)
         data, error, _ = read_until_error(client(disk.image), "FILE.BIN")
         assert (data, error) == (DATA[:700], ErrorCode.OK)
         assert "file /FILE.BIN of 700 bytes: its chain has 18 clusters too many" in examine(disk.image).problems
 
-    def test_that_are_cross_linked_are_read_and_reported(self, disk: Any, client: Any) -> None:
+    def test_chains_that_are_cross_linked_are_read_and_reported(self, disk: Any, client: Any) -> None:
         disk.set_fat(disk.file[9], disk.other[10])
         served = client(disk.image)
         assert served.contents("FILE.BIN") == DATA[: 10 * 512] + DATA[::-1][10 * 512 :]
@@ -145,7 +145,7 @@ class TestChains:
         )
         assert report.lost_clusters == 10
 
-    def test_of_garbage_entries_in_fat32s_reserved_bits_are_sound(self, disk: Any, client: Any) -> None:
+    def test_chains_with_garbage_in_the_reserved_bits_of_fat32_are_sound(self, disk: Any, client: Any) -> None:
         if disk.bits == 32:
             for cluster in disk.file:
                 disk.set_fat(cluster, disk.fat(cluster) | 0xA0000000)
@@ -158,7 +158,9 @@ class TestDirectories:
         assert answer.error is ErrorCode.OK
         return [file.name for file in read_pages(answer.memory)]
 
-    def test_that_loop_to_an_ancestor_are_an_error_and_are_walked_once(self, disk: Any, client: Any) -> None:
+    def test_directories_that_loop_to_an_ancestor_are_an_error_and_are_walked_once(
+        self, disk: Any, client: Any
+    ) -> None:
         inner = disk.record(b"INNER   TXT")
         directory = disk.first_cluster(disk.record(b"DIR        "))
         disk.image[inner + 11] = 0x10
@@ -175,7 +177,7 @@ class TestDirectories:
         assert f"directory /DIR/INNER.TXT: its cluster {directory} is that of /DIR" in tree.problems
 
     @pytest.mark.parametrize("cluster", [0, 1])
-    def test_without_a_cluster_are_an_error(self, cluster: int, disk: Any, client: Any) -> None:
+    def test_directories_without_a_cluster_are_an_error(self, cluster: int, disk: Any, client: Any) -> None:
         disk.set_first_cluster(disk.record(b"DIR        "), cluster)
         served = client(disk.image)
         assert self.names(served) == ["FILE.BIN", "OTHER.BIN", "DIR"]
@@ -185,7 +187,7 @@ class TestDirectories:
         if cluster:
             assert "directory DIR: its first cluster is 1" in reports[0]
 
-    def test_with_a_broken_chain_are_listed_as_far_as_it_goes(self, disk: Any, client: Any) -> None:
+    def test_directories_with_a_broken_chain_are_listed_as_far_as_it_goes(self, disk: Any, client: Any) -> None:
         directory = disk.first_cluster(disk.record(b"DIR        "))
         offset = disk.cluster_offset(directory)
         record = bytes(disk.image[offset + 64 : offset + 96])
@@ -199,7 +201,7 @@ class TestDirectories:
         assert served.request(Operation.OPEN, "DIR/N5").error is ErrorCode.OK
         assert served.request(Operation.OPEN, "DIR/N99").error is ErrorCode.CORRUPT
 
-    def test_with_a_cyclic_chain_list_every_entry_once(self, disk: Any, client: Any) -> None:
+    def test_directories_with_a_cyclic_chain_list_every_entry_once(self, disk: Any, client: Any) -> None:
         directory = disk.first_cluster(disk.record(b"DIR        "))
         offset = disk.cluster_offset(directory)
         for i in range(2, disk.cluster_bytes // 32):
@@ -209,13 +211,13 @@ class TestDirectories:
         assert self.names(served, "DIR") == []
         assert f"its chain comes back to cluster {directory}" in served.server.take_reports()[0]
 
-    def test_end_at_their_end_mark_whatever_comes_after(self, disk: Any, client: Any) -> None:
+    def test_directories_end_at_their_end_mark_whatever_comes_after(self, disk: Any, client: Any) -> None:
         record = disk.record(b"OTHER   BIN")
         disk.image[record] = 0
         assert self.names(client(disk.image)) == ["FILE.BIN"]
 
     @pytest.mark.thorough(only=True)
-    def test_that_are_too_large_are_cut_at_2_mib(
+    def test_directories_that_are_too_large_are_cut_at_2_mib(
         self, fat_image: Callable[..., Any], patcher: Any, client: Any
     ) -> None:
         disk = patcher(fat_image(36_000, "-F", "32", "-s", "1").read())
@@ -240,10 +242,10 @@ class TestVolumeState:
     def flags(self, served: Any) -> VolumeFlags:
         return VolumeFlags(served.request(Operation.VOLUME).registers.eax)
 
-    def test_is_clean_and_read_only(self, disk: Any, client: Any) -> None:
+    def test_a_sound_fat_volume_is_clean_and_read_only(self, disk: Any, client: Any) -> None:
         assert self.flags(client(disk.image)) == VolumeFlags.READ_ONLY
 
-    def test_is_dirty_by_the_bits_of_the_second_fat_entry(self, disk: Any, client: Any) -> None:
+    def test_a_fat_volume_is_dirty_by_the_bits_of_the_second_fat_entry(self, disk: Any, client: Any) -> None:
         if disk.bits == 12:
             return
         for bit in {16: (0x8000, 0x4000), 32: (0x08000000, 0x04000000)}[disk.bits]:
@@ -252,11 +254,11 @@ class TestVolumeState:
             assert self.flags(client(disk.image)) & VolumeFlags.DIRTY
             disk.set_fat(1, sound)
 
-    def test_is_dirty_by_the_flag_in_the_boot_sector(self, disk: Any, client: Any) -> None:
+    def test_a_fat_volume_is_dirty_by_the_flag_in_the_boot_sector(self, disk: Any, client: Any) -> None:
         disk.image[65 if disk.bits == 32 else 37] |= 1
         assert self.flags(client(disk.image)) & VolumeFlags.DIRTY
 
-    def test_is_dirty_when_the_media_bytes_disagree(self, disk: Any, client: Any) -> None:
+    def test_a_fat_volume_is_dirty_when_the_media_bytes_disagree(self, disk: Any, client: Any) -> None:
         disk.set_fat(0, disk.fat(0) & ~0xFF | 0xF1)
         served = client(disk.image)
         assert self.flags(served) & VolumeFlags.DIRTY
@@ -304,7 +306,7 @@ class TestFat32:
         assert served.request(Operation.FREE_SPACE).registers.eax == free
         assert served.server.take_reports() == [f"d0p1: FSInfo sector 1 says 12345 free clusters; the FAT has {free}"]
 
-    def test_fsinfo_that_knows_nothing_is_no_damage(self, disk: Any, client: Any) -> None:
+    def test_an_fsinfo_sector_without_counts_is_not_damage(self, disk: Any, client: Any) -> None:
         disk.set_word(512 + 488, 4, 0xFFFFFFFF)
         assert client(disk.image).server.take_reports() == []
 

@@ -81,7 +81,7 @@ def read_some(served: Any, path: str) -> int:
 
 
 @pytest.mark.timeout(60)
-def test_no_mutant_does_harm(disk: Any, client: Any, mutator: Any, mutants: int) -> None:
+def test_no_damaged_fat_volume_does_harm(disk: Any, client: Any, mutator: Any, mutants: int) -> None:
     mutated, region = mutator
     regions = [
         region(0, 90, 2),  # the boot sector's fields

@@ -71,13 +71,13 @@ class TestLongNames:
             "a+b=[c]",
         ],
     )
-    def test_are_taken_whole(self, name: str) -> None:
+    def test_long_names_are_read_whole(self, name: str) -> None:
         assert names(long_set(utf16(name), short(b"SHORT.TXT"))) == [name]
 
-    def test_of_a_surrogate_pair_split_between_records_are_put_together(self) -> None:
+    def test_long_names_with_a_surrogate_pair_split_between_records_are_put_together(self) -> None:
         assert names(long_set(utf16("twelve chars😀!"), short(b"A"))) == ["twelve chars😀!"]
 
-    def test_with_lone_surrogates_show_replacement_characters_and_stay_apart(self) -> None:
+    def test_long_names_with_lone_surrogates_show_replacement_characters_and_stay_distinct(self) -> None:
         data = long_set(utf16("bad\ud800"), short(b"BAD~1")) + long_set(utf16("bad\udc00"), short(b"BAD~2"))
         directory = parse_directory(data, [0])
         assert [entry.name for entry in directory.entries] == ["bad\ufffd", "BAD~2"]
@@ -87,26 +87,28 @@ class TestLongNames:
     @pytest.mark.parametrize(
         "name", ["", ".", "..", "a/b", "a\\b", "tab\there", "z" * 256, "\x7f", "bell\x07", "csi\x9b2J"]
     )
-    def test_that_no_path_could_hold_give_way_to_the_short_name(self, name: str) -> None:
+    def test_long_names_that_no_path_could_hold_are_replaced_by_the_short_name(self, name: str) -> None:
         directory = parse_directory(long_set(utf16(name) + b"\0\0", short(b"SHORT.TXT")), [0])
         assert [entry.name for entry in directory.entries] == ["SHORT.TXT"]
         assert directory.damage
 
-    def test_with_a_wrong_checksum_give_way_to_the_short_name(self) -> None:
+    def test_long_names_with_a_wrong_checksum_are_replaced_by_the_short_name(self) -> None:
         def change(records: list[bytearray]) -> None:
             for record in records:
                 record[13] ^= 1
 
         assert names(long_set(utf16("long name of two"), short(b"SHORT"), change=change)) == ["SHORT"]
 
-    def test_with_one_checksum_that_differs_give_way_to_the_short_name(self) -> None:
+    def test_long_names_with_one_checksum_that_differs_are_replaced_by_the_short_name(self) -> None:
         def change(records: list[bytearray]) -> None:
             records[1][13] ^= 1
 
         assert names(long_set(utf16("long name of two"), short(b"SHORT"), change=change)) == ["SHORT"]
 
     @pytest.mark.parametrize("order", [(1, 0, 2), (0, 2, 1), (0, 0, 1), (1, 2, 0), (0, 1), (1, 2), (0, 2), (2,)])
-    def test_with_records_missing_or_out_of_order_give_way_to_the_short_name(self, order: tuple[int, ...]) -> None:
+    def test_long_names_with_records_missing_or_out_of_order_are_replaced_by_the_short_name(
+        self, order: tuple[int, ...]
+    ) -> None:
         def change(records: list[bytearray]) -> None:
             records[:] = [bytearray(records[i]) for i in order]
 
@@ -114,18 +116,18 @@ class TestLongNames:
         assert names(long_set(utf16(text), short(b"SHORT"), change=change)) == ["SHORT"]
 
     @pytest.mark.parametrize("ordinal", [0x40, 0x40 | 21, 0x40 | 63, 0xC1])
-    def test_beginning_with_an_impossible_ordinal_are_ignored(self, ordinal: int) -> None:
+    def test_long_names_that_begin_with_an_impossible_ordinal_are_ignored(self, ordinal: int) -> None:
         def change(records: list[bytearray]) -> None:
             records[0][0] = ordinal
 
         assert names(long_set(utf16("long"), short(b"SHORT"), change=change)) == ["SHORT"]
 
-    def test_interrupted_by_a_deleted_record_are_orphans(self) -> None:
+    def test_long_names_interrupted_by_a_deleted_record_are_orphans(self) -> None:
         deleted = b"\xe5" + short(b"GONE")[1:]
         data = long_set(utf16("long"), short(b"SHORT"))
         assert names(data[:32] + deleted + data[32:]) == ["SHORT"]
 
-    def test_of_a_deleted_file_do_not_pass_to_the_next(self) -> None:
+    def test_long_names_of_a_deleted_file_do_not_pass_to_the_next(self) -> None:
         data = long_set(utf16("long"), short(b"SHORT"))
         assert names(data[:32] + b"\xe5" + data[33:] + short(b"NEXT")) == ["NEXT"]
 
@@ -137,7 +139,7 @@ _NAMES = st.text(
 
 @settings(deadline=None, derandomize=True)
 @given(st.lists(_NAMES, min_size=1, max_size=6, unique_by=fold))
-def test_any_names_of_a_directory_come_back_and_are_found(texts: list[str]) -> None:
+def test_any_names_of_a_directory_are_read_back_and_are_found(texts: list[str]) -> None:
     data = b"".join(long_set(utf16(text), short(b"SHORT~%d" % i)) for i, text in enumerate(texts))
     directory = parse_directory(data, [0])
     assert [entry.name for entry in directory.entries] == texts
@@ -162,10 +164,10 @@ class TestShortNames:
             (b"A/B\\C   \x01\x7f ", 0, "A_B_C.__"),
         ],
     )
-    def test_are_decoded(self, raw: bytes, nt: int, name: str) -> None:
+    def test_short_names_are_decoded(self, raw: bytes, nt: int, name: str) -> None:
         assert short_name(raw, nt) == name
 
-    def test_of_volume_labels_dots_and_deleted_files_are_not_listed(self) -> None:
+    def test_short_names_of_volume_labels_dots_and_deleted_files_are_not_listed(self) -> None:
         data = (
             short(b"LABEL", 0x08)
             + b".".ljust(11)
@@ -182,19 +184,19 @@ class TestShortNames:
         assert [entry.name for entry in directory.entries] == ["KEPT"]
         assert directory.label == b"LABEL      "
 
-    def test_that_are_equal_are_all_listed_and_the_first_is_found(self) -> None:
+    def test_short_names_that_are_equal_are_all_listed_and_the_first_is_found(self) -> None:
         directory = parse_directory(short(b"TWICE", size=1) + short(b"TWICE", size=2), [0])
         assert [entry.size for entry in directory.entries] == [1, 2]
         found = directory.find("twice")
         assert found is not None
         assert found.size == 1
 
-    def test_that_are_blank_are_reported_and_not_listed(self) -> None:
+    def test_short_names_that_are_blank_are_reported_and_not_listed(self) -> None:
         directory = parse_directory(short(b"") + short(b"OK"), [0])
         assert [entry.name for entry in directory.entries] == ["OK"]
         assert directory.damage == ("record 0 has a blank name, left out",)
 
-    def test_keep_the_high_half_of_a_cluster_number_to_fat32(self) -> None:
+    def test_short_name_records_hold_the_high_half_of_a_cluster_number_only_on_fat32(self) -> None:
         data = short(b"A", cluster=0x12345678)
         assert parse_directory(data, [0]).entries[0].cluster == 0x12345678
         assert parse_directory(data, [0], fat32=False).entries[0].cluster == 0x5678
@@ -250,12 +252,12 @@ def test_times_are_seconds_since_1970_or_nothing(date: int, time: int, seconds: 
         ("...", ("...",), False),
     ],
 )
-def test_paths_are_taken_apart_by_spelling(text: str, components: tuple[str, ...], directory: bool) -> None:
+def test_paths_are_resolved_by_their_spelling_alone(text: str, components: tuple[str, ...], directory: bool) -> None:
     path = parse_path(text)
     assert (path.components, path.directory) == (components, directory)
 
 
-def test_labels_lose_their_padding_and_what_would_drive_a_terminal() -> None:
+def test_labels_lose_their_padding_and_control_characters() -> None:
     assert volume_label(b"MY \x1bDISK   ") == "MY _DISK"
     assert volume_label(b"A/B\0junk   ") == "A/B"
 
@@ -302,7 +304,9 @@ class TestPathsOnAVolume:
             (99, "", ErrorCode.BAD_CALL),
         ],
     )
-    def test_errors_say_what_is_wrong(self, operation: int, path: str, error: ErrorCode, served: Any) -> None:
+    def test_errors_of_paths_on_fat_say_what_is_wrong(
+        self, operation: int, path: str, error: ErrorCode, served: Any
+    ) -> None:
         answer = served.request(operation, path, ebx=7)
         assert (answer.error, answer.registers.eax, answer.registers.ebx) == (error, error, 7)
 

@@ -37,7 +37,7 @@ def tables(draw: st.DrawFn) -> tuple[int, int, list[int]]:
 @pytest.mark.thorough(only=True)
 @settings(deadline=None, derandomize=True)
 @given(tables())
-def test_values_runs_and_counts_are_those_of_the_entries(table: tuple[int, int, list[int]]) -> None:
+def test_values_runs_and_counts_of_a_packed_fat_are_those_of_its_entries(table: tuple[int, int, list[int]]) -> None:
     bits, base, values = table
     entries = PackedEntries(pack(values, bits), bits, base, len(values))
     masked = [value & 0x0FFF_FFFF if bits == 32 else value for value in values]
@@ -55,7 +55,7 @@ def test_values_runs_and_counts_are_those_of_the_entries(table: tuple[int, int, 
 
 
 @pytest.mark.parametrize("bits", [12, 16, 32])
-def test_a_full_window_is_one_run(bits: int) -> None:
+def test_a_full_window_of_a_packed_fat_is_one_run(bits: int) -> None:
     count = {12: 4084, 16: 2048, 32: 1024}[bits]
     entries = PackedEntries(pack([n + 1 for n in range(count)], bits), bits, 0, count)
     assert entries.contiguous(0) == count

@@ -54,7 +54,7 @@ def populated(request: pytest.FixtureRequest, fat_image: Callable[..., Any]) -> 
 
 class TestEveryKindOfVolume:
     @pytest.mark.thorough(one_in=2)
-    def test_gives_every_byte_every_name_and_every_free_cluster(self, populated: Any, client: Any) -> None:
+    def test_every_kind_of_fat_volume_shows_every_byte_name_and_free_cluster(self, populated: Any, client: Any) -> None:
         served = client(populated.view())
         for path, data in populated.files.items():
             assert served.contents(path) == data, path
@@ -113,7 +113,7 @@ class TestEveryKindOfVolume:
 
 
 @pytest.mark.parametrize("start", [0, 63, 2048, 2049, 2055])
-def test_pieces_never_cross_a_block_of_the_disk_wherever_the_partition_starts(
+def test_pieces_of_fat_files_never_cross_a_block_of_the_disk_wherever_the_partition_starts(
     start: int, fat_image: Callable[..., Any], client: Any
 ) -> None:
     image = fat_image(1440)
@@ -138,27 +138,27 @@ class TestRead:
         served.number = served.request(Operation.OPEN, "big.bin").registers.eax
         return served
 
-    def test_rounds_the_position_down_to_a_sector(self, served: Any) -> None:
+    def test_read_rounds_the_position_down_to_a_sector(self, served: Any) -> None:
         position, data, answer = served.read_extract(served.number, 1000, 100)
         assert (position, len(data), answer.call) == (512, 1024, ServerCall.REPLY_SECTORS)
         assert data == served.data[512:1536]
 
-    def test_covers_no_more_than_506_pieces(self, served: Any) -> None:
+    def test_read_covers_no_more_than_506_pieces(self, served: Any) -> None:
         _, data, answer = served.read_extract(served.number, 5, 0xFFFF_FFFF)
         assert len(answer.sectors) == 506
         assert 505 * 4096 < len(data) <= 506 * 4096
         assert data == served.data[: len(data)]
 
-    def test_cuts_the_last_piece_at_the_end_of_the_file(self, served: Any) -> None:
+    def test_read_cuts_the_last_piece_at_the_end_of_the_file(self, served: Any) -> None:
         position, data, _ = served.read_extract(served.number, 2_999_999, 1 << 20)
         assert data == served.data[position:]
 
-    def test_covers_nothing_at_the_end_past_it_and_for_no_bytes(self, served: Any) -> None:
+    def test_read_covers_nothing_at_or_past_the_end_and_for_zero_bytes(self, served: Any) -> None:
         for position, wanted in ((3_000_001, 5), (1 << 40, 5), (0xFFFF_FFFF_FFFF_FFFF, 0xFFFF_FFFF), (0, 0)):
             _, data, answer = served.read_extract(served.number, position, wanted)
             assert (data, answer.call, answer.error) == (b"", ServerCall.REPLY_REGISTERS, ErrorCode.OK)
 
-    def test_makes_no_gate_call_for_a_part_of_the_chain_that_it_knows(self, served: Any) -> None:
+    def test_read_makes_no_gate_call_for_a_part_of_the_chain_that_is_known(self, served: Any) -> None:
         served.read_extract(served.number, 2_900_000, 5)
         before = len(served.rehearsal.calls)
         generator = random.Random(9)
@@ -169,14 +169,14 @@ class TestRead:
             assert position <= at < position + len(data)
         assert len(served.rehearsal.calls) == before
 
-    def test_walks_no_further_along_the_chain_than_asked(self, served: Any) -> None:
+    def test_read_walks_no_further_along_the_chain_than_asked(self, served: Any) -> None:
         before = len(served.rehearsal.calls)
         served.read_extract(served.number, 0, 4096)
         assert len(served.rehearsal.calls) == before  # the first window of the FAT was read at start
         served.read_extract(served.number, 2_900_000, 5)
         assert len(served.rehearsal.calls) == before + 4  # two more windows: lock and unlock each
 
-    def test_refuses_numbers_that_are_not_open(self, served: Any) -> None:
+    def test_read_refuses_file_numbers_that_are_not_open(self, served: Any) -> None:
         assert served.read_extract(served.number + 1, 0, 1)[2].error is ErrorCode.BAD_HANDLE
         assert served.request(Operation.CLOSE, eax=served.number).error is ErrorCode.OK
         assert served.request(Operation.CLOSE, eax=served.number).error is ErrorCode.BAD_HANDLE

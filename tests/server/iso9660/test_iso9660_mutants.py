@@ -83,7 +83,7 @@ def read_some(served: Any, path: str) -> int:
 
 
 @pytest.mark.timeout(60)
-def test_no_mutant_does_harm(image: bytearray, iso_client: Any, mutator: Any, mutants: int) -> None:
+def test_no_damaged_iso_image_does_harm(image: bytearray, iso_client: Any, mutator: Any, mutants: int) -> None:
     mutated, region = mutator
     folders = directories(image)
     assert len(folders) > 8
@@ -116,7 +116,7 @@ def test_no_mutant_does_harm(image: bytearray, iso_client: Any, mutator: Any, mu
     assert outcomes["damaged"] > mutants // 30, outcomes
 
 
-def test_garbage_is_nobodys() -> None:
+def test_the_zip_probe_claims_no_garbage() -> None:
     generator = random.Random(0)
     for size in (0, 1, 512, 65536):
         assert IsoServer.probe(generator.randbytes(size)) is None

@@ -32,7 +32,7 @@ def parse(area: bytes, volume: bytes = b"") -> tuple[Posix, list[str]]:
     return complete(reader.posix(area, notes.append)), notes
 
 
-def test_a_name_in_several_entries_is_put_together() -> None:
+def test_a_rock_ridge_name_in_several_entries_is_put_together() -> None:
     area = entry(b"NM", b"\1first") + entry(b"PX", pair(0o100755)) + entry(b"NM", b"\0 second")
     posix, notes = parse(area)
     assert posix.name == "first second"
@@ -50,7 +50,7 @@ def test_a_name_in_several_entries_is_put_together() -> None:
         ([b"\1", b"\0\1a", b"\0", b"\0\1b"], "a/b"),
     ],
 )
-def test_links_are_put_together_from_components(parts: list[bytes], target: str) -> None:
+def test_rock_ridge_links_are_put_together_from_components(parts: list[bytes], target: str) -> None:
     area = b"".join(entry(b"SL", parts[at] + parts[at + 1]) for at in range(0, len(parts), 2))
     assert parse(area)[0].target == target
 
@@ -65,20 +65,20 @@ def test_continuation_areas_are_followed_and_one_that_leads_to_itself_ends() -> 
     assert notes == ["its continuation areas do not end"]
 
 
-def test_an_entry_of_impossible_length_ends_the_area() -> None:
+def test_a_system_use_entry_of_impossible_length_ends_the_area() -> None:
     for length in (0, 3, 200):
         posix, notes = parse(entry(b"NM", b"\0name") + b"PX" + bytes((length, 1)) + bytes(8))
         assert posix.name == "name"
         assert len(notes) == 1
 
 
-def test_sharing_is_announced_by_two_check_bytes() -> None:
+def test_the_system_use_protocol_is_announced_by_two_check_bytes() -> None:
     assert sharing(b"SP\x07\x01\xbe\xef\x0e") == 14
     assert sharing(b"SP\x07\x01\xbe\xee\x0e") is None
     assert sharing(b"") is None
 
 
-def test_times_of_both_forms_count_from_greenwich() -> None:
+def test_times_of_both_forms_are_converted_to_utc() -> None:
     assert short_time(bytes((100, 1, 1, 2, 0, 0, 8))) == 946_684_800
     assert long_time(b"2000010101000000\x04") == 946_684_800
     assert short_time(bytes((100, 13, 1, 2, 0, 0, 8))) == 0

@@ -63,7 +63,7 @@ def walk(served: Any, path: str = "") -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("options", "kind"), [((), "iso9660"), (("-J",), "joliet"), (("-R",), "rockridge"), (("-J", "-R"), "rockridge")]
 )
-def test_every_file_comes_back_whatever_the_names_are_made_of(
+def test_every_file_is_read_back_whichever_names_the_image_has(
     make: Any, folder: Path, iso_client: Any, options: tuple[str, ...], kind: str
 ) -> None:
     if kind != "iso9660":
@@ -95,7 +95,7 @@ def test_plain_and_joliet_names_are_found_in_any_case_and_rock_ridge_names_are_n
         assert iso_client(make(option)).request(Operation.OPEN, "readme.txt").error is code
 
 
-def test_what_isoinfo_lists_is_what_is_listed_and_where_it_says(
+def test_files_are_those_that_isoinfo_lists_and_lie_where_it_says(
     make: Any, tmp_path: Path, iso_client: Any, host_tool: Callable[..., str]
 ) -> None:
     served = iso_client(make("-R"))
@@ -110,7 +110,9 @@ def test_what_isoinfo_lists_is_what_is_listed_and_where_it_says(
         assert answer.sectors[0][0] == int(row.split("[")[1].split()[0]) * 4
 
 
-def test_links_lead_where_they_say_and_never_out_of_the_volume(make: Any, folder: Path, iso_client: Any) -> None:
+def test_rock_ridge_links_lead_to_their_targets_and_never_out_of_the_volume(
+    make: Any, folder: Path, iso_client: Any
+) -> None:
     (folder / ("n" * 90) / ("m" * 70)).mkdir(parents=True)
     for name, target in {
         "DIR/up": "../README.TXT",
@@ -155,7 +157,7 @@ def test_names_that_need_continuation_areas_are_whole(make: Any, folder: Path, i
     assert all(served.contents(f"DIR/{name}") == name.encode() for name in names)
 
 
-def test_a_directory_of_a_thousand_files(make: Any, folder: Path, iso_client: Any) -> None:
+def test_a_directory_of_a_thousand_files_is_listed_whole(make: Any, folder: Path, iso_client: Any) -> None:
     for number in range(1000):
         (folder / "DIR/SUB" / f"file number {number}").write_text(str(number))
     served = iso_client(make("-R"))
@@ -163,7 +165,7 @@ def test_a_directory_of_a_thousand_files(make: Any, folder: Path, iso_client: An
     assert served.contents("DIR/SUB/file number 777") == b"777"
 
 
-def test_executables_and_hard_links(make: Any, folder: Path, iso_client: Any) -> None:
+def test_executables_and_hard_links_of_an_iso_image_are_read(make: Any, folder: Path, iso_client: Any) -> None:
     (folder / "run").write_bytes(b"#!")
     (folder / "run").chmod(0o755)
     os.link(folder / "run", folder / "walk")
@@ -175,7 +177,7 @@ def test_executables_and_hard_links(make: Any, folder: Path, iso_client: Any) ->
     assert len({registers.edi for registers in opened[1:]}) == 3
 
 
-def test_a_partition_that_begins_anywhere_is_cut_at_the_blocks_of_the_disk(
+def test_pieces_of_iso_files_never_cross_a_block_of_the_disk_wherever_the_partition_starts(
     make: Any, folder: Path, iso_client: Any
 ) -> None:
     image = make("-R")

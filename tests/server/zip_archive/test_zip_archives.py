@@ -54,7 +54,7 @@ FILES = {
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 @pytest.mark.parametrize("sectors", [0, 1, 5000])
-def test_what_zipfile_wrote_comes_back(zip_client: Any, method: int, sectors: int) -> None:
+def test_archives_that_zipfile_wrote_are_read_back(zip_client: Any, method: int, sectors: int) -> None:
     image = padded(archive_of(FILES, method), sectors)
     assert ZipServer.probe(image[:65536]) == "zip"
     served = zip_client(image)
@@ -68,7 +68,7 @@ def test_what_zipfile_wrote_comes_back(zip_client: Any, method: int, sectors: in
 
 
 @pytest.mark.parametrize("options", [(), ("-0",), ("-9",), ("-fz",)])
-def test_what_zip_wrote_comes_back(
+def test_archives_that_zip_wrote_are_read_back(
     tmp_path: Path, zip_client: Any, host_tool: Callable[..., str], options: tuple[str, ...]
 ) -> None:
     root = tmp_path / "tree"
@@ -105,7 +105,7 @@ def test_stored_data_that_begin_with_a_sector_are_sectors_and_cost_no_memory(zip
     assert served.contents("data") == data
 
 
-def test_a_window_is_an_object_that_lives_until_it_is_released(zip_client: Any) -> None:
+def test_a_window_of_decompressed_data_lives_until_it_is_released(zip_client: Any) -> None:
     data = text(3 * MIB)
     served = zip_client(padded(archive_of({"a": data})))
     number = served.request(Operation.OPEN, "a").registers.eax
@@ -121,7 +121,7 @@ def test_a_window_is_an_object_that_lives_until_it_is_released(zip_client: Any) 
     assert served.rehearsal.allocated() == 0
 
 
-def test_memory_that_is_not_there_is_an_error_and_not_a_crash(zip_client: Any) -> None:
+def test_missing_memory_is_an_error_of_the_zip_server_and_not_a_crash(zip_client: Any) -> None:
     served = zip_client(padded(archive_of({"a": text(3 * MIB)})))
     served.rehearsal.memory_limit = MIB
     number = served.request(Operation.OPEN, "a").registers.eax
@@ -159,7 +159,7 @@ def test_reading_on_costs_no_more_than_what_is_read_and_a_jump_is_bounded(
     assert len(served.server.points) == 0
 
 
-def test_a_bomb_costs_a_window_and_a_jump_into_it_is_refused_by_its_limit(zip_client: Any) -> None:
+def test_a_zip_bomb_costs_one_window_and_a_jump_into_it_is_refused_by_its_limit(zip_client: Any) -> None:
     archive = bytearray(archive_of({"bomb": bytes(4 * MIB)}))
     central = archive.index(b"PK\1\2")
     archive[central + 24 : central + 28] = (0xFFFF0000).to_bytes(4, "little")
@@ -176,7 +176,7 @@ def test_a_bomb_costs_a_window_and_a_jump_into_it_is_refused_by_its_limit(zip_cl
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_a_changed_byte_is_found_by_the_checksum(zip_client: Any, method: int) -> None:
+def test_a_changed_byte_of_an_archive_is_found_by_the_checksum(zip_client: Any, method: int) -> None:
     archive = bytearray(archive_of({"a": b"some text, and some more text", "b": b"fine"}, method))
     central = archive.index(b"PK\1\2")
     archive[central + 16] ^= 1
@@ -187,7 +187,7 @@ def test_a_changed_byte_is_found_by_the_checksum(zip_client: Any, method: int) -
     assert served.contents("b") == b"fine"
 
 
-def test_what_stands_before_damage_can_be_read(zip_client: Any) -> None:
+def test_files_before_the_damage_of_an_archive_can_be_read(zip_client: Any) -> None:
     data = random.Random(3).randbytes(200_000)
     archive = bytearray(archive_of({"a": data}))
     archive[100_000:100_100] = b"\xff" * 100
@@ -212,14 +212,14 @@ def test_zip64_numbers_are_read(zip_client: Any) -> None:
     assert len(served.listing("d7")) == 1320
 
 
-def test_bytes_before_the_archive_shift_it(zip_client: Any) -> None:
+def test_bytes_before_an_archive_shift_its_offsets(zip_client: Any) -> None:
     archive = archive_of({"inner": b"x", "first": b"first"})
     served = zip_client(padded(b"PK\3\4" + bytes(996) + archive))
     assert served.contents("first") == b"first"
     assert any("1000 bytes stand before" in line for line in served.server.take_reports())
 
 
-def test_harmful_names_lead_nowhere_else_and_are_reported(zip_client: Any) -> None:
+def test_harmful_names_in_archives_are_made_harmless_and_reported(zip_client: Any) -> None:
     served = zip_client(padded(archive_of({"../../up": b"1", "/abs/x": b"2", "a//b/./c": b"3", "..": b"4"})))
     assert served.contents("up") == b"1"
     assert served.contents("abs/x") == b"2"
@@ -240,7 +240,7 @@ def test_names_with_backslashes_are_paths_all_the_same(zip_client: Any) -> None:
 
 
 @pytest.mark.parametrize("program", [b"#!/usr/bin/env python3\n", b"MZ" + bytes(30_000), b"\x7fELF" + bytes(900)])
-def test_a_program_that_extracts_itself_is_an_archive(zip_client: Any, program: bytes) -> None:
+def test_a_self_extracting_program_is_read_as_an_archive(zip_client: Any, program: bytes) -> None:
     image = padded(program + archive_of({"__main__.py": b"print('hello')\n"}))
     assert ZipServer.probe(image[:65536]) == ZipServer.probe_end(image[-65536:]) == "zip"
     assert zip_client(image).contents("__main__.py") == b"print('hello')\n"
@@ -248,7 +248,7 @@ def test_a_program_that_extracts_itself_is_an_archive(zip_client: Any, program: 
     assert ZipServer.probe_end(program) is None
 
 
-def test_the_parts_that_zip_splits_an_archive_into_are_called_that(
+def test_the_parts_of_a_split_zip_archive_are_named_as_such(
     tmp_path: Path, zip_client: Any, host_tool: Callable[..., str]
 ) -> None:
     (tmp_path / "data").write_bytes(random.Random(1).randbytes(250_000))
@@ -295,7 +295,7 @@ def test_a_large_archive_counts_its_parts_in_the_locator(parts: int, expected: s
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_of_several_entries_of_a_name_the_last_counts(zip_client: Any) -> None:
+def test_the_last_of_several_entries_with_one_name_counts(zip_client: Any) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in (("a", "old"), ("a", "new"), ("b", "file"), ("b/c", "x"), ("d/e", "y"), ("d", "file")):
@@ -335,13 +335,13 @@ def test_an_empty_archive_is_an_empty_volume_and_its_comment_is_the_label(zip_cl
     assert served.request(Operation.VOLUME).data == b"MY LABEL"
 
 
-def test_names_without_the_flag_are_of_code_page_437(zip_client: Any) -> None:
+def test_names_without_the_utf_8_flag_are_of_code_page_437(zip_client: Any) -> None:
     archive = archive_of({"caf_": b"x"}).replace(b"caf_", b"caf\x82")
     assert zip_client(padded(archive)).contents("café") == b"x"
 
 
 @pytest.mark.parametrize("change", ["cut", "zeros", "disk"])
-def test_what_is_no_whole_archive_is_not_mounted(zip_client: Any, change: str) -> None:
+def test_an_incomplete_archive_is_not_mounted(zip_client: Any, change: str) -> None:
     archive = bytearray(archive_of({"a": text(5000)}))
     if change == "cut":
         del archive[2000:]
@@ -353,7 +353,7 @@ def test_what_is_no_whole_archive_is_not_mounted(zip_client: Any, change: str) -
         zip_client(padded(bytes(archive)))
 
 
-def test_a_copy_of_the_server_reads_on_where_the_original_stood(zip_client: Any) -> None:
+def test_a_copy_of_the_zip_server_reads_on_where_the_original_stood(zip_client: Any) -> None:
     data = text(5 * MIB)
     served = zip_client(padded(archive_of({"a": data})))
     number = served.request(Operation.OPEN, "a").registers.eax

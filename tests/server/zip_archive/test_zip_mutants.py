@@ -75,7 +75,7 @@ def read_some(served: Any, path: str) -> int:
 
 
 @pytest.mark.timeout(60)
-def test_no_mutant_does_harm(image: bytearray, zip_client: Any, mutator: Any, mutants: int) -> None:
+def test_no_damaged_archive_does_harm(image: bytearray, zip_client: Any, mutator: Any, mutants: int) -> None:
     mutated, region = mutator
     central = image.index(b"PK\1\2")
     end = image.rindex(b"PK\5\6")
@@ -132,7 +132,7 @@ def test_an_archive_that_was_cut_off_before_its_end_record_is_refused_by_name_an
                 assert served.contents(name) == theirs.read(name)
 
 
-def test_garbage_is_nobodys() -> None:
+def test_the_zip_probe_claims_no_garbage() -> None:
     generator = random.Random(0)
     for size in (0, 1, 512, 65536):
         assert ZipServer.probe(generator.randbytes(size)) is None

@@ -39,21 +39,21 @@ class TestTheEndRecordsCount:
     """16 bits, and writers without ZIP64 let it wrap: 66,000 entries are 464 by it."""
 
     @pytest.mark.parametrize("count", [0, 1, 2])
-    def test_of_fewer_entries_than_there_are_hides_none(self, zip_client: Any, count: int) -> None:
+    def test_an_end_record_that_counts_too_few_entries_hides_none(self, zip_client: Any, count: int) -> None:
         served = zip_client(with_count(archive_of("a", "b", "c"), count))
         assert [file.name for file in served.listing("")] == ["a", "b", "c"]
         assert served.contents("c") == b"c"
         said = f"d0p1: the end record counts {count} entries, the central directory has 3"
         assert served.server.take_reports() == [said]
 
-    def test_of_more_entries_than_there_are_is_reported(self, zip_client: Any) -> None:
+    def test_an_end_record_that_counts_too_many_entries_is_reported(self, zip_client: Any) -> None:
         served = zip_client(with_count(archive_of("a", "b", "c"), 5))
         assert [file.name for file in served.listing("")] == ["a", "b", "c"]
         said = "d0p1: central directory of 5 entries: damaged after 3 of them"
         assert served.server.take_reports() == [said]
 
     @pytest.mark.thorough(only=True)
-    def test_that_has_wrapped_hides_none_of_66000(self, zip_client: Any) -> None:
+    def test_an_entry_count_that_has_wrapped_hides_none_of_66000_entries(self, zip_client: Any) -> None:
         names = [f"d{number % 50}/{number}" for number in range(66_000)]
         data = bytes(archive_of(*names))
         end = data.rindex(b"PK\5\6")
@@ -67,7 +67,7 @@ class TestTheEndRecordsCount:
 
 @pytest.mark.parametrize("prefix", [b"MZ", b"Cr24", b"\x89PNG\r\n\x1a\n", b"#!/bin/sh\n", b"\0"])
 @pytest.mark.parametrize("size", [600, 100_001])
-def test_an_archive_is_known_by_its_end_behind_a_prefix_of_any_length(
+def test_an_archive_is_recognised_by_its_end_after_a_prefix_of_any_length(
     zip_client: Any, prefix: bytes, size: int
 ) -> None:
     image = padded(prefix.ljust(size, b"\x90") + archive_of("a", "b"))
@@ -86,13 +86,13 @@ def test_an_end_record_is_found_before_any_comment_and_only_at_the_end(comment: 
         assert ZipServer.probe_end(b"\1" * 600 + record[:length]) is None
 
 
-def test_the_mark_of_an_archive_that_was_to_be_split_is_passed_over(zip_client: Any) -> None:
+def test_the_mark_of_an_archive_that_was_to_be_split_is_skipped(zip_client: Any) -> None:
     image = padded(b"PK00" + archive_of("a"))
     assert ZipServer.probe(image[:65536]) == "zip"
     assert zip_client(image).contents("a") == b"a"
 
 
-def test_names_that_begin_with_a_dot_are_what_they_mean_and_no_word_is_lost_about_them(zip_client: Any) -> None:
+def test_names_that_begin_with_dot_slash_are_read_without_a_report(zip_client: Any) -> None:
     folder = zipfile.ZipInfo("./", (2001, 2, 3, 4, 5, 6))
     served = zip_client(padded(archive_of(folder, "./a", "./sub/./b", "././sub/c", "d/.")))
     assert sorted(file.name for file in served.listing("")) == ["a", "d", "sub"]
@@ -111,7 +111,9 @@ def test_a_unix_mode_makes_a_directory_without_a_slash(zip_client: Any, system: 
 
 
 @pytest.mark.parametrize(("double_seconds", "second"), [(29, 58), (30, 59), (31, 59)])
-def test_sixty_seconds_are_the_last_of_the_minute(zip_client: Any, double_seconds: int, second: int) -> None:
+def test_a_time_with_sixty_seconds_is_the_last_second_of_its_minute(
+    zip_client: Any, double_seconds: int, second: int
+) -> None:
     archive = archive_of(zipfile.ZipInfo("a", (2020, 5, 6, 12, 10, 0)))
     at = archive.index(b"PK\1\2") + 12
     archive[at] = archive[at] & ~31 | double_seconds

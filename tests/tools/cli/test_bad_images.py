@@ -78,14 +78,14 @@ class TestWhatIsNoImage:
             assert (outcome.status, outcome.stdout) == (EXIT_IMAGE, b"")
             assert outcome.messages == f"callgate: {name}: {reason}\n"
 
-    def test_a_missing_file(self, command_line: Command) -> None:
+    def test_a_missing_image_file_is_named(self, command_line: Command) -> None:
         self.refused(command_line, "missing.img", "there is no such file")
 
-    def test_a_home_directory_that_no_shell_has_put_in(self, command_line: Command) -> None:
+    def test_a_tilde_that_no_shell_has_expanded_is_explained(self, command_line: Command) -> None:
         for name in ("~", "~/a.img", "~nobody/a.img"):
             self.refused(command_line, name, "there is no such file; only the shell expands ~, where it is not quoted")
 
-    def test_a_file_that_cannot_be_read(self, command_line: Command) -> None:
+    def test_an_image_file_with_a_read_error_is_named(self, command_line: Command) -> None:
         self.refused(command_line, "/proc/self/mem", "cannot be read: Invalid argument")
 
     def test_a_block_device_is_an_image_like_any_other(self, command_line: Command, image: Any) -> None:
@@ -107,25 +107,25 @@ class TestWhatIsNoImage:
         finally:
             host_programs.run("losetup", "--detach", device)
 
-    def test_an_empty_file(self, command_line: Command) -> None:
+    def test_an_empty_image_file_is_refused(self, command_line: Command) -> None:
         Path("empty.img").touch()
         self.refused(command_line, "empty.img", "is empty; a disk image is a multiple of 512 bytes")
 
-    def test_less_than_a_sector(self, command_line: Command) -> None:
+    def test_an_image_shorter_than_a_sector_is_refused(self, command_line: Command) -> None:
         Path("short.img").write_bytes(b"\xeb\x3c\x90mkfs.fat" * 20)
         reason = "is 220 bytes long, shorter than one sector; a disk image is a multiple of 512 bytes"
         self.refused(command_line, "short.img", reason)
 
-    def test_a_directory(self, command_line: Command) -> None:
+    def test_a_directory_as_an_image_is_refused(self, command_line: Command) -> None:
         Path("folder").mkdir()
         hint = "make an image of it: callgate disk create OUT --from DIR"
         self.refused(command_line, "folder", f"is a directory, not a disk image; {hint}")
 
-    def test_a_pipe(self, command_line: Command) -> None:
+    def test_a_named_pipe_as_an_image_is_refused(self, command_line: Command) -> None:
         os.mkfifo("pipe")
         self.refused(command_line, "pipe", "is not a regular file")
 
-    def test_a_file_that_may_not_be_read(self, command_line: Command, image: Any) -> None:
+    def test_an_image_file_without_read_permission_is_refused(self, command_line: Command, image: Any) -> None:
         assert command_line("boot", "-q", image("secret.img"), "-c", "true").status == 0  # all modules are loaded
         Path("secret.img").chmod(0)
         root = os.geteuid() == 0
@@ -158,7 +158,7 @@ ABSURD = {
 class TestBootSectors:
     @pytest.mark.thorough(one_in=2)
     @pytest.mark.parametrize(("offset", "change", "reason"), ABSURD.values(), ids=ABSURD)
-    def test_an_absurd_number_is_named(
+    def test_an_absurd_number_in_a_boot_sector_is_named(
         self, command_line: Command, image: Any, offset: int, change: bytes, reason: str
     ) -> None:
         with changed(image(fs="fat12", size=1 << 20)) as content:
@@ -172,13 +172,13 @@ class TestBootSectors:
         assert lines[-1] == f"callgate: bad.img: no volume that can be used; {hint}"
 
     @pytest.mark.parametrize("content", [b"garbage" * 5000, bytes(1 << 16), bytes(range(256)) * 64])
-    def test_garbage_is_no_file_system(self, command_line: Command, content: bytes) -> None:
+    def test_garbage_is_not_mounted_as_a_file_system(self, command_line: Command, content: bytes) -> None:
         Path("bad.img").write_bytes(content)
         outcome = command_line("boot", "-q", "bad.img", "-c", "dir")
         assert (outcome.status, outcome.stdout) == (EXIT_IMAGE, b"")
         assert "callgate: d0: no file system that a server knows, skipped\n" in outcome.messages
 
-    def test_a_truncated_image_is_called_one(self, command_line: Command, image: Any) -> None:
+    def test_a_truncated_image_is_called_truncated(self, command_line: Command, image: Any) -> None:
         os.truncate(image(fs="fat12", size=1 << 20), 300_100)
         outcome = command_line("boot", "bad.img", "-c", "cat FILE.BIN; cat OTHER.BIN GOOD.TXT")
         assert outcome.stdout.startswith(DATA)
@@ -237,7 +237,7 @@ class TestPartitionTables:
         self.entry(image(fs="fat12", scheme="mbr"), 2, 2100, 50)
         self.booted(command_line, "sector 0: partition 2 (sectors 2100 to 2149) overlaps partition 1")
 
-    def test_an_extended_partition_that_bites_its_tail_ends(self, command_line: Command, image: Any) -> None:
+    def test_a_loop_of_extended_partitions_is_cut_in_a_boot(self, command_line: Command, image: Any) -> None:
         path = image(fs="fat12", scheme="mbr", size=4 << 20)
         os.truncate(path, 8 << 20)
         start = (4 << 20) // 512
@@ -249,12 +249,12 @@ class TestPartitionTables:
                 content[record * 512 + 510 : record * 512 + 512] = b"\x55\xaa"
         self.booted(command_line, f"sector {start + 64}: the chain of extended boot records does not end")
 
-    def test_a_damaged_gpt_is_read_from_its_backup(self, command_line: Command, image: Any) -> None:
+    def test_a_boot_reads_a_damaged_gpt_from_its_backup(self, command_line: Command, image: Any) -> None:
         with changed(image(fs="fat12", scheme="gpt")) as content:
             content[512 + 40] ^= 1
         self.booted(command_line, "sector 1: a GPT header with a wrong checksum")
 
-    def test_a_table_without_partitions_is_no_disk_to_boot(self, command_line: Command) -> None:
+    def test_a_table_without_partitions_cannot_be_booted(self, command_line: Command) -> None:
         Path("bad.img").write_bytes((bytes(510) + b"\x55\xaa").ljust(1 << 16, b"\0"))
         outcome = command_line("boot", "bad.img", "-c", "true")
         assert outcome.status == EXIT_IMAGE
@@ -286,24 +286,24 @@ class TestChains:
         assert outcome.stdout == expected + b"good\n" + DATA[::-1]
         assert outcome.status == 0
 
-    def test_a_file_larger_than_its_chain(self, volume: Any) -> None:
+    def test_a_file_larger_than_its_chain_is_read_as_far_as_it_goes(self, volume: Any) -> None:
         volume.set_fat(volume.file[9], END[volume.bits])
         self.check(volume, 10, "its chain ends after 10 clusters")
 
-    def test_a_cyclic_chain(self, volume: Any) -> None:
+    def test_a_file_with_a_cyclic_chain_is_read_as_far_as_it_goes(self, volume: Any) -> None:
         volume.set_fat(volume.file[9], volume.file[4])
         self.check(volume, 10, f"its chain comes back to cluster {volume.file[4]}")
 
-    def test_a_chain_into_nowhere(self, volume: Any) -> None:
+    def test_a_chain_out_of_the_volume_is_read_as_far_as_it_goes(self, volume: Any) -> None:
         beyond = volume.clusters + 2
         volume.set_fat(volume.file[9], beyond)
         self.check(volume, 10, f"cluster {volume.file[9]} is followed by {beyond}, which is not a cluster")
 
-    def test_a_chain_into_a_free_cluster(self, volume: Any) -> None:
+    def test_a_chain_into_a_free_cluster_is_read_as_far_as_it_goes(self, volume: Any) -> None:
         volume.set_fat(volume.file[12], 0)
         self.check(volume, 12, f"cluster {volume.file[12]} is in its chain and is marked as free")
 
-    def test_a_first_cluster_beyond_the_end(self, volume: Any) -> None:
+    def test_a_first_cluster_beyond_the_end_is_an_error(self, volume: Any) -> None:
         beyond = volume.clusters + 2
         volume.set_first_cluster(volume.record(b"FILE    BIN"), beyond)
         self.check(volume, 0, f"its first cluster is {beyond}, and the volume has 2 to {volume.clusters + 1}")
@@ -316,7 +316,7 @@ class TestChains:
 
 
 class TestDirectories:
-    def test_a_directory_loop_is_an_error_and_no_end_of_the_world(self, volume: Any) -> None:
+    def test_a_directory_loop_is_an_error_of_that_directory_alone(self, volume: Any) -> None:
         inner = volume.record(b"INNER   TXT")
         directory = volume.first_cluster(volume.record(b"DIR        "))
         volume.image[inner + 11] = 0x10
@@ -338,7 +338,7 @@ class TestDirectories:
         assert (outcome.stdout, outcome.status) == (b"ls: DIR: the file system is damaged\n", 1)
         assert "directory DIR: its first cluster is 1" in outcome.messages
 
-    def test_a_long_name_with_a_bad_checksum_gives_way_to_the_short_one(self, volume: Any) -> None:
+    def test_a_long_name_with_a_bad_checksum_is_replaced_by_the_short_one(self, volume: Any) -> None:
         short = volume.record(b"ALONGN~1TXT")
         for record in range(short - 64, short, 32):
             assert volume.image[record + 11] == 0x0F
@@ -349,7 +349,7 @@ class TestDirectories:
         assert "A long name.txt" not in lines
         assert (lines[-1], outcome.status) == ("long", 0)
 
-    def test_entries_past_the_end_do_not_exist(self, volume: Any) -> None:
+    def test_directory_entries_past_the_end_mark_are_not_listed(self, volume: Any) -> None:
         record = volume.record(b"GOOD    TXT")
         listed = volume.command_line("boot", "-q", "bad.img", "-c", "ls").stdout.split(b"\n")
         volume.image[record] = 0

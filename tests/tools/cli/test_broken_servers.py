@@ -89,7 +89,7 @@ def test_a_server_that_cannot_be_imported_is_skipped_by_name(
         ("explain(cls, last):\n        raise SystemExit", "explain raised SystemExit"),
     ],
 )
-def test_a_server_that_breaks_when_it_is_asked_is_named_and_passed_over(
+def test_a_server_whose_probe_raises_is_named_and_passed_over(
     command_line: Command, install: Callable[[str], None], method: str, reason: str
 ) -> None:
     install(f"{HEAD}\n    @classmethod\n    def {method}\n")
@@ -136,7 +136,7 @@ def test_a_server_that_ends_the_interpreter_ends_itself_alone(
     assert command_line("boot", "broken.img", "good.img", "-c", "cat /d1/A.TXT").stdout == b"text\n"
 
 
-def test_a_server_that_ends_the_interpreter_at_a_request_is_told(
+def test_a_server_that_ends_the_interpreter_at_a_request_is_reported(
     command_line: Command, install: Callable[[str], None]
 ) -> None:
     install(HEAD + LISTING.replace("return self.deeper({})", "raise SystemExit(4)"))
@@ -163,7 +163,9 @@ def test_a_server_that_cannot_be_started_leaves_other_volumes_alone(
     assert f"callgate: d0: not mounted: {reason}\n" in outcome.messages
 
 
-def test_an_exception_whose_text_raises_is_told_as_well(command_line: Command, install: Callable[[str], None]) -> None:
+def test_an_exception_whose_text_raises_is_reported_as_well(
+    command_line: Command, install: Callable[[str], None]
+) -> None:
     install(
         "class Odd(Exception):\n    def __str__(self):\n        raise ValueError\n"
         f"{HEAD}\n    async def start(self):\n        raise Odd\n"
@@ -175,13 +177,13 @@ def test_an_exception_whose_text_raises_is_told_as_well(command_line: Command, i
 class TestQuiet:
     """-q drops the boot log and nothing else."""
 
-    def test_a_server_s_end_is_shown(self, command_line: Command, install: Callable[[str], None]) -> None:
+    def test_quiet_still_shows_the_end_of_a_server(self, command_line: Command, install: Callable[[str], None]) -> None:
         install(HEAD + LISTING)
         lines = command_line("boot", "-q", "broken.img", "-c", "ls").messages.splitlines()
         assert lines[0] == "callgate: /d0: server ended: handler raised KeyError: 'a name'"
         assert len(lines) == 3
 
-    def test_a_server_s_end_while_it_mounts_is_shown(
+    def test_quiet_still_shows_the_end_of_a_server_while_it_mounts(
         self, command_line: Command, install: Callable[[str], None]
     ) -> None:
         install(f"{HEAD}\n    async def start(self):\n        raise OSError('no')\n")
@@ -189,12 +191,12 @@ class TestQuiet:
         assert lines[0] == "callgate: /d1: server ended: handler raised OSError: no"
         assert all(line.startswith("callgate:   ") for line in lines[1:])
 
-    def test_a_disk_that_goes_is_shown(self, command_line: Command) -> None:
+    def test_quiet_still_shows_the_removal_of_a_disk(self, command_line: Command) -> None:
         outcome = command_line("boot", "-q", "-c", "cat PATTERN.BIN", "--unplug-at", "400000")
         gone = "callgate: /{}: gone, the disk was removed\n"
         assert outcome.messages == gone.format("d0p1") + gone.format("d0p2")
 
-    def test_a_fault_is_shown(self, command_line: Command) -> None:
+    def test_quiet_still_shows_a_fault(self, command_line: Command) -> None:
         outcome = command_line("boot", "-q", "-c", "/rom/crash r")
         assert outcome.messages.startswith("callgate: process 5 (crash) ended by #PF page fault: read of 0x00000000")
         assert "<read_null> mov eax, dword ptr [eax]" in outcome.messages

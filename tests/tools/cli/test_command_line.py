@@ -54,12 +54,12 @@ def test_commands_come_through_a_pipe_without_echo_or_prompt(callgate: Callgate)
     assert (result.stdout, result.stderr, result.returncode) == ("one\ntwo\n", "", 3)
 
 
-def test_the_end_of_input_is_exit(callgate: Callgate) -> None:
+def test_the_end_of_input_ends_the_shell(callgate: Callgate) -> None:
     result = callgate("boot", "-q", text="false\n")
     assert (result.stdout, result.returncode) == ("", 1)
 
 
-def test_a_reader_that_goes_away_ends_the_command_quietly() -> None:
+def test_a_reader_that_closes_the_pipe_ends_the_command_quietly() -> None:
     boot = [
         sys.executable,
         "-c",
@@ -91,14 +91,16 @@ def test_a_reader_that_goes_away_ends_the_command_quietly() -> None:
         (["asm", "missing.asm"], 1, "missing.asm"),
     ],
 )
-def test_wrong_arguments_are_named(callgate: Callgate, arguments: list[str], code: int, message: str) -> None:
+def test_wrong_arguments_of_callgate_are_named(
+    callgate: Callgate, arguments: list[str], code: int, message: str
+) -> None:
     result = callgate(*arguments)
     assert message in result.stderr
     assert result.returncode == code
     assert "Traceback" not in result.stderr
 
 
-def test_an_empty_image_is_a_bad_image(callgate: Callgate, tmp_path: Path) -> None:
+def test_an_empty_image_ends_with_the_exit_code_of_a_bad_image(callgate: Callgate, tmp_path: Path) -> None:
     (tmp_path / "empty.img").touch()
     result = callgate("boot", tmp_path / "empty.img")
     assert result.returncode == 5
@@ -116,7 +118,9 @@ FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this host has 
         (("disk", "inspect", "--help"), "callgate: standard output: cannot be written: No space left on device\n"),
     ],
 )
-def test_output_that_is_lost_is_reported(callgate: Callgate, arguments: tuple[str, ...], message: str) -> None:
+def test_output_that_cannot_be_written_is_reported(
+    callgate: Callgate, arguments: tuple[str, ...], message: str
+) -> None:
     with Path("/dev/full").open("w") as full:
         result = callgate(*arguments, stdout=full.fileno())
     assert (result.returncode, result.stderr) == (1, message)
@@ -124,7 +128,7 @@ def test_output_that_is_lost_is_reported(callgate: Callgate, arguments: tuple[st
 
 @FULL
 @pytest.mark.parametrize("option", ["--trace", "--stats"])
-def test_reports_that_are_lost_are_reported(callgate: Callgate, option: str) -> None:
+def test_reports_that_cannot_be_written_are_reported(callgate: Callgate, option: str) -> None:
     result = callgate("boot", "-q", "-c", "echo done", option, "/dev/full")
     assert result.returncode == 1
     assert result.stderr == "callgate: /dev/full: cannot be written: No space left on device\n"
@@ -147,7 +151,7 @@ def test_no_command_is_run_when_its_report_could_not_be_written(
 
 @pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_streams_that_the_shell_has_closed_are_nowhere(tmp_path: Path, closed: str) -> None:
+def test_streams_that_the_shell_has_closed_are_not_written_to(tmp_path: Path, closed: str) -> None:
     # The image must not be taken for the console because it gets the console's number.
     image = tmp_path / "a.img"
     arguments = [sys.executable, "-c", "from callgate.tools.cli.main import main; main()"]
@@ -168,7 +172,7 @@ def test_running_out_of_fuel_has_its_own_exit_code(callgate: Callgate) -> None:
     assert "out of fuel" in result.stderr
 
 
-def test_stats_and_traces_are_files(callgate: Callgate, tmp_path: Path) -> None:
+def test_stats_and_traces_can_be_written_to_files(callgate: Callgate, tmp_path: Path) -> None:
     for name in ("a", "b"):
         files = ("--stats", tmp_path / f"{name}.json", "--trace", tmp_path / f"{name}.txt")
         result = callgate("boot", "-q", "-c", "cat README.TXT", *files)
@@ -208,7 +212,7 @@ def test_asm_writes_an_executable_and_names_errors(callgate: Callgate, tmp_path:
     assert f"{bad}:2:" in result.stderr
 
 
-def test_the_program_of_the_document_runs_as_it_says(
+def test_the_program_in_the_document_runs_as_it_says(
     callgate: Callgate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """docs/writing-a-program.md: what is typed there prints what stands there."""

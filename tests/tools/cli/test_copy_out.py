@@ -23,7 +23,7 @@ def times(root: Path) -> set[float]:
 class TestImagesOfOthers:
     """What other programs have put into an image comes out, byte for byte, with its dates."""
 
-    def test_ext4_with_links_holes_and_devices(self, command_line: Command, tree: Path) -> None:
+    def test_an_ext4_tree_with_links_holes_and_devices_is_copied_out(self, command_line: Command, tree: Path) -> None:
         before = content(tree)
         (tree / "run").write_text("#!/bin/sh\n")
         (tree / "run").chmod(0o4755)
@@ -57,7 +57,7 @@ class TestImagesOfOthers:
         assert not any(path.is_symlink() for path in out.rglob("*"))
         assert {path.stat().st_mtime for path in (out / "run", out / "docs", out / "docs" / "one.txt")} == {MODIFIED}
 
-    def test_fat_on_a_partition(self, command_line: Command, tree: Path) -> None:
+    def test_a_fat_volume_on_a_partition_is_copied_out(self, command_line: Command, tree: Path) -> None:
         host_programs.run("mformat", "-C", "-i", "fat.img@@1M", "-T", "20480", "-h", "64", "-s", "32", "::")
         host_programs.run("mcopy", "-s", "-m", "-i", "fat.img@@1M", *sorted(tree.iterdir()), "::")
         host_programs.run("sfdisk", "-q", "fat.img", text="start=2048, size=20480, type=6\n")
@@ -67,7 +67,7 @@ class TestImagesOfOthers:
         assert times(Path("out")) == {MODIFIED}
 
     @pytest.mark.parametrize("kind", ["iso", "zip"])
-    def test_archives(self, command_line: Command, tree: Path, kind: str) -> None:
+    def test_archives_are_copied_out(self, command_line: Command, tree: Path, kind: str) -> None:
         if kind == "iso":
             host_programs.run("genisoimage", "-quiet", "-R", "-o", "a.img", tree)
         else:
@@ -84,7 +84,7 @@ class TestWhatPathsMean:
         assert (outcome.status, outcome.messages) == (0, "")
         return {name: data for name, data in content(Path()).items() if not name.startswith(("tree", "a.img"))}
 
-    def test_a_file_gets_a_name_or_goes_into_a_directory(self, command_line: Command, image: Path) -> None:
+    def test_a_file_is_copied_to_a_new_name_or_into_a_directory(self, command_line: Command, image: Path) -> None:
         Path("there").mkdir()
         self.copied(command_line, "a.img:readme.txt", "new")
         assert self.copied(command_line, "a.img:/docs/./deep/../ONE.TXT", "there") == {
@@ -93,7 +93,7 @@ class TestWhatPathsMean:
             "there/one.txt": b"one\n",
         }
 
-    def test_a_tree_becomes_the_destination_or_goes_into_it(
+    def test_a_tree_is_copied_as_the_destination_or_into_it(
         self, command_line: Command, image: Path, tree: Path
     ) -> None:
         docs = content(tree / "docs")
@@ -110,7 +110,7 @@ class TestWhatPathsMean:
             "new/two.txt": b"two\n",
         }
 
-    def test_a_dash_is_standard_output(self, command_line: Command, image: Path) -> None:
+    def test_disk_copy_writes_a_file_to_standard_output_for_a_dash(self, command_line: Command, image: Path) -> None:
         outcome = command_line("disk", "copy", "a.img:docs/*.txt", "a.img:README.TXT", "-")
         assert (outcome.status, outcome.stdout, outcome.messages) == (0, b"one\ntwo\nread me\n", "")
         assert command_line("disk", "copy", "a.img:docs", "-").messages == (
@@ -148,7 +148,7 @@ class TestWhatPathsMean:
             (["a.img:README.TXT", "a.img:docs", "a.img"], 1, "a.img: cannot be written: Not a directory"),
         ],
     )
-    def test_mistakes_are_named(
+    def test_mistaken_arguments_of_disk_copy_are_named(
         self, command_line: Command, image: Path, arguments: list[str], status: int, message: str
     ) -> None:
         before = image.read_bytes()
@@ -233,7 +233,7 @@ def test_a_copy_that_is_interrupted_leaves_no_part_of_a_file(
     assert not Path("new").exists()
 
 
-def test_progress_is_one_line_that_goes_again(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_one_line_that_is_erased_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
     progress = Progress()
     assert not progress.wanted, "standard error is no terminal here"
     progress.wanted = True
@@ -252,7 +252,7 @@ class TestListing:
         assert sorted(listed.stdout.splitlines()) == sorted(booted.stdout.splitlines())
         assert listed.messages == ""
 
-    def test_json_has_what_the_text_shows(self, command_line: Command, image: Path) -> None:
+    def test_the_json_listing_has_what_the_text_shows(self, command_line: Command, image: Path) -> None:
         listed = json.loads(command_line("disk", "ls", "a.img:docs", "--json").stdout)
         assert {key: listed[key] for key in ("image", "volume", "file_system", "path")} == {
             "image": "a.img",
@@ -265,7 +265,7 @@ class TestListing:
         assert entries["one.txt"] == {"type": "file", "size": 4, "modified": date, "attributes": ["archive"]}
         assert entries["deep"] == {"type": "directory", "size": 0, "modified": date, "attributes": ["directory"]}
 
-    def test_wildcards_list_by_path(self, command_line: Command, image: Path) -> None:
+    def test_listings_of_wildcards_show_paths(self, command_line: Command, image: Path) -> None:
         lines = command_line("disk", "ls", "a.img:*/*.txt").stdout.decode().splitlines()
         assert [line.split()[-1] for line in lines] == ["docs/one.txt", "docs/two.txt"]
 
@@ -278,7 +278,7 @@ class TestListing:
             ("blank.img", 5, "blank.img: no volume that can be used; no file system that a server knows; look into it"),
         ],
     )
-    def test_mistakes_are_named(
+    def test_mistaken_arguments_of_disk_ls_are_named(
         self, command_line: Command, image: Path, place: str, status: int, message: str
     ) -> None:
         Path("blank.img").write_bytes(bytes(1 << 20))

@@ -85,7 +85,7 @@ class TestHostileImages:
             "evil.img", "out", "out/good", "out2", "out2/good", "out3", "out3/good", "up"
         ]  # fmt: skip
 
-    def test_names_that_are_one_for_the_host_are_told_and_the_first_is_kept(
+    def test_names_that_are_the_same_for_the_host_are_reported_and_the_first_is_kept(
         self, command_line: Command, hostile: dict[str, list[ListedFile]]
     ) -> None:
         hostile[""] = [entry("same"), entry("same"), entry("dir", DIRECTORY), entry("dir")]
@@ -114,7 +114,7 @@ class TestHostileImages:
         assert len(listed.splitlines()) == 1
         assert b"\x1b" not in listed + again.stderr
 
-    def test_a_name_too_long_for_the_host_is_told(
+    def test_a_name_too_long_for_the_host_is_reported(
         self, command_line: Command, hostile: dict[str, list[ListedFile]]
     ) -> None:
         hostile[""] = [entry("x" * 300), entry("good")]
@@ -122,7 +122,7 @@ class TestHostileImages:
         assert outcome.messages.endswith("x: cannot be written: File name too long\n")
         assert [path.name for path in Path("out").iterdir()] == ["good"]
 
-    def test_directories_that_lie_in_themselves_end(
+    def test_directories_that_contain_themselves_are_copied_once(
         self, command_line: Command, hostile: dict[str, list[ListedFile]]
     ) -> None:
         loop = [entry("a", DIRECTORY, 7), entry("b", DIRECTORY, 7)]
@@ -133,7 +133,7 @@ class TestHostileImages:
             f"callgate: {name}: lies in the volume twice, left out" for name in ("a/a", "a/b", "b")
         ]
 
-    def test_directories_without_numbers_end_at_a_depth(
+    def test_nested_directories_without_inode_numbers_are_copied_to_a_limited_depth(
         self, command_line: Command, hostile: dict[str, list[ListedFile]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         class Endless(dict[str, list[ListedFile]]):
@@ -149,7 +149,7 @@ class TestHostileImages:
         assert outcome.messages.endswith("d/d: more than 100 directories in each other\n")
 
     @pytest.mark.parametrize("modified", [1, (1 << 63) - 1, (1 << 64) - 1])
-    def test_a_date_that_the_host_cannot_have_is_no_failure(
+    def test_a_date_that_the_host_cannot_represent_is_not_an_error(
         self, command_line: Command, hostile: dict[str, list[ListedFile]], modified: int
     ) -> None:
         hostile[""] = [entry("dated", modified=modified)]
@@ -157,7 +157,7 @@ class TestHostileImages:
         assert command_line("disk", "ls", "evil.img").status == 0
         assert json.loads(command_line("disk", "ls", "evil.img", "--json").stdout)["entries"][0]["name"] == "dated"
 
-    def test_a_file_that_cannot_be_read_to_its_end_is_told_and_not_kept(
+    def test_a_file_that_cannot_be_read_to_its_end_is_reported_and_not_kept(
         self, command_line: Command, hostile: dict[str, list[ListedFile]]
     ) -> None:
         hostile[""] = [entry("bad"), entry("short"), entry("good")]

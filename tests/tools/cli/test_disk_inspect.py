@@ -56,7 +56,7 @@ def test_a_root_directory_is_looked_at_wherever_it_lies(
     assert f"file system {kind}\n" in booted.stdout.decode()
 
 
-def test_what_a_server_refuses_is_said_as_the_boot_log_says_it(command_line: CommandLine, tmp_path: Path) -> None:
+def test_inspect_reports_a_refusal_in_the_words_of_the_boot_log(command_line: CommandLine, tmp_path: Path) -> None:
     image = tmp_path / "cut.zip"
     image.write_bytes(sound_image("zip")[:-1024])
     booted = command_line("boot", image, "-c", "ls")
@@ -79,7 +79,7 @@ def test_the_parts_of_a_split_archive_are_named(
     assert (last["kind"], last["problems"]) == ("", [SPLIT])
 
 
-def test_noise_is_an_unknown_file_system(command_line: CommandLine, tmp_path: Path) -> None:
+def test_random_bytes_are_an_unknown_file_system(command_line: CommandLine, tmp_path: Path) -> None:
     image = tmp_path / "noise.img"
     image.write_bytes(b"noise" * 2000)
     outcome = command_line("disk", "inspect", image)
@@ -170,7 +170,7 @@ def miscounted_zip(image: Path, host_tool: Callable[..., str]) -> None:
         ),
     ],
 )
-def test_problems_are_what_the_boot_log_says_when_everything_is_looked_at(
+def test_problems_are_those_of_a_boot_that_reads_every_file(
     command_line: CommandLine,
     tmp_path: Path,
     host_tool: Callable[..., str],
@@ -189,7 +189,7 @@ def test_problems_are_what_the_boot_log_says_when_everything_is_looked_at(
     assert [line.strip() for line in shown.splitlines() if "problem: " in line] == [f"problem: {p}" for p in problems]
 
 
-def test_bad_sectors_are_io_errors_of_what_lies_in_them() -> None:
+def test_bad_sectors_are_io_errors_of_the_files_in_them() -> None:
     image = sound_image("ext4")
     walk = VolumeWalk(Ext2Server, MemoryMedium(image))
     assert "docs/deeper" in {found.path for found in walk.entries(100)}
@@ -199,7 +199,7 @@ def test_bad_sectors_are_io_errors_of_what_lies_in_them() -> None:
     assert any("disk error" in problem for problem in volume.file_system.problems), volume
 
 
-def test_a_server_that_breaks_is_a_problem_and_no_traceback(
+def test_a_server_that_raises_is_a_problem_and_not_a_traceback(
     command_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = tmp_path / "a.img"

@@ -50,7 +50,7 @@ def test_a_history_that_cannot_be_kept_says_where_and_why(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("command", [("boot", "-c", "vol"), ("disk", "inspect")])
-def test_an_image_that_may_not_be_read_is_a_bad_image_and_no_wrong_usage(
+def test_an_image_that_may_not_be_read_is_a_bad_image_and_not_wrong_usage(
     command: tuple[str, ...], command_line: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = tmp_path / "secret.img"

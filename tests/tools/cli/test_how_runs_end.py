@@ -24,7 +24,7 @@ MAKEFILE = Path(__file__).parents[3] / "Makefile"
         (1_500_000, "crc32 PATTERN.BIN", r"shell \(process \d+\) ran at 0x0040[0-9a-f]{4} <\w+(\+0x[0-9a-f]+)?>"),
     ],
 )
-def test_a_run_out_of_fuel_says_how_far_it_came_and_who_ran(
+def test_a_run_out_of_fuel_reports_its_instructions_and_the_running_thread(
     command_line: Callable[..., Any], fuel: int, command: str, doing: str
 ) -> None:
     outcome = command_line("boot", "-q", "--fuel", str(fuel), "-c", command)
@@ -42,7 +42,7 @@ def test_a_run_out_of_fuel_says_how_far_it_came_and_who_ran(
         ("halt", 0, "halted: nothing can end the HLT"),
     ],
 )
-def test_every_end_has_the_same_summary(reason: str, number: int, begin: str) -> None:
+def test_every_end_of_a_run_has_the_same_summary(reason: str, number: int, begin: str) -> None:
     with System([], SystemOptions(shell=False)) as system:
         place = kernel_image().entry
         stop = Stop(reason, 1, place, clock=2_500_000)

@@ -74,7 +74,7 @@ def test_files_of_an_image_of_another_format_are_listed_and_copied(
     assert (outcome.status, outcome.stdout, outcome.messages) == (0, b"hello\nhello\n", "")
 
 
-def test_a_container_that_is_not_read_ends_the_command_with_its_reason(
+def test_a_container_that_cannot_be_read_ends_the_command_with_its_reason(
     command_line: CommandLine, tmp_path: Path
 ) -> None:
     data = container_files.qcow2(1024, {})
@@ -124,7 +124,7 @@ def test_a_partition_that_no_server_knows_is_named_in_the_log_and_in_the_inspect
     assert f"\n    xfs\n    problem: an XFS file system, which no server reads; {hint}\n" in text
 
 
-def test_a_disc_that_is_also_udf_says_so_in_the_log_and_in_the_inspection(
+def test_a_disc_that_is_also_udf_is_reported_in_the_log_and_in_the_inspection(
     command_line: CommandLine, tmp_path: Path, host_tool: Callable[..., str]
 ) -> None:
     (tmp_path / "disc").mkdir()
@@ -140,9 +140,7 @@ def test_a_disc_that_is_also_udf_says_so_in_the_log_and_in_the_inspection(
         assert volume["file_system"]["problems"] == [said] * times
 
 
-def test_a_boot_sector_of_something_that_is_not_read_is_not_called_empty(
-    command_line: CommandLine, tmp_path: Path
-) -> None:
+def test_a_boot_sector_of_an_unsupported_format_is_not_called_empty(command_line: CommandLine, tmp_path: Path) -> None:
     sector = b"\xeb\x58\x90-FVE-FS-".ljust(510, b"\0") + b"\x55\xaa"
     (tmp_path / "x.img").write_bytes(sector + bytes(8192))
     outcome = command_line("boot", "x.img", "-c", "ls")
@@ -201,21 +199,23 @@ def test_an_image_comes_through_a_pipe(pipe: Callable[[bytes], None], disk: byte
     image.close()
 
 
-def test_what_comes_through_a_pipe_may_be_compressed(pipe: Callable[[bytes], None], disk: bytes) -> None:
+def test_an_image_that_comes_through_a_pipe_may_be_compressed(pipe: Callable[[bytes], None], disk: bytes) -> None:
     pipe(gzip.compress(disk))
     image = open_image(Path("-"))
     assert (image.format, image.sector_count) == ("gzip", 80)
     image.close()
 
 
-def test_a_stream_that_does_not_end_is_given_up(pipe: Callable[[bytes], None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_stream_as_an_image_is_refused(
+    pipe: Callable[[bytes], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(spool, "LIMIT", 1 << 16)
     pipe(bytes((1 << 16) + 1))
     with pytest.raises(ImageError, match="standard input: has more than 0 GiB; put it into a file and name that"):
         open_image(Path("-"))
 
 
-def test_nothing_from_a_pipe_is_an_empty_image(pipe: Callable[[bytes], None]) -> None:
+def test_an_empty_pipe_is_an_empty_image(pipe: Callable[[bytes], None]) -> None:
     pipe(b"")
     with pytest.raises(ImageError, match="standard input: is empty; a disk image is a multiple of 512 bytes"):
         open_image(Path("-"))
@@ -230,7 +230,7 @@ def test_a_file_as_standard_input_is_not_copied(tmp_path: Path, disk: bytes, mon
         image.close()
 
 
-def test_a_terminal_is_no_image(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_as_an_image_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     master, slave = os.openpty()
     monkeypatch.setattr("sys.stdin", Input(slave))
     with pytest.raises(ImageError, match="standard input: is a terminal; pipe an image into it, or name a file"):

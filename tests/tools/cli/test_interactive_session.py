@@ -99,7 +99,7 @@ def become_foreground() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
-def test_ctrl_c_belongs_to_the_guest(session: Session) -> None:
+def test_ctrl_c_is_passed_to_the_guest(session: Session) -> None:
     start = session.read(PROMPT)
     assert b"callgate: Ctrl-C ends what runs in the guest; Ctrl-], or Ctrl-C three times, leaves callgate\r\n" in start
     assert session.type(b"cat READ" + CTRL_C).endswith(b"^C\r\n" + PROMPT)
@@ -113,7 +113,7 @@ def test_ctrl_c_belongs_to_the_guest(session: Session) -> None:
     assert termios.tcgetattr(session.terminal) == session.modes
 
 
-def test_ctrl_bracket_leaves(session: Session) -> None:
+def test_ctrl_bracket_ends_the_session(session: Session) -> None:
     session.read(PROMPT)
     left = session.type(CTRL_BRACKET, b"waits for input\r\n")
     assert re.search(LEFT % b"interrupted", left)
@@ -121,7 +121,7 @@ def test_ctrl_bracket_leaves(session: Session) -> None:
     assert termios.tcgetattr(session.terminal) == session.modes
 
 
-def test_a_suspended_session_finds_its_terminal_as_it_left_it(session: Session) -> None:
+def test_a_session_that_is_resumed_has_its_terminal_as_before_the_suspension(session: Session) -> None:
     session.read(PROMPT)
     raw = termios.tcgetattr(session.terminal)
     assert raw != session.modes
@@ -134,7 +134,7 @@ def test_a_suspended_session_finds_its_terminal_as_it_left_it(session: Session) 
     assert session.type(b"echo back\r") == b"echo back\r\nback\r\n" + PROMPT
 
 
-def test_the_third_ctrl_c_within_a_second_leaves(session: Session) -> None:
+def test_the_third_ctrl_c_within_a_second_ends_the_session(session: Session) -> None:
     session.read(PROMPT)
     session.type(CTRL_C)
     session.type(CTRL_C)
@@ -168,7 +168,7 @@ def test_a_signal_that_ends_the_session_puts_the_terminal_back(session: Session,
 
 @pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
-def test_what_ends_the_session_at_once_does_not_leave_the_terminal_raw(
+def test_an_immediate_end_of_the_session_does_not_leave_the_terminal_raw(
     session: Session, number: signal.Signals
 ) -> None:
     session.read(PROMPT)
@@ -177,7 +177,7 @@ def test_what_ends_the_session_at_once_does_not_leave_the_terminal_raw(
     session.wait_for(session.modes)
 
 
-def test_the_guard_leaves_a_terminal_alone_that_somebody_else_has_set(session: Session) -> None:
+def test_the_terminal_guard_does_not_change_a_terminal_that_another_program_has_set(session: Session) -> None:
     session.read(PROMPT)
     modes = termios.tcgetattr(session.terminal)
     modes[3] |= termios.ECHO
@@ -262,7 +262,9 @@ print("done")
     assert (done.returncode, done.stdout) == (0, b"done\n")
 
 
-def test_lines_are_kept_between_boots_and_overlapping_sessions(start: Callable[..., Session], state: Path) -> None:
+def test_history_lines_are_kept_across_boots_and_overlapping_sessions(
+    start: Callable[..., Session], state: Path
+) -> None:
     file = state / "callgate" / "history"
     sessions = [start(), start("--history", str(file))]
     for session, command in zip(sessions, (b"echo one", b"echo two"), strict=True):
@@ -281,7 +283,7 @@ def test_lines_are_kept_between_boots_and_overlapping_sessions(start: Callable[.
 
 
 @pytest.mark.parametrize("content", [b"my notes\n", b"# callgate\n"])
-def test_a_file_that_is_no_history_is_neither_read_nor_written(
+def test_a_file_that_is_not_a_history_is_neither_read_nor_written(
     start: Callable[..., Session], tmp_path: Path, content: bytes
 ) -> None:
     notes = tmp_path / "notes"
@@ -292,7 +294,7 @@ def test_a_file_that_is_no_history_is_neither_read_nor_written(
     assert notes.read_bytes() == content
 
 
-def test_the_line_is_as_wide_as_the_terminal_also_when_that_changes(start: Callable[..., Session]) -> None:
+def test_the_line_editor_follows_the_width_of_the_terminal(start: Callable[..., Session]) -> None:
     session = start("--no-history", columns=40)
     session.read(PROMPT)
     session.type(b"echo " + b"x" * 60 + b"\x01", b"\x1b[1A\r\x1b[7C")

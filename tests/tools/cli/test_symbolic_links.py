@@ -72,7 +72,7 @@ def arrows(text: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", TOOLS)
-def test_ls_shows_targets_as_the_tools_have_stored_them(
+def test_ls_shows_link_targets_as_the_tools_have_stored_them(
     command_line: Command, make: Callable[[str], Path], kind: str
 ) -> None:
     image = make(kind)
@@ -86,7 +86,7 @@ def test_ls_shows_targets_as_the_tools_have_stored_them(
 
 
 @pytest.mark.parametrize("kind", TOOLS)
-def test_the_target_of_a_link_is_asked_for_by_the_path_of_the_link(make: Callable[[str], Path], kind: str) -> None:
+def test_the_target_of_a_link_is_requested_by_the_path_of_the_link(make: Callable[[str], Path], kind: str) -> None:
     with ImageVolumes(make(kind)) as volumes:
         (volume,) = volumes.volumes.values()
         assert {name: volume.link_target(name).encode() for name in LINKS} == LINKS
@@ -99,7 +99,7 @@ def test_the_target_of_a_link_is_asked_for_by_the_path_of_the_link(make: Callabl
             volume.link_target("directory/none")
 
 
-def test_disk_ls_shows_targets_with_control_characters_as_escapes(
+def test_disk_ls_shows_control_characters_of_link_targets_as_escapes(
     make: Callable[[str], Path], command_line: Command
 ) -> None:
     image = make("ext4")
@@ -114,7 +114,7 @@ def test_disk_ls_shows_targets_with_control_characters_as_escapes(
     assert all("target" not in entry for entry in listed if entry["type"] != "link")
 
 
-def test_a_target_that_is_no_text_is_shown_as_names_are(
+def test_a_link_target_that_is_not_text_is_shown_as_names_are(
     command_line: Command, folder: Path, make: Callable[[str], Path]
 ) -> None:
     link(folder / "bytes", NO_TEXT)
@@ -122,7 +122,7 @@ def test_a_target_that_is_no_text_is_shown_as_names_are(
     assert arrows(outcome.stdout.decode()) == {"bytes": "not%FFUTF-8"}
 
 
-def test_a_target_that_no_message_carries_is_told_and_its_link_shown(
+def test_a_link_target_too_long_for_a_message_is_reported_and_its_link_shown(
     folder: Path, make: Callable[[str], Path], command_line: Command
 ) -> None:
     link(folder / "huge", b"/".join([b"x" * 100] * 40) + b"/" + b"y" * 20)
@@ -137,7 +137,7 @@ def test_a_target_that_no_message_carries_is_told_and_its_link_shown(
     assert outcome.messages == "callgate: huge: name too long\n"
 
 
-def test_a_link_whose_block_cannot_be_read_is_told(make: Callable[[str], Path]) -> None:
+def test_a_link_whose_block_cannot_be_read_is_reported(make: Callable[[str], Path]) -> None:
     image, output = make("ext2"), list[bytes]()
     sector = image.read_bytes().index(LINKS["long"]) // 512
     options = SystemOptions(commands="ls -l", output=output.append)
@@ -150,7 +150,7 @@ def test_a_link_whose_block_cannot_be_read_is_told(make: Callable[[str], Path]) 
 
 
 @pytest.mark.parametrize("kind", ["fat12", "exfat"])
-def test_a_server_without_links_does_not_know_the_operation(tmp_path: Path, kind: Any) -> None:
+def test_a_server_without_links_does_not_implement_read_link(tmp_path: Path, kind: Any) -> None:
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "A.TXT").write_text("text\n")
     create_image(tmp_path / "x.img", tmp_path / "files", fs=kind)

@@ -39,7 +39,7 @@ def in_the_sources() -> dict[str, set[str]]:
     return dict(found)
 
 
-def test_the_document_lists_every_event_with_its_fields() -> None:
+def test_the_trace_document_lists_every_event_with_its_fields() -> None:
     assert documented() == in_the_sources()
 
 
@@ -50,7 +50,7 @@ def run(command_line: Callable[..., Any], form: str) -> list[str]:
     return Path("t").read_text("utf-8").splitlines()
 
 
-def test_both_formats_say_the_same_in_the_columns_of_the_document(command_line: Callable[..., Any]) -> None:
+def test_both_trace_formats_hold_the_same_data_in_the_columns_of_the_document(command_line: Callable[..., Any]) -> None:
     fields = documented()
     lines, objects = run(command_line, "text"), [json.loads(line) for line in run(command_line, "jsonl")]
     assert len(lines) == len(objects)
@@ -66,7 +66,7 @@ def test_both_formats_say_the_same_in_the_columns_of_the_document(command_line: 
         assert entry == {}
 
 
-def test_numbers_that_mean_something_are_written_by_name(command_line: Callable[..., Any]) -> None:
+def test_numbers_with_names_are_written_by_name_in_a_trace(command_line: Callable[..., Any]) -> None:
     trace = "\n".join(run(command_line, "text"))
     for wanted in (
         r"ipc\.take thread=\d+:shell slot=0x0 endpoint=d0p1$",
@@ -96,11 +96,11 @@ def test_numbers_that_mean_something_are_written_by_name(command_line: Callable[
         (Event(7, "trap", {}), "           7 trap"),
     ],
 )
-def test_what_has_no_name_stays_a_number_and_a_value_is_one_word(event: Event, line: str) -> None:
+def test_numbers_without_names_stay_numbers_in_a_trace_and_a_value_is_one_word(event: Event, line: str) -> None:
     with System([], SystemOptions(shell=False)) as system:
         assert Trace(system, "text").line(event) == f"{line}\n"
 
 
 @pytest.mark.parametrize("head", [b"", b"notes\n", b"{}\n", b"[1]\n", b'{"event": 1, "clock": 2}\n', b"   12 a.b=1\n"])
-def test_what_is_no_trace_is_not_taken_for_one(head: bytes) -> None:
+def test_a_file_that_is_not_a_trace_is_not_taken_for_one(head: bytes) -> None:
     assert not is_trace(head)

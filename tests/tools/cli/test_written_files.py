@@ -43,7 +43,9 @@ def test_a_report_does_not_overwrite_an_image_of_the_run(
 @pytest.mark.parametrize(
     "content", [b"my notes\n", b'{"guest": 1}\n', b"12 monkeys\n", b"[" * 100_000, b'{"clock": 5}', bytes(512)]
 )
-def test_a_report_does_not_overwrite_what_is_no_report(command_line: Command, option: str, content: bytes) -> None:
+def test_a_report_does_not_overwrite_a_file_that_is_not_a_report(
+    command_line: Command, option: str, content: bytes
+) -> None:
     Path("notes").write_bytes(content)
     outcome = command_line("boot", "-q", "-c", "true", option, "notes")
     reason = "already exists, and is not a trace or ledger of callgate; name another file, or remove it"
@@ -61,7 +63,7 @@ def test_a_report_replaces_an_earlier_one_and_an_empty_file(command_line: Comman
     assert Path("t.txt").read_text().splitlines()[-1].split()[1] == "gate.host"
 
 
-def test_two_reports_do_not_share_a_file_and_leave_none_behind(command_line: Command) -> None:
+def test_two_reports_in_one_file_are_refused_and_leave_no_file(command_line: Command) -> None:
     outcome = command_line("boot", "-q", "-c", "true", "--trace", "both", "--stats", "./both")
     assert outcome.status == 2
     assert "--stats both: is also the file of --trace; name another file" in outcome.messages
@@ -76,7 +78,7 @@ def test_two_reports_do_not_share_a_file_and_leave_none_behind(command_line: Com
         (("--history", "h", "--trace", "h"), "--history h: is also the file of a report; name another file"),
     ],
 )
-def test_an_option_that_would_be_ignored_or_lost_is_refused(
+def test_an_option_that_would_have_no_effect_is_refused(
     command_line: Command, options: tuple[str, ...], reason: str
 ) -> None:
     outcome = command_line("boot", "-q", "-c", "true", *options)
@@ -85,7 +87,7 @@ def test_an_option_that_would_be_ignored_or_lost_is_refused(
 
 
 @pytest.mark.parametrize("name", ["nothing", "fifo"])
-def test_a_report_does_not_follow_a_link_to_nothing(command_line: Command, name: str) -> None:
+def test_a_report_does_not_follow_a_dangling_link(command_line: Command, name: str) -> None:
     Path(name).symlink_to("elsewhere")
     outcome = command_line("boot", "-q", "-c", "true", "--trace", name)
     assert (outcome.status, Path("elsewhere").exists()) == (2, False)
@@ -93,7 +95,7 @@ def test_a_report_does_not_follow_a_link_to_nothing(command_line: Command, name:
 
 
 @REPORTS
-def test_a_dash_is_standard_output(command_line: Command, option: str) -> None:
+def test_a_report_is_written_to_standard_output_for_a_dash(command_line: Command, option: str) -> None:
     outcome = command_line("boot", "-q", "-c", "echo done", option, "-")
     assert (outcome.status, outcome.messages) == (0, "")
     text = outcome.stdout.decode()
@@ -103,7 +105,7 @@ def test_a_dash_is_standard_output(command_line: Command, option: str) -> None:
     assert not Path("-").exists()
 
 
-def test_a_trace_on_standard_output_stands_in_order_between_what_the_guest_prints(command_line: Command) -> None:
+def test_a_trace_on_standard_output_is_in_order_with_the_output_of_the_guest(command_line: Command) -> None:
     lines = command_line("boot", "-q", "-c", "echo one; echo two", "--trace", "-").stdout.decode().splitlines()
     first, second = lines.index("one"), lines.index("two")
     assert first + 1 < second
@@ -149,7 +151,7 @@ def test_disk_create_writes_an_image_to_standard_output_but_not_to_a_terminal(
 
 
 @pytest.mark.parametrize(("option", "kind"), [("-o", "ELF file"), ("--symbols", "symbol file")])
-def test_asm_does_not_overwrite_what_it_has_not_made(command_line: Command, option: str, kind: str) -> None:
+def test_asm_does_not_overwrite_a_file_that_it_has_not_made(command_line: Command, option: str, kind: str) -> None:
     Path("a.asm").write_text("start: ret\n")
     Path("notes").write_text("my notes\n")
     outcome = command_line("asm", "a.asm", option, "notes")

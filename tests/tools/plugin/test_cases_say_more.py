@@ -124,7 +124,7 @@ def case_file(pytester):
     return run
 
 
-def test_the_words_do_what_they_say(case_file):
+def test_the_lines_of_a_case_do_what_they_say(case_file):
     result = case_file(HOLD, "-rA")
     result.assert_outcomes(passed=19, skipped=1, xfailed=1)
     result.stdout.fnmatch_lines_random([
@@ -172,7 +172,7 @@ MISTAKES = {
 }
 
 
-def test_what_does_not_hold_fails_and_says_why(case_file):
+def test_an_expectation_that_does_not_hold_fails_with_the_reason(case_file):
     text = ""
     for number, lines in enumerate(FAIL):
         text += f";@ case number {number}\n;@ {lines}\n;@ expect eflags >= 0\n"
@@ -182,7 +182,7 @@ def test_what_does_not_hold_fails_and_says_why(case_file):
         result.stdout.fnmatch_lines([f"test_words.asm:*: {message}" for message in messages])
 
 
-def test_a_mistake_in_such_a_line_is_shown_with_its_place(pytester):
+def test_a_mistake_in_a_line_of_a_case_is_shown_with_its_place(pytester):
     pytester.makeini("[pytest]\nmarkers =\n    slow: takes long\naddopts = --strict-markers")
     files = {
         f"test_{number:02}": f"{ROUTINES}\n;@ case x\n;@ {lines}\n;@ call double\n;@ expect eax = 0\n"
@@ -197,7 +197,7 @@ def test_a_mistake_in_such_a_line_is_shown_with_its_place(pytester):
         result.stdout.fnmatch_lines([f"*test_{number:02}.asm:*{message}*"])
 
 
-def test_the_ini_option_asks_for_the_convention_everywhere_and_none_turns_it_off(pytester):
+def test_the_ini_option_checks_the_convention_in_every_call_and_none_turns_it_off(pytester):
     cases = ";@ case broken\n;@ call ebx_goes\n;@ expect eax >= 0\n"
     cases += ";@ case free\n;@ abi none\n;@ call ebx_goes\n;@ expect ebx = 1\n"
     pytester.makefile(".asm", test_words=ROUTINES + cases)
@@ -236,7 +236,7 @@ def absent():
 """
 
 
-def test_objects_functions_and_fixtures_in_a_case_file(pytester):
+def test_a_case_file_can_use_objects_functions_and_fixtures(pytester):
     """An object that our own assembler made would prove nothing: GNU as makes it."""
     source = '.globl greet\ngreet: push $text\ncall puts\nadd limit, %eax\nadd $4, %esp\nret\ntext: .asciz "hi"\n'
     (pytester.path / "greet.s").write_text(source)
@@ -317,7 +317,7 @@ f: ret
 """
 
 
-def test_objects_and_values_keep_to_the_rules_of_cases_without_them(pytester):
+def test_objects_and_values_follow_the_rules_of_other_lines_of_cases(pytester):
     """Settings with no case, a mistake in a case's own code, a case that is switched off, `::` in a test's name."""
     (pytester.path / "greet.s").write_text(".globl greet\ngreet: ret\n")
     host_programs.run("as", "--32", "greet.s", "-o", "greet.o", folder=pytester.path)
@@ -334,7 +334,7 @@ def test_objects_and_values_keep_to_the_rules_of_cases_without_them(pytester):
     ])  # fmt: skip
 
 
-def test_a_register_that_is_given_no_number_is_an_error(bare_cpu):
+def test_a_register_that_is_not_given_a_number_is_an_error(bare_cpu):
     bare_cpu.load("f: ret\n")
     with pytest.raises(ValueError, match="'1' is not a number"):
         bare_cpu.call("f", xmm0="1")

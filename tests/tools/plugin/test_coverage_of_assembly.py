@@ -40,7 +40,7 @@ def run(project, *arguments):
     return project.runpytest_inprocess("-p", "no:cacheprovider", *arguments)
 
 
-def test_cases_alone_take_one_direction_and_the_rest_is_named(project):
+def test_coverage_by_cases_alone_names_the_direction_that_is_not_taken(project):
     project.makefile(".asm", test_sign=CASES)
     result = run(project, "--asm-cov", "--asm-cov-report=term-missing")
     result.stdout.fnmatch_lines([
@@ -55,7 +55,7 @@ def test_cases_alone_take_one_direction_and_the_rest_is_named(project):
     assert "test_sign.asm" not in result.stdout.str().split("coverage of assembly")[1]
 
 
-def test_cases_and_python_add_up_and_the_limit_is_kept(project):
+def test_coverage_of_cases_and_python_adds_up_and_the_limit_is_checked(project):
     project.makefile(".asm", test_sign=CASES)
     project.makepyfile(PYTHON)
     result = run(project, "--asm-cov", "--asm-cov-fail-under=85")
@@ -67,14 +67,14 @@ def test_cases_and_python_add_up_and_the_limit_is_kept(project):
 
 
 @pytest.mark.thorough(only=True)
-def test_the_workers_of_a_parallel_run_add_up(project):
+def test_coverage_of_the_workers_of_a_parallel_run_adds_up(project):
     project.makefile(".asm", test_sign=CASES)
     project.makepyfile(PYTHON)
     result = project.runpytest_subprocess("-n", "2", "--dist", "loadfile", "--asm-cov")
     result.stdout.fnmatch_lines(["sign.asm       6/7      85.7       2/2     100.0"])
 
 
-def test_lcov_and_annotated_listings_are_written(project):
+def test_coverage_is_written_as_lcov_and_annotated_listings(project):
     project.makefile(".asm", test_sign=CASES)
     run(project, "--asm-cov", "--asm-cov-report=lcov:out.info", "--asm-cov-report=annotate:listings")
     lines = (project.path / "out.info").read_text().splitlines()
@@ -87,7 +87,7 @@ def test_lcov_and_annotated_listings_are_written(project):
     assert listing[4:6] == ["- minus:  mov     eax, -1", "-         ret"]
 
 
-def test_a_program_at_the_same_addresses_is_told_apart(project):
+def test_coverage_distinguishes_programs_at_the_same_addresses(project):
     """Ten programs in turn on one bare CPU: what one executes is not taken for another's."""
     project.makepyfile("""
         def test_turns(bare_cpu):
@@ -100,7 +100,7 @@ def test_a_program_at_the_same_addresses_is_told_apart(project):
     result.stdout.fnmatch_lines(["sign.asm:3: mov     eax, 1: never executed", "sign.asm:4: ret: never executed"])
 
 
-def test_objects_are_measured_by_their_lines_of_c(project):
+def test_coverage_of_objects_is_measured_by_their_lines_of_c(project):
     source = "int sign(int a) {\n    if (a < 0)\n        return -1;\n    return 1;\n}\n"
     (project.path / "sign.c").write_text(source)
     host_programs.run("gcc", "-m32", "-g", "-O0", "-fno-pie", "-c", "sign.c", folder=project.path)
@@ -113,7 +113,7 @@ def test_objects_are_measured_by_their_lines_of_c(project):
     result.stdout.fnmatch_lines(["sign.c:2: j*: always jumps", "sign.c:3: mov eax, 0xffffffff: never executed"])
 
 
-def test_a_booted_system_is_measured_kernel_and_programs(project):
+def test_coverage_of_a_booted_system_includes_kernel_and_programs(project):
     kernel, user = (files(f"callgate.asm.{name}") for name in ("kernel", "user"))
     project.makepyfile("""
         def test_echo(booted):
@@ -140,14 +140,14 @@ MISTAKES = {
 }
 
 
-def test_mistaken_options_are_errors(project):
+def test_mistaken_coverage_options_are_errors(project):
     for options, message in MISTAKES.items():
         result = run(project, *options)
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         assert message in result.stdout.str() + result.stderr.str()
 
 
-def test_the_option_leaves_no_watcher_behind(project):
+def test_coverage_leaves_no_watcher_on_the_machine(project):
     from callgate.kernel.system import System
     from callgate.tools.asmtest.bare.cpu import BareCpu
 

@@ -50,7 +50,7 @@ def load(cpu, here, **extern):
     cpu.load(compiled(here, LIBRARY), extern={"limit": 0x20000, "puts": lambda: 0, **extern})
 
 
-def test_relocated_bytes_are_those_of_ld(bare_cpu, here):
+def test_relocated_bytes_of_objects_are_those_of_ld(bare_cpu, here):
     """Two files with data, bss, a table of pointers and calls between them: ld puts the sections where we do."""
     names = [compiled(here, LIBRARY), compiled(here, OTHER, "other.c")]
     program = bare_cpu.load(*names, extern={"limit": 0x20000, "puts": 0x30000})
@@ -70,7 +70,7 @@ def test_relocated_bytes_are_those_of_ld(bare_cpu, here):
             assert out.read_bytes() == section.data, section.name
 
 
-def test_c_functions_are_called_with_arguments_and_give_results(bare_cpu, here):
+def test_c_functions_can_be_called_with_arguments_and_return_results(bare_cpu, here):
     said = []
     load(bare_cpu, here, puts=lambda text: said.append(bare_cpu.text(text)) or -7)
     bare_cpu.write(0x20000, (100).to_bytes(4, "little"))
@@ -98,7 +98,7 @@ def test_without_debugging_sections_a_failure_shows_decoded_instructions(bare_cp
     assert any(line.endswith("mov eax, dword ptr [eax]") for line in describe_call(bare_cpu))
 
 
-def test_a_store_into_what_is_only_read_faults(bare_cpu, here):
+def test_a_store_into_a_read_only_section_faults(bare_cpu, here):
     load(bare_cpu, here)
     fault = bare_cpu.call("spoil", args=["x"], faults=True).fault
     assert (fault.name, fault.error_code) == ("#PF", 3)
@@ -146,13 +146,13 @@ WRONG = [  # what is built, how, and what is said of it
 
 
 @pytest.mark.parametrize(("text", "flags", "message"), WRONG, ids=["64 bits", "thread-local"])
-def test_what_cannot_be_tested_is_said(bare_cpu, here, text, flags, message):
+def test_objects_that_cannot_be_tested_are_refused_with_the_reason(bare_cpu, here, text, flags, message):
     name = compiled(here, text, flags=flags)
     with pytest.raises(ObjectError, match=message):
         bare_cpu.load(name)
 
 
-def test_files_that_are_no_objects_are_named(bare_cpu, here):
+def test_files_that_are_not_objects_are_named(bare_cpu, here):
     (here / "text.o").write_bytes(b"not an object")
     (here / "lib.a").write_bytes(b"!<arch>\nfoo")
     (here / "cut.o").write_bytes(b"\x7fELF\x01\x01\x01")
@@ -168,7 +168,7 @@ def test_files_that_are_no_objects_are_named(bare_cpu, here):
 
 @pytest.mark.thorough(one_in=8)
 @pytest.mark.parametrize("keep", range(0, 4000, 61))
-def test_an_object_that_is_cut_off_or_damaged_is_an_error_or_a_program(bare_cpu, here, keep):
+def test_a_damaged_object_is_an_error_or_a_program(bare_cpu, here, keep):
     image = bytearray((here / compiled(here, OTHER)).read_bytes())
     at = keep * 7 % len(image)
     (here / "cut.o").write_bytes(image[: keep % len(image)])
@@ -221,7 +221,7 @@ def test_nasm_objects_and_flat_binaries_are_tested(bare_cpu, here):
     assert bare_cpu.call("flat").eax == bare_cpu.call(0x20000).eax == 77
 
 
-def test_plain_bytes_must_not_lie_where_the_test_has_its_tables(bare_cpu, here):
+def test_a_flat_binary_must_not_lie_where_the_test_has_its_tables(bare_cpu, here):
     (here / "big.bin").write_bytes(bytes(2000))
     with pytest.raises(ObjectError, match=r"big.bin lies at 0x7c00 to 0x83d0: .* are the test's own tables"):
         bare_cpu.load("big.bin", at=0x7C00)

@@ -26,7 +26,7 @@ def ipc(bare_cpu):
     return bare_cpu
 
 
-def test_the_ring_keeps_order_over_several_laps(ipc):
+def test_the_request_ring_keeps_order_over_several_laps(ipc):
     ipc.place(Endpoint, ENDPOINT, **{f"ring[{index}]": 0xE0 for index in range(SLOTS)})
     slots = [(index * 7) % SLOTS for index in range(3 * SLOTS)]
     for start in range(0, len(slots), 5):
@@ -87,13 +87,13 @@ def test_a_fault_ends_the_call_and_is_the_result(bare_cpu, ring, code, expected)
     assert result.instructions == 1
 
 
-def test_a_fault_that_nobody_expects_raises(bare_cpu):
+def test_an_unexpected_fault_raises_an_error(bare_cpu):
     bare_cpu.load("f: mov [0], eax\n ret\n")
     with pytest.raises(RoutineError, match=r"f faulted: #PF 0x2 at 0x0 at f .*mov \[0\], eax"):
         bare_cpu.call("f")
 
 
-def test_a_protected_page_faults_on_a_write_only(bare_cpu):
+def test_a_protected_page_faults_only_on_a_write(bare_cpu):
     bare_cpu.load("f: mov eax, [ebx]\n mov [ebx], eax\n ret\n")
     bare_cpu.protect(0x20000, 4096, "r")
     fault = bare_cpu.call("f", faults=True, ebx=0x20010).fault
@@ -114,7 +114,7 @@ def test_events_and_ledger_marks_are_counted(bare_cpu):
     assert result.ledger.requests == 1
 
 
-def test_nothing_is_left_of_the_test_before(bare_cpu):
+def test_no_state_of_the_previous_test_is_left_on_the_bare_cpu(bare_cpu):
     bare_cpu.load("f: mov dword ptr [0x20000], 5\n mov byte ptr [g], 0x90\n ret\n .space 64, 0x90\ng: inc eax\n ret\n")
     bare_cpu.segment("gs", 0x30000)
     bare_cpu.enter_ring(3)
@@ -134,7 +134,7 @@ def test_arguments_on_the_stack_lie_above_the_return_address(bare_cpu):
     assert bare_cpu.call("f", stack=[50, 8]).eax == 42
 
 
-def test_the_last_instructions_are_those_that_ran(bare_cpu):
+def test_the_last_instructions_of_a_result_are_those_that_ran(bare_cpu):
     bare_cpu.load("f: mov ecx, 100\n.l: dec ecx\n jnz .l\n ret\n")
     result = bare_cpu.call("f")
     assert result.instructions == 202
@@ -155,14 +155,14 @@ def test_the_last_instructions_are_those_that_ran(bare_cpu):
         (lambda cpu: cpu.enter_ring(1), ValueError, "ring 0 or 3"),
     ],
 )
-def test_a_mistake_is_named(bare_cpu, action, error, message):
+def test_a_mistake_in_a_test_of_the_bare_cpu_is_named(bare_cpu, action, error, message):
     bare_cpu.load("f: ret\n")
     with pytest.raises(error) as caught:
         action(bare_cpu)
     assert message in str(caught.value)
 
 
-def test_loading_after_memory_was_set_up_is_refused(bare_cpu):
+def test_loading_a_program_after_memory_was_set_up_is_refused(bare_cpu):
     bare_cpu.load("f: ret\n")
     bare_cpu.write(0x20000, b"x")
     with pytest.raises(ValueError, match="load the routine first"):

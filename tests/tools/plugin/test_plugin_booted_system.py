@@ -33,7 +33,7 @@ def test_the_same_command_costs_the_same_after_every_restore(booted):
     assert runs[0] == runs[1] == runs[2]
 
 
-def test_a_run_can_be_left_in_the_middle_of_a_request(booted):
+def test_a_test_can_end_in_the_middle_of_a_request(booted):
     before = policy(booted)
     booted.type(DIR)
     assert booted.run(until="ipc.reply").detail.kind == "ipc.reply"
@@ -77,7 +77,7 @@ def panic(booted):
     booted.machine.code_changed(code, 2)
 
 
-def test_a_command_that_does_not_come_back_is_an_error_with_output_log_and_status(booted):
+def test_a_command_that_does_not_return_is_an_error_with_output_log_and_status(booted):
     with pytest.raises(CommandError, match=r"'dir /d0p1': no end within 2000 instructions\n(?s:.)*status: \$\? is 0"):
         booted.command(DIR, fuel=2_000)
 
@@ -89,7 +89,7 @@ def test_a_command_after_which_the_shell_is_gone_is_an_error(booted):
         booted.command("echo hello")
 
 
-def test_a_panic_is_an_error_with_its_report_and_the_next_test_is_not_touched(booted):
+def test_a_panic_is_an_error_with_its_report_and_does_not_affect_the_next_test(booted):
     panic(booted)
     with pytest.raises(CommandError, match=r"the kernel has given up\n(?s:.)*panic:\n  ring 0: #UD (?s:.)*eip="):
         booted.command("echo hello")

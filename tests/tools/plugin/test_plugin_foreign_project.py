@@ -133,7 +133,7 @@ def test_a_mistake_is_reported_with_its_line_and_what_to_write(pytester):
     assert "Traceback" not in result.stdout.str()
 
 
-def test_a_misspelt_line_is_the_only_mistake_that_is_reported(pytester):
+def test_a_misspelt_line_of_a_case_is_the_only_mistake_that_is_reported(pytester):
     result = cases(pytester, "f: ret\n;@ case f\n;@   cal f\n;@   expect eax = 0\n")
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["test_bad.asm:3:6: there is no ;@ cal; did you mean call?", "    ;@   cal f"])
@@ -180,7 +180,7 @@ g:      jmp g
     result.stdout.fnmatch_lines(["*f faulted: #PF 0x2 at 0x0*", "*g did not return within 100 instructions*"])
 
 
-def test_python_tests_use_the_bare_cpu(project):
+def test_python_tests_of_a_foreign_project_can_use_the_bare_cpu(project):
     project.makepyfile("""
         def test_passes(bare_cpu):
             bare_cpu.load("point.asm")

@@ -91,7 +91,7 @@ SWITCHED_OFF = """
 """
 
 
-def test_a_case_that_is_switched_off_is_skipped_and_one_in_a_comment_is_none(pytester):
+def test_a_case_in_a_disabled_part_is_skipped_and_one_in_a_comment_is_not_a_case(pytester):
     result = cases(pytester, SWITCHED_OFF + ROUTINE, "-rs")
     result.assert_outcomes(passed=2, skipped=2)
     result.stdout.fnmatch_lines(["*stands in a part that is not assembled*"])
@@ -147,7 +147,7 @@ def test_a_program_is_assembled_anew_when_a_file_appears_that_was_looked_for_bef
         (CASE + "f: mov eax, 5 ; a note\r hlt\n ret\n", "utf-8"),
     ],
 )
-def test_a_source_is_read_as_the_assembler_reads_it(pytester, text, encoding):
+def test_a_case_file_is_read_as_the_assembler_reads_it(pytester, text, encoding):
     cases(pytester, text, encoding=encoding).assert_outcomes(passed=1)
 
 
@@ -198,7 +198,7 @@ MISTAKES = [
 ]
 
 
-def test_a_mistake_in_a_python_test_ends_at_the_test_s_own_line(pytester):
+def test_the_traceback_of_a_mistake_in_a_python_test_ends_at_the_tests_own_line(pytester):
     tests = [
         f"def test_{number}(bare_cpu):\n    bare_cpu.load('f: ret\\n')\n    bare_cpu.{mistake}\n"
         for number, (mistake, _) in enumerate(MISTAKES)
@@ -214,7 +214,7 @@ def test_a_mistake_in_a_python_test_ends_at_the_test_s_own_line(pytester):
     assert "asmtest/bare/cpu.py" in run(pytester, "--full-trace", "-k", "test_0").stdout.str()
 
 
-def test_an_error_of_a_host_call_s_answer_shows_the_answer_and_the_call(pytester):
+def test_an_error_in_the_answer_to_a_host_call_shows_the_answer_and_the_call(pytester):
     pytester.makepyfile("""
         def test_answer(bare_cpu):
             bare_cpu.load("f: out 0xf0, eax\\n ret\\n")
@@ -228,7 +228,7 @@ def test_an_error_of_a_host_call_s_answer_shows_the_answer_and_the_call(pytester
     assert "machine/running.py" not in result.stdout.str()
 
 
-def test_a_result_books_its_instructions_to_the_ring_that_it_ran_in(bare_cpu):
+def test_instructions_of_a_result_are_booked_to_the_ring_they_ran_in(bare_cpu):
     bare_cpu.load("f: nop\n ret\n")
     cost = bare_cpu.call("f").ledger
     assert (cost.ring0, cost.ring3, cost.ring_changes) == (2, 0, 0)
@@ -246,7 +246,7 @@ JUMPS = [("jmp eax", 0), ("call eax", 0x700000), ("push eax; ret", 0xFFFF_F000),
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("ring", [0, 3])
 @pytest.mark.parametrize(("jump", "address"), JUMPS)
-def test_a_jump_to_where_nothing_is_mapped_is_a_page_fault_there(bare_cpu, ring, jump, address):
+def test_a_jump_to_an_unmapped_address_is_a_page_fault_there(bare_cpu, ring, jump, address):
     bare_cpu.load(f"f: mov eax, {address}\n {jump.replace('; ', chr(10) + ' ')}\n")
     bare_cpu.enter_ring(ring)
     bare_cpu.protect(0x70_0000, 1, "none")
@@ -263,7 +263,7 @@ def test_running_off_a_page_is_a_page_fault_where_the_next_one_begins(bare_cpu):
     assert (str(result.fault), result.instructions) == ("#PF 0x0 at 0x600000", 8)
 
 
-def test_sse_and_x87_are_as_after_a_reset(pytester):
+def test_sse_and_x87_registers_are_as_after_a_reset_in_each_case(pytester):
     text = """
 f:      stmxcsr [0x20000]
         fnstcw  [0x20004]
@@ -303,7 +303,7 @@ def test_int3_and_into_can_be_expected_as_bp_and_of(pytester):
     result.stdout.fnmatch_lines(["*the fault is int 0x4, expected #OF*"])
 
 
-def test_the_bytes_of_int_3_are_no_breakpoint(bare_cpu):
+def test_the_two_byte_form_of_int_3_is_not_taken_for_a_breakpoint(bare_cpu):
     bare_cpu.load("f: .byte 0xcd, 3\n")
     assert str(bare_cpu.call("f", faults=True).fault) == "int 0x3"
 
@@ -315,7 +315,7 @@ NOT_TOLD = {
 }
 
 
-def test_sse_and_x87_are_as_on_a_cpu(pytester):
+def test_sse_and_x87_instructions_in_cases_behave_as_on_a_cpu(pytester):
     text = """
         third:  cvtsi2ss xmm0, ecx
                 divss   xmm0, xmm1
@@ -352,7 +352,7 @@ def test_sse_and_x87_are_as_on_a_cpu(pytester):
     cases(pytester, text).assert_outcomes(passed=7)
 
 
-def test_an_expectation_that_the_emulated_cpu_cannot_meet_says_so(pytester):
+def test_the_failure_of_an_expectation_that_the_emulated_cpu_cannot_meet_says_so(pytester):
     text = "".join(
         f";@ case {number}\n;@   code {code}\n;@   expect {wanted}\n"
         for number, (code, (wanted, _)) in enumerate(NOT_TOLD.items())

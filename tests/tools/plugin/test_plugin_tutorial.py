@@ -51,7 +51,7 @@ def test_objects_of_the_tutorial_skip_by_name_where_there_is_no_compiler(files, 
 
 
 @pytest.mark.thorough(only=True)
-def test_a_wrong_expectation_looks_as_the_tutorial_says(files):
+def test_a_failed_expectation_looks_as_the_tutorial_shows(files):
     source = files.path / "test_double.asm"
     source.write_text(source.read_text().replace("eax = 42", "eax = 43"))
     result = files.runpytest_subprocess("test_double.asm")

@@ -71,7 +71,7 @@ def test_whole_blocks_of_the_disk_become_pages_of_the_file_without_a_copy(data: 
     assert (data.files_state.counters.copied_pages, data.records.lists, data.lists.state.chain) == (0, {}, [])
 
 
-def test_what_is_in_the_cache_already_is_there_at_once_and_its_reader_is_woken(data: FileData) -> None:
+def test_a_span_whose_blocks_are_in_the_cache_is_ready_at_once_and_its_reader_woken(data: FileData) -> None:
     file = data.new_file(PAGE)
     bring(data, data.expect(file, 0, PAGE), [sectors(16, 8)])
     data.end_runs()
@@ -106,7 +106,7 @@ def test_a_file_that_begins_within_a_block_is_shifted_so_that_later_blocks_are_i
     assert content(data, file, 1024, PAGE) == b"\4" * PAGE
 
 
-def test_the_shift_is_what_the_first_piece_says_that_reaches_the_end_of_its_block(data: FileData) -> None:
+def test_the_shift_is_that_of_the_first_piece_that_reaches_the_end_of_its_block(data: FileData) -> None:
     file = data.new_file(2048 + PAGE, shift=None)
     span = data.expect(file, 0, file.size)
     bring(data, span, [sectors(19, 1), sectors(29, 3), sectors(32, 8)])
@@ -114,7 +114,7 @@ def test_the_shift_is_what_the_first_piece_says_that_reaches_the_end_of_its_bloc
     assert (file.shift, span.whole) == (2048, [False, True])
 
 
-def test_edges_are_mapped_and_not_copied_if_the_machine_was_started_so(data: FileData) -> None:
+def test_edges_are_mapped_and_not_copied_with_the_option_for_that(data: FileData) -> None:
     data.map_edges = True
     file = data.new_file(512)
     span = data.expect(file, 0, 512)
@@ -181,7 +181,7 @@ def test_blocks_that_failed_in_company_are_worth_asking_for_again(data: FileData
         (0, 0, ServerAnswer, ErrorCode.CORRUPT),
     ],
 )
-def test_an_answer_without_data_fails_the_span_with_the_servers_word(
+def test_an_answer_without_data_fails_the_span_with_the_servers_error(
     data: FileData, carry: int, said: int, kind: type[PolicyError], heard: ErrorCode
 ) -> None:
     span = data.expect(data.new_file(PAGE), 0, PAGE)
@@ -220,7 +220,7 @@ def test_a_request_that_begins_within_a_page_takes_its_beginning_over_and_gives_
     assert data.low.holders[again.private[0]] == 1
 
 
-def test_data_that_nobody_may_keep_for_want_of_memory_fail_so(data: FileData) -> None:
+def test_a_span_without_memory_for_its_data_fails_with_no_memory(data: FileData) -> None:
     file = data.new_file(1024)
     span = data.expect(file, 0, 1024)
     bring(data, span, [sectors(16, 2)])
@@ -257,7 +257,7 @@ class Server:
         return found
 
 
-def test_what_is_wanted_is_asked_for_in_whole_pages_up_to_what_is_there(data: FileData) -> None:
+def test_a_request_asks_for_whole_pages_up_to_the_next_span_in_memory(data: FileData) -> None:
     file = data.new_file(10 * PAGE)
     data.put(file, 4 * PAGE, 1)
     server = Server(data)
@@ -269,7 +269,7 @@ def test_what_is_wanted_is_asked_for_in_whole_pages_up_to_what_is_there(data: Fi
     assert len(server.asked) == 2
 
 
-def test_one_request_brings_what_two_may_find_room_for(data: FileData) -> None:
+def test_a_request_is_limited_so_that_two_of_them_fit_in_the_cache(data: FileData) -> None:
     file = data.new_file(10 * SPAN_BYTES)
     span = drive(data.fetching.post(file, 0, 10 * SPAN_BYTES))[0]
     assert span.length == data.cache.most * PAGE < SPAN_BYTES
@@ -296,7 +296,7 @@ def test_readers_of_one_range_share_a_request_and_wait_for_it(data: FileData) ->
     assert (span.kept, data.files_state.counters.waits) == (0, 1)
 
 
-def test_a_servers_error_is_the_readers_and_one_of_another_reader_is_asked_again(data: FileData) -> None:
+def test_a_servers_error_reaches_its_reader_and_another_reader_asks_again(data: FileData) -> None:
     file = data.new_file(PAGE)
     errors = [GivenUp(ErrorCode.KILLED), GivenUp(ErrorCode.INTERRUPTED)] * TRIES
     errors.append(ServerAnswer(ErrorCode.IO_ERROR))
@@ -311,7 +311,7 @@ def test_a_servers_error_is_the_readers_and_one_of_another_reader_is_asked_again
     assert len(asked) == 2 * TRIES + 1
 
 
-def test_a_server_that_never_brings_what_is_wanted_is_asked_100_times(data: FileData) -> None:
+def test_a_server_that_never_returns_the_wanted_data_is_asked_100_times(data: FileData) -> None:
     file = data.new_file(PAGE)
     asked = []
 
@@ -324,7 +324,7 @@ def test_a_server_that_never_brings_what_is_wanted_is_asked_100_times(data: File
     assert len(asked) == TRIES
 
 
-def test_the_spans_of_a_file_are_limited_and_the_most_idle_one_goes_for_another(data: FileData) -> None:
+def test_the_spans_of_a_file_are_limited_and_the_most_idle_one_is_released_for_another(data: FileData) -> None:
     file = data.new_file(1 << 30)
     spans = [Span(1000 + index, index * PAGE, PAGE) for index in range(SPANS_OF_FILE)]
     for span in spans:

@@ -57,7 +57,7 @@ def test_a_reader_waits_five_seconds_for_memory_in_all_and_no_longer(data: FileD
         drive(data.hunger.starve(patience), block=block)
 
 
-def test_readers_are_woken_all_and_in_order_when_data_can_be_let_go_of(data: FileData) -> None:
+def test_all_waiting_readers_are_woken_in_order_when_data_can_be_released(data: FileData) -> None:
     threads = hungry(data, 3)
     file = data.new_file(2 * PAGE)
     data.expect(file, PAGE, PAGE)
@@ -68,13 +68,13 @@ def test_readers_are_woken_all_and_in_order_when_data_can_be_let_go_of(data: Fil
     assert (data.ready(), data.files_state.starved) == (threads, [])
 
 
-def test_readers_are_woken_when_nobody_is_busy_any_more_for_nothing_else_would(data: FileData) -> None:
+def test_waiting_readers_are_woken_when_nothing_is_in_flight(data: FileData) -> None:
     threads = hungry(data, 1)
     data.hunger.feed(Span(1, 0, PAGE, SpanState.FAILED))
     assert data.ready() == threads
 
 
-def test_a_reader_that_has_died_meanwhile_is_passed_over(data: FileData) -> None:
+def test_a_reader_that_has_died_while_it_waited_is_passed_over(data: FileData) -> None:
     threads = hungry(data, 2)
     data.run(threads[0])
     data.threads.finish(threads[0])
@@ -125,7 +125,7 @@ def look(data: FileData) -> list[RoutineCall]:
     return drive(data.ageing.host_files_age(0), harvest_accessed=lambda call: harvest(data, call))[1]
 
 
-def test_data_that_nobody_has_accessed_at_two_looks_is_let_go_of_and_the_server_told(data: FileData) -> None:
+def test_data_that_are_idle_at_two_checks_are_released_and_the_server_is_told(data: FileData) -> None:
     file, span, window = mapped(data)
     data.mapping.tables.mark_dirty(data.shell.pointers, window + PAGE)  # accessed
     look(data)
@@ -137,7 +137,7 @@ def test_data_that_nobody_has_accessed_at_two_looks_is_let_go_of_and_the_server_
     assert data.cache.state.locked == 0
 
 
-def test_a_look_at_pages_in_two_tables_takes_two_harvests_and_holds_the_tables_meanwhile(data: FileData) -> None:
+def test_checking_pages_in_two_tables_takes_two_harvests_and_holds_the_tables(data: FileData) -> None:
     file = data.new_file(1024 * PAGE)
     opened = data.open_window(file)
     last = (LARGE_PAGE_SIZE - opened.window % LARGE_PAGE_SIZE) // PAGE - 1  # last page of the first table
@@ -155,7 +155,7 @@ def test_a_look_at_pages_in_two_tables_takes_two_harvests_and_holds_the_tables_m
     assert {data.low.holders[table] for table in data.shell.tables} == {1}
 
 
-def test_data_that_somebody_waits_for_do_not_age(data: FileData) -> None:
+def test_data_that_a_thread_waits_for_do_not_age(data: FileData) -> None:
     _, span, _ = mapped(data)
     span.kept = 1
     for _ in range(5):
@@ -163,7 +163,7 @@ def test_data_that_somebody_waits_for_do_not_age(data: FileData) -> None:
     assert span.idle == 0
 
 
-def test_a_look_comes_250_ms_after_something_was_mapped_and_none_with_no_file_open(data: FileData) -> None:
+def test_idle_data_are_checked_250_ms_after_a_mapping_and_never_with_no_file_open(data: FileData) -> None:
     sleepers = data.scheduler.state.sleepers
     assert sleepers == []
     data.now(1000)
@@ -179,7 +179,7 @@ def test_a_look_comes_250_ms_after_something_was_mapped_and_none_with_no_file_op
 # Letting go.
 
 
-def test_the_most_idle_data_go_first_and_no_more_than_are_wanted(data: FileData) -> None:
+def test_the_most_idle_data_are_released_first_and_no_more_than_needed(data: FileData) -> None:
     file = data.new_file(8 * PAGE)
     spans = [data.put(file, index * PAGE, 1) for index in range(4)]
     for span, idle in zip(spans, (0, 2, 1, 2), strict=True):
@@ -194,7 +194,7 @@ def test_the_most_idle_data_go_first_and_no_more_than_are_wanted(data: FileData)
     assert gone() == [1, 2, 3]
 
 
-def test_data_on_their_way_and_data_that_a_reader_comes_for_are_not_let_go_of(data: FileData) -> None:
+def test_data_on_their_way_and_data_that_a_reader_is_about_to_use_are_not_released(data: FileData) -> None:
     file = data.new_file(8 * PAGE)
     data.expect(file, 0, PAGE)
     kept, waited = data.put(file, PAGE, 1), data.put(file, 2 * PAGE, 1)
@@ -203,7 +203,7 @@ def test_data_on_their_way_and_data_that_a_reader_comes_for_are_not_let_go_of(da
     assert len(file.spans) == 3
 
 
-def test_low_memory_is_sought_where_it_is_held_and_a_servers_memory_at_that_server(data: FileData) -> None:
+def test_low_memory_and_memory_of_a_server_are_sought_in_spans_that_hold_it(data: FileData) -> None:
     file, foreign = data.new_file(8 * PAGE), data.new_file(8 * PAGE)
     data.endpoints.by_number[1] = data.endpoints.by_number[0]
     foreign.endpoint = 1
@@ -219,7 +219,7 @@ def test_low_memory_is_sought_where_it_is_held_and_a_servers_memory_at_that_serv
     assert theirs not in foreign.spans
 
 
-def test_a_file_page_says_what_is_in_memory_after_data_have_gone(data: FileData) -> None:
+def test_a_file_page_lists_what_is_in_memory_after_a_release(data: FileData) -> None:
     file = data.new_file(8 * PAGE)
     data.put(file, 0, 1)
     data.put(file, 4 * PAGE, 2).idle = 1
@@ -240,7 +240,7 @@ def test_the_last_close_gives_back_the_data_then_the_file(data: FileData) -> Non
     assert (data.files_state.objects, file.frame in data.low.holders) == ({}, False)
 
 
-def test_a_file_that_is_closed_with_data_on_their_way_goes_when_they_have_come(data: FileData) -> None:
+def test_a_file_closed_with_data_on_their_way_is_released_after_they_have_come(data: FileData) -> None:
     file = data.new_file(PAGE)
     span = data.expect(file, 0, PAGE)
     data.letting_go.close_object(file)
@@ -253,7 +253,7 @@ def test_a_file_that_is_closed_with_data_on_their_way_goes_when_they_have_come(d
 # Mapping.
 
 
-def test_a_window_has_the_files_page_before_it_and_nothing_else_until_data_are_mapped(data: FileData) -> None:
+def test_a_new_window_shows_only_the_files_page_until_data_are_mapped(data: FileData) -> None:
     file = data.new_file(3 * PAGE + 1)
     opened = data.open_window(file)
     assert (opened.page, opened.window) == (USER_FILES, USER_FILES + PAGE)
@@ -301,7 +301,7 @@ def writable(data: FileData, pages: int) -> tuple[FileObject, Span, object]:
     return file, span, opened
 
 
-def test_whole_blocks_are_mapped_to_be_written_as_far_as_there_is_room_and_the_rest_by_request(data: FileData) -> None:
+def test_whole_blocks_are_mapped_writable_while_there_is_room_and_the_rest_on_request(data: FileData) -> None:
     file, span, opened = writable(data, 36)
     span.whole[1] = False
     room = data.writing.changed_blocks.room(data.shell.family)
@@ -317,7 +317,7 @@ def test_whole_blocks_are_mapped_to_be_written_as_far_as_there_is_room_and_the_r
     assert data.cache.state.changed == 1
 
 
-def test_what_was_written_is_kept_when_its_page_leaves_the_window(data: FileData) -> None:
+def test_changes_are_kept_when_their_page_leaves_the_window(data: FileData) -> None:
     file, span, opened = writable(data, 4)
     data.mapping.map(data.shell, opened, file, span)
     data.mapping.tables.mark_dirty(data.shell.pointers, opened.window + 2 * PAGE)
@@ -326,7 +326,7 @@ def test_what_was_written_is_kept_when_its_page_leaves_the_window(data: FileData
     assert (len(changed), data.cache.state.claimed, data.cache.state.locked) == (1, 0, 1)
 
 
-def test_a_window_that_was_opened_to_be_read_stays_read_only(data: FileData) -> None:
+def test_a_window_that_was_opened_for_reading_stays_read_only(data: FileData) -> None:
     file, span, window = mapped(data)
     with refusal(ErrorCode.NOT_WRITABLE):
         data.writing.allow(data.shell, data.shell.files[1], file, window)
@@ -334,7 +334,7 @@ def test_a_window_that_was_opened_to_be_read_stays_read_only(data: FileData) -> 
     assert span.users == {(data.shell.number, data.shell.files[1].page): {}}
 
 
-def test_with_all_room_used_by_changes_a_write_is_refused(data: FileData) -> None:
+def test_a_write_is_refused_when_changes_use_all_the_room(data: FileData) -> None:
     file, span, opened = writable(data, 36)
     data.mapping.map(data.shell, opened, file, span)
     for page in range(36):

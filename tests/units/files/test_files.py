@@ -94,7 +94,7 @@ def volume() -> Volume:
 # Directories.
 
 
-def test_a_directory_that_is_locked_again_takes_no_request_as_long_as_its_version_stands(volume: Volume) -> None:
+def test_locking_a_directory_again_takes_no_request_while_its_version_is_current(volume: Volume) -> None:
     first, _ = volume.lock(b"/d0p1/DOCS")
     volume.directories.unlock(volume.shell, first)
     _, lock = volume.lock(b"/d0p1/DOCS")
@@ -104,7 +104,7 @@ def test_a_directory_that_is_locked_again_takes_no_request_as_long_as_its_versio
     assert volume.asked[1:] == [(Operation.LOCK_DIRECTORY, PATH + 5, 0)]
 
 
-def test_a_changed_directory_is_asked_for_again_and_a_process_with_the_old_version_keeps_it(volume: Volume) -> None:
+def test_a_changed_directory_is_requested_again_and_a_process_with_the_old_version_keeps_it(volume: Volume) -> None:
     number, old = volume.lock(b"/d0p1")
     volume.directories.changed(volume.endpoint, 1)
     volume.directories.changed(volume.endpoint, 1)  # known no more
@@ -125,7 +125,7 @@ def test_a_version_of_0_lives_as_long_as_its_lock(volume: Volume) -> None:
     assert volume.noted() == [(Operation.UNLOCK_DIRECTORY, 1)]
 
 
-def test_idle_versions_are_kept_up_to_a_number_and_the_least_recently_used_goes_first(volume: Volume) -> None:
+def test_a_bounded_number_of_idle_versions_is_kept_and_the_least_recently_used_is_dropped_first(volume: Volume) -> None:
     def visit(name: int) -> None:
         volume.version += 1
         volume.directories.unlock(volume.shell, volume.lock(b"/d0p1/%d" % name)[0])
@@ -140,14 +140,14 @@ def test_idle_versions_are_kept_up_to_a_number_and_the_least_recently_used_goes_
     assert volume.noted() == [(Operation.UNLOCK_DIRECTORY, 3)]
 
 
-def test_a_dead_servers_directories_are_current_no_more(volume: Volume) -> None:
+def test_directories_of_a_dead_server_are_no_longer_current(volume: Volume) -> None:
     number, _ = volume.lock(b"/d0p1")
     volume.directories.endpoint_died(volume.endpoint, ErrorCode.SERVER_DIED)
     assert not volume.directories.reclaim()
     assert volume.shell.locks[number].of.current is False
 
 
-def test_an_object_without_a_page_is_no_directory(volume: Volume) -> None:
+def test_an_object_without_a_page_is_not_a_directory(volume: Volume) -> None:
     def nothing(call: RoutineCall) -> RoutineResult:
         slot = volume.take(state=SlotState.DONE)[0]
         volume.message(slot).reply = ReplyType.REGISTERS
@@ -170,7 +170,7 @@ def test_the_root_lists_the_volumes_that_are_mounted(volume: Volume) -> None:
     assert volume.low.available == free + 1
 
 
-def test_the_locked_directories_of_a_process_are_limited_and_it_gives_them_back_when_it_ends(volume: Volume) -> None:
+def test_the_locked_directories_of_a_process_are_limited_and_unlocked_when_it_ends(volume: Volume) -> None:
     for _ in range(DIRECTORIES_OF_PROCESS):
         volume.lock(b"/d0p1")
     with refusal(ErrorCode.NO_RESOURCES):
@@ -185,7 +185,9 @@ def test_the_locked_directories_of_a_process_are_limited_and_it_gives_them_back_
     ("path", "code"),
     [(b"/none", ErrorCode.NOT_FOUND), (b"d0p1", ErrorCode.BAD_ARGUMENT), (b"/d0p1/x", ErrorCode.UNPLUGGED)],
 )
-def test_a_path_that_leads_to_no_volume_is_refused_with_why(volume: Volume, path: bytes, code: ErrorCode) -> None:
+def test_a_path_that_leads_to_no_volume_is_refused_with_the_reason(
+    volume: Volume, path: bytes, code: ErrorCode
+) -> None:
     volume.endpoint.dead, volume.endpoint.error = True, ErrorCode.UNPLUGGED
     with refusal(code):
         volume.lock(path)
@@ -224,7 +226,7 @@ def test_two_opens_of_one_file_share_an_object_and_the_server_forgets_the_second
         (0, False, ErrorCode.NO_SCRATCH),
     ],
 )
-def test_a_file_that_cannot_be_opened_so_is_closed_at_its_server(
+def test_a_file_that_cannot_be_opened_with_its_flags_is_closed_at_its_server(
     volume: Volume, attributes: int, scratch: bool, code: ErrorCode
 ) -> None:
     volume.scratch = scratch
@@ -290,7 +292,7 @@ def map_at(volume: Volume, position: int, wanted: int = 1) -> tuple[int, int, in
     return drive(volume.reading.map(volume.shell, 1, position, wanted))[0]
 
 
-def test_mapped_data_lie_at_the_windows_place_for_their_position_with_the_sequence_that_vouches(
+def test_mapped_data_lie_at_their_place_in_the_window_and_map_file_returns_the_sequence(
     volume: Volume,
 ) -> None:
     file = read_file(volume, 2 * PAGE, [(0, 2)])
@@ -311,7 +313,7 @@ def test_a_page_fault_in_a_window_maps_the_whole_span(volume: Volume) -> None:
 
 
 @pytest.mark.parametrize("page", [-2, 3, 4])
-def test_a_fault_outside_the_files_pages_is_not_the_files(volume: Volume, page: int) -> None:
+def test_a_fault_outside_the_pages_of_a_window_is_not_handled_by_files(volume: Volume, page: int) -> None:
     read_file(volume, 2 * PAGE + 1, [(0, 3)])
     assert not drive(volume.reading.fault(volume.shell, volume.shell.files[1].window + page * PAGE))[0]
 
@@ -343,7 +345,7 @@ def test_a_sequential_reader_is_read_ahead_for_and_one_that_jumps_is_not(volume:
     assert file.covering(2 * PAGE).ahead
 
 
-def test_with_spans_mapped_as_often_as_they_may_be_the_most_idle_one_goes(volume: Volume) -> None:
+def test_the_most_idle_span_is_unmapped_when_spans_are_mapped_as_often_as_allowed(volume: Volume) -> None:
     file = read_file(volume, 4 * PAGE, [(0, 1), (2 * PAGE, 1)])
     volume.fields["slot_waiters"] = 1
     map_at(volume, 0)

@@ -36,7 +36,7 @@ def gate() -> Gate:
 # Dispatch.
 
 
-def test_a_system_call_that_fails_says_why_in_eax_and_sets_the_carry_which_a_good_one_clears(gate: Gate) -> None:
+def test_a_failed_system_call_sets_eax_and_the_carry_and_a_good_one_clears_the_carry(gate: Gate) -> None:
     def refuse(_thread: Thread, _frame: ControlBlock) -> None:
         raise Shortage(ErrorCode.NO_MEMORY)
 
@@ -52,7 +52,7 @@ def test_a_system_call_that_fails_says_why_in_eax_and_sets_the_carry_which_a_goo
     assert gate.frame["eax"] == ErrorCode.KILLED
 
 
-def test_a_call_that_has_to_wait_leaves_no_policy_behind_and_its_reason_to_the_stub(gate: Gate) -> None:
+def test_a_call_that_parks_keeps_no_policy_state_and_hands_its_reason_to_the_stub(gate: Gate) -> None:
     def wait(_thread: Thread, _frame: ControlBlock) -> None:
         raise Park(WaitReason.CHILD)
 
@@ -63,7 +63,7 @@ def test_a_call_that_has_to_wait_leaves_no_policy_behind_and_its_reason_to_the_s
     assert gate.threads.block(gate.thread)["wait_again"] == WaitReason.NOTHING
 
 
-def test_an_error_of_a_call_that_awaits_is_its_callers_as_well(gate: Gate) -> None:
+def test_an_error_of_a_call_that_awaits_reaches_its_caller_as_well(gate: Gate) -> None:
     async def later(_thread: Thread, _frame: ControlBlock) -> None:
         await routine("block")
         raise DiskError(ErrorCode.IO_ERROR)
@@ -116,7 +116,7 @@ def test_host_calls_that_await_run_as_coroutines_and_a_panic_says_where(gate: Ga
         (b"/d0", b"b/", b"/d0/b/"),
     ],
 )
-def test_a_path_begins_in_the_current_directory_and_is_left_so_where_machine_code_finds_it(
+def test_a_path_is_made_absolute_in_the_page_where_machine_code_reads_it(
     gate: Gate, directory: bytes, given: bytes, found: bytes
 ) -> None:
     gate.shell.directory = directory
@@ -125,7 +125,7 @@ def test_a_path_begins_in_the_current_directory_and_is_left_so_where_machine_cod
     assert (path, gate.guest.ram.read(address - KERNEL_BASE, len(found))) == (found, found)
 
 
-def test_a_path_with_a_zero_or_one_that_grows_too_long_is_refused(gate: Gate) -> None:
+def test_a_path_with_a_zero_byte_or_one_that_is_too_long_when_absolute_is_refused(gate: Gate) -> None:
     gate.path(b"a\0b")
     with refusal(ErrorCode.BAD_ARGUMENT):
         gate.caller.path(gate.thread, gate.frame)
@@ -137,7 +137,7 @@ def test_a_path_with_a_zero_or_one_that_grows_too_long_is_refused(gate: Gate) ->
         gate.caller.path(gate.thread, gate.frame)
 
 
-def test_a_string_in_a_window_on_a_file_is_asked_for_and_elsewhere_refused(gate: Gate) -> None:
+def test_a_string_in_an_unmapped_page_of_a_file_is_fetched_and_elsewhere_refused(gate: Gate) -> None:
     text, calls = drive(gate.caller.string(gate.shell, FILES + 5, 100))
     assert (text, [call.name for call in calls]) == (b"", ["block"])
     with pytest.raises(BadAddress):
@@ -145,7 +145,7 @@ def test_a_string_in_a_window_on_a_file_is_asked_for_and_elsewhere_refused(gate:
     assert gate.asked == [("fault", FILES + 5), ("fault", 0x1000)]
 
 
-def test_a_result_goes_to_memory_at_once_or_after_a_page_of_a_file_has_come(gate: Gate) -> None:
+def test_a_result_is_written_to_memory_at_once_or_after_a_page_of_a_file_has_come(gate: Gate) -> None:
     memory = gate.user_memory()
     assert gate.caller.give(gate.shell, USER_HEAP + 4, b"result") is None
     assert memory.read(USER_HEAP + 4, 6) == b"result"
@@ -196,7 +196,7 @@ def test_a_child_is_started_waited_for_and_its_exit_code_taken_once(gate: Gate, 
         process_calls.wait_process(gate.thread, gate.frame)
 
 
-def test_a_process_kills_its_descendants_only(gate: Gate, process_calls: ProcessCalls) -> None:
+def test_a_process_can_kill_only_its_descendants(gate: Gate, process_calls: ProcessCalls) -> None:
     child = gate.new_process()
     grandchild = gate.new_process("grandchild", child.number)
     stranger = gate.new_process("stranger", 0)
@@ -304,7 +304,7 @@ def test_open_and_map_file_take_and_return_the_registers_that_the_abi_names(
         drive(calls.open(gate.thread, gate.frame))
 
 
-def test_a_links_target_is_given_if_there_is_room_for_all_of_it(
+def test_the_target_of_a_link_is_returned_if_there_is_room_for_all_of_it(
     gate: Gate, file_calls: tuple[FileCalls, Opened]
 ) -> None:
     memory = gate.user_memory()

@@ -69,7 +69,7 @@ class Ends:
         self.exits.host_exit_thread(0)
 
 
-def test_a_process_is_cleaned_up_with_its_last_thread_and_reaped_once_somebody_else_runs(gate: Gate) -> None:
+def test_a_process_is_cleaned_up_with_its_last_thread_and_reaped_once_another_thread_runs(gate: Gate) -> None:
     ends = Ends(gate)
     orphan = gate.new_process("orphan", 0)
     first, last = gate.new_thread(orphan), gate.new_thread(orphan)
@@ -83,7 +83,7 @@ def test_a_process_is_cleaned_up_with_its_last_thread_and_reaped_once_somebody_e
     assert orphan.number not in gate.records.processes
 
 
-def test_with_the_shell_the_system_ends_and_a_childs_exit_code_is_kept_for_its_parent(gate: Gate) -> None:
+def test_the_end_of_the_shell_ends_the_system_and_a_childs_exit_code_is_kept_for_its_parent(gate: Gate) -> None:
     ends = Ends(gate)
     child = gate.new_process()
     ends.end(gate.new_thread(child))
@@ -95,7 +95,7 @@ def test_with_the_shell_the_system_ends_and_a_childs_exit_code_is_kept_for_its_p
     assert (ends.calls[-1], gate.records.exit_code) == ("stop", 4)
 
 
-def test_the_end_of_a_servers_thread_is_told_before_its_process_is_gone(gate: Gate) -> None:
+def test_the_end_of_a_servers_thread_is_reported_before_its_process_is_gone(gate: Gate) -> None:
     ends = Ends(gate)
     thread = gate.new_thread(gate.endpoint.process)
     ends.end(thread)
@@ -167,14 +167,14 @@ def test_an_exception_is_named_as_the_manual_names_it(gate: Gate, vector: int, c
     assert f"ended by {words}" in gate.lines[0]
 
 
-def test_a_servers_fault_is_its_servers_end(gate: Gate) -> None:
+def test_a_fault_of_a_server_ends_the_server(gate: Gate) -> None:
     gate.shell.endpoint = 0
     trap = Trap(gate)
     trap.raise_(6)
     assert (trap.killed, gate.shell.dying) == (["#UD invalid opcode, error code 0x0000, at 0x00401234"], False)
 
 
-def test_a_fault_of_ring_0_on_user_memory_goes_on_where_the_gate_has_said_and_another_is_a_panic(
+def test_a_fault_of_ring_0_on_user_memory_resumes_at_the_address_of_the_gate_and_any_other_is_a_panic(
     gate: Gate,
 ) -> None:
     block = gate.threads.block(gate.thread)
@@ -189,7 +189,7 @@ def test_a_fault_of_ring_0_on_user_memory_goes_on_where_the_gate_has_said_and_an
         trap.raise_(14, 0, 0x1000)
 
 
-def test_a_page_of_a_file_that_cannot_be_had_goes_to_the_handler_for_that_code_and_else_ends_the_process(
+def test_an_unavailable_page_of_a_file_resumes_at_the_handler_of_the_code_or_ends_the_process(
     gate: Gate,
 ) -> None:
     trap = Trap(gate)
@@ -204,14 +204,14 @@ def test_a_page_of_a_file_that_cannot_be_had_goes_to_the_handler_for_that_code_a
     assert "the disk was removed (a page of a file)" in gate.lines[0]
 
 
-def test_a_write_to_a_file_asks_for_its_page_to_be_written(gate: Gate) -> None:
+def test_a_write_to_a_file_requests_a_writable_page(gate: Gate) -> None:
     trap = Trap(gate)
     trap.found = (SimpleNamespace(writable=True), None)
     trap.raise_(14, 7, 0x5000_0010)
     assert (trap.allowed, gate.lines) == ([0x5000_0010], [])
 
 
-def test_a_killed_thread_is_given_no_page(gate: Gate) -> None:
+def test_a_page_fault_of_a_killed_thread_maps_no_page(gate: Gate) -> None:
     trap = Trap(gate)
     gate.thread.killed = True
     trap.raise_(14, 6, USER_STACK_TOP - 8)
@@ -226,7 +226,7 @@ def test_single_stepping_into_a_gate_costs_the_kernel_one_exception(gate: Gate) 
         assert trap.frame["eflags"] == left
 
 
-def test_a_thread_that_an_exception_has_made_others_ready_for_lets_them_run(gate: Gate) -> None:
+def test_an_exception_that_makes_other_threads_ready_lets_them_run(gate: Gate) -> None:
     trap = Trap(gate)
     gate.guest.kernel_words["preempt"] = 1
     trap.frame["vector"], trap.frame["error_code"], gate.machine.cpu.cr2 = 14, 6, USER_STACK_TOP - 8

@@ -68,7 +68,7 @@ def described(gate: Gate, *replies: PolicyError | RoutineCall) -> VolumeInformat
     return found
 
 
-def test_a_volume_is_described_by_its_server_which_cannot_say_that_it_has_not_answered(gate: Gate) -> None:
+def test_a_volume_is_described_by_its_server_which_cannot_claim_not_to_have_answered(gate: Gate) -> None:
     gate.endpoint.file_system = "fat16"
     found = described(gate, VOLUME, FREE)
     assert (bytes(found.name).rstrip(b"\0"), bytes(found.file_system).rstrip(b"\0")) == (b"d0p1", b"fat16")
@@ -88,13 +88,13 @@ def test_a_volume_is_described_by_its_server_which_cannot_say_that_it_has_not_an
         ((VOLUME, ServerAnswer(ErrorCode.NOT_SUPPORTED)), VolumeFlags.DIRTY | VolumeFlags.NO_FREE_SPACE),
     ],
 )
-def test_a_server_that_does_not_say_hides_no_other_volume(
+def test_a_server_that_does_not_describe_its_volume_hides_no_other_volume(
     gate: Gate, replies: tuple[PolicyError | RoutineCall, ...], flags: int
 ) -> None:
     assert described(gate, *replies).flags == flags
 
 
-def test_a_killed_or_interrupted_caller_hears_of_that(gate: Gate) -> None:
+def test_a_killed_or_interrupted_caller_of_volume_information_stops_waiting(gate: Gate) -> None:
     with refusal(ErrorCode.INTERRUPTED):
         described(gate, GivenUp(ErrorCode.INTERRUPTED))
 
@@ -106,7 +106,7 @@ def information(gate: Gate, queries: object = None) -> InformationCalls:
 
 
 @pytest.mark.parametrize(("flag", "patience"), [(0, PATIENCE), (VOLUME_BRIEFLY, BRIEFLY), (VOLUME_UNASKED, None)])
-def test_a_volume_is_asked_for_as_long_as_its_caller_wants(gate: Gate, flag: int, patience: int | None) -> None:
+def test_a_caller_of_volume_information_waits_as_long_as_it_asked(gate: Gate, flag: int, patience: int | None) -> None:
     requests = Answering(VOLUME, FREE)
     calls = information(gate, VolumeQueries(gate.guest, requests))
     gate.now(7)
@@ -119,7 +119,7 @@ def test_a_volume_is_asked_for_as_long_as_its_caller_wants(gate: Gate, flag: int
         drive(calls.volume_information(gate.thread, gate.frame))
 
 
-def test_threads_are_listed_by_number_with_what_they_have_used_up_to_now(gate: Gate) -> None:
+def test_threads_are_listed_by_number_with_the_instructions_used_so_far(gate: Gate) -> None:
     calls = information(gate)
     gate.machine.state.count = 500
     gate.frame["ebx"] = 1
@@ -143,7 +143,7 @@ def test_a_servers_row_shows_its_slots_and_counters(gate: Gate) -> None:
     assert (row.requests, row.blocking_waits, row.unused, bytes(row.state)[:3]) == (9, 1, 0xFFFF_FFFC, b"\2\2\0")
 
 
-def test_the_runs_counters_and_its_clock_are_copied_out(gate: Gate) -> None:
+def test_the_counters_and_the_clock_of_the_run_are_copied_out(gate: Gate) -> None:
     counts = Counts(3, 4, host_calls={"wake": 2, "system.open": 5, "server.lock_blocks": 6}, exceptions={"#PF": 7})
     gate.machine.ledger.counts = lambda: counts
     calls = information(gate)
@@ -186,7 +186,7 @@ def blocks(gate: Gate) -> tuple[BlockWindows, Blocks]:
     return BlockWindows(cache, windows, gate.shares), cache
 
 
-def test_a_server_sees_its_partitions_sectors_and_zeros_for_its_neighbours(
+def test_a_server_sees_the_sectors_of_its_partition_and_zeros_for_its_neighbours(
     gate: Gate, blocks: tuple[BlockWindows, Blocks]
 ) -> None:
     windows, cache = blocks
@@ -203,7 +203,7 @@ def test_a_server_sees_its_partitions_sectors_and_zeros_for_its_neighbours(
 
 
 @pytest.mark.parametrize(("first", "count"), [(0, 0), (1000, 1), (999, 2), (0, 2049), (1 << 63, 1)])
-def test_what_lies_outside_the_partition_or_is_too_much_is_refused(
+def test_locking_blocks_outside_the_partition_or_too_many_is_refused(
     gate: Gate, blocks: tuple[BlockWindows, Blocks], first: int, count: int
 ) -> None:
     gate.endpoint.sectors = 1000 if first else 5000
@@ -212,7 +212,7 @@ def test_what_lies_outside_the_partition_or_is_too_much_is_refused(
     assert (blocks[1].locked, gate.endpoint.locked_blocks) == ([], 0)
 
 
-def test_what_cannot_be_locked_is_not_counted_and_leaves_no_block_locked(
+def test_a_refused_lock_of_blocks_is_not_counted_and_leaves_no_block_locked(
     gate: Gate, blocks: tuple[BlockWindows, Blocks]
 ) -> None:
     windows, cache = blocks
@@ -225,7 +225,7 @@ def test_what_cannot_be_locked_is_not_counted_and_leaves_no_block_locked(
     drive(windows.lock(gate.endpoint.process, gate.endpoint, 0, 10))
 
 
-def test_server_calls_reach_what_answers_them_and_errors_are_the_callers(gate: Gate) -> None:
+def test_server_calls_are_dispatched_and_errors_reach_their_caller(gate: Gate) -> None:
     calls: list[tuple[Any, ...]] = []
 
     async def lock(_process: Process, _endpoint: EndpointState, first: int, count: int) -> int:

@@ -19,18 +19,18 @@ def ready(*ranges: tuple[int, int]) -> list[tuple[int, int, SpanState]]:
     return [(position, length, SpanState.READY) for position, length in ranges]
 
 
-def test_ranges_that_touch_at_a_page_are_one_area() -> None:
+def test_spans_that_touch_at_a_page_are_one_area() -> None:
     assert areas(*ready((0, PAGE), (PAGE, 3 * PAGE), (5 * PAGE, PAGE))) == [(0, 4 * PAGE), (5 * PAGE, PAGE)]
     assert areas(*ready((PAGE, PAGE), (2 * PAGE, 9)), size=2 * PAGE + 9) == [(PAGE, PAGE + 9)]
     assert areas() == []
 
 
-def test_what_is_on_its_way_is_no_area() -> None:
+def test_a_span_that_is_on_its_way_is_not_an_area() -> None:
     waiting = (PAGE, PAGE, SpanState.WAITING)
     assert areas(*ready((0, PAGE)), waiting, *ready((2 * PAGE, PAGE))) == [(0, PAGE), (2 * PAGE, PAGE)]
 
 
-def test_pages_begin_where_the_data_begin_on_the_disk() -> None:
+def test_pages_of_a_file_begin_where_its_data_begin_on_the_disk() -> None:
     """And a page of which the rest has still to come is mapped by nobody: what follows it is another area."""
     assert areas(*ready((0, PAGE - 512), (PAGE - 512, PAGE)), shift=512) == [(0, 2 * PAGE - 512)]
     assert areas(*ready((0, PAGE), (PAGE, PAGE)), shift=512) == [(0, PAGE), (PAGE, PAGE)]

@@ -78,7 +78,7 @@ def test_the_host_calls_of_a_hosted_server_have_names_of_their_own(session: Sess
     assert not {"server", "system"} & set(calls)
 
 
-def test_bytes_of_its_memory_are_booked_and_a_request_is_no_page_of_them(session: Sessions, image: Path) -> None:
+def test_bytes_of_a_hosted_servers_memory_are_booked_without_the_message_page(session: Sessions, image: Path) -> None:
     made = begun(session, image)
     before = made.system.machine.ledger.counts()
     made.run()
@@ -89,7 +89,7 @@ def test_bytes_of_its_memory_are_booked_and_a_request_is_no_page_of_them(session
     assert spent.server_bytes == 3 * each + len("FILE.BIN") + 8 * SIZE // 4096
 
 
-def test_ring_3_touches_are_booked_to_the_kind_of_process(session: Sessions, image: Path) -> None:
+def test_bytes_that_ring_3_touches_are_booked_to_the_kind_of_process(session: Sessions, image: Path) -> None:
     made = begun(session, image)
     ledger = made.system.machine.ledger
     kinds: list[str] = []
@@ -99,7 +99,7 @@ def test_ring_3_touches_are_booked_to_the_kind_of_process(session: Sessions, ima
     assert ledger.counts().cpu_file_bytes == {"kernel": 0, "server": 0, "client": SIZE}
 
 
-def test_programs_and_probed_blocks_are_booked(boot: Any, fat_image: Callable[..., Path]) -> None:
+def test_loaded_programs_and_probed_blocks_are_booked(boot: Any, fat_image: Callable[..., Path]) -> None:
     program = program_image("hello").elf(debug=False)
     run = boot("/d0/hello", fat_image({"hello": program}))
     counts = run.system.machine.ledger.counts()

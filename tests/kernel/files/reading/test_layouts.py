@@ -80,7 +80,7 @@ LAYOUTS = {
 @pytest.mark.thorough(one_in=9)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("most", [506, 40, NINE, 1])
-def test_every_layout_reads_the_same_however_little_a_reply_brings(
+def test_a_file_of_every_layout_is_read_right_however_little_a_reply_brings(
     session: Sessions, files: dict[str, Any], way: str, most: int
 ) -> None:
     for index, (runs, size) in enumerate(LAYOUTS.values()):
@@ -104,7 +104,7 @@ def first_reads(size: int) -> list[int]:
 @pytest.mark.thorough(one_in=5)
 @pytest.mark.parametrize("title", LAYOUTS)
 @pytest.mark.parametrize("most", [506, NINE])
-def test_whoever_begins_in_the_middle_of_a_file_reads_the_same(
+def test_a_reader_that_begins_in_the_middle_of_a_file_reads_the_same_data(
     session: Sessions, files: dict[str, Any], title: str, most: int
 ) -> None:
     """Where a file's pages begin is learned from its first data, wherever in the file they are."""
@@ -129,7 +129,7 @@ def test_the_end_of_an_object_can_be_read_first(session: Sessions, files: dict[s
     assert made.unaccounted() == []
 
 
-def test_nothing_is_read_behind_the_end_of_a_file(session: Sessions, files: dict[str, Any]) -> None:
+def test_nothing_is_read_past_the_end_of_a_file(session: Sessions, files: dict[str, Any]) -> None:
     size = 3 * 4096 + 5
     for begin in (size - 1, size, size + 1, 4 * 4096, 1 << 31, WORD):
         files[f"{begin:08x}"] = Layout(size, [(67, 25)])
@@ -144,7 +144,7 @@ def test_nothing_is_read_behind_the_end_of_a_file(session: Sessions, files: dict
 
 
 @pytest.mark.parametrize(("begin", "most", "shift"), [(11, NINE, 3 * 512), (12, NINE - 1, 4 * 512)])
-def test_a_reply_that_ends_within_a_page_is_cut_and_the_page_asked_for_again(
+def test_a_reply_that_ends_within_a_page_is_cut_and_the_page_is_requested_again(
     session: Sessions, files: dict[str, Any], begin: int, most: int, shift: int
 ) -> None:
     """Clusters of half a page: else such a page would be put together twice, and readers be shown half of it first."""
@@ -155,7 +155,9 @@ def test_a_reply_that_ends_within_a_page_is_cut_and_the_page_asked_for_again(
     assert made.counters.copied_pages == -(-(64 * 2048 + shift) // 4096)
 
 
-def test_a_server_is_told_what_nobody_has_accessed_for_a_while(session: Sessions, files: dict[str, Any]) -> None:
+def test_a_server_is_told_which_data_no_program_has_accessed_for_a_while(
+    session: Sessions, files: dict[str, Any]
+) -> None:
     """While the file is open, its reader sleeps and nothing else happens."""
     files["made"] = Layout(12_345, [], kind="object")
     made = session(MemoryMedium(IMAGE), programs=[("idler", "/d0/made")])
@@ -177,7 +179,7 @@ def test_a_file_at_any_sector_is_mapped_and_not_copied(session: Sessions, files:
     assert touched["server"] == 0
 
 
-def test_what_lies_beside_a_file_is_never_seen(session: Sessions, files: dict[str, Any]) -> None:
+def test_data_beside_a_file_on_the_disk_are_never_seen(session: Sessions, files: dict[str, Any]) -> None:
     """Rule 7, by looking at every byte of every page that the window shows."""
     files["odd"] = Layout(9 * 512 + 100, [(67, 10)])
     made = session(MemoryMedium(IMAGE), programs=[("pages", "/d0/odd")])
@@ -187,7 +189,7 @@ def test_what_lies_beside_a_file_is_never_seen(session: Sessions, files: dict[st
     assert made.output == (bytes(shift) + content).ljust(2 * 4096, b"\0")
 
 
-def test_mapping_edges_as_they_are_leaks_what_lies_beside(session: Sessions, files: dict[str, Any]) -> None:
+def test_mapping_edges_as_they_are_leaks_data_beside_the_file(session: Sessions, files: dict[str, Any]) -> None:
     files["odd"] = Layout(9 * 512 + 100, [(67, 10)])
     made = session(MemoryMedium(IMAGE), programs=[("pages", "/d0/odd")], map_edges=True)
     made.run()
@@ -216,7 +218,7 @@ class Reusing(synthetic.Synthetic):
 
 
 @pytest.mark.parametrize("map_edges", [False, True])
-def test_the_beginning_of_a_page_is_the_readers_when_its_server_uses_the_memory_again(
+def test_the_beginning_of_a_page_stays_the_readers_when_its_server_reuses_the_memory(
     session: Sessions, files: dict[str, Any], monkeypatch: pytest.MonkeyPatch, *, map_edges: bool
 ) -> None:
     """The rest of the page comes from a disk so slow that the server has heard of it before."""
@@ -242,7 +244,7 @@ def test_a_file_of_five_gibibytes_is_read_at_its_far_end(session: Sessions, file
 
 
 @pytest.mark.parametrize("before", [100, 512, 4000])
-def test_the_first_data_may_say_that_a_window_ends_before_them(
+def test_a_window_may_end_before_the_first_data_that_are_read(
     session: Sessions, files: dict[str, Any], before: int
 ) -> None:
     """Where pages begin is learned with them: what the window just showed may then lie beyond it."""
@@ -257,7 +259,7 @@ def test_the_first_data_may_say_that_a_window_ends_before_them(
     assert made.unaccounted() == []
 
 
-def test_memory_of_the_server_is_mapped_and_given_back(session: Sessions, files: dict[str, Any]) -> None:
+def test_memory_of_a_server_is_mapped_for_readers_and_given_back(session: Sessions, files: dict[str, Any]) -> None:
     size = 506 * 4096 + 12_345
     files["made"] = Layout(size, [], kind="object")
     made = read(session, "p", "made")
@@ -268,7 +270,9 @@ def test_memory_of_the_server_is_mapped_and_given_back(session: Sessions, files:
 
 
 @pytest.mark.parametrize("fails_at", [0, 512, 4096, 5000 // 512 * 512, 300 * 512])
-def test_what_can_be_read_is_read_before_the_error(session: Sessions, files: dict[str, Any], fails_at: int) -> None:
+def test_data_before_a_bad_sector_are_read_before_the_error(
+    session: Sessions, files: dict[str, Any], fails_at: int
+) -> None:
     files["broken"] = Layout(600 * 512, [(64, 600)], fails_at=fails_at)
     made = read(session, "e", "broken")
     assert made.codes == [112]  # 100 + CORRUPT
@@ -278,7 +282,7 @@ def test_what_can_be_read_is_read_before_the_error(session: Sessions, files: dic
 
 @pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("bad", [0, 7, 8, 300, 595, 599])
-def test_a_sector_that_cannot_be_read_is_an_error_at_its_page(
+def test_a_sector_that_cannot_be_read_is_an_error_only_at_its_page(
     session: Sessions, files: dict[str, Any], bad: int
 ) -> None:
     """Although it is in the middle of a command for many pages."""
@@ -293,7 +297,7 @@ def test_a_sector_that_cannot_be_read_is_an_error_at_its_page(
 
 @pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("seed", range(6))
-def test_bad_sectors_are_an_error_of_everybody_who_reads_them_and_of_nobody_else(
+def test_bad_sectors_are_an_error_for_every_program_that_reads_them_and_for_no_other(
     session: Sessions, files: dict[str, Any], seed: int
 ) -> None:
     source = random.Random(seed)
@@ -310,7 +314,7 @@ def test_bad_sectors_are_an_error_of_everybody_who_reads_them_and_of_nobody_else
     assert made.unaccounted() == []
 
 
-def test_a_server_that_gives_nothing_is_an_error(session: Sessions, files: dict[str, Any]) -> None:
+def test_a_server_that_returns_no_data_is_an_error(session: Sessions, files: dict[str, Any]) -> None:
     files["empty"] = Layout(5000, [])
     made = read(session, "e", "empty")
     assert made.codes[0] is not None
@@ -320,7 +324,7 @@ def test_a_server_that_gives_nothing_is_an_error(session: Sessions, files: dict[
 
 
 @pytest.mark.thorough(only=True)
-def test_completions_in_any_order_bring_the_same_file(session: Sessions, files: dict[str, Any]) -> None:
+def test_completions_in_any_order_give_the_same_file(session: Sessions, files: dict[str, Any]) -> None:
     """Many small commands in flight, which the drive finishes in an order of its own (NCQ)."""
     source = random.Random(7)
     files["torn"] = Layout(500 * 4096, [(first, 8) for first in source.sample(range(8, SECTORS - 8, 24), 300)] * 2)

@@ -64,7 +64,7 @@ def layout(source: random.Random) -> synthetic.Layout:
 @pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize(("high_memory", "map_edges"), [(1 << 20, False), (1 << 20, True), (64 << 20, False)])
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_everybody_reads_what_is_there(
+def test_random_readers_of_every_layout_read_the_right_data(
     session: Sessions, monkeypatch: pytest.MonkeyPatch, seed: int, high_memory: int, map_edges: bool
 ) -> None:
     source = random.Random(seed)
@@ -102,7 +102,9 @@ def look_around(
 
 
 @pytest.mark.thorough(only=True)
-def test_more_ranges_than_a_file_page_lists_are_read_right(session: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_areas_than_a_file_page_can_list_are_read_right(
+    session: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Those that it has no room for are asked for."""
     file = synthetic.Layout(64_000 * 512 - 5, [(67, 16_000), (None, 48_000)], 2)
     made = look_around(session, monkeypatch, file, 600, ("idler", "/d0/f"))  # who has it open all the time
@@ -118,7 +120,7 @@ def test_more_ranges_than_a_file_page_lists_are_read_right(session: Sessions, mo
 
 
 @pytest.mark.thorough(only=True)
-def test_no_range_of_a_file_that_a_window_shows_goes_unlisted(
+def test_every_area_that_a_window_shows_is_listed_in_the_file_page(
     session: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who has left too many gaps gets more than he asks for: what he looks at again takes no system call."""
@@ -138,7 +140,7 @@ def test_no_range_of_a_file_that_a_window_shows_goes_unlisted(
 
 
 @pytest.mark.thorough(only=True)
-def test_a_file_larger_than_a_window_is_read_right_wherever_one_looks(
+def test_a_file_larger_than_a_window_is_read_right_at_every_position(
     session: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The window moves back and forth; areas are cut to it."""

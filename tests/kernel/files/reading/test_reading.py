@@ -36,7 +36,9 @@ def image(tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes]) -> 
 
 @pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("way", WAYS)
-def test_every_way_of_reading_gives_the_file(session: Sessions, image: Path, files: dict[str, bytes], way: str) -> None:
+def test_every_way_of_reading_gives_the_same_file(
+    session: Sessions, image: Path, files: dict[str, bytes], way: str
+) -> None:
     for name, data in files.items():
         if len(data) > LARGE and way in "tb":
             continue  # every byte goes through the serial port
@@ -59,7 +61,7 @@ def start_from(session: Sessions, tmp_path: Path, arguments: bytes) -> Any:
     return made
 
 
-def test_the_kernel_reads_arguments_from_pages_of_a_file_that_nobody_has_touched(
+def test_the_kernel_reads_arguments_from_file_pages_that_are_not_yet_in_memory(
     session: Sessions, tmp_path: Path
 ) -> None:
     made = start_from(session, tmp_path, b"from a file\0")
@@ -67,7 +69,7 @@ def test_the_kernel_reads_arguments_from_pages_of_a_file_that_nobody_has_touched
     assert made.unaccounted() == []
 
 
-def test_arguments_behind_the_end_of_a_file_are_a_bad_address(session: Sessions, tmp_path: Path) -> None:
+def test_arguments_past_the_end_of_a_file_are_a_bad_address(session: Sessions, tmp_path: Path) -> None:
     made = start_from(session, tmp_path, b"no end..")
     assert made.codes == [100 + ErrorCode.BAD_ADDRESS]
     assert made.unaccounted() == []

@@ -21,7 +21,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_blocks_that_nobody_waits_for_by_a_notice_are_not_walked_when_they_arrive(
+def test_arriving_blocks_are_not_searched_unless_a_thread_waits_for_a_notice(
     session: Sessions, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = session(image, programs=[("reader", "c/d0/FILE.BIN")])

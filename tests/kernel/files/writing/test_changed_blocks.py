@@ -9,7 +9,7 @@ from written_files import BLOCK, IMAGE, PATTERN, PER_BLOCK, SECTOR, Layout, Sess
 
 
 @pytest.mark.thorough(only=True)
-def test_changed_blocks_stay_when_everything_else_has_to_go(session: Sessions, files: dict[str, Layout]) -> None:
+def test_changed_blocks_stay_when_all_other_blocks_are_evicted(session: Sessions, files: dict[str, Layout]) -> None:
     """A cache of 256 blocks, 60 of them changed, and a reader of a file of 300 behind them."""
     files["f"] = straight(60)
     files["g"] = straight(300, 77, first=4000)
@@ -39,7 +39,7 @@ def test_more_changes_than_memory_are_an_error_and_none_is_lost(session: Session
 
 
 @pytest.mark.parametrize(("cache", "changed"), [(256, 64), (60, 9)])
-def test_a_program_that_has_changed_all_it_may_leaves_readers_of_other_disks_their_memory(
+def test_a_program_that_has_changed_as_many_blocks_as_it_may_leaves_memory_for_readers_of_other_disks(
     session: Sessions, files: dict[str, Layout], cache: int, changed: int
 ) -> None:
     """A file of more than what is left is read through it, and no change is lost; also where the cache is tiny."""
@@ -77,7 +77,7 @@ def test_a_program_that_has_changed_all_it_may_leaves_programs_that_come_later_r
     assert made.unaccounted() == []
 
 
-def test_pages_that_are_mapped_to_be_written_and_are_not_make_room_for_those_that_are(
+def test_pages_that_are_mapped_writable_but_unchanged_make_room_for_changed_ones(
     session: Sessions, files: dict[str, Layout]
 ) -> None:
     """Of 256 that it may change a program has 100 mapped so, and changes none; another one changes 240."""
@@ -99,7 +99,7 @@ def test_pages_that_are_mapped_to_be_written_and_are_not_make_room_for_those_tha
 
 
 @pytest.mark.parametrize("lost", ["the claim", "the leave to write"])
-def test_a_page_of_a_file_that_is_mapped_writable_without_leave_is_found(
+def test_a_page_of_a_file_that_is_mapped_writable_without_permission_is_found(
     session: Sessions, files: dict[str, Layout], lost: str
 ) -> None:
     files["f"] = straight(3)
@@ -135,7 +135,7 @@ def test_a_page_that_was_made_read_only_again_can_be_written_to_while_there_is_r
     assert made.unaccounted() == []
 
 
-def test_a_window_that_moves_takes_no_change_with_it(session: Sessions, files: dict[str, Layout]) -> None:
+def test_moving_a_window_loses_no_change(session: Sessions, files: dict[str, Layout]) -> None:
     """A file of more than a window, whose first and last pages are on the disk, and lie at the same addresses."""
     window = FILE_WINDOW_BYTES // SECTOR
     files["f"] = Layout((window + 64) * SECTOR, [(64, 64), (None, window - 64), (128, 64)])
@@ -146,7 +146,7 @@ def test_a_window_that_moves_takes_no_change_with_it(session: Sessions, files: d
     assert made.unaccounted() == []
 
 
-def test_changes_go_with_their_disk_and_somebody_says_so(session: Sessions, files: dict[str, Layout]) -> None:
+def test_changes_are_lost_with_their_disk_and_that_is_logged(session: Sessions, files: dict[str, Layout]) -> None:
     files["f"] = straight(20)
     medium = MemoryMedium(IMAGE)
     made = session(medium, programs=[("writer", "a/d0/f")], scratch=True)
@@ -164,7 +164,7 @@ def test_changes_go_with_their_disk_and_somebody_says_so(session: Sessions, file
     assert made.unaccounted() == []
 
 
-def test_what_a_killed_writer_has_changed_stays_changed(session: Sessions, files: dict[str, Layout]) -> None:
+def test_blocks_that_a_killed_writer_has_changed_stay_changed(session: Sessions, files: dict[str, Layout]) -> None:
     files["f"] = straight(20)
     made = session(MemoryMedium(IMAGE), programs=[("writer", "a/d0/f")], scratch=True)
     made.reach("writer", "again_begin")
@@ -177,7 +177,7 @@ def test_what_a_killed_writer_has_changed_stays_changed(session: Sessions, files
     assert made.unaccounted() == []
 
 
-def test_a_copy_from_a_file_in_single_sectors_ends_too(session: Sessions, files: dict[str, Layout]) -> None:
+def test_a_copy_from_a_file_in_single_sectors_comes_to_its_end(session: Sessions, files: dict[str, Layout]) -> None:
     """Of which a page lies in eight blocks: a request for many would leave no room for the other window."""
     files["f"] = straight(60)
     files["g"] = Layout(60 * BLOCK, [(1000 + 15 * index, 1) for index in range(60 * PER_BLOCK)])
@@ -190,7 +190,7 @@ def test_a_copy_from_a_file_in_single_sectors_ends_too(session: Sessions, files:
 
 
 @pytest.mark.parametrize("pages", [100, 400])
-def test_a_copy_from_window_to_window_ends(session: Sessions, files: dict[str, Layout], pages: int) -> None:
+def test_a_copy_from_window_to_window_comes_to_its_end(session: Sessions, files: dict[str, Layout], pages: int) -> None:
     """Also when changed blocks leave too little memory for a page of each of them: then it is an error."""
     files["f"] = straight(pages)
     files["g"] = straight(pages, first=4000)

@@ -58,7 +58,7 @@ def writable(layout: Layout, shift: int) -> list[bool]:
 @pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("map_edges", [False, True])
 @pytest.mark.parametrize("seed", range(6))
-def test_whole_pages_can_be_written_to_and_nothing_else(
+def test_only_whole_pages_of_a_file_can_be_written_to(
     session: Sessions, files: dict[str, Layout], seed: int, map_edges: bool
 ) -> None:
     """Heads, tails, holes and pages that share a block with others are read-only; so no neighbour ever changes."""
@@ -87,7 +87,7 @@ def after(layout: Layout, whole: list[bool]) -> bytes:
     return b"".join(bytes([PATTERN]) * SECTOR if one else old for one, old in zip(whole, sectors, strict=True))
 
 
-def test_what_is_mapped_is_written_to_without_a_system_call_and_seen_everywhere(
+def test_a_mapped_page_is_written_to_without_a_system_call_and_the_change_is_seen_everywhere(
     session: Sessions, files: dict[str, Layout]
 ) -> None:
     """A window of another opening shows it at once; the last bytes, in a page that is not whole, end the write."""
@@ -126,7 +126,7 @@ def test_an_object_of_the_server_cannot_be_written_to(session: Sessions, files: 
         ("f", FileAttributes(0), True, ErrorCode.BAD_ARGUMENT),
     ],
 )
-def test_what_may_not_be_written_to_is_not_opened_to_be(
+def test_a_file_that_may_not_be_written_to_cannot_be_opened_for_writing(
     session: Sessions,
     files: dict[str, Layout],
     monkeypatch: pytest.MonkeyPatch,
@@ -143,7 +143,9 @@ def test_what_may_not_be_written_to_is_not_opened_to_be(
     assert made.unaccounted() == []
 
 
-def test_a_window_that_was_opened_to_be_read_ends_who_writes_to_it(session: Sessions, files: dict[str, Layout]) -> None:
+def test_a_program_that_writes_to_a_window_opened_for_reading_is_ended(
+    session: Sessions, files: dict[str, Layout]
+) -> None:
     """Even where the same file is open to be written elsewhere."""
     files["f"] = straight(8)
     made = write(session, "x", "f", ("writer", "a/d0/f"))
@@ -153,7 +155,7 @@ def test_a_window_that_was_opened_to_be_read_ends_who_writes_to_it(session: Sess
     assert made.unaccounted() == []
 
 
-def test_nobody_writes_through_a_pointer_that_has_outlived_its_window(
+def test_no_program_can_write_through_a_pointer_that_has_outlived_its_window(
     session: Sessions, files: dict[str, Layout]
 ) -> None:
     files["f"] = straight(8)
@@ -164,7 +166,7 @@ def test_nobody_writes_through_a_pointer_that_has_outlived_its_window(
 
 
 @pytest.mark.parametrize("gone", [False, True])
-def test_what_the_kernel_writes_for_a_program_counts_as_written(
+def test_bytes_that_the_kernel_writes_for_a_program_count_as_written(
     session: Sessions, files: dict[str, Layout], gone: bool
 ) -> None:
     """A system call's result in a page of a file: as if the CPU had written it, also if the page was let go of."""
@@ -183,7 +185,7 @@ def test_what_the_kernel_writes_for_a_program_counts_as_written(
     assert made.unaccounted() == []
 
 
-def test_a_page_that_goes_again_and_again_is_asked_for_as_often(
+def test_a_page_that_is_evicted_again_and_again_is_requested_as_often(
     session: Sessions, files: dict[str, Layout], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before the kernel could write to it: other threads may move the window, or need the memory."""
@@ -203,7 +205,9 @@ def test_a_page_that_goes_again_and_again_is_asked_for_as_often(
     assert made.kernel.cache.state.changed == 1
 
 
-def test_what_the_kernel_does_not_write_after_all_does_not_count(session: Sessions, files: dict[str, Layout]) -> None:
+def test_bytes_that_the_kernel_does_not_write_after_all_do_not_count(
+    session: Sessions, files: dict[str, Layout]
+) -> None:
     """A result that would begin in a page of a file and end where nothing can be."""
     files["f"] = straight(1)
     made = session(MemoryMedium(IMAGE), programs=[("writer", "v/d0/f")], scratch=True)
@@ -216,7 +220,7 @@ def test_what_the_kernel_does_not_write_after_all_does_not_count(session: Sessio
 
 
 @pytest.mark.parametrize("gone", [False, True])
-def test_a_range_that_is_mapped_again_keeps_what_was_written(
+def test_a_span_that_is_mapped_again_keeps_what_was_written(
     session: Sessions, files: dict[str, Layout], gone: bool
 ) -> None:
     """Neither the dirty bit from before is lost, nor, if it was let go of, the CPU's reason to set it again."""
