@@ -35,7 +35,7 @@ system_write:
 ;   out:       eax  byte; CF=1, END_OF_INPUT when there will be no more
 ;   leaves by: leave_gate
 system_read_character:
-        ; Until the wait begins no interrupt may come: it would find nobody to wake.
+        ; Until the wait begins no interrupt may come: it would find no thread to wake.
         cli
 .next:
         test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.KILLED
@@ -88,7 +88,7 @@ take_break:
         lock cmpxchg [kernel_words + KernelWords.console_break], ecx
         jne     .none
 
-        ; What it was to end has not been waiting.
+        ; The thread that it was to end has not been waiting.
         lock and dword ptr fs:[ThreadControlBlock.flags], ~ThreadFlags.INTERRUPTED
         cmp     eax, eax
 .none:

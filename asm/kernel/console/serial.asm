@@ -21,8 +21,8 @@ serial_interrupt:
         HOST    INPUT
         ret
 
-; serial_break: the line status has shown a break, and has forgotten it by being read.  As a terminal does
-; (termios BRKINT), drop what has been typed, and have policy end what runs and say whose the break is.
+; serial_break: the line status has shown a break, and reading it has cleared it. As a terminal does (termios BRKINT),
+; drop what has been typed; policy ends the program that runs and says which process is to take the break.
 ;   out:       console_break; ZF=0
 ;   clobbers:  eax, edx, flags
 ;   state:     ring 0, any IF
@@ -110,7 +110,7 @@ serial_write:
 .end:
         ret
 
-        ; Reading the status has taken the break from the interrupt, which would have asked who runs next.
+        ; Reading the status has taken the break from the interrupt, which would have asked for the next thread.
 .break:
         push    eax
         call    serial_break

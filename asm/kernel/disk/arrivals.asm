@@ -1,6 +1,7 @@
-; From the disk to whoever waits for file data, without the server and without policy for every block.
+; From the disk to the threads that wait for file data, without the server and without policy for every block.
 
-; lists_arrived: a disk request has ended; count in every sector list that waits for this disk what it brought.
+; lists_arrived: a disk request has ended; count in every sector list that waits for this disk the sectors that it
+; brought.
 ;   in:        ebx  DiskRequest
 ;   out:       FILE_READY is called for each list that waits for nothing more
 ;   clobbers:  flags
@@ -32,7 +33,7 @@ lists_arrived:
 .other:
         mov     ebx, edi
 .first:
-        ; The chain may have become empty since it was looked at: its last list is gone with a server that died.
+        ; The chain may have become empty since it was read: its last list was removed with a server that died.
         test    ebx, ebx
         jnz     .next
         popad

@@ -1,4 +1,4 @@
-; Disks, whatever controller they hang on: requests, their queues, their ends.
+; Disks on any controller: requests, their queues, their ends.
 ;
 ; Registers with a fixed meaning in all disk files:
 ;   EBX   DiskRequest                   ECX   number of the disk; of an AHCI disk that is its port
@@ -26,7 +26,7 @@ disk_init:
         pop     esi
         ret
 
-; disk_submit: start a request, or queue it behind others of its disk.  Never waits.
+; disk_submit: start a request, or queue it after others of its disk.  Never waits.
 ;   in:        ebx  linear address of a DiskRequest, status QUEUED
 ;   out:       DISK_DONE is called when it is over: at once if the disk is gone or the request makes
 ;              no sense (FAILED, error = command aborted)
@@ -79,7 +79,7 @@ disk_of:
         add     esi, disk_table
         ret
 
-; disk_check: refuse what no command can say; a wrong sector number is for the drive to refuse.
+; disk_check: refuse requests that no command can express; a wrong sector number is for the drive to refuse.
 ;   in:        ebx  DiskRequest
 ;   out:       CF=0                     CF=1  eax  DiskStatus.FAILED, and DiskRequest.error
 ;   clobbers:  eax, edx, flags
@@ -139,7 +139,7 @@ disk_take:
         mov     [esi + Disk.issued], eax
         ret
 
-; disk_complete: the command in a slot is over; the slot is free again before anybody hears of it.
+; disk_complete: the command in a slot has ended; the slot is free again before its end is reported.
 ;   in:        esi  Disk, edx  command slot, 0 to 31, in use; eax  DiskStatus
 ;   clobbers:  eax, ebx, flags
 ;   state:     IF=0
@@ -154,7 +154,7 @@ disk_complete:
         and     [esi + Disk.watched], ebx
         mov     ebx, [esi + Disk.requests + edx * 4]
 
-; disk_finish: a request is over; whoever made it may use it again from here on.
+; disk_finish: a request has ended; its maker may reuse it from here on.
 ;   in:        ebx  DiskRequest, eax  DiskStatus; FAILED: DiskRequest.error
 ;   clobbers:  eax, flags
 ;   state:     IF=0
@@ -166,8 +166,8 @@ disk_finish:
         HOST    DISK_DONE
         jmp     lists_arrived
 
-; disk_abandon: a disk is gone; end all of its requests.  Its controller must have stopped: memory that
-; is given back must not be written any more.  Policy hears of it after the last of them.
+; disk_abandon: a disk is gone; end all of its requests.  Its controller must have stopped: memory that is given back
+; must no longer be written. Policy is told after the last of them.
 ;   in:        esi  Disk, ecx  its number
 ;   clobbers:  eax, ebx, edx, flags
 ;   state:     IF=0
@@ -181,7 +181,7 @@ disk_abandon:
         call    disk_complete
         jmp     .issued
 
-        ; Nothing can be added on the way: disk_submit finds the disk absent.
+        ; Nothing can be added meanwhile: disk_submit finds the disk absent.
 .queue:
         mov     dword ptr [esi + Disk.queue_tail], 0
         mov     ebx, [esi + Disk.queue_head]

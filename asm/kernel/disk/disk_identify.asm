@@ -1,4 +1,4 @@
-; IDENTIFY DEVICE: what a drive says of itself (ACS-3, 7.12.7).
+; IDENTIFY DEVICE: what a drive reports of itself (ACS-3, 7.12.7).
 
 IDENTIFY_WORD = 2               ; bytes: IDENTIFY DEVICE counts in words
 IDENTIFY_GENERAL = 0 * IDENTIFY_WORD

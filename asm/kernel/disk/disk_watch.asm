@@ -1,9 +1,9 @@
-; Commands that never end: a drive or its controller may fall silent without an interrupt.  A parallel drive
-; that is taken away always does.
+; Commands that never end: a drive or its controller may stop answering without an interrupt. A parallel drive that is
+; removed always does.
 
 ; disk_watch: give up commands that have been in flight at two calls without a sign of life between them.
-; Whoever calls it, from a timer or a thread, sets the limit: a drive that works on a bad sector takes
-; seconds.  Interrupts that were lost are made up for at the second call, without failing anybody.
+; The caller, a timer or a thread, sets the limit: a drive that works on a bad sector takes seconds. Interrupts that
+; were lost are made up for at the second call, and no request fails for them.
 ;   clobbers:  nothing but flags
 ;   state:     ring 0, any IF; DS and ES flat
 ;   leaves by: ret

@@ -178,7 +178,7 @@ insert_by_both:
         pop     ebx
         ret
 
-; find_sector: the first entry at or behind a sector, by bisection.
+; find_sector: the first entry at or after a sector, by bisection.
 ;   in:        ebx  SectorList, sorted; edx:eax  sector
 ;   out:       ecx  index of the entry, or count if all lie before the sector
 ;   clobbers:  flags
@@ -237,7 +237,7 @@ sectors_arrived:
         mov     edi, [ebx + SectorList.count]
         lea     edi, [ebx + SectorList.entries + edi * 8]
 
-        ; EDX:EAX becomes the sector behind the last one, as an entry's upper half holds it.
+        ; EDX:EAX becomes the sector after the last one, as an entry's upper half holds it.
         add     eax, ebp
         adc     edx, 0
         shl     edx, SECTOR_PART_HALF_SHIFT

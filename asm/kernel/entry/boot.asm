@@ -4,7 +4,7 @@
 
 CR0_PE = 0x00000001
 CR0_MP = 0x00000002             ; WAIT traps as well while TS is set
-CR0_TS = 0x00000008             ; x87, MMX and SSE trap (#NM): their registers are somebody else's, or nobody's
+CR0_TS = 0x00000008             ; x87, MMX and SSE trap (#NM): their registers belong to another thread, or to none
 CR0_ET = 0x00000010             ; always set
 CR0_NE = 0x00000020             ; x87 errors are #MF
 CR0_WP = 0x00010000
@@ -26,7 +26,7 @@ start:
         jne     .halt
 
         ; The loader's first page tables map the kernel at both its addresses until the jump is done.
-        ; Nothing of what the loader left: OSXSAVE would enable registers that FXSAVE does not keep.
+        ; No bit that the loader left: OSXSAVE would enable registers that FXSAVE does not save.
         mov     eax, CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT
         mov     cr4, eax
         mov     eax, [esi + BootInformation.page_directory_pointers]

@@ -19,14 +19,14 @@ system_gate:
         jae     system_policy
         jmp     dword ptr [system_calls + eax * 4]
 
-; system_path: a call that takes a path gets it copied into the thread's own page first.
+; system_path: a call that takes a path; it is copied into the thread's own page first.
 ;   in:        [esp]  GateFrame
 system_path:
         call    copy_path
         jc      system_fail
 
-; system_policy: a call that policy answers.  One that has to wait is parked here, not in policy: nothing
-; of it lives there while it sleeps, and it starts anew when woken.
+; system_policy: a call that policy answers.  One that has to wait is parked here, not in policy: policy holds nothing
+; of it while it sleeps, and it starts anew when woken.
 ;   in:        [esp]  GateFrame
 system_policy:
         mov     eax, [esp + GateFrame.eax]
@@ -40,7 +40,7 @@ system_policy:
         jmp     system_policy
 
 .answered:
-        ; The call may have woken somebody more important, or started a sleep.
+        ; The call may have woken a thread of higher priority, or started a sleep.
         mov     eax, [kernel_words + KernelWords.preempt]
         or      ax, [kernel_words + KernelWords.arm_timer]
         jz      leave_gate

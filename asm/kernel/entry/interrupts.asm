@@ -25,7 +25,7 @@ UART_8N1 = 0x03
 UART_FIFO_ON = 0x07             ; enable, clear both
 UART_FIFO_DROP = 0x03           ; stay enabled, clear what has been received
 UART_BREAKS = 0x04              ; interrupts on line status, which is how a break shows; never masked
-UART_INPUT = 0x0d               ; besides, on received data and on modem status
+UART_INPUT = 0x0d               ; also on received data and on modem status
 UART_OUT2 = 0x0b                ; DTR, RTS, OUT2: the last one gates the interrupt line
 
 ; interrupts_init: vectors 32 to 47, the lines that have handlers unmasked, serial port on.
@@ -83,7 +83,7 @@ end_of_interrupt:
         out     PIC1_COMMAND, al
         ret
 
-; timer_arm: interrupt once, when policy wants to be asked again: the end of a time slice, a sleeper due.
+; timer_arm: interrupt once, when policy has to decide again: at the end of a time slice, or when a sleep ends.
 ; With one runnable thread and no sleeper the timer does not run at all.
 ;   in:        arm_timer  PIT ticks, 1 to 65535
 ;   clobbers:  eax
@@ -99,7 +99,7 @@ timer_arm:
         mov     word ptr [kernel_words + KernelWords.arm_timer], 0
         ret
 
-; timer_interrupt: the time slice is over, or a sleeper is due.
+; timer_interrupt: the time slice is over, or a sleep ends.
 ;   clobbers:  eax
 ;   state:     IF=0
 ;   leaves by: ret

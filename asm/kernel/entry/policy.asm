@@ -1,5 +1,5 @@
-; The other direction: policy awaits mechanism.  A host call may be answered by a coroutine; what it
-; awaits is a routine of this kernel, run here as ordinary code of the current thread.
+; The other direction: policy calls the kernel's routines. A host call may be answered by a coroutine; it awaits
+; routines of this kernel, which run here as ordinary code of the current thread.
 
 ; run_coroutine: run the routines that the thread's coroutine awaits until it has ended.
 ;   in:        fs    thread, with call_target and call_* filled by policy

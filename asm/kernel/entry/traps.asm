@@ -67,7 +67,7 @@ trap:
         ENTER_KERNEL
         cld
 
-; trap_policy: the same, everything saved.
+; trap_policy: the same, with everything saved.
 ;   in:        [esp]  TrapFrame
 trap_policy:
         mov     eax, esp
@@ -89,7 +89,8 @@ trap_return:
         iretd
 
 .kernel:
-        ; Who has been through the test of leave_gate is as good as in ring 3, where nothing may ever stop it again.
+        ; Past leave_gate's KILLED test the thread may never enter the kernel again, so treat it as if it were in ring 3
+        ; and test here.
         mov     eax, [esp + TrapFrame.eip]
         sub     eax, leave_tested
         cmp     eax, leave_end - leave_tested
@@ -110,7 +111,7 @@ interrupt:
         mov     eax, [esp + TrapFrame.vector]
         call    end_of_interrupt
 
-        ; Somebody more important than the interrupted thread may have been woken.
+        ; A thread of higher priority than the interrupted one may have been woken.
         cmp     dword ptr [kernel_words + KernelWords.preempt], 0
         je      .stay
         call    yield

@@ -1,5 +1,5 @@
 ; Reading a caller's memory.  The address comes from ring 3: it is checked against the end of user
-; space, and a fault on the way goes on at `fault_resume` instead of being the kernel's.
+; space, and a fault during the copy resumes at `fault_resume` instead of being the kernel's.
 
 ; copy_path: copy the path of a system call into the thread's path page, terminated.
 ;   in:        fs   thread; frame  GateFrame with esi = address, ecx = bytes

@@ -1,6 +1,6 @@
 ; The accessed bits of page-table entries, which tell what of a file a program has looked at.
 
-; harvest_accessed: clear the accessed bits of page-table entries.
+; harvest_accessed: collect and clear the accessed bits of page-table entries.
 ;   in:        ebx  linear address of the first entry, ecx  number of entries, not 0
 ;   out:       eax  how many had been accessed
 ;   clobbers:  ebx, ecx, flags

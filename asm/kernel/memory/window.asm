@@ -1,6 +1,6 @@
 ; A window on physical memory that the direct map does not reach.
 ;
-; One page, for whoever runs with interrupts off: what is mapped there is gone when they come on again.
+; One page, for code that runs with interrupts off: nothing stays mapped there when they are on again.
 
 ; window_map: map a page at KERNEL_WINDOW, writable.
 ;   in:        edx:eax  physical address of a page; kernel_words.window_table
@@ -13,7 +13,7 @@ window_map:
         or      edx, PTE_NX_HIGH
         mov     ebx, [kernel_words + KernelWords.window_table]
 
-        ; The entry is absent while its halves do not belong together: the CPU may look at any time.
+        ; The entry is absent while its halves do not match: the CPU may read it at any time.
         mov     dword ptr [ebx], 0
         mov     [ebx + HIGH], edx
         .ledger pte_writes
@@ -23,7 +23,7 @@ window_map:
         pop     ebx
         ret
 
-; window_unmap: close the window; nothing of anybody's file stays reachable by accident.
+; window_unmap: close the window, so that no file stays reachable by accident.
 ;   clobbers:  eax
 ;   state:     ring 0, IF=0
 ;   leaves by: ret

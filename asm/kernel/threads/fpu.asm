@@ -1,4 +1,4 @@
-; x87, MMX and SSE registers: one set, which goes to another thread when that thread uses it (Intel SDM vol. 3,
+; x87, MMX and SSE registers: one set, which is handed to another thread when that thread uses it (Intel SDM vol. 3,
 ; "Using the TS flag to control the saving of the x87 FPU and SSE state").  The kernel uses none of them.
 ;
 ; fpu_owner is the thread whose registers the CPU holds; every other thread's are in its control block.  CR0.TS is
@@ -19,8 +19,8 @@
         fxrstor \area
         .endm
 
-; trap_7: device not available (#NM).  The current thread uses the registers: it gets them, with what it left in
-; them or, the first time, with what they hold after FNINIT.
+; trap_7: device not available (#NM).  The current thread uses the registers: it becomes their owner, with the values
+; that it left in them or, the first time, with those of FNINIT.
 ;   in:        [esp]  the CPU's frame
 ;   state:     IF=0
 ;   leaves by: trap_return; trap_policy, which panics, if it was the kernel
@@ -50,7 +50,7 @@ trap_7:
         mov     [kernel_words + KernelWords.fpu_owner], eax
         jmp     trap_return
 
-; fpu_leave: the current thread is the owner and about to leave the CPU; if it does not go on itself, lock.
+; fpu_leave: the current thread is the owner and about to leave the CPU; if another one runs next, lock.
 ;   in:        kernel_words.next
 ;   clobbers:  eax, flags
 ;   state:     ring 0, IF=0
@@ -63,7 +63,7 @@ fpu_leave:
 .stays:
         ret
 
-; fpu_drop: the current thread ends.  Its selector may be another thread's soon, and its values are nobody's.
+; fpu_drop: the current thread ends.  Its selector may be another thread's soon, and its values belong to no thread.
 ;   clobbers:  eax, flags
 ;   state:     ring 0, IF=0; the thread does not go back to ring 3
 ;   leaves by: ret

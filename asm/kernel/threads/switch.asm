@@ -1,8 +1,8 @@
-; Blocking and switching.  Who runs next is policy; this file gives it the CPU.
+; Blocking and switching. Policy decides which thread runs next; this file gives it the CPU.
 ;
 ; A thread that does not run has on its kernel stack the eight registers of PUSHAD, EFLAGS and the address
-; where it goes on (SwitchFrame).  Policy prepares the same frame for a new thread.  ES and GS are not kept
-; over a wait: most who wait need neither afterwards, the others load them again.
+; where it resumes (SwitchFrame).  Policy prepares the same frame for a new thread.  ES and GS are not kept over a wait:
+; most threads that wait need neither afterwards, the others load them again.
 
 ; block: wait until another thread or an interrupt wakes this one.
 ;   in:        eax  WaitReason
@@ -16,7 +16,7 @@ block:
         HOST    SCHEDULE
         jmp     switch
 
-; handoff: wake one thread and wait, with a single decision about who runs next.
+; handoff: wake one thread and wait, with a single decision about which thread runs next.
 ;   in:        eax  selector of the thread to wake; upper 16 bits: WaitReason of this one
 ;   out, clobbers, state: as block
 handoff:
@@ -25,7 +25,7 @@ handoff:
         HOST    HANDOFF
         jmp     switch
 
-; wake: wake a thread and go on, unless it is more important than this one.
+; wake: wake a thread and go on, unless its priority is higher than that of this one.
 ;   in:        eax  selector of the thread
 ;   clobbers:  eax, es, gs, flags
 ;   state:     ring 0, any IF
@@ -40,7 +40,7 @@ wake:
 .armed:
         ret
 
-; yield: let others of the same priority run, or, after an interrupt, whoever has become more important.
+; yield: let others of the same priority run, or, after an interrupt, a thread of higher priority that has become ready.
 ;   clobbers:  es, gs, flags
 ;   state:     ring 0, any IF
 yield:
@@ -113,7 +113,7 @@ switch_first:
         mov     eax, [kernel_words + KernelWords.next]
         jmp     switch_resume
 
-; idle: what runs when nobody can.
+; idle: what runs when no thread can.
 ;   state:     ring 0, IF=1
 ;   leaves by: never
 idle:

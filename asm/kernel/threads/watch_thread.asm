@@ -1,5 +1,5 @@
-; watch_thread: body of the kernel thread that calls disk_watch.  It sleeps as long as no command is in flight: who
-; wakes it is policy (kernel/servers/disk_changes.py).
+; watch_thread: body of the kernel thread that calls disk_watch.  It sleeps as long as no command is in flight; policy
+; wakes it (kernel/servers/disk_changes.py).
 ;   leaves by: never
 watch_thread:
         mov     eax, WaitReason.SLEEP
@@ -8,8 +8,8 @@ watch_thread:
         HOST    DISK_WATCHED
         jmp     watch_thread
 
-; release_thread: body of the kernel thread that tells servers what nobody uses any more.  It waits for no server: who
-; wakes it is policy, when there is a slot for something (kernel/ipc/deferred_releases.py).
+; release_thread: body of the kernel thread that tells servers which resources are no longer used. It waits for no
+; server; policy wakes it when there is a slot for a release (kernel/ipc/deferred_releases.py).
 ;   leaves by: never
 release_thread:
         POLICY  POST_RELEASES
@@ -17,8 +17,8 @@ release_thread:
         call    block
         jmp     release_thread
 
-; ageing_thread: body of the kernel thread that looks which pages of files are still accessed.  It sleeps as long as no
-; file data is mapped: who wakes it is policy (kernel/file_data/ageing.py).
+; ageing_thread: body of the kernel thread that checks which pages of files are still accessed. It sleeps as long as no
+; file data is mapped; policy wakes it (kernel/file_data/ageing.py).
 ;   leaves by: never
 ageing_thread:
         POLICY  FILES_AGE

@@ -1,4 +1,4 @@
-; The client of `callgate bench ipc`: null requests, one after the other, for as long as it is let run.
+; The client of `callgate bench ipc`: null requests, one after the other, until the benchmark stops it.
 ;
 ; Its argument is the number of the endpoint, two decimal digits.
 

@@ -1,5 +1,5 @@
 ; The client of the benchmark `call-gate`: through the IPC gate and back, for an endpoint that does not exist,
-; so that nothing is done in ring 0 but to enter, refuse and leave.
+; so that ring 0 only enters, refuses and leaves.
 
 start:
         mov     ebp, -1

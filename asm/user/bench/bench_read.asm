@@ -4,7 +4,7 @@
 ;   r  read a dword at a pseudo-random multiple of 4 KiB, for ever, after one pass
 ;   i  the same in ranges of 64 KiB with as much between them that is not in memory, in the first 30 MiB
 ;   d  lock, read and unlock the directory, for ever
-; Labels are where the benchmark stops it.
+; The benchmark stops it at labels.
 
         .include "../../include/system.inc"
 
@@ -102,7 +102,7 @@ random_after:
         add     ebp, [eax]
         jmp     random_next
 
-; Ranges with gaps, got from the last to the first: whoever goes backwards is sent no more than he asks for.
+; Ranges with gaps, read from the last to the first: a reader that moves backwards is sent no more than it asks for.
 ISLANDS = 180
 ISLAND_SHIFT = 17                       ; log2 of the bytes from one to the next
 ISLAND_PAGES_SHIFT = 4                  ; log2 of its pages

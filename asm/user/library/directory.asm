@@ -15,7 +15,7 @@ read_directory:
         mov     dword ptr [entries], 0
         mov     dword ptr [entry_count], 0
 
-        ; Room for twice as many entries as the pages can hold at all, whatever the server says: sorting wants it.
+        ; Room for twice as many entries as the pages can hold, whatever the server says: sorting needs it.
         imul    ecx, ecx, PAGE_SIZE / sizeof(DirectoryEntry) * 2 * 4
         jecxz   .empty
         SYSTEM  ALLOCATE
@@ -49,8 +49,8 @@ free_directory:
         SYSTEM  UNLOCK_DIRECTORY
         ret
 
-; gather: note the address of every entry.  A server may be wrong about its own pages: nothing beyond
-; `used`, and no record beyond its page, is looked at.
+; gather: note the address of every entry. A server may be wrong about its own pages: nothing beyond `used`, and no
+; record beyond its page, is read.
 ;   clobbers:  eax, ebx, ecx, edx, esi, edi, flags
 gather:
         mov     edi, [entries]

@@ -50,7 +50,7 @@ colon:
 unknown_error:
         .asciz  "error "
         .align 4
-; Indexed by ErrorCode; a test holds it against kernel/abi/errors.py.
+; Indexed by ErrorCode; a test compares it with kernel/abi/errors.py.
 error_texts:
         .long   error_0
         .long   error_1

@@ -1,8 +1,8 @@
 ; Files for user programs: open, read, write, seek, size, peek, close.
 ;
-; What is in memory is served without a system call: the file's page (FilePage) says which ranges are, and the
-; window shows them.  A first touch of such a range in this process is a page fault, by which the kernel maps it
-; and learns how the reader moves on.  Anything else is a MAP_FILE.
+; Data in memory are served without a system call: the file's page (FilePage) lists the ranges, and the window shows
+; them.  A first touch of such a range in this process is a page fault, by which the kernel maps it and learns how the
+; reader moves on. All other data take a MAP_FILE.
 ;
 ; A File is the program's own memory.  Errors come as CF=1 and EAX = ErrorCode; an unplugged disk is one of them,
 ; also in the middle of file_read and file_write.  A program that reads or writes through pointers from file_peek is
@@ -43,7 +43,7 @@ open_file:
         push    eax
         push    esi
 
-        ; What cannot be had in the middle of a copy is an error of file_read or file_write.
+        ; A page that is unavailable in the middle of a copy is an error of file_read or file_write.
         mov     ebx, file_lost
         mov     esi, file_read_copy
         mov     edi, file_write_copied
@@ -101,7 +101,7 @@ file_size:
         pop     ecx
         ret
 
-; file_seek: set the position; beyond the end is allowed, nothing is there.
+; file_seek: set the position; beyond the end is allowed, where there are no data.
 ;   in:        ebx  File; edx:eax  bytes from the beginning
 ;   clobbers:  nothing
 file_seek:
@@ -135,8 +135,8 @@ file_peek:
         ret
 
 ; Bisection in steps that are always the same: of FILE_AREAS areas, and the one before them that holds nothing, the
-; last that begins at or before the position.  Each step halves what the steps after it can reach.  Areas that are
-; not in use begin behind everything.
+; last that begins at or before the position.  Each step halves what the steps after it can reach.  Areas that are not
+; in use begin after all positions.
         .macro  BISECT  step
         .irp    areas, 125, 63, 31, 16, 8, 4, 2, 1
         \step   \areas
@@ -166,22 +166,23 @@ file_peek:
 
 ; file_read: copy from the position on, and move the position.
 ;   in:        ebx  File; edi  where to, ecx  bytes
-;   out:       CF=0  eax  bytes copied: fewer at the end of the file, or before what cannot be read
+;   out:       CF=0  eax  bytes copied: fewer at the end of the file, or before data that cannot be read
 ;              CF=1  eax  ErrorCode, nothing was copied
 ;   clobbers:  eax, ecx, edx, flags
 file_read:
         MOVE_FILE file_read, esi, MOVE_READ
 
 ; file_write: change what the file has from the position on, and move the position.  The file must have been opened by
-; file_open_to_write.  Only its whole pages can be written to: not its last bytes, nor holes, nor what the server makes.
+; file_open_to_write.  Only its whole pages can be written to: not its last bytes, nor holes, nor data that the server
+; makes.
 ;   in:        ebx  File; esi  where from, ecx  bytes
-;   out:       CF=0  eax  bytes changed: fewer at the end of the file, or before what cannot be changed
+;   out:       CF=0  eax  bytes changed: fewer at the end of the file, or before data that cannot be changed
 ;              CF=1  eax  ErrorCode, nothing was changed
 ;   clobbers:  eax, ecx, edx, flags
 file_write:
         MOVE_FILE file_write, edi, MOVE_WRITE
 
-; The kernel goes on here when a page cannot be had in the middle of a piece, of which some is copied then.
+; The kernel resumes here when a page is unavailable in the middle of a piece, which is then copied in part.
 file_lost:
         mov     ecx, edi
         mov     edx, [esp + 12]

@@ -1,7 +1,7 @@
-; Where the data at a file's position lie: an area of the window, found by the file's page (FilePage) or asked for.
+; Where the data at a file's position lie: an area of the window, found in the file's page (FilePage) or by MAP_FILE.
 ; Part of file.asm.
 
-; find_area: file_peek by the file's page, where the window shows the whole file.  The area is remembered.
+; find_area: file_peek by the file's page, if the window shows the whole file. The area is remembered.
 ;   in:        eax  lower half of the position
 find_area:
         cmp     dword ptr [ebx + File.position + 4], 0
@@ -92,7 +92,7 @@ find_far:
         jne     area_changed
         mov     [ebx + File.delta], edi
 
-; Delta is known: the next positions are looked for in find_area, if the window shows the whole file.
+; Delta is known: find_area looks up the next positions, if the window shows the whole file.
 area_known:
         cmp     dword ptr [esi + FilePage.size + 4], 0
         jne     area_done
@@ -108,7 +108,7 @@ area_done:
         clc
         ret
 
-; The page has changed meanwhile: what was found there is not to be trusted.
+; The page has changed meanwhile: the area that was found cannot be trusted.
 area_changed:
         pop     edi
         pop     esi
@@ -116,7 +116,7 @@ area_changed:
         jmp     find_area
 
 ; Not in memory, or not in the window.  The kernel answers with the address, which says where the window begins now,
-; and with how much is there as long as the page's sequence is what it says.
+; and with the number of bytes there, valid while the page's sequence is the one returned.
 area_absent:
         mov     edx, [ebx + File.sequence]
         cmp     edx, [esi + FilePage.sequence]
@@ -154,7 +154,7 @@ area_absent:
         mov     [ebx + File.base + 4], edx
         jmp     area_known
 
-; A file that has been taken away has no areas; that it is not just at its end is looked at only here.
+; A file whose disk or server has gone has no areas; only here is that distinguished from the end of the file.
 area_end:
         cmp     dword ptr [esi + FilePage.valid], 0
         je      area_invalid
@@ -176,7 +176,7 @@ MOVE_READ = 0
 MOVE_WRITE = 1
 
 ; MOVE_FILE: file_read and file_write: copy piece by piece.
-;   in_file    register that gets the piece's address; mode  MOVE_READ or MOVE_WRITE
+;   in_file    register for the piece's address; mode  MOVE_READ or MOVE_WRITE
         .macro  MOVE_FILE name, in_file, mode
         push    esi
         push    edi
@@ -199,7 +199,7 @@ MOVE_WRITE = 1
         mov     edx, ecx
 
         ; Bytes up to a dword of the file, then dwords, then bytes: none lies in two pages of the file, of which only
-        ; the first can be had.
+        ; the first may be available.
         neg     eax
         and     eax, 3
         cmp     eax, ecx

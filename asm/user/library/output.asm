@@ -98,7 +98,7 @@ put_decimal:
         mov     edi, digits_end
         mov     ebx, 10
 .digit:
-        ; 64 by 32 bits: the high half first, its remainder goes before the low half.
+        ; 64 by 32 bits: the high half first, its remainder is put before the low half.
         mov     esi, eax
         mov     eax, edx
         xor     edx, edx
@@ -159,7 +159,7 @@ put_hex:
         popad
         ret
 
-; put_field: append a terminated string, filled with blanks behind it.
+; put_field: append a terminated string, filled with blanks on the right.
 ;   in:        esi  address, ecx  width
 ;   clobbers:  flags
 put_field:

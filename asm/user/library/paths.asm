@@ -42,7 +42,7 @@ resolve_path:
         jne     .volume
 
 .parts:
-        ; EDI is behind the last component kept; a component is `/name`.
+        ; EDI is after the last component kept; a component is `/name`.
         call    .is_separator
         jnz     .component
         cmp     byte ptr [esi], 0

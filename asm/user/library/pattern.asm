@@ -15,7 +15,7 @@ match_name:
         lea     ebx, [edi + ecx]
         xor     edx, edx
 
-        ; EBX is the end of the name.  EDX is the pattern behind the last `*`, 0 before there is one; EBP is
+        ; EBX is the end of the name.  EDX is the pattern after the last `*`, 0 before there is one; EBP is
         ; where in the name that rest is being tried.  An earlier `*` need never be extended: the last one
         ; can take whatever it could.
 .next:

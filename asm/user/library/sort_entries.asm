@@ -1,7 +1,7 @@
 ; Sorting a directory: an array of addresses of entries, in order of names.
 
 ; sort_entries: sort by merging runs of 1, 2, 4 … entries.  Names that compare equal keep their order.
-;   in:        esi  array of DirectoryEntry addresses, ecx  how many; room for as many again lies behind them
+;   in:        esi  array of DirectoryEntry addresses, ecx  how many; room for as many again lies after them
 ;   clobbers:  eax, ebx, ecx, edx, esi, edi, ebp, flags
 sort_entries:
         mov     [merge_source], esi
@@ -29,7 +29,7 @@ sort_entries:
         jmp     .pass
 
 .sorted:
-        ; After an odd number of passes the result lies in the room behind the array.
+        ; After an odd number of passes the result lies in the room after the array.
         mov     esi, [merge_source]
         mov     edi, [merge_target]
         cmp     edi, esi
@@ -40,9 +40,9 @@ sort_entries:
 .done:
         ret
 
-; merge_runs: merge two runs that lie one behind the other; the second one may be short or empty.
-;   in:        esi  first run, edi  where the result goes, ebp  bytes of a run, merge_end
-;   out:       esi  behind the runs, edi  behind the result
+; merge_runs: merge two runs that lie one after the other; the second one may be short or empty.
+;   in:        esi  first run, edi  where the result is put, ebp  bytes of a run, merge_end
+;   out:       esi  after the runs, edi  after the result
 ;   clobbers:  eax, ebx, ecx, edx, flags
 merge_runs:
         mov     eax, [merge_end]

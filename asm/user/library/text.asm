@@ -155,7 +155,7 @@ parse_number:
         stc
         ret
 
-; parse_long: read a number of 64 bits, decimal or, behind 0x, hexadecimal.
+; parse_long: read a number of 64 bits, decimal or, after 0x, hexadecimal.
 ;   in:        esi  string
 ;   out:       CF=0  edx:eax  number        CF=1  not a number below 2^64
 ;   clobbers:  ecx, flags

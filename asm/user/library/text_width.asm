@@ -22,7 +22,7 @@ decode_character:
         cmp     al, 0xf5
         jae     .none
 
-        ; EDX bytes, and EDI is the least number that takes so many.
+        ; EDX bytes, and EDI is the least number that takes this many.
         inc     edx
         mov     edi, 0x80
         cmp     al, 0xe0

@@ -1,5 +1,5 @@
-; Does what ring 3 must not: its argument is a letter that says what.  Every one ends the process, none
-; the kernel.  Anything else is answered by the list of them, and status 2.
+; Does something that ring 3 must not do, which its argument, a letter, chooses.  Each ends the process, none the
+; kernel.  Any other argument is answered by the list of letters, and status 2.
 
         .include "../../include/system.inc"
 

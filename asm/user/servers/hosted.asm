@@ -1,6 +1,6 @@
 ; The stub of hosted servers: handlers are Python coroutines, stepped by the kernel on behalf of this
 ; thread; what they await is a gate call that this stub makes for them.  As in a native server the six
-; registers are loaded from the message and saved into it here; the handler gets them in the HostedBlock.
+; registers are loaded from the message and saved into it here; the handler has them in the HostedBlock.
 
         .include "../../include/system.inc"
 
@@ -52,7 +52,7 @@ start:
         jmp     .step
 
 .done:
-        ; Data, if there are any, the handler has written into the page itself.
+        ; The handler has written data, if there are any, into the page itself.
         test    esi, esi
         jz      .send
         .event  ipc.save message=esi

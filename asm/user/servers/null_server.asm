@@ -1,4 +1,4 @@
-; A server with one operation that returns every register as it came: what a request costs at least.
+; A server with one operation that returns every register unchanged: the least that a request costs.
 
 start:
         jmp     serve

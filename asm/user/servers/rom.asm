@@ -1,7 +1,7 @@
 ; The server of /rom: files and directory pages of an image in its own memory, given out as objects.
 ;
-; A file's number is the index of its entry plus one; nothing is kept for an open file or a locked
-; directory, since the image never changes.
+; A file's number is the index of its entry plus one; the server keeps nothing for an open file or a locked directory,
+; since the image never changes.
 
 IMAGE = USER_HEAP
 DIRECTORY_VERSION = 1

@@ -1,9 +1,9 @@
 ; Ctrl-C while a command runs.  The console sends a break; the kernel ends the program that runs in the
-; foreground; commands of the shell's own ask from time to time.
+; foreground; the shell's own commands ask from time to time.
 
 STATUS_INTERRUPTED = 128 + 2
 
-; ask_break: ask whether there has been a break since the line began.  Only on a terminal: no script gets one.
+; ask_break: ask whether there has been a break since the line began.  Only on a terminal: a script is never sent one.
 ;   out:       ZF=0 if there has been one
 ;   clobbers:  eax, flags
 ask_break:

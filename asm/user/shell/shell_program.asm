@@ -43,7 +43,7 @@ run_program:
         cmp     eax, ErrorCode.NOT_FOUND
         jne     .failed
 
-        ; What lies in the current directory and is not a program is worth a word.
+        ; A file of the current directory that is not a program gets its own message.
         mov     eax, [program_error]
         cmp     eax, ErrorCode.NOT_EXECUTABLE
         je      .failed
@@ -87,7 +87,7 @@ try_program:
         SYSTEM  START_PROCESS
         ret
 
-; join_words: make the command line of a program, words behind the first with blanks between them.
+; join_words: make the command line of a program, the words after the first with blanks between them.
 ;   out:       CF=1  eax  STATUS_FAILED: it is too long, which has been reported
 ;   clobbers:  eax, ebx, ecx, esi, edi, flags
 join_words:

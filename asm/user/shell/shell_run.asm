@@ -41,7 +41,7 @@ run_words:
 .done:
         ret
 
-; plain_words: wildcards in any word are what was typed.
+; plain_words: turn the wildcards of all words back into the characters that were typed.
 ;   clobbers:  ecx, esi, flags
 plain_words:
         xor     ecx, ecx

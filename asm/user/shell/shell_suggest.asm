@@ -1,4 +1,4 @@
-; What was meant: commands that are one slip away from a word that is none, or that it begins.
+; Suggestions: commands that an unknown word differs from by one slip, or that it begins.
 
 ; near_word: are two words one slip apart, letters in any case?  A slip is a letter too many, missing, wrong,
 ; or changed places with its neighbour (a Damerau-Levenshtein distance of at most 1).

@@ -1,7 +1,6 @@
 ; The table of commands: what each is called, takes and does.
 
-; An entry.  `least` and `most` are counts of words, the command's own included; whoever gives fewer or more
-; is shown the usage.
+; An entry.  `least` and `most` are counts of words, the command's own included; with fewer or more the usage is shown.
         .struct Command
         .field  name, 4
         .field  handler, 4
@@ -13,8 +12,7 @@
         .field  reserved, 1
         .ends
 
-; What becomes of unquoted wildcards in the words: characters like others; names of files that match; left to
-; the command.
+; What happens to unquoted wildcards in the words: taken as typed; replaced by names that match; left to the command.
 KIND_TEXT = 0
 KIND_FILES = 1
 KIND_PATTERNS = 2

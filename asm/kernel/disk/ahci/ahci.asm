@@ -91,7 +91,7 @@ ahci_port:
         add     edi, AHCI_PORT_BASE
         ret
 
-; ahci_port_init: find out what hangs on a port whose link is up; a usable drive's Disk becomes present.
+; ahci_port_init: find out what is connected to a port whose link is up; a usable drive's Disk becomes present.
 ; Waits for the drive with interrupts off: milliseconds, when one is plugged in.
 ;   in:        ecx  port, esi  Disk, edi  PortRegisters; ahci_listen done
 ;   clobbers:  eax, ebx, edx, ebp, flags

@@ -89,7 +89,7 @@ ahci_build:
         push    esi
         push    ebp
 
-        ; Headers and tables of all ports lie one behind the other.
+        ; Headers and tables of all ports lie one after the other.
         shl     ecx, SLOTS_SHIFT
         add     ecx, edx
         mov     ebp, ecx

@@ -1,14 +1,14 @@
-; AHCI errors: who is guilty, and going on with everybody else (AHCI 1.3.1, 6.2.2; SATA 3.1, 13.6.8).
+; AHCI errors: find the failed command, and go on with the others (AHCI 1.3.1, 6.2.2; SATA 3.1, 13.6.8).
 ;
-; An error halts the port.  Stopping it makes the controller forget all of its commands, the guilty one
-; and the others; the others are issued again, which is harmless because they are reads.
+; An error halts the port.  Stopping it makes the controller forget all of its commands; all but the failed one are
+; issued again, which is harmless because they are reads.
 
 NCQ_LOG_PAGE = 0x10             ; READ LOG EXT: the queued command that failed
 NCQ_LOG_NOT_QUEUED = 0x80       ; byte 0: it was none
 INTERFACE_MASK = 0xffff0000     ; causes of PxIS that DiskRequest.error keeps
 TASK_FILE_MASK = 0xffff
 
-; ahci_recover: after an error, fail the guilty command and go on with the rest.
+; ahci_recover: after an error, fail the command that caused it and go on with the rest.
 ;   in:        ecx  port, esi  Disk, edi  PortRegisters, ebp  PxIS; completed commands are off the disk
 ;   clobbers:  eax, ebx, edx, ebp, flags
 ;   state:     IF=0
@@ -25,8 +25,8 @@ ahci_recover:
         cmp     byte ptr [esi + Disk.queue_depth], 1
         jbe     ahci_judge
 
-        ; After an error of a queued command a drive takes nothing but this one, so the log is read even
-        ; if there can be no doubt.  If it cannot be read, a reset ends the drive's error state.
+        ; After an error of a queued command a drive takes nothing but this one, so the log is read even if only one
+        ; command was in flight.  If it cannot be read, a reset ends the drive's error state.
         push    ebp
         mov     eax, AtaCommand.READ_LOG_EXT
         mov     edx, NCQ_LOG_PAGE
@@ -54,8 +54,8 @@ ahci_reset_drive:
         call    ahci_run
         jc      ahci_give_up
 
-; ahci_judge: nobody is named.  If one command was in flight, it is the one; if several were, each runs alone
-; from here on, until the one that fails again has nobody beside it.
+; ahci_judge: the drive has named no command. If one was in flight, it has failed; if several were, each runs alone from
+; here on, until one fails again.
 ;   in, clobbers, state, leaves by: the same
 ahci_judge:
         mov     eax, [esi + Disk.issued]
@@ -70,7 +70,7 @@ ahci_judge:
         mov     [esi + Disk.parked], eax
         jmp     ahci_start
 
-; ahci_condemn: fail one command; what was in flight besides goes back to the port at once.
+; ahci_condemn: fail one command; the others that were in flight are issued again at once.
 ;   in:        besides, edx  its slot
 ;   clobbers, state, leaves by: the same
 ahci_condemn:

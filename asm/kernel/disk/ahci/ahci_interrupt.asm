@@ -3,7 +3,7 @@
 ; Passes over the ports in one interrupt.  A drive that never comes to rest does not keep the CPU here.
 PASS_LIMIT = 16
 
-; ahci_interrupt: serve every port that has something to say.
+; ahci_interrupt: serve every port that has a cause set.
 ;   clobbers:  eax, ebx, ecx, edx, esi, edi, ebp, flags
 ;   state:     IF=0, called by the interrupt stub, which ends the interrupt
 ;   leaves by: ret
@@ -91,13 +91,13 @@ ahci_completed:
         pop     ebp
         ret
 
-; ahci_plug: a drive went or came, or both: what was asked of the old one is over.
+; ahci_plug: a drive was removed or plugged in, or both: the requests of the old one end.
 ;   in:        ecx  port, esi  Disk, edi  PortRegisters
 ;   clobbers:  eax, ebx, edx, ebp, flags
 ;   state:     IF=0
 ;   leaves by: ret
 ahci_plug:
-        ; PCS and PRCS mirror bits of PxSERR and go with them (3.3.5).
+        ; PCS and PRCS mirror bits of PxSERR and are cleared with them (3.3.5).
         mov     dword ptr [edi + PortRegisters.serr], -1
         mov     dword ptr [edi + PortRegisters.is_], -1
         call    ahci_acknowledge

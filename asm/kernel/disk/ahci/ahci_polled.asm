@@ -1,4 +1,4 @@
-; AHCI commands of the driver itself: one at a time, 512 bytes of data, waited for.
+; AHCI commands of the driver itself: one at a time, with 512 bytes of data; the driver waits for each.
 
 ; ahci_polled: carry out a command in slot 0 of a port that has nothing issued.  Commands that are parked
 ; in the slots stay as they are: slot 0's header is borrowed, its table is not touched.
@@ -31,8 +31,8 @@ ahci_polled:
         pop     dword ptr [ebp + CommandHeader.flags]
         ret
 
-; ahci_await_end: wait until slot 0 is done, and take back what it left in PxIS; a plug event stays there
-; for the interrupt handler.
+; ahci_await_end: wait until slot 0 is done, and clear the causes that it left in PxIS; a plug event stays there for the
+; interrupt handler.
 ;   in:        edi  PortRegisters
 ;   out:       CF=1  failed, no answer, or the drive is gone
 ;   clobbers:  eax, edx, flags

@@ -115,8 +115,8 @@ ahci_memory:
         jnz     .table
         ret
 
-; ahci_run: forget old errors and start the command list (10.3.1); FISes are received already, or a
-; drive that has just come could not leave its signature.
+; ahci_run: forget old errors and start the command list (10.3.1); FISes are received already, otherwise a new drive
+; could not leave its signature.
 ;   in:        ecx  port, edi  PortRegisters, listening
 ;   out:       CF=1  no drive, or it stays busy
 ;   clobbers:  eax, edx, flags
@@ -146,7 +146,7 @@ ahci_await_drive:
         mov     dword ptr [edi + PortRegisters.serr], -1
         mov     dword ptr [edi + PortRegisters.is_], -1
 
-        ; Looked at after the clearing: a drive that goes later sets the cause again.
+        ; Read after the clearing: a drive that is removed later sets the cause again.
         call    ahci_linked
         jc      .none
         mov     edx, POLL_LIMIT
@@ -163,7 +163,7 @@ ahci_await_drive:
         clc
         ret
 
-; ahci_linked: is a drive there and does it talk?
+; ahci_linked: is a drive present, with communication established?
 ;   in:        edi  PortRegisters
 ;   out:       CF=1  no
 ;   clobbers:  eax, flags

@@ -76,10 +76,10 @@ ide_probe:
         xor     eax, eax
         call    ide_control
         lea     edx, [ebp + IdeRegister.STATUS]
-        in      al, dx                  ; takes back an interrupt that was asked for meanwhile
+        in      al, dx                  ; withdraws an interrupt that was requested meanwhile
         ret
 
-; ide_answers: does anybody keep what is written to his registers?
+; ide_answers: does a drive keep what is written to its registers?
 ;   in:        ecx  disk, ebp  command block
 ;   out:       CF=1  no
 ;   clobbers:  eax, edx, flags
@@ -120,7 +120,7 @@ ide_plain:
         call    ide_wait
         jc      .failed
         test    al, IDE_FAILED
-        jz      .failed                 ; not failed at all: TEST has cleared CF
+        jz      .failed                 ; no error: TEST has cleared CF
         stc
 .failed:
         ret

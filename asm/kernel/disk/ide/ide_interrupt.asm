@@ -1,6 +1,6 @@
-; IDE interrupts: the drive offers a block of data, or gives up (ATA8-APT, PIO data-in protocol).
+; IDE interrupts: the drive offers a block of data, or reports an error (ATA8-APT, PIO data-in protocol).
 
-; ide_interrupt: serve both channels; the drives' state says what there is to do, not the line.
+; ide_interrupt: serve both channels; the drives' state, not the line, says what there is to do.
 ;   clobbers:  eax, ebx, ecx, edx, esi, edi, ebp, flags
 ;   state:     IF=0, DF=0, called by the interrupt stub, which ends the interrupt
 ;   leaves by: ret
@@ -31,7 +31,7 @@ ide_serve:
         mov     ebx, [esi + Disk.requests]
         movzx   ecx, word ptr [ebx + DiskRequest.disk]
 
-        ; Alternate status does not take back the interrupt, if it is the other channel's turn.
+        ; Alternate status does not clear the interrupt, in case it is the other channel's.
         lea     edx, [ebp + IDE_CONTROL]
         in      al, dx
         cmp     al, IDE_FLOATING

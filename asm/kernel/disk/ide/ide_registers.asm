@@ -35,7 +35,7 @@ ide_settle:
         .endr
         ret
 
-; ide_wait: wait until the selected drive is not busy, without taking back its interrupt.
+; ide_wait: wait until the selected drive is not busy, without clearing its interrupt.
 ;   in:        ebp  command block
 ;   out:       CF=0  al  status     CF=1  al  status: IDE_FLOATING or 0 = nobody there, else it stays busy
 ;   clobbers:  eax, edx, flags

@@ -84,8 +84,8 @@ ide_error:
         mov     [ebx + DiskRequest.error], eax
         ret
 
-; ide_lost: a drive does not answer as it should.  If nobody is there its disk is gone; if it stays busy
-; the channel is reset and the request fails.  The channel is idle afterwards.
+; ide_lost: a drive does not answer as it should. If no drive is there its disk is gone; if it stays busy the channel is
+; reset and the request fails.  The channel is idle afterwards.
 ;   in:        ecx  disk, ebx  its active DiskRequest, esi  Disk, edi  IdeChannel, ebp  command block
 ;   clobbers:  eax, ebx, edx, flags
 ;   state:     IF=0

@@ -1,4 +1,4 @@
-; The commands that need nothing but words: help, echo, exit, true, false.
+; The commands that need only words: help, echo, exit, true, false.
 
 ; command_help: `help [COMMAND]`.
 ;   out:       eax  status

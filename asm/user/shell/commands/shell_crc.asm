@@ -51,7 +51,7 @@ crc_file:
         call    file_open
         jc      .done
 
-        ; The disk may go while its pages are read: that is an error of this file, not the end of the shell.
+        ; The disk may be removed while its pages are read: that is an error of this file, not the end of the shell.
         push    ebx
         mov     ebx, crc_lost
         mov     esi, crc_add
@@ -76,7 +76,7 @@ crc_file:
 .done:
         ret
 
-; crc_lost: a page could not be had in crc_add, whose return address is on the stack.
+; crc_lost: a page was unavailable in crc_add, whose return address is on the stack.
 crc_lost:
         add     esp, 4
         mov     ebx, crc_input

@@ -1,9 +1,9 @@
 ; hexdump: bytes of a file in the canonical form of hexdump -C, from where the kernel has mapped them.
 
 DUMP_LINE = 16                  ; bytes shown in a line
-DUMP_BREAK = 64                 ; lines between two looks at Ctrl-C
+DUMP_BREAK = 64                 ; lines between two checks for Ctrl-C
 
-; command_hexdump: `hexdump FILE [OFFSET [LEN]]`; numbers are decimal, or hexadecimal behind 0x.
+; command_hexdump: `hexdump FILE [OFFSET [LEN]]`; numbers are decimal, or hexadecimal after 0x.
 ;   out:       eax  status
 command_hexdump:
         xor     eax, eax
@@ -133,7 +133,7 @@ dump_lines:
 .done:
         ret
 
-; dump_lost: a page could not be had in dump_copy, in a call of fill_dump.
+; dump_lost: a page was unavailable in dump_copy, in a call of fill_dump.
 dump_lost:
         mov     esp, [dump_stack]
         mov     ebx, dump_input
@@ -181,8 +181,8 @@ fill_dump:
         ret
 
 ; dump_copy: copy bytes of the file into the line.
-;   in:        esi  address, ecx  bytes, not 0; edi  bytes that are there already
-;   out:       edi  bytes that are there
+;   in:        esi  address, ecx  bytes, not 0; edi  bytes that the line has already
+;   out:       edi  bytes that the line has now
 ;   clobbers:  eax, ecx, esi, flags
 dump_copy:
         mov     al, [esi]

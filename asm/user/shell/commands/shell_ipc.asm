@@ -1,4 +1,4 @@
-; ipc: what the kernel knows of each server's slots, masks and ring.
+; ipc: the kernel's record of each server's slots, masks and ring.
 
 ; command_ipc: `ipc [VOLUME]`.
 ;   out:       eax  status

@@ -2,7 +2,7 @@
 
 POKE_FIRST = 3                  ; word of the first byte
 
-; command_poke: `poke FILE OFFSET BYTE…`; numbers are decimal, or hexadecimal behind 0x.
+; command_poke: `poke FILE OFFSET BYTE…`; numbers are decimal, or hexadecimal after 0x.
 ;   out:       eax  status
 command_poke:
         mov     esi, [words + 8]
@@ -40,7 +40,7 @@ command_poke:
         call    file_seek
         mov     esi, poke_bytes
 
-        ; What is written short is tried again: then it is the end of the file, or says why.
+        ; A short write is repeated with the rest: then it is the end of the file, or has an error.
 .more:
         mov     ecx, ebp
         call    file_write

@@ -34,7 +34,7 @@ command_time:
         pop     eax
         ret
 
-; put_difference: append by how much a counter has grown, and a blank.
+; put_difference: append the growth of a counter, and a blank.
 ;   in:        ebp  its index in LedgerInformation
 ;   clobbers:  eax, ecx, edx, flags
 put_difference:
@@ -46,7 +46,7 @@ put_difference:
         call    put_decimal
         jmp     put_space
 
-; put_host_calls: each kind of host call that has been made, three in a row: work that moves into policy must be seen.
+; put_host_calls: each kind of host call that has been made, three in a row: work that moves into policy must show.
 ;   clobbers:  eax, ebx, ecx, edx, esi, edi, flags
 put_host_calls:
         push    ebp
@@ -72,7 +72,7 @@ put_host_calls:
         ret
 
 ; put_calls: those of one table.
-;   in:        ebp  index of its first counter in LedgerInformation, esi  that behind its last, ebx  names
+;   in:        ebp  index of its first counter in LedgerInformation, esi  that after its last, ebx  names
 ;              edi  how many are in the row
 ;   out:       edi  the same
 ;   clobbers:  eax, ebx, ecx, edx, esi, ebp, flags
@@ -169,7 +169,7 @@ host_call_names:
         .asciz  "boot_done", "panic", "schedule", "wake", "handoff", "tick", "yield", "exception", "system", "server"
         .asciz  "resume", "first_use", "slot_wait", "slot_give", "convert", "exit_thread", "disk_done", "input"
         .asciz  "slot_drop", "job", "file_ready", "slot_fail", "disk_changed", "disk_watched", "files_age"
-        .asciz  "replied", "", "", "post_releases"  ; two numbers are no calls
+        .asciz  "replied", "", "", "post_releases"  ; two numbers are not calls
 HOST_CALL_NAMES = 29
         .assert HostCall.POST_RELEASES - HOST_CALL_FIRST + 1 == HOST_CALL_NAMES, "host_call_names and HostCall differ"
 ; In the order of SystemCall.

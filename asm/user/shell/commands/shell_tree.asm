@@ -40,7 +40,7 @@ command_tree:
         mov     esi, [named]
         jmp     report
 
-; head_tree: show the path of the whole, once; not before it is known that there is such a directory.
+; head_tree: show the path of the tree, once, after it is known that there is such a directory.
 ;   clobbers:  esi, flags
 head_tree:
         cmp     byte ptr [tree_headed], 0
@@ -91,7 +91,7 @@ tree_entry:
         mov     al, '@'
         jmp     put_character
 
-; .more: CF=1 if the level at EDX has entries behind the one that is visited.
+; .more: CF=1 if the level at EDX has entries after the one that is visited.
 .more:
         mov     eax, [edx + WalkLevel.index]
         cmp     eax, [edx + WalkLevel.count]

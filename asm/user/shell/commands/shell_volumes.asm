@@ -38,7 +38,7 @@ find_volume:
         inc     ebx
         jmp     .next
 
-        ; No server is asked but the one that is looked for.
+        ; Only the server of the volume in question is asked.
 .found:
         sub     ebx, VOLUME_UNASKED
         mov     edi, volume
@@ -78,7 +78,8 @@ put_free:
         pop     ecx
         ret
 
-; command_df: `df`.  Volumes whose servers do not answer at once come last: nobody waits for them to see the others.
+; command_df: `df`.  Volumes whose servers do not answer at once come last, so that the others are shown without waiting
+; for them.
 ;   out:       eax  status
 command_df:
         mov     esi, df_head
@@ -149,7 +150,7 @@ put_df:
         jmp     put_line
 
 ; command_vol: `vol [VOLUME]`, by default the one of the current directory; a path names the volume it lies on.
-; The root of everything stands for all of them.
+; The root stands for all volumes.
 ;   out:       eax  status
 command_vol:
         mov     esi, directory

@@ -4,7 +4,7 @@
 ;   in:        visitor  a routine: esi  name, ecx  its bytes, eax  non-zero for a directory; may clobber
 ;                       eax, ecx, edx, esi, edi
 ;   out:       part  the part of the word that the names complete
-;   clobbers:  eax, ebx, ecx, edx, esi, edi, flags; names that cannot be read are none
+;   clobbers:  eax, ebx, ecx, edx, esi, edi, flags; names that cannot be read are left out
 visit_names:
         mov     esi, typed
         call    word_directory
@@ -56,8 +56,8 @@ visit_names:
 .done:
         ret
 
-; visit_name: hand a name on if it begins with `part`, unless it has control characters: nobody could type it,
-; and the terminal would obey them.
+; visit_name: hand a name on if it begins with `part`, unless it has control characters: they could not be typed, and
+; the terminal would obey them.
 ;   in:        esi  name, ecx  its bytes, eax  non-zero for a directory; visitor, match_case
 ;   clobbers:  eax, ecx, edx, esi, edi, flags
 visit_name:

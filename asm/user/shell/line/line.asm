@@ -55,7 +55,7 @@ read_line:
         call    echo_insert
         jmp     .key
 
-        ; Half a line is not a command: on a terminal nothing more goes in, elsewhere the line will be refused.
+        ; Half a line is not a command: on a terminal no more bytes are taken, elsewhere the line will be refused.
 .full:
         mov     byte ptr [line_cut], 1
         cmp     dword ptr [interactive], 0
@@ -71,7 +71,7 @@ read_line:
         stc
         ret
 .newline:
-        ; LF right behind CR is the second half of one line end.
+        ; LF right after CR is the second half of one line end.
         cmp     byte ptr [after_return], 0
         mov     byte ptr [after_return], 0
         jne     .key

@@ -2,7 +2,7 @@
 
 BELL = 7
 
-; complete_word: make the word at the cursor as long as it can only be.
+; complete_word: extend the word at the cursor as far as all completions agree.
 ;   in, out:   ebx  length of the line, edi  cursor
 ;   clobbers:  eax, ecx, edx, esi, flags
 complete_word:
@@ -90,8 +90,8 @@ ask_to_show:
 
 MANY_NAMES = 100
 
-; take_word: put `common` in the place of the part of the word that it completes; behind the only name there
-; is goes a slash for a directory, a blank for others.
+; take_word: put `common` in the place of the part of the word that it completes; the only name is followed by a slash
+; for a directory, by a blank otherwise.
 ;   in, out:   line, edit_length, edit_cursor; part, common, found
 ;   out:       CF=1  it cannot be quoted, or does not fit: nothing has changed
 ;   clobbers:  eax, ecx, edx, esi, edi, flags
@@ -106,7 +106,7 @@ take_word:
         mov     edx, edi
         sub     edx, typed
 
-        ; What stands before the word, the word, what stands behind the cursor.
+        ; The text before the word, the word, the text after the cursor.
         mov     edi, new_line
         mov     esi, line
         mov     ecx, [word_start]

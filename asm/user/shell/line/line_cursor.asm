@@ -1,6 +1,7 @@
 ; The line editor's characters: UTF-8, so one may be several bytes.
 
-; character_before: find the characters before the cursor, from the line's start, for only so it is sure where they begin.
+; character_before: find the characters before the cursor, from the line's start, since only a scan from there shows
+; where they begin.
 ;   in:        ebx  length, edi  cursor, at least 1
 ;   out:       eax  where the last one begins; edx  where the last one that takes columns begins, 0 if none does
 ;   clobbers:  flags
@@ -32,7 +33,7 @@ character_before:
         pop     ecx
         ret
 
-; cursor_left: go to the character before, past the marks that it has.
+; cursor_left: move to the previous character, past the marks that it has.
 ;   in:        ebx  length
 ;   in, out:   edi  cursor
 ;   clobbers:  eax, edx, flags
@@ -44,7 +45,7 @@ cursor_left:
 .done:
         ret
 
-; cursor_right: go to the character after, past the marks that it has.
+; cursor_right: move to the next character, past the marks that it has.
 ;   in:        ebx  length
 ;   in, out:   edi  cursor
 ;   clobbers:  eax, ecx, edx, esi, flags
@@ -80,7 +81,7 @@ erase_character:
 .done:
         ret
 
-; room_for: has the line room for a byte and those with which it is a character?  Half of one would be of no use.
+; room_for: has the line room for a byte and the others of its character? Half a character would be of no use.
 ;   in:        al  the byte, ebx  length
 ;   out:       CF=1  no
 ;   clobbers:  ecx, flags

@@ -1,4 +1,4 @@
-; The line editor's memory: lines of before, and the line's own bytes.
+; The line editor's memory: earlier lines, and the line's own bytes.
 
 ; drop_byte: delete the byte before the cursor.
 ;   in, out:   ebx  length, edi  cursor, at least 1

@@ -1,4 +1,4 @@
-; Control sequences that come from the keyboard, and from the emulator, which tells the size of the terminal by one.
+; Control sequences that come from the keyboard, and from the emulator, which reports the size of the terminal by one.
 
 PARAMETERS = 3
 PARAMETER_LIMIT = 10000

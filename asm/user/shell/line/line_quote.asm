@@ -1,9 +1,9 @@
 ; Quotes for words that the parser would not read back as they are.
 
-; quote_word: write a word so that the parser reads it back.  A closed quote keeps the line good to run; what
-; is typed behind it still belongs to the word.
+; quote_word: write a word so that the parser reads it back.  After a closed quote the line can be run; text typed right
+; after it still belongs to the word.
 ;   in:        esi  word, ecx  its bytes, edi  target
-;   out:       CF=0  edi  behind it        CF=1  it has quotes of both kinds
+;   out:       CF=0  edi  after it         CF=1  it has quotes of both kinds
 ;   clobbers:  eax, ecx, esi, flags
 quote_word:
         call    choose_quote

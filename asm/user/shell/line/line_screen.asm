@@ -1,7 +1,7 @@
 ; The line editor's screen: the prompt and a line that may take several rows of the terminal.
 ;
-; With `columns` 0 the width is not known, and the line is taken for one row.  Behind the last column of a row a terminal
-; waits for the next character before it goes on to the next row; so it does with a wide one for which a row has no room.
+; With `columns` 0 the width is not known, and the line is taken for one row.  After the last column of a row a terminal
+; waits for the next character before it moves to the next row; it moves a wide character for which a row has no room.
 
 ; redraw: show the prompt and the whole line, with the cursor in its place.
 ;   in:        ebx  length, edi  cursor
@@ -27,7 +27,7 @@ redraw:
         cmp     dword ptr [last_row], 0
         jne     .rows
 
-        ; From behind the last column of a row no sequence counts alike on all terminals.
+        ; After the last column of a row, terminals differ in how they count cursor movements.
         mov     eax, [last_column]
         cmp     eax, [columns]
         je      .rows
@@ -76,7 +76,7 @@ echo_insert:
         cmp     edi, ebx
         jne     redraw
 
-        ; What is shown otherwise than it was typed, or ends what was never whole, wants it all anew.
+        ; A character that is shown otherwise than it was typed, or that ends an incomplete one, needs the line redrawn.
         call    is_shown
         jc      redraw
         cmp     edx, ecx
@@ -166,7 +166,7 @@ measure:
 .done:
         ret
 
-; fits_row: does a row have so many columns?
+; fits_row: does a row have this many columns?
 ;   in:        eax  columns
 ;   out:       flags as of CMP: BE if it has
 fits_row:
@@ -196,7 +196,7 @@ measure_string:
         call    length
         jmp     measure
 
-; leave_line: go to the last row of the line; what is printed next begins anew.
+; leave_line: go to the last row of the line; the next output begins a new row.
 ;   clobbers:  eax, edx, flags
 leave_line:
         mov     eax, [last_row]
@@ -224,7 +224,8 @@ put_control:
 .done:
         ret
 
-; resize: the terminal has another width, or the line is to be shown again, because others have written to the terminal.
+; resize: the terminal has another width, or the line is to be shown again, because other output has been written to the
+; terminal.
 ;   in:        parameters  8 or 9 (again), rows, columns; ebx  length, edi  cursor
 ;   clobbers:  eax, ecx, edx, esi, flags
 resize:
@@ -264,6 +265,6 @@ last_column:
         .space  4
 cursor_byte:
         .space  4
-held_bytes:                     ; bytes at the cursor that are not on the screen, for their character is not whole
+held_bytes:                     ; bytes at the cursor that are not on the screen, because their character is incomplete
         .space  4
         .text

@@ -4,7 +4,7 @@ SEARCH_LIMIT = 40
 CONTROL_R = 18
 CONTROL_G = 7
 
-; search_history: read what is looked for, showing the newest line that holds it.
+; search_history: read the text to search for, showing the newest line that holds it.
 ;   out:       CF=0  ebx  length, edi  cursor; al  the key that ended it, to be obeyed, 0 for none
 ;              CF=1  the end of input
 ;   clobbers:  eax, ecx, edx, esi, flags
@@ -32,7 +32,7 @@ search_history:
         cmp     al, ' '
         jb      .taken
 
-        ; One more letter: the line that is shown may do.
+        ; One more letter: the line that is shown may still match.
         mov     ecx, [search_bytes]
         cmp     ecx, SEARCH_LIMIT
         jae     .bell

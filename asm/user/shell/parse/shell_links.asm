@@ -1,8 +1,8 @@
 ; Where symbolic links lead, for ls -l.
 
-TARGET_SIZE = MESSAGE_DATA_SIZE         ; more than that no server can say
+TARGET_SIZE = MESSAGE_DATA_SIZE         ; no server can send more than that
 
-; put_target: append ` -> TARGET` for a symbolic link; nothing if its server does not tell where links lead.
+; put_target: append ` -> TARGET` for a symbolic link; nothing if its server does not say where links lead.
 ;   in:        edi  DirectoryEntry, path  its directory
 ;   out:       CF=1  eax  ErrorCode: it cannot be read, nothing has been appended
 ;              link_path, link_length  the link
@@ -23,7 +23,7 @@ put_target:
         lea     esi, [edx + DIRECTORY_NAME_OFFSET]
         cmp     ecx, DIRECTORY_NAME_LIMIT
         jbe     .whole
-        mov     ecx, DIRECTORY_NAME_LIMIT       ; a server may say more
+        mov     ecx, DIRECTORY_NAME_LIMIT       ; a server may send more
 .whole:
         rep movsb
         mov     esi, link_path
@@ -50,7 +50,7 @@ put_target:
 .done:
         ret
 
-; report_link: say why the link that put_target was asked for cannot be read.
+; report_link: say why the link of put_target cannot be read.
 ;   in:        eax  ErrorCode
 ;   out:       eax  STATUS_FAILED
 ;   clobbers:  ecx, esi, flags

@@ -102,7 +102,7 @@ put_name:
         movzx   ecx, word ptr [edi + DirectoryEntry.name_length]
         lea     esi, [edi + DIRECTORY_NAME_OFFSET]
 
-; put_text: append UTF-8 text that anybody may have written; control characters become question marks.
+; put_text: append UTF-8 text of any origin; control characters become question marks.
 ;   in:        esi  address, ecx  bytes
 ;   clobbers:  eax, ecx, esi, flags
 put_text:

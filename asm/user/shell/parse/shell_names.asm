@@ -1,5 +1,5 @@
-; Words that name files: the directory of the last part, how its volume compares names, and what to say when
-; there is nothing.
+; Words that name files: the directory of the last part, how its volume compares names, and the error when there is
+; none.
 
 ; word_directory: find the directory in which the last part of a path lies.
 ;   in:        esi  path as typed

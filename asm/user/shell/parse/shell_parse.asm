@@ -5,7 +5,7 @@ WORDS_SIZE = 4096
 
 ; split_words: take one command off a line and cut it into words; quotes keep blanks and everything else.
 ;   in:        esi  text
-;   out:       CF=0  esi  behind the command and its semicolon; words, word_count, with unquoted wildcards as
+;   out:       CF=0  esi  after the command and its semicolon; words, word_count, with unquoted wildcards as
 ;                    ANY_STRING and ANY_CHARACTER
 ;              CF=1  edi  what is wrong with it
 ;   clobbers:  eax, ecx, edx, edi, flags
@@ -50,8 +50,8 @@ split_words:
         ret
 
 ; split_word: take one word off a line.
-;   in:        esi  text, edi  where the word goes
-;   out:       CF=0  esi, edi  behind it        CF=1  edi  what is wrong with it
+;   in:        esi  text, edi  where the word is put
+;   out:       CF=0  esi, edi  after it         CF=1  edi  what is wrong with it
 ;   clobbers:  eax, edx, flags
 split_word:
         xor     edx, edx

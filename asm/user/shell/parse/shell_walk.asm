@@ -1,7 +1,7 @@
-; Walking a tree: every entry below a directory, a directory's own entries behind it.  For tree and find.
+; Walking a tree: every entry below a directory, a directory's own entries after it. For tree and find.
 
-WALK_LEVELS = 32                ; directories in each other
-WALK_LOOP = -1                  ; beside ErrorCode: the directory is one that it lies in
+WALK_LEVELS = 32                ; nested directories
+WALK_LOOP = -1                  ; beside ErrorCode: the directory contains itself
 WALK_DEEP = -2                  ; … there are WALK_LEVELS above it
 
         .struct WalkLevel
@@ -77,7 +77,7 @@ walk:
 .done:
         ret
 
-; enter_directory: go on in a directory of the present level.
+; enter_directory: continue in a directory of the present level.
 ;   in:        edi  DirectoryEntry
 ;   out:       CF=0                     CF=1  eax  ErrorCode, WALK_LOOP or WALK_DEEP; path is as it was
 ;   clobbers:  everything
@@ -180,7 +180,7 @@ push_level:
         mov     eax, [walk_identifier + 4]
         mov     [ebx + WalkLevel.identifier + 4], eax
 
-        ; The root of a volume: names are compared as that one does it from here on.
+        ; The root of a volume: from here on names are compared as this volume compares them.
         cmp     byte ptr [walk_volumes], 0
         je      .pushed
         cmp     ebx, walk_levels + sizeof(WalkLevel)
@@ -212,7 +212,7 @@ pop_level:
 .done:
         ret
 
-; put_walk_error: say why a directory could not be entered, behind its name.
+; put_walk_error: say why a directory could not be entered, after its name.
 ;   in:        eax  ErrorCode or WALK_…
 ;   clobbers:  eax, esi, flags
 put_walk_error:
