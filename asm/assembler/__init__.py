@@ -88,7 +88,7 @@ def assemble_with_sources(
     sections: "Mapping[str, SectionSpec | int] | None" = None,
     abi: bool = True,
 ) -> "tuple[Program, Sources]":
-    """Do what `assemble` does; return, too, what the program was made of."""
+    """Do what `assemble` does; also return the files and names that the program was made of."""
     return _build(paths, origin, load, align, entry, include_dirs, defines, sections, abi)
 
 

@@ -22,7 +22,7 @@ def build(
 ) -> tuple[Program, Sources]:
     """Assemble files and (name, text) pairs as one unit; AsmErrors, OSError for the files themselves.
 
-    Returned with the program is what it was made of, for a cache.
+    The files and names that it was made of are returned with the program, for a cache.
     """
     sources = Sources(include_dirs)
     errors = ErrorList()
@@ -46,7 +46,7 @@ def assemble_unit(
     sources: Sources,
     errors: ErrorList,
 ) -> Program:
-    """Do the work of `build`; AsmError for what makes going on pointless."""
+    """Do the work of `build`; AsmError for an error after which it is pointless to continue."""
     preprocessor = Preprocessor(sources, predefined, errors)
     lines: list[Line] = []
     for item in inputs:

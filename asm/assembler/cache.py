@@ -1,9 +1,10 @@
 """Assembled units on disk, so that the second start needs neither Keystone nor Capstone.
 
-An entry is named by the SHA-256 of everything that is known beforehand: the paths, the options, the ABI's
-constants, the assembler itself, and the current directory if a path is relative.  Inside it says which files it was
-made of, with their SHA-256, and where a file was looked for in vain; only if all that is still so it counts.  It is
-JSON with a checksum: what is damaged is assembled anew, and a directory that cannot be written to is done without.
+An entry is named by the SHA-256 of all that is known beforehand: the paths, the options, the ABI's
+constants, the assembler itself, and the current directory if a path is relative.  It lists the files that it was made
+of, with their SHA-256, and the places where a file was looked for in vain; it is valid only while all of that is
+unchanged. It is JSON with a checksum: a damaged entry is assembled anew, and without a directory that can be written to
+there is no cache.
 """
 
 import hashlib
@@ -29,7 +30,7 @@ def cache_directory() -> Path:
 
 
 def assemble_cached(path: Path | str | Sequence[Path | str], **options: Any) -> Program:
-    """Do what `assemble` does, or take the result of an earlier time."""
+    """Do what `assemble` does, or take the result of an earlier call."""
     paths = [Path(item) for item in ([path] if isinstance(path, Path | str) else path)]
     try:
         entry = cache_directory() / f"unit-{digest(paths, options)}.json"
@@ -86,7 +87,7 @@ def load(path: Path) -> Program | None:
 
 
 def store(path: Path, program: Program, digests: Mapping[str, str], missing: set[str]) -> None:
-    """Write an entry in one step; not being able to is not an error."""
+    """Write an entry in one step; failing to is not an error."""
     contents = {section.name: b64encode(section.data).decode() for section in program.sections}
     data = {
         "digests": dict(digests),

@@ -1,4 +1,4 @@
-"""Layouts, selectors, numbers and error codes: pure data, known to all, knowing nobody.
+"""Layouts, selectors, numbers and error codes: pure data that imports nothing else of the project.
 
 `constants` gathers everything that assembly may name; the reference in docs/ is printed from the same
 tables.

@@ -1,4 +1,4 @@
-"""The boot-information page: what the loader tells the guest (at physical `BOOT_INFORMATION`)."""
+"""The boot-information page: the loader describes the machine to the guest (at physical `BOOT_INFORMATION`)."""
 
 from ctypes import c_uint32, c_uint64
 from typing import Final

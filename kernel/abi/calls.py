@@ -30,8 +30,8 @@ _CODE, _POLICY, _PATH = SystemAnswer.MACHINE_CODE, SystemAnswer.POLICY, SystemAn
 class SystemCall(Answered):
     """Functions of the system gate: EAX = function, arguments in EBX ECX EDX ESI EDI.
 
-    Results in the same registers; CF set and EAX = ErrorCode on failure.  What each takes and returns
-    stands in docs/gates.md.
+    Results in the same registers; CF set and EAX = ErrorCode on failure.  docs/gates.md says what each takes and
+    returns.
     """
 
     answer: SystemAnswer
@@ -57,7 +57,10 @@ class SystemCall(Answered):
     LEDGER = 18, _POLICY  # edi=LedgerInformation: the run's counters up to now
     CLOCK = 19, _POLICY  # -> edx:eax=retired instructions
     SLEEP = 20, _POLICY  # edx:ecx=instructions of virtual time
-    TAKE_BREAK = 21, _CODE  # -> eax=1 if a break of the console (Ctrl-C) was there for this process; it is taken
+    TAKE_BREAK = (
+        21,
+        _CODE,
+    )  # -> eax=1 if the console has sent this process a break (Ctrl-C), which this call takes; else 0
     FILE_HANDLER = 22, _POLICY  # ebx=where to resume if code in [esi, edi) touches a file page that cannot be provided
     SET_DIRECTORY = 23, _PATH  # esi=path ecx=length: where paths without a leading slash begin, also for children
     READ_LINK = 24, _PATH  # esi=path ecx=length edi=address edx=bytes there -> eax=bytes of the symbolic link's target
@@ -80,7 +83,7 @@ class ServerCall(Answered):
     """Functions of the server gate: EAX = function, EBX = message handle for replies.
 
     Every REPLY also waits for the next request and returns with EBX = linear address of its message page.
-    What a reply carries stands in the page: `Message.count` and the data part; the kernel reads it after
+    The content of a reply is in the page: `Message.count` and the data part; the kernel reads it after
     the page has left the server.
     """
 
@@ -95,7 +98,7 @@ class ServerCall(Answered):
     LOCK_BLOCKS = 6, ServerAnswer.POLICY  # edx:esi=first sector of the partition ecx=sectors -> eax=its address
     UNLOCK_BLOCKS = 7, ServerAnswer.POLICY  # ebx=address given by LOCK_BLOCKS
     HOSTED_STEP = 8, ServerAnswer.POLICY  # run the thread's hosted handler up to its next system call
-    DIRECTORY_CHANGED = 9, ServerAnswer.POLICY  # ebx=version of a directory: it is current no more
+    DIRECTORY_CHANGED = 9, ServerAnswer.POLICY  # ebx=version of a directory that is no longer current
 
 
 SERVER_REPLY_FIRST: Final = min(call.value for call in ServerCall if call.answer is ServerAnswer.REPLY)
@@ -120,7 +123,7 @@ class Operation(IntEnum):
     OPEN = 5  # data=path -> eax=server's file number, edx:ecx=size, ebx=attributes, edi=identity or 0
     CLOSE = 6  # eax=file number
     READ = 7  # ebx=file number edx:eax=position ecx=bytes wanted -> sectors, or object reply; edi=request number
-    RELEASE = 8  # eax=request number given by READ: nobody uses its pages any more
+    RELEASE = 8  # eax=request number given by READ: its pages are no longer used
     READ_LINK = 9  # data=path of a symbolic link -> data reply: its target (UTF-8); eax=bytes of it
 
 
@@ -163,15 +166,15 @@ class HostCall(Answered):
     FIRST_USE = 0xCB, _AT_ONCE  # eax=slot: give a never used slot its page and selector
     SLOT_WAIT = 0xCC, _AT_ONCE  # eax=0: queue the current thread for a slot; 1: leave the queue
     SLOT_GIVE = 0xCD, _AT_ONCE  # eax=slot: hand it to the thread that has waited longest
-    CONVERT = 0xCE, _AWAITS  # eax=slot: write what the reply type allows
+    CONVERT = 0xCE, _AWAITS  # eax=slot: check the reply's content, and write what its type allows
     EXIT_THREAD = 0xCF, _AWAITS
     DISK_DONE = 0xD0, _AT_ONCE  # eax=address of a DiskRequest
     INPUT = 0xD1, _AT_ONCE  # the console has input, or its end; eax=1: a break
-    SLOT_DROP = 0xD2, _AT_ONCE  # eax=slot: let go of the pages that its reply holds, nobody takes them
+    SLOT_DROP = 0xD2, _AT_ONCE  # eax=slot: release the pages that its reply holds, which no client takes
     REPLIED = 0xD9, _AWAITS  # eax=slot: the reply to a request of policy's own is in its page
-    DISK_CHANGED = 0xD6, _AT_ONCE  # eax=disk: it has come or gone, see Disk.present
-    DISK_WATCHED = 0xD7, _AT_ONCE  # disk_watch has looked at what is in flight
-    FILES_AGE = 0xD8, _AWAITS  # it is time to look at accessed bits of files
+    DISK_CHANGED = 0xD6, _AT_ONCE  # eax=disk: it was plugged in or removed, see Disk.present
+    DISK_WATCHED = 0xD7, _AT_ONCE  # disk_watch has checked the commands in flight
+    FILES_AGE = 0xD8, _AWAITS  # it is time to check the accessed bits of files
     FILE_READY = 0xD4, _AT_ONCE  # eax=token of a SectorList: the last of its sectors has arrived
     SLOT_FAIL = 0xD5, _AT_ONCE  # eax=slot: posted to an endpoint that has died; fail it
     POST_RELEASES = 0xDC, _AWAITS  # post deferred releases, as many as have been granted slots
@@ -179,7 +182,7 @@ class HostCall(Answered):
 
 
 HOST_CALL_FIRST: Final = 0xC0
-HOST_CALLS_LIMIT: Final = 32  # how many numbers from HOST_CALL_FIRST on are set aside
+HOST_CALLS_LIMIT: Final = 32  # how many numbers from HOST_CALL_FIRST on are reserved
 SYSTEM_CALLS_LIMIT: Final = 32  # the same for system calls
 SERVER_CALLS_LIMIT: Final = 8  # and for server calls from SERVER_CALL_FIRST on
 assert all(0 <= call - HOST_CALL_FIRST < HOST_CALLS_LIMIT for call in HostCall)

@@ -73,7 +73,7 @@ class VolumeFlags(IntFlag):
     READ_ONLY = 2
     DIRTY = 4  # was not unmounted, or reported damage at start
     NO_FREE_SPACE = 8  # free space is not known
-    NOT_ANSWERED = 16  # the kernel's word: the server has not answered in time
+    NOT_ANSWERED = 16  # set by the kernel: the server has not answered in time
 
 
 class NameSizeError(ValueError):

@@ -9,8 +9,8 @@ class ErrorCode(IntEnum):
     OK = 0
     BAD_CALL = 1  # no such system call, operation or gate function
     BAD_ARGUMENT = 2
-    BAD_ADDRESS = 3  # memory that the caller may not use so
-    BAD_HANDLE = 4  # closed, never opened, or somebody else's
+    BAD_ADDRESS = 3  # memory that the caller may not use in this way
+    BAD_HANDLE = 4  # closed, never opened, or another process's
     NOT_FOUND = 5
     NOT_DIRECTORY = 6
     IS_DIRECTORY = 7
@@ -29,9 +29,9 @@ class ErrorCode(IntEnum):
     NOT_EXECUTABLE = 20
     NO_CHILD = 21
     INTERRUPTED = 22  # Ctrl-C, while the call waited for a server
-    NO_SCRATCH = 23  # files can be written to only if the machine was booted so
+    NO_SCRATCH = 23  # files can be written to only if the machine was booted with --scratch
     COPIED_PAGE = 24  # a write to a page of a file that is not a whole block of the disk
-    NOT_WRITABLE = 25  # a write through a window that was not opened to be written
+    NOT_WRITABLE = 25  # a write through a window that was not opened for writing
 
 
 ERROR_TEXT: dict[ErrorCode, str] = {
@@ -63,8 +63,8 @@ ERROR_TEXT: dict[ErrorCode, str] = {
     ErrorCode.NOT_WRITABLE: "the file was not opened for writing",
 }
 
-#: What a server may answer a request of the kernel with, and what the caller is told then.  All other codes are the
-#: kernel's own, which acts on them: a server that uses one of those has broken the protocol.
+#: The errors that a server may answer a request of the kernel with, and the error that the caller has then.  All other
+#: codes are the kernel's own, which acts on them: a server that uses one of those has broken the protocol.
 SERVER_ERRORS: dict[ErrorCode, ErrorCode] = {
     ErrorCode.BAD_CALL: ErrorCode.NOT_SUPPORTED,  # an operation that the server does not know; the call is fine
     ErrorCode.BAD_ARGUMENT: ErrorCode.BAD_ARGUMENT,
@@ -82,7 +82,7 @@ SERVER_ERRORS: dict[ErrorCode, ErrorCode] = {
 
 
 def error_of_server(value: int) -> ErrorCode:
-    """Return what a caller is told for a server's error `value`; BAD_REPLY if the server must not say it."""
+    """Return the error that a caller has for a server's error `value`; BAD_REPLY if the server must not use it."""
     if value not in SERVER_ERRORS:
         return ErrorCode.BAD_REPLY
     return SERVER_ERRORS[ErrorCode(value)]

@@ -1,8 +1,8 @@
-"""The page of a file object: what every process that has the file open may know without asking.
+"""The page of a file object: what every process that has the file open can read without a call.
 
 One page for the whole system, written by the kernel only, mapped read-only into each process that has the
-file open.  A reader takes `sequence`, reads, and takes it again: if it was odd or has changed, what was read
-may be torn.
+file open.  A reader takes `sequence`, reads, and takes it again: if it was odd or has changed, the data read may be
+inconsistent.
 """
 
 from ctypes import c_uint32, c_uint64
@@ -14,9 +14,9 @@ from callgate.kernel.abi.memory import PAGE_SIZE
 
 
 class OpenFlags(IntFlag):
-    """What a program opens a file for."""
+    """The uses for which a program opens a file."""
 
-    WRITE = 1  # whole pages of the disk are mapped to be written; refused unless the machine is a scratch one
+    WRITE = 1  # whole pages of the disk are mapped writable; refused unless the machine is a scratch one
 
 
 class FileArea(Layout):
@@ -66,4 +66,4 @@ class FilePage(Layout):
 
 assert size_of(FilePage) <= PAGE_SIZE
 FILE_SEQUENCE_NONE: Final = 0xFFFF_FFFF  # no FilePage has it at rest
-FILE_WINDOW_BYTES: Final = 64 << 20  # most of a file that one window shows
+FILE_WINDOW_BYTES: Final = 64 << 20  # most bytes of a file that one window shows

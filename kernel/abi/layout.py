@@ -2,7 +2,7 @@
 
 A layout is declared once, as a ctypes structure.  Python overlays it on guest memory, the assembler
 learns every field as ``Structure.field`` (its offset) and ``sizeof(Structure)``, and the reference in
-``docs/`` is printed from it.  Nothing anywhere repeats a number that stands here.
+``docs/`` is printed from it.  No number of a layout is written a second time.
 """
 
 import ctypes

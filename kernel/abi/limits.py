@@ -1,8 +1,8 @@
-"""Limits: how much of everything a program, a server or all of them together may have, and what more of it gives.
+"""Limits: how much of each resource a program, a server or all of them together may have, and what happens there.
 
 A *family* is a program that the shell or the kernel has started, with everything that it has started in turn,
-orphans included.  What is counted for a family cannot be had again by starting more processes.  Of what is one for
-the whole system a part is set aside, so that the shell can start one more program whatever the others hold.
+orphans included.  Starting more processes gives a program no more of a resource that is counted for its family. A part
+of each resource of the whole system is reserved, so that the shell can start one more program whatever the others hold.
 """
 
 from typing import Final, NamedTuple
@@ -29,8 +29,8 @@ THREADS_RESERVED: Final = 16
 
 # Low memory, in frames of 4,096 bytes.
 FRAMES_OF_PROCESS: Final = 16384
-FRAMES_OF_FAMILY_PART: Final = 2  # a family has at most one in so many of all
-FRAMES_RESERVED_PROGRAMS: Final = 256  # what programs and servers leave …
+FRAMES_OF_FAMILY_PART: Final = 2  # a family has at most 1/N of all
+FRAMES_RESERVED_PROGRAMS: Final = 256  # the reserve that programs and servers leave …
 FRAMES_RESERVED_SHELL: Final = 128  # … what the shell and what it starts leave …
 FRAMES_RESERVED_FILES: Final = 64  # … and what copies of file data leave: for page tables, messages, disk requests
 ALLOCATIONS_OF_PROCESS: Final = 2048
@@ -60,11 +60,11 @@ SPANS_OF_FAMILY: Final = SPANS // 2  # on their way
 MAPPED_BLOCKS: Final = 8192  # spans in windows: one that two windows show counts twice
 
 # The disk cache and disks.
-SERVER_BLOCKS_OWN: Final = 128  # one in so many blocks of the cache is each server's to lock in any case
-SERVER_BLOCKS_SHARED: Final = 4  # one in so many is for those that want more, first come, first served, …
-SERVER_BLOCKS_PART: Final = 8  # … of which none gets more than one in so many of the cache, or SERVER_BLOCKS_LEAST
-CHANGED_BLOCKS_PART: Final = 2  # one in so many blocks of the cache may differ from the disk …
-CHANGED_BLOCKS_OF_FAMILY_PART: Final = 2  # … of which a family has at most one in so many that others have left
+SERVER_BLOCKS_OWN: Final = 128  # each server can always lock 1/N of the cache's blocks
+SERVER_BLOCKS_SHARED: Final = 4  # 1/N is for servers that want more, first come, first served, …
+SERVER_BLOCKS_PART: Final = 8  # … none of which has more than 1/N of the cache, or SERVER_BLOCKS_LEAST
+CHANGED_BLOCKS_PART: Final = 2  # 1/N of the cache's blocks may differ from the disk …
+CHANGED_BLOCKS_OF_FAMILY_PART: Final = 2  # … of which a family has at most 1/N of what others have left
 LOCK_BLOCKS_BYTES: Final = 1 << 20  # of one LOCK_BLOCKS
 LOCK_BLOCKS_SECTORS: Final = LOCK_BLOCKS_BYTES // SECTOR_SIZE
 SERVER_BLOCKS_LEAST: Final = LOCK_BLOCKS_BYTES // PAGE_SIZE + 1  # one LOCK_BLOCKS that begins and ends within a block

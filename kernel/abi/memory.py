@@ -21,7 +21,7 @@ USER_METADATA: Final = 0xA020_0000  # disk blocks locked by a server (read-only)
 USER_METADATA_END: Final = 0xB000_0000
 USER_STACK_TOP: Final = 0xBFFF_F000  # first thread's stack ends here; the page above stays unmapped
 USER_STACK_SIZE: Final = 0x0001_0000
-USER_ARGUMENTS: Final = 0xBFF0_0000  # read-only: the command line (ASCIIZ), and behind it the current directory
+USER_ARGUMENTS: Final = 0xBFF0_0000  # read-only: the command line (ASCIIZ), and after it the current directory
 USER_END: Final = 0xC000_0000
 
 # Kernel space, ring 0, the same in every process.

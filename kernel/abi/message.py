@@ -10,7 +10,7 @@ from callgate.kernel.abi.selectors import SLOTS
 
 
 class ReplyType(IntEnum):
-    """What a reply may carry; set by the gate function that the server used, never by what it wrote.
+    """What a reply may carry; set by the gate function that the server used, never by the content of the page.
 
     The numbers are those of the gate functions (`ServerCall.REPLY_…`).
     """

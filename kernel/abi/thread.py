@@ -10,7 +10,7 @@ from callgate.kernel.abi.layout import Layout, offset_of, size_of
 
 TCB_SIZE: Final = 1024
 KERNEL_STACK_SIZE: Final = 8192
-KERNEL_STACK_SPAN: Final = 16384  # distance of two kernel stacks; what lies below a stack is unmapped
+KERNEL_STACK_SPAN: Final = 16384  # distance of two kernel stacks; the page below a stack is unmapped
 
 
 class ThreadState(IntEnum):
@@ -34,7 +34,7 @@ class ThreadControlBlock(Layout):
     """One per thread; FS in ring 0 is its selector.
 
     The fields up to `process` are what a switch touches.  `arg*` carry the arguments of host calls;
-    `call_*` is the routine that a policy coroutine awaits, with the registers it gets and returns.
+    `call_*` is the routine that a policy coroutine awaits, with the registers that it takes and returns.
     """
 
     _fields_ = [
@@ -156,7 +156,7 @@ PUSHAD_SIZE: Final = size_of(PushedRegisters)
 
 
 class SwitchFrame(Layout):
-    """What a thread that does not run has on its kernel stack, lowest address first."""
+    """What the kernel stack of a thread that does not run holds, lowest address first."""
 
     _fields_ = [
         ("registers", PushedRegisters),

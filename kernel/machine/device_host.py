@@ -29,7 +29,7 @@ class DeviceHost:
         return machine.events.at(machine.clock.now + delay, self.name, token)
 
     def cancel(self, event: int) -> None:
-        """Take back an event; 0 is none."""
+        """Cancel an event; 0 is none."""
         if event:
             self.machine.events.cancel(event)
 

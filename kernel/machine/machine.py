@@ -5,8 +5,8 @@
         m.cpu.eip = 0x1000
         print(m.run(fuel=1000), m.cpu)
 
-It knows nothing of IPC or files.  `run` alternates between the engine and what a CPU does between two
-instructions: due events, pending interrupts, HLT.
+It knows nothing of IPC or files.  `run` alternates between the engine and the work of a CPU between two instructions:
+due events, pending interrupts, HLT.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ class Machine:
         self.addresses: Mapping[str, int] = {}
         self.symbols: Callable[[int], str] | None = None
         self.quiescent: Callable[[], str | None] = lambda: None
-        self.on_interrupt: Callable[[], bool] | None = None  # Ctrl-C: True if the guest has been told, and goes on
-        self.dma_watch: Callable[[int, int], None] | None = None  # told of each transfer: physical address, bytes
+        self.on_interrupt: Callable[[], bool] | None = None  # Ctrl-C: True if the guest has been told, and continues
+        self.dma_watch: Callable[[int, int], None] | None = None  # called for each transfer: physical address, bytes
         self.participants: dict[str, tuple[Callable[[], object], Callable[[Any], None]]] = {}
 
         self._make_handlers()
@@ -117,7 +117,7 @@ class Machine:
         self.paging = Paging(self.ram, self.cpu.paging_mode)
 
     def _make_handlers(self) -> None:
-        """What the engine calls, and what calls the engine."""
+        """The functions that the engine calls, and those that call it."""
         self.traps = Traps(self.cpu, self.paging, self.control, self.ledger, self.stream, self.clock)
         self.ports = Ports(self.cpu, self.state, self.paging, self.ledger, self.traps.refuse)
         self.host_calls = self.ports.host_calls
@@ -150,7 +150,7 @@ class Machine:
             hooks.memory(base, size, self.memory_bus.read, self.memory_bus.write)
 
     def _console_buffer(self) -> PortBuffer | None:
-        """Return a buffer for the console's bytes, if the counter, which knows who runs, is host code as well."""
+        """Return a buffer for the console's bytes, if the counter, which knows the ring, is host code as well."""
         if not self.counter.native:
             return None
         in_kernel = ctypes.addressof(self.state) + CounterState.in_kernel.offset
@@ -227,8 +227,8 @@ class Machine:
 
         `until` is a linear address or a name of `addresses` (stop before its instruction), the kind of an
         event or the last word of one, like `fetch` for `ipc.fetch` (stop before the instruction after it; the
-        stop's `detail` is the event), or a function asked whenever the machine comes back to the host, which is
-        at the latest every `running.SLICE` instructions.  KeyError names what there is if a name is none.
+        stop's `detail` is the event), or a function called whenever the machine returns to the host, which is
+        at the latest every `running.SLICE` instructions.  KeyError for an unknown name lists the known ones.
         """
         if until is None or not isinstance(until, int | str):
             return self._run(fuel, until)
@@ -284,7 +284,7 @@ class Machine:
         return self.counter.sites.call(self.address(place), function)
 
     def unprobe(self, hook: int) -> None:
-        """Take a probe away."""
+        """Remove a probe."""
         self.counter.sites.remove(hook)
 
     def count_site(self, place: int | str, name: str, amount: int = 1) -> None:
@@ -305,8 +305,8 @@ class Machine:
     def snapshot(self) -> Snapshot:
         """Keep the whole state, to `restore` any number of times; NotQuiescent if something is under way.
 
-        Whoever has state of its own joins through `participants`: a name, a function that returns plain
-        data, and one that takes it back.
+        Code with state of its own joins through `participants`: a name, a function that returns plain data, and one
+        that restores it.
         """
         return take(self)
 
@@ -314,7 +314,7 @@ class Machine:
         """Go back to a snapshot of this machine.  Probes, counted sites and breakpoints stay."""
         restore(self, snapshot)
 
-    # Coherence: what the CPU caches of page tables and code.
+    # Coherence of the CPU's caches of page tables and code.
 
     def flush_tlb(self) -> None:
         """Drop every cached translation of addresses."""
@@ -322,7 +322,7 @@ class Machine:
         self.translations.flush_tlb()
 
     def code_changed(self, physical: int, length: int) -> None:
-        """Tell the CPU that somebody else wrote memory that may hold code."""
+        """Tell the CPU that memory that may hold code was written by something else."""
         self._check_open()
         self.translations.changed(physical, length)
 
@@ -333,7 +333,7 @@ class Machine:
         return self.paging.read_linear(self.address(place), length)
 
     def write(self, place: int | str, data: bytes) -> None:
-        """Write linear memory as ring 0 may, code included; PageFault before anything is written where it may not."""
+        """Write linear memory as ring 0 may, code included; PageFault before any byte is written if it may not."""
         linear = self.address(place)
         self.paging.write_linear(linear, data)
         for offset in range(-(linear % PAGE_SIZE), len(data), PAGE_SIZE):

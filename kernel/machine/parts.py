@@ -1,6 +1,6 @@
-"""The parts of a machine, for what drives them: the run loop, devices' hosts, snapshots.
+"""The parts of a machine, for the code that drives them: the run loop, devices' hosts, snapshots.
 
-`machine.Machine` is made of them and fits this protocol, so that nothing which it makes has to know it.
+`machine.Machine` is made of them and fits this protocol, so that the parts it makes need not know it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from callgate.kernel.machine.observation.stream import EventStream
 
 
 class Parts(Protocol):
-    """What a machine consists of."""
+    """The parts of a machine."""
 
     ram: Ram
     handle: Any  # the engine's raw handle; None once the machine is closed

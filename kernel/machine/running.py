@@ -1,8 +1,8 @@
-"""The run loop: the engine runs up to a boundary, then happens what a CPU does between instructions.
+"""The run loop: the engine runs up to a boundary, then comes the work of a CPU between instructions.
 
-That is: due events, interrupt lines, HLT.  A slice ends at the next event, at the end of the fuel, where
-a hook asked for it, or after `SLICE` instructions to look at Ctrl-C.  While an interrupt waits for IF, the
-counting hook looks at IF itself before every instruction, so the boundary is exact and nearly free.
+That is: due events, interrupt lines, HLT.  A slice ends at the next event, at the end of the fuel, where a hook asked
+for it, or after `SLICE` instructions to check for Ctrl-C.  While an interrupt waits for IF, the counting hook checks IF
+itself before every instruction, so the boundary is exact and nearly free.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from unicorn.unicorn_py3.unicorn import uclib
 if TYPE_CHECKING:
     from callgate.kernel.machine.parts import Parts
 
-SLICE = 500_000  # instructions between two looks at Ctrl-C; the slowest (FNSAVE) take 1.5 µs each
+SLICE = 500_000  # instructions between two checks for Ctrl-C; the slowest (FNSAVE) take 1.5 µs each
 IDLE_EVENTS = 1_000_000  # events without an interrupt after which a HLT is taken to last for ever
 ZERO = ctypes.c_uint64(0)
 NO_COUNT = ctypes.c_size_t(0)
@@ -33,7 +33,7 @@ Condition = Callable[[], bool]
 
 
 class EngineError(RuntimeError):
-    """The engine gave up where a CPU would not."""
+    """The engine failed where a CPU would not."""
 
 
 class Runner:
@@ -74,7 +74,7 @@ class Runner:
                 return self._stop("halt")
 
     def _between(self, end: int, until: Condition | None) -> Stop | None:
-        """Do what happens between two instructions; return why to stop, if so."""
+        """Do the work between two instructions; return the reason to stop, if there is one."""
         machine, control = self.machine, self.control
         machine.traps.executed()
         machine.traps.interrupted()
@@ -122,8 +122,8 @@ class Runner:
         machine, state = self.machine, self.state
         self._arm(end)
         state.stopped = 0
-        state.last_address = NOWHERE  # whoever set EIP may have set it to what was executed last
-        # EIP is an offset in CS, and so is what the engine wants to begin at.
+        state.last_address = NOWHERE  # EIP may have been set to the instruction executed last
+        # EIP is an offset in CS, and so is the address at which the engine is to begin.
         eip = machine.cpu.eip
         self.begin.value = eip
         machine.translations.begin(eip)
@@ -152,7 +152,7 @@ class Runner:
         state.limit = 0 if waiting else limit
 
     def _halt(self) -> bool:
-        """Skip to what ends a HLT; False if nothing can.
+        """Skip to the event that ends a HLT; False if there is none.
 
         Input is asked for when nothing else is due; the ticks of a periodic timer do not count as such.
         """

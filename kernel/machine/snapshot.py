@@ -1,9 +1,9 @@
 """Snapshots: the whole machine as it stood at a quiescent point, to go back to any number of times.
 
-RAM is a private mapping of a memory file.  A snapshot writes what is in use to a new file and maps that;
-going back is mapping it once more, which drops every page written since.  The rest is registers and plain
-data.  Translated code survives as long as the pages it came from are the same in the snapshot, which is
-what makes hundreds of restored tests a second possible.
+RAM is a private mapping of a memory file.  A snapshot writes the pages in use to a new file and maps that; restoring is
+mapping it once more, which drops every page written since.  The rest is registers and plain data.  Translated code
+survives as long as the pages it came from are the same in the snapshot, which is what makes hundreds of restored tests
+a second possible.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Snapshot:
     memory: tuple[Backing, ...]
     cpu: bytes
     ledger: tuple[Any, ...]
-    plain: bytes  # pickled: devices, events, idle time, what else takes part
+    plain: bytes  # pickled: devices, events, idle time, other participants
     clock: int
 
     def __repr__(self) -> str:
@@ -42,7 +42,7 @@ class Snapshot:
 
 
 def take(machine: Parts) -> Snapshot:
-    """Return a snapshot; NotQuiescent says what is under way."""
+    """Return a snapshot; NotQuiescent names what is under way."""
     check(machine)
     machine.serial.flush()
     plain = {

@@ -31,7 +31,7 @@ def may_grow(mnemonic: str, distance: str) -> bool:
 
 
 def offset_of(mnemonic: str, address: int, target: int, *, near: bool) -> int:
-    """Return what the instruction adds to the address behind it."""
+    """Return what the instruction adds to the address after it."""
     return target - (address + len(opcode(mnemonic, near=near)) + (4 if near else 1))
 
 

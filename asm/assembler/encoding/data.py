@@ -51,7 +51,7 @@ class Context:
 
     @property
     def final(self) -> bool:
-        """Whether what has been asked for so far is final, so that it must be right."""
+        """Whether the values asked for so far are final, so that they must be right."""
         return self.is_final()
 
 
@@ -97,7 +97,7 @@ def floats(statement: Statement, context: Context) -> bytes:
 
 
 def texts(statement: Statement, _context: Context) -> bytes:
-    """`.ascii .asciz .string`: strings, without and with a zero behind each."""
+    """`.ascii .asciz .string`: strings, without and with a zero after each."""
     out = bytearray()
     for part, column in arguments(statement):
         out += string_bytes(part, statement.line.place.at(column))
@@ -114,7 +114,7 @@ def arguments(statement: Statement) -> list[tuple[str, int]]:
     result = []
     position = 0
     for part in split_arguments(statement.rest):
-        # The parts are the text itself but for blanks at their ends.
+        # The parts are the text itself without the blanks at their ends.
         position = statement.rest.find(part, position)
         result.append((part, statement.column + position))
         position += len(part) + 1
@@ -156,7 +156,7 @@ def space(statement: Statement, context: Context) -> bytes:
 
 
 def repeated(unit: bytes, count: int, context: Context, place: Place) -> bytes:
-    """Return a filling; before the layout is final a count out of range is taken for none."""
+    """Return a filling; before the layout is final a count out of range counts as 0."""
     if 0 <= count * len(unit) <= SIZE_LIMIT:
         return unit * count
     if not context.final:
@@ -242,7 +242,7 @@ def escape(match: re.Match[str], place: Place) -> int:
 
 
 def utf8(text: str, place: Place) -> bytes:
-    """Return UTF-8; bytes of the source that were none come through as they stood."""
+    """Return UTF-8; bytes of the source that were not UTF-8 are kept."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:

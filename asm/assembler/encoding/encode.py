@@ -129,7 +129,7 @@ def accepted(mnemonic: str, place: Place, operands: Sequence[Operand]) -> bool:
 
 
 def refuse_two_memories(instruction: Instruction) -> None:
-    """Say of two memory operands what is wrong with them, before their sizes are looked at."""
+    """Refuse two memory operands, before their sizes are checked."""
     strings = instruction.mnemonic in STRINGS or instruction.mnemonic in STRING_NAMES
     if not strings and sum(isinstance(operand, Memory) for operand in instruction.operands) > 1:
         raise EncodingError(f"{instruction.mnemonic} takes one operand from memory, not two")
@@ -264,7 +264,7 @@ NO_SIZE_WORD = frozenset(("invlpg", "clflush", "prefetchnta", "prefetcht0", "pre
 
 
 def address(memory: Memory) -> str:
-    """Return what stands in the brackets."""
+    """Return the text between the brackets."""
     terms = [memory.base] if memory.base else []
     if memory.index:
         terms.append(f"{memory.index}*{memory.scale}")

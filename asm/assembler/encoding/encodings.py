@@ -10,7 +10,7 @@ from callgate.asm.assembler.language.errors import AsmError, Place
 from callgate.asm.assembler.language.operands import FarPointer, Immediate, Memory, Operand, Register
 from callgate.asm.assembler.language.registers import GENERAL, NUMBERS, SEGMENTS
 
-# Without operands: 16-bit forms behind the plain names (iret, pushf, popf), or unknown to Keystone.
+# Without operands: 16-bit forms that Keystone gives the plain names (iret, pushf, popf), or unknown to Keystone.
 PLAIN = {
     "pushad": "60", "popad": "61", "pushfd": "9c", "popfd": "9d", "iretd": "cf", "pushaw": "6660",
     "popaw": "6661", "pushfw": "669c", "popfw": "669d", "iretw": "66cf", "ret": "c3", "retf": "cb",

@@ -9,13 +9,13 @@ NUMBER: Final = re.compile(
     r"|(?P<word>inf|infinity|nan))$",
     re.IGNORECASE,
 )
-# Directive -> bits of the exponent and of the fraction behind the leading bit, bytes.
+# Directive -> bits of the exponent and of the fraction after the leading bit, bytes.
 FORMATS: Final = {".float": (8, 23, 4), ".single": (8, 23, 4), ".double": (11, 52, 8), ".tfloat": (15, 63, 10)}
 EXPONENT_LIMIT: Final = 6000  # decimal; beyond every format
 
 
 def float_bytes(text: str, directive: str) -> bytes | None:
-    """Return a number as the CPU reads it; None if it is none; OverflowError if it is too large."""
+    """Return a number as the CPU reads it; None if the text is not a number; OverflowError if it is too large."""
     match = NUMBER.match(text)
     if match is None:
         return None

@@ -1,4 +1,4 @@
-"""What an instruction does take, for the error about operands that it does not take.
+"""The operands that an instruction takes, for the error about operands that it does not take.
 
 The forms are not kept anywhere: samples of operands are put through the encoder, and those that it accepts and
 that are most like what was written are shown.
@@ -27,7 +27,7 @@ SAMPLES: Final[dict[str, Operand]] = {
 PLAIN: Final = ("eax", "ecx", "al", "cl", "dx", "xmm0", "xmm1", "[ebx]", "dword ptr [ebx]", "1")
 Accepts = Callable[[Sequence[Operand]], bool]
 
-ACCEPTED: dict[str, list[tuple[str, ...]]] = {}  # by mnemonic, as far as asked for
+ACCEPTED: dict[str, list[tuple[str, ...]]] = {}  # by mnemonic, filled on demand
 
 
 def suggestion(mnemonic: str, operands: Sequence[Operand], accepts: Accepts) -> str:

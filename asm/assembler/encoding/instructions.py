@@ -46,7 +46,7 @@ class Instruction:
 
 
 def complete(instruction: Instruction, place: Place, columns: Sequence[int]) -> Instruction:
-    """Return the instruction with sizes settled; AsmError for what no CPU executes."""
+    """Return the instruction with sizes settled; AsmError for an instruction that no CPU executes."""
     mnemonic = instruction.mnemonic
     operands = spread_sizes(list(instruction.operands))
     check_pair(mnemonic, operands, place)

@@ -1,7 +1,7 @@
 """Statements to bytes: sizes and addresses that settle.
 
-Branches start short and only ever grow; every other statement that hangs on an address is encoded anew
-each pass with the addresses of the pass before.  The passes end when no address has moved.
+Branches start short and only ever grow; every other statement that depends on an address is encoded anew each pass with
+the addresses of the previous pass.  The passes end when no address has moved.
 """
 
 from collections.abc import Mapping
@@ -71,7 +71,7 @@ class Layout:
         self.passes = 0
 
     def settle(self, placement: Placement) -> None:
-        """Settle every address; AsmErrors for everything that is wrong."""
+        """Settle every address; AsmErrors with all mistakes found."""
         for _ in range(PASSES_LIMIT):
             moved = self._pass(placement)
             self.errors.check()
@@ -95,7 +95,7 @@ class Layout:
         return next((c.statements[0].line.place for c in self.chunks if c.statements), Place("<unit>", 1))
 
     def _pass(self, placement: Placement) -> bool:
-        """Go once through everything; return whether an address has moved."""
+        """Make one pass over all statements; return whether an address has moved."""
         moved = False
         self.passes += 1
         end = placement.origin
@@ -134,7 +134,7 @@ class Layout:
             settled = statement.kind in ("code", "data", "float", "text") and not chunk.zero
             statement.fixed = settled and not self.names.moving
         except AsmError as error:
-            # While addresses move, the next pass may well be content.  The size stays as it was, so that one
+            # While addresses move, the next pass may succeed.  The size stays as it was, so that one
             # mistake does not put branches around it out of reach.
             statement.data = bytes(statement.size or PLACEHOLDER_SIZE)
             if not self.names.moving or self.final:
@@ -153,7 +153,7 @@ class Layout:
         elif kind == "check" and self.final:
             self._check(statement)
         elif kind in DATA_KINDS:
-            # Space hangs on its own address; numbers and texts only on what their expressions name.
+            # Space depends on its own address; numbers and texts only on the names in their expressions.
             self.names.moving = kind == "space"
             data = DATA_KINDS[kind](statement, Context(chunk, self.sources, Evaluator(self, statement), self.is_final))
             if chunk.zero and self.final and data.strip(b"\0"):
@@ -169,7 +169,7 @@ class Layout:
         return len(space(statement, Context(chunk, self.sources, Evaluator(self, statement), self.is_final)))
 
     def is_final(self) -> bool:
-        """Whether the values that the present statement has asked for will not change any more."""
+        """Whether the values that the present statement has asked for are final."""
         return self.final or not self.names.moving
 
     def find(self, name: str, statement: Statement, shift: int = 0) -> int:
@@ -221,7 +221,7 @@ class Layout:
             raise AsmError(place, f"{word} to a label has no size word", hint)
         if target.distance == "far":
             raise AsmError(place, "a far branch needs a selector", f"write {word} selector:offset")
-        # The offset hangs on the branch's own address, even if the target is a number.
+        # The offset depends on the branch's own address, even if the target is a number.
         self.names.moving = True
         near = statement.grown or always_near(word, target.distance)
         offset = offset_of(word, statement.address, target.value, near=near)
@@ -267,11 +267,11 @@ class Finder:
     shift: int = 0
 
     def __call__(self, name: str) -> int:
-        """Return what a name is worth; a label without an address yet counts as far away."""
+        """Return the value of a name; a label without an address yet counts as far away."""
         return self.layout.find(name, self.statement, self.shift)
 
     def shifted(self, amount: int) -> "Finder":
-        """Return a finder to which every address is larger by so much."""
+        """Return a finder to which every address is larger by `shift` bytes."""
         return replace(self, shift=amount)
 
 

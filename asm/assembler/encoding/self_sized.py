@@ -1,7 +1,7 @@
 """Space whose size depends on itself: `a: .space b - a`, `b:` would be right with any size.
 
-Each such statement is made larger for a trial: the names behind it move.  If its own size, or that of one which its
-size depends on in turn, then comes out otherwise, it hangs on itself.
+Each such statement is made larger for a trial: the names after it move. If that changes its own size, or the size of
+one that its size depends on in turn, its size depends on itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SizeOf = Callable[[Statement, Chunk], int]
 NAMES_SOMETHING: Final = re.compile(r"[A-Za-z_.$][\w.$]*|[0-9]+[bf]\b")
 NUMBER: Final = re.compile(r"0[xXbBoO]\w+")
 TRIALS: Final = (1, 1 << 20)  # bytes: a little, and more than any alignment
-MUTUAL_LIMIT: Final = 100  # statements that are compared with each other; of more only each with itself
+MUTUAL_LIMIT: Final = 100  # statements that are compared with each other; beyond that, each only with itself
 
 
 def find_self_sized(chunks: Iterable[Chunk], defined: Names, size_of: SizeOf) -> list[Statement]:
@@ -56,7 +56,7 @@ def find_self_sized(chunks: Iterable[Chunk], defined: Names, size_of: SizeOf) ->
 def changed(
     size_of: SizeOf, spaces: list[tuple[int, Statement, Chunk]], place: int, behind: list[Label | Constant]
 ) -> set[int]:
-    """Return the statements whose size changes when the names behind a place move."""
+    """Return the statements whose size changes when the names after a place move."""
     found: set[int] = set()
     for amount in TRIALS:
         move(behind, amount)

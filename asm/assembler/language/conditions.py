@@ -36,7 +36,7 @@ def test_text(word: str, rest: str, place: Place) -> bool:
 
 
 def refuse_text(word: str, rest: str, place: Place) -> None:
-    """Refuse what stands behind a directive that takes no argument: it would be ignored."""
+    """Refuse text after a directive that takes no argument: it would be ignored."""
     if rest.strip():
         hint = "write .elif condition" if word == ".else" else "leave it out"
         raise AsmError(place, f"{word} takes no argument", hint)

@@ -13,7 +13,7 @@ class Place:
 
     `chain` tells how the line came here: "included from …", "in macro … called from …", innermost first.
     `call` is where the outermost macro call stands (file, line), None outside macros: a line table names
-    that place, because it is what somebody who steps through the code has written there.
+    that place, because that is the source a programmer sees when stepping through the code.
     """
 
     file: str
@@ -70,7 +70,7 @@ class AsmError(Exception):
 
 
 def printable(text: str) -> str:
-    """Return a line as it can be shown: what would command a terminal, or is not text, is a question mark."""
+    """Return a line as it can be shown: control characters and bytes that are not text are question marks."""
     return "".join(c if c == "\t" or c.isprintable() else "?" for c in text)
 
 

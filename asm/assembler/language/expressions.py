@@ -45,7 +45,7 @@ class Unresolved(Exception):
 
 
 class BinaryNumber(Exception):
-    """What is written like a label with a number (`1010b`) is a binary number: there is no such label."""
+    """A word like a label with a number (`1010b`) is a binary number: there is no such label."""
 
 
 @dataclass(slots=True)
@@ -205,7 +205,7 @@ class Parser:
         return value
 
     def _local_number(self, token: str) -> int | None:
-        """Return the address of the label before (`1b`) or behind (`1f`); None if the token is a binary number."""
+        """Return the address of the label before (`1b`) or after (`1f`); None if the token is a binary number."""
         try:
             return self.lookup(token)
         except BinaryNumber:

@@ -1,4 +1,4 @@
-"""What a source that says `.intel_syntax` means otherwise than here: errors instead of other code without a word.
+"""Errors for text with another meaning to GNU as, in sources that say `.intel_syntax`: no other code without a word.
 
 To GNU as, a semicolon separates statements, and a label alone is the memory there.
 """

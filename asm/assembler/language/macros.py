@@ -117,7 +117,7 @@ def instantiate(macro: Macro, values: Mapping[str, str], call: Place) -> list[Li
 
 
 def substitute(line: Line, values: Mapping[str, str]) -> Line:
-    """Replace parameters in a line; what is none stays, for macros defined inside or for the error."""
+    """Replace parameters in a line; other words stay, for macros defined inside or for the error."""
     if "\\" not in line.text:
         return line
     out: list[str] = []

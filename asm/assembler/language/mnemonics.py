@@ -36,7 +36,7 @@ REPEATS = {"rep": 0xF3, "repe": 0xF3, "repz": 0xF3, "repne": 0xF2, "repnz": 0xF2
 WAITING = {
     "fclex": "fnclex", "finit": "fninit", "fsave": "fnsave", "fstcw": "fnstcw", "fstenv": "fnstenv", "fstsw": "fnstsw",
 }  # fmt: skip
-# The comparison that a number says in CMPPS and its like (SDM vol. 2, table 3-1), and names that have it in them.
+# The comparison that a number selects in CMPPS and its like (SDM vol. 2, table 3-1), and names that have it in them.
 COMPARISONS = ("eq", "lt", "le", "unord", "neq", "nlt", "nle", "ord")
 COMPARES = {
     f"cmp{name}{kind}": (f"cmp{kind}", number)
@@ -45,7 +45,7 @@ COMPARES = {
 }
 # Without operands these are the forms that pop, as MASM and GNU as have it.
 POPPING = frozenset(("fadd", "fdiv", "fdivr", "fmul", "fsub", "fsubr"))
-# Registers that an instruction uses anyway, and that may be written behind its other operands.
+# Registers that an instruction uses anyway, and that may be written after its other operands.
 IMPLIED = {
     **dict.fromkeys(("blendvpd", "blendvps", "pblendvb"), ("xmm0",)),
     "monitor": ("eax", "ecx", "edx"),
@@ -145,7 +145,7 @@ MEMORY_SIZES: dict[str, int] = {
     **dict.fromkeys(("lar", "lsl"), 16),
     "cmpxchg8b": 64,
 }
-# Sizes that are right, and that Keystone or Capstone have otherwise: they are left out for them.
+# Sizes that are right, but that Keystone or Capstone have otherwise: they are left out for these.
 UNSAID_SIZES = frozenset((("comisd", 64), ("punpcklbw", 32), ("punpckldq", 32), ("punpcklwd", 32)))
 # Here a register operand says nothing about the memory operand.
 UNRELATED_SIZES = frozenset(("movzx", "movsx", "in", "out", "crc32", *SHIFTS))

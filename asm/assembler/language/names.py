@@ -23,7 +23,7 @@ OFFSET_TABLE_ENTRY = ".L.got."
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Where in a unit a name is used: below which label, and behind how many of those that may come again.
+    """Where in a unit a name is used: below which label, and after how many of those that may come again.
 
     `counts` has an entry for each numeric label (`1:`) and each symbol of `.set` that stands above.
     """
@@ -32,7 +32,7 @@ class Scope:
     counts: Mapping[str, int] = field(default_factory=dict)
 
     def behind(self, name: str) -> "Scope":
-        """Return the scope behind one more definition of a name."""
+        """Return the scope after one more definition of a name."""
         return replace(self, counts={**self.counts, name: self.counts.get(name, 0) + 1})
 
 
@@ -117,7 +117,7 @@ class Names:
             value = self._evaluate(constant, 0)
             constant.value = None if self.moving else value
         except (AsmError, Unresolved):
-            pass  # told when the name is used
+            pass  # reported when the name is used
         self.moving = before
 
     def _refuse_taken(self, name: str, place: Place, constant: Constant | None = None) -> None:
@@ -139,7 +139,7 @@ class Names:
             return False
 
     def lookup(self, name: str, scope: Scope, here: int, shift: int = 0) -> int:
-        """Return what a name is worth now; Unresolved for a label without address, AsmError if unknown.
+        """Return the value of a name now; Unresolved for a label without address, AsmError if unknown.
 
         `shift` is added to every address.
         """
@@ -163,7 +163,7 @@ class Names:
         return label.address + shift
 
     def _rare(self, full: str, name: str, scope: Scope, here: int, shift: int) -> int:
-        """Look up what is worth something else in another place: `.set`, `1b`, `x@GOTOFF`."""
+        """Look up a name whose value depends on the place: `.set`, `1b`, `x@GOTOFF`."""
         if full in self.settings:
             return self._evaluate(self._setting(full, scope), shift)
         if name[0].isdigit():
@@ -203,7 +203,7 @@ class Names:
         return known[index]
 
     def _relocated(self, symbol: str, kind: str, scope: Scope, here: int, shift: int) -> int:
-        """Return what compilers write for code that may lie anywhere: all of the unit is at hand."""
+        """Return the value of a name with a suffix of position-independent code (`@GOTOFF`)."""
         if kind == "PLT":
             return self.lookup(symbol, scope, here, shift)
         if kind in ("GOTOFF", "GOT"):
@@ -233,7 +233,7 @@ class Names:
         return any(name in table for table in (self.labels, self.constants, self.settings))
 
     def value_of(self, constant: Constant) -> int:
-        """Return what a constant is worth now."""
+        """Return the value of a constant now."""
         return self._evaluate(constant, 0)
 
     def finder(self, scope: Scope, here: int, shift: int = 0) -> Callable[[str], int]:
@@ -241,7 +241,7 @@ class Names:
         return lambda name: self.lookup(name, scope, here, shift)
 
     def unknown(self, full: str, written: str) -> AsmError:
-        """Return the error for a name that nothing defines; whoever knows the place puts it in."""
+        """Return the error for a name that nothing defines; the caller adds the place if it is not known."""
         shown = written if len(written) <= NAME_SHOWN else written[:NAME_SHOWN] + "…"
         hint = foreign_register(written) or did_you_mean(full, self._candidates(full))
         return AsmError(Place("", 0), f"{shown} is not defined", hint)

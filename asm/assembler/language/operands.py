@@ -46,8 +46,8 @@ class Register:
 class Immediate:
     """A number.
 
-    `bits` is what a size word in front of it said, later the width of its field; `distance` is short, near,
-    far or empty; `pointer` says that `ptr` stood behind the size word.
+    `bits` is the size given by a word in front of it, later the width of its field; `distance` is short, near,
+    far or empty; `pointer` says that `ptr` followed the size word.
     """
 
     value: int
@@ -89,11 +89,11 @@ class Finder(Protocol):
     """Looks names up; `shifted` does so in a unit that lies somewhere else."""
 
     def __call__(self, name: str) -> int:
-        """Return what a name is worth."""
+        """Return the value of a name."""
         ...
 
     def shifted(self, amount: int) -> "Finder":
-        """Return a finder to which every address is larger by so much."""
+        """Return a finder to which every address is larger by `shift` bytes."""
         ...
 
 
@@ -123,7 +123,7 @@ def parse_operand(text: str, place: Place, column: int, lookup: Finder) -> Opera
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """The words in front of an operand; `pointer` means that `ptr` stood behind a size."""
+    """The words in front of an operand; `pointer` means that `ptr` followed a size."""
 
     bits: int = 0
     distance: str = ""
@@ -204,7 +204,7 @@ def is_label(token: str, lookup: Finder) -> bool:
     except BinaryNumber:
         return False
     except AsmError:
-        pass  # told when the operand is evaluated
+        pass  # reported when the operand is evaluated
     return True
 
 
@@ -214,7 +214,7 @@ def bracket_hint(body: str) -> str:
 
 
 def sized_register(register: Register, bits: int, distance: str, place: Place) -> Register:
-    """Refuse a register behind a size word that is not its own; `near` says nothing new."""
+    """Refuse a register after a size word that is not its own; `near` adds nothing."""
     if distance not in ("", "near") or bits not in (0, register.bits):
         raise AsmError(place, f"{register.name} is a register of {register.bits} bits", "leave the size word out")
     return register

@@ -136,7 +136,7 @@ class Preprocessor:
                 yield from self._single(line, word, match, depth)
 
     def _single(self, line: Line, word: str, match: re.Match[str] | None, depth: int) -> Iterator[Line]:
-        """Yield what one line comes to; an error in it is noted, and the next one goes on."""
+        """Yield the lines that one line expands to; an error in it is noted, and the next line follows."""
         try:
             if word in ORPHANS:
                 hint = f"begin with {ORPHANS[word]}, or leave this out"
@@ -208,7 +208,7 @@ class Preprocessor:
             raise AsmError(place, f"there is no macro {rest}", did_you_mean(rest, self.macros) or "write .purgem name")
 
     def _remember(self, match: re.Match[str], line: Line) -> None:
-        """Note a constant's value for conditions; whatever is wrong with it is said when it is assembled."""
+        """Note a constant's value for conditions; an error in it is reported when it is assembled."""
         try:
             value = evaluate(match["value"], line.place, match.start("value") + 1, self.lookup)
         except (Unresolved, AsmError):
@@ -306,7 +306,7 @@ class Preprocessor:
         self.structures[name] = value
 
     def _condition(self, lines: list[Line], start: int) -> tuple[list[Line], int]:
-        """Return the lines of the branch that holds, and the index behind `.endif`."""
+        """Return the lines of the branch that holds, and the index after `.endif`."""
         taken: list[Line] = []
         done = active = closed = False
         depth = 0
@@ -366,7 +366,7 @@ def structure_name(text: str, place: Place) -> str:
 
 
 def take_block(lines: list[Line], start: int, word: str) -> tuple[list[Line], int]:
-    """Return the lines of a block, blocks inside it included, and the index behind its end."""
+    """Return the lines of a block, blocks inside it included, and the index after its end."""
     end = BLOCKS[word]
     depth = 0
     for index in range(start, len(lines)):

@@ -1,4 +1,4 @@
-"""Directives that choose a section, and those of compilers that mean nothing here.
+"""Directives that choose a section, and those of compilers that have no effect here.
 
 Flags are letters: ours are r, w, x, and z for zeros that are not in the file; compilers write those of ELF
 (`"aMS",@progbits,1`), where a section without `a` is for debuggers and linkers, and is left out.
@@ -56,7 +56,7 @@ def leaves_section(text: str) -> bool:
 
 
 def read_section(rest: str, place: Place) -> SectionWish:
-    """Return what stands behind `.section`."""
+    """Return the text after `.section`."""
     parts = split_arguments(rest) if rest else [""]
     name = parts[0].strip('"')
     written = next((part for part in parts[1:3] if part.startswith('"')), "")  # .pushsection name, 0, "flags"
@@ -76,7 +76,7 @@ def read_section(rest: str, place: Place) -> SectionWish:
 
 
 def refuse_other_syntax(word: str, rest: str, place: Place) -> None:
-    """Refuse what would make the rest of the source mean something else."""
+    """Refuse directives that would change the meaning of the rest of the source."""
     if word in OTHER_SYNTAX:
         raise AsmError(place, f"{word} is not supported", OTHER_SYNTAX[word])
     if word == ".intel_syntax" and rest not in ("", "noprefix"):

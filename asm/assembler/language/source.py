@@ -80,12 +80,12 @@ class Sources:
 
 
 def shown(folder: Path) -> str:
-    """Return a folder as a person knows it: what comes with callgate lies elsewhere on every computer."""
+    """Return a folder's name for messages: folders that come with callgate lie elsewhere on every computer."""
     return f"callgate/{folder.relative_to(OURS).as_posix()}" if folder.is_relative_to(OURS / "asm") else str(folder)
 
 
 def decode(data: bytes) -> str:
-    """Return a source's text: UTF-8, with or without a byte order mark; bytes that are none are kept as surrogates."""
+    """Return a source's text: UTF-8, with or without a byte order mark; other bytes are kept as surrogates."""
     return data.decode("utf-8", "surrogateescape").removeprefix(BYTE_ORDER_MARK)
 
 

@@ -54,7 +54,7 @@ DIRECTIVES = (
 DATA_DIRECTIVES = frozenset((*DATA_SIZES, *FLOATS, *TEXTS, ".space", ".zero", ".skip", ".fill"))
 NAME_RULE = "a name has letters, digits and _, and begins with none of the digits"
 TABLE_ENTRY = re.compile(r"([\w.]+)@GOT\b", re.ASCII)
-# What other assemblers call things.
+# Directives of other assemblers, and ours.
 FOREIGN = {
     "db": ".byte", "dw": ".word", "dd": ".long", "dq": ".quad", "resb": ".space", "times": ".rept or .fill",
     "section": ".section", "segment": ".section", "global": ".global", "extern": "one unit with .include",
@@ -78,7 +78,7 @@ class Statement:
     data: bytes = b""
     size: int = 0
     grown: bool = False  # a branch that has become near
-    fixed: bool = False  # its bytes hang on nothing that may still move
+    fixed: bool = False  # its bytes depend on nothing that may still move
 
 
 @dataclass(slots=True)
@@ -134,7 +134,7 @@ class Reader:
                 self._line(line)
             except AsmError as error:
                 self.errors.add(error)
-        if self.commons:  # behind everything else, as GNU as has them
+        if self.commons:  # after all others, as GNU as has them
             self.chunk(".bss").statements += self.commons
 
     def chunk(self, name: str, flags: str = "") -> Chunk:
@@ -145,7 +145,7 @@ class Reader:
         return known
 
     def enter(self, chunk: Chunk) -> None:
-        """Go on in a section."""
+        """Continue in a section."""
         self.previous, self.section = self.section, chunk.name
 
     def _put(self, statement: Statement) -> None:

@@ -1,7 +1,7 @@
 """ELF32 executables: program headers, sections, symbols, lines (System V gABI chapters 4 and 5).
 
-Events, ledger marks and whatever else ELF has no place for are in a note section, so that a `Program` comes
-back whole from its file.
+Events, ledger marks and other data without a place in ELF are in a note section, so that a `Program` can be read back
+whole.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Piece:
 
 
 def write_elf(program: Unit, *, debug: bool = True, labels: bool = False) -> bytes:
-    """Return the program as an ELF32 file; without `debug`, what a loader needs, and if wanted its `labels`."""
+    """Return the program as an ELF32 file; without `debug`, only what a loader needs, and its `labels` if wanted."""
     pieces = [Piece("", 0, 0, 0, b"", 0, 0)]
     pieces += [loadable(section) for section in program.sections]
     loads = pieces[1:]
@@ -139,7 +139,7 @@ def symbol_pieces(program: Unit, index: int, kinds: Container[str] | None = None
 def symbol_table(program: Unit, kinds: Container[str] | None) -> tuple[bytes, bytes, int]:
     """Return symbol table, string table and the index of the first global symbol; of some `kinds` or of all.
 
-    Labels of code are functions as long as the way to the next one; local labels have no type, so that a
+    Labels of code are functions that reach to the next label; local labels have no type, so that a
     debugger shows where one is as function+offset; constants are absolute.
     """
     numbers = {section.name: index for index, section in enumerate(program.sections, 1)}

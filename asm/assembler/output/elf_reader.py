@@ -14,7 +14,7 @@ NOTE_LIMIT = 64 << 20
 
 
 def read_program(kind: type[Kind], image: bytes) -> Kind:
-    """Return the unit that `elf.write_elf` wrote, as a `kind`; ValueError if the image is none of ours, or damaged."""
+    """Return the unit that `elf.write_elf` wrote, as a `kind`; ValueError if the image is not one, or is damaged."""
     sections = section_contents(image)
     note = sections.get(NOTE_NAME)
     if note is None:

@@ -23,7 +23,7 @@ class Program(Unit):
 
     @classmethod
     def from_elf(cls, image: bytes) -> Self:
-        """Return the program that `elf` wrote; ValueError if the image is none of ours."""
+        """Return the program that `elf` wrote; ValueError if the image is not one of ours."""
         return read_program(cls, image)
 
     def listing(self) -> str:

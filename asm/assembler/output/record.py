@@ -11,7 +11,7 @@ Kind = TypeVar("Kind", bound=Unit)
 def describe(program: Unit) -> dict[str, Any]:
     """Return everything but the sections' bytes, as JSON can hold it.
 
-    File names stand in one list and lines refer to it: they are most of what there is.
+    File names are in one list to which lines refer: they are most of the data.
     """
     symbols = list(program.symbols.values())
     names = dict.fromkeys([line.file for line in program.lines] + [symbol.file for symbol in symbols])

@@ -1,4 +1,4 @@
-"""What an assembly yields: sections with bytes, symbols, lines, event sites and ledger marks."""
+"""The result of an assembly: sections with bytes, symbols, lines, event sites and ledger marks."""
 
 from bisect import bisect_right
 from dataclasses import dataclass, field
@@ -76,8 +76,8 @@ class LedgerMark:
 class Unit:
     """An assembled unit.
 
-    `symbols` come in order of their addresses, constants behind; `lines`, `events` and `marks` in order of
-    addresses.  `sources` are the files that it was made of, the first one given first.
+    `symbols` come in order of their addresses, constants last; `lines`, `events` and `marks` in order of
+    addresses.  `sources` are the files that it was made of, in the order given.
     """
 
     entry: int
@@ -128,7 +128,7 @@ class Unit:
         return line if address < line.address + line.size else None
 
     def code_at(self, address: int, size: int) -> bytes:
-        """Return bytes of the section that holds an address, as many as the file has of them."""
+        """Return bytes of the section that holds an address, as far as the file has them."""
         section = self.section_at(address)
         if section is None:
             return b""

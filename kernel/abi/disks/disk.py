@@ -1,4 +1,4 @@
-"""What the disk driver in machine code works on: requests and the driver's own state."""
+"""The data of the disk driver in machine code: requests and the driver's own state."""
 
 from ctypes import c_uint8, c_uint16, c_uint32, c_uint64
 from enum import IntEnum

@@ -1,4 +1,4 @@
-"""An IDE channel's registers, and what the driver keeps of a channel (ACS-3, section 6; ATA8-APT)."""
+"""An IDE channel's registers, and the driver's state of a channel (ACS-3, section 6; ATA8-APT)."""
 
 from ctypes import c_uint32
 from enum import IntEnum, IntFlag
@@ -10,7 +10,7 @@ IDE_CHANNELS: Final = 2
 IDE_DRIVES: Final = 2 * IDE_CHANNELS
 IDE_CHANNEL_DISTANCE: Final = 0x80  # the second channel's ports lie below the first's: 1F0h, 170h
 IDE_CONTROL: Final = 0x206  # from the command block to device control and alternate status: 3F6h
-IDE_FLOATING: Final = 0xFF  # what a channel without a drive reads as
+IDE_FLOATING: Final = 0xFF  # value read from a channel without a drive
 IDE_DEVICE_SHIFT: Final = 4  # bit of the device register that selects device 1
 
 
@@ -44,7 +44,7 @@ class IdeCommand(IntEnum):
 
 
 class IdeChannel(Layout):
-    """A channel runs one command at a time, whichever of its two drives it is for."""
+    """A channel runs one command at a time, for either of its two drives."""
 
     _fields_ = [("disk", c_uint32), ("done", c_uint32)]
     _notes_ = {

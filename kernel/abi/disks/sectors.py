@@ -1,4 +1,4 @@
-"""Sector lists: what a file-data request has still to get from the disk, sorted so that completions find it.
+"""Sector lists: the sectors that a file-data request still needs from the disk, sorted so that completions find them.
 
 A list is one kernel page.  Its entries are sorted in place by sector (asm/kernel/disk/sectors.asm); each keeps the
 index that it had in the server's reply, so that addresses go back to their places without a second array.

@@ -1,4 +1,4 @@
-"""The processor: registers, paging, descriptors, exceptions, and what is kept translated of its code.
+"""The processor: registers, paging, descriptors, exceptions, and the translated code that the engine keeps.
 
 Rule: it does what the Intel manual says where the engine does not.
 """

@@ -51,7 +51,7 @@ class NotModelled(NotImplementedError):
 
 
 class Gone:
-    """Stands for the engine of a machine that is closed: whoever passes it to the engine gets an error instead."""
+    """Stands for the engine of a machine that is closed: passing it to the engine is an error."""
 
     @property
     def _as_parameter_(self) -> int:
@@ -190,13 +190,13 @@ class Cpu:
         return int.from_bytes(self.peek.view[at : at + 4], "little")
 
     def fetching(self) -> tuple[int, int, Mode]:
-        """Return the base of CS, the current privilege level and the paging mode, by one look at the CPU."""
+        """Return the base of CS, the current privilege level and the paging mode, by one read of the CPU."""
         self.peek.save()
         base = self.peek.words[self.layout.segment("cs") + 8 >> 2]
         return base, self.peek.view[self.layout.hflags] & HF_CPL, self._mode(self.peek)
 
     def stack(self) -> tuple[int, int, int, int, Mode]:
-        """Return the base of SS, ESP, what wraps an offset in it, CPL and the paging mode, by one look at the CPU."""
+        """Return the base of SS, ESP, the mask of offsets in it, CPL and the paging mode, by one read of the CPU."""
         self.peek.save()
         words, layout = self.peek.words, self.layout
         hflags = words[layout.hflags >> 2]

@@ -1,4 +1,4 @@
-"""The engine's own record of the CPU, in which a hook may look and change what has no register name.
+"""The engine's own record of the CPU, in which a hook may read and change state that has no register name.
 
 It is what a saved context is a copy of (`machine.engine.context`), so the offsets are those of contexts.
 """
@@ -16,14 +16,14 @@ class Environment:
     """The record of one engine."""
 
     def __init__(self, cpu: Cpu, address: int) -> None:
-        """`address` is where it begins, 0 if that is not known: then contexts are saved and restored instead."""
+        """`address` is where it begins, 0 if unknown: then contexts are saved and restored instead."""
         self.cpu = cpu
         self.begin = address
         self.registers = cpu.layout.registers  # it begins with them
 
     @property
     def known(self) -> bool:
-        """Whether its address is."""
+        """Whether its address is known."""
         return bool(self.begin)
 
     def address(self, offset: int) -> int:

@@ -84,7 +84,7 @@ class Incident:
 
 @dataclass(slots=True)
 class Entry:
-    """Where delivery goes, all checks made."""
+    """Where delivery leads, after all checks."""
 
     gate: Gate
     code: Segment
@@ -213,7 +213,7 @@ class Delivery:
         entry.stack, entry.stack_selector, entry.esp = stack, selector, esp
 
     def _push(self, entry: Entry, values: list[int]) -> None:
-        """Find where the frame goes; page by page if it straddles two."""
+        """Find where the frame is put; page by page if it straddles two."""
         user = entry.selector & 3 == USER  # a handler of ring 3 has ring 3's rights
         base = entry.stack.base if entry.stack else self.cpu.get(self.cpu.layout.segment("ss") + 8)
         frame = struct.pack(f"<{len(values)}I", *reversed(values))
@@ -270,7 +270,7 @@ class Delivery:
         return data
 
     def _write(self, physical: int, data: bytes) -> None:
-        with suppress(DmaError):  # a store to where nothing is goes nowhere
+        with suppress(DmaError):  # a store where there is no RAM is lost
             self.paging.ram.write(physical, data, Account.MACHINE)
 
     def _translate(self, linear: int, *, write: bool, user: bool = False) -> int:

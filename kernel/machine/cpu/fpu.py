@@ -53,7 +53,7 @@ class FloatingPoint:
         return bool(self.tags >> (index + self.top & 7) & 1)
 
     def describe(self) -> list[str]:
-        """Return lines: the control words, then what is not empty or zero."""
+        """Return lines: the control words, then the registers that are not empty or zero."""
         lines = [f"fcw={self.control:04x} fsw={self.status:04x} ftw={self.tags:02x} mxcsr={self.mxcsr:08x}"]
         lines += [f"st{i}={self.raw[i]:020x} ({self.st[i]!r})" for i in range(REGISTERS) if self.used(i)]
         return lines + [f"xmm{i}={self.xmm[i]:032x}" for i in range(REGISTERS) if self.xmm[i]]
@@ -63,7 +63,7 @@ class FloatingPoint:
 
 
 def number(value: int) -> float:
-    """Return an 80-bit number as a float; what is too large is infinite, what is not a number is NaN."""
+    """Return an 80-bit number as a float; a number too large is infinite, and one that is not a number NaN."""
     mantissa, exponent = value & MANTISSA, value >> 64 & EXPONENT_LIMIT
     sign = -1.0 if value & SIGN else 1.0
     if exponent == EXPONENT_LIMIT:

@@ -1,7 +1,7 @@
 """Page tables as the CPU walks them, without disturbing it (Intel SDM vol. 3, 4.4, 4.6 and 4.7).
 
 Unicorn's own translation functions change CR2 and set accessed and dirty bits.  Debuggers, loaders and
-the delivery of exceptions need a look that does not, or that sets them on purpose.
+the delivery of exceptions need a walk that does not, or that sets them on purpose.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ WORD: Final = 0xFFFF_FFFF
 
 
 class PageFault(Exception):
-    """A linear address that may not be used so: the address and the error code that a CPU would push."""
+    """A linear address that may not be accessed in this way: the address and the error code that a CPU would push."""
 
     def __init__(self, address: int, error_code: int) -> None:
         super().__init__(f"page fault at {address:#010x}, error code {error_code:#x}")
@@ -43,7 +43,7 @@ class PageFault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """What decides how linear addresses are translated."""
+    """The bits that decide how linear addresses are translated."""
 
     paging: bool
     cr3: int
@@ -186,11 +186,11 @@ class Paging:
         return entry & ADDRESS | linear & layout.PAGE_SIZE - 1
 
     def close(self) -> None:
-        """Let go of RAM."""
+        """Release RAM."""
         self.quads.release()
 
     def _mark(self, walk: Walk, *, write: bool) -> None:
-        """Set A in what was used, D in the last entry of a write.  A PDPTE of PAE has neither bit."""
+        """Set A in the entries used, D in the last entry of a write.  A PDPTE of PAE has neither bit."""
         last = len(walk.entries) - 1
         for index, (address, entry) in enumerate(walk.entries[1:], 1):
             bits = layout.PTE_ACCESSED

@@ -34,8 +34,8 @@ class Returns:
         self.cpu = cpu
         self.paging = paging
         self.control = control
-        self.changed: Callable[[int, int], None] = lambda _physical, _length: None  # forgets what was translated
-        self.wanted: int | None = None  # linear address of the IRETD that is to be executed so
+        self.changed: Callable[[int, int], None] = lambda _physical, _length: None  # drops translated code
+        self.wanted: int | None = None  # linear address of the IRETD that is to be executed in this way
         self.hidden: tuple[int, int] | None = None  # physical address and byte
 
     def judge(self, address: int) -> bool:

@@ -47,9 +47,9 @@ class Stepping:
         )
 
     def start(self, linear: int, address: int | None) -> None:
-        """Go on with one instruction at a time, from `linear`; the fault is to come at `address`.
+        """Continue with one instruction at a time, from `linear`; the fault is to come at `address`.
 
-        None if the block holds what cannot be translated: that is found by translating it alone.
+        `address` is None if the block holds an instruction that cannot be translated: each is then translated alone.
         """
         self.active = True
         self.page = -1 if address is None else address >> PAGE_SHIFT
@@ -63,7 +63,7 @@ class Stepping:
             self._hide_trap_flag()
         self.left -= 1
         if linear >> PAGE_SHIFT == self.page or not self.left:
-            # The page can be executed by now, or what could not be translated has been left out or changed.
+            # The page can be executed by now, or the untranslatable instruction has been passed over or changed.
             self.finish()
             self.cpu.put(self.cpu.layout.old_exception, NO_EXCEPTION)
             self.cpu.restore()
@@ -71,7 +71,7 @@ class Stepping:
             self._go_on(linear)
 
     def finish(self) -> None:
-        """Take TF back, in the context buffer."""
+        """Clear TF again, in the context buffer."""
         layout = self.cpu.layout
         self.active = False
         self.cpu.put(layout.eflags, self.cpu.get(layout.eflags) & ~EFLAGS_TF)

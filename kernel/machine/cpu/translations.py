@@ -1,8 +1,8 @@
-"""What the engine keeps translated: which physical pages it came from, and when to forget it.
+"""The engine's translated code: which physical pages it came from, and when to drop it.
 
-Unicorn notices guest stores to translated code, but not stores by anybody else: DMA, loaders, a restored
-snapshot.  Whoever does that says so, and what was translated from the pages is dropped, before the next
-instruction if one is being executed.
+Unicorn notices guest stores to translated code, but no other stores: DMA, loaders, a restored snapshot. Code that
+stores in these ways reports it, and translations of the pages are dropped, before the next instruction if one is being
+executed.
 
 A hook on every new translation block notes its pages and looks for the few instructions that the engine
 gets wrong (`machine.filters.filters`).
@@ -66,7 +66,7 @@ def straight(code: bytes, room: int) -> tuple[int, int]:
 def after_zeros(code: bytes, begin: int, end: int) -> int:
     """Return where instructions of two zero bytes (ADD [EAX], AL) that begin at `begin` are over, at most `end`.
 
-    What follows a program in its page is mostly zeros; decoding them took most of the time of short runs.
+    The rest of a program's last page is mostly zeros; decoding them took most of the time of short runs.
     """
     found = ZEROS.match(code, begin, end)
     return found.end() if found else begin
@@ -128,10 +128,10 @@ class Translations:
     def begin(self, eip: int) -> None:
         """The engine is about to begin at `eip`, an offset in CS: note the first block, which it never reports.
 
-        Where it was stopped, the instruction belongs to a block that is known, and what follows that block up to a
-        transfer of control is known as well (`note`).  Elsewhere the code is read as it stands.  The engine is not
-        asked for the block: it would translate it outside of its own loop, and there it cannot empty a buffer
-        that is full (docs/emulator-notes.md, "Translated code").
+        Where it was stopped, the instruction belongs to a block that is known, and the code after that block up to a
+        transfer of control is known as well (`note`). Elsewhere the code is read from memory.  The engine is not asked
+        for the block: it would translate it outside of its own loop, and there it cannot empty a buffer that is full
+        (docs/emulator-notes.md, "Translated code").
         """
         if eip == self.state.stop_address:
             return
@@ -144,11 +144,11 @@ class Translations:
         self.scan(linear, *self._run(linear, mode))
 
     def note(self, linear: int, size: int, instructions: int, mode: Mode | None = None) -> None:
-        """Take notice of a block that is translated; `mode` saves asking for it.
+        """Note a block that is translated; `mode` saves asking for it.
 
         A block of many instructions may have been cut by the engine, which takes up to 512 and fewer if they make
-        much host code.  Code that goes on at one of its instructions is translated up to where it would have been
-        cut, so all is noted that can be reached without a transfer of control.
+        much host code.  Code that continues at one of its instructions is translated up to where it would have been
+        cut, so all the code is noted that can be reached without a transfer of control.
         """
         mode = mode or self.paging.mode()
         code = self._fetch(linear, size, mode)
@@ -156,15 +156,15 @@ class Translations:
         if cut or (linear + size ^ linear) >= PAGE_SIZE:
             known = self.runs.get(linear + size)
             tail = self._run(linear + size, mode)
-            if tail is not known:  # what has not changed was looked through before
+            if tail is not known:  # unchanged code was scanned before
                 self.scan(linear + size, *tail)
         self.scan(linear, code, size)
 
     def _run(self, linear: int, mode: Mode) -> Run:
         """Return the code from `linear` to the first transfer of control, at most to the end of the fourth page.
 
-        It goes on into the next page because the engine does not report a block that is entered across the end of
-        a page.
+        It continues into the next page because the engine does not report a block that is entered across the end of a
+        page.
         """
         known = self.runs.get(linear)
         if known is not None and self._fetch(linear, len(known.code), mode) == known.code:
@@ -217,7 +217,7 @@ class Translations:
             self.control.stop_soon()
 
     def settle(self) -> None:
-        """Between two instructions: forget what was changed."""
+        """Between two instructions: drop translations of code that was changed."""
         if self.stale:
             stale, self.stale = self.stale, set()
             self.forget(stale)
@@ -226,7 +226,7 @@ class Translations:
         """Forget code of physical pages; not while an instruction executes.
 
         The engine forgets by linear address.  So paging is turned off for a moment, which makes low
-        physical addresses linear ones; for pages above 4 GiB everything goes.
+        physical addresses linear ones; for pages above 4 GiB all translations are dropped.
         """
         self.state.stop_address = NOWHERE
         if any(page >> 32 - PAGE_SHIFT for page in pages):

@@ -1,4 +1,4 @@
-"""What the engine reports and a CPU would handle itself: exceptions, INT n, and refused instructions.
+"""Events that the engine reports and a CPU would handle itself: exceptions, INT n, and refused instructions.
 
 An exception that Unicorn finds is delivered on the spot: the hook patches the CPU's state and returns,
 and execution goes on in the guest's handler.  A fault that only we find (a port that ring 3 may not use,
@@ -63,7 +63,7 @@ class Traps:
         stream: EventStream,
         clock: Clock,
     ) -> None:
-        """Deliver what happens to `cpu`; who is told, and where it is counted."""
+        """Deliver exceptions to `cpu`; the arguments say which listeners are called, and where they are counted."""
         self.cpu = cpu
         self.state = control.state
         self.paging = paging
@@ -111,7 +111,7 @@ class Traps:
         self._deliver(Incident(vector, eip, code))
 
     def _step(self, vector: int, code: int, eip: int) -> bool:
-        """Deal with a fetch fault that has come too early, and with the steps towards it; False if it is none."""
+        """Deal with a fetch fault that has come too early, and with the steps towards it; False if it is neither."""
         cpu, stepping = self.cpu, self.stepping
         linear = eip + cpu.get(cpu.layout.segment("cs") + 8) & 0xFFFF_FFFF
         if stepping.active and vector == DB:
@@ -150,7 +150,7 @@ class Traps:
             self.cpu.restore()
 
     def invalid(self) -> None:
-        """An opcode that is none; the engine reports INT 6 and INT1 here as well, which are no faults."""
+        """An invalid opcode; the engine reports INT 6 and INT1 here as well, which are not faults."""
         self.returns.show()
         self.executed()
         if self.refusal is not None:
@@ -175,7 +175,7 @@ class Traps:
         self._deliver(Incident(UD, eip))
 
     def _untranslatable(self, eip: int) -> None:
-        """Something in the block at `eip` cannot be translated: #UD, after what stands before it has been executed."""
+        """The block at `eip` cannot be translated: raise #UD, after the instructions before the one at fault."""
         if self._stop_before():
             self.control.leave()
             return
@@ -262,7 +262,7 @@ class Traps:
         return int(self.state.last_address) - base & 0xFFFF_FFFF
 
     def _uncount(self, eip: int, *, fetch: bool = False) -> None:
-        """Take back an attempt that did not retire; one whose fetch faulted was never counted."""
+        """Uncount an attempt that did not retire; one whose fetch faulted was never counted."""
         state = self.state
         linear = eip + self.cpu.get(self.cpu.layout.segment("cs") + 8) & 0xFFFF_FFFF
         if not fetch and state.last_address == linear:
@@ -271,7 +271,7 @@ class Traps:
         state.last_address = NOWHERE
 
     def _count_barren(self) -> None:
-        """A CPU can deliver exceptions for ever and never execute: have the run loop look now and then."""
+        """A CPU can deliver exceptions for ever and never execute: return to the run loop now and then."""
         if self.state.count != self.barren_at:
             self.barren, self.barren_at = 0, self.state.count
         self.barren += 1

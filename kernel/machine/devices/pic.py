@@ -87,7 +87,7 @@ class Controller:
         return line
 
     def set_level(self, line: int, level: bool) -> None:
-        """Drive a line; a rising edge requests, a falling one takes an unserved request back."""
+        """Drive a line; a rising edge requests, a falling one withdraws an unserved request."""
         bit = 1 << line
         if level and not self.levels & bit:
             self.requested |= bit
@@ -105,7 +105,7 @@ class InterruptController(DeviceBase):
     def __init__(self) -> None:
         self.master = Controller()
         self.slave = Controller()
-        self.notify: Callable[[], None] = lambda: None  # INTR is asserted: look before the next instruction
+        self.notify: Callable[[], None] = lambda: None  # INTR is asserted: check before the next instruction
 
     def reset(self) -> None:
         """Mask every line until the controllers are initialised."""

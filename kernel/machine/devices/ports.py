@@ -1,9 +1,9 @@
-"""IN and OUT: who may use a port, host calls, and the devices behind the rest.
+"""IN and OUT: permission to use a port, host calls, and the devices at the other ports.
 
-Unicorn asks nobody for permission.  Here CPL is held against IOPL and the TSS's I/O permission bitmap
-(Intel SDM vol. 1, 19.5) before anything happens, so user code reaches neither device nor host call.
+Unicorn checks no permission.  Here CPL is compared with IOPL and the TSS's I/O permission bitmap (Intel SDM vol. 1,
+19.5) before anything happens, so user code reaches neither device nor host call.
 
-Code in the kernel's gigabyte passes without a look at CPL, because its pages are supervisor pages: that
+Code in the kernel's gigabyte passes without a check of CPL, because its pages are supervisor pages: that
 makes a host call cheap.  A kernel must not map user pages at KERNEL_BASE and above.
 """
 
@@ -39,7 +39,7 @@ class HostCalls:
         """Answer OUT to `port` (0 to 65535) from ring 0 with `function(eax)`, counted under `name`.
 
         Where EAX says which of many calls it is, each is counted under its own name in `names`, if it has one.
-        ValueError if the port is none, or taken.  OUT from a ring above 0 never gets here, whatever IOPL.
+        ValueError if there is no such port, or it is taken. OUT from a ring above 0 never arrives here, whatever IOPL.
         """
         port = int(port)
         if not 0 <= port <= 0xFFFF:

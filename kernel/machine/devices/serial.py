@@ -2,8 +2,8 @@
 
 Output leaves at once; input is asked for only when the guest has nothing else to do, so that scripted
 input never depends on how fast the host is.  The end of input drops carrier (DCD in the modem status
-register), as a modem that hangs up does.  What must reach a guest that reads nothing is a break: it
-interrupts past all bytes that wait.
+register), as a modem that hangs up does.  A break must reach a guest that does not read: it interrupts before all bytes
+that wait.
 """
 
 from collections import deque
@@ -47,7 +47,7 @@ class UartState:
 
 
 class Serial(DeviceBase):
-    """The UART; `output` gets what the guest sends, `source` is asked for input when the guest idles."""
+    """The UART; `output` is called with bytes that the guest sends, `source` asked for input when the guest idles."""
 
     name = "serial"
     ports = (range(BASE, BASE + 8),)
@@ -78,7 +78,7 @@ class Serial(DeviceBase):
         self._update()
 
     def feed(self, data: bytes) -> None:
-        """Let bytes arrive; what exceeds the FIFO waits outside until there is room."""
+        """Let bytes arrive; those that exceed the FIFO wait outside until there is room."""
         self.waiting.extend(data)
         self._refill()
 
@@ -102,7 +102,7 @@ class Serial(DeviceBase):
             self._update()
 
     def idle(self) -> bool:
-        """Ask the source for input, because the guest has nothing else to do; False if nothing came of it."""
+        """Ask the source for input, because the guest has nothing else to do; False if there was none."""
         if self.state.received or self.waiting or not self.state.modem & MSR_DCD or self.source is None:
             return False
         self.flush()
@@ -114,7 +114,7 @@ class Serial(DeviceBase):
         return True
 
     def flush(self) -> None:
-        """Hand what the guest has sent to `output`."""
+        """Hand the bytes that the guest has sent to `output`."""
         self._collect()
         if self.sent:
             data, self.sent = bytes(self.sent), bytearray()
@@ -122,7 +122,7 @@ class Serial(DeviceBase):
             self.output(data)
 
     def _collect(self) -> None:
-        """Take what the buffer has gathered, as if each byte had been written to the data register just now."""
+        """Take the bytes that the buffer has gathered, as if each had just been written to the data register."""
         if self.buffer is not None and (gathered := self.buffer.take()):
             self.sent += gathered
             self.state.transmit_pending = True
@@ -146,7 +146,7 @@ class Serial(DeviceBase):
         if register == DATA:
             self._write_data(value)
             if not state.ier & IER_TRANSMIT and not state.mcr & MCR_LOOP:
-                return  # nothing that the interrupt line depends on has changed
+                return  # the interrupt line does not depend on what has changed
         elif register == IER and state.lcr & LCR_DLAB:
             state.divisor = state.divisor & 0xFF | value << 8
         elif register == IER:
@@ -239,7 +239,7 @@ class Serial(DeviceBase):
             (self.host.raise_line if wanted else self.host.lower_line)(IRQ)
 
     def save(self) -> object:
-        """Return the registers and what waits outside, as plain data."""
+        """Return the registers and the bytes that wait outside, as plain data."""
         self._collect()
         self._make_room()
         state = self.state

@@ -1,7 +1,7 @@
 """Virtual time and the events on it.
 
-One retired instruction takes one nanosecond.  While the CPU halts, time skips to the next event; what
-was skipped is `idle`.  So `now = retired + idle`, and a run is a function of image, input and options.
+One retired instruction takes one nanosecond.  While the CPU halts, time skips to the next event; the time skipped is
+`idle`.  So `now = retired + idle`, and a run is a function of image, input and options.
 """
 
 import heapq
@@ -57,7 +57,7 @@ class EventQueue:
         return self.number
 
     def cancel(self, number: int) -> None:
-        """Take an event back; nothing happens if it has come already."""
+        """Cancel an event; nothing happens if it has come already."""
         if any(event.number == number for event in self.heap):
             self.cancelled.add(number)
         self._drop_cancelled()

@@ -1,4 +1,4 @@
-"""The CPU's innermost state: Unicorn's saved context, with the places of what has no register name.
+"""The CPU's innermost state: Unicorn's saved context, with the places of state that has no register name.
 
 Privilege cannot be raised by writing a register, the error code of an exception has no register, and
 Unicorn leaves QEMU's record of "an exception is being delivered" set for ever, so that the second fault
@@ -35,7 +35,7 @@ CLOSED = "the machine is closed"
 
 
 class UnsupportedEmulator(RuntimeError):
-    """This build of Unicorn keeps its state otherwise than the ones that are known."""
+    """This build of Unicorn keeps its state in other places than the known ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ REGISTER_IDS = [
 
 
 def refuse() -> None:
-    """Say that there is no CPU any more."""
+    """Raise the error of a machine that has no CPU any longer."""
     raise ValueError(CLOSED)
 
 
@@ -122,7 +122,7 @@ class RawContext:
             self.view.release()
             uclib.uc_context_free(self.pointer)
             self.pointer = ctypes.c_void_p()
-            for name in ("save", "restore"):  # the engine would follow the pointer that is gone
+            for name in ("save", "restore"):  # the engine would follow a dangling pointer
                 setattr(self, name, refuse)
 
 
@@ -156,7 +156,7 @@ def _load_selector(selector: int) -> bytes:
 
 @cache
 def discover() -> ContextLayout:
-    """Find the layout of this build's contexts; UnsupportedEmulator if anything is not as known."""
+    """Find the layout of this build's contexts; UnsupportedEmulator if any place differs from the known ones."""
     first, vector = _provoke(_load_selector(0x1238))
     second, _ = _provoke(_load_selector(0x5678))
     software, number = _provoke(b"\xcd\x42")

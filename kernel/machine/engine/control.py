@@ -1,11 +1,11 @@
-"""Stopping: what a hook may ask of the run loop, to happen before the next instruction.
+"""Stopping: requests of hooks to the run loop, carried out before the next instruction.
 
-Unicorn cannot be stopped in the middle of an instruction without running it twice or losing it.  So a
-hook only writes down what it wants and lowers the counting hook's limit to zero; the engine then stops
-at the next boundary, where `machine.running` does what was written down.
+Unicorn cannot be stopped in the middle of an instruction without running it twice or losing it.  So a hook only records
+its request and lowers the counting hook's limit to zero; the engine then stops at the next boundary, where
+`machine.running` carries it out.
 
 The hook of an exception is such a boundary itself, and may be the last one: code that cannot be fetched never
-comes to the counting hook.  So it ends by `leave`, which stops the engine there if anybody has asked for it.
+comes to the counting hook.  So it ends by `leave`, which stops the engine there if a stop has been requested.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from unicorn.unicorn_py3.unicorn import uclib
 
 
 class Control:
-    """The wishes of hooks, host calls and devices."""
+    """The requests of hooks, host calls and devices."""
 
     def __init__(self, state: CounterState, handle: Any) -> None:
         """Lower the limit in `state`; `handle` is the engine's raw one."""
@@ -27,7 +27,7 @@ class Control:
         self.running = False  # a run is under way
 
     def stop_soon(self) -> None:
-        """Come back to the run loop before the next instruction."""
+        """Return to the run loop before the next instruction."""
         self.state.armed = 0
         self.state.limit = 0
 
@@ -43,7 +43,7 @@ class Control:
         state = self.state
         if not state.limit and not state.armed:
             state.stopped = 1
-            state.stop_address = NOWHERE  # what EIP points to may never have been translated
+            state.stop_address = NOWHERE  # the code at EIP may never have been translated
             uclib.uc_emu_stop(self.handle)
 
     def fail(self, error: BaseException) -> None:
@@ -64,7 +64,7 @@ class Control:
         self.stop_soon()
 
     def clear(self) -> None:
-        """Forget every wish."""
+        """Forget every request."""
         self.error = self.request = None
         self.interrupted = False
 
@@ -74,7 +74,7 @@ class Control:
         return self.request is not None or self.error is not None or self.interrupted
 
     def raise_error(self) -> None:
-        """Raise what a hook could not."""
+        """Raise the exception that a hook could not."""
         if self.error is not None:
             error, self.error = self.error, None
             raise error

@@ -3,21 +3,21 @@
 Unicorn calls a code hook before each instruction.  Ours is a dozen instructions of x86-64 in an
 executable page: it stops the engine before the instruction that would pass the limit, else counts it,
 by the gigabyte it lies in (the fourth is the kernel's, ring 0), counts changes between the kernel's
-gigabyte and the others, and keeps its address, so that port and memory hooks know EIP for nothing.
+gigabyte and the others, and keeps its address, so that port and memory hooks know EIP at no cost.
 
 A string instruction with REP is called for, and counts, once an iteration.  An attempt that faults is
-called for as well; `Traps` takes it back, since it has not retired.  So is one that the engine breaks off
-because the store hits code that it has translated, to translate again and repeat it: a call for the same
-address twice running is looked into (`machine.engine.repeats`), unless the instruction is known to follow itself.
+called for as well; `Traps` uncounts it, since it has not retired.  So is one that the engine breaks off
+because the store hits code that it has translated, to translate again and repeat it: two calls in a row for the same
+address are examined (`machine.engine.repeats`), unless the instruction is known to follow itself.
 
 Memory above 4 GiB, where the blocks of disks lie, is given to the engine as a device whose loads and stores are host
-code too (`LOAD_TEMPLATE`, `STORE_TEMPLATE`): they move the bytes and count them, by who runs.  A memory hook would
-count as well, but with one in place the engine takes every load of every program the slow way; this way only those
-loads are slower that touch such memory.  What is counted is what crosses the bus, and the engine makes two aligned
-loads of one that is not aligned, so that one counts twice.
+code too (`LOAD_TEMPLATE`, `STORE_TEMPLATE`): they move the bytes and count them by the running code.  A memory hook
+would count as well, but with one in place the engine takes every load of every program the slow way; this way only
+those loads are slower that touch such memory.  The count is of bytes that cross the bus, and the engine makes two
+aligned loads of one that is not aligned, so that one counts twice.
 
 Where host code cannot be made (another processor, no executable memory), `PythonCounter` does the same
-in Python, some twenty times slower; a test holds the two against each other.
+in Python, some twenty times slower; a test compares the two.
 """
 
 import ctypes
@@ -159,7 +159,7 @@ class NativeCounter:
         add_hook(uc, UC_HOOK_CODE, self.page.count, ctypes.addressof(self.state), 1, 0)
 
     def serve(self, region: Region) -> None:
-        """Give the engine a region of RAM, and count the bytes that the CPU loads and stores there, by who runs."""
+        """Give the engine a region of RAM, and count the bytes that the CPU loads and stores there, by ring."""
         self.state.high_memory = region.address
         map_device(self.uc, region, self.page.load, self.page.store, ctypes.addressof(self.state))
 

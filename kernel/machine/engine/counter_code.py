@@ -237,7 +237,7 @@ same:
     jmp first
 """
 
-# load(rdi=uc, rsi=offset, edx=size, rcx=state): the bytes, which are counted by who runs.
+# load(rdi=uc, rsi=offset, edx=size, rcx=state): the bytes, which are counted by the running code.
 LOAD_TEMPLATE: Final = """
     mov r9d, edx
     xor eax, eax

@@ -1,4 +1,4 @@
-"""What the counting hook reads and writes, shared with all that arm it or look at it (`counter`)."""
+"""The memory of the counting hook, shared with the code that arms or reads it (`counter`)."""
 
 import ctypes
 from typing import Final
@@ -60,7 +60,7 @@ class CounterState(ctypes.Structure):
 
 
 def take_back_stores(state: CounterState) -> None:
-    """Take back what the instruction being executed has stored above 4 GiB, if anything: it will store it again.
+    """Uncount the bytes that the instruction being executed has stored above 4 GiB, if any: it will store them again.
 
     The engine makes INS store zeros before it asks the port, to see whether it may.
     """

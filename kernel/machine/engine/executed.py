@@ -1,9 +1,9 @@
-"""Which instructions were executed, and which way conditional jumps went: what a report of coverage is made of.
+"""Which instructions were executed, and which way conditional jumps went: the data of a coverage report.
 
-A hook of its own, added only where somebody asks.  Code is watched through a `Sheet`, a byte for each address of one
+A hook of its own, added only on request.  Code is watched through a `Sheet`, a byte for each address of one
 image and, at its conditional jumps, the target; `Executed` finds the sheet of an address by 4 MiB and by page, so that
 another program at the same addresses is shown by changing one pointer.  A jump's direction is known when the next
-instruction comes: at the target or behind the jump.  What comes between, an exception or an interrupt, says nothing.
+instruction comes: at the target or after the jump. An exception or an interrupt in between is ignored.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from callgate.kernel.machine.engine.counter import CODE_HOOK, add_hook, address_
 from callgate.kernel.machine.engine.counter_state import CounterState
 from unicorn import UC_HOOK_CODE
 
-RAN, TAKEN, PASSED = 1, 2, 4  # bits of a byte: executed, jumped, went on behind the jump
+RAN, TAKEN, PASSED = 1, 2, 4  # bits of a byte: executed, jumped, continued after the jump
 REGION_SHIFT: Final = 22
 REGIONS: Final = 1 << 32 - REGION_SHIFT
 PAGES: Final = 1 << REGION_SHIFT - PAGE_SHIFT
@@ -27,7 +27,7 @@ Region = ctypes.c_uint64 * PAGES
 
 
 class Page(ctypes.Structure):
-    """What is known of one page of code."""
+    """The record of one page of code."""
 
     _fields_ = [("flags", ctypes.c_uint8 * PAGE_SIZE), ("targets", ctypes.c_uint32 * PAGE_SIZE)]
 
@@ -157,7 +157,7 @@ class Executed:
         add_hook(uc, UC_HOOK_CODE, hook, ctypes.addressof(self.state), 1, 0)
 
     def show(self, sheet: Sheet) -> None:
-        """Watch an image from now on, in place of what was watched in its regions."""
+        """Watch an image from now on, in place of the images watched in its regions."""
         for number, region in sheet.regions.items():
             self.regions[number] = ctypes.addressof(region)
             self.shown[number] = sheet

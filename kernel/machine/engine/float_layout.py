@@ -1,4 +1,4 @@
-"""Where the engine keeps what it knows of floating-point exceptions.
+"""Where the engine keeps its record of floating-point exceptions.
 
 The engine computes with a software library that notes each exception in a byte of its own, one for SSE and one for
 x87, with the bits of MXCSR: IE 1, ZE 4, OE 8, UE 16, PE 32.  It never carries them over into MXCSR or the status word.

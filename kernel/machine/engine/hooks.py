@@ -95,7 +95,7 @@ class Hooks:
         self._add(UC_HOOK_INSN, code, 1, 0, x86.UC_X86_INS_OUT, data=ctypes.addressof(buffer.state))
 
     def in_(self, function: Callable[[int, int], int], buffer: PortBuffer | None = None) -> None:
-        """Call `function(port, size)` for IN; its result is loaded.  What `buffer` can answer it answers."""
+        """Call `function(port, size)` for IN; its result is loaded.  `buffer` answers what it can."""
         fail = self.fail
 
         def callback(_uc: int, port: int, size: int, _data: int) -> int:
@@ -143,9 +143,9 @@ class Hooks:
         read: Callable[[int, int], int],
         write: Callable[[int, int, int], None],
     ) -> None:
-        """Have accesses to whole pages that are no RAM answered: `read(address, size)`, `write(address, size, value)`.
+        """Answer accesses to whole pages that are not RAM: `read(address, size)`, `write(address, size, value)`.
 
-        They may be executed, which the engine does not allow of its own accord: what is fetched is read.
+        They may be executed, which the engine does not allow by itself: a fetch is a read.
         """
 
         def on_read(_uc: int, offset: int, width: int, _data: int) -> int:

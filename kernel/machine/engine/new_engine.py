@@ -7,7 +7,7 @@ TCG_BUFFER = 16 << 20  # bytes of translated code; the default is 1 GiB, and lon
 
 
 def new_engine(ram: Ram) -> Uc:
-    """Return an engine that finds low memory at its physical addresses; high memory is the counter's to give."""
+    """Return an engine that finds low memory at its physical addresses; the counter adds high memory."""
     engine = Uc(UC_ARCH_X86, UC_MODE_32)
     engine.ctl_set_tcg_buffer_size(TCG_BUFFER)
     low = ram.regions[0]

@@ -1,12 +1,12 @@
 """Bytes written to one port by the kernel, gathered by host code: a console byte costs no call into Python.
 
 The engine calls the hook for OUT, and for each iteration of OUTS, with host code in front of `Ports.out`: a byte
-for the port goes into a buffer as long as the device has made room for it; everything else, and the byte that
-finds no room, goes to Python, whose device first takes what has been gathered.  So a device sees the same bytes in
-the same order, and makes room only while nothing but the bytes themselves depends on them.
+for the port goes into a buffer as long as the device has made room for it; other bytes, and one that finds no room, are
+handed to Python, whose device first takes the gathered ones.  So a device sees the same bytes in the same order, and
+makes room only while nothing but the bytes themselves depends on them.
 
 A status register whose value the device knows beforehand, and that does not change by being read, is answered in the
-same way, in front of `Ports.in_`.  What ring 3 asks for always goes to Python, which checks whether it may.
+same way, in front of `Ports.in_`.  An access by ring 3 is always handed to Python, which checks whether it is allowed.
 """
 
 import ctypes
@@ -31,7 +31,7 @@ class BufferState(ctypes.Structure):
         ("room", ctypes.c_uint32),  # `used` may go up to here
         ("used", ctypes.c_uint32),
         ("status_port", ctypes.c_uint32),
-        ("status", ctypes.c_uint32),  # what a byte read from there is, or ASK_PYTHON
+        ("status", ctypes.c_uint32),  # the value of a byte read from there, or ASK_PYTHON
         ("data", ctypes.c_uint8 * CAPACITY),
     ]
 
@@ -115,11 +115,11 @@ class PortBuffer:
         return self.code + IN_AT
 
     def close(self) -> None:
-        """Leave everything to Python from now on; what has been gathered can still be taken."""
+        """Leave every access to Python from now on; gathered bytes can still be taken."""
         self.state.port = self.state.status_port = NO_PORT
 
     def take(self) -> bytes:
-        """Return what has been gathered since the last call."""
+        """Return the bytes gathered since the last call."""
         used = self.state.used
         if not used:
             return b""
@@ -127,7 +127,7 @@ class PortBuffer:
         return ctypes.string_at(ctypes.addressof(self.state) + BufferState.data.offset, used)
 
     def make_room(self, size: int) -> None:
-        """Have up to `size` more bytes gathered; none with 0."""
+        """Gather up to `size` more bytes; none with 0."""
         self.state.room = max(0, min(size, CAPACITY))
 
     def answer(self, status: int | None) -> None:

@@ -1,7 +1,7 @@
-"""Instructions that the counting hook is called for twice running: which of them have retired twice.
+"""The hook was called twice in a row for one address: did the instruction retire twice, or was it restarted?
 
-A jump to itself and an iteration of REP have.  A store that hits translated code has not: the engine breaks it off,
-translates the code anew and begins the instruction again.  The hook (`machine.engine.counter`) remembers by address
+A jump to itself and an iteration of REP retire twice.  A store that hits translated code does not: the engine breaks it
+off, translates the code anew and begins the instruction again.  The hook (`machine.engine.counter`) remembers by address
 which instructions follow themselves and asks here about the others.
 
 A REP store that overwrites code of its own page cannot be told from its next iteration: there, an iteration counts
@@ -20,7 +20,7 @@ REPEAT_CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64)
 
 
 class Repeats:
-    """What is known of instructions that were called for twice running."""
+    """The record of instructions for which the hook was called twice in a row."""
 
     def __init__(self, state: "CounterState", fail: Callable[[BaseException], None]) -> None:
         """Publish an empty table in `state`; exceptions of `follows_itself` go to `fail`."""
@@ -37,7 +37,7 @@ class Repeats:
         return bool(self.table[address & REPEAT_SLOTS - 1] == address)
 
     def judge(self, address: int) -> None:
-        """Take the first of two calls for an address back, or remember that both are right."""
+        """Uncount the first of two calls for an address, or remember that both are right."""
         try:
             if self.follows_itself(address):
                 self.table[address & REPEAT_SLOTS - 1] = address
@@ -48,7 +48,7 @@ class Repeats:
             self.fail(error)
 
     def forget(self, address: int, size: int) -> None:
-        """Other code stands at `size` bytes from `address` now."""
+        """The code in `size` bytes from `address` on has changed."""
         first = address & REPEAT_SLOTS - 1
         if first + size > REPEAT_SLOTS:
             ctypes.memset(self.table, 0, ctypes.sizeof(self.table))

@@ -1,10 +1,10 @@
-"""Sites: instructions that somebody wants to know about, served by the one counting hook.
+"""Sites: instructions that are reported before they execute, served by the one counting hook.
 
 A second code hook in Unicorn would slow every instruction down by half, and code translated before it
 was added would not call it.  So the counting hook (`machine.engine.counter`) looks each address up in a table
-itself: a byte map by the low 16 bits says "nothing here" for nearly all, a chain of cells tells the rest
-apart.  Counting cells are handled in host code; others are reported to Python.  Nothing translated has
-to be dropped when a site comes or goes.
+itself: a byte map by the low 16 bits says "nothing here" for nearly all, a chain of cells distinguishes the
+rest.  Counting cells are handled in host code; others are reported to Python.  Nothing translated has to be dropped
+when a site comes or goes.
 
 A site is served once per attempt to execute its instruction, before it executes.
 """
@@ -21,7 +21,7 @@ ALWAYS, DIVIDES = 1, 2  # when a cell is reported; bits, which host code gathers
 # What host code does at instructions of SSE and x87 (`machine.filters.simd`); it reports some of them.
 GATHERS, DISCARDS, GATHERS_X87, ALIGNED, UNMASKED, COMPUTES, LENGTHS, STACK = 4, 8, 16, 32, 64, 128, 256, 512
 FLOATING: Final = 0x3FC  # all of these bits
-DISCARDED: Final = 2  # among the engine's exceptions, where it is none of them: what is noted there does not count
+DISCARDED: Final = 2  # among the engine's exceptions, a bit that is none of them: exceptions with it do not count
 SITE_CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64)
 SiteFunction = Callable[[], None]
 
@@ -88,16 +88,16 @@ class Sites:
         return self.number
 
     def also(self, number: int, cell: Cell) -> None:
-        """Call what has been given a number when a second cell for the same address is reported, too."""
+        """Call the function of a number also when a second cell for the same address is reported."""
         cells = next(cells for other, _, cells in self.calls[cell.address] if other == number)
         cells.append(self._link(cell))
 
     def remove(self, number: int) -> None:
-        """Take back a call; KeyError if there is none of this number."""
+        """Remove a call; KeyError if there is none of this number."""
         self.remove_several([number])
 
     def remove_several(self, numbers: Iterable[int]) -> None:
-        """Take back calls, in time that grows with their number and not with its square."""
+        """Remove calls, in time that grows with their number and not with its square."""
         gone: dict[int, set[int]] = {}
         for number in numbers:
             if number not in self.places:
@@ -113,12 +113,12 @@ class Sites:
             self._publish(slot)
 
     def call_always(self, number: int) -> None:
-        """Have what has been given a number called at all times from now on."""
+        """Call the function of a number at all times from now on."""
         cells = next(cells for other, _, cells in self.calls[self.places[number]] if other == number)
         cells[0].call |= ALWAYS
 
     def holds(self, address: int) -> bool:
-        """Whether there is a site at `address`, not only one that agrees in the low bits."""
+        """Whether there is a site at `address` itself, and not only at one with the same low bits."""
         return any(cell.address == address for cell in self.cells.get(address & SITE_SLOTS - 1, ()))
 
     def serve(self, address: int) -> None:

@@ -1,12 +1,12 @@
 """Instructions at which the engine's translator gives up, and with it the host's process: they become #UD.
 
 LOCK before BT, BTS, BTR or BTC of a register makes the translator load through an address that it has never computed;
-it calls `abort`.  A CPU raises #UD.  Translation is no part of an instruction, so nothing has happened yet that would
-have to be undone, and the engine itself leaves its translator by a jump to the run loop where code cannot be fetched.
-So while an engine runs, SIGABRT is answered by host code that raises #UD in it, which takes that jump; `Traps` then
-finds out by single steps at which instruction of the block it was.
+it calls `abort`.  A CPU raises #UD.  Translation is not part of an instruction, so there is nothing to undo, and the
+engine itself leaves its translator by a jump to the run loop where code cannot be fetched. So while an engine runs,
+SIGABRT is answered by host code that raises #UD in it, which takes that jump; `Traps` then finds out by single steps at
+which instruction of the block it was.
 
-Where host code cannot be made, or the engine does not export what this needs, SIGABRT does what it always did.
+Where host code cannot be made, or the engine does not export the symbols needed, SIGABRT ends the process as usual.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from unicorn.unicorn_py3.unicorn import uclib
 
 SIGABRT: Final = 6
 SA_NODEFER: Final = 0x4000_0000  # the jump does not come back to unblock the signal
-THREADS: Final = 32  # that may run machines at the same time; one more does so without this
+THREADS: Final = 32  # that may run machines at the same time; one more runs without this protection
 FIRST_CPU: Final = -1
 SEARCHED: Final = 1 << 16  # bytes of the engine's CPU before its registers
 MARKS: Final = (0x1357_9BDF, 0x0246_8ACE)  # EAX and ECX, which lie first
@@ -139,7 +139,7 @@ class Rescue:
         self.state.previous = previous.handler
 
     def slot(self) -> Slot:
-        """Return this thread's slot; one that nobody reads if there are too many threads."""
+        """Return this thread's slot; an unused one if there are too many threads."""
         thread = threading.get_ident()
         free: Slot | None = None
         slots: Iterable[Slot] = self.state.slots
@@ -163,7 +163,7 @@ def rescue() -> Rescue | None:
 
 
 class Translator:
-    """One engine's translator, as far as it gives up."""
+    """Watches one engine's translator for giving up."""
 
     def __init__(self, handle: Any) -> None:
         self.rescue = rescue()
@@ -186,6 +186,6 @@ class Translator:
             self.slot.engine = outer
 
     def gave_up(self) -> bool:
-        """Whether the translator has given up since this was asked last: of no other cause is this #UD."""
+        """Whether the translator has given up since the last call: this #UD has no other cause."""
         before, self.seen = self.seen, self.slot.taken
         return bool(self.seen != before)

@@ -1,11 +1,11 @@
 """Signed divisions that kill the host's process.
 
 IDIV of 32 or 16 bits divides EDX:EAX or DX:AX.  If that is the smallest number there is, and the divisor is -1, the
-engine's own division overflows, which the host's CPU answers with a signal that nobody survives (SIGFPE).  The
+engine's own division overflows, which the host's CPU answers with a signal that ends the process (SIGFPE).  The
 quotient fits for no divisor then, so a CPU raises #DE whatever the operand holds, once it has been read (Intel SDM
 vol. 2, IDIV).
 
-The counting hook (`machine.engine.counter_code`) looks at EDX before each IDIV of user code, as `may_overflow` does,
+The counting hook (`machine.engine.counter_code`) checks EDX before each IDIV of user code, as `may_overflow` does,
 and asks for the rest only if it has to.
 """
 

@@ -2,10 +2,10 @@
 
 A far CALL pushes CS and EIP, RETF and IRETD pop them, as the supervisor: ring 3 could write to the kernel's pages and
 read them.  A CPU uses the rights of CPL (Intel SDM vol. 3, 5.6.1).  So before each such instruction its stack is walked
-with the rights of ring 3, and what may not be is the page fault that a CPU raises.
+with the rights of ring 3, and a forbidden access is the page fault that a CPU raises.
 
-Each of them ends its block of translated code, so the last bytes of a block tell where one may begin.  CALL through
-a call gate to an inner ring, how the kernel is entered, pushes to a stack of that ring and is not looked at.
+Each of them ends its block of translated code, so the last bytes of a block tell where one may begin.  CALL through a
+call gate to an inner ring, by which the kernel is entered, pushes to a stack of that ring and is not checked.
 """
 
 from __future__ import annotations

@@ -1,21 +1,21 @@
 """Instructions that the engine gets wrong, caught before they execute.
 
 * `mov dr7, r` that enables a breakpoint makes the engine spin for ever when it hits: the enable bits are
-  taken out.  Debug registers can be written and read, but never fire.
+cleared.  Debug registers can be written and read, but never fire.
 * `ltr` of a null selector leaves a task register with which a ring change aborts the process: #GP(0).
 * `lock` on an instruction that cannot be locked is executed as if it were not there: #UD.
 * far `call`, `retf` and `iretd` of ring 3 use their stack with the rights of ring 0 (`machine.filters.far`).
 * `iretd` above ring 0 with VM in its image enters virtual-8086 mode: VM is hidden (`machine.cpu.returns`).
 * `ins` stores a zero before it asks the port, so for user code the permission is checked beforehand.
-* `rdrand` and `rdseed` would bring the host's randomness in: #UD, as on a CPU without them.
+* `rdrand` and `rdseed` would bring in the host's randomness: #UD, as on a CPU without them.
 * VEX-encoded vector instructions are executed as something else, or on registers that no kernel here keeps: #UD.
 * `idiv` of user code by -1 can end the host's process: #DE (`machine.filters.divisions`).
 * `ldmxcsr` and `fxrstor` of user code take reserved bits of MXCSR: #GP(0).
-* SSE and x87 instructions whose exceptions, alignment or results need a look (`machine.filters.floating`).
+* SSE and x87 instructions whose exceptions, alignment or results must be corrected (`machine.filters.floating`).
 
-Every newly translated block is searched for their bytes, which costs nothing where there are none.  What is found in
-user code is a site until USER_SITES are reached; then all of them are dropped together with the translations, so that
-code which still executes is translated and searched again.
+Every newly translated block is searched for their bytes, which costs nothing where there are none.  Each in user code
+is a site until USER_SITES are reached; then all of them are dropped together with the translations, so that code which
+still executes is translated and searched again.
 """
 
 from __future__ import annotations
@@ -70,12 +70,12 @@ AT_ONCE: Final = 32  # instructions decoded in one call
 PIECE: Final = AT_ONCE * LONGEST
 REMEMBERED: Final = 512  # bytes of the longest code whose suspects are remembered
 WIDE: Final = 4  # bytes of an address
-# Sites below the kernel, of all processes together.  More than what one look at code may find (four pages of INS, and a
+# Sites below the kernel, of all processes together.  More than one scan of code may find (four pages of INS, and a
 # block), so that after they have been dropped the next instruction always executes.
 USER_SITES: Final = 1 << 15
 LOOK, DIVISION = Form(ALWAYS), Form(DIVIDES)
-# Instructions that may take each other's place at one address, in several processes or in turn.  Where there are more,
-# host code does not tell them apart, and Python is always asked.
+# Instructions that may replace each other at one address, in several processes or in turn.  Where there are more,
+# host code does not distinguish them, and Python is always asked.
 FORMS: Final = 4
 NO_SEGMENT: Final = 0xFFFC  # error code: index 1FFFh of the LDT, which no LDT reaches
 REGISTER_OPERAND: Final = 1  # capstone's CS_OP_REG
@@ -95,12 +95,12 @@ def decoder() -> Any:
 
 @lru_cache(maxsize=1024)
 def decode(code: bytes) -> Any:
-    """Return the first instruction of `code`, None if it is none; as if it stood at address 0."""
+    """Return the first instruction of `code` as if at address 0; None if it is not an instruction."""
     return next(decoder().disasm(code, 0, 1), None)
 
 
 class Watched(NamedTuple):
-    """An address that is looked at."""
+    """An address that is watched."""
 
     number: int  # of the site's call
     forms: list[Form]
@@ -122,7 +122,7 @@ class Filters:
         self.user_sites: dict[int, int] = {}  # those of them below the kernel -> number of the call
 
     def scan(self, linear: int, code: bytes, decoded: int) -> None:
-        """Look through code that begins at a linear address and ends as a block does, if it is `decoded` to its end."""
+        """Scan code that begins at a linear address and ends as a block does, if it is `decoded` to its end."""
         user = linear < KERNEL_BASE
         if user:
             self._watch_far(linear, code)
@@ -148,7 +148,7 @@ class Filters:
         return any(instruction.group(group) for group in TRANSFERS)
 
     def watch(self, address: int, form: Form = LOOK) -> None:
-        """Look closely at an address from now on.  What stands there is judged when it executes."""
+        """Watch an address from now on. The instruction there is judged when it executes."""
         known = self.watched.get(address)
         if known is not None:
             self._watch_too(known, address, form)
@@ -161,7 +161,7 @@ class Filters:
                 self.traps.control.stop_soon()
 
     def _watch_too(self, known: Watched, address: int, form: Form) -> None:
-        """Look at an address that is looked at already, in another way."""
+        """Watch an address that is watched already, in another way."""
         if form in known.forms or LOOK in known.forms:
             return
         if form == LOOK or len(known.forms) == FORMS:
@@ -177,7 +177,7 @@ class Filters:
         return len(self.user_sites) >= USER_SITES
 
     def forget_user_sites(self) -> None:
-        """Between two instructions: drop what was found in user code; the caller drops all translations of it."""
+        """Between two instructions: drop the sites of user code; the caller drops all translations of it."""
         self.sites.remove_several(self.user_sites.values())
         for address in self.user_sites:
             del self.watched[address]
@@ -295,7 +295,7 @@ class Filters:
             self._refuse(GP, address)
 
     def _decode_at(self, address: int) -> Any:
-        """Return the instruction that is looked at at a linear address, None if there is none."""
+        """Return the watched instruction at a linear address, None if there is none."""
         return decode(self._fetch(address)) if address in self.watched else None
 
     def _effective(self, instruction: Any, operand: Any) -> int:
@@ -318,7 +318,7 @@ class Filters:
 
 @lru_cache(maxsize=4096)
 def suspects(code: bytes, *, user: bool) -> tuple[tuple[int, Form], ...]:
-    """Return where in a block's code an instruction is to be looked at when it executes, and how."""
+    """Return where in a block's code an instruction is to be checked when it executes, and how."""
     found = []
     offset = 0
     while offset < len(code):
@@ -338,7 +338,7 @@ def suspects(code: bytes, *, user: bool) -> tuple[tuple[int, Form], ...]:
 
 
 def suspect(code: bytes, *, user: bool) -> Form | None:
-    """Return how an instruction is to be looked at when it executes, None if it need not be."""
+    """Return how an instruction is to be checked when it executes, None if it need not be."""
     instruction = decode(code)
     if instruction is None:
         return None
@@ -372,7 +372,7 @@ def suspicious(instruction: Any) -> bool:
 
 
 def misplaced_lock(instruction: Any) -> bool:
-    """Whether LOCK stands before what the decoder lets pass and a CPU does not: a destination that is a register."""
+    """Whether LOCK stands before a register destination, which the decoder accepts and a CPU does not."""
     if instruction.prefix[0] != LOCK:
         return False
     operands = instruction.operands
@@ -386,6 +386,6 @@ def writes_dr7(instruction: Any) -> bool:
 
 
 def locked(code: bytes) -> bool:
-    """Whether LOCK is among the prefixes of what stands first."""
+    """Whether LOCK is among the prefixes of the first instruction."""
     prefixes = code[: len(code) - len(code.lstrip(PREFIXES))]
     return LOCK in prefixes

@@ -1,11 +1,11 @@
 """SSE and x87 as on a CPU, where the engine leaves something out: exceptions, alignment, #XM.
 
-What the engine notes of exceptions is gathered into MXCSR and the x87 status word before each instruction that loads or
-stores those words, by host code (`machine.engine.counter_code`); `gather` does it in Python.  Host code also tells
-which operands are not aligned, and whether MXCSR has an exception unmasked: only then is Python asked.
+The engine's record of exceptions is gathered into MXCSR and the x87 status word before each instruction that loads or
+stores those words, by host code (`machine.engine.counter_code`); `gather` does it in Python.  Host code also finds
+operands that are not aligned, and whether MXCSR has an exception unmasked: only then is Python asked.
 
-#XM and what PCMPISTRI finds are known only after the engine has executed the instruction.  So the machine stops before
-the next one (`Later`), and goes back to the state before it or puts the result right.
+#XM and the result of PCMPISTRI are known only after the engine has executed the instruction. So the machine stops
+before the next one (`Later`), and restores the state before it or corrects the result.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Floating:
         effective: Callable[[Any, Any], int],
         decode: Callable[[int], Any],
     ) -> None:
-        """`effective` gives the linear address of an operand, `decode` what is watched at one (None: nothing)."""
+        """`effective` gives the linear address of an operand, `decode` the watched instruction at one, or None."""
         self.cpu = cpu
         self.state = state
         self.traps = traps
@@ -108,7 +108,7 @@ class Floating:
     # Sites.
 
     def cell(self, address: int, form: Form) -> Cell:
-        """Return a cell by which host code looks at the instruction at a linear address."""
+        """Return a cell by which host code checks the instruction at a linear address."""
         look = form.look
         if look & FLOATING and not self.environment.known:
             look = ALWAYS
@@ -128,7 +128,7 @@ class Floating:
         return self.environment.address(self.cpu.layout.registers + 8 * (number if number >= 0 else len(GENERAL)))
 
     def judge(self, instruction: Any, address: int) -> int | None:
-        """Look at what is about to execute; return the vector of the fault that it is to be, None if it is none."""
+        """Check the next instruction; return the vector of the fault that it must raise, None if it may execute."""
         look = looks(instruction)
         if look & (GATHERS | GATHERS_X87 | COMPUTES):
             self.gather()
@@ -165,9 +165,9 @@ class Floating:
     # Exceptions.
 
     def gather(self) -> None:
-        """Carry what the engine has noted over into MXCSR and the x87 status word.
+        """Carry the engine's exceptions over into MXCSR and the x87 status word.
 
-        What comes from an instruction that raises no exceptions stays where it is, marked (DISCARDED).
+        Those of an instruction that raises none stay where they are, marked (DISCARDED).
         """
         layout = self.layout
         noted, x87 = self.environment.get(layout.sse_flags, 1), self.environment.get(layout.x87_flags, 1)
@@ -202,7 +202,7 @@ class Floating:
             state.limit = min(state.limit, state.count + 1)
 
     def resume(self) -> None:
-        """Before a slice begins: what stands there may have been looked at already, and is not reported again."""
+        """Before a slice begins: its first instruction may have been checked already, and is not reported again."""
         self.later = None
         if self.state.site_done == self.state.count:
             address = int(self.state.site_address)
@@ -211,7 +211,7 @@ class Floating:
                 self.judge(instruction, address)
 
     def settle(self) -> None:
-        """Between two instructions, or in the hook of an exception: see to the one that has just been executed."""
+        """Between two instructions, or in the hook of an exception: finish the one that has just been executed."""
         later, self.later = self.later, None
         if later is None:
             return
@@ -228,7 +228,7 @@ class Floating:
             self._raise(later)
 
     def _raise(self, later: Later) -> None:
-        """Go back to before the instruction if it has raised an exception that is not masked."""
+        """Restore the state before the instruction if it has raised an exception that is not masked."""
         noted = exceptions(self.environment.get(self.layout.sse_flags, 1)) & ~later.quiet
         self.environment.put(self.layout.sse_flags, noted, 1)
         at = self.layout.mxcsr
@@ -245,5 +245,5 @@ class Floating:
 
 
 def exceptions(noted: int) -> int:
-    """Return flags of MXCSR for what the engine has noted."""
+    """Return flags of MXCSR for the engine's exceptions."""
     return 0 if noted & DISCARDED else noted & EXCEPTIONS | (UNDERFLOW_PRECISION if noted & FLUSHED else 0)

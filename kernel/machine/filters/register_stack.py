@@ -1,4 +1,4 @@
-"""Faults of the x87 register stack, and FBSTP of what has no BCD form, as on a CPU (`machine.filters.x87`).
+"""Faults of the x87 register stack, and FBSTP of a number without BCD form, as on a CPU (`machine.filters.x87`).
 
 Where a register that is used is empty, or one that is loaded is in use, the engine executes the instruction all the
 same; afterwards its result is made the indefinite.  With IE unmasked a CPU leaves everything as it was: here the flags
@@ -33,7 +33,7 @@ ROUNDING_SHIFT: Final = 10
 
 
 class Correction(NamedTuple):
-    """What is to be put right once an instruction has been executed; bit i stands for R_i."""
+    """The corrections after an instruction has been executed; bit i stands for R_i."""
 
     status: int  # the status word before it
     pushed: bool = False  # ST(0) is to be the indefinite
@@ -68,7 +68,7 @@ class RegisterStack:
         return bool(self.environment.get(self.layout.x87_status, 2) & SUMMARY)
 
     def judge(self, instruction: Any) -> Correction | None:
-        """Look at an instruction that is about to execute; return what is to be put right afterwards."""
+        """Check an instruction that is about to execute; return the corrections to make afterwards."""
         asked = demand(instruction)
         empty, status = self._empty(), self.environment.get(self.layout.x87_status, 2)
         if asked.used | asked.loaded:
@@ -89,7 +89,7 @@ class RegisterStack:
         return found
 
     def _underflow(self, missing: int, asked: Demand, status: int) -> Correction:
-        """Return what comes of registers that are empty, bits for ST(0) to ST(7), and are used."""
+        """Return the corrections for empty registers that are used, bits for ST(0) to ST(7)."""
         top = self.environment.get(self.layout.x87_top)
         found = Correction(status, underflowed=True, missing=turned(missing, top))
         if asked.results == EXCHANGED:
@@ -98,7 +98,7 @@ class RegisterStack:
         return found._replace(pushed=bool(asked.loaded), results=results, emptied=emptied)
 
     def begin(self, correction: Correction) -> None:
-        """Have the engine compute with the indefinite where there is nothing."""
+        """Have the engine compute with the indefinite in place of empty registers."""
         top = self.environment.get(self.layout.x87_top)
         for index in range(REGISTERS):
             if correction.missing >> (index + top & 7) & 1:
@@ -112,7 +112,7 @@ class RegisterStack:
                 self.environment.put(self.layout.x87_tags + register, 1, 1)
 
     def correct(self, correction: Correction) -> None:
-        """Put the result of an instruction that has been executed right."""
+        """Correct the result of an instruction that has been executed."""
         top = self.environment.get(self.layout.x87_top)
         for index in range(REGISTERS):
             bit = 1 << (index + top & 7)
@@ -126,7 +126,7 @@ class RegisterStack:
         self._flag(correction, bits | (OVERFLOWED if correction.overflowed else 0))
 
     def _flag(self, correction: Correction, bits: int) -> None:
-        """Set flags to what they were before the instruction, and some more; the others are as it has left them."""
+        """Set flags to what they were before the instruction, and some more; leave the others alone."""
         at, environment = self.layout.x87_status, self.environment
         environment.put(self.layout.x87_flags, 0, 1)
         exceptions = EXCEPTIONS | STACK_FAULT | OVERFLOWED | SUMMARY

@@ -1,7 +1,7 @@
-"""What a CPU does at SSE instructions that the engine leaves out, told from their bytes.
+"""Checks of SSE instructions that the engine leaves out, found from their bytes.
 
 * Operands of 16 bytes in memory have to be aligned, except for MOVUPS and the like (Intel SDM vol. 1, 10.4.1.1 and
-  11.6; vol. 2, exception type 2, 4 and 5): else #GP(0).  The engine does not look.
+  11.6; vol. 2, exception type 2, 4 and 5): else #GP(0). The engine does not check.
 * The engine notes exceptions of SSE and x87 arithmetic where MXCSR and the status word do not show them
   (`machine.engine.float_layout`).  They are *gathered* before each instruction that computes, loads or stores those
   words.
@@ -9,7 +9,7 @@
 * PCMPISTRI and its kin with "equal ordered" come out wrong, and PCMPESTRI can end the process
   (`machine.filters.strings`).
 
-A `Form` says what host code (`machine.engine.counter_code`) looks at before an instruction, without asking Python.
+A `Form` says what host code (`machine.engine.counter_code`) checks before an instruction, without asking Python.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ GENERAL: Final = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
 
 
 class Form(NamedTuple):
-    """What is looked at before an instruction, and of what its address is made.
+    """The checks before an instruction, and the parts of its operand's address.
 
     With STACK, `scale` and `displacement` are the registers that have to be in use or empty (`machine.filters.x87`).
     """
@@ -74,7 +74,7 @@ class Form(NamedTuple):
 
 
 class Address(NamedTuple):
-    """Of what the address of an operand in memory is made; names of registers, "" for none."""
+    """The parts of the address of an operand in memory; names of registers, "" for none."""
 
     base: str
     scaled: str
@@ -115,7 +115,7 @@ def opcode_of(code: bytes) -> tuple[int, int]:
 
 
 def looks(instruction: Any) -> int:
-    """Return the bits of what is done before a decoded instruction, 0 if it is none of those of this module."""
+    """Return the bits of the work before a decoded instruction, 0 if it is none of those of this module."""
     mnemonic = str(instruction.mnemonic)
     kind, opcode = opcode_of(bytes(instruction.bytes))
     if not kind:
@@ -158,7 +158,7 @@ def number_of(name: str) -> int:
 
 
 def form_of(instruction: Any) -> Form | None:
-    """Return what is to be looked at before a decoded instruction, None if nothing is."""
+    """Return the checks before a decoded instruction, None if there are none."""
     look = looks(instruction)
     if look & STACK:
         asked = demand(instruction)

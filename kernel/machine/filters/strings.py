@@ -1,11 +1,11 @@
 """PCMPISTRI, PCMPISTRM, PCMPESTRI and PCMPESTRM (Intel SDM vol. 2, 4.1 and the pages of the instructions).
 
 With "equal ordered" they look for where in the second operand the first one begins.  It may begin so near the end that
-the rest of it would lie behind the block: that counts as found.  The engine misses these places.
+the rest of it would lie after the block: that counts as found.  The engine misses these places.
 
 PCMPESTRI and PCMPESTRM take the magnitude of EAX and EDX.  That of the smallest number there is has no sign for the
-engine to take away: it reads as far as the host's memory goes, and the process ends.  So the engine gets another length
-that is too long, for the one instruction.
+engine to drop: it reads to the end of the host's memory, and the process ends. So for this one instruction the engine
+is given another length that is too long.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LARGEST, SMALLEST = 0x7FFF_FFFF, 0x8000_0000
 
 
 class Comparison(NamedTuple):
-    """One of these instructions, and what it works on."""
+    """One of these instructions, and its operands."""
 
     mnemonic: str
     control: int  # its immediate byte
@@ -40,7 +40,7 @@ class Comparison(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What a comparison gives."""
+    """The result of a comparison."""
 
     place: int  # for ECX
     mask: int  # for XMM0
@@ -56,7 +56,7 @@ class Strings:
         self.effective = effective
 
     def before(self, instruction: Any) -> Comparison:
-        """Return what an instruction that is about to execute works on."""
+        """Return the operands of an instruction that is about to execute."""
         needle, block, control = instruction.operands
         explicit = "estr" in instruction.mnemonic
         in_memory = block.type == MEMORY_OPERAND
@@ -70,7 +70,7 @@ class Strings:
         )
 
     def shorten(self, comparison: Comparison) -> None:
-        """Have the engine find lengths that it survives."""
+        """Give the engine lengths that it survives."""
         if comparison.lengths is not None and SMALLEST in comparison.lengths:
             self.cpu.eax, self.cpu.edx = (LARGEST if it == SMALLEST else it for it in comparison.lengths)
 
@@ -108,7 +108,7 @@ def compare(control: int, needle: int, block: int, lengths: tuple[int, int] | No
         wanted, valid = (min(magnitude(length), elements) for length in lengths)
     found = 0
     for place in range(elements):
-        # What lies behind the block counts as equal, what is not valid in it as different from all that is wanted.
+        # Elements after the block count as equal, invalid ones in it as different from all that are searched for.
         pairs = range(min(wanted, elements - place))
         if all(place + at < valid and first[at] == second[place + at] for at in pairs):
             found |= 1 << place

@@ -50,10 +50,10 @@ def is_vector(code: bytes) -> bool:
 
 
 def mxcsr_offset(instruction: Any) -> int | None:
-    """Return where in its memory operand a decoded instruction finds a new MXCSR, None if it is none that does."""
+    """Return where in its memory operand a decoded instruction finds a new MXCSR, None if it loads none."""
     return LOADS_MXCSR.get(str(instruction.mnemonic))
 
 
 def has_reserved_bits(mxcsr: int) -> bool:
-    """Whether a value of MXCSR has ones where there is nothing."""
+    """Whether a value of MXCSR has ones in reserved bits."""
     return bool(mxcsr & ~MXCSR_MASK)

@@ -1,7 +1,8 @@
-"""What x87 instructions ask of the register stack (Intel SDM vol. 1, 8.5.1.1; vol. 2, each instruction's #IS).
+"""The demands of x87 instructions on the register stack (Intel SDM vol. 1, 8.5.1.1; vol. 2, each instruction's #IS).
 
-An instruction that uses an empty register, or loads into one that is in use, is a stack fault: IE and SF, and C1 tells
-which of the two.  If IE is masked, the result is the indefinite.  The engine takes what the register happens to hold.
+An instruction that uses an empty register, or loads into one that is in use, is a stack fault: IE and SF are set, and
+C1 says which of the two.  If IE is masked, the result is the indefinite.  The engine takes what the register happens to
+hold.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ POPPING: Final = frozenset({0xF1, 0xF3, 0xF9})  # the result is in ST(1), which 
 ONE_OF_D9: Final = frozenset({0xE0, 0xE1, 0xF0, 0xFA, 0xFC, 0xFE, 0xFF})
 FTST: Final = 0xE4
 COMPARES: Final = (2, 3)  # groups of arithmetic
-EXCHANGED: Final = 0xFF  # FXCH: what it finds goes on, the indefinite of an empty register included
+EXCHANGED: Final = 0xFF  # FXCH: it exchanges what it finds, the indefinite of an empty register included
 ONE_AND_PUSH: Final = frozenset({0xF2, 0xF4, 0xFB})  # FPTAN, FXTRACT, FSINCOS: a second result is loaded
 CONSTANTS: Final = range(0xE8, 0xEF)
 NEAREST, DOWN, UP = 0, 1, 2  # rounding control
@@ -36,13 +37,13 @@ class Demand(NamedTuple):
     used: int  # have to be in use
     loaded: int  # have to be empty
     results: int = 0  # get the result
-    copied: int = 0  # get it without the engine's noting that they are in use
+    copied: int = 0  # are loaded without the engine's noting that they are in use
     waits: bool = True  # a pending exception is #MF here
 
 
 @lru_cache(maxsize=1024)
 def demand_of(opcode: int, modrm: int) -> Demand:
-    """Return what the instruction of two bytes D8h to DFh and ModR/M asks for."""
+    """Return the demands of the instruction of two bytes D8h to DFh and ModR/M."""
     group = modrm >> 3 & 7
     if modrm < REGISTER_FORM:
         return _in_memory(opcode << 8 | modrm & 0x38, opcode, group)

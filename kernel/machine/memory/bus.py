@@ -1,4 +1,4 @@
-"""The buses: what a device must offer, what the machine offers to a device, and who answers an access."""
+"""The buses: what a device must offer, what the machine offers to a device, and which device answers an access."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -26,7 +26,7 @@ class Host(Protocol):
         ...
 
     def cancel(self, event: int) -> None:
-        """Take back an event; nothing happens if it has come already."""
+        """Cancel an event; nothing happens if it has come already."""
         ...
 
     def raise_line(self, irq: int) -> None:
@@ -55,7 +55,7 @@ class Device(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called in events and snapshots; one of a kind in a machine."""
+        """Its name in events and snapshots; unique in a machine."""
         ...
 
     @property
@@ -159,7 +159,7 @@ class DeviceBase:
 
 
 class PortBus:
-    """Who answers which of the 65,536 ports; an unclaimed one reads as all ones."""
+    """Which device answers which of the 65,536 ports; an unclaimed one reads as all ones."""
 
     def __init__(self) -> None:
         self.devices: dict[int, Device] = {}

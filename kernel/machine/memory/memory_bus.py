@@ -1,9 +1,9 @@
-"""The memory bus: who answers which physical page outside RAM, and what is read where nobody does.
+"""The memory bus: which device answers which physical page outside RAM, and what is read where none does.
 
 The engine ends a run at a physical address that it knows nothing of, and reads a table of pages there as zeros.  So
-all of the physical address space that is not RAM is given to it as one device, this bus: an access goes to the
-device whose registers it names, and otherwise to nobody, as on a PC: loads and page-table walks find ones, stores
-are lost, and an instruction fetched there is FF FF, which is #UD.
+all of the physical address space that is not RAM is given to it as one device, this bus: an access is answered by the
+device whose registers it names, and otherwise by none, as on a PC: loads and page-table walks return ones, stores are
+lost, and an instruction fetched there is FF FF, which is #UD.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,13 +30,13 @@ class MemoryBus:
     """The windows of the devices, by page."""
 
     def __init__(self, ram: Ram, limit: int) -> None:
-        """Cover what is no RAM below the physical address `limit`."""
+        """Cover all addresses below the physical address `limit` that are not RAM."""
         self.ram = ram
         self.limit = limit
         self.windows: dict[int, Window] = {}
 
     def holes(self) -> Iterator[tuple[int, int]]:
-        """Yield physical base and size of every range that is no RAM."""
+        """Yield physical base and size of every range that is not RAM."""
         base = 0
         for region in self.ram.regions:
             if region.base > base:
@@ -58,14 +58,14 @@ class MemoryBus:
         self.windows.update(dict.fromkeys(pages, Window(base, size, load, store)))
 
     def read(self, address: int, size: int) -> int:
-        """Return what a load of `size` bytes finds at a physical address."""
+        """Return the value of a load of `size` bytes at a physical address."""
         window = self.windows.get(address >> PAGE_SHIFT)
         if window is None or address + size > window.base + window.size:
             return (1 << 8 * size) - 1
         return window.load(address, size)
 
     def write(self, address: int, size: int, value: int) -> None:
-        """Do what a store of `size` bytes does at a physical address."""
+        """Carry out a store of `size` bytes at a physical address."""
         window = self.windows.get(address >> PAGE_SHIFT)
         if window is not None and address + size <= window.base + window.size:
             window.store(address, size, value)

@@ -48,7 +48,7 @@ def check_sizes(**sizes: int) -> None:
 
 
 class Backing:
-    """A memory file that RAM is, or was, a private mapping of; closed when nobody refers to it."""
+    """A memory file that RAM is, or was, a private mapping of; closed when nothing refers to it."""
 
     def __init__(self, name: str, size: int) -> None:
         """Make an empty file of `size` bytes; OSError if the host has none."""
@@ -67,7 +67,7 @@ class Backing:
         return page
 
     def write(self, offset: int, data: bytes) -> None:
-        """Write bytes of the file, before it is mapped or a page of it is looked at."""
+        """Write bytes of the file, before it is mapped or a page of it is read."""
         while data:
             written = os.pwrite(self.fd, data, offset)
             offset, data = offset + written, data[written:]
@@ -100,7 +100,7 @@ class Region:
         return int(result)
 
     def rebase(self, backing: Backing) -> None:
-        """Map another memory file in place of what is there; every byte not in that file is gone."""
+        """Map another memory file in place of the present one; every byte not in that file is lost."""
         if backing is self.backing:
             self._drop_changes()
         else:
@@ -108,7 +108,7 @@ class Region:
             self._map(self.address, MAP_FIXED)
 
     def _drop_changes(self) -> None:
-        """Go back to the content of the file: what a new mapping does, without making one."""
+        """Restore the content of the file: the effect of a new mapping, without making one."""
         if _libc.madvise(self.address, self.size, MADV_DONTNEED):
             self._map(self.address, MAP_FIXED)
 
@@ -150,7 +150,7 @@ class Region:
             position = used.find(1, position + 1)
 
     def close(self) -> None:
-        """Unmap, as soon as nobody has a slice of the view any more."""
+        """Unmap, as soon as no slice of the view is in use."""
         if not self.closed:
             self.closed = True
             self.view.release()
@@ -176,15 +176,15 @@ def data_extents(fd: int, size: int) -> list[tuple[int, int]]:
 
 
 class UnbookedAccess(RuntimeError):
-    """Policy has touched memory above 4 GiB and not said on whose account."""
+    """Policy has touched memory above 4 GiB without naming an account."""
 
 
 class Ram:
     """Low RAM from physical 0 and high RAM from 4 GiB.
 
-    High RAM holds the blocks of disks and nothing else.  Policy, which is what runs in a host call, may touch it only
+    High RAM holds the blocks of disks and nothing else.  Policy, the code that runs in a host call, may touch it only
     on an `Account`: the ledger counts such bytes beside those that the CPU moves.  Low memory needs no account, but may
-    be given one; and whoever looks at the machine between host calls needs none.
+    be given one; and code that reads the machine between host calls needs none.
     """
 
     def __init__(self, low: int, high: int) -> None:

@@ -30,13 +30,13 @@ class Breakpoints:
         return address
 
     def remove(self, place: Address) -> None:
-        """Take a breakpoint away, if there is one."""
+        """Remove a breakpoint, if there is one."""
         number = self.numbers.pop(self.resolve(place), None)
         if number is not None:
             self.sites.remove(number)
 
     def clear(self) -> None:
-        """Take all of them away."""
+        """Remove all of them."""
         for address in list(self.numbers):
             self.remove(address)
 

@@ -1,4 +1,4 @@
-"""Event sites: instructions that stand for an event of the stream, probed only while somebody listens."""
+"""Event sites: instructions that stand for an event of the stream, probed only while there is a listener."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Fields = Callable[[], Mapping[str, object] | None]
 
 @dataclass(slots=True)
 class EventSite:
-    """An address, the kind of its event, what gives the fields, and the number of its probe while it has one.
+    """An address, the kind of its event, the function that returns the fields, and the number of its probe or None.
 
     `fields()` returns None where the address means something else: another process's program.
     """
@@ -38,7 +38,7 @@ class EventSites:
         self._take([EventSite(address, kind, fields)])
 
     def provide(self, provider: Callable[[], Iterable[EventSite]]) -> None:
-        """Ask `provider()` for sites, once, when somebody listens or asks for kinds: reading images takes time."""
+        """Ask `provider()` for sites, once, on the first listener or request for kinds: reading images takes time."""
         self.providers.append(provider)
         if self.stream.active:
             self._ask()

@@ -1,9 +1,9 @@
 """The ledger: what a run cost, counted exactly.
 
 Instructions and ring changes come from the counting hook, sites (`mov cr3`, `invlpg`, stores to page
-tables, gates) from hooks on their addresses, host calls from their dispatch, the rest from whoever
-causes it.  A count of guest instructions is always shown with the host calls made, by name: work moved
-from x86 to Python must not look like a speed-up.
+tables, gates) from hooks on their addresses, host calls from their dispatch, the rest from the code that causes it.  A
+count of guest instructions is always shown with the host calls made, by name: work moved from x86 to Python must not
+look like a speed-up.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SITE_NAMES = (
     "metadata_bytes",  # of locked blocks: the file systems' own structures
     "program_bytes",  # of files that policy reads to load them as programs
     "server_bytes",  # of hosted servers' own memory, which their Python reads and writes
-    "inflated_bytes",  # that hosted servers have decompressed, whatever became of them
+    "inflated_bytes",  # that hosted servers have decompressed, whether or not they were used
 )
 FILE_KINDS = ("kernel", "server", "client")
 NOW = ("guest_instructions", "ring0", "ring3", "ring_changes", "host_call_count")  # of `Counts`, beside the sites
@@ -37,7 +37,7 @@ COUNTED = (  # fields of the counting hook's state that a snapshot keeps
 
 @dataclass(slots=True)
 class Counts:
-    """Values of every counter at one moment; `b - a` is what happened in between."""
+    """Values of every counter at one moment; `b - a` is the difference between two."""
 
     ring0: int = 0
     ring3: int = 0
@@ -124,7 +124,7 @@ def add(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
 
 
 def describe(values: dict[str, Any]) -> str:
-    """Return what is not zero as `name=value`, counters by name in braces."""
+    """Return the nonzero values as `name=value`, counters by name in braces."""
     shown = []
     for name, value in values.items():
         if isinstance(value, dict):
@@ -144,7 +144,7 @@ class Ledger:
         self.state = state
         self.touched = Counter() if touched is None else touched
         self.cells: dict[str, list[Cell]] = {}
-        self.extra: Counter[str] = Counter()  # what policy books beside the sites
+        self.extra: Counter[str] = Counter()  # counted by policy, in addition to the sites
         self.host_calls: Counter[str] = Counter()
         self.exceptions: Counter[str] = Counter()
         self.interrupts: Counter[str] = Counter()
@@ -153,7 +153,7 @@ class Ledger:
         self.user_kind = "client"
 
     def __getattr__(self, name: str) -> int:
-        """Return what `Counts` has by that name: `ledger.cr3_loads`, `ledger.guest_instructions`."""
+        """Return the value that `Counts` has by that name: `ledger.cr3_loads`, `ledger.guest_instructions`."""
         if name in SITE_NAMES or name in NOW:
             return int(getattr(self.counts(), name))
         raise AttributeError(f"no counter {name!r}; there are {', '.join((*NOW, *SITE_NAMES))}")
@@ -190,7 +190,7 @@ class Ledger:
 
     @property
     def user_kind(self) -> str:
-        """To whom file bytes that ring 3 touches are booked: "server" or "client"."""
+        """The account of file bytes that ring 3 touches: "server" or "client"."""
         return FILE_KINDS[self.state.user_kind]
 
     @user_kind.setter
@@ -198,7 +198,7 @@ class Ledger:
         self.state.user_kind = FILE_KINDS.index(kind)
 
     def settle_boot(self) -> None:
-        """Book to ring 0 what ran so far below the kernel's gigabyte: boot code before paging."""
+        """Book to ring 0 the instructions so far below the kernel's gigabyte: boot code before paging."""
         state = self.state
         for quadrant in range(3):
             state.quadrants[3] += state.quadrants[quadrant]

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """The end of a run: reason, retired instructions, and what belongs to the reason.
+    """The end of a run: reason, retired instructions, and details of the reason.
 
     Reasons: "halt" (HLT that nothing can end), "fuel", "until", "breakpoint", "host" (a host call or
     device asked), "triple-fault", "interrupted", "not-modelled" (a mode of the CPU that this machine does not
@@ -42,7 +42,7 @@ class Occurrence(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TripleFaultReport:
-    """What a CPU that shuts down cannot say any more.
+    """The report of a CPU that shuts down.
 
     `chain` says what failed, event by event; `code` are bytes at EIP, `stack` the dwords on top, as far as
     either is mapped; `events` the last exceptions and interrupts before.

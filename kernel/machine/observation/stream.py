@@ -1,7 +1,7 @@
-"""The event stream: what happened, in order, for whoever wants to know.
+"""The event stream: what happened, in order.
 
-One append-only stream of typed events.  Whoever shows something (ledger, debugger, trace files, tests)
-subscribes; with no subscriber of a kind, emitting it costs one test of a set.
+One append-only stream of typed events.  Code that shows events (ledger, debugger, trace files, tests) subscribes; with
+no subscriber of a kind, emitting one costs one test of a set.
 """
 
 from collections.abc import Callable, Iterable
@@ -46,14 +46,14 @@ class EventStream:
         self.active = False
         self.changed: list[Callable[[], None]] = []
         self.kinds: set[str] = set()
-        self.more_kinds: list[Callable[[], Iterable[str]]] = []  # asked for kinds that nobody has declared
+        self.more_kinds: list[Callable[[], Iterable[str]]] = []  # called for kinds that are not declared
 
     def wants(self, kind: str) -> bool:
-        """Whether anybody listens to events of this kind."""
+        """Whether there is a listener for events of this kind."""
         return self.active and any(kinds is None or kind in kinds for _, kinds in self.listeners)
 
     def declare(self, *kinds: str) -> None:
-        """Tell of kinds that `emit` is called with, so that a misspelt name can be told from one that is to come."""
+        """Declare kinds that `emit` is called with, so that a misspelt name is an error."""
         self.kinds.update(kinds)
 
     def subscribe(self, listener: Listener, kinds: Iterable[str] | None = None) -> Listener:
@@ -72,7 +72,7 @@ class EventStream:
         return listener
 
     def unsubscribe(self, listener: Listener) -> None:
-        """Take back every subscription of `listener`."""
+        """Remove every subscription of `listener`."""
         self.listeners = [entry for entry in self.listeners if entry[0] is not listener]
         self._update()
 
