@@ -1,4 +1,4 @@
-"""Disks that are taken away at a time that was said before: an event of the machine, so that runs repeat."""
+"""Disks that are removed at a time set beforehand: an event of the machine, so that runs repeat."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class HotPlug(DeviceBase):
         self.controller = controller
 
     def unplug_at(self, clock: int, disk: int) -> None:
-        """Take a disk away when virtual time is `clock` nanoseconds; at once if it is later already."""
+        """Remove a disk when virtual time is `clock` nanoseconds; at once if it is later already."""
         self.host.schedule(max(0, clock - self.host.clock), disk)
 
     def on_event(self, token: Any) -> None:
-        """Take the disk away whose number is `token`."""
+        """Remove the disk with the number `token`."""
         self.controller.unplug(int(token))

@@ -1,4 +1,4 @@
-"""The boot loader: what a board and a loader do before the guest's first instruction.
+"""The boot loader: the work of a board and a loader before the guest's first instruction.
 
 It puts the kernel image into memory, writes the boot-information page and the first page tables, makes the first two
 threads, and sets the CPU to the entry point.
@@ -27,7 +27,7 @@ from callgate.kernel.tasks.threads import FIRST_JOB
 
 @dataclass(slots=True)
 class SystemOptions:
-    """What a system is made of.  Sizes in bytes."""
+    """The parts and options of a system. Sizes in bytes."""
 
     memory: int = 64 << 20
     high_memory: int = 256 << 20
@@ -40,13 +40,13 @@ class SystemOptions:
     prepare: Callable[[Kernel], None] | None = None  # run when volumes are mounted, before the shell
     counter: str = "auto"
     latency: Latency | None = None  # of AHCI disks, in virtual time
-    observe_operations: bool = False  # add up what each operation costs (kernel/watching/costs.py)
+    observe_operations: bool = False  # add up the cost of each operation (kernel/watching/costs.py)
     map_edges: bool = False  # map pages that hold neighbours' data too, instead of copying: leaks, for comparison
-    scratch: bool = False  # programs may write to mapped files; what they write ends with the machine
-    places: int = 0  # AHCI ports, if more than there are disks: for those that come later
+    scratch: bool = False  # programs may write to mapped files; the changes end with the machine
+    places: int = 0  # AHCI ports, if more than there are disks: for disks that are plugged in later
     mount_deadline: int = MOUNT_DEADLINE  # nanoseconds of virtual time that a server has to mount its volume
     log: Callable[[str], None] = field(default=lambda _line: None)
-    urgent: Callable[[str], None] | None = None  # faults and ends of servers, if they are not to go to `log`
+    urgent: Callable[[str], None] | None = None  # faults and ends of servers, if `log` is not to have them
     output: Callable[[bytes], None] | None = None
     source: Callable[[int], bytes | None] | None = None
 
@@ -96,13 +96,13 @@ class Loader:
         )
 
     def _sites(self, image: Program) -> None:
-        """Count what the sources mark: `.ledger` names the instruction that follows it."""
+        """Count the instructions that `.ledger` marks in the sources."""
         for mark in image.marks:
             address = mark.address - KERNEL_BASE if image.symbol_at(mark.address).startswith("start+") else mark.address
             self.machine.count_site(address, mark.name, mark.amount)
 
     def _threads(self) -> Thread:
-        """Make the idle thread and the one that mounts volumes; return the latter."""
+        """Make the idle thread and the one that mounts volumes; return the second."""
         kernel = self.kernel
         process = kernel.processes.create("kernel")
         idle = kernel.threads.create(process, "idle", PRIORITY_IDLE, routine="idle")
@@ -113,7 +113,7 @@ class Loader:
         return first
 
     async def system_job(self) -> None:
-        """Mount the volumes, then start the shell; a person's does not wait for slow ones."""
+        """Mount the volumes, then start the shell; an interactive one does not wait for slow volumes."""
         options = self.options
         await self.kernel.start_services(first=options.interactive and options.commands is None)
         if options.prepare is not None:

@@ -1,6 +1,6 @@
 """The kernel: policy's managers around one machine, each handed what it needs, and the host calls that reach them.
 
-Where a manager has one called that is made after it, the function that it is given stands here.
+A manager that has to call one made later is given a function that stands here.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ if TYPE_CHECKING:
 class Kernel:
     """Policy of one machine.  `boot` in `callgate.kernel.system` makes and starts it."""
 
-    check: Callable[[], list[str]]  # what contradicts its invariants now, in words; `System` brings it (10 ms a call)
+    check: Callable[[], list[str]]  # contradictions of its invariants now, as text; set by `System` (10 ms a call)
 
     def __init__(
         self,
@@ -88,11 +88,11 @@ class Kernel:
         log: Callable[[str], None],
         urgent: Callable[[str], None] | None = None,
     ) -> None:
-        """Take the machine, the assembled kernel, records in which memory is free, and where messages for people go."""
+        """Take the machine, the assembled kernel, records in which memory is free, and the log's output function."""
         self.machine = machine
         self.image = image
         self.state = state
-        self.scratch = False  # programs may write to file data in memory, which never gets to a disk
+        self.scratch = False  # programs may write to file data in memory, which is never written to a disk
         self.map_edges = False  # map pages that hold other data as well, instead of copying (leaks neighbours)
         self.guest = Guest(machine, image)
         self.log = Log(state.log, self.guest, state.endpoints, log, urgent)
@@ -190,7 +190,7 @@ class Kernel:
         self.plugging = Plugging(state.plugging, self.disks, self.cache, self.changed_blocks, self.volumes)
 
     def _make_file_data(self) -> None:
-        """File data: from what lets go of it to what asks for it."""
+        """File data: from their release to their requests."""
         guest, state, tasks, cache = self.guest, self.state.files, self.state.tasks, self.cache
         self.file_writing = FileWriting(state, guest, self.memory.tables, tasks, self.scheduler, self.changed_blocks)
         self.mapping = FileMapping(state, tasks, self.windows, self.file_writing, self.ageing_timer)
@@ -209,7 +209,7 @@ class Kernel:
         )
 
     def _make_gates(self) -> None:
-        """What comes in: calls, faults, exits."""
+        """The ways into policy: calls, faults, exits."""
         tasks = self.state.tasks
         self.programs = Programs(tasks, self.processes, self.state.endpoints, self.file_opening.read_all)
         self.faults = Faults(self.guest, self.threads, self.processes, self.servers, self.reading, self.fpu, self.log)
@@ -278,7 +278,7 @@ class Kernel:
         return self.state.tasks.exit_code
 
     async def start_services(self, *, first: bool) -> None:
-        """Mount the ROM and every partition of every disk; with `first`, do not wait long when one is there."""
+        """Mount the ROM and every partition of every disk; with `first`, do not wait long once one is mounted."""
         self.volumes.find_servers()
         self.volumes.mount_rom()
         self.disk_watch.start()
@@ -293,18 +293,18 @@ class Kernel:
         self.machine.request_stop("exit", self.exit_code)
 
     def release(self) -> None:
-        """End policy that is under way, and let go of the views of guest memory, so that it can be unmapped."""
+        """End policy that is under way, and release the views of guest memory, so that it can be unmapped."""
         self.coroutines.close()
         self.guest.release()
 
-    # What a manager has called that another one does, which is made later.
+    # Functions by which a manager calls one that is made later.
 
     def _reclaim_low(self, enough: Callable[[], bool]) -> bool:
-        """Have idle directories and file data give low memory back until that is `enough`; False if there is none."""
+        """Release low memory of idle directories and file data until that is `enough`; False if there is none."""
         return self.directories.reclaim() or self.letting_go.reclaim(low=True, enough=enough)
 
     def _reclaim_blocks(self, enough: Callable[[], bool]) -> bool:
-        """Have idle file data let go of blocks of the cache until that is `enough`; False if there is none."""
+        """Release blocks of the cache that idle file data hold until that is `enough`; False if there is none."""
         return self.letting_go.reclaim(enough=enough)
 
     def _blocks_ended(self, run: Run, status: DiskStatus) -> None:
@@ -312,7 +312,7 @@ class Kernel:
         self.cache.ended(run, status)
 
     def _blocks_left_unread(self, keys: set[Key]) -> None:
-        """No disk request will bring blocks that file data may wait for."""
+        """Blocks that file data may wait for will not be read by any disk request."""
         self.completion.left_unread(keys)
 
     def _end_server(self, process: Process, reason: str, details: Sequence[str]) -> None:
@@ -320,14 +320,14 @@ class Kernel:
         self.servers.kill(process, reason, details)
 
     def _let_go(self, process: Process) -> None:
-        """Let go of what a process that ends holds elsewhere."""
+        """Release what a process that ends holds in other rooms."""
         self.directories.unlock_all(process)
         self.files.close_all(process)
         self.windows.close_all(process)
         self.hosted.end_process(process)
 
     def _count_wait(self, reason: int, woken: Thread | None) -> None:
-        """Count a wait; one for a reply also in the endpoint, which GS names unless its server is woken by the way."""
+        """Count a wait; one for a reply also in the endpoint, which GS names unless its server is woken as well."""
         self.machine.ledger.blocking_waits += 1
         if reason == WaitReason.REPLY:
             number = woken.process.endpoint if woken else self.machine.cpu.gs // 8 - GDT_FIRST_ENDPOINT

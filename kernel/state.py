@@ -1,6 +1,6 @@
-"""What policy knows: the root of all records, pickled whole into a snapshot.
+"""The state of policy: the root of all records, pickled whole into a snapshot.
 
-The records are made once, with the kernel, and each manager is handed its own; a restore overwrites what is in them.
+The records are made once, with the kernel, and each manager is handed its own; a restore overwrites their content.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from callgate.server.hosted import HostedServer
 
 @dataclass(slots=True)
 class KernelState:
-    """The root of everything that policy knows."""
+    """The root of all records of policy."""
 
     scheduler: SchedulerState = field(default_factory=SchedulerState)
     tasks: Tasks = field(default_factory=Tasks)
@@ -46,10 +46,10 @@ class KernelState:
     mounting: MountingState = field(default_factory=MountingState)
     plugging: PluggingState = field(default_factory=PluggingState)
     log: LogState = field(default_factory=LogState)
-    hosted: dict[int, HostedServer] = field(default_factory=dict)  # by process number; no plain data
+    hosted: dict[int, HostedServer] = field(default_factory=dict)  # by process number; not plain data
 
     def put_back(self, kept: KernelState) -> None:
-        """Overwrite every record with what is in `kept`, which is used up: managers go on with the same objects."""
+        """Overwrite every record with the one in `kept`, which must not be used again: managers keep their objects."""
         for name in KernelState.__slots__:
             record, old = getattr(self, name), getattr(kept, name)
             if isinstance(record, dict):

@@ -1,12 +1,11 @@
-"""A booted system: machine, devices, kernel and shell in one object that is pleasant to hold.
+"""A booted system: machine, devices, kernel and shell in one object.
 
     with boot("disk.img") as system:
         system.run(until="reply")
         system.thread("fat").regs.eax
 
 `System` does what a boot loader and a board do: it puts the kernel image into memory, writes the
-boot-information page and the first page tables, plugs the disks in, and lets go.  From there on it is
-the guest that runs.
+boot-information page and the first page tables, and plugs the disks in. From then on the guest runs.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ ENDPOINT_COUNTERS = ("replies", "blocking_waits", "full_waits", "bad_replies", "
 class System:
     """A machine with the kernel on it."""
 
-    watchers: ClassVar[list[Callable[[System], None]]] = []  # told of each system that is made, before it runs
+    watchers: ClassVar[list[Callable[[System], None]]] = []  # called with each system that is made, before it runs
 
     def __init__(self, media: Sequence[Medium] = (), options: SystemOptions | None = None) -> None:
         """Plug `media` in, in order, and get ready to run; nothing has run yet."""
@@ -102,11 +101,11 @@ class System:
         )
 
     def _book_touches(self, thread: Thread) -> None:
-        """Have ring 3's touches of file data booked to the kind of process that runs."""
+        """Book file data that ring 3 touches to the kind of process that runs."""
         self.machine.ledger.user_kind = "server" if thread.process.endpoint >= 0 else "client"
 
     def _name_places(self) -> None:
-        """Tell the machine the kernel's labels, and the events of the assembly sources."""
+        """Give the machine the kernel's labels, and the events of the assembly sources."""
         image, machine = self.kernel.image, self.machine
         machine.symbols = image.symbol_at
         labels = (symbol for symbol in image.symbols.values() if symbol.kind != "constant")
@@ -129,7 +128,7 @@ class System:
         self.machine.stream.subscribe(listener)
 
     def _fields(self, event: Probe, program: str | None) -> dict[str, object] | None:
-        """Return an event's fields; None if another program than `program` runs, to which the address means nothing."""
+        """Return an event's fields; None if another program than `program` runs at its address."""
         scheduler = self.kernel.scheduler
         if program is not None and scheduler.current.process.program != program:
             return None
@@ -145,7 +144,7 @@ class System:
         return take(self.kernel)
 
     def restore(self, snapshot: SystemSnapshot) -> None:
-        """Go back to a snapshot of this system.  Probes stay; what was printed meanwhile is not taken back."""
+        """Go back to a snapshot of this system.  Probes stay; output that was printed meanwhile is not undone."""
         restore(self.kernel, snapshot)
 
     def statistics(self) -> dict[str, object]:
@@ -166,7 +165,7 @@ class System:
         }
 
     def thread(self, name: str) -> ThreadView:
-        """Return the first thread whose name contains `name`; KeyError names those that there are."""
+        """Return the first thread whose name contains `name`; KeyError lists the existing ones."""
         for thread in self.kernel.state.tasks.threads.values():
             if name in thread.name:
                 return ThreadView(self.kernel, thread)
@@ -179,7 +178,7 @@ class System:
         return self.kernel.exit_code
 
     def unplug(self, disk: int) -> None:
-        """Take a disk away, by its number in `media`; the guest notices at the next instruction.
+        """Remove a disk, by its number in `media`; the guest notices at the next instruction.
 
         ValueError if there is none.
         """
@@ -187,13 +186,13 @@ class System:
         self.controller.unplug(disk)
 
     def plug(self, disk: int, medium: Medium) -> None:
-        """Connect a medium in a place, after what was there has been taken away; `close` closes it."""
+        """Connect a medium in a place, after removing the one there; `close` closes it."""
         place = self._place(disk)
         self.media.append(medium)
         self.controller.plug(place, medium)
 
     def unplug_at(self, clock: int, disk: int = 0) -> None:
-        """Take a disk away when virtual time is `clock` nanoseconds: an instruction each, and what idling skips."""
+        """Remove a disk when virtual time is `clock` ns: one for each instruction, and those skipped while idle."""
         self._place(disk)
         self.hot_plug.unplug_at(clock, disk)
 

@@ -16,7 +16,7 @@ from callgate.server.message import ServerMemory
 
 
 class SectorReader(Protocol):
-    """What a file-system reader is built on."""
+    """The interface on which a file-system reader is built."""
 
     async def read(self, sector: int, count: int) -> bytes:
         """Return ``count`` 512-byte sectors of the partition; FileSystemError if they cannot be read."""
@@ -35,7 +35,7 @@ class Disk:
         self.geometry = geometry
 
     async def read(self, sector: int, count: int) -> bytes:
-        """Return ``count`` 512-byte sectors; FileSystemError if they are not there or not readable."""
+        """Return ``count`` 512-byte sectors; FileSystemError if they are outside the partition or unreadable."""
         if sector < 0 or count < 0 or sector + count > self.geometry.sectors:
             raise FileSystemError(
                 ErrorCode.IO_ERROR,
@@ -45,7 +45,7 @@ class Disk:
         for first in range(sector, sector + count, LOCK_BLOCKS_SECTORS):
             size = min(LOCK_BLOCKS_SECTORS, sector + count - first)
             address = await lock_blocks(first, size)
-            # No `finally`: if this read faults the server dies, and the kernel takes its locks back.
+            # No `finally`: if this read faults the server dies, and the kernel releases its locks.
             pieces.append(self.memory.read(address, size * SECTOR_SIZE))
             await unlock_blocks(address)
         return b"".join(pieces)

@@ -1,6 +1,6 @@
-"""What a server may raise on purpose: an error code for the client and a sentence for a person.
+"""Exceptions that a server may raise on purpose: an error code for the client and a sentence for the log.
 
-Anything else that leaves a handler is a fault of the server and kills it; clients then see SERVER_DIED.
+Any other exception that leaves a handler is a fault of the server and kills it; clients then see SERVER_DIED.
 """
 
 from callgate.kernel.abi.errors import ErrorCode

@@ -60,7 +60,7 @@ async def lock_blocks(sector: int, count: int) -> int:
     """Lock ``count`` sectors from ``sector`` of the partition in the disk cache; return their address.
 
     The sectors then stand in the server's memory, read-only and consecutive, until `unlock_blocks`.
-    ``count`` is 1 to LOCK_BLOCKS_SECTORS.  Raises FileSystemError with what the kernel answered.
+    ``count`` is 1 to LOCK_BLOCKS_SECTORS.  Raises FileSystemError with the kernel's error.
     """
     if not 0 < count <= LOCK_BLOCKS_SECTORS or sector < 0:
         raise FileSystemError(ErrorCode.BAD_ARGUMENT, f"cannot lock {count} sectors from sector {sector}")
@@ -71,7 +71,7 @@ async def lock_blocks(sector: int, count: int) -> int:
 
 
 async def unlock_blocks(address: int) -> None:
-    """Give back what `lock_blocks` returned; the memory is gone afterwards."""
+    """Unlock blocks that `lock_blocks` returned; their memory is unmapped."""
     result = await GateCall(HostedGate.SERVER, ServerCall.UNLOCK_BLOCKS, ebx=address)
     checked(result, f"unlocking the blocks at {address:#x}")
 
@@ -83,13 +83,13 @@ async def allocate(size: int) -> int:
 
 
 async def free(address: int) -> None:
-    """Free what `allocate` returned."""
+    """Free memory that `allocate` returned."""
     result = await GateCall(HostedGate.SYSTEM, SystemCall.FREE, ebx=address)
     checked(result, f"freeing the memory at {address:#x}")
 
 
 async def directory_changed(version: int) -> None:
-    """Tell the kernel that this version of a directory is current no more: who lists it next asks again."""
+    """Tell the kernel that this version of a directory is no longer current: the next client asks again."""
     result = await GateCall(HostedGate.SERVER, ServerCall.DIRECTORY_CHANGED, ebx=version)
     checked(result, f"retiring version {version} of a directory")
 

@@ -85,8 +85,8 @@ class HostedServer:
     def probe_end(cls, last: bytes) -> str | None:
         """Return the file system's name if the partition ending with ``last`` is ours: archives are found by their end.
 
-        Asked when nobody has claimed the partition by its beginning.  ``last`` is at most the last 64 KiB, zeros to a
-        whole sector included; this never raises.
+        Called when no server has claimed the partition by its beginning.  ``last`` is at most the last 64 KiB, zeros to
+        a whole sector included; this never raises.
         """
         del last
         return None
@@ -102,10 +102,10 @@ class HostedServer:
         return None
 
     async def start(self) -> None:
-        """Mount: read metadata, gather free space.  Raises MountError when there is nothing to serve."""
+        """Mount: read metadata, gather free space.  Raises MountError if the volume cannot be served."""
 
     async def handle(self, request: Request) -> Reply:
-        """Dispatch through the operation table; FileSystemError(BAD_CALL) for what is not in it."""
+        """Dispatch through the operation table; FileSystemError(BAD_CALL) for an unknown operation."""
         name = self.operations.get(request.operation)
         if name is None:
             raise FileSystemError(ErrorCode.BAD_CALL, f"{self.name} has no operation {request.operation}")
@@ -115,7 +115,7 @@ class HostedServer:
     async def serve(self, message: int) -> ServerCall:
         """Serve the message page at linear address ``message``; 0 means start.
 
-        Whoever runs the server has noted the thread's HostedBlock in ``blocks``; the stub has loaded the page there.
+        The runner of the server has noted the thread's HostedBlock in ``blocks``; the stub has loaded the page there.
         Returns the function that the thread's stub passes to the server gate next.  FileSystemError
         becomes an error reply, except from `start`; whatever else is raised is for the runner to kill
         the server by.
@@ -141,7 +141,7 @@ class HostedServer:
     def report(self, text: str) -> None:
         """Note a sentence for the boot log: damage found and the like.  At most REPORT_LIMIT are kept.
 
-        One that was among the last REPORT_LIMIT is not said again: damage is met each time a file is read.
+        One that was among the last REPORT_LIMIT is not repeated: damage is met each time a file is read.
         """
         if text in self._said:
             return

@@ -1,4 +1,4 @@
-"""What servers of one mounted, read-only volume have in common: numbers of open files, directory locks, replies.
+"""The common parts of servers of one mounted, read-only volume: numbers of open files, directory locks, replies.
 
 A third party's server may build on it, or on `HostedServer` alone.
 """
@@ -43,7 +43,7 @@ class MountedServer(HostedServer, Generic[Volume, File]):
         return self._volume
 
     def mounted(self, volume: Volume, damage: Iterable[str] = ()) -> None:
-        """The volume is there, with so much damage; what `start` ends with."""
+        """Note the mounted volume and its damage: the end of `start`."""
         for text in damage:
             self.report(text)
         self._volume = volume
@@ -96,7 +96,7 @@ class MountedServer(HostedServer, Generic[Volume, File]):
     async def memory_reply(self, registers: RegisterValues, position: int, data: bytes, size: int) -> Reply:
         """Return the reply to a READ that is memory of the server: ``size`` bytes of the file, from ``position`` on.
 
-        It is freed when the kernel says that nobody uses it any more.
+        It is freed when the kernel says that it is no longer used.
         """
         address = await allocate(len(data))
         self.memory.write(address, data)
@@ -109,7 +109,7 @@ class MountedServer(HostedServer, Generic[Volume, File]):
 
     @operation(Operation.RELEASE)
     async def release(self, request: Request) -> Reply:
-        """Free memory that nobody uses any more."""
+        """Free memory that is no longer used."""
         await free(self.memory_out.remove(request.registers.eax))
         return Registers(request.registers)
 
@@ -135,7 +135,7 @@ def position_of(registers: RegisterValues) -> int:
 
 
 def answer_to(registers: RegisterValues, position: int, size: int, held: int = 0) -> RegisterValues:
-    """Return the registers of the reply to a READ: bytes covered, where they begin, what is held for the reply."""
+    """Return the registers of the reply to a READ: bytes covered, where they begin, the resource held for the reply."""
     return registers._replace(eax=size, ecx=position & LOW_DWORD, edx=position >> 32, edi=held)
 
 

@@ -16,7 +16,7 @@ class Path(NamedTuple):
 def parse_path(text: str) -> Path:
     """Take ``text`` apart: empty components and ``.`` vanish, ``..`` removes the one before it.
 
-    This is done by spelling alone, so a damaged ``..`` entry on the disk leads nobody astray; the root's
+    This is done by spelling alone, so a damaged ``..`` entry on the disk has no effect; the root's
     ``..`` is the root.
     """
     components: list[str] = []

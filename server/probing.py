@@ -1,6 +1,6 @@
-"""Whose is this partition?  The servers' own probes, asked in one order by whoever wants to know.
+"""Which server recognises a partition: the servers' own probes, asked in one order.
 
-A server that breaks when it is asked is passed over, and a sentence that names it goes to whoever asks.
+A server that raises when it is asked is passed over, and the caller is given a sentence that names it.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -20,7 +20,7 @@ def unsaid(_text: str) -> None:
 
 
 class Claim(NamedTuple):
-    """A server that says a partition is its own, and what it calls the file system."""
+    """A server that claims a partition, and its name for the file system."""
 
     kind: str
     server: type[HostedServer]
@@ -55,7 +55,7 @@ class Claimants:
 
 
 async def claim_by_beginning(servers: Sequence[type[HostedServer]], read: Read, sectors: int, say: Say) -> Claim | None:
-    """Return the first server's claim on a partition by its first 64 KiB, None if nobody claims it."""
+    """Return the first server's claim on a partition by its first 64 KiB, None if no server claims it."""
     first = await read(0, min(PROBE_SECTORS, sectors))
     return next(_claims(servers, "probe", first, say), None)
 
@@ -68,7 +68,7 @@ async def claim(servers: Sequence[type[HostedServer]], read: Read, sectors: int,
 
 
 async def explain(servers: Sequence[type[HostedServer]], read: Read, sectors: int, say: Say) -> str:
-    """Return what a partition is that nobody claims, "" if no server can tell."""
+    """Return a description of a partition that no server claims, "" if no server has one."""
     count = min(PROBE_SECTORS, sectors)
     last = await read(sectors - count, count)
     return next((text for server in servers if (text := ask(server, "explain", last, say))), "")
@@ -82,7 +82,7 @@ def _claims(servers: Sequence[type[HostedServer]], question: str, data: bytes, s
 
 
 def ask(server: type[HostedServer], question: str, data: bytes, say: Say) -> str | None:
-    """Return what a server's `probe`, `probe_end` or `explain` answers; None, and it is said, if it breaks."""
+    """Return what a server's `probe`, `probe_end` or `explain` answers; None, and a report, if it raises."""
     method: Callable[[bytes], object] = getattr(server, question)
     try:
         answer = method(data)

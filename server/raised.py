@@ -1,4 +1,4 @@
-"""What is said of an exception that a server's Python has raised: its type and text, and the frames it came from."""
+"""The report of an exception that a server's Python has raised: its type and text, and the frames it came from."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def describe(error: BaseException) -> str:
 def last_frames(error: BaseException) -> list[str]:
     """Return a line for each of the last frames of servers' code that an exception has passed, innermost last.
 
-    A frame is named by module and function, so that it says the same wherever the package is installed.
+    A frame is named by module and function, so that the report is the same wherever the package is installed.
     """
     found = []
     trace = error.__traceback__

@@ -59,13 +59,13 @@ class FakeMemory:
 
 
 class Answer(NamedTuple):
-    """A reply as the kernel believes it: what the gate function used lets through."""
+    """A reply as the kernel accepts it: the parts that the gate function allows."""
 
     call: ServerCall
     error: ErrorCode
     registers: RegisterValues
     data: bytes = b""  # of a data reply
-    memory: bytes = b""  # of an object reply, what the object holds
+    memory: bytes = b""  # of an object reply, the content of the object
     sectors: tuple[tuple[int | None, int], ...] = ()  # of a sectors reply: first sector (None: a hole), count
 
 
@@ -95,7 +95,7 @@ class Rehearsal:
         self._next_lock = USER_METADATA
 
     def start(self) -> None:
-        """Mount; raises what the server raises."""
+        """Mount; exceptions of the server are passed on."""
         self.drive(self.server.serve(0))
 
     def request(self, operation: int, data: bytes | None = None, **registers: int) -> Answer:

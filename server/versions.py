@@ -1,7 +1,7 @@
-"""Directory pages that clients hold locked: versions, lock counts, and a bounded cache of what is unlocked.
+"""Directory pages that clients hold locked: versions, lock counts, and a bounded cache of unlocked versions.
 
 The pages lie in the server's own memory.  Each directory has at most one *current* version; a version
-that is no longer current lives on while somebody holds a lock on it.  It dies, and its memory is freed,
+that is no longer current lives on while a client holds a lock on it.  It dies, and its memory is freed,
 when it is neither current nor used (docs/design.md, "Directories").
 """
 
@@ -15,7 +15,7 @@ from callgate.server.errors import FileSystemError
 from callgate.server.gate import LOW_DWORD, allocate, directory_changed, free
 from callgate.server.message import Object, RegisterValues, ServerMemory
 
-LOCK_LIMIT = 4096  # locks that clients may hold at once, a bound on what they can make us remember
+LOCK_LIMIT = 4096  # locks that clients may hold at once, which bounds the memory that they can cost
 
 
 class Version:
@@ -34,7 +34,7 @@ class Version:
 
 
 class Pages(NamedTuple):
-    """What the builder of a version returns: the pages' bytes and the number of entries in them."""
+    """The result of the builder of a version: the pages' bytes and the number of entries in them."""
 
     data: bytes
     entries: int
@@ -60,7 +60,7 @@ class DirectoryVersions:
         """Lock the current version of directory ``key``; return the reply to LOCK_DIRECTORY.
 
         ``build`` is given a version number and returns the pages; it is called only when there is no
-        current version.  What it returns is current from then on, unless it is not ``lasting`` (the disk failed,
+        current version.  The result is current from then on, unless it is not ``lasting`` (the disk failed,
         say, and may not do so again): then it serves this lock alone, and the kernel, told so by version 0, does
         not keep it either.
         """

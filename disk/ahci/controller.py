@@ -96,7 +96,7 @@ class AhciController(DeviceBase):
     # Registers.
 
     def _readers(self) -> dict[int, Callable[[], int]]:
-        """Return who answers for each register, by physical address: a driver that polls reads one a million times."""
+        """Return the handler of each register, by physical address: a driver that polls reads one a million times."""
         readers: dict[int, Callable[[], int]] = {
             self.base + offset_of(HbaRegisters, name): partial(getattr, self, attribute)
             for name, attribute in HBA_READABLE.items()
@@ -108,7 +108,7 @@ class AhciController(DeviceBase):
         return readers
 
     def mmio_read(self, address: int, size: int) -> int:
-        """Read a register, 0 if it is reserved; narrower accesses get their part of it."""
+        """Read a register, 0 if it is reserved; narrower accesses return their part of it."""
         read = self.readers.get(address & ~3)
         if read is None:
             return 0
@@ -154,12 +154,12 @@ class AhciController(DeviceBase):
         self.update_line()
 
     def unplug(self, number: int) -> None:
-        """Take the drive of a port away; its commands never complete."""
+        """Remove the drive of a port; its commands never complete."""
         self.drives[number].unplug()
         self.update_line()
 
     def on_event(self, token: Any) -> None:
-        """A command's time is over: (port, command slot, generation)."""
+        """A command is due to end: (port, command slot, generation)."""
         number, slot, generation = token
         self.drives[number].complete(slot, generation)
         self.update_line()

@@ -1,4 +1,4 @@
-"""What an AHCI port reads from memory: command headers, FISes, and the regions of a PRDT (AHCI 1.3.1, 4.2).
+"""The structures that an AHCI port reads: command headers, FISes, and the regions of a PRDT (AHCI 1.3.1, 4.2).
 
 All memory is checked by the bus: DmaError means "host bus error" to the port.
 """

@@ -1,7 +1,7 @@
 """The end of an AHCI command: bytes move between medium and memory, and the drive reports.
 
-What happens when memory runs out or is not there follows AHCI 1.3.1, section 6.1: a bad address is a host
-bus error; a PRDT that is too short is an overflow (PxIS.OFS), after which a read goes on with what fits,
+Errors of memory follow AHCI 1.3.1, section 6.1: a bad address is a host
+bus error; a PRDT that is too short is an overflow (PxIS.OFS), after which a read continues with the data that fit,
 while a write leaves the drive waiting for its data until it is reset.
 """
 
@@ -20,7 +20,7 @@ from callgate.kernel.machine.memory.bus import DmaError, Host
 
 
 class PortReports(Structural):
-    """What a command at its end needs of its port: where it lies, and what may be reported (`port.Port`)."""
+    """The interface of a port that a command needs at its end: its memory, and its reports (`port.Port`)."""
 
     host: Host
     clb: int
@@ -29,7 +29,7 @@ class PortReports(Structural):
     running: dict[int, Fetched]
 
     def succeed(self, fetched: Fetched, tag: int) -> None:
-        """A command has ended well."""
+        """A command has succeeded."""
         ...
 
     def fail(self, fetched: Fetched, tag: int, error: DriveError) -> None:
@@ -37,7 +37,7 @@ class PortReports(Structural):
         ...
 
     def bus_error(self) -> None:
-        """The bus master has been sent where there is no memory."""
+        """The bus master was given an address outside memory."""
         ...
 
     def unplug(self) -> None:
@@ -83,13 +83,13 @@ class Execution:
             self._bus_error()
 
     def _bus_error(self) -> None:
-        """The drive does not hear of it: one with a plain command goes on waiting, and is busy until a reset."""
+        """The drive is not told: one with a plain command keeps waiting, and is busy until a reset."""
         if not self.protocol.queued:
             self.port.tfd = READY | Status.BSY
         self.port.bus_error()
 
     def _move(self) -> bool:
-        """Move data and leave the FISes that tell; False if the command hangs."""
+        """Move data and leave the FISes that report it; False if the command hangs."""
         if self.protocol == Protocol.NON_DATA:
             error, count = self.drive.non_data(self.command)
             self._report(error, count)
@@ -121,7 +121,7 @@ class Execution:
         return True
 
     def _read(self, found: Regions) -> None:
-        """Read straight into memory; what does not fit, and what completes its last sector, is dropped."""
+        """Read straight into memory; data that do not fit are dropped, with the rest of their sector."""
         rest = -found.length % SECTOR
         views = [*found.views, memoryview(bytearray(rest))] if rest else found.views
         if views:

@@ -2,7 +2,7 @@
 
 Issued commands are fetched at once, one after the other.  A queued command leaves PxCI when the drive has
 accepted it and PxSACT when it ends; any other keeps the drive busy until it ends.  Commands end by events on
-the machine's clock, so a run is a function of what was issued when.
+the machine's clock, so a run depends only on the commands and their times.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ class Port:
         self.clb = self.clbu = self.fb = self.fbu = 0
         self.ie = self.sctl = self.serr = self.sact = self.ci = 0
         self.cmd, self.tfd, self.sig = bits.ALWAYS, bits.NO_DRIVE, bits.NO_SIGNATURE
-        self.causes = 0  # PxIS without what mirrors PxSERR
+        self.causes = 0  # PxIS without the bits that mirror PxSERR
         self.slot = 0  # PxCMD.CCS
-        self.last = AHCI_SLOTS - 1  # pSlotLoc: the search for an issued slot begins behind it
-        self.generation = 0  # counts what drops commands: those begun before never end
+        self.last = AHCI_SLOTS - 1  # pSlotLoc: the search for an issued slot begins after it
+        self.generation = 0  # counts events that drop commands: those begun before never end
         self.halted = False  # an error or an unplug: nothing is done until PxCMD.ST has been cleared
         self.resetting = False  # between the two halves of a software reset
-        self.link_free = 0  # when the link has carried what has been asked for
+        self.link_free = 0  # when the link has carried the data requested so far
         self.running: dict[int, Fetched] = {}  # by tag; BUSY for a command that is not queued
 
     def _drive(self, medium: Medium | None) -> Drive | None:
@@ -88,7 +88,7 @@ class Port:
         return bits.SSTS_PRESENT if self.drive and detection != bits.DET_RESET else 0
 
     def reset(self) -> None:
-        """HBA reset: everything but the addresses of the memory areas, and a COMRESET (10.4.3)."""
+        """HBA reset: all but the addresses of the memory areas, and a COMRESET (10.4.3)."""
         self.ie = self.sctl = self.serr = self.causes = 0
         self.stop()
         self.cmd = bits.ALWAYS
@@ -127,7 +127,7 @@ class Port:
             self.advance()
 
     def _write_control(self, value: int) -> None:
-        """PxSCTL: DET 1 holds the drive in reset, 0 after it lets it go, 4 puts it offline (3.3.11)."""
+        """PxSCTL: DET 1 holds the drive in reset, 0 after it releases it, 4 puts it offline (3.3.11)."""
         before, self.sctl = self.sctl & bits.DET_MASK, value & 0xFFF
         after = self.sctl & bits.DET_MASK
         if before == after:
@@ -190,7 +190,7 @@ class Port:
         self._comreset()
 
     def unplug(self) -> None:
-        """Take the drive away: nothing that was issued ends, and PxCI stays as it is."""
+        """Remove the drive: no issued command ends, and PxCI stays as it is."""
         if self.drive is None:
             return
         self.drive = None
@@ -203,7 +203,7 @@ class Port:
     # Commands.
 
     def advance(self) -> None:
-        """Fetch what is issued, until something keeps the drive busy."""
+        """Fetch issued commands, until one keeps the drive busy."""
         while self.ci and self.drive and not self.halted and not self.tfd & (Status.BSY | Status.DRQ):
             self.slot = self.last = self._next_slot()
             try:
@@ -215,7 +215,7 @@ class Port:
                 self.halt(PortInterrupt.IFS)
 
     def _next_slot(self) -> int:
-        """Return the next issued slot behind the last one, round the list (5.3.6, P:SelectCmd)."""
+        """Return the next issued slot after the last one, round the list (5.3.6, P:SelectCmd)."""
         behind = self.ci >> self.last + 1 << self.last + 1
         pending = behind or self.ci
         return (pending & -pending).bit_length() - 1
@@ -246,7 +246,7 @@ class Port:
             self._schedule(BUSY, command)
 
     def _check_queue(self, fetched: Fetched) -> None:
-        """Refuse what mixes queued commands with others, or uses a tag twice (SATA 3.1, 13.6.3)."""
+        """Refuse commands that mix queued ones with others, or use a tag twice (SATA 3.1, 13.6.3)."""
         command = fetched.command
         protocol = command.protocol
         if not self.running:
@@ -285,7 +285,7 @@ class Port:
         host.schedule(end - host.clock, (self.number, tag, self.generation))
 
     def complete(self, tag: int, generation: int) -> None:
-        """End a command whose time is over: carry it out and report."""
+        """End a command that is due: carry it out and report."""
         fetched = self.running.pop(tag, None) if generation == self.generation else None
         if fetched is not None and self.drive is not None:
             Execution(self, self.drive, fetched, tag).run()
@@ -294,7 +294,7 @@ class Port:
     # Reports.
 
     def succeed(self, fetched: Fetched, tag: int) -> None:
-        """A command has ended well; what the drive sent is in memory already."""
+        """A command has succeeded; the drive's data are in memory already."""
         if tag == BUSY:
             self.ci &= ~(1 << fetched.slot)
             self.tfd = READY
@@ -306,7 +306,7 @@ class Port:
         self.host.emit("disk.complete", port=self.number, slot=fetched.slot)
 
     def fail(self, fetched: Fetched, tag: int, error: DriveError) -> None:
-        """A command has failed: the port halts until ST is cleared; PxCI or PxSACT tell which (6.2.2)."""
+        """A command has failed: the port halts until ST is cleared; PxCI or PxSACT name it (6.2.2)."""
         command = fetched.command
         self.tfd = error.status | error.error << 8
         if tag == BUSY:
@@ -326,7 +326,7 @@ class Port:
         self.host.emit("disk.error", port=self.number, slot=fetched.slot, task_file=self.tfd, reason=str(error))
 
     def bus_error(self) -> None:
-        """The bus master has been sent where there is no memory (6.1.1)."""
+        """The bus master was given an address outside memory (6.1.1)."""
         self.halt(PortInterrupt.HBFS)
         self.host.emit("disk.error", port=self.number, slot=self.slot, reason="host bus error")
 
@@ -370,7 +370,7 @@ class Port:
             self.drive.load(drive)
 
 
-#: The registers that read as more than zeros, and the attributes of `Port` that they are.
+#: The registers that do not always read as zero, and their attributes in `Port`.
 READABLE = {
     name: name for name in ("clb", "clbu", "fb", "fbu", "is_", "ie", "tfd", "sig", "ssts", "sctl", "serr", "sact", "ci")
 } | {"cmd": "command_and_status"}

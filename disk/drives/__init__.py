@@ -1,4 +1,4 @@
-"""ATA drives that either controller has: commands, errors, and how long they take.
+"""ATA drives for both controllers: commands, errors, and how long they take.
 
 Rule: a drive does not know its controller.
 """

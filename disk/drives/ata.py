@@ -1,6 +1,6 @@
-"""The ATA command set as far as our drives know it: codes, protocols, IDENTIFY DEVICE (ACS-3).
+"""The ATA command set as far as our drives implement it: codes, protocols, IDENTIFY DEVICE (ACS-3).
 
-A parallel drive (IDE) and a serial one (AHCI) answer alike; IDENTIFY DEVICE tells which they are.
+A parallel drive (IDE) and a serial one (AHCI) answer alike; IDENTIFY DEVICE says which it is.
 """
 
 import struct
@@ -141,7 +141,7 @@ READY = int(Status.DRDY | Status.DSC)
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command as its registers say it: `count` and `features` 16 bits wide, `lba` 48."""
+    """A command as its registers hold it: `count` and `features` 16 bits wide, `lba` 48."""
 
     code: int
     features: int
@@ -151,7 +151,7 @@ class Command:
 
     @property
     def protocol(self) -> Protocol | None:
-        """How it moves data; None for a command that no drive of ours knows."""
+        """How it moves data; None for a command that none of our drives implements."""
         return PROTOCOLS.get(self.code)
 
     @property
@@ -171,7 +171,7 @@ class Command:
 
     @property
     def sectors(self) -> int:
-        """Sectors to transfer: a count of 0 means the most there can be."""
+        """Sectors to transfer: a count of 0 means the maximum."""
         protocol = self.protocol
         if protocol and protocol.queued:
             return self.features or 0x1_0000
@@ -180,7 +180,7 @@ class Command:
 
 @dataclass(slots=True)
 class Settings:
-    """What SET FEATURES and SET MULTIPLE MODE change."""
+    """The settings that SET FEATURES and SET MULTIPLE MODE change."""
 
     write_cache: bool = True
     look_ahead: bool = True
@@ -188,7 +188,7 @@ class Settings:
     ultra_dma: int = 5
 
     def reset(self) -> None:
-        """Go back to what a drive is shipped with."""
+        """Restore the settings with which a drive is shipped."""
         self.write_cache = self.look_ahead = True
         self.multiple, self.ultra_dma = 0, 5
 
@@ -237,7 +237,7 @@ def identify(sectors: int, serial: str, settings: Settings, *, sata: bool, ncq: 
 
 
 def _feature_words(words: list[int], settings: Settings, *, dma: bool) -> None:
-    """Fill what is supported and enabled: words 82 to 88."""
+    """Fill the words of supported and enabled features, 82 to 88."""
     power, cache, look_ahead = 1 << 3, 1 << 5, 1 << 6
     words[82] = power | cache | look_ahead
     words[83] = 0x4000 | 0x3400  # FLUSH CACHE, FLUSH CACHE EXT, 48-bit addresses

@@ -1,4 +1,4 @@
-"""An ATA drive behind a controller: what commands mean, whichever way their bytes travel (ACS-3).
+"""An ATA drive on a controller: the meaning of commands, for any way of moving their bytes (ACS-3).
 
 The controllers know registers, FISes and memory; the drive knows sectors, features and logs.  One drive
 serves one medium and is gone when it is unplugged.
@@ -64,11 +64,11 @@ class Drive:
         self.queue_error = b""
 
     def check(self, command: Command) -> None:
-        """Refuse what can be refused before data moves; DriveError."""
+        """Refuse a command if that is possible before data move; DriveError."""
         protocol = command.protocol
         if protocol is None or (protocol.queued and not self.ncq) or (protocol.dma and not self.sata):
             raise DriveError(Fault.ABRT, f"unknown command {command.code:#x}")
-        # After an error among queued commands nothing is done but telling it (SATA 3.1, 13.6.3.4).
+        # After an error among queued commands a drive only reports it (SATA 3.1, 13.6.3.4).
         if self.queue_error and (command.code, command.lba & 0xFF) != (Code.READ_LOG_EXT, LOG_NCQ_ERRORS):
             raise DriveError(Fault.ABRT, "an error of a queued command has not been read")
         if command.code in MULTIPLE and not self.settings.multiple:
@@ -88,7 +88,7 @@ class Drive:
     # Data.
 
     def read(self, lba: int, views: Sequence[memoryview]) -> None:
-        """Read sectors into views whose sizes sum to whole sectors; DriveError; MediumRemoved comes out."""
+        """Read sectors into views whose sizes sum to whole sectors; DriveError; MediumRemoved is passed on."""
         try:
             self.medium.read_into(lba, views)
         except MediumError as error:
@@ -104,7 +104,7 @@ class Drive:
             raise_unless_removed(error, Fault.ABRT)
 
     def data(self, command: Command) -> bytes:
-        """Return the data of a PIO data-in command that is not about sectors."""
+        """Return the data of a PIO data-in command other than those of sectors."""
         if command.code == Code.IDENTIFY_DEVICE:
             sectors = self.medium.sector_count
             return identify(sectors, self.serial, self.settings, sata=self.sata, ncq=self.ncq)
@@ -127,7 +127,7 @@ class Drive:
         raise DriveError(Fault.ABRT, f"there is no log {address:#x}")
 
     def non_data(self, command: Command) -> tuple[int, int]:
-        """Carry out a command without data; return what the error and count registers hold."""
+        """Carry out a command without data; return the values of the error and count registers."""
         code = command.code
         if code in (Code.FLUSH_CACHE, Code.FLUSH_CACHE_EXT):
             try:

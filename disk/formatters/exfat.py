@@ -1,7 +1,7 @@
 """Making an exFAT volume and filling it from a tree of files (Microsoft, "exFAT file system specification").
 
-Clusters are whole pages of the disk.  Files lie on consecutive clusters, which the FAT then says nothing about
-(NoFatChain); `scattered` ones lie on every second free cluster, and are chained.
+Clusters are whole pages of the disk.  Files lie on consecutive clusters, for which the FAT has no entries (NoFatChain);
+`scattered` ones lie on every second free cluster, and are chained.
 """
 
 import struct
@@ -31,12 +31,12 @@ from callgate.kernel.abi.disks.volumes import (
 )
 
 SERIAL = 0x4347_4B32
-FAT_OFFSET = 32  # sectors; behind the two boot regions of 12
+FAT_OFFSET = 32  # sectors; after the two boot regions of 12
 EXTENDED_SECTORS = range(1, 9)
 LEAST_SECTORS = (1 << 20) // SECTOR  # VolumeLength (3.1.5)
 END = 0xFFFF_FFFF
 FIRST = 2
-#: Clusters by the volume's size, as others choose them: sectors, up to this many sectors of the volume.
+#: Clusters by the volume's size, as other formatters choose them: sectors, up to this many sectors of the volume.
 CLUSTERS = ((8, 512 << 11), (64, 32 << 21))
 LARGEST = 256
 
@@ -152,7 +152,7 @@ class ExfatWriter:
         self.target.put(sector, data.ljust(-(-len(data) // SECTOR) * SECTOR, b"\0"))
 
     def _entries(self, nodes: Sequence[Node]) -> bytes:
-        """Write what a directory holds and return its entries."""
+        """Write the content of a directory and return its entries."""
         seen: dict[tuple[int, ...], str] = {}
         entries = []
         for node in sorted(nodes, key=lambda item: item.name):

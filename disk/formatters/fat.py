@@ -65,7 +65,7 @@ class Node:
     modified: int = 0
     content: bytes | HostFile | None = None
     children: list["Node"] = field(default_factory=list)
-    origin: str = ""  # what messages call it, if not its name
+    origin: str = ""  # its name in messages, if another
 
     @property
     def directory(self) -> bool:
@@ -81,7 +81,7 @@ class Node:
 
     @property
     def place(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return self.origin or self.name
 
 
@@ -161,7 +161,7 @@ class FatWriter:
         return own
 
     def _records(self, listing: Sequence[Named], own: int) -> bytes:
-        """Write what a directory holds; return its entries.  `own` is 0 in the root, as ".." wants it."""
+        """Write the content of a directory; return its entries.  `own` is 0 in the root, as ".." wants it."""
         out = bytearray()
         for node, short, entries in listing:
             if node.content is None:

@@ -16,7 +16,7 @@ MINIMUM = {12: 1, 16: FAT12_CLUSTERS + MARGIN, 32: FAT16_CLUSTERS + MARGIN}
 ROOT_ENTRIES = 512
 # DskTableFAT32 of the specification from 4 KiB clusters on; DskTableFAT16 has nothing that 4 KiB and the
 # smallest size that fits would not give.
-SECTORS_LIMIT = 0xFFFF_FFFF  # what the boot sector can say
+SECTORS_LIMIT = 0xFFFF_FFFF  # limits of the boot sector's fields
 FAT32_TABLE = ((16_777_216, 8), (33_554_432, 16), (67_108_864, 32), (SECTORS_LIMIT, 64))
 CLUSTER_SIZES = (8, 16, 32, 64, 128)
 SMALL_CLUSTER_SIZES = (4, 2, 1)
@@ -25,7 +25,7 @@ RESERVED = {12: 1, 16: 1, 32: 32}
 
 
 class FormatError(Exception):
-    """A volume that cannot be made so: what and why."""
+    """A volume that cannot be made in this way: the thing and the reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ _LONG_ENTRY = struct.Struct("<B10sBBB12sH4s")
 
 
 def check(name: str) -> None:
-    """Refuse a name that FAT cannot hold; FormatError says why."""
+    """Refuse a name that FAT cannot hold; FormatError names the reason."""
     check_characters(name, "FAT")
     if not name or name[-1] in ". " or name[0] == " ":
         raise FormatError(f"{name!r}: FAT names do not end in a dot or space, nor start with a space; rename it")

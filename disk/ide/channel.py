@@ -1,7 +1,7 @@
 """One IDE channel: the registers that two drives share, and the PIO protocols (ATA8-APT; ACS-3, section 6).
 
-A command is BSY until its event; then it offers a block of data (DRQ), or it has ended.  Reading the status
-register takes the interrupt back, reading the alternate status does not.
+A command is BSY until its event; then it offers a block of data (DRQ), or it has ended.  Reading the status register
+clears the interrupt, reading the alternate status does not.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Channel:
         return 0 if self.drives[0] else FLOATING
 
     def read(self, register: int) -> int:
-        """Read a register of the command block but for data."""
+        """Read a register of the command block other than data."""
         if self.drive is None and self.drives[0] is None:
             return FLOATING
         if register == STATUS:
@@ -91,7 +91,7 @@ class Channel:
         return self.earlier[register] if self.control & HOB and register != DEVICE else self.recent[register]
 
     def write(self, register: int, value: int) -> None:
-        """Write a register of the command block but for data; both drives hear it."""
+        """Write a register of the command block other than data; both drives receive it."""
         self.control &= ~HOB
         if register == COMMAND:
             self._command(value)
@@ -160,7 +160,7 @@ class Channel:
             self._drop()
 
     def unplug(self, device: int) -> None:
-        """Take a drive away.  What it had begun is never answered: a driver finds out by its own watch.
+        """Remove a drive. Its command is never answered: a driver finds out by its own watch.
 
         The interface has no sign for it: INTRQ falls, and reads of the registers float.
         """
@@ -176,7 +176,7 @@ class Channel:
     def _command(self, code: int) -> None:
         drive = self.drive
         if code == Code.EXECUTE_DEVICE_DIAGNOSTIC and (self.drives[0] or self.drives[1]):
-            # It goes to both, whichever is selected.
+            # Both receive it, whichever is selected.
             self._drop()
             self.status = [int(Status.BSY)] * 2
             self._later(RESET_DELAY)
@@ -220,7 +220,7 @@ class Channel:
         return min(size or 1, self.command.sectors - self.done)
 
     def on_event(self, generation: int) -> None:
-        """A drive is no longer busy with what it did."""
+        """A drive is no longer busy."""
         if generation != self.generation:
             return
         drive, command = self.drives[self.active], self.command
@@ -260,7 +260,7 @@ class Channel:
         self._ask()
 
     def _accept(self, drive: Drive, command: Command) -> None:
-        """PIO data-out: write the block that has come, ask for the next; the first comes without interrupt."""
+        """PIO data-out: write the block that has arrived, request the next; the first comes without interrupt."""
         first = not self.buffer
         if not first:
             drive.write(command.first + self.done, [memoryview(self.buffer)])
@@ -310,7 +310,7 @@ class Channel:
         return on_offer and self.active == self.selected and bool(self.status[self.active] & Status.DRQ)
 
     def read_data(self, size: int) -> int:
-        """Take 16 or 32 bits from the block on offer; without one the bus is what it is."""
+        """Take 16 or 32 bits from the block on offer; without one the bus floats."""
         if not self._offered(Protocol.PIO_IN):
             return 0 if self.drive else (1 << 8 * size) - 1
         end = self.position + max(size, 2)
@@ -321,7 +321,7 @@ class Channel:
         return value
 
     def _taken(self) -> None:
-        """The block is through: the next one, or the end, which asks for no interrupt."""
+        """The block is complete: the next one, or the end, which raises no interrupt."""
         command = self.command
         self.done += self.block
         if command is not None and command.code in ON_MEDIA and self.done < command.sectors:
@@ -332,7 +332,7 @@ class Channel:
         self._drop()
 
     def write_data(self, size: int, value: int) -> None:
-        """Add 16 or 32 bits to the block that is wanted."""
+        """Add 16 or 32 bits to the block that is being written."""
         if not self._offered(Protocol.PIO_OUT):
             return
         data = value.to_bytes(4, "little")[: max(size, 2)][: len(self.buffer) - self.position]

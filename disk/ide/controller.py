@@ -1,7 +1,7 @@
 """An IDE controller with PIO only: two channels with two drives each at the ports of a PC (ATA8-APT).
 
-The CPU copies every byte through the data port; it is here to be compared with the AHCI controller, which
-moves data by itself.  There is no bus master, so the drives say they know no DMA.
+The CPU copies every byte through the data port; it exists for comparison with the AHCI controller, which moves data by
+itself. There is no bus master, so the drives report no DMA.
 """
 
 from collections.abc import Sequence
@@ -72,15 +72,15 @@ class IdeController(DeviceBase):
                 channel.write(port - command, value & 0xFF)
 
     def plug(self, number: int, medium: Medium) -> None:
-        """Connect a drive; IDE tells nobody."""
+        """Connect a drive; IDE has no sign for it."""
         self.channels[number >> 1].plug(number & 1, medium)
 
     def unplug(self, number: int) -> None:
-        """Take a drive away; what it was doing never ends."""
+        """Remove a drive; its command never ends."""
         self.channels[number >> 1].unplug(number & 1)
 
     def on_event(self, token: Any) -> None:
-        """Let a drive go on: (channel, generation)."""
+        """Let a drive continue: (channel, generation)."""
         number, generation = token
         self.channels[number].on_event(generation)
 

@@ -1,4 +1,4 @@
-"""Disk images that are made: the demo, and folders as file systems.
+"""Making disk images: the demo, and folders as file systems.
 
 Rule: the same input gives the same bytes.
 """

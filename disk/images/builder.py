@@ -43,14 +43,14 @@ EXFAT_WIDTH = 64
 WIDTHS = {"fat12": 12, "fat16": 16, "fat32": 32}
 SIZE_LIMIT = MBR_LIMIT * SECTOR  # FAT counts its sectors in 32 bits
 ROOT_LIMIT = 65_520
-# Up to this many bytes of files a width is chosen if none is asked for.
+# The width chosen for up to this many bytes of files, if none is given.
 PREFERENCE = ((12, 4 << 20), (16, 480 << 20))
 SPARE = 8  # one part in this many is left free when the size is ours to choose
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What was built: sizes in bytes, and what was left out."""
+    """The image that was built: sizes in bytes, and the files left out."""
 
     path: Path
     size: int
@@ -73,12 +73,12 @@ def create_image(
     date: int | None = None,
     replace: bool = True,
 ) -> Built:
-    """Write the files below `from_dir` to the image `out`; BuildError says why it cannot be done.
+    """Write the files below `from_dir` to the image `out`; BuildError names the reason if that is impossible.
 
-    A file that is there is replaced, or with `replace` False an error; what is not a regular file always is one.
+    An existing file is replaced, or is an error with `replace` False; anything but a regular file is always an error.
 
-    `size` is that of the whole image in bytes, by default what the files need and an eighth more; `fs` by
-    default what suits the size; `date` (seconds since 1970 UTC) replaces the files' dates.
+    `size` is that of the whole image in bytes, by default that of the files and an eighth more; `fs` by default suits
+    the size; `date` (seconds since 1970 UTC) replaces the files' dates.
     """
     nodes, warnings = read_host_tree(from_dir, date)
     check_place(out, replace=replace)
@@ -150,7 +150,7 @@ def smallest_exfat(nodes: Sequence[Node], start: int) -> exfat.ExfatGeometry:
 
 
 def check_place(out: Path, *, replace: bool) -> None:
-    """BuildError if `out` is there and not to be replaced, or is not a regular file."""
+    """BuildError if `out` exists and is not to be replaced, or is not a regular file."""
     if out.is_dir():
         raise BuildError(out, "is a directory", "name the file that is to be the image")
     if out.exists() and not out.is_file():
@@ -161,10 +161,10 @@ def check_place(out: Path, *, replace: bool) -> None:
 
 @contextmanager
 def fresh_file(out: Path, *, replace: bool) -> Iterator[int]:
-    """Yield a descriptor of a new file that takes the place of `out` at the end, or vanishes.
+    """Yield a descriptor of a new file that replaces `out` at the end, or is removed.
 
-    A symbolic link stays, and where it leads is replaced.  Without `replace`, FileExistsError if something has come to
-    be there meanwhile.
+    A symbolic link stays, and its target is replaced. Without `replace`, FileExistsError if a file has been made there
+    meanwhile.
     """
     out = out.resolve()
     descriptor, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
@@ -226,7 +226,7 @@ def lay_out(
 
 
 def whole_sectors(size: int) -> int:
-    """Return the sectors of an image; FormatError if the size is none."""
+    """Return the sectors of an image; FormatError if the size is invalid."""
     if size <= 0 or size % SECTOR:
         raise FormatError(f"{size} bytes: the size of an image is a multiple of {SECTOR}")
     if size > SIZE_LIMIT:
@@ -268,6 +268,6 @@ def smallest(width: int, start: int, root: int, needed: Callable[[int], int]) ->
         wanted = needed(geometry.cluster)
         if geometry.cluster * SECTOR >= 4096 and geometry.clusters >= wanted + wanted // SPARE:
             return geometry
-        # At least what is missing has to be added.
+        # At least the missing sectors have to be added.
         mib += max(1, (wanted - geometry.clusters) * geometry.cluster // MIB_SECTORS)
     raise FormatError(f"the files do not fit into FAT{width}; use fat32 or leave some out")

@@ -91,7 +91,7 @@ def folder(name: str, children: list[Node]) -> Node:
 
 
 def build_demo(path: Path) -> None:
-    """Write the image; nothing is left behind if that fails."""
+    """Write the image; no file is left if that fails."""
     first, second = demo_content()
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
@@ -117,7 +117,7 @@ def boot_record() -> bytes:
 
 
 def demo_image(directory: Path) -> Path:
-    """Return the path of the demo image in `directory`, making it if it is not there or damaged.
+    """Return the path of the demo image in `directory`, making it if it is missing or damaged.
 
     If the directory cannot be written to, a temporary one of our own serves as well; ImageError if not.
     """
@@ -139,7 +139,7 @@ def demo_image(directory: Path) -> Path:
 
 
 def fingerprint() -> str:
-    """Return a digest of what the image is made by."""
+    """Return a digest of the sources that make the image."""
     state = hashlib.sha256()
     for source in (Path(__file__), *sorted((Path(__file__).parents[1] / "formatters").glob("*.py"))):
         state.update(source.read_bytes())

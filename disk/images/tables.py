@@ -1,6 +1,6 @@
 """Writing partition tables: a master boot record or a GUID partition table (UEFI 2.10, chapter 5).
 
-Identifiers are derived from the content, never drawn at random: the same disk gets the same bytes.
+Identifiers are derived from the content, never drawn at random: the same disk has the same bytes.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ class Planned:
 
 
 def identifier(*parts: object) -> UUID:
-    """Return a GUID made from what it names (version 8, RFC 9562)."""
+    """Return a GUID made from the thing it names (version 8, RFC 9562)."""
     digest = bytearray(hashlib.sha256(repr(parts).encode()).digest()[:16])
     digest[6] = digest[6] & 0x0F | 0x80
     digest[8] = digest[8] & 0x3F | 0x80

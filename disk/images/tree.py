@@ -12,7 +12,7 @@ from callgate.disk.formatters.fat import HostFile, Node
 
 
 class BuildError(Exception):
-    """An image that cannot be built: which file or image, why, and what to do."""
+    """An image that cannot be built: the file or image, the reason, and the remedy."""
 
     def __init__(self, path: Path | str, reason: str, hint: str = "") -> None:
         self.path = str(path)
@@ -22,7 +22,7 @@ class BuildError(Exception):
 
 
 def read_host_tree(root: Path, date: int | None = None) -> tuple[list[Node], list[str]]:
-    """Return what lies below a host folder, and warnings about what was left out.
+    """Return the tree below a host folder, and warnings about files left out.
 
     `date`, in seconds since 1970 UTC, replaces the date of every file.  Symbolic links and special files
     are skipped with a warning: FAT has neither.  BuildError if something cannot be read.

@@ -12,8 +12,8 @@ from callgate.kernel.abi.memory import SECTOR_SIZE
 class FaultInjecting:
     """A medium whose sectors in `bad` cannot be read or written, and that may disappear or be slow.
 
-    It disappears after `removed_after` transfers, or when `clock()` has reached `removed_at`.  `slow` has
-    for some sectors the ns of virtual time that they take longer.
+    It disappears after `removed_after` transfers, or when `clock()` has reached `removed_at`.  `slow` maps sectors to
+    additional ns of virtual time.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class FaultInjecting:
         self.medium.write_from(lba, views)
 
     def flush(self) -> None:
-        """Flush what lies below."""
+        """Flush the medium below."""
         self.medium.flush()
 
     def delay(self, lba: int, sectors: int) -> int:
@@ -69,5 +69,5 @@ class FaultInjecting:
         return slowest + self.medium.delay(lba, sectors)
 
     def close(self) -> None:
-        """Close what lies below."""
+        """Close the medium below."""
         self.medium.close()

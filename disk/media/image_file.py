@@ -10,9 +10,9 @@ from callgate.kernel.abi.memory import SECTOR_SIZE
 
 IOV_LIMIT = 512
 SECTORS_LIMIT = 1 << 48
-ARCHIVE = b"PK"  # a ZIP archive is not an image of a disk: it ends where it ends
-ARCHIVE_END = b"PK\5\6"  # of one that stands behind a program, say
-ARCHIVE_TAIL = 22 + 65535  # bytes in which that is: the record and the longest comment
+ARCHIVE = b"PK"  # a ZIP archive is not an image of a disk, so its size need not be whole sectors
+ARCHIVE_END = b"PK\5\6"  # of one that follows a program, for instance
+ARCHIVE_TAIL = 22 + 65535  # bytes in which that lies: the record and the longest comment
 
 
 SHRUNK = "the image has become shorter"
@@ -30,15 +30,13 @@ class RawFile:
     """A file that is open to be read at any place."""
 
     def __init__(self, path: Path, fd: int | None = None) -> None:
-        """Open `path`, or take over `fd`, of which `path` is the name for people; ImageError says what is wrong."""
+        """Open `path`, or take over `fd`, of which `path` is the name in messages; ImageError names the reason."""
         self.path = path
         self.named = fd is None  # whether there is a file of this name
         self.fd = open_file(path) if fd is None else fd
         try:
             self.size = os.lseek(self.fd, 0, os.SEEK_END)
-            self.host_files = [
-                os.fstat(self.fd)
-            ]  # of the file that people have named, also if its content was unpacked
+            self.host_files = [os.fstat(self.fd)]  # of the file that was named, also if its content was unpacked
             os.pread(self.fd, 1, 0)
         except OSError as error:
             self.close()
@@ -77,9 +75,9 @@ class RawFile:
 
 
 def open_file(path: Path) -> int:
-    """Open a regular file or a block device to be read; ImageError says why that cannot be."""
+    """Open a regular file or a block device to be read; ImageError names the reason if that is impossible."""
     try:
-        # A pipe without a writer must not keep us waiting.
+        # Opening a pipe without a writer must not wait.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         mode = os.fstat(fd).st_mode
     except FileNotFoundError:
@@ -104,7 +102,7 @@ class ImageFile(NoDelay):
     read_only = True
 
     def __init__(self, path: Path, file: RawFile | None = None) -> None:
-        """Open an image, or take over what is open; ImageError says why it cannot be used."""
+        """Open an image, or take over an open file; ImageError says why it cannot be used."""
         self.path = path
         self.file = RawFile(path) if file is None else file
         self.format = "raw"

@@ -1,4 +1,4 @@
-"""Media: what a disk controller reads from and writes to, in 512-byte sectors.
+"""Media: the storage that a disk controller reads and writes, in 512-byte sectors.
 
 A medium moves bytes straight between its file and the guest's memory (`preadv` into views of RAM).  Faults
 are media too, wrapped around the real one: no controller or kernel code knows about them.
@@ -14,7 +14,7 @@ from callgate.kernel.abi.memory import SECTOR_SIZE
 
 
 class ImageError(Exception):
-    """An image that cannot be used: which one, why, and what to do."""
+    """An image that cannot be used: its name, the reason, and the remedy."""
 
     def __init__(self, path: Path | str, reason: str, hint: str = "") -> None:
         self.path = str(path)
@@ -62,7 +62,7 @@ class Medium(Protocol):
         ...
 
     def flush(self) -> None:
-        """Have everything written reach stable storage.  MediumError."""
+        """Flush all written data to stable storage.  MediumError."""
         ...
 
     def delay(self, lba: int, sectors: int) -> int:
@@ -70,7 +70,7 @@ class Medium(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         ...
 
 
@@ -81,7 +81,7 @@ class Image(Medium, Protocol):
 
     @property
     def path(self) -> Path:
-        """The file, or what people call it."""
+        """The file, or its name in messages."""
         ...
 
     @property
@@ -91,7 +91,7 @@ class Image(Medium, Protocol):
 
     @property
     def warnings(self) -> list[str]:
-        """What to tell about the image as such, each with its name."""
+        """Warnings about the image as such, each with its name."""
         ...
 
 

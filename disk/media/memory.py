@@ -46,4 +46,4 @@ class MemoryMedium(NoDelay):
         self.flushes += 1
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to release."""

@@ -1,7 +1,7 @@
-"""Opening an image of whatever kind is read: raw, compressed, or in a container.
+"""Opening an image of any supported kind: raw, compressed, or in a container.
 
-What a file is, its content says and not its name.  The modules of compressed images and containers are loaded when one
-is met, so that a raw image is there as quickly as before.
+The content of a file decides its kind, not its name. The modules of compressed images and containers are loaded when
+one is met, so that opening a raw image stays fast.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from callgate.disk.media.containers.container import ContainerFile
 
-LONG: Final = 16 << 20  # bytes that take a while to unpack
+LONG: Final = 16 << 20  # more bytes than this take a while to unpack
 LAYERS: Final = 2  # of compression around one image
 STANDARD_INPUT: Final = Path("-")
 
@@ -26,8 +26,8 @@ STANDARD_INPUT: Final = Path("-")
 def open_image(path: Path, say: Callable[[str], None] = lambda _line: None) -> Image:
     """Open an image, read-only; the path `-` is standard input.  ImageError says why it cannot be used.
 
-    `say` gets a line before something that may take long.
-    Close it when it is not needed any more: what had to be unpacked or came from a pipe is in a temporary file.
+    `say` is called with a line before a step that may take long.
+    Close it when it is no longer needed: an image that had to be unpacked or came from a pipe is in a temporary file.
     """
     file = _open_file(path)
     try:
@@ -53,7 +53,7 @@ def _head(file: RawFile) -> bytes:
 
 
 def _unpacked(file: RawFile, say: Callable[[str], None]) -> Image:
-    """Unpack an image that is compressed, and open what is in it."""
+    """Unpack an image that is compressed, and open the image in it."""
     from callgate.disk.media.containers.compressed import unpack
 
     layers: list[str] = []

@@ -17,7 +17,7 @@ class Overlay:
         self.written: dict[int, bytes] = {}
 
     def read_into(self, lba: int, views: Sequence[memoryview]) -> None:
-        """Read from below, then put what has been written over it.  MediumError."""
+        """Read from below, then put the written sectors over that.  MediumError."""
         self.medium.read_into(lba, views)
         if not self.written:
             return
@@ -48,10 +48,10 @@ class Overlay:
         """Do nothing: memory is all the storage there is."""
 
     def delay(self, lba: int, sectors: int) -> int:
-        """Return what the medium below says."""
+        """Return the answer of the medium below."""
         return self.medium.delay(lba, sectors)
 
     def close(self) -> None:
-        """Forget what was written and close what lies below."""
+        """Forget the written sectors and close the medium below."""
         self.written.clear()
         self.medium.close()

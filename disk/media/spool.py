@@ -1,6 +1,6 @@
 """Images that come as a stream, from standard input or from a decompressor: put into a temporary file.
 
-The file has no name from the beginning, so it is gone when it is closed, and when the program ends however it ends.
+The file has no name from the beginning, so it is gone when it is closed, or when the program ends in any way.
 """
 
 import errno
@@ -25,7 +25,7 @@ _GRAIN: Final = 1 << 16  # bytes that become a hole of the file if all of them a
 def spool(path: Path, chunks: Iterable[bytes], hint: str) -> RawFile:
     """Put a stream into a temporary file and return it; ImageError, with `hint`, if it does not fit.
 
-    `path` is what the image is called.  What the stream raises comes out.
+    `path` is the name of the image. Exceptions of the stream are passed on.
     """
     size = 0
     with _temporary(path, hint) as file:
@@ -58,7 +58,7 @@ def _room(path: Path, hint: str) -> Iterator[None]:
 
 
 def _write(fd: int, data: bytes, offset: int) -> None:
-    """Write what is not only zeros."""
+    """Write a block that is not only zeros."""
     view = memoryview(data)
     for start in range(0, len(data), _GRAIN):
         piece = view[start : start + _GRAIN]

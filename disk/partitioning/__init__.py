@@ -1,4 +1,4 @@
 """Partition tables, and what else may be found in their place.
 
-Rule: it says what is there; servers say what they can mount.
+Rule: it reports what a disk holds; servers decide what they can mount.
 """

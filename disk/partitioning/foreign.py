@@ -1,7 +1,7 @@
-"""What a partition or a whole disk is that no server claims: its name, and what to do about it.
+"""Names for partitions or whole disks that no server claims, and what to do about them.
 
-Asked only then, so nothing of this is loaded or read for a volume that mounts.  A format is named only by bytes that
-are no accident; where its magic number is short, other numbers beside it must make sense too.
+Used only then, so that none of it is loaded or read for a volume that mounts. A format is named only by bytes that
+cannot be accidental; where its magic number is short, other numbers beside it must make sense too.
 """
 
 from typing import Final, NamedTuple
@@ -27,7 +27,7 @@ PIECE: Final = 128  # sectors that are read at once
 
 
 class Foreign(NamedTuple):
-    """What something is: a short name as blkid has it, a phrase ("an XFS file system, …"), and what to do, or ""."""
+    """A format: a short name as blkid has it, a phrase ("an XFS file system, …"), and what to do, or ""."""
 
     kind: str
     text: str
@@ -38,7 +38,7 @@ class Foreign(NamedTuple):
 
 
 async def name_foreign(read: Reader, sectors: int) -> Foreign | None:
-    """Return what `sectors` 512-byte sectors hold that no server claims, None if nobody can tell.
+    """Return what `sectors` 512-byte sectors hold that no server claims, None if it is not known.
 
     `read(sector, count)` returns some of them, 128 at most at once, or raises ReadError.
     """
@@ -60,7 +60,7 @@ async def _read(read: Reader, start: int, count: int) -> bytes:
 
 
 def identify(first: bytes, last: bytes, sectors: int) -> Foreign | None:
-    """Return what `sectors` sectors that begin with `first` and end with `last` hold; never fails."""
+    """Return the format of `sectors` sectors that begin with `first` and end with `last`; never fails."""
     for formats in (DISK_IMAGES, PACKED, MANAGERS, FILE_SYSTEMS, FILES):
         for row in formats:
             if _has(first, row):
@@ -189,7 +189,7 @@ def _by_size(first: bytes, sectors: int) -> Foreign | None:
     return Foreign("dos", f"{text} (no BIOS parameter block), which no server reads", hint)
 
 
-# What is known by its end: containers with a trailer, older versions of Linux RAID.
+# Formats known by their end: containers with a trailer, older versions of Linux RAID.
 
 _RAID: Final = 0xA92B_4EFC
 

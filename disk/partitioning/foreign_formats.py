@@ -1,7 +1,7 @@
-"""Formats that nothing here reads, and the bytes by which each is known.
+"""Formats that are not read here, and the bytes by which each is recognised.
 
-A row is known if all of its bytes are where it says.  The kinds of file systems are those that blkid prints.  Sources
-are the formats' own documents and, for file systems and volume managers, what the Linux kernel writes.
+A row matches if all of its bytes are at their offsets.  The kinds of file systems are those that blkid prints.  Sources
+are the formats' own documents and, for file systems and volume managers, the data that the Linux kernel writes.
 """
 
 from typing import Final, NamedTuple
@@ -9,11 +9,11 @@ from typing import Final, NamedTuple
 from callgate.disk.media.containers import magic
 from callgate.kernel.abi.disks.volumes import BITLOCKER_NAME, NTFS_NAME, OEM_NAME_OFFSET, REFS_NAME
 
-Bytes = tuple[int, bytes]  # offset, and what is there
+Bytes = tuple[int, bytes]  # offset, and the bytes there
 
 
 class Format(NamedTuple):
-    """A format: short name, name for people, what to do about it, where which bytes are."""
+    """A format: short name, description, remedy, and its bytes by offset."""
 
     kind: str
     text: str

@@ -40,7 +40,7 @@ async def scan_gpt(read: Reader, layout: DiskLayout, sector_count: int) -> bool:
 
 
 async def read_copy(read: Reader, layout: DiskLayout, lba: int, unit: int, sector_count: int) -> str | None:
-    """Read the copy of the table whose header is at logical sector `lba`; return what is wrong with it."""
+    """Read the copy of the table whose header is at logical sector `lba`; return its fault."""
     header = await read_sectors(read, lba * unit, 1)
     signature, _, size, checksum, _, own = HEADER.unpack_from(header)[:6]
     table, count, span, entries_checksum = HEADER.unpack_from(header)[10:]

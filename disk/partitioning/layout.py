@@ -1,4 +1,4 @@
-"""What a partition scan finds: partitions, and what is wrong with the table they come from.
+"""The result of a partition scan: partitions, and faults of the table that they come from.
 
 Nothing here does I/O: readers are coroutines, so that the kernel can read through its driver and tools
 straight from a file.
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from callgate.kernel.common.coroutines import run_at_once
 
 SECTOR = 512
-READ_SECTORS = 128  # most sectors that are asked for at once
+READ_SECTORS = 128  # most sectors of one read
 
 Reader = Callable[[int, int], Awaitable[bytes]]
 T = TypeVar("T")
@@ -34,13 +34,13 @@ class Partition:
 
     @property
     def end(self) -> int:
-        """The sector behind the last one."""
+        """The sector after the last one."""
         return self.start + self.sectors
 
 
 @dataclass(slots=True)
 class DiskLayout:
-    """What a disk holds: scheme "none", "mbr" or "gpt", usable partitions, and what is wrong.
+    """The layout of a disk: scheme "none", "mbr" or "gpt", usable partitions, and problems.
 
     `otherwise` is the other way to read sector 0, if there is one, for when no partition can be mounted.  Its first
     problem says so.
@@ -52,7 +52,7 @@ class DiskLayout:
     otherwise: "DiskLayout | None" = None
 
     def add(self, partition: Partition, sector_count: int, place: str) -> None:
-        """Keep a partition if it is usable, else say what is wrong with it."""
+        """Keep a partition if it is usable, else note its problem."""
         where = f"{place}: partition {partition.number} (sectors {partition.start} to {partition.end - 1})"
         if partition.sectors <= 0 or partition.start == 0:
             self.problems.append(f"{place}: partition {partition.number} is empty or starts at sector 0")
@@ -74,7 +74,7 @@ class DiskLayout:
 
 
 async def read_sectors(read: Reader, lba: int, count: int) -> bytes:
-    """Read any number of sectors, a limited number at a time; ReadError if they come out short."""
+    """Read any number of sectors, a limited number at a time; ReadError if too few are returned."""
     parts = []
     for start in range(lba, lba + count, READ_SECTORS):
         step = min(READ_SECTORS, lba + count - start)

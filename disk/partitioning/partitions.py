@@ -1,7 +1,7 @@
 """Partition tables: none, MBR with extended partitions, GPT (UEFI 2.10, chapter 5).
 
-A partition that lies outside the disk, or over another one, is reported and left out; of one that passes the end of the
-disk, what is there is kept, and so are all others.
+A partition that lies outside the disk, or over another one, is reported and left out; one that passes the end of the
+disk is kept up to there, and so are all others.
 """
 
 from collections.abc import Awaitable, Callable
@@ -62,7 +62,7 @@ async def scan(read: Reader, sector_count: int, judge: Judge) -> DiskLayout:
     `judge(partition)` says what file system begins there, None if no server knows it.  Sector 0 may be a partition
     table, a volume's boot sector, or both, the older one left over: see `settle`.
 
-    ReadError, and whatever else the reader raises, comes out only if sector 0 cannot be read; a ReadError
+    ReadError, and any other exception of the reader, is passed on only if sector 0 cannot be read; a ReadError
     further on becomes a problem in the layout.
     """
     first = await read_sectors(read, 0, 1)
@@ -91,11 +91,11 @@ async def scan(read: Reader, sector_count: int, judge: Judge) -> DiskLayout:
 async def settle(
     read: Reader, judge: Judge, layout: DiskLayout, entries: list[Entry], whole: Partition, kind: str
 ) -> DiskLayout:
-    """Decide between the partitions of a table and a volume that covers the disk, of which both are there.
+    """Decide between the partitions of a table and a volume that covers the disk, if a disk has both.
 
     The table's count if a server knows one of them, and the volume's boot sector is left over from before the disk was
     divided.  An ISO 9660 volume whose descriptor lies within a partition is an image that boots from USB sticks as
-    well: its partitions lie over the volume.  What has lost is the winner's `otherwise`.
+    well: its partitions lie over the volume.  The loser is the winner's `otherwise`.
     """
     volume = DiskLayout("none", [whole])
     table_instead = "the volume that covers the disk cannot be mounted: the partitions are tried"
@@ -122,7 +122,7 @@ async def judged(judge: Judge, partition: Partition) -> str | None:
     try:
         return await judge(partition)
     except ReadError:
-        return None  # who mounts it will say so
+        return None  # reported when it is mounted
 
 
 async def scan_table(read: Reader, entries: list[Entry], sector_count: int) -> DiskLayout:
@@ -138,7 +138,7 @@ async def scan_table(read: Reader, entries: list[Entry], sector_count: int) -> D
 
 
 async def scan_mbr(read: Reader, layout: DiskLayout, entries: list[Entry], sector_count: int) -> None:
-    """Add the partitions of a master boot record: the primary ones first, then what extended ones hold."""
+    """Add the partitions of a master boot record: the primary ones first, then the logical ones."""
     extended = []
     for number, (status, kind, start, sectors) in enumerate(entries, 1):
         if kind in (0, PROTECTIVE):
@@ -183,7 +183,7 @@ def covers_descriptor(entries: list[Entry], layout: DiskLayout) -> bool:
 
 
 def is_code(entry: Entry, sector_count: int) -> bool:
-    """Whether what stands where a boot sector may have a partition's entry is something else."""
+    """Whether the bytes at the place of a partition's entry in a boot sector are something else."""
     status, _, start, sectors = entry
     return status not in (0, ACTIVE) and not 0 < start < start + sectors <= sector_count
 
@@ -233,7 +233,7 @@ async def scan_extended(read: Reader, layout: DiskLayout, logical: int, extended
 
 
 def add_logical(layout: DiskLayout, partition: Partition, record: int, extended: Extended) -> None:
-    """Keep a logical partition if it lies behind its record; one that leaves the extended partition is reported."""
+    """Keep a logical partition if it lies after its record; one that leaves the extended partition is reported."""
     place = f"sector {record}"
     if partition.start == record:
         layout.problems.append(f"{place}: partition {partition.number} contains the record that describes it")

@@ -1,8 +1,8 @@
-"""Policy that awaits mechanism: `await routine("block", eax=reason)`.
+"""Policy that awaits routines of the kernel: `await routine("block", eax=reason)`.
 
-A host call may be answered by a coroutine.  What it awaits is a routine of the kernel, by name; the
-stub that made the host call runs it as ordinary code of its thread and reports back with RESUME
-(asm/kernel/entry/policy.asm).  Coroutines of one thread nest: a routine may fault, and the fault's handler may
+A host call may be answered by a coroutine.  It awaits routines of the kernel by name; the stub that made the host call
+runs each as ordinary code of its thread and reports back with RESUME (asm/kernel/entry/policy.asm).  Coroutines of one
+thread nest: a routine may fault, and the fault's handler may be a coroutine too.  A coroutine lives only while its
 be a coroutine too.  A coroutine lives only while its request is being worked on.  One that has nothing to do after
 its last routine returns it (`RoutineCall`) instead of awaiting it, and has ended when the routine runs: no RESUME.
 """
@@ -25,7 +25,7 @@ CARRY = 1
 
 @dataclass(slots=True)
 class RoutineCall:
-    """A routine that a coroutine awaits, or ends with: its name and the registers it gets."""
+    """A routine that a coroutine awaits, or ends with: its name and its registers at entry."""
 
     name: str
     eax: int = 0
@@ -38,7 +38,7 @@ class RoutineCall:
 
 @dataclass(slots=True)
 class RoutineResult:
-    """What a routine left in the registers."""
+    """The registers as a routine has left them."""
 
     eax: int
     ebx: int
@@ -50,7 +50,7 @@ class RoutineResult:
 
     @property
     def failed(self) -> bool:
-        """CF: what most routines report failure with."""
+        """CF, by which most routines report failure."""
         return bool(self.eflags & CARRY)
 
 
@@ -61,7 +61,7 @@ Policy = Coroutine[Any, Any, RoutineCall | None]
 def routine(
     name: str, *, eax: int = 0, ebx: int = 0, ecx: int = 0, edx: int = 0, esi: int = 0, edi: int = 0
 ) -> Generator[RoutineCall, RoutineResult, RoutineResult]:
-    """Run the kernel routine `name` with these registers on the current thread; return what it left."""
+    """Run the kernel routine `name` with these registers on the current thread; return the registers afterwards."""
     result = yield RoutineCall(name, eax, ebx, ecx, edx, esi, edi)
     return result
 
@@ -89,12 +89,12 @@ class Coroutines:
         return sum(len(stack) for stack in self.stacks.values())
 
     def close(self) -> None:
-        """End every coroutine where it stands, while there still is a machine to which it may do so."""
+        """End every coroutine where it stands, while the machine on which its `finally` acts still exists."""
         for stack in self.stacks.values():
             for policy in reversed(stack):
                 closed = False
                 while not closed:
-                    with suppress(RuntimeError):  # it awaits something on its way out, in a `finally`
+                    with suppress(RuntimeError):  # it awaits a routine while it ends, in a `finally`
                         policy.close()
                         closed = True
         self.stacks.clear()

@@ -1,4 +1,4 @@
-"""What policy raises when it refuses a call: an error code for the caller, words for the log.
+"""The errors by which policy refuses a call: an error code for the caller, a text for the log.
 
 The class says whose fault it is, so that whoever catches an error decides by its class and compares no codes:
 
@@ -94,7 +94,7 @@ class GivenUp(PolicyError):
 
 
 class Overdue(GivenUp):
-    """A server has not answered in the time that was set for it."""
+    """A server has not answered before its deadline."""
 
     def __init__(self) -> None:
         super().__init__(ErrorCode.INTERRUPTED, "no answer in time")

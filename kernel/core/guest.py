@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Guest:
-    """One machine with the kernel image in it.  Every manager gets it; it knows none of them."""
+    """One machine with the kernel image in it.  Every manager is given it; it knows none of them."""
 
     def __init__(self, machine: Machine, image: Program) -> None:
         self.machine = machine
@@ -44,7 +44,7 @@ class Guest:
         return self.image.address(name) - KERNEL_BASE
 
     def flush_tlb(self) -> None:
-        """Forget every translation, after policy took a mapping away."""
+        """Flush all translations, after policy has removed a mapping."""
         self.machine.flush_tlb()
         self.machine.ledger.extra["tlb_invalidations"] += 1
 
@@ -53,6 +53,6 @@ class Guest:
         self.machine.ledger.extra["pte_writes"] += number
 
     def release(self) -> None:
-        """Let go of the views of guest memory, so that it can be unmapped."""
+        """Release the views of guest memory, so that it can be unmapped."""
         self.words.release()
         self.quads.release()

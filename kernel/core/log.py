@@ -1,14 +1,13 @@
-r"""The log: lines for people, and a rate limit on what ring 3 can have written to it.
+r"""The log: lines for people, and a rate limit on lines that ring 3 causes.
 
-What nobody may miss is *urgent*: a program's fault, the end of a server.  It is told apart, so that whoever does not
-want to hear how the system boots still hears of that.
+A program's fault and the end of a server are *urgent*: they are shown even to a user who does not want the boot log.
 
-What a program or a server causes names it as the source.  A source has LOG_BURST lines at once and
-LOG_LINES_PER_SECOND of virtual time after that; what is more is left out and counted, and the count is written as soon
-as the source may say something again.  What the kernel has to say of itself has no limit: it cannot be provoked.
+A line that a program or a server causes names it as the source. A source has LOG_BURST lines at once and
+LOG_LINES_PER_SECOND of virtual time after that; further lines are left out and counted, and the count is written as
+soon as the source may write again. The kernel's own lines have no limit: they cannot be provoked.
 
-A line holds what ring 3 and disks have chosen: labels, names, a server's words.  So control characters are written as
-`\x0a`, and nobody can begin a line that looks like somebody else's, or have a terminal do anything.
+A line holds text from ring 3 and disks: labels, names, a server's messages. So control characters are written as
+`\x0a`: no such text can begin a line that looks like another source's, or control a terminal.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import Endpoints, EndpointState, Process
 
 LINE: Final = 1_000_000_000 // LOG_LINES_PER_SECOND  # nanoseconds of virtual time that a line costs
-# C0, DEL and C1, what ends a line elsewhere, and what has text drawn in another order (Unicode 15, chapter 23).
+# C0, DEL and C1, other characters that end a line, and those that change the order of text (Unicode 15, chapter 23).
 CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-SOURCES: Final = 256  # that are remembered; the oldest of more are forgotten, and so is what they have left out
+SOURCES: Final = 256  # that are remembered; older ones are forgotten, with their counts of lines left out
 
 
 @dataclass(slots=True)
@@ -34,7 +33,7 @@ class Source:
 
     paid: int = 0
     left_out: int = 0
-    urgent: bool = False  # some of what is left out was
+    urgent: bool = False  # some of the lines left out were
 
 
 @dataclass(slots=True)
@@ -45,7 +44,7 @@ class LogState:
 
 
 class Log:
-    """What `kernel.log` is."""
+    """The type of `kernel.log`."""
 
     def __init__(
         self,
@@ -55,7 +54,7 @@ class Log:
         write: Callable[[str], None],
         write_urgent: Callable[[str], None] | None = None,
     ) -> None:
-        """Write what is urgent with a function of its own, if there is one."""
+        """Write urgent lines with a function of their own, if there is one."""
         self.state = state
         self.guest = guest
         self.endpoints = endpoints
@@ -63,11 +62,11 @@ class Log:
         self.write_urgent = write_urgent or write
 
     def __call__(self, text: str | Sequence[str], source: Process | EndpointState | None = None) -> None:
-        """Write one line, or several: the kernel's own, or such as a program or a server causes."""
+        """Write one line, or several: the kernel's own, or those that a program or a server causes."""
         self._say(text, source, urgent=False)
 
     def urgent(self, text: str | Sequence[str], source: Process | EndpointState | None = None) -> None:
-        """Write what is to be seen even if the boot log is not."""
+        """Write a line that is shown even if the boot log is not."""
         self._say(text, source, urgent=True)
 
     def _say(self, text: str | Sequence[str], source: Process | EndpointState | None, *, urgent: bool) -> None:
@@ -84,7 +83,7 @@ class Log:
         return self._pays(name_of(self.endpoints, source), lines, urgent)
 
     def finish(self) -> None:
-        """Say of every source what is left out: the system ends."""
+        """Write the count of lines left out for every source: the system ends."""
         for name, source in self.state.sources.items():
             self._write_count(name, source)
 
@@ -104,7 +103,7 @@ class Log:
         return True
 
     def _write_counts(self, now: int) -> None:
-        """Write the counts of the sources that may say something again."""
+        """Write the counts of the sources that may write again."""
         for name, source in self.state.sources.items():
             if source.left_out and source.paid - now < LOG_BURST * LINE:
                 self._write_count(name, source)
@@ -126,7 +125,7 @@ def _escape(code: int) -> str:
 
 
 def name_of(endpoints: Endpoints, source: Process | EndpointState) -> str:
-    """Return what a source is called in the log: a volume, or the program that a family began with."""
+    """Return the name of a source in the log: a volume, or the program that a family began with."""
     if isinstance(source, Process):
         endpoint = endpoints.by_number.get(source.endpoint)
         if endpoint is None:

@@ -16,7 +16,7 @@ from callgate.kernel.abi.selectors import GDT_FIRST_LDT
 from callgate.kernel.abi.thread import ThreadState
 from callgate.kernel.core.symbols import SymbolTable
 
-Pin = tuple[str, int, int]  # what a reply or a window holds: ("frame", frame, 0) or ("block", disk, block)
+Pin = tuple[str, int, int]  # one thing that a reply or a window holds: ("frame", frame, 0) or ("block", disk, block)
 
 RELEASES = 0  # among threads that wait for a slot: the queue of deferred releases
 
@@ -28,7 +28,7 @@ PRIORITY_KERNEL = 16
 
 @dataclass(slots=True, eq=False)
 class Thread:
-    """A thread: its control block in guest memory, and what only policy needs."""
+    """A thread: its control block in guest memory, and data for policy alone."""
 
     number: int
     selector: int
@@ -54,7 +54,7 @@ class Thread:
 
 
 class WindowKind(StrEnum):
-    """What a window shows: memory of the process, data of a file, a directory, blocks of a server's disk."""
+    """The kinds of windows: memory of the process, data of a file, a directory, blocks of a server's disk."""
 
     HEAP = "heap"
     FILE = "file"
@@ -71,7 +71,7 @@ class Window:
     kind: WindowKind
     owner: int = 0
     private: list[int] = field(default_factory=list)  # frames to free with the window
-    pins: list[tuple[str, int, int]] = field(default_factory=list)  # what its other frames are held by
+    pins: list[tuple[str, int, int]] = field(default_factory=list)  # the pins that hold its other frames
 
 
 @dataclass(slots=True, eq=False)
@@ -99,7 +99,7 @@ class Process:
     dying: bool = False
     directory: bytes = b""  # where its relative paths begin; without one it has none
     waiter: int = 0  # selector of the thread that waits for the end
-    file_handler: tuple[int, int, int] = (0, 0, 0)  # where code from … to … goes on whose touch of a file fails
+    file_handler: tuple[int, int, int] = (0, 0, 0)  # where code in [begin, end) resumes after a failed access to a file
 
     def __repr__(self) -> str:
         return f"<process {self.number} {self.name!r}, {len(self.threads)} threads>"
@@ -107,18 +107,18 @@ class Process:
 
 @dataclass(slots=True)
 class ReleaseQueue:
-    """What a server holds for nobody any more and has not been told of yet: (operation, number), oldest first."""
+    """Resources of a server no longer used, of which it has not been told yet: (operation, number), oldest first."""
 
     entries: deque[tuple[int, int]] = field(default_factory=deque)
     busy: bool = False  # the oldest one waits for a slot, has one, or is with the server: one at a time
     slot: int = -1  # the one that it has been given and that has not been posted yet
-    waiters: list[int] = field(default_factory=list)  # selectors of threads that wait until all is said
+    waiters: list[int] = field(default_factory=list)  # selectors of threads that wait until all have been sent
     behind: list[int] = field(default_factory=list)  # selectors of threads that wait until half of the limit is left
 
 
 @dataclass(slots=True, eq=False)
 class EndpointState:
-    """What policy knows of an endpoint, where a server takes requests, beside its block in guest memory."""
+    """Policy's record of an endpoint, where a server takes requests, beside its block in guest memory."""
 
     number: int
     block: int  # physical address of the Endpoint page
@@ -127,33 +127,33 @@ class EndpointState:
     start: int  # first sector on the disk
     sectors: int
     name: str  # d0p1, rom
-    mounting: bool = False  # its server has not said yet that it serves; nobody is told of it
+    mounting: bool = False  # its server does not serve yet; it is not listed
     hidden: bool = False  # no top-level directory (a server that only tests and benchmarks talk to)
     file_system: str = ""
     entry: int = 0  # where its first thread starts
     waiters: deque[int] = field(default_factory=deque)  # selectors of threads that wait for a slot, or RELEASES
     frames: dict[int, int] = field(default_factory=dict)  # slot -> frame of its message page
-    pins: dict[int, list[tuple[str, int, int]]] = field(default_factory=dict)  # slot -> what its reply holds
+    pins: dict[int, list[tuple[str, int, int]]] = field(default_factory=dict)  # slot -> the pins that its reply holds
     releases: ReleaseQueue = field(default_factory=ReleaseQueue)
     held: int = 0  # open files, locks and spans that the server holds for us, given back or not
     servers: list[int] = field(default_factory=list)  # selectors of the server threads
     locked_blocks: int = 0  # by LOCK_BLOCKS
     dead: bool = False
     swept: bool = False  # dead, and no thread of its server is left
-    error: ErrorCode = ErrorCode.OK  # what its requests get once it is dead
+    error: ErrorCode = ErrorCode.OK  # the error of its requests once it is dead
     reason: str = ""
 
 
 @dataclass(slots=True)
 class OpenFile:
-    """A file that one process has open: its window, and how the process moves through it."""
+    """A file that one process has open: its window, and how the process reads it."""
 
     object: int
     window: int  # address
     page: int  # address of the FilePage in the process
-    writable: bool = False  # whole pages are mapped to be written
+    writable: bool = False  # whole pages are mapped writable
     position: int = 0  # of the file, at the beginning of the window; a multiple of 4096
-    expected: int = 0  # where a sequential reader goes on
+    expected: int = 0  # where a sequential reader continues
     ahead: int = 1  # spans to have posted before they are needed
 
 
@@ -185,7 +185,7 @@ class DirectoryLock:
 
 @dataclass(slots=True)
 class Tasks:
-    """Threads and processes, and what their numbers, selectors and stacks are taken from."""
+    """Threads and processes, and the pools of their numbers, selectors and stacks."""
 
     threads: dict[int, Thread] = field(default_factory=dict)  # by selector
     processes: dict[int, Process] = field(default_factory=dict)  # by number

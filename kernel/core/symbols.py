@@ -1,8 +1,8 @@
 """Names for addresses of a program, from the symbol table of its ELF file (System V gABI chapter 4, "Symbol Table").
 
-Of a program's file only the tables are kept, and once for all processes that were loaded from the same ones.  They
-are looked through when a fault is reported.  Programs come from disks, so tables may be anything: one that is too
-large, or damaged, gives no names, and a name that is too long is cut.
+Of a program's file only the tables are kept, and once for all processes that were loaded from the same ones.  They are
+searched when a fault is reported.  Programs come from disks, so tables may be anything: one that is too large, or
+damaged, gives no names, and a name that is too long is cut.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from callgate.asm.assembler.output.elf import (
 )
 from callgate.kernel.abi.limits import SYMBOL_NAME_BYTES, SYMBOL_NAMES_BYTES, SYMBOLS
 
-SECTIONS: Final = 256  # most sections of a file that is looked at
+SECTIONS: Final = 256  # most sections of a file that is read
 NAMED = (STT_NOTYPE, STT_OBJECT, STT_FUNC)
 
 
 @dataclass(frozen=True, slots=True)
 class SymbolTable:
-    """What a fault report needs of a program's file: bounded by SYMBOLS, SYMBOL_NAMES_BYTES and SECTIONS."""
+    """The parts of a program's file that a fault report needs: bounded by SYMBOLS, SYMBOL_NAMES_BYTES and SECTIONS."""
 
     sections: tuple[tuple[int, int], ...]  # (address, bytes) by section number
     symbols: bytes
@@ -37,7 +37,7 @@ class SymbolTable:
 
 
 def share(image: bytes, known: Iterable[SymbolTable | None]) -> SymbolTable | None:
-    """Return the table of a program's file, the one that is known already if it is the same."""
+    """Return the table of a program's file, the one already known if it is the same."""
     table = table_of(image)
     return next((other for other in known if other == table), table)
 
@@ -71,7 +71,7 @@ def symbol_at(image: bytes, address: int) -> str:
 
 
 def symbol_of(table: SymbolTable | None, address: int) -> str:
-    """Return what `symbol_at` does, of a file whose table is in hand."""
+    """Do what `symbol_at` does, with a table."""
     section = None if table is None else section_of(table, address)
     if table is None or section is None:
         return ""

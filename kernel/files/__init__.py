@@ -1,4 +1,4 @@
 """Paths, directories, open files, and reading at a position.
 
-Rule: this room decides what a process has open and what it may do with it; it does not know `servers`.
+Rule: this room decides which files a process has open and what it may do with them; it does not know `servers`.
 """

@@ -1,7 +1,7 @@
 """Locked directories: the server's pages, mapped read-only into the processes that read them.
 
-A version of a directory stays locked at its server while anybody has it locked here, and some while after: to
-list it again takes no request, as long as the version stands.  A server that publishes another version says so
+A version of a directory stays locked at its server while a process has it locked here, and for a while after: listing
+it again takes no request, as long as the version is current. A server that publishes another version reports it
 (DIRECTORY_CHANGED).  The root directory has no server: policy writes its page, one entry a volume.
 """
 
@@ -65,7 +65,7 @@ class Directories:
         else:
             version = await self._version(endpoint, rest, path_address + len(path) - len(rest))
             try:
-                self.shares.check_lock(process)  # other threads have locked some meanwhile
+                self.shares.check_lock(process)  # other threads may have locked some meanwhile
                 lock = self._show(process, version)
             except PolicyError:
                 if not version.users and not version.current:
@@ -91,7 +91,7 @@ class Directories:
         return target
 
     def unlock(self, process: Process, number: int) -> None:
-        """Unmap a locked directory; a version that nobody needs any more is given back."""
+        """Unmap a locked directory; a version that is no longer needed is given back."""
         lock = process.locks.pop(number, None)
         if lock is None:
             raise CallerError(ErrorCode.BAD_HANDLE)
@@ -108,13 +108,13 @@ class Directories:
             self.unlock(process, number)
 
     def changed(self, endpoint: EndpointState, number: int) -> None:
-        """DIRECTORY_CHANGED: a version of a directory is current no more."""
+        """DIRECTORY_CHANGED: a version of a directory is no longer current."""
         for version in list(self.state.versions.values()):
             if version.server is endpoint and version.version == number:
                 self._retire(version)
 
     def endpoint_died(self, endpoint: EndpointState, _code: ErrorCode) -> None:
-        """The server of a volume is gone: nothing of it is current; who has it locked keeps it."""
+        """The server of a volume is gone: none of its versions is current; processes keep those they have locked."""
         for version in list(self.state.versions.values()):
             if version.server is endpoint:
                 self._retire(version)
@@ -147,7 +147,7 @@ class Directories:
             self._drop(version)
             raise ServerFault(ErrorCode.BAD_REPLY)
         if key in versions or endpoint.dead or not version.version:
-            # Another thread was faster, the server died meanwhile, or does not stand by it (version 0): this one
+            # Another thread was faster, the server died meanwhile, or does not vouch for it (version 0): this one
             # lives as long as its lock.
             version.current = False
         else:

@@ -1,7 +1,7 @@
 """Open files: the handles of processes.
 
-A process has a handle, a window on the file's data and the file's page (`kernel/abi/file.py`), from which it reads
-without a system call what is in memory.
+A process has a handle, a window on the file's data and the file's page (`kernel/abi/file.py`), from which it reads data
+in memory without a system call.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Files:
         self.shares.check_file(process)
         file = await self.opening.open_object(endpoint, (path_address + len(path) - len(rest), len(rest)))
         try:
-            self.shares.check_file(process)  # other threads have opened files meanwhile
+            self.shares.check_file(process)  # other threads may have opened files meanwhile
             if writable and file.attributes & FileAttributes.READ_ONLY:
                 raise CallerError(ErrorCode.READ_ONLY)
             if writable and not self.scratch():
@@ -75,7 +75,7 @@ class Files:
         return handle, opened, file
 
     def close(self, process: Process, handle: int) -> None:
-        """Close a handle; with the last one of the file its object goes and the server forgets it."""
+        """Close a handle; with the last one of the file its object is removed and the server is told to close it."""
         opened = opened_file(process, handle)
         del process.files[handle]
         file = self.state.objects[opened.object]

@@ -20,7 +20,7 @@ from callgate.kernel.tasks.shares import Shares
 
 
 class FileOpening:
-    """OPEN, as far as servers are concerned."""
+    """The part of OPEN that concerns servers."""
 
     def __init__(self, state: FilesState, requests: Requests, shares: Shares, fetching: Fetching) -> None:
         self.state = state
@@ -82,7 +82,7 @@ class FileOpening:
                     self.fetching.completion.fail(file, span, error_of_code(code))
                 elif span in file.spans:
                     self.letting_go.release(file, span)
-            if file.number in self.state.objects:  # else it was being closed, and has gone with its last span
+            if file.number in self.state.objects:  # else it was being closed, and was removed with its last span
                 publish(self.letting_go.guest.ram, file)
 
     async def read_all(self, endpoint: EndpointState, path: tuple[int, int], limit: int, parent: int) -> bytes:

@@ -9,7 +9,7 @@ from callgate.kernel.storage.disks import place_of
 
 
 def absolute(directory: bytes, path: bytes) -> bytes:
-    """Return a path that begins at a directory: no `.` is left in it, and `..` has taken the name before it away."""
+    """Return a path that begins at a directory: `.` is left out, and `..` removes the name before it."""
     names: list[bytes] = []
     for name in (directory + b"/" + path).split(b"/"):
         if name == b"..":

@@ -1,8 +1,8 @@
-"""Reading: MAP_FILE and page faults in windows, which have file data mapped and what comes next asked for.
+"""Reading: MAP_FILE and page faults in windows, which map file data and read ahead.
 
-Pages of a span that is READY are mapped all at once, when the first of them is touched or asked for: that page
-fault is what tells the kernel how a reader moves on, so it is also where the next ranges are asked for.  What has not
-been accessed for a while is unmapped (kernel/file_data/ageing.py).
+Pages of a span that is READY are mapped all at once, when the first of them is touched or requested: that page fault
+shows the kernel how a reader moves on, so the next ranges are requested there too. Data that have not been accessed for
+a while are unmapped (kernel/file_data/ageing.py).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from callgate.kernel.storage.cache import Cache
 from callgate.kernel.tasks.shares import Shares
 
 AHEAD_LIMIT = 8  # spans ahead of a sequential reader, 506 pages each
-TOUCH_BYTES = 16 * PAGE_SIZE  # asked for, at least, when a reader jumps about
+TOUCH_BYTES = 16 * PAGE_SIZE  # requested, at least, for a random reader
 CROWDED = FILE_AREAS - 2 * FILE_WINDOW_BYTES // SPAN_BYTES  # areas; only gaps that one request cannot fill add more
 
 
 class Reading:
-    """How data come into windows."""
+    """Brings data into windows."""
 
     def __init__(
         self, state: FilesState, cache: Cache, shares: Shares, fetching: Fetching, mapping: FileMapping
@@ -39,7 +39,7 @@ class Reading:
         self.mapping = mapping
 
     async def touch(self, process: Process, opened: OpenFile, file: FileObject, position: int, wanted: int) -> Span:
-        """Have the data at `position` mapped; wait for it if need be; ask for what comes next."""
+        """Map the data at `position`, waiting for them if need be; request the next ones."""
         sequential = position == opened.expected or self._within(file, opened.expected, position)
         span = await self.fetching.obtain(file, position, wanted)
         if not any(opened is other for other in process.files.values()):
@@ -72,16 +72,16 @@ class Reading:
                 try:
                     following = await fetching.post(file, at, FILE_WINDOW_BYTES)
                 except PolicyError:
-                    return  # whoever needs it will hear why
+                    return  # a reader that needs it will have the error
             at = following.end
 
     def _room_for(self, size: int) -> bool:
-        """Whether the cache has room for one more span without taking from those in use."""
+        """Whether the cache has room for one more span without evicting those in use."""
         wanted = min(-(-size // PAGE_SIZE), self.cache.most)
         return self.cache.high.available >= wanted or self.cache.unlocked >= wanted
 
     def _make_room(self, process: Process, opened: OpenFile, file: FileObject, span: Span) -> None:
-        """Let go of idle data if spans are mapped as often as they may be; NO_MEMORY if there are none.
+        """Release idle data if spans are mapped as often as they may be; NO_MEMORY if there are none.
 
         Or if the process must not have the page tables that a span needs in its window.
         """
@@ -101,7 +101,7 @@ class Reading:
     async def map(self, process: Process, handle: int, position: int, wanted: int) -> tuple[int, int, int]:
         """Return (address, bytes) of file data at `position`, and the FilePage's sequence that vouches for it.
 
-        (0, 0, FILE_SEQUENCE_NONE) at or behind the end.
+        (0, 0, FILE_SEQUENCE_NONE) at or after the end.
         """
         opened = opened_file(process, handle)
         file = self.state.objects[opened.object]
@@ -113,19 +113,19 @@ class Reading:
             if not shows(opened, file, position):
                 mapping.move(process, opened, file, position)
             span = await self.touch(process, opened, file, position, self._ask(opened, file, position, wanted))
-            # The first data tell where pages begin, and another thread may have moved the window; what comes next may
+            # The first data show where pages begin, and another thread may have moved the window; reading ahead may
             # have taken over a page that was not complete (`FilePages.begin`).
             if shows(opened, file, position) and position < span.end:
                 break
         end = min(span.end, opened.position + FILE_WINDOW_BYTES - (file.shift or 0))
-        stands = span in file.spans  # it may have been let go of while what comes next was asked for
+        stands = span in file.spans  # it may have been released while the next data were requested
         sequence = sequence_of(self.mapping.guest.ram, file) if stands else FILE_SEQUENCE_NONE
         return position_address(opened, file, position), end - position, sequence
 
     async def fault(self, process: Process, address: int) -> bool:
-        """A page of a file window has been touched that is not there: get it.  False if there is no such file.
+        """Map a page of a file window that has been touched and is not mapped. False if there is no such file.
 
-        PolicyError if the data cannot be had.
+        PolicyError if the data are not available.
         """
         found = self.at(process, address)
         if found is None:
@@ -151,9 +151,9 @@ class Reading:
         return None
 
     def _ask(self, opened: OpenFile, file: FileObject, position: int, wanted: int) -> int:
-        """Return how much to ask for: all that one request brings while the reader moves on in order.
+        """Return how many bytes to request: all that one request brings while the reader moves on in order.
 
-        And all up to what is there already when the file's page has hardly room for another area.
+        And all up to the next span in memory when the file's page has hardly room for another area.
         """
         if len(file.areas()) >= CROWDED:
             return max(wanted, file.next_start(position) - position)

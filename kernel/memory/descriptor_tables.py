@@ -1,7 +1,7 @@
 """The GDT as policy fills it: a selector each for threads, LDTs, endpoints and message pages.
 
-The encoding of descriptors is the machine's (`machine.cpu.descriptors`); whose entry is which is decided in
-`abi.selectors` and by the managers.
+The encoding of descriptors is the machine's (`machine.cpu.descriptors`); `abi.selectors` and the managers decide which
+entry is whose.
 """
 
 from callgate.kernel.abi import selectors
@@ -23,7 +23,7 @@ class GlobalTable:
     """The GDT in guest memory."""
 
     def __init__(self, ram: Ram, physical: int, server_gate: int) -> None:
-        """Take where the table lies, and the linear address of the kernel's routine behind the server gate."""
+        """Take the place of the table, and the linear address of the kernel's routine for the server gate."""
         self.ram = ram
         self.physical = physical
         self.server_gate = server_gate

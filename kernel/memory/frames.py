@@ -1,4 +1,4 @@
-"""Page frames: who owns the 4 KiB pages of low and high memory, and how many hold each.
+"""Page frames: which 4 KiB pages of low and high memory are allocated, and the number of holders of each.
 
 A frame is named by its physical address.  Frames that are mapped in more than one place (a directory
 page of a server in its clients, a block of the disk cache) are counted; the last holder frees them.
@@ -12,7 +12,7 @@ from callgate.kernel.core.errors import Shortage
 
 
 class OutOfMemory(Shortage):
-    """No frame is left: NO_MEMORY for whoever asked, unless somebody on the way can help himself."""
+    """No frame is left. Callers that can free memory catch it; for all others it means NO_MEMORY."""
 
     def __init__(self, code: ErrorCode = ErrorCode.NO_MEMORY, text: str = "") -> None:
         super().__init__(code, text)
@@ -35,7 +35,7 @@ class FramePool:
         self.next = max(self.next, self.start)
 
     def allocate(self) -> int:
-        """Return a frame with one holder; its content is whatever was there.  OutOfMemory if none is left."""
+        """Return a frame with one holder; its content is undefined.  OutOfMemory if none is left."""
         if self.free:
             frame = self.free.pop()
         elif self.next < self.limit:

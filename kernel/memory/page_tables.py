@@ -59,7 +59,7 @@ class PageTables:
         self.quads[frame >> 3 : (frame + PAGE_SIZE) >> 3] = EMPTY
 
     def new_space(self, kernel: KernelSpace) -> tuple[int, list[int]]:
-        """Return the pointers' frame of an empty user space, and all frames that it is made of."""
+        """Return the pointers' frame of an empty user space, and all its frames."""
         pointers, *directories = self.frames.allocate_several(4)
         for frame in (pointers, *directories):
             self.clear(frame)
@@ -111,7 +111,7 @@ class PageTables:
             at += count
 
     def unmap_run(self, pointers: int, linear: int, count: int) -> None:
-        """Take consecutive pages away, mapped or not; the caller sees to the TLB."""
+        """Unmap consecutive pages, mapped or not; the caller flushes the TLB."""
         at = 0
         while at < count:
             address = self.entry_address(pointers, linear + at * PAGE_SIZE)
@@ -124,9 +124,9 @@ class PageTables:
             at += size
 
     def unmap(self, pointers: int, linear: int) -> int:
-        """Take one page away; return the entry as it was (0 if there was none).
+        """Unmap one page; return the entry as it was (0 if there was none).
 
-        The caller sees to the TLB: INVLPG by machine code, or a CR3 load before the space runs again.
+        The caller flushes the TLB: INVLPG by machine code, or a CR3 load before the space runs again.
         """
         address = self.entry_address(pointers, linear)
         if address is None:
@@ -150,8 +150,8 @@ class PageTables:
     def make_kernel_space(self, space: KernelSpace, image: list[tuple[int, int, int]], low_memory: int) -> None:
         """Build the shared directory: all low memory at KERNEL_BASE, the image page by page.
 
-        `image` lists (linear, bytes, flags) of the kernel's sections; what shares a 2 MiB page with
-        them is mapped in 4 KiB pages, everything else in large ones.
+        `image` lists (linear, bytes, flags) of the kernel's sections; memory that shares a 2 MiB page with them is
+        mapped in 4 KiB pages, all the rest in large ones.
         """
         space.directory = self.new_table()
         flags_of: dict[int, int] = {}

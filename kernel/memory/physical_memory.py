@@ -1,4 +1,4 @@
-"""Physical memory as policy gives it out: two pools of frames, the page tables in the lower one, a page of zeros."""
+"""Physical memory as policy allocates it: two pools of frames, the page tables in the lower one, a page of zeros."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from callgate.kernel.memory.page_tables import KernelSpace, PageTables
 
 
 class PhysicalMemory:
-    """Frames below 4 GiB for what the kernel and programs hold, above it for blocks of disks."""
+    """Frames below 4 GiB for the kernel and programs, above it for blocks of disks."""
 
     def __init__(self, guest: Guest, low: FramePool, high: FramePool, space: KernelSpace) -> None:
         self.low = low
@@ -23,7 +23,7 @@ class PhysicalMemory:
         return frame
 
     def zero_frame(self) -> int:
-        """Return the page of zeros that stands for holes of files; nobody may write to it."""
+        """Return the page of zeros that stands for holes of files; it must not be written to."""
         if not self.space.zeros:
             self.space.zeros = self.cleared()
         return self.space.zeros

@@ -1,4 +1,4 @@
-"""Pins: what a reply or a window holds elsewhere, a frame of a server or a block of the disk cache."""
+"""Pins: the resources that a reply or a window holds, a frame of a server or a block of the disk cache."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from callgate.kernel.memory.frames import FramePool
 
 
 class Pins:
-    """Letting go of what pins hold."""
+    """Releases the resources of pins."""
 
     def __init__(self, low: FramePool, unlock: Callable[[list[tuple[int, int]]], None]) -> None:
-        """Take the pool that frames are of, and what unlocks blocks, named by (disk's key, number)."""
+        """Take the pool of the frames, and the function that unlocks blocks, named by (disk's key, number)."""
         self.low = low
         self.unlock = unlock
 
     def release(self, pins: Iterable[Pin]) -> None:
-        """Let go of frames and of blocks of the disk cache."""
+        """Release frames and blocks of the disk cache."""
         for kind, first, second in pins:
             if kind == "frame":
                 self.low.release(first)

@@ -22,7 +22,7 @@ NEEDED_WRITE = NEEDED_READ | layout.PTE_WRITABLE
 
 
 class BadAddress(CallerError):
-    """A process named memory that it may not use so."""
+    """A process named memory that it may not use in this way."""
 
     def __init__(self, address: int, *, write: bool) -> None:
         access = "write" if write else "read"
@@ -46,7 +46,8 @@ class UserMemory:
     ) -> None:
         """`provide` gives the process a page on demand, if it may have one there.
 
-        If its own Python touches its memory, and not the kernel's policy, `touch` hears of each access: how many bytes.
+        If its own Python touches its memory, and not the kernel's policy, `touch` is called for each access with its
+        bytes.
         """
         self.ram = ram
         self.tables = tables
@@ -86,7 +87,7 @@ class UserMemory:
     def _account(self, physical: int, address: int) -> Account | None:
         """Return on whose account a page is touched; None for low memory that is not a hosted server's."""
         if layout.USER_METADATA <= address < layout.USER_METADATA_END:
-            return Account.METADATA  # also of a block that is not all the partition's, and has been copied for it
+            return Account.METADATA  # also for a copied block, of which not all belongs to the partition
         if physical < HIGH_MEMORY:
             return Account.SERVER_MEMORY if self.touch else None
         return Account.SERVER if self.touch else Account.KERNEL

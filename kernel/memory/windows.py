@@ -1,7 +1,7 @@
 """Windows: ranges of user pages that the kernel fills with file data, directories and disk blocks.
 
 A window's pages are mapped read-only and never executable.  What they show is held by pins (frames of a
-server, locked blocks of the cache) and by private frames; closing the window lets go of all of it.
+server, locked blocks of the cache) and by private frames; closing the window releases all of them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from callgate.kernel.memory.pins import Pins
 
 @dataclass(slots=True)
 class Source:
-    """What a window shows, page by page, and what holds it."""
+    """The frames that a window shows, page by page, and their pins."""
 
     frames: list[int]
     pins: list[Pin]
@@ -57,7 +57,7 @@ class Windows:
         return window
 
     def close(self, process: Process, window: Window) -> None:
-        """Unmap a window and let go of what it showed."""
+        """Unmap a window and release what it showed."""
         self.memory.tables.unmap_run(process.pointers, window.address, window.pages)
         self.guest.flush_tlb()
         del process.windows[window.address]
@@ -74,13 +74,13 @@ class Windows:
             self.close(process, window)
 
     def drop(self, source: Source) -> None:
-        """Let go of a source that is not, or no longer, mapped."""
+        """Release a source that is not, or no longer, mapped."""
         self.pins.release(source.pins)
         for frame in source.private:
             self.memory.low.release(frame)
 
     def find(self, process: Process, pages: int, kind: WindowKind) -> int:
-        """First fit in the range of the window's kind, with an unmapped page behind every window."""
+        """First fit in the range of the window's kind, with an unmapped page after every window."""
         start, end = RANGES[kind]
         taken = sorted(
             (window.address, window.pages) for window in process.windows.values() if start <= window.address < end

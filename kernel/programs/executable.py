@@ -41,7 +41,7 @@ class Executable:
 
 
 def parse_elf(image: bytes, *, limit: int = layout.USER_HEAP) -> Executable:
-    """Read an ELF32 executable whose segments all lie below `limit`; NOT_EXECUTABLE names what is wrong."""
+    """Read an ELF32 executable whose segments all lie below `limit`; NOT_EXECUTABLE names the fault."""
     if len(image) < HEADER.size or not image.startswith(MAGIC):
         raise refuse("not an ELF32 file")
     _, kind, machine, _, entry, offset, _, _, _, entry_size, count, *_ = HEADER.unpack_from(image)

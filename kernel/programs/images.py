@@ -29,7 +29,7 @@ def kernel_image() -> Program:
     )
 
 
-#: Programs that are linked elsewhere, so that a probe on one of their addresses hits nobody else.
+#: Programs that are linked elsewhere, so that a probe on one of their addresses hits no other program.
 ORIGINS = {"bench_client": 0x0080_0000, "bench_gate": 0x0090_0000, "bench_read": 0x00A0_0000}
 
 

@@ -1,8 +1,8 @@
-"""Disks that come and go while the system runs.
+"""Disks that are plugged in and removed while the system runs.
 
-A disk is named by its key: place and generation, so that nothing that belonged to the disk that was there before
-can be taken for the one that is there now.  When a disk goes, its volumes die (`EndpointLifetimes.die`): requests fail,
-files become invalid through their pages, windows are emptied, servers end.  When one comes, a kernel thread mounts it.
+A disk is named by its key: place and generation, so that nothing of an earlier disk can be taken for the present one's.
+When a disk is removed, its volumes die (`EndpointLifetimes.die`): requests fail, files become invalid through their
+pages, windows are emptied, servers end.  When one is plugged in, a kernel thread mounts it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class PluggingState:
 
     names: dict[int, str] = field(default_factory=dict)  # place -> d0, d1, …
     mounting: set[int] = field(default_factory=set)  # places whose partition table is being read
-    ready: bool = False  # what was there at boot is being mounted
+    ready: bool = False  # disks present at boot are being mounted
 
 
 class Plugging:
@@ -48,7 +48,7 @@ class Plugging:
         self.log = volumes.log
 
     def name(self, place: int) -> str:
-        """Return the name of a place where disks are: d0, d1, … in the order in which they were first used."""
+        """Return the name of a place of disks: d0, d1, … in the order in which they were first used."""
         names = self.state.names
         if place not in names:
             names[place] = f"d{len(names)}"
@@ -57,7 +57,7 @@ class Plugging:
     # Coming and going.
 
     def host_disk_changed(self, place: int) -> None:
-        """DISK_CHANGED: a disk has come to a place, or has gone from it."""
+        """DISK_CHANGED: a disk has been plugged in at a place, or removed from it."""
         if self.mounting.scheduler.state.current is None:
             return  # found at boot: mounted by the first thread
         present = place in self.disks.present()
@@ -83,15 +83,15 @@ class Plugging:
             self.log(f"{self.name(place)}: removed")
 
     def _mount(self, place: int) -> None:
-        """Have a kernel thread mount what is in a place, unless one is about to."""
+        """Have a kernel thread mount the disk in a place, unless one is about to."""
         state = self.state
         if not state.ready or place in state.mounting:
-            return  # the thread that mounts looks again when it is through
+            return  # the thread that mounts checks again at its end
         if self.mounting.start(Report(place, 0, self.name(place)), self._mount_job):
             state.mounting.add(place)
 
     async def _mount_job(self, report: Report) -> None:
-        """Have the disk in a place mounted; look again whether it is still the same one."""
+        """Have the disk in a place mounted; check afterwards that it is still the same one."""
         done, place = -1, report.place
         while place in self.disks.present() and self.disks.key(place) != done:
             done = self.disks.key(place)
@@ -99,7 +99,7 @@ class Plugging:
         self.state.mounting.discard(place)
 
     def mount_present(self) -> None:
-        """Have mounted what is there at boot; from then on disks may come."""
+        """Mount the disks present at boot; from then on disks may be plugged in."""
         self.state.ready = True
         for place in self.disks.present():
             self._mount(place)

@@ -5,11 +5,11 @@ handler's coroutine up to the gate call that it awaits, leaves the call's regist
 HostedBlock, and returns; the stub makes the call itself and steps again.  The handler sees memory only
 as its process does (`UserMemory`).
 
-A handler that names bad memory, raises, or does not come back kills its server, never the kernel.  One that
-loops meets a limit: on the gate calls of a request, or on the accesses to memory of a step and their bytes.
-Both are counted, and so the same in every run (docs/performance.md says what the largest sound step needs).
-Only Python that computes without touching its process's memory cannot be counted cheaply: it may use so much
-CPU time of the host a step.  That limit is generous, and nothing that finishes is to meet it.
+A handler that names bad memory, raises, or does not return kills its server, never the kernel. One that loops reaches a
+limit: on the gate calls of a request, or on the accesses to memory of a step and their bytes. Both are counted, and so
+the same in every run (docs/performance.md says what the largest sound step needs). Only Python that computes without
+touching its process's memory cannot be counted cheaply: it may use so much CPU time of the host a step.  That limit is
+generous: a handler that finishes does not reach it.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Hosted:
         mounting: Mounting,
         end_server: Callable[[Process, str, Sequence[str]], None],
     ) -> None:
-        """`end_server` ends a server's process: the process, why, and lines of the log that belong to the reason."""
+        """`end_server` ends a server's process: the process, the reason, and further lines of the log."""
         self.servers = servers
         self.guest = guest
         self.processes = processes
@@ -81,7 +81,7 @@ class Hosted:
     def touch(self, size: int) -> None:
         """Count an access of hosted Python to its process's memory; HandlerStuck if it is one too many.
 
-        A handler that swallows that gets it again from each further access.
+        A handler that swallows that meets it again at each further access.
         """
         self.accesses += 1
         self.bytes += size
@@ -110,14 +110,14 @@ class Hosted:
             self._end(thread, str(stuck))
         except KeyboardInterrupt:
             raise  # the user's, not the handler's
-        except BaseException as error:  # noqa: BLE001 - whatever a server raises, SystemExit too, is the server's end
+        except BaseException as error:  # noqa: BLE001 - any exception of a server, SystemExit too, ends the server
             self._end(thread, f"handler raised {describe(error)}", last_frames(error))
         finally:
             self._book(server)
         return HostedGate.DONE
 
     def _book(self, server: HostedServer) -> None:
-        """Book what the server's Python has decompressed."""
+        """Book the bytes that the server's Python has decompressed."""
         self.guest.machine.ledger.extra["inflated_bytes"] += server.inflated
         server.inflated = 0
 
@@ -159,9 +159,9 @@ class Hosted:
             self.mounting.say_of(server.geometry.name, [line], process)
 
     def _end(self, thread: Thread, reason: str, frames: Sequence[str] = ()) -> None:
-        """Kill the server; say why, and where in its code that was."""
+        """Kill the server; log why, and where in its code that was."""
         server = self.servers[thread.process.number]
-        with suppress(Exception):  # a server may have reports of its own, and break in them
+        with suppress(Exception):  # a server may have reports of its own, and raise in making them
             self._log_reports(server, thread.process)
         self.forget(thread)
         self.end_server(thread.process, reason, frames)
@@ -171,7 +171,7 @@ class Hosted:
         del self.steps[thread.selector]
 
     def forget(self, thread: Thread) -> None:
-        """Close the coroutine of a thread that dies; log what it objects to that."""
+        """Close the coroutine of a thread that dies; log an exception that it raises then."""
         objection = self._close(thread.selector)
         if objection:
             self.mounting.log.urgent(
@@ -179,7 +179,7 @@ class Hosted:
             )
 
     def abandon(self) -> None:
-        """Close every coroutine: the requests that they work on will never have been."""
+        """Close every coroutine: their requests are undone."""
         for selector in list(self.running):
             self._close(selector)
 
@@ -195,7 +195,7 @@ class Hosted:
                 running.close()
         except KeyboardInterrupt:
             raise  # the user's, not the handler's
-        except BaseException as error:  # noqa: BLE001 - a handler that objects to its end is ended all the same
+        except BaseException as error:  # noqa: BLE001 - a handler that raises when it is closed is ended all the same
             return type(error).__name__
         return ""
 
@@ -214,8 +214,8 @@ CALL = struct.Struct("<7I")  # gate and six registers, as they lie in the block
 def time_limit(seconds: float) -> Iterator[None]:
     """Raise HandlerStuck in the block when it has used so much CPU time.
 
-    By a signal on the main thread, and again every AGAIN_SECONDS while the handler swallows it; elsewhere, where
-    Python delivers none, a trace function looks at the clock on every line of the handler.
+    By a signal on the main thread, and again every AGAIN_SECONDS while the handler swallows it; elsewhere, where Python
+    delivers none, a trace function reads the clock on every line of the handler.
     """
     if threading.current_thread() is not threading.main_thread():
         with traced_limit(seconds):

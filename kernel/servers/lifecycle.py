@@ -1,4 +1,4 @@
-"""Server processes: what an endpoint's server is made of, and how it is started.
+"""Server processes: the parts of an endpoint's server, and how it is started.
 
 Every server is a ring-3 process with an endpoint block and one thread (more if it starts them); its
 program is the native one of the ROM, or the stub that steps hosted handlers (asm/user/servers/server.asm).
@@ -62,7 +62,7 @@ class Servers:
     ) -> EndpointState:
         """Start a native server; `image` is placed at USER_HEAP, read-only.
 
-        `program` names one of ours, or is what to call `executable`.
+        `program` names one of ours, or is a function that returns the executable.
         """
         process = self.processes.create(name, server=True)
         with self._all_or_nothing(process):
@@ -100,7 +100,7 @@ class Servers:
     def kill(self, process: Process, reason: str, details: Sequence[str] = ()) -> None:
         """End a server process: its requests fail, its volume is gone, other volumes live on.
 
-        `details` are lines of the log that belong to the reason.
+        `details` are further lines of the log.
         """
         endpoint = self.endpoints.by_number[process.endpoint]
         if not endpoint.dead:
@@ -111,7 +111,7 @@ class Servers:
         self.processes.kill(process, KILLED_EXIT_CODE, reason)
 
     def thread_ended(self, thread: Thread, process: Process) -> None:
-        """A server thread has died: without it nobody answers what it was given, so all of them do."""
+        """A server thread has died: its requests would stay unanswered, so the whole server ends."""
         self.kill(process, process.fault or f"thread {thread.number} ended")
         if len(process.threads) == 1:
             self.lifetimes.sweep(self.endpoints.by_number[process.endpoint])
@@ -127,7 +127,7 @@ class Servers:
 
     @contextmanager
     def _all_or_nothing(self, process: Process) -> Iterator[None]:
-        """Take back a server that cannot be started; its number is another volume's, when one is wanted."""
+        """Undo a server that cannot be started; its number can be given to another volume."""
         try:
             yield
         except PolicyError as error:

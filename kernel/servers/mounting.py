@@ -1,8 +1,8 @@
 """Mounting side by side: a kernel thread for each disk and for each volume, a deadline, reports in the order of disks.
 
-No volume waits for another one's server.  What is said of disks and volumes comes in their order as long as the system
-boots: a line of one that is not first waits until those before it have been decided.  The shell does not wait for ever:
-see `settled`.  What comes later is said when it comes.
+No volume waits for another one's server.  While the system boots, log lines of disks and volumes come in their order: a
+line of a later one waits until those before it have been decided. The shell does not wait for ever: see `settled`.
+Later lines come as things happen.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from callgate.kernel.core.records import Process
 from callgate.kernel.tasks.threads import Threads
 
 MOUNT_DEADLINE: Final = 2_000_000_000  # nanoseconds of virtual time that a server has to mount its volume
-GRACE: Final = 20_000_000  # nanoseconds for which a person's shell waits for other volumes when the first one is there
+GRACE: Final = 20_000_000  # ns for which an interactive shell waits for other volumes after the first is mounted
 
 
 @dataclass(slots=True, eq=False)
 class Report:
-    """What is to be said of a disk or volume that is being mounted, in the order of (place, partition)."""
+    """The log lines of a disk or volume that is being mounted, in the order of (place, partition)."""
 
     place: int
     partition: int  # 0: the disk itself
@@ -37,11 +37,11 @@ class Report:
 
 @dataclass(slots=True)
 class MountingState:
-    """Records: the reports of what is under way, and of who waits for it."""
+    """Records: the reports of mounts under way, and the threads that wait for them."""
 
     reports: list[Report] = field(default_factory=list)
     in_order: bool = True  # the system boots
-    first_at: int | None = None  # clock at which the first volume of a disk was there
+    first_at: int | None = None  # clock at which the first volume of a disk was mounted
     waiter: int = 0  # selector
 
 
@@ -57,7 +57,7 @@ class Mounting:
         self.deadline = MOUNT_DEADLINE
 
     def start(self, report: Report, work: Callable[[Report], Coroutine[Any, Any, None]]) -> bool:
-        """Have a kernel thread do `work`; False, and it is said, if there is no thread for it."""
+        """Have a kernel thread do `work`; False, and a line in the log, if there is no thread for it."""
         try:
             thread = self.threads.start_job(f"mount {report.name}", lambda: self._job(report, work))
         except PolicyError as error:
@@ -74,10 +74,10 @@ class Mounting:
         self.scheduler.host_wake(self.state.waiter)
 
     async def settled(self, *, first: bool) -> None:
-        """Wait until every mount has ended, well or not: a script sees every volume there is.
+        """Wait until every mount has succeeded or failed: a script sees every volume.
 
-        With `first` no longer than `GRACE` after the first volume is there, nor than a mount's deadline: a person wants
-        a prompt.  From then on what is said comes as it happens.
+        With `first` no longer than `GRACE` after the first volume is mounted, nor than a mount's deadline: a user wants
+        a prompt. From then on log lines come as things happen.
         """
         state, thread, scheduler = self.state, self.scheduler.current, self.scheduler
         last = self.guest.now + self.deadline
@@ -94,7 +94,7 @@ class Mounting:
         self._flush()
 
     def there(self) -> None:
-        """A volume of a disk is there."""
+        """A volume of a disk has been mounted."""
         state = self.state
         if state.first_at is None:
             state.first_at = self.guest.now
@@ -103,14 +103,14 @@ class Mounting:
     # What is said.
 
     def say(self, report: Report, line: str, *, urgent: bool = False) -> None:
-        """Say something of what is being mounted, now or when it is its turn."""
+        """Log a line of a disk or volume that is being mounted, now or when it is its turn."""
         if self.state.in_order and report is not self.state.reports[0]:
             report.lines.append((line, urgent))
         else:
             self._log(line, urgent)
 
     def say_of(self, name: str, lines: Sequence[str], server: Process, *, urgent: bool = False) -> None:
-        """Say what the server of a volume has to say, whether the volume is being mounted or not."""
+        """Log a line from the server of a volume, whether the volume is being mounted or not."""
         for report in self.state.reports:
             if report.partition and report.name == name and not report.done:
                 if self.log.admits(server, len(lines), urgent=urgent):
@@ -123,7 +123,7 @@ class Mounting:
         (self.log.urgent if urgent else self.log)(line)
 
     def _flush(self) -> None:
-        """Say what need not wait for others any more, and forget what has ended."""
+        """Log the lines that need no longer wait for others, and forget mounts that have ended."""
         state = self.state
         for report in list(state.reports):
             lines, report.lines = report.lines, []

@@ -1,6 +1,6 @@
-"""Servers of installed packages, found by their entry points; a broken one breaks nothing else.
+"""Servers of installed packages, found by their entry points; a broken one does not affect the others.
 
-What a package's Python raises at import becomes a sentence that names the server.
+An exception that a package raises at import becomes a sentence that names the server.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _entries() -> list[EntryPoint]:
     """Return the entry points of the packages that are installed now.
 
     Reading every package's takes some 5 ms, so they are kept for as long as no folder of `sys.path` changes, which it
-    does when a package comes or goes.
+    does when a package is installed or removed.
     """
     return _entries_in(tuple((folder, _changed(folder)) for folder in sys.path))
 
@@ -41,7 +41,7 @@ def _entries_in(_folders: tuple[tuple[str, int], ...]) -> list[EntryPoint]:
 
 
 def _changed(folder: str) -> int:
-    """Return when a folder was last changed, in nanoseconds of the host; 0 if it is not there."""
+    """Return when a folder was last changed, in nanoseconds of the host; 0 if it does not exist."""
     try:
         return os.stat(folder or os.curdir).st_mtime_ns  # noqa: PTH116 - a Path of each costs more than the call
     except OSError:
@@ -49,12 +49,12 @@ def _changed(folder: str) -> int:
 
 
 def _loaded(entry: EntryPoint) -> type[HostedServer] | str:
-    """Return the class that an entry point names, or why it cannot be had."""
+    """Return the class that an entry point names, or why it cannot be used."""
     try:
         server = entry.load()
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # noqa: BLE001 - whatever a module does when it is imported, SystemExit too
+    except BaseException as error:  # noqa: BLE001 - any exception of a module at import, SystemExit too
         return f"{_name(entry)} is not used: {describe(error)}"
     if isinstance(server, type) and issubclass(server, HostedServer):
         return server

@@ -1,9 +1,9 @@
 """Volumes: disks found, partitions probed, one server process each.
 
 Mounting is the job of kernel threads (kernel/servers/mounting.py): one for each disk reads its partition table through
-the disk cache; one for each partition asks the servers' `probe` whose it is, starts a process for it, and asks that
-server for its label.  If that server dies or does not answer in time, the next one that claims the partition has its
-turn.  What nobody knows or can mount is reported and skipped.
+the disk cache; one for each partition asks the servers' `probe` which of them recognises it, starts a process for it,
+and asks that server for its label.  If that server dies or does not answer in time, the next one that claims the
+partition has its turn.  A partition that no server recognises or can mount is reported and skipped.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from callgate.kernel.tasks.processes import KILLED_EXIT_CODE
 from callgate.server.hosted import HostedServer, VolumeGeometry
 from callgate.server.probing import Claim, Claimants, claim_by_beginning, explain, unsaid
 
-FUTILE = (Shortage, ServerShortage, DiskError)  # another server fares no better
+#: Errors after which another server would not succeed either.
+FUTILE = (Shortage, ServerShortage, DiskError)
 UNKNOWN = "no file system that a server knows"
 
 
@@ -55,7 +56,7 @@ class Volumes:
         self.files: dict[str, bytes] = {}  # of the ROM volume, beside the programs
 
     def find_servers(self) -> None:
-        """Look up the servers that are installed; say which of them cannot be used."""
+        """Look up the servers that are installed; log which of them cannot be used."""
         self.installed = installed_servers()
         for problem in broken_servers():
             self.log(problem)
@@ -66,7 +67,7 @@ class Volumes:
         self.servers.start_rom(files | self.files)
 
     async def mount_disk(self, disk: int, report: Report) -> None:
-        """Read the partition table of a disk, named by its key, and have what is there mounted."""
+        """Read the partition table of a disk, named by its key, and have its partitions mounted."""
         base, say = report.name, partial(self.mounting.say, report)
         sectors = self.disks.sectors(disk)
         say(f"{base}: {sectors} sector{'s' * (sectors != 1)}, {self.disks.model(disk)}")
@@ -84,7 +85,7 @@ class Volumes:
         await self.mount_layout(disk, layout, report)
 
     async def mount_layout(self, disk: int, layout: DiskLayout, report: Report) -> None:
-        """Say what is wrong with a partition table, and have each partition mounted by a thread of its own.
+        """Log the faults of a partition table, and have each partition mounted by a thread of its own.
 
         If none of them can be, and sector 0 can be read in another way, that is tried.
         """
@@ -130,7 +131,7 @@ class Volumes:
         return False
 
     async def explain(self, read: Reader, sectors: int) -> str:
-        """Return what is said of a partition that no server claims."""
+        """Return the log line for a partition that no server claims."""
         if text := await explain(self.installed, read, sectors, self.log):
             return f"{text}, skipped"
         from callgate.disk.partitioning.foreign import name_foreign
@@ -141,7 +142,7 @@ class Volumes:
         return f"{found.text}, skipped" + f"; {found.hint}" * bool(found.hint)
 
     async def start_server(self, claim: Claim, disk: int, partition: DiskPartition, name: str) -> str:
-        """Start a hosted server's process and wait until it serves; return what is to be said of the volume.
+        """Start a hosted server's process and wait until it serves; return the log line for the volume.
 
         A server that does not answer, or answers with an error, is ended; PolicyError.
         """

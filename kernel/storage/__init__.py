@@ -1,4 +1,4 @@
 """Disks, requests to disks, and the block cache.
 
-Rule: disks, blocks and sectors only; servers and files know what they mean.
+Rule: disks, blocks and sectors only; other rooms know their meaning.
 """

@@ -1,8 +1,8 @@
 """The disk cache: 4 KiB blocks keyed by (disk's key, block), holding physical addresses, not mappings.
 
-A block's frame lies above 4 GiB and is filled by DMA.  Blocks are locked while anybody uses their
-address (a mapping, a reply on its way); unlocked blocks stay until memory is wanted, least recently
-used first.  Consecutive missing blocks become one disk request (kernel/storage/disk_requests.py).
+A block's frame lies above 4 GiB and is filled by DMA.  Blocks are locked while their address is in use (by a mapping,
+or a reply on its way); unlocked blocks stay until memory is needed, least recently used first.  Consecutive missing
+blocks become one disk request (kernel/storage/disk_requests.py).
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ SPARE_LEAST = 3 * (SECTORS_PER_PAGE + 1)  # blocks for file data, with fewer of 
 
 @dataclass(slots=True)
 class Block:
-    """One block: its frame, how many use it, and whether its content has arrived."""
+    """One block: its frame, its locks, and whether its content has arrived."""
 
     frame: int
     locks: int = 0
-    run: Run | None = None  # the disk request that reads it, or has read it; None: not asked for yet
+    run: Run | None = None  # the disk request that reads it, or has read it; None: not requested yet
     changed: bool = False  # differs from the disk, and has a lock on that account
     family: int = 0  # that has changed it first
     writers: int = 0  # claims on it: windows that show it to be written, and may change it unnoticed
-    doomed: bool = False  # its disk is gone: it goes as soon as nobody holds it
+    doomed: bool = False  # its disk is gone: it is freed as soon as no lock holds it
     waiters: list[int] = field(default_factory=list)  # numbers of Notices
 
     @property
@@ -46,7 +46,7 @@ class Block:
 
     @property
     def failed(self) -> DiskStatus | None:
-        """Why the content cannot be had; None if it has arrived or is on its way."""
+        """Why the content is not available; None if it has arrived or is on its way."""
         return None if self.run is None or self.run.status is DiskStatus.DONE else self.run.status
 
 
@@ -99,10 +99,10 @@ class Cache:
         reclaim: Callable[[Callable[[], bool]], bool],
         left_unread: Callable[[set[Key]], None],
     ) -> None:
-        """Take the pool that blocks' frames are of, and what reads them.
+        """Take the pool of the blocks' frames, and the manager that reads them.
 
-        `reclaim(enough)` has idle file data let go of blocks; False if there is none.  `left_unread` hears of blocks
-        that somebody may wait for and that no disk request will bring.
+        `reclaim(enough)` releases blocks that idle file data hold; False if there is none. `left_unread` is called for
+        blocks that a thread may wait for and that no disk request will read.
         """
         self.state = state
         self.high = high
@@ -140,15 +140,15 @@ class Cache:
         except PolicyError:
             self.unlock(locked.keys)
             for number in locked.to_read:
-                self._evict((disk, number))  # nobody is going to read it
+                self._evict((disk, number))  # no request is going to read it
             raise
         return locked
 
     def fitting(self, disk: int, numbers: list[int]) -> int:
-        """Return how many of these blocks, from the first on, file data may lock, letting go of idle data for them.
+        """Return how many of these blocks, from the first on, file data may lock, releasing idle data for them.
 
-        A quarter of the cache is left for the structures of file systems.  Blocks that nobody has locked are not
-        brought when two spans would not find room: who needs both at once would wait for ever.
+        A quarter of the cache is left for the structures of file systems.  Unlocked blocks are not read in when two
+        spans would not find room: a thread that needs both at once would wait for ever.
         """
         blocks = self.state.blocks
         while True:
@@ -172,22 +172,22 @@ class Cache:
 
     @property
     def _room(self) -> int:
-        """The blocks that file data may lock beside those that are locked."""
+        """How many more blocks file data may lock."""
         return self.high.available + self.unlocked - self.share if self.spare >= SPARE_LEAST else 0
 
     @property
     def share(self) -> int:
-        """The blocks that file data leaves alone: a quarter."""
+        """How many blocks are reserved for metadata: a quarter."""
         return self.high.total // 4
 
     @property
     def spare(self) -> int:
-        """The blocks that file data may have beside those that are kept because they have been changed."""
+        """How many blocks are available to file data: all but the share for metadata and the changed ones."""
         return self.high.total - self.share - self.state.changed
 
     @property
     def most(self) -> int:
-        """The blocks that one request for file data may bring: two find room, also if a page lies in eight blocks."""
+        """Most blocks of one request for file data: two such requests fit in the worst layout (eight blocks a page)."""
         return max(SPARE_LEAST, self.spare) // 3
 
     def unlock(self, keys: list[Key]) -> None:
@@ -265,8 +265,8 @@ class Cache:
     def _left_unread(self, disk: int, numbers: list[int]) -> None:
         """A thread that was to read blocks does not: it has been killed, or has no memory.
 
-        Others may wait for them too.  They find them failed like those of a request that failed because of another
-        block: it is worth reading each again.  No disk request ends, so what is counted at one's end is counted here.
+        Other threads may wait for them too. They find them failed as after a request that failed because of another
+        block: reading each again is worthwhile. No disk request ends, so its end is accounted for here.
         """
         keys = [(disk, number) for number in numbers]
         self.ended(self._run(disk, numbers), DiskStatus.FAILED)
@@ -274,7 +274,7 @@ class Cache:
         self.left_unread(set(keys))
 
     async def read_locked(self, disk: int, numbers: list[int]) -> Locked:
-        """Lock blocks and wait until all of them are there; IO_ERROR, UNPLUGGED or NO_MEMORY otherwise."""
+        """Lock blocks and wait until all of them have arrived; IO_ERROR, UNPLUGGED or NO_MEMORY otherwise."""
         while True:
             locked = self.lock(disk, numbers)
             thread = self.scheduler.current
@@ -312,18 +312,18 @@ class Cache:
         return run
 
     def ended(self, run: Run, status: DiskStatus) -> None:
-        """Blocks have been read, or will not be; whoever waits for the last of some is woken.
+        """Blocks have been read, or will not be; wake the threads that wait for the last of them.
 
-        That file data have arrived is counted by machine code (asm/kernel/disk/arrivals.asm): the blocks are looked at
-        here only if somebody waits for them by a notice, or they could not be read. One bad sector fails a request for
-        many blocks: which it is will be seen when they are asked for again.
+        That file data have arrived is counted by machine code (asm/kernel/disk/arrivals.asm): the blocks are examined
+        here only if a thread waits for them by a notice, or they could not be read. One bad sector fails a request for
+        many blocks: repeated requests show which it is.
         """
         run.status = status
         keys, run.keys = run.keys, []
         if status is DiskStatus.FAILED and len(keys) > 1:
             self.state.alone.update(dict.fromkeys(keys))
             while len(self.state.alone) > BLOCKS_ALONE:
-                del self.state.alone[next(iter(self.state.alone))]  # it fails in company once more, and comes back
+                del self.state.alone[next(iter(self.state.alone))]  # it fails with others once more, and is tried again
         elif self.state.alone:
             for key in keys:
                 self.state.alone.pop(key, None)
@@ -338,7 +338,7 @@ class Cache:
             self._rest(key, block)
 
     def drop_disk(self, disk: int) -> None:
-        """Forget every block of a removed disk that nobody holds; the others go when nobody does."""
+        """Free every block of a removed disk that is not held; the others are freed with their last lock."""
         self.state.alone = {key: None for key in self.state.alone if key[0] != disk}
         for key, block in list(self.state.blocks.items()):
             if key[0] == disk:
@@ -346,7 +346,7 @@ class Cache:
                 self._rest(key, block)
 
     def _rest(self, key: Key, block: Block) -> None:
-        """A block may be evicted now, unless somebody holds it or the disk is about to write into it.
+        """A block may be evicted now, unless it is held or the disk is about to write into it.
 
         One whose disk is gone is evicted at once.
         """
@@ -354,7 +354,7 @@ class Cache:
             return
         if not block.valid and block.failed is None:
             if block.run is not None:
-                block.run.watched = True  # its end is the time to look again
+                block.run.watched = True  # checked again when that ends
         elif block.doomed:
             self._evict(key)
         else:
@@ -376,7 +376,7 @@ class Cache:
             return pool.allocate()
 
     def _evict_one(self) -> None:
-        """Make room: the least recently used block that nobody holds, if need be one that a file let go of."""
+        """Make room: the least recently used block that is not held, if need be one that file data release."""
         while not self.state.idle:
             if not self.reclaim(at_once):
                 raise Shortage(ErrorCode.NO_MEMORY, "every block of the disk cache is in use")
@@ -389,5 +389,5 @@ class Cache:
 
 
 def at_once() -> bool:
-    """Whether one thing that has been let go of is enough: yes."""
+    """Whether one released block is enough: yes."""
     return True

@@ -1,10 +1,10 @@
-"""Blocks of the disk cache that differ from the disk, or may at any moment: how many, and what becomes of them.
+"""Blocks of the disk cache that differ from the disk, or may at any moment: their number, and their fate.
 
-Nothing brings a changed block back, so it stays until its disk goes.  Half of the cache is all that changes get: the
+A changed block cannot be read again, so it stays until its disk is removed. Changes may take half of the cache: the
 rest serves those who read.  A family of programs gets half of what the others have left of that, so that a program
 that comes later can write too, also after the writer has ended.  A block that is mapped to be written is counted as
 soon as it is, since the CPU asks nobody, and once for each window, so that there are no more claims than blocks; one
-that has not been changed when it leaves the window is counted no more.  A block that has been changed needs no claim.
+that has not been changed when it is no longer counted.  A block that has been changed needs no claim.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from callgate.kernel.storage.disk_requests import Key
 
 
 class ChangedBlocks:
-    """The share of changed blocks, and the blocks that have it."""
+    """The share for changed blocks, and the blocks that use it."""
 
     def __init__(self, cache: Cache) -> None:
         """Take the cache, in whose records `changed`, `claimed` and `lost` are kept here."""
@@ -38,7 +38,7 @@ class ChangedBlocks:
         return (self.share - others) // CHANGED_BLOCKS_OF_FAMILY_PART - mine
 
     def claim(self, keys: Iterable[Key], family: int) -> Iterator[bool]:
-        """Claim blocks that are mapped to be written, as many of them, from the first on, as there is room for.
+        """Claim blocks that are to be mapped writable, as many of them, from the first on, as there is room for.
 
         False for one that needs no claim, because it has been changed.
         """

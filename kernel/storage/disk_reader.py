@@ -1,4 +1,4 @@
-"""Reading a disk through the cache, as the kernel does to find out what is on it."""
+"""Reading a disk through the cache, as the kernel does to recognise volumes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class DiskReader:
         self.cache = cache
 
     def reader(self, disk: int, start: int = 0) -> Reader:
-        """Return what reads sectors from LBA `start` on of a disk; it raises ReadError."""
+        """Return a function that reads sectors of a disk from LBA `start` on; it raises ReadError."""
 
         async def read(sector: int, count: int) -> bytes:
             try:

@@ -33,11 +33,11 @@ assert size_of(DiskRequest) <= REQUEST_SPAN
 
 @dataclass(slots=True)
 class Run:
-    """Blocks that one disk request reads.  What has become of it stands here once, for all of them."""
+    """Blocks that one disk request reads, with its result for all of them."""
 
     keys: list[Key]
     status: DiskStatus | None = None  # None: on its way
-    watched: bool = False  # somebody is to be woken, or a block to be forgotten, when it ends
+    watched: bool = False  # a thread is to be woken, or a block to be freed, when it ends
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class DiskRequests:
         watch: DiskWatch,
         ended: Callable[[Run, DiskStatus], None],
     ) -> None:
-        """`ended` hears of each run that has been read, or will not be."""
+        """`ended` is called for each run that has been read, or will not be."""
         self.state = state
         self.guest = guest
         self.low = low
@@ -109,7 +109,7 @@ class DiskRequests:
         """Return the address of a DiskRequest; wait for one if the disk has as many as it may, or memory is short.
 
         A killed thread does not wait: KILLED.  An interrupt changes nothing: disks do answer.
-        There always are some: they are never given back, and the first were made when the first disk was looked at.
+        There always are some: they are never freed, and the first are made for the first read of a disk.
         """
         selector = self.scheduler.current.selector
         if disk not in self.state.waiting:
@@ -170,11 +170,11 @@ class DiskRequests:
         self.watch.begin()
 
     def host_disk_watched(self, _value: int) -> None:
-        """DISK_WATCHED: the watch has looked at what is in flight."""
+        """DISK_WATCHED: the watch has checked the commands in flight."""
         self.watch.looked(in_flight=bool(self.state.running))
 
     def _clear_behind(self, frame: int, size: int) -> None:
-        """Span what the disk, which ends there, does not bring of its last block with zeros."""
+        """Fill with zeros the part of the last block that lies after the end of the disk."""
         if size < PAGE_SIZE:
             self.guest.ram.write(frame + size, bytes(PAGE_SIZE - size), Account.KERNEL)
 

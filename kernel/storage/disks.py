@@ -1,7 +1,7 @@
 """The disks as the driver found them: the table in guest memory that it writes (asm/kernel/disk/disk_identify.asm).
 
-A disk is named by its key, which is its place and its generation there: the name of no other disk that ever was, or
-will be, in that place.
+A disk is named by its key, which is its place and its generation there: no other disk in that place, earlier or later,
+has the same key.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ def place_of(key: int) -> int:
 
 
 class Disks:
-    """A look at the table."""
+    """Reads the table."""
 
     def __init__(self, guest: Guest) -> None:
         self.guest = guest
         self.table = guest.physical("disk_table")
 
     def present(self) -> list[int]:
-        """Return the places where a disk is."""
+        """Return the places that have a disk."""
         return [place for place in range(DISKS) if self._disk(place).present]
 
     def key(self, place: int) -> int:
@@ -44,7 +44,7 @@ class Disks:
         return int(self._disk(place_of(key)).sectors)
 
     def model(self, key: int) -> str:
-        """Return the model that a disk names itself."""
+        """Return the model name that a disk reports."""
         return bytes(self._disk(place_of(key)).model).rstrip(b" \0").decode("ascii", "replace")
 
     def _disk(self, place: int) -> Disk:

@@ -1,6 +1,6 @@
 """Sector lists: the pages in which machine code sorts a reply's sectors and counts them down as they arrive.
 
-Policy writes a list, has `sort_sectors` sort it, and links it into the chain that `lists_arrived` looks through at each
+Policy writes a list, has `sort_sectors` sort it, and links it into the chain that `lists_arrived` walks at each
 completion (asm/kernel/disk/sectors.asm, asm/kernel/disk/arrivals.asm; `SectorList` in kernel/abi/disks/sectors.py is
 the layout).
 """
@@ -58,7 +58,7 @@ class SectorLists:
         return process.family
 
     def unreserve(self, family: int) -> None:
-        """A span has come or failed: its list is booked no more."""
+        """A span has arrived or failed: its list is no longer booked."""
         lists = self.tasks.lists
         lists[family] -= 1
         if not lists[family]:
@@ -82,7 +82,7 @@ class SectorLists:
         return frame
 
     def read(self, frame: int, count: int) -> tuple[list[int], list[int]]:
-        """Return of each entry, in their order now, its place in the reply and its sector."""
+        """Return the place in the reply and the sector of each entry, in their present order."""
         words = struct.unpack_from(f"<{count}Q", self.guest.ram.view(frame + ENTRIES, 8 * count))
         return [word >> SECTOR_LINK_SHIFT & SECTOR_LINK_MASK for word in words], [sector_of(word) for word in words]
 
@@ -99,7 +99,7 @@ class SectorLists:
         return frame in self.state.chain
 
     def mark_unread(self, frame: int, keys: set[tuple[int, int]]) -> bool:
-        """Count the entries of these blocks down, which no disk request brings.  True if nothing is missing."""
+        """Count down the entries of these blocks, which no disk request will read.  True if nothing is missing."""
         page = SectorList.from_buffer(self.guest.ram.view(frame, PAGE_SIZE))
         blocks = {block for disk, block in keys if place_of(disk) == page.disk}
         waiting = [index for index, word in enumerate(page.entries[: page.count]) if not word & ARRIVED]
@@ -108,12 +108,12 @@ class SectorLists:
         )
 
     def link(self, frame: int) -> None:
-        """Put a list into the chain that the disk driver looks through."""
+        """Put a list into the chain that the disk driver walks."""
         self.state.chain.append(frame)
         self._write_chain()
 
     def release(self, frame: int) -> None:
-        """Take a list out of the chain, if it is there, and give its page back."""
+        """Remove a list from the chain, if it is in it, and free its page."""
         if frame in self.state.chain:
             self.state.chain.remove(frame)
             self._write_chain()

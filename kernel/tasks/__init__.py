@@ -1,4 +1,4 @@
-"""Threads, processes, scheduling, and the share that each family has in what is limited.
+"""Threads, processes, scheduling, and the share of each family in limited resources.
 
-Rule: a process that ends calls a function that it was given for that; neither IPC nor files are known here.
+Rule: the end of a process calls a function given for it; neither IPC nor files are known here.
 """

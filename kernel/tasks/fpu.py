@@ -1,4 +1,4 @@
-"""Whose the x87, MMX and SSE registers are: what policy knows of asm/kernel/threads/fpu.asm, which does the work."""
+"""The owner of the x87, MMX and SSE registers: policy's view of asm/kernel/threads/fpu.asm, which does the work."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLEAN = bytes(initial_area())
 
 
 class FloatingPointUnit:
-    """A look at the registers of every thread."""
+    """Reads the registers of every thread."""
 
     def __init__(self, guest: Guest, tasks: Tasks) -> None:
         self.guest = guest
@@ -49,12 +49,12 @@ class FloatingPointUnit:
         return self.of(thread) != from_area(CLEAN)
 
     def forget(self, thread: Thread) -> None:
-        """A thread has ended, and given the registers up (fpu_drop): clear where they were kept."""
+        """A thread has ended, and given up the registers (fpu_drop): clear its save area."""
         assert self.guest.kernel_words["fpu_owner"] != thread.selector, "a dead thread owns the FPU"
         self._area(thread)[:] = CLEAN
 
     def check(self) -> list[str]:
-        """Return what contradicts fpu.asm, in words; nothing while its own code runs."""
+        """Return contradictions of fpu.asm's rules as text; none while its own code runs."""
         guest = self.guest
         if guest.address("trap_7") <= guest.machine.cpu.eip < guest.address("fpu_end"):
             return []

@@ -42,7 +42,7 @@ class Processes:
         shares: Shares,
         let_go: Callable[[Process], None],
     ) -> None:
-        """`let_go` has everybody else let go of what a process that ends holds: files, directories, windows."""
+        """`let_go` releases what a process that ends holds in other rooms: files, directories, windows."""
         self.guest = guest
         self.memory = memory
         self.gdt = gdt
@@ -101,7 +101,7 @@ class Processes:
         return UserMemory(self.guest.ram, self.memory.tables, process, self.provide, touch)
 
     def provide(self, process: Process, address: int) -> bool:
-        """Give the process a page on demand, of its stack; False if `address` is not one that may be asked for."""
+        """Give the process a page on demand, of its stack; False if `address` is not such a page."""
         page = address & -PAGE_SIZE
         if not layout.USER_STACK_TOP - layout.USER_STACK_SIZE <= page < layout.USER_STACK_TOP:
             return False
@@ -166,7 +166,7 @@ class Processes:
     def kill(self, process: Process, exit_code: int, reason: str = "") -> None:
         """Have every thread of the process die; it is cleaned up when the last one has.
 
-        The first reason counts.  Nothing new comes to a process from then on: `Threads.create` makes no thread in it,
+        The first reason counts. A process is given nothing new from then on: `Threads.create` makes no thread in it,
         `create` no child of it, and calls of its threads are refused (`SystemCalls.host_system`).
         """
         if not process.dying:
@@ -185,12 +185,11 @@ class Processes:
                 self.scheduler.wake(thread)
 
     def interrupt(self) -> int:
-        """End the process that Ctrl-C is for; return the number of the one that is to be told, 0 for nobody.
+        """Kill the foreground process; return the number of its parent, which sees TAKE_BREAK, or 0 for none.
 
-        It is the shell's youngest child that has not ended, that one's youngest child, and so on to the last; its
-        parent is told.  If the shell is at its prompt, it is an orphan that waits for the console, the youngest first:
-        it takes the shell's input away, and nobody else can end it.  Otherwise the shell is told itself, and does not
-        wait for a server any longer.
+        The foreground process is the youngest descendant of the shell that has not ended. If the shell is at its
+        prompt, it is the youngest orphan that waits for the console: it consumes the shell's input, and has no parent
+        that could end it. Otherwise the shell itself sees the break, and no longer waits for a server.
         """
         number = self.tasks.shell
         while children := [
@@ -213,7 +212,7 @@ class Processes:
         return shell is not None and any(map(waits_for_input, shell.threads))
 
     def _orphan_reads(self, number: int) -> bool:
-        """Whether a process lives, waits for the console, and is neither the shell nor anybody's child."""
+        """Whether a process lives, waits for the console, and is neither the shell nor a child of a living process."""
         process = self.tasks.processes[number]
         orphaned = process.parent == 0 and process.number != self.tasks.shell and process.endpoint < 0
         return orphaned and not process.dying and any(map(waits_for_input, process.threads))
@@ -224,7 +223,7 @@ class Processes:
             self.threads.interrupt(thread)
 
     def clean_up(self, process: Process) -> None:
-        """Let go of everything that a process without running threads holds, page tables excepted."""
+        """Release all that a process without running threads holds, except page tables."""
         if process.exit_code is None:
             process.exit_code = 0
         self.let_go(process)
@@ -242,7 +241,7 @@ class Processes:
             child.parent = 0
 
     def discard(self, process: Process) -> None:
-        """Take back a process whose program could not be loaded; it has no threads."""
+        """Undo a process whose program could not be loaded; it has no threads."""
         for address in list(process.pages):
             self.memory.tables.unmap(process.pointers, address)
             self.memory.low.release(process.pages.pop(address))

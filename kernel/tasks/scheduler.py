@@ -1,4 +1,4 @@
-"""Who runs next: priorities with round robin, time slices, sleepers.
+"""Choosing the next thread: priorities with round robin, time slices, sleepers.
 
 The scheduler knows no selector's meaning and no page table: it answers with the selector of a thread,
 and machine code switches to it (asm/kernel/threads/switch.asm).  Host calls are atomic on the one CPU.
@@ -75,7 +75,8 @@ class Scheduler:
     ) -> None:
         """Take low memory as words, the word index of `kernel_words`, the clock, the instruction counter, and records.
 
-        `count_wait(reason, woken)` hears of each wait of COUNTED_WAITS, and of the thread that is woken along with it.
+        `count_wait(reason, woken)` is called for each wait of COUNTED_WAITS, with the thread that is woken in the same
+        step.
         """
         self.words = words
         self.kernel_words = kernel_words
@@ -84,7 +85,7 @@ class Scheduler:
         self.count_wait = count_wait
         self.state = state
         self.tasks = tasks
-        self.observer: Callable[[Thread], None] | None = None  # told of every thread that is chosen
+        self.observer: Callable[[Thread], None] | None = None  # called with every thread that is chosen
 
     # Host calls.
 
@@ -105,8 +106,8 @@ class Scheduler:
     def host_handoff(self, value: int) -> None:
         """HANDOFF: wake the thread in the low half of `value`, block the current one for the high half.
 
-        The usual case, a sleeping thread and nobody else who wants the CPU, is done here in one go; it is
-        what a choice among the queues would come to.
+        The usual case, a sleeping thread and no other that is ready, is handled directly here; a choice among the
+        queues would have the same result.
         """
         state, words = self.state, self.words
         thread = self.tasks.threads.get(value & 0xFFFF)
@@ -137,7 +138,7 @@ class Scheduler:
             self.arm()
 
     def _ready_or_signal(self, thread: Thread) -> None:
-        """Wake a thread without asking whether it is more important: somebody is about to choose."""
+        """Wake a thread without comparing priorities: the next thread is about to be chosen."""
         if thread.state == BLOCKED:
             self.make_ready(thread)
         else:
@@ -150,7 +151,7 @@ class Scheduler:
             self.wake(thread)
 
     def host_yield(self, _value: int) -> None:
-        """YIELD: put the current thread behind its equals, or let a more important one run."""
+        """YIELD: put the current thread after others of its priority, or let one of higher priority run."""
         self.words[self.kernel_words + WORD_PREEMPT] = 0
         thread = self.current
         if thread is not self.state.idle and thread.state == ThreadState.RUNNING:
@@ -158,7 +159,7 @@ class Scheduler:
         self.choose()
 
     def host_tick(self, _value: int) -> None:
-        """TICK: the timer has fired; wake who is due, end the time slice if others are ready."""
+        """TICK: the timer has fired; wake the threads that are due, end the time slice if others are ready."""
         now = self.now()
         self.state.timer_due = 0
         sleepers = self.state.sleepers
@@ -167,7 +168,7 @@ class Scheduler:
         if now >= self.state.slice_end and self.state.ready >> self.current.priority:
             self.words[self.kernel_words + WORD_PREEMPT] = 1
         elif self.state.ready or sleepers:
-            # With nobody to wake and nobody to preempt, the timer stays silent.
+            # With no thread to wake and none to preempt, the timer stays silent.
             self.arm()
 
     def _due(self, selector: int, now: int) -> None:
@@ -213,7 +214,7 @@ class Scheduler:
 
     @property
     def choice_due(self) -> bool:
-        """Whether somebody is to be chosen, or the timer armed, which nobody has done yet."""
+        """Whether a thread has still to be chosen, or the timer armed."""
         words, first = self.words, self.kernel_words
         return bool(words[first + WORD_PREEMPT] | words[first + WORD_ARM_TIMER] & 0xFFFF)
 
@@ -279,7 +280,7 @@ class Scheduler:
     def arm(self) -> None:
         """Have the timer interrupt at the end of the slice or when the first sleeper is due, if not before.
 
-        A timer that runs already and fires earlier is left alone: TICK sees what is still to come.  So a
+        A timer that runs already and fires earlier is left alone: TICK handles what is still to come.  So a
         switch does not program the timer, as long as switches are faster than time slices.
         """
         state = self.state

@@ -1,8 +1,8 @@
-"""Shares: whether a process may have one more of something (kernel/abi/limits.py), asked where the thing is made.
+"""Shares: whether a process may have one more of a resource (kernel/abi/limits.py), checked where it is made.
 
-What is shared by all has two bounds.  A family, which is a program that the shell or the kernel has started with all
-that came of it, gets no more than its share.  And what is left at the end is for those that others depend on: page
-tables and message pages come first, then copies of file data, then the shell and what it starts.
+A resource shared by all has two bounds. A family, a program that the shell or the kernel has started with all its
+descendants, has no more than its share. And the last of each resource is reserved for users on which others depend:
+page tables and message pages come first, then copies of file data, then the shell and the programs that it starts.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ Reclaim = Callable[[Callable[[], bool]], bool]
 
 
 class Shares:
-    """The checks; none of them changes anything but `locked_blocks` and what memory file data give back."""
+    """The checks; they change only `locked_blocks`, and may have file data release memory."""
 
     def __init__(self, tasks: Tasks, endpoints: Endpoints, memory: PhysicalMemory, reclaim: Reclaim) -> None:
-        """`reclaim(enough)` has idle directories and file data give low memory back; False if there is none."""
+        """`reclaim(enough)` releases low memory of idle directories and file data; False if there is none."""
         self.tasks = tasks
         self.endpoints = endpoints
         self.memory = memory
@@ -33,7 +33,7 @@ class Shares:
         self.loading: Counter[int] = Counter()  # by family: bytes of programs that are being read
 
     def favoured(self, process: Process) -> bool:
-        """Whether a process may have what is reserved: the shell, what it starts, and what the kernel is starting."""
+        """Whether a process may use the reserve: the shell, and programs that it or the kernel starts."""
         shell = self.tasks.shell
         return shell in (process.number, process.parent) or (process.parent == 0 and not process.threads)
 
@@ -82,7 +82,7 @@ class Shares:
         self.check_free(process, count)
 
     def check_list(self, process: Process) -> None:
-        """NO_MEMORY if a process must not ask for one more span, which takes a frame for its sector list."""
+        """NO_MEMORY if a process must not request one more span, which takes a frame for its sector list."""
         if self.tasks.lists.get(process.family, 0) >= limits.SPANS_OF_FAMILY:
             raise OutOfMemory
         self._check_family(process.family, 1)
@@ -93,12 +93,12 @@ class Shares:
             raise OutOfMemory
 
     def check_free(self, process: Process, count: int) -> None:
-        """NO_MEMORY if fewer than `count` frames are left beside what a process has to leave."""
+        """NO_MEMORY if fewer than `count` frames are left beside the reserve for others."""
         reserved = limits.FRAMES_RESERVED_SHELL if self.favoured(process) else limits.FRAMES_RESERVED_PROGRAMS
         self.leave(reserved, count)
 
     def leave(self, reserved: int, count: int) -> None:
-        """Have file data give memory back until `count` frames can be taken and `reserved` are left; NO_MEMORY."""
+        """Have file data release memory until `count` frames can be taken and `reserved` are left; NO_MEMORY."""
         pool = self.memory.low
 
         def enough() -> bool:
@@ -109,7 +109,7 @@ class Shares:
                 raise OutOfMemory
 
     def frame_for_files(self) -> int:
-        """Return a low frame for what files need; if there is none, they let go of what they copied.  NO_MEMORY."""
+        """Return a low frame for files; if there is none, release copies of file data. NO_MEMORY if there are none."""
         self.leave(limits.FRAMES_RESERVED_FILES, 1)
         return self.memory.low.allocate()
 
@@ -146,7 +146,7 @@ class Shares:
     def check_blocks(self, endpoint: EndpointState, count: int) -> None:
         """NO_RESOURCES if a server must not lock `count` more blocks.
 
-        Each has some of its own; what is more comes out of what all share.
+        Each has some of its own; further ones are taken from those that all share.
         """
         total = self.memory.high.total
         own, shared = total // limits.SERVER_BLOCKS_OWN, total // limits.SERVER_BLOCKS_SHARED
@@ -164,5 +164,5 @@ def frames_of(process: Process) -> int:
     return own + process.shown + FILE_FRAMES * len(process.files)
 
 
-FILE_FRAMES = 1  # the file's page, which those who have the file open share
-THREAD_FRAMES = 4  # kernel stack, path page, and a page table of the kernel's for every so many stacks
+FILE_FRAMES = 1  # the file's page, which the processes that have the file open share
+THREAD_FRAMES = 4  # kernel stack, path page, and a share of a page table of the kernel's

@@ -35,9 +35,9 @@ USER_EFLAGS = 0x202  # IF and the bit that is always set
 class Threads:
     """Creation and destruction of threads.
 
-    The control block is the last thing in the pages of the kernel stack: what a switch touches lies in one
-    page, which is one TLB entry.  The stack has its own range with an unmapped page below, so that an
-    overflow is a double fault and not somebody else's data.
+    The control block is the last thing in the pages of the kernel stack: a switch touches only one page, which is one
+    TLB entry.  The stack has its own range with an unmapped page below, so that an overflow is a double fault and does
+    not reach other data.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Threads:
         """Make a blocked thread that starts in ring 0 at the kernel routine `routine` with EAX = argument.
 
         PolicyError, and nothing taken, if there is no memory or no selector for it; KILLED if the process is dying:
-        nobody would end the new thread, and what waits for the last one would wait for ever.
+        nothing would end the new thread, and a wait for the last one would never end.
         """
         if process.dying:
             raise GivenUp(ErrorCode.KILLED, f"process {process.number} is dying")
@@ -160,7 +160,7 @@ class Threads:
         self.guest.words[thread.tcb + TCB_FLAGS] &= ~ThreadFlags.KILLED
 
     def check_wait(self, thread: Thread) -> None:
-        """Raise KILLED or INTERRUPTED if `thread` must not wait for a server (any longer); an interrupt counts once."""
+        """Raise KILLED or INTERRUPTED if `thread` must not wait (any longer) for a server; an interrupt counts once."""
         if thread.killed:
             raise GivenUp(ErrorCode.KILLED)
         if self.guest.words[thread.tcb + TCB_FLAGS] & ThreadFlags.INTERRUPTED:
@@ -173,7 +173,7 @@ class Threads:
         self.scheduler.wake(thread)
 
     def clear_interrupt(self, thread: Thread) -> None:
-        """An interrupt has been told of."""
+        """An interrupt has been reported."""
         self.guest.words[thread.tcb + TCB_FLAGS] &= ~ThreadFlags.INTERRUPTED & 0xFFFF_FFFF
 
     def overlay(self, thread: Thread, layout: type[Layout], linear: int) -> ControlBlock:
@@ -202,7 +202,7 @@ class Threads:
             self.tasks.free_thread_slots.append(index)
 
     def _take_stack(self) -> tuple[int, int, int]:
-        """Return a free index, and what `_map_stack` says of it."""
+        """Return a free index, and the result of `_map_stack` for it."""
         index = self._take_index()
         try:
             return index, *self._map_stack(index)
@@ -233,7 +233,7 @@ class Threads:
         return bottom + KERNEL_STACK_SIZE - TCB_SIZE, tcb
 
     def _new_stack(self, bottom: int) -> list[int]:
-        # The table first: what follows needs no more than the frames.
+        # The table first: the rest needs only the frames.
         self.memory.tables.kernel_entry_address(self.memory.space, bottom)
         frames = self.memory.low.allocate_several(KERNEL_STACK_SIZE // PAGE_SIZE)
         for number, frame in enumerate(frames):
@@ -241,7 +241,7 @@ class Threads:
         return frames
 
     def _push_switch_frame(self, thread: Thread, top: int, routine: int, argument: int) -> None:
-        """Leave on the stack what `switch` pops for a thread that never ran (asm/kernel/threads/switch.asm)."""
+        """Leave on the stack the frame that `switch` pops for a new thread (asm/kernel/threads/switch.asm)."""
         address = top - size_of(SwitchFrame)
         frame = self.overlay(thread, SwitchFrame, address)
         frame["eflags"] = USER_EFLAGS

@@ -43,7 +43,7 @@ def only_four_entries_are_for_ring_3(facts: Facts) -> Iterator[str]:
 def descriptors_match_their_owners(facts: Facts) -> Iterator[str]:
     """Each entry of the GDT has an owner and says what that is, base, limit and type; every other one is empty.
 
-    Message pages of a volume that has been buried keep theirs until the number's next volume uses the slot: a thread
+    Message pages of a volume that has died keep theirs until the number's next volume uses the slot: a thread
     that was interrupted on its way out may have one in ES, and would fault at its return.
     """
     expected = dict(_fixed(facts)) | dict(_owned(facts))

@@ -50,7 +50,7 @@ def transfers_have_gone_to_cache_frames(facts: Facts) -> Iterator[str]:
 
 
 class DmaWatch:
-    """Looks at each transfer as a device books it; a device may not write where no cache block waits for data."""
+    """Checks each transfer as a device books it; a device may not write where no cache block waits for data."""
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
@@ -68,7 +68,7 @@ class DmaWatch:
 
 
 def polled_data(kernel: Kernel) -> int:
-    """Return where the driver has IDENTIFY DEVICE and the error log put: a sector of its own, in the image."""
+    """Return the sector in the image into which the driver reads IDENTIFY DEVICE data and the error log."""
     return kernel.guest.address("polled_data") - KERNEL_BASE
 
 

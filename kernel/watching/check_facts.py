@@ -1,6 +1,6 @@
-"""What `Kernel.check` compares the records with: the guest's memory, read by an own page walker and an own decoder.
+"""The facts with which `Kernel.check` compares the records: guest memory, by a page walker and decoder of its own.
 
-Nothing here asks a manager what it has done.  A space is walked from its page-directory pointers as the CPU would
+No manager is asked here.  A space is walked from its page-directory pointers as the CPU would
 (Intel SDM vol. 3, 4.4), descriptors are read from where GDTR says, a thread's place from its kernel stack.
 """
 
@@ -53,7 +53,7 @@ class Page:
 
 @dataclass(slots=True)
 class Space:
-    """What hangs on one page-directory-pointer table."""
+    """The tables and pages below one page-directory-pointer table."""
 
     name: str
     tables: list[int] = field(default_factory=list)  # frames of pointers, directories and tables
@@ -61,10 +61,10 @@ class Space:
 
 
 class Facts:
-    """One look at a machine that stands between two instructions; made anew for each check."""
+    """One reading of a machine that stands between two instructions; made anew for each check."""
 
     def __init__(self, kernel: Kernel, transfers_elsewhere: list[str]) -> None:
-        """Take what contradicts the rule of DMA among the transfers up to now, in words (`DmaWatch`)."""
+        """Take the contradictions of the rule of DMA among the transfers up to now, as text (`DmaWatch`)."""
         self.kernel = kernel
         self.transfers_elsewhere = transfers_elsewhere
         self.state = kernel.state
@@ -132,7 +132,7 @@ class Facts:
             pages.append(page_of(base + slot * PAGE_SIZE, entry, directory_entry))
 
     def present(self, table: int) -> list[tuple[int, int]]:
-        """Return (index, entry) of the present entries of a table in low memory; none of what is no memory."""
+        """Return (index, entry) of the present entries of a table in low memory; none outside memory."""
         view = self.quads[table >> 3 : (table >> 3) + ENTRIES]
         if view == EMPTY:
             return []
@@ -160,7 +160,7 @@ class Facts:
         return {page.linear: page.frame for page in self.kernel_space.pages}
 
     def stack_words(self, thread: Thread) -> Iterator[int]:
-        """Yield what lies on a thread's kernel stack now, from its ESP up; EIP first if it runs in ring 0."""
+        """Yield the words of a thread's kernel stack now, from its ESP up; EIP first if it runs in ring 0."""
         top, cpu = thread.stack, self.kernel.machine.cpu
         if thread is self.state.scheduler.current:
             if cpu.cpl == 3:

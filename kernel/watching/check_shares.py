@@ -1,4 +1,4 @@
-"""Invariants of what shares count by (kernel/tasks/shares.py), for `Kernel.check`: each total equals a recount."""
+"""Invariants of the totals of shares (kernel/tasks/shares.py), for `Kernel.check`: each equals a recount."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """Invariants of the whole kernel, checked by code: `Kernel.check`.
 
-Each is a function whose docstring is its sentence; it yields what contradicts it, in words.  They compare policy's
-records with a recount: page tables are walked in guest memory, descriptors decoded from it, locks counted by who holds
-them.  All of them hold at any instant between two instructions, except that those of frames, locks and posted requests
-are exact only while no policy is under way (`Facts.quiescent`); their docstrings say what is left of them then.
-A host call that has raised, or a panic, may leave any of them broken.
+Each is a function whose docstring is its sentence; it yields contradictions as text.  They compare policy's
+records with a recount: page tables are walked in guest memory, descriptors decoded from it, locks counted by their
+holders.  All of them hold at any instant between two instructions, except that those of frames, locks and posted
+requests are exact only while no policy is under way (`Facts.quiescent`); their docstrings say what holds then. A host
+call that has raised, or a panic, may leave any of them broken.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Checks:
         self.dma = DmaWatch(kernel)
 
     def check(self) -> list[str]:
-        """Return every contradiction, in words; none before the kernel has loaded its descriptor table."""
+        """Return every contradiction as text; none before the kernel has loaded its descriptor table."""
         if not self.kernel.machine.cpu.table("gdtr")[0]:
             return []
         facts = Facts(self.kernel, self.dma.found)

@@ -1,7 +1,7 @@
-"""What each operation cost: the ledger between taking a slot and giving it back, added up by operation.
+"""The cost of each operation: the ledger between taking a slot and giving it back, added up by operation.
 
-Everything that ran meanwhile is in it: kernel, server, disk driver, and whoever else had the CPU.  So of requests that
-overlap each counts the whole, and the sums of the operations may exceed the totals of the run.
+It includes all code that ran meanwhile: kernel, server, disk driver, and other threads. So each of several overlapping
+requests counts the whole, and the sums of the operations may exceed the totals of the run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class OperationCosts:
         self.kernel = kernel
         self.begun: dict[tuple[int, int], Counts] = {}  # (endpoint selector, slot) -> the ledger when it was taken
         self.operations: dict[tuple[int, int], int] = {}
-        self.totals: dict[int, tuple[int, Counts]] = {}  # operation -> (how many, what they cost)
+        self.totals: dict[int, tuple[int, Counts]] = {}  # operation -> (number, cost)
         steps: dict[str, Callable[[], None]] = {
             "ipc.take": self._take,
             "ipc.fill": self._fill,
@@ -51,9 +51,9 @@ class OperationCosts:
     def _fill(self) -> None:
         slot = self._slot()
         self.operations[slot] = self.kernel.machine.cpu.eax
-        if slot not in self.begun:  # policy has got the slot: something is given back
+        if slot not in self.begun:  # policy has the slot: a deferred release
             self._take()
-            self.begun[slot].sites["requests"] -= 1  # this one: what is counted at an address comes before its probes
+            self.begun[slot].sites["requests"] -= 1  # this one: counts at an address come before its probes
 
     def _release(self) -> None:
         slot = self._slot()

@@ -1,4 +1,4 @@
-"""What a system whose programs have ended still holds although nobody should: it was not given back."""
+"""Leaks: resources that a system still holds although its programs have ended."""
 
 from callgate.kernel.core.records import EndpointState
 from callgate.kernel.kernel import Kernel
@@ -7,9 +7,9 @@ ALL_SLOTS = 0xFFFF_FFFF
 
 
 def leaks(kernel: Kernel) -> list[str]:
-    """Return slots, pins, locks, waits, open files, deferred releases, coroutines and pages of file data, in words.
+    """Return slots, pins, locks, waits, open files, deferred releases, coroutines and pages of file data, as text.
 
-    The tests' one account of what may be left when every program has ended and servers have answered: nothing.
+    Tests use it as the one definition: when every program has ended and servers have answered, nothing may be left.
     """
     found = [text for endpoint in kernel.state.endpoints.by_number.values() for text in _of_endpoint(kernel, endpoint)]
     blocks = kernel.cache.state.blocks
@@ -50,7 +50,7 @@ def _of_endpoint(kernel: Kernel, endpoint: EndpointState) -> list[str]:
 def kernel_pages(kernel: Kernel) -> int:
     """Return how many pages of low memory belong to no process, server, thread or message.
 
-    They are the kernel's own.  The number is that of a run which did the same, or pages were lost.
+    They are the kernel's own. If two runs that did the same differ in it, pages were lost.
     """
     state = kernel.state
     owned = {state.space.zeros}

@@ -1,8 +1,8 @@
-"""Snapshots of a booted system: the machine's and the kernel's state, taken and given back together.
+"""Snapshots of a booted system: the machine's and the kernel's state, taken and restored together.
 
-The machine keeps what the guest can see; policy's records are plain data, pickled whole.  Hosted servers
-are Python objects of other people: they are duplicated, each time on the memory of the restored process.
-What a coroutine has begun cannot be kept, so a snapshot is taken between requests.
+The machine keeps the state that the guest can see; policy's records are plain data, pickled whole.  Hosted servers are
+Python objects of other packages: they are duplicated, each time on the memory of the restored process. The state of a
+coroutine cannot be kept, so a snapshot is taken between requests.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class SystemSnapshot:
 
 
 def take(kernel: Kernel) -> SystemSnapshot:
-    """Return a snapshot; NotQuiescent says what is under way."""
+    """Return a snapshot; NotQuiescent names what is under way."""
     check(kernel)
     policy = pickle.dumps(replace(kernel.state, hosted={}))
     kept = {number: server.duplicate(server.memory) for number, server in kernel.hosted.servers.items()}
@@ -39,7 +39,8 @@ def take(kernel: Kernel) -> SystemSnapshot:
 def restore(kernel: Kernel, snapshot: SystemSnapshot) -> None:
     """Go back to a snapshot; ValueError if it is another system's.
 
-    Coroutines that a run left unfinished are ended first: what they do on their way out is undone with the rest.
+    Coroutines that a run left unfinished are ended first: the effects of their `finally` blocks are undone with the
+    rest.
     """
     check_restorable(kernel.machine, snapshot.machine)
     abandon(kernel)
@@ -61,6 +62,6 @@ def check(kernel: Kernel) -> None:
 
 
 def abandon(kernel: Kernel) -> None:
-    """End what was under way when the run stopped."""
+    """End the coroutines that were under way when the run stopped."""
     kernel.coroutines.close()
     kernel.hosted.abandon()

@@ -1,4 +1,4 @@
-"""A thread as a person looks at it: what it is, what it waits for, its ring-3 registers wherever they are.
+"""A thread as a user sees it: its name, its wait, its ring-3 registers wherever they are.
 
     >>> system.thread("fat").regs.eax
     >>> system.thread("shell")

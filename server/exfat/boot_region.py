@@ -1,4 +1,4 @@
-"""The boot regions: from twelve sectors to the numbers that everything else rests on (3)."""
+"""The boot regions: from twelve sectors to the numbers on which all others depend (3)."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -82,7 +82,7 @@ def probe(first: bytes) -> str | None:
 
 
 async def read_boot_region(reader: SectorReader, partition_sectors: int) -> tuple[ExfatLayout, list[str]]:
-    """Return the layout by the main boot region, or by the backup, and what was wrong; MountError if neither serves."""
+    """Return the layout by the main boot region or the backup, and its faults; MountError if neither is usable."""
     if partition_sectors < 1:
         raise MountError("boot sector: the partition is empty")
     try:

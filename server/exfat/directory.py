@@ -24,7 +24,7 @@ from callgate.server.formats.dos_times import timestamp
 from callgate.server.formats.names import name_of_units
 
 _DIRECTORY: Final = int(FileAttributes.DIRECTORY)
-_UNUSABLE: Final = ("/", "\0")  # nobody could name such a file
+_UNUSABLE: Final = ("/", "\0")  # no path could name such a file
 
 
 class ExfatEntry(NamedTuple):
@@ -34,9 +34,9 @@ class ExfatEntry(NamedTuple):
     folded: tuple[int, ...]  # UTF-16 units in upper case
     attributes: int  # FileAttributes, plain because there are many
     cluster: int
-    consecutive: bool  # its clusters follow each other, and the FAT says nothing about them
+    consecutive: bool  # its clusters follow each other, and the FAT has no entries for them
     size: int  # DataLength, bytes
-    valid: int  # ValidDataLength: what follows has never been written, and is zeros
+    valid: int  # ValidDataLength: the bytes after it have never been written, and are zeros
     modified: int  # seconds since 1970 in the time zone that was recorded; 0 if there is no valid date
     identifier: int  # byte offset of its first entry in the volume / 32
 
@@ -82,7 +82,7 @@ class Directory:
 
 
 class Collector:
-    """What one pass over a directory's entries finds."""
+    """The result of one pass over a directory's entries."""
 
     def __init__(self, data: bytes, places: Sequence[int], up_case: UpCase) -> None:
         """`places` are the byte offsets in the volume of equal parts of `data`: one a cluster."""
@@ -97,7 +97,7 @@ class Collector:
         self.up_case_tables: list[Table] = []
 
     def collect(self) -> None:
-        """Go through all entries up to the first that says that it is the end."""
+        """Read all entries up to the end mark."""
         at = 0
         while at + ENTRY_SIZE <= len(self.data):
             kind = self.data[at]
@@ -106,7 +106,7 @@ class Collector:
             at += self._entry(kind, at) * ENTRY_SIZE
 
     def _entry(self, kind: int, at: int) -> int:
-        """Take the entry at an offset; return how many entries it and what belongs to it are."""
+        """Read the entry at an offset; return the number of entries that it consists of."""
         raw = self.data[at : at + ENTRY_SIZE]
         if kind == EntryType.FILE:
             return self._file(at)
@@ -122,7 +122,7 @@ class Collector:
         return 1
 
     def _file(self, at: int) -> int:
-        """Take a file's set; return how many entries it has, 1 if it cannot be trusted."""
+        """Read a file's set; return the number of its entries, 1 if it cannot be trusted."""
         count = self.data[at + 1]
         raw = self.data[at : at + (1 + count) * ENTRY_SIZE]
         reason = set_damage(raw, count)
@@ -173,7 +173,7 @@ class Collector:
 
 def set_damage(raw: bytes, count: int) -> str:
     """Say why a file's set of `count` secondary entries cannot be used, "" if it can (6.3, 7.4)."""
-    if not 2 <= count <= SETS_LIMIT + 0xFF:  # vendors may add entries of their own behind the names
+    if not 2 <= count <= SETS_LIMIT + 0xFF:  # vendors may add entries of their own after the names
         return f"has {count} secondary entries, and a file has 2 or more"
     if len(raw) < (1 + count) * ENTRY_SIZE:
         return f"has {count} secondary entries, more than the directory holds"

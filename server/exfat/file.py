@@ -1,6 +1,6 @@
 """File contents: which pieces of the disk hold which bytes, and the one sector that only the server can make.
 
-Bytes behind ValidDataLength (7.6.5) have never been written: whatever the disk holds there, they read as zeros.
+Bytes after ValidDataLength (7.6.5) have never been written: whatever the disk holds there, they read as zeros.
 Whole sectors of them are holes; the sector in which the valid bytes end is put together in the server's memory.
 """
 
@@ -36,8 +36,8 @@ class OpenFile:
     async def locate(self, volume: ExfatVolume, position: int, wanted: int, start: int) -> Extract:
         """Return the sectors that hold ``wanted`` bytes from ``position``, as far as one reply carries.
 
-        ``start`` is the partition's first LBA, for blocks are the disk's.  The extract is empty at the end of the
-        file.  FileSystemError(CORRUPT) if there is nothing at ``position`` but should be.  Not for mixed sectors.
+        ``start`` is the partition's first LBA, since blocks are the disk's.  The extract is empty at the end of the
+        file.  FileSystemError(CORRUPT) if data that should be at ``position`` are missing.  Not for mixed sectors.
         """
         first = position // SECTOR_SIZE
         size = self.entry.size
@@ -75,7 +75,7 @@ class OpenFile:
         return volume.layout.sector_of(self.chain.run_at(ordinal).cluster) + within
 
     def _damaged(self) -> FileSystemError:
-        """Say how the chain falls short of the size."""
+        """Return a text about the chain that is too short for the size."""
         clusters = "cluster" if self.chain.length == 1 else "clusters"
         why = self.chain.damage or f"its chain ends after {self.chain.length} {clusters}"
         return FileSystemError(ErrorCode.CORRUPT, f"file {self.path} of {self.entry.size} bytes is damaged: {why}")

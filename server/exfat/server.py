@@ -57,7 +57,7 @@ class ExfatServer(MountedServer[ExfatVolume, OpenFile]):
 
     @operation(Operation.LOCK_DIRECTORY)
     async def lock_directory(self, request: Request) -> Reply:
-        """Lock a directory's pages, building them if nobody has of late."""
+        """Lock a directory's pages, building them if they are not cached."""
         path = request.path()
         entry = await self.volume.find(path)
         if not entry.is_directory:

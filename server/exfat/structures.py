@@ -97,7 +97,7 @@ class StreamExtension(LittleEndianStructure):
 
 
 class EntryType(IntEnum):
-    """EntryType of the entries that mean something to a reader (6.2.1)."""
+    """EntryType of the entries that matter to a reader (6.2.1)."""
 
     END = 0x00
     ALLOCATION_BITMAP = 0x81
@@ -120,13 +120,13 @@ IN_USE: Final = 0x80  # EntryType (6.2.1): clear in entries that have been delet
 SECONDARY: Final = 0x40
 BENIGN: Final = 0x20
 NO_FAT_CHAIN: Final = 2  # GeneralSecondaryFlags (6.3.4)
-ATTRIBUTES: Final = 0x37  # what FileAttributes (7.4.4) and ours have in common
+ATTRIBUTES: Final = 0x37  # the bits that FileAttributes (7.4.4) and ours have in common
 
 ENTRY_SIZE: Final = 32
 NAME_UNITS: Final = 15  # UTF-16 units in one File Name entry (7.7)
 NAME_LIMIT: Final = 255
 LABEL_UNITS: Final = 11
-SETS_LIMIT: Final = 18  # secondary entries of a file that anything is made of: the stream and 17 names
+SETS_LIMIT: Final = 18  # secondary entries of a file that are used: the stream and 17 names
 DIRECTORY_LIMIT: Final = 16 << 20  # bytes of a directory that are read; 7.4.4.2 allows 256 MiB
 UP_CASE_LIMIT: Final = 0x1_0000 * 2  # bytes of an up-case table without compression
 

@@ -24,7 +24,7 @@ class ExfatTable:
         self._windows: Recent[array[int]] = Recent(WINDOWS_KEPT)
 
     def classify(self, value: int) -> Link:
-        """Say what a FAT entry means (4.1)."""
+        """Return the meaning of a FAT entry (4.1)."""
         if self.layout.is_cluster(value):
             return Link.NEXT
         if value == END_OF_CHAIN:

@@ -19,11 +19,11 @@ class UpCase:
         return self
 
     def fold(self, name: str) -> tuple[int, ...]:
-        """Return what two names have in common if they name the same file."""
+        """Return the key of a name: equal for two names of the same file."""
         return self.fold_units(units_of(name))
 
     def fold_units(self, units: list[int]) -> tuple[int, ...]:
-        """Return the same for a name in UTF-16 units."""
+        """Return the key of a name in UTF-16 units."""
         return tuple(self._table.get(unit, unit) for unit in units)
 
 

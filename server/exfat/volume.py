@@ -95,7 +95,7 @@ class ExfatVolume:
         return self._directories.keep(entry.identifier, directory, len(directory.entries))
 
     async def _read_directory(self, entry: ExfatEntry) -> Directory:
-        """Read a directory's clusters; of the root, whose size is nowhere said, as many as its chain has."""
+        """Read a directory's clusters; of the root, whose size is not recorded, as many as its chain has."""
         size = self.layout.cluster_bytes
         wanted = -(-entry.size // size) if entry is not self.root else -(-DIRECTORY_LIMIT // size)
         limit = min(wanted, -(-DIRECTORY_LIMIT // size))
@@ -110,7 +110,7 @@ class ExfatVolume:
         return parse_directory(data, places, self.up_case, truncated)
 
     async def _read_clusters(self, chain: ClusterChain, limit: int) -> tuple[bytes, list[int]]:
-        """Return at most ``limit`` clusters of what is known of a chain, and the byte offset of each in the volume."""
+        """Return at most ``limit`` known clusters of a chain, and the byte offset of each in the volume."""
         size = self.layout.cluster_bytes
         data, left = [], limit
         places: list[int] = []
@@ -123,7 +123,7 @@ class ExfatVolume:
         return b"".join(data), places
 
     async def _read_table(self, table: Table, limit: int, what: str) -> bytes:
-        """Return the allocation bitmap or the up-case table; MountError says why it cannot be had."""
+        """Return the allocation bitmap or the up-case table; MountError names the reason if it cannot be read."""
         if table.size > limit:
             raise MountError(f"{what} has {table.size} bytes, and needs at most {limit}")
         chain = ClusterChain(table.cluster)

@@ -2,7 +2,7 @@
 
 Read: revisions 0 and 1; blocks of 1 to 64 KiB; inodes of 128 bytes and more; pointers and extents, holes,
 extents without data; file types, hashed directories, symbolic links; filetype, meta_bg, extent, 64bit, flex_bg,
-large_dir, bigalloc, uninit_bg, and whatever only writers or attributes need (features.py).  Free blocks are
+large_dir, bigalloc, uninit_bg, and features that matter only to writers or attributes (features.py).  Free blocks are
 counted in the bitmaps.  A bad superblock or group descriptor is replaced by its backup.
 
 Not read: volumes with inline_data, encrypt, casefold, compression, dirdata or a feature without a name: they are

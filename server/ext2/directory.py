@@ -1,7 +1,7 @@
 """Directories: from blocks of records to names and inode numbers, read from front to back.
 
 A hashed directory (htree) keeps its index where a linear reader sees unused records (ext4 documentation,
-"Hash Tree Directories"), so it takes no other reading.
+"Hash Tree Directories"), so it can be read in the same way.
 """
 
 import struct
@@ -70,7 +70,7 @@ class Parser:
         return Directory(self.entries, self.truncated, self.damage, lasting=self.lasting)
 
     def add_block(self, block: bytes, number: int) -> None:
-        """Take the records of block ``number``; what follows a record of impossible length is lost."""
+        """Take the records of block ``number``; records after one of impossible length are lost."""
         offset = 0
         while offset < len(block):
             if offset + DIRECTORY_HEADER > len(block):
@@ -96,7 +96,7 @@ class Parser:
         self.truncated = self.truncated or why
 
     def fail(self, error: FileSystemError) -> None:
-        """Note that blocks could not be had, for a reason that is of the disk or in the volume."""
+        """Note that blocks could not be read, because of the disk or of the volume."""
         self.lose(error.text)
         self.lasting = self.lasting and error.code is ErrorCode.CORRUPT
 
@@ -110,7 +110,7 @@ class Parser:
 
 
 def record_length(raw: int, block_bytes: int) -> int:
-    """Return what rec_len means: with blocks of 64 KiB, 0 and 65535 stand for all of one.
+    """Return the meaning of rec_len: with blocks of 64 KiB, 0 and 65535 stand for a whole block.
 
     As ext4_rec_len_from_disk in Linux; with smaller blocks the number is the number.
     """

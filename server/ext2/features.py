@@ -1,4 +1,4 @@
-"""Features of a volume: what they are called, which of them this reader knows, and what they make it.
+"""Features of a volume: their names, those that this reader knows, and the kind of file system that they make.
 
 COMPAT and RO_COMPAT features do not matter to a reader.  An INCOMPAT feature changes where things are, so one
 that is not known makes the volume unreadable (ext4 documentation, "Feature flags").
@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 
 class Compatible(IntFlag):
-    """s_feature_compat, as far as it says anything here."""
+    """s_feature_compat, as far as it is used here."""
 
     HAS_JOURNAL = 0x4
     SPARSE_SUPER2 = 0x200
@@ -37,7 +37,7 @@ class Incompatible(IntFlag):
 
 
 class ReadOnlyCompatible(IntFlag):
-    """s_feature_ro_compat, as far as it says anything here."""
+    """s_feature_ro_compat, as far as it is used here."""
 
     SPARSE_SUPER = 0x1
     LARGE_FILE = 0x2
@@ -105,6 +105,6 @@ class Features(NamedTuple):
         return "ext3" if self.compatible & Compatible.HAS_JOURNAL else "ext2"
 
     def unknown(self) -> list[str]:
-        """Return the names of the features without which nothing can be read; [] is what one hopes for."""
+        """Return the names of unknown features that prevent reading; usually none."""
         bits = (1 << bit for bit in range(32) if self.incompatible & ~KNOWN & 1 << bit)
         return [INCOMPATIBLE_NAMES.get(Incompatible(bit), f"I{bit.bit_length() - 1}") for bit in bits]

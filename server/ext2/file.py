@@ -58,7 +58,7 @@ def _cut(runs: list[Run], per_block: int, first: int, last: int, start: int) -> 
 def _within(runs: list[Run], per_block: int, first: int, start: int) -> int:
     """Return where in a page an extract begins that begins with a hole.
 
-    So that the first data behind the hole go on where they lie on the disk; without any, as if the file lay
+    So that the first data after the hole continue at their place on the disk; without any, as if the file lay
     there in one piece, which for blocks of a page or more is the same.
     """
     at = first // per_block * per_block

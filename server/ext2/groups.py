@@ -25,7 +25,7 @@ class Group(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """Free blocks, and what was contradictory on the way to that number, in words."""
+    """Free blocks, and contradictions found while counting them, as text."""
 
     free: int
     damage: list[str]
@@ -55,7 +55,7 @@ class Groups:
     async def group(self, number: int) -> Group:
         """Return a group, from a backup descriptor if the first is unreadable or absurd.
 
-        CORRUPT, or what the disk said, if there is no good one; the text tells of the first.
+        CORRUPT, or the error of the disk, if there is no good one; the text describes the first.
         """
         first: FileSystemError | None = None
         for place in _descriptor_places(self.layout, number):
@@ -112,7 +112,7 @@ class Groups:
         return groups, damage[:1] + ([f"and {len(damage) - 1} more groups like it"] if len(damage) > 1 else [])
 
     async def _count_bitmaps(self, groups: list[Group | None], damage: list[str]) -> int:
-        """Return the clusters that the bitmaps say are free; compare with what the descriptors say."""
+        """Return the number of free clusters by the bitmaps; compare it with the descriptors."""
         free, wrong = 0, []
         for number, group in enumerate(groups):
             if group is None:

@@ -1,4 +1,4 @@
-"""Inodes: what a file is, how large, and what its i_block says about where it lies."""
+"""Inodes: the kind of a file, its size, and its block map in i_block."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -38,7 +38,7 @@ class Inode(NamedTuple):
 
     @property
     def attributes(self) -> FileAttributes:
-        """Return the attributes that clients see: READ_ONLY where nobody may write."""
+        """Return the attributes that clients see: READ_ONLY where no user may write."""
         found = FileAttributes(0)
         if self.kind is Kind.DIRECTORY:
             found |= FileAttributes.DIRECTORY

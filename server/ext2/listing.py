@@ -1,4 +1,4 @@
-"""What a client sees of a directory: names with the sizes, times and attributes of their inodes."""
+"""A directory as a client sees it: names with the sizes, times and attributes of their inodes."""
 
 from typing import Final
 
@@ -13,26 +13,26 @@ from callgate.server.listing import ListedFile
 
 _BYTES_LIMIT: Final = MESSAGE_ADDRESSES * PAGE_SIZE  # what one reply carries
 _ENTRIES_LIMIT: Final = _BYTES_LIMIT // (DIRECTORY_NAME_OFFSET + 8)  # names take 8 bytes at least
-#: What an entry says of itself when its inode cannot be read.
+#: The attributes of an entry by its kind, when its inode cannot be read.
 _ATTRIBUTES: Final = {Kind.DIRECTORY: FileAttributes.DIRECTORY, Kind.SYMLINK: FileAttributes.SYMLINK}
 
 
 class Listing:
-    """What is listed of one directory, and how many entries it has; immutable, so that snapshots may share it."""
+    """The listed entries of one directory, and the number of all; immutable, so that snapshots may share it."""
 
     __slots__ = ("entries", "files", "lasting")
 
     def __init__(self, files: list[ListedFile], directory: Directory, *, lasting: bool) -> None:
         self.files = tuple(files)
         self.entries = len(directory.entries)
-        self.lasting = lasting  # or else a disk that recovers may tell more
+        self.lasting = lasting  # or else a disk that recovers may have more
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Listing":
         return self
 
 
 async def list_directory(volume: ExtVolume, directory: Directory) -> tuple[Listing, list[str]]:
-    """Return the entries of a directory with what their inodes say, and what was wrong, in words.
+    """Return the entries of a directory with data of their inodes, and the faults as text.
 
     Of entries that cannot fit in a reply in any case, the inodes are not read.
     """

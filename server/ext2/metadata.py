@@ -1,4 +1,4 @@
-"""Blocks of metadata as the volume's readers get them: whole, in order, the last ones kept."""
+"""Blocks of metadata for the volume's readers: whole, in order, the last ones kept."""
 
 from typing import Final
 
@@ -39,7 +39,7 @@ class MetadataBlocks:
             raise FileSystemError(error.code, f"{what}: {error.text}") from None
 
     async def read_ahead(self, block: int, count: int, what: str) -> None:
-        """Read blocks that will be asked for one by one; those that cannot be read will say so then."""
+        """Read ahead blocks that will be requested one by one; errors are reported then."""
         count = min(count, self.layout.end - block)
         if block < 0 or count <= 0:
             return

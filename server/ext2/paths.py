@@ -31,7 +31,7 @@ async def find(volume: ExtVolume, path: str, *, link: bool = False) -> Inode:
 
 
 class _Walk:
-    """A walk from the root: ``stack`` is where it is, below it the directories that lead there."""
+    """A walk from the root: the top of ``stack`` is the present place, below it are the directories that lead there."""
 
     def __init__(self, volume: ExtVolume, root: Inode, path: str, *, link: bool) -> None:
         self.link = link
@@ -41,7 +41,7 @@ class _Walk:
         self.links = 0
 
     async def follow(self, names: list[str]) -> None:
-        """Go along ``names``; an empty one asks for a directory."""
+        """Follow ``names``; an empty one asks for a directory."""
         waiting = names[::-1]
         for _ in range(NAMES_LIMIT):
             if not waiting:
@@ -58,7 +58,7 @@ class _Walk:
         raise FileSystemError(ErrorCode.NAME_TOO_LONG, f"{self.path}: more than {NAMES_LIMIT} names, links followed")
 
     async def _step(self, here: Inode, name: str, *, last: bool) -> list[str]:
-        """Go down to ``name``; return what is to be followed first if it is a link, last name first."""
+        """Step to ``name``; return the names to follow first if it is a link, last name first."""
         found = await self._look_up(here, name)
         if found.kind is not Kind.SYMLINK or (self.link and last):
             if any(found.number == above.number for above in self.stack):

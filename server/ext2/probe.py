@@ -14,8 +14,8 @@ _JUMPS: Final = (0xEB, 0xE9)  # boot sectors of early DOS have nothing else
 def probe(first: bytes) -> str | None:
     """Return ``ext2``, ``ext3`` or ``ext4`` if the partition that begins with ``first`` says that it is one.
 
-    It says so by its magic number alone, so that mounting can name what is absurd about the rest.  But these
-    two bytes are little evidence where a FAT has its table: behind a boot sector the numbers must fit, too.
+    It says so by its magic number alone, so that mounting can name what is absurd about the rest.  But these two bytes
+    are little evidence where a FAT has its table: after a boot sector the numbers must fit, too.
     """
     raw = first[SUPERBLOCK_OFFSET : SUPERBLOCK_OFFSET + SUPERBLOCK_SIZE]
     features = read_features(raw)

@@ -83,7 +83,7 @@ class Ext2Server(MountedServer[ExtVolume, Inode]):
 
     @operation(Operation.LOCK_DIRECTORY)
     async def lock_directory(self, request: Request) -> Reply:
-        """Lock a directory's pages, building them if nobody has of late."""
+        """Lock a directory's pages, building them if they are not cached."""
         path = request.path()
         inode = await find(self.volume, path)
         if not inode.is_directory:
@@ -117,7 +117,7 @@ class Ext2Server(MountedServer[ExtVolume, Inode]):
 
     @operation(Operation.READ_LINK)
     async def read_link(self, request: Request) -> Reply:
-        """Answer where a symbolic link leads."""
+        """Answer with the target of a symbolic link."""
         path = request.path()
         inode = await find(self.volume, path, link=True)
         if inode.kind is not Kind.SYMLINK:

@@ -60,7 +60,7 @@ class Superblock(LittleEndianStructure):
 
 
 class GroupDescriptor(LittleEndianStructure):
-    """A block group's descriptor; what follows offset 32 is there if s_desc_size says so."""
+    """A block group's descriptor; the fields from offset 32 on exist if s_desc_size says so."""
 
     _pack_ = 1
     _layout_ = "ms"
@@ -84,7 +84,7 @@ class GroupDescriptor(LittleEndianStructure):
 
 
 class InodeRecord(LittleEndianStructure):
-    """An inode; what follows offset 128 is there if s_inode_size and i_extra_isize say so."""
+    """An inode; the fields from offset 128 on exist if s_inode_size and i_extra_isize say so."""
 
     _pack_ = 1
     _layout_ = "ms"

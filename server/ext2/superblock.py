@@ -24,7 +24,7 @@ _BLOCK_NUMBER_BITS: Final = 48  # of extents, and so of anything
 
 
 class Layout(NamedTuple):
-    """What the superblock says, checked; sizes are in bytes, places in file-system blocks."""
+    """The data of the superblock, checked; sizes are in bytes, places in file-system blocks."""
 
     features: Features
     block_bytes: int
@@ -118,7 +118,7 @@ def parse_superblock(raw: bytes, partition_sectors: int) -> Layout:
 
 
 def refuse_unknown(features: Features) -> None:
-    """MountError if a volume with these features cannot be read; it names those that are in the way."""
+    """MountError if a volume with these features cannot be read; it names the features that prevent that."""
     unknown = features.unknown()
     if unknown:
         raise MountError(

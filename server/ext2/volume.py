@@ -91,7 +91,7 @@ class ExtVolume:
             raise MountError(f"root directory: inode {ROOT_INODE} is not a directory")
 
     async def directory(self, inode: Inode) -> Directory:
-        """Return the contents of a directory; `Directory.truncated` tells of damage.
+        """Return the contents of a directory; `Directory.truncated` describes damage.
 
         Directories are kept while there are not too many.
         """
@@ -162,7 +162,7 @@ async def read_layout(reader: SectorReader, partition_sectors: int) -> tuple[Lay
     damage: list[str] = []
     for log in range(LOG_BLOCK_SIZE_LIMIT + 1) if layout is None else ():
         size = BLOCK_SIZE_MINIMUM << log
-        # Group 1 begins behind one full block bitmap; block 0 of 1 KiB blocks belongs to no group.
+        # Group 1 begins after one full block bitmap; block 0 of 1 KiB blocks belongs to no group.
         place = (8 * size + (log == 0)) * (size // SECTOR_SIZE)
         if place + _SUPERBLOCK_SECTORS <= partition_sectors:
             layout, _ = await _try(reader, place, partition_sectors)

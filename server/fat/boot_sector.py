@@ -1,6 +1,6 @@
-"""The boot sector: from its bytes to a checked `FatLayout`, or to a sentence that says what is wrong.
+"""The boot sector: from its bytes to a checked `FatLayout`, or to a sentence that names the fault.
 
-Every value that later code computes with is bounded here, so nothing after this has to distrust it.
+Every value that later code computes with is bounded here, so later code can trust it.
 """
 
 from typing import Final, NamedTuple, TypeVar
@@ -216,7 +216,7 @@ def _layout32(boot: BootSector32, total: int) -> FatLayout:
     other reading than FAT32, and ``mkfs.fat -F 32`` makes such volumes with few clusters, which Windows
     and Linux read.
     """
-    if boot.BPB_FSVer and boot.BPB_RootEntCnt:  # what stands in FAT32's fields is something else
+    if boot.BPB_FSVer and boot.BPB_RootEntCnt:  # FAT32's fields hold something else
         raise _wrong(boot, "BPB_RootEntCnt", "0 on FAT32, which BPB_FATSz16 = 0 makes this volume")
     if boot.BPB_FSVer:
         raise _wrong(boot, "BPB_FSVer", "0: version 0.0 is the only one known")
@@ -243,7 +243,7 @@ def _layout32(boot: BootSector32, total: int) -> FatLayout:
 
 
 def _layout(boot: BootSector16 | BootSector32, fat_size: int, bits: int, total: int, regions: _Regions) -> FatLayout:
-    """Convert the volume's own sectors to disk sectors; what FAT12 and FAT16 have is filled in."""
+    """Convert the volume's own sectors to disk sectors; the fields of FAT12 and FAT16 are filled in."""
     scale = boot.BPB_BytsPerSec // SECTOR_SIZE
     signed = boot.BS_BootSig in (FAT_EXTENDED_SIGNATURE, EXTENDED_BOOT_SIGNATURE_SHORT)
     return FatLayout(

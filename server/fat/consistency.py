@@ -1,4 +1,4 @@
-"""Checking a volume: what a reader can tell about its damage, in words.  Nothing is repaired."""
+"""Checking a volume: the damage that a reader can see, as text. Nothing is repaired."""
 
 from typing import Final, NamedTuple
 
@@ -18,7 +18,7 @@ class _Claim(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a check found; after PROBLEMS_KEPT sentences, one more counts the rest of ``problems``."""
+    """The result of a check; after PROBLEMS_KEPT sentences, one more counts the rest of ``problems``."""
 
     files: int
     directories: int
@@ -28,7 +28,7 @@ class Report(NamedTuple):
 
 
 async def check(volume: FatVolume) -> Report:
-    """Walk everything: tree, chains, FAT copies, and who owns which cluster."""
+    """Check all of the volume: tree, chains, FAT copies, and the owners of clusters."""
     tree = await walk(volume)
     problems = [*volume.damage, *tree.problems]
     claims = await _follow_chains(volume, tree, problems)
@@ -42,7 +42,7 @@ async def check(volume: FatVolume) -> Report:
 
 
 async def _follow_chains(volume: FatVolume, tree: Tree, problems: list[str]) -> list[_Claim]:
-    """Follow every chain and judge the files'; return who claims which clusters.
+    """Follow every chain and judge the files'; return the claims to clusters.
 
     Sound volumes claim a cluster once.  On a hostile one every file may share one long chain, so claims
     of more than twice the volume end the search.

@@ -15,7 +15,7 @@ from callgate.server.fat.structures import (
 )
 from callgate.server.formats.dos_times import timestamp
 
-_SHOWN: Final = 0x37  # what FAT's attribute byte and ours have in common
+_SHOWN: Final = 0x37  # the bits that FAT's attribute byte and ours have in common
 _DIRECTORY: Final = int(FileAttributes.DIRECTORY)
 _LONG_NAME: Final = int(Attribute.LONG_NAME)
 _LONG_NAME_MASK: Final = int(Attribute.LONG_NAME_MASK)
@@ -59,7 +59,7 @@ class Directory:
         self.truncated = truncated
         self.damage = tuple(damage)
         self._index: dict[str, FatEntry] = {}
-        # The first of equal names wins; long names go before aliases, exact ones before stripped ones.
+        # The first of equal names wins; long names are found before aliases, exact ones before stripped ones.
         for entry in entries:
             self._index.setdefault(fold(entry.name), entry)
         for entry in entries:
@@ -132,7 +132,7 @@ def _entry(raw: bytes, long_name: str | None, identifier: int, cluster_mask: int
 
 
 def _distinct(entries: list[FatEntry]) -> list[FatEntry]:
-    """Give names that became equal by lone surrogates their 8.3 name, which tells them apart."""
+    """Give names that became equal by lone surrogates their 8.3 names, which differ."""
     if not any(_LOSSY in entry.name for entry in entries):
         return entries
     seen: set[str] = set()

@@ -21,8 +21,8 @@ class OpenFile:
     async def locate(self, volume: FatVolume, position: int, wanted: int, start: int) -> Extract:
         """Return the sectors that hold ``wanted`` bytes from ``position``, as far as one reply carries.
 
-        ``start`` is the partition's first LBA, for blocks are the disk's.  The extract is empty at the
-        end of the file.  FileSystemError: CORRUPT if there is nothing at ``position`` but should be, IO_ERROR if it
+        ``start`` is the partition's first LBA, since blocks are the disk's.  The extract is empty at the
+        end of the file.  FileSystemError: CORRUPT if data that should be at ``position`` are missing, IO_ERROR if it
         lies past the end of a partition that is shorter than the volume.
         """
         first = position // SECTOR_SIZE
@@ -49,7 +49,7 @@ class OpenFile:
         return Extract(first * SECTOR_SIZE, size, entries)
 
     def complaint(self) -> str:
-        """Say how the chain falls short of the size."""
+        """Return a text about the chain that is too short for the size."""
         clusters = "cluster" if self.chain.length == 1 else "clusters"
         why = self.chain.damage or f"its chain ends after {self.chain.length} {clusters}"
         return f"file {self.path} of {self.entry.size} bytes is damaged: {why}"

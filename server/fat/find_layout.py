@@ -10,7 +10,7 @@ from callgate.server.fat.structures import FIRST_CLUSTER, RECORD_SIZE
 
 
 async def find_layout(reader: SectorReader, partition_sectors: int) -> tuple[FatLayout, list[str]]:
-    """Return the layout of a partition of so many 512-byte sectors, and what is wrong with it, in words.
+    """Return the layout of a partition of this many 512-byte sectors, and its faults as text.
 
     MountError if it cannot be served.
     """
@@ -46,10 +46,10 @@ async def _main_or_backup(reader: SectorReader, partition_sectors: int) -> tuple
 
 
 async def _judge_root_entries(reader: SectorReader, layout: FatLayout) -> tuple[FatLayout, str]:
-    """Return the layout of a FAT32 volume with a BPB_RootEntCnt, and what is to be said of it.
+    """Return the layout of a FAT32 volume with a BPB_RootEntCnt, and a note about it.
 
     By the formula of the specification, and for Linux, clusters begin after as many records; for others FAT32 has none.
-    The root directory tells who wrote the volume: it lies in one of two places.
+    The root directory shows which rule the writer followed: it lies in one of two places.
     """
     data_start = layout.fat_start + layout.fats * layout.fat_sectors
     room = min(
@@ -63,7 +63,7 @@ async def _judge_root_entries(reader: SectorReader, layout: FatLayout) -> tuple[
 
 
 async def _has_root(reader: SectorReader, layout: FatLayout) -> bool:
-    """Whether the first cluster of the root directory holds names, and nothing that a directory cannot hold."""
+    """Whether the first cluster of the root directory holds names, and only valid entries."""
     start = layout.sector_of(layout.root_cluster)
     try:
         data = await reader.read(start, layout.cluster_sectors)

@@ -24,7 +24,7 @@ class LongNameCollector:
         self._checksum = -1
 
     def reset(self) -> None:
-        """Forget what was collected: something else than a short entry followed it."""
+        """Forget the collected records: the next one was not a short entry."""
         if self._pieces:
             self._note("orphaned long-name records")
         self._pieces = []

@@ -1,4 +1,4 @@
-"""Names: 8.3 names, long names, and when two spellings mean the same file.
+"""Names: 8.3 names, long names, and the comparison of spellings.
 
 Sections "FAT Directory Structure" (DIR_Name), "FAT Long Directory Entries", "Name Limits and Character
 Sets" and "Name Matching In Short & Long Names".
@@ -39,7 +39,7 @@ def short_name(raw: bytes, nt_case: int = 0) -> str:
 
 
 def volume_label(raw: bytes) -> str:
-    """Return the label of its 11 bytes, without anything that would drive a terminal."""
+    """Return the label of its 11 bytes, without control characters."""
     if raw[:1] == bytes([RECORD_KANJI_E5]):
         raw = bytes([RECORD_FREE]) + raw[1:]
     label = raw.decode(OEM_CODE_PAGE).partition("\0")[0].rstrip(" ")
@@ -95,5 +95,5 @@ def _fold_character(character: str) -> str:
 
 
 def strip_trailing(name: str) -> str:
-    """Return ``name`` without trailing dots and spaces, which are ignored in what a user writes."""
+    """Return ``name`` without trailing dots and spaces, which are ignored in names that a user writes."""
     return name.rstrip(". ")

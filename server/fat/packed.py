@@ -1,8 +1,8 @@
 """Arithmetic on whole stretches of a FAT at once, the same for 12, 16 and 32-bit entries.
 
-A FAT is one little-endian number in which entry n occupies the bits from n * width; this is what the
-specification's nibble rules for FAT12 come to ("FAT Data Structure").  Counting and comparing are then a
-few operations on one big integer instead of a loop over entries.
+A FAT is one little-endian number in which entry n occupies the bits from n * width; the specification's nibble rules
+for FAT12 ("FAT Data Structure") amount to this.  Counting and comparing are then a few operations on one big integer
+instead of a loop over entries.
 """
 
 from functools import lru_cache
@@ -54,10 +54,10 @@ class PackedEntries:
         return rest
 
     def contiguous(self, cluster: int) -> int:
-        """Return how many entries from that of ``cluster`` on say "the next cluster".
+        """Return how many entries from that of ``cluster`` on point to the next cluster.
 
-        Subtracting what they would all say leaves zeros up to the first that says something else; a
-        borrow only ever disturbs entries above that one.
+        Subtracting these values leaves zeros up to the first entry that differs; a borrow only affects entries above
+        that one.
         """
         if self.value(cluster) != cluster + 1:
             return 0
@@ -74,8 +74,8 @@ class PackedEntries:
     def count_equal(self, value: int) -> int:
         """Return how many entries are ``value``.
 
-        Entries are folded onto their lowest bits by halves: each shift brings down the upper half, and
-        what came down from the entry above is masked off before the next one.
+        Entries are folded onto their lowest bits by halves: each shift brings down the upper half, and bits from the
+        entry above are masked off before the next one.
         """
         different = self.number ^ repeat(value, self.bits, self.count)
         width = self.bits

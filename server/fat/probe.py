@@ -1,7 +1,7 @@
 """Is this partition a FAT volume?  Asked of its first bytes, which may be anything.
 
 A volume that *says* it is FAT is ours even when its numbers are absurd, so that mounting can name the
-absurd one; a volume that says nothing is ours when its numbers make sense.
+absurd one; one without such a statement is ours when its numbers make sense.
 """
 
 from typing import Final
@@ -47,7 +47,7 @@ def _judge(first: bytes) -> str | None:
         layout = parse_boot_sector(sector, _UNBOUNDED)
     except MountError:
         return declared if has_signature else None
-    # Volumes of early DOS have no signature, but they do have a jump; what has neither has a FAT where it must be.
+    # Volumes of early DOS have no signature, but they do have a jump; one with neither has a FAT at its place.
     plausible = has_signature or sector[0] in (0xEB, 0xE9) or _has_fat(first, layout)
     return layout.kind if plausible else None
 
@@ -69,7 +69,7 @@ def _declared_type(sector: bytes) -> str | None:
 
 
 def says_other_width(sector: bytes) -> bool:
-    """Whether a boot sector says that it is FAT12 or FAT16: a FAT32 backup behind it belongs to an older volume."""
+    """Whether a boot sector says that it is FAT12 or FAT16: a FAT32 backup after it belongs to an older volume."""
     has_signature = sector[BOOT_SIGNATURE_OFFSET:] == BOOT_SIGNATURE
     return has_signature and _declared_type(sector) in ("fat12", "fat16")
 

@@ -61,7 +61,7 @@ class FatServer(MountedServer[FatVolume, OpenFile]):
 
     @operation(Operation.LOCK_DIRECTORY)
     async def lock_directory(self, request: Request) -> Reply:
-        """Lock a directory's pages, building them if nobody has of late."""
+        """Lock a directory's pages, building them if they are not cached."""
         path = request.path()
         entry = await self.volume.find(path)
         if not entry.is_directory:

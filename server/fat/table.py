@@ -1,7 +1,6 @@
 """The file allocation table: following links, counting free clusters, reading the volume's flags.
 
-Only a window of it is kept in memory, so a volume may be of any size; the windows that chains were followed
-through last stay decoded.
+Only a window of it is kept in memory, so a volume may be of any size; the windows used last for chains stay decoded.
 """
 
 from collections.abc import Iterator
@@ -31,7 +30,7 @@ _NO_HARD_ERROR: Final = {12: 0, 16: 0x4000, 32: 0x0400_0000}
 
 
 class Usage(NamedTuple):
-    """What a scan of the table counted, in clusters."""
+    """The counts of a scan of the table, in clusters."""
 
     free: int
     bad: int
@@ -47,7 +46,7 @@ class FatTable:
         self._windows: Recent[PackedEntries] = Recent(WINDOWS_KEPT)
 
     def classify(self, value: int) -> Link:
-        """Say what a FAT entry means."""
+        """Return the meaning of a FAT entry."""
         if self.layout.is_cluster(value):
             return Link.NEXT
         if value == _FREE:

@@ -21,14 +21,14 @@ class Found(NamedTuple):
 
 
 class Tree(NamedTuple):
-    """Everything on a volume, parents before children, and the faults met on the way, in words."""
+    """All files of a volume, parents before children, and the faults met, as text."""
 
     found: list[Found]
     problems: list[str]
 
 
 async def walk(volume: FatVolume) -> Tree:
-    """Walk all directories, each first cluster once, so that no loop or cross-link goes on for ever."""
+    """Walk all directories, each first cluster once, so that no loop or cross-link repeats for ever."""
     tree = Tree([], [])
     seen = {volume.layout.root_cluster: "/"}
     waiting = [Found("", ROOT)]

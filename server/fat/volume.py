@@ -62,7 +62,7 @@ class FatVolume:
     async def label(self) -> str:
         """Return the volume's label: that of the root directory.
 
-        BS_VolLab is not kept up by all who rename volumes, so that blkid, mtools and Windows do not go by it either.
+        Not all tools that rename volumes update BS_VolLab, so blkid, mtools and Windows do not use it either.
         """
         return volume_label((await self.directory(ROOT)).label)
 
@@ -84,7 +84,7 @@ class FatVolume:
     async def directory(self, entry: FatEntry) -> Directory:
         """Return the contents of a directory; FileSystemError(CORRUPT) if it has no cluster.
 
-        Directories are kept while there are not too many; `Directory.truncated` tells of damage.
+        Directories are kept while there are not too many; `Directory.truncated` describes damage.
         """
         cluster = entry.cluster or self.layout.root_cluster
         if entry is not ROOT and not self.layout.is_cluster(entry.cluster):
@@ -141,7 +141,7 @@ class FatVolume:
             )
 
     async def _compare_fsinfo(self) -> None:
-        """Compare FSInfo's hint with what was counted; it is never used."""
+        """Compare FSInfo's hint with the count; it is never used."""
         if not self.layout.fsinfo:
             return
         info = FileSystemInfo.from_buffer_copy(await self.reader.read(self.layout.fsinfo, 1))

@@ -1,4 +1,4 @@
-"""Cluster chains, of FAT and of exFAT, as lists of runs, walked no further than somebody asked.
+"""Cluster chains, of FAT and of exFAT, as lists of runs, walked only as far as needed.
 
 A chain comes from a disk that may be damaged: it may end early, leave the volume, enter free clusters or
 bite its own tail.  Whatever happens, the clusters listed are distinct clusters of the volume, in order,
@@ -18,7 +18,7 @@ _MAP_CLUSTERS: Final = 4096
 
 
 class Link(Enum):
-    """What a FAT entry says."""
+    """The meaning of a FAT entry."""
 
     NEXT = "the number of the next cluster"
     END = "end of chain"

@@ -47,7 +47,7 @@ class VolumeDescriptor(NamedTuple):
 
 
 class Descriptors(NamedTuple):
-    """What the volume offers, and what is wrong with it."""
+    """The trees that the volume offers, and its faults."""
 
     primary: VolumeDescriptor
     joliet: VolumeDescriptor | None

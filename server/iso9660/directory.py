@@ -59,10 +59,10 @@ class Directory:
     folded: dict[str, Entry] = field(default_factory=dict)  # empty where names are case-sensitive
 
     def __deepcopy__(self, memo: dict[int, object]) -> "Directory":
-        return self  # complete before anybody else sees it, and not changed afterwards
+        return self  # complete before any other code sees it, and not changed afterwards
 
     def note(self, text: str) -> None:
-        """Remember what is wrong, up to DAMAGE_LIMIT sentences."""
+        """Note faults, up to DAMAGE_LIMIT sentences."""
         if len(self.damage) < DAMAGE_LIMIT:
             self.damage.append(text)
         elif len(self.damage) == DAMAGE_LIMIT:
@@ -146,7 +146,7 @@ def _records(data: bytes, place: int, note: Note) -> list[Record]:
 
 
 def _files(records: list[Record], note: Note) -> list[list[Record]]:
-    """Group the records of multi-extent files; associated files (9.1.6) are nobody's to list."""
+    """Group the records of multi-extent files; associated files (9.1.6) are not listed."""
     files: list[list[Record]] = []
     begun: list[Record] = []
     for record in records:

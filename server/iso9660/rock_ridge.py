@@ -1,6 +1,6 @@
 """System use entries: names, links, modes and times of POSIX (SUSP 1.12 and RRIP 1.12, IEEE P1281 and P1282).
 
-Entries lie behind a directory record's name, and go on elsewhere where a CE entry says so.
+Entries follow a directory record's name, and continue elsewhere where a CE entry says so.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _TIMES: Final = 7
 
 @dataclass
 class Posix:
-    """What the entries of one record say; ``target`` is None unless it is a symbolic link."""
+    """The data of the entries of one record; ``target`` is None unless it is a symbolic link."""
 
     name: str = ""
     mode: int | None = None
@@ -56,10 +56,10 @@ class SystemUse:
         self.sectors = sectors
         self.skip = skip
         self._reads = 0
-        self._window = (0, b"")  # first sector and data of what was read last
+        self._window = (0, b"")  # first sector and data of the last read
 
     async def entries(self, area: bytes, note: Note) -> list[tuple[bytes, bytes]]:
-        """Return (signature, data behind the version) of all entries, continuation areas included."""
+        """Return (signature, data after the version) of all entries, continuation areas included."""
         found: list[tuple[bytes, bytes]] = []
         seen: set[tuple[int, int]] = set()
         while True:
@@ -77,7 +77,7 @@ class SystemUse:
                 return found
 
     async def posix(self, system_use: bytes, note: Note) -> Posix:
-        """Return what the entries of a record say together."""
+        """Return the combined data of the entries of a record."""
         result = Posix()
         name: list[bytes] = []
         target = _Target()
@@ -152,7 +152,7 @@ class _Target:
     def __init__(self) -> None:
         self.found = False
         self.parts: list[bytes] = []
-        self.open = False  # the last component goes on
+        self.open = False  # the last component continues
 
     def add(self, data: bytes) -> None:
         self.found = True

@@ -75,7 +75,7 @@ class IsoServer(MountedServer[IsoVolume, Entry]):
 
     @operation(Operation.LOCK_DIRECTORY)
     async def lock_directory(self, request: Request) -> Reply:
-        """Lock a directory's pages, building them if nobody has of late."""
+        """Lock a directory's pages, building them if they are not cached."""
         path = request.path()
         entry = await self.volume.find(path)
         if not entry.is_directory:
@@ -91,7 +91,7 @@ class IsoServer(MountedServer[IsoVolume, Entry]):
 
     @operation(Operation.OPEN)
     async def open(self, request: Request) -> Reply:
-        """Open a file; FileSystemError(NOT_SUPPORTED) tells what about it cannot be read."""
+        """Open a file; FileSystemError(NOT_SUPPORTED) names what cannot be read."""
         path = request.path()
         entry = await self.volume.find(path)
         if entry.is_directory:
@@ -120,7 +120,7 @@ class IsoServer(MountedServer[IsoVolume, Entry]):
         return sectors_reply(registers, extract)
 
     def _identity(self, entry: Entry) -> int:
-        """Return what all links to a file share: twice its location.
+        """Return the identity that all links to a file share: twice its location.
 
         Of an empty file, of an extent that another file uses differently, and beyond IDENTITIES_LIMIT files, an odd
         number made of the record's place; 0 if that does not fit.

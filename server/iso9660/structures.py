@@ -51,7 +51,7 @@ class Record(NamedTuple):
 
 
 def both(data: bytes, offset: int, size: int, note: Note, what: str) -> int:
-    """Return a both-endian number of ``size`` bytes each way; ``note`` is told when the two disagree."""
+    """Return a both-endian number of ``size`` bytes each way; ``note`` is called when the two disagree."""
     little = int.from_bytes(data[offset : offset + size], "little")
     big = int.from_bytes(data[offset + size : offset + 2 * size], "big")
     if little != big:

@@ -16,7 +16,7 @@ DEPTH_LIMIT: Final = 128
 
 
 class Folder:
-    """A directory: files and directories by name; ``number`` tells it from all others."""
+    """A directory: files and directories by name; ``number`` identifies it."""
 
     __slots__ = ("children", "modified", "number")
 
@@ -47,7 +47,7 @@ class Catalogue:
         self._count(expected, more=parse_entry(data, at, number + 1) is not None)
 
     def _count(self, expected: int, *, more: bool) -> None:
-        """Compare what is there with the end record's count, which wraps at 65,536 where a writer knows no ZIP64."""
+        """Compare the number of entries with the end record's count, which wraps at 65,536 without ZIP64."""
         if more:
             count = max(expected, self.entries + 1)
             self.damage.append(f"central directory of {count} entries or more: only {ENTRIES_LIMIT} are used")
@@ -102,7 +102,8 @@ class Catalogue:
         return made
 
     def _components(self, entry: ZipEntry) -> list[str]:
-        # Slashes go forward (APPNOTE.TXT 4.4.17.1); some who write archives forget it, and unzip corrects them too.
+        # Slashes must be forward ones (APPNOTE.TXT 4.4.17.1); some writers use backslashes, and unzip corrects them
+        # too.
         parts = entry.name.replace("\0", "_").replace("\\", "/").split("/")
         components = [
             name_of_bytes(part.encode("utf-8", "surrogateescape"))

@@ -18,11 +18,11 @@ LOCATOR64: Final = b"PK\6\7"
 LOCAL: Final = b"PK\3\4"
 CENTRAL: Final = b"PK\1\2"
 PART: Final = b"PK\7\x08"  # what the first part of several begins with, before a local header (8.5.4)
-_PROGRAMS: Final = (b"#!", b"MZ", b"\x7fELF")  # that read the archive which stands behind them
+_PROGRAMS: Final = (b"#!", b"MZ", b"\x7fELF")  # that read the archive which follows them
 ONE_PART: Final = b"PK00"  # the same where there was but one part in the end (8.5.5)
 SPLIT: Final = "a part of a split ZIP archive; join the parts (zip -s 0 in.zip --out out.zip)"
 COMMENT_LIMIT: Final = 65535
-PADDING_LIMIT: Final = 64 << 20  # zeros behind the archive that are looked through
+PADDING_LIMIT: Final = 64 << 20  # zeros after the archive that are searched
 _VERSION_LIMIT, _METHOD_LIMIT, _NAME_LIMIT = 63, 99, 4096  # 4.4.3, 4.4.5; names that paths can hold are shorter
 _LOCAL: Final = Struct("<4s3H16xH2x")  # signature, version needed, flags, method, length of the name
 _END: Final = Struct("<4s4H2IH")
@@ -42,7 +42,7 @@ class CentralDirectory(NamedTuple):
 
 
 class _Claim(NamedTuple):
-    """What an end record says, and where the record that says it begins."""
+    """The data of an end record, and its offset."""
 
     place: int
     disks: tuple[int, int]
@@ -83,7 +83,7 @@ def probe_end(last: bytes) -> str | None:
 def explain(last: bytes) -> str | None:
     """Return what ends with ``last`` if it is the last part of a split archive, which nothing tells at its beginning.
 
-    The other parts but the first say at neither end what they are.
+    The parts between the first and the last cannot be recognised.
     """
     return SPLIT if any(disk > 0 and here <= entries for disk, here, entries in _end_records(last)) else None
 
@@ -91,7 +91,7 @@ def explain(last: bytes) -> str | None:
 def _end_records(last: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield (number of this part, entries in it, entries in all) of each end record that ``last`` may end with.
 
-    Behind the record and its comment there is nothing but zeros.
+    After the record and its comment there are only zeros.
     """
     used = len(last.rstrip(b"\0"))
     at = last.rfind(END, 0, used)
@@ -125,14 +125,14 @@ async def find_central_directory(reader: SectorReader, sectors: int) -> CentralD
 
 
 async def _without_end(reader: SectorReader) -> str:
-    """Return what an image without an end record is."""
+    """Return a description of an image without an end record."""
     if (await reader.read(0, 1)).startswith(PART + LOCAL):
         return SPLIT
     return "no end of central directory record in the last 64 KiB: the archive is cut off, or none"
 
 
 async def _end_of_data(reader: SectorReader, sectors: int) -> int:
-    """Return the byte behind the last one that is not zero."""
+    """Return the position after the last byte that is not zero."""
     last = sectors
     while last > 0 and (sectors - last) * SECTOR_SIZE < PADDING_LIMIT:
         first = max(0, last - _STEP)
@@ -166,7 +166,7 @@ async def _check(reader: SectorReader, sectors: int, tail: bytes, at: int, start
 
 
 async def _large(reader: SectorReader, sectors: int, tail: bytes, at: int, claim: _Claim) -> _Claim:
-    """Return what the ZIP64 end record says, if there is a locator; else the numbers are meant as they are."""
+    """Return the data of the ZIP64 end record, if there is a locator; else the numbers are used as they are."""
     if at < _LOCATOR.size or tail[at - _LOCATOR.size :][:4] != LOCATOR64:
         return claim
     place = claim.place - _LOCATOR.size

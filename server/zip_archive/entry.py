@@ -103,7 +103,7 @@ def _large(field: bytes, *values: int) -> list[int]:
 
 
 def _name(raw: bytes, flags: int, system: int, unicode_path: bytes) -> str:
-    """Return a name; zip 3.0 on Unix writes UTF-8 without saying so, and what is not UTF-8 is code page 437."""
+    """Return a name; zip 3.0 on Unix writes UTF-8 without saying so, and other names are in code page 437."""
     if flags & UTF8:
         return raw.decode("utf-8", "surrogateescape")
     if len(unicode_path) > 5 and int.from_bytes(unicode_path[1:5], "little") == zlib.crc32(raw):

@@ -1,4 +1,4 @@
-"""Contents of open files: sectors where they can be had, else windows of bytes that the server makes."""
+"""Contents of open files: sectors where possible, else windows of bytes that the server makes."""
 
 import zlib
 from typing import Final, NamedTuple
@@ -14,7 +14,7 @@ from callgate.server.zip_archive.entry import STORED, ZipEntry
 from callgate.server.zip_archive.restart import Point, RestartPoints
 
 WINDOW_LIMIT: Final = MESSAGE_ADDRESSES * PAGE_SIZE  # bytes of one reply
-JUMP_LIMIT: Final = 512 << 20  # bytes made and thrown away to get to a place
+JUMP_LIMIT: Final = 512 << 20  # bytes made and discarded to reach a position
 INPUT_LIMIT: Final = 512 << 20  # bytes taken in for one reply
 _INPUT: Final = 64 << 10  # bytes read of the disk at a time
 _OUTPUT: Final = 256 << 10  # bytes made at a time
@@ -34,11 +34,11 @@ class OpenFile:
     def __init__(self, entry: ZipEntry, data: int) -> None:
         self.entry = entry
         self.data = data
-        self.checked = (0, 0)  # of a stored entry: so many bytes have this CRC-32
+        self.checked = (0, 0)  # of a stored entry: this many bytes have this CRC-32
 
     @property
     def in_sectors(self) -> bool:
-        """Whether the data can be had as sectors of the image."""
+        """Whether the data are available as sectors of the image."""
         return self.entry.method == STORED and self.data % SECTOR_SIZE == 0
 
     def locate(self, position: int, wanted: int, start: int) -> Extract:
@@ -57,7 +57,7 @@ class OpenFile:
     ) -> Window:
         """Return the whole pages that hold ``wanted`` bytes from ``position``, at most WINDOW_LIMIT bytes.
 
-        If only the first of them can be had, they are returned, and who asks for the rest gets the error.
+        If only the first of them are available, they are returned, and a request for the rest has the error.
         """
         first = position // PAGE_SIZE * PAGE_SIZE
         end = min(-(-(position + wanted) // PAGE_SIZE) * PAGE_SIZE, first + WINDOW_LIMIT, self.entry.size)
@@ -82,7 +82,7 @@ class OpenFile:
             raise self.damaged(f"its CRC-32 is {crc:#010x} and should be {self.entry.crc:#010x}")
 
     def damaged(self, why: str) -> FileSystemError:
-        """Return the error that names the entry and what is wrong."""
+        """Return the error that names the entry and the fault."""
         return FileSystemError(ErrorCode.CORRUPT, f"{self.entry.name}: {why}")
 
 

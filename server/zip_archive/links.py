@@ -21,7 +21,7 @@ ReadTarget = Callable[[ZipEntry], Awaitable[bytes]]
 
 
 async def find(catalogue: Catalogue, path: str, read: ReadTarget, *, link: bool = False) -> Folder | ZipEntry:
-    """Return what a path leads to; ``read`` returns the content of a link's entry.
+    """Return the node to which a path leads; ``read`` returns the content of a link's entry.
 
     With ``link`` a link that is the last name is not followed.
 

@@ -98,7 +98,7 @@ class ZipServer(MountedServer[Catalogue, OpenFile]):
 
     @operation(Operation.LOCK_DIRECTORY)
     async def lock_directory(self, request: Request) -> Reply:
-        """Lock a directory's pages, building them if nobody has of late."""
+        """Lock a directory's pages, building them if they are not cached."""
         path = request.path()
         folder = await find(self.volume, path, self._target)
         if not isinstance(folder, Folder):

@@ -1,1 +1,1 @@
-"""Containers of disk images, read where they lie: qcow2, VHD, VMDK and VDI; compressed ones are unpacked first."""
+"""Containers of disk images, read in place: qcow2, VHD, VMDK and VDI; compressed ones are unpacked first."""

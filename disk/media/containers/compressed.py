@@ -1,4 +1,4 @@
-"""Compressed images: unpacked into a temporary file, for none of these formats can be entered in the middle."""
+"""Compressed images: unpacked into a temporary file, since none of these formats can be read from the middle."""
 
 import bz2
 import lzma
@@ -66,7 +66,7 @@ def _new(kind: str) -> _Decompressor:
 
 
 def _errors(kind: str) -> tuple[type[Exception], ...]:
-    """Return what a decompressor raises when its data are damaged."""
+    """Return the exceptions that a decompressor raises when its data are damaged."""
     if kind == "zstd":
         return (find_zstd().ZstdError,)
     return {"gzip": (zlib.error,), "bzip2": (OSError, ValueError), "xz": (lzma.LZMAError,)}[kind]
@@ -79,12 +79,12 @@ class Unpacker:
         self.file = file
         self.kind = kind
         self.errors = _errors(kind)
-        self.position = 0  # in the file, of what is read next
+        self.position = 0  # in the file, of the next read
         self.given = 0
-        self.ignored = 0  # bytes after the last stream that are no stream
+        self.ignored = 0  # bytes after the last stream that are not a stream
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield what is in the file, at most 1 MiB at once; ImageError if it is damaged or cut short."""
+        """Yield the content of the file, at most 1 MiB at once; ImageError if it is damaged or cut short."""
         rest = self._more()
         while True:
             stream: _Decompressor = _new(self.kind)
@@ -100,7 +100,7 @@ class Unpacker:
         return data
 
     def _after(self, rest: bytes) -> bytes:
-        """Return what follows a stream, zeros left out: the beginning of the next one, or something else."""
+        """Return the bytes after a stream, zeros left out: the beginning of the next one, or something else."""
         while True:
             rest = rest.lstrip(b"\0")
             if len(rest) >= len(COMPRESSED[self.kind]):

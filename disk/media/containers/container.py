@@ -1,6 +1,6 @@
-"""What containers share: a file whose every number may be wrong, and a medium whose bytes lie somewhere in it.
+"""The common parts of containers: a file whose every number may be wrong, and a medium whose bytes lie somewhere in it.
 
-Nothing of a container is copied but a few blocks of its tables, so memory stays bounded whatever their sizes say.
+Only a few blocks of a container's tables are copied, so memory stays bounded whatever their sizes say.
 """
 
 import os
@@ -21,7 +21,7 @@ CONVERT: Final = "convert it: qemu-img convert -O raw IMAGE OUT"
 
 
 class DamagedError(Exception):
-    """A container says something that cannot be."""
+    """A container contradicts itself."""
 
 
 class Run(NamedTuple):
@@ -33,7 +33,7 @@ class Run(NamedTuple):
 
 
 class ContainerFile:
-    """A container's file, with what has been read of its tables."""
+    """A container's file, with the blocks of its tables that have been read."""
 
     def __init__(self, file: RawFile, kind: str) -> None:
         self.file = file
@@ -63,11 +63,11 @@ class ContainerFile:
         return self._blocks.keep(number, self.file.read(number * BLOCK, BLOCK)) if block is None else block
 
     def kept(self, number: int) -> memoryview | None:
-        """Return what was unpacked and kept by a number, if it is still there."""
+        """Return the unpacked data kept under a number, if they are still there."""
         return self._unpacked.get(number)
 
     def keep(self, number: int, data: bytes) -> memoryview:
-        """Keep what has been unpacked for a while, by a number that tells what it is; return a view of it."""
+        """Keep unpacked data for a while, under a number that identifies them; return a view of them."""
         return self._unpacked.keep(number, memoryview(data))
 
     def refused(self, reason: str, hint: str = CONVERT) -> ImageError:
@@ -96,7 +96,7 @@ class ContainerImage(NoDelay, ABC):
         """Return where the bytes from `position` on are, `wanted` at most and 1 at least; DamagedError."""
 
     def read_into(self, lba: int, views: Sequence[memoryview]) -> None:
-        """Fill the views from wherever the sectors are; MediumError."""
+        """Fill the views from the places of the sectors; MediumError."""
         check_bounds(self, lba, views)
         rest = Views(views)
         position = lba * SECTOR_SIZE
@@ -142,7 +142,7 @@ class Views:
     """Views that are filled from their beginning on, piece by piece."""
 
     def __init__(self, views: Sequence[memoryview]) -> None:
-        self.left = sum(map(len, views))  # bytes that have not been taken
+        self.left = sum(map(len, views))  # bytes that have not yet been filled
         self._views = views
         self._index = 0
         self._place = 0

@@ -1,4 +1,4 @@
-"""What begins a file that is not a raw image.  Loaded with every image: it must stay small."""
+"""The first bytes of a file that is not a raw image.  Loaded with every image: it must stay small."""
 
 from typing import Final
 
@@ -13,18 +13,18 @@ VDI: Final = b"\x7f\x10\xda\xbe"
 VDI_AT: Final = 64
 VHD: Final = b"conectix"
 VHD_FOOTER_BYTES: Final = 512
-HEAD_BYTES: Final = 512  # what has to be seen of a file
+HEAD_BYTES: Final = 512  # bytes of a file that have to be read
 
 
 def goes_on(kind: str, rest: bytes) -> bool:
-    """Whether what follows a stream begins another one; Zstandard's may be one to be skipped (RFC 8878, 3.1.2)."""
+    """Whether the bytes after a stream begin another one; Zstandard's may be one to be skipped (RFC 8878, 3.1.2)."""
     return rest.startswith(COMPRESSED[kind]) or (
         kind == "zstd" and rest[:1] in _SKIPPED and rest[1:4] == b"\x2a\x4d\x18"
     )
 
 
 def compression_of(head: bytes) -> str:
-    """Return by what a file that begins with `head` is compressed, of what can be unpacked; "" if it is not."""
+    """Return the kind of compression of a file that begins with `head`; "" if it has none that can be unpacked."""
     for kind, magic in COMPRESSED.items():
         if head.startswith(magic) and (kind != "bzip2" or head[4:10] in _BZIP2_NEXT):
             return kind

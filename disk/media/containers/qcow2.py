@@ -2,7 +2,7 @@
 
 A two-level table leads from a position on the disk to a cluster in the file.  Both levels are read as they are needed.
 Compressed clusters and subclusters ("extended L2 entries") are read; snapshots, which are older states of the disk, are
-not looked at.
+ignored.
 """
 
 import struct

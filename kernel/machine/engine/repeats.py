@@ -1,7 +1,7 @@
-"""The hook was called twice in a row for one address: did the instruction retire twice, or was it restarted?
+"""Telling whether an instruction for which the hook was called twice in a row retired twice or was restarted.
 
 A jump to itself and an iteration of REP retire twice.  A store that hits translated code does not: the engine breaks it
-off, translates the code anew and begins the instruction again.  The hook (`machine.engine.counter`) remembers by address
+off, translates the code anew and restarts the instruction.  The hook (`machine.engine.counter`) remembers by address
 which instructions follow themselves and asks here about the others.
 
 A REP store that overwrites code of its own page cannot be told from its next iteration: there, an iteration counts

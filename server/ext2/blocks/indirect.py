@@ -13,8 +13,8 @@ _INODE_POINTERS: Final = struct.Struct(f"<{DIRECT_BLOCKS + INDIRECT_LEVELS}I")
 async def follow_pointers(runs: Runs) -> None:
     """Add the runs from `runs.at` to `runs.end`; FileSystemError where the map is damaged.
 
-    The depth of a tree follows from where it hangs, so a cycle is as finite as any other nonsense; that a
-    block is its own ancestor is noticed all the same.
+    The depth of a tree follows from its place in the inode, so even a cycle ends; a block that is its own ancestor is
+    an error all the same.
     """
     pointers = _INODE_POINTERS.unpack(runs.inode.pointers)
     add_pointers(runs, pointers[:DIRECT_BLOCKS], 0)

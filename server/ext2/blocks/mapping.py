@@ -1,4 +1,4 @@
-"""Which blocks of the disk hold which blocks of a file, whichever way the inode says it."""
+"""Which blocks of the disk hold which blocks of a file, for every kind of block map."""
 
 from typing import NamedTuple
 

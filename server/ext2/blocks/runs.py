@@ -1,6 +1,6 @@
-"""Runs of blocks: what both kinds of maps, pointers and extents, are turned into.
+"""Runs of blocks: the common form of both kinds of maps, pointers and extents.
 
-The maps come from a disk that may be damaged.  What is returned are runs in the order of the file, without
+The maps come from a disk that may be damaged. The result is runs in the order of the file, without
 gaps, whose blocks lie in the partition; where the map is damaged they end, and the error is raised only if
 there is nothing before it.
 """
@@ -12,7 +12,7 @@ from callgate.server.errors import FileSystemError
 from callgate.server.ext2.inode import Inode
 from callgate.server.ext2.metadata import MetadataBlocks
 
-HOLE: Final = 0  # in place of a block's number: zeros that are nowhere
+HOLE: Final = 0  # in place of a block's number: a hole
 
 
 class Run(NamedTuple):
@@ -33,7 +33,7 @@ class Runs:
         self.found: list[Run] = []
 
     def add(self, block: int, length: int) -> None:
-        """Append a run, as far as it is wanted; CORRUPT if it is not in the partition, with what of it is."""
+        """Append a run, as far as it is wanted; CORRUPT if it is not in the partition, with the part of it that is."""
         layout = self.blocks.layout
         length = min(length, self.end - self.at)
         if block != HOLE and not layout.is_block(block):
@@ -56,5 +56,5 @@ class Runs:
         self.found.append(Run(block, length))
 
     def corrupt(self, text: str) -> FileSystemError:
-        """Return the error that says what is wrong with this file."""
+        """Return the error that names the fault of this file."""
         return FileSystemError(ErrorCode.CORRUPT, f"inode {self.inode.number}: {text}")
