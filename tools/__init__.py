@@ -1,1 +1,1 @@
-"""Command line, test plugin and benchmarks; nobody imports the tools."""
+"""Command line, test plugin and benchmarks; no other package imports the tools."""

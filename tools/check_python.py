@@ -1,4 +1,4 @@
-"""Say what is missing before `make` builds an environment; runs on any Python, old ones too."""
+"""Report what is missing before `make` builds an environment; runs on any Python, old ones too."""
 
 import sys
 

@@ -1,1 +1,1 @@
-"""Tests of assembly: a bare CPU, cases written in comments, and what the pytest plugin makes of both."""
+"""Tests of assembly: a bare CPU, cases written in comments, and the pytest plugin that runs them."""

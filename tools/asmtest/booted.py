@@ -1,4 +1,4 @@
-"""A booted system for tests: it stands at the shell's prompt, restored from a snapshot for each test."""
+"""A booted system for tests: at the shell's prompt, restored from a snapshot for each test."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ LINES_SHOWN: Final = 100  # the last ones of output and log in a failure
 
 
 class BootError(RuntimeError):
-    """The system did not come to its prompt."""
+    """The system did not reach its prompt."""
 
 
 class CommandError(AssertionError):
-    """A command after which the shell did not come back to its prompt; the text has output, log and status."""
+    """A command after which the shell did not return to its prompt; the text has output, log and status."""
 
 
 class BootedSystem:
     """One system, booted once; `reset` brings it back to the prompt.
 
-    `output` is what the guest has printed since, `log` the lines of the kernel's log since, `stop` how the last run
+    `output` is the output of the guest since, `log` the lines of the kernel's log since, `stop` how the last run
     ended; `system` and `machine` are those of the command line.
     """
 
@@ -52,7 +52,7 @@ class BootedSystem:
 
     @property
     def output(self) -> bytes:
-        """What the guest has printed since the reset."""
+        """The output of the guest since the reset."""
         return b"".join(self.printed)
 
     @property
@@ -87,9 +87,9 @@ class BootedSystem:
         return self.stop
 
     def command(self, line: str, *, fuel: int = BOOT_FUEL) -> str:
-        """Type a line, run until the shell is at its prompt again, return what was printed meanwhile.
+        """Type a line, run until the shell is at its prompt again, return the output.
 
-        CommandError if it does not come back: the command does not end within `fuel` instructions or waits for
+        CommandError if it does not return: the command does not end within `fuel` instructions or waits for
         input itself, the shell has ended, the kernel has given up.
         """
         before = len(self.output)
@@ -100,7 +100,7 @@ class BootedSystem:
         return self.output[before:].decode("utf-8", "replace")
 
     def _run_command(self, fuel: int) -> str:
-        """Run until the shell waits for input; say why it does not, if so."""
+        """Run until the shell waits for input; return why it does not, if so."""
         try:
             stop = self.run(fuel=fuel)
         except KernelPanic:
@@ -124,7 +124,7 @@ class BootedSystem:
 
     @property
     def status(self) -> int | None:
-        """What `echo $?` would print: the status of the last command; None if the shell is gone."""
+        """The number that `echo $?` would print: the status of the last command; None if the shell is gone."""
         shell = self._shell()
         if shell is None or not shell.threads:
             return None
@@ -144,5 +144,5 @@ class BootedSystem:
         return [*lines, f"status: {state}; the last run ended by {self.stop or 'nothing, there was none'}"]
 
     def close(self) -> None:
-        """Give the system back."""
+        """Close the system."""
         self.system.close()

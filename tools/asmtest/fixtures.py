@@ -1,15 +1,15 @@
-"""Fixtures for tests that are no Python functions, as doctests get them."""
+"""Fixtures for tests that are not Python functions, in the way of doctests."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from _pytest.fixtures import TopRequest  # what `request` is; pytest has no public name for it
+from _pytest.fixtures import TopRequest  # the class of `request`; pytest has no public name for it
 
 
 def fixture_value(item: pytest.Item, name: str) -> Any:
-    """Return the value of a fixture for a test that is being set up; LookupError if there is none of the name."""
+    """Return the value of a fixture for a test that is being set up; LookupError if there is none of that name."""
     request = getattr(item, "_request", None)
     if request is None:
         manager = item.session._fixturemanager

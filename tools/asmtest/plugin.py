@@ -1,7 +1,7 @@
 """The pytest plugin: tests of assembly (docs/testing.md).
 
 `test_*.asm` files are collected, a test for each case; `bare_cpu` and `booted` are the same from Python.
-Nothing that costs time is imported before a test needs it.
+Modules that are slow to import are imported only when a test needs them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from callgate.tools.asmtest.cases.unit import Unit
     from callgate.tools.asmtest.objects.linking import External
 
-OF_RUN = {"abi", "fixture", "object", "extern"}  # words that a run has to look at before it begins
+OF_RUN = {"abi", "fixture", "object", "extern"}  # words that matter before a run begins
 CPU = pytest.StashKey["BareCpu"]()
 
 
@@ -57,7 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Load what measures coverage if it is asked for."""
+    """Load the measurement of coverage if it is requested."""
     if config.getoption("asm_cov") is not None:
         from callgate.tools.asmtest.coverage.plugin import NAME, CoveragePlugin
 
@@ -80,7 +80,7 @@ def shared_cpu(config: pytest.Config) -> BareCpu:
 
 
 def convention_of(config: pytest.Config) -> Convention | None:
-    """Return what the ini option `callgate_abi` names; UsageError if it is none."""
+    """Return the convention that the ini option `callgate_abi` names; UsageError if there is none."""
     from callgate.tools.asmtest.bare.convention import convention_named
 
     try:
@@ -90,7 +90,7 @@ def convention_of(config: pytest.Config) -> Convention | None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Give the machine back."""
+    """Close the machine."""
     if CPU in config.stash:
         config.stash[CPU].close()
         del config.stash[CPU]
@@ -108,10 +108,10 @@ class AsmFile(pytest.File):
 
     program: Program | None = None
     cases: Sequence[Case] = ()
-    unit: Unit | None = None  # what is made into a program when a case is run: there are object files
+    unit: Unit | None = None  # the program is made when a case is run: there are object files
 
     def collect(self) -> Iterable[pytest.Item]:
-        """Yield a test for each case; a mistake in the file is a CollectError that says where."""
+        """Yield a test for each case; a mistake in the file is a CollectError that names the place."""
         from callgate.asm.assembler import AsmError, AsmErrors
         from callgate.asm.assembler.language.source import decode
         from callgate.tools.asmtest.board.places import shown_error, shown_errors, shown_file
@@ -172,7 +172,7 @@ class AsmCase(pytest.Item):
         self.mistake: AsmError | AsmErrors | None = None
 
     def setup(self) -> None:
-        """Ask for the fixtures that the case names, then link objects; what is wrong with the case fails its run."""
+        """Ask for the fixtures that the case names, then link objects; mistakes in the case fail its run."""
         super().setup()
         if self.plain:
             return
@@ -222,7 +222,7 @@ class AsmCase(pytest.Item):
         check_cases(self.case, program, cpu, convention, self.external)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """Return what a person needs to see: no traceback of Python; the summary gets the reason."""
+        """Return the report for a user: no traceback of Python; the summary has the reason."""
         from callgate.asm.assembler import AsmError, AsmErrors
         from callgate.tools.asmtest.board.places import shown_errors
         from callgate.tools.asmtest.board.result import RoutineError
@@ -242,7 +242,7 @@ class AsmCase(pytest.Item):
         return ReprExceptionInfo(ReprTraceback([entry], None, style="native"), crash)
 
     def reportinfo(self) -> tuple[Path, int, str]:
-        """Return where the case stands."""
+        """Return the place of the case."""
         return self.path, self.case.place.line - 1, self.case.title
 
 
@@ -253,7 +253,7 @@ def folder_of(path: Path) -> Path:
 
 
 class Current:
-    """The test that is being set up.  Asking pytest for `request` instead costs `bare_cpu` a tenth of a test."""
+    """The test that is being set up.  Using pytest's `request` instead would cost `bare_cpu` a tenth of a test."""
 
     item: pytest.Item
 
@@ -292,14 +292,14 @@ def booted_system(booted_images: list[Path]) -> Iterator[BootedSystem]:
 
 @pytest.fixture
 def booted(booted_system: BootedSystem) -> BootedSystem:
-    """A booted system at the shell's prompt, as a snapshot brings it back for each test."""
+    """A booted system at the shell's prompt, restored from a snapshot for each test."""
     booted_system.reset()
     return booted_system
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
-    """Add to the report of a Python test that fails what its fixtures know, and leave our own code out of it."""
+    """Add data of its fixtures to the report of a Python test that fails, and leave our own code out of it."""
     try:
         return (yield)
     except pytest.skip.Exception:

@@ -59,7 +59,7 @@ def count_cells(result: dict[str, Any]) -> list[str]:
 
 
 def file_costs(result: dict[str, Any]) -> str:
-    """Return what a benchmark of file data says beside instructions."""
+    """Return the figures of a benchmark of file data other than instructions."""
     touched = ", ".join(f"{kind} {count}" for kind, count in result["cpu_file_bytes"].items())
     parts = [
         f"requests {result['requests']}",

@@ -1,4 +1,4 @@
-"""How much the exact clock costs: a plain loop under it, against the same loop under Unicorn's own counter.
+"""The cost of the exact clock: a plain loop under it, compared with the same loop under Unicorn's own counter.
 
 The figure to hold is a ratio of at least 0.6 (docs/emulator-notes.md has more of them).
 """

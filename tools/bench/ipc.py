@@ -22,7 +22,7 @@ class Bench:
     """A booted system with a null server and nothing else to do."""
 
     def __init__(self, clients: int = 0) -> None:
-        """Boot with so many processes that make null requests for ever."""
+        """Boot with `clients` processes that make null requests for ever."""
         self.clients = clients
         self.system = System([], SystemOptions(shell=False, prepare=self._prepare))
         self.kernel = self.system.kernel
@@ -35,12 +35,12 @@ class Bench:
             kernel.programs.start(program, "client", arguments, 0)
 
     def close(self) -> None:
-        """Give the machine back."""
+        """Close the machine."""
         self.system.close()
 
 
 def null_request() -> dict[str, Any]:
-    """Return the ledger of one null request, the whole of it.
+    """Return the ledger of one whole null request.
 
     From the client's far CALL to the return from it, and between them the server's far return, its handler and its
     next far CALL: the first instruction counted is the client's CALL, the last one its RETF.
@@ -59,7 +59,7 @@ def null_request() -> dict[str, Any]:
 
 
 def passage(machine: Machine, before: Counts) -> dict[str, Any]:
-    """Return what has been spent since `before` by a passage of a gate whose RETF was the last instruction.
+    """Return the costs since `before` of a passage of a gate whose RETF was the last instruction.
 
     The ledger sees a change of rings at the first instruction in the new one: one step further.
     """
@@ -95,7 +95,7 @@ def cycle(machine: Machine, address: int) -> int:
 
 
 def ipc_batch(rounds: int) -> dict[str, Any]:
-    """Measure 32 clients whose requests pile up at one server thread."""
+    """Measure 32 clients whose requests queue up at one server thread."""
     bench = Bench(clients=CLIENTS)
     machine = bench.system.machine
     machine.run(fuel=1_000_000)
@@ -190,7 +190,7 @@ def call_gate(rounds: int) -> dict[str, Any]:
 
 
 def snapshot_restore(rounds: int) -> dict[str, Any]:
-    """Measure going back to a snapshot of a booted system after 1,000 instructions, policy included."""
+    """Measure restoring a snapshot of a booted system after 1,000 instructions, policy included."""
     system = System([], SystemOptions(shell=False))
     system.run()
     snapshot = system.snapshot()

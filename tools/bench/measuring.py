@@ -1,4 +1,4 @@
-"""What the benchmarks share: elements of the result, times and counts per operation."""
+"""Common parts of the benchmarks: elements of the result, times and counts per operation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class BenchmarkError(RuntimeError):
 
 
 def timing(samples: list[float], operations: int) -> dict[str, float]:
-    """Return median, minimum and maximum in microseconds per operation, and of how many rounds."""
+    """Return median, minimum and maximum in microseconds per operation, and the number of rounds."""
     each = [1e6 * sample / operations for sample in samples]
     return {"median": statistics.median(each), "min": min(each), "max": max(each), "rounds": len(each)}
 

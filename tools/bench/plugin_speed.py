@@ -1,8 +1,8 @@
-"""How many tests a second: pytest itself, run on generated files of two sizes.
+"""Tests a second: pytest itself, run on generated files of two sizes.
 
-The slope between the sizes is what a test costs; start-up and the first assembly drop out.  `test-empty` is
-pytest's own share, without which no test of any kind comes.  Of the plugins that happen to be installed only
-callgate's is loaded: the others would be measured too.
+The slope between the sizes is the cost of a test; start-up and the first assembly cancel out. `test-empty` is pytest's
+own share, which every test has.  Of the plugins that happen to be installed only callgate's is loaded: the others would
+be measured too.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ ROUTINE: Final = "double: add eax, eax\n ret\n"
 
 
 def cases(count: int) -> str:
-    """Return a source with so many cases."""
+    """Return a source with `count` cases."""
     return ROUTINE + "".join(CASE.format(number=number, double=2 * number) for number in range(count))
 
 

@@ -1,7 +1,7 @@
-"""What reading files costs: `callgate bench read`.
+"""The cost of reading files: `callgate bench read`.
 
 The guest is asm/user/bench/bench_read.asm; it runs to labels, between which the ledger and the clock are read.  The
-images are made for the occasion, aligned as `callgate disk create` aligns them.
+images are made for each run, aligned as `callgate disk create` aligns them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ReadBench:
     """A system with one disk and readers of it."""
 
     def __init__(self, image: Path, arguments: list[str], **options: Any) -> None:
-        """Boot, and start a reader for each argument; nothing of it has run."""
+        """Boot, and start a reader for each argument; none of them has run."""
         self.arguments = arguments
         self.processes: list[Process] = []
         self.program = program_image("bench_read")
@@ -66,7 +66,7 @@ class ReadBench:
         return self.machine.ledger.counts()
 
     def timed(self, begin: str, end: str) -> tuple[float, Counts]:
-        """Run to one label, then time the way to another; return seconds and what it cost."""
+        """Run to one label, then time the run to another; return seconds and costs."""
         before = self.reach(begin)
         start = time.perf_counter()
         after = self.reach(end)
@@ -89,7 +89,7 @@ def bench(image: Path, *arguments: str, **options: Any) -> Iterator[ReadBench]:
 
 
 def pattern(size: int) -> bytes:
-    """Return bytes of no particular meaning, the same every time."""
+    """Return arbitrary bytes, the same every time."""
     block = bytes(range(256)) * 16
     return b"".join(index.to_bytes(4, "little") + block[4:] for index in range(size // len(block)))
 
@@ -113,9 +113,9 @@ Sample = tuple[float, dict[str, Any]]
 
 
 def repeated(name: str, operations: int, rounds: int, measure: Callable[[], Sample]) -> dict[str, Any]:
-    """Return the element of a measurement made `rounds` times; BenchmarkError if it counts otherwise each time.
+    """Return the element of a measurement made `rounds` times; BenchmarkError if the counts differ.
 
-    `measure()` returns seconds, and counts of one operation with whatever else there is to say.
+    `measure()` returns seconds, and counts of one operation with further figures.
     """
     samples = []
     result: dict[str, Any] = {}
@@ -150,7 +150,7 @@ def read_sequential(image: Path, rounds: int = 1) -> dict[str, Any]:
 def read_random(image: Path, rounds: int = 1) -> dict[str, Any]:
     """Dwords at random pages of a file that is in memory: instructions of seek and peek alone.
 
-    Of a file that has been read from end to end, which is one area, and of one that is there in 180 pieces.
+    Of a file that has been read from end to end, which is one area, and of one that is in memory in 180 pieces.
     """
     result = repeated("read-random-4k", RANDOM_READS, rounds, lambda: _peeks(image, "r", "random"))
     _, pieces = _peeks(image, "i", "islands")
@@ -219,7 +219,7 @@ def sums(image: Path, rounds: int) -> list[dict[str, Any]]:
 
 
 def list_directory(image: Path, rounds: int = 1) -> dict[str, Any]:
-    """The second listing of 1,000 files, from locking to unlocking: its version stands, nobody is asked."""
+    """The second listing of 1,000 files, from locking to unlocking: its version is current, no server is asked."""
 
     def once() -> Sample:
         with bench(image, "d/d0") as made:
@@ -233,7 +233,7 @@ def list_directory(image: Path, rounds: int = 1) -> dict[str, Any]:
 
 
 def sort_sorted(rounds: int) -> dict[str, Any]:
-    """Sorting 506 entries that are sorted already."""
+    """Sorting 506 entries that are already sorted."""
     from callgate.tools.asmtest.bare.cpu import BareCpu
 
     cpu = BareCpu()

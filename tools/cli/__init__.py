@@ -1,4 +1,4 @@
 """The command line: a file for each command.
 
-Rule: arguments are read and refused here; what a command does lies in other rooms.
+Rule: arguments are read and refused here; the work of a command is in other rooms.
 """

@@ -82,7 +82,7 @@ def asm(
 
 
 def _assemble(source: Path, origin: int, entry: str, include: list[Path], align: int) -> Program:
-    """Assemble a file, or what comes from standard input; AsmErrors, OSError."""
+    """Assemble a file or standard input; AsmErrors, OSError."""
     from callgate.asm.assembler import assemble, assemble_text
     from callgate.asm.assembler.language.source import decode
     from callgate.tools.asmtest.board.programs import shipped_folders
@@ -96,7 +96,7 @@ def _assemble(source: Path, origin: int, entry: str, include: list[Path], align:
 
 
 def _default_output(source: Path, kind: str) -> Path:
-    """Return where the program goes if -o does not say: beside a file, else to standard output."""
+    """Return the default of -o: a name beside the source file, else standard output."""
     stream = source == STANDARD_INPUT or source.absolute().parts[1:2] in (("dev",), ("proc",))
     if not stream and (source.is_file() or not source.exists()):
         suffix = ".elf" if kind == "elf" else ".bin"
@@ -129,7 +129,7 @@ def _folder(path: Path) -> Path:
 
 
 def _check_outputs(target: Path, symbols: Path | None, *, listing: bool) -> None:
-    """Refuse two things in one place."""
+    """Refuse two outputs in one file."""
     if symbols is not None and _same(symbols, target):
         raise click.UsageError(f"the program and its symbols cannot both be written to {target}")
     if listing and STANDARD_OUTPUT in (target, symbols):
@@ -137,7 +137,7 @@ def _check_outputs(target: Path, symbols: Path | None, *, listing: bool) -> None
 
 
 def _write(program: Program, data: bytes, target: Path, symbols: Path | None) -> None:
-    """Write what is wanted; never over a source."""
+    """Write the requested outputs; never over a source."""
     for path in (target, symbols):
         if path is not None and any(_same(path, name) for name in program.sources):
             raise click.UsageError(f"{path} is a source of the program; give another name with -o")
@@ -154,7 +154,7 @@ def _write(program: Program, data: bytes, target: Path, symbols: Path | None) ->
 
 
 def _refuse_image(path: Path) -> None:
-    """Refuse to write a flat binary over an image with a file system: nothing else tells one from the other."""
+    """Refuse to write a flat binary over an image with a file system: they cannot be distinguished otherwise."""
     if not path.is_file():
         return
     from callgate.disk.media import ImageError

@@ -1,4 +1,4 @@
-"""`callgate bench`: what the paths cost, in exact counts and in wall time.
+"""`callgate bench`: the costs of paths, in exact counts and in wall time.
 
 Counts are exact and the same on every machine.  Wall time is given as median, minimum and maximum over
 several rounds, and as a ratio to an empty host call timed in the same run, because microseconds mean
@@ -10,7 +10,7 @@ import json
 import click
 from callgate.tools.session.sizes import Number
 
-# Rounds if none are asked for: a round of some takes seconds.
+# Default rounds: a round of some takes seconds.
 ROUNDS = {"ipc": 15, "read": 3, "clock": 5, "tests": 3}
 
 EPILOG = """\b

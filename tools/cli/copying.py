@@ -44,7 +44,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def opened(path: Path) -> Iterator[ImageVolumes]:
-    """Mount an image's volumes; say what is wrong with it."""
+    """Mount an image's volumes; report its problems."""
     from callgate.tools.inspection.volumes import ImageVolumes
 
     with ImageVolumes(path) as image:
@@ -113,7 +113,7 @@ class Target:
         self.made: set[tuple[int, int]] = set()
 
     def take(self, image: ImageVolumes, text: str, inner: str) -> int:
-        """Copy what a path stands for; return how many things were not."""
+        """Copy the files of a path; return how many were not copied."""
         from callgate.tools.inspection.copy_out import Copier
         from callgate.tools.inspection.paths import is_wild, places
         from callgate.tools.inspection.volumes import VolumeError
@@ -129,7 +129,7 @@ class Target:
         copier.made = self.made
         several = self.several or is_wild(inner) or len(found) > 1
         for place in found:
-            # A volume that nobody has named has no name in the destination either.
+            # A volume that was not named has no name in the destination either.
             nameless = not place.path and ((len(found) == 1 and not inner.strip("/.")) or not place.name)
             self._copy(copier, place, several=several, nameless=nameless)
         self.progress.clear()
@@ -152,7 +152,7 @@ class Target:
 
 
 class Progress:
-    """How far a copy is, on a terminal, in one line that other lines take the place of."""
+    """The progress of a copy, on a terminal, in one line that other lines overwrite."""
 
     def __init__(self) -> None:
         self.wanted = sys.stderr.isatty()
@@ -175,7 +175,7 @@ class Progress:
         say(text)
 
     def clear(self) -> None:
-        """Take the line away."""
+        """Erase the line."""
         if self.shown:
             click.echo(f"\r{' ' * self.shown}\r", err=True, nl=False)
             self.shown = 0
@@ -193,7 +193,7 @@ def progress_line(counts: Counts, name: str) -> str:
 
 @contextmanager
 def directory(path: Path, *, make: bool = True) -> Iterator[int]:
-    """Open a directory of the host that the user has named; it is made if it is not there and the one above it is."""
+    """Open a directory of the host that the user has named; it is made if it is missing and the one above it exists."""
     if make and not path.exists():
         path.mkdir()
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -204,7 +204,7 @@ def directory(path: Path, *, make: bool = True) -> Iterator[int]:
 
 
 def to_standard_output(place: Place) -> int:
-    """Write a file's content; return 1 if that is not possible to its end."""
+    """Write a file's content; return 1 if that is not possible in full."""
     from callgate.kernel.abi.errors import ERROR_TEXT, ErrorCode
     from callgate.kernel.core.log import printable
     from callgate.tools.inspection.volumes import VolumeError

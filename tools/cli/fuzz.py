@@ -80,7 +80,7 @@ def images(fs: Kind | None, image: Path | None, count: int, seed: int, booted: b
 
 
 def _volume(image: Path) -> bytes:
-    """Return a volume, zeros to a whole sector included; ImageError if it is none that a server knows."""
+    """Return a volume, zeros to a whole sector included; ImageError if no server recognises it."""
     from callgate.disk.media import ImageError, open_image
     from callgate.kernel.servers.packages import installed_servers
     from callgate.tools.inspection.mounting import read_layout

@@ -16,7 +16,7 @@ PIECE: Final = 1 << 20  # bytes copied at once
 
 
 class Options(TypedDict):
-    """What is handed on to `create_image`."""
+    """The arguments of `create_image`."""
 
     fs: FileSystem | None
     size: int | None

@@ -71,7 +71,7 @@ def show_volumes(image: ImageVolumes, as_json: bool) -> None:
 
 
 def show(image: ImageVolumes, inner: str, as_json: bool) -> None:
-    """Print the entries of a directory, or what a path with wildcards stands for."""
+    """Print the entries of a directory, or the names that a path with wildcards matches."""
     from callgate.tools.inspection.paths import is_wild, places
 
     found = places(image, inner)
@@ -95,7 +95,7 @@ def show(image: ImageVolumes, inner: str, as_json: bool) -> None:
 
 
 def target_of(volume: Volume, path: str, entry: ListedFile) -> str | None:
-    """Return where a symbolic link leads; None for what is none, and where that cannot be read, which is said."""
+    """Return the target of a symbolic link; None for other entries, and if it cannot be read, which is reported."""
     from callgate.kernel.abi.directory import FileAttributes
     from callgate.kernel.abi.errors import ErrorCode
     from callgate.tools.inspection.volumes import VolumeError
@@ -112,7 +112,7 @@ def target_of(volume: Volume, path: str, entry: ListedFile) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """An entry under the name that it is listed by, and where it leads if it is a symbolic link."""
+    """An entry with the name under which it is listed, and its target if it is a symbolic link."""
 
     name: str
     entry: ListedFile

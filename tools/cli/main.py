@@ -1,6 +1,6 @@
 """The command line: `callgate boot`, `disk`, `asm`, `bench`, `fuzz`.
 
-Data goes to standard output, everything else to standard error.  Exit codes: 0 ok, 1 the guest's or a
+Data are written to standard output, all messages to standard error.  Exit codes: 0 ok, 1 the guest's or a
 test's failure, 2 usage, 3 guest fault or panic, 4 out of fuel, 5 bad image, 130 interrupted.  Commands
 are imported when they are run, so that `--help` and `boot` start quickly.
 """
@@ -111,7 +111,7 @@ def run(command: Callable[..., Any]) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader went away (`| head`): not our failure, and nobody is left to be told.
+        # The reader has closed the pipe (`| head`): not our failure, and no one is left to be told.
         sys.stdout = None
         return 0
     except OSError as error:
@@ -130,9 +130,9 @@ def open_closed_streams() -> None:
 
 
 def refused(error: OSError) -> int:
-    """Report what the host did not let us do: standard output on a full disk, a file that has gone; return 1."""
+    """Report an error of the host: standard output on a full disk, a file that has gone; return 1."""
     place = f"{error.filename}: " if error.filename else ""
-    if not place and error.errno in WRITING_ERRORS:  # whoever writes files names them
+    if not place and error.errno in WRITING_ERRORS:  # errors of files that are written carry their names
         place = "standard output: cannot be written: "
     sys.stdout = None  # what it still holds would fail again
     print(f"{PROGRAM}: {place}{error.strerror or error}", file=sys.stderr)

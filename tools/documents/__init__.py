@@ -1,1 +1,1 @@
-"""What is printed from the code and from tables: parts of docs, and sources in assembly."""
+"""Texts that are printed from the code and from tables: parts of docs, and sources in assembly."""

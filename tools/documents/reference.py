@@ -1,6 +1,6 @@
 """Print docs/reference.md from kernel/abi: every structure with its offsets, every enumeration with its numbers.
 
-`python -m callgate.tools.documents.reference > docs/reference.md`; a test holds the file against this.
+`python -m callgate.tools.documents.reference > docs/reference.md`; a test compares the file with it.
 """
 
 import importlib

@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterable
 from callgate.kernel.abi.memory import SECTOR_SIZE
 from callgate.tools.fuzz.seals import seal_for
 
-FIRST_PLACES = 24  # sectors in use that are taken for structures where nobody says what is one
+FIRST_PLACES = 24  # sectors in use that are taken for structures where these are not given
 STRUCTURES = 0.9  # of mutations hit a structure
-SEALED = 0.75  # of mutants of a file system with checksums have them mended, so that somebody looks behind them
+SEALED = 0.75  # of mutants of a file system with checksums have them mended, so that the damage is reached
 
 
 class Damage:
     """An image that is damaged by seeds, one after the other, and whole again in between."""
 
     def __init__(self, image: bytes, structures: Iterable[int] = ()) -> None:
-        """Find out where the image holds anything: that is where damage tells.
+        """Find the sectors of the image that hold data: only there has damage an effect.
 
         `structures` are the sectors that matter most; by default those at the beginning.
         """
@@ -45,13 +45,13 @@ class Damage:
         return self.image
 
     def heal(self) -> None:
-        """Take the damage back."""
+        """Undo the damage."""
         while self.undo:
             at, data = self.undo.pop()
             self.image[at : at + len(data)] = data
 
     def touched(self) -> frozenset[int]:
-        """Return the sectors that are not as they were."""
+        """Return the sectors that differ."""
         written = {
             sector
             for at, data in self.undo
@@ -63,12 +63,12 @@ class Damage:
         return self.image[at : at + SECTOR_SIZE] != self.sound[at : at + SECTOR_SIZE]
 
     def place(self, source: random.Random, size: int) -> int:
-        """Return where `size` bytes shall be damaged: mostly in the structures, now and then in anything in use."""
+        """Return where `size` bytes shall be damaged: mostly in the structures, now and then in any sector in use."""
         sector = source.choice(self.best if source.random() < STRUCTURES else self.places)
         return min(sector + source.randrange(SECTOR_SIZE), len(self.image) - size)
 
     def write(self, at: int, data: bytes) -> None:
-        """Write, and remember what was there."""
+        """Write, and remember the old bytes."""
         self.undo.append((at, bytes(self.image[at : at + len(data)])))
         self.image[at : at + len(data)] = data
 
@@ -85,7 +85,7 @@ def _fill(damage: Damage, source: random.Random) -> None:
 
 
 def _number(damage: Damage, source: random.Random) -> None:
-    """A little-endian field gets a value at the edge of something."""
+    """Set a little-endian field to a boundary value."""
     size = source.choice([1, 2, 4, 8])
     value = source.choice([0, 1, 2, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFF_FFFF, 0xFFFF_FFFF, (1 << 63) - 1])
     damage.write(damage.place(source, size) & -2, (value & (1 << 8 * size) - 1).to_bytes(size, "little"))

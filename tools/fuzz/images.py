@@ -1,8 +1,8 @@
 """Damaged images by the thousand: no server may hang, raise, read outside its partition or keep what it was lent.
 
-A seed makes a mutant of a sound image.  Its server is mounted in rehearsal and visited as by a client with no sense of
-danger; with `boot`, the whole system is booted on it and must end as usual, holding nothing.  Either way every file
-that the damage has not come near is still read, byte for byte.
+A seed makes a mutant of a sound image.  Its server is mounted in rehearsal and used as by a careless client; with
+`boot`, the whole system is booted on it and must end as usual, holding nothing.  In both cases every file that the
+damage does not affect must still be read, byte for byte.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from callgate.tools.fuzz.damage import Damage
 from callgate.tools.fuzz.witness import Witness, content, witnesses
 from callgate.tools.inspection.volume_walk import VolumeWalk, claimant
 
-VISITS = 60  # files and directories looked at in a mutant
+VISITS = 60  # files and directories visited in a mutant
 CALLS = 20_000  # gate calls that a mutant may cost
 MEMORY = 32 << 20  # bytes that a server may allocate
 FUEL = 60_000_000  # instructions of a booted mutant
 CHECKED_BYTES = 1 << 20  # of files that a booted system sums up, all together
 LINE_BYTES = 1500  # of the command that does it
-#: What the shell does on a booted mutant.  It shows only so much of a file: a damaged size may be of any size.
+#: The shell's commands on a booted mutant. They show only a part of a file: a damaged size may be huge.
 COMMANDS = (
     "ls /; tree /d0; find *.TXT /d0; hexdump /d0/README.TXT 0 6000; hexdump /d0/docs/note.txt 0 9000; "
     "dir /d0/docs; df; vol; exit 0"
@@ -34,21 +34,21 @@ COMMANDS = (
 
 @dataclass
 class Outcome:
-    """What came of a number of mutants."""
+    """The results of a number of mutants."""
 
     mutants: int = 0
     refused: int = 0
     damaged: int = 0
     sound: int = 0
     findings: int = 0
-    witnesses: int = 0  # files that the damage left alone, and that were found as they were
+    witnesses: int = 0  # files that the damage left alone, and that were read unchanged
 
 
 class Target:
-    """A sound image and what is known of it."""
+    """A sound image and the facts known of it."""
 
     def __init__(self, image: bytes, *, booted: bool = False) -> None:
-        """Look through the sound image; with `booted`, boot it as well.  It must stand what its mutants will."""
+        """Visit the sound image; with `booted`, boot it as well. It must pass the tests of its mutants."""
         self.booted = booted
         medium = MemoryMedium(image)
         found = claimant(medium, 0, medium.sector_count)
@@ -58,7 +58,7 @@ class Target:
         self.kernel_pages = boot(self.damage.image, self.witnesses) if booted else 0
 
     def attempt(self, seed: int, outcome: Outcome) -> str | None:
-        """Try one mutant; count it, and return what went wrong."""
+        """Try one mutant; count it, and return the finding."""
         outcome.mutants += 1
         image = self.damage.apply(seed)
         touched = self.damage.touched()
@@ -95,7 +95,7 @@ def fuzz(
 
 
 def visit(image: bytearray, untouched: list[Witness]) -> int | None:
-    """Look at a mutant from end to end; return how much could not be read, None if it was refused.
+    """Visit all of a mutant; return how much could not be read, None if it was refused.
 
     AssertionError if a rule is broken.
     """
@@ -151,7 +151,7 @@ def _compare(walk: VolumeWalk, witness: Witness) -> None:
 
 
 def _settle(walk: VolumeWalk) -> None:
-    """AssertionError if the server keeps what it was lent, or took too much."""
+    """AssertionError if the server keeps what it was lent, or used too much."""
     if walk.rehearsal.locks:
         raise AssertionError(f"{len(walk.rehearsal.locks)} locks of disk blocks were not given back")
     if len(walk.rehearsal.calls) > CALLS:
@@ -161,7 +161,7 @@ def _settle(walk: VolumeWalk) -> None:
 
 
 def boot(image: bytearray, untouched: list[Witness]) -> int:
-    """Boot a mutant and let the shell look around; return the pages that are the kernel's at the end.
+    """Boot a mutant and run the shell's commands; return the number of the kernel's pages at the end.
 
     AssertionError if the system does not end, holds something, or finds a sound file changed.
     """
@@ -184,7 +184,7 @@ def boot(image: bytearray, untouched: list[Witness]) -> int:
 
 
 def _sums(untouched: list[Witness]) -> tuple[str, bytes]:
-    """Return a command that sums up sound files, and what it prints."""
+    """Return a command that computes sums of sound files, and its output."""
     line, lines, size = "", "", 0
     for witness in untouched:
         path = f"/d0/{witness.path}"

@@ -1,4 +1,4 @@
-"""Checksums of damaged volumes, made right again: else a server would look no further than at them.
+"""Checksums of damaged volumes, corrected: otherwise a server would stop at them.
 
 exFAT has one over its boot region and one over each file's entries.
 """
@@ -31,16 +31,16 @@ class ExfatSeal:
         self.sets = [at for at in entries if (image[at], image[at + ENTRY_SIZE]) == kinds]
 
     def structures(self, places: list[int]) -> list[int]:
-        """Order the sectors that hold anything by how much is to be found, the best several times over.
+        """Order the sectors in use by their value for finding faults, the best several times over.
 
-        Most of the boot regions and of the up-case table is never looked at but by a checksum.
+        Most of the boot regions and of the up-case table is read only for a checksum.
         """
         directories = sorted({at // SECTOR_SIZE * SECTOR_SIZE for at in self.sets})
         best = [0, self.fat, *directories] * 6 + [REGION, *places[:: max(1, len(places) // 4)]]
         return best + [at for at in places if at not in set(best)]
 
     def mended(self, image: bytearray) -> Iterator[tuple[int, bytes]]:
-        """Yield what to write where."""
+        """Yield places and the bytes to write there."""
         for region in (0, REGION):
             value = checksum32(bytes(image[region : region + CHECKED]), EXFAT_NOT_CHECKED)
             yield region + CHECKED, struct.pack("<I", value) * (SECTOR_SIZE // 4)
@@ -50,7 +50,7 @@ class ExfatSeal:
 
 
 def seal_for(image: bytes) -> ExfatSeal | None:
-    """Return what mends the checksums of a volume; None if its file system has none that anybody looks at."""
+    """Return the function that corrects the checksums of a volume; None if its file system has none that are read."""
     if ExfatServer.probe(image) is None:
         return None
     try:

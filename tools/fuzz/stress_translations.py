@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 
 from callgate.kernel.machine import Machine
 
-ALIAS = 8 << 20  # the second mapping of everything
+ALIAS = 8 << 20  # the second mapping of all memory
 CODE, DATA, TABLES, BOOT, STACK = 0x20_0000, 0x40_0000, 0x10_0000, 0x1000, 0x50_0000
 DATA_WORDS = 64
 NAMES = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
@@ -136,10 +136,10 @@ class Interpreter:
 
 @dataclass
 class Program:
-    """A random program, and what in it may be changed."""
+    """A random program, and the places in it that may be changed."""
 
     code: bytes
-    words: list[int]  # addresses of dwords that may hold anything
+    words: list[int]  # addresses of dwords that may hold any value
     singles: list[int]  # addresses of one-byte instructions
 
 
@@ -151,7 +151,7 @@ class Generator:
         self.code = bytearray()
         self.words: list[int] = []
         self.singles: list[int] = []
-        self.patches: list[tuple[int, str]] = []  # where an address is to be filled in, and for what
+        self.patches: list[tuple[int, str]] = []  # where an address is to be filled in, and its name
 
     def make(self) -> Program:
         """Return a program of up to six loops over blocks of up to 1,000 instructions."""
@@ -176,7 +176,7 @@ class Generator:
         self.code += code
 
     def _target(self, kind: str, near: int) -> int:
-        """Return where a store goes: data, or code that may be changed, often nearby, by one of both mappings."""
+        """Return the target of a store: data, or code that may be changed, often nearby, by one of both mappings."""
         rng = self.rng
         places = self.singles if kind == "single" else self.words
         alias = rng.choice((0, 0, ALIAS))
@@ -315,7 +315,7 @@ class Case:
 
 
 def child(seed: int, cases: int, counter: str) -> int:
-    """Run cases on one machine, so that what one leaves translated is there for the next; return instructions."""
+    """Run cases on one machine, so that code that one leaves translated is there for the next; return instructions."""
     total = 0
     with Machine(memory=8 << 20, high_memory=0, counter=counter) as machine:
         boot(machine)

@@ -1,7 +1,7 @@
 """Sound volumes to damage, one of every kind that a server reads: small, with a little of everything, always the same.
 
-What our formatters and zipfile make is made when it is asked for; the rest was made by other people's tools and is
-kept (tools/fuzz/sound/make.sh).  All is the same bytes on every machine, so that a seed names a mutant.
+Volumes of our formatters and zipfile are made on demand; the others were made by other people's tools and are kept
+(tools/fuzz/sound/make.sh).  All is the same bytes on every machine, so that a seed names a mutant.
 """
 
 from __future__ import annotations

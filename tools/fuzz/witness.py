@@ -1,6 +1,6 @@
-"""What a damaged volume must still give: every file of which no sector was touched, nor of the way to it.
+"""The files that a damaged volume must still give: those of which no sector was touched, nor of the path to them.
 
-The way to a file is what its server itself reads from the disk, from mounting to the last byte.
+The path to a file is all that its server reads from the disk, from mounting to the last byte.
 """
 
 from __future__ import annotations

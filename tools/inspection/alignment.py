@@ -1,4 +1,4 @@
-"""What a booted system makes of a volume, and how much of it is mapped as it is, for `callgate disk inspect`.
+"""How a booted system would map a volume, and how much of it without copies, for `callgate disk inspect`.
 
 Applies the rule of kernel/file_data/pages.py to every file: pages of a file that are whole blocks of the disk are
 mapped, others are put together from copies when they are first read.
@@ -16,13 +16,13 @@ from callgate.kernel.file_data.pages import shift_of
 from callgate.tools.inspection.volume_walk import VolumeWalk
 
 FILES_LIMIT = 5000
-NO_FILES = FileAttributes.DIRECTORY | FileAttributes.SYMLINK  # links are counted where they lead
-BYTES_LIMIT = 1 << 30  # of one file that are looked at
+NO_FILES = FileAttributes.DIRECTORY | FileAttributes.SYMLINK  # links are counted at their targets
+BYTES_LIMIT = 1 << 30  # of one file that are examined
 
 
 @dataclass(slots=True)
 class Alignment:
-    """Files and pages of one volume.  `complete` is False if there were more files than were looked at."""
+    """Files and pages of one volume.  `complete` is False if there were more files than were examined."""
 
     files: int = 0
     pages: int = 0
@@ -58,7 +58,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def measure(walk: VolumeWalk, start: int) -> Alignment:
-    """Look at every file of a mounted volume that begins at LBA `start`."""
+    """Examine every file of a mounted volume that begins at LBA `start`."""
     result = Alignment()
     for number, found in enumerate(walk.entries(FILES_LIMIT + 1)):
         if number == FILES_LIMIT:
@@ -68,7 +68,7 @@ def measure(walk: VolumeWalk, start: int) -> Alignment:
             continue
         opened = walk.open(found.path)
         if opened is None:
-            # Devices and the like have no data, and are no loss.
+            # Devices and the like have no data to lose.
             result.unreadable += walk.errors[-1][1] is not ErrorCode.NOT_SUPPORTED
             continue
         result.files += 1
@@ -124,7 +124,7 @@ def _spread(
     shift: int,
     pieces: list[tuple[int | None, int]],
 ) -> None:
-    """Note which page of the file gets which bytes, and where in their block these are."""
+    """Note which bytes each page of the file has, and where in their block these are."""
     for first, count in pieces:
         place = None if first is None else (start + first) % SECTORS_PER_PAGE * SECTOR_SIZE
         left = min(count * SECTOR_SIZE, end - at)

@@ -1,10 +1,10 @@
-"""Copying files and trees out of an image into a directory of the host, whatever the image says.
+"""Copying files and trees out of an image into a directory of the host, safely, whatever the image holds.
 
 An image may be hostile.  What is written lies below the destination: each directory is opened by its own name without
 following links, relative to the one above it, and names that would lead elsewhere (`..`, with a `/` or a NUL, none) are
-refused.  A file takes the place of nothing: it is made anew, or with `force` put in place of an older file, never of
-one that this copy has made itself, so that two names of the image which the host takes for one are told.  No link and
-no device is made: a link to a file becomes that file, all others are left out and named.
+refused.  A file replaces nothing: it is made anew, or with `force` put in place of an older file, never of one that
+this copy has made itself, so that two names of the image which are the same on the host are reported.  No link and no
+device is made: a link to a file becomes that file, all others are left out and named.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from callgate.server.listing import ListedFile
 from callgate.tools.inspection.paths import Place
 from callgate.tools.inspection.volumes import Volume, VolumeError
 
-DEPTH_LIMIT: Final = 100  # directories in each other
+DEPTH_LIMIT: Final = 100  # nested directories
 NANOSECONDS: Final = 1_000_000_000
-FATAL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})  # the next file would meet the same
+#: Errors that the next file would have as well.
+FATAL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 
 
 class CopyRefused(Exception):
@@ -35,7 +36,7 @@ class CopyRefused(Exception):
 
 @dataclass(slots=True)
 class Counts:
-    """What has been copied."""
+    """Counts of what has been copied."""
 
     files: int = 0
     bytes: int = 0
@@ -44,7 +45,7 @@ class Counts:
 
 @dataclass(slots=True)
 class Copier:
-    """One run of copying.  `say` gets a line for each thing that is left out, `progress` is called now and then."""
+    """One run of copying.  `say` is called with a line for each thing left out, `progress` now and then."""
 
     host_files: Sequence[os.stat_result]  # of the images, never written over, even with `force`
     force: bool
@@ -55,7 +56,7 @@ class Copier:
     seen: set[tuple[int, int]] = field(default_factory=set)  # (id of volume, identifier) of directories
 
     def copy(self, place: Place, folder: int, name: str) -> None:
-        """Copy a file or tree to `name` in an open directory of the host; what fails is said and counted."""
+        """Copy a file or tree to `name` in an open directory of the host; failures are reported and counted."""
         entry = place.entry
         if entry is None or place.is_directory:
             self._tree(place, folder, name, 0)
@@ -63,11 +64,11 @@ class Copier:
             self._attempt(place, lambda: self._file(place, folder, name, entry))
 
     def copy_into(self, place: Place, folder: int) -> None:
-        """Copy what a directory holds into an open directory of the host."""
+        """Copy the content of a directory into an open directory of the host."""
         self._attempt(place, lambda: self._entries(place, folder, 0))
 
     def _attempt(self, place: Place, work: Callable[[], None]) -> None:
-        """Do something; say and count what makes it fail.  OSError if nothing else could be copied either."""
+        """Call a function; report and count its failure. OSError if nothing else could be copied either."""
         try:
             work()
         except (VolumeError, CopyRefused) as error:
@@ -80,7 +81,7 @@ class Copier:
             self.say(f"{place.volume.name}: {line}" if place.volume.name else line)
 
     def fail(self, place: Place, reason: str) -> None:
-        """Say that something has not been copied."""
+        """Report that something has not been copied."""
         self.counts.failures += 1
         self.say(f"{printable(place.shown or '/')}: {reason}")
 
@@ -95,9 +96,9 @@ class Copier:
         self._attempt(place, work)
 
     def _check_directory(self, place: Place, depth: int) -> None:
-        """CopyRefused if a directory has been copied already, which goes on for ever in a damaged volume."""
+        """CopyRefused if a directory has been copied already, which would repeat for ever in a damaged volume."""
         if depth > DEPTH_LIMIT:
-            raise CopyRefused(f"more than {DEPTH_LIMIT} directories in each other")
+            raise CopyRefused(f"more than {DEPTH_LIMIT} nested directories")
         if place.entry is not None and place.entry.identifier:
             key = id(place.volume), place.entry.identifier
             if depth and key in self.seen:
@@ -152,7 +153,7 @@ class Copier:
 
     @contextmanager
     def _fresh(self, folder: int, name: str, mode: int) -> Iterator[int]:
-        """Yield a new file that is called `name` if the block ends well, and is gone if it does not."""
+        """Yield a new file that is called `name` if the block succeeds, and is removed if it does not."""
         old = self._older(folder, name)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         temporary = name if old is None else f".callgate-{os.getpid()}"
@@ -171,7 +172,7 @@ class Copier:
             os.close(fd)
 
     def _older(self, folder: int, name: str) -> os.stat_result | None:
-        """Return what is called `name` and is to be replaced, None if there is nothing; CopyRefused."""
+        """Return the file `name` that is to be replaced, None if there is none; CopyRefused."""
         try:
             status = os.stat(name, dir_fd=folder, follow_symlinks=False)
         except FileNotFoundError:
@@ -201,7 +202,7 @@ def explain(entry: ListedFile, error: VolumeError) -> str:
 
 
 def check_name(name: str) -> str:
-    """Return a name that means a file of the directory that it is used in; CopyRefused if it is another."""
+    """Return a name if it means a file of the directory in which it is used; CopyRefused if not."""
     if name in {"", ".", ".."} or "/" in name or "\0" in name:
         raise CopyRefused(f"{printable(ascii(name))} is not a name for a file, left out")
     return name
@@ -209,7 +210,7 @@ def check_name(name: str) -> str:
 
 @contextmanager
 def made_directory(folder: int, name: str) -> Iterator[int]:
-    """Yield a directory of the host, made if it is not there; CopyRefused if something else is."""
+    """Yield a directory of the host, made if it is missing; CopyRefused if it is not a directory."""
     with suppress(FileExistsError):
         os.mkdir(name, dir_fd=folder)
     try:
@@ -231,7 +232,7 @@ def write_at(fd: int, data: bytes, position: int) -> None:
 
 
 def set_time(fd: int, modified: int) -> None:
-    """Set the time of last change, in seconds since 1970; what the host cannot have stays as it is, and so does 0."""
+    """Set the time of last change, in seconds since 1970; 0 and times that the host cannot have are ignored."""
     if modified:
         with suppress(OSError, OverflowError):
             os.utime(fd, ns=(modified * NANOSECONDS, modified * NANOSECONDS))

@@ -20,10 +20,10 @@ Servers = Sequence[type[HostedServer]]
 
 @dataclass(frozen=True, slots=True)
 class Mounted:
-    """What came of mounting a partition.
+    """The result of mounting a partition.
 
-    `kind` is the file system, "" if nobody knows it.  Without a `walk` it could not be mounted, for `reason`, or for
-    none that anybody could tell.  `problems` are servers that could not tell, and others that could not mount it.
+    `kind` is the file system, "" if it is unknown. Without a `walk` it could not be mounted, for `reason` if that is
+    known.  `problems` are servers that could not tell, and others that could not mount it.
     """
 
     partition: Partition
@@ -34,12 +34,12 @@ class Mounted:
 
     @property
     def said(self) -> list[str]:
-        """All that there is to say of it, without what the server of a mounted volume says."""
+        """All its problems, without those that the server of a mounted volume reports."""
         return [*([self.reason] if self.reason else []), *self.problems]
 
 
 def mount_all(medium: Medium) -> tuple[DiskLayout, list[Mounted]]:
-    """Mount what is on a medium; return its layout, and what came of each partition.
+    """Mount what is on a medium; return its layout, and the result for each partition.
 
     If no partition can be mounted, and sector 0 can be read in another way of which one can, that is the layout.
     """
@@ -98,7 +98,7 @@ async def _mount(medium: Medium, partition: Partition, servers: Servers, say: Sa
             failed.append((found.kind, f"cannot be mounted: {error.text}"))
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # noqa: BLE001 - whatever a server raises, SystemExit too, would be its end there
+        except BaseException as error:  # noqa: BLE001 - any exception, SystemExit too, would end the server
             failed.append((found.kind, raised(error)))
         else:
             return Mounted(partition, found.kind, walk, problems=[f"{kind}: {text}" for kind, text in failed])
@@ -109,7 +109,7 @@ async def _mount(medium: Medium, partition: Partition, servers: Servers, say: Sa
 
 
 async def _unclaimed(partition: Partition, servers: Servers, read: Reader, say: Say) -> Mounted:
-    """Say what a partition is that no server claims."""
+    """Describe a partition that no server claims."""
     text = await explain(servers, read, partition.sectors, say)
     if text:
         return Mounted(partition, reason=text)
@@ -118,5 +118,5 @@ async def _unclaimed(partition: Partition, servers: Servers, read: Reader, say: 
 
 
 def raised(error: BaseException) -> str:
-    """Return what is said of a server that has raised."""
+    """Return the report of a server that has raised an exception."""
     return ": ".join([f"its server raised {describe(error)}", *last_frames(error)[-1:]])

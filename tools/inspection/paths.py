@@ -1,4 +1,4 @@
-"""IMAGE:PATH on the command line: where the image's name ends, and what a path with wildcards stands for."""
+"""IMAGE:PATH on the command line: where the image's name ends, and what a path with wildcards matches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from callgate.tools.inspection.volumes import ImageVolumes, Volume, VolumeError
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A file or directory of a volume: its path from the root, and its entry; None for the root and what links name."""
+    """A file or directory of a volume: its path from the root, and its entry; None for the root and link targets."""
 
     volume: Volume
     path: str
@@ -25,7 +25,7 @@ class Place:
 
     @property
     def name(self) -> str:
-        """Its name as its directory has it, which may be no name at all; for a root that of the volume, or ""."""
+        """Its name as its directory has it, which may be invalid; for a root that of the volume, or ""."""
         return self.entry.name if self.entry is not None else self.volume.name
 
     @property
@@ -42,7 +42,7 @@ class Place:
 def split_argument(text: str) -> tuple[Path, str | None]:
     """Return image and path of `IMAGE:PATH`; the path is None if there is no colon for it.
 
-    Names of images may hold colons: the image is the shortest beginning that is there, or all up to the first colon.
+    Names of images may hold colons: the image is the shortest beginning that exists, or all up to the first colon.
     `-` is standard input.
     """
     name, colon, rest = text.partition(":")
@@ -55,14 +55,14 @@ def split_argument(text: str) -> tuple[Path, str | None]:
 
 
 def is_wild(name: str) -> bool:
-    """Whether a name stands for others."""
+    """Whether a name has wildcards."""
     return "*" in name or "?" in name
 
 
 def places(image: ImageVolumes, path: str) -> list[Place]:
-    """Return what a path stands for, in the order of the volume; VolumeError, NOT_FOUND if there is none.
+    """Return the files that a path matches, in the order of the volume; VolumeError, NOT_FOUND if there is none.
 
-    `*` stands for any characters and `?` for one, in every part of a path; a name that is there as it is typed wins.
+    `*` stands for any characters and `?` for one, in every part of a path; a name that exists as it is typed wins.
     """
     volume, rest = image.split(path)
     if volume is None:
@@ -76,7 +76,7 @@ def places(image: ImageVolumes, path: str) -> list[Place]:
 
 
 def normal(path: str) -> list[str]:
-    """Return the names of a path: `.` is nothing, `..` takes the one before it away, as servers do it."""
+    """Return the names of a path: `.` is nothing, `..` removes the one before it, as servers do it."""
     names: list[str] = []
     for name in path.split("/"):
         if name == "..":
@@ -119,7 +119,7 @@ def _by_name(place: Place, name: str) -> Place:
 
 
 def _matches(pattern: str, name: str, case_sensitive: bool) -> bool:
-    """Whether a name is one that a pattern stands for; `*.*` is `*`, as in the shell."""
+    """Whether a name matches a pattern; `*.*` is `*`, as in the shell."""
     if not case_sensitive:
         pattern, name = pattern.casefold(), name.casefold()
     if pattern == "*.*":

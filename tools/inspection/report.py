@@ -1,8 +1,8 @@
 """What is on a disk image, for `callgate disk inspect`: table, partitions, file systems, problems.
 
 Partitions are found and claimed as a booting system does it, and each volume is mounted by its server in rehearsal:
-what is said here of a volume is what its server says of it.  Reads only; never fails on content, however damaged: what
-is wrong is part of the answer.
+the report of a volume is that of its server. Reads only; never fails on content, however damaged: damage is part of the
+report.
 """
 
 from dataclasses import asdict, dataclass, field, replace
@@ -17,7 +17,7 @@ from callgate.tools.inspection.mounting import Mounted, mount_all, raised
 
 @dataclass(frozen=True, slots=True)
 class FileSystem:
-    """What is in a partition: its name ("" if nobody knows it), label, numbers of note, and problems."""
+    """What is in a partition: its name ("" if it is unknown), label, numbers of note, and problems."""
 
     kind: str = ""
     label: str = ""
@@ -51,7 +51,7 @@ class Inspection:
 
 
 def inspect_image(path: Path) -> Inspection:
-    """Look at a disk image; ImageError if it cannot be used at all."""
+    """Inspect a disk image; ImageError if it cannot be used at all."""
     image = open_image(path)
     try:
         return replace(inspect_medium(image, str(image.path), image.warnings), format=image.format)
@@ -60,14 +60,14 @@ def inspect_image(path: Path) -> Inspection:
 
 
 def inspect_medium(medium: Medium, name: str, warnings: list[str] | None = None) -> Inspection:
-    """Look at a medium of any kind."""
+    """Inspect a medium of any kind."""
     layout, mounted = mount_all(medium)
     volumes = [look_at(each) for each in mounted]
     return Inspection(name, medium.sector_count, layout.scheme, volumes, [*(warnings or []), *layout.problems])
 
 
 def look_at(mounted: Mounted) -> Volume:
-    """Look at every file of a volume that is mounted, as far as it is."""
+    """Examine every file of a volume, if it is mounted."""
     partition, walk = mounted.partition, mounted.walk
     file_system, alignment = FileSystem(mounted.kind, problems=mounted.said), None
     try:
@@ -124,7 +124,7 @@ def render_volume(volume: Volume) -> list[str]:
 
 
 def printable(text: str) -> str:
-    """Return a text with what would disturb a terminal replaced."""
+    """Return a text with control characters replaced."""
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 

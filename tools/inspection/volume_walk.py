@@ -1,6 +1,6 @@
 """Walking a volume of an image without a machine: its server in rehearsal, every directory and every file.
 
-For what wants to look at whole volumes quickly: how much of one is aligned, and what servers do with garbage.
+For tools that examine whole volumes quickly: the alignment of one, or servers on garbage.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PROBLEMS_KEPT = 100
 
 
 def sectors_reader(medium: Medium, start: int = 0) -> Callable[[int, int], Awaitable[bytes]]:
-    """Return what reads sectors from `start` on of a medium, for coroutines that never have to wait; ReadError."""
+    """Return a function that reads sectors from `start` on, for coroutines that never have to wait; ReadError."""
 
     async def read(sector: int, count: int) -> bytes:
         try:
@@ -100,7 +100,7 @@ class VolumeWalk:
         self.gather()
 
     def greet(self) -> None:
-        """Ask for the label, which a booted system takes for the sign that the volume is there; FileSystemError."""
+        """Ask for the label, which a booted system takes for the sign that the volume is mounted; FileSystemError."""
         answer = self._request(Operation.VOLUME)
         if answer.error:
             raise FileSystemError(answer.error, ERROR_TEXT[answer.error])
@@ -111,7 +111,7 @@ class VolumeWalk:
         return answer.data.decode("utf-8", "replace") if not answer.error else ""
 
     def problems(self) -> list[str]:
-        """Return what the server has reported so far, and what cannot be had for reasons that it has not."""
+        """Return the server's reports so far, and errors that it has not reported."""
         lost = [f"and {self._problems_lost} more"] if self._problems_lost else []
         return [*self._problems, *lost]
 
@@ -142,7 +142,7 @@ class VolumeWalk:
             self._problems_lost += 1
 
     def entries(self, limit: int) -> Iterator[Found]:
-        """Yield at most `limit` files and directories, breadth first; what cannot be listed goes to `errors`."""
+        """Yield at most `limit` files and directories, breadth first; errors are appended to `errors`."""
         waiting = deque([""])
         left = limit
         while waiting and left > 0:

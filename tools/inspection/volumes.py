@@ -56,7 +56,7 @@ class Volume:
             self.label, self.case_sensitive = "", True
 
     def take_reports(self) -> list[str]:
-        """Return what the server has had to say since the last call."""
+        """Return the server's reports since the last call."""
         self.walk.gather()
         new = self.walk.problems()[self._told :]
         self._told += len(new)
@@ -70,7 +70,7 @@ class Volume:
         return entries
 
     def link_target(self, path: str) -> str:
-        """Return where a symbolic link leads; VolumeError, NOT_SUPPORTED from servers that do not tell."""
+        """Return the target of a symbolic link; VolumeError, NOT_SUPPORTED from servers that do not have it."""
         answer = self._request(Operation.READ_LINK, path)
         if not answer.data:
             raise VolumeError(ErrorCode.BAD_REPLY)
@@ -82,7 +82,7 @@ class Volume:
             return opened.size
 
     def content(self, path: str) -> Iterator[Piece]:
-        """Yield a file's content in order, holes as such; VolumeError, after what could be read."""
+        """Yield a file's content in order, holes as such; VolumeError, after the bytes that could be read."""
         with self._opened(path) as opened:
             position = 0
             while position < opened.size:
@@ -136,7 +136,7 @@ class Volume:
         return _Opened(self, registers.eax, registers.edx << 32 | registers.ecx)
 
     def _request(self, operation: Operation, path: str | None = None, **registers: int) -> Answer:
-        """Make a request; VolumeError if it fails, or if the server breaks, which would be its end."""
+        """Make a request; VolumeError if it fails, or if the server raises, which would end it."""
         try:
             data = None if path is None else path.encode()
             answer = self.walk.rehearsal.request(operation, data, **registers)
@@ -167,10 +167,10 @@ class _Opened:
 
 
 class ImageVolumes:
-    """The volumes of an image that can be mounted, by name; a context that lets go of the image."""
+    """The volumes of an image that can be mounted, by name; a context that closes the image."""
 
     def __init__(self, path: Path) -> None:
-        """Mount what there is; ImageError if the image cannot be used or has no such volume."""
+        """Mount the volumes; ImageError if the image cannot be used or has no such volume."""
         self.problems: list[str] = []
         self.volumes: dict[str, Volume] = {}
         self.partitioned = False

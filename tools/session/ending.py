@@ -1,7 +1,7 @@
 """SIGTERM and SIGHUP end a run as Ctrl-C does: reports are written, the terminal is put back, then the signal ends us.
 
-Python's handlers run on the main thread between two of its bytecodes, and so not at all while the engine does not come
-back.  Therefore a thread of its own waits for these signals, which are blocked meanwhile.  It asks the run to end, and
+Python's handlers run on the main thread between two of its bytecodes, and so not at all while the engine does not
+return. Therefore a separate thread waits for these signals, which are blocked meanwhile.  It asks the run to end, and
 if that has not happened after `GRACE` seconds, or when a second signal comes, it lets the signal end the process.
 """
 
@@ -20,7 +20,7 @@ SI_TKILL: Final = -6  # si_code of a signal that one thread sent to another (Lin
 class Ending:
     """Waits for the signals while the context lasts; `number` is the one that has come, 0 for none.
 
-    Does nothing off the main thread, nor about a signal that is ignored (nohup) or that somebody else handles.
+    Does nothing off the main thread, nor about a signal that is ignored (nohup) or that has another handler.
     """
 
     def __init__(self, ask: Callable[[], None]) -> None:
@@ -63,7 +63,7 @@ class Ending:
             self.take_effect(again.si_signo if again else number)
 
     def take_effect(self, number: int | None = None) -> None:
-        """Let the signal that has come end the process, so that whoever waits for it sees which it was."""
+        """Let the signal that has come end the process, so that its parent sees which it was."""
         number = number or self.number
         if number:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, self.signals)

@@ -1,8 +1,8 @@
 """The lines of interactive sessions, kept between boots in a file of the host.
 
-The file begins with a line that says what it is, so that no other file is taken for one and written over; then come
-the lines, oldest first, in UTF-8.  Sessions that overlap lose nothing: what is new is added at the end to what is
-there then.
+The file begins with a line that identifies it, so that no other file is taken for one and overwritten; then come
+the lines, oldest first, in UTF-8.  Sessions that overlap lose nothing: new lines are appended to the file as it is
+then.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ FILE_LIMIT: Final = 1 << 20  # bytes of a file that are read: more than its line
 
 
 class HistoryError(Exception):
-    """A file that cannot be the history: which, why, and what to do."""
+    """A file that cannot be the history: its name, the reason, and the remedy."""
 
 
 def default_path() -> Path:
     """Return where the history is kept unless --history says otherwise (XDG Base Directory Specification).
 
-    HistoryError where nobody knows a home directory.
+    HistoryError where there is no home directory.
     """
     state = os.environ.get("XDG_STATE_HOME", "")
     try:
@@ -48,7 +48,7 @@ class History:
     """Earlier lines, and those of this session."""
 
     def __init__(self, path: Path) -> None:
-        """Read a history; HistoryError if a file is there that is none, or cannot be read."""
+        """Read a history; HistoryError if the file is not a history, or cannot be read."""
         self.path = path
         self.earlier = self._read()
         self.new: list[bytes] = []
@@ -79,7 +79,7 @@ class History:
             self.new.append(line)
 
     def save(self) -> None:
-        """Add this session's lines to the file; HistoryError if that cannot be."""
+        """Add this session's lines to the file; HistoryError if that is impossible."""
         if not self.new:
             return
         lines = [*self._read(), *self.new][-LIMIT:]

@@ -1,8 +1,8 @@
-"""Files that options name to be written: never over what callgate has not written itself.
+"""Files that options name to be written: never over a file that callgate has not written itself.
 
-A file that is there already is opened without being emptied, looked at, and emptied only when nothing speaks against
-it: it must be no image of the run, and it must be empty or begin as an earlier report of callgate does.  Devices that
-are no disks, pipes and `-`, standard output, take any report.
+An existing file is opened without being emptied, checked, and only then emptied: it must not be an image of the run,
+and it must be empty or begin as an earlier report of callgate does. Devices other than disks, pipes and `-`, standard
+output, take any report.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Recognise = Callable[[bytes], bool]
 
 
 class OutputRefused(Exception):
-    """A file that is not written to: which option names it, why, and what to do."""
+    """A file that is not written to: the option that names it, the reason, and the remedy."""
 
 
 class Report:
@@ -40,17 +40,17 @@ class Report:
     def __init__(self, option: str, path: Path, recognise: Recognise, what: str) -> None:
         """Open `path` as it is; OutputRefused, or OSError.
 
-        `recognise` says from a file's first bytes whether it is an earlier one, `what` what such a one is.
+        `recognise` says from a file's first bytes whether it is an earlier report, `what` is its name in messages.
         """
         self.option, self.path = option, path
         self.recognise, self.what = recognise, what
         self.standard = str(path) == STANDARD_OUTPUT
-        self.fresh = False  # made by us, and nothing has been written to it
+        self.fresh = False  # made by us, and not yet written to
         self.file: IO[str] = sys.stdout if self.standard else self._open()
 
     @property
     def name(self) -> str:
-        """What to call it in a message."""
+        """Its name in messages."""
         return "standard output" if self.standard else str(self.path)
 
     def _open(self) -> IO[str]:
@@ -77,7 +77,7 @@ class Report:
         return not self.standard and stat.S_ISREG(os.fstat(self.file.fileno()).st_mode)
 
     def check(self, images: Sequence[Image], others: Sequence[Report] = ()) -> None:
-        """OutputRefused if the file is one of `images` or of `others`, or holds what callgate has not written."""
+        """OutputRefused if the file is one of `images` or of `others`, or holds data that callgate has not written."""
         if not self._regular:
             return
         fd = self.file.fileno()
@@ -96,15 +96,15 @@ class Report:
             )
 
     def begin(self) -> None:
-        """Empty the file: nothing speaks against it."""
+        """Empty the file after the checks."""
         self.fresh = False
         if self._regular:
             os.ftruncate(self.file.fileno(), 0)
 
     def close(self) -> None:
-        """Close the file; standard output is left to the process.  OSError if what is buffered cannot be written.
+        """Close the file; standard output is left to the process.  OSError if buffered data cannot be written.
 
-        A file that has been made for a report which was refused goes again.
+        A file that was made for a report that was refused is removed.
         """
         if self.standard:
             self.file.flush()
@@ -120,7 +120,7 @@ def is_report(head: bytes) -> bool:
 
 
 def is_ledger(content: bytes) -> bool:
-    """Whether `content` is what `--stats` writes."""
+    """Whether `content` is a report of `--stats`."""
     if not content.startswith(b"{"):
         return False
     try:
@@ -136,7 +136,7 @@ def is_elf(head: bytes) -> bool:
 
 
 def may_be_flat(head: bytes) -> bool:
-    """Whether a file that begins with `head` may be a flat binary, which looks like anything but text and programs."""
+    """Whether a file that begins with `head` may be a flat binary, which may look like all but text and programs."""
     return not is_elf(head) and not TEXT.fullmatch(head)
 
 
@@ -146,9 +146,9 @@ def is_symbol_file(head: bytes) -> bool:
 
 
 def refuse_foreign(path: Path, recognise: Recognise, what: str) -> None:
-    """click.UsageError if there is a file at `path` that is not empty and no earlier one of its kind, or a disk.
+    """click.UsageError if there is a file at `path` that is not empty and not an earlier one of its kind, or a disk.
 
-    What cannot be looked at is left to whoever opens it.
+    Errors of reading it are left to the code that opens it.
     """
     if str(path) == STANDARD_OUTPUT:
         return

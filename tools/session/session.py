@@ -1,4 +1,4 @@
-"""One `callgate boot`: images, console, boot log, trace, statistics, and the exit code it all comes to."""
+"""One `callgate boot`: images, console, boot log, trace, statistics, and the resulting exit code."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ POLL_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
-    """What the command line asked for.  Sizes in bytes."""
+    """The options of the command line. Sizes in bytes."""
 
     images: list[Path]
     commands: str | None = None
@@ -104,7 +104,7 @@ class Session:
             with self.terminal, self.ending:
                 return self._boot(media)
         except BrokenPipeError:
-            return 0  # whoever read the console has gone (`| head`): no failure, and nobody is left to be told
+            return 0  # the reader of the console has gone (`| head`): not a failure, and no one is left to be told
         except LostOutput as lost:
             self.say(str(lost))
             return EXIT_GUEST
@@ -116,14 +116,14 @@ class Session:
             return EXIT_USAGE
         finally:
             for report in self._reports():
-                # What could not be written has been reported; closing writes it again.
+                # Data that could not be written have been reported; closing writes them again.
                 with suppress(OSError):
                     report.close()
             self._save_history()
             self.ending.take_effect()
 
     def _open_history(self) -> None:
-        """Read the history of an interactive session; HistoryError if the file that --history names cannot be it."""
+        """Read the history of an interactive session; HistoryError if the file that --history names cannot be used."""
         options = self.options
         if not self.interactive or not options.keep_history:
             return
@@ -145,9 +145,9 @@ class Session:
         return [report for report in (self.trace, self.stats) if report is not None]
 
     def _open_reports(self, media: list[Image]) -> None:
-        """Open the files of --trace and --stats: better no run than one whose report is lost.
+        """Open the files of --trace and --stats before the run, so that no report is lost.
 
-        Both are looked at before either is emptied.
+        Both are checked before either is emptied.
         """
         options = self.options
         if options.trace:
@@ -290,7 +290,7 @@ class Session:
         with written("standard output"):
             for report in self._reports():
                 if report.standard:
-                    report.file.flush()  # what came before comes before
+                    report.file.flush()  # earlier lines come first
             self.output.write(data)
             self.output.flush()
 
@@ -329,7 +329,7 @@ class Session:
 
         def write(event: Event) -> None:
             if report.standard:
-                serial.flush()  # else the console would come later than it was written
+                serial.flush()  # otherwise the console's output would come too late
             with written(report.name):
                 report.file.write(trace.line(event))
 
@@ -346,7 +346,7 @@ class Session:
 
 
 class LostOutput(Exception):
-    """Something that was to be written could not be."""
+    """An output could not be written."""
 
 
 @contextmanager

@@ -15,7 +15,7 @@ class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic only in so
     name = "size"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the number of bytes; a usage error names what is wrong."""
+        """Return the number of bytes; a usage error names the fault."""
         if isinstance(value, int):
             return value
         match = PATTERN.fullmatch(value.strip())
@@ -25,7 +25,7 @@ class SizeType(click.ParamType):  # type: ignore[type-arg]  # generic only in so
 
 
 class Number(click.IntRange):
-    """A whole number in a range, which messages call that."""
+    """A whole number in a range, with its name in messages."""
 
     name = "number"
 

@@ -1,4 +1,4 @@
-"""How a run ended that the guest has not ended: one line, whatever the reason."""
+"""The summary of a run that the guest has not ended: one line for every reason."""
 
 from __future__ import annotations
 
@@ -33,14 +33,17 @@ WAITS = {
 
 
 def summary(system: System, stop: Stop, number: int = 0) -> str:
-    """Return why a run stopped, after how much, and what ran or what waited; `number` is the signal that ended it."""
+    """Return why and after how many instructions a run stopped, and the thread that ran or waited.
+
+    `number` is the signal that ended it.
+    """
     reason = f"ended by {signal.Signals(number).name}" if number else REASONS.get(stop.reason, str(stop.reason))
     instructions = f"{stop.retired} instruction{'s' * (stop.retired != 1)}"
     return f"{reason} after {instructions}, {stop.clock / 1e6:.3f} ms of virtual time; {_doing(system, stop)}"
 
 
 def _doing(system: System, stop: Stop) -> str:
-    """Return who ran and where; or, if that was nobody, who waits for what."""
+    """Return which thread ran and where; or, if none did, which waits for what."""
     state = system.kernel.state
     current = state.scheduler.current
     if current is None:
@@ -54,7 +57,7 @@ def _doing(system: System, stop: Stop) -> str:
 
 
 def _waits(thread: Thread) -> bool:
-    """Whether a thread waits for something that is under way: no server without work, no sleeping kernel thread."""
+    """Whether a thread waits for something under way: not a server without work or a sleeping kernel thread."""
     sleeps = thread.wait_reason == WaitReason.SLEEP and not thread.process.number
     return thread.state == ThreadState.BLOCKED and thread.wait_reason in WAITS and not sleeps
 

@@ -1,12 +1,12 @@
 """The terminal of an interactive session: keys go to the guest, except the two that are the emulator's.
 
-The terminal's own editing is off, for the guest's shell has its own.  Ctrl-C and Ctrl-] stay signals, so that
-they work while the guest computes, and when it hangs: Ctrl-C becomes a break on the serial line, which ends
-what runs in the guest; Ctrl-] leaves the emulator.  So does a Ctrl-C that the guest does not take, and the
-third one within a second.  Ctrl-Z suspends the emulator, as any program.
+The terminal's own editing is off, since the guest's shell has its own.  Ctrl-C and Ctrl-] stay signals, so that
+they work while the guest computes, and when it hangs: Ctrl-C becomes a break on the serial line, which ends the running
+program of the guest; Ctrl-] leaves the emulator.  So does a Ctrl-C that the guest does not take, and the third one
+within a second.  Ctrl-Z suspends the emulator, as any program.
 
-A process that is killed, or that the engine aborts, cannot put its terminal back.  A guard does: a child that does
-nothing but wait for the end of a pipe whose other end only the emulator holds.
+A process that is killed, or that the engine aborts, cannot restore its terminal. A guard does: a child that only waits
+for the end of a pipe whose other end only the emulator holds.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ CTRL_C, CTRL_BRACKET = b"\x03", b"\x1d"
 PRESSES, PRESSES_SECONDS = 3, 1.0
 FILES: Final = 1024  # descriptors that the emulator may have open
 SIZE_LIMIT: Final = 9999
-DONE: Final = b"."  # to the guard: the terminal has been put back
+DONE: Final = b"."  # to the guard: the terminal has been restored
 
-Modes = list[int | list[bytes | int]]  # what termios.tcgetattr returns
+Modes = list[int | list[bytes | int]]  # the result of termios.tcgetattr
 
 
 class Terminal:
@@ -45,7 +45,7 @@ class Terminal:
         self.previous: dict[int, object] = {}
         self.guard: Guard | None = None
         self.told = 0  # columns that the guest knows
-        self.again = False  # the guest is to show its line again: others have written to the terminal
+        self.again = False  # the guest is to show its line again: other output was written to the terminal
 
     @property
     def columns(self) -> int:
@@ -61,7 +61,7 @@ class Terminal:
         return self.told
 
     def report(self) -> bytes:
-        """Return what the guest's shell is to be told of the terminal as if it had been typed, nothing if that is old.
+        """Return a report of the terminal for the guest's shell, as if it had been typed; nothing if it is unchanged.
 
         That is the control sequence by which xterm reports its size, with 9 for 8 if the line is to be shown again.
         """
@@ -91,18 +91,18 @@ class Terminal:
 
             for number, handler in self.previous.items():
                 signal.signal(number, handler)  # type: ignore[arg-type]
-            with suppress(termios.error):  # a terminal that has hung up needs nothing any more
+            with suppress(termios.error):  # a terminal that has hung up need not be restored
                 termios.tcsetattr(self.source.fileno(), termios.TCSANOW, self.saved)
         if self.guard is not None:
             self.guard.dismiss()
 
     def _leave(self, _signal: int, _frame: FrameType | None) -> None:
-        """Ctrl-]: interrupt the run as Ctrl-C does, but tell the guest nothing."""
+        """Ctrl-]: interrupt the run as Ctrl-C does, without telling the guest."""
         self.leaving = True
         signal.raise_signal(signal.SIGINT)
 
     def _continue(self, _signal: int, _frame: FrameType | None) -> None:
-        """Set the terminal up again: while the emulator was suspended it was somebody else's."""
+        """Set the terminal up again: while the emulator was suspended another program used it."""
         import termios
 
         termios.tcsetattr(self.source.fileno(), termios.TCSANOW, self.raw)
@@ -117,7 +117,7 @@ class Terminal:
 
 
 def raw_modes(fd: int) -> Modes:
-    """Return the modes of a terminal that hands on each key, but for Ctrl-C and Ctrl-], which are signals."""
+    """Return the modes of a terminal that hands on each key except Ctrl-C and Ctrl-], which are signals."""
     import termios
 
     raw = termios.tcgetattr(fd)
@@ -128,7 +128,7 @@ def raw_modes(fd: int) -> Modes:
 
 
 class Guard:
-    """A child that puts a terminal back when this process ends without having done so itself."""
+    """A child that restores a terminal when this process ends without having done so itself."""
 
     def __init__(self, fd: int, saved: Modes, raw: Modes) -> None:
         ours, self.pipe = os.pipe()
@@ -143,7 +143,7 @@ class Guard:
             os._exit(0)
 
     def dismiss(self) -> None:
-        """Tell the guard that there is nothing to be put back, and wait for its end."""
+        """Tell the guard that the terminal has been restored, and wait for its end."""
         with suppress(OSError):
             os.write(self.pipe, DONE)
         os.close(self.pipe)
@@ -152,14 +152,14 @@ class Guard:
 
 
 def watch(pipe: int, fd: int, saved: Modes, raw: Modes) -> None:
-    """Wait for the emulator's end; put the terminal back unless that, or somebody else meanwhile, has been done.
+    """Wait for the emulator's end; restore the terminal unless the emulator or another program has set it meanwhile.
 
     No signal ends or stops the guard: those of the keyboard are sent to it as well.
     """
     import termios
 
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    # Whoever reads a pipe that the emulator writes to is to see its end.
+    # The reader of a pipe that the emulator writes to must see its end.
     low, high = sorted((pipe, fd))
     for first, end in ((0, low), (low + 1, high), (high + 1, FILES)):
         if first < end:  # an empty range would close everything in some versions of Python
@@ -176,7 +176,7 @@ def watch(pipe: int, fd: int, saved: Modes, raw: Modes) -> None:
 
 
 def put_back(fd: int, saved: Modes, raw: Modes) -> None:
-    """Give a terminal its modes back if it still is as the emulator has set it; termios.error."""
+    """Restore the modes of a terminal if it still is as the emulator has set it; termios.error."""
     import termios
 
     if termios.tcgetattr(fd) == raw:

@@ -1,7 +1,7 @@
 """The trace of `callgate boot --trace`: every event as a line of text or of JSON, with names for numbers.
 
 docs/trace.md lists the events and their fields.  The stream itself carries numbers, as the guest's registers hold
-them; what they mean at that moment (which thread has a number, which volume a selector) is looked up here.
+them; their meaning at that moment (the thread of a number, the volume of a selector) is looked up here.
 """
 
 from __future__ import annotations
@@ -76,13 +76,13 @@ class Trace:
         """Name a thread by its number; 0 is the code before the first one."""
         thread = self.threads.get(number)
         if thread is None:
-            # The kernel keeps threads by selector.  Numbers are not used again, so what is known here stays true.
+            # The kernel keeps threads by selector.  Numbers are not used again, so known names stay true.
             self.threads.update((thread.number, thread) for thread in self.state.tasks.threads.values())
             thread = self.threads.get(number)
         return (number, thread.name) if thread else number
 
     def _selector(self, selector: int) -> Value:
-        """Name a thread by its selector; 0 is nobody."""
+        """Name a thread by its selector; 0 is none."""
         thread = self.state.tasks.threads.get(selector & 0xFFFF)
         return (thread.number, thread.name) if thread else selector
 
@@ -91,7 +91,7 @@ class Trace:
         return endpoint.name if endpoint else selector
 
     def _argument(self, call: object, value: int) -> Value:
-        """Name the argument of a host call, where it means something."""
+        """Name the argument of a host call, where it has a name."""
         if call in SWITCHES:
             return self._selector(value & 0xFFFF)
         names = ARGUMENTS.get(call) if isinstance(call, int) else None

@@ -146,7 +146,7 @@ class TestHostileImages:
         monkeypatch.setattr(Hostile, "listings", Endless())
         outcome = command_line("disk", "copy", "evil.img:", "out")
         assert outcome.status == 1
-        assert outcome.messages.endswith("d/d: more than 100 directories in each other\n")
+        assert outcome.messages.endswith("d/d: more than 100 nested directories\n")
 
     @pytest.mark.parametrize("modified", [1, (1 << 63) - 1, (1 << 64) - 1])
     def test_a_date_that_the_host_cannot_represent_is_not_an_error(

@@ -1,4 +1,4 @@
-"""Calling conventions of i386: where arguments go, what a routine must leave alone.
+"""Calling conventions of i386: where arguments are passed, what a routine must preserve.
 
 System V psABI for Intel386, section 2.2: EBX, ESI, EDI, EBP and ESP are the caller's, DF is clear on entry and on
 return, the x87 stack is empty on entry and holds a result in ST(0) or nothing on return, the control bits of FCW and
@@ -29,7 +29,7 @@ JUNK: Final = {
     "eax": 0xA55E_0A0A, "ecx": 0xA55E_0C0C, "edx": 0xA55E_0D0D, "ebx": 0xA55E_0B0B,
     "esi": 0xA55E_5151, "edi": 0xA55E_D1D1, "ebp": 0xA55E_B9B9,
 }  # fmt: skip
-MXCSR_CONTROL: Final = 0xFFC0  # the lower bits are what has happened
+MXCSR_CONTROL: Final = 0xFFC0  # the lower bits are exceptions that have occurred
 Argument = int | float | str | bytes | ctypes.Structure | ctypes._SimpleCData  # type: ignore[type-arg]
 
 
@@ -64,7 +64,7 @@ class Frame:
 
 
 def convention_named(name: str) -> Convention | None:
-    """Return a convention, None for `none`; ValueError says which there are."""
+    """Return a convention, None for `none`; ValueError lists the known ones."""
     if name == NO_CONVENTION:
         return None
     if name not in CONVENTIONS:
@@ -81,8 +81,8 @@ def make_frame(
 ) -> Frame:
     """Return a call with these arguments; registers that are not given hold junk, the x87 stack is empty.
 
-    Texts are put into memory with a zero behind, bytes without, and their addresses passed.  TypeError and ValueError
-    for what is not an argument.
+    Texts are put into memory with a zero at the end, bytes without, and their addresses passed.  TypeError and
+    ValueError for what is not an argument.
     """
     cpu.clear_floating_point()
     registers = JUNK | dict(given)
@@ -106,7 +106,7 @@ def make_frame(
 
 
 def dwords_of(argument: Argument) -> list[int]:
-    """Return what an argument takes of the stack: a number of 32 bits, a double, or what ctypes lays out."""
+    """Return the bytes of an argument on the stack: a number of 32 bits, a double, or an object of ctypes."""
     if isinstance(argument, bool | int):
         if not -(1 << 31) <= argument < 1 << 32:
             raise ValueError(f"{argument:#x} has more than 32 bits: pass c_uint64({argument:#x}), in a case qword(…)")
@@ -123,7 +123,7 @@ def dwords_of(argument: Argument) -> list[int]:
 def violations(
     convention: Convention, before: Mapping[str, int], result: CallResult, arguments: int, fpu: FloatingPoint
 ) -> list[str]:
-    """Return what a routine that has returned broke; `arguments` is the number of dwords on the stack."""
+    """Return the rules that a routine has broken; `arguments` is the number of dwords on the stack."""
     after = result.registers
     found = [
         f"{name} was {before[name]:#x} and is {after[name]:#x}: {convention.name} preserves it"

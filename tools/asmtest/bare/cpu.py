@@ -4,8 +4,8 @@ r"""The bare CPU: one routine in flat memory, called like a function.
     assert cpu.call("double", eax=21).eax == 42
 
 One machine serves every test.  A loaded program is kept as a snapshot, so a reset is one mapping of
-memory.  Every operation is written into a journal: what a failed test did can be done again, step by
-step, to show its last instructions without slowing down the tests that pass.
+memory.  Every operation is written into a journal: a failed test can be repeated, step by step, to show its last
+instructions without slowing down the tests that pass.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ HostAnswer = Callable[[int], None]
 class BareCpu:
     """A CPU with flat memory and nothing else."""
 
-    watchers: ClassVar[list[Callable[[BareCpu], None]]] = []  # told of each one that is made, before it runs
+    watchers: ClassVar[list[Callable[[BareCpu], None]]] = []  # called with each one that is made, before it runs
 
     def __init__(self, programs: Programs | None = None, root: Path | None = None) -> None:
         """Make the machine; it is reset, not made again, between tests.
@@ -67,10 +67,10 @@ class BareCpu:
         self.folder = Path()
         self.probes: list[int] = []
         self.objects = ObjectPrograms(self.programs)
-        self.stubs: dict[str, Function] = {}  # by undefined name: what Python answers a call with
+        self.stubs: dict[str, Function] = {}  # by undefined name: the function that answers a call
         self.frames: dict[int, int] = {}  # by linear page: the physical one, where they differ
-        self.convention: Convention | None = None  # of calls that do not say it
-        self.on_program: Callable[[Program], None] | None = None  # told which program is in memory now
+        self.convention: Convention | None = None  # of calls that do not give one
+        self.on_program: Callable[[Program], None] | None = None  # called with the program that is in memory now
         self.calls = 0
         self.journal: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = []
         self.events: list[Event] = []
@@ -101,7 +101,7 @@ class BareCpu:
         functions.update(self.refusals)
 
     def _freshen(self) -> None:
-        """Carry a reset out; loading a program makes that superfluous, so it waits for what comes first."""
+        """Carry out a reset; it is deferred, since loading a program makes it superfluous."""
         if self.stale:
             self.machine.restore(self.empty)
             self.stale = False
@@ -109,11 +109,11 @@ class BareCpu:
     def load(
         self, *sources: str | Path, at: int | None = None, extern: Mapping[str, External] | None = None
     ) -> Program:
-        """Load sources, text (a string of several lines) or files, assembled as one unit; or what other tools built.
+        """Load sources, text (a string of several lines) or files, assembled as one unit; or objects.
 
         An ELF executable, object files (joined, with sources beside them if wanted) or plain bytes, which lie at the
-        linear address `at`.  `extern` gives what objects need from elsewhere: by name a value, or a function of the
-        dwords above the return address, whose result goes into EAX.  Before anything else of a test.  File names are
+        linear address `at`.  `extern` gives names that objects do not define: a value, or a function of the
+        dwords above the return address, whose result is put into EAX. Must come first in a test.  File names are
         relative to `folder`.  Raises AsmErrors, ObjectError (a ValueError).
         """
         if any(done[0] != self.load for done in self.journal):
@@ -197,7 +197,7 @@ class BareCpu:
         return selector
 
     def enter_ring(self, ring: int) -> None:
-        """Run what follows in ring 0 or 3, with flat segments; IOPL is 0."""
+        """Run the next calls in ring 0 or 3, with flat segments; IOPL is 0."""
         if ring not in (0, 3):
             raise ValueError(f"routines run in ring 0 or 3, not {ring}")
         self._freshen()
@@ -263,7 +263,7 @@ class BareCpu:
         return data.partition(b"\0")[0].decode("utf-8", "replace")
 
     def set_wide(self, name: str, raw: int) -> None:
-        """Set one of xmm0 to xmm7, st0 to st7 (80 bits), mm0 to mm7, mxcsr and fcw to the bits that it is to hold."""
+        """Set one of xmm0 to xmm7, st0 to st7 (80 bits), mm0 to mm7, mxcsr and fcw to its bits."""
         if name not in wide.SETTABLE:
             raise ValueError(f"{name} is none of {', '.join(wide.SETTABLE)}")
         self._freshen()
@@ -290,12 +290,13 @@ class BareCpu:
         stack: Sequence[int] = (),
         **registers: float,
     ) -> CallResult:
-        """Call a routine and return what it left; registers and flags by name, all others 0.
+        """Call a routine and return its results; registers and flags by name, all others 0.
 
         With `args` it is called by a convention: `abi`, by default what the ini option `callgate_abi` says, or cdecl.
-        Other registers hold junk then, and what the convention forbids raises RoutineError, all of it named.  `stack`
+        Other registers hold junk then, and each breach of the convention is named in a RoutineError.  `stack`
         are dwords above the return address and the arguments, the first one nearest.  Unless `faults`, an exception
-        raises RoutineError, as do HLT and more than `fuel` instructions; without `returns` it raises if it comes back.
+        raises RoutineError, as do HLT and more than `fuel` instructions; without `returns` it raises if the routine
+        returns.
         """
         convention = convention_named(abi) if abi is not None else self.convention
         if convention is None and args is not None:
@@ -304,7 +305,7 @@ class BareCpu:
             convention = convention_named("cdecl")
         for name in [name for name in registers if name in wide.BITS]:
             self.set_wide(name, wide.Wide((registers.pop(name),), wide.BITS[name]).raw())
-        values: dict[str, Any] = dict(registers)  # whether they are numbers is seen where they are written
+        values: dict[str, Any] = dict(registers)  # checked to be numbers where they are written
         if convention is not None:
             frame = make_frame(self, convention, args or (), values, stack)
             values, stack = frame.registers, frame.stack
@@ -317,7 +318,7 @@ class BareCpu:
 
     def run_routine(self, routine: int | str, options: dict[str, Any], *, faults: bool, returns: bool) -> CallResult:
         """Do what `call` does, without a convention; `options` are fuel, stack, registers and flags by name."""
-        self.last = None  # an error within the run must not leave the call before for reports
+        self.last = None  # after an error within the run, reports must not show the previous call
         self._note(self.run_routine, (routine, options), {"faults": faults, "returns": returns})
         values = {key: value for key, value in options.items() if key not in ("fuel", "stack")}
         begun = self.begin(routine, options["stack"], values)
@@ -365,7 +366,7 @@ class BareCpu:
         return CallResult(registers, begun, ended, fault, self.events, self.ring, returned, read_wide)
 
     def retrace(self, count: int = SHOWN) -> list[int]:
-        """Do the whole test again up to its last call; return addresses of that call's last instructions.
+        """Repeat the whole test up to its last call; return addresses of that call's last instructions.
 
         Host-call answers and functions for `extern` are called again.  An empty list if nothing was called.
         """
@@ -383,7 +384,7 @@ class BareCpu:
         return f"{name} ({written})" if written else name
 
     def written(self, address: int) -> str:
-        """Return file, line and text of the instruction at an address; nothing if it stands in no source."""
+        """Return file, line and text of the instruction at an address; nothing if it is in no source."""
         line = self.program.line_at(address) if self.program else None
         if line is None:
             return ""
@@ -393,6 +394,6 @@ class BareCpu:
         self.journal.append(step)
 
     def close(self) -> None:
-        """Give the machine back."""
+        """Close the machine."""
         self.ctrl_c.remove()
         self.machine.close()

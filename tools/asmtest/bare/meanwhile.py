@@ -1,4 +1,4 @@
-"""What the bare CPU does while a routine runs, and what it reads afterwards only if it is asked."""
+"""The bare CPU's callbacks while a routine runs, and readers of state that is needed only on request."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def emitter(cpu: Operations, site: EventSite) -> Callable[[], None]:
-    """Return what notes an event of `.event`."""
+    """Return the function that notes an event of `.event`."""
 
     def hit() -> None:
         registers = cpu.machine.cpu
@@ -31,7 +31,7 @@ def emitter(cpu: Operations, site: EventSite) -> Callable[[], None]:
 
 
 def counter(cpu: Operations, mark: LedgerMark) -> Callable[[], None]:
-    """Return what counts a mark of `.ledger`."""
+    """Return the function that counts a mark of `.ledger`."""
 
     def hit() -> None:
         cpu.machine.ledger.extra[mark.name] += mark.amount
@@ -40,7 +40,7 @@ def counter(cpu: Operations, mark: LedgerMark) -> Callable[[], None]:
 
 
 def unanswered(cpu: Operations, call: HostCall) -> Callable[[int], None]:
-    """Return what refuses a host call."""
+    """Return the function that refuses a host call."""
 
     def refuse(_value: int) -> None:
         raise RoutineError(
@@ -52,13 +52,13 @@ def unanswered(cpu: Operations, call: HostCall) -> Callable[[int], None]:
 
 
 def refusals(cpu: Operations) -> dict[int, tuple[Callable[[int], None], str, dict[int, str]]]:
-    """Return what each host call of the kernel does until a test answers it."""
+    """Return the function for each host call of the kernel that a test does not answer."""
     no_names: dict[int, str] = {}
     return {int(call): (unanswered(cpu, call), call.name.lower(), no_names) for call in HostCall}
 
 
 def fault_of(machine: Machine, event: Event) -> Fault:
-    """Return the fault that an event of the machine tells of; INT3 and INTO are known by their opcodes."""
+    """Return the fault that an event of the machine reports; INT3 and INTO are known by their opcodes."""
     before = int(str(event.fields["eip"])) + machine.cpu.segment_base("cs") - 1 & 0xFFFF_FFFF
     with suppress(PageFault, DmaError):
         return Fault.of_event(event, machine.read(before, 1)[0])
@@ -66,7 +66,7 @@ def fault_of(machine: Machine, event: Event) -> Fault:
 
 
 def wide_reader(cpu: Operations, number: int) -> Callable[[str], int | float]:
-    """Return what reads the wide registers as the call of this number left them, until the next one begins."""
+    """Return the function that reads the wide registers after the call of this number, until the next one begins."""
 
     def read(name: str) -> int | float:
         if number != cpu.calls:

@@ -1,4 +1,4 @@
-"""What the bare CPU's helpers use of it: `bare.BareCpu` fits this, so that none of them has to know it."""
+"""The interface of the bare CPU that its helpers use: `bare.BareCpu` fits it, so that they need not import it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Function = Callable[..., int | None]
 
 
 class Operations(Protocol):
-    """A bare CPU, as far as its helpers go."""
+    """A bare CPU, as its helpers see it."""
 
     machine: Machine
     events: list[Event]

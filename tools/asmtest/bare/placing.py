@@ -1,4 +1,4 @@
-"""Linked objects in the board's memory: rights, pages beyond its 8 MiB, and the names that Python answers."""
+"""Linked objects in the board's memory: rights, pages beyond its 8 MiB, and names that Python functions answer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOP_BIT: Final = 31
 
 
 class PageMaker:
-    """Maps pages beyond memory; what the tables need comes from the end of FRAMES."""
+    """Maps pages beyond memory; frames for tables come from the end of FRAMES."""
 
     def __init__(self, ram: Ram) -> None:
         self.ram = ram
@@ -58,7 +58,7 @@ def prepare(machine: Machine, program: LinkedProgram) -> None:
 
 
 def pieces(frames: dict[int, int], address: int, length: int) -> Iterator[tuple[int, int]]:
-    """Yield the physical address and length of each piece of a linear range; where nothing is mapped, as it is."""
+    """Yield the physical address and length of each piece of a linear range; where nothing is mapped, unchanged."""
     if not frames or address + length <= MEMORY:
         yield address, length
         return
@@ -70,7 +70,7 @@ def pieces(frames: dict[int, int], address: int, length: int) -> Iterator[tuple[
 
 
 def answer(cpu: Operations, name: str) -> Callable[[], None]:
-    """Return what is done where an undefined name is called: what the test gave for it."""
+    """Return the function for calls of an undefined name: the one that the test gave for it."""
 
     def called() -> None:
         function = cpu.stubs.get(name)
@@ -93,7 +93,7 @@ def answer(cpu: Operations, name: str) -> Callable[[], None]:
 
 
 def arguments_of(function: Function, name: str) -> int:
-    """Return how many dwords of the stack a function takes; TypeError if that cannot be known."""
+    """Return how many dwords of the stack a function takes; TypeError if that is unknown."""
     parameters = inspect.signature(function).parameters.values()
     if any(item.kind not in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD) for item in parameters):
         raise TypeError(f"the function for {name} must name its arguments, each a dword of the stack")

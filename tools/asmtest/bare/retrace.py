@@ -1,4 +1,4 @@
-"""A failed test done again, to see its last instructions: tests that pass do not pay for them."""
+"""Repeating a failed test, to see its last instructions: tests that pass do not pay for them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def retrace(cpu: Operations, count: int) -> list[int]:
-    """Do the journal again up to the last call; return the addresses of that call's last instructions."""
+    """Repeat the journal up to the last call; return the addresses of that call's last instructions."""
     steps = list(cpu.journal)
     calls = [index for index, step in enumerate(steps) if step[0] == cpu.run_routine]
     if not calls or cpu.last is None:
@@ -22,7 +22,7 @@ def retrace(cpu: Operations, count: int) -> list[int]:
     kept, retired, number = (cpu.last, cpu.before), cpu.last.instructions, cpu.calls
     cpu.reset()
     for function, arguments, options in steps[: calls[-1]]:
-        with suppress(RoutineError):  # the test has seen it, and went on
+        with suppress(RoutineError):  # the test has handled it, and went on
             function(*arguments, **options)
     _, (routine, options), _ = steps[calls[-1]]
     values = {key: value for key, value in options.items() if key not in ("fuel", "stack")}

@@ -19,7 +19,7 @@ from unicorn import x86_const as x86
 MEMORY: Final = 8 << 20
 ORIGIN: Final = 0x40_0000  # where routines are linked
 STACK_TOP: Final = 0x10_0000
-RETURN: Final = 0x8000  # a routine that returns comes here
+RETURN: Final = 0x8000  # a routine returns to this address
 GDT: Final = 0x9000
 POINTERS: Final = 0xA000  # page-directory pointers, directory, tables
 DIRECTORY: Final = 0xB000
@@ -97,7 +97,7 @@ def protect(machine: Machine, address: int, length: int, rights: str, *, user: b
 
 
 def values_at_entry(stack: Sequence[int], registers: dict[str, int]) -> tuple[dict[str, int], int]:
-    """Return the general registers and EFLAGS that a routine begins with: what is not given is 0, ESP below `stack`.
+    """Return the general registers and EFLAGS that a routine begins with: registers not given are 0, ESP below `stack`.
 
     ValueError for a name that is neither a register nor a flag, and for a value that is not a number.
     """

@@ -1,9 +1,9 @@
 """Ctrl-C while a test runs guest code.
 
 Python would raise KeyboardInterrupt in whatever Python function runs next.  While the engine runs, that is one that the
-engine has called, and from there nothing can be raised: the interrupt would be lost.  So it becomes a wish of the
-machine, which stops between two instructions; `BareCpu` then raises KeyboardInterrupt.  A second one is raised
-at once: the function that does not come back may be one of the test's own.
+engine has called, and from there nothing can be raised: the interrupt would be lost.  So it becomes a request to the
+machine, which stops between two instructions; `BareCpu` then raises KeyboardInterrupt.  A second one is raised at once:
+the function that does not return may be one of the test's own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class CtrlC:
-    """Takes SIGINT for one machine until `remove`; without a run under way, the handler before it gets the signal."""
+    """Takes SIGINT for one machine until `remove`; without a run under way, the previous handler is called."""
 
     def __init__(self, machine: Machine) -> None:
         """Install the handler, once for all runs: two system calls a run would cost more than a short run does."""
@@ -36,7 +36,7 @@ class CtrlC:
             raise KeyboardInterrupt
 
     def remove(self) -> None:
-        """Put the handler before it back, unless somebody has installed another one since."""
+        """Restore the previous handler, unless another one has been installed since."""
         if self.installed and signal.getsignal(signal.SIGINT) == self._handle:
             signal.signal(signal.SIGINT, self.previous)
         self.installed = False

@@ -1,4 +1,4 @@
-"""Names of files as reports show them: below the project's folder, whatever that is called on this computer."""
+"""Names of files as reports show them: relative to the project's folder, wherever that is on this computer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from callgate.asm.assembler.language.source import shown
 
 
 def shown_file(file: str, root: Path | None) -> str:
-    """Return a file's name relative to the project's folder, or to callgate's own; as it is if it lies elsewhere."""
+    """Return a file's name relative to the project's folder, or to callgate's own; unchanged if it lies elsewhere."""
     path = Path(file)
     if root is not None and path.is_relative_to(root):
         return str(path.relative_to(root))
@@ -18,12 +18,12 @@ def shown_file(file: str, root: Path | None) -> str:
 
 
 def shown_errors(errors: AsmErrors, root: Path | None) -> AsmErrors:
-    """Return errors whose places are named like that."""
+    """Return errors with places named in this way."""
     return AsmErrors([shown_error(error, root) for error in errors.errors])
 
 
 def shown_error(error: AsmError, root: Path | None) -> AsmError:
-    """Return one error whose place, and the way to it, is named like that."""
+    """Return one error whose place, and chain of includes, are named in this way."""
     chain = tuple(link.replace(f"{root}/", "") if root is not None else link for link in error.place.chain)
     place = replace(error.place, file=shown_file(error.place.file, root), chain=chain)
     return AsmError(place, error.message, error.hint)

@@ -29,7 +29,7 @@ def shipped_folders() -> list[Path]:
 
 
 class Stamp(NamedTuple):
-    """What tells a file's content from that of an earlier time; `digest` is needed if the times are too close."""
+    """The data that show whether a file has changed; `digest` is needed if the times are too close."""
 
     modified: int
     size: int
@@ -37,10 +37,10 @@ class Stamp(NamedTuple):
 
 
 class Files:
-    """The files that a program was made of, as they were, and those that were looked for in vain."""
+    """The files that a program was made of, as they were then, and those that were looked for in vain."""
 
     def __init__(self, found: Iterable[str], missing: Iterable[str]) -> None:
-        """Look at the files now, just after they have been read."""
+        """Note the state of the files now, just after they have been read."""
         self.stamps = {name: self._stamp(name) for name in sorted(found)}
         self.missing = sorted(missing)
 
@@ -50,7 +50,7 @@ class Files:
         return Stamp(state.st_mtime_ns, state.st_size, None if settled else digest(name))
 
     def unchanged(self) -> bool:
-        """Whether every file is as it was, and none has appeared where one was looked for."""
+        """Whether every file is unchanged, and none has appeared where one was looked for."""
         try:
             for name, (modified, size, content) in self.stamps.items():
                 state = Path(name).stat()
@@ -69,7 +69,7 @@ def digest(name: str) -> bytes:
 
 
 class Programs:
-    """Assembles, and remembers what it assembled."""
+    """Assembles programs and keeps them."""
 
     def __init__(self, include: Sequence[Path] = ()) -> None:
         """`include` are searched by `.include` after the file's own folder and before the shipped sources."""

@@ -1,4 +1,4 @@
-"""What a call of a routine left behind."""
+"""The result of a call of a routine."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ TRAPS: Final = {3: 0xCC, 4: 0xCE}  # opcodes of INT3 and INTO
 
 
 class RoutineError(AssertionError):
-    """A routine did not come back as it should: fault, HLT, or more instructions than allowed."""
+    """A routine did not return as it should: fault, HLT, or more instructions than allowed."""
 
 
 class ConventionError(RoutineError):
-    """A routine broke its calling convention; `broken` are the rules, in words."""
+    """A routine broke its calling convention; `broken` are the rules, as text."""
 
     def __init__(self, message: str, broken: list[str]) -> None:
         super().__init__(message)
@@ -62,7 +62,7 @@ class Fault:
 
     @classmethod
     def of_event(cls, event: Event, last: int) -> Fault:
-        """Return the fault that the machine's event tells of; `last` is the last byte of the instruction before EIP."""
+        """Return the fault that the machine's event reports; `last` is the last byte of the instruction before EIP."""
         number = {key: int(str(value)) for key, value in event.fields.items()}
         software = event.kind == "int"
         address = number.get("cr2") if number["vector"] == PF and not software else None
@@ -75,8 +75,8 @@ class CallResult:
     """Registers, flags, fault, costs and events of one call.
 
     Registers and flags are attributes: `result.eax`, `result.cl`, `result.CF`; so are, until the next call, `xmm0`,
-    `mm0` (numbers), `st0` (a float), `mxcsr`, `fcw`.  `returned`: it came back by its RET.  `instructions` counts what
-    retired, RET included; `ledger` is the difference of the machine's counters; `events` are those of
+    `mm0` (numbers), `st0` (a float), `mxcsr`, `fcw`.  `returned`: it returned by its RET. `instructions` counts those
+    that retired, RET included; `ledger` is the difference of the machine's counters; `events` are those of
     `.event` in the source, in order.
     """
 
@@ -104,7 +104,7 @@ class CallResult:
 
     @property
     def ledger(self) -> Counts:
-        """What the call cost.  Instructions are booked to the ring in which it began, wherever the code lies."""
+        """The costs of the call. Instructions are booked to the ring in which it began, wherever the code lies."""
         cost = self.ended - self.begun
         total = cost.guest_instructions
         cost.ring0, cost.ring3 = (0, total) if self.ring else (total, 0)

@@ -88,7 +88,7 @@ def extended(value: float) -> int:
 
 
 def parse(text: str, name: str, evaluate: Callable[[str], int]) -> Wide:
-    """Return the value that is written for a register; ValueError says what does not fit."""
+    """Return the value that is written for a register; ValueError names a part that does not fit."""
     width = BITS[name]
     match = LANE.match(text)
     if match and width in (64, 128):
@@ -121,7 +121,7 @@ def _fitting(value: int, bits: int, text: str) -> int:
 
 
 def wrong(fpu: FloatingPoint, name: str, relation: str, wanted: Wide, text: str) -> str | None:
-    """Return what is wrong with `name relation text`, None if it holds; each lane that is named has to."""
+    """Return why `name relation text` does not hold, None if it does; each lane that is named must."""
     raw = raw_of(fpu, name)
     if name.startswith("st"):
         if not fpu.used(int(name[2:])):
@@ -172,7 +172,7 @@ def value_of(fpu: FloatingPoint, name: str) -> int | float:
 
 def clear(machine: Machine) -> None:
     """Leave the x87 as FNINIT does, and MXCSR as after reset."""
-    machine.filters.floating.gather()  # exceptions of before are not to appear afterwards
+    machine.filters.floating.gather()  # earlier exceptions are not to appear afterwards
     handle = machine.handle
     for name, value, size in (
         ("fcw", FPU_CONTROL_INITIAL, 2), ("fsw", 0, 2), ("tags", EMPTY_TAGS, 2), ("mxcsr", MXCSR_INITIAL, 4),

@@ -6,8 +6,8 @@
     ;@   call    take_slot
     ;@   expect  ecx = 1, CF = 0, instructions <= 20
 
-A case reaches to the next one.  The words and what follows them are in docs/testing.md; here they are
-taken apart, and every mistake becomes an AsmError with file, line, column and what to write instead.
+A case reaches to the next one.  The words and their arguments are in docs/testing.md; here they are parsed, and every
+mistake becomes an AsmError with file, line, column and what to write instead.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ OPERATORS = ("=", "==", "!=", "<=", ">=", "<", ">")
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One `;@` line: its word, what follows, where."""
+    """One `;@` line: its word, its arguments, its place."""
 
     word: str
     rest: str
     place: Place
 
     def error(self, message: str, hint: str = "") -> AsmError:
-        """Return an error at this line that says how such a line is written."""
+        """Return an error at this line that shows how such a line is written."""
         return AsmError(self.place, message, hint or f"write for instance {USAGE[self.word]}")
 
 
@@ -104,7 +104,7 @@ class Case:
         return self.by_word.get(word, ())
 
     def one(self, word: str) -> Statement | None:
-        """Return the line with a word that stands once at most."""
+        """Return the line with a word that may occur once."""
         lines = self.by_word.get(word)
         return lines[0] if lines else None
 
@@ -118,7 +118,7 @@ class Case:
 
     @property
     def label(self) -> str:
-        """The label that the case's own code gets."""
+        """The label of the case's own code."""
         return f"__case_{self.place.line}"
 
     @property
@@ -138,7 +138,7 @@ def parse(text: str, file: str) -> list[Case]:
     common: list[Statement] = []
     titles: set[str] = set()
     errors: list[AsmError] = []
-    doubtful: set[int] = set()  # cases by their line, which lack what a wrong line was to say
+    doubtful: set[int] = set()  # cases by their line, incomplete because a line was wrong
     for number, line in outside_comments(text):
         match = DIRECTIVE.match(line)
         if match is None:
@@ -164,7 +164,7 @@ def parse(text: str, file: str) -> list[Case]:
 
 
 def without_comment(word: str, text: str) -> str:
-    """Return what stands before a comment: it begins with a semicolon, in prose with one after a blank."""
+    """Return the text before a comment: it begins with a semicolon, in prose with one after a blank."""
     if word in PROSE:
         return re.split(r"\s;", text, maxsplit=1)[0].rstrip()
     end = 0
@@ -202,7 +202,7 @@ def _take(cases: list[Case], common: list[Statement], titles: set[str], statemen
 
 
 def _check(case: Case) -> Iterator[AsmError]:
-    """Yield what a case lacks."""
+    """Yield errors about missing parts of a case."""
     code = list(case.all("code"))
     if bool(code) == bool(case.one("call")):
         hint = "name a routine with ;@ call, or hold instructions in ;@ code lines"
@@ -250,7 +250,7 @@ def as_written(error: AsmError, path: str, cases: Sequence[Case]) -> AsmError:
 
 
 def without_code(text: str, cases: Sequence[Case], defined: Callable[[str], set[str]]) -> set[str]:
-    """Return the labels of cases that stand where nothing is assembled: in a false `.if`, in a macro nobody calls.
+    """Return the labels of cases that stand where nothing is assembled: in a false `.if` or an unused macro.
 
     Each case gets a constant in place of its first line; `defined` returns those that a text defines.
     """

@@ -1,4 +1,4 @@
-"""The lines of a source as the language of cases sees them: the ones that count, and the ones that only look so."""
+"""The lines of a source as the language of cases sees them: lines of cases, and lines that only look like them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def outside_comments(text: str) -> Iterator[tuple[int, str]]:
 
 
 def lookalikes(file: str, number: int, line: str, words: Collection[str]) -> Iterator[AsmError]:
-    """Yield an error if a line looks like a line of a case and is none; whoever wrote it relies on it."""
+    """Yield an error if a line looks like a line of a case and is not one: its author relies on it."""
     if "@" not in line:
         return
     comment = next((found.start() for found in PIECE.finditer(line) if found["line"] or found["block"]), None)

@@ -1,4 +1,4 @@
-"""What a failure shows: the lines that do not hold, what changed in the registers, the last instructions."""
+"""The report of a failure: the lines that do not hold, changes of registers, the last instructions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SPEAKING = (CommandError,)  # errors whose text has what the section of a booted system would show
 OURS = "callgate."
 SEE = "(docs/emulator-notes.md)"
-# What the emulated CPU does not tell, by the instructions among the last ones that would show it.
+# Facts that the emulated CPU does not report, by the instructions among the last ones that would show them.
 NOT_TOLD = {
     r"\b(?:stmxcsr|fxsave)\b": f"this CPU does not note denormal operands (DE) in MXCSR {SEE}",
     r"\b(?:fn?stsw|fn?stenv|fn?save|fxsave)\b": f"this CPU notes neither DE nor rounding up (C1) {SEE}",
@@ -66,7 +66,7 @@ def decoded(cpu: BareCpu, address: int) -> str:
 
 
 def without_internals(raised: BaseException) -> None:
-    """Leave the frames of our own code out of an error's traceback, and out of those of what caused it."""
+    """Leave the frames of our own code out of an error's traceback, and out of those of its causes."""
     seen: set[int] = set()
     error: BaseException | None = raised
     while error is not None and id(error) not in seen:

@@ -1,4 +1,4 @@
-"""Runs cases on the bare CPU and says what did not hold."""
+"""Runs cases on the bare CPU and reports expectations that do not hold."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ EXCEPTIONS = tuple(name for name in NAMES.values() if name.startswith("#"))
 
 
 class CaseFailure(Exception):
-    """A case that did not hold; the text is ready to be shown, `reason` says it in one line."""
+    """A case that did not hold; the text is ready to be shown, `reason` is one line."""
 
     def __init__(self, text: str, reasons: list[str]) -> None:
         super().__init__(text)
@@ -64,7 +64,7 @@ class CaseRun:
         convention: Convention | None = None,
         external: Mapping[str, External] | None = None,
     ) -> None:
-        """`convention` is what the routine is called by; `external` answers for names that objects lack."""
+        """`convention` is the routine's calling convention; `external` has the names that objects lack."""
         self.case = case
         self.convention = convention
         self.external = external
@@ -111,7 +111,7 @@ class CaseRun:
                 self.cpu.write(target[0], value.to_bytes(target[1], "little"))
 
     def _assignments(self, statement: Statement, text: str) -> list[tuple[str | tuple[int, int], int]]:
-        """Return what is set to what: a register or flag by name, memory by address and size."""
+        """Return a target and its value: a register or flag by name, memory by address and size."""
         found: list[tuple[str | tuple[int, int], int]] = []
         for relation in relations(statement, text):
             if relation.operator != "=":
@@ -135,7 +135,7 @@ class CaseRun:
         return found
 
     def _fitting(self, text: str, bits: int, name: str, statement: Statement) -> int:
-        """Return a value of so many bits, unsigned."""
+        """Return a value of `bits` bits, unsigned."""
         value = self._value(text, statement)
         if not -(1 << bits - 1) <= value < 1 << bits:
             hint = f"it has {bits} bit{'s' if bits > 1 else ''}: write 0 to {(1 << bits) - 1:#x}"
@@ -188,7 +188,7 @@ class CaseRun:
         self.cpu.on_host_call(HostCall[name], self._answer(statement, answer))
 
     def _answer(self, statement: Statement, text: str) -> Callable[[int], None]:
-        """Return what does what the line says, in the middle of a run; nothing of it belongs into the journal."""
+        """Return a function that carries out the line in the middle of a run; the journal must not record it."""
         if not text:
             return lambda _value: None
         if structure_of(statement, text) is not None:
@@ -196,7 +196,7 @@ class CaseRun:
             change = partial(self.cpu.place, name, address, **values)
             kind = self.cpu.structure_at(name, address)
             for path, value in values.items():
-                put_field(kind, path, value)  # on a copy: what is wrong with the line is said before the run
+                put_field(kind, path, value)  # on a copy: a mistake in the line is reported before the run
         else:
             change = partial(self._change, self._assignments(statement, text))
 
@@ -254,7 +254,7 @@ class CaseRun:
         return result
 
     def _target(self, call: Statement | None) -> str:
-        """Return the label to call; AsmError names those that there are."""
+        """Return the label to call; AsmError lists the existing ones."""
         target = call.rest if call else self.case.label
         if target in self.program.symbols:
             return target
@@ -266,7 +266,7 @@ class CaseRun:
         )
 
     def _never(self) -> tuple[Statement, int] | None:
-        """Return the line that says that the routine does not come back, and within how many instructions."""
+        """Return the line that says that the routine does not return, and the number of instructions."""
         for statement in self.case.all("expect"):
             match = NEVER.fullmatch(statement.rest)
             if match is not None:
@@ -325,7 +325,7 @@ class CaseRun:
         return [] if same else [f"the fault is {fault}, expected {text}"]
 
     def _expect_events(self, statement: Statement, text: str, result: CallResult) -> list[str | None]:
-        """`take slot=1, give`: the whole sequence; fields that are not named may be anything."""
+        """`take slot=1, give`: the whole sequence; fields that are not named may have any value."""
         if not text:
             raise statement.error("no events are named", "write ;@ expect events = take slot=1, give, or events = none")
         wanted = split_arguments(text) if text != "none" else []
@@ -378,7 +378,7 @@ def check_cases(
     convention: Convention | None = None,
     external: Mapping[str, External] | None = None,
 ) -> None:
-    """Run one case; CaseFailure or AsmError say what is wrong."""
+    """Run one case; CaseFailure or AsmError name the fault."""
     CaseRun(case, program, cpu, convention, external).run()
 
 

@@ -33,7 +33,7 @@ def abi_of(case: Case, default: str) -> Convention | None:
 
 
 class Unit:
-    """The objects of one file, and what its cases give them."""
+    """The objects of one file, and the names that its cases give them."""
 
     def __init__(self, text: str, path: Path, programs: ObjectPrograms) -> None:
         """`text` is the source of `path`, the cases' own code in it."""
@@ -42,7 +42,7 @@ class Unit:
         self.programs = programs
 
     def program(self, case: Case, fixture: FixtureValue) -> tuple[Program, dict[str, External]]:
-        """Return the program for a case, and what Python answers; AsmErrors, AsmError at the line that is wrong."""
+        """Return the program for a case, and the names that Python answers; AsmErrors, AsmError at the wrong line."""
         lines = case.settings("object")
         objects = []
         for line in lines:
@@ -76,7 +76,7 @@ class Unit:
         try:
             value: External = fixture(text)
         except LookupError:
-            return text  # of a label: the linker knows
+            return text  # the value of a label is known to the linker
         if isinstance(value, bool) or not (isinstance(value, int) or callable(value)):
             raise line.error(f"the fixture {text} is {value!r}", "it has to be a function, or a number")
         return value
@@ -90,7 +90,7 @@ def constant_names() -> Mapping[str, int]:
 
 
 def _line_of(message: str, lines: list[Statement], case: Case) -> Statement:
-    """Return the line that an error is about: the one whose file or name it tells of first."""
+    """Return the line that an error is about: the one whose file or name it mentions first."""
     words = set(re.findall(r"[\w.$@-]+", message))
     for line in (*lines, *case.settings("extern")):
         first = re.split(r"[\s=]", line.rest, maxsplit=1)[0].strip('"')

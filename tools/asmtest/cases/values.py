@@ -1,4 +1,4 @@
-"""What the names in a case mean: registers, flags, memory, costs; and the values beside them."""
+"""The meaning of names in a case: registers, flags, memory, costs; and the values beside them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def memory_operand(text: str, statement: Statement, program: Program) -> tuple[i
 
 
 def string_bytes(text: str, statement: Statement) -> bytes | None:
-    """Return the bytes of a quoted string, with the escapes of the assembler; None if the text is none."""
+    """Return the bytes of a quoted string, with the escapes of the assembler; None if the text is not one."""
     if not text.startswith('"'):
         return None
     return quoted(text, statement.place.at(statement.place.text.find(text) + 1 or statement.place.column))
@@ -79,7 +79,7 @@ def wide_value(name: str, text: str, statement: Statement, program: Program) -> 
 
 
 def argument_of(text: str, statement: Statement, program: Program, cpu: BareCpu) -> Argument:
-    """Return an argument: a value, `[address]` what memory holds, a text, a number with a point, `float(1.5)`."""
+    """Return an argument: a value, `[address]` for the memory there, a text, a number with a point, `float(1.5)`."""
     data = string_bytes(text, statement)
     if data is not None:
         return data + b"\0"
@@ -105,7 +105,7 @@ def argument_of(text: str, statement: Statement, program: Program, cpu: BareCpu)
 
 
 def holds(relation: Relation, actual: int, bits: int, program: Program) -> str | None:
-    """Return what is wrong with a relation, None if nothing is; values are unsigned numbers of `bits`."""
+    """Return why a relation does not hold, None if it does; values are unsigned numbers of `bits`."""
     wanted = value_of(relation.right, relation.statement, program)
     if not -(1 << bits - 1) <= wanted < 1 << bits:
         raise relation.statement.error(f"{relation.right} does not fit into the {bits} bits of {relation.left}")
@@ -116,7 +116,7 @@ def holds(relation: Relation, actual: int, bits: int, program: Program) -> str |
 
 
 def failure(relation: Relation, cpu: BareCpu, result: CallResult, program: Program) -> str | None:
-    """Return what is wrong with one expectation after a run, None if it holds."""
+    """Return why one expectation does not hold after a run, None if it does."""
     name = relation.left
     memory = memory_operand(name, relation.statement, program)
     if memory is not None:

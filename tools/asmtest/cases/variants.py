@@ -1,4 +1,4 @@
-"""What `;@ each`, `;@ skip`, `;@ xfail` and `;@ mark` make of a case: one test for each value, and pytest's marks.
+"""The effects of `;@ each`, `;@ skip`, `;@ xfail` and `;@ mark`: one test for each value, and pytest's marks.
 
 ;@ each eax = 1, 2, 3               a register or flag is set
 ;@ each (n, bits) = (0, 0), (255, 8)  names that stand for these values in the case's other lines
@@ -27,7 +27,7 @@ MARK = re.compile(r"(?P<name>[A-Za-z_]\w*)(?P<arguments>\(.*\))?$", re.DOTALL)
 PIECES = re.compile(r"""\"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[A-Za-z_]\w*(?:\.\w+)*|.""", re.ASCII | re.DOTALL)
 SET: Final = frozenset((*WHOLE, *FLAGS, "eflags", *SETTABLE))
 AS_WRITTEN: Final = PROSE | {"each", "mark", "fixture", "object", "extern", "code"}
-Values = tuple[tuple[str, str], ...]  # names and what they stand for
+Values = tuple[tuple[str, str], ...]  # names and their values
 
 
 def variants(case: Case) -> Iterator[tuple[str, Case]]:
@@ -98,7 +98,7 @@ def _replaced(text: str, names: dict[str, str]) -> str:
 
 
 def marks(case: Case) -> list[pytest.MarkDecorator]:
-    """Return the marks that a case's lines ask for; AsmError for what is not a mark."""
+    """Return the marks that a case's lines ask for; AsmError for other words."""
     import pytest
 
     found: list[pytest.MarkDecorator] = []

@@ -1,8 +1,8 @@
-"""Coverage of assembly: what tests executed of each source line, and which way its conditional jumps went.
+"""Coverage of assembly: the instructions of each source line that tests executed, and directions of its jumps.
 
 Cases, `bare_cpu` and booted systems are watched (`kernel.machine.executed`), each program by its instructions.  Two
 programs that include the same file share its lines: an instruction is known by file, line, its number among the
-line's instructions and its bytes' length, so that what one of them executes is executed.
+line's instructions and its bytes' length, so that an instruction executed in one of them counts as executed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Result = tuple[str, bool, int]  # its text, whether it is a conditional jump, RA
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One instruction of a program: where it lies and is written; `jump` if it has two ways to go on."""
+    """One instruction of a program: where it lies and is written; `jump` if it has two successors."""
 
     address: int
     key: Key
@@ -65,7 +65,7 @@ class Watched:
         seen: Counter[tuple[str, int]] = Counter()
         for address, size, file, line, text in instructions_of(program):
             target = jump_target(program.code_at(address, size), address)
-            both = target not in (0, address + size)  # a jump to the next instruction has one way only
+            both = target not in (0, address + size)  # a jump to the next instruction has one direction only
             if both:
                 jumps[address + shift & 0xFFFF_FFFF] = target + shift & 0xFFFF_FFFF
             number = seen[file, line]
@@ -77,13 +77,13 @@ class Watched:
         self.sheet = Sheet(jumps, [range(start, start + size) for start, size in runs])
 
     def results(self) -> Iterator[tuple[Key, Result]]:
-        """Yield what was seen of each instruction."""
+        """Yield the record of each instruction."""
         for item in self.instructions:
             yield item.key, (item.text, item.jump, self.sheet.flags(item.address))
 
 
 def mnemonic_of(text: str) -> str:
-    """Return the mnemonic: operands may hold numbers that the assembler makes up, another one in each program."""
+    """Return the mnemonic: operands may hold numbers that the assembler chooses, different ones in each program."""
     words = text.partition(":")[2].split() or text.split()
     return words[0] if words else ""
 
@@ -98,7 +98,7 @@ def instructions_of(program: Program) -> Iterator[tuple[int, int, str, int, str]
 
 
 def _decoded(program: LinkedProgram) -> Iterator[tuple[int, int, str, int, str]]:
-    """Yield the instructions of objects: a line of C has several, which only a decoder tells apart."""
+    """Yield the instructions of objects: a line of C has several, which only a decoder separates."""
     from capstone import CS_ARCH_X86, CS_MODE_32, Cs
 
     program.read_lines()
@@ -112,17 +112,17 @@ def _decoded(program: LinkedProgram) -> Iterator[tuple[int, int, str, int, str]]
 
 
 def absolute(name: str, folder: Path | None = None) -> str:
-    """Return a file's path as it is known to reports."""
+    """Return a file's path as reports show it."""
     return str((folder or Path()).joinpath(name).absolute())
 
 
 def own_program(image: bytes) -> Program | None:
-    """Return the program of ours that an ELF file was made of: it may have been made before anything was watched."""
+    """Return our program that an ELF file was made of: it may have been made before watching began."""
     return next((program_image(name) for name in PROGRAMS if program_file(name) == image), None)
 
 
 class Coverage:
-    """What a run of tests has executed so far."""
+    """The instructions that a run of tests has executed so far."""
 
     def __init__(self) -> None:
         self.watched: dict[int, Watched] = {}  # by id of the program, which `Watched` keeps alive
@@ -155,7 +155,7 @@ class Coverage:
         self.undo()
 
     def of(self, program: Program) -> Watched:
-        """Return what is watched of a program."""
+        """Return the watched code of a program."""
         if id(program) not in self.watched:
             self.watched[id(program)] = Watched(program)
         return self.watched[id(program)]
@@ -211,7 +211,7 @@ class Coverage:
         kernel.scheduler.observer = switched
 
     def alias_of(self, program: Program) -> Watched:
-        """Return what is watched of a kernel's first instructions, which run before paging is on."""
+        """Return the watched code of a kernel's first instructions, which run before paging is on."""
         if id(program) not in self.aliases:
             self.aliases[id(program)] = Watched(program, -KERNEL_BASE)
         return self.aliases[id(program)]
@@ -219,7 +219,7 @@ class Coverage:
     # The outcome.
 
     def results(self) -> dict[Key, Result]:
-        """Return what was seen of each instruction."""
+        """Return the record of each instruction."""
         found = dict(self.found)
         for watched in (*self.watched.values(), *self.aliases.values()):
             merge(found, watched.results())
@@ -230,7 +230,7 @@ class Coverage:
         return [[*key, *result] for key, result in self.results().items()]
 
     def add(self, exported: list[list[Any]]) -> None:
-        """Take in what another process found."""
+        """Add the results of another process."""
         merge(
             self.found,
             (
@@ -241,7 +241,7 @@ class Coverage:
 
 
 def merge(found: dict[Key, Result], results: Iterable[tuple[Key, Result]]) -> None:
-    """Add results to what was found."""
+    """Add results to those so far."""
     for key, (text, jump, flags) in results:
         before = found.get(key, (text, False, 0))
         found[key] = before[0], before[1] or jump, before[2] | flags
@@ -250,12 +250,12 @@ def merge(found: dict[Key, Result], results: Iterable[tuple[Key, Result]]) -> No
 def hook(machine: Machine) -> Executed:
     """Return the hook of a machine that has executed nothing yet."""
     executed = watch(machine.handle.value, machine.state, native=machine.counter.native)
-    machine.hooks.alive.append(executed)  # whoever replaces the scheduler's observer drops the only other reference
+    machine.hooks.alive.append(executed)  # replacing the scheduler's observer drops the only other reference
     return executed
 
 
 def missing(jump: bool, flags: int) -> list[str]:
-    """Return in words what no test did with an instruction."""
+    """Return, as text, what no test did with an instruction."""
     if not flags & RAN:
         return ["never executed"]
     ways = ((TAKEN, "never jumps"), (PASSED, "always jumps"))

@@ -1,4 +1,4 @@
-"""`pytest --asm-cov`: collects in every process of a run, merges, reports.  Loaded only when it is asked for."""
+"""`pytest --asm-cov`: collects in every process of a run, merges, reports.  Loaded only on request."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from callgate.tools.asmtest.coverage.measuring import Coverage
 from callgate.tools.asmtest.coverage.report import Report, lcov, make_report, text_lines, write_annotated
 
 NAME: Final = "callgate_coverage"
-OUTPUT: Final = "callgate_coverage"  # key of what a worker of pytest-xdist hands back
+OUTPUT: Final = "callgate_coverage"  # key of the results that a worker of pytest-xdist returns
 KINDS: Final = ("term", "term-missing", "lcov", "annotate")
 LCOV_FILE: Final = "asm-coverage.info"
 ANNOTATED: Final = "asm-coverage"
 
 
 def reports_of(config: pytest.Config) -> list[tuple[str, str]]:
-    """Return kind and target of each report; UsageError for a kind that there is none of."""
+    """Return kind and target of each report; UsageError for an unknown kind."""
     found = []
     for text in config.getoption("asm_cov_report") or ["term"]:
         kind, _, target = text.partition(":")
@@ -48,7 +48,7 @@ class CoveragePlugin:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
-        """Take in what a worker found."""
+        """Add the results of a worker."""
         self.coverage.add(getattr(node, "workeroutput", {}).get(OUTPUT, []))
 
     @pytest.hookimpl(trylast=True)

@@ -17,7 +17,7 @@ FULL: Final = 100.0
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One instruction of a line: its text, whether it is a conditional jump, what was seen of it."""
+    """One instruction of a line: its text, whether it is a conditional jump, its record."""
 
     text: str
     jump: bool
@@ -25,7 +25,7 @@ class Seen:
 
     @property
     def missing(self) -> list[str]:
-        """What no test did, in words."""
+        """What no test did, as text."""
         return missing(self.jump, self.flags)
 
 
@@ -53,7 +53,7 @@ class FileCoverage:
         return sum(bool(seen.flags & bit) for seen in jumps for bit in (TAKEN, PASSED)), 2 * len(jumps)
 
     def gaps(self) -> list[tuple[int, str]]:
-        """Return line and words of everything that no test did; runs of lines never executed are one gap each."""
+        """Return line and text of each gap; runs of lines never executed are one gap each."""
         found: list[tuple[int, str]] = []
         for line in sorted(self.lines):
             for seen in self.lines[line]:
@@ -85,7 +85,7 @@ class Report:
 
 
 def make_report(results: Mapping[Key, Result], folders: Sequence[Path], root: Path) -> Report:
-    """Return what is to be reported: files in `folders`, or else below `root` but the tests' own."""
+    """Return the files to report: those in `folders`, or else below `root` except the tests' own."""
     files: dict[str, FileCoverage] = {}
     for (name, line, _, _), (text, jump, flags) in sorted(results.items()):
         path = Path(name)
@@ -106,12 +106,12 @@ def wanted(path: Path, folders: Sequence[Path], root: Path) -> bool:
 
 
 def percent(part: int, whole: int) -> float:
-    """Return a percentage; of nothing all is done."""
+    """Return a percentage; 100 of nothing."""
     return FULL * part / whole if whole else FULL
 
 
 def text_lines(report: Report, *, gaps: bool) -> list[str]:
-    """Return a table, and with `gaps` below it what no test did, by file and line."""
+    """Return a table, and with `gaps` below it the gaps by file and line."""
     width = max([len(str(file.path)) for file in report.files] + [len("total")])
     lines = [f"{'file':<{width}}  instructions     %   directions     %"]
     rows = [(str(file.path), file.instructions, file.directions) for file in report.files]
@@ -146,7 +146,7 @@ def lcov(report: Report, root: Path) -> str:
 
 
 def annotated(file: FileCoverage, root: Path) -> str:
-    """Return a source with a mark before each line: `>` all done, `!` something not, `-` never executed."""
+    """Return a source with a mark before each line: `>` all covered, `!` partly, `-` never executed."""
     out = []
     source = (root / file.path).read_text(encoding="utf-8", errors="replace").split("\n")
     for number, text in enumerate(source[:-1] if source[-1:] == [""] else source, 1):

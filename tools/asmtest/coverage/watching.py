@@ -1,4 +1,4 @@
-"""For tests that make machines themselves: have `pytest --asm-cov` count what they execute."""
+"""For tests that make machines themselves: let `pytest --asm-cov` count their instructions."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ WATCHERS: Final[list[Callable[[Machine, Program], None]]] = []  # filled while c
 
 
 def show(machine: Machine, program: Program) -> None:
-    """Count what a machine that has not run yet will execute of a program; nothing happens without `--asm-cov`."""
+    """Count the instructions of a program on a machine that has not run yet; no effect without `--asm-cov`."""
     for watcher in WATCHERS:
         watcher(machine, program)

@@ -1,1 +1,1 @@
-"""What other tools built: relocatable objects, linked and placed."""
+"""Files of other tools: relocatable objects, linked and placed."""

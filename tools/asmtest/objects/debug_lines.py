@@ -17,7 +17,7 @@ FILES_FROM_ZERO: Final = 5  # versions of the line table from which on files are
 def lines_of(item: ObjectFile) -> list[SourceLine]:
     """Return the lines of a placed and relocated file by address; none if it has no debugging sections.
 
-    Damaged ones give no lines either: they are a help, and the test goes on without.
+    Damaged ones give no lines either: they are only a help, and the test runs without them.
     """
     image = bytearray(item.image)
     for part in item.parts:
@@ -25,7 +25,7 @@ def lines_of(item: ObjectFile) -> list[SourceLine]:
             image[part.offset : part.offset + len(part.data)] = part.data
     try:
         return _lines(bytes(image), item)
-    except Exception:  # noqa: BLE001 - whatever a reader of damaged tables raises
+    except Exception:  # noqa: BLE001 - any exception of a reader of damaged tables
         return []
 
 
@@ -74,7 +74,7 @@ class _Files:
         self.first = 0 if program["version"] >= FILES_FROM_ZERO else 1
 
     def name(self, index: int) -> tuple[str, Path]:
-        """Return a file as it is shown, beside the object without folders, and where it is."""
+        """Return a file as it is shown, beside the object without folders, and its path."""
         entry = self.program["file_entry"][index - self.first]
         name, folders = _text(entry.name), self.program["include_directory"]
         number = entry.dir_index - self.first

@@ -1,8 +1,8 @@
 """Object files in memory: sections placed, names joined, relocations applied (Intel386 psABI, table 4.9).
 
-What is not linked yet lies at `OBJECTS`, code first, then what is only read, then data, each on pages of its own with
-the rights that a loader would give.  A name that no file defines is the test's to give: a value, or a Python function,
-whose place is a RET in `STUBS` that the function is called at.
+Relocatable code and data lie at `OBJECTS`, code first, then read-only data, then data, each on pages of its own with
+the rights that a loader would give. The test must give each name that no file defines: a value, or a Python function,
+whose address is a RET in `STUBS` at which the function is called.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STUBS: Final = 0x7F_0000
 STUB_BYTES: Final = 16
 STUB: Final = b"\xc3"  # RET
 STUBS_END: Final = 0x7F_8000
-FRAMES: Final = (0x10_0000, 0x3F_0000)  # memory of what is linked to run beyond the board's 8 MiB
+FRAMES: Final = (0x10_0000, 0x3F_0000)  # memory of programs linked to run beyond the board's 8 MiB
 PIECES: Final = {  # bytes of a relocated field, and whether its value counts from the field's own address
     "R_386_32": (4, False), "R_386_PC32": (4, True), "R_386_PLT32": (4, True),
     "R_386_16": (2, False), "R_386_PC16": (2, True), "R_386_8": (1, False), "R_386_PC8": (1, True),
@@ -41,8 +41,8 @@ External = int | str | Callable[..., int | None]  # a value, a label of the test
 class LinkedProgram(Program):
     """Objects, and the test's own source beside them, ready to run.
 
-    `rights` by page: r or rw; `stubs` are the places of names that are Python's to answer; `frames` holds the physical
-    page of each page that is linked beyond memory.
+    `rights` by page: r or rw; `stubs` are the addresses of names that Python functions answer; `frames` holds the
+    physical page of each page that is linked beyond memory.
     """
 
     objects: list[ObjectFile] = field(default_factory=list)
@@ -57,7 +57,7 @@ class LinkedProgram(Program):
         return super().line_at(address)
 
     def read_lines(self) -> None:
-        """Add the lines that the objects' debugging sections tell."""
+        """Add the lines of the objects' debugging sections."""
         if self.complete:
             return
         from callgate.tools.asmtest.objects.debug_lines import lines_of
@@ -69,7 +69,7 @@ class LinkedProgram(Program):
 
 
 class Linker:
-    """Some object files on their way to one program."""
+    """Object files that are being linked to one program."""
 
     def __init__(self, objects: Sequence[ObjectFile]) -> None:
         """Place them; ObjectError if they do not fit or define a name twice."""
@@ -103,7 +103,7 @@ class Linker:
                     self.globals[symbol.name] = symbol, item  # the largest of several counts
 
     def parts(self) -> Iterable[Part]:
-        """Yield what takes memory."""
+        """Yield the parts that take memory."""
         for item in self.objects:
             for part in item.parts:
                 if part.loaded and part.size and id(part) not in self.dropped:
@@ -156,7 +156,7 @@ class Linker:
     def link(self, source: Program, external: Mapping[str, External]) -> LinkedProgram:
         """Return the program; `external` are values and functions for names that no object defines.
 
-        A label of `source`, the test's own, comes before it.  ObjectError names what is missing or cannot be done.
+        A label of `source`, the test's own, comes before it.  ObjectError names what is missing or impossible.
         """
         missing = self.missing()
         for name in external:
@@ -219,7 +219,7 @@ class Linker:
         if symbol.name in external:
             return stubs[symbol.name]
         if symbol.weak:
-            return 0  # gABI, "Symbol Table": what is weak and nowhere is zero
+            return 0  # gABI, "Symbol Table": an undefined weak symbol is zero
         if relocation.kind not in CALLS and part.loaded:
             raise ObjectError(
                 f"{part.name}+{relocation.offset:#x} holds the address of {symbol.name}, which no object defines: give "
@@ -274,7 +274,7 @@ class Linker:
 
 
 def _check_kind(relocation: Relocation, used: list[str], where: str) -> None:
-    """Refuse what position-independent code needs of its linker; the base of a table that nothing uses is none of it.
+    """Refuse relocations of position-independent code, except the unused base of a table.
 
     gcc that makes such code by default computes the base in every function at -O0.
     """
@@ -315,7 +315,7 @@ def _section(part: Part) -> Section:
 
 
 def _check_places(sections: list[Section]) -> None:
-    """ObjectError if two sections overlap, or one lies on what the board needs."""
+    """ObjectError if two sections overlap, or one lies on memory that the board needs."""
     from callgate.tools.asmtest.board.board import FIRST_FREE, RETURN
 
     taken = sorted(sections, key=lambda section: section.address)
@@ -337,7 +337,7 @@ def _patch(data: bytearray, relocation: Relocation, base: int, target: int, wher
     """Apply one relocation; the addend is what the field holds."""
     if relocation.kind == "R_386_NONE":
         return
-    size, relative = PIECES.get(relocation.kind, (4, True))  # GOTPC, whose value nothing uses, counts from the field
+    size, relative = PIECES.get(relocation.kind, (4, True))  # GOTPC, whose value is not used, counts from the field
     at = relocation.offset
     if at + size > len(data):
         raise ObjectError(f"{where}: the relocated field lies outside its section")

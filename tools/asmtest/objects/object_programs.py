@@ -15,7 +15,7 @@ Place = tuple[Path, int | None]  # a file, and where plain bytes lie
 
 
 class ObjectPrograms:
-    """Links, and remembers what it linked."""
+    """Links programs and keeps them."""
 
     def __init__(self, programs: Programs) -> None:
         """`programs` gives the folders of `.include` and keeps structures."""
@@ -24,7 +24,7 @@ class ObjectPrograms:
     def get(
         self, sources: Sequence[str | Path], folder: Path, at: int | None, external: Mapping[str, External]
     ) -> Program:
-        """Return the program of object files, or, if none is one, of a text or sources.  Errors as of both."""
+        """Return the program of object files, or, if there are none, of a text or sources.  Errors as of both."""
         names = [item for item in sources if isinstance(item, Path) or (isinstance(item, str) and "\n" not in item)]
         paths = [folder / name for name in names]
         if any(is_object(path, at=at) for path in paths):

@@ -1,4 +1,4 @@
-"""What other tools built, as it stands in a file: ELF32 for i386 (relocatable or executable), or plain bytes.
+"""Files of other tools: ELF32 for i386 (relocatable or executable), or plain bytes.
 
 Sections, symbols and relocations are read by pyelftools (System V gABI chapter 4, Intel386 psABI chapter 4) and
 checked here; `linking` places and joins them.
@@ -22,11 +22,11 @@ PT_INTERP: Final = "PT_INTERP"
 PF_X, PF_W = 1, 2
 R_386_GOT32X: Final = 43  # younger than the table of pyelftools
 TABLES: Final = ("SHT_REL", "SHT_RELA", "SHT_GROUP", "SHT_SYMTAB", "SHT_STRTAB", "SHT_NOTE")
-NOT_LOADED: Final = ".eh_frame"  # tables of unwinders: nothing of a routine reads them
+NOT_LOADED: Final = ".eh_frame"  # tables of unwinders, which routines do not read
 
 
 class ObjectError(ValueError):
-    """A file that cannot be tested, or a name that files lack; the message names both and what to do."""
+    """A file that cannot be tested, or a name that files lack; the message names both and the remedy."""
 
 
 @dataclass(slots=True, eq=False)
@@ -91,7 +91,7 @@ class ObjectFile:
 
 
 def is_object(path: Path, *, at: int | None = None) -> bool:
-    """Whether a file is one for `read_object`, not a source: ELF, an archive, no source's name, or given an address."""
+    """Whether a file is one for `read_object`, not a source: ELF, an archive, another name, or given an address."""
     if at is not None or path.suffix.lower() in (".o", ".obj", ".bin", ".elf", ".a", ".so"):
         return True
     if path.suffix.lower() in SOURCES:
@@ -100,14 +100,14 @@ def is_object(path: Path, *, at: int | None = None) -> bool:
         with path.open("rb") as file:
             head = file.read(len(ARCHIVE_MAGIC))
     except OSError:
-        return False  # the assembler says what is wrong with a source
+        return False  # the assembler reports the errors of a source
     return head.startswith(ELF_MAGIC) or head == ARCHIVE_MAGIC
 
 
 def read_object(path: Path, at: int | None = None) -> ObjectFile:
-    """Return what a file holds; plain bytes lie at the linear address `at`.
+    """Return the content of a file; plain bytes lie at the linear address `at`.
 
-    ObjectError says what the file is if it is nothing that can be tested; OSError if it cannot be read.
+    ObjectError names the kind of a file that cannot be tested; OSError if it cannot be read.
     """
     try:
         image = path.read_bytes()
@@ -215,7 +215,7 @@ class _Elf:
                     self.parts[number].group = signature
 
     def _segments(self) -> list[Part]:
-        """Return what an executable is loaded as."""
+        """Return the parts that an executable loads."""
         if any(segment["p_type"] == PT_INTERP for segment in self.elf.iter_segments()):
             raise ObjectError(f"{self.path.name} needs a dynamic linker: link with -static -no-pie")
         parts = []
