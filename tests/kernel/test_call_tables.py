@@ -12,6 +12,7 @@ from callgate.kernel.abi.message import ReplyType
 from callgate.kernel.programs.images import kernel_image
 from callgate.kernel.system import System, SystemOptions
 
+FOLDER = str(files("callgate.asm.kernel"))
 NEXT = len(SystemCall)
 
 
@@ -51,7 +52,7 @@ def with_another_call(answer: SystemAnswer) -> Program:
         "SYSTEM_CALLS_OF_POLICY": calls.SYSTEM_CALLS_OF_POLICY | bit * (answer is not SystemAnswer.MACHINE_CODE),
         "SYSTEM_CALLS_WITH_PATH": calls.SYSTEM_CALLS_WITH_PATH | bit * (answer is SystemAnswer.PATH_THEN_POLICY),
     }
-    return assemble_text(GATE, include_dirs=[str(files("callgate.asm.kernel"))], defines=defines)
+    return assemble_text(GATE, include_dirs=[FOLDER], defines=defines)
 
 
 def test_each_system_call_enters_where_its_facts_say() -> None:
@@ -77,6 +78,14 @@ def test_a_call_that_does_not_say_how_it_is_answered_is_an_error_where_it_is_dec
 
         class Calls(Answered):
             FIRST = 0xC8
+
+
+@pytest.mark.parametrize(
+    ("call", "message"), [("POLICY  TICK", "it is answered at once: use HOST"), ("HOST    SYSTEM", "use POLICY")]
+)
+def test_a_host_call_is_made_by_the_macro_that_suits_its_answer(call: str, message: str) -> None:
+    with pytest.raises(AsmErrors, match=message):
+        assemble_text(f'.include "entry/macros.inc"\n.text\nrun_coroutine: {call}\nret\n', include_dirs=[FOLDER])
 
 
 def test_policy_answers_the_calls_that_are_left_to_it_and_no_others() -> None:
