@@ -2,7 +2,8 @@
 
 Of a program's file only the tables are kept, and once for all processes that were loaded from the same ones.  They are
 searched when a fault is reported.  Programs come from disks, so tables may be anything: one that is too large, or
-damaged, gives no names, and a name that is too long is cut.
+damaged, gives no names, and a name that is too long is cut.  Read here, not by pyelftools, which would make an object
+of every symbol and be imported while a fault is handled.
 """
 
 from __future__ import annotations
