@@ -166,7 +166,7 @@ class HostCall(Answered):
     FIRST_USE = 0xCB, _AT_ONCE  # eax=slot: give a never used slot its page and selector
     SLOT_WAIT = 0xCC, _AT_ONCE  # eax=0: queue the current thread for a slot; 1: leave the queue
     SLOT_GIVE = 0xCD, _AT_ONCE  # eax=slot: hand it to the thread that has waited longest
-    CONVERT = 0xCE, _AWAITS  # eax=slot: check the reply's content, and write what its type allows
+    CONVERT = 0xCE, _AT_ONCE  # eax=slot: check the reply's content, and write what its type allows
     EXIT_THREAD = 0xCF, _AWAITS
     DISK_DONE = 0xD0, _AT_ONCE  # eax=address of a DiskRequest
     INPUT = 0xD1, _AT_ONCE  # the console has input, or its end; eax=1: a break
