@@ -121,13 +121,17 @@ class Directories:
 
     def _show(self, process: Process, version: Version) -> DirectoryLock:
         """Map a version's pages; the window holds each page once more."""
-        self.shares.check_frames(process, len(version.frames))
+        self._check_window(process, len(version.frames))
         for frame in version.frames:
             self.memory.low.hold(frame)
         pins: list[Pin] = [("frame", frame, 0) for frame in version.frames]
         window = self.windows.open(process, WindowKind.DIRECTORY, Source(version.frames, pins))
         version.users += 1
         return DirectoryLock(version, window.address, len(version.frames), version.entries, version.version)
+
+    def _check_window(self, process: Process, pages: int) -> None:
+        """NO_MEMORY if a process must not have this many more pages, and the page tables that show them."""
+        self.shares.check_frames(process, pages + self.windows.tables_wanted(process, WindowKind.DIRECTORY, pages))
 
     async def _version(self, endpoint: EndpointState, rest: bytes, address: int) -> Version:
         """Return the current version of a directory; ask its server if it is not known here."""
@@ -185,7 +189,7 @@ class Directories:
 
     def _lock_root(self, process: Process) -> DirectoryLock:
         volumes = [ListedFile(endpoint.name, VOLUME) for endpoint in listed(self.endpoints)]
-        self.shares.check_frames(process, 1)
+        self._check_window(process, 1)
         frame = self.memory.low.allocate()
         self.windows.guest.ram.view(frame, PAGE_SIZE)[:] = build_pages(volumes, 0)
         window = self.windows.open(process, WindowKind.DIRECTORY, Source([frame], [], [frame]))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.memory import PAGE_SIZE
+from callgate.kernel.abi.memory import LARGE_PAGE_SIZE, PAGE_SIZE
 from callgate.kernel.core.errors import PolicyError, Shortage
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import Endpoints, Pin, Process, Window, WindowKind
@@ -55,6 +55,13 @@ class Windows:
         process.windows[address] = window
         process.shown += low_frames(window)
         return window
+
+    def tables_wanted(self, process: Process, kind: WindowKind, pages: int) -> int:
+        """Return how many page tables `open` would have to make for this many pages; NO_MEMORY if no range is free."""
+        first = self.find(process, pages, kind)
+        tables = self.memory.tables
+        places = range(first // LARGE_PAGE_SIZE * LARGE_PAGE_SIZE, first + pages * PAGE_SIZE, LARGE_PAGE_SIZE)
+        return sum(tables.entry_address(process.pointers, place) is None for place in places)
 
     def close(self, process: Process, window: Window) -> None:
         """Unmap a window and release what it showed."""

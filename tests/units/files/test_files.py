@@ -3,6 +3,7 @@
 import struct
 
 import pytest
+from callgate.kernel.abi import limits
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
@@ -18,6 +19,7 @@ from callgate.kernel.files.handles import Files
 from callgate.kernel.files.opening import FileOpening
 from callgate.kernel.files.reading import Reading
 from callgate.kernel.machine.memory.accounts import Account
+from callgate.kernel.tasks.shares import frames_of
 from plain_files import PAGE, FileData
 from plain_guest import drive, refusal, returned
 from plain_ipc import DATA
@@ -115,6 +117,27 @@ def test_a_changed_directory_is_requested_again_and_a_process_with_the_old_versi
     volume.directories.unlock(volume.shell, number)
     assert volume.noted() == [(Operation.UNLOCK_DIRECTORY, 1)]
     assert volume.tables.entry(volume.shell.pointers, old.window) == 0
+
+
+@pytest.mark.parametrize("path", [b"/d0p1", b"/"])
+def test_a_window_whose_page_table_the_process_must_not_have_is_refused_and_leaves_nothing(
+    volume: Volume, monkeypatch: pytest.MonkeyPatch, path: bytes
+) -> None:
+    """It takes a page of the directory and a page table, of which there is none at the first window."""
+    volume.version = 0  # the server does not stand by it, so that nothing of it is kept
+    held = frames_of(volume.shell)
+    monkeypatch.setattr(limits, "FRAMES_OF_PROCESS", held + 1)
+    with refusal(ErrorCode.NO_MEMORY):
+        volume.lock(path)
+    assert (frames_of(volume.shell), volume.shell.windows, volume.shell.locks) == (held, {}, {})
+    assert volume.noted() == ([(Operation.UNLOCK_DIRECTORY, 1)] if path != b"/" else [])
+    monkeypatch.setattr(limits, "FRAMES_OF_PROCESS", held + 2)
+    volume.lock(path)
+    assert frames_of(volume.shell) == held + 2
+    with refusal(ErrorCode.NO_MEMORY):
+        volume.lock(path)
+    monkeypatch.setattr(limits, "FRAMES_OF_PROCESS", held + 3)
+    volume.lock(path)  # its page table is there
 
 
 def test_a_version_of_0_lives_as_long_as_its_lock(volume: Volume) -> None:
