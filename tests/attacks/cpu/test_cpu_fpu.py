@@ -91,6 +91,31 @@ def test_preemption_at_any_moment_does_not_show_or_change_registers(arena: Arena
     assert made.kernel.fpu.check() == []
 
 
+def test_a_turn_of_another_after_every_instruction_does_not_show_or_change_registers(
+    arena: Arenas, some_of: Callable[[range, int], list[int]]
+) -> None:
+    """Where both compare all their registers, each executes one instruction, then an interrupt gives the CPU away."""
+    made = arena()
+    for mode in ("hold", "read_all", "hold"):
+        enter(made, mode)
+    machine = made.system.machine
+    assert made.system.run(until=made.label("fpu", "kept"), fuel=30_000_000).reason == "until"
+    switches = machine.ledger.counts().fpu_switches
+    for _ in some_of(range(400), 8):
+        machine.step()
+        machine.pic.lower_line(ATTENTION)
+        machine.pic.raise_line(ATTENTION)
+        made.kernel.scheduler.request_yield()
+        machine.step()
+        while machine.cpu.cpl != 3:
+            machine.step(20)
+    assert machine.ledger.counts().fpu_switches - switches >= 3
+    assert made.kernel.fpu.check() == []
+    made.run()
+    assert made.results == [HELD] * 3, made.log
+    assert_sound(made)
+
+
 def test_a_thread_of_the_same_program_begins_with_clean_registers(arena: Arenas) -> None:
     made = arena()
     enter(made, "new_thread")
