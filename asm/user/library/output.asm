@@ -159,32 +159,6 @@ put_hex:
         popad
         ret
 
-; put_field: append a terminated string, filled with blanks on the right.
-;   in:        esi  address, ecx  width
-;   clobbers:  flags
-put_field:
-        push    eax
-        push    ecx
-        push    esi
-.next:
-        lodsb
-        test    al, al
-        jz      .pad
-        call    put_character
-        dec     ecx
-        jmp     .next
-.pad:
-        cmp     ecx, 0
-        jle     .done
-        call    put_space
-        dec     ecx
-        jmp     .pad
-.done:
-        pop     esi
-        pop     ecx
-        pop     eax
-        ret
-
         .rodata
 hex_digits:
         .ascii  "0123456789abcdef"

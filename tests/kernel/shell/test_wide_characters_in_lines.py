@@ -1,13 +1,17 @@
 """The shell's line editor with characters of two columns and of none, and with bytes that are no characters."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import synthetic_server as synthetic
 from callgate.disk.images.builder import create_image
+from callgate.disk.media import MemoryMedium
+from callgate.kernel.servers import volumes
 from shell_editor import BACKSPACE, CTRL_R, DELETE, END, HOME, LEFT, PROMPT, RIGHT, TAB, UP, Editor
-from small_terminal import SmallTerminal
+from small_terminal import SmallTerminal, columns_of
 from tmux_screen import TmuxScreen
 
 ACUTE = "\u0301"
@@ -208,3 +212,15 @@ def test_tmux_shows_what_the_small_terminal_shows(editor, tmp_path: Path, width:
             rows = ["".join(row).rstrip() for row in small.rows]
             assert screen.rows()[: len(rows)] == rows
             assert screen.cursor() == (small.column, small.row)
+
+
+@pytest.mark.parametrize("kind", ["größe", "名前", f"e{ACUTE}xt", "a\x1b[2J"])
+def test_df_lines_its_columns_up_whatever_a_server_calls_its_file_system(
+    boot: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(volumes, "installed_servers", lambda: [synthetic.Synthetic])
+    monkeypatch.setattr(synthetic.Synthetic, "probe", classmethod(lambda _cls, _first: kind))
+    _, *rows = boot("df", MemoryMedium(synthetic.disk(64))).output.decode().splitlines()
+    assert [row.split()[0] for row in rows] == ["/rom", "/d0"]
+    assert rows[1].split()[1] == kind.replace("\x1b", "?")
+    assert len({sum(map(columns_of, row)) for row in rows}) == 1
