@@ -4,6 +4,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
@@ -29,9 +30,9 @@ def path_of(unit: str) -> Path:
     return Path(str(files(package) / name))
 
 
-@pytest.fixture
-def recorded(monkeypatch: pytest.MonkeyPatch) -> dict[bytes, Instruction]:
-    """Collect every instruction that is encoded, by its bytes."""
+@cache
+def assembled(unit: str) -> tuple[Program, dict[bytes, Instruction]]:
+    """Return a program, and every instruction that was encoded for it, by its bytes."""
     seen: dict[bytes, Instruction] = {}
     real = encode.encoded
 
@@ -40,8 +41,9 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> dict[bytes, Instruction]:
         seen[code] = instruction
         return code
 
-    monkeypatch.setattr(encode, "encoded", record)
-    return seen
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encode, "encoded", record)
+        return assemble(path_of(unit), origin=ORIGINS.get(unit, USER_PROGRAM)), seen
 
 
 def branches(program: Program, recorded: dict[bytes, Instruction]) -> list[tuple[str, bytes]]:
@@ -64,10 +66,8 @@ def branches(program: Program, recorded: dict[bytes, Instruction]) -> list[tuple
 
 @pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("unit", UNITS)
-def test_every_instruction_is_encoded_as_gnu_as_does(
-    unit: str, gnu_as: GnuAs, slot: Slot, recorded: dict[bytes, Instruction]
-) -> None:
-    program = assemble(path_of(unit), origin=ORIGINS.get(unit, USER_PROGRAM))
+def test_every_instruction_is_encoded_as_gnu_as_does(unit: str, gnu_as: GnuAs, slot: Slot) -> None:
+    program, recorded = assembled(unit)
     present = {program.code_at(line.address, line.size) for line in program.lines}
     pairs = [(encode.text(instruction), code) for code, instruction in recorded.items() if code in present]
     pairs += dict.fromkeys(branches(program, recorded))
@@ -84,7 +84,7 @@ def test_every_instruction_is_encoded_as_gnu_as_does(
 @pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("unit", UNITS)
 def test_every_instruction_has_a_line_and_sections_are_covered(unit: str) -> None:
-    program = assemble(path_of(unit), origin=ORIGINS.get(unit, USER_PROGRAM))
+    program, _ = assembled(unit)
     for section in program.sections:
         if section.executable:
             covered = sum(line.size for line in program.lines if program.section_at(line.address) == section)

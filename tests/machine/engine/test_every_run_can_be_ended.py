@@ -130,7 +130,7 @@ def test_programs_of_random_bytes_end_within_their_fuel_and_at_ctrl_c(
     cpu: BareCpu, ring: int, some_of: Callable[[range, int], list[int]]
 ) -> None:
     endless = []
-    for seed in some_of(range(200), 2):
+    for seed in some_of(range(200), 5):
         registers = garbage(seed, cpu, ring)
         try:
             result = cpu.call(ORIGIN, faults=True, fuel=FUEL, **registers)
