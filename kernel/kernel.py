@@ -24,6 +24,7 @@ from callgate.kernel.file_data.hunger import Hunger
 from callgate.kernel.file_data.letting_go import LettingGo
 from callgate.kernel.file_data.mapping import FileMapping
 from callgate.kernel.file_data.pages import FilePages
+from callgate.kernel.file_data.spans import SpanRecords
 from callgate.kernel.file_data.writing import FileWriting
 from callgate.kernel.files.directories import Directories
 from callgate.kernel.files.handles import Files
@@ -194,7 +195,10 @@ class Kernel:
         guest, state, tasks, cache = self.guest, self.state.files, self.state.tasks, self.cache
         self.file_writing = FileWriting(state, guest, self.memory.tables, tasks, self.scheduler, self.changed_blocks)
         self.mapping = FileMapping(state, tasks, self.windows, self.file_writing, self.ageing_timer)
-        self.letting_go = LettingGo(state, self.memory.low, self.pins, self.mapping, self.releases, self.ageing_timer)
+        self.span_records = SpanRecords(guest, self.shares)
+        self.letting_go = LettingGo(
+            state, self.memory.low, self.pins, self.mapping, self.releases, self.ageing_timer, self.span_records
+        )
         self.file_ageing = FileAgeing(state, self.ageing_timer, self.memory, tasks, self.letting_go)
         pages = FilePages(state, guest, self.shares, self.letting_go, lambda: self.map_edges)
         self.sector_lists = SectorLists(self.state.sector_lists, guest, tasks, self.shares)

@@ -175,7 +175,7 @@ class HostCall(Answered):
     DISK_CHANGED = 0xD6, _AT_ONCE  # eax=disk: it was plugged in or removed, see Disk.present
     DISK_WATCHED = 0xD7, _AT_ONCE  # disk_watch has checked the commands in flight
     FILES_AGE = 0xD8, _AWAITS  # it is time to check the accessed bits of files
-    FILE_READY = 0xD4, _AT_ONCE  # eax=token of a SectorList: the last of its sectors has arrived
+    FILE_READY = 0xD4, _AT_ONCE  # eax=token of a SpanRecord: the last of its sectors has arrived
     SLOT_FAIL = 0xD5, _AT_ONCE  # eax=slot: posted to an endpoint that has died; fail it
     POST_RELEASES = 0xDC, _AWAITS  # post deferred releases, as many as have been granted slots
     JOB = 0xD3, _AWAITS  # eax=policy's number of the job that a kernel thread runs

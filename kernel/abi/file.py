@@ -1,4 +1,4 @@
-"""The page of a file object: what every process that has the file open can read without a call.
+"""Files: the page of a file object, which every process that has the file open may read, and records of spans.
 
 One page for the whole system, written by the kernel only, mapped read-only into each process that has the
 file open.  A reader takes `sequence`, reads, and takes it again: if it was odd or has changed, the data read may be
@@ -6,10 +6,11 @@ inconsistent.
 """
 
 from ctypes import c_uint32, c_uint64
-from enum import IntFlag
+from enum import IntEnum, IntFlag
 from typing import Final
 
 from callgate.kernel.abi.layout import Layout, size_of
+from callgate.kernel.abi.limits import SPANS
 from callgate.kernel.abi.memory import PAGE_SIZE
 
 
@@ -67,3 +68,38 @@ class FilePage(Layout):
 assert size_of(FilePage) <= PAGE_SIZE
 FILE_SEQUENCE_NONE: Final = 0xFFFF_FFFF  # no FilePage has it at rest
 FILE_WINDOW_BYTES: Final = 64 << 20  # most bytes of a file that one window shows
+
+
+class SpanState(IntEnum):
+    """The life of a span, the run of a file's bytes that one READ asks for."""
+
+    FREE = 0  # the record is no span's
+    WAITING = 1  # posted to the server, or the disk has still to bring data
+    READY = 2
+    FAILED = 3
+
+
+class SpanRecord(Layout):
+    """A span in its endpoint's array (`Endpoint.span_pages`); kernel only.  The index is the span's handle."""
+
+    _fields_ = [
+        ("state", c_uint32),
+        ("token", c_uint32),
+        ("position", c_uint64),
+        ("count", c_uint32),
+        ("remaining", c_uint32),
+        ("reserved", c_uint32 * 2),
+    ]
+    _notes_ = {
+        "state": "SpanState",
+        "token": "number of the span, and of its READ in Endpoint.tokens; no other span ever has it",
+        "position": "first byte of the file",
+        "count": "bytes: as many as were asked for; READY: as many as are there",
+        "remaining": "entries of its SectorList whose data has not arrived; changed by locked instructions",
+    }
+
+
+SPANS_OF_PAGE: Final = PAGE_SIZE // size_of(SpanRecord)
+SPAN_PAGES: Final = SPANS // SPANS_OF_PAGE  # of an endpoint's array: it has room for every span that there may be
+assert SPANS_OF_PAGE * size_of(SpanRecord) == PAGE_SIZE
+assert SPAN_PAGES * SPANS_OF_PAGE == SPANS

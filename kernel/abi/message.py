@@ -4,6 +4,7 @@ from ctypes import c_uint8, c_uint16, c_uint32, c_uint64
 from enum import IntEnum, IntFlag
 from typing import Final
 
+from callgate.kernel.abi.file import SPAN_PAGES
 from callgate.kernel.abi.layout import Layout, offset_of, size_of
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.abi.selectors import SLOTS
@@ -135,6 +136,7 @@ class Endpoint(Layout):
         ("bad_replies", c_uint32),
         ("aborted", c_uint32),
         ("tokens", c_uint32 * SLOTS),
+        ("span_pages", c_uint32 * SPAN_PAGES),
     ]
     _notes_ = {
         "slots": "the 32 slot records",
@@ -160,6 +162,7 @@ class Endpoint(Layout):
         "bad_replies": "replies refused by the kernel",
         "aborted": "requests given up: client or server died, disk unplugged",
         "tokens": "by slot: 0, or which request of policy's own the slot holds: no client takes its reply",
+        "span_pages": "linear addresses of the pages of its array of SpanRecords, 0 = none yet; 128 records in each",
     }
 
 

@@ -136,6 +136,8 @@ class EndpointState:
     pins: dict[int, list[tuple[str, int, int]]] = field(default_factory=dict)  # slot -> the pins that its reply holds
     releases: ReleaseQueue = field(default_factory=ReleaseQueue)
     held: int = 0  # open files, locks and spans that the server holds for us, given back or not
+    span_pages: list[int] = field(default_factory=list)  # frames of its array of SpanRecords
+    free_spans: list[int] = field(default_factory=list)  # handles of records that are free, a heap
     servers: list[int] = field(default_factory=list)  # selectors of the server threads
     locked_blocks: int = 0  # by LOCK_BLOCKS
     dead: bool = False

@@ -7,12 +7,14 @@ that has none at two looks is let go of, and its server told.  With nothing mapp
 
 from __future__ import annotations
 
+from callgate.kernel.abi.file import SpanState
 from callgate.kernel.abi.memory import KERNEL_BASE, LARGE_PAGE_SIZE, PAGE_SIZE
 from callgate.kernel.core.coroutines import routine
 from callgate.kernel.core.records import Tasks
 from callgate.kernel.file_data.ageing_timer import AgeingTimer
 from callgate.kernel.file_data.letting_go import LettingGo
-from callgate.kernel.file_data.objects import FileObject, FilesState, Span, SpanState, publish
+from callgate.kernel.file_data.objects import FileObject, FilesState, publish
+from callgate.kernel.file_data.spans import Span
 from callgate.kernel.file_data.window_pages import addresses_of, opened_at
 from callgate.kernel.memory.physical_memory import PhysicalMemory
 

@@ -6,13 +6,15 @@ The server has gone on by then; nobody waits but the readers of the span.
 from __future__ import annotations
 
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.file import SpanState
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.abi.message import Message, ReplyType
 from callgate.kernel.core.coroutines import CARRY, RoutineCall, routine
 from callgate.kernel.core.errors import GivenUp, PolicyError, ServerAnswer, ServerFault, Shortage, error_of_code
 from callgate.kernel.core.records import EndpointState, SectorPiece
 from callgate.kernel.file_data.completion import Completion
-from callgate.kernel.file_data.objects import FileObject, FilesState, Span, SpanState
+from callgate.kernel.file_data.objects import FileObject, FilesState
+from callgate.kernel.file_data.spans import Span
 from callgate.kernel.ipc.replies import Replies
 from callgate.kernel.ipc.requests import Requests
 from callgate.kernel.storage.cache import Cache
@@ -105,7 +107,7 @@ class Answers:
             self.completion.nothing_left(file, span)
             return None
         on_disk = [(index, piece) for index, piece in enumerate(pieces) if piece.lba is not None]
-        frame = self.completion.lists.write(place_of(endpoint.disk), span.number, on_disk)
+        frame = self.completion.lists.write(place_of(endpoint.disk), span.address, on_disk)
         if len(on_disk) > 1:
             await routine("sort_sectors", ebx=KERNEL_BASE + frame)
         if span.state is not SpanState.WAITING:

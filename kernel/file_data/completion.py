@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from callgate.kernel.abi.file import SpanState
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.core.errors import DiskError, GivenUp, PolicyError, ServerShortage, Shortage
 from callgate.kernel.core.log import Log
 from callgate.kernel.core.records import Pin
 from callgate.kernel.file_data.hunger import Hunger
 from callgate.kernel.file_data.letting_go import LettingGo
-from callgate.kernel.file_data.objects import FileObject, FilesState, Span, SpanState, publish
+from callgate.kernel.file_data.objects import FileObject, FilesState, publish
 from callgate.kernel.file_data.pages import FilePages
+from callgate.kernel.file_data.spans import Span
 from callgate.kernel.storage.cache import Cache
 from callgate.kernel.storage.sector_lists import SectorLists
 
@@ -121,6 +123,7 @@ class Completion:
             before.number = self.state.next_number
             before.stuck = not again and not isinstance(error, GivenUp | ServerShortage | Shortage)
             self.state.next_number += 1
+            self.letting_go.records.insert(self.letting_go.endpoints.by_number[file.endpoint], before)
             self.state.insert(file, before)
             publish(self.letting_go.guest.ram, file)
         self.letting_go.finish_closing(file)

@@ -16,6 +16,7 @@ from __future__ import annotations
 from callgate.kernel.abi import selectors
 from callgate.kernel.abi.calls import Operation, WaitReason
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.file import SpanState
 from callgate.kernel.abi.limits import SPANS, SPANS_OF_FILE
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.abi.message import MESSAGE_ADDRESSES
@@ -32,7 +33,8 @@ from callgate.kernel.core.errors import (
 )
 from callgate.kernel.file_data.completion import Completion
 from callgate.kernel.file_data.hunger import Hunger, Patience
-from callgate.kernel.file_data.objects import FileObject, FilesState, Span, SpanState
+from callgate.kernel.file_data.objects import FileObject, FilesState
+from callgate.kernel.file_data.spans import Span
 from callgate.kernel.ipc.slots import Slots
 from callgate.kernel.storage.cache import Cache
 from callgate.kernel.tasks.threads import Threads
@@ -105,9 +107,11 @@ class Fetching:
 
     def _begin(self, file: FileObject, position: int, wanted: int) -> Span:
         """Make a span from the page of `position` on, and book it."""
+        endpoint, records = self.endpoints.by_number[file.endpoint], self.letting_go.records
         self._check(file)
         self._make_room(file)
-        self.letting_go.releases.check_room(self.endpoints.by_number[file.endpoint])
+        self.letting_go.releases.check_room(endpoint)
+        records.reserve(endpoint)
         start = file.page_start(file.page_of(position))
         covering = file.covering(start)
         if covering is not None:
@@ -120,6 +124,7 @@ class Fetching:
         span = Span(state.next_number, start, length, family=family)
         state.next_number += 1
         state.waiting[span.number] = (file.number, span)
+        records.insert(endpoint, span)
         self.state.insert(file, span)
         return span
 

@@ -12,7 +12,8 @@ from callgate.kernel.core.coroutines import routine
 from callgate.kernel.core.errors import PolicyError, ServerFault, Shortage
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import Tasks, Thread
-from callgate.kernel.file_data.objects import FilesState, Span
+from callgate.kernel.file_data.objects import FilesState
+from callgate.kernel.file_data.spans import Span
 from callgate.kernel.tasks.threads import Threads
 
 TRIES = 100  # spans that a reader waits for until it has the one that it wants; a page takes 8 at most

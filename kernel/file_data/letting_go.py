@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.file import SpanState
 from callgate.kernel.core.records import EndpointState
 from callgate.kernel.file_data.ageing_timer import AgeingTimer
 from callgate.kernel.file_data.mapping import FileMapping
-from callgate.kernel.file_data.objects import FileObject, FilesState, Span, SpanState, publish
+from callgate.kernel.file_data.objects import FileObject, FilesState, publish
+from callgate.kernel.file_data.spans import Span, SpanRecords
 from callgate.kernel.ipc.deferred_releases import DeferredReleases
 from callgate.kernel.memory.frames import FramePool
 from callgate.kernel.memory.pins import Pins
@@ -26,6 +28,7 @@ class LettingGo:
         mapping: FileMapping,
         releases: DeferredReleases,
         timer: AgeingTimer,
+        records: SpanRecords,
     ) -> None:
         self.state = state
         self.low = low
@@ -35,6 +38,7 @@ class LettingGo:
         self.releases = releases
         self.endpoints = releases.endpoints
         self.timer = timer
+        self.records = records
 
     def release(self, file: FileObject, span: Span) -> None:
         """Let go of a READY span."""
@@ -84,10 +88,11 @@ class LettingGo:
         span.pins, span.private, span.frames, span.whole, span.parts = [], [], [], [], []
         if span.ahead:
             self.state.counters.wasted += 1
+        server = self.endpoints.by_number[file.endpoint]
         if span.server_request and file.error is ErrorCode.OK:
-            server = self.endpoints.by_number[file.endpoint]
             self.releases.add(server, Operation.RELEASE, span.server_request)
         span.server_request = 0
+        self.records.release(server, span)
 
     def close_object(self, file: FileObject) -> None:
         """Let go of a file object once; the last time everything that it holds goes."""
@@ -111,6 +116,7 @@ class LettingGo:
             self.release(file, span)
         endpoint = self.endpoints.by_number[file.endpoint]
         del self.state.objects[file.number]
+        self.records.trim(endpoint)
         if not self.state.objects:
             self.timer.rest()
         self.low.release(file.frame)

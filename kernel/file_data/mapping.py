@@ -15,7 +15,8 @@ from callgate.kernel.abi.memory import LARGE_PAGE_SIZE, PAGE_SIZE
 from callgate.kernel.core.errors import Shortage
 from callgate.kernel.core.records import OpenFile, Process, Tasks, Window, WindowKind
 from callgate.kernel.file_data.ageing_timer import AgeingTimer
-from callgate.kernel.file_data.objects import FileObject, FilesState, Span
+from callgate.kernel.file_data.objects import FileObject, FilesState
+from callgate.kernel.file_data.spans import Span
 from callgate.kernel.file_data.window_pages import address_of, addresses_of, opened_at, page_count, shown_pages
 from callgate.kernel.file_data.writing import FileWriting
 from callgate.kernel.memory.frames import OutOfMemory

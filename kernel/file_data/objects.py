@@ -13,84 +13,18 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from enum import IntEnum
 
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.file import FILE_AREAS, FilePage
+from callgate.kernel.abi.file import FILE_AREAS, FilePage, SpanState
 from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.memory import PAGE_SIZE
-from callgate.kernel.core.errors import PolicyError, error_of_code
-from callgate.kernel.core.records import Pin
+from callgate.kernel.core.errors import error_of_code
+from callgate.kernel.file_data.spans import Span
 from callgate.kernel.machine.memory.ram import Ram
 
 AREA = struct.Struct("<QII")
 AREAS = offset_of(FilePage, "areas")
 AREA_LIMIT = 0xFFFF_FFFF  # most bytes of an area
-
-
-class SpanState(IntEnum):
-    """The life of a span."""
-
-    WAITING = 1  # posted to the server, or the disk has still to bring data
-    READY = 2
-    FAILED = 3
-
-
-@dataclass(slots=True, eq=False)
-class Span:
-    """`length` bytes of the file from `position`.
-
-    `frames` are the pages of the file from page `first_page` on, once it is READY; `private` those of them that
-    are copies of the kernel's making.
-    """
-
-    number: int
-    position: int
-    length: int
-    state: SpanState = SpanState.WAITING
-    error: PolicyError | None = None  # why it has FAILED
-    again: bool = False  # FAILED, but it is worth asking once more
-    first_page: int = 0
-    frames: list[int] = field(default_factory=list)
-    whole: list[bool] = field(default_factory=list)  # by page: a block of the cache that holds nothing but this page
-    private: list[int] = field(default_factory=list)
-    pins: list[Pin] = field(default_factory=list)
-    parts: list[int | list[Part]] = field(default_factory=list)  # by page, until it is READY; an int is the frame
-    begun: Part | None = None  # beginning of the first page, from a reply that ended within it
-    waiters: list[int] = field(default_factory=list)  # selectors of threads
-    #: By (process number, address of the window): the pages that are mapped to be written, and which block each is.
-    users: dict[tuple[int, int], dict[int, tuple[int, int]]] = field(default_factory=dict)
-    server_request: int = 0  # what the server holds for it
-    list_frame: int = 0  # its SectorList while the disk is at work
-    ahead: bool = False  # read ahead, and nobody has asked for it yet
-    stuck: bool = False  # ends within a page, and the server does not give the rest of it
-    kept: int = 0  # readers that wait for the rest of its last page
-    idle: int = 0  # scans in a row that found no page accessed
-    family: int = 0  # of the process that has asked for it
-
-    @property
-    def end(self) -> int:
-        """The byte behind the last one."""
-        return self.position + self.length
-
-    @property
-    def holds_low(self) -> bool:
-        """Whether it holds frames of low memory: copies, or a server's own pages."""
-        return bool(self.private) or (bool(self.pins) and self.pins[0][0] == "frame")
-
-    @property
-    def idling(self) -> bool:
-        """Whether it is READY and nobody waits for anything of it."""
-        return self.state is SpanState.READY and not self.waiters and not self.kept
-
-
-@dataclass(slots=True)
-class Part:
-    """Bytes of a page of the file: from `source` (a physical address, 0 for zeros) to `offset` within the page."""
-
-    source: int
-    offset: int
-    size: int
 
 
 @dataclass(slots=True, eq=False)

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.file import SpanState
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE, SECTOR_SIZE, SECTORS_PER_PAGE
 from callgate.kernel.core.errors import ServerFault
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.file_data.letting_go import LettingGo
-from callgate.kernel.file_data.objects import FileObject, FilesState, Part, Span, SpanState, keeping
+from callgate.kernel.file_data.objects import FileObject, FilesState, keeping
+from callgate.kernel.file_data.spans import Part, Span
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.tasks.shares import Shares
 

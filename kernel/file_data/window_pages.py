@@ -7,7 +7,8 @@ from callgate.kernel.abi.file import FILE_WINDOW_BYTES
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.core.errors import CallerError
 from callgate.kernel.core.records import OpenFile, Process
-from callgate.kernel.file_data.objects import FileObject, Span
+from callgate.kernel.file_data.objects import FileObject
+from callgate.kernel.file_data.spans import Span
 
 
 def page_count(file: FileObject) -> int:

@@ -15,7 +15,8 @@ from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.core.errors import CallerError, Shortage
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import OpenFile, Process, Tasks
-from callgate.kernel.file_data.objects import FileObject, FilesState, Span
+from callgate.kernel.file_data.objects import FileObject, FilesState
+from callgate.kernel.file_data.spans import Span
 from callgate.kernel.file_data.window_pages import address_of, opened_at, shown_pages
 from callgate.kernel.memory.page_tables import PageTables
 from callgate.kernel.storage.changed_blocks import ChangedBlocks

@@ -9,11 +9,12 @@ from __future__ import annotations
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.file import SpanState
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.core.errors import CallerError, PolicyError, error_of_code
 from callgate.kernel.core.records import EndpointState
 from callgate.kernel.file_data.fetching import Fetching
-from callgate.kernel.file_data.objects import FileObject, FilesState, SpanState, publish
+from callgate.kernel.file_data.objects import FileObject, FilesState, publish
 from callgate.kernel.ipc.requests import Requests
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.tasks.shares import Shares

@@ -15,7 +15,8 @@ from callgate.kernel.core.errors import CallerError, PolicyError, Shortage
 from callgate.kernel.core.records import OpenFile, Process
 from callgate.kernel.file_data.fetching import SPAN_BYTES, Fetching
 from callgate.kernel.file_data.mapping import FileMapping
-from callgate.kernel.file_data.objects import FileObject, FilesState, Span, check_valid, sequence_of
+from callgate.kernel.file_data.objects import FileObject, FilesState, check_valid, sequence_of
+from callgate.kernel.file_data.spans import Span
 from callgate.kernel.file_data.window_pages import addresses_of, opened_file, page_count, position_address, shows
 from callgate.kernel.storage.cache import Cache
 from callgate.kernel.tasks.shares import Shares

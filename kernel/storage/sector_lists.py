@@ -19,7 +19,9 @@ from callgate.kernel.abi.disks.sectors import (
     SECTOR_PART_SHIFT,
     SectorList,
 )
+from callgate.kernel.abi.file import SpanRecord
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, SECTORS_PER_PAGE
+from callgate.kernel.core.control_block import word
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import Process, Tasks
 from callgate.kernel.storage.disks import place_of
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
 
 ARRIVED = 1 << SECTOR_LINK_SHIFT + SECTOR_ARRIVED_BIT
 ENTRIES = SectorList.entries.offset
-HEAD = struct.Struct("<IHHIII")
+HEAD = struct.Struct("<IHHII")
+REMAINING = word(SpanRecord, "remaining")
 
 
 @dataclass(slots=True)
@@ -64,8 +67,11 @@ class SectorLists:
         if not lists[family]:
             del lists[family]
 
-    def write(self, disk: int, number: int, pieces: list[tuple[int, SectorPiece]]) -> int:
-        """Return the frame of a new list of these sectors, by their places in the reply, for span `number`."""
+    def write(self, disk: int, record: int, pieces: list[tuple[int, SectorPiece]]) -> int:
+        """Return the frame of a new list of these sectors, by their places in the reply.
+
+        `record` is the linear address of the SpanRecord that counts them down, from their number.
+        """
         frame = self.shares.frame_for_files()
         parts = {piece.lba >> 32 for _, piece in pieces if piece.lba is not None}
         entries = [
@@ -77,7 +83,8 @@ class SectorLists:
         ]
         view = self.guest.ram.view(frame, PAGE_SIZE)
         view[:] = bytes(PAGE_SIZE)
-        HEAD.pack_into(view, 0, 0, disk, int(len(parts) > 1), len(entries), len(entries), number)
+        HEAD.pack_into(view, 0, 0, disk, int(len(parts) > 1), len(entries), record)
+        self.guest.words[(record - KERNEL_BASE) // 4 + REMAINING] = len(entries)
         struct.pack_into(f"<{len(entries)}Q", view, ENTRIES, *entries)
         return frame
 
@@ -91,8 +98,9 @@ class SectorLists:
         page = SectorList.from_buffer(self.guest.ram.view(frame, PAGE_SIZE))
         for index in there:
             page.entries[index] |= ARRIVED
-        page.remaining -= len(there)
-        return not page.remaining
+        at = (page.record - KERNEL_BASE) // 4 + REMAINING
+        self.guest.words[at] = self.guest.words[at] - len(there)
+        return not self.guest.words[at]
 
     def linked(self, frame: int) -> bool:
         """Whether a list waits for the disk."""

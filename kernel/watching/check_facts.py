@@ -28,7 +28,7 @@ from callgate.kernel.abi.thread import KERNEL_STACK_SIZE, TCB_SIZE, ThreadContro
 from callgate.kernel.core.records import Thread
 
 if TYPE_CHECKING:
-    from callgate.kernel.file_data.objects import Span
+    from callgate.kernel.file_data.spans import Span
     from callgate.kernel.kernel import Kernel
 
 ADDRESS = 0x000F_FFFF_FFFF_F000  # bits 51 to 12 of an entry

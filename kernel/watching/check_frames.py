@@ -146,6 +146,7 @@ def _low_claims(facts: Facts) -> Iterator[int]:
     for endpoint in state.endpoints.by_number.values():
         yield endpoint.block
         yield from endpoint.frames.values()
+        yield from endpoint.span_pages
         for pins in endpoint.pins.values():
             yield from _pinned(pins)
     yield from _file_claims(facts)
@@ -199,6 +200,7 @@ def _kernel_frames(facts: Facts) -> dict[int, str]:
             found[facts.stack_pages[linear]] = "a kernel stack"
     for endpoint in facts.state.endpoints.by_number.values():
         found[endpoint.block] = "an endpoint block"
+        found.update(dict.fromkeys(endpoint.span_pages, "an array of SpanRecords"))
     for process in facts.state.tasks.processes.values():
         found.update((frame, "a table of its process") for frame in process.tables if frame not in found)
     return found

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterator
 
 from callgate.kernel.abi.calls import WaitReason
+from callgate.kernel.abi.file import SpanState
 from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.message import TOKEN_RELEASES, Endpoint, SlotState
 from callgate.kernel.abi.selectors import SELECTOR_USER_CODE, SLOTS
 from callgate.kernel.abi.thread import GateFrame, ThreadControlBlock, ThreadFlags, ThreadState, TrapFrame
 from callgate.kernel.core.control_block import word
 from callgate.kernel.core.records import RELEASES, EndpointState, Thread
-from callgate.kernel.file_data.objects import SpanState
 from callgate.kernel.storage.disk_requests import Key
 from callgate.kernel.watching.check_facts import Facts
 

@@ -12,7 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from callgate.kernel.watching import check_descriptors, check_dma, check_frames, check_records, check_shares
+from callgate.kernel.watching import (
+    check_descriptors,
+    check_dma,
+    check_frames,
+    check_records,
+    check_shares,
+    check_spans,
+)
 from callgate.kernel.watching.check_dma import DmaWatch
 from callgate.kernel.watching.check_facts import Facts
 
@@ -50,6 +57,9 @@ INVARIANTS: tuple[Invariant, ...] = (
     check_shares.requests_of_disks_equal_a_recount,
     check_shares.spans_equal_a_recount,
     check_shares.what_windows_hold_equals_a_recount,
+    check_spans.span_records_are_those_of_the_spans,
+    check_spans.spans_of_a_file_do_not_overlap,
+    check_spans.what_spans_wait_for_equals_a_recount,
 )
 
 

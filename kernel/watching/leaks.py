@@ -59,7 +59,7 @@ def kernel_pages(kernel: Kernel) -> int:
         for window in process.windows.values():
             owned.update(window.private)
     for endpoint in state.endpoints.by_number.values():
-        owned.update(endpoint.frames.values(), [endpoint.block])
+        owned.update(endpoint.frames.values(), endpoint.span_pages, [endpoint.block])
     for frames in state.tasks.stack_frames.values():
         owned.update(frames)
     return len(set(state.low.holders) - owned)

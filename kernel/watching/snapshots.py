@@ -51,6 +51,7 @@ def restore(kernel: Kernel, snapshot: SystemSnapshot) -> None:
         for number, server in snapshot.servers.items()
     }
     kernel.state.put_back(state)
+    kernel.span_records.bind(span for file in kernel.state.files.objects.values() for span in file.spans)
 
 
 def check(kernel: Kernel) -> None:

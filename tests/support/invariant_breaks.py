@@ -8,8 +8,9 @@ from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE, PTE_PRESENT, PTE_
 from callgate.kernel.abi.message import SlotState
 from callgate.kernel.abi.selectors import SLOTS
 from callgate.kernel.abi.thread import GateFrame, ThreadState
-from callgate.kernel.core.records import EndpointState, Process
-from callgate.kernel.file_data.objects import Span
+from callgate.kernel.core.records import EndpointState, Process, SectorPiece
+from callgate.kernel.file_data.objects import FileObject
+from callgate.kernel.file_data.spans import Span
 from callgate.kernel.kernel import Kernel
 from callgate.kernel.memory.page_tables import NX, USER_DATA, USER_READ
 
@@ -193,6 +194,38 @@ def mark_a_slot_as_posted(kernel: Kernel) -> None:
     kernel.slots.put_token(used(kernel), 0, 1)
 
 
+def leave_a_record_of_a_span(kernel: Kernel) -> None:
+    endpoint = used(kernel)
+    kernel.span_records.reserve(endpoint)
+    kernel.span_records.insert(endpoint, Span(78, 0, 1))
+
+
+def lose_a_handle(kernel: Kernel) -> None:
+    kernel.span_records.reserve(used(kernel))
+    used(kernel).free_spans.pop()
+
+
+def put_a_span_twice_over_the_same_bytes(kernel: Kernel) -> None:
+    file = FileObject(1, 0, 0, 0, 100, 0, 0)
+    file.spans = [Span(1, 0, 60), Span(2, 50, 10)]
+    kernel.state.files.objects[file.number] = file
+
+
+def wait_by_another_number(kernel: Kernel) -> None:
+    kernel.state.files.waiting[77] = (1, Span(78, 0, 1))
+
+
+def count_an_arrival_twice(kernel: Kernel) -> None:
+    endpoint, span = used(kernel), Span(77, 0, 1)
+    kernel.span_records.reserve(endpoint)
+    kernel.span_records.insert(endpoint, span)
+    span.list_frame = kernel.sector_lists.write(
+        0, span.address, [(0, SectorPiece(8, 0, 8)), (1, SectorPiece(16, 0, 8))]
+    )
+    kernel.sector_lists.mark_arrived(span.list_frame, [0, 0])
+    kernel.state.files.waiting[77] = (1, span)
+
+
 def give_back_and_tell_nobody(kernel: Kernel) -> None:
     rom(kernel).releases.entries.append((Operation.CLOSE, 1))
     rom(kernel).held += 1
@@ -292,6 +325,11 @@ BREAKS: dict[Break, tuple[str, str]] = {
     note_a_post_that_was_none: ("posted_requests_equal_a_recount", "slot 0 has the token 0x1, and is FREE"),
     wait_for_no_reply: ("posted_requests_equal_a_recount", "span 77 waits for 0 replies"),
     mark_a_slot_as_posted: ("posted_requests_equal_a_recount", "slot 0 is free, and has the token 0x1"),
+    leave_a_record_of_a_span: ("span_records_are_those_of_the_spans", "record 0 and the spans do not agree"),
+    lose_a_handle: ("span_records_are_those_of_the_spans", "handles are neither free nor in use"),
+    put_a_span_twice_over_the_same_bytes: ("spans_of_a_file_do_not_overlap", "reaches into"),
+    wait_by_another_number: ("what_spans_wait_for_equals_a_recount", "span 77 waits, and has the token 78"),
+    count_an_arrival_twice: ("what_spans_wait_for_equals_a_recount", "span 77: 0 entries are to arrive, counted 1"),
     give_back_and_tell_nobody: ("releases_are_on_their_way", "rom: 1 deferred releases that nobody sends"),
     hold_one_thing_more: ("what_servers_hold_equals_a_recount", "rom: holds"),
     keep_a_block_on_no_list: ("evictable_blocks_equal_a_recount", "is evictable or on the list"),
@@ -314,5 +352,11 @@ BREAKS: dict[Break, tuple[str, str]] = {
 ALSO: dict[Break, set[str]] = {
     map_writable_code: {"low_frames_have_one_writer"},  # it is writable in its process twice
     wait_for_no_reply: {"spans_equal_a_recount"},  # nor is it booked to a family
+    wait_by_another_number: {"spans_equal_a_recount", "posted_requests_equal_a_recount"},  # nor is it posted
+    count_an_arrival_twice: {"spans_equal_a_recount", "span_records_are_those_of_the_spans"},  # it is no file's
+    put_a_span_twice_over_the_same_bytes: {  # nor have they records, nor its file a page
+        *("spans_equal_a_recount", "span_records_are_those_of_the_spans", "holders_are_those_on_record"),
+        "what_servers_hold_equals_a_recount",
+    },
     put_a_descriptor_for_ring_3: {"descriptors_match_their_owners"},
 }

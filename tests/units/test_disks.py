@@ -9,6 +9,7 @@ from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.disks.disk import DISK_REQUEST_PAGES, DiskRequest, DiskStatus
 from callgate.kernel.abi.disks.sectors import SectorList
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.file import SpanRecord
 from callgate.kernel.abi.limits import REQUESTS_OF_DISK
 from callgate.kernel.abi.memory import HIGH_MEMORY, KERNEL_BASE
 from callgate.kernel.core.coroutines import RoutineCall, RoutineResult
@@ -220,6 +221,14 @@ def lists(tasks: Tasks) -> SectorLists:
     return SectorLists(SectorListsState(), tasks.guest, tasks.records, tasks.shares)
 
 
+RECORD = KERNEL_BASE + 0x3000  # linear address of a SpanRecord: memory that nothing else here uses
+
+
+def remaining(tasks: Tasks) -> int:
+    """Return what is left to arrive by the record."""
+    return SpanRecord.from_buffer(tasks.guest.ram.view(RECORD - KERNEL_BASE, 32)).remaining
+
+
 def page(tasks: Tasks, frame: int) -> SectorList:
     return SectorList.from_buffer(tasks.guest.ram.view(frame, PAGE))
 
@@ -231,22 +240,25 @@ PIECES = [(0, SectorPiece(FAR, 0, 8)), (2, SectorPiece(24, 0, 1)), (505, SectorP
 def test_a_sector_list_holds_the_index_of_each_sector_in_the_reply_also_beyond_2_tib(
     tasks: Tasks, lists: SectorLists
 ) -> None:
-    frame = lists.write(3, 77, PIECES)
+    frame = lists.write(3, RECORD, PIECES)
     written = page(tasks, frame)
-    assert (written.disk, written.spans, written.count, written.remaining, written.token) == (3, 1, 3, 3, 77)
+    assert (written.disk, written.spans, written.count, written.record) == (3, 1, 3, RECORD)
+    assert remaining(tasks) == 3
     assert lists.read(frame, 3) == ([0, 2, 505], [FAR, 24, 7])
     assert written.entries[0] == 16 | 0 << 32 | 7 << 41 | 5 << 45  # the layout of abi/sectors.py
-    assert page(tasks, lists.write(3, 78, PIECES[1:])).spans == 0
+    assert page(tasks, lists.write(3, RECORD, PIECES[1:])).spans == 0
 
 
-def test_arrived_sector_entries_are_counted_down_to_zero(lists: SectorLists) -> None:
-    frame = lists.write(3, 77, PIECES)
+def test_arrived_sector_entries_are_counted_down_to_zero_in_the_record(tasks: Tasks, lists: SectorLists) -> None:
+    frame = lists.write(3, RECORD, PIECES)
     assert not lists.mark_arrived(frame, [0, 2])
+    assert remaining(tasks) == 1
     assert lists.mark_arrived(frame, [1])
+    assert remaining(tasks) == 0
 
 
 def test_abandoned_blocks_are_counted_once_and_only_on_their_disk(lists: SectorLists) -> None:
-    frame = lists.write(3, 77, PIECES[1:])  # blocks 3 and 0
+    frame = lists.write(3, RECORD, PIECES[1:])  # blocks 3 and 0
     assert not lists.mark_unread(frame, {(0x104, 3), (0x104, 0)})
     assert not lists.mark_unread(frame, {(0x103, 3)})
     assert not lists.mark_unread(frame, {(0x103, 3)})
@@ -256,7 +268,7 @@ def test_abandoned_blocks_are_counted_once_and_only_on_their_disk(lists: SectorL
 def test_sector_lists_that_wait_for_the_disk_are_chained_and_unchained_when_released(
     tasks: Tasks, lists: SectorLists
 ) -> None:
-    frames = [lists.write(3, number, PIECES) for number in range(3)]
+    frames = [lists.write(3, RECORD, PIECES) for _ in range(3)]
     used = tasks.low.used
 
     def chain() -> list[int]:

@@ -27,7 +27,8 @@ lists_arrived:
         mov     ecx, [esi + DiskRequest.sectors]
         call    sectors_arrived
         jne     .other
-        mov     eax, [ebx + SectorList.token]
+        mov     eax, [ebx + SectorList.record]
+        mov     eax, [eax + SpanRecord.token]
         .event  file.ready request=eax
         HOST    FILE_READY
 .other:

@@ -255,7 +255,8 @@ sectors_arrived:
 .within:
         lock bts dword ptr [esi + UPPER], SECTOR_ARRIVED_BIT
         jc      .again
-        lock dec dword ptr [ebx + SectorList.remaining]
+        mov     ecx, [ebx + SectorList.record]
+        lock dec dword ptr [ecx + SpanRecord.remaining]
         jnz     .again
         inc     ebp
 .again:
@@ -263,7 +264,8 @@ sectors_arrived:
         jmp     .next
 
 .done:
-        mov     eax, [ebx + SectorList.remaining]
+        mov     eax, [ebx + SectorList.record]
+        mov     eax, [eax + SpanRecord.remaining]
         cmp     ebp, 1
         pop     ebp
         pop     edi

@@ -23,9 +23,8 @@ class SectorList(Layout):
         ("disk", c_uint16),
         ("spans", c_uint16),
         ("count", c_uint32),
-        ("remaining", c_uint32),
-        ("token", c_uint32),
-        ("reserved", c_uint32 * 7),
+        ("record", c_uint32),
+        ("reserved", c_uint32 * 8),
         ("entries", c_uint64 * MESSAGE_ADDRESSES),
     ]
     _notes_ = {
@@ -33,8 +32,7 @@ class SectorList(Layout):
         "disk": "disk number",
         "spans": "0 if all sectors lie in one part of 4G sectors",
         "count": "entries in use, 0 to 506",
-        "remaining": "entries whose data has not arrived; changed by locked instructions",
-        "token": "policy's own number of the request",
+        "record": "kernel linear address of the SpanRecord whose `remaining` counts the entries down",
         "entries": "bits 0-31: first sector, lower half; 32-40: index in the reply; 41-43: sectors - 1; "
         "44: arrived; 45-63: first sector >> 32",
     }

@@ -11,10 +11,10 @@ import synthetic_server as synthetic
 from callgate.disk.drives.latency import Latency
 from callgate.disk.media import MemoryMedium
 from callgate.kernel.abi.calls import Operation, ServerCall
+from callgate.kernel.abi.file import SpanState
 from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.message import Message
 from callgate.kernel.abi.thread import HostedBlock
-from callgate.kernel.file_data.objects import SpanState
 from callgate.kernel.machine.devices.serial import IRQ
 from callgate.kernel.servers import volumes
 from callgate.server.gate import allocate

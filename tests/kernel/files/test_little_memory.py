@@ -91,6 +91,8 @@ def test_a_list_of_sectors_counts_as_memory_of_the_family_that_reads(
     made = session(MemoryMedium(IMAGE), programs=[("doer", "u")], latency=SLOW)
     made.reach("doer", "before")
     (process,) = made.processes
+    (file,) = made.kernel.files.objects.values()
+    made.kernel.span_records.reserve(made.kernel.state.endpoints.by_number[file.endpoint])  # a page of the server's
     pool = made.kernel.memory.low
     monkeypatch.setattr(limits, "FRAMES_OF_FAMILY_PART", 1)
     kept, pool.limit = pool.limit, pool.start + (shares.frames_of(process) + spare) * 4096

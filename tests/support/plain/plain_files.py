@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 
 from callgate.kernel.abi.disks.disk import DiskStatus
+from callgate.kernel.abi.file import SpanState
 from callgate.kernel.abi.message import ReplyType, SlotState
 from callgate.kernel.core.coroutines import RoutineCall, RoutineResult
 from callgate.kernel.core.records import OpenFile, Process
@@ -17,8 +18,9 @@ from callgate.kernel.file_data.fetching import Fetching
 from callgate.kernel.file_data.hunger import Hunger
 from callgate.kernel.file_data.letting_go import LettingGo
 from callgate.kernel.file_data.mapping import FileMapping
-from callgate.kernel.file_data.objects import FileObject, FilesState, Span, SpanState
+from callgate.kernel.file_data.objects import FileObject, FilesState
 from callgate.kernel.file_data.pages import FilePages
+from callgate.kernel.file_data.spans import Span, SpanRecords
 from callgate.kernel.file_data.writing import FileWriting
 from callgate.kernel.ipc.deferred_releases import DeferredReleases, DeferredReleasesState
 from callgate.kernel.memory.pins import Pins
@@ -27,7 +29,7 @@ from callgate.kernel.storage.cache import Cache, CacheState
 from callgate.kernel.storage.changed_blocks import ChangedBlocks
 from callgate.kernel.storage.disk_requests import Key, Run
 from callgate.kernel.storage.sector_lists import SectorLists, SectorListsState
-from plain_guest import returned
+from plain_guest import drive, returned
 from plain_ipc import DATA, Ipc
 
 PAGE = 4096
@@ -59,7 +61,8 @@ class FileData(Ipc):
         changed = ChangedBlocks(self.cache)
         self.writing = FileWriting(state, guest, self.tables, self.records, self.scheduler, changed)
         self.mapping = FileMapping(state, self.records, self.windows, self.writing, self.timer)
-        self.letting_go = LettingGo(state, self.low, pins, self.mapping, self.back, self.timer)
+        self.span_records = SpanRecords(guest, self.shares)
+        self.letting_go = LettingGo(state, self.low, pins, self.mapping, self.back, self.timer, self.span_records)
         self.ageing = FileAgeing(state, self.timer, self.memory, self.records, self.letting_go)
         self.pages = FilePages(state, guest, self.shares, self.letting_go, lambda: self.map_edges)
         self.lists = SectorLists(SectorListsState(), guest, self.records, self.shares)
@@ -116,8 +119,14 @@ class FileData(Ipc):
         self.files_state.next_number += 1
         span.first_page, span.frames = file.page_of(position), list(locked.frames)
         span.whole, span.pins = [True] * pages, [("block", *key) for key in locked.keys]
-        self.files_state.insert(file, span)
+        self.insert(file, span)
         return span
+
+    def insert(self, file: FileObject, span: Span) -> None:
+        """Put a span into a file, with a record in the endpoint's array."""
+        self.span_records.reserve(self.endpoint)
+        self.span_records.insert(self.endpoint, span)
+        self.files_state.insert(file, span)
 
     def expect(self, file: FileObject, position: int, length: int) -> Span:
         """Put a span on its way into a file, booked as `Fetching.post` does."""
@@ -126,7 +135,7 @@ class FileData(Ipc):
         span = Span(state.next_number, position, length, family=family)
         state.next_number += 1
         state.waiting[span.number] = (file.number, span)
-        state.insert(file, span)
+        self.insert(file, span)
         return span
 
     def open_window(self, file: FileObject, *, process: Process | None = None, writable: bool = False) -> OpenFile:
@@ -168,3 +177,34 @@ class FileData(Ipc):
         words = sorted(struct.unpack_from(f"<{count}Q", view, 48), key=lambda word: (word >> 45, word & 0xFFFF_FFFF))
         struct.pack_into(f"<{count}Q", view, 48, *words)
         return returned(call)
+
+
+HOLE = 1 << 63
+
+
+def sectors(first: int, count: int) -> int:
+    """Return an entry of a sectors reply."""
+    return first | count - 1 << 60
+
+
+def bring(data: FileData, span: Span, entries: list[int], *, start: int = 0, covered: int | None = None) -> None:
+    """Have a server answer the READ of a span."""
+    total = sum((entry >> 60 & 7) + 1 for entry in entries) * 512
+    slot, _ = data.answered(span, entries, start=start, covered=total if covered is None else covered, request=3)
+    data.run(data.thread)
+    drive(data.slots.host_replied(slot), sort_sectors=data.sort_sectors)
+
+
+def content(data: FileData, file: FileObject, position: int, size: int) -> bytes:
+    """Return bytes of a file out of the pages of the span that they lie in."""
+    span = file.covering(position)
+    assert span is not None
+    within = (position + (file.shift or 0)) % PAGE
+    return data.guest.ram.read(span.frames[file.page_of(position) - span.first_page] + within, size)
+
+
+def paint(data: FileData) -> None:
+    """Write n + 1 into each block n of the cache, and garbage into memory that is free."""
+    data.guest.ram.view(data.low.next, 4 * PAGE)[:] = b"\xff" * 4 * PAGE  # the next frames of low memory
+    for (_, number), block in data.cache.state.blocks.items():
+        data.guest.ram.write(block.frame, bytes([number + 1]) * PAGE)

@@ -3,14 +3,15 @@
 import pytest
 from callgate.kernel.abi.calls import Operation, WaitReason
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.file import FilePage
+from callgate.kernel.abi.file import FilePage, SpanState
 from callgate.kernel.abi.memory import LARGE_PAGE_SIZE, USER_FILES
 from callgate.kernel.core.coroutines import RoutineCall, RoutineResult
 from callgate.kernel.core.errors import DiskError, ServerFault
 from callgate.kernel.core.records import Thread
 from callgate.kernel.file_data.ageing_timer import PERIOD
 from callgate.kernel.file_data.hunger import STARVED_LIMIT, TRIES, Patience
-from callgate.kernel.file_data.objects import FileObject, Span, SpanState
+from callgate.kernel.file_data.objects import FileObject
+from callgate.kernel.file_data.spans import Span
 from plain_files import PAGE, FileData
 from plain_guest import drive, refusal, returned
 

@@ -1,7 +1,9 @@
 """What the page of a file lists: ranges that touch at a page are one, others are not."""
 
 from callgate.kernel.abi.directory import FileAttributes
-from callgate.kernel.file_data.objects import FileObject, Span, SpanState
+from callgate.kernel.abi.file import SpanState
+from callgate.kernel.file_data.objects import FileObject
+from callgate.kernel.file_data.spans import Span
 
 PAGE = 4096
 MIB = 1 << 20

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from callgate.kernel.file_data.fetching import SPAN_BYTES, Fetching
-from callgate.kernel.file_data.objects import Span
+from callgate.kernel.file_data.spans import Span
 from callgate.tools.bench import reading as bench_read
 
 MIB = 1 << 20

@@ -1,0 +1,220 @@
+"""Spans, and their records in guest memory.
+
+A span is the run of a file's bytes that one READ asks for, on its way or there.  What a debugger wants to know of it
+stands in a `SpanRecord`: state, position, bytes, entries that have still to arrive, token.  Policy reads and writes it
+there; frames, pins and waiting threads are policy's alone.  An endpoint has an array of records, in pages of 128 that
+`Endpoint.span_pages` lists, and the index of a record is the span's handle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from heapq import heappop, heappush
+
+from callgate.kernel.abi.file import SPAN_PAGES, SPANS_OF_PAGE, SpanRecord, SpanState
+from callgate.kernel.abi.layout import offset_of, size_of
+from callgate.kernel.abi.memory import KERNEL_BASE
+from callgate.kernel.abi.message import Endpoint
+from callgate.kernel.core.control_block import word
+from callgate.kernel.core.errors import PolicyError
+from callgate.kernel.core.guest import Guest
+from callgate.kernel.core.records import EndpointState, Pin
+from callgate.kernel.tasks.shares import Shares
+
+STATES = tuple(SpanState)
+STATE, TOKEN = word(SpanRecord, "state"), word(SpanRecord, "token")
+POSITION = offset_of(SpanRecord, "position") // 4
+COUNT, REMAINING = word(SpanRecord, "count"), word(SpanRecord, "remaining")
+WORDS = size_of(SpanRecord) // 4
+PAGES = offset_of(Endpoint, "span_pages") // 4
+NO_HANDLE = -1
+
+
+@dataclass(slots=True)
+class Part:
+    """Bytes of a page of the file: from `source` (a physical address, 0 for zeros) to `offset` within the page."""
+
+    source: int
+    offset: int
+    size: int
+
+
+class Span:
+    """`length` bytes of the file from `position`.
+
+    `frames` are the pages of the file from page `first_page` on, once it is READY; `private` those of them that
+    are copies of the kernel's making.
+    """
+
+    __slots__ = (
+        *("words", "base", "handle", "error", "again", "first_page", "frames", "whole", "private", "pins"),
+        *("parts", "begun", "waiters", "users", "server_request", "list_frame", "ahead", "stuck", "kept", "idle"),
+        "family",
+    )
+
+    def __init__(
+        self,
+        number: int,
+        position: int,
+        length: int,
+        state: SpanState = SpanState.WAITING,
+        *,
+        family: int = 0,
+        first_page: int = 0,
+        server_request: int = 0,
+    ) -> None:
+        """Make a span whose record lies in memory of its own until `SpanRecords.insert`."""
+        self.words = memoryview(bytearray(size_of(SpanRecord))).cast("I")
+        self.base = 0  # of the record, in words
+        self.handle = NO_HANDLE
+        self.number, self.position, self.length, self.state = number, position, length, state
+        self.error: PolicyError | None = None  # why it has FAILED
+        self.again = False  # FAILED, but it is worth asking once more
+        self.first_page = first_page
+        self.frames: list[int] = []
+        self.whole: list[bool] = []  # by page: a block of the cache that holds nothing but this page
+        self.private: list[int] = []
+        self.pins: list[Pin] = []
+        self.parts: list[int | list[Part]] = []  # by page, until it is READY; an int is the frame
+        self.begun: Part | None = None  # beginning of the first page, from a reply that ended within it
+        self.waiters: list[int] = []  # selectors of threads
+        #: By (process number, address of the window): the pages that are mapped to be written, and which block each is.
+        self.users: dict[tuple[int, int], dict[int, tuple[int, int]]] = {}
+        self.server_request = server_request  # what the server holds for it
+        self.list_frame = 0  # its SectorList while the disk is at work
+        self.ahead = False  # read ahead, and nobody has asked for it yet
+        self.stuck = False  # ends within a page, and the server does not give the rest of it
+        self.kept = 0  # readers that wait for the rest of its last page
+        self.idle = 0  # scans in a row that found no page accessed
+        self.family = family  # of the process that has asked for it
+
+    def __getstate__(self) -> dict[str, object]:
+        """Return what a snapshot keeps: the record is guest memory, which it keeps anyhow (`SpanRecords.bind`)."""
+        return {name: getattr(self, name) for name in Span.__slots__ if name != "words"}
+
+    def __setstate__(self, kept: dict[str, object]) -> None:
+        for name, value in kept.items():
+            setattr(self, name, value)
+
+    def __repr__(self) -> str:
+        return f"<span {self.number}: {self.length} bytes from {self.position}, {self.state.name}>"
+
+    @property
+    def number(self) -> int:
+        """The token of its READ; no other span ever has it."""
+        return int(self.words[self.base + TOKEN])
+
+    @number.setter
+    def number(self, value: int) -> None:
+        self.words[self.base + TOKEN] = value
+
+    @property
+    def state(self) -> SpanState:
+        """Where it is in its life."""
+        return STATES[self.words[self.base + STATE]]
+
+    @state.setter
+    def state(self, value: SpanState) -> None:
+        self.words[self.base + STATE] = value
+
+    @property
+    def position(self) -> int:
+        """The first byte of the file in it."""
+        at = self.base + POSITION
+        return int(self.words[at] | self.words[at + 1] << 32)
+
+    @position.setter
+    def position(self, value: int) -> None:
+        at = self.base + POSITION
+        self.words[at], self.words[at + 1] = value & 0xFFFF_FFFF, value >> 32
+
+    @property
+    def length(self) -> int:
+        """Bytes: as many as are asked for, and once it is READY, as many as are there."""
+        return int(self.words[self.base + COUNT])
+
+    @length.setter
+    def length(self, value: int) -> None:
+        self.words[self.base + COUNT] = max(value, 0)
+
+    @property
+    def remaining(self) -> int:
+        """Entries of its SectorList that have not arrived; machine code counts them down."""
+        return int(self.words[self.base + REMAINING])
+
+    @property
+    def end(self) -> int:
+        """The byte after the last one."""
+        return self.position + self.length
+
+    @property
+    def address(self) -> int:
+        """The linear address of its record, which lies in guest memory."""
+        assert self.handle != NO_HANDLE
+        return KERNEL_BASE + self.base * 4
+
+    @property
+    def holds_low(self) -> bool:
+        """Whether it holds frames of low memory: copies, or a server's own pages."""
+        return bool(self.private) or (bool(self.pins) and self.pins[0][0] == "frame")
+
+    @property
+    def idling(self) -> bool:
+        """Whether it is READY and nobody waits for anything of it."""
+        return not self.waiters and not self.kept and self.state is SpanState.READY
+
+
+class SpanRecords:
+    """The arrays of records of all endpoints."""
+
+    def __init__(self, guest: Guest, shares: Shares) -> None:
+        self.guest = guest
+        self.shares = shares
+
+    def reserve(self, endpoint: EndpointState) -> None:
+        """Have an endpoint's array hold at least one record that is free; NO_MEMORY.
+
+        The array has room for all the spans that there may be (`SPANS`).
+        """
+        if endpoint.free_spans:
+            return
+        frame = self.shares.frame_for_files()
+        self.shares.memory.tables.clear(frame)
+        page = len(endpoint.span_pages)
+        assert page < SPAN_PAGES
+        endpoint.span_pages.append(frame)
+        self.guest.words[endpoint.block // 4 + PAGES + page] = KERNEL_BASE + frame
+        endpoint.free_spans = list(range(page * SPANS_OF_PAGE, (page + 1) * SPANS_OF_PAGE))
+
+    def insert(self, endpoint: EndpointState, span: Span) -> None:
+        """Give a span the first record that is free; `reserve` has seen to it that there is one."""
+        span.handle = heappop(endpoint.free_spans)
+        page, index = divmod(span.handle, SPANS_OF_PAGE)
+        base = endpoint.span_pages[page] // 4 + index * WORDS
+        self.guest.words[base : base + WORDS] = span.words[span.base : span.base + WORDS]
+        span.words, span.base = self.guest.words, base
+
+    def release(self, endpoint: EndpointState, span: Span) -> None:
+        """Take the record of a span, which keeps what it says, back; nothing if it has none."""
+        if span.handle == NO_HANDLE:
+            return
+        own = memoryview(bytearray(WORDS * 4)).cast("I")
+        own[:] = span.words[span.base : span.base + WORDS]
+        self.guest.words[span.base : span.base + WORDS] = memoryview(bytes(WORDS * 4)).cast("I")
+        heappush(endpoint.free_spans, span.handle)
+        span.words, span.base, span.handle = own, 0, NO_HANDLE
+
+    def trim(self, endpoint: EndpointState) -> None:
+        """Give the pages of an endpoint's array back if no span has a record in it."""
+        if len(endpoint.free_spans) < len(endpoint.span_pages) * SPANS_OF_PAGE:
+            return
+        for page, frame in enumerate(endpoint.span_pages):
+            self.guest.words[endpoint.block // 4 + PAGES + page] = 0
+            self.shares.memory.low.release(frame)
+        endpoint.span_pages, endpoint.free_spans = [], []
+
+    def bind(self, spans: Iterable[Span]) -> None:
+        """Have spans that a snapshot has brought back lead to their records again."""
+        for span in spans:
+            span.words = self.guest.words
