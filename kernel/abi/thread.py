@@ -92,7 +92,7 @@ class ThreadControlBlock(Layout):
         "server_index": "server threads: bit of this thread in Endpoint.idle",
         "slot": "slot handed over by SLOT_WAIT",
         "hosted": "server threads: linear address of the HostedBlock in the server",
-        "slot_error": "answer of FIRST_USE and SLOT_WAIT: ErrorCode; 0 = take the slot, or wait",
+        "slot_error": "why there is no slot: ErrorCode of FIRST_USE, SLOT_WAIT, ipc_request; 0 = take it, or wait",
         "wait_again": "answer of SYSTEM: WaitReason to block for before the call is made again; 0 = it is done",
         "call_target": "routine that a coroutine awaits; 0 = none",
         "call_eflags": "flags that the routine has left; while call_target is last_routine, the routine to end with",

@@ -103,7 +103,7 @@ class Requests:
         if slot == SLOT_ABANDONED:
             raise GivenUp(ErrorCode.KILLED if thread.killed else ErrorCode.INTERRUPTED)
         if slot == NO_SLOT:
-            raise error_of_code(ErrorCode(block["request_bytes"]))
+            raise error_of_code(ErrorCode(block["slot_error"]))
         reply = RequestReply(self.slots, endpoint, slot, result)
         if result.failed:
             await reply.finish()

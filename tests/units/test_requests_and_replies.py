@@ -165,7 +165,7 @@ def test_a_request_without_a_slot_or_one_given_up_has_the_kernels_error(ipc: Ipc
     block = ipc.threads.block(ipc.thread)
 
     def without(_call: RoutineCall) -> None:
-        block["slot"], block["request_bytes"] = NO_SLOT, ErrorCode.SERVER_DIED
+        block["slot"], block["slot_error"] = NO_SLOT, ErrorCode.SERVER_DIED
 
     def given_up(_call: RoutineCall) -> None:
         block["slot"] = SLOT_ABANDONED
