@@ -271,13 +271,13 @@ class Processes:
     def _find_heap(self, process: Process, pages: int) -> int:
         """First fit above the heap's start.  NO_RESOURCES if the process has as many pieces as it may have."""
         address = layout.USER_HEAP
-        pieces = sorted((w for w in process.windows.values() if w.kind == WindowKind.HEAP), key=lambda w: w.address)
+        pieces = {at: window.pages for at, window in process.windows.items() if window.kind is WindowKind.HEAP}
         if len(pieces) >= limits.ALLOCATIONS_OF_PROCESS:
             raise Shortage(ErrorCode.NO_RESOURCES, f"{len(pieces)} pieces of memory")
-        for window in pieces:
-            if window.address - address >= pages * PAGE_SIZE:
+        for begin in sorted(pieces):
+            if begin - address >= pages * PAGE_SIZE:
                 break
-            address = window.address + window.pages * PAGE_SIZE
+            address = begin + pieces[begin] * PAGE_SIZE
         if address + pages * PAGE_SIZE > layout.USER_FILES:
             raise Shortage(ErrorCode.NO_MEMORY)
         return address

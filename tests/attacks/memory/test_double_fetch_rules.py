@@ -110,6 +110,7 @@ def test_a_double_fetch_that_is_planted_in_policy_is_found(watched: Any, monkeyp
     assert ("Caller.string", "Caller.string") in unjustified(detector)
 
 
+@pytest.mark.thorough(only=True)  # it assembles another kernel; the one that is planted in policy is always found
 def test_a_double_fetch_that_is_planted_in_machine_code_is_found(
     watched: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
