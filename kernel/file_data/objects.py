@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.file import FILE_AREAS, FilePage, SpanState
+from callgate.kernel.abi.file import FILE_AREAS, FilePage
 from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.core.errors import error_of_code
@@ -62,14 +62,16 @@ class FileObject:
         """
         found: list[tuple[int, int]] = []
         for span in self.spans:
-            if span.state is not SpanState.READY:
+            there = span.there
+            if there is None:
                 continue
+            start, size = there
             position, length = found[-1] if found else (0, 0)
-            joins = position + length == span.position == self.page_start(self.page_of(span.position))
-            if found and joins and length + span.length <= AREA_LIMIT:
-                found[-1] = position, length + span.length
+            joins = position + length == start and start == self.page_start(self.page_of(start))
+            if found and joins and length + size <= AREA_LIMIT:
+                found[-1] = position, length + size
             elif len(found) < FILE_AREAS:
-                found.append((span.position, span.length))
+                found.append((start, size))
             else:
                 break
         return found

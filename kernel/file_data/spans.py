@@ -23,6 +23,7 @@ from callgate.kernel.core.records import EndpointState, Pin
 from callgate.kernel.tasks.shares import Shares
 
 STATES = tuple(SpanState)
+READY = int(SpanState.READY)  # a plain number: an enumeration's member costs a comparison of its own
 STATE, TOKEN = word(SpanRecord, "state"), word(SpanRecord, "token")
 POSITION = offset_of(SpanRecord, "position") // 4
 COUNT, REMAINING = word(SpanRecord, "count"), word(SpanRecord, "remaining")
@@ -103,7 +104,7 @@ class Span:
     @property
     def number(self) -> int:
         """The token of its READ; no other span ever has it."""
-        return int(self.words[self.base + TOKEN])
+        return self.words[self.base + TOKEN]
 
     @number.setter
     def number(self, value: int) -> None:
@@ -122,7 +123,7 @@ class Span:
     def position(self) -> int:
         """The first byte of the file in it."""
         at = self.base + POSITION
-        return int(self.words[at] | self.words[at + 1] << 32)
+        return self.words[at] | self.words[at + 1] << 32
 
     @position.setter
     def position(self, value: int) -> None:
@@ -132,7 +133,7 @@ class Span:
     @property
     def length(self) -> int:
         """Bytes: as many as are asked for, and once it is READY, as many as are there."""
-        return int(self.words[self.base + COUNT])
+        return self.words[self.base + COUNT]
 
     @length.setter
     def length(self, value: int) -> None:
@@ -141,12 +142,20 @@ class Span:
     @property
     def remaining(self) -> int:
         """Entries of its SectorList that have not arrived; machine code counts them down."""
-        return int(self.words[self.base + REMAINING])
+        return self.words[self.base + REMAINING]
 
     @property
     def end(self) -> int:
         """The byte after the last one."""
         return self.position + self.length
+
+    @property
+    def there(self) -> tuple[int, int] | None:
+        """Position and length if it is READY, None if not; one look at the record, for those who go through many."""
+        words, base = self.words, self.base
+        if words[base + STATE] != READY:
+            return None
+        return words[base + POSITION] | words[base + POSITION + 1] << 32, words[base + COUNT]
 
     @property
     def address(self) -> int:
