@@ -1,4 +1,4 @@
-"""What several areas' tests share: programs of the host, damage to FAT volumes, what a system still holds."""
+"""Shared by several areas' tests: programs of the host, damage to FAT volumes, leaks of a system."""
 
 import gc
 import os
@@ -58,7 +58,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """What has been collected stays to the end: the garbage collector need not look at it again and again."""
+    """Collected tests stay to the end: the garbage collector need not examine them again and again."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*RARELY)
@@ -67,7 +67,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture
 def some_of() -> Callable[[Iterable[T], int], list[T]]:
-    """Take one of so many: `some_of(range(120), 5)`; all of them if the tests are to be thorough."""
+    """Take one in `one_in` items: `some_of(range(120), 5)`; all of them if the tests are to be thorough."""
     return lambda cases, one_in: list(cases)[:: 1 if THOROUGH else one_in]
 
 
@@ -112,12 +112,12 @@ def invariants_hold(request: pytest.FixtureRequest, broken_invariants: list[str]
 
 @pytest.fixture
 def find_leaks() -> Callable[[System], list[str]]:
-    """Tell what of a system whose shell has ended is still held although nobody should hold it."""
+    """Report the leaks of a system whose shell has ended."""
     return all_leaks
 
 
 def all_leaks(system: System) -> list[str]:
-    """Return what the kernel holds, and addresses that a server could read, in words."""
+    """Return what the kernel holds, and addresses that a server could read, as text."""
     kernel = system.kernel
     return leaks(kernel) + [
         f"{endpoint.name}: frame {frame:#x} in a message page"

@@ -77,7 +77,7 @@ class Execution:
         except DriveError as error:
             self.port.fail(self.fetched, self.tag, error)
         except MediumError:
-            # Not a drive's error: there is no drive any more.
+            # Not a drive's error: there is no drive now.
             self.port.unplug()
         except DmaError:
             self._bus_error()

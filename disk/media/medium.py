@@ -26,7 +26,7 @@ class ImageError(Exception):
 class MediumError(Exception):
     """Sectors that cannot be read or written; the controller reports it as the drive would."""
 
-    removed = False  # whether there is no medium any more
+    removed = False  # whether the medium is gone
 
     def __init__(self, lba: int, reason: str) -> None:
         super().__init__(f"sector {lba}: {reason}")

@@ -109,7 +109,7 @@ LIMITS: tuple[Limit, ...] = (
     ),
     Limit(
         "pages of low memory that stay free",
-        "everybody",
+        "all together",
         f"{FRAMES_RESERVED_PROGRAMS} that programs and servers leave, {FRAMES_RESERVED_SHELL} that the shell and the "
         f"programs that it starts leave, {FRAMES_RESERVED_FILES} that copies of file data leave",
         "as above; cached file data is released first",

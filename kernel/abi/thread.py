@@ -218,8 +218,8 @@ class KernelWords(Layout):
         "current": "selector of the running thread",
         "next": "selector of the thread to switch to, answered by SCHEDULE and its kin",
         "cr3": "page tables that are loaded",
-        "preempt": "non-zero: the end of an interrupt shall ask who runs next",
-        "arm_timer": "non-zero: program the timer to interrupt after so many PIT ticks (1 to 65535)",
+        "preempt": "non-zero: the end of an interrupt asks for the next thread",
+        "arm_timer": "non-zero: program the timer to interrupt after this many PIT ticks (1 to 65535)",
         "fpu_live": "non-zero: CR0.TS is clear and `fpu_owner` runs; one word with `arm_timer`, for `switch`",
         "endpoints": "mask: endpoint block exists",
         "ahci_base": "linear address of the AHCI registers, 0 = none",
@@ -228,7 +228,7 @@ class KernelWords(Layout):
         "ticks": "timer interrupts taken",
         "sector_lists": "linear address of the first SectorList that waits for the disk, 0 = none",
         "console_break": "process for which the console has sent a break that it has not taken, 0 = none",
-        "fpu_owner": "selector of the thread whose x87, MMX and SSE registers the CPU holds, 0 = nobody's",
+        "fpu_owner": "selector of the thread whose x87, MMX and SSE registers the CPU holds, 0 = none",
     }
 
 

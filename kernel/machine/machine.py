@@ -264,7 +264,7 @@ class Machine:
     def address(self, place: int | str) -> int:
         """Return the linear address that a number or a name of `addresses` means; KeyError for others.
 
-        ValueError once the machine is closed: nothing has an address any more.
+        ValueError once the machine is closed: nothing has an address then.
         """
         self._check_open()
         if isinstance(place, int):

@@ -8,7 +8,7 @@ as its process does (`UserMemory`).
 A handler that names bad memory, raises, or does not return kills its server, never the kernel. One that loops reaches a
 limit: on the gate calls of a request, or on the accesses to memory of a step and their bytes. Both are counted, and so
 the same in every run (docs/performance.md says what the largest sound step needs). Only Python that computes without
-touching its process's memory cannot be counted cheaply: it may use so much CPU time of the host a step.  That limit is
+touching its process's memory cannot be counted cheaply: it has a limit of CPU time of the host a step, which is
 generous: a handler that finishes does not reach it.
 """
 
@@ -212,7 +212,7 @@ CALL = struct.Struct("<7I")  # gate and six registers, as they lie in the block
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise HandlerStuck in the block when it has used so much CPU time.
+    """Raise HandlerStuck in the block when it has used the CPU time allowed.
 
     By a signal on the main thread, and again every AGAIN_SECONDS while the handler swallows it; elsewhere, where Python
     delivers none, a trace function reads the clock on every line of the handler.

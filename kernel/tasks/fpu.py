@@ -67,7 +67,7 @@ class FloatingPointUnit:
         if self.live and owner != guest.kernel_words["current"]:
             found.append("the FPU can be used by a thread that does not own it")
         if not owner and any((*guest.machine.fpu.raw, *guest.machine.fpu.xmm)):
-            found.append("the FPU belongs to nobody and holds something")
+            found.append("the FPU belongs to no thread and holds values")
         return found + [f"stack {index} keeps registers of a dead thread" for index in self._unclean()]
 
     def _unclean(self) -> list[int]:

@@ -52,7 +52,7 @@ def descriptors_match_their_owners(facts: Facts) -> Iterator[str]:
             continue
         if index not in expected and index >= selectors.GDT_FIRST_MESSAGE and _is_page(descriptor):
             continue
-        value, owner = expected.get(index, (0, "nobody"))
+        value, owner = expected.get(index, (0, "no one"))
         if _settled(descriptor) != value:
             yield f"GDT entry {index:#x} of {owner} is {descriptor:#018x}, not {value:#018x}"
 

@@ -63,7 +63,7 @@ def user_pages_are_held_and_of_ring_3(facts: Facts) -> Iterator[str]:
                 yield f"{space.name}: {page.linear:#010x}, of kernel space, is mapped for ring 3"
             pool = facts.state.high if page.frame >= HIGH_MEMORY else facts.state.low
             if page.frame not in pool.holders:
-                yield f"{space.name}: {page.linear:#010x} maps frame {page.frame:#x}, which nobody holds"
+                yield f"{space.name}: {page.linear:#010x} maps frame {page.frame:#x}, which is not held"
             if page.frame in private:
                 yield f"{space.name}: {page.linear:#010x} maps frame {page.frame:#x}, {private[page.frame]}"
 
@@ -91,7 +91,7 @@ def writable_high_pages_are_changed_or_claimed(facts: Facts) -> Iterator[str]:
                 continue
             claimed = _claim(facts, process, page)
             if claimed is None or not (claimed or page.frame in changed):
-                yield f"{space.name}: {page.linear:#010x} maps frame {page.frame:#x} writable, and nobody allowed it"
+                yield f"{space.name}: {page.linear:#010x} maps frame {page.frame:#x} writable, which is not allowed"
 
 
 def _claim(facts: Facts, process: Process, page: Page) -> bool | None:
@@ -168,7 +168,7 @@ def _file_claims(facts: Facts) -> Iterator[int]:
 
 
 def _versions(facts: Facts) -> list[Version]:
-    """Return every directory version: those that are current, and those that somebody has locked."""
+    """Return every directory version: those that are current, and those that are locked."""
     versions = list(facts.kernel.directories.state.versions.values())
     for process in facts.state.tasks.processes.values():
         versions += [lock.of for lock in process.locks.values() if lock.of is not None]

@@ -209,7 +209,7 @@ def releases_are_on_their_way(facts: Facts) -> Iterator[str]:
         if ways > 1 or (facts.quiescent and ways != queue.busy):
             yield f"{endpoint.name}: deferred releases are in {ways} places, busy is {queue.busy}"
         if not endpoint.dead and queue.entries and started and not queue.busy:
-            yield f"{endpoint.name}: {len(queue.entries)} deferred releases that nobody sends"
+            yield f"{endpoint.name}: {len(queue.entries)} deferred releases that are not being sent"
 
 
 def what_servers_hold_equals_a_recount(facts: Facts) -> Iterator[str]:

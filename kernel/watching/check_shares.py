@@ -12,7 +12,7 @@ from callgate.kernel.watching.check_facts import Facts
 
 
 def evictable_blocks_equal_a_recount(facts: Facts) -> Iterator[str]:
-    """The cache's list of evictable blocks has those, and only those, that nobody holds and that have arrived."""
+    """The cache's list of evictable blocks has exactly those that are not held and that have arrived."""
     state = facts.kernel.cache.state
     evictable = {key for key, block in state.blocks.items() if not block.locks and (block.valid or block.failed)}
     for key in sorted(evictable ^ state.idle.keys()):

@@ -17,7 +17,7 @@ def leaks(kernel: Kernel) -> list[str]:
     if locked:
         found.append(f"cache blocks locked: {locked}")
     if kernel.cache.state.notices:
-        found.append("somebody still waits for a disk block")
+        found.append("a thread still waits for a disk block")
     if kernel.state.files.waiting:
         found.append("a span still waits for its data")
     if kernel.sector_lists.state.chain:
@@ -39,7 +39,7 @@ def _of_endpoint(kernel: Kernel, endpoint: EndpointState) -> list[str]:
     taken = ~(fields["unused"] | fields["free"]) & ALL_SLOTS
     found = [f"{endpoint.name}: slots {taken:#x}"] if taken else []
     if fields["slot_waiters"] or endpoint.waiters:
-        found.append(f"{endpoint.name}: somebody waits for a slot")
+        found.append(f"{endpoint.name}: a thread waits for a slot")
     if tokens := kernel.slots.tokens(endpoint):
         found.append(f"{endpoint.name}: posted {tokens}")
     if endpoint.releases.busy:

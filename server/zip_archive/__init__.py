@@ -1,6 +1,6 @@
 """The server of ZIP archives as volumes.
 
-Read: stored and deflated entries, ZIP64, names in UTF-8 and code page 437, padding behind the archive and bytes before
+Read: stored and deflated entries, ZIP64, names in UTF-8 and code page 437, padding after the archive and bytes before
 it.  Refused by name when opened: encrypted entries and other methods.  A symbolic link is a file that holds its target.
 """
 

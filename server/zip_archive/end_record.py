@@ -1,7 +1,6 @@
 """Finding the central directory of an archive from its end (APPNOTE.TXT 6.3.10, 4.3.14 to 4.3.16).
 
-An image is a whole number of sectors and an archive is not, so the end record may have zeros behind it, as many as
-somebody padded the image with.
+An image is a whole number of sectors and an archive is not, so any number of zeros may follow the end record.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The outside opinions that the assembler's tests ask: GNU as for encodings."""
+"""The oracle of the assembler's tests: GNU as for encodings."""
 
 import re
 from collections.abc import Callable, Sequence

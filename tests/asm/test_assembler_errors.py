@@ -188,7 +188,7 @@ def test_a_comment_with_the_name_of_an_instruction_stays_a_comment_in_the_syntax
     assert assemble_text(f".intel_syntax noprefix\nnop ; {comment}").sections[0].data == b"\x90"
 
 
-#: Here the message says it all.
+#: These messages need no hint.
 SELF_EVIDENT = ("division by zero", "stop here", "nothing is not defined", "does not hold")
 
 

@@ -1,4 +1,4 @@
-"""Whatever is thrown at the assembler: a program or errors with places, soon."""
+"""Any input to the assembler gives a program or errors with places, within a bounded time."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The check by disassembly: it finds what Keystone is known to get wrong, and whatever else it might."""
+"""The check by disassembly: it finds the encodings that Keystone is known to get wrong, and others that it might."""
 
 from collections.abc import Iterator
 

@@ -1,8 +1,8 @@
-"""The arena: a system with attackers and a victim, and what must be true when it is over.
+"""The arena: a system with attackers and a victim, and the conditions at its end.
 
 An attacker is a program in tests/attacks/programs that tries one thing, chosen by the first byte of its argument.
-It ends with HELD if the kernel refused, with GAINED if it got what was not its own, or is ended by a fault.  The
-victim makes requests and reads memory of its own all the while, and ends with HELD if nobody has disturbed it.
+It ends with HELD if the kernel refused, with GAINED if it has gained something that is not its own, or is ended by a
+fault. The victim makes requests and reads memory of its own all the while, and ends with HELD if it was not disturbed.
 """
 
 from collections.abc import Callable, Iterator
@@ -41,7 +41,7 @@ def executable(name: str, **defines: int) -> Executable:
 
 @dataclass
 class Arena:
-    """A system, without a shell unless it is given commands, and who fights in it."""
+    """A system, without a shell unless it is given commands, with its attackers and victims."""
 
     media: list[Medium]
     options: dict[str, Any]

@@ -1,4 +1,4 @@
-"""Every function of every gate with arguments of every kind: errors come back, and nothing is left behind.
+"""Every function of every gate with arguments of every kind: errors are returned, and nothing stays held.
 
 CALLGATE_RANDOM_CALLS is how many calls are made through each kind of gate (default 8,000); the checks of a change make
 100,000.

@@ -67,7 +67,7 @@ def test_a_medium_error_halts_the_port_until_it_is_restarted(board: Any, data: b
         rig.read(slot, 10 * slot, 3, [(HIGH + slot * 0x1000, 1536)])
     rig.issue(15)
     assert (rig.port(TFD), rig.port(PIS)) == (0x4051, DHRS | TFES)
-    assert rig.port(CI) == 0b1100, "the guilty command and those behind it"
+    assert rig.port(CI) == 0b1100, "the failed command and those after it"
     assert rig.port(CMD) >> 8 & 0x1F == 2, "CCS names the guilty one"
     assert bytes(board.memory(FIS + 0x40, 20))[4:7] == b"\x15\0\0", "the first bad sector"
     rig.port(CI, 1 << 5)

@@ -1,4 +1,4 @@
-"""Compressed images: what the tools pack comes back, damage is told, and nothing is left behind."""
+"""Compressed images: data packed by the tools are read back, damage is reported, and no file is left."""
 
 import bz2
 import errno

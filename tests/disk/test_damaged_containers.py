@@ -1,4 +1,4 @@
-"""Containers of disk images that are damaged, hostile, or of a kind that is not read: each says why, and no more."""
+"""Containers of disk images that are damaged, hostile, or of an unsupported kind: each is refused with the reason."""
 
 import random
 import struct

@@ -87,7 +87,7 @@ def test_exfat_names_that_differ_in_case_alone_are_refused(folder: Path, tmp_pat
 
 
 def test_the_up_case_table_agrees_with_python() -> None:
-    """Ours is compressed; what a reader makes of it is each character in upper case, where that is one character."""
+    """Ours is compressed; expanded it has each character in upper case, where that is one character."""
     table = parse_up_case(up_case_table())
     for character in map(chr, [*range(0xD800), *range(0xE000, 0x1_0000)]):
         upper = character.upper()

@@ -1,4 +1,4 @@
-"""What no server reads is called what it is: file systems made by their own tools, headers made from their documents.
+"""Formats that no server reads are named: file systems made by their own tools, headers made from their documents.
 
 The kinds of file systems are those of blkid, which is asked as well.
 """
@@ -198,7 +198,7 @@ def hfs_plus() -> bytes:
 
 
 def zfs() -> bytes:
-    """Make a label: name-value pairs, and uberblocks in the ring behind them."""
+    """Make a label: name-value pairs, and uberblocks in the ring after them."""
     places = [(at << 10, struct.pack("<QQQ", 0x00BAB10C, 5000, at)) for at in range(128, 140)]
     return at(2 * MIB, (16 << 10, b"\1\1\0\0"), *places)
 

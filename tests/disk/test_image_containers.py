@@ -1,4 +1,4 @@
-"""qcow2, VHD, VMDK and VDI as media: what QEMU writes is read alike, and no number in them is believed."""
+"""qcow2, VHD, VMDK and VDI as media: images that QEMU writes are read alike, and no number in them is trusted."""
 
 import random
 from pathlib import Path

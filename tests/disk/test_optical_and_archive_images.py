@@ -1,4 +1,4 @@
-"""ISO 9660 volumes under partition tables, and archives: what a disk image is taken for."""
+"""ISO 9660 volumes under partition tables, and archives: how a disk image is recognised."""
 
 import io
 import struct
@@ -54,7 +54,7 @@ def test_a_volume_without_a_table_covers_the_disk_and_is_named(volume: bytearray
         [(0xCD, 1, 600)],  # grub-mkrescue's
         [(0x00, 0, 600), (0xEF, 200, 64)],  # Debian's, whose first entry has no type
         [(0x83, 64, 536), (0xEF, 200, 64)],
-        [(0xEE, 1, 600)],  # a protective entry without a GPT behind it
+        [(0xEE, 1, 600)],  # a protective entry without a GPT after it
     ],
 )
 def test_a_hybrid_image_is_the_volume_and_not_its_partitions(

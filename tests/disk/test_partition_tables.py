@@ -1,4 +1,4 @@
-"""Partition tables: what sfdisk and sgdisk write is read as they mean it; damage is reported, never fatal."""
+"""Partition tables: tables of sfdisk and sgdisk are read as they mean them; damage is reported, never fatal."""
 
 import random
 import re
@@ -261,7 +261,7 @@ def test_an_unreadable_sector_zero_is_a_problem_not_a_crash() -> None:
     assert "problem" in render(found)
 
 
-async def nobody(partition: Partition) -> None:
+async def unclaimed(partition: Partition) -> None:
     """Claim nothing."""
 
 
@@ -270,7 +270,7 @@ def test_a_reader_that_returns_too_little_is_an_error() -> None:
         return b"short"
 
     with pytest.raises(ReadError, match="5 bytes instead of 512"):
-        run_sync(scan(read, 100, nobody))
+        run_sync(scan(read, 100, unclaimed))
 
 
 def test_a_disk_without_a_table_is_one_volume() -> None:
@@ -345,7 +345,7 @@ def test_no_damaged_byte_makes_inspection_fail(base: str, changes: list[tuple[in
         where = {"gpt": [0, 1, 2, 2047, 2015], "mbr": [0, 64, 264, 8, 265]}[base][lba % 5]
         data[where * 512 + offset] = value
     if fix:
-        # With right checksums, the fields themselves are what is judged.
+        # With right checksums, the fields themselves are judged.
         data[512 + 88 : 512 + 92] = struct.pack("<I", zlib.crc32(data[1024 : 1024 + 16384]))
         data[512 + 16 : 512 + 20] = bytes(4)
         data[512 + 16 : 512 + 20] = struct.pack("<I", zlib.crc32(data[512 : 512 + 92]))

@@ -79,7 +79,7 @@ def test_the_partitions_of_a_table_win_over_a_boot_sector_that_is_left_over(
     disk, new = formatted("mkfs.fat", "-F", 16, mib=16, label="OLD"), formatted("mkfs.fat", mib=2, label="NEW")
     disk[2048 * 512 : 2048 * 512 + len(new)] = new
     with_entry(disk, 0x01, 2048, 2 * MIB // 512)
-    with_entry(disk, 0x83, 16384, 4096, number=1)  # nothing that a server knows is in it
+    with_entry(disk, 0x83, 16384, 4096, number=1)  # no server recognises its content
     found = inspect_medium(MemoryMedium(disk), "x")
     assert (found.scheme, kinds(found)) == ("mbr", [(1, "fat12", "NEW"), (2, "", "")])
     assert found.problems == [LEFT_OVER]

@@ -26,7 +26,7 @@ KINDS: dict[str, type[Contract]] = {"layers": LayersContract, "acyclic_siblings"
 
 @pytest.fixture(scope="module")
 def graph() -> ImportGraph:
-    """What imports what in the whole project, imports for typing included."""
+    """The graph of imports in the whole project, imports for typing included."""
     return grimp.build_graph(*LINTER["root_packages"], cache_dir=None)
 
 
@@ -95,7 +95,7 @@ def test_lint_fails_in_a_copy_of_the_project_with_one_import_upwards(tmp_path: P
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     file = copy / "kernel" / "core" / "errors.py"
     file.write_text(file.read_text() + "\nimport callgate.kernel.tasks.scheduler\n")
-    # The copy is to be found, and not the project that is installed by a finder.
+    # The copy is to be found, and not the installed project.
     program = (
         "import sys; sys.meta_path[:] = [finder for finder in sys.meta_path if 'editable' not in repr(finder)]; "
         "from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"

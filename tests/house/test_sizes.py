@@ -1,4 +1,4 @@
-"""What keeps a file readable: how long files, functions and lists of arguments may be."""
+"""Limits that keep files readable: the sizes of files, functions, folders and lists of arguments."""
 
 import ast
 from collections import Counter

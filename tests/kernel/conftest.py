@@ -15,7 +15,7 @@ FUEL = 200_000_000
 
 @dataclass
 class Run:
-    """What a boot printed and how it ended."""
+    """The output of a boot and its end."""
 
     stop: Stop
     output: bytes
@@ -29,7 +29,7 @@ class Run:
         return self.system.exit_code
 
     def leaks(self) -> list[str]:
-        """Return what is still held although nobody should hold it."""
+        """Return the leaks."""
         return self.find_leaks(self.system)
 
 

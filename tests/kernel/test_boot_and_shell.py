@@ -55,7 +55,7 @@ def test_an_aligned_file_is_touched_only_by_the_console(boot, tmp_path: Path) ->
     run = boot("cat PATTERN.BIN", tmp_path / "demo.img")
     assert len(run.output) == 3 << 20
     counts = run.system.machine.ledger.counts()
-    # WRITE sends the bytes on behalf of the client, one load each, by OUTSB in ring 0; nobody else looks.
+    # WRITE sends the bytes on behalf of the client, one load each, by OUTSB in ring 0; no other code reads them.
     assert counts.cpu_file_bytes["kernel"] == 3 << 20
     assert counts.dma_bytes["read"] >= 3 << 20
 

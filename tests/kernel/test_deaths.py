@@ -1,4 +1,4 @@
-"""Killing at evenly spaced instructions of a workload: whoever dies, nothing is lost and nobody hangs.
+"""Killing at evenly spaced instructions of a workload: whichever process dies, nothing is lost and no thread hangs.
 
 CALLGATE_DEATH_POINTS says at how many; the checks of a change look at more than the plain run.
 """
@@ -19,7 +19,7 @@ FUEL = 20_000_000
 
 
 def attention(system: System) -> None:
-    """Interrupt a CPU that may be halted, so that it looks at what was changed from outside."""
+    """Interrupt a CPU that may be halted, so that it sees changes from outside."""
     system.machine.pic.raise_line(IRQ)
     system.machine.pic.lower_line(IRQ)
     system.machine.pic.raise_line(IRQ)

@@ -1,6 +1,6 @@
-"""What a request costs, in counts that do not wobble.
+"""The costs of a request, in exact counts.
 
-A count that has changed is a change of what a request costs: write the new one here if it is meant to be.
+A count that has changed is a change of the cost: write the new one here if it is intended.
 """
 
 import pytest
@@ -18,7 +18,7 @@ def test_a_null_request_keeps_its_budget_from_the_clients_far_call_to_its_return
     assert counts["tlb_invalidations"] == 1
     assert counts["host_calls"] == {"handoff": 2}
     assert counts["requests"] == 1
-    # Not one of them is for x87 and SSE while nobody uses them: `switch` asks by a comparison that it makes anyway.
+    # None of them is for x87 and SSE while these are not used: `switch` needs no further comparison.
     assert counts["fpu_switches"] == 0
     assert "#NM" not in counts["exceptions"]
     assert counts["blocking_waits"] == 1

@@ -1,4 +1,4 @@
-"""Rule 9 in the kernel's bytes: whatever changes a word in memory holds the bus, or nobody else writes that word."""
+"""Rule 9 in the kernel's bytes: an instruction that changes a word in memory is locked, or the word has one writer."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from capstone.x86_const import X86_INS_XCHG, X86_OP_MEM, X86_PREFIX_LOCK, X86_RE
 
 # Capstone says of these that they only read memory, or that they only write it.
 READ_AND_WRITE = {"bts", "btr", "btc", "cmpxchg", "xadd", "xchg"}
-# Words that are read, changed and written without a lock, by what the source calls them, and why that is right.
+# Words that are read, changed and written without a lock, by their names in the source, and why that is right.
 ONE_WRITER = {
     r"KernelWords\.ticks": "the timer interrupts one CPU",
     r"Endpoint\.handles": "the thread that answers the request owns its slot",
@@ -72,11 +72,11 @@ def test_each_read_modify_write_instruction_is_locked_unless_its_word_has_one_wr
     unexplained = [text for text in unlocked if not any(re.search(pattern, text) for pattern in ONE_WRITER)]
     assert unexplained == []
     stale = [pattern for pattern in ONE_WRITER if not any(re.search(pattern, text) for text in unlocked)]
-    assert stale == [], "nothing changes these any more"
+    assert stale == [], "nothing changes these now"
 
 
 def test_shared_words_of_an_endpoint_are_never_simply_stored(kernel: Program) -> None:
-    """A plain store to a mask or counter undoes what another CPU has done since it was read."""
+    """A plain store to a mask or counter undoes changes by another CPU since it was read."""
     fields = [getattr(Endpoint, name) for name in ENDPOINT_SHARED]
     shared = {offset for field in fields for offset in range(field.offset, field.offset + field.size)}
     seen: set[str] = set()

@@ -1,4 +1,4 @@
-"""Names in fault reports: those of the program's own ELF file, whoever linked it; none for a damaged file."""
+"""Names in fault reports: those of the program's own ELF file, by any linker; none for a damaged file."""
 
 import random
 from pathlib import Path

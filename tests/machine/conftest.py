@@ -37,7 +37,7 @@ def encode(source: str, address: int = 0x1000) -> bytes:
 
 @dataclass
 class Report:
-    """What a handler found: vector, error code if there is one, and the frame the CPU pushed."""
+    """The data of a handler: vector, error code if there is one, and the frame that the CPU pushed."""
 
     vector: int
     error: int | None

@@ -1,4 +1,4 @@
-"""A machine that is closed says so, whatever is asked of it, and never takes the process along."""
+"""Every use of a closed machine is an error, and never ends the process."""
 
 import pytest
 from callgate.kernel.machine import Machine

@@ -71,7 +71,7 @@ def test_the_event_stream_calls_only_listeners_of_a_kind():
 
 
 def test_no_event_is_made_while_there_is_no_listener():
-    stream = EventStream(lambda: pytest.fail("the clock is read for nobody"))
+    stream = EventStream(lambda: pytest.fail("the clock is read without a listener"))
     assert not stream.wants("anything")
     stream.emit("anything", value=1)
 

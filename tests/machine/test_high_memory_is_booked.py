@@ -68,7 +68,7 @@ def test_bytes_that_ring_0_touches_are_booked_to_the_kernel(kind, make_board):
 @pytest.mark.parametrize("kind", COUNTERS)
 @pytest.mark.parametrize("to", [0x405100, 0x405102, 0x405FFE])
 def test_bytes_of_input_instructions_are_counted_once(to, kind, make_board):
-    """The engine stores zeros before it asks the port, here nobody's; IN stores nothing, so nothing is taken back."""
+    """The engine stores zeros before it asks the port, here an unclaimed one; IN stores nothing."""
     machine, board = machine_at_page(kind, make_board)
     board.map(PAGE + 0x1000, HIGH + 0x4000, "rw")
     board.boot(f"mov edi, {to:#x}; mov edx, 0x1000; in al, dx; mov ecx, 3; rep insd; stosb; in al, dx; hlt")
@@ -96,7 +96,7 @@ def test_policy_that_touches_high_memory_without_an_account_is_refused(name, bar
     machine.host_calls.register(0x90, lambda _value: UNBOOKED[name](machine.ram), "policy")
     with pytest.raises(UnbookedAccess, match="are disk blocks: say on whose account"):
         machine.run()
-    UNBOOKED[name](machine.ram)  # whoever looks on from outside may
+    UNBOOKED[name](machine.ram)  # code outside host calls may
 
 
 def test_policy_may_touch_low_memory_without_an_account(bare):

@@ -60,7 +60,7 @@ class Mutant:
         return f"{self.check} ({self.file})"
 
     def apply(self, tree: Path) -> str:
-        """Change the file in `tree`; return what it held before.  ValueError if `old` is not there exactly once."""
+        """Change the file in `tree`; return its old content. ValueError if `old` does not occur exactly once."""
         path = tree / self.file
         text = path.read_text(encoding="utf-8")
         if text.count(self.old) != 1:
@@ -71,7 +71,7 @@ class Mutant:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a mutant: killed, survived or error."""
+    """The result of a mutant: killed, survived or error."""
 
     mutant: Mutant
     verdict: str
@@ -133,7 +133,7 @@ def judge(mutant: Mutant, tree: Path) -> Outcome:
             status, counts, tail = run_tests(tree, mutant.killed_by)
     finally:
         (tree / mutant.file).write_text(before, encoding="utf-8")
-    ended_by_signal = status < 0  # what the mutant lets through has ended the process of the tests
+    ended_by_signal = status < 0  # the mutant has ended the process of the tests
     if (status == 1 and counts.get("failed")) or ended_by_signal:
         return Outcome(mutant, "killed", "")
     if status == 0 and counts.get("passed"):
@@ -183,7 +183,7 @@ def table(mutants: Sequence[Mutant]) -> str:
 
 
 def test_name(test: str) -> str:
-    """Return a test's file and its parameters, or its function where it has none: what a reader looks for."""
+    """Return a test's file and its parameters, or its function where it has none: the name that a reader looks for."""
     path, _, function = test.partition("::")
     name, _, parameters = function.partition("[")
     return f"{Path(path).stem}[{parameters}" if parameters else f"{Path(path).stem}::{name}"

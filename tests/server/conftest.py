@@ -34,7 +34,7 @@ def _run(*command: str, **environment: str) -> str:
 
 @dataclass
 class FatImage:
-    """A FAT image under construction, and what has been put in it."""
+    """A FAT image under construction, and its files."""
 
     path: Path
     files: dict[str, bytes] = field(default_factory=dict)
@@ -115,7 +115,7 @@ def fat_image(tmp_path: Path) -> Callable[..., FatImage]:
 
 
 class VolumeClient:
-    """What a client of a file-system server does, request by request."""
+    """A client of a file-system server, request by request."""
 
     kind: ClassVar[type[HostedServer]]
 

@@ -1,4 +1,4 @@
-"""Whatever a volume's names are made of: what is listed can be opened, and two files do not become one."""
+"""Names of any bytes on a volume: every listed file can be opened, and no two names become the same."""
 
 import os
 from collections.abc import Callable

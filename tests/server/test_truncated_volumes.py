@@ -1,4 +1,4 @@
-"""FAT volumes whose partition is shorter than they say: what is there is served, the rest are I/O errors."""
+"""FAT volumes whose partition is shorter than they say: existing sectors are served, the rest are I/O errors."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""docs/writing-a-server.md is followed to the letter, and its server held to more than it promises."""
+"""docs/writing-a-server.md is followed to the letter, and its server is tested beyond its promises."""
 
 import io
 import random

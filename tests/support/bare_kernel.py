@@ -1,4 +1,4 @@
-"""The kernel's routines on a bare CPU: linked where they run, with what another CPU or a device does in between."""
+"""The kernel's routines on a bare CPU: linked where they run, with actions of another CPU or a device in between."""
 
 from functools import cache
 

@@ -1,4 +1,4 @@
-"""What was copied to a folder."""
+"""Comparing a folder after a copy."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ MODIFIED = 1_600_000_000
 
 
 def content(root: Path) -> dict[str, bytes | None]:
-    """Return what lies below a directory: a file's bytes, None for a directory."""
+    """Return the tree below a directory: a file's bytes, None for a directory."""
     return {
         str(path.relative_to(root)): None if path.is_dir() else path.read_bytes() for path in sorted(root.rglob("*"))
     }

@@ -1,4 +1,4 @@
-"""Ctrl-C, pressed while a test runs something that may not end by itself."""
+"""Ctrl-C, pressed while a test runs code that may not end by itself."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def ctrl_c_after(seconds: float) -> Iterator[list[float]]:
-    """Press Ctrl-C in a while; yield a list that gets the time at which it happened."""
+    """Press Ctrl-C in a while; yield a list to which the time of that is appended."""
     pressed: list[float] = []
 
     def press() -> None:

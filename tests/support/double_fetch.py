@@ -1,8 +1,8 @@
-"""A detector of double fetches: the kernel must not read twice, for one request, what ring 3 can change in between.
+"""A detector of double fetches: the kernel must not read twice, for one request, data that ring 3 can change.
 
 It logs every read that the kernel makes, by machine code (a memory hook on all of RAM) and by Python (`Ram.view`
 and the overlays of kernel words), of a page that some process has mapped to be written at that moment.  Two reads of
-the same byte within one stay of a thread in the kernel are a double fetch: the second may find what the first did
+the same byte within one stay of a thread in the kernel are a double fetch: the second may find data that the first did
 not check.  Reads by hosted handlers are ring 3's own, and are left out.
 """
 
@@ -34,14 +34,14 @@ GATES = ("system_gate", "ipc_gate", "server_gate")
 MACHINE = "callgate.kernel.machine"
 MEMORY = {"callgate.kernel.machine.memory.ram", "callgate.kernel.machine.cpu.paging"}
 SERVERS = "callgate.server"  # hosted handlers: their reads are ring 3's own
-CARRIERS = {"UserMemory", "Ram", "ControlBlock"}  # who reads for somebody else
+CARRIERS = {"UserMemory", "Ram", "ControlBlock"}  # functions that read for their callers
 # Python that takes a view in order to write.
 WRITERS = {("Ram", "write"), ("UserMemory", "write"), ("Processes", "_load_segment"), ("PageTables", "clear")}
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """One read of memory that ring 3 could write to: by what, of what, and the thread that was in the kernel."""
+    """One read of memory that ring 3 could write to: the reader, the bytes, and the thread that was in the kernel."""
 
     place: str
     physical: int
@@ -51,13 +51,13 @@ class Read:
 
 @dataclass(slots=True)
 class Stay:
-    """What has been read since a thread entered the kernel, by byte."""
+    """The reads since a thread entered the kernel, by byte."""
 
     first: dict[int, Read] = field(default_factory=dict)
 
 
 class Detector:
-    """Watches a system from now on; `reads` is what the kernel has read, `findings` what it has read twice."""
+    """Watches a system from now on; `reads` are the reads of the kernel, `findings` those of the same byte twice."""
 
     def __init__(self, system: System) -> None:
         self.system = system
@@ -72,7 +72,7 @@ class Detector:
         self._watch_python()
         self._watch_entries()
 
-    # Who can write to a page.
+    # Whether a page can be written to.
 
     def writable(self, frame: int) -> bool:
         """Whether some process has the frame at this physical address mapped to be written."""

@@ -1,4 +1,4 @@
-"""Programs of the host: other people's opinions.  A test that wants one which is not installed skips, and says why.
+"""Programs of the host, as oracles. A test that needs one which is not installed skips, and says why.
 
 No other file of the tests starts such a program, so none can forget to (tests/tools/test_host_programs.py).  With
 CALLGATE_NO_HOST_PROGRAMS in the environment none is found, as on a machine that has none.
@@ -34,7 +34,7 @@ def find(*names: str) -> str:
 def attempt(
     name: str, *arguments: object, data: bytes = b"", folder: Path | None = None, **environment: str
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a program in a folder with `data` as its input, whatever becomes of it; skip where it is not installed."""
+    """Run a program in a folder with `data` as its input; return its result, a failure too; skip without it."""
     command = [find(name), *map(str, arguments)]
     return subprocess.run(
         command, input=data, capture_output=True, cwd=folder, env=ENVIRONMENT | environment, check=False, timeout=100

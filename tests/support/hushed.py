@@ -1,4 +1,4 @@
-"""Servers that fall silent, put in place of the installed ones."""
+"""Servers that stop answering, in place of the installed ones."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Breaks of the kernel's invariants, one each: what `Kernel.check` must find, and how it says so."""
+"""Breaks of the kernel's invariants, one each: the findings of `Kernel.check`, and their texts."""
 
 from collections.abc import Callable
 
@@ -37,7 +37,7 @@ def used(kernel: Kernel) -> EndpointState:
 
 
 def map_page(kernel: Kernel, frame: int, flags: int = USER_READ) -> None:
-    """Map a frame into the shell where nothing is, without asking anybody."""
+    """Map a frame into the shell at a free address, bypassing all managers."""
     process = shell(kernel)
     address = max(process.pages) & -PAGE_SIZE
     entry = kernel.memory.tables.entry_address(process.pointers, address)
@@ -139,7 +139,7 @@ def give_a_client_the_server_gate(kernel: Kernel) -> None:
     kernel.gdt.put_server_gate(shell(kernel).tables[4])
 
 
-def lock_a_block_that_nobody_uses(kernel: Kernel) -> None:
+def lock_a_block_without_a_user(kernel: Kernel) -> None:
     (disk, number), _ = next(iter(kernel.cache.state.blocks.items()))
     kernel.cache.lock(disk, [number])
 
@@ -226,7 +226,7 @@ def count_an_arrival_twice(kernel: Kernel) -> None:
     kernel.state.files.waiting[77] = (1, span)
 
 
-def give_back_and_tell_nobody(kernel: Kernel) -> None:
+def give_back_without_telling(kernel: Kernel) -> None:
     rom(kernel).releases.entries.append((Operation.CLOSE, 1))
     rom(kernel).held += 1
 
@@ -247,7 +247,7 @@ def miscount_spans(kernel: Kernel) -> None:
     kernel.state.files.blocks += 1
 
 
-def book_a_list_to_nobody(kernel: Kernel) -> None:
+def book_a_list_to_no_family(kernel: Kernel) -> None:
     kernel.state.tasks.lists[77] = 1
 
 
@@ -297,23 +297,23 @@ BREAKS: dict[Break, tuple[str, str]] = {
     lose_a_frame: ("frames_are_free_or_held", "1 frames of the pool"),
     hold_once_too_often: ("holders_are_those_on_record", "is held 2 times, on record 1 times"),
     hold_nothing: ("holders_are_those_on_record", "is held 1 times, on record 0 times"),
-    map_what_is_free: ("user_pages_are_held_and_of_ring_3", "which nobody holds"),
+    map_what_is_free: ("user_pages_are_held_and_of_ring_3", "which is not held"),
     map_a_page_table: ("user_pages_are_held_and_of_ring_3", "a page table"),
     map_a_kernel_stack: ("user_pages_are_held_and_of_ring_3", "a kernel stack"),
     map_an_endpoint_block: ("user_pages_are_held_and_of_ring_3", "an endpoint block"),
     map_a_path_page: ("user_pages_are_held_and_of_ring_3", "a page for paths"),
-    map_a_high_frame: ("user_pages_are_held_and_of_ring_3", "which nobody holds"),
+    map_a_high_frame: ("user_pages_are_held_and_of_ring_3", "which is not held"),
     open_the_kernel: ("user_pages_are_held_and_of_ring_3", "of kernel space, is mapped for ring 3"),
     share_a_writable_page: ("low_frames_have_one_writer", "is writable in process"),
-    share_a_block_of_the_cache: ("writable_high_pages_are_changed_or_claimed", "and nobody allowed it"),
+    share_a_block_of_the_cache: ("writable_high_pages_are_changed_or_claimed", "which is not allowed"),
     map_writable_code: ("no_page_is_writable_and_executable", "is writable and executable"),
     map_code_writable_elsewhere: ("no_page_is_writable_and_executable", "and executable in process"),
     put_a_descriptor_for_ring_3: ("only_four_entries_are_for_ring_3", "GDT entry 0x9 has DPL 3"),
     move_a_thread_descriptor: ("descriptors_match_their_owners", "of thread"),
-    leave_a_descriptor: ("descriptors_match_their_owners", "GDT entry 0x7ff of nobody"),
+    leave_a_descriptor: ("descriptors_match_their_owners", "GDT entry 0x7ff of no one"),
     rename_a_control_block: ("selectors_lead_to_control_blocks", "not to its control block"),
     give_a_client_the_server_gate: ("local_tables_hold_the_server_gate_only", "(shell): LDT entry 1"),
-    lock_a_block_that_nobody_uses: ("block_locks_equal_a_recount", "has 1 locks, on record 0"),
+    lock_a_block_without_a_user: ("block_locks_equal_a_recount", "has 1 locks, on record 0"),
     pin_a_block_without_a_lock: ("block_locks_equal_a_recount", "has 0 locks, on record 1"),
     pin_a_block_that_is_not_there: ("block_locks_equal_a_recount", "is pinned, and not in the cache"),
     miscount_locked: ("cache_totals_equal_a_recount", "cache.locked is"),
@@ -330,12 +330,12 @@ BREAKS: dict[Break, tuple[str, str]] = {
     put_a_span_twice_over_the_same_bytes: ("spans_of_a_file_do_not_overlap", "reaches into"),
     wait_by_another_number: ("what_spans_wait_for_equals_a_recount", "span 77 waits, and has the token 78"),
     count_an_arrival_twice: ("what_spans_wait_for_equals_a_recount", "span 77: 0 entries are to arrive, counted 1"),
-    give_back_and_tell_nobody: ("releases_are_on_their_way", "rom: 1 deferred releases that nobody sends"),
+    give_back_without_telling: ("releases_are_on_their_way", "rom: 1 deferred releases that are not being sent"),
     hold_one_thing_more: ("what_servers_hold_equals_a_recount", "rom: holds"),
     keep_a_block_on_no_list: ("evictable_blocks_equal_a_recount", "is evictable or on the list"),
     miscount_requests_of_a_disk: ("requests_of_disks_equal_a_recount", "requests by disk are"),
     miscount_spans: ("spans_equal_a_recount", "there are 1 spans, counted 0"),
-    book_a_list_to_nobody: ("spans_equal_a_recount", "lists by family are {77: 1}, counted {}"),
+    book_a_list_to_no_family: ("spans_equal_a_recount", "lists by family are {77: 1}, counted {}"),
     miscount_what_windows_hold: ("what_windows_hold_equals_a_recount", "windows hold 1 frames, counted 0"),
     give_the_fpu_to_no_thread: ("fpu_registers_are_their_owners_or_locked", "which is not a thread"),
     forget_to_kill: ("a_dying_process_has_killed_threads_only", "has not been killed"),
@@ -348,7 +348,7 @@ BREAKS: dict[Break, tuple[str, str]] = {
 }
 
 
-#: What else one of these deeds contradicts, by its nature.
+#: Other invariants that a break contradicts by its nature.
 ALSO: dict[Break, set[str]] = {
     map_writable_code: {"low_frames_have_one_writer"},  # it is writable in its process twice
     wait_for_no_reply: {"spans_equal_a_recount"},  # nor is it booked to a family

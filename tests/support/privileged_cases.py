@@ -1,4 +1,4 @@
-"""The rows of the table "Privileged instructions" of docs/emulator-notes.md: what is executed in each ring for each."""
+"""The rows of the table "Privileged instructions" of docs/emulator-notes.md: the code executed in each ring."""
 
 from rings import (
     ABSENT,
@@ -40,7 +40,7 @@ TO_3 = f"push {CODE_OF[3]}; push {AFTER};"
 
 
 def code(*values: int) -> str:
-    """Return instruction bytes for what Keystone cannot spell."""
+    """Return instruction bytes that Keystone cannot encode."""
     return ".byte " + ", ".join(hex(value) for value in values)
 
 

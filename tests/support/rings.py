@@ -1,7 +1,7 @@
-"""One instruction at each privilege level, on a machine with segments of all four rings, and what becomes of it.
+"""One instruction at each privilege level, on a machine with segments of all four rings, and its result.
 
 Every ring executes the same bytes, at CODE, in pages that ring 3 may use.  The code under test ends with INT 80h, whose
-gate is for everybody; the first exception, whichever it is, ends the run.  What happened is said in the words of
+gate is open to all rings; the first exception, whichever it is, ends the run. The result is in the words of
 docs/emulator-notes.md: "goes", "halts", "CPL n" if it ended in another ring, or the exception with its error code.
 """
 
@@ -120,7 +120,7 @@ class Rings:
         self._stubs()
 
     def run(self, ring: int, case: Case) -> str:
-        """Run the code of a case and the INT 80h after it in `ring`; say how it ended, or what it shows there."""
+        """Run the code of a case and the INT 80h after it in `ring`; return how it ended, or what it shows there."""
         self.boot(ring, case)
         stop = self.machine.run(fuel=2000)
         if self.end is None:
@@ -202,7 +202,7 @@ class Rings:
         ram.write(INNER, b"\xcd\x80")
 
     def task(self, eflags: int) -> None:
-        """Span the TSS that nobody uses: ring 0, at AFTER."""
+        """Fill the unused TSS: ring 0, at AFTER."""
         words = [0] * 26
         words[1], words[2] = KERNEL + STACKS - 0x400, 0x10
         words[7], words[8], words[9], words[14] = PDPT, AFTER, eflags, KERNEL + STACKS - 0x800

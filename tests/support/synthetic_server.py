@@ -22,7 +22,7 @@ WORD = 0xFFFF_FFFF
 
 
 def disk(sectors: int) -> bytes:
-    """Return a disk on which every sector says where it is."""
+    """Return a disk on which every sector holds its own number."""
     first = MAGIC.ljust(SECTOR, b"\0")
     return first + b"".join(map(content, range(1, sectors)))
 
@@ -45,7 +45,7 @@ class Layout:
     reads: list[tuple[int, int]] = field(default_factory=list)
 
     def content(self, image: bytes) -> bytes:
-        """Return what a reader must get."""
+        """Return the bytes that a reader must have."""
         data = b"".join(
             bytes(count * SECTOR) if first is None else image[first * SECTOR : (first + count) * SECTOR]
             for first, count in self.runs

@@ -1,4 +1,4 @@
-"""Counting work: how many lines of Python a call executes, the same on every host."""
+"""Counting work: the lines of Python that a call executes, the same on every host."""
 
 import sys
 from collections.abc import Callable

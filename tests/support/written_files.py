@@ -1,4 +1,4 @@
-"""What the tests of writing in memory share: a disk of synthetic files, and programs that write to them."""
+"""Shared by the tests of writing in memory: a disk of synthetic files, and programs that write to them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -35,7 +35,7 @@ def write(session: Sessions, mode: str, name: str, *others: tuple[str, str], **o
 
 
 def cached(made: Any) -> dict[int, bytes]:
-    """Return what the cache has of the disk, by block."""
+    """Return the content of the disk's cached blocks, by block."""
     ram = made.kernel.machine.ram
     return {key[1]: bytes(ram.view(block.frame, BLOCK)) for key, block in made.kernel.cache.state.blocks.items()}
 

@@ -1,4 +1,4 @@
-"""The command line, run in this process: what a subprocess would show, at a fraction of the time."""
+"""The command line, run in this process: the output of a subprocess in a fraction of the time."""
 
 import contextlib
 import io
@@ -18,7 +18,7 @@ TIMEOUT = 100
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command wrote and how it ended; `terminal` is both streams in the order of writing."""
+    """The output of a command and its exit code; `terminal` is both streams in the order of writing."""
 
     stdout: bytes
     stderr: bytes

@@ -1,4 +1,4 @@
-"""`callgate bench --json`: what stands in it, and that it has been measured."""
+"""`callgate bench --json`: its content, and that it has been measured."""
 
 import json
 from collections.abc import Callable
@@ -18,7 +18,7 @@ TIMED = {"median", "min", "max", "rounds"}
 
 
 def is_timing(wall: dict[str, float], rounds: int) -> bool:
-    """Whether `rounds` samples stand behind it: of a clock in nanoseconds, so that no two are the same."""
+    """Whether it is made of `rounds` samples: of a clock in nanoseconds, so that no two are the same."""
     return set(wall) == TIMED and wall["rounds"] == rounds and 0 < wall["min"] < wall["median"] < wall["max"]
 
 

@@ -1,4 +1,4 @@
-"""`callgate fuzz images`: finds what is broken, says how to see it again, and finds nothing in our servers."""
+"""`callgate fuzz images`: finds planted faults, prints how to repeat them, and finds none in our servers."""
 
 import re
 import subprocess

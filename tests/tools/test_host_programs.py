@@ -1,4 +1,4 @@
-"""The tests pass on a machine that has none of the programs whose opinion they ask: those tests skip, with a reason."""
+"""The tests pass on a machine that has none of the host programs that they use: those tests skip, with a reason."""
 
 import os
 import re

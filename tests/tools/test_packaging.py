@@ -1,4 +1,4 @@
-"""The list of packages and the folders agree: what is missing from it works in a checkout and nowhere else."""
+"""The list of packages and the folders agree: a package missing from it works only in a checkout."""
 
 import tomllib
 from pathlib import Path

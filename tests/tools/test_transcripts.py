@@ -1,4 +1,4 @@
-"""Golden transcripts: what commands print, held byte for byte in `transcripts/*.txt` and in README.md.
+"""Golden transcripts: the output of commands, byte for byte in `transcripts/*.txt` and in README.md.
 
 A transcript is a text with commands, lines that begin with `$ `.  Below each stand its standard output, then
 `stderr:` and its standard error if there is any, then its exit status.  What comes before the first command is
@@ -67,7 +67,7 @@ def commands(text: str) -> list[str]:
 
 
 def show(command: str, outcome: Any) -> str:
-    """Return a command and all that came of it."""
+    """Return a command and its output."""
     text = f"{PROMPT}{command}\n{lines(outcome.stdout)}"
     if outcome.stderr:
         text += f"stderr:\n{lines(outcome.stderr)}"

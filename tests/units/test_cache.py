@@ -1,4 +1,4 @@
-"""The block cache and its changed blocks alone: what is kept, what is evicted, who waits, what is left for whom."""
+"""The block cache and its changed blocks alone: kept and evicted blocks, waits, and reserves."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -20,7 +20,7 @@ DISK, OTHER = 0x100, 0x101
 
 
 class Shelf:
-    """A cache of so many blocks; the disk's requests and the threads that are woken are lists."""
+    """A cache of `blocks` blocks; the disk's requests and the threads that are woken are lists."""
 
     def __init__(self, blocks: int = 8) -> None:
         self.state = CacheState()
@@ -150,7 +150,7 @@ def test_a_block_that_failed_by_itself_fails_for_all_its_holders_and_is_read_ane
     locked = shelf.cache.lock(DISK, [2])
     drive(shelf.cache.read(DISK, [2]))
     shelf.end(DiskStatus.FAILED)
-    assert shelf.cache.lock(DISK, [2]).missing == []  # nobody is to wait for it
+    assert shelf.cache.lock(DISK, [2]).missing == []  # no thread is to wait for it
     shelf.cache.unlock(locked.keys * 2)
     assert shelf.cache.lock(DISK, [2]).to_read == [2]
 

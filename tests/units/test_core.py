@@ -202,7 +202,7 @@ def test_closing_coroutines_ends_the_innermost_first_even_one_that_awaits_in_a_f
             await routine("block")
         finally:
             await routine("ipc_finish")
-            ended.append("not reached: nothing answers a routine any more")
+            ended.append("not reached: nothing answers a routine now")
 
     async def plain() -> None:
         try:

@@ -1,4 +1,4 @@
-"""Deferred releases alone: what servers need not hold any more, said one at a time, and never waited for."""
+"""Deferred releases alone: sent to servers one at a time, and never waited for."""
 
 import pytest
 from callgate.kernel.abi.calls import Operation, WaitReason

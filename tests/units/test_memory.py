@@ -238,7 +238,7 @@ def test_a_string_ends_at_its_zero_and_is_refused_without_one() -> None:
     space.tables.map(space.pointers, USER_HEAP, 0x30_0000, USER_DATA, [])
     memory = user_memory(space)
     memory.write(USER_HEAP, b"x" * (PAGE - 1) + b"\0")
-    assert memory.read_string(USER_HEAP + PAGE - 3, PAGE) == b"xx"  # and does not touch the page behind it
+    assert memory.read_string(USER_HEAP + PAGE - 3, PAGE) == b"xx"  # and does not touch the page after it
     with pytest.raises(PolicyError) as refused:
         memory.read_string(USER_HEAP, 100)
     assert refused.value.code is ErrorCode.BAD_ARGUMENT

@@ -174,7 +174,7 @@ def test_a_request_without_a_slot_or_one_given_up_has_the_kernels_error(ipc: Ipc
         with refusal(code):
             drive(ipc.requests.make(ipc.endpoint, Operation.OPEN), ipc_request=routine)
     ipc.threads.kill(ipc.thread)
-    with refusal(ErrorCode.KILLED):  # and asks nobody
+    with refusal(ErrorCode.KILLED):  # without a request
         drive(ipc.requests.make(ipc.endpoint, Operation.OPEN))
 
 

@@ -336,7 +336,7 @@ def test_floating_point_registers_are_read_from_the_cpu_for_their_owner_and_else
 
 def test_contradictions_in_the_handover_of_registers_are_described(tasks: Tasks) -> None:
     fpu = tasks.fpu
-    tasks.machine.cpu.cr0 = 8  # TS: nobody may use them without a trap
+    tasks.machine.cpu.cr0 = 8  # TS: every use of them traps
     assert fpu.check() == []
     tasks.machine.cpu.cr0 = 0
     assert fpu.check() == ["CR0.TS and fpu_live do not agree"]

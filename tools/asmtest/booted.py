@@ -117,7 +117,7 @@ class BootedSystem:
         waiting = [thread.name for thread in self.system.kernel.state.tasks.threads.values() if waits_for_input(thread)]
         if waiting:
             return f"{waiting[0]} waits for input; what it is to read can be given with booted.type and booted.run"
-        return "nothing runs any more, and no program waits for input"
+        return "no thread can run, and no program waits for input"
 
     def _shell(self) -> Process | None:
         return self.system.kernel.state.tasks.processes.get(self.system.kernel.state.tasks.shell)

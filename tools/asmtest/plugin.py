@@ -123,7 +123,7 @@ class AsmFile(pytest.File):
         try:
             text = decode(self.path.read_bytes())
             cases = self.cases = parse(text, shown)
-            if not cases:  # somebody else's file
+            if not cases:  # not a file of cases
                 return
             off = self._prepare(text)
             tests = [(name, variant, marks(variant)) for case in cases for name, variant in variants(case)]
@@ -282,7 +282,7 @@ def booted_images() -> list[Path]:
 
 @pytest.fixture(scope="session")
 def booted_system(booted_images: list[Path]) -> Iterator[BootedSystem]:
-    """The system behind `booted`, booted once."""
+    """The system of `booted`, booted once."""
     from callgate.tools.asmtest.booted import BootedSystem
 
     system = BootedSystem(booted_images)

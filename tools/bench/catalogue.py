@@ -1,4 +1,4 @@
-"""The benchmarks behind `callgate bench`, and their figures as a table."""
+"""The benchmarks of `callgate bench`, and their figures as a table."""
 
 from __future__ import annotations
 

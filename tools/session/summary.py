@@ -53,7 +53,7 @@ def _doing(system: System, stop: Stop) -> str:
     waiting = [thread for thread in state.tasks.threads.values() if _waits(thread)]
     programs = [thread for thread in waiting if thread.process.number]
     told = [f"{_name(thread)} waits {WAITS[WaitReason(thread.wait_reason)]}" for thread in programs or waiting]
-    return ", ".join(told) or "nobody runs"
+    return ", ".join(told) or "no thread runs"
 
 
 def _waits(thread: Thread) -> bool:

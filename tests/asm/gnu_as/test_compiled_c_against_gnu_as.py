@@ -1,4 +1,4 @@
-"""What gcc makes of C, assembled here and by GNU as: the same bytes.
+"""The output of gcc for C, assembled here and by GNU as: the same bytes.
 
 gcc writes the syntax of Intel for 32-bit code; GNU as and ld make a program of it whose sections lie where ours do.
 What may differ is the filling before an alignment: both are NOPs of the same length.

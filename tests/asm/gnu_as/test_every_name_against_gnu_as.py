@@ -21,7 +21,7 @@ NAME = re.compile(rb"[a-z][a-z0-9]{1,20}(?=\0)")
 MESSAGE = re.compile(r"^\S+:(\d+): Error: (.*)$", re.MULTILINE)
 SLOT = 16
 FILLER = b"\xcc"
-# Nehalem has SSE4.2 and nothing behind it; what it lacks and the assembler has is added.
+# Nehalem has SSE4.2 and nothing later; instructions of the assembler that it lacks are added.
 CPU = "-march=corei7+movbe+xsave+prfchw"
 LEFT_OUT = {
     "64-bit code": "cdqe cltq cqo cqto movabs movsxdq rex swapgs syscall sysret",
@@ -115,7 +115,7 @@ def ours(name: str, shape: Sequence[str]) -> bytes | None:
         return None
 
 
-# Forms of GNU as that the manual has not, by name: what they are, and which operands it is about.
+# Forms of GNU as that are not in the manual, by name: what they are, and which operands it is about.
 LOOSE = {
     "a size where the operand has none": "clflush invlpg prefetchnta prefetcht0 prefetcht1 prefetcht2 prefetchw lea",
     "another register for the operand that is implied": "in out rcl rcr rol ror sal sar shl shr shld shrd div idiv",
@@ -129,7 +129,7 @@ LOOSE = {
     "a direct branch without selector": "ljmp lcall",
     "a prefix behind it": "wait fwait",
 }
-OURS_ALONE = {  # what GNU as has not for this CPU, or refuses
+OURS_ALONE = {  # forms that GNU as does not have for this CPU, or refuses
     "endbr32": "of later CPUs, a NOP on this one",
     "icebp": "another name of INT1",
     "retn": "the name of MASM and NASM",
@@ -152,7 +152,7 @@ def test_every_name_that_gnu_as_has_for_a_cpu_with_sse42_is_known(theirs: GnuAs)
 
 
 def is_other_spelling(name: str) -> bool:
-    """Whether a name is that of a known instruction with a size behind it, as GNU as takes from AT&T, or a prefix."""
+    """Whether a name is that of a known instruction with a size suffix, which GNU as takes from AT&T, or a prefix."""
     return (name[-1] in "bwdlqst" and name[:-1] in MNEMONICS | {"movz", "movs"}) or name in OTHER_SPELLINGS
 
 

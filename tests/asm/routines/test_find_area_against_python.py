@@ -92,7 +92,7 @@ def interesting(areas: Areas, size: int) -> list[int]:
 
 
 def ragged(source: random.Random, count: int, limit: int, at: int = 0) -> Areas:
-    """Return so many areas with gaps between them, below `limit`."""
+    """Return `count` areas with gaps between them, below `limit`."""
     room = (limit - at) // max(count, 1) // PAGE_SIZE
     areas = []
     for index in range(count):
@@ -126,7 +126,7 @@ def test_every_area_of_any_number_of_them_is_found_within_the_budget(finder: Fin
 def test_areas_of_a_file_larger_than_a_window_are_cut_to_the_window(
     finder: Finder, base: int, some_of: Callable[[list[int], int], list[int]]
 ) -> None:
-    """Also where positions have more than 32 bits, and areas that end before the window or begin behind it."""
+    """Also where positions have more than 32 bits, and areas that end before the window or begin after it."""
     source = random.Random(base)
     size = (10 << 32) + 5
     for count in (0, 1, 5, 64, FILE_AREAS):
@@ -165,7 +165,7 @@ def test_every_file_that_its_window_shows_whole_is_called_near(finder: Finder, b
 
 
 def test_a_file_whose_disk_or_server_has_gone_says_why_at_every_position(finder: Finder) -> None:
-    """Also where an area is remembered from before, whichever position is looked at first."""
+    """Also where an area is remembered from before, whichever position is searched first."""
     finder.set([(0, 8192)], 20000)
     assert finder.find(5) is not None
     page = FilePage(sequence=10, valid=0, error=ErrorCode.UNPLUGGED, size=20000, shift=SHIFT)

@@ -1,4 +1,4 @@
-"""The routines of asm/kernel/threads/fpu.asm alone: whose the registers are, what is kept where, what a step costs."""
+"""The routines of asm/kernel/threads/fpu.asm alone: the registers' owner, their save areas, the cost of each step."""
 
 import pytest
 from callgate.kernel.abi.fpu import FloatingPointArea

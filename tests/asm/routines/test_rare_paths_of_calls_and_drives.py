@@ -1,4 +1,4 @@
-"""Paths that take a drive nobody models, or two things within a few instructions, on a bare CPU."""
+"""Paths that need a drive that is not modelled, or two events within a few instructions, on a bare CPU."""
 
 from contextlib import contextmanager
 
@@ -54,7 +54,7 @@ class Drive(DeviceBase):
 
 @contextmanager
 def attached(cpu, device):
-    """Have a device answer its ports, whoever did before."""
+    """Have a device answer its ports, in place of any other."""
     devices = cpu.machine.ports.devices
     ports = [port for run in device.ports for port in run]
     before = {port: devices[port] for port in ports if port in devices}
@@ -104,7 +104,7 @@ def test_a_drive_that_stays_busy_and_vanishes_in_its_reset_is_not_present(kernel
     assert kernel.field(Disk, DISK, "present") == 0
 
 
-# Two things within a few instructions.
+# Two events within a few instructions.
 
 
 def test_a_thread_that_is_interrupted_by_ctrl_c_as_it_is_given_a_slot_gives_the_slot_back(kernel):

@@ -176,7 +176,7 @@ def test_a_break_that_is_read_with_the_line_status_is_reported_to_policy(kernel,
     assert (told, result.CF, result.ZF) == ([1], 1, 1 - ended)
 
 
-# A drive that is none, and ports that do not stop when something has gone wrong already.
+# Unusable drives, and ports that do not stop after an error.
 
 SIGNATURES = {"ATA": 0x101, "ATAPI": 0xEB14_0101}
 

@@ -68,7 +68,7 @@ class Lists:
         got = list(page.entries)
         assert [sector_of(value) for value in got[: len(sectors)]] == sorted(sectors)
         assert sorted(got[: len(sectors)]) == sorted(entries), "an entry was lost, doubled or changed"
-        assert not any(got[len(sectors) :]), "something was written behind the entries"
+        assert not any(got[len(sectors) :]), "data were written after the entries"
         assert all(
             sectors[value >> SECTOR_LINK_SHIFT & SECTOR_LINK_MASK] == sector_of(value) for value in got[: len(sectors)]
         )

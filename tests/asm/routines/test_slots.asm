@@ -6,7 +6,7 @@
 ENDPOINT = 0x10000
 THREAD = 0x12000
 
-; block: what take_slot calls to wait; here a releaser hands slot 7 over at once.
+; block: take_slot calls it to wait; here a releasing thread hands over slot 7 at once.
 block:  mov     dword ptr fs:[ThreadControlBlock.slot], 7
         ret
 

@@ -42,7 +42,7 @@ class Sorter:
         by_address = dict(zip(addresses, names, strict=True))
         # Stable, so that names that differ in case only stay as the server has them.
         assert order == sorted(addresses, key=lambda address: by_address[address].lower())
-        assert self.cpu.read(ARRAY + room, 16) == b"\xdd" * 16, "something was written behind the room"
+        assert self.cpu.read(ARRAY + room, 16) == b"\xdd" * 16, "data were written after the room"
         return result
 
 

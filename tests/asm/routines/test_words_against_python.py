@@ -37,7 +37,7 @@ def matches(cpu, pattern: str, name: str) -> bool:
 
 
 def fold(text: str) -> str:
-    """Fold ASCII letters only: what else a volume takes for the same letter is its server's business."""
+    """Fold ASCII letters only: other equal letters are decided by the volume's server."""
     return "".join(letter.lower() if letter.isascii() else letter for letter in text)
 
 

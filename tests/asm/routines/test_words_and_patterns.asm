@@ -3,7 +3,7 @@
         .include "pattern.asm"
         .include "shell_suggest.asm"
 
-; What shell_suggest.asm asks of the rest of the shell.
+; The names of the shell that shell_suggest.asm needs.
         .struct Command
         .field  name, 4
         .ends

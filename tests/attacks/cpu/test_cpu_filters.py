@@ -22,7 +22,7 @@ ENTRY = b"\xbd\2\0\0\0\x0e\x68" + struct.pack("<I", BASE + 18) + b"\x89\xe3\xeb\
 
 
 def jumper(jumps: int, last: bytes) -> Executable:
-    """Return a program that goes twice through so many far returns to the next one, and then does `last`.
+    """Return a program that goes twice through `count` far returns to the next one, and then does `last`.
 
     The first far return is that at RETURN, with the stack that EBX points to.
     """

@@ -1,4 +1,4 @@
-"""The registers of x87, MMX and SSE: nobody finds anybody else's, and nobody loses his own."""
+"""The registers of x87, MMX and SSE: no thread finds those of another one or loses its own."""
 
 from collections.abc import Callable
 from typing import Any
@@ -46,7 +46,7 @@ def test_a_program_does_not_find_the_registers_of_one_that_has_ended(arena: Aren
     made = arena()
     enter(made, "hold_and_end")
     made.run()
-    assert made.kernel.fpu.check() == [], "nobody's registers are empty"
+    assert made.kernel.fpu.check() == [], "the registers of no thread are empty"
     enter_now(made, reader)
     made.run()
     assert made.results == [HELD, HELD], made.log

@@ -56,7 +56,7 @@ class Handover:
             yield steps, processes
 
     def finish(self, process: Any = None) -> None:
-        """Kill a process, if one is given, run to the end, and let a reader look for what is left."""
+        """Kill a process, if one is given, run to the end, and let a reader search for values that are left."""
         made = self.made
         if process is not None:
             made.kernel.processes.kill(process, KILLED)

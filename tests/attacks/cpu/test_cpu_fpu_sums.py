@@ -1,4 +1,4 @@
-"""Many threads compute in x87 and SSE at once, with control words of their own, and get what each gets alone."""
+"""Many threads compute in x87 and SSE at once, with control words of their own: results are as for each alone."""
 
 from collections.abc import Callable
 from fractions import Fraction

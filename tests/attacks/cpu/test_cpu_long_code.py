@@ -1,4 +1,4 @@
-"""What the engine does wrong is found wherever it stands, also after more straight code than is read ahead."""
+"""Instructions that the engine gets wrong are found at every place, also after much straight code."""
 
 from collections.abc import Callable
 from typing import Any

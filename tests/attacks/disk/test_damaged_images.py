@@ -1,6 +1,6 @@
-"""Images made to harm whoever mounts them: their own volume may be lost, the one beside it is read, and the shell ends.
+"""Images made to harm the system: their own volume may be lost, the one beside it is read, and the shell ends.
 
-What is damaged at random is the business of `callgate fuzz images`; here each image is built for one purpose.
+`callgate fuzz images` tests random damage; here each image is built for one purpose.
 """
 
 import gzip
@@ -20,7 +20,7 @@ from callgate.kernel.watching.leaks import leaks
 
 GOOD = b"what the neighbour says\n"
 SECTOR = 512
-#: Look at everything that there is, for a bounded while, then at the neighbour.
+#: Read all of the volume, for a bounded while, then the neighbour.
 COMMANDS = (
     "ls /d0; tree /d0; hexdump /d0/A.TXT 0 64; cat /d0/A.TXT; hexdump /d0/BOMB 67108800 64; df; "
     "echo then; cat /d1/GOOD.TXT; exit 3"

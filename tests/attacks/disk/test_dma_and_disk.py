@@ -1,4 +1,4 @@
-"""Sectors of others, windows that show sectors, and the controller itself: ring 3 gets none but its own sectors."""
+"""Sectors of others, windows that show sectors, and the controller itself: ring 3 can read only its own sectors."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The first and the last block of a partition: what lies beside it, or behind the disk's end, is zeros to everybody."""
+"""The first and the last block of a partition: bytes beside it, or after the disk's end, are shown as zeros."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -62,7 +62,7 @@ def partitioned(starts: list[int], sectors: int = SECTORS, tail: int = 0) -> byt
 
 
 def look(arena: Arenas, monkeypatch: pytest.MonkeyPatch, image: bytes, **options: Any) -> Any:
-    """Boot a disk whose servers look at all they can, with poison in every frame that nobody has had."""
+    """Boot a disk whose servers look at all they can, with poison in every frame that was never allocated."""
     monkeypatch.setattr(volumes, "installed_servers", lambda: [Curious])
     Curious.seen = {}
     made = arena(MemoryMedium(image), **MEMORY, **options)

@@ -1,4 +1,4 @@
-"""The block at the end of a disk, which a server gets as a copy in low memory, taken again and again."""
+"""The block at the end of a disk, of which a server has a copy in low memory, locked again and again."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar

@@ -1,6 +1,6 @@
-"""Families whose ancestors are dead take all they can get: together they have one share, and others have theirs.
+"""Families whose ancestors are dead take all they can: together they have one share, and others have theirs.
 
-A process starts children and ends, and so do they, down to the generation that takes and keeps (`kin.asm`).
+A process starts children and ends, and so do they, down to the generation that allocates and keeps (`kin.asm`).
 """
 
 import re
@@ -90,7 +90,7 @@ def test_descendants_of_dead_processes_have_one_share_together_and_another_progr
     assert len(members(made)) == LEAVES or what == "threads"  # of which there are none left for the last children
     assert all(process.parent == 0 for process in members(made))
     assert sum(map(count, members(made))) == limit
-    # One of them ends: what was its is there again for the family, and only once.
+    # One of them ends: its share is available to the family again, and only once.
     taker = max(members(made), key=count)
     taken = count(taker)
     made.kernel.processes.kill(taker, 9)

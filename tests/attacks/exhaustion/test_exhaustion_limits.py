@@ -1,4 +1,4 @@
-"""Whoever takes all there is gets his share and an error, and the others go on: one test a row of the table of limits.
+"""A program that takes all it can has its share and then an error, and others go on: a test for each row of limits.
 
 The table stands in docs/reference.md and is made from kernel/abi/limits.py.
 """
@@ -128,7 +128,7 @@ def test_start_process_leaves_the_frames_that_allocate_leaves(bomb: Callable[...
     assert min(least) >= limits.FRAMES_RESERVED_PROGRAMS - 4  # tables of the kernel's for stacks
 
 
-# What one process may have.
+# The limits of one process.
 
 TAKERS = ("threads", "pieces", "files", "directories", "heap")
 
@@ -335,7 +335,7 @@ def test_all_files_together_have_a_bounded_number_of_spans(arena: Arenas, monkey
 def test_a_disk_has_a_bounded_number_of_requests_and_another_disk_can_be_read_meanwhile(
     arena: Arenas, monkeypatch: pytest.MonkeyPatch, pieces: int
 ) -> None:
-    """The file lies in single blocks that are no neighbours, so that each is a request."""
+    """The file lies in single blocks apart from each other, so that each is a request."""
     monkeypatch.setattr("callgate.kernel.storage.disk_requests.REQUESTS_OF_DISK", 20)
     monkeypatch.setattr(volumes, "installed_servers", lambda: [synthetic.Synthetic])
     scattered = [(16 + 16 * number, 8) for number in range(pieces)]
@@ -388,6 +388,6 @@ def reader(made: Any, path: str) -> Any:
 
 
 def attention(made: Any) -> None:
-    """Have whoever has been killed notice it."""
+    """Have killed threads notice it."""
     made.system.machine.pic.lower_line(IRQ)
     made.system.machine.pic.raise_line(IRQ)

@@ -1,4 +1,4 @@
-"""What a server holds for others is bounded, whether it answers or not, and harms nobody else."""
+"""The resources that a server holds for others are bounded, whether it answers or not, and harm no others."""
 
 from collections import deque
 from pathlib import Path
@@ -66,7 +66,7 @@ def test_a_server_that_takes_no_releases_has_no_new_requests_at_its_limit(made: 
     innocent = made.start("patron", patron(ROUNDS, "d1", "GOOD.TXT"))
     go(made)
     assert innocent.exit_code == 0
-    assert made.output == bytes(5 * ROUNDS), "nobody else is refused anything"
+    assert made.output == bytes(5 * ROUNDS), "no other client is refused"
     assert of(made, "d1").held == held_by(Facts(made.kernel, []), of(made, "d1")) <= 2
     assert made.kernel.check() == []
 

@@ -1,4 +1,4 @@
-"""Programs that open files and look at them in many places: what the kernel needs for that is in their share too."""
+"""Programs that open files and look at them in many places: the kernel's memory for that is in their share too."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -119,7 +119,7 @@ def test_releasing_many_spans_searches_for_them_once(arena: Arenas, monkeypatch:
 
 
 def test_spans_are_mapped_a_bounded_number_of_times(mapping: Arenas, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or letting go of them, when their server dies, would be a host call without a bound: windows times blocks."""
+    """Otherwise releasing them, when their server dies, would be a host call without a bound: windows times blocks."""
     monkeypatch.setattr("callgate.kernel.files.reading.MAPPED_BLOCKS", 20)
     made = mapping(FILES=5, PAGES=10, STEP=2 * PAGE_SIZE)
     windows, counted = made.kernel.mapping, []

@@ -39,7 +39,7 @@ def attacked(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> Arenas:
 @pytest.mark.parametrize("attack", [RESULT_ACROSS, STORE_ACROSS])
 @pytest.mark.parametrize("left", [0, 1])
 def test_a_write_to_two_pages_with_room_for_one_is_refused(attacked: Arenas, attack: int, left: int) -> None:
-    """The room for one would go to the other and back for ever: in a host call, or by page faults."""
+    """The room for one would be given to the other and back for ever: in a host call, or by page faults."""
     made = attacked(attack, SHARE - left)
     assert made.run(10_000_000).reason == "halt"
     assert made.results == [HELD], made.log
@@ -49,7 +49,7 @@ def test_a_write_to_two_pages_with_room_for_one_is_refused(attacked: Arenas, att
 def test_a_block_that_is_mapped_to_be_written_counts_once_for_each_window(
     attacked: Arenas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Or taking pages back, which is one host call, would have no bound: windows times blocks."""
+    """Otherwise taking pages back, which is one host call, would have no bound: windows times blocks."""
     monkeypatch.setitem(synthetic.Synthetic.files, "f", synthetic.Layout(100 * PAGE_SIZE, [(64, 800)]))
     made = attacked(MANY_WINDOWS, 0)
     windows, cache = made.kernel.mapping, made.kernel.cache.state

@@ -1,4 +1,4 @@
-"""The kernel reads what ring 3 can change once in a call: a second look may find what the first did not check."""
+"""The kernel reads what ring 3 can change once in a call: a second read may find data that the first did not check."""
 
 import shutil
 from collections.abc import Callable, Iterator

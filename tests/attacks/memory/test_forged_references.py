@@ -1,4 +1,4 @@
-"""Numbers, addresses and selectors that belong to somebody else: each is refused, and nothing of his has changed."""
+"""Numbers, addresses and selectors of other processes: each is refused, and the others' state is unchanged."""
 
 from collections.abc import Callable
 from typing import Any

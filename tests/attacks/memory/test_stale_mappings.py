@@ -1,4 +1,4 @@
-"""What was mapped and is not any more, and what is mapped to be read: a touch is a fault, whatever the TLB knew."""
+"""Memory that is no longer mapped, or is mapped read-only: a forbidden access is a fault, whatever the TLB holds."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,5 +1,5 @@
 ; Starts itself again and again, and so do all that it has started; with THREADS each but the first starts threads
-; too, with HEAP they take memory.  Nobody ends but the first one, which has no arguments: its exit code is 100 + the
+; too, with HEAP they take memory.  Only the first one ends, which has no arguments: its exit code is 100 + the
 ; ErrorCode that it met.
 ; PATH_SIZE bytes at `path` name it on the disk.
 

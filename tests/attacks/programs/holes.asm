@@ -1,4 +1,4 @@
-; Reads a byte here and there of a file of holes, as often as ROUNDS says, at positions that are no two in one request.
+; Reads a byte here and there of a file of holes, ROUNDS times, at positions of which no two are in one request.
 
         .include "system.inc"
 

@@ -58,7 +58,7 @@ heap:
         SYSTEM  ALLOCATE
         ret
 
-; reads: read at places that are no two in one request, and go on when refused.
+; reads: read at places of which no two are in one request, and go on when refused.
 reads:
         cmp     dword ptr [handle], 0
         jne     .next

@@ -1,4 +1,4 @@
-"""Servers that use their gate for what is not their own: each call is refused, and the server is still a server."""
+"""Servers that use their gate for resources of others: each call is refused, and the server still serves."""
 
 from collections.abc import Callable
 from typing import Any

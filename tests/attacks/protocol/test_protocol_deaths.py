@@ -1,4 +1,4 @@
-"""Programs that try to live on after they have been killed: each is gone within 10,000 instructions."""
+"""Programs that try to live on after they have been killed: each has ended within 10,000 instructions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +25,7 @@ Arenas = Callable[..., Any]
 ATTACKS = ("write_window", "path_in_window", "start_threads", "exit_and_start", "start_child")
 BOUND = 10_000  # instructions from the kill to the end of the last thread
 KILLED = 137
-FAR = 1024  # a sector that nobody has read when a volume is mounted
+FAR = 1024  # a sector that mounting does not read
 
 
 class Locking(synthetic.Synthetic):
@@ -38,7 +38,7 @@ class Locking(synthetic.Synthetic):
 
 
 def attention(made: Any) -> None:
-    """Interrupt a CPU that may be halted, so that it looks at what was changed from outside."""
+    """Interrupt a CPU that may be halted, so that it sees changes from outside."""
     made.system.machine.pic.lower_line(IRQ)
     made.system.machine.pic.raise_line(IRQ)
 

@@ -1,4 +1,4 @@
-"""A process that is killed while the kernel reads its memory for a call, whichever call that is, is gone soon.
+"""A process that is killed while the kernel reads its memory for a call, whichever call that is, ends soon.
 
 The page that the kernel reads lies in the window of a file, and its data come late or never.
 """
@@ -53,7 +53,7 @@ def begin(made: Any, call: str) -> Process:
         if any(t.state == ThreadState.BLOCKED and t.wait_reason == WaitReason.FILE for t in process.threads):
             return process
         made.run(20)
-    pytest.fail(f"nobody waits: {process.exit_code}, {made.log}")
+    pytest.fail(f"no thread waits: {process.exit_code}, {made.log}")
 
 
 @pytest.mark.thorough(one_in=3)

@@ -1,4 +1,4 @@
-"""A thread that waits for a free disk request ends when it is killed, and others get its blocks."""
+"""A thread that waits for a free disk request ends when it is killed, and others read its blocks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +28,7 @@ def endpoint(made: Any, name: str) -> EndpointState:
 
 @pytest.fixture
 def made(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Two volumes whose file lies in single blocks that are no neighbours, on disks with two requests each."""
+    """Two volumes whose file lies in single blocks apart from each other, on disks with two requests each."""
     monkeypatch.setattr("callgate.kernel.storage.disk_requests.REQUESTS_OF_DISK", 2)
     monkeypatch.setattr(volumes, "installed_servers", lambda: [servers.Silent])
     scattered: list[tuple[int | None, int]] = [(16 + 16 * number, 8) for number in range(PIECES)]
@@ -58,7 +58,7 @@ def begin(made: Any) -> Any:
 
 
 def kill_server(made: Any) -> int:
-    """Kill the server of /d0; return the nanoseconds until it is gone."""
+    """Kill the server of /d0; return the nanoseconds until it has ended."""
     server = endpoint(made, "d0").process
     made.kernel.servers.kill(server, "killed by the test")
     attention(made)

@@ -1,4 +1,4 @@
-"""EFLAGS of a reply: the arithmetic flags are the server's to choose, and nothing else, whoever has asked."""
+"""EFLAGS of a reply: the arithmetic flags are the server's to choose, and no others, for every client."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ EVERYTHING = 0xFFFF_FFFF & ~servers.CARRY
 
 
 class Flagging(servers.Silent):
-    """Answers as it should, and sets in EFLAGS whatever there is but CF: TF, DF, NT, AC, IOPL and VM among it."""
+    """Answers as it should, and sets all flags in EFLAGS except CF: TF, DF, NT, AC, IOPL and VM among it."""
 
     async def serve(self, message: int) -> ServerCall:
         reply = await super().serve(message)

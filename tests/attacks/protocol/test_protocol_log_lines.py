@@ -1,4 +1,4 @@
-"""Nothing that ring 3 or a disk has chosen begins a line of the log, or has a terminal do anything."""
+"""No text from ring 3 or a disk begins a line of the log, or controls a terminal."""
 
 from typing import Any
 

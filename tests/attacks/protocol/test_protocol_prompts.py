@@ -1,4 +1,4 @@
-"""Silent servers and people: the prompt comes, and Ctrl-C ends what waits, whatever a server does."""
+"""Silent servers and users: the prompt comes, and Ctrl-C ends every wait, whatever a server does."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""A server whose disk goes and comes back answers with handles of before, answers twice, answers for others.
+"""A server whose disk is replugged answers with earlier handles, answers twice, answers for others.
 
 Its place has a new endpoint then, whose slots and generations begin anew, so that a handle of before names a request of
 now by its number.  It is worth what any guess is worth: a handle is for the thread that was given the request.
@@ -53,7 +53,7 @@ class Forger(synthetic.Synthetic):
         return await super().read(request)
 
     async def forge(self, handle: int) -> None:
-        """Answer a request that is not, or not any more, this thread's."""
+        """Answer a request that is not, or no longer, this thread's."""
         for kind in KINDS:
             result = await GateCall(HostedGate.SERVER, kind | SERVER_CALL_NO_WAIT, ebx=handle)
             self.answers.append((result.failed, result.eax))

@@ -1,4 +1,4 @@
-"""Nobody waits for a server that he has not asked himself, and a killed thread ends whatever any server does."""
+"""No thread waits for a server that it has not asked itself, and a killed thread ends whatever any server does."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ SILENCES = [
     *(Operation.OPEN, Operation.CLOSE, Operation.READ, Operation.LOCK_DIRECTORY, Operation.UNLOCK_DIRECTORY),
     Operation.VOLUME,
 ]
-END = 10_000  # instructions within which a killed thread is gone
+END = 10_000  # instructions within which a killed thread ends
 LITTLE = 3_000_000
 
 
@@ -130,7 +130,7 @@ def test_a_reader_of_another_volume_does_not_wait_for_a_silent_server(
         made.kernel.processes.kill(process, 9)
     attention(made)
     assert made.run(LITTLE).reason == "halt"
-    # Another one of the same volume, after everybody has let go of what the silent server holds.
+    # Another one of the same volume, after all programs have released what the silent server holds.
     innocent = start(made, patron(3, "d1", "GOOD.TXT"))
     attention(made)
     assert made.run(LITTLE).reason == "halt"
@@ -208,7 +208,7 @@ def test_a_client_sees_only_error_codes_that_a_server_may_return(
     assert heard <= allowed, heard - allowed
     if operation is not Operation.CLOSE:
         assert heard == allowed, allowed - heard
-        assert servers.Scolding.answered.count(operation) == 256, "each code is given once, and nobody asks again"
+        assert servers.Scolding.answered.count(operation) == 256, "each code is given once, and no request is repeated"
     assert not endpoint(made, "d0").releases.busy
     assert made.kernel.check() == []
 
@@ -268,14 +268,14 @@ def test_a_server_without_memory_costs_other_servers_none_of_their_data(
     while not objects:
         made.run(fuel=200)
     (file,) = objects.values()
-    file.opens += 1  # somebody has the file open, whose data are idle, to the end of the test
+    file.opens += 1  # a program has the file open, whose data are idle, to the end of the test
     made.system.run(fuel=LITTLE, until=lambda: holder.exit_code is not None)
     assert [span.idling for span in file.spans] == [True]
     (asker,) = start(made, patron(1))
     attention(made)
     made.system.run(fuel=LITTLE, until=lambda: asker.exit_code is not None)
     assert ErrorCode.NO_MEMORY in made.output
-    assert reclaimed == [False], "nothing of this server's was there, and nothing of anybody else's was let go of"
+    assert reclaimed == [False], "this server had no data, and no others were released"
     made.kernel.letting_go.close_object(file)
     attention(made)
     assert made.run(LITTLE).reason == "halt"

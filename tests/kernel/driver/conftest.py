@@ -148,7 +148,7 @@ class Bench:
         return {name: getattr(self.machine.cpu, name) for name in ("eax", "ebx", "ecx", "edx", "esi", "edi", "ebp")}
 
     def rest(self) -> None:
-        """Let interrupts in until nothing can happen any more."""
+        """Let interrupts in until nothing more can happen."""
         stop = self.relax()
         assert stop.reason == "halt", (stop, self.machine.name_address(self.machine.cpu.eip))
 

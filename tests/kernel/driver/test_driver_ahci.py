@@ -167,7 +167,7 @@ def test_a_page_at_4_gib_does_not_continue_one_that_ends_there(bench, content):
 
 @pytest.mark.parametrize(("next_page", "entries"), [(0x2_0000_0000, 1), (0x1_0000_0000, 2)])
 def test_entries_grow_across_a_multiple_of_4_gib(bench, content, next_page, entries):
-    """There is no memory at either address: only what the controller is told is looked at."""
+    """There is no memory at either address: only the values given to the controller are examined."""
     b = bench.ahci(AhciController([MemoryMedium(content(64))]))
     b.submit(b.request(0, 0, 16, [0x1_FFFF_F000, next_page]))
     assert len(prdt(b, 0, 0)) == entries
@@ -339,7 +339,7 @@ def test_a_port_that_interrupts_without_pause_does_not_keep_the_cpu(bench, conte
     ("pages", "step", "submit"), [(1, 1, 150), (8, 2, 269), (8, 1, 241)], ids=["page", "scattered", "merged"]
 )
 def test_ahci_requests_cost_what_the_budget_says(bench, content, pages, step, submit):
-    """Instructions on an idle disk: counts do not wobble, so the budget is exact."""
+    """Instructions on an idle disk: counts do not vary, so the budget is exact."""
     b = bench.ahci(AhciController([MemoryMedium(content(64))]))
     request = b.request(0, 0, 8 * pages, b.frames(pages, step=step * PAGE_SIZE))
     assert b.call("disk_submit", ebx=request) == submit

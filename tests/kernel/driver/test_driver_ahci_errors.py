@@ -89,7 +89,7 @@ def test_sectors_beyond_the_end_are_not_found(bench, content, ncq):
 @pytest.mark.parametrize("latency", [Latency(), REORDERING], ids=["in order", "out of order"])
 @pytest.mark.parametrize("named", [True, False], ids=["named", "not named"])
 def test_a_page_outside_memory_fails_the_request_that_names_it(bench, content, no_log, bad, latency, named):
-    """If the drive does not say whose it was, all in flight run again, one at a time, until it shows."""
+    """If the drive does not name the command, all in flight run again, one at a time, until the failed one is found."""
     data = content(400)
     controller = AhciController([MemoryMedium(data)], latency=latency)
     if not named:
@@ -174,7 +174,7 @@ def test_unplugging_ends_requests_in_flight_and_in_the_queue(bench, content, ncq
 
 
 def test_a_medium_that_disappears_within_a_transfer_is_an_unplugged_disk(bench, content):
-    """What had been read before, but not reported, may count as either."""
+    """Requests that were read before, but not reported, may count as either."""
     data = content(400)
     medium = FaultInjecting(MemoryMedium(data), removed_after=10)
     b = bench.ahci(AhciController([medium], latency=Latency(command=20_000, reorder=True)))
@@ -235,7 +235,7 @@ def test_a_drive_swapped_before_the_interrupt_is_a_new_drive(bench, content):
 
 
 def test_unplugging_during_recovery_is_noticed(bench, content):
-    """The drive goes while the error log is read: no wait lasts for ever, no request is left."""
+    """The drive is removed while the error log is read: no wait lasts for ever, no request is left."""
     controller = AhciController([FaultInjecting(MemoryMedium(content(400)), bad=[33])], latency=SLOW)
     b = bench.ahci(controller)
     requests = many(b, 40)

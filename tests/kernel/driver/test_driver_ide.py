@@ -197,7 +197,7 @@ def ten(b, device=0):
 @pytest.mark.parametrize("device", [0, 1])
 @pytest.mark.parametrize("partner", [False, True], ids=["alone", "with another drive"])
 def test_a_drive_that_vanishes_while_a_command_runs_is_removed(ide, content, device, partner):
-    """A bus without the drive tells nobody: the watch finds it empty, or with device 0 saying nothing."""
+    """A bus without the drive gives no sign: the watch finds it empty, or device 0 does not answer."""
     data = content(100, 7)
     media = [MemoryMedium(data) if partner else None] * 2
     media[device] = MemoryMedium(content(100))

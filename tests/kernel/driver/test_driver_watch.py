@@ -56,7 +56,7 @@ def check(b, requests, data, failed=()):
 
 
 def test_the_watch_leaves_a_busy_disk_alone(silent):
-    """However often it looks: every command moves between two looks."""
+    """However often it checks: every command makes progress between two checks."""
     b, data, disk, _ = silent
     requests = twenty(b, disk)
     b.submit(*requests)

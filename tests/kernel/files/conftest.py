@@ -81,11 +81,11 @@ class Session:
 
     @property
     def counters(self) -> Any:
-        """What happened to file data."""
+        """The counts of file data."""
         return self.kernel.state.files.counters
 
     def unaccounted(self) -> list[str]:
-        """Return what is held although every process has ended."""
+        """Return the leaks after every process has ended."""
         return leaks(self.kernel)
 
 

@@ -1,8 +1,8 @@
 """Client, server or both killed at any instruction of a system call: of a read, an open, a listing, EXIT and others.
 
-A program stands before its call; from a snapshot it goes on for so many instructions, somebody is killed, and 10,000
-instructions later no thread of his is left.  When nothing more happens nothing is held, and the other volume works.
-CALLGATE_KILL_POINTS says at how many instants of each call; a number greater than its length means all of them.
+A program stands before its call; from a snapshot it runs for a number of instructions, a process is killed, and 10,000
+instructions later no thread of it is left. At the end nothing is held, and the other volume works. CALLGATE_KILL_POINTS
+says at how many instants of each call; a number greater than its length means all of them.
 """
 
 import os
@@ -42,11 +42,11 @@ CALLS = {
     "SET_DIRECTORY": "d",
     "VOLUME_INFORMATION": "v",
 }
-#: A call that waits for something else than the server, and goes on waiting when it has died.
+#: A call that waits for something other than the server, and keeps waiting after its death.
 ENDLESS = "READ_CHARACTER"
 #: Calls that ask neither a server nor the disk, or do not end.
 WITHOUT_THE_DISK = {"START_THREAD", "EXIT", "ALLOCATE", "FREE", "READ_CHARACTER", "SLEEP"}
-#: What a client of a server that has died gets to hear.
+#: The errors of a client of a server that has died.
 TOLD = {100 + ErrorCode.SERVER_DIED, 100 + ErrorCode.NOT_FOUND}
 
 
@@ -61,7 +61,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Instants:
-    """A program that stands before its call, as often as wanted."""
+    """A program that stands before its call, restored for each try."""
 
     def __init__(self, made: Any) -> None:
         self.made = made
@@ -74,7 +74,7 @@ class Instants:
         self.frames = 0
 
     def after(self, steps: int) -> tuple[Process, Process]:
-        """Go back, run so many instructions; return the client and the server of its volume."""
+        """Restore, run a number of instructions; return the client and the server of its volume."""
         made = self.made
         made.system.restore(self.kept)
         made.system.machine.step(steps)
@@ -84,7 +84,7 @@ class Instants:
         return client, server
 
     def points(self) -> range:
-        """Return the instants to try: the last one lies behind the call."""
+        """Return the instants to try: the last one is after the call."""
         return range(0, self.length + 2, max(1, self.length // POINTS))
 
 
@@ -118,7 +118,7 @@ def test_a_process_killed_at_any_instruction_of_a_call_ends_soon_and_leaves_noth
 def test_a_disk_that_is_replugged_at_any_instruction_of_a_call_leaves_nothing_behind(
     session: Sessions, image: Path, call: str, gap: int | None
 ) -> None:
-    """Whatever its server and its commands answer late, or twice, is not taken for the new disk's."""
+    """Late or repeated answers of its server and its commands are not taken for the new disk's."""
     made = session(image, programs=[("doer", CALLS[call])], latency=Latency(command=30_000, sector=20))
     instants = Instants(made)
     medium = made.system.media[0]
@@ -136,7 +136,7 @@ def test_a_disk_that_is_replugged_at_any_instruction_of_a_call_leaves_nothing_be
 
 
 def kill(made: Any, client: Process, server: Process, victims: str) -> list[Process]:
-    """Kill who is to die; return them."""
+    """Kill the processes that are to die; return them."""
     if victims != "server":
         made.kernel.processes.kill(client, KILLED, "killed by the test")
     if victims != "client":

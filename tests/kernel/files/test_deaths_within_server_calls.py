@@ -1,8 +1,8 @@
-"""Client, server or both killed, or the disk unplugged, at any instruction of what a server asks of the kernel.
+"""Client, server or both killed, or the disk unplugged, at any instruction of a server's calls of the kernel.
 
 LOCK_BLOCKS, UNLOCK_BLOCKS, a reply that is converted (an object, sectors), and RELEASE, which the kernel asks of the
 server.  A client stands before the call by which all this comes about; from a snapshot it goes on to one instruction of
-the stretch, somebody dies, and 10,000 instructions later no thread of his is left, nor is anything held in the end.
+the stretch, a process dies, and 10,000 instructions later no thread of it is left, nor is anything held in the end.
 CALLGATE_KILL_POINTS says at how many instants of each stretch; a number greater than its length means all of them.
 """
 
@@ -34,12 +34,12 @@ OTHER = synthetic.MAGIC.ljust(512, b"\0") + bytes(len(IMAGE) - 512)
 GAP = 300  # instructions until there is a disk again
 FIRST, COUNT = 1008, 13  # what the server locks: a whole block, and what there is of the last one
 FAULT = 128 + 11
-#: What becomes of a client that lives: it has read, or its server or its disk has gone.
+#: The results of a client that lives: it has read, or its server or its disk has gone.
 ENDS = {0, 100 + ErrorCode.SERVER_DIED, 100 + ErrorCode.NOT_FOUND, 100 + ErrorCode.UNPLUGGED, FAULT}
 
 
 class Asking(synthetic.Synthetic):
-    """Locks blocks of its disk before it answers a READ, and lets go of them.  `kind` says what it answers."""
+    """Locks blocks of its disk before it answers a READ, and unlocks them. `kind` is the kind of reply."""
 
     kind_of_reply: ClassVar[str] = "sectors"
 
@@ -113,7 +113,7 @@ class Stretch:
         return range(self.first, self.first + self.length + 2, max(1, self.length // POINTS))
 
     def after(self, steps: int) -> tuple[Process, Process]:
-        """Go back, run so many instructions; return the client and the server."""
+        """Restore, run a number of instructions; return the client and the server."""
         self.made.system.restore(self.kept)
         if steps:
             self.made.run(fuel=steps)
@@ -161,7 +161,7 @@ def test_a_process_that_dies_while_a_server_asks_the_kernel_ends_soon_and_leaves
 
 
 def strike(made: Any, client: Process, server: Process, victims: str) -> list[Process]:
-    """Kill who is to die, with a CPU that looks at it, or unplug the disk; return who must be gone soon."""
+    """Kill the processes that are to die, or unplug the disk; return the processes that must end soon."""
     if victims.startswith("disk"):
         made.system.unplug(0)
         if victims != "disk":

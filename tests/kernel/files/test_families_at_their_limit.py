@@ -1,4 +1,4 @@
-"""A family that holds all the memory it may have asks for no more data of files: it alone is refused."""
+"""A family that holds all the memory it may have can request no more data of files: it alone is refused."""
 
 import struct
 from collections.abc import Callable
@@ -20,7 +20,7 @@ PIECES = 16
 
 
 class Ragged(synthetic.Layout):
-    """Sectors that are no neighbours, one in a reply: each page comes in eight, and stays half there in between.
+    """Sectors apart from each other, one in a reply: each page comes in eight pieces, and is incomplete in between.
 
     The hole after them makes a window so large that it takes a page table.
     """
@@ -44,7 +44,7 @@ def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_a_page_that_comes_in_pieces_is_whole_although_another_family_may_not_request_the_rest(
     session: Sessions, files: dict[str, Any]
 ) -> None:
-    """Both read one file; the one that may ask for nothing looks whenever a piece has come."""
+    """Both read one file; the one that may request nothing checks whenever a piece has come."""
     made = session(MemoryMedium(IMAGE), programs=[("hoarder", "/d0/f")], latency=SLOW, memory=16 << 20)
     made.reach("hoarder", "full")
     (hoarder,) = made.processes

@@ -1,4 +1,4 @@
-"""A version of a directory that is held while the directory changes: it stays what it was, and is given back once."""
+"""A version of a directory that is held while the directory changes: it stays as it was, and is given back once."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar

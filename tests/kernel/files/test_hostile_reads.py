@@ -1,4 +1,4 @@
-"""Servers that answer READ with anything: the kernel lives on, nothing stays held, nobody sees what is not theirs."""
+"""Servers that answer READ with anything: the kernel lives on, nothing stays held, no program sees data of others."""
 
 import os
 import random
@@ -103,7 +103,7 @@ class Liar(synthetic.Synthetic):
 
 
 def poison(made: Any) -> None:
-    """Span all memory that nobody has been given."""
+    """Fill all memory that was never allocated."""
     for pool in (made.kernel.memory.low, made.kernel.memory.high):
         view = made.system.machine.ram.view(pool.next, pool.limit - pool.next)
         view[:] = POISON * (len(view) // len(POISON))
@@ -134,7 +134,7 @@ def contradictions(made: Any) -> list[str]:
 
 
 def attention(made: Any) -> None:
-    """Have whoever has been killed notice it."""
+    """Have killed threads notice it."""
     made.system.machine.pic.lower_line(IRQ)
     made.system.machine.pic.raise_line(IRQ)
 
@@ -191,7 +191,7 @@ class Fickle(synthetic.Synthetic):
 def test_the_rest_of_a_page_may_come_while_its_reader_requests_the_next_data(
     session: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It takes over what the reader was about to be given, who looks again then."""
+    """It takes over data that the reader was about to be given; the reader checks again then."""
     monkeypatch.setattr(volumes, "installed_servers", lambda: [Fickle])
     Fickle.files = {"f": synthetic.Layout(SIZE, [(64, 201)])}
     Fickle.refused = False

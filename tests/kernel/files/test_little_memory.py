@@ -1,4 +1,4 @@
-"""Reading with hardly any low memory: whoever gets none is told so, nobody hangs, nothing stays held."""
+"""Reading with hardly any low memory: a reader without memory has an error, none hangs, nothing stays held."""
 
 import random
 from collections.abc import Callable
@@ -60,7 +60,7 @@ def test_readers_with_few_frames_of_low_memory_read_the_right_data(
 def test_a_reader_waits_a_limited_time_for_memory_that_others_may_release(
     session: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The cache is full, and whoever might leave room for more waits for a server that does not answer."""
+    """The cache is full, and the thread that might leave room for more waits for a server that does not answer."""
     monkeypatch.setattr(volumes, "installed_servers", lambda: [silent_servers.Silent])
     monkeypatch.setattr(silent_servers.Silent, "silent", frozenset({Operation.READ}))
     monkeypatch.setattr(silent_servers.Silent, "answered", [])

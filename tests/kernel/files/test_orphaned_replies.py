@@ -1,4 +1,4 @@
-"""A client dies while a server opens a file or lists a directory for it: the server is told that nobody wants it."""
+"""A client dies while a server opens a file or lists a directory for it: the server is told to release it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -71,11 +71,11 @@ def test_resources_that_a_server_holds_for_a_dead_client_are_released(
         assert made.output == b"what the second one reads\n", steps
         server = server_of(made)
         assert len(server.files) == 0, steps
-        # What the kernel keeps for those who list next is all that is locked.
+        # Only the version that the kernel keeps for the next client is locked.
         assert server.directories.locks == len(made.kernel.directories.state.versions), steps
         assert made.unaccounted() == [], steps
         aborted += made.kernel.slots.block(endpoint_of(made))["aborted"]
-    assert aborted, "somebody must have died with a request open"
+    assert aborted, "a client must have died with a request open"
 
 
 def test_a_close_waits_for_a_slot_without_its_process_which_ends_at_once(session: Sessions, image: Path) -> None:

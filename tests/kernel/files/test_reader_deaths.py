@@ -126,14 +126,14 @@ def test_a_process_that_dies_while_a_file_is_read_leaves_nothing_behind(
         elif victim == "both readers":
             assert codes == [9, 9], instant
         else:
-            # Those who had all they needed in memory may not notice; the others end with an error or a report.
+            # Readers with all their data in memory may not notice; the others end with an error or a report.
             assert set(codes) <= {0, 113, 139}, (instant, codes)
 
 
 def test_a_reader_that_waits_for_data_another_one_requested_has_them_although_that_one_dies(
     session: Sessions, image: Path
 ) -> None:
-    """The one who asks waits for a slot of the server, all of which are taken, when he is killed."""
+    """The reader that asks waits for a slot of the server, all of which are taken, when it is killed."""
     made = session(image, programs=[("reader", "c/d0/A.BIN"), ("reader", "c/d0/A.BIN")], latency=SLOW)
     made.run(until=made.kernel.guest.address("take_and_post"))
     made.system.machine.step()

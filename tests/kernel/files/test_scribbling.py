@@ -1,4 +1,4 @@
-"""Several processes write here and there, with too little memory for all: no change is lost, no neighbour changes."""
+"""Several processes write at random, with too little memory for all: no change is lost, no neighbour changes."""
 
 import random
 from collections.abc import Callable
@@ -18,7 +18,7 @@ IMAGE = synthetic.disk(SECTORS)
 WORD = 0xFFFF_FFFF
 ERROR = 0x8000_0000
 WRITES = 32
-BEHIND = 16  # bytes that are read behind each write
+BEHIND = 16  # bytes that are read after each write
 SECTOR, PAGE = 512, 4096
 PER_PAGE = PAGE // SECTOR
 READ = 3000  # sectors of a file that is only read, more than the cache has room for
@@ -26,7 +26,7 @@ QUICK = Latency(command=2_000, sector=10, reorder=True)
 
 
 class Scribbler:
-    """What the program `scribbler` does to a file, in Python."""
+    """The changes of a file by the program `scribbler`, in Python."""
 
     def __init__(self, seed: int, content: bytes, writable: list[bool]) -> None:
         self.seed = seed
@@ -56,7 +56,7 @@ class Scribbler:
 
 
 def layout(source: random.Random, at: int) -> tuple[synthetic.Layout, list[bool]]:
-    """Return a file whose pieces begin at whole blocks behind `at`, and for each sector whether it can be written to.
+    """Return a file whose pieces begin at whole blocks after `at`, and for each sector whether it can be written to.
 
     Some pieces end within a block, and a hole fills the rest of the page; some pages share two blocks.
     """
@@ -90,7 +90,7 @@ def layout(source: random.Random, at: int) -> tuple[synthetic.Layout, list[bool]
 def test_every_reader_finds_what_was_written(
     session: Sessions, monkeypatch: pytest.MonkeyPatch, seed: int, map_edges: bool
 ) -> None:
-    """Whatever ages, whatever goes for want of memory, through whichever window: and only where it could be written."""
+    """With data that age or are evicted, through either window; and only where the file can be written."""
     source = random.Random(seed)
     monkeypatch.setattr(volumes, "installed_servers", lambda: [synthetic.Synthetic])
     monkeypatch.setattr(synthetic.Synthetic, "attributes", FileAttributes(0))

@@ -1,4 +1,4 @@
-"""Who answers whom, who shares what, and what goes when nobody needs it or the disk is gone."""
+"""Requests and answers, shared data, and the release of data that are idle or whose disk is gone."""
 
 import random
 import struct
@@ -53,7 +53,7 @@ def test_the_disk_wakes_the_reader_and_not_the_server(session: Sessions, image: 
     # The server had replied before the disk was through …
     done = [index for index in range(replied, ready) if kinds[index][0] == "disk.done"]
     assert done, "the disk had something to do"
-    # … and between its reply and the reader's next step nobody entered it.
+    # … and between its reply and the reader's next step no thread entered it.
     after = next(index for index in range(ready, len(kinds)) if kinds[index][0] == "thread.switch")
     assert not [kind for kind, _ in kinds[replied + 1 : after] if kind in ("ipc.fetch", "ipc.map", "ipc.load")]
     woken = made.events[after].fields
@@ -129,7 +129,7 @@ def test_reading_ahead_stops_at_the_end_and_unused_data_are_counted(session: Ses
 def test_a_server_that_a_page_fault_wakes_runs_although_the_program_makes_no_more_calls(
     session: Sessions, image: Path
 ) -> None:
-    """The page is there, so that nobody waits; reading ahead wakes the server, which has a higher priority here."""
+    """The page is in memory, so that no thread waits; reading ahead wakes the server, whose priority is higher."""
     made = session(image, programs=[("toucher", "/d0/BIG.BIN")])
     made.reach("toucher", "last")
     made.kernel.scheduler.current.priority -= 1

@@ -42,7 +42,7 @@ def executable(name: str, origin: int = 0x40_0000, **defines: int) -> Executable
 
 @dataclass
 class Client:
-    """What a client process asks for."""
+    """The parameters of a client process."""
 
     operation: int = 0  # counted from OPERATION_SERVER_DEFINED
     count: int = 1
@@ -88,7 +88,7 @@ class Rig:
         return self.start(Client(**different))
 
     def attention(self) -> None:
-        """Interrupt a CPU that may be halted, so that it looks at what was changed from outside."""
+        """Interrupt a CPU that may be halted, so that it sees changes from outside."""
         self.machine.pic.lower_line(IRQ)
         self.machine.pic.raise_line(IRQ)
 
@@ -142,7 +142,7 @@ class Rig:
         return program(client, CLIENT_ORIGIN).address(name)
 
     def unaccounted(self) -> list[str]:
-        """Return what is held although no client lives."""
+        """Return the leaks after the last client has ended."""
         return leaks(self.kernel)
 
 

@@ -13,7 +13,7 @@ REPLY_STEPS = 60
 
 
 def after_each_step(made: Any, steps: range) -> Iterator[int]:
-    """Go back to where the rig stands, run so many instructions, yield the number; again for every number."""
+    """Restore the rig, run a number of instructions, yield the number; again for every number."""
     numbers = [process.number for process in made.clients]
     kept = made.system.snapshot()
     for count in steps:

@@ -16,7 +16,7 @@ ENOUGH = 200_000
 
 
 class Stepper:
-    """A rig that stands before its first client's second request, as often as wanted."""
+    """A rig that stands before its first client's second request, restored for each try."""
 
     def __init__(self, made: Any) -> None:
         self.rig = made
@@ -27,7 +27,7 @@ class Stepper:
         self.first = made.kernel.scheduler.current
 
     def after(self, steps: int) -> Any:
-        """Go back, and run so many instructions; return the rig."""
+        """Restore, and run a number of instructions; return the rig."""
         made = self.rig
         made.system.restore(self.kept)
         made.clients = [made.kernel.state.tasks.processes[number] for number in self.numbers]
@@ -203,7 +203,7 @@ def test_a_client_that_begins_to_wait_at_any_instruction_of_a_release_gets_the_s
 
 @pytest.mark.thorough(only=True)
 def test_a_newcomer_does_not_overtake_a_waiting_thread_while_a_slot_is_released(rig: Rigs) -> None:
-    """A release is preempted between its two looks; when it goes on, somebody waits and the slot's bit is set."""
+    """A release is preempted between its two looks; when it goes on, a thread waits and the slot's bit is set."""
     made = rig("collector", *CROWD[:32], ORDER=0)
     made.system.run(until="ipc_gate.release")
     kept = made.system.snapshot()
@@ -229,4 +229,4 @@ def test_a_newcomer_does_not_overtake_a_waiting_thread_while_a_slot_is_released(
         taken = made.happened("ipc.take")
         assert taken.index(waiting) < taken.index(newcomer), steps
         assert made.unaccounted() == [], steps
-    assert windows > 0, "the moment at which a slot is free and somebody waits must have been met"
+    assert windows > 0, "the moment at which a slot is free and a thread waits must have been met"

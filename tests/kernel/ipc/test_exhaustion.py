@@ -1,4 +1,4 @@
-"""Programs and servers that take all there is: they are refused, others live on, and everything comes back."""
+"""Programs and servers that take all they can: they are refused, others live on, and everything is released."""
 
 from collections.abc import Callable
 from typing import Any

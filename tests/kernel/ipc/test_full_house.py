@@ -40,7 +40,7 @@ def test_threads_that_find_32_busy_slots_are_given_one_in_order_of_arrival(rig: 
     threads = [thread.number for thread in _threads_after_boot(made)]
     made.run()
     taken = made.happened("ipc.take")
-    # Nobody takes a second slot before everybody who waits for a first one has it.
+    # No thread takes a second slot before all threads that wait for a first one have it.
     assert taken[:CLIENTS] == threads
     assert made.block["full_waits"] >= CLIENTS - SLOTS
 

@@ -15,7 +15,7 @@ ENOUGH = 100_000
 def test_a_client_that_starts_at_any_instruction_of_the_only_request_is_served(
     rig: Rigs, threads: int, some_of: SomeOf
 ) -> None:
-    """The server announces its sleep and then looks at the ring once more: a request between the two is seen."""
+    """The server announces its sleep and then checks the ring once more: a request between the two is seen."""
     made = rig("echo", {"count": 1}, THREADS=threads)
     made.system.run(until=made.label("before"))
     numbers = [process.number for process in made.clients]

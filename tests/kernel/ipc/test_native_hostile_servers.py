@@ -1,4 +1,4 @@
-"""Servers in assembly that break the rules of the gate: nobody believes them, nothing is lost."""
+"""Servers in assembly that break the rules of the gate: they are not believed, and nothing is lost."""
 
 from collections.abc import Callable
 from typing import Any

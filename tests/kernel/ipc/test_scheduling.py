@@ -1,4 +1,4 @@
-"""Who runs: round robin among equals, the more important first, sleepers in time."""
+"""Scheduling: round robin among equals, higher priorities first, sleepers in time."""
 
 from collections.abc import Callable
 from itertools import pairwise

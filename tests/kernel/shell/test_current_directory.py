@@ -1,4 +1,4 @@
-"""Programs begin where the shell is: relative paths of every call, the directory behind the arguments, children."""
+"""Programs begin where the shell is: relative paths of every call, the directory after the arguments, children."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ from callgate.kernel.abi.memory import USER_PROGRAM
 from callgate.kernel.files.paths import absolute
 from callgate.tools.asmtest.board.programs import shipped_folders
 
-# The first letter of its argument says what to do with the path behind it: open and write, list, start, go there (d).
+# The first letter of its argument says what to do with the path after it: open and write, list, start, go there (d).
 PROGRAM = """
         .include "system.inc"
 start:
@@ -18,7 +18,7 @@ start:
         xor     eax, eax
         or      ecx, -1
         repne scasb
-        mov     [where], edi            ; behind the zero: the current directory
+        mov     [where], edi            ; after the zero: the current directory
         mov     edi, USER_ARGUMENTS
         xor     eax, eax
         or      ecx, -1

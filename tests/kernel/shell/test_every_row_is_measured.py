@@ -1,4 +1,4 @@
-"""No row of `time` or `--stats` is printed that nobody measures: each has a run in which it is not zero."""
+"""Every row of `time` and `--stats` is measured: each has a run in which it is not zero."""
 
 import re
 import zipfile
@@ -19,7 +19,7 @@ ROWS = [
 ]
 FILE = bytes(range(256)) * 4096
 LARGE = FILE * 5  # more than one request brings: the second is met by a page fault
-IDENTIFY = 512  # bytes that a disk says of itself, to low memory
+IDENTIFY = 512  # bytes of IDENTIFY DEVICE, to low memory
 COMMANDS = "time crc32 FILE.BIN; time /d0/hello; time crc32 /d1/PACKED.BIN"
 
 
@@ -45,7 +45,7 @@ def test_each_row_of_time_is_more_than_zero_for_some_command(
 def test_bytes_of_a_disk_without_dma_are_counted_each_time_they_cross_the_bus(
     boot: Any, fat_image: Callable[..., Path]
 ) -> None:
-    """The CPU loads what IDE reads out of a port: it crosses the bus once, and a second time for who reads the file."""
+    """The CPU loads what IDE reads out of a port: it crosses the bus once, and again for the reader of the file."""
     image = fat_image({"FILE.BIN": FILE[: 1 << 16]})
     by_dma, by_cpu = (boot("crc32 FILE.BIN", image, ide=ide).system.statistics() for ide in (False, True))
     assert by_cpu["dma_bytes"]["read"] == 0
@@ -54,7 +54,7 @@ def test_bytes_of_a_disk_without_dma_are_counted_each_time_they_cross_the_bus(
 
 
 def check_time(output: str, statistics: dict[str, Any], program: int) -> None:
-    """Hold the rows of the three commands against the least that they can be, and against the totals."""
+    """Compare the rows of the three commands with the least that they can be, and with the totals."""
     rows = re.findall(r"^ +(\d+) +([^,\n]+)$", output, re.MULTILINE)
     counts = {name: [int(count) for count, other in rows if other == name] for name in ROWS}
     assert all(any(each) for each in counts.values()), counts
@@ -67,7 +67,7 @@ def check_time(output: str, statistics: dict[str, Any], program: int) -> None:
 
 
 def check_statistics(statistics: dict[str, Any]) -> None:
-    """Hold the rows of `--stats` against nothing, and those of the servers against each other."""
+    """Compare the rows of `--stats` with zero, and those of the servers with each other."""
     measured_elsewhere = {"fpu_switches"}  # tests/attacks/cpu/test_cpu_fpu.py: no program of ours uses those registers
     assert all(statistics[name] for name in set(SITE_NAMES) - measured_elsewhere), statistics
     assert statistics["cpu_file_bytes"]["client"] >= len(LARGE) - 4096 * statistics["file_data"]["copied_pages"]

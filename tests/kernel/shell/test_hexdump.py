@@ -88,7 +88,7 @@ def test_mistaken_arguments_of_hexdump_are_named(boot: Any, image: Path, command
 def test_hexdump_offsets_above_four_gigabytes_have_more_digits(
     boot: Any, tmp_path: Path, host_tool: Callable[..., str]
 ) -> None:
-    """A file with a hole of 5 GiB and 20 bytes behind it."""
+    """A file with a hole of 5 GiB and 20 bytes after it."""
     folder = tmp_path / "folder"
     folder.mkdir()
     far = (5 << 30) + 100

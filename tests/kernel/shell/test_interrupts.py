@@ -1,4 +1,4 @@
-"""Ctrl-C and breaks: what they end, and what they leave alone."""
+"""Ctrl-C and breaks: the programs that they end, and those that they do not."""
 
 import pytest
 from callgate.kernel.abi import limits

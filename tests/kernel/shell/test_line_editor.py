@@ -31,7 +31,7 @@ def editor(tmp_path: Path) -> Iterator[Callable[..., Editor]]:
 
 
 def expected(width: int, line: str, cursor: int) -> str:
-    """Return what `Editor.shown` gives for a line; a cursor at the very end of a full row waits behind it."""
+    """Return the value of `Editor.shown` for a line; a cursor at the end of a full row waits after it."""
     return f"{PROMPT}{line[:cursor]}|{line[cursor:]}"
 
 

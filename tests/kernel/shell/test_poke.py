@@ -1,4 +1,4 @@
-"""`poke` of the shell on real volumes: what it changes, everybody sees, and no image."""
+"""`poke` of the shell on real volumes: all programs see its changes, and no image is changed."""
 
 import zlib
 from pathlib import Path

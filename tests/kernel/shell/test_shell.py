@@ -10,7 +10,7 @@ OPERATORS = "shell: | < > & are not supported: no pipes, redirection or backgrou
 LINE_LIMIT = 511
 
 
-# Words that are no command.
+# Words that are not commands.
 
 
 @pytest.mark.parametrize(

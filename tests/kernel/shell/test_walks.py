@@ -1,4 +1,4 @@
-"""`tree` and `find` against what Python says of the same directories."""
+"""`tree` and `find` compared with Python's listing of the same directories."""
 
 import fnmatch
 import itertools

@@ -1,4 +1,4 @@
-"""The shell's line editor with characters of two columns and of none, and with bytes that are no characters."""
+"""The shell's line editor with characters of two columns and of none, and with bytes that are not characters."""
 
 import random
 from collections.abc import Callable, Iterator

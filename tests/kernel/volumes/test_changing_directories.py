@@ -1,4 +1,4 @@
-"""A server whose directory changes: clients see the new version, and who holds the old one keeps it."""
+"""A server whose directory changes: clients see the new version, and a process that holds the old one keeps it."""
 
 from collections.abc import Callable
 from typing import Any

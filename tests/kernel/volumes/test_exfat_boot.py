@@ -54,7 +54,7 @@ def test_an_aligned_file_is_mapped_as_it_is(boot: Any, tmp_path: Path) -> None:
 def test_bytes_that_were_never_written_are_zeros(
     boot: Any, tmp_path: Path, scattered: bool, start: int, find_leaks: Callable[..., list[str]]
 ) -> None:
-    """A client gets the one sector that its server has made, between sectors and holes of the same file."""
+    """A client reads the one sector that its server has made, between sectors and holes of the same file."""
     data = RANDOM.randbytes(30_000)
     geometry = exfat.plan(4096)
     valid = {"a": 0, "b": 1, "c": 5000, "d": 8191, "e": 12_288, "f": 29_999}

@@ -1,4 +1,4 @@
-"""A file-system server from somebody else's package: found by its entry point, booted, and its files printed."""
+"""A file-system server from another package: found by its entry point, booted, and its files printed."""
 
 import importlib
 import io

@@ -1,4 +1,4 @@
-"""Whole trees on volumes of mke2fs, genisoimage, xorriso and zip: what the shell shows of them is what others read.
+"""Whole trees on volumes of mke2fs, genisoimage, xorriso and zip: the shell shows what other readers read.
 
 The expectation is not the source but what debugfs, xorriso and unzip take out of the finished image: names,
 kinds and bytes, which the shell must list by `tree` and `find`, sum up by `crc32` and, of small files, print by `cat`.
@@ -154,7 +154,7 @@ def lines(command: str, names: Iterable[str]) -> list[str]:
 
 
 def inside(root: Path, path: Path) -> Path:
-    """Return where an absolute link leads whose root is that of the volume."""
+    """Return the target of an absolute link whose root is that of the volume."""
     if path.is_symlink() and str(path.readlink()).startswith("/"):
         return root / str(path.readlink()).lstrip("/")
     return path

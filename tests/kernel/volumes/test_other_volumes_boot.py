@@ -39,7 +39,7 @@ def test_a_cd_image_boots_without_partitions_and_its_files_are_read(
 def test_rock_ridge_is_named_wherever_the_root_directory_lies(
     boot: Any, tmp_path: Path, folder: Path, host_tool: Callable[..., str]
 ) -> None:
-    """UDF's structures stand before it: probing does not see so far, mounting does."""
+    """UDF's structures stand before it: probing does not read that far, mounting does."""
     image = tmp_path / "cd.iso"
     host_tool("genisoimage", "-quiet", "-V", "FAR", "-R", "-udf", "-o", image, folder)
     assert IsoServer.probe(image.read_bytes()[:65536]) == "iso9660"

@@ -32,7 +32,7 @@ PARTITIONS_INSTEAD = "the volume that covers the disk cannot be mounted: the par
 
 
 class Older(HostedServer):
-    """Claims what has its mark in sector 1, and mounts nothing."""
+    """Claims volumes with its mark in sector 1, and mounts none."""
 
     name: ClassVar[str] = "older"
 
@@ -45,14 +45,14 @@ class Older(HostedServer):
 
 
 class Raising(Older):
-    """Breaks when it mounts."""
+    """Raises when it mounts."""
 
     async def start(self) -> None:
         raise RuntimeError("oh")
 
 
 class Declining(Older):
-    """Answers the question for the label with an error."""
+    """Answers the request for the label with an error."""
 
     async def start(self) -> None:
         pass

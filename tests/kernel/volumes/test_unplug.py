@@ -1,4 +1,4 @@
-"""Disks that come and go while the system runs: at any instant nothing hangs, nothing leaks, nothing stale lives on."""
+"""Disks that are plugged and removed while the system runs: at any instant nothing hangs, leaks or stays stale."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -58,7 +58,7 @@ def images(fat_image: Callable[..., Path]) -> tuple[Path, Path]:
 
 
 def check(run: Run, printed: bytes, clock: int) -> bool:
-    """What was printed is what the disk held, up to where it was taken away; return whether that cut it short."""
+    """What was printed is what the disk held, up to its removal; return whether that cut it short."""
     assert printed.endswith(b"good\nhello from ring 3, arguments: after\n"), (clock, printed[-300:])
     common = next((i for i, (a, b) in enumerate(zip(printed, BIG, strict=False)) if a != b), len(BIG))
     if common < len(BIG):

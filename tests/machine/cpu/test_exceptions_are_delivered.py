@@ -9,7 +9,7 @@ STUB_FLAGS_CLEARED = 0x200 | 0x100 | 0x4000  # IF (interrupt gate), TF, NT
 
 
 def skip(board, length):
-    """Answer reports by going on behind the instruction."""
+    """Answer reports by continuing after the instruction."""
     board.answer = lambda report: board.frame(0, report.eip + length)
 
 

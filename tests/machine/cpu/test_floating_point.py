@@ -1,4 +1,4 @@
-"""x87, MMX and SSE: what the engine does as a CPU, what it does not, and what is refused in its stead."""
+"""x87, MMX and SSE: where the engine behaves as a CPU, where it does not, and what is refused in its place."""
 
 import math
 import random
@@ -189,7 +189,7 @@ def test_a_load_of_mxcsr_from_an_unmapped_page_is_a_page_fault(ring_3):
 
 @pytest.mark.parametrize("value", [0x1F80, 0xFFFFFFFF])
 def test_a_load_of_mxcsr_does_not_tell_what_the_kernels_memory_holds(ring_3, value):
-    """Its bits are looked at with the rights of ring 3: a page fault, whatever lies there."""
+    """Its bits are read with the rights of ring 3: a page fault, whatever memory holds there."""
     secret = 0x402800  # physical 0x302800, which the kernel has at 0xC0302800
     vector, eip = ring_3("nop; ldmxcsr [0xc0302800]", memory={secret: value.to_bytes(4, "little")})
     assert (vector, eip, ring_3.machine.cpu.cr2) == (14, CODE + 1, 0xC0302800)

@@ -1,4 +1,4 @@
-"""IRETD of ring 3 with VM in its image: as if the bit were clear, and nobody sees how it is done."""
+"""IRETD of ring 3 with VM in its image: as if the bit were clear, and without a visible trace."""
 
 from collections.abc import Callable, Iterator
 
@@ -89,7 +89,7 @@ def test_a_snapshot_taken_before_an_iretd_with_vm_can_be_restored_and_run(make_r
 
 
 def test_an_interrupt_that_waits_for_if_does_not_disturb_an_iretd_with_vm(make_rings: MakeRings) -> None:
-    """IF is clear: the line waits, the counting hook looks at IF before each instruction."""
+    """IF is clear: the line waits, the counting hook checks IF before each instruction."""
     rings = make_rings(eflags=2)
     machine = rings.machine
     machine.run(until=AT)

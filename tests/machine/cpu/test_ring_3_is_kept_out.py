@@ -1,4 +1,4 @@
-"""What a CPU refuses and the emulator would let pass: ports, and instructions that the engine gets wrong."""
+"""Accesses that a CPU refuses and the engine would allow: ports, and instructions that the engine gets wrong."""
 
 import struct
 

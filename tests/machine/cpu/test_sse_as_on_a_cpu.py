@@ -317,7 +317,7 @@ def test_a_16_bit_address_is_checked_after_it_has_wrapped(bare):
 
 
 def test_sse_instructions_that_replace_each_other_in_memory_are_all_checked(bare):
-    """Host code keeps a few of them apart; then it is Python that looks."""
+    """Host code distinguishes a few of them; beyond that Python checks."""
     machine = bare("mov ecx, 0x3000; nop; nop; nop; nop; nop; nop; nop; hlt")
     machine.cpu.cr4 = 0x600
     for displacement in (*range(0x30), 8, 0):
@@ -355,7 +355,7 @@ def test_an_unmasked_exception_under_tf_is_xm_and_not_a_debug_trap(board):
 
 
 def test_an_unmasked_exception_in_a_block_that_runs_into_an_unmapped_page_has_no_tf_in_its_image(board):
-    """Such a block is executed in single steps, which nobody is to see."""
+    """Such a block is executed in single steps, which must not be visible."""
     board.map(0x401000, 0, "none")
     code = "mov dword ptr [0x402000], 0x1d80; ldmxcsr [0x402000]; mov eax, 1; cvtsi2ss xmm0, eax; xorps xmm1, xmm1;"
     board.machine.ram.write(0x300FFA, bytes.fromhex("90 90 f3 0f 5e c1"))  # divss xmm0, xmm1

@@ -12,8 +12,10 @@ from host_float import Request, fresh
 ONE, PI = 0x3FFF << 64 | 1 << 63, 0x4000 << 64 | 0xC90FDAA22168C235
 NUMBERS = (0, 1 << 79, ONE, ONE | 1 << 79, 0x7FFF << 64 | 1 << 63, PI, 0x7FFF << 64 | 3 << 62, 0x403E << 64 | 1 << 63,
            0x3FFE << 64 | 1 << 63, 0x3FFD << 64 | 0xAAAAAAAAAAAAAAAB)  # fmt: skip
-NO_WAIT = tuple(bytes([0xDB, modrm]) for modrm in range(0xE0, 0xE8))  # FNCLEX, FNINIT and what does nothing any more
-# What the engine computes otherwise, stack fault or not (docs/emulator-notes.md).
+NO_WAIT = tuple(
+    bytes([0xDB, modrm]) for modrm in range(0xE0, 0xE8)
+)  # FNCLEX, FNINIT and instructions without effect on later CPUs
+# Instructions that the engine computes otherwise, stack fault or not (docs/emulator-notes.md).
 OTHERWISE = ("fyl2x", "fyl2xp1", "fxtract", "fisttp", "fsin", "fcos", "fsincos", "fptan", "fpatan", "f2xm1", "fsqrt",
              "fscale", "fprem", "fprem1", "fdiv", "fdivr", "fdivp", "fdivrp", "fidiv", "fidivr", "frstor", "fldenv",
              "fnsave", "fnstenv", "fstpnce")  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the hook of coverage sees, in host code and in Python, against a run step by step."""
+"""The records of the coverage hook, in host code and in Python, compared with a run step by step."""
 
 import struct
 
@@ -54,7 +54,7 @@ def program():
 @pytest.mark.parametrize("counter", ["native", "python"])
 @pytest.mark.parametrize("fuel", [None, 1, 4])
 def test_the_hook_for_executed_code_sees_what_single_steps_see(program, counter, fuel):
-    """Cut into runs of a few instructions as well: a stop is not an execution, and no direction gets lost at one."""
+    """Cut into runs of a few instructions as well: a stop is not an execution, and no direction is lost at one."""
     instructions = decoded(program)
     jumps = {at: target for at, code in instructions.items() if (target := jump_target(code, at))}
     sheet = Sheet(jumps, [range(ORIGIN, ORIGIN + len(program))])

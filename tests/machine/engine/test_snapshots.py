@@ -1,4 +1,4 @@
-"""Snapshots bring back everything a guest can see, any number of times, in any order."""
+"""Snapshots restore all state that a guest can see, any number of times, in any order."""
 
 import resource
 import time

@@ -26,7 +26,7 @@ COUNTERS = ("native", "python")
 
 
 def faulting(make_board, kind, source):
-    """Return a board whose ring 3 runs `source`, and a list that gets each exception's frame."""
+    """Return a board whose ring 3 runs `source`, and a list to which each exception's frame is appended."""
     board, seen = make_board(kind), []
 
     def answer(report):

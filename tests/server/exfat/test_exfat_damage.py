@@ -1,4 +1,4 @@
-"""exFAT volumes that are damaged in one place each: what is said, and what can still be read."""
+"""exFAT volumes that are damaged in one place each: the reports, and the files that can still be read."""
 
 import random
 from typing import Any

@@ -1,4 +1,4 @@
-"""exFAT volumes against what wrote them and what else reads them: exfat-fuse, exfatprogs, sleuthkit."""
+"""exFAT volumes compared with their writers and other readers: exfat-fuse, exfatprogs, sleuthkit."""
 
 import mmap
 import os
@@ -115,7 +115,7 @@ def fill(folder: Path, files: dict[str, bytes]) -> None:
     for name, data in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
-    # Holes make chains, and a deleted file leaves its entries behind.
+    # Holes make chains, and the entries of a deleted file remain.
     for number in range(0, 300, 2):
         (folder / f"many/file number {number}").unlink()
         del files[f"many/file number {number}"]

@@ -1,4 +1,4 @@
-"""Damage by design: what is readable is still read, and every refusal names the place and the reason."""
+"""Damage by design: readable data are still read, and every refusal names the place and the reason."""
 
 import re
 from collections.abc import Callable
@@ -202,7 +202,7 @@ class TestDirectories:
         self, disk: Disk, ext_client: Any, length: int
     ) -> None:
         block = disk.block("dir", 0) * KIB
-        disk.put(block + 24 + 12 + 4, length, 2)  # of "b", behind ".", ".." and "a"
+        disk.put(block + 24 + 12 + 4, length, 2)  # of "b", after ".", ".." and "a"
         served = ext_client(disk.raw)
         assert [file.name for file in served.listing("dir")] == ["a"]
         assert served.server.take_reports() == [

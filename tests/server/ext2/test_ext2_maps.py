@@ -89,7 +89,7 @@ def test_extents_that_have_no_data_yet_read_as_zeros(ext_image: Callable[[], Any
     image = ext_image()
     sparse(image.folder / "file", 40 * KIB, {0: b"a" * 3 * KIB, 30 * KIB: b"z" * KIB})
     image.format("4M", "-t", "ext4", "-b", "1024")
-    # Free blocks must hold something, or nobody would notice that they are read.
+    # Free blocks must hold data, so that reading them is noticed.
     free = image.read()
     start = free.find(bytes(1 << 20))
     free[start : start + (1 << 20)] = b"\xee" * (1 << 20)

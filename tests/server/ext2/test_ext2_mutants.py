@@ -91,7 +91,7 @@ def volume(request: pytest.FixtureRequest, ext_image: Callable[[], Any], mutator
 
 
 def explore(served: Any) -> int:
-    """Visit what is listed, as a client with no sense of danger would; return the number of errors."""
+    """Visit all listed files, as a careless client would; return the number of errors."""
     errors = 0
     waiting = ["", "long link"]
     for _ in range(VISITS):

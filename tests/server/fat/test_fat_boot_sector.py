@@ -204,12 +204,12 @@ def test_a_disk_that_cannot_be_read_is_an_io_error(image_of: Callable[[int], byt
 
 
 class TestRootEntriesOnFat32:
-    """BPB_RootEntCnt should be 0; by the formula of the specification, clusters begin after as many records."""
+    """BPB_RootEntCnt should be 0; by the formula of the specification, clusters begin after this many records."""
 
     def test_root_entries_on_fat32_move_the_clusters_if_the_root_directory_lies_there(
         self, fat_image: Callable[..., Any], client: Any
     ) -> None:
-        """What Linux makes of such a volume, with its backup boot sector left as it was."""
+        """A volume as Linux makes it, with its backup boot sector unchanged."""
         made = fat_image(*FORMATS[32])
         made.put("HELLO.TXT", b"hello\n")
         image = made.read()

@@ -1,4 +1,4 @@
-"""What requests cost in gate calls: exact, because nothing in a run wobbles."""
+"""The costs of requests in gate calls: exact, because runs are deterministic."""
 
 from collections.abc import Callable
 from importlib.metadata import entry_points
@@ -60,7 +60,7 @@ class TestGateCalls:
 
 
 class TestRehearsal:
-    """The double is as strict as the kernel, or tests on it would prove little."""
+    """The rehearsal must be as strict as the kernel, so that tests on it are meaningful."""
 
     @pytest.mark.thorough(only=True)
     def test_the_rehearsal_ends_a_handler_that_never_stops_calling(self) -> None:

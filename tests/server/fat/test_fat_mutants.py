@@ -37,7 +37,7 @@ def disk(request: pytest.FixtureRequest, fat_image: Callable[..., Any], patcher:
 
 
 def explore(served: Any) -> int:
-    """Visit what is listed, as a client with no sense of danger would; return the number of errors."""
+    """Visit all listed files, as a careless client would; return the number of errors."""
     errors = 0
     waiting = [""]
     for _ in range(VISITS):

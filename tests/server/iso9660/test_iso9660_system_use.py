@@ -1,4 +1,4 @@
-"""System use entries by hand: what genisoimage never writes, and what nobody should."""
+"""System use entries by hand: ones that genisoimage never writes, and invalid ones."""
 
 import pytest
 from callgate.server import complete

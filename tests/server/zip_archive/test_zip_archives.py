@@ -1,4 +1,4 @@
-"""Archives that zipfile and zip made, as volumes: sectors where they can be had, windows of memory elsewhere."""
+"""Archives that zipfile and zip made, as volumes: sectors where possible, windows of memory elsewhere."""
 
 import io
 import random
@@ -22,7 +22,7 @@ PERIOD = 1_000_003  # bytes after which a text comes again: a prime, and more th
 
 
 def padded(archive: bytes, sectors: int = 0) -> bytes:
-    """Return an image: the archive with zeros to a whole number of sectors, and so many sectors of them besides."""
+    """Return an image: the archive with zeros to a whole number of sectors, and `more` further sectors of them."""
     return archive.ljust(-(-len(archive) // 512) * 512 + sectors * 512, b"\0")
 
 

@@ -83,7 +83,7 @@ def test_no_damaged_archive_does_harm(image: bytearray, zip_client: Any, mutator
     headers = [at for at in range(central, end) if image[at : at + 4] == b"PK\1\2"]
 
     def lie(generator: random.Random) -> None:
-        """Give an entry sizes, offsets or lengths that cannot be."""
+        """Give an entry impossible sizes, offsets or lengths."""
         at = generator.choice(headers) + generator.choice((8, 10, 20, 24, 28, 30, 42))
         image[at : at + 4] = generator.choice((0, 1, 0xFFFF, 0xFFFFFFF0, 2**31)).to_bytes(4, "little")
 

@@ -147,7 +147,7 @@ def test_names_that_are_not_the_utf_8_they_claim_stay_apart_and_can_be_opened(zi
         while at >= 0:
             archive[at : at + 3] = new
             at = archive.find(old, at)
-    for at in (archive.index(b"PK\3\4"), archive.rindex(b"PK\3\4")):  # what they hold was their names
+    for at in (archive.index(b"PK\3\4"), archive.rindex(b"PK\3\4")):  # their content was their names
         struct.pack_into("<I", archive, at + 14, zlib.crc32(archive[at + 33 : at + 36]))
     at = archive.index(b"PK\1\2")
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""What the emulated CPU does at the instructions that `host_float` asks the host's about."""
+"""The emulated CPU at the instructions that `host_float` executes on the host's."""
 
 import struct
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ def ask(requests: Sequence[Request], counter: str = "native") -> list[Answer]:
 
 
 def answer(machine: Machine) -> Answer:
-    """Run a request and return what came of it."""
+    """Run a request and return its result."""
     stop = machine.run(fuel=100)
     signal = 0 if stop.reason == "halt" else SIGNALS[stop.detail.chain[0][:3]]
     if signal:

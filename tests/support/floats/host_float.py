@@ -1,4 +1,4 @@
-"""What the host's own CPU does at instructions of SSE and x87: an oracle for the emulated one."""
+"""The host's own CPU at instructions of SSE and x87: an oracle for the emulated one."""
 
 import platform
 import shutil
@@ -41,7 +41,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a CPU has made of it: `signal` 0 if it has been executed."""
+    """The result of a CPU: `signal` 0 if the instruction was executed."""
 
     signal: int
     reason: int
@@ -55,7 +55,7 @@ class Answer:
 
 @cache
 def program() -> str:
-    """Return the path of the oracle, compiled; None has to be skipped by whoever asks."""
+    """Return the path of the oracle, compiled; None: the caller has to skip."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if platform.machine() != "x86_64" or platform.system() != "Linux" or compiler is None:
         pytest.skip("the host's CPU is not an oracle: x86-64 Linux and a C compiler are needed")

@@ -1,4 +1,4 @@
-"""File data on a plain IPC room, for unit tests of managers: a cache whose disk brings what a test says, and files."""
+"""File data on a plain IPC room, for unit tests of managers: a cache whose disk reads what a test gives, and files."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class FileData(Ipc):
         self.fetching = Fetching(state, self.threads, self.slots, self.cache, self.hunger, self.completion)
         self.posted.file_data, self.posted.releases = self.answers, self.back
         self.posted.unclaimed = self.back.unclaimed
-        self.said: list[tuple[int, int]] = []  # what the server has been told to let go of
+        self.said: list[tuple[int, int]] = []  # releases that the server has been told of
 
     def _reclaim_blocks(self, enough: Callable[[], bool]) -> bool:
         return self.letting_go.reclaim(enough=enough)
@@ -94,7 +94,7 @@ class FileData(Ipc):
             self.completion.left_unread(keys)
 
     def noted(self) -> list[tuple[int, int]]:
-        """Return what is to be given back to the server, (operation, number), and forget it."""
+        """Return the deferred releases of the server, (operation, number), and clear them."""
         entries = self.endpoint.releases.entries
         found = list(entries)
         entries.clear()

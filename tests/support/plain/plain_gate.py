@@ -1,4 +1,4 @@
-"""A thread of ring 3 in a gate, on a plain IPC room, for unit tests of what answers calls."""
+"""A thread of ring 3 in a gate, on a plain IPC room, for unit tests of handlers of calls."""
 
 from __future__ import annotations
 

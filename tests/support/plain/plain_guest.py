@@ -1,8 +1,8 @@
 """A guest without a machine, for unit tests of managers: plain memory, a clock that tests set, recorded requests.
 
-The `Guest` is the kernel's own; what stands below it is here: low memory and a few blocks of high memory, symbols that
-lead to tables in low memory or, for routines, to addresses that nothing executes, and lists of what policy has asked of
-the machine.  `Tasks` adds the memory managers, the scheduler, threads and processes, which most tests of a manager need
+The `Guest` is the kernel's own; the parts below it are here: low memory and a few blocks of high memory, symbols that
+lead to tables in low memory or, for routines, to addresses that nothing executes, and lists of policy's requests to the
+machine.  `Tasks` adds the memory managers, the scheduler, threads and processes, which most tests of a manager need
 below it.
 """
 
@@ -44,7 +44,7 @@ FRAMES = 0x10_0000  # physical: where frames of low memory begin
 
 
 class PlainRam:
-    """Low memory from 0 and high memory from 4 GiB, all zeros; what is touched is booked by account."""
+    """Low memory from 0 and high memory from 4 GiB, all zeros; accesses are booked by account."""
 
     def __init__(self, low: int, high: int) -> None:
         self.low = memoryview(mmap.mmap(-1, low))
@@ -72,7 +72,7 @@ class PlainRam:
 
 
 class PlainMachine:
-    """What policy asks of a machine: a clock in nanoseconds, registers, and counts of what it has been told."""
+    """The parts of a machine that policy uses: a clock in nanoseconds, registers, and counts of calls."""
 
     def __init__(self, low: int, high: int) -> None:
         self.ram = PlainRam(low, high)
@@ -124,8 +124,8 @@ def plain_guest(low: int = 8 << 20, high: int = 1 << 20) -> Guest:
 class Tasks:
     """Memory, scheduler, threads and processes on a plain guest, wired as in the kernel; a shell runs.
 
-    `frames` of low memory and `blocks` of high memory can be given out.  What the managers call in turn is recorded:
-    `waits` (reason, woken), `let_go` (processes), `lines` of the log; `reclaim` says what is given back under pressure.
+    `frames` of low memory and `blocks` of high memory can be given out.  Calls of the managers are recorded: `waits`
+    (reason, woken), `let_go` (processes), `lines` of the log; `reclaim` returns what is released under pressure.
     """
 
     def __init__(self, *, frames: int = 1536, blocks: int = 64) -> None:
@@ -212,7 +212,7 @@ class Tasks:
 
 @contextmanager
 def refusal(code: ErrorCode) -> Iterator[None]:
-    """Expect that policy refuses what the block asks, with `code`."""
+    """Expect that policy refuses the call in the block, with `code`."""
     with pytest.raises(PolicyError) as refused:
         yield
     assert refused.value.code is code
@@ -226,7 +226,7 @@ def drive(policy: Coroutine[Any, Any, Any], **routines: Routine) -> tuple[Any, l
 
     The routine that it ends with (`RoutineCall` as its result) is run and is the last of them.
 
-    A routine does what the test says for its name, and returns its registers otherwise, CF clear.
+    A routine calls the test's function for its name, and otherwise returns its registers, CF clear.
     """
     calls: list[RoutineCall] = []
     value: RoutineResult | None = None
@@ -246,7 +246,7 @@ def drive(policy: Coroutine[Any, Any, Any], **routines: Routine) -> tuple[Any, l
 
 
 def returned(call: RoutineCall, *, failed: bool = False, **registers: int) -> RoutineResult:
-    """Return what a routine leaves: its registers as it was given them, but for those named, and CF."""
+    """Return the result of a routine: its registers as given, except those named, and CF."""
     names = ("eax", "ebx", "ecx", "edx", "esi", "edi")
     values = [registers.get(name, getattr(call, name)) for name in names]
     return RoutineResult(*values, eflags=CARRY if failed else 0)

@@ -1,4 +1,4 @@
-"""The IPC room on a plain guest, for unit tests of managers: slots, requests, and what machine code does with them."""
+"""The IPC room on a plain guest, for unit tests of managers: slots, requests, and the work of machine code on them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DATA = 48  # of a message page
 
 
 class Listener:
-    """Hears of replies to posted requests."""
+    """Records replies to posted requests."""
 
     def __init__(self) -> None:
         self.heard: list[tuple[str, int]] = []
@@ -64,7 +64,7 @@ class Ipc(Tasks):
         return self.servers.create(process, 0x100, 63, 1000, name)
 
     def wait(self, thread: Thread) -> int | None:
-        """Have a thread wait for a slot as machine code does; return the one that it has got."""
+        """Have a thread wait for a slot as machine code does; return the one that it is given."""
         self.run(thread)
         self.fields["slot_waiters"] += 1
         self.slots.host_slot_wait(0)
@@ -85,7 +85,7 @@ class Ipc(Tasks):
 
 
 def answers(ipc: Ipc, kind: ReplyType = ReplyType.REGISTERS, data: bytes = b"", **registers: int) -> Routine:
-    """Return what `ipc_request` does when a server answers so."""
+    """Return the routine `ipc_request` with this answer of a server."""
     failed = bool(registers.pop("failed", 0))
 
     def ipc_request(call: RoutineCall) -> RoutineResult:

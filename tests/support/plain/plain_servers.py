@@ -37,12 +37,12 @@ class System(Ipc):
         self.mounting.say(report, f"{report.name}: mounted")
 
     def do(self, job: int = 0) -> None:
-        """Have the thread of the n-th job that is left run it."""
+        """Have the thread of the n-th remaining job run it."""
         drive(self.threads.host_job(list(self.threads.jobs)[job]))
 
 
 class Handler(HostedServer):
-    """Makes one gate call, and then what `then` says."""
+    """Makes one gate call, and then calls `then`."""
 
     name = "handler"
     then: BaseException | None = None

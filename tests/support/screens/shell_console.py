@@ -80,7 +80,7 @@ NAMES = 70
 
 
 class Console:
-    """An interactive shell, and what a person at its terminal does."""
+    """An interactive shell, and the actions of a user at its terminal."""
 
     def __init__(self, image: Path) -> None:
         self.printed: list[bytes] = []
@@ -94,20 +94,20 @@ class Console:
         self.screen()
 
     def screen(self) -> str:
-        """Return what has been printed since the last look."""
+        """Return the output since the last call."""
         self.system.machine.serial.flush()
         text = b"".join(self.printed).decode("utf-8", "replace")
         self.printed.clear()
         return text
 
     def type(self, keys: str, fuel: int = FUEL) -> str:
-        """Type keys, run until the shell waits for more (or for so long), return the screen."""
+        """Type keys, run until the shell waits for more (or for `fuel` instructions), return the screen."""
         self.system.machine.serial.feed(keys.encode())
         self.system.run(fuel=fuel)
         return self.screen()
 
     def line(self, keys: str) -> str:
-        """Type keys, return the line that stands behind the prompt then, with the cursor as |."""
+        """Type keys, return the line after the prompt then, with the cursor as |."""
         row = render(self.type(keys))[-1]
         return row.removeprefix(PROMPT)
 

@@ -15,7 +15,7 @@ CTRL_R, CTRL_G, TAB, BACKSPACE = "\x12", "\x07", "\t", "\x7f"
 
 
 class Editor:
-    """An interactive shell with a terminal; `listener` gets the bytes that the terminal gets."""
+    """An interactive shell with a terminal; `listener` is called with the bytes for the terminal."""
 
     def __init__(
         self, image: Path, width: int, history: bytes | None = None, listener: Callable[[bytes], object] = len
@@ -39,7 +39,7 @@ class Editor:
         self.system.machine.serial.flush()
 
     def shown(self, keys: str | bytes) -> str:
-        """Type keys; return what stands from the prompt on, rows joined, with the cursor as |."""
+        """Type keys; return the text from the prompt on, rows joined, with the cursor as |."""
         self.type(keys)
         return "".join(self.terminal.text[self.top :])
 

@@ -17,7 +17,7 @@ def columns_of(character: str) -> int:
 class SmallTerminal:
     """`rows` of `width` cells; the cursor waits after the last column of a row, as xterm's does.
 
-    A character of two columns for which a row has no room goes to the next row; marks join the character before.
+    A character of two columns for which a row has no room moves to the next row; marks join the character before.
     """
 
     def __init__(self, width: int) -> None:

@@ -1,4 +1,4 @@
-"""A terminal that is not ours: tmux, which shows what is written to it, and says where its cursor is."""
+"""A terminal that is not ours: tmux, which shows the bytes written to it, and reports its cursor."""
 
 import os
 import time

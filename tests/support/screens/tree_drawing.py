@@ -1,10 +1,10 @@
-"""What `tree` should draw of a directory of the host."""
+"""The drawing of a directory of the host that `tree` should make."""
 
 from pathlib import Path
 
 
 def rendering(folder: Path) -> list[str]:
-    """Return the lines of tree for what is below a directory of the host."""
+    """Return the lines of tree for the content of a directory of the host."""
     everything = list(folder.rglob("*"))
     directories = sum(path.is_dir() and not path.is_symlink() for path in everything)
     files = len(everything) - directories

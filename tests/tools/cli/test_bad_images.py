@@ -30,7 +30,7 @@ Command = Callable[..., Any]
 
 @pytest.fixture(autouse=True)
 def nothing_is_lost(monkeypatch: pytest.MonkeyPatch, find_leaks: Callable[[System], list[str]]) -> Iterator[None]:
-    """Look into every system before it is closed, whatever the command came to."""
+    """Check every system before it is closed, whether or not the command succeeded."""
     found: list[str] = []
     close = System.close
 
@@ -139,7 +139,7 @@ class TestWhatIsNoImage:
                 os.seteuid(0)
 
 
-# What is put where in the boot sector of a FAT12 volume of 2048 sectors, and what is said of it.
+# Bytes put into the boot sector of a FAT12 volume of 2048 sectors, and the message about them.
 ABSURD = {
     "0 bytes per sector": (11, b"\0\0", "boot sector, offset 11: BPB_BytsPerSec is 0 (0x0); expected 512, 1024"),
     "500 bytes per sector": (11, b"\xf4\1", "boot sector, offset 11: BPB_BytsPerSec is 500 (0x1f4); expected 512,"),
@@ -275,7 +275,7 @@ def volume(request: pytest.FixtureRequest, command_line: Command, image: Any, pa
 
 
 class TestChains:
-    """What can be read comes out, the command fails, the reason is named, the other files are well."""
+    """Readable data are printed, the command fails, the reason is named, the other files are unharmed."""
 
     def check(self, volume: Any, good: int, reason: str) -> None:
         outcome = volume.command_line("boot", "bad.img", "-c", "cat FILE.BIN")

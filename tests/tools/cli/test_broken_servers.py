@@ -1,4 +1,4 @@
-"""Servers of other packages that break: at import, when they are asked, when they serve; and what -q still shows."""
+"""Servers of other packages that raise: at import, in probes, when they serve; and the lines that -q still shows."""
 
 import importlib
 import sys
@@ -175,7 +175,7 @@ def test_an_exception_whose_text_raises_is_reported_as_well(
 
 
 class TestQuiet:
-    """-q drops the boot log and nothing else."""
+    """-q drops only the boot log."""
 
     def test_quiet_still_shows_the_end_of_a_server(self, command_line: Command, install: Callable[[str], None]) -> None:
         install(HEAD + LISTING)

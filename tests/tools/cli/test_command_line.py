@@ -184,7 +184,7 @@ def test_stats_and_traces_can_be_written_to_files(callgate: Callgate, tmp_path: 
     }
     assert keys <= set(stats)
     operations = stats["operations"]
-    # Opened once, which brings the directory entry's file number and size; what READ brings is the disk's affair.
+    # Opened once, which brings the directory entry's file number and size; the bytes of READ are the disk's.
     assert {name: operations[name]["n"] for name in ("OPEN", "READ", "CLOSE")} == {"OPEN": 1, "READ": 1, "CLOSE": 1}
     assert sum(operation["n"] for operation in operations.values()) == stats["requests"]
     assert all(keys <= set(operation) for operation in operations.values())
@@ -215,7 +215,7 @@ def test_asm_writes_an_executable_and_names_errors(callgate: Callgate, tmp_path:
 def test_the_program_in_the_document_runs_as_it_says(
     callgate: Callgate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """docs/writing-a-program.md: what is typed there prints what stands there."""
+    """docs/writing-a-program.md: the commands there print the output there."""
     document = (Path(__file__).parents[3] / "docs" / "writing-a-program.md").read_text()
     source, console = (re.findall(f"```{kind}\n(.*?)```", document, re.DOTALL)[0] for kind in ("asm", "console"))
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""`callgate disk copy` and `disk ls`: what others put into an image comes out, and nothing gets where it should not."""
+"""`callgate disk copy` and `disk ls`: files of an image are copied out, and nothing is written elsewhere."""
 
 import json
 import os
@@ -21,7 +21,7 @@ def times(root: Path) -> set[float]:
 
 
 class TestImagesOfOthers:
-    """What other programs have put into an image comes out, byte for byte, with its dates."""
+    """Files that other programs have put into an image are copied out, byte for byte, with their dates."""
 
     def test_an_ext4_tree_with_links_holes_and_devices_is_copied_out(self, command_line: Command, tree: Path) -> None:
         before = content(tree)
@@ -163,7 +163,7 @@ class TestWhatPathsMean:
 
 
 class TestWhatIsThere:
-    """Nothing that is there is lost, and nothing is written elsewhere through what is there."""
+    """No existing file is lost, and nothing is written elsewhere through existing links."""
 
     def test_a_file_is_replaced_only_with_force(self, command_line: Command, image: Path) -> None:
         Path("out/docs").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Copies out of images that mean harm: names that leave the folder, loops, sizes that lie."""
+"""Copies out of hostile images: names that leave the folder, loops, false sizes."""
 
 import json
 from collections.abc import Callable, Iterator

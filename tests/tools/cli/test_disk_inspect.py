@@ -1,4 +1,4 @@
-"""`callgate disk inspect` says of a volume what a booted system says of it."""
+"""`callgate disk inspect` reports of a volume what a booted system reports of it."""
 
 import json
 import re

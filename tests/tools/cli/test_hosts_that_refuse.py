@@ -13,7 +13,7 @@ Command = Callable[..., Any]
 
 @pytest.fixture
 def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nobody know where the home directory is, as for a user of a container that has no entry in passwd."""
+    """Hide the home directory, as for a user of a container that has no entry in passwd."""
 
     def home() -> Path:
         raise RuntimeError("Could not determine home directory.")

@@ -1,4 +1,4 @@
-"""Images of other kinds at the command line: read like the raw one, or called what they are; and from a pipe."""
+"""Images of other kinds at the command line: read like the raw one, or named; and from a pipe."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""An interactive session on a pseudo-terminal: who gets Ctrl-C, how one leaves, and what the terminal is like after."""
+"""An interactive session on a pseudo-terminal: Ctrl-C, the ways to leave, and the state of the terminal afterwards."""
 
 import json
 import os
@@ -61,7 +61,7 @@ class Session:
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep the history where nobody misses it."""
+    """Keep the history in a temporary folder."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     return tmp_path
 

@@ -1,4 +1,4 @@
-"""The trace: what its document says of columns, events and fields, and the names that stand for numbers."""
+"""The trace: its columns, events and fields as documented, and the names in place of numbers."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Options that name a file to be written: what is there is not lost, and `-` is standard output."""
+"""Options that name a file to be written: existing files are not lost, and `-` is standard output."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""`pytest --asm-cov` in a project of its own: what it counts, what it prints and writes, when it fails."""
+"""`pytest --asm-cov` in a project of its own: its counts, its reports, its failures."""
 
 from importlib.resources import files
 
@@ -88,7 +88,7 @@ def test_coverage_is_written_as_lcov_and_annotated_listings(project):
 
 
 def test_coverage_distinguishes_programs_at_the_same_addresses(project):
-    """Ten programs in turn on one bare CPU: what one executes is not taken for another's."""
+    """Ten programs in turn on one bare CPU: coverage of one is not taken for another's."""
     project.makepyfile("""
         def test_turns(bare_cpu):
             for text in ("f: nop\\n nop\\n nop\\n ret\\n", '.include "sign.asm"\\n') * 5:

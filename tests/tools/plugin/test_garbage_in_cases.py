@@ -14,7 +14,9 @@ from callgate.tools.asmtest.cases.runner import CaseFailure, check_cases
 from ctrl_c import ctrl_c_after
 
 COUNT, LENGTH, FUEL = 200, 96, 20_000
-LONG = 2_000_000  # instructions, more than 20 ms worth of them: what has not ended by then is taken to go on for ever
+LONG = (
+    2_000_000  # instructions, more than 20 ms worth of them: a case that has not ended by then is taken to run for ever
+)
 PRESSED_AFTER = 0.02  # seconds
 ENDLESS = 1 << 60
 DEADLINE = 1.0  # seconds from Ctrl-C to the end of the run

@@ -1,4 +1,4 @@
-"""What gcc, nasm and GNU as built, under test: linked as ld links it, called, and told of by symbol and line."""
+"""Objects of gcc, nasm and GNU as under test: linked as ld links them, called, and shown by symbol and line."""
 
 from contextlib import suppress
 from pathlib import Path

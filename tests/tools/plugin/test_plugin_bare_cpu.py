@@ -1,4 +1,4 @@
-"""The bare CPU from Python: kernel routines, rings, faults, events, and how it comes back for the next test."""
+"""The bare CPU from Python: kernel routines, rings, faults, events, and its reset for the next test."""
 
 import pytest
 from callgate.asm.assembler import AsmErrors

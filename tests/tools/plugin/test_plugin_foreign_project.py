@@ -1,4 +1,4 @@
-"""The plugin in somebody else's project, which has nothing but the installed package."""
+"""The plugin in another project, which has only the installed package."""
 
 import pytest
 

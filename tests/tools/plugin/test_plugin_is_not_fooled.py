@@ -1,4 +1,4 @@
-"""What looks like a test is one, or is an error: nothing passes because it was not looked at."""
+"""A text that looks like a test is one, or is an error: no test passes because it was ignored."""
 
 import os
 from pathlib import Path

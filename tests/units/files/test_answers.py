@@ -112,7 +112,7 @@ def test_an_object_becomes_pages_that_lie_in_the_servers_memory(data: FileData) 
     drive(data.slots.host_replied(slot))
     frames = [data.endpoint.process.pages[address + at] for at in (0, PAGE)]
     assert (span.state, span.frames[0], span.holds_low) == (SpanState.READY, frames[0], True)
-    assert len(span.private) == 1  # what the second page holds behind the end of the file is nobody's business
+    assert len(span.private) == 1  # the second page after the end of the file is not specified
 
 
 def test_a_bad_sector_ends_the_data_before_its_page_and_the_server_is_named(data: FileData) -> None:
@@ -125,7 +125,7 @@ def test_a_bad_sector_ends_the_data_before_its_page_and_the_server_is_named(data
     data.end_runs(DiskStatus.FAILED)
     assert (span.state, span.length, len(span.frames)) == (SpanState.READY, PAGE, 1)
     assert data.lines == ["d0p1: disk 256, sector 160: cannot be read"]
-    assert data.cache.state.locked == 1  # nobody would read a bad block again while it is locked
+    assert data.cache.state.locked == 1  # no request would read a bad block again while it is locked
 
 
 def test_blocks_that_failed_in_company_are_worth_asking_for_again(data: FileData) -> None:

@@ -55,7 +55,7 @@ def test_a_request_asks_for_whole_pages_up_to_the_next_span_in_memory(data: File
     assert (server.asked, span.position, span.end) == ([(PAGE, PAGE)], PAGE, 2 * PAGE)
     server.obtain(file, 3 * PAGE, 100 * PAGE)
     assert server.asked[1:] == [(3 * PAGE, PAGE)]
-    assert server.obtain(file, 4 * PAGE, 1).number == 1  # it is there: nobody is asked
+    assert server.obtain(file, 4 * PAGE, 1).number == 1  # it is in memory: no server is asked
     assert len(server.asked) == 2
 
 

@@ -1,4 +1,4 @@
-"""File data in memory: hunger, ageing, letting go, mapping and writing, on a plain guest."""
+"""File data in memory: memory pressure, ageing, release, mapping and writing, on a plain guest."""
 
 import pytest
 from callgate.kernel.abi.calls import Operation, WaitReason
@@ -65,7 +65,7 @@ def test_all_waiting_readers_are_woken_in_order_when_data_can_be_released(data: 
     span = data.put(file, 0, 1)
     with data.hunger.keeping(span):
         data.hunger.feed(span)
-        assert data.ready() == []  # somebody is coming for it
+        assert data.ready() == []  # a reader is about to use it
     assert (data.ready(), data.files_state.starved) == (threads, [])
 
 
@@ -112,7 +112,7 @@ def mapped(data: FileData, pages: int = 4) -> tuple[FileObject, Span, int]:
 
 
 def harvest(data: FileData, call: RoutineCall) -> RoutineResult:
-    """Do what `harvest_accessed` does: count and clear the accessed bits of ECX entries from EBX on."""
+    """Stand in for `harvest_accessed`: count and clear the accessed bits of ECX entries from EBX on."""
     first, found = (call.ebx - 0xC000_0000) // 8, 0
     for index in range(first, first + call.ecx):
         found += bool(data.guest.quads[index] & ACCESSED)

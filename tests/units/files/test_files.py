@@ -376,7 +376,7 @@ def test_the_most_idle_span_is_unmapped_when_spans_are_mapped_as_often_as_allowe
     map_at(volume, 2 * PAGE)
     assert [span.position for span in file.spans] == [2 * PAGE]
     volume.put(file, 0, 1)
-    file.covering(2 * PAGE).kept = 1  # somebody is coming for it
+    file.covering(2 * PAGE).kept = 1  # a reader is about to use it
     volume.files_state.mapped = MAPPED_BLOCKS
     with refusal(ErrorCode.NO_MEMORY):
         map_at(volume, 0)

@@ -200,7 +200,7 @@ def test_an_unavailable_page_of_a_file_resumes_at_the_handler_of_the_code_or_end
     gate.shell.file_handler = (0x40_9000, 0x40_1000, 0x40_2000)
     trap.raise_(14, 4, 0x5000_0000)
     assert (trap.frame["eip"], trap.frame["eax"]) == (0x40_9000, ErrorCode.UNPLUGGED)
-    trap.raise_(14, 4, 0x5000_0000)  # from the handler, which nobody watches over
+    trap.raise_(14, 4, 0x5000_0000)  # from the handler, which has no handler itself
     assert "the disk was removed (a page of a file)" in gate.lines[0]
 
 

@@ -295,8 +295,7 @@ class BareCpu:
         With `args` it is called by a convention: `abi`, by default what the ini option `callgate_abi` says, or cdecl.
         Other registers hold junk then, and each breach of the convention is named in a RoutineError.  `stack`
         are dwords above the return address and the arguments, the first one nearest.  Unless `faults`, an exception
-        raises RoutineError, as do HLT and more than `fuel` instructions; without `returns` it raises if the routine
-        returns.
+        raises RoutineError, as do HLT and more than `fuel` instructions; without `returns` so does a return.
         """
         convention = convention_named(abi) if abi is not None else self.convention
         if convention is None and args is not None:

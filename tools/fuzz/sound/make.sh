@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Make the sound volumes that `callgate fuzz images --fs` damages and no formatter of ours makes:
 #   tools/fuzz/sound/make.sh
-# They are kept, so that a seed means the same mutant everywhere, and nobody needs these programs to see one again.
+# They are kept, so that a seed means the same mutant everywhere, also without these programs.
 # Needs e2fsprogs and genisoimage.
 set -euo pipefail
 cd "$(dirname "$0")"

@@ -1,6 +1,6 @@
 ; The AHCI controller: resetting it, bringing up its ports (AHCI 1.3.1, 10.1.2, 10.4).
 
-; Bounds of waits, in reads of a register.  A read of uncached memory behind a bus takes 0.5 to 1 us on
+; Bounds of waits, in reads of a register.  A read of uncached memory on a bus takes 0.5 to 1 us on
 ; real hardware, so these are about a second, 10 ms and some ms; the specification's are 1 s (10.4.3),
 ; 10 ms (10.1.1) and 1 ms (10.4.2).  Tests of dead hardware assemble with a smaller POLL_LIMIT.
         .ifndef POLL_LIMIT
@@ -101,7 +101,7 @@ ahci_port_init:
         call    ahci_run
         jc      .none
 
-        ; The signature is valid once the drive is not busy any more.
+        ; The signature is valid once the drive is no longer busy.
         cmp     dword ptr [edi + PortRegisters.sig], AHCI_SIGNATURE_ATA
         jne     .none
         mov     eax, AtaCommand.IDENTIFY_DEVICE

@@ -68,7 +68,7 @@ ahci_acknowledge:
         mov     [edx + HbaRegisters.is_], eax
         ret
 
-; ahci_completed: end every request whose command the port does not hold any more.
+; ahci_completed: end every request whose command the port no longer holds.
 ;   in:        esi  Disk, edi  PortRegisters
 ;   clobbers:  eax, ebx, edx, flags
 ;   state:     IF=0

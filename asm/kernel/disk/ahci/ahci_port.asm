@@ -6,7 +6,7 @@ SCTL_IDLE = 0x300               ; PxSCTL: no partial and slumber states, which l
 SCTL_COMRESET = 0x301
 
 ; ahci_stop: stop the command list, then the reception of FISes (10.3.1, 10.3.2): in that order.  When it
-; is done the controller touches no memory for this port any more.
+; is done the controller no longer touches memory for this port.
 ;   in:        ecx  port, edi  PortRegisters
 ;   out:       CF=1  the port does not stop
 ;   clobbers:  eax, edx, flags

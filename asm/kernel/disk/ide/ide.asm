@@ -94,20 +94,20 @@ ide_answers:
         out     dx, al
         in      al, dx
         cmp     al, IDE_PROBE_SECOND
-        jne     .nobody
+        jne     .no_drive
         lea     edx, [ebp + IdeRegister.COUNT]
         in      al, dx
         cmp     al, IDE_PROBE_FIRST
-        jne     .nobody
+        jne     .no_drive
         jmp     ide_wait
 
-.nobody:
+.no_drive:
         stc
         ret
 
 ; ide_plain: carry out a command without a sector number, up to its data if it has any.
 ;   in:        bl   command, al  count, ecx  disk, selected, ebp  command block
-;   out:       CF=0  al  status                 CF=1  refused, or nobody there
+;   out:       CF=0  al  status                 CF=1  refused, or no drive
 ;   clobbers:  eax, edx, flags
 ;   leaves by: ret
 ide_plain:

@@ -37,7 +37,7 @@ ide_settle:
 
 ; ide_wait: wait until the selected drive is not busy, without clearing its interrupt.
 ;   in:        ebp  command block
-;   out:       CF=0  al  status     CF=1  al  status: IDE_FLOATING or 0 = nobody there, else it stays busy
+;   out:       CF=0  al  status     CF=1  al  status: IDE_FLOATING or 0 = no drive, else it stays busy
 ;   clobbers:  eax, edx, flags
 ;   leaves by: ret
 ide_wait:
@@ -47,14 +47,14 @@ ide_wait:
 .poll:
         in      al, dx
         cmp     al, IDE_FLOATING
-        je      .nobody
+        je      .no_drive
         test    al, al
-        jz      .nobody
+        jz      .no_drive
         test    al, TaskFile.BSY
         jz      .idle
         dec     ecx
         jnz     .poll
-.nobody:
+.no_drive:
         pop     ecx
         stc
         ret

@@ -1,6 +1,6 @@
-; Asks where a link leads, a number of times: its argument is the number, as a byte, then the link's path.  For each it writes
-; a byte, 0 or the ErrorCode, the result as a dword, and the ROOM bytes that it has given, with as many behind them.
-; AT is where the target shall go; 0: to those bytes.
+; Reads the target of a link, a number of times: its argument is the number, as a byte, then the link's path.  For each
+; it writes a byte, 0 or the ErrorCode, the result as a dword, and the ROOM bytes that it has given, with as many after
+; them. AT is the address for the target; 0: those bytes.
 
         .include "system.inc"
 

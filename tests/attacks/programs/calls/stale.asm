@@ -1,4 +1,4 @@
-; Memory that was this program's and is not any more: a touch must be a page fault, in every thread.
+; Memory that is no longer this program's: a touch must be a page fault, in every thread.
 
         .include "attack.inc"
 
@@ -68,7 +68,7 @@ other_thread_after_free:
         mov     eax, [esi]
         jmp     gained
 
-; given_again: what comes back from ALLOCATE is zero, whoever had the frames before: this program, with a pattern.
+; given_again: what comes back from ALLOCATE is zero, whichever program had the frames before: here this one, with a pattern.
 given_again:
         mov     ebp, 50
 .again:

@@ -1,4 +1,4 @@
-; Takes one thing until it is refused, and then sees that it is refused as the table of limits says.
+; Takes one resource until it is refused, and checks that it is refused as the table of limits says.
 
         .include "attack.inc"
 
@@ -115,7 +115,7 @@ large_directories:
         jne     gained
         jmp     sleep
 
-; As much as a process may have, in one call; it is given back, taken again, and left behind.
+; As much as a process may have, in one call; it is freed, allocated again, and not freed.
 largest:
         mov     ecx, (FRAMES_OF_PROCESS - 100) * PAGE_SIZE
         SYSTEM  ALLOCATE

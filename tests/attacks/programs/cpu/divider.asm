@@ -1,4 +1,4 @@
-; Divides the smallest number of each size by -1, which an engine that asks its host to do so does not survive.  ATTACK
+; Divides the smallest number of each size by -1, which an engine that divides on the host does not survive.  ATTACK
 ; chooses how.
 
         .include "attack.inc"
@@ -57,7 +57,7 @@ in_a_loop:
         je      .again
         jmp     gained
 
-; What fits is divided, dividends that look like the smallest one too.
+; Quotients that fit are computed, also of dividends that look like the smallest one.
 honest:
         mov     ebp, divisions
 .next:

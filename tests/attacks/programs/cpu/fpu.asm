@@ -1,4 +1,4 @@
-; x87, MMX and SSE: who reads registers must find nobody's but his own, and who holds something must keep it.
+; x87, MMX and SSE: a thread that reads registers must find only its own, and one that holds values must keep them.
 
         .include "attack.inc"
 
@@ -137,7 +137,7 @@ hold_and_end:
         call    fill
         jmp     held
 
-; hold_for_ever: for whoever kills it, or reads meanwhile.
+; hold_for_ever: until it is killed, or while others read.
 hold_for_ever:
         call    fill
 .again:
@@ -145,7 +145,7 @@ hold_for_ever:
         je      .again
         jmp     gained
 
-; hold: secrets that must be the same after every turn of somebody else.
+; hold: secrets that must be the same after every turn of another thread.
 hold:
         call    fill
         mov     ebp, 2 * LOOKS
@@ -223,7 +223,7 @@ int_7:
         int     7
         jmp     gained
 
-; avx, xsave: registers that nobody keeps are registers that nobody has.
+; avx, xsave: registers that the kernel does not save cannot be used.
 avx:
         .byte   0xc5, 0xf0, 0x58, 0xc2          ; vaddps xmm0, xmm1, xmm2
         jmp     gained
@@ -283,7 +283,7 @@ divide_and_switch:
         fwait
         jmp     gained
 
-; leave_pending: an exception that the next FWAIT reports, whoever waits.
+; leave_pending: an exception that the next FWAIT reports, in any thread.
 leave_pending:
         fninit
         fldcw   [unmasked]

@@ -1,5 +1,5 @@
-; Sums of 4/1 - 4/3 + 4/5 - ..., in x87 and in SSE at once, by four threads that round in four ways.  Each gives the CPU
-; away in the middle of every term, with unfinished values in the registers.
+; Sums of 4/1 - 4/3 + 4/5 - ..., in x87 and in SSE at once, by four threads that round in four ways.  Each yields the
+; CPU in the middle of every term, with unfinished values in the registers.
 ;
 ; Its argument: how many terms, how many threads, then for each thread the sum in 80 bits, 6 bytes of nothing and the
 ; sum in 64 bits.  Exit code: HELD if all were right, GAINED if one was not.

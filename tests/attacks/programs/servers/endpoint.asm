@@ -71,7 +71,7 @@ versions_of_others:
         jb      .next
         jmp     serve_honestly
 
-; hosted_step: there is no hosted handler behind a native server.
+; hosted_step: a native server has no hosted handler.
 hosted_step:
         mov     ebx, start
         mov     eax, ServerCall.HOSTED_STEP

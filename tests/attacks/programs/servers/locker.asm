@@ -59,7 +59,7 @@ write_block:
         mov     dword ptr [eax], 0
         jmp     gained
 
-; after_unlock: what was unlocked is not there any more.
+; after_unlock: unlocked blocks are no longer mapped.
 after_unlock:
         xor     esi, esi
         xor     edx, edx

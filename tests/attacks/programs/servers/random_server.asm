@@ -26,7 +26,7 @@ start:
         jb      .no_wait
         ja      .call
 
-        ; Half of the time sectors that are there.
+        ; Half of the time existing sectors.
         test    cl, 1
         jz      .call
         xor     edx, edx

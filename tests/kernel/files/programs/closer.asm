@@ -1,6 +1,6 @@
 ; One thread waits for the first data of a file; after a while another closes it and opens a second file, whose first
 ; piece it writes to the console.  The argument is how long a while is, in nanoseconds, eight hexadecimal digits, and
-; both paths with a blank between.  The exit code is what the first thread got: 0 or an ErrorCode.
+; both paths with a blank between.  The exit code is the first thread's result: 0 or an ErrorCode.
 
         .include "system.inc"
 
@@ -73,7 +73,7 @@ reader:
         SYSTEM  SLEEP
         jmp     .sleep
 
-; open_word: open the path at ESI, up to a blank or zero; ESI goes behind it.
+; open_word: open the path at ESI, up to a blank or zero; ESI moves past it.
 open_word:
         xor     ecx, ecx
 .count:

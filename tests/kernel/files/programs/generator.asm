@@ -1,11 +1,11 @@
-; Numbers for programs that look here and there: from the argument, and from a linear congruential generator.
+; Numbers for programs that read at random: from the argument, and from a linear congruential generator.
 
 MULTIPLIER = 1664525
 INCREMENT = 1013904223
 
 ; number: eight hexadecimal digits.
 ;   in:        esi
-;   out:       edx; esi behind them
+;   out:       edx; esi after them
 number:
         xor     edx, edx
         mov     ecx, 8

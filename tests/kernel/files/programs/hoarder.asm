@@ -1,5 +1,5 @@
-; Opens the file that its argument names, takes all the memory that its family may have, and asks for the file's first
-; byte whenever something has become of the file: it may read what others have had read, and ask for nothing more.
+; Opens the file that its argument names, takes all the memory that its family may have, and requests the file's first
+; byte whenever the file's state has changed: it may read data that others have had read, and request no more.
 
         .include "system.inc"
 

@@ -46,7 +46,7 @@ looked: mov     ebx, first
         xor     ebx, ebx
         SYSTEM  EXIT
 
-; open_word: open the path at ESI, up to a blank or zero; ESI goes behind it.
+; open_word: open the path at ESI, up to a blank or zero; ESI moves past it.
 open_word:
         xor     ecx, ecx
 .count:

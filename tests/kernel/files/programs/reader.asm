@@ -5,7 +5,7 @@
 ;   b  the same, last page first; then the file is written from the window
 ;   e  as r, but an error is exit code 100 + ErrorCode after what could be read
 ;   c  by file_peek, but only the sum of all dwords is written
-;   k  by touching the window, as c; nobody handles what cannot be read
+;   k  by touching the window, as c; without a handler for unreadable data
 ; The rest of the argument is the path.
 
         .include "system.inc"

@@ -1,4 +1,4 @@
-; Starts a program whose path and arguments lie in a file that nobody has read yet: the file at the path in
+; Starts a program whose path and arguments lie in a file that has not yet been read: the file at the path in
 ; its argument holds the path in its first page and the arguments, zero-terminated, at the end of the second.
 
         .include "system.inc"

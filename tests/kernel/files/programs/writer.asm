@@ -3,7 +3,7 @@
 ;   a  all of it at once, twice; then as through another window on the same file: it must be there
 ;   x  through a pointer into a window that was opened to be read
 ;   v  has the kernel describe a volume there
-;   r  three dwords through a pointer; behind the first one the kernel maps the range again
+;   r  three dwords through a pointer; after the first one the kernel maps the range again
 ;   m  32 KiB at the end, at the beginning and at the end again, of PATTERN + 3, 2 and 1, then reads both back, the
 ;      beginning first
 ;   o  through a pointer, before and after the file has been closed, which is open by another handle as well

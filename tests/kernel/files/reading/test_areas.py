@@ -1,4 +1,4 @@
-"""What the page of a file lists: ranges that touch at a page are one, others are not."""
+"""The areas that the page of a file lists: spans that touch at a page are one, others are not."""
 
 from callgate.kernel.abi.directory import FileAttributes
 from callgate.kernel.abi.file import SpanState
@@ -33,12 +33,12 @@ def test_a_span_that_is_on_its_way_is_not_an_area() -> None:
 
 
 def test_pages_of_a_file_begin_where_its_data_begin_on_the_disk() -> None:
-    """And a page of which the rest has still to come is mapped by nobody: what follows it is another area."""
+    """A page of which the rest has still to come is not mapped: data after it are another area."""
     assert areas(*ready((0, PAGE - 512), (PAGE - 512, PAGE)), shift=512) == [(0, 2 * PAGE - 512)]
     assert areas(*ready((0, PAGE), (PAGE, PAGE)), shift=512) == [(0, PAGE), (PAGE, PAGE)]
 
 
 def test_an_area_is_no_longer_than_its_record_can_say() -> None:
-    """With so much memory for data that more than 4 GiB of one file are there."""
+    """With enough memory for data that more than 4 GiB of one file are in it."""
     pieces = [(index << 30, 1 << 30) for index in range(9)]
     assert areas(*ready(*pieces)) == [(0, 3 << 30), (3 << 30, 3 << 30), (6 << 30, 3 << 30)]

@@ -1,4 +1,4 @@
-"""What a hosted server does is seen as a native one's: its registers' way, its calls by name, the bytes it touches."""
+"""The work of a hosted server is visible as a native one's: its registers, its calls by name, the bytes it touches."""
 
 from collections.abc import Callable
 from pathlib import Path

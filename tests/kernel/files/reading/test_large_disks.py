@@ -1,4 +1,4 @@
-"""A disk of more than 2 TiB: sectors of one file on both sides of sector 2^32, whose lower halves say nothing."""
+"""A disk of more than 2 TiB: sectors of one file on both sides of sector 2^32, with the same lower halves."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ Sessions = Callable[..., Any]
 
 
 class Huge(NoDelay):
-    """A disk of 2 TiB and a bit more, on which every sector says where it is; nothing is stored."""
+    """A disk of 2 TiB and a bit more, on which every sector holds its own number; nothing is stored."""
 
     read_only = True
     sector_count = PART + (1 << 20)

@@ -1,4 +1,4 @@
-"""Files that lie on the disk in every way that a server may find them: readers always get the same bytes."""
+"""Files in every layout on the disk that a server may find: readers always have the same bytes."""
 
 import random
 from collections.abc import Callable
@@ -180,7 +180,7 @@ def test_a_file_at_any_sector_is_mapped_and_not_copied(session: Sessions, files:
 
 
 def test_data_beside_a_file_on_the_disk_are_never_seen(session: Sessions, files: dict[str, Any]) -> None:
-    """Rule 7, by looking at every byte of every page that the window shows."""
+    """Rule 7, checked for every byte of every page that the window shows."""
     files["odd"] = Layout(9 * 512 + 100, [(67, 10)])
     made = session(MemoryMedium(IMAGE), programs=[("pages", "/d0/odd")])
     made.run()
@@ -198,7 +198,7 @@ def test_mapping_edges_as_they_are_leaks_data_beside_the_file(session: Sessions,
 
 
 class Reusing(synthetic.Synthetic):
-    """Gives the first three sectors of a file from its own memory, and writes there when nobody uses them any more."""
+    """Gives the first three sectors of a file from its own memory, and writes there when they are no longer used."""
 
     @operation(Operation.READ)
     async def read(self, request: Request) -> Reply:

@@ -1,4 +1,4 @@
-"""Several processes read several files here and there, with too little memory for all: every byte is right."""
+"""Several processes read several files at random, with too little memory for all: every byte is right."""
 
 import os
 import random
@@ -28,7 +28,7 @@ REORDERED = Latency(command=50_000, sector=20, reorder=True)
 
 
 class Generator:
-    """What the program `prober` does, in Python."""
+    """The program `prober`, in Python."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -91,7 +91,7 @@ def look_around(
     *others: tuple[str, str],
     latency: Latency | None = None,
 ) -> Any:
-    """Boot with one file and a reader that looks here and there; run to its first instruction."""
+    """Boot with one file and a random reader; run to its first instruction."""
     monkeypatch.setattr(volumes, "installed_servers", lambda: [synthetic.Synthetic])
     synthetic.Synthetic.files = {"f": file}
     made = session(
@@ -105,9 +105,9 @@ def look_around(
 def test_more_areas_than_a_file_page_can_list_are_read_right(
     session: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those that it has no room for are asked for."""
+    """Areas for which it has no room are requested."""
     file = synthetic.Layout(64_000 * 512 - 5, [(67, 16_000), (None, 48_000)], 2)
-    made = look_around(session, monkeypatch, file, 600, ("idler", "/d0/f"))  # who has it open all the time
+    made = look_around(session, monkeypatch, file, 600, ("idler", "/d0/f"))  # which has it open all the time
     listed = most = 0
     while made.run(fuel=300_000).reason != "halt":
         for found in made.kernel.files.objects.values():
@@ -123,7 +123,7 @@ def test_more_areas_than_a_file_page_can_list_are_read_right(
 def test_every_area_that_a_window_shows_is_listed_in_the_file_page(
     session: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who has left too many gaps gets more than he asks for: what he looks at again takes no system call."""
+    """A reader that has left too many gaps is given more than it asks for: reading there again takes no system call."""
     monkeypatch.setattr(volumes, "installed_servers", lambda: [synthetic.Synthetic])
     synthetic.Synthetic.files = {"f": synthetic.Layout(63 << 20, [(None, 63 << 11)])}
     made = session(MemoryMedium(IMAGE), programs=[("islands", "/d0/f")])
@@ -156,7 +156,7 @@ def test_a_file_larger_than_a_window_is_read_right_at_every_position(
 def test_a_page_that_changes_at_any_instruction_of_a_reader_is_never_misread(
     session: Sessions, monkeypatch: pytest.MonkeyPatch, far: bool
 ) -> None:
-    """A range comes while another is being looked for: those behind it move up, and the look-up starts again.
+    """A range comes while another is being looked for: those after it move up, and the look-up starts again.
 
     Both ways of looking: as if it were not known that the window shows the whole file, too.
     """

@@ -1,6 +1,6 @@
-"""What reading costs, in counts that do not wobble: the figures of `callgate bench read`.
+"""The costs of reading, in exact counts: the figures of `callgate bench read`.
 
-A count that has changed is a change of what reading costs: write the new one here if it is meant to be.
+A count that has changed is a change of the cost: write the new one here if it is intended.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Reading files by the library: every way gives the same bytes, and nothing is left behind."""
+"""Reading files by the library: every way gives the same bytes, and nothing stays held."""
 
 import random
 from collections.abc import Callable

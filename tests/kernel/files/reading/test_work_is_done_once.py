@@ -1,4 +1,4 @@
-"""What machine code has done is not done again by policy: sorting sectors, counting what has arrived."""
+"""Policy does not repeat the work of machine code: sorting sectors, counting arrivals."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +35,7 @@ def test_arriving_blocks_are_not_searched_unless_a_thread_waits_for_a_notice(
         return await read(self, disk, numbers)
 
     class Blind(dict[Any, Any]):
-        """The blocks, while nobody may look at one."""
+        """The blocks, while none may be read."""
 
         def __getitem__(self, key: object) -> None:
             raise AssertionError(f"block {key} was looked at")

@@ -1,4 +1,4 @@
-"""Blocks that differ from their disk: kept while there is room, counted, given up with their disk."""
+"""Blocks that differ from their disk: kept while there is room, counted, lost with their disk."""
 
 import pytest
 from callgate.disk.media import MemoryMedium
@@ -10,7 +10,7 @@ from written_files import BLOCK, IMAGE, PATTERN, PER_BLOCK, SECTOR, Layout, Sess
 
 @pytest.mark.thorough(only=True)
 def test_changed_blocks_stay_when_all_other_blocks_are_evicted(session: Sessions, files: dict[str, Layout]) -> None:
-    """A cache of 256 blocks, 60 of them changed, and a reader of a file of 300 behind them."""
+    """A cache of 256 blocks, 60 of them changed, and a reader of a file of 300 after them."""
     files["f"] = straight(60)
     files["g"] = straight(300, 77, first=4000)
     made = session(MemoryMedium(IMAGE), programs=[("writer", "a/d0/f")], scratch=True, high_memory=1 << 20)
@@ -27,7 +27,7 @@ def test_changed_blocks_stay_when_all_other_blocks_are_evicted(session: Sessions
 
 
 def test_more_changes_than_memory_are_an_error_and_none_is_lost(session: Sessions, files: dict[str, Layout]) -> None:
-    """What fits is changed, and there as long as the machine is; the rest is NO_MEMORY."""
+    """Changes that fit are kept for the life of the machine; the rest is NO_MEMORY."""
     files["f"] = straight(400)
     made = write(session, "a", "f", high_memory=1 << 20)
     share = 256 // CHANGED_BLOCKS_PART // CHANGED_BLOCKS_OF_FAMILY_PART
@@ -90,7 +90,7 @@ def test_pages_that_are_mapped_writable_but_unchanged_make_room_for_changed_ones
     writer = made.start("writer", "a/d0/f")
     assert made.run(until=lambda: writer.exit_code is not None).reason == "until"
     assert writer.exit_code == 240 * BLOCK
-    assert made.kernel.cache.state.evictions == 0, "nobody else has made room"
+    assert made.kernel.cache.state.evictions == 0, "no other program has made room"
     made.kernel.processes.kill(holder, 9, "killed")
     assert made.run().reason == "halt"
     assert made.kernel.cache.state.changed == 240

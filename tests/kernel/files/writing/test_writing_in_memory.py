@@ -169,7 +169,7 @@ def test_no_program_can_write_through_a_pointer_that_has_outlived_its_window(
 def test_bytes_that_the_kernel_writes_for_a_program_count_as_written(
     session: Sessions, files: dict[str, Layout], gone: bool
 ) -> None:
-    """A system call's result in a page of a file: as if the CPU had written it, also if the page was let go of."""
+    """A system call's result in a page of a file: as if the CPU had written it, also if the page was released."""
     files["f"] = straight(1)
     made = session(MemoryMedium(IMAGE), programs=[("writer", "v/d0/f")], scratch=True)
     made.reach("writer", "describe_here")
@@ -223,7 +223,7 @@ def test_bytes_that_the_kernel_does_not_write_after_all_do_not_count(
 def test_a_span_that_is_mapped_again_keeps_what_was_written(
     session: Sessions, files: dict[str, Layout], gone: bool
 ) -> None:
-    """Neither the dirty bit from before is lost, nor, if it was let go of, the CPU's reason to set it again."""
+    """Neither the dirty bit from before is lost, nor, if the page was released, the CPU's reason to set it again."""
     files["f"] = straight(3)
     made = session(MemoryMedium(IMAGE), programs=[("writer", "r/d0/f")], scratch=True)
     made.run(until=made.label("writer", "again_written" if gone else "again_mapped"))

@@ -1,4 +1,4 @@
-; Takes what it can get until it is refused: pieces of so many bytes (its third argument; 0: none), then threads.
+; Takes all it can until it is refused: pieces of as many bytes as its third argument says (0: none), then threads.
 ; Exit code: 100 + the ErrorCode of the last refusal.
 
         .include "system.inc"

@@ -1,4 +1,4 @@
-; A client of nobody: it counts for ever, or with a number of rounds in its argument until they are over.
+; A program without requests: it counts for ever, or with a number of rounds in its argument until they are over.
 
         .include "system.inc"
 

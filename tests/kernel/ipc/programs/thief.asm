@@ -1,4 +1,4 @@
-; A server with two threads, one of which tries to answer what the other was given.
+; A server with two threads, one of which tries to answer requests given to the other.
 
         .include "system.inc"
 

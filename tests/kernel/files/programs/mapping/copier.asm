@@ -1,5 +1,5 @@
 ; Copies a file to another from window to window, as much at once as the first one shows.  Its argument is both paths
-; with a blank between.  The exit code is 0, or 100 + ErrorCode when something cannot be had.
+; with a blank between.  The exit code is 0, or 100 + ErrorCode when data are not available.
 
         .include "system.inc"
 

@@ -6,7 +6,7 @@
         .include "system.inc"
 
 LONGEST = 8192
-BEHIND = 16                             ; bytes that are read behind each write
+BEHIND = 16                             ; bytes that are read after each write
 ERROR = 0x80000000                      ; with the ErrorCode, in the hash
 AGAIN = 7                               ; how many low bits of the count are zero when it sleeps
 NAP = 600000000                         ; nanoseconds
@@ -105,7 +105,7 @@ write:
         mov     eax, [ebx + File.position]
         call    mix
 
-        ; What is there behind it.
+        ; The data after it.
         mov     edi, buffer
         mov     ecx, BEHIND
         call    file_read
