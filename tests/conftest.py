@@ -21,7 +21,7 @@ THOROUGH = bool(os.environ.get("CALLGATE_THOROUGH"))  # all cases of the tests t
 
 
 def pytest_configure() -> None:
-    """Have signals do what they do on a terminal: what starts the tests may ignore them (nohup, `&` in a script).
+    """Set signals as on a terminal: the parent of the tests may ignore them (nohup, `&` in a script).
 
     No garbage is collected until the tests have been: there is hardly any, and each look finds more objects.
     """

@@ -32,7 +32,7 @@ def test_of_each_posted_read_that_is_answered_with_sectors_policy_hears_by_one_h
     assert made.processes[0].exit_code == 0
     calls = (made.system.machine.ledger.counts() - before).host_calls
     assert made.counters.requests > 0
-    assert calls["replied"] == made.counters.requests + 1, "and of the CLOSE, for which nobody waits"
+    assert calls["replied"] == made.counters.requests + 1, "and of the CLOSE, for which no thread waits"
     assert not {"convert", "slot_drop"} & set(calls)
     assert made.unaccounted() == []
 
@@ -50,6 +50,6 @@ def test_of_a_posted_read_that_is_refused_policy_hears_by_one_host_call(session:
     assert made.processes[0].exit_code != 0
     calls = made.system.machine.ledger.counts().host_calls
     assert made.counters.requests == 1
-    assert calls["replied"] == 2, "of the READ, and of the CLOSE, for which nobody waits"
+    assert calls["replied"] == 2, "of the READ, and of the CLOSE, for which no thread waits"
     assert "slot_drop" not in calls
     assert made.unaccounted() == []
