@@ -93,7 +93,7 @@ class HostedServer:
 
     @classmethod
     def explain(cls, last: bytes) -> str | None:
-        """Return what a partition that no server claims is, if its end tells: a phrase for the log, else None.
+        """Return a phrase for the log about a partition that no server claims, if its end identifies it, else None.
 
         ``last`` is what `probe` saw the beginning of, its last 64 KiB at most, zeros to a whole sector included;
         this never raises.

@@ -67,7 +67,7 @@ class FileAttributes(IntFlag):
 
 
 class VolumeFlags(IntFlag):
-    """What names mean on a volume, and what is wrong with it."""
+    """The meaning of names on a volume, and its condition."""
 
     CASE_SENSITIVE = 1
     READ_ONLY = 2

@@ -55,7 +55,7 @@ class SchedulerState:
 
 
 class RetiredCounter(Protocol):
-    """What counts retired instructions: read on every switch, so an attribute and not a call."""
+    """A counter of retired instructions: read on every switch, so an attribute and not a call."""
 
     count: int
 

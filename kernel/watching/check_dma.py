@@ -1,6 +1,6 @@
 """The invariant of DMA, for `Kernel.check`: bus masters reach held frames of the disk cache and nothing else.
 
-What is in flight is read from the controller's registers and tables (AHCI 1.3.1, 3.3 and 4.2), not from the driver's
+Commands in flight are read from the controller's registers and tables (AHCI 1.3.1, 3.3 and 4.2), not from the driver's
 records; what has been transferred is watched from the first check on (`DeviceHost.dma_done`).
 """
 

@@ -59,7 +59,7 @@ def _has_fat(first: bytes, layout: FatLayout) -> bool:
 
 
 def _declared_type(sector: bytes) -> str | None:
-    """Return the type that BS_FilSysType names.  It only serves to claim, never to tell the width."""
+    """Return the type that BS_FilSysType names.  It is used only to claim, never for the width."""
     for record in (BootSector16.from_buffer_copy(sector), BootSector32.from_buffer_copy(sector)):
         if record.BS_BootSig == FAT_EXTENDED_SIGNATURE:
             kind = _TYPES.get(bytes(record.BS_FilSysType))

@@ -1,4 +1,4 @@
-"""The tree of an archive: names turned into directories, explicit ones and those that only names tell of.
+"""The tree of an archive: its directories, both explicit ones and those that only names imply.
 
 Names that would lead out of the volume are made harmless, the last of several entries of one name counts, and
 both are reported.

@@ -80,7 +80,7 @@ def probe_end(last: bytes) -> str | None:
 
 
 def explain(last: bytes) -> str | None:
-    """Return what ends with ``last`` if it is the last part of a split archive, which nothing tells at its beginning.
+    """Return a description if ``last`` ends the last part of a split archive, which cannot be seen at its beginning.
 
     The parts between the first and the last cannot be recognised.
     """

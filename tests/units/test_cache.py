@@ -28,7 +28,7 @@ class Shelf:
         self.runs: list[Run] = []
         self.woken: list[int] = []
         self.unread: list[set[tuple[int, int]]] = []
-        self.idle_data: list[Callable[[], None]] = []  # what reclaim lets go of, one a call
+        self.idle_data: list[Callable[[], None]] = []  # the blocks that reclaim releases, one a call
         self.refused: PolicyError | None = None  # by the disk's requests
         self.thread = SimpleNamespace(selector=0x208, killed=False)
         scheduler = SimpleNamespace(current=self.thread, host_wake=self.woken.append)
@@ -176,7 +176,7 @@ def test_file_data_leaves_a_quarter_of_the_cache_to_file_systems() -> None:
     numbers = list(range(100))
     assert shelf.cache.fitting(DISK, numbers) == 48
     held = shelf.cache.lock(DISK, numbers[:40])
-    assert shelf.cache.fitting(DISK, numbers[:48]) == 48  # those that are locked are there already
+    assert shelf.cache.fitting(DISK, numbers[:48]) == 48  # the locked ones are in memory already
     assert shelf.cache.fitting(DISK, list(range(50, 100))) == 8
     shelf.idle_data = [lambda: shelf.cache.unlock(held.keys)]
     assert shelf.cache.fitting(DISK, list(range(50, 100))) == 48
@@ -224,7 +224,7 @@ def test_blocks_that_a_dying_thread_was_to_read_fail_and_threads_that_wait_for_t
     with refusal(ErrorCode.KILLED):
         drive(shelf.cache.read(DISK, mine.to_read))
     assert (shelf.unread, shelf.woken) == ([{(DISK, 1), (DISK, 2)}], [0x210])
-    assert list(shelf.state.alone) == mine.keys  # each is worth asking for again
+    assert list(shelf.state.alone) == mine.keys  # reading each again is worthwhile
 
 
 # Changed blocks.

@@ -45,7 +45,7 @@ def test_a_disk_is_known_by_its_place_and_generation_and_not_taken_for_its_succe
 
 
 class Requests:
-    """Requests to the disk in place 0, of 1,004 sectors; what has ended is a list."""
+    """Requests to the disk in place 0, of 1,004 sectors; ended ones are a list."""
 
     def __init__(self, tasks: Tasks) -> None:
         self.tasks = tasks
@@ -302,7 +302,7 @@ def test_a_sector_list_is_booked_to_the_family_that_asks(tasks: Tasks, lists: Se
 
 
 class Blocks:
-    """A cache whose blocks all are there: block n of the disk is n in every byte; the last is 511."""
+    """A cache that holds all blocks: block n of the disk is n in every byte; the last is 511."""
 
     def __init__(self, tasks: Tasks) -> None:
         self.high = tasks.guest.ram.high

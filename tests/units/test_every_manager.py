@@ -50,7 +50,7 @@ def test_every_manager_that_the_kernel_makes_is_made_in_a_unit_test() -> None:
 
 
 def run_without_emulator(code: str, *arguments: str) -> None:
-    """Run code in a process that can import neither the emulator nor Keystone; it must end well."""
+    """Run code in a process that can import neither the emulator nor Keystone; it must succeed."""
     run = subprocess.run(
         [sys.executable, "-c", WITHOUT_EMULATOR + code, str(PLAIN), *arguments],
         env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},

@@ -1,4 +1,4 @@
-"""Endpoints, slots, requests and replies, on a plain guest: no server runs, and machine code is what the tests do."""
+"""Endpoints, slots, requests and replies, on a plain guest: the tests do the work of servers and machine code."""
 
 import struct
 

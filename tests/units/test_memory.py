@@ -1,6 +1,6 @@
 """Frames, page tables, descriptors, pins, user memory and windows, each alone.
 
-What is written into tables is read back by a walk and by descriptors that stand here, after Intel SDM vol. 3.
+Tables are read back by a walk and descriptors of this file, after Intel SDM vol. 3.
 """
 
 import pytest
@@ -154,7 +154,7 @@ def test_segment_descriptors_are_those_of_the_manual() -> None:
     ]
     assert guest.ram.u64(0x2000 + 0x28) == 0xC000_8930_0000_0067
     assert guest.ram.u64(0x2000 + 0x30) == 0xC010_EC00_0008_0000
-    table.put_data(0x203, 0xC020_1000, 0xFFF)  # the low three bits of a selector say nothing of the entry
+    table.put_data(0x203, 0xC020_1000, 0xFFF)  # the low three bits of a selector do not name the entry
     assert guest.ram.u64(0x2000 + 0x200) == 0xC040_9220_1000_0FFF
     table.put_server_gate(0x5000)
     assert (guest.ram.u64(0x5008), guest.ram.u64(0x5000)) == (0xC010_EC00_0008_0040, 0)

@@ -139,7 +139,7 @@ def test_a_request_of_policy_names_its_operation_and_endpoint_and_returns_the_da
     ("said", "heard"),
     [
         (ErrorCode.NOT_FOUND, ErrorCode.NOT_FOUND),
-        (ErrorCode.KILLED, ErrorCode.BAD_REPLY),  # the kernel's words are not a server's to say
+        (ErrorCode.KILLED, ErrorCode.BAD_REPLY),  # a server must not use the kernel's codes
         (ErrorCode.UNPLUGGED, ErrorCode.BAD_REPLY),
         (0, ErrorCode.BAD_REPLY),
         (999, ErrorCode.BAD_REPLY),

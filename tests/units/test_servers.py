@@ -154,7 +154,7 @@ def test_a_keyboard_interrupt_is_not_taken_for_an_exception_of_a_handler(system:
 
 
 class Greedy(Handler):
-    """Reads its block for ever, and swallows what it is told."""
+    """Reads its block for ever, and swallows exceptions."""
 
     swallowed = 0
 

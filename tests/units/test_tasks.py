@@ -75,7 +75,7 @@ def test_a_family_has_64_processes_and_256_threads_and_the_shell_more(tasks: Tas
     thread = tasks.thread
     for number in range(1000, 1004):
         tasks.records.processes[number].threads = [thread] * (limits.THREADS_OF_FAMILY // 4)
-    tasks.low.limit = 1 << 30  # memory is not what is wanting
+    tasks.low.limit = 1 << 30  # there is enough memory
     with refusal(ErrorCode.NO_RESOURCES):
         shares.check_thread(tasks.records.processes[1005])
     shares.check_thread(tasks.shell)
@@ -260,7 +260,7 @@ def test_the_stack_grows_by_pages_within_its_16_and_not_in_a_dying_process(tasks
     process = tasks.new_process()
     bottom = USER_STACK_TOP - USER_STACK_SIZE
     assert tasks.processes.provide(process, bottom)
-    assert not tasks.processes.provide(process, bottom)  # there already: another reason for the fault
+    assert not tasks.processes.provide(process, bottom)  # already mapped: another reason for the fault
     assert not tasks.processes.provide(process, bottom - 1)
     assert not tasks.processes.provide(process, USER_STACK_TOP)
     process.dying = True

@@ -1,4 +1,4 @@
-"""Volumes alone: whose partition it is, which server mounts it, what is said of it; disks that come and go."""
+"""Volumes alone: the server of a partition, its mount, its log lines; disks that are plugged and removed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Other(Fat):
 
 
 class Mounts(System):
-    """Volumes over a disk whose content the test gives; starting a server is a list, and may be refused."""
+    """Volumes over a disk whose content the test gives; servers that are started are a list, and may be refused."""
 
     def __init__(self, disk: bytes) -> None:
         super().__init__()
@@ -204,7 +204,7 @@ def test_a_new_disk_is_mounted_once_also_if_it_is_replaced_meanwhile() -> None:
     plugs = Plugs(tasks)
     tasks.put_disk(5)
     plugs.plugging.host_disk_changed(5)
-    assert plugs.jobs == []  # what is there at boot is mounted by the first thread
+    assert plugs.jobs == []  # disks present at boot are mounted by the first thread
     plugs.plugging.mount_present()
     plugs.plugging.host_disk_changed(5)
     ((report, work),) = plugs.jobs

@@ -101,7 +101,7 @@ def copy(sources: tuple[str, ...], destination: str, force: bool) -> int:
 
 
 class Target:
-    """Where copies go: a directory, a new name, or standard output."""
+    """The destination of copies: a directory, a new name, or standard output."""
 
     def __init__(self, destination: str, *, several: bool, force: bool) -> None:
         """`several`: there is more than one source, and so the destination is a directory."""

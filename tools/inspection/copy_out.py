@@ -1,6 +1,6 @@
 """Copying files and trees out of an image into a directory of the host, safely, whatever the image holds.
 
-An image may be hostile.  What is written lies below the destination: each directory is opened by its own name without
+An image may be hostile.  All files are written below the destination: each directory is opened by its own name without
 following links, relative to the one above it, and names that would lead elsewhere (`..`, with a `/` or a NUL, none) are
 refused.  A file replaces nothing: it is made anew, or with `force` put in place of an older file, never of one that
 this copy has made itself, so that two names of the image which are the same on the host are reported.  No link and no

@@ -20,7 +20,7 @@ ELF_FLAGS = frozenset("awxMSGRoe?")
 SECTION_WORDS = (".section", ".pushsection", ".popsection", ".previous")
 LEAVES = re.compile(rf"\s*(?:{'|'.join(map(re.escape, (*SECTION_WORDS, *FLAGS)))})\b", re.IGNORECASE)
 COMMONS = (".comm", ".lcomm")
-# What compilers tell linkers and debuggers: there is one unit, and it has line tables of its own.
+# Directives of compilers for linkers and debuggers: there is one unit, and it has line tables of its own.
 IGNORED = frozenset(
     """
     .extern .type .size .file .loc .ident .weak .hidden .protected .internal .local .version .code32 .arch .addrsig

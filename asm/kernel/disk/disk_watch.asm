@@ -21,7 +21,7 @@ disk_watch:
         pop     ecx
         call    disk_of
 
-        ; What is in flight now has until the next call.
+        ; Commands in flight now have until the next call.
 .look:
         mov     eax, [esi + Disk.issued]
         xor     eax, [esi + Disk.parked]

@@ -192,7 +192,7 @@ find_sector:
         xor     ecx, ecx
         mov     edi, [ebx + SectorList.count]
 
-        ; What is sought lies in [ECX, EDI].
+        ; The result lies in [ECX, EDI].
 .look:
         cmp     ecx, edi
         jae     .found

@@ -1,1 +1,1 @@
-"""What the benchmarks run."""
+"""The programs of the benchmarks."""

@@ -1,1 +1,1 @@
-"""What programs include: files, output, text, paths, directories."""
+"""The library that programs include: files, output, text, paths, directories."""

@@ -43,7 +43,7 @@ run_program:
         cmp     eax, ErrorCode.NOT_FOUND
         jne     .failed
 
-        ; A file of the current directory that is not a program gets its own message.
+        ; A file of the current directory that is not a program has its own message.
         mov     eax, [program_error]
         cmp     eax, ErrorCode.NOT_EXECUTABLE
         je      .failed

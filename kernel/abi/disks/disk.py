@@ -58,7 +58,7 @@ IDE_FIRST_DISK: Final = 32
 
 
 class Disk(Layout):
-    """What the driver knows of one disk (symbol `disk_table`, indexed by disk number)."""
+    """The driver's record of one disk (symbol `disk_table`, indexed by disk number)."""
 
     _fields_ = [
         ("present", c_uint8),

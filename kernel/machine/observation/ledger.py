@@ -1,4 +1,4 @@
-"""The ledger: what a run cost, counted exactly.
+"""The ledger: the costs of a run, counted exactly.
 
 Instructions and ring changes come from the counting hook, sites (`mov cr3`, `invlpg`, stores to page
 tables, gates) from hooks on their addresses, host calls from their dispatch, the rest from the code that causes it.  A

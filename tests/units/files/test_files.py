@@ -28,7 +28,7 @@ PATH = 0xC020_0000  # where paths lie, for policy
 
 
 class Volume(FileData):
-    """The managers of files over file data; a server that answers what the test says."""
+    """The managers of files over file data; a server whose answers the test gives."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Volume(FileData):
         return returned(call, edx=self.lock_number, ebx=self.version, ecx=1, edi=4)
 
     def file(self, size: int, *, attributes: int = 0, identity: int = 0, number: int = 77) -> object:
-        """Return what answers OPEN."""
+        """Return the function that answers OPEN."""
 
         def ipc_request(call: RoutineCall) -> RoutineResult:
             self.note()
@@ -79,7 +79,7 @@ class Volume(FileData):
         return drive(locked, ipc_request=self.directory, ipc_finish=self.finish)[0]
 
     def finish(self, _call: RoutineCall) -> None:
-        """Give the slot back, as machine code does."""
+        """Release the slot, as machine code does."""
         self.slots.free_slot(self.endpoint, self.threads.block(self.thread)["slot"])
 
     def open(self, size: int, flags: OpenFlags | None = None, **answer: int) -> tuple[int, FileObject]:
@@ -303,7 +303,7 @@ def test_a_program_is_read_whole_across_spans_and_booked(volume: Volume) -> None
 
 
 def read_file(volume: Volume, size: int, blocks: list[tuple[int, int]]) -> FileObject:
-    """Open a file in the shell; what is at `blocks`, (position, pages), is in memory."""
+    """Open a file in the shell; the data at `blocks`, (position, pages), are in memory."""
     _, file = volume.open(size)
     file.shift = 0
     for position, pages in blocks:

@@ -103,7 +103,7 @@ def test_host_calls_that_await_run_as_coroutines_and_a_panic_says_where(gate: Ga
         answers[HostCall.PANIC](7)
 
 
-# What a call takes from its caller, and gives back.
+# The arguments of calls, and their results.
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_every_system_call_that_policy_answers_is_in_one_table(gate: Gate, proce
 
 
 class Opened:
-    """What OPEN and LOCK_DIRECTORY come to."""
+    """The results of OPEN and LOCK_DIRECTORY."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []

@@ -49,7 +49,7 @@ def test_a_program_that_cannot_be_loaded_leaves_no_process(gate: Gate) -> None:
 
 
 class Ends:
-    """What the end of threads comes to, in lists."""
+    """The effects of the ends of threads, in lists."""
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate

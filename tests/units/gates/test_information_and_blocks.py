@@ -1,4 +1,4 @@
-"""What programs are told of the system, and disk blocks that servers see, each call alone."""
+"""Information about the system for programs, and disk blocks for servers, each call alone."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_the_counters_and_the_clock_of_the_run_are_copied_out(gate: Gate) -> Non
 
 
 class Blocks:
-    """A cache whose blocks are all there; block n is n in every byte."""
+    """A cache that holds all blocks; block n is n in every byte."""
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate

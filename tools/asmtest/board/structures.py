@@ -15,7 +15,7 @@ NUMBERS = {1: ctypes.c_uint8, 2: ctypes.c_uint16, 4: ctypes.c_uint32, 8: ctypes.
 
 
 class StructureError(ValueError):
-    """A structure or field that there is none of; the message says what there is."""
+    """A structure or field that does not exist; the message lists those that do."""
 
 
 def known_structures() -> dict[str, StructureType]:

@@ -95,7 +95,7 @@ def _source(path: Path) -> list[str]:
 
 
 def text_of(path: Path, line: int) -> str:
-    """Return a line of a source as far as it is there."""
+    """Return a line of a source, if the file has it."""
     lines = _source(path)
     return lines[line - 1] if 0 < line <= len(lines) else ""
 

@@ -43,7 +43,7 @@ command_hexdump:
         SYSTEM  FILE_HANDLER
         pop     ebx
 
-        ; What is left of the file bounds LEN.
+        ; The rest of the file bounds LEN.
         call    file_size
         sub     eax, [dump_at]
         sbb     edx, [dump_at + 4]

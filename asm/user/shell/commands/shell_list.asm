@@ -20,7 +20,7 @@ command_ls:
         inc     ebp
         jmp     .option
 
-        ; With several paths every directory gets a headline.
+        ; With several paths every directory has a headline.
 .list:
         mov     eax, [word_count]
         sub     eax, ebp

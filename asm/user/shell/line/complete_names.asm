@@ -1,4 +1,4 @@
-; What completion does with the names it visits: find what they have in common, or show them.
+; The two uses of the names of a completion: find their common beginning, or show them.
 
 ROW_WIDTH = 78                  ; where the terminal's is not known
 ROW_MARGIN = 2                  ; columns at the end of a row that stay free

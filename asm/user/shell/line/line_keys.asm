@@ -1,4 +1,4 @@
-; What the control characters do in the line editor.
+; The control characters of the line editor.
 
         .rodata
         .align 4

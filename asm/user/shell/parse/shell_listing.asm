@@ -1,4 +1,4 @@
-; What ls and dir list: a directory, or the names of one that match a pattern, or one file.
+; The listings of ls and dir: a directory, or the names of one that match a pattern, or one file.
 
 ; load_listing: read the entries that a word names, by default those of the current directory.
 ;   in:        ebp  index of the word, which may be missing
