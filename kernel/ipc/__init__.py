@@ -1,4 +1,4 @@
-"""Endpoints, message slots, replies, policy's own requests, and what is given back to servers.
+"""Endpoints, message slots, replies, policy's own requests, and deferred releases.
 
-Rule: a message is carried and checked here; what it is about is known to its sender and to the server.
+Rule: this room carries and checks messages; only their sender and the server know their meaning.
 """

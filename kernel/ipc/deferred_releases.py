@@ -1,14 +1,15 @@
-"""What servers hold for nobody any more: open files, locks of directories, memory with file data.
+"""Deferred releases: telling servers which open files, locked directories and file data are not used any more.
 
-A thread that lets go of something notes it here, wherever it is, and goes on: it never waits for the server.  Each
-endpoint has a queue of its own.  Its oldest entry queues up for a slot of that endpoint like a client (`RELEASES` in
+Any code, interrupt handlers included, may note a release here; it never waits for the server.  Each endpoint has a
+queue of its own.  Its oldest entry queues up for a slot of that endpoint like a client (`RELEASES` in
 `EndpointState.waiters`); a kernel thread posts it once it has one (`release_thread` in
-asm/kernel/threads/watch_thread.asm), and the server's answer, whatever it says, sends the next.  So a server that does
-not answer keeps one slot of its own, no thread, and nothing of anybody else's.
+asm/kernel/threads/watch_thread.asm), and after the server's answer, whatever it is, the next entry queues up.  So a
+server that does not answer blocks one slot of its own, no thread, and no other server.
 
-The queue is bounded: what an endpoint holds for others, given back or not, is counted (`EndpointState.held`), and at
-`HELD_OF_SERVER` it gets no new OPEN, LOCK_DIRECTORY or READ.  Clients that open and close faster than the server can be
-told would fill the queue, and others would be refused: so while it is half full whoever asks the server waits first.
+The queue is bounded: the things that a server holds for others, released or not, are counted (`EndpointState.held`),
+and at `HELD_OF_SERVER` it is sent no new OPEN, LOCK_DIRECTORY or READ.  Clients that open and close faster than the
+server answers would fill the queue, and others would be refused: so while it is half full, a thread that is about to
+ask the server waits first.
 """
 
 from __future__ import annotations
@@ -30,22 +31,22 @@ from callgate.kernel.core.records import EndpointState, Thread
 from callgate.kernel.ipc.slots import Slots
 from callgate.kernel.tasks.threads import Threads
 
-BEHIND_LIMIT: Final = 1_000_000_000  # nanoseconds of virtual time for which a client waits for a server that is behind
-LAST_WORDS = 1_000_000  # nanoseconds of virtual time for deferred releases when the shell has ended
+BEHIND_LIMIT: Final = 1_000_000_000  # nanoseconds of virtual time: the longest wait for a server that is behind
+LAST_WORDS = 1_000_000  # nanoseconds of virtual time for deferred releases after the shell has ended
 
 
 @dataclass(slots=True)
 class DeferredReleasesState:
-    """Records: the thread that posts, and for which endpoints it has a slot."""
+    """Records: the thread that posts, and the endpoints of which it has a slot."""
 
     thread: Thread | None = None
     due: list[EndpointState] = field(default_factory=list)
-    ending: bool = False  # the shell has ended: the machine stops when all is said, or at `last`
+    ending: bool = False  # the shell has ended: the machine stops when all servers have been told, or at `last`
     last: int = 0  # clock
 
 
 class DeferredReleases:
-    """RELEASE, CLOSE and UNLOCK_DIRECTORY for what nobody uses."""
+    """Sends RELEASE, CLOSE and UNLOCK_DIRECTORY."""
 
     def __init__(
         self,
@@ -56,7 +57,7 @@ class DeferredReleases:
         log: Log,
         stop: Callable[[], None],
     ) -> None:
-        """`stop` stops the machine when the shell has ended and all is said."""
+        """`stop` stops the machine: called when the shell has ended and all servers have been told."""
         self.state = state
         self.guest = guest
         self.threads = threads
@@ -68,7 +69,7 @@ class DeferredReleases:
         self.limit = HELD_OF_SERVER
 
     def start(self) -> None:
-        """Make the thread that posts; it begins when something is to be given back."""
+        """Make the thread that posts; it sleeps until there is something to release."""
         thread = self.threads.create_kernel("releases", "release_thread")
         thread.wait_reason = WaitReason.SLEEP
         self.state.thread = thread
@@ -78,7 +79,7 @@ class DeferredReleases:
     # What a server holds.
 
     def check_room(self, endpoint: EndpointState) -> None:
-        """NO_RESOURCES if the server holds as much for us as it may, or would if it answered."""
+        """Raise NO_RESOURCES if the server holds `HELD_OF_SERVER` things for others, unanswered releases included."""
         if endpoint.held >= self.limit:
             raise Shortage(ErrorCode.NO_RESOURCES, f"/{endpoint.name} holds {endpoint.held} things for others")
 
@@ -86,9 +87,9 @@ class DeferredReleases:
         return len(endpoint.releases.entries) >= self.limit // 2 and not endpoint.dead
 
     async def catch_up(self, endpoint: EndpointState) -> bool:
-        """Have the current thread, which is about to ask a server, wait while that one is far behind; whether it has.
+        """Have the current thread, which is about to ask a server, wait while that one is far behind.
 
-        It waits for `BEHIND_LIMIT` at most.  KILLED or INTERRUPTED if it must not wait.
+        Return whether it has waited; it waits for `BEHIND_LIMIT` at most.  KILLED or INTERRUPTED if it must not wait.
         """
         thread, queue = self.scheduler.current, endpoint.releases
         begin = self.guest.now
@@ -105,7 +106,7 @@ class DeferredReleases:
         return waited
 
     def _caught_up(self, endpoint: EndpointState) -> None:
-        """Wake who waits, if the server is not far behind any more."""
+        """Wake the threads in `catch_up`, if the server is not far behind any more."""
         queue = endpoint.releases
         if queue.behind and not self._is_behind(endpoint):
             behind, queue.behind = queue.behind, []
@@ -113,13 +114,13 @@ class DeferredReleases:
                 self.scheduler.host_wake(selector)
 
     def taken(self, endpoint: EndpointState) -> None:
-        """A server has said that it holds something more for us."""
+        """Count one more thing that a server, by its own answer, holds for others."""
         endpoint.held += 1
 
-    # What it need not hold any more.
+    # What it is to release.
 
     def add(self, endpoint: EndpointState, operation: Operation, number: int) -> None:
-        """Note what a server may forget; nobody waits for it."""
+        """Note that a server may release the file, lock or data `number`; the caller does not wait for it."""
         if endpoint.dead:
             return
         endpoint.releases.entries.append((operation, number))
@@ -134,14 +135,14 @@ class DeferredReleases:
         self.slots.queue_releases(endpoint)
 
     def granted(self, endpoint: EndpointState, slot: int) -> None:
-        """The oldest entry has got a slot: have it posted."""
+        """Have the oldest entry posted in the slot that it has been given."""
         endpoint.releases.slot = slot
         self.state.due.append(endpoint)
         assert self.state.thread is not None
         self.scheduler.wake(self.state.thread)
 
     async def host_post_releases(self, _value: int) -> None:
-        """POST_RELEASES: post what has a slot.  Nothing here waits: `ipc_post_slot` goes on at once."""
+        """POST_RELEASES: post the entries that have a slot.  This never waits: `ipc_post_slot` returns at once."""
         state = self.state
         while state.due:
             endpoint = state.due.pop(0)
@@ -164,15 +165,15 @@ class DeferredReleases:
         await routine("ipc_post_slot", eax=number, edx=number)
 
     async def replied(self, endpoint: EndpointState, _token: int, message: memoryview) -> None:
-        """REPLIED to a deferred release: the server has been told.  It brings nothing, whatever the reply says."""
+        """REPLIED to a deferred release: the server has been told, whatever its reply says.  Send the next."""
         self.answered(endpoint, message)
 
     def failed(self, endpoint: EndpointState, _token: int) -> None:
-        """A deferred release got an answer from policy: its server is gone."""
+        """Policy has answered a deferred release, because its server has ended."""
         self.answered(endpoint)
 
     def answered(self, endpoint: EndpointState, message: memoryview | None = None) -> None:
-        """The server has been told of one thing, or has died: go on with the next."""
+        """The server has answered one entry, or has died: send the next; log an error of the reply `message`."""
         queue = endpoint.releases
         queue.busy = False
         if endpoint.dead:
@@ -188,9 +189,9 @@ class DeferredReleases:
             self._all_said(endpoint)
 
     def endpoint_died(self, endpoint: EndpointState, _code: ErrorCode) -> None:
-        """A server is gone, and with it whatever it held.
+        """Drop the queue of a server that has ended: it holds nothing any more.
 
-        What has a slot keeps the queue busy until the slot has come back; what waited for one waits no more.
+        An entry that has a slot keeps the queue busy until the slot is free again; one that waited for a slot does not.
         """
         queue = endpoint.releases
         queue.entries.clear()
@@ -207,7 +208,10 @@ class DeferredReleases:
             self.scheduler.wake(self.state.thread)
 
     async def said(self, endpoint: EndpointState) -> None:
-        """Wait until a server that the current thread has asked has been told of all that it need not hold."""
+        """Have the current thread wait until a server that it has asked has answered all entries, or has died.
+
+        KILLED or INTERRUPTED if it must not wait.
+        """
         queue = endpoint.releases
         thread = self.scheduler.current
         while queue.busy and not endpoint.dead:
@@ -221,11 +225,11 @@ class DeferredReleases:
 
     @property
     def idle(self) -> bool:
-        """Whether every server that lives has been told of everything."""
+        """Whether every server that lives has answered all its entries."""
         return not any(p.releases.busy for p in self.endpoints.by_number.values() if not p.dead)
 
     def end(self) -> None:
-        """The shell has ended: stop the machine when servers have heard of what it gave back, or soon."""
+        """The shell has ended: stop the machine when servers have answered all entries, or after `LAST_WORDS`."""
         state = self.state
         if self.idle or state.thread is None:
             self.stop()
@@ -234,12 +238,12 @@ class DeferredReleases:
         state.last = self.guest.now + LAST_WORDS
         self.scheduler.sleep_until(state.thread, state.last)
 
-    # Replies whose clients have been killed, or have gone on.
+    # Replies whose clients have been killed, or have abandoned the request.
 
     def unclaimed(self, endpoint: EndpointState, message: memoryview) -> None:
-        """Give back what a reply has brought for a client that is gone.
+        """Release the file or lock that a reply has opened for a client that is gone.
 
-        The page may say what it likes: what is given back is what this very server has said that it holds.
+        The page may hold any number: the release is sent to this same server, so it can lose only its own things.
         """
         header = Message.from_buffer(message)
         if header.eflags & CARRY or endpoint.dead:

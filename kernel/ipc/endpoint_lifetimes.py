@@ -1,4 +1,4 @@
-"""Endpoints: their blocks in guest memory, their making and their end."""
+"""Endpoints: their blocks in guest memory, how they are made and how they end."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from callgate.kernel.tasks.threads import Threads
 
 
 class User(Protocol):
-    """A manager of what servers hold: files, directories, deferred releases."""
+    """A manager of things that servers hold: files, directories, deferred releases."""
 
     def endpoint_died(self, endpoint: EndpointState, code: ErrorCode) -> None:
-        """The server or the disk is gone; `code` is the error that waiting threads see."""
+        """The endpoint's server or disk is gone; `code` is the error that waiting threads receive."""
 
 
 class EndpointLifetimes:
-    """Endpoint blocks, and which threads serve them."""
+    """Endpoint blocks, and the threads that serve them."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class EndpointLifetimes:
         users: Sequence[User],
         in_use: Callable[[EndpointState], bool],
     ) -> None:
-        """`users` hear of each death, in their order; `in_use` says whether anybody still names a dead endpoint."""
+        """`users` are told of each death, in their order; `in_use` says whether a record still names an endpoint."""
         self.state = slots.state
         self.guest = slots.guest
         self.memory = memory
@@ -50,7 +50,10 @@ class EndpointLifetimes:
         self.in_use = in_use
 
     def create(self, process: Process, disk: int, start: int, sectors: int, name: str) -> EndpointState:
-        """Make an endpoint block for a server process; its requests fail until a server thread waits."""
+        """Make an endpoint block for a server process: the volume `name`, `sectors` sectors of `disk` from `start` on.
+
+        Requests wait until a server thread takes them.  NO_MEMORY, or NO_RESOURCES if all numbers are in use.
+        """
         entry = self.memory.tables.entry_address(process.pointers, layout.USER_MESSAGES, process.tables)
         assert entry is not None
         block = self.memory.low.allocate()
@@ -78,18 +81,18 @@ class EndpointLifetimes:
         return endpoint
 
     def _free_number(self) -> int:
-        """Return the number of a new endpoint.  Nothing may fail from here on until it has its block.
+        """Return the number of a new endpoint; NO_RESOURCES.  The caller must not fail before it has made the block.
 
-        The number of a volume that has been buried still leads to its block, which is another's by now.
+        A number that `_bury` has freed still leads to the old block, which has been released.
         """
         number = next((n for n in range(selectors.MAX_ENDPOINTS) if n not in self.state.by_number), None)
         return self._bury() if number is None else number
 
     def _bury(self) -> int:
-        """Give back the block of a volume that has died and that nobody is in any more; return its number.
+        """Release the block of a dead volume that no thread or record uses any more; return its number; NO_RESOURCES.
 
-        Its clients have been answered, so nobody waits; a client that is about to name the number will find
-        whatever volume has it then, as with any number.
+        Its clients have been answered, so no thread waits; a client that names the number later reaches the volume
+        that has it then, as with any number.
         """
         for endpoint in self.state.by_number.values():
             fields = self.slots.block(endpoint)
@@ -115,14 +118,15 @@ class EndpointLifetimes:
         self.guest.ram.view(at, 2)[:] = thread.selector.to_bytes(2, "little")
 
     def check_room(self, endpoint: EndpointState) -> None:
-        """NO_RESOURCES if the endpoint has as many server threads as it may have."""
+        """Raise NO_RESOURCES if the endpoint has as many server threads as it may have."""
         if len(endpoint.servers) >= selectors.SLOTS:
             raise Shortage(ErrorCode.NO_RESOURCES, f"a server has at most {selectors.SLOTS} threads")
 
     def die(self, endpoint: EndpointState, code: ErrorCode) -> None:
-        """An endpoint's server or disk is gone: requests fail when its threads, which the caller kills, have ended.
+        """Mark an endpoint dead, because its server or disk is gone; killing the server's threads is the caller's job.
 
-        Threads that wait for a slot, and those that wait for file data, are told at once.
+        Requests fail with `code` when the server's last thread has ended; threads that wait for a slot or for file
+        data fail at once.
         """
         if endpoint.dead:
             return
@@ -144,10 +148,10 @@ class EndpointLifetimes:
             self.sweep(endpoint)
 
     def sweep(self, endpoint: EndpointState) -> None:
-        """Answer what a dead endpoint's server has left: none of its threads will touch a slot any more.
+        """Fail the requests of a dead endpoint whose server has no thread left, with the error of its death.
 
-        As long as one lives it may be anywhere in the kernel: about to mark a request as served, or between taking
-        the client's selector out of the record and marking the slot as done.  Its requests are its own until then.
+        A thread of the server that still lives may be anywhere in the kernel: about to mark a request as served, or
+        between taking the client's selector out of the record and marking the slot as done.
         """
         endpoint.swept = True
         fields = self.slots.block(endpoint)

@@ -1,7 +1,7 @@
-"""Requests that policy has posted for itself, and what hears of their replies.
+"""Requests that policy has posted for itself, and the managers that receive their replies.
 
-Nobody waits for such a request: a READ of file data, or what is given back to a server.  `Endpoint.tokens` says of a
-slot which of them it holds.
+No thread takes the reply of such a request: a READ of file data, or a deferred release.  `Endpoint.tokens` says which
+of them a slot holds.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from callgate.kernel.core.records import EndpointState
 
 
 class Listener(Protocol):
-    """What hears of the replies to requests that policy has posted.  The slot's token is taken out of it before."""
+    """A manager that receives the replies to requests it has posted.  The slot's token is cleared before."""
 
     async def replied(self, endpoint: EndpointState, token: int, message: memoryview) -> RoutineCall | None:
-        """REPLIED: the server has answered, whatever it says; return the routine to end with, if there is one."""
+        """REPLIED: the server has answered, with data or an error; return the routine to end with, if there is one."""
 
     def failed(self, endpoint: EndpointState, token: int) -> None:
-        """Policy has answered, with `endpoint.error`: the server is gone."""
+        """Policy has answered with `endpoint.error`, because the server has ended."""
 
 
 class Posted:
-    """Who hears of what becomes of slots for which no client waits."""
+    """The managers that are told when a slot for which no client waits is granted or answered."""
 
     file_data: Listener
     releases: Listener
@@ -33,5 +33,5 @@ class Posted:
     unclaimed: Callable[[EndpointState, memoryview], None]  # (endpoint, message): a reply whose client is gone
 
     def of(self, token: int) -> Listener:
-        """Return what hears of the reply to the request with a token that is not 0."""
+        """Return the manager that receives the reply to the request with a token; the token is not 0."""
         return self.releases if token == TOKEN_RELEASES else self.file_data

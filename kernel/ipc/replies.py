@@ -1,4 +1,4 @@
-"""Replies: what a server may answer, checked and translated before the client sees it (CONVERT)."""
+"""Replies of servers: checked and translated before the client sees them (CONVERT)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Replies:
         self.log = log
 
     def host_convert(self, value: int) -> None:
-        """CONVERT: check and translate the reply in slot `value` & 31, which a client takes."""
+        """CONVERT: check and translate the reply in slot `value` & 31 for its client; a bad one becomes BAD_REPLY."""
         slot, number = split(value)
         endpoint = self.state.by_number[number]
         message = self.slots.message(endpoint, slot)
@@ -61,7 +61,10 @@ class Replies:
                 header.count = 0
 
     def object_frames(self, endpoint: EndpointState, message: memoryview) -> tuple[list[int], list[Pin]]:
-        """Return the frames of an object reply's pages, and what holds them until the client is done."""
+        """Return the frames of an object reply's pages, and the pins that hold them until the client is done.
+
+        BAD_REPLY if the object is too large or has a page that is not the server's own; then nothing is held.
+        """
         base, size = OBJECT.unpack_from(message, DATA)
         pages = -(-size // PAGE_SIZE)
         if pages > MESSAGE_ADDRESSES:
@@ -78,7 +81,7 @@ class Replies:
         return frames, [("frame", frame, 0) for frame in frames]
 
     def sector_pieces(self, endpoint: EndpointState, message: memoryview) -> list[SectorPiece]:
-        """Return the pieces of a sectors reply, each inside the partition and within one block."""
+        """Return the pieces of a sectors reply; BAD_REPLY unless each is inside the partition and within one block."""
         count = Message.from_buffer(message).count
         if count > MESSAGE_ADDRESSES:
             raise ServerFault(ErrorCode.BAD_REPLY, f"{count} sector entries")

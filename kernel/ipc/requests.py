@@ -1,8 +1,8 @@
 """Requests that policy makes of a server on behalf of the current thread.
 
 `make` runs the client's half in machine code (asm/kernel/ipc/client.asm, `ipc_request`), which leaves the
-slot taken: the reply's registers are in hand, its data or addresses in the message page.  Whoever gets a
-`RequestReply` ends it with one of its `take` methods or `finish`, which give the slot back.
+slot taken: `RequestReply` has the reply's registers; its data or addresses are in the message page.  The caller
+ends a `RequestReply` with one of its `take` methods or `finish`, which release the slot.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ class RequestReply:
         self.count = header.count
 
     async def take_data(self) -> bytes:
-        """Return the bytes of a data reply and give the slot back."""
+        """Return the bytes of a data reply, none for another reply, and release the slot."""
         page = self.slots.message(self.endpoint, self.slot)
         data = bytes(page[DATA : DATA + min(self.count, MESSAGE_DATA_SIZE)]) if self.kind == ReplyType.DATA else b""
         await self.finish()
         return data
 
     async def take_pages(self) -> tuple[list[int], list[Pin]]:
-        """Return the frames of an object reply with what holds them, and give the slot back.
+        """Return the frames of an object reply with the pins that hold them, and release the slot.
 
-        The caller owns the pins: it lets go of them by `Pins.release`.
+        The caller owns the pins and ends them by `Pins.release`.  Both lists are empty for another reply.
         """
         frames: list[int] = []
         pins: list[Pin] = []
@@ -62,13 +62,13 @@ class RequestReply:
         return frames, pins
 
     async def finish(self) -> None:
-        """Let go of pages that nobody took, and give the slot back."""
+        """Release pages that were not taken, and the slot."""
         self.slots.drop_pins(self.endpoint, self.slot)
         await routine("ipc_finish")
 
 
 class Requests:
-    """Making requests."""
+    """Makes requests on behalf of the current thread."""
 
     def __init__(self, guest: Guest, threads: Threads, slots: Slots, disk_there: Callable[[int], bool]) -> None:
         self.guest = guest
@@ -88,9 +88,10 @@ class Requests:
         edx: int = 0,
         data: tuple[int, int] = (0, 0),
     ) -> RequestReply:
-        """Make one request and wait for its reply; PolicyError with the server's or the kernel's code.
+        """Make one request and wait for its reply; the caller ends the reply, and so releases its slot.
 
-        `data` is (kernel linear address, bytes) of what travels in the message.
+        `data` is (kernel linear address, bytes) of data to be copied into the message.  PolicyError: the server's
+        answer (ServerAnswer, ServerFault), SERVER_DIED, KILLED, INTERRUPTED, or no memory for a slot.
         """
         thread = self.scheduler.current
         block = self.threads.block(thread)
@@ -113,7 +114,7 @@ class Requests:
     async def make_until(self, deadline: int, endpoint: EndpointState, operation: Operation) -> RequestReply:
         """As `make`; Overdue when virtual time is `deadline`, in nanoseconds, and there is no reply.
 
-        The slot stays the server's until it answers, and the reply is nobody's then.
+        The server keeps the slot until it answers; its reply is then dropped.
         """
         thread, scheduler = self.scheduler.current, self.scheduler
         thread.deadline = deadline
@@ -128,12 +129,13 @@ class Requests:
             thread.deadline = None
             scheduler.cancel_sleep(thread)
             if self.guest.now >= deadline:
-                self.threads.clear_interrupt(thread)  # of the deadline: it has come, whoever was first
+                self.threads.clear_interrupt(thread)  # the deadline's, which may have come after the reply
 
     def error_of(self, endpoint: EndpointState, value: int) -> PolicyError:
         """Return the error for a reply with CF set: the server's answer, or the kernel's error if the server is gone.
 
-        The disk of a server that lives may be gone, of which policy hears when the driver has given up its commands.
+        A server that lives may report that its disk is gone before the driver has given up the disk's commands, which
+        tells policy.  UNPLUGGED is believed only if the disk is gone.
         """
         if endpoint.dead:
             return error_of_code(endpoint.error)

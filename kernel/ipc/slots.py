@@ -1,8 +1,7 @@
-"""Slots: their states, the queue of those who want one, and what policy does with requests that are in them.
+"""Slots: their states, the queue of threads that wait for one, and what policy does with requests that are in them.
 
-Machine code takes, spans, posts, maps and releases (asm/kernel/ipc/slots.asm, ring.asm, client.asm, server_half.asm).
-What it leaves to policy: where a slot's page comes from, which thread is next when all 32 are busy, and the answer to a
-request whose server has died.
+Machine code takes, fills, posts, maps and releases (asm/kernel/ipc/slots.asm, ring.asm, client.asm, server_half.asm).
+Policy gives a slot its page, chooses the next thread when all 32 are busy, and answers a request whose server has died.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ class Slots:
         self.guest.words[self.scheduler.current.tcb + SLOT_ERROR] = self._first_use(*split(value))
 
     def host_slot_wait(self, value: int) -> None:
-        """SLOT_WAIT: queue the current thread for a slot of endpoint `value` >> 16, or (1) leave the queue."""
+        """SLOT_WAIT: queue the current thread for a slot of endpoint `value` >> 16; if `value` & 1, leave the queue."""
         thread = self.scheduler.current
         leave, number = value & 1, value >> 16
         endpoint = self.state.by_number[number]
@@ -94,14 +93,14 @@ class Slots:
     def queue_releases(self, endpoint: EndpointState) -> None:
         """Have the endpoint's deferred releases wait for a slot, in order of arrival, as a thread does in `take_slot`.
 
-        `DeferredReleases.granted` is called when their turn has come, which may be now.
+        `DeferredReleases.granted` is called when they have one, which may be before this returns.
         """
         endpoint.waiters.append(RELEASES)
         self.block(endpoint)["slot_waiters"] += 1
         self._serve_waiters(endpoint)
 
     def free_slot(self, endpoint: EndpointState, slot: int) -> None:
-        """Give a slot back that policy owns and has not posted."""
+        """Release a slot that policy owns and has not posted."""
         self.put_state(endpoint, slot, SlotState.FREE)
         self.block(endpoint)["free"] |= 1 << slot
         self._serve_waiters(endpoint)
@@ -114,21 +113,24 @@ class Slots:
         self._serve_waiters(endpoint)
 
     def host_slot_drop(self, value: int) -> None:
-        """SLOT_DROP: let go of what the reply in slot `value` & 31 holds, whose client is gone, here and there."""
+        """SLOT_DROP: the client of the reply in slot `value` & 31 is gone: release what the reply holds.
+
+        That is the memory it pins here, and what the server holds for it.
+        """
         slot, number = split(value)
         endpoint = self.state.by_number[number]
         self.posted.unclaimed(endpoint, self.message(endpoint, slot))
         self.drop_pins(endpoint, slot)
 
     def host_replied(self, value: int) -> Coroutine[Any, Any, RoutineCall | None]:
-        """REPLIED: the server has answered the request of policy's own in slot `value` & 31."""
+        """REPLIED: the server has answered policy's own request in slot `value` & 31."""
         slot, number = split(value)
         endpoint = self.state.by_number[number]
         token = self.take_token(endpoint, slot)
         return self.posted.of(token).replied(endpoint, token, self.message(endpoint, slot))
 
     def host_slot_fail(self, value: int) -> None:
-        """SLOT_FAIL: slot `value` & 31 was posted to a dead endpoint; before `sweep` there is nothing to do."""
+        """SLOT_FAIL: slot `value` & 31 was posted to a dead endpoint: fail it, unless `sweep` is still to come."""
         slot, number = split(value)
         endpoint = self.state.by_number[number]
         if endpoint.swept and self.slot_state(endpoint, slot) == SlotState.POSTED:
@@ -181,29 +183,29 @@ class Slots:
         self.guest.ram.view(endpoint.block + STATE + slot, 1)[0] = state
 
     def client(self, endpoint: EndpointState, slot: int) -> int:
-        """Return the selector of the thread that waits for the slot's reply, 0 if nobody does."""
+        """Return the selector of the thread that waits for the slot's reply, 0 if none does."""
         return int(self.guest.words[(endpoint.block + slot * 16) // 4 + 3]) >> 16
 
     def handle(self, endpoint: EndpointState, slot: int) -> int:
-        """Return the handle that answers the slot's present request."""
+        """Return the handle by which a server answers the slot's present request."""
         return int(self.guest.words[(endpoint.block + HANDLES) // 4 + slot])
 
     def token(self, endpoint: EndpointState, slot: int) -> int:
-        """Return which request of policy's own a slot holds, 0 if none."""
+        """Return the token of policy's own request in a slot, 0 if it holds none."""
         return int(self.guest.words[(endpoint.block + TOKENS) // 4 + slot])
 
     def put_token(self, endpoint: EndpointState, slot: int, token: int) -> None:
-        """Say which request of policy's own a slot holds that policy owns, 0 for none."""
+        """Set the token of a slot that policy owns; 0 says that it holds no request of policy's own."""
         self.guest.words[(endpoint.block + TOKENS) // 4 + slot] = token
 
     def take_token(self, endpoint: EndpointState, slot: int) -> int:
-        """Return the token of a slot and take it out: what becomes of that request is settled once."""
+        """Return the token of a slot and clear it, so that its request ends only once."""
         token = self.token(endpoint, slot)
         self.put_token(endpoint, slot, 0)
         return token
 
     def tokens(self, endpoint: EndpointState) -> dict[int, int]:
-        """Return which slots hold requests of policy's own, and which."""
+        """Return the tokens of policy's own requests by slot."""
         found = {slot: self.token(endpoint, slot) for slot in range(selectors.SLOTS)}
         return {slot: token for slot, token in found.items() if token}
 
@@ -212,15 +214,15 @@ class Slots:
         return self.guest.ram.view(endpoint.frames[slot], PAGE_SIZE)
 
     def fail_slot(self, endpoint: EndpointState, slot: int, code: ErrorCode) -> None:
-        """Answer a request with an error; the page leaves the server first."""
+        """Answer a request with an error; the page is unmapped from the server first."""
         self._unmap(endpoint, slot)
         if self.client(endpoint, slot) or self.token(endpoint, slot):
-            self.block(endpoint)["aborted"] += 1  # else its client has given it up before
+            self.block(endpoint)["aborted"] += 1  # else its client has abandoned it, and has counted it
         write_error(self.message(endpoint, slot), code)
         self.complete(endpoint, slot)
 
     def complete(self, endpoint: EndpointState, slot: int) -> None:
-        """Hand a slot back to its client, or release it if nobody waits any more."""
+        """Hand a slot back to its client, or release it if no client waits any more."""
         handle = (endpoint.block + HANDLES) // 4 + slot
         self.guest.words[handle] = self.guest.words[handle] + NEXT_GENERATION & 0xFFFF_FFFF
         record = (endpoint.block + slot * 16) // 4 + 3
@@ -245,9 +247,9 @@ class Slots:
             self.guest.flush_tlb()
 
     def take_pins(self, endpoint: EndpointState, slot: int) -> list[tuple[str, int, int]]:
-        """Take over what the reply in `slot` holds: ("frame", frame, 0) and ("block", disk, block).
+        """Return the pins of the reply in `slot`, now the caller's: ("frame", frame, 0) and ("block", disk, block).
 
-        Whoever wants the addresses has read them: they leave the page here, before a server sees it again (rule 2).
+        The caller has read the addresses before: this clears them, so that no server sees them (rule 2).
         """
         pins = endpoint.pins.pop(slot, [])
         if pins:
@@ -255,11 +257,11 @@ class Slots:
         return pins
 
     def drop_pins(self, endpoint: EndpointState, slot: int) -> None:
-        """Let go of what the reply in `slot` holds."""
+        """Release what the reply in `slot` holds."""
         self.pins.release(self.take_pins(endpoint, slot))
 
     def count_wait(self, endpoint: EndpointState) -> None:
-        """Count a client that begins to wait for a reply."""
+        """Count one more wait of a client for a reply."""
         at = endpoint.block // 4 + BLOCKING_WAITS
         self.guest.words[at] = self.guest.words[at] + 1 & 0xFFFF_FFFF
 

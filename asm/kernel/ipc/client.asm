@@ -1,11 +1,11 @@
 ; The client's half of a request: take, fill, post, wait, reload, release.
 
-; ipc_gate: one request of a ring-3 client, six registers there and back.
+; ipc_gate: one request of a ring-3 client; six registers travel in each direction.
 ;   in:        ebp  volume * 65536 + Operation; eax ebx ecx edx esi edi  arguments
 ;   out:       eax ebx ecx edx esi edi and the arithmetic flags as the server left them, as if it were
 ;              local; CF=1, eax  ErrorCode on failure
 ;   leaves by: retf to ring 3
-;   Operations that hold something in the server are the kernel's own: ring 3 reaches them by system calls.
+;   Operations that have the server hold something are reserved for the kernel: ring 3 reaches them by system calls.
 ipc_gate:
         pushfd
         pushad
@@ -13,7 +13,7 @@ ipc_gate:
         push    KERNEL_EFLAGS
         popfd
 
-        ; EBX, EDX, ESI and EDI stay the caller's until they are in the page.
+        ; EBX, EDX, ESI and EDI keep the caller's values until they are in the page.
         .ledger client_gates
         mov     eax, ebp
         shr     eax, 16
@@ -32,7 +32,7 @@ ipc_gate:
 .taken:
         .event  ipc.take slot=ecx endpoint=gs
 
-        ; Fill: the page belongs to nobody else between take and post.
+        ; Fill: between take and post the page is ours alone.
         mov     eax, ecx
         shl     eax, SLOT_RECORD_SHIFT
         mov     es, word ptr gs:[Endpoint.slots + eax + SlotRecord.selector]
@@ -70,7 +70,7 @@ ipc_gate:
 .done:
         .event  ipc.wake slot=ecx
 
-        ; Reload: nothing but registers and arithmetic flags is believed.
+        ; Reload: only registers and arithmetic flags are taken from the page.
         mov     edx, ecx
         shl     edx, SLOT_RECORD_SHIFT
         mov     es, word ptr gs:[Endpoint.slots + edx + SlotRecord.selector]
@@ -124,7 +124,7 @@ ipc_gate:
         HOST    SLOT_GIVE
         jmp     .released
 .drop:
-        ; The server gave pages to a client that asked for none.
+        ; The server sent pages, which this client cannot take.
         NAME_SLOT
         HOST    SLOT_DROP
         jmp     .release
@@ -146,7 +146,7 @@ ipc_gate:
 
 ; signal_and_wait: signal a sleeping server thread, if there is one, and wait for the reply.
 ; wait_for_reply: wait, because every server thread is awake already.
-; check_reply: wait, unless the reply is there.
+; check_reply: wait, unless the reply has come already.
 ;   in:        gs   endpoint, ecx  slot index, posted; fs  thread
 ;   out:       CF=0  replied, the page is the client's again     CF=1  killed or interrupted, the slot is no longer ours
 ;   clobbers:  eax, edx, es, flags
@@ -169,8 +169,8 @@ check_reply:
         test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.KILLED | ThreadFlags.INTERRUPTED
         jnz     abandon_request
 wait_for_reply:
-        ; Who posts to an endpoint that has died meanwhile is seen by nobody else.  The flag is set before `sweep` looks
-        ; at the slots; we have posted, by a locked instruction, and then look at the flag: one of the two sees the other.
+        ; If the server died after our test, nothing else will notice this request: look again.  The flag is set before
+        ; `sweep` looks at the slots; we post, by a locked instruction, before we look at the flag: one sees the other.
         test    dword ptr gs:[Endpoint.flags], EndpointFlags.DEAD
         jz      .wait
         NAME_SLOT
@@ -187,8 +187,8 @@ reply_there:
         ret
 
 abandon_request:
-        ; Whoever takes the client's selector out of the record decides: the replier, and then the reply
-        ; is about to be complete; or we, and then the replier gives the slot back.
+        ; The thread that takes the client's selector out of the record decides: if it is the replier, the reply
+        ; is about to be complete; if it is this one, the replier releases the slot.
         mov     edx, ecx
         shl     edx, SLOT_RECORD_SHIFT
         xor     eax, eax
@@ -201,7 +201,7 @@ abandon_request:
         stc
         ret
 
-; finish_reply: wait for a reply that is certain to come at once.
+; finish_reply: wait for a reply that a server thread is just completing.
 finish_reply:
         cmp     byte ptr gs:[Endpoint.state + ecx], SlotState.DONE
         je      .replied
@@ -220,7 +220,7 @@ finish_reply:
 ;              eax ebx ecx edx esi edi  arguments
 ;   out:       eax ebx ecx edx esi edi  results
 ;              request_endpoint, slot  as they were and the slot taken; -1 = none: slot_error holds
-;              the ErrorCode; SLOT_ABANDONED = killed or interrupted, and the server has
+;              ErrorCode; SLOT_ABANDONED = killed or interrupted, and the server still has
 ;              the request
 ;   clobbers:  gs, es, flags
 ;   state:     ring 0, any IF
@@ -321,7 +321,7 @@ fill_registers:
         mov     es:[Message.edi], ebx
         ret
 
-; ipc_finish: give the slot of ipc_request back.
+; ipc_finish: release the slot of ipc_request.
 ;   in:        fs   thread: request_endpoint, slot
 ;   clobbers:  eax, ecx, gs, flags
 ;   state:     ring 0, any IF

@@ -1,13 +1,13 @@
 ; Requests of policy's own, whose replies no thread takes: READs of file data, deferred releases.  A token in the
-; endpoint says which of them a slot holds.  `reply` tells policy of each by one host call, REPLIED; of a request that
-; the server will never answer policy hears when it fails the slot itself.
+; endpoint says which of them a slot holds.  `reply` reports the answer to policy by one host call, REPLIED; a request
+; that the server will never answer ends when policy fails its slot.
 
 ; ipc_post: take a slot for a request, fill it, post it, and signal a sleeping server thread.
-; ipc_post_and_wait: the same, and wait until somebody wakes this thread.  Whoever is to do that knows of it already.
+; ipc_post_and_wait: the same, and wait until this thread is woken; it is listed among the waiters already.
 ;   in:        fs   thread: request_endpoint (selector), request_operation, request_token
 ;              eax ebx ecx edx esi edi  arguments
-;   out:       CF=0  posted.  ipc_post_and_wait may come back at once (a wake-up has come before, the thread has been
-;                    killed or interrupted, the server has died): test your condition, and wait for it by `block`
+;   out:       CF=0  posted.  ipc_post_and_wait may return at once (the thread was woken, killed or interrupted
+;                    before it slept, or the server has died): test your condition, and wait for it by `block`
 ;              CF=1  eax  ErrorCode, no slot, nothing posted
 ;   clobbers:  eax, ebx, ecx, edx, gs, es, flags
 ;   state:     ring 0, any IF
@@ -33,7 +33,7 @@ ipc_post_and_wait:
         call    take_and_post
         jc      ipc_post.none
 
-        ; What an interrupt or a kill wakes from here on is remembered until `handoff`; what came before shows here.
+        ; From here on an interrupt or a kill is remembered until `handoff`; an earlier one shows in the flags.
         test    dword ptr fs:[ThreadControlBlock.flags], ThreadFlags.KILLED | ThreadFlags.INTERRUPTED
         jnz     .signal
         test    dword ptr gs:[Endpoint.flags], EndpointFlags.DEAD
@@ -52,7 +52,7 @@ ipc_post_and_wait:
         call    signal_server
         jmp     ipc_post.posted
 
-; ipc_post_slot: fill and post a slot that policy owns and has given its token, and signal a sleeping server thread.
+; ipc_post_slot: fill and post a slot that policy owns and has put a token in, and signal a sleeping server thread.
 ;   in:        fs   thread: request_endpoint, request_operation, slot
 ;              eax ebx ecx edx esi edi  arguments
 ;   clobbers:  gs, es, flags
@@ -68,7 +68,7 @@ ipc_post_slot:
         popad
         ret
 
-; take_and_post: take a slot, give it its token, fill and post it.
+; take_and_post: take a slot, set its token, fill and post it.
 ;   in:        fs   thread, as ipc_post; [esp + 4]  PushedRegisters, the arguments
 ;   out:       CF=0  gs  endpoint, ecx  slot index, posted        CF=1  eax  ErrorCode, no slot
 ;   clobbers:  eax, ebx, ecx, edx, ebp, gs, es, flags
@@ -109,11 +109,11 @@ fill_and_post:
         .event  ipc.post slot=ecx
         ret
 
-; signal_server: wake a sleeping server thread, if there is one, and go on.
+; signal_server: wake a sleeping server thread, if there is one, without waiting.
 ;   in:        gs   endpoint, ecx  slot index, posted
 ;   clobbers:  eax, gs, es, flags
 signal_server:
-        ; A server that died before this was posted will never see it.
+        ; A server that died before the post will never see the request.
         test    dword ptr gs:[Endpoint.flags], EndpointFlags.DEAD
         jnz     .dead
         call    sleeping_server
@@ -126,11 +126,11 @@ signal_server:
         HOST    SLOT_FAIL
         ret
 
-; sleeping_server: choose a server thread that sleeps; whoever calls this wakes it.
+; sleeping_server: choose a server thread that sleeps; the caller wakes it.
 ;   in:        gs   endpoint
 ;   out:       eax  selector of the thread, 0 = all are awake
 ;   clobbers:  flags
-;   state:     ring 0, any IF; safe against everybody else who signals, on every CPU
+;   state:     ring 0, any IF; safe against every other caller on every CPU
 sleeping_server:
         bsf     eax, gs:[Endpoint.idle]
         jz      .none

@@ -3,8 +3,8 @@
 ; A ticket numbers the posts.  Cell ticket mod 32 holds slot index + (ticket AND 0E0h): the upper three
 ; bits are the lap, by which a consumer tells a published index from the one of the lap before.  A
 ; consumer reads the cell first and then claims the ticket by compare-and-exchange on `head`.  While
-; `head` has not moved, at most 32 tickets are out, each with a slot of its own, so nobody can have
-; written the cell again: the value read belongs to the ticket claimed.  Nothing is ever cleared.
+; `head` has not moved, at most 32 tickets are pending, each with a slot of its own, so no producer can
+; have written the cell again: the value read belongs to the ticket claimed.  Cells are never cleared.
 
 ; POST: append slot ECX to the ring.  Clobbers EAX, EDX and flags.
         .macro POST
@@ -23,7 +23,7 @@
 ;   clobbers:  eax, edx, flags
 ;   state:     ring 0, any IF; safe against every other producer and consumer on every CPU
 ;   leaves by: ret
-;   The exchange publishes and is a fence: a test of `idle` after it cannot be done before it.
+;   The exchange publishes the index and is a fence: a later test of `idle` cannot be executed before it.
 post_slot:
         POST
         ret
@@ -51,7 +51,7 @@ fetch_slot:
         ret
 
 .other_lap:
-        ; Another consumer may have moved `head` on and a producer filled the cell for the next lap.
+        ; Another consumer may have advanced `head`, and a producer filled the cell for the next lap.
         cmp     eax, gs:[Endpoint.head]
         jne     fetch_slot
         stc

@@ -1,8 +1,8 @@
-; The server's half: fetch, map, back to ring 3; then reply, unmap, convert, wake, and the next one.
+; The server's half of a request: fetch, map, return to ring 3; then reply, unmap, convert, wake, fetch the next one.
 
-; COMPLETE orphan: the reply in slot ECX is the client's.  The handle is worth nothing any more, and whoever
-; takes the client's selector out of the record (a dying client may be first) has the slot: at `orphan` that
-; is us.  In: EDX = offset of the slot record.  Out: EBX = selector of the client.  Clobbers flags.
+; COMPLETE orphan: hand slot ECX with the reply to its client; the handle becomes invalid.  If a dying client has
+; taken its selector out of the record first, the slot is ours: jump to `orphan`.
+; In: EDX = offset of the slot record.  Out: EBX = selector of the client.  Clobbers flags.
         .macro COMPLETE orphan
         lock inc dword ptr gs:[Endpoint.replies]
         add     dword ptr gs:[Endpoint.handles + ecx * 4], 1 << HANDLE_GENERATION_SHIFT
@@ -13,7 +13,7 @@
         mov     byte ptr gs:[Endpoint.state + ecx], SlotState.DONE
         .endm
 
-; server_gate: the gate that serves servers (LDT of server processes only).
+; server_gate: the gate of servers (in the LDT of server processes only).
 ;   in:        eax  ServerCall, ebx  message handle for replies
 ;              eax + SERVER_CALL_NO_WAIT for WAIT and replies: do not wait for the next request
 ;   out:       WAIT and replies: ebx  linear address of the next request's message page; 0 = none, NO_WAIT only
@@ -31,7 +31,7 @@ server_gate:
         cmp     edx, SERVER_REPLY_LAST - SERVER_REPLY_FIRST
         ja      .other
 .reply:
-        ; The handle must name a slot that this very thread was given and has not answered yet.
+        ; The handle must name a slot that this thread was given and has not answered yet.
         movzx   ecx, bl
         cmp     ecx, SLOTS
         jae     .bad
@@ -74,7 +74,7 @@ server_gate:
 ;   in:        gs   endpoint, fs  thread, ecx  slot index, served by this thread, eax  reply type
 ;   leaves by: serve
 reply:
-        ; The page leaves the server before a byte of it is read: entry not present, no TLB entry left.
+        ; Unmap the page from the server before reading a byte of it: entry not present, no TLB entry left.
         .event  ipc.reply slot=ecx type=eax
         mov     ebx, gs:[Endpoint.window_table]
         mov     edx, ecx
@@ -87,7 +87,7 @@ reply:
         invlpg  [ebx]
         .event  ipc.unmap slot=ecx linear=ebx
 
-        ; Registers need no conversion; everything else is bounded or translated by policy.
+        ; Registers need no conversion; policy checks or translates all other replies.
         mov     es, word ptr gs:[Endpoint.slots + edx + SlotRecord.selector]
         mov     es:[Message.reply], ax
         cmp     eax, ReplyType.REGISTERS
@@ -96,7 +96,7 @@ reply:
         jmp     next_request
 
 .convert:
-        ; A reply that does not wait for the next request comes here whatever its type.
+        ; A reply that does not wait for the next request comes here too, whatever its type.
         movzx   eax, al
         mov     es:[Message.reply], ax
         cmp     eax, ReplyType.REGISTERS
@@ -113,7 +113,7 @@ reply:
         jmp     .sent
 
 .orphan:
-        ; No client takes the reply: the request was policy's own, or its client has given it up.
+        ; No client takes the reply: the request was policy's own, or its client has abandoned it.
         NAME_SLOT
         cmp     dword ptr gs:[Endpoint.tokens + ecx * 4], 0
         je      .drop
@@ -133,7 +133,7 @@ reply:
         mov     eax, ebx
         call    wake
 
-; return_nothing: back to a server that does not want to wait for a request.
+; return_nothing: return to a server that does not want to wait for a request.
 ;   in:        [esp]  GateFrame
 ;   leaves by: leave_gate
 return_nothing:
@@ -141,11 +141,11 @@ return_nothing:
         and     dword ptr [esp + GateFrame.eflags], ~CARRY_FLAG
         jmp     leave_gate
 
-; wait_request: a server thread without a client to wake.
+; wait_request: take the next request; there is no client to wake.
 wait_request:
         xor     ebx, ebx
 
-; next_request: take the next request, waking the last one's client on the way.
+; next_request: wake the last request's client and take the next request.
 ;   in:        gs   endpoint, fs  thread, ebx  selector of the client to wake or 0, [esp]  GateFrame
 ;   leaves by: serve, with a request
 next_request:
@@ -156,7 +156,7 @@ next_request:
         jnc     .wake
 
 .empty:
-        ; Announce the sleep, then look again: whoever posts after the announcement signals us.
+        ; Announce the sleep, then look again: a client that posts after the announcement signals us.
         mov     eax, fs:[ThreadControlBlock.server_index]
         lock bts dword ptr gs:[Endpoint.idle], eax
         mov     eax, gs:[Endpoint.head]
@@ -182,7 +182,7 @@ next_request:
         call    fetch_slot
         jc      .sleep
 
-        ; If a poster has taken our bit already, its signal only makes our next sleep return at once.
+        ; If a client has cleared our bit already, its signal only makes our next sleep return at once.
         mov     eax, fs:[ThreadControlBlock.server_index]
         lock btr dword ptr gs:[Endpoint.idle], eax
 .wake:
@@ -194,7 +194,7 @@ next_request:
         jmp     serve
 
 .die:
-        ; The client of the last request must not be lost with us.
+        ; Wake the client of the last request before this thread ends.
         test    ebx, ebx
         jz      exit_thread
         mov     eax, ebx

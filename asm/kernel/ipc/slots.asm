@@ -1,9 +1,9 @@
-; The 32 message slots of an endpoint: taking one, giving it back.  The masks are shared by all CPUs and
-; change by locked instructions only; a slot's bit is in at most one of them, and whoever clears it owns
-; the slot.
+; The 32 message slots of an endpoint: taking one, releasing it.  The masks are shared by all CPUs and
+; change by locked instructions only; a slot's bit is in at most one of them, and the thread that clears
+; it owns the slot.
 
-; TAKE_FAST slow: the common case of take_slot, in line: nobody waits and a used slot is free.  Goes on
-; behind the macro with ECX = slot, or at `slow`.  Clobbers ECX and flags.
+; TAKE_FAST slow: the common case of take_slot, in line: no thread waits and a used slot is free.  Continues
+; after the macro with ECX = slot, or at `slow`.  Clobbers ECX and flags.
         .macro TAKE_FAST slow
         cmp     dword ptr gs:[Endpoint.slot_waiters], 0
         jne     \slow
@@ -13,8 +13,8 @@
         jnc     \slow
         .endm
 
-; RELEASE_FAST give, rescue: the common case of release_slot, in line.  Somebody may have begun to wait between
-; the first test and the bit, hence the second one.  Clobbers flags.
+; RELEASE_FAST give, rescue: the common case of release_slot, in line.  A thread may begin to wait between
+; the first test and the setting of the bit, hence the second test.  Clobbers flags.
         .macro RELEASE_FAST give, rescue
         cmp     dword ptr gs:[Endpoint.slot_waiters], 0
         jne     \give
@@ -23,14 +23,14 @@
         jne     \rescue
         .endm
 
-; take_slot: take a message slot of an endpoint, first come first served; wait while all 32 are busy.
+; take_slot: take a message slot of an endpoint in order of arrival; wait while all 32 are busy.
 ;   in:        gs   endpoint
 ;   out:       CF=0  ecx  slot index, the slot has a page      CF=1  eax  ErrorCode, no slot
 ;   clobbers:  eax, ecx, edx, flags
 ;   state:     ring 0, any IF; safe against every other taker on every CPU
 ;   leaves by: ret
 take_slot:
-        ; Whoever finds others waiting queues up behind them.
+        ; If other threads wait, queue up after them.
         cmp     dword ptr gs:[Endpoint.slot_waiters], 0
         jne     .queue
         test    dword ptr gs:[Endpoint.flags], EndpointFlags.DEAD
@@ -63,8 +63,8 @@ take_slot:
         ret
 
 .queue:
-        ; Publish the wait, then let policy look again: a releaser that sees no waiter has set its bit
-        ; before, and one that sees a waiter gives the slot away (both sides are locked, hence fences).
+        ; Publish the wait, then have policy look again: a releaser that sees no waiter has set its bit
+        ; before, and one that sees a waiter hands the slot over (both instructions are locked, hence fences).
         lock inc dword ptr gs:[Endpoint.slot_waiters]
         lock inc dword ptr gs:[Endpoint.full_waits]
         mov     dword ptr fs:[ThreadControlBlock.slot], -1
@@ -89,7 +89,7 @@ take_slot:
         ret
 
 .called_off:
-        ; Leave the queue; if a slot has come it is ours to give back.  An interrupt has been told of hereby.
+        ; Leave the queue, and release a slot that was given to us.  The error code reports the interrupt: clear it.
         lock and dword ptr fs:[ThreadControlBlock.flags], ~ThreadFlags.INTERRUPTED
         mov     eax, gs:[Endpoint.number]
         shl     eax, 16
@@ -117,7 +117,7 @@ take_slot:
         stc
         ret
 
-; release_slot: give a slot back, to the thread that has waited longest if there is one.
+; release_slot: release a slot, to the thread that has waited longest if there is one.
 ;   in:        gs   endpoint, ecx  slot index, owned by the caller
 ;   clobbers:  eax, flags
 ;   state:     ring 0, any IF; safe against every taker on every CPU
@@ -128,7 +128,7 @@ release_slot:
         ret
 
 .rescue:
-        ; Take the bit back, unless another taker was faster: it will release the slot in its turn.
+        ; Clear the bit again, unless another taker was faster: it will release the slot in its turn.
         lock btr dword ptr gs:[Endpoint.free], ecx
         jnc     .done
 .give:
