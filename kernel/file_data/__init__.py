@@ -1,4 +1,4 @@
-"""File data in memory: asked for, answered, read by the disk, mapped, let go of.
+"""File data in memory: requested, answered, read by the disk, mapped, released.
 
-Rule: data are found by file object and position; paths and directories are known above.
+Rule: data are found by file object and position; rooms above know paths and directories.
 """

@@ -1,8 +1,8 @@
 """Ageing of file data: ranges that nobody accesses leave the windows, the cache's locks and the server.
 
-A kernel thread (`ageing_thread`) looks at the accessed bits of what is mapped, 250 ms of virtual time after the last
-look, as long as anything is.  Machine code takes the bits away (`harvest_accessed`), so that none is lost; a range
-that has none at two looks is let go of, and its server told.  With nothing mapped there is no timer on account of it.
+A kernel thread (`ageing_thread`) looks at the accessed bits of mapped data, 250 ms of virtual time after the last
+look, as long as any are mapped.  Machine code clears the bits (`harvest_accessed`), so that none is lost; a range
+that has none at two looks is released, and its server told.  With nothing mapped no timer runs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from callgate.kernel.file_data.spans import Span
 from callgate.kernel.file_data.window_pages import addresses_of, opened_at
 from callgate.kernel.memory.physical_memory import PhysicalMemory
 
-IDLE_LOOKS = 2  # looks in a row without an access after which a range is let go
+IDLE_LOOKS = 2  # looks in a row without an access after which a range is released
 
 
 class FileAgeing:
@@ -35,13 +35,13 @@ class FileAgeing:
         self.state = state
 
     async def host_files_age(self, _value: int) -> None:
-        """FILES_AGE: look at what is mapped, look again later."""
+        """FILES_AGE: release mapped ranges that have not been accessed, and set the timer for the next look."""
         state = self.timer.state
         if not state.watching:
             return
         state.watching = False
         await self._look()
-        # What is still on its way is looked at from when it is there; that may be never, if its server is silent.
+        # Data in flight are looked at after they have arrived, which may be never if their server does not answer.
         if any(span.state is SpanState.READY for file in self.state.objects.values() for span in file.spans):
             self.timer.watch()
 
@@ -62,7 +62,7 @@ class FileAgeing:
             self.guest.flush_tlb()
 
     async def _accessed(self, file: FileObject, span: Span) -> bool:
-        """Whether a page of a span has been accessed since the last look; the bits are taken away."""
+        """Whether a page of a span has been accessed since the last look; this clears the accessed bits."""
         found = 0
         for number, page in list(span.users):
             process = self.tasks.processes.get(number)
@@ -80,9 +80,9 @@ class FileAgeing:
         return found > 0
 
     async def _harvest(self, entry: int, count: int) -> int:
-        """Take the accessed bits of entries away that follow each other in one table; return how many there were.
+        """Clear the accessed bits of `count` consecutive entries of one table; return how many were set.
 
-        The table stays what it is until that is done, also if its process ends meanwhile.
+        The table is held until that is done: its process may end before.
         """
         table = entry & -PAGE_SIZE
         self.memory.low.hold(table)

@@ -1,4 +1,4 @@
-"""When the thread that ages file data looks: a while after anything has been mapped."""
+"""The timer of the thread that ages file data: `PERIOD` after anything has been mapped."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ PERIOD = 250_000_000  # nanoseconds of virtual time between two looks at accesse
 
 @dataclass(slots=True)
 class AgeingState:
-    """Records: the thread that looks, and whether it is going to."""
+    """Records: the thread that looks, and whether its timer is set."""
 
     thread: Thread | None = None
     watching: bool = False
 
 
 class AgeingTimer:
-    """When the thread looks: a while after anything has been mapped, and not at all with no file open."""
+    """Wakes the thread `PERIOD` after anything has been mapped, and not at all with no file open."""
 
     def __init__(self, state: AgeingState, guest: Guest, threads: Threads) -> None:
         self.state = state
@@ -30,20 +30,20 @@ class AgeingTimer:
         self.scheduler = threads.scheduler
 
     def start(self) -> None:
-        """Make the thread; it begins when it is first due."""
+        """Make the thread; it sleeps until the timer wakes it."""
         thread = self.threads.create_kernel("ageing", "ageing_thread")
         thread.wait_reason = WaitReason.SLEEP
         self.state.thread = thread
 
     def watch(self) -> None:
-        """Something is mapped: look at it in a while."""
+        """Data are mapped: look at them after `PERIOD`, or at an earlier time that is set already."""
         state = self.state
         if state.thread is not None and not state.watching:
             state.watching = True
             self.scheduler.sleep_until(state.thread, self.guest.now + PERIOD)
 
     def rest(self) -> None:
-        """No file is open any more: no timer on account of them."""
+        """No file is open any more: cancel the timer."""
         state = self.state
         if state.watching and state.thread is not None:
             state.watching = False

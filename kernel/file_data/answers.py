@@ -1,6 +1,6 @@
 """Answers of servers to posted READs: sectors or an object, checked, sorted, locked in the cache, and read.
 
-The server has gone on by then; nobody waits but the readers of the span.
+Only the readers of the span wait for the disk; the server continues at once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from callgate.kernel.storage.disks import place_of
 
 
 class Answers:
-    """Hears of the replies to READ (`Posted`)."""
+    """Receives the replies to READ (`Posted`)."""
 
     def __init__(
         self, state: FilesState, cache: Cache, requests: Requests, replies: Replies, completion: Completion
@@ -35,7 +35,11 @@ class Answers:
         self.completion = completion
 
     async def replied(self, endpoint: EndpointState, token: int, message: memoryview) -> RoutineCall | None:
-        """REPLIED to a READ: sectors, an object, or registers, which are an error or say that nothing is there."""
+        """REPLIED to a READ: sectors, an object, or registers alone, which mean an error or that there are no data.
+
+        Return the routine that starts the disk's work, if there is any.  Every error of the reply ends the span: it
+        fails, and its readers receive the error.
+        """
         found = self._waiting(token)
         if found is None:
             return None
@@ -72,19 +76,19 @@ class Answers:
         return None
 
     def _refused(self, endpoint: EndpointState, file: FileObject, span: Span, header: Message) -> None:
-        """The server has answered with registers alone."""
+        """Fail a span whose server has answered with registers alone: with its error, or CORRUPT if it gave none."""
         refused = header.eflags & CARRY
         corrupt = ServerAnswer(ErrorCode.CORRUPT, "no data, and no error")
         self.completion.fail(file, span, self.requests.error_of(endpoint, header.eax) if refused else corrupt)
 
     def failed(self, endpoint: EndpointState, token: int) -> None:
-        """A posted request got an answer from policy: its server is gone."""
+        """Policy has answered a posted READ, because its server has ended: the span fails."""
         found = self._waiting(token)
         if found is not None:
             self.completion.fail(*found, error_of_code(endpoint.error))
 
     def _waiting(self, number: int) -> tuple[FileObject, Span] | None:
-        """Return the span of a number with its file; None if it waits no more, because its server has died."""
+        """Return the span of a number with its file; None if it does not wait any more, because its server has died."""
         entry = self.state.waiting.get(number)
         if entry is None:
             return None
@@ -94,9 +98,9 @@ class Answers:
     async def _take_sectors(
         self, endpoint: EndpointState, file: FileObject, span: Span, message: memoryview
     ) -> RoutineCall | None:
-        """Sort the sectors, lock them in the cache in that order, and start what is missing.
+        """Sort the sectors, lock them in the cache in that order, and read the missing ones.
 
-        Return the routine that starts the last of it.
+        Return the routine that submits the last disk request; None if nothing is missing.
         """
         header = Message.from_buffer(message)
         start, covered = header.edx << 32 | header.ecx, header.eax
@@ -111,7 +115,7 @@ class Answers:
         if len(on_disk) > 1:
             await routine("sort_sectors", ebx=KERNEL_BASE + frame)
         if span.state is not SpanState.WAITING:
-            # The server or its disk has gone meanwhile, and the span has failed.
+            # The server or its disk has died while this thread sorted, and the span has failed.
             self.completion.lists.release(frame)
             return None
         span.list_frame = frame
@@ -140,9 +144,10 @@ class Answers:
     def _fitting(
         self, disk: int, span: Span, start: int, covered: int, pieces: list[SectorPiece]
     ) -> tuple[list[SectorPiece], int]:
-        """Leave out pieces that were not asked for, or that the cache has no room for; NO_MEMORY if that is all.
+        """Leave out pieces that were not requested, or for which the cache has no room; NO_MEMORY if none is left.
 
-        And what is behind the first page, if it lies in so many blocks that they are more than one request may bring.
+        Also leave out the pieces after the first page for which one request would lock more than `Cache.most` blocks.
+        Return the pieces and the bytes that they cover.
         """
         at = start
         asked = 0

@@ -1,4 +1,4 @@
-"""Completion of spans: their data have arrived, or have failed; pages are made, readers are woken."""
+"""Completion of spans: when their data have arrived or failed, pages are made and readers woken."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Completion:
         self.log = log
 
     def host_file_ready(self, number: int) -> None:
-        """FILE_READY: nothing is missing any more of span `number`."""
+        """FILE_READY: all sectors of span `number` have been read or have failed."""
         self.arrived(number)
 
     def left_unread(self, keys: set[tuple[int, int]]) -> None:
-        """The thread that was to read these blocks will not: count them down in the lists that wait for them."""
+        """No disk request will read these blocks: count them down in the lists that wait for them."""
         for number, (_, span) in list(self.state.waiting.items()):
             if keys.isdisjoint((disk, block) for kind, disk, block in span.pins if kind == "block"):
                 continue
@@ -50,7 +50,7 @@ class Completion:
                 self.arrived(number)
 
     def arrived(self, number: int) -> None:
-        """Finish a span whose sectors have all been read, or failed."""
+        """Finish a span whose sectors have all been read or have failed: it becomes READY or FAILED."""
         entry = self.state.waiting.get(number)
         if entry is None:
             return
@@ -68,9 +68,9 @@ class Completion:
             self.fail(file, span, shortage)
 
     def _cut_at_failure(self, file: FileObject, span: Span) -> tuple[DiskError | None, bool]:
-        """End a span before the first page that could not be read; return why, if there is one.
+        """End a span before the first page that could not be read; return (error, again), (None, False) without one.
 
-        And whether it is worth asking again, because others were to be read together with that page.
+        `again` says whether asking again may help: the page was read together with others that may have failed it.
         """
         cache = self.cache
         keys = [(disk, block) for kind, disk, block in span.pins if kind == "block"]
@@ -87,7 +87,7 @@ class Completion:
         return None, False
 
     def _let_go_of_blocks(self, span: Span) -> None:
-        """Unlock what a span has been cut short of: nobody reads a bad block again while it is locked."""
+        """Unlock the blocks after the end of a span that was cut short: a locked bad block is never read again."""
         cache = self.cache
         used = {parts for parts in span.parts if isinstance(parts, int)}
         used |= {part.source & -PAGE_SIZE for parts in span.parts if not isinstance(parts, int) for part in parts}
@@ -101,7 +101,7 @@ class Completion:
         span.pins = kept
 
     def ready(self, file: FileObject, span: Span) -> None:
-        """Put the pages together, publish them, wake the readers."""
+        """Put the pages of a span together, publish them, and wake its readers; NO_MEMORY for a copied page."""
         for parts in span.parts:
             frame = self.pages.make(span, parts)
             span.frames.append(frame)
@@ -114,7 +114,7 @@ class Completion:
         self.letting_go.finish_closing(file)
 
     def fail(self, file: FileObject, span: Span, error: PolicyError, *, again: bool = False) -> None:
-        """End a span without data; readers get the error or ask `again`, later ones ask again anyhow."""
+        """End a span without data: its readers raise `error`, or ask once more if `again`; later readers always ask."""
         span.state, span.error, span.again = SpanState.FAILED, error, again
         self._settle(span)
         before = self.pages.give_back(file, span)
@@ -129,14 +129,14 @@ class Completion:
         self.letting_go.finish_closing(file)
 
     def nothing_left(self, file: FileObject, span: Span) -> None:
-        """End a span that told only where pages begin; its readers ask again."""
+        """End a span whose reply left no data but told where pages begin; its readers ask again."""
         span.state = SpanState.READY
         self._settle(span)
         self.letting_go.drop(file, span)
         self.letting_go.finish_closing(file)
 
     def _settle(self, span: Span) -> None:
-        """A span is READY or FAILED: forget what was for the way there, wake who waits."""
+        """A span is READY or FAILED: drop what was needed only in flight, and wake the waiting threads."""
         if self.state.waiting.pop(span.number, None) is not None:
             self.lists.unreserve(span.family)
         if span.list_frame:

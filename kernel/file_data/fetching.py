@@ -1,13 +1,13 @@
-"""Fetching file data: which span covers a position, and the READ that is posted if there is none.
+"""Fetching file data: the span that covers a position, and the READ that is posted if there is none.
 
-The way of a span (`Span`), with the routines in machine code that do the work:
+The stages of a span (`Span`), with the routines in machine code that do the work:
 
     fetching    `ipc_post_and_wait`: a READ is posted, and the reader waits for its data; `ipc_post` for a READ ahead,
-                for which nobody waits (asm/kernel/ipc/post.asm)
-    answers     REPLIED: the server's sectors are sorted (`sort_sectors`), locked in the cache, and what is
-                missing is counted and read (`disk_submit`); the server goes on then
-    completion  `lists_arrived`, from the disk driver's interrupt, counts down by binary search and calls
-                FILE_READY at zero; everything in the cache already takes the same way with nothing to count;
+                for which no thread waits (asm/kernel/ipc/post.asm)
+    answers     REPLIED: the server's sectors are sorted (`sort_sectors`), locked in the cache, and the missing
+                ones are counted and read (`disk_submit`); then the server continues
+    completion  `lists_arrived`, from the disk driver's interrupt, finds the entry by binary search, counts down, and
+                calls FILE_READY at zero; with all sectors in the cache already there is nothing to count;
                 pages are put together, the file's page is published, the readers are woken
 """
 
@@ -39,11 +39,11 @@ from callgate.kernel.ipc.slots import Slots
 from callgate.kernel.storage.cache import Cache
 from callgate.kernel.tasks.threads import Threads
 
-SPAN_BYTES = MESSAGE_ADDRESSES * PAGE_SIZE  # what one request can bring if it is aligned
+SPAN_BYTES = MESSAGE_ADDRESSES * PAGE_SIZE  # the most that one aligned request can return
 
 
 class Fetching:
-    """Spans, as readers ask for them."""
+    """Finds or makes the spans that readers ask for."""
 
     def __init__(
         self, state: FilesState, threads: Threads, slots: Slots, cache: Cache, hunger: Hunger, completion: Completion
@@ -61,10 +61,12 @@ class Fetching:
     async def obtain(self, file: FileObject, position: int, wanted: int) -> Span:
         """Return the READY span that covers `position`, making it and waiting for it if need be.
 
-        Whatever the server answers, it is asked `TRIES` times at most.
+        A new span has up to `wanted` bytes from `position` on, rounded to pages.  The server is asked `TRIES` times at
+        most.  PolicyError: BAD_HANDLE if the file is closed during the wait, the file's error if it is not valid any
+        more, the server's or the disk's error, NO_MEMORY, NO_RESOURCES, KILLED, INTERRUPTED.
         """
         patience = Patience()
-        asking = False  # and has waited, if the server was behind
+        asking = False  # this thread has waited, if the server was behind with deferred releases
         while True:
             if self.scheduler.current.killed:
                 raise GivenUp(ErrorCode.KILLED)
@@ -72,7 +74,7 @@ class Fetching:
             self._check(file)
             span = file.covering(position)
             if span is None and file.shift is None:
-                # Where pages begin is not known before the first data: one request at a time until then.
+                # The first data tell where pages begin: one request at a time until then.
                 span = next((span for span in file.spans if span.state is SpanState.WAITING), None)
             if span is None:
                 if not asking:
@@ -88,10 +90,10 @@ class Fetching:
                 await self._wait(span)
             if span.state is SpanState.FAILED:
                 await self._after(file, span, patience)
-            # The reply may have covered less than was asked for: look again.
+            # The reply may have covered less than was requested: look again.
 
     async def _ask(self, file: FileObject, position: int, wanted: int) -> Span:
-        """Post a READ from the page of `position` on, and wait until its data are there or have failed."""
+        """Post a READ from the page of `position` on, and wait until its data have arrived or failed."""
         span = self._begin(file, position, wanted)
         with self.hunger.keeping(span):
             await self._send(file, span, "ipc_post_and_wait")
@@ -99,14 +101,17 @@ class Fetching:
         return span
 
     async def post(self, file: FileObject, position: int, wanted: int) -> Span:
-        """Post a READ from the page of `position` on before anybody needs it, and do not wait for it."""
+        """Post a READ from the page of `position` on ahead of need, and do not wait for its data.
+
+        PolicyError if it cannot be posted: no memory, no slot, no room for one more span, or a dead server.
+        """
         span = self._begin(file, position, wanted)
         span.ahead = True
         await self._send(file, span, "ipc_post")
         return span
 
     def _begin(self, file: FileObject, position: int, wanted: int) -> Span:
-        """Make a span from the page of `position` on, and book it."""
+        """Make a span from the page of `position` on, and enter it in the file and in the endpoint's array."""
         endpoint, records = self.endpoints.by_number[file.endpoint], self.letting_go.records
         self._check(file)
         self._make_room(file)
@@ -129,7 +134,7 @@ class Fetching:
         return span
 
     def _make_room(self, file: FileObject) -> None:
-        """Let go of idle spans until there may be one more, of this file and in all; NO_MEMORY."""
+        """Release idle spans until there may be one more, of this file and in all; NO_MEMORY."""
         letting_go = self.letting_go
         while len(file.spans) >= SPANS_OF_FILE:
             if not letting_go.reclaim(only=file):
@@ -144,9 +149,9 @@ class Fetching:
         return min(end, file.next_start(start), file.size) - start
 
     async def _send(self, file: FileObject, span: Span, post: str) -> None:
-        """Post the READ of a span by the routine `post`; without a slot the span fails, and so does this.
+        """Post the READ of a span by the routine `post`; without a slot the span fails, and its error is raised.
 
-        With `ipc_post_and_wait` the thread waits as well, for what wakes the span's waiters.
+        With `ipc_post_and_wait` the thread also waits, as one of the span's waiters.
         """
         thread, counters = self.scheduler.current, self.state.counters
         waits = post == "ipc_post_and_wait"
@@ -173,7 +178,7 @@ class Fetching:
             raise error.fresh()
 
     async def _wait(self, span: Span) -> None:
-        """Wait until the data of a span that somebody else has asked for are there or have failed."""
+        """Wait until the data of a span that another thread has requested have arrived or failed."""
         self.state.counters.waits += 1
         with self.hunger.keeping(span):
             await self._until_settled(span)
@@ -188,10 +193,10 @@ class Fetching:
                 span.waiters.remove(thread.selector)
 
     async def _after(self, file: FileObject, span: Span, patience: Patience) -> None:
-        """A span has FAILED: raise why, unless it is worth asking again.
+        """A span has FAILED: raise its error, or return if asking again may help.
 
-        It is if the thread that asked for all has gone on the way, or a disk request for many blocks has failed
-        because of one; and it may be for want of memory.
+        It helps if the thread that asked on behalf of all was killed, or if one bad block failed a disk request for
+        many.  It may help if memory was short: then release some, or wait for some.
         """
         error = span.error
         assert error is not None
@@ -210,18 +215,18 @@ class Fetching:
     async def _relieve(self, file: FileObject, error: ServerShortage) -> None:
         """A server has no memory: release idle data that it holds, and tell it; raise `error` if there are none.
 
-        Data that lie in the cache, and other servers' data, would not help it.
+        Releasing data in the cache, or in other servers' memory, would not help it.
         """
         if not self.letting_go.reclaim(server=file.endpoint):
             raise error.fresh()
         await self.letting_go.releases.said(self.endpoints.by_number[file.endpoint])
 
     async def _complete(self, file: FileObject, span: Span, patience: Patience) -> bool:
-        """Whether a READY span ends with a page; if not, ask for the rest of it, which takes the block over.
+        """Whether a READY span may be mapped: it ends with a page.  If not, ask for the rest of its last page.
 
-        A page that is half there must not be mapped: whoever touches the other half would read zeros.  Only if
-        the server does not give the rest it stays so, for those who ask for no more than what is there.  That this
-        reader may not ask, or that there is no memory, says nothing of the server, and is no other reader's matter.
+        Half a page must not be mapped: a program that touches the other half would read zeros.  Only if the server
+        does not give the rest is the span mapped as it is (`stuck`), for readers of the bytes that it has.  Errors of
+        this reader alone (KILLED, no memory) say nothing about the server, so they do not make the span `stuck`.
         """
         if span.stuck or span.end >= file.size or file.page_start(file.page_of(span.end)) == span.end:
             return True
@@ -248,4 +253,4 @@ class Fetching:
         if file.error is not ErrorCode.OK:
             raise error_of_code(file.error)
         if not file.opens:
-            raise CallerError(ErrorCode.BAD_HANDLE)  # closed while somebody was reading
+            raise CallerError(ErrorCode.BAD_HANDLE)  # closed while a thread was reading

@@ -1,4 +1,4 @@
-"""Readers that wait for memory which others have: until somebody's data may be let go of, or for a bounded time."""
+"""Readers that wait for memory which others hold: until data can be released, or for a bounded time."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from callgate.kernel.file_data.spans import Span
 from callgate.kernel.tasks.threads import Threads
 
 TRIES = 100  # spans that a reader waits for until it has the one that it wants; a page takes 8 at most
-STARVED_LIMIT = 5_000_000_000  # nanoseconds of virtual time for which a reader waits for others to have memory to spare
+STARVED_LIMIT = 5_000_000_000  # nanoseconds of virtual time: the longest wait of a reader for memory that others hold
 
 
 @dataclass(slots=True)
 class Patience:
-    """How long one reader goes on: a server's answers must not make it ask for ever."""
+    """Bounds the retries of one reader: a server's answers must not make it ask for ever."""
 
     tries: int = TRIES
     error: PolicyError = field(default_factory=lambda: ServerFault(ErrorCode.BAD_REPLY))  # why it gives up
-    until: int = 0  # clock at which it no longer waits for memory; 0 while it has not begun to
+    until: int = 0  # clock at which it stops waiting for memory; 0 before its first wait
 
     def spend(self) -> None:
-        """Go on once more, or raise why not."""
+        """Count one try; raise `error` if none is left."""
         if not self.tries:
             raise self.error.fresh()
         self.tries -= 1
 
 
 class Hunger:
-    """The readers that have found no memory, and when they try again."""
+    """Has readers that have found no memory wait, and wakes them to try again."""
 
     def __init__(self, state: FilesState, guest: Guest, tasks: Tasks, threads: Threads) -> None:
         self.state = state
@@ -46,9 +46,10 @@ class Hunger:
         self.scheduler = threads.scheduler
 
     async def starve(self, patience: Patience) -> None:
-        """Wait until others have memory to spare; NO_MEMORY if nobody will, or nobody has for `STARVED_LIMIT`.
+        """Wait until others may have released memory; NO_MEMORY if none of them will, or after `STARVED_LIMIT`.
 
-        They may be waiting for a server of theirs that does not answer, and this thread has not asked that one.
+        The limit is needed because the others may wait for a server that does not answer and that this thread has not
+        asked.  KILLED or INTERRUPTED if it must not wait.
         """
         thread = self.scheduler.current
         now = self.guest.now
@@ -65,22 +66,22 @@ class Hunger:
             self.state.starved.remove(thread.selector)
 
     def busy(self) -> bool:
-        """Whether data are on their way to somebody, or wait for him to look at them."""
+        """Whether any data are in flight, or kept for a reader that has not used them yet."""
         if self.state.waiting:
             return True
         return any(span.kept for file in self.state.objects.values() for span in file.spans)
 
     def feed(self, span: Span) -> None:
-        """Something has become of a span: if it may be let go of, who has found no memory tries again.
+        """Call when a span changes state: if it can be released, wake the threads that wait for memory: they retry.
 
-        And if nobody is busy any more, because then nothing else will wake him.
+        Also wake them if nothing is in flight or kept any more, because then nothing else will.
         """
         if self.state.starved and (span.idling or not self.busy()):
             starved, self.state.starved = self.state.starved, []
             self.wake(starved)
 
     def wake(self, selectors: list[int]) -> None:
-        """Wake those of these threads that still live."""
+        """Wake the threads with these selectors that still live."""
         threads: dict[int, Thread] = self.tasks.threads
         for selector in selectors:
             if selector in threads:
@@ -88,7 +89,7 @@ class Hunger:
 
     @contextmanager
     def keeping(self, span: Span) -> Iterator[None]:
-        """Have a span left alone, once it is READY, for a reader who is coming for it."""
+        """Keep a span from being released, once it is READY, until its reader has used it."""
         span.kept += 1
         try:
             yield

@@ -1,4 +1,4 @@
-"""Letting go of file data: spans, under pressure or because nobody needs them, and whole files."""
+"""Releasing file data: spans, when memory is short or they are not used any more, and whole files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from callgate.kernel.memory.pins import Pins
 
 
 class LettingGo:
-    """What becomes of spans and file objects in the end."""
+    """Releases spans and file objects."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class LettingGo:
         self.records = records
 
     def release(self, file: FileObject, span: Span) -> None:
-        """Let go of a READY span."""
+        """Unmap and release a READY span."""
         self.mapping.unmap(file, span)
         self.drop(file, span)
 
@@ -53,9 +53,9 @@ class LettingGo:
         server: int | None = None,
         enough: Callable[[], bool] = lambda: True,
     ) -> bool:
-        """Let go of spans, the most idle ones first, until that is `enough`; False if there is none.
+        """Release spans, the most idle ones first, until that is `enough`; False if there is none.
 
-        One that is mapped may go too: a thread that touches it again gets it again.  `low`: those that hold low memory;
+        Mapped spans are released too: a page fault fetches them again.  `low`: only those that hold low memory;
         `only`: those of this file; `server`: those that lie in the memory of the server of this endpoint.
         """
         found: list[tuple[FileObject, Span]] = []
@@ -78,7 +78,7 @@ class LettingGo:
         return bool(found)
 
     def drop(self, file: FileObject, span: Span) -> None:
-        """Let go of what a span holds; nobody has it mapped."""
+        """Release what a span holds, and take it out of its file; no window shows it any more."""
         if span in file.spans:
             file.spans.remove(span)
             self.state.blocks -= 1
@@ -95,7 +95,7 @@ class LettingGo:
         self.records.release(server, span)
 
     def close_object(self, file: FileObject) -> None:
-        """Let go of a file object once; the last time everything that it holds goes."""
+        """Close a file object once; the last close releases everything that it holds."""
         file.opens -= 1
         if file.opens:
             return
@@ -104,10 +104,10 @@ class LettingGo:
         self.finish_closing(file)
 
     def finish_closing(self, file: FileObject) -> None:
-        """Forget a file object that nobody has open, unless it is being opened again or data are on their way to it.
+        """Remove a file object that no process has open, unless it is being opened again or data are in flight to it.
 
-        What the disk is about to write into cannot be given back.  Nobody waits for that: whatever becomes of the last
-        span on its way calls this again.
+        Memory that the disk is about to write cannot be released.  No thread waits for that: the end of the last span
+        in flight calls this again.
         """
         coming = any(span.state is SpanState.WAITING for span in file.spans)
         if file.opens or coming or file.number not in self.state.objects:
@@ -123,9 +123,9 @@ class LettingGo:
         self.close_at_server(endpoint, file.server_file)
 
     def close_at_server(self, endpoint: EndpointState, number: int) -> None:
-        """Have a server told that nobody uses its file any more, after what was noted before: what it held for it."""
+        """Note a CLOSE of a server's file, to be sent after the releases of its data, which were noted before."""
         self.releases.add(endpoint, Operation.CLOSE, number)
 
     def in_use(self, endpoint: EndpointState) -> bool:
-        """Whether there is a file object of an endpoint: it names it by its number."""
+        """Whether there is a file object of an endpoint, which names the endpoint by its number."""
         return any(file.endpoint == endpoint.number for file in self.state.objects.values())

@@ -1,8 +1,8 @@
-"""Mapping of file data: entries of page tables for what is in memory, in the windows of processes.
+"""Mapping of file data: page-table entries for data in memory, in the windows of processes.
 
 A window shows up to 64 MiB of a file as one piece of linear memory; byte p of the file lies at window + shift + p -
-position.  It is read-only, but for whole pages of a file that was opened to be written (`kernel/file_data/writing.py`):
-what is written there is in the cache, and so in every window, at once, and stays in the cache.
+position.  It is read-only, except whole pages of a file that was opened to be written (`kernel/file_data/writing.py`):
+a write there changes the block of the cache, so every window shows it at once, and it stays in the cache.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from callgate.kernel.memory.windows import Windows
 
 
 class FileMapping:
-    """Windows of all processes."""
+    """Maps spans into the windows of all processes."""
 
     def __init__(
         self, state: FilesState, tasks: Tasks, windows: Windows, writing: FileWriting, timer: AgeingTimer
@@ -39,7 +39,10 @@ class FileMapping:
         self.timer = timer
 
     def open(self, process: Process, file: FileObject, *, writable: bool) -> OpenFile:
-        """Reserve a window, nothing in it yet, and map the file's page in front of it."""
+        """Reserve an empty window, and map the file's page before it.
+
+        NO_MEMORY if the process has no room for the window, or there is no memory for page tables.
+        """
         windows, tables = self.windows, self.tables
         pages = page_count(file) + 1
         address = windows.find(process, pages, WindowKind.FILE)
@@ -51,7 +54,7 @@ class FileMapping:
         return OpenFile(file.number, address + PAGE_SIZE, address, writable)
 
     def close(self, process: Process, opened: OpenFile, file: FileObject) -> None:
-        """Take a window away with everything in it."""
+        """Remove a window with everything mapped in it."""
         for span in list(file.spans):
             self._unmap_from(process, opened, file, span)
         self.tables.unmap(process.pointers, opened.page)
@@ -59,17 +62,17 @@ class FileMapping:
         del process.windows[opened.page]
 
     def move(self, process: Process, opened: OpenFile, file: FileObject, position: int) -> None:
-        """Have the window show another part of a large file."""
+        """Have the window show the part of a large file that `position` lies in, from a multiple of 2 MiB on."""
         for span in list(file.spans):
             self._unmap_from(process, opened, file, span)
         self.guest.flush_tlb()
         opened.position = position // LARGE_PAGE_SIZE * LARGE_PAGE_SIZE
 
     def map(self, process: Process, opened: OpenFile, file: FileObject, span: Span) -> None:
-        """Map every page of a span that the window shows."""
+        """Map every page of a span that the window shows; with NO_MEMORY (page tables) none is mapped."""
         user = (process.number, opened.page)
         if opened.writable and user in span.users:
-            # It is there already: dirty bits would go with the entries that are written anew.
+            # Already mapped.  Rewriting the entries would lose their dirty bits, so unmap first, which collects them.
             self._unmap_from(process, opened, file, span)
             self.guest.flush_tlb()
         if user not in span.users:
@@ -86,11 +89,11 @@ class FileMapping:
         self.timer.watch()
 
     def unmap(self, file: FileObject, span: Span) -> None:
-        """Take a span out of every window."""
+        """Unmap a span from every window."""
         for number, page in list(span.users):
             process = self.tasks.processes[number]
             opened = opened_at(process, page)
-            assert opened is not None  # closing takes everything out of a window
+            assert opened is not None  # closing unmaps everything from a window
             self._unmap_from(process, opened, file, span)
         self.guest.flush_tlb()
 
@@ -105,7 +108,7 @@ class FileMapping:
 
 
 def runs_of(pages: range, writable: Container[int]) -> Iterator[tuple[int, int, int]]:
-    """Cut pages into runs that are mapped alike: (first, behind the last, flags of their entries)."""
+    """Cut pages into runs that are mapped alike: (first, the page after the last, flags of their entries)."""
     begin = pages.start
     for kind, run in groupby(pages, writable.__contains__):
         end = begin + len(list(run))

@@ -1,8 +1,8 @@
-"""File objects: one for every file that is open, whoever opened it, with the spans that are in memory.
+"""File objects: one for each open file, shared by all processes that have it open, with its spans.
 
-A span is the run of a file's bytes that one READ asks for, on its way or there.  The spans of a file are sorted by
+A span is the run of a file's bytes that one READ asks for, in flight or in memory.  The spans of a file are sorted by
 position and never overlap; readers of the same bytes share one.  A file's bytes lie in memory as they
-lie on the disk: byte 0 is `shift` bytes behind a page boundary, so that whole blocks of the disk are whole pages
+lie on the disk: byte 0 is `shift` bytes after a page boundary, so that whole blocks of the disk are whole pages
 of the file, wherever on the disk the file begins.
 """
 
@@ -44,21 +44,21 @@ class FileObject:
     error: ErrorCode = ErrorCode.OK  # OK while it is valid
 
     def covering(self, position: int) -> Span | None:
-        """Return the span that `position` lies in."""
+        """Return the span that `position` lies in, None if there is none."""
         index = bisect_right(self.spans, position, key=start_of) - 1
         if index >= 0 and position < self.spans[index].end:
             return self.spans[index]
         return None
 
     def next_start(self, position: int) -> int:
-        """Return where the first span behind `position` begins, or the end of the file."""
+        """Return the position of the first span that begins after `position`, or the end of the file."""
         index = bisect_right(self.spans, position, key=start_of)
         return self.spans[index].position if index < len(self.spans) else self.size
 
     def areas(self) -> list[tuple[int, int]]:
         """Return (position, length) of the ranges that are in memory; spans that join at a page are one.
 
-        No range is longer than a `FileArea` can say, and there are no more than a FilePage can list.
+        A range is at most `AREA_LIMIT` bytes long, and there are at most `FILE_AREAS`, as a FilePage has room for.
         """
         found: list[tuple[int, int]] = []
         for span in self.spans:
@@ -77,7 +77,7 @@ class FileObject:
         return found
 
     def insert(self, span: Span) -> None:
-        """Add a span at its place."""
+        """Add a span in the order of positions."""
         self.spans.insert(bisect_right(self.spans, span.position, key=start_of), span)
 
     def page_of(self, position: int) -> int:
@@ -91,18 +91,18 @@ class FileObject:
 
 @dataclass(slots=True)
 class Counters:
-    """What happened to file data, for `--stats` and tests."""
+    """Counts of events of file data, for `--stats` and tests."""
 
     requests: int = 0  # READs posted
-    ahead: int = 0  # of those, before anybody asked
-    wasted: int = 0  # of those, thrown away before anybody did
+    ahead: int = 0  # of those, posted before any reader asked
+    wasted: int = 0  # of those, released before any reader asked
     waits: int = 0  # readers that had to wait
     copied_pages: int = 0  # pages that were put together by copying
 
 
 @dataclass(slots=True)
 class FilesState:
-    """Records: file objects by number, and the spans that are on their way."""
+    """Records: file objects by number, and the spans in flight."""
 
     objects: dict[int, FileObject] = field(default_factory=dict)
     next_object: int = 1
@@ -110,7 +110,7 @@ class FilesState:
     next_number: int = 1
     blocks: int = 0  # spans of all files
     mapped: int = 0  # how often they are mapped: once for each window that shows one
-    starved: list[int] = field(default_factory=list)  # selectors of threads that wait until somebody has his data
+    starved: list[int] = field(default_factory=list)  # selectors of threads that wait for memory (`Hunger`)
     counters: Counters = field(default_factory=Counters)
 
     def insert(self, file: FileObject, span: Span) -> None:
@@ -120,14 +120,14 @@ class FilesState:
 
 
 def check_valid(file: FileObject) -> None:
-    """Raise why a file is not valid any more, if it is not."""
+    """Raise the error that made a file invalid, if there is one."""
     if file.error is not ErrorCode.OK:
         raise error_of_code(file.error)
 
 
 @contextmanager
 def keeping(span: Span) -> Iterator[None]:
-    """Have a span left alone, once it is READY, for a reader who is coming for it."""
+    """Keep a span from being released while this lasts."""
     span.kept += 1
     try:
         yield
@@ -141,7 +141,7 @@ def start_of(span: Span) -> int:
 
 
 def publish(ram: Ram, file: FileObject) -> None:
-    """Write a file object's page; a reader that looks meanwhile sees an odd `sequence`."""
+    """Write a file object's page; `sequence` is odd during the writing, so that a reader reads again."""
     view = ram.view(file.frame, PAGE_SIZE)
     page = FilePage.from_buffer(view)
     page.sequence += 1

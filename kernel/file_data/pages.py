@@ -1,7 +1,7 @@
-"""Pages of files: what each is made of, and how it is put together.
+"""Pages of files: the parts of each, and how it is put together from them.
 
-Whole blocks of the disk become pages of the file as they are.  Pages that hold something else as well (the head
-and tail of a piece, rule 7), and files whose clusters are smaller than a page, are private, zero-filled copies.
+Whole blocks of the disk become pages of the file as they are.  Blocks that hold other data too (the head and tail of
+a piece, rule 7), and pages of files with clusters smaller than a page, are copied into private, zero-filled pages.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Pieces = list[tuple[int, int, int]]  # frame or 0 for zeros, first sector within
 
 
 class FilePages:
-    """Laying out spans, and putting their pages together."""
+    """Lays out spans, and puts their pages together."""
 
     def __init__(
         self, state: FilesState, guest: Guest, shares: Shares, letting_go: LettingGo, map_edges: Callable[[], bool]
@@ -37,12 +37,12 @@ class FilePages:
         self.map_edges = map_edges
 
     def begin(self, file: FileObject, span: Span, start: int, covered: int, pieces: Pieces) -> bool:
-        """Check that a reply answers the request; by the first one, fix where the file's pages begin.
+        """Check that a reply answers the request; fix, at the first reply, where the file's pages begin.
 
-        A request that begins within a page goes on where a short reply ended, and takes that beginning over.  If
-        there is none (a first request in the middle of a file guesses where a page begins; what came before may
-        have been let go), the block begins with the next page, and what lies before is asked for again by who wants
-        it.  False if nothing is left of the block.
+        A span that begins within a page continues where a short reply ended, and takes over the beginning of that page
+        from the span before.  If there is none (a first request in the middle of a file guesses where a page begins;
+        the span before may have been released), the span begins with the next page, and readers of the bytes before
+        ask for them again.  False if no bytes are left; BAD_REPLY if the reply does not cover the span's first byte.
         """
         covered = min(covered, bytes_of(pieces))
         if not start <= span.position < start + covered:
@@ -56,10 +56,10 @@ class FilePages:
         return span.length > 0
 
     def lay_out(self, file: FileObject, span: Span, start: int, covered: int, pieces: Pieces) -> None:
-        """Say of each page of the file what it is made of; `pieces` are (frame or 0, first sector, sectors).
+        """Note the parts of each page of a span; `pieces` are (frame or 0 for zeros, first sector, sectors).
 
-        The reply may begin before the request and end anywhere: what was not asked for is left out, and a last
-        page that is not complete is asked for again, unless the file or the server's knowledge ends there.
+        The reply may begin before the request and end anywhere: bytes that were not requested are left out, and so is
+        an incomplete last page, unless it is the only one or the file ends there.
         """
         assert file.shift is not None, "lay_out without begin"
         end = min(start + covered, start + bytes_of(pieces), span.end, file.size)
@@ -88,10 +88,10 @@ class FilePages:
         span.parts = pages
 
     def _absorb(self, file: FileObject, span: Span) -> bool:
-        """Take over the beginning of the first page from the block that ends there; False if there is none.
+        """Take over the beginning of the first page from the span that ends there; False if there is none.
 
-        It becomes zeros or the new block's private copy: a block of the cache or a page of the server's is held by the
-        block before, which may be let go of before the new one is complete.  NO_MEMORY takes nothing over.
+        It becomes zeros or a private copy of the new span: a block of the cache or a page of the server is held by the
+        span before, which may be released before the new one is complete.  With NO_MEMORY nothing is taken over.
         """
         start = file.page_start(file.page_of(span.position))
         before = file.covering(span.position - 1)
@@ -119,7 +119,7 @@ class FilePages:
         return True
 
     def _copied(self, source: int, offset: int, size: int) -> int:
-        """Return a new frame of low memory, zeros but for `size` bytes from `source` at `offset`; NO_MEMORY."""
+        """Return a new frame of low memory: zeros, and `size` bytes from `source` at `offset`; NO_MEMORY."""
         frame = self.shares.frame_for_files()
         self.memory.tables.clear(frame)
         ram = self.guest.ram
@@ -127,7 +127,7 @@ class FilePages:
         return frame
 
     def give_back(self, file: FileObject, span: Span) -> Span | None:
-        """Return a block of what `_absorb` took over by a block that has failed; None if there is no such thing."""
+        """Return a new span of the bytes that a failed span has taken over by `_absorb`; None if it has none."""
         if span.begun is None or file.error is not ErrorCode.OK:
             return None
         before = Span(0, span.position, span.begun.size, SpanState.READY, first_page=file.page_of(span.position))
@@ -144,7 +144,7 @@ class FilePages:
     def _spread(
         self, file: FileObject, low: int, high: int, source: int, pages: list[int | list[Part]], first_page: int
     ) -> None:
-        """Note bytes `low` to `high` of the file, which lie at `source`, with the pages they belong to."""
+        """Note bytes `low` to `high` of the file, which lie at `source` (0 for zeros), with their pages."""
         while low < high:
             within = (low + (file.shift or 0)) % PAGE_SIZE
             size = min(high - low, PAGE_SIZE - within)
@@ -157,7 +157,7 @@ class FilePages:
             source += size if source else 0
 
     def make(self, span: Span, parts: int | list[Part]) -> int:
-        """Return the frame of one page of the file: the cache's own if all of it is the file's, else a copy."""
+        """Return the frame of one page of the file: the cache's own if it holds nothing else, or a copy; NO_MEMORY."""
         if isinstance(parts, int):
             return parts
         if all(part.source == 0 for part in parts):
@@ -182,14 +182,14 @@ class FilePages:
 
 
 def bytes_of(pieces: Pieces) -> int:
-    """Return how many bytes of the file the pieces make up, whatever the server says they cover."""
+    """Return how many bytes the pieces have, which may be fewer than the server says they cover."""
     return sum(sectors for _, _, sectors in pieces) * SECTOR_SIZE
 
 
 def shift_of(start: int, pieces: Pieces) -> int:
-    """Return how far behind a page boundary byte 0 of a file lies, so that most of its blocks are pages as they are.
+    """Return how many bytes after a page boundary byte 0 of a file lies, so that most of its blocks are whole pages.
 
-    It is what the first piece that is on the disk and reaches to the end of its block says.
+    The first piece on the disk that reaches to the end of its block decides; if none does, the first on the disk.
     """
     at, fallback = start, 0
     for frame, first, sectors in pieces:

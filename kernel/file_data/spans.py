@@ -1,8 +1,8 @@
 """Spans, and their records in guest memory.
 
-A span is the run of a file's bytes that one READ asks for, on its way or there.  What a debugger wants to know of it
-stands in a `SpanRecord`: state, position, bytes, entries that have still to arrive, token.  Policy reads and writes it
-there; frames, pins and waiting threads are policy's alone.  An endpoint has an array of records, in pages of 128 that
+A span is the run of a file's bytes that one READ asks for, in flight or in memory.  A `SpanRecord` holds the facts that
+a debugger needs: state, position, bytes, entries that have not arrived yet, token.  Policy reads and writes them
+there; frames, pins and waiting threads are kept in Python.  An endpoint has an array of records, in pages of 128 that
 `Endpoint.span_pages` lists, and the index of a record is the span's handle.
 """
 
@@ -45,7 +45,7 @@ class Span:
     """`length` bytes of the file from `position`.
 
     `frames` are the pages of the file from page `first_page` on, once it is READY; `private` those of them that
-    are copies of the kernel's making.
+    are copies made by the kernel.
     """
 
     __slots__ = (
@@ -65,33 +65,36 @@ class Span:
         first_page: int = 0,
         server_request: int = 0,
     ) -> None:
-        """Make a span whose record lies in memory of its own until `SpanRecords.insert`."""
+        """Make a span whose record lies in memory of its own until `SpanRecords.insert`.
+
+        `position` and `length` are bytes of the file; `family` is that of the process that has requested it.
+        """
         self.words = memoryview(bytearray(size_of(SpanRecord))).cast("I")
         self.base = 0  # of the record, in words
         self.handle = NO_HANDLE
         self.number, self.position, self.length, self.state = number, position, length, state
-        self.error: PolicyError | None = None  # why it has FAILED
-        self.again = False  # FAILED, but it is worth asking once more
+        self.error: PolicyError | None = None  # the reason why it has FAILED
+        self.again = False  # FAILED, but asking once more may help
         self.first_page = first_page
         self.frames: list[int] = []
-        self.whole: list[bool] = []  # by page: a block of the cache that holds nothing but this page
+        self.whole: list[bool] = []  # by page: whether it is a block of the cache that holds nothing else
         self.private: list[int] = []
         self.pins: list[Pin] = []
         self.parts: list[int | list[Part]] = []  # by page, until it is READY; an int is the frame
         self.begun: Part | None = None  # beginning of the first page, from a reply that ended within it
         self.waiters: list[int] = []  # selectors of threads
-        #: By (process number, address of the window): the pages that are mapped to be written, and which block each is.
+        #: By (process number, address of the window): the pages that are mapped writable, with the block of each.
         self.users: dict[tuple[int, int], dict[int, tuple[int, int]]] = {}
-        self.server_request = server_request  # what the server holds for it
+        self.server_request = server_request  # number of the data that the server holds for it, 0 for none
         self.list_frame = 0  # its SectorList while the disk is at work
-        self.ahead = False  # read ahead, and nobody has asked for it yet
+        self.ahead = False  # read ahead, and not used by a reader yet
         self.stuck = False  # ends within a page, and the server does not give the rest of it
         self.kept = 0  # readers that wait for the rest of its last page
         self.idle = 0  # scans in a row that found no page accessed
-        self.family = family  # of the process that has asked for it
+        self.family = family
 
     def __getstate__(self) -> dict[str, object]:
-        """Return what a snapshot keeps: the record is guest memory, which it keeps anyhow (`SpanRecords.bind`)."""
+        """Return the fields that a snapshot keeps: the record is part of guest memory (`SpanRecords.bind`)."""
         return {name: getattr(self, name) for name in Span.__slots__ if name != "words"}
 
     def __setstate__(self, kept: dict[str, object]) -> None:
@@ -103,7 +106,7 @@ class Span:
 
     @property
     def number(self) -> int:
-        """The token of its READ; no other span ever has it."""
+        """The token of its READ, never used for another span."""
         return self.words[self.base + TOKEN]
 
     @number.setter
@@ -112,7 +115,7 @@ class Span:
 
     @property
     def state(self) -> SpanState:
-        """Where it is in its life."""
+        """WAITING, READY or FAILED."""
         return STATES[self.words[self.base + STATE]]
 
     @state.setter
@@ -121,7 +124,7 @@ class Span:
 
     @property
     def position(self) -> int:
-        """The first byte of the file in it."""
+        """The position in the file of its first byte."""
         at = self.base + POSITION
         return self.words[at] | self.words[at + 1] << 32
 
@@ -132,7 +135,7 @@ class Span:
 
     @property
     def length(self) -> int:
-        """Bytes: as many as are asked for, and once it is READY, as many as are there."""
+        """Bytes: the number requested, and once it is READY, the number in memory."""
         return self.words[self.base + COUNT]
 
     @length.setter
@@ -141,12 +144,12 @@ class Span:
 
     @property
     def remaining(self) -> int:
-        """Entries of its SectorList that have not arrived; machine code counts them down."""
+        """How many entries of its SectorList have not arrived; machine code counts them down."""
         return self.words[self.base + REMAINING]
 
     @property
     def end(self) -> int:
-        """The byte after the last one."""
+        """The position in the file of the byte after the last one."""
         return self.position + self.length
 
     @property
@@ -170,7 +173,7 @@ class Span:
 
     @property
     def idling(self) -> bool:
-        """Whether it is READY and nobody waits for anything of it."""
+        """Whether it is READY and no thread waits for it or keeps it: it can be released."""
         return not self.waiters and not self.kept and self.state is SpanState.READY
 
 
@@ -182,9 +185,9 @@ class SpanRecords:
         self.shares = shares
 
     def reserve(self, endpoint: EndpointState) -> None:
-        """Have an endpoint's array hold at least one record that is free; NO_MEMORY.
+        """Have an endpoint's array hold at least one free record; NO_MEMORY.
 
-        The array has room for all the spans that there may be (`SPANS`).
+        The array can grow to as many records as there may be spans (`SPANS`).
         """
         if endpoint.free_spans:
             return
@@ -197,7 +200,7 @@ class SpanRecords:
         endpoint.free_spans = list(range(page * SPANS_OF_PAGE, (page + 1) * SPANS_OF_PAGE))
 
     def insert(self, endpoint: EndpointState, span: Span) -> None:
-        """Give a span the first record that is free; `reserve` has seen to it that there is one."""
+        """Give a span the first free record; `reserve` was called before, so there is one."""
         span.handle = heappop(endpoint.free_spans)
         page, index = divmod(span.handle, SPANS_OF_PAGE)
         base = endpoint.span_pages[page] // 4 + index * WORDS
@@ -205,7 +208,7 @@ class SpanRecords:
         span.words, span.base = self.guest.words, base
 
     def release(self, endpoint: EndpointState, span: Span) -> None:
-        """Take the record of a span, which keeps what it says, back; nothing if it has none."""
+        """Free the record of a span, whose values move to memory of its own; do nothing if it has none."""
         if span.handle == NO_HANDLE:
             return
         own = memoryview(bytearray(WORDS * 4)).cast("I")
@@ -215,7 +218,7 @@ class SpanRecords:
         span.words, span.base, span.handle = own, 0, NO_HANDLE
 
     def trim(self, endpoint: EndpointState) -> None:
-        """Give the pages of an endpoint's array back if no span has a record in it."""
+        """Release the pages of an endpoint's array if no span has a record in it."""
         if len(endpoint.free_spans) < len(endpoint.span_pages) * SPANS_OF_PAGE:
             return
         for page, frame in enumerate(endpoint.span_pages):
@@ -224,6 +227,6 @@ class SpanRecords:
         endpoint.span_pages, endpoint.free_spans = [], []
 
     def bind(self, spans: Iterable[Span]) -> None:
-        """Have spans that a snapshot has brought back lead to their records again."""
+        """Connect spans that a snapshot has restored with their records in guest memory."""
         for span in spans:
             span.words = self.guest.words

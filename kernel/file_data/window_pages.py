@@ -1,4 +1,4 @@
-"""Windows on files: which pages of a file one shows, and where they lie in it."""
+"""Windows on files: which pages of a file a window shows, and at which addresses."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def page_count(file: FileObject) -> int:
 
 
 def opened_at(process: Process, page: int) -> OpenFile | None:
-    """Return the open file whose FilePage a process has at an address."""
+    """Return the open file whose FilePage a process has at an address, None if there is none."""
     return next((opened for opened in process.files.values() if opened.page == page), None)
 
 
 def position_address(opened: OpenFile, file: FileObject, position: int) -> int:
-    """Return where a byte of the file lies, or would lie, in the process."""
+    """Return the address at which a byte of the file lies, or would lie, in the process."""
     return opened.window + (file.shift or 0) + position - opened.position
 
 
@@ -32,12 +32,12 @@ def shows(opened: OpenFile, file: FileObject, position: int) -> bool:
 
 
 def address_of(opened: OpenFile, span: Span, index: int) -> int:
-    """Return where a page of a span lies in a window that shows it."""
+    """Return the address of a page of a span in a window that shows it."""
     return opened.window - opened.position + (span.first_page + index) * PAGE_SIZE
 
 
 def shown_pages(opened: OpenFile, file: FileObject, span: Span) -> range:
-    """Return which of a span's pages a window shows."""
+    """Return the indexes of a span's pages that a window shows."""
     first = span.first_page - opened.position // PAGE_SIZE
     low = max(0, -first)
     return range(low, max(low, min(len(span.frames), page_count(file) - first)))
@@ -51,7 +51,7 @@ def addresses_of(opened: OpenFile, file: FileObject, span: Span) -> range:
 
 
 def opened_file(process: Process, handle: int) -> OpenFile:
-    """Return the open file of a handle; BAD_HANDLE."""
+    """Return the open file of a handle; BAD_HANDLE if the process has no such handle."""
     opened: OpenFile | None = process.files.get(handle)
     if opened is None:
         raise CallerError(ErrorCode.BAD_HANDLE)

@@ -1,8 +1,8 @@
-"""Pages of file windows that may be written to: which they are, and what was written when they leave the window.
+"""Writable pages of file windows: choosing them, and noticing what was written when they are unmapped.
 
 A page may be written to if it is a block of the cache with nothing else in it, its file was opened to be written, and
-changed blocks have room for it (`kernel/storage/changed_blocks.py`).  A range is mapped with as many such pages as
-there is room for; the first write to another one asks for it by its page fault.
+there is room for one more changed block (`kernel/storage/changed_blocks.py`).  A range is mapped with as many writable
+pages as there is room for; the page fault of the first write to another one makes that one writable.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from callgate.kernel.storage.changed_blocks import ChangedBlocks
 from callgate.kernel.storage.disk_requests import Key
 from callgate.kernel.tasks.scheduler import Scheduler
 
-PAGES_AT_ONCE = 16  # that a write to a read-only page asks for
+PAGES_AT_ONCE = 16  # that a write to a read-only page makes writable
 
 
 class FileWriting:
-    """Claims of pages to be written, by span and window (`Span.users`)."""
+    """Claims of changed blocks for writable pages, by span and window (`Span.users`)."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class FileWriting:
     def claim(self, process: Process, span: Span, pages: Iterable[int]) -> tuple[set[int], dict[int, Key]]:
         """Claim those of a span's pages that a process may write to, as far as there is room.
 
-        Return them, and the block that each of them is whose change has still to be noticed.
+        Return their indexes, and the blocks of those with a new claim, whose change is still to be noticed.
         """
         keys = {self.cache.frame((pin[1], pin[2])): (pin[1], pin[2]) for pin in span.pins if pin[0] == "block"}
         whole = {index: keys[span.frames[index]] for index in pages if span.whole[index]}
@@ -57,17 +57,17 @@ class FileWriting:
         return set(allowed), {index: whole[index] for index, claimed in allowed.items() if claimed}
 
     def disclaim(self, process: Process, opened: OpenFile, span: Span) -> None:
-        """Keep what was written through a window that a span leaves; its dirty bits go with its entries."""
+        """Keep what was written to a span through a window, before its entries, with their dirty bits, are cleared."""
         claims = span.users.pop((process.number, opened.page))
         self.state.mapped -= 1
         self._keep(process, opened, span, claims)
         self.changed_blocks.disclaim(claims.values(), process.family)
 
     def allow(self, process: Process, opened: OpenFile, file: FileObject, address: int) -> None:
-        """Map a page that is there to be written, and some that follow.
+        """Make a mapped page writable, and the pages that follow, up to `PAGES_AT_ONCE`.
 
-        NOT_WRITABLE if the window was not opened so, COPIED_PAGE if the page is no block of the cache, NO_MEMORY if too
-        many blocks have been changed.
+        NOT_WRITABLE if the file was not opened to be written, COPIED_PAGE if the page is not a whole block of the cache
+        or not mapped, NO_MEMORY if too many blocks have been changed.
         """
         page = (address - opened.window + opened.position) // PAGE_SIZE
         span = file.covering(file.page_start(page))
@@ -92,11 +92,11 @@ class FileWriting:
             self._allow_writes(process, opened, span, index, allowed=True)
 
     def _take_back(self, spared: tuple[int, int, int, int] | None) -> None:
-        """Map every page that can be written to, and has not been, read-only: that makes room for another.
+        """Map every writable page that has not been written to read-only: that makes room for another.
 
-        Except the one that the current thread was allowed last (`Thread.allowed`): it may be about to write to both
-        at once, and would lose one for the other for ever.  Pages that have been written to need no claim any more:
-        their blocks are changed for good.
+        Except the page that the current thread was allowed last (`Thread.allowed`): one instruction may write to both,
+        and would fault for ever if each fault took the other page back.  Pages that have been written to need no claim
+        any more: their blocks are counted as changed.
         """
         for file in self.state.objects.values():
             for span in file.spans:
@@ -107,10 +107,10 @@ class FileWriting:
         self.guest.flush_tlb()
 
     def _take_claims(self, span: Span, user: tuple[int, int], claims: dict[int, Key], spared: int | None) -> None:
-        """Take back what a window may write to of a span, except page `spared` as long as it is unwritten."""
+        """Take back a window's claims to a span's pages, except that of page `spared` while it is unwritten."""
         process = self.tasks.processes[user[0]]
         opened = opened_at(process, user[1])
-        assert opened is not None  # closing takes everything out of a window
+        assert opened is not None  # closing unmaps everything from a window
         written = self._keep(process, opened, span, claims)
         taken = {index: key for index, key in claims.items() if index != spared or index in written}
         for index in taken.keys() - written:
@@ -120,9 +120,9 @@ class FileWriting:
             del claims[index]
 
     def _keep(self, process: Process, opened: OpenFile, span: Span, claims: dict[int, Key]) -> set[int]:
-        """Have the cache keep those of the claimed pages that were written to through a window; return which.
+        """Have the cache keep those of the claimed pages that were written to through a window; return their indexes.
 
-        Nobody writes meanwhile: policy is atomic, and the process comes back to an empty TLB.
+        No thread writes during this: policy is atomic, and the process continues with an empty TLB.
         """
         wanted = layout.PTE_PRESENT | layout.PTE_DIRTY
         tables, pointers = self.tables, process.pointers
@@ -133,7 +133,7 @@ class FileWriting:
         return written
 
     def _allow_writes(self, process: Process, opened: OpenFile, span: Span, index: int, *, allowed: bool) -> None:
-        """Let a page be written to, or not; nothing else about its entry changes."""
+        """Set or clear the writable bit of a page's entry."""
         address = self.tables.entry_address(process.pointers, address_of(opened, span, index))
         assert address is not None
         entry = self.tables.quads[address >> 3] & ~layout.PTE_WRITABLE

@@ -219,7 +219,7 @@ finish_reply:
 ;   in:        fs   thread: request_operation, request_endpoint (selector), request_data, request_bytes
 ;              eax ebx ecx edx esi edi  arguments
 ;   out:       eax ebx ecx edx esi edi  results
-;              request_endpoint, slot  as they were and the slot taken; -1 = none: slot_error holds
+;              request_endpoint  unchanged; slot  the slot taken, -1 = none: slot_error holds the
 ;              ErrorCode; SLOT_ABANDONED = killed or interrupted, and the server still has
 ;              the request
 ;   clobbers:  gs, es, flags
