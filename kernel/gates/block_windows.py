@@ -1,4 +1,4 @@
-"""Blocks of a disk that its server has locked and sees: LOCK_BLOCKS and UNLOCK_BLOCKS."""
+"""Windows through which a server sees blocks of its disk that it has locked: LOCK_BLOCKS and UNLOCK_BLOCKS."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ class BlockWindows:
         self.shares = shares
 
     async def lock(self, process: Process, endpoint: EndpointState, first: int, count: int) -> int:
-        """Lock `count` sectors from sector `first` of the partition on; return where the first lies in the server.
+        """Lock `count` sectors from sector `first` of the partition on; return the first one's address in the server.
 
-        BAD_ARGUMENT outside the partition, NO_RESOURCES beyond the server's share, and what `Cache.read_locked` raises.
+        BAD_ARGUMENT outside the partition, NO_RESOURCES beyond the server's share, NO_MEMORY without memory for the
+        window or its copies, and the errors of `Cache.read_locked`; then nothing is locked.
         """
         if not 0 < count <= LOCK_BLOCKS_SECTORS or first + count > endpoint.sectors or endpoint.disk < 0:
             raise CallerError(ErrorCode.BAD_ARGUMENT)
@@ -45,16 +46,17 @@ class BlockWindows:
         return window.owner
 
     def _check_share(self, process: Process, endpoint: EndpointState, count: int) -> None:
-        """NO_RESOURCES if a server has locked as much as it may."""
+        """Raise NO_RESOURCES if a server has locked as much as it may."""
         windows = sum(window.kind == WindowKind.BLOCKS for window in process.windows.values())
         if windows >= BLOCK_WINDOWS_OF_SERVER:
             raise Shortage(ErrorCode.NO_RESOURCES, f"{windows} pieces of the disk are locked")
         self.shares.check_blocks(endpoint, count)
 
     def _own(self, process: Process, endpoint: EndpointState, locked: Locked) -> Source:
-        """Return what a server may see of locked blocks: of a block that is not all its own, a copy of its sectors.
+        """Return the frames through which a server sees locked blocks: the blocks, or copies of its own sectors.
 
-        The rest of the copy is zeros (rule 7).  The block itself is a neighbour's too, or ends behind the disk.
+        A block at an edge of the partition also holds a neighbour's sectors, or ends after the disk: it is copied, and
+        the rest of the copy is zeros (rule 7).
         """
         source = Source([], [])
         foreign = []
@@ -76,7 +78,7 @@ class BlockWindows:
         return source
 
     def _copy(self, process: Process, frame: int, begin: int, end: int) -> int:
-        """Return a frame of zeros but for bytes `begin` to `end` of a block, booked as touched by the kernel."""
+        """Return a new frame with bytes `begin` to `end` of a block, else zeros; book them as touched by the kernel."""
         self.shares.check_frames(process, 1)
         copy = self.memory.low.allocate()
         self.memory.tables.clear(copy)
@@ -85,7 +87,7 @@ class BlockWindows:
         return copy
 
     def unlock(self, process: Process, address: int) -> None:
-        """Let go of what `lock` has returned the address of; BAD_ADDRESS if it has not."""
+        """Unlock the sectors at an address that `lock` has returned; BAD_ADDRESS if it is not one."""
         window = next((w for w in process.windows.values() if w.kind == WindowKind.BLOCKS and w.owner == address), None)
         if window is None:
             raise CallerError(ErrorCode.BAD_ADDRESS)

@@ -1,4 +1,4 @@
-"""What a system call takes from its caller and gives back: paths, strings, results in its memory."""
+"""The memory of the caller of a system call: paths and strings that it passes, results that it receives."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PATH_LIMIT = MESSAGE_DATA_SIZE - 1  # bytes of a path, as copy_path has it
 
 
 class Caller:
-    """The memory of whoever makes a call; pages of files in it are asked for."""
+    """Reads and writes a caller's memory; pages of files that are not mapped are fetched."""
 
     def __init__(self, guest: Guest, processes: Processes, reading: Reading) -> None:
         self.guest = guest
@@ -33,7 +33,10 @@ class Caller:
         self.reading = reading
 
     def path(self, thread: Thread, frame: ControlBlock) -> tuple[bytes, int]:
-        """Return the path that the gate has copied, made absolute there, and its kernel linear address."""
+        """Return the path that the gate has copied, made absolute in place, and its kernel linear address.
+
+        BAD_ARGUMENT if it holds a zero byte, NAME_TOO_LONG beyond `PATH_LIMIT` bytes.
+        """
         address = self.guest.words[thread.tcb + PATH_PAGE]
         path = bytes(self.guest.ram.view(address - KERNEL_BASE, frame["ecx"]))
         if b"\0" in path:
@@ -46,7 +49,10 @@ class Caller:
         return path, address
 
     async def string(self, process: Process, address: int, limit: int) -> bytes:
-        """Return a string of the process's memory; pages of a file in it are asked for."""
+        """Return the process's bytes from `address` to a zero; pages of files that are not mapped are fetched.
+
+        BAD_ARGUMENT without a zero in `limit` bytes, BadAddress, or the error of a page that cannot be fetched.
+        """
         while True:
             try:
                 return self.processes.memory_of(process).read_string(address, limit)
@@ -55,7 +61,11 @@ class Caller:
                     raise
 
     def give(self, process: Process, address: int, data: Layout | bytes) -> Coroutine[Any, Any, None] | None:
-        """Write a result into the process's memory; await what is returned if a page of a file has to be asked for."""
+        """Write a result into the process's memory; BadAddress if it cannot be written.
+
+        If a page of a file has to be fetched first, return a coroutine, which the caller must await, and which raises
+        the errors of that page.
+        """
         try:
             self.processes.memory_of(process).write(address, bytes(data))
         except BadAddress as error:
@@ -65,7 +75,7 @@ class Caller:
         return None
 
     async def _give_later(self, process: Process, refused: BadAddress, address: int, data: Layout | bytes) -> None:
-        """Ask for what is missing, a page of a file each time, until all of the result can be written."""
+        """Fetch missing pages of files, one at a time, until all of the result can be written."""
         missing: BadAddress | None = refused
         while missing is not None:
             await self._ask_to_write(process, missing)
@@ -76,7 +86,7 @@ class Caller:
                 missing = error
 
     async def _ask_to_write(self, process: Process, missing: BadAddress) -> None:
-        """Have a page mapped that the process may write to; raise why it cannot be."""
+        """Have the page of a file at a bad address mapped writable; raise the error if that is impossible."""
         found = self.reading.at(process, missing.address)
         if found is None:
             raise missing
@@ -87,6 +97,6 @@ class Caller:
 
 
 def fail(frame: ControlBlock, code: ErrorCode) -> None:
-    """End a call with an error code."""
+    """Set CF and an error code in a caller's registers."""
     frame["eax"] = code
     frame["eflags"] |= CARRY

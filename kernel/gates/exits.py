@@ -25,7 +25,7 @@ class Exits:
         hosted: Hosted,
         shell_ended: Callable[[], None],
     ) -> None:
-        """`shell_ended` has the machine stop, now or soon: with the shell the system ends."""
+        """`shell_ended` stops the machine, at once or soon: the system ends with the shell."""
         self.tasks = tasks
         self.scheduler = scheduler
         self.threads = threads
@@ -35,9 +35,9 @@ class Exits:
         self.shell_ended = shell_ended
 
     def host_exit_thread(self, _value: int) -> None:
-        """EXIT_THREAD: end the current thread; with the last one its process is cleaned up.
+        """EXIT_THREAD: end the current thread; if it is the last of its process, clean that up too.
 
-        Nothing here waits: whatever servers do, a killed thread is gone when this has been answered.
+        This never waits: whatever servers do, a killed thread has ended when this returns.
         """
         thread = self.scheduler.current
         process = thread.process
@@ -53,7 +53,7 @@ class Exits:
         self.scheduler.choose()
 
     def reap_orphans(self) -> None:
-        """Forget ended processes that nobody will wait for; the shell's end is the system's."""
+        """Remove ended processes that no parent will wait for; if the shell has ended, end the system."""
         for number in list(self.tasks.finished):
             process = self.tasks.processes[number]
             if number == self.tasks.shell:

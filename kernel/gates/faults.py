@@ -1,8 +1,8 @@
-"""Exceptions: who is to blame, what can be repaired, and what the report says.
+"""Exceptions: which are repaired, which end a process, which are panics, and what the report says.
 
-A page fault on a user page that is given on demand (the stack) is repaired and retried; a fault of ring
-3 otherwise ends its process; a fault of ring 0 on user memory goes on at the thread's `fault_resume`;
-anything else in ring 0 is a panic.
+A page fault on a user page that is given on demand (the stack, pages of files) is repaired and retried; any other
+fault of ring 3 ends its process; a fault of ring 0 on user memory continues at the thread's `fault_resume`;
+any other fault of ring 0 is a panic.
 """
 
 from __future__ import annotations
@@ -64,19 +64,19 @@ NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """An exception as its report needs it."""
+    """The facts of an exception for its report."""
 
     vector: int
     error_code: int
     address: int | None
     eip: int
     registers: dict[str, int]
-    reason: str = ""  # why the page of a file could not be had
+    reason: str = ""  # why the page of a file could not be provided
     error: ErrorCode = ErrorCode.OK
-    symbol: str = ""  # what EIP points to
+    symbol: str = ""  # the name and offset of EIP
 
     def describe(self) -> str:
-        """Return one line: vector, error code in words, address."""
+        """Return one line: exception, access and address of a page fault or the error code, EIP."""
         name = NAMES.get(self.vector, f"vector {self.vector}")
         place = f"{self.eip:#010x} <{self.symbol}>" if self.symbol else f"{self.eip:#010x}"
         if self.address is None:
@@ -87,7 +87,7 @@ class Fault:
 
 
 class Faults:
-    """Answers to EXCEPTION, and demand pages."""
+    """Answers to EXCEPTION."""
 
     def __init__(
         self,
@@ -111,11 +111,11 @@ class Faults:
         self.gates = frozenset(guest.address(name) for name in GATES)
 
     def host_exception(self, address: int) -> Coroutine[Any, Any, None] | None:
-        """EXCEPTION: the TrapFrame lies at linear `address`.
+        """EXCEPTION: repair the fault or end its process; the TrapFrame lies at linear `address`.  KernelPanic.
 
-        The way back has no test for who runs next (asm/kernel/entry/traps.asm).  A gate has one at its end, for
-        exceptions of ring 0; a thread of ring 3 that never makes a call would keep everybody waiting whom this one has
-        woken.
+        The return from a trap does not test which thread is to run next (asm/kernel/entry/traps.asm).  For exceptions
+        of ring 0 the gate tests at its end; for one of ring 3 it is done here, or threads that the exception has woken
+        would wait for a thread that never makes a call.
         """
         thread = self.scheduler.current
         work = self._exception(address)
@@ -124,14 +124,14 @@ class Faults:
         return self._then_choose(thread, address, work)
 
     async def _then_choose(self, thread: Thread, address: int, work: Coroutine[Any, Any, None] | None) -> None:
-        """After an exception: let a more important thread run, and have the timer armed if it must be."""
+        """Await the repair of a fault, then let a thread of higher priority run, and have the timer armed if needed."""
         if work is not None:
             await work
         if self._choice_due(thread, address):
             await routine("yield")
 
     def _choice_due(self, thread: Thread, address: int) -> bool:
-        """Whether a thread that goes back to ring 3 leaves a choice to be made; a killed one ends, and so makes it."""
+        """Whether a thread that returns to ring 3 must yield first; a killed one need not, since it ends."""
         if thread.killed or not self.scheduler.choice_due:
             return False
         return bool(self.threads.overlay(thread, TrapFrame, address)["cs"] & 3)
@@ -165,23 +165,23 @@ class Faults:
         return None
 
     async def _file_fault(self, thread: Thread, frame: ControlBlock, fault: Fault) -> None:
-        """A file window was touched where nothing is mapped: get the data and go on, or say why not."""
+        """A file window was touched where nothing is mapped: fetch the data and retry, or report the error."""
         try:
             if await self.reading.fault(thread.process, fault.address or 0):
                 return
         except PolicyError as error:
             fault = refused(fault, error.code)
-        # A touch that nobody watches over is made again after an interrupt: it must not end the shell.
+        # Without a handler for the fault, the access is retried after an interrupt, which must not end the shell.
         watched = not frame["cs"] & 3 or self._handled(thread.process, fault)
-        # A killed thread faults once more, and `_killed_fault` sees to it.
+        # A killed thread faults once more, which `_killed_fault` handles.
         if not thread.killed and (watched or fault.error is not ErrorCode.INTERRUPTED):
             self._unrepaired(thread, frame, fault)
 
     def _killed_fault(self, thread: Thread, frame: ControlBlock, fault: Fault) -> None:
-        """A killed thread has faulted: it is given no page, since it might have to wait for one.
+        """A killed thread has faulted: give it no page, since it might have to wait for one.
 
-        In ring 3 the way back ends it (`trap_return`).  In ring 0 the instruction must not be tried again: it would
-        fault for ever, on the way to the test that ends the thread.
+        In ring 3 the return from the trap ends it (`trap_return`).  In ring 0 the instruction must not be retried: it
+        would fault for ever, and never reach the test that ends the thread.
         """
         if not frame["cs"] & 3:
             self._unrepaired(thread, frame, fault)
@@ -213,14 +213,14 @@ class Faults:
             self.processes.kill(process, FAULT_EXIT_CODE, fault.describe())
 
     def _report(self, process: Process | None, fault: Fault) -> list[str]:
-        """Return registers and instructions around a fault, with symbols: the process's, or the kernel's."""
+        """Return the registers and next instructions of a fault as lines, with the process's or kernel's symbols."""
         rows = [" ".join(f"{name}={value:08x}" for name, value in fault.registers.items())]
         name = partial(symbol_of, process.symbols) if process else self.guest.image.symbol_at
         rows.extend(self.guest.machine.disassemble(fault.eip, 3, name))
         return [f"  {row}" for row in rows]
 
     def _handled(self, process: Process, fault: Fault) -> bool:
-        """Whether the process has said where to go on after a touch of a file there that fails."""
+        """Whether a file page cannot be provided, and the process has a FILE_HANDLER for code at the fault's EIP."""
         _, begin, end = process.file_handler
         return bool(fault.error) and begin <= fault.eip < end
 
@@ -236,14 +236,14 @@ class Faults:
 
 
 def refused(fault: Fault, code: ErrorCode) -> Fault:
-    """Return a fault in a file window with why its page cannot be had, or not to be written."""
+    """Return a fault in a file window with the reason why its page cannot be provided or written."""
     return replace(fault, reason=f"{ERROR_TEXT[code]} (a page of a file)", error=code)
 
 
 def leave_virtual_mode(frame: ControlBlock) -> bool:
-    """Whether the trap came from virtual-8086 mode, which is ring 3 whatever CS says; the frame is ring 3's then.
+    """Whether the trap came from virtual-8086 mode, which is ring 3 whatever CS says; if so, make the frame ring 3's.
 
-    The machine does not let it happen: ring 3 cannot set VM, and ring 0 never does.
+    This should never happen: ring 3 cannot set VM, and ring 0 never does.
     """
     if not frame["eflags"] & VM_FLAG:
         return False

@@ -29,7 +29,7 @@ class FileCalls:
 
     @property
     def table(self) -> dict[int, Handler]:
-        """The calls and what answers them."""
+        """The handlers of these calls by number."""
         return {
             SystemCall.LOCK_DIRECTORY: self.lock_directory,
             SystemCall.UNLOCK_DIRECTORY: self.unlock_directory,
@@ -42,7 +42,10 @@ class FileCalls:
         }
 
     async def open(self, thread: Thread, frame: ControlBlock) -> None:
-        """Open the file at a path."""
+        """OPEN: open the file at a path, with flags in EDX; return its handle, attributes, size and addresses.
+
+        BAD_ARGUMENT for unknown flags; the errors of `Files.open`.
+        """
         path, address = self.caller.path(thread, frame)
         if frame["edx"] & ~int(OpenFlags.WRITE):
             raise CallerError(ErrorCode.BAD_ARGUMENT, f"no such flags of OPEN: {frame['edx']:#x}")
@@ -53,35 +56,41 @@ class FileCalls:
         frame["esi"], frame["edi"] = opened.page, opened.window
 
     def close(self, thread: Thread, frame: ControlBlock) -> None:
-        """Close a handle."""
+        """CLOSE: close the handle in EBX; BAD_HANDLE."""
         self.files.close(thread.process, frame["ebx"])
 
     async def map_file(self, thread: Thread, frame: ControlBlock) -> None:
-        """Return where file data lies in memory, mapping it if need be."""
+        """MAP_FILE: return the address of file data, mapping them if need be; the errors of `Reading.map`."""
         position = frame["edx"] << 32 | frame["esi"]
         found = await self.reading.map(thread.process, frame["ebx"], position, frame["ecx"])
         frame["eax"], frame["ecx"], frame["edx"] = found
 
     def file_handler(self, thread: Thread, frame: ControlBlock) -> None:
-        """Say where code goes on whose touch of a file window cannot be satisfied."""
+        """FILE_HANDLER: from now on, code in [ESI, EDI) that touches an unavailable file page resumes at EBX.
+
+        BAD_ADDRESS if one of them is not in user memory.
+        """
         handler = frame["ebx"], frame["esi"], frame["edi"]
         if any(address >= USER_END for address in handler):
             raise CallerError(ErrorCode.BAD_ADDRESS)
         thread.process.file_handler = handler
 
     async def lock_directory(self, thread: Thread, frame: ControlBlock) -> None:
-        """Map a directory's pages."""
+        """LOCK_DIRECTORY: map the pages of the directory at a path; the errors of `Directories.lock`."""
         path, address = self.caller.path(thread, frame)
         number, lock = await self.directories.lock(thread.process, path, address)
         frame["eax"], frame["ebx"], frame["ecx"] = lock.window, lock.version, lock.pages
         frame["edx"], frame["edi"] = number, lock.entries
 
     def unlock_directory(self, thread: Thread, frame: ControlBlock) -> None:
-        """Unmap a directory's pages."""
+        """UNLOCK_DIRECTORY: unmap the pages of the lock in EDX; BAD_HANDLE."""
         self.directories.unlock(thread.process, frame["edx"])
 
     async def read_link(self, thread: Thread, frame: ControlBlock) -> None:
-        """Copy out where a symbolic link leads, to EDI, where there is room for EDX bytes."""
+        """READ_LINK: copy the target of the symbolic link at a path to EDI, with room for EDX bytes; EAX its length.
+
+        NAME_TOO_LONG without room for it.
+        """
         target = await self.directories.link_target(*self.caller.path(thread, frame))
         if len(target) > frame["edx"]:
             raise CallerError(ErrorCode.NAME_TOO_LONG)
@@ -91,7 +100,10 @@ class FileCalls:
         frame["eax"] = len(target)
 
     def set_directory(self, thread: Thread, frame: ControlBlock) -> None:
-        """Set the process's current directory; whether there is one is asked when it is used."""
+        """SET_DIRECTORY: set the process's current directory, which need not exist before it is used.
+
+        BAD_ARGUMENT unless the path is absolute, NAME_TOO_LONG beyond `DIRECTORY_LIMIT` bytes.
+        """
         path, _ = self.caller.path(thread, frame)
         if not path.startswith(b"/"):
             raise CallerError(ErrorCode.BAD_ARGUMENT, "a current directory starts with /")

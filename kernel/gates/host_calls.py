@@ -1,4 +1,4 @@
-"""Host calls: how the kernel image's OUT instructions reach what answers them."""
+"""Host calls: how the kernel image's OUT instructions reach the managers that answer them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class HostCalls:
     def register(self, answers: Mapping[HostCall, Answer], later: Mapping[HostCall, LaterAnswer]) -> None:
         """Have host calls answered: at once, or `later` by a coroutine, if the answer returns one.
 
-        ValueError if `HostCall.answer` says otherwise: the call's stub would not run what a coroutine awaits.
+        ValueError if `HostCall.answer` says otherwise: the call's stub would not run the routines a coroutine awaits.
         """
         for given, calls in ((HostAnswer.AT_ONCE, answers), (HostAnswer.AWAITS, later)):
             wrong = [call.name for call in calls if call.answer is not given]
@@ -43,7 +43,7 @@ class HostCalls:
             host_calls.register(call, self._started(answer_later), call.name.lower(), CALL_NAMES.get(call))
 
     def _started(self, answer: LaterAnswer) -> Answer:
-        """Turn an answer that may be a coroutine into one that starts it."""
+        """Return a function that calls an answer and starts the coroutine that it may return."""
 
         def call(value: int) -> None:
             waiting = answer(value)
@@ -53,10 +53,10 @@ class HostCalls:
         return call
 
     def _boot_done(self, _value: int) -> None:
-        """BOOT_DONE: paging is on and the drivers are ready; threads come next."""
+        """BOOT_DONE: paging is on and the drivers are ready; threads run next."""
         self.guest.machine.ledger.settle_boot()
 
     def _panic(self, value: int) -> None:
-        """PANIC: machine code found the kernel in a state that cannot be."""
+        """PANIC: machine code found the kernel in an impossible state."""
         where = self.guest.image.symbol_at(self.guest.machine.cpu.eip)
         raise KernelPanic(f"the kernel gave up, code {value:#x}, at {where}")

@@ -1,4 +1,4 @@
-"""What programs are told of the system: threads, servers, the run's counters, as the ABI lays it out."""
+"""Information for programs about threads, servers and the run's counters, in the layouts of the ABI."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ IPC_FIELDS = (
 
 
 def thread_information(thread: Thread, running: Thread) -> ProcessInformation:
-    """Return a thread's entry as PROCESS_INFORMATION gives it to thread `running`."""
+    """Return a thread's entry for PROCESS_INFORMATION, called by thread `running`."""
     return ProcessInformation(
         thread.process.number,
         thread.number,
@@ -66,7 +66,7 @@ def shown_state(thread: Thread, running: Thread) -> ThreadState:
 
 
 def ipc_information(endpoint: EndpointState, fields: ControlBlock, states: memoryview) -> IpcInformation:
-    """Return a server's entry as IPC_INFORMATION gives it: its block's `fields`, and the states of its 32 slots."""
+    """Return a server's entry for IPC_INFORMATION, from its block's `fields` and the `states` of its 32 slots."""
     information = IpcInformation(threads=len(endpoint.servers), name=field_text(endpoint.name.encode(), 32))
     for name in IPC_FIELDS:
         setattr(information, name, fields[name])
@@ -76,7 +76,7 @@ def ipc_information(endpoint: EndpointState, fields: ControlBlock, states: memor
 
 
 def ledger_information(counts: Counts) -> LedgerInformation:
-    """Return the run's counters as LEDGER gives them out."""
+    """Return the run's counters for LEDGER."""
     totals = {name: getattr(counts, name) for name in LEDGER_FIELDS}
     information = LedgerInformation(
         **totals,

@@ -1,4 +1,4 @@
-"""System calls that tell: of volumes, threads, servers, the run's counters and the clock."""
+"""System calls that return information about volumes, threads, servers, the run's counters and the clock."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class InformationCalls:
 
     @property
     def table(self) -> dict[int, Handler]:
-        """The calls and what answers them."""
+        """The handlers of these calls by number."""
         return {
             SystemCall.VOLUME_INFORMATION: self.volume_information,
             SystemCall.PROCESS_INFORMATION: self.process_information,
@@ -45,7 +45,7 @@ class InformationCalls:
         }
 
     async def volume_information(self, thread: Thread, frame: ControlBlock) -> None:
-        """Describe the EBX-th volume."""
+        """VOLUME_INFORMATION: describe the EBX-th volume at EDI; NOT_FOUND after the last one."""
         volumes = listed(self.endpoints)
         index = frame["ebx"] & ~(VOLUME_UNASKED | VOLUME_BRIEFLY)
         if index >= len(volumes):
@@ -60,7 +60,7 @@ class InformationCalls:
             await later
 
     def process_information(self, thread: Thread, frame: ControlBlock) -> Coroutine[Any, Any, None] | None:
-        """Describe the EBX-th thread."""
+        """PROCESS_INFORMATION: describe the EBX-th thread at EDI; NOT_FOUND after the last one."""
         threads = sorted(self.tasks.threads.values(), key=lambda item: item.number)
         if frame["ebx"] >= len(threads):
             raise CallerError(ErrorCode.NOT_FOUND)
@@ -70,7 +70,7 @@ class InformationCalls:
         return self.caller.give(thread.process, frame["edi"], information)
 
     def ipc_information(self, thread: Thread, frame: ControlBlock) -> Coroutine[Any, Any, None] | None:
-        """Describe the EBX-th server's slots, masks, ring and counters."""
+        """IPC_INFORMATION: describe the EBX-th server's slots, masks, ring and counters at EDI; NOT_FOUND."""
         endpoints = list(self.endpoints.by_number.values())
         if frame["ebx"] >= len(endpoints):
             raise CallerError(ErrorCode.NOT_FOUND)
@@ -81,10 +81,10 @@ class InformationCalls:
         return self.caller.give(thread.process, frame["edi"], information)
 
     def ledger(self, thread: Thread, frame: ControlBlock) -> Coroutine[Any, Any, None] | None:
-        """Copy out the run's counters."""
+        """LEDGER: copy the run's counters to EDI."""
         return self.caller.give(thread.process, frame["edi"], ledger_information(self.guest.machine.ledger.counts()))
 
     def clock(self, _thread: Thread, frame: ControlBlock) -> None:
-        """Return the number of retired instructions."""
+        """CLOCK: return the number of retired instructions in EDX:EAX."""
         retired = self.guest.machine.clock.retired
         frame["eax"], frame["edx"] = retired & 0xFFFF_FFFF, retired >> 32

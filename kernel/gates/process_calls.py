@@ -33,7 +33,7 @@ class ProcessCalls:
 
     @property
     def table(self) -> dict[int, Handler]:
-        """The calls and what answers them."""
+        """The handlers of these calls by number."""
         return {
             SystemCall.EXIT: self.exit,
             SystemCall.YIELD: self.yield_,
@@ -47,22 +47,25 @@ class ProcessCalls:
         }
 
     def exit(self, thread: Thread, frame: ControlBlock) -> None:
-        """End the whole process with the exit code in EBX."""
+        """EXIT: end the whole process with the exit code in EBX."""
         self.processes.kill(thread.process, frame["ebx"])
 
     def yield_(self, _thread: Thread, _frame: ControlBlock) -> None:
-        """Let others of the same priority run."""
+        """YIELD: let other threads of the same priority run."""
         self.scheduler.request_yield()
 
     async def start_process(self, thread: Thread, frame: ControlBlock) -> None:
-        """Start the program at a path; EDI points to its command line."""
+        """START_PROCESS: start the program at a path; EDI is the address of its command line, or 0; EAX its number.
+
+        The errors of `Programs.load`.
+        """
         path, address = self.caller.path(thread, frame)
         arguments = await self.caller.string(thread.process, frame["edi"], PAGE_SIZE) if frame["edi"] else b""
         process = await self.programs.load(path, address, arguments, parent=thread.process.number)
         frame["eax"] = process.number
 
     def wait_process(self, thread: Thread, frame: ControlBlock) -> None:
-        """Wait until a child has ended; return its exit code."""
+        """WAIT_PROCESS: wait until child EBX has ended; return its exit code.  NO_CHILD if it is not the caller's."""
         child = self.tasks.processes.get(frame["ebx"])
         if child is None or child.parent != thread.process.number:
             raise CallerError(ErrorCode.NO_CHILD)
@@ -72,14 +75,17 @@ class ProcessCalls:
         frame["eax"] = self.processes.reap(child)
 
     def kill_process(self, thread: Thread, frame: ControlBlock) -> None:
-        """Kill a process that this one, or a child of it, started."""
+        """KILL_PROCESS: kill process EBX, a descendant of this one; NO_CHILD if it is not one."""
         victim = self.tasks.processes.get(frame["ebx"])
         if victim is None or not self._descends(victim, thread.process):
             raise CallerError(ErrorCode.NO_CHILD)
         self.processes.kill(victim, KILLED_EXIT_CODE, "killed")
 
     def start_thread(self, thread: Thread, frame: ControlBlock) -> None:
-        """Start another thread of the process at EBX with ESP = ECX and EAX = EDX."""
+        """START_THREAD: start another thread of the process at EBX with ESP = ECX and EAX = EDX; return its number.
+
+        BAD_ADDRESS outside user memory, NO_RESOURCES and NO_MEMORY without room for a thread.
+        """
         if frame["ebx"] >= USER_END or frame["ecx"] > USER_END:
             raise CallerError(ErrorCode.BAD_ADDRESS)
         served = self.endpoints.by_number.get(thread.process.endpoint)
@@ -94,7 +100,7 @@ class ProcessCalls:
         frame["eax"] = new.number
 
     def sleep(self, thread: Thread, frame: ControlBlock) -> None:
-        """Sleep for EDX:ECX nanoseconds of virtual time."""
+        """SLEEP: sleep for EDX:ECX nanoseconds of virtual time."""
         if thread.wakes_at is None:
             thread.wakes_at = self.guest.now + (frame["edx"] << 32 | frame["ecx"])
             self.scheduler.sleep_until(thread, thread.wakes_at)
@@ -103,11 +109,11 @@ class ProcessCalls:
         thread.wakes_at = None
 
     def allocate(self, thread: Thread, frame: ControlBlock) -> None:
-        """Give ECX bytes of zero-filled memory."""
+        """ALLOCATE: return the address of ECX bytes of zero-filled memory; the errors of `Processes.allocate`."""
         frame["eax"] = self.processes.allocate(thread.process, frame["ecx"])
 
     def free(self, thread: Thread, frame: ControlBlock) -> None:
-        """Take back what `allocate` gave."""
+        """FREE: release the memory at EBX, which `allocate` returned; BAD_ADDRESS if it did not."""
         self.processes.free(thread.process, frame["ebx"])
 
     def _descends(self, process: Process, ancestor: Process) -> bool:

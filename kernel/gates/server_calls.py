@@ -43,13 +43,13 @@ class ServerCalls:
         self.blocks = blocks
 
     def host_server(self, number: int) -> Coroutine[Any, Any, None] | None:
-        """SERVER: run the call in the current thread's gate frame, here or as a coroutine."""
+        """SERVER: carry out ServerCall `number` with the current thread's registers; return a coroutine if it waits."""
         thread = self.scheduler.current
         frame = self.threads.overlay(thread, GateFrame, self.guest.words[thread.tcb + FRAME])
         frame["eflags"] &= ~CARRY
         try:
             if thread.killed:
-                raise GivenUp(ErrorCode.KILLED)  # it ends on its way back
+                raise GivenUp(ErrorCode.KILLED)  # the thread ends at the end of the gate
             if number == ServerCall.LOCK_BLOCKS:
                 return self._lock(thread, frame)
             if number == ServerCall.UNLOCK_BLOCKS:
@@ -65,7 +65,7 @@ class ServerCalls:
         return None
 
     async def _lock(self, thread: Thread, frame: ControlBlock) -> None:
-        """LOCK_BLOCKS: EDX:ESI first sector, ECX sectors; EAX where it lies in the server."""
+        """LOCK_BLOCKS: EDX:ESI first sector, ECX sectors; return the first one's address in the server in EAX."""
         endpoint = self.endpoints.by_number[thread.process.endpoint]
         first, count = frame["edx"] << 32 | frame["esi"], frame["ecx"]
         try:

@@ -1,4 +1,4 @@
-"""Starting programs: from a volume, from an image that is in hand, and the shell."""
+"""Starting programs: from a volume, from an image in memory, and the shell."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Programs:
     """Makes processes of ELF files."""
 
     def __init__(self, tasks: Tasks, processes: Processes, endpoints: Endpoints, read_all: ReadAll) -> None:
-        """Take what reads a file: (volume, path, limit, parent)."""
+        """`read_all` returns a file's bytes: (volume, (address, length of the path), limit in bytes, parent)."""
         self.tasks = tasks
         self.processes = processes
         self.endpoints = endpoints
@@ -29,7 +29,7 @@ class Programs:
     async def load(self, path: bytes, address: int, arguments: bytes, *, parent: int) -> Process:
         """Start the program at an absolute path that also lies at kernel address `address`.
 
-        PolicyError: IS_DIRECTORY, NOT_EXECUTABLE, whatever the volume's server answers, or no room for a process.
+        PolicyError: IS_DIRECTORY, NOT_EXECUTABLE, an error of reading the file, or no room for a process.
         """
         endpoint, rest = resolve(self.endpoints, path)
         if endpoint is None:
@@ -40,7 +40,7 @@ class Programs:
         return self.start(parse_elf(image), name, arguments, parent)
 
     def start(self, program: Executable, name: str, arguments: bytes, parent: int) -> Process:
-        """Start a program that is in hand; PolicyError, and nothing is left of it, if there is no room."""
+        """Start a program from memory; if there is no room, PolicyError, and the new process is removed."""
         process = self.processes.create(name, parent=parent)
         try:
             entry = self.processes.load(process, program, arguments)

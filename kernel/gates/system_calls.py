@@ -1,8 +1,8 @@
-"""System calls that policy answers: the table from SystemCall to what does the work.
+"""System calls that policy answers: the table from SystemCall to handlers.
 
-A handler gets the caller's registers (`GateFrame`) and leaves results in them.  A call that has to wait
+A handler receives the caller's registers (`GateFrame`) and writes results into them.  A call that has to wait
 raises `Park`: the stub blocks its thread in machine code and makes the call again when it is woken, so
-that no policy lives while a thread sleeps.
+that no Python frame exists while a thread sleeps.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ class SystemCalls:
         self.table = table
 
     def host_system(self, number: int) -> Coroutine[Any, Any, None] | None:
-        """SYSTEM: run the call in the current thread's gate frame, here or as a coroutine."""
+        """SYSTEM: carry out SystemCall `number` with the current thread's registers; return a coroutine if it waits.
+
+        A PolicyError becomes CF and the error's code in EAX.
+        """
         thread = self.scheduler.current
         self.guest.words[thread.tcb + WAIT_RESULT] = 0
         frame = self.threads.overlay(thread, GateFrame, self.guest.words[thread.tcb + FRAME])
@@ -52,7 +55,7 @@ class SystemCalls:
         handler = self.table.get(number)
         try:
             if thread.killed:
-                raise GivenUp(ErrorCode.KILLED)  # it ends on its way back
+                raise GivenUp(ErrorCode.KILLED)  # the thread ends at the end of the gate
             if handler is None:
                 raise CallerError(ErrorCode.BAD_CALL)
             waiting = handler(thread, frame)

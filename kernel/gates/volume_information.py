@@ -1,4 +1,4 @@
-"""What programs are told of volumes: VOLUME_INFORMATION."""
+"""Information for programs about volumes: VOLUME_INFORMATION."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import EndpointState
 from callgate.kernel.ipc.requests import Requests
 
-PATIENCE = 1_000_000_000  # nanoseconds of virtual time that a server has to say what its volume is
+PATIENCE = 1_000_000_000  # nanoseconds of virtual time that a server has to describe its volume
 BRIEFLY = 10_000_000  # the same for a caller that asks again later
 
 
@@ -23,17 +23,17 @@ class VolumeQueries:
         self.requests = requests
 
     def known(self, endpoint: EndpointState) -> VolumeInformation:
-        """Return what is known of a volume without asking its server."""
+        """Return the number, name and file system of a volume, which are known without asking its server."""
         information = VolumeInformation(number=endpoint.number)
         information.name = field_text(endpoint.name.encode(), 16)
         information.file_system = field_text(endpoint.file_system.encode(), 16)
         return information
 
     async def describe(self, endpoint: EndpointState, patience: int) -> VolumeInformation:
-        """Ask a volume's server for its label and free space; what it does not answer stays zero.
+        """Ask a volume's server for its label and free space; fields that it does not answer stay zero.
 
-        A server need not know of free space, and one that dies of the question or does not answer within `patience`
-        nanoseconds of virtual time must not hide the others.  KILLED and INTERRUPTED are the caller's.
+        A server need not count free space; if it fails or dies, NO_FREE_SPACE is set, and if it does not answer within
+        `patience` nanoseconds of virtual time, NOT_ANSWERED too.  Only KILLED and INTERRUPTED of the caller are raised.
         """
         information = self.known(endpoint)
         requests, deadline = self.requests, self.guest.now + patience
