@@ -1,6 +1,6 @@
-"""The kernel: policy's managers around one machine, each handed what it needs, and the host calls that reach them.
+"""The kernel: policy's managers around one machine, each given what it needs, and the host calls that reach them.
 
-A manager that has to call one made later is given a function that stands here.
+A manager that has to call one made later is given a function defined here.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ if TYPE_CHECKING:
 class Kernel:
     """Policy of one machine.  `boot` in `callgate.kernel.system` makes and starts it."""
 
-    check: Callable[[], list[str]]  # contradictions of its invariants now, as text; set by `System` (10 ms a call)
+    check: Callable[[], list[str]]  # returns contradictions of its invariants, as text, in 10 ms; set by `System`
 
     def __init__(
         self,
@@ -191,7 +191,7 @@ class Kernel:
         self.plugging = Plugging(state.plugging, self.disks, self.cache, self.changed_blocks, self.volumes)
 
     def _make_file_data(self) -> None:
-        """File data: from their release to their requests."""
+        """File data: the managers that release them, up to those that request them."""
         guest, state, tasks, cache = self.guest, self.state.files, self.state.tasks, self.cache
         self.file_writing = FileWriting(state, guest, self.memory.tables, tasks, self.scheduler, self.changed_blocks)
         self.mapping = FileMapping(state, tasks, self.windows, self.file_writing, self.ageing_timer)
@@ -213,7 +213,7 @@ class Kernel:
         )
 
     def _make_gates(self) -> None:
-        """The ways into policy: calls, faults, exits."""
+        """The entrances into policy: calls, faults, exits."""
         tasks = self.state.tasks
         self.programs = Programs(tasks, self.processes, self.state.endpoints, self.file_opening.read_all)
         self.faults = Faults(self.guest, self.threads, self.processes, self.servers, self.reading, self.fpu, self.log)
@@ -244,7 +244,7 @@ class Kernel:
         )
 
     def register(self) -> None:
-        """Answer the host calls of the kernel image."""
+        """Register the answers to the host calls of the kernel image."""
         answers: dict[HostCall, Answer] = {
             HostCall.SCHEDULE: self.scheduler.host_schedule,
             HostCall.WAKE: self.scheduler.host_wake,
@@ -282,7 +282,10 @@ class Kernel:
         return self.state.tasks.exit_code
 
     async def start_services(self, *, first: bool) -> None:
-        """Mount the ROM and every partition of every disk; with `first`, do not wait long once one is mounted."""
+        """Mount the ROM and every partition of every disk, and wait until every mount has succeeded or failed.
+
+        With `first`, do not wait long once one is mounted.
+        """
         self.volumes.find_servers()
         self.volumes.mount_rom()
         self.disk_watch.start()
@@ -297,7 +300,7 @@ class Kernel:
         self.machine.request_stop("exit", self.exit_code)
 
     def release(self) -> None:
-        """End policy that is under way, and release the views of guest memory, so that it can be unmapped."""
+        """Close all coroutines, and release the views of guest memory, so that it can be unmapped."""
         self.coroutines.close()
         self.guest.release()
 
@@ -316,22 +319,22 @@ class Kernel:
         self.cache.ended(run, status)
 
     def _blocks_left_unread(self, keys: set[Key]) -> None:
-        """Blocks that file data may wait for will not be read by any disk request."""
+        """No disk request will read these blocks: tell the file data that may wait for them."""
         self.completion.left_unread(keys)
 
     def _end_server(self, process: Process, reason: str, details: Sequence[str]) -> None:
-        """A hosted handler has broken: end its server."""
+        """End the server of a hosted handler that has failed."""
         self.servers.kill(process, reason, details)
 
     def _let_go(self, process: Process) -> None:
-        """Release what a process that ends holds in other rooms."""
+        """Release directories, files, windows and hosted servers of a process that ends."""
         self.directories.unlock_all(process)
         self.files.close_all(process)
         self.windows.close_all(process)
         self.hosted.end_process(process)
 
     def _count_wait(self, reason: int, woken: Thread | None) -> None:
-        """Count a wait; one for a reply also in the endpoint, which GS names unless its server is woken as well."""
+        """Count a wait; one for a reply also in its endpoint: the woken server thread's, or without one, GS's."""
         self.machine.ledger.blocking_waits += 1
         if reason == WaitReason.REPLY:
             number = woken.process.endpoint if woken else self.machine.cpu.gs // 8 - GDT_FIRST_ENDPOINT

@@ -1,13 +1,13 @@
 """The errors by which policy refuses a call: an error code for the caller, a text for the log.
 
-The class says whose fault it is, so that whoever catches an error decides by its class and compares no codes:
+The class says whose fault it is, so that code that catches an error decides by its class and compares no codes:
 
-* CallerError: the argument of the call.  The same call fails again.
-* ServerAnswer: the server says so of its files, and works.  ServerShortage: it has no room until it releases something.
+* CallerError: an argument of the call.  The same call fails again.
+* ServerAnswer: the server works, and reports an error of its files.  ServerShortage: it has no room at present.
 * ServerFault: the server broke the protocol, or has ended.
-* Shortage: memory, a table or a share is used up.  Some of it may come back.
+* Shortage: memory, a table or a share is used up.  Some of it may become free.
 * DiskError: the disk cannot be read, or has been removed.
-* GivenUp: the thread must not wait any longer.  That says nothing of what it waited for.
+* GivenUp: the thread must not wait any longer.  That says nothing about what it waited for.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from callgate.kernel.abi.errors import ERROR_TEXT, SERVER_ERRORS, ErrorCode, err
 
 
 class PolicyError(Exception):
-    """A system call, request or job that ends with an error code; raised as one of the classes below."""
+    """An error code that ends a system call, request or job; always raised as one of the classes below."""
 
     CODES: ClassVar[frozenset[ErrorCode]] = frozenset()
 
@@ -31,7 +31,7 @@ class PolicyError(Exception):
         return str(self.args[1]) or ERROR_TEXT[self.code]
 
     def fresh(self) -> PolicyError:
-        """Return an equal error: one that is on record is raised in each of the threads that waited."""
+        """Return an equal error: a recorded error is raised in several threads, each time as a new object."""
         return type(self)(*self.args)
 
 
@@ -64,7 +64,7 @@ class ServerAnswer(PolicyError):
 
 
 class ServerShortage(ServerAnswer):
-    """A server has no memory or no room in its tables: it may have some when it has been told what to release."""
+    """A server has no memory or no room in its tables; it may have some after it has been told what to release."""
 
     CODES = frozenset({ErrorCode.NO_MEMORY, ErrorCode.NO_RESOURCES})
 
@@ -76,7 +76,7 @@ class ServerFault(PolicyError):
 
 
 class Shortage(PolicyError):
-    """Memory, a table of the kernel or a share of one is used up; some of it may come back."""
+    """Memory, a table of the kernel or a share of one is used up; some of it may become free."""
 
     CODES = frozenset({ErrorCode.NO_MEMORY, ErrorCode.NO_RESOURCES})
 
@@ -100,7 +100,7 @@ class Overdue(GivenUp):
         super().__init__(ErrorCode.INTERRUPTED, "no answer in time")
 
     def fresh(self) -> Overdue:
-        """Return another one."""
+        """Return a new Overdue."""
         return Overdue()
 
 
@@ -109,7 +109,10 @@ KERNEL_ERRORS: Final = (CallerError, ServerFault, Shortage, DiskError, GivenUp)
 
 
 def error_of_code(code: ErrorCode) -> PolicyError:
-    """Return the error for a code that the kernel has on record: from machine code, or why an endpoint is dead."""
+    """Return the error for one of the kernel's own codes: one from machine code, or that of a dead endpoint.
+
+    StopIteration if `code` is not in KERNEL_ERRORS.
+    """
     return next(error(code) for error in KERNEL_ERRORS if code in error.CODES)
 
 

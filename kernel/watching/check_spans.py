@@ -1,4 +1,4 @@
-"""Invariants of spans: their records in guest memory against what policy knows of them, for `Kernel.check`."""
+"""Invariants of spans, for `Kernel.check`: their records in guest memory agree with policy's own records."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ARRIVED = 1 << SECTOR_LINK_SHIFT + SECTOR_ARRIVED_BIT
 
 
 def records_of(facts: Facts, endpoint: EndpointState) -> dict[int, SpanRecord]:
-    """Return what an endpoint's array holds by handle, as its layout says, records that are free left out."""
+    """Return the records in an endpoint's array by handle, read by their layout from guest memory; no free ones."""
     ram = facts.kernel.machine.ram
     pages = Endpoint.from_buffer_copy(ram.read(endpoint.block, size_of(Endpoint))).span_pages
     data = b"".join(ram.read(page - KERNEL_BASE, PAGE_SIZE) for page in pages if page)
@@ -29,7 +29,7 @@ def records_of(facts: Facts, endpoint: EndpointState) -> dict[int, SpanRecord]:
 
 
 def span_records_are_those_of_the_spans(facts: Facts) -> Iterator[str]:
-    """An endpoint's array has a record for each span of its files and for nothing else; all other handles are free."""
+    """An endpoint's array has one record for each span of its files; all other handles are free."""
     for endpoint in facts.state.endpoints.by_number.values():
         spans = spans_of(facts, endpoint)
         records = records_of(facts, endpoint)
@@ -56,9 +56,9 @@ def spans_of_a_file_do_not_overlap(facts: Facts) -> Iterator[str]:
 
 
 def what_spans_wait_for_equals_a_recount(facts: Facts) -> Iterator[str]:
-    """The token of a span that waits is the one by which policy finds it, and `remaining` counts its entries.
+    """Policy finds a waiting span by the token in its record, and `remaining` counts its entries that are to arrive.
 
-    Machine code marks an entry before it counts it: one more while a CPU is between the two (`sectors_arrived`).
+    Machine code marks an entry before it counts it: `remaining` may be one more between the two (`sectors_arrived`).
     """
     for number, (_, span) in facts.kernel.state.files.waiting.items():
         if span.number != number:
