@@ -59,7 +59,7 @@ class Shelf:
         return locked.frames
 
     def end(self, status: DiskStatus = DiskStatus.DONE) -> None:
-        """Have every disk request that is under way end."""
+        """End every disk request that is in progress."""
         while self.runs:
             self.cache.ended(self.runs.pop(0), status)
 
@@ -244,7 +244,7 @@ def test_claims_for_changed_blocks_are_granted_while_there_is_room_and_can_be_re
     changed: tuple[Shelf, ChangedBlocks],
 ) -> None:
     _, blocks = changed
-    assert blocks.share == 64 - 64 // 4 - SPARE_LEAST  # less than half of so small a cache
+    assert blocks.share == 64 - 64 // 4 - SPARE_LEAST  # less than half of this small cache
     room = blocks.room(A)
     assert room == blocks.share // 2
     keys = [(DISK, number) for number in range(room + 3)]
@@ -297,7 +297,7 @@ def test_changes_of_a_removed_disk_are_lost_and_counted(changed: tuple[Shelf, Ch
     shelf.cache.drop_disk(DISK)
     assert (blocks.lose(OTHER), blocks.lose(DISK), blocks.lose(DISK)) == (0, 2, 0)
     assert (shelf.state.lost, blocks.room(A)) == (2, room)
-    blocks.keep([(DISK, 5)], A)  # written after the disk had gone
+    blocks.keep([(DISK, 5)], A)  # written after the disk was removed
     assert (shelf.state.lost, shelf.state.changed) == (3, 0)
     shelf.cache.unlock([(DISK, number) for number in range(40)])
     assert shelf.state.blocks == {}

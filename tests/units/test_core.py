@@ -85,7 +85,7 @@ def test_urgent_lines_are_passed_on_and_a_server_is_named_by_its_volume(lines: l
     process.endpoint = 3
     log.urgent(["it ended", "here"], process)
     for _ in range(LOG_BURST):
-        log("noise", server)  # one source: the two urgent lines are counted as the volume's
+        log("noise", server)  # the same source: the two urgent lines count as the volume's
     log.finish()
     assert heard == ["it ended\nhere"]
     assert lines[LOG_BURST - 2 :] == ["/d0p1: 2 more lines left out"]
@@ -120,7 +120,7 @@ def test_the_guest_counts_flushes_and_writes_of_page_table_entries_and_releases_
     guest.count_table_writes(3)
     guest.count_table_writes(4)
     assert (machine.flushes, dict(machine.ledger.extra)) == (1, {"tlb_invalidations": 1, "pte_writes": 7})
-    guest.kernel_words["next"] = 0x1_2345_6789  # one word of 32 bits, and no other changes
+    guest.kernel_words["next"] = 0x1_2345_6789  # one word of 32 bits changes, and no other
     assert bytes(machine.ram.view(0x1000, 12)) == bytes.fromhex("00000000 89674523 00000000")
     guest.release()
     with pytest.raises(ValueError, match="released"):

@@ -13,7 +13,7 @@ from plain_ipc import Ipc
 
 
 class Office(Ipc):
-    """Deferred releases with their thread, and the IPC room; stops of the machine are counted."""
+    """Deferred releases with their thread, on the IPC room; stops of the machine are counted."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Office(Ipc):
         self.stops += 1
 
     def post(self) -> list[tuple[int, int, int]]:
-        """Have the thread post what has a slot; return (operation, EAX, EDX) of each."""
+        """Have the thread post the entries that have a slot; return (operation, EAX, EDX) of each."""
         found = []
 
         def ipc_post_slot(call: RoutineCall) -> None:
@@ -44,7 +44,7 @@ class Office(Ipc):
         return found
 
     def answer(self, *, error: ErrorCode = ErrorCode.OK) -> None:
-        """Have the server answer the deferred release that it has."""
+        """Have the server answer the deferred release that was posted to it."""
         slot = next(slot for slot, token in self.slots.tokens(self.endpoint).items() if token == TOKEN_RELEASES)
         message = self.message(slot)
         message.eax, message.eflags = error, int(error is not ErrorCode.OK)
@@ -94,7 +94,7 @@ def test_a_server_that_holds_4096_things_gets_no_new_request(office: Office) -> 
     with refusal(ErrorCode.NO_RESOURCES):
         office.back.check_room(office.endpoint)
     office.back.add(office.endpoint, Operation.CLOSE, 1)
-    with refusal(ErrorCode.NO_RESOURCES):  # noted is not told
+    with refusal(ErrorCode.NO_RESOURCES):  # the release is noted, but the server has not answered it
         office.back.check_room(office.endpoint)
     office.post()
     office.answer()
@@ -192,4 +192,4 @@ def test_resources_in_a_reply_without_a_client_are_released(
     message.operation, message.eax, message.edx, message.eflags = operation, 11, 22, carry
     office.back.unclaimed(office.endpoint, page)
     assert list(office.queue.entries) == noted
-    assert office.endpoint.held == 10 + len(noted)  # it is counted until the server has been told
+    assert office.endpoint.held == 10 + len(noted)  # each is counted until the server has answered

@@ -132,7 +132,7 @@ Reading = Coroutine[Any, Any, RoutineCall | None]
 
 
 def test_a_request_that_becomes_free_is_for_whoever_has_waited_longest(requests: Requests) -> None:
-    """A thread whose data have come runs before one that waits, and wants a request again."""
+    """A thread whose data have arrived runs before one that waits, and takes a request again."""
     tasks = requests.tasks
     first, second = tasks.thread, tasks.new_thread(tasks.shell)
     addresses = [requests.read(5)[1][0].ebx for _ in range(REQUESTS_OF_DISK)]
@@ -225,7 +225,7 @@ RECORD = KERNEL_BASE + 0x3000  # linear address of a SpanRecord: memory that not
 
 
 def remaining(tasks: Tasks) -> int:
-    """Return what is left to arrive by the record."""
+    """Return the number of entries that have not arrived, as the record has it."""
     return SpanRecord.from_buffer(tasks.guest.ram.view(RECORD - KERNEL_BASE, 32)).remaining
 
 

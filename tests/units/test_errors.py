@@ -1,4 +1,4 @@
-"""Errors of policy: the class says whose fault it is, and a code that the kernel has on record has one class."""
+"""Errors of policy: the class says whose fault it is, and each of the kernel's own codes has one class."""
 
 import copy
 
@@ -19,7 +19,7 @@ from callgate.kernel.core.errors import (
 )
 from callgate.kernel.memory.frames import OutOfMemory
 
-#: Codes that no manager of the kernel raises: what only a server says, and what only the console and success say.
+#: Codes that no manager of the kernel raises: those that only servers return, that of the console, and OK.
 OF_OTHERS = {
     *(ErrorCode.OK, ErrorCode.END_OF_INPUT),
     *(ErrorCode.NOT_DIRECTORY, ErrorCode.CORRUPT, ErrorCode.NOT_SUPPORTED),

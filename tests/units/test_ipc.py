@@ -43,7 +43,7 @@ def test_the_33rd_volume_takes_the_place_of_a_dead_one_without_threads_in_it(ipc
     with refusal(ErrorCode.NO_RESOURCES):
         ipc.create("one too many")
     ipc.servers.die(ipc.endpoint, ErrorCode.UNPLUGGED)
-    ipc.in_use = True  # a file of it is still open
+    ipc.in_use = True  # one of its files is still open
     with refusal(ErrorCode.NO_RESOURCES):
         ipc.create("one too many")
     ipc.in_use = False

@@ -93,7 +93,7 @@ def test_a_mapped_page_is_found_by_the_cpus_walk_with_its_rights() -> None:
         space.tables.map(space.pointers, linear, HIGH_MEMORY + 0x5000, flags, made)
         assert space.at(linear + 0x123) == (HIGH_MEMORY + 0x5123, *rights)
     assert space.at(USER_HEAP + 2 * PAGE) is None
-    assert len(made) == 3  # one table for each 2 MiB that is used
+    assert len(made) == 3  # one table for each 2 MiB in use
 
 
 def test_a_run_over_the_end_of_a_table_is_mapped_and_unmapped_like_single_pages() -> None:
@@ -106,7 +106,7 @@ def test_a_run_over_the_end_of_a_table_is_mapped_and_unmapped_like_single_pages(
     assert [space.at(start + index * PAGE)[0] for index in range(3)] == frames
     space.tables.unmap_run(space.pointers, start + PAGE, 1)
     assert [space.at(start + index * PAGE) is None for index in range(3)] == [False, True, False]
-    space.tables.unmap_run(space.pointers, USER_FILES - PAGE, 3 * 512)  # also where there never was a table
+    space.tables.unmap_run(space.pointers, USER_FILES - PAGE, 3 * 512)  # some of them never had a table
     assert [space.at(start + index * PAGE) for index in range(3)] == [None] * 3
 
 

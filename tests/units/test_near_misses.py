@@ -1,4 +1,4 @@
-"""The one helper that says what somebody may have meant."""
+"""The helper that suggests the name that a user may have meant."""
 
 import pytest
 from callgate.kernel.common.near_miss import did_you_mean, nearest

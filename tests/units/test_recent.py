@@ -1,4 +1,4 @@
-"""What was used last, within bounds of number and weight."""
+"""The entries used last are kept, within bounds of number and weight."""
 
 from callgate.kernel.common.recent import Recent
 

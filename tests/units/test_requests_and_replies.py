@@ -1,4 +1,4 @@
-"""Replies that are checked and translated, and requests that policy makes, on a plain IPC room."""
+"""Replies as they are checked and translated, and requests that policy makes, on a plain IPC room."""
 
 import struct
 

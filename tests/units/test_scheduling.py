@@ -45,7 +45,7 @@ class Line:
 
     @property
     def armed(self) -> int:
-        """The ticks for which the timer is to be programmed; they are taken, as machine code takes them."""
+        """The ticks for which the timer is to be programmed; reading clears them, as machine code does."""
         ticks, self.words[WORDS + 4] = self.words[WORDS + 4] & 0xFFFF, self.words[WORDS + 4] & 0xFFFF_0000
         return ticks
 
@@ -73,7 +73,7 @@ def test_the_thread_of_highest_priority_runs_first_and_preempts_when_it_is_woken
     line.scheduler.host_yield(0)
     assert (line.state.current, line.kernel["preempt"]) == (low, 0)
     line.wake_all(line.thread(8))
-    assert line.kernel["preempt"] == 0  # an equal does not preempt
+    assert line.kernel["preempt"] == 0  # a thread of equal priority does not preempt
     line.wake_all(high)
     assert line.kernel["preempt"] == 1
     line.scheduler.host_yield(0)
@@ -196,7 +196,7 @@ def test_arming_the_timer_leaves_the_fpus_half_of_the_word_alone() -> None:
     line = Line()
     line.words[WORDS + 4] = 0x0001_0000
     line.scheduler.sleep_until(line.thread(), 1000)
-    assert line.words[WORDS + 4] == 0x0001_0002  # 1000 ns are 1.19 ticks, and must not be too few
+    assert line.words[WORDS + 4] == 0x0001_0002  # 1000 ns are 1.19 ticks, rounded up
 
 
 @pytest.mark.parametrize(("nanoseconds", "ticks"), [(0, 1), (838, 1), (839, 2), (10**12, 0xFFFF)])

@@ -1,4 +1,4 @@
-"""Servers alone: mounting side by side, hosted handlers step by step, their ends."""
+"""Servers alone: mounting several at once, running hosted handlers step by step, ending servers."""
 
 from __future__ import annotations
 

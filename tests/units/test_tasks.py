@@ -38,7 +38,7 @@ def test_a_family_has_half_of_low_memory_whichever_process_asks(tasks: Tasks) ->
     shares.check_frames(parent, 1)
     with refusal(ErrorCode.NO_MEMORY):
         shares.check_frames(parent, 2)
-    tasks.records.lists[parent.family] = 1  # a span on its way takes a frame as well
+    tasks.records.lists[parent.family] = 1  # a span in flight takes a frame as well
     with refusal(ErrorCode.NO_MEMORY):
         shares.check_list(child)
     shares.check_frames(tasks.new_process("other"), 100)
@@ -58,7 +58,7 @@ def test_the_last_frames_are_the_shells_and_idle_data_are_released_first(tasks: 
     shares.check_free(tasks.shell, limits.FRAMES_RESERVED_PROGRAMS - limits.FRAMES_RESERVED_SHELL)
     assert asked == []
     shares.check_free(grandchild, 2)
-    assert len(asked) == 2  # as many as were needed
+    assert len(asked) == 2  # only as many as were needed
     held.clear()
     with refusal(ErrorCode.NO_MEMORY):
         shares.check_free(grandchild, 3)
@@ -310,7 +310,7 @@ def test_a_break_with_no_child_interrupts_the_shell_and_a_break_at_the_prompt_en
     orphan = tasks.new_process("orphan", 0)
     thread = tasks.new_thread(orphan)
     thread.state, thread.wait_reason = ThreadState.BLOCKED, WaitReason.INPUT
-    assert tasks.processes.interrupt() == tasks.shell.number  # the shell does not read: it is the shell's
+    assert tasks.processes.interrupt() == tasks.shell.number  # the shell does not read: Ctrl-C is for the shell
     assert not orphan.dying
     tasks.thread.state, tasks.thread.wait_reason = ThreadState.BLOCKED, WaitReason.INPUT
     assert tasks.processes.interrupt() == 0

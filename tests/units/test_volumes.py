@@ -146,11 +146,11 @@ def test_the_volume_that_covers_the_disk_is_tried_if_no_partition_can_be_mounted
     assert mounts.lines[-2:] == ["d0: read as one volume", "/d0: fat16, label LABEL"]
 
 
-# Disks that come and go.
+# Disks that are plugged and unplugged.
 
 
 class Plugs:
-    """Plugging over the driver's table; mounting, the cache and deaths are lists."""
+    """Plugging over the driver's table; mounts, calls of the cache and deaths are noted in lists."""
 
     def __init__(self, tasks: Tasks) -> None:
         self.tasks = tasks
@@ -179,7 +179,7 @@ class Plugs:
     async def mount_disk(self, disk: int, _report: Report) -> None:
         self.mounted.append(disk)
         if disk == 0x105:
-            self.tasks.put_disk(5, generation=2)  # replaced meanwhile
+            self.tasks.put_disk(5, generation=2)  # replaced during the call
 
 
 def test_a_removed_disk_loses_its_volumes_and_blocks_and_lost_changes_are_logged() -> None:
@@ -213,4 +213,4 @@ def test_a_new_disk_is_mounted_once_also_if_it_is_replaced_meanwhile() -> None:
     assert plugs.mounted == [0x105, 0x205]
     plugs.plugging.host_disk_changed(5)
     assert len(plugs.jobs) == 2
-    assert plugs.plugging.name(9) == "d1"  # names go by first use
+    assert plugs.plugging.name(9) == "d1"  # names are given in order of first use

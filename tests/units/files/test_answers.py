@@ -1,4 +1,4 @@
-"""How answers to READs become pages: checked, put together, cut at failures, their readers woken, on a plain guest."""
+"""How answers to READs become pages: checked, put together, cut at failures; readers are woken; on a plain guest."""
 
 import struct
 
@@ -160,7 +160,7 @@ def test_a_span_of_a_dead_server_fails_with_the_reason(data: FileData) -> None:
     slot, _ = data.answered(span, [], start=0, covered=0)
     data.endpoint.error = ErrorCode.UNPLUGGED
     data.slots.fail_slot(data.endpoint, slot, ErrorCode.UNPLUGGED)
-    data.answers.failed(data.endpoint, span.number)  # known no more
+    data.answers.failed(data.endpoint, span.number)  # the token is not known any more
     assert (type(span.error), data.slots.tokens(data.endpoint)) == (DiskError, {})
 
 

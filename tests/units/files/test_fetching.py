@@ -1,4 +1,4 @@
-"""How file data are asked for: READs posted, answers waited for, again and again but not for ever, on a plain guest."""
+"""How file data are requested, on a plain guest: READs are posted, readers wait, and ask again, but not for ever."""
 
 import pytest
 from callgate.kernel.abi.calls import WaitReason
@@ -27,7 +27,7 @@ class Server:
 
     def __init__(self, data: FileData, *, most: int = 1 << 30) -> None:
         self.data = data
-        self.most = most  # bytes that an answer brings
+        self.most = most  # bytes in an answer
         self.asked: list[tuple[int, int]] = []
 
     def ipc_post_and_wait(self, call: RoutineCall) -> None:
@@ -153,7 +153,7 @@ def test_a_reader_is_among_the_waiters_of_its_span_before_the_read_is_posted(dat
 
 
 def test_a_reader_that_comes_back_before_its_data_waits_for_them_and_is_counted_once(data: FileData) -> None:
-    """It was woken for something else, or its server has died after the post and has not been swept."""
+    """It was woken for another reason, or its server has died after the post and has not been swept."""
     file = data.new_file(PAGE)
     asked: list[RoutineCall] = []
     server = Server(data)

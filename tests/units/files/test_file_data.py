@@ -177,7 +177,7 @@ def test_idle_data_are_checked_250_ms_after_a_mapping_and_never_with_no_file_ope
     assert data.scheduler.state.sleepers == []
 
 
-# Letting go.
+# Release.
 
 
 def test_the_most_idle_data_are_released_first_and_no_more_than_needed(data: FileData) -> None:
@@ -215,7 +215,7 @@ def test_low_memory_and_memory_of_a_server_are_sought_in_spans_that_hold_it(data
     assert data.letting_go.reclaim(low=True)
     assert (copy in file.spans, block in file.spans, data.low.used) == (False, True, used - 1)
     assert not data.letting_go.reclaim(low=True)
-    assert not data.letting_go.reclaim(server=0)  # what lies in the cache does not help it
+    assert not data.letting_go.reclaim(server=0)  # releasing blocks of the cache would not help the server
     assert data.letting_go.reclaim(server=1)
     assert theirs not in foreign.spans
 
@@ -259,7 +259,7 @@ def test_a_new_window_shows_only_the_files_page_until_data_are_mapped(data: File
     opened = data.open_window(file)
     assert (opened.page, opened.window) == (USER_FILES, USER_FILES + PAGE)
     assert data.tables.entry(data.shell.pointers, opened.page) & ~0xFFF & 0xF_FFFF_F000 == file.frame
-    assert data.shell.windows[opened.page].pages == 1 + 4 + 1  # the page, four of data, one for a shift
+    assert data.shell.windows[opened.page].pages == 1 + 4 + 1  # the file's page, four of data, one for the shift
     assert data.entry(opened, 0) == 0
 
 
@@ -292,7 +292,7 @@ def test_a_window_is_moved_by_2_mib_steps_and_shows_nothing_of_before(data: File
     assert data.entry(opened, 0) == 0  # it lies before the window now
 
 
-# Pages that may be written to.
+# Writable pages.
 
 
 def writable(data: FileData, pages: int) -> tuple[FileObject, Span, object]:

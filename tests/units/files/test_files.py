@@ -24,7 +24,7 @@ from plain_files import PAGE, FileData
 from plain_guest import drive, refusal, returned
 from plain_ipc import DATA
 
-PATH = 0xC020_0000  # where paths lie, for policy
+PATH = 0xC020_0000  # linear address of paths
 
 
 class Volume(FileData):
@@ -109,7 +109,7 @@ def test_locking_a_directory_again_takes_no_request_while_its_version_is_current
 def test_a_changed_directory_is_requested_again_and_a_process_with_the_old_version_keeps_it(volume: Volume) -> None:
     number, old = volume.lock(b"/d0p1")
     volume.directories.changed(volume.endpoint, 1)
-    volume.directories.changed(volume.endpoint, 1)  # known no more
+    volume.directories.changed(volume.endpoint, 1)  # this version is not known any more
     volume.version = 2
     _, new = volume.lock(b"/d0p1")
     assert (old.version, new.version, volume.noted()) == (1, 2, [])
@@ -123,8 +123,8 @@ def test_a_changed_directory_is_requested_again_and_a_process_with_the_old_versi
 def test_a_window_whose_page_table_the_process_must_not_have_is_refused_and_leaves_nothing(
     volume: Volume, monkeypatch: pytest.MonkeyPatch, path: bytes
 ) -> None:
-    """It takes a page of the directory and a page table, of which there is none at the first window."""
-    volume.version = 0  # the server does not stand by it, so that nothing of it is kept
+    """A lock takes a page for the directory and, at the first window, one for a page table."""
+    volume.version = 0  # the server gives no version, so that the pages are not kept
     held = frames_of(volume.shell)
     monkeypatch.setattr(limits, "FRAMES_OF_PROCESS", held + 1)
     with refusal(ErrorCode.NO_MEMORY):
@@ -137,7 +137,7 @@ def test_a_window_whose_page_table_the_process_must_not_have_is_refused_and_leav
     with refusal(ErrorCode.NO_MEMORY):
         volume.lock(path)
     monkeypatch.setattr(limits, "FRAMES_OF_PROCESS", held + 3)
-    volume.lock(path)  # its page table is there
+    volume.lock(path)  # its page table exists now
 
 
 def test_a_version_of_0_lives_as_long_as_its_lock(volume: Volume) -> None:
@@ -158,7 +158,7 @@ def test_a_bounded_number_of_idle_versions_is_kept_and_the_least_recently_used_i
     visit(0)
     assert volume.noted() == []
     visit(99)
-    assert volume.noted() == [(Operation.UNLOCK_DIRECTORY, 2)]  # that of /d0p1/1
+    assert volume.noted() == [(Operation.UNLOCK_DIRECTORY, 2)]  # the lock of /d0p1/1
     assert volume.directories.reclaim()
     assert volume.noted() == [(Operation.UNLOCK_DIRECTORY, 3)]
 
@@ -344,7 +344,7 @@ def test_a_fault_outside_the_pages_of_a_window_is_not_handled_by_files(volume: V
 def test_a_position_beyond_the_window_moves_it(volume: Volume) -> None:
     position = FILE_WINDOW_BYTES + 5 * PAGE
     read_file(volume, 2 * FILE_WINDOW_BYTES, [(position, 1)])
-    volume.fields["slot_waiters"] = 1  # nothing is read ahead
+    volume.fields["slot_waiters"] = 1  # so nothing is read ahead
     address, size, _ = map_at(volume, position + 3)
     opened = volume.shell.files[1]
     assert (opened.position, address - opened.window, size) == (FILE_WINDOW_BYTES, 5 * PAGE + 3, PAGE - 3)
@@ -362,7 +362,7 @@ def test_a_sequential_reader_is_read_ahead_for_and_one_that_jumps_is_not(volume:
         return volume.shell.files[1].ahead
 
     file = read_file(volume, 64 << 20, [(0, 1), (PAGE, 1), (32 << 20, 1)])
-    assert (touch(0), posted) == (2, [2 * PAGE])  # the second block ahead; the first is there
+    assert (touch(0), posted) == (2, [2 * PAGE])  # the second block is read ahead; the first is in memory
     assert (touch(32 << 20), posted) == (0, [])
     assert volume.files_state.counters.ahead == 1
     assert file.covering(2 * PAGE).ahead

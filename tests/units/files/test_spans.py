@@ -1,4 +1,4 @@
-"""Records of spans in guest memory: found by the layout alone, given out lowest first, free again when a span goes."""
+"""Records of spans in guest memory: found by the layout alone, given out lowest first, freed with their spans."""
 
 import pickle
 import struct
@@ -22,7 +22,7 @@ def data() -> FileData:
 
 
 def pages(data: FileData) -> list[int]:
-    """Return the linear addresses of the endpoint's array, out of its block."""
+    """Return the linear addresses of the pages of the endpoint's array, from its block."""
     found = struct.unpack("<16I", data.guest.ram.read(data.endpoint.block + SPAN_PAGES, 64))
     return [page for page in found if page]
 

@@ -1,4 +1,4 @@
-"""Calls from ring 3 alone: dispatch, arguments, results and errors; what is done is a list or a manager below."""
+"""Calls from ring 3 alone: dispatch, arguments, results and errors; the work is noted in lists, or done below."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs from their start to their end alone: loading, faults, the ends of threads."""
+"""The start and the end of programs alone: loading, faults, ends of threads."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_the_end_of_a_servers_thread_is_reported_before_its_process_is_gone(gate
 
 
 class Trap:
-    """An exception of the shell's thread; servers, reading and writing are lists."""
+    """An exception of the shell's thread; calls of servers, reading and writing are noted in lists."""
 
     def __init__(self, gate: Gate, *, ring: int = 3) -> None:
         self.gate = gate
@@ -195,7 +195,7 @@ def test_an_unavailable_page_of_a_file_resumes_at_the_handler_of_the_code_or_end
     trap = Trap(gate)
     trap.found = (SimpleNamespace(writable=False), None)
     trap.raise_(14, 4, 0x5000_0000)
-    assert trap.frame["eip"] == 0x40_1234  # the data are there: it is tried again
+    assert trap.frame["eip"] == 0x40_1234  # the data were provided: the instruction is retried
     trap.refused = DiskError(ErrorCode.UNPLUGGED)
     gate.shell.file_handler = (0x40_9000, 0x40_1000, 0x40_2000)
     trap.raise_(14, 4, 0x5000_0000)

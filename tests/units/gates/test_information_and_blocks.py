@@ -33,7 +33,7 @@ def gate() -> Gate:
     return Gate()
 
 
-# What programs are told.
+# Information for programs.
 
 
 class Answering:
@@ -180,7 +180,7 @@ class Blocks:
 
 @pytest.fixture
 def blocks(gate: Gate) -> tuple[BlockWindows, Blocks]:
-    gate.high.limit = gate.high.start + 4096 * 4096  # so large a share
+    gate.high.limit = gate.high.start + 4096 * 4096  # for a share this large
     cache = Blocks(gate)
     windows = Windows(gate.guest, gate.memory, Pins(gate.low, cache.unlock), gate.endpoints)
     return BlockWindows(cache, windows, gate.shares), cache
@@ -217,7 +217,7 @@ def test_a_refused_lock_of_blocks_is_not_counted_and_leaves_no_block_locked(
 ) -> None:
     windows, cache = blocks
     kept = gate.low.allocate_several(gate.low.available)
-    with refusal(ErrorCode.NO_MEMORY):  # the first block is not all the partition's: a copy is wanted
+    with refusal(ErrorCode.NO_MEMORY):  # the first block is only partly the partition's: it needs a copy
         drive(windows.lock(gate.endpoint.process, gate.endpoint, 0, 10))
     assert (cache.locked, gate.endpoint.locked_blocks) == ([], 0)
     for frame in kept:
