@@ -1,4 +1,4 @@
-"""Ageing of file data: ranges that nobody accesses leave the windows, the cache's locks and the server.
+"""Ageing of file data: ranges that no program accesses are unmapped, unlocked in the cache, and released at the server.
 
 A kernel thread (`ageing_thread`) looks at the accessed bits of mapped data, 250 ms of virtual time after the last
 look, as long as any are mapped.  Machine code clears the bits (`harvest_accessed`), so that none is lost; a range

@@ -71,7 +71,7 @@ class Answers:
                 self.completion.log(f"{endpoint.name}: file data refused: {error}", endpoint)
                 self.replies.slots.block(endpoint)["bad_replies"] += 1
             if span.state is SpanState.WAITING:
-                killed = isinstance(error, GivenUp)  # the server's thread, in whose name this runs
+                killed = isinstance(error, GivenUp)  # the thread of the server, which runs this
                 self.completion.fail(file, span, ServerFault(ErrorCode.SERVER_DIED) if killed else error)
         return None
 

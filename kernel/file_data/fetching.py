@@ -66,7 +66,7 @@ class Fetching:
         more, the server's or the disk's error, NO_MEMORY, NO_RESOURCES, KILLED, INTERRUPTED.
         """
         patience = Patience()
-        asking = False  # this thread has waited, if the server was behind with deferred releases
+        asking = False  # whether the server has been given time to answer deferred releases
         while True:
             if self.scheduler.current.killed:
                 raise GivenUp(ErrorCode.KILLED)

@@ -191,7 +191,7 @@ class Faults:
             self._user_fault(thread, frame, fault)
         elif fault.vector == DEBUG:
             # A caller's TF survives a call gate.  The gate's first instruction pushes it with the flags that the
-            # caller gets back; from the second on the kernel runs without it.
+            # caller gets back; it is cleared only after that instruction, and the kernel runs without it.
             if fault.eip not in self.gates:
                 frame["eflags"] &= ~TRAP_FLAG
         else:

@@ -134,8 +134,8 @@ class Requests:
     def error_of(self, endpoint: EndpointState, value: int) -> PolicyError:
         """Return the error for a reply with CF set: the server's answer, or the kernel's error if the server is gone.
 
-        A server that lives may report that its disk is gone before the driver has given up the disk's commands, which
-        tells policy.  UNPLUGGED is believed only if the disk is gone.
+        A server may report UNPLUGGED before the driver's own report has made policy end the server.  That is believed
+        only if the disk has been removed.
         """
         if endpoint.dead:
             return error_of_code(endpoint.error)

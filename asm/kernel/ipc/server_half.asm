@@ -1,7 +1,7 @@
 ; The server's half of a request: fetch, map, return to ring 3; then reply, unmap, convert, wake, fetch the next one.
 
-; COMPLETE orphan: hand slot ECX with the reply to its client; the handle becomes invalid.  If a dying client has
-; taken its selector out of the record first, the slot is ours: jump to `orphan`.
+; COMPLETE orphan: hand slot ECX with the reply to its client; the handle becomes invalid.  If the record names no
+; client (the request is policy's own, or a dying client was faster), the slot is ours: jump to `orphan`.
 ; In: EDX = offset of the slot record.  Out: EBX = selector of the client.  Clobbers flags.
         .macro COMPLETE orphan
         lock inc dword ptr gs:[Endpoint.replies]
