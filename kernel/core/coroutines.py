@@ -68,7 +68,7 @@ def routine(
 
 @coroutine
 def execute(call: RoutineCall) -> Generator[RoutineCall, RoutineResult, RoutineResult]:
-    """Run a routine that somebody else has named, as `routine` does."""
+    """Run a routine that another function has named, as `routine` does."""
     result = yield call
     return result
 

@@ -43,7 +43,7 @@ class AgeingTimer:
             self.scheduler.sleep_until(state.thread, self.guest.now + PERIOD)
 
     def rest(self) -> None:
-        """No file is open any more: cancel the timer."""
+        """The last file has been closed: cancel the timer."""
         state = self.state
         if state.watching and state.thread is not None:
             state.watching = False

@@ -88,7 +88,7 @@ class Answers:
             self.completion.fail(*found, error_of_code(endpoint.error))
 
     def _waiting(self, number: int) -> tuple[FileObject, Span] | None:
-        """Return the span of a number with its file; None if it does not wait any more, because its server has died."""
+        """Return the span of a number with its file; None if it no longer waits, because its server has died."""
         entry = self.state.waiting.get(number)
         if entry is None:
             return None

@@ -74,7 +74,7 @@ class Hunger:
     def feed(self, span: Span) -> None:
         """Call when a span changes state: if it can be released, wake the threads that wait for memory: they retry.
 
-        Also wake them if nothing is in flight or kept any more, because then nothing else will.
+        Also wake them if nothing is in flight or kept, because then nothing else will.
         """
         if self.state.starved and (span.idling or not self.busy()):
             starved, self.state.starved = self.state.starved, []

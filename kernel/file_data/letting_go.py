@@ -1,4 +1,4 @@
-"""Releasing file data: spans, when memory is short or they are not used any more, and whole files."""
+"""Releasing file data: spans, when memory is short or they are no longer used, and whole files."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class LettingGo:
         return bool(found)
 
     def drop(self, file: FileObject, span: Span) -> None:
-        """Release what a span holds, and take it out of its file; no window shows it any more."""
+        """Release what a span holds, and take it out of its file; no window shows it."""
         if span in file.spans:
             file.spans.remove(span)
             self.state.blocks -= 1

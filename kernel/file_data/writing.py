@@ -95,8 +95,8 @@ class FileWriting:
         """Map every writable page that has not been written to read-only: that makes room for another.
 
         Except the page that the current thread was allowed last (`Thread.allowed`): one instruction may write to both,
-        and would fault for ever if each fault took the other page back.  Pages that have been written to need no claim
-        any more: their blocks are counted as changed.
+        and would fault for ever if each fault took the other page back.  Pages that have been written to no longer need
+        a claim: their blocks are counted as changed.
         """
         for file in self.state.objects.values():
             for span in file.spans:

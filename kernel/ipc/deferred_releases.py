@@ -1,4 +1,4 @@
-"""Deferred releases: telling servers which open files, locked directories and file data are not used any more.
+"""Deferred releases: telling servers which open files, locked directories and file data are no longer used.
 
 Any code, interrupt handlers included, may note a release here; it never waits for the server.  Each endpoint has a
 queue of its own.  Its oldest entry queues up for a slot of that endpoint like a client (`RELEASES` in
@@ -106,7 +106,7 @@ class DeferredReleases:
         return waited
 
     def _caught_up(self, endpoint: EndpointState) -> None:
-        """Wake the threads in `catch_up`, if the server is not far behind any more."""
+        """Wake the threads in `catch_up`, if the server is no longer far behind."""
         queue = endpoint.releases
         if queue.behind and not self._is_behind(endpoint):
             behind, queue.behind = queue.behind, []
@@ -189,7 +189,7 @@ class DeferredReleases:
             self._all_said(endpoint)
 
     def endpoint_died(self, endpoint: EndpointState, _code: ErrorCode) -> None:
-        """Drop the queue of a server that has ended: it holds nothing any more.
+        """Drop the queue of a server that has ended: it no longer holds anything.
 
         An entry that has a slot keeps the queue busy until the slot is free again; one that waited for a slot does not.
         """

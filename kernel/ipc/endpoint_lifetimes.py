@@ -89,7 +89,7 @@ class EndpointLifetimes:
         return self._bury() if number is None else number
 
     def _bury(self) -> int:
-        """Release the block of a dead volume that no thread or record uses any more; return its number; NO_RESOURCES.
+        """Release the block of a dead volume that no thread or record uses; return its number; NO_RESOURCES.
 
         Its clients have been answered, so no thread waits; a client that names the number later reaches the volume
         that has it then, as with any number.

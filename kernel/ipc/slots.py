@@ -222,7 +222,7 @@ class Slots:
         self.complete(endpoint, slot)
 
     def complete(self, endpoint: EndpointState, slot: int) -> None:
-        """Hand a slot back to its client, or release it if no client waits any more."""
+        """Hand a slot back to its client, or release it if no client waits."""
         handle = (endpoint.block + HANDLES) // 4 + slot
         self.guest.words[handle] = self.guest.words[handle] + NEXT_GENERATION & 0xFFFF_FFFF
         record = (endpoint.block + slot * 16) // 4 + 3

@@ -1,10 +1,10 @@
 """Blocks of the disk cache that differ from the disk, or may at any moment: their number, and their fate.
 
 A changed block cannot be read again, so it stays until its disk is removed. Changes may take half of the cache: the
-rest serves those who read.  A family of programs gets half of what the others have left of that, so that a program
-that comes later can write too, also after the writer has ended.  A block that is mapped to be written is counted as
-soon as it is, since the CPU asks nobody, and once for each window, so that there are no more claims than blocks; one
-that has not been changed when it is no longer counted.  A block that has been changed needs no claim.
+rest serves readers.  A family of programs has at most half of what the others have left of that, so that a program
+that starts later can write too, also after the writer has ended.  A block is counted as soon as it is mapped writable,
+since the CPU writes without a call, and once for each window, so that there are no more claims than blocks.  If it is
+unchanged when it leaves the window, it is no longer counted.  A block that has been changed needs no claim.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ class DiskRequests:
         return state.free.pop()
 
     def _wake_first(self) -> None:
-        """Wake whoever has waited longest for a request of each disk: one may be free."""
+        """Wake, for each disk, the thread that has waited longest for a request: one may be free."""
         for queue in self.state.waiting.values():
             self.scheduler.host_wake(queue[0])
 

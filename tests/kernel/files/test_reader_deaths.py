@@ -137,7 +137,7 @@ def test_a_reader_that_waits_for_data_another_one_requested_has_them_although_th
     made = session(image, programs=[("reader", "c/d0/A.BIN"), ("reader", "c/d0/A.BIN")], latency=SLOW)
     made.run(until=made.kernel.guest.address("take_and_post"))
     made.system.machine.step()
-    made.run(until=made.kernel.guest.address("take_and_post"))  # what comes next, before anybody needs it
+    made.run(until=made.kernel.guest.address("take_and_post"))  # the next data, before they are needed
     first = made.kernel.scheduler.current.process
     second = next(process for process in made.processes if process is not first)
     file = next(iter(made.kernel.files.objects.values()))

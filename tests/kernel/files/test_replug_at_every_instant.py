@@ -1,4 +1,4 @@
-"""A disk replaced by another at any instant of a read: nobody gets a byte of the one for a byte of the other.
+"""A disk replaced by another at any instant of a read: no reader gets a byte of the one for a byte of the other.
 
 The old server may be anywhere in its answer then, and the new one has its place, its endpoint's number and the same
 file.  CALLGATE_REPLUG_POINTS says at how many instants; a number greater than the read's length means all of them.

@@ -160,7 +160,7 @@ def test_a_span_of_a_dead_server_fails_with_the_reason(data: FileData) -> None:
     slot, _ = data.answered(span, [], start=0, covered=0)
     data.endpoint.error = ErrorCode.UNPLUGGED
     data.slots.fail_slot(data.endpoint, slot, ErrorCode.UNPLUGGED)
-    data.answers.failed(data.endpoint, span.number)  # the token is not known any more
+    data.answers.failed(data.endpoint, span.number)  # the token is no longer known
     assert (type(span.error), data.slots.tokens(data.endpoint)) == (DiskError, {})
 
 

@@ -109,7 +109,7 @@ def test_locking_a_directory_again_takes_no_request_while_its_version_is_current
 def test_a_changed_directory_is_requested_again_and_a_process_with_the_old_version_keeps_it(volume: Volume) -> None:
     number, old = volume.lock(b"/d0p1")
     volume.directories.changed(volume.endpoint, 1)
-    volume.directories.changed(volume.endpoint, 1)  # this version is not known any more
+    volume.directories.changed(volume.endpoint, 1)  # this version is no longer known
     volume.version = 2
     _, new = volume.lock(b"/d0p1")
     assert (old.version, new.version, volume.noted()) == (1, 2, [])

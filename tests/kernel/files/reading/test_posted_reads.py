@@ -22,7 +22,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_of_each_posted_read_that_is_answered_with_sectors_policy_hears_by_one_host_call(
+def test_policy_hears_of_each_posted_read_that_is_answered_with_sectors_by_one_host_call(
     session: Sessions, image: Path
 ) -> None:
     made = session(image, programs=[("reader", "c/d0/FILE.BIN")])
@@ -37,7 +37,7 @@ def test_of_each_posted_read_that_is_answered_with_sectors_policy_hears_by_one_h
     assert made.unaccounted() == []
 
 
-def test_of_a_posted_read_that_is_refused_policy_hears_by_one_host_call(session: Sessions, image: Path) -> None:
+def test_policy_hears_of_a_posted_read_that_is_refused_by_one_host_call(session: Sessions, image: Path) -> None:
     made = session(image, programs=[("reader", "c/d0/FILE.BIN")])
     made.reach("reader", "start")
     (server,) = (server for server in made.kernel.hosted.servers.values() if server.name == "fat")

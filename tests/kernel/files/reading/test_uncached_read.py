@@ -74,7 +74,7 @@ def test_an_uncached_read_makes_two_host_calls_to_ask_three_to_answer_and_four_w
 def test_a_reader_that_is_interrupted_or_killed_at_any_instruction_of_asking_does_not_wait_for_its_data(
     session: Sessions, image: Path, some_of: Callable[[Iterable[int], int], list[int]], how: str
 ) -> None:
-    """The disk takes 300 µs; whoever waited for it would get what it has asked for."""
+    """The disk takes 300 µs; a reader that waited for it would have its data."""
     made = session(image, programs=[("reader", "e/d0/FILE.TXT")], latency=Latency(command=300_000))
     made.reach("reader", "start")
     kernel, machine = made.kernel, made.system.machine
