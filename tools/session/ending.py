@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import Final, Self
 
 GRACE: Final = 5.0  # seconds of the host, which may be busy
-SI_TKILL: Final = -6  # si_code of a signal that one thread sent to another (Linux, asm-generic/siginfo.h)
 
 
 class Ending:
@@ -51,7 +50,7 @@ class Ending:
 
     def _wait(self) -> None:
         taken = signal.sigwaitinfo(self.signals)
-        if taken.si_code == SI_TKILL and taken.si_pid == os.getpid():
+        if self.done.is_set() and (taken.si_signo, taken.si_pid) == (min(self.signals), os.getpid()):
             return  # `__exit__` has woken this thread
         # A signal that came before the run's end counts, although this thread sees it only now.
         self.number = number = taken.si_signo
