@@ -194,22 +194,3 @@ text_columns:
         pop     ecx
         pop     ebx
         ret
-
-; put_field: append a terminated string as put_shown does, filled with blanks behind it.
-;   in:        esi  address, ecx  columns
-;   clobbers:  flags
-put_field:
-        pushad
-        mov     ebx, ecx
-        call    length
-        call    text_columns
-        sub     ebx, eax
-        call    put_shown
-.pad:
-        dec     ebx
-        js      .done
-        call    put_space
-        jmp     .pad
-.done:
-        popad
-        ret
