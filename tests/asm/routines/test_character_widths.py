@@ -13,10 +13,8 @@ from callgate.tools.documents import character_widths
 
 SOURCES = '        .include "text_width.asm"\n        .include "character_widths.asm"\n'
 REST = """
-length:
 put_bytes:
 put_character:
-put_space:
         ret
 """
 TEXT = 0x20000

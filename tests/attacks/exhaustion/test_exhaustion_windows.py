@@ -134,3 +134,16 @@ def test_spans_are_mapped_a_bounded_number_of_times(mapping: Arenas, monkeypatch
     assert made.results == [HELD], made.log
     assert max(counted) == 20
     made.assert_unharmed()
+
+
+def test_a_family_whose_spans_fill_all_windows_leaves_another_familys_reads_their_turn(
+    mapping: Arenas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The most idle span is released for a reader, whichever family has it in a window."""
+    monkeypatch.setattr("callgate.kernel.files.reading.MAPPED_BLOCKS", 8)
+    made = mapping(FILES=2, PAGES=30, STEP=2 * PAGE_SIZE)
+    made.attacker("mapper", FILES=2, PAGES=30, STEP=2 * PAGE_SIZE)
+    assert made.run(10_000_000).reason == "halt"
+    assert made.results == [HELD, HELD], made.log
+    assert len({process.family for process in made.attackers}) == 2
+    made.assert_unharmed()
