@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from callgate.disk.images.builder import create_image
 
-SIZES = [0, 1, 3, 511, 512, 4095, 4096, 4097, 70_001, 506 * 4096 - 1, 506 * 4096 + 5]
+SIZES = [0, 1, 3, 511, 512, 4095, 4096, 4097, 70_001, 506 * 4096 + 5]
 
 
 @pytest.fixture

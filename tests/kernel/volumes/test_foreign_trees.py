@@ -108,7 +108,7 @@ PLAIN = {
 ALL = UNIX | PLAIN
 
 
-@pytest.mark.thorough(one_in=8)
+@pytest.mark.thorough(one_in=16)
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("make", "read"), list(ALL.values()), ids=list(ALL))
 def test_a_whole_tree_is_read_as_other_readers_read_it(

@@ -43,8 +43,8 @@ def test_a_program_that_has_changed_as_many_blocks_as_it_may_leaves_memory_for_r
     session: Sessions, files: dict[str, Layout], cache: int, changed: int
 ) -> None:
     """A file of more than what is left is read through it, and no change is lost; also where the cache is tiny."""
-    files["f"] = straight(400)
-    files["g"] = straight(300, 77, first=4000)
+    files["f"] = straight(120)
+    files["g"] = straight(210, 77, first=4000)
     made = session(
         *(MemoryMedium(IMAGE) for _ in range(2)),
         programs=[("writer", "a/d0/f")],
