@@ -52,7 +52,7 @@ from callgate.kernel.memory.descriptor_tables import GlobalTable
 from callgate.kernel.memory.physical_memory import PhysicalMemory
 from callgate.kernel.memory.pins import Pins
 from callgate.kernel.memory.windows import Windows
-from callgate.kernel.servers.disk_changes import Plugging
+from callgate.kernel.servers.disk_changes import DiskChanges
 from callgate.kernel.servers.hosted_servers import Hosted
 from callgate.kernel.servers.lifecycle import Servers
 from callgate.kernel.servers.mounting import Mounting
@@ -188,7 +188,7 @@ class Kernel:
         )
         self.disk_reader = DiskReader(self.guest, self.cache)
         self.volumes = Volumes(self.guest, self.disks, self.disk_reader, self.requests, self.servers, self.mounting)
-        self.plugging = Plugging(state.plugging, self.disks, self.cache, self.changed_blocks, self.volumes)
+        self.disk_changes = DiskChanges(state.disk_changes, self.disks, self.cache, self.changed_blocks, self.volumes)
 
     def _make_file_data(self) -> None:
         """File data: the managers that release them, up to those that request them."""
@@ -259,7 +259,7 @@ class Kernel:
             HostCall.SLOT_FAIL: self.slots.host_slot_fail,
             HostCall.CONVERT: self.replies.host_convert,
             HostCall.DISK_DONE: self.disk_requests.host_disk_done,
-            HostCall.DISK_CHANGED: self.plugging.host_disk_changed,
+            HostCall.DISK_CHANGED: self.disk_changes.host_disk_changed,
             HostCall.DISK_WATCHED: self.disk_requests.host_disk_watched,
             HostCall.FILE_READY: self.completion.host_file_ready,
             HostCall.INPUT: self.processes.host_input,
@@ -291,7 +291,7 @@ class Kernel:
         self.disk_watch.start()
         self.ageing_timer.start()
         self.releases.start()
-        self.plugging.mount_present()
+        self.disk_changes.mount_present()
         await self.mounting.settled(first=first)
 
     def stop(self) -> None:

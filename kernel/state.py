@@ -15,7 +15,7 @@ from callgate.kernel.files.directories import DirectoriesState
 from callgate.kernel.ipc.deferred_releases import DeferredReleasesState
 from callgate.kernel.memory.frames import FramePool
 from callgate.kernel.memory.page_tables import KernelSpace
-from callgate.kernel.servers.disk_changes import PluggingState
+from callgate.kernel.servers.disk_changes import DiskChangesState
 from callgate.kernel.servers.mounting import MountingState
 from callgate.kernel.storage.cache import CacheState
 from callgate.kernel.storage.disk_requests import DiskRequestsState
@@ -44,7 +44,7 @@ class KernelState:
     directories: DirectoriesState = field(default_factory=DirectoriesState)
     releases: DeferredReleasesState = field(default_factory=DeferredReleasesState)
     mounting: MountingState = field(default_factory=MountingState)
-    plugging: PluggingState = field(default_factory=PluggingState)
+    disk_changes: DiskChangesState = field(default_factory=DiskChangesState)
     log: LogState = field(default_factory=LogState)
     hosted: dict[int, HostedServer] = field(default_factory=dict)  # by process number; not plain data
 

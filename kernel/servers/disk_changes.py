@@ -19,7 +19,7 @@ from callgate.kernel.tasks.processes import KILLED_EXIT_CODE
 
 
 @dataclass(slots=True)
-class PluggingState:
+class DiskChangesState:
     """Records: names of places, mounts under way."""
 
     names: dict[int, str] = field(default_factory=dict)  # place -> d0, d1, …
@@ -27,12 +27,12 @@ class PluggingState:
     ready: bool = False  # disks present at boot are being mounted
 
 
-class Plugging:
+class DiskChanges:
     """Answers to DISK_CHANGED."""
 
     def __init__(
         self,
-        state: PluggingState,
+        state: DiskChangesState,
         disks: Disks,
         cache: Cache,
         changed_blocks: ChangedBlocks,

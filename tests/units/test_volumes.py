@@ -8,7 +8,7 @@ from callgate.disk.partitioning.layout import DiskLayout, Partition
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.core.errors import Overdue, error_of_reply
 from callgate.kernel.core.records import EndpointState
-from callgate.kernel.servers.disk_changes import Plugging, PluggingState
+from callgate.kernel.servers.disk_changes import DiskChanges, DiskChangesState
 from callgate.kernel.servers.mounting import MOUNT_DEADLINE, Report
 from callgate.kernel.servers.volumes import Volumes
 from callgate.kernel.storage.disks import Disks
@@ -150,7 +150,7 @@ def test_the_volume_that_covers_the_disk_is_tried_if_no_partition_can_be_mounted
 
 
 class Plugs:
-    """Plugging over the driver's table; mounts, calls of the cache and deaths are noted in lists."""
+    """Changes of disks over the driver's table; mounts, calls of the cache and deaths are noted in lists."""
 
     def __init__(self, tasks: Tasks) -> None:
         self.tasks = tasks
@@ -170,7 +170,7 @@ class Plugs:
             state=SimpleNamespace(blocks=self.blocks), drop_disk=lambda disk: self.calls.append(("drop", disk))
         )
         changed = SimpleNamespace(lose=lambda disk: self.calls.append(("lose", disk)) or 3)
-        self.plugging = Plugging(PluggingState(), Disks(tasks.guest), cache, changed, volumes)
+        self.disk_changes = DiskChanges(DiskChangesState(), Disks(tasks.guest), cache, changed, volumes)
 
     def start(self, report: Report, work: object) -> bool:
         self.jobs.append((report, work))
@@ -188,7 +188,7 @@ def test_a_removed_disk_loses_its_volumes_and_blocks_and_lost_changes_are_logged
     gone, stays = tasks.new_endpoint("d0p1", disk=0x105), tasks.new_endpoint("d1", disk=0x106)
     plugs.blocks.update({(0x105, 1): None, (0x105, 2): None, (0x106, 1): None})
     tasks.put_disk(5, present=False)
-    plugs.plugging.host_disk_changed(5)
+    plugs.disk_changes.host_disk_changed(5)
     assert plugs.dead == [("d0p1", ErrorCode.UNPLUGGED)]
     assert plugs.calls == [("drop", 0x105), ("lose", 0x105)]
     assert (gone.process.exit_code, stays.process.exit_code) == (KILLED_EXIT_CODE, None)
@@ -203,14 +203,14 @@ def test_a_new_disk_is_mounted_once_also_if_it_is_replaced_meanwhile() -> None:
     tasks = Tasks()
     plugs = Plugs(tasks)
     tasks.put_disk(5)
-    plugs.plugging.host_disk_changed(5)
+    plugs.disk_changes.host_disk_changed(5)
     assert plugs.jobs == []  # disks present at boot are mounted by the first thread
-    plugs.plugging.mount_present()
-    plugs.plugging.host_disk_changed(5)
+    plugs.disk_changes.mount_present()
+    plugs.disk_changes.host_disk_changed(5)
     ((report, work),) = plugs.jobs
     assert (report.place, report.name) == (5, "d0")
     drive(work(report))
     assert plugs.mounted == [0x105, 0x205]
-    plugs.plugging.host_disk_changed(5)
+    plugs.disk_changes.host_disk_changed(5)
     assert len(plugs.jobs) == 2
-    assert plugs.plugging.name(9) == "d1"  # names are given in order of first use
+    assert plugs.disk_changes.name(9) == "d1"  # names are given in order of first use
