@@ -31,7 +31,7 @@ def printed(*arguments: str) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def ipc() -> list[dict[str, Any]]:
-    return printed("ipc", "--rounds", "5")
+    return printed("ipc", "--rounds", "3")
 
 
 @pytest.mark.thorough(only=True)
@@ -41,7 +41,7 @@ def test_each_element_of_the_json_has_a_name_counts_and_a_timing_of_the_requeste
     names = ["ipc-null", "ipc-batch32", "host-call", "call-gate", "boot", "snapshot-restore"]
     assert [element["name"] for element in ipc] == names
     for element in ipc:
-        assert is_timing(element["wall_us"], 5), element
+        assert is_timing(element["wall_us"], 3), element
         assert element["n"] >= 1
         counted = set() if element["name"] == "snapshot-restore" else COUNTED
         ratio = {"ratio_to_host_call"} if element["name"].startswith("ipc") else set()

@@ -87,7 +87,7 @@ def test_a_deferred_release_waits_for_a_slot_without_blocking_a_thread(office: O
     assert (office.poster.state, office.post()) == (ThreadState.READY, [(Operation.CLOSE, 1, 1)])
 
 
-def test_a_server_that_holds_4096_things_gets_no_new_request(office: Office) -> None:
+def test_a_server_that_holds_4096_things_is_sent_no_new_request(office: Office) -> None:
     office.endpoint.held = HELD_OF_SERVER - 1
     office.back.check_room(office.endpoint)
     office.back.taken(office.endpoint)

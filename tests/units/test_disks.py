@@ -131,7 +131,7 @@ def test_a_disk_has_512_requests_and_a_thread_that_wants_one_more_waits_for_one_
 Reading = Coroutine[Any, Any, RoutineCall | None]
 
 
-def test_a_request_that_becomes_free_is_for_whoever_has_waited_longest(requests: Requests) -> None:
+def test_a_disk_request_that_becomes_free_is_for_the_thread_that_has_waited_longest(requests: Requests) -> None:
     """A thread whose data have arrived runs before one that waits, and takes a request again."""
     tasks = requests.tasks
     first, second = tasks.thread, tasks.new_thread(tasks.shell)

@@ -96,7 +96,7 @@ def test_deferred_releases_queue_for_a_slot_like_a_thread(ipc: Ipc) -> None:
     assert (ipc.granted, list(ipc.endpoint.waiters)) == ([(0, 5)], [thread.selector])
 
 
-def test_a_thread_that_leaves_the_queue_is_told_why_and_gets_no_slot(ipc: Ipc) -> None:
+def test_a_thread_that_leaves_the_queue_is_told_why_and_has_no_slot(ipc: Ipc) -> None:
     ipc.take(32)
     thread = ipc.new_thread(ipc.shell)
     ipc.wait(thread)
@@ -164,7 +164,7 @@ def test_a_dropped_reply_is_reported_to_its_sender_and_its_addresses_are_cleared
     assert bytes(ipc.slots.message(ipc.endpoint, slot)[DATA : DATA + 24]) == bytes(16) + b"\xaa" * 8
 
 
-def test_a_reply_to_policys_own_request_goes_to_whoever_posted_it_and_its_token_leaves_the_slot(ipc: Ipc) -> None:
+def test_a_reply_to_policys_own_request_reaches_its_sender_and_its_token_leaves_the_slot(ipc: Ipc) -> None:
     first, second = ipc.take(2, state=SlotState.SERVED)
     ipc.slots.put_token(ipc.endpoint, first, TOKEN_RELEASES)
     ipc.slots.put_token(ipc.endpoint, second, 7)

@@ -81,7 +81,7 @@ def test_a_family_has_64_processes_and_256_threads_and_the_shell_more(tasks: Tas
     shares.check_thread(tasks.shell)
 
 
-def test_a_program_that_the_shell_starts_begins_with_one_of_the_last_threads_and_gets_no_more_of_them(
+def test_a_program_that_the_shell_starts_may_have_one_of_the_last_threads_and_no_second_one(
     tasks: Tasks,
 ) -> None:
     shares, child = tasks.shares, tasks.new_process()

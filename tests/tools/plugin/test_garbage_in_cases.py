@@ -58,7 +58,7 @@ def test_cases_of_random_bytes_end_within_their_fuel_and_at_ctrl_c(bare_cpu, rin
     program = Programs().text(text, Path("test_garbage.asm"))
     cases = parse(text, "test_garbage.asm")
     endless = []
-    for number in some_of(range(COUNT), 8):
+    for number in some_of(range(COUNT), 12):
         with pytest.raises(CaseFailure) as failure:
             check_cases(cases[number], program, bare_cpu)
         if bare_cpu.last is not None:  # None where a host call that has no answer was refused

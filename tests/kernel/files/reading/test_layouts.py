@@ -77,7 +77,7 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.thorough(one_in=9)
+@pytest.mark.thorough(one_in=14)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("most", [506, 40, NINE, 1])
 def test_a_file_of_every_layout_is_read_right_however_little_a_reply_brings(

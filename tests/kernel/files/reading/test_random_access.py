@@ -61,7 +61,7 @@ def layout(source: random.Random) -> synthetic.Layout:
     return synthetic.Layout(sectors * 512 - source.randrange(512), runs, source.choice([506, 506, 40, 5]))
 
 
-@pytest.mark.thorough(one_in=3)
+@pytest.mark.thorough(one_in=6)
 @pytest.mark.parametrize(("high_memory", "map_edges"), [(1 << 20, False), (1 << 20, True), (64 << 20, False)])
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_random_readers_of_every_layout_read_the_right_data(
