@@ -62,8 +62,8 @@ class Fetching:
         """Return the READY span that covers `position`, making it and waiting for it if need be.
 
         A new span has up to `wanted` bytes from `position` on, rounded to pages.  The server is asked `TRIES` times at
-        most.  PolicyError: BAD_HANDLE if the file is closed during the wait, the file's error if it is not valid any
-        more, the server's or the disk's error, NO_MEMORY, NO_RESOURCES, KILLED, INTERRUPTED.
+        most.  PolicyError: BAD_HANDLE if the file is closed during the wait, the file's error if it is no longer
+        valid, the server's or the disk's error, NO_MEMORY, NO_RESOURCES, KILLED, INTERRUPTED.
         """
         patience = Patience()
         asking = False  # whether the server has been given time to answer deferred releases
@@ -138,10 +138,10 @@ class Fetching:
         letting_go = self.letting_go
         while len(file.spans) >= SPANS_OF_FILE:
             if not letting_go.reclaim(only=file):
-                raise Shortage(ErrorCode.NO_MEMORY, f"{len(file.spans)} ranges of a file are on their way")
+                raise Shortage(ErrorCode.NO_MEMORY, f"{len(file.spans)} spans of a file are in flight")
         while self.state.blocks >= SPANS:
             if not letting_go.reclaim():
-                raise Shortage(ErrorCode.NO_MEMORY, f"{self.state.blocks} ranges of files are on their way")
+                raise Shortage(ErrorCode.NO_MEMORY, f"{self.state.blocks} spans of files are in flight")
 
     def _to_page_end(self, file: FileObject, start: int, length: int) -> int:
         """Extend a range to the end of its last page, as far as the file and the next span allow."""

@@ -1,7 +1,7 @@
 """Cluster chains, of FAT and of exFAT, as lists of runs, walked only as far as needed.
 
 A chain comes from a disk that may be damaged: it may end early, leave the volume, enter free clusters or
-bite its own tail.  Whatever happens, the clusters listed are distinct clusters of the volume, in order,
+form a loop.  Whatever happens, the clusters listed are distinct clusters of the volume, in order,
 and `damage` says why there are no more.
 """
 
@@ -78,7 +78,7 @@ class ClusterChain:
     def __init__(self, first: int) -> None:
         self.length = 0  # clusters known
         self.damage = ""
-        self._next = first  # the cluster to go on at; 0 at the end
+        self._next = first  # the next cluster to look at; 0 at the end
         # Runs in the order of the file: ordinal of their first cluster in the chain, and its number.
         self._ordinals = array("L")
         self._clusters = array("L")
@@ -116,7 +116,7 @@ class ClusterChain:
         length = step.length
         last = cluster + length - 1
         if step.link in (Link.FREE, Link.BAD):
-            # The last cluster is no part of a file, whatever points to it: it may be reused, or unreadable.
+            # The last cluster is not part of a file, even if an entry names it: it may be reused, or unreadable.
             length -= 1
             self._end(f"cluster {last} is in its chain and is marked as {step.link.value}")
         elif step.link is Link.INVALID:

@@ -28,7 +28,7 @@ from callgate.server.paths import parse_path
 from callgate.server.versions import Pages
 
 IDENTITIES_LIMIT: Final = 65536  # files whose extents are remembered, to tell links from overlaps
-_RECORD_GRAIN: Final = 32  # no two records begin within as many bytes
+_RECORD_GRAIN: Final = 32  # records begin at least this many bytes apart
 
 
 class IsoServer(MountedServer[IsoVolume, Entry]):

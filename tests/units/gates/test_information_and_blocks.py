@@ -94,9 +94,10 @@ def test_a_server_that_does_not_describe_its_volume_hides_no_other_volume(
     assert described(gate, *replies).flags == flags
 
 
-def test_a_killed_or_interrupted_caller_of_volume_information_stops_waiting(gate: Gate) -> None:
-    with refusal(ErrorCode.INTERRUPTED):
-        described(gate, GivenUp(ErrorCode.INTERRUPTED))
+@pytest.mark.parametrize("code", [ErrorCode.KILLED, ErrorCode.INTERRUPTED])
+def test_a_killed_or_interrupted_caller_of_volume_information_stops_waiting(gate: Gate, code: ErrorCode) -> None:
+    with refusal(code):
+        described(gate, GivenUp(code))
 
 
 def information(gate: Gate, queries: object = None) -> InformationCalls:
