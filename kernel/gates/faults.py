@@ -18,7 +18,7 @@ from callgate.kernel.abi.selectors import SELECTOR_USER_CODE
 from callgate.kernel.abi.thread import ThreadControlBlock, TrapFrame
 from callgate.kernel.core.control_block import ControlBlock, word
 from callgate.kernel.core.coroutines import routine
-from callgate.kernel.core.errors import KernelPanic, PolicyError
+from callgate.kernel.core.errors import GivenUp, KernelPanic, PolicyError
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.log import Log
 from callgate.kernel.core.records import Process, Thread
@@ -166,15 +166,16 @@ class Faults:
 
     async def _file_fault(self, thread: Thread, frame: ControlBlock, fault: Fault) -> None:
         """A file window was touched where nothing is mapped: fetch the data and retry, or report the error."""
+        interrupted = False
         try:
             if await self.reading.fault(thread.process, fault.address or 0):
                 return
         except PolicyError as error:
-            fault = refused(fault, error.code)
+            fault, interrupted = refused(fault, error.code), isinstance(error, GivenUp)
         # Without a handler for the fault, the access is retried after an interrupt, which must not end the shell.
         watched = not frame["cs"] & 3 or self._handled(thread.process, fault)
         # A killed thread faults once more, which `_killed_fault` handles.
-        if not thread.killed and (watched or fault.error is not ErrorCode.INTERRUPTED):
+        if not thread.killed and (watched or not interrupted):
             self._unrepaired(thread, frame, fault)
 
     def _killed_fault(self, thread: Thread, frame: ControlBlock, fault: Fault) -> None:
