@@ -7,6 +7,8 @@ SIGABRT is answered by host code that raises #UD in it, which takes that jump; `
 which instruction of the block it was.
 
 Where host code cannot be made, or the engine does not export the symbols needed, SIGABRT ends the process as usual.
+Other code of the process may set a handler of its own (`faulthandler` does, and takes back all set after it when it is
+disabled), so each run looks whether ours is still there.  An abort of other code goes on to the handler found before.
 """
 
 from __future__ import annotations
@@ -40,9 +42,18 @@ class Slot(ctypes.Structure):
 
 
 class RescueState(ctypes.Structure):
-    """What the host code reads and writes; `taken` of a slot counts how often an engine was kept from its end."""
+    """What the host code reads and writes; `taken` of a slot counts how often an engine was kept from its end.
 
-    _fields_ = [("raise_exception", ctypes.c_void_p), ("previous", ctypes.c_void_p), ("slots", Slot * THREADS)]
+    `passed` is 1 while the handler before ours runs.  If that one sends the signal again, ours does nothing: they may
+    have been set in turns, and would call each other for ever.
+    """
+
+    _fields_ = [
+        ("raise_exception", ctypes.c_void_p),
+        ("previous", ctypes.c_void_p),
+        ("passed", ctypes.c_uint64),
+        ("slots", Slot * THREADS),
+    ]
 
 
 class SignalAction(ctypes.Structure):
@@ -56,7 +67,7 @@ class SignalAction(ctypes.Structure):
     ]
 
 
-# handler(edi=signal).  FS:0 is what Python calls the identity of a thread.
+# handler(edi=signal, rsi=siginfo_t, rdx=ucontext_t).  FS:0 is what Python calls the identity of a thread.
 SIGNAL_TEMPLATE: Final = """
     movabs r8, {state}
     xor r9d, r9d
@@ -72,23 +83,29 @@ slot:
 previous:
     mov rax, [r8+{previous}]
     cmp rax, 1
-    ja chain
+    jbe done
+    cmp qword ptr [r8+{passed}], 0
+    jne done
+    mov qword ptr [r8+{passed}], 1
+    push r8
+    call rax
+    pop r8
+    mov qword ptr [r8+{passed}], 0
+done:
     ret
-chain:
-    jmp rax
 found:
-    mov rdx, [rax+{engine}]
-    test rdx, rdx
+    mov r10, [rax+{engine}]
+    test r10, r10
     jz previous
     inc qword ptr [rax+{taken}]
-    mov rdi, rdx
+    mov rdi, r10
     mov esi, 6
     jmp [r8+{raise_exception}]
 """
 # What GNU as and Keystone make of the source above after its first instruction; a test assembles it again.
 SIGNAL_CODE: Final = bytes.fromhex(
-    "4531c9644d8b09498d4010b9200000004c390874154883c018ffc975f3498b40084883f8017701c3ffe0488b50084885"
-    "d274ea48ff40104889d7be0600000041ff20"
+    "4531c9644d8b09498d4018b9200000004c390874304883c018ffc975f3498b40084883f801761d4983781000751649c7"
+    "4010010000004150ffd0415849c7401000000000c34c8b50084d85d274cf48ff40104c89d7be0600000041ff20"
 )
 
 
@@ -104,6 +121,8 @@ class Rescue:
 
     def __init__(self) -> None:
         """Install the handler; OSError or AttributeError where that is impossible."""
+        self.sigaction = ctypes.CDLL(None, use_errno=True).sigaction
+        self.sigaction.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
         self.state = RescueState()
         function = ctypes.cast(uclib.raise_exception_x86_64, ctypes.c_void_p)
         uclib.qemu_get_cpu_x86_64.restype = ctypes.c_void_p
@@ -112,7 +131,10 @@ class Rescue:
         self.page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
         code = b"\x49\xb8" + struct.pack("<Q", ctypes.addressof(self.state)) + SIGNAL_CODE
         self.page[: len(code)] = code
-        self._install(ctypes.addressof(ctypes.c_char.from_buffer(self.page)))
+        self.handler = ctypes.addressof(ctypes.c_char.from_buffer(self.page))
+        self.action = SignalAction(handler=self.handler, flags=SA_NODEFER)
+        self.present = SignalAction()
+        self.install()
 
     @staticmethod
     def cpu(handle: Any) -> int:
@@ -131,12 +153,18 @@ class Rescue:
                 return offset
         raise OSError("the engine's registers are not where they were")
 
-    def _install(self, handler: int) -> None:
-        libc = ctypes.CDLL(None, use_errno=True)
-        action, previous = SignalAction(handler=handler, flags=SA_NODEFER), SignalAction()
-        if libc.sigaction(SIGABRT, ctypes.byref(action), ctypes.byref(previous)):
+    def install(self) -> None:
+        """Make the handler that of SIGABRT if another one is (2 µs if not); OSError if that is impossible."""
+        present = ctypes.addressof(self.present)
+        self._exchange(None, present)
+        if self.present.handler == self.handler:
+            return
+        self.state.previous = self.present.handler
+        self._exchange(ctypes.addressof(self.action), None)
+
+    def _exchange(self, new: int | None, old: int | None) -> None:
+        if self.sigaction(SIGABRT, new, old):
             raise OSError(ctypes.get_errno(), "SIGABRT cannot be handled")
-        self.state.previous = previous.handler
 
     def slot(self) -> Slot:
         """Return this thread's slot; an unused one if there are too many threads."""
@@ -177,6 +205,7 @@ class Translator:
         if self.rescue is None:
             yield
             return
+        self.rescue.install()
         self.slot = self.rescue.slot()
         outer, self.slot.engine = self.slot.engine, self.engine
         self.seen = self.slot.taken

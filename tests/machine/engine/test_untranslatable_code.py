@@ -1,6 +1,7 @@
 """Instructions at which the engine's translator gives up, which used to end the host's process: each is #UD."""
 
 import ctypes
+import signal
 import subprocess
 import sys
 import threading
@@ -100,6 +101,31 @@ def test_untranslatable_code_may_be_run_from_another_thread_of_the_host(make_boa
 def test_an_abort_of_other_code_still_ends_the_process():
     program = "from callgate.kernel.machine import Machine; import os; Machine(memory=8 << 20).run(fuel=1); os.abort()"
     assert subprocess.run([sys.executable, "-c", program], check=False, capture_output=True).returncode == -6
+
+
+def test_untranslatable_code_is_an_invalid_opcode_after_other_code_has_taken_the_signal(make_board):
+    board, seen = faulting(make_board, "native", BAD["LOCK BT r, r"])
+    previous = rescue().state.previous
+    signal.signal(signal.SIGABRT, signal.SIG_DFL)
+    try:
+        board.machine.run(fuel=1000)
+    finally:
+        rescue().state.previous = previous
+    assert [report.vector for report in seen] == [6]
+
+
+def test_an_abort_ends_the_process_though_two_handlers_have_taken_turns_at_the_signal():
+    program = """
+import faulthandler, os, signal
+from callgate.kernel.machine import Machine
+machine = Machine(memory=8 << 20)
+machine.run(fuel=1)
+faulthandler.enable()  # its handler goes on to the machine's
+machine.run(fuel=1)  # the machine's goes on to that
+os.abort()
+"""
+    ended = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr.count("Fatal Python error: Aborted")) == (-6, 1)
 
 
 def test_the_host_code_for_aborts_is_what_its_source_assembles_to(assemble_host):
