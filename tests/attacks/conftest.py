@@ -108,6 +108,12 @@ class Arena:
 
 
 @pytest.fixture
+def program_file() -> Callable[..., bytes]:
+    """A function that returns a program of the arena as an ELF file: `program_file(name, **defines)`."""
+    return lambda name, **defines: program(name, **defines).elf(debug=False)
+
+
+@pytest.fixture
 def arena() -> Iterator[Callable[..., Arena]]:
     """Make an arena: `arena(*media, **SystemOptions)`; it is closed when the test is over."""
     made: list[Arena] = []

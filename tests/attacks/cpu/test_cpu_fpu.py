@@ -1,9 +1,11 @@
 """The registers of x87, MMX and SSE: no thread finds those of another one or loses its own."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from callgate.disk.images.builder import create_image
 from callgate.kernel.abi.calls import OPERATION_SERVER_DEFINED
 
 HELD, GAINED, FAULT, KILLED = 0, 7, 139, 137
@@ -13,7 +15,7 @@ MODES = (
     *("hold_and_end", "hold_for_ever", "hold", "new_thread", "through_server"),
     *("unlock_clts", "unlock_lmsw", "unlock_cr0", "int_7"),
     *("avx", "avx_wide", "avx_clear", "xsave", "xgetbv", "mxcsr_reserved", "image_reserved"),
-    *("divide", "divide_and_switch", "leave_pending", "wait_only"),
+    *("divide", "divide_and_switch", "leave_pending", "wait_only", "start_child"),
 )
 READERS = MODES[:8]
 ATTENTION = 4  # an interrupt line: the CPU may be halted
@@ -119,6 +121,20 @@ def test_a_turn_of_another_after_every_instruction_does_not_show_or_change_regis
 def test_a_thread_of_the_same_program_begins_with_clean_registers(arena: Arenas) -> None:
     made = arena()
     enter(made, "new_thread")
+    made.run()
+    assert made.results == [HELD], made.log
+    assert_sound(made)
+
+
+def test_a_child_begins_with_clean_registers_and_control_words(
+    arena: Arenas, program_file: Callable[..., bytes], tmp_path: Path
+) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "CHILD").write_bytes(program_file("fpu"))
+    create_image(tmp_path / "child.img", tree, fs="fat16", size=8 << 20)
+    made = arena(tmp_path / "child.img")
+    enter(made, "start_child")
     made.run()
     assert made.results == [HELD], made.log
     assert_sound(made)

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import silent_servers as servers
-from callgate.asm.assembler import assemble
 from callgate.disk.drives.latency import Latency
 from callgate.disk.images.builder import create_image
 from callgate.disk.media import MemoryMedium
@@ -21,12 +20,10 @@ from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.records import Process
 from callgate.kernel.ipc.deferred_releases import BEHIND_LIMIT
 from callgate.kernel.machine.devices.serial import IRQ
-from callgate.kernel.programs.images import source
 from callgate.kernel.servers import volumes
 from callgate.kernel.tasks import shares
 
 HELD = 0
-PROGRAMS = Path(__file__).parents[1] / "programs"
 WIDTH, DEPTH = 2, 3
 LEAVES = WIDTH**DEPTH
 LARGE = 1 << 20  # bytes of a file that is not a program
@@ -37,17 +34,14 @@ Families = Callable[..., Any]
 
 
 @pytest.fixture
-def family(arena: Arenas, tmp_path: Path) -> Families:
+def family(arena: Arenas, program_file: Callable[..., bytes], tmp_path: Path) -> Families:
     """Boot a disk with the program and a large file, and have the family take `what`; its number is the first's."""
 
     def make(what: str, **options: Any) -> Any:
         defines = {"WIDTH": WIDTH, "DEPTH": DEPTH, "WHAT": TAKERS.index(what), "BYTES": LARGE}
-        include = [PROGRAMS, source("callgate.asm.include", "")]
         tree = tmp_path / what
         tree.mkdir()
-        (tree / "KIN").write_bytes(
-            assemble(PROGRAMS / "kin.asm", include_dirs=include, defines=defines).elf(debug=False)
-        )
+        (tree / "KIN").write_bytes(program_file("kin", **defines))
         (tree / "LARGE").write_bytes(bytes(LARGE))
         (tree / "OTHER").write_bytes(bytes(LARGE // 16))
         create_image(tmp_path / "kin.img", tree, fs="fat16", size=8 << 20)

@@ -6,6 +6,7 @@
 
 ENDPOINT = USER_ARGUMENTS + 4          ; of `through_server`
 LOOKS = 12
+READ_ALL = 3                            ; the number of `read_all` among the attacks
 
 ; LOOK reader: look at the registers, let others run, and look again.  The reader ends with ZF=1 if all is clean.
         .macro LOOK reader
@@ -189,6 +190,23 @@ new_thread:
         SYSTEM  YIELD
         jmp     .for_ever
 
+; start_child: a child begins with the registers of a new thread, control words included, and this program keeps its own.
+start_child:
+        call    fill
+        mov     esi, child
+        mov     ecx, CHILD_SIZE
+        mov     edi, child_reads_all
+        SYSTEM  START_PROCESS
+        jc      gained
+        mov     ebx, eax
+        SYSTEM  WAIT_PROCESS
+        jc      gained
+        cmp     eax, HELD
+        jne     gained
+        call    kept
+        jne     gained
+        jmp     held
+
 ; through_server: requests of a server that has secrets of its own in every register.
 through_server:
         call    fill
@@ -311,8 +329,13 @@ attacks:
         .long   hold_and_end, hold_for_ever, hold, new_thread, through_server
         .long   unlock_clts, unlock_lmsw, unlock_cr0, int_7
         .long   avx, avx_wide, avx_clear, xsave, xgetbv, mxcsr_reserved, image_reserved, divide, divide_and_switch
-        .long   leave_pending, wait_only
+        .long   leave_pending, wait_only, start_child
 COUNT = ($ - attacks) / 4
+
+child:  .ascii  "/d0/CHILD"             ; this program
+CHILD_SIZE = $ - child
+child_reads_all:
+        .byte   READ_ALL, 0
 
 unmasked:
         .word   FPU_CONTROL_INITIAL & ~4        ; zero divide
