@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 ADDRESS = 0x000F_FFFF_FFFF_F000  # bits 51 to 12 of an entry
 NO_EXECUTE = 1 << 63
+RIGHTS = PTE_USER | PTE_WRITABLE | NO_EXECUTE
 ENTRIES = 512
 NOTHING = bytes(PAGE_SIZE)
 WORD = 4
@@ -123,13 +124,19 @@ class Facts:
                 space.tables.append(entry & ADDRESS)
                 self._walk_table(space, entry, linear)
             elif entry & PTE_USER:
+                rights, frame = rights_of(entry, entry), entry & ADDRESS
                 for offset in range(0, LARGE_PAGE_SIZE, PAGE_SIZE):
-                    space.pages.append(page_of(linear + offset, (entry & ~PTE_LARGE) + offset, entry))
+                    space.pages.append(Page(linear + offset, frame + offset, *rights))
 
     def _walk_table(self, space: Space, directory_entry: int, base: int) -> None:
+        rights: dict[int, tuple[bool, bool, bool]] = {}  # by what an entry says of them: most of a table's are alike
         pages = space.pages
         for slot, entry in self.present(directory_entry & ADDRESS):
-            pages.append(page_of(base + slot * PAGE_SIZE, entry, directory_entry))
+            own = entry & RIGHTS
+            known = rights.get(own)
+            if known is None:
+                known = rights[own] = rights_of(own, directory_entry)
+            pages.append(Page(base + slot * PAGE_SIZE, entry & ADDRESS, *known))
 
     def present(self, table: int) -> list[tuple[int, int]]:
         """Return (index, entry) of the present entries of a table in low memory; none outside memory."""
@@ -181,16 +188,10 @@ class Facts:
         return any(first <= word < behind for word in self.stack_words(thread))
 
 
-def page_of(linear: int, entry: int, directory_entry: int) -> Page:
-    """Return the page that an entry maps, with the rights of both levels (SDM vol. 3, 4.6)."""
+def rights_of(entry: int, directory_entry: int) -> tuple[bool, bool, bool]:
+    """Return (user, writable, executable): the rights that both levels give (SDM vol. 3, 4.6)."""
     both = entry & directory_entry
-    return Page(
-        linear,
-        entry & ADDRESS,
-        bool(both & PTE_USER),
-        bool(both & PTE_WRITABLE),
-        not (entry | directory_entry) & NO_EXECUTE,
-    )
+    return bool(both & PTE_USER), bool(both & PTE_WRITABLE), not (entry | directory_entry) & NO_EXECUTE
 
 
 EMPTY = memoryview(NOTHING).cast("Q")

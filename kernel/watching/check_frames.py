@@ -55,14 +55,14 @@ def _compare(facts: Facts, pool: FramePool, claims: Counter[int]) -> Iterator[st
 def user_pages_are_held_and_of_ring_3(facts: Facts) -> Iterator[str]:
     """A frame mapped for ring 3 is held, and is not a page table, kernel stack, endpoint block, LDT or path page."""
     private = _kernel_frames(facts)
+    low, high = facts.state.low.holders, facts.state.high.holders
     for space in (*facts.spaces, facts.kernel_space):
         for page in space.pages:
             if not page.user:
                 continue
             if page.linear >= KERNEL_BASE:
                 yield f"{space.name}: {page.linear:#010x}, of kernel space, is mapped for ring 3"
-            pool = facts.state.high if page.frame >= HIGH_MEMORY else facts.state.low
-            if page.frame not in pool.holders:
+            if page.frame not in (high if page.frame >= HIGH_MEMORY else low):
                 yield f"{space.name}: {page.linear:#010x} maps frame {page.frame:#x}, which is not held"
             if page.frame in private:
                 yield f"{space.name}: {page.linear:#010x} maps frame {page.frame:#x}, {private[page.frame]}"
@@ -126,45 +126,43 @@ def no_page_is_writable_and_executable(facts: Facts) -> Iterator[str]:
 # What records name.
 
 
-def _low_claims(facts: Facts) -> Iterator[int]:
-    """Yield every frame of low memory once for each time that a record, or a table in memory, names it."""
+def _low_claims(facts: Facts) -> list[int]:
+    """Return every frame of low memory once for each time that a record, or a table in memory, names it."""
     state = facts.state
-    if state.space.zeros:
-        yield state.space.zeros
-    yield from facts.kernel_space.tables
-    yield from facts.boot_tables
+    found = [state.space.zeros] if state.space.zeros else []
+    found += facts.kernel_space.tables
+    found += facts.boot_tables
     for frames in state.tasks.stack_frames.values():
-        yield from frames
-    for thread in _threads(facts):
-        yield path_page(facts, thread)
+        found += frames
+    found += [path_page(facts, thread) for thread in _threads(facts)]
     for process in state.tasks.processes.values():
-        yield from process.tables
-        yield from process.pages.values()
+        found += process.tables
+        found += process.pages.values()
         for window in process.windows.values():
-            yield from window.private
-            yield from _pinned(window.pins)
+            found += window.private
+            found += _pinned(window.pins)
     for endpoint in state.endpoints.by_number.values():
-        yield endpoint.block
-        yield from endpoint.frames.values()
-        yield from endpoint.span_pages
+        found.append(endpoint.block)
+        found += endpoint.frames.values()
+        found += endpoint.span_pages
         for pins in endpoint.pins.values():
-            yield from _pinned(pins)
-    yield from _file_claims(facts)
+            found += _pinned(pins)
+    return found + _file_claims(facts)
 
 
-def _file_claims(facts: Facts) -> Iterator[int]:
+def _file_claims(facts: Facts) -> list[int]:
     kernel = facts.kernel
     requests = kernel.disk_requests.state
-    yield from {(address - KERNEL_BASE) & -PAGE_SIZE for address in (*requests.running, *requests.free)}
-    for file in kernel.files.objects.values():
-        yield file.frame
+    found = list({(address - KERNEL_BASE) & -PAGE_SIZE for address in (*requests.running, *requests.free)})
+    found += [file.frame for file in kernel.files.objects.values()]
     for span in facts.spans:
-        yield from span.private
-        yield from _pinned(span.pins)
+        found += span.private
+        found += _pinned(span.pins)
         if span.list_frame:
-            yield span.list_frame
+            found.append(span.list_frame)
     for version in _versions(facts):
-        yield from _pinned(version.pins)
+        found += _pinned(version.pins)
+    return found
 
 
 def _versions(facts: Facts) -> list[Version]:
@@ -175,8 +173,8 @@ def _versions(facts: Facts) -> list[Version]:
     return list({id(version): version for version in versions}.values())
 
 
-def _pinned(pins: Iterable[Pin]) -> Iterator[int]:
-    return (first for kind, first, _ in pins if kind == "frame")
+def _pinned(pins: Iterable[Pin]) -> list[int]:
+    return [first for kind, first, _ in pins if kind == "frame"]
 
 
 def _threads(facts: Facts) -> list[Thread]:
