@@ -76,7 +76,7 @@ class Detector:
 
     def writable(self, frame: int) -> bool:
         """Whether some process has the frame at this physical address mapped to be written."""
-        changes = self.machine.ledger.counts().pte_writes
+        changes = self.machine.ledger.pte_writes
         if changes != self.known_at:
             self.known_at = changes
             self.aliases = set(self._writable_frames())

@@ -154,7 +154,9 @@ class Ledger:
 
     def __getattr__(self, name: str) -> int:
         """Return the value that `Counts` has by that name: `ledger.cr3_loads`, `ledger.guest_instructions`."""
-        if name in SITE_NAMES or name in NOW:
+        if name in SITE_NAMES:
+            return self._site(name)
+        if name in NOW:
             return int(getattr(self.counts(), name))
         raise AttributeError(f"no counter {name!r}; there are {', '.join((*NOW, *SITE_NAMES))}")
 
@@ -165,11 +167,7 @@ class Ledger:
         """Return every counter's value now."""
         state = self.state
         ring0 = state.quadrants[3]
-        sites = {name: sum(cell.count for cell in cells) for name, cells in self.cells.items()}
-        for name, value in self.extra.items():
-            sites[name] = sites.get(name, 0) + value
-        for name, account in BYTE_ACCOUNTS.items():
-            sites[name] = sites.get(name, 0) + self.touched[account]
+        sites = {name: self._site(name) for name in (*self.cells, *self.extra, *BYTE_ACCOUNTS)}
         by_cpu = (state.file_bytes_kernel, state.file_bytes_server, state.file_bytes_client)
         return Counts(
             ring0,
@@ -183,6 +181,11 @@ class Ledger:
             dict(self.dma_bytes),
             self.blocking_waits,
         )
+
+    def _site(self, name: str) -> int:
+        counted = sum(int(cell.count) for cell in self.cells.get(name, ())) + self.extra.get(name, 0)
+        account = BYTE_ACCOUNTS.get(name)
+        return counted if account is None else counted + self.touched[account]
 
     def _by_python(self, kind: str) -> int:
         account = FILE_ACCOUNTS.get(kind)
