@@ -152,6 +152,9 @@ class Translations:
         """
         mode = mode or self.paging.mode()
         code = self._fetch(linear, size, mode)
+        if instructions < CUT_EARLY and linear % PAGE_SIZE + size < PAGE_SIZE:  # most blocks
+            self.scan(linear, code, size)
+            return
         cut = instructions >= CUT or (instructions >= CUT_EARLY and any(map(code.__contains__, LARGE)))
         if cut or (linear + size ^ linear) >= PAGE_SIZE:
             known = self.runs.get(linear + size)

@@ -20,20 +20,14 @@ still executes is translated and searched again.
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
-from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
 from callgate.kernel.machine.cpu.cpu import GENERAL
 from callgate.kernel.machine.cpu.exceptions import DE, GP, PF, UD
 from callgate.kernel.machine.cpu.paging import PageFault
-from callgate.kernel.machine.cpu.translations import after_zeros
-from callgate.kernel.machine.cpu.translations import decoder as plain_decoder
-from callgate.kernel.machine.engine.sites import ALWAYS, DIVIDES
-from callgate.kernel.machine.filters.divisions import SUSPICIOUS as DIVISIONS
-from callgate.kernel.machine.filters.divisions import is_division, may_overflow, overflows
+from callgate.kernel.machine.filters.divisions import may_overflow, overflows
 from callgate.kernel.machine.filters.far import (
     CALL_FAR,
     GROUP_5,
@@ -42,15 +36,25 @@ from callgate.kernel.machine.filters.far import (
     PREFIXES,
     RING_3,
     FarTransfers,
-    anywhere,
     is_far,
     narrow,
-    starts,
 )
 from callgate.kernel.machine.filters.floating import Floating
-from callgate.kernel.machine.filters.simd import SUSPICIOUS as FLOATING
-from callgate.kernel.machine.filters.simd import Form, address_of, form_of
-from callgate.kernel.machine.filters.vectors import SUSPICIOUS as VECTORS
+from callgate.kernel.machine.filters.simd import Form, address_of
+from callgate.kernel.machine.filters.suspects import (
+    DIVISION,
+    LOOK,
+    MEMORY_OPERAND,
+    REMEMBERED,
+    asks_first,
+    decode,
+    decoder,
+    inputs_string,
+    locked,
+    misplaced_lock,
+    places,
+    writes_dr7,
+)
 from callgate.kernel.machine.filters.vectors import has_reserved_bits, is_vector, mxcsr_offset
 from callgate.kernel.machine.memory.bus import DmaError
 
@@ -62,41 +66,17 @@ if TYPE_CHECKING:
     from callgate.kernel.machine.engine.counter_state import CounterState
     from callgate.kernel.machine.engine.sites import Sites
 
-SUSPICIOUS: Final = re.compile(rb"\x0f[\x23\x00\xc7]|\xf0|" + VECTORS.pattern + rb"|" + FLOATING.pattern)
-SUSPICIOUS_OF_USER: Final = re.compile(rb"[\x6c\x6d]|" + DIVISIONS.pattern + rb"|" + SUSPICIOUS.pattern)  # INS, IDIV
 DR7_ENABLES: Final = 0x20FF  # L0 to G3, and general detect
-LOCK: Final = 0xF0
-AT_ONCE: Final = 32  # instructions decoded in one call
-PIECE: Final = AT_ONCE * LONGEST
-REMEMBERED: Final = 512  # bytes of the longest code whose suspects are remembered
 WIDE: Final = 4  # bytes of an address
 # Sites below the kernel, of all processes together.  More than one scan of code may find (four pages of INS, and a
 # block), so that after they have been dropped the next instruction always executes.
 USER_SITES: Final = 1 << 15
-LOOK, DIVISION = Form(ALWAYS), Form(DIVIDES)
 # Instructions that may replace each other at one address, in several processes or in turn.  Where there are more,
 # host code does not distinguish them, and Python is always asked.
 FORMS: Final = 4
 NO_SEGMENT: Final = 0xFFFC  # error code: index 1FFFh of the LDT, which no LDT reaches
 REGISTER_OPERAND: Final = 1  # capstone's CS_OP_REG
-MEMORY_OPERAND: Final = 3  # CS_OP_MEM
 TRANSFERS: Final = (1, 2, 3, 4, 5, 7)  # capstone's groups JUMP, CALL, RET, INT, IRET, BRANCH_RELATIVE
-
-
-@cache
-def decoder() -> Any:
-    """Return a 32-bit decoder with operand details."""
-    from capstone import CS_ARCH_X86, CS_MODE_32, Cs
-
-    made = Cs(CS_ARCH_X86, CS_MODE_32)
-    made.detail = True
-    return made
-
-
-@lru_cache(maxsize=1024)
-def decode(code: bytes) -> Any:
-    """Return the first instruction of `code` as if at address 0; None if it is not an instruction."""
-    return next(decoder().disasm(code, 0, 1), None)
 
 
 class Watched(NamedTuple):
@@ -123,22 +103,16 @@ class Filters:
 
     def scan(self, linear: int, code: bytes, decoded: int) -> None:
         """Scan code that begins at a linear address and ends as a block does, if it is `decoded` to its end."""
-        user = linear < KERNEL_BASE
-        if user:
-            self._watch_far(linear, code)
-            for offset in anywhere(code[decoded:]):
-                self.watch(linear + decoded + offset)
-        if not (SUSPICIOUS_OF_USER if user else SUSPICIOUS).search(code):
+        look = places if len(code) <= REMEMBERED else places.__wrapped__
+        found = look(code, decoded, user=linear < KERNEL_BASE)
+        if found is None:  # nearly always
             return
-        look = suspects if len(code) <= REMEMBERED else suspects.__wrapped__
-        for offset, form in look(code, user=user):
-            self.watch(linear + offset, form)
-
-    def _watch_far(self, linear: int, code: bytes) -> None:
-        """Watch where the far transfer may begin that ends a block, unless it is how the kernel is entered."""
-        for offset in starts(code):
+        for offset in found.far:
+            # Unless it is how the kernel is entered.
             if not self.far.enters_by_gate(code[offset:]):
                 self.watch(linear + offset)
+        for offset, form in found.others:
+            self.watch(linear + offset, form)
 
     def follows_itself(self, address: int) -> bool:
         """Whether the instruction at a linear address may be its own successor: a transfer of control, or REP."""
@@ -314,78 +288,3 @@ class Filters:
         if value & DR7_ENABLES:
             self.cpu.dr7 = value & ~DR7_ENABLES
             self.cpu.eip = self.cpu.eip + instruction.size
-
-
-@lru_cache(maxsize=4096)
-def suspects(code: bytes, *, user: bool) -> tuple[tuple[int, Form], ...]:
-    """Return where in a block's code an instruction is to be checked when it executes, and how."""
-    found = []
-    offset = 0
-    while offset < len(code):
-        offset = before = after_zeros(code, offset, len(code))
-        for at, size, mnemonic, operands in plain_decoder().disasm_lite(code[offset : offset + PIECE], offset, AT_ONCE):
-            text = code[at : at + size]
-            form = suspect(text, user=user) if perhaps(mnemonic, operands, text) else None
-            if form is not None:
-                found.append((at, form))
-            offset = at + size
-        # The decoder stops at what is not an instruction: a LOCK that is not allowed, for one.
-        if offset == before < len(code):
-            if locked(code[offset:]) or is_vector(code[offset:]):
-                found.append((offset, LOOK))
-            offset += 1
-    return tuple(found)
-
-
-def suspect(code: bytes, *, user: bool) -> Form | None:
-    """Return how an instruction is to be checked when it executes, None if it need not be."""
-    instruction = decode(code)
-    if instruction is None:
-        return None
-    if suspicious(instruction) or (user and asks_first(instruction)):
-        return DIVISION if is_division(code) else LOOK
-    return form_of(instruction)
-
-
-def perhaps(mnemonic: str, operands: str, code: bytes) -> bool:
-    """Whether an instruction may be suspicious; details of all the others would take most of the time."""
-    if mnemonic.startswith(("lock", "ins", "rep", "rd", "ltr", "ldmxcsr", "fxrstor", "idiv")):
-        return True
-    return operands.startswith("dr7") or is_vector(code) or bool(FLOATING.match(code.lstrip(PREFIXES)))
-
-
-def inputs_string(instruction: Any) -> bool:
-    """Whether this is INS: an opcode, not an operand that happens to be its byte (`jne +6Dh`)."""
-    return str(instruction.mnemonic).rpartition(" ")[2] in ("insb", "insw", "insd")
-
-
-def asks_first(instruction: Any) -> bool:
-    """Whether what user code does here depends on a port, memory or registers: INS, a load of MXCSR, IDIV."""
-    return inputs_string(instruction) or mxcsr_offset(instruction) is not None or is_division(bytes(instruction.bytes))
-
-
-def suspicious(instruction: Any) -> bool:
-    """Whether a decoded instruction is one of those of this module."""
-    if is_vector(bytes(instruction.bytes)) or instruction.mnemonic in ("rdrand", "rdseed", "ltr"):
-        return True
-    return writes_dr7(instruction) or misplaced_lock(instruction)
-
-
-def misplaced_lock(instruction: Any) -> bool:
-    """Whether LOCK stands before a register destination, which the decoder accepts and a CPU does not."""
-    if instruction.prefix[0] != LOCK:
-        return False
-    operands = instruction.operands
-    exchange = instruction.mnemonic.endswith("xchg")
-    return not any(operand.type == MEMORY_OPERAND for operand in (operands if exchange else operands[:1]))
-
-
-def writes_dr7(instruction: Any) -> bool:
-    """Whether an instruction is `mov dr7, r`."""
-    return bool(instruction.mnemonic == "mov" and instruction.op_str.startswith("dr7"))
-
-
-def locked(code: bytes) -> bool:
-    """Whether LOCK is among the prefixes of the first instruction."""
-    prefixes = code[: len(code) - len(code.lstrip(PREFIXES))]
-    return LOCK in prefixes

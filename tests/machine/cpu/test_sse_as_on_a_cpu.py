@@ -9,8 +9,9 @@ import emulated_float
 import host_float
 import pytest
 from callgate.kernel.machine import Machine
-from callgate.kernel.machine.filters.filters import FORMS, LOOK, decode
+from callgate.kernel.machine.filters.filters import FORMS
 from callgate.kernel.machine.filters.simd import looks, wants_alignment
+from callgate.kernel.machine.filters.suspects import LOOK, decode
 from host_float import GENERAL_PROTECTION, SIGFPE, SIGILL, SIGSEGV, UNMAPPED, Request, fresh
 
 PREFIXES = (b"", b"\x66", b"\xf2", b"\xf3", b"\x66\xf2", b"\x66\xf3", b"\xf3\x66", b"\x2e\x66", b"\x66\x3e")

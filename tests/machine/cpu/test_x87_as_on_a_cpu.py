@@ -5,7 +5,7 @@ import random
 import emulated_float
 import host_float
 import pytest
-from callgate.kernel.machine.filters.filters import decode
+from callgate.kernel.machine.filters.suspects import decode
 from callgate.kernel.machine.filters.x87 import fits_bcd
 from host_float import Request, fresh
 
