@@ -13,6 +13,8 @@ SERR_PHY_CHANGED = 1 << 16  # DIAG.N, seen as PxIS.PRCS
 SERR_EXCHANGED = 1 << 26  # DIAG.X, seen as PxIS.PCS
 # Numbers: arithmetic with members of an enumeration is slow.
 PCS, PRCS = int(PortInterrupt.PCS), int(PortInterrupt.PRCS)
-CAUSES = int(sum(PortInterrupt)) | 0x80 | 1 << 23
-ALWAYS = int(PortCommand.SUD | PortCommand.POD)  # read-only ones: no staggered spin-up, no cold presence
+DMPS = int(PortInterrupt.DMPS)
+CAUSES = int(sum(PortInterrupt)) | 1 << 23
+# Read-only ones: no staggered spin-up, no cold presence; drives can be exchanged, and a switch tells of one.
+ALWAYS = int(PortCommand.SUD | PortCommand.POD | PortCommand.HPCP | PortCommand.MPSP)
 LIST_ALIGN, RECEIVED_ALIGN = 0x3FF, 0xFF

@@ -78,7 +78,14 @@ class AhciController(DeviceBase):
     @property
     def capabilities(self) -> int:
         """CAP: 64-bit addresses, 32 slots, AHCI only, NCQ if enabled (3.1.1)."""
-        value = Capabilities.S64A | Capabilities.SAM | (COMMAND_SLOTS - 1) << 8 | 2 << 20 | len(self.drives) - 1
+        value = (
+            Capabilities.S64A
+            | Capabilities.SAM
+            | Capabilities.SMPS
+            | (COMMAND_SLOTS - 1) << 8
+            | 2 << 20
+            | len(self.drives) - 1
+        )
         return int(value | (Capabilities.SNCQ if self.ncq else 0))
 
     @property

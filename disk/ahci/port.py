@@ -97,8 +97,9 @@ class Port:
 
     @property
     def command_and_status(self) -> int:
-        """PxCMD as it is read: with the slot of the current command while the engine runs (3.3.7)."""
-        return self.cmd | (self.slot << bits.CCS_SHIFT if self.cmd & PortCommand.ST else 0)
+        """PxCMD as it is read (3.3.7): with the slot of the current command, and MPSS where no drive is connected."""
+        current = self.slot << bits.CCS_SHIFT if self.cmd & PortCommand.ST else 0
+        return int(self.cmd | current | (PortCommand.MPSS if self.drive is None else 0))
 
     def write(self, name: str, value: int) -> None:
         """Take a register write."""
@@ -184,8 +185,9 @@ class Port:
     # Hot plug.
 
     def plug(self, medium: Medium) -> None:
-        """Connect a drive: PxSERR.DIAG.X and N tell (7.3)."""
+        """Connect a drive: PxSERR.DIAG.X and N tell (7.3), and the switch does (3.3.5, DMPS)."""
         self.drive = self._drive(medium)
+        self.causes |= bits.DMPS
         self.serr |= bits.SERR_PHY_CHANGED
         self._comreset()
 
@@ -197,6 +199,7 @@ class Port:
         self._drop()
         self.halted = bool(self.cmd & PortCommand.ST)
         self.tfd, self.sig = bits.NO_DRIVE, bits.NO_SIGNATURE
+        self.causes |= bits.DMPS
         self.serr |= bits.SERR_PHY_CHANGED
         self.host.emit("disk.unplug", port=self.number)
 

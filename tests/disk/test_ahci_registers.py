@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from ahci_rig import (
     ALL,
+    ALWAYS,
     BASE,
     CAP,
     CAP2,
@@ -15,6 +16,7 @@ from ahci_rig import (
     CMD,
     CR,
     DHRS,
+    DMPS,
     DPS,
     FB,
     FBU,
@@ -25,11 +27,11 @@ from ahci_rig import (
     HIGH,
     IS,
     LIST,
+    MPSS,
     PCS,
     PI,
     PIE,
     PIS,
-    POD,
     READ_DMA_EXT,
     READ_FPDMA,
     SACT,
@@ -38,7 +40,6 @@ from ahci_rig import (
     SIG,
     SSTS,
     ST,
-    SUD,
     TFD,
     TFES,
     VS,
@@ -67,10 +68,11 @@ def rig(board: Any, data: bytes) -> Rig:
 def test_ahci_registers_have_their_reset_values(board: Any, data: bytes) -> None:
     controller = board.plug_in(AhciController([MemoryMedium(data), None]))
     read = lambda register: controller.mmio_read(BASE + register, 4)  # noqa: E731 - a word for the lines below
-    assert read(CAP) == 1 << 31 | 1 << 30 | 2 << 20 | 1 << 18 | 31 << 8 | 1
+    assert read(CAP) == 1 << 31 | 1 << 30 | 1 << 28 | 2 << 20 | 1 << 18 | 31 << 8 | 1
     assert (read(GHC), read(IS), read(PI), read(VS), read(CAP2)) == (1 << 31, 0, 3, 0x0001_0301, 0)
     assert [read(0x100 + r) for r in (CLB, CLBU, FB, FBU, PIE, SCTL, SACT, CI)] == [0] * 8
-    assert read(0x100 + CMD) == SUD | POD
+    assert read(0x100 + CMD) == ALWAYS
+    assert read(0x180 + CMD) == ALWAYS | MPSS, "the switch of the second port is open"
     assert read(0x100 + TFD) == 0x150, "the signature's error register, and ready"
     assert read(0x100 + SIG) == 0x101
     assert read(0x100 + SSTS) == 0x123
@@ -134,11 +136,11 @@ def test_disabled_causes_and_a_disabled_controller_do_not_interrupt(rig: Rig) ->
 
 
 def test_engines_run_while_they_are_enabled(rig: Rig) -> None:
-    assert rig.port(CMD) & ~0x1F00 == ST | SUD | POD | FRE | FR | CR
+    assert rig.port(CMD) & ~0x1F00 == ST | ALWAYS | FRE | FR | CR
     rig.port(CMD, ST)
     assert rig.port(CMD) & FR, "FISes are received as long as the list runs"
     rig.port(CMD, 0)
-    assert rig.port(CMD) == SUD | POD
+    assert rig.port(CMD) == ALWAYS
 
 
 def test_a_stopped_port_forgets_commands_that_were_issued(rig: Rig) -> None:
@@ -161,7 +163,7 @@ def test_hba_reset_keeps_only_the_addresses(rig: Rig) -> None:
     assert rig.hba(GHC) == 1 << 31
     assert (rig.port(CLB), rig.port(FB)) == (LIST, FIS)
     assert [rig.port(r) for r in (CI, SACT, PIE, SCTL)] == [0, 0, 0, 0]
-    assert rig.port(CMD) == SUD | POD
+    assert rig.port(CMD) == ALWAYS
     rig.board.run()
     assert rig.board.transfers == []
 
@@ -176,6 +178,18 @@ def test_comreset_brings_the_signature(rig: Rig) -> None:
     rig.port(SERR, 1 << 26)
     assert not rig.port(PIS) & PCS
     assert rig.board.memory(FIS + 0x40, 4)[0] == 0x34
+
+
+def test_the_presence_switch_of_a_port_follows_its_drive(rig: Rig, data: bytes) -> None:
+    rig.port(PIE, DMPS)
+    for change in (lambda: rig.controller.unplug(0), lambda: rig.controller.plug(0, MemoryMedium(data))):
+        change()
+        assert bool(rig.port(CMD) & MPSS) == (rig.controller.drives[0].drive is None)
+        assert rig.port(PIS) & DMPS
+        assert rig.hba(IS) == 1
+        rig.port(PIS, DMPS)
+        assert not rig.port(PIS) & DMPS
+        rig.hba(IS, 1)
 
 
 def test_a_port_can_be_taken_offline(rig: Rig) -> None:

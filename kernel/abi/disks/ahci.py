@@ -61,6 +61,7 @@ class Capabilities(IntFlag):
 
     SAM = 1 << 18
     SSS = 1 << 27
+    SMPS = 1 << 28
     SSNTF = 1 << 29
     SNCQ = 1 << 30
     S64A = 1 << 31
@@ -81,8 +82,11 @@ class PortCommand(IntFlag):
     SUD = 2
     POD = 4
     FRE = 0x10
+    MPSS = 1 << 13
     FR = 1 << 14
     CR = 1 << 15
+    HPCP = 1 << 18
+    MPSP = 1 << 19
 
 
 class PortInterrupt(IntFlag):
@@ -95,6 +99,7 @@ class PortInterrupt(IntFlag):
     UFS = 0x10
     DPS = 0x20
     PCS = 0x40
+    DMPS = 0x80
     PRCS = 1 << 22
     OFS = 1 << 24
     INFS = 1 << 26

@@ -8,7 +8,7 @@ import bare_kernel
 import pytest
 from bare_kernel import ENDPOINT, THREAD, meanwhile
 from callgate.kernel.abi.calls import HostCall
-from callgate.kernel.abi.disks.ahci import HbaRegisters, PortCommand, PortInterrupt, PortRegisters
+from callgate.kernel.abi.disks.ahci import Capabilities, HbaRegisters, PortCommand, PortInterrupt, PortRegisters
 from callgate.kernel.abi.disks.disk import Disk
 from callgate.kernel.abi.message import Endpoint, SlotState
 from callgate.kernel.abi.thread import ThreadControlBlock, ThreadFlags
@@ -21,7 +21,9 @@ ESTABLISHED, BUSY = 0x123, 0x80
 
 @pytest.fixture
 def kernel(bare_cpu):
-    return bare_kernel.load(bare_cpu)
+    loaded = bare_kernel.load(bare_cpu)
+    loaded.place("KernelWords", "kernel_words", ahci_base=CONTROLLER)
+    return loaded
 
 
 # AHCI 1.3.1, section 10.3: ports whose engines do not stop.
@@ -176,7 +178,35 @@ def test_a_break_that_is_read_with_the_line_status_is_reported_to_policy(kernel,
     assert (told, result.CF, result.ZF) == ([1], 1, 1 - ended)
 
 
-# Unusable drives, and ports that do not stop after an error.
+# Ports without a drive, unusable drives, and ports that do not stop after an error.
+
+OPEN = PortCommand.MPSP | PortCommand.MPSS
+POLLS = 10_000  # of the link, at least
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "command", "waits"),
+    [
+        (Capabilities.SMPS, OPEN, False),
+        (0, OPEN, True),
+        (Capabilities.SMPS, PortCommand.MPSP, True),
+        (Capabilities.SMPS, PortCommand.MPSS, True),
+    ],
+)
+def test_a_drive_is_waited_for_unless_a_switch_says_that_there_is_none(kernel, capabilities, command, waits):
+    kernel.place(HbaRegisters, CONTROLLER, cap=capabilities)
+    kernel.place(PortRegisters, PORT, cmd=command)
+    result = kernel.call("ahci_await_link", edi=PORT)
+    assert (result.CF, result.instructions > POLLS) == (1, waits)
+
+
+def test_a_drive_whose_link_comes_up_late_is_found(kernel):
+    def come():
+        kernel.place(PortRegisters, PORT, ssts=ESTABLISHED)
+
+    with meanwhile(kernel, "ahci_await_link", "dec", come):
+        assert kernel.call("ahci_await_link", edi=PORT).CF == 0
+
 
 SIGNATURES = {"ATA": 0x101, "ATAPI": 0xEB14_0101}
 
@@ -193,7 +223,6 @@ def test_an_unusable_drive_is_watched_and_not_present(kernel, linked, signature)
 
 @pytest.mark.parametrize(("capabilities", "drive"), [(31 << 8, 0xFF), (31 << 8 | 1 << 30, 0)])
 def test_a_controller_or_a_drive_without_ncq_does_not_raise_the_number_of_commands(kernel, capabilities, drive):
-    kernel.place("KernelWords", "kernel_words", ahci_base=CONTROLLER)
     kernel.place(HbaRegisters, CONTROLLER, cap=capabilities)
     kernel.write("polled_data", bytes([drive]) * 512)
     kernel.place(Disk, DISK, queue_depth=1)
@@ -202,7 +231,6 @@ def test_a_controller_or_a_drive_without_ncq_does_not_raise_the_number_of_comman
 
 
 def test_a_port_that_does_not_stop_after_its_drive_has_gone_is_left_alone(kernel):
-    kernel.place("KernelWords", "kernel_words", ahci_base=CONTROLLER)
     kernel.place(PortRegisters, PORT, cmd=PortCommand.CR | PortCommand.FR, ssts=ESTABLISHED)
     gone = []
     kernel.on_host_call(HostCall.DISK_CHANGED, gone.append)
@@ -212,7 +240,6 @@ def test_a_port_that_does_not_stop_after_its_drive_has_gone_is_left_alone(kernel
 
 
 def test_a_drive_whose_port_does_not_stop_is_given_up(kernel):
-    kernel.place("KernelWords", "kernel_words", ahci_base=CONTROLLER)
     kernel.place(PortRegisters, PORT, cmd=PortCommand.CR | PortCommand.FR, ssts=ESTABLISHED)
     given_up = meanwhile(kernel, "ahci_give_up", "", lambda: kernel.machine.request_stop("given up"), after=1)
     with given_up, pytest.raises(RoutineError, match="given up"):
@@ -220,7 +247,6 @@ def test_a_drive_whose_port_does_not_stop_is_given_up(kernel):
 
 
 def test_an_error_with_nothing_in_flight_fails_no_request(kernel):
-    kernel.place("KernelWords", "kernel_words", ahci_base=CONTROLLER)
     kernel.call("ahci_judge", edi=PORT, esi=DISK)
     assert (kernel.field(Disk, DISK, "suspects"), kernel.field(Disk, DISK, "parked")) == (0, 0)
 

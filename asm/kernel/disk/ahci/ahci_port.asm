@@ -177,13 +177,24 @@ ahci_linked:
 .linked:
         ret
 
-; ahci_await_link: give a drive time to show up after a reset; one that comes later is a hot plug.
+; ahci_await_link: give a drive time to show up after a reset; one that comes later is a hot plug.  Nothing is waited
+; for where the port has a mechanical presence switch and it is open: no drive is connected (3.3.7, MPSS).
 ;   in:        edi  PortRegisters
 ;   out:       CF=1  none
 ;   clobbers:  eax, edx, flags
 ;   leaves by: ret
 ahci_await_link:
         mov     edx, LINK_POLLS
+        call    ahci_linked
+        jnc     .linked
+        mov     eax, [kernel_words + KernelWords.ahci_base]
+        test    dword ptr [eax + HbaRegisters.cap], Capabilities.SMPS
+        jz      .wait
+        mov     eax, [edi + PortRegisters.cmd]
+        not     eax
+        test    eax, PortCommand.MPSP | PortCommand.MPSS
+        stc
+        jz      .linked
 .wait:
         call    ahci_linked
         jnc     .linked
