@@ -2,6 +2,7 @@
 
 import host_programs
 import pytest
+from plugin_runs import run_within
 
 pytest_plugins = ["pytester"]
 
@@ -119,7 +120,7 @@ def case_file(pytester):
 
     def run(text, *arguments, **files):
         pytester.makefile(".asm", test_words=ROUTINES + text, **files)
-        return pytester.runpytest_inprocess("-p", "no:cacheprovider", *arguments)
+        return run_within(pytester, *arguments)
 
     return run
 
@@ -189,7 +190,7 @@ def test_a_mistake_in_a_line_of_a_case_is_shown_with_its_place(pytester):
         for number, lines in enumerate(MISTAKES)
     }
     pytester.makefile(".asm", **files)
-    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "--continue-on-collection-errors")
+    result = run_within(pytester)
     output = result.stdout.str()
     assert "Traceback" not in output
     assert result.parseoutcomes().get("passed", 0) == 0
@@ -214,9 +215,9 @@ def test_the_ini_option_checks_the_convention_in_every_call_and_none_turns_it_of
     """
     )
     pytester.makeini("[pytest]\ncallgate_abi = cdecl")
-    pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=2, failed=1)
+    run_within(pytester).assert_outcomes(passed=2, failed=1)
     pytester.makeini("[pytest]\ncallgate_abi = pascal")
-    result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
+    result = run_within(pytester)
     assert "callgate_abi: there is no calling convention 'pascal'" in result.stdout.str() + result.stderr.str()
 
 
@@ -271,7 +272,7 @@ own:    mov     eax, 50
 ;@   expect eax = 0
 """,
     )
-    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-rfs")
+    result = run_within(pytester, "-rfs")
     result.assert_outcomes(passed=2, failed=2, skipped=1)
     result.stdout.fnmatch_lines([
         "*test_greet.asm:15: puts was called, which no object defines: give it with ;@ extern puts*",
@@ -323,8 +324,7 @@ def test_objects_and_values_follow_the_rules_of_other_lines_of_cases(pytester):
     host_programs.run("as", "--32", "greet.s", "-o", "greet.o", folder=pytester.path)
     pytester.makefile(".asm", test_own=OWN_CODE, test_off=OFF, test_settings=SETTINGS, test_colons=COLONS)
     names = ["test_own.asm", "test_off.asm", "test_settings.asm", 'test_colons.asm::a:b[text="c:d"]']
-    options = ["-p", "no:cacheprovider", "-rfs", "--continue-on-collection-errors"]
-    result = pytester.runpytest_inprocess(*options, *names)
+    result = run_within(pytester, "-rfs", *names)
     result.assert_outcomes(passed=1, failed=1, skipped=1, errors=1)
     result.stdout.fnmatch_lines([
         "test_settings.asm:1:4: ;@ object is for cases, and the file has none; *",

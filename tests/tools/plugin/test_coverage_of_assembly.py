@@ -4,6 +4,7 @@ from importlib.resources import files
 
 import host_programs
 import pytest
+from plugin_runs import run_within
 
 pytest_plugins = ["pytester"]
 
@@ -37,7 +38,7 @@ def project(pytester):
 
 
 def run(project, *arguments):
-    return project.runpytest_inprocess("-p", "no:cacheprovider", *arguments)
+    return run_within(project, *arguments)
 
 
 def test_coverage_by_cases_alone_names_the_direction_that_is_not_taken(project):

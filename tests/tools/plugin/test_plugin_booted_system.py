@@ -7,6 +7,7 @@ import pytest
 from callgate.disk.images.demo import demo_image
 from callgate.kernel.machine.snapshot import NotQuiescent
 from callgate.tools.asmtest.booted import CommandError
+from plugin_runs import run_within
 
 pytest_plugins = ["pytester"]
 
@@ -115,7 +116,7 @@ def test_a_failing_test_shows_output_log_and_status_by_itself(pytester):
         def test_ends(booted):
             booted.command("exit 3")
     """)
-    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
+    result = run_within(pytester)
     result.assert_outcomes(failed=2)
     result.stdout.fnmatch_lines([
         "*booted system*", "output:", "  hello", "log:", "  process * (crash) ended by #UD*", "status: $? is 139; *",

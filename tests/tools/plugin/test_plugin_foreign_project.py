@@ -4,6 +4,7 @@ import pytest
 
 # Imported here so that they stay imported: a run within this process forgets what it imported itself.
 from callgate.tools.asmtest.cases import report, runner
+from plugin_runs import run_within
 
 LOADED = (report, runner)
 
@@ -50,14 +51,9 @@ def project(pytester):
     return pytester
 
 
-def run(pytester, *arguments):
-    """Run pytest; without Hypothesis' plugin, which imports all of Hypothesis to write its summary."""
-    return pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:hypothesispytest", *arguments)
-
-
 def cases(pytester, text):
     pytester.makefile(".asm", test_bad=text)
-    return run(pytester, "test_bad.asm")
+    return run_within(pytester, "test_bad.asm")
 
 
 @pytest.mark.thorough(only=True)
@@ -67,7 +63,7 @@ def test_cases_of_a_foreign_routine_pass_in_a_process_of_their_own(project):
 
 def test_a_failure_shows_the_line_the_registers_and_the_last_instructions(project):
     project.makefile(".asm", test_point=CASES.replace("eax = 42", "eax = 43"))
-    result = run(project)
+    result = run_within(project)
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines([
         "*test_point.asm:6: eax is 0x2a, expected = 43",
@@ -127,7 +123,7 @@ def test_a_mistake_is_reported_with_its_line_and_what_to_write(pytester):
         assert old in CASES
         sources[f"test_mistake_{index}"] = CASES.replace(old, new, 1)
     pytester.makefile(".asm", point=ROUTINE, **sources)
-    result = run(pytester, "--continue-on-collection-errors")
+    result = run_within(pytester)
     for index, (_, _, message) in enumerate(MISTAKES):
         result.stdout.fnmatch_lines([message.replace("test_point", f"test_mistake_{index}")])
     assert "Traceback" not in result.stdout.str()
@@ -159,7 +155,7 @@ def test_a_file_of_another_assembler_is_left_alone(pytester):
     nasm = "%define X 5\n; @brief what it does\nsection .text\nglobal f\nf: mov eax, dword [X] ; @return EAX\n"
     pytester.makefile(".asm", test_nasm=nasm)
     assert cases(pytester, "f: ret\n;@ case f\n;@ call f\n;@ expect eax = 0\n").ret == pytest.ExitCode.OK
-    assert run(pytester, "test_nasm.asm").ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert run_within(pytester, "test_nasm.asm").ret == pytest.ExitCode.NO_TESTS_COLLECTED
 
 
 def test_an_unexpected_fault_and_an_endless_loop_fail(pytester):
@@ -192,6 +188,6 @@ def test_python_tests_of_a_foreign_project_can_use_the_bare_cpu(project):
             bare_cpu.load("point.asm")
             assert bare_cpu.call("add_point", ebx=0x20000).eax == 1
     """)
-    result = run(project, "-k", "passes or fails")
+    result = run_within(project, "-k", "passes or fails")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["*bare CPU*", "registers*", "last of 4 instructions:"])

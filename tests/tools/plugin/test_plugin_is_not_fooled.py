@@ -8,6 +8,7 @@ import pytest
 # Imported here so that they stay imported: a run within this process forgets what it imported itself.
 from callgate.tools.asmtest import booted
 from callgate.tools.asmtest.cases import report, runner
+from plugin_runs import run_within
 
 LOADED = (booted, report, runner)
 
@@ -17,14 +18,9 @@ ROUTINE = "f:      mov     eax, 5\n        ret\n"
 CASE = ";@ case f\n;@   call f\n;@   expect eax = 5\n"
 
 
-def run(pytester, *arguments):
-    """Run pytest; without Hypothesis' plugin, which imports all of Hypothesis to write its summary."""
-    return pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:hypothesispytest", *arguments)
-
-
 def cases(pytester, text, *arguments, encoding="utf-8"):
     pytester.path.joinpath("test_it.asm").write_bytes(text.encode(encoding))
-    return run(pytester, "test_it.asm", *arguments)
+    return run_within(pytester, "test_it.asm", *arguments)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +102,7 @@ def test_a_case_in_a_macro_that_is_called_twice_is_an_error_that_says_so(pyteste
 def test_a_title_with_colons_can_be_selected_by_its_node_id(pytester):
     text = ROUTINE + CASE.replace("case f", "case Parser::next gives 5 [fast]") + CASE
     pytester.makefile(".asm", test_it=text)
-    result = run(pytester, "test_it.asm::Parser:next gives 5 [fast]", "--junitxml=out.xml")
+    result = run_within(pytester, "test_it.asm::Parser:next gives 5 [fast]", "--junitxml=out.xml")
     result.assert_outcomes(passed=1)
     assert 'name="Parser:next gives 5 [fast]"' in Path("out.xml").read_text()
     result = cases(pytester, text.replace("case f", "case Parser:next gives 5 [fast]"))
@@ -177,7 +173,7 @@ def test_files_are_named_as_in_the_document_wherever_the_project_lies(pytester):
     """)
     text = '        .include "routine.asm"\n' + CASE.replace("eax = 5", "eax = 6")
     pytester.makefile(".asm", test_it=text)
-    result = run(pytester)
+    result = run_within(pytester)
     result.stdout.fnmatch_lines(["  00400000 f  *  routine.asm:1: f:      mov     eax, 5"])
     result.stdout.fnmatch_lines(["*g faulted: #PF 0x0 at 0x0 at g (routine.asm:3: g: mov eax, [[]0])"])
     result.stdout.fnmatch_lines(["*AsmErrors: broken.asm:1:4: nop takes *"])
@@ -204,14 +200,14 @@ def test_the_traceback_of_a_mistake_in_a_python_test_ends_at_the_tests_own_line(
         for number, (mistake, _) in enumerate(MISTAKES)
     ]
     pytester.makepyfile("\n".join(tests))
-    result = run(pytester)
+    result = run_within(pytester)
     result.assert_outcomes(failed=len(MISTAKES))
     for mistake, message in MISTAKES:
         result.stdout.fnmatch_lines([f">       bare_cpu.{mistake.replace('[', '[[]')}", f"E  *{message}*"])
     shown = result.stdout.str()
     assert shown.count("\n>  ") == len(MISTAKES), "one line of code each"
     assert not [name for name in ("asmtest/bare/cpu.py", "pathlib.py") if name in shown]
-    assert "asmtest/bare/cpu.py" in run(pytester, "--full-trace", "-k", "test_0").stdout.str()
+    assert "asmtest/bare/cpu.py" in run_within(pytester, "--full-trace", "-k", "test_0").stdout.str()
 
 
 def test_an_error_in_the_answer_to_a_host_call_shows_the_answer_and_the_call(pytester):
@@ -223,7 +219,7 @@ def test_an_error_in_the_answer_to_a_host_call_shows_the_answer_and_the_call(pyt
             bare_cpu.on_host_call(0xf0, answer)
             bare_cpu.call("f", eax=3)
     """)
-    result = run(pytester)
+    result = run_within(pytester)
     result.stdout.fnmatch_lines([">*bare_cpu.call(*", ">*assert value == 4"])
     assert "machine/running.py" not in result.stdout.str()
 

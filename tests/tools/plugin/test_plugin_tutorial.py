@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from plugin_runs import run_within
 
 pytest_plugins = ["pytester"]
 
@@ -36,7 +37,7 @@ def test_the_files_of_the_tutorial_pass(files):
 
 def test_objects_of_the_tutorial_pass_or_skip_by_name(files):
     (files.path / "test_booted.py").unlink()
-    result = files.runpytest_inprocess("-p", "no:cacheprovider", "-rs", "test_popcount.asm", "test_shout.py")
+    result = run_within(files, "-rs", "test_popcount.asm", "test_shout.py")
     outcomes = result.parseoutcomes()
     assert outcomes.get("passed", 0) + outcomes.get("skipped", 0) == 5
     for program in ("gcc", "nasm"):
@@ -45,7 +46,7 @@ def test_objects_of_the_tutorial_pass_or_skip_by_name(files):
 
 def test_objects_of_the_tutorial_skip_by_name_where_there_is_no_compiler(files, monkeypatch):
     monkeypatch.setenv("PATH", "")
-    result = files.runpytest_inprocess("-p", "no:cacheprovider", "-rs", "test_popcount.asm", "test_shout.py")
+    result = run_within(files, "-rs", "test_popcount.asm", "test_shout.py")
     result.assert_outcomes(skipped=5)
     result.stdout.fnmatch_lines_random(["*gcc is not installed", "*nasm is not installed"])
 
