@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import host_programs
 import pytest
+from callgate.kernel.abi import constants
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.core.records import EndpointState
 from callgate.kernel.system import System
@@ -58,7 +59,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Collected tests stay to the end: the garbage collector need not examine them again and again."""
+    """Collected tests stay to the end: the garbage collector need not examine them again and again.
+
+    The constants of assembly sources are read once in a process: before a test has changed a limit for itself.
+    """
+    constants()
     gc.collect()
     gc.freeze()
     gc.set_threshold(*RARELY)

@@ -62,7 +62,7 @@ def test_benchmark_counts_are_the_same_in_each_run_and_times_differ(ipc: list[di
     assert by_name["ipc-null"]["client_gates"] == by_name["ipc-null"]["requests"] == 1
     assert by_name["ipc-batch32"]["client_gates"] == pytest.approx(1, abs=0.1)
     assert by_name["host-call"]["host_calls"] == {"empty": 1}
-    assert by_name["boot"]["guest_instructions"]["total"] > 10_000
+    assert by_name["boot"]["guest_instructions"]["total"] > 500
 
 
 def test_benchmark_counts_follow_the_work(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 import synthetic_server as synthetic
-from callgate.asm.assembler import assemble
+from callgate.asm.assembler.cache import assemble_cached
 from callgate.disk.drives.latency import Latency
 from callgate.disk.images.builder import create_image
 from callgate.disk.media import ImageFile, MemoryMedium
@@ -49,7 +49,7 @@ def bomb(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         tree = folder / "tree"
         tree.mkdir()
         include = [PROGRAMS, source("callgate.asm.include", "")]
-        program = assemble(PROGRAMS / "bomb.asm", include_dirs=include, defines=defines)
+        program = assemble_cached(PROGRAMS / "bomb.asm", include_dirs=include, defines=defines)
         (tree / "BOMB").write_bytes(program.elf(debug=False))
         (tree / "TEXT.TXT").write_bytes(b"still here\n")
         create_image(folder / "disk.img", tree, fs="fat16", size=8 << 20)

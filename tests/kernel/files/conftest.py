@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from callgate.asm.assembler import Program, assemble
+from callgate.asm.assembler import Program
+from callgate.asm.assembler.cache import assemble_cached
 from callgate.disk.media import ImageFile, Medium
 from callgate.kernel.core.records import Process
 from callgate.kernel.kernel import Kernel
@@ -26,7 +27,7 @@ FUEL = 400_000_000
 def program(name: str) -> Program:
     """Assemble a program of these tests."""
     include = [PROGRAMS, *shipped_folders()]
-    return assemble(next(PROGRAMS.rglob(f"{name}.asm")), include_dirs=include)
+    return assemble_cached(next(PROGRAMS.rglob(f"{name}.asm")), include_dirs=include)
 
 
 @cache

@@ -8,7 +8,8 @@ from struct import pack
 from typing import Any
 
 import pytest
-from callgate.asm.assembler import Program, assemble
+from callgate.asm.assembler import Program
+from callgate.asm.assembler.cache import assemble_cached
 from callgate.kernel.abi.calls import OPERATION_SERVER_DEFINED
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.core.control_block import ControlBlock
@@ -31,7 +32,7 @@ CLIENT_ORIGIN = 0x0080_0000  # where no server lies, so that a stop in a client 
 def program(name: str, origin: int = 0x40_0000, **defines: int) -> Program:
     """Assemble a program of these tests."""
     include = [*shipped_folders()]
-    return assemble(PROGRAMS / f"{name}.asm", origin=origin, include_dirs=include, defines=defines)
+    return assemble_cached(PROGRAMS / f"{name}.asm", origin=origin, include_dirs=include, defines=defines)
 
 
 @cache
