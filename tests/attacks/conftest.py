@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from callgate.asm.assembler import Program, assemble
+from callgate.asm.assembler import Program
+from callgate.asm.assembler.cache import assemble_cached
 from callgate.disk.media import ImageFile, Medium
 from callgate.kernel.core.records import PRIORITY_USER, EndpointState, Process
 from callgate.kernel.kernel import Kernel
@@ -31,7 +32,7 @@ HELD, GAINED, FAULT = 0, 7, 139
 def program(name: str, **defines: int) -> Program:
     """Assemble an attacker, a victim or a server."""
     include = [PROGRAMS, *shipped_folders()]
-    return assemble(next(PROGRAMS.rglob(f"{name}.asm")), include_dirs=include, defines=defines)
+    return assemble_cached(next(PROGRAMS.rglob(f"{name}.asm")), include_dirs=include, defines=defines)
 
 
 @cache

@@ -4,6 +4,7 @@ A process starts children and ends, and so do they, down to the generation that 
 """
 
 import re
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ HELD = 0
 WIDTH, DEPTH = 2, 3
 LEAVES = WIDTH**DEPTH
 LARGE = 1 << 20  # bytes of a file that is not a program
-TAKERS = ("files", "directories", "threads", "heap", "reads", "faults")
+TAKERS = ("files", "directories", "threads", "heap", "reads", "faults", "floods")
 FUEL = 100_000_000
 Arenas = Callable[..., Any]
 Families = Callable[..., Any]
@@ -147,6 +148,64 @@ def test_a_family_has_a_bounded_number_of_spans_on_their_way_and_others_can_read
     assert max(most) == 1
     assert made.kernel.state.tasks.lists == {}
     assert [victim.exit_code for victim in made.victims] == [HELD]
+
+
+# A disk with three volumes: a family reads the large files of two of them without an end, another program the third.
+
+COMMAND = 1_000_000  # nanoseconds that the disk takes for a request
+START, SECTORS = 2048, 32768  # of the first volume, and of each
+FLOOD = 8 << 20  # bytes of the files
+
+
+@pytest.fixture
+def flooded(arena: Arenas, program_file: Callable[..., bytes], tmp_path: Path) -> Any:
+    """An arena with the family, on a disk whose files are larger than the cache."""
+    defines = {"WIDTH": WIDTH, "DEPTH": DEPTH, "WHAT": TAKERS.index("floods"), "BYTES": FLOOD}
+    disk = bytearray(START * 512)
+    disk[510:512] = b"\x55\xaa"
+    for number in range(3):
+        tree = tmp_path / f"volume {number}"
+        tree.mkdir()
+        (tree / "LARGE").write_bytes(bytes(LARGE if number == 2 else FLOOD))
+        (tree / "KIN").write_bytes(program_file("kin", **defines))
+        create_image(tmp_path / "volume.img", tree, fs="fat16", size=SECTORS * 512)
+        struct.pack_into("<4xB3xII", disk, 446 + 16 * number, 1, len(disk) // 512, SECTORS)
+        disk += (tmp_path / "volume.img").read_bytes()
+    made = arena(MemoryMedium(bytes(disk)), latency=Latency(command=COMMAND), high_memory=FLOOD // 4)
+    made.wanted.append(lambda: made.attackers.append(made.start("kin", **defines)))
+    return made
+
+
+def test_a_family_that_floods_a_disk_with_requests_leaves_another_reader_its_turn(
+    flooded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread waits for a request at most as long as the requests of those take that came before it."""
+    monkeypatch.setattr("callgate.kernel.storage.disk_requests.REQUESTS_OF_DISK", 1)
+    requests, clock = flooded.kernel.disk_requests, flooded.system.machine.clock
+    arrived, granted, most = [], [], [0]
+    read, fill = requests.read, requests._fill
+
+    def watched_read(run: Any, frames: list[int]) -> Any:
+        arrived.append(run.keys[0][1])
+        return read(run, frames)
+
+    def watched_fill(address: int, run: Any, frames: list[int]) -> None:
+        granted.append(run.keys[0][1])
+        most.append(sum(map(len, requests.state.waiting.values())))
+        fill(address, run, frames)
+
+    monkeypatch.setattr(requests, "read", watched_read)
+    monkeypatch.setattr(requests, "_fill", watched_fill)
+    assert flooded.system.run(until=lambda: len(granted) >= 40, fuel=5_000_000).reason == "until"
+    reader, start, before = flooded.start("whole_reader", b"/d0p3/LARGE\0"), clock.now, len(granted)
+    attention(flooded)
+    assert flooded.system.run(until=lambda: reader.exit_code is not None, fuel=5_000_000).reason == "until"
+    assert reader.exit_code == HELD
+    third = sum(block * 8 >= START + 2 * SECTORS for block in granted[before:])
+    assert third < len(granted) - before, "the family reads all the while"
+    assert granted == arrived[: len(granted)], "each has its turn in order of arrival"
+    assert max(most) == 2
+    assert clock.now - start < third * (1 + max(most)) * COMMAND * 11 // 10
 
 
 def test_descendants_of_dead_processes_share_one_familys_lines_in_the_log_and_others_have_their_own(

@@ -1,6 +1,6 @@
 ; A family tree: each process starts WIDTH children and ends, down to generation DEPTH, whose processes take what WHAT says
-; until they are refused, and keep it.  Their ancestors are all dead by then.  The argument is the generation, as a digit;
-; the first process has none.
+; until they are refused, and keep it.  Their ancestors are all dead by then.  The argument is the generation and the
+; child's number, as digits; the first process has none.
 
         .include "system.inc"
 
@@ -18,6 +18,9 @@ start:
         mov     [child], al
         mov     dword ptr [left], WIDTH
 .next:
+        mov     eax, [left]
+        add     al, '0'
+        mov     [child + 1], al
         mov     esi, kin
         mov     ecx, KIN_SIZE
         mov     edi, child
@@ -76,21 +79,44 @@ reads:
         cmc
 .end:   ret
 
+; floods: the same of a file on a volume for each child's number, again and again.
+floods:
+        mov     al, [USER_ARGUMENTS + 1]
+        mov     [volume + 4], al
+        mov     esi, volume
+        mov     ecx, VOLUME_SIZE
+        xor     edx, edx
+        SYSTEM  OPEN
+        jc      .end
+        mov     [handle], eax
+.again:
+        call    reads
+        jnc     .again
+        mov     dword ptr [position], 0
+        jmp     .again
+.end:   ret
+
 ; faults: take lines of the log: a fault is reported with its registers and code.
 faults: ud2
 
         .rodata
         .align 4
-takers: .long   files, directories, threads, heap, reads, faults
-kin:    .ascii  "/d0/KIN"
+takers: .long   files, directories, threads, heap, reads, faults, floods
+kin:    .ascii  "/d0"
+        .if     WHAT == 6
+        .ascii  "p1"
+        .endif
+        .ascii  "/KIN"
 KIN_SIZE = $ - kin
 large:  .ascii  "/d0/LARGE"
 LARGE_SIZE = $ - large
 DIRECTORY_SIZE = 3
         .data
+volume: .ascii  "/d0p0/LARGE"
+VOLUME_SIZE = $ - volume
         .align 4
 left:   .long   0
 handle: .long   0
 position:
         .long   0
-child:  .byte   0, 0
+child:  .byte   0, 0, 0
