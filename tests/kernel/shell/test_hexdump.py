@@ -73,10 +73,10 @@ def test_hexdump_of_an_empty_range_shows_only_its_end(boot: Any, image: Path) ->
         ("hexdump FULL 257", "hexdump: 257: lies past the end of the file", 1),
         ("hexdump FULL 18446744073709551615", "hexdump: 18446744073709551615: lies past the end of the file", 1),
         *(
-            (f"hexdump FULL {word}", f"hexdump: {word}: is not a number of bytes; write 4096 or 0x1000", 1)
+            (f"hexdump FULL {word}", f"hexdump: {word}: is not a number of bytes; write 4096 or 0x1000", 2)
             for word in ("18446744073709551616", "0x", "x", "-1", "12a", "0x10000000000000000", "0xg")
         ),
-        ("hexdump FULL 0 1k", "hexdump: 1k: is not a number of bytes; write 4096 or 0x1000", 1),
+        ("hexdump FULL 0 1k", "hexdump: 1k: is not a number of bytes; write 4096 or 0x1000", 2),
     ],
 )
 def test_mistaken_arguments_of_hexdump_are_named(boot: Any, image: Path, command: str, text: str, status: int) -> None:

@@ -43,6 +43,19 @@ def test_poke_ends_before_the_last_page_of_a_file_and_says_why(boot: Any, image:
     assert lines[1].split()[1:5] == ["01", "02", "03", f"{CONTENT[WHOLE]:02x}"]
 
 
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ("x 1", "x: is not a number of bytes; write 4096 or 0x1000"),
+        ("0 1 256", "256: is not a byte; write 0 to 255, or 0x00 to 0xff"),
+        ("0 1z", "1z: is not a byte; write 0 to 255, or 0x00 to 0xff"),
+    ],
+)
+def test_a_word_that_poke_cannot_take_is_wrong_usage(boot: Any, image: Path, words: str, text: str) -> None:
+    run = boot(f"poke BIG {words}", image, scratch=True)
+    assert (run.output.decode(), run.status) == (f"poke: {text}\n", 2)
+
+
 @pytest.mark.parametrize("scratch", [False, True])
 def test_poke_never_changes_a_file_of_a_read_only_volume_and_says_why(boot: Any, image: Path, scratch: bool) -> None:
     run = boot("poke /rom/hello 0 1", image, scratch=scratch)

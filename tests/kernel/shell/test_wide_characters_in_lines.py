@@ -220,7 +220,7 @@ def test_df_lines_its_columns_up_whatever_a_server_calls_its_file_system(
 ) -> None:
     monkeypatch.setattr(volumes, "installed_servers", lambda: [synthetic.Synthetic])
     monkeypatch.setattr(synthetic.Synthetic, "probe", classmethod(lambda _cls, _first: kind))
-    _, *rows = boot("df", MemoryMedium(synthetic.disk(64))).output.decode().splitlines()
+    heading, *rows = boot("df", MemoryMedium(synthetic.disk(64))).output.decode().splitlines()
     assert [row.split()[0] for row in rows] == ["/rom", "/d0"]
     assert rows[1].split()[1] == kind.replace("\x1b", "?")
-    assert len({sum(map(columns_of, row)) for row in rows}) == 1
+    assert len({sum(map(columns_of, row)) for row in (heading, *rows)}) == 1

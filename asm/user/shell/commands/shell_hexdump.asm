@@ -79,7 +79,7 @@ command_hexdump:
         jmp     report_word
 .bad_number:
         mov     edi, not_number
-        jmp     report_word
+        jmp     report_mistake
 
 ; dump_lines: show the lines; of lines that are the same only the first, and an asterisk.
 ;   in:        ebx  File, dump_at, dump_left

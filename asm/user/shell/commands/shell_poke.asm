@@ -8,7 +8,7 @@ command_poke:
         mov     esi, [words + 8]
         mov     edi, not_number
         call    parse_long
-        jc      report_word
+        jc      report_mistake
         mov     [poke_at], eax
         mov     [poke_at + 4], edx
         mov     ebp, POKE_FIRST
@@ -16,11 +16,11 @@ command_poke:
         mov     esi, [words + ebp * 4]
         mov     edi, not_byte
         call    parse_long
-        jc      report_word
+        jc      report_mistake
         mov     ecx, eax
         shr     eax, 8
         or      eax, edx
-        jnz     report_word
+        jnz     report_mistake
         mov     [poke_bytes + ebp - POKE_FIRST], cl
         inc     ebp
         cmp     ebp, [word_count]

@@ -227,7 +227,7 @@ put_volume:
 
         .rodata
 df_head:
-        .asciz  "volume    system      clusters        free   bytes each      bytes free"
+        .asciz  "volume    system      clusters        free  bytes each      bytes free"
 volume_silent:
         .asciz  " does not answer"
 no_volume:

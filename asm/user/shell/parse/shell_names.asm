@@ -122,6 +122,15 @@ report_word:
         mov     eax, STATUS_FAILED
         ret
 
+; report_mistake: the same of a word that the command cannot take, whatever files there are.
+;   in:        esi  word, edi  text
+;   out:       eax  STATUS_USAGE
+;   clobbers:  flags
+report_mistake:
+        call    report_word
+        mov     eax, STATUS_USAGE
+        ret
+
         .rodata
 no_match:
         .asciz  ": no such file"
