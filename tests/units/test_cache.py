@@ -19,7 +19,7 @@ from plain_guest import drive, refusal
 DISK, OTHER = 0x100, 0x101
 
 
-class Shelf:
+class CacheRig:
     """A cache of `blocks` blocks; the disk's requests and the threads that are woken are lists."""
 
     def __init__(self, blocks: int = 8) -> None:
@@ -69,162 +69,162 @@ class Shelf:
 
 
 def test_a_block_that_was_read_is_found_again_in_the_same_frame() -> None:
-    shelf = Shelf()
-    frames = shelf.span([5, 6])
-    again = shelf.cache.lock(DISK, [6, 5])
+    rig = CacheRig()
+    frames = rig.span([5, 6])
+    again = rig.cache.lock(DISK, [6, 5])
     assert (again.frames, again.missing, again.to_read) == (frames[::-1], [], [])
-    assert (shelf.state.hits, shelf.state.misses) == (2, 2)
-    assert shelf.cache.lock(OTHER, [5]).to_read == [5]  # another disk's block
+    assert (rig.state.hits, rig.state.misses) == (2, 2)
+    assert rig.cache.lock(OTHER, [5]).to_read == [5]  # another disk's block
 
 
 def test_the_least_recently_used_block_that_is_not_held_is_evicted() -> None:
-    shelf = Shelf(blocks=4)
-    shelf.span([1, 2, 3, 4])
-    held = shelf.cache.lock(DISK, [1])
-    shelf.cache.unlock(shelf.cache.lock(DISK, [2]).keys)  # used just now
-    shelf.span([5])
-    assert shelf.numbers == [1, 2, 4, 5]
-    shelf.span([6])
-    assert shelf.numbers == [1, 2, 5, 6]
-    assert (shelf.state.evictions, shelf.cache.frame(held.keys[0])) == (2, held.frames[0])
+    rig = CacheRig(blocks=4)
+    rig.span([1, 2, 3, 4])
+    held = rig.cache.lock(DISK, [1])
+    rig.cache.unlock(rig.cache.lock(DISK, [2]).keys)  # used just now
+    rig.span([5])
+    assert rig.numbers == [1, 2, 4, 5]
+    rig.span([6])
+    assert rig.numbers == [1, 2, 5, 6]
+    assert (rig.state.evictions, rig.cache.frame(held.keys[0])) == (2, held.frames[0])
 
 
 def test_idle_file_data_are_released_before_a_request_for_a_block_is_refused() -> None:
-    shelf = Shelf(blocks=2)
-    shelf.span([1, 2])
-    held = shelf.cache.lock(DISK, [1, 2])
-    shelf.idle_data = [lambda: shelf.cache.unlock(held.keys[1:])]
-    assert shelf.cache.lock(DISK, [3]).to_read == [3]
-    assert shelf.numbers == [1, 3]
+    rig = CacheRig(blocks=2)
+    rig.span([1, 2])
+    held = rig.cache.lock(DISK, [1, 2])
+    rig.idle_data = [lambda: rig.cache.unlock(held.keys[1:])]
+    assert rig.cache.lock(DISK, [3]).to_read == [3]
+    assert rig.numbers == [1, 3]
     with refusal(ErrorCode.NO_MEMORY):
-        shelf.cache.lock(DISK, [4])
+        rig.cache.lock(DISK, [4])
 
 
 def test_a_lock_that_is_refused_locks_nothing_and_leaves_no_block_waiting_for_the_disk() -> None:
-    shelf = Shelf(blocks=3)
-    shelf.span([1])
+    rig = CacheRig(blocks=3)
+    rig.span([1])
     with refusal(ErrorCode.NO_MEMORY):
-        shelf.cache.lock(DISK, [1, 2, 3, 4])
-    assert (shelf.state.locked, shelf.numbers, shelf.high.available) == (0, [1], 2)
+        rig.cache.lock(DISK, [1, 2, 3, 4])
+    assert (rig.state.locked, rig.numbers, rig.high.available) == (0, [1], 2)
 
 
 def test_a_block_is_not_evicted_while_the_disk_may_still_write_into_it() -> None:
-    shelf = Shelf(blocks=1)
-    locked = shelf.cache.lock(DISK, [1])
-    drive(shelf.cache.read(DISK, locked.to_read))
-    shelf.cache.unlock(locked.keys)
+    rig = CacheRig(blocks=1)
+    locked = rig.cache.lock(DISK, [1])
+    drive(rig.cache.read(DISK, locked.to_read))
+    rig.cache.unlock(locked.keys)
     with refusal(ErrorCode.NO_MEMORY):
-        shelf.cache.lock(DISK, [2])
-    shelf.end()
-    assert shelf.cache.lock(DISK, [2]).frames == locked.frames
+        rig.cache.lock(DISK, [2])
+    rig.end()
+    assert rig.cache.lock(DISK, [2]).frames == locked.frames
 
 
 def test_a_thread_is_woken_once_when_the_last_of_its_blocks_has_arrived() -> None:
-    shelf = Shelf()
-    locked = shelf.cache.lock(DISK, [1, 9, 9])
-    shelf.cache.notify(locked.missing, 0x210)
-    drive(shelf.cache.read(DISK, locked.to_read))
-    assert [run.keys for run in shelf.runs] == [[(DISK, 1)], [(DISK, 9)]]
-    shelf.cache.ended(shelf.runs.pop(), DiskStatus.DONE)
-    assert shelf.woken == []
-    shelf.end()
-    assert (shelf.woken, shelf.state.notices) == ([0x210], {})
+    rig = CacheRig()
+    locked = rig.cache.lock(DISK, [1, 9, 9])
+    rig.cache.notify(locked.missing, 0x210)
+    drive(rig.cache.read(DISK, locked.to_read))
+    assert [run.keys for run in rig.runs] == [[(DISK, 1)], [(DISK, 9)]]
+    rig.cache.ended(rig.runs.pop(), DiskStatus.DONE)
+    assert rig.woken == []
+    rig.end()
+    assert (rig.woken, rig.state.notices) == ([0x210], {})
 
 
 def test_blocks_that_failed_together_are_read_again_each_by_itself() -> None:
-    shelf = Shelf()
-    shelf.span([1, 2, 3], status=DiskStatus.FAILED)
-    locked = shelf.cache.lock(DISK, [1, 2, 3])
+    rig = CacheRig()
+    rig.span([1, 2, 3], status=DiskStatus.FAILED)
+    locked = rig.cache.lock(DISK, [1, 2, 3])
     assert locked.to_read == [1, 2, 3]
-    drive(shelf.cache.read(DISK, locked.to_read))
-    assert [run.keys for run in shelf.runs] == [[(DISK, number)] for number in (1, 2, 3)]
-    shelf.cache.ended(shelf.runs.pop(1), DiskStatus.FAILED)
-    shelf.end()
-    assert shelf.cache.failures(locked.keys) == [(DISK, 2)]
+    drive(rig.cache.read(DISK, locked.to_read))
+    assert [run.keys for run in rig.runs] == [[(DISK, number)] for number in (1, 2, 3)]
+    rig.cache.ended(rig.runs.pop(1), DiskStatus.FAILED)
+    rig.end()
+    assert rig.cache.failures(locked.keys) == [(DISK, 2)]
     with refusal(ErrorCode.IO_ERROR):
-        shelf.cache.check(locked)
+        rig.cache.check(locked)
 
 
 def test_a_block_that_failed_by_itself_fails_for_all_its_holders_and_is_read_anew_afterwards() -> None:
-    shelf = Shelf()
-    locked = shelf.cache.lock(DISK, [2])
-    drive(shelf.cache.read(DISK, [2]))
-    shelf.end(DiskStatus.FAILED)
-    assert shelf.cache.lock(DISK, [2]).missing == []  # no thread is to wait for it
-    shelf.cache.unlock(locked.keys * 2)
-    assert shelf.cache.lock(DISK, [2]).to_read == [2]
+    rig = CacheRig()
+    locked = rig.cache.lock(DISK, [2])
+    drive(rig.cache.read(DISK, [2]))
+    rig.end(DiskStatus.FAILED)
+    assert rig.cache.lock(DISK, [2]).missing == []  # no thread is to wait for it
+    rig.cache.unlock(locked.keys * 2)
+    assert rig.cache.lock(DISK, [2]).to_read == [2]
 
 
 def test_blocks_of_a_removed_disk_are_freed_at_once_or_when_their_last_holder_releases_them() -> None:
-    shelf = Shelf()
-    shelf.span([1, 2])
-    shelf.span([1], OTHER)
-    held = shelf.cache.lock(DISK, [2])
-    shelf.cache.drop_disk(DISK)
-    assert sorted(shelf.state.blocks) == [(DISK, 2), (OTHER, 1)]
-    shelf.cache.unlock(held.keys)
-    assert list(shelf.state.blocks) == [(OTHER, 1)]
-    locked = shelf.cache.lock(OTHER, [7])
-    drive(shelf.cache.read(OTHER, [7]))
-    shelf.end(DiskStatus.REMOVED)
+    rig = CacheRig()
+    rig.span([1, 2])
+    rig.span([1], OTHER)
+    held = rig.cache.lock(DISK, [2])
+    rig.cache.drop_disk(DISK)
+    assert sorted(rig.state.blocks) == [(DISK, 2), (OTHER, 1)]
+    rig.cache.unlock(held.keys)
+    assert list(rig.state.blocks) == [(OTHER, 1)]
+    locked = rig.cache.lock(OTHER, [7])
+    drive(rig.cache.read(OTHER, [7]))
+    rig.end(DiskStatus.REMOVED)
     with refusal(ErrorCode.UNPLUGGED):
-        shelf.cache.check(locked)
+        rig.cache.check(locked)
 
 
 def test_file_data_leaves_a_quarter_of_the_cache_to_file_systems() -> None:
-    shelf = Shelf(blocks=64)
+    rig = CacheRig(blocks=64)
     numbers = list(range(100))
-    assert shelf.cache.fitting(DISK, numbers) == 48
-    held = shelf.cache.lock(DISK, numbers[:40])
-    assert shelf.cache.fitting(DISK, numbers[:48]) == 48  # the locked ones are in memory already
-    assert shelf.cache.fitting(DISK, list(range(50, 100))) == 8
-    shelf.idle_data = [lambda: shelf.cache.unlock(held.keys)]
-    assert shelf.cache.fitting(DISK, list(range(50, 100))) == 48
+    assert rig.cache.fitting(DISK, numbers) == 48
+    held = rig.cache.lock(DISK, numbers[:40])
+    assert rig.cache.fitting(DISK, numbers[:48]) == 48  # the locked ones are in memory already
+    assert rig.cache.fitting(DISK, list(range(50, 100))) == 8
+    rig.idle_data = [lambda: rig.cache.unlock(held.keys)]
+    assert rig.cache.fitting(DISK, list(range(50, 100))) == 48
 
 
 def test_file_data_are_not_read_where_two_requests_would_not_find_room() -> None:
-    shelf = Shelf(blocks=SPARE_LEAST)  # a quarter less is not enough
-    assert shelf.cache.fitting(DISK, [1]) == 0
-    assert shelf.cache.most == SPARE_LEAST // 3
+    rig = CacheRig(blocks=SPARE_LEAST)  # a quarter less is not enough
+    assert rig.cache.fitting(DISK, [1]) == 0
+    assert rig.cache.most == SPARE_LEAST // 3
 
 
 def test_a_read_waits_until_all_its_blocks_are_in_memory_and_notifies_once() -> None:
-    shelf = Shelf()
+    rig = CacheRig()
     waits = []
 
     def block(call: RoutineCall) -> None:
         waits.append(call.eax)
-        shelf.end()
+        rig.end()
 
-    locked, _ = drive(shelf.cache.read_locked(DISK, [1, 2, 5]), block=block)
+    locked, _ = drive(rig.cache.read_locked(DISK, [1, 2, 5]), block=block)
     assert (locked.keys, waits) == ([(DISK, 1), (DISK, 2), (DISK, 5)], [WaitReason.DISK])
-    assert shelf.woken == [0x208]
-    _, calls = drive(shelf.cache.read_locked(DISK, [1, 2, 5]))
+    assert rig.woken == [0x208]
+    _, calls = drive(rig.cache.read_locked(DISK, [1, 2, 5]))
     assert calls == []
 
 
 def test_a_killed_reader_gives_up_and_leaves_its_block_until_the_disk_has_written_it() -> None:
-    shelf = Shelf(blocks=1)
+    rig = CacheRig(blocks=1)
 
     def block(_call: RoutineCall) -> None:
-        shelf.thread.killed = True
+        rig.thread.killed = True
 
     with refusal(ErrorCode.KILLED):
-        drive(shelf.cache.read_locked(DISK, [1]), block=block)
-    assert (shelf.state.locked, shelf.numbers) == (0, [1])
-    shelf.end()
-    assert list(shelf.state.idle) == [(DISK, 1)]
+        drive(rig.cache.read_locked(DISK, [1]), block=block)
+    assert (rig.state.locked, rig.numbers) == (0, [1])
+    rig.end()
+    assert list(rig.state.idle) == [(DISK, 1)]
 
 
 def test_blocks_that_a_dying_thread_was_to_read_fail_and_threads_that_wait_for_them_are_told() -> None:
-    shelf = Shelf()
-    mine = shelf.cache.lock(DISK, [1, 2])
-    shelf.cache.notify(mine.missing, 0x210)
-    shelf.refused = GivenUp(ErrorCode.KILLED)
+    rig = CacheRig()
+    mine = rig.cache.lock(DISK, [1, 2])
+    rig.cache.notify(mine.missing, 0x210)
+    rig.refused = GivenUp(ErrorCode.KILLED)
     with refusal(ErrorCode.KILLED):
-        drive(shelf.cache.read(DISK, mine.to_read))
-    assert (shelf.unread, shelf.woken) == ([{(DISK, 1), (DISK, 2)}], [0x210])
-    assert list(shelf.state.alone) == mine.keys  # reading each again is worthwhile
+        drive(rig.cache.read(DISK, mine.to_read))
+    assert (rig.unread, rig.woken) == ([{(DISK, 1), (DISK, 2)}], [0x210])
+    assert list(rig.state.alone) == mine.keys  # reading each again is worthwhile
 
 
 # Changed blocks.
@@ -233,15 +233,15 @@ A, B, C = 7, 8, 9  # families
 
 
 @pytest.fixture
-def changed() -> tuple[Shelf, ChangedBlocks]:
-    shelf = Shelf(blocks=64)
-    shelf.span(list(range(40)))
-    shelf.cache.lock(DISK, list(range(40)))
-    return shelf, ChangedBlocks(shelf.cache)
+def changed() -> tuple[CacheRig, ChangedBlocks]:
+    rig = CacheRig(blocks=64)
+    rig.span(list(range(40)))
+    rig.cache.lock(DISK, list(range(40)))
+    return rig, ChangedBlocks(rig.cache)
 
 
 def test_claims_for_changed_blocks_are_granted_while_there_is_room_and_can_be_returned(
-    changed: tuple[Shelf, ChangedBlocks],
+    changed: tuple[CacheRig, ChangedBlocks],
 ) -> None:
     _, blocks = changed
     assert blocks.share == 64 - 64 // 4 - SPARE_LEAST  # less than half of this small cache
@@ -255,9 +255,9 @@ def test_claims_for_changed_blocks_are_granted_while_there_is_room_and_can_be_re
 
 
 def test_a_family_has_half_of_what_the_others_have_left_also_if_they_are_gone(
-    changed: tuple[Shelf, ChangedBlocks],
+    changed: tuple[CacheRig, ChangedBlocks],
 ) -> None:
-    shelf, blocks = changed
+    rig, blocks = changed
     keys, got = [(DISK, number) for number in range(40)], []
     for family in (A, B, C):
         mine = [key for key, _ in zip(keys, blocks.claim(keys, family), strict=False)]
@@ -269,35 +269,35 @@ def test_a_family_has_half_of_what_the_others_have_left_also_if_they_are_gone(
     total = blocks.share
     assert got == [total // 2, (total - got[0]) // 2, (total - got[0] - got[1]) // 2]
     assert min(got) > 0
-    assert shelf.state.held == dict(zip((A, B, C), got, strict=True))
-    shelf.cache.drop_disk(DISK)
+    assert rig.state.held == dict(zip((A, B, C), got, strict=True))
+    rig.cache.drop_disk(DISK)
     blocks.lose(DISK)
-    assert shelf.state.held == {}
+    assert rig.state.held == {}
 
 
-def test_a_changed_block_needs_no_claim_and_is_not_evicted(changed: tuple[Shelf, ChangedBlocks]) -> None:
-    shelf, blocks = changed
+def test_a_changed_block_needs_no_claim_and_is_not_evicted(changed: tuple[CacheRig, ChangedBlocks]) -> None:
+    rig, blocks = changed
     key = (DISK, 3)
     assert list(blocks.claim([key], A)) == [True]
     blocks.keep([key, key], A)
     blocks.disclaim([key], A)
-    assert (list(blocks.claim([key], A)), shelf.state.changed, shelf.state.claimed) == ([False], 1, 0)
-    shelf.cache.unlock([(DISK, number) for number in range(40)])
-    assert key not in shelf.state.idle
-    assert len(shelf.state.idle) == 39
+    assert (list(blocks.claim([key], A)), rig.state.changed, rig.state.claimed) == ([False], 1, 0)
+    rig.cache.unlock([(DISK, number) for number in range(40)])
+    assert key not in rig.state.idle
+    assert len(rig.state.idle) == 39
 
 
-def test_changes_of_a_removed_disk_are_lost_and_counted(changed: tuple[Shelf, ChangedBlocks]) -> None:
-    shelf, blocks = changed
+def test_changes_of_a_removed_disk_are_lost_and_counted(changed: tuple[CacheRig, ChangedBlocks]) -> None:
+    rig, blocks = changed
     room = blocks.room(A)
     for key in ((DISK, 1), (DISK, 2)):
         assert list(blocks.claim([key], A)) == [True]
         blocks.keep([key], A)
         blocks.disclaim([key], A)
-    shelf.cache.drop_disk(DISK)
+    rig.cache.drop_disk(DISK)
     assert (blocks.lose(OTHER), blocks.lose(DISK), blocks.lose(DISK)) == (0, 2, 0)
-    assert (shelf.state.lost, blocks.room(A)) == (2, room)
+    assert (rig.state.lost, blocks.room(A)) == (2, room)
     blocks.keep([(DISK, 5)], A)  # written after the disk was removed
-    assert (shelf.state.lost, shelf.state.changed) == (3, 0)
-    shelf.cache.unlock([(DISK, number) for number in range(40)])
-    assert shelf.state.blocks == {}
+    assert (rig.state.lost, rig.state.changed) == (3, 0)
+    rig.cache.unlock([(DISK, number) for number in range(40)])
+    assert rig.state.blocks == {}

@@ -12,7 +12,7 @@ from plain_guest import drive, refusal
 from plain_ipc import Ipc
 
 
-class Office(Ipc):
+class ReleasesRig(Ipc):
     """Deferred releases with their thread, on the IPC room; stops of the machine are counted."""
 
     def __init__(self) -> None:
@@ -53,115 +53,115 @@ class Office(Ipc):
 
 
 @pytest.fixture
-def office() -> Office:
-    return Office()
+def rig() -> ReleasesRig:
+    return ReleasesRig()
 
 
-def test_deferred_releases_are_sent_one_at_a_time_in_order(office: Office) -> None:
+def test_deferred_releases_are_sent_one_at_a_time_in_order(rig: ReleasesRig) -> None:
     for operation, number in ((Operation.RELEASE, 5), (Operation.RELEASE, 6), (Operation.CLOSE, 2)):
-        office.back.add(office.endpoint, operation, number)
+        rig.back.add(rig.endpoint, operation, number)
     said = []
-    while posted := office.post():
+    while posted := rig.post():
         said += posted
-        assert office.post() == []  # the next one waits for the answer
-        office.answer()
+        assert rig.post() == []  # the next one waits for the answer
+        rig.answer()
     assert said == [(Operation.RELEASE, 5, 5), (Operation.RELEASE, 6, 6), (Operation.CLOSE, 2, 2)]
-    assert (office.endpoint.held, office.back.idle) == (7, True)
+    assert (rig.endpoint.held, rig.back.idle) == (7, True)
 
 
-def test_a_server_that_does_not_answer_holds_one_slot_and_others_are_still_told(office: Office) -> None:
-    other = office.create("d1")
+def test_a_server_that_does_not_answer_holds_one_slot_and_others_are_still_told(rig: ReleasesRig) -> None:
+    other = rig.create("d1")
     for number in range(40):
-        office.back.add(office.endpoint, Operation.RELEASE, number)
-        office.back.add(other, Operation.RELEASE, number)
-    assert len(office.post()) == 2
-    assert office.slots.block(office.endpoint)["unused"] == 0xFFFF_FFFE
-    assert (len(office.queue.entries), office.back.idle) == (39, False)
+        rig.back.add(rig.endpoint, Operation.RELEASE, number)
+        rig.back.add(other, Operation.RELEASE, number)
+    assert len(rig.post()) == 2
+    assert rig.slots.block(rig.endpoint)["unused"] == 0xFFFF_FFFE
+    assert (len(rig.queue.entries), rig.back.idle) == (39, False)
 
 
-def test_a_deferred_release_waits_for_a_slot_without_blocking_a_thread(office: Office) -> None:
-    office.take(32)
-    office.back.add(office.endpoint, Operation.CLOSE, 1)
-    assert office.post() == []
-    office.slots.host_slot_give(4)
-    assert (office.poster.state, office.post()) == (ThreadState.READY, [(Operation.CLOSE, 1, 1)])
+def test_a_deferred_release_waits_for_a_slot_without_blocking_a_thread(rig: ReleasesRig) -> None:
+    rig.take(32)
+    rig.back.add(rig.endpoint, Operation.CLOSE, 1)
+    assert rig.post() == []
+    rig.slots.host_slot_give(4)
+    assert (rig.poster.state, rig.post()) == (ThreadState.READY, [(Operation.CLOSE, 1, 1)])
 
 
-def test_a_server_that_holds_4096_things_is_sent_no_new_request(office: Office) -> None:
-    office.endpoint.held = HELD_OF_SERVER - 1
-    office.back.check_room(office.endpoint)
-    office.back.taken(office.endpoint)
+def test_a_server_that_holds_4096_things_is_sent_no_new_request(rig: ReleasesRig) -> None:
+    rig.endpoint.held = HELD_OF_SERVER - 1
+    rig.back.check_room(rig.endpoint)
+    rig.back.taken(rig.endpoint)
     with refusal(ErrorCode.NO_RESOURCES):
-        office.back.check_room(office.endpoint)
-    office.back.add(office.endpoint, Operation.CLOSE, 1)
+        rig.back.check_room(rig.endpoint)
+    rig.back.add(rig.endpoint, Operation.CLOSE, 1)
     with refusal(ErrorCode.NO_RESOURCES):  # the release is noted, but the server has not answered it
-        office.back.check_room(office.endpoint)
-    office.post()
-    office.answer()
-    office.back.check_room(office.endpoint)
+        rig.back.check_room(rig.endpoint)
+    rig.post()
+    rig.answer()
+    rig.back.check_room(rig.endpoint)
 
 
-def test_the_reply_to_a_deferred_release_is_ignored_and_an_error_is_logged(office: Office) -> None:
-    office.back.add(office.endpoint, Operation.CLOSE, 1)
-    office.post()
-    office.answer(error=ErrorCode.NOT_FOUND)
-    assert office.lines == ["d0p1: what was given back: NOT_FOUND"]
-    assert (office.endpoint.held, office.slots.tokens(office.endpoint)) == (9, {})
+def test_the_reply_to_a_deferred_release_is_ignored_and_an_error_is_logged(rig: ReleasesRig) -> None:
+    rig.back.add(rig.endpoint, Operation.CLOSE, 1)
+    rig.post()
+    rig.answer(error=ErrorCode.NOT_FOUND)
+    assert rig.lines == ["d0p1: what was given back: NOT_FOUND"]
+    assert (rig.endpoint.held, rig.slots.tokens(rig.endpoint)) == (9, {})
 
 
-def test_a_dead_server_is_told_nothing_and_a_slot_that_was_on_its_way_comes_back(office: Office) -> None:
-    office.back.add(office.endpoint, Operation.CLOSE, 1)
-    office.back.add(office.endpoint, Operation.CLOSE, 2)
-    office.endpoint.dead = True
-    office.back.endpoint_died(office.endpoint, ErrorCode.SERVER_DIED)
-    office.back.add(office.endpoint, Operation.CLOSE, 3)
-    assert office.post() == []
-    assert (office.queue.busy, list(office.queue.entries), office.endpoint.held) == (False, [], 0)
-    assert office.slots.block(office.endpoint)["free"] == 1
+def test_a_dead_server_is_told_nothing_and_a_slot_that_was_on_its_way_comes_back(rig: ReleasesRig) -> None:
+    rig.back.add(rig.endpoint, Operation.CLOSE, 1)
+    rig.back.add(rig.endpoint, Operation.CLOSE, 2)
+    rig.endpoint.dead = True
+    rig.back.endpoint_died(rig.endpoint, ErrorCode.SERVER_DIED)
+    rig.back.add(rig.endpoint, Operation.CLOSE, 3)
+    assert rig.post() == []
+    assert (rig.queue.busy, list(rig.queue.entries), rig.endpoint.held) == (False, [], 0)
+    assert rig.slots.block(rig.endpoint)["free"] == 1
 
 
-def test_a_thread_that_waits_until_a_server_has_been_told_is_woken_then(office: Office) -> None:
-    office.back.add(office.endpoint, Operation.RELEASE, 5)
-    office.post()
+def test_a_thread_that_waits_until_a_server_has_been_told_is_woken_then(rig: ReleasesRig) -> None:
+    rig.back.add(rig.endpoint, Operation.RELEASE, 5)
+    rig.post()
     waits = []
 
     def block(call: RoutineCall) -> None:
-        waits.append((call.eax, list(office.queue.waiters)))
-        office.answer()
+        waits.append((call.eax, list(rig.queue.waiters)))
+        rig.answer()
 
-    drive(office.back.said(office.endpoint), block=block)
-    assert waits == [(WaitReason.FILE, [office.thread.selector])]
-    assert (office.thread.signal, office.queue.waiters) == (True, [])
-    _, calls = drive(office.back.said(office.endpoint))
+    drive(rig.back.said(rig.endpoint), block=block)
+    assert waits == [(WaitReason.FILE, [rig.thread.selector])]
+    assert (rig.thread.signal, rig.queue.waiters) == (True, [])
+    _, calls = drive(rig.back.said(rig.endpoint))
     assert calls == []
 
 
-def test_a_killed_thread_does_not_wait_for_deferred_releases(office: Office) -> None:
-    office.back.add(office.endpoint, Operation.RELEASE, 5)
-    office.threads.kill(office.thread)
+def test_a_killed_thread_does_not_wait_for_deferred_releases(rig: ReleasesRig) -> None:
+    rig.back.add(rig.endpoint, Operation.RELEASE, 5)
+    rig.threads.kill(rig.thread)
     with refusal(ErrorCode.KILLED):
-        drive(office.back.said(office.endpoint))
-    assert office.queue.waiters == []
+        drive(rig.back.said(rig.endpoint))
+    assert rig.queue.waiters == []
 
 
-def test_the_machine_stops_when_servers_have_been_told_or_a_millisecond_later(office: Office) -> None:
-    office.back.add(office.endpoint, Operation.CLOSE, 1)
-    office.back.end()
-    assert office.stops == 0
-    office.post()
-    office.now(LAST_WORDS - 1)
-    office.post()
-    assert office.stops == 0
-    office.now(LAST_WORDS)
-    office.scheduler.host_tick(0)
-    assert office.poster.state == ThreadState.READY
-    office.post()
-    assert office.stops == 1
+def test_the_machine_stops_when_servers_have_been_told_or_a_millisecond_later(rig: ReleasesRig) -> None:
+    rig.back.add(rig.endpoint, Operation.CLOSE, 1)
+    rig.back.end()
+    assert rig.stops == 0
+    rig.post()
+    rig.now(LAST_WORDS - 1)
+    rig.post()
+    assert rig.stops == 0
+    rig.now(LAST_WORDS)
+    rig.scheduler.host_tick(0)
+    assert rig.poster.state == ThreadState.READY
+    rig.post()
+    assert rig.stops == 1
 
 
-def test_without_deferred_releases_the_machine_stops_at_once(office: Office) -> None:
-    office.back.end()
-    assert office.stops == 1
+def test_without_deferred_releases_the_machine_stops_at_once(rig: ReleasesRig) -> None:
+    rig.back.end()
+    assert rig.stops == 1
 
 
 def test_releases_noted_before_the_thread_exists_are_sent_once_it_does() -> None:
@@ -185,11 +185,11 @@ def test_releases_noted_before_the_thread_exists_are_sent_once_it_does() -> None
     ],
 )
 def test_resources_in_a_reply_without_a_client_are_released(
-    office: Office, operation: Operation, carry: int, noted: list[tuple[Operation, int]]
+    rig: ReleasesRig, operation: Operation, carry: int, noted: list[tuple[Operation, int]]
 ) -> None:
     page = memoryview(bytearray(4096))
     message = Message.from_buffer(page)
     message.operation, message.eax, message.edx, message.eflags = operation, 11, 22, carry
-    office.back.unclaimed(office.endpoint, page)
-    assert list(office.queue.entries) == noted
-    assert office.endpoint.held == 10 + len(noted)  # each is counted until the server has answered
+    rig.back.unclaimed(rig.endpoint, page)
+    assert list(rig.queue.entries) == noted
+    assert rig.endpoint.held == 10 + len(noted)  # each is counted until the server has answered

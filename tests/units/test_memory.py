@@ -37,7 +37,7 @@ def walk(ram: PlainRam, pointers: int, linear: int) -> tuple[int, bool, bool, bo
     return ((entry & 0xF_FFFF_FFFF_F000) + (linear & 0xFFF), user, writable, executable) if entry & 1 else None
 
 
-class Space:
+class UserSpace:
     """Page tables in plain memory, an empty user space, and the number of entries written."""
 
     def __init__(self, frames: int = 64) -> None:
@@ -83,7 +83,7 @@ def test_several_frames_are_allocated_together_or_not_at_all() -> None:
 
 
 def test_a_mapped_page_is_found_by_the_cpus_walk_with_its_rights() -> None:
-    space, made = Space(), []
+    space, made = UserSpace(), []
     for linear, flags, rights in (
         (USER_HEAP, USER_DATA, (True, True, False)),
         (USER_HEAP + PAGE, USER_READ, (True, False, False)),
@@ -97,7 +97,7 @@ def test_a_mapped_page_is_found_by_the_cpus_walk_with_its_rights() -> None:
 
 
 def test_a_run_over_the_end_of_a_table_is_mapped_and_unmapped_like_single_pages() -> None:
-    space, made = Space(), []
+    space, made = UserSpace(), []
     frames = [HIGH_MEMORY + index * PAGE for index in range(3)]
     start = USER_FILES + 511 * PAGE
     before = space.written
@@ -111,7 +111,7 @@ def test_a_run_over_the_end_of_a_table_is_mapped_and_unmapped_like_single_pages(
 
 
 def test_unmapping_returns_the_entry_and_counts_only_present_ones() -> None:
-    space = Space()
+    space = UserSpace()
     space.tables.map(space.pointers, USER_HEAP, FIRST, USER_DATA, [])
     space.tables.mark_dirty(space.pointers, USER_HEAP)
     before = space.written
@@ -122,7 +122,7 @@ def test_unmapping_returns_the_entry_and_counts_only_present_ones() -> None:
 
 
 def test_the_kernels_half_is_the_same_in_every_space_and_only_its_sections_are_code() -> None:
-    space = Space()
+    space = UserSpace()
     image = [(0xC010_0000, 2 * PAGE, KERNEL_CODE), (0xC010_2800, PAGE, KERNEL_CODE)]
     space.kernel = KernelSpace(0)
     space.tables.make_kernel_space(space.kernel, image, 8 << 20)
@@ -136,7 +136,7 @@ def test_the_kernels_half_is_the_same_in_every_space_and_only_its_sections_are_c
 
 
 def test_an_address_space_that_cannot_be_made_whole_keeps_no_frame() -> None:
-    space = Space(frames=8)  # five are in use
+    space = UserSpace(frames=8)  # five are in use
     with pytest.raises(OutOfMemory):
         space.tables.new_space(space.kernel)
     assert space.pool.available == 3
@@ -186,7 +186,7 @@ def test_unpinning_releases_one_holder_of_a_frame_or_one_lock_of_a_block() -> No
     assert pool.used == 0
 
 
-def user_memory(space: Space, provided: list[int] | None = None) -> UserMemory:
+def user_memory(space: UserSpace, provided: list[int] | None = None) -> UserMemory:
     def provide(process: Process, address: int) -> bool:
         if provided is None:
             return False
@@ -198,7 +198,7 @@ def user_memory(space: Space, provided: list[int] | None = None) -> UserMemory:
 
 
 def test_user_memory_is_read_and_written_across_pages_that_lie_apart_and_marks_them_dirty() -> None:
-    space = Space()
+    space = UserSpace()
     for index, frame in enumerate((0x30_0000, 0x20_0000)):
         space.tables.map(space.pointers, USER_HEAP + index * PAGE, frame, USER_DATA, [])
     memory = user_memory(space)
@@ -210,7 +210,7 @@ def test_user_memory_is_read_and_written_across_pages_that_lie_apart_and_marks_t
 
 @pytest.mark.parametrize("address", [0, USER_HEAP + PAGE, 0xC000_0000, 0xFFFF_FFFF, -1])
 def test_policy_reads_only_user_memory_that_the_process_could_read(address: int) -> None:
-    space = Space()
+    space = UserSpace()
     space.tables.map(space.pointers, USER_HEAP, 0x30_0000, USER_DATA, [])
     with pytest.raises(BadAddress) as refused:
         user_memory(space).read(address, 1)
@@ -218,7 +218,7 @@ def test_policy_reads_only_user_memory_that_the_process_could_read(address: int)
 
 
 def test_a_write_that_one_page_refuses_writes_nothing() -> None:
-    space = Space()
+    space = UserSpace()
     space.tables.map(space.pointers, USER_HEAP, 0x30_0000, USER_DATA, [])
     space.tables.map(space.pointers, USER_HEAP + PAGE, 0x31_0000, USER_READ, [])
     with pytest.raises(BadAddress) as refused:
@@ -228,13 +228,13 @@ def test_a_write_that_one_page_refuses_writes_nothing() -> None:
 
 
 def test_a_page_of_the_stack_is_provided_when_policy_touches_it() -> None:
-    space, provided = Space(), []
+    space, provided = UserSpace(), []
     user_memory(space, provided).write(USER_STACK_TOP - 4, b"text")
     assert provided == [USER_STACK_TOP - 4]
 
 
 def test_a_string_ends_at_its_zero_and_is_refused_without_one() -> None:
-    space = Space()
+    space = UserSpace()
     space.tables.map(space.pointers, USER_HEAP, 0x30_0000, USER_DATA, [])
     memory = user_memory(space)
     memory.write(USER_HEAP, b"x" * (PAGE - 1) + b"\0")
@@ -245,7 +245,7 @@ def test_a_string_ends_at_its_zero_and_is_refused_without_one() -> None:
 
 
 def test_a_hosted_servers_accesses_are_booked_and_its_disk_blocks_are_metadata() -> None:
-    space, touched = Space(), []
+    space, touched = UserSpace(), []
     space.tables.map(space.pointers, USER_HEAP, 0x30_0000, USER_DATA, [])
     space.tables.map(space.pointers, USER_METADATA, HIGH_MEMORY, USER_READ, [])
     memory = UserMemory(space.ram, space.tables, space.process, lambda _process, _address: False, touched.append)
@@ -255,7 +255,7 @@ def test_a_hosted_servers_accesses_are_booked_and_its_disk_blocks_are_metadata()
     assert dict(space.ram.touched) == {Account.SERVER_MEMORY: 10, Account.METADATA: 512}
 
 
-class WindowSpace(Space):
+class WindowSpace(UserSpace):
     """Windows on a user space whose process is the server of endpoint 0."""
 
     def __init__(self, frames: int = 64) -> None:

@@ -14,7 +14,7 @@ WORDS = 0x40  # word index of the kernel's words
 IDLE = 0x200
 
 
-class Line:
+class SchedulerRig:
     """A scheduler with an idle thread, which runs, and threads that sleep."""
 
     def __init__(self) -> None:
@@ -55,148 +55,148 @@ class Line:
 
 
 def test_threads_of_one_priority_run_in_the_order_in_which_they_were_woken() -> None:
-    line = Line()
-    first, second, third = line.thread(), line.thread(), line.thread()
-    line.wake_all(second, first, third)
+    rig = SchedulerRig()
+    first, second, third = rig.thread(), rig.thread(), rig.thread()
+    rig.wake_all(second, first, third)
     chosen = []
     for _ in range(4):
-        line.scheduler.host_yield(0)
-        chosen.append(line.state.current)
+        rig.scheduler.host_yield(0)
+        chosen.append(rig.state.current)
     assert chosen == [second, first, third, second]
-    assert line.next == second.selector
+    assert rig.next == second.selector
 
 
 def test_the_thread_of_highest_priority_runs_first_and_preempts_when_it_is_woken() -> None:
-    line = Line()
-    low, high = line.thread(8), line.thread(31)
-    line.wake_all(low)
-    line.scheduler.host_yield(0)
-    assert (line.state.current, line.kernel["preempt"]) == (low, 0)
-    line.wake_all(line.thread(8))
-    assert line.kernel["preempt"] == 0  # a thread of equal priority does not preempt
-    line.wake_all(high)
-    assert line.kernel["preempt"] == 1
-    line.scheduler.host_yield(0)
-    assert (line.state.current, line.kernel["preempt"]) == (high, 0)
+    rig = SchedulerRig()
+    low, high = rig.thread(8), rig.thread(31)
+    rig.wake_all(low)
+    rig.scheduler.host_yield(0)
+    assert (rig.state.current, rig.kernel["preempt"]) == (low, 0)
+    rig.wake_all(rig.thread(8))
+    assert rig.kernel["preempt"] == 0  # a thread of equal priority does not preempt
+    rig.wake_all(high)
+    assert rig.kernel["preempt"] == 1
+    rig.scheduler.host_yield(0)
+    assert (rig.state.current, rig.kernel["preempt"]) == (high, 0)
 
 
 def test_the_idle_thread_runs_when_no_other_is_ready() -> None:
-    line = Line()
-    only = line.thread()
-    line.wake_all(only)
-    line.scheduler.host_yield(0)
-    line.scheduler.host_schedule(WaitReason.INPUT)
-    assert (line.next, only.state) == (IDLE, ThreadState.BLOCKED)
-    block = ControlBlock(line.words, ThreadControlBlock, only.tcb)
+    rig = SchedulerRig()
+    only = rig.thread()
+    rig.wake_all(only)
+    rig.scheduler.host_yield(0)
+    rig.scheduler.host_schedule(WaitReason.INPUT)
+    assert (rig.next, only.state) == (IDLE, ThreadState.BLOCKED)
+    block = ControlBlock(rig.words, ThreadControlBlock, only.tcb)
     assert block["esp"] == 0
-    assert line.words[only.tcb + 6] == ThreadState.BLOCKED | WaitReason.INPUT << 16
+    assert rig.words[only.tcb + 6] == ThreadState.BLOCKED | WaitReason.INPUT << 16
 
 
 def test_a_wake_up_before_the_wait_is_not_lost_and_counts_once() -> None:
-    line = Line()
-    thread = line.thread()
-    line.wake_all(thread)
-    line.scheduler.host_yield(0)
-    line.wake_all(thread, thread)
-    line.scheduler.host_schedule(WaitReason.REPLY)
-    assert (line.next, line.waits) == (thread.selector, [])
-    line.scheduler.host_schedule(WaitReason.REPLY)
-    assert (line.next, line.waits) == (IDLE, [(WaitReason.REPLY, None)])
+    rig = SchedulerRig()
+    thread = rig.thread()
+    rig.wake_all(thread)
+    rig.scheduler.host_yield(0)
+    rig.wake_all(thread, thread)
+    rig.scheduler.host_schedule(WaitReason.REPLY)
+    assert (rig.next, rig.waits) == (thread.selector, [])
+    rig.scheduler.host_schedule(WaitReason.REPLY)
+    assert (rig.next, rig.waits) == (IDLE, [(WaitReason.REPLY, None)])
 
 
 @pytest.mark.parametrize("reason", WaitReason)
 def test_only_waits_that_a_request_causes_are_counted(reason: WaitReason) -> None:
-    line = Line()
-    line.wake_all(line.thread())
-    line.scheduler.host_yield(0)
-    line.scheduler.host_schedule(reason)
+    rig = SchedulerRig()
+    rig.wake_all(rig.thread())
+    rig.scheduler.host_yield(0)
+    rig.scheduler.host_schedule(reason)
     counted = {WaitReason.REPLY, WaitReason.SLOT, WaitReason.DISK, WaitReason.FILE}
-    assert line.waits == [(reason, None)] * (reason in counted)
+    assert rig.waits == [(reason, None)] * (reason in counted)
 
 
 def test_a_handoff_switches_directly_to_a_sleeping_thread_and_charges_the_one_that_blocks() -> None:
-    line = Line()
-    client, server = line.thread(), line.thread()
-    line.wake_all(client)
-    line.scheduler.host_yield(0)
-    line.counter.count = 120
-    line.scheduler.host_handoff(server.selector | WaitReason.REPLY << 16)
-    assert (line.next, line.state.current, client.instructions) == (server.selector, server, 120)
+    rig = SchedulerRig()
+    client, server = rig.thread(), rig.thread()
+    rig.wake_all(client)
+    rig.scheduler.host_yield(0)
+    rig.counter.count = 120
+    rig.scheduler.host_handoff(server.selector | WaitReason.REPLY << 16)
+    assert (rig.next, rig.state.current, client.instructions) == (server.selector, server, 120)
     assert (client.state, client.wait_reason) == (ThreadState.BLOCKED, WaitReason.REPLY)
-    assert line.waits == [(WaitReason.REPLY, server)]
+    assert rig.waits == [(WaitReason.REPLY, server)]
 
 
 def test_a_handoff_waits_its_turn_after_other_threads_that_are_ready() -> None:
-    line = Line()
-    client, server, other = line.thread(), line.thread(), line.thread()
-    line.wake_all(client)
-    line.scheduler.host_yield(0)
-    line.wake_all(other)
-    line.scheduler.host_handoff(server.selector | WaitReason.REPLY << 16)
-    assert (line.next, list(line.state.queues[8])) == (other.selector, [server])
+    rig = SchedulerRig()
+    client, server, other = rig.thread(), rig.thread(), rig.thread()
+    rig.wake_all(client)
+    rig.scheduler.host_yield(0)
+    rig.wake_all(other)
+    rig.scheduler.host_handoff(server.selector | WaitReason.REPLY << 16)
+    assert (rig.next, list(rig.state.queues[8])) == (other.selector, [server])
 
 
 def test_a_handoff_to_a_thread_that_has_ended_only_blocks() -> None:
-    line = Line()
-    line.wake_all(line.thread())
-    line.scheduler.host_yield(0)
-    line.scheduler.host_handoff(0x7F8 | WaitReason.REPLY << 16)
-    assert line.next == IDLE
+    rig = SchedulerRig()
+    rig.wake_all(rig.thread())
+    rig.scheduler.host_yield(0)
+    rig.scheduler.host_handoff(0x7F8 | WaitReason.REPLY << 16)
+    assert rig.next == IDLE
 
 
 def test_a_thread_keeps_the_cpu_for_a_millisecond_if_an_equal_is_ready() -> None:
-    line = Line()
-    line.wake_all(line.thread(), line.thread())
-    line.scheduler.host_yield(0)
-    assert line.armed == 1193  # ticks of 1,193,182 Hz
-    line.clock = MILLISECOND - 1000
-    line.scheduler.host_tick(0)
-    assert (line.kernel["preempt"], line.armed) == (0, 2)  # too early: the rest of the slice
-    line.clock = MILLISECOND
-    line.scheduler.host_tick(0)
-    assert line.kernel["preempt"] == 1
+    rig = SchedulerRig()
+    rig.wake_all(rig.thread(), rig.thread())
+    rig.scheduler.host_yield(0)
+    assert rig.armed == 1193  # ticks of 1,193,182 Hz
+    rig.clock = MILLISECOND - 1000
+    rig.scheduler.host_tick(0)
+    assert (rig.kernel["preempt"], rig.armed) == (0, 2)  # too early: the rest of the slice
+    rig.clock = MILLISECOND
+    rig.scheduler.host_tick(0)
+    assert rig.kernel["preempt"] == 1
 
 
 def test_a_thread_that_runs_alone_has_no_slice_and_no_timer() -> None:
-    line = Line()
-    line.wake_all(line.thread())
-    line.scheduler.host_yield(0)
-    _ = line.armed
-    line.clock = 10 * MILLISECOND
-    line.scheduler.host_tick(0)
-    assert (line.kernel["preempt"], line.armed) == (0, 0)
+    rig = SchedulerRig()
+    rig.wake_all(rig.thread())
+    rig.scheduler.host_yield(0)
+    _ = rig.armed
+    rig.clock = 10 * MILLISECOND
+    rig.scheduler.host_tick(0)
+    assert (rig.kernel["preempt"], rig.armed) == (0, 0)
 
 
 def test_sleepers_are_woken_in_the_order_of_their_times_and_not_before() -> None:
-    line = Line()
-    late, early = line.thread(), line.thread()
-    line.scheduler.sleep_until(late, 5 * MILLISECOND)
-    line.scheduler.sleep_until(early, 2 * MILLISECOND)
+    rig = SchedulerRig()
+    late, early = rig.thread(), rig.thread()
+    rig.scheduler.sleep_until(late, 5 * MILLISECOND)
+    rig.scheduler.sleep_until(early, 2 * MILLISECOND)
     for clock, ready in ((2 * MILLISECOND - 1, []), (2 * MILLISECOND, [early]), (9 * MILLISECOND, [early, late])):
-        line.clock = clock
-        line.scheduler.host_tick(0)
-        assert list(line.state.queues[8]) == ready
+        rig.clock = clock
+        rig.scheduler.host_tick(0)
+        assert list(rig.state.queues[8]) == ready
 
 
 def test_a_cancelled_sleep_wakes_no_thread_and_a_deadline_interrupts_as_well() -> None:
-    line = Line()
-    asleep, waiting = line.thread(), line.thread()
-    line.scheduler.sleep_until(asleep, MILLISECOND)
-    line.scheduler.cancel_sleep(asleep)
+    rig = SchedulerRig()
+    asleep, waiting = rig.thread(), rig.thread()
+    rig.scheduler.sleep_until(asleep, MILLISECOND)
+    rig.scheduler.cancel_sleep(asleep)
     waiting.deadline = MILLISECOND
-    line.scheduler.sleep_until(waiting, MILLISECOND)
-    line.clock = MILLISECOND
-    line.scheduler.host_tick(0)
-    assert list(line.state.queues[8]) == [waiting]
-    flags = [ControlBlock(line.words, ThreadControlBlock, thread.tcb)["flags"] for thread in (asleep, waiting)]
+    rig.scheduler.sleep_until(waiting, MILLISECOND)
+    rig.clock = MILLISECOND
+    rig.scheduler.host_tick(0)
+    assert list(rig.state.queues[8]) == [waiting]
+    flags = [ControlBlock(rig.words, ThreadControlBlock, thread.tcb)["flags"] for thread in (asleep, waiting)]
     assert flags == [0, ThreadFlags.INTERRUPTED]
 
 
 def test_arming_the_timer_leaves_the_fpus_half_of_the_word_alone() -> None:
-    line = Line()
-    line.words[WORDS + 4] = 0x0001_0000
-    line.scheduler.sleep_until(line.thread(), 1000)
-    assert line.words[WORDS + 4] == 0x0001_0002  # 1000 ns are 1.19 ticks, rounded up
+    rig = SchedulerRig()
+    rig.words[WORDS + 4] = 0x0001_0000
+    rig.scheduler.sleep_until(rig.thread(), 1000)
+    assert rig.words[WORDS + 4] == 0x0001_0002  # 1000 ns are 1.19 ticks, rounded up
 
 
 @pytest.mark.parametrize(("nanoseconds", "ticks"), [(0, 1), (838, 1), (839, 2), (10**12, 0xFFFF)])
@@ -205,12 +205,12 @@ def test_timer_ticks_last_at_least_as_long_as_requested_and_fit_the_timer(nanose
 
 
 def test_a_dead_thread_is_in_no_queue_and_is_not_woken() -> None:
-    line = Line()
-    dead, other = line.thread(), line.thread()
-    line.wake_all(dead)
-    line.scheduler.sleep_until(dead, 5)
-    line.scheduler.forget(dead)
-    assert (line.state.ready, line.state.sleepers) == (0, [])
-    line.wake_all(dead, other)
-    assert list(line.state.queues[8]) == [other]
+    rig = SchedulerRig()
+    dead, other = rig.thread(), rig.thread()
+    rig.wake_all(dead)
+    rig.scheduler.sleep_until(dead, 5)
+    rig.scheduler.forget(dead)
+    assert (rig.state.ready, rig.state.sleepers) == (0, [])
+    rig.wake_all(dead, other)
+    assert list(rig.state.queues[8]) == [other]
     assert dead.state == ThreadState.DEAD

@@ -92,7 +92,7 @@ def test_the_log_lines_of_a_server_are_limited_also_while_its_volume_mounts(syst
 # Hosted handlers.
 
 
-class Stepped:
+class HostedThread:
     """A hosted server's thread whose HostedBlock lies at USER_HEAP."""
 
     def __init__(self, system: System, server: type[HostedServer] = Handler) -> None:
@@ -115,7 +115,7 @@ class Stepped:
 
 
 def test_a_handler_is_stepped_from_gate_call_to_gate_call_with_results_from_its_block(system: System) -> None:
-    stepped = Stepped(system)
+    stepped = HostedThread(system)
     assert stepped.step() == HostedGate.SYSTEM
     assert (stepped.block.gate, stepped.block.eax, stepped.block.ebx) == (HostedGate.SYSTEM, SystemCall.CLOCK, 5)
     stepped.memory.write(USER_HEAP + 8, (77).to_bytes(4, "little"))  # EAX
@@ -136,7 +136,7 @@ def test_a_handler_is_stepped_from_gate_call_to_gate_call_with_results_from_its_
 def test_any_exception_of_a_handler_ends_its_server_and_not_the_kernel(
     system: System, raised: BaseException, reason: str
 ) -> None:
-    stepped = Stepped(system)
+    stepped = HostedThread(system)
     stepped.server.then = raised
     stepped.step()
     assert stepped.step() == HostedGate.DONE
@@ -145,7 +145,7 @@ def test_any_exception_of_a_handler_ends_its_server_and_not_the_kernel(
 
 
 def test_a_keyboard_interrupt_is_not_taken_for_an_exception_of_a_handler(system: System) -> None:
-    stepped = Stepped(system)
+    stepped = HostedThread(system)
     stepped.server.then = KeyboardInterrupt()
     stepped.step()
     with pytest.raises(KeyboardInterrupt):
@@ -172,7 +172,7 @@ def test_the_accesses_of_a_handler_in_one_step_are_limited_even_if_it_swallows_t
     system: System,
 ) -> None:
     system.hosted.accesses_limit = 50
-    stepped = Stepped(system, Greedy)
+    stepped = HostedThread(system, Greedy)
     assert stepped.step() == HostedGate.DONE
     assert Greedy.swallowed == 1
     assert system.ended[0][1] == "handler touched memory more than 50 times in one step"
@@ -190,7 +190,7 @@ class Endless(Handler):
 
 def test_the_gate_calls_of_a_handler_for_one_request_are_limited(system: System) -> None:
     system.hosted.steps_limit = 5
-    stepped = Stepped(system, Endless)
+    stepped = HostedThread(system, Endless)
     assert [stepped.step() for _ in range(5)] == [HostedGate.SYSTEM] * 5
     assert (stepped.step(), len(system.ended)) == (HostedGate.DONE, 1)
 
@@ -203,7 +203,7 @@ def test_a_handler_of_a_thread_that_dies_is_closed_and_an_objection_is_logged(sy
             finally:
                 raise RuntimeError("no")
 
-    stepped = Stepped(system, Objecting)
+    stepped = HostedThread(system, Objecting)
     stepped.step()
     system.hosted.forget(stepped.thread)
     system.hosted.forget(stepped.thread)

@@ -149,7 +149,7 @@ def test_the_volume_that_covers_the_disk_is_tried_if_no_partition_can_be_mounted
 # Disks that are plugged and unplugged.
 
 
-class Plugs:
+class DiskChangesRig:
     """Changes of disks over the driver's table; mounts, calls of the cache and deaths are noted in lists."""
 
     def __init__(self, tasks: Tasks) -> None:
@@ -184,7 +184,7 @@ class Plugs:
 
 def test_a_removed_disk_loses_its_volumes_and_blocks_and_lost_changes_are_logged() -> None:
     tasks = Tasks()
-    plugs = Plugs(tasks)
+    plugs = DiskChangesRig(tasks)
     gone, stays = tasks.new_endpoint("d0p1", disk=0x105), tasks.new_endpoint("d1", disk=0x106)
     plugs.blocks.update({(0x105, 1): None, (0x105, 2): None, (0x106, 1): None})
     tasks.put_disk(5, present=False)
@@ -201,7 +201,7 @@ def test_a_removed_disk_loses_its_volumes_and_blocks_and_lost_changes_are_logged
 
 def test_a_new_disk_is_mounted_once_also_if_it_is_replaced_meanwhile() -> None:
     tasks = Tasks()
-    plugs = Plugs(tasks)
+    plugs = DiskChangesRig(tasks)
     tasks.put_disk(5)
     plugs.disk_changes.host_disk_changed(5)
     assert plugs.jobs == []  # disks present at boot are mounted by the first thread

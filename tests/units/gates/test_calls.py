@@ -254,7 +254,7 @@ def test_every_system_call_that_policy_answers_is_in_one_table(gate: Gate, proce
 # Files.
 
 
-class Opened:
+class OpenResults:
     """The results of OPEN and LOCK_DIRECTORY."""
 
     def __init__(self) -> None:
@@ -277,8 +277,8 @@ class Opened:
 
 
 @pytest.fixture
-def file_calls(gate: Gate) -> tuple[FileCalls, Opened]:
-    opened = Opened()
+def file_calls(gate: Gate) -> tuple[FileCalls, OpenResults]:
+    opened = OpenResults()
     return FileCalls(gate.caller, opened, opened, opened), opened
 
 
@@ -287,7 +287,7 @@ def registers(gate: Gate, *names: str) -> tuple[int, ...]:
 
 
 def test_open_and_map_file_take_and_return_the_registers_that_the_abi_names(
-    gate: Gate, file_calls: tuple[FileCalls, Opened]
+    gate: Gate, file_calls: tuple[FileCalls, OpenResults]
 ) -> None:
     calls, opened = file_calls
     gate.path(b"/d0/f")
@@ -305,7 +305,7 @@ def test_open_and_map_file_take_and_return_the_registers_that_the_abi_names(
 
 
 def test_the_target_of_a_link_is_returned_if_there_is_room_for_all_of_it(
-    gate: Gate, file_calls: tuple[FileCalls, Opened]
+    gate: Gate, file_calls: tuple[FileCalls, OpenResults]
 ) -> None:
     memory = gate.user_memory()
     gate.path(b"/d0/l")
@@ -318,7 +318,7 @@ def test_the_target_of_a_link_is_returned_if_there_is_room_for_all_of_it(
 
 
 def test_a_current_directory_is_absolute_and_has_at_most_511_bytes(
-    gate: Gate, file_calls: tuple[FileCalls, Opened]
+    gate: Gate, file_calls: tuple[FileCalls, OpenResults]
 ) -> None:
     for text, code in ((b"a", ErrorCode.BAD_ARGUMENT), (b"/" + b"x" * 511, ErrorCode.NAME_TOO_LONG)):
         gate.path(text)

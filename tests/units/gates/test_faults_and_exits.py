@@ -48,7 +48,7 @@ def test_a_program_that_cannot_be_loaded_leaves_no_process(gate: Gate) -> None:
 # Ends.
 
 
-class Ends:
+class EndsOfThreads:
     """The effects of the ends of threads, in lists."""
 
     def __init__(self, gate: Gate) -> None:
@@ -70,7 +70,7 @@ class Ends:
 
 
 def test_a_process_is_cleaned_up_with_its_last_thread_and_reaped_once_another_thread_runs(gate: Gate) -> None:
-    ends = Ends(gate)
+    ends = EndsOfThreads(gate)
     orphan = gate.new_process("orphan", 0)
     first, last = gate.new_thread(orphan), gate.new_thread(orphan)
     ends.end(first)
@@ -84,7 +84,7 @@ def test_a_process_is_cleaned_up_with_its_last_thread_and_reaped_once_another_th
 
 
 def test_the_end_of_the_shell_ends_the_system_and_a_childs_exit_code_is_kept_for_its_parent(gate: Gate) -> None:
-    ends = Ends(gate)
+    ends = EndsOfThreads(gate)
     child = gate.new_process()
     ends.end(gate.new_thread(child))
     gate.run(gate.thread)
@@ -96,7 +96,7 @@ def test_the_end_of_the_shell_ends_the_system_and_a_childs_exit_code_is_kept_for
 
 
 def test_the_end_of_a_servers_thread_is_reported_before_its_process_is_gone(gate: Gate) -> None:
-    ends = Ends(gate)
+    ends = EndsOfThreads(gate)
     thread = gate.new_thread(gate.endpoint.process)
     ends.end(thread)
     assert ends.calls == [f"handler {thread.number}", f"server {thread.number}"]
