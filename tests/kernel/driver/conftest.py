@@ -147,12 +147,12 @@ class Bench:
         """Return the general registers but ESP."""
         return {name: getattr(self.machine.cpu, name) for name in ("eax", "ebx", "ecx", "edx", "esi", "edi", "ebp")}
 
-    def rest(self) -> None:
+    def run_until_idle(self) -> None:
         """Let interrupts in until nothing more can happen."""
-        stop = self.relax()
+        stop = self.run_until_stopped()
         assert stop.reason == "halt", (stop, self.machine.name_address(self.machine.cpu.eip))
 
-    def relax(self) -> Stop:
+    def run_until_stopped(self) -> Stop:
         """Let interrupts in until something stops the machine; the stack is cut back."""
         cpu = self.machine.cpu
         cpu.esp = self.program.address("stack_top") - 64

@@ -116,7 +116,7 @@ def test_an_ahci_read_fills_its_page_and_nothing_else(bench, content, ncq):
     request = b.request(0, 9, 5, page[1:2])
     b.submit(request)
     assert b.status(request) is DiskStatus.ACTIVE
-    b.rest()
+    b.run_until_idle()
     assert b.done == [request]
     assert b.status(request) is DiskStatus.DONE
     assert b.read(request) == data[9 * 512 : 14 * 512]
@@ -132,7 +132,7 @@ def test_the_largest_request_scatters_over_pages_above_4_gib(bench, content, ncq
     pages = b.frames(DISK_REQUEST_PAGES, HIGH_MEMORY + (16 << 20), -3 * PAGE_SIZE)
     request = b.request(0, 3, 8 * DISK_REQUEST_PAGES, pages)
     b.submit(request)
-    b.rest()
+    b.run_until_idle()
     assert b.status(request) is DiskStatus.DONE
     assert b.read(request) == data[3 * 512 :]
 
@@ -152,7 +152,7 @@ def test_adjacent_pages_share_a_prdt_entry(bench, content):
     request = b.request(0, 1, 6 * 8 - 5, [a, a + 0x1000, z + 0x1000, z, q, q + 0x1000])
     b.submit(request)
     assert prdt(b, 0, 0) == [(a, 0x2000), (z + 0x1000, 0x1000), (z, 0x1000), (q, 0x1000 + 3 * 512)]
-    b.rest()
+    b.run_until_idle()
     assert b.read(request) == data[512 : 44 * 512]
 
 
@@ -178,9 +178,9 @@ def test_a_request_that_was_queued_before_can_be_used_again(bench, content):
     first, second = b.request(0, 0, 1, b.frames(1)), b.request(0, 1, 1, b.frames(1))
     b.at(first).next = b.at(second).next = first
     b.submit(first)
-    b.rest()
+    b.run_until_idle()
     b.submit(second)
-    b.rest()
+    b.run_until_idle()
     assert b.done == [first, second]
     assert not b.disk(0).queue_head
 
@@ -200,7 +200,7 @@ def test_sector_numbers_reach_the_drive_with_48_bits(bench, content, ncq):
     assert b.disk(0).sectors == 1 << 48
     request = b.request(0, 0xFEDC_BA98_7654, 8, b.frames(1))
     b.submit(request)
-    b.rest()
+    b.run_until_idle()
     assert b.status(request) is DiskStatus.DONE
     assert medium.lba == 0xFEDC_BA98_7654
 
@@ -213,7 +213,7 @@ def test_thirty_two_commands_are_in_flight_and_finish_out_of_order(bench, conten
     b.submit(*requests)
     assert [b.status(request) for request in requests] == [DiskStatus.ACTIVE] * 32 + [DiskStatus.QUEUED]
     assert b.disk(0).issued == 0xFFFF_FFFF
-    b.rest()
+    b.run_until_idle()
     assert sorted(b.done) == requests
     assert b.done != requests
     for index, request in enumerate(requests):
@@ -229,7 +229,7 @@ def test_a_queue_of_a_hundred_requests_is_served_in_order(bench, content, ncq):
     taken = b.events("disk.issue")
     requests = [b.request(0, 3 * index, 3, [pages[index]]) for index in range(100)]
     b.submit(*requests)
-    b.rest()
+    b.run_until_idle()
     assert b.done == requests
     assert len(taken) <= 100
     assert all(b.read(request) == data[i * 1536 : i * 1536 + 1536] for i, request in enumerate(requests))
@@ -244,7 +244,7 @@ def test_submitting_is_safe_against_interrupts(bench, content, command):
     pages = b.frames(100)
     requests = [b.request(0, 3 * index, 3, [pages[index]]) for index in range(100)]
     b.submit(*requests, interrupts=True)
-    b.rest()
+    b.run_until_idle()
     assert sorted(b.done) == requests
     assert all(b.read(request) == data[i * 1536 : i * 1536 + 1536] for i, request in enumerate(requests))
 
@@ -255,7 +255,7 @@ def test_ahci_ports_work_at_the_same_time(bench, content):
     pages = b.frames(16)
     requests = [b.request(index % 4, index, 2, [pages[index]]) for index in range(16)]
     b.submit(*requests)
-    b.rest()
+    b.run_until_idle()
     assert sorted(b.done) == requests
     for index, request in enumerate(requests):
         assert b.read(request) == data[index % 4][index * 512 : index * 512 + 1024]
@@ -273,7 +273,7 @@ def test_a_request_can_be_reused_as_soon_as_its_end_is_reported(bench, content):
     b.on_done = scribble
     requests = [b.request(0, index, 1, [pages[index]]) for index in range(50)]
     b.submit(*requests)
-    b.rest()
+    b.run_until_idle()
     assert b.done == requests
 
 
@@ -326,12 +326,12 @@ def test_a_port_that_interrupts_without_pause_does_not_keep_the_cpu(bench, conte
     request = b.request(0, 0, 1, b.frames(1))
     b.submit(request)
     controller.left = 100
-    b.rest()
+    b.run_until_idle()
     assert b.status(request) is DiskStatus.DONE
     assert [entries[0] - entries[1], entries[1] - entries[2]] == [16, 16]
     again = b.request(0, 5, 1, b.frames(1))
     b.submit(again)
-    b.rest()
+    b.run_until_idle()
     assert b.status(again) is DiskStatus.DONE
 
 
@@ -346,5 +346,5 @@ def test_ahci_requests_cost_what_the_budget_says(bench, content, pages, step, su
     clock = []
     for label in ("ahci_interrupt", "end"):
         b.machine.probe(b.program.address(label), lambda: clock.append(b.machine.clock.retired))
-    b.rest()
+    b.run_until_idle()
     assert clock[1] - clock[0] == 92

@@ -30,7 +30,7 @@ def no_log(monkeypatch):
     return lambda controller: monkeypatch.setattr(controller.drives[0].drive, "_log", refuse)
 
 
-def many(b, count, sectors=4, disk=0):
+def requests_in_a_row(b, count, sectors=4, disk=0):
     """Make requests for consecutive stretches of a disk, a page for each."""
     pages = b.frames(count)
     return [b.request(disk, index * sectors, sectors, [pages[index]]) for index in range(count)]
@@ -55,9 +55,9 @@ def test_a_medium_error_fails_its_request_and_no_other(bench, content, ncq, late
     data = content(400)
     medium = FaultInjecting(MemoryMedium(data), bad=[4 * 17 + 2])
     b = bench.ahci(AhciController([medium], ncq=ncq, latency=latency))
-    requests = many(b, 50)
+    requests = requests_in_a_row(b, 50)
     b.submit(*requests)
-    b.rest()
+    b.run_until_idle()
     check(b, requests, data, {17: DiskStatus.FAILED})
     assert b.at(requests[17]).error & 0xFFFF == UNREADABLE
     assert b.at(requests[17]).error >> 16 == PortInterrupt.TFES >> 16
@@ -67,9 +67,9 @@ def test_a_medium_error_fails_its_request_and_no_other(bench, content, ncq, late
 def test_every_request_in_flight_may_fail(bench, content, ncq):
     medium = FaultInjecting(MemoryMedium(content(400)), bad=range(400))
     b = bench.ahci(AhciController([medium], ncq=ncq))
-    requests = many(b, 40)
+    requests = requests_in_a_row(b, 40)
     b.submit(*requests)
-    b.rest()
+    b.run_until_idle()
     check(b, requests, b"", dict.fromkeys(range(40), DiskStatus.FAILED))
 
 
@@ -77,9 +77,9 @@ def test_every_request_in_flight_may_fail(bench, content, ncq):
 def test_sectors_beyond_the_end_are_not_found(bench, content, ncq):
     data = content(39)
     b = bench.ahci(AhciController([MemoryMedium(data)], ncq=ncq))
-    requests = many(b, 10)
+    requests = requests_in_a_row(b, 10)
     b.submit(*requests)
-    b.rest()
+    b.run_until_idle()
     check(b, requests, data, {9: DiskStatus.FAILED})
     assert b.at(requests[9]).error & 0xFFFF == NOT_FOUND
 
@@ -95,11 +95,11 @@ def test_a_page_outside_memory_fails_the_request_that_names_it(bench, content, n
     if not named:
         no_log(controller)
     b = bench.ahci(controller)
-    requests = many(b, 40)
+    requests = requests_in_a_row(b, 40)
     for index in bad:
         b.at(requests[index]).pages[0] = NOWHERE
     b.submit(*requests)
-    b.rest()
+    b.run_until_idle()
     check(b, requests, data, dict.fromkeys(bad, DiskStatus.FAILED))
     assert all(b.at(requests[index]).error >> 16 & PortInterrupt.HBFS >> 16 for index in bad)
 
@@ -110,9 +110,9 @@ def test_an_error_log_that_cannot_be_read_is_survived(bench, content, no_log):
     no_log(controller)
     b = bench.ahci(controller)
     resets = b.events("disk.comreset")
-    requests = many(b, 40)
+    requests = requests_in_a_row(b, 40)
     b.submit(*requests)
-    b.rest()
+    b.run_until_idle()
     check(b, requests, data, {8: DiskStatus.FAILED, 22: DiskStatus.FAILED})
     assert resets
     assert b.machine.clock.retired < 500_000, "a refusal has been waited out, not seen"
@@ -129,9 +129,9 @@ def test_an_error_log_that_names_an_idle_tag_fails_no_request(bench, content, mo
 
     monkeypatch.setattr(drive, "_log", wrong)
     b = bench.ahci(controller)
-    requests = many(b, 5)
+    requests = requests_in_a_row(b, 5)
     b.submit(*requests)
-    b.rest()
+    b.run_until_idle()
     check(b, requests, data, {2: DiskStatus.FAILED})
 
 
@@ -141,7 +141,7 @@ def test_requests_that_come_during_recovery_wait_their_turn(bench, content, no_l
     controller = AhciController([MemoryMedium(data)], latency=SLOW)
     no_log(controller)
     b = bench.ahci(controller)
-    requests = many(b, 60)
+    requests = requests_in_a_row(b, 60)
     b.at(requests[7]).pages[0] = NOWHERE
     b.submit(*requests[:20])
     suspects, flying = [], []
@@ -153,7 +153,7 @@ def test_requests_that_come_during_recovery_wait_their_turn(bench, content, no_l
         b.submit(request, interrupts=True)
     assert any(suspects)
     assert all(count <= 1 for count in flying)
-    b.rest()
+    b.run_until_idle()
     check(b, requests, data, {7: DiskStatus.FAILED})
 
 
@@ -161,10 +161,10 @@ def test_requests_that_come_during_recovery_wait_their_turn(bench, content, no_l
 def test_unplugging_ends_requests_in_flight_and_in_the_queue(bench, content, ncq):
     controller = AhciController([MemoryMedium(content(400))], ncq=ncq, latency=SLOW)
     b = bench.ahci(controller)
-    requests = many(b, 50)
+    requests = requests_in_a_row(b, 50)
     b.submit(*requests)
     controller.unplug(0)
-    b.rest()
+    b.run_until_idle()
     check(b, requests, b"", dict.fromkeys(range(50), DiskStatus.REMOVED))
     assert not b.disk(0).present
     late = b.request(0, 0, 1, b.frames(1))
@@ -178,9 +178,9 @@ def test_a_medium_that_disappears_within_a_transfer_is_an_unplugged_disk(bench, 
     data = content(400)
     medium = FaultInjecting(MemoryMedium(data), removed_after=10)
     b = bench.ahci(AhciController([medium], latency=Latency(command=20_000, reorder=True)))
-    requests = many(b, 50)
+    requests = requests_in_a_row(b, 50)
     b.submit(*requests)
-    b.rest()
+    b.run_until_idle()
     done = [index for index, request in enumerate(requests) if b.status(request) is DiskStatus.DONE]
     assert 5 <= len(done) <= 10
     removed = set(range(50)) - set(done)
@@ -193,12 +193,12 @@ def test_a_drive_plugged_in_later_is_found(bench, content):
     controller = AhciController([MemoryMedium(content(8)), None])
     b = bench.ahci(controller)
     controller.plug(1, MemoryMedium(data))
-    b.rest()
+    b.run_until_idle()
     disk = b.disk(1)
     assert (disk.present, disk.sectors, disk.generation) == (1, 80, 1)
     request = b.request(1, 7, 8, b.frames(1))
     b.submit(request)
-    b.rest()
+    b.run_until_idle()
     assert b.read(request) == data[7 * 512 : 15 * 512]
 
 
@@ -209,27 +209,27 @@ def test_replugging_counts_generations_and_reads_the_new_medium(bench, content):
         old = b.request(0, 0, 8, b.frames(1))
         b.submit(old)
         controller.unplug(0)
-        b.rest()
+        b.run_until_idle()
         data = content(300 + generation, generation)
         controller.plug(0, MemoryMedium(data))
-        b.rest()
+        b.run_until_idle()
         disk = b.disk(0)
         assert b.status(old) is DiskStatus.REMOVED
         assert (disk.present, disk.generation, disk.sectors) == (1, generation, 300 + generation)
         request = b.request(0, 1, 8, b.frames(1))
         b.submit(request)
-        b.rest()
+        b.run_until_idle()
         assert b.read(request) == data[512 : 9 * 512]
 
 
 def test_a_drive_swapped_before_the_interrupt_is_a_new_drive(bench, content):
     controller = AhciController([MemoryMedium(content(400))], latency=SLOW)
     b = bench.ahci(controller)
-    requests = many(b, 40)
+    requests = requests_in_a_row(b, 40)
     b.submit(*requests)
     controller.unplug(0)
     controller.plug(0, MemoryMedium(content(50, 3)))
-    b.rest()
+    b.run_until_idle()
     check(b, requests, b"", dict.fromkeys(range(40), DiskStatus.REMOVED))
     assert (b.disk(0).present, b.disk(0).sectors, b.disk(0).generation) == (1, 50, 2)
 
@@ -238,10 +238,10 @@ def test_unplugging_during_recovery_is_noticed(bench, content):
     """The drive is removed while the error log is read: no wait lasts for ever, no request is left."""
     controller = AhciController([FaultInjecting(MemoryMedium(content(400)), bad=[33])], latency=SLOW)
     b = bench.ahci(controller)
-    requests = many(b, 40)
+    requests = requests_in_a_row(b, 40)
     b.submit(*requests)
     b.machine.probe(b.program.address("ahci_await_end"), lambda: controller.unplug(0))
-    b.rest()
+    b.run_until_idle()
     assert sorted(b.done) == requests
     assert {b.status(request) for request in requests[8:]} == {DiskStatus.REMOVED}
     assert not b.disk(0).present
@@ -253,12 +253,12 @@ def test_an_error_of_one_disk_does_not_affect_another(bench, content):
     bad = FaultInjecting(MemoryMedium(content(400, 9)), bad=range(0, 400, 3))
     controller = AhciController([bad, MemoryMedium(data), MemoryMedium(content(8))], latency=SLOW)
     b = bench.ahci(controller)
-    noise = many(b, 40)
+    noise = requests_in_a_row(b, 40)
     requests = [b.request(1, 4 * i, 4, [HIGH_MEMORY + (64 + i) * PAGE_SIZE]) for i in range(40)]
     for one, other in zip(noise, requests, strict=True):
         b.submit(one, other)
     controller.unplug(2)
-    b.rest()
+    b.run_until_idle()
     assert sorted(b.done) == sorted(noise + requests)
     assert all(b.read(request) == data[i * 2048 : i * 2048 + 2048] for i, request in enumerate(requests))
 
@@ -269,13 +269,13 @@ def test_a_drive_that_stays_busy_after_an_error_is_reset_and_then_given_up(bench
     controller = AhciController([MemoryMedium(data)], ncq=False)
     port = controller.drives[0]
     b = bench.ahci(controller)
-    requests = many(b, 6)
+    requests = requests_in_a_row(b, 6)
     b.at(requests[2]).pages[0] = NOWHERE
     b.submit(*requests)
     resets = b.events("disk.comreset")
     if for_ever:
         monkeypatch.setattr(port, "_sign", lambda: setattr(port, "tfd", int(TaskFile.BSY)))
-    b.rest()
+    b.run_until_idle()
     assert len(resets) == 1
     if for_ever:
         assert {b.status(request) for request in requests[2:]} == {DiskStatus.REMOVED}
@@ -311,7 +311,7 @@ def test_no_request_is_lost_or_done_twice_whatever_happens_to_the_disks(bench, c
         requests.append(request)
         plans.append((lba, sectors, nowhere))
         b.submit(request, interrupts=chance.random() < 0.8)
-    b.rest()
+    b.run_until_idle()
     assert sorted(b.done) == requests
     for request, (lba, sectors, nowhere) in zip(requests, plans, strict=True):
         fails = nowhere or any(lba <= sector < lba + sectors for sector in bad)

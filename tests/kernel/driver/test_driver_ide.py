@@ -68,7 +68,7 @@ def test_an_ide_read_fills_its_page_and_nothing_else(ide, content, blocks, devic
     request = b.request(FIRST + device, 9, 5, page[1:2])
     b.submit(request)
     assert b.status(request) is DiskStatus.ACTIVE
-    b.rest()
+    b.run_until_idle()
     assert b.done == [request]
     assert b.status(request) is DiskStatus.DONE
     assert b.read(request) == data[9 * 512 : 14 * 512]
@@ -85,7 +85,7 @@ def test_requests_of_any_length_scatter_over_pages_above_4_gib(ide, content, blo
     pages = b.frames(-(-sectors // 8), HIGH_MEMORY + (16 << 20), -3 * PAGE_SIZE)
     request = b.request(FIRST, 3, sectors, pages)
     b.submit(request)
-    b.rest()
+    b.run_until_idle()
     assert b.status(request) is DiskStatus.DONE
     assert b.read(request) == data[3 * 512 : (3 + sectors) * 512]
     assert sum(b.machine.ledger.counts().interrupts.values()) == -(-sectors // blocks)
@@ -96,7 +96,7 @@ def test_the_kernel_window_is_closed_after_each_block_and_its_use_is_counted(ide
     before = b.machine.ledger.counts()
     request = b.request(FIRST, 0, 16, b.frames(2, step=2 * PAGE_SIZE))
     b.submit(request)
-    b.rest()
+    b.run_until_idle()
     counts = b.machine.ledger.counts() - before
     opened, closed = (2, 1) if blocks == BLOCK else (16, 16)
     assert (counts.pte_writes, counts.tlb_invalidations) == (opened + closed, opened + closed)
@@ -111,7 +111,7 @@ def test_a_queue_of_a_hundred_ide_requests_is_served_in_order(ide, content, inte
     pages = b.frames(100)
     requests = [b.request(FIRST, 3 * index, 3, [pages[index]]) for index in range(100)]
     b.submit(*requests, interrupts=interrupts)
-    b.rest()
+    b.run_until_idle()
     assert b.done == requests
     assert all(b.read(request) == data[i * 1536 : i * 1536 + 1536] for i, request in enumerate(requests))
     disk = b.disk(FIRST)
@@ -124,7 +124,7 @@ def test_two_drives_of_a_channel_take_turns(ide, content):
     pages = b.frames(20)
     requests = [b.request(FIRST + index // 10, index, 1, [pages[index]]) for index in range(20)]
     b.submit(*requests)
-    b.rest()
+    b.run_until_idle()
     assert b.done == [request for pair in zip(requests[:10], requests[10:], strict=True) for request in pair]
     assert all(b.read(r) == data[i // 10][i * 512 : i * 512 + 512] for i, r in enumerate(requests))
 
@@ -135,7 +135,7 @@ def test_two_channels_work_at_the_same_time(ide, content):
     pages = b.frames(160)
     requests = [b.request(FIRST + i % 4, i, 20, pages[4 * i : 4 * i + 3]) for i in range(40)]
     b.submit(*requests, interrupts=True)
-    b.rest()
+    b.run_until_idle()
     assert sorted(b.done) == requests
     assert all(b.read(r) == data[i % 4][i * 512 : (i + 20) * 512] for i, r in enumerate(requests))
 
@@ -153,7 +153,7 @@ def test_sector_numbers_reach_the_drive_with_48_bits(ide, content):
     b = ide(medium)
     request = b.request(FIRST, 0xFEDC_BA98_7654, 8, b.frames(1))
     b.submit(request)
-    b.rest()
+    b.run_until_idle()
     assert b.status(request) is DiskStatus.DONE
     assert medium.lba == 0xFEDC_BA98_7654
 
@@ -165,7 +165,7 @@ def test_a_medium_error_fails_its_request_and_no_other(ide, content, blocks):
     pages = b.frames(150)
     requests = [b.request(FIRST, 20 * i, 20, pages[3 * i : 3 * i + 3]) for i in range(40)]
     b.submit(*requests)
-    b.rest()
+    b.run_until_idle()
     assert b.done == requests
     for index, request in enumerate(requests):
         if index == 17:
@@ -180,7 +180,7 @@ def test_sectors_beyond_the_end_are_not_found(ide, content):
     b = ide(MemoryMedium(content(30)))
     good, bad = b.request(FIRST, 29, 1, b.frames(1)), b.request(FIRST, 29, 2, b.frames(1))
     b.submit(bad, good)
-    b.rest()
+    b.run_until_idle()
     assert (b.status(good), b.status(bad)) == (DiskStatus.DONE, DiskStatus.FAILED)
     assert b.at(bad).error & 0x1001 == 0x1001
 
@@ -188,7 +188,7 @@ def test_sectors_beyond_the_end_are_not_found(ide, content):
 SLOW = Latency(command=50_000)
 
 
-def ten(b, device=0):
+def ten_requests(b, device=0):
     return [
         b.request(FIRST + device, 8 * i, 8, b.frames(1, HIGH_MEMORY + (16 * device + i) * PAGE_SIZE)) for i in range(10)
     ]
@@ -202,15 +202,15 @@ def test_a_drive_that_vanishes_while_a_command_runs_is_removed(ide, content, dev
     media = [MemoryMedium(data) if partner else None] * 2
     media[device] = MemoryMedium(content(100))
     b = ide(*media, latency=SLOW)
-    requests = ten(b, device)
+    requests = ten_requests(b, device)
     b.submit(*requests)
-    others = ten(b, 1 - device) if partner else []
+    others = ten_requests(b, 1 - device) if partner else []
     b.submit(*others)
     b.controller.unplug(device)
-    b.rest()
+    b.run_until_idle()
     b.call("disk_watch")
     b.call("disk_watch")
-    b.rest()
+    b.run_until_idle()
     assert sorted(b.done) == sorted(requests + others)
     assert {b.status(request) for request in requests} == {DiskStatus.REMOVED}
     assert all(b.read(request) == data[4096 * i : 4096 * i + 4096] for i, request in enumerate(others))
@@ -221,8 +221,8 @@ def test_a_drive_that_vanishes_while_a_command_runs_is_removed(ide, content, dev
 def test_a_drive_that_vanishes_while_idle_is_missed_at_the_next_request(ide, content, device):
     b = ide(MemoryMedium(content(100)), MemoryMedium(content(100)))
     b.controller.unplug(device)
-    b.rest()
-    requests = ten(b, device)
+    b.run_until_idle()
+    requests = ten_requests(b, device)
     b.submit(*requests)
     assert b.done == requests
     assert {b.status(request) for request in requests} == {DiskStatus.REMOVED}
@@ -235,7 +235,7 @@ def test_an_interrupt_from_a_place_without_a_drive_is_an_unplug(ide, content, de
     media = [MemoryMedium(content(100)) if partner else None] * 2
     media[device] = MemoryMedium(content(100))
     b = ide(*media, latency=SLOW)
-    requests = ten(b, device)
+    requests = ten_requests(b, device)
     b.submit(*requests)
     b.controller.unplug(device)
     b.call("ide_interrupt")
@@ -256,7 +256,7 @@ def test_a_busy_drives_other_status_bits_mean_nothing(ide, content, monkeypatch)
     b = ide(*(MemoryMedium(item) for item in data))
     requests = [b.request(FIRST + i % 3, i, 20, b.frames(3, HIGH_MEMORY + i * 3 * PAGE_SIZE)) for i in range(30)]
     b.submit(*requests, interrupts=True)
-    b.rest()
+    b.run_until_idle()
     assert sorted(b.done) == requests
     assert all(b.read(r) == data[i % 3][i * 512 : (i + 20) * 512] for i, r in enumerate(requests))
 
@@ -271,7 +271,7 @@ def test_an_interrupt_without_data_is_ignored(ide, content):
     b.call("ide_interrupt")
     assert not b.done
     status[0] = kept
-    b.rest()
+    b.run_until_idle()
     assert b.read(request) == data[:4096]
 
 
@@ -285,7 +285,7 @@ def test_a_drive_that_refuses_multiple_mode_transfers_single_sectors(ide, conten
     assert b.disk(FIRST).block_sectors == 1
     request = b.request(FIRST, 0, 20, b.frames(3))
     b.submit(request)
-    b.rest()
+    b.run_until_idle()
     assert b.read(request) == data[: 20 * 512]
 
 
@@ -295,12 +295,12 @@ def test_an_ide_drive_that_stays_busy_is_reset_and_then_given_up(ide, content, m
     data, other = content(100), content(100, 5)
     b = ide(MemoryMedium(data), MemoryMedium(other))
     channel = b.controller.channels[0]
-    requests = ten(b)
+    requests = ten_requests(b)
     channel.status[0] = 0x80
     if for_ever:
         monkeypatch.setattr(channel, "_sign", lambda: None)
     b.submit(*requests)
-    b.rest()
+    b.run_until_idle()
     assert b.done == requests
     if for_ever:
         assert b.status(requests[0]) is DiskStatus.REMOVED
@@ -310,9 +310,9 @@ def test_an_ide_drive_that_stays_busy_is_reset_and_then_given_up(ide, content, m
         assert b.at(requests[0]).error == 0x80
         assert [b.disk(FIRST + device).block_sectors for device in (0, 1)] == [1, 1]
         assert all(b.read(r) == data[4096 * i : 4096 * i + 4096] for i, r in enumerate(requests) if i)
-        request = ten(b, 1)[3]
+        request = ten_requests(b, 1)[3]
         b.submit(request)
-        b.rest()
+        b.run_until_idle()
         assert b.read(request) == other[3 * 4096 : 4 * 4096]
 
 
@@ -337,6 +337,6 @@ def test_ide_requests_cost_what_the_budget_says(ide, content, sectors, submit, c
     clock = []
     for label in ("ide_interrupt", "end"):
         b.machine.probe(b.program.address(label), lambda: clock.append(b.machine.clock.retired))
-    b.rest()
+    b.run_until_idle()
     spent = sum(clock[1::2]) - sum(clock[::2])
     assert (cost, spent) == (submit, complete)

@@ -26,7 +26,7 @@ def random_request(b, chance, disk, number):
     return b.request(disk, lba, sectors, pages[: -(-sectors // 8)])
 
 
-def piece(data, request):
+def content_of(data, request):
     return data[request.lba * 512 : (request.lba + request.sectors) * 512]
 
 
@@ -47,13 +47,13 @@ def test_ahci_and_ide_disks_are_read_at_the_same_time(bench, content, seed):
     for number in range(120):
         requests.append(random_request(b, chance, chance.choice(numbers), number))
         b.submit(requests[-1], interrupts=chance.random() < 0.8)
-    b.rest()
+    b.run_until_idle()
     assert sorted(b.done) == requests
     for address in requests:
         request = b.at(address)
         fails = any(request.lba <= sector < request.lba + request.sectors for sector in bad[request.disk])
         assert b.status(address) is (DiskStatus.FAILED if fails else DiskStatus.DONE)
-        assert fails or b.read(address) == piece(data[request.disk], request)
+        assert fails or b.read(address) == content_of(data[request.disk], request)
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
@@ -77,13 +77,13 @@ def test_drives_can_be_plugged_and_unplugged_at_random_while_they_are_read(bench
                 generations.append(content(SECTORS, len(generations)))
                 ahci.plug(0, MemoryMedium(generations[-1]))
             plugged = not plugged
-    b.rest()
+    b.run_until_idle()
     assert sorted(b.done) == requests
     statuses = [b.status(address) for address in requests]
     assert set(statuses) == {DiskStatus.DONE, DiskStatus.REMOVED}
     for address, status in zip(requests, statuses, strict=True):
         if status is DiskStatus.DONE:
-            assert b.read(address) in [piece(data, b.at(address)) for data in generations]
+            assert b.read(address) in [content_of(data, b.at(address)) for data in generations]
     disk = b.disk(0)
     assert (disk.issued, disk.suspects, disk.parked, disk.queue_head, disk.queue_tail) == (0,) * 5
     assert disk.present == int(plugged)

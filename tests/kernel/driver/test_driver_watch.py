@@ -43,7 +43,7 @@ def silent(request, bench, content, monkeypatch):
     return b, data, disk, mute
 
 
-def twenty(b, disk):
+def twenty_requests(b, disk):
     pages = b.frames(20)
     return [b.request(disk, 4 * index, 4, [pages[index]]) for index in range(20)]
 
@@ -58,13 +58,13 @@ def check(b, requests, data, failed=()):
 def test_the_watch_leaves_a_busy_disk_alone(silent):
     """However often it checks: every command makes progress between two checks."""
     b, data, disk, _ = silent
-    requests = twenty(b, disk)
+    requests = twenty_requests(b, disk)
     b.submit(*requests)
     timeouts = b.events("disk.timeout")
     for _ in range(40):
         b.call("linger", interrupts=True, ecx=60_000)
         b.call("disk_watch")
-    b.rest()
+    b.run_until_idle()
     check(b, requests, data)
     assert not timeouts
 
@@ -73,12 +73,12 @@ def test_the_watch_leaves_a_busy_disk_alone(silent):
 def test_a_command_that_never_ends_fails_and_the_others_do_not(silent):
     b, data, disk, mute = silent
     mute(4 * 7)
-    requests = twenty(b, disk)
+    requests = twenty_requests(b, disk)
     b.submit(*requests)
     for _ in range(6):
         b.call("linger", interrupts=True, ecx=3_000_000)
         b.call("disk_watch")
-    b.rest()
+    b.run_until_idle()
     check(b, requests, data, failed={7})
     record = b.disk(disk)
     assert (record.issued, record.suspects, record.parked, record.watched, record.queue_head) == (0,) * 5
@@ -86,16 +86,16 @@ def test_a_command_that_never_ends_fails_and_the_others_do_not(silent):
 
 def test_the_watch_makes_up_for_a_lost_interrupt(silent, monkeypatch):
     b, data, disk, _ = silent
-    requests = twenty(b, disk)
+    requests = twenty_requests(b, disk)
     with monkeypatch.context() as patch:
         patch.setattr(b.machine.pic, "raise_line", lambda _irq: None)
         b.submit(*requests)
-        b.rest()
+        b.run_until_idle()
         assert not b.done
     timeouts = b.events("disk.timeout")
     for _ in range(2):
         b.call("disk_watch")
-    b.rest()
+    b.run_until_idle()
     check(b, requests, data)
     assert not timeouts
 
@@ -127,7 +127,7 @@ def test_a_command_that_is_repeated_after_an_error_has_a_new_interval(bench, con
     if not log:
         monkeypatch.setattr(drive, "_log", refuse)
     b = bench.ahci(controller)
-    requests = twenty(b, 0)
+    requests = twenty_requests(b, 0)
     b.submit(*requests)
     timeouts = b.events("disk.timeout")
     b.call("disk_watch")

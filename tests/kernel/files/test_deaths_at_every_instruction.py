@@ -60,7 +60,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-class Instants:
+class InstantsOfCall:
     """A program that stands before its call, restored for each try."""
 
     def __init__(self, made: Any) -> None:
@@ -95,7 +95,7 @@ def test_a_process_killed_at_any_instruction_of_a_call_ends_soon_and_leaves_noth
     session: Sessions, image: Path, call: str, victims: str
 ) -> None:
     made = session(image, programs=[("doer", CALLS[call])], latency=Latency(command=30_000, sector=20))
-    instants = Instants(made)
+    instants = InstantsOfCall(made)
     for steps in instants.points():
         client, server = instants.after(steps)
         ended = client.exit_code  # EXIT may be over
@@ -120,7 +120,7 @@ def test_a_disk_that_is_replugged_at_any_instruction_of_a_call_leaves_nothing_be
 ) -> None:
     """Late or repeated answers of its server and its commands are not taken for the new disk's."""
     made = session(image, programs=[("doer", CALLS[call])], latency=Latency(command=30_000, sector=20))
-    instants = Instants(made)
+    instants = InstantsOfCall(made)
     medium = made.system.media[0]
     for steps in instants.points():
         client, server = instants.after(steps)

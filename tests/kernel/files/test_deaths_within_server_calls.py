@@ -72,7 +72,7 @@ STRETCHES = {
 }
 
 
-class Stretch:
+class InstantsAfterCall:
     """A client that stands before its call, and the instants of a stretch after it."""
 
     def __init__(self, made: Any, call: ServerCall | None) -> None:
@@ -123,16 +123,16 @@ class Stretch:
 
 
 @pytest.fixture
-def stretch(session: Sessions, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Stretch]:
+def stretch(session: Sessions, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], InstantsAfterCall]:
     """Make one of the stretches."""
 
-    def make(name: str) -> Stretch:
+    def make(name: str) -> InstantsAfterCall:
         what, kind, call = STRETCHES[name]
         monkeypatch.setattr(volumes, "installed_servers", lambda: [Asking])
         layout = synthetic.Layout(2 * 4096, [(64, 5), (200, 11)], kind=kind)
         monkeypatch.setattr(synthetic.Synthetic, "files", {"A.BIN": layout})
         latency = Latency(command=30_000, sector=20)
-        return Stretch(session(MemoryMedium(IMAGE), programs=[("doer", what)], latency=latency), call)
+        return InstantsAfterCall(session(MemoryMedium(IMAGE), programs=[("doer", what)], latency=latency), call)
 
     return make
 
@@ -141,7 +141,7 @@ def stretch(session: Sessions, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
 @pytest.mark.parametrize("victims", ["client", "server", "both", "disk", "disk, and another one comes"])
 @pytest.mark.parametrize("name", STRETCHES)
 def test_a_process_that_dies_while_a_server_asks_the_kernel_ends_soon_and_leaves_nothing(
-    stretch: Callable[[str], Stretch], name: str, victims: str
+    stretch: Callable[[str], InstantsAfterCall], name: str, victims: str
 ) -> None:
     made_of = stretch(name)
     made = made_of.made
@@ -149,7 +149,7 @@ def test_a_process_that_dies_while_a_server_asks_the_kernel_ends_soon_and_leaves
     for steps in made_of.points():
         client, server = made_of.after(steps)
         ended = client.exit_code
-        dying = strike(made, client, server, victims)
+        dying = kill_or_unplug(made, client, server, victims)
         made.run(fuel=BOUND)
         assert [process for process in dying if process.threads] == [], steps
         assert made.run().reason == "halt", steps
@@ -160,7 +160,7 @@ def test_a_process_that_dies_while_a_server_asks_the_kernel_ends_soon_and_leaves
         assert made_of.endpoint.locked_blocks == 0, steps
 
 
-def strike(made: Any, client: Process, server: Process, victims: str) -> list[Process]:
+def kill_or_unplug(made: Any, client: Process, server: Process, victims: str) -> list[Process]:
     """Kill the processes that are to die, or unplug the disk; return the processes that must end soon."""
     if victims.startswith("disk"):
         made.system.unplug(0)

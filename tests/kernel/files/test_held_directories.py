@@ -70,7 +70,7 @@ class Changing(MountedServer[int, str]):
         raise FileSystemError(ErrorCode.NOT_FOUND, "nothing can be opened here")
 
 
-def hold(session: Sessions, monkeypatch: pytest.MonkeyPatch) -> Any:
+def run_holder(session: Sessions, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run `holder` to its end."""
     monkeypatch.setattr(volumes, "installed_servers", lambda: [Changing])
     Changing.diary = []
@@ -83,7 +83,7 @@ def hold(session: Sessions, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_a_process_that_has_a_directory_locked_sees_it_as_it_was_while_others_see_the_new_one(
     session: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = hold(session, monkeypatch)
+    held = run_holder(session, monkeypatch)
     old, new, still = (held.output[at : at + SHOWN] for at in range(0, 3 * SHOWN, SHOWN))
     assert b"0 opens" in old
     assert b"1 opens" in new
@@ -93,7 +93,7 @@ def test_a_process_that_has_a_directory_locked_sees_it_as_it_was_while_others_se
 def test_the_server_is_told_of_a_version_when_no_process_has_it_locked_and_not_before(
     session: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = hold(session, monkeypatch)
+    held = run_holder(session, monkeypatch)
     assert Changing.diary == ["lock 1", "change", "lock 2", "unlock 1"], "the current version is kept by the kernel"
     (server,) = held.kernel.hosted.servers.values()
     assert server.directories.locks == 1

@@ -102,7 +102,7 @@ class Liar(synthetic.Synthetic):
         return kind
 
 
-def poison(made: Any) -> None:
+def fill_free_memory(made: Any) -> None:
     """Fill all memory that was never allocated."""
     for pool in (made.kernel.memory.low, made.kernel.memory.high):
         view = made.system.machine.ram.view(pool.next, pool.limit - pool.next)
@@ -160,7 +160,7 @@ def test_false_replies_of_a_server_about_a_file_harm_only_its_readers(
             map_edges=seed % 4 == 0,
             latency=QUICK,
         )
-        poison(made)
+        fill_free_memory(made)
         for _ in range(SLICES):
             if made.run(fuel=SLICE).reason == "halt":
                 break
@@ -175,7 +175,7 @@ def test_false_replies_of_a_server_about_a_file_harm_only_its_readers(
         made.system.close()
 
 
-class Fickle(synthetic.Synthetic):
+class RefusesOnce(synthetic.Synthetic):
     """Gives the first sector of a file, refuses the next ones once, and gives them later."""
 
     refused: ClassVar[bool]
@@ -184,7 +184,7 @@ class Fickle(synthetic.Synthetic):
     async def read(self, request: Request) -> Reply:
         layout = next(iter(self.files.values()))
         layout.fails_at = None if self.refused else FIRST
-        Fickle.refused |= request.registers.eax >= FIRST
+        RefusesOnce.refused |= request.registers.eax >= FIRST
         return await super().read(request)
 
 
@@ -192,15 +192,15 @@ def test_the_rest_of_a_page_may_come_while_its_reader_requests_the_next_data(
     session: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It takes over data that the reader was about to be given; the reader checks again then."""
-    monkeypatch.setattr(volumes, "installed_servers", lambda: [Fickle])
-    Fickle.files = {"f": synthetic.Layout(SIZE, [(64, 201)])}
-    Fickle.refused = False
+    monkeypatch.setattr(volumes, "installed_servers", lambda: [RefusesOnce])
+    RefusesOnce.files = {"f": synthetic.Layout(SIZE, [(64, 201)])}
+    RefusesOnce.refused = False
     made = session(MemoryMedium(IMAGE), programs=[("reader", "e/d0/f")])
     made.reach("reader", "start")
     (server,) = (found for found in made.kernel.state.endpoints.by_number.values() if found.name == "d0")
     made.kernel.releases.taken(server)
     made.kernel.releases.add(server, Operation.CLOSE, 5)  # which comes between the reader's requests
     assert made.run().reason == "halt"
-    assert made.output == Fickle.files["f"].content(IMAGE)
+    assert made.output == RefusesOnce.files["f"].content(IMAGE)
     assert made.codes == [0]
     assert made.unaccounted() == []

@@ -46,12 +46,12 @@ class Scribbler:
         while at < end and self.writable[at // SECTOR]:
             at = min(end, (at // SECTOR + 1) * SECTOR)
         self.content[position:at] = bytes([what >> 24]) * (at - position)
-        self.mix(at - position or ERROR | ErrorCode.COPIED_PAGE)
-        self.mix(at)
+        self.add_to_hash(at - position or ERROR | ErrorCode.COPIED_PAGE)
+        self.add_to_hash(at)
         for byte in self.content[at : at + BEHIND]:
-            self.mix(byte)
+            self.add_to_hash(byte)
 
-    def mix(self, value: int) -> None:
+    def add_to_hash(self, value: int) -> None:
         self.hash = (self.hash << 5 | self.hash >> 27) & WORD ^ value
 
 

@@ -92,14 +92,14 @@ def listings(boot: Any, image: Path, volume: str, files: Files) -> None:
     parts = typed(boot, image, script).output.decode().split("===\n")
     assert parts.pop() == ""
     for path, listed, shown in zip(directories, parts[::2], parts[1::2], strict=True):
-        expected = {PurePosixPath(name).name: str(len(data)) for name, data in files.items() if up(name) == path}
-        expected |= {PurePosixPath(d).name: "<DIR>" for d in directories if d != "." and up(d) == path}
+        expected = {PurePosixPath(name).name: str(len(data)) for name, data in files.items() if folder_of(name) == path}
+        expected |= {PurePosixPath(d).name: "<DIR>" for d in directories if d != "." and folder_of(d) == path}
         assert sorted(listed.splitlines()) == sorted(expected), path
         entries = [match for line in shown.splitlines() if (match := DIR_LINE.fullmatch(line))]
         assert {match[3]: match[1] or match[2] for match in entries} == expected, path
 
 
-def up(path: str) -> str:
+def folder_of(path: str) -> str:
     return str(PurePosixPath(path).parent)
 
 

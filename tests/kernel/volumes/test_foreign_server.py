@@ -45,7 +45,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 FILES = {"hello.txt": b"hello from a tape\n", "docs/big.bin": random.Random(1).randbytes(300_000), "docs/empty": b""}
 
 
-def tape() -> bytes:
+def tar_archive() -> bytes:
     """Return an archive, written by Python."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
@@ -60,7 +60,7 @@ def test_the_server_of_the_document_serves_a_volume_of_a_booted_system(
     boot: Callable[..., Any], installed: str, find_leaks: Callable[..., list[str]]
 ) -> None:
     files = FILES
-    run = boot("ls; cat hello.txt docs/empty /d0/docs/big.bin", MemoryMedium(tape()))
+    run = boot("ls; cat hello.txt docs/empty /d0/docs/big.bin", MemoryMedium(tar_archive()))
     assert run.status == 0, run.log
     assert any("/d0: tar" in line for line in run.log), run.log
     listing = run.output[: -len(files["hello.txt"] + files["docs/big.bin"])]
@@ -72,7 +72,7 @@ def test_the_server_of_the_document_serves_a_volume_of_a_booted_system(
 
 @pytest.mark.usefixtures("installed")
 def test_every_command_takes_a_volume_whose_server_knows_of_no_free_space(boot: Callable[..., Any]) -> None:
-    run = boot("vol; df; dir; tree; find big.bin; crc32 docs/big.bin; hexdump hello.txt", MemoryMedium(tape()))
+    run = boot("vol; df; dir; tree; find big.bin; crc32 docs/big.bin; hexdump hello.txt", MemoryMedium(tar_archive()))
     assert run.status == 0, run.log
     text = run.output.decode()
     assert text.startswith("volume /d0, label TAR\nserial number 00000000, file system tar\n"), text
@@ -102,6 +102,6 @@ def test_a_package_that_is_installed_or_removed_while_python_runs_is_noticed(
 @pytest.mark.usefixtures("installed")
 def test_an_image_is_inspected_with_the_servers_that_are_installed(tmp_path: Path) -> None:
     image = tmp_path / "tape.tar"
-    image.write_bytes(tape())
+    image.write_bytes(tar_archive())
     result = CliRunner().invoke(cli, ["disk", "inspect", str(image)], standalone_mode=False)
     assert '\n    tar, label "TAR"\n    3 files, 75 pages of data: ' in result.output

@@ -52,7 +52,7 @@ def span_links(root: Path) -> None:
         file.truncate(650_000)
 
 
-def ext(*options: str) -> Callable[[Tool, Path, Path], None]:
+def ext_volume(*options: str) -> Callable[[Tool, Path, Path], None]:
     def make(tool: Tool, image: Path, root: Path) -> None:
         tool("mke2fs", "-q", "-F", "-N", 1024, *options, "-d", root, image, "24M")
 
@@ -87,15 +87,15 @@ def by_unzip(tool: Tool, image: Path, to: Path) -> None:
 
 
 UNIX = {
-    "ext2, 1 KiB blocks": (ext("-t", "ext2", "-b", "1024"), by_debugfs),
-    "ext2, 2 KiB blocks, revision 0": (ext("-t", "ext2", "-b", "2048", "-r", "0"), by_debugfs),
-    "ext2, 4 KiB blocks": (ext("-t", "ext2", "-b", "4096"), by_debugfs),
-    "ext3, 1 KiB blocks": (ext("-t", "ext3", "-b", "1024"), by_debugfs),
-    "ext4, 1 KiB blocks": (ext("-t", "ext4", "-b", "1024"), by_debugfs),
-    "ext4, 4 KiB blocks": (ext("-t", "ext4", "-b", "4096"), by_debugfs),
-    "ext4, bigalloc": (ext("-t", "ext4", "-b", "1024", "-C", "4096", "-O", "bigalloc"), by_debugfs),
-    "ext4, meta_bg": (ext("-t", "ext4", "-b", "1024", "-O", "meta_bg,^resize_inode"), by_debugfs),
-    "ext4, block maps": (ext("-t", "ext4", "-O", "^extents,^64bit,^flex_bg,^metadata_csum"), by_debugfs),
+    "ext2, 1 KiB blocks": (ext_volume("-t", "ext2", "-b", "1024"), by_debugfs),
+    "ext2, 2 KiB blocks, revision 0": (ext_volume("-t", "ext2", "-b", "2048", "-r", "0"), by_debugfs),
+    "ext2, 4 KiB blocks": (ext_volume("-t", "ext2", "-b", "4096"), by_debugfs),
+    "ext3, 1 KiB blocks": (ext_volume("-t", "ext3", "-b", "1024"), by_debugfs),
+    "ext4, 1 KiB blocks": (ext_volume("-t", "ext4", "-b", "1024"), by_debugfs),
+    "ext4, 4 KiB blocks": (ext_volume("-t", "ext4", "-b", "4096"), by_debugfs),
+    "ext4, bigalloc": (ext_volume("-t", "ext4", "-b", "1024", "-C", "4096", "-O", "bigalloc"), by_debugfs),
+    "ext4, meta_bg": (ext_volume("-t", "ext4", "-b", "1024", "-O", "meta_bg,^resize_inode"), by_debugfs),
+    "ext4, block maps": (ext_volume("-t", "ext4", "-O", "^extents,^64bit,^flex_bg,^metadata_csum"), by_debugfs),
     "Rock Ridge of genisoimage": (iso("genisoimage", "-R"), by_xorriso),
     "Rock Ridge and Joliet of genisoimage": (iso("genisoimage", "-R", "-J", "-joliet-long"), by_xorriso),
     "Rock Ridge of xorriso": (iso("xorriso", "-as", "mkisofs", "-R", "-J", "-iso-level", "3"), by_xorriso),
@@ -130,7 +130,7 @@ def shown(boot: Any, image: Path, theirs: Path) -> None:
     everything = sorted(theirs.rglob("*"))
     files = {path.relative_to(theirs).as_posix(): path for path in everything if path.is_file()}
     assert len(files) > 220
-    contents = {name: inside(theirs, path).read_bytes() for name, path in files.items()}
+    contents = {name: target_within(theirs, path).read_bytes() for name, path in files.items()}
     script = ["tree", "echo ===", "find *", "echo ==="]
     small = [name for name, data in contents.items() if len(data) <= CAT_LIMIT]
     script += [*lines("crc32", contents), "echo ===", *lines("cat", small)]
@@ -153,7 +153,7 @@ def lines(command: str, names: Iterable[str]) -> list[str]:
     return made
 
 
-def inside(root: Path, path: Path) -> Path:
+def target_within(root: Path, path: Path) -> Path:
     """Return the target of an absolute link whose root is that of the volume."""
     if path.is_symlink() and str(path.readlink()).startswith("/"):
         return root / str(path.readlink()).lstrip("/")

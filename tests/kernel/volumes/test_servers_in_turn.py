@@ -31,7 +31,7 @@ INSTEAD = "none of the partitions can be mounted: the fat16 volume that covers t
 PARTITIONS_INSTEAD = "the volume that covers the disk cannot be mounted: the partitions are tried"
 
 
-class Older(HostedServer):
+class ClaimsOnly(HostedServer):
     """Claims volumes with its mark in sector 1, and mounts none."""
 
     name: ClassVar[str] = "older"
@@ -44,14 +44,14 @@ class Older(HostedServer):
         raise MountError("its blocks are gone")
 
 
-class Raising(Older):
+class Raising(ClaimsOnly):
     """Raises when it mounts."""
 
     async def start(self) -> None:
         raise RuntimeError("oh")
 
 
-class Declining(Older):
+class Declining(ClaimsOnly):
     """Answers the request for the label with an error."""
 
     async def start(self) -> None:
@@ -69,10 +69,10 @@ class Hanging(silent_servers.Late):
 
     @classmethod
     def probe(cls, first: bytes) -> str | None:
-        return Older.probe(first)
+        return ClaimsOnly.probe(first)
 
 
-class Sound(Older):
+class ClaimsAndMounts(ClaimsOnly):
     """Mounts."""
 
     async def start(self) -> None:
@@ -119,7 +119,7 @@ def kinds(found: Inspection) -> list[tuple[int, str]]:
 @pytest.mark.parametrize(
     ("server", "ended", "problem"),
     [
-        (Older, "/d0: server ended: its blocks are gone", "older: cannot be mounted: its blocks are gone"),
+        (ClaimsOnly, "/d0: server ended: its blocks are gone", "older: cannot be mounted: its blocks are gone"),
         (Raising, "/d0: server ended: handler raised RuntimeError: oh", "older: its server raised RuntimeError: oh"),
         (Declining, "/d0: server ended: it did not mount: the file system is damaged", "older: cannot be mounted: "),
     ],
@@ -163,14 +163,14 @@ def test_a_server_whose_beginning_another_one_claims_knows_the_volume_by_its_end
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as writer:
         writer.writestr("A.TXT", "zipped\n")
-    installed(Older)
+    installed(ClaimsOnly)
     run = boot("cat /d0/A.TXT", MemoryMedium(bytes(512) + OLD + archive.getvalue()))
     assert run.output == b"zipped\n"
     assert run.log[-2:] == ["d0: 532 bytes stand before the archive", "/d0: zip, label (none)"]
     assert run.log[-3] == "d0: a server also knows it as zip, which is tried"
 
 
-@pytest.mark.parametrize("server", [Older, Hanging])
+@pytest.mark.parametrize("server", [ClaimsOnly, Hanging])
 def test_the_volume_that_covers_the_disk_is_used_when_no_partition_can_be_mounted(
     boot: Any, installed: Callable[..., None], fat: bytearray, server: type[HostedServer]
 ) -> None:
@@ -190,11 +190,11 @@ def test_inspect_finds_the_volume_that_a_boot_finds(installed: Callable[..., Non
     fat[512 : 512 + len(OLD)] = bytes(len(OLD))
     fat[16000 * 512 + 512 : 16000 * 512 + 512 + len(OLD)] = OLD
     with_partition(fat, 16000, 4096)
-    installed(Older)
+    installed(ClaimsOnly)
     found = inspect_medium(MemoryMedium(fat), "x")
     assert (found.scheme, kinds(found)) == ("none", [(0, "fat16")])
     assert found.problems[1:] == ["partition 1: cannot be mounted: its blocks are gone", INSTEAD]
-    installed(Sound)
+    installed(ClaimsAndMounts)
     found = inspect_medium(MemoryMedium(fat), "x")
     assert (found.scheme, kinds(found), len(found.problems)) == ("mbr", [(1, "older")], 1)
 
@@ -209,7 +209,7 @@ def test_partitions_are_used_when_the_volume_that_covers_the_disk_cannot_be_moun
     disk[512 : 512 + len(OLD)] = OLD
     with_partition(disk, 2048, len(disk) // 512 - 2048)
     disk += b"else" * 32768  # so that the archive does not end with the disk
-    installed(Older)
+    installed(ClaimsOnly)
     run = boot("cat /d0p1/A.TXT", MemoryMedium(disk))
     assert run.output == b"zipped\n"
     assert (run.log[-3], run.log[-1]) == (f"d0: {PARTITIONS_INSTEAD}", "/d0p1: zip, label (none)")
@@ -221,7 +221,7 @@ def test_both_failed_ways_of_mounting_a_disk_are_reported(boot: Any, installed: 
     disk = bytearray(4096 * 512)
     disk[512 : 512 + len(OLD)] = OLD
     with_partition(disk, 2048, 2048)
-    installed(Older)
+    installed(ClaimsOnly)
     run = boot("ls /", MemoryMedium(disk))
     assert run.log[-2:] == [f"d0: {PARTITIONS_INSTEAD}", "d0p1: no file system that a server knows, skipped"]
     found = inspect_medium(MemoryMedium(disk), "x")

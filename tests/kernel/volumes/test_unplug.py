@@ -77,7 +77,7 @@ def test_removing_a_disk_at_any_instant_removes_only_its_own_volumes(
     system.run(fuel=FUEL)
     kept = system.snapshot()
     begin = system.machine.clock.now
-    shell = Shell(run)
+    shell = Prompt(run)
     whole = shell(WORK)
     assert whole.startswith(BIG)
     assert system.kernel.cache.state.changed == 1
@@ -136,7 +136,7 @@ def test_a_disk_that_is_plugged_in_again_is_mounted_afresh(
     system = run.system
     system.run(fuel=FUEL)
     first = next(p for p in system.kernel.state.endpoints.by_number.values() if p.name == "d0")
-    shell = Shell(run)
+    shell = Prompt(run)
     assert b"BIG.BIN" in shell("ls /d0")
     system.unplug(0)
     assert shell("ls /d0") == b"ls: /d0: the disk was removed\n"
@@ -158,7 +158,7 @@ def test_a_disk_that_is_plugged_in_again_is_mounted_afresh(
 def test_a_disk_may_be_plugged_in_where_none_was(start: Callable[..., Run], images: tuple[Path, Path]) -> None:
     run = start(places=6)
     run.system.run(fuel=FUEL)
-    shell = Shell(run)
+    shell = Prompt(run)
     assert shell("ls /") == b"rom\n"
     run.system.plug(5, ImageFile(images[1]))
     run.system.run(fuel=FUEL)
@@ -173,7 +173,7 @@ def test_a_hundred_changes_of_a_disk_leave_room_for_the_next(
     run = start(images[0], high_memory=64 << 20)
     system = run.system
     system.run(fuel=FUEL)
-    shell = Shell(run)
+    shell = Prompt(run)
     used = []
     for number in range(100):
         system.unplug(0)
@@ -208,7 +208,7 @@ def test_an_impossible_disk_number_is_refused(start: Callable[..., Run], images:
         system.plug(7, MemoryMedium(bytes(512)))
 
 
-class Shell:
+class Prompt:
     """A prompt: type a line, get what it printed."""
 
     def __init__(self, run: Run) -> None:
