@@ -56,7 +56,7 @@ class Silent(synthetic.Synthetic):
         return Registers(request.registers)
 
 
-class Scolding(Silent):
+class AnswersWithErrors(Silent):
     """Answers the operations in `scolded` with error codes, one after the other from 0 to 255."""
 
     scolded: ClassVar[frozenset[Operation]] = frozenset()
@@ -73,7 +73,7 @@ class Scolding(Silent):
         return await super().serve(message)
 
 
-class Insisting(Silent):
+class AlwaysAnswersAlike(Silent):
     """Answers every READ alike: with `kind`, or with the error `error`."""
 
     error: ClassVar[int] = 0
@@ -92,7 +92,7 @@ class Insisting(Silent):
         return await super().serve(message)
 
 
-class Dripping(Silent):
+class OneByteReplies(Silent):
     """Answers every READ with the sector that is asked for, and says that one byte of it is new."""
 
     @operation(Operation.READ)

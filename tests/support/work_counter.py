@@ -6,7 +6,7 @@ from types import FrameType
 from typing import Any
 
 
-def work(call: Callable[[], object]) -> int:
+def lines_executed(call: Callable[[], object]) -> int:
     """Return how many lines of Python `call` executes, those of what it calls included."""
     lines = 0
 

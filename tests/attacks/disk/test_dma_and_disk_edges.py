@@ -19,7 +19,7 @@ SECTORS = 40
 MEMORY = {"memory": 16 << 20, "high_memory": 4 << 20}  # little, because all of it is filled
 
 
-class Curious(synthetic.Synthetic):
+class LocksEveryRun(synthetic.Synthetic):
     """Locks every run of its sectors of some lengths, and keeps all that the pages of the window show."""
 
     seen: ClassVar[dict[str, list[tuple[int, int, int, bytes]]]] = {}
@@ -63,8 +63,8 @@ def partitioned(starts: list[int], sectors: int = SECTORS, tail: int = 0) -> byt
 
 def look(arena: Arenas, monkeypatch: pytest.MonkeyPatch, image: bytes, **options: Any) -> Any:
     """Boot a disk whose servers look at all they can, with poison in every frame that was never allocated."""
-    monkeypatch.setattr(volumes, "installed_servers", lambda: [Curious])
-    Curious.seen = {}
+    monkeypatch.setattr(volumes, "installed_servers", lambda: [LocksEveryRun])
+    LocksEveryRun.seen = {}
     made = arena(MemoryMedium(image), **MEMORY, **options)
     for pool in (made.kernel.memory.low, made.kernel.memory.high):
         view = made.system.machine.ram.view(pool.next, pool.limit - pool.next)
@@ -94,7 +94,7 @@ def test_after_the_last_sector_of_a_disk_a_server_sees_zeros(
 ) -> None:
     image = synthetic.disk(sectors)
     made = look(arena, monkeypatch, image)
-    check(0, sectors, image, Curious.seen["d0"])
+    check(0, sectors, image, LocksEveryRun.seen["d0"])
     made.assert_unharmed()
 
 
@@ -106,7 +106,7 @@ def test_beside_its_partition_a_server_sees_zeros(
 ) -> None:
     image = partitioned([start], tail=tail)
     made = look(arena, monkeypatch, image)
-    check(start, SECTORS, image, Curious.seen["d0p1"])
+    check(start, SECTORS, image, LocksEveryRun.seen["d0p1"])
     made.assert_unharmed()
 
 
@@ -116,7 +116,7 @@ def test_each_of_two_partitions_in_one_block_shows_only_its_own_sectors(
     image = partitioned([63, 63 + SECTORS, 63 + 2 * SECTORS + 1], tail=3)
     made = look(arena, monkeypatch, image)
     for number, start in enumerate((63, 63 + SECTORS, 63 + 2 * SECTORS + 1), 1):
-        check(start, SECTORS, image, Curious.seen[f"d0p{number}"])
+        check(start, SECTORS, image, LocksEveryRun.seen[f"d0p{number}"])
     assert made.system.machine.ledger.counts().cpu_file_bytes["kernel"] > 0
     made.assert_unharmed()
 
@@ -126,7 +126,7 @@ def test_a_partition_within_one_block_is_all_that_its_server_sees(
 ) -> None:
     image = partitioned([66], sectors=3, tail=9)
     made = look(arena, monkeypatch, image)
-    check(66, 3, image, Curious.seen["d0p1"])
+    check(66, 3, image, LocksEveryRun.seen["d0p1"])
     made.assert_unharmed()
 
 
@@ -135,17 +135,17 @@ def test_copies_of_edge_blocks_are_booked_as_bytes_touched_by_the_kernel(
 ) -> None:
     image = partitioned([64 + 3], sectors=8, tail=5)
     booked = []
-    lock = Curious.start
+    lock = LocksEveryRun.start
 
-    async def once(self: Curious) -> None:
+    async def once(self: LocksEveryRun) -> None:
         ledger = made[0].system.machine.ledger
         before = ledger.counts()
         address = await lock_blocks(0, 8)
         booked.append((ledger.counts() - before).cpu_file_bytes["kernel"])
         await unlock_blocks(address)
 
-    monkeypatch.setattr(Curious, "start", once)
-    monkeypatch.setattr(volumes, "installed_servers", lambda: [Curious])
+    monkeypatch.setattr(LocksEveryRun, "start", once)
+    monkeypatch.setattr(volumes, "installed_servers", lambda: [LocksEveryRun])
     made = [arena(MemoryMedium(image))]
     made[0].run()
     assert booked == [8 * 512]

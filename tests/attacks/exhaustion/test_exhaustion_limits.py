@@ -166,16 +166,16 @@ def test_the_largest_piece_of_memory_can_be_allocated_and_freed(arena: Arenas) -
     made.assert_unharmed()
 
 
-class Lavish(synthetic.Synthetic):
+class FullDirectories(synthetic.Synthetic):
     """Gives 506 pages for any directory, and takes new memory for the next one."""
 
     last: ClassVar[int] = 0
 
     @operation(Operation.LOCK_DIRECTORY)
     async def lock_directory(self, request: Request) -> Reply:
-        if Lavish.last:
-            await free(Lavish.last)
-        Lavish.last = address = await allocate(506 * PAGE_SIZE)
+        if FullDirectories.last:
+            await free(FullDirectories.last)
+        FullDirectories.last = address = await allocate(506 * PAGE_SIZE)
         return Object(address, 506 * PAGE_SIZE, RegisterValues(ebx=address, ecx=506, edi=1, edx=address))
 
     @operation(Operation.UNLOCK_DIRECTORY)
@@ -186,8 +186,8 @@ class Lavish(synthetic.Synthetic):
 def test_directories_that_a_server_no_longer_has_count_for_the_process_that_has_them_locked(
     arena: Arenas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(volumes, "installed_servers", lambda: [Lavish])
-    Lavish.last = 0
+    monkeypatch.setattr(volumes, "installed_servers", lambda: [FullDirectories])
+    FullDirectories.last = 0
     made = arena(MemoryMedium(IMAGE), memory=16 << 20)
     made.attacker("taker", 6)
     made.victim()
@@ -202,8 +202,8 @@ def test_directories_that_a_server_no_longer_has_count_for_the_process_that_has_
 def test_unlocked_directories_are_kept_up_to_a_bounded_number_of_pages(
     arena: Arenas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(volumes, "installed_servers", lambda: [Lavish])
-    Lavish.last = 0
+    monkeypatch.setattr(volumes, "installed_servers", lambda: [FullDirectories])
+    FullDirectories.last = 0
     made = arena(MemoryMedium(IMAGE), memory=64 << 20)
     made.attacker("taker", 6)
     made.run(4_000_000)

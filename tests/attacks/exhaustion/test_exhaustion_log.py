@@ -21,7 +21,7 @@ Arenas = Callable[..., Any]
 # The log.
 
 
-class Liar(synthetic.Synthetic):
+class GivesForeignSectors(synthetic.Synthetic):
     """Answers READ with sectors that are not its own."""
 
     async def serve(self, message: int) -> ServerCall:
@@ -35,7 +35,7 @@ class Liar(synthetic.Synthetic):
 def test_a_source_that_floods_the_log_has_its_first_lines_shown_and_the_others_counted(
     arena: Arenas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(volumes, "installed_servers", lambda: [Liar])
+    monkeypatch.setattr(volumes, "installed_servers", lambda: [GivesForeignSectors])
     synthetic.Synthetic.files = {"f": synthetic.Layout(1 << 30, [(8, 1 << 21)])}
     logs = []
     for _ in range(2):

@@ -13,7 +13,7 @@ from callgate.kernel.core.errors import PolicyError
 from callgate.kernel.core.symbols import symbol_at
 from callgate.kernel.programs.executable import parse_elf
 from callgate.kernel.programs.images import program_image
-from work_counter import work
+from work_counter import lines_executed
 
 Arenas = Callable[..., Any]
 
@@ -55,7 +55,7 @@ def test_an_executable_that_asks_for_too_much_is_refused_with_bounded_work(kind:
             parse_elf(ELF_BOMBS[kind])
         assert caught.value.code is ErrorCode.NOT_EXECUTABLE
 
-    assert work(refused) < 5000
+    assert lines_executed(refused) < 5000
 
 
 def test_a_program_that_wants_more_memory_than_its_family_may_have_is_refused_before_it_has_any(arena: Arenas) -> None:
@@ -91,7 +91,9 @@ def test_symbols_with_endless_names_are_found_with_bounded_work() -> None:
     ):
         bomb = symbol_bomb(names, count)
         found: list[str] = []
-        done = work(lambda bomb=bomb, last=USER_PROGRAM + count, found=found: found.append(symbol_at(bomb, last)))
+        done = lines_executed(
+            lambda bomb=bomb, last=USER_PROGRAM + count, found=found: found.append(symbol_at(bomb, last))
+        )
         assert done < 12 * limits.SYMBOLS
         fits = names <= limits.SYMBOL_NAMES_BYTES and count <= limits.SYMBOLS
         assert bool(found[0]) == fits

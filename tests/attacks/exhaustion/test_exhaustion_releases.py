@@ -43,40 +43,40 @@ def made(arena: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     return arena
 
 
-def go(made: Any) -> None:
+def run_on(made: Any) -> None:
     made.system.machine.pic.lower_line(IRQ)
     made.system.machine.pic.raise_line(IRQ)
     assert made.run().reason == "halt"
 
 
-def of(made: Any, name: str) -> EndpointState:
+def endpoint_named(made: Any, name: str) -> EndpointState:
     return next(p for p in made.kernel.state.endpoints.by_number.values() if p.name == name)
 
 
 def test_a_server_that_takes_no_releases_has_no_new_requests_at_its_limit(made: Any) -> None:
     hostile = made.start("patron", patron(ROUNDS, "d0", "f"))
-    go(made)
+    run_on(made)
     assert hostile.exit_code == 0
-    state = of(made, "d0")
+    state = endpoint_named(made, "d0")
     assert state.held == LIMIT
     assert len(state.releases.entries) == LIMIT - 1
     assert list(made.kernel.slots.tokens(state).values()) == [TOKEN_RELEASES], "one slot, and its own"
     assert set(made.output) == {0, ErrorCode.NO_RESOURCES}
     made.printed.clear()
     innocent = made.start("patron", patron(ROUNDS, "d1", "GOOD.TXT"))
-    go(made)
+    run_on(made)
     assert innocent.exit_code == 0
     assert made.output == bytes(5 * ROUNDS), "no other client is refused"
-    assert of(made, "d1").held == held_by(Facts(made.kernel, []), of(made, "d1")) <= 2
+    assert endpoint_named(made, "d1").held == held_by(Facts(made.kernel, []), endpoint_named(made, "d1")) <= 2
     assert made.kernel.check() == []
 
 
 def test_deferred_releases_for_a_dead_server_are_dropped(made: Any) -> None:
     made.start("patron", patron(ROUNDS, "d0", "f"))
-    go(made)
-    state = of(made, "d0")
+    run_on(made)
+    state = endpoint_named(made, "d0")
     made.kernel.servers.kill(state.process, "killed by the test")
-    go(made)
+    run_on(made)
     assert (state.held, state.releases.entries, state.releases.busy, made.kernel.slots.tokens(state)) == (
         0,
         deque(),
@@ -91,9 +91,9 @@ def test_deferred_releases_for_a_dead_server_are_dropped(made: Any) -> None:
 def test_a_server_that_takes_releases_is_used_without_end(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(servers.Silent, "silent", frozenset())
     made.start("patron", patron(ROUNDS, "d0", "f"))
-    go(made)
+    run_on(made)
     assert made.output == bytes(5 * ROUNDS)
-    assert of(made, "d0").held == 0
+    assert endpoint_named(made, "d0").held == 0
     told = [operation for operation in servers.Silent.answered if operation in servers.Operation.__members__.values()]
     assert told.count(Operation.CLOSE) == told.count(Operation.OPEN) == ROUNDS
     assert told.count(Operation.UNLOCK_DIRECTORY) == told.count(Operation.LOCK_DIRECTORY) == ROUNDS

@@ -14,7 +14,7 @@ from callgate.kernel.memory.frames import FramePool
 from callgate.kernel.servers import volumes
 from callgate.server.hosted import operation
 from callgate.server.message import Registers, RegisterValues, Reply, Request
-from work_counter import work
+from work_counter import lines_executed
 
 HELD, FAULT = 0, 139
 IMAGE = synthetic.disk(2048)
@@ -22,7 +22,7 @@ PAGES = 1 << 14
 Arenas = Callable[..., Any]
 
 
-class Unlike(synthetic.Synthetic):
+class AlwaysNewFiles(synthetic.Synthetic):
     """Knows no file again: every open is one of a file of its own.  `size` is in bytes."""
 
     size: ClassVar[int] = PAGES * PAGE_SIZE
@@ -35,7 +35,7 @@ class Unlike(synthetic.Synthetic):
 @pytest.fixture
 def mapping(arena: Arenas, monkeypatch: pytest.MonkeyPatch) -> Arenas:
     """Make an arena with a mapper of a file of 64 MiB of holes."""
-    monkeypatch.setattr(volumes, "installed_servers", lambda: [Unlike])
+    monkeypatch.setattr(volumes, "installed_servers", lambda: [AlwaysNewFiles])
     holes = synthetic.Layout(PAGES * PAGE_SIZE, [(None, PAGES * PAGE_SIZE // SECTOR_SIZE)], most=1)
     monkeypatch.setattr(synthetic.Synthetic, "files", {"f": holes})
 
@@ -59,7 +59,7 @@ def test_windows_and_files_leave_the_frames_that_programs_leave(
     mapping: Arenas, monkeypatch: pytest.MonkeyPatch, defines: dict[str, int], code: int
 ) -> None:
     """Page tables and pages of files count as their program's, and the last frames are not for them."""
-    monkeypatch.setattr(Unlike, "size", PAGES * PAGE_SIZE if defines["PAGES"] else PAGE_SIZE)
+    monkeypatch.setattr(AlwaysNewFiles, "size", PAGES * PAGE_SIZE if defines["PAGES"] else PAGE_SIZE)
     spare, least = 40, [1 << 30]
     made = mapping(**defines)
     take = FramePool.allocate
@@ -86,7 +86,7 @@ def test_windows_and_files_leave_the_frames_that_programs_leave(
 def test_the_page_of_each_open_file_counts_as_memory_of_its_program(
     mapping: Arenas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Unlike, "size", PAGE_SIZE)
+    monkeypatch.setattr(AlwaysNewFiles, "size", PAGE_SIZE)
     monkeypatch.setattr(limits, "FRAMES_OF_PROCESS", 60)
     made = mapping(FILES=limits.FILES_OF_PROCESS, PAGES=0, STEP=0)
     assert made.run(10_000_000).reason == "halt"
@@ -108,7 +108,7 @@ def test_releasing_many_spans_searches_for_them_once(arena: Arenas, monkeypatch:
         if process is made.attackers[0]:
             copies = sum(len(span.private) for file in made.kernel.files.objects.values() for span in file.spans)
             assert copies >= 100
-            lines.append(work(lambda: made.kernel.shares.leave(made.kernel.memory.low.available, 100)))
+            lines.append(lines_executed(lambda: made.kernel.shares.leave(made.kernel.memory.low.available, 100)))
         close(process)
 
     made.kernel.files.close_all = watched

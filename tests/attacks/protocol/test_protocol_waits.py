@@ -192,10 +192,10 @@ def test_the_thread_that_ages_file_data_waits_for_no_server(
 def test_a_client_sees_only_error_codes_that_a_server_may_return(
     arena: Arenas, monkeypatch: pytest.MonkeyPatch, operation: Operation
 ) -> None:
-    install(monkeypatch, servers.Scolding, scolded=frozenset(), code=0)
+    install(monkeypatch, servers.AnswersWithErrors, scolded=frozenset(), code=0)
     made = arena(MemoryMedium(servers.IMAGE))
     assert made.run().reason == "halt"
-    monkeypatch.setattr(servers.Scolding, "scolded", frozenset([operation]))
+    monkeypatch.setattr(servers.AnswersWithErrors, "scolded", frozenset([operation]))
     processes = start(made, patron(128))
     attention(made)
     assert made.run().reason == "halt"
@@ -208,7 +208,9 @@ def test_a_client_sees_only_error_codes_that_a_server_may_return(
     assert heard <= allowed, heard - allowed
     if operation is not Operation.CLOSE:
         assert heard == allowed, allowed - heard
-        assert servers.Scolding.answered.count(operation) == 256, "each code is given once, and no request is repeated"
+        assert servers.AnswersWithErrors.answered.count(operation) == 256, (
+            "each code is given once, and no request is repeated"
+        )
     assert not endpoint(made, "d0").releases.busy
     assert made.kernel.check() == []
 
@@ -225,14 +227,14 @@ def test_a_client_sees_only_error_codes_that_a_server_may_return(
 def test_a_server_that_gives_every_read_the_same_useless_answer_is_asked_a_bounded_number_of_times(
     arena: Arenas, monkeypatch: pytest.MonkeyPatch, error: int, heard: ErrorCode
 ) -> None:
-    install(monkeypatch, servers.Insisting, error=error)
+    install(monkeypatch, servers.AlwaysAnswersAlike, error=error)
     made = arena(MemoryMedium(servers.IMAGE))
     (process,) = (made.run(), start(made, patron(1)))[1]
     attention(made)
     assert made.run(LITTLE).reason == "halt"
     assert process.exit_code == 0
     assert made.output[3] in {heard, ErrorCode.CORRUPT}
-    assert servers.Insisting.answered.count(Operation.READ) <= TRIES
+    assert servers.AlwaysAnswersAlike.answered.count(Operation.READ) <= TRIES
     assert made.kernel.check() == []
 
 
@@ -240,21 +242,21 @@ def test_a_server_that_gives_one_byte_an_answer_is_asked_a_bounded_number_of_tim
     arena: Arenas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every answer is good, and a page would take 4,096 of them."""
-    install(monkeypatch, servers.Dripping)
+    install(monkeypatch, servers.OneByteReplies)
     made = arena(MemoryMedium(servers.IMAGE))
     (process,) = (made.run(), start(made, patron(1)))[1]
     attention(made)
     assert made.run(30 * LITTLE).reason == "halt"
     assert process.exit_code == 0
     assert made.output[3] == ErrorCode.BAD_REPLY
-    assert TRIES // 2 < servers.Dripping.answered.count(Operation.READ) <= TRIES
+    assert TRIES // 2 < servers.OneByteReplies.answered.count(Operation.READ) <= TRIES
     assert made.kernel.check() == []
 
 
 def test_a_server_without_memory_costs_other_servers_none_of_their_data(
     arena: Arenas, monkeypatch: pytest.MonkeyPatch, good: Path
 ) -> None:
-    install(monkeypatch, servers.Insisting, error=int(ErrorCode.NO_MEMORY))
+    install(monkeypatch, servers.AlwaysAnswersAlike, error=int(ErrorCode.NO_MEMORY))
     made = arena(MemoryMedium(servers.IMAGE), ImageFile(good))
     made.run()
     reclaimed: list[bool] = []
