@@ -91,7 +91,7 @@ def interesting(areas: Areas, size: int) -> list[int]:
     return sorted(position for position in found if position >= 0)
 
 
-def ragged(source: random.Random, count: int, limit: int, at: int = 0) -> Areas:
+def areas_with_gaps(source: random.Random, count: int, limit: int, at: int = 0) -> Areas:
     """Return `count` areas with gaps between them, below `limit`."""
     room = (limit - at) // max(count, 1) // PAGE_SIZE
     areas = []
@@ -112,7 +112,7 @@ def test_every_area_of_any_number_of_them_is_found_within_the_budget(finder: Fin
     source = random.Random(60)
     size = (60 << 20) - 77
     for count in (0, 1, 2, 3, 4, 7, 8, 31, 62, 63, 124, 125, 126, 200, FILE_AREAS - 1, FILE_AREAS):
-        areas = ragged(source, count, size)
+        areas = areas_with_gaps(source, count, size)
         finder.set(areas, size)
         for position in interesting(areas, size):
             assert finder.find(position) == expected(areas, size, position), (count, position)
@@ -130,7 +130,7 @@ def test_areas_of_a_file_larger_than_a_window_are_cut_to_the_window(
     source = random.Random(base)
     size = (10 << 32) + 5
     for count in (0, 1, 5, 64, FILE_AREAS):
-        areas = ragged(source, count, base + (96 << 20), max(0, base - (32 << 20)))
+        areas = areas_with_gaps(source, count, base + (96 << 20), max(0, base - (32 << 20)))
         finder.set(areas, size, base=base)
         positions = some_of(interesting(areas, size), 4)
         for position in [*positions, base - 1, base, base + FILE_WINDOW_BYTES - SHIFT]:

@@ -36,7 +36,7 @@ def matches(cpu, pattern: str, name: str) -> bool:
     return bool(result.ZF)
 
 
-def fold(text: str) -> str:
+def fold_ascii(text: str) -> str:
     """Fold ASCII letters only: other equal letters are decided by the volume's server."""
     return "".join(letter.lower() if letter.isascii() else letter for letter in text)
 
@@ -55,7 +55,7 @@ def test_patterns_match_what_fnmatch_says(words, exact: int) -> None:
             pattern = "".join(dice.choice([letter, letter, "?", "*", letter.swapcase()]) for letter in name)
         if pattern == "*.*":
             continue
-        same = str if exact else fold
+        same = str if exact else fold_ascii
         expected = fnmatch.fnmatchcase(same(name), same(pattern))
         assert matches(words, pattern, name) == expected, (pattern, name)
         outcomes.append(expected)
@@ -70,7 +70,7 @@ def test_a_pattern_of_many_stars_takes_no_longer_than_its_lengths_multiplied(wor
     assert result.instructions < 40 * 41 * 200
 
 
-def slips(word: str, letters: str) -> set[str]:
+def words_one_slip_away(word: str, letters: str) -> set[str]:
     """Return every word that is at most one slip away."""
     cuts = [(word[:at], word[at:]) for at in range(len(word) + 1)]
     found = {word}
@@ -88,4 +88,4 @@ def test_words_are_near_exactly_when_one_typing_error_turns_one_into_the_other(w
         words.write(FIRST, first.upper().encode() + b"\0")
         words.write(SECOND, second.encode() + b"\0")
         near = bool(words.call("near_word", esi=FIRST, edi=SECOND).ZF)
-        assert near == (second in slips(first, "abc")), (first, second)
+        assert near == (second in words_one_slip_away(first, "abc")), (first, second)
