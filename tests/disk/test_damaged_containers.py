@@ -44,55 +44,76 @@ def number(data: bytearray, at: int, form: str, value: int) -> bytearray:
     return data
 
 
-def q(at: int, form: str, value: int, **options: Any) -> bytearray:
+def qcow2_with(at: int, form: str, value: int, **options: Any) -> bytearray:
     return number(container_files.qcow2(DISK, STORED, **options), at, form, value)
 
 
 L2_ENTRY = container_files.QCOW2_L2 + 3 * 8
 QCOW2 = {
-    "cut short": (lambda: q(0, "B", 81)[:40], "is a damaged qcow2 image: its header of 48 bytes is cut short"),
-    "version 3 cut short": (lambda: q(0, "B", 81)[:100], "is a damaged qcow2 image: its header is cut short"),
-    "version 4": (lambda: q(4, ">I", 4), "is a qcow2 image of version 4, which is not read; convert it: qemu-img"),
-    "version 1": (lambda: q(4, ">I", 1), "is a qcow2 image of the older format qcow, which is not read"),
-    "encryption": (lambda: q(32, ">I", 1), "is a qcow2 image with AES encryption, which is not read"),
-    "LUKS": (lambda: q(32, ">I", 2), "is a qcow2 image with LUKS encryption, which is not read"),
+    "cut short": (lambda: qcow2_with(0, "B", 81)[:40], "is a damaged qcow2 image: its header of 48 bytes is cut short"),
+    "version 3 cut short": (lambda: qcow2_with(0, "B", 81)[:100], "is a damaged qcow2 image: its header is cut short"),
+    "version 4": (
+        lambda: qcow2_with(4, ">I", 4),
+        "is a qcow2 image of version 4, which is not read; convert it: qemu-img",
+    ),
+    "version 1": (lambda: qcow2_with(4, ">I", 1), "is a qcow2 image of the older format qcow, which is not read"),
+    "encryption": (lambda: qcow2_with(32, ">I", 1), "is a qcow2 image with AES encryption, which is not read"),
+    "LUKS": (lambda: qcow2_with(32, ">I", 2), "is a qcow2 image with LUKS encryption, which is not read"),
     "a backing file": (
-        lambda: number(number(q(8, ">Q", 4), 16, ">I", 4), 4, ">I", 3),
+        lambda: number(number(qcow2_with(8, ">Q", 4), 16, ">I", 4), 4, ">I", 3),
         r"is a qcow2 image with the backing file '\x00\x00\x00\x03', which is not read; put both into one: qemu-img",
     ),
-    "a backing file without a name": (lambda: q(8, ">Q", 4), "the name of its backing file has 0 bytes"),
-    "clusters of 2^8": (lambda: q(20, ">I", 8), "its clusters have 2^8 bytes, not 2^9 to 2^21"),
-    "clusters of 2^40": (lambda: q(20, ">I", 40), "its clusters have 2^40 bytes"),
-    "no bytes": (lambda: q(24, ">Q", 0), "its disk has 0 bytes"),
-    "2^64 bytes": (lambda: q(24, ">Q", (1 << 64) - 1), "its disk has 18446744073709551615 bytes"),
-    "2^50 bytes": (lambda: q(24, ">Q", 1 << 50), "its L1 table has 1 entries, and its disk of 1125899906842624 bytes"),
+    "a backing file without a name": (lambda: qcow2_with(8, ">Q", 4), "the name of its backing file has 0 bytes"),
+    "clusters of 2^8": (lambda: qcow2_with(20, ">I", 8), "its clusters have 2^8 bytes, not 2^9 to 2^21"),
+    "clusters of 2^40": (lambda: qcow2_with(20, ">I", 40), "its clusters have 2^40 bytes"),
+    "no bytes": (lambda: qcow2_with(24, ">Q", 0), "its disk has 0 bytes"),
+    "2^64 bytes": (lambda: qcow2_with(24, ">Q", (1 << 64) - 1), "its disk has 18446744073709551615 bytes"),
+    "2^50 bytes": (
+        lambda: qcow2_with(24, ">Q", 1 << 50),
+        "its L1 table has 1 entries, and its disk of 1125899906842624 bytes",
+    ),
     "a giant L1 table": (
-        lambda: number(q(24, ">Q", 1 << 50), 36, ">I", (1 << 32) - 1),
+        lambda: number(qcow2_with(24, ">Q", 1 << 50), 36, ">I", (1 << 32) - 1),
         "its L1 table has 4294967295 entries, and its disk of 1125899906842624 bytes needs",
     ),
-    "an L1 table past the end": (lambda: q(40, ">Q", 1 << 40), "its L1 table at byte 1099511627776 passes the end"),
-    "an L1 table at an odd place": (lambda: q(40, ">Q", 1537), "its L1 table at byte 1537 begins in the middle"),
-    "an external data file": (lambda: q(72, ">Q", 4), "is a qcow2 image whose data are in another file, which is not"),
-    "unknown features": (lambda: q(72, ">Q", 0x60), "is a qcow2 image with the incompatible features 5, 6, which is"),
+    "an L1 table past the end": (
+        lambda: qcow2_with(40, ">Q", 1 << 40),
+        "its L1 table at byte 1099511627776 passes the end",
+    ),
+    "an L1 table at an odd place": (
+        lambda: qcow2_with(40, ">Q", 1537),
+        "its L1 table at byte 1537 begins in the middle",
+    ),
+    "an external data file": (
+        lambda: qcow2_with(72, ">Q", 4),
+        "is a qcow2 image whose data are in another file, which is not",
+    ),
+    "unknown features": (
+        lambda: qcow2_with(72, ">Q", 0x60),
+        "is a qcow2 image with the incompatible features 5, 6, which is",
+    ),
     "an unknown compression": (
-        lambda: number(number(q(72, ">Q", 8), 100, ">I", 112), 104, "B", 7),
+        lambda: number(number(qcow2_with(72, ">Q", 8), 100, ">I", 112), 104, "B", 7),
         "is a qcow2 image with compression type 7, which is not read",
     ),
-    "subclusters of 16 bytes": (lambda: q(72, ">Q", 16), "its clusters of 2^9 bytes are too small for subclusters"),
+    "subclusters of 16 bytes": (
+        lambda: qcow2_with(72, ">Q", 16),
+        "its clusters of 2^9 bytes are too small for subclusters",
+    ),
     "an L2 table past the end": (
-        lambda: q(container_files.QCOW2_L1, ">Q", 1 << 40),
+        lambda: qcow2_with(container_files.QCOW2_L1, ">Q", 1 << 40),
         "sector 0: an L2 table at byte 1099511627776 lies past the end of the file of",
     ),
     "data past the end": (
-        lambda: q(L2_ENTRY, ">Q", 1 << 40),
+        lambda: qcow2_with(L2_ENTRY, ">Q", 1 << 40),
         "sector 3: data at byte 1099511627776 lie past the end of the file of",
     ),
     "packed data past the end": (
-        lambda: q(L2_ENTRY, ">Q", 1 << 62 | 1 << 40),
+        lambda: qcow2_with(L2_ENTRY, ">Q", 1 << 62 | 1 << 40),
         "sector 3: a compressed cluster at byte 1099511627776 lies past the end",
     ),
     "packed data that are none": (
-        lambda: q(L2_ENTRY, ">Q", 1 << 62 | container_files.QCOW2_L2),
+        lambda: qcow2_with(L2_ENTRY, ">Q", 1 << 62 | container_files.QCOW2_L2),
         "does not give 512 bytes",
     ),
 }
@@ -104,19 +125,19 @@ def test_a_qcow2_image_that_cannot_be_read_says_why(tmp_path: Path, make: Callab
 
 
 def test_a_qcow2_image_whose_l2_table_is_its_l1_table_is_read_without_looping(tmp_path: Path) -> None:
-    data = q(container_files.QCOW2_L1, ">Q", container_files.QCOW2_L1)
+    data = qcow2_with(container_files.QCOW2_L1, ">Q", container_files.QCOW2_L1)
     assert opened(tmp_path / "x.qcow2", data) == ""
 
 
 def test_an_image_that_qemu_has_marked_as_corrupt_is_read_with_a_warning(tmp_path: Path) -> None:
     path = tmp_path / "x.qcow2"
-    path.write_bytes(q(72, ">Q", 2))
+    path.write_bytes(qcow2_with(72, ">Q", 2))
     image = open_image(path)
     assert image.warnings == [f"{path}: QEMU has marked this image as corrupt; repair it: qemu-img check -r all"]
     assert read(image, 0, image.sector_count) == expected(DISK, 512, STORED)
 
 
-def v(at: int, form: str, value: int) -> bytearray:
+def vhd_with(at: int, form: str, value: int) -> bytearray:
     """Change a VHD's footers and header, and make their checksums right again."""
     data = container_files.vhd(DISK, BLOCKS)
     for start, size, checksum in ((0, 512, 64), (len(data) - 512, 512, 64), (512, 1024, 36)):
@@ -130,18 +151,21 @@ def v(at: int, form: str, value: int) -> bytearray:
 
 VHD = {
     "an earlier state's heir": (
-        lambda: v(60, ">I", 4),
+        lambda: vhd_with(60, ">I", 4),
         "is a VHD image that holds only what differs from another image",
     ),
-    "an unknown type": (lambda: v(60, ">I", 9), "is a VHD image of type 9, which is not read"),
-    "no bytes": (lambda: v(48, ">Q", 0), "its disk has 0 bytes"),
-    "2^60 bytes": (lambda: v(48, ">Q", 1 << 60), "is a damaged VHD image: its "),
-    "a header past the end": (lambda: v(16, ">Q", 1 << 40), "the header at byte 1099511627776 passes the end"),
-    "no header": (lambda: v(16, ">Q", 0), "there is no header with a right checksum at byte 0"),
-    "blocks of 3 bytes": (lambda: v(512 + 32, ">I", 3), "its blocks have 3 bytes"),
-    "blocks of 2^31 bytes": (lambda: v(512 + 32, ">I", 1 << 31), "its blocks have 2147483648 bytes"),
-    "too few blocks": (lambda: v(512 + 28, ">I", 2), "its table of 2 blocks of 4096 bytes is too small"),
-    "a table past the end": (lambda: v(512 + 16, ">Q", 1 << 40), "its table at byte 1099511627776 passes the end"),
+    "an unknown type": (lambda: vhd_with(60, ">I", 9), "is a VHD image of type 9, which is not read"),
+    "no bytes": (lambda: vhd_with(48, ">Q", 0), "its disk has 0 bytes"),
+    "2^60 bytes": (lambda: vhd_with(48, ">Q", 1 << 60), "is a damaged VHD image: its "),
+    "a header past the end": (lambda: vhd_with(16, ">Q", 1 << 40), "the header at byte 1099511627776 passes the end"),
+    "no header": (lambda: vhd_with(16, ">Q", 0), "there is no header with a right checksum at byte 0"),
+    "blocks of 3 bytes": (lambda: vhd_with(512 + 32, ">I", 3), "its blocks have 3 bytes"),
+    "blocks of 2^31 bytes": (lambda: vhd_with(512 + 32, ">I", 1 << 31), "its blocks have 2147483648 bytes"),
+    "too few blocks": (lambda: vhd_with(512 + 28, ">I", 2), "its table of 2 blocks of 4096 bytes is too small"),
+    "a table past the end": (
+        lambda: vhd_with(512 + 16, ">Q", 1 << 40),
+        "its table at byte 1099511627776 passes the end",
+    ),
     "a block past the end": (
         lambda: number(container_files.vhd(DISK, BLOCKS), 1536, ">I", 0xFFFF_FFF0),
         "sector 0: data at byte 2199023247872 lie past the end of the file",
@@ -184,7 +208,7 @@ def test_a_fixed_vhd_is_the_disk_without_its_footer(tmp_path: Path) -> None:
         open_image(path)
 
 
-def m(at: int, form: str, value: int, **options: Any) -> bytearray:
+def vmdk_with(at: int, form: str, value: int, **options: Any) -> bytearray:
     return number(container_files.vmdk(40 * KIB, GRAINS, **options), at, form, value)
 
 
@@ -197,41 +221,47 @@ def described(old: bytes, new: bytes) -> bytearray:
 
 TABLE = container_files.VMDK_TABLE * 512
 VMDK = {
-    "cut short": (lambda: m(0, "B", 75)[:40], "is a damaged VMDK image: its header of"),
-    "version 9": (lambda: m(4, "<I", 9), "is a VMDK image of version 9, which is not read"),
-    "no bytes": (lambda: m(12, "<Q", 0), "its disk has 0 bytes"),
-    "2^62 sectors": (lambda: m(12, "<Q", 1 << 62), "is a damaged VMDK image: its grain directory in sector 3 passes"),
-    "grains of 3 sectors": (lambda: m(20, "<Q", 3), "its grains have 3 sectors"),
-    "grains of 2^40 sectors": (lambda: m(20, "<Q", 1 << 40), "its grains have 1099511627776 sectors"),
-    "no grain table entries": (lambda: m(44, "<I", 0), "its grain tables have 0 entries"),
-    "a directory past the end": (lambda: m(56, "<Q", 1 << 40), "its grain directory in sector 1099511627776 passes"),
-    "a footer that is none": (lambda: m(56, "<Q", (1 << 64) - 1), "where the footer should be"),
+    "cut short": (lambda: vmdk_with(0, "B", 75)[:40], "is a damaged VMDK image: its header of"),
+    "version 9": (lambda: vmdk_with(4, "<I", 9), "is a VMDK image of version 9, which is not read"),
+    "no bytes": (lambda: vmdk_with(12, "<Q", 0), "its disk has 0 bytes"),
+    "2^62 sectors": (
+        lambda: vmdk_with(12, "<Q", 1 << 62),
+        "is a damaged VMDK image: its grain directory in sector 3 passes",
+    ),
+    "grains of 3 sectors": (lambda: vmdk_with(20, "<Q", 3), "its grains have 3 sectors"),
+    "grains of 2^40 sectors": (lambda: vmdk_with(20, "<Q", 1 << 40), "its grains have 1099511627776 sectors"),
+    "no grain table entries": (lambda: vmdk_with(44, "<I", 0), "its grain tables have 0 entries"),
+    "a directory past the end": (
+        lambda: vmdk_with(56, "<Q", 1 << 40),
+        "its grain directory in sector 1099511627776 passes",
+    ),
+    "a footer that is none": (lambda: vmdk_with(56, "<Q", (1 << 64) - 1), "where the footer should be"),
     "a table past the end": (
-        lambda: m(container_files.VMDK_DIRECTORY * 512, "<I", 1 << 30),
+        lambda: vmdk_with(container_files.VMDK_DIRECTORY * 512, "<I", 1 << 30),
         "sector 0: a grain table at byte 549755813888 lies past the end of the file",
     ),
     "a grain past the end": (
-        lambda: m(TABLE, "<I", 1 << 30),
+        lambda: vmdk_with(TABLE, "<I", 1 << 30),
         "sector 0: data at byte 549755813888 lie past the end",
     ),
     "a packed grain past the end": (
-        lambda: m(TABLE, "<I", 1 << 30, compressed=True),
+        lambda: vmdk_with(TABLE, "<I", 1 << 30, compressed=True),
         "sector 0: a grain at byte 549755813888 passes the end",
     ),
     "another grain": (
-        lambda: m(TABLE + 12, "<I", 8, compressed=True),
+        lambda: vmdk_with(TABLE + 12, "<I", 8, compressed=True),
         "sector 48: the grain in sector 8 is that of sector 0",
     ),
     "a giant packed grain": (
-        lambda: m(8 * 512 + 8, "<I", 1 << 31, compressed=True),
+        lambda: vmdk_with(8 * 512 + 8, "<I", 1 << 31, compressed=True),
         "sector 0: the grain in sector 8 has 2147483648 packed bytes",
     ),
     "a packed grain that is none": (
-        lambda: m(8 * 512 + 12, "<I", 0, compressed=True),
+        lambda: vmdk_with(8 * 512 + 12, "<I", 0, compressed=True),
         "sector 0: the grain in sector 8 does not give 8192 bytes",
     ),
     "an unknown compression": (
-        lambda: m(77, "<H", 2, compressed=True),
+        lambda: vmdk_with(77, "<H", 2, compressed=True),
         "is a VMDK image with compression type 2, which",
     ),
     "a parent": (

@@ -170,7 +170,7 @@ def raid(version: str) -> bytes:
     return bytes(data)
 
 
-def at(size: int, *places: tuple[int, bytes]) -> bytes:
+def with_content_at(size: int, *places: tuple[int, bytes]) -> bytes:
     data = bytearray(size)
     for offset, content in places:
         data[offset : offset + len(content)] = content
@@ -194,17 +194,17 @@ def apfs() -> bytes:
 def hfs_plus() -> bytes:
     """Make a volume header (Technical Note TN1150): version 4, blocks of 4 KiB, 256 of them."""
     header = struct.pack(">2sHI4s", b"H+", 4, 1 << 8, b"10.0") + bytes(28) + struct.pack(">II", 4096, 256)
-    return at(MIB, (1024, header))
+    return with_content_at(MIB, (1024, header))
 
 
 def zfs() -> bytes:
     """Make a label: name-value pairs, and uberblocks in the ring after them."""
     places = [(at << 10, struct.pack("<QQQ", 0x00BAB10C, 5000, at)) for at in range(128, 140)]
-    return at(2 * MIB, (16 << 10, b"\1\1\0\0"), *places)
+    return with_content_at(2 * MIB, (16 << 10, b"\1\1\0\0"), *places)
 
 
 def floppy(size: int, media: int) -> bytes:
-    return at(size << 10, (0, b"\xeb\x2f\x14" + b"DOS boot code"), (512, bytes([media]) + b"\xff\xff"))
+    return with_content_at(size << 10, (0, b"\xeb\x2f\x14" + b"DOS boot code"), (512, bytes([media]) + b"\xff\xff"))
 
 
 def raw_cd(size: int) -> bytes:
@@ -220,26 +220,29 @@ BUILT: dict[str, tuple[str, Callable[[], bytes]]] = {
     "RAID 1.2": ("linux_raid_member", lambda: raid("1.2")),
     "APFS": ("apfs", apfs),
     "HFS+": ("hfsplus", hfs_plus),
-    "HFS": ("hfs", lambda: at(MIB, (1024, struct.pack(">2sIIHHHHHI", b"BD", 0, 0, 0, 9, 0, 0, 2000, 512)))),
+    "HFS": (
+        "hfs",
+        lambda: with_content_at(MIB, (1024, struct.pack(">2sIIHHHHHI", b"BD", 0, 0, 0, 9, 0, 0, 2000, 512))),
+    ),
     "ZFS": ("zfs_member", zfs),
-    "BitLocker": ("BitLocker", lambda: at(MIB, (0, b"\xeb\x58\x90-FVE-FS-"), (510, b"\x55\xaa"))),
-    "ReFS": ("ReFS", lambda: at(MIB, (0, b"\0\0\0ReFS\0\0\0\0"), (16, b"FSRS"))),
-    "UFS1": ("ufs", lambda: at(MIB, (8192 + 1372, struct.pack("<I", 0x011954)))),
-    "UFS2": ("ufs", lambda: at(MIB, (65536 + 1372, struct.pack("<I", 0x19540119)))),
-    "UFS1 of a big-endian machine": ("ufs", lambda: at(MIB, (8192 + 1372, struct.pack(">I", 0x011954)))),
-    "BeFS": ("befs", lambda: at(MIB, (512, b"name".ljust(32, b"\0") + struct.pack("<I", 0x42465331)))),
-    "HPFS": ("hpfs", lambda: at(MIB, (16 * 512, struct.pack("<II", 0xF995E849, 0xFA53E9C5)))),
-    "High Sierra": ("highsierra", lambda: at(MIB, (16 * 2048 + 8, b"\1CDROM\1"))),
+    "BitLocker": ("BitLocker", lambda: with_content_at(MIB, (0, b"\xeb\x58\x90-FVE-FS-"), (510, b"\x55\xaa"))),
+    "ReFS": ("ReFS", lambda: with_content_at(MIB, (0, b"\0\0\0ReFS\0\0\0\0"), (16, b"FSRS"))),
+    "UFS1": ("ufs", lambda: with_content_at(MIB, (8192 + 1372, struct.pack("<I", 0x011954)))),
+    "UFS2": ("ufs", lambda: with_content_at(MIB, (65536 + 1372, struct.pack("<I", 0x19540119)))),
+    "UFS1 of a big-endian machine": ("ufs", lambda: with_content_at(MIB, (8192 + 1372, struct.pack(">I", 0x011954)))),
+    "BeFS": ("befs", lambda: with_content_at(MIB, (512, b"name".ljust(32, b"\0") + struct.pack("<I", 0x42465331)))),
+    "HPFS": ("hpfs", lambda: with_content_at(MIB, (16 * 512, struct.pack("<II", 0xF995E849, 0xFA53E9C5)))),
+    "High Sierra": ("highsierra", lambda: with_content_at(MIB, (16 * 2048 + 8, b"\1CDROM\1"))),
     "DOS 1 floppy, one side": ("dos", lambda: floppy(160, 0xFE)),
     "DOS 1 floppy, two sides": ("dos", lambda: floppy(320, 0xFF)),
     "raw CD": ("raw-cd", lambda: raw_cd(2352)),
     "raw CD with subchannels": ("raw-cd", lambda: raw_cd(2448)),
-    "DMG": ("dmg", lambda: at(MIB, (MIB - 512, b"koly\0\0\0\4\0\0\2\0"))),
-    "Nero": ("nrg", lambda: at(MIB, (MIB - 12, b"NER5"))),
-    "CHD": ("chd", lambda: at(MIB, (0, b"MComprHD\0\0\0\x7c\0\0\0\5"))),
-    "Sun": ("sun", lambda: at(MIB, (0, b"\xda\xbe"), (508, b"\xda\xbe\0\0"))),
+    "DMG": ("dmg", lambda: with_content_at(MIB, (MIB - 512, b"koly\0\0\0\4\0\0\2\0"))),
+    "Nero": ("nrg", lambda: with_content_at(MIB, (MIB - 12, b"NER5"))),
+    "CHD": ("chd", lambda: with_content_at(MIB, (0, b"MComprHD\0\0\0\x7c\0\0\0\5"))),
+    "Sun": ("sun", lambda: with_content_at(MIB, (0, b"\xda\xbe"), (508, b"\xda\xbe\0\0"))),
     "ELF": ("elf", lambda: Path("/proc/self/exe").read_bytes()[:4096]),
-    "PE": ("pe", lambda: at(4096, (0, b"MZ"), (60, struct.pack("<I", 128)), (128, b"PE\0\0"))),
+    "PE": ("pe", lambda: with_content_at(4096, (0, b"MZ"), (60, struct.pack("<I", 128)), (128, b"PE\0\0"))),
 }
 
 
@@ -268,7 +271,7 @@ ROWS = [*DISK_IMAGES, *PACKED, *MANAGERS, *FILE_SYSTEMS, *FILES]
 
 def test_every_row_of_the_tables_of_magic_numbers_is_found_at_its_offset() -> None:
     for row in ROWS:
-        found = identified(at(MIB, *row.bytes))
+        found = identified(with_content_at(MIB, *row.bytes))
         assert found is not None
         assert found.kind == row.kind
     for row in ENDS:
@@ -294,16 +297,16 @@ def test_garbage_and_zeros_are_recognised_as_no_format() -> None:
 
 
 def test_two_bytes_alone_are_not_recognised_as_a_file_system() -> None:
-    assert identified(at(MIB, (1024, b"BD"))) is None
-    assert identified(at(MIB, (1040, b"\x7f\x13"))) is None
-    assert identified(at(MIB, (508, b"\xda\xbe"))) is None
-    assert identified(at(MIB, (0, b"MZ"))) is None
-    assert identified(at(161 << 10, (512, b"\xfe\xff\xff"))) is None
-    assert identified(at(MIB, (512, b"?"))) is None
+    assert identified(with_content_at(MIB, (1024, b"BD"))) is None
+    assert identified(with_content_at(MIB, (1040, b"\x7f\x13"))) is None
+    assert identified(with_content_at(MIB, (508, b"\xda\xbe"))) is None
+    assert identified(with_content_at(MIB, (0, b"MZ"))) is None
+    assert identified(with_content_at(161 << 10, (512, b"\xfe\xff\xff"))) is None
+    assert identified(with_content_at(MIB, (512, b"?"))) is None
 
 
 def test_sectors_that_cannot_be_read_do_not_hide_a_format_in_others() -> None:
-    data = at(MIB, (0x10040, b"_BHRfS_M"))
+    data = with_content_at(MIB, (0x10040, b"_BHRfS_M"))
 
     async def read(sector: int, count: int) -> bytes:
         if sector == 0:
