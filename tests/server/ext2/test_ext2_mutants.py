@@ -72,7 +72,7 @@ class Volume:
         told = self.image.debugfs("stat large") + self.image.debugfs("stat comb")
         return [int(block) for block in re.findall(r"\((?:D?IND|ETB\d)\):(\d+)", told)]
 
-    def aim(self, regions: list[Any], generator: random.Random) -> None:
+    def write_plausible_number(self, regions: list[Any], generator: random.Random) -> None:
         """Write a number of a block or an inode that exists, or nearly, somewhere."""
         region = generator.choice(regions)
         value = generator.choice(
@@ -138,12 +138,12 @@ def read_some(served: Any, path: str) -> int:
 def test_no_damaged_ext_volume_does_harm(volume: Volume, ext_client: Any, mutator: Any, mutants: int) -> None:
     mutated, _ = mutator
 
-    def aim(generator: random.Random) -> None:
-        volume.aim(volume.regions, generator)
+    def write_plausible_number(generator: random.Random) -> None:
+        volume.write_plausible_number(volume.regions, generator)
 
     outcomes = {"mounted": 0, "refused": 0, "damaged": 0}
     for seed in range(mutants):
-        with mutated(volume.raw, volume.regions, seed, aim):
+        with mutated(volume.raw, volume.regions, seed, write_plausible_number):
             Ext2Server.probe(bytes(volume.raw[:65536]))
             served = None
             with suppress(FileSystemError):  # and nothing else

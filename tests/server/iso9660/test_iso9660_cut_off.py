@@ -14,7 +14,7 @@ BLOCK = 2048
 SIZES = (1, 2048, 2049, 7000, 15_001)
 
 
-class Placed(NamedTuple):
+class Extent(NamedTuple):
     """Where isoinfo has found a file or a directory, in bytes."""
 
     start: int
@@ -26,8 +26,8 @@ class Cd(NamedTuple):
 
     image: bytes
     joliet: bool
-    directories: dict[str, Placed]
-    files: dict[str, Placed]
+    directories: dict[str, Extent]
+    files: dict[str, Extent]
     contents: dict[str, bytes]
 
 
@@ -47,7 +47,7 @@ def cd(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory)
     for path, row in rows(run("isoinfo", request.param, "-l", "-i", image)):
         found = re.match(r"([d-])\S*(?:\s+\d+){3}\s+(\d+) .*\[ *(\d+) \S+\]\s+(.*?)(?:;1)? *$", row)
         assert found is not None, row
-        place = Placed(int(found[3]) * BLOCK, int(found[2]))
+        place = Extent(int(found[3]) * BLOCK, int(found[2]))
         if found[1] == "-":
             files[f"{path}{found[4]}"] = place
         elif found[4] == ".":
@@ -66,7 +66,7 @@ def rows(listing: str) -> Iterator[tuple[str, str]]:
             yield path, row
 
 
-def cuts(cd: Cd) -> list[int]:
+def places_to_cut(cd: Cd) -> list[int]:
     """Return where to cut: before, within and after everything, at sectors of 512 bytes."""
     edges = {place.start for place in (*cd.directories.values(), *cd.files.values())} | {len(cd.image)}
     return sorted({edge + more for edge in edges for more in (-512, 0, 512) if edge + more <= len(cd.image)})
@@ -75,7 +75,7 @@ def cuts(cd: Cd) -> list[int]:
 def test_what_lies_before_the_cut_is_read_and_the_rest_is_an_io_error(
     cd: Cd, iso_client: Any, some_of: Callable[[list[int], int], list[int]]
 ) -> None:
-    usable = [cut for cut in cuts(cd) if cut >= cd.directories[""].start + BLOCK]
+    usable = [cut for cut in places_to_cut(cd) if cut >= cd.directories[""].start + BLOCK]
     read = 0
     for cut in some_of(usable, 3):
         served = iso_client(cd.image[:cut])

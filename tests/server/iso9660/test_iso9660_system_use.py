@@ -22,7 +22,7 @@ def entry(signature: bytes, data: bytes) -> bytes:
     return signature + bytes((len(data) + 4, 1)) + data
 
 
-def pair(number: int) -> bytes:
+def both_endian(number: int) -> bytes:
     return number.to_bytes(4, "little") + number.to_bytes(4, "big")
 
 
@@ -33,7 +33,7 @@ def parse(area: bytes, volume: bytes = b"") -> tuple[Posix, list[str]]:
 
 
 def test_a_rock_ridge_name_in_several_entries_is_put_together() -> None:
-    area = entry(b"NM", b"\1first") + entry(b"PX", pair(0o100755)) + entry(b"NM", b"\0 second")
+    area = entry(b"NM", b"\1first") + entry(b"PX", both_endian(0o100755)) + entry(b"NM", b"\0 second")
     posix, notes = parse(area)
     assert posix.name == "first second"
     assert posix.mode == 0o100755
@@ -57,8 +57,8 @@ def test_rock_ridge_links_are_put_together_from_components(parts: list[bytes], t
 
 def test_continuation_areas_are_followed_and_one_that_leads_to_itself_ends() -> None:
     volume = bytearray(8192)
-    area = entry(b"NM", b"\1a") + entry(b"CE", pair(1) + pair(100) + pair(60))
-    second = entry(b"NM", b"\0b") + entry(b"CE", pair(1) + pair(100) + pair(60))
+    area = entry(b"NM", b"\1a") + entry(b"CE", both_endian(1) + both_endian(100) + both_endian(60))
+    second = entry(b"NM", b"\0b") + entry(b"CE", both_endian(1) + both_endian(100) + both_endian(60))
     volume[2148 : 2148 + len(second)] = second
     posix, notes = parse(area, bytes(volume))
     assert posix.name == "ab"
