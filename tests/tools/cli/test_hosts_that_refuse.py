@@ -12,7 +12,7 @@ Command = Callable[..., Any]
 
 
 @pytest.fixture
-def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the home directory, as for a user of a container that has no entry in passwd."""
 
     def home() -> Path:
@@ -23,13 +23,13 @@ def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.mark.usefixtures("homeless")
+@pytest.mark.usefixtures("no_home_directory")
 def test_without_a_home_directory_the_history_says_what_to_set() -> None:
     with pytest.raises(HistoryError, match="there is no home directory; set XDG_STATE_HOME, or name a file"):
         default_path()
 
 
-@pytest.mark.usefixtures("homeless")
+@pytest.mark.usefixtures("no_home_directory")
 def test_without_a_home_directory_the_demo_image_says_what_to_set(command_line: Command) -> None:
     done = command_line("boot", "-c", "ver")
     assert done.status == 5
