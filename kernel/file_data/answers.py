@@ -75,18 +75,6 @@ class Answers:
                 self.completion.fail(file, span, ServerFault(ErrorCode.SERVER_DIED) if killed else error)
         return None
 
-    def _refused(self, endpoint: EndpointState, file: FileObject, span: Span, header: Message) -> None:
-        """Fail a span whose server has answered with registers alone: with its error, or CORRUPT if it gave none."""
-        refused = header.eflags & CARRY
-        corrupt = ServerAnswer(ErrorCode.CORRUPT, "no data, and no error")
-        self.completion.fail(file, span, self.requests.error_of(endpoint, header.eax) if refused else corrupt)
-
-    def failed(self, endpoint: EndpointState, token: int) -> None:
-        """Policy has answered a posted READ, because its server has ended: the span fails."""
-        found = self._waiting(token)
-        if found is not None:
-            self.completion.fail(*found, error_of_code(endpoint.error))
-
     def _waiting(self, number: int) -> tuple[FileObject, Span] | None:
         """Return the span of a number with its file; None if it no longer waits, because its server has died."""
         entry = self.state.waiting.get(number)
@@ -94,6 +82,12 @@ class Answers:
             return None
         file = self.state.objects.get(entry[0])
         return None if file is None else (file, entry[1])
+
+    def _refused(self, endpoint: EndpointState, file: FileObject, span: Span, header: Message) -> None:
+        """Fail a span whose server has answered with registers alone: with its error, or CORRUPT if it gave none."""
+        refused = header.eflags & CARRY
+        corrupt = ServerAnswer(ErrorCode.CORRUPT, "no data, and no error")
+        self.completion.fail(file, span, self.requests.error_of(endpoint, header.eax) if refused else corrupt)
 
     async def _take_sectors(
         self, endpoint: EndpointState, file: FileObject, span: Span, message: memoryview
@@ -173,3 +167,9 @@ class Answers:
         if at <= span.position < start + covered:
             raise Shortage(ErrorCode.NO_MEMORY, "every block of the disk cache is in use")
         return pieces[:kept], min(covered, at - start)
+
+    def failed(self, endpoint: EndpointState, token: int) -> None:
+        """Policy has answered a posted READ, because its server has ended: the span fails."""
+        found = self._waiting(token)
+        if found is not None:
+            self.completion.fail(*found, error_of_code(endpoint.error))

@@ -39,66 +39,6 @@ class Reading:
         self.letting_go = fetching.letting_go
         self.mapping = mapping
 
-    async def touch(self, process: Process, opened: OpenFile, file: FileObject, position: int, wanted: int) -> Span:
-        """Map the data at `position`, waiting for them if need be; request the next ones."""
-        sequential = position == opened.expected or self._within(file, opened.expected, position)
-        span = await self.fetching.obtain(file, position, wanted)
-        if not any(opened is other for other in process.files.values()):
-            raise CallerError(ErrorCode.BAD_HANDLE)  # closed meanwhile; its place may be another file's by now
-        span.ahead = False
-        span.idle = 0
-        self._make_room(process, opened, file, span)
-        self.mapping.map(process, opened, file, span)
-        if not sequential:
-            opened.ahead = 0
-        elif span.end != opened.expected:
-            opened.ahead = min(max(1, 2 * opened.ahead), AHEAD_LIMIT)
-        opened.expected = span.end
-        await self._read_ahead(file, span, opened.ahead)
-        return span
-
-    def _within(self, file: FileObject, expected: int, position: int) -> bool:
-        """Whether a position is in the span that a sequential reader would come to next."""
-        span = file.covering(expected)
-        return span is not None and span.position <= position < span.end
-
-    async def _read_ahead(self, file: FileObject, span: Span, count: int) -> None:
-        """Post the next `count` spans, as far as that can be done without waiting."""
-        fetching, at = self.fetching, span.end
-        for _ in range(count):
-            following = file.covering(at)
-            if following is None:
-                if at >= file.size or not fetching.room_to_post(file) or not self._room_for(file.size - at):
-                    return
-                try:
-                    following = await fetching.post(file, at, FILE_WINDOW_BYTES)
-                except PolicyError:
-                    return  # a reader that needs it will have the error
-            at = following.end
-
-    def _room_for(self, size: int) -> bool:
-        """Whether the cache has room for one more span without evicting those in use."""
-        wanted = min(-(-size // PAGE_SIZE), self.cache.most)
-        return self.cache.high.available >= wanted or self.cache.unlocked >= wanted
-
-    def _make_room(self, process: Process, opened: OpenFile, file: FileObject, span: Span) -> None:
-        """Release idle data if spans are mapped as often as they may be; NO_MEMORY if there are none.
-
-        Or if the process must not have the page tables that a span needs in its window.
-        """
-        pages, tables = addresses_of(opened, file, span), self.mapping.tables
-        first = pages.start // LARGE_PAGE_SIZE * LARGE_PAGE_SIZE
-        covered = [tables.entry_address(process.pointers, at) for at in range(first, pages.stop, LARGE_PAGE_SIZE)]
-        state = self.state
-        if state.mapped < MAPPED_BLOCKS and None not in covered:
-            return
-        with self.fetching.hunger.keeping(span):
-            while state.mapped >= MAPPED_BLOCKS:
-                if not self.letting_go.reclaim(enough=lambda: state.mapped < MAPPED_BLOCKS):
-                    raise Shortage(ErrorCode.NO_MEMORY, f"spans are mapped {MAPPED_BLOCKS} times")
-            if None in covered:
-                self.shares.check_frames(process, covered.count(None))
-
     async def map(self, process: Process, handle: int, position: int, wanted: int) -> tuple[int, int, int]:
         """Return (address, bytes) of file data at `position`, and the FilePage's sequence that vouches for it.
 
@@ -161,3 +101,63 @@ class Reading:
         following = file.covering(opened.expected)
         expected = position == opened.expected or (following is not None and file.covering(position) is following)
         return max(wanted, SPAN_BYTES if expected else TOUCH_BYTES)
+
+    async def touch(self, process: Process, opened: OpenFile, file: FileObject, position: int, wanted: int) -> Span:
+        """Map the data at `position`, waiting for them if need be; request the next ones."""
+        sequential = position == opened.expected or self._within(file, opened.expected, position)
+        span = await self.fetching.obtain(file, position, wanted)
+        if not any(opened is other for other in process.files.values()):
+            raise CallerError(ErrorCode.BAD_HANDLE)  # closed meanwhile; its place may be another file's by now
+        span.ahead = False
+        span.idle = 0
+        self._make_room(process, opened, file, span)
+        self.mapping.map(process, opened, file, span)
+        if not sequential:
+            opened.ahead = 0
+        elif span.end != opened.expected:
+            opened.ahead = min(max(1, 2 * opened.ahead), AHEAD_LIMIT)
+        opened.expected = span.end
+        await self._read_ahead(file, span, opened.ahead)
+        return span
+
+    def _within(self, file: FileObject, expected: int, position: int) -> bool:
+        """Whether a position is in the span that a sequential reader would come to next."""
+        span = file.covering(expected)
+        return span is not None and span.position <= position < span.end
+
+    def _make_room(self, process: Process, opened: OpenFile, file: FileObject, span: Span) -> None:
+        """Release idle data if spans are mapped as often as they may be; NO_MEMORY if there are none.
+
+        Or if the process must not have the page tables that a span needs in its window.
+        """
+        pages, tables = addresses_of(opened, file, span), self.mapping.tables
+        first = pages.start // LARGE_PAGE_SIZE * LARGE_PAGE_SIZE
+        covered = [tables.entry_address(process.pointers, at) for at in range(first, pages.stop, LARGE_PAGE_SIZE)]
+        state = self.state
+        if state.mapped < MAPPED_BLOCKS and None not in covered:
+            return
+        with self.fetching.hunger.keeping(span):
+            while state.mapped >= MAPPED_BLOCKS:
+                if not self.letting_go.reclaim(enough=lambda: state.mapped < MAPPED_BLOCKS):
+                    raise Shortage(ErrorCode.NO_MEMORY, f"spans are mapped {MAPPED_BLOCKS} times")
+            if None in covered:
+                self.shares.check_frames(process, covered.count(None))
+
+    async def _read_ahead(self, file: FileObject, span: Span, count: int) -> None:
+        """Post the next `count` spans, as far as that can be done without waiting."""
+        fetching, at = self.fetching, span.end
+        for _ in range(count):
+            following = file.covering(at)
+            if following is None:
+                if at >= file.size or not fetching.room_to_post(file) or not self._room_for(file.size - at):
+                    return
+                try:
+                    following = await fetching.post(file, at, FILE_WINDOW_BYTES)
+                except PolicyError:
+                    return  # a reader that needs it will have the error
+            at = following.end
+
+    def _room_for(self, size: int) -> bool:
+        """Whether the cache has room for one more span without evicting those in use."""
+        wanted = min(-(-size // PAGE_SIZE), self.cache.most)
+        return self.cache.high.available >= wanted or self.cache.unlocked >= wanted
