@@ -128,7 +128,7 @@ class Runner:
         self.begin.value = eip
         machine.translations.begin(eip)
         machine.filters.floating.resume()
-        with machine.traps.translator.guarded():
+        with machine.traps.translator.guarded(briefly=end - state.count <= 1):
             status = uclib.uc_emu_start(machine.handle, self.begin, ZERO, ZERO, NO_COUNT)
         if status and self.control.error is None:
             raise EngineError(self._describe(status))

@@ -8,7 +8,8 @@ which instruction of the block it was.
 
 Where host code cannot be made, or the engine does not export the symbols needed, SIGABRT ends the process as usual.
 Other code of the process may set a handler of its own (`faulthandler` does, and takes back all set after it when it is
-disabled), so each run looks whether ours is still there.  An abort of other code goes on to the handler found before.
+disabled), so each run but single steps looks whether ours is still there.  An abort of other code goes on to the
+handler found before.
 """
 
 from __future__ import annotations
@@ -195,17 +196,21 @@ class Translator:
 
     def __init__(self, handle: Any) -> None:
         self.rescue = rescue()
-        self.engine = 0 if self.rescue is None else self.rescue.cpu(handle) + self.rescue.offset
+        self.engine = 0
+        if self.rescue is not None:
+            self.rescue.install()
+            self.engine = self.rescue.cpu(handle) + self.rescue.offset
         self.slot = Slot()
         self.seen = 0
 
     @contextmanager
-    def guarded(self) -> Iterator[None]:
-        """In the block the engine runs, in this thread."""
+    def guarded(self, *, briefly: bool) -> Iterator[None]:
+        """In the block the engine runs, in this thread; `briefly` spares the look whether the handler is still ours."""
         if self.rescue is None:
             yield
             return
-        self.rescue.install()
+        if not briefly:
+            self.rescue.install()
         self.slot = self.rescue.slot()
         outer, self.slot.engine = self.slot.engine, self.engine
         self.seen = self.slot.taken
