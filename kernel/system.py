@@ -30,8 +30,10 @@ from callgate.kernel.boot import Loader, SystemOptions
 from callgate.kernel.core.records import Thread
 from callgate.kernel.kernel import Kernel
 from callgate.kernel.machine import Machine, Stop
+from callgate.kernel.machine.memory.outside import Plug, Unplug
 from callgate.kernel.machine.observation.event_sites import EventSite
 from callgate.kernel.machine.observation.stream import Event
+from callgate.kernel.machine.snapshot import Keep
 from callgate.kernel.memory.frames import FramePool
 from callgate.kernel.programs.images import kernel_image, program_image
 from callgate.kernel.state import KernelState
@@ -139,9 +141,9 @@ class System:
     def _field(self, text: str) -> int:
         return int(getattr(self.machine.cpu, text)) if text.isalpha() else int(text, 0)
 
-    def snapshot(self) -> SystemSnapshot:
+    def snapshot(self, keep: Keep | None = None) -> SystemSnapshot:
         """Keep machine and policy, to `restore` any number of times; NotQuiescent in the middle of a request."""
-        return take(self.kernel)
+        return take(self.kernel, keep)
 
     def restore(self, snapshot: SystemSnapshot) -> None:
         """Go back to a snapshot of this system.  Probes stay; output that was printed meanwhile is not undone."""
@@ -183,11 +185,13 @@ class System:
         ValueError if there is none.
         """
         self._place(disk)
+        self.machine.outside(Unplug(disk))
         self.controller.unplug(disk)
 
     def plug(self, disk: int, medium: Medium) -> None:
         """Connect a medium in a place, after removing the one there; `close` closes it."""
         place = self._place(disk)
+        self.machine.outside(Plug(place, len(self.media)))
         self.media.append(medium)
         self.controller.plug(place, medium)
 

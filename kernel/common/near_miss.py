@@ -26,6 +26,11 @@ def nearest(name: str, known: Iterable[str], most: int = 3) -> list[str]:
     return found[:most]
 
 
+def those_like(name: str, known: Iterable[str]) -> str:
+    """Return the likeliest of the known names, with commas between them, or "nothing like it"."""
+    return ", ".join(nearest(name, known)) or "nothing like it"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return "did you mean …?" with the likeliest of the known names, or ""."""
     near = nearest(name, known, 1)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from callgate.kernel.machine.memory.accounts import Account
 
 if TYPE_CHECKING:
+    from callgate.kernel.machine.memory.outside import Outside
     from callgate.kernel.machine.parts import Parts
 
 
@@ -52,6 +53,10 @@ class DeviceHost:
             self.machine.dma_watch(physical, length)
         if to_memory:
             self.machine.translations.changed(physical, length)
+
+    def outside(self, what: Outside) -> None:
+        """Tell the machine of something that comes from outside, just before it takes effect."""
+        self.machine.outside(what)
 
     def emit(self, kind: str, **fields: object) -> None:
         """Append an event to the stream."""

@@ -12,15 +12,14 @@ due events, pending interrupts, HLT.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
-from callgate.kernel.abi.memory import PAGE_SIZE
-from callgate.kernel.common.near_miss import nearest
+from callgate.kernel.common.near_miss import those_like
 from callgate.kernel.machine.cpu.cpu import Cpu
-from callgate.kernel.machine.cpu.disassembly import disassembly
+from callgate.kernel.machine.cpu.disassembly import disassembly, named
 from callgate.kernel.machine.cpu.exceptions import GP, UD
 from callgate.kernel.machine.cpu.fpu import FloatingPoint
 from callgate.kernel.machine.cpu.live_fpu import from_cpu
@@ -43,16 +42,19 @@ from callgate.kernel.machine.engine.hooks import Hooks
 from callgate.kernel.machine.engine.new_engine import new_engine
 from callgate.kernel.machine.engine.port_buffer import PortBuffer
 from callgate.kernel.machine.filters.filters import Filters
+from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.machine.memory.bus import Device
 from callgate.kernel.machine.memory.memory_bus import MemoryBus
+from callgate.kernel.machine.memory.outside import Outside, Write
 from callgate.kernel.machine.memory.ram import Ram, check_sizes
 from callgate.kernel.machine.observation.breakpoints import Breakpoints
 from callgate.kernel.machine.observation.event_sites import EventSites
 from callgate.kernel.machine.observation.ledger import Ledger
+from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.machine.observation.stop import Stop
 from callgate.kernel.machine.observation.stream import EventStream
 from callgate.kernel.machine.running import Runner
-from callgate.kernel.machine.snapshot import Snapshot, restore, take
+from callgate.kernel.machine.snapshot import Keep, Snapshot, restore, take
 from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import uclib
 
@@ -85,6 +87,7 @@ class Machine:
         self.addresses: Mapping[str, int] = {}
         self.symbols: Callable[[int], str] | None = None
         self.quiescent: Callable[[], str | None] = lambda: None
+        self.outside: Callable[[Outside], None] = lambda _what: None  # told of each thing that comes from outside
         self.on_interrupt: Callable[[], bool] | None = None  # Ctrl-C: True if the guest has been told, and continues
         self.dma_watch: Callable[[int, int], None] | None = None  # called for each transfer: physical address, bytes
         self.participants: dict[str, tuple[Callable[[], object], Callable[[Any], None]]] = {}
@@ -222,8 +225,12 @@ class Machine:
         *,
         fuel: int | None = None,
         until: Callable[[], bool] | int | str | None = None,
+        goal: Position | None = None,
     ) -> Stop:
         """Run until something ends it; `fuel` bounds the instructions of this run.
+
+        `goal` is a position: the run ends there, or at the first position after it where the machine can stop, for the
+        reason "position".
 
         `until` is a linear address or a name of `addresses` (stop before its instruction), the kind of an
         event or the last word of one, like `fetch` for `ipc.fetch` (stop before the instruction after it; the
@@ -231,14 +238,14 @@ class Machine:
         at the latest every `running.SLICE` instructions.  KeyError for an unknown name lists the known ones.
         """
         if until is None or not isinstance(until, int | str):
-            return self._run(fuel, until)
+            return self._run(fuel, until, goal)
         if isinstance(until, int) or until in self.addresses:
             with self.probing(self.address(until), lambda: self.request_stop("until", until)):
-                return self._run(fuel, None)
+                return self._run(fuel, None, goal)
         kinds = self._kinds(until)
-        listener = self.stream.subscribe(lambda event: self.request_stop("until", event), kinds=kinds)
+        listener = self.stream.subscribe(lambda event: self.request_stop("until", event), kinds=kinds, again=True)
         try:
-            return self._run(fuel, None)
+            return self._run(fuel, None, goal)
         finally:
             self.stream.unsubscribe(listener)
 
@@ -246,10 +253,15 @@ class Machine:
         if self.handle is None:
             raise ValueError(CLOSED)
 
-    def _run(self, fuel: int | None, until: Callable[[], bool] | None) -> Stop:
+    @property
+    def position(self) -> Position:
+        """Where the run is; `runner.settle` makes a machine that has stopped stand there exactly."""
+        return self.traps.position
+
+    def _run(self, fuel: int | None, until: Callable[[], bool] | None, goal: Position | None = None) -> Stop:
         self._check_open()
         try:
-            return self.runner.run(fuel, until)
+            return self.runner.run(fuel, until, goal)
         finally:
             self.serial.flush()
 
@@ -258,7 +270,7 @@ class Machine:
         known = self.stream.kinds | self.event_sites.kinds
         kinds = [name] if name in known else sorted(kind for kind in known if kind.endswith(f".{name}"))
         if not kinds:
-            raise KeyError(f"no symbol or event {name!r}; there is {_alike(name, [*self.addresses, *known])}")
+            raise KeyError(f"no symbol or event {name!r}; there is {those_like(name, [*self.addresses, *known])}")
         return kinds
 
     def address(self, place: int | str) -> int:
@@ -270,7 +282,7 @@ class Machine:
         if isinstance(place, int):
             return place
         if place not in self.addresses:
-            raise KeyError(f"no symbol {place!r}; there is {_alike(place, self.addresses)}")
+            raise KeyError(f"no symbol {place!r}; there is {those_like(place, self.addresses)}")
         return self.addresses[place]
 
     def step(self, count: int = 1) -> Stop:
@@ -302,13 +314,13 @@ class Machine:
 
     # Snapshots.
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, keep: Keep | None = None) -> Snapshot:
         """Keep the whole state, to `restore` any number of times; NotQuiescent if something is under way.
 
         Code with state of its own joins through `participants`: a name, a function that returns plain data, and one
-        that restores it.
+        that restores it.  `keep` keeps the memory in another way than a file of its own.
         """
-        return take(self)
+        return take(self, keep)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to a snapshot of this machine.  Probes, counted sites and breakpoints stay."""
@@ -334,19 +346,19 @@ class Machine:
 
     def write(self, place: int | str, data: bytes) -> None:
         """Write linear memory as ring 0 may, code included; PageFault before any byte is written if it may not."""
-        linear = self.address(place)
-        self.paging.write_linear(linear, data)
-        for offset in range(-(linear % PAGE_SIZE), len(data), PAGE_SIZE):
-            physical = self.paging.translate(linear + max(offset, 0), user=False, write=True)
-            self.code_changed(physical, min(PAGE_SIZE - physical % PAGE_SIZE, len(data) - max(offset, 0)))
+        for physical, piece in self.paging.split(self.address(place), bytes(data)):
+            self.write_physical(physical, piece)
+
+    def write_physical(self, physical: int, data: bytes) -> None:
+        """Write RAM by hand, code included; DmaError where there is none."""
+        self.outside(Write(physical, data))
+        self.ram.write(physical, data, Account.MACHINE)
+        self.code_changed(physical, len(data))
 
     @property
     def regs(self) -> str:
         """The registers as a table."""
-        values = self.cpu.registers()
-        cells = [f"{name:>6} {value:08x}" for name, value in values.items() if name != "eflags"]
-        rows = ["  ".join(cells[index : index + 4]) for index in range(0, len(cells), 4)]
-        return "\n".join([*rows, f"eflags {self.cpu.describe_flags()}  CPL={self.cpu.cpl}"])
+        return self.cpu.describe()
 
     @property
     def fpu(self) -> FloatingPoint:
@@ -362,8 +374,7 @@ class Machine:
     def name_address(self, place: int | str) -> str:
         """Return an address in hex, with its symbol if there is one."""
         address = self.address(place)
-        name = self.symbols(address) if self.symbols else ""
-        return f"{address:#010x} <{name}>" if name and not name.startswith("0x") else f"{address:#010x}"
+        return named(address, self.symbols(address) if self.symbols else "")
 
     def __repr__(self) -> str:
         if self.handle is None:
@@ -386,7 +397,3 @@ class Machine:
             del self.uc  # the engine must be gone before its memory
             self.handle = None
             self.ram.close()
-
-
-def _alike(name: str, known: Iterable[str]) -> str:
-    return ", ".join(nearest(name, known)) or "nothing like it"

@@ -18,6 +18,7 @@ from callgate.kernel.machine.engine.control import Control
 from callgate.kernel.machine.engine.counter_state import CounterState
 from callgate.kernel.machine.filters.filters import Filters
 from callgate.kernel.machine.memory.bus import Device
+from callgate.kernel.machine.memory.outside import Outside
 from callgate.kernel.machine.memory.ram import Ram
 from callgate.kernel.machine.observation.ledger import Ledger
 from callgate.kernel.machine.observation.stream import EventStream
@@ -42,6 +43,7 @@ class Parts(Protocol):
     pic: InterruptController
     serial: Serial
     quiescent: Callable[[], str | None]
+    outside: Callable[[Outside], None]
     on_interrupt: Callable[[], bool] | None
     dma_watch: Callable[[int, int], None] | None
     participants: dict[str, tuple[Callable[[], object], Callable[[Any], None]]]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from callgate.kernel.machine.cpu.cpu import EFLAGS_IF, NotModelled
 from callgate.kernel.machine.cpu.traps import BARREN
 from callgate.kernel.machine.engine.counter_state import NEVER, NOWHERE
+from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.machine.observation.stop import Stop
 from unicorn import UcError
 from unicorn.unicorn_py3.unicorn import uclib
@@ -47,13 +48,14 @@ class Runner:
         self.begin = ctypes.c_uint64()
         self.waiting = False  # in a source of input
 
-    def run(self, fuel: int | None, until: Condition | None) -> Stop:
-        """Run until something ends it.  RuntimeError if the machine is running already."""
+    def run(self, fuel: int | None, until: Condition | None, goal: Position | None = None) -> Stop:
+        """Run until something ends it: reaching the position `goal`, for one.  RuntimeError if a run is under way."""
         if self.control.running:
             raise RuntimeError("the machine is running: a hook may not run it again")
         end = NEVER if fuel is None else self.state.count + fuel
         self.control.request = None
         self.machine.traps.barren = 0
+        self.machine.traps.goal = goal
         self.control.running = True
         try:
             if not self.ctrl_c:
@@ -70,12 +72,42 @@ class Runner:
             stop = self._between(end, until)
             if stop is not None:
                 return stop
-            if self._slice(end) and not self._halt() and not self.control.wanted:
+            if not self._halted():
+                if not self._slice(end):
+                    continue
+                self.machine.cpu.halted = int(self.state.count), self.machine.cpu.eip
+            if not self._halt() and not self.control.wanted:
                 return self._stop("halt")
 
     def _between(self, end: int, until: Condition | None) -> Stop | None:
         """Do the work between two instructions; return the reason to stop, if there is one."""
         machine, control = self.machine, self.control
+        self._finish()
+        control.raise_error()
+        if control.request is not None:
+            return self._stop(*control.request)
+        if control.interrupted:
+            control.interrupted = False
+            self._come_due()
+            if machine.on_interrupt is None or not machine.on_interrupt():
+                return self._stop("interrupted")
+        if until is not None and until():
+            return self._stop("until")
+        if self.state.count >= end or (end != NEVER and machine.traps.barren >= BARREN):
+            return self._stop("fuel")
+        self._come_due()
+        if self._arrived():
+            return self._stop("position")
+        if machine.pic.pending() and machine.cpu.interruptible():
+            machine.traps.external(machine.pic.acknowledge())
+        if machine.traps.returns.wanted is not None and machine.traps.returns.due():
+            self._return()
+            return self._between(end, until)
+        return self._between(end, None) if control.wanted else None
+
+    def _finish(self) -> None:
+        """Finish the last instruction: it may turn out to be refused, or to have changed code."""
+        machine = self.machine
         machine.traps.executed()
         machine.traps.interrupted()
         if machine.traps.refusal is not None:
@@ -84,24 +116,19 @@ class Runner:
         if machine.filters.full:
             machine.filters.forget_user_sites()
             machine.translations.flush_code()
-        control.raise_error()
-        if control.request is not None:
-            return self._stop(*control.request)
-        if control.interrupted:
-            control.interrupted = False
-            if machine.on_interrupt is None or not machine.on_interrupt():
-                return self._stop("interrupted")
-        if until is not None and until():
-            return self._stop("until")
-        if self.state.count >= end or (end != NEVER and machine.traps.barren >= BARREN):
-            return self._stop("fuel")
+
+    def _arrived(self) -> bool:
+        goal = self.machine.traps.goal
+        return goal is not None and self.machine.traps.position >= goal
+
+    def _halted(self) -> bool:
+        """Whether the CPU waits after a HLT.  An interrupt ends that, and so does a value set in EIP."""
+        halted = self.machine.cpu.halted
+        return halted is not None and halted[0] == self.state.count and halted[1] == self.machine.cpu.eip
+
+    def settle(self) -> None:
+        """Do what devices do at this time: the machine then stands at its position."""
         self._come_due()
-        if machine.pic.pending() and machine.cpu.interruptible():
-            machine.traps.external(machine.pic.acknowledge())
-        if machine.traps.returns.wanted is not None and machine.traps.returns.due():
-            self._return()
-            return self._between(end, until)
-        return self._between(end, None) if control.wanted else None
 
     def _return(self) -> None:
         """Execute one IRETD with VM hidden (`machine.cpu.returns`)."""
@@ -132,7 +159,7 @@ class Runner:
             status = uclib.uc_emu_start(machine.handle, self.begin, ZERO, ZERO, NO_COUNT)
         if status and self.control.error is None:
             raise EngineError(self._describe(status))
-        return not state.stopped and not self.control.wanted
+        return not state.stopped and not status
 
     def _arm(self, end: int) -> None:
         """Set the count to stop at; with an interrupt waiting, stop as soon as IF allows it.
@@ -144,6 +171,9 @@ class Runner:
         due = machine.events.next_time()
         if due is not None:
             limit = min(limit, due - machine.clock.idle)
+        goal = machine.traps.goal
+        if goal is not None:
+            limit = min(limit, max(goal.retired, state.count + 1))
         waiting = machine.pic.pending()
         if waiting and machine.cpu.eflags & EFLAGS_IF:
             limit, waiting = min(limit, state.count + 1), False
@@ -161,7 +191,7 @@ class Runner:
             return False
         ticked = False
         for _ in range(IDLE_EVENTS):
-            if machine.pic.pending() or self.control.wanted:
+            if machine.pic.pending() or self.control.wanted or self._arrived():
                 return True
             due = machine.events.next_time()
             ticks = machine.only_ticks()

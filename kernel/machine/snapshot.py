@@ -4,25 +4,88 @@ RAM is a private mapping of a memory file.  A snapshot writes the pages in use t
 mapping it once more, which drops every page written since.  The rest is registers and plain data.  Translated code
 survives as long as the pages it came from are the same in the snapshot, which is what makes hundreds of restored tests
 a second possible.
+
+Where many snapshots of one run are kept, their memory is a moment of `PageVersions` instead of a file of its own.
 """
 
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SHIFT, PAGE_SIZE
 from callgate.kernel.machine.engine.counter_state import NOWHERE
 from callgate.kernel.machine.memory.accounts import Account
 
 if TYPE_CHECKING:
-    from callgate.kernel.machine.memory.ram import Backing
+    from callgate.kernel.machine.memory.page_versions import PageVersions
+    from callgate.kernel.machine.memory.ram import Ram
     from callgate.kernel.machine.parts import Parts
+
+
+BY_MACHINE: Final = Account.MACHINE
 
 
 class NotQuiescent(RuntimeError):
     """The machine is in the middle of something that a snapshot cannot hold."""
+
+
+class Memory(Protocol):
+    """The memory of a snapshot."""
+
+    stored: int  # bytes that it takes
+
+    def put_back(self, code: set[int]) -> set[int]:
+        """Give RAM the content that was kept; return which of these pages, by number, were different until now."""
+        ...
+
+
+Keep = Callable[[], Memory]
+
+
+class Frozen:
+    """All of RAM, in files of its own."""
+
+    def __init__(self, ram: Ram) -> None:
+        self.ram = ram
+        self.backings = [region.freeze() for region in ram.regions]
+        self.stored = sum(backing.stored for backing in self.backings)
+
+    def put_back(self, code: set[int]) -> set[int]:
+        """Map the files."""
+        stale = {page for page in code if self._page(page) != self.ram.read(page << PAGE_SHIFT, PAGE_SIZE, BY_MACHINE)}
+        for region, backing in zip(self.ram.regions, self.backings, strict=True):
+            region.rebase(backing)
+        return stale
+
+    def _page(self, page: int) -> bytes:
+        physical = page << PAGE_SHIFT
+        low, high = self.backings[0], self.backings[-1]
+        return high.page(physical - HIGH_MEMORY) if physical >= HIGH_MEMORY else low.page(physical)
+
+
+class Version:
+    """What RAM holds at a moment of `PageVersions`."""
+
+    def __init__(self, versions: PageVersions, key: object) -> None:
+        self.versions = versions
+        self.key = key
+        self.stored = len(versions.changed[key]) * PAGE_SIZE
+
+    def put_back(self, code: set[int]) -> set[int]:
+        """Write the pages that differ."""
+        versions, key = self.versions, self.key
+        read = versions.ram.read
+        candidates = code & {physical >> PAGE_SHIFT for physical in versions.differing(key)}
+        stale = {
+            page
+            for page in candidates
+            if read(page << PAGE_SHIFT, PAGE_SIZE, BY_MACHINE) != versions.page(key, page << PAGE_SHIFT)
+        }
+        versions.go(key)
+        return stale
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +93,18 @@ class Snapshot:
     """A machine's state; belongs to the machine that made it."""
 
     owner: int
-    memory: tuple[Backing, ...]
+    memory: Memory
     cpu: bytes
     ledger: tuple[Any, ...]
     plain: bytes  # pickled: devices, events, idle time, other participants
     clock: int
 
     def __repr__(self) -> str:
-        size = sum(backing.stored for backing in self.memory)
-        return f"<snapshot at {self.clock} ns, {size >> 10} KiB of memory>"
+        return f"<snapshot at {self.clock} ns, {self.memory.stored >> 10} KiB of memory>"
 
 
-def take(machine: Parts) -> Snapshot:
-    """Return a snapshot; NotQuiescent names what is under way."""
+def take(machine: Parts, keep: Keep | None = None) -> Snapshot:
+    """Return a snapshot; NotQuiescent names what is under way.  `keep` keeps the memory in another way."""
     check(machine)
     machine.serial.flush()
     plain = {
@@ -50,13 +112,15 @@ def take(machine: Parts) -> Snapshot:
         "events": machine.events.save(),
         "idle": machine.clock.idle,
         "recent": list(machine.traps.recent),
+        "deliveries": machine.traps.deliveries.save(),
+        "halted": machine.cpu.halted,
         "returning": machine.traps.returns.wanted,
         "others": {name: save() for name, (save, _) in machine.participants.items()},
     }
     machine.cpu.save()
     return Snapshot(
         id(machine),
-        tuple(region.freeze() for region in machine.ram.regions),
+        Frozen(machine.ram) if keep is None else keep(),
         bytes(machine.cpu.context.view),
         machine.ledger.save(),
         pickle.dumps(plain),
@@ -70,9 +134,7 @@ def restore(machine: Parts, snapshot: Snapshot) -> None:
     machine.control.clear()
     machine.state.stop_address = NOWHERE
     machine.traps.refusal = machine.filters.floating.later = None
-    stale = differing(machine, snapshot)
-    for region, backing in zip(machine.ram.regions, snapshot.memory, strict=True):
-        region.rebase(backing)
+    stale = snapshot.memory.put_back(machine.translations.pages)
     machine.cpu.context.view[:] = snapshot.cpu
     machine.cpu.restore()
     machine.translations.flush_tlb()
@@ -85,6 +147,8 @@ def restore(machine: Parts, snapshot: Snapshot) -> None:
     machine.events.load(plain["events"])
     machine.clock.idle = plain["idle"]
     machine.traps.returns.wanted = plain["returning"]
+    machine.cpu.halted = plain["halted"]
+    machine.traps.deliveries.load(plain["deliveries"])
     machine.traps.recent.clear()
     machine.traps.recent.extend(plain["recent"])
     for name, (_, load) in machine.participants.items():
@@ -110,18 +174,3 @@ def check(machine: Parts) -> None:
     reason = machine.quiescent()
     if reason is not None:
         raise NotQuiescent(reason)
-
-
-def differing(machine: Parts, snapshot: Snapshot) -> set[int]:
-    """Return the physical pages with translated code that are not the same in the snapshot."""
-    low, high = snapshot.memory[0], snapshot.memory[-1]
-    stale = set()
-    for page in machine.translations.pages:
-        physical = page << PAGE_SHIFT
-        if physical >= HIGH_MEMORY:
-            kept = high.page(physical - HIGH_MEMORY)
-        else:
-            kept = low.page(physical)
-        if kept != machine.ram.read(physical, PAGE_SIZE, Account.MACHINE):
-            stale.add(page)
-    return stale

@@ -11,7 +11,7 @@ import pickle
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from callgate.kernel.machine.snapshot import NotQuiescent, Snapshot, check_restorable
+from callgate.kernel.machine.snapshot import Keep, NotQuiescent, Snapshot, check_restorable
 from callgate.kernel.state import KernelState
 from callgate.server.hosted import HostedServer
 
@@ -28,12 +28,12 @@ class SystemSnapshot:
     servers: dict[int, HostedServer]  # by process number
 
 
-def take(kernel: Kernel) -> SystemSnapshot:
-    """Return a snapshot; NotQuiescent names what is under way."""
+def take(kernel: Kernel, keep: Keep | None = None) -> SystemSnapshot:
+    """Return a snapshot; NotQuiescent names what is under way.  `keep`: as for a machine's."""
     check(kernel)
     policy = pickle.dumps(replace(kernel.state, hosted={}))
     kept = {number: server.duplicate(server.memory) for number, server in kernel.hosted.servers.items()}
-    return SystemSnapshot(kernel.machine.snapshot(), policy, kept)
+    return SystemSnapshot(kernel.machine.snapshot(keep), policy, kept)
 
 
 def restore(kernel: Kernel, snapshot: SystemSnapshot) -> None:

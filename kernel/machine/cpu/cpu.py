@@ -91,17 +91,25 @@ class Register:
             raise UcError(status)
 
 
+class InstructionPointer(Register):
+    """EIP: a new value, the present one too, ends a HLT."""
+
+    def __set__(self, cpu: Cpu, value: int) -> None:
+        super().__set__(cpu, value)
+        cpu.halted = None
+
+
 class Cpu:
     """One 32-bit x86 CPU.  A name that is no register is an AttributeError, in an assignment too."""
 
     __slots__ = (
         *("uc", "handle", "value", "pointer", "layout"),
-        *("context", "words", "peek", "places", "last_mode", "closed"),
+        *("context", "words", "peek", "places", "last_mode", "halted", "closed"),
     )
 
     eax, ecx, edx, ebx = Register(), Register(), Register(), Register()
     esp, ebp, esi, edi = Register(), Register(), Register(), Register()
-    eip, eflags = Register(), Register()
+    eip, eflags = InstructionPointer(), Register()
     cs, ds, es, fs, gs, ss = Register(), Register(), Register(), Register(), Register(), Register()
     cr0, cr2, cr3, cr4 = Register(), Register(), Register(), Register()
     dr0, dr1, dr2, dr3, dr6, dr7 = Register(), Register(), Register(), Register(), Register(), Register()
@@ -117,6 +125,7 @@ class Cpu:
         self.peek = RawContext(uc)  # a second buffer, so that a look does not disturb a change in the first
         self.places = self._places()  # registers and selectors: words of the buffer
         self.last_mode: tuple[tuple[int, ...], Mode] = ((), Mode(False, 0, False, False))  # and what it was made of
+        self.halted: tuple[int, int] | None = None  # by HLT: instructions retired, and EIP, then; None ends it
         self.closed = False
 
     def __getattr__(self, name: str) -> NoReturn:
@@ -131,6 +140,12 @@ class Cpu:
         for name, at in selectors:
             values[name] = words[at] & 0xFFFF
         return values
+
+    def describe(self) -> str:
+        """Return the registers as a table."""
+        cells = [f"{name:>6} {value:08x}" for name, value in self.registers().items() if name != "eflags"]
+        rows = ["  ".join(cells[index : index + 4]) for index in range(0, len(cells), 4)]
+        return "\n".join([*rows, f"eflags {self.describe_flags()}  CPL={self.cpl}"])
 
     def _places(self) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
         layout = self.layout

@@ -23,3 +23,8 @@ def disassembly(paging: Paging, address: int, count: int, symbols: Callable[[int
         place = f" <{name}>" if name and not name.startswith("0x") else ""
         lines.append(f"{instruction.address:08x}{place} {instruction.mnemonic} {instruction.op_str}".rstrip())
     return lines
+
+
+def named(address: int, name: str) -> str:
+    """Return an address in hex, with its symbol if `name` is one."""
+    return f"{address:#010x} <{name}>" if name and not name.startswith("0x") else f"{address:#010x}"

@@ -208,10 +208,16 @@ class Paging:
 
     def write_linear(self, linear: int, data: bytes, *, user: bool = False, cr3: int | None = None) -> None:
         """Write linear memory; PageFault before anything is written if a page refuses."""
-        done = 0
-        for physical, size in list(self._pieces(linear, len(data), user=user, write=True, cr3=cr3)):
-            self.ram.write(physical, data[done : done + size], Account.MACHINE)
+        for physical, piece in self.split(linear, data, user=user, cr3=cr3):
+            self.ram.write(physical, piece, Account.MACHINE)
+
+    def split(self, linear: int, data: bytes, *, user: bool = False, cr3: int | None = None) -> list[tuple[int, bytes]]:
+        """Return where a write to linear memory ends up: physical address and bytes for each page; PageFault."""
+        done, pieces = 0, []
+        for physical, size in self._pieces(linear, len(data), user=user, write=True, cr3=cr3):
+            pieces.append((physical, data[done : done + size]))
             done += size
+        return pieces
 
     def _pieces(
         self, linear: int, length: int, *, user: bool, write: bool, cr3: int | None

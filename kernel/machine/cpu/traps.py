@@ -23,6 +23,7 @@ from callgate.kernel.machine.cpu.stepping import Stepping
 from callgate.kernel.machine.engine.counter_state import NOWHERE
 from callgate.kernel.machine.engine.untranslatable import Translator
 from callgate.kernel.machine.memory.bus import DmaError
+from callgate.kernel.machine.observation.position import Deliveries, Position
 from callgate.kernel.machine.observation.stop import Occurrence, TripleFaultReport
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ class Traps:
         self.recent: deque[Occurrence] = deque(maxlen=RECENT)
         self.barren = 0  # deliveries since an instruction has retired
         self.barren_at = 0  # the count of instructions then
+        self.deliveries = Deliveries()
+        self.goal: Position | None = None  # the run is to stop there, or at the first position after it
         self.delivery = Delivery(cpu, paging)
         self.stepping = Stepping(cpu, paging)
         self.refusal: Refusal | None = None
@@ -278,8 +281,15 @@ class Traps:
         if not self.barren % BARREN:
             self.control.stop_soon()
 
+    @property
+    def position(self) -> Position:
+        """Where the run is: at a boundary between two instructions."""
+        retired = int(self.state.count)
+        return Position(retired, self.deliveries.since(retired), self.clock.now)
+
     def _deliver(self, incident: Incident) -> None:
         self._count_barren()
+        self.deliveries.count(int(self.state.count), self.clock.now)
         if self.stream.active:
             self._emit(incident)
         try:
@@ -295,6 +305,8 @@ class Traps:
             name = SOFTWARE_NAME.format(vector) if software else name_of(vector)
             self.ledger.exceptions[name] += 1
             self.recent.append(Occurrence(clock, name, incident.error_code, incident.eip))
+        if self.goal is not None and self.position >= self.goal:
+            self.control.request_stop("position")
 
     def _emit(self, incident: Incident) -> None:
         fields: dict[str, object] = {"vector": incident.vector, "error": incident.error_code, "eip": incident.eip}

@@ -13,6 +13,7 @@ from typing import Any
 
 from callgate.kernel.machine.engine.port_buffer import PortBuffer
 from callgate.kernel.machine.memory.bus import DeviceBase
+from callgate.kernel.machine.memory.outside import Break, HangUp, Input
 
 BASE = 0x3F8
 IRQ = 4
@@ -79,6 +80,8 @@ class Serial(DeviceBase):
 
     def feed(self, data: bytes) -> None:
         """Let bytes arrive; those that exceed the FIFO wait outside until there is room."""
+        if data:
+            self.host.outside(Input(bytes(data)))
         self.waiting.extend(data)
         self._refill()
 
@@ -90,6 +93,7 @@ class Serial(DeviceBase):
         state = self.state
         if state.broken or not state.ier & IER_LINE:
             return False
+        self.host.outside(Break())
         state.broken = True
         self.waiting.append(0)
         self._refill()
@@ -98,6 +102,7 @@ class Serial(DeviceBase):
     def hang_up(self) -> None:
         """Drop carrier: there will be no more input."""
         if self.state.modem & MSR_DCD:
+            self.host.outside(HangUp())
             self.state.modem = self.state.modem & ~MSR_DCD | MSR_DDCD
             self._update()
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from callgate.kernel.machine.memory.outside import Outside
+
 
 class DmaError(Exception):
     """A bus master named physical addresses that are not RAM."""
@@ -43,6 +45,10 @@ class Host(Protocol):
 
     def dma_done(self, physical: int, length: int, *, to_memory: bool) -> None:
         """Book a transfer; code that the machine has translated from written pages is dropped."""
+        ...
+
+    def outside(self, what: Outside) -> None:
+        """Tell of something that comes from outside, just before it takes effect."""
         ...
 
     def emit(self, kind: str, **fields: object) -> None:

@@ -16,13 +16,14 @@ class Breakpoints:
         self.control = control
         self.resolve = resolve
         self.numbers: dict[int, int] = {}
+        self.enabled = True
 
     def add(self, place: Address, condition: Callable[[], bool] | None = None) -> int:
         """End runs at a linear address or symbol, if `condition()` holds there; return the address."""
         address = self.resolve(place)
 
         def hit() -> None:
-            if condition is None or condition():
+            if self.enabled and (condition is None or condition()):
                 self.control.request_stop("breakpoint", address)
 
         self.remove(address)

@@ -7,7 +7,7 @@ no subscriber of a kind, emitting one costs one test of a set.
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from callgate.kernel.common.near_miss import nearest
+from callgate.kernel.common.near_miss import those_like
 
 
 class Event(NamedTuple):
@@ -43,6 +43,8 @@ class EventStream:
     def __init__(self, clock: Callable[[], int]) -> None:
         self.clock = clock
         self.listeners: list[tuple[Listener, frozenset[str] | None]] = []
+        self.again: list[Listener] = []  # those that want to be told of a repeated run, too
+        self.repeating = False  # what happens now has been told before
         self.active = False
         self.changed: list[Callable[[], None]] = []
         self.kinds: set[str] = set()
@@ -56,24 +58,27 @@ class EventStream:
         """Declare kinds that `emit` is called with, so that a misspelt name is an error."""
         self.kinds.update(kinds)
 
-    def subscribe(self, listener: Listener, kinds: Iterable[str] | None = None) -> Listener:
+    def subscribe(self, listener: Listener, kinds: Iterable[str] | None = None, *, again: bool = False) -> Listener:
         """Call `listener` with every event of these kinds from now on; return it, for `unsubscribe`.
 
+        A debugger that goes back repeats a part of the run: `again` says to be told of its events once more.
         KeyError for a kind that is neither declared nor the name of an event site.
         """
         kinds = None if kinds is None else frozenset(kinds)
         if kinds is not None and not kinds <= self.kinds:
             known = self.kinds.union(*(ask() for ask in self.more_kinds))
             for kind in sorted(kinds - known):
-                near = ", ".join(nearest(kind, known)) or "nothing like it"
-                raise KeyError(f"no event {kind!r}; there is {near}")
+                raise KeyError(f"no event {kind!r}; there is {those_like(kind, known)}")
         self.listeners.append((listener, kinds))
+        if again:
+            self.again.append(listener)
         self._update()
         return listener
 
     def unsubscribe(self, listener: Listener) -> None:
         """Remove every subscription of `listener`."""
         self.listeners = [entry for entry in self.listeners if entry[0] is not listener]
+        self.again = [other for other in self.again if other is not listener]
         self._update()
 
     def emit(self, kind: str, **fields: object) -> None:
@@ -82,7 +87,7 @@ class EventStream:
             return
         event = Event(self.clock(), kind, fields)
         for listener, kinds in list(self.listeners):
-            if kinds is None or kind in kinds:
+            if (kinds is None or kind in kinds) and (not self.repeating or listener in self.again):
                 listener(event)
 
     def __repr__(self) -> str:

@@ -1,0 +1,118 @@
+"""Versions of pages: what RAM holds at each of many moments, against a plain copy of every moment."""
+
+import random
+
+import pytest
+from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE
+from callgate.kernel.machine.memory import ram as ram_module
+from callgate.kernel.machine.memory.accounts import Account
+from callgate.kernel.machine.memory.page_versions import PageVersions
+from callgate.kernel.machine.memory.ram import Ram, private_copies
+
+PAGES = 16
+LOW = [page * PAGE_SIZE for page in range(PAGES)]
+HIGH = [HIGH_MEMORY + page * PAGE_SIZE for page in range(4)]
+
+
+@pytest.fixture
+def ram():
+    ram = Ram(PAGES * PAGE_SIZE, 4 * PAGE_SIZE)
+    yield ram
+    ram.close()
+
+
+def scribble(ram, dice):
+    for _ in range(dice.randrange(5)):
+        page = dice.choice(LOW + HIGH)
+        value = dice.choice([b"\0", b"a", b"b"])  # so that pages become what they were, and zeros, again
+        ram.write(page, value * PAGE_SIZE, Account.MACHINE)
+
+
+def content(ram):
+    return [ram.read(page, PAGE_SIZE, Account.MACHINE) for page in LOW + HIGH]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_each_moment_comes_back_after_any_order_of_keeping_going_and_dropping(ram, seed):
+    dice = random.Random(seed)
+    scribble(ram, dice)
+    versions = PageVersions(ram, 0)
+    known = {0: content(ram)}
+    for _ in range(60):
+        what = dice.randrange(4)
+        if what == 0:
+            target = dice.choice(list(known))
+            versions.go(target)
+            assert content(ram) == known[target]
+        elif what == 1 and len(known) > 2:
+            unused = [key for key in known if key not in (0, versions.current)]
+            if unused:
+                versions.drop(unused[0])
+                del known[unused[0]]
+        else:
+            later = [key for key in known if key > versions.current]
+            key = (versions.current + min(later)) / 2 if later else versions.current + 1
+            scribble(ram, dice)
+            versions.keep(key)
+            known[key] = content(ram)
+    for key in dice.sample(list(known), len(known)):
+        versions.go(key)
+        assert content(ram) == known[key]
+    zeros = bytes(PAGE_SIZE)
+    held = sum(data != zeros for page in versions.pages.values() for data in page.data)
+    assert versions.stored == held * PAGE_SIZE
+
+
+def test_a_moment_takes_what_was_written_since_the_one_before(ram):
+    versions = PageVersions(ram, 0)
+    ram.write(3 * PAGE_SIZE, b"x")
+    versions.keep(1)
+    ram.write(5 * PAGE_SIZE, b"y")
+    versions.keep(2)
+    assert versions.changed == {0: set(), 1: {3 * PAGE_SIZE}, 2: {5 * PAGE_SIZE}}
+    assert versions.stored == 2 * PAGE_SIZE
+
+
+def test_a_moment_follows_a_snapshot_that_was_restored_in_between(ram):
+    ram.write(0, b"before")
+    other = [region.freeze() for region in ram.regions]
+    versions = PageVersions(ram, 0)
+    ram.write(0, b"after!")
+    ram.write(2 * PAGE_SIZE, b"more")
+    versions.keep(1)
+    for region, backing in zip(ram.regions, other, strict=True):
+        region.rebase(backing)
+    versions.keep(2)
+    versions.go(1)
+    assert (ram.read(0, 6), ram.read(2 * PAGE_SIZE, 4)) == (b"after!", b"more")
+    versions.go(2)
+    assert (ram.read(0, 6), ram.read(2 * PAGE_SIZE, 4)) == (b"before", bytes(4))
+
+
+def test_both_ways_of_asking_the_host_find_the_same_pages(ram, monkeypatch):
+    versions = PageVersions(ram, 0)
+    for page in (1, 2, 3, 7, 15):
+        ram.write(page * PAGE_SIZE, b"z")
+    assert ram.read(9 * PAGE_SIZE, 1) == b"\0"
+    region = ram.regions[0]
+    expected = [(PAGE_SIZE, 4 * PAGE_SIZE), (7 * PAGE_SIZE, 8 * PAGE_SIZE), (15 * PAGE_SIZE, 16 * PAGE_SIZE)]
+    assert region.written() == expected
+
+    def too_old(*_arguments):
+        raise OSError(25, "inappropriate ioctl for device")
+
+    monkeypatch.setattr(ram_module, "_scan", too_old)
+    assert private_copies(region.address, region.size) == expected
+    assert versions.current == 0
+
+
+def test_a_moment_that_is_in_use_or_not_later_is_refused(ram):
+    versions = PageVersions(ram, 5)
+    versions.keep(6)
+    with pytest.raises(ValueError, match="4 does not come after 6"):
+        versions.keep(4)
+    with pytest.raises(ValueError, match="6 does not come after 6"):
+        versions.keep(6)
+    for key in (5, 6):
+        with pytest.raises(ValueError, match="is in use"):
+            versions.drop(key)
