@@ -141,9 +141,12 @@ class System:
     def _field(self, text: str) -> int:
         return int(getattr(self.machine.cpu, text)) if text.isalpha() else int(text, 0)
 
-    def snapshot(self, keep: Keep | None = None) -> SystemSnapshot:
-        """Keep machine and policy, to `restore` any number of times; NotQuiescent in the middle of a request."""
-        return take(self.kernel, keep)
+    def snapshot(self, keep: Keep | None = None, since: SystemSnapshot | None = None) -> SystemSnapshot:
+        """Keep machine and policy, to `restore` any number of times; NotQuiescent in the middle of a request.
+
+        Both arguments make many snapshots of one run cheap: `keep` keeps the memory, and `since` is an earlier one.
+        """
+        return take(self.kernel, keep, since)
 
     def restore(self, snapshot: SystemSnapshot) -> None:
         """Go back to a snapshot of this system.  Probes stay; output that was printed meanwhile is not undone."""

@@ -11,6 +11,8 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from operator import attrgetter
+from typing import Final
 
 from callgate.kernel.abi.calls import WaitReason
 from callgate.kernel.abi.disks.disk import DiskStatus
@@ -39,6 +41,10 @@ class Block:
     doomed: bool = False  # its disk is gone: it is freed as soon as no lock holds it
     waiters: list[int] = field(default_factory=list)  # numbers of Notices
 
+    def __reduce__(self) -> tuple[type[Block], tuple[object, ...]]:
+        """Pickle the fields in order: there are many blocks, and by their names it takes three times as long."""
+        return Block, FIELDS(self)
+
     @property
     def valid(self) -> bool:
         """Whether the content has arrived."""
@@ -48,6 +54,9 @@ class Block:
     def failed(self) -> DiskStatus | None:
         """Why the content is not available; None if it has arrived or is on its way."""
         return None if self.run is None or self.run.status is DiskStatus.DONE else self.run.status
+
+
+FIELDS: Final = attrgetter(*Block.__slots__)
 
 
 @dataclass(slots=True)

@@ -58,7 +58,7 @@ class Threads:
         self.fpu = fpu
         self.tasks = tasks
         self.check_room = check_room
-        self.jobs: dict[int, Callable[[], Coroutine[Any, Any, None]]] = {}
+        self.jobs: dict[int, Job] = {}
 
     def create(self, process: Process, name: str, priority: int, *, routine: str, argument: int = 0) -> Thread:
         """Make a blocked thread that starts in ring 0 at the kernel routine `routine` with EAX = argument.
@@ -98,7 +98,7 @@ class Threads:
         """Make a blocked thread of the kernel's own, which never leaves ring 0: as `create`."""
         return self.create(self.tasks.processes[0], name, PRIORITY_KERNEL, routine=routine, argument=argument)
 
-    def start_job(self, name: str, job: Callable[[], Coroutine[Any, Any, None]]) -> Thread:
+    def start_job(self, name: str, job: Job) -> Thread:
         """Make a blocked thread of the kernel's own that runs `job` and ends; PolicyError as `create`."""
         number = max(self.jobs, default=FIRST_JOB) + 1
         thread = self.create_kernel(name, "policy_thread", number)
@@ -253,6 +253,7 @@ class Threads:
 
 
 FIRST_JOB = 1  # of the system's first thread, which mounts the volumes and starts the shell
+Job = Callable[[], Coroutine[Any, Any, None]]
 NEW_BLOCK = bytes(ThreadControlBlock(fpu=initial_area()))
 TCB_FLAGS = offset_of(ThreadControlBlock, "flags") // 4
 PUSHED_EAX = 7

@@ -9,14 +9,21 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from callgate.kernel.abi.calls import HostCall, ServerCall
+from callgate.kernel.gates.host_calls import CALL_NAMES
 from callgate.kernel.machine.snapshot import Keep, NotQuiescent, Snapshot, check_restorable
 from callgate.kernel.state import KernelState
+from callgate.kernel.tasks.threads import FIRST_JOB
 from callgate.server.hosted import HostedServer
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
+    from callgate.kernel.tasks.threads import Job
+
+
+STEP: Final = CALL_NAMES[HostCall.SERVER][ServerCall.HOSTED_STEP]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +33,31 @@ class SystemSnapshot:
     machine: Snapshot
     policy: bytes
     servers: dict[int, HostedServer]  # by process number
+    host_calls: dict[str, int]  # made until then
+    jobs: dict[int, Job]  # that kernel threads have not begun
 
 
-def take(kernel: Kernel, keep: Keep | None = None) -> SystemSnapshot:
-    """Return a snapshot; NotQuiescent names what is under way.  `keep`: as for a machine's."""
+def take(kernel: Kernel, keep: Keep | None = None, since: SystemSnapshot | None = None) -> SystemSnapshot:
+    """Return a snapshot; NotQuiescent names what is under way.  `keep`: as for a machine's.
+
+    `since` is a snapshot from which the run has come here: what host calls have not touched since is shared with it.
+    """
     check(kernel)
-    policy = pickle.dumps(replace(kernel.state, hosted={}))
-    kept = {number: server.duplicate(server.memory) for number, server in kernel.hosted.servers.items()}
-    return SystemSnapshot(kernel.machine.snapshot(keep), policy, kept)
+    host_calls = dict(kernel.machine.ledger.host_calls)
+    earlier = {} if since is None else since.host_calls
+    if since is not None and host_calls == earlier:
+        policy = since.policy
+    else:
+        policy = pickle.dumps(replace(kernel.state, hosted={}))
+    if (
+        since is not None
+        and host_calls.get(STEP) == earlier.get(STEP)
+        and since.servers.keys() == kernel.hosted.servers.keys()
+    ):
+        kept = since.servers
+    else:
+        kept = {number: server.duplicate(server.memory) for number, server in kernel.hosted.servers.items()}
+    return SystemSnapshot(kernel.machine.snapshot(keep), policy, kept, host_calls, dict(kernel.threads.jobs))
 
 
 def restore(kernel: Kernel, snapshot: SystemSnapshot) -> None:
@@ -51,6 +75,8 @@ def restore(kernel: Kernel, snapshot: SystemSnapshot) -> None:
         for number, server in snapshot.servers.items()
     }
     kernel.state.put_back(state)
+    kernel.threads.jobs.clear()
+    kernel.threads.jobs.update(snapshot.jobs)
     kernel.span_records.bind(span for file in kernel.state.files.objects.values() for span in file.spans)
 
 
@@ -60,6 +86,8 @@ def check(kernel: Kernel) -> None:
         raise NotQuiescent(f"policy is in the middle of {kernel.coroutines.alive} operations; run on until it is done")
     if kernel.hosted.running:
         raise NotQuiescent("a hosted server works on a request; run on until it has replied")
+    if any(number != FIRST_JOB for number in kernel.threads.jobs):  # the first refers to none of the records
+        raise NotQuiescent("a server's mount has not begun; run on until it has ended")
 
 
 def abandon(kernel: Kernel) -> None:

@@ -1,7 +1,8 @@
 """Positions: every boundary between two instructions can be named, and found again in another run."""
 
-import pytest
+from itertools import pairwise
 
+import pytest
 from callgate.asm.assembler import assemble_text
 from callgate.kernel.machine import Machine
 from callgate.kernel.machine.observation.position import Position
@@ -38,7 +39,7 @@ def test_one_step_is_one_instruction_or_one_delivery():
         found = positions(system.machine, 600)
     assert len(found) == 600
     assert found == sorted(set(found))
-    assert {later.retired - earlier.retired for earlier, later in zip(found, found[1:], strict=False)} == {0, 1}
+    assert {later.retired - earlier.retired for earlier, later in pairwise(found)} == {0, 1}
     assert sum(position.delivered > 0 for position in found) > 0
 
 

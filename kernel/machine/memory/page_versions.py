@@ -68,7 +68,6 @@ class PageVersions:
         """
         if key in self.changed or key < self.current:
             raise ValueError(f"{key} does not come after {self.current}")
-        before = self.current
         insort(self.keys, key)
         self.changed[key] = set()
         for region, backing in zip(self.ram.regions, self.backings, strict=True):
@@ -76,12 +75,11 @@ class PageVersions:
                 backing.write(start, data)
                 region.drop_copies(start, start + len(data))
                 for offset in range(0, len(data), PAGE_SIZE):
-                    self._keep_page(before, key, region.base + start + offset, data[offset : offset + PAGE_SIZE])
+                    self._keep_page(key, region.base + start + offset, data[offset : offset + PAGE_SIZE])
         self.current = key
 
-    def _keep_page(self, before: Key, key: Key, physical: int, data: bytes) -> None:
-        known = self.pages.get(physical)
-        old = ZEROS if known is None else known.at(before)
+    def _keep_page(self, key: Key, physical: int, data: bytes) -> None:
+        old = self.page(key, physical)
         if data == old:
             return
         later = self._after(key)

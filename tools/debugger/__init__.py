@@ -1,0 +1,1 @@
+"""The debugger: history, and what shows a run to people and to other debuggers."""

@@ -1,0 +1,125 @@
+"""Checkpoints: states of one run to go back to, as many as a budget of memory allows.
+
+They lie densely near the present and thinly further back.  The memory of a checkpoint is what changed since the one
+before (`PageVersions`); the rest of it is a few ten kilobytes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, NamedTuple
+
+from callgate.kernel.machine.memory.page_versions import PageVersions
+from callgate.kernel.machine.observation.position import Position
+from callgate.kernel.machine.snapshot import Memory, Version
+from callgate.kernel.system import System
+from callgate.kernel.watching.snapshots import SystemSnapshot
+
+NEAR: Final = 8  # of the newest checkpoints are never dropped
+RELIEF: Final = 16  # a full budget is relieved by a 16th at once
+LEAST: Final = 8 << 20
+"""The smallest budget, in bytes."""
+
+
+class Moment(NamedTuple):
+    """A state of a run: a position, and how many things from outside had happened by then."""
+
+    position: Position
+    outside: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A state that can be restored."""
+
+    moment: Moment
+    snapshot: SystemSnapshot
+    size: int  # bytes beside the pages
+
+
+class Checkpoints:
+    """The checkpoints of one system, in the order of the run."""
+
+    def __init__(self, system: System, first: Moment, budget: int) -> None:
+        """Take the first one; NotQuiescent if there is something under way.
+
+        `budget` is in bytes, and at least LEAST; the first checkpoint holds all of memory and is never dropped.
+        """
+        if budget < LEAST:
+            raise ValueError(f"a history needs at least {LEAST >> 20} MiB, and {budget} bytes were given")
+        self.system = system
+        self.budget = budget
+        system.kernel.machine.serial.flush()
+        self.versions = PageVersions(system.machine.ram, first)
+        self.kept: list[Checkpoint] = []
+        self.size = 0
+        self._add(first, system.snapshot(partial(Version, self.versions, first)))
+
+    def take(self, moment: Moment) -> Checkpoint:
+        """Keep the present state, which is that of `moment`; NotQuiescent if something is under way."""
+        snapshot = self.system.snapshot(partial(self._memory, moment), self.before(moment).snapshot)
+        checkpoint = self._add(moment, snapshot)
+        if self.stored > self.budget:
+            self._thin()
+        return checkpoint
+
+    def _memory(self, moment: Moment) -> Memory:
+        self.versions.keep(moment)
+        return Version(self.versions, moment)
+
+    def _add(self, moment: Moment, snapshot: SystemSnapshot) -> Checkpoint:
+        machine = snapshot.machine
+        checkpoint = Checkpoint(moment, snapshot, len(snapshot.policy) + len(machine.cpu) + len(machine.plain))
+        self.kept.insert(self._index(moment), checkpoint)
+        self.size += checkpoint.size
+        return checkpoint
+
+    @property
+    def stored(self) -> int:
+        """Bytes that all checkpoints take."""
+        return self.size + self.versions.stored
+
+    def _index(self, moment: Moment) -> int:
+        return bisect_right(self.kept, moment, key=lambda checkpoint: checkpoint.moment)
+
+    def before(self, moment: Moment) -> Checkpoint:
+        """Return the last one at a moment or before it; ValueError if the run began later."""
+        index = self._index(moment)
+        if not index:
+            raise ValueError(f"the history begins at {self.kept[0].moment.position}")
+        return self.kept[index - 1]
+
+    def count_before(self, moment: Moment) -> int:
+        """Return how many there are at a moment or before it."""
+        return self._index(moment)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Make the system what it was."""
+        self.system.restore(checkpoint.snapshot)
+
+    def forget_after(self, moment: Moment) -> None:
+        """Drop the checkpoints after a moment, at which the system is: the run goes on in another way."""
+        while self.kept[-1].moment > moment:
+            self._drop(len(self.kept) - 1)
+
+    def _drop(self, index: int) -> None:
+        checkpoint = self.kept.pop(index)
+        self.size -= checkpoint.size
+        self.versions.drop(checkpoint.moment)
+
+    def _thin(self) -> None:
+        """Drop checkpoints where the distance that results is smallest, compared with how far back it lies."""
+        present = self.kept[-1].moment.position.retired
+        while self.stored > self.budget - self.budget // RELIEF:
+            candidates = [
+                index for index in range(1, len(self.kept) - NEAR) if self.kept[index].moment != self.versions.current
+            ]
+            if not candidates:
+                return
+            self._drop(min(candidates, key=partial(self._price, present)))
+
+    def _price(self, present: int, index: int) -> float:
+        before, at, after = (self.kept[index + step].moment.position.retired for step in (-1, 0, 1))
+        return (after - before) / (present - at + 1)

@@ -1,0 +1,387 @@
+"""The history of one system: runs forward, and goes to any moment that has been."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Final, NoReturn, TypeVar
+
+from callgate.kernel.machine import Stop
+from callgate.kernel.machine.memory.outside import Outside, SetRegister
+from callgate.kernel.machine.observation.position import Position
+from callgate.kernel.machine.snapshot import NotQuiescent
+from callgate.kernel.system import System
+from callgate.tools.debugger.history.checkpoints import Checkpoint, Checkpoints, Moment
+from callgate.tools.debugger.history.outsiders import Occurred, Repetition, RunDiffers
+
+BUDGET: Final = 256 << 20
+"""The memory that the checkpoints of a history take at most, in bytes, unless told otherwise."""
+PIECE_SECONDS: Final = 0.004  # of the host's CPU time between two looks whether a checkpoint is due
+CHECKPOINT_SECONDS: Final = 0.012  # at least from one checkpoint to the next
+SHARE: Final = 16  # of the time between two checkpoints, taking one is at most a 16th
+FIRST_PIECE, SHORTEST, LONGEST = 20_000, 500, 2_000_000  # instructions
+FAR: Final = 100_000  # instructions before a moment in the past, from which on the way to it has checkpoints
+NEAR: Final = 1_500  # instructions before it, where there is to be one
+CLOSE: Final = 8 * NEAR  # unless the checkpoint before is as near as that
+FIRST_PIECE_BACK: Final = 5_000
+
+
+Told = TypeVar("Told", str, bytes)
+
+
+class HistoryInterrupted(Exception):
+    """Ctrl-C has ended a search in the past; the system is where it was before the search."""
+
+
+def piece_after(instructions: int, spent: float, piece: int) -> int:
+    """Return how many instructions to run next, so that a piece takes about the same time whatever the guest does.
+
+    `instructions` took `spent` seconds; the piece before was `piece`.
+    """
+    wanted = int(instructions * PIECE_SECONDS / max(spent, 1e-6))
+    return max(SHORTEST, min(wanted, 2 * piece, LONGEST))
+
+
+class History:
+    """Keeps the run of a system from now on.
+
+    Whatever shows the system to a user runs it by `run` alone.  What the guest prints, the boot log, and events for
+    ordinary listeners come once: not again when a part of the run is repeated.
+    """
+
+    def __init__(self, system: System, budget: int = BUDGET) -> None:
+        """Begin; NotQuiescent if the system is in the middle of a request; ValueError for too small a budget."""
+        self.system = system
+        self.machine = system.machine
+        self.repetition = Repetition(system)
+        self.occurred: list[Occurred] = []  # from outside, in order
+        self.happened = 0  # how many of them have, where the system is
+        self.listeners: list[Callable[[Occurred], None]] = []  # told of each new one
+        self.branched: list[Callable[[Moment], None]] = []  # told when the run goes on in another way from a moment
+        self.machine.runner.settle()
+        self.checkpoints = Checkpoints(system, self.moment, budget)
+        self.edge = self.moment  # the furthest moment; beyond it nothing has happened yet
+        self.piece = FIRST_PIECE
+        self.since = 0.0  # CPU seconds from the last checkpoint on
+        self.cost = 0.0  # CPU seconds that the last one took
+        self._take_over()
+
+    # Where the system is.
+
+    @property
+    def moment(self) -> Moment:
+        """Where the system is."""
+        return Moment(self.machine.position, self.happened)
+
+    @property
+    def first(self) -> Moment:
+        """The beginning."""
+        return self.checkpoints.kept[0].moment
+
+    @property
+    def in_past(self) -> bool:
+        """Whether what comes next has been once."""
+        return self.moment < self.edge
+
+    # What comes from outside, and what goes there.
+
+    def _take_over(self) -> None:
+        machine, log = self.machine, self.system.kernel.log
+        machine.outside = self._from_outside
+        machine.serial.output = self._once(machine.serial.output)
+        log.write, log.write_urgent = self._once(log.write), self._once(log.write_urgent)
+        self.silent = False
+
+    def _once(self, function: Callable[[Told], None]) -> Callable[[Told], None]:
+        def call(argument: Told) -> None:
+            if not self.silent:
+                function(argument)
+
+        return call
+
+    def _from_outside(self, what: Outside) -> None:
+        """Note what comes from outside; in the past it begins a run of its own."""
+        if self.silent:
+            return
+        moment = self.moment
+        if moment < self.edge:
+            self._branch(moment)
+        entry = Occurred(moment.position, what)
+        self.occurred.append(entry)
+        self.happened += 1
+        self.edge = self.moment
+        for listener in self.listeners:
+            listener(entry)
+
+    def _branch(self, moment: Moment) -> None:
+        """Forget what came after a moment: from there the run goes on in another way."""
+        del self.occurred[moment.outside :]
+        self.checkpoints.forget_after(moment)
+        self.edge = moment
+        for told in self.branched:
+            told(moment)
+
+    def set_register(self, name: str, value: int) -> None:
+        """Change a register of the CPU by hand; AttributeError if there is none of this name."""
+        getattr(self.machine.cpu, name)
+        self.machine.outside(SetRegister(name, value))
+        setattr(self.machine.cpu, name, value)
+
+    # Forward.
+
+    def run(
+        self,
+        *,
+        fuel: int | None = None,
+        until: Callable[[], bool] | int | str | None = None,
+        goal: Position | None = None,
+    ) -> Stop:
+        """Run on as `Machine.run` does; in the past, what came from outside comes again.
+
+        A breakpoint at the instruction where the system stands does not end the run.
+        """
+        begin = self.moment
+        end = None if fuel is None else begin.position.retired + fuel
+        while True:
+            retired = self.machine.position.retired
+            left = None if end is None else end - retired
+            stop = self._piece(left, until, goal)
+            if stop.reason == "breakpoint" and self.moment == begin:
+                continue
+            if stop.reason == "position" and (goal is None or self.machine.position < goal):
+                continue
+            if stop.reason == "fuel" and (end is None or stop.retired < end) and stop.retired > retired:
+                continue
+            return stop
+
+    def step(self) -> Stop:
+        """Run to the next position: one instruction, or the delivery of an exception or interrupt."""
+        here = self.machine.position
+        return self.run(goal=here._replace(delivered=here.delivered + 1, clock=0))
+
+    def _piece(self, left: int | None, until: Callable[[], bool] | int | str | None, goal: Position | None) -> Stop:
+        """Run up to a checkpoint that is due, to the next thing from outside, or to what ends the run."""
+        if self.in_past:
+            return self._repeat(left, until, goal)
+        fuel = self.piece if left is None else min(left, self.piece)
+        before, retired = time.process_time(), self.machine.position.retired
+        try:
+            stop = self.machine.run(fuel=fuel, until=until, goal=goal)
+        finally:
+            self.machine.runner.settle()
+            self.edge = max(self.edge, self.moment)
+        spent = time.process_time() - before
+        self.piece = piece_after(stop.retired - retired, spent, self.piece)
+        if stop.reason == "fuel":
+            self._keep_checkpoint(spent)
+        return stop
+
+    def _keep_checkpoint(self, spent: float) -> None:
+        self.since += spent
+        if self.since >= max(CHECKPOINT_SECONDS, SHARE * self.cost):
+            before = time.process_time()
+            if self._checkpoint():
+                self.since, self.cost = 0.0, time.process_time() - before
+
+    def _checkpoint(self) -> bool:
+        """Take a checkpoint here; False if the system cannot be kept here, or has been."""
+        moment, state = self.moment, self.machine.state
+        served = state.site_done == state.count  # the events of the next instruction have come: they would be lost
+        if served or self.checkpoints.before(moment).moment == moment:
+            return False
+        with suppress(NotQuiescent):
+            self.checkpoints.take(moment)
+            return True
+        return False
+
+    def _repeat(self, left: int | None, until: Callable[[], bool] | int | str | None, goal: Position | None) -> Stop:
+        """Run in the past, up to the next thing from outside or to its end."""
+        due = self.occurred[self.happened].position if self.happened < len(self.occurred) else None
+        target = self.edge.position if due is None else due
+        wanted = target if goal is None else min(goal, target)
+        with self._quietly():
+            stop = self.machine.run(fuel=left, until=until, goal=wanted)
+            self.machine.runner.settle()
+            if stop.reason == "position" and due is not None and self.machine.position >= due:
+                self._happen()
+        return stop
+
+    def _happen(self) -> None:
+        """Let the next thing from outside come again."""
+        entry = self.occurred[self.happened]
+        if self.machine.position != entry.position:
+            raise RunDiffers(f"the run was to come to {entry.position} and is at {self.machine.position}")
+        with self._quietly():
+            self.repetition.apply(entry.what)
+        self.happened += 1
+
+    @contextmanager
+    def _quietly(self) -> Iterator[None]:
+        """Let nothing be told that was told before."""
+        stream, serial = self.machine.stream, self.machine.serial
+        before = self.silent, stream.repeating, serial.source
+        self.silent = stream.repeating = True
+        serial.source = self._no_more_input
+        try:
+            yield
+            serial.flush()
+        finally:
+            self.silent, stream.repeating, serial.source = before
+
+    def _no_more_input(self, _size: int) -> NoReturn:
+        raise RunDiffers(f"the run waits for input at {self.machine.position}, where it did not")
+
+    # To any moment.
+
+    def go(self, moment: Moment) -> None:
+        """Make the system stand at a moment that has been.
+
+        ValueError if it has not; HistoryInterrupted after Ctrl-C.
+        """
+        if not self.first <= moment <= self.edge:
+            raise ValueError(
+                f"{moment.position} is not in the history: that is {self.first.position} to {self.edge.position}"
+            )
+        origin = self.moment
+        checkpoint = self.checkpoints.before(moment)
+        with self._alone():
+            if not checkpoint.moment <= origin <= moment:
+                self._restore(checkpoint)
+            self._approach(moment, origin)
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        self.checkpoints.restore(checkpoint)
+        self.happened = checkpoint.moment.outside
+
+    def _approach(self, moment: Moment, origin: Moment) -> None:
+        """Run on to a moment, and keep checkpoints on the last part of the way: often the next one wanted is near."""
+        retired = moment.position.retired
+        near = Moment(Position(retired - NEAR), moment.outside)
+        self._run_to(min(Moment(Position(retired - FAR), moment.outside), moment), origin)
+        spent, piece = 0.0, FIRST_PIECE_BACK
+        while self.moment < near:
+            before, here = time.process_time(), self.machine.position.retired
+            self._run_to(min(Moment(Position(here + piece), moment.outside), near), origin)
+            took = time.process_time() - before
+            spent += took
+            piece = piece_after(self.machine.position.retired - here, took, piece)
+            if spent >= CHECKPOINT_SECONDS and self.moment < near and self._checkpoint():
+                spent = 0.0
+        if self.machine.position.retired - self.checkpoints.before(self.moment).moment.position.retired >= CLOSE:
+            self._checkpoint()
+        self._run_to(moment, origin)
+
+    def _run_to(self, moment: Moment, origin: Moment | None) -> None:
+        while self.moment < moment:
+            before = self.moment
+            due = (self.happened < moment.outside and self.occurred[self.happened].position) or None
+            stop = self._run_quietly(moment.position if due is None else min(due, moment.position))
+            if due is not None and self.machine.position >= due:
+                self._happen()
+            if stop is not None and stop.reason == "interrupted" and origin is not None:
+                self._restore(self.checkpoints.before(origin))
+                self._run_to(origin, None)
+                raise HistoryInterrupted
+            if self.moment == before:
+                raise RunDiffers(f"the run was to come to {moment.position} and stays at {before.position}")
+            if due is None and self.machine.position >= moment.position:
+                return
+
+    def _run_quietly(self, goal: Position) -> Stop | None:
+        """Run up to a position; None if the run ended with an error, as it did the first time."""
+        stop = None
+        with self._quietly():
+            try:
+                while self.machine.position < goal:
+                    before = self.machine.position
+                    stop = self.machine.run(goal=goal)
+                    if stop.reason == "interrupted" or self.machine.position == before:
+                        break
+            except Exception:
+                if self.machine.position < goal:
+                    raise
+            self.machine.runner.settle()
+        return stop
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let no breakpoint stop what is repeated, and let Ctrl-C end it."""
+        breakpoints, machine = self.machine.breakpoints, self.machine
+        before, asked = breakpoints.enabled, machine.on_interrupt
+        breakpoints.enabled, machine.on_interrupt = False, None
+        try:
+            yield
+        finally:
+            breakpoints.enabled, machine.on_interrupt = before, asked
+
+    # Backward.
+
+    def previous(self) -> Moment | None:
+        """Return the moment one position earlier; None at the beginning."""
+        here, deliveries = self.machine.position, self.machine.traps.deliveries
+        if here.delivered > 1:
+            earlier = here._replace(delivered=here.delivered - 1)
+        elif here.delivered == 1:
+            earlier = Position(here.retired)
+        elif deliveries.at == here.retired - 1:
+            earlier = Position(here.retired - 1, deliveries.number, deliveries.clock)
+        else:
+            earlier = Position(here.retired - 1)
+        if earlier < self.first.position:
+            return None
+        return Moment(earlier, self._outside_by(earlier))
+
+    def _outside_by(self, position: Position) -> int:
+        """Return how much had come from outside before a position was left... at most what has by now."""
+        return sum(entry.position < position for entry in self.occurred[: self.happened])
+
+    def step_back(self) -> bool:
+        """Go to the position before; False at the beginning, where nothing happens."""
+        earlier = self.previous()
+        if earlier is None:
+            return False
+        self.go(earlier)
+        return True
+
+    def back_to(self, wanted: Callable[[Stop], bool]) -> Stop | None:
+        """Go back to the last stop that `wanted` accepts, before where the system is.
+
+        If there is none the result is None, and the system stands at the beginning.
+
+        Breakpoints and whatever else stops the machine are looked for by running through the past again.
+        HistoryInterrupted after Ctrl-C.
+        """
+        origin = end = self.moment
+        for checkpoint in reversed(self.checkpoints.kept[: self.checkpoints.count_before(origin)]):
+            found = self._last_stop(checkpoint, end, wanted, origin)
+            if found is not None:
+                moment, stop = found
+                self.go(moment)
+                return stop
+            end = checkpoint.moment
+        self.go(self.first)
+        return None
+
+    def _last_stop(
+        self, checkpoint: Checkpoint, end: Moment, wanted: Callable[[Stop], bool], origin: Moment
+    ) -> tuple[Moment, Stop] | None:
+        """Return the last stop from a checkpoint on and before a moment."""
+        self._restore(checkpoint)
+        found = again = None
+        asked, self.machine.on_interrupt = self.machine.on_interrupt, None
+        try:
+            while self.moment < end:
+                before = self.moment
+                stop = self._repeat(None, None, end.position)
+                if stop.reason == "interrupted":
+                    self.go(origin)
+                    raise HistoryInterrupted
+                if wanted(stop) and self.moment < end:
+                    found = self.moment, stop
+                if self.moment == before and stop == again:
+                    break
+                again = stop
+        finally:
+            self.machine.on_interrupt = asked
+        return found

@@ -1,0 +1,47 @@
+"""What came from outside, with the positions at which it came, and its repetition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from callgate.kernel.machine.memory.outside import Break, HangUp, Input, Outside, Plug, SetRegister, Unplug, Write
+from callgate.kernel.machine.observation.position import Position
+from callgate.kernel.system import System
+
+
+class RunDiffers(RuntimeError):
+    """A run was repeated and did not come to the positions of the first time: the position, and what was expected."""
+
+
+class Occurred(NamedTuple):
+    """Something from outside, and the position at which it came."""
+
+    position: Position
+    what: Outside
+
+
+@dataclass(slots=True)
+class Repetition:
+    """Lets the same come from outside again."""
+
+    system: System
+
+    def apply(self, what: Outside) -> None:
+        """Let one thing happen at the present position."""
+        system, machine = self.system, self.system.machine
+        match what:
+            case Input(data):
+                machine.serial.feed(data)
+            case HangUp():
+                machine.serial.hang_up()
+            case Break():
+                machine.serial.send_break()
+            case Unplug(disk):
+                system.controller.unplug(disk)
+            case Plug(disk, image):
+                system.controller.plug(disk, system.media[image])
+            case Write(physical, data):
+                machine.write_physical(physical, data)
+            case SetRegister(name, value):
+                setattr(machine.cpu, name, value)
