@@ -1,6 +1,8 @@
 """The block cache and its changed blocks alone: kept and evicted blocks, waits, and reserves."""
 
+import copy
 from collections.abc import Callable
+from dataclasses import fields
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +13,7 @@ from callgate.kernel.abi.memory import HIGH_MEMORY
 from callgate.kernel.core.coroutines import RoutineCall
 from callgate.kernel.core.errors import GivenUp, PolicyError
 from callgate.kernel.memory.frames import FramePool
-from callgate.kernel.storage.cache import SPARE_LEAST, Cache, CacheState
+from callgate.kernel.storage.cache import SPARE_LEAST, Block, Cache, CacheState
 from callgate.kernel.storage.changed_blocks import ChangedBlocks
 from callgate.kernel.storage.disk_requests import Run
 from plain_guest import drive, refusal
@@ -301,3 +303,8 @@ def test_changes_of_a_removed_disk_are_lost_and_counted(changed: tuple[CacheRig,
     assert (rig.state.lost, rig.state.changed) == (3, 0)
     rig.cache.unlock([(DISK, number) for number in range(40)])
     assert rig.state.blocks == {}
+
+
+def test_a_block_is_the_same_after_it_was_copied_as_pickles_are():
+    block = Block(*range(1, 1 + len(fields(Block))))
+    assert copy.copy(block) == block  # which goes by `__reduce__`, as pickling does

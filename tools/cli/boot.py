@@ -78,6 +78,12 @@ PLUG_TIME = PlugTime()
     show_default=True,
     help="Lines of text, or a JSON object a line.",
 )
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write what the run follows from, so that `callgate debug FILE` can repeat it.",
+)
 @click.option("--fuel", type=Number(min=1), metavar="N", help="Stop after N guest instructions.")
 @click.option(
     "--unplug-at",
@@ -122,6 +128,7 @@ def boot(
     stats: Path | None,
     trace: Path | None,
     trace_format: TraceFormat,
+    record: Path | None,
     fuel: int | None,
     unplug: tuple[tuple[int, int], ...],
     mount_deadline: int,
@@ -139,7 +146,7 @@ def boot(
     """
     from callgate.tools.session.session import Session, SessionOptions
 
-    refuse_contradictions(history, no_history, trace, stats)
+    refuse_contradictions(history, no_history, trace, stats, record)
     options = SessionOptions(
         images=list(images),
         commands="; ".join(commands) if commands else None,
@@ -149,6 +156,7 @@ def boot(
         stats=stats,
         trace=trace,
         trace_format=trace_format,
+        record=record,
         fuel=fuel,
         unplug=list(unplug),
         mount_deadline=mount_deadline,
@@ -161,11 +169,11 @@ def boot(
     return Session(options, sys.stdin.buffer, sys.stdout.buffer).run()
 
 
-def refuse_contradictions(history: Path | None, no_history: bool, trace: Path | None, stats: Path | None) -> None:
+def refuse_contradictions(history: Path | None, no_history: bool, trace: Path | None, *reports: Path | None) -> None:
     """Refuse options that contradict each other, or of which one would be ignored."""
     if history is not None and (no_history or str(history) == "-"):
         raise click.UsageError("--history names the file that lines are read from and kept in: no '-', no --no-history")
-    if history is not None and history in (trace, stats):
+    if history is not None and history in (trace, *reports):
         raise click.UsageError(f"--history {history}: is also the file of a report; name another file")
     source = click.get_current_context().get_parameter_source("trace_format")
     if trace is None and source is ParameterSource.COMMANDLINE:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from callgate.kernel.machine import Stop
     from callgate.kernel.machine.observation.stream import Event
     from callgate.kernel.system import System
+    from callgate.tools.recording import Recorder
 
 EXIT_GUEST, EXIT_USAGE, EXIT_FAULT, EXIT_FUEL, EXIT_IMAGE, EXIT_INTERRUPTED = 1, 2, 3, 4, 5, 130
 EXITS = {"fuel": EXIT_FUEL, "interrupted": EXIT_INTERRUPTED, "triple-fault": EXIT_FAULT}
@@ -44,6 +45,7 @@ class SessionOptions:
     ide: bool = False
     stats: Path | None = None
     trace: Path | None = None
+    record: Path | None = None
     trace_format: TraceFormat = "text"
     fuel: int | None = None
     map_edges: bool = False
@@ -68,6 +70,7 @@ class Session:
         self.ending = Ending(self._leave)
         self.trace: Report | None = None
         self.stats: Report | None = None
+        self.record: Report | None = None
         self.history: History | None = None
         self.lines: list[str] = []  # of the boot log that have not been written
 
@@ -142,12 +145,12 @@ class Session:
             self.say(f"history: {error}")
 
     def _reports(self) -> list[Report]:
-        return [report for report in (self.trace, self.stats) if report is not None]
+        return [report for report in (self.trace, self.stats, self.record) if report is not None]
 
     def _open_reports(self, media: list[Image]) -> None:
-        """Open the files of --trace and --stats before the run, so that no report is lost.
+        """Open the files of --trace, --stats and --record before the run, so that no report is lost.
 
-        Both are checked before either is emptied.
+        All are checked before one is emptied.
         """
         options = self.options
         if options.trace:
@@ -156,6 +159,11 @@ class Session:
         if options.stats:
             self.stats = Report("--stats", options.stats, is_report, "trace or ledger of callgate")
             self.stats.check(media, [self.trace] if self.trace else [])
+        if options.record:
+            from callgate.tools.recording import is_recording
+
+            self.record = Report("--record", options.record, is_recording, "recording of callgate")
+            self.record.check(media, [report for report in (self.trace, self.stats) if report])
         for report in self._reports():
             report.begin()
 
@@ -174,6 +182,8 @@ class Session:
         limit = IDE_DRIVES if self.options.ide else AHCI_PORTS
         if len(self.options.images) > limit:
             return f"{len(self.options.images)} images: {'IDE' if self.options.ide else 'AHCI'} takes at most {limit}"
+        if self.options.record == STANDARD_INPUT:
+            return "--record -: a recording is a file, not standard output"
         streams = self.options.images.count(STANDARD_INPUT)
         if streams > 1:
             return "-: standard input is one image, and was named twice"
@@ -245,14 +255,28 @@ class Session:
                     self.say(f"--unplug-at {clock}:{disk}: the last disk is {len(media) - 1}")
                     return EXIT_USAGE
                 system.unplug_at(clock, disk)
+            recorder = self._recorder(system)
             try:
                 stop = system.run(fuel=self.options.fuel)
             except KernelPanic as panic:
                 self.say(f"panic: {panic}")
                 return EXIT_FAULT
             finally:
+                if recorder is not None and self.record is not None:
+                    with written(self.record.name):
+                        recorder.finish()
                 self._write_reports(system)
             return self._conclude(system, stop)
+
+    def _recorder(self, system: System) -> Recorder | None:
+        """Begin the recording, if there is to be one."""
+        report = self.record
+        if report is None:
+            return None
+        from callgate.tools.recording import Recorder
+
+        with written(report.name):
+            return Recorder(system, report.file, self.options.unplug, demo=not self.options.images)
 
     def _check_volumes(self, kernel: Kernel) -> None:
         """Run no command on a machine without a volume: to a script, an empty listing would look like success."""

@@ -43,7 +43,7 @@ class Plug:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Somebody has written to physical memory by hand."""
+    """Physical memory is written by hand: by a debugger, or by Python."""
 
     physical: int
     data: bytes
@@ -51,7 +51,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class SetRegister:
-    """Somebody has changed a register of the CPU by hand."""
+    """A register of the CPU is changed by hand."""
 
     name: str
     value: int

@@ -6,7 +6,6 @@ came from outside; to reach a moment it restores the checkpoint before it and ru
 
 from callgate.tools.debugger.history.checkpoints import LEAST, Checkpoint, Checkpoints, Moment
 from callgate.tools.debugger.history.history import BUDGET, History, HistoryInterrupted
-from callgate.tools.debugger.history.outsiders import Occurred, RunDiffers
 
 __all__ = [
     "BUDGET",
@@ -16,6 +15,4 @@ __all__ = [
     "History",
     "HistoryInterrupted",
     "Moment",
-    "Occurred",
-    "RunDiffers",
 ]

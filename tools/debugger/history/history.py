@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final, NoReturn, TypeVar
 
@@ -13,7 +13,7 @@ from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.machine.snapshot import NotQuiescent
 from callgate.kernel.system import System
 from callgate.tools.debugger.history.checkpoints import Checkpoint, Checkpoints, Moment
-from callgate.tools.debugger.history.outsiders import Occurred, Repetition, RunDiffers
+from callgate.tools.recording import Occurred, Repetition, RunDiffers
 
 BUDGET: Final = 256 << 20
 """The memory that the checkpoints of a history take at most, in bytes, unless told otherwise."""
@@ -121,6 +121,16 @@ class History:
         self.edge = moment
         for told in self.branched:
             told(moment)
+
+    def expect(self, occurred: Sequence[Occurred], end: Position) -> None:
+        """Take a recording as what has been, up to its end: the run so far is its beginning.
+
+        ValueError if something has come from outside already.
+        """
+        if self.occurred or end < self.machine.position:
+            raise ValueError("a recording is taken at the beginning of its run")
+        self.occurred = list(occurred)
+        self.edge = Moment(end, len(self.occurred))
 
     def set_register(self, name: str, value: int) -> None:
         """Change a register of the CPU by hand; AttributeError if there is none of this name."""

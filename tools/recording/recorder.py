@@ -1,0 +1,93 @@
+"""Writes a recording while a system runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import IO, Any, Final
+
+from callgate.disk.media import Medium
+from callgate.kernel.machine.memory.outside import Outside, Plug
+from callgate.kernel.system import System, SystemOptions
+from callgate.tools.recording.identity import callgate_version, digest_of, sources_digest
+from callgate.tools.recording.lines import dump, plain, text_of
+from callgate.tools.recording.occurred import Occurred
+
+FORMAT: Final = 1
+KEY: Final = "callgate recording"
+OPTIONS: Final = (
+    *("memory", "high_memory", "ide", "commands", "interactive", "columns", "shell"),
+    *("map_edges", "scratch", "places", "mount_deadline"),
+)
+"""The options of a system that a guest can notice, beside its history of lines."""
+
+
+class Recorder:
+    """Writes what comes from outside as it comes: what was written before a crash can be used.
+
+    Make it before the system runs.
+    """
+
+    def __init__(
+        self, system: System, file: IO[str], unplug: Sequence[tuple[int, int]] = (), *, demo: bool = False
+    ) -> None:
+        """Write the beginning; OSError.
+
+        `unplug` is (clock in ns, disk) of what was scheduled; `demo` says that the image is the embedded one.
+        """
+        self.system, self.file = system, file
+        self.next = system.machine.outside
+        options: dict[str, Any] = {name: getattr(system.options, name) for name in OPTIONS}
+        if system.options.history is not None:
+            options["history"] = text_of(system.options.history)
+        self._write(
+            {
+                KEY: FORMAT,
+                "version": callgate_version(),
+                "sources": sources_digest(),
+                "options": options,
+                "unplug": [list(pair) for pair in unplug],
+                "images": [{**describe(image), "demo": demo} for image in system.media],
+            }
+        )
+        system.machine.outside = self._from_outside
+
+    def _write(self, entry: Mapping[str, Any]) -> None:
+        self.file.write(dump(dict(entry)))
+        self.file.flush()
+
+    def _from_outside(self, what: Outside) -> None:
+        self.next(what)
+        entry = plain(Occurred(self.system.machine.position, what))
+        if isinstance(what, Plug):
+            entry["medium"] = describe(self.system.media[what.image])
+        self._write(entry)
+
+    def finish(self) -> None:
+        """Write where the run has ended, and the registers there; OSError."""
+        machine = self.system.machine
+        machine.outside = self.next
+        self._write({"end": list(machine.position), "registers": machine.cpu.registers()})
+
+
+def describe(medium: Medium) -> dict[str, Any]:
+    """Return what a recording says of an image; ValueError for a medium that is no file's."""
+    path = getattr(medium, "path", None)
+    if path is None:
+        raise ValueError(f"{medium} is not an image file: it could not be opened again")
+    return {"path": str(path), "sectors": medium.sector_count, "sha256": digest_of(medium)}
+
+
+def options_of(plain_options: Mapping[str, Any]) -> SystemOptions:
+    """Return the options of a system from what a recording says; TypeError or ValueError if it is nonsense."""
+    values = dict(plain_options)
+    history = values.pop("history", None)
+    unknown = values.keys() - set(OPTIONS)
+    if unknown:
+        raise ValueError(f"unknown options {', '.join(sorted(unknown))}")
+    defaults = SystemOptions()
+    for name, value in values.items():
+        if not isinstance(value, (type(getattr(defaults, name)), str if name == "commands" else type(None))) and not (
+            name == "commands" and value is None
+        ):
+            raise TypeError(f"option {name}")
+    return SystemOptions(**values, history=None if history is None else history.encode("latin-1"))
