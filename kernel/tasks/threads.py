@@ -59,6 +59,7 @@ class Threads:
         self.tasks = tasks
         self.check_room = check_room
         self.jobs: dict[int, Job] = {}
+        self.observer: Callable[[Thread], None] | None = None  # called with every new thread of ring 3
 
     def create(self, process: Process, name: str, priority: int, *, routine: str, argument: int = 0) -> Thread:
         """Make a blocked thread that starts in ring 0 at the kernel routine `routine` with EAX = argument.
@@ -141,6 +142,8 @@ class Threads:
         frame["user_esp"] = stack
         frame["user_ss"] = selectors.SELECTOR_USER_DATA
         self._push_switch_frame(thread, frame_address, self.guest.address("leave_gate"), 0)
+        if self.observer is not None:
+            self.observer(thread)
         return thread
 
     def block(self, thread: Thread) -> ControlBlock:

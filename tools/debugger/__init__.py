@@ -1,1 +1,4 @@
-"""The debugger: history, and what shows a run to people and to other debuggers."""
+"""Debugging a booted system: what every front end needs of it (`debuggee`), its history, and the front ends.
+
+Nothing here is written into the guest: breakpoints are sites of the counting hook, watchpoints are hooks of the engine.
+"""

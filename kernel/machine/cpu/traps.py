@@ -84,6 +84,7 @@ class Traps:
         self.returns = Returns(cpu, paging, control)
         self.translator = Translator(cpu.handle)
         self.executed: Callable[[], None] = lambda: None  # an instruction has: may refuse it after all
+        self.observer: Callable[[Incident], None] | None = None  # called with everything that is delivered
 
     # Hooks.
 
@@ -292,6 +293,8 @@ class Traps:
         self.deliveries.count(int(self.state.count), self.clock.now)
         if self.stream.active:
             self._emit(incident)
+        if self.observer is not None:
+            self.observer(incident)
         try:
             vectors = self.delivery.deliver(incident)
         except TripleFault as fault:

@@ -1,0 +1,24 @@
+"""Systems under a debugger."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from callgate.asm.assembler.cache import cache_directory
+from callgate.disk.images.demo import demo_image
+from callgate.disk.media import open_image
+from callgate.kernel.system import System, SystemOptions
+
+
+@pytest.fixture
+def boot_demo() -> Iterator[Callable[[str], System]]:
+    """Boot the demo image with commands for the shell; nothing has run yet.  The systems are closed after the test."""
+    systems: list[System] = []
+
+    def boot(commands: str = "dir") -> System:
+        system = System([open_image(demo_image(cache_directory()))], SystemOptions(commands=commands))
+        systems.append(system)
+        return system
+
+    yield boot
+    for system in systems:
+        system.close()

@@ -1,0 +1,97 @@
+"""Breakpoints: sites of the counting hook, each in one address space or, in the kernel's half, in all.
+
+Nothing is written into memory: a breakpoint is there before its page is loaded, while paging is switched on, and after
+the page has been replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from callgate.kernel.abi.memory import KERNEL_BASE
+
+if TYPE_CHECKING:
+    from callgate.kernel.core.records import Process
+    from callgate.kernel.system import System
+
+Condition = Callable[[], bool]
+HIT = "debugger breakpoint"  # reason of the machine's stop; its detail is the Breakpoint
+
+
+@dataclass(eq=False, slots=True)
+class Breakpoint:
+    """One breakpoint; `process` is None in the kernel's half.  It ends a run if it has no `conditions` or one holds."""
+
+    address: int
+    process: Process | None
+    conditions: list[Condition] = field(default_factory=list)
+    site: int = 0
+    hits: int = 0
+
+    def __repr__(self) -> str:
+        where = f" of process {self.process.number}" if self.process else ""
+        return f"<breakpoint at {self.address:#010x}{where}, hit {self.hits} times>"
+
+
+class Breakpoints:
+    """The breakpoints of one system under a debugger."""
+
+    def __init__(self, system: System) -> None:
+        self.machine = system.machine
+        self.tasks = system.kernel.state.tasks
+        self.known: list[Breakpoint] = []
+        self.passed = (-1, 0)  # count of instructions and address at which the last run ended by a breakpoint
+
+    def add(
+        self, address: int, process: Process | None = None, conditions: list[Condition] | None = None
+    ) -> Breakpoint:
+        """Add a breakpoint at a linear address; below the kernel's half it needs a process (ValueError)."""
+        if address >= KERNEL_BASE:
+            process = None
+        elif process is None:
+            raise ValueError(f"{address:#x} is an address of ring 3: name the process")
+        point = Breakpoint(address, process, conditions or [])
+        point.site = self.machine.probe(address, lambda: self._reached(point))
+        self.known.append(point)
+        return point
+
+    def remove(self, point: Breakpoint) -> None:
+        """Remove a breakpoint, if it is still there."""
+        if point in self.known:
+            self.known.remove(point)
+            self.machine.unprobe(point.site)
+
+    def clear(self) -> None:
+        """Remove all of them."""
+        for point in list(self.known):
+            self.remove(point)
+
+    def at(self, address: int) -> Breakpoint | None:
+        """Return a breakpoint that would end a run if the CPU came to `address` now."""
+        for point in self.known:
+            if point.address == address and self._here(point) and self._holds(point):
+                return point
+        return None
+
+    def _reached(self, point: Breakpoint) -> None:
+        passed = int(self.machine.state.count), point.address
+        if passed == self.passed or not self._here(point) or not self._holds(point):
+            return
+        self.passed = passed
+        point.hits += 1
+        self.machine.request_stop(HIT, point)
+
+    def _here(self, point: Breakpoint) -> bool:
+        """Whether the CPU is in the breakpoint's address space.  Page tables are used again, a process not."""
+        process = point.process
+        if process is None:
+            return True
+        if self.tasks.processes.get(process.number) is not process:
+            return False
+        mode = self.machine.paging.mode()
+        return mode.cr3 == process.pointers if mode.paging else process.number == 0
+
+    def _holds(self, point: Breakpoint) -> bool:
+        return not point.conditions or any(condition() for condition in point.conditions)

@@ -1,0 +1,180 @@
+"""The booted system that is debugged: one object for every front end.
+
+    debuggee = Debuggee(system)
+    debuggee.breakpoints.add(system.kernel.image.address("take_slot"))
+    ending = debuggee.run()
+    debuggee.registers.general(debuggee.threads.running())
+
+Between two runs the machine stands before an instruction.  Only one thread of the host may use this object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from callgate.kernel.core.errors import KernelPanic
+from callgate.tools.debugger.debuggee import breakpoints, watchpoints
+from callgate.tools.debugger.debuggee.breakpoints import Breakpoints
+from callgate.tools.debugger.debuggee.endings import Ending, Reason
+from callgate.tools.debugger.debuggee.memory import Memory
+from callgate.tools.debugger.debuggee.registers import ThreadRegisters
+from callgate.tools.debugger.debuggee.threads import DebugThread, ThreadList
+from callgate.tools.debugger.debuggee.watchpoints import Watchpoints
+
+if TYPE_CHECKING:
+    from callgate.kernel.core.records import Process, Thread
+    from callgate.kernel.machine import Stop
+    from callgate.kernel.machine.cpu.exceptions import Incident
+    from callgate.kernel.system import System
+
+Wanted = Callable[[], bool]
+DELIVERED = "debugger delivered"
+STARTED = "debugger started"
+RETURNED = "debugger returned"
+RESUMED = "debugger resumed"
+REASONS = {
+    "fuel": Reason.STEP,
+    "until": Reason.INTERRUPTED,
+    "interrupted": Reason.INTERRUPTED,
+    "exit": Reason.EXIT,
+    "halt": Reason.HALT,
+    "triple-fault": Reason.TRIPLE_FAULT,
+}
+ASKED_AFTER = 1000  # steps of a range after which the front end is asked whether it wants to stop
+
+
+class Debuggee:
+    """A system under a debugger.  `close` takes everything out of it again: it then runs as if nothing had been."""
+
+    def __init__(self, system: System) -> None:
+        self.system = system
+        self.machine = system.machine
+        self.kernel = system.kernel
+        self.threads = ThreadList(system)
+        self.memory = Memory(system)
+        self.registers = ThreadRegisters(system, self.threads)
+        self.breakpoints = Breakpoints(system)
+        self.watchpoints = Watchpoints(system, self.memory)
+        self.catch: set[int] = set()  # vectors of exceptions whose delivery ends a run
+        self.report_starts = False  # end a run when a process has been made
+        self.stepping = False
+        self.reported: set[int] = set()  # numbers of processes whose start has been reported, or was before
+        self.machine.traps.observer = self._delivered
+        self.kernel.threads.observer = self._thread_made
+
+    def close(self) -> None:
+        """Remove every breakpoint, watchpoint and observer."""
+        self.breakpoints.clear()
+        self.watchpoints.clear()
+        self.machine.traps.observer = None
+        self.kernel.threads.observer = None
+
+    # Running.
+
+    def run(self, wanted: Wanted | None = None) -> Ending:
+        """Run until something ends it.
+
+        `wanted` is asked at least every `machine.running.SLICE` instructions whether the run is to end.
+        """
+        return self._run(None, wanted)
+
+    def step(self) -> Ending:
+        """Execute one instruction.
+
+        Where an interrupt or an exception is delivered instead, that is the end: `Reason.DELIVERED`, and its handler's
+        first instruction is the next.  Breakpoints do not count: the front end sees where it is.
+        """
+        self.stepping = True
+        try:
+            return self._run(1, None)
+        finally:
+            self.stepping = False
+
+    def step_thread(self, thread: DebugThread, wanted: Wanted | None = None) -> Ending:
+        """Execute one instruction of a thread; one that does not run is waited for, while the others run."""
+        if thread != self.threads.running():
+            ending = self._until_resumed(thread, wanted)
+            if ending is not None:
+                return ending
+        return self.step()
+
+    def step_range(self, low: int, high: int, wanted: Wanted | None = None) -> Ending:
+        """Step the running thread until EIP has left [low, high).
+
+        Handlers of interrupts and exceptions run through, breakpoints in them count.  Another thread that the CPU
+        switches to has left the range.
+        """
+        thread = self.threads.running()
+        for done in range(1, 1 << 62):
+            ending = self.step()
+            if ending.reason is Reason.DELIVERED:
+                early = self._until_returned(thread, ending.incident, wanted)
+                if early is not None:
+                    return early
+            elif ending.reason is not Reason.STEP:
+                return ending
+            eip = self.machine.cpu.eip
+            point = self.breakpoints.at(eip)
+            if point is not None:
+                return Ending(Reason.BREAKPOINT, ending.stop, breakpoint=point)
+            if not low <= eip < high or self.threads.running() != thread:
+                return Ending(Reason.STEP, ending.stop)
+            if wanted is not None and done % ASKED_AFTER == 0 and wanted():
+                return Ending(Reason.INTERRUPTED, ending.stop)
+        raise AssertionError("a range is left, or a front end gives up")
+
+    def _until_returned(self, thread: DebugThread, incident: Incident | None, wanted: Wanted | None) -> Ending | None:
+        """Run a handler until it has returned to what it interrupted; None if it has."""
+        assert incident is not None
+        return self._until(incident.eip, lambda: self.threads.running() == thread, wanted)
+
+    def _until_resumed(self, thread: DebugThread, wanted: Wanted | None) -> Ending | None:
+        """Run until a thread that does not run has come to where its registers say it stands; None if it has."""
+        values = self.registers.general(thread)
+        eip, esp = values["eip"], values["esp"]
+        assert eip is not None
+        return self._until(eip, lambda: self.machine.cpu.esp == esp, wanted)
+
+    def _until(self, address: int, condition: Wanted, wanted: Wanted | None) -> Ending | None:
+        """Run until the CPU is at an address and `condition` holds; the ending, if another one comes before that."""
+
+        def reached() -> None:
+            if condition():
+                self.machine.request_stop(RESUMED)
+
+        with self.machine.probing(address, reached):
+            ending = self._run(None, wanted)
+        return None if ending.stop is not None and ending.stop.reason == RESUMED else ending
+
+    def _run(self, fuel: int | None, wanted: Wanted | None) -> Ending:
+        self.watchpoints.renew()
+        try:
+            stop = self.machine.run(fuel=fuel, until=wanted)
+        except KernelPanic as panic:
+            return Ending(Reason.PANIC, text=str(panic))
+        return self._ending(stop)
+
+    def _ending(self, stop: Stop) -> Ending:
+        detail = stop.detail
+        if stop.reason == breakpoints.HIT:
+            return Ending(Reason.BREAKPOINT, stop, breakpoint=detail)
+        if stop.reason == watchpoints.HIT:
+            return Ending(Reason.WATCHPOINT, stop, access=detail, text="" if detail.by == "cpu" else detail.by)
+        if stop.reason == DELIVERED:
+            return Ending(Reason.DELIVERED, stop, incident=detail)
+        if stop.reason == STARTED:
+            return Ending(Reason.STARTED, stop, process=detail)
+        return Ending(REASONS.get(stop.reason, Reason.OTHER), stop, text="" if detail is None else str(detail))
+
+    # What the machine and policy tell.
+
+    def _delivered(self, incident: Incident) -> None:
+        if self.stepping or (incident.vector in self.catch and not incident.external):
+            self.machine.request_stop(DELIVERED, incident)
+
+    def _thread_made(self, thread: Thread) -> None:
+        process: Process = thread.process
+        if self.report_starts and process.number not in self.reported:
+            self.machine.request_stop(STARTED, process)
+        self.reported.add(process.number)

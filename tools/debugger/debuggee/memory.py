@@ -1,0 +1,75 @@
+"""Memory by linear address, in the address space of a process, as ring 0 sees it.
+
+The page tables are walked here, so that no look changes CR2 or an accessed bit.  The registers of devices are not
+memory: reading one may change it, so such an address counts as not mapped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
+from callgate.kernel.machine.memory.accounts import Account
+from callgate.kernel.machine.memory.bus import DmaError
+
+if TYPE_CHECKING:
+    from callgate.kernel.core.records import Process
+    from callgate.kernel.system import System
+
+LINEAR_END = 1 << 32
+
+
+class Memory:
+    """The linear memory of one system's processes."""
+
+    def __init__(self, system: System) -> None:
+        self.machine = system.machine
+
+    def physical(self, process: Process, linear: int) -> int | None:
+        """Return where a linear address lies; None if it is not mapped.
+
+        Before paging is on, a linear address is a physical one, and the kernel's half is where its page tables, which
+        the loader has made, are going to map it.
+        """
+        machine = self.machine
+        if not 0 <= linear < LINEAR_END:
+            return None
+        if not machine.paging.mode().paging and linear < KERNEL_BASE:
+            return linear if linear < machine.ram.low_size else None
+        return machine.paging.walk(linear, process.pointers).physical
+
+    def pieces(self, process: Process, linear: int, length: int) -> Iterator[tuple[int, int, int]]:
+        """Yield (linear, physical, bytes) for each page of a range, up to the first that is not mapped to RAM."""
+        end = min(linear + length, LINEAR_END)
+        while linear < end:
+            size = min(end - linear, PAGE_SIZE - linear % PAGE_SIZE)
+            physical = self.physical(process, linear)
+            if physical is None or not self._is_ram(physical, size):
+                return
+            yield linear, physical, size
+            linear += size
+
+    def read(self, process: Process, linear: int, length: int) -> bytes:
+        """Return bytes from a linear address up to the first that is not mapped, at most `length`."""
+        ram = self.machine.ram
+        pieces = self.pieces(process, linear, length)
+        return b"".join(ram.read(physical, size, Account.MACHINE) for _, physical, size in pieces)
+
+    def write(self, process: Process, linear: int, data: bytes) -> bool:
+        """Write bytes, read-only pages and code included; False, and nothing is written, if not all are mapped."""
+        pieces = list(self.pieces(process, linear, len(data)))
+        if sum(size for _, _, size in pieces) != len(data):
+            return False
+        for at, physical, size in pieces:
+            self.machine.ram.write(physical, data[at - linear : at - linear + size], Account.MACHINE)
+            self.machine.code_changed(physical, size)
+        self.machine.flush_tlb()  # it may have been a page table
+        return True
+
+    def _is_ram(self, physical: int, size: int) -> bool:
+        try:
+            self.machine.ram.view(physical, size, Account.MACHINE)
+        except DmaError:
+            return False
+        return True

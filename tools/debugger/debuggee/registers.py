@@ -1,0 +1,103 @@
+"""Registers of any thread.
+
+Those of the thread that the CPU executes are the CPU's.  Every other one stands in the kernel, in `switch`: its
+registers are in the SwitchFrame on its kernel stack, and it resumes where that frame returns to.  A switch keeps
+neither ES nor GS (asm/kernel/threads/switch.asm): they are not known.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from callgate.kernel.abi.layout import offset_of, size_of
+from callgate.kernel.abi.selectors import SELECTOR_KERNEL_CODE, SELECTOR_KERNEL_DATA
+from callgate.kernel.abi.thread import PushedRegisters, SwitchFrame
+from callgate.kernel.machine.cpu.live_fpu import from_cpu
+
+if TYPE_CHECKING:
+    from callgate.kernel.core.control_block import ControlBlock
+    from callgate.kernel.machine.cpu.fpu import FloatingPoint
+    from callgate.kernel.system import System
+    from callgate.tools.debugger.debuggee.threads import DebugThread, ThreadList
+
+GENERAL: Final = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi", "eip", "eflags")
+SEGMENTS: Final = ("cs", "ss", "ds", "es", "fs", "gs")
+PUSHED: Final = ("eax", "ecx", "edx", "ebx", "ebp", "esi", "edi")
+CONTROL: Final = ("cr0", "cr2", "cr3", "cr4")
+DEBUG: Final = ("dr0", "dr1", "dr2", "dr3", "dr6", "dr7")
+FRAME_WORDS: Final = offset_of(SwitchFrame, "registers") // 4
+
+
+class NotWritable(ValueError):
+    """A register that a debugger cannot change here; the text says why."""
+
+
+class ThreadRegisters:
+    """Reads and writes the registers of the threads of one system."""
+
+    def __init__(self, system: System, threads: ThreadList) -> None:
+        self.system = system
+        self.machine = system.machine
+        self.kernel = system.kernel
+        self.threads = threads
+
+    def general(self, thread: DebugThread) -> dict[str, int | None]:
+        """Return GENERAL and SEGMENTS by name; None for a register that is not known."""
+        if thread == self.threads.running():
+            return dict(self.machine.cpu.registers())
+        frame = self._frame(thread)
+        words, base = frame.words, frame.base + FRAME_WORDS
+        values: dict[str, int | None] = {name: words[base + offset_of(PushedRegisters, name) // 4] for name in PUSHED}
+        values["esp"] = self._saved_esp(thread) + size_of(SwitchFrame)
+        values["eip"], values["eflags"] = frame["eip"], frame["eflags"]
+        values |= {"cs": SELECTOR_KERNEL_CODE, "ss": SELECTOR_KERNEL_DATA, "ds": SELECTOR_KERNEL_DATA}
+        return values | {"es": None, "fs": thread.selector, "gs": None}
+
+    def floating(self, thread: DebugThread) -> FloatingPoint:
+        """Return the x87, MMX and SSE registers, in the CPU or where they are kept for the thread."""
+        self.machine.filters.floating.gather()
+        if thread.record is None:
+            return from_cpu(self.machine.handle)
+        return self.kernel.fpu.of(thread.record)
+
+    def system_registers(self, thread: DebugThread) -> dict[str, int]:
+        """Return control and debug registers, EFER, tables, and segment bases.
+
+        All are the CPU's, except CR3, which is that of the thread's process.
+        """
+        cpu = self.machine.cpu
+        values = {name: getattr(cpu, name) for name in (*CONTROL, *DEBUG)}
+        if thread != self.threads.running():
+            values["cr3"] = thread.process.pointers
+        values["efer"] = cpu.efer
+        values["cpl"] = cpu.cpl if thread == self.threads.running() else 0
+        for table in ("gdtr", "idtr", "ldtr", "tr"):
+            values[f"{table}_base"], values[f"{table}_limit"] = cpu.table(table)
+        return values
+
+    def set_general(self, thread: DebugThread, name: str, value: int) -> None:
+        """Change one of GENERAL; NotWritable for a register that cannot be."""
+        if name not in GENERAL:
+            raise NotWritable(f"{name} cannot be changed: a segment or system register is loaded by an instruction")
+        if thread == self.threads.running():
+            setattr(self.machine.cpu, name, value)
+            return
+        frame = self._frame(thread)
+        if name in ("eip", "eflags"):
+            frame[name] = value
+        elif name == "esp":
+            raise NotWritable("esp of a thread that does not run says where its registers are kept")
+        else:
+            frame.words[frame.base + FRAME_WORDS + offset_of(PushedRegisters, name) // 4] = value & 0xFFFF_FFFF
+
+    def _saved_esp(self, thread: DebugThread) -> int:
+        assert thread.record is not None  # the CPU before the first switch is the running thread as long as it exists
+        return self.kernel.threads.block(thread.record)["esp"]
+
+    def _frame(self, thread: DebugThread) -> ControlBlock:
+        if thread.record is None:
+            raise LookupError("the CPU has switched to a thread since")
+        try:
+            return self.kernel.threads.overlay(thread.record, SwitchFrame, self._saved_esp(thread))
+        except (LookupError, IndexError):
+            raise LookupError(f"thread {thread.number} has no frame: its saved ESP is not on its stack") from None

@@ -1,0 +1,240 @@
+"""Watchpoints: a run ends after an access to a linear range of an address space.
+
+Accesses of the CPU are seen by memory hooks of the engine, which see physical addresses: the range is translated when
+the watchpoint is added, and again after each host call, since policy edits page tables.  What policy (a host call) or a
+device (DMA) writes there passes by the CPU; it is found by comparing the bytes, and reported as what it is.
+
+Hooks make every load and store of every program slower, so there are some only while there is a watchpoint.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
+from callgate.kernel.machine.engine.counter import address_of
+from unicorn import UC_HOOK_MEM_READ, UC_HOOK_MEM_WRITE
+from unicorn.unicorn_const import UC_MEM_WRITE
+from unicorn.unicorn_py3.unicorn import uclib
+
+if TYPE_CHECKING:
+    from callgate.kernel.core.records import Process
+    from callgate.kernel.machine.devices.ports import HostFunction
+    from callgate.kernel.system import System
+    from callgate.tools.debugger.debuggee.memory import Memory
+
+ACCESS = ctypes.CFUNCTYPE(
+    None, ctypes.c_void_p, ctypes.c_int, ctypes.c_uint64, ctypes.c_int, ctypes.c_int64, ctypes.c_void_p
+)
+REACH: Final = 15  # bytes before the range at which an access may begin that touches it (16 bytes: SSE)
+HIT: Final = "debugger watchpoint"  # reason of the machine's stop; its detail is the Access
+
+
+class Kind(StrEnum):
+    """Which accesses end a run."""
+
+    WRITE = "write"
+    READ = "read"
+    ACCESS = "access"
+
+
+HOOKS: Final = {
+    Kind.WRITE: UC_HOOK_MEM_WRITE,
+    Kind.READ: UC_HOOK_MEM_READ,
+    Kind.ACCESS: UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """An access that has ended a run: `by` is "cpu", or in words what else has written; `eip` the instruction."""
+
+    watchpoint: Watchpoint
+    address: int
+    size: int
+    write: bool
+    by: str
+    eip: int
+
+
+@dataclass(eq=False, slots=True)
+class Watchpoint:
+    """One watchpoint: `length` bytes from a linear address of a process; None in the kernel's half."""
+
+    kind: Kind
+    address: int
+    length: int
+    process: Process | None
+    pieces: list[tuple[int, int, int]] = field(default_factory=list)  # (linear, physical, bytes) that are hooked
+    hooks: list[int] = field(default_factory=list)
+    bytes: bytes = b""  # as they were last seen
+    hits: int = 0
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} watchpoint of {self.length} bytes at {self.address:#010x}, hit {self.hits} times>"
+
+
+class Watchpoints:
+    """The watchpoints of one system under a debugger."""
+
+    def __init__(self, system: System, memory: Memory) -> None:
+        self.machine = system.machine
+        self.kernel_process = system.kernel.state.tasks.processes[0]
+        self.memory = memory
+        self.known: list[Watchpoint] = []
+        self.alive: list[object] = []  # the engine may call a hook that it was told to forget: code that it translated
+        self.plain: dict[int, HostFunction] = {}  # host calls as they were, by port, while they are followed
+        self.dma_watch: Callable[[int, int], None] | None = None
+
+    def add(self, kind: Kind, address: int, length: int, process: Process | None = None) -> Watchpoint:
+        """Watch `length` bytes (1 and more) from a linear address; below the kernel's half it needs a process."""
+        if address >= KERNEL_BASE:
+            process = None
+        elif process is None:
+            raise ValueError(f"{address:#x} is an address of ring 3: name the process")
+        if length < 1:
+            raise ValueError("a watchpoint has at least one byte")
+        if not self.known:
+            self._follow()
+        point = Watchpoint(kind, address, length, process)
+        self.known.append(point)
+        self.renew()
+        return point
+
+    def remove(self, point: Watchpoint) -> None:
+        """Remove a watchpoint, if it is still there."""
+        if point not in self.known:
+            return
+        self.known.remove(point)
+        self._unhook(point)
+        if not self.known:
+            self._leave()
+        self.machine.translations.flush_code()  # code that was translated calls hooks
+
+    def clear(self) -> None:
+        """Remove all of them."""
+        for point in list(self.known):
+            self.remove(point)
+
+    def renew(self) -> None:
+        """Translate the ranges again, and take their present bytes as seen: before a run."""
+        for point in self.known:
+            self._place(point)
+            point.bytes = self._bytes(point)
+
+    def _place(self, point: Watchpoint) -> None:
+        """Hook the physical memory that a range lies in now."""
+        process = point.process or self.kernel_process
+        first = max(point.address - REACH, 0)
+        pieces = list(self._mapped(process, first, point.address + point.length - first))
+        if pieces == point.pieces:
+            return
+        self._unhook(point)
+        point.pieces = pieces
+        for linear, physical, size in pieces:
+            point.hooks.append(self._hook(point, linear, physical, size))
+
+    def _mapped(self, process: Process, linear: int, length: int) -> list[tuple[int, int, int]]:
+        """Return the pieces of a range that are mapped; there may be gaps."""
+        pieces: list[tuple[int, int, int]] = []
+        end = linear + length
+        while linear < end:
+            size = min(end - linear, PAGE_SIZE - linear % PAGE_SIZE)
+            pieces.extend(self.memory.pieces(process, linear, size))
+            linear += size
+        return pieces
+
+    def _hook(self, point: Watchpoint, linear: int, physical: int, size: int) -> int:
+        def accessed(_uc: int, kind: int, address: int, width: int, _value: int, _data: int) -> None:
+            try:
+                self._accessed(point, linear + address - physical, width, write=kind == UC_MEM_WRITE)
+            except BaseException as error:  # noqa: BLE001 - must not unwind through the engine
+                self.machine.control.fail(error)
+
+        callback = ACCESS(accessed)
+        self.alive.append(callback)
+        handle = ctypes.c_size_t()
+        status = uclib.uc_hook_add(
+            self.machine.handle,
+            ctypes.byref(handle),
+            ctypes.c_int(HOOKS[point.kind]),
+            ctypes.c_void_p(address_of(callback)),
+            None,
+            ctypes.c_uint64(physical),
+            ctypes.c_uint64(physical + size - 1),
+        )
+        if status:
+            raise RuntimeError(f"uc_hook_add for a watchpoint failed with {status}")
+        return int(handle.value)
+
+    def _unhook(self, point: Watchpoint) -> None:
+        for hook in point.hooks:
+            uclib.uc_hook_del(self.machine.handle, ctypes.c_size_t(hook))
+        point.hooks, point.pieces = [], []
+
+    def _accessed(self, point: Watchpoint, linear: int, width: int, *, write: bool) -> None:
+        if point not in self.known or linear + width <= point.address or linear >= point.address + point.length:
+            return
+        self._report(point, max(linear, point.address), width, "cpu", write=write)
+
+    def _report(self, point: Watchpoint, address: int, width: int, by: str, *, write: bool) -> None:
+        point.hits += 1
+        eip = int(self.machine.state.last_address) & 0xFFFF_FFFF
+        self.machine.request_stop(HIT, Access(point, address, width, write, by, eip))
+
+    # What does not pass through the CPU.
+
+    def _bytes(self, point: Watchpoint) -> bytes:
+        return self.memory.read(point.process or self.kernel_process, point.address, point.length)
+
+    def _compare(self, by: str) -> None:
+        """Report ranges whose bytes have changed though the CPU has not written them; translate them again."""
+        for point in self.known:
+            now = self._bytes(point)
+            if now != point.bytes and point.kind is not Kind.READ:
+                changed = next(
+                    (i for i, pair in enumerate(zip(now, point.bytes, strict=False)) if pair[0] != pair[1]), 0
+                )
+                self._report(point, point.address + changed, 1, by, write=True)
+            point.bytes = now
+            self._place(point)
+
+    def _follow(self) -> None:
+        """Look after each host call, and at each transfer of a device."""
+        self.plain = {port: entry[0] for port, entry in self.machine.host_calls.functions.items()}
+        for port, (function, name, names) in list(self.machine.host_calls.functions.items()):
+            self.machine.host_calls.functions[port] = (self._followed(function, name, names), name, names)
+        self.dma_watch, self.machine.dma_watch = self.machine.dma_watch, self._transferred
+
+    def _followed(self, function: HostFunction, name: str, names: object) -> HostFunction:
+        def call(value: int) -> None:
+            for point in self.known:
+                point.bytes = self._bytes(point)  # what the CPU has written since
+            function(value)
+            which = names.get(value, name) if isinstance(names, dict) else name
+            self._compare(f"policy, in the host call {which}")
+
+        return call
+
+    def _transferred(self, physical: int, length: int) -> None:
+        if self.dma_watch is not None:
+            self.dma_watch(physical, length)
+        for point in self.known:
+            for linear, base, size in point.pieces:
+                low, high = max(base, physical), min(base + size, physical + length)
+                address = linear + low - base
+                end = linear + high - base
+                if low < high and end > point.address and point.kind is not Kind.READ:
+                    self._report(point, max(address, point.address), min(high - low, point.length), "DMA", write=True)
+            point.bytes = self._bytes(point)
+
+    def _leave(self) -> None:
+        for port, function in self.plain.items():
+            _, name, names = self.machine.host_calls.functions[port]
+            self.machine.host_calls.functions[port] = (function, name, names)
+        self.plain = {}
+        self.machine.dma_watch, self.dma_watch = self.dma_watch, None
