@@ -39,6 +39,7 @@ from callgate.kernel.programs.images import kernel_image, program_image
 from callgate.kernel.state import KernelState
 from callgate.kernel.watching.checks import Checks
 from callgate.kernel.watching.costs import OperationCosts
+from callgate.kernel.watching.requests import SlotView, endpoint_named, request_of, slots
 from callgate.kernel.watching.snapshots import SystemSnapshot, restore, take
 from callgate.kernel.watching.thread_view import ThreadView
 
@@ -176,6 +177,15 @@ class System:
                 return ThreadView(self.kernel, thread)
         names = ", ".join(sorted({thread.name for thread in self.kernel.state.tasks.threads.values()}))
         raise KeyError(f"no thread {name!r}; there are {names}")
+
+    def slots(self, endpoint: str) -> list[SlotView]:
+        """Return the 32 slots of an endpoint as they are now: "d0p1", "rom", or a file system: "fat".  KeyError."""
+        return slots(self.kernel, endpoint_named(self.kernel, endpoint))
+
+    def request(self, thread: str | None = None) -> SlotView | None:
+        """Return the request that a thread waits for or serves, the current one if none is named; None if none."""
+        record = self.thread(thread).thread if thread else self.kernel.scheduler.current
+        return request_of(self.kernel, record)
 
     @property
     def exit_code(self) -> int | None:

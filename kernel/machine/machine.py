@@ -19,7 +19,6 @@ from typing import Any, Self
 
 from callgate.kernel.common.near_miss import those_like
 from callgate.kernel.machine.cpu.cpu import Cpu
-from callgate.kernel.machine.cpu.disassembly import disassembly, named
 from callgate.kernel.machine.cpu.exceptions import GP, UD
 from callgate.kernel.machine.cpu.fpu import FloatingPoint
 from callgate.kernel.machine.cpu.live_fpu import from_cpu
@@ -42,10 +41,10 @@ from callgate.kernel.machine.engine.hooks import Hooks
 from callgate.kernel.machine.engine.new_engine import new_engine
 from callgate.kernel.machine.engine.port_buffer import PortBuffer
 from callgate.kernel.machine.filters.filters import Filters
-from callgate.kernel.machine.memory.accounts import Account
+from callgate.kernel.machine.looking import Looking
 from callgate.kernel.machine.memory.bus import Device
 from callgate.kernel.machine.memory.memory_bus import MemoryBus
-from callgate.kernel.machine.memory.outside import Outside, Write
+from callgate.kernel.machine.memory.outside import Outside
 from callgate.kernel.machine.memory.ram import Ram, check_sizes
 from callgate.kernel.machine.observation.breakpoints import Breakpoints
 from callgate.kernel.machine.observation.event_sites import EventSites
@@ -61,7 +60,7 @@ from unicorn.unicorn_py3.unicorn import uclib
 HLT = b"\xf4"
 
 
-class Machine:
+class Machine(Looking):
     """A 32-bit x86 computer."""
 
     def __init__(
@@ -340,41 +339,12 @@ class Machine:
 
     # Comfort.
 
-    def read(self, place: int | str, length: int) -> bytes:
-        """Return linear memory as ring 0 sees it; PageFault where it is not mapped."""
-        return self.paging.read_linear(self.address(place), length)
-
-    def write(self, place: int | str, data: bytes) -> None:
-        """Write linear memory as ring 0 may, code included; PageFault before any byte is written if it may not."""
-        for physical, piece in self.paging.split(self.address(place), bytes(data)):
-            self.write_physical(physical, piece)
-
-    def write_physical(self, physical: int, data: bytes) -> None:
-        """Write RAM by hand, code included; DmaError where there is none."""
-        self.outside(Write(physical, data))
-        self.ram.write(physical, data, Account.MACHINE)
-        self.code_changed(physical, len(data))
-
-    @property
-    def regs(self) -> str:
-        """The registers as a table."""
-        return self.cpu.describe()
-
     @property
     def fpu(self) -> FloatingPoint:
         """The x87, MMX and SSE registers now; ValueError once the machine is closed."""
         self._check_open()
         self.filters.floating.gather()
         return from_cpu(self.handle)
-
-    def disassemble(self, place: int | str, count: int = 8, symbols: Callable[[int], str] | None = None) -> list[str]:
-        """Return lines of disassembly from a linear address, as far as it is mapped; `symbols` names addresses."""
-        return disassembly(self.paging, self.address(place), count, symbols or self.symbols)
-
-    def name_address(self, place: int | str) -> str:
-        """Return an address in hex, with its symbol if there is one."""
-        address = self.address(place)
-        return named(address, self.symbols(address) if self.symbols else "")
 
     def __repr__(self) -> str:
         if self.handle is None:

@@ -1,0 +1,114 @@
+"""The requests in an endpoint's slots, as a person looks at them: whose they are, where they stand, what they say.
+
+>>> system.slots("d0p1")[0]
+<slot 0 of d0p1: SERVED, client 9 'shell', page 0x… at 0xa0000000 in the server, OPEN>
+>>> system.request().message.operation
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from callgate.kernel.abi.calls import Operation
+from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
+from callgate.kernel.abi.message import Endpoint, Message, SlotState
+from callgate.kernel.abi.selectors import SLOTS
+from callgate.kernel.common.near_miss import those_like
+from callgate.kernel.core.records import EndpointState, Thread
+from callgate.kernel.machine.observation.structures import Structure
+
+if TYPE_CHECKING:
+    from callgate.kernel.kernel import Kernel
+
+REGISTERS = ("eax", "ebx", "ecx", "edx", "esi", "edi")
+
+
+@dataclass(frozen=True, slots=True)
+class SlotView:
+    """A slot as it was when it was asked for; `message` is None if the slot has never been used."""
+
+    endpoint: str
+    index: int
+    state: SlotState
+    client: Thread | None  # that waits for the reply
+    server: Thread | None  # that was given the request
+    record: Structure
+    message: Structure | None
+
+    @property
+    def operation(self) -> str:
+        """The operation's name, "" in a slot that was never used; a number that is none of the protocol's stays one."""
+        if self.message is None:
+            return ""
+        value = self.message.operation
+        return value.name if isinstance(value, Operation) else f"operation {value:#x}"
+
+    def __repr__(self) -> str:
+        parts = [self.state.name]
+        if self.client is not None:
+            parts.append(f"client {self.client.number} {self.client.name!r}")
+        if self.message is not None:
+            where = f" at {self.record.linear:#010x} in the server" if self.record.linear else ""
+            parts.append(f"page {self.record.physical:#x}{where}")
+            parts.append(self.operation)
+        return f"<slot {self.index} of {self.endpoint}: {', '.join(parts)}>"
+
+
+def endpoint_named(kernel: Kernel, name: str) -> EndpointState:
+    """Return an endpoint by its name ("d0p1", "rom"), its number, or its file system ("fat"), the first one.
+
+    KeyError names those there are.
+    """
+    endpoints = kernel.state.endpoints.by_number
+    for endpoint in endpoints.values():
+        if name in (endpoint.name, str(endpoint.number)):
+            return endpoint
+    for endpoint in endpoints.values():
+        if endpoint.file_system and name.lower() in endpoint.file_system.lower():
+            return endpoint
+    raise KeyError(f"no endpoint {name!r}; there is {those_like(name, [e.name for e in endpoints.values()])}")
+
+
+def slots(kernel: Kernel, endpoint: EndpointState) -> list[SlotView]:
+    """Return the 32 slots of an endpoint."""
+    block = block_of(kernel, endpoint)
+    return [_view(kernel, endpoint, block, index) for index in range(SLOTS)]
+
+
+def block_of(kernel: Kernel, endpoint: EndpointState) -> Structure:
+    """Return the endpoint's block in guest memory."""
+    data = kernel.machine.ram.read(endpoint.block, PAGE_SIZE)
+    return Structure(Endpoint, data, KERNEL_BASE + endpoint.block)
+
+
+def _view(kernel: Kernel, endpoint: EndpointState, block: Structure, index: int) -> SlotView:
+    threads = kernel.state.tasks.threads
+    record = block.slots[index]
+    frame = endpoint.frames.get(index)
+    message = None
+    if frame is not None:
+        message = Structure(Message, kernel.machine.ram.read(frame, PAGE_SIZE), KERNEL_BASE + frame)
+    served = block.state[index] == SlotState.SERVED
+    return SlotView(
+        endpoint.name,
+        index,
+        SlotState(block.state[index]),
+        threads.get(record.client),
+        threads.get(block.server_of[index]) if served else None,
+        record,
+        message,
+    )
+
+
+def request_of(kernel: Kernel, thread: Thread) -> SlotView | None:
+    """Return the request that a thread waits for or serves; None if it does neither."""
+    for endpoint in kernel.state.endpoints.by_number.values():
+        block = block_of(kernel, endpoint)
+        for index in range(SLOTS):
+            busy = block.state[index] != SlotState.FREE
+            if busy and thread.selector in (block.slots[index].client, block.server_of[index]):
+                view = _view(kernel, endpoint, block, index)
+                if thread in (view.client, view.server):
+                    return view
+    return None
