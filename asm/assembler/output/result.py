@@ -71,11 +71,15 @@ def entry_address(layout: Layout, entry: str | None, chunks: list[Chunk], placem
 
 
 def make_symbols(layout: Layout) -> dict[str, Symbol]:
-    """Return labels by address, then constants; a global label reaches to the next one of its section."""
+    """Return labels by address, then constants; a global label reaches to the next one of its section.
+
+    Of several at one address the last one does: those before it end what comes before.
+    """
     following = {chunk.name: chunk.address + size_of(chunk) for chunk in layout.chunks}
     symbols: list[Symbol] = []
     labels = [label for label in layout.names.labels.values() if "#" not in label.name]
-    for label in sorted(labels, key=lambda item: item.address or 0, reverse=True):
+    labels.sort(key=lambda label: label.address or 0)
+    for label in labels[::-1]:
         address, size = label.address or 0, 0
         if not label.local:
             size = following[label.section] - address

@@ -115,6 +115,7 @@ class Translations:
         self.runs: dict[int, Run] = {}  # code that was found to follow linear addresses, up to a transfer
         self.pages: set[int] = set()  # physical page numbers that code was translated from
         self.stale: set[int] = set()
+        self.all_stale = False
         self._callback = EDGE(self._generated)
         add_hook(cpu.handle.value, UC_HOOK_EDGE_GENERATED, address_of(self._callback), 0, 1, 0)
 
@@ -221,7 +222,11 @@ class Translations:
 
     def settle(self) -> None:
         """Between two instructions: drop translations of code that was changed."""
-        if self.stale:
+        if self.all_stale:
+            self.all_stale = False
+            self.stale.clear()
+            self.flush_code()
+        elif self.stale:
             stale, self.stale = self.stale, set()
             self.forget(stale)
 
@@ -247,6 +252,11 @@ class Translations:
         cpu.restore()
         self.flush_tlb()
         self.pages -= pages
+
+    def flush_code_soon(self) -> None:
+        """Forget all translations of code before the next instruction: a hook was added that they do not call."""
+        self.all_stale = True
+        self.control.stop_soon()
 
     def flush_code(self) -> None:
         """Forget all translations of code; not while an instruction executes."""

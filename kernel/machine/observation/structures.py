@@ -52,6 +52,12 @@ class Structure:
             return Structure(declared, data, self._address + offset)
         return _named(self._layout._kinds_.get(name), int.from_bytes(data, "little"))
 
+    def place(self, name: str) -> tuple[int, int]:
+        """Return the linear address and the size of a field; AttributeError."""
+        getattr(self, name)
+        declared = dict(field[:2] for field in self._layout._fields_)[name]
+        return self._address + offset_of(self._layout, name), ctypes.sizeof(declared)
+
     def lines(self) -> list[str]:
         """Return a line for each field: offset, name, value."""
         width = max(len(name) for name in self)

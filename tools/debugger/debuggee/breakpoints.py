@@ -88,7 +88,7 @@ class Breakpoints:
         process = point.process
         if process is None:
             return True
-        if self.tasks.processes.get(process.number) is not process:
+        if process.number not in self.tasks.processes:
             return False
         mode = self.machine.paging.mode()
         return mode.cr3 == process.pointers if mode.paging else process.number == 0

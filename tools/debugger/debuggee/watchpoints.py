@@ -137,6 +137,7 @@ class Watchpoints:
         point.pieces = pieces
         for linear, physical, size in pieces:
             point.hooks.append(self._hook(point, linear, physical, size))
+        self.machine.translations.flush_code_soon()  # code that was translated before calls no hook
 
     def _mapped(self, process: Process, linear: int, length: int) -> list[tuple[int, int, int]]:
         """Return the pieces of a range that are mapped; there may be gaps."""

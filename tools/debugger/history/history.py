@@ -59,6 +59,7 @@ class History:
         self.happened = 0  # how many of them have, where the system is
         self.listeners: list[Callable[[Occurred], None]] = []  # told of each new one
         self.branched: list[Callable[[Moment], None]] = []  # told when the run goes on in another way from a moment
+        self.restored: list[Callable[[], None]] = []  # called when a checkpoint has been restored
         self.machine.runner.settle()
         self.checkpoints = Checkpoints(system, self.moment, budget)
         self.edge = self.moment  # the furthest moment; beyond it nothing has happened yet
@@ -263,6 +264,8 @@ class History:
     def _restore(self, checkpoint: Checkpoint) -> None:
         self.checkpoints.restore(checkpoint)
         self.happened = checkpoint.moment.outside
+        for told in self.restored:
+            told()
 
     def _approach(self, moment: Moment, origin: Moment) -> None:
         """Run on to a moment, and keep checkpoints on the last part of the way: often the next one wanted is near."""

@@ -1,0 +1,183 @@
+"""Moving through a run: over, out, by phase and request, and the same ways back."""
+
+import io
+from collections.abc import Callable, Iterator
+
+import pytest
+from callgate.kernel.abi.calls import Operation
+from callgate.kernel.system import System
+from callgate.tools.debugger.history import History
+from callgate.tools.debugger.terminal.commands import COMMANDS, by_name
+from callgate.tools.debugger.terminal.failure import CommandError
+from callgate.tools.debugger.terminal.prompt import Prompt, completions
+from callgate.tools.debugger.terminal.workbench import Workbench
+
+
+@pytest.fixture
+def bench(boot_demo: Callable[[str], System]) -> Iterator[Workbench]:
+    """The demo, with `df` for the shell, before its first instruction."""
+    system = boot_demo("df")
+    bench = Workbench(system, History(system))
+    yield bench
+    bench.close()
+
+
+@pytest.fixture
+def prompt(bench: Workbench) -> Prompt:
+    return Prompt(bench, io.StringIO())
+
+
+def said(prompt: Prompt, line: str) -> str:
+    """Return what a command says."""
+    assert isinstance(prompt.output, io.StringIO)
+    prompt.output.seek(0)
+    prompt.output.truncate()
+    prompt.line(line)
+    return prompt.output.getvalue()
+
+
+def at(bench: Workbench) -> tuple[str, int]:
+    return bench.code.name(bench.machine.cpu.eip)[11:], bench.machine.clock.retired
+
+
+@pytest.mark.parametrize("place", ["take_slot", "ipc_gate", "server_gate", "system_gate"])
+def test_steps_over_calls_are_undone_by_steps_back_over_them(bench: Workbench, place: str) -> None:
+    bench.stops.add(place, once=True)
+    bench.stops.found(bench.run())
+    passed = [bench.history.moment]
+    for _ in range(14):
+        bench.over()
+        passed.append(bench.history.moment)
+    assert passed == sorted(set(passed))
+    back = [bench.history.moment]
+    while bench.history.moment > passed[0] and bench.back_over():
+        back.append(bench.history.moment)
+    assert back == passed[::-1]
+
+
+def test_over_passes_a_whole_call_and_step_enters_it(bench: Workbench) -> None:
+    bench.stops.add("ipc_request", once=True)
+    bench.run()
+    bench.stops.clear()
+    while (instruction := bench.code.current()) is not None and instruction.mnemonic != "call":
+        bench.step()
+    assert instruction is not None
+    begin = bench.history.moment
+    bench.over()
+    after = bench.history.moment
+    assert bench.machine.cpu.eip == instruction.address + instruction.size
+    assert after.position.retired > begin.position.retired + 2
+    bench.history.go(begin)
+    bench.step()
+    entered = bench.machine.cpu.eip
+    assert entered != instruction.address + instruction.size
+    bench.out()
+    assert bench.history.moment == after
+    assert bench.back_over()
+    assert bench.history.moment == begin
+    bench.step()
+    assert bench.machine.cpu.eip == entered
+    for _ in range(3):
+        bench.over()
+    assert bench.back_out()
+    assert bench.history.moment == begin
+
+
+def test_phases_pass_in_the_same_order_forward_and_backward(prompt: Prompt) -> None:
+    said(prompt, "until ipc.take")
+    forward = [said(prompt, "step phase").splitlines()[0] for _ in range(20)]
+    assert {"event ipc.fill", "event ipc.map", "event ipc.wake"} <= {" ".join(line.split()[:2]) for line in forward}
+    backward = [said(prompt, "back phase").splitlines()[0] for _ in range(19)]
+    assert backward == forward[-2::-1]
+
+
+def test_requests_are_counted_both_ways(prompt: Prompt) -> None:
+    first = said(prompt, "step request")
+    said(prompt, "step request 5")
+    assert said(prompt, "back request 5").splitlines()[1].replace(", in the past", "") == first.splitlines()[1]
+
+
+def test_a_condition_that_names_a_number_of_the_protocol_chooses_the_request(prompt: Prompt) -> None:
+    said(prompt, "break ipc.reply if op == free_space and thread != 3")
+    said(prompt, "continue")
+    assert said(prompt, "print op") == f"FREE_SPACE = {Operation.FREE_SPACE:#x} = {Operation.FREE_SPACE:d}\n"
+    assert "FREE_SPACE" in said(prompt, "message")
+
+
+def test_a_watchpoint_finds_the_write_of_a_slots_client_backward(prompt: Prompt) -> None:
+    said(prompt, "until ipc.load")
+    client = said(prompt, "print slot[0].client")
+    said(prompt, "watch slot[0].client")
+    text = said(prompt, "back continue")
+    assert text.startswith("stop 2: write of 2 bytes at 0x")
+    assert "in the past" in text
+    said(prompt, "goto end")
+    assert said(prompt, "print slot[0].client") == client
+
+
+def test_an_empty_line_repeats_a_step_and_nothing_else(prompt: Prompt) -> None:
+    said(prompt, "step 3")
+    assert said(prompt, "").startswith("instruction 6:")
+    said(prompt, "registers")
+    assert said(prompt, "") == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("stpe", "no command 'stpe'; did you mean step?"),
+        ("step no", "'no' is not a count"),
+        ("step 0", "'0' is not a count"),
+        ("continue 5", "this command takes no argument"),
+        ("break", "break where?"),
+        ("break take_slto", "no symbol 'take_slto'; there is take_slot"),
+        ("break shell:main", "no process 'shell'"),
+        ("break slots.asm:1", "slots.asm:1 is no line with an instruction"),
+        ("break take_slot if )", r"'\)' is no expression"),
+        ("break ipc.reply if opp == 3", "no register, field or number 'opp'; there is op"),
+        ("break 0x100 if eax", "stop 1|0x100 is an address of ring 3|set"),
+        ("delete 7", "no stop 7; there is none"),
+        ("delete x", "give the numbers of stops"),
+        ("watch eax +", "'eax \\+' is no expression"),
+        ("watch op", "the running thread neither waits for a request nor serves one"),
+        ("goto -5", "goto N: a number of instructions"),
+        ("goto 999999999", "instruction 999,999,999 is not in the history"),
+        ("back to nothing", "no event 'nothing'"),
+        ("x/99999999b esp", "at most 65536 bytes"),
+        ("x 0x90000000", "no memory is mapped there"),
+        ("slots d9p9", "no endpoint 'd9p9'"),
+        ("set eax", "set WHAT = VALUE"),
+        ("set [0x90000000] = 5", "no memory is mapped there"),
+        ("walk", "walk to which address"),
+        ("print 'a' * 1000000000", "only numbers can be added"),
+        ("print 9 ** 9 ** 9", "operators are"),
+        ("print 1 << 99999999999", "a shift is by 0 to 63 bits"),
+        ("print 1 // 0", "division by zero"),
+        ("print message.nothing", "neither waits"),
+        ("print (lambda: 1)()", "not allowed here"),
+        ("print eax.real.__class__", "not a field"),
+        ("print " + "(" * 500, "is no expression"),
+        ("print " + "~" * 5000 + "1", "is no expression|too deep"),
+    ],
+)
+def test_what_cannot_be_done_is_told_and_moves_nothing(prompt: Prompt, line: str, reason: str) -> None:
+    before = prompt.desk.bench.history.moment
+    if line.startswith("break 0x100"):
+        prompt.line(line)
+        return
+    with pytest.raises(CommandError, match=reason):
+        prompt.line(line)
+    assert prompt.desk.bench.history.moment == before
+
+
+def test_tab_completes_words_of_commands(bench: Workbench) -> None:
+    assert completions("ste", "ste") == ["step ", "stepi "]
+    assert completions("p", "back p") == ["phase "]
+    assert "break " in completions("b", "b")
+
+
+def test_no_name_means_two_commands_and_each_has_help(prompt: Prompt) -> None:
+    assert len(by_name()) == sum(len(entry.names) for entry in COMMANDS)
+    for entry in COMMANDS:
+        assert entry.purpose in said(prompt, f"help {entry.names[0]}")
+    assert all(entry.names[0] in said(prompt, "help") for entry in COMMANDS)

@@ -1,0 +1,162 @@
+"""`callgate debug`: step through a run of disk images, or of a recording, forward and backward."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from callgate.tools.inspection.image_argument import IMAGE
+from callgate.tools.session.sizes import SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from callgate.kernel.system import System
+    from callgate.tools.debugger.history import History
+    from callgate.tools.recording import Recording
+
+EPILOG = """\b
+Examples:
+  callgate debug                                  the demo image; the guest waits before its first instruction
+  callgate debug their.img -c "cat README.TXT"
+  callgate boot their.img --record run.cgr        record a run, and
+  callgate debug run.cgr                          step through it, there or on another machine
+  callgate debug run.cgr elsewhere/their.img      with the image that it was recorded with in another place
+  callgate debug -e "until ipc.reply" -e message -e "back phase" -e quit
+
+\b
+At the prompt: step, next, finish, continue, break, watch, registers, x, slots, message, walk;
+back step, back next, back out, back continue, back phase, goto; help says more.
+
+\b
+Exit codes: 0; 2 usage, or a command of -e or -x that was not carried out; 5 an image or a
+recording that cannot be used.
+"""
+EXIT_USAGE, EXIT_IMAGE = 2, 5
+HEAD = 64  # bytes that tell a recording from an image
+
+
+@click.command(epilog=EPILOG)
+@click.argument("files", metavar="[IMAGE|RECORDING]...", nargs=-1, type=IMAGE)
+@click.option(
+    "-c", "--command", "commands", metavar='"CMD; CMD"', multiple=True, help="Commands of the guest's shell, as boot's."
+)
+@click.option("-e", "--execute", "lines", metavar="COMMAND", multiple=True, help="Carry out a command of the debugger.")
+@click.option(
+    "-x", "--script", "scripts", type=click.Path(path_type=Path), multiple=True, help="Carry out the lines of a file."
+)
+@click.option("--memory", type=SIZE, default="64M", show_default=True, help="Low RAM, 16M to 768M in steps of 2M.")
+@click.option("--high-memory", type=SIZE, default="256M", show_default=True, help="RAM above 4 GiB: 1M to 64G.")
+@click.option(
+    "--history-budget",
+    "budget",
+    type=SIZE,
+    default="256M",
+    show_default=True,
+    help="Memory for going back; 8M at least.  With less, going far back takes longer.",
+)
+def debug(
+    files: tuple[Path, ...],
+    commands: tuple[str, ...],
+    lines: tuple[str, ...],
+    scripts: tuple[Path, ...],
+    memory: int,
+    high_memory: int,
+    budget: int,
+) -> int:
+    """Step through a run of disk IMAGEs, or of a RECORDING of `callgate boot --record`, forward and backward.
+
+    The guest waits before its first instruction. What it prints is on standard output, between the debugger's lines.
+    """
+    from callgate.disk.media import ImageError
+    from callgate.tools.debugger.terminal.failure import CommandError
+    from callgate.tools.debugger.terminal.prompt import ScriptError, run_prompt
+    from callgate.tools.debugger.terminal.workbench import Workbench
+    from callgate.tools.recording import RecordingError
+
+    recording = recording_in(files)
+    check(recording, commands, budget)
+    try:
+        system = made(recording, files, commands, memory, high_memory)
+    except (ImageError, RecordingError) as error:
+        print(f"callgate: {error}", file=sys.stderr)
+        return EXIT_IMAGE
+    with system:
+        bench = Workbench(system, begun(system, recording, budget))
+        try:
+            run_prompt(bench, lines, scripts)
+        except (ScriptError, CommandError) as error:
+            print(f"callgate: {error}", file=sys.stderr)
+            return EXIT_USAGE
+        finally:
+            bench.close()
+    return 0
+
+
+def recording_in(files: Sequence[Path]) -> Recording | None:
+    """Return the recording that the first file is, None if it is an image; SystemExit with the reason."""
+    from callgate.tools.recording import RecordingError, is_recording, read_recording
+
+    try:
+        with files[0].open("rb") as file:
+            if not is_recording(file.read(HEAD)):
+                return None
+    except (IndexError, OSError):
+        return None
+    try:
+        return read_recording(files[0])
+    except RecordingError as error:
+        print(f"callgate: {error}", file=sys.stderr)
+        raise SystemExit(EXIT_IMAGE) from None
+
+
+def check(recording: Recording | None, commands: Sequence[str], budget: int) -> None:
+    """click.UsageError for options that contradict each other."""
+    from callgate.tools.debugger.history import LEAST
+
+    if recording is not None and commands:
+        raise click.UsageError("-c: a recording has its own commands; type more at the prompt: type LINE")
+    if budget < LEAST:
+        raise click.UsageError(f"--history-budget: a history needs at least {LEAST >> 20}M")
+
+
+def made(
+    recording: Recording | None, files: Sequence[Path], commands: Sequence[str], memory: int, high_memory: int
+) -> System:
+    """Return the system, before its first instruction; ImageError, RecordingError."""
+    from callgate.asm.assembler.cache import cache_directory
+    from callgate.disk.images.demo import demo_image
+    from callgate.disk.media import open_image
+    from callgate.kernel.system import System, SystemOptions
+
+    if recording is not None:
+        system = recording.system(files[1:])
+    else:
+        options = SystemOptions(memory, high_memory, commands="; ".join(commands) if commands else None)
+        try:
+            system = System([open_image(path) for path in files or [demo_image(cache_directory())]], options)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+    system.machine.serial.output = printed
+    return system
+
+
+def printed(data: bytes) -> None:
+    """Write what the guest prints."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def begun(system: System, recording: Recording | None, budget: int) -> History:
+    """Return the system's history, with what a recording says that has been."""
+    from callgate.tools.debugger.history import History
+
+    history = History(system, budget)
+    if recording is not None:
+        history.expect(recording.occurred, recording.last)
+        if recording.end is None:
+            print(f"callgate: {recording.path}: was cut off; it is known up to {recording.last}", file=sys.stderr)
+    return history

@@ -1,0 +1,1 @@
+"""The debugger for people: a command language over a system and its history."""

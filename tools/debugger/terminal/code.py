@@ -1,0 +1,167 @@
+"""Code where the CPU stands: symbols, source lines and instructions of the process that is mapped."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from callgate.asm.assembler import Program, SourceLine
+from callgate.kernel.abi.memory import KERNEL_BASE
+from callgate.kernel.common.near_miss import those_like
+from callgate.kernel.machine.cpu.paging import PageFault
+from callgate.kernel.machine.cpu.translations import decoder
+from callgate.kernel.programs.images import kernel_image, program_image
+from callgate.tools.debugger.debuggee.programs import program_of
+from callgate.tools.debugger.terminal.failure import CommandError
+
+if TYPE_CHECKING:
+    from callgate.kernel.core.records import Process
+    from callgate.tools.debugger.debuggee import Debuggee
+
+LONGEST: Final = 15  # bytes of an instruction
+CALLS: Final = ("call", "lcall", "int", "syscall", "sysenter")
+RETURNS: Final = ("ret", "retf", "iretd", "iret")
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """An instruction: where it lies, its length in bytes, and its text."""
+
+    address: int
+    size: int
+    mnemonic: str
+    operands: str
+
+    @property
+    def calls(self) -> bool:
+        """Whether the code after it goes on when something else has returned."""
+        return self.mnemonic.split()[-1] in CALLS or self.mnemonic.startswith("rep")
+
+    @property
+    def returns(self) -> bool:
+        """Whether it leaves its routine."""
+        return self.mnemonic in RETURNS
+
+    def __str__(self) -> str:
+        return f"{self.mnemonic} {self.operands}".rstrip()
+
+
+class Code:
+    """The code of a system under a debugger."""
+
+    def __init__(self, debuggee: Debuggee) -> None:
+        self.debuggee = debuggee
+        self.machine = debuggee.machine
+        self.lines: dict[int, tuple[list[int], list[SourceLine]]] = {}  # by the identity of a program, by address
+
+    def _lines(self, image: Program) -> tuple[list[int], list[SourceLine]]:
+        if id(image) not in self.lines:
+            lines = sorted(image.lines, key=lambda line: line.address)
+            self.lines[id(image)] = [line.address for line in lines], lines
+        return self.lines[id(image)]
+
+    def _linked(self, address: int, process: Process) -> int:
+        """Return the address that the assembler knows code by: before paging is on, the kernel runs below its base."""
+        early = process.number == 0 and address < KERNEL_BASE and not self.machine.paging.mode().paging
+        return address + KERNEL_BASE if early else address
+
+    def image(self, address: int, process: Process) -> Program | None:
+        """Return the program of ours that an address belongs to; None for others' code."""
+        if address >= KERNEL_BASE or process.number == 0:
+            return kernel_image()
+        name = program_of(process)
+        return None if name is None else program_image(name)
+
+    def name(self, address: int, process: Process | None = None) -> str:
+        """Return an address in hex, and after it its symbol if it has one."""
+        process = process or self.debuggee.threads.running().process
+        image = self.image(address, process)
+        symbol = image.symbol_at(self._linked(address, process)) if image is not None else ""
+        return f"{address:#010x}" + (f" <{symbol}>" if symbol and not symbol.startswith("0x") else "")
+
+    def line(self, address: int, process: Process) -> SourceLine | None:
+        """Return the source line that an instruction was made of."""
+        image = self.image(address, process)
+        if image is None:
+            return None
+        addresses, lines = self._lines(image)
+        address = self._linked(address, process)
+        index = bisect_right(addresses, address) - 1
+        if index < 0 or not lines[index].address <= address < lines[index].address + max(lines[index].size, 1):
+            return None
+        return lines[index]
+
+    def source_name(self, line: SourceLine) -> str:
+        """Return a line's file and number; files of callgate's own sources begin with `asm/`."""
+        _, found, rest = line.file.rpartition("/asm/")
+        return f"{'asm/' + rest if found else line.file}:{line.line}"
+
+    def instructions(self, address: int, count: int) -> list[Instruction]:
+        """Return instructions from a linear address on, as far as it is mapped."""
+        data = b""
+        try:
+            while len(data) < count * LONGEST:
+                data += self.machine.paging.read_linear(address + len(data), 16)
+        except PageFault:
+            pass
+        return [Instruction(*found) for found in decoder().disasm_lite(data, address, count)]
+
+    def current(self) -> Instruction | None:
+        """Return the instruction that is next; None where nothing can be fetched."""
+        cpu = self.machine.cpu
+        found = self.instructions(cpu.eip + cpu.segment_base("cs") & 0xFFFF_FFFF, 1)
+        return found[0] if found else None
+
+    def address_of(self, place: str) -> tuple[int, Process | None]:
+        """Return what a name means: `take_slot`, `shell:main`, `0x400012`, or FILE:LINE; CommandError.
+
+        The process is None for the kernel's half of memory.
+        """
+        number = number_of(place)
+        if number is not None:
+            return number, None if number >= KERNEL_BASE else self.debuggee.threads.running().process
+        program, colon, rest = place.rpartition(":")
+        if colon and rest.isdigit():
+            return self._by_line(program, int(rest))
+        if colon:
+            return self._in_program(program, rest)
+        if place in self.machine.addresses:
+            return self.machine.addresses[place], None
+        running = self.debuggee.threads.running().process
+        image = self.image(0, running)
+        if running.number and image is not None and place in image.symbols:
+            return image.symbols[place].address, running
+        names = [*self.machine.addresses, *(image.symbols if image is not None else ())]
+        raise CommandError(f"no symbol {place!r}; there is {those_like(place, names)}")
+
+    def _in_program(self, program: str, name: str) -> tuple[int, Process]:
+        process = self._process(program)
+        image = self.image(0, process)
+        if image is None or name not in image.symbols:
+            known = those_like(name, image.symbols if image is not None else ())
+            raise CommandError(f"no symbol {name!r} in {program}; there is {known}")
+        return image.symbols[name].address, process
+
+    def _process(self, program: str) -> Process:
+        processes = self.debuggee.threads.processes()
+        for process in processes:
+            if program in (process.name, process.program, str(process.number)):
+                return process
+        raise CommandError(f"no process {program!r}; there is {those_like(program, [p.name for p in processes])}")
+
+    def _by_line(self, file: str, number: int) -> tuple[int, Process | None]:
+        for process in self.debuggee.threads.processes():
+            image = self.image(KERNEL_BASE if process.number == 0 else 0, process)
+            for line in image.lines if image is not None else ():
+                if line.line == number and line.file.endswith(file):
+                    return line.address, process if process.number else None
+        raise CommandError(f"{file}:{number} is no line with an instruction of a program that runs")
+
+
+def number_of(text: str) -> int | None:
+    """Return a number as programmers write it, None if it is none: 12, 0x0c, 0b1100, 0ch."""
+    try:
+        return int(text[:-1], 16) if text[-1:] in "hH" and text[:1].isdigit() else int(text, 0)
+    except ValueError:
+        return None

@@ -1,0 +1,138 @@
+"""The command language: names, help and arguments of commands, and how a line is carried out."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from callgate.kernel.common.near_miss import did_you_mean
+from callgate.tools.debugger.terminal.code import number_of
+from callgate.tools.debugger.terminal.failure import CommandError
+from callgate.tools.debugger.terminal.workbench import Workbench
+
+Say = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Desk:
+    """What a command gets: the system under the debugger, and where its lines go."""
+
+    bench: Workbench
+    say: Say
+    before: dict[str, int] | None = None  # registers as they were when they were last shown
+    ended: bool = False
+
+    def show(self, lines: Iterable[str]) -> None:
+        """Say lines."""
+        for line in lines:
+            self.say(line)
+
+
+Action = Callable[[Desk, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command: its names (the first is the one that help shows), its arguments, and what it does in a line."""
+
+    names: tuple[str, ...]
+    arguments: str
+    purpose: str
+    action: Action
+    examples: tuple[str, ...] = ()
+    repeats: bool = False  # an empty line does it again
+
+
+COMMANDS: Final[list[Command]] = []
+
+
+def command(
+    names: str, arguments: str, purpose: str, *, examples: tuple[str, ...] = (), repeats: bool = False
+) -> Callable[[Action], Action]:
+    """Make a function a command: `names` are separated by `|`; several words are one name."""
+
+    def made(action: Action) -> Action:
+        COMMANDS.append(Command(tuple(names.split("|")), arguments, purpose, action, examples, repeats))
+        return action
+
+    return made
+
+
+def by_name() -> dict[str, Command]:
+    """Return the commands by each of their names."""
+    return {name: entry for entry in COMMANDS for name in entry.names}
+
+
+def find(line: str) -> tuple[Command, str]:
+    """Return a line's command and the rest of the line; CommandError for an unknown one.
+
+    The longest name wins: `back step` before `back`.
+    """
+    known = by_name()
+    if line.startswith("x/"):
+        line = f"x {line[1:]}"
+    words = line.split()
+    for count in range(min(3, len(words)), 0, -1):
+        name = " ".join(words[:count])
+        if name in known:
+            rest = line.split(None, count)
+            return known[name], rest[count].strip() if len(rest) > count else ""
+    hint = did_you_mean(words[0], known) or "try: help"
+    raise CommandError(f"no command {words[0]!r}; {hint}")
+
+
+def carry_out(desk: Desk, line: str) -> Command:
+    """Carry a line out; CommandError."""
+    entry, rest = find(line)
+    entry.action(desk, rest)
+    return entry
+
+
+def count_in(text: str, default: int = 1) -> int:
+    """Return a count that is the only argument; CommandError."""
+    if not text:
+        return default
+    number = number_of(text)
+    if number is None or number < 1:
+        raise CommandError(f"{text!r} is not a count: give a number from 1 on")
+    return number
+
+
+def words_in(text: str) -> list[str]:
+    """Return words, those in quotes whole; CommandError for a quote that is not closed."""
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise CommandError(f"{text}: {error}") from None
+
+
+@command("help|h|?", "[COMMAND]", "the commands, or one of them with examples")
+def help_(desk: Desk, rest: str) -> None:
+    """Say what there is."""
+    if rest == "expressions":
+        desk.show(EXPRESSIONS)
+        return
+    if rest:
+        entry, _ = find(rest)
+        desk.say(f"{' | '.join(entry.names)}  {entry.arguments}".rstrip())
+        desk.say(f"  {entry.purpose}")
+        desk.show(f"  example: {example}" for example in entry.examples)
+        return
+    width = max(len(f"{entry.names[0]} {entry.arguments}") for entry in COMMANDS)
+    for entry in COMMANDS:
+        desk.say(f"{f'{entry.names[0]} {entry.arguments}':<{width}}  {entry.purpose}")
+    desk.say("An empty line does the last step or run again.  help COMMAND says more; help expressions as well.")
+
+
+EXPRESSIONS: Final = (
+    "registers      eax … edi, eip, eflags, cs … gs, cr0 … cr4, cpl",
+    "memory         [ADDRESS] is a dword; byte[…], word[…], qword[…]",
+    "the request    op, message.eax, message.error, request.state, slot[5].client: of the running thread",
+    "endpoints      endpoint[1].free, endpoint[1].slots[0].linear",
+    "the run        clock, retired, thread, process",
+    "at an event    its fields: slot, type, call, vector, …",
+    "numbers        12, 0x0c, and names of the ABI: OPEN, NOT_FOUND, free_space",
+    "operators      + - * // % & | ^ ~ << >>   == != < <= > >=   and or not",
+)

@@ -1,0 +1,176 @@
+"""Expressions of commands: registers, memory, fields of structures, and the names of the ABI's numbers.
+
+    eax == 5 and [esp+4] != 0          dword in memory; byte[…], word[…]
+    operation == FREE_SPACE            fields of the event, or of the request of the running thread
+    slot[5].client != 0                the 32 slots of its endpoint; endpoint[1].free for one by number
+
+The grammar is Python's, of which only operators, names, attributes and subscripts are let in: nothing can be called.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable, Mapping
+from enum import IntEnum
+from typing import Any, Final
+
+from callgate.kernel.abi.calls import Operation, ServerCall, SystemCall, WaitReason
+from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.message import ReplyType, SlotState
+from callgate.kernel.common.near_miss import those_like
+from callgate.kernel.machine.cpu.paging import PageFault
+from callgate.kernel.machine.memory.bus import DmaError
+from callgate.tools.debugger.terminal.failure import CommandError
+
+ENUMERATIONS: Final[tuple[type[IntEnum], ...]] = (
+    *(Operation, ErrorCode, SlotState, ReplyType, WaitReason, SystemCall, ServerCall),
+)
+SIZES: Final = {"byte": 1, "word": 2, "dword": 4, "qword": 8}
+BINARY: Final[dict[type[ast.operator], Callable[[Any, Any], Any]]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.BitAnd: operator.and_,
+    ast.BitOr: operator.or_,
+    ast.BitXor: operator.xor,
+}
+COMPARED: Final[dict[type[ast.cmpop], Callable[[Any, Any], bool]]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+UNARY: Final[dict[type[ast.unaryop], Callable[[Any], Any]]] = {
+    ast.Not: operator.not_,
+    ast.USub: operator.neg,
+    ast.Invert: operator.invert,
+}
+LONGEST_SHIFT: Final = 63
+
+Read = Callable[[int, int], bytes]
+Names = Callable[[str], Any]
+
+
+class Expression:
+    """A parsed expression."""
+
+    def __init__(self, text: str) -> None:
+        """CommandError if it is none."""
+        self.text = text.strip()
+        try:
+            self.tree = ast.parse(self.text, mode="eval").body
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            raise CommandError(f"{self.text!r} is no expression; try: help expressions") from None
+
+    def value(self, names: Names, read: Read) -> Any:
+        """Return the value now; CommandError says what has none.
+
+        `names` returns what a name means, LookupError if nothing; `read(linear, size)` returns memory.
+        """
+        try:
+            return _Evaluation(names, read).of(self.tree)
+        except (TypeError, IndexError, KeyError, AttributeError) as error:
+            raise CommandError(f"{self.text}: {error.args[0] if error.args else error}") from None
+        except ZeroDivisionError:
+            raise CommandError(f"{self.text}: division by zero") from None
+        except (PageFault, DmaError):
+            raise CommandError(f"{self.text}: no memory is mapped there") from None
+        except RecursionError:
+            raise CommandError(f"{self.text[:40]}…: too deep") from None
+
+
+class _Evaluation:
+    def __init__(self, names: Names, read: Read) -> None:
+        self.names = names
+        self.read = read
+
+    def of(self, node: ast.expr) -> Any:
+        method = getattr(self, f"_{type(node).__name__.lower()}", None)
+        if method is None:
+            raise CommandError(f"{ast.unparse(node)}: not allowed here; try: help expressions")
+        return method(node)
+
+    def _constant(self, node: ast.Constant) -> Any:
+        if not isinstance(node.value, int | str):
+            raise CommandError(f"{ast.unparse(node)}: only whole numbers and texts are known")
+        return node.value
+
+    def _name(self, node: ast.Name) -> Any:
+        try:
+            return self.names(node.id)
+        except LookupError:
+            return constant(node.id)
+
+    def _list(self, node: ast.List) -> int:
+        if len(node.elts) != 1:
+            raise CommandError("[ADDRESS] holds one address")
+        return int.from_bytes(self.read(int(self.of(node.elts[0])), SIZES["dword"]), "little")
+
+    def _subscript(self, node: ast.Subscript) -> Any:
+        if isinstance(node.value, ast.Name) and node.value.id in SIZES:
+            return int.from_bytes(self.read(int(self.of(node.slice)), SIZES[node.value.id]), "little")
+        return self.of(node.value)[self.of(node.slice)]
+
+    def _attribute(self, node: ast.Attribute) -> Any:
+        if node.attr.startswith("_"):
+            raise CommandError(f"{node.attr}: not a field")
+        return getattr(self.of(node.value), node.attr)
+
+    def _binop(self, node: ast.BinOp) -> Any:
+        left, right = self.of(node.left), self.of(node.right)
+        if not (isinstance(left, int) and isinstance(right, int)):
+            raise CommandError(f"{ast.unparse(node)}: only numbers can be added, multiplied, and so on")
+        if isinstance(node.op, ast.LShift | ast.RShift):
+            if not 0 <= right <= LONGEST_SHIFT:
+                raise CommandError(f"a shift is by 0 to {LONGEST_SHIFT} bits")
+            return left << right if isinstance(node.op, ast.LShift) else left >> right
+        if type(node.op) not in BINARY:
+            raise CommandError("operators are + - * // % & | ^ << >>, and comparisons")
+        return BINARY[type(node.op)](left, right)
+
+    def _unaryop(self, node: ast.UnaryOp) -> Any:
+        return UNARY.get(type(node.op), lambda value: value)(self.of(node.operand))
+
+    def _boolop(self, node: ast.BoolOp) -> bool:
+        values = (bool(self.of(value)) for value in node.values)
+        return all(values) if isinstance(node.op, ast.And) else any(values)
+
+    def _compare(self, node: ast.Compare) -> bool:
+        left = self.of(node.left)
+        for kind, other in zip(node.ops, node.comparators, strict=True):
+            right = self.of(other)
+            if type(kind) not in COMPARED:
+                raise CommandError("comparisons are == != < <= > >=")
+            if not COMPARED[type(kind)](left, right):
+                return False
+            left = right
+        return True
+
+
+def constant(name: str) -> int:
+    """Return a number of the ABI by its name, in capitals or not; CommandError names those like it."""
+    known: dict[str, int] = {}
+    for enumeration in reversed(ENUMERATIONS):
+        known |= enumeration.__members__
+    if name.upper() not in known:
+        raise CommandError(f"no register, field or number {name!r}; there is {those_like(name.upper(), known)}")
+    return known[name.upper()]
+
+
+def layered(*layers: Mapping[str, Any] | Names) -> Names:
+    """Return a function that looks a name up in each layer in turn; LookupError if none has it."""
+
+    def look(name: str) -> Any:
+        for layer in layers:
+            try:
+                return layer(name) if callable(layer) else layer[name]
+            except LookupError:
+                continue
+        raise LookupError(name)
+
+    return look

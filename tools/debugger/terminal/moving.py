@@ -1,0 +1,232 @@
+"""Commands that move through the run, forward and backward."""
+
+from __future__ import annotations
+
+from callgate.kernel.machine import Stop
+from callgate.tools.debugger.debuggee import watchpoints
+from callgate.tools.debugger.terminal.code import number_of
+from callgate.tools.debugger.terminal.commands import Desk, command, count_in
+from callgate.tools.debugger.terminal.failure import CommandError
+from callgate.tools.debugger.terminal.stops import EVENT
+from callgate.tools.debugger.terminal.views import where
+from callgate.tools.debugger.terminal.workbench import PHASES, REQUEST
+
+ENDED = ("exit", "halt", "triple-fault", "not-modelled", "no volume")
+BEGINNING = "this is the beginning of the history"
+
+
+def report(desk: Desk, stop: Stop | None) -> None:
+    """Say why a run ended, and where."""
+    if stop is not None:
+        desk.show(reason(desk, stop))
+    desk.show(where(desk.bench))
+
+
+def reason(desk: Desk, stop: Stop) -> list[str]:
+    """Return why a run ended, if that is not what was asked for."""
+    stopping = desk.bench.stops.found(stop)
+    number = f"stop {stopping.number}: " if stopping is not None else ""
+    if stop.reason == EVENT:
+        return [f"{number}event {stop.detail[1]}"]
+    if stop.reason == watchpoints.HIT:
+        access = stop.detail
+        what = "write" if access.write else "read"
+        by = f"by {access.by}" if access.by != "cpu" else f"by {desk.bench.code.name(access.eip)}"
+        return [f"{number}{what} of {access.size} bytes at {access.address:#010x} {by}"]
+    if stopping is not None:
+        return [f"{number}{stopping.text}"]
+    if stop.reason == "exit":
+        return [f"the system has ended with status {stop.detail}"]
+    if stop.reason == "halt":
+        return ["the system waits for what does not come: type TEXT sends it a line"]
+    if stop.reason == "interrupted":
+        return ["interrupted"]
+    if stop.reason in ENDED:
+        return [f"{stop.reason}: {stop.detail}" if stop.detail is not None else stop.reason]
+    return []
+
+
+def goes_on(stop: Stop) -> bool:
+    """Whether a step has come to its end, so that the next one can follow."""
+    return stop.reason in ("position", "debugger reached")
+
+
+@command(
+    "step|s|si|stepi",
+    "[N]",
+    "N instructions, into what they call; an exception or interrupt counts as one",
+    examples=("step", "s 10"),
+    repeats=True,
+)
+def step(desk: Desk, rest: str) -> None:
+    """Step."""
+    stop = None
+    for _ in range(count_in(rest)):
+        stop = desk.bench.step()
+        if not goes_on(stop):
+            break
+    report(desk, stop)
+
+
+@command("next|n|ni|nexti|p", "[N]", "N instructions; what they call runs through", examples=("next",), repeats=True)
+def over(desk: Desk, rest: str) -> None:
+    """Step over calls."""
+    stop = None
+    for _ in range(count_in(rest)):
+        stop = desk.bench.over()
+        if not goes_on(stop):
+            break
+    report(desk, stop)
+
+
+@command("finish|out|fin", "", "run until this routine has returned", repeats=True)
+def out(desk: Desk, rest: str) -> None:
+    """Step out."""
+    nothing(rest)
+    report(desk, desk.bench.out())
+
+
+@command("continue|c", "", "run to the next stop", repeats=True)
+def go_on(desk: Desk, rest: str) -> None:
+    """Continue."""
+    nothing(rest)
+    report(desk, desk.bench.run())
+
+
+@command("until|u", "PLACE|EVENT", "run to a place or an event, once", examples=("until take_slot", "until ipc.reply"))
+def until(desk: Desk, rest: str) -> None:
+    """Run to a place."""
+    if not rest:
+        raise CommandError("until what? a place or an event: until ipc.fetch")
+    stopping = desk.bench.stops.add(rest, once=True)
+    try:
+        report(desk, desk.bench.run())
+    finally:
+        if stopping.number in desk.bench.stops.known:
+            desk.bench.stops.remove(stopping.number)
+
+
+@command(
+    "step phase|sp|phase", "[N]", "to the next event of a request: taken, filled, posted, fetched, …", repeats=True
+)
+def phase(desk: Desk, rest: str) -> None:
+    """Step by phase."""
+    _to_events(desk, PHASES, count_in(rest))
+
+
+@command("step request|sr|request next", "[N]", "to the beginning of the next request", repeats=True)
+def next_request(desk: Desk, rest: str) -> None:
+    """Step by request."""
+    _to_events(desk, REQUEST, count_in(rest))
+
+
+def _to_events(desk: Desk, name: str, count: int) -> None:
+    for _ in range(count):
+        stop = desk.bench.to_event(name)
+        if stop.reason != EVENT:
+            break
+    report(desk, stop)
+
+
+@command("back step|bs|rsi|reverse-stepi", "[N]", "N instructions back", examples=("back step 5",), repeats=True)
+def back_step(desk: Desk, rest: str) -> None:
+    """Step back."""
+    for _ in range(count_in(rest)):
+        if not desk.bench.back_step():
+            desk.say(BEGINNING)
+            break
+    report(desk, None)
+
+
+@command(
+    "back next|bn|rni|reverse-nexti",
+    "[N]",
+    "N instructions back in this routine, past what they have called",
+    repeats=True,
+)
+def back_over(desk: Desk, rest: str) -> None:
+    """Step back over calls."""
+    for _ in range(count_in(rest)):
+        if not desk.bench.back_over():
+            desk.say(BEGINNING)
+            break
+    report(desk, None)
+
+
+@command("back out|bo|reverse-finish", "", "back to the call of this routine", repeats=True)
+def back_out(desk: Desk, rest: str) -> None:
+    """Step back out."""
+    nothing(rest)
+    if not desk.bench.back_out():
+        desk.say(BEGINNING)
+    report(desk, None)
+
+
+@command("back continue|bc|rc|reverse-continue", "", "back to the last stop before here", repeats=True)
+def back_continue(desk: Desk, rest: str) -> None:
+    """Continue backwards."""
+    nothing(rest)
+    _came_back(desk, desk.bench.back())
+
+
+@command("back phase|bp", "[N]", "back to the last event of a request", repeats=True)
+def back_phase(desk: Desk, rest: str) -> None:
+    """Go back by phase."""
+    _back_to_events(desk, PHASES, count_in(rest))
+
+
+@command("back request|br", "[N]", "back to the last beginning of a request", repeats=True)
+def back_request(desk: Desk, rest: str) -> None:
+    """Go back by request."""
+    _back_to_events(desk, REQUEST, count_in(rest))
+
+
+@command("back to|bt-event", "EVENT", "back to the last event of a kind", examples=("back to ipc.reply",), repeats=True)
+def back_to(desk: Desk, rest: str) -> None:
+    """Go back to an event."""
+    if not desk.bench.stops.kinds(rest):
+        raise CommandError(f"no event {rest!r}; try: info events")
+    _back_to_events(desk, rest, 1)
+
+
+def _back_to_events(desk: Desk, name: str, count: int) -> None:
+    stop: Stop | None = None
+    for _ in range(count):
+        stop = desk.bench.back_to_event(name)
+        if stop is None:
+            break
+    _came_back(desk, stop)
+
+
+def _came_back(desk: Desk, stop: Stop | None) -> None:
+    if stop is None:
+        desk.say(BEGINNING)
+    report(desk, stop)
+
+
+@command("goto", "N", "to where N instructions have retired; `goto end` to the furthest", examples=("goto 14500",))
+def goto(desk: Desk, rest: str) -> None:
+    """Go to a position."""
+    history = desk.bench.history
+    if rest in ("end", "start"):
+        history.go(history.edge if rest == "end" else history.first)
+        report(desk, None)
+        return
+    number = number_of(rest.replace(",", ""))
+    if number is None or number < 0:
+        raise CommandError("goto N: a number of instructions, `end`, or `start`")
+    desk.bench.go(number)
+    report(desk, None)
+
+
+@command("where|w", "", "where the system stands")
+def say_where(desk: Desk, rest: str) -> None:
+    """Say where."""
+    nothing(rest)
+    report(desk, None)
+
+
+def nothing(rest: str) -> None:
+    """CommandError if there are arguments."""
+    if rest:
+        raise CommandError(f"{rest!r}: this command takes no argument")

@@ -1,0 +1,130 @@
+"""What a name means in an expression: where the system stands now."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
+from callgate.kernel.abi.message import Endpoint
+from callgate.kernel.abi.selectors import SLOTS
+from callgate.kernel.common.near_miss import those_like
+from callgate.kernel.machine.observation.structures import Structure
+from callgate.kernel.watching.requests import SlotView, request_of
+from callgate.tools.debugger.terminal.expressions import ENUMERATIONS, Expression, layered
+from callgate.tools.debugger.terminal.failure import CommandError
+
+if TYPE_CHECKING:
+    from callgate.kernel.core.records import EndpointState
+    from callgate.tools.debugger.debuggee import Debuggee
+
+REGISTERS: Final = (
+    *("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi", "eip", "eflags"),
+    *("cs", "ss", "ds", "es", "fs", "gs", "cr0", "cr2", "cr3", "cr4", "cpl"),
+)
+FIELDS: Final = (
+    *("slot", "endpoint", "operation", "linear", "message", "handler", "type", "call", "value", "to", "from"),
+    *("length", "frame", "vector", "error", "eip", "cr2", "request", "disk", "slots", "port", "channel", "device"),
+    *("code", "lba", "task_file", "reason", "status", "thread"),
+)
+"""Fields of events (docs/trace.md)."""
+OTHERS: Final = ("op", "message", "request", "slot", "endpoint", "thread", "process", "clock", "retired")
+SIZES: Final = ("byte", "word", "dword", "qword")
+
+
+class Meanings:
+    """What names mean in one system."""
+
+    def __init__(self, debuggee: Debuggee) -> None:
+        self.debuggee = debuggee
+        self.machine = debuggee.machine
+        self.kernel = debuggee.kernel
+        self.special: dict[str, Callable[[], Any]] = {
+            "op": lambda: self._message().operation,
+            "operation": lambda: self._message().operation,
+            "message": self._message,
+            "request": self._request,
+            "slot": self._slots,
+            "endpoint": self._endpoints,
+            "thread": lambda: debuggee.threads.running().number,
+            "process": lambda: debuggee.threads.running().process.number,
+            "clock": lambda: self.machine.clock.now,
+            "retired": lambda: self.machine.clock.retired,
+        }
+
+    def check(self, expression: Expression, *, event: bool) -> None:
+        """CommandError for a name that can never mean anything: it would make a condition that never holds."""
+        known = {*REGISTERS, *OTHERS, *self.special, *SIZES, *(FIELDS if event else ())}
+        known |= {name for enumeration in ENUMERATIONS for name in enumeration.__members__}
+        for node in ast.walk(expression.tree):
+            if isinstance(node, ast.Name) and not {node.id, node.id.upper()} & known:
+                raise CommandError(f"no register, field or number {node.id!r}; there is {those_like(node.id, known)}")
+
+    def value(self, expression: Expression, fields: Mapping[str, object] | None = None) -> Any:
+        """Return an expression's value now, at an event with these fields; CommandError."""
+        names = layered(fields or {}, self._register, self._special)
+        return expression.value(names, self.machine.paging.read_linear)
+
+    def holds(self, expression: Expression, fields: Mapping[str, object] | None = None) -> bool:
+        """Whether a condition holds; it does not where something that it names is not there."""
+        try:
+            return bool(self.value(expression, fields))
+        except CommandError:
+            return False
+
+    def _register(self, name: str) -> int:
+        if name not in REGISTERS:
+            raise LookupError(name)
+        return int(getattr(self.machine.cpu, name))
+
+    def _special(self, name: str) -> Any:
+        return self.special[name]()
+
+    def _request(self) -> SlotView:
+        record = self.debuggee.threads.running().record
+        request = request_of(self.kernel, record) if record is not None else None
+        if request is None:
+            raise CommandError("the running thread neither waits for a request nor serves one")
+        return request
+
+    def _message(self) -> Structure:
+        message = self._request().message
+        assert message is not None  # its slot is in use
+        return message
+
+    def _slots(self) -> list[Structure]:
+        name = self._request().endpoint
+        endpoint = next(e for e in self._known().values() if e.name == name)
+        slots: list[Structure] = self._block(endpoint).slots
+        assert len(slots) == SLOTS
+        return slots
+
+    def _endpoints(self) -> dict[int, Structure]:
+        return {number: self._block(endpoint) for number, endpoint in self._known().items()}
+
+    def _known(self) -> dict[int, EndpointState]:
+        return self.kernel.state.endpoints.by_number
+
+    def _block(self, endpoint: EndpointState) -> Structure:
+        data = self.machine.ram.read(endpoint.block, PAGE_SIZE)
+        return Structure(Endpoint, data, KERNEL_BASE + endpoint.block)
+
+    def place(self, expression: Expression) -> tuple[int, int]:
+        """Return the linear address and the size of what an expression names in memory; CommandError if nothing.
+
+        `[ADDRESS]`, `byte[ADDRESS]`, `slot[5].client`, `endpoint[0].free`, or a number: a dword there.
+        """
+        node = expression.tree
+        if isinstance(node, ast.Attribute):
+            base = self.value(Expression(ast.unparse(node.value)))
+            if isinstance(base, Structure):
+                return base.place(node.attr)
+        if isinstance(node, ast.List) and len(node.elts) == 1:
+            return int(self.value(Expression(ast.unparse(node.elts[0])))), 4
+        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id in SIZES:
+            return int(self.value(Expression(ast.unparse(node.slice)))), 1 << SIZES.index(node.value.id)
+        value = self.value(expression)
+        if isinstance(value, Structure) or not isinstance(value, int):
+            raise CommandError(f"{expression.text}: name a field, or an address in brackets")
+        return value, 4

@@ -1,0 +1,131 @@
+"""The debugger as a conversation in lines: for terminals without a screen, scripts, and screen readers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TextIO
+
+from callgate.kernel.core.errors import KernelPanic
+from callgate.tools.debugger.history import HistoryInterrupted, Moment
+from callgate.tools.debugger.terminal import moving, showing
+from callgate.tools.debugger.terminal.commands import Command, Desk, by_name, carry_out
+from callgate.tools.debugger.terminal.failure import CommandError
+from callgate.tools.debugger.terminal.workbench import Workbench
+
+PROMPT = "(callgate) "
+MODULES = (moving, showing)  # whose commands there are
+
+
+class ScriptError(Exception):
+    """A line of a script that was not carried out: the file, the number of the line, and the reason."""
+
+
+class Prompt:
+    """Reads commands and carries them out."""
+
+    def __init__(self, bench: Workbench, output: TextIO) -> None:
+        self.output = output
+        self.desk = Desk(bench, self.say)
+        self.last: tuple[Command, str] | None = None
+        bench.history.branched.append(self._branched)
+
+    def say(self, line: str) -> None:
+        """Write a line."""
+        print(line, file=self.output, flush=True)
+
+    def _branched(self, moment: Moment) -> None:
+        self.say(f"from {moment.position} on the run goes another way: what came after it is forgotten")
+
+    def begin(self) -> None:
+        """Say where the system stands."""
+        moving.report(self.desk, None)
+
+    def line(self, text: str) -> None:
+        """Carry a line out: an empty one is the last step or run again.  CommandError."""
+        text = text.split("#", maxsplit=1)[0].strip() if text.lstrip().startswith("#") else text.strip()
+        if not text:
+            if self.last is not None:
+                self.last[0].action(self.desk, self.last[1])
+            return
+        try:
+            entry = carry_out(self.desk, text)
+        except HistoryInterrupted:
+            raise CommandError("interrupted; the system stands where it stood") from None
+        except KernelPanic as panic:
+            raise CommandError(f"the kernel has panicked: {panic}") from None
+        _, _, rest = text.partition(" ")
+        self.last = (entry, rest if len(entry.names[0].split()) == 1 else "") if entry.repeats else None
+
+    def talk(self, source: TextIO) -> None:
+        """Read lines up to the end of input or `quit`; errors are said."""
+        interactive = source.isatty()
+        if interactive:
+            _complete()
+        while not self.desk.ended:
+            try:
+                text = input(PROMPT) if interactive else source.readline()
+            except EOFError:
+                break
+            except KeyboardInterrupt:
+                self.say("")
+                continue
+            if not interactive and not text:
+                break
+            try:
+                self.line(text)
+            except CommandError as error:
+                self.say(f"error: {error}")
+
+    def script(self, path: Path) -> None:
+        """Carry out the lines of a file; ScriptError names the one that could not be."""
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ScriptError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        for number, text in enumerate(lines, 1):
+            if not text.strip() or self.desk.ended:
+                continue
+            try:
+                self.line(text)
+            except CommandError as error:
+                raise ScriptError(f"{path}:{number}: {error}") from None
+
+
+def _complete() -> None:
+    """Let Tab complete the names of commands."""
+    try:
+        import readline
+    except ImportError:  # a Python that was built without it
+        return
+    readline.set_completer(lambda text, state: _nth(completions(text, readline.get_line_buffer()), state))
+    readline.set_completer_delims(" ")
+    readline.parse_and_bind("tab: complete")
+
+
+def completions(text: str, line: str) -> list[str]:
+    """Return what the last word of a line may become."""
+    before = line[: len(line) - len(text)].split()
+    found = set()
+    for name in by_name():
+        words = name.split()
+        if words[: len(before)] == before and len(words) > len(before) and words[len(before)].startswith(text):
+            found.add(words[len(before)] + " ")
+    return sorted(found)
+
+
+def _nth(items: list[str], index: int) -> str | None:
+    return items[index] if index < len(items) else None
+
+
+def run_prompt(bench: Workbench, commands: Iterable[str], scripts: Iterable[Path], source: TextIO = sys.stdin) -> None:
+    """Say where the system stands; carry out commands and scripts; then read lines.  ScriptError, CommandError."""
+    prompt = Prompt(bench, sys.stdout)
+    prompt.begin()
+    for path in scripts:
+        prompt.script(path)
+    for text in commands:
+        prompt.line(text)
+    if not prompt.desk.ended:
+        prompt.talk(source)

@@ -1,0 +1,275 @@
+"""Commands that show and change things."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from callgate.kernel.watching.requests import endpoint_named, request_of
+from callgate.tools.debugger.debuggee.watchpoints import Kind
+from callgate.tools.debugger.terminal import views
+from callgate.tools.debugger.terminal.code import number_of
+from callgate.tools.debugger.terminal.commands import Desk, command, count_in, words_in
+from callgate.tools.debugger.terminal.expressions import Expression
+from callgate.tools.debugger.terminal.failure import CommandError
+from callgate.tools.debugger.terminal.moving import nothing
+
+SIZES: Final = {"b": 1, "h": 2, "w": 4, "g": 8}
+MOST_SHOWN: Final = 1 << 16  # bytes
+
+
+# Stops.
+
+
+@command(
+    "break|b",
+    "PLACE|EVENT [if CONDITION]",
+    "stop before an instruction, or at an event",
+    examples=("break take_slot", "break shell:main", "break ipc.reply if op == FREE_SPACE", "break slots.asm:40"),
+)
+def break_(desk: Desk, rest: str) -> None:
+    """Add a stop."""
+    _add(desk, rest, once=False)
+
+
+@command("tbreak|tb", "PLACE|EVENT [if CONDITION]", "the same, once")
+def tbreak(desk: Desk, rest: str) -> None:
+    """Add a stop for once."""
+    _add(desk, rest, once=True)
+
+
+def _add(desk: Desk, rest: str, *, once: bool) -> None:
+    place, _, condition = rest.partition(" if ")
+    if not place.strip():
+        raise CommandError("break where? a symbol, an address, FILE:LINE, or an event: help break")
+    stopping = desk.bench.stops.add(place.strip(), condition.strip() or None, once=once)
+    desk.say(f"stop {stopping.number} set: {stopping.text}")
+
+
+def _watch(desk: Desk, rest: str, kind: Kind) -> None:
+    place, _, length = rest.partition(" length ")
+    if not place.strip():
+        raise CommandError("watch what? [ADDRESS], or a field: watch endpoint[1].free")
+    stopping = desk.bench.stops.watch(kind, place.strip(), count_in(length) if length else None)
+    desk.say(f"stop {stopping.number} set: {stopping.text}")
+
+
+@command(
+    "watch",
+    "PLACE [length N]",
+    "stop after a write to memory",
+    examples=("watch endpoint[1].free", "watch [0x40001008]", "watch slot[0].client"),
+)
+def watch(desk: Desk, rest: str) -> None:
+    """Add a watchpoint for writes."""
+    _watch(desk, rest, Kind.WRITE)
+
+
+@command("rwatch", "PLACE [length N]", "stop after a read of memory")
+def rwatch(desk: Desk, rest: str) -> None:
+    """Add a watchpoint for reads."""
+    _watch(desk, rest, Kind.READ)
+
+
+@command("awatch", "PLACE [length N]", "stop after a read or a write of memory")
+def awatch(desk: Desk, rest: str) -> None:
+    """Add a watchpoint for both."""
+    _watch(desk, rest, Kind.ACCESS)
+
+
+@command("delete|del|d", "[N …]", "remove stops, all if none is named")
+def delete(desk: Desk, rest: str) -> None:
+    """Remove stops."""
+    numbers = [number_of(word) for word in rest.split()]
+    if None in numbers:
+        raise CommandError(f"{rest!r}: give the numbers of stops; info break lists them")
+    for number in numbers or list(desk.bench.stops.known):
+        assert number is not None
+        desk.bench.stops.remove(number)
+
+
+@command("info break|info b|stops", "", "the stops")
+def info_break(desk: Desk, rest: str) -> None:
+    """List stops."""
+    nothing(rest)
+    known = desk.bench.stops.known.values()
+    desk.show(f"{stop.number:>3}  {stop.text}{', once' if stop.once else ''}, {stop.hits} hits" for stop in known)
+    if not known:
+        desk.say("no stops")
+
+
+@command("info events", "", "the kinds of events that can be stopped at")
+def info_events(desk: Desk, rest: str) -> None:
+    """List the kinds of events."""
+    nothing(rest)
+    machine = desk.bench.machine
+    desk.show(sorted(machine.stream.kinds | machine.event_sites.kinds))
+
+
+# Looking.
+
+
+@command("registers|r|regs|info registers", "", "the registers; * marks those that have changed since the last time")
+def registers(desk: Desk, rest: str) -> None:
+    """Show registers."""
+    nothing(rest)
+    desk.show(views.registers(desk.bench, desk.before))
+    desk.before = desk.bench.machine.cpu.registers()
+
+
+@command(
+    "disassemble|disas",
+    "[PLACE] [N]",
+    "N instructions from a place on, 10 from EIP",
+    examples=("disassemble", "disassemble take_slot 20"),
+)
+def disassemble(desk: Desk, rest: str) -> None:
+    """Show instructions."""
+    words = words_in(rest)
+    count = count_in(words.pop()) if len(words) == 2 else 10
+    address = desk.bench.code.address_of(words[0])[0] if words else desk.bench.machine.cpu.eip
+    desk.show(views.disassembly(desk.bench, address, min(count, 1000)))
+
+
+@command("list|l", "[N]", "source lines around this one")
+def list_(desk: Desk, rest: str) -> None:
+    """Show source."""
+    desk.show(views.source(desk.bench, count_in(rest, 8)))
+
+
+@command(
+    "x",
+    "[/NF] ADDRESS",
+    "N numbers of memory; F is b, h, w or g: 1, 2, 4 or 8 bytes",
+    examples=("x esp", "x/16b message.data", "x/8w 0xa0000000"),
+)
+def examine(desk: Desk, rest: str) -> None:
+    """Show memory."""
+    found = re.fullmatch(r"(?:/(\d*)([bhwgx]*)\s+)?(.+)", rest)
+    if found is None:
+        raise CommandError("x/NF ADDRESS, as x/16b esp")
+    letters = [letter for letter in found[2] or "" if letter in SIZES]
+    size = SIZES[letters[-1]] if letters else 4
+    count = int(found[1] or 16)
+    if not 1 <= count * size <= MOST_SHOWN:
+        raise CommandError(f"{count} numbers of {size} bytes: at most {MOST_SHOWN} bytes are shown at once")
+    desk.show(views.memory(desk.bench, place_of(desk, found[3]), count, size))
+
+
+def place_of(desk: Desk, text: str) -> int:
+    """Return the linear address that a symbol or an expression means; CommandError."""
+    if text in desk.bench.machine.addresses or ":" in text:
+        return desk.bench.code.address_of(text)[0]
+    value = desk.bench.meanings.value(Expression(text))
+    if not isinstance(value, int):
+        raise CommandError(f"{text} is not an address")
+    return value & 0xFFFF_FFFF
+
+
+@command(
+    "print|p/x|eval", "EXPRESSION", "the value of an expression", examples=("print eax + 4", "print message.error")
+)
+def print_(desk: Desk, rest: str) -> None:
+    """Show a value."""
+    if not rest:
+        raise CommandError("print what? help expressions")
+    value = desk.bench.meanings.value(Expression(rest))
+    desk.show(views.symbol_or_number(desk.bench, value).splitlines())
+
+
+@command("threads|info threads|t", "", "the threads, with their states in words")
+def threads(desk: Desk, rest: str) -> None:
+    """Show threads."""
+    nothing(rest)
+    desk.show(views.threads(desk.bench))
+
+
+@command(
+    "slots|ipc",
+    "[ENDPOINT]",
+    "an endpoint's masks, ring and slots; all endpoints if none is named",
+    examples=("slots", "slots d0p1"),
+)
+def slots(desk: Desk, rest: str) -> None:
+    """Show endpoints."""
+    kernel = desk.bench.system.kernel
+    try:
+        named = [endpoint_named(kernel, rest)] if rest else list(kernel.state.endpoints.by_number.values())
+    except KeyError as error:
+        raise CommandError(str(error.args[0])) from None
+    for endpoint in named:
+        desk.show(views.endpoint(desk.bench, endpoint))
+    if not named:
+        desk.say("no server takes requests yet")
+
+
+@command("message|m|request", "", "the request of the running thread: its slot, and the message page decoded")
+def message(desk: Desk, rest: str) -> None:
+    """Show the request."""
+    nothing(rest)
+    record = desk.bench.debuggee.threads.running().record
+    found = None if record is None else request_of(desk.bench.system.kernel, record)
+    if found is None:
+        raise CommandError("the running thread neither waits for a request nor serves one")
+    desk.show(views.request(found))
+
+
+@command("walk|page", "ADDRESS", "the page tables' way to a linear address", examples=("walk 0xa0000000", "walk esp"))
+def walk(desk: Desk, rest: str) -> None:
+    """Show a page walk."""
+    if not rest:
+        raise CommandError("walk to which address? walk esp")
+    desk.show(views.walk(desk.bench, place_of(desk, rest)))
+
+
+for table in ("gdt", "ldt", "idt", "tss"):
+
+    def _table(desk: Desk, rest: str, name: str = table) -> None:
+        nothing(rest)
+        desk.show(views.descriptors(desk.bench, name))
+
+    command(f"{table}|info {table}", "", f"the {table.upper()}, decoded")(_table)
+
+
+# Changing.
+
+
+@command(
+    "set",
+    "REGISTER = VALUE | [ADDRESS] = VALUE",
+    "change a register or memory; in the past that begins a run of its own",
+    examples=("set eax = 5", "set [esp] = 0", "set byte[0x401000] = 0x90"),
+)
+def set_(desk: Desk, rest: str) -> None:
+    """Change something."""
+    target, equals, value_text = rest.partition("=")
+    if not equals:
+        raise CommandError("set WHAT = VALUE")
+    bench = desk.bench
+    value = bench.meanings.value(Expression(value_text))
+    name = target.strip()
+    if name in views.CHANGEABLE:
+        bench.history.set_register(name, int(value))
+        return
+    address, size = bench.meanings.place(Expression(name))
+    process = bench.debuggee.threads.running().process
+    data = (int(value) & (1 << 8 * size) - 1).to_bytes(size, "little")
+    pieces = list(bench.debuggee.memory.pieces(process, address, size))
+    if sum(piece for _, _, piece in pieces) != size:
+        raise CommandError(f"{address:#010x}: no memory is mapped there")
+    for linear, physical, length in pieces:
+        bench.machine.write_physical(physical, data[linear - address : linear - address + length])
+    bench.machine.flush_tlb()  # it may have been a page table
+
+
+@command("type", "TEXT", "send a line to the guest's console, as if it had been typed", examples=("type ls -l",))
+def type_(desk: Desk, rest: str) -> None:
+    """Type a line."""
+    desk.bench.machine.serial.feed(rest.encode("utf-8", "surrogateescape") + b"\n")
+
+
+@command("quit|q|exit", "", "leave the debugger")
+def quit_(desk: Desk, rest: str) -> None:
+    """Leave."""
+    nothing(rest)
+    desk.ended = True

@@ -1,0 +1,217 @@
+"""What the debugger shows, as lines of text."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from callgate.kernel.abi.memory import KERNEL_BASE, PTE_PRESENT, PTE_USER, PTE_WRITABLE
+from callgate.kernel.abi.message import SlotState
+from callgate.kernel.abi.selectors import SLOTS
+from callgate.kernel.core.records import EndpointState
+from callgate.kernel.machine.cpu.descriptors import Gate, Segment
+from callgate.kernel.machine.cpu.paging import PageFault
+from callgate.kernel.machine.memory.bus import DmaError
+from callgate.kernel.watching.requests import REGISTERS, SlotView, block_of, slots
+from callgate.tools.debugger.terminal.failure import CommandError
+from callgate.tools.debugger.terminal.workbench import Workbench
+
+FLAGS: Final = {0: "CF", 2: "PF", 4: "AF", 6: "ZF", 7: "SF", 8: "TF", 9: "IF", 10: "DF", 11: "OF", 14: "NT"}
+GATES: Final = {0xC: "call gate", 0xE: "interrupt gate", 0xF: "trap gate", 0x5: "task gate"}
+SYSTEM: Final = {0x2: "LDT", 0x9: "TSS, available", 0xB: "TSS, busy"}
+CHANGEABLE: Final = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi", "eip", "eflags")
+LEVELS: Final = ("PDPTE", "PDE", "PTE")
+ENTRY_BITS: Final = {
+    PTE_PRESENT: "present",
+    PTE_WRITABLE: "writable",
+    PTE_USER: "user",
+    1 << 5: "accessed",
+    1 << 6: "dirty",
+    1 << 7: "large",
+    1 << 63: "no-execute",
+}
+
+
+def where(bench: Workbench) -> list[str]:
+    """Return where the system stands: the position, the thread, the next instruction, its source line."""
+    thread = bench.debuggee.threads.running()
+    position = bench.machine.position
+    past = ", in the past" if bench.history.in_past else ""
+    lines = [f"{position}{past}: thread {thread.number} {thread.name!r}, ring {bench.machine.cpu.cpl}"]
+    instruction = bench.code.current()
+    address = bench.machine.cpu.eip
+    lines.append(f"  {bench.code.name(address)}  {instruction or '(cannot be fetched)'}")
+    source = bench.code.line(address, thread.process)
+    if source is not None:
+        lines.append(f"  {bench.code.source_name(source)}: {source.text.strip()}")
+    return lines
+
+
+def registers(bench: Workbench, before: dict[str, int] | None) -> list[str]:
+    """Return the registers, a * at those that have changed since `before`."""
+    values = bench.machine.cpu.registers()
+    cells = [
+        f"{name:>3} {value:08x}{'*' if before is not None and before.get(name) != value else ' '}"
+        for name, value in values.items()
+        if name != "eflags"
+    ]
+    flags = values["eflags"]
+    ladder = " ".join(name if flags >> bit & 1 else name.lower() for bit, name in FLAGS.items())
+    rows = ["  ".join(cells[index : index + 4]).rstrip() for index in range(0, len(cells), 4)]
+    return [*rows, f"eflags {flags:08x}  {ladder}  IOPL={flags >> 12 & 3}  CPL={bench.machine.cpu.cpl}"]
+
+
+def disassembly(bench: Workbench, address: int, count: int) -> list[str]:
+    """Return instructions from a linear address on, with symbols; => is the next one, * has a breakpoint."""
+    points = {point.address for point in bench.debuggee.breakpoints.known}
+    lines = []
+    for instruction in bench.code.instructions(address, count):
+        mark = "=>" if instruction.address == bench.machine.cpu.eip else "  "
+        point = "*" if instruction.address in points else " "
+        lines.append(f"{mark}{point}{bench.code.name(instruction.address)}  {instruction}")
+    if not lines:
+        raise CommandError(f"{address:#010x}: no instruction can be read there")
+    return lines
+
+
+def source(bench: Workbench, around: int) -> list[str]:
+    """Return source lines that have instructions, around the one where the system stands."""
+    thread, eip = bench.debuggee.threads.running(), bench.machine.cpu.eip
+    here = bench.code.line(eip, thread.process)
+    image = bench.code.image(eip, thread.process)
+    if here is None or image is None:
+        raise CommandError(f"{bench.code.name(eip)}: no source is known")
+    known = {line.line: line.text for line in image.lines if line.file == here.file}
+    numbers = [number for number in sorted(known) if abs(number - here.line) <= around]
+    lines = [f"{'=>' if number == here.line else '  '} {number:>4} {known[number].rstrip()}" for number in numbers]
+    return [bench.code.source_name(here), *lines]
+
+
+def memory(bench: Workbench, address: int, count: int, size: int) -> list[str]:
+    """Return `count` numbers of `size` bytes from a linear address on, 16 bytes a line."""
+    process = bench.debuggee.threads.running().process
+    data = bench.debuggee.memory.read(process, address, count * size)
+    if not data:
+        raise CommandError(f"{address:#010x}: no memory is mapped there")
+    lines = []
+    for offset in range(0, len(data), 16):
+        row = data[offset : offset + 16]
+        numbers = [row[at : at + size] for at in range(0, len(row), size)]
+        shown = " ".join(f"{int.from_bytes(number, 'little'):0{2 * size}x}" for number in numbers)
+        text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
+        lines.append(f"{address + offset:08x}  {shown:<{(2 * size + 1) * 16 // size}} {text}")
+    if len(data) < count * size:
+        lines.append(f"{address + len(data):08x}  not mapped")
+    return lines
+
+
+def threads(bench: Workbench) -> list[str]:
+    """Return the threads, with their states in words and where they stand."""
+    running = bench.debuggee.threads.running().number
+    lines = []
+    for thread in bench.debuggee.threads:
+        mark = "=>" if thread.number == running else "  "
+        try:
+            eip = bench.debuggee.registers.general(thread)["eip"]
+            place = bench.code.name(eip, thread.process) if eip is not None else "?"
+        except LookupError:
+            place = "?"
+        state = bench.debuggee.threads.state(thread)
+        lines.append(
+            f"{mark} {thread.number:>3} {thread.name:<16} process {thread.process.number:<3} {state:<24} {place}"
+        )
+    return lines
+
+
+def endpoint(bench: Workbench, state: EndpointState) -> list[str]:
+    """Return an endpoint: masks as bits, the ring, and the slots that are in use."""
+    block = block_of(bench.system.kernel, state)
+    found = slots(bench.system.kernel, state)
+    letters = "".join(
+        "."
+        if block.unused >> index & 1
+        else "-"
+        if found[index].state is SlotState.FREE
+        else found[index].state.name[0]
+        for index in range(SLOTS)
+    )
+    waiting = (block.tail - block.head) % (1 << 32)
+    queue = " ".join(str(block.ring[ticket % SLOTS] % SLOTS) for ticket in range(block.head, block.head + waiting))
+    lines = [
+        f"endpoint {state.number} {state.name}, {state.file_system or 'no file system'}",
+        f"  slots  {letters}  . unused, - free, T taken, P posted, S served, D done",
+        f"  ring   head {block.head} tail {block.tail}" + (f", waiting: slot {queue}" if waiting else ", empty"),
+        f"  idle servers {block.idle:#x}, threads that wait for a slot {block.slot_waiters}",
+    ]
+    return lines + [f"  {slot!r}" for slot in found if slot.state is not SlotState.FREE]
+
+
+def request(slot: SlotView) -> list[str]:
+    """Return a request: whose it is, and its message page decoded."""
+    lines = [repr(slot)]
+    message = slot.message
+    if message is None:
+        return lines
+    error = getattr(message.error, "name", f"{message.error:#x}")
+    lines.append(f"  operation {slot.operation}, flags {int(message.flags):#x}, count {message.count}, error {error}")
+    lines.append("  " + "  ".join(f"{name} {getattr(message, name):08x}" for name in REGISTERS))
+    reply = getattr(message.reply, "name", f"{message.reply:#x}") if message.reply else "not yet"
+    lines.append(f"  reply {reply}, handle {message.handle:#x}, eflags {message.eflags:08x}")
+    text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in message.data[:32])
+    lines.append(f"  data {message.data[:16].hex(' ')}  {text}")
+    return lines
+
+
+def walk(bench: Workbench, address: int) -> list[str]:
+    """Return the page walk of a linear address, entry by entry."""
+    found = bench.machine.paging.walk(address)
+    if not found.entries:
+        return [f"{address:#010x}: paging is off, physical {address:#x}"]
+    lines = []
+    for level, (place, entry) in zip(LEVELS, found.entries, strict=False):
+        bits = ", ".join(name for bit, name in ENTRY_BITS.items() if entry & bit)
+        lines.append(f"{level:<5} at {place:#x}: {entry:#018x}  {bits or 'not present'}")
+    if found.physical is None:
+        return [*lines, f"{address:#010x} is not mapped"]
+    rights = [
+        "user" if found.user else "kernel only",
+        "writable" if found.writable else "read-only",
+        "executable" if found.executable else "not executable",
+    ]
+    return [*lines, f"{address:#010x} is physical {found.physical:#x}: {', '.join(rights)}"]
+
+
+def descriptors(bench: Workbench, table: str) -> list[str]:
+    """Return the entries of `gdt`, `ldt`, `idt`, or the fields of `tss`."""
+    known = bench.machine.descriptors
+    if table == "tss":
+        return bench.machine.structure("TaskState", "task_state").lines()
+    entries = {"gdt": known.gdt, "ldt": known.ldt, "idt": known.idt}[table]()
+    try:
+        return [f"{number:#06x}  {in_words(entry)}" for number, entry in entries] or [f"the {table.upper()} is empty"]
+    except (PageFault, DmaError):
+        raise CommandError(f"the {table.upper()} lies where no memory is mapped") from None
+
+
+def in_words(entry: Segment | Gate) -> str:
+    """Return a descriptor in words (SDM vol. 3, 3.4.5 and 3.5)."""
+    present = "" if entry.present else ", not present"
+    if isinstance(entry, Gate):
+        kind = GATES.get(entry.type, f"gate of type {entry.type}")
+        return f"{kind} to {entry.selector:#06x}:{entry.offset:#010x}, DPL {entry.dpl}{present}"
+    kind = SYSTEM.get(entry.type, f"system segment of type {entry.type}")
+    if entry.type & 0x10:
+        kind = "code" if entry.type & 8 else "data"
+        kind += {(8, 2): ", readable", (0, 2): ", writable"}.get((entry.type & 8, entry.type & 2), "")
+    return f"{kind}, base {entry.base:#010x}, limit {entry.limit:#x}, DPL {entry.dpl}{present}"
+
+
+def symbol_or_number(bench: Workbench, value: object) -> str:
+    """Return a value for people: hex and decimal, the name of a member, the lines of a structure, a symbol."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return repr(value)
+    text = f"{value:#x} = {value}" if value >= 0 else str(value)
+    name = getattr(value, "name", None)
+    if name:
+        return f"{name} = {text}"
+    named = bench.code.name(value) if KERNEL_BASE <= value < 1 << 32 else ""
+    return f"{text}  {named[11:]}".rstrip() if "<" in named else text

@@ -1,0 +1,189 @@
+"""A system under a debugger, with its history: every way to move through its run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from callgate.kernel.machine import Stop
+from callgate.kernel.machine.observation.position import Position
+from callgate.kernel.system import System
+from callgate.tools.debugger.debuggee import Debuggee
+from callgate.tools.debugger.history import History, Moment
+from callgate.tools.debugger.terminal.code import LONGEST, Code
+from callgate.tools.debugger.terminal.failure import CommandError
+from callgate.tools.debugger.terminal.names import Meanings
+from callgate.tools.debugger.terminal.stops import ENDS, REACHED, Stops
+
+PHASES: Final = "ipc"  # all events of a request
+REQUEST: Final = "ipc.take"  # the first of them
+SHORTEST_CALL: Final = 2  # bytes
+
+
+class Workbench:
+    """What the commands work on."""
+
+    def __init__(self, system: System, history: History) -> None:
+        self.system = system
+        self.machine = system.machine
+        self.history = history
+        self.debuggee = Debuggee(system)
+        self.code = Code(self.debuggee)
+        self.meanings = Meanings(self.debuggee)
+        self.stops = Stops(self.debuggee, self.code, self.meanings)
+        history.restored.append(self._restored)
+
+    def close(self) -> None:
+        """Take everything out of the system."""
+        self.stops.clear()
+        self.debuggee.close()
+
+    def _restored(self) -> None:
+        self.debuggee.breakpoints.passed = (-1, 0)
+        self.debuggee.watchpoints.renew()
+
+    # Forward.
+
+    def run(self) -> Stop:
+        """Run on to what ends it; where the system stands nothing ends it again."""
+        begin = self.history.moment
+        self.debuggee.watchpoints.renew()
+        while True:
+            stop = self.history.run()
+            if stop.reason not in ENDS or self.history.moment != begin:
+                return stop
+
+    def step(self) -> Stop:
+        """One instruction, or the delivery of an exception or interrupt."""
+        return self.history.step()
+
+    def over(self) -> Stop:
+        """One instruction; what it calls runs through."""
+        instruction = self.code.current()
+        if instruction is None or not instruction.calls:
+            return self.step()
+        return self._until(instruction.address + instruction.size, self.machine.cpu.esp)
+
+    def out(self) -> Stop:
+        """Run to the code that has called this routine."""
+        while True:
+            instruction = self.code.current()
+            if instruction is not None and instruction.returns:
+                return self.step()
+            before = self.history.moment
+            stop = self.over()
+            if stop.reason not in ("position", REACHED) or self.history.moment == before:
+                return stop
+
+    def _until(self, address: int, esp: int) -> Stop:
+        """Run until the running thread is at an address again, with its stack where it is now."""
+        thread = self.debuggee.threads.running().number
+        with self._reaching([address], lambda: self._here(thread, esp)):
+            return self.run()
+
+    def _here(self, thread: int, esp: int) -> bool:
+        return self.machine.cpu.esp == esp and self.debuggee.threads.running().number == thread
+
+    @contextmanager
+    def _reaching(self, addresses: Sequence[int], condition: Callable[[], bool]) -> Iterator[None]:
+        def reached() -> None:
+            if condition():
+                self.machine.request_stop(REACHED)
+
+        sites = [self.machine.probe(address, reached) for address in addresses]
+        try:
+            yield
+        finally:
+            for site in sites:
+                self.machine.unprobe(site)
+
+    def to_event(self, name: str) -> Stop:
+        """Run to the next event of a kind, or one whose first or last word it is."""
+        with self._listening(name):
+            return self.run()
+
+    @contextmanager
+    def _listening(self, name: str) -> Iterator[None]:
+        listener = self.stops.listener(None)
+        self.machine.stream.subscribe(listener, self.stops.kinds(name), again=True)
+        try:
+            yield
+        finally:
+            self.machine.stream.unsubscribe(listener)
+
+    # Backward.
+
+    def back(self) -> Stop | None:
+        """Go back to the last thing that ends a run; None, and to the beginning, if there is none."""
+        stop = self.history.back_to(lambda stop: stop.reason in ENDS)
+        self._arrive()
+        return stop
+
+    def _arrive(self) -> None:
+        """The breakpoint at the instruction where the system now stands does not end the next run."""
+        self.debuggee.breakpoints.passed = int(self.machine.state.count), self.machine.cpu.eip
+
+    def back_step(self) -> bool:
+        """Go to the position before; False at the beginning."""
+        moved = self.history.step_back()
+        self._arrive()
+        return moved
+
+    def back_over(self) -> bool:
+        """Go to the instruction before in this routine: past what it has called; False at the beginning."""
+        here, thread, esp = self.machine.cpu.eip, self.debuggee.threads.running().number, self.machine.cpu.esp
+        calls = self._calls_that_end_at(here)
+        origin = self.history.moment
+        if not self.back_step():
+            return False
+        before = self.code.current()
+        if not calls or before is None or before.address in calls or not before.returns:
+            return True
+        self.history.go(origin)
+        with self._reaching(calls, lambda: self._here(thread, esp)):
+            found = self.history.back_to(lambda stop: stop.reason == REACHED)
+        self._arrive()
+        return found is not None
+
+    def _calls_that_end_at(self, address: int) -> list[int]:
+        """Return the addresses of calls after which the code at `address` comes."""
+        found = []
+        for size in range(SHORTEST_CALL, LONGEST):
+            instructions = self.code.instructions(address - size, 1)
+            if instructions and instructions[0].size == size and instructions[0].calls:
+                found.append(address - size)
+        return found
+
+    def back_out(self) -> bool:
+        """Go back to the call of this routine; False at the beginning."""
+        while True:
+            if not self.back_over():
+                return False
+            instruction = self.code.current()
+            if instruction is not None and instruction.calls and self._enters(instruction.size):
+                return True
+
+    def _enters(self, size: int) -> bool:
+        """Whether the call at EIP has entered the code that the system came back from: it has not been passed over."""
+        eip = self.machine.cpu.eip
+        after = self.history.moment
+        self.history.step()
+        entered = self.machine.cpu.eip != eip + size
+        self.history.go(after)
+        self._arrive()
+        return entered
+
+    def back_to_event(self, name: str) -> Stop | None:
+        """Go back to the last event of a kind, as `to_event`."""
+        with self._listening(name):
+            return self.back()
+
+    def go(self, retired: int) -> None:
+        """Go to where a number of instructions have retired; CommandError if that is not in the history."""
+        outside = sum(entry.position.retired < retired for entry in self.history.occurred)
+        try:
+            self.history.go(Moment(Position(retired), outside))
+        except ValueError as error:
+            raise CommandError(str(error)) from None
+        self._arrive()
