@@ -13,34 +13,26 @@ from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.machine.snapshot import NotQuiescent
 from callgate.kernel.system import System
 from callgate.tools.debugger.history.checkpoints import Checkpoint, Checkpoints, Moment
+from callgate.tools.debugger.history.pacing import (
+    CHECKPOINT_SECONDS,
+    CLOSE,
+    FAR,
+    FIRST_PIECE,
+    FIRST_PIECE_BACK,
+    NEAR,
+    SHARE,
+    piece_after,
+)
+from callgate.tools.debugger.history.searching import last_stop
 from callgate.tools.recording import Occurred, Repetition, RunDiffers
 
 BUDGET: Final = 256 << 20
 """The memory that the checkpoints of a history take at most, in bytes, unless told otherwise."""
-PIECE_SECONDS: Final = 0.004  # of the host's CPU time between two looks whether a checkpoint is due
-CHECKPOINT_SECONDS: Final = 0.012  # at least from one checkpoint to the next
-SHARE: Final = 16  # of the time between two checkpoints, taking one is at most a 16th
-FIRST_PIECE, SHORTEST, LONGEST = 20_000, 500, 2_000_000  # instructions
-FAR: Final = 100_000  # instructions before a moment in the past, from which on the way to it has checkpoints
-NEAR: Final = 1_500  # instructions before it, where there is to be one
-CLOSE: Final = 8 * NEAR  # unless the checkpoint before is as near as that
-FIRST_PIECE_BACK: Final = 5_000
-
-
 Told = TypeVar("Told", str, bytes)
 
 
 class HistoryInterrupted(Exception):
     """Ctrl-C has ended a search in the past; the system is where it was before the search."""
-
-
-def piece_after(instructions: int, spent: float, piece: int) -> int:
-    """Return how many instructions to run next, so that a piece takes about the same time whatever the guest does.
-
-    `instructions` took `spent` seconds; the piece before was `piece`.
-    """
-    wanted = int(instructions * PIECE_SECONDS / max(spent, 1e-6))
-    return max(SHORTEST, min(wanted, 2 * piece, LONGEST))
 
 
 class History:
@@ -174,7 +166,7 @@ class History:
     def _piece(self, left: int | None, until: Callable[[], bool] | int | str | None, goal: Position | None) -> Stop:
         """Run up to a checkpoint that is due, to the next thing from outside, or to what ends the run."""
         if self.in_past:
-            return self._repeat(left, until, goal)
+            return self.repeat(left, until, goal)
         fuel = self.piece if left is None else min(left, self.piece)
         before, retired = time.process_time(), self.machine.position.retired
         try:
@@ -206,8 +198,8 @@ class History:
             return True
         return False
 
-    def _repeat(self, left: int | None, until: Callable[[], bool] | int | str | None, goal: Position | None) -> Stop:
-        """Run in the past, up to the next thing from outside or to its end."""
+    def repeat(self, left: int | None, until: Callable[[], bool] | int | str | None, goal: Position | None) -> Stop:
+        """Run in the past, up to the next thing from outside or to its end; the arguments are those of `run`."""
         due = self.occurred[self.happened].position if self.happened < len(self.occurred) else None
         target = self.edge.position if due is None else due
         wanted = target if goal is None else min(goal, target)
@@ -260,6 +252,17 @@ class History:
             if not checkpoint.moment <= origin <= moment:
                 self._restore(checkpoint)
             self._approach(moment, origin)
+
+    def forward_to(self, moment: Moment) -> None:
+        """Run on to a moment that has been and is not before this one: every instruction on the way is executed.
+
+        ValueError if it is; HistoryInterrupted after Ctrl-C.
+        """
+        origin = self.moment
+        if not origin <= moment <= self.edge:
+            raise ValueError(f"{moment.position} does not come after {origin.position}")
+        with self._alone():
+            self._run_to(moment, origin)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         self.checkpoints.restore(checkpoint)
@@ -330,6 +333,11 @@ class History:
 
     # Backward.
 
+    def moment_at(self, retired: int) -> Moment:
+        """Return the first moment at which this many instructions had retired."""
+        position = Position(retired)
+        return Moment(position, sum(entry.position < position for entry in self.occurred))
+
     def previous(self) -> Moment | None:
         """Return the moment one position earlier; None at the beginning."""
         here, deliveries = self.machine.position, self.machine.traps.deliveries
@@ -363,38 +371,18 @@ class History:
         If there is none the result is None, and the system stands at the beginning.
 
         Breakpoints and whatever else stops the machine are looked for by running through the past again.
-        HistoryInterrupted after Ctrl-C.
+        HistoryInterrupted after Ctrl-C: the system is where it was.
         """
         origin = end = self.moment
         for checkpoint in reversed(self.checkpoints.kept[: self.checkpoints.count_before(origin)]):
-            found = self._last_stop(checkpoint, end, wanted, origin)
+            self._restore(checkpoint)
+            found = last_stop(self, end, wanted)
             if found is not None:
-                moment, stop = found
-                self.go(moment)
-                return stop
+                if found.stop.reason == "interrupted":
+                    self.go(origin)
+                    raise HistoryInterrupted
+                self.go(found.moment)
+                return found.stop
             end = checkpoint.moment
         self.go(self.first)
         return None
-
-    def _last_stop(
-        self, checkpoint: Checkpoint, end: Moment, wanted: Callable[[Stop], bool], origin: Moment
-    ) -> tuple[Moment, Stop] | None:
-        """Return the last stop from a checkpoint on and before a moment."""
-        self._restore(checkpoint)
-        found = again = None
-        asked, self.machine.on_interrupt = self.machine.on_interrupt, None
-        try:
-            while self.moment < end:
-                before = self.moment
-                stop = self._repeat(None, None, end.position)
-                if stop.reason == "interrupted":
-                    self.go(origin)
-                    raise HistoryInterrupted
-                if wanted(stop) and self.moment < end:
-                    found = self.moment, stop
-                if self.moment == before and stop == again:
-                    break
-                again = stop
-        finally:
-            self.machine.on_interrupt = asked
-        return found

@@ -26,6 +26,17 @@ from callgate.tools.debugger.terminal.failure import CommandError
 ENUMERATIONS: Final[tuple[type[IntEnum], ...]] = (
     *(Operation, ErrorCode, SlotState, ReplyType, WaitReason, SystemCall, ServerCall),
 )
+KINDS: Final[dict[str, tuple[type[IntEnum], ...]]] = {
+    "call": (SystemCall, ServerCall),
+    "op": (Operation,),
+    "operation": (Operation,),
+    "error": (ErrorCode,),
+    "type": (ReplyType,),
+    "reply": (ReplyType,),
+    "state": (SlotState,),
+    "wait_reason": (WaitReason,),
+}
+"""What numbers a field holds: LOCK_DIRECTORY is an operation and a system call, with another number each."""
 SIZES: Final = {"byte": 1, "word": 2, "dword": 4, "qword": 8}
 BINARY: Final[dict[type[ast.operator], Callable[[Any, Any], Any]]] = {
     ast.Add: operator.add,
@@ -141,9 +152,11 @@ class _Evaluation:
         return all(values) if isinstance(node.op, ast.And) else any(values)
 
     def _compare(self, node: ast.Compare) -> bool:
-        left = self.of(node.left)
+        left = self._compared(node.left, node.comparators[0])
+        before = node.left
         for kind, other in zip(node.ops, node.comparators, strict=True):
-            right = self.of(other)
+            right = self._compared(other, before)
+            before = other
             if type(kind) not in COMPARED:
                 raise CommandError("comparisons are == != < <= > >=")
             if not COMPARED[type(kind)](left, right):
@@ -151,11 +164,27 @@ class _Evaluation:
             left = right
         return True
 
+    def _compared(self, node: ast.expr, other: ast.expr) -> Any:
+        """Return one side of a comparison: a name of the ABI means a number of what the other side is."""
+        if isinstance(node, ast.Name):
+            try:
+                return self.names(node.id)
+            except LookupError:
+                return constant(node.id, KINDS.get(last_name(other), ENUMERATIONS))
+        return self.of(node)
 
-def constant(name: str) -> int:
+
+def last_name(node: ast.expr) -> str:
+    """Return the last name of `call`, `message.operation`, `endpoint[1].state[3]`; "" of others."""
+    while isinstance(node, ast.Subscript):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+
+
+def constant(name: str, enumerations: tuple[type[IntEnum], ...] = ENUMERATIONS) -> int:
     """Return a number of the ABI by its name, in capitals or not; CommandError names those like it."""
     known: dict[str, int] = {}
-    for enumeration in reversed(ENUMERATIONS):
+    for enumeration in reversed(enumerations):
         known |= enumeration.__members__
     if name.upper() not in known:
         raise CommandError(f"no register, field or number {name!r}; there is {those_like(name.upper(), known)}")

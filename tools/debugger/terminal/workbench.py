@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from typing import Final
 
 from callgate.kernel.machine import Stop
-from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.system import System
 from callgate.tools.debugger.debuggee import Debuggee
-from callgate.tools.debugger.history import History, Moment
+from callgate.tools.debugger.history import History
 from callgate.tools.debugger.terminal.code import LONGEST, Code
 from callgate.tools.debugger.terminal.failure import CommandError
 from callgate.tools.debugger.terminal.names import Meanings
 from callgate.tools.debugger.terminal.stops import ENDS, REACHED, Stops
+from callgate.tools.debugger.why import Chain
 
 PHASES: Final = "ipc"  # all events of a request
 REQUEST: Final = "ipc.take"  # the first of them
@@ -32,6 +32,7 @@ class Workbench:
         self.code = Code(self.debuggee)
         self.meanings = Meanings(self.debuggee)
         self.stops = Stops(self.debuggee, self.code, self.meanings)
+        self.chain = Chain(self.debuggee, history, self.code.name)
         history.restored.append(self._restored)
 
     def close(self) -> None:
@@ -181,9 +182,8 @@ class Workbench:
 
     def go(self, retired: int) -> None:
         """Go to where a number of instructions have retired; CommandError if that is not in the history."""
-        outside = sum(entry.position.retired < retired for entry in self.history.occurred)
         try:
-            self.history.go(Moment(Position(retired), outside))
+            self.history.go(self.history.moment_at(retired))
         except ValueError as error:
             raise CommandError(str(error)) from None
         self._arrive()

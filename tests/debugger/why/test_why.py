@@ -1,0 +1,143 @@
+"""Where a value comes from: across address spaces, through the message page, back to a byte of the image."""
+
+import io
+import re
+import struct
+from collections.abc import Callable, Iterator
+
+import pytest
+from callgate.asm.assembler.cache import cache_directory
+from callgate.disk.images.demo import demo_image
+from callgate.kernel.system import System
+from callgate.tools.debugger.history import History
+from callgate.tools.debugger.terminal.prompt import Prompt
+from callgate.tools.debugger.terminal.workbench import Workbench
+from callgate.tools.debugger.why import InMemory, InRegister, Link
+from callgate.tools.debugger.why.path import Tracer
+
+
+@pytest.fixture
+def boot_bench(boot_demo: Callable[[str], System]) -> Iterator[Callable[[str], Workbench]]:
+    benches: list[Workbench] = []
+
+    def boot(commands: str) -> Workbench:
+        system = boot_demo(commands)
+        benches.append(Workbench(system, History(system)))
+        return benches[-1]
+
+    yield boot
+    for bench in benches:
+        bench.close()
+
+
+def carry_out(bench: Workbench, *lines: str) -> str:
+    prompt = Prompt(bench, io.StringIO())
+    for line in lines:
+        prompt.line(line)
+    assert isinstance(prompt.output, io.StringIO)
+    return prompt.output.getvalue()
+
+
+def in_directory_page(bench: Workbench) -> int:
+    """Run the shell's LOCK_DIRECTORY to its return; return the linear address of README.TXT's size in the client."""
+    carry_out(bench, "tbreak gate.system if call == LOCK_DIRECTORY and thread == 12", "continue", "finish")
+    assert bench.machine.cpu.cpl == 3
+    page = bench.machine.cpu.eax
+    data = bench.machine.read(page, 4096)
+    entry = data.index(b"README.TXT")
+    size = data.index(struct.pack("<Q", 637), entry - 64)
+    return page + size
+
+
+def test_the_size_in_a_directory_page_comes_from_a_byte_of_the_image(boot_bench: Callable[[str], Workbench]) -> None:
+    bench = boot_bench("ls -l")
+    address = in_directory_page(bench)
+    here, origin = bench.history.moment, bench.machine.cpu.registers()
+    links = list(bench.chain.links(bench.chain.location(address, 4)))
+    image = demo_image(cache_directory()).read_bytes()
+    at = image.index(b"README  TXT") + 28  # DIR_FileSize of a short entry
+    assert image[at : at + 4] == struct.pack("<I", 637)
+    assert [link.value for link in links] == [637] * len(links)
+    assert links[0].by == "policy, in the host call server.hosted_step"
+    assert "its Python is not followed" in links[0].note
+    assert (links[-1].by, links[-1].source) == ("DMA", None)
+    assert links[-1].note.startswith(f"disk d0, sector {at // 512}, byte {at % 512}: byte {at:,} of demo-")
+    assert (bench.history.moment, bench.machine.cpu.registers()) == (here, origin)
+
+
+def test_a_register_of_a_reply_is_followed_into_the_server_and_back(boot_bench: Callable[[str], Workbench]) -> None:
+    bench = boot_bench("df")
+    carry_out(bench, "break ipc.reload if thread == 12", *["continue"] * 4, "finish")
+    links = list(bench.chain.links(InRegister("ecx")))
+    rings = [re.findall(r"thread (\d+) .*ring (\d)", link.thread)[0] for link in links if link.thread]
+    assert rings == [("12", "0"), ("10", "3"), ("10", "3")]
+    assert isinstance(links[1].location, InMemory)
+    assert [link.value for link in links] == [0x1000] * 4
+    assert "<ipc_request+" in links[0].by
+    assert links[-1].by == "policy, in the host call server.hosted_step"
+
+
+def test_a_register_of_a_request_is_followed_from_the_server_to_the_client(
+    boot_bench: Callable[[str], Workbench],
+) -> None:
+    bench = boot_bench("ls -l")
+    carry_out(bench, "break ipc.call if thread == 10", *["continue"] * 3)
+    links: list[Link] = list(bench.chain.links(InRegister("edx")))
+    assert any("thread 12 'shell', ring 3" in link.thread for link in links) or "policy" in links[-1].by
+    assert {link.value for link in links} == {links[0].value}
+
+
+def test_each_writer_is_the_last_one(boot_bench: Callable[[str], Workbench]) -> None:
+    """The oracle steps through the same stretch, and compares the register before and after each instruction."""
+    bench = boot_bench("df")
+    history, machine = bench.history, bench.machine
+    history.run()
+    for end in (12_345, 14_800):
+        history.go(history.moment_at(end - 150))
+        changes: dict[str, int] = {}
+        while machine.position.retired < end:
+            before = machine.cpu.registers()
+            history.step()
+            after = machine.cpu.registers()
+            changes |= {name: machine.position.retired for name in after if after[name] != before[name]}
+        history.go(history.moment_at(end))
+        for name in ("eax", "ebx", "ecx", "edx", "esi", "edi", "ebp"):
+            link = next(bench.chain.links(InRegister(name), 1))
+            found = link.moment.position.retired + 1
+            assert found >= changes.get(name, 0)  # an instruction may write the value that was there
+            assert history.moment.position.retired == end
+
+
+def test_the_path_is_that_of_single_steps(boot_bench: Callable[[str], Workbench]) -> None:
+    bench = boot_bench("df")
+    history, machine = bench.history, bench.machine
+    history.run()
+    begin, end = history.moment_at(14_000), history.moment_at(15_000)
+    history.go(begin)
+    steps = {}
+    while machine.position.retired < 15_000:
+        retired, eip = machine.position.retired, machine.cpu.eip
+        history.step()
+        if machine.position.retired > retired:
+            steps[retired + 1] = eip
+    history.go(begin)
+    with Tracer(bench.system).tracing() as path:
+        history.forward_to(end)
+    assert path.at == steps
+
+
+def test_a_value_that_nothing_wrote_is_as_it_was_at_the_beginning(boot_bench: Callable[[str], Workbench]) -> None:
+    bench = boot_bench("df")
+    text = carry_out(bench, "step 3", "why ebx", "why [0x5000]")
+    assert text.count("as it was at the beginning of the history") == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [("why", "why what?"), ("why nosuch", "no register, field or number"), ("why [0x90000000]", "is not mapped")],
+)
+def test_what_is_nowhere_cannot_be_asked_for(boot_bench: Callable[[str], Workbench], line: str, reason: str) -> None:
+    bench = boot_bench("df")
+    carry_out(bench, "until ipc.load")
+    with pytest.raises(Exception, match=reason):
+        carry_out(bench, line)

@@ -1,0 +1,24 @@
+"""How often a history takes checkpoints: dense enough to go back quickly, seldom enough not to slow the run.
+
+These decide nothing that a guest can see, so they may depend on the host's clock.
+"""
+
+from typing import Final
+
+PIECE_SECONDS: Final = 0.004  # of the host's CPU time between two looks whether a checkpoint is due
+CHECKPOINT_SECONDS: Final = 0.012  # at least from one checkpoint to the next
+SHARE: Final = 16  # of the time between two checkpoints, taking one is at most a 16th
+FIRST_PIECE, SHORTEST, LONGEST = 20_000, 500, 2_000_000  # instructions
+FAR: Final = 100_000  # instructions before a moment in the past, from which on the way to it has checkpoints
+NEAR: Final = 1_500  # instructions before it, where there is to be one
+CLOSE: Final = 8 * NEAR  # unless the checkpoint before is as near as that
+FIRST_PIECE_BACK: Final = 5_000
+
+
+def piece_after(instructions: int, spent: float, piece: int) -> int:
+    """Return how many instructions to run next, so that a piece takes about the same time whatever the guest does.
+
+    `instructions` took `spent` seconds; the piece before was `piece`.
+    """
+    wanted = int(instructions * PIECE_SECONDS / max(spent, 1e-6))
+    return max(SHORTEST, min(wanted, 2 * piece, LONGEST))

@@ -1,0 +1,264 @@
+"""The chain of a value: what wrote it last, from where, and so back to a constant, a device or a host call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from callgate.kernel.abi.memory import KERNEL_BASE
+from callgate.kernel.machine.memory.accounts import Account
+from callgate.kernel.machine.memory.bus import DmaError
+from callgate.tools.debugger.debuggee import watchpoints
+from callgate.tools.debugger.debuggee.watchpoints import Access, Kind
+from callgate.tools.debugger.history import Moment
+from callgate.tools.debugger.why.locations import InMemory, InRegister, Location
+from callgate.tools.debugger.why.path import Tracer
+from callgate.tools.debugger.why.server_reads import ServerReads
+from callgate.tools.debugger.why.sources import Source, source_of_register, source_of_store
+from callgate.tools.debugger.why.transfers import Reads
+
+if TYPE_CHECKING:
+    from callgate.tools.debugger.debuggee import Debuggee
+    from callgate.tools.debugger.history import History
+
+WINDOWS: Final = (1_000, 10_000, 100_000, 1_000_000, 1 << 62)  # instructions looked through, one after the other
+LONGEST: Final = 64  # links of a chain
+HOSTED: Final = "hosted_step"  # the host call in which a hosted server's Python runs
+REQUEST: Final = 20_000  # instructions before its write in which a server has read what it has made it of
+LEAST_TELLING: Final = 0x100  # smaller values are everywhere
+POWER_ON: Final = "as it was at the beginning of the history"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One step back: `location` had `value`; `by` wrote it, and it came from `source` (None: the chain ends there).
+
+    `moment` is just before the instruction; for a device or a host call, just after it.
+    """
+
+    location: Location
+    value: int
+    moment: Moment
+    by: str
+    thread: str
+    note: str
+    source: Location | None
+
+    def __str__(self) -> str:
+        size = self.location.size if isinstance(self.location, InMemory) else 4
+        head = f"{self.location} = {self.value:#0{2 * size + 2}x}"
+        where = f" at {self.moment.position}" if self.by != POWER_ON else ""
+        thread = f", {self.thread}" if self.thread else ""
+        return f"{head}\n  {self.by}{where}{thread}" + (f"\n  {self.note}" if self.note else "")
+
+
+class Chain:
+    """Looks for where values come from.  The system is put back to where it stood."""
+
+    def __init__(self, debuggee: Debuggee, history: History, name: Callable[[int], str]) -> None:
+        """`name` returns an address with its symbol, for the code that is mapped."""
+        self.debuggee = debuggee
+        self.history = history
+        self.machine = debuggee.machine
+        self.name = name
+        self.tracer = Tracer(debuggee.system)
+
+    def location(self, linear: int, size: int) -> InMemory:
+        """Return the physical memory that a linear address means now; LookupError if none."""
+        physical = self.machine.paging.walk(linear).physical
+        if physical is None or not self._is_ram(physical, size):
+            raise LookupError(f"{linear:#010x} is not mapped to memory")
+        return InMemory(physical, size, linear)
+
+    def _is_ram(self, physical: int, size: int) -> bool:
+        try:
+            self.machine.ram.view(physical, size, Account.MACHINE)
+        except DmaError:
+            return False
+        return True
+
+    def links(self, location: Location, most: int = LONGEST) -> Iterator[Link]:
+        """Yield the links of a chain, beginning where the system stands; it stands there again afterwards.
+
+        HistoryInterrupted after Ctrl-C.
+        """
+        origin = self.history.moment
+        wanted: Location | None = location
+        try:
+            for _ in range(most):
+                if wanted is None:
+                    return
+                link = self._last(wanted)
+                yield link
+                wanted = link.source
+        finally:
+            self.history.go(origin)
+
+    def _last(self, location: Location) -> Link:
+        """Return what wrote a location last, before where the system stands, and stand there."""
+        value = self._value(location)
+        if isinstance(location, InRegister):
+            return self._register(location, value)
+        return self._memory(location, value)
+
+    def _value(self, location: Location) -> int:
+        if isinstance(location, InRegister):
+            return int(getattr(self.machine.cpu, location.name))
+        return int.from_bytes(self.machine.ram.read(location.physical, location.size, Account.MACHINE), "little")
+
+    # Registers.
+
+    def _register(self, location: InRegister, value: int) -> Link:
+        origin = self.history.moment
+        for window in WINDOWS:
+            begin = max(origin.position.retired - window, 0)
+            found = self._writer(location.name, begin, origin)
+            if found is not None:
+                self._go_before(found)
+                return self._link(location, value, self._register_source(location.name))
+            if begin == 0:
+                break
+        self.history.go(self.history.first)
+        return Link(location, value, self.history.first, POWER_ON, "", "", None)
+
+    def _writer(self, register: str, begin: int, origin: Moment) -> int | None:
+        """Return the number of the last instruction after `begin` that changes a register."""
+        self.history.go(self.history.moment_at(begin))
+        with self.tracer.tracing() as path:
+            self.history.forward_to(origin)
+        for number in range(origin.position.retired, begin, -1):
+            address = path.at.get(number)
+            if address is None:
+                continue
+            if register in self.tracer.writes(self.tracer.decode(address, path.space(number))):
+                return number
+        return None
+
+    def _go_before(self, number: int) -> None:
+        """Stand just before the instruction with this number, after what was delivered before it."""
+        self.history.go(self.history.moment_at(number))
+        self.history.step_back()
+
+    def _register_source(self, register: str) -> Source:
+        return source_of_register(self._instruction(), register, self._operands())
+
+    def _instruction(self) -> Any:
+        cpu = self.machine.cpu
+        return self.tracer.decode(cpu.eip + cpu.segment_base("cs") & 0xFFFF_FFFF, cpu.cr3)
+
+    def _operands(self) -> Operands:
+        return Operands(self)
+
+    def _link(self, location: Location, value: int, source: Source) -> Link:
+        """Return a link whose instruction is the next one."""
+        instruction, thread = self._instruction(), self.debuggee.threads.running()
+        text = f"{instruction.mnemonic} {instruction.op_str}".rstrip()
+        by = f"{self.name(instruction.address)}  {text}"
+        who = f"thread {thread.number} {thread.name!r}, ring {self.machine.cpu.cpl}"
+        return Link(location, value, self.history.moment, by, who, source.note, source.location)
+
+    # Memory.
+
+    def _memory(self, location: InMemory, value: int) -> Link:
+        if location.physical >= self.machine.ram.low_size:
+            return self._block(location, value)
+        with self._watching(location) as wanted:
+            stop = self.history.back_to(wanted)
+        if stop is None:
+            return Link(location, value, self.history.moment, POWER_ON, "", "", None)
+        access: Access = stop.detail
+        if access.by == "cpu":
+            self._go_before(self.history.moment.position.retired)
+            return self._link(location, value, self._store_source(location))
+        here = self.history.moment
+        if access.by == "DMA":
+            return Link(location, value, here, access.by, "", self._transfer(location), None)
+        source = self._read_by_server(location, value) if HOSTED in access.by else Source(None)
+        return Link(location, value, here, access.by, "", source.note, source.location)
+
+    def _block(self, location: InMemory, value: int) -> Link:
+        """Return the transfer that has brought a byte of a disk block: such memory is written by devices only."""
+        end = self.history.moment
+        checkpoints = self.history.checkpoints
+        for checkpoint in reversed(checkpoints.kept[: checkpoints.count_before(end)]):
+            self.history.go(checkpoint.moment)
+            with Reads(self.debuggee.system) as reads:
+                self.history.forward_to(end)
+            origin = reads.origin(location.physical)
+            if origin:
+                return Link(
+                    location, value, self.history.moment_at(reads.at(location.physical)), "DMA", "", origin, None
+                )
+            end = checkpoint.moment
+        return Link(location, value, self.history.first, POWER_ON, "", "", None)
+
+    def _read_by_server(self, location: InMemory, value: int) -> Source:
+        """Return memory that a hosted server has read in the same request and that holds the same value.
+
+        What its Python does with what it reads is not followed.
+        """
+        if value < LEAST_TELLING:
+            return Source(None, "its Python is not followed, and the value is too common to be looked for")
+        here = self.history.moment
+        self.history.go(self.history.moment_at(max(here.position.retired - REQUEST, 0)))
+        with ServerReads() as reads:
+            self.history.forward_to(here)
+        found = reads.last_with(value, location.size)
+        if found is None:
+            return Source(None, "its Python is not followed: nothing that it has read holds this value")
+        linear, physical, size, places = found
+        others = f", the last of {places} places" if places > 1 else ""
+        note = f"its Python is not followed: it has read the same value at {linear:#010x}{others}"
+        return Source(InMemory(physical, size, linear), note)
+
+    @contextmanager
+    def _watching(self, location: InMemory) -> Iterator[Callable[[Any], bool]]:
+        """Watch physical memory, whatever the linear address of an access is."""
+        linear = KERNEL_BASE + location.physical if location.physical < self.machine.ram.low_size else location.linear
+        process = self.debuggee.threads.running().process
+        point = self.debuggee.watchpoints.add(Kind.WRITE, linear, location.size, process)
+        try:
+            yield lambda stop: stop.reason == watchpoints.HIT and stop.detail.watchpoint is point
+        finally:
+            self.debuggee.watchpoints.remove(point)
+
+    def _store_source(self, location: InMemory) -> Source:
+        return source_of_store(self._instruction(), location, self._operands())
+
+    def _transfer(self, location: InMemory) -> str:
+        """Return where on a disk bytes come from that a device has just written."""
+        after = self.history.moment
+        if not self.history.step_back():
+            return ""
+        with Reads(self.debuggee.system) as reads:
+            self.history.forward_to(after)
+        return reads.origin(location.physical)
+
+
+class Operands:
+    """Operands of the instruction that is next: registers and memory as they are before it."""
+
+    def __init__(self, chain: Chain) -> None:
+        self.chain = chain
+        self.cpu = chain.machine.cpu
+
+    def register(self, name: str) -> int:
+        """Return a register."""
+        return int(getattr(self.cpu, name))
+
+    def memory(self, linear: int, size: int) -> InMemory | None:
+        """Return the memory at a linear address, None if it is not mapped."""
+        try:
+            return self.chain.location(linear & 0xFFFF_FFFF, size)
+        except LookupError:
+            return None
+
+    def effective(self, instruction: Any, operand: Any) -> int:
+        """Return the linear address of a memory operand (SDM vol. 1, 3.7.5)."""
+        memory = operand.mem
+        names = [instruction.reg_name(number) for number in (memory.base, memory.index)]
+        base, index = (self.register(name) if name else 0 for name in names)
+        segment = instruction.reg_name(memory.segment) or ("ss" if names[0] in ("esp", "ebp") else "ds")
+        return int(self.cpu.segment_base(segment) + base + index * memory.scale + memory.disp) & 0xFFFF_FFFF
