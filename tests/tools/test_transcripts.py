@@ -1,10 +1,10 @@
-"""Golden transcripts: the output of commands, byte for byte in `transcripts/*.txt` and in README.md.
+"""Golden transcripts: the output of commands, byte for byte in `transcripts/*.txt` and in documents.
 
 A transcript is a text with commands, lines that begin with `$ `.  Below each stand its standard output, then
 `stderr:` and its standard error if there is any, then its exit status.  What comes before the first command is
 for the reader; a line `requires PACKAGE VERSION` there skips the transcript where another version is installed,
 because that package words the messages.  The commands of a file run one after the other in an empty directory.
-README.md shows what a terminal would: both streams as they come, and commands that end with status 0.
+README.md and docs/debugging.md show what a terminal would: both streams as they come, and commands that end with status 0.
 
 `pytest --refresh-transcripts` writes what the commands print now; read the diff before committing it.
 """
@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+SHOWN = [ROOT / "README.md", ROOT / "docs" / "debugging.md"]
 BLOCK = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
 REQUIRES = re.compile(r"^requires (\S+) ([\d.]+)$", re.MULTILINE)
 PROMPT = "$ "
@@ -46,13 +47,14 @@ def test_commands_print_what_their_transcript_holds(
     compare(path, golden, made, refresh, request.node.nodeid)
 
 
-def test_the_readme_shows_what_its_commands_print(
-    request: pytest.FixtureRequest, host_line: Run, refresh: bool
+@pytest.mark.parametrize("path", SHOWN, ids=lambda path: path.stem)
+def test_documents_show_what_their_commands_print(
+    request: pytest.FixtureRequest, host_line: Run, refresh: bool, path: Path
 ) -> None:
-    golden = README.read_text("utf-8")
-    assert BLOCK.search(golden), "README.md has no console block"
+    golden = path.read_text("utf-8")
+    assert BLOCK.search(golden), f"{path.name} has no console block"
     made = BLOCK.sub(lambda block: "".join(terminal(host_line, block[0])), golden)
-    compare(README, golden, made, refresh, request.node.nodeid)
+    compare(path, golden, made, refresh, request.node.nodeid)
 
 
 @pytest.mark.parametrize("command", ["callgate boot -c 'dir; false'", "callgate boot --help", "callgate bot"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from posixpath import normpath
 from typing import TYPE_CHECKING, Final
 
 from callgate.asm.assembler import Program, SourceLine
@@ -95,7 +96,7 @@ class Code:
     def source_name(self, line: SourceLine) -> str:
         """Return a line's file and number; files of callgate's own sources begin with `asm/`."""
         _, found, rest = line.file.rpartition("/asm/")
-        return f"{'asm/' + rest if found else line.file}:{line.line}"
+        return f"{normpath('asm/' + rest) if found else line.file}:{line.line}"
 
     def instructions(self, address: int, count: int) -> list[Instruction]:
         """Return instructions from a linear address on, as far as it is mapped."""
