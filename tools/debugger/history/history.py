@@ -81,6 +81,7 @@ class History:
 
     def _take_over(self) -> None:
         machine, log = self.machine, self.system.kernel.log
+        self.next = machine.outside
         machine.outside = self._from_outside
         machine.serial.output = self._once(machine.serial.output)
         log.write, log.write_urgent = self._once(log.write), self._once(log.write_urgent)
@@ -97,6 +98,7 @@ class History:
         """Note what comes from outside; in the past it begins a run of its own."""
         if self.silent:
             return
+        self.next(what)
         moment = self.moment
         if moment < self.edge:
             self._branch(moment)
