@@ -15,7 +15,7 @@ HIDDEN = "CALLGATE_NO_HOST_PROGRAMS" in os.environ
 PATH = "" if HIDDEN else os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 PACKAGES = (
     "Debian: binutils, dosfstools, mtools, e2fsprogs, exfatprogs, sleuthkit, genisoimage, zip, gdb, fdisk, gdisk, "
-    "gcc, gcc-multilib, nasm, tmux; qemu-utils and others for images of other kinds, see .ci/run"
+    "gcc, gcc-multilib, nasm, tmux, chromium; qemu-utils and others for images of other kinds, see .ci/run"
 )
 ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C.UTF-8", "TZ": "UTC", "MTOOLS_SKIP_CHECK": "1"}
 
@@ -54,3 +54,16 @@ def run(name: str, *arguments: object, text: str = "", folder: Path | None = Non
     """Run a program that must succeed and return its output as text; skip where it is not installed."""
     output = run_binary(name, *arguments, data=text.encode(), folder=folder, **environment)
     return output.decode("utf-8", "replace")
+
+
+def start(name: str, *arguments: object, **environment: str) -> subprocess.Popen[str]:
+    """Start a program and return it, with its standard error to read; skip where it is not installed."""
+    command = [find(name), *map(str, arguments)]
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT | environment,
+    )

@@ -28,6 +28,7 @@ START_OUR_OWN = {
     "house/test_layers.py",
     "tools/conftest.py",
     "tools/cli/test_interactive_session.py",
+    "tools/cli/test_trace_command.py",
     "tools/cli/test_written_files.py",
 }
 STARTS = re.compile(r"^(import|from) subprocess|os\.(system|exec|spawn|popen)", re.MULTILINE)

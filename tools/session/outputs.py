@@ -14,7 +14,7 @@ import stat
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Final
+from typing import Final, TextIO
 
 import click
 from callgate.disk.media.medium import Image
@@ -46,14 +46,14 @@ class Report:
         self.recognise, self.what = recognise, what
         self.standard = str(path) == STANDARD_OUTPUT
         self.fresh = False  # made by us, and not yet written to
-        self.file: IO[str] = sys.stdout if self.standard else self._open()
+        self.file: TextIO = sys.stdout if self.standard else self._open()
 
     @property
     def name(self) -> str:
         """Its name in messages."""
         return "standard output" if self.standard else str(self.path)
 
-    def _open(self) -> IO[str]:
+    def _open(self) -> TextIO:
         try:
             mode = self.path.stat().st_mode
         except FileNotFoundError:
@@ -100,6 +100,13 @@ class Report:
         self.fresh = False
         if self._regular:
             os.ftruncate(self.file.fileno(), 0)
+
+    def write(self, data: bytes) -> None:
+        """Write bytes after what has been written; OSError."""
+        self.file.flush()
+        written = self.file.buffer.write(data)
+        self.file.flush()
+        assert written == len(data)
 
     def close(self) -> None:
         """Close the file; standard output is left to the process.  OSError if buffered data cannot be written.

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from callgate.disk.media import Image, ImageError, open_image
 from callgate.disk.media.opening import STANDARD_INPUT
@@ -47,6 +47,7 @@ class SessionOptions:
     trace: Path | None = None
     record: Path | None = None
     trace_format: TraceFormat = "text"
+    trace_option: str = "--trace"  # what names the file of the trace, in messages
     fuel: int | None = None
     map_edges: bool = False
     scratch: bool = False
@@ -57,13 +58,38 @@ class SessionOptions:
     keep_history: bool = True
 
 
+class Observer(Protocol):
+    """Watches a run and reports on it when it has ended."""
+
+    report: Report | None
+
+    def open(self, images: list[Image]) -> None:
+        """Open and check the file of the report; OutputRefused, OSError."""
+
+    def begin(self, system: System) -> None:
+        """Watch a system that has not run yet."""
+
+    def end(self, system: System) -> None:
+        """Write the report of a run that has ended, however it did; OSError."""
+
+
 class Session:
     """A boot from start to exit code."""
 
-    def __init__(self, options: SessionOptions, source: BinaryIO, output: BinaryIO) -> None:
+    def __init__(
+        self,
+        options: SessionOptions,
+        source: BinaryIO,
+        output: BinaryIO,
+        observer: Observer | None = None,
+        output_name: str = "standard output",
+    ) -> None:
+        """`output` takes the guest's console; `output_name` is its name in messages."""
         self.options = options
         self.source = source
         self.output = output
+        self.output_name = output_name
+        self.observer = observer
         self.interactive = options.commands is None and source.isatty() and output.isatty()
         self.system: System | None = None
         self.terminal = Terminal(source, self.interactive)
@@ -145,7 +171,8 @@ class Session:
             self.say(f"history: {error}")
 
     def _reports(self) -> list[Report]:
-        return [report for report in (self.trace, self.stats, self.record) if report is not None]
+        picture = self.observer.report if self.observer is not None else None
+        return [report for report in (self.trace, self.stats, self.record, picture) if report is not None]
 
     def _open_reports(self, media: list[Image]) -> None:
         """Open the files of --trace, --stats and --record before the run, so that no report is lost.
@@ -154,7 +181,7 @@ class Session:
         """
         options = self.options
         if options.trace:
-            self.trace = Report("--trace", options.trace, is_report, "trace or ledger of callgate")
+            self.trace = Report(options.trace_option, options.trace, is_report, "trace or ledger of callgate")
             self.trace.check(media)
         if options.stats:
             self.stats = Report("--stats", options.stats, is_report, "trace or ledger of callgate")
@@ -164,6 +191,8 @@ class Session:
 
             self.record = Report("--record", options.record, is_recording, "recording of callgate")
             self.record.check(media, [report for report in (self.trace, self.stats) if report])
+        if self.observer is not None:
+            self.observer.open(media)
         for report in self._reports():
             report.begin()
 
@@ -248,6 +277,8 @@ class Session:
                 system.machine.control.interrupt()
             if self.trace is not None:
                 self._follow(system, self.trace)
+            if self.observer is not None:
+                self.observer.begin(system)
             if self.history is not None:
                 watch(system, self.history)
             for clock, disk in self.options.unplug:
@@ -311,7 +342,7 @@ class Session:
     # Console.
 
     def _write(self, data: bytes) -> None:
-        with written("standard output"):
+        with written(self.output_name):
             for report in self._reports():
                 if report.standard:
                     report.file.flush()  # earlier lines come first
@@ -367,6 +398,14 @@ class Session:
             with written(self.stats.name):
                 self.stats.file.write(json.dumps(system.statistics(), indent=2, sort_keys=True) + "\n")
                 self.stats.file.flush()
+        if self.observer is not None and self.observer.report is not None:
+            name = self.observer.report.name
+            try:
+                with written(name):
+                    self.observer.end(system)
+            except KeyboardInterrupt:
+                self.say(f"{name}: interrupted while it was written; it is not complete")
+                raise
 
 
 class LostOutput(Exception):

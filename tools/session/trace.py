@@ -57,8 +57,11 @@ class Trace:
 
     def line(self, event: Event) -> str:
         """Return the line of an event, with its end."""
-        fields = {key: self._value(event, key, value) for key, value in event.fields.items()}
-        return self.render(event.clock, event.kind, fields) + "\n"
+        return self.render(event.clock, event.kind, self.fields(event)) + "\n"
+
+    def fields(self, event: Event) -> dict[str, Value]:
+        """Return the fields of an event, with names for numbers."""
+        return {key: self._value(event, key, value) for key, value in event.fields.items()}
 
     def _value(self, event: Event, key: str, value: object) -> Value:
         if not isinstance(value, int):

@@ -1,0 +1,128 @@
+"""`callgate trace`: its formats, where it writes, and how it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+FORMATS = ("svg", "html", "perfetto-trace", "txt", "jsonl")
+Command = Callable[..., Any]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_each_format_is_written_by_name_the_same_each_time_and_again_over_itself(
+    command_line: Command, form: str
+) -> None:
+    first = command_line("trace", "-q", "-c", "cat README.TXT; false", "-o", f"a.{form}")
+    assert (first.status, first.stdout) == (1, b"")
+    assert b"callgate" in first.stderr, "the console is on standard error"
+    written = Path(f"a.{form}").read_bytes()
+    again = command_line("trace", "-q", "-c", "cat README.TXT; false", "-o", f"a.{form}")
+    assert (again.status, Path(f"a.{form}").read_bytes()) == (1, written)
+    piped = command_line("trace", "-q", "-c", "cat README.TXT; false", "-o", "-", "--format", form)
+    assert (piped.status, piped.stdout) == (1, written)
+
+
+def test_lines_are_those_of_the_trace_of_boot(command_line: Command) -> None:
+    command_line("boot", "-q", "-c", "dir", "--trace", "boot.txt")
+    command_line("trace", "-q", "-c", "dir", "-o", "trace.txt")
+    assert Path("boot.txt").read_bytes() == Path("trace.txt").read_bytes()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_file_of_another_kind_is_not_overwritten(command_line: Command, form: str) -> None:
+    Path(f"a.{form}").write_text("<svg>mine</svg>\n")
+    refused = command_line("trace", "-q", "-c", "dir", "-o", f"a.{form}")
+    assert refused.status == 2
+    assert refused.messages.startswith(f"callgate: -o a.{form}: already exists, and is not a ")
+    assert Path(f"a.{form}").read_text() == "<svg>mine</svg>\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("a.htm", "did you mean a.html?"),
+        ("a.SVG", "did you mean a.svg?"),
+        ("a.perfeto-trace", "did you mean a.perfetto-trace?"),
+        ("a.doc", "no format is called 'doc'; end it with one of svg, html"),
+        ("a", "the name does not say which format; end it with one of"),
+        ("-", "say with --format which of svg, html"),
+    ],
+)
+def test_a_name_without_a_format_is_refused_with_the_likeliest_one(
+    command_line: Command, name: str, words: str
+) -> None:
+    refused = command_line("trace", "-c", "dir", "-o", name)
+    assert (refused.status, refused.stdout) == (2, b"")
+    assert words in " ".join(refused.messages.split())
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("none/a.svg", "none/a.svg: No such file or directory"),
+        (".", None),
+        ("/dev/full", "/dev/full: cannot be written: No space left on device"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_named(command_line: Command, output: str, words: str | None) -> None:
+    result = command_line("trace", "-q", "-c", "true", "-o", output, "--format", "svg")
+    assert result.status in (1, 2)
+    assert "Traceback" not in result.messages
+    if words:
+        assert words in result.messages
+
+
+def test_a_run_that_is_out_of_fuel_or_has_no_image_ends_as_a_boot_does(command_line: Command) -> None:
+    ended = command_line("trace", "-q", "-c", "dir", "--fuel", "12000", "-o", "a.svg")
+    assert (ended.status, "out of fuel" in ended.messages) == (4, True)
+    assert ET.parse("a.svg").getroot().tag.endswith("svg"), "what has happened until then is drawn"
+    missing = command_line("trace", "-q", "no.img", "-c", "dir", "-o", "b.svg")
+    assert missing.status == 5
+    assert not Path("b.svg").exists()
+
+
+def test_an_ide_disk_and_a_disk_that_is_unplugged_are_drawn(command_line: Command) -> None:
+    result = command_line("trace", "-q", "--ide", "-c", "dir", "--unplug-at", "9000", "-o", "a.svg")
+    assert result.status != 2
+    assert "channel 0.0" in Path("a.svg").read_text()
+
+
+def test_ctrl_c_ends_a_run_and_what_has_happened_is_written(tmp_path: Path) -> None:
+    program = "import sys; from callgate.tools.cli.main import main; main()"
+    run = subprocess.Popen(
+        [sys.executable, "-c", program, "trace", "-q", "-c", "cat PATTERN.BIN; " * 30, "-o", "a.html"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    output = tmp_path / "a.html"
+    assert run.stderr is not None
+    assert run.stderr.read(1), "the guest prints more than a pipe takes"
+    os.kill(run.pid, signal.SIGINT)
+    _, messages = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert b"interrupted after" in messages
+    text = output.read_text()
+    data = text.partition('id="data">')[2].partition("</script>")[0]
+    assert json.loads(data)["requests"]
+
+
+def test_ctrl_c_while_a_picture_is_drawn_says_that_it_is_not_complete(
+    command_line: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_recorder: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("callgate.tools.pictures.recorder.Recorder.finish", interrupted)
+    result = command_line("trace", "-q", "-c", "true", "-o", "a.svg")
+    assert result.status == 130
+    assert "callgate: a.svg: interrupted while it was written; it is not complete" in result.messages
