@@ -1,4 +1,4 @@
-"""The command line: `callgate boot`, `debug`, `trace`, `explain`, `disk`, `asm`, `bench`, `fuzz`.
+"""The command line: `callgate boot`, `debug`, `trace`, `map`, `explain`, `disk`, `asm`, `bench`, `fuzz`.
 
 Data are written to standard output, all messages to standard error.  Exit codes: 0 ok, 1 the guest's or a
 test's failure, 2 usage, 3 guest fault or panic, 4 out of fuel, 5 bad image, 130 interrupted.  Commands
@@ -23,6 +23,7 @@ COMMANDS = {
     "boot": ("callgate.tools.cli.boot", "boot", "Boot disk images and use the shell."),
     "debug": ("callgate.tools.cli.debug", "debug", "Step through a run, forward and backward."),
     "trace": ("callgate.tools.cli.trace", "trace", "Draw what a run does: diagrams, a page to step through."),
+    "map": ("callgate.tools.cli.map", "memory_map", "Show who has which page of memory, and each address space."),
     "explain": ("callgate.tools.cli.explain", "explain", "Say in words what a number or a name is."),
     "disk": ("callgate.tools.cli.disk", "disk", "Inspect, list, copy out of and create disk images."),
     "asm": ("callgate.tools.cli.asm", "asm", "Assemble a source file."),

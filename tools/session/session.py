@@ -6,9 +6,9 @@ import json
 import os
 import select
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
@@ -52,7 +52,7 @@ class SessionOptions:
     map_edges: bool = False
     scratch: bool = False
     mount_deadline: int = 2000  # milliseconds of virtual time
-    unplug: list[tuple[int, int]] = field(default_factory=list)  # (clock in ns, disk)
+    unplug: Sequence[tuple[int, int]] = ()  # (clock in ns, disk)
     quiet: bool = False
     history: Path | None = None  # instead of the usual place
     keep_history: bool = True
