@@ -59,4 +59,4 @@ def memory_map(
         commands="; ".join(commands) or NOTHING,
     )
     observer = MapObserver(form, output)
-    return Session(options, sys.stdin.buffer, sys.stderr.buffer, observer, "standard error").run()
+    return Session(options, sys.stdin.buffer, sys.stderr.buffer, [observer], "standard error").run()

@@ -11,7 +11,8 @@ from callgate.tools.cli.machine_options import STANDARD_OUTPUT, MachineOptions, 
 from callgate.tools.inspection.image_argument import IMAGE
 
 if TYPE_CHECKING:
-    from callgate.tools.session.session import Observer, SessionOptions
+    from callgate.tools.session.observer import Observer
+    from callgate.tools.session.session import SessionOptions
 
 LINES: Final = {"txt": "text", "jsonl": "jsonl"}
 FORMATS: Final = ("svg", "html", "perfetto-trace", *LINES)
@@ -21,6 +22,7 @@ Examples:
   callgate trace their.img -c dir -o dir.svg            a sequence diagram
   callgate trace a.img -c "crc32 BIG" -o t.perfetto-trace   open it in ui.perfetto.dev
   callgate trace -c df -o - --format jsonl | jq .event
+  callgate trace -c "dir; ls docs" --flame dir.svg      where the instructions go
 
 \b
 Formats: svg, html, perfetto-trace; txt and jsonl are those of callgate boot --trace (docs/trace.md).
@@ -40,17 +42,23 @@ Exit codes: as for callgate boot. Ctrl-C ends the run, and what has happened unt
 @click.option(
     *("-o", "--output"),
     type=click.Path(path_type=Path),
-    required=True,
     metavar="OUT",
     help="File to write, of the format that its name ends with ('-': standard output).",
 )
 @click.option("--format", "form", type=click.Choice(FORMATS), help="The format, whatever the name ends with.")
+@click.option(
+    "--flame",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Count every instruction by routine: FILE.svg is a flame graph, FILE.speedscope.json for speedscope.app.",
+)
 @machine_options
 def trace(
     images: tuple[Path, ...],
     commands: tuple[str, ...],
-    output: Path,
+    output: Path | None,
     form: str | None,
+    flame: Path | None,
     **machine: Unpack[MachineOptions],
 ) -> int:
     """Boot IMAGEs (the demo image without one), run commands, and draw what happened between client, kernel and server.
@@ -59,19 +67,36 @@ def trace(
     """
     from callgate.tools.session.session import Session, SessionOptions
 
-    form = form or format_of(output, FORMATS)
-    refuse_terminal(output, form)
-    command = "; ".join(commands)
+    if output is None and form is not None:
+        raise click.UsageError("--format says how -o is written; give -o OUT as well")
+    form = None if output is None else form or format_of(output, FORMATS)
+    check_outputs(output, form, flame)
     options = SessionOptions(
         **machine,
         images=list(images),
-        commands=command,
+        commands="; ".join(commands),
         trace=output if form in LINES else None,
         trace_format="jsonl" if form == "jsonl" else "text",
         trace_option="-o",
     )
-    observer = None if form in LINES else picture(form, output, options)
-    return Session(options, sys.stdin.buffer, sys.stderr.buffer, observer, "standard error").run()
+    observers = [] if output is None or form is None or form in LINES else [picture(form, output, options)]
+    if flame is not None:
+        observers.append(flames(flame, options))
+    return Session(options, sys.stdin.buffer, sys.stderr.buffer, observers, "standard error").run()
+
+
+def flames(path: Path, options: SessionOptions) -> Observer:
+    """Return what counts the run by routines; click.BadParameter for a name of another format."""
+    from callgate.kernel.common.near_miss import nearest
+    from callgate.tools.pictures.flame.making import FORMS, Flame
+
+    ending = next((ending for ending in FORMS if path.name.endswith(ending)), None)
+    if ending is None:
+        near = nearest(path.suffix, [*FORMS, ".json"], 1)
+        wanted = {".svg": ".svg", ".json": ".speedscope.json", ".speedscope.json": ".speedscope.json"}
+        hint = f"did you mean {path.with_suffix(wanted[near[0]])}?" if near else f"end it with {' or '.join(FORMS)}"
+        raise click.BadParameter(f"{path}: the name does not say which format; {hint}", param_hint="--flame")
+    return Flame(ending, path, options.commands or "")
 
 
 def picture(form: str, output: Path, options: SessionOptions) -> Observer:
@@ -83,7 +108,9 @@ def picture(form: str, output: Path, options: SessionOptions) -> Observer:
     return Picture(FORMS[form], output, Recording(names, options.commands or ""))
 
 
-def refuse_terminal(output: Path, form: str) -> None:
-    """Refuse to write bytes that are no text to a terminal."""
+def check_outputs(output: Path | None, form: str | None, flame: Path | None) -> None:
+    """Refuse a run without a picture, and one whose picture is no text for the terminal that it would go to."""
+    if output is None and flame is None:
+        raise click.UsageError("nothing is to be written: give -o OUT, --flame FILE, or both")
     if str(output) == STANDARD_OUTPUT and form == "perfetto-trace" and sys.stdout.isatty():
         raise click.UsageError("-o -: a Perfetto trace is no text for a terminal; write it to a file or a pipe")

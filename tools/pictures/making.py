@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -49,11 +49,10 @@ class Picture:
         self.recorder: Recorder | None = None
         self.report: Report | None = None
 
-    def open(self, images: list[Image]) -> None:
+    def open(self, images: list[Image], others: Sequence[Report]) -> None:
         """Open and check the file; OutputRefused, OSError."""
         self.report = Report("-o", self.path, self.form.recognise, self.form.name)
-        self.report.check(images)
-        self.report.begin()
+        self.report.check(images, others)
 
     def begin(self, system: System) -> None:
         """Record a system."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO
 
 from callgate.disk.media import Image, ImageError, open_image
 from callgate.disk.media.opening import STANDARD_INPUT
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from callgate.kernel.machine.observation.stream import Event
     from callgate.kernel.system import System
     from callgate.tools.recording import Recorder
+    from callgate.tools.session.observer import Observer
 
 EXIT_GUEST, EXIT_USAGE, EXIT_FAULT, EXIT_FUEL, EXIT_IMAGE, EXIT_INTERRUPTED = 1, 2, 3, 4, 5, 130
 EXITS = {"fuel": EXIT_FUEL, "interrupted": EXIT_INTERRUPTED, "triple-fault": EXIT_FAULT}
@@ -58,21 +59,6 @@ class SessionOptions:
     keep_history: bool = True
 
 
-class Observer(Protocol):
-    """Watches a run and reports on it when it has ended."""
-
-    report: Report | None
-
-    def open(self, images: list[Image]) -> None:
-        """Open and check the file of the report; OutputRefused, OSError."""
-
-    def begin(self, system: System) -> None:
-        """Watch a system that has not run yet."""
-
-    def end(self, system: System) -> None:
-        """Write the report of a run that has ended, however it did; OSError."""
-
-
 class Session:
     """A boot from start to exit code."""
 
@@ -81,7 +67,7 @@ class Session:
         options: SessionOptions,
         source: BinaryIO,
         output: BinaryIO,
-        observer: Observer | None = None,
+        observers: Sequence[Observer] = (),
         output_name: str = "standard output",
     ) -> None:
         """`output` takes the guest's console; `output_name` is its name in messages."""
@@ -89,7 +75,7 @@ class Session:
         self.source = source
         self.output = output
         self.output_name = output_name
-        self.observer = observer
+        self.observers = observers
         self.interactive = options.commands is None and source.isatty() and output.isatty()
         self.system: System | None = None
         self.terminal = Terminal(source, self.interactive)
@@ -171,13 +157,13 @@ class Session:
             self.say(f"history: {error}")
 
     def _reports(self) -> list[Report]:
-        picture = self.observer.report if self.observer is not None else None
-        return [report for report in (self.trace, self.stats, self.record, picture) if report is not None]
+        pictures = [observer.report for observer in self.observers]
+        return [report for report in (self.trace, self.stats, self.record, *pictures) if report is not None]
 
     def _open_reports(self, media: list[Image]) -> None:
-        """Open the files of --trace, --stats and --record before the run, so that no report is lost.
+        """Open the files of --trace, --stats, --record and observers before the run, so that no report is lost.
 
-        All are checked before one is emptied.
+        All are checked before any is emptied.
         """
         options = self.options
         if options.trace:
@@ -191,8 +177,8 @@ class Session:
 
             self.record = Report("--record", options.record, is_recording, "recording of callgate")
             self.record.check(media, [report for report in (self.trace, self.stats) if report])
-        if self.observer is not None:
-            self.observer.open(media)
+        for observer in self.observers:
+            observer.open(media, self._reports())
         for report in self._reports():
             report.begin()
 
@@ -277,8 +263,8 @@ class Session:
                 system.machine.control.interrupt()
             if self.trace is not None:
                 self._follow(system, self.trace)
-            if self.observer is not None:
-                self.observer.begin(system)
+            for observer in self.observers:
+                observer.begin(system)
             if self.history is not None:
                 watch(system, self.history)
             for clock, disk in self.options.unplug:
@@ -398,11 +384,12 @@ class Session:
             with written(self.stats.name):
                 self.stats.file.write(json.dumps(system.statistics(), indent=2, sort_keys=True) + "\n")
                 self.stats.file.flush()
-        if self.observer is not None and self.observer.report is not None:
-            name = self.observer.report.name
+        for observer in self.observers:
+            assert observer.report is not None
+            name = observer.report.name
             try:
                 with written(name):
-                    self.observer.end(system)
+                    observer.end(system)
             except KeyboardInterrupt:
                 self.say(f"{name}: interrupted while it was written; it is not complete")
                 raise

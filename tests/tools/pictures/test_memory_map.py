@@ -155,7 +155,7 @@ def test_each_format_of_a_map_is_the_same_each_time_and_replaces_only_itself(
     assert Path(f"m.{form}").read_text() == "mine\n"
 
 
-def test_a_map_of_the_middle_of_a_boot_is_made_and_one_of_no_image_refused(command_line: Callable[..., Any]) -> None:
+def test_a_map_of_an_unfinished_boot_is_made_and_one_of_no_image_refused(command_line: Callable[..., Any]) -> None:
     middle = command_line("map", "-q", "--fuel", "5000")
     assert (middle.status, b"kernel image .text" in middle.stdout) == (4, True)
     early = command_line("map", "-q", "--fuel", "10")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -32,11 +32,10 @@ class MapObserver:
         self.found: Survey | None = None
         self.report: Report | None = None
 
-    def open(self, images: list[Image]) -> None:
+    def open(self, images: list[Image], others: Sequence[Report]) -> None:
         """Open and check the file; OutputRefused, OSError."""
         self.report = Report("-o", self.path, lambda head: self.mark in head[:HEAD], "map of callgate")
-        self.report.check(images)
-        self.report.begin()
+        self.report.check(images, others)
 
     def begin(self, system: System) -> None:
         """Wait for the end of the shell."""
