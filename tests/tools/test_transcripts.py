@@ -4,7 +4,8 @@ A transcript is a text with commands, lines that begin with `$ `.  Below each st
 `stderr:` and its standard error if there is any, then its exit status.  What comes before the first command is
 for the reader; a line `requires PACKAGE VERSION` there skips the transcript where another version is installed,
 because that package words the messages.  The commands of a file run one after the other in an empty directory.
-README.md and docs/debugging.md show what a terminal would: both streams as they come, and commands that end with status 0.
+README.md and docs/debugging.md show what a terminal would: both streams as they come, of commands that end with
+status 0.
 
 `pytest --refresh-transcripts` writes what the commands print now; read the diff before committing it.
 """

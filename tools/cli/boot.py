@@ -12,6 +12,8 @@ from callgate.tools.session.sizes import SIZE, Number
 from click.core import ParameterSource
 
 if TYPE_CHECKING:
+    from callgate.tools.session.observer import Observer
+    from callgate.tools.session.session import SessionOptions
     from callgate.tools.session.trace import TraceFormat
 
 EPILOG = """\b
@@ -156,7 +158,6 @@ def boot(
         stats=stats,
         trace=trace,
         trace_format=trace_format,
-        record=record,
         fuel=fuel,
         unplug=list(unplug),
         mount_deadline=mount_deadline,
@@ -166,7 +167,16 @@ def boot(
         keep_history=not no_history,
         quiet=quiet,
     )
-    return Session(options, sys.stdin.buffer, sys.stdout.buffer).run()
+    return Session(options, sys.stdin.buffer, sys.stdout.buffer, observers(record, options)).run()
+
+
+def observers(record: Path | None, options: SessionOptions) -> list[Observer]:
+    """Return what watches the run: the recording, if there is to be one."""
+    if record is None:
+        return []
+    from callgate.tools.session.recorded import Recorded
+
+    return [Recorded(record, options.unplug, demo=not options.images)]
 
 
 def refuse_contradictions(history: Path | None, no_history: bool, trace: Path | None, *reports: Path | None) -> None:

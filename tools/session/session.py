@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from callgate.kernel.machine import Stop
     from callgate.kernel.machine.observation.stream import Event
     from callgate.kernel.system import System
-    from callgate.tools.recording import Recorder
     from callgate.tools.session.observer import Observer
 
 EXIT_GUEST, EXIT_USAGE, EXIT_FAULT, EXIT_FUEL, EXIT_IMAGE, EXIT_INTERRUPTED = 1, 2, 3, 4, 5, 130
@@ -46,7 +45,6 @@ class SessionOptions:
     ide: bool = False
     stats: Path | None = None
     trace: Path | None = None
-    record: Path | None = None
     trace_format: TraceFormat = "text"
     trace_option: str = "--trace"  # what names the file of the trace, in messages
     fuel: int | None = None
@@ -82,7 +80,6 @@ class Session:
         self.ending = Ending(self._leave)
         self.trace: Report | None = None
         self.stats: Report | None = None
-        self.record: Report | None = None
         self.history: History | None = None
         self.lines: list[str] = []  # of the boot log that have not been written
 
@@ -158,10 +155,10 @@ class Session:
 
     def _reports(self) -> list[Report]:
         pictures = [observer.report for observer in self.observers]
-        return [report for report in (self.trace, self.stats, self.record, *pictures) if report is not None]
+        return [report for report in (self.trace, self.stats, *pictures) if report is not None]
 
     def _open_reports(self, media: list[Image]) -> None:
-        """Open the files of --trace, --stats, --record and observers before the run, so that no report is lost.
+        """Open the files of --trace, --stats and observers before the run, so that no report is lost.
 
         All are checked before any is emptied.
         """
@@ -172,11 +169,6 @@ class Session:
         if options.stats:
             self.stats = Report("--stats", options.stats, is_report, "trace or ledger of callgate")
             self.stats.check(media, [self.trace] if self.trace else [])
-        if options.record:
-            from callgate.tools.recording import is_recording
-
-            self.record = Report("--record", options.record, is_recording, "recording of callgate")
-            self.record.check(media, [report for report in (self.trace, self.stats) if report])
         for observer in self.observers:
             observer.open(media, self._reports())
         for report in self._reports():
@@ -197,8 +189,6 @@ class Session:
         limit = IDE_DRIVES if self.options.ide else AHCI_PORTS
         if len(self.options.images) > limit:
             return f"{len(self.options.images)} images: {'IDE' if self.options.ide else 'AHCI'} takes at most {limit}"
-        if self.options.record == STANDARD_INPUT:
-            return "--record -: a recording is a file, not standard output"
         streams = self.options.images.count(STANDARD_INPUT)
         if streams > 1:
             return "-: standard input is one image, and was named twice"
@@ -272,28 +262,14 @@ class Session:
                     self.say(f"--unplug-at {clock}:{disk}: the last disk is {len(media) - 1}")
                     return EXIT_USAGE
                 system.unplug_at(clock, disk)
-            recorder = self._recorder(system)
             try:
                 stop = system.run(fuel=self.options.fuel)
             except KernelPanic as panic:
                 self.say(f"panic: {panic}")
                 return EXIT_FAULT
             finally:
-                if recorder is not None and self.record is not None:
-                    with written(self.record.name):
-                        recorder.finish()
                 self._write_reports(system)
             return self._conclude(system, stop)
-
-    def _recorder(self, system: System) -> Recorder | None:
-        """Begin the recording, if there is to be one."""
-        report = self.record
-        if report is None:
-            return None
-        from callgate.tools.recording import Recorder
-
-        with written(report.name):
-            return Recorder(system, report.file, self.options.unplug, demo=not self.options.images)
 
     def _check_volumes(self, kernel: Kernel) -> None:
         """Run no command on a machine without a volume: to a script, an empty listing would look like success."""

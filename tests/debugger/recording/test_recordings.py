@@ -18,6 +18,7 @@ from callgate.kernel.system import System, SystemOptions
 from callgate.tools.debugger.history import History
 from callgate.tools.recording import Occurred, Recorder, RecordingError, read_recording
 from callgate.tools.recording.lines import dump, parsed, plain
+from callgate.tools.session.recorded import Recorded
 from callgate.tools.session.session import EXIT_USAGE, Session, SessionOptions
 
 SMALL = SystemOptions(32 << 20, 8 << 20)
@@ -30,12 +31,10 @@ def record(
     reading, writing = os.pipe()
     os.write(writing, typed)
     os.close(writing)
-    options = SessionOptions(
-        list(images), memory=32 << 20, high_memory=8 << 20, record=file, unplug=list(unplug), quiet=True
-    )
+    options = SessionOptions(list(images), memory=32 << 20, high_memory=8 << 20, unplug=list(unplug), quiet=True)
     printed = io.BytesIO()
     with os.fdopen(reading, "rb") as source:
-        assert Session(options, source, printed).run() == 3
+        assert Session(options, source, printed, [Recorded(file, unplug, demo=not images)]).run() == 3
     return printed.getvalue()
 
 
@@ -203,7 +202,8 @@ def test_a_recording_is_not_written_over_an_image_or_to_standard_output(
     shutil.copy(demo_image(cache_directory()), image)
     before = image.stat().st_mtime_ns
     for target, reason in ((Path("-"), "a recording is a file"), (image, "is an image of this run")):
-        options = SessionOptions([image], record=target, commands="ls")
-        assert Session(options, sys.stdin.buffer, io.BytesIO()).run() == EXIT_USAGE
+        options = SessionOptions([image], commands="ls")
+        observers = [Recorded(target, [], demo=False)]
+        assert Session(options, sys.stdin.buffer, io.BytesIO(), observers).run() == EXIT_USAGE
         assert reason in capsys.readouterr().err
     assert image.stat().st_mtime_ns == before
