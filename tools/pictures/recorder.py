@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 Slot = tuple[int, int]  # number of the endpoint, index
 BY_MESSAGE: Final = ("ipc.load", "ipc.save")  # events that name the message page, in ring 3
+FIRST: Final = ("take", "fill")
 LAST: Final = "release"
 
 
@@ -109,6 +110,8 @@ class Recorder:
             return
         counts = self._counts()
         request = self.open.get(slot)
+        if request is None and kind not in FIRST:
+            return  # a server's code may name any slot
         if request is None:
             request = self._begin(slot, endpoint, thread)
             self.before[slot] = counts

@@ -60,6 +60,7 @@ class Scenes:
         record = block.slots[slot]
         page = record.physical
         message = Message.from_buffer_copy(self.machine.ram.read(page, PAGE_SIZE, Account.MACHINE))
+        tables = endpoint.process is not None  # else its server has ended, and they are another's
         entry = block.window_table + slot * 8 - KERNEL_BASE
         return Scene(
             cpu=self._cpu(),
@@ -69,7 +70,7 @@ class Scenes:
                 *(block.unused, block.free, block.idle, block.head, block.tail, block.slot_waiters, block.flags),
                 ring=bytes(block.ring),
             ),
-            page_entry=self.machine.ram.u64(entry, Account.MACHINE),
+            page_entry=self.machine.ram.u64(entry, Account.MACHINE) if tables else 0,
             page_linear=block.window_base + slot * PAGE_SIZE,
             server_cr3=endpoint.process.pointers if endpoint.process else 0,
             client=self._client(kind, (endpoint.number, slot), client),

@@ -16,6 +16,7 @@ FORMATS = ("svg", "html", "perfetto-trace", "txt", "jsonl")
 Command = Callable[..., Any]
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("form", FORMATS)
 def test_each_format_is_written_by_name_the_same_each_time_and_again_over_itself(
     command_line: Command, form: str
@@ -26,8 +27,14 @@ def test_each_format_is_written_by_name_the_same_each_time_and_again_over_itself
     written = Path(f"a.{form}").read_bytes()
     again = command_line("trace", "-q", "-c", "cat README.TXT; false", "-o", f"a.{form}")
     assert (again.status, Path(f"a.{form}").read_bytes()) == (1, written)
-    piped = command_line("trace", "-q", "-c", "cat README.TXT; false", "-o", "-", "--format", form)
-    assert (piped.status, piped.stdout) == (1, written)
+
+
+@pytest.mark.thorough(one_in=5)
+@pytest.mark.parametrize("form", ["perfetto-trace", "svg", "html", "txt", "jsonl"])
+def test_standard_output_is_given_what_a_file_would_hold(command_line: Command, form: str) -> None:
+    command_line("trace", "-q", "-c", "dir; false", "-o", f"a.{form}")
+    piped = command_line("trace", "-q", "-c", "dir; false", "-o", "-", "--format", form)
+    assert (piped.status, piped.stdout) == (1, Path(f"a.{form}").read_bytes())
 
 
 def test_lines_are_those_of_the_trace_of_boot(command_line: Command) -> None:
@@ -96,6 +103,7 @@ def test_an_ide_disk_and_a_disk_that_is_unplugged_are_drawn(command_line: Comman
     assert "channel 0.0" in Path("a.svg").read_text()
 
 
+@pytest.mark.thorough(only=True)
 def test_ctrl_c_ends_a_run_and_what_has_happened_is_written(tmp_path: Path) -> None:
     program = "import sys; from callgate.tools.cli.main import main; main()"
     run = subprocess.Popen(

@@ -54,7 +54,8 @@ def test_the_counts_of_all_stacks_add_up_to_the_ledger_in_each_ring(profiled: Pr
     assert sum(ledger.interrupts.values()) > 0
 
 
-@pytest.mark.parametrize(("native", "counter"), [(False, "auto"), (False, "python"), (True, "python")])
+@pytest.mark.thorough(one_in=3)
+@pytest.mark.parametrize(("native", "counter"), [(False, "python"), (False, "auto"), (True, "python")])
 def test_host_code_and_python_count_the_same(native: bool, counter: str) -> None:
     wanted, _, _ = profile("cat README.TXT")
     found, ledger, _ = profile("cat README.TXT", native=native, counter=counter)
@@ -162,6 +163,7 @@ def test_calls_and_returns_are_told_from_other_instructions(code: str, kind: int
     assert kind_of(bytes.fromhex(code)) == kind
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("ending", ["svg", "speedscope.json"])
 def test_a_profile_is_the_same_each_time_also_beside_a_picture(command_line: Callable[..., Any], ending: str) -> None:
     name = f"f.{ending}"

@@ -141,6 +141,7 @@ def test_the_page_of_a_map_is_shown_with_its_styles_and_asks_nothing_of_the_netw
     assert picture.evaluate(MEASURE) == []
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("form", ["txt", "svg", "html"])
 def test_each_format_of_a_map_is_the_same_each_time_and_replaces_only_itself(
     command_line: Callable[..., Any], form: str
