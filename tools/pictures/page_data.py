@@ -31,8 +31,10 @@ BITS: Final = (
     *((PTE_PRESENT, "P"), (PTE_WRITABLE, "W"), (PTE_USER, "U"), (PTE_CACHE_DISABLE, "CD"), (PTE_ACCESSED, "A")),
     *((PTE_DIRTY, "D"), (PTE_GLOBAL, "G"), (NX, "NX")),
 )
-NO_ENTRY: Final = "none: INVLPG has been executed, or the page has not been touched since it was mapped"
-MAYBE: Final = "the server's accesses may have loaded one"
+NO_ENTRY: Final = "none: the page is not mapped"
+DROPPED: Final = "none: INVLPG has been executed"
+UNTOUCHED: Final = "none: the page has not been touched since it was mapped"
+MAYBE: Final = "the server's accesses have loaded one"
 FLUSHED: Final = "none: CR3 has been loaded since the server touched the page"
 
 
@@ -139,13 +141,16 @@ def _held(held: Held | None) -> list[Any] | None:
 def _translation(step: Step, before: str) -> str:
     """Return what the TLB may hold of the server's page.
 
-    It cannot be read.  An access may load an entry, INVLPG and loads of CR3 drop it (SDM vol. 3, 4.10.4).
+    It cannot be read.  An entry is loaded only when the accessed bit is set (SDM vol. 3, 4.10.2.3); INVLPG and loads of
+    CR3 drop it (4.10.4.1).
     """
-    if step.kind in ("map", "unmap"):
-        return NO_ENTRY
-    if step.kind in ("call", "save", "reply"):
-        return MAYBE
-    return FLUSHED if before == MAYBE and step.cost.cr3_loads else before
+    entry = step.scene.page_entry
+    if not entry & PTE_PRESENT:
+        return NO_ENTRY if before == NO_ENTRY else DROPPED
+    if not entry & PTE_ACCESSED:
+        return UNTOUCHED
+    elsewhere = step.scene.cpu.cr3 != step.scene.server_cr3
+    return FLUSHED if elsewhere else MAYBE
 
 
 def _flags(flags: int) -> str:
