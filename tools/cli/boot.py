@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 from callgate.tools.inspection.image_argument import IMAGE
@@ -12,6 +13,7 @@ from callgate.tools.session.sizes import SIZE, Number
 from click.core import ParameterSource
 
 if TYPE_CHECKING:
+    from callgate.tools.debugger.gdb.server import GdbServer
     from callgate.tools.session.observer import Observer
     from callgate.tools.session.session import SessionOptions
     from callgate.tools.session.trace import TraceFormat
@@ -25,6 +27,8 @@ Examples:
   callgate boot their.img -c df --stats ledger.json
   curl URL | callgate boot - -c dir                an image from a pipe; commands by -c
   callgate boot a.img --unplug-at 400000 -c "cat BIG" take the disk away in the middle
+  callgate boot their.img --gdb 1234               wait for gdb: target remote :1234
+  gdb -ex "target remote | callgate boot their.img -c dir --gdb -"
 
 \b
 Exit codes: the last guest command's (0 to 125; 127 not found, 139 ended by a fault); 1 guest
@@ -120,6 +124,12 @@ PLUG_TIME = PlugTime()
     help="Keep the lines of interactive sessions in FILE [~/.local/state/callgate/history].",
 )
 @click.option("--no-history", is_flag=True, help="Keep no lines, and show none of earlier sessions.")
+@click.option(
+    "--gdb",
+    metavar="[HOST:]PORT",
+    help="Wait for gdb before the first instruction, on a port of this host (0: any that is free), or '-': on standard "
+    "input and output; the guest's console then writes to standard error. docs/gdb.md.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="No boot log; faults and the end of a server are shown.")
 def boot(
     images: tuple[Path, ...],
@@ -138,6 +148,7 @@ def boot(
     scratch: bool,
     history: Path | None,
     no_history: bool,
+    gdb: str | None,
     quiet: bool,
 ) -> int:
     """Boot IMAGEs (disk images, opened read-only); without one, the embedded demo image.
@@ -166,8 +177,31 @@ def boot(
         history=history,
         keep_history=not no_history,
         quiet=quiet,
+        driver=gdb_server(gdb, images, stats, trace, fuel) if gdb is not None else None,
     )
-    return Session(options, sys.stdin.buffer, sys.stdout.buffer, observers(record, options)).run()
+    source, output = (sys.stdin.buffer, sys.stdout.buffer) if gdb != "-" else console_beside_gdb()
+    return Session(options, source, output, observers(record, options)).run()
+
+
+def console_beside_gdb() -> tuple[BinaryIO, BinaryIO]:
+    """Return the console of a guest whose standard input and output are gdb's: no input, and standard error."""
+    return Path(os.devnull).open("rb"), sys.stderr.buffer
+
+
+def gdb_server(
+    text: str, images: tuple[Path, ...], stats: Path | None, trace: Path | None, fuel: int | None
+) -> GdbServer:
+    """Return the server for `--gdb text`, which listens already; UsageError."""
+    from callgate.tools.debugger.gdb.server import AddressRefused, GdbServer, read_address
+
+    if fuel is not None:
+        raise click.UsageError("--fuel and --gdb contradict each other: with gdb, it is gdb that stops the machine")
+    if text == "-" and any(str(path) == "-" for path in (*images, stats, trace)):
+        raise click.UsageError("--gdb -: gdb talks through standard input and output; nothing else can use them")
+    try:
+        return GdbServer(read_address(text), lambda line: click.echo(f"callgate: {line}", err=True))
+    except (ValueError, AddressRefused) as error:
+        raise click.UsageError(str(error)) from None
 
 
 def observers(record: Path | None, options: SessionOptions) -> list[Observer]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from callgate.disk.media import Image, ImageError, open_image
 from callgate.disk.media.opening import STANDARD_INPUT
@@ -34,6 +34,22 @@ MIB = 1 << 20
 POLL_SECONDS = 0.1
 
 
+class Driver(Protocol):
+    """Runs the machine of a session in place of `System.run`: a debugger."""
+
+    def run(self, system: System) -> Stop:
+        """Run a system to its end; KernelPanic as `System.run`."""
+        ...
+
+    def waits_on(self) -> list[int]:
+        """Return descriptors that end a wait for console input as soon as they can be read."""
+        ...
+
+    def speaks(self) -> bool:
+        """Whether one of them can be read."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
     """The options of the command line. Sizes in bytes."""
@@ -55,6 +71,7 @@ class SessionOptions:
     quiet: bool = False
     history: Path | None = None  # instead of the usual place
     keep_history: bool = True
+    driver: Driver | None = None
 
 
 class Session:
@@ -263,7 +280,8 @@ class Session:
                     return EXIT_USAGE
                 system.unplug_at(clock, disk)
             try:
-                stop = system.run(fuel=self.options.fuel)
+                driver = self.options.driver
+                stop = driver.run(system) if driver else system.run(fuel=self.options.fuel)
             except KernelPanic as panic:
                 self.say(f"panic: {panic}")
                 return EXIT_FAULT
@@ -325,10 +343,12 @@ class Session:
         """Wait for input; the end of input is no bytes.  KeyboardInterrupt if Ctrl-C came before the wait."""
         if self.options.commands is not None:
             return b""
-        fd = self.source.fileno()
+        fd, driver = self.source.fileno(), self.options.driver
         while True:
-            ready, _, _ = select.select([fd], [], [], POLL_SECONDS)
+            ready, _, _ = select.select([fd, *(driver.waits_on() if driver else ())], [], [], POLL_SECONDS)
             if self.system is not None and self.system.machine.control.interrupted:
+                raise KeyboardInterrupt
+            if driver is not None and driver.speaks():
                 raise KeyboardInterrupt
             if (
                 self.system is not None
@@ -336,7 +356,7 @@ class Session:
                 and (report := self.terminal.report())
             ):
                 return report
-            if ready:
+            if fd in ready:
                 return os.read(fd, size)
 
     def _follow(self, system: System, report: Report) -> None:

@@ -1,4 +1,4 @@
-"""Breakpoints: sites of the counting hook, each in one address space or, in the kernel's half, in all.
+"""Breakpoints: sites of the counting hook, each for the threads of one process or, in the kernel's half, for all.
 
 Nothing is written into memory: a breakpoint is there before its page is loaded, while paging is switched on, and after
 the page has been replaced.
@@ -15,6 +15,7 @@ from callgate.kernel.abi.memory import KERNEL_BASE
 if TYPE_CHECKING:
     from callgate.kernel.core.records import Process
     from callgate.kernel.system import System
+    from callgate.tools.debugger.debuggee.threads import ThreadList
 
 Condition = Callable[[], bool]
 HIT = "debugger breakpoint"  # reason of the machine's stop; its detail is the Breakpoint
@@ -22,7 +23,7 @@ HIT = "debugger breakpoint"  # reason of the machine's stop; its detail is the B
 
 @dataclass(eq=False, slots=True)
 class Breakpoint:
-    """One breakpoint; `process` is None in the kernel's half.  It ends a run if it has no `conditions` or one holds."""
+    """One breakpoint; `process` is None if it is for all.  It ends a run if it has no `conditions` or one holds."""
 
     address: int
     process: Process | None
@@ -38,8 +39,9 @@ class Breakpoint:
 class Breakpoints:
     """The breakpoints of one system under a debugger."""
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: System, threads: ThreadList) -> None:
         self.machine = system.machine
+        self.threads = threads
         self.tasks = system.kernel.state.tasks
         self.known: list[Breakpoint] = []
         self.passed = (-1, 0)  # count of instructions and address at which the last run ended by a breakpoint
@@ -47,10 +49,11 @@ class Breakpoints:
     def add(
         self, address: int, process: Process | None = None, conditions: list[Condition] | None = None
     ) -> Breakpoint:
-        """Add a breakpoint at a linear address; below the kernel's half it needs a process (ValueError)."""
-        if address >= KERNEL_BASE:
-            process = None
-        elif process is None:
+        """Add a breakpoint at a linear address, for the threads of a process.
+
+        In the kernel's half it may be for all; below it, the process says which memory is meant (ValueError).
+        """
+        if process is None and address < KERNEL_BASE:
             raise ValueError(f"{address:#x} is an address of ring 3: name the process")
         point = Breakpoint(address, process, conditions or [])
         point.site = self.machine.probe(address, lambda: self._reached(point))
@@ -90,6 +93,8 @@ class Breakpoints:
             return True
         if process.number not in self.tasks.processes:
             return False
+        if point.address >= KERNEL_BASE:
+            return self.threads.running().process is process
         mode = self.machine.paging.mode()
         return mode.cr3 == process.pointers if mode.paging else process.number == 0
 

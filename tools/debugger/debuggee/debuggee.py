@@ -54,7 +54,7 @@ class Debuggee:
         self.threads = ThreadList(system)
         self.memory = Memory(system)
         self.registers = ThreadRegisters(system, self.threads)
-        self.breakpoints = Breakpoints(system)
+        self.breakpoints = Breakpoints(system, self.threads)
         self.watchpoints = Watchpoints(system, self.memory)
         self.catch: set[int] = set()  # vectors of exceptions whose delivery ends a run
         self.report_starts = False  # end a run when a process has been made

@@ -60,17 +60,21 @@ class ThreadRegisters:
             return from_cpu(self.machine.handle)
         return self.kernel.fpu.of(thread.record)
 
-    def system_registers(self, thread: DebugThread) -> dict[str, int]:
-        """Return control and debug registers, EFER, tables, and segment bases.
+    def system_registers(self, thread: DebugThread) -> dict[str, int | None]:
+        """Return control and debug registers, EFER, CPL, segment bases, and the registers of tables.
 
-        All are the CPU's, except CR3, which is that of the thread's process.
+        All are the CPU's, except those that a switch changes: CR3, CPL and the bases; None for one that is not known.
         """
         cpu = self.machine.cpu
-        values = {name: getattr(cpu, name) for name in (*CONTROL, *DEBUG)}
-        if thread != self.threads.running():
-            values["cr3"] = thread.process.pointers
+        values: dict[str, int | None] = {name: getattr(cpu, name) for name in (*CONTROL, *DEBUG)}
         values["efer"] = cpu.efer
-        values["cpl"] = cpu.cpl if thread == self.threads.running() else 0
+        if thread == self.threads.running():
+            values["cpl"] = cpu.cpl
+            values |= {f"{name}_base": cpu.segment_base(name) for name in SEGMENTS}
+        else:
+            control_block = None if thread.record is None else thread.record.stack
+            values |= {"cr3": thread.process.pointers, "cpl": 0, "fs_base": control_block}
+            values |= {"cs_base": 0, "ss_base": 0, "ds_base": 0, "es_base": None, "gs_base": None}
         for table in ("gdtr", "idtr", "ldtr", "tr"):
             values[f"{table}_base"], values[f"{table}_limit"] = cpu.table(table)
         return values

@@ -91,6 +91,8 @@ class ThreadList:
         if thread == self.running():
             return f"running, ring {self.machine.cpu.cpl}"
         state = self.view(thread).state
+        if state == "waits for NOTHING":
+            return "has not run yet"
         # Policy has chosen it (or it was chosen before), but the CPU has not switched to it.
         return "chosen, not switched to yet" if state == "running" else state
 

@@ -1,0 +1,76 @@
+"""What one gdb knows and has chosen: features, the selected thread, processes that it has detached from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from callgate.tools.debugger.gdb.description import RegisterFile
+from callgate.tools.debugger.gdb.introductions import Introductions
+from callgate.tools.debugger.gdb.points import Points
+from callgate.tools.debugger.gdb.protocol.errors import Refused
+from callgate.tools.debugger.gdb.protocol.ids import ThreadId
+
+if TYPE_CHECKING:
+    from callgate.kernel.core.records import Process
+    from callgate.tools.debugger.debuggee import Backwards, Debuggee
+    from callgate.tools.debugger.debuggee.threads import DebugThread
+
+
+class Context:
+    """One gdb at one debuggee."""
+
+    def __init__(self, debuggee: Debuggee, tell: Callable[[bytes], None], history: Backwards | None = None) -> None:
+        """`tell` sends a packet that is no answer."""
+        self.debuggee = debuggee
+        self.tell = tell
+        self.history = history
+        self.registers = RegisterFile(debuggee)
+        self.points = Points(debuggee, self.registers)
+        self.client: set[str] = set()  # features that gdb has
+        self.introductions = Introductions(debuggee.threads.processes())
+        self.selected: DebugThread | None = None  # None: the running one
+        self.detached: set[int] = set()  # numbers of processes
+        self.no_acknowledgements = False
+
+    @property
+    def thread(self) -> DebugThread:
+        """The thread that packets are about: by Hg, else the running one; Refused if it has ended."""
+        running = self.debuggee.threads.running()
+        if self.selected is None or self.selected == running:
+            return running
+        thread = self.debuggee.threads.by_number(self.selected.number)
+        if thread is None:
+            raise Refused(f"thread {self.selected.number} has ended")
+        return thread
+
+    def visible_threads(self) -> list[DebugThread]:
+        """Return the threads of processes that gdb has not detached from."""
+        return [thread for thread in self.debuggee.threads if thread.process.number not in self.detached]
+
+    def id_of(self, thread: DebugThread) -> str:
+        """Return a thread's id in the form that gdb knows."""
+        if "multiprocess" in self.client:
+            return f"p{thread.process.number + 1:x}.{thread.number:x}"
+        return f"{thread.number:x}"
+
+    def find(self, wanted: ThreadId) -> DebugThread:
+        """Return a thread that an id means, the running one if it may; Refused if there is none."""
+        running = self.debuggee.threads.running()
+        if wanted.covers(running.process.number + 1, running.number):
+            return running
+        for thread in self.debuggee.threads:
+            if wanted.covers(thread.process.number + 1, thread.number):
+                return thread
+        raise Refused("there is no such thread")
+
+    def process(self, gdb_number: int) -> Process:
+        """Return a process by gdb's number; Refused if there is none."""
+        process = self.debuggee.kernel.state.tasks.processes.get(gdb_number - 1)
+        if process is None:
+            raise Refused(f"there is no process {gdb_number}")
+        return process
+
+    def say(self, text: str) -> None:
+        """Show a text in gdb's console; while a run is answered."""
+        self.tell(b"O" + text.encode("utf-8", "replace").hex().encode())

@@ -1,0 +1,1 @@
+"""The commands of `monitor`, and what they show of the machine."""

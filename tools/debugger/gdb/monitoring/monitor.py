@@ -1,0 +1,118 @@
+"""`monitor` (qRcmd): commands to the stub itself.
+
+Those of QEMU's monitor that debuggers' scripts run are answered in QEMU's formats, so that what reads them (pwndbg,
+gef, a script of one's own) works here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from callgate.kernel.common.near_miss import nearest
+from callgate.kernel.machine.cpu.exceptions import name_of
+from callgate.kernel.machine.memory.accounts import Account
+from callgate.kernel.machine.memory.bus import DmaError
+from callgate.tools.debugger.gdb.monitoring import qemu_views
+
+if TYPE_CHECKING:
+    from callgate.tools.debugger.debuggee import Debuggee
+    from callgate.tools.debugger.debuggee.threads import DebugThread
+
+Command = Callable[[str, "DebugThread"], str]
+EXCEPTIONS = {"de": 0, "ud": 6, "nm": 7, "ts": 10, "np": 11, "ss": 12, "gp": 13, "pf": 14, "mf": 16, "xm": 19}
+UNITS = {"b": 1, "h": 2, "w": 4, "g": 8}
+MOST_SHOWN = 1 << 16  # items of xp
+
+
+class Monitor:
+    """The commands; `commands` may be given more by a front end that has them."""
+
+    def __init__(self, debuggee: Debuggee) -> None:
+        self.debuggee = debuggee
+        self.commands: dict[str, tuple[str, Command]] = {
+            "help": ("these commands", self._help),
+            "info": ("registers, mem, tlb, mtree, pic, cpus, kvm or version, as QEMU shows them", self._info),
+            "xp": ("xp/COUNT FORMAT UNIT ADDRESS: physical memory, as xp/4xw 0x8000", self._physical),
+            "gva2gpa": ("gva2gpa ADDRESS: where a linear address lies", self._translate),
+            "gpa2hva": ("not here: guest memory has no address that a debugger could use", self._no_host_address),
+            "catch": (f"catch {'|'.join(EXCEPTIONS)}|all|none: stop where an exception is delivered", self._catch),
+            "input": ("input TEXT: type on the guest's console; \\n is the Enter key", self._input),
+        }
+
+    def run(self, line: str, thread: DebugThread) -> str:
+        """Return a command's output, and for one that there is not, which is like it."""
+        word, _, rest = line.strip().partition(" ")
+        name = word.partition("/")[0]
+        if name not in self.commands:
+            near = ", ".join(nearest(name, self.commands)) or "help"
+            return f"there is no command {name!r}; try {near}\n"
+        try:
+            return self.commands[name][1](f"{word[len(name) :]} {rest}".strip(), thread)
+        except (ValueError, LookupError) as error:
+            return f"{name}: {error}\n"
+
+    def _help(self, _text: str, _thread: DebugThread) -> str:
+        return "".join(f"{name:<8} {what}\n" for name, (what, _) in self.commands.items())
+
+    def _info(self, text: str, thread: DebugThread) -> str:
+        name = text.split(" ", maxsplit=1)[0] if text else ""
+        views: dict[str, Callable[[], str]] = {
+            "registers": lambda: qemu_views.registers(self.debuggee, thread),
+            "mem": lambda: qemu_views.memory(self.debuggee, thread.process),
+            "tlb": lambda: qemu_views.translations(self.debuggee, thread.process),
+            "mtree": lambda: qemu_views.memory_tree(self.debuggee),
+            "pic": lambda: qemu_views.interrupt_controller(self.debuggee),
+            "cpus": lambda: "* CPU #0: thread_id=1\n",
+            "kvm": lambda: "kvm support: disabled\n",
+            "version": lambda: f"{version('callgate')} (callgate)\n",
+        }
+        if name not in views:
+            raise ValueError(f"{name or 'nothing'} is not one of {', '.join(views)}")
+        return views[name]()
+
+    def _physical(self, text: str, _thread: DebugThread) -> str:
+        options, _, place = text.partition(" ")
+        if not options.startswith("/"):
+            options, place = "/", text
+        digits = "".join(letter for letter in options if letter.isdecimal())
+        count, unit = int(digits or 1), next((UNITS[letter] for letter in options if letter in UNITS), 4)
+        if not 0 < count <= MOST_SHOWN:
+            raise ValueError(f"1 to {MOST_SHOWN} items, not {count}")
+        address, per_row = int(place, 0), 16 // unit
+        try:
+            data = self.debuggee.machine.ram.read(address, count * unit, Account.MACHINE)
+        except DmaError:
+            raise ValueError(f"{address:#x} and {count * unit} bytes on are not all RAM") from None
+        items = [
+            f"{int.from_bytes(data[at : at + unit], 'little'):#0{2 + 2 * unit}x}" for at in range(0, len(data), unit)
+        ]
+        rows = range(0, count, per_row)
+        return "".join(f"{address + row * unit:016x}: {' '.join(items[row : row + per_row])}\n" for row in rows)
+
+    def _translate(self, text: str, thread: DebugThread) -> str:
+        physical = self.debuggee.memory.physical(thread.process, int(text, 0))
+        return "Unmapped\n" if physical is None else f"gpa: {physical:#x}\n"
+
+    def _no_host_address(self, _text: str, _thread: DebugThread) -> str:
+        raise ValueError("guest memory is in another process than yours; read it through gdb")
+
+    def _catch(self, text: str, _thread: DebugThread) -> str:
+        caught = self.debuggee.catch
+        for word in text.lower().replace(",", " ").split():
+            if word == "none":
+                caught.clear()
+            elif word == "all":
+                caught.update(EXCEPTIONS.values())
+            elif word in EXCEPTIONS:
+                caught.add(EXCEPTIONS[word])
+            else:
+                raise ValueError(f"{word} is none of {', '.join(EXCEPTIONS)}, all, none")
+        names = ", ".join(name_of(vector) for vector in sorted(caught)) or "no exception"
+        return f"{names} will stop the machine\n"
+
+    def _input(self, text: str, _thread: DebugThread) -> str:
+        data = text.encode("utf-8", "replace").decode("unicode_escape").encode("latin-1", "replace")
+        self.debuggee.machine.serial.feed(data)
+        return f"{len(data)} bytes are on their way\n"

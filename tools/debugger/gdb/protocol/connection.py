@@ -1,0 +1,82 @@
+"""The line to gdb: a TCP connection or a pipe, with acknowledgements until both sides do without."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections import deque
+from collections.abc import Callable
+
+from callgate.tools.debugger.gdb.protocol.packets import Decoder, Item, Packet, Sign, frame
+
+CHUNK = 1 << 16
+POLL_SECONDS = 0.2  # between two looks for signals while gdb is silent
+
+
+class Connection:
+    """One connection.  What gdb sends is taken in when asked for; nothing happens on another thread."""
+
+    def __init__(self, reading: int, writing: int, close: Callable[[], object]) -> None:
+        """Use two descriptors, which may be the same; `close` closes them."""
+        self.reading = reading
+        self.writing = writing
+        self._close = close
+        self.decoder = Decoder()
+        self.items: deque[Item] = deque()
+        self.acknowledged = True  # each packet is answered by + or -
+        self.last = b""
+        self.ended = False
+
+    def poll(self) -> bool:
+        """Take in what has come; whether the machine is to stop: for Ctrl-C, or because gdb has gone."""
+        while not self.ended and select.select([self.reading], [], [], 0)[0]:
+            self._take_in()
+        if Sign.BREAK in self.items:
+            self.items.remove(Sign.BREAK)
+            return True
+        return self.ended
+
+    def receive(self, given_up: Callable[[], bool]) -> bytes | None:
+        """Return the next packet's payload; None at the end of the connection, or if `given_up()` says so."""
+        while True:
+            while self.items:
+                item = self.items.popleft()
+                if isinstance(item, Packet):
+                    if self.acknowledged:
+                        self._write(b"+")
+                    return item.payload
+                if item is Sign.NAK and self.acknowledged:
+                    self._write(self.last)
+                elif item is Sign.DAMAGED and self.acknowledged:
+                    self._write(b"-")
+            if self.ended or given_up():
+                return None
+            if select.select([self.reading], [], [], POLL_SECONDS)[0]:
+                self._take_in()
+
+    def send(self, payload: bytes) -> None:
+        """Send a packet; nothing if gdb has gone."""
+        self.last = frame(payload)
+        self._write(self.last)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.ended = True
+        self._close()
+
+    def _take_in(self) -> None:
+        try:
+            data = os.read(self.reading, CHUNK)
+        except OSError:
+            data = b""
+        if not data:
+            self.ended = True
+        self.items.extend(self.decoder.feed(data))
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        try:
+            while view and not self.ended:
+                view = view[os.write(self.writing, view) :]
+        except OSError:  # a broken pipe, or a reset
+            self.ended = True

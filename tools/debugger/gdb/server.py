@@ -1,0 +1,204 @@
+"""`callgate boot --gdb`: where gdb connects, and how the session of a boot is driven by it.
+
+The machine stands before its first instruction until gdb continues.  After `detach` it runs freely; another gdb may
+connect at any time, which stops it.  A gdb that goes away without a word leaves it stopped, and waiting for the next.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from callgate.kernel.core.errors import KernelPanic
+from callgate.tools.debugger.debuggee import Debuggee, Ending, Reason
+from callgate.tools.debugger.gdb.context import Context
+from callgate.tools.debugger.gdb.protocol.connection import POLL_SECONDS, Connection
+from callgate.tools.debugger.gdb.stub import Stub
+
+if TYPE_CHECKING:
+    from callgate.kernel.machine import Stop
+    from callgate.kernel.system import System
+    from callgate.tools.debugger.debuggee import Backwards
+
+LOOPBACK = "127.0.0.1"
+PIPE = "-"
+
+
+class AddressRefused(Exception):
+    """The server cannot listen there; the text says why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where gdb connects: a host and a port (0: any that is free), or a pipe (`host` is PIPE)."""
+
+    host: str
+    port: int = 0
+
+
+def read_address(text: str) -> Address:
+    """Read `-`, `PORT`, `:PORT` or `HOST:PORT`; ValueError names what is wrong."""
+    if text == PIPE:
+        return Address(PIPE)
+    host, _, port = text.rpartition(":")
+    host = host.strip("[]") or LOOPBACK
+    if not port.isascii() or not port.isdigit() or int(port) > 0xFFFF:
+        raise ValueError(f"{text!r} is not [HOST:]PORT with a port from 0 to 65535, nor -")
+    return Address(host, int(port))
+
+
+class GdbServer:
+    """Listens for gdb, and lets it drive a system."""
+
+    def __init__(self, address: Address, say: Callable[[str], None]) -> None:
+        """Listen at once: AddressRefused if that cannot be done.  `say` writes a line for people."""
+        self.say = say
+        self.listener: socket.socket | None = None
+        self.connection: Connection | None = None
+        self.history: Callable[[Debuggee], Backwards] | None = None  # makes what goes backwards, if anything does
+        self.debuggee: Debuggee | None = None
+        if address.host == PIPE:
+            # The guest's console must not write into the packets.
+            pipe = os.dup(0), os.dup(1)
+            self.connection = Connection(*pipe, lambda: list(map(os.close, pipe)))
+            return
+        self.listener = listen(address)
+        host, port = self.listener.getsockname()[:2]
+        place = f"[{host}]:{port}" if ":" in host else f"{'' if host == LOOPBACK else host}:{port}"
+        self.say(f"gdb: the machine waits for `target remote {place}` in gdb")
+
+    def waits_on(self) -> list[int]:
+        """Return the descriptors that end a wait for console input: gdb may have something to say."""
+        if self.connection is not None:
+            return [] if self.connection.ended else [self.connection.reading]
+        return [] if self.listener is None else [self.listener.fileno()]
+
+    def run(self, system: System) -> Stop:
+        """Let gdb drive a system to its end; return the machine's last stop."""
+        machine = system.machine
+        self.debuggee = debuggee = Debuggee(system)
+        console = machine.on_interrupt
+        # A wait for input that gdb has ended is no Ctrl-C.
+        machine.on_interrupt = lambda: self.speaks() or (console is not None and console())
+        ending: Ending | None = None
+        freed = False
+        try:
+            while True:
+                if self.connection is None and not freed and not self._accept(debuggee):
+                    return stopped(debuggee, "interrupted")
+                if self.connection is not None:
+                    ending, freed = self._serve(debuggee, self.connection, ending)
+                    self._drop()
+                    if ending is not None and (ending.final or ending.text == "killed"):
+                        return final(debuggee, ending)
+                    if self.listener is None and not freed:
+                        return stopped(debuggee, "interrupted")
+                if freed:
+                    ending = debuggee.run(self._knocks)
+                    if ending.reason is not Reason.INTERRUPTED or (ending.stop and ending.stop.reason == "interrupted"):
+                        return final(debuggee, ending)
+                    freed = False
+        finally:
+            machine.on_interrupt = console
+            debuggee.close()
+            self.close()
+
+    def speaks(self) -> bool:
+        """Whether gdb has sent something, or another one wants to connect."""
+        waits = self.waits_on()
+        return bool(waits and select.select(waits, [], [], 0)[0])
+
+    def close(self) -> None:
+        """Close the connection and the port."""
+        self._drop()
+        if self.listener is not None:
+            self.listener.close()
+            self.listener = None
+
+    def _knocks(self) -> bool:
+        return self.listener is not None and bool(select.select([self.listener], [], [], 0)[0])
+
+    def _accept(self, debuggee: Debuggee) -> bool:
+        """Wait for gdb; False if the session is to end instead."""
+        assert self.listener is not None
+        while not debuggee.machine.control.interrupted:
+            try:
+                if not select.select([self.listener], [], [], POLL_SECONDS)[0]:
+                    continue
+            except KeyboardInterrupt:
+                return False
+            link, _ = self.listener.accept()
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.connection = Connection(link.fileno(), link.fileno(), link.close)
+            return True
+        return False
+
+    def _serve(self, debuggee: Debuggee, connection: Connection, last: Ending | None) -> tuple[Ending | None, bool]:
+        """Answer one gdb until it goes; return the last ending, and whether the machine is to run freely."""
+        context = Context(debuggee, connection.send, self.history(debuggee) if self.history else None)
+        stub = Stub(context, connection.poll)
+        stub.last = last
+        control = debuggee.machine.control
+        try:
+            while (payload := connection.receive(lambda: control.interrupted)) is not None:
+                answer = stub.answer(payload)
+                if answer is not None and not (stub.ended == "killed" and payload == b"k"):
+                    connection.send(answer)
+                if context.no_acknowledgements:
+                    connection.acknowledged = False
+                if stub.ended == "killed":
+                    return Ending(Reason.OTHER, text="killed"), False
+                if stub.ended == "detached":
+                    self.say("gdb: detached; the machine goes on")
+                    return stub.last, True
+        except KeyboardInterrupt:
+            control.interrupt()
+        finally:
+            stub.close()
+        if connection.ended and self.listener is not None:
+            where = debuggee.machine.name_address(debuggee.machine.cpu.eip)
+            self.say(f"gdb: the connection is gone; the machine is stopped at {where} and waits for the next gdb")
+        return stub.last, False
+
+    def _drop(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+
+
+def listen(address: Address) -> socket.socket:
+    """Return a socket that listens; AddressRefused."""
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, place = found[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(place)
+            listener.listen(1)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        hint = "name another port, or 0 for any that is free" if address.port else "name another host"
+        raise AddressRefused(f"--gdb {address.host}:{address.port}: {error.strerror}; {hint}") from None
+    return listener
+
+
+def stopped(debuggee: Debuggee, reason: str) -> Stop:
+    """Return the present moment as a stop of the machine."""
+    from callgate.kernel.machine import Stop
+
+    machine = debuggee.machine
+    return Stop(reason, machine.clock.retired, machine.cpu.eip, None, machine.clock.now)
+
+
+def final(debuggee: Debuggee, ending: Ending) -> Stop:
+    """Return the stop with which a session ends; KernelPanic if the kernel gave up."""
+    if ending.reason is Reason.PANIC:
+        raise KernelPanic(ending.text)
+    return ending.stop or stopped(debuggee, "killed by gdb")

@@ -1,0 +1,67 @@
+"""What gdb is told when the machine stops."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from callgate.kernel.machine.cpu import exceptions
+from callgate.tools.debugger.debuggee import Ending, Reason
+from callgate.tools.debugger.debuggee.watchpoints import Kind
+from callgate.tools.debugger.gdb.points import HARDWARE
+
+if TYPE_CHECKING:
+    from callgate.tools.debugger.debuggee.threads import DebugThread
+    from callgate.tools.debugger.gdb.context import Context
+
+SIGINT, SIGILL, SIGTRAP, SIGABRT, SIGFPE, SIGBUS, SIGSEGV = 2, 4, 5, 6, 8, 10, 11  # gdb's numbers
+SIGNALS = {0: SIGFPE, 6: SIGILL, 7: SIGFPE, 13: SIGSEGV, 14: SIGSEGV, 16: SIGFPE, 17: SIGBUS, 19: SIGFPE}
+WATCH = {Kind.WRITE: "watch", Kind.READ: "rwatch", Kind.ACCESS: "awatch"}
+ENDS = {
+    Reason.HALT: "the machine has halted, and nothing is to come that could wake it",
+    Reason.TRIPLE_FAULT: "triple fault",
+    Reason.PANIC: "the kernel gave up",
+}
+
+
+def stop_reply(context: Context, ending: Ending | None) -> bytes:
+    """Return the stop reply for an ending; None: nothing has run yet."""
+    thread = context.debuggee.threads.running()
+    if ending is None or ending.reason in (Reason.STEP, Reason.STARTED, Reason.OTHER):
+        return reply(context, SIGTRAP, thread)
+    if ending.reason is Reason.EXIT:
+        code = int(ending.stop.detail) & 0xFF if ending.stop is not None else 0
+        return (f"W{code:02x};process:1" if "multiprocess" in context.client else f"W{code:02x}").encode()
+    if ending.reason is Reason.BREAKPOINT and ending.breakpoint is not None:
+        kind = context.points.covering(ending.breakpoint.address, thread.process)
+        reason = "hwbreak" if kind == HARDWARE else "swbreak"
+        return reply(context, SIGTRAP, thread, f"{reason}:;" if kind is not None and reason in context.client else "")
+    if ending.access is not None:
+        access = ending.access
+        if ending.text:
+            context.say(f"{access.address:#x} was written by {ending.text}\n")
+        return reply(context, SIGTRAP, thread, f"{WATCH[access.watchpoint.kind]}:{access.address:x};")
+    if ending.reason is Reason.DELIVERED and ending.incident is not None:
+        return reply(context, delivered(context, ending), thread)
+    if ending.reason is Reason.INTERRUPTED:
+        return reply(context, SIGINT, thread)
+    if ending.reason is Reason.BEGIN:
+        return reply(context, SIGTRAP, thread, "replaylog:begin;")
+    if ending.reason in ENDS:
+        context.say(f"{ENDS[ending.reason]}{f': {ending.text}' if ending.text else ''}\n")
+    return reply(context, SIGABRT, thread)
+
+
+def delivered(context: Context, ending: Ending) -> int:
+    """Return the signal for an exception that the user catches, SIGTRAP for one that a step came to."""
+    incident = ending.incident
+    assert incident is not None
+    if incident.vector not in context.debuggee.catch:
+        return SIGTRAP
+    name = exceptions.name_of(incident.vector)
+    context.say(f"{name} at {incident.eip:#x}, error code {incident.error_code:#x}; its handler is next\n")
+    return SIGNALS.get(incident.vector, SIGTRAP)
+
+
+def reply(context: Context, signal: int, thread: DebugThread, reason: str = "") -> bytes:
+    """Return a T packet: signal, registers that gdb asks for anyway, thread, reason."""
+    return f"T{signal:02x}{context.registers.of_stop(thread)}thread:{context.id_of(thread)};{reason}".encode()

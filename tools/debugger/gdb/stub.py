@@ -1,0 +1,228 @@
+"""One gdb at one debuggee: what each packet is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from callgate.tools.debugger.debuggee import Ending, Reason
+from callgate.tools.debugger.debuggee.threads import KERNEL_PROCESS
+from callgate.tools.debugger.gdb import resume
+from callgate.tools.debugger.gdb.context import Context
+from callgate.tools.debugger.gdb.monitoring.monitor import Monitor
+from callgate.tools.debugger.gdb.protocol.errors import Refused, Unknown
+from callgate.tools.debugger.gdb.protocol.ids import ANY, ThreadId, number, parse
+from callgate.tools.debugger.gdb.protocol.packets import MOST, escape
+from callgate.tools.debugger.gdb.queries import Queries
+from callgate.tools.debugger.gdb.stops import SIGTRAP, reply, stop_reply
+from callgate.tools.debugger.gdb.vfile import Files
+
+if TYPE_CHECKING:
+    from callgate.tools.debugger.debuggee.threads import DebugThread
+
+OK = b"OK"
+MOST_READ = MOST // 2 - 16
+
+
+class Stub:
+    """Answers packets.  `ended` is set when gdb has detached from all processes, or killed the machine."""
+
+    def __init__(self, context: Context, wanted: Callable[[], bool]) -> None:
+        """`wanted()` says during a run that gdb wants it to end."""
+        self.context = context
+        self.debuggee = context.debuggee
+        self.registers = context.registers
+        self.points = context.points
+        self.wanted = wanted
+        self.files = Files()
+        self.monitor = Monitor(self.debuggee)
+        self.queries = Queries(context, self.monitor)
+        self.last: Ending | None = None
+        self.ended = ""  # "detached" or "killed"
+        self.commands: dict[str, Callable[[str], bytes]] = {
+            "?": lambda _: stop_reply(self.context, self.last), "!": lambda _: OK, "H": self._select, "T": self._alive,
+            "g": lambda _: self.registers.all(self.context.thread).encode(), "G": self._put_all,
+            "p": lambda text: self.registers.one(self.context.thread, number(text)).encode(), "P": self._put,
+            "m": self._read, "x": self._read_binary, "M": self._write,
+            "c": lambda _: self._resume([resume.Action(resume.CONTINUE, ThreadId(-1, -1))]),
+            "C": lambda _: self._resume([resume.Action(resume.CONTINUE, ThreadId(-1, -1))]),
+            "s": lambda _: self._resume([resume.Action(resume.STEP, ThreadId(-1, -1))]),
+            "S": lambda _: self._resume([resume.Action(resume.STEP, ThreadId(-1, -1))]),
+            "b": self._backwards, "Z": self._insert, "z": self._remove, "D": self._detach, "k": self._kill,
+            "q": self.queries.query, "Q": self.queries.set, "v": self._named,
+        }  # fmt: skip
+
+    def close(self) -> None:
+        """Take out what gdb has inserted."""
+        self.points.clear()
+        self.debuggee.catch.clear()
+
+    def answer(self, payload: bytes) -> bytes | None:
+        """Return the answer to a packet; None if there is none.  Whatever comes, the machine is unharmed."""
+        try:
+            if payload[:1] == b"X":
+                return self._write_binary(payload[1:])
+            if payload.startswith(b"qSearch:memory:"):
+                return self.queries.search(payload.removeprefix(b"qSearch:memory:"))
+            text = payload.decode("latin-1")
+            command = self.commands.get(text[:1])
+            if command is None:
+                raise Unknown
+            return command(text[1:]) or None
+        except Unknown:
+            return b""
+        except (Refused, LookupError, ValueError, OverflowError) as error:
+            return self.error(str(error))
+
+    def error(self, text: str) -> bytes:
+        """Return the answer for an error: in words, if gdb takes words."""
+        if "error-message" in self.context.client:
+            return b"E." + text.encode("ascii", "replace").replace(b"#", b"?").replace(b"$", b"?").replace(
+                b"}", b"?"
+            ).replace(b"*", b"?")
+        return b"E01"
+
+    # Threads.
+
+    def _select(self, text: str) -> bytes:
+        kind, wanted = text[:1], parse(text[1:])
+        if kind == "g":
+            self.context.selected = None if wanted.thread == ANY and wanted.process <= 0 else self.context.find(wanted)
+        elif kind != "c":
+            raise Unknown
+        return OK
+
+    def _alive(self, text: str) -> bytes:
+        self.context.find(parse(text))
+        return OK
+
+    # Registers and memory.
+
+    def _put_all(self, text: str) -> bytes:
+        self.registers.put_all(self.context.thread, bytes.fromhex(text))
+        return OK
+
+    def _put(self, text: str) -> bytes:
+        index, _, value = text.partition("=")
+        self.registers.put(self.context.thread, number(index), bytes.fromhex(value))
+        return OK
+
+    def _memory(self, text: str) -> bytes:
+        address, comma, length = text.partition(",")
+        if not comma:
+            raise Refused("address,length")
+        start, size = number(address), number(length)
+        if start < 0 or size < 0:
+            raise Refused("address and length are not negative")
+        data = self.debuggee.memory.read(self.context.thread.process, start, min(size, MOST_READ))
+        if size and not data:
+            raise Refused(f"{start:#x} is not mapped")
+        return data
+
+    def _read(self, text: str) -> bytes:
+        return self._memory(text).hex().encode()
+
+    def _read_binary(self, text: str) -> bytes:
+        return b"b" + escape(self._memory(text))
+
+    def _put_memory(self, place: str, data: bytes) -> bytes:
+        address, _, length = place.partition(",")
+        start = number(address)
+        if number(length) != len(data):
+            raise Refused(f"{len(data)} bytes came for {length[:20]}")
+        if data and not self.debuggee.memory.write(self.context.thread.process, start, data):
+            raise Refused(f"{len(data)} bytes at {start:#x} are not all mapped: nothing is written")
+        return OK
+
+    def _write(self, text: str) -> bytes:
+        place, _, digits = text.partition(":")
+        return self._put_memory(place, bytes.fromhex(digits))
+
+    def _write_binary(self, payload: bytes) -> bytes:
+        place, _, data = payload.partition(b":")
+        return self._put_memory(place.decode("latin-1"), data)
+
+    # Points.
+
+    def _insert(self, text: str) -> bytes:
+        self.points.insert(text, self.context.thread.process)
+        return OK
+
+    def _remove(self, text: str) -> bytes:
+        self.points.remove(text, self.context.thread.process)
+        return OK
+
+    # Running.
+
+    def _resume(self, actions: list[resume.Action]) -> bytes:
+        if self.last is not None and self.last.final:
+            # Process 1 is gone for gdb: it must not be told so twice.
+            gone = self.last.reason is Reason.EXIT and "no-resumed" in self.context.client
+            return b"N" if gone else stop_reply(self.context, self.last)
+        several = "multiprocess" in self.context.client
+        if several and (event := self.context.introductions.next(self.context.client)) is not None:
+            return self._introduce(*event)
+        self.debuggee.report_starts = several
+        try:
+            self.last = resume.carry_out(self.debuggee, actions, self.wanted)
+        finally:
+            self.debuggee.report_starts = False
+        if self.last.process is not None:
+            self.context.introductions.add(self.last.process)
+            if (event := self.context.introductions.next(self.context.client)) is not None:
+                return self._introduce(*event)
+        return self._stopped()
+
+    def _introduce(self, thread: DebugThread, event: str) -> bytes:
+        self.context.selected = thread  # gdb takes the thread of a stop for the selected one
+        return reply(self.context, SIGTRAP, thread, event)
+
+    def _stopped(self) -> bytes:
+        self.context.selected = None
+        return stop_reply(self.context, self.last)
+
+    def _backwards(self, text: str) -> bytes:
+        if self.context.history is None or text not in ("s", "c"):
+            raise Unknown
+        self.last = (
+            self.context.history.step_back() if text == "s" else self.context.history.back_to_previous(self.wanted)
+        )
+        return self._stopped()
+
+    def _named(self, text: str) -> bytes:
+        name, _, rest = text.partition(";")
+        if name == "Cont?":
+            return b"vCont;c;C;s;S;t;r"
+        if name == "Cont":
+            return self._resume(resume.read_actions(rest))
+        if name == "Kill":
+            return self._kill_one(number(rest))
+        if text.startswith("File:"):
+            operation, _, arguments = text[5:].partition(":")
+            return self.files.handle(operation, arguments.split(","))
+        raise Unknown
+
+    # The end.
+
+    def _detach(self, text: str) -> bytes:
+        if text.startswith(";"):
+            self.context.detached.add(self.context.process(number(text[1:])).number)
+            if self.context.visible_threads():
+                return OK
+        self.ended = "detached"
+        return OK
+
+    def _kill(self, _text: str) -> bytes:
+        self.ended = "killed"
+        return b""
+
+    def _kill_one(self, gdb_number: int) -> bytes:
+        process = self.context.process(gdb_number)
+        if process.number == KERNEL_PROCESS:
+            self.ended = "killed"
+        else:
+            from callgate.kernel.tasks.processes import KILLED_EXIT_CODE
+
+            self.context.detached.add(process.number)
+            self.debuggee.kernel.processes.kill(process, KILLED_EXIT_CODE, "killed by the debugger")
+        return OK
