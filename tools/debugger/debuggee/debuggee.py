@@ -59,6 +59,7 @@ class Debuggee:
         self.catch: set[int] = set()  # vectors of exceptions whose delivery ends a run
         self.report_starts = False  # end a run when a process has been made
         self.stepping = False
+        self.final: Ending | None = None  # how the machine has ended: it is not run again
         self.reported: set[int] = set()  # numbers of processes whose start has been reported, or was before
         self.machine.traps.observer = self._delivered
         self.kernel.threads.observer = self._thread_made
@@ -148,12 +149,16 @@ class Debuggee:
         return None if ending.stop is not None and ending.stop.reason == RESUMED else ending
 
     def _run(self, fuel: int | None, wanted: Wanted | None) -> Ending:
+        if self.final is not None:
+            return self.final
         self.watchpoints.renew()
         try:
-            stop = self.machine.run(fuel=fuel, until=wanted)
+            ending = self._ending(self.machine.run(fuel=fuel, until=wanted))
         except KernelPanic as panic:
-            return Ending(Reason.PANIC, text=str(panic))
-        return self._ending(stop)
+            ending = Ending(Reason.PANIC, text=str(panic))
+        if ending.final:
+            self.final = ending
+        return ending
 
     def _ending(self, stop: Stop) -> Ending:
         detail = stop.detail

@@ -6,6 +6,7 @@ connect at any time, which stops it.  A gdb that goes away without a word leaves
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -184,7 +185,8 @@ def listen(address: Address) -> socket.socket:
             listener.close()
             raise
     except OSError as error:
-        hint = "name another port, or 0 for any that is free" if address.port else "name another host"
+        unknown = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+        hint = "name an address of this host" if unknown else "name another port, or 0 for any that is free"
         raise AddressRefused(f"--gdb {address.host}:{address.port}: {error.strerror}; {hint}") from None
     return listener
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from callgate.tools.debugger.gdb.protocol.packets import Decoder, Item, Packet, Sign, frame
 
 CHUNK = 1 << 16
-POLL_SECONDS = 0.2  # between two looks for signals while gdb is silent
+POLL_SECONDS = 0.05  # between two looks for signals while gdb is silent
 
 
 class Connection:
@@ -25,7 +25,8 @@ class Connection:
         self.items: deque[Item] = deque()
         self.acknowledged = True  # each packet is answered by + or -
         self.last = b""
-        self.ended = False
+        self.ended = False  # gdb sends nothing more
+        self.deaf = False  # gdb takes nothing more
 
     def poll(self) -> bool:
         """Take in what has come; whether the machine is to stop: for Ctrl-C, or because gdb has gone."""
@@ -61,7 +62,7 @@ class Connection:
 
     def close(self) -> None:
         """Close the connection."""
-        self.ended = True
+        self.ended = self.deaf = True
         self._close()
 
     def _take_in(self) -> None:
@@ -76,7 +77,7 @@ class Connection:
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
         try:
-            while view and not self.ended:
+            while view and not self.deaf:
                 view = view[os.write(self.writing, view) :]
         except OSError:  # a broken pipe, or a reset
-            self.ended = True
+            self.ended = self.deaf = True

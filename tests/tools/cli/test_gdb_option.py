@@ -1,0 +1,49 @@
+"""`callgate boot --gdb`: where gdb connects, and what is refused."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+
+def test_the_session_on_a_pipe_has_the_console_on_standard_error() -> None:
+    code = "from callgate.tools.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "boot", "-q", "-c", "dir", "--gdb", "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"$?#3f$vCont;c#a8")
+        process.stdin.flush()
+        answers = b""
+        while b"$W00#b7" not in answers:
+            answers += os.read(process.stdout.fileno(), 4096)
+        _, messages = process.communicate(timeout=60)
+    assert re.match(rb"\+\$T05.*#\w\w\+\$W00#b7", answers)
+    assert b"README.TXT" in messages
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("address", ["70000", "port", "host:", "::1:2:3:x", ""])
+def test_an_address_that_is_none_is_a_usage_error_that_says_what_is_wanted(
+    command_line: Callable[..., Any], address: str
+) -> None:
+    outcome = command_line("boot", "--gdb", address)
+    assert outcome.status == 2
+    assert "is not [HOST:]PORT" in outcome.messages
+
+
+def test_a_port_in_use_is_a_usage_error_that_says_what_to_do(command_line: Callable[..., Any]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        outcome = command_line("boot", "--gdb", str(taken.getsockname()[1]))
+    assert outcome.status == 2
+    assert "Address already in use; name another port, or 0 for any" in outcome.messages
+
+
+def test_options_that_gdb_excludes_are_refused(command_line: Callable[..., Any]) -> None:
+    for options in (["--fuel", "1"], ["--trace", "-"]):
+        assert command_line("boot", "--gdb", "-", *options).status == 2
