@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from callgate.kernel.machine.observation.ledger import Counts
-from callgate.tools.bench import catalogue, plugin_speed, reading
+from callgate.tools.bench import catalogue, debugging, plugin_speed, reading
 from callgate.tools.bench import ipc as ipc_bench
 from callgate.tools.bench.measuring import BenchmarkError
 from callgate.tools.cli.bench import ROUNDS
@@ -137,3 +137,32 @@ def test_a_measurement_is_repeated_and_must_count_the_same_each_time() -> None:
 
 def test_every_benchmark_names_its_default_number_of_rounds() -> None:
     assert set(ROUNDS) == set(catalogue.BENCHMARKS)
+
+
+def test_a_debugger_is_measured_by_turns_and_as_often_as_requested(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+    spent = iter(range(1, 1000))
+
+    def measured(name: str) -> Callable[..., float]:
+        def run(*_arguments: object) -> float:
+            ran.append(name)
+            return next(spent) ** 1.5
+
+        return run
+
+    for name in ("run_alone", "run_attached", "debuggee_steps", "step_by_gdb"):
+        monkeypatch.setattr(debugging, name, measured(name))
+    monkeypatch.setattr(debugging.shutil, "which", lambda _name: "gdb")
+    elements = printed("debug", "--rounds", "4")
+    assert ran[:8] == ["run_alone", "run_attached"] * 4
+    assert ran[8:] == ["debuggee_steps"] * 4 + ["step_by_gdb"] * 4
+    assert all(is_timing(element["wall_us"], 4) for element in elements)
+    assert elements[1]["ratio_of_speed_to_alone"] == round(1 / 2**1.5, 3)
+    assert elements[3]["per_second"] == round(debugging.STEPS / 13**1.5)
+
+
+@pytest.mark.thorough(only=True)
+def test_a_machine_with_a_debugger_attached_ends_its_work_and_is_stepped() -> None:
+    by_name = {element["name"]: element for element in printed("debug", "--rounds", "3")}
+    assert by_name["debuggee-steps"]["per_second"] > 500
+    assert by_name["run-attached"]["ratio_of_speed_to_alone"] > 0.5

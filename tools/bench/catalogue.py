@@ -27,6 +27,13 @@ def bench_read(rounds: int) -> list[dict[str, Any]]:
     return measure(rounds)
 
 
+def bench_debug(rounds: int) -> list[dict[str, Any]]:
+    """Return the elements of `callgate bench debug`."""
+    from callgate.tools.bench.debugging import bench_debug as measure
+
+    return measure(rounds)
+
+
 def bench_ipc(rounds: int) -> list[dict[str, Any]]:
     """Return the elements of `callgate bench ipc`."""
     from callgate.tools.bench.ipc import bench_ipc as measure
@@ -39,6 +46,7 @@ BENCHMARKS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "read": bench_read,
     "clock": bench_clock,
     "tests": bench_tests,
+    "debug": bench_debug,
 }
 COLUMNS = {
     "CR3": "cr3_loads",

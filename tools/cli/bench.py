@@ -11,7 +11,7 @@ import click
 from callgate.tools.session.sizes import Number
 
 # Default rounds: a round of some takes seconds.
-ROUNDS = {"ipc": 15, "read": 3, "clock": 5, "tests": 3}
+ROUNDS = {"ipc": 15, "read": 3, "clock": 5, "tests": 3, "debug": 3}
 
 EPILOG = """\b
 Examples:
@@ -19,6 +19,7 @@ Examples:
   callgate bench ipc --json     the same for a program
   callgate bench read           what reading files costs
   callgate bench tests          how many tests a second pytest runs
+  callgate bench debug          a machine under a debugger, and steps a second
 """
 
 
@@ -33,7 +34,11 @@ Examples:
     help="Rounds timed.",
 )
 def bench(name: str, as_json: bool, rounds: int | None) -> int:
-    """Measure NAME: ipc (requests, gates, boot), read (file data), clock (exact counting), tests (tests a second)."""
+    """Measure NAME.
+
+    NAME is ipc (requests, gates, boot), read (file data), clock (exact counting), tests (tests a second) or debug
+    (a machine under a debugger, steps a second).
+    """
     from callgate.tools.bench.catalogue import BENCHMARKS, render
     from callgate.tools.bench.measuring import BenchmarkError
 

@@ -84,13 +84,23 @@ class Debuggee:
         """Execute one instruction.
 
         Where an interrupt or an exception is delivered instead, that is the end: `Reason.DELIVERED`, and its handler's
-        first instruction is the next.  Breakpoints do not count: the front end sees where it is.
+        first instruction is the next.  Where the CPU switches to another thread, the ending names the one that it has
+        left, which stands where it will resume.  Breakpoints do not count: the front end sees where it is.
         """
-        self.stepping = True
+        before = self.threads.running()
+        ending = self._step()
+        if ending.reason is not Reason.STEP or self.threads.running() == before:
+            return ending
+        return Ending(Reason.STEP, ending.stop, thread=before)
+
+    def _step(self) -> Ending:
+        runner = self.machine.runner
+        # A signal handler for one instruction would cost more than the instruction.
+        kept, runner.ctrl_c, self.stepping = runner.ctrl_c, False, True
         try:
             return self._run(1, None)
         finally:
-            self.stepping = False
+            runner.ctrl_c, self.stepping = kept, False
 
     def step_thread(self, thread: DebugThread, wanted: Wanted | None = None) -> Ending:
         """Execute one instruction of a thread; one that does not run is waited for, while the others run."""
@@ -119,8 +129,8 @@ class Debuggee:
             point = self.breakpoints.at(eip)
             if point is not None:
                 return Ending(Reason.BREAKPOINT, ending.stop, breakpoint=point)
-            if not low <= eip < high or self.threads.running() != thread:
-                return Ending(Reason.STEP, ending.stop)
+            if not low <= eip < high or ending.thread is not None:
+                return ending
             if wanted is not None and done % ASKED_AFTER == 0 and wanted():
                 return Ending(Reason.INTERRUPTED, ending.stop)
         raise AssertionError("a range is left, or a front end gives up")
@@ -152,6 +162,7 @@ class Debuggee:
         if self.final is not None:
             return self.final
         self.watchpoints.renew()
+        self.threads.forget()
         try:
             ending = self._ending(self.machine.run(fuel=fuel, until=wanted))
         except KernelPanic as panic:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from callgate.kernel.machine import Stop
     from callgate.kernel.machine.cpu.exceptions import Incident
     from callgate.tools.debugger.debuggee.breakpoints import Breakpoint
+    from callgate.tools.debugger.debuggee.threads import DebugThread
     from callgate.tools.debugger.debuggee.watchpoints import Access
 
 
@@ -41,6 +42,7 @@ class Ending:
     access: Access | None = None
     incident: Incident | None = None
     process: Process | None = None
+    thread: DebugThread | None = None  # of a step, if the CPU has switched to another thread by it
     text: str = ""  # in words, if the reason does not say it all
 
     @property

@@ -85,6 +85,7 @@ class ThreadRegisters:
             raise NotWritable(f"{name} cannot be changed: a segment or system register is loaded by an instruction")
         if thread == self.threads.running():
             setattr(self.machine.cpu, name, value)
+            self.threads.forget()
             return
         frame = self._frame(thread)
         if name in ("eip", "eflags"):

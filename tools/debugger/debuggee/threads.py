@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from callgate.kernel.abi.memory import KERNEL_BASE, KERNEL_STACKS
+from callgate.kernel.abi.memory import KERNEL_STACKS
 from callgate.kernel.abi.selectors import GDT_FIRST_THREAD, MAX_THREADS
 from callgate.kernel.abi.thread import KERNEL_STACK_SPAN
 from callgate.kernel.watching.thread_view import ThreadView
@@ -44,6 +44,7 @@ class ThreadList:
     def __init__(self, system: System) -> None:
         self.kernel = system.kernel
         self.machine = system.machine
+        self.known: tuple[int, DebugThread] | None = None  # the running one, at a count of retired instructions
 
     def __iter__(self) -> Iterator[DebugThread]:
         """Yield the threads by number; one that has ended only while the CPU is still on its stack."""
@@ -54,12 +55,22 @@ class ThreadList:
         return iter(sorted(known, key=lambda thread: thread.number))
 
     def running(self) -> DebugThread:
-        """Return the thread that the CPU executes."""
-        cpu = self.machine.cpu
+        """Return the thread that the CPU executes; it can only change by an instruction, or by hand (`forget`)."""
+        count = int(self.machine.state.count)
+        if self.known is None or self.known[0] != count:
+            self.known = count, self._find_running()
+        return self.known[1]
+
+    def forget(self) -> None:
+        """The CPU's state has been changed by something else than an instruction."""
+        self.known = None
+
+    def _find_running(self) -> DebugThread:
+        _, esp, _, cpl, _ = self.machine.cpu.stack()
         record = None
-        if cpu.cpl == 0:
-            index, offset = divmod(cpu.esp - KERNEL_STACKS, KERNEL_STACK_SPAN)
-            if 0 <= index < MAX_THREADS and (cpu.esp >= KERNEL_BASE or offset):
+        if cpl == 0:
+            index = (esp - KERNEL_STACKS) // KERNEL_STACK_SPAN
+            if 0 <= index < MAX_THREADS:
                 record = self._by_selector((GDT_FIRST_THREAD + index) * 8)
         if record is None:
             record = self._by_selector(self.kernel.guest.kernel_words["current"])

@@ -6,6 +6,7 @@ description for wrong.  The system registers follow as a feature of our own, in 
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -41,7 +42,7 @@ TYPES: Final = {
     "esp": "data_ptr", "ebp": "data_ptr", "eip": "code_ptr", "eflags": "i386_eflags",
     "cr0": "cr0_flags", "cr4": "cr4_flags", "efer": "efer_flags", "cr2": "data_ptr",
 }  # fmt: skip
-FIRST_OF_STOP: Final = range(16)  # sent with each stop: what gdb asks for anyway
+NAMES_OF_STOP: Final = (*GENERAL, "eip", "eflags", *SEGMENTS)  # sent with each stop: what gdb asks for anyway
 EMPTY_TAG: Final = 3
 
 
@@ -156,8 +157,9 @@ class RegisterFile:
     def of_stop(self, thread: DebugThread) -> str:
         """Return the registers that are sent with a stop: those of the first ones that are known."""
         general = self.debuggee.registers.general(thread)
-        known = ((n, general[REGISTERS[n].name]) for n in FIRST_OF_STOP)
-        return "".join(f"{n:02x}:{hexed(value, 32)};" for n, value in known if value is not None)
+        values = [general[name] for name in NAMES_OF_STOP]
+        digits = struct.pack("<16I", *(value or 0 for value in values)).hex()
+        return "".join(f"{n:02x}:{digits[8 * n : 8 * n + 8]};" for n, value in enumerate(values) if value is not None)
 
     def put(self, thread: DebugThread, number: int, data: bytes) -> None:
         """Change one; Refused, with the reason, for one that cannot be changed."""

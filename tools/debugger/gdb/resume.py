@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from callgate.tools.debugger.gdb.protocol.errors import Refused
@@ -27,7 +28,8 @@ class Action:
     high: int = 0
 
 
-def read_actions(text: str) -> list[Action]:
+@lru_cache(maxsize=64)  # gdb sends the same one for each step
+def read_actions(text: str) -> tuple[Action, ...]:
     """Read `action[:thread-id][;action…]`; Refused.  Signals are ignored: the guest knows none."""
     actions = []
     for part in text.split(";")[:MOST_ACTIONS]:
@@ -43,10 +45,10 @@ def read_actions(text: str) -> list[Action]:
             actions.append(Action(kind, who))
         else:
             raise Refused(f"{what[:40]!r} is not an action")
-    return actions
+    return tuple(actions)
 
 
-def carry_out(debuggee: Debuggee, actions: list[Action], wanted: Callable[[], bool]) -> Ending:
+def carry_out(debuggee: Debuggee, actions: Sequence[Action], wanted: Callable[[], bool]) -> Ending:
     """Let the machine run as the actions say: there is one CPU, and each thread has the first action that is for it.
 
     A thread that is to step is stepped; one that does not run is waited for.  The guest's scheduler chooses: threads
@@ -66,13 +68,13 @@ def carry_out(debuggee: Debuggee, actions: list[Action], wanted: Callable[[], bo
     return debuggee.run(wanted)
 
 
-def action_of(thread: DebugThread, actions: list[Action]) -> Action | None:
+def action_of(thread: DebugThread, actions: Sequence[Action]) -> Action | None:
     """Return the first action that is for a thread."""
     process = thread.process.number + 1
     return next((action for action in actions if action.threads.covers(process, thread.number)), None)
 
 
-def stepped(debuggee: Debuggee, action: Action, actions: list[Action]) -> DebugThread | None:
+def stepped(debuggee: Debuggee, action: Action, actions: Sequence[Action]) -> DebugThread | None:
     """Return the thread that a step is for, if it names one: steps of all threads are those of the running one."""
     if action.threads.thread <= 0:
         return None

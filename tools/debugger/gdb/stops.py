@@ -25,30 +25,37 @@ ENDS = {
 
 def stop_reply(context: Context, ending: Ending | None) -> bytes:
     """Return the stop reply for an ending; None: nothing has run yet."""
-    thread = context.debuggee.threads.running()
+    debuggee = context.debuggee
+    thread = debuggee.threads.running()
+    if ending is not None and ending.thread is not None:
+        thread = debuggee.threads.by_number(ending.thread.number) or thread
     if ending is None or ending.reason in (Reason.STEP, Reason.STARTED, Reason.OTHER):
         return reply(context, SIGTRAP, thread)
     if ending.reason is Reason.EXIT:
         code = int(ending.stop.detail) & 0xFF if ending.stop is not None else 0
         return (f"W{code:02x};process:1" if "multiprocess" in context.client else f"W{code:02x}").encode()
-    if ending.reason is Reason.BREAKPOINT and ending.breakpoint is not None:
+    if ending.reason is Reason.DELIVERED:
+        return reply(context, delivered(context, ending), thread)
+    if ending.reason in ENDS:
+        context.say(f"{ENDS[ending.reason]}{f': {ending.text}' if ending.text else ''}\n")
+        return reply(context, SIGABRT, thread)
+    return reply(
+        context, SIGINT if ending.reason is Reason.INTERRUPTED else SIGTRAP, thread, why(context, ending, thread)
+    )
+
+
+def why(context: Context, ending: Ending, thread: DebugThread) -> str:
+    """Return the reason of a stop as a T packet has it."""
+    if ending.breakpoint is not None:
         kind = context.points.covering(ending.breakpoint.address, thread.process)
         reason = "hwbreak" if kind == HARDWARE else "swbreak"
-        return reply(context, SIGTRAP, thread, f"{reason}:;" if kind is not None and reason in context.client else "")
+        return f"{reason}:;" if kind is not None and reason in context.client else ""
     if ending.access is not None:
         access = ending.access
         if ending.text:
             context.say(f"{access.address:#x} was written by {ending.text}\n")
-        return reply(context, SIGTRAP, thread, f"{WATCH[access.watchpoint.kind]}:{access.address:x};")
-    if ending.reason is Reason.DELIVERED and ending.incident is not None:
-        return reply(context, delivered(context, ending), thread)
-    if ending.reason is Reason.INTERRUPTED:
-        return reply(context, SIGINT, thread)
-    if ending.reason is Reason.BEGIN:
-        return reply(context, SIGTRAP, thread, "replaylog:begin;")
-    if ending.reason in ENDS:
-        context.say(f"{ENDS[ending.reason]}{f': {ending.text}' if ending.text else ''}\n")
-    return reply(context, SIGABRT, thread)
+        return f"{WATCH[access.watchpoint.kind]}:{access.address:x};"
+    return "replaylog:begin;" if ending.reason is Reason.BEGIN else ""
 
 
 def delivered(context: Context, ending: Ending) -> int:
@@ -63,5 +70,9 @@ def delivered(context: Context, ending: Ending) -> int:
 
 
 def reply(context: Context, signal: int, thread: DebugThread, reason: str = "") -> bytes:
-    """Return a T packet: signal, registers that gdb asks for anyway, thread, reason."""
+    """Return a T packet: signal, registers that gdb asks for anyway, thread, reason.
+
+    gdb takes the thread for the selected one.
+    """
+    context.selected = thread
     return f"T{signal:02x}{context.registers.of_stop(thread)}thread:{context.id_of(thread)};{reason}".encode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from callgate.tools.debugger.debuggee import Ending, Reason
@@ -18,7 +18,7 @@ from callgate.tools.debugger.gdb.stops import SIGTRAP, reply, stop_reply
 from callgate.tools.debugger.gdb.vfile import Files
 
 if TYPE_CHECKING:
-    from callgate.tools.debugger.debuggee.threads import DebugThread
+    pass
 
 OK = b"OK"
 MOST_READ = MOST // 2 - 16
@@ -154,14 +154,14 @@ class Stub:
 
     # Running.
 
-    def _resume(self, actions: list[resume.Action]) -> bytes:
+    def _resume(self, actions: Sequence[resume.Action]) -> bytes:
         if self.last is not None and self.last.final:
             # Process 1 is gone for gdb: it must not be told so twice.
             gone = self.last.reason is Reason.EXIT and "no-resumed" in self.context.client
             return b"N" if gone else stop_reply(self.context, self.last)
         several = "multiprocess" in self.context.client
         if several and (event := self.context.introductions.next(self.context.client)) is not None:
-            return self._introduce(*event)
+            return reply(self.context, SIGTRAP, *event)
         self.debuggee.report_starts = several
         try:
             self.last = resume.carry_out(self.debuggee, actions, self.wanted)
@@ -170,15 +170,7 @@ class Stub:
         if self.last.process is not None:
             self.context.introductions.add(self.last.process)
             if (event := self.context.introductions.next(self.context.client)) is not None:
-                return self._introduce(*event)
-        return self._stopped()
-
-    def _introduce(self, thread: DebugThread, event: str) -> bytes:
-        self.context.selected = thread  # gdb takes the thread of a stop for the selected one
-        return reply(self.context, SIGTRAP, thread, event)
-
-    def _stopped(self) -> bytes:
-        self.context.selected = None
+                return reply(self.context, SIGTRAP, *event)
         return stop_reply(self.context, self.last)
 
     def _backwards(self, text: str) -> bytes:
@@ -187,7 +179,7 @@ class Stub:
         self.last = (
             self.context.history.step_back() if text == "s" else self.context.history.back_to_previous(self.wanted)
         )
-        return self._stopped()
+        return stop_reply(self.context, self.last)
 
     def _named(self, text: str) -> bytes:
         name, _, rest = text.partition(";")

@@ -1,0 +1,147 @@
+"""The cost of a debugger: a machine under one at which nothing stops, and steps.
+
+The figures to hold: a machine with the stub attached is at least 0.9 times as fast as without; 2,000 single steps a
+second.  `gdb-steps` is there only if gdb is installed; it steps over a connection and shows nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from typing import Any, Final
+
+from callgate.asm.assembler.cache import cache_directory
+from callgate.disk.images.demo import demo_image
+from callgate.disk.media import open_image
+from callgate.kernel.system import System, SystemOptions
+from callgate.tools.bench.measuring import BenchmarkError, timing
+from callgate.tools.debugger.debuggee import Debuggee
+from callgate.tools.debugger.gdb.protocol.packets import frame
+from callgate.tools.debugger.gdb.server import LOOPBACK, Address, GdbServer
+
+WORK: Final = "; ".join(["cat PATTERN.BIN"] * 2)
+STEPS: Final = 1000
+RATE: Final = re.compile(r"RATE (\d+\.\d+)")
+SCRIPT: Final = f"""\
+set pagination off
+set confirm off
+target remote {LOOPBACK}:{{port}}
+break take_slot
+continue
+delete
+python
+import time
+begin = time.perf_counter()
+gdb.execute("stepi {STEPS}", to_string=True)
+print("RATE", time.perf_counter() - begin)
+end
+disconnect
+"""
+
+
+def system(commands: str) -> System:
+    """Return a system with the demo image that has not run."""
+    return System([open_image(demo_image(cache_directory()))], SystemOptions(commands=commands))
+
+
+def run_alone() -> float:
+    """Return the seconds of CPU time that the work takes without a debugger."""
+    with system(WORK) as booted:
+        begin = time.thread_time()
+        booted.run()
+        return time.thread_time() - begin
+
+
+def run_attached() -> float:
+    """Return the seconds of CPU time that it takes with a client connected that has said `continue`."""
+    with system(WORK) as booted:
+        server = GdbServer(Address(LOOPBACK), lambda _line: None)
+        assert server.listener is not None
+        with socket.create_connection(server.listener.getsockname()) as link:
+            # The answer comes when the work has ended; after it, the end of the connection ends the server.
+            link.sendall(frame(b"vCont;c"))
+            ended = threading.Thread(target=until_answered, args=(link, booted))
+            ended.start()
+            begin = time.thread_time()
+            stop = server.run(booted)
+            elapsed = time.thread_time() - begin
+            ended.join()
+        if stop.reason != "exit":
+            raise BenchmarkError(f"the work ended by {stop.reason}")
+        return elapsed
+
+
+def until_answered(link: socket.socket, booted: System) -> None:
+    """Wait for the answer to `continue`, then have the server give up."""
+    link.settimeout(60)
+    data = b""
+    while b"$" not in data:
+        data = link.recv(1 << 16)
+    booted.machine.control.interrupt()
+
+
+def step_by_gdb(program: str) -> float:
+    """Return the seconds that gdb takes for STEPS steps."""
+
+    def run(port: int) -> float:
+        with tempfile.NamedTemporaryFile("w", suffix=".gdb") as script:
+            script.write(SCRIPT.format(port=port))
+            script.flush()
+            command = [program, "-nx", "-batch", "-x", script.name]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        found = RATE.search(done.stdout)
+        if found is None:
+            raise BenchmarkError(f"gdb did not step:\n{done.stdout}{done.stderr}")
+        return float(found[1])
+
+    with system("dir") as booted:
+        server = GdbServer(Address(LOOPBACK), lambda _line: None)
+        assert server.listener is not None
+        port = server.listener.getsockname()[1]
+        thread = threading.Thread(target=lambda: server.run(booted))
+        thread.start()
+        try:
+            return run(port)
+        finally:
+            booted.machine.control.interrupt()
+            thread.join()
+
+
+def debuggee_steps() -> float:
+    """Return the seconds for STEPS steps without a connection: what every front end pays."""
+    with system("dir") as booted:
+        debuggee = Debuggee(booted)
+        debuggee.breakpoints.add(booted.kernel.image.address("take_slot"))
+        debuggee.run()
+        begin = time.perf_counter()
+        for _ in range(STEPS):
+            debuggee.step()
+        return time.perf_counter() - begin
+
+
+def bench_debug(rounds: int) -> list[dict[str, Any]]:
+    """Return the elements of `callgate bench debug`."""
+    alone, attached = [], []
+    for _ in range(rounds):  # by turns, so that a load of the host is shared
+        alone.append(run_alone())
+        attached.append(run_attached())
+    ratio = round(min(alone) / min(attached), 3)
+    elements: list[dict[str, Any]] = [
+        {"name": "run-alone", "n": 1, "wall_us": timing(alone, 1)},
+        {"name": "run-attached", "n": 1, "wall_us": timing(attached, 1), "ratio_of_speed_to_alone": ratio},
+        stepping("debuggee-steps", [debuggee_steps() for _ in range(rounds)]),
+    ]
+    gdb = shutil.which("gdb")
+    if gdb is not None:
+        elements.append(stepping("gdb-steps", [step_by_gdb(gdb) for _ in range(rounds)]))
+    return elements
+
+
+def stepping(name: str, samples: list[float]) -> dict[str, Any]:
+    """Return the element of one way to step: microseconds a step, and steps a second at best."""
+    return {"name": name, "n": STEPS, "wall_us": timing(samples, STEPS), "per_second": round(STEPS / min(samples))}
