@@ -60,6 +60,7 @@ class Threads:
         self.check_room = check_room
         self.jobs: dict[int, Job] = {}
         self.observer: Callable[[Thread], None] | None = None  # called with every new thread of ring 3
+        self.end_observer: Callable[[Thread], None] | None = None  # called with every thread that has ended
 
     def create(self, process: Process, name: str, priority: int, *, routine: str, argument: int = 0) -> Thread:
         """Make a blocked thread that starts in ring 0 at the kernel routine `routine` with EAX = argument.
@@ -193,6 +194,8 @@ class Threads:
         thread.process.threads.remove(thread)
         del self.tasks.threads[thread.selector]
         self.tasks.dead_threads.append(thread)
+        if self.end_observer is not None:
+            self.end_observer(thread)
 
     def reap(self) -> None:
         """Free control blocks and stacks of threads that have been switched away from for good."""

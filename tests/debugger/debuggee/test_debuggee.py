@@ -212,3 +212,22 @@ def test_changed_registers_of_a_waiting_thread_are_those_with_which_it_goes_on(b
     assert debuggee.machine.cpu.ebp == kept
     with pytest.raises(NotWritable, match="loaded by an instruction"):
         debuggee.registers.set_general(server, "cs", 8)
+
+
+def test_a_step_over_the_switch_names_the_thread_that_it_left_where_that_one_will_resume(boot_demo: Boot) -> None:
+    debuggee = stopped_in_request(boot_demo("dir"))
+    debuggee.breakpoints.add(debuggee.kernel.image.address("switch_resume"))
+    debuggee.run()
+    debuggee.breakpoints.clear()
+    left = debuggee.threads.running()
+    while (ending := debuggee.step()).thread is None:
+        assert debuggee.threads.running() == left
+    assert ending.thread == left
+    assert debuggee.threads.running() != left
+    resumes = debuggee.registers.general(left)["eip"]
+    assert resumes is not None
+    size = len(debuggee.memory.read(left.process, resumes, 1))
+    assert size == 1
+    assert debuggee.step_thread(left).thread is None
+    assert debuggee.threads.running() == left
+    assert 0 < debuggee.machine.cpu.eip - resumes < 16

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Wanted = Callable[[], bool]
 DELIVERED = "debugger delivered"
 STARTED = "debugger started"
-RETURNED = "debugger returned"
+ENDED = "debugger ended"
 RESUMED = "debugger resumed"
 REASONS = {
     "fuel": Reason.STEP,
@@ -59,17 +59,19 @@ class Debuggee:
         self.catch: set[int] = set()  # vectors of exceptions whose delivery ends a run
         self.report_starts = False  # end a run when a process has been made
         self.stepping = False
+        self.awaited: DebugThread | None = None  # the thread whose step has begun: its end is the end of the step
         self.final: Ending | None = None  # how the machine has ended: it is not run again
         self.reported: set[int] = set()  # numbers of processes whose start has been reported, or was before
         self.machine.traps.observer = self._delivered
         self.kernel.threads.observer = self._thread_made
+        self.kernel.threads.end_observer = self._thread_ended
 
     def close(self) -> None:
         """Remove every breakpoint, watchpoint and observer."""
         self.breakpoints.clear()
         self.watchpoints.clear()
         self.machine.traps.observer = None
-        self.kernel.threads.observer = None
+        self.kernel.threads.observer = self.kernel.threads.end_observer = None
 
     # Running.
 
@@ -103,9 +105,18 @@ class Debuggee:
             runner.ctrl_c, self.stepping = kept, False
 
     def step_thread(self, thread: DebugThread, wanted: Wanted | None = None) -> Ending:
-        """Execute one instruction of a thread; one that does not run is waited for, while the others run."""
+        """Execute one instruction of a thread; one that does not run is waited for, while the others run.
+
+        If it ends before that, so does the step: `Reason.ENDED`.
+        """
         if thread != self.threads.running():
-            ending = self._until_resumed(thread, wanted)
+            if self.threads.by_number(thread.number) != thread:
+                return Ending(Reason.ENDED, thread=thread)
+            self.awaited = thread
+            try:
+                ending = self._until_resumed(thread, wanted)
+            finally:
+                self.awaited = None
             if ending is not None:
                 return ending
         return self.step()
@@ -179,6 +190,8 @@ class Debuggee:
             return Ending(Reason.WATCHPOINT, stop, access=detail, text="" if detail.by == "cpu" else detail.by)
         if stop.reason == DELIVERED:
             return Ending(Reason.DELIVERED, stop, incident=detail)
+        if stop.reason == ENDED:
+            return Ending(Reason.ENDED, stop, thread=detail)
         if stop.reason == STARTED:
             return Ending(Reason.STARTED, stop, process=detail)
         return Ending(REASONS.get(stop.reason, Reason.OTHER), stop, text="" if detail is None else str(detail))
@@ -188,6 +201,10 @@ class Debuggee:
     def _delivered(self, incident: Incident) -> None:
         if self.stepping or (incident.vector in self.catch and not incident.external):
             self.machine.request_stop(DELIVERED, incident)
+
+    def _thread_ended(self, thread: Thread) -> None:
+        if self.awaited is not None and self.awaited.record is thread:
+            self.machine.request_stop(ENDED, self.awaited)
 
     def _thread_made(self, thread: Thread) -> None:
         process: Process = thread.process

@@ -23,6 +23,7 @@ class Reason(StrEnum):
     STEP = "step"  # as many instructions as were asked for
     DELIVERED = "delivered"  # an exception or interrupt has been: the handler's first instruction is next
     INTERRUPTED = "interrupted"  # the front end asked for it
+    ENDED = "ended"  # the thread that was stepped has; the CPU is still on its stack, or on another one's
     STARTED = "started"  # a process has been made; its first thread is next to be chosen
     EXIT = "exit"  # the system has ended
     HALT = "halt"  # HLT, and nothing is to come that could end it

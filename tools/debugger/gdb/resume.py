@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from callgate.tools.debugger.debuggee import Ending, Reason
 from callgate.tools.debugger.gdb.protocol.errors import Refused
 from callgate.tools.debugger.gdb.protocol.ids import ALL, ThreadId, number, parse
 
 if TYPE_CHECKING:
-    from callgate.tools.debugger.debuggee import Debuggee, Ending
+    from callgate.tools.debugger.debuggee import Debuggee
     from callgate.tools.debugger.debuggee.threads import DebugThread
 
 CONTINUE, STEP, RANGE, STOP = "c", "s", "r", "t"
@@ -65,6 +66,8 @@ def carry_out(debuggee: Debuggee, actions: Sequence[Action], wanted: Callable[[]
         thread = stepped(debuggee, action, actions)
         if thread is not None:
             return debuggee.step_thread(thread, wanted)
+        if action.threads.thread > 0:
+            return Ending(Reason.ENDED, text=f"thread {action.threads.thread} has ended")
     return debuggee.run(wanted)
 
 

@@ -28,8 +28,11 @@ def stop_reply(context: Context, ending: Ending | None) -> bytes:
     debuggee = context.debuggee
     thread = debuggee.threads.running()
     if ending is not None and ending.thread is not None:
-        thread = debuggee.threads.by_number(ending.thread.number) or thread
-    if ending is None or ending.reason in (Reason.STEP, Reason.STARTED, Reason.OTHER):
+        left = debuggee.threads.by_number(ending.thread.number)
+        if left is None:
+            context.say(f"thread {ending.thread.number} ({ending.thread.name}) has ended\n")
+        thread = left or thread
+    if ending is None or ending.reason in (Reason.STEP, Reason.STARTED, Reason.ENDED, Reason.OTHER):
         return reply(context, SIGTRAP, thread)
     if ending.reason is Reason.EXIT:
         code = int(ending.stop.detail) & 0xFF if ending.stop is not None else 0

@@ -38,6 +38,7 @@ class Stub:
         self.monitor = Monitor(self.debuggee)
         self.queries = Queries(context, self.monitor)
         self.last: Ending | None = None
+        self.interrupted: Sequence[resume.Action] = ()  # what gdb wanted when it was told of a process instead
         self.ended = ""  # "detached" or "killed"
         self.commands: dict[str, Callable[[str], bytes]] = {
             "?": lambda _: stop_reply(self.context, self.last), "!": lambda _: OK, "H": self._select, "T": self._alive,
@@ -156,22 +157,35 @@ class Stub:
 
     def _resume(self, actions: Sequence[resume.Action]) -> bytes:
         if self.last is not None and self.last.final:
-            # Process 1 is gone for gdb: it must not be told so twice.
-            gone = self.last.reason is Reason.EXIT and "no-resumed" in self.context.client
-            return b"N" if gone else stop_reply(self.context, self.last)
-        several = "multiprocess" in self.context.client
-        if several and (event := self.context.introductions.next(self.context.client)) is not None:
-            return reply(self.context, SIGTRAP, *event)
-        self.debuggee.report_starts = several
+            if self.last.reason is not Reason.EXIT:
+                return stop_reply(self.context, self.last)
+            # Process 1 is gone for gdb: it must not be told so twice.  (After N, gdb would wait for the others.)
+            self.context.say("the guest has ended; the machine is as it was then\n")
+            return reply(self.context, SIGTRAP, self.debuggee.threads.running())
+        actions = self.interrupted = self.interrupted or actions
+        if (answer := self._introduced()) is not None:
+            return answer
+        self.debuggee.report_starts = "multiprocess" in self.context.client
         try:
             self.last = resume.carry_out(self.debuggee, actions, self.wanted)
         finally:
             self.debuggee.report_starts = False
         if self.last.process is not None:
             self.context.introductions.add(self.last.process)
-            if (event := self.context.introductions.next(self.context.client)) is not None:
-                return reply(self.context, SIGTRAP, *event)
+            if (answer := self._introduced()) is not None:
+                return answer
+        self.interrupted = ()
         return stop_reply(self.context, self.last)
+
+    def _introduced(self) -> bytes | None:
+        """Return the next event by which gdb comes to know a process, None if there is none.
+
+        After it gdb goes on by itself, but forgets that it was stepping another process's thread.
+        """
+        if "multiprocess" not in self.context.client:
+            return None
+        event = self.context.introductions.next(self.context.client)
+        return None if event is None else reply(self.context, SIGTRAP, *event)
 
     def _backwards(self, text: str) -> bytes:
         if self.context.history is None or text not in ("s", "c"):

@@ -37,6 +37,7 @@ class Monitor:
             "xp": ("xp/COUNT FORMAT UNIT ADDRESS: physical memory, as xp/4xw 0x8000", self._physical),
             "gva2gpa": ("gva2gpa ADDRESS: where a linear address lies", self._translate),
             "gpa2hva": ("not here: guest memory has no address that a debugger could use", self._no_host_address),
+            "clock": ("retired instructions and virtual time", self._clock),
             "catch": (f"catch {'|'.join(EXCEPTIONS)}|all|none: stop where an exception is delivered", self._catch),
             "input": ("input TEXT: type on the guest's console; \\n is the Enter key", self._input),
         }
@@ -97,6 +98,10 @@ class Monitor:
 
     def _no_host_address(self, _text: str, _thread: DebugThread) -> str:
         raise ValueError("guest memory is in another process than yours; read it through gdb")
+
+    def _clock(self, _text: str, _thread: DebugThread) -> str:
+        clock = self.debuggee.machine.clock
+        return f"{clock.retired} instructions, {clock.now} ns\n"
 
     def _catch(self, text: str, _thread: DebugThread) -> str:
         caught = self.debuggee.catch
