@@ -16,7 +16,7 @@ FORMATS = ("svg", "html", "perfetto-trace", "txt", "jsonl")
 Command = Callable[..., Any]
 
 
-@pytest.mark.thorough(one_in=2)
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("form", FORMATS)
 def test_each_format_is_written_by_name_the_same_each_time_and_again_over_itself(
     command_line: Command, form: str

@@ -163,7 +163,7 @@ def test_calls_and_returns_are_told_from_other_instructions(code: str, kind: int
     assert kind_of(bytes.fromhex(code)) == kind
 
 
-@pytest.mark.thorough(one_in=2)
+@pytest.mark.thorough(only=True)
 @pytest.mark.parametrize("ending", ["svg", "speedscope.json"])
 def test_a_profile_is_the_same_each_time_also_beside_a_picture(command_line: Callable[..., Any], ending: str) -> None:
     name = f"f.{ending}"

@@ -20,7 +20,7 @@ from callgate.tools.pictures.records import Recording
 DRAWN: tuple[Callable[[Recording], Any], ...] = (sequence.draw, page.draw, perfetto.draw)
 
 
-@pytest.mark.thorough(one_in=12)
+@pytest.mark.thorough(one_in=24)
 @pytest.mark.parametrize("ide", [False, True], ids=["ahci", "ide"])
 @pytest.mark.parametrize("clock", list(range(29_000, 500, -1_200)))
 def test_every_picture_of_a_run_whose_disk_is_unplugged_is_drawn(clock: int, ide: bool) -> None:
