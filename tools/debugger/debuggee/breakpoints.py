@@ -94,7 +94,7 @@ class Breakpoints:
         if process.number not in self.tasks.processes:
             return False
         if point.address >= KERNEL_BASE:
-            return self.threads.running().process is process
+            return self.threads.running().process.number == process.number
         mode = self.machine.paging.mode()
         return mode.cr3 == process.pointers if mode.paging else process.number == 0
 

@@ -11,7 +11,7 @@ Between two runs the machine stands before an instruction.  Only one thread of t
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from callgate.kernel.core.errors import KernelPanic
 from callgate.tools.debugger.debuggee import breakpoints, watchpoints
@@ -41,6 +41,16 @@ REASONS = {
     "halt": Reason.HALT,
     "triple-fault": Reason.TRIPLE_FAULT,
 }
+
+
+class RunMachine(Protocol):
+    """`Machine.run`, as far as it is used."""
+
+    def __call__(self, *, fuel: int | None = None, until: Callable[[], bool] | None = None) -> Stop:
+        """Run the machine."""
+        ...
+
+
 ASKED_AFTER = 1000  # steps of a range after which the front end is asked whether it wants to stop
 
 
@@ -62,6 +72,7 @@ class Debuggee:
         self.awaited: DebugThread | None = None  # the thread whose step has begun: its end is the end of the step
         self.final: Ending | None = None  # how the machine has ended: it is not run again
         self.reported: set[int] = set()  # numbers of processes whose start has been reported, or was before
+        self.run_machine: RunMachine = self.machine.run  # or that of a history
         self.machine.traps.observer = self._delivered
         self.kernel.threads.observer = self._thread_made
         self.kernel.threads.end_observer = self._thread_ended
@@ -175,14 +186,15 @@ class Debuggee:
         self.watchpoints.renew()
         self.threads.forget()
         try:
-            ending = self._ending(self.machine.run(fuel=fuel, until=wanted))
+            ending = self.ending_of(self.run_machine(fuel=fuel, until=wanted))
         except KernelPanic as panic:
             ending = Ending(Reason.PANIC, text=str(panic))
         if ending.final:
             self.final = ending
         return ending
 
-    def _ending(self, stop: Stop) -> Ending:
+    def ending_of(self, stop: Stop) -> Ending:
+        """Return a stop of the machine as the end of a run."""
         detail = stop.detail
         if stop.reason == breakpoints.HIT:
             return Ending(Reason.BREAKPOINT, stop, breakpoint=detail)

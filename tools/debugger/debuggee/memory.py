@@ -62,8 +62,7 @@ class Memory:
         if sum(size for _, _, size in pieces) != len(data):
             return False
         for at, physical, size in pieces:
-            self.machine.ram.write(physical, data[at - linear : at - linear + size], Account.MACHINE)
-            self.machine.code_changed(physical, size)
+            self.machine.write_physical(physical, data[at - linear : at - linear + size])
         self.machine.flush_tlb()  # it may have been a page table
         return True
 

@@ -13,6 +13,7 @@ from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.selectors import SELECTOR_KERNEL_CODE, SELECTOR_KERNEL_DATA
 from callgate.kernel.abi.thread import PushedRegisters, SwitchFrame
 from callgate.kernel.machine.cpu.live_fpu import from_cpu
+from callgate.kernel.machine.memory.outside import SetRegister
 
 if TYPE_CHECKING:
     from callgate.kernel.core.control_block import ControlBlock
@@ -84,16 +85,18 @@ class ThreadRegisters:
         if name not in GENERAL:
             raise NotWritable(f"{name} cannot be changed: a segment or system register is loaded by an instruction")
         if thread == self.threads.running():
+            self.machine.outside(SetRegister(name, value & 0xFFFF_FFFF))
             setattr(self.machine.cpu, name, value)
             self.threads.forget()
             return
+        if name == "esp":
+            raise NotWritable("esp of a thread that does not run says where its registers are kept")
         frame = self._frame(thread)
         if name in ("eip", "eflags"):
-            frame[name] = value
-        elif name == "esp":
-            raise NotWritable("esp of a thread that does not run says where its registers are kept")
+            index = offset_of(SwitchFrame, name) // 4
         else:
-            frame.words[frame.base + FRAME_WORDS + offset_of(PushedRegisters, name) // 4] = value & 0xFFFF_FFFF
+            index = FRAME_WORDS + offset_of(PushedRegisters, name) // 4
+        self.machine.write_physical((frame.base + index) * 4, (value & 0xFFFF_FFFF).to_bytes(4, "little"))
 
     def _saved_esp(self, thread: DebugThread) -> int:
         assert thread.record is not None  # the CPU before the first switch is the running thread as long as it exists

@@ -8,7 +8,7 @@ switch the CPU belongs to no thread; there is one named "boot" for it, of the ke
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from callgate.kernel.abi.memory import KERNEL_STACKS
@@ -29,9 +29,9 @@ class DebugThread:
     """One thread: `record` is None for the CPU before the first switch.  Equal if it is the same thread."""
 
     number: int
-    name: str
-    process: Process
-    record: Thread | None
+    name: str = field(compare=False)
+    process: Process = field(compare=False)
+    record: Thread | None = field(compare=False)  # another one after a history has gone back
     selector: int = 0
 
     def __repr__(self) -> str:

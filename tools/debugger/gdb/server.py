@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING
 
 from callgate.kernel.core.errors import KernelPanic
 from callgate.tools.debugger.debuggee import Debuggee, Ending, Reason
+from callgate.tools.debugger.debuggee.going_back import GoingBack
 from callgate.tools.debugger.gdb.context import Context
 from callgate.tools.debugger.gdb.protocol.connection import POLL_SECONDS, Connection
 from callgate.tools.debugger.gdb.stub import Stub
+from callgate.tools.debugger.history import History
 
 if TYPE_CHECKING:
     from callgate.kernel.machine import Stop
@@ -60,7 +62,7 @@ class GdbServer:
         self.say = say
         self.listener: socket.socket | None = None
         self.connection: Connection | None = None
-        self.history: Callable[[Debuggee], Backwards] | None = None  # makes what goes backwards, if anything does
+        self.history: Backwards | None = None  # what goes backwards, while a system is driven
         self.debuggee: Debuggee | None = None
         if address.host == PIPE:
             # The guest's console must not write into the packets.
@@ -82,6 +84,7 @@ class GdbServer:
         """Let gdb drive a system to its end; return the machine's last stop."""
         machine = system.machine
         self.debuggee = debuggee = Debuggee(system)
+        self.history = GoingBack(debuggee, History(system))
         console = machine.on_interrupt
         # A wait for input that gdb has ended is no Ctrl-C.
         machine.on_interrupt = lambda: self.speaks() or (console is not None and console())
@@ -140,7 +143,7 @@ class GdbServer:
 
     def _serve(self, debuggee: Debuggee, connection: Connection, last: Ending | None) -> tuple[Ending | None, bool]:
         """Answer one gdb until it goes; return the last ending, and whether the machine is to run freely."""
-        context = Context(debuggee, connection.send, self.history(debuggee) if self.history else None)
+        context = Context(debuggee, connection.send, self.history)
         stub = Stub(context, connection.poll)
         stub.last = last
         control = debuggee.machine.control

@@ -367,16 +367,20 @@ class History:
         self.go(earlier)
         return True
 
-    def back_to(self, wanted: Callable[[Stop], bool]) -> Stop | None:
+    def back_to(self, wanted: Callable[[Stop], bool], end_now: Callable[[], bool] | None = None) -> Stop | None:
         """Go back to the last stop that `wanted` accepts, before where the system is.
 
         If there is none the result is None, and the system stands at the beginning.
 
         Breakpoints and whatever else stops the machine are looked for by running through the past again.
-        HistoryInterrupted after Ctrl-C: the system is where it was.
+        HistoryInterrupted after Ctrl-C, or when `end_now` says so, which is asked for each stretch: the system is then
+        where it was.
         """
         origin = end = self.moment
         for checkpoint in reversed(self.checkpoints.kept[: self.checkpoints.count_before(origin)]):
+            if end_now is not None and end_now():
+                self.go(origin)
+                raise HistoryInterrupted
             self._restore(checkpoint)
             found = last_stop(self, end, wanted)
             if found is not None:

@@ -1,0 +1,62 @@
+"""A real gdb that goes backward, without any set-up."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from callgate.kernel.abi.layout import offset_of
+from callgate.kernel.abi.message import Endpoint
+
+Gdb = Callable[..., str]
+IN_REQUEST = "break take_slot\ncontinue\ncontinue\ncontinue\n"
+
+
+def parts(out: str) -> list[str]:
+    assert "== end" in out, out
+    return re.split(r"^== (?:\d+|end)$", out, flags=re.MULTILINE)[1:-1]
+
+
+def say(*lines: str) -> str:
+    return "".join(f"echo \\n== {index}\\n\n{line}\n" for index, line in enumerate(lines)) + "echo \\n== end\\n\nkill\n"
+
+
+@pytest.mark.timeout(100)
+def test_gdb_steps_back_and_comes_to_the_same_breakpoints_in_the_other_order(gdb: Gdb) -> None:
+    forward, stepped, backward, again, beginning = parts(
+        gdb(
+            say(
+                IN_REQUEST + "print $pc\nprint $esp",
+                "stepi\nstepi\nstepi\nreverse-stepi\nreverse-stepi\nreverse-stepi\nprint $pc\nprint $esp",
+                "reverse-continue\nreverse-continue\nprint $_thread",
+                "continue\ncontinue\nprint $pc\nprint $esp",
+                "delete\nreverse-continue\nprint/x $pc",
+            )
+        )
+    )
+    values = re.findall(r"\$\d+ = (.*)", forward)
+    assert re.findall(r"\$\d+ = (.*)", stepped) == values
+    assert len(re.findall(r"hit Breakpoint 1", backward)) == 2
+    assert re.findall(r"\$\d+ = (.*)", again)[-2:] == values
+    assert "No more reverse-execution history" in beginning
+    assert "0x100000" in beginning
+
+
+@pytest.mark.timeout(100)
+def test_gdb_goes_back_to_the_write_of_a_slots_client(gdb: Gdb) -> None:
+    """By the watching process itself: gdb does not take other inferiors' writes for hits."""
+    client = offset_of(Endpoint, "slots") + 14
+    found, where = parts(
+        gdb(
+            say(
+                IN_REQUEST + "delete\ntbreak signal_and_wait\ncontinue\n"
+                f"set $at = $gs_base + {client}\nwatch *(unsigned short *)$at\nreverse-continue",
+                "backtrace 1",
+            )
+        )
+    )
+    assert "atchpoint" in found
+    assert re.search(r"Old value = \d+", found)
+    assert re.search(r"#0 +(?:0x[0-9a-f]+ in )?ipc_request \(\) at .*client.asm", where)

@@ -1,0 +1,75 @@
+"""Going backward in a debuggee, by its history."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from callgate.tools.debugger.debuggee import breakpoints, watchpoints
+from callgate.tools.debugger.debuggee.endings import Ending, Reason
+from callgate.tools.debugger.history import HistoryInterrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from callgate.kernel.machine import Stop
+    from callgate.tools.debugger.debuggee.debuggee import Debuggee
+    from callgate.tools.debugger.history import History
+
+Result = TypeVar("Result")
+STOPS = (breakpoints.HIT, watchpoints.HIT)
+
+
+class GoingBack:
+    """`Backwards` for a debuggee whose runs are kept."""
+
+    def __init__(self, debuggee: Debuggee, history: History) -> None:
+        """From now on the debuggee runs by the history, which has to be that of its system."""
+        self.debuggee = debuggee
+        self.history = history
+        debuggee.run_machine = history.run
+        history.restored.append(self._restored)
+
+    def close(self) -> None:
+        """Let the debuggee run without the history again."""
+        self.debuggee.run_machine = self.debuggee.machine.run
+        self.history.restored.remove(self._restored)
+
+    def step_back(self) -> Ending:
+        """Go back to the moment before the last instruction."""
+        return Ending(Reason.STEP if self._moved(self.history.step_back) else Reason.BEGIN)
+
+    def back_to_previous(self, wanted: Callable[[], bool]) -> Ending:
+        """Go back to the last moment at which a breakpoint or a watchpoint would have ended a run.
+
+        For a watchpoint that is before the access: the memory is seen to change on the way back as well.
+        `wanted` is asked for each stretch of the past whether the search is to end; the system is then where it was.
+        """
+        try:
+            stop = self._moved(lambda: self._back_to(wanted))
+        except HistoryInterrupted:
+            return Ending(Reason.INTERRUPTED)
+        return Ending(Reason.BEGIN) if stop is None else self.debuggee.ending_of(stop)
+
+    def _back_to(self, wanted: Callable[[], bool]) -> Stop | None:
+        stop = self.history.back_to(_is_stop, wanted)
+        if stop is not None and stop.reason == watchpoints.HIT:
+            self.history.step_back()
+        return stop
+
+    def _moved(self, move: Callable[[], Result]) -> Result:
+        result = move()
+        machine = self.debuggee.machine
+        # The breakpoint at the instruction where the system now stands does not end the next run.
+        self.debuggee.breakpoints.passed = int(machine.state.count), machine.cpu.eip
+        self.debuggee.final = None
+        self.debuggee.threads.forget()
+        return result
+
+    def _restored(self) -> None:
+        self.debuggee.breakpoints.passed = (-1, 0)
+        self.debuggee.threads.forget()
+        self.debuggee.watchpoints.renew()
+
+
+def _is_stop(stop: Stop) -> bool:
+    return stop.reason in STOPS
