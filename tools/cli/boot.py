@@ -15,7 +15,7 @@ from click.core import ParameterSource
 if TYPE_CHECKING:
     from callgate.tools.debugger.gdb.server import GdbServer
     from callgate.tools.session.observer import Observer
-    from callgate.tools.session.session import SessionOptions
+    from callgate.tools.session.options import SessionOptions
     from callgate.tools.session.trace import TraceFormat
 
 EPILOG = """\b
@@ -157,7 +157,8 @@ def boot(
 
     The guest's console is standard input and output, byte for byte; the boot log is on standard error.
     """
-    from callgate.tools.session.session import Session, SessionOptions
+    from callgate.tools.session.options import SessionOptions
+    from callgate.tools.session.session import Session
 
     refuse_contradictions(history, no_history, trace, stats, record)
     options = SessionOptions(
@@ -179,13 +180,14 @@ def boot(
         quiet=quiet,
         driver=gdb_server(gdb, images, stats, trace, fuel) if gdb is not None else None,
     )
-    source, output = (sys.stdin.buffer, sys.stdout.buffer) if gdb != "-" else console_beside_gdb()
-    return Session(options, source, output, observers(record, options)).run()
+    return Session(options, *console(gdb), observers(record, options)).run()
 
 
-def console_beside_gdb() -> tuple[BinaryIO, BinaryIO]:
-    """Return the console of a guest whose standard input and output are gdb's: no input, and standard error."""
-    return Path(os.devnull).open("rb"), sys.stderr.buffer
+def console(gdb: str | None) -> tuple[BinaryIO, BinaryIO]:
+    """Return the guest's console: without input, and on standard error, if gdb has standard input and output."""
+    if gdb == "-":
+        return Path(os.devnull).open("rb"), sys.stderr.buffer
+    return sys.stdin.buffer, sys.stdout.buffer
 
 
 def gdb_server(

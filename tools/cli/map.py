@@ -49,7 +49,8 @@ def memory_map(
     The guest's console goes to standard error.
     """
     from callgate.tools.pictures.memory.making import MapObserver
-    from callgate.tools.session.session import Session, SessionOptions
+    from callgate.tools.session.options import SessionOptions
+    from callgate.tools.session.session import Session
 
     if form is None:
         form = "txt" if str(output) == STANDARD_OUTPUT else format_of(output, FORMATS)

@@ -12,7 +12,7 @@ from callgate.tools.inspection.image_argument import IMAGE
 
 if TYPE_CHECKING:
     from callgate.tools.session.observer import Observer
-    from callgate.tools.session.session import SessionOptions
+    from callgate.tools.session.options import SessionOptions
 
 LINES: Final = {"txt": "text", "jsonl": "jsonl"}
 FORMATS: Final = ("svg", "html", "perfetto-trace", *LINES)
@@ -65,7 +65,8 @@ def trace(
 
     The guest's console goes to standard error.
     """
-    from callgate.tools.session.session import Session, SessionOptions
+    from callgate.tools.session.options import SessionOptions
+    from callgate.tools.session.session import Session
 
     if output is None and form is not None:
         raise click.UsageError("--format says how -o is written; give -o OUT as well")

@@ -8,18 +8,17 @@ import select
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO
 
 from callgate.disk.media import Image, ImageError, open_image
-from callgate.disk.media.opening import STANDARD_INPUT
 from callgate.tools.session.ending import Ending
 from callgate.tools.session.history import History, HistoryError, default_path, watch
+from callgate.tools.session.options import SessionOptions
 from callgate.tools.session.outputs import OutputRefused, Report, is_report
 from callgate.tools.session.summary import summary
 from callgate.tools.session.terminal import HINT, Terminal
-from callgate.tools.session.trace import Trace, TraceFormat
+from callgate.tools.session.trace import Trace
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
@@ -32,46 +31,6 @@ EXIT_GUEST, EXIT_USAGE, EXIT_FAULT, EXIT_FUEL, EXIT_IMAGE, EXIT_INTERRUPTED = 1,
 EXITS = {"fuel": EXIT_FUEL, "interrupted": EXIT_INTERRUPTED, "triple-fault": EXIT_FAULT}
 MIB = 1 << 20
 POLL_SECONDS = 0.1
-
-
-class Driver(Protocol):
-    """Runs the machine of a session in place of `System.run`: a debugger."""
-
-    def run(self, system: System) -> Stop:
-        """Run a system to its end; KernelPanic as `System.run`."""
-        ...
-
-    def waits_on(self) -> list[int]:
-        """Return descriptors that end a wait for console input as soon as they can be read."""
-        ...
-
-    def speaks(self) -> bool:
-        """Whether one of them can be read."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class SessionOptions:
-    """The options of the command line. Sizes in bytes."""
-
-    images: list[Path]
-    commands: str | None = None
-    memory: int = 64 * MIB
-    high_memory: int = 256 * MIB
-    ide: bool = False
-    stats: Path | None = None
-    trace: Path | None = None
-    trace_format: TraceFormat = "text"
-    trace_option: str = "--trace"  # what names the file of the trace, in messages
-    fuel: int | None = None
-    map_edges: bool = False
-    scratch: bool = False
-    mount_deadline: int = 2000  # milliseconds of virtual time
-    unplug: Sequence[tuple[int, int]] = ()  # (clock in ns, disk)
-    quiet: bool = False
-    history: Path | None = None  # instead of the usual place
-    keep_history: bool = True
-    driver: Driver | None = None
 
 
 class Session:
@@ -118,7 +77,7 @@ class Session:
 
     def run(self) -> int:
         """Boot, run to the end, report; return the exit code."""
-        problem = self._check()
+        problem = self.options.problem()
         if problem:
             self.say(problem)
             return EXIT_USAGE
@@ -190,30 +149,6 @@ class Session:
             observer.open(media, self._reports())
         for report in self._reports():
             report.begin()
-
-    def _check(self) -> str | None:
-        from callgate.kernel.abi.disks.ahci import AHCI_PORTS
-        from callgate.kernel.abi.disks.ide import IDE_DRIVES
-        from callgate.kernel.abi.memory import DIRECT_MAP_LIMIT, LARGE_PAGE_SIZE, LOW_MEMORY_LEAST, PAGE_SIZE
-        from callgate.tools.session.sizes import text_of
-
-        memory, high = self.options.memory, self.options.high_memory
-        if not LOW_MEMORY_LEAST <= memory <= DIRECT_MAP_LIMIT or memory % LARGE_PAGE_SIZE:
-            least, most = LOW_MEMORY_LEAST // MIB, DIRECT_MAP_LIMIT // MIB
-            return f"--memory {text_of(memory)}: low RAM is {least}M to {most}M in steps of 2M"
-        if not MIB <= high <= 64 << 30 or high % PAGE_SIZE:
-            return f"--high-memory {text_of(high)}: RAM above 4 GiB is 1M to 64G in steps of 4K"
-        limit = IDE_DRIVES if self.options.ide else AHCI_PORTS
-        if len(self.options.images) > limit:
-            return f"{len(self.options.images)} images: {'IDE' if self.options.ide else 'AHCI'} takes at most {limit}"
-        streams = self.options.images.count(STANDARD_INPUT)
-        if streams > 1:
-            return "-: standard input is one image, and was named twice"
-        if streams and self.options.commands is None:
-            return "-: standard input is the image and cannot be the console too: give commands by -c, or name a file"
-        if self.options.commands is not None and len(self.options.commands.encode("utf-8", "replace")) > 4000:
-            return "-c: the commands are longer than 4000 bytes; write them to standard input instead"
-        return None
 
     def _open_images(self) -> list[Image]:
         paths = self.options.images

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 
 import pytest
-
 from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.message import Endpoint
 

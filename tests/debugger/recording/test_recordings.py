@@ -18,8 +18,9 @@ from callgate.kernel.system import System, SystemOptions
 from callgate.tools.debugger.history import History
 from callgate.tools.recording import Occurred, Recorder, RecordingError, read_recording
 from callgate.tools.recording.lines import dump, parsed, plain
+from callgate.tools.session.options import SessionOptions
 from callgate.tools.session.recorded import Recorded
-from callgate.tools.session.session import EXIT_USAGE, Session, SessionOptions
+from callgate.tools.session.session import EXIT_USAGE, Session
 
 SMALL = SystemOptions(32 << 20, 8 << 20)
 
