@@ -19,7 +19,7 @@ from typing import Any
 from callgate.asm.assembler import Program, assemble_with_sources
 from callgate.asm.assembler.output.record import describe, restore
 
-FORMAT = 2
+FORMAT = 3
 CHECKSUM_SIZE = 64
 
 

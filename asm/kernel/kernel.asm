@@ -8,6 +8,10 @@
 
         .include "entry/macros.inc"
 
+; For debuggers: gdb takes a caller whose stack lies below its callee's for a damaged chain, and the stacks of ring 3 lie
+; below ours.  Frames here count as if the kernel's stacks began at 0.
+        .frame_bias KERNEL_STACKS
+
         .section .boot
         .include "entry/boot.asm"
 

@@ -142,7 +142,7 @@ def test_errors_are_not_cached(unit: Path) -> None:
 def test_a_cache_hit_loads_neither_keystone_nor_capstone(unit: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from callgate.asm.assembler.cache import assemble_cached\n"
-        f"program = assemble_cached(Path({str(unit)!r})); program.symbol_at(program.entry); program.elf()\n"
+        f"program = assemble_cached(Path({str(unit)!r})); program.symbol_at(program.entry); program.elf(debug=False)\n"
         "print(sorted({'keystone', 'capstone'} & set(sys.modules)))\n"
     )
     outputs = [

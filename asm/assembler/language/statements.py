@@ -5,6 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from callgate.asm.assembler.language.errors import AsmError, ErrorList, Place
+from callgate.asm.assembler.language.frame_words import FRAME_IGNORED, FRAME_WORDS
 from callgate.asm.assembler.language.gnu_syntax import refuse_swallowed
 from callgate.asm.assembler.language.macros import split_arguments
 from callgate.asm.assembler.language.mnemonics import MNEMONICS, NOTRACK, REPEATS
@@ -49,7 +50,7 @@ FLOATS = (".float", ".single", ".double", ".tfloat")
 PROBES = (".event", ".ledger")
 DIRECTIVES = (
     *DATA_SIZES, *FLOATS, *TEXTS, *SPACES, *PROBES, *FLAGS, *SECTION_WORDS, *COMMONS, *IGNORED, *PREPROCESSED,
-    ".assert", ".error", ".equ", ".set", ".global", ".globl", ".intel_syntax",
+    ".assert", ".error", ".equ", ".set", ".global", ".globl", ".intel_syntax", *FRAME_WORDS,
 )  # fmt: skip
 DATA_DIRECTIVES = frozenset((*DATA_SIZES, *FLOATS, *TEXTS, ".space", ".zero", ".skip", ".fill"))
 NAME_RULE = "a name has letters, digits and _, and begins with none of the digits"
@@ -247,7 +248,7 @@ class Reader:
             raise AsmError(place, unquote(rest, line.place.at(column), "a text"))
         elif word in COMMONS:
             self._common(word, rest, line, column)
-        elif word not in IGNORED and not word.startswith(".cfi_"):
+        elif word not in IGNORED and word not in FRAME_IGNORED:
             refuse_other_syntax(word, rest, place)
             if word == ".intel_syntax":
                 self.names.gnu_syntax = True
@@ -303,6 +304,7 @@ class Reader:
             ("text", TEXTS),
             ("space", SPACES),
             ("mark", PROBES),
+            ("frame", FRAME_WORDS),
         ):
             if word in words:
                 return kind

@@ -6,10 +6,14 @@ unit is one contiguous range of addresses, so each executable section has its ow
 
 from __future__ import annotations
 
+import os
 import struct
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from callgate.asm.assembler.output.debug_frame import frame_section
+from callgate.asm.assembler.output.leb128 import sleb, text, uleb
 
 if TYPE_CHECKING:
     from callgate.asm.assembler.output.unit import Section, SourceLine, Symbol, Unit
@@ -45,7 +49,12 @@ def debug_sections(program: Unit) -> list[tuple[str, bytes]]:
         table += line_table(lines)
     if not table:
         return []
-    return [(".debug_abbrev", ABBREVIATIONS), (".debug_info", information), (".debug_line", table)]
+    return [
+        (".debug_abbrev", ABBREVIATIONS),
+        (".debug_info", information),
+        (".debug_line", table),
+        (".debug_frame", frame_section(program)),
+    ]
 
 
 def units(program: Unit) -> list[tuple[Section, list[SourceLine]]]:
@@ -56,33 +65,7 @@ def units(program: Unit) -> list[tuple[Section, list[SourceLine]]]:
 
 def full_name(file: str) -> str:
     """Return a file name that gdb finds wherever it is started; what is not a file stays as it is."""
-    return file if file.startswith("<") else str(Path(file).absolute())
-
-
-def text(value: str) -> bytes:
-    """Return a terminated string."""
-    return value.encode("utf-8", "replace") + b"\0"
-
-
-def uleb(value: int) -> bytes:
-    """Return an unsigned LEB128."""
-    out = bytearray()
-    while True:
-        byte, value = value & 0x7F, value >> 7
-        out.append(byte | (0x80 if value else 0))
-        if not value:
-            return bytes(out)
-
-
-def sleb(value: int) -> bytes:
-    """Return a signed LEB128."""
-    out = bytearray()
-    while True:
-        byte, value = value & 0x7F, value >> 7
-        last = (value == 0 and not byte & 0x40) or (value == -1 and byte & 0x40)
-        out.append(byte if last else byte | 0x80)
-        if last:
-            return bytes(out)
+    return file if file.startswith("<") else os.path.normpath(Path(file).absolute())
 
 
 def info(program: Unit, section: Section, lines: list[SourceLine], offset: int) -> bytes:

@@ -3,7 +3,7 @@
 from dataclasses import astuple
 from typing import Any, TypeVar
 
-from callgate.asm.assembler.output.unit import EventSite, LedgerMark, Section, SourceLine, Symbol, Unit
+from callgate.asm.assembler.output.unit import EventSite, FrameSite, LedgerMark, Section, SourceLine, Symbol, Unit
 
 Kind = TypeVar("Kind", bound=Unit)
 
@@ -25,6 +25,7 @@ def describe(program: Unit) -> dict[str, Any]:
         "events": [astuple(event) for event in program.events],
         "marks": [astuple(mark) for mark in program.marks],
         "sources": program.sources,
+        "frames": [astuple(site) for site in program.frame_sites],
     }
 
 
@@ -45,4 +46,5 @@ def restore(kind: type[Kind], data: dict[str, Any], contents: dict[str, bytes]) 
         [EventSite(address, name, tuple((k, v) for k, v in fields)) for address, name, fields in data["events"]],
         [LedgerMark(*mark) for mark in data["marks"]],
         data["sources"],
+        [FrameSite(address, word, tuple(operands), name) for address, word, operands, name in data["frames"]],
     )

@@ -8,6 +8,7 @@ from callgate.asm.assembler.language.expressions import evaluate
 from callgate.asm.assembler.language.macros import split_arguments
 from callgate.asm.assembler.language.registers import GENERAL, REGISTERS, SEGMENTS
 from callgate.asm.assembler.language.statements import Chunk, Reader, Statement
+from callgate.asm.assembler.output.frame_sites import read_frames
 from callgate.asm.assembler.output.program import Program
 from callgate.asm.assembler.output.unit import EventSite, LedgerMark, Section, SourceLine, Symbol
 
@@ -33,6 +34,7 @@ def make_program(reader: Reader, layout: Layout, placement: Placement, entry: st
                     layout.errors.add(
                         error if error.place.file else AsmError(statement.line.place, error.message, error.hint)
                     )
+    program.frame_sites = read_frames(layout)
     program.events.sort(key=lambda site: site.address)
     program.marks.sort(key=lambda mark: mark.address)
     for name, statement in reader.exported.items():
@@ -73,13 +75,13 @@ def entry_address(layout: Layout, entry: str | None, chunks: list[Chunk], placem
 def make_symbols(layout: Layout) -> dict[str, Symbol]:
     """Return labels by address, then constants; a global label reaches to the next one of its section.
 
-    Of several at one address the last one does: those before it end what comes before.
+    Of two at one address the later one names what follows; the other marks an end.
     """
     following = {chunk.name: chunk.address + size_of(chunk) for chunk in layout.chunks}
     symbols: list[Symbol] = []
     labels = [label for label in layout.names.labels.values() if "#" not in label.name]
-    labels.sort(key=lambda label: label.address or 0)
-    for label in labels[::-1]:
+    ascending = sorted(labels, key=lambda item: item.address or 0)
+    for label in reversed(ascending):
         address, size = label.address or 0, 0
         if not label.local:
             size = following[label.section] - address

@@ -72,6 +72,19 @@ class LedgerMark:
     amount: int
 
 
+@dataclass(frozen=True, slots=True)
+class FrameSite:
+    """A directive about call frames before the instruction at `address` (docs/assembler.md, "Call frames").
+
+    `operands` are registers by their numbers in DWARF, and numbers; `name` is the kind of a `.frame`.
+    """
+
+    address: int
+    word: str
+    operands: tuple[int, ...] = ()
+    name: str = ""
+
+
 @dataclass
 class Unit:
     """An assembled unit.
@@ -87,6 +100,7 @@ class Unit:
     events: list[EventSite] = field(default_factory=list)
     marks: list[LedgerMark] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
+    frame_sites: list[FrameSite] = field(default_factory=list)
 
     def address(self, name: str) -> int:
         """Return the linear address of a label or the value of a constant; KeyError names near misses."""

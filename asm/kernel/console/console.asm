@@ -5,6 +5,7 @@
 ;   out:       eax  bytes written
 ;   leaves by: leave_gate
 system_write:
+        .frame  like leave_gate
         mov     esi, [esp + GateFrame.esi]
         mov     ecx, [esp + GateFrame.ecx]
         mov     [esp + GateFrame.eax], ecx
@@ -26,7 +27,9 @@ system_write:
 
 .fault:
         ; The fault left serial_write's return address on the stack.
+        .frame  gate, GateFrame.eip + 4
         add     esp, 4
+        .frame  like leave_gate
         mov     dword ptr fs:[ThreadControlBlock.fault_resume], 0
         mov     eax, fs:[ThreadControlBlock.fault_error]
         jmp     system_fail
@@ -35,6 +38,7 @@ system_write:
 ;   out:       eax  byte; CF=1, END_OF_INPUT when there will be no more
 ;   leaves by: leave_gate
 system_read_character:
+        .frame  like leave_gate
         ; Until the wait begins no interrupt may come: it would find no thread to wake.
         cli
 .next:
@@ -70,6 +74,7 @@ END_OF_TEXT = 3
 ;   out:       eax  1 if there has been a break for this process since it took the last one, else 0
 ;   leaves by: leave_gate
 system_take_break:
+        .frame  like leave_gate
         call    take_break
         sete    al
         movzx   eax, al

@@ -49,6 +49,7 @@ start:
 ; start_paged: descriptor tables, interrupt controller, timer, disks, first thread.
 ;   state:     ring 0, paging on, IF=0
 start_paged:
+        .frame  none
         add     esi, KERNEL_BASE
         lgdt    [gdt_pointer]
         lidt    [idt_pointer]

@@ -6,6 +6,7 @@
 ;   out:       as the call says; CF=1, eax  ErrorCode on failure
 ;   leaves by: retf to ring 3
 system_gate:
+        .frame  gate
         pushfd
         pushad
         ENTER_KERNEL
@@ -22,6 +23,7 @@ system_gate:
 ; system_path: a call that takes a path; it is copied into the thread's own page first.
 ;   in:        [esp]  GateFrame
 system_path:
+        .frame  like leave_gate
         call    copy_path
         jc      system_fail
 

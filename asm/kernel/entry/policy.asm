@@ -42,6 +42,7 @@ run_coroutine:
 ;   leaves by: run_coroutine's end
 last_routine:
         add     esp, 4
+        .frame  like run_coroutine.next
         mov     dword ptr fs:[ThreadControlBlock.call_target], 0
         call    dword ptr fs:[ThreadControlBlock.call_eflags]
         jmp     run_coroutine.end
@@ -50,12 +51,14 @@ last_routine:
 ;   in:        eax  policy's number of the job
 ;   leaves by: exit_thread
 policy_thread:
+        .frame  none
         POLICY  JOB
         jmp     exit_thread
 
 ; exit_thread: the end of the current thread.
 ;   leaves by: never; another thread runs
 exit_thread:
+        .frame  none
         cli
         call    fpu_drop
         POLICY  EXIT_THREAD

@@ -2,6 +2,7 @@
 
         .macro TRAP vector
 trap_\vector:
+        .frame  interrupt
         push    0
         push    \vector
         jmp     trap
@@ -9,12 +10,14 @@ trap_\vector:
 
         .macro TRAP_WITH_CODE vector
 trap_\vector:
+        .frame  interrupt, 4
         push    \vector
         jmp     trap
         .endm
 
         .macro INTERRUPT vector
 trap_\vector:
+        .frame  interrupt
         push    0
         push    \vector
         jmp     interrupt

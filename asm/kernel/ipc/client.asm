@@ -7,6 +7,7 @@
 ;   leaves by: retf to ring 3
 ;   Operations that have the server hold something are reserved for the kernel: ring 3 reaches them by system calls.
 ipc_gate:
+        .frame  gate
         pushfd
         pushad
         ENTER_WITHOUT_ES

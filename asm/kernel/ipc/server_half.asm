@@ -20,6 +20,7 @@
 ;              CF=1, eax  ErrorCode on failure
 ;   leaves by: retf to ring 3
 server_gate:
+        .frame  gate
         pushfd
         pushad
         ENTER_WITHOUT_ES

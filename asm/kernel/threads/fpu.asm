@@ -25,6 +25,7 @@
 ;   state:     IF=0
 ;   leaves by: trap_return; trap_policy, which panics, if it was the kernel
 trap_7:
+        .frame  interrupt
         push    0
         push    7
         pushad

@@ -80,15 +80,18 @@ switch:
 
 .other:
         pushad
+.saved:
         mov     fs:[ThreadControlBlock.esp], esp
         mov     eax, [kernel_words + KernelWords.next]
 
 ; switch_resume: the second half, also the first one's way into a thread that never ran.
 ;   in:        eax  selector of the thread
 switch_resume:
+        .frame  like switch.saved
         mov     [kernel_words + KernelWords.current], eax
         mov     fs, eax
         mov     esp, fs:[ThreadControlBlock.esp]
+        .frame  like switch.saved
         mov     eax, fs:[ThreadControlBlock.esp0]
         mov     [task_state + TaskState.esp0], eax
 
@@ -117,6 +120,7 @@ switch_first:
 ;   state:     ring 0, IF=1
 ;   leaves by: never
 idle:
+        .frame  none
         sti
         hlt
         jmp     idle

@@ -2,6 +2,7 @@
 ; wakes it (kernel/servers/disk_changes.py).
 ;   leaves by: never
 watch_thread:
+        .frame  none
         mov     eax, WaitReason.SLEEP
         call    block
         call    disk_watch
@@ -12,6 +13,7 @@ watch_thread:
 ; server; policy wakes it when there is a slot for a release (kernel/ipc/deferred_releases.py).
 ;   leaves by: never
 release_thread:
+        .frame  none
         POLICY  POST_RELEASES
         mov     eax, WaitReason.SLEEP
         call    block
@@ -21,6 +23,7 @@ release_thread:
 ; file data is mapped; policy wakes it (kernel/file_data/ageing.py).
 ;   leaves by: never
 ageing_thread:
+        .frame  none
         POLICY  FILES_AGE
         mov     eax, WaitReason.SLEEP
         call    block

@@ -184,6 +184,7 @@ file_write:
 
 ; The kernel resumes here when a page is unavailable in the middle of a piece, which is then copied in part.
 file_lost:
+        .frame  like file_read_copy
         mov     ecx, edi
         mov     edx, [esp + 12]
         cmp     dword ptr [esp + 4], MOVE_WRITE

@@ -67,6 +67,7 @@ start:
 ; leave_shell: end with a status.
 ;   in:        ebx  exit code
 leave_shell:
+        .frame  none
         call    flush
         SYSTEM  EXIT
 

@@ -78,6 +78,7 @@ crc_file:
 
 ; crc_lost: a page was unavailable in crc_add, whose return address is on the stack.
 crc_lost:
+        .frame  call, 4
         add     esp, 4
         mov     ebx, crc_input
 crc_failed:

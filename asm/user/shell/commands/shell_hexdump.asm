@@ -135,7 +135,9 @@ dump_lines:
 
 ; dump_lost: a page was unavailable in dump_copy, in a call of fill_dump.
 dump_lost:
+        .frame  like dump_copied
         mov     esp, [dump_stack]
+        .frame  call
         mov     ebx, dump_input
         stc
         ret
