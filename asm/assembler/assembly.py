@@ -57,4 +57,6 @@ def assemble_unit(
     reader.read(lines)
     layout = Layout(reader.chunks, names, sources, errors)
     layout.settle(placement)
-    return make_program(reader, layout, placement, entry)
+    program = make_program(reader, layout, placement, entry)
+    program.structures = dict(preprocessor.structures)
+    return program

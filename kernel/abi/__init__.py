@@ -31,6 +31,19 @@ MODULES = (
 )
 
 
+def enumerations() -> dict[str, type[IntEnum | IntFlag]]:
+    """Return every enumeration of the ABI, by name."""
+    found: dict[str, type[IntEnum | IntFlag]] = {}
+    for name in MODULES:
+        module = importlib.import_module(f"{__name__}.{name}")
+        found |= {
+            key: value
+            for key, value in vars(module).items()
+            if isinstance(value, type) and issubclass(value, IntEnum | IntFlag) and value.__members__
+        }
+    return found
+
+
 @cache
 def constants() -> dict[str, int]:
     """Return every name that assembly sources may use, with its value.

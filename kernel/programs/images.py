@@ -6,11 +6,23 @@ from pathlib import Path
 
 from callgate.asm.assembler import Program
 from callgate.asm.assembler.cache import assemble_cached
+from callgate.asm.assembler.output.debug_types import Types
+from callgate.asm.assembler.output.dwarf import Debugging
 from callgate.asm.user import PROGRAMS, ROM_PROGRAMS
+from callgate.kernel.abi import enumerations
+from callgate.kernel.abi.layout import layouts
 from callgate.kernel.abi.memory import KERNEL_BASE, KERNEL_LOAD, USER_PROGRAM
 from callgate.kernel.programs.executable import Executable, parse_elf
 
-__all__ = ["ROM_PROGRAMS", "kernel_image", "program_executable", "program_file", "program_image"]
+__all__ = [
+    "ROM_PROGRAMS",
+    "abi_types",
+    "debug_image",
+    "kernel_image",
+    "program_executable",
+    "program_file",
+    "program_image",
+]
 
 
 def source(package: str, name: str) -> Path:
@@ -44,6 +56,26 @@ def program_image(name: str) -> Program:
 def program_file(name: str) -> bytes:
     """Return the ELF file of a user program: without debug information, but with its labels, which faults name."""
     return program_image(name).elf(debug=False, labels=True)
+
+
+def abi_types() -> Types:
+    """Return the structures and enumerations of the ABI, for debuggers."""
+    declared = enumerations()  # imports every module that declares a structure, too
+    return Types(layouts(), declared)
+
+
+@cache
+def debug_image(name: str, directory: str | None = None) -> bytes:
+    """Return the ELF file of the kernel (`kernel`) or of a user program, with all that debuggers can use.
+
+    Sections lie at their linear addresses.  Sources are named as they lie in the package, from its folder on, and
+    `directory` is said to be that folder: where it really is if None.  With another one the bytes are the same on
+    every computer, and gdb wants `set substitute-path DIRECTORY` and the folder.  KeyError if there is no such program.
+    """
+    root = str(Path(str(files("callgate.asm"))).parent)
+    debugging = Debugging(abi_types(), root, root if directory is None else directory)
+    program = kernel_image() if name == "kernel" else program_image(name)
+    return program.elf(debug=debugging, whole=False)
 
 
 @cache

@@ -50,7 +50,7 @@ FLOATS = (".float", ".single", ".double", ".tfloat")
 PROBES = (".event", ".ledger")
 DIRECTIVES = (
     *DATA_SIZES, *FLOATS, *TEXTS, *SPACES, *PROBES, *FLAGS, *SECTION_WORDS, *COMMONS, *IGNORED, *PREPROCESSED,
-    ".assert", ".error", ".equ", ".set", ".global", ".globl", ".intel_syntax", *FRAME_WORDS,
+    ".assert", ".error", ".equ", ".set", ".global", ".globl", ".intel_syntax", *FRAME_WORDS, ".layout",
 )  # fmt: skip
 DATA_DIRECTIVES = frozenset((*DATA_SIZES, *FLOATS, *TEXTS, ".space", ".zero", ".skip", ".fill"))
 NAME_RULE = "a name has letters, digits and _, and begins with none of the digits"
@@ -305,6 +305,7 @@ class Reader:
             ("space", SPACES),
             ("mark", PROBES),
             ("frame", FRAME_WORDS),
+            ("layout", (".layout",)),
         ):
             if word in words:
                 return kind

@@ -1,4 +1,4 @@
-"""DWARF 2 for assembly: line tables, a compilation unit a section of code, a subprogram a label.
+"""DWARF 2 for assembly: line tables, a compilation unit a section of code, a subprogram a label, types, call frames.
 
 Enough for gdb to show the source, set breakpoints by line, and step over lines (DWARF 2.0.0, 6.2 and 7).  A
 unit is one contiguous range of addresses, so each executable section has its own.
@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import struct
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from callgate.asm.assembler.output.debug_frame import frame_section
+from callgate.asm.assembler.output.debug_types import ABBREVIATIONS as TYPE_ABBREVIATIONS
+from callgate.asm.assembler.output.debug_types import Types, type_unit
 from callgate.asm.assembler.output.leb128 import sleb, text, uleb
 
 if TYPE_CHECKING:
@@ -36,25 +39,62 @@ ABBREVIATIONS = bytes(
         *(2, DW_TAG_SUBPROGRAM, 0),
         *(DW_AT_NAME, DW_FORM_STRING, DW_AT_LOW_PC, DW_FORM_ADDR, DW_AT_HIGH_PC, DW_FORM_ADDR),
         *(DW_AT_EXTERNAL, DW_FORM_FLAG, 0, 0),
+        *TYPE_ABBREVIATIONS,
         0,
     ]
 )
 
 
-def debug_sections(program: Unit) -> list[tuple[str, bytes]]:
+@dataclass(frozen=True)
+class Debugging:
+    """What a file with debug information says beyond what its sources do.
+
+    `types` are those of its variables, and whatever else a person may want to see.  Names of sources below the folder
+    `root` are relative to it, and `directory` is said to be that folder: on another computer it need not be the same
+    (gdb: set substitute-path).  Without a root they are absolute.
+    """
+
+    types: Types = field(default_factory=Types)
+    root: str = ""
+    directory: str = ""
+
+    def name(self, file: str) -> str:
+        """Return a file's name for debuggers; what is not a file stays as it is."""
+        if file.startswith("<"):
+            return file
+        path = os.path.normpath(Path(file).absolute())
+        for root in (self.root, os.path.realpath(self.root)) if self.root else ():
+            if path.startswith(f"{root}/"):
+                return path.removeprefix(f"{root}/")
+        return path
+
+    def folder(self, name: str) -> str:
+        """Return the folder to which a file's name is relative."""
+        return str(Path(name).parent) if name.startswith(("/", "<")) else self.directory
+
+
+def debug_sections(program: Unit, debugging: Debugging) -> list[tuple[str, bytes]]:
     """Return the debug sections, none for a unit without instructions."""
-    information, table = b"", b""
+    information, table, ranges = b"", b"", b""
     for section, lines in units(program):
-        information += info(program, section, lines, len(table))
-        table += line_table(lines)
+        ranges += address_range(section, len(information))
+        information += info(program, section, lines, len(table), debugging)
+        table += line_table(lines, debugging)
     if not table:
         return []
     return [
         (".debug_abbrev", ABBREVIATIONS),
-        (".debug_info", information),
+        (".debug_info", information + type_unit(debugging.types, program)),
         (".debug_line", table),
+        (".debug_aranges", ranges),
         (".debug_frame", frame_section(program)),
     ]
+
+
+def address_range(section: Section, offset: int) -> bytes:
+    """Return one set of .debug_aranges (DWARF 2.0.0, 6.1.2): the addresses of the unit at `offset`."""
+    body = struct.pack("<HIBB4x4I", 2, offset, 4, 0, section.address, section.size, 0, 0)
+    return struct.pack("<I", len(body)) + body
 
 
 def units(program: Unit) -> list[tuple[Section, list[SourceLine]]]:
@@ -63,16 +103,11 @@ def units(program: Unit) -> list[tuple[Section, list[SourceLine]]]:
     return [(section, list(lines)) for section, lines in grouped if section is not None]
 
 
-def full_name(file: str) -> str:
-    """Return a file name that gdb finds wherever it is started; what is not a file stays as it is."""
-    return file if file.startswith("<") else os.path.normpath(Path(file).absolute())
-
-
-def info(program: Unit, section: Section, lines: list[SourceLine], offset: int) -> bytes:
+def info(program: Unit, section: Section, lines: list[SourceLine], offset: int, debugging: Debugging) -> bytes:
     """Return one unit of .debug_info: a subprogram for every global label of an executable section."""
     low, high = section.address, section.address + section.size
-    name = full_name(program.sources[0] if program.sources else lines[0].file)
-    body = b"\1" + text(name) + text(str(Path(name).parent)) + text("callgate asm")
+    name = debugging.name(program.sources[0] if program.sources else lines[0].file)
+    body = b"\1" + text(name) + text(debugging.folder(name)) + text("callgate asm")
     body += struct.pack("<HIII", DW_LANG_MIPS_ASSEMBLER, low, high, offset)
     for symbol in functions(program, section):
         body += b"\2" + text(symbol.name) + struct.pack("<IIB", symbol.address, symbol.address + symbol.size, 1)
@@ -85,10 +120,10 @@ def functions(program: Unit, section: Section) -> list[Symbol]:
     return [s for s in program.symbols.values() if s.section == section.name and s.kind == "label" and s.size]
 
 
-def line_table(lines: list[SourceLine]) -> bytes:
+def line_table(lines: list[SourceLine], debugging: Debugging) -> bytes:
     """Return a line-number program: a row an instruction, one sequence a stretch of memory."""
     files = list(dict.fromkeys(line.file for line in lines))
-    tables = b"\0" + b"".join(text(full_name(file)) + b"\0\0\0" for file in files) + b"\0"
+    tables = b"\0" + b"".join(text(debugging.name(file)) + b"\0\0\0" for file in files) + b"\0"
     prologue = struct.pack("<BBbBB", 1, 1, -5, 14, len(OPCODE_LENGTHS) + 1) + OPCODE_LENGTHS + tables
     numbers = {file: number for number, file in enumerate(files, 1)}
     rows = b"".join(sequence(stretch, numbers) for stretch in stretches(lines))

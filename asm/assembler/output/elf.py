@@ -13,7 +13,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from callgate.asm.assembler.output.dwarf import debug_sections
+from callgate.asm.assembler.output.dwarf import Debugging, debug_sections
 from callgate.asm.assembler.output.record import describe
 
 if TYPE_CHECKING:
@@ -56,15 +56,20 @@ class Piece:
     offset: int = 0
 
 
-def write_elf(program: Unit, *, debug: bool = True, labels: bool = False) -> bytes:
-    """Return the program as an ELF32 file; without `debug`, only what a loader needs, and its `labels` if wanted."""
+def write_elf(program: Unit, *, debug: bool | Debugging = True, labels: bool = False, whole: bool = True) -> bytes:
+    """Return the program as an ELF32 file; without `debug`, only what a loader needs, and its `labels` if wanted.
+
+    A file that is `whole` has the note from which a program is read back.
+    """
     pieces = [Piece("", 0, 0, 0, b"", 0, 0)]
     pieces += [loadable(section) for section in program.sections]
     loads = pieces[1:]
     if debug:
-        pieces += [Piece(name, SHT_PROGBITS, 0, 0, data, len(data)) for name, data in debug_sections(program)]
-        data = note(program)
-        pieces.append(Piece(NOTE_NAME, SHT_NOTE, 0, 0, data, len(data), 4))
+        wanted = debug if isinstance(debug, Debugging) else Debugging()
+        pieces += [Piece(name, SHT_PROGBITS, 0, 0, data, len(data)) for name, data in debug_sections(program, wanted)]
+        if whole:
+            data = note(program)
+            pieces.append(Piece(NOTE_NAME, SHT_NOTE, 0, 0, data, len(data), 4))
         pieces += symbol_pieces(program, len(pieces))
     elif labels:
         pieces += symbol_pieces(program, len(pieces), kinds=("label",))

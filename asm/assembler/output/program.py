@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
+from callgate.asm.assembler.output.dwarf import Debugging
 from callgate.asm.assembler.output.elf import write_elf
 from callgate.asm.assembler.output.elf_reader import read_program
 from callgate.asm.assembler.output.listing import listing, symbol_file
@@ -13,13 +14,14 @@ from callgate.asm.assembler.output.unit import Unit
 class Program(Unit):
     """What `assemble` returns: a unit, as an ELF file, a flat binary, a listing."""
 
-    def elf(self, *, debug: bool = True, labels: bool = False) -> bytes:
+    def elf(self, *, debug: bool | Debugging = True, labels: bool = False, whole: bool = True) -> bytes:
         """Return the unit as an ELF32 executable.
 
+        `debug` may say which types debuggers are to know, and how sources are named; `whole` files can be read back.
         Without `debug` there are no symbols, lines and notes, and so nothing that depends on where the
         sources lie; `labels` leaves the names of labels in, so that a fault can be reported by name.
         """
-        return write_elf(self, debug=debug, labels=labels)
+        return write_elf(self, debug=debug, labels=labels, whole=whole)
 
     @classmethod
     def from_elf(cls, image: bytes) -> Self:

@@ -3,7 +3,16 @@
 from dataclasses import astuple
 from typing import Any, TypeVar
 
-from callgate.asm.assembler.output.unit import EventSite, FrameSite, LedgerMark, Section, SourceLine, Symbol, Unit
+from callgate.asm.assembler.output.unit import (
+    EventSite,
+    FrameSite,
+    LedgerMark,
+    Section,
+    SourceLine,
+    Symbol,
+    Unit,
+    Variable,
+)
 
 Kind = TypeVar("Kind", bound=Unit)
 
@@ -25,6 +34,8 @@ def describe(program: Unit) -> dict[str, Any]:
         "events": [astuple(event) for event in program.events],
         "marks": [astuple(mark) for mark in program.marks],
         "sources": program.sources,
+        "variables": [astuple(variable) for variable in program.variables],
+        "structures": program.structures,
         "frames": [astuple(site) for site in program.frame_sites],
     }
 
@@ -47,4 +58,6 @@ def restore(kind: type[Kind], data: dict[str, Any], contents: dict[str, bytes]) 
         [LedgerMark(*mark) for mark in data["marks"]],
         data["sources"],
         [FrameSite(address, word, tuple(operands), name) for address, word, operands, name in data["frames"]],
+        [Variable(*variable) for variable in data["variables"]],
+        dict(data["structures"]),
     )

@@ -11,6 +11,7 @@ from callgate.asm.assembler.language.statements import Chunk, Reader, Statement
 from callgate.asm.assembler.output.frame_sites import read_frames
 from callgate.asm.assembler.output.program import Program
 from callgate.asm.assembler.output.unit import EventSite, LedgerMark, Section, SourceLine, Symbol
+from callgate.asm.assembler.output.variables import read_variables
 
 PROBE = re.compile(r"(?P<name>[A-Za-z_][\w.]*)\s*(?P<rest>.*)$", re.ASCII | re.DOTALL)
 FIELD = re.compile(r"[\s,]*(?P<key>[A-Za-z_]\w*)\s*=\s*(?P<value>[^\s,=]+(?:\([^()]*\))?)", re.ASCII)
@@ -35,6 +36,7 @@ def make_program(reader: Reader, layout: Layout, placement: Placement, entry: st
                         error if error.place.file else AsmError(statement.line.place, error.message, error.hint)
                     )
     program.frame_sites = read_frames(layout)
+    program.variables = read_variables(layout)
     program.events.sort(key=lambda site: site.address)
     program.marks.sort(key=lambda mark: mark.address)
     for name, statement in reader.exported.items():

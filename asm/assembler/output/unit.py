@@ -85,12 +85,23 @@ class FrameSite:
     name: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A label that holds `count` structures, for debuggers; `type` is the structure's name."""
+
+    address: int
+    name: str
+    type: str
+    count: int = 1
+
+
 @dataclass
 class Unit:
     """An assembled unit.
 
     `symbols` come in order of their addresses, constants last; `lines`, `events` and `marks` in order of
-    addresses.  `sources` are the files that it was made of, in the order given.
+    addresses.  `sources` are the files that it was made of, in the order given.  `structures` are those that
+    its sources declare, as the assembler knows them: `Name.field` and `sizeof(Name)`.
     """
 
     entry: int
@@ -101,6 +112,8 @@ class Unit:
     marks: list[LedgerMark] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
     frame_sites: list[FrameSite] = field(default_factory=list)
+    variables: list[Variable] = field(default_factory=list)
+    structures: dict[str, int] = field(default_factory=dict)
 
     def address(self, name: str) -> int:
         """Return the linear address of a label or the value of a constant; KeyError names near misses."""

@@ -10,6 +10,7 @@ kernel_words:
 ; port at all (Intel SDM vol. 1, 19.5.2).
         .align 16
 task_state:
+        .layout TaskState
         .long   0, 0, SELECTOR_KERNEL_DATA
         .space  TaskState.trap - TaskState.unused
         .word   0

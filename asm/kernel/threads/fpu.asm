@@ -83,6 +83,7 @@ fpu_end:
         .rodata
         .align 16
 fpu_initial:
+        .layout FloatingPointArea
         .word   FPU_CONTROL_INITIAL
         .space  FloatingPointArea.mxcsr - 2
         .long   MXCSR_INITIAL

@@ -2,16 +2,16 @@
 
 import ctypes
 import re
-from collections.abc import Mapping
 from typing import Any
 
+from callgate.asm.assembler.output.declared import declared_structures
 from callgate.kernel.abi import constants
 from callgate.kernel.abi.layout import layouts
 from callgate.kernel.common.near_miss import nearest
 
 StructureType = type[ctypes.LittleEndianStructure]
+__all__ = ["StructureError", "StructureType", "declared_structures", "get_field", "known_structures", "put_field"]
 STEP = re.compile(r"\.?([A-Za-z_]\w*)|\[(\d+)\]")
-NUMBERS = {1: ctypes.c_uint8, 2: ctypes.c_uint16, 4: ctypes.c_uint32, 8: ctypes.c_uint64}
 
 
 class StructureError(ValueError):
@@ -22,26 +22,6 @@ def known_structures() -> dict[str, StructureType]:
     """Return the ABI's structures by name."""
     constants()  # imports every module that declares one
     return dict(layouts())
-
-
-def declared_structures(offsets: Mapping[str, int]) -> dict[str, StructureType]:
-    """Return what a source declared by `.struct`, from its `Name.field` offsets and `sizeof(Name)`."""
-    fields: dict[str, list[tuple[str, int]]] = {}
-    for key, offset in offsets.items():
-        name, dot, field = key.partition(".")
-        if dot:
-            fields.setdefault(name, []).append((field, offset))
-    return {name: make_structure(name, found, offsets[f"sizeof({name})"]) for name, found in fields.items()}
-
-
-def make_structure(name: str, fields: list[tuple[str, int]], size: int) -> StructureType:
-    """Return a structure; fields of 1, 2, 4 or 8 bytes are numbers, others arrays of bytes."""
-    ends = [offset for _, offset in fields[1:]] + [size]
-    declared = []
-    for (field, offset), end in zip(fields, ends, strict=True):
-        length = end - offset
-        declared.append((field, NUMBERS.get(length) or ctypes.c_uint8 * length))
-    return type(name, (ctypes.LittleEndianStructure,), {"_pack_": 1, "_layout_": "ms", "_fields_": declared})
 
 
 def get_field(value: Any, path: str) -> int:
