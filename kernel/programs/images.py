@@ -6,8 +6,8 @@ from pathlib import Path
 
 from callgate.asm.assembler import Program
 from callgate.asm.assembler.cache import assemble_cached
-from callgate.asm.assembler.output.debug_types import Types
-from callgate.asm.assembler.output.dwarf import Debugging
+from callgate.asm.assembler.output.debug.debug_types import Types
+from callgate.asm.assembler.output.debug.dwarf import Debugging
 from callgate.asm.user import PROGRAMS, ROM_PROGRAMS
 from callgate.kernel.abi import enumerations
 from callgate.kernel.abi.layout import layouts

@@ -11,6 +11,7 @@ from callgate.tools.session.outputs import is_elf, is_symbol_file, may_be_flat, 
 
 if TYPE_CHECKING:
     from callgate.asm.assembler import Program
+    from callgate.asm.assembler.output.debug.dwarf import Debugging
 
 STANDARD_INPUT: Final = Path("-")
 STANDARD_OUTPUT: Final = Path("-")
@@ -67,7 +68,7 @@ def asm(
     try:
         align = ALIGNMENTS[kind]
         program = _assemble(source, _address(origin, align), entry, [_folder(path) for path in include], align)
-        data = program.elf() if kind == "elf" else program.binary()
+        data = program.elf(debug=_debugging()) if kind == "elf" else program.binary()
     except AsmErrors as errors:
         click.echo(str(errors), err=True)
         return 1
@@ -79,6 +80,14 @@ def asm(
     if listing:
         click.echo(program.listing(), nl=False)
     return 0
+
+
+def _debugging() -> Debugging:
+    """Return what debuggers are to know beside the program: the ABI's structures."""
+    from callgate.asm.assembler.output.debug.dwarf import Debugging
+    from callgate.kernel.programs.images import abi_types
+
+    return Debugging(abi_types())
 
 
 def _assemble(source: Path, origin: int, entry: str, include: list[Path], align: int) -> Program:

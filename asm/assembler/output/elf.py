@@ -13,7 +13,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from callgate.asm.assembler.output.dwarf import Debugging, debug_sections
+from callgate.asm.assembler.output.debug.dwarf import Debugging, debug_sections
 from callgate.asm.assembler.output.record import describe
 
 if TYPE_CHECKING:

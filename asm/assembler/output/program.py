@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
-from callgate.asm.assembler.output.dwarf import Debugging
+from callgate.asm.assembler.output.debug.dwarf import Debugging
 from callgate.asm.assembler.output.elf import write_elf
 from callgate.asm.assembler.output.elf_reader import read_program
 from callgate.asm.assembler.output.listing import listing, symbol_file

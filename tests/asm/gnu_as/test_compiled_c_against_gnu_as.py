@@ -4,51 +4,18 @@ gcc writes the syntax of Intel for 32-bit code; GNU as and ld make a program of 
 What may differ is the filling before an alignment: both are NOPs of the same length.
 """
 
-from io import BytesIO
 from pathlib import Path
 
-import host_programs
 import pytest
-from callgate.asm.assembler import Program, assemble_text
+from callgate.asm.assembler import assemble_text
 from callgate.asm.assembler.encoding.verify import decoder
-from elftools.elf.elffile import ELFFile
+from compiled_c import SOURCES, compiled, linked
 
 OFFSET_TABLE = 0x500000
-SOURCES = sorted((Path(__file__).parent / "c").glob("*.c"))
 OPTIONS = ("-O0", "-O2", "-O2 -fno-pic -fcf-protection", "-Os -march=pentium4 -mfpmath=sse")
 #: Assembled as well; ld rewrites its loads from the table of addresses, so the bytes are not compared.
 SHARED = "-O2 -g -fPIC"
 CASES = [(source, options) for source in SOURCES for options in OPTIONS]
-
-
-def compiled(source: Path, options: str) -> str:
-    """Return the assembly that gcc writes; skip the test where it makes no 32-bit code."""
-    trial = host_programs.attempt("gcc", "-m32", "-x", "c", "-S", "-o", "-", "-", data=b"int x;")
-    if trial.returncode:
-        pytest.skip("gcc makes no 32-bit code (Debian: gcc-multilib)")
-    flags = ("-m32", "-S", "-masm=intel", "-ffreestanding", "-fno-merge-constants", "-o", "-")
-    return host_programs.run("gcc", *flags, *options.split(), source)
-
-
-def linked(text: str, program: Program, folder: Path) -> dict[str, bytes]:
-    """Return the sections that GNU as and ld make, at the addresses of the program's."""
-    source, image, script, result = (folder / f"unit.{kind}" for kind in ("s", "o", "ld", "elf"))
-    source.write_text(text)
-    host_programs.run("as", "--32", "-msyntax=intel", "-o", image, source)
-    table = program.symbols.get(".L.got")
-    places = {section.name: section.address for section in program.sections}
-    if table is not None:
-        places[".got.plt"] = table.address
-        places.pop(".got", None)
-    inputs = {name: name + " COMMON" * (name == ".bss") for name in places}
-    lines = [f"{name} {address:#x} : {{ *({inputs[name]}) }}" for name, address in places.items()]
-    script.write_text("SECTIONS {\n" + "\n".join(lines) + "\n/DISCARD/ : { *(.eh_frame .comment .note*) }\n}\n")
-    entry = hex(program.entry)
-    host_programs.run(
-        "ld", "-m", "elf_i386", "--build-id=none", "-e", entry, "-T", script, "--no-relax", "-o", result, image
-    )
-    elf = ELFFile(BytesIO(result.read_bytes()))
-    return {section.name: section.data() for section in elf.iter_sections()}
 
 
 def is_padding(code: bytes) -> bool:

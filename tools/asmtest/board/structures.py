@@ -4,7 +4,7 @@ import ctypes
 import re
 from typing import Any
 
-from callgate.asm.assembler.output.declared import declared_structures
+from callgate.asm.assembler.output.debug.declared import declared_structures
 from callgate.kernel.abi import constants
 from callgate.kernel.abi.layout import layouts
 from callgate.kernel.common.near_miss import nearest

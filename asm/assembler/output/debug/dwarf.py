@@ -13,10 +13,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from callgate.asm.assembler.output.debug_frame import frame_section
-from callgate.asm.assembler.output.debug_types import ABBREVIATIONS as TYPE_ABBREVIATIONS
-from callgate.asm.assembler.output.debug_types import Types, type_unit
-from callgate.asm.assembler.output.leb128 import sleb, text, uleb
+from callgate.asm.assembler.output.debug.debug_frame import frame_section
+from callgate.asm.assembler.output.debug.debug_types import ABBREVIATIONS as TYPE_ABBREVIATIONS
+from callgate.asm.assembler.output.debug.debug_types import Types, type_unit
+from callgate.asm.assembler.output.debug.leb128 import sleb, text, uleb
 
 if TYPE_CHECKING:
     from callgate.asm.assembler.output.unit import Section, SourceLine, Symbol, Unit

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from callgate.asm.assembler.output.declared import declared_structures
-from callgate.asm.assembler.output.leb128 import text, uleb
+from callgate.asm.assembler.output.debug.declared import declared_structures
+from callgate.asm.assembler.output.debug.leb128 import text, uleb
 
 if TYPE_CHECKING:
     from enum import IntEnum, IntFlag

@@ -9,10 +9,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from functools import reduce
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from callgate.asm.assembler.output.decoded import Decoded, decode
-from callgate.asm.assembler.output.frame_state import GENERAL, UNKNOWN, State, entered
+from callgate.asm.assembler.output.debug.decoded import Decoded, decode
+from callgate.asm.assembler.output.debug.frame_state import GENERAL, UNKNOWN, State, entered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +45,7 @@ class Flow:
     def __init__(self, program: Unit) -> None:
         self.codes = decode(program)
         self.order = sorted(self.codes)
+        self.following = dict(pairwise(self.order))  # beyond the filling of an alignment, too
         self.labels = {symbol.address for symbol in program.symbols.values() if symbol.kind == "label"}
         self.called = {c.target for c in self.codes.values() if c.name == "call" and c.target not in (None, c.end)}
         self.jumped = {c.target for c in self.codes.values() if c.name != "call"}
@@ -59,6 +61,9 @@ class Flow:
                 self.stated[site.address] = entered(site.name, site.operands[0])
         if program.entry in self.codes:
             self.stated.setdefault(program.entry, entered("none"))
+        #: Of routines whose addresses are in tables: some may be jumped to, after others have changed registers.
+        self.unknown_entry = entered("call")
+        self.resolved: set[int] = set()  # jumps by a table within their routine
         self.clobbers: dict[int, frozenset[str]] = {}
         self.states: dict[int, State] = {}
         self._settle()
@@ -68,10 +73,10 @@ class Flow:
         for _ in range(ROUNDS_LIMIT):
             self.states = {}
             self._round()
-            clobbers = self._clobbers()
-            if clobbers == self.clobbers:
+            clobbers, entry = self._clobbers(), self._unknown_entry()
+            if (clobbers, entry) == (self.clobbers, self.unknown_entry):
                 return
-            self.clobbers = clobbers
+            self.clobbers, self.unknown_entry = clobbers, entry
 
     def _round(self) -> None:
         work = list(self.stated)
@@ -82,12 +87,12 @@ class Flow:
         self._follow(work)
         for address in self.order:
             if address not in self.states and address in self.labels and address not in self.followers:
-                # It may also be jumped to, after others have changed registers.
-                self.states[address] = entered("call").losing(GENERAL)
+                self.states[address] = self.unknown_entry
                 self._follow([address])
         for entry, jumps in self.tables.items():
             states = [self.states[jump] for jump in jumps if jump in self.states]
-            if entry not in self.states and states:
+            if entry in self.codes and entry not in self.states and states:
+                self.resolved.update(jumps)
                 self.states[entry] = reduce(State.joined, states)
                 self._follow([entry])
         for address in self.order:
@@ -112,9 +117,10 @@ class Flow:
         after = state.after(code, self._lost(code))
         if code.target is not None and code.name != "call" and self._may_enter(code.target):
             yield code.target, after
-        falls_off = after.kind == "none" and code.end in self.labels and code.end not in self.jumped
-        if code.goes_on and self._may_enter(code.end) and not falls_off:
-            yield code.end, after
+        following = self.following.get(address)
+        if code.goes_on and following is not None and self._may_enter(following):
+            if after.kind != "none" or following not in self.labels or following in self.jumped:
+                yield following, after
 
     def _may_enter(self, address: int) -> bool:
         return address in self.codes and address not in self.stated and address not in self.followers
@@ -133,6 +139,13 @@ class Flow:
             return GENERAL
         return self.clobbers.get(code.target, UNCLOBBERED)
 
+    def _unknown_entry(self) -> State:
+        """Return the frame that indirect jumps to other routines leave, and indirect calls."""
+        start = entered("call")
+        jumps = [c.address for c in self.codes.values() if c.jumps_by_table and c.address not in self.resolved]
+        tails = [self.states[jump] for jump in jumps]
+        return reduce(State.joined, (s for s in tails if (s.kind, s.depth) == (start.kind, start.depth)), start)
+
     def _clobbers(self) -> dict[int, frozenset[str]]:
         """Return what the routines that are called change, as they return."""
         return {address: self._lost_by(address) for address in self.called & self.codes.keys()}
@@ -144,9 +157,8 @@ class Flow:
             code = self.codes[work.pop()]
             if code.name == "ret":
                 lost |= self.states[code.address].clobbered()
-            ways = [code.target] if code.target is not None and code.name != "call" else []
-            ways += [code.end] if code.goes_on else []
-            for way in ways:
+            target = None if code.name == "call" else code.target
+            for way in (target, self.following.get(code.address) if code.goes_on else None):
                 if way is not None and way in self.codes and way not in seen:
                     seen.add(way)
                     work.append(way)

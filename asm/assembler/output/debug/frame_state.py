@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from callgate.asm.assembler.output.decoded import Decoded
+    from callgate.asm.assembler.output.debug.decoded import Decoded
 
 TOP_SIZES: Final = {"call": 4, "gate": 16, "interrupt": 20, "none": 0, "unknown": 0}
 #: Registers that routines save, in order of their numbers in `State`.
@@ -84,8 +84,6 @@ class State:
             return self.raised(code.added)
         if code.name == "mov" and code.text == "esp, ebp" and self.alias is not None:
             return replace(self, depth=self.alias, by_alias=False)._without_slots_below()
-        if code.name == "leave" and self.alias is not None:
-            return replace(self, depth=self.alias, by_alias=False).popped("ebp", 4)
         if self.alias is not None:
             return replace(self, by_alias=True, depth=0)
         return self if self.kind == "none" else UNKNOWN
@@ -178,6 +176,13 @@ def _enter(state: State, code: Decoded) -> State:
     return aliased.raised(-(code.number or 0))
 
 
+def _leave(state: State, code: Decoded) -> State:
+    del code
+    if state.alias is None:
+        return state if state.kind == "none" else UNKNOWN
+    return replace(state, depth=state.alias, by_alias=False)._without_slots_below().popped("ebp", 4)
+
+
 MOVES: Final[dict[str, Callable[[State, Decoded], State]]] = {
     "push": _push,
     "pop": _pop,
@@ -188,4 +193,5 @@ MOVES: Final[dict[str, Callable[[State, Decoded], State]]] = {
     "pushf": lambda state, _code: state.pushed("", 2),
     "popf": lambda state, _code: state.popped("eflags", 2),
     "enter": _enter,
+    "leave": _leave,
 }

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from callgate.asm.assembler.output import frame_rules as rules
-from callgate.asm.assembler.output.frame_rules import EIP, ESP, Row, changes, row_of
-from callgate.asm.assembler.output.frame_state import UNKNOWN, State, entered
-from callgate.asm.assembler.output.frames import stack_states
-from callgate.asm.assembler.output.leb128 import sleb, uleb
+from callgate.asm.assembler.output.debug import frame_rules as rules
+from callgate.asm.assembler.output.debug.frame_rules import EIP, ESP, Row, changes, row_of
+from callgate.asm.assembler.output.debug.frame_state import UNKNOWN, State, entered
+from callgate.asm.assembler.output.debug.frames import stack_states
+from callgate.asm.assembler.output.debug.leb128 import sleb, uleb
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -120,10 +120,12 @@ class DirectiveWriter:
 
     def _code(self, word: str, operands: tuple[int, ...]) -> bytes:
         match word, operands:
-            case ".cfi_def_cfa", (register, self.offset):
-                return rules.cfa_is(register, self.offset)
-            case (".cfi_def_cfa_offset", (self.offset,)):
-                return rules.cfa_offset_is(self.offset)
+            case ".cfi_def_cfa", (register, offset):
+                self.offset = offset
+                return rules.cfa_is(register, offset)
+            case ".cfi_def_cfa_offset", (offset,):
+                self.offset = offset
+                return rules.cfa_offset_is(offset)
             case ".cfi_adjust_cfa_offset", (difference,):
                 self.offset += difference
                 return rules.cfa_offset_is(self.offset)

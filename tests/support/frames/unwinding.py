@@ -46,7 +46,7 @@ class Tables:
     """The rows of one file."""
 
     def __init__(self, image: bytes) -> None:
-        dwarf = ELFFile(io.BytesIO(image)).get_dwarf_info()
+        self.dwarf = dwarf = ELFFile(io.BytesIO(image)).get_dwarf_info()
         section = dwarf.debug_frame_sec
         reader = SignalFrames(section.stream, section.size, section.address, dwarf.structs)
         entries = [item for item in reader.get_entries() if isinstance(item, FDE)]

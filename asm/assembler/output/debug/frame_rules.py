@@ -6,9 +6,9 @@ import struct
 from dataclasses import dataclass, field
 from typing import Final
 
+from callgate.asm.assembler.output.debug.frame_state import TOP_SIZES, TRACKED, State
+from callgate.asm.assembler.output.debug.leb128 import sleb, uleb
 from callgate.asm.assembler.output.frame_sites import DWARF_REGISTERS
-from callgate.asm.assembler.output.frame_state import TOP_SIZES, TRACKED, State
-from callgate.asm.assembler.output.leb128 import sleb, uleb
 
 DATA_ALIGN: Final = -4
 SHORT_LIMIT: Final = 0x40  # registers and distances below it fit into the opcode

@@ -1,0 +1,4 @@
+"""DWARF: lines, subprograms, types and variables, call frames.
+
+Rule: nothing here runs unless a file with debug information is written.
+"""
