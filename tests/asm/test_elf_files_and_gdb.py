@@ -167,3 +167,25 @@ def test_a_unit_without_code_can_be_written_as_elf() -> None:
     assert Program.from_elf(program.elf()) == program
     empty = assemble_text("")
     assert Program.from_elf(empty.elf()) == empty
+
+
+def test_lines_of_included_files_of_repetitions_and_of_macros_are_where_a_person_wrote_them(tmp_path: Path) -> None:
+    (tmp_path / "part.inc").write_text("; a comment\nhelper: nop\n.inner: ret\n")
+    main = tmp_path / "main.asm"
+    main.write_text(
+        "        .macro both\n        inc eax\n        dec eax\n        .endm\n"
+        'start: both\n        .include "part.inc"\n        .rept 2\n        nop\n        .endr\n'
+        "        .irp reg, ecx, edx\n        both\n        push \\reg\n        .endr\n        jmp helper.inner\n"
+    )
+    image = tmp_path / "unit.elf"
+    program = assemble(main)
+    image.write_bytes(program.elf())
+    found = [(Path(line.file).name, line.line) for line in program.lines]
+    body = [("main.asm", 11), ("main.asm", 11), ("main.asm", 12)]
+    assert found == [
+        *[("main.asm", 5)] * 2, ("part.inc", 2), ("part.inc", 3), *[("main.asm", 8)] * 2, *body, *body, ("main.asm", 14)
+    ]  # fmt: skip
+    inner = program.address("helper.inner")
+    out = gdb(image, f"info line *{inner:#x}", "list part.inc:2,3", "info line main.asm:8")
+    assert f'Line 3 of "{tmp_path}/part.inc" starts at address {inner:#x}' in out
+    assert "2\thelper: nop" in out

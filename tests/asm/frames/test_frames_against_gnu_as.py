@@ -80,7 +80,7 @@ def test_every_directive_is_written_as_gnu_as_writes_it(tmp_path: Path) -> None:
             assert mine.cie[key] == other.cie[key], key
 
 
-@pytest.mark.thorough(one_in=13)
+@pytest.mark.thorough(one_in=37)
 @pytest.mark.parametrize(("source", "options"), CASES, ids=lambda value: getattr(value, "stem", value))
 def test_the_directives_of_gcc_give_the_frames_of_gnu_as(source: Path, options: str, tmp_path: Path) -> None:
     text = ".cfi_sections .debug_frame\n" + compiled(source, options)
@@ -97,7 +97,7 @@ def test_the_directives_of_gcc_give_the_frames_of_gnu_as(source: Path, options: 
     assert covered > len(program.lines) // 2
 
 
-@pytest.mark.thorough(one_in=13)
+@pytest.mark.thorough(one_in=37)
 @pytest.mark.parametrize(("source", "options"), DESCRIBED, ids=lambda value: getattr(value, "stem", value))
 def test_the_analysis_finds_the_frames_that_gcc_describes(source: Path, options: str) -> None:
     text = f"{compiled(source, options)}\n.text\nstart: hlt\n"

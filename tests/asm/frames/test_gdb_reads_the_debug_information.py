@@ -10,7 +10,6 @@ import host_programs
 import pytest
 from callgate.asm.assembler import assemble_text
 from callgate.asm.assembler.output.debug.dwarf import Debugging
-from callgate.asm.user import PROGRAMS
 from callgate.kernel.abi.layout import field_names, layouts, offset_of
 from callgate.kernel.abi.memory import USER_STACK_TOP
 from callgate.kernel.programs import images
@@ -79,16 +78,16 @@ def test_sources_are_found_by_their_names_in_the_package(kernel: Path) -> None:
 
 def test_a_file_for_another_computer_names_none_of_this_one(tmp_path: Path) -> None:
     root = Path(images.__file__).parents[2]
-    for name in ("kernel", *PROGRAMS):
+    for name in ("kernel", "hosted", "crash"):
         image = images.debug_image(name, SHARED)
         assert str(root).encode() not in image
         assert os.path.realpath(root).encode() not in image
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(root / "asm/user", elsewhere / "asm/user")
-    (tmp_path / "shell.elf").write_bytes(images.debug_image("shell", SHARED))
-    out = gdb(f"set substitute-path {SHARED} {elsewhere}", "list leave_shell", "info source", tmp_path / "shell.elf")
-    assert f"Located in {elsewhere}/asm/user/shell/shell.asm" in out
-    assert "SYSTEM  EXIT" in out
+    (tmp_path / "crash.elf").write_bytes(images.debug_image("crash", SHARED))
+    out = gdb(f"set substitute-path {SHARED} {elsewhere}", "list read_null", "info source", tmp_path / "crash.elf")
+    assert f"Located in {elsewhere}/asm/user/programs/crash.asm" in out
+    assert "mov     eax, [eax]" in out
 
 
 def backtrace(system: System, kernel: Path, *commands: str, program: str = "shell") -> str:

@@ -8,7 +8,7 @@ from callgate.disk.images.demo import demo_image
 from callgate.disk.media import ImageFile
 from callgate.kernel.abi.memory import KERNEL_BASE, USER_PROGRAM
 from callgate.kernel.machine.cpu.paging import PageFault
-from callgate.kernel.programs.images import kernel_image, program_image
+from callgate.kernel.programs.images import debug_image, kernel_image, program_image
 from callgate.kernel.system import System, SystemOptions
 from shadow_stack import GENERAL, Call, ShadowStack
 from unwinding import NAMES, Frame, NoFrame, Tables, frames
@@ -27,8 +27,8 @@ class Comparison:
     def __init__(self, system: System) -> None:
         self.machine = system.machine
         self.programs = {name: program_image(name) for name in ("shell", "hosted", "rom", "hello")}
-        self.tables = {name: Tables(program.elf()) for name, program in self.programs.items()}
-        self.kernel = Tables(kernel_image().elf())
+        self.tables = {name: Tables(debug_image(name)) for name in self.programs}
+        self.kernel = Tables(debug_image("kernel"))
         self.shadow = ShadowStack(self.machine, kernel_image(), list(self.programs.values()))
         self.visits: dict[int, int] = {}
         self.instants = self.excepted = 0
