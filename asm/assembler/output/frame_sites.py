@@ -6,6 +6,7 @@ a file with debug information (frames.py).
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from callgate.asm.assembler.language.errors import AsmError
@@ -48,7 +49,7 @@ REGISTERS_LIMIT: Final = 128
 def read_frames(layout: Layout) -> list[FrameSite]:
     """Return the directives of a unit in order of their addresses; errors are noted in the layout."""
     sites: list[FrameSite] = []
-    for chunk in layout.chunks:
+    for chunk in sorted(layout.chunks, key=lambda chunk: chunk.address):
         reader = ChunkFrames(layout, chunk)
         sites += reader.read()
     return sorted(sites, key=lambda site: site.address)
@@ -62,6 +63,11 @@ class ChunkFrames:
         self.chunk = chunk
         self.opened: Statement | None = None
         self.remembered = 0
+
+    @cached_property
+    def instructions(self) -> set[int]:
+        """The addresses of all instructions."""
+        return {s.address for chunk in self.layout.chunks for s in chunk.statements if s.kind == "code"}
 
     def read(self) -> list[FrameSite]:
         """Return the directives; errors are noted."""
@@ -99,7 +105,10 @@ class ChunkFrames:
         if self.opened is not None:
             raise AsmError(statement.line.place, ".frame within .cfi_startproc", "end that with .cfi_endproc first")
         if kind == "like" and label.strip() and len(parts) == 1:
-            return FrameSite(statement.address, ".frame", (self._number(label.strip(), statement),), kind)
+            address = self._number(label.strip(), statement)
+            if address not in self.instructions:
+                raise AsmError(place, f"no instruction stands at {label.strip()}", "name the label of one")
+            return FrameSite(statement.address, ".frame", (address,), kind)
         if kind not in FRAME_KINDS or kind == "like" or label or len(parts) > 2:
             hint = did_you_mean(kind, FRAME_KINDS) or f"write .frame KIND, BYTES; kinds are {', '.join(FRAME_KINDS)}"
             raise AsmError(place, "the kind of frame is not understood", hint)

@@ -23,6 +23,7 @@ WRONG = {
     ".frame\nnop": "1: the kind of frame is not understood",
     ".frame like\nnop": "1: the kind of frame is not understood",
     ".frame like nowhere\nnop": "1: nowhere is not defined",
+    "nop\n.frame like words\nnop\n.data\nwords: .long 1": "2: no instruction stands at words",
     ".frame call, -4\nnop": "1: fewer than no bytes",
     ".cfi_startproc\n.frame call\n.cfi_endproc\nnop": "2: .frame within .cfi_startproc",
     ".frame_bias\nnop": "1: .frame_bias takes one number",
