@@ -9,7 +9,7 @@ from callgate.asm.assembler.cache import assemble_cached
 from callgate.asm.assembler.output.debug.debug_types import Types
 from callgate.asm.assembler.output.debug.dwarf import Debugging
 from callgate.asm.user import PROGRAMS, ROM_PROGRAMS
-from callgate.kernel.abi import enumerations
+from callgate.kernel.abi import enumerations, memory
 from callgate.kernel.abi.layout import layouts
 from callgate.kernel.abi.memory import KERNEL_BASE, KERNEL_LOAD, USER_PROGRAM
 from callgate.kernel.programs.executable import Executable, parse_elf
@@ -61,7 +61,17 @@ def program_file(name: str) -> bytes:
 def abi_types() -> Types:
     """Return the structures and enumerations of the ABI, for debuggers."""
     declared = enumerations()  # imports every module that declares a structure, too
-    return Types(layouts(), declared)
+    members = {
+        name: {member: int(value) for member, value in kind.__members__.items()} for name, kind in declared.items()
+    }
+    return Types(layouts(), members | {"PageTableEntry": page_table_bits()})
+
+
+def page_table_bits() -> dict[str, int]:
+    """Return the bits of a page-table entry's lower half, from the constants of the ABI."""
+    bits = {name: value for name, value in vars(memory).items() if name.startswith("PTE_")}
+    others = ("PTE_ACCESSED_BIT", "PTE_NX_HIGH")  # a bit's number, and a bit of the upper half
+    return {name[4:]: value for name, value in bits.items() if name not in others}
 
 
 @cache

@@ -53,7 +53,7 @@ def test_every_structure_has_the_sizes_and_offsets_of_the_abi(kernel: Path) -> N
 
 def test_states_flags_and_variables_have_their_types(kernel: Path) -> None:
     out = gdb(
-        "p (enum SlotState)3", "p (enum ThreadFlags)5", "whatis kernel_words",
+        "p (enum SlotState)3", "p (enum ThreadFlags)5", "p (enum PageTableEntry)0x1027", "whatis kernel_words",
         "p sizeof(disk_table)/sizeof(*disk_table)", "p task_state.io_map", "whatis ((struct Endpoint *)0)->state",
         "whatis ((struct ThreadControlBlock *)0)->wait_reason", kernel,
     )  # fmt: skip
@@ -61,6 +61,7 @@ def test_states_flags_and_variables_have_their_types(kernel: Path) -> None:
         *(
             "SERVED",
             "(KILLED | INTERRUPTED)",
+            "(PRESENT | WRITABLE | USER | ACCESSED | unknown: 0x1000)",
             "struct KernelWords",
             "36",
             "104",

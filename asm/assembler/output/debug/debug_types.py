@@ -16,8 +16,6 @@ from callgate.asm.assembler.output.debug.declared import declared_structures
 from callgate.asm.assembler.output.debug.leb128 import text, uleb
 
 if TYPE_CHECKING:
-    from enum import IntEnum, IntFlag
-
     from callgate.asm.assembler.output.unit import Unit, Variable
 
 UNIT, BASE, STRUCTURE, MEMBER, ARRAY, BOUND, ENUMERATION, ENUMERATOR, VARIABLE = range(3, 12)
@@ -54,10 +52,10 @@ ABBREVIATIONS: Final = b"".join(
 
 @dataclass(frozen=True)
 class Types:
-    """What is declared elsewhere: ctypes structures, with `_notes_` if they have them, and enumerations, by name."""
+    """What is declared elsewhere, by name: ctypes structures, `_notes_` of theirs, and members of enumerations."""
 
     structures: Mapping[str, type[ctypes.Structure]] = field(default_factory=dict)
-    enumerations: Mapping[str, type[IntEnum | IntFlag]] = field(default_factory=dict)
+    enumerations: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 def type_unit(known: Types, program: Unit) -> bytes:
@@ -103,11 +101,11 @@ class TypeWriter:
         """Return the place of an enumeration in `size` bytes."""
         if ("enumeration", name, size) in self.places:
             return self.places["enumeration", name, size]
-        members = self.types.enumerations[name].__members__
+        members = self.types.enumerations[name]
         place = self._begin("enumeration", name, size)
         self.out += bytes([ENUMERATION]) + text(name) + bytes([size])
         for member, value in members.items():
-            self.out += bytes([ENUMERATOR]) + text(member) + uleb(int(value) & (1 << 8 * size) - 1)
+            self.out += bytes([ENUMERATOR]) + text(member) + uleb(value & (1 << 8 * size) - 1)
         self.out += END
         return place
 
