@@ -8,7 +8,7 @@ import importlib
 from enum import IntEnum, IntFlag
 from functools import cache
 
-from callgate.kernel.abi.layout import field_constants, layouts
+from callgate.kernel.abi.layout import Layout, field_constants, layouts
 
 MODULES = (
     "disks.ahci",
@@ -31,6 +31,7 @@ MODULES = (
 )
 
 
+@cache
 def enumerations() -> dict[str, type[IntEnum | IntFlag]]:
     """Return every enumeration of the ABI, by name."""
     found: dict[str, type[IntEnum | IntFlag]] = {}
@@ -42,6 +43,14 @@ def enumerations() -> dict[str, type[IntEnum | IntFlag]]:
             if isinstance(value, type) and issubclass(value, IntEnum | IntFlag) and value.__members__
         }
     return found
+
+
+@cache
+def kinds_of(layout: type[Layout]) -> dict[str, type[IntEnum | IntFlag]]:
+    """Return the enumerations that fields of a layout hold: those whose names their notes begin with."""
+    known = enumerations()
+    words = {field: note.replace(",", " ").split(" ", 1)[0] for field, note in layout._notes_.items()}
+    return {field: known[word] for field, word in words.items() if word in known}
 
 
 @cache

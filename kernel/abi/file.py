@@ -90,7 +90,6 @@ class SpanRecord(Layout):
         ("remaining", c_uint32),
         ("reserved", c_uint32 * 2),
     ]
-    _kinds_ = {"state": SpanState}
     _notes_ = {
         "state": "SpanState",
         "token": "number of the span, and of its READ in Endpoint.tokens; no other span ever has it",

@@ -7,7 +7,6 @@ learns every field as ``Structure.field`` (its offset) and ``sizeof(Structure)``
 
 import ctypes
 from collections.abc import Iterator
-from enum import IntEnum, IntFlag
 from typing import ClassVar
 
 
@@ -15,15 +14,14 @@ class Layout(ctypes.LittleEndianStructure):
     """Base of every shared layout: little-endian, no padding that is not written down.
 
     Subclasses declare ``_fields_`` as ctypes wants it; ``_notes_`` says in a few words what each field
-    is for (printed in the reference), ``_kinds_`` of
-    which enumeration its numbers are.  Declaring a subclass registers it.  The helpers below are
-    functions, not methods, because a field may be called ``size``.
+    is for (printed in the reference); where it begins with an enumeration's name, the field holds that.
+    Declaring a subclass registers it.  The helpers below are functions, not methods, because a field may be called
+    ``size``.
     """
 
     _pack_ = 1
     _layout_ = "ms"
     _notes_: ClassVar[dict[str, str]] = {}
-    _kinds_: ClassVar[dict[str, type[IntEnum | IntFlag]]] = {}
     _registry_: ClassVar[dict[str, type["Layout"]]] = {}
 
     def __init_subclass__(cls, **kwargs: object) -> None:

@@ -4,8 +4,6 @@ from ctypes import c_uint8, c_uint16, c_uint32, c_uint64
 from enum import IntEnum, IntFlag
 from typing import Final
 
-from callgate.kernel.abi.calls import Operation
-from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.file import SPAN_PAGES
 from callgate.kernel.abi.layout import Layout, offset_of, size_of
 from callgate.kernel.abi.memory import PAGE_SIZE
@@ -23,13 +21,6 @@ class ReplyType(IntEnum):
     DATA = 3
     OBJECT = 4
     SECTORS = 5
-
-
-class MessageFlags(IntFlag):
-    """Flags of a message."""
-
-    DATA = 1  # the request carries `count` bytes of data
-    POSTED = 2  # no reply is awaited
 
 
 class Message(Layout):
@@ -51,7 +42,6 @@ class Message(Layout):
         ("handle", c_uint32),
         ("data", c_uint8 * 4048),
     ]
-    _kinds_ = {"operation": Operation, "flags": MessageFlags, "reply": ReplyType, "error": ErrorCode}
     _notes_ = {
         "operation": "Operation number, index of the server's table",
         "flags": "MessageFlags",
@@ -69,6 +59,13 @@ assert offset_of(Message, "data") == 48
 
 MESSAGE_DATA_SIZE: Final = 4048
 MESSAGE_ADDRESSES: Final = MESSAGE_DATA_SIZE // 8
+
+
+class MessageFlags(IntFlag):
+    """Flags of a message."""
+
+    DATA = 1  # the request carries `count` bytes of data
+    POSTED = 2  # no reply is awaited
 
 
 class SlotRecord(Layout):
@@ -141,7 +138,6 @@ class Endpoint(Layout):
         ("tokens", c_uint32 * SLOTS),
         ("span_pages", c_uint32 * SPAN_PAGES),
     ]
-    _kinds_ = {"flags": EndpointFlags, "state": SlotState}
     _notes_ = {
         "slots": "the 32 slot records",
         "unused": "mask: slot never used, has no page yet",

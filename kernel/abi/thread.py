@@ -4,8 +4,7 @@ from ctypes import c_uint8, c_uint16, c_uint32, c_uint64
 from enum import IntEnum, IntFlag
 from typing import Final
 
-from callgate.kernel.abi.calls import HOST_CALLS_LIMIT, SERVER_CALLS_LIMIT, SYSTEM_CALLS_LIMIT, Operation, WaitReason
-from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.calls import HOST_CALLS_LIMIT, SERVER_CALLS_LIMIT, SYSTEM_CALLS_LIMIT
 from callgate.kernel.abi.fpu import FloatingPointArea
 from callgate.kernel.abi.layout import Layout, offset_of, size_of
 
@@ -76,14 +75,6 @@ class ThreadControlBlock(Layout):
         ("reserved", c_uint8 * (TCB_SIZE - size_of(FloatingPointArea) - 33 * 4)),
         ("fpu", FloatingPointArea),
     ]
-    _kinds_ = {
-        "flags": ThreadFlags,
-        "state": ThreadState,
-        "wait_reason": WaitReason,
-        "request_operation": Operation,
-        "slot_error": ErrorCode,
-        "fault_error": ErrorCode,
-    }
     _notes_ = {
         "esp": "saved kernel stack pointer while the thread does not run",
         "esp0": "top of the kernel stack",

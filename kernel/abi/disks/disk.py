@@ -39,7 +39,6 @@ class DiskRequest(Layout):
         ("error", c_uint32),
         ("pages", c_uint64 * DISK_REQUEST_PAGES),
     ]
-    _kinds_ = {"status": DiskStatus}
     _notes_ = {
         "next": "kernel linear address of the next queued request; 0 = last",
         "disk": "index in disk_table: AHCI port, or IDE_FIRST_DISK + channel * 2 + device",

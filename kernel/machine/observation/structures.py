@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from enum import IntEnum, IntFlag
 from typing import Any
 
+from callgate.kernel.abi import kinds_of
 from callgate.kernel.abi.layout import Layout, field_names, layouts, offset_of, size_of
 from callgate.kernel.common.near_miss import those_like
 
@@ -42,7 +43,7 @@ class Structure:
 
     def _value(self, declared: Any, offset: int, name: str) -> Any:
         if issubclass(declared, ctypes.Array):
-            if declared._type_ is ctypes.c_uint8 and name not in self._layout._kinds_:
+            if declared._type_ is ctypes.c_uint8 and name not in kinds_of(self._layout):
                 return self._data[offset : offset + declared._length_]
             size = ctypes.sizeof(declared._type_)
             return [self._value(declared._type_, offset + index * size, name) for index in range(declared._length_)]
@@ -50,7 +51,7 @@ class Structure:
         data = self._data[offset : offset + size]
         if issubclass(declared, Layout):
             return Structure(declared, data, self._address + offset)
-        return _named(self._layout._kinds_.get(name), int.from_bytes(data, "little"))
+        return _named(kinds_of(self._layout).get(name), int.from_bytes(data, "little"))
 
     def place(self, name: str) -> tuple[int, int]:
         """Return the linear address and the size of a field; AttributeError."""

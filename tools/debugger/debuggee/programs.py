@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from callgate.asm.user import PROGRAMS
 from callgate.kernel.core.symbols import SymbolTable, table_of
-from callgate.kernel.programs.images import kernel_image, program_file, program_image
+from callgate.kernel.programs.images import debug_image, program_file
 
 if TYPE_CHECKING:
     from callgate.kernel.core.records import Process
@@ -21,9 +21,7 @@ KERNEL: Final = "kernel"
 @cache
 def debug_file(program: str) -> bytes:
     """Return the ELF file of a program of ours with debug information; `kernel` is the kernel.  KeyError for others."""
-    if program == KERNEL:
-        return kernel_image().elf()
-    return program_image(program).elf()
+    return debug_image(program)
 
 
 @cache
