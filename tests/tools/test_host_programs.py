@@ -16,6 +16,7 @@ START_OUR_OWN = {
     "support/host_programs.py",
     "tools/test_host_programs.py",
     "tools/cli/test_command_line.py",
+    "tools/cli/test_gdb_option.py",
     "tools/test_fuzz_images.py",
     "server/test_writing_a_server.py",
     "machine/test_facade.py",
