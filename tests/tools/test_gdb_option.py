@@ -47,3 +47,40 @@ def test_a_port_in_use_is_a_usage_error_that_says_what_to_do(command_line: Calla
 def test_options_that_gdb_excludes_are_refused(command_line: Callable[..., Any]) -> None:
     for options in (["--fuel", "1"], ["--trace", "-"]):
         assert command_line("boot", "--gdb", "-", *options).status == 2
+
+
+def test_gdb_and_the_console_of_a_guest_that_waits_for_input_do_not_disturb_each_other() -> None:
+    code = "from callgate.tools.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "boot", "-q", "--gdb", "0"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        port = int(re.search(rb":(\d+)`", process.stderr.readline())[1])  # type: ignore[index]
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as link:
+            link.sendall(b"$QStartNoAckMode#b0$vCont;c#a8")
+            process.stdin.write(b"echo one\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == b"one\n"
+            link.sendall(b"\x03")  # the shell waits for input, and the machine for the console
+            assert wait_for(link, b"$T02")
+            link.sendall(b"$D#44")
+            assert wait_for(link, b"$OK#9a")
+            process.stdin.write(b"echo two\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == b"two\n"
+        process.stdin.close()
+        assert process.wait(30) == 0
+        assert process.stderr.read() == b"callgate: gdb: detached; the machine goes on\n"
+
+
+def wait_for(link: socket.socket, wanted: bytes) -> bool:
+    """Read until something has come."""
+    data = b""
+    while wanted not in data:
+        piece = link.recv(4096)
+        if not piece:
+            return False
+        data += piece
+    return True
