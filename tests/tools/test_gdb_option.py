@@ -2,9 +2,11 @@
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -84,3 +86,26 @@ def wait_for(link: socket.socket, wanted: bytes) -> bool:
             return False
         data += piece
     return True
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_a_signal_ends_a_session_with_gdb_as_it_does_without(running: bool) -> None:
+    code = "from callgate.tools.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "boot", "-q", "--gdb", "0"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        port = int(re.search(rb":(\d+)`", process.stderr.readline())[1])  # type: ignore[index]
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as link:
+            link.sendall(b"$QStartNoAckMode#b0")
+            assert wait_for(link, b"$OK#9a")
+            if running:
+                link.sendall(b"$vCont;c#a8")
+                process.stdin.write(b"echo one\n")
+                process.stdin.flush()
+                assert process.stdout.readline() == b"one\n"
+            begin = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == -signal.SIGTERM
+            assert time.monotonic() - begin < 4, "not by the last resort"

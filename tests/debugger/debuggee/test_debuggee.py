@@ -231,3 +231,29 @@ def test_a_step_over_the_switch_names_the_thread_that_it_left_where_that_one_wil
     assert debuggee.step_thread(left).thread is None
     assert debuggee.threads.running() == left
     assert 0 < debuggee.machine.cpu.eip - resumes < 16
+
+
+def in_ring_3(debuggee: Debuggee) -> None:
+    while debuggee.machine.cpu.cpl != 3:
+        debuggee.step()
+
+
+def test_a_step_ends_at_an_interrupt_and_a_range_of_steps_passes_over_its_handler(boot_demo: Boot) -> None:
+    debuggee = stopped_in_request(boot_demo("dir"))
+    in_ring_3(debuggee)
+    machine, thread = debuggee.machine, debuggee.threads.running()
+    eip = machine.cpu.eip
+    machine.pic.raise_line(0)
+    ending = debuggee.step()
+    assert (ending.reason, machine.cpu.cpl) == (Reason.DELIVERED, 0)
+    assert debuggee.kernel.image.symbol_at(machine.cpu.eip) == "trap_32"
+    assert ending.incident is not None
+    assert (ending.incident.eip, ending.incident.external) == (eip, True)
+    machine.pic.lower_line(0)
+    in_ring_3(debuggee)
+    assert machine.cpu.eip == eip, "nothing of the interrupted instruction has been executed"
+    machine.pic.raise_line(0)
+    ending = debuggee.step_range(eip, eip + 1)
+    assert ending.reason is Reason.STEP
+    assert (debuggee.threads.running(), machine.cpu.cpl) == (thread, 3)
+    assert not eip <= machine.cpu.eip < eip + 1

@@ -64,6 +64,7 @@ class GdbServer:
         self.connection: Connection | None = None
         self.history: Backwards | None = None  # what goes backwards, while a system is driven
         self.debuggee: Debuggee | None = None
+        self.leaving = False  # the session is to end: Ctrl-C that is not the guest's, or a signal
         if address.host == PIPE:
             # The guest's console must not write into the packets.
             pipe = os.dup(0), os.dup(1)
@@ -86,8 +87,15 @@ class GdbServer:
         self.debuggee = debuggee = Debuggee(system)
         self.history = GoingBack(debuggee, History(system))
         console = machine.on_interrupt
-        # A wait for input that gdb has ended is no Ctrl-C.
-        machine.on_interrupt = lambda: self.speaks() or (console is not None and console())
+
+        def interrupted() -> bool:
+            if self.speaks():
+                return True  # a wait for input that gdb has ended is no Ctrl-C
+            told = console is not None and console()
+            self.leaving = not told
+            return told
+
+        machine.on_interrupt = interrupted
         ending: Ending | None = None
         freed = False
         try:
@@ -129,7 +137,7 @@ class GdbServer:
     def _accept(self, debuggee: Debuggee) -> bool:
         """Wait for gdb; False if the session is to end instead."""
         assert self.listener is not None
-        while not debuggee.machine.control.interrupted:
+        while not self.leaving and not debuggee.machine.control.interrupted:
             try:
                 if not select.select([self.listener], [], [], POLL_SECONDS)[0]:
                     continue
@@ -148,7 +156,7 @@ class GdbServer:
         stub.last = last
         control = debuggee.machine.control
         try:
-            while (payload := connection.receive(lambda: control.interrupted)) is not None:
+            while (payload := connection.receive(lambda: self.leaving or control.interrupted)) is not None:
                 answer = stub.answer(payload)
                 if answer is not None and not (stub.ended == "killed" and payload == b"k"):
                     connection.send(answer)
