@@ -88,7 +88,8 @@ def wait_for(link: socket.socket, wanted: bytes) -> bool:
     return True
 
 
-@pytest.mark.parametrize("running", [False, True])
+@pytest.mark.thorough(one_in=2)
+@pytest.mark.parametrize("running", [True, False])
 def test_a_signal_ends_a_session_with_gdb_as_it_does_without(running: bool) -> None:
     code = "from callgate.tools.cli.main import main; main()"
     command = [sys.executable, "-c", code, "boot", "-q", "--gdb", "0"]

@@ -94,10 +94,8 @@ def test_1000_packets_leave_the_machine_as_it_was(boot_demo: Boot, kind: str) ->
     assert digest(plain) == digest(system)
 
 
-@pytest.mark.parametrize("payload", VALID, ids=lambda payload: payload[:30].decode("latin-1"))
-def test_each_packet_of_the_list_has_an_answer_of_the_protocols_form(boot_demo: Boot, payload: bytes) -> None:
+def test_each_packet_of_the_list_has_an_answer_of_the_protocols_form(boot_demo: Boot) -> None:
     stub = Stub(Context(Debuggee(boot_demo("dir")), lambda _: None), lambda: True)
-    answer = stub.answer(payload)
-    assert answer is not None
-    assert b"$" not in answer
-    assert b"#" not in answer
+    answers = {payload: stub.answer(payload) for payload in VALID}
+    assert [payload for payload, answer in answers.items() if answer is None] == []
+    assert [payload for payload, answer in answers.items() if {*b"$#"} & {*(answer or b"")}] == []

