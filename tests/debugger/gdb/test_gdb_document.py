@@ -1,7 +1,6 @@
 """docs/gdb.md: the session in it is what gdb prints.
 
-`pytest --refresh-transcripts tests/debugger/gdb/test_gdb_document.py::test_the_session_of_the_document_is_what_gdb_prints`
-writes what it prints now.
+With CALLGATE_THOROUGH=1, `pytest --refresh-transcripts tests/debugger/gdb/test_gdb_document.py` writes what it prints.
 """
 
 from __future__ import annotations
