@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 OK = b"OK"
 MOST_READ = MOST // 2 - 16
+PLAIN = bytes.maketrans(b"#$}*", b"????")  # for a text that is not escaped
 
 
 class Stub:
@@ -41,7 +42,7 @@ class Stub:
         self.interrupted: Sequence[resume.Action] = ()  # what gdb wanted when it was told of a process instead
         self.ended = ""  # "detached" or "killed"
         self.commands: dict[str, Callable[[str], bytes]] = {
-            "?": lambda _: stop_reply(self.context, self.last), "!": lambda _: OK, "H": self._select, "T": self._alive,
+            "?": lambda _: stop_reply(self.context, self.last), "H": self._select, "T": self._alive,
             "g": lambda _: self.registers.all(self.context.thread).encode(), "G": self._put_all,
             "p": lambda text: self.registers.one(self.context.thread, number(text)).encode(), "P": self._put,
             "m": self._read, "x": self._read_binary, "M": self._write,
@@ -78,9 +79,7 @@ class Stub:
     def error(self, text: str) -> bytes:
         """Return the answer for an error: in words, if gdb takes words."""
         if "error-message" in self.context.client:
-            return b"E." + text.encode("ascii", "replace").replace(b"#", b"?").replace(b"$", b"?").replace(
-                b"}", b"?"
-            ).replace(b"*", b"?")
+            return b"E." + text.encode("ascii", "replace").translate(PLAIN)
         return b"E01"
 
     # Threads.
