@@ -33,12 +33,12 @@ def told(out: str) -> list[str]:
 
 
 def test_gdb_shows_source_callers_processes_threads_and_tables_of_a_stop_in_the_kernel(gdb: Gdb) -> None:
-    stop, trace, source, inferiors, threads, libraries, other, tables, memory, finished = told(
+    stop, trace, source, inferiors, threads, libraries, other, tables, memory, finished, elsewhere = told(
         gdb(
             say(
                 *(IN_REQUEST, "backtrace", "list", "info inferiors", "info threads", "info sharedlibrary"),
                 "thread 2.1\nbacktrace 1\nprint $es\nthread 5.1",
-                *("info os processes\ninfo os threads", "info mem", "finish"),
+                *("info os processes\ninfo os threads", "info mem", "finish", "thread 2.1\ncontinue"),
             )
         )
     )
@@ -57,6 +57,7 @@ def test_gdb_shows_source_callers_processes_threads_and_tables_of_a_stop_in_the_
     assert re.search(r"^2 +3 +rom +waits for REQUEST +0x210", tables, re.MULTILINE)
     assert re.search(r"0x00000000 0xc0000000 rw", memory)
     assert re.search(r"ipc_request \(\) at .*client\.asm:\d+", finished)
+    assert re.search(r'"shell" hit Breakpoint 1', elsewhere), "though another process's thread was told to go on"
 
 
 def test_steps_cross_the_call_gate_and_watchpoints_show_both_values(gdb: Gdb) -> None:

@@ -39,6 +39,7 @@ class Stub:
         self.monitor = Monitor(self.debuggee)
         self.queries = Queries(context, self.monitor)
         self.last: Ending | None = None
+        self.withheld = b""  # a stop that gdb is told when it goes on with the process
         self.interrupted: Sequence[resume.Action] = ()  # what gdb wanted when it was told of a process instead
         self.ended = ""  # "detached" or "killed"
         self.commands: dict[str, Callable[[str], bytes]] = {
@@ -161,6 +162,10 @@ class Stub:
             # Process 1 is gone for gdb: it must not be told so twice.  (After N, gdb would wait for the others.)
             self.context.say("the guest has ended; the machine is as it was then\n")
             return reply(self.context, SIGTRAP, self.debuggee.threads.running())
+        if self.withheld:
+            told, self.withheld = self.withheld, b""
+            return told
+        resumed = actions
         actions = self.interrupted = self.interrupted or actions
         if (answer := self._introduced()) is not None:
             return answer
@@ -174,7 +179,20 @@ class Stub:
             if (answer := self._introduced()) is not None:
                 return answer
         self.interrupted = ()
-        return stop_reply(self.context, self.last)
+        return self._expected(stop_reply(self.context, self.last), resumed)
+
+    def _expected(self, answer: bytes, resumed: Sequence[resume.Action]) -> bytes:
+        """Return an answer that gdb can take: it gives up at a stop in a process that it has not resumed.
+
+        (An assertion of its own, skip_inline_frames.)  So it is first told of libraries of that process, which makes it
+        go on with it.
+        """
+        thread = self.context.selected
+        known = "multiprocess" in self.context.client and answer.startswith(b"T") and thread is not None
+        if not known or thread is None or resume.action_of(thread, resumed) is not None:
+            return answer
+        self.withheld = answer
+        return reply(self.context, SIGTRAP, thread, "library:;")
 
     def _introduced(self) -> bytes | None:
         """Return the next event by which gdb comes to know a process, None if there is none.
