@@ -5,11 +5,13 @@ tables.
 """
 
 import importlib
+import re
 from enum import IntEnum, IntFlag
 from functools import cache
 
 from callgate.kernel.abi.layout import Layout, field_constants, layouts
 
+WORD = re.compile(r"\w+")
 MODULES = (
     "disks.ahci",
     "boot",
@@ -49,8 +51,8 @@ def enumerations() -> dict[str, type[IntEnum | IntFlag]]:
 def kinds_of(layout: type[Layout]) -> dict[str, type[IntEnum | IntFlag]]:
     """Return the enumerations that fields of a layout hold: those whose names their notes begin with."""
     known = enumerations()
-    words = {field: note.replace(",", " ").split(" ", 1)[0] for field, note in layout._notes_.items()}
-    return {field: known[word] for field, word in words.items() if word in known}
+    words = {field: WORD.match(note) for field, note in layout._notes_.items()}
+    return {field: known[word[0]] for field, word in words.items() if word and word[0] in known}
 
 
 @cache

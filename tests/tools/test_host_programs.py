@@ -16,7 +16,7 @@ START_OUR_OWN = {
     "support/host_programs.py",
     "tools/test_host_programs.py",
     "tools/cli/test_command_line.py",
-    "tools/cli/test_gdb_option.py",
+    "tools/test_gdb_option.py",
     "tools/test_fuzz_images.py",
     "server/test_writing_a_server.py",
     "machine/test_facade.py",
@@ -29,7 +29,7 @@ START_OUR_OWN = {
     "house/test_layers.py",
     "tools/conftest.py",
     "tools/cli/test_interactive_session.py",
-    "tools/cli/test_trace_command.py",
+    "tools/pictures/test_trace_command.py",
     "tools/cli/test_written_files.py",
 }
 STARTS = re.compile(r"^(import|from) subprocess|os\.(system|exec|spawn|popen)", re.MULTILINE)
