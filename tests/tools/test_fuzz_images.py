@@ -26,7 +26,7 @@ REPORT = re.compile(
 )
 
 
-@pytest.mark.thorough(one_in=4)
+@pytest.mark.thorough(one_in=6)
 @pytest.mark.parametrize("fs", KINDS)
 def test_many_damaged_images_do_no_harm(command_line: CommandLine, fs: str) -> None:
     outcome = command_line("fuzz", "images", "--fs", fs, "--count", str(MUTANTS))
@@ -38,14 +38,14 @@ def test_many_damaged_images_do_no_harm(command_line: CommandLine, fs: str) -> N
     assert min(partly, full, witnesses) > 0, "damage must be of all kinds"
 
 
-@pytest.mark.thorough(one_in=4)
+@pytest.mark.thorough(one_in=6)
 @pytest.mark.parametrize("fs", KINDS)
 def test_damaged_images_that_are_booted_do_no_harm(command_line: CommandLine, fs: str) -> None:
     outcome = command_line("fuzz", "images", "--fs", fs, "--count", "2", "--seed", "1000", "--boot")
     assert (outcome.status, outcome.stderr) == (0, b""), outcome.stdout
 
 
-@pytest.mark.thorough(one_in=4)
+@pytest.mark.thorough(one_in=6)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_volume_for_fuzzing_is_the_same_whenever_it_is_made(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     first = sound_image(kind)

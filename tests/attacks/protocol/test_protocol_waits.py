@@ -85,6 +85,7 @@ def test_a_killed_client_ends_even_if_it_waits_for_a_slot_of_a_silent_server(
     assert made.kernel.check() == []
 
 
+@pytest.mark.thorough(one_in=5)
 @pytest.mark.parametrize("steps", [10, 1_000, 10_000, 30_000, 60_000])
 def test_a_server_that_is_killed_while_its_sectors_are_sorted_ends_in_time(
     arena: Arenas, monkeypatch: pytest.MonkeyPatch, steps: int
@@ -113,6 +114,7 @@ def test_a_server_that_is_killed_while_its_sectors_are_sorted_ends_in_time(
 # Innocent threads.
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("silence", SILENCES)
 def test_a_reader_of_another_volume_does_not_wait_for_a_silent_server(
     arena: Arenas, monkeypatch: pytest.MonkeyPatch, good: Path, silence: Operation

@@ -84,6 +84,7 @@ def test_a_run_with_a_history_is_the_run_without_one(whole: History, console: Co
     assert state(whole.system) == expected
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("seed", range(3))
 def test_any_moment_is_what_it_was_for_a_machine_that_comes_there_in_one_go(ended: History, seed: int) -> None:
     for moment in moments(ended, seed, 3):
@@ -112,7 +113,7 @@ def test_three_hundred_moments_in_any_order_are_what_they_were(ended: History) -
 
 def test_steps_back_and_forward_pass_the_same_positions(ended: History) -> None:
     places = [ended.machine.position]
-    for _ in range(300):
+    for _ in range(100):
         assert ended.step_back()
         places.append(ended.machine.position)
     assert places == sorted(set(places), reverse=True)
@@ -242,6 +243,7 @@ def test_a_moment_outside_the_history_is_refused(ended: History) -> None:
         ended.go(beyond)
 
 
+@pytest.mark.thorough(only=True)
 def test_a_budget_drops_checkpoints_and_no_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints_module, "NEAR", 2)
     console = Console(LINES[:-1] * 4 + LINES[-1:])

@@ -181,3 +181,16 @@ def test_no_name_means_two_commands_and_each_has_help(prompt: Prompt) -> None:
     for entry in COMMANDS:
         assert entry.purpose in said(prompt, f"help {entry.names[0]}")
     assert all(entry.names[0] in said(prompt, "help") for entry in COMMANDS)
+
+
+def test_ctrl_c_ends_a_command_and_not_the_conversation(prompt: Prompt, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = prompt.desk.bench.history.moment
+
+    def interrupted(_address: int, _count: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prompt.desk.bench.code, "instructions", interrupted)
+    prompt.talk(io.StringIO("disassemble\nprint 5\n"))
+    assert isinstance(prompt.output, io.StringIO)
+    assert prompt.output.getvalue().splitlines() == ["interrupted", "0x5 = 5"]
+    assert prompt.desk.bench.history.moment == before

@@ -194,6 +194,7 @@ def ten_requests(b, device=0):
     ]
 
 
+@pytest.mark.thorough(one_in=4)
 @pytest.mark.parametrize("device", [0, 1])
 @pytest.mark.parametrize("partner", [False, True], ids=["alone", "with another drive"])
 def test_a_drive_that_vanishes_while_a_command_runs_is_removed(ide, content, device, partner):
@@ -217,6 +218,7 @@ def test_a_drive_that_vanishes_while_a_command_runs_is_removed(ide, content, dev
     assert [b.disk(FIRST + number).present for number in (device, 1 - device)] == [0, int(partner)]
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("device", [0, 1])
 def test_a_drive_that_vanishes_while_idle_is_missed_at_the_next_request(ide, content, device):
     b = ide(MemoryMedium(content(100)), MemoryMedium(content(100)))
@@ -229,6 +231,7 @@ def test_a_drive_that_vanishes_while_idle_is_missed_at_the_next_request(ide, con
     assert b.machine.clock.retired < 200_000, "absence has been waited out, not seen"
 
 
+@pytest.mark.thorough(one_in=4)
 @pytest.mark.parametrize("device", [0, 1])
 @pytest.mark.parametrize("partner", [False, True], ids=["alone", "with another drive"])
 def test_an_interrupt_from_a_place_without_a_drive_is_an_unplug(ide, content, device, partner):

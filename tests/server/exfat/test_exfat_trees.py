@@ -90,6 +90,7 @@ def mounted(device: str, folder: Path) -> Iterator[Path]:
         host_programs.run("umount", folder)
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("sector", [512, 1024, 2048, 4096])
 def test_files_that_exfat_fuse_wrote_are_read_back(
     tmp_path: Path, exfat_client: Any, host_tool: Callable[..., str], sector: int
@@ -264,7 +265,7 @@ def test_exfat_times_are_those_that_were_recorded(exfat_image: Any, exfat_client
     assert {file.modified for file in served.listing("")} == {1_700_000_001}
 
 
-@pytest.mark.thorough(one_in=4)
+@pytest.mark.thorough(one_in=8)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("valid", [0, 1, 511, 512, 4096, 5000, 8191, 8192, 69_999, 70_000])
 @pytest.mark.parametrize("start", [0, 3])

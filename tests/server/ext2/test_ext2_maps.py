@@ -103,6 +103,7 @@ def test_extents_that_have_no_data_yet_read_as_zeros(ext_image: Callable[[], Any
     assert sum(count for sector, count in answer.sectors if sector is None) == 36 * KIB // 512
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("options", ["-t ext3 -b 1024", "-t ext4 -b 4096"])
 def test_a_file_in_the_gaps_between_others_is_read(options: str, ext_image: Callable[[], Any], ext_client: Any) -> None:
     image = ext_image()

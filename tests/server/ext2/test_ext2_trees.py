@@ -89,7 +89,7 @@ def debugfs_listing(image: Any, folder: str) -> dict[str, tuple[int, int, int]]:
 
 
 class TestEveryKindOfVolume:
-    @pytest.mark.thorough(one_in=3)
+    @pytest.mark.thorough(one_in=6)
     def test_every_kind_of_ext_volume_shows_every_byte_name_and_free_block(
         self, populated: Any, ext_client: Any
     ) -> None:
@@ -130,14 +130,14 @@ class TestEveryKindOfVolume:
         revised = said["Filesystem revision #"].startswith("1")  # revision 0 has no UUID
         assert volume.registers.ebx == (int(said["Filesystem UUID"][:8], 16) if revised else 0)
 
-    @pytest.mark.thorough(one_in=3)
+    @pytest.mark.thorough(one_in=6)
     def test_every_kind_of_ext_volume_is_named_as_blkid_names_it(self, populated: Any, host_tool: Any) -> None:
         named = host_tool("blkid", "-p", "-o", "value", "-s", "TYPE", populated.path).strip()
         head = bytes(populated.view()[:65536])
         assert Ext2Server.probe(head) == named
 
 
-@pytest.mark.thorough(one_in=3)
+@pytest.mark.thorough(one_in=6)
 @pytest.mark.parametrize("start", [0, 1, 63, 2048, 2049, 2055])
 @pytest.mark.parametrize("options", ["-t ext2 -b 1024", "-t ext4 -b 4096"])
 def test_pieces_of_ext_files_never_cross_a_block_of_the_disk_wherever_the_partition_starts(

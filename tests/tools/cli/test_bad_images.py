@@ -156,7 +156,7 @@ ABSURD = {
 
 
 class TestBootSectors:
-    @pytest.mark.thorough(one_in=2)
+    @pytest.mark.thorough(one_in=4)
     @pytest.mark.parametrize(("offset", "change", "reason"), ABSURD.values(), ids=ABSURD)
     def test_an_absurd_number_in_a_boot_sector_is_named(
         self, command_line: Command, image: Any, offset: int, change: bytes, reason: str

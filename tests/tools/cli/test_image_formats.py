@@ -45,6 +45,7 @@ FORMATS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("name", FORMATS)
 def test_an_image_of_another_format_boots_and_is_inspected_as_the_raw_one(
     command_line: CommandLine, tmp_path: Path, disk: bytes, name: str
@@ -62,6 +63,7 @@ def test_an_image_of_another_format_boots_and_is_inspected_as_the_raw_one(
     assert found["volumes"] == plain["volumes"]
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("name", FORMATS)
 def test_files_of_an_image_of_another_format_are_listed_and_copied(
     command_line: CommandLine, tmp_path: Path, disk: bytes, name: str

@@ -77,6 +77,8 @@ class Prompt:
                 self.line(text)
             except CommandError as error:
                 self.say(f"error: {error}")
+            except KeyboardInterrupt:  # between two runs: while something is shown, or looked up
+                self.say("interrupted")
 
     def script(self, path: Path) -> None:
         """Carry out the lines of a file; ScriptError names the one that could not be."""

@@ -101,7 +101,7 @@ def first_reads(size: int) -> list[int]:
     return sorted({mark for mark in marks if 0 <= mark <= size})
 
 
-@pytest.mark.thorough(one_in=5)
+@pytest.mark.thorough(one_in=10)
 @pytest.mark.parametrize("title", LAYOUTS)
 @pytest.mark.parametrize("most", [506, NINE])
 def test_a_reader_that_begins_in_the_middle_of_a_file_reads_the_same_data(
@@ -143,6 +143,7 @@ def test_nothing_is_read_past_the_end_of_a_file(session: Sessions, files: dict[s
     assert made.unaccounted() == []
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize(("begin", "most", "shift"), [(11, NINE, 3 * 512), (12, NINE - 1, 4 * 512)])
 def test_a_reply_that_ends_within_a_page_is_cut_and_the_page_is_requested_again(
     session: Sessions, files: dict[str, Any], begin: int, most: int, shift: int
@@ -243,6 +244,7 @@ def test_a_file_of_five_gibibytes_is_read_at_its_far_end(session: Sessions, file
     assert made.unaccounted() == []
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("before", [100, 512, 4000])
 def test_a_window_may_end_before_the_first_data_that_are_read(
     session: Sessions, files: dict[str, Any], before: int
@@ -269,6 +271,7 @@ def test_memory_of_a_server_is_mapped_for_readers_and_given_back(session: Sessio
     assert made.unaccounted() == []
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("fails_at", [0, 512, 4096, 5000 // 512 * 512, 300 * 512])
 def test_data_before_a_bad_sector_are_read_before_the_error(
     session: Sessions, files: dict[str, Any], fails_at: int

@@ -38,6 +38,7 @@ def test_more_changes_than_memory_are_an_error_and_none_is_lost(session: Session
     assert made.unaccounted() == []
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize(("cache", "changed"), [(256, 64), (60, 9)])
 def test_a_program_that_has_changed_as_many_blocks_as_it_may_leaves_memory_for_readers_of_other_disks(
     session: Sessions, files: dict[str, Layout], cache: int, changed: int
@@ -189,6 +190,7 @@ def test_a_copy_from_a_file_in_single_sectors_comes_to_its_end(session: Sessions
     assert made.unaccounted() == []
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("pages", [100, 400])
 def test_a_copy_from_window_to_window_comes_to_its_end(session: Sessions, files: dict[str, Layout], pages: int) -> None:
     """Also when changed blocks leave too little memory for a page of each of them: then it is an error."""
