@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from callgate.kernel.machine.observation.ledger import Counts
-from callgate.tools.bench import catalogue, debugging, plugin_speed, reading
+from callgate.tools.bench import catalogue, debugging, going_back, plugin_speed, reading
 from callgate.tools.bench import ipc as ipc_bench
 from callgate.tools.bench.measuring import BenchmarkError
 from callgate.tools.cli.bench import ROUNDS
@@ -154,6 +154,7 @@ def test_a_debugger_is_measured_by_turns_and_as_often_as_requested(monkeypatch: 
     for name in ("run_alone", "run_attached", "debuggee_steps", "step_by_gdb"):
         monkeypatch.setattr(debugging, name, measured(name))
     monkeypatch.setattr(debugging.shutil, "which", lambda _name: "gdb")
+    monkeypatch.setattr(going_back, "bench_back", lambda _rounds: [])
     elements = printed("debug", "--rounds", "4")
     pairs = 4 * debugging.TURNS
     assert ran[: 2 * pairs] == ["run_alone", "run_attached"] * pairs

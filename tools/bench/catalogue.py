@@ -30,8 +30,9 @@ def bench_read(rounds: int) -> list[dict[str, Any]]:
 def bench_debug(rounds: int) -> list[dict[str, Any]]:
     """Return the elements of `callgate bench debug`."""
     from callgate.tools.bench.debugging import bench_debug as measure
+    from callgate.tools.bench.going_back import bench_back
 
-    return measure(rounds)
+    return [*measure(rounds), *bench_back(rounds)]
 
 
 def bench_ipc(rounds: int) -> list[dict[str, Any]]:

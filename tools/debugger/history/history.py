@@ -179,18 +179,18 @@ class History:
         spent = time.process_time() - before
         self.piece = piece_after(stop.retired - retired, spent, self.piece)
         if stop.reason == "fuel":
-            self._keep_checkpoint(spent)
+            self._keep_due(spent)
         return stop
 
-    def _keep_checkpoint(self, spent: float) -> None:
+    def _keep_due(self, spent: float) -> None:
         self.since += spent
         if self.since >= max(CHECKPOINT_SECONDS, SHARE * self.cost):
             before = time.process_time()
-            if self._checkpoint():
+            if self.keep_checkpoint():
                 self.since, self.cost = 0.0, time.process_time() - before
 
-    def _checkpoint(self) -> bool:
-        """Take a checkpoint here; False if the system cannot be kept here, or has been."""
+    def keep_checkpoint(self) -> bool:
+        """Keep the present state as a checkpoint; False if it cannot be, or has been."""
         moment, state = self.moment, self.machine.state
         served = state.site_done == state.count  # the events of the next instruction have come: they would be lost
         if served or self.checkpoints.before(moment).moment == moment:
@@ -284,10 +284,10 @@ class History:
             took = time.process_time() - before
             spent += took
             piece = piece_after(self.machine.position.retired - here, took, piece)
-            if spent >= CHECKPOINT_SECONDS and self.moment < near and self._checkpoint():
+            if spent >= CHECKPOINT_SECONDS and self.moment < near and self.keep_checkpoint():
                 spent = 0.0
         if self.machine.position.retired - self.checkpoints.before(self.moment).moment.position.retired >= CLOSE:
-            self._checkpoint()
+            self.keep_checkpoint()
         self._run_to(moment, origin)
 
     def _run_to(self, moment: Moment, origin: Moment | None) -> None:
