@@ -52,7 +52,6 @@ FILES = {
 }
 
 
-@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 @pytest.mark.parametrize("sectors", [0, 1, 5000])
 def test_archives_that_zipfile_wrote_are_read_back(zip_client: Any, method: int, sectors: int) -> None:
@@ -68,7 +67,6 @@ def test_archives_that_zipfile_wrote_are_read_back(zip_client: Any, method: int,
     assert served.server.take_reports() == []
 
 
-@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("options", [(), ("-0",), ("-9",), ("-fz",)])
 def test_archives_that_zip_wrote_are_read_back(
     tmp_path: Path, zip_client: Any, host_tool: Callable[..., str], options: tuple[str, ...]
