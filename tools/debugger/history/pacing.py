@@ -6,8 +6,8 @@ These decide nothing that a guest can see, so they may depend on the host's cloc
 from typing import Final
 
 PIECE_SECONDS: Final = 0.004  # of the host's CPU time between two looks whether a checkpoint is due
-CHECKPOINT_SECONDS: Final = 0.012  # at least from one checkpoint to the next
-SHARE: Final = 16  # of the time between two checkpoints, taking one is at most a 16th
+CHECKPOINT_SECONDS: Final = 0.02  # at least from one checkpoint to the next
+SHARE: Final = 30  # of the time between two checkpoints, taking one is at most a 30th
 FIRST_PIECE, SHORTEST, LONGEST = 20_000, 500, 2_000_000  # instructions
 FAR: Final = 100_000  # instructions before a moment in the past, from which on the way to it has checkpoints
 NEAR: Final = 1_500  # instructions before it, where there is to be one
