@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from callgate.kernel.machine.cpu.cpu import Cpu
@@ -13,7 +14,7 @@ from callgate.kernel.machine.memory.ram import Ram
 from callgate.kernel.machine.observation.structures import Structure, layout_named, structure_size
 
 
-class Looking:
+class Looking(ABC):
     """The part of `Machine` that reads, writes and shows."""
 
     cpu: Cpu
@@ -22,13 +23,13 @@ class Looking:
     outside: Callable[[Outside], None]
     symbols: Callable[[int], str] | None
 
+    @abstractmethod
     def address(self, place: int | str) -> int:
         """Return the linear address that a number or a name means."""
-        raise NotImplementedError
 
+    @abstractmethod
     def code_changed(self, physical: int, length: int) -> None:
         """Tell the CPU that memory that may hold code was written by something else."""
-        raise NotImplementedError
 
     def read(self, place: int | str, length: int) -> bytes:
         """Return linear memory as ring 0 sees it; PageFault where it is not mapped."""
