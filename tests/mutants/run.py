@@ -4,9 +4,13 @@
     python tests/mutants/run.py handle lock     those whose check, file or list contains a word
     python tests/mutants/run.py --jobs 2 --json build/mutants.json
     python tests/mutants/run.py --part 2/4      every fourth, from the second on
-    python tests/mutants/run.py --table         print the table of docs/security.md
+    python tests/mutants/run.py --table         print the tables of docs/security.md
 
-Each `tests/mutants/*.toml` is a list of mutants:
+Each TOML file below `tests/mutants` is a list of mutants of one kind:
+
+    kind = "check"              what keeps ring 3 or a disk from harming others: an attack of tests/attacks must succeed
+                                without it
+    kind = "rule"               what no attack can need; `reason` says why, once for the whole list
 
     [[mutant]]
     check = "A reply's handle must name a request that this thread was given"
@@ -38,6 +42,7 @@ from queue import SimpleQueue
 
 ROOT = Path(__file__).resolve().parents[2]
 LISTS = ROOT / "tests" / "mutants"
+KINDS = ("check", "rule")
 TIME_LIMIT = 600  # seconds for the tests of one mutant
 INTERNAL_ERROR = 3  # pytest's exit code
 SUMMARY = re.compile(r"(\d+) (passed|failed|errors?|skipped)")
@@ -53,6 +58,8 @@ class Mutant:
     new: str
     killed_by: tuple[str, ...]
     listed_in: str
+    kind: str = "check"
+    reason: str = ""  # why no attack can need the rules of its list; nothing for checks
 
     @property
     def title(self) -> str:
@@ -79,12 +86,22 @@ class Outcome:
 
 
 def read_lists(folder: Path = LISTS) -> list[Mutant]:
-    """Return every mutant of every list, in the order of the files' names."""
+    """Return every mutant of every list, in the order of the files' names.
+
+    ValueError if a list does not say its kind, or says why no attack is possible of checks and not of rules.
+    """
     mutants = []
-    for path in sorted(folder.glob("*.toml")):
-        for entry in tomllib.loads(path.read_text(encoding="utf-8"))["mutant"]:
+    for path in sorted(folder.rglob("*.toml")):
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        kind, reason = content.get("kind"), content.get("reason", "")
+        if kind not in KINDS:
+            raise ValueError(f"{path.name}: `kind` must be one of {', '.join(KINDS)}")
+        if bool(reason) != (kind == "rule"):
+            raise ValueError(f"{path.name}: a list of rules has a `reason`, and a list of checks has none")
+        for entry in content["mutant"]:
             fields = {key: entry[key] for key in ("check", "file", "old", "new")}
-            mutants.append(Mutant(**fields, killed_by=tuple(entry["killed_by"]), listed_in=path.stem))
+            tests = tuple(entry["killed_by"])
+            mutants.append(Mutant(**fields, killed_by=tests, listed_in=path.stem, kind=kind, reason=reason))
     return mutants
 
 
@@ -174,12 +191,24 @@ def judge_all(mutants: Sequence[Mutant], jobs: int) -> Iterator[Outcome]:
 
 
 def table(mutants: Sequence[Mutant]) -> str:
-    """Return the checks and the tests that need them as rows of Markdown."""
-    rows = ["| what is checked | where | a test that fails without it |", "| --- | --- | --- |"]
+    """Return the checks with the attacks that need them, then each group of rules with its reason, as Markdown."""
+    checks = [mutant for mutant in mutants if mutant.kind == "check"]
+    text = ["### Checks: an attack succeeds without each", "", *rows(checks, "an attack that succeeds without it"), ""]
+    rules = [mutant for mutant in mutants if mutant.kind == "rule"]
+    for reason in dict.fromkeys(mutant.reason for mutant in rules):
+        group = [mutant for mutant in rules if mutant.reason == reason]
+        text += [f"### Rules that no attack needs: {group[0].listed_in.replace('_', ' ')}", ""]
+        text += [f"No attack is possible: {reason}.", "", *rows(group, "a test that fails without it"), ""]
+    return "\n".join(text)
+
+
+def rows(mutants: Iterable[Mutant], last: str) -> list[str]:
+    """Return the lines of a Markdown table, whose last column is headed `last`."""
+    lines = [f"| what is checked | where | {last} |", "| --- | --- | --- |"]
     for mutant in mutants:
         tests = "<br>".join(f"`{test_name(test)}`" for test in mutant.killed_by)
-        rows.append(f"| {mutant.check.replace('|', chr(92) + '|')} | `{mutant.file}` | {tests} |")
-    return "\n".join(rows) + "\n"
+        lines.append(f"| {mutant.check.replace('|', chr(92) + '|')} | `{mutant.file}` | {tests} |")
+    return lines
 
 
 def test_name(test: str) -> str:
@@ -206,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many at a time (default: all CPUs)")
     parser.add_argument("--json", type=Path, help="write the outcomes to this file")
     parser.add_argument("--part", type=part, default=(0, 1), metavar="K/N", help="every Nth mutant, from the Kth on")
-    parser.add_argument("--table", action="store_true", help="print the checks and their tests as a table; run nothing")
+    parser.add_argument("--table", action="store_true", help="print checks and rules as tables; run nothing")
     options = parser.parse_args(arguments)
     if options.table:
         print(table(read_lists()), end="")  # noqa: T201
