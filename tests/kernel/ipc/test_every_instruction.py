@@ -199,32 +199,3 @@ def test_a_client_that_begins_to_wait_at_any_instruction_of_a_release_gets_the_s
         assert made.unaccounted() == [], steps
     assert waited > 0
     assert rescued, "the window between the two looks at slot_waiters must have been hit"
-
-
-def test_a_newcomer_does_not_overtake_a_waiting_thread_while_a_slot_is_released(rig: Rigs) -> None:
-    """A release is preempted between its two looks; when it goes on, a thread waits and the slot's bit is set."""
-    made = rig("collector", *CROWD[:32], ORDER=0)
-    made.system.run(until="ipc_gate.release")
-    kept = made.system.snapshot()
-    made.trace()
-    windows = 0
-    for steps in range(5):
-        made.system.restore(kept)
-        made.machine.step(steps)
-        preempted_at = made.machine.cpu.eip
-        made.start_client(seed=0x9000, priority=9)
-        made.attention()
-        made.system.run(until=preempted_at)
-        made.machine.step(5 - steps)
-        if not (made.block["free"] and made.endpoint.waiters):
-            continue
-        windows += 1
-        waiting = made.kernel.state.tasks.threads[made.endpoint.waiters[0]].number
-        newcomer = made.start_client(seed=0xA000, priority=9).threads[0].number
-        made.events.clear()
-        made.attention()
-        made.run()
-        taken = made.happened("ipc.take")
-        assert taken.index(waiting) < taken.index(newcomer), steps
-        assert made.unaccounted() == [], steps
-    assert windows > 0, "the moment at which a slot is free and a thread waits must have been met"

@@ -31,15 +31,6 @@ def test_one_thread_fetches_while_another_still_serves(rig: Rigs) -> None:
     assert open_requests == 0
 
 
-def test_a_request_is_answered_only_by_the_thread_that_was_given_it(rig: Rigs) -> None:
-    made = rig("thief", {"count": 4})
-    made.system.run(until=made.label("exit"))
-    made.system.run(fuel=20_000)
-    assert made.codes == [0]
-    assert made.block["bad_replies"] == 4
-    assert made.unaccounted() == []
-
-
 def test_threads_of_one_server_share_its_page_tables(rig: Rigs) -> None:
     made = rig("echo", {"count": 1}, THREADS=4)
     made.run()

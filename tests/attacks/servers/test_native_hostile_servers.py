@@ -60,6 +60,7 @@ def test_a_handle_is_invalid_for_the_next_request_in_its_slot(rig: Rigs) -> None
 
 
 def test_a_handle_beyond_the_slots_is_refused_whatever_memory_holds_there(rig: Rigs) -> None:
+    """What lies there counts replies and waits: a server and its clients bring it to any value, after long enough."""
     made = rig("echo", {"count": 1}, THREADS=1)
     made.system.run(until=made.label("before"))
     made.system.run(until="serve")
@@ -76,6 +77,15 @@ def test_a_handle_beyond_the_slots_is_refused_whatever_memory_holds_there(rig: R
     made.machine.cpu.ebx = beyond
     made.run()
     assert made.block["bad_replies"] == 1
+
+
+def test_a_request_is_answered_only_by_the_thread_that_was_given_it(rig: Rigs) -> None:
+    made = rig("thief", {"count": 4})
+    made.system.run(until=made.label("exit"))
+    made.system.run(fuel=20_000)
+    assert made.codes == [0]
+    assert made.block["bad_replies"] == 4
+    assert made.unaccounted() == []
 
 
 def test_a_server_cannot_touch_the_page_after_its_reply(rig: Rigs) -> None:
