@@ -15,7 +15,7 @@ MODES = (
     *("hold_and_end", "hold_for_ever", "hold", "new_thread", "through_server"),
     *("unlock_clts", "unlock_lmsw", "unlock_cr0", "int_7"),
     *("avx", "avx_wide", "avx_clear", "xsave", "xgetbv", "mxcsr_reserved", "image_reserved"),
-    *("divide", "divide_and_switch", "leave_pending", "wait_only", "start_child"),
+    *("divide", "divide_and_switch", "leave_pending", "wait_only", "start_child", "compute"),
 )
 READERS = MODES[:8]
 ATTENTION = 4  # an interrupt line: the CPU may be halted
@@ -208,6 +208,26 @@ def test_an_exception_that_one_program_has_left_does_not_end_another_one(arena: 
     enter(made, "wait_only")
     made.run(3_000_000)
     assert made.results == [None, HELD], made.log
+
+
+def test_exceptions_of_one_programs_arithmetic_are_flagged_for_no_other_one(arena: Arenas) -> None:
+    made = arena()
+    for mode in ("compute", "read_mxcsr", "compute", "read_mxcsr"):
+        enter(made, mode)
+    made.run()
+    assert made.results == [HELD] * 4, made.log
+    assert_sound(made)
+
+
+def test_a_program_that_ends_does_not_take_the_registers_of_another_one(arena: Arenas) -> None:
+    """It has used none of them, and others hold theirs meanwhile."""
+    made = arena()
+    enter(made, "hold")
+    for attack in range(4):
+        made.attacker("references", attack)
+    made.run()
+    assert made.results == [HELD] * 5, made.log
+    assert_sound(made)
 
 
 def test_threads_that_do_not_use_the_registers_pay_nothing_for_them(arena: Arenas) -> None:

@@ -322,6 +322,25 @@ wait_only:
         jnz     .again
         jmp     held
 
+; compute: inexact quotients, whose flag is this thread's: each turn sets it anew and finds it after others have run.
+compute:
+        mov     ebp, LOOKS
+.again:
+        mov     dword ptr [area], MXCSR_INITIAL
+        ldmxcsr [area]
+        mov     eax, 1
+        cvtsi2ss xmm0, eax
+        mov     eax, 3
+        cvtsi2ss xmm1, eax
+        divss   xmm0, xmm1
+        SYSTEM  YIELD
+        stmxcsr [area]
+        cmp     dword ptr [area], MXCSR_INITIAL | 0x20
+        jne     gained
+        dec     ebp
+        jnz     .again
+        jmp     held
+
         .rodata
         .align 4
 attacks:
@@ -329,7 +348,7 @@ attacks:
         .long   hold_and_end, hold_for_ever, hold, new_thread, through_server
         .long   unlock_clts, unlock_lmsw, unlock_cr0, int_7
         .long   avx, avx_wide, avx_clear, xsave, xgetbv, mxcsr_reserved, image_reserved, divide, divide_and_switch
-        .long   leave_pending, wait_only, start_child
+        .long   leave_pending, wait_only, start_child, compute
 COUNT = ($ - attacks) / 4
 
 child:  .ascii  "/d0/CHILD"             ; this program
