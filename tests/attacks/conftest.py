@@ -22,6 +22,9 @@ from callgate.kernel.programs.executable import Executable, parse_elf
 from callgate.kernel.system import System, SystemOptions
 from callgate.kernel.watching.leaks import leaks
 from callgate.tools.asmtest.board.programs import shipped_folders
+from file_sessions import session
+
+__all__ = ["arena", "program_file", "session"]
 
 PROGRAMS = Path(__file__).parent / "programs"
 FUEL = 100_000_000

@@ -1,4 +1,4 @@
-"""What a CPU refuses and an engine may execute: the program ends, tells nothing of the kernel and leaves the host alone."""
+"""What a CPU refuses and an engine may execute: the program ends, and learns nothing of the kernel or of the host."""
 
 from collections.abc import Callable
 from typing import Any

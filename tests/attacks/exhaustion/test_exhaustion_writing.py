@@ -43,6 +43,7 @@ def test_a_write_to_two_pages_with_room_for_one_is_refused(attacked: Arenas, att
     made = attacked(attack, SHARE - left)
     assert made.run(10_000_000).reason == "halt"
     assert made.results == [HELD], made.log
+    assert made.kernel.check() == [], "what the family has changed stays its own although it has ended"
     made.assert_unharmed()
 
 

@@ -11,7 +11,6 @@ import pytest
 from callgate.disk.drives.latency import Latency
 from callgate.disk.images.builder import create_image
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.kernel.abi.message import ReplyType
 
 Sessions = Callable[..., Any]
 MIB = 1 << 20
@@ -222,24 +221,6 @@ def test_the_page_of_a_file_that_is_gone_stays_invalid_for_ever(session: Session
     assert (after.valid, after.error, after.count) == (0, ErrorCode.UNPLUGGED, 0)
     assert after.generation == page.generation
     assert after.sequence > page.sequence
-
-
-@pytest.mark.thorough(only=True)
-def test_a_server_answers_others_while_the_disk_brings_what_it_has_replied(session: Sessions, image: Path) -> None:
-    """Its only thread serves every request of another client between its reply to READ and the data's arrival."""
-    programs = [("reader", "c/d0/SMALL.BIN"), ("asker", "50")]
-    made = session(image, programs=programs, trace=True, latency=Latency(command=2_000_000, sector=300))
-    assert made.run().reason == "halt"
-    assert made.codes == [0, 0], made.log
-    kinds = [event.kind for event in made.events]
-    replied = next(
-        index
-        for index, event in enumerate(made.events)
-        if event.kind == "ipc.reply" and int(str(event.fields["type"]), 0) == ReplyType.SECTORS
-    )
-    ready = kinds.index("file.ready", replied)
-    assert kinds[replied + 1 : ready].count("ipc.reply") >= 40
-    assert made.unaccounted() == []
 
 
 @pytest.mark.thorough(only=True)

@@ -1,4 +1,4 @@
-"""A disk of more than 2 TiB: sectors of one file on both sides of sector 2^32, with the same lower halves."""
+"""A disk of more than 2 TiB: sectors whose numbers have the same lower halves are never shown for each other."""
 
 import random
 from collections.abc import Callable, Sequence
