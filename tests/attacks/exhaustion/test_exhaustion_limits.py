@@ -9,9 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 import synthetic_server as synthetic
-from callgate.asm.assembler.cache import assemble_cached
 from callgate.disk.drives.latency import Latency
-from callgate.disk.images.builder import create_image
 from callgate.disk.media import ImageFile, MemoryMedium
 from callgate.kernel.abi import limits
 from callgate.kernel.abi.calls import Operation
@@ -19,7 +17,6 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.abi.selectors import MAX_PROCESSES, MAX_THREADS
 from callgate.kernel.machine.devices.serial import IRQ
-from callgate.kernel.programs.images import source
 from callgate.kernel.servers import volumes
 from callgate.kernel.storage.disk_requests import Run
 from callgate.kernel.system import System, SystemOptions
@@ -31,31 +28,12 @@ from callgate.server.hosted import operation
 from callgate.server.message import Object, Registers, RegisterValues, Reply, Request
 
 HELD, FAULT = 0, 139
-PROGRAMS = Path(__file__).parents[1] / "programs"
 FUEL = 400_000_000
 SECTORS = 2048
 IMAGE = synthetic.disk(SECTORS)
 Arenas = Callable[..., Any]
 
 # Programs that start themselves, and the shell that has to live beside them.
-
-
-@pytest.fixture(scope="module")
-def bomb(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Return an image whose BOMB is made with `THREADS` and `HEAP`, and which has a text beside it."""
-
-    def make(**defines: int) -> Path:
-        folder = tmp_path_factory.mktemp("bomb")
-        tree = folder / "tree"
-        tree.mkdir()
-        include = [PROGRAMS, source("callgate.asm.include", "")]
-        program = assemble_cached(PROGRAMS / "bomb.asm", include_dirs=include, defines=defines)
-        (tree / "BOMB").write_bytes(program.elf(debug=False))
-        (tree / "TEXT.TXT").write_bytes(b"still here\n")
-        create_image(folder / "disk.img", tree, fs="fat16", size=8 << 20)
-        return folder / "disk.img"
-
-    return make
 
 
 BOMBS = {"processes": (0, 0), "threads": (1, 0), "memory": (0, 1)}
@@ -88,6 +66,19 @@ def test_the_shell_starts_programs_beside_two_bombs_whose_first_process_has_ende
         assert len(state.tasks.processes) <= MAX_PROCESSES - limits.PROCESSES_RESERVED
         assert len(state.tasks.threads) <= MAX_THREADS - limits.THREADS_RESERVED
         assert system.kernel.memory.low.available >= limits.FRAMES_RESERVED_FILES
+
+
+def test_a_program_that_the_shell_starts_beside_two_bombs_has_its_first_thread_and_no_second_one(
+    bomb: Callable[..., Path],
+) -> None:
+    """With an argument the bomb's first process starts threads itself, which the last ones are not for."""
+    options = SystemOptions(commands="/d0/BOMB; /d0/BOMB; /d0/BOMB x", output=lambda _: None, memory=16 << 20)
+    with System([ImageFile(bomb(THREADS=1, HEAP=0))], options) as system:
+        system.run(fuel=FUEL)
+        tasks = system.kernel.state.tasks
+        (late,) = (process for process in tasks.processes.values() if process.parent == tasks.shell and process.threads)
+        assert len(late.threads) == 1
+        assert len(tasks.threads) <= MAX_THREADS - limits.THREADS_RESERVED + 1
 
 
 @pytest.mark.parametrize("kind", BOMBS)

@@ -53,6 +53,27 @@ def test_a_source_that_floods_the_log_has_its_first_lines_shown_and_the_others_c
     assert logs[0] == logs[1]
 
 
+def test_lines_that_a_flood_has_lost_are_counted_before_the_next_line_of_another_source(
+    arena: Arenas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server floods and is silent then: what it has hidden shows when anything else is said."""
+    monkeypatch.setattr(volumes, "installed_servers", lambda: [GivesForeignSectors])
+    monkeypatch.setattr(synthetic.Synthetic, "files", {"f": synthetic.Layout(1 << 30, [(8, 1 << 21)])})
+    made = arena(MemoryMedium(IMAGE))
+    made.attacker("holes", ROUNDS=60, FAILING=1)
+    assert made.run(FUEL).reason == "halt"
+    written = sum("refused" in line for line in made.log)
+    assert written < 60
+    assert not any("left out" in line for line in made.log)
+    made.system.machine.clock.idle += 2_000_000_000
+    made.start("privilege", bytes([1 + 1]))  # it is ended by a fault, which is logged
+    made.system.machine.pic.lower_line(4)
+    made.system.machine.pic.raise_line(4)
+    assert made.run(FUEL).reason == "halt"
+    count = made.log.index(f"/d0: {60 - written} more lines left out")
+    assert any("ended by" in line for line in made.log[count:])
+
+
 def test_a_line_of_control_characters_is_no_longer_than_any_other_although_each_is_written_as_four(
     arena: Arenas,
 ) -> None:
