@@ -194,3 +194,36 @@ def test_ctrl_c_ends_a_command_and_not_the_conversation(prompt: Prompt, monkeypa
     assert isinstance(prompt.output, io.StringIO)
     assert prompt.output.getvalue().splitlines() == ["interrupted", "0x5 = 5"]
     assert prompt.desk.bench.history.moment == before
+
+
+def test_stops_of_a_process_hold_again_after_a_way_back_to_before_it_was_made(prompt: Prompt, bench: Workbench) -> None:
+    """A restore makes other records of all processes: a stop knows its process by the number."""
+    said(prompt, "tbreak gate.system if thread == 12")
+    said(prompt, "continue")
+    process = bench.debuggee.threads.running().process
+    said(prompt, "finish")
+    assert (process.name, bench.machine.cpu.cpl) == ("shell", 3)
+    said(prompt, "watch [esp - 4]")
+    said(prompt, "break shell:start")
+    said(prompt, "goto start")
+    assert process.number not in bench.system.kernel.state.tasks.processes
+    stops = [said(prompt, "continue").splitlines()[:2] for _ in range(3)]
+    assert "by policy, in the host call" in stops[0][0]  # it maps the stack
+    assert [stop[0].split(":")[0] for stop in stops] == ["stop 2", "stop 3", "stop 2"]
+    assert all("thread 12 'shell', ring 3" in stop[1] for stop in stops[1:])
+    record = bench.system.kernel.state.tasks.processes[process.number]
+    assert record is not process
+    assert bench.debuggee.threads.running().process is record
+
+
+def test_ctrl_c_within_many_steps_back_undoes_all_of_them(prompt: Prompt, bench: Workbench) -> None:
+    said(prompt, "goto 0")
+    bench.history.run(fuel=12_000)
+    here, registers = bench.history.moment, bench.machine.cpu.registers()
+    machine = bench.machine
+    interrupted = machine.probe("take_slot", machine.control.interrupt)
+    for line in ("back step 400", ""):
+        with pytest.raises(CommandError, match="interrupted; the system stands where it stood"):
+            said(prompt, line) if line else prompt.line("back step 400")
+        assert (bench.history.moment, machine.cpu.registers()) == (here, registers)
+    machine.unprobe(interrupted)

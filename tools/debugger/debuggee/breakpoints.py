@@ -23,16 +23,19 @@ HIT = "debugger breakpoint"  # reason of the machine's stop; its detail is the B
 
 @dataclass(eq=False, slots=True)
 class Breakpoint:
-    """One breakpoint; `process` is None if it is for all.  It ends a run if it has no `conditions` or one holds."""
+    """One breakpoint; `process` is a number, None if it is for all.
+
+    It ends a run if it has no `conditions` or one holds.
+    """
 
     address: int
-    process: Process | None
+    process: int | None
     conditions: list[Condition] = field(default_factory=list)
     site: int = 0
     hits: int = 0
 
     def __repr__(self) -> str:
-        where = f" of process {self.process.number}" if self.process else ""
+        where = f" of process {self.process}" if self.process else ""
         return f"<breakpoint at {self.address:#010x}{where}, hit {self.hits} times>"
 
 
@@ -42,7 +45,7 @@ class Breakpoints:
     def __init__(self, system: System, threads: ThreadList) -> None:
         self.machine = system.machine
         self.threads = threads
-        self.tasks = system.kernel.state.tasks
+        self.kernel = system.kernel
         self.known: list[Breakpoint] = []
         self.passed = (-1, 0)  # count of instructions and address at which the last run ended by a breakpoint
 
@@ -55,7 +58,7 @@ class Breakpoints:
         """
         if process is None and address < KERNEL_BASE:
             raise ValueError(f"{address:#x} is an address of ring 3: name the process")
-        point = Breakpoint(address, process, conditions or [])
+        point = Breakpoint(address, None if process is None else process.number, conditions or [])
         point.site = self.machine.probe(address, lambda: self._reached(point))
         self.known.append(point)
         return point
@@ -88,10 +91,10 @@ class Breakpoints:
 
     def _here(self, point: Breakpoint) -> bool:
         """Whether the CPU is in the breakpoint's address space.  Page tables are used again, a process not."""
-        process = point.process
-        if process is None:
+        if point.process is None:
             return True
-        if process.number not in self.tasks.processes:
+        process = self.kernel.state.tasks.processes.get(point.process)  # another record after a restore
+        if process is None:
             return False
         if point.address >= KERNEL_BASE:
             return self.threads.running().process.number == process.number

@@ -215,7 +215,7 @@ class Debuggee:
             self.machine.request_stop(DELIVERED, incident)
 
     def _thread_ended(self, thread: Thread) -> None:
-        if self.awaited is not None and self.awaited.record is thread:
+        if self.awaited is not None and self.awaited.number == thread.number:
             self.machine.request_stop(ENDED, self.awaited)
 
     def _thread_made(self, thread: Thread) -> None:

@@ -63,12 +63,12 @@ class Access:
 
 @dataclass(eq=False, slots=True)
 class Watchpoint:
-    """One watchpoint: `length` bytes from a linear address of a process; None in the kernel's half."""
+    """One watchpoint: `length` bytes from a linear address of the process of a number; 0 in the kernel's half."""
 
     kind: Kind
     address: int
     length: int
-    process: Process | None
+    process: int
     pieces: list[tuple[int, int, int]] = field(default_factory=list)  # (linear, physical, bytes) that are hooked
     hooks: list[int] = field(default_factory=list)
     bytes: bytes = b""  # as they were last seen
@@ -83,7 +83,7 @@ class Watchpoints:
 
     def __init__(self, system: System, memory: Memory) -> None:
         self.machine = system.machine
-        self.kernel_process = system.kernel.state.tasks.processes[0]
+        self.kernel = system.kernel
         self.memory = memory
         self.known: list[Watchpoint] = []
         self.alive: list[object] = []  # the engine may call a hook that it was told to forget: code that it translated
@@ -92,15 +92,13 @@ class Watchpoints:
 
     def add(self, kind: Kind, address: int, length: int, process: Process | None = None) -> Watchpoint:
         """Watch `length` bytes (1 and more) from a linear address; below the kernel's half it needs a process."""
-        if address >= KERNEL_BASE:
-            process = None
-        elif process is None:
+        if address < KERNEL_BASE and process is None:
             raise ValueError(f"{address:#x} is an address of ring 3: name the process")
         if length < 1:
             raise ValueError("a watchpoint has at least one byte")
         if not self.known:
             self._follow()
-        point = Watchpoint(kind, address, length, process)
+        point = Watchpoint(kind, address, length, process.number if process and address < KERNEL_BASE else 0)
         self.known.append(point)
         self.renew()
         return point
@@ -128,9 +126,9 @@ class Watchpoints:
 
     def _place(self, point: Watchpoint) -> None:
         """Hook the physical memory that a range lies in now."""
-        process = point.process or self.kernel_process
+        process = self._process(point)
         first = max(point.address - REACH, 0)
-        pieces = list(self._mapped(process, first, point.address + point.length - first))
+        pieces = list(self._mapped(process, first, point.address + point.length - first)) if process else []
         if pieces == point.pieces:
             return
         self._unhook(point)
@@ -190,7 +188,12 @@ class Watchpoints:
     # What does not pass through the CPU.
 
     def _bytes(self, point: Watchpoint) -> bytes:
-        return self.memory.read(point.process or self.kernel_process, point.address, point.length)
+        process = self._process(point)
+        return self.memory.read(process, point.address, point.length) if process else b""
+
+    def _process(self, point: Watchpoint) -> Process | None:
+        """Return the record of a watchpoint's process, another one after a restore; None if there is none now."""
+        return self.kernel.state.tasks.processes.get(point.process)
 
     def _compare(self, by: str) -> None:
         """Report ranges whose bytes have changed though the CPU has not written them; translate them again."""

@@ -5,7 +5,8 @@ came from outside; to reach a moment it restores the checkpoint before it and ru
 """
 
 from callgate.tools.debugger.history.checkpoints import LEAST, Checkpoint, Checkpoints, Moment
-from callgate.tools.debugger.history.history import BUDGET, History, HistoryInterrupted
+from callgate.tools.debugger.history.history import BUDGET, History
+from callgate.tools.debugger.history.interrupts import HistoryInterrupted
 
 __all__ = [
     "BUDGET",

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import Final, NoReturn, TypeVar
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final, TypeVar
 
 from callgate.kernel.machine import Stop
 from callgate.kernel.machine.memory.outside import Outside, SetRegister
 from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.machine.snapshot import NotQuiescent
 from callgate.kernel.system import System
-from callgate.tools.debugger.history.checkpoints import Checkpoint, Checkpoints, Moment
+from callgate.tools.debugger.history.checkpoints import Checkpoints, Moment
+from callgate.tools.debugger.history.interrupts import HistoryInterrupted
 from callgate.tools.debugger.history.pacing import (
     CHECKPOINT_SECONDS,
     CLOSE,
@@ -23,19 +24,16 @@ from callgate.tools.debugger.history.pacing import (
     SHARE,
     piece_after,
 )
+from callgate.tools.debugger.history.repeating import Repeating
 from callgate.tools.debugger.history.searching import last_stop
-from callgate.tools.recording import Occurred, Repetition, RunDiffers
+from callgate.tools.recording import Occurred
 
 BUDGET: Final = 256 << 20
 """The memory that the checkpoints of a history take at most, in bytes, unless told otherwise."""
 Told = TypeVar("Told", str, bytes)
 
 
-class HistoryInterrupted(Exception):
-    """Ctrl-C has ended a search in the past; the system is where it was before the search."""
-
-
-class History:
+class History(Repeating):
     """Keeps the run of a system from now on.
 
     Whatever shows the system to a user runs it by `run` alone.  What the guest prints, the boot log, and events for
@@ -44,28 +42,18 @@ class History:
 
     def __init__(self, system: System, budget: int = BUDGET) -> None:
         """Begin; NotQuiescent if the system is in the middle of a request; ValueError for too small a budget."""
-        self.system = system
-        self.machine = system.machine
-        self.repetition = Repetition(system)
-        self.occurred: list[Occurred] = []  # from outside, in order
-        self.happened = 0  # how many of them have, where the system is
+        super().__init__(system)
         self.listeners: list[Callable[[Occurred], None]] = []  # told of each new one
         self.branched: list[Callable[[Moment], None]] = []  # told when the run goes on in another way from a moment
-        self.restored: list[Callable[[], None]] = []  # called when a checkpoint has been restored
         self.machine.runner.settle()
         self.checkpoints = Checkpoints(system, self.moment, budget)
-        self.edge = self.moment  # the furthest moment; beyond it nothing has happened yet
+        self.edge = self.moment
         self.piece = FIRST_PIECE
         self.since = 0.0  # CPU seconds from the last checkpoint on
         self.cost = 0.0  # CPU seconds that the last one took
         self._take_over()
 
     # Where the system is.
-
-    @property
-    def moment(self) -> Moment:
-        """Where the system is."""
-        return Moment(self.machine.position, self.happened)
 
     @property
     def first(self) -> Moment:
@@ -85,7 +73,6 @@ class History:
         machine.outside = self._from_outside
         machine.serial.output = self._once(machine.serial.output)
         log.write, log.write_urgent = self._once(log.write), self._once(log.write_urgent)
-        self.silent = False
 
     def _once(self, function: Callable[[Told], None]) -> Callable[[Told], None]:
         def call(argument: Told) -> None:
@@ -146,6 +133,10 @@ class History:
 
         A breakpoint at the instruction where the system stands does not end the run.
         """
+        with self.interrupts.held():
+            return self._run(fuel, until, goal)
+
+    def _run(self, fuel: int | None, until: Callable[[], bool] | int | str | None, goal: Position | None) -> Stop:
         begin = self.moment
         end = None if fuel is None else begin.position.retired + fuel
         while True:
@@ -200,43 +191,6 @@ class History:
             return True
         return False
 
-    def repeat(self, left: int | None, until: Callable[[], bool] | int | str | None, goal: Position | None) -> Stop:
-        """Run in the past, up to the next thing from outside or to its end; the arguments are those of `run`."""
-        due = self.occurred[self.happened].position if self.happened < len(self.occurred) else None
-        target = self.edge.position if due is None else due
-        wanted = target if goal is None else min(goal, target)
-        with self._quietly():
-            stop = self.machine.run(fuel=left, until=until, goal=wanted)
-            self.machine.runner.settle()
-            if stop.reason == "position" and due is not None and self.machine.position >= due:
-                self._happen()
-        return stop
-
-    def _happen(self) -> None:
-        """Let the next thing from outside come again."""
-        entry = self.occurred[self.happened]
-        if self.machine.position != entry.position:
-            raise RunDiffers(f"the run was to come to {entry.position} and is at {self.machine.position}")
-        with self._quietly():
-            self.repetition.apply(entry.what)
-        self.happened += 1
-
-    @contextmanager
-    def _quietly(self) -> Iterator[None]:
-        """Let nothing be told that was told before."""
-        stream, serial = self.machine.stream, self.machine.serial
-        before = self.silent, stream.repeating, serial.source
-        self.silent = stream.repeating = True
-        serial.source = self._no_more_input
-        try:
-            yield
-            serial.flush()
-        finally:
-            self.silent, stream.repeating, serial.source = before
-
-    def _no_more_input(self, _size: int) -> NoReturn:
-        raise RunDiffers(f"the run waits for input at {self.machine.position}, where it did not")
-
     # To any moment.
 
     def go(self, moment: Moment) -> None:
@@ -248,39 +202,44 @@ class History:
             raise ValueError(
                 f"{moment.position} is not in the history: that is {self.first.position} to {self.edge.position}"
             )
-        origin = self.moment
         checkpoint = self.checkpoints.before(moment)
-        with self._alone():
-            if not checkpoint.moment <= origin <= moment:
+        with self.travelling():
+            if not checkpoint.moment <= self.moment <= moment:
                 self._restore(checkpoint)
-            self._approach(moment, origin)
+            self._approach(moment)
 
     def forward_to(self, moment: Moment) -> None:
         """Run on to a moment that has been and is not before this one: every instruction on the way is executed.
 
         ValueError if it is; HistoryInterrupted after Ctrl-C.
         """
-        origin = self.moment
-        if not origin <= moment <= self.edge:
-            raise ValueError(f"{moment.position} does not come after {origin.position}")
-        with self._alone():
-            self._run_to(moment, origin)
+        with self.travelling():
+            self.scan(moment, lambda: None)
 
-    def _restore(self, checkpoint: Checkpoint) -> None:
-        self.checkpoints.restore(checkpoint)
-        self.happened = checkpoint.moment.outside
-        for told in self.restored:
-            told()
+    def scan(self, moment: Moment, passed: Callable[[], None]) -> None:
+        """Do the same for a search within `staying`: HistoryInterrupted leaves the system wherever it is then.
 
-    def _approach(self, moment: Moment, origin: Moment) -> None:
+        `passed` is called after each stretch of some milliseconds.
+        """
+        if not self.moment <= moment <= self.edge:
+            raise ValueError(f"{moment.position} does not come after {self.moment.position}")
+        piece = FIRST_PIECE_BACK
+        with self.interrupts.held(), self._alone():
+            while self.moment < moment:
+                before, here = time.process_time(), self.machine.position.retired
+                self._run_to(min(Moment(Position(here + piece), moment.outside), moment))
+                piece = piece_after(self.machine.position.retired - here, time.process_time() - before, piece)
+                passed()
+
+    def _approach(self, moment: Moment) -> None:
         """Run on to a moment, and keep checkpoints on the last part of the way: often the next one wanted is near."""
         retired = moment.position.retired
         near = Moment(Position(retired - NEAR), moment.outside)
-        self._run_to(min(Moment(Position(retired - FAR), moment.outside), moment), origin)
+        self._run_to(min(Moment(Position(retired - FAR), moment.outside), moment))
         spent, piece = 0.0, FIRST_PIECE_BACK
         while self.moment < near:
             before, here = time.process_time(), self.machine.position.retired
-            self._run_to(min(Moment(Position(here + piece), moment.outside), near), origin)
+            self._run_to(min(Moment(Position(here + piece), moment.outside), near))
             took = time.process_time() - before
             spent += took
             piece = piece_after(self.machine.position.retired - here, took, piece)
@@ -288,50 +247,7 @@ class History:
                 spent = 0.0
         if self.machine.position.retired - self.checkpoints.before(self.moment).moment.position.retired >= CLOSE:
             self.keep_checkpoint()
-        self._run_to(moment, origin)
-
-    def _run_to(self, moment: Moment, origin: Moment | None) -> None:
-        while self.moment < moment:
-            before = self.moment
-            due = (self.happened < moment.outside and self.occurred[self.happened].position) or None
-            stop = self._run_quietly(moment.position if due is None else min(due, moment.position))
-            if due is not None and self.machine.position >= due:
-                self._happen()
-            if stop is not None and stop.reason == "interrupted" and origin is not None:
-                self._restore(self.checkpoints.before(origin))
-                self._run_to(origin, None)
-                raise HistoryInterrupted
-            if self.moment == before:
-                raise RunDiffers(f"the run was to come to {moment.position} and stays at {before.position}")
-            if due is None and self.machine.position >= moment.position:
-                return
-
-    def _run_quietly(self, goal: Position) -> Stop | None:
-        """Run up to a position; None if the run ended with an error, as it did the first time."""
-        stop = None
-        with self._quietly():
-            try:
-                while self.machine.position < goal:
-                    before = self.machine.position
-                    stop = self.machine.run(goal=goal)
-                    if stop.reason == "interrupted" or self.machine.position == before:
-                        break
-            except Exception:
-                if self.machine.position < goal:
-                    raise
-            self.machine.runner.settle()
-        return stop
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Let no breakpoint stop what is repeated, and let Ctrl-C end it."""
-        breakpoints, machine = self.machine.breakpoints, self.machine
-        before, asked = breakpoints.enabled, machine.on_interrupt
-        breakpoints.enabled, machine.on_interrupt = False, None
-        try:
-            yield
-        finally:
-            breakpoints.enabled, machine.on_interrupt = before, asked
+        self._run_to(moment)
 
     # Backward.
 
@@ -377,18 +293,19 @@ class History:
         where it was.
         """
         origin = end = self.moment
-        for checkpoint in reversed(self.checkpoints.kept[: self.checkpoints.count_before(origin)]):
-            if end_now is not None and end_now():
-                self.go(origin)
-                raise HistoryInterrupted
-            self._restore(checkpoint)
-            found = last_stop(self, end, wanted)
-            if found is not None:
-                if found.stop.reason == "interrupted":
-                    self.go(origin)
-                    raise HistoryInterrupted
-                self.go(found.moment)
-                return found.stop
-            end = checkpoint.moment
-        self.go(self.first)
-        return None
+        found = None
+        try:
+            with self.interrupts.held():
+                for checkpoint in reversed(self.checkpoints.kept[: self.checkpoints.count_before(origin)]):
+                    if end_now is not None and end_now():
+                        raise HistoryInterrupted
+                    self._restore(checkpoint)
+                    found = last_stop(self, end, wanted)
+                    if found is not None:
+                        break
+                    end = checkpoint.moment
+                self.go(self.first if found is None else found.moment)
+        except HistoryInterrupted:
+            self.come_back(origin)
+            raise
+        return None if found is None else found.stop

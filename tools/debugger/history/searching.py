@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from callgate.kernel.machine import Machine, Stop
 from callgate.kernel.machine.observation.position import Position
 from callgate.tools.debugger.history.checkpoints import Moment
+from callgate.tools.debugger.history.interrupts import HistoryInterrupted
 
 
 class Found(NamedTuple):
@@ -35,7 +36,7 @@ class Repeatable(Protocol):
 def last_stop(history: Repeatable, end: Moment, wanted: Callable[[Stop], bool]) -> Found | None:
     """Return the last stop from where the system is to a moment that `wanted` accepts; None if there is none.
 
-    After Ctrl-C it is that one, with the reason "interrupted".
+    HistoryInterrupted after Ctrl-C, wherever the system is then.
     """
     machine = history.machine
     found: Found | None = None
@@ -46,12 +47,14 @@ def last_stop(history: Repeatable, end: Moment, wanted: Callable[[Stop], bool]) 
             before = history.moment
             stop = history.repeat(None, None, end.position)
             if stop.reason == "interrupted":
-                return Found(history.moment, stop)
+                raise HistoryInterrupted
             if wanted(stop) and history.moment < end:
                 found = Found(history.moment, stop)
             if history.moment == before and stop == again:
                 break
             again = stop
+    except HistoryInterrupted:
+        raise
     except Exception:
         if machine.position < end.position:
             raise  # otherwise the run ended by this error, as it did the first time

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from callgate.kernel.common.near_miss import did_you_mean
+from callgate.kernel.core.errors import KernelPanic
+from callgate.tools.debugger.history import HistoryInterrupted
 from callgate.tools.debugger.terminal.code import number_of
 from callgate.tools.debugger.terminal.failure import CommandError
 from callgate.tools.debugger.terminal.workbench import Workbench
@@ -86,8 +88,22 @@ def find(line: str) -> tuple[Command, str]:
 def carry_out(desk: Desk, line: str) -> Command:
     """Carry a line out; CommandError."""
     entry, rest = find(line)
-    entry.action(desk, rest)
+    perform(desk, entry, rest)
     return entry
+
+
+def perform(desk: Desk, entry: Command, rest: str) -> None:
+    """Carry a command out; CommandError.  If Ctrl-C ends a way through the past, all of the command is undone."""
+    history = desk.bench.history
+    origin = history.moment
+    try:
+        entry.action(desk, rest)
+    except HistoryInterrupted:
+        if history.moment != origin:
+            history.come_back(origin)
+        raise CommandError("interrupted; the system stands where it stood") from None
+    except KernelPanic as panic:
+        raise CommandError(f"the kernel has panicked: {panic}") from None
 
 
 def count_in(text: str, default: int = 1) -> int:

@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
 
-from callgate.kernel.core.errors import KernelPanic
-from callgate.tools.debugger.history import HistoryInterrupted, Moment
+from callgate.tools.debugger.history import Moment
 from callgate.tools.debugger.terminal import moving, showing
-from callgate.tools.debugger.terminal.commands import Command, Desk, by_name, carry_out
+from callgate.tools.debugger.terminal.commands import Command, Desk, by_name, carry_out, perform
 from callgate.tools.debugger.terminal.failure import CommandError
 from callgate.tools.debugger.terminal.workbench import Workbench
 
@@ -47,14 +46,9 @@ class Prompt:
         text = text.split("#", maxsplit=1)[0].strip() if text.lstrip().startswith("#") else text.strip()
         if not text:
             if self.last is not None:
-                self.last[0].action(self.desk, self.last[1])
+                perform(self.desk, *self.last)
             return
-        try:
-            entry = carry_out(self.desk, text)
-        except HistoryInterrupted:
-            raise CommandError("interrupted; the system stands where it stood") from None
-        except KernelPanic as panic:
-            raise CommandError(f"the kernel has panicked: {panic}") from None
+        entry = carry_out(self.desk, text)
         _, _, rest = text.partition(" ")
         self.last = (entry, rest if len(entry.names[0].split()) == 1 else "") if entry.repeats else None
 

@@ -41,6 +41,7 @@ class Workbench:
         self.debuggee.close()
 
     def _restored(self) -> None:
+        self.debuggee.threads.forget()
         self.debuggee.breakpoints.passed = (-1, 0)
         self.debuggee.watchpoints.renew()
 

@@ -1,0 +1,153 @@
+"""Repeating what has been: a checkpoint is restored, and the machine runs on as it did, without telling it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from callgate.kernel.machine import Stop
+from callgate.kernel.machine.observation.position import Position
+from callgate.kernel.system import System
+from callgate.tools.debugger.history.checkpoints import Checkpoint, Checkpoints, Moment
+from callgate.tools.debugger.history.interrupts import HistoryInterrupted, Interrupts
+from callgate.tools.recording import Occurred, Repetition, RunDiffers
+
+
+class Repeating:
+    """The part of `History` that runs in the past."""
+
+    checkpoints: Checkpoints
+    edge: Moment  # the furthest moment; beyond it nothing has happened yet
+
+    def __init__(self, system: System) -> None:
+        self.system = system
+        self.machine = system.machine
+        self.repetition = Repetition(system)
+        self.interrupts = Interrupts(system.machine)
+        self.occurred: list[Occurred] = []  # from outside, in order
+        self.happened = 0  # how many of them have, where the system is
+        self.restored: list[Callable[[], None]] = []  # called when a checkpoint has been restored
+        self.silent = False
+
+    @property
+    def moment(self) -> Moment:
+        """Where the system is."""
+        return Moment(self.machine.position, self.happened)
+
+    def repeat(self, left: int | None, until: Callable[[], bool] | int | str | None, goal: Position | None) -> Stop:
+        """Run in the past, up to the next thing from outside or to its end; the arguments are those of `run`."""
+        due = self.occurred[self.happened].position if self.happened < len(self.occurred) else None
+        target = self.edge.position if due is None else due
+        wanted = target if goal is None else min(goal, target)
+        with self._quietly():
+            stop = self.machine.run(fuel=left, until=until, goal=wanted)
+            self.machine.runner.settle()
+            if stop.reason == "position" and due is not None and self.machine.position >= due:
+                self._happen()
+        return stop
+
+    def _happen(self) -> None:
+        """Let the next thing from outside come again."""
+        entry = self.occurred[self.happened]
+        if self.machine.position != entry.position:
+            raise RunDiffers(f"the run was to come to {entry.position} and is at {self.machine.position}")
+        with self._quietly():
+            self.repetition.apply(entry.what)
+        self.happened += 1
+
+    @contextmanager
+    def _quietly(self) -> Iterator[None]:
+        """Let nothing be told that was told before."""
+        stream, serial = self.machine.stream, self.machine.serial
+        before = self.silent, stream.repeating, serial.source
+        self.silent = stream.repeating = True
+        serial.source = self._no_more_input
+        try:
+            yield
+            serial.flush()
+        finally:
+            self.silent, stream.repeating, serial.source = before
+
+    def _no_more_input(self, _size: int) -> NoReturn:
+        raise RunDiffers(f"the run waits for input at {self.machine.position}, where it did not")
+
+    # To a moment.
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        self.checkpoints.restore(checkpoint)
+        self.happened = checkpoint.moment.outside
+        for told in self.restored:
+            told()
+        self.interrupts.pass_on()
+
+    def come_back(self, moment: Moment) -> None:
+        """Make the system stand at a moment that has been, whatever its state is, and whether Ctrl-C comes or not."""
+        with self.interrupts.ignored(), self._alone():
+            self._restore(self.checkpoints.before(moment))
+            self._run_to(moment)
+
+    @contextmanager
+    def staying(self) -> Iterator[None]:
+        """Make the system stand where it stands now when the block has ended, however it ends."""
+        origin = self.moment
+        try:
+            yield
+        finally:
+            if self.moment != origin:
+                self.come_back(origin)
+
+    @contextmanager
+    def travelling(self) -> Iterator[None]:
+        """Come back if Ctrl-C ends the block: HistoryInterrupted."""
+        origin = self.moment
+        try:
+            with self.interrupts.held(), self._alone():
+                yield
+        except HistoryInterrupted:
+            self.come_back(origin)
+            raise
+
+    def _run_to(self, moment: Moment) -> None:
+        """Run on to a moment that has been; HistoryInterrupted after Ctrl-C, wherever the system then is."""
+        while self.moment < moment:
+            before = self.moment
+            due = (self.happened < moment.outside and self.occurred[self.happened].position) or None
+            stop = self._run_quietly(moment.position if due is None else min(due, moment.position))
+            if due is not None and self.machine.position >= due:
+                self._happen()
+            if stop is not None and stop.reason == "interrupted":
+                if self.interrupts.deaf:
+                    continue
+                raise HistoryInterrupted
+            if self.moment == before:
+                raise RunDiffers(f"the run was to come to {moment.position} and stays at {before.position}")
+            if due is None and self.machine.position >= moment.position:
+                return
+
+    def _run_quietly(self, goal: Position) -> Stop | None:
+        """Run up to a position; None if the run ended with an error, as it did the first time."""
+        stop: Stop | None = None
+        with self._quietly():
+            try:
+                while self.machine.position < goal:
+                    before, again = self.machine.position, stop
+                    stop = self.machine.run(goal=goal)
+                    if stop.reason == "interrupted" or (self.machine.position == before and stop == again):
+                        break
+            except Exception:
+                if self.machine.position < goal:
+                    raise
+            self.machine.runner.settle()
+        return stop
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let no breakpoint stop what is repeated, and let Ctrl-C end it."""
+        breakpoints, machine = self.machine.breakpoints, self.machine
+        before, asked = breakpoints.enabled, machine.on_interrupt
+        breakpoints.enabled, machine.on_interrupt = False, None
+        try:
+            yield
+        finally:
+            breakpoints.enabled, machine.on_interrupt = before, asked
