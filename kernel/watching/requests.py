@@ -76,6 +76,11 @@ def slots(kernel: Kernel, endpoint: EndpointState) -> list[SlotView]:
     return [_view(kernel, endpoint, block, index) for index in range(SLOTS)]
 
 
+def slot_at(kernel: Kernel, endpoint: EndpointState, index: int) -> SlotView:
+    """Return one slot of an endpoint; IndexError."""
+    return _view(kernel, endpoint, block_of(kernel, endpoint), index)
+
+
 def block_of(kernel: Kernel, endpoint: EndpointState) -> Structure:
     """Return the endpoint's block in guest memory."""
     data = kernel.machine.ram.read(endpoint.block, PAGE_SIZE)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
 from callgate.kernel.machine.engine.counter import address_of
+from callgate.kernel.machine.memory.accounts import Account
 from unicorn import UC_HOOK_MEM_READ, UC_HOOK_MEM_WRITE
 from unicorn.unicorn_const import UC_MEM_WRITE
 from unicorn.unicorn_py3.unicorn import uclib
@@ -51,7 +52,10 @@ HOOKS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """An access that has ended a run: `by` is "cpu", or in words what else has written; `eip` the instruction."""
+    """An access: `by` is "cpu", or in words what else has written; `eip` the instruction.
+
+    `before` and `after` are the bytes of the whole watchpoint, if it has `told` or `condition`.
+    """
 
     watchpoint: Watchpoint
     address: int
@@ -59,6 +63,8 @@ class Access:
     write: bool
     by: str
     eip: int
+    before: bytes = b""
+    after: bytes = b""
 
 
 @dataclass(eq=False, slots=True)
@@ -73,6 +79,9 @@ class Watchpoint:
     hooks: list[int] = field(default_factory=list)
     bytes: bytes = b""  # as they were last seen
     hits: int = 0
+    fixed: bool = False  # it watches the physical memory that `pieces` name, whatever is mapped where
+    told: Callable[[Access], None] | None = None  # called instead of ending the run, before the instruction has ended
+    condition: Callable[[Access], bool] | None = None  # whether an access ends the run
 
     def __repr__(self) -> str:
         return f"<{self.kind} watchpoint of {self.length} bytes at {self.address:#010x}, hit {self.hits} times>"
@@ -96,10 +105,30 @@ class Watchpoints:
             raise ValueError(f"{address:#x} is an address of ring 3: name the process")
         if length < 1:
             raise ValueError("a watchpoint has at least one byte")
+        return self._add(Watchpoint(kind, address, length, process.number if process and address < KERNEL_BASE else 0))
+
+    def add_physical(
+        self, kind: Kind, pieces: list[tuple[int, int, int]], told: Callable[[Access], None]
+    ) -> Watchpoint:
+        """Call `told` with each access to physical memory: (linear address to be shown, physical one, bytes) a piece.
+
+        An access of the CPU that begins in another page is not seen.
+        """
+        return self._add(fixed_point(kind, pieces, told=told))
+
+    def add_fixed(self, pieces: list[tuple[int, int, int]], condition: Callable[[Access], bool]) -> Watchpoint:
+        """End a run after a write to physical memory for which a condition holds; `pieces` as in `add_physical`."""
+        return self._add(fixed_point(Kind.WRITE, pieces, condition=condition))
+
+    def _add(self, point: Watchpoint) -> Watchpoint:
         if not self.known:
             self._follow()
-        point = Watchpoint(kind, address, length, process.number if process and address < KERNEL_BASE else 0)
         self.known.append(point)
+        if point.fixed:
+            for linear, physical, size in point.pieces:
+                reach = min(REACH, physical % PAGE_SIZE)
+                point.hooks.append(self._hook(point, linear - reach, physical - reach, size + reach))
+            self.machine.translations.flush_code_soon()
         self.renew()
         return point
 
@@ -126,6 +155,8 @@ class Watchpoints:
 
     def _place(self, point: Watchpoint) -> None:
         """Hook the physical memory that a range lies in now."""
+        if point.fixed:
+            return
         process = self._process(point)
         first = max(point.address - REACH, 0)
         pieces = list(self._mapped(process, first, point.address + point.length - first)) if process else []
@@ -148,9 +179,9 @@ class Watchpoints:
         return pieces
 
     def _hook(self, point: Watchpoint, linear: int, physical: int, size: int) -> int:
-        def accessed(_uc: int, kind: int, address: int, width: int, _value: int, _data: int) -> None:
+        def accessed(_uc: int, kind: int, address: int, width: int, value: int, _data: int) -> None:
             try:
-                self._accessed(point, linear + address - physical, width, write=kind == UC_MEM_WRITE)
+                self._accessed(point, linear + address - physical, width, value if kind == UC_MEM_WRITE else None)
             except BaseException as error:  # noqa: BLE001 - must not unwind through the engine
                 self.machine.control.fail(error)
 
@@ -175,19 +206,36 @@ class Watchpoints:
             uclib.uc_hook_del(self.machine.handle, ctypes.c_size_t(hook))
         point.hooks, point.pieces = [], []
 
-    def _accessed(self, point: Watchpoint, linear: int, width: int, *, write: bool) -> None:
+    def _accessed(self, point: Watchpoint, linear: int, width: int, value: int | None) -> None:
+        """Report an access of the CPU; `value` is what it writes, None for a read."""
         if point not in self.known or linear + width <= point.address or linear >= point.address + point.length:
             return
-        self._report(point, max(linear, point.address), width, "cpu", write=write)
+        before = after = b""
+        if point.told is not None or point.condition is not None:
+            before = after = self._bytes(point)
+            if value is not None:
+                after = patched(before, linear - point.address, value.to_bytes(8, "little", signed=True)[:width])
+        self._report(point, max(linear, point.address), width, "cpu", value is not None, before, after)
 
-    def _report(self, point: Watchpoint, address: int, width: int, by: str, *, write: bool) -> None:
-        point.hits += 1
+    def _report(
+        self, point: Watchpoint, address: int, width: int, by: str, write: bool, before: bytes, after: bytes
+    ) -> None:
         eip = int(self.machine.state.last_address) & 0xFFFF_FFFF
-        self.machine.request_stop(HIT, Access(point, address, width, write, by, eip))
+        access = Access(point, address, width, write, by, eip, before, after)
+        if point.condition is not None and not point.condition(access):
+            return
+        point.hits += 1
+        if point.told is not None:
+            point.told(access)
+        else:
+            self.machine.request_stop(HIT, access)
 
     # What does not pass through the CPU.
 
     def _bytes(self, point: Watchpoint) -> bytes:
+        if point.fixed:
+            ram = self.machine.ram
+            return b"".join(ram.read(physical, size, Account.MACHINE) for _, physical, size in point.pieces)
         process = self._process(point)
         return self.memory.read(process, point.address, point.length) if process else b""
 
@@ -203,7 +251,7 @@ class Watchpoints:
                 changed = next(
                     (i for i, pair in enumerate(zip(now, point.bytes, strict=False)) if pair[0] != pair[1]), 0
                 )
-                self._report(point, point.address + changed, 1, by, write=True)
+                self._report(point, point.address + changed, 1, by, True, point.bytes, now)
             point.bytes = now
             self._place(point)
 
@@ -233,7 +281,8 @@ class Watchpoints:
                 address = linear + low - base
                 end = linear + high - base
                 if low < high and end > point.address and point.kind is not Kind.READ:
-                    self._report(point, max(address, point.address), min(high - low, point.length), "DMA", write=True)
+                    first, now = max(address, point.address), self._bytes(point)
+                    self._report(point, first, min(high - low, point.length), "DMA", True, point.bytes, now)
             point.bytes = self._bytes(point)
 
     def _leave(self) -> None:
@@ -242,3 +291,21 @@ class Watchpoints:
             self.machine.host_calls.functions[port] = (function, name, names)
         self.plain = {}
         self.machine.dma_watch, self.dma_watch = self.dma_watch, None
+
+
+def fixed_point(
+    kind: Kind,
+    pieces: list[tuple[int, int, int]],
+    told: Callable[[Access], None] | None = None,
+    condition: Callable[[Access], bool] | None = None,
+) -> Watchpoint:
+    """Return a watchpoint of physical memory."""
+    linear, end = pieces[0][0], pieces[-1][0] + pieces[-1][2]
+    return Watchpoint(kind, linear, end - linear, 0, pieces, fixed=True, told=told, condition=condition)
+
+
+def patched(data: bytes, at: int, written: bytes) -> bytes:
+    """Return bytes after a write to them that begins at an index, which may lie before them, or reach beyond them."""
+    if at < 0:
+        at, written = 0, written[-at:]
+    return (data[:at] + written + data[at + len(written) :])[: len(data)]

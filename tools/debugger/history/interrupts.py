@@ -29,7 +29,7 @@ class Interrupts:
         """Let a Ctrl-C that comes between two runs of the machine end the next one.
 
         So it interrupts neither a restore nor the taking of a checkpoint.  KeyboardInterrupt after the block if no run
-        came any more.
+        followed.
         """
         if self.holding or not self.machine.runner.ctrl_c or not in_main_thread():
             yield

@@ -25,6 +25,7 @@ class Desk:
     say: Say
     before: dict[str, int] | None = None  # registers as they were when they were last shown
     ended: bool = False
+    progress: Callable[[float], None] = lambda _share: None  # told how much of a query is done, from 0 to 1
 
     def show(self, lines: Iterable[str]) -> None:
         """Say lines."""

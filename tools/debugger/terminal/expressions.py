@@ -166,12 +166,22 @@ class _Evaluation:
 
     def _compared(self, node: ast.expr, other: ast.expr) -> Any:
         """Return one side of a comparison: a name of the ABI means a number of what the other side is."""
-        if isinstance(node, ast.Name):
-            try:
-                return self.names(node.id)
-            except LookupError:
-                return constant(node.id, KINDS.get(last_name(other), ENUMERATIONS))
-        return self.of(node)
+        return side(node, other, self.names, self.of)
+
+
+def side(node: ast.expr, other: ast.expr, names: Names, value: Callable[[ast.expr], Any]) -> Any:
+    """Return the value of one side of a comparison; CommandError."""
+    if isinstance(node, ast.Name):
+        try:
+            return names(node.id)
+        except LookupError:
+            return constant(node.id, KINDS.get(last_name(other), ENUMERATIONS))
+    return value(node)
+
+
+def error_name(value: int) -> str:
+    """Return an ErrorCode by its name."""
+    return ErrorCode(value).name if value in set(ErrorCode) else f"error {value:#x}"
 
 
 def last_name(node: ast.expr) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from callgate.kernel.machine import Stop
 from callgate.tools.debugger.debuggee import watchpoints
+from callgate.tools.debugger.history import Moment
 from callgate.tools.debugger.terminal.code import number_of
 from callgate.tools.debugger.terminal.commands import Desk, command, count_in
 from callgate.tools.debugger.terminal.failure import CommandError
 from callgate.tools.debugger.terminal.stops import EVENT
 from callgate.tools.debugger.terminal.views import where
-from callgate.tools.debugger.terminal.workbench import PHASES, REQUEST
+from callgate.tools.debugger.terminal.workbench import PHASES, REQUEST, Workbench
 
 ENDED = ("exit", "halt", "triple-fault", "not-modelled", "no volume")
 BEGINNING = "this is the beginning of the history"
@@ -93,12 +94,18 @@ def go_on(desk: Desk, rest: str) -> None:
     report(desk, desk.bench.run())
 
 
-@command("until|u", "PLACE|EVENT", "run to a place or an event, once", examples=("until take_slot", "until ipc.reply"))
+@command(
+    "until|u",
+    "PLACE|EVENT [if CONDITION]",
+    "run to a place or an event, once",
+    examples=("until take_slot", "until ipc.reply"),
+)
 def until(desk: Desk, rest: str) -> None:
     """Run to a place."""
     if not rest:
         raise CommandError("until what? a place or an event: until ipc.fetch")
-    stopping = desk.bench.stops.add(rest, once=True)
+    place, _, condition = rest.partition(" if ")
+    stopping = desk.bench.stops.add(place.strip(), condition.strip() or None, once=True)
     try:
         report(desk, desk.bench.run())
     finally:
@@ -204,19 +211,35 @@ def _came_back(desk: Desk, stop: Stop | None) -> None:
     report(desk, stop)
 
 
-@command("goto", "N", "to where N instructions have retired; `goto end` to the furthest", examples=("goto 14500",))
+@command(
+    "goto|go",
+    "N|#N|start|end",
+    "to where N instructions have retired; to a numbered moment of the last answer; to the furthest",
+    examples=("goto 14500", "goto #3", "goto end"),
+)
 def goto(desk: Desk, rest: str) -> None:
     """Go to a position."""
-    history = desk.bench.history
-    if rest in ("end", "start"):
-        history.go(history.edge if rest == "end" else history.first)
-        report(desk, None)
-        return
-    number = number_of(rest.replace(",", ""))
-    if number is None or number < 0:
-        raise CommandError("goto N: a number of instructions, `end`, or `start`")
-    desk.bench.go(number)
+    desk.bench.go_to(moment_of(desk.bench, rest))
     report(desk, None)
+
+
+def moment_of(bench: Workbench, text: str) -> Moment:
+    """Return what N, #N, `start`, `here` or `end` means; CommandError."""
+    history = bench.history
+    named = {"start": history.first, "end": history.edge, "here": history.moment, "now": history.moment}
+    if text in named:
+        return named[text]
+    number = number_of(text.removeprefix("#").replace(",", ""))
+    if number is None or number < 0:
+        raise CommandError("goto N: a number of instructions, #N of the last answer, `end`, or `start`")
+    if not text.startswith("#"):
+        return history.moment_at(number)
+    if not 1 <= number <= len(bench.found):
+        count = len(bench.found)
+        raise CommandError(
+            f"no moment #{number}; " + (f"there are #1 to #{count}" if count else "ask when, who, or list")
+        )
+    return bench.found[number - 1]
 
 
 @command("where|w", "", "where the system stands")

@@ -12,7 +12,7 @@ from callgate.kernel.abi.selectors import SLOTS
 from callgate.kernel.common.near_miss import those_like
 from callgate.kernel.machine.observation.structures import Structure
 from callgate.kernel.watching.requests import SlotView, request_of
-from callgate.tools.debugger.terminal.expressions import ENUMERATIONS, Expression, layered
+from callgate.tools.debugger.terminal.expressions import ENUMERATIONS, Expression, layered, side
 from callgate.tools.debugger.terminal.failure import CommandError
 
 if TYPE_CHECKING:
@@ -65,6 +65,19 @@ class Meanings:
         """Return an expression's value now, at an event with these fields; CommandError."""
         names = layered(fields or {}, self._register, self._special)
         return expression.value(names, self.machine.paging.read_linear)
+
+    def other_side(self, comparison: ast.Compare) -> int:
+        """Return the number on the right of a comparison, a name of the ABI as what the left side is; CommandError."""
+        names = layered(self._register, self._special)
+        value = side(
+            comparison.comparators[0],
+            comparison.left,
+            names,
+            lambda node: self.value(Expression(ast.unparse(node))),
+        )
+        if not isinstance(value, int):
+            raise CommandError(f"{ast.unparse(comparison.comparators[0])} is not a number")
+        return value
 
     def holds(self, expression: Expression, fields: Mapping[str, object] | None = None) -> bool:
         """Whether a condition holds; it does not where something that it names is not there."""
@@ -119,7 +132,10 @@ class Meanings:
         if isinstance(node, ast.Attribute):
             base = self.value(Expression(ast.unparse(node.value)))
             if isinstance(base, Structure):
-                return base.place(node.attr)
+                try:
+                    return base.place(node.attr)
+                except AttributeError as error:
+                    raise CommandError(str(error)) from None
         if isinstance(node, ast.List) and len(node.elts) == 1:
             return int(self.value(Expression(ast.unparse(node.elts[0])))), 4
         if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id in SIZES:

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TextIO
 
 from callgate.tools.debugger.history import Moment
-from callgate.tools.debugger.terminal import moving, showing
+from callgate.tools.debugger.terminal import asking, moving, showing
 from callgate.tools.debugger.terminal.commands import Command, Desk, by_name, carry_out, perform
 from callgate.tools.debugger.terminal.failure import CommandError
 from callgate.tools.debugger.terminal.workbench import Workbench
 
+STEP = 0.01  # of a query, after which its progress is shown again
 PROMPT = "(callgate) "
-MODULES = (moving, showing)  # whose commands there are
+MODULES = (asking, moving, showing)  # whose commands there are
 
 
 class ScriptError(Exception):
@@ -26,13 +27,25 @@ class Prompt:
 
     def __init__(self, bench: Workbench, output: TextIO) -> None:
         self.output = output
-        self.desk = Desk(bench, self.say)
+        self.desk = Desk(bench, self.say, progress=self._progress if output.isatty() else lambda _share: None)
+        self.told: float | None = None  # the share of a query that the last line of progress says
         self.last: tuple[Command, str] | None = None
         bench.history.branched.append(self._branched)
 
     def say(self, line: str) -> None:
         """Write a line."""
         print(line, file=self.output, flush=True)
+
+    def _progress(self, share: float) -> None:
+        """Show how far a query is, in one line that is overwritten; at its end the line is gone."""
+        if share >= 1:
+            text, self.told = "\r\x1b[K" if self.told is not None else "", None
+        elif self.told is None or share >= self.told + STEP:
+            text, self.told = f"\r\x1b[K{share:4.0%} of the history", share
+        else:
+            return
+        self.output.write(text)
+        self.output.flush()
 
     def _branched(self, moment: Moment) -> None:
         self.say(f"from {moment.position} on the run goes another way: what came after it is forgotten")

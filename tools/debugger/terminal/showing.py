@@ -25,9 +25,12 @@ MOST_SHOWN: Final = 1 << 16  # bytes
 
 @command(
     "break|b",
-    "PLACE|EVENT [if CONDITION]",
-    "stop before an instruction, or at an event",
-    examples=("break take_slot", "break shell:main", "break ipc.reply if op == FREE_SPACE", "break slots.asm:40"),
+    "PLACE|EVENT|slot N|state NAME [of ENDPOINT] [if CONDITION]",
+    "stop before an instruction, at an event, or after a slot or a server has changed its state",
+    examples=(
+        *("break take_slot", "break shell:main", "break ipc.reply if op == FREE_SPACE", "break slots.asm:40"),
+        *("break slot 5 of d0p1", "break state served", "break state server-dead"),
+    ),
 )
 def break_(desk: Desk, rest: str) -> None:
     """Add a stop."""
@@ -82,12 +85,30 @@ def awatch(desk: Desk, rest: str) -> None:
 @command("delete|del|d", "[N …]", "remove stops, all if none is named")
 def delete(desk: Desk, rest: str) -> None:
     """Remove stops."""
-    numbers = [number_of(word) for word in rest.split()]
-    if None in numbers:
-        raise CommandError(f"{rest!r}: give the numbers of stops; info break lists them")
-    for number in numbers or list(desk.bench.stops.known):
-        assert number is not None
+    for number in _stops_in(desk, rest):
         desk.bench.stops.remove(number)
+
+
+def _stops_in(desk: Desk, rest: str) -> list[int]:
+    """Return the numbers of stops, all if none is named; CommandError."""
+    numbers = [number for number in map(number_of, rest.split()) if number is not None]
+    if len(numbers) < len(rest.split()):
+        raise CommandError(f"{rest!r}: give the numbers of stops; info break lists them")
+    return numbers or list(desk.bench.stops.known)
+
+
+@command("disable|disa", "[N …]", "let stops end no run, all if none is named; they keep their numbers")
+def disable(desk: Desk, rest: str) -> None:
+    """Disable stops."""
+    for number in _stops_in(desk, rest):
+        desk.bench.stops.enable(number, on=False)
+
+
+@command("enable|en", "[N …]", "let stops end runs again, all if none is named")
+def enable(desk: Desk, rest: str) -> None:
+    """Enable stops."""
+    for number in _stops_in(desk, rest):
+        desk.bench.stops.enable(number, on=True)
 
 
 @command("info break|info b|stops", "", "the stops")
@@ -95,7 +116,11 @@ def info_break(desk: Desk, rest: str) -> None:
     """List stops."""
     nothing(rest)
     known = desk.bench.stops.known.values()
-    desk.show(f"{stop.number:>3}  {stop.text}{', once' if stop.once else ''}, {stop.hits} hits" for stop in known)
+    desk.show(
+        f"{stop.number:>3}  {stop.text}{', once' if stop.once else ''}{'' if stop.enabled else ', disabled'}, "
+        f"{stop.hits} hits"
+        for stop in known
+    )
     if not known:
         desk.say("no stops")
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from callgate.kernel.machine import Stop
 from callgate.kernel.machine.observation.stream import Event, Listener
 from callgate.tools.debugger.debuggee import Debuggee, breakpoints, watchpoints
-from callgate.tools.debugger.debuggee.breakpoints import Breakpoint
-from callgate.tools.debugger.debuggee.watchpoints import Kind, Watchpoint
+from callgate.tools.debugger.debuggee.watchpoints import Access, Kind, Watchpoint
 from callgate.tools.debugger.terminal.code import Code
 from callgate.tools.debugger.terminal.expressions import Expression
+from callgate.tools.debugger.terminal.facts import Change, changes_for_break
 from callgate.tools.debugger.terminal.failure import CommandError
 from callgate.tools.debugger.terminal.names import Meanings
 
@@ -22,14 +23,29 @@ ENDS: Final = (breakpoints.HIT, watchpoints.HIT, EVENT, REACHED)
 
 
 @dataclass(eq=False, slots=True)
+class ChangePoints:
+    """The watchpoints of one stop."""
+
+    points: list[Watchpoint]
+
+
+@dataclass(eq=False, slots=True)
 class Stopping:
-    """One numbered stop: what it waits for, in words, and how it is removed."""
+    """One numbered stop: what it waits for, in words, and how it is put into the system and taken out."""
 
     number: int
     text: str
-    remove: Callable[[], None]
+    put: Callable[[], object]  # returns what the machine reports when it ends a run
+    take: Callable[[Any], None]  # takes that out
     once: bool = False
     hits: int = 0
+    enabled: bool = True
+    what: object = None  # None: it is not in the system now
+
+    def reports(self, detail: object) -> bool:
+        """Whether it is what the machine reports."""
+        points = self.what.points if isinstance(self.what, ChangePoints) else [self.what]
+        return detail is not None and any(detail is point for point in points)
 
 
 class Stops:
@@ -42,13 +58,50 @@ class Stops:
         self.meanings = meanings
         self.known: dict[int, Stopping] = {}
         self.number = 0
-        self.of: dict[int, Stopping] = {}  # by the identity of what the machine reports
 
-    def _add(self, text: str, remove: Callable[[], None], what: object, *, once: bool) -> Stopping:
+    def _add(self, text: str, put: Callable[[], object], take: Callable[[Any], None], *, once: bool) -> Stopping:
+        stopping = Stopping(self.number + 1, text, put, take, once)
+        try:
+            stopping.what = put()
+        except ValueError as error:
+            raise CommandError(str(error)) from None
         self.number += 1
-        stopping = self.known[self.number] = Stopping(self.number, text, remove, once)
-        self.of[id(what)] = stopping
+        self.known[self.number] = stopping
         return stopping
+
+    def _out(self, stopping: Stopping) -> None:
+        what, stopping.what = stopping.what, None
+        if what is not None:
+            stopping.take(what)
+
+    def _in(self, stopping: Stopping) -> None:
+        if stopping.what is None and stopping.enabled:
+            stopping.what = stopping.put()
+
+    def enable(self, number: int, *, on: bool) -> None:
+        """Let a stop end runs, or not; CommandError if there is none of this number."""
+        stopping = self._numbered(number)
+        stopping.enabled = on
+        if on:
+            self._in(stopping)
+        else:
+            self._out(stopping)
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Take all of them out of the system for as long as the block lasts."""
+        for stopping in self.known.values():
+            self._out(stopping)
+        try:
+            yield
+        finally:
+            for stopping in self.known.values():
+                self._in(stopping)
+
+    def _numbered(self, number: int) -> Stopping:
+        if number not in self.known:
+            raise CommandError(f"no stop {number}; there is {', '.join(map(str, self.known)) or 'none'}")
+        return self.known[number]
 
     def kinds(self, name: str) -> list[str]:
         """Return the kinds of events that a name means: `ipc.reply`, `reply`, `ipc`; none if it is no event's."""
@@ -60,6 +113,9 @@ class Stops:
     def add(self, place: str, condition: str | None = None, *, once: bool = False) -> Stopping:
         """Stop at a place in code, or at an event; CommandError."""
         expression = None if condition is None else Expression(condition)
+        changes = changes_for_break(self.debuggee, place.split())
+        if changes is not None:
+            return self._add_changes(place, changes, expression, once=once)
         kinds = self.kinds(place)
         if place in self.machine.addresses or not kinds:
             if expression is not None:
@@ -67,10 +123,14 @@ class Stops:
             return self._add_place(place, expression, once=once)
         if expression is not None:
             self.meanings.check(expression, event=True)
-        listener = self.listener(expression)
-        self.machine.stream.subscribe(listener, kinds, again=True)
         text = f"event {' '.join(kinds)}" + (f" if {condition}" if condition else "")
-        return self._add(text, lambda: self.machine.stream.unsubscribe(listener), listener, once=once)
+        stream = self.machine.stream
+        return self._add(
+            text,
+            lambda: stream.subscribe(self.listener(expression), kinds, again=True),
+            stream.unsubscribe,
+            once=once,
+        )
 
     def listener(self, expression: Expression | None) -> Listener:
         """Return a listener that ends the run at each event for which a condition holds."""
@@ -84,32 +144,48 @@ class Stops:
     def _add_place(self, place: str, expression: Expression | None, *, once: bool) -> Stopping:
         address, process = self.code.address_of(place)
         conditions = [] if expression is None else [lambda: self.meanings.holds(expression)]
-        try:
-            point: Breakpoint = self.debuggee.breakpoints.add(address, process, conditions)
-        except ValueError as error:
-            raise CommandError(str(error)) from None
+        points = self.debuggee.breakpoints
         text = f"{self.code.name(address, process)}" + (f" of {process.name}" if process else "")
         text += f" if {expression.text}" if expression is not None else ""
-        return self._add(text, lambda: self.debuggee.breakpoints.remove(point), point, once=once)
+        return self._add(text, lambda: points.add(address, process, conditions), points.remove, once=once)
+
+    def _add_changes(self, place: str, changes: list[Change], expression: Expression | None, *, once: bool) -> Stopping:
+        """Stop when memory changes in one of several ways."""
+        if expression is not None:
+            self.meanings.check(expression, event=False)
+        points = self.debuggee.watchpoints
+
+        def put() -> ChangePoints:
+            return ChangePoints(
+                [points.add_fixed(change.pieces, self._begins(change, expression)) for change in changes]
+            )
+
+        def take(known: ChangePoints) -> None:
+            for point in known.points:
+                points.remove(point)
+
+        text = place + (f" if {expression.text}" if expression is not None else "")
+        return self._add(text, put, take, once=once)
+
+    def _begins(self, change: Change, expression: Expression | None) -> Callable[[Access], bool]:
+        def condition(access: Access) -> bool:
+            before, after = (int.from_bytes(data, "little") for data in (access.before, access.after))
+            return change.begins(before, after) and (expression is None or self.meanings.holds(expression))
+
+        return condition
 
     def watch(self, kind: Kind, place: str, length: int | None = None) -> Stopping:
         """Stop after accesses to memory; CommandError."""
         address, size = self.meanings.place(Expression(place))
         process = self.debuggee.threads.running().process
-        try:
-            point: Watchpoint = self.debuggee.watchpoints.add(kind, address, length or size, process)
-        except ValueError as error:
-            raise CommandError(str(error)) from None
+        points = self.debuggee.watchpoints
         text = f"{kind} of {length or size} bytes at {address:#010x} ({place})"
-        return self._add(text, lambda: self.debuggee.watchpoints.remove(point), point, once=False)
+        return self._add(text, lambda: points.add(kind, address, length or size, process), points.remove, once=False)
 
     def remove(self, number: int) -> None:
         """Remove a stop; CommandError if there is none of this number."""
-        if number not in self.known:
-            raise CommandError(f"no stop {number}; there is {', '.join(map(str, self.known)) or 'none'}")
-        stopping = self.known.pop(number)
-        stopping.remove()
-        self.of = {key: other for key, other in self.of.items() if other is not stopping}
+        self._out(self._numbered(number))
+        del self.known[number]
 
     def clear(self) -> None:
         """Remove all of them."""
@@ -123,7 +199,7 @@ class Stops:
             detail = detail[0]
         elif stop.reason == watchpoints.HIT:
             detail = detail.watchpoint
-        stopping = self.of.get(id(detail))
+        stopping = next((other for other in self.known.values() if other.reports(detail)), None)
         if stopping is not None:
             stopping.hits += 1
             if stopping.once:

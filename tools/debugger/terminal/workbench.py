@@ -9,7 +9,7 @@ from typing import Final
 from callgate.kernel.machine import Stop
 from callgate.kernel.system import System
 from callgate.tools.debugger.debuggee import Debuggee
-from callgate.tools.debugger.history import History
+from callgate.tools.debugger.history import History, Moment
 from callgate.tools.debugger.terminal.code import LONGEST, Code
 from callgate.tools.debugger.terminal.failure import CommandError
 from callgate.tools.debugger.terminal.names import Meanings
@@ -33,7 +33,9 @@ class Workbench:
         self.meanings = Meanings(self.debuggee)
         self.stops = Stops(self.debuggee, self.code, self.meanings)
         self.chain = Chain(self.debuggee, history, self.code.name)
+        self.found: list[Moment] = []  # the numbered moments of the last answer
         history.restored.append(self._restored)
+        history.branched.append(self._branched)
 
     def close(self) -> None:
         """Take everything out of the system."""
@@ -44,6 +46,10 @@ class Workbench:
         self.debuggee.threads.forget()
         self.debuggee.breakpoints.passed = (-1, 0)
         self.debuggee.watchpoints.renew()
+
+    def _branched(self, moment: Moment) -> None:
+        """Forget moments that are no longer: those that came before have the lowest numbers."""
+        self.found = [found for found in self.found if found <= moment]
 
     # Forward.
 
@@ -183,8 +189,12 @@ class Workbench:
 
     def go(self, retired: int) -> None:
         """Go to where a number of instructions have retired; CommandError if that is not in the history."""
+        self.go_to(self.history.moment_at(retired))
+
+    def go_to(self, moment: Moment) -> None:
+        """Go to a moment; CommandError if it is not in the history."""
         try:
-            self.history.go(self.history.moment_at(retired))
+            self.history.go(moment)
         except ValueError as error:
             raise CommandError(str(error)) from None
         self._arrive()

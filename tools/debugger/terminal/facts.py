@@ -1,0 +1,165 @@
+"""What endpoints and slots can be asked about by name: the memory that says it, and which of its values mean it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from callgate.kernel.abi.layout import offset_of
+from callgate.kernel.abi.memory import KERNEL_BASE
+from callgate.kernel.abi.message import Endpoint, EndpointFlags, SlotState
+from callgate.kernel.abi.selectors import SLOTS
+from callgate.kernel.common.near_miss import those_like
+from callgate.kernel.core.records import EndpointState
+from callgate.kernel.watching.requests import endpoint_named, request_of
+from callgate.tools.debugger.debuggee import Debuggee
+from callgate.tools.debugger.queries import Fact
+from callgate.tools.debugger.terminal.code import number_of
+from callgate.tools.debugger.terminal.failure import CommandError
+
+STATES: Final = {state.name.lower(): state for state in SlotState} | {"released": SlotState.FREE}
+SERVER_STATES: Final = {"server-dead": True, "server-alive": False}
+STATE: Final = offset_of(Endpoint, "state")
+MASKS: Final = offset_of(Endpoint, "unused")  # `free` lies next to it
+assert offset_of(Endpoint, "free") == MASKS + 4
+
+
+def state_named(name: str) -> SlotState:
+    """Return a slot's state by its name; CommandError names those like it."""
+    if name.lower() not in STATES:
+        raise CommandError(f"no state {name!r} of a slot; there is {those_like(name.lower(), STATES)}")
+    return STATES[name.lower()]
+
+
+def slot_number(text: str) -> int:
+    """Return the index of a slot; CommandError."""
+    number = number_of(text)
+    if number is None or not 0 <= number < SLOTS:
+        raise CommandError(f"{text!r} is not a slot: give a number from 0 to {SLOTS - 1}")
+    return number
+
+
+def endpoints_of(debuggee: Debuggee, name: str | None) -> list[EndpointState]:
+    """Return the endpoint of a name; without one that of the request of the running thread, or all; CommandError."""
+    kernel = debuggee.kernel
+    try:
+        if name is not None:
+            return [endpoint_named(kernel, name)]
+    except KeyError as error:
+        raise CommandError(str(error.args[0])) from None
+    record = debuggee.threads.running().record
+    request = request_of(kernel, record) if record is not None else None
+    known = list(kernel.state.endpoints.by_number.values())
+    mine = [endpoint for endpoint in known if request is not None and endpoint.name == request.endpoint]
+    if not known:
+        raise CommandError("no server takes requests yet; go to a moment at which one does")
+    return mine or known
+
+
+def slot_fact(debuggee: Debuggee, endpoint: EndpointState, index: int, state: SlotState) -> Fact:
+    """Return the fact that a slot is in a state.
+
+    A slot is free or taken by the masks `free` and `unused`; `Endpoint.state` says how far its request has come.
+    """
+    name, there = f"slot {index} of {endpoint.name}", there_is(debuggee, endpoint)
+    if state in (SlotState.FREE, SlotState.TAKEN):
+        return Fact(
+            name,
+            pieces(endpoint, MASKS, 8),
+            lambda value: bool(available(value) >> index & 1) is (state is SlotState.FREE),
+            there,
+            lambda value: "free" if available(value) >> index & 1 else "taken",
+        )
+    place = pieces(endpoint, STATE + index, 1)
+    return Fact(name, place, lambda value: value == state, there, state_name)
+
+
+def there_is(debuggee: Debuggee, endpoint: EndpointState) -> Callable[[], bool]:
+    """Return a function that says whether there is an endpoint now: before that, its memory means something else."""
+    number, block, known = endpoint.number, endpoint.block, debuggee.kernel.state
+
+    def there() -> bool:
+        found = known.endpoints.by_number.get(number)
+        return found is not None and found.block == block
+
+    return there
+
+
+def available(masks: int) -> int:
+    """Return the mask of the slots that can be taken, from `unused` (low half) and `free`."""
+    return (masks | masks >> 32) & (1 << SLOTS) - 1
+
+
+def state_name(value: int) -> str:
+    """Return a slot's state in words."""
+    return SlotState(value).name.lower() if value in set(SlotState) else f"{value:#x}"
+
+
+def server_fact(debuggee: Debuggee, endpoint: EndpointState, *, dead: bool) -> Fact:
+    """Return the fact that an endpoint's server is dead or not."""
+    return Fact(
+        f"server of {endpoint.name}",
+        pieces(endpoint, offset_of(Endpoint, "flags"), 4),
+        lambda value: bool(value & EndpointFlags.DEAD) is dead,
+        there_is(debuggee, endpoint),
+        lambda value: "dead" if value & EndpointFlags.DEAD else "alive",
+    )
+
+
+def pieces(endpoint: EndpointState, offset: int, size: int) -> list[tuple[int, int, int]]:
+    """Return a place in an endpoint's block as memory that can be watched."""
+    physical = endpoint.block + offset
+    return [(KERNEL_BASE + physical, physical, size)]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of memory, (linear, physical, bytes) a piece: whether it is one says `begins`, of values as numbers."""
+
+    pieces: list[tuple[int, int, int]]
+    begins: Callable[[int, int], bool]
+
+
+def changes_for_break(debuggee: Debuggee, words: list[str]) -> list[Change] | None:
+    """Return what `slot N [of ENDPOINT]` or `state NAME [of ENDPOINT]` stops at, None for something else; CommandError.
+
+    A slot by its number: each change of its state.
+    """
+    if len(words) not in (2, 4) or words[0] not in ("slot", "state") or words[2:3] not in ([], ["of"]):
+        return None
+    if words[0] == "slot":
+        index = slot_number(words[1])
+    elif words[1].lower() not in {*STATES, *SERVER_STATES}:
+        names = [*STATES, *SERVER_STATES]
+        raise CommandError(f"no state {words[1]!r}; there is {those_like(words[1].lower(), names)}")
+    known = endpoints_of(debuggee, words[3] if words[2:] else None)
+    if words[0] == "slot":
+        return [change for endpoint in known for change in changes_of_slot(endpoint, index)]
+    if words[1].lower() in SERVER_STATES:
+        facts = [server_fact(debuggee, endpoint, dead=SERVER_STATES[words[1].lower()]) for endpoint in known]
+        return [Change(fact.pieces, fact.begins) for fact in facts]
+    return [change_to(endpoint, state_named(words[1])) for endpoint in known]
+
+
+def changes_of_slot(endpoint: EndpointState, index: int) -> list[Change]:
+    """Return each change of a slot's state; that it is free again is said by the masks."""
+    masks, state = pieces(endpoint, MASKS, 8), pieces(endpoint, STATE + index, 1)
+    return [
+        Change(masks, lambda before, after: bool((available(before) ^ available(after)) >> index & 1)),
+        Change(state, lambda before, after: after not in (before, SlotState.FREE)),
+    ]
+
+
+def change_to(endpoint: EndpointState, state: SlotState) -> Change:
+    """Return the change of any slot to a state."""
+    if state is SlotState.TAKEN:
+        return Change(pieces(endpoint, MASKS, 8), lambda before, after: bool(available(before) & ~available(after)))
+    if state is SlotState.FREE:
+        return Change(pieces(endpoint, MASKS, 8), lambda before, after: bool(available(after) & ~available(before)))
+
+    def begins(before: int, after: int) -> bool:
+        old, new = before.to_bytes(SLOTS, "little"), after.to_bytes(SLOTS, "little")
+        return any(now == state != then for then, now in zip(old, new, strict=True))
+
+    return Change(pieces(endpoint, STATE, SLOTS), begins)
