@@ -31,6 +31,7 @@ START_OUR_OWN = {
     "tools/cli/test_interactive_session.py",
     "tools/pictures/test_trace_command.py",
     "tools/cli/test_written_files.py",
+    "tools/cli/test_debug_options.py",
 }
 STARTS = re.compile(r"^(import|from) subprocess|os\.(system|exec|spawn|popen)", re.MULTILINE)
 ASK_SEVERAL = ("tools/test_fuzz_images.py", "kernel/test_symbols.py", "server/zip_archive/test_zip_archives.py")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
+from callgate.tools.cli.machine_options import machine_option
 from callgate.tools.inspection.image_argument import IMAGE
-from callgate.tools.session.sizes import SIZE, Number
 from click.core import ParameterSource
 
 if TYPE_CHECKING:
@@ -37,22 +37,6 @@ be used; 130 interrupted.
 """
 
 
-class PlugTime(click.ParamType):  # type: ignore[type-arg]  # generic only in some versions of click
-    """CLOCK or CLOCK:DISK."""
-
-    name = "clock"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Return (clock, disk)."""
-        clock, _, disk = str(value).partition(":")
-        if not clock.isascii() or not clock.isdigit() or not (disk or "0").isdigit():
-            self.fail(f"{value!r} is not CLOCK or CLOCK:DISK, both decimal numbers", param, ctx)
-        return int(clock), int(disk or 0)
-
-
-PLUG_TIME = PlugTime()
-
-
 @click.command(epilog=EPILOG)
 @click.argument("images", metavar="[IMAGE]...", nargs=-1, type=IMAGE)
 @click.option(
@@ -63,11 +47,9 @@ PLUG_TIME = PlugTime()
     multiple=True,
     help="Run shell commands and exit; may be repeated.",
 )
-@click.option("--memory", type=SIZE, default="64M", show_default=True, help="Low RAM, 16M to 768M in steps of 2M.")
-@click.option(
-    "--high-memory", type=SIZE, default="256M", show_default=True, help="RAM above 4 GiB, for disk blocks: 1M to 64G."
-)
-@click.option("--ide", is_flag=True, help="Attach disks to IDE (PIO: the CPU copies) instead of AHCI.")
+@machine_option("memory")
+@machine_option("high_memory")
+@machine_option("ide")
 @click.option(
     "--stats", type=click.Path(path_type=Path), metavar="FILE", help="Write the ledger as JSON ('-': standard output)."
 )
@@ -90,33 +72,11 @@ PLUG_TIME = PlugTime()
     metavar="FILE",
     help="Write what the run follows from, so that `callgate debug FILE` can repeat it.",
 )
-@click.option("--fuel", type=Number(min=1), metavar="N", help="Stop after N guest instructions.")
-@click.option(
-    "--unplug-at",
-    "unplug",
-    type=PLUG_TIME,
-    multiple=True,
-    metavar="CLOCK[:DISK]",
-    help="Remove disk DISK (0) at CLOCK nanoseconds of virtual time; may be repeated.",
-)
-@click.option(
-    "--mount-deadline",
-    type=Number(min=1, max=3_600_000),
-    default=2000,
-    show_default=True,
-    metavar="MS",
-    help="Give up a volume that its server has not mounted in MS milliseconds of virtual time.",
-)
-@click.option(
-    "--map-edges",
-    is_flag=True,
-    help="Map pages that hold a neighbour's data as well, instead of copying them (leaks; to compare).",
-)
-@click.option(
-    "--scratch",
-    is_flag=True,
-    help="Let programs write to files in memory. Images stay as they are: the changes end with the machine.",
-)
+@machine_option("fuel")
+@machine_option("unplug")
+@machine_option("mount_deadline")
+@machine_option("map_edges")
+@machine_option("scratch")
 @click.option(
     "--history",
     type=click.Path(path_type=Path),
@@ -130,7 +90,7 @@ PLUG_TIME = PlugTime()
     help="Wait for gdb before the first instruction, on a port of this host (0: any that is free), or '-': on standard "
     "input and output; the guest's console then writes to standard error. docs/gdb.md.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="No boot log; faults and the end of a server are shown.")
+@machine_option("quiet")
 def boot(
     images: tuple[Path, ...],
     commands: tuple[str, ...],

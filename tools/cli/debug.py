@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypedDict, Unpack
 
 import click
+from callgate.tools.cli.machine_options import machine_option
 from callgate.tools.inspection.image_argument import IMAGE
 from callgate.tools.session.sizes import SIZE
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +38,20 @@ Exit codes: 0; 2 usage, or a command of -e or -x that was not carried out; 5 an 
 recording that cannot be used.
 """
 EXIT_USAGE, EXIT_IMAGE = 2, 5
+MACHINE: Final = ("memory", "high_memory", "ide", "unplug", "mount_deadline", "map_edges", "scratch")
+MILLISECOND: Final = 1_000_000  # nanoseconds
 HEAD = 64  # bytes that tell a recording from an image
+
+
+class Machine(TypedDict):
+    """What the options of the machine give."""
+
+    memory: int
+    high_memory: int
+    ide: bool
+    mount_deadline: int
+    map_edges: bool
+    scratch: bool
 
 
 @click.command(epilog=EPILOG)
@@ -47,8 +63,13 @@ HEAD = 64  # bytes that tell a recording from an image
 @click.option(
     "-x", "--script", "scripts", type=click.Path(path_type=Path), multiple=True, help="Carry out the lines of a file."
 )
-@click.option("--memory", type=SIZE, default="64M", show_default=True, help="Low RAM, 16M to 768M in steps of 2M.")
-@click.option("--high-memory", type=SIZE, default="256M", show_default=True, help="RAM above 4 GiB: 1M to 64G.")
+@machine_option("memory")
+@machine_option("high_memory")
+@machine_option("ide")
+@machine_option("unplug")
+@machine_option("mount_deadline")
+@machine_option("map_edges")
+@machine_option("scratch")
 @click.option(
     "--history-budget",
     "budget",
@@ -62,9 +83,9 @@ def debug(
     commands: tuple[str, ...],
     lines: tuple[str, ...],
     scripts: tuple[Path, ...],
-    memory: int,
-    high_memory: int,
     budget: int,
+    unplug: tuple[tuple[int, int], ...],
+    **machine: Unpack[Machine],
 ) -> int:
     """Step through a run of disk IMAGEs, or of a RECORDING of `callgate boot --record`, forward and backward.
 
@@ -79,7 +100,7 @@ def debug(
     recording = recording_in(files)
     check(recording, commands, budget)
     try:
-        system = made(recording, files, commands, memory, high_memory)
+        system = recorded(recording, files[1:]) if recording is not None else made(files, commands, unplug, machine)
     except (ImageError, RecordingError) as error:
         print(f"callgate: {error}", file=sys.stderr)
         return EXIT_IMAGE
@@ -90,6 +111,9 @@ def debug(
         except (ScriptError, CommandError) as error:
             print(f"callgate: {error}", file=sys.stderr)
             return EXIT_USAGE
+        except BrokenPipeError:
+            sys.stdout = None  # the reader has closed the pipe (`| head`): what it still holds would fail again
+            return 0
         finally:
             bench.close()
     return 0
@@ -118,28 +142,44 @@ def check(recording: Recording | None, commands: Sequence[str], budget: int) -> 
 
     if recording is not None and commands:
         raise click.UsageError("-c: a recording has its own commands; type more at the prompt: type LINE")
+    context = click.get_current_context()
+    given = [name for name in MACHINE if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if recording is not None and given:
+        raise click.UsageError(f"--{given[0].replace('_', '-')}: a recording has its own options")
     if budget < LEAST:
         raise click.UsageError(f"--history-budget: a history needs at least {LEAST >> 20}M")
 
 
-def made(
-    recording: Recording | None, files: Sequence[Path], commands: Sequence[str], memory: int, high_memory: int
-) -> System:
-    """Return the system, before its first instruction; ImageError, RecordingError."""
+def recorded(recording: Recording, images: Sequence[Path]) -> System:
+    """Return the system of a recording, before its first instruction; ImageError, RecordingError."""
+    system = recording.system(images)
+    system.machine.serial.output = printed
+    return system
+
+
+def made(files: Sequence[Path], commands: Sequence[str], unplug: Sequence[tuple[int, int]], machine: Machine) -> System:
+    """Return a system with images, before its first instruction; ImageError; click.UsageError for its options."""
     from callgate.asm.assembler.cache import cache_directory
     from callgate.disk.images.demo import demo_image
     from callgate.disk.media import open_image
     from callgate.kernel.system import System, SystemOptions
+    from callgate.tools.session.options import SessionOptions
 
-    if recording is not None:
-        system = recording.system(files[1:])
-    else:
-        options = SystemOptions(memory, high_memory, commands="; ".join(commands) if commands else None)
-        try:
-            system = System([open_image(path) for path in files or [demo_image(cache_directory())]], options)
-        except ValueError as error:
-            raise click.UsageError(str(error)) from None
-    system.machine.serial.output = printed
+    text = "; ".join(commands) if commands else None
+    problem = SessionOptions(list(files), text, **machine).problem()
+    if problem:
+        raise click.UsageError(problem)
+    media = [open_image(path) for path in files or [demo_image(cache_directory())]]
+    for clock, disk in unplug:
+        if disk >= len(media):
+            raise click.UsageError(f"--unplug-at {clock}:{disk}: the last disk is {len(media) - 1}")
+    try:
+        options = SystemOptions(commands=text, output=printed, **machine)
+        system = System(media, replace(options, mount_deadline=machine["mount_deadline"] * MILLISECOND))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    for clock, disk in unplug:
+        system.unplug_at(clock, disk)
     return system
 
 

@@ -1,14 +1,13 @@
-"""Options of the commands that boot a machine, run commands on it, and report: `trace`, `map`."""
+"""Options of the commands that boot a machine: `boot`, `debug`; and `trace`, `map`, which run commands and report."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypedDict, TypeVar
+from typing import Any, Final, TypedDict, TypeVar
 
 import click
 from callgate.kernel.common.near_miss import nearest
-from callgate.tools.cli.boot import PLUG_TIME
 from callgate.tools.session.sizes import SIZE, Number
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -27,33 +26,75 @@ class MachineOptions(TypedDict):
     quiet: bool
 
 
-OPTIONS: Final = (
-    click.option("--memory", type=SIZE, default="64M", show_default=True, help="Low RAM, 16M to 768M in steps of 2M."),
-    click.option(
+class PlugTime(click.ParamType):  # type: ignore[type-arg]  # generic only in some versions of click
+    """CLOCK or CLOCK:DISK."""
+
+    name = "clock"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Return (clock, disk)."""
+        clock, _, disk = str(value).partition(":")
+        if not clock.isascii() or not clock.isdigit() or not (disk or "0").isdigit():
+            self.fail(f"{value!r} is not CLOCK or CLOCK:DISK, both decimal numbers", param, ctx)
+        return int(clock), int(disk or 0)
+
+
+PLUG_TIME = PlugTime()
+
+
+OPTIONS: Final[dict[str, Callable[[Command], Command]]] = {
+    "memory": click.option(
+        "--memory", type=SIZE, default="64M", show_default=True, help="Low RAM, 16M to 768M in steps of 2M."
+    ),
+    "high_memory": click.option(
         "--high-memory",
         type=SIZE,
         default="256M",
         show_default=True,
         help="RAM above 4 GiB, for disk blocks: 1M to 64G.",
     ),
-    click.option("--ide", is_flag=True, help="Attach disks to IDE (PIO: the CPU copies) instead of AHCI."),
-    click.option("--fuel", type=Number(min=1), metavar="N", help="Stop after N guest instructions."),
-    click.option(
+    "ide": click.option("--ide", is_flag=True, help="Attach disks to IDE (PIO: the CPU copies) instead of AHCI."),
+    "fuel": click.option("--fuel", type=Number(min=1), metavar="N", help="Stop after N guest instructions."),
+    "unplug": click.option(
         *("--unplug-at", "unplug"),
         type=PLUG_TIME,
         multiple=True,
         metavar="CLOCK[:DISK]",
         help="Remove disk DISK (0) at CLOCK nanoseconds of virtual time; may be repeated.",
     ),
-    click.option("--scratch", is_flag=True, help="Let programs write to files in memory. Images stay as they are."),
-    click.option("-q", "--quiet", is_flag=True, help="No boot log; faults and the end of a server are shown."),
-)
+    "mount_deadline": click.option(
+        "--mount-deadline",
+        type=Number(min=1, max=3_600_000),
+        default=2000,
+        show_default=True,
+        metavar="MS",
+        help="Give up a volume that its server has not mounted in MS milliseconds of virtual time.",
+    ),
+    "map_edges": click.option(
+        "--map-edges",
+        is_flag=True,
+        help="Map pages that hold a neighbour's data as well, instead of copying them (leaks; to compare).",
+    ),
+    "scratch": click.option(
+        "--scratch",
+        is_flag=True,
+        help="Let programs write to files in memory. Images stay as they are: the changes end with the machine.",
+    ),
+    "quiet": click.option("-q", "--quiet", is_flag=True, help="No boot log; faults and the end of a server are shown."),
+}
+"""The options of a machine by the names of their arguments."""
+REPORTING: Final = ("memory", "high_memory", "ide", "fuel", "unplug", "scratch", "quiet")
+
+
+def machine_option(name: str) -> Callable[[Command], Command]:
+    """Return the declaration of one option; KeyError."""
+    return OPTIONS[name]
 
 
 def machine_options(command: Command) -> Command:
     """Add the options to a command, in this order."""
-    for option in reversed(OPTIONS):
-        command = option(command)
+    for name in reversed(REPORTING):
+        command = OPTIONS[name](command)
     return command
 
 

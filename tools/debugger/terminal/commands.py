@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from callgate.kernel.common.near_miss import did_you_mean
@@ -25,6 +25,7 @@ class Desk:
     say: Say
     before: dict[str, int] | None = None  # registers as they were when they were last shown
     ended: bool = False
+    scope: dict[str, object] = field(default_factory=dict)  # names that `py` has set
     progress: Callable[[float], None] = lambda _share: None  # told how much of a query is done, from 0 to 1
 
     def show(self, lines: Iterable[str]) -> None:

@@ -13,6 +13,7 @@ from callgate.tools.debugger.terminal.commands import Desk, command, count_in, w
 from callgate.tools.debugger.terminal.expressions import Expression
 from callgate.tools.debugger.terminal.failure import CommandError
 from callgate.tools.debugger.terminal.moving import nothing
+from callgate.tools.debugger.terminal.scripting import python
 from callgate.tools.debugger.why import InRegister, Location
 from callgate.tools.debugger.why.locations import WHOLE
 
@@ -317,6 +318,19 @@ def set_(desk: Desk, rest: str) -> None:
 def type_(desk: Desk, rest: str) -> None:
     """Type a line."""
     desk.bench.machine.serial.feed(rest.encode("utf-8", "surrogateescape") + b"\n")
+
+
+@command(
+    "py|python|pi",
+    "EXPRESSION|STATEMENT",
+    "Python, with machine, system, history, bench, debuggee and kernel; names that are set stay",
+    examples=("py hex(machine.cpu.eax)", "py system.slots('d0p1')[0]", "py machine.cpu.eax = 5"),
+)
+def py(desk: Desk, rest: str) -> None:
+    """Evaluate or execute Python."""
+    if not rest:
+        raise CommandError("py what? py machine.cpu.eax")
+    desk.show(python(desk.bench, desk.scope, rest))
 
 
 @command("quit|q|exit", "", "leave the debugger")

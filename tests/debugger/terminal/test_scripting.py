@@ -1,0 +1,81 @@
+"""Python at the prompt."""
+
+import io
+from collections.abc import Callable, Iterator
+
+import pytest
+from callgate.kernel.system import System
+from callgate.tools.debugger.history import History
+from callgate.tools.debugger.terminal.failure import CommandError
+from callgate.tools.debugger.terminal.prompt import Prompt
+from callgate.tools.debugger.terminal.workbench import Workbench
+
+
+@pytest.fixture
+def bench(boot_demo: Callable[[str], System]) -> Iterator[Workbench]:
+    system = boot_demo("df")
+    bench = Workbench(system, History(system))
+    yield bench
+    bench.close()
+
+
+@pytest.fixture
+def prompt(bench: Workbench) -> Prompt:
+    return Prompt(bench, io.StringIO())
+
+
+def said(prompt: Prompt, line: str) -> str:
+    assert isinstance(prompt.output, io.StringIO)
+    prompt.output.seek(0)
+    prompt.output.truncate()
+    prompt.line(line)
+    return prompt.output.getvalue()
+
+
+def test_an_expression_shows_its_value_and_a_statement_keeps_its_names(prompt: Prompt, bench: Workbench) -> None:
+    said(prompt, "until take_slot")
+    assert said(prompt, "py machine.cpu.eip") == f"{bench.machine.cpu.eip}\n"
+    assert said(prompt, "py found = [slot.state.name for slot in system.slots('d0p1')]") == ""
+    assert said(prompt, "py for name in sorted(set(found)): print(name)") == "FREE\n"
+    assert said(prompt, "py def twice(x): return 2 * x") == ""
+    assert said(prompt, "py twice(history.moment.position.retired)") == f"{2 * bench.machine.clock.retired}\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "last_line"),
+    [
+        ("py 1/0", "ZeroDivisionError: division by zero"),
+        ("py machine.cpu.eaxx", "AttributeError: "),
+        ("py if", "SyntaxError: invalid syntax"),
+        ("py raise SystemExit(3)", "SystemExit: 3"),
+        ("py", "py what"),
+    ],
+)
+def test_an_exception_is_told_by_its_last_line(prompt: Prompt, line: str, last_line: str) -> None:
+    with pytest.raises(CommandError) as told:
+        said(prompt, line)
+    assert str(told.value).startswith(last_line)
+    assert "\n" not in str(told.value)
+
+
+def test_a_change_in_the_past_begins_another_run_as_set_does(prompt: Prompt, bench: Workbench) -> None:
+    said(prompt, "until take_slot")
+    said(prompt, "step 5")
+    said(prompt, "back step 3")
+    assert "the run goes another way" in said(prompt, "py machine.cpu.edi = 0xdead")
+    assert not bench.history.in_past
+    changed = bench.history.moment
+    said(prompt, "step 2")
+    said(prompt, "py history.go(history.first)")
+    bench.history.go(changed)
+    assert bench.machine.cpu.edi == 0xDEAD
+    said(prompt, "step")
+    said(prompt, "back step")
+    assert "the run goes another way" in said(prompt, "py machine.write_physical(0x5000, b'abc')")
+
+
+def test_the_machine_runs_by_its_history(prompt: Prompt, bench: Workbench) -> None:
+    assert "fuel" in said(prompt, "py machine.run(fuel=5_000)")
+    said(prompt, "py machine.step(3)")
+    assert bench.history.edge.position.retired == bench.machine.clock.retired == 5_003
+    assert bench.back_step()
