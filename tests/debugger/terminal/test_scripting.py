@@ -60,17 +60,17 @@ def test_an_exception_is_told_by_its_last_line(prompt: Prompt, line: str, last_l
 
 def test_a_change_in_the_past_begins_another_run_as_set_does(prompt: Prompt, bench: Workbench) -> None:
     said(prompt, "until take_slot")
-    said(prompt, "step 5")
-    said(prompt, "back step 3")
+    said(prompt, "stepi 5")
+    said(prompt, "back stepi 3")
     assert "the run goes another way" in said(prompt, "py machine.cpu.edi = 0xdead")
     assert not bench.history.in_past
     changed = bench.history.moment
-    said(prompt, "step 2")
+    said(prompt, "stepi 2")
     said(prompt, "py history.go(history.first)")
     bench.history.go(changed)
     assert bench.machine.cpu.edi == 0xDEAD
-    said(prompt, "step")
-    said(prompt, "back step")
+    said(prompt, "stepi")
+    said(prompt, "back stepi")
     assert "the run goes another way" in said(prompt, "py machine.write_physical(0x5000, b'abc')")
 
 

@@ -116,7 +116,7 @@ def test_a_watchpoint_finds_the_write_of_a_slots_client_backward(prompt: Prompt)
 
 
 def test_an_empty_line_repeats_a_step_and_nothing_else(prompt: Prompt) -> None:
-    said(prompt, "step 3")
+    said(prompt, "stepi 3")
     assert said(prompt, "").startswith("instruction 6:")
     said(prompt, "registers")
     assert said(prompt, "") == ""
@@ -226,9 +226,9 @@ def test_ctrl_c_within_many_steps_back_undoes_all_of_them(prompt: Prompt, bench:
     here, registers = bench.history.moment, bench.machine.cpu.registers()
     machine = bench.machine
     interrupted = machine.probe("take_slot", machine.control.interrupt)
-    for line in ("back step 400", ""):
+    for line in ("back stepi 400", ""):
         with pytest.raises(CommandError, match="interrupted; the system stands where it stood"):
-            said(prompt, line) if line else prompt.line("back step 400")
+            said(prompt, line) if line else prompt.line("back stepi 400")
         assert (bench.history.moment, machine.cpu.registers()) == (here, registers)
     machine.unprobe(interrupted)
 

@@ -128,7 +128,7 @@ def test_the_path_is_that_of_single_steps(boot_bench: Callable[[str], Workbench]
 
 def test_a_value_that_nothing_wrote_is_as_it_was_at_the_beginning(boot_bench: Callable[[str], Workbench]) -> None:
     bench = boot_bench("df")
-    text = carry_out(bench, "step 3", "why ebx", "why [0x5000]")
+    text = carry_out(bench, "stepi 3", "why ebx", "why [0x5000]")
     assert text.count("as it was at the beginning of the history") == 2
 
 

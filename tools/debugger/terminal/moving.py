@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from callgate.kernel.machine import Stop
 from callgate.tools.debugger.debuggee import watchpoints
 from callgate.tools.debugger.history import Moment
@@ -53,28 +55,45 @@ def goes_on(stop: Stop) -> bool:
 
 
 @command(
-    "step|s|si|stepi",
+    "step|s",
     "[N]",
-    "N instructions, into what they call; an exception or interrupt counts as one",
+    "to the beginning of another source line, N times, into what is called",
     examples=("step", "s 10"),
     repeats=True,
 )
 def step(desk: Desk, rest: str) -> None:
-    """Step."""
-    stop = None
-    for _ in range(count_in(rest)):
-        stop = desk.bench.step()
-        if not goes_on(stop):
-            break
-    report(desk, stop)
+    """Step by line."""
+    _times(desk, rest, lambda: desk.bench.lines.forward(desk.bench.step))
 
 
-@command("next|n|ni|nexti|p", "[N]", "N instructions; what they call runs through", examples=("next",), repeats=True)
+@command(
+    "stepi|si",
+    "[N]",
+    "N instructions, into what they call; an exception or interrupt counts as one",
+    examples=("stepi", "si 10"),
+    repeats=True,
+)
+def step_instruction(desk: Desk, rest: str) -> None:
+    """Step by instruction."""
+    _times(desk, rest, desk.bench.step)
+
+
+@command("next|n", "[N]", "to the beginning of another source line, N times; what is called runs through", repeats=True)
 def over(desk: Desk, rest: str) -> None:
+    """Step over calls by line."""
+    _times(desk, rest, lambda: desk.bench.lines.forward(desk.bench.over))
+
+
+@command("nexti|ni|p", "[N]", "N instructions; what they call runs through", examples=("nexti",), repeats=True)
+def over_instruction(desk: Desk, rest: str) -> None:
     """Step over calls."""
+    _times(desk, rest, desk.bench.over)
+
+
+def _times(desk: Desk, rest: str, move: Callable[[], Stop]) -> None:
     stop = None
     for _ in range(count_in(rest)):
-        stop = desk.bench.over()
+        stop = move()
         if not goes_on(stop):
             break
     report(desk, stop)
@@ -135,26 +154,38 @@ def _to_events(desk: Desk, name: str, count: int) -> None:
     report(desk, stop)
 
 
-@command("back step|bs|rsi|reverse-stepi", "[N]", "N instructions back", examples=("back step 5",), repeats=True)
+@command("back step|bs|reverse-step|rs", "[N]", "N source lines back, into what was called", repeats=True)
 def back_step(desk: Desk, rest: str) -> None:
-    """Step back."""
-    for _ in range(count_in(rest)):
-        if not desk.bench.back_step():
-            desk.say(BEGINNING)
-            break
-    report(desk, None)
+    """Step back by line."""
+    _times_back(desk, rest, lambda: desk.bench.lines.backward(desk.bench.back_step))
+
+
+@command("back stepi|bsi|rsi|reverse-stepi", "[N]", "N instructions back", examples=("back stepi 5",), repeats=True)
+def back_step_instruction(desk: Desk, rest: str) -> None:
+    """Step back by instruction."""
+    _times_back(desk, rest, desk.bench.back_step)
+
+
+@command("back next|bn|reverse-next|rn", "[N]", "N source lines back, past what they have called", repeats=True)
+def back_over(desk: Desk, rest: str) -> None:
+    """Step back over calls by line."""
+    _times_back(desk, rest, lambda: desk.bench.lines.backward(desk.bench.back_over))
 
 
 @command(
-    "back next|bn|rni|reverse-nexti",
+    "back nexti|bni|rni|reverse-nexti",
     "[N]",
     "N instructions back in this routine, past what they have called",
     repeats=True,
 )
-def back_over(desk: Desk, rest: str) -> None:
+def back_over_instruction(desk: Desk, rest: str) -> None:
     """Step back over calls."""
+    _times_back(desk, rest, desk.bench.back_over)
+
+
+def _times_back(desk: Desk, rest: str, move: Callable[[], bool]) -> None:
     for _ in range(count_in(rest)):
-        if not desk.bench.back_over():
+        if not move():
             desk.say(BEGINNING)
             break
     report(desk, None)

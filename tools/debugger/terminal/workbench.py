@@ -12,6 +12,7 @@ from callgate.tools.debugger.debuggee import Debuggee
 from callgate.tools.debugger.history import History, Moment
 from callgate.tools.debugger.terminal.code import LONGEST, Code
 from callgate.tools.debugger.terminal.failure import CommandError
+from callgate.tools.debugger.terminal.lines import Lines
 from callgate.tools.debugger.terminal.names import Meanings
 from callgate.tools.debugger.terminal.stops import ENDS, REACHED, Stops
 from callgate.tools.debugger.why import Chain
@@ -33,6 +34,7 @@ class Workbench:
         self.meanings = Meanings(self.debuggee)
         self.stops = Stops(self.debuggee, self.code, self.meanings)
         self.chain = Chain(self.debuggee, history, self.code.name)
+        self.lines = Lines(self)
         self.found: list[Moment] = []  # the numbered moments of the last answer
         history.restored.append(self._restored)
         history.branched.append(self._branched)
@@ -86,7 +88,10 @@ class Workbench:
 
     def _until(self, address: int, esp: int) -> Stop:
         """Run until the running thread is at an address again, with its stack where it is now."""
-        thread = self.debuggee.threads.running().number
+        return self.until_at(address, esp, self.debuggee.threads.running().number)
+
+    def until_at(self, address: int, esp: int, thread: int) -> Stop:
+        """Run until a thread is at an address, with its stack at `esp`."""
         with self._reaching([address], lambda: self._here(thread, esp)):
             return self.run()
 
