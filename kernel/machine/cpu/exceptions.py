@@ -9,6 +9,7 @@ into the saved context in one go.
 """
 
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -44,6 +45,7 @@ USER = 3
 NO_EXCEPTION = 0xFFFF_FFFF
 WORD = 0xFFFF_FFFF
 
+Pushes = list[tuple[int, bytes]]  # (physical address, content): the frame in one, or its dwords from the top, by byte
 NAMES = {
     DE: "#DE", DB: "#DB", NMI: "NMI", BP: "#BP", OF: "#OF", BR: "#BR", UD: "#UD", NM: "#NM", DF: "#DF",
     TS: "#TS", NP: "#NP", SS: "#SS", GP: "#GP", PF: "#PF", MF: "#MF", AC: "#AC", MC: "#MC", XM: "#XM",
@@ -91,7 +93,7 @@ class Entry:
     selector: int
     stack: Segment | None = None
     stack_selector: int = 0
-    pushes: list[tuple[int, bytes]] = field(default_factory=list)  # (physical address, content)
+    pushes: Pushes = field(default_factory=list)
     esp: int = 0
 
 
@@ -102,6 +104,7 @@ class Delivery:
         self.cpu = cpu
         self.paging = paging
         self.mode = Mode(paging=False, cr3=0, write_protect=False, no_execute=False)
+        self.observer: Callable[[int, Pushes], None] | None = None  # told of the pushes before they are made
 
     def deliver(self, incident: Incident) -> list[int]:
         """Deliver; return the vectors in the order in which they arose.  TripleFault after a failed #DF.
@@ -232,6 +235,8 @@ class Delivery:
 
     def _commit(self, incident: Incident, entry: Entry) -> None:
         cpu = self.cpu
+        if self.observer is not None:
+            self.observer(incident.vector, entry.pushes)
         for physical, data in entry.pushes:
             self._write(physical, data)
         if entry.stack:

@@ -10,6 +10,7 @@ from callgate.asm.assembler.cache import cache_directory
 from callgate.disk.images.demo import demo_image
 from callgate.kernel.system import System
 from callgate.tools.debugger.history import History
+from callgate.tools.debugger.terminal.expressions import Expression
 from callgate.tools.debugger.terminal.prompt import Prompt
 from callgate.tools.debugger.terminal.workbench import Workbench
 from callgate.tools.debugger.why import InMemory, InRegister, Link
@@ -77,14 +78,28 @@ def test_a_register_of_a_reply_is_followed_into_the_server_and_back(boot_bench: 
     assert links[-1].by == "policy, in the host call server.hosted_step"
 
 
-def test_a_register_of_a_request_is_followed_from_the_server_to_the_client(
+def test_registers_of_a_request_are_followed_from_the_server_to_the_client(
     boot_bench: Callable[[str], Workbench],
 ) -> None:
-    bench = boot_bench("ls -l")
-    carry_out(bench, "break ipc.call if thread == 10", *["continue"] * 3)
-    links: list[Link] = list(bench.chain.links(InRegister("edx")))
-    assert any("thread 12 'shell', ring 3" in link.thread for link in links) or "policy" in links[-1].by
-    assert {link.value for link in links} == {links[0].value}
+    bench = boot_bench("cat README.TXT")
+    carry_out(bench, "until ipc.load if op == OPEN", "stepi 5")
+    assert bench.debuggee.threads.running().number == 10
+    for name in ("eax", "ebx", "ecx", "edx"):
+        links: list[Link] = list(bench.chain.links(InRegister(name), 4))
+        rings = [re.findall(r"thread (\d+) .*ring (\d)", link.thread)[0] for link in links]
+        assert rings == [("10", "3"), ("12", "0"), ("12", "0"), ("12", "0")]
+        routines = [re.findall(r"<(\w+)", link.by)[0] for link in links]
+        assert routines == ["start", "fill_registers", "fill_registers", "ipc_request"]
+        assert [link.value for link in links] == [getattr(bench.machine.cpu, name)] * 4
+
+
+def test_a_write_by_the_last_instruction_is_the_last_write(boot_bench: Callable[[str], Workbench]) -> None:
+    bench = boot_bench("df")
+    carry_out(bench, "until ipc.load if op == FREE_SPACE", "watch endpoint[1].head", "continue")
+    written_by = bench.machine.clock.retired
+    linear, size = bench.meanings.place(Expression("endpoint[1].head"))
+    link = next(bench.chain.links(bench.chain.location(linear, size), 1))
+    assert link.moment.position.retired == written_by - 1
 
 
 def test_each_writer_is_the_last_one(boot_bench: Callable[[str], Workbench]) -> None:
@@ -141,3 +156,32 @@ def test_what_is_nowhere_cannot_be_asked_for(boot_bench: Callable[[str], Workben
     carry_out(bench, "until ipc.load")
     with pytest.raises(Exception, match=reason):
         carry_out(bench, line)
+
+
+def test_what_the_cpu_pushes_at_a_delivery_is_named_with_the_vector(boot_bench: Callable[[str], Workbench]) -> None:
+    """The oracle is the frame itself, read where the handler begins."""
+    bench = boot_bench("/rom/crash r")
+    carry_out(bench, "until exception if vector == 14")
+    cpu = bench.machine.cpu
+    assert bench.machine.position.delivered == 1
+    frame = [int.from_bytes(bench.machine.read(cpu.esp + 4 * index, 4), "little") for index in range(4)]
+    names = ("the error code", "EIP", "CS", "EFLAGS")
+    here = bench.history.moment
+    for index, (name, value) in enumerate(zip(names, frame, strict=True)):
+        link = next(bench.chain.links(bench.chain.location(cpu.esp + 4 * index, 4), 1))
+        assert link.by == f"the CPU, which pushes {name} as it delivers #PF (vector 14)"
+        assert (link.value, link.moment) == (value, here)
+    text = carry_out(bench, "who writes [esp + 4]")
+    assert "by the CPU, which pushes EIP as it delivers #PF (vector 14)" in text
+
+
+def test_a_watchpoint_stops_at_what_the_cpu_pushes(boot_bench: Callable[[str], Workbench]) -> None:
+    bench = boot_bench("/rom/crash r")
+    carry_out(bench, "until exception if vector == 14")
+    frame, after = bench.machine.cpu.esp, bench.history.moment
+    carry_out(bench, "back stepi")
+    assert bench.machine.position.delivered == 0
+    carry_out(bench, f"watch [{frame:#x}]")
+    text = carry_out(bench, "continue")
+    assert "by the CPU, which pushes the error code as it delivers #PF (vector 14)" in text
+    assert bench.history.moment == after

@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
+from callgate.kernel.machine.cpu.exceptions import name_of
 from callgate.kernel.machine.engine.counter import address_of
 from callgate.kernel.machine.memory.accounts import Account
 from unicorn import UC_HOOK_MEM_READ, UC_HOOK_MEM_WRITE
@@ -261,6 +262,7 @@ class Watchpoints:
         for port, (function, name, names) in list(self.machine.host_calls.functions.items()):
             self.machine.host_calls.functions[port] = (self._followed(function, name, names), name, names)
         self.dma_watch, self.machine.dma_watch = self.machine.dma_watch, self._transferred
+        self.machine.traps.delivery.observer = self._pushing
 
     def _followed(self, function: HostFunction, name: str, names: object) -> HostFunction:
         def call(value: int) -> None:
@@ -285,12 +287,37 @@ class Watchpoints:
                     self._report(point, first, min(high - low, point.length), "DMA", True, point.bytes, now)
             point.bytes = self._bytes(point)
 
+    def _pushing(self, vector: int, pushes: list[tuple[int, bytes]]) -> None:
+        """Report the frame of an exception or interrupt, which the CPU is about to push."""
+        length = sum(len(data) for _, data in pushes)
+        done = 0
+        for physical, data in pushes:
+            # A frame across two pages comes by bytes, its highest dword first.
+            offset = 0 if len(pushes) == 1 else length - 4 - done // 4 * 4 + done % 4
+            done += len(data)
+            for point in self.known:
+                if point.kind is not Kind.READ:
+                    self._pushed(point, vector, physical, data, (length, offset))
+
+    def _pushed(self, point: Watchpoint, vector: int, physical: int, data: bytes, frame: tuple[int, int]) -> None:
+        length, offset = frame
+        for linear, base, size in point.pieces:
+            address = linear + physical - base
+            low, high = max(address, point.address), min(address + len(data), point.address + point.length)
+            if not base - len(data) < physical < base + size or low >= high:
+                continue
+            field = frame_fields(length)[offset + low - address >> 2]
+            by = f"the CPU, which pushes {field} as it delivers {name_of(vector)} (vector {vector})"
+            before = self._bytes(point)
+            self._report(point, low, high - low, by, True, before, patched(before, address - point.address, data))
+
     def _leave(self) -> None:
         for port, function in self.plain.items():
             _, name, names = self.machine.host_calls.functions[port]
             self.machine.host_calls.functions[port] = (function, name, names)
         self.plain = {}
         self.machine.dma_watch, self.dma_watch = self.dma_watch, None
+        self.machine.traps.delivery.observer = None
 
 
 def fixed_point(
@@ -302,6 +329,12 @@ def fixed_point(
     """Return a watchpoint of physical memory."""
     linear, end = pieces[0][0], pieces[-1][0] + pieces[-1][2]
     return Watchpoint(kind, linear, end - linear, 0, pieces, fixed=True, told=told, condition=condition)
+
+
+def frame_fields(length: int) -> tuple[str, ...]:
+    """Return what the dwords of an interrupt's frame are, from the lowest address (SDM vol. 3, 6.12.1)."""
+    fields = ("EIP", "CS", "EFLAGS", "ESP", "SS")
+    return ("the error code", *fields) if length // 4 in (4, 6) else fields
 
 
 def patched(data: bytes, at: int, written: bytes) -> bytes:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from callgate.kernel.abi.memory import KERNEL_BASE
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.machine.memory.bus import DmaError
-from callgate.tools.debugger.debuggee import watchpoints
 from callgate.tools.debugger.debuggee.watchpoints import Access, Kind
 from callgate.tools.debugger.history import Moment
 from callgate.tools.debugger.why.locations import InMemory, InRegister, Location
@@ -164,15 +162,15 @@ class Chain:
     def _memory(self, location: InMemory, value: int) -> Link:
         if location.physical >= self.machine.ram.low_size:
             return self._block(location, value)
-        with self._watching(location) as wanted:
-            stop = self.history.back_to(wanted)
-        if stop is None:
+        found = self._last_write(location)
+        if found is None:
+            self.history.go(self.history.first)
             return Link(location, value, self.history.moment, POWER_ON, "", "", None)
-        access: Access = stop.detail
+        access, here = found
         if access.by == "cpu":
-            self._go_before(self.history.moment.position.retired)
+            self._go_before(here.position.retired)
             return self._link(location, value, self._store_source(location))
-        here = self.history.moment
+        self.history.go(here)
         if access.by == "DMA":
             return Link(location, value, here, access.by, "", self._transfer(location), None)
         source = self._read_by_server(location, value) if HOSTED in access.by else Source(None)
@@ -213,16 +211,23 @@ class Chain:
         note = f"its Python is not followed: it has read the same value at {linear:#010x}{others}"
         return Source(InMemory(physical, size, linear), note)
 
-    @contextmanager
-    def _watching(self, location: InMemory) -> Iterator[Callable[[Any], bool]]:
-        """Watch physical memory, whatever the linear address of an access is."""
-        linear = KERNEL_BASE + location.physical if location.physical < self.machine.ram.low_size else location.linear
-        process = self.debuggee.threads.running().process
-        point = self.debuggee.watchpoints.add(Kind.WRITE, linear, location.size, process)
-        try:
-            yield lambda stop: stop.reason == watchpoints.HIT and stop.detail.watchpoint is point
-        finally:
-            self.debuggee.watchpoints.remove(point)
+    def _last_write(self, location: InMemory) -> tuple[Access, Moment] | None:
+        """Return the last write to physical memory before where the system stands, and the moment after it."""
+        end, points = self.history.moment, self.debuggee.watchpoints
+        found: list[tuple[Access, Moment]] = []
+        checkpoints = self.history.checkpoints
+        for checkpoint in reversed(checkpoints.kept[: checkpoints.count_before(end)]):
+            self.history.go(checkpoint.moment)
+            piece = (KERNEL_BASE + location.physical, location.physical, location.size)
+            point = points.add_physical(Kind.WRITE, [piece], lambda access: found.append((access, self.history.moment)))
+            try:
+                self.history.forward_to(end)
+            finally:
+                points.remove(point)
+            if found:
+                return found[-1]
+            end = checkpoint.moment
+        return None
 
     def _store_source(self, location: InMemory) -> Source:
         return source_of_store(self._instruction(), location, self._operands())
