@@ -14,8 +14,6 @@ from callgate.tools.debugger.terminal.expressions import Expression
 from callgate.tools.debugger.terminal.failure import CommandError
 from callgate.tools.debugger.terminal.moving import nothing
 from callgate.tools.debugger.terminal.scripting import python
-from callgate.tools.debugger.why import InRegister, Location
-from callgate.tools.debugger.why.locations import WHOLE
 
 SIZES: Final = {"b": 1, "h": 2, "w": 4, "g": 8}
 MOST_SHOWN: Final = 1 << 16  # bytes
@@ -269,17 +267,7 @@ def why(desk: Desk, rest: str) -> None:
     """Say where a value comes from."""
     text = rest.removeprefix("-c ").strip()
     most = 64 if text != rest else 1
-    bench = desk.bench
-    if text in WHOLE:
-        location: Location = InRegister(WHOLE[text])
-    else:
-        if not text:
-            raise CommandError("why what? a register, a field, or an address in brackets: why [esp]")
-        try:
-            location = bench.chain.location(*bench.meanings.place(Expression(text)))
-        except LookupError as error:
-            raise CommandError(str(error)) from None
-    for link in bench.chain.links(location, most):
+    for link in desk.bench.why(text, most):
         desk.show(str(link).splitlines())
 
 

@@ -11,11 +11,13 @@ from callgate.kernel.system import System
 from callgate.tools.debugger.debuggee import Debuggee
 from callgate.tools.debugger.history import History, Moment
 from callgate.tools.debugger.terminal.code import LONGEST, Code
+from callgate.tools.debugger.terminal.expressions import Expression
 from callgate.tools.debugger.terminal.failure import CommandError
 from callgate.tools.debugger.terminal.lines import Lines
 from callgate.tools.debugger.terminal.names import Meanings
 from callgate.tools.debugger.terminal.stops import ENDS, REACHED, Stops
-from callgate.tools.debugger.why import Chain
+from callgate.tools.debugger.why import Chain, InRegister, Link
+from callgate.tools.debugger.why.locations import WHOLE
 
 PHASES: Final = "ipc"  # all events of a request
 REQUEST: Final = "ipc.take"  # the first of them
@@ -191,6 +193,18 @@ class Workbench:
         """Go back to the last event of a kind, as `to_event`."""
         with self._listening(name):
             return self.back()
+
+    def why(self, text: str, most: int = 1) -> Iterator[Link]:
+        """Yield what wrote a register or memory last, and from where that came, at most `most` links; CommandError."""
+        if text in WHOLE:
+            return self.chain.links(InRegister(WHOLE[text]), most)
+        if not text:
+            raise CommandError("why what? a register, a field, or an address in brackets: why [esp]")
+        try:
+            location = self.chain.location(*self.meanings.place(Expression(text)))
+        except LookupError as error:
+            raise CommandError(str(error)) from None
+        return self.chain.links(location, most)
 
     def go(self, retired: int) -> None:
         """Go to where a number of instructions have retired; CommandError if that is not in the history."""

@@ -1,0 +1,81 @@
+"""The debugger in Python does what the commands at the prompt do."""
+
+import io
+from collections.abc import Callable, Iterator
+
+import pytest
+from callgate.kernel.system import System
+from callgate.tools.debugger.attached import Attached, attach
+from callgate.tools.debugger.history import History
+from callgate.tools.debugger.terminal.failure import CommandError
+from callgate.tools.debugger.terminal.prompt import Prompt
+from callgate.tools.debugger.terminal.workbench import Workbench
+
+PLACE = "ipc.load", "op == FREE_SPACE and thread == 10"
+
+
+@pytest.fixture
+def debugger(boot_demo: Callable[[str], System]) -> Iterator[Attached]:
+    with attach(boot_demo("df")) as debugger:
+        yield debugger
+
+
+def at_the_prompt(system: System, *lines: str) -> tuple[Workbench, str]:
+    prompt = Prompt(Workbench(system, History(system)), io.StringIO())
+    for line in lines:
+        prompt.line(line)
+    assert isinstance(prompt.output, io.StringIO)
+    return prompt.desk.bench, prompt.output.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("method", "line"),
+    [
+        (lambda debugger: debugger.step(4), "stepi 4"),
+        (lambda debugger: debugger.step_over(12), "nexti 12"),
+        (lambda debugger: debugger.step_line(3), "step 3"),
+        (lambda debugger: debugger.back(5), "back stepi 5"),
+        (lambda debugger: debugger.back_over(2), "back nexti 2"),
+        (lambda debugger: debugger.back_line(2), "back step 2"),
+        (lambda debugger: debugger.go(14_500), "goto 14500"),
+    ],
+)
+def test_a_method_leads_to_where_its_command_leads(
+    debugger: Attached, boot_demo: Callable[[str], System], method: Callable[[Attached], object], line: str
+) -> None:
+    bench, _ = at_the_prompt(boot_demo("df"), f"until {' if '.join(PLACE)}", line)
+    assert debugger.run(*PLACE).reason == "debugger event"
+    method(debugger)
+    assert debugger.history.moment == bench.history.moment
+    assert debugger.machine.cpu.registers() == bench.machine.cpu.registers()
+
+
+def test_a_value_is_followed_as_by_the_command(debugger: Attached, boot_demo: Callable[[str], System]) -> None:
+    _, text = at_the_prompt(boot_demo("df"), f"until {' if '.join(PLACE)}", "why -c message.eax")
+    debugger.run(*PLACE)
+    links = debugger.why("message.eax", most=64)
+    assert text.endswith("".join(f"{link}\n" for link in links))
+    assert len(links) > 3
+
+
+def test_a_watchpoint_stops_both_ways(debugger: Attached) -> None:
+    debugger.run(*PLACE)
+    number = debugger.watch("slot[0].client")
+    here = debugger.history.moment
+    stop = debugger.back_to_stop()
+    assert stop is not None
+    assert debugger.history.moment < here
+    assert debugger.run().detail.write
+    debugger.delete(number)
+    with pytest.raises(CommandError, match="no stop"):
+        debugger.delete(number)
+
+
+def test_the_beginning_ends_all_ways_back_and_no_step_is_an_error(debugger: Attached) -> None:
+    debugger.step(3)
+    assert (debugger.back(2), debugger.back(5)) == (True, False)
+    assert debugger.history.moment == debugger.history.first
+    with pytest.raises(ValueError, match="0 steps: there is at least one"):
+        debugger.step(0)
+    with pytest.raises(CommandError, match="no symbol 'take_slto'"):
+        debugger.run(until="take_slto")
