@@ -103,10 +103,10 @@ def flames(path: Path, options: SessionOptions) -> Observer:
 def picture(form: str, output: Path, options: SessionOptions) -> Observer:
     """Return what records the run and draws it."""
     from callgate.tools.pictures.making import FORMS, Picture
-    from callgate.tools.pictures.records import Recording
+    from callgate.tools.pictures.records import RunRecord
 
     names = tuple(str(image) for image in options.images) or ("the demo image",)
-    return Picture(FORMS[form], output, Recording(names, options.commands or ""))
+    return Picture(FORMS[form], output, RunRecord(names, options.commands or ""))
 
 
 def check_outputs(output: Path | None, form: str | None, flame: Path | None) -> None:

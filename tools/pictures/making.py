@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from callgate.tools.pictures import page, perfetto, sequence
 from callgate.tools.pictures.recorder import Recorder
-from callgate.tools.pictures.records import Recording
+from callgate.tools.pictures.records import RunRecord
 from callgate.tools.session.outputs import HEAD, Report
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ SVG_MARK: Final = f"<!-- callgate {sequence.KIND} -->".encode()
 class Form:
     """A kind of picture: what draws it, what its files have near their beginning, what messages call it."""
 
-    draw: Callable[[Recording], str | bytes]
+    draw: Callable[[RunRecord], str | bytes]
     mark: bytes
     name: str
 
@@ -42,7 +42,7 @@ FORMS: Final = {
 class Picture:
     """The observer of a session that is to be drawn: it records from the first instruction on."""
 
-    def __init__(self, form: Form, path: Path, recording: Recording) -> None:
+    def __init__(self, form: Form, path: Path, recording: RunRecord) -> None:
         self.form = form
         self.path = path
         self.recording = recording

@@ -13,12 +13,12 @@ from importlib.resources import files
 from typing import Final
 
 from callgate.tools.pictures.page_data import page_data
-from callgate.tools.pictures.records import Recording
+from callgate.tools.pictures.records import RunRecord
 
 MARK: Final = b"<!-- callgate trace: page -->"
 
 
-def draw(recording: Recording) -> str:
+def draw(recording: RunRecord) -> str:
     """Return the page."""
     here = files("callgate.tools.pictures")
     frame, style, script = (here.joinpath(f"page.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))

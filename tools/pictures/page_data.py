@@ -22,7 +22,7 @@ from callgate.kernel.abi.memory import (
 from callgate.kernel.abi.message import MessageFlags, ReplyType
 from callgate.kernel.machine.cpu.paging import ADDRESS, NX
 from callgate.kernel.machine.observation.ledger import Counts
-from callgate.tools.pictures.records import REGISTERS, Held, Recording, Request, Scene, Step
+from callgate.tools.pictures.records import REGISTERS, Held, Request, RunRecord, Scene, Step
 from callgate.tools.pictures.steps import TEXTS
 from callgate.tools.pictures.svg import printable
 
@@ -38,7 +38,7 @@ MAYBE: Final = "the server's accesses have loaded one"
 FLUSHED: Final = "none: CR3 has been loaded since the server touched the page"
 
 
-def page_data(recording: Recording) -> Plain:
+def page_data(recording: RunRecord) -> Plain:
     """Return all that the page shows."""
     return {
         "command": recording.command,

@@ -14,7 +14,7 @@ from typing import Final
 from callgate.kernel.machine.observation.ledger import describe
 from callgate.tools.pictures import protobuf
 from callgate.tools.pictures.page_data import cost_of
-from callgate.tools.pictures.records import Recording, Request, ThreadRecord
+from callgate.tools.pictures.records import Request, RunRecord, ThreadRecord
 from callgate.tools.pictures.steps import TEXTS
 from callgate.tools.pictures.svg import printable
 
@@ -99,7 +99,7 @@ class Tracks:
         self.packets.append(protobuf.field(PACKET, inner + protobuf.field(SEQUENCE, 1)))
 
 
-def draw(recording: Recording) -> bytes:
+def draw(recording: RunRecord) -> bytes:
     """Return the trace."""
     tracks = Tracks()
     tracks.track(f"{TITLE} -c {recording.command}")
@@ -120,13 +120,13 @@ def _named(name: str, notes: Mapping[str, str]) -> bytes:
     return event
 
 
-def _running(recording: Recording) -> Iterator[Slice]:
+def _running(recording: RunRecord) -> Iterator[Slice]:
     for number, begin, end in recording.running():
         thread = recording.threads.get(number)
         yield Slice(begin, end, thread.name if thread else "?")
 
 
-def _processes(tracks: Tracks, recording: Recording) -> None:
+def _processes(tracks: Tracks, recording: RunRecord) -> None:
     """Write a track for each process, with one for each of its threads."""
     processes: dict[int, list[ThreadRecord]] = {}
     for thread in recording.threads.values():
@@ -144,7 +144,7 @@ def _processes(tracks: Tracks, recording: Recording) -> None:
             tracks.instants(track, _instants(recording, thread.number))
 
 
-def _of_thread(recording: Recording, number: int) -> Iterator[Slice]:
+def _of_thread(recording: RunRecord, number: int) -> Iterator[Slice]:
     """Yield what a thread does for requests: ask, wait, take the results; or serve."""
     for request in recording.requests:
         title = f"{request.operation} {request.endpoint}"
@@ -177,7 +177,7 @@ def _notes(request: Request) -> dict[str, str]:
     }
 
 
-def _instants(recording: Recording, number: int) -> Iterator[tuple[int, str, Mapping[str, str]]]:
+def _instants(recording: RunRecord, number: int) -> Iterator[tuple[int, str, Mapping[str, str]]]:
     kinds = (
         ("host call", recording.host_calls),
         ("system call", recording.system_calls),
@@ -189,7 +189,7 @@ def _instants(recording: Recording, number: int) -> Iterator[tuple[int, str, Map
                 yield call.clock, f"{kind} {call.name}", {"argument": call.argument} if call.argument else {}
 
 
-def _slots(tracks: Tracks, recording: Recording) -> None:
+def _slots(tracks: Tracks, recording: RunRecord) -> None:
     """Write a track for each slot that was used; a request lasts as long as it has the slot."""
     used: dict[str, dict[int, list[Request]]] = {}
     for request in recording.requests:
@@ -209,7 +209,7 @@ def _of_slot(request: Request) -> Slice:
     return Slice(request.first, request.last, title, notes=_notes(request), inner=phases)
 
 
-def _disks(tracks: Tracks, recording: Recording) -> None:
+def _disks(tracks: Tracks, recording: RunRecord) -> None:
     parents: dict[str, int] = {}
     places = sorted({(command.disk, command.slot) for command in recording.commands})
     for disk, slot in places:
@@ -226,7 +226,7 @@ def _disks(tracks: Tracks, recording: Recording) -> None:
         tracks.slices(f"command slot {slot}", tracks.track(f"command slot {slot}", parent), slices)
 
 
-def _counters(tracks: Tracks, recording: Recording) -> None:
+def _counters(tracks: Tracks, recording: RunRecord) -> None:
     for name in sorted({sample.name for sample in recording.samples}):
         track = tracks.track(name, 0, protobuf.field(COUNTER, b""))
         tracks.samples(track, ((one.clock, one.value) for one in recording.samples if one.name == name))

@@ -1,4 +1,4 @@
-"""The one collector: it turns the events of a system into a `Recording`."""
+"""The one collector: it turns the events of a system into a `RunRecord`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from callgate.kernel.machine.observation.ledger import Counts
 from callgate.tools.pictures.records import (
     Call,
     DiskCommand,
-    Recording,
     Request,
+    RunRecord,
     Sample,
     Step,
     Switch,
@@ -38,7 +38,7 @@ LAST: Final = "release"
 class Recorder:
     """Listens to a system from the moment it is made; `recording` grows."""
 
-    def __init__(self, system: System, recording: Recording) -> None:
+    def __init__(self, system: System, recording: RunRecord) -> None:
         self.system = system
         self.recording = recording
         self.names = Trace(system, "text")
@@ -62,7 +62,7 @@ class Recorder:
         }
         system.trace(self._listen)
 
-    def finish(self) -> Recording:
+    def finish(self) -> RunRecord:
         """Return the recording with the totals of the run up to now."""
         self.recording.end = self.system.machine.clock.now
         self.recording.total = self.ledger.counts()

@@ -204,7 +204,7 @@ class Sample:
 
 
 @dataclass(slots=True)
-class Recording:
+class RunRecord:
     """All of a run."""
 
     images: tuple[str, ...]

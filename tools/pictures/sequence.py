@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
-from callgate.tools.pictures.records import Recording, Request
+from callgate.tools.pictures.records import Request, RunRecord
 from callgate.tools.pictures.svg import document, element, fit, number, text
 
 LEFT: Final = 112  # width of the column of times
@@ -92,7 +92,7 @@ class Layout:
         return self.y(max(index, 0)) + (ROW * 0.75 if index >= 0 else 0)
 
 
-def draw(recording: Recording) -> str:
+def draw(recording: RunRecord) -> str:
     """Return the sequence diagram of a run as an SVG file."""
     rows = sorted(_rows(recording), key=lambda row: (row.clock, row.order))
     layout = Layout(_lifelines(recording, rows), rows)
@@ -121,7 +121,7 @@ def _thread(number: int) -> tuple[str, str]:
     return "thread", str(number)
 
 
-def _rows(recording: Recording) -> Iterator[Row]:
+def _rows(recording: RunRecord) -> Iterator[Row]:
     for request in recording.requests:
         yield from _of_request(request)
     yield from _of_disks(recording)
@@ -167,7 +167,7 @@ def _error(code: int) -> str:
         return f"error {code:#x}"
 
 
-def _of_disks(recording: Recording) -> Iterator[Row]:
+def _of_disks(recording: RunRecord) -> Iterator[Row]:
     clocks = [switch.clock for switch in recording.switches]
 
     def runs(clock: int) -> tuple[str, str]:
@@ -186,7 +186,7 @@ def _of_disks(recording: Recording) -> Iterator[Row]:
             yield Row(command.ended, 1, disk, runs(command.ended), words, title, "#333333", "disk")
 
 
-def _of_calls(recording: Recording) -> Iterator[Row]:
+def _of_calls(recording: RunRecord) -> Iterator[Row]:
     for call in recording.system_calls:
         place = _thread(call.thread)
         words = f"system call {call.name}"
@@ -210,7 +210,7 @@ def _of_calls(recording: Recording) -> Iterator[Row]:
 # Drawing.
 
 
-def _lifelines(recording: Recording, rows: list[Row]) -> list[Lifeline]:
+def _lifelines(recording: RunRecord, rows: list[Row]) -> list[Lifeline]:
     """Return the columns that rows need: clients and kernel threads, then each endpoint's slots and servers, disks."""
     used = {key for row in rows for key in (row.source, row.target)}
     threads = [record for record in recording.threads.values() if _thread(record.number) in used]
@@ -246,7 +246,7 @@ def _backbone(layout: Layout) -> list[str]:
     ]
 
 
-def _running(recording: Recording, layout: Layout) -> list[str]:
+def _running(recording: RunRecord, layout: Layout) -> list[str]:
     """Draw bars where threads have the CPU."""
     bars = []
     for thread, begin, end in recording.running():
@@ -268,7 +268,7 @@ def _running(recording: Recording, layout: Layout) -> list[str]:
     return bars
 
 
-def _busy(recording: Recording, layout: Layout) -> list[str]:
+def _busy(recording: RunRecord, layout: Layout) -> list[str]:
     """Draw a bar for each slot that is in use, beside others of its endpoint."""
     bars = []
     for request in recording.requests:
@@ -350,7 +350,7 @@ def _heads(layout: Layout) -> list[str]:
     return parts
 
 
-def _foot(recording: Recording, layout: Layout) -> list[str]:
+def _foot(recording: RunRecord, layout: Layout) -> list[str]:
     total = recording.total
     words = (
         f"{len(recording.requests)} requests, {total.guest_instructions} instructions ({total.ring0} in ring 0), "

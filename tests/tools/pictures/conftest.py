@@ -15,7 +15,7 @@ from callgate.kernel.machine.observation.ledger import Counts
 from callgate.kernel.machine.observation.stream import Event
 from callgate.kernel.system import System, SystemOptions
 from callgate.tools.pictures.recorder import Recorder
-from callgate.tools.pictures.records import Recording
+from callgate.tools.pictures.records import RunRecord
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 COMMANDS = f'dir; cat README.TXT; cat "{HOSTILE}"'
@@ -25,7 +25,7 @@ COMMANDS = f'dir; cat README.TXT; cat "{HOSTILE}"'
 class Seen:
     """A recording, the events of the run, its statistics, and walks of the servers' page tables."""
 
-    recording: Recording
+    recording: RunRecord
     events: list[Event] = field(default_factory=list)
     statistics: dict[str, Any] = field(default_factory=dict)
     walks: list[tuple[str, int | None]] = field(default_factory=list)
@@ -36,7 +36,7 @@ def seen() -> Seen:
     """Boot the demo image, and record it."""
     options = SystemOptions(commands=COMMANDS, observe_operations=True)
     with System([open_image(demo_image(cache_directory()))], options) as system:
-        result = Seen(Recording(("demo.img",), COMMANDS))
+        result = Seen(RunRecord(("demo.img",), COMMANDS))
         recorder = Recorder(system, result.recording)
 
         def look(event: Event) -> None:
@@ -65,7 +65,7 @@ def boot_counts() -> Counts:
 
 
 @pytest.fixture
-def recording(seen: Seen) -> Recording:
+def recording(seen: Seen) -> RunRecord:
     return seen.recording
 
 

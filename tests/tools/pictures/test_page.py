@@ -12,7 +12,7 @@ import pytest
 from browser import Page
 from callgate.tools.pictures.page import draw
 from callgate.tools.pictures.page_data import entry_bits, scene_of
-from callgate.tools.pictures.records import Recording
+from callgate.tools.pictures.records import RunRecord
 
 from tests.tools.pictures.conftest import HOSTILE
 
@@ -47,7 +47,7 @@ class Elements(HTMLParser):
 
 
 @pytest.fixture
-def elements(recording: Recording) -> Elements:
+def elements(recording: RunRecord) -> Elements:
     return Elements(draw(recording))
 
 
@@ -56,7 +56,7 @@ def data_of(elements: Elements) -> Any:
 
 
 def test_scenes_put_together_from_their_differences_are_those_of_the_recording(
-    recording: Recording, elements: Elements
+    recording: RunRecord, elements: Elements
 ) -> None:
     for request, shown in zip(recording.requests, data_of(elements)["requests"], strict=True):
         scene: dict[str, Any] = {}
@@ -82,7 +82,7 @@ def test_what_the_tlb_may_hold_follows_from_the_accessed_bit_and_from_invlpg(ele
     assert said["unmap"] == said["release"] == "none: INVLPG has been executed"
 
 
-def test_names_from_outside_cannot_leave_the_data(recording: Recording, elements: Elements) -> None:
+def test_names_from_outside_cannot_leave_the_data(recording: RunRecord, elements: Elements) -> None:
     text = draw(recording)
     assert HOSTILE not in text
     assert len(elements.of("script")) == 2
@@ -114,7 +114,7 @@ def test_an_entry_of_a_page_table_is_said_in_words() -> None:
 
 
 @browser_test
-def test_arrow_keys_step_through_every_step_and_back(recording: Recording, show: Callable[[str, str], Page]) -> None:
+def test_arrow_keys_step_through_every_step_and_back(recording: RunRecord, show: Callable[[str, str], Page]) -> None:
     page = show("a.html", draw(recording))
     page.emulate(prefers_reduced_motion="reduce")
     said = "document.getElementById('said').textContent"
@@ -142,7 +142,7 @@ def test_arrow_keys_step_through_every_step_and_back(recording: Recording, show:
 
 @browser_test
 def test_a_page_shows_the_registers_masks_and_entries_of_the_machine(
-    recording: Recording, show: Callable[[str, str], Page]
+    recording: RunRecord, show: Callable[[str, str], Page]
 ) -> None:
     page = show("a.html", draw(recording))
     page.emulate(prefers_reduced_motion="reduce")
@@ -168,7 +168,7 @@ def test_a_page_shows_the_registers_masks_and_entries_of_the_machine(
 
 @browser_test
 def test_registers_fly_between_the_columns_unless_motion_is_unwanted(
-    recording: Recording, show: Callable[[str, str], Page]
+    recording: RunRecord, show: Callable[[str, str], Page]
 ) -> None:
     page = show("a.html", draw(recording))
     page.emulate(prefers_reduced_motion="no-preference")
@@ -187,7 +187,7 @@ def test_registers_fly_between_the_columns_unless_motion_is_unwanted(
 
 @browser_test
 def test_hostile_names_are_text_and_nothing_is_asked_of_the_network(
-    recording: Recording, show: Callable[[str, str], Page]
+    recording: RunRecord, show: Callable[[str, str], Page]
 ) -> None:
     page = show("a.html", draw(recording))
     page.press("End")
@@ -200,7 +200,7 @@ def test_hostile_names_are_text_and_nothing_is_asked_of_the_network(
 
 
 @browser_test
-def test_light_dark_and_print_are_readable(recording: Recording, show: Callable[[str, str], Page]) -> None:
+def test_light_dark_and_print_are_readable(recording: RunRecord, show: Callable[[str, str], Page]) -> None:
     page = show("a.html", draw(recording))
     contrast = """(() => {
       const light = (colour) => colour.match(/[\\d.]+/g).slice(0, 3).map((part) => part / 255)
@@ -228,7 +228,7 @@ def test_light_dark_and_print_are_readable(recording: Recording, show: Callable[
 
 @browser_test
 def test_a_screen_reader_finds_a_name_and_a_role_for_everything(
-    recording: Recording, show: Callable[[str, str], Page]
+    recording: RunRecord, show: Callable[[str, str], Page]
 ) -> None:
     page = show("a.html", draw(recording))
     nodes = page.ask("Accessibility.getFullAXTree")["nodes"]
@@ -240,7 +240,7 @@ def test_a_screen_reader_finds_a_name_and_a_role_for_everything(
     assert [one["value"]["value"] for node in live for one in node["properties"] if one["name"] == "live"] == ["polite"]
 
 
-def test_a_page_of_a_hundred_requests_is_small(recording: Recording) -> None:
+def test_a_page_of_a_hundred_requests_is_small(recording: RunRecord) -> None:
     size = len(draw(recording).encode())
     per_request = (size - 30_000) / len(recording.requests)
     assert 30_000 + 100 * per_request < 2 << 20

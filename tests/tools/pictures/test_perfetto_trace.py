@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 from callgate.tools.pictures import perfetto, protobuf
-from callgate.tools.pictures.records import Recording
+from callgate.tools.pictures.records import RunRecord
 
 trace_types = pytest.importorskip("perfetto.protos.perfetto.trace.perfetto_trace_pb2", reason="needs perfetto of PyPI")
 EVENTS = trace_types.TrackEvent
 
 
 @pytest.fixture
-def trace(recording: Recording) -> Any:
+def trace(recording: RunRecord) -> Any:
     parsed = trace_types.Trace()
     parsed.ParseFromString(perfetto.draw(recording))
     return parsed
@@ -66,7 +66,7 @@ def test_every_event_is_on_a_track_that_was_described_before(trace: Any) -> None
             assert packet.track_event.track_uuid in known
 
 
-def test_processes_and_threads_are_those_of_the_run(recording: Recording, trace: Any) -> None:
+def test_processes_and_threads_are_those_of_the_run(recording: RunRecord, trace: Any) -> None:
     found = {
         (track.thread.tid, track.thread.thread_name, track.thread.pid - 1)
         for track in tracks(trace).values()
@@ -79,7 +79,7 @@ def test_processes_and_threads_are_those_of_the_run(recording: Recording, trace:
     assert processes == {(one.process, one.process_name) for one in recording.threads.values()}
 
 
-def test_each_request_is_a_slice_of_its_slot_with_its_steps_within(recording: Recording, trace: Any) -> None:
+def test_each_request_is_a_slice_of_its_slot_with_its_steps_within(recording: RunRecord, trace: Any) -> None:
     known, found = tracks(trace), slices(trace)
     for request in recording.requests:
         mine = [one for one in found if one[3].name == f"#{request.number} {request.operation}"]
@@ -96,7 +96,7 @@ def test_each_request_is_a_slice_of_its_slot_with_its_steps_within(recording: Re
         assert sorted(inner) == sorted((one.clock, other.clock) for one, other in pairs)
 
 
-def test_flows_lead_from_client_to_server_and_back(recording: Recording, trace: Any) -> None:
+def test_flows_lead_from_client_to_server_and_back(recording: RunRecord, trace: Any) -> None:
     known = tracks(trace)
     flows = defaultdict(list)
     for uuid, begin, _, event in slices(trace):
@@ -110,14 +110,14 @@ def test_flows_lead_from_client_to_server_and_back(recording: Recording, trace: 
         assert [last for _, _, last in ends] == [False] * (len(way) - 1) + [True]
 
 
-def test_slices_of_the_cpu_follow_each_other_without_a_gap(recording: Recording, trace: Any) -> None:
+def test_slices_of_the_cpu_follow_each_other_without_a_gap(recording: RunRecord, trace: Any) -> None:
     known = tracks(trace)
     runs = sorted((begin, end) for uuid, begin, end, _ in slices(trace) if known[uuid].name.startswith("CPU"))
     assert [end for _, end in runs[:-1]] == [begin for begin, _ in runs[1:]]
     assert runs[-1][1] == recording.end
 
 
-def test_disk_commands_and_counters_are_those_of_the_run(recording: Recording, trace: Any) -> None:
+def test_disk_commands_and_counters_are_those_of_the_run(recording: RunRecord, trace: Any) -> None:
     known = tracks(trace)
     commands = sorted(
         (begin, end) for uuid, begin, end, _ in slices(trace) if known[uuid].name.startswith("command slot")

@@ -9,7 +9,7 @@ from callgate.kernel.abi.message import SlotState
 from callgate.kernel.machine.observation.ledger import Counts
 from callgate.tools.bench.ipc import Bench, null_request
 from callgate.tools.pictures.recorder import Recorder
-from callgate.tools.pictures.records import Recording, Request
+from callgate.tools.pictures.records import Request, RunRecord
 
 
 def test_the_steps_of_all_requests_are_the_events_of_the_ipc_path(seen: Any) -> None:
@@ -51,7 +51,7 @@ def test_the_entry_of_a_page_table_is_what_a_walk_of_the_server_finds(seen: Any)
     assert {kind for kind, _ in seen.walks} == {"ipc.map", "ipc.unmap"}
 
 
-def test_a_slot_goes_round_its_states_while_masks_and_ring_follow(recording: Recording) -> None:
+def test_a_slot_goes_round_its_states_while_masks_and_ring_follow(recording: RunRecord) -> None:
     for request in recording.requests:
         scenes = {step.kind: step.scene for step in request.steps}
         bit = 1 << request.slot
@@ -69,7 +69,7 @@ def test_a_slot_goes_round_its_states_while_masks_and_ring_follow(recording: Rec
             assert scenes["release"].endpoint.free & bit
 
 
-def test_the_data_of_a_request_are_shown_until_it_is_answered(recording: Recording) -> None:
+def test_the_data_of_a_request_are_shown_until_it_is_answered(recording: RunRecord) -> None:
     opened = next(request for request in recording.requests if request.operation == "OPEN")
     shown = {step.kind: step.scene.message.data for step in opened.steps}
     assert shown["fill"] == shown["load"] == "README.TXT"
@@ -92,7 +92,7 @@ def test_operations_in_a_recording_have_the_names_of_the_numbers_in_the_events(s
 def null_requests(count: int) -> list[Request]:
     """Record requests of the benchmark's client, which asks with the numbers 1 to 6 and is given them back."""
     bench = Bench(clients=1)
-    recorder = Recorder(bench.system, Recording((), ""))
+    recorder = Recorder(bench.system, RunRecord((), ""))
     for _ in range(count):
         bench.system.run(until="ipc.release")
     requests = recorder.finish().requests
@@ -138,7 +138,7 @@ def test_a_recording_does_not_change_the_run(seen: Any, boot_counts: Counts) -> 
 
 def test_requests_that_no_thread_finishes_stay_open() -> None:
     bench = Bench(clients=1)
-    recorder = Recorder(bench.system, Recording((), ""))
+    recorder = Recorder(bench.system, RunRecord((), ""))
     bench.system.run(until="ipc.map")
     request = recorder.finish().requests[-1]
     bench.close()

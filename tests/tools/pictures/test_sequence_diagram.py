@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from browser import Page
 from callgate.kernel.abi.calls import Operation
-from callgate.tools.pictures.records import Recording
+from callgate.tools.pictures.records import RunRecord
 from callgate.tools.pictures.sequence import colour_of, draw
 from callgate.tools.pictures.svg import printable
 
@@ -29,7 +29,7 @@ MEASURE = """(() => {
 
 
 @pytest.fixture
-def tree(recording: Recording) -> ET.Element:
+def tree(recording: RunRecord) -> ET.Element:
     return ET.fromstring(draw(recording))
 
 
@@ -41,7 +41,7 @@ def titles(tree: ET.Element, name: str) -> list[str]:
     ]
 
 
-def test_each_request_has_arrows_to_the_slot_to_the_server_and_back(recording: Recording, tree: ET.Element) -> None:
+def test_each_request_has_arrows_to_the_slot_to_the_server_and_back(recording: RunRecord, tree: ET.Element) -> None:
     rows = list(tree.iter(f"{SVG}g"))
     labels = [[text.text or "" for text in row.iter(f"{SVG}text")][1] for row in rows]
     solid = [any(path.get("class") == "line ask" for path in row.iter(f"{SVG}path")) for row in rows]
@@ -53,14 +53,14 @@ def test_each_request_has_arrows_to_the_slot_to_the_server_and_back(recording: R
         assert labels[mine[0]].split()[1] == request.operation
 
 
-def test_rows_are_in_the_order_of_virtual_time_and_name_it(recording: Recording, tree: ET.Element) -> None:
+def test_rows_are_in_the_order_of_virtual_time_and_name_it(recording: RunRecord, tree: ET.Element) -> None:
     clocks = [int(row.findtext(f"{SVG}text") or -1) for row in tree.iter(f"{SVG}g")]
     assert clocks == sorted(clocks)
     assert {command.begun for command in recording.commands} <= set(clocks)
     assert {call.clock for call in recording.system_calls} <= set(clocks)
 
 
-def test_every_host_call_is_named_in_a_tooltip(recording: Recording, tree: ET.Element) -> None:
+def test_every_host_call_is_named_in_a_tooltip(recording: RunRecord, tree: ET.Element) -> None:
     said = "\n".join(titles(tree, "g")).splitlines()
     for call in recording.host_calls:
         assert f"{call.clock} ns {call.name}" in said
@@ -86,7 +86,7 @@ def test_text_that_xml_does_not_take_is_escaped() -> None:
 
 @pytest.mark.thorough(only=True)
 def test_no_text_of_a_diagram_covers_another_or_leaves_the_picture(
-    recording: Recording, show: Callable[[str, str], Page]
+    recording: RunRecord, show: Callable[[str, str], Page]
 ) -> None:
     page = show("a.svg", draw(recording))
     assert page.evaluate("document.querySelectorAll('text').length") > 100
@@ -95,5 +95,5 @@ def test_no_text_of_a_diagram_covers_another_or_leaves_the_picture(
 
 
 def test_a_run_without_requests_is_a_picture_too() -> None:
-    empty: Any = Recording(("a.img",), "true")
+    empty: Any = RunRecord(("a.img",), "true")
     assert ET.fromstring(draw(empty)).tag == f"{SVG}svg"

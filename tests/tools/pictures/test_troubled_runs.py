@@ -15,9 +15,9 @@ from callgate.tools.pictures import page, perfetto, sequence
 from callgate.tools.pictures.flame.profile import Profile
 from callgate.tools.pictures.memory.survey import survey
 from callgate.tools.pictures.recorder import Recorder
-from callgate.tools.pictures.records import Recording
+from callgate.tools.pictures.records import RunRecord
 
-DRAWN: tuple[Callable[[Recording], Any], ...] = (sequence.draw, page.draw, perfetto.draw)
+DRAWN: tuple[Callable[[RunRecord], Any], ...] = (sequence.draw, page.draw, perfetto.draw)
 
 
 @pytest.mark.thorough(one_in=24)
@@ -27,7 +27,7 @@ def test_every_picture_of_a_run_whose_disk_is_unplugged_is_drawn(clock: int, ide
     options = SystemOptions(commands="dir; cat README.TXT", ide=ide)
     with System([open_image(demo_image(cache_directory()))], options) as system:
         system.unplug_at(clock)
-        recorder, profile = Recorder(system, Recording((), "")), Profile(system)
+        recorder, profile = Recorder(system, RunRecord((), "")), Profile(system)
         system.run(fuel=5_000_000)
         recording = recorder.finish()
         ledger = system.machine.ledger.counts()
@@ -42,7 +42,7 @@ def test_every_picture_of_a_run_whose_disk_is_unplugged_is_drawn(clock: int, ide
 
 def test_a_server_that_goes_through_the_motions_for_a_slot_that_was_not_taken_makes_no_request() -> None:
     bench = Bench(clients=1)
-    recorder = Recorder(bench.system, Recording((), ""))
+    recorder = Recorder(bench.system, RunRecord((), ""))
     machine = bench.system.machine
     bench.system.run(until="ipc.load")
     known = len(recorder.recording.requests)
@@ -56,5 +56,5 @@ def test_a_server_that_goes_through_the_motions_for_a_slot_that_was_not_taken_ma
 
 
 @pytest.mark.parametrize("draw", DRAWN, ids=lambda draw: draw.__module__.rpartition(".")[2])
-def test_a_run_in_which_nothing_happened_can_be_drawn(draw: Callable[[Recording], Any]) -> None:
-    assert draw(Recording(("a.img",), "true"))
+def test_a_run_in_which_nothing_happened_can_be_drawn(draw: Callable[[RunRecord], Any]) -> None:
+    assert draw(RunRecord(("a.img",), "true"))
