@@ -31,7 +31,8 @@ Examples:
 
 \b
 At the prompt: step, next, finish, continue, break, watch, registers, x, slots, message, walk;
-back step, back next, back out, back continue, back phase, goto; help says more.
+back step, back next, back out, back continue, back phase, goto; why, who, when, list requests;
+py; help says more.
 
 \b
 Exit codes: 0; 2 usage, or a command of -e or -x that was not carried out; 5 an image or a

@@ -8,6 +8,9 @@ from collections.abc import Callable
 import pytest
 from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.message import Endpoint
+from callgate.kernel.system import System
+from callgate.tools.debugger.history import History
+from callgate.tools.debugger.terminal.workbench import Workbench
 
 Gdb = Callable[..., str]
 IN_REQUEST = "break take_slot\ncontinue\ncontinue\ncontinue\n"
@@ -59,3 +62,21 @@ def test_gdb_goes_back_to_the_write_of_a_slots_client(gdb: Gdb) -> None:
     assert "atchpoint" in found
     assert re.search(r"Old value = \d+", found)
     assert re.search(r"#0 +(?:0x[0-9a-f]+ in )?ipc_request \(\) at .*client.asm", where)
+
+
+@pytest.mark.thorough(only=True)
+@pytest.mark.timeout(100)
+def test_our_steps_by_source_line_stop_where_gdb_does(gdb: Gdb, boot_demo: Callable[[str], System]) -> None:
+    steps = 14
+    (there,) = parts(gdb(say(IN_REQUEST + "delete\n" + 'step\nprintf "at %x\\n", $pc\n' * steps)))
+    system = boot_demo("dir")
+    bench = Workbench(system, History(system))
+    bench.stops.add("take_slot")
+    for _ in range(3):
+        bench.run()
+    bench.stops.clear()
+    ours = []
+    for _ in range(steps):
+        bench.lines.forward(bench.step)
+        ours.append(bench.machine.cpu.eip)
+    assert [int(found, 16) for found in re.findall(r"^at ([0-9a-f]+)$", there, re.MULTILINE)] == ours

@@ -219,6 +219,23 @@ def test_a_query_tells_how_far_it_is_and_ctrl_c_keeps_what_it_has_found(prompt: 
     assert said(prompt, "list requests") == whole
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_shown_on_a_terminal_and_gone_at_the_end_and_nothing_of_it_is_piped(prompt: Prompt) -> None:
+    piped = "\n".join(said(prompt, "list requests"))
+    shown = Prompt(prompt.desk.bench, Terminal())
+    shown.line("list requests")
+    assert isinstance(shown.output, Terminal)
+    progress, erased, answer = shown.output.getvalue().rpartition("\r\x1b[K")
+    assert erased
+    assert re.fullmatch(r"(\r\x1b\[K +\d+% of the history)+", progress)
+    assert answer.rstrip() == piped
+    assert "\x1b" not in piped
+
+
 def test_stops_are_neither_hit_nor_lost_by_a_query(prompt: Prompt) -> None:
     said(prompt, "break take_slot")
     said(prompt, "break ipc.take")
