@@ -216,6 +216,7 @@ class Watchpoints:
             before = after = self._bytes(point)
             if value is not None:
                 after = patched(before, linear - point.address, value.to_bytes(8, "little", signed=True)[:width])
+                point.bytes = after  # what a device writes next is compared with it
         self._report(point, max(linear, point.address), width, "cpu", value is not None, before, after)
 
     def _report(
@@ -309,7 +310,8 @@ class Watchpoints:
             field = frame_fields(length)[offset + low - address >> 2]
             by = f"the CPU, which pushes {field} as it delivers {name_of(vector)} (vector {vector})"
             before = self._bytes(point)
-            self._report(point, low, high - low, by, True, before, patched(before, address - point.address, data))
+            point.bytes = patched(before, address - point.address, data)
+            self._report(point, low, high - low, by, True, before, point.bytes)
 
     def _leave(self) -> None:
         for port, function in self.plain.items():
