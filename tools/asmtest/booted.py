@@ -10,10 +10,12 @@ from callgate.disk.media import open_image
 from callgate.kernel.core.errors import KernelPanic
 from callgate.kernel.core.records import Process
 from callgate.kernel.machine import Stop
+from callgate.kernel.machine.memory.outside import Outside
 from callgate.kernel.machine.observation.ledger import Counts
 from callgate.kernel.programs.images import program_image
 from callgate.kernel.system import System, SystemOptions
 from callgate.kernel.tasks.processes import waits_for_input
+from callgate.tools.recording import Occurred
 
 BOOT_FUEL: Final = 500_000_000  # instructions after which a boot is taken to hang
 HIGH_MEMORY: Final = 64 << 20
@@ -49,6 +51,18 @@ class BootedSystem:
             self.system.close()
             raise BootError(f"the boot ended by {stop}; it said: {' / '.join(self.log) or 'nothing'}")
         self.kept = self.system.snapshot()
+        self.began_with = list(self.system.media)
+        self.occurred: list[Occurred] = []  # from outside since the reset: while it booted, nothing came
+        self.next = self.machine.outside
+        self.machine.outside = self._from_outside
+
+    def _from_outside(self, what: Outside) -> None:
+        """Keep what comes from outside, for a recording.  A test that goes back makes another run of it."""
+        self.next(what)
+        position = self.machine.position
+        while self.occurred and self.occurred[-1].position > position:
+            self.occurred.pop()
+        self.occurred.append(Occurred(position, what))
 
     @property
     def output(self) -> bytes:
@@ -65,6 +79,7 @@ class BootedSystem:
         self.system.restore(self.kept)
         self.printed.clear()
         self.log.clear()
+        self.occurred.clear()
         self.stop = None
         self.panic = ""
 

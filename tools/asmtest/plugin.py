@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 OF_RUN = {"abi", "fixture", "object", "extern"}  # words that matter before a run begins
 CPU = pytest.StashKey["BareCpu"]()
+RECORDINGS = "recordings"  # the folder of --asm-record
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,17 +54,37 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="PERCENT",
         help="fail if fewer instructions or fewer directions were executed",
     )
+    group.addoption(
+        "--asm-record",
+        nargs="?",
+        const=RECORDINGS,
+        metavar="FOLDER",
+        help=f"write a recording of each test that fails with a booted system into FOLDER, {RECORDINGS} if none is "
+        "said; the failure shows the command that opens it there",
+    )
+    parser.addini("callgate_record", "folder for recordings of tests that fail, as --asm-record=FOLDER", default="")
     parser.addini("callgate_abi", "calling convention that is checked for calls that do not say one", default="none")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Load the measurement of coverage if it is requested."""
+    folder = recordings_folder(config)
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise pytest.UsageError(f"--asm-record: {folder} is no folder; write --asm-record=FOLDER")
     if config.getoption("asm_cov") is not None:
         from callgate.tools.asmtest.coverage.plugin import NAME, CoveragePlugin
 
         config.pluginmanager.register(CoveragePlugin(config), NAME)
     elif config.getoption("asm_cov_report") or config.getoption("asm_cov_fail_under") is not None:
         raise pytest.UsageError("--asm-cov-report and --asm-cov-fail-under do nothing without --asm-cov")
+
+
+def recordings_folder(config: pytest.Config) -> Path | None:
+    """Return the folder for recordings of tests that fail; None if there are to be none."""
+    asked, said = config.getoption("asm_record"), config.getini("callgate_record")
+    if asked:
+        return Path(config.invocation_params.dir, asked)
+    return Path(config.rootpath, said) if said else None
 
 
 def shared_cpu(config: pytest.Config) -> BareCpu:
@@ -312,6 +333,12 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
             add_section(item, "bare CPU", report.describe_call(fixtures["bare_cpu"]))
         if "booted" in fixtures and not isinstance(error, report.SPEAKING):
             add_section(item, "booted system", fixtures["booted"].describe())
+        folder = recordings_folder(item.config)
+        if "booted" in fixtures and folder is not None:
+            from callgate.tools.asmtest.recorded import record
+
+            here = item.config.invocation_params.dir
+            add_section(item, "recording", record(fixtures["booted"], folder, item.nodeid, here))
         if fixtures.keys() & {"bare_cpu", "booted"} and not item.config.option.fulltrace:
             report.without_internals(error)
         raise

@@ -5,7 +5,7 @@ It holds neither the images nor what happened: that follows.
 """
 
 from callgate.tools.recording.occurred import Occurred, Repetition, RunDiffers
-from callgate.tools.recording.recorder import Recorder
+from callgate.tools.recording.recorder import Recorder, written
 from callgate.tools.recording.recording import Recording, RecordingError, is_recording, read_recording
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "RunDiffers",
     "is_recording",
     "read_recording",
+    "written",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO, Any, Final
 
 from callgate.disk.media import Medium
+from callgate.kernel.machine import Machine
 from callgate.kernel.machine.memory.outside import Outside, Plug
 from callgate.kernel.system import System, SystemOptions
 from callgate.tools.recording.identity import callgate_version, digest_of, sources_digest
@@ -36,19 +37,7 @@ class Recorder:
         """
         self.system, self.file = system, file
         self.next = system.machine.outside
-        options: dict[str, Any] = {name: getattr(system.options, name) for name in OPTIONS}
-        if system.options.history is not None:
-            options["history"] = text_of(system.options.history)
-        self._write(
-            {
-                KEY: FORMAT,
-                "version": callgate_version(),
-                "sources": sources_digest(),
-                "options": options,
-                "unplug": [list(pair) for pair in unplug],
-                "images": [{**describe(image), "demo": demo} for image in system.media],
-            }
-        )
+        self._write(beginning(system, system.media, unplug, demo=demo))
         system.machine.outside = self._from_outside
 
     def _write(self, entry: Mapping[str, Any]) -> None:
@@ -66,7 +55,46 @@ class Recorder:
         """Write where the run has ended, and the registers there; OSError."""
         machine = self.system.machine
         machine.outside = self.next
-        self._write({"end": list(machine.position), "registers": machine.cpu.registers()})
+        self._write(ending(machine))
+
+
+def beginning(
+    system: System, media: Sequence[Medium], unplug: Sequence[tuple[int, int]] = (), *, demo: bool = False
+) -> dict[str, Any]:
+    """Return the first line of a recording: `media` are the images that the system began with."""
+    options: dict[str, Any] = {name: getattr(system.options, name) for name in OPTIONS}
+    if system.options.history is not None:
+        options["history"] = text_of(system.options.history)
+    return {
+        KEY: FORMAT,
+        "version": callgate_version(),
+        "sources": sources_digest(),
+        "options": options,
+        "unplug": [list(pair) for pair in unplug],
+        "images": [{**describe(image), "demo": demo} for image in media],
+    }
+
+
+def ending(machine: Machine) -> dict[str, Any]:
+    """Return the last line of a recording: where the run is, and the registers there."""
+    return {"end": list(machine.position), "registers": machine.cpu.registers()}
+
+
+def written(system: System, media: Sequence[Medium], occurred: Sequence[Occurred]) -> str:
+    """Return a recording of what has been: from power-on with `media` to where the system is.
+
+    ValueError if an image is no file's.
+    """
+    lines = [beginning(system, media)]
+    images = len(media)
+    for entry in occurred:
+        line = plain(entry)
+        if isinstance(entry.what, Plug):
+            line |= {"image": images, "medium": describe(system.media[entry.what.image])}
+            images += 1
+        lines.append(line)
+    system.machine.runner.settle()
+    return "".join(map(dump, [*lines, ending(system.machine)]))
 
 
 def describe(medium: Medium) -> dict[str, Any]:
