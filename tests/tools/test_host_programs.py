@@ -32,6 +32,8 @@ START_OUR_OWN = {
     "tools/pictures/test_trace_command.py",
     "tools/cli/test_written_files.py",
     "tools/cli/test_debug_options.py",
+    "debugger/dap/conftest.py",
+    "debugger/dap/test_adapter_port.py",
 }
 STARTS = re.compile(r"^(import|from) subprocess|os\.(system|exec|spawn|popen)", re.MULTILINE)
 ASK_SEVERAL = ("tools/test_fuzz_images.py", "kernel/test_symbols.py", "server/zip_archive/test_zip_archives.py")

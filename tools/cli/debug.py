@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypedDict, Unpack
 
@@ -14,9 +15,10 @@ from callgate.tools.session.sizes import SIZE
 from click.core import ParameterSource
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from callgate.kernel.system import System
+    from callgate.tools.debugger.dap.protocol import Arguments
     from callgate.tools.debugger.history import History
     from callgate.tools.recording import Recording
 
@@ -28,6 +30,7 @@ Examples:
   callgate debug run.cgr                          step through it, there or on another machine
   callgate debug run.cgr elsewhere/their.img      with the image that it was recorded with in another place
   callgate debug -e "until ipc.reply" -e message -e "back phase" -e quit
+  callgate debug --dap                            for an editor that starts it: docs/editors.md
 
 \b
 At the prompt: step, next, finish, continue, break, watch, registers, x, slots, message, walk;
@@ -36,7 +39,7 @@ py; help says more.
 
 \b
 Exit codes: 0; 2 usage, or a command of -e or -x that was not carried out; 5 an image or a
-recording that cannot be used.
+recording that cannot be used; with --dap-port 3, a port that cannot be used.
 """
 EXIT_USAGE, EXIT_IMAGE = 2, 5
 MACHINE: Final = ("memory", "high_memory", "ide", "unplug", "mount_deadline", "map_edges", "scratch")
@@ -79,6 +82,12 @@ class Machine(TypedDict):
     show_default=True,
     help="Memory for going back; 8M at least.  With less, going far back takes longer.",
 )
+@click.option(
+    "--dap",
+    is_flag=True,
+    help="Serve an editor by the Debug Adapter Protocol on standard input and output (docs/editors.md).",
+)
+@click.option("--dap-port", type=click.IntRange(0, 65535), metavar="PORT", help="The same on a port of 127.0.0.1.")
 def debug(
     files: tuple[Path, ...],
     commands: tuple[str, ...],
@@ -86,6 +95,8 @@ def debug(
     scripts: tuple[Path, ...],
     budget: int,
     unplug: tuple[tuple[int, int], ...],
+    dap: bool,
+    dap_port: int | None,
     **machine: Unpack[Machine],
 ) -> int:
     """Step through a run of disk IMAGEs, or of a RECORDING of `callgate boot --record`, forward and backward.
@@ -98,6 +109,15 @@ def debug(
     from callgate.tools.debugger.terminal.workbench import Workbench
     from callgate.tools.recording import RecordingError
 
+    if dap or dap_port is not None:
+        from callgate.tools.cli.debug_adapter import serve
+
+        if commands or lines or scripts:
+            raise click.UsageError(
+                "--dap: -c, -e and -x are said by the editor: commands and execute of its launch request"
+            )
+        check(None, (), budget)
+        return serve(partial(launched, files, budget, unplug, machine), dap_port)
     recording = recording_in(files)
     check(recording, commands, budget)
     try:
@@ -122,19 +142,26 @@ def debug(
 
 def recording_in(files: Sequence[Path]) -> Recording | None:
     """Return the recording that the first file is, None if it is an image; SystemExit with the reason."""
-    from callgate.tools.recording import RecordingError, is_recording, read_recording
+    from callgate.tools.recording import RecordingError, read_recording
 
-    try:
-        with files[0].open("rb") as file:
-            if not is_recording(file.read(HEAD)):
-                return None
-    except (IndexError, OSError):
+    if not files or not is_a_recording(files[0]):
         return None
     try:
         return read_recording(files[0])
     except RecordingError as error:
         print(f"callgate: {error}", file=sys.stderr)
         raise SystemExit(EXIT_IMAGE) from None
+
+
+def is_a_recording(path: Path) -> bool:
+    """Whether a file is a recording, and not an image."""
+    from callgate.tools.recording import is_recording
+
+    try:
+        with path.open("rb") as file:
+            return is_recording(file.read(HEAD))
+    except OSError:
+        return False
 
 
 def check(recording: Recording | None, commands: Sequence[str], budget: int) -> None:
@@ -201,3 +228,36 @@ def begun(system: System, recording: Recording | None, budget: int) -> History:
         if recording.end is None:
             print(f"callgate: {recording.path}: was cut off; it is known up to {recording.last}", file=sys.stderr)
     return history
+
+
+def launched(
+    files: Sequence[Path],
+    budget: int,
+    unplug: Sequence[tuple[int, int]],
+    machine: Machine,
+    arguments: Arguments,
+    output: Callable[[bytes], None],
+) -> tuple[System, History]:
+    """Return a system and its history from the arguments of an editor's `launch`; RequestError.
+
+    `files` are used if the editor names nothing; the other arguments before its own are the command line's.
+    """
+    from callgate.disk.media import ImageError
+    from callgate.tools.debugger.dap.protocol import RequestError
+    from callgate.tools.recording import RecordingError, read_recording
+
+    program = arguments.text("program", "")
+    images = [
+        *([Path(program)] if program else files[:1]),
+        *([Path(name) for name in arguments.texts("images")] or files[1:]),
+    ]
+    commands = arguments.texts("commands")
+    try:
+        recording = read_recording(images[0]) if images and is_a_recording(images[0]) else None
+        if recording is not None and commands:
+            raise RequestError("commands: a recording has its own; type more in the console: type LINE")
+        system = recorded(recording, images[1:]) if recording is not None else made(images, commands, unplug, machine)
+        system.machine.serial.output = output
+        return system, begun(system, recording, budget)
+    except (ImageError, RecordingError, click.UsageError) as error:
+        raise RequestError(getattr(error, "message", str(error))) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from callgate.kernel.machine import Stop
 from callgate.kernel.machine.observation.stream import Event, Listener
@@ -16,6 +16,9 @@ from callgate.tools.debugger.terminal.expressions import Expression
 from callgate.tools.debugger.terminal.facts import Change, changes_for_break
 from callgate.tools.debugger.terminal.failure import CommandError
 from callgate.tools.debugger.terminal.names import Meanings
+
+if TYPE_CHECKING:
+    from callgate.kernel.core.records import Process
 
 EVENT: Final = "debugger event"  # reason of the machine's stop; its detail is the Event
 REACHED: Final = "debugger reached"
@@ -142,7 +145,16 @@ class Stops:
         return listen
 
     def _add_place(self, place: str, expression: Expression | None, *, once: bool) -> Stopping:
-        address, process = self.code.address_of(place)
+        return self._add_at(*self.code.address_of(place), expression, once=once)
+
+    def add_address(self, address: int, process: Process, condition: str | None = None) -> Stopping:
+        """Stop at an address of a process; CommandError."""
+        expression = None if condition is None else Expression(condition)
+        if expression is not None:
+            self.meanings.check(expression, event=False)
+        return self._add_at(address, process if process.number else None, expression, once=False)
+
+    def _add_at(self, address: int, process: Process | None, expression: Expression | None, *, once: bool) -> Stopping:
         conditions = [] if expression is None else [lambda: self.meanings.holds(expression)]
         points = self.debuggee.breakpoints
         text = f"{self.code.name(address, process)}" + (f" of {process.name}" if process else "")
@@ -194,14 +206,18 @@ class Stops:
 
     def found(self, stop: Stop) -> Stopping | None:
         """Return the stop that has ended a run, count it, and remove it if it was for once; None if it was none."""
-        detail = stop.detail
-        if stop.reason == EVENT:
-            detail = detail[0]
-        elif stop.reason == watchpoints.HIT:
-            detail = detail.watchpoint
-        stopping = next((other for other in self.known.values() if other.reports(detail)), None)
+        stopping = self.of_stop(stop)
         if stopping is not None:
             stopping.hits += 1
             if stopping.once:
                 self.remove(stopping.number)
         return stopping
+
+    def of_stop(self, stop: Stop) -> Stopping | None:
+        """Return the stop that has ended a run; None if it was none."""
+        detail = stop.detail
+        if stop.reason == EVENT:
+            detail = detail[0]
+        elif stop.reason == watchpoints.HIT:
+            detail = detail.watchpoint
+        return next((stopping for stopping in self.known.values() if stopping.reports(detail)), None)

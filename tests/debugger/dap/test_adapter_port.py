@@ -1,0 +1,50 @@
+"""`callgate debug --dap-port`: an editor that connects, ports that cannot be used, options that make no sense."""
+
+import json
+import socket
+import subprocess
+import sys
+
+import pytest
+
+MAIN = "from callgate.tools.cli.main import main; main()"
+
+
+def start(*arguments: str) -> "subprocess.Popen[bytes]":
+    """Start the adapter."""
+    command = [sys.executable, "-c", MAIN, "debug", *arguments]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_an_editor_connects_to_the_port_that_is_said_and_the_adapter_ends_with_it() -> None:
+    with start("--dap-port", "0") as adapter:
+        assert adapter.stderr is not None
+        said = adapter.stderr.readline().decode()
+        host, _, port = said.rpartition(" ")[2].strip().partition(":")
+        assert host == "127.0.0.1"
+        with socket.create_connection((host, int(port)), 20) as connection:
+            body = json.dumps({"seq": 1, "type": "request", "command": "initialize"}).encode()
+            connection.sendall(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            with connection.makefile("rb") as stream:
+                length = int(stream.readline().partition(b":")[2])
+                stream.readline()
+                assert json.loads(stream.read(length))["body"]["supportsStepBack"] is True
+        assert adapter.wait(20) == 0
+        assert adapter.stderr.read() == b""
+
+
+def test_a_port_that_is_in_use_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with start("--dap-port", port) as adapter:
+            _, said = adapter.communicate(timeout=20)
+    assert adapter.returncode == 3
+    assert said.decode() == f"callgate: --dap-port {port}: Address already in use; name another one\n"
+
+
+@pytest.mark.parametrize("arguments", [("-c", "df"), ("-e", "step")])
+def test_commands_for_an_adapter_come_from_the_editor(arguments: tuple[str, ...]) -> None:
+    with start("--dap", *arguments) as adapter:
+        _, said = adapter.communicate(timeout=20)
+    assert adapter.returncode == 2
+    assert b"-c, -e and -x are said by the editor" in said

@@ -1,0 +1,38 @@
+"""`callgate debug --dap`: an editor launches systems, and steps through them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from contextlib import suppress
+from typing import IO, Final
+
+from callgate.tools.debugger.dap.adapter import Adapter, Launch
+
+LOOPBACK: Final = "127.0.0.1"
+EXIT_PORT: Final = 3
+
+
+def serve(launch: Launch, port: int | None) -> int:
+    """Serve one client, by a port or by standard input and output; return the exit code."""
+    if port is None:
+        source, output = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever else is printed is no message
+        Adapter(source, output, launch).serve()
+        return 0
+    try:
+        with socket.create_server((LOOPBACK, port)) as server:
+            print(f"callgate: the debug adapter listens at {LOOPBACK}:{server.getsockname()[1]}", file=sys.stderr)
+            connection, _ = server.accept()
+    except OSError as error:
+        print(f"callgate: --dap-port {port}: {os.strerror(error.errno or 0)}; name another one", file=sys.stderr)
+        return EXIT_PORT
+    except KeyboardInterrupt:
+        return 0
+    with connection, suppress(OSError):
+        stream: IO[bytes]
+        with connection.makefile("rb") as stream, connection.makefile("wb") as written:
+            Adapter(stream, written, launch).serve()
+            connection.shutdown(socket.SHUT_RDWR)
+    return 0

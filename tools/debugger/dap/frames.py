@@ -1,0 +1,124 @@
+"""The frames of a thread's stack, through call gates and interrupts into the program, by the kernel's own CFI."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from functools import cache
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Final
+
+from callgate.asm.assembler.output.frame_sites import DWARF_REGISTERS
+from callgate.kernel.abi.memory import KERNEL_BASE
+from callgate.tools.debugger.debuggee.programs import debug_file, program_of
+from elftools.dwarf.callframe import FDE, CallFrameInfo
+from elftools.elf.elffile import ELFFile
+
+if TYPE_CHECKING:
+    from callgate.kernel.core.records import Process
+    from callgate.tools.debugger.debuggee import Debuggee
+    from callgate.tools.debugger.debuggee.threads import DebugThread
+
+MOST: Final = 64  # frames of a stack
+WORD: Final = 0xFFFF_FFFF
+WORD_SIZE: Final = 4
+CONST4U: Final = 0x0C
+NAMES: Final = {number: name for name, number in DWARF_REGISTERS.items()}
+KEPT: Final = ("ebx", "ebp", "esi", "edi")
+Values = dict[str, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame: registers by name, None for one that is not known; `called`: EIP is where a call returns to."""
+
+    values: Values
+    called: bool
+
+    @property
+    def eip(self) -> int:
+        """Where it stands, or where what it has called returns to."""
+        return self.values["eip"] or 0
+
+    @property
+    def code(self) -> int:
+        """An address within the instruction that it executes."""
+        return self.eip - 1 if self.called else self.eip
+
+
+class _Frames(CallFrameInfo):  # type: ignore[misc]  # the package has types, of which mypy is told to know none
+    """Call frame information with the augmentation S alone, which pyelftools refuses: it has no data."""
+
+    def _parse_cie_augmentation(self, header: Any, structs: Any) -> Any:
+        plain = header.get("augmentation") == b"S"
+        return (b"", {}) if plain else super()._parse_cie_augmentation(header, structs)
+
+
+@cache
+def table(program: str) -> tuple[list[int], list[tuple[int, bool, dict[Any, Any]]]]:
+    """Return the rules of a program: the addresses from which each holds, and (end, interrupted, rules)."""
+    information = ELFFile(BytesIO(debug_file(program))).get_dwarf_info()
+    section = information.debug_frame_sec
+    found = []
+    for entry in _Frames(section.stream, section.size, section.address, information.structs).get_entries():
+        if isinstance(entry, FDE):
+            rows = entry.get_decoded().table
+            end = entry["initial_location"] + entry["address_range"]
+            signal = entry.cie["augmentation"] == b"S"
+            for row, after in zip(rows, [*rows[1:], {"pc": end}], strict=True):
+                found.append((row["pc"], (after["pc"], signal, row)))
+    found.sort(key=lambda item: item[0])
+    return [at for at, _ in found], [rules for _, rules in found]
+
+
+def frames(debuggee: Debuggee, thread: DebugThread) -> list[Frame]:
+    """Return a thread's frames, the innermost first; LookupError if its registers are not known."""
+    frame: Frame | None = Frame(debuggee.registers.general(thread), called=False)
+    found: list[Frame] = []
+    while frame is not None and len(found) < MOST:
+        found.append(frame)
+        frame = _caller(debuggee, thread.process, frame)
+    return found
+
+
+def _caller(debuggee: Debuggee, process: Process, frame: Frame) -> Frame | None:
+    program = "kernel" if frame.code >= KERNEL_BASE else program_of(process)
+    if program is None:
+        return None
+    starts, all_rules = table(program)
+    index = bisect_right(starts, frame.code) - 1
+    if index < 0 or frame.code >= all_rules[index][0]:
+        return None
+    _, interrupted, rules = all_rules[index]
+    base = frame.values.get(NAMES[rules["cfa"].reg])
+    if base is None:
+        return None
+    cfa = base + rules["cfa"].offset & WORD
+    values: Values = {name: frame.values.get(name) for name in (*KEPT, "eax", "ecx", "edx")}
+    values["esp"] = cfa
+    for number, rule in rules.items():
+        if isinstance(number, int) and number in NAMES:
+            values[NAMES[number]] = _value(debuggee, process, cfa, rule, frame.values.get(NAMES[number]))
+    if not values.get("eip"):
+        return None
+    return Frame(values, called=not interrupted)
+
+
+def _value(debuggee: Debuggee, process: Process, cfa: int, rule: Any, now: int | None) -> int | None:
+    def word(address: int) -> int | None:
+        data = debuggee.memory.read(process, address & WORD, WORD_SIZE)
+        return int.from_bytes(data, "little") if len(data) == WORD_SIZE else None
+
+    match rule.type:
+        case "OFFSET":
+            return word(cfa + rule.arg)
+        case "VAL_OFFSET":
+            return int(cfa + rule.arg & WORD)
+        case "SAME_VALUE":
+            return now
+        case "VAL_EXPRESSION":  # ESP where an interrupt came: pushed, if CS is of ring 3
+            code = bytes(rule.arg)
+            top = cfa + (int.from_bytes(code[1:5], "little") if code[0] == CONST4U else 0)
+            selector = word(top - 16)
+            return word(top - 8) if selector is not None and selector & 3 else top - 8 & WORD
+    return None
