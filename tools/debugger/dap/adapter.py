@@ -84,9 +84,10 @@ class Adapter:
         self.sender.event("output", category="console", output=f"callgate: {text}\n")
 
     def _interrupt(self) -> None:
-        """End what runs, as Ctrl-C does."""
+        """End what runs, as Ctrl-C does, once: a second one would end the way back to where a search began."""
         with self.lock:
             if self.busy:
+                self.busy = False
                 signal.pthread_kill(self.main, signal.SIGINT)
 
     # Serving, on the main thread.

@@ -70,7 +70,7 @@ class Sender:
         """Send a message."""
         with self.lock:
             self.sequence += 1
-            body = json.dumps({"seq": self.sequence, "type": kind, **fields}, ensure_ascii=False).encode()
+            body = json.dumps({"seq": self.sequence, "type": kind, **fields}).encode()
             try:
                 self.stream.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
                 self.stream.flush()
