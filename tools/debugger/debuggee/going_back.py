@@ -26,6 +26,7 @@ class GoingBack:
         """From now on the debuggee runs by the history, which has to be that of its system."""
         self.debuggee = debuggee
         self.history = history
+        self.reasons = set(STOPS)  # of stops that end a search backward
         debuggee.run_machine = history.run
         history.restored.append(self._restored)
 
@@ -51,25 +52,25 @@ class GoingBack:
         return Ending(Reason.BEGIN) if stop is None else self.debuggee.ending_of(stop)
 
     def _back_to(self, wanted: Callable[[], bool]) -> Stop | None:
-        stop = self.history.back_to(_is_stop, wanted)
+        stop = self.history.back_to(lambda stop: stop.reason in self.reasons, wanted)
         if stop is not None and stop.reason == watchpoints.HIT:
             self.history.step_back()
         return stop
 
     def _moved(self, move: Callable[[], Result]) -> Result:
         result = move()
+        self.moved()
+        return result
+
+    def moved(self) -> None:
+        """The system stands at another moment than before, other than by a run."""
         machine = self.debuggee.machine
         # The breakpoint at the instruction where the system now stands does not end the next run.
         self.debuggee.breakpoints.passed = int(machine.state.count), machine.cpu.eip
         self.debuggee.final = None
         self.debuggee.threads.forget()
-        return result
 
     def _restored(self) -> None:
         self.debuggee.breakpoints.passed = (-1, 0)
         self.debuggee.threads.forget()
         self.debuggee.watchpoints.renew()
-
-
-def _is_stop(stop: Stop) -> bool:
-    return stop.reason in STOPS

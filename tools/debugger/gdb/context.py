@@ -15,16 +15,24 @@ if TYPE_CHECKING:
     from callgate.kernel.core.records import Process
     from callgate.tools.debugger.debuggee import Backwards, Debuggee
     from callgate.tools.debugger.debuggee.threads import DebugThread
+    from callgate.tools.debugger.gdb.monitoring.terminal_commands import TerminalCommands
 
 
 class Context:
     """One gdb at one debuggee."""
 
-    def __init__(self, debuggee: Debuggee, tell: Callable[[bytes], None], history: Backwards | None = None) -> None:
-        """`tell` sends a packet that is no answer."""
+    def __init__(
+        self,
+        debuggee: Debuggee,
+        tell: Callable[[bytes], None],
+        history: Backwards | None = None,
+        terminal: TerminalCommands | None = None,
+    ) -> None:
+        """`tell` sends a packet that is no answer; `terminal` has the terminal debugger's commands."""
         self.debuggee = debuggee
         self.tell = tell
         self.history = history
+        self.terminal = terminal
         self.registers = RegisterFile(debuggee)
         self.points = Points(debuggee, self.registers)
         self.client: set[str] = set()  # features that gdb has

@@ -18,6 +18,7 @@ from callgate.kernel.core.errors import KernelPanic
 from callgate.tools.debugger.debuggee import Debuggee, Ending, Reason
 from callgate.tools.debugger.debuggee.going_back import GoingBack
 from callgate.tools.debugger.gdb.context import Context
+from callgate.tools.debugger.gdb.monitoring.terminal_commands import TerminalCommands
 from callgate.tools.debugger.gdb.protocol.connection import POLL_SECONDS, Connection
 from callgate.tools.debugger.gdb.stub import Stub
 from callgate.tools.debugger.history import History
@@ -63,6 +64,7 @@ class GdbServer:
         self.listener: socket.socket | None = None
         self.connection: Connection | None = None
         self.history: Backwards | None = None  # what goes backwards, while a system is driven
+        self.terminal: TerminalCommands | None = None  # those of `monitor`
         self.debuggee: Debuggee | None = None
         self.leaving = False  # the session is to end: Ctrl-C that is not the guest's, or a signal
         if address.host == PIPE:
@@ -85,7 +87,9 @@ class GdbServer:
         """Let gdb drive a system to its end; return the machine's last stop."""
         machine = system.machine
         self.debuggee = debuggee = Debuggee(system)
-        self.history = GoingBack(debuggee, History(system))
+        history = History(system)
+        self.history = GoingBack(debuggee, history)
+        self.terminal = TerminalCommands(debuggee, history, self.history)
         console = machine.on_interrupt
 
         def interrupted() -> bool:
@@ -151,7 +155,7 @@ class GdbServer:
 
     def _serve(self, debuggee: Debuggee, connection: Connection, last: Ending | None) -> tuple[Ending | None, bool]:
         """Answer one gdb until it goes; return the last ending, and whether the machine is to run freely."""
-        context = Context(debuggee, connection.send, self.history)
+        context = Context(debuggee, connection.send, self.history, self.terminal)
         stub = Stub(context, connection.poll)
         stub.last = last
         control = debuggee.machine.control

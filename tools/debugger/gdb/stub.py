@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from callgate.tools.debugger.debuggee import Ending, Reason
 from callgate.tools.debugger.debuggee.threads import KERNEL_PROCESS
 from callgate.tools.debugger.gdb import resume
 from callgate.tools.debugger.gdb.context import Context
 from callgate.tools.debugger.gdb.monitoring.monitor import Monitor
+from callgate.tools.debugger.gdb.monitoring.terminal_commands import BACKWARD, FORWARD
 from callgate.tools.debugger.gdb.protocol.errors import Refused, Unknown
 from callgate.tools.debugger.gdb.protocol.ids import ANY, ThreadId, number, parse
 from callgate.tools.debugger.gdb.protocol.packets import MOST, escape
 from callgate.tools.debugger.gdb.queries import Queries
 from callgate.tools.debugger.gdb.stops import SIGTRAP, reply, stop_reply
 from callgate.tools.debugger.gdb.vfile import Files
-
-if TYPE_CHECKING:
-    pass
 
 OK = b"OK"
 MOST_READ = MOST // 2 - 16
@@ -36,7 +33,7 @@ class Stub:
         self.points = context.points
         self.wanted = wanted
         self.files = Files()
-        self.monitor = Monitor(self.debuggee)
+        self.monitor = Monitor(self.debuggee, context.terminal, context.say, wanted)
         self.queries = Queries(context, self.monitor)
         self.last: Ending | None = None
         self.withheld = b""  # a stop that gdb is told when it goes on with the process
@@ -59,6 +56,8 @@ class Stub:
         """Take out what gdb has inserted."""
         self.points.clear()
         self.debuggee.catch.clear()
+        if self.context.terminal is not None:
+            self.context.terminal.close()
 
     def answer(self, payload: bytes) -> bytes | None:
         """Return the answer to a packet; None if there is none.  Whatever comes, the machine is unharmed."""
@@ -171,7 +170,7 @@ class Stub:
             return answer
         self.debuggee.report_starts = "multiprocess" in self.context.client
         try:
-            self.last = resume.carry_out(self.debuggee, actions, self.wanted)
+            self.last = self._moved(actions) or resume.carry_out(self.debuggee, actions, self.wanted)
         finally:
             self.debuggee.report_starts = False
         if self.last.process is not None:
@@ -179,7 +178,19 @@ class Stub:
             if (answer := self._introduced()) is not None:
                 return answer
         self.interrupted = ()
+        self._tell(self.last)
         return self._expected(stop_reply(self.context, self.last), resumed)
+
+    def _moved(self, actions: Sequence[resume.Action]) -> Ending | None:
+        """Carry out a move of the terminal debugger's that waits for `continue`; None if there is none."""
+        if self.context.terminal is None:
+            return None
+        stepping = any(action.kind in (resume.STEP, resume.RANGE) for action in actions)
+        return self.context.terminal.move("a step" if stepping else FORWARD, self.context.say, self.wanted)
+
+    def _tell(self, ending: Ending) -> None:
+        if self.context.terminal is not None:
+            self.context.terminal.tell(ending, self.context.say)
 
     def _expected(self, answer: bytes, resumed: Sequence[resume.Action]) -> bytes:
         """Return an answer that gdb can take: it gives up at a stop in a process that it has not resumed.
@@ -207,9 +218,13 @@ class Stub:
     def _backwards(self, text: str) -> bytes:
         if self.context.history is None or text not in ("s", "c"):
             raise Unknown
-        self.last = (
-            self.context.history.step_back() if text == "s" else self.context.history.back_to_previous(self.wanted)
-        )
+        moved = None
+        if self.context.terminal is not None:
+            way = BACKWARD if text == "c" else "a step"
+            moved = self.context.terminal.move(way, self.context.say, self.wanted)
+        history = self.context.history
+        self.last = moved or (history.step_back() if text == "s" else history.back_to_previous(self.wanted))
+        self._tell(self.last)
         return stop_reply(self.context, self.last)
 
     def _named(self, text: str) -> bytes:

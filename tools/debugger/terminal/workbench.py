@@ -27,11 +27,12 @@ SHORTEST_CALL: Final = 2  # bytes
 class Workbench:
     """What the commands work on."""
 
-    def __init__(self, system: System, history: History) -> None:
+    def __init__(self, system: System, history: History, debuggee: Debuggee | None = None) -> None:
+        """Work on `debuggee`, which a front end has made of the system, or make it."""
         self.system = system
         self.machine = system.machine
         self.history = history
-        self.debuggee = Debuggee(system)
+        self.debuggee = debuggee or Debuggee(system)
         self.code = Code(self.debuggee)
         self.meanings = Meanings(self.debuggee)
         self.stops = Stops(self.debuggee, self.code, self.meanings)

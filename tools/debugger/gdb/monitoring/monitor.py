@@ -19,18 +19,31 @@ from callgate.tools.debugger.gdb.monitoring import qemu_views
 if TYPE_CHECKING:
     from callgate.tools.debugger.debuggee import Debuggee
     from callgate.tools.debugger.debuggee.threads import DebugThread
+    from callgate.tools.debugger.gdb.monitoring.terminal_commands import TerminalCommands
 
 Command = Callable[[str, "DebugThread"], str]
 EXCEPTIONS = {"de": 0, "ud": 6, "nm": 7, "ts": 10, "np": 11, "ss": 12, "gp": 13, "pf": 14, "mf": 16, "xm": 19}
+VIEWS = ("registers", "mem", "tlb", "mtree", "pic", "cpus", "kvm", "version")  # of info, as QEMU has them
 UNITS = {"b": 1, "h": 2, "w": 4, "g": 8}
+MOST_KEPT = 1 << 13  # characters, of up to four bytes, that are answered in one packet
 MOST_SHOWN = 1 << 16  # items of xp
 
 
 class Monitor:
-    """The commands; `commands` may be given more by a front end that has them."""
+    """The commands: those here, then those of the terminal debugger."""
 
-    def __init__(self, debuggee: Debuggee) -> None:
+    def __init__(
+        self,
+        debuggee: Debuggee,
+        terminal: TerminalCommands | None = None,
+        say: Callable[[str], None] = print,
+        wanted: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`say` shows a text in gdb's console while a command runs, `wanted()` is true after gdb has sent Ctrl-C."""
         self.debuggee = debuggee
+        self.terminal = terminal
+        self.say = say
+        self.wanted = wanted
         self.commands: dict[str, tuple[str, Command]] = {
             "help": ("these commands", self._help),
             "info": ("registers, mem, tlb, mtree, pic, cpus, kvm or version, as QEMU shows them", self._info),
@@ -46,16 +59,44 @@ class Monitor:
         """Return a command's output, and for one that there is not, which is like it."""
         word, _, rest = line.strip().partition(" ")
         name = word.partition("/")[0]
-        if name not in self.commands:
-            near = ", ".join(nearest(name, self.commands)) or "help"
-            return f"there is no command {name!r}; try {near}\n"
+        terminal = self.terminal
+        known = {*self.commands, *(() if terminal is None else terminal.words())}
+        if name not in known:
+            return f"there is no command {name!r}; try {', '.join(nearest(name, known)) or 'help'}\n"
         try:
+            if terminal is not None and self._is_terminals(name, rest):
+                return self._by_terminal(terminal, line.strip())
             return self.commands[name][1](f"{word[len(name) :]} {rest}".strip(), thread)
         except (ValueError, LookupError) as error:
             return f"{name}: {error}\n"
 
+    def _by_terminal(self, terminal: TerminalCommands, line: str) -> str:
+        """Carry out a command of the terminal debugger; what would not fit into a packet is shown meanwhile."""
+        kept: list[str] = []
+
+        def say(text: str) -> None:
+            kept.append(text)
+            if sum(map(len, kept)) > MOST_KEPT:
+                self.say("".join(kept))
+                kept.clear()
+
+        terminal.run(line, say, self.wanted)
+        return "".join(kept)
+
+    def _is_terminals(self, name: str, rest: str) -> bool:
+        """Whether a command is the terminal debugger's: QEMU's views keep their names."""
+        if name == "info":
+            return rest.split(" ", maxsplit=1)[0] not in VIEWS
+        if name == "help":
+            return rest.strip() not in ("", *self.commands)
+        return name not in self.commands
+
     def _help(self, _text: str, _thread: DebugThread) -> str:
-        return "".join(f"{name:<8} {what}\n" for name, (what, _) in self.commands.items())
+        lines = [f"{name:<8} {what}" for name, (what, _) in self.commands.items()]
+        if self.terminal is not None:
+            lines += ["", "and the terminal debugger's, for the thread that runs; help COMMAND says more:"]
+            lines += [f"{name:<40} {what}" for name, what in self.terminal.names().items()]
+        return "\n".join(lines) + "\n"
 
     def _info(self, text: str, thread: DebugThread) -> str:
         name = text.split(" ", maxsplit=1)[0] if text else ""
