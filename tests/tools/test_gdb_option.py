@@ -51,6 +51,21 @@ def test_options_that_gdb_excludes_are_refused(command_line: Callable[..., Any])
         assert command_line("boot", "--gdb", "-", *options).status == 2
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--gdb", "0", "--history-budget", "1M"], "a history needs at least 8M"),
+        (["--history-budget", "64M"], "give --gdb [HOST:]PORT as well"),
+    ],
+)
+def test_a_history_that_is_too_small_or_for_no_debugger_is_refused(
+    command_line: Callable[..., Any], options: list[str], said: str
+) -> None:
+    outcome = command_line("boot", *options)
+    assert outcome.status == 2
+    assert said in outcome.messages
+
+
 def test_gdb_and_the_console_of_a_guest_that_waits_for_input_do_not_disturb_each_other() -> None:
     code = "from callgate.tools.cli.main import main; main()"
     command = [sys.executable, "-c", code, "boot", "-q", "--gdb", "0"]

@@ -90,6 +90,14 @@ be used; 130 interrupted.
     help="Wait for gdb before the first instruction, on a port of this host (0: any that is free), or '-': on standard "
     "input and output; the guest's console then writes to standard error. docs/gdb.md.",
 )
+@click.option(
+    "--history-budget",
+    "budget",
+    type=SIZE,
+    default="256M",
+    show_default=True,
+    help="With --gdb, memory for going back; 8M at least.  With less, going far back takes longer.",
+)
 @machine_option("quiet")
 def boot(
     images: tuple[Path, ...],
@@ -109,6 +117,7 @@ def boot(
     history: Path | None,
     no_history: bool,
     gdb: str | None,
+    budget: int,
     quiet: bool,
 ) -> int:
     """Boot IMAGEs (disk images, opened read-only); without one, the embedded demo image.
@@ -120,7 +129,7 @@ def boot(
     from callgate.tools.session.options import SessionOptions
     from callgate.tools.session.session import Session
 
-    refuse_contradictions(history, no_history, trace, stats, record)
+    refuse_contradictions(gdb, history, no_history, trace, stats, record)
     options = SessionOptions(
         images=list(images),
         commands="; ".join(commands) if commands else None,
@@ -138,7 +147,7 @@ def boot(
         history=history,
         keep_history=not no_history,
         quiet=quiet,
-        driver=gdb_server(gdb, images, stats, trace, fuel) if gdb is not None else None,
+        driver=gdb_server(gdb, budget, images, (stats, trace), fuel) if gdb is not None else None,
     )
     return Session(options, *console(gdb), observers(record, options)).run()
 
@@ -151,17 +160,20 @@ def console(gdb: str | None) -> tuple[BinaryIO, BinaryIO]:
 
 
 def gdb_server(
-    text: str, images: tuple[Path, ...], stats: Path | None, trace: Path | None, fuel: int | None
+    text: str, budget: int, images: tuple[Path, ...], reports: tuple[Path | None, ...], fuel: int | None
 ) -> GdbServer:
     """Return the server for `--gdb text`, which listens already; UsageError."""
     from callgate.tools.debugger.gdb.server import AddressRefused, GdbServer, read_address
+    from callgate.tools.debugger.history import LEAST
 
+    if budget < LEAST:
+        raise click.UsageError(f"--history-budget: a history needs at least {LEAST >> 20}M")
     if fuel is not None:
         raise click.UsageError("--fuel and --gdb contradict each other: with gdb, it is gdb that stops the machine")
-    if text == "-" and any(str(path) == "-" for path in (*images, stats, trace)):
+    if text == "-" and any(str(path) == "-" for path in (*images, *reports)):
         raise click.UsageError("--gdb -: gdb talks through standard input and output; nothing else can use them")
     try:
-        return GdbServer(read_address(text), lambda line: click.echo(f"callgate: {line}", err=True))
+        return GdbServer(read_address(text), lambda line: click.echo(f"callgate: {line}", err=True), budget)
     except (ValueError, AddressRefused) as error:
         raise click.UsageError(str(error)) from None
 
@@ -175,12 +187,17 @@ def observers(record: Path | None, options: SessionOptions) -> list[Observer]:
     return [Recorded(record, options.unplug, demo=not options.images)]
 
 
-def refuse_contradictions(history: Path | None, no_history: bool, trace: Path | None, *reports: Path | None) -> None:
+def refuse_contradictions(
+    gdb: str | None, history: Path | None, no_history: bool, trace: Path | None, *reports: Path | None
+) -> None:
     """Refuse options that contradict each other, or of which one would be ignored."""
+    parameters = click.get_current_context()
+    if gdb is None and parameters.get_parameter_source("budget") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--history-budget is for going back in gdb; give --gdb [HOST:]PORT as well")
     if history is not None and (no_history or str(history) == "-"):
         raise click.UsageError("--history names the file that lines are read from and kept in: no '-', no --no-history")
     if history is not None and history in (trace, *reports):
         raise click.UsageError(f"--history {history}: is also the file of a report; name another file")
-    source = click.get_current_context().get_parameter_source("trace_format")
+    source = parameters.get_parameter_source("trace_format")
     if trace is None and source is ParameterSource.COMMANDLINE:
         raise click.UsageError("--trace-format says how a trace is written; give --trace FILE as well")

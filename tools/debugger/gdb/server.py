@@ -21,7 +21,7 @@ from callgate.tools.debugger.gdb.context import Context
 from callgate.tools.debugger.gdb.monitoring.terminal_commands import TerminalCommands
 from callgate.tools.debugger.gdb.protocol.connection import POLL_SECONDS, Connection
 from callgate.tools.debugger.gdb.stub import Stub
-from callgate.tools.debugger.history import History
+from callgate.tools.debugger.history import BUDGET, History
 
 if TYPE_CHECKING:
     from callgate.kernel.machine import Stop
@@ -58,9 +58,13 @@ def read_address(text: str) -> Address:
 class GdbServer:
     """Listens for gdb, and lets it drive a system."""
 
-    def __init__(self, address: Address, say: Callable[[str], None]) -> None:
-        """Listen at once: AddressRefused if that cannot be done.  `say` writes a line for people."""
+    def __init__(self, address: Address, say: Callable[[str], None], budget: int = BUDGET) -> None:
+        """Listen at once: AddressRefused if that cannot be done.
+
+        `say` writes a line for people; `budget` is the memory for going back, in bytes, at least LEAST.
+        """
         self.say = say
+        self.budget = budget
         self.listener: socket.socket | None = None
         self.connection: Connection | None = None
         self.history: Backwards | None = None  # what goes backwards, while a system is driven
@@ -87,7 +91,7 @@ class GdbServer:
         """Let gdb drive a system to its end; return the machine's last stop."""
         machine = system.machine
         self.debuggee = debuggee = Debuggee(system)
-        history = History(system)
+        history = History(system, self.budget)
         self.history = GoingBack(debuggee, history)
         self.terminal = TerminalCommands(debuggee, history, self.history)
         console = machine.on_interrupt
