@@ -123,7 +123,6 @@ def boot(
     """Boot IMAGEs (disk images, opened read-only); without one, the embedded demo image.
 
     An IMAGE is raw, qcow2, VHD, VMDK or VDI, or compressed by gzip, xz, bzip2 or zstd; - is standard input.
-
     The guest's console is standard input and output, byte for byte; the boot log is on standard error.
     """
     from callgate.tools.session.options import SessionOptions

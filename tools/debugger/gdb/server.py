@@ -12,6 +12,7 @@ import select
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from callgate.kernel.core.errors import KernelPanic
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from callgate.tools.debugger.debuggee import Backwards
 
 LOOPBACK = "127.0.0.1"
+SCRIPT = Path(__file__).with_name("gdb_script.py")
 PIPE = "-"
 
 
@@ -80,6 +82,7 @@ class GdbServer:
         host, port = self.listener.getsockname()[:2]
         place = f"[{host}]:{port}" if ":" in host else f"{'' if host == LOOPBACK else host}:{port}"
         self.say(f"gdb: the machine waits for `target remote {place}` in gdb")
+        self.say(f"gdb: printers and the command `callgate`, if you want them: `source {SCRIPT}`")
 
     def waits_on(self) -> list[int]:
         """Return the descriptors that end a wait for console input: gdb may have something to say."""

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from callgate.tools.debugger.gdb.context import Context
 
 HEAD = '<?xml version="1.0"?>\n'
-TITLES = {"processes": "Processes of the guest", "threads": "Threads of the guest"}
+TITLES = {
+    "processes": "Processes of the guest",
+    "threads": "Threads of the guest",
+    "endpoints": "Where servers take requests",
+}
 
 
 def threads(context: Context) -> str:
@@ -73,6 +77,14 @@ def osdata(debuggee: Debuggee, kind: str) -> str | None:
                 "state": debuggee.threads.state(thread), "selector": f"{thread.selector:#x}",
             }
             for thread in debuggee.threads
+        ])  # fmt: skip
+    if kind == "endpoints":
+        return table(kind, [
+            {
+                "number": str(endpoint.number), "name": endpoint.name, "address": f"{KERNEL_BASE + endpoint.block:#x}",
+                "file system": endpoint.file_system or "",
+            }
+            for endpoint in debuggee.kernel.state.endpoints.by_number.values()
         ])  # fmt: skip
     return None
 
