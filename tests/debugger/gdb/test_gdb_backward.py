@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.message import Endpoint
 from callgate.kernel.system import System
+from callgate.tools.debugger.gdb.server import SCRIPT
 from callgate.tools.debugger.history import History
 from callgate.tools.debugger.terminal.workbench import Workbench
 
@@ -80,3 +82,31 @@ def test_our_steps_by_source_line_stop_where_gdb_does(gdb: Gdb, boot_demo: Calla
         bench.lines.forward(bench.step)
         ours.append(bench.machine.cpu.eip)
     assert [int(found, 16) for found in re.findall(r"^at ([0-9a-f]+)$", there, re.MULTILINE)] == ours
+
+
+@pytest.mark.timeout(100)
+def test_gdb_goes_back_to_the_write_of_a_message_register_between_the_events_of_its_request(
+    gdb: Gdb, boot_demo: Callable[[str], System], serve: Callable[[System], Any]
+) -> None:
+    system = boot_demo("cat README.TXT")
+    events: list[tuple[int, str]] = []
+    system.trace(lambda event: events.append((system.machine.position.retired, event.kind)))
+    posted, written, after = parts(
+        gdb(
+            f"source {SCRIPT}\n"
+            + say(
+                'monitor tbreak ipc.post if op == CLOSE\ncontinue\nprint $_message("d0p1", 0).operation',
+                'watch -location $_message("d0p1", 0).eax\nreverse-continue\nx/i $pc\n'
+                "python print('AT', gdb.execute('monitor clock', to_string=True))",
+                'stepi\nprint $_message("d0p1", 0).eax == $ebx',
+            ),
+            serving=serve(system),
+        )
+    )
+    assert "= CLOSE" in posted
+    assert re.search(r"mov +%ebx,%es:0x10$", written, re.MULTILINE), "the store that is next"
+    assert re.search(r"= 1$", after, re.MULTILINE)
+    at = int(re.search(r"^AT (\d+) instructions", written, re.MULTILINE)[1])  # type: ignore[index]
+    later = [(retired, kind) for retired, kind in events if retired > at and kind.startswith("ipc.")]
+    assert [kind for _, kind in later[:2]] == ["ipc.fill", "ipc.post"]
+    assert later[0][0] - at < 20, "instructions from the store to the end of the filling"
