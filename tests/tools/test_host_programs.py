@@ -34,6 +34,7 @@ START_OUR_OWN = {
     "tools/cli/test_debug_options.py",
     "debugger/dap/conftest.py",
     "debugger/dap/test_adapter_port.py",
+    "debugger/gdb/test_gdb_dap.py",  # a gdb that host_programs has found, which it talks with
 }
 STARTS = re.compile(r"^(import|from) subprocess|os\.(system|exec|spawn|popen)", re.MULTILINE)
 ASK_SEVERAL = ("tools/test_fuzz_images.py", "kernel/test_symbols.py", "server/zip_archive/test_zip_archives.py")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 from callgate.tools.cli.machine_options import machine_option
 from callgate.tools.inspection.image_argument import IMAGE
+from callgate.tools.session.sizes import SIZE
 from click.core import ParameterSource
 
 if TYPE_CHECKING:
