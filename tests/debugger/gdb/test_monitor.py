@@ -126,3 +126,18 @@ def test_the_next_gdb_finds_no_stop_of_the_one_before(boot_demo: Boot, serve: Se
     client.close()
     second = connect(serving)
     assert ask(second, "info break") == "no stops\n"
+
+
+def test_a_watchpoint_of_monitors_is_told_to_gdb_as_a_plain_stop(
+    boot_demo: Boot, serve: Serve, connect: Connect
+) -> None:
+    system = boot_demo("dir")
+    client = connect(serve(system))
+    assert "stop 1 set: write of 4 bytes" in ask(client, f"watch [{system.kernel.image.address('kernel_words'):#x}]")
+    client.send(b"vCont;c")
+    said = ""
+    while (answer := client.receive()).startswith(b"O"):
+        said += bytes.fromhex(answer[1:].decode()).decode()
+    assert said.startswith("monitor's stop 1: write of 4 bytes")
+    assert answer.startswith(b"T05")
+    assert b"watch:" not in answer, "gdb would go on"

@@ -57,6 +57,8 @@ def why(context: Context, ending: Ending, thread: DebugThread) -> str:
         access = ending.access
         if ending.text:
             context.say(f"{access.address:#x} was written by {ending.text}\n")
+        if not any(point is access.watchpoint for point in context.points.known.values()):
+            return ""  # monitor's own: gdb goes on after a watchpoint that it does not know
         return f"{WATCH[access.watchpoint.kind]}:{access.address:x};"
     return "replaylog:begin;" if ending.reason is Reason.BEGIN else ""
 
