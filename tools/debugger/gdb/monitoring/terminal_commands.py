@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Final
 from callgate.kernel.core.errors import KernelPanic
 from callgate.tools.debugger.debuggee import Debuggee, Ending, Reason
 from callgate.tools.debugger.history import History, HistoryInterrupted
-from callgate.tools.debugger.terminal import moving, showing
-from callgate.tools.debugger.terminal.code import number_of
+from callgate.tools.debugger.terminal import asking, moving, showing
 from callgate.tools.debugger.terminal.commands import COMMANDS, Command, Desk, carry_out, find
 from callgate.tools.debugger.terminal.failure import CommandError
+from callgate.tools.debugger.terminal.moving import moment_of
 from callgate.tools.debugger.terminal.stops import EVENT
 from callgate.tools.debugger.terminal.workbench import Workbench
 
@@ -27,15 +27,19 @@ if TYPE_CHECKING:
     from callgate.kernel.machine import Stop
     from callgate.tools.debugger.debuggee.going_back import GoingBack
 
-MODULES: Final = (moving, showing)  # whose commands there are
+MODULES: Final = (asking, moving, showing)  # whose commands there are
 OWN: Final = {
-    "step": "stepi",
-    "next": "nexti",
+    "step": "step",
+    "stepi": "stepi",
+    "next": "next",
+    "nexti": "nexti",
     "finish": "finish",
     "continue": "continue",
     "until": "advance PLACE, or monitor tbreak EVENT and continue",
-    "back step": "reverse-stepi",
-    "back next": "reverse-nexti",
+    "back step": "reverse-step",
+    "back stepi": "reverse-stepi",
+    "back next": "reverse-next",
+    "back nexti": "reverse-nexti",
     "back out": "reverse-finish",
     "back continue": "reverse-continue",
     "set": "set $eax = 5 and set {int}ADDRESS = 5",
@@ -144,11 +148,10 @@ class TerminalCommands:
         if self.desk is None or ending.stop is None:
             return
         stop = ending.stop
-        if stop.reason == EVENT or id(stop.detail) in self.desk.bench.stops.of or ending.access is not None:
-            known = self.desk.bench.stops.found(stop)
-            if known is not None:
-                what = f"event {stop.detail[1]}" if stop.reason == EVENT else known.text
-                say(f"monitor's stop {known.number}: {what}\n")
+        known = self.desk.bench.stops.found(stop)
+        if known is not None:
+            what = f"event {stop.detail[1]}" if stop.reason == EVENT else known.text
+            say(f"monitor's stop {known.number}: {what}\n")
 
     def _bench(self) -> GdbWorkbench:
         if self.desk is None:
@@ -174,10 +177,7 @@ class TerminalCommands:
         """Return the command of gdb that goes where a move goes; CommandError for a place that is none."""
         if entry.names[0] != "goto":
             return BACKWARD if entry.names[0].startswith("back") else FORWARD
-        retired = {"start": -1, "end": 1 << 63}.get(rest, number_of(rest.replace(",", "")))
-        if retired is None:
-            raise CommandError("goto N: a number of instructions, end, or start")
-        return FORWARD if retired > self.history.moment.position.retired else BACKWARD
+        return FORWARD if moment_of(self._bench(), rest) > self.history.moment else BACKWARD
 
     @contextmanager
     def _interruptible(self, wanted: Callable[[], bool]) -> Iterator[None]:
