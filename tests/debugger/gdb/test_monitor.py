@@ -55,7 +55,7 @@ def test_a_step_by_phase_waits_for_gdbs_continue_and_ends_at_the_events_of_the_s
     of_requests = [kind for kind in kinds if kind.startswith("ipc.")]
     assert shown == ["ipc.take", "ipc.fill"]
     assert any(of_requests[index : index + 2] == shown for index in range(len(of_requests)))
-    assert "gdb does this itself, and has to know of it: nexti" in out
+    assert "gdb does this itself, and has to know of it: next" in out
     assert "set $eax = 5" in out
     assert "'goto 100' waited for reverse-continue; it is forgotten" in out
     assert re.search(r"monitor's stop 1: event ipc\.reply thread=0xa ", out)

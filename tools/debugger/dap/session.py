@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -41,23 +42,14 @@ class SystemEnded(Exception):
     """The system was to run on where it has ended."""
 
 
-class Lines:
-    """A text stream of the prompt's output."""
-
-    def __init__(self) -> None:
-        self.text = ""
-
-    def write(self, text: str) -> int:
-        """Keep text."""
-        self.text += text
-        return len(text)
-
-    def flush(self) -> None:
-        """Nothing waits."""
+class Lines(io.StringIO):
+    """What the prompt has written."""
 
     def take(self) -> str:
         """Return what has been written since the last time."""
-        text, self.text = self.text, ""
+        text = self.getvalue()
+        self.seek(0)
+        self.truncate()
         return text
 
 
@@ -69,7 +61,7 @@ class Session:
         self.system = system
         self.bench = Workbench(system, history)
         self.lines = Lines()
-        self.prompt = Prompt(self.bench, self.lines)  # type: ignore[arg-type]  # print needs no more of a stream
+        self.prompt = Prompt(self.bench, self.lines)
         self.sources = Sources(self.bench)
         self.points = Points(self.bench, self.sources, numbers)
         self.views = Views(self.bench, self.sources)
