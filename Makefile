@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 ARGS ?=
-SOURCES := asm common disk kernel server tools
+SOURCES := asm disk kernel server tools
 
 .DEFAULT_GOAL := help
 .PHONY: help boot test lint format bench clean distclean

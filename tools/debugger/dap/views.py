@@ -18,6 +18,7 @@ from callgate.tools.debugger.dap.protocol import RequestError
 from callgate.tools.debugger.terminal import views
 from callgate.tools.debugger.terminal.expressions import Expression
 from callgate.tools.debugger.terminal.failure import CommandError
+from callgate.tools.debugger.terminal.looks import FLAGS
 
 if TYPE_CHECKING:
     from callgate.tools.debugger.dap.sources import Sources
@@ -226,7 +227,7 @@ class Views:
 
 def flags(value: int) -> Variables:
     """Return the flags of EFLAGS, one by one."""
-    shown = {name: value >> bit & 1 for bit, name in views.FLAGS.items()} | {"IOPL": value >> 12 & 3}
+    shown = {name: value >> bit & 1 for bit, name in FLAGS.items()} | {"IOPL": value >> 12 & 3}
     return [{"name": name, "value": str(bit), "variablesReference": 0} for name, bit in shown.items()]
 
 

@@ -76,10 +76,15 @@ class Code:
 
     def name(self, address: int, process: Process | None = None) -> str:
         """Return an address in hex, and after it its symbol if it has one."""
+        symbol = self.symbol(address, process)
+        return f"{address:#010x}" + (f" <{symbol}>" if symbol else "")
+
+    def symbol(self, address: int, process: Process | None = None) -> str:
+        """Return an address as a symbol and the distance from it; "" if there is none."""
         process = process or self.debuggee.threads.running().process
         image = self.image(address, process)
         symbol = image.symbol_at(self._linked(address, process)) if image is not None else ""
-        return f"{address:#010x}" + (f" <{symbol}>" if symbol and not symbol.startswith("0x") else "")
+        return "" if symbol.startswith("0x") else symbol
 
     def line(self, address: int, process: Process) -> SourceLine | None:
         """Return the source line that an instruction was made of."""
@@ -107,6 +112,25 @@ class Code:
         except PageFault:
             pass
         return [Instruction(*found) for found in decoder().disasm_lite(data, address, count)]
+
+    def earlier(self, address: int, count: int) -> int:
+        """Return where the code begins that is at most `count` source lines before an address; the address if unknown.
+
+        Code has no marks where instructions begin: only what the assembler has noted can be read from before.
+        """
+        process = self.debuggee.threads.running().process
+        image = self.image(address, process)
+        linked = self._linked(address, process)
+        if image is None or self.line(address, process) is None:
+            return address
+        addresses, lines = self._lines(image)
+        here = index = bisect_right(addresses, linked) - 1
+        while index and here - index < count:
+            before = lines[index - 1]
+            if before.address + before.size != lines[index].address and before.address != lines[index].address:
+                break
+            index -= 1
+        return addresses[index] - linked + address
 
     def current(self) -> Instruction | None:
         """Return the instruction that is next; None where nothing can be fetched."""

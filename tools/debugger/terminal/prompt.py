@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TextIO
 
 from callgate.tools.debugger.history import Moment
-from callgate.tools.debugger.terminal import asking, moving, showing
+from callgate.tools.debugger.terminal import asking, moving, showing, tracing
 from callgate.tools.debugger.terminal.commands import Command, Desk, by_name, carry_out, perform
 from callgate.tools.debugger.terminal.failure import CommandError
 from callgate.tools.debugger.terminal.workbench import Workbench
 
 STEP = 0.01  # of a query, after which its progress is shown again
 PROMPT = "(callgate) "
-MODULES = (asking, moving, showing)  # whose commands there are
+MODULES = (asking, moving, showing, tracing)  # whose commands there are
 
 
 class ScriptError(Exception):

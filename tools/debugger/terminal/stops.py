@@ -199,6 +199,13 @@ class Stops:
         self._out(self._numbered(number))
         del self.known[number]
 
+    def at(self, address: int) -> list[int]:
+        """Return the numbers of the breakpoints at an address that count for the running thread's process."""
+        process = self.debuggee.threads.running().process.number
+        points = self.debuggee.breakpoints.known
+        here = [point for point in points if point.address == address and point.process in (None, process)]
+        return [number for number, stopping in self.known.items() if any(map(stopping.reports, here))]
+
     def clear(self) -> None:
         """Remove all of them."""
         for number in list(self.known):

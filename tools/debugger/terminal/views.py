@@ -5,17 +5,15 @@ from __future__ import annotations
 from typing import Final
 
 from callgate.kernel.abi.memory import KERNEL_BASE, PTE_PRESENT, PTE_USER, PTE_WRITABLE
-from callgate.kernel.abi.message import SlotState
-from callgate.kernel.abi.selectors import SLOTS
 from callgate.kernel.core.records import EndpointState
 from callgate.kernel.machine.cpu.descriptors import Gate, Segment
 from callgate.kernel.machine.cpu.paging import PageFault
 from callgate.kernel.machine.memory.bus import DmaError
-from callgate.kernel.watching.requests import REGISTERS, SlotView, block_of, slots
+from callgate.kernel.watching.requests import REGISTERS, SlotView
+from callgate.tools.debugger.terminal import looks
 from callgate.tools.debugger.terminal.failure import CommandError
 from callgate.tools.debugger.terminal.workbench import Workbench
 
-FLAGS: Final = {0: "CF", 2: "PF", 4: "AF", 6: "ZF", 7: "SF", 8: "TF", 9: "IF", 10: "DF", 11: "OF", 14: "NT"}
 GATES: Final = {0xC: "call gate", 0xE: "interrupt gate", 0xF: "trap gate", 0x5: "task gate"}
 SYSTEM: Final = {0x2: "LDT", 0x9: "TSS, available", 0xB: "TSS, busy"}
 CHANGEABLE: Final = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi", "eip", "eflags")
@@ -48,42 +46,36 @@ def where(bench: Workbench) -> list[str]:
 
 def registers(bench: Workbench, before: dict[str, int] | None) -> list[str]:
     """Return the registers, a * at those that have changed since `before`."""
-    values = bench.machine.cpu.registers()
+    look = looks.registers(bench, before)
     cells = [
-        f"{name:>3} {value:08x}{'*' if before is not None and before.get(name) != value else ' '}"
-        for name, value in values.items()
-        if name != "eflags"
+        f"{register.name:>3} {register.value:08x}{'*' if register.changed else ' '}" for register in look.registers
     ]
-    flags = values["eflags"]
-    ladder = " ".join(name if flags >> bit & 1 else name.lower() for bit, name in FLAGS.items())
+    ladder = " ".join(flag.name if flag.set else flag.name.lower() for flag in look.flags)
     rows = ["  ".join(cells[index : index + 4]).rstrip() for index in range(0, len(cells), 4)]
-    return [*rows, f"eflags {flags:08x}  {ladder}  IOPL={flags >> 12 & 3}  CPL={bench.machine.cpu.cpl}"]
+    return [*rows, f"eflags {look.eflags.value:08x}  {ladder}  IOPL={look.iopl}  CPL={look.cpl}"]
 
 
 def disassembly(bench: Workbench, address: int, count: int) -> list[str]:
     """Return instructions from a linear address on, with symbols; => is the next one, * has a breakpoint."""
-    points = {point.address for point in bench.debuggee.breakpoints.known}
-    lines = []
-    for instruction in bench.code.instructions(address, count):
-        mark = "=>" if instruction.address == bench.machine.cpu.eip else "  "
-        point = "*" if instruction.address in points else " "
-        lines.append(f"{mark}{point}{bench.code.name(instruction.address)}  {instruction}")
-    if not lines:
+    rows = looks.disassembly(bench, address, count)
+    if not rows:
         raise CommandError(f"{address:#010x}: no instruction can be read there")
-    return lines
+    marks = [f"{'=>' if row.current else '  '}{'*' if row.point else ' '}" for row in rows]
+    places = [f"{row.label} <{row.symbol}>" if row.symbol else row.label for row in rows]
+    return [f"{mark}{place}  {row.text}" for mark, place, row in zip(marks, places, rows, strict=True)]
 
 
 def source(bench: Workbench, around: int) -> list[str]:
-    """Return source lines that have instructions, around the one where the system stands."""
-    thread, eip = bench.debuggee.threads.running(), bench.machine.cpu.eip
-    here = bench.code.line(eip, thread.process)
-    image = bench.code.image(eip, thread.process)
-    if here is None or image is None:
-        raise CommandError(f"{bench.code.name(eip)}: no source is known")
-    known = {line.line: line.text for line in image.lines if line.file == here.file}
-    numbers = [number for number in sorted(known) if abs(number - here.line) <= around]
-    lines = [f"{'=>' if number == here.line else '  '} {number:>4} {known[number].rstrip()}" for number in numbers]
-    return [bench.code.source_name(here), *lines]
+    """Return source lines around the one where the system stands."""
+    name, rows = looks.source(bench)
+    if not rows:
+        raise CommandError(f"{bench.code.name(bench.machine.cpu.eip)}: no source is known")
+    here = next(index for index, row in enumerate(rows) if row.current)
+    shown = rows[max(here - around, 0) : here + around + 1]
+    lines = [
+        f"{'=>' if row.current else '  '}{'*' if row.point else ' '}{row.label} {row.text}".rstrip() for row in shown
+    ]
+    return [f"{name}:{rows[here].label.strip()}", *lines]
 
 
 def memory(bench: Workbench, address: int, count: int, size: int) -> list[str]:
@@ -106,43 +98,25 @@ def memory(bench: Workbench, address: int, count: int, size: int) -> list[str]:
 
 def threads(bench: Workbench) -> list[str]:
     """Return the threads, with their states in words and where they stand."""
-    running = bench.debuggee.threads.running().number
-    lines = []
-    for thread in bench.debuggee.threads:
-        mark = "=>" if thread.number == running else "  "
-        try:
-            eip = bench.debuggee.registers.general(thread)["eip"]
-            place = bench.code.name(eip, thread.process) if eip is not None else "?"
-        except LookupError:
-            place = "?"
-        state = bench.debuggee.threads.state(thread)
-        lines.append(
-            f"{mark} {thread.number:>3} {thread.name:<16} process {thread.process.number:<3} {state:<24} {place}"
-        )
-    return lines
+    return [
+        f"{'=>' if look.running else '  '} {look.number:>3} {look.name:<16} process {look.process:<3} "
+        f"{look.state:<24} {look.place}"
+        for look in looks.threads(bench)
+    ]
 
 
 def endpoint(bench: Workbench, state: EndpointState) -> list[str]:
     """Return an endpoint: masks as bits, the ring, and the slots that are in use."""
-    block = block_of(bench.system.kernel, state)
-    found = slots(bench.system.kernel, state)
-    letters = "".join(
-        "."
-        if block.unused >> index & 1
-        else "-"
-        if found[index].state is SlotState.FREE
-        else found[index].state.name[0]
-        for index in range(SLOTS)
-    )
-    waiting = (block.tail - block.head) % (1 << 32)
-    queue = " ".join(str(block.ring[ticket % SLOTS] % SLOTS) for ticket in range(block.head, block.head + waiting))
+    look = looks.endpoint(bench, state)
+    block = look.block
+    queue = f", waiting: slot {' '.join(map(str, look.queue))}" if look.queue else ", empty"
     lines = [
-        f"endpoint {state.number} {state.name}, {state.file_system or 'no file system'}",
-        f"  slots  {letters}  . unused, - free, T taken, P posted, S served, D done",
-        f"  ring   head {block.head} tail {block.tail}" + (f", waiting: slot {queue}" if waiting else ", empty"),
+        f"endpoint {look.number} {look.name}, {look.file_system or 'no file system'}",
+        f"  slots  {look.letters}  {looks.LEGEND}",
+        f"  ring   head {block.head} tail {block.tail}{queue}",
         f"  idle servers {block.idle:#x}, threads that wait for a slot {block.slot_waiters}",
     ]
-    return lines + [f"  {slot!r}" for slot in found if slot.state is not SlotState.FREE]
+    return lines + [f"  {slot!r}" for slot in look.busy]
 
 
 def request(slot: SlotView) -> list[str]:

@@ -10,6 +10,7 @@ from callgate.kernel.machine import Stop
 from callgate.kernel.system import System
 from callgate.tools.debugger.debuggee import Debuggee
 from callgate.tools.debugger.history import History, Moment
+from callgate.tools.debugger.history.timeline import Timeline
 from callgate.tools.debugger.terminal.code import LONGEST, Code
 from callgate.tools.debugger.terminal.expressions import Expression
 from callgate.tools.debugger.terminal.failure import CommandError
@@ -39,11 +40,13 @@ class Workbench:
         self.chain = Chain(self.debuggee, history, self.code.name)
         self.lines = Lines(self)
         self.found: list[Moment] = []  # the numbered moments of the last answer
+        self.timeline = Timeline(system, history)
         history.restored.append(self._restored)
         history.branched.append(self._branched)
 
     def close(self) -> None:
         """Take everything out of the system."""
+        self.timeline.close()
         self.stops.clear()
         self.debuggee.close()
 

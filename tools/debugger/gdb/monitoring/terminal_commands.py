@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from callgate.kernel.core.errors import KernelPanic
 from callgate.tools.debugger.debuggee import Debuggee, Ending, Reason
 from callgate.tools.debugger.history import History, HistoryInterrupted
-from callgate.tools.debugger.terminal import asking, moving, showing
+from callgate.tools.debugger.terminal import asking, moving, showing, tracing
 from callgate.tools.debugger.terminal.commands import COMMANDS, Command, Desk, carry_out, find
 from callgate.tools.debugger.terminal.failure import CommandError
 from callgate.tools.debugger.terminal.moving import moment_of
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from callgate.kernel.machine import Stop
     from callgate.tools.debugger.debuggee.going_back import GoingBack
 
-MODULES: Final = (asking, moving, showing)  # whose commands there are
+MODULES: Final = (asking, moving, showing, tracing)  # whose commands there are
 OWN: Final = {
     "step": "step",
     "stepi": "stepi",
