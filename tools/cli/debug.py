@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from callgate.kernel.system import System
     from callgate.tools.debugger.dap.protocol import Arguments
     from callgate.tools.debugger.history import History
+    from callgate.tools.debugger.terminal.workbench import Workbench
     from callgate.tools.recording import Recording
 
 EPILOG = """\b
@@ -30,12 +31,14 @@ Examples:
   callgate debug run.cgr                          step through it, there or on another machine
   callgate debug run.cgr elsewhere/their.img      with the image that it was recorded with in another place
   callgate debug -e "until ipc.reply" -e message -e "back phase" -e quit
+  callgate debug --plain                          lines instead of the screen of panes
   callgate debug --dap                            for an editor that starts it: docs/editors.md
 
 \b
-At the prompt: step, next, finish, continue, break, watch, registers, x, slots, message, walk;
-back step, back next, back out, back continue, back phase, goto; why, who, when, list requests;
-py; help says more.
+On a terminal it opens a screen of panes: ? shows its keys, and : takes a command.  --plain, -e
+and -x take lines, and so does a terminal that cannot show the screen.  Commands: step, next,
+finish, continue, break, watch, registers, x, slots, message, walk, events; back step, back next,
+back out, back continue, back phase, goto; why, who, when, list requests; py; help says more.
 
 \b
 Exit codes: 0; 2 usage, or a command of -e or -x that was not carried out; 5 an image or a
@@ -67,6 +70,7 @@ class Machine(TypedDict):
 @click.option(
     "-x", "--script", "scripts", type=click.Path(path_type=Path), multiple=True, help="Carry out the lines of a file."
 )
+@click.option("--plain", is_flag=True, help="A prompt for lines, and no screen: for scripts and screen readers.")
 @machine_option("memory")
 @machine_option("high_memory")
 @machine_option("ide")
@@ -93,6 +97,7 @@ def debug(
     commands: tuple[str, ...],
     lines: tuple[str, ...],
     scripts: tuple[Path, ...],
+    plain: bool,
     budget: int,
     unplug: tuple[tuple[int, int], ...],
     dap: bool,
@@ -104,8 +109,6 @@ def debug(
     The guest waits before its first instruction. What it prints is on standard output, between the debugger's lines.
     """
     from callgate.disk.media import ImageError
-    from callgate.tools.debugger.terminal.failure import CommandError
-    from callgate.tools.debugger.terminal.prompt import ScriptError, run_prompt
     from callgate.tools.debugger.terminal.workbench import Workbench
     from callgate.tools.recording import RecordingError
 
@@ -128,15 +131,44 @@ def debug(
     with system:
         bench = Workbench(system, begun(system, recording, budget))
         try:
-            run_prompt(bench, lines, scripts)
-        except (ScriptError, CommandError) as error:
-            print(f"callgate: {error}", file=sys.stderr)
-            return EXIT_USAGE
-        except BrokenPipeError:
-            sys.stdout = None  # the reader has closed the pipe (`| head`): what it still holds would fail again
-            return 0
+            if not (plain or lines or scripts) and shown(bench, ", ".join(path.name for path in files) or "demo image"):
+                return 0
+            return talked(bench, lines, scripts)
         finally:
             bench.close()
+
+
+def shown(bench: Workbench, title: str) -> bool:
+    """Show the screen until it is left; False where there can be none."""
+    from callgate.tools.debugger.screen import opening
+
+    if opening.unusable():
+        return False
+    try:
+        app = opening.made(bench, title)
+    except ImportError as error:
+        print(f"callgate: no screen, since Textual cannot be used ({error}); lines follow", file=sys.stderr)
+        return False
+    OUTLET.to = app.print_from_guest
+    try:
+        opening.open_screen(app)
+    finally:
+        OUTLET.to = printed
+    return True
+
+
+def talked(bench: Workbench, lines: Sequence[str], scripts: Sequence[Path]) -> int:
+    """Carry out lines, and read more; return the exit code."""
+    from callgate.tools.debugger.terminal.failure import CommandError
+    from callgate.tools.debugger.terminal.prompt import ScriptError, run_prompt
+
+    try:
+        run_prompt(bench, lines, scripts)
+    except (ScriptError, CommandError) as error:
+        print(f"callgate: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except BrokenPipeError:
+        sys.stdout = None  # the reader has closed the pipe (`| head`): what it still holds would fail again
     return 0
 
 
@@ -181,7 +213,7 @@ def check(recording: Recording | None, commands: Sequence[str], budget: int) -> 
 def recorded(recording: Recording, images: Sequence[Path]) -> System:
     """Return the system of a recording, before its first instruction; ImageError, RecordingError."""
     system = recording.system(images)
-    system.machine.serial.output = printed
+    system.machine.serial.output = OUTLET
     return system
 
 
@@ -202,7 +234,7 @@ def made(files: Sequence[Path], commands: Sequence[str], unplug: Sequence[tuple[
         if disk >= len(media):
             raise click.UsageError(f"--unplug-at {clock}:{disk}: the last disk is {len(media) - 1}")
     try:
-        options = SystemOptions(commands=text, output=printed, **machine)
+        options = SystemOptions(commands=text, output=OUTLET, **machine)
         system = System(media, replace(options, mount_deadline=machine["mount_deadline"] * MILLISECOND))
     except ValueError as error:
         raise click.UsageError(str(error)) from None
@@ -216,6 +248,20 @@ def printed(data: bytes) -> None:
     sys.stdout.flush()
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
+
+
+class Outlet:
+    """Where what the guest prints goes: it can change, while the machine and its history keep this function."""
+
+    def __init__(self, to: Callable[[bytes], None]) -> None:
+        self.to = to
+
+    def __call__(self, data: bytes) -> None:
+        """Hand bytes on."""
+        self.to(data)
+
+
+OUTLET = Outlet(printed)
 
 
 def begun(system: System, recording: Recording | None, budget: int) -> History:

@@ -1,0 +1,149 @@
+"""The debugger in a terminal that is not ours: tmux shows it, takes keys, and tells how the terminal was left."""
+
+import os
+import re
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import host_programs
+import pytest
+
+CALLGATE = Path(sys.executable).parent / "callgate"
+PATIENCE = 30  # seconds
+COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])[;m]")
+STATE = "#{alternate_on} #{mouse_any_flag} #{cursor_flag}"
+
+
+class Terminal:
+    """A terminal of tmux, with a shell that runs the debugger and writes down how it was left."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.options = ("-u", "-S", str(folder / "socket"), "-f", os.devnull)
+
+    def tmux(self, *arguments: str) -> str:
+        return host_programs.run("tmux", *self.options, *arguments, TERM="xterm-256color", SHELL="/bin/sh")
+
+    def debug(self, *arguments: str, size: tuple[int, int] = (80, 24), **environment: str) -> None:
+        """Start `callgate debug ARGUMENTS`."""
+        cache = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
+        variables = {"TERM": "xterm-256color", "XDG_CACHE_HOME": cache} | environment
+        words = [f"{name}={value}" for name, value in variables.items()] + [str(CALLGATE), "debug", *arguments]
+        inner = f"echo $$ >pid; exec env {shlex.join(words)}"
+        script = (
+            f"cd {shlex.quote(str(self.folder))}; stty -g >before; sh -c {shlex.quote(inner)}; echo $? >status; "
+            "sleep 0.5; stty -g >after; echo left >done; sleep 600"
+        )
+        self.tmux("new-session", "-d", "-x", str(size[0]), "-y", str(size[1]), script)
+
+    def press(self, *keys: str) -> None:
+        """Press keys, as tmux names them."""
+        self.tmux("send-keys", *keys)
+
+    def shown(self, *options: str) -> str:
+        """Return what is on the screen."""
+        return self.tmux("capture-pane", "-p", *options)
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for a condition."""
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < end, self.shown()
+            time.sleep(0.05)
+
+    def sees(self, text: str) -> None:
+        """Wait for a text."""
+        self.until(lambda: text in self.shown())
+
+    def left(self) -> int:
+        """Wait for the debugger's end; return its status after looking at how it has left the terminal."""
+        self.until((self.folder / "done").exists)
+        assert (self.folder / "after").read_text() == (self.folder / "before").read_text()
+        assert self.tmux("display", "-p", STATE).split() == ["0", "0", "1"]
+        return int((self.folder / "status").read_text())
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send the debugger a signal."""
+        os.kill(int((self.folder / "pid").read_text()), number)
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Terminal]:
+    host_programs.find("tmux")
+    found = Terminal(tmp_path)
+    yield found
+    if (tmp_path / "socket").exists():
+        found.tmux("kill-server")
+
+
+@pytest.mark.parametrize("size", [(80, 24), pytest.param((200, 60), marks=pytest.mark.thorough(only=True))])
+def test_the_screen_opens_on_a_terminal_and_leaves_it_as_it_was(terminal: Terminal, size: tuple[int, int]) -> None:
+    terminal.debug("-c", "df", size=size)
+    terminal.sees("instruction 0 |")
+    terminal.press("p")
+    terminal.sees("[take]fill")
+    terminal.press(":")
+    terminal.press("-l", "goto 5")
+    terminal.press("Enter")
+    terminal.sees("instruction 5, in the past")
+    assert COLOUR.search(terminal.shown("-e"))
+    terminal.press("Escape")
+    time.sleep(0.3)  # Esc and a key at once are another key
+    terminal.press("q")
+    assert terminal.left() == 0
+
+
+def test_without_colour_the_screen_has_none_and_still_marks_the_phase(terminal: Terminal) -> None:
+    terminal.debug("-c", "df", NO_COLOR="1")
+    terminal.sees("instruction 0 |")
+    terminal.press("p")
+    terminal.sees("[take]fill")
+    screen = terminal.shown("-e")
+    assert COLOUR.search(screen) is None
+    assert "\x1b[1m" in screen or "\x1b[7m" in screen
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        (signal.SIGKILL, 137),
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.thorough(only=True)),
+    ],
+)
+def test_a_signal_that_ends_the_debugger_leaves_the_terminal_as_it_was(
+    terminal: Terminal, number: signal.Signals, status: int
+) -> None:
+    terminal.debug("-c", "df")
+    terminal.sees("instruction 0 |")
+    terminal.signal(number)
+    assert terminal.left() == status
+
+
+@pytest.mark.parametrize("case", ["plain", pytest.param("dumb", marks=pytest.mark.thorough(only=True)), "no textual"])
+def test_lines_come_instead_of_the_screen_where_it_is_not_wanted_or_cannot_be(
+    terminal: Terminal, tmp_path: Path, case: str
+) -> None:
+    (tmp_path / "textual").mkdir()
+    (tmp_path / "textual" / "__init__.py").write_text("raise ImportError('too old')")
+    environment = {"dumb": {"TERM": "dumb"}, "no textual": {"PYTHONPATH": str(tmp_path)}}.get(case, {})
+    terminal.debug(*(["--plain"] if case == "plain" else []), **environment)
+    terminal.sees("(callgate)")
+    assert ("no screen, since Textual cannot be used (too old); lines follow" in terminal.shown()) == (
+        case == "no textual"
+    )
+    terminal.press("-l", "quit")
+    terminal.press("Enter")
+    assert terminal.left() == 0
+
+
+def test_only_the_room_of_the_screen_imports_textual_and_nothing_imports_that_room_at_its_start() -> None:
+    tools = Path(__file__).parents[3] / "tools"
+    importing = re.compile(r"^\s*(from|import) (textual|rich)\b", re.MULTILINE)
+    importers = [path for path in tools.rglob("*.py") if importing.search(path.read_text("utf-8"))]
+    assert {path.relative_to(tools).parts[:2] for path in importers} == {("debugger", "screen")}
+    assert tools / "debugger" / "screen" / "opening.py" not in importers

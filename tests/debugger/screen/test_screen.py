@@ -1,0 +1,240 @@
+"""The debugger's screen: keys and mouse move through the run, commands are those of the lines, nothing harms it."""
+
+import asyncio
+import io
+from collections.abc import Callable
+
+import pytest
+from callgate.kernel.system import System
+from callgate.tools.debugger.history import History
+from callgate.tools.debugger.screen.panes.rows import clean
+from callgate.tools.debugger.terminal.prompt import Prompt
+from callgate.tools.debugger.terminal.workbench import Workbench
+from debugger_screen import FREE_SPACE, PATIENCE, Driven, drive
+from textual.events import Key
+from textual.widgets import Input
+
+Boot = Callable[[str], System]
+
+
+def test_keys_go_forward_and_the_same_keys_with_shift_come_back(boot_demo: Boot) -> None:
+    async def scenario(driven: Driven) -> None:
+        await driven.enter(FREE_SPACE)
+        await driven.press("c")
+        for key in "ixpr":
+            if key == "r":
+                await driven.press(key)  # the way back ends where a request begins
+            before = driven.retired, driven.shown("code"), driven.app.picture and driven.app.picture.values
+            await driven.press(key)
+            assert driven.retired > before[0]
+            await driven.press(key.upper())
+            assert (driven.retired, driven.shown("code"), driven.app.picture and driven.app.picture.values) == before
+
+    drive(boot_demo("df"), scenario)
+
+
+@pytest.mark.thorough(only=True)
+def test_what_has_changed_is_marked_after_a_step(boot_demo: Boot) -> None:
+    async def scenario(driven: Driven) -> None:
+        assert "*" not in driven.shown("registers")
+        await driven.press("i")
+        assert "esi 00008000*" in driven.shown("registers")
+        await driven.press("d")
+        assert "esi 00008000*" in driven.shown("registers"), "it has not moved"
+
+    drive(boot_demo("df"), scenario)
+
+
+def test_the_time_line_goes_to_each_event_by_keys_and_mouse(boot_demo: Boot) -> None:
+    async def scenario(driven: Driven) -> None:
+        await driven.enter(FREE_SPACE)
+        await driven.press("c")
+        end, registers = driven.retired, driven.shown("registers")
+        entries = driven.app.bench.timeline.entries
+        places = sorted({entry.retired for entry in entries})
+        for place in reversed(places[-6:-1]):
+            await driven.press("comma")
+            assert driven.retired == place
+        assert driven.app.picture is not None
+        assert driven.app.picture.past
+        assert driven.app.picture.way is not None
+        assert "[" in driven.shown("ipc").splitlines()[1]
+        await driven.pilot.click("#times", offset=(0, 0))
+        await driven.settle()
+        assert driven.retired == 0
+        await driven.pilot.click("#times", offset=(79, 0))
+        await driven.settle()
+        assert driven.retired == end
+        await driven.pilot.click("#times", offset=(18, 1))
+        await driven.settle()
+        assert driven.retired in places[-4:-1]
+        await driven.press("escape", "full_stop", "full_stop", "full_stop")
+        assert (driven.retired, driven.shown("registers")[:20]) == (end, registers[:20])
+
+    drive(boot_demo("df"), scenario)
+
+
+def test_a_click_in_the_margin_sets_a_breakpoint_and_another_one_removes_it(boot_demo: Boot) -> None:
+    async def scenario(driven: Driven) -> None:
+        await driven.enter("until ipc_request")
+        row = next(index for index, text in enumerate(driven.rows()[1:10]) if "=>" in text) + 1
+        await driven.pilot.click("#code", offset=(0, row))
+        await driven.settle()
+        assert driven.rows()[row + 1].startswith("●")
+        assert driven.app.picture is not None
+        assert len(driven.app.picture.stops) == 1
+        before = driven.retired
+        await driven.press("c")
+        assert driven.retired == before + 1
+        await driven.press("b")
+        assert driven.app.picture.stops == ()
+
+    drive(boot_demo("df"), scenario)
+
+
+def test_the_command_line_says_what_the_lines_say(boot_demo: Boot) -> None:
+    lines = ["help", "tbreak ipc.reply", "continue", "message", "way", "events 5", "nonsense"]
+    system = boot_demo("df")
+    bench = Workbench(system, History(system, 64 << 20))
+    output = io.StringIO()
+    prompt = Prompt(bench, output)
+    for line in lines[:-1]:
+        prompt.line(line)
+    bench.close()
+
+    async def scenario(driven: Driven) -> None:
+        for line in lines:
+            await driven.enter(line)
+        said = driven.shown("output").splitlines()
+        assert "error: no command 'nonsense'; try: help" in said
+        told = [line for line in said if not line.startswith(("(callgate)", "error:"))]
+        assert told == [clean(line) for line in output.getvalue().splitlines()]
+
+    drive(boot_demo("df"), scenario)
+
+
+def test_what_is_typed_quickly_after_the_colon_is_a_command_and_a_colon_in_it_is_kept(boot_demo: Boot) -> None:
+    async def scenario(driven: Driven) -> None:
+        for key in (":", *"s:5"):
+            driven.app.post_message(Key({":": "colon", "5": "5"}.get(key, key), key))
+        await driven.settle()
+        assert driven.app.query_one("#command", Input).value == "s:5"
+        assert driven.retired == 0
+
+    drive(boot_demo("df"), scenario)
+
+
+@pytest.mark.thorough(only=True)
+def test_tab_completes_a_command_and_up_recalls_one(boot_demo: Boot) -> None:
+    async def scenario(driven: Driven) -> None:
+        await driven.press("colon", *"disass", "tab")
+        line = driven.app.query_one("#command")
+        assert line.value == "disassemble "  # type: ignore[attr-defined]
+        await driven.press("enter", "colon", "up")
+        assert line.value == "disassemble "  # type: ignore[attr-defined]
+        await driven.press("down", *"back ", "tab")
+        assert "continue next out" in driven.rows()[21]
+
+    drive(boot_demo("df"), scenario)
+
+
+def test_a_line_to_the_guest_that_waits_for_it_lets_it_run_on(boot_demo: Boot) -> None:
+    async def scenario(driven: Driven) -> None:
+        await driven.press("c", "7")
+        assert "waits for what does not come" in driven.rows()[21]
+        await driven.fill("typing", "echo seen")
+        assert "seen" in driven.shown("printed").splitlines()
+        await driven.press("escape", "7", "up")
+        assert driven.app.query_one("#typing").value == "echo seen"  # type: ignore[attr-defined]
+
+    drive(boot_demo(None), scenario)  # type: ignore[arg-type]  # interactive
+
+
+def test_ctrl_c_ends_a_long_command_at_an_instruction_and_the_screen_answers_meanwhile(boot_demo: Boot) -> None:
+    async def scenario(driven: Driven) -> None:
+        async def sees(text: str, *, row: int) -> None:
+            async with asyncio.timeout(PATIENCE):
+                while text not in driven.rows()[row]:
+                    await asyncio.sleep(0.01)
+
+        driven.app.action_command("stepi 100000000")
+        await sees("Ctrl-C ends it", row=0)
+        for number, name in ((2, "Threads"), (6, "Disk"), (1, "IPC")):
+            driven.app.post_message(Key(str(number), str(number)))
+            await sees(f"[{number} {name}]", row=10)
+        assert driven.app.worker.busy
+        await driven.press("ctrl+c")
+        assert driven.rows()[21] == "interrupted"
+        here = driven.retired
+        await driven.press("i")
+        assert driven.retired == here + 1, "the next command is not interrupted"
+
+    drive(boot_demo("crc32 README.TXT; " * 200), scenario)
+
+
+@pytest.mark.thorough(only=True)
+def test_a_key_that_repeats_does_not_pile_up_steps(boot_demo: Boot) -> None:
+    async def scenario(driven: Driven) -> None:
+        driven.app.action_command("stepi 2000")
+        driven.app.action_command("stepi 100000000")
+        await driven.settle()
+        assert 1900 < driven.retired <= 2000  # the delivery of an interrupt is a step, too
+
+    drive(boot_demo("df"), scenario)
+
+
+@pytest.mark.thorough(one_in=4)
+@pytest.mark.parametrize("size", [(20, 5), (79, 24), (80, 19), (1, 1)])
+def test_a_small_terminal_says_what_is_needed_and_a_larger_one_shows_it_all(
+    boot_demo: Boot, size: tuple[int, int]
+) -> None:
+    async def scenario(driven: Driven) -> None:
+        await driven.press("i")
+        if size > (10, 4):
+            assert "needs 80 x 20" in " ".join(driven.rows())
+        for larger in ((80, 20), (200, 60), (80, 24)):
+            await driven.pilot.resize_terminal(*larger)
+            await driven.settle()
+            assert driven.rows()[0].startswith(" instruction 1 ")
+            assert len(driven.rows()) == larger[1]
+
+    drive(boot_demo("df"), scenario, size=size)
+
+
+@pytest.mark.thorough(only=True)
+def test_a_pane_in_focus_can_have_all_of_the_screen(boot_demo: Boot) -> None:
+    async def scenario(driven: Driven) -> None:
+        await driven.press("z")
+        assert "[1 IPC]" not in "\n".join(driven.rows())
+        await driven.press("z", "5", "z")
+        assert "=>" not in "\n".join(driven.rows())
+        await driven.press("z")
+        assert "=>" in "\n".join(driven.rows())
+
+    drive(boot_demo("df"), scenario)
+
+
+@pytest.mark.thorough(only=True)
+def test_expressions_of_the_panes_that_mean_nothing_are_said_in_the_pane(boot_demo: Boot) -> None:
+    async def scenario(driven: Driven) -> None:
+        await driven.press("3", "a", *"+", "enter")
+        assert "is no expression" in "\n".join(driven.rows()[10:20])
+        await driven.press("escape", "4", "a", *"+1", "enter")
+        assert "paging is off" in "\n".join(driven.rows()[10:20])
+        await driven.press("escape", "5", "t", "t")
+        assert "IDT" in driven.rows()[11]
+
+    drive(boot_demo("df"), scenario)
+
+
+@pytest.mark.thorough(only=True)
+def test_another_way_of_the_run_forgets_the_events_after_it(boot_demo: Boot) -> None:
+    async def scenario(driven: Driven) -> None:
+        await driven.enter("until ipc.reply")
+        total = len(driven.app.bench.timeline.entries)
+        await driven.press("comma", "comma", "comma")
+        await driven.enter("set eax = 5")
+        assert len(driven.app.bench.timeline.entries) < total
+        assert "goes another way" in driven.shown("output")
+
+    drive(boot_demo("df"), scenario)

@@ -1,0 +1,84 @@
+"""The debugger's screen without a terminal: keys go in, and the text of the screen comes out."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from callgate.kernel.system import System
+from callgate.tools.debugger.history import History
+from callgate.tools.debugger.screen.app import DebuggerApp
+from callgate.tools.debugger.terminal.workbench import Workbench
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+PATIENCE = 60  # seconds
+FREE_SPACE = "tbreak ipc.load if op == FREE_SPACE and thread == 10"
+
+
+class Driven:
+    """A screen that is driven by a test."""
+
+    def __init__(self, app: DebuggerApp, pilot: Pilot[None]) -> None:
+        self.app = app
+        self.pilot = pilot
+
+    async def press(self, *keys: str) -> None:
+        """Press keys, each when the worker has done what the one before asked for."""
+        for key in keys:
+            await self.pilot.press(key)
+            await self.settle()
+
+    async def enter(self, line: str) -> None:
+        """Type a command."""
+        await self.fill("command", line)
+
+    async def fill(self, field: str, text: str) -> None:
+        """Type a line into a field."""
+        line = self.app.query_one(f"#{field}", Input)
+        line.focus()
+        line.value = text
+        await self.press("enter", "escape")
+
+    async def settle(self) -> None:
+        """Wait until the worker rests, and what it has told is shown."""
+        async with asyncio.timeout(PATIENCE):
+            while self.app.worker.busy:
+                await asyncio.sleep(0.005)
+        await self.pilot.pause()
+        self.app._beat()  # that the worker rests may not have been told yet
+
+    def rows(self) -> list[str]:
+        """Return the rows of the screen, without blanks at their ends."""
+        return [strip.text.rstrip() for strip in self.app.screen._compositor.render_strips()]
+
+    @property
+    def retired(self) -> int:
+        """Where the picture says that the system stands."""
+        assert self.app.picture is not None
+        return self.app.picture.retired
+
+    def shown(self, pane: str) -> str:
+        """Return the text of a pane, also what is scrolled away."""
+        return "\n".join("".join(text for text, _ in row) for row in self.app.query_one(f"#{pane}").rows)  # type: ignore[attr-defined]
+
+
+def drive(
+    system: System, test: Callable[[Driven], Awaitable[Any]], size: tuple[int, int] = (80, 24), budget: int = 64 << 20
+) -> None:
+    """Open the screen over a system that has not run, and let a test drive it."""
+    outlet: list[Callable[[bytes], None]] = []
+    system.machine.serial.output = lambda data: outlet[0](data)  # noqa: PLW0108 - it is not there yet
+    bench = Workbench(system, History(system, budget))
+    app = DebuggerApp(bench, "demo.img")
+    outlet.append(app.print_from_guest)
+
+    async def run() -> None:
+        async with app.run_test(size=size) as pilot:
+            driven = Driven(app, pilot)
+            await driven.settle()
+            await test(driven)
+
+    asyncio.run(run())
+    bench.close()
+    if app.failure is not None:
+        raise app.failure
