@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypedDict, Unpack
+from typing import TYPE_CHECKING, Final, Unpack
 
 import click
+from callgate.tools.cli.debugging.systems import (
+    OUTLET,
+    Machine,
+    begun,
+    is_a_recording,
+    launched,
+    made,
+    printed,
+    recorded,
+)
 from callgate.tools.cli.machine_options import machine_option
 from callgate.tools.inspection.image_argument import IMAGE
 from callgate.tools.session.sizes import SIZE
 from click.core import ParameterSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from callgate.kernel.system import System
-    from callgate.tools.debugger.dap.protocol import Arguments
-    from callgate.tools.debugger.history import History
     from callgate.tools.debugger.terminal.workbench import Workbench
     from callgate.tools.recording import Recording
 
@@ -46,19 +52,6 @@ recording that cannot be used; with --dap-port 3, a port that cannot be used.
 """
 EXIT_USAGE, EXIT_IMAGE = 2, 5
 MACHINE: Final = ("memory", "high_memory", "ide", "unplug", "mount_deadline", "map_edges", "scratch")
-MILLISECOND: Final = 1_000_000  # nanoseconds
-HEAD = 64  # bytes that tell a recording from an image
-
-
-class Machine(TypedDict):
-    """What the options of the machine give."""
-
-    memory: int
-    high_memory: int
-    ide: bool
-    mount_deadline: int
-    map_edges: bool
-    scratch: bool
 
 
 @click.command(epilog=EPILOG)
@@ -113,7 +106,7 @@ def debug(
     from callgate.tools.recording import RecordingError
 
     if dap or dap_port is not None:
-        from callgate.tools.cli.debug_adapter import serve
+        from callgate.tools.cli.debugging.adapter import serve
 
         if commands or lines or scripts:
             raise click.UsageError(
@@ -185,17 +178,6 @@ def recording_in(files: Sequence[Path]) -> Recording | None:
         raise SystemExit(EXIT_IMAGE) from None
 
 
-def is_a_recording(path: Path) -> bool:
-    """Whether a file is a recording, and not an image."""
-    from callgate.tools.recording import is_recording
-
-    try:
-        with path.open("rb") as file:
-            return is_recording(file.read(HEAD))
-    except OSError:
-        return False
-
-
 def check(recording: Recording | None, commands: Sequence[str], budget: int) -> None:
     """click.UsageError for options that contradict each other."""
     from callgate.tools.debugger.history import LEAST
@@ -208,102 +190,3 @@ def check(recording: Recording | None, commands: Sequence[str], budget: int) -> 
         raise click.UsageError(f"--{given[0].replace('_', '-')}: a recording has its own options")
     if budget < LEAST:
         raise click.UsageError(f"--history-budget: a history needs at least {LEAST >> 20}M")
-
-
-def recorded(recording: Recording, images: Sequence[Path]) -> System:
-    """Return the system of a recording, before its first instruction; ImageError, RecordingError."""
-    system = recording.system(images)
-    system.machine.serial.output = OUTLET
-    return system
-
-
-def made(files: Sequence[Path], commands: Sequence[str], unplug: Sequence[tuple[int, int]], machine: Machine) -> System:
-    """Return a system with images, before its first instruction; ImageError; click.UsageError for its options."""
-    from callgate.asm.assembler.cache import cache_directory
-    from callgate.disk.images.demo import demo_image
-    from callgate.disk.media import open_image
-    from callgate.kernel.system import System, SystemOptions
-    from callgate.tools.session.options import SessionOptions
-
-    text = "; ".join(commands) if commands else None
-    problem = SessionOptions(list(files), text, **machine).problem()
-    if problem:
-        raise click.UsageError(problem)
-    media = [open_image(path) for path in files or [demo_image(cache_directory())]]
-    for clock, disk in unplug:
-        if disk >= len(media):
-            raise click.UsageError(f"--unplug-at {clock}:{disk}: the last disk is {len(media) - 1}")
-    try:
-        options = SystemOptions(commands=text, output=OUTLET, **machine)
-        system = System(media, replace(options, mount_deadline=machine["mount_deadline"] * MILLISECOND))
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
-    for clock, disk in unplug:
-        system.unplug_at(clock, disk)
-    return system
-
-
-def printed(data: bytes) -> None:
-    """Write what the guest prints."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
-
-
-class Outlet:
-    """Where what the guest prints goes: it can change, while the machine and its history keep this function."""
-
-    def __init__(self, to: Callable[[bytes], None]) -> None:
-        self.to = to
-
-    def __call__(self, data: bytes) -> None:
-        """Hand bytes on."""
-        self.to(data)
-
-
-OUTLET = Outlet(printed)
-
-
-def begun(system: System, recording: Recording | None, budget: int) -> History:
-    """Return the system's history, with what a recording says that has been."""
-    from callgate.tools.debugger.history import History
-
-    history = History(system, budget)
-    if recording is not None:
-        history.expect(recording.occurred, recording.last)
-        if recording.end is None:
-            print(f"callgate: {recording.path}: was cut off; it is known up to {recording.last}", file=sys.stderr)
-    return history
-
-
-def launched(
-    files: Sequence[Path],
-    budget: int,
-    unplug: Sequence[tuple[int, int]],
-    machine: Machine,
-    arguments: Arguments,
-    output: Callable[[bytes], None],
-) -> tuple[System, History]:
-    """Return a system and its history from the arguments of an editor's `launch`; RequestError.
-
-    `files` are used if the editor names nothing; the other arguments before its own are the command line's.
-    """
-    from callgate.disk.media import ImageError
-    from callgate.tools.debugger.dap.protocol import RequestError
-    from callgate.tools.recording import RecordingError, read_recording
-
-    program = arguments.text("program", "")
-    images = [
-        *([Path(program)] if program else files[:1]),
-        *([Path(name) for name in arguments.texts("images")] or files[1:]),
-    ]
-    commands = arguments.texts("commands")
-    try:
-        recording = read_recording(images[0]) if images and is_a_recording(images[0]) else None
-        if recording is not None and commands:
-            raise RequestError("commands: a recording has its own; type more in the console: type LINE")
-        system = recorded(recording, images[1:]) if recording is not None else made(images, commands, unplug, machine)
-        system.machine.serial.output = output
-        return system, begun(system, recording, budget)
-    except (ImageError, RecordingError, click.UsageError) as error:
-        raise RequestError(getattr(error, "message", str(error))) from None

@@ -28,7 +28,7 @@ class Prompt:
     def __init__(self, bench: Workbench, output: TextIO) -> None:
         self.output = output
         self.desk = Desk(bench, self.say, progress=self._progress if output.isatty() else lambda _share: None)
-        self.told: float | None = None  # the share of a query that the last line of progress says
+        self.said_share: float | None = None  # the share of a query that the last line of progress says
         self.last: tuple[Command, str] | None = None
         bench.history.branched.append(self._branched)
 
@@ -39,9 +39,9 @@ class Prompt:
     def _progress(self, share: float) -> None:
         """Show how far a query is, in one line that is overwritten; at its end the line is gone."""
         if share >= 1:
-            text, self.told = "\r\x1b[K" if self.told is not None else "", None
-        elif self.told is None or share >= self.told + STEP:
-            text, self.told = f"\r\x1b[K{share:4.0%} of the history", share
+            text, self.said_share = "\r\x1b[K" if self.said_share is not None else "", None
+        elif self.said_share is None or share >= self.said_share + STEP:
+            text, self.said_share = f"\r\x1b[K{share:4.0%} of the history", share
         else:
             return
         self.output.write(text)

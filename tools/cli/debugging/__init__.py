@@ -1,0 +1,1 @@
+"""What `callgate debug` works on: systems with their histories, and an editor's connection."""

@@ -1,0 +1,142 @@
+"""The systems that `callgate debug` steps through, each with its history."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypedDict
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from callgate.kernel.system import System
+    from callgate.tools.debugger.dap.protocol import Arguments
+    from callgate.tools.debugger.history import History
+    from callgate.tools.recording import Recording
+
+MILLISECOND: Final = 1_000_000  # nanoseconds
+HEAD: Final = 64  # bytes that tell a recording from an image
+
+
+class Machine(TypedDict):
+    """What the options of the machine give."""
+
+    memory: int
+    high_memory: int
+    ide: bool
+    mount_deadline: int
+    map_edges: bool
+    scratch: bool
+
+
+def printed(data: bytes) -> None:
+    """Write what the guest prints."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+class Outlet:
+    """Where what the guest prints goes: it can change, while the machine and its history keep this function."""
+
+    def __init__(self, to: Callable[[bytes], None]) -> None:
+        self.to = to
+
+    def __call__(self, data: bytes) -> None:
+        """Hand bytes on."""
+        self.to(data)
+
+
+OUTLET = Outlet(printed)
+
+
+def is_a_recording(path: Path) -> bool:
+    """Whether a file is a recording, and not an image."""
+    from callgate.tools.recording import is_recording
+
+    try:
+        with path.open("rb") as file:
+            return is_recording(file.read(HEAD))
+    except OSError:
+        return False
+
+
+def recorded(recording: Recording, images: Sequence[Path]) -> System:
+    """Return the system of a recording, before its first instruction; ImageError, RecordingError."""
+    system = recording.system(images)
+    system.machine.serial.output = OUTLET
+    return system
+
+
+def made(files: Sequence[Path], commands: Sequence[str], unplug: Sequence[tuple[int, int]], machine: Machine) -> System:
+    """Return a system with images, before its first instruction; ImageError; click.UsageError for its options."""
+    from callgate.asm.assembler.cache import cache_directory
+    from callgate.disk.images.demo import demo_image
+    from callgate.disk.media import open_image
+    from callgate.kernel.system import System, SystemOptions
+    from callgate.tools.session.options import SessionOptions
+
+    text = "; ".join(commands) if commands else None
+    problem = SessionOptions(list(files), text, **machine).problem()
+    if problem:
+        raise click.UsageError(problem)
+    media = [open_image(path) for path in files or [demo_image(cache_directory())]]
+    for clock, disk in unplug:
+        if disk >= len(media):
+            raise click.UsageError(f"--unplug-at {clock}:{disk}: the last disk is {len(media) - 1}")
+    try:
+        options = SystemOptions(commands=text, output=OUTLET, **machine)
+        system = System(media, replace(options, mount_deadline=machine["mount_deadline"] * MILLISECOND))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    for clock, disk in unplug:
+        system.unplug_at(clock, disk)
+    return system
+
+
+def begun(system: System, recording: Recording | None, budget: int) -> History:
+    """Return the system's history, with what a recording says that has been."""
+    from callgate.tools.debugger.history import History
+
+    history = History(system, budget)
+    if recording is not None:
+        history.expect(recording.occurred, recording.last)
+        if recording.end is None:
+            print(f"callgate: {recording.path}: was cut off; it is known up to {recording.last}", file=sys.stderr)
+    return history
+
+
+def launched(
+    files: Sequence[Path],
+    budget: int,
+    unplug: Sequence[tuple[int, int]],
+    machine: Machine,
+    arguments: Arguments,
+    output: Callable[[bytes], None],
+) -> tuple[System, History]:
+    """Return a system and its history from the arguments of an editor's `launch`; RequestError.
+
+    `files` are used if the editor names nothing; the other arguments before its own are the command line's.
+    """
+    from callgate.disk.media import ImageError
+    from callgate.tools.debugger.dap.protocol import RequestError
+    from callgate.tools.recording import RecordingError, read_recording
+
+    program = arguments.text("program", "")
+    images = [
+        *([Path(program)] if program else files[:1]),
+        *([Path(name) for name in arguments.texts("images")] or files[1:]),
+    ]
+    commands = arguments.texts("commands")
+    try:
+        recording = read_recording(images[0]) if images and is_a_recording(images[0]) else None
+        if recording is not None and commands:
+            raise RequestError("commands: a recording has its own; type more in the console: type LINE")
+        system = recorded(recording, images[1:]) if recording is not None else made(images, commands, unplug, machine)
+        system.machine.serial.output = output
+        return system, begun(system, recording, budget)
+    except (ImageError, RecordingError, click.UsageError) as error:
+        raise RequestError(getattr(error, "message", str(error))) from None
