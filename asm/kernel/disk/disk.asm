@@ -11,6 +11,7 @@
 ; their own.
 
 HIGH = 4                        ; from the low half of a 64-bit field to the high one
+PAUSE_ROUNDS = 64               ; of two instructions
 LBA_UPPER = 6                   ; from an LBA's byte 0 to the bytes that LBA48 does not have
 
 ; disk_init: find the controllers and their drives.
@@ -24,6 +25,19 @@ disk_init:
         call    ahci_init
         call    ide_init
         pop     esi
+        ret
+
+; disk_pause: what comes between two reads of a register that is waited for.  The device does not answer sooner for being
+; asked without a break, and one read of it takes as long as some hundred instructions, on an emulated machine too.
+;   clobbers:  flags
+;   leaves by: ret
+disk_pause:
+        push    eax
+        mov     eax, PAUSE_ROUNDS
+.round:
+        dec     eax
+        jnz     .round
+        pop     eax
         ret
 
 ; disk_submit: start a request, or queue it after others of its disk.  Never waits.

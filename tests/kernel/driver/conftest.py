@@ -28,7 +28,7 @@ HIGH_SIZE = 32 << 20
 REQUESTS = 0x0080_0000  # physical address of the tests' requests
 REQUEST_SPAN = 512
 FUEL = 20_000_000
-POLL_LIMIT = 100_000  # instead of a million: dead hardware is found ten times as fast
+POLL_LIMIT = 5_000  # instead of a million: dead hardware is found 200 times as fast
 SECTOR = 512
 
 

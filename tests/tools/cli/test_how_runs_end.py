@@ -20,7 +20,7 @@ MAKEFILE = Path(__file__).parents[3] / "Makefile"
     [
         (3, "true", r"kernel thread init ran at 0x001[0-9a-f]{5}"),
         (1800, "true", r"kernel thread mount d0 ran at 0xc01[0-9a-f]{5} <\w+\+0x[0-9a-f]+>"),
-        (2000, "true", r"kernel thread mount d0 waits for a disk"),
+        (2100, "true", r"kernel thread mount d0 waits for a disk"),
         (1_500_000, "crc32 PATTERN.BIN", r"shell \(process \d+\) ran at 0x0040[0-9a-f]{4} <\w+(\+0x[0-9a-f]+)?>"),
     ],
 )

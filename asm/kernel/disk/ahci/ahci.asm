@@ -69,6 +69,7 @@ ahci_reset:
 .wait:
         test    dword ptr [edi + HbaRegisters.ghc], HostControl.HR
         jz      .over
+        call    disk_pause
         dec     edx
         jnz     .wait
         stc

@@ -44,6 +44,7 @@ ahci_await_end:
         jnz     .failed
         test    dword ptr [edi + PortRegisters.ci], 1
         jz      .over
+        call    disk_pause
         dec     edx
         jnz     .wait
 .failed:

@@ -50,6 +50,7 @@ ahci_disengage:
 .wait:
         test    [edi + PortRegisters.cmd], edx
         jz      .stopped
+        call    disk_pause
         dec     ecx
         jnz     .wait
         pop     ecx
@@ -153,6 +154,7 @@ ahci_await_drive:
 .busy:
         test    dword ptr [edi + PortRegisters.tfd], TaskFile.BSY | TaskFile.DRQ
         jz      .ready
+        call    disk_pause
         dec     edx
         jnz     .busy
         stc

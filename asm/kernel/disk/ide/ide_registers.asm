@@ -52,6 +52,7 @@ ide_wait:
         jz      .no_drive
         test    al, TaskFile.BSY
         jz      .idle
+        call    disk_pause
         dec     ecx
         jnz     .poll
 .no_drive:
