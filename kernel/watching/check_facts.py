@@ -6,9 +6,10 @@ No manager is asked here.  A space is walked from its page-directory pointers as
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.boot import BootInformation
@@ -35,13 +36,12 @@ ADDRESS = 0x000F_FFFF_FFFF_F000  # bits 51 to 12 of an entry
 NO_EXECUTE = 1 << 63
 RIGHTS = PTE_USER | PTE_WRITABLE | NO_EXECUTE
 ENTRIES = 512
-NOTHING = bytes(PAGE_SIZE)
 WORD = 4
 TCB_ESP = offset_of(ThreadControlBlock, "esp") // WORD
 POINTERS = offset_of(BootInformation, "page_directory_pointers")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Page:
     """A mapped page of 4 KiB: the rights that all levels together give."""
 
@@ -59,6 +59,21 @@ class Space:
     name: str
     tables: list[int] = field(default_factory=list)  # frames of pointers, directories and tables
     pages: list[Page] = field(default_factory=list)
+
+
+@lru_cache(maxsize=1024)
+def _present(table: bytes) -> tuple[tuple[int, int], ...]:
+    entries = struct.unpack(f"<{len(table) // 8}Q", table)  # shorter at the end of memory
+    return tuple((index, entry) for index, entry in enumerate(entries) if entry & PTE_PRESENT)
+
+
+# From one check to the next few tables change, and the direct map's never do.
+@lru_cache(maxsize=1024)
+def _pages(table: bytes, directory_rights: int, base: int) -> tuple[Page, ...]:
+    return tuple(
+        Page(base + slot * PAGE_SIZE, entry & ADDRESS, *rights_of(entry & RIGHTS, directory_rights))
+        for slot, entry in _present(table)
+    )
 
 
 class Facts:
@@ -122,28 +137,18 @@ class Facts:
             linear = base + slot * LARGE_PAGE_SIZE
             if not entry & PTE_LARGE:
                 space.tables.append(entry & ADDRESS)
-                self._walk_table(space, entry, linear)
+                space.pages += _pages(self._table(entry & ADDRESS), entry & RIGHTS, linear)
             elif entry & PTE_USER:
                 rights, frame = rights_of(entry, entry), entry & ADDRESS
                 for offset in range(0, LARGE_PAGE_SIZE, PAGE_SIZE):
                     space.pages.append(Page(linear + offset, frame + offset, *rights))
 
-    def _walk_table(self, space: Space, directory_entry: int, base: int) -> None:
-        rights: dict[int, tuple[bool, bool, bool]] = {}  # by what an entry says of them: most of a table's are alike
-        pages = space.pages
-        for slot, entry in self.present(directory_entry & ADDRESS):
-            own = entry & RIGHTS
-            known = rights.get(own)
-            if known is None:
-                known = rights[own] = rights_of(own, directory_entry)
-            pages.append(Page(base + slot * PAGE_SIZE, entry & ADDRESS, *known))
-
-    def present(self, table: int) -> list[tuple[int, int]]:
+    def present(self, table: int) -> tuple[tuple[int, int], ...]:
         """Return (index, entry) of the present entries of a table in low memory; none outside memory."""
-        view = self.quads[table >> 3 : (table >> 3) + ENTRIES]
-        if view == EMPTY:
-            return []
-        return [(index, entry) for index, entry in enumerate(view.tolist()) if entry & PTE_PRESENT]
+        return _present(self._table(table))
+
+    def _table(self, table: int) -> bytes:
+        return self.quads[table >> 3 : (table >> 3) + ENTRIES].tobytes()
 
     # Descriptors.
 
@@ -194,5 +199,4 @@ def rights_of(entry: int, directory_entry: int) -> tuple[bool, bool, bool]:
     return bool(both & PTE_USER), bool(both & PTE_WRITABLE), not (entry | directory_entry) & NO_EXECUTE
 
 
-EMPTY = memoryview(NOTHING).cast("Q")
 assert size_of(ThreadControlBlock) == TCB_SIZE
