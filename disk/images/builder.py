@@ -220,8 +220,9 @@ def lay_out(
             raise FormatError(f"{size} bytes have no room for a partition table and a partition")
         width = WIDTHS[fs] if fs else preferred_width(sectors * SECTOR)
         return plan(width, sectors, before, root_entries(width, root)), sectors + before + after
-    width = WIDTHS[fs] if fs else preferred_width(clusters_needed(nodes, 8) * 8 * SECTOR)
-    geometry = smallest(width, before, root_entries(width, root), lambda cluster: clusters_needed(nodes, cluster))
+    found = sizes(nodes)
+    width = WIDTHS[fs] if fs else preferred_width(clusters_needed(found, 8) * 8 * SECTOR)
+    geometry = smallest(width, before, root_entries(width, root), lambda cluster: clusters_needed(found, cluster))
     return geometry, geometry.sectors + before + after
 
 
@@ -246,14 +247,21 @@ def root_entries(width: int, needed: int) -> int:
     return max(ROOT_ENTRIES, needed)
 
 
-def clusters_needed(nodes: Sequence[Node], cluster: int) -> int:
-    """Return the clusters of `cluster` sectors that a tree takes, its root directory included."""
-    size = cluster * SECTOR
-    listing = listed(nodes)
-    total = max(1, -(-directory_length(listing, 2) // size))
+def sizes(nodes: Sequence[Node]) -> list[int]:
+    """Return the bytes of each file and directory of a tree, its root directory included; FormatError."""
+    found = [directory_length(listed(nodes), 2)]
     for node in nodes:
-        total += clusters_needed(node.children, cluster) if node.directory else -(-node.size // size)
-    return total
+        if node.directory:
+            found += sizes(node.children)
+        else:
+            found.append(node.size)
+    return found
+
+
+def clusters_needed(found: Sequence[int], cluster: int) -> int:
+    """Return the clusters of `cluster` sectors that files and directories of these sizes in bytes take."""
+    size = cluster * SECTOR
+    return sum(-(-one // size) for one in found)
 
 
 def smallest(width: int, start: int, root: int, needed: Callable[[int], int]) -> FatGeometry:

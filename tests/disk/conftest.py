@@ -26,10 +26,10 @@ def tool() -> Tool:
     return run
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    """Return a folder with the shapes of names and sizes that matter."""
-    root = tmp_path / "tree"
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the shapes of names and sizes that matter; a test that changes it takes a copy."""
+    root = tmp_path_factory.mktemp("shapes") / "tree"
     (root / "one" / "two" / "three").mkdir(parents=True)
     (root / "many").mkdir()
     (root / "README.TXT").write_text("read me\n")
