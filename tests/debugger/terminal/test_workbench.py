@@ -235,13 +235,13 @@ def test_ctrl_c_within_many_steps_back_undoes_all_of_them(prompt: Prompt, bench:
 
 def test_a_break_at_a_slot_stops_at_each_change_of_its_state_in_order(prompt: Prompt) -> None:
     said(prompt, "until ipc.load if op == FREE_SPACE and thread == 10")
-    said(prompt, "goto 14700")
+    said(prompt, "back to ipc.reply")
     said(prompt, "break slot 0 of d0p1")
-    stops = [said(prompt, "continue").splitlines() for _ in range(4)]
+    stops = [said(prompt, "continue").splitlines() for _ in range(5)]
     routines = [stop[0].split("<")[1].split("+")[0].rstrip(">") for stop in stops]
-    assert routines == ["release_slot", "take_slot", "post_slot", "serve"]
-    back = [said(prompt, "back continue").splitlines()[0] for _ in range(3)]
-    assert back == [stop[0] for stop in stops[2::-1]]
+    assert routines == ["reply", "release_slot", "take_slot", "post_slot", "serve"]
+    back = [said(prompt, "back continue").splitlines()[0] for _ in range(4)]
+    assert back == [stop[0] for stop in stops[3::-1]]
 
 
 def test_a_break_at_a_state_stops_where_any_slot_comes_to_it(prompt: Prompt, bench: Workbench) -> None:
