@@ -338,6 +338,7 @@ def encode_one(line: str) -> bytes | str:
     return program.sections[0].data
 
 
+@pytest.mark.thorough(one_in=2)
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
 def test_every_form_is_encoded_as_gnu_as_does(family: Callable[[], Iterator[str]], gnu_as: GnuAs, slot: Slot) -> None:
     lines = list(dict.fromkeys(family()))

@@ -66,6 +66,7 @@ def test_the_table_is_what_its_tool_prints() -> None:
     assert table == character_widths.source()
 
 
+@pytest.mark.thorough(only=True)
 def test_characters_take_the_columns_that_the_c_library_says(c_library: ctypes.CDLL) -> None:
     theirs = {code: c_library.wcwidth(code) for code in assigned()}
     known = {
@@ -76,6 +77,7 @@ def test_characters_take_the_columns_that_the_c_library_says(c_library: ctypes.C
     assert not differ.keys() - {f"U+{code:04X}" for code in CONTESTED}
 
 
+@pytest.mark.thorough(only=True)
 def test_the_guest_finds_the_columns_at_both_ends_of_every_run(text) -> None:
     """The table is that of its tool, whatever release of Unicode this Python has: the runs are read from the guest."""
     begin, end = (text.address(name) for name in ("character_widths", "character_widths_end"))
