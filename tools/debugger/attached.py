@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from callgate.tools.debugger.debuggee.watchpoints import Kind
 from callgate.tools.debugger.history import BUDGET, History
 from callgate.tools.debugger.terminal.expressions import Expression
+from callgate.tools.debugger.terminal.looks import FrameLook, backtrace
 from callgate.tools.debugger.terminal.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -137,6 +138,14 @@ class Attached:
     def where(self, address: int | None = None) -> str:
         """Return an address, EIP if none is given, with its symbol in the kernel or in the running program."""
         return self.bench.code.name(self.machine.cpu.eip if address is None else address)
+
+    def backtrace(self, thread: int | None = None) -> list[FrameLook]:
+        """Return the calls that a thread is in, the running one if none is named, the innermost first.
+
+        They lead through gates and interrupts into the program.  LookupError, with the reason, for a thread that there
+        is not, or whose registers are not known.
+        """
+        return backtrace(self.bench, thread)
 
     def why(self, what: str, most: int = 1) -> list[Link]:
         """Return what wrote a register or a place last, and with `most` > 1 where that came from, and so on."""

@@ -13,8 +13,8 @@ from callgate.kernel.abi.message import SlotState
 from callgate.kernel.core.records import Process
 from callgate.kernel.machine.observation.structures import Structure
 from callgate.kernel.watching.requests import SlotView, request_of, slots
-from callgate.tools.debugger.dap.frames import Frame, frames
 from callgate.tools.debugger.dap.protocol import RequestError
+from callgate.tools.debugger.debuggee.frames import Frame, frames
 from callgate.tools.debugger.terminal import views
 from callgate.tools.debugger.terminal.expressions import Expression
 from callgate.tools.debugger.terminal.failure import CommandError

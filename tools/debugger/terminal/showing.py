@@ -211,6 +211,20 @@ def threads(desk: Desk, rest: str) -> None:
 
 
 @command(
+    "backtrace|bt|info stack",
+    "[THREAD]",
+    "the calls that a thread is in, through gates and interrupts: the running thread's, if none is named",
+    examples=("bt", "bt 12"),
+)
+def backtrace(desk: Desk, rest: str) -> None:
+    """Show a stack."""
+    number = number_of(rest) if rest else None
+    if rest and number is None:
+        raise CommandError(f"bt THREAD: the number of a thread, not {rest!r}; threads lists them")
+    desk.show(views.backtrace(desk.bench, number))
+
+
+@command(
     "slots|ipc",
     "[ENDPOINT]",
     "an endpoint's masks, ring and slots; all endpoints if none is named",

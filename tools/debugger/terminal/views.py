@@ -96,6 +96,19 @@ def memory(bench: Workbench, address: int, count: int, size: int) -> list[str]:
     return lines
 
 
+def backtrace(bench: Workbench, number: int | None) -> list[str]:
+    """Return the frames of a thread, the running one's if no number is given; CommandError."""
+    try:
+        found = looks.backtrace(bench, number)
+    except LookupError as error:
+        raise CommandError(str(error)) from None
+    return [
+        f"#{index:<2} {frame.eip:#010x}{f' <{frame.symbol}>' if frame.symbol else ''}"
+        f"{f'  {frame.source}' if frame.source else ''}"
+        for index, frame in enumerate(found)
+    ]
+
+
 def threads(bench: Workbench) -> list[str]:
     """Return the threads, with their states in words and where they stand."""
     return [

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from callgate.kernel.abi.message import SlotState
 from callgate.kernel.abi.selectors import SLOTS
 from callgate.kernel.watching.requests import SlotView, block_of, slots
+from callgate.tools.debugger.debuggee.frames import frames
 
 if TYPE_CHECKING:
     from callgate.kernel.core.records import EndpointState
@@ -61,6 +62,15 @@ class ThreadLook:
 
 
 @dataclass(frozen=True, slots=True)
+class FrameLook:
+    """A frame of a stack: where it stands, or where what it has called returns to."""
+
+    eip: int
+    symbol: str  # with the distance from it; "" if there is none
+    source: str  # file and line of the instruction that executes, or of the call; "" if not known
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointLook:
     """An endpoint: its block, its 32 slots with a letter for each, and the slots whose requests wait in the ring."""
 
@@ -105,6 +115,23 @@ def threads(bench: Workbench) -> list[ThreadLook]:
             place = "?"
         state, number = known.state(thread), thread.number
         found.append(ThreadLook(number, thread.name, thread.process.number, state, place, number == running))
+    return found
+
+
+def backtrace(bench: Workbench, number: int | None = None) -> list[FrameLook]:
+    """Return the frames of a thread, the running one's if no number is given, the innermost first.
+
+    LookupError, with the reason, for a thread that there is not, or whose registers are not known.
+    """
+    known = bench.debuggee.threads
+    thread = known.running() if number is None else known.by_number(number)
+    if thread is None:
+        raise LookupError(f"there is no thread {number}")
+    found = []
+    for frame in frames(bench.debuggee, thread):
+        line = bench.code.line(frame.code, thread.process)
+        source = "" if line is None else bench.code.source_name(line)
+        found.append(FrameLook(frame.eip, bench.code.symbol(frame.eip, thread.process), source))
     return found
 
 
