@@ -11,7 +11,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.layout import offset_of
 from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
 from callgate.kernel.abi.message import RING_CELL_UNPUBLISHED, Endpoint, EndpointFlags, SlotState
-from callgate.kernel.core.errors import PolicyError, Shortage
+from callgate.kernel.core.errors import Shortage
 from callgate.kernel.core.records import RELEASES, EndpointState, Process, Thread
 from callgate.kernel.ipc.slots import SLOT_ERROR, Slots
 from callgate.kernel.memory.descriptor_tables import GlobalTable
@@ -56,12 +56,8 @@ class EndpointLifetimes:
         """
         entry = self.memory.tables.entry_address(process.pointers, layout.USER_MESSAGES, process.tables)
         assert entry is not None
+        number = self._free_number()
         block = self.memory.low.allocate()
-        try:
-            number = self._free_number()
-        except PolicyError:
-            self.memory.low.release(block)
-            raise
         self.memory.tables.clear(block)
         selector = (selectors.GDT_FIRST_ENDPOINT + number) * 8
         self.gdt.put_data(selector, KERNEL_BASE + block, PAGE_SIZE - 1)
@@ -81,9 +77,10 @@ class EndpointLifetimes:
         return endpoint
 
     def _free_number(self) -> int:
-        """Return the number of a new endpoint; NO_RESOURCES.  The caller must not fail before it has made the block.
+        """Return the number of a new endpoint; NO_RESOURCES.  The caller makes its block next.
 
-        A number that `_bury` has freed still leads to the old block, which has been released.
+        A number that `_bury` has freed still leads to the old block, which has been released: so there is a frame for
+        the new one.
         """
         number = next((n for n in range(selectors.MAX_ENDPOINTS) if n not in self.state.by_number), None)
         return self._bury() if number is None else number

@@ -11,6 +11,7 @@ from callgate.asm.assembler.cache import cache_directory
 from callgate.disk.drives.latency import Latency
 from callgate.disk.images.demo import demo_image
 from callgate.disk.media import ImageFile
+from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.memory.frames import OutOfMemory
 from callgate.kernel.storage.cache import Block
 from callgate.kernel.system import System, SystemOptions
@@ -89,8 +90,9 @@ def test_no_invariant_is_broken_at_random_instants_of_the_demo() -> None:
     system.close()
 
 
-def test_a_volume_for_which_there_is_no_memory_does_not_affect_another(
-    booted: tuple[System, Any], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("numbers", ["all in use", "one free"])
+def test_a_volume_that_is_made_without_a_free_frame_has_that_of_a_dead_one_or_changes_nothing(
+    booted: tuple[System, Any], monkeypatch: pytest.MonkeyPatch, numbers: str
 ) -> None:
     system, kept = booted
     system.restore(kept)
@@ -98,14 +100,20 @@ def test_a_volume_for_which_there_is_no_memory_does_not_affect_another(
     system.run(fuel=50_000_000)
     kernel = system.kernel
     before = dict(kernel.state.endpoints.by_number)
-    assert any(endpoint.dead for endpoint in before.values())
-    monkeypatch.setattr("callgate.kernel.abi.selectors.MAX_ENDPOINTS", len(before))
+    dead = [number for number, endpoint in before.items() if endpoint.dead]
+    monkeypatch.setattr("callgate.kernel.abi.selectors.MAX_ENDPOINTS", len(before) + (numbers == "one free"))
     process = kernel.processes.create("late", server=True)
     low = kernel.state.low
     taken = [low.allocate() for _ in range(low.available - 1)]  # one is left, for the table of the messages
-    with pytest.raises(OutOfMemory):
-        kernel.endpoint_lifetimes.create(process, -1, 0, 0, "late")
-    assert kernel.state.endpoints.by_number == before
+    if numbers == "one free":
+        with pytest.raises(OutOfMemory):
+            kernel.endpoint_lifetimes.create(process, -1, 0, 0, "late")
+        assert kernel.state.endpoints.by_number == before
+    else:
+        made = kernel.endpoint_lifetimes.create(process, -1, 0, 0, "late")
+        assert made.number in dead
+        kernel.endpoint_lifetimes.die(made, ErrorCode.SERVER_DIED)
+        process.endpoint = -1
     for frame in taken:
         low.release(frame)
     kernel.processes.discard(process)

@@ -100,3 +100,16 @@ def test_a_source_that_was_silenced_can_log_again_after_a_while_and_the_lost_lin
     assert made.log[-2:] == [f"/rom: {100 - limits.LOG_BURST} more lines left out", "again"]
     kernel.log("x" * 5000, loud)
     assert len(made.log[-1]) == limits.LOG_LINE_CHARACTERS
+
+
+def test_a_source_that_writes_in_the_nanosecond_in_which_it_may_hides_no_lost_lines_by_that(arena: Arenas) -> None:
+    """SLEEP lets a server choose the moment; its next line then leaves it with nothing to write again."""
+    made = arena()
+    made.run()
+    loud = made.kernel.state.endpoints.by_number[0]
+    del made.log[:]
+    for number in range(limits.LOG_BURST + 8):
+        made.kernel.log(f"line {number}", loud)
+    made.system.machine.clock.idle += 1_000_000_000 // limits.LOG_LINES_PER_SECOND
+    made.kernel.log("again", loud)
+    assert made.log[limits.LOG_BURST :] == ["/rom: 8 more lines left out", "again"]

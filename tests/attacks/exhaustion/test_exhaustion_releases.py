@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 import silent_servers as servers
+import synthetic_server as synthetic
 from callgate.disk.images.builder import create_image
 from callgate.disk.media import ImageFile, MemoryMedium
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.errors import ErrorCode
+from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.abi.message import TOKEN_RELEASES
 from callgate.kernel.core.records import EndpointState
 from callgate.kernel.machine.devices.serial import IRQ
@@ -17,6 +19,8 @@ from callgate.kernel.servers import volumes
 from callgate.kernel.watching.check_facts import Facts
 from callgate.kernel.watching.check_records import held_by
 from callgate.server.fat import FatServer
+from callgate.server.hosted import operation
+from callgate.server.message import Reply, Request
 
 ROUNDS = 40
 LIMIT = 40
@@ -97,3 +101,29 @@ def test_a_server_that_takes_releases_is_used_without_end(made: Any, monkeypatch
     told = [operation for operation in servers.Silent.answered if operation in servers.Operation.__members__.values()]
     assert told.count(Operation.CLOSE) == told.count(Operation.OPEN) == ROUNDS
     assert told.count(Operation.UNLOCK_DIRECTORY) == told.count(Operation.LOCK_DIRECTORY) == ROUNDS
+
+
+class OnePageReplies(synthetic.Synthetic):
+    """Answers READ with one page of its own memory at a time."""
+
+    @operation(Operation.READ)
+    async def read(self, request: Request) -> Reply:
+        registers = request.registers
+        return await self._object(next(iter(self.files.values())), registers.eax, PAGE_SIZE)
+
+
+def test_a_server_is_told_what_it_may_reuse_although_the_reader_whose_touch_made_room_makes_no_further_call(
+    arena: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The touched page is in memory, so the reader does not wait: only the yield lets the kernel's thread run."""
+    monkeypatch.setattr(volumes, "installed_servers", lambda: [OnePageReplies])
+    monkeypatch.setattr(synthetic.Synthetic, "released", [])
+    monkeypatch.setattr(synthetic.Synthetic, "held", {})
+    monkeypatch.setattr(synthetic.Synthetic, "files", {"f": synthetic.Layout(2 * PAGE_SIZE, [(8, 16)])})
+    monkeypatch.setattr("callgate.kernel.files.reading.MAPPED_BLOCKS", 1)
+    made = arena(MemoryMedium(servers.IMAGE))
+    made.wanted.append(lambda: made.attackers.append(made.start("spinner", b"/d0/f\0")))
+    assert made.system.run(fuel=5_000_000, until=made.label("spinner", "spin")).reason == "until"
+    made.run(fuel=3_000_000)  # the server has its turns, of a millisecond each
+    assert made.results == [None]
+    assert synthetic.Synthetic.released == [1]
