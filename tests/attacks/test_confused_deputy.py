@@ -24,6 +24,10 @@ ATTACKS = (
     "stack_in_kernel",
     "segments",
     "flags",
+    "joined_path",
+    "current_directory",
+    "endless_string",
+    "unknown_flags",
 )
 
 

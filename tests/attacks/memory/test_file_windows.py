@@ -3,12 +3,17 @@
 import random
 
 import pytest
+import synthetic_server as synthetic
 from callgate.disk.media import MemoryMedium
+from callgate.kernel.abi.directory import FileAttributes
+from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.tasks.processes import FAULT_EXIT_CODE
 from written_disks import files
 from written_files import BLOCK, IMAGE, PATTERN, PER_BLOCK, SECTOR, Layout, Sessions, cached, straight, write
 
 __all__ = ["files"]
+
+ERRORS = 0xFFFF_0000  # the writer's exit codes for an ErrorCode
 
 
 def apart(seed: int) -> Layout:
@@ -89,4 +94,25 @@ def test_a_program_that_writes_to_a_window_opened_for_reading_is_ended(
     assert made.codes == [FAULT_EXIT_CODE, 8 * BLOCK]
     reason = "the file was not opened for writing (a page of a file)"
     assert any("#PF page fault: write of" in line and reason in line for line in made.log)
+    assert made.unaccounted() == []
+
+
+@pytest.mark.parametrize(
+    ("attributes", "scratch", "code"),
+    [(FileAttributes(0), False, ErrorCode.NO_SCRATCH), (FileAttributes.READ_ONLY, True, ErrorCode.READ_ONLY)],
+)
+def test_a_program_opens_no_file_to_be_written_that_it_may_not_change(
+    session: Sessions,
+    files: dict[str, Layout],
+    monkeypatch: pytest.MonkeyPatch,
+    attributes: FileAttributes,
+    scratch: bool,
+    code: ErrorCode,
+) -> None:
+    """Because changes are not to be lost on this machine, or because the file is read-only."""
+    monkeypatch.setattr(synthetic.Synthetic, "attributes", attributes)
+    files["f"] = straight(8)
+    made = write(session, "a", "f", scratch=scratch)
+    assert made.codes == [ERRORS + code]
+    assert made.kernel.cache.state.changed == 0
     assert made.unaccounted() == []

@@ -17,6 +17,7 @@ ATTACKS = (
     "free_messages",
     "poll",
     "answer_ahead",
+    "crowd",
     "look_early",
     "ask_itself",
 )
@@ -36,7 +37,7 @@ def endpoint(arena: Arenas, attack: str) -> Any:
     return made
 
 
-@pytest.mark.parametrize("attack", ATTACKS[:9])
+@pytest.mark.parametrize("attack", ATTACKS[:10])
 def test_a_server_gains_nothing_from_its_gate_and_goes_on_serving(arena: Arenas, attack: str) -> None:
     made = endpoint(arena, attack)
     assert made.run().reason == "halt"

@@ -124,6 +124,9 @@ class Hostile(HostedServer):
     async def give_sectors_of_others(self, message: int) -> ServerCall:
         return self.reply(message, ServerCall.REPLY_SECTORS, 1, struct.pack("<Q", 1 << 40))
 
+    async def give_no_pages(self, message: int) -> ServerCall:
+        return self.reply(message, ServerCall.REPLY_NONE, 0, b"")
+
     async def give_too_much_data(self, message: int) -> ServerCall:
         return self.reply(message, ServerCall.REPLY_DATA, 1 << 30, b"")
 
@@ -148,6 +151,7 @@ LIES = {
     "give_too_many_sectors": "100000 sector entries",
     "give_sectors_of_others": "lies outside the partition",
     "give_too_much_data": "1073741824 bytes of data",
+    "give_no_pages": "",  # which breaks the protocol only for what was asked
 }
 
 

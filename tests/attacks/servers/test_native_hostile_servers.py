@@ -12,7 +12,7 @@ Rigs = Callable[..., Any]
 ATTACKS = (
     *("honest", "reply_twice", "forge_handles", "write_afterwards", "scribble", "promise_data", "give_kernel_pages"),
     *("give_own_message", "give_sectors", "give_too_many", "call_nonsense", "give_gladly", "keep", "answer_kept"),
-    "replay",
+    *("replay", "give_zeros"),
 )
 HONEST = {"operation": 0, "count": 3, "seed": 0x7000}
 
@@ -42,6 +42,7 @@ def test_a_handle_can_answer_once_and_only_its_own_request(rig: Rigs, name: str,
         ("give_own_message", "is not the server's own"),
         ("give_sectors", "sector 0 lies outside the partition"),
         ("give_too_many", "507 sector entries"),
+        ("give_zeros", "sectors for a request that does not read a file"),
     ],
 )
 def test_a_reply_with_forbidden_content_is_an_error_of_the_server(rig: Rigs, name: str, reason: str) -> None:

@@ -173,12 +173,67 @@ flags:
         jc      gained
         jmp     held
 
+; joined_path: a path that fits into the page that paths are copied to, and no longer fits after the current directory.
+joined_path:
+        mov     esi, slashes
+        mov     ecx, DIRECTORY_BYTES
+        SYSTEM  SET_DIRECTORY
+        jc      gained
+        mov     esi, letters
+        mov     ecx, MESSAGE_DATA_SIZE - 1
+        xor     edx, edx
+        SYSTEM  OPEN
+        REFUSED NAME_TOO_LONG
+        jmp     held
+
+; current_directory: one that is longer than the kernel keeps, and one that begins nowhere.
+current_directory:
+        mov     esi, slashes
+        mov     ecx, DIRECTORY_BYTES + 1
+        SYSTEM  SET_DIRECTORY
+        REFUSED NAME_TOO_LONG
+        mov     esi, letters
+        mov     ecx, 1
+        SYSTEM  SET_DIRECTORY
+        REFUSED BAD_ARGUMENT
+        jmp     held
+
+; endless_string: a command line without an end: the kernel looks no further than the page that it has for it.
+endless_string:
+        mov     ecx, 2 * PAGE_SIZE
+        SYSTEM  ALLOCATE
+        jc      gained
+        mov     edi, eax
+        mov     ebp, eax
+        mov     ecx, 2 * PAGE_SIZE
+        mov     al, 'a'
+        rep     stosb
+        mov     esi, hello
+        mov     ecx, hello_length
+        mov     edi, ebp
+        SYSTEM  START_PROCESS
+        REFUSED BAD_ARGUMENT
+        jmp     held
+
+; unknown_flags: uses of a file that there are not.
+unknown_flags:
+        mov     ebp, 2
+.next:
+        mov     esi, hello
+        mov     ecx, hello_length
+        mov     edx, ebp
+        SYSTEM  OPEN
+        REFUSED BAD_ARGUMENT
+        add     ebp, ebp
+        jnz     .next
+        jmp     held
+
         .rodata
         .align 4
 attacks:
         .long   write_out_kernel, path_from_kernel, command_line_from_kernel, volume_to_kernel, process_to_kernel
         .long   ipc_to_kernel, ledger_to_kernel, thread_in_kernel, handler_in_kernel, long_path, nested_path
-        .long   stack_in_kernel, segments, flags
+        .long   stack_in_kernel, segments, flags, joined_path, current_directory, endless_string, unknown_flags
 COUNT = ($ - attacks) / 4
 
 bad_pointers:
@@ -189,6 +244,13 @@ path:   .ascii  "/rom"
 path_length = $ - path
 forked: .ascii  "/rom/hello\0more"
 forked_length = $ - forked
+hello:  .ascii  "/rom/hello"
+hello_length = $ - hello
+DIRECTORY_BYTES = 511           ; of a current directory
+slashes:
+        .fill   DIRECTORY_BYTES + 1, 1, '/'
+letters:
+        .fill   MESSAGE_DATA_SIZE, 1, 'a'
 
         .data
         .align 4

@@ -174,8 +174,35 @@ answer_ahead:
         mov     eax, ServerCall.WAIT
         jmp     .next
 
+; crowd: more threads than the endpoint has places for.
+crowd:
+        mov     dword ptr [threads], 1
+.next:
+        mov     ebx, serve_honestly
+        mov     ecx, [threads]
+        cmp     ecx, MOST
+        ja      gained
+        shl     ecx, 6
+        add     ecx, stacks
+        SYSTEM  START_THREAD
+        jc      .refused
+        inc     dword ptr [threads]
+        jmp     .next
+.refused:
+        REFUSED NO_RESOURCES
+        cmp     dword ptr [threads], MOST
+        jne     gained
+        jmp     serve_honestly
+
+MOST = 32
+        .bss
+        .align 4
+threads:
+        .space  4
+stacks: .space  (MOST + 1) * 64
+
         .rodata
         .align 4
 attacks:
         .long   blocks_without_disk, blocks_of_others, versions_of_others, hosted_step, unknown_calls
-        .long   replies_to_nothing, free_messages, poll, answer_ahead, look_early, ask_itself
+        .long   replies_to_nothing, free_messages, poll, answer_ahead, crowd, look_early, ask_itself

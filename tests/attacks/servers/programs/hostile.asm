@@ -144,6 +144,14 @@ give_sectors:
         mov     eax, ServerCall.REPLY_SECTORS
         ret
 
+; give_zeros: sectors of no disk, for a request that does not read a file.
+give_zeros:
+        mov     dword ptr [ebp + Message.count], 1
+        mov     dword ptr [ebp + Message.data], 0
+        mov     dword ptr [ebp + Message.data + 4], SECTOR_ENTRY_HOLE >> 32
+        mov     eax, ServerCall.REPLY_SECTORS
+        ret
+
 give_too_many:
         mov     dword ptr [ebp + Message.count], 507
         mov     eax, ServerCall.REPLY_SECTORS
@@ -198,6 +206,7 @@ attacks:
         .long   keep
         .long   answer_kept
         .long   replay
+        .long   give_zeros
 ATTACKS = ($ - attacks) / 4
         .bss
         .align 4

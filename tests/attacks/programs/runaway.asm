@@ -1,0 +1,5 @@
+; Never enters the kernel by itself.
+
+        .include "system.inc"
+
+start:  jmp     start
