@@ -72,30 +72,16 @@ def test_a_program_killed_after_the_last_look_on_its_way_out_of_the_kernel_ends(
     assert not victim.threads
 
 
+@pytest.mark.parametrize("at", ["fill_and_post", "post_slot"], ids=["READ", "OPEN"])
 def test_a_reader_whose_server_dies_between_its_request_and_its_wait_has_an_error(
-    arena: Arenas, monkeypatch: pytest.MonkeyPatch
+    arena: Arenas, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
     install(monkeypatch, servers.Silent)
     made = arena(MemoryMedium(servers.IMAGE))
     assert made.run().reason == "halt"
     reader = made.start("whole_reader", b"/d0/f\0")
     attention(made)
-    assert made.system.run(until="fill_and_post").reason == "until"
-    end_server_first(made)
-    assert made.run().reason == "halt"
-    assert reader.exit_code == DISTURBED
-    made.assert_unharmed()
-
-
-def test_a_client_whose_server_dies_between_its_request_and_its_wait_has_an_error(
-    arena: Arenas, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    install(monkeypatch, servers.Silent)
-    made = arena(MemoryMedium(servers.IMAGE))
-    assert made.run().reason == "halt"
-    reader = made.start("whole_reader", b"/d0/f\0")
-    attention(made)
-    assert made.system.run(until="post_slot").reason == "until"
+    assert made.system.run(until=at).reason == "until"
     end_server_first(made)
     assert made.run().reason == "halt"
     assert reader.exit_code == DISTURBED
