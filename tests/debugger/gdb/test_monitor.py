@@ -141,3 +141,26 @@ def test_a_watchpoint_of_monitors_is_told_to_gdb_as_a_plain_stop(
     assert said.startswith("monitor's stop 1: write of 4 bytes")
     assert answer.startswith(b"T05")
     assert b"watch:" not in answer, "gdb would go on"
+
+
+def test_a_move_of_monitors_runs_through_the_beginnings_of_processes_each_of_which_gdb_is_told_once(
+    gdb: Gdb, boot_demo: Boot, serve: Serve
+) -> None:
+    system = boot_demo("df")
+    taken: list[int] = []
+    system.trace(lambda event: taken.append(system.machine.clock.retired) if event.kind == "ipc.take" else None)
+    where = "python print('AT', gdb.execute('monitor clock', to_string=True))\n" + PLACE
+    out = gdb(
+        script(
+            "monitor step request 6\ncontinue\n" + where,
+            "monitor step request\ncontinue\n" + where,
+            "python print('KNOWS', *(each.progspace.filename for each in gdb.inferiors()))",
+        ),
+        serving=serve(system),
+    )
+    assert [int(found) for found in re.findall(r"^AT (\d+) instructions", out, re.MULTILINE)] == taken[5:7]
+    assert len(re.findall(r"^AT \d+ shell$", out, re.MULTILINE)) == 2
+    programs = re.findall(r"^process \d is executing new program: .*/(\w+)\.elf$", out, re.MULTILINE)
+    assert programs == ["rom", "hosted", "hosted", "shell"]
+    (known,) = re.findall(r"^KNOWS (.*)$", out, re.MULTILINE)
+    assert re.findall(r"(\w+)\.elf", known) == ["kernel", *programs]

@@ -37,6 +37,7 @@ class Stub:
         self.queries = Queries(context, self.monitor)
         self.last: Ending | None = None
         self.withheld = b""  # a stop that gdb is told when it goes on with the process
+        self.arrived: Ending | None = None  # the end of a move of the terminal debugger that gdb is told of later
         self.interrupted: Sequence[resume.Action] = ()  # what gdb wanted when it was told of a process instead
         self.ended = ""  # "detached" or "killed"
         self.commands: dict[str, Callable[[str], bytes]] = {
@@ -168,9 +169,13 @@ class Stub:
         actions = self.interrupted = self.interrupted or actions
         if (answer := self._introduced()) is not None:
             return answer
+        moved, self.arrived = self.arrived or self._moved(actions), None
+        if moved is not None and (answer := self._introduced()) is not None:
+            self.arrived = moved
+            return answer
         self.debuggee.report_starts = "multiprocess" in self.context.client
         try:
-            self.last = self._moved(actions) or resume.carry_out(self.debuggee, actions, self.wanted)
+            self.last = moved or resume.carry_out(self.debuggee, actions, self.wanted)
         finally:
             self.debuggee.report_starts = False
         if self.last.process is not None:
@@ -182,11 +187,19 @@ class Stub:
         return self._expected(stop_reply(self.context, self.last), resumed)
 
     def _moved(self, actions: Sequence[resume.Action]) -> Ending | None:
-        """Carry out a move of the terminal debugger's that waits for `continue`; None if there is none."""
+        """Carry out a move of the terminal debugger's that waits for `continue`; None if there is none.
+
+        It runs through the beginnings of processes, which are introduced when it has ended.
+        """
         if self.context.terminal is None:
             return None
+        known = {KERNEL_PROCESS, *(process.number for process in self.debuggee.threads.processes())}
         stepping = any(action.kind in (resume.STEP, resume.RANGE) for action in actions)
-        return self.context.terminal.move("a step" if stepping else FORWARD, self.context.say, self.wanted)
+        ending = self.context.terminal.move("a step" if stepping else FORWARD, self.context.say, self.wanted)
+        for process in self.debuggee.threads.processes():
+            if ending is not None and process.number not in known:
+                self.context.introductions.add(process)
+        return ending
 
     def _tell(self, ending: Ending) -> None:
         if self.context.terminal is not None:
