@@ -20,6 +20,7 @@ EPILOG = """\b
 Examples:
   callgate trace -c "cat README.TXT" -o readme.html     step through the requests in a browser
   callgate trace their.img -c dir -o dir.svg            a sequence diagram
+  callgate trace -c df --request 6 -o free-space.svg    of one request
   callgate trace a.img -c "crc32 BIG" -o t.perfetto-trace   open it in ui.perfetto.dev
   callgate trace -c df -o - --format jsonl | jq .event
   callgate trace -c "dir; ls docs" --flame dir.svg      where the instructions go
@@ -47,6 +48,12 @@ Exit codes: as for callgate boot. Ctrl-C ends the run, and what has happened unt
 )
 @click.option("--format", "form", type=click.Choice(FORMATS), help="The format, whatever the name ends with.")
 @click.option(
+    "--request",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Draw only the request of this number (#N in the whole diagram), as .svg.",
+)
+@click.option(
     "--flame",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -58,6 +65,7 @@ def trace(
     commands: tuple[str, ...],
     output: Path | None,
     form: str | None,
+    request: int | None,
     flame: Path | None,
     **machine: Unpack[MachineOptions],
 ) -> int:
@@ -72,6 +80,8 @@ def trace(
         raise click.UsageError("--format says how -o is written; give -o OUT as well")
     form = None if output is None else form or format_of(output, FORMATS)
     check_outputs(output, form, flame)
+    if request is not None and form != "svg":
+        raise click.UsageError("--request N draws one request as a sequence diagram; give -o OUT.svg")
     options = SessionOptions(
         **machine,
         images=list(images),
@@ -80,7 +90,7 @@ def trace(
         trace_format="jsonl" if form == "jsonl" else "text",
         trace_option="-o",
     )
-    observers = [] if output is None or form is None or form in LINES else [picture(form, output, options)]
+    observers = [] if output is None or form is None or form in LINES else [picture(form, output, options, request)]
     if flame is not None:
         observers.append(flames(flame, options))
     return Session(options, sys.stdin.buffer, sys.stderr.buffer, observers, "standard error").run()
@@ -100,13 +110,13 @@ def flames(path: Path, options: SessionOptions) -> Observer:
     return Flame(ending, path, options.commands or "")
 
 
-def picture(form: str, output: Path, options: SessionOptions) -> Observer:
-    """Return what records the run and draws it."""
+def picture(form: str, output: Path, options: SessionOptions, request: int | None) -> Observer:
+    """Return what records the run and draws it, or one request of it."""
     from callgate.tools.pictures.making import FORMS, Picture
     from callgate.tools.pictures.records import RunRecord
 
     names = tuple(str(image) for image in options.images) or ("the demo image",)
-    return Picture(FORMS[form], output, RunRecord(names, options.commands or ""))
+    return Picture(FORMS[form], output, RunRecord(names, options.commands or ""), request)
 
 
 def check_outputs(output: Path | None, form: str | None, flame: Path | None) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from callgate.tools.pictures import page, perfetto, sequence
 from callgate.tools.pictures.recorder import Recorder
 from callgate.tools.pictures.records import RunRecord
-from callgate.tools.session.outputs import HEAD, Report
+from callgate.tools.session.outputs import HEAD, OutputRefused, Report
 
 if TYPE_CHECKING:
     from callgate.disk.media.medium import Image
@@ -40,12 +40,16 @@ FORMS: Final = {
 
 
 class Picture:
-    """The observer of a session that is to be drawn: it records from the first instruction on."""
+    """The observer of a session that is to be drawn: it records from the first instruction on.
 
-    def __init__(self, form: Form, path: Path, recording: RunRecord) -> None:
+    With `request`, a number from 1, only that request is drawn.
+    """
+
+    def __init__(self, form: Form, path: Path, recording: RunRecord, request: int | None = None) -> None:
         self.form = form
         self.path = path
         self.recording = recording
+        self.request = request
         self.recorder: Recorder | None = None
         self.report: Report | None = None
 
@@ -59,8 +63,16 @@ class Picture:
         self.recorder = Recorder(system, self.recording)
 
     def end(self, system: System) -> None:
-        """Write what has been recorded; OSError."""
+        """Write what has been recorded; OSError, and OutputRefused if there was no such request."""
         assert self.recorder is not None
         assert self.report is not None
-        drawn = self.form.draw(self.recorder.finish())
+        drawn = self.form.draw(self._wanted(self.recorder.finish()))
         self.report.write(drawn if isinstance(drawn, bytes) else drawn.encode())
+
+    def _wanted(self, recording: RunRecord) -> RunRecord:
+        if self.request is None:
+            return recording
+        try:
+            return recording.only(self.request)
+        except IndexError:
+            raise OutputRefused(f"there was no request {self.request}; the run had {len(recording.requests)}") from None

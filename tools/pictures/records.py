@@ -7,7 +7,7 @@ hold any character.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from callgate.kernel.machine.observation.ledger import Counts
@@ -217,8 +217,45 @@ class RunRecord:
     interrupts: list[Call] = field(default_factory=list)  # name: IRQ11, #PF
     switches: list[Switch] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
+    begin: int = 0
     end: int = 0
     total: Counts = field(default_factory=Counts)
+
+    def only(self, number: int) -> RunRecord:
+        """Return what happened during one request, and the system call that asked for it; IndexError.
+
+        Other requests are left out, even if they took place at the same time.
+        """
+        if not 0 < number <= len(self.requests):
+            raise IndexError(number)
+        request = self.requests[number - 1]
+        begin, end = self._asked(request), request.last
+
+        def during(events: list[Call]) -> list[Call]:
+            return [event for event in events if begin <= event.clock <= end]
+
+        at_begin = [Switch(begin, switch.thread) for switch in self.switches if switch.clock < begin]
+        return replace(
+            self,
+            command=f"{self.command} --request {number}",
+            requests=[request],
+            commands=[each for each in self.commands if begin <= each.begun <= end],
+            host_calls=during(self.host_calls),
+            system_calls=during(self.system_calls),
+            interrupts=during(self.interrupts),
+            switches=at_begin[-1:] + [switch for switch in self.switches if begin <= switch.clock <= end],
+            samples=[sample for sample in self.samples if begin <= sample.clock <= end],
+            begin=begin,
+            end=end,
+            total=request.cost,
+        )
+
+    def _asked(self, request: Request) -> int:
+        """Return when the client's system call began, or when a slot was taken if that was not its first request."""
+        first = request.first
+        calls = [call.clock for call in self.system_calls if call.thread == request.client and call.clock <= first]
+        others = [other.first for other in self.requests if other.client == request.client and other.first < first]
+        return calls[-1] if calls and not request.posted and calls[-1] > max(others, default=-1) else first
 
     def running(self) -> Iterator[tuple[int, int, int]]:
         """Yield which thread has the CPU from when to when."""

@@ -75,7 +75,9 @@ class Layout:
     @property
     def width(self) -> float:
         """Width of the picture in pixels."""
-        return LEFT + COLUMN * max(3, len(self.lifelines)) + 16
+        last = self.lifelines[-1].key if self.lifelines else None
+        labels = any(row.source == row.target == last for row in self.rows)  # they stand right of their column's middle
+        return LEFT + COLUMN * max(3, len(self.lifelines) + labels / 2) + 16
 
     @property
     def bottom(self) -> float:
@@ -103,7 +105,7 @@ def draw(recording: RunRecord) -> str:
     body += [_row(layout, index, row) for index, row in enumerate(rows)]
     body += _heads(layout)
     body += _foot(recording, layout)
-    title = f"Requests of callgate trace -c {recording.command}: {len(recording.requests)} requests"
+    title = f"Requests of callgate trace -c {recording.command}: {_count(recording)}"
     return document(layout.width, layout.bottom + 60, title, STYLE, body, KIND)
 
 
@@ -350,11 +352,17 @@ def _heads(layout: Layout) -> list[str]:
     return parts
 
 
+def _count(recording: RunRecord) -> str:
+    count = len(recording.requests)
+    return f"{count} request{'s' * (count != 1)}"
+
+
 def _foot(recording: RunRecord, layout: Layout) -> list[str]:
     total = recording.total
     words = (
-        f"{len(recording.requests)} requests, {total.guest_instructions} instructions ({total.ring0} in ring 0), "
-        f"{total.host_call_count} host calls, {len(recording.commands)} disk commands, {recording.end} ns"
+        f"{_count(recording)}, {total.guest_instructions} instructions ({total.ring0} in ring 0), "
+        f"{total.host_call_count} host calls, {len(recording.commands)} disk commands, "
+        f"{recording.end - recording.begin} ns"
     )
     headline = f"callgate trace -c {recording.command}"
     return [

@@ -339,3 +339,5 @@ def written(name: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise LostOutput(f"{name}: cannot be written: {error.strerror}") from None
+    except OutputRefused as refused:
+        raise LostOutput(f"{name}: not written: {refused}") from None

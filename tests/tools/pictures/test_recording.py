@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+import pytest
 from callgate.kernel.abi.calls import Operation
 from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.abi.message import SlotState
@@ -143,3 +144,29 @@ def test_requests_that_no_thread_finishes_stay_open() -> None:
     request = recorder.finish().requests[-1]
     bench.close()
     assert (request.ended, request.steps[-1].kind) == (False, "map")
+
+
+def test_one_request_alone_is_what_happened_from_the_system_call_that_asked_until_its_slot_was_released(
+    recording: RunRecord,
+) -> None:
+    called = 0
+    for request in recording.requests:
+        alone = recording.only(request.number)
+        assert (alone.requests, alone.end, alone.total) == ([request], request.last, request.cost)
+        others = [one for one in recording.requests if one.client == request.client and one.first < request.first]
+        calls = [call for call in alone.system_calls if call.thread == request.client and call.clock < request.first]
+        called += len(calls)
+        assert alone.begin == (calls[0].clock if calls else request.first)
+        assert all(one.first < alone.begin for one in others)
+        within = {call for call in recording.host_calls if request.first <= call.clock <= request.last}
+        assert within <= set(alone.host_calls)
+        covered = [span for span in alone.running() if span[1] < span[2]]
+        assert covered == [
+            (thread, max(start, alone.begin), min(end, alone.end))
+            for thread, start, end in recording.running()
+            if max(start, alone.begin) < min(end, alone.end)
+        ]
+    assert called > 1
+    for number in (0, len(recording.requests) + 1):
+        with pytest.raises(IndexError):
+            recording.only(number)

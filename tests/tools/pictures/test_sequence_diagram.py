@@ -9,7 +9,7 @@ from browser import Page
 from callgate.kernel.abi.calls import Operation
 from callgate.tools.pictures.records import RunRecord
 from callgate.tools.pictures.sequence import colour_of, draw
-from callgate.tools.pictures.svg import printable
+from callgate.tools.pictures.svg import CHARACTER, printable
 
 SVG = "{http://www.w3.org/2000/svg}"
 #: Pairs of texts that cover each other, and texts that leave the picture.
@@ -92,6 +92,14 @@ def test_no_text_of_a_diagram_covers_another_or_leaves_the_picture(
     assert page.evaluate("document.querySelectorAll('text').length") > 100
     assert page.evaluate(MEASURE) == []
     assert page.complaints == []
+
+
+def test_every_text_of_every_request_alone_ends_inside_the_picture(recording: RunRecord) -> None:
+    for request in recording.requests:
+        tree = ET.fromstring(draw(recording.only(request.number)))
+        for text in tree.iter(f"{SVG}text"):
+            if text.get("text-anchor") is None:
+                assert float(text.get("x", "")) + CHARACTER * len(text.text or "") <= float(tree.get("width", ""))
 
 
 def test_a_run_without_requests_is_a_picture_too() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -95,6 +96,17 @@ def test_a_run_that_is_out_of_fuel_or_has_no_image_ends_as_a_boot_does(command_l
     missing = command_line("trace", "-q", "no.img", "-c", "dir", "-o", "b.svg")
     assert missing.status == 5
     assert not Path("b.svg").exists()
+
+
+def test_one_request_is_drawn_alone_and_a_number_that_no_request_has_is_named(command_line: Command) -> None:
+    assert command_line("trace", "-q", "-c", "df", "--request", "6", "-o", "a.svg").status == 0
+    assert set(re.findall(r"#\d+ \w+", Path("a.svg").read_text())) >= {"#6 FREE_SPACE", "#6 done"}
+    assert set(re.findall(r">#(\d+) ", Path("a.svg").read_text())) == {"6"}
+    missing = command_line("trace", "-q", "-c", "df", "--request", "9", "-o", "b.svg")
+    assert missing.status == 1
+    assert missing.messages.endswith("callgate: b.svg: not written: there was no request 9; the run had 8\n")
+    page = command_line("trace", "-q", "-c", "df", "--request", "6", "-o", "c.html")
+    assert (page.status, "give -o OUT.svg" in page.messages, Path("c.html").exists()) == (2, True, False)
 
 
 def test_an_ide_disk_and_a_disk_that_is_unplugged_are_drawn(command_line: Command) -> None:
