@@ -133,7 +133,7 @@ def test_tab_completes_a_command_and_up_recalls_one(boot_demo: Boot) -> None:
         await driven.press("enter", "colon", "up")
         assert line.value == "disassemble "  # type: ignore[attr-defined]
         await driven.press("down", *"back ", "tab")
-        assert "continue next nexti out" in driven.rows()[21]
+        assert "continue next nexti out phase" in driven.rows()[21]
 
     drive(boot_demo("df"), scenario)
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
+from unittest import mock
 
 from callgate.kernel.system import System
 from callgate.tools.debugger.history import History
@@ -12,6 +13,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 PATIENCE = 60  # seconds
+LEVELS = 4  # of widgets that a message passes on its way to the app
 FREE_SPACE = "tbreak ipc.load if op == FREE_SPACE and thread == 10"
 
 
@@ -40,12 +42,19 @@ class Driven:
         await self.press("enter", "escape")
 
     async def settle(self) -> None:
-        """Wait until the worker rests, and what it has told is shown."""
+        """Wait until what keys have asked for is done by the worker, and what it has told is shown."""
         async with asyncio.timeout(PATIENCE):
+            await self._pass_on()
             while self.app.worker.busy:
-                await asyncio.sleep(0.005)
-        await self.pilot.pause()
+                await asyncio.sleep(0.002)
+                await self._pass_on()
+        await self._pass_on()
         self.app._beat()  # that the worker rests may not have been told yet
+
+    async def _pass_on(self) -> None:
+        """Let each message that is under way arrive, and what follows from it: they go up through three or four."""
+        for _ in range(LEVELS):
+            await self.pilot.pause()
 
     def rows(self) -> list[str]:
         """Return the rows of the screen, without blanks at their ends."""
@@ -72,13 +81,17 @@ def drive(
     app = DebuggerApp(bench, "demo.img")
     outlet.append(app.print_from_guest)
 
+    async def idle(*_seconds: float) -> None:
+        """Textual's pilot would wait until the process uses no CPU time; `settle` waits for what there is to do."""
+
     async def run() -> None:
         async with app.run_test(size=size) as pilot:
             driven = Driven(app, pilot)
             await driven.settle()
             await test(driven)
 
-    asyncio.run(run())
+    with mock.patch("textual.pilot.wait_for_idle", idle), mock.patch("textual.app.wait_for_idle", idle):
+        asyncio.run(run())
     bench.close()
     if app.failure is not None:
         raise app.failure
