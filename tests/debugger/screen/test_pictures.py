@@ -69,6 +69,7 @@ def test_a_large_screen_shows_code_registers_threads_and_the_request_at_once(
     compare(request, FOLDER / "200x60.txt", "\n".join(made))
 
 
+@pytest.mark.thorough(only=True)
 def test_the_picture_of_the_documents_is_what_the_screen_shows(
     request: pytest.FixtureRequest, boot_demo: Callable[[str], System]
 ) -> None:

@@ -97,7 +97,9 @@ def test_the_screen_opens_on_a_terminal_and_leaves_it_as_it_was(terminal: Termin
     assert terminal.left() == 0
 
 
-def test_without_colour_the_screen_has_none_and_still_marks_the_phase(terminal: Terminal) -> None:
+def test_without_colour_the_screen_still_marks_the_phase_and_a_kill_leaves_the_terminal_as_it_was(
+    terminal: Terminal,
+) -> None:
     terminal.debug("-c", "df", NO_COLOR="1")
     terminal.sees("instruction 0 |")
     terminal.press("p")
@@ -105,14 +107,16 @@ def test_without_colour_the_screen_has_none_and_still_marks_the_phase(terminal: 
     screen = terminal.shown("-e")
     assert COLOUR.search(screen) is None
     assert "\x1b[1m" in screen or "\x1b[7m" in screen
+    terminal.signal(signal.SIGKILL)
+    assert terminal.left() == 128 + signal.SIGKILL
 
 
+@pytest.mark.thorough(only=True)
 @pytest.mark.parametrize(
     ("number", "status"),
     [
-        (signal.SIGKILL, 137),
         (signal.SIGTERM, 143),
-        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.thorough(only=True)),
+        (signal.SIGHUP, 129),
     ],
 )
 def test_a_signal_that_ends_the_debugger_leaves_the_terminal_as_it_was(
@@ -124,7 +128,8 @@ def test_a_signal_that_ends_the_debugger_leaves_the_terminal_as_it_was(
     assert terminal.left() == status
 
 
-@pytest.mark.parametrize("case", ["plain", pytest.param("dumb", marks=pytest.mark.thorough(only=True)), "no textual"])
+@pytest.mark.thorough(one_in=3)
+@pytest.mark.parametrize("case", ["no textual", "plain", "dumb"])
 def test_lines_come_instead_of_the_screen_where_it_is_not_wanted_or_cannot_be(
     terminal: Terminal, tmp_path: Path, case: str
 ) -> None:

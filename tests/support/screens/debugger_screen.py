@@ -9,12 +9,18 @@ from callgate.kernel.system import System
 from callgate.tools.debugger.history import History
 from callgate.tools.debugger.screen.app import DebuggerApp
 from callgate.tools.debugger.terminal.workbench import Workbench
+from textual.message_pump import MessagePump
 from textual.pilot import Pilot
 from textual.widgets import Input
 
 PATIENCE = 60  # seconds
-LEVELS = 4  # of widgets that a message passes on its way to the app
 FREE_SPACE = "tbreak ipc.load if op == FREE_SPACE and thread == 10"
+
+
+def _later(pump: MessagePump) -> asyncio.Event | None:
+    """Return what is set when a widget has taken the messages that it has now; None if it takes no more."""
+    taken = asyncio.Event()
+    return taken if pump.call_later(taken.set) else None
 
 
 class Driven:
@@ -27,7 +33,7 @@ class Driven:
     async def press(self, *keys: str) -> None:
         """Press keys, each when the worker has done what the one before asked for."""
         for key in keys:
-            await self.pilot.press(key)
+            await self.app._press_keys([key])
             await self.settle()
 
     async def enter(self, line: str) -> None:
@@ -47,14 +53,17 @@ class Driven:
             await self._pass_on()
             while self.app.worker.busy:
                 await asyncio.sleep(0.002)
-                await self._pass_on()
-        await self._pass_on()
+            await self._pass_on()
         self.app._beat()  # that the worker rests may not have been told yet
+        self.app.screen._on_timer_update()
 
     async def _pass_on(self) -> None:
-        """Let each message that is under way arrive, and what follows from it: they go up through three or four."""
-        for _ in range(LEVELS):
-            await self.pilot.pause()
+        """Let the messages that are under way arrive: they go up from the focus, a widget at a time."""
+        focused = self.app.focused
+        pumps = [self.app, self.app.screen, *(focused.ancestors_with_self[:-2] if focused is not None else ())]
+        for _ in pumps:
+            passed = [event for event in map(_later, pumps) if event is not None]
+            await asyncio.gather(*(event.wait() for event in passed))
 
     def rows(self) -> list[str]:
         """Return the rows of the screen, without blanks at their ends."""
