@@ -40,15 +40,15 @@ def test_each_pane_shows_a_request_that_is_about_to_be_loaded_in_80_columns(
     made = []
 
     async def scenario(driven: Driven) -> None:
-        made.append(section("before the first instruction", driven.rows()))
+        made.append(section("before the first instruction", await driven.still_rows()))
         await driven.enter(FREE_SPACE)
         await driven.press("1", "escape", "c")
-        made.append(section("the request is about to be loaded", driven.rows()))
+        made.append(section("the request is about to be loaded", await driven.still_rows()))
         await driven.press("p", "d")
-        made.append(section("the next phase, instructions", driven.rows()))
+        made.append(section("the next phase, instructions", await driven.still_rows()))
         for number, name in enumerate(("threads", "memory", "walk", "tables", "disk", "console", "output"), 2):
             await driven.press("escape", str(number))
-            made.append(section(name, driven.rows()[10:19]))
+            made.append(section(name, (await driven.still_rows())[10:19]))
 
     drive(boot_demo("df"), scenario)
     compare(request, FOLDER / "80x24.txt", "\n".join(made))
@@ -61,9 +61,10 @@ def test_a_large_screen_shows_code_registers_threads_and_the_request_at_once(
     made = []
 
     async def scenario(driven: Driven) -> None:
+        assert "[3 Memory]" in "\n".join(await driven.still_rows()), "the IPC pane is shown at the side already"
         await driven.enter(FREE_SPACE)
         await driven.press("c", "p", "3", "escape")
-        made.append(section("the handler is called", driven.rows()))
+        made.append(section("the handler is called", await driven.still_rows()))
 
     drive(boot_demo("df"), scenario, size=(200, 60))
     compare(request, FOLDER / "200x60.txt", "\n".join(made))

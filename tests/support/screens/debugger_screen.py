@@ -13,6 +13,7 @@ from textual.message_pump import MessagePump
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+SAME = 3  # looks at the screen between which nothing changes
 PATIENCE = 60  # seconds
 FREE_SPACE = "tbreak ipc.load if op == FREE_SPACE and thread == 10"
 
@@ -64,6 +65,15 @@ class Driven:
         for _ in pumps:
             passed = [event for event in map(_later, pumps) if event is not None]
             await asyncio.gather(*(event.wait() for event in passed))
+
+    async def still_rows(self) -> list[str]:
+        """Return the rows when nothing changes them any more: a scroll bar comes with a layout of its own."""
+        seen: list[list[str]] = []
+        while len(seen) < SAME or any(rows != seen[-1] for rows in seen[-SAME:]):
+            await self.pilot._wait_for_screen()
+            self.app.screen._on_timer_update()
+            seen.append(self.rows())
+        return seen[-1]
 
     def rows(self) -> list[str]:
         """Return the rows of the screen, without blanks at their ends."""

@@ -133,7 +133,7 @@ class DebuggerApp(App[None]):
         """Let the worker begin."""
         self.screen.set_class(self.no_color, "-nocolor")
         self.worker.start()
-        self._open("ipc")
+        self._open("memory" if self.screen.has_class("-wide") else "ipc")
         self.query_one("#code").focus()
         self.set_interval(BEAT, self._beat)
 
@@ -146,7 +146,10 @@ class DebuggerApp(App[None]):
         width, height = event.size
         small = width < NEEDED[0] or height < NEEDED[1]
         self.screen.set_class(small, "-small")
-        self.screen.set_class(width >= WIDE[0] and height >= WIDE[1], "-wide")
+        wide = width >= WIDE[0] and height >= WIDE[1]
+        if wide and not self.screen.has_class("-wide") and self.wanted.pane == "ipc":
+            self._open("memory")  # a wide screen has the IPC pane at its side
+        self.screen.set_class(wide, "-wide")
         self.screen.set_class(height >= WIDE[1], "-tall")
         needed, here = f"{NEEDED[0]} x {NEEDED[1]}", f"{width} x {height}"
         self.query_one("#small", Static).update(f"needs {needed}, this is {here}: enlarge it, or q and --plain")
