@@ -51,6 +51,7 @@ Exit codes: 0; 2 usage, or a command of -e or -x that was not carried out; 5 an 
 recording that cannot be used; with --dap-port 3, a port that cannot be used.
 """
 EXIT_USAGE, EXIT_IMAGE = 2, 5
+RECORDING: Final = ".cgr"  # how the names of recordings end
 MACHINE: Final = ("memory", "high_memory", "ide", "unplug", "mount_deadline", "map_edges", "scratch")
 
 
@@ -169,7 +170,7 @@ def recording_in(files: Sequence[Path]) -> Recording | None:
     """Return the recording that the first file is, None if it is an image; SystemExit with the reason."""
     from callgate.tools.recording import RecordingError, read_recording
 
-    if not files or not is_a_recording(files[0]):
+    if not files or not (is_a_recording(files[0]) or (files[0].suffix == RECORDING and files[0].is_file())):
         return None
     try:
         return read_recording(files[0])

@@ -92,6 +92,29 @@ def test_a_click_in_the_margin_sets_a_breakpoint_and_another_one_removes_it(boot
     drive(boot_demo("df"), scenario)
 
 
+def test_a_query_says_how_much_it_has_looked_through_and_a_second_colon_is_left_out(boot_demo: Boot) -> None:
+    async def scenario(driven: Driven) -> None:
+        worker, session, shown = driven.app.worker, driven.app.session, []
+        told = session.prompt.desk.progress
+
+        def progress(share: float) -> None:
+            told(share)
+            driven.app.call_from_thread(driven.app._beat)
+            shown.append(driven.rows()[0])
+
+        session.prompt.desk.progress = progress
+        await driven.enter("until ipc.take")
+        await driven.enter("::list requests")
+        assert driven.rows()[21].startswith("error: no command ':list'")
+        await driven.enter(":list requests")
+        assert not driven.rows()[21].startswith("error: ")
+        assert shown[-1].endswith("at work, 100% looked through; Ctrl-C ends it")
+        assert not worker.busy
+        assert session.share is None
+
+    drive(boot_demo("df"), scenario)
+
+
 def test_the_command_line_says_what_the_lines_say(boot_demo: Boot) -> None:
     lines = ["help", "tbreak ipc.reply", "continue", "message", "way", "events 5", "nonsense"]
     system = boot_demo("df")

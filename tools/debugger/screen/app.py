@@ -177,7 +177,13 @@ class DebuggerApp(App[None]):
         """Show where the system stands, or how far its run has come."""
         picture, text = self.picture, ""
         if self.worker.busy:
-            text = f"{self.named}: at work, instruction {int(self.bench.machine.state.count):,}; Ctrl-C ends it"
+            share = self.session.share
+            done = (
+                f"instruction {int(self.bench.machine.state.count):,}"
+                if share is None
+                else f"{share:.0%} looked through"
+            )
+            text = f"{self.named}: at work, {done}; Ctrl-C ends it"
         elif picture is not None:
             past = ", in the past" if picture.past else ""
             text = f"{picture.position}{past} | {picture.thread}, ring {picture.ring} | {picture.place}"
@@ -241,7 +247,11 @@ class DebuggerApp(App[None]):
         self._say("said", event.words)
 
     def _entered(self, line: str) -> None:
-        """Carry a typed command out; what one says that does not move is seen in its tab."""
+        """Carry a typed command out; what one says that does not move is seen in its tab.
+
+        A colon before it is left out: whoever has just typed a command may begin the next one as the first.
+        """
+        line = line.lstrip().removeprefix(":")
         self._give(line)
         try:
             shows = bool(line.strip()) and find(line)[0].action.__module__ != moving.__name__

@@ -30,7 +30,7 @@ class ScreenPrompt(Prompt):
 
 
 class Session:
-    """Everything here runs on the worker's thread, except `aim`."""
+    """Everything here runs on the worker's thread, except `aim`; the screen reads `share`."""
 
     def __init__(self, bench: Workbench, told: Told, drawn: Callable[[Picture], None]) -> None:
         """`told` gets each line that is said, `drawn` each picture."""
@@ -38,6 +38,8 @@ class Session:
         self.told = told
         self.drawn = drawn
         self.prompt = ScreenPrompt(bench, told)
+        self.share: float | None = None  # of a query that is under way: how much of it is done, from 0 to 1
+        self.prompt.desk.progress = self._progress
         self.wanted = Wanted()
         self.before: dict[str, int] | None = None  # registers at the place before this one
         self.here: tuple[object, dict[str, int]] | None = None  # the place, and registers there
@@ -54,7 +56,12 @@ class Session:
             self.prompt.line(text)
         except CommandError as error:
             self.told(f"error: {error}", "error")
+        finally:
+            self.share = None
         self.draw()
+
+    def _progress(self, share: float) -> None:
+        self.share = share
 
     def type_in(self, text: str) -> None:
         """Send a line to the guest's console; a guest that waits for it runs on, and others as they are told to."""

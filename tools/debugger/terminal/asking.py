@@ -44,6 +44,7 @@ KINDS: Final = {
 SHOWN: Final = 500
 """Rows that are said; each has a number all the same."""
 WIDEST: Final = 8  # bytes of a value
+USE_OF_WHEN: Final = "when FIELD == VALUE (or != < <= > >=), when slot 5 taken, when server d0p1 dead"
 
 
 def stretch_of(desk: Desk, found: re.Match[str]) -> Stretch:
@@ -62,6 +63,8 @@ def parted(rest: str) -> re.Match[str]:
     """Return what is asked, and between which moments."""
     found = BETWEEN.match(rest)
     assert found is not None  # all of it may be missing
+    if found["begin"] is None and re.search(r"(^|\s)between\b", rest):
+        raise CommandError("between A and B: two moments, each a number of instructions, #N, start, here, or end")
     return found
 
 
@@ -158,6 +161,8 @@ def access_in_words(touch: Touch, size: int) -> str:
 def when(desk: Desk, rest: str) -> None:
     """List moments."""
     found = parted(rest)
+    if not found["what"]:
+        raise CommandError(USE_OF_WHEN)
     facts, stretch = facts_of(desk.bench, found["what"]), stretch_of(desk, found)
     with desk.bench.stops.suspended():
         answer = asked(lambda: becomes(accesses(desk, stretch), facts))
@@ -189,7 +194,7 @@ def field_fact(bench: Workbench, text: str) -> Fact:
     expression = Expression(text)
     node = expression.tree
     if not isinstance(node, ast.Compare) or len(node.ops) != 1 or type(node.ops[0]) not in COMPARED:
-        raise CommandError("when FIELD == VALUE (or != < <= > >=), when slot 5 taken, when server d0p1 dead")
+        raise CommandError(USE_OF_WHEN)
     address, size = bench.meanings.place(Expression(ast.unparse(node.left)))
     value = bench.meanings.other_side(node)
     if size > WIDEST:
@@ -227,19 +232,16 @@ def requests_condition(bench: Workbench, text: str) -> Callable[[RequestRow], bo
     if not text:
         return lambda _row: True
     word, _, condition = text.partition(" ")
-    if word not in ("where", "if"):
+    if word not in ("where", "if") or not condition:
         raise CommandError(f"{text!r}: list requests where CONDITION")
     expression = Expression(condition)
     endpoints = {endpoint.name: endpoint.number for endpoint in bench.system.kernel.state.endpoints.by_number.values()}
     check_names(expression, (*NAMES, *endpoints))
 
-    def no_memory(_linear: int, _size: int) -> bytes:
-        raise CommandError("a condition on requests has no addresses")
-
     def holds(row: RequestRow) -> bool:
         known = row.names()
         try:
-            return bool(expression.value(layered(known, endpoints, missing(known)), no_memory))
+            return bool(expression.value(layered(known, endpoints, missing(known)), lambda _linear, _size: b""))
         except CommandError:
             return False
 
@@ -258,8 +260,10 @@ def missing(known: dict[str, object]) -> Callable[[str], object]:
 
 
 def check_names(expression: Expression, known: Sequence[str]) -> None:
-    """CommandError for a name that is neither known nor a number of the ABI."""
+    """CommandError for memory, and for a name that is neither known nor a number of the ABI."""
     for node in ast.walk(expression.tree):
+        if isinstance(node, ast.List | ast.Subscript | ast.Attribute):
+            raise CommandError(f"{ast.unparse(node)}: a condition on requests has fields of a request, and no memory")
         if isinstance(node, ast.Name) and node.id not in known:
             try:
                 constant(node.id)

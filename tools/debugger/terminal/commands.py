@@ -83,6 +83,9 @@ def find(line: str) -> tuple[Command, str]:
         if name in known:
             rest = line.split(None, count)
             return known[name], rest[count].strip() if len(rest) > count else ""
+    longer = [name for name in known if name.startswith(f"{words[0]} ")]
+    if longer:
+        raise CommandError(f"{words[0]} needs another word: {', '.join(longer)}")
     hint = did_you_mean(words[0], known) or "try: help"
     raise CommandError(f"no command {words[0]!r}; {hint}")
 

@@ -77,6 +77,9 @@ class Expression:
             self.tree = ast.parse(self.text, mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             raise CommandError(f"{self.text!r} is no expression; try: help expressions") from None
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.BinOp) and not isinstance(node.op, (*BINARY, ast.LShift, ast.RShift)):
+                raise CommandError("operators are + - * // % & | ^ << >>, and comparisons")
 
     def value(self, names: Names, read: Read) -> Any:
         """Return the value now; CommandError says what has none.
@@ -140,8 +143,6 @@ class _Evaluation:
             if not 0 <= right <= LONGEST_SHIFT:
                 raise CommandError(f"a shift is by 0 to {LONGEST_SHIFT} bits")
             return left << right if isinstance(node.op, ast.LShift) else left >> right
-        if type(node.op) not in BINARY:
-            raise CommandError("operators are + - * // % & | ^ << >>, and comparisons")
         return BINARY[type(node.op)](left, right)
 
     def _unaryop(self, node: ast.UnaryOp) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import traceback
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from callgate.tools.debugger.terminal.failure import CommandError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from callgate.kernel.system import System
     from callgate.tools.debugger.terminal.workbench import Workbench
 
 
@@ -78,7 +80,8 @@ def python(bench: Workbench, scope: dict[str, object], text: str) -> list[str]:
     given = names(bench) | {"print": partial(print, file=printed)}  # the guest's console may be standard output
     known = scope | given
     try:
-        value = _value(text, known)
+        with _kept_open(bench.system):
+            value = _value(text, known)
     except HistoryInterrupted:
         raise
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the user has written raises
@@ -86,6 +89,23 @@ def python(bench: Workbench, scope: dict[str, object], text: str) -> list[str]:
         raise CommandError(told) from None
     scope.update((name, found) for name, found in known.items() if name not in given and name != "__builtins__")
     return list(_lines(printed.getvalue(), value))
+
+
+@contextmanager
+def _kept_open(system: System) -> Iterator[None]:
+    """Refuse to close the system, which the debugger looks at afterwards."""
+
+    def refuse() -> None:
+        raise RuntimeError("the system is closed when you leave the debugger: quit")
+
+    holders = vars(system), vars(system.machine)
+    for holder in holders:
+        holder["close"] = refuse
+    try:
+        yield
+    finally:
+        for holder in holders:
+            del holder["close"]
 
 
 def _value(text: str, known: dict[str, object]) -> object:

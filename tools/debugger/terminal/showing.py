@@ -13,6 +13,7 @@ from callgate.tools.debugger.terminal.commands import Desk, command, count_in, w
 from callgate.tools.debugger.terminal.expressions import Expression
 from callgate.tools.debugger.terminal.failure import CommandError
 from callgate.tools.debugger.terminal.moving import nothing
+from callgate.tools.debugger.terminal.names import REGISTERS
 from callgate.tools.debugger.terminal.scripting import python
 
 SIZES: Final = {"b": 1, "h": 2, "w": 4, "g": 8}
@@ -279,8 +280,8 @@ for table in ("gdt", "ldt", "idt", "tss"):
 )
 def why(desk: Desk, rest: str) -> None:
     """Say where a value comes from."""
-    text = rest.removeprefix("-c ").strip()
-    most = 64 if text != rest else 1
+    option, _, followed = rest.partition(" ")
+    text, most = (followed.strip(), 64) if option == "-c" else (rest, 1)
     for link in desk.bench.why(text, most):
         desk.show(str(link).splitlines())
 
@@ -303,8 +304,13 @@ def set_(desk: Desk, rest: str) -> None:
     value = bench.meanings.value(Expression(value_text))
     name = target.strip()
     if name in views.CHANGEABLE:
-        bench.history.set_register(name, int(value))
+        try:
+            bench.history.set_register(name, int(value))
+        except ValueError as error:
+            raise CommandError(str(error)) from None
         return
+    if name in REGISTERS:
+        raise CommandError(f"{name} cannot be changed by hand; these can: {', '.join(views.CHANGEABLE)}")
     address, size = bench.meanings.place(Expression(name))
     process = bench.debuggee.threads.running().process
     data = (int(value) & (1 << 8 * size) - 1).to_bytes(size, "little")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from callgate.kernel.machine import Stop
 from callgate.kernel.machine.observation.stream import Event, Listener
 from callgate.tools.debugger.debuggee import Debuggee, breakpoints, watchpoints
+from callgate.tools.debugger.debuggee.memory import LINEAR_END
 from callgate.tools.debugger.debuggee.watchpoints import Access, Kind, Watchpoint
 from callgate.tools.debugger.terminal.code import Code
 from callgate.tools.debugger.terminal.expressions import Expression
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 EVENT: Final = "debugger event"  # reason of the machine's stop; its detail is the Event
 REACHED: Final = "debugger reached"
+WIDEST: Final = 1 << 20  # bytes of a watchpoint
 ENDS: Final = (breakpoints.HIT, watchpoints.HIT, EVENT, REACHED)
 
 
@@ -189,6 +191,10 @@ class Stops:
     def watch(self, kind: Kind, place: str, length: int | None = None) -> Stopping:
         """Stop after accesses to memory; CommandError."""
         address, size = self.meanings.place(Expression(place))
+        if not 0 <= address < LINEAR_END:
+            raise CommandError(f"{address:#x} is no address of 32 bits")
+        if (length or size) > WIDEST:
+            raise CommandError(f"{length or size:,} bytes: a watchpoint has at most {WIDEST:,}")
         process = self.debuggee.threads.running().process
         points = self.debuggee.watchpoints
         text = f"{kind} of {length or size} bytes at {address:#010x} ({place})"
