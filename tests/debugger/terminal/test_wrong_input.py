@@ -1,0 +1,58 @@
+"""Lines that mean nothing, or ask for what cannot be: each is answered by an error that says what to do."""
+
+import io
+from collections.abc import Iterator
+
+import pytest
+from callgate.asm.assembler.cache import cache_directory
+from callgate.disk.images.demo import demo_image
+from callgate.disk.media import open_image
+from callgate.kernel.system import System, SystemOptions
+from callgate.tools.debugger.history import History
+from callgate.tools.debugger.terminal.failure import CommandError
+from callgate.tools.debugger.terminal.prompt import Prompt
+from callgate.tools.debugger.terminal.workbench import Workbench
+
+
+@pytest.fixture(scope="module")
+def prompt() -> Iterator[Prompt]:
+    """A debugger whose system stands at the first request: no line of this file moves it."""
+    with System([open_image(demo_image(cache_directory()))], SystemOptions(commands="df")) as system:
+        bench = Workbench(system, History(system))
+        found = Prompt(bench, io.StringIO())
+        found.line("until ipc.take")
+        yield found
+        bench.close()
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("back", "back needs another word: back step, "),
+        ("help info", "info needs another word: info break, "),
+        ("when", "when FIELD == VALUE "),
+        ("who writes [esp] between 5", "between A and B: two moments, "),
+        ("who writes [esp] between 5 and 1", "from instruction 5 to instruction 1 is no stretch of the history: "),
+        ("list requests where", "'where': list requests where CONDITION"),
+        ("list requests where nonsense", "no field 'nonsense' of a request; "),
+        ("list requests where count / 2", "operators are "),
+        ("list requests where [0x1000] == 1", "[4096]: a condition on requests has fields of a request"),
+        ("why -c", "why what? "),
+        ("watch [esp] length 99999999999", "99,999,999,999 bytes: a watchpoint has at most 1,048,576"),
+        ("watch [0x100000000]", "0x100000000 is no address of 32 bits"),
+        ("set cs = 8", "cs cannot be changed by hand; these can: eax, "),
+        ("set eflags = 0xffffffff", "eflags: the machine has no virtual-8086 mode: "),
+        ("py machine.cpu.eflags = 1 << 17", "ValueError: eflags: the machine has no virtual-8086 mode: "),
+        ("py machine.close()", "RuntimeError: the system is closed when you leave the debugger: quit"),
+        ("py system.close()", "RuntimeError: the system is closed when you leave the debugger: quit"),
+    ],
+)
+def test_a_line_that_cannot_be_carried_out_says_why_and_leaves_the_system_as_it_was(
+    prompt: Prompt, line: str, told: str
+) -> None:
+    where = prompt.desk.bench.history.moment
+    with pytest.raises(CommandError) as error:
+        prompt.line(line)
+    assert str(error.value).startswith(told)
+    prompt.line("where")
+    assert prompt.desk.bench.history.moment == where
