@@ -2,12 +2,15 @@
 
 import asyncio
 import io
+import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from callgate.kernel.system import System
-from callgate.tools.debugger.history import History
+from callgate.tools.debugger.history import History, HistoryInterrupted
 from callgate.tools.debugger.screen.panes.rows import clean
+from callgate.tools.debugger.screen.worker import Worker
 from callgate.tools.debugger.terminal.prompt import Prompt
 from callgate.tools.debugger.terminal.workbench import Workbench
 from debugger_screen import FREE_SPACE, PATIENCE, Driven, drive
@@ -193,6 +196,33 @@ def test_ctrl_c_ends_a_long_command_at_an_instruction_and_the_screen_answers_mea
         assert driven.retired == here + 1, "the next command is not interrupted"
 
     drive(boot_demo("crc32 README.TXT; " * 200), scenario)
+
+
+def test_ctrl_c_while_a_checkpoint_is_restored_ends_the_way_back_and_not_the_next_command(boot_demo: Boot) -> None:
+    system = boot_demo("df")
+    history = History(system, 64 << 20)
+    history.run(until="ipc.take")
+    origin, restore, ended = history.moment, history._restore, []
+    worker = Worker(history.interrupts, lambda: None, ended.append)
+
+    def interrupted(*arguments: Any) -> None:
+        history._restore = restore  # type: ignore[method-assign]
+        worker.interrupt()
+        restore(*arguments)
+
+    def back() -> None:
+        history._restore = interrupted  # type: ignore[method-assign]
+        with pytest.raises(HistoryInterrupted):
+            history.back_to(lambda _stop: False)
+        assert history.moment == origin
+
+    worker.start()
+    worker.give(back)
+    worker.give(lambda: ended.append(history.run(fuel=1).reason))
+    while worker.busy:
+        time.sleep(0.002)
+    worker.stop()
+    assert ended == ["fuel"]
 
 
 @pytest.mark.thorough(only=True)

@@ -62,6 +62,14 @@ class Interrupts:
         self.came = not self.deaf
         self.pass_on()
 
+    def ask(self) -> None:
+        """Do what Ctrl-C does, from another thread than the one that works; `forget` when its work has ended."""
+        self._signalled(signal.SIGINT, None)
+
+    def forget(self) -> None:
+        """Forget what was asked: it was for work that has ended."""
+        self.machine.control.interrupted = self.came = False
+
     def pass_on(self) -> None:
         """Let a Ctrl-C that has been held end the next run: a restore makes the machine forget what was asked of it."""
         if self.came:

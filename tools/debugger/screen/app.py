@@ -70,7 +70,9 @@ class DebuggerApp(App[None]):
         self.bench = bench
         self.named = title
         self.failure: BaseException | None = None
-        self.worker = Worker(bench.machine, lambda: self._post(Rested()), lambda error: self._post(Failed(error)))
+        self.worker = Worker(
+            bench.history.interrupts, lambda: self._post(Rested()), lambda error: self._post(Failed(error))
+        )
         self.session = Session(
             bench, lambda line, role: self._post(Said(line, role)), lambda picture: self._post(Drawn(picture))
         )

@@ -16,7 +16,7 @@ import queue
 import threading
 from collections.abc import Callable
 
-from callgate.kernel.machine import Machine
+from callgate.tools.debugger.history.interrupts import Interrupts
 
 Job = Callable[[], None]
 
@@ -24,12 +24,14 @@ Job = Callable[[], None]
 class Worker:
     """Carries out jobs in order, on its own thread, from `start` to `stop`."""
 
-    def __init__(self, machine: Machine, rested: Callable[[], None], failed: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self, interrupts: Interrupts, rested: Callable[[], None], failed: Callable[[BaseException], None]
+    ) -> None:
         """`rested` is called when no job is left, `failed` with an error that a job did not expect: it is the last one.
 
         Both are called on the worker's thread.
         """
-        self.machine = machine
+        self.interrupts = interrupts
         self.rested = rested
         self.failed = failed
         self.jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
@@ -58,7 +60,7 @@ class Worker:
         with self.lock:
             if self.waiting:
                 self.asked = True
-                self.machine.control.interrupt()
+                self.interrupts.ask()
 
     def stop(self) -> None:
         """End the job that is under way, drop those that wait, and wait for the thread's end."""
@@ -71,7 +73,7 @@ class Worker:
                 break
         self.jobs.put(None)
         while self.thread.is_alive():
-            self.machine.control.interrupt()
+            self.interrupts.machine.control.interrupt()
             self.thread.join(0.05)
 
     def _work(self) -> None:
@@ -90,6 +92,6 @@ class Worker:
             self.waiting -= 1
             if self.asked:
                 self.asked = False
-                self.machine.control.interrupted = False
+                self.interrupts.forget()
         if not self.waiting:
             self.rested()
