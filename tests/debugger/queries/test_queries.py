@@ -255,7 +255,7 @@ def test_stops_are_neither_hit_nor_lost_by_a_query(prompt: Prompt) -> None:
         ("who writes endpoint[1].tail between 5 and 3", "from instruction 5 to instruction 3 is no stretch"),
         ("who writes endpoint[1].tail between 5 and 99999999", "is no stretch of the history"),
         ("who writes endpoint[1].tail between x and end", "goto N: a number of instructions"),
-        ("when", "is no expression"),
+        ("when", "when FIELD == VALUE"),
         ("when slot 5 tkaen", "no state 'tkaen' of a slot; there is taken"),
         ("when slot 50 taken", "'50' is not a slot: give a number from 0 to 31"),
         ("when slot 5 of d9p9 taken", "no endpoint 'd9p9'"),
@@ -263,7 +263,7 @@ def test_stops_are_neither_hit_nor_lost_by_a_query(prompt: Prompt) -> None:
         ("when eax", "when FIELD == VALUE"),
         ("list requests op == 3", "list requests where CONDITION"),
         ("list requests where erorr != 0", "no field 'erorr' of a request; there is error"),
-        ("list requests where", "is no expression"),
+        ("list requests where", "list requests where CONDITION"),
         ("goto #99999", "no moment #99999"),
     ],
 )

@@ -219,7 +219,7 @@ def test_ctrl_c_while_a_checkpoint_is_restored_ends_the_way_back_and_not_the_nex
     worker.start()
     worker.give(back)
     worker.give(lambda: ended.append(history.run(fuel=1).reason))
-    while worker.busy:
+    while worker.busy and worker.thread.is_alive():
         time.sleep(0.002)
     worker.stop()
     assert ended == ["fuel"]

@@ -67,7 +67,7 @@ class Driven:
             await asyncio.gather(*(event.wait() for event in passed))
 
     async def still_rows(self) -> list[str]:
-        """Return the rows when nothing changes them any more: a scroll bar comes with a layout of its own."""
+        """Return the rows that no longer change: a scroll bar comes with a layout of its own."""
         seen: list[list[str]] = []
         while len(seen) < SAME or any(rows != seen[-1] for rows in seen[-SAME:]):
             await self.pilot._wait_for_screen()

@@ -251,7 +251,7 @@ class DebuggerApp(App[None]):
     def _entered(self, line: str) -> None:
         """Carry a typed command out; what one says that does not move is seen in its tab.
 
-        A colon before it is left out: whoever has just typed a command may begin the next one as the first.
+        A colon before it is left out: a command that follows another one may begin as the first one did.
         """
         line = line.lstrip().removeprefix(":")
         self._give(line)
