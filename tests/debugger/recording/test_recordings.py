@@ -15,6 +15,7 @@ from callgate.disk.media import ImageError, open_image
 from callgate.kernel.machine.memory.outside import Break, HangUp, Input, Plug, SetRegister, Unplug, Write
 from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.system import System, SystemOptions
+from callgate.tools.cli.debug import recording_in
 from callgate.tools.debugger.history import History
 from callgate.tools.recording import Occurred, Recorder, RecordingError, read_recording
 from callgate.tools.recording.lines import dump, parsed, plain
@@ -208,3 +209,14 @@ def test_a_recording_is_not_written_over_an_image_or_to_standard_output(
         assert Session(options, sys.stdin.buffer, io.BytesIO(), observers).run() == EXIT_USAGE
         assert reason in capsys.readouterr().err
     assert image.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("kept", [b"", b"callgate"])
+def test_a_file_that_is_named_as_a_recording_and_is_none_is_not_taken_for_an_image(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kept: bytes
+) -> None:
+    path = tmp_path / "run.cgr"
+    path.write_bytes(kept)
+    with pytest.raises(SystemExit):
+        recording_in([path])
+    assert "run.cgr: is not a recording of callgate" in capsys.readouterr().err
