@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.selectors import SELECTOR_KERNEL_CODE, SELECTOR_KERNEL_DATA
 from callgate.kernel.abi.thread import PushedRegisters, SwitchFrame
+from callgate.kernel.machine.cpu.cpu import EFLAGS_VM
 from callgate.kernel.machine.cpu.live_fpu import from_cpu
 from callgate.kernel.machine.memory.outside import SetRegister
 
@@ -84,6 +85,8 @@ class ThreadRegisters:
         """Change one of GENERAL; NotWritable for a register that cannot be."""
         if name not in GENERAL:
             raise NotWritable(f"{name} cannot be changed: a segment or system register is loaded by an instruction")
+        if name == "eflags" and value & EFLAGS_VM:
+            raise NotWritable("eflags: the machine has no virtual-8086 mode: leave bit 17, VM, clear")
         if thread == self.threads.running():
             self.machine.outside(SetRegister(name, value & 0xFFFF_FFFF))
             setattr(self.machine.cpu, name, value)
