@@ -84,6 +84,7 @@ def test_any_text_gives_a_program_or_errors(source: str) -> None:
     check(source)
 
 
+@pytest.mark.thorough(only=True)
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_a_damaged_source_gives_a_program_or_errors(data: st.DataObject) -> None:

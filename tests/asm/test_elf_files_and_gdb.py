@@ -63,6 +63,7 @@ def test_a_file_that_the_assembler_did_not_write_is_a_value_error(image: bytes) 
         Program.from_elf(image)
 
 
+@pytest.mark.thorough(only=True)
 def test_a_damaged_elf_file_is_a_value_error_or_reads_as_before(program: Program) -> None:
     image = program.elf()
     for cut in range(0, len(image), 97):

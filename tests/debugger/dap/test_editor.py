@@ -67,6 +67,7 @@ def test_an_editor_follows_a_request_through_the_gate_into_its_client_and_back_i
     assert serving.close() == 0
 
 
+@pytest.mark.thorough(only=True)
 def test_a_system_that_has_ended_can_be_gone_back_in_and_ends_the_session_when_it_is_continued(editor):
     one = editor()
     one.begin(commands=["echo hello", "exit 3"], stopOnEntry=False)
@@ -81,6 +82,7 @@ def test_a_system_that_has_ended_can_be_gone_back_in_and_ends_the_session_when_i
     assert one.close() == 0
 
 
+@pytest.mark.thorough(only=True)
 def test_breakpoints_in_a_file_of_a_program_hold_when_it_starts_later(editor):
     one = editor()
     one.begin(commands=["df"])
@@ -133,6 +135,7 @@ def test_a_change_in_the_past_says_that_what_came_after_it_is_forgotten(serving)
     assert "on the run goes another way: what came after it is forgotten" in serving.output
 
 
+@pytest.mark.thorough(only=True)
 def test_the_phases_of_requests_are_filters_of_exceptions(editor):
     one = editor()
     filters = {item["filter"] for item in one.initialized["body"]["exceptionBreakpointFilters"]}
@@ -192,6 +195,7 @@ def test_the_console_has_the_debuggers_commands_and_completes_them(serving):
     assert serving.until("stopped")["description"] == "back phase"
 
 
+@pytest.mark.thorough(only=True)
 def test_a_recording_is_opened_where_commands_of_the_launch_lead(editor, tmp_path):
     file = tmp_path / "run.cgr"
     with System([], SystemOptions(32 << 20, 8 << 20, commands="exit 3")) as system:

@@ -5,6 +5,8 @@ import os
 import random
 from itertools import pairwise
 
+import pytest
+
 COUNT = 1000 if os.environ.get("CALLGATE_THOROUGH") else 200
 LOOKS = (
     *("threads", "stackTrace", "scopes", "variables", "source", "loadedSources", "dataBreakpointInfo", "readMemory"),
@@ -57,6 +59,7 @@ def standing(editor):
     return one
 
 
+@pytest.mark.thorough(only=True)
 def test_requests_with_random_arguments_are_answered_and_harm_nothing(editor):
     source = random.Random(11)
     one = standing(editor)
@@ -76,6 +79,7 @@ def test_requests_with_random_arguments_are_answered_and_harm_nothing(editor):
     assert one.close() == 0
 
 
+@pytest.mark.thorough(only=True)
 def test_messages_with_changed_bytes_are_answered_or_ignored(editor):
     source = random.Random(12)
     one = standing(editor)

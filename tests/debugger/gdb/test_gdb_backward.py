@@ -27,6 +27,7 @@ def say(*lines: str) -> str:
     return "".join(f"echo \\n== {index}\\n\n{line}\n" for index, line in enumerate(lines)) + "echo \\n== end\\n\nkill\n"
 
 
+@pytest.mark.thorough(only=True)
 @pytest.mark.timeout(100)
 def test_gdb_steps_back_and_comes_to_the_same_breakpoints_in_the_other_order(gdb: Gdb) -> None:
     forward, stepped, backward, again, beginning = parts(

@@ -97,6 +97,7 @@ def test_the_screen_opens_on_a_terminal_and_leaves_it_as_it_was(terminal: Termin
     assert terminal.left() == 0
 
 
+@pytest.mark.thorough(only=True)
 def test_without_colour_the_screen_still_marks_the_phase_and_a_kill_leaves_the_terminal_as_it_was(
     terminal: Terminal,
 ) -> None:

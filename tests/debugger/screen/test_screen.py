@@ -48,6 +48,7 @@ def test_what_has_changed_is_marked_after_a_step(boot_demo: Boot) -> None:
     drive(boot_demo("df"), scenario)
 
 
+@pytest.mark.thorough(only=True)
 def test_the_time_line_goes_to_each_event_by_keys_and_mouse(boot_demo: Boot) -> None:
     async def scenario(driven: Driven) -> None:
         await driven.enter(FREE_SPACE)
@@ -77,6 +78,7 @@ def test_the_time_line_goes_to_each_event_by_keys_and_mouse(boot_demo: Boot) -> 
     drive(boot_demo("df"), scenario)
 
 
+@pytest.mark.thorough(only=True)
 def test_a_click_in_the_margin_sets_a_breakpoint_and_another_one_removes_it(boot_demo: Boot) -> None:
     async def scenario(driven: Driven) -> None:
         await driven.enter("until ipc_request")
@@ -95,6 +97,7 @@ def test_a_click_in_the_margin_sets_a_breakpoint_and_another_one_removes_it(boot
     drive(boot_demo("df"), scenario)
 
 
+@pytest.mark.thorough(only=True)
 def test_a_query_says_how_much_it_has_looked_through_and_a_second_colon_is_left_out(boot_demo: Boot) -> None:
     async def scenario(driven: Driven) -> None:
         worker, session, shown = driven.app.worker, driven.app.session, []
@@ -164,6 +167,7 @@ def test_tab_completes_a_command_and_up_recalls_one(boot_demo: Boot) -> None:
     drive(boot_demo("df"), scenario)
 
 
+@pytest.mark.thorough(only=True)
 def test_a_line_to_the_guest_that_waits_for_it_lets_it_run_on(boot_demo: Boot) -> None:
     async def scenario(driven: Driven) -> None:
         await driven.press("c", "7")

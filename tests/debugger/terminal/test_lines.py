@@ -79,6 +79,7 @@ def test_next_by_line_passes_a_call_that_step_enters_and_back_next_undoes_it(ben
     assert not bench.code.name(bench.machine.cpu.eip)[11:].startswith(routine)
 
 
+@pytest.mark.thorough(only=True)
 def test_a_step_by_line_passes_handlers_of_interrupts_and_exceptions_both_ways(bench: Workbench) -> None:
     delivered: list[Moment] = []
     history = bench.history

@@ -36,6 +36,7 @@ def said(bench: Workbench, *lines: str) -> str:
     return output.getvalue()
 
 
+@pytest.mark.thorough(only=True)
 def test_the_time_line_has_each_event_once_however_one_goes_to_and_fro(
     bench: Workbench, boot_demo: Callable[[str], System]
 ) -> None:
