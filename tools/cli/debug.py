@@ -110,9 +110,7 @@ def debug(
         from callgate.tools.cli.debugging.adapter import serve
 
         if commands or lines or scripts:
-            raise click.UsageError(
-                "--dap: -c, -e and -x are said by the editor: commands and execute of its launch request"
-            )
+            raise click.UsageError("--dap: no -c, -e or -x: the editor's launch request has commands and execute")
         check(None, (), budget)
         return serve(partial(launched, files, budget, unplug, machine), dap_port)
     recording = recording_in(files)

@@ -47,4 +47,4 @@ def test_commands_for_an_adapter_come_from_the_editor(arguments: tuple[str, ...]
     with start("--dap", *arguments) as adapter:
         _, said = adapter.communicate(timeout=20)
     assert adapter.returncode == 2
-    assert b"-c, -e and -x are said by the editor" in said
+    assert b"--dap: no -c, -e or -x: the editor's launch request" in said

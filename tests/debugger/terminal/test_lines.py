@@ -1,19 +1,8 @@
 """Steps by source line.  The oracle steps by instruction and notes where the line changes."""
 
-from collections.abc import Callable, Iterator
-
 import pytest
-from callgate.kernel.system import System
-from callgate.tools.debugger.history import History, Moment
+from callgate.tools.debugger.history import Moment
 from callgate.tools.debugger.terminal.workbench import Workbench
-
-
-@pytest.fixture
-def bench(boot_demo: Callable[[str], System]) -> Iterator[Workbench]:
-    system = boot_demo("df")
-    bench = Workbench(system, History(system))
-    yield bench
-    bench.close()
 
 
 def line_beginnings(bench: Workbench, count: int) -> list[Moment]:

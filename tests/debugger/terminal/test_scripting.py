@@ -1,35 +1,10 @@
 """Python at the prompt."""
 
-import io
-from collections.abc import Callable, Iterator
-
 import pytest
-from callgate.kernel.system import System
-from callgate.tools.debugger.history import History
 from callgate.tools.debugger.terminal.failure import CommandError
 from callgate.tools.debugger.terminal.prompt import Prompt
 from callgate.tools.debugger.terminal.workbench import Workbench
-
-
-@pytest.fixture
-def bench(boot_demo: Callable[[str], System]) -> Iterator[Workbench]:
-    system = boot_demo("df")
-    bench = Workbench(system, History(system))
-    yield bench
-    bench.close()
-
-
-@pytest.fixture
-def prompt(bench: Workbench) -> Prompt:
-    return Prompt(bench, io.StringIO())
-
-
-def said(prompt: Prompt, line: str) -> str:
-    assert isinstance(prompt.output, io.StringIO)
-    prompt.output.seek(0)
-    prompt.output.truncate()
-    prompt.line(line)
-    return prompt.output.getvalue()
+from debugger_lines import said
 
 
 def test_an_expression_shows_its_value_and_a_statement_keeps_its_names(prompt: Prompt, bench: Workbench) -> None:

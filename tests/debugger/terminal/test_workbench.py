@@ -1,39 +1,14 @@
 """Moving through a run: over, out, by phase and request, and the same ways back."""
 
 import io
-from collections.abc import Callable, Iterator
 
 import pytest
 from callgate.kernel.abi.calls import Operation
-from callgate.kernel.system import System
-from callgate.tools.debugger.history import History
 from callgate.tools.debugger.terminal.commands import COMMANDS, by_name
 from callgate.tools.debugger.terminal.failure import CommandError
 from callgate.tools.debugger.terminal.prompt import Prompt, completions
 from callgate.tools.debugger.terminal.workbench import Workbench
-
-
-@pytest.fixture
-def bench(boot_demo: Callable[[str], System]) -> Iterator[Workbench]:
-    """The demo, with `df` for the shell, before its first instruction."""
-    system = boot_demo("df")
-    bench = Workbench(system, History(system))
-    yield bench
-    bench.close()
-
-
-@pytest.fixture
-def prompt(bench: Workbench) -> Prompt:
-    return Prompt(bench, io.StringIO())
-
-
-def said(prompt: Prompt, line: str) -> str:
-    """Return what a command says."""
-    assert isinstance(prompt.output, io.StringIO)
-    prompt.output.seek(0)
-    prompt.output.truncate()
-    prompt.line(line)
-    return prompt.output.getvalue()
+from debugger_lines import said
 
 
 def at(bench: Workbench) -> tuple[str, int]:
