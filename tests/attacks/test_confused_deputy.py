@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from callgate.kernel.abi import memory as memory_layout
 from callgate.kernel.abi.memory import KERNEL_BASE, KERNEL_LOAD, PAGE_SIZE, USER_END, USER_HEAP, USER_PROGRAM
 from callgate.kernel.memory.page_tables import USER_DATA
 from callgate.kernel.memory.user_memory import BadAddress
@@ -28,6 +29,7 @@ ATTACKS = (
     "current_directory",
     "endless_string",
     "unknown_flags",
+    "root_as_file",
 )
 
 
@@ -41,6 +43,19 @@ def test_the_kernel_does_nothing_for_a_program_that_the_program_may_not_do_itsel
     assert made.run().reason == "halt"
     assert made.results == [HELD], made.log
     assert made.output == b""
+    made.assert_unharmed()
+
+
+def test_memory_of_a_program_does_not_grow_into_the_windows_of_files(
+    arena: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = USER_HEAP + (8 << 20)  # instead of 768 MiB, which take a second to clear
+    monkeypatch.setattr(memory_layout, "USER_FILES", limit)
+    made = arena()
+    made.victim()
+    made.attacker("deputy", len(ATTACKS), HEAP_LIMIT=limit)
+    assert made.run().reason == "halt"
+    assert made.results == [HELD], made.log
     made.assert_unharmed()
 
 

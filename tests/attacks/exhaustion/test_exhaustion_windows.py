@@ -83,6 +83,17 @@ def test_windows_and_files_leave_the_frames_that_programs_leave(
     made.assert_unharmed()
 
 
+def test_windows_of_files_do_not_grow_into_the_messages_of_servers(
+    mapping: Arenas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The windows of 64 large files do not fit between USER_FILES and USER_FILES_END, however little is looked at."""
+    monkeypatch.setattr(AlwaysNewFiles, "size", 1 << 30)
+    made = mapping(FILES=limits.FILES_OF_PROCESS, PAGES=0, STEP=0)
+    assert made.run(10_000_000).reason == "halt"
+    assert made.results == [100 + ErrorCode.NO_MEMORY], made.log
+    made.assert_unharmed()
+
+
 def test_the_page_of_each_open_file_counts_as_memory_of_its_program(
     mapping: Arenas, monkeypatch: pytest.MonkeyPatch
 ) -> None:

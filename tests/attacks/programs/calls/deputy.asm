@@ -8,6 +8,10 @@ KERNEL_TEXT = KERNEL_BASE + KERNEL_LOAD
 TOP = 0xfffffff0
 UNMAPPED = USER_FILES_END - PAGE_SIZE
 ROM = 0
+PIECE = 0x100000                ; bytes of the first piece of memory
+        .ifndef HEAP_LIMIT
+HEAP_LIMIT = USER_FILES
+        .endif
 
 ; POINTERS call, register: make a call with pointers to the kernel, across its border, around the end of the address
 ; space and to nothing; each must be BAD_ADDRESS.
@@ -228,12 +232,60 @@ unknown_flags:
         jnz     .next
         jmp     held
 
+; root_as_file: the root directory belongs to no server that could be asked about it.
+root_as_file:
+        mov     esi, root
+        mov     ecx, 1
+        xor     edx, edx
+        SYSTEM  OPEN
+        REFUSED IS_DIRECTORY
+        mov     esi, root
+        mov     ecx, 1
+        xor     edi, edi
+        SYSTEM  START_PROCESS
+        REFUSED IS_DIRECTORY
+        mov     esi, root
+        mov     ecx, 1
+        mov     edi, letters
+        mov     edx, PAGE_SIZE
+        SYSTEM  READ_LINK
+        REFUSED BAD_ARGUMENT
+        jmp     held
+
+; outgrown_heap: each piece is a page longer than all gaps before it, so that the heap's end moves on although little is
+; held: where file windows begin, nothing more is given.
+outgrown_heap:
+        mov     ebp, PIECE
+.next:
+        mov     ecx, ebp
+        SYSTEM  ALLOCATE
+        jc      .full
+        mov     edi, eax
+        lea     eax, [eax + ebp]
+        cmp     eax, HEAP_LIMIT
+        ja      gained
+        mov     ecx, PAGE_SIZE
+        SYSTEM  ALLOCATE        ; what stays between this gap and the next piece
+        jc      .full
+        add     eax, PAGE_SIZE
+        cmp     eax, HEAP_LIMIT
+        ja      gained
+        mov     ebx, edi
+        SYSTEM  FREE
+        jc      gained
+        add     ebp, PAGE_SIZE
+        jmp     .next
+.full:
+        REFUSED NO_MEMORY
+        jmp     held
+
         .rodata
         .align 4
 attacks:
         .long   write_out_kernel, path_from_kernel, command_line_from_kernel, volume_to_kernel, process_to_kernel
         .long   ipc_to_kernel, ledger_to_kernel, thread_in_kernel, handler_in_kernel, long_path, nested_path
         .long   stack_in_kernel, segments, flags, joined_path, current_directory, endless_string, unknown_flags
+        .long   root_as_file, outgrown_heap
 COUNT = ($ - attacks) / 4
 
 bad_pointers:
@@ -246,6 +298,7 @@ forked: .ascii  "/rom/hello\0more"
 forked_length = $ - forked
 hello:  .ascii  "/rom/hello"
 hello_length = $ - hello
+root:   .ascii  "/"
 DIRECTORY_BYTES = 511           ; of a current directory
 slashes:
         .fill   DIRECTORY_BYTES + 1, 1, '/'
