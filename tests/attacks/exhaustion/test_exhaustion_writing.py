@@ -15,7 +15,7 @@ HELD = 0
 BLOCKS = 512
 SHARE = BLOCKS // CHANGED_BLOCKS_PART // CHANGED_BLOCKS_OF_FAMILY_PART
 IMAGE = synthetic.disk(4096)
-RESULT_ACROSS, STORE_ACROSS, MANY_WINDOWS = range(3)
+RESULT_ACROSS, STORE_ACROSS, MANY_WINDOWS, RESULT_PAST_WINDOW = range(4)
 Arenas = Callable[..., Any]
 
 
@@ -44,6 +44,15 @@ def test_a_write_to_two_pages_with_room_for_one_is_refused(attacked: Arenas, att
     assert made.run(10_000_000).reason == "halt"
     assert made.results == [HELD], made.log
     assert made.kernel.check() == [], "what the family has changed stays its own although it has ended"
+    made.assert_unharmed()
+
+
+@pytest.mark.timeout(30)
+def test_a_result_that_would_pass_the_end_of_a_file_or_of_its_window_is_refused(attacked: Arenas) -> None:
+    """A window has a page more than the file's bytes need, so that the two ends are not the same."""
+    made = attacked(RESULT_PAST_WINDOW, 1)
+    assert made.run(10_000_000).reason == "halt"
+    assert made.results == [HELD], made.log
     made.assert_unharmed()
 
 

@@ -5,6 +5,7 @@
 
 NAME_SIZE = 5
 WINDOWS = 20
+FILE_PAGES = 400
 
 start:
         mov     ebx, refused
@@ -37,6 +38,19 @@ result_across:
         REFUSED NO_MEMORY
         jmp     held
 
+; result_past_window: the kernel writes a result of which the rest would lie after the window, and one whose rest would lie
+; after the file's last page.
+result_past_window:
+        lea     edi, [edi + (FILE_PAGES + 1 - PAGES) * PAGE_SIZE - 8]
+        mov     ebx, VOLUME_UNASKED
+        SYSTEM  VOLUME_INFORMATION
+        REFUSED BAD_ADDRESS
+        sub     edi, PAGE_SIZE
+        mov     ebx, VOLUME_UNASKED
+        SYSTEM  VOLUME_INFORMATION
+        REFUSED BAD_ADDRESS
+        jmp     held
+
 ; store_across: a store that lies in two pages.
 store_across:
         mov     dword ptr [edi + PAGE_SIZE - 2], -1
@@ -67,7 +81,7 @@ gained:
         .rodata
         .align 4
 attacks:
-        .long   result_across, store_across, many_windows
+        .long   result_across, store_across, many_windows, result_past_window
 name:   .ascii  "/d0/f"
         .data
         .align 4
