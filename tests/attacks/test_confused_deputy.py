@@ -33,6 +33,7 @@ ATTACKS = (
 )
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_the_kernel_does_nothing_for_a_program_that_the_program_may_not_do_itself(
     arena: Callable[..., Any], attack: str
