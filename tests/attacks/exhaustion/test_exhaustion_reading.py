@@ -8,6 +8,7 @@ import synthetic_server as synthetic
 from callgate.disk.drives.latency import Latency
 from callgate.disk.media import MemoryMedium
 from callgate.kernel.abi import limits
+from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.servers import volumes
 
 IMAGE = synthetic.disk(2048)
@@ -44,4 +45,20 @@ def test_data_of_a_file_that_was_closed_meanwhile_come_into_no_window(
     assert made.run().reason == "halt"
     assert files["b"].content(IMAGE) in made.output
     assert made.codes[-1] != 0, "the reader was told"
+    assert made.unaccounted() == []
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("nanoseconds", [1_000, 100_000])
+def test_a_reader_of_a_file_that_only_its_own_program_had_open_and_has_closed_is_told(
+    session: Callable[..., Any], files: dict[str, synthetic.Layout], nanoseconds: int
+) -> None:
+    """The file is gone, and a request for its data would be made for nobody, or made again and again."""
+    files["a"] = synthetic.Layout(64 * 4096, [(64, 512)])
+    files["b"] = synthetic.Layout(4096, [(1024, 8)])
+    closer = ("closer", f"{nanoseconds:08x}/d0/a /d0/b")
+    made = session(MemoryMedium(IMAGE), programs=[closer], latency=Latency(command=300_000))
+    assert made.run().reason == "halt"
+    assert made.output == files["b"].content(IMAGE)
+    assert made.codes == [ErrorCode.BAD_HANDLE]
     assert made.unaccounted() == []
