@@ -6,6 +6,7 @@ nothing across machines.
 """
 
 import json
+from pathlib import Path
 
 import click
 from callgate.tools.session.sizes import Number
@@ -20,12 +21,21 @@ Examples:
   callgate bench read           what reading files costs
   callgate bench tests          how many tests a second pytest runs
   callgate bench debug          a machine under a debugger, and steps a second
+  callgate bench ipc --json > before.json
+  callgate bench ipc --compare before.json    what has changed since
 """
 
 
 @click.command(epilog=EPILOG)
 @click.argument("name", type=click.Choice(list(ROUNDS)), default="ipc")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON array; with --compare one object.")
+@click.option(
+    "--compare",
+    "earlier",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Print ratios to the figures in FILE, which an earlier run wrote with --json.",
+)
 @click.option(
     "--rounds",
     type=Number(3, 1000),
@@ -33,21 +43,24 @@ Examples:
     show_default=", ".join(f"{name}: {rounds}" for name, rounds in ROUNDS.items()),
     help="Rounds timed.",
 )
-def bench(name: str, as_json: bool, rounds: int | None) -> int:
+def bench(name: str, as_json: bool, earlier: Path | None, rounds: int | None) -> int:
     """Measure NAME.
 
     NAME is ipc (requests, gates, boot), read (file data), clock (exact counting), tests (tests a second) or debug
     (a machine under a debugger, steps a second).
     """
+    from callgate.tools.bench import comparing
     from callgate.tools.bench.catalogue import BENCHMARKS, render
     from callgate.tools.bench.measuring import BenchmarkError
 
     try:
+        before = comparing.read_results(earlier) if earlier is not None else None
         results = BENCHMARKS[name](rounds or ROUNDS[name])
+        comparison = comparing.compare(before, results) if before is not None else None
     except BenchmarkError as error:
         raise click.ClickException(str(error)) from None
-    if as_json:
-        click.echo(json.dumps(results, indent=2))
-    else:
-        click.echo(render(results))
+    if comparison is None:
+        click.echo(json.dumps(results, indent=2) if as_json else render(results))
+        return 0
+    click.echo(json.dumps(comparing.as_json(comparison), indent=2) if as_json else comparing.render(comparison))
     return 0

@@ -53,7 +53,7 @@ def test_data_of_a_file_that_was_closed_meanwhile_come_into_no_window(
 def test_a_reader_of_a_file_that_only_its_own_program_had_open_and_has_closed_is_told(
     session: Callable[..., Any], files: dict[str, synthetic.Layout], nanoseconds: int
 ) -> None:
-    """The file is gone, and a request for its data would be made for nobody, or made again and again."""
+    """The file is gone: a request for its data would be made for no thread, and again and again."""
     files["a"] = synthetic.Layout(64 * 4096, [(64, 512)])
     files["b"] = synthetic.Layout(4096, [(1024, 8)])
     closer = ("closer", f"{nanoseconds:08x}/d0/a /d0/b")

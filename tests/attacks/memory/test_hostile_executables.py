@@ -1,4 +1,4 @@
-"""Files that are no programs, or whose segments lie where no program may: started by the shell, they harm nobody."""
+"""Files that are no programs, or whose segments lie where no program may: the shell is refused them, and goes on."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -58,7 +58,9 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("file", HOSTILE)
-def test_a_file_that_is_no_sound_program_is_refused_and_harms_nobody(arena: Arenas, tmp_path: Path, file: str) -> None:
+def test_a_file_that_is_no_sound_program_is_refused_and_harms_no_other(
+    arena: Arenas, tmp_path: Path, file: str
+) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()
     (tree / "BAD").write_bytes(HOSTILE[file])
