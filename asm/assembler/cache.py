@@ -3,8 +3,8 @@
 An entry is named by the SHA-256 of all that is known beforehand: the paths, the options, the ABI's
 constants, the assembler itself, and the current directory if a path is relative.  It lists the files that it was made
 of, with their SHA-256, and the places where a file was looked for in vain; it is valid only while all of that is
-unchanged. It is JSON with a checksum: a damaged entry is assembled anew, and without a directory that can be written to
-there is no cache.
+unchanged. It is a checksum and two lines of JSON, the second of which is read when a debugger asks: a damaged entry is
+assembled anew, and without a directory that can be written to there is no cache.
 """
 
 import hashlib
@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from callgate.asm.assembler import Program, assemble_with_sources
-from callgate.asm.assembler.output.record import describe, restore
+from callgate.asm.assembler.output.record import FOR_DEBUGGERS, describe, restore
 
-FORMAT = 3
+FORMAT = 4
 CHECKSUM_SIZE = 64
 
 
@@ -78,10 +78,12 @@ def load(path: Path) -> Program | None:
         body = stored[CHECKSUM_SIZE + 1 :]
         if hashlib.sha256(body).hexdigest().encode() != stored[:CHECKSUM_SIZE]:
             return None
-        data = json.loads(body)
+        first, _, second = body.partition(b"\n")
+        data = json.loads(first)
         if not unchanged(data["digests"], data["missing"]):
             return None
-        return restore(Program, data["program"], {name: b64decode(text) for name, text in data["contents"].items()})
+        contents = {name: b64decode(text) for name, text in data["contents"].items()}
+        return restore(Program, data["program"], contents, lambda: json.loads(second))
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
         return None
 
@@ -89,13 +91,15 @@ def load(path: Path) -> Program | None:
 def store(path: Path, program: Program, digests: Mapping[str, str], missing: set[str]) -> None:
     """Write an entry in one step; failing to is not an error."""
     contents = {section.name: b64encode(section.data).decode() for section in program.sections}
-    data = {
+    described = describe(program)
+    second = {key: described.pop(key) for key in FOR_DEBUGGERS}
+    first = {
         "digests": dict(digests),
         "missing": sorted(missing),
         "contents": contents,
-        "program": describe(program),
+        "program": described,
     }
-    body = json.dumps(data, separators=(",", ":")).encode("ascii")
+    body = "\n".join(json.dumps(part, separators=(",", ":")) for part in (first, second)).encode("ascii")
     import tempfile
 
     temporary = ""

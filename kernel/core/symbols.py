@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from callgate.asm.assembler.output.elf import (
+from callgate.asm.assembler.output.elf_format import (
     HEADER,
     SECTION_HEADER,
     SHT_STRTAB,

@@ -7,7 +7,7 @@ import.  A test compares what both make of damaged files.
 
 from dataclasses import dataclass, field
 
-from callgate.asm.assembler.output.elf import EM_386, ET_EXEC, HEADER, MAGIC, PF_W, PF_X, PROGRAM_HEADER, PT_LOAD
+from callgate.asm.assembler.output.elf_format import EM_386, ET_EXEC, HEADER, MAGIC, PF_W, PF_X, PROGRAM_HEADER, PT_LOAD
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.limits import PROGRAM_HEADERS, PROGRAM_MEMORY

@@ -1,18 +1,22 @@
 """The machine code that a boot needs: the kernel image and the programs of /rom, assembled once and cached."""
 
+from __future__ import annotations
+
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from callgate.asm.assembler import Program
 from callgate.asm.assembler.cache import assemble_cached
-from callgate.asm.assembler.output.debug.debug_types import Types
-from callgate.asm.assembler.output.debug.dwarf import Debugging
 from callgate.asm.user import PROGRAMS, ROM_PROGRAMS
 from callgate.kernel.abi import enumerations, memory
 from callgate.kernel.abi.layout import layouts
 from callgate.kernel.abi.memory import KERNEL_BASE, KERNEL_LOAD, USER_PROGRAM
 from callgate.kernel.programs.executable import Executable, parse_elf
+
+if TYPE_CHECKING:
+    from callgate.asm.assembler.output.debug.debug_types import Types
 
 __all__ = [
     "ROM_PROGRAMS",
@@ -60,6 +64,8 @@ def program_file(name: str) -> bytes:
 
 def abi_types() -> Types:
     """Return the structures and enumerations of the ABI, for debuggers."""
+    from callgate.asm.assembler.output.debug.debug_types import Types
+
     declared = enumerations()  # imports every module that declares a structure, too
     members = {
         name: {member: int(value) for member, value in kind.__members__.items()} for name, kind in declared.items()
@@ -82,6 +88,8 @@ def debug_image(name: str, directory: str | None = None) -> bytes:
     `directory` is said to be that folder: where it really is if None.  With another one the bytes are the same on
     every computer, and gdb wants `set substitute-path DIRECTORY` and the folder.  KeyError if there is no such program.
     """
+    from callgate.asm.assembler.output.debug.dwarf import Debugging
+
     root = str(Path(str(files("callgate.asm"))).parent)
     debugging = Debugging(abi_types(), root, root if directory is None else directory)
     program = kernel_image() if name == "kernel" else program_image(name)

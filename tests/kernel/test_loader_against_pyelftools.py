@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 from io import BytesIO
 
-from callgate.asm.assembler.output.elf import HEADER, PROGRAM_HEADER
+from callgate.asm.assembler.output.elf_format import HEADER, PROGRAM_HEADER
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.limits import PROGRAM_HEADERS, PROGRAM_MEMORY
 from callgate.kernel.abi.memory import PAGE_SIZE, USER_HEAP

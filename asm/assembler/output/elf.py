@@ -14,29 +14,42 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from callgate.asm.assembler.output.debug.dwarf import Debugging, debug_sections
+from callgate.asm.assembler.output.elf_format import (
+    EM_386,
+    ET_EXEC,
+    EV_CURRENT,
+    HEADER,
+    IDENT,
+    NOTE_NAME,
+    NOTE_OWNER,
+    NOTE_TYPE,
+    PAGE,
+    PF_R,
+    PF_W,
+    PF_X,
+    PROGRAM_HEADER,
+    PT_LOAD,
+    SECTION_HEADER,
+    SHF_ALLOC,
+    SHF_EXECINSTR,
+    SHF_WRITE,
+    SHN_ABS,
+    SHT_NOBITS,
+    SHT_NOTE,
+    SHT_PROGBITS,
+    SHT_STRTAB,
+    SHT_SYMTAB,
+    STB_GLOBAL,
+    STB_LOCAL,
+    STT_FUNC,
+    STT_NOTYPE,
+    STT_OBJECT,
+    SYMBOL,
+)
 from callgate.asm.assembler.output.record import describe
 
 if TYPE_CHECKING:
     from callgate.asm.assembler.output.unit import Section, Unit
-
-HEADER = struct.Struct("<16sHHIIIIIHHHHHH")
-PROGRAM_HEADER = struct.Struct("<IIIIIIII")
-SECTION_HEADER = struct.Struct("<IIIIIIIIII")
-SYMBOL = struct.Struct("<IIIBBH")
-MAGIC = b"\x7fELF\x01\x01\x01"  # 32-bit, little-endian, version 1
-IDENT = MAGIC.ljust(16, b"\0")
-ET_EXEC, EM_386, EV_CURRENT = 2, 3, 1
-PT_LOAD = 1
-PAGE = 4096
-SHT_PROGBITS, SHT_SYMTAB, SHT_STRTAB, SHT_NOTE, SHT_NOBITS = 1, 2, 3, 7, 8
-SHN_ABS = 0xFFF1
-STT_NOTYPE, STT_OBJECT, STT_FUNC = 0, 1, 2
-STB_LOCAL, STB_GLOBAL = 0, 1
-NOTE_NAME = ".note.callgate"
-NOTE_OWNER = b"callgate\0"
-NOTE_TYPE = 1
-SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 1, 2, 4
-PF_X, PF_W, PF_R = 1, 2, 4
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ import zlib
 from io import BytesIO
 from typing import Any
 
-from callgate.asm.assembler.output.elf import NOTE_NAME, NOTE_OWNER, NOTE_TYPE
+from callgate.asm.assembler.output.elf_format import NOTE_NAME, NOTE_OWNER, NOTE_TYPE
 from callgate.asm.assembler.output.record import Kind, restore
 
 NOTE_HEADER = struct.Struct("<III")

@@ -21,11 +21,10 @@ def make_program(reader: Reader, layout: Layout, placement: Placement, entry: st
     """Return the program; AsmErrors for probes and exports that name nothing."""
     chunks = [chunk for chunk in layout.chunks if size_of(chunk)]
     sections = [make_section(chunk, placement) for chunk in chunks]
-    program = Program(entry_address(layout, entry, chunks, placement), sections, make_symbols(layout))
-    for chunk in layout.chunks:
-        program.lines.extend(make_line(statement) for statement in chunk.statements if statement.kind == "code")
-    program.lines.sort(key=lambda line: line.address)
-    starts = {line.address for line in program.lines}
+    statements = (statement for chunk in layout.chunks for statement in chunk.statements)
+    lines = sorted(map(make_line, (one for one in statements if one.kind == "code")), key=lambda line: line.address)
+    program = Program(entry_address(layout, entry, chunks, placement), sections, make_symbols(layout), lines)
+    starts = {line.address for line in lines}
     for chunk in layout.chunks:
         for statement in chunk.statements:
             if statement.kind == "mark":

@@ -1,16 +1,17 @@
 """The result of an assembly: sections with bytes, symbols, lines, event sites and ledger marks."""
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 from callgate.kernel.common.near_miss import nearest
 
 BINARY_LIMIT = 256 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(NamedTuple):
     """A section: linear and load address, bytes in the file, size in memory (the rest is zero)."""
 
     name: str
@@ -22,8 +23,7 @@ class Section:
     executable: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Symbol:
+class Symbol(NamedTuple):
     """A name: `kind` is label, local or constant; `size` reaches to the next global label of the section."""
 
     name: str
@@ -40,8 +40,7 @@ class Symbol:
         return self.kind == "local"
 
 
-@dataclass(frozen=True, slots=True)
-class SourceLine:
+class SourceLine(NamedTuple):
     """An instruction: linear address, bytes, where it was written.
 
     Inside macros, `file` and `line` are those of the outermost call; `text` is the expanded line.
@@ -54,8 +53,7 @@ class SourceLine:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class EventSite:
+class EventSite(NamedTuple):
     """`.event` before the instruction at `address`: name, and each field's register or decimal number."""
 
     address: int
@@ -63,8 +61,7 @@ class EventSite:
     fields: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerMark:
+class LedgerMark(NamedTuple):
     """`.ledger` before the instruction at `address`: the counter, and what is added to it."""
 
     address: int
@@ -72,8 +69,7 @@ class LedgerMark:
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class FrameSite:
+class FrameSite(NamedTuple):
     """A directive about call frames before the instruction at `address` (docs/assembler.md, "Call frames").
 
     `operands` are registers by their numbers in DWARF, and numbers; `name` is the kind of a `.frame`.
@@ -107,11 +103,11 @@ class Unit:
     entry: int
     sections: list[Section]
     symbols: dict[str, Symbol]
-    lines: list[SourceLine] = field(default_factory=list)
+    lines: Sequence[SourceLine] = ()
     events: list[EventSite] = field(default_factory=list)
     marks: list[LedgerMark] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
-    frame_sites: list[FrameSite] = field(default_factory=list)
+    frame_sites: Sequence[FrameSite] = ()
     variables: list[Variable] = field(default_factory=list)
     structures: dict[str, int] = field(default_factory=dict)
 

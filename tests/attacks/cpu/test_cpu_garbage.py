@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from callgate.asm.assembler.output.elf import HEADER, IDENT, PROGRAM_HEADER
+from callgate.asm.assembler.output.elf_format import HEADER, IDENT, PROGRAM_HEADER
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.core.records import PRIORITY_USER
 from callgate.kernel.programs.executable import Executable, parse_elf

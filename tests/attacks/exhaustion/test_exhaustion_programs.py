@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from callgate.asm.assembler.output.elf import HEADER, IDENT, PROGRAM_HEADER, SYMBOL
+from callgate.asm.assembler.output.elf_format import HEADER, IDENT, PROGRAM_HEADER, SYMBOL
 from callgate.kernel.abi import limits
 from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.abi.memory import PAGE_SIZE, USER_PROGRAM

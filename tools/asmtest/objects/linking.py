@@ -63,9 +63,8 @@ class LinkedProgram(Program):
         from callgate.tools.asmtest.objects.debug_lines import lines_of
 
         self.complete = True
-        for item in self.objects:
-            self.lines.extend(lines_of(item))
-        self.lines.sort(key=lambda line: line.address)
+        found = [line for item in self.objects for line in lines_of(item)]
+        self.lines = sorted([*self.lines, *found], key=lambda line: line.address)
 
 
 class Linker:
