@@ -18,9 +18,9 @@ from typing import Any
 
 from callgate.asm.assembler import Program, assemble_with_sources
 from callgate.asm.assembler.output.record import FOR_DEBUGGERS, describe, restore
+from callgate.kernel.common.checked_files import read_checked, write_checked
 
 FORMAT = 4
-CHECKSUM_SIZE = 64
 
 
 def cache_directory() -> Path:
@@ -74,9 +74,8 @@ def unchanged(digests: Mapping[str, str], missing: Sequence[str]) -> bool:
 def load(path: Path) -> Program | None:
     """Return the program of an entry; None if there is none, it is damaged, or a source has changed."""
     try:
-        stored = path.read_bytes()
-        body = stored[CHECKSUM_SIZE + 1 :]
-        if hashlib.sha256(body).hexdigest().encode() != stored[:CHECKSUM_SIZE]:
+        body = read_checked(path)
+        if body is None:
             return None
         first, _, second = body.partition(b"\n")
         data = json.loads(first)
@@ -100,15 +99,4 @@ def store(path: Path, program: Program, digests: Mapping[str, str], missing: set
         "program": described,
     }
     body = "\n".join(json.dumps(part, separators=(",", ":")) for part in (first, second)).encode("ascii")
-    import tempfile
-
-    temporary = ""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("wb", dir=path.parent, delete=False) as file:
-            temporary = file.name
-            file.write(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
-        Path(temporary).replace(path)
-    except OSError:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
+    write_checked(path, body)

@@ -1,19 +1,50 @@
 """Servers of installed packages, found by their entry points; a broken one does not affect the others.
 
 An exception that a package raises at import becomes a sentence that names the server.
+
+`importlib.metadata` reads what every package declares; importing it is a twentieth of a boot.  So what it found is kept
+in callgate's cache for as long as the packages' declarations are the same files, by name, time and size.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
+from hashlib import sha256
+from importlib import import_module
+from importlib.machinery import PathFinder
+from operator import attrgetter
+from pathlib import Path
+from typing import Final, NamedTuple
 
+from callgate.asm.assembler.cache import cache_directory
+from callgate.kernel.common.checked_files import read_checked, write_checked
 from callgate.server.hosted import HostedServer
 from callgate.server.raised import describe
 
-GROUP = "callgate.servers"
+GROUP: Final = "callgate.servers"
+DECLARATIONS: Final = "entry_points.txt"
+INFORMATION: Final = (".dist-info", ".egg-info", "EGG-INFO")  # how the names of folders with declarations end
+
+
+class Entry(NamedTuple):
+    """A server that a package offers: its name, where it is as the package says it, and the package's name."""
+
+    name: str
+    value: str
+    package: str
+
+    def load(self) -> object:
+        """Return the object `module:attribute [extras]`; raises what the module raises at import."""
+        module, _, attribute = self.value.partition("[")[0].strip().partition(":")
+        found = import_module(module.strip())
+        return attrgetter(attribute.strip())(found) if attribute else found
+
+
+Declared = tuple[tuple[str, tuple[tuple[str, int, int], ...]], ...]
+"""The folders of `sys.path`; of each, the files with declarations: name, time of change in nanoseconds, bytes."""
 
 
 def installed_servers() -> list[type[HostedServer]]:
@@ -26,29 +57,66 @@ def broken_servers() -> list[str]:
     return [found for found in map(_loaded, _entries()) if isinstance(found, str)]
 
 
-def _entries() -> list[EntryPoint]:
-    """Return the entry points of the packages that are installed now.
+def _entries() -> list[Entry]:
+    """Return what the packages that are installed now declare."""
+    return _entries_of(tuple((folder, _declarations(folder or os.curdir)) for folder in sys.path))
 
-    Reading every package's takes some 5 ms, so they are kept for as long as no folder of `sys.path` changes, which it
-    does when a package is installed or removed.
+
+def _declarations(folder: str) -> tuple[tuple[str, int, int], ...]:
+    """Return name, time and size of each file in a folder of `sys.path` that declares entry points.
+
+    Of an archive that is imported from, the file itself.
     """
-    return _entries_in(tuple((folder, _changed(folder)) for folder in sys.path))
+    try:
+        names = [name for name in os.listdir(folder) if name.endswith(INFORMATION)]  # noqa: PTH208 - no Path for each
+    except NotADirectoryError:
+        names = [""]
+    except OSError:
+        return ()
+    found = []
+    for name in names:
+        try:
+            state = os.stat(f"{folder}/{name}/{DECLARATIONS}" if name else folder)  # noqa: PTH116
+        except OSError:
+            continue
+        found.append((name, state.st_mtime_ns, state.st_size))
+    return tuple(sorted(found))
 
 
 @lru_cache(maxsize=1)
-def _entries_in(_folders: tuple[tuple[str, int], ...]) -> list[EntryPoint]:
-    return sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value))
-
-
-def _changed(folder: str) -> int:
-    """Return when a folder was last changed, in nanoseconds of the host; 0 if it does not exist."""
+def _entries_of(declared: Declared) -> list[Entry]:
+    """Return the entries of our group, out of the cache if it has them."""
+    others = [finder for finder in sys.meta_path if finder is not PathFinder and hasattr(finder, "find_distributions")]
     try:
-        return os.stat(folder or os.curdir).st_mtime_ns  # noqa: PTH116 - a Path of each costs more than the call
+        known = json.dumps([sys.version, sys.prefix, declared])
+        kept = cache_directory() / f"servers-{sha256(known.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.json"
+    except RuntimeError:
+        return _read_entries()
+    if others:  # packages that lie in no folder of `sys.path`
+        return _read_entries()
+    entries = _kept_entries(kept)
+    if entries is None:
+        entries = _read_entries()
+        write_checked(kept, json.dumps(entries).encode())
+    return entries
+
+
+def _kept_entries(path: Path) -> list[Entry] | None:
+    try:
+        content = read_checked(path)
     except OSError:
-        return 0
+        return None
+    return None if content is None else [Entry(*entry) for entry in json.loads(content)]
 
 
-def _loaded(entry: EntryPoint) -> type[HostedServer] | str:
+def _read_entries() -> list[Entry]:
+    from importlib.metadata import entry_points
+
+    found = entry_points(group=GROUP)
+    return sorted(Entry(entry.name, entry.value, entry.dist.name if entry.dist else "") for entry in found)
+
+
+def _loaded(entry: Entry) -> type[HostedServer] | str:
     """Return the class that an entry point names, or why it cannot be used."""
     try:
         server = entry.load()
@@ -61,6 +129,6 @@ def _loaded(entry: EntryPoint) -> type[HostedServer] | str:
     return f"{_name(entry)} is not used: it is not a HostedServer"
 
 
-def _name(entry: EntryPoint) -> str:
-    package = f" of package {entry.dist.name}" if entry.dist is not None else ""
+def _name(entry: Entry) -> str:
+    package = f" of package {entry.package}" if entry.package else ""
     return f"server {entry.name}{package} ({entry.value})"

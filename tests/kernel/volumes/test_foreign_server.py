@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from callgate.disk.media import MemoryMedium
+from callgate.kernel.servers import packages
 from callgate.kernel.servers.packages import installed_servers
 from callgate.tools.cli.main import cli
 from click.testing import CliRunner
@@ -105,3 +106,34 @@ def test_an_image_is_inspected_with_the_servers_that_are_installed(tmp_path: Pat
     image.write_bytes(tar_archive())
     result = CliRunner().invoke(cli, ["disk", "inspect", str(image)], standalone_mode=False)
     assert '\n    tar, label "TAR"\n    3 files, 75 pages of data: ' in result.output
+
+
+def test_declarations_of_packages_are_read_once_for_all_runs_and_again_when_one_has_been_edited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declared = tmp_path / "second_fat-1.0.dist-info/entry_points.txt"
+    declared.parent.mkdir()
+    (declared.parent / "METADATA").write_text("Metadata-Version: 2.1\nName: second-fat\nVersion: 1.0\n")
+    declared.write_text("[callgate.servers]\nsecond = callgate.server.fat:FatServer\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    read, reads = packages._read_entries, []
+    monkeypatch.setattr(packages, "_read_entries", lambda: reads.append(1) or read())
+
+    def fresh_process() -> tuple[list[str], list[str], int]:
+        """Return the servers, what is said of broken ones, and how often packages were read."""
+        packages._entries_of.cache_clear()
+        reads.clear()
+        return [server.__name__ for server in installed_servers()], packages.broken_servers(), len(reads)
+
+    names = ["ExfatServer", "Ext2Server", "FatServer", "IsoServer", "FatServer", "ZipServer"]
+    assert [fresh_process(), fresh_process()] == [(names, [], 1), (names, [], 0)]
+    (kept,) = (tmp_path / "cache/callgate").iterdir()
+    kept.write_bytes(kept.read_bytes()[:-1])
+    assert [fresh_process(), fresh_process()] == [(names, [], 1), (names, [], 0)]
+    declared.write_text("[callgate.servers]\nsecond = callgate.server.fat:NoServer\n")
+    importlib.invalidate_caches()
+    found, (broken,), count = fresh_process()
+    assert (found, count) == ([*names[:4], "ZipServer"], 1)
+    assert broken.startswith("server second of package second-fat (callgate.server.fat:NoServer) is not used: Attri")
+    packages._entries_of.cache_clear()
