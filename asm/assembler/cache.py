@@ -3,24 +3,29 @@
 An entry is named by the SHA-256 of all that is known beforehand: the paths, the options, the ABI's
 constants, the assembler itself, and the current directory if a path is relative.  It lists the files that it was made
 of, with their SHA-256, and the places where a file was looked for in vain; it is valid only while all of that is
-unchanged. It is a checksum and two lines of JSON, the second of which is read when a debugger asks: a damaged entry is
-assembled anew, and without a directory that can be written to there is no cache.
+unchanged. A damaged entry is assembled anew, and without a directory that can be written to there is no cache.
+
+After its checksum an entry has three lines of JSON (the files; the unit; what only debuggers ask for, read when they
+do) and the ELF file of the unit, so that a boot need not write the one it loads.
 """
 
 import hashlib
 import json
 import os
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from callgate.asm.assembler import Program, assemble_with_sources
 from callgate.asm.assembler.output.record import FOR_DEBUGGERS, describe, restore
 from callgate.kernel.common.checked_files import read_checked, write_checked
 
 FORMAT = 4
+PARTS = 4  # of an entry
+
+T = TypeVar("T")
 
 
 def cache_directory() -> Path:
@@ -31,16 +36,37 @@ def cache_directory() -> Path:
 
 def assemble_cached(path: Path | str | Sequence[Path | str], **options: Any) -> Program:
     """Do what `assemble` does, or take the result of an earlier call."""
+    return _cached(path, options, program_of, lambda program: program)
+
+
+def elf_cached(path: Path | str | Sequence[Path | str], **options: Any) -> bytes:
+    """Return the ELF file of what `assemble_cached` returns: no debug information, and the names of labels."""
+    return _cached(path, options, lambda parts: parts[-1], loadable)
+
+
+def loadable(program: Program) -> bytes:
+    """Return an ELF file to be loaded, with the names of labels: faults are reported by them."""
+    return program.elf(debug=False, labels=True)
+
+
+def _cached(
+    path: Path | str | Sequence[Path | str],
+    options: dict[str, Any],
+    kept: Callable[[list[bytes]], T],
+    made: Callable[[Program], T],
+) -> T:
+    """Return what is `kept` in an entry, or `made` of a program that is assembled."""
     paths = [Path(item) for item in ([path] if isinstance(path, Path | str) else path)]
     try:
-        entry = cache_directory() / f"unit-{digest(paths, options)}.json"
+        entry = cache_directory() / f"unit-{digest(paths, options)}"
     except RuntimeError:
-        return assemble_with_sources(paths, **options)[0]
-    program = load(entry)
-    if program is None:
-        program, sources = assemble_with_sources(paths, **options)
-        store(entry, program, sources.digests, sources.missing)
-    return program
+        return made(assemble_with_sources(paths, **options)[0])
+    found = load(entry, kept)
+    if found is not None:
+        return found
+    program, sources = assemble_with_sources(paths, **options)
+    store(entry, program, sources.digests, sources.missing)
+    return made(program)
 
 
 def digest(paths: Sequence[Path], options: Mapping[str, Any]) -> str:
@@ -71,32 +97,32 @@ def unchanged(digests: Mapping[str, str], missing: Sequence[str]) -> bool:
     return not any(Path(name).exists() for name in missing)
 
 
-def load(path: Path) -> Program | None:
-    """Return the program of an entry; None if there is none, it is damaged, or a source has changed."""
+def load(path: Path, kept: Callable[[list[bytes]], T]) -> T | None:
+    """Return what is kept in an entry; None if there is none, it is damaged, or a source has changed."""
     try:
         body = read_checked(path)
         if body is None:
             return None
-        first, _, second = body.partition(b"\n")
-        data = json.loads(first)
-        if not unchanged(data["digests"], data["missing"]):
-            return None
-        contents = {name: b64decode(text) for name, text in data["contents"].items()}
-        return restore(Program, data["program"], contents, lambda: json.loads(second))
+        parts = body.split(b"\n", PARTS - 1)
+        files = json.loads(parts[0])
+        return kept(parts) if unchanged(files["digests"], files["missing"]) else None
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
         return None
+
+
+def program_of(parts: list[bytes]) -> Program:
+    """Return the program of an entry."""
+    unit = json.loads(parts[1])
+    contents = {name: b64decode(text) for name, text in unit["contents"].items()}
+    return restore(Program, unit["program"], contents, lambda: json.loads(parts[2]))
 
 
 def store(path: Path, program: Program, digests: Mapping[str, str], missing: set[str]) -> None:
     """Write an entry in one step; failing to is not an error."""
     contents = {section.name: b64encode(section.data).decode() for section in program.sections}
-    described = describe(program)
-    second = {key: described.pop(key) for key in FOR_DEBUGGERS}
-    first = {
-        "digests": dict(digests),
-        "missing": sorted(missing),
-        "contents": contents,
-        "program": described,
-    }
-    body = "\n".join(json.dumps(part, separators=(",", ":")) for part in (first, second)).encode("ascii")
-    write_checked(path, body)
+    unit = describe(program)
+    debugging = {key: unit.pop(key) for key in FOR_DEBUGGERS}
+    files = {"digests": dict(digests), "missing": sorted(missing)}
+    parts = (files, {"contents": contents, "program": unit}, debugging)
+    lines = [json.dumps(part, separators=(",", ":")).encode("ascii") for part in parts]
+    write_checked(path, b"\n".join([*lines, loadable(program)]))

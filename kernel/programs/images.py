@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from callgate.asm.assembler import Program
-from callgate.asm.assembler.cache import assemble_cached
+from callgate.asm.assembler.cache import assemble_cached, elf_cached
 from callgate.asm.user import PROGRAMS, ROM_PROGRAMS
 from callgate.kernel.abi import enumerations, memory
 from callgate.kernel.abi.layout import layouts
@@ -52,14 +52,20 @@ ORIGINS = {"bench_client": 0x0080_0000, "bench_gate": 0x0090_0000, "bench_read":
 @cache
 def program_image(name: str) -> Program:
     """Return one of the user programs."""
-    origin = ORIGINS.get(name, USER_PROGRAM)
-    return assemble_cached(source("callgate.asm.user", PROGRAMS[name]), origin=origin, entry="start")
+    path, options = _program(name)
+    return assemble_cached(path, **options)
 
 
 @cache
 def program_file(name: str) -> bytes:
     """Return the ELF file of a user program: without debug information, but with its labels, which faults name."""
-    return program_image(name).elf(debug=False, labels=True)
+    path, options = _program(name)
+    return elf_cached(path, **options)
+
+
+def _program(name: str) -> tuple[Path, dict[str, Any]]:
+    """Return the source of a user program, and how it is assembled."""
+    return source("callgate.asm.user", PROGRAMS[name]), {"origin": ORIGINS.get(name, USER_PROGRAM), "entry": "start"}
 
 
 def abi_types() -> Types:

@@ -113,6 +113,7 @@ def test_damaged_entries_are_assembled_anew(unit: Path, assembled: Callable[...,
         good.replace(b"start", b"stort"),
         b"\xff" * 200,
         good[:65] + b"[]",
+        good.replace(b"ELF", b"FLE"),
     ):
         entry.write_bytes(damaged)
         program, hit = assembled(unit)
@@ -152,3 +153,23 @@ def test_a_cache_hit_loads_neither_keystone_nor_capstone(unit: Path) -> None:
         for _ in range(2)
     ]
     assert outputs == ["['capstone', 'keystone']\n", "[]\n"]
+
+
+def test_the_elf_file_of_a_unit_comes_from_the_cache_too(
+    unit: Path, assembled: Callable[..., tuple[Program, bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = assemble(unit).elf(debug=False, labels=True)
+    assert cache.elf_cached(unit) == wanted
+    assert assembled(unit)[1]  # the same entry
+    with monkeypatch.context() as patch:
+        patch.setattr(Program, "elf", None)
+        assert cache.elf_cached(unit) == wanted
+    unit.write_text(SOURCE + "nop\n")
+    assert cache.elf_cached(unit) == assemble(unit).elf(debug=False, labels=True) != wanted
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", raiser)
+    assert cache.elf_cached(unit) == assemble(unit).elf(debug=False, labels=True)
+
+
+def raiser() -> Path:
+    raise RuntimeError("no home")
