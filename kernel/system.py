@@ -6,6 +6,8 @@
 
 `System` does what a boot loader and a board do: it puts the kernel image into memory, writes the
 boot-information page and the first page tables, and plugs the disks in. From then on the guest runs.
+
+What only a debugger, a test or a report wants of it is imported when it is asked for.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from callgate.asm.assembler import EventSite as Probe
 from callgate.asm.assembler import Program
@@ -33,15 +35,17 @@ from callgate.kernel.machine import Machine, Stop
 from callgate.kernel.machine.memory.outside import Plug, Unplug
 from callgate.kernel.machine.observation.event_sites import EventSite
 from callgate.kernel.machine.observation.stream import Event
-from callgate.kernel.machine.snapshot import Keep
 from callgate.kernel.memory.frames import FramePool
 from callgate.kernel.programs.images import kernel_image, program_image
 from callgate.kernel.state import KernelState
 from callgate.kernel.watching.checks import Checks
-from callgate.kernel.watching.costs import OperationCosts
-from callgate.kernel.watching.requests import SlotView, endpoint_named, request_of, slots
-from callgate.kernel.watching.snapshots import SystemSnapshot, restore, take
-from callgate.kernel.watching.thread_view import ThreadView
+
+if TYPE_CHECKING:
+    from callgate.kernel.machine.snapshot import Keep
+    from callgate.kernel.watching.costs import OperationCosts
+    from callgate.kernel.watching.requests import SlotView
+    from callgate.kernel.watching.snapshots import SystemSnapshot
+    from callgate.kernel.watching.thread_view import ThreadView
 
 __all__ = ["EVENT_PROGRAMS", "System", "SystemOptions", "boot"]
 
@@ -90,7 +94,11 @@ class System:
         self.kernel.mounting.deadline = self.options.mount_deadline
         self._name_places()
         self.kernel.scheduler.observer = self._book_touches
-        self.costs = OperationCosts(self.kernel) if self.options.observe_operations else None
+        self.costs: OperationCosts | None = None
+        if self.options.observe_operations:
+            from callgate.kernel.watching.costs import OperationCosts
+
+            self.costs = OperationCosts(self.kernel)
         Loader(self.kernel, self.controller, self.options).load()
         for watcher in self.watchers:
             watcher(self)
@@ -147,10 +155,14 @@ class System:
 
         Both arguments make many snapshots of one run cheap: `keep` keeps the memory, and `since` is an earlier one.
         """
+        from callgate.kernel.watching.snapshots import take
+
         return take(self.kernel, keep, since)
 
     def restore(self, snapshot: SystemSnapshot) -> None:
         """Go back to a snapshot of this system.  Probes stay; output that was printed meanwhile is not undone."""
+        from callgate.kernel.watching.snapshots import restore
+
         restore(self.kernel, snapshot)
 
     def statistics(self) -> dict[str, object]:
@@ -172,6 +184,8 @@ class System:
 
     def thread(self, name: str) -> ThreadView:
         """Return the first thread whose name contains `name`; KeyError lists the existing ones."""
+        from callgate.kernel.watching.thread_view import ThreadView
+
         for thread in self.kernel.state.tasks.threads.values():
             if name in thread.name:
                 return ThreadView(self.kernel, thread)
@@ -180,10 +194,14 @@ class System:
 
     def slots(self, endpoint: str) -> list[SlotView]:
         """Return the 32 slots of an endpoint as they are now: "d0p1", "rom", or a file system: "fat".  KeyError."""
+        from callgate.kernel.watching.requests import endpoint_named, slots
+
         return slots(self.kernel, endpoint_named(self.kernel, endpoint))
 
     def request(self, thread: str | None = None) -> SlotView | None:
         """Return the request that a thread waits for or serves, the current one if none is named; None if none."""
+        from callgate.kernel.watching.requests import request_of
+
         record = self.thread(thread).thread if thread else self.kernel.scheduler.current
         return request_of(self.kernel, record)
 

@@ -23,10 +23,10 @@ from callgate.kernel.abi.disks.ahci import (
 )
 from callgate.kernel.abi.layout import Layout, offset_of, size_of
 from callgate.kernel.abi.memory import KERNEL_BASE, KERNEL_MMIO, PAGE_SIZE, SECTOR_SIZE
-from callgate.kernel.watching.check_facts import Facts
 
 if TYPE_CHECKING:
     from callgate.kernel.kernel import Kernel
+    from callgate.kernel.watching.check_facts import Facts
 
 
 def transfers_in_flight_have_cache_frames(facts: Facts) -> Iterator[str]:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from callgate.disk.images.demo import build_demo, demo_content, demo_image
+from callgate.disk.images.demo import demo_image
+from callgate.disk.images.demo_making import build_demo, demo_content
 from callgate.disk.media import (
     FaultInjecting,
     ImageError,
@@ -238,7 +239,7 @@ def test_a_demo_build_that_fails_leaves_no_file(tmp_path: Path, monkeypatch: pyt
     def fail() -> bytes:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("callgate.disk.images.demo.boot_record", fail)
+    monkeypatch.setattr("callgate.disk.images.demo_making.boot_record", fail)
     with pytest.raises(OSError, match="No space"):
         build_demo(tmp_path / "demo.img")
     assert list(tmp_path.iterdir()) == []

@@ -49,7 +49,7 @@ def test_files_that_start_at_any_sector_are_read_through_private_copies(boot, fa
 
 
 def test_an_aligned_file_is_touched_only_by_the_console(boot, tmp_path: Path) -> None:
-    from callgate.disk.images.demo import build_demo
+    from callgate.disk.images.demo_making import build_demo
 
     build_demo(tmp_path / "demo.img")
     run = boot("cat PATTERN.BIN", tmp_path / "demo.img")

@@ -15,7 +15,7 @@ from callgate.kernel.abi.errors import ErrorCode
 from callgate.kernel.memory.frames import OutOfMemory
 from callgate.kernel.storage.cache import Block
 from callgate.kernel.system import System, SystemOptions
-from callgate.kernel.watching.checks import INVARIANTS
+from callgate.kernel.watching.invariants import INVARIANTS
 from invariant_breaks import ALSO, BREAKS, Break
 
 POINTS = int(os.environ.get("CALLGATE_CHECK_POINTS", "80"))
