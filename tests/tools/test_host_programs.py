@@ -29,6 +29,7 @@ START_OUR_OWN = {
     "house/test_layers.py",
     "tools/conftest.py",
     "tools/cli/test_interactive_session.py",
+    "tools/test_start.py",
     "tools/pictures/test_trace_command.py",
     "tools/cli/test_written_files.py",
     "tools/cli/test_debug_options.py",

@@ -27,6 +27,13 @@ def bench_read(rounds: int) -> list[dict[str, Any]]:
     return measure(rounds)
 
 
+def bench_start(rounds: int) -> list[dict[str, Any]]:
+    """Return the elements of `callgate bench start`."""
+    from callgate.tools.bench.starting import bench_start as measure
+
+    return measure(rounds)
+
+
 def bench_debug(rounds: int) -> list[dict[str, Any]]:
     """Return the elements of `callgate bench debug`."""
     from callgate.tools.bench.debugging import bench_debug as measure
@@ -48,6 +55,7 @@ BENCHMARKS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "clock": bench_clock,
     "tests": bench_tests,
     "debug": bench_debug,
+    "start": bench_start,
 }
 COLUMNS = {
     "CR3": "cr3_loads",

@@ -12,7 +12,7 @@ import click
 from callgate.tools.session.sizes import Number
 
 # Default rounds: a round of some takes seconds.
-ROUNDS = {"ipc": 15, "read": 3, "clock": 5, "tests": 3, "debug": 3}
+ROUNDS = {"ipc": 15, "read": 3, "clock": 5, "tests": 3, "debug": 3, "start": 9}
 
 EPILOG = """\b
 Examples:
@@ -21,6 +21,7 @@ Examples:
   callgate bench read           what reading files costs
   callgate bench tests          how many tests a second pytest runs
   callgate bench debug          a machine under a debugger, and steps a second
+  callgate bench start          how long a boot takes, against importing the engines
   callgate bench ipc --json > before.json
   callgate bench ipc --compare before.json    what has changed since
 """
@@ -46,8 +47,8 @@ Examples:
 def bench(name: str, as_json: bool, earlier: Path | None, rounds: int | None) -> int:
     """Measure NAME.
 
-    NAME is ipc (requests, gates, boot), read (file data), clock (exact counting), tests (tests a second) or debug
-    (a machine under a debugger, steps a second).
+    NAME is ipc (requests, gates, boot), read (file data), clock (exact counting), tests (tests a second), debug
+    (a machine under a debugger, steps a second) or start (a boot as a process).
     """
     from callgate.tools.bench import comparing
     from callgate.tools.bench.catalogue import BENCHMARKS, render

@@ -1,0 +1,90 @@
+"""What a boot imports: the start of `callgate boot` is mostly that."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from callgate.tools.bench import starting
+
+SCRIPT = """
+import sys
+sys.argv = ["callgate", "boot", "-q", "-c", "exit 7"]
+from callgate.tools.cli.main import main
+try:
+    main()
+except SystemExit as end:
+    print(end.code, *sorted(sys.modules))
+"""
+# What a boot has no use for: assembling, writing ELF files, other packages' data, debuggers, the tools of tests.
+UNUSED = {
+    "callgate.disk.formatters",
+    "callgate.disk.images.demo_making",
+    "callgate.kernel.watching.check_facts",
+    "callgate.kernel.watching.invariants",
+    "callgate.kernel.watching.snapshots",
+    "callgate.server.fat.consistency",
+    "elftools",
+    "email",
+    "importlib.metadata",
+    "keystone",
+    "pygments",
+    "pytest",
+    "textual",
+}
+# Of the assembler and the tools it imports these modules and no others.
+ASSEMBLER = {
+    "callgate.asm.kernel",
+    "callgate.asm.user",
+    "callgate.asm.assembler.cache",
+    "callgate.asm.assembler.language.errors",
+    "callgate.asm.assembler.output.elf_format",
+    "callgate.asm.assembler.output.later",
+    "callgate.asm.assembler.output.program",
+    "callgate.asm.assembler.output.record",
+    "callgate.asm.assembler.output.unit",
+}
+TOOLS = {
+    "callgate.tools.cli.boot",
+    "callgate.tools.cli.machine_options",
+    "callgate.tools.cli.main",
+    "callgate.tools.inspection.image_argument",
+    "callgate.tools.session.ending",
+    "callgate.tools.session.history",
+    "callgate.tools.session.options",
+    "callgate.tools.session.outputs",
+    "callgate.tools.session.session",
+    "callgate.tools.session.sizes",
+    "callgate.tools.session.summary",
+    "callgate.tools.session.terminal",
+    "callgate.tools.session.trace",
+}
+
+
+def test_a_boot_imports_no_module_that_it_has_no_use_for(command_line: Callable[..., Any]) -> None:
+    assert command_line("boot", "-q", "-c", "exit 7").status == 7  # now everything is in the cache
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
+    )
+    status, *names = done.stdout.split()
+    assert status == "7"
+    modules = set(names)
+    assert modules & UNUSED == set()
+    packages = {name.rpartition(".")[0] for name in modules}
+    for room, wanted in (("callgate.asm.", ASSEMBLER), ("callgate.tools.", TOOLS)):
+        assert {name for name in modules - packages if name.startswith(room)} == wanted
+
+
+def test_the_start_is_compared_with_the_engines_by_turns(monkeypatch: Any) -> None:
+    ran: list[list[str]] = []
+
+    def run(arguments: list[str]) -> float:
+        ran.append(arguments)
+        return len(ran) * (0.25 if arguments is starting.BOOT else 0.125)
+
+    monkeypatch.setattr(starting, "run", run)
+    engines, boot = starting.bench_start(3)
+    assert ran == [starting.BOOT, *[starting.ENGINES, starting.BOOT] * 3]
+    assert engines["wall_us"] == {"median": 500_000, "min": 250_000, "max": 750_000, "rounds": 3}
+    assert boot["wall_us"] == {"median": 1_250_000, "min": 750_000, "max": 1_750_000, "rounds": 3}
+    assert boot["ratio_to_import_engines"] == 2.5
