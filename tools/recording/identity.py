@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections.abc import Iterator
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
@@ -67,6 +66,8 @@ def chunks(image: Medium) -> Iterator[int]:
 @cache
 def callgate_version() -> str:
     """Return the version of callgate and of its engine."""
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         own = version("callgate")
     except PackageNotFoundError:

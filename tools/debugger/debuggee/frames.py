@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from functools import cache
-from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 
 from callgate.asm.assembler.output.frame_sites import DWARF_REGISTERS
 from callgate.kernel.abi.memory import KERNEL_BASE
-from callgate.tools.debugger.debuggee.programs import debug_file, program_of
-from elftools.dwarf.callframe import FDE, CallFrameInfo
-from elftools.elf.elffile import ELFFile
+from callgate.tools.debugger.debuggee.programs import program_of
 
 if TYPE_CHECKING:
     from callgate.kernel.core.records import Process
@@ -46,31 +42,6 @@ class Frame:
         return self.eip - 1 if self.called else self.eip
 
 
-class _Frames(CallFrameInfo):  # type: ignore[misc]  # the package has types, of which mypy is told to know none
-    """Call frame information with the augmentation S alone, which pyelftools refuses: it has no data."""
-
-    def _parse_cie_augmentation(self, header: Any, structs: Any) -> Any:
-        plain = header.get("augmentation") == b"S"
-        return (b"", {}) if plain else super()._parse_cie_augmentation(header, structs)
-
-
-@cache
-def table(program: str) -> tuple[list[int], list[tuple[int, bool, dict[Any, Any]]]]:
-    """Return the rules of a program: the addresses from which each holds, and (end, interrupted, rules)."""
-    information = ELFFile(BytesIO(debug_file(program))).get_dwarf_info()
-    section = information.debug_frame_sec
-    found = []
-    for entry in _Frames(section.stream, section.size, section.address, information.structs).get_entries():
-        if isinstance(entry, FDE):
-            rows = entry.get_decoded().table
-            end = entry["initial_location"] + entry["address_range"]
-            signal = entry.cie["augmentation"] == b"S"
-            for row, after in zip(rows, [*rows[1:], {"pc": end}], strict=True):
-                found.append((row["pc"], (after["pc"], signal, row)))
-    found.sort(key=lambda item: item[0])
-    return [at for at, _ in found], [rules for _, rules in found]
-
-
 def frames(debuggee: Debuggee, thread: DebugThread) -> list[Frame]:
     """Return a thread's frames, the innermost first; LookupError if its registers are not known."""
     frame: Frame | None = Frame(debuggee.registers.general(thread), called=False)
@@ -85,6 +56,8 @@ def _caller(debuggee: Debuggee, process: Process, frame: Frame) -> Frame | None:
     program = "kernel" if frame.code >= KERNEL_BASE else program_of(process)
     if program is None:
         return None
+    from callgate.tools.debugger.debuggee.call_frames import table
+
     starts, all_rules = table(program)
     index = bisect_right(starts, frame.code) - 1
     if index < 0 or frame.code >= all_rules[index][0]:
