@@ -106,7 +106,8 @@ def _assemble(source: Path, origin: int, entry: str, include: list[Path], align:
 
 def _default_output(source: Path, kind: str) -> Path:
     """Return the default of -o: a name beside the source file, else standard output."""
-    stream = source == STANDARD_INPUT or source.absolute().parts[1:2] in (("dev",), ("proc",))
+    top = source.absolute().parts[1:3]
+    stream = source == STANDARD_INPUT or (top[:1] in (("dev",), ("proc",)) and top != ("dev", "shm"))
     if not stream and (source.is_file() or not source.exists()):
         suffix = ".elf" if kind == "elf" else ".bin"
         return source.with_suffix(suffix) if source.name else source

@@ -5,6 +5,7 @@ import os
 import pty
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -182,3 +183,13 @@ def test_a_flat_binary_replaces_an_earlier_one(command_line: Command) -> None:
     Path("a.asm").write_text("nop\n")
     assert command_line("asm", "a.asm", "--format", "binary").status == 0
     assert Path("a.bin").read_bytes() == b"\x90"
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="the host has no /dev/shm")  # noqa: S108 - that folder
+def test_a_program_made_of_a_source_in_dev_shm_is_written_beside_it(command_line: Command) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        source = Path(folder, "a.asm")
+        source.write_text("nop\n")
+        outcome = command_line("asm", source, "--format", "binary")
+        assert (outcome.status, outcome.stdout) == (0, b"")
+        assert source.with_suffix(".bin").read_bytes() == b"\x90"
