@@ -23,6 +23,7 @@ from callgate.kernel.machine.cpu.exceptions import GP, UD
 from callgate.kernel.machine.cpu.fpu import FloatingPoint
 from callgate.kernel.machine.cpu.live_fpu import from_cpu
 from callgate.kernel.machine.cpu.paging import CR4_TSD, MAXPHYADDR, Paging
+from callgate.kernel.machine.cpu.setting import Setting
 from callgate.kernel.machine.cpu.tables import DescriptorTables
 from callgate.kernel.machine.cpu.translations import Translations
 from callgate.kernel.machine.cpu.traps import Traps
@@ -44,7 +45,7 @@ from callgate.kernel.machine.filters.filters import Filters
 from callgate.kernel.machine.looking import Looking
 from callgate.kernel.machine.memory.bus import Device
 from callgate.kernel.machine.memory.memory_bus import MemoryBus
-from callgate.kernel.machine.memory.outside import Outside
+from callgate.kernel.machine.memory.outside import Outside, SetRegister
 from callgate.kernel.machine.memory.ram import Ram, check_sizes
 from callgate.kernel.machine.observation.breakpoints import Breakpoints
 from callgate.kernel.machine.observation.event_sites import EventSites
@@ -345,6 +346,17 @@ class Machine(Looking):
         self._check_open()
         self.filters.floating.gather()
         return from_cpu(self.handle)
+
+    def set_register(self, name: str, value: int) -> None:
+        """Change a register of the CPU by hand: one of `cpu.setting.SETTABLE`.
+
+        ValueError, with the reason, for what a CPU would refuse: nothing is changed then.  AttributeError for others.
+        """
+        self._check_open()
+        self.filters.floating.gather()
+        change = Setting(self.cpu, self.descriptors, self.handle).change(name, value)
+        self.outside(SetRegister(name, value))
+        change()
 
     def __repr__(self) -> str:
         if self.handle is None:

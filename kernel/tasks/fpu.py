@@ -9,7 +9,7 @@ from callgate.kernel.abi.selectors import GDT_FIRST_THREAD
 from callgate.kernel.abi.thread import TCB_SIZE, KernelWords, ThreadControlBlock
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import Tasks, Thread
-from callgate.kernel.machine.cpu.fpu import FloatingPoint, from_area
+from callgate.kernel.machine.cpu.fpu import FloatingPoint, changed, from_area, to_area
 
 CR0_TS = 8
 AREA = offset_of(ThreadControlBlock, "fpu")
@@ -26,7 +26,7 @@ CLEAN = bytes(initial_area())
 
 
 class FloatingPointUnit:
-    """Reads the registers of every thread."""
+    """Reads and changes the registers of every thread."""
 
     def __init__(self, guest: Guest, tasks: Tasks) -> None:
         self.guest = guest
@@ -44,6 +44,21 @@ class FloatingPointUnit:
             return self.guest.machine.fpu
         return from_area(bytes(self._area(thread)))
 
+    def put(self, thread: Thread, name: str, value: int) -> None:
+        """Change one of a thread's registers by hand, wherever it is; ValueError, in words, if that cannot be."""
+        if self._in_transit():
+            raise ValueError(f"{name}: the registers are being handed to another thread: go on to the end of trap_7")
+        if self.guest.kernel_words["fpu_owner"] == thread.selector:
+            self.guest.machine.set_register(name, value)
+            return
+        if self.tasks.threads.get(thread.selector) is not thread:
+            raise ValueError(f"{name}: thread {thread.number} has ended")
+        area = bytes(self._area(thread))
+        self.guest.machine.write_physical(thread.tcb * 4 + AREA, to_area(changed(from_area(area), name, value), area))
+
+    def _in_transit(self) -> bool:
+        return self.guest.address("trap_7") <= self.guest.machine.cpu.eip < self.guest.address("fpu_end")
+
     def touched(self, thread: Thread) -> bool:
         """Whether a thread's registers are other than those of a new one."""
         return self.of(thread) != from_area(CLEAN)
@@ -56,7 +71,7 @@ class FloatingPointUnit:
     def check(self) -> list[str]:
         """Return contradictions of fpu.asm's rules as text; none while its own code runs."""
         guest = self.guest
-        if guest.address("trap_7") <= guest.machine.cpu.eip < guest.address("fpu_end"):
+        if self._in_transit():
             return []
         owner = guest.kernel_words["fpu_owner"]
         found = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from callgate.kernel.machine.cpu.setting import SETTABLE
 from callgate.kernel.machine.memory.outside import Break, HangUp, Input, Outside, Plug, SetRegister, Unplug, Write
 from callgate.kernel.machine.observation.position import Position
 from callgate.tools.recording.occurred import Occurred
@@ -69,4 +70,6 @@ def _outside(entry: dict[str, Any]) -> Outside:
         return Plug(int(entry["plug"]), int(entry["image"]))
     if "write" in entry:
         return Write(int(entry["write"]), bytes.fromhex(entry["data"]))
+    if entry["register"] not in SETTABLE:
+        raise ValueError("a register that can be changed by hand")
     return SetRegister(str(entry["register"]), int(entry["value"]))

@@ -44,4 +44,7 @@ class Repetition:
             case Write(physical, data):
                 machine.write_physical(physical, data)
             case SetRegister(name, value):
-                setattr(machine.cpu, name, value)
+                try:
+                    machine.set_register(name, value)
+                except ValueError as error:
+                    raise RunDiffers(f"the run was to have a register changed that cannot be: {error}") from None

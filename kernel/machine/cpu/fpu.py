@@ -8,10 +8,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ldexp
+from typing import Final
 
-from callgate.kernel.abi.fpu import FloatingPointArea
+from callgate.kernel.abi.fpu import MXCSR_MASK, FloatingPointArea
 
 REGISTERS = 8
 STACK_BYTES, STACK_SPAN = 10, 16  # of ST(i) in a FloatingPointArea
@@ -20,6 +21,15 @@ MANTISSA = (1 << 64) - 1
 EXPONENT_BIAS = 16383 + 63  # of 80-bit numbers, the mantissa taken as an integer
 EXPONENT_LIMIT = 0x7FFF
 SIGN = 1 << 79
+INTEGER = 1 << 63  # the bit of an 80-bit number before the point
+VALID, ZERO, SPECIAL, EMPTY = range(4)  # tags in the two-bit form (SDM vol. 1, 8.1.7)
+EXCEPTIONS: Final = 0x3F  # of the status word, and their masks in the control word
+SUMMARY: Final = 0x8080  # ES and B of the status word
+FLOATING: Final = (
+    *(f"st{index}" for index in range(REGISTERS)), "fctrl", "fstat", "ftag",
+    *(f"xmm{index}" for index in range(REGISTERS)), "mxcsr",
+)  # fmt: skip
+"""The registers that can be changed by hand, as gdb names them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +57,21 @@ class FloatingPoint:
     def mm(self) -> tuple[int, ...]:
         """MM0 to MM7, which are the mantissas of R0 to R7."""
         return tuple(self.raw[index - self.top & 7] & MANTISSA for index in range(REGISTERS))
+
+    @property
+    def tag_word(self) -> int:
+        """The tags of R0 to R7 in the two-bit form, as FNSTENV stores them."""
+        return sum(self._tag(index) << 2 * index for index in range(REGISTERS))
+
+    def _tag(self, index: int) -> int:
+        """Return the tag of R_index."""
+        if not self.tags >> index & 1:
+            return EMPTY
+        value = self.raw[index - self.top & 7]
+        exponent = value >> 64 & EXPONENT_LIMIT
+        if not exponent and not value & MANTISSA:
+            return ZERO
+        return VALID if 0 < exponent < EXPONENT_LIMIT and value & INTEGER else SPECIAL
 
     def used(self, index: int) -> bool:
         """Whether ST(index) is in use."""
@@ -85,3 +110,43 @@ def from_area(data: bytes) -> FloatingPoint:
         tuple(int.from_bytes(item, "little") for item in raw),
         tuple(int.from_bytes(item, "little") for item in wide),
     )  # fmt: skip
+
+
+def changed(fpu: FloatingPoint, name: str, value: int) -> FloatingPoint:
+    """Return the registers with one of FLOATING changed, all others as they are seen; ValueError for a refused value.
+
+    As by FXRSTOR: another TOP in `fstat` leaves ST(0) to ST(7) what they are, and ES and B follow from the exceptions
+    that are not masked.  `ftag` says which of R0 to R7 are empty; whether one is zero follows from its value.
+    """
+    size = 80 if name.startswith("st") else 128 if name.startswith("xmm") else 32 if name == "mxcsr" else 16
+    if value >> size:
+        raise ValueError(f"{name}: {value:#x} has more than {size} bits")
+    if name == "mxcsr":
+        if value & ~MXCSR_MASK:
+            raise ValueError(f"mxcsr: bits {value & ~MXCSR_MASK:#x} are reserved: #GP")
+        return replace(fpu, mxcsr=value)
+    if name == "ftag":
+        used = (index for index in range(REGISTERS) if value >> 2 * index & EMPTY != EMPTY)
+        return replace(fpu, tags=sum(1 << index for index in used))
+    if name in ("fctrl", "fstat"):
+        control, status = (value, fpu.status) if name == "fctrl" else (fpu.control, value)
+        pending = status & ~control & EXCEPTIONS
+        return replace(fpu, control=control, status=status & ~SUMMARY | (SUMMARY if pending else 0))
+    if name.startswith("st"):
+        return replace(fpu, raw=_with(fpu.raw, int(name[2:]), value))
+    return replace(fpu, xmm=_with(fpu.xmm, int(name[3:]), value))
+
+
+def _with(values: tuple[int, ...], index: int, value: int) -> tuple[int, ...]:
+    return (*values[:index], value, *values[index + 1 :])
+
+
+def to_area(fpu: FloatingPoint, data: bytes) -> bytes:
+    """Return a FloatingPointArea with these registers; what else is in `data`, an area, stays."""
+    area = FloatingPointArea.from_buffer_copy(data)
+    area.control, area.status, area.tags, area.mxcsr = fpu.control, fpu.status, fpu.tags, fpu.mxcsr
+    for index in range(REGISTERS):
+        at = index * STACK_SPAN
+        area.stack[at : at + STACK_BYTES] = fpu.raw[index].to_bytes(STACK_BYTES, "little")
+        area.xmm[index * XMM_BYTES : (index + 1) * XMM_BYTES] = fpu.xmm[index].to_bytes(XMM_BYTES, "little")
+    return bytes(area)

@@ -8,11 +8,9 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-from callgate.kernel.machine.cpu.fpu import REGISTERS, STACK_BYTES, XMM_BYTES, FloatingPoint
+from callgate.kernel.machine.cpu.fpu import EMPTY, REGISTERS, STACK_BYTES, XMM_BYTES, FloatingPoint
 from unicorn import x86_const as x86
 from unicorn.unicorn_py3.unicorn import uclib
-
-EMPTY = 3  # tag of a register that is not in use, in the two-bit form (SDM vol. 1, 8.1.7)
 
 
 def from_cpu(handle: Any) -> FloatingPoint:
@@ -26,6 +24,18 @@ def from_cpu(handle: Any) -> FloatingPoint:
         tuple(read(handle, x86.UC_X86_REG_ST0 + index, STACK_BYTES) for index in range(REGISTERS)),
         tuple(read(handle, x86.UC_X86_REG_XMM0 + index, XMM_BYTES) for index in range(REGISTERS)),
     )
+
+
+def to_cpu(handle: Any, fpu: FloatingPoint) -> None:
+    """Have the engine with a raw handle hold these registers."""
+    tags = sum((0 if fpu.tags >> index & 1 else EMPTY) << 2 * index for index in range(REGISTERS))
+    write(handle, x86.UC_X86_REG_FPCW, fpu.control, 2)
+    write(handle, x86.UC_X86_REG_FPSW, fpu.status, 2)
+    write(handle, x86.UC_X86_REG_FPTAG, tags, 2)
+    write(handle, x86.UC_X86_REG_MXCSR, fpu.mxcsr, 4)
+    for index in range(REGISTERS):
+        write(handle, x86.UC_X86_REG_ST0 + index, fpu.raw[index], STACK_BYTES)
+        write(handle, x86.UC_X86_REG_XMM0 + index, fpu.xmm[index], XMM_BYTES)
 
 
 def read(handle: Any, register: int, size: int) -> int:

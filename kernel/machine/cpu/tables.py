@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from callgate.kernel.abi.layout import size_of
 from callgate.kernel.abi.thread import TaskState
-from callgate.kernel.machine.cpu.descriptors import CODE_DATA, Gate, Segment, decode_gate, decode_segment
+from callgate.kernel.machine.cpu.descriptors import ACCESSED, CODE_DATA, Gate, Segment, decode_gate, decode_segment
 from callgate.kernel.machine.memory.accounts import Account
 
 if TYPE_CHECKING:
@@ -44,6 +44,14 @@ class DescriptorTables:
         """Write the entry that a selector names; segment registers keep what they hold until loaded."""
         base, limit = self.cpu.table("ldtr" if selector & 4 else "gdtr")
         self._put(base, limit, selector >> 3, descriptor)
+
+    def mark_accessed(self, selector: int) -> None:
+        """Set the accessed bit of a segment descriptor, as loading the selector does."""
+        raw = self.raw(selector)
+        if not raw & ACCESSED << 40:
+            base, _ = self.cpu.table("ldtr" if selector & 4 else "gdtr")
+            physical = self.paging.translate(base + (selector >> 3) * 8, user=False, write=False)
+            self.paging.ram.put_u64(physical, raw | ACCESSED << 40, Account.MACHINE)
 
     def gate(self, vector: int) -> Gate:
         """Return an entry of the IDT."""

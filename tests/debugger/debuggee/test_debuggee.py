@@ -205,13 +205,13 @@ def test_changed_registers_of_a_waiting_thread_are_those_with_which_it_goes_on(b
     server = next(thread for thread in debuggee.threads if thread.name.startswith("hosted:d0p1"))
     kept = debuggee.registers.general(server)["ebp"]
     assert kept is not None
-    debuggee.registers.set_general(server, "ebp", 0x1234_5678)
+    debuggee.registers.set(server, "ebp", 0x1234_5678)
     assert debuggee._until_resumed(server, None) is None
     assert debuggee.machine.cpu.ebp == 0x1234_5678
-    debuggee.registers.set_general(server, "ebp", kept)
+    debuggee.registers.set(server, "ebp", kept)
     assert debuggee.machine.cpu.ebp == kept
     with pytest.raises(NotWritable, match="loaded by an instruction"):
-        debuggee.registers.set_general(server, "cs", 8)
+        debuggee.registers.set(server, "cs", 8)
 
 
 def test_a_step_over_the_switch_names_the_thread_that_it_left_where_that_one_will_resume(boot_demo: Boot) -> None:

@@ -13,8 +13,9 @@ from callgate.kernel.abi.layout import offset_of, size_of
 from callgate.kernel.abi.selectors import SELECTOR_KERNEL_CODE, SELECTOR_KERNEL_DATA
 from callgate.kernel.abi.thread import PushedRegisters, SwitchFrame
 from callgate.kernel.machine.cpu.cpu import EFLAGS_VM
+from callgate.kernel.machine.cpu.fpu import FLOATING
 from callgate.kernel.machine.cpu.live_fpu import from_cpu
-from callgate.kernel.machine.memory.outside import SetRegister
+from callgate.kernel.machine.cpu.setting import SETTABLE
 
 if TYPE_CHECKING:
     from callgate.kernel.core.control_block import ControlBlock
@@ -28,6 +29,15 @@ PUSHED: Final = ("eax", "ecx", "edx", "ebx", "ebp", "esi", "edi")
 CONTROL: Final = ("cr0", "cr2", "cr3", "cr4")
 DEBUG: Final = ("dr0", "dr1", "dr2", "dr3", "dr6", "dr7")
 FRAME_WORDS: Final = offset_of(SwitchFrame, "registers") // 4
+LOADS: Final = {"gdtr": "LGDT", "idtr": "LIDT", "ldtr": "LLDT", "tr": "LTR"}
+READ_ONLY: Final = {
+    **{f"{name}_base": f"it comes from the descriptor that {name} selects: change {name}" for name in SEGMENTS},
+    **{f"{table}_{part}": f"{how} loads it" for table, how in LOADS.items() for part in ("base", "limit")},
+    **dict.fromkeys(("fiseg", "fioff", "foseg", "fooff", "fop"), "the emulated CPU does not keep it"),
+    "cpl": "it changes with CS and SS together, by a gate or a return",
+    "efer": "WRMSR loads it",
+}
+"""Registers that cannot be changed by hand, and why."""
 
 
 class NotWritable(ValueError):
@@ -81,17 +91,33 @@ class ThreadRegisters:
             values[f"{table}_base"], values[f"{table}_limit"] = cpu.table(table)
         return values
 
-    def set_general(self, thread: DebugThread, name: str, value: int) -> None:
-        """Change one of GENERAL; NotWritable for a register that cannot be."""
+    def set(self, thread: DebugThread, name: str, value: int) -> None:
+        """Change a register; NotWritable, with the reason, for one that cannot be, or for such a value."""
+        try:
+            if name in FLOATING:
+                self._set_floating(thread, name, value)
+            elif name not in SETTABLE:
+                raise NotWritable(f"{name} cannot be changed: {READ_ONLY.get(name, 'there is no such register')}")
+            elif thread == self.threads.running():
+                self.machine.set_register(name, value)
+                self.threads.forget()
+            else:
+                self._set_saved(thread, name, value)
+        except ValueError as error:
+            raise NotWritable(str(error)) from None
+
+    def _set_floating(self, thread: DebugThread, name: str, value: int) -> None:
+        if thread.record is None:
+            raise NotWritable(f"{name}: no thread has the floating-point registers yet")
+        self.machine.filters.floating.gather()
+        self.kernel.fpu.put(thread.record, name, value)
+
+    def _set_saved(self, thread: DebugThread, name: str, value: int) -> None:
+        """Change one of GENERAL where it is kept for a thread that does not run."""
         if name not in GENERAL:
-            raise NotWritable(f"{name} cannot be changed: a segment or system register is loaded by an instruction")
+            raise NotWritable(f"{name} of a thread that does not run is loaded when it goes on, or is the CPU's")
         if name == "eflags" and value & EFLAGS_VM:
             raise NotWritable("eflags: the machine has no virtual-8086 mode: leave bit 17, VM, clear")
-        if thread == self.threads.running():
-            self.machine.outside(SetRegister(name, value & 0xFFFF_FFFF))
-            setattr(self.machine.cpu, name, value)
-            self.threads.forget()
-            return
         if name == "esp":
             raise NotWritable("esp of a thread that does not run says where its registers are kept")
         frame = self._frame(thread)

@@ -43,7 +43,6 @@ TYPES: Final = {
     "cr0": "cr0_flags", "cr4": "cr4_flags", "efer": "efer_flags", "cr2": "data_ptr",
 }  # fmt: skip
 NAMES_OF_STOP: Final = (*GENERAL, "eip", "eflags", *SEGMENTS)  # sent with each stop: what gdb asks for anyway
-EMPTY_TAG: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +166,9 @@ class RegisterFile:
 
         if not 0 <= number < len(REGISTERS) or len(data) * 8 != REGISTERS[number].bits:
             raise Refused(f"register {number} does not exist, or has not {len(data)} bytes")
-        value = int.from_bytes(data, "little")
-        name = REGISTERS[number].name
         try:
-            if int.from_bytes(bytes.fromhex(self.one(thread, number).replace("x", "0")), "little") != value:
-                self.debuggee.registers.set_general(thread, name, value)
+            if self.one(thread, number) != data.hex():
+                self.debuggee.registers.set(thread, REGISTERS[number].name, int.from_bytes(data, "little"))
         except (NotWritable, LookupError) as error:
             raise Refused(str(error)) from None
 
@@ -188,5 +185,4 @@ class RegisterFile:
 
 def floating_values(fpu: FloatingPoint) -> list[int | None]:
     """Return st0 to fop, xmm0 to mxcsr.  FXSAVE's pointers to the last instruction are not kept by the engine."""
-    tags = sum((0 if fpu.tags >> index & 1 else EMPTY_TAG) << 2 * index for index in range(8))
-    return [*fpu.raw, fpu.control, fpu.status, tags, 0, 0, 0, 0, 0, *fpu.xmm, fpu.mxcsr]
+    return [*fpu.raw, fpu.control, fpu.status, fpu.tag_word, 0, 0, 0, 0, 0, *fpu.xmm, fpu.mxcsr]

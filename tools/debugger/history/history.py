@@ -8,8 +8,7 @@ from contextlib import suppress
 from typing import Final, TypeVar
 
 from callgate.kernel.machine import Stop
-from callgate.kernel.machine.cpu.cpu import EFLAGS_VM
-from callgate.kernel.machine.memory.outside import Outside, SetRegister
+from callgate.kernel.machine.memory.outside import Outside
 from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.machine.snapshot import NotQuiescent
 from callgate.kernel.system import System
@@ -116,15 +115,8 @@ class History(Repeating):
         self.edge = Moment(end, len(self.occurred))
 
     def set_register(self, name: str, value: int) -> None:
-        """Change a register of the CPU by hand.
-
-        AttributeError if there is none of this name, ValueError for a state that the machine does not have.
-        """
-        getattr(self.machine.cpu, name)
-        if name == "eflags" and value & EFLAGS_VM:
-            raise ValueError("eflags: the machine has no virtual-8086 mode: leave bit 17, VM, clear")
-        self.machine.outside(SetRegister(name, value))
-        setattr(self.machine.cpu, name, value)
+        """Change a register of the CPU by hand, as `Machine.set_register`."""
+        self.machine.set_register(name, value)
 
     # Forward.
 

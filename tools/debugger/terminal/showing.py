@@ -293,7 +293,7 @@ def why(desk: Desk, rest: str) -> None:
     "set",
     "REGISTER = VALUE | [ADDRESS] = VALUE",
     "change a register or memory; in the past that begins a run of its own",
-    examples=("set eax = 5", "set [esp] = 0", "set byte[0x401000] = 0x90"),
+    examples=("set eax = 5", "set fs = 0x238", "set [esp] = 0", "set byte[0x401000] = 0x90"),
 )
 def set_(desk: Desk, rest: str) -> None:
     """Change something."""
@@ -305,12 +305,12 @@ def set_(desk: Desk, rest: str) -> None:
     name = target.strip()
     if name in views.CHANGEABLE:
         try:
-            bench.history.set_register(name, int(value))
+            bench.debuggee.registers.set(bench.debuggee.threads.running(), name, int(value))
         except ValueError as error:
             raise CommandError(str(error)) from None
         return
     if name in REGISTERS:
-        raise CommandError(f"{name} cannot be changed by hand; these can: {', '.join(views.CHANGEABLE)}")
+        raise CommandError(f"{name} cannot be changed by hand")
     address, size = bench.meanings.place(Expression(name))
     process = bench.debuggee.threads.running().process
     data = (int(value) & (1 << 8 * size) - 1).to_bytes(size, "little")

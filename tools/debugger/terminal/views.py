@@ -8,6 +8,7 @@ from callgate.kernel.abi.memory import KERNEL_BASE, PTE_PRESENT, PTE_USER, PTE_W
 from callgate.kernel.core.records import EndpointState
 from callgate.kernel.machine.cpu.descriptors import Gate, Segment
 from callgate.kernel.machine.cpu.paging import PageFault
+from callgate.kernel.machine.cpu.setting import SETTABLE
 from callgate.kernel.machine.memory.bus import DmaError
 from callgate.kernel.watching.requests import REGISTERS, SlotView
 from callgate.tools.debugger.terminal import looks
@@ -16,7 +17,7 @@ from callgate.tools.debugger.terminal.workbench import Workbench
 
 GATES: Final = {0xC: "call gate", 0xE: "interrupt gate", 0xF: "trap gate", 0x5: "task gate"}
 SYSTEM: Final = {0x2: "LDT", 0x9: "TSS, available", 0xB: "TSS, busy"}
-CHANGEABLE: Final = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi", "eip", "eflags")
+CHANGEABLE: Final = SETTABLE
 LEVELS: Final = ("PDPTE", "PDE", "PTE")
 ENTRY_BITS: Final = {
     PTE_PRESENT: "present",
