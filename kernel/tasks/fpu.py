@@ -51,7 +51,8 @@ class FloatingPointUnit:
         if self.guest.kernel_words["fpu_owner"] == thread.selector:
             self.guest.machine.set_register(name, value)
             return
-        if self.tasks.threads.get(thread.selector) is not thread:
+        known = self.tasks.threads.get(thread.selector)
+        if known is None or known.number != thread.number:
             raise ValueError(f"{name}: thread {thread.number} has ended")
         area = bytes(self._area(thread))
         self.guest.machine.write_physical(thread.tcb * 4 + AREA, to_area(changed(from_area(area), name, value), area))

@@ -210,8 +210,8 @@ def test_changed_registers_of_a_waiting_thread_are_those_with_which_it_goes_on(b
     assert debuggee.machine.cpu.ebp == 0x1234_5678
     debuggee.registers.set(server, "ebp", kept)
     assert debuggee.machine.cpu.ebp == kept
-    with pytest.raises(NotWritable, match="loaded by an instruction"):
-        debuggee.registers.set(server, "cs", 8)
+    with pytest.raises(NotWritable, match="cs of a thread that does not run"):
+        debuggee.registers.set(next(each for each in debuggee.threads if each.name == "shell"), "cs", 8)
 
 
 def test_a_step_over_the_switch_names_the_thread_that_it_left_where_that_one_will_resume(boot_demo: Boot) -> None:

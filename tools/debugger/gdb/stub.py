@@ -19,7 +19,8 @@ from callgate.tools.debugger.gdb.vfile import Files
 
 OK = b"OK"
 MOST_READ = MOST // 2 - 16
-PLAIN = bytes.maketrans(b"#$}*", b"????")  # for a text that is not escaped
+IN_WORDS = (b"P",)  # to these, each gdb since 7 shows an answer in words
+PLAIN = bytes.maketrans(b"$}*", b"???")  # for a text that is not escaped; # is left out: #GP is GP
 
 
 class Stub:
@@ -75,12 +76,12 @@ class Stub:
         except Unknown:
             return b""
         except (Refused, LookupError, ValueError, OverflowError) as error:
-            return self.error(str(error))
+            return self.error(str(error), always=payload[:1] in IN_WORDS)
 
-    def error(self, text: str) -> bytes:
-        """Return the answer for an error: in words, if gdb takes words."""
-        if "error-message" in self.context.client:
-            return b"E." + text.encode("ascii", "replace").translate(PLAIN)
+    def error(self, text: str, *, always: bool = False) -> bytes:
+        """Return the answer for an error: in words, if gdb takes words, or takes them `always`."""
+        if always or "error-message" in self.context.client:
+            return b"E." + text.encode("ascii", "replace").translate(PLAIN, b"#")
         return b"E01"
 
     # Threads.
