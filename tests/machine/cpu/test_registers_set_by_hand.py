@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
@@ -30,7 +29,7 @@ FAULTS = {11: "#NP", 12: "#SS", 13: "#GP"}
 
 
 @pytest.fixture(params=[0, 3])
-def at_a_move(request: pytest.FixtureRequest, board: Any) -> Iterator[Any]:
+def at_a_move(request: pytest.FixtureRequest, board: Any) -> Any:
     """A board in a ring, whose descriptor table has TRIED."""
     board.boot("nop", "nop" if request.param else None)
     machine = board.machine
@@ -38,7 +37,7 @@ def at_a_move(request: pytest.FixtureRequest, board: Any) -> Iterator[Any]:
     machine.ram.write(POINTERS, struct.pack("<H", 0x3FF))
     while machine.cpu.cpl != request.param or machine.read(machine.cpu.eip, 1) != b"\x90":
         machine.run(fuel=1)
-    yield board
+    return board
 
 
 def state(machine: Machine, name: str) -> tuple[int, int, bytes]:

@@ -14,9 +14,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from callgate.kernel.core.errors import KernelPanic
-from callgate.tools.debugger.debuggee import breakpoints, watchpoints
+from callgate.tools.debugger.debuggee import breakpoints, gate_calls, watchpoints
 from callgate.tools.debugger.debuggee.breakpoints import Breakpoints
 from callgate.tools.debugger.debuggee.endings import Ending, Reason
+from callgate.tools.debugger.debuggee.gate_calls import GateCalls
 from callgate.tools.debugger.debuggee.memory import Memory
 from callgate.tools.debugger.debuggee.registers import ThreadRegisters
 from callgate.tools.debugger.debuggee.threads import DebugThread, ThreadList
@@ -66,6 +67,7 @@ class Debuggee:
         self.registers = ThreadRegisters(system, self.threads)
         self.breakpoints = Breakpoints(system, self.threads)
         self.watchpoints = Watchpoints(system, self.memory)
+        self.gates = GateCalls(system, self.threads)
         self.catch: set[int] = set()  # vectors of exceptions whose delivery ends a run
         self.report_starts = False  # end a run when a process has been made
         self.stepping = False
@@ -81,6 +83,7 @@ class Debuggee:
         """Remove every breakpoint, watchpoint and observer."""
         self.breakpoints.clear()
         self.watchpoints.clear()
+        self.gates.catch(None)
         self.machine.traps.observer = None
         self.kernel.threads.observer = self.kernel.threads.end_observer = None
 
@@ -200,6 +203,8 @@ class Debuggee:
             return Ending(Reason.BREAKPOINT, stop, breakpoint=detail)
         if stop.reason == watchpoints.HIT:
             return Ending(Reason.WATCHPOINT, stop, access=detail, text="" if detail.by == "cpu" else detail.by)
+        if stop.reason == gate_calls.HIT:
+            return Ending(Reason.GATE, stop, call=detail)
         if stop.reason == DELIVERED:
             return Ending(Reason.DELIVERED, stop, incident=detail)
         if stop.reason == ENDED:

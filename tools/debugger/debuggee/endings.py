@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from callgate.kernel.machine import Stop
     from callgate.kernel.machine.cpu.exceptions import Incident
     from callgate.tools.debugger.debuggee.breakpoints import Breakpoint
+    from callgate.tools.debugger.debuggee.gate_calls import GateCall
     from callgate.tools.debugger.debuggee.threads import DebugThread
     from callgate.tools.debugger.debuggee.watchpoints import Access
 
@@ -21,6 +22,7 @@ class Reason(StrEnum):
     BREAKPOINT = "breakpoint"  # before the instruction
     WATCHPOINT = "watchpoint"  # after the access
     STEP = "step"  # as many instructions as were asked for
+    GATE = "gate"  # a thread has come through a gate, or is about to go back
     DELIVERED = "delivered"  # an exception or interrupt has been: the handler's first instruction is next
     INTERRUPTED = "interrupted"  # the front end asked for it
     ENDED = "ended"  # the thread that was stepped has; the CPU is still on its stack, or on another one's
@@ -42,6 +44,7 @@ class Ending:
     breakpoint: Breakpoint | None = None
     access: Access | None = None
     incident: Incident | None = None
+    call: GateCall | None = None
     process: Process | None = None
     thread: DebugThread | None = None  # of a step, if the CPU has switched to another thread by it
     text: str = ""  # in words, if the reason does not say it all

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from callgate.tools.debugger.debuggee import breakpoints, watchpoints
+from callgate.tools.debugger.debuggee import breakpoints, gate_calls, watchpoints
 from callgate.tools.debugger.debuggee.endings import Ending, Reason
 from callgate.tools.debugger.history import HistoryInterrupted
 
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from callgate.kernel.machine import Stop
     from callgate.tools.debugger.debuggee.debuggee import Debuggee
     from callgate.tools.debugger.history import History
+    from callgate.tools.debugger.history.checkpoints import Moment
 
 Result = TypeVar("Result")
-STOPS = (breakpoints.HIT, watchpoints.HIT)
+STOPS = (breakpoints.HIT, watchpoints.HIT, gate_calls.HIT)
 
 
 class GoingBack:
@@ -29,11 +30,13 @@ class GoingBack:
         self.reasons = set(STOPS)  # of stops that end a search backward
         debuggee.run_machine = history.run
         history.restored.append(self._restored)
+        history.branched.append(self._branched)
 
     def close(self) -> None:
         """Let the debuggee run without the history again."""
         self.debuggee.run_machine = self.debuggee.machine.run
         self.history.restored.remove(self._restored)
+        self.history.branched.remove(self._branched)
 
     def step_back(self) -> Ending:
         """Go back to the moment before the last instruction."""
@@ -67,10 +70,15 @@ class GoingBack:
         machine = self.debuggee.machine
         # The breakpoint at the instruction where the system now stands does not end the next run.
         self.debuggee.breakpoints.passed = int(machine.state.count), machine.cpu.eip
+        self.debuggee.gates.passed = int(machine.state.count)
         self.debuggee.final = None
         self.debuggee.threads.forget()
 
     def _restored(self) -> None:
         self.debuggee.breakpoints.passed = (-1, 0)
+        self.debuggee.gates.passed = -1
         self.debuggee.threads.forget()
         self.debuggee.watchpoints.renew()
+
+    def _branched(self, moment: Moment) -> None:
+        self.debuggee.gates.forget_after(moment.position.retired)

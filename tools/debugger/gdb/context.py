@@ -40,6 +40,7 @@ class Context:
         self.selected: DebugThread | None = None  # None: the running one
         self.detached: set[int] = set()  # numbers of processes
         self.no_acknowledgements = False
+        self.catches_syscalls = False  # by QCatchSyscalls: gdb is told of a gate's call as a system call
 
     @property
     def thread(self) -> DebugThread:

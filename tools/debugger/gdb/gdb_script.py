@@ -6,6 +6,7 @@ It is executed by gdb, whose Python has no callgate: it knows what the symbols, 
     print $_slot("d0p1", 0)               the record of a slot
     print $_message("d0p1", 0).operation  its message page
     print $_thread_name()                 the selected thread's
+    catch call OPEN                       stop at calls of the gates by name, and at their returns
     callgate step phase                   a command of `monitor`; it goes where that one waits for `continue`
 """
 
@@ -153,6 +154,17 @@ class CallgateCommand(gdb.Command):
             gdb.execute(waits[1])
 
 
+class CatchCall(gdb.Command):
+    """catch call NAME...: stop where a gate is called by these names or numbers, and before the call returns.
+
+    `catch call all`, `catch call none`; `monitor calls` lists them.  gdb's `catch syscall` is for Linux and FreeBSD.
+    """
+
+    def invoke(self, line: str, _from_tty: bool) -> None:
+        """Carry it out by `monitor`."""
+        gdb.execute(f"monitor catch call {line}")
+
+
 def load() -> None:
     """Make them known to gdb."""
     printers = gdb.printing.RegexpCollectionPrettyPrinter("callgate")
@@ -164,6 +176,7 @@ def load() -> None:
     MessageFunction("_message")
     ThreadNameFunction("_thread_name")
     CallgateCommand("callgate", gdb.COMMAND_DATA)
+    CatchCall("catch call", gdb.COMMAND_BREAKPOINTS)
 
 
 load()

@@ -22,6 +22,7 @@ OK = b"OK"
 FEATURES = (
     f"PacketSize={MOST - 4:x}", "QStartNoAckMode+", "multiprocess+", "exec-events+", "vContSupported+",
     "swbreak+", "hwbreak+", "ConditionalBreakpoints+", "error-message+", "binary-upload+",
+    "QCatchSyscalls+",
     "qXfer:features:read+", "qXfer:memory-map:read+",
     "qXfer:threads:read+", "qXfer:exec-file:read+", "qXfer:libraries:read+", "qXfer:osdata:read+",
 )  # fmt: skip
@@ -58,7 +59,20 @@ class Queries:
         if text == "StartNoAckMode":
             self.context.no_acknowledgements = True
             return OK
+        name, _, rest = text.partition(":")
+        if name == "CatchSyscalls":
+            return self._catch_syscalls(rest)
         raise Unknown
+
+    def _catch_syscalls(self, text: str) -> bytes:
+        """Answer `QCatchSyscalls:0` and `QCatchSyscalls:1[;number]…`."""
+        on, *numbers = text.split(";")
+        if on not in ("0", "1"):
+            raise Refused(f"{on[:20]!r} is neither 0 nor 1")
+        calls = [number(each) for each in numbers]
+        self.debuggee.gates.catch(calls if on == "1" else None)
+        self.context.catches_syscalls = on == "1"
+        return OK
 
     def _supported(self, text: str) -> bytes:
         self.context.client = {feature.removesuffix("+") for feature in text.split(";") if feature.endswith("+")}

@@ -60,6 +60,12 @@ def why(context: Context, ending: Ending, thread: DebugThread) -> str:
         if not any(point is access.watchpoint for point in context.points.known.values()):
             return ""  # monitor's own: gdb goes on after a watchpoint that it does not know
         return f"{WATCH[access.watchpoint.kind]}:{access.address:x};"
+    if ending.call is not None:
+        if context.catches_syscalls:
+            return f"syscall_{'entry' if ending.call.entering else 'return'}:{ending.call.number:x};"
+        how = "call to" if ending.call.entering else "returned from call"
+        context.say(f"{how} {ending.call.name} ({ending.call.number})\n")
+        return ""  # gdb would go on: it has no catchpoint
     return "replaylog:begin;" if ending.reason is Reason.BEGIN else ""
 
 

@@ -58,6 +58,7 @@ class Stub:
         """Take out what gdb has inserted."""
         self.points.clear()
         self.debuggee.catch.clear()
+        self.debuggee.gates.catch(None)
         if self.context.terminal is not None:
             self.context.terminal.close()
 

@@ -14,6 +14,7 @@ from callgate.kernel.common.near_miss import nearest
 from callgate.kernel.machine.cpu.exceptions import name_of
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.machine.memory.bus import DmaError
+from callgate.tools.debugger.debuggee import gate_calls
 from callgate.tools.debugger.gdb.monitoring import qemu_views
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 Command = Callable[[str, "DebugThread"], str]
 EXCEPTIONS = {"de": 0, "ud": 6, "nm": 7, "ts": 10, "np": 11, "ss": 12, "gp": 13, "pf": 14, "mf": 16, "xm": 19}
+CATCH = f"""catch {"|".join(EXCEPTIONS)}|all|none: stop where an exception is delivered
+         catch call NAME...|all|none: stop where a gate is called, and before it goes back"""
 VIEWS = ("registers", "mem", "tlb", "mtree", "pic", "cpus", "kvm", "version")  # of info, as QEMU has them
 UNITS = {"b": 1, "h": 2, "w": 4, "g": 8}
 MOST_KEPT = 1 << 13  # characters, of up to four bytes, that are answered in one packet
@@ -51,7 +54,8 @@ class Monitor:
             "gva2gpa": ("gva2gpa ADDRESS: where a linear address lies", self._translate),
             "gpa2hva": ("not here: guest memory has no address that a debugger could use", self._no_host_address),
             "clock": ("retired instructions and virtual time", self._clock),
-            "catch": (f"catch {'|'.join(EXCEPTIONS)}|all|none: stop where an exception is delivered", self._catch),
+            "catch": (CATCH, self._catch),
+            "calls": ("the numbers and names of the gates' calls, for catch call and QCatchSyscalls", self._calls),
             "input": ("input TEXT: type on the guest's console; \\n is the Enter key", self._input),
         }
 
@@ -144,7 +148,23 @@ class Monitor:
         clock = self.debuggee.machine.clock
         return f"{clock.retired} instructions, {clock.now} ns\n"
 
+    def _calls(self, _text: str, _thread: DebugThread) -> str:
+        return "\n".join(gate_calls.table()) + "\n"
+
+    def _catch_calls(self, words: list[str]) -> str:
+        gates = self.debuggee.gates
+        if "none" in words:
+            gates.catch(None)
+        elif words:
+            gates.catch([] if "all" in words else [gate_calls.number_of(word) for word in words])
+        if gates.wanted is None:
+            return "no call of a gate will stop the machine\n"
+        names = ", ".join(gate_calls.name_of(number) for number in sorted(gates.wanted)) or "every call of a gate"
+        return f"{names} will stop the machine, and the return from it\n"
+
     def _catch(self, text: str, _thread: DebugThread) -> str:
+        if text.split(" ", maxsplit=1)[0] == "call":
+            return self._catch_calls(text.lower().replace(",", " ").split()[1:])
         caught = self.debuggee.catch
         for word in text.lower().replace(",", " ").split():
             if word == "none":
