@@ -59,7 +59,7 @@ class Threads:
         self.tasks = tasks
         self.check_room = check_room
         self.jobs: dict[int, Job] = {}
-        self.observer: Callable[[Thread], None] | None = None  # called with every new thread of ring 3
+        self.observer: Callable[[Thread], None] | None = None  # called with every new thread
         self.end_observer: Callable[[Thread], None] | None = None  # called with every thread that has ended
 
     def create(self, process: Process, name: str, priority: int, *, routine: str, argument: int = 0) -> Thread:
@@ -98,7 +98,13 @@ class Threads:
 
     def create_kernel(self, name: str, routine: str, argument: int = 0) -> Thread:
         """Make a blocked thread of the kernel's own, which never leaves ring 0: as `create`."""
-        return self.create(self.tasks.processes[0], name, PRIORITY_KERNEL, routine=routine, argument=argument)
+        kernel = self.tasks.processes[0]
+        return self._made(self.create(kernel, name, PRIORITY_KERNEL, routine=routine, argument=argument))
+
+    def _made(self, thread: Thread) -> Thread:
+        if self.observer is not None:
+            self.observer(thread)
+        return thread
 
     def start_job(self, name: str, job: Job) -> Thread:
         """Make a blocked thread of the kernel's own that runs `job` and ends; PolicyError as `create`."""
@@ -143,9 +149,7 @@ class Threads:
         frame["user_esp"] = stack
         frame["user_ss"] = selectors.SELECTOR_USER_DATA
         self._push_switch_frame(thread, frame_address, self.guest.address("leave_gate"), 0)
-        if self.observer is not None:
-            self.observer(thread)
-        return thread
+        return self._made(thread)
 
     def block(self, thread: Thread) -> ControlBlock:
         """Return the thread's control block."""

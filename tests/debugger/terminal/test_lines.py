@@ -2,6 +2,8 @@
 
 import pytest
 from callgate.tools.debugger.history import Moment
+from callgate.tools.debugger.terminal.failure import CommandError
+from callgate.tools.debugger.terminal.prompt import Prompt
 from callgate.tools.debugger.terminal.workbench import Workbench
 
 
@@ -92,3 +94,8 @@ def test_a_step_by_line_passes_handlers_of_interrupts_and_exceptions_both_ways(b
             assert bench.lines.backward(bench.back_step)
             assert (bench.lines.here(), bench.debuggee.threads.running()) == (line, thread)
     assert passed
+
+
+def test_code_of_the_kernels_half_cannot_be_shown_before_paging_is_on(prompt: Prompt) -> None:
+    with pytest.raises(CommandError, match="0xc01[0-9a-f]+: no instruction can be read there"):
+        prompt.line("disassemble exit_thread")

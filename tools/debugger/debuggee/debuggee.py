@@ -10,6 +10,7 @@ Between two runs the machine stands before an instruction.  Only one thread of t
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,7 +21,7 @@ from callgate.tools.debugger.debuggee.endings import Ending, Reason
 from callgate.tools.debugger.debuggee.gate_calls import GateCalls
 from callgate.tools.debugger.debuggee.memory import Memory
 from callgate.tools.debugger.debuggee.registers import ThreadRegisters
-from callgate.tools.debugger.debuggee.threads import DebugThread, ThreadList
+from callgate.tools.debugger.debuggee.threads import DebugThread, ThreadList, as_thread
 from callgate.tools.debugger.debuggee.watchpoints import Watchpoints
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 Wanted = Callable[[], bool]
 DELIVERED = "debugger delivered"
 STARTED = "debugger started"
+THREADS = "debugger threads"
 ENDED = "debugger ended"
 RESUMED = "debugger resumed"
 REASONS = {
@@ -70,10 +72,12 @@ class Debuggee:
         self.gates = GateCalls(system, self.threads)
         self.catch: set[int] = set()  # vectors of exceptions whose delivery ends a run
         self.report_starts = False  # end a run when a process has been made
+        self.report_threads = False  # end a run when another thread of a process has been made, or one has ended
+        self.thread_changes: deque[Ending] = deque()  # of which no run has told yet
         self.stepping = False
         self.awaited: DebugThread | None = None  # the thread whose step has begun: its end is the end of the step
         self.final: Ending | None = None  # how the machine has ended: it is not run again
-        self.reported: set[int] = set()  # numbers of processes whose start has been reported, or was before
+        self.reported = set(self.kernel.state.tasks.processes)  # whose start has been reported, or was before
         self.run_machine: RunMachine = self.machine.run  # or that of a history
         self.machine.traps.observer = self._delivered
         self.kernel.threads.observer = self._thread_made
@@ -186,6 +190,8 @@ class Debuggee:
     def _run(self, fuel: int | None, wanted: Wanted | None) -> Ending:
         if self.final is not None:
             return self.final
+        if self.thread_changes:
+            return self.thread_changes.popleft()
         self.watchpoints.renew()
         self.threads.forget()
         try:
@@ -207,6 +213,8 @@ class Debuggee:
             return Ending(Reason.GATE, stop, call=detail)
         if stop.reason == DELIVERED:
             return Ending(Reason.DELIVERED, stop, incident=detail)
+        if stop.reason == THREADS and self.thread_changes:
+            return self.thread_changes.popleft()
         if stop.reason == ENDED:
             return Ending(Reason.ENDED, stop, thread=detail)
         if stop.reason == STARTED:
@@ -220,11 +228,21 @@ class Debuggee:
             self.machine.request_stop(DELIVERED, incident)
 
     def _thread_ended(self, thread: Thread) -> None:
-        if self.awaited is not None and self.awaited.number == thread.number:
+        awaited = self.awaited is not None and self.awaited.number == thread.number
+        if self.report_threads:
+            self._thread_changed(Reason.ENDED, thread)
+        elif awaited:
             self.machine.request_stop(ENDED, self.awaited)
 
     def _thread_made(self, thread: Thread) -> None:
         process: Process = thread.process
         if self.report_starts and process.number not in self.reported:
             self.machine.request_stop(STARTED, process)
+        elif self.report_threads:
+            self._thread_changed(Reason.CREATED, thread)
         self.reported.add(process.number)
+
+    def _thread_changed(self, reason: Reason, thread: Thread) -> None:
+        """End the run; one host call may make or end several threads, and each is an ending of its own."""
+        self.thread_changes.append(Ending(reason, thread=as_thread(thread)))
+        self.machine.request_stop(THREADS)

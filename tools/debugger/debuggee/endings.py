@@ -25,7 +25,8 @@ class Reason(StrEnum):
     GATE = "gate"  # a thread has come through a gate, or is about to go back
     DELIVERED = "delivered"  # an exception or interrupt has been: the handler's first instruction is next
     INTERRUPTED = "interrupted"  # the front end asked for it
-    ENDED = "ended"  # the thread that was stepped has; the CPU is still on its stack, or on another one's
+    CREATED = "created"  # a thread has been made
+    ENDED = "ended"  # a thread that is stepped or watched has; the CPU is still on its stack, or on another one's
     STARTED = "started"  # a process has been made; its first thread is next to be chosen
     EXIT = "exit"  # the system has ended
     HALT = "halt"  # HLT, and nothing is to come that could end it

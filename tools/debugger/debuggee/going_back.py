@@ -71,6 +71,7 @@ class GoingBack:
         # The breakpoint at the instruction where the system now stands does not end the next run.
         self.debuggee.breakpoints.passed = int(machine.state.count), machine.cpu.eip
         self.debuggee.gates.passed = int(machine.state.count)
+        self.debuggee.thread_changes.clear()
         self.debuggee.final = None
         self.debuggee.threads.forget()
 

@@ -40,6 +40,8 @@ class Context:
         self.selected: DebugThread | None = None  # None: the running one
         self.detached: set[int] = set()  # numbers of processes
         self.no_acknowledgements = False
+        self.thread_events = False  # by QThreadEvents: gdb is told when a thread has been made or has ended
+        self.told_ended: set[int] = set()  # numbers of threads that have ended for gdb; one may still have the CPU
         self.catches_syscalls = False  # by QCatchSyscalls: gdb is told of a gate's call as a system call
 
     @property
@@ -54,8 +56,12 @@ class Context:
         return thread
 
     def visible_threads(self) -> list[DebugThread]:
-        """Return the threads of processes that gdb has not detached from."""
-        return [thread for thread in self.debuggee.threads if thread.process.number not in self.detached]
+        """Return the threads of processes that gdb has not detached from, but for those that have ended for it."""
+        return [
+            thread
+            for thread in self.debuggee.threads
+            if thread.process.number not in self.detached and thread.number not in self.told_ended
+        ]
 
     def id_of(self, thread: DebugThread) -> str:
         """Return a thread's id in the form that gdb knows."""

@@ -22,7 +22,7 @@ OK = b"OK"
 FEATURES = (
     f"PacketSize={MOST - 4:x}", "QStartNoAckMode+", "multiprocess+", "exec-events+", "vContSupported+",
     "swbreak+", "hwbreak+", "ConditionalBreakpoints+", "error-message+", "binary-upload+",
-    "QCatchSyscalls+",
+    "QCatchSyscalls+", "QThreadEvents+",
     "qXfer:features:read+", "qXfer:memory-map:read+",
     "qXfer:threads:read+", "qXfer:exec-file:read+", "qXfer:libraries:read+", "qXfer:osdata:read+",
 )  # fmt: skip
@@ -60,18 +60,20 @@ class Queries:
             self.context.no_acknowledgements = True
             return OK
         name, _, rest = text.partition(":")
+        if name == "ThreadEvents":
+            self.context.thread_events = switched(rest)
+            self.debuggee.thread_changes.clear()
+            return OK
         if name == "CatchSyscalls":
             return self._catch_syscalls(rest)
         raise Unknown
 
     def _catch_syscalls(self, text: str) -> bytes:
         """Answer `QCatchSyscalls:0` and `QCatchSyscalls:1[;number]…`."""
-        on, *numbers = text.split(";")
-        if on not in ("0", "1"):
-            raise Refused(f"{on[:20]!r} is neither 0 nor 1")
-        calls = [number(each) for each in numbers]
-        self.debuggee.gates.catch(calls if on == "1" else None)
-        self.context.catches_syscalls = on == "1"
+        first, *numbers = text.split(";")
+        on, calls = switched(first), [number(each) for each in numbers]
+        self.debuggee.gates.catch(calls if on else None)
+        self.context.catches_syscalls = on
         return OK
 
     def _supported(self, text: str) -> bytes:
@@ -167,6 +169,13 @@ class Queries:
                 raise Refused(f"there is no table {annex[:40]!r}: {', '.join(tables.TITLES)}")
             return document
         raise Unknown
+
+
+def switched(text: str) -> bool:
+    """Read `0` or `1`; Refused."""
+    if text not in ("0", "1"):
+        raise Refused(f"{text[:20]!r} is neither 0 nor 1")
+    return text == "1"
 
 
 def span(text: str) -> tuple[int, int]:

@@ -27,6 +27,13 @@ def stop_reply(context: Context, ending: Ending | None) -> bytes:
     """Return the stop reply for an ending; None: nothing has run yet."""
     debuggee = context.debuggee
     thread = debuggee.threads.running()
+    if ending is not None and ending.thread is not None and ending.reason in (Reason.CREATED, Reason.ENDED):
+        if ending.reason is Reason.CREATED:
+            return reply(context, SIGTRAP, ending.thread, "create:;")
+        if context.thread_events:
+            # Of the last thread of a process too: gdb 18 waits for ever for a step over a breakpoint that ends by W.
+            context.told_ended.add(ending.thread.number)
+            return f"w00;{context.id_of(ending.thread)}".encode()
     if ending is not None and ending.thread is not None:
         left = debuggee.threads.by_number(ending.thread.number)
         if left is None:

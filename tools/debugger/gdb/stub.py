@@ -59,6 +59,7 @@ class Stub:
         self.points.clear()
         self.debuggee.catch.clear()
         self.debuggee.gates.catch(None)
+        self.debuggee.thread_changes.clear()
         if self.context.terminal is not None:
             self.context.terminal.close()
 
@@ -176,10 +177,11 @@ class Stub:
             self.arrived = moved
             return answer
         self.debuggee.report_starts = "multiprocess" in self.context.client
+        self.debuggee.report_threads = self.context.thread_events
         try:
             self.last = moved or resume.carry_out(self.debuggee, actions, self.wanted)
         finally:
-            self.debuggee.report_starts = False
+            self.debuggee.report_starts = self.debuggee.report_threads = False
         if self.last.process is not None:
             self.context.introductions.add(self.last.process)
             if (answer := self._introduced()) is not None:
@@ -237,6 +239,7 @@ class Stub:
         if self.context.terminal is not None:
             way = BACKWARD if text == "c" else "a step"
             moved = self.context.terminal.move(way, self.context.say, self.wanted)
+        self.context.told_ended.clear()
         history = self.context.history
         self.last = moved or (history.step_back() if text == "s" else history.back_to_previous(self.wanted))
         self._tell(self.last)

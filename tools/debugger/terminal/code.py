@@ -12,6 +12,7 @@ from callgate.kernel.abi.memory import KERNEL_BASE
 from callgate.kernel.common.near_miss import those_like
 from callgate.kernel.machine.cpu.paging import PageFault
 from callgate.kernel.machine.cpu.translations import decoder
+from callgate.kernel.machine.memory.bus import DmaError
 from callgate.kernel.programs.images import kernel_image, program_image
 from callgate.tools.debugger.debuggee.programs import program_of
 from callgate.tools.debugger.terminal.failure import CommandError
@@ -109,7 +110,7 @@ class Code:
         try:
             while len(data) < count * LONGEST:
                 data += self.machine.paging.read_linear(address + len(data), 16)
-        except PageFault:
+        except (PageFault, DmaError):
             pass
         return [Instruction(*found) for found in decoder().disasm_lite(data, address, count)]
 
