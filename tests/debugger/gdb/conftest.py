@@ -64,11 +64,17 @@ def serve() -> Iterator[Callable[[System], Serving]]:
 def gdb(boot_demo: Callable[[str], System], serve: Callable[[System], Serving], tmp_path: Path) -> Callable[..., str]:
     """Run gdb with commands at a new system or a `serving` one; return what it prints.  Without gdb, skip."""
 
-    def run(script: str, commands: str = "dir", program: str = "gdb", serving: Serving | None = None) -> str:
+    def run(
+        script: str,
+        commands: str = "dir",
+        program: str = "gdb",
+        serving: Serving | None = None,
+        target: str = "remote",
+    ) -> str:
         host_programs.find(program)
         serving = serving or serve(boot_demo(commands))
         path = tmp_path / "script.gdb"
-        head = f"set pagination off\nset confirm off\nset width 0\ntarget remote {LOOPBACK}:{serving.port}\n"
+        head = f"set pagination off\nset confirm off\nset width 0\ntarget {target} {LOOPBACK}:{serving.port}\n"
         path.write_text(head + script)
         result = host_programs.attempt(program, "-nx", "-batch", "-x", path, HOME=str(tmp_path))
         return result.stdout.decode("utf-8", "replace") + result.stderr.decode("utf-8", "replace")

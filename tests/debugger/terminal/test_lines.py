@@ -97,5 +97,5 @@ def test_a_step_by_line_passes_handlers_of_interrupts_and_exceptions_both_ways(b
 
 
 def test_code_of_the_kernels_half_cannot_be_shown_before_paging_is_on(prompt: Prompt) -> None:
-    with pytest.raises(CommandError, match="0xc01[0-9a-f]+: no instruction can be read there"):
+    with pytest.raises(CommandError, match=r"0xc01[0-9a-f]+: no instruction can be read there"):
         prompt.line("disassemble exit_thread")

@@ -21,3 +21,7 @@ class Backwards(Protocol):
         `wanted` is asked now and then whether the search is to end where it is.
         """
         ...
+
+    def restart(self) -> None:
+        """Go to the oldest moment and begin another run there."""
+        ...

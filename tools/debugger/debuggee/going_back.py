@@ -54,6 +54,11 @@ class GoingBack:
             return Ending(Reason.INTERRUPTED)
         return Ending(Reason.BEGIN) if stop is None else self.debuggee.ending_of(stop)
 
+    def restart(self) -> None:
+        """Go to the beginning and have another run begin there."""
+        self._moved(self.history.restart)
+        self.debuggee.reported = set(self.debuggee.kernel.state.tasks.processes)
+
     def _back_to(self, wanted: Callable[[], bool]) -> Stop | None:
         stop = self.history.back_to(lambda stop: stop.reason in self.reasons, wanted)
         if stop is not None and stop.reason == watchpoints.HIT:

@@ -36,17 +36,25 @@ class Context:
         self.registers = RegisterFile(debuggee)
         self.points = Points(debuggee, self.registers)
         self.client: set[str] = set()  # features that gdb has
-        self.introductions = Introductions(debuggee.threads.processes())
-        self.selected: DebugThread | None = None  # None: the running one
-        self.detached: set[int] = set()  # numbers of processes
         self.no_acknowledgements = False
         self.thread_events = False  # by QThreadEvents: gdb is told when a thread has been made or has ended
-        self.told_ended: set[int] = set()  # numbers of threads that have ended for gdb; one may still have the CPU
         self.catches_syscalls = False  # by QCatchSyscalls: gdb is told of a gate's call as a system call
+        self.extended = False  # the connection outlives what gdb is at
+        self.begin()
+
+    def begin(self) -> None:
+        """The machine stands where gdb has found it, or where it has been switched on again."""
+        self.introductions = Introductions(self.debuggee.threads.processes())
+        self.selected: DebugThread | None = None  # None: the running one
+        self.detached: set[int] = set()  # numbers of processes
+        self.told_ended: set[int] = set()  # numbers of threads that have ended for gdb; one may still have the CPU
+        self.free = False  # gdb has detached from all: the machine runs until gdb says something
+        self.off = False  # gdb has killed the machine, and may switch it on again
 
     @property
     def thread(self) -> DebugThread:
         """The thread that packets are about: by Hg, else the running one; Refused if it has ended."""
+        self.check_on()
         running = self.debuggee.threads.running()
         if self.selected is None or self.selected == running:
             return running
@@ -55,12 +63,17 @@ class Context:
             raise Refused(f"thread {self.selected.number} has ended")
         return thread
 
+    def check_on(self) -> None:
+        """Refused if the machine is off."""
+        if self.off:
+            raise Refused("the machine has been killed: `run` switches it on")
+
     def visible_threads(self) -> list[DebugThread]:
         """Return the threads of processes that gdb has not detached from, but for those that have ended for it."""
         return [
             thread
             for thread in self.debuggee.threads
-            if thread.process.number not in self.detached and thread.number not in self.told_ended
+            if not self.off and thread.process.number not in self.detached and thread.number not in self.told_ended
         ]
 
     def id_of(self, thread: DebugThread) -> str:
@@ -81,6 +94,7 @@ class Context:
 
     def process(self, gdb_number: int) -> Process:
         """Return a process by gdb's number; Refused if there is none."""
+        self.check_on()
         process = self.debuggee.kernel.state.tasks.processes.get(gdb_number - 1)
         if process is None:
             raise Refused(f"there is no process {gdb_number}")

@@ -19,6 +19,7 @@ from callgate.kernel.core.errors import KernelPanic
 from callgate.tools.debugger.debuggee import Debuggee, Ending, Reason
 from callgate.tools.debugger.debuggee.going_back import GoingBack
 from callgate.tools.debugger.gdb.context import Context
+from callgate.tools.debugger.gdb.lifetimes import DETACHED, KILLED
 from callgate.tools.debugger.gdb.monitoring.terminal_commands import TerminalCommands
 from callgate.tools.debugger.gdb.protocol.connection import POLL_SECONDS, Connection
 from callgate.tools.debugger.gdb.stub import Stub
@@ -116,7 +117,7 @@ class GdbServer:
                 if self.connection is not None:
                     ending, freed = self._serve(debuggee, self.connection, ending)
                     self._drop()
-                    if ending is not None and (ending.final or ending.text == "killed"):
+                    if ending is not None and (ending.final or ending.text == KILLED):
                         return final(debuggee, ending)
                     if self.listener is None and not freed:
                         return stopped(debuggee, "interrupted")
@@ -165,27 +166,48 @@ class GdbServer:
         context = Context(debuggee, connection.send, self.history, self.terminal)
         stub = Stub(context, connection.poll)
         stub.last = last
-        control = debuggee.machine.control
         try:
-            while (payload := connection.receive(lambda: self.leaving or control.interrupted)) is not None:
-                answer = stub.answer(payload)
-                if answer is not None and not (stub.ended == "killed" and payload == b"k"):
-                    connection.send(answer)
-                if context.no_acknowledgements:
-                    connection.acknowledged = False
-                if stub.ended == "killed":
-                    return Ending(Reason.OTHER, text="killed"), False
-                if stub.ended == "detached":
-                    self.say("gdb: detached; the machine goes on")
-                    return stub.last, True
+            ending = self._answer(debuggee, connection, stub)
         except KeyboardInterrupt:
-            control.interrupt()
+            debuggee.machine.control.interrupt()
+            ending = None
         finally:
             stub.close()
+        if ending is not None:
+            return ending, False
+        if context.off or stub.lifetimes.ended == KILLED:
+            return Ending(Reason.OTHER, text=KILLED), False
+        if stub.lifetimes.ended == DETACHED or (connection.ended and context.free):
+            self.say("gdb: detached; the machine goes on")
+            return stub.last, True
         if connection.ended and self.listener is not None:
             where = debuggee.machine.name_address(debuggee.machine.cpu.eip)
             self.say(f"gdb: the connection is gone; the machine is stopped at {where} and waits for the next gdb")
         return stub.last, False
+
+    def _answer(self, debuggee: Debuggee, connection: Connection, stub: Stub) -> Ending | None:
+        """Answer packets until gdb goes or leaves; return the machine's end, if that comes while gdb is detached."""
+        context, control = stub.context, debuggee.machine.control
+        while not stub.lifetimes.ended:
+            if context.free and context.extended and (ending := self._free(debuggee, connection)) is not None:
+                return ending
+            payload = connection.receive(lambda: self.leaving or control.interrupted or context.free)
+            if payload is None and context.free and not (connection.ended or self.leaving or control.interrupted):
+                continue  # what had come was no packet
+            if payload is None:
+                break
+            answer = stub.answer(payload)
+            if answer is not None:
+                connection.send(answer)
+            if context.no_acknowledgements:
+                connection.acknowledged = False
+        return None
+
+    def _free(self, debuggee: Debuggee, connection: Connection) -> Ending | None:
+        """Run until the gdb that has detached says something; the ending, if another one comes before that."""
+        ending = debuggee.run(connection.speaks)
+        gdbs = ending.reason is Reason.INTERRUPTED and connection.speaks()
+        return None if gdbs else ending
 
     def _drop(self) -> None:
         if self.connection is not None:

@@ -8,6 +8,7 @@ from callgate.tools.debugger.debuggee import Ending, Reason
 from callgate.tools.debugger.debuggee.threads import KERNEL_PROCESS
 from callgate.tools.debugger.gdb import resume
 from callgate.tools.debugger.gdb.context import Context
+from callgate.tools.debugger.gdb.lifetimes import Lifetimes
 from callgate.tools.debugger.gdb.monitoring.monitor import Monitor
 from callgate.tools.debugger.gdb.monitoring.terminal_commands import BACKWARD, FORWARD
 from callgate.tools.debugger.gdb.protocol.errors import Refused, Unknown
@@ -24,7 +25,7 @@ PLAIN = bytes.maketrans(b"$}*", b"???")  # for a text that is not escaped; # is 
 
 
 class Stub:
-    """Answers packets.  `ended` is set when gdb has detached from all processes, or killed the machine."""
+    """Answers packets."""
 
     def __init__(self, context: Context, wanted: Callable[[], bool]) -> None:
         """`wanted()` says during a run that gdb wants it to end."""
@@ -34,15 +35,15 @@ class Stub:
         self.points = context.points
         self.wanted = wanted
         self.files = Files()
+        self.lifetimes = Lifetimes(context)
         self.monitor = Monitor(self.debuggee, context.terminal, context.say, wanted)
         self.queries = Queries(context, self.monitor)
         self.last: Ending | None = None
         self.withheld = b""  # a stop that gdb is told when it goes on with the process
         self.arrived: Ending | None = None  # the end of a move of the terminal debugger that gdb is told of later
         self.interrupted: Sequence[resume.Action] = ()  # what gdb wanted when it was told of a process instead
-        self.ended = ""  # "detached" or "killed"
         self.commands: dict[str, Callable[[str], bytes]] = {
-            "?": lambda _: stop_reply(self.context, self.last), "H": self._select, "T": self._alive,
+            "?": self._status, "H": self._select, "T": self._alive,
             "g": lambda _: self.registers.all(self.context.thread).encode(), "G": self._put_all,
             "p": lambda text: self.registers.one(self.context.thread, number(text)).encode(), "P": self._put,
             "m": self._read, "x": self._read_binary, "M": self._write,
@@ -50,7 +51,8 @@ class Stub:
             "C": lambda _: self._resume([resume.Action(resume.CONTINUE, ThreadId(-1, -1))]),
             "s": lambda _: self._resume([resume.Action(resume.STEP, ThreadId(-1, -1))]),
             "S": lambda _: self._resume([resume.Action(resume.STEP, ThreadId(-1, -1))]),
-            "b": self._backwards, "Z": self._insert, "z": self._remove, "D": self._detach, "k": self._kill,
+            "b": self._backwards, "Z": self._insert, "z": self._remove, "D": self.lifetimes.detach,
+            "k": self.lifetimes.kill, "!": self.lifetimes.extend, "R": self.lifetimes.restart,
             "q": self.queries.query, "Q": self.queries.set, "v": self._named,
         }  # fmt: skip
 
@@ -85,6 +87,9 @@ class Stub:
         if always or "error-message" in self.context.client:
             return b"E." + text.encode("ascii", "replace").translate(PLAIN, b"#")
         return b"E01"
+
+    def _status(self, _text: str) -> bytes:
+        return b"W00" if self.context.off else stop_reply(self.context, self.last)
 
     # Threads.
 
@@ -158,7 +163,15 @@ class Stub:
 
     # Running.
 
+    def _run(self, text: str) -> bytes:
+        answer = self.lifetimes.run(text)
+        self.last, self.withheld, self.arrived, self.interrupted = None, b"", None, ()
+        if self.context.terminal is not None:
+            self.context.terminal.armed = None
+        return answer
+
     def _resume(self, actions: Sequence[resume.Action]) -> bytes:
+        self.context.check_on()
         if self.last is not None and self.last.final:
             if self.last.reason is not Reason.EXIT:
                 return stop_reply(self.context, self.last)
@@ -252,33 +265,12 @@ class Stub:
         if name == "Cont":
             return self._resume(resume.read_actions(rest))
         if name == "Kill":
-            return self._kill_one(number(rest))
+            return self.lifetimes.kill_process(rest)
+        if name == "Attach":
+            return self.lifetimes.attach(rest)
+        if name == "Run":
+            return self._run(rest)
         if text.startswith("File:"):
             operation, _, arguments = text[5:].partition(":")
             return self.files.handle(operation, arguments.split(","))
         raise Unknown
-
-    # The end.
-
-    def _detach(self, text: str) -> bytes:
-        if text.startswith(";"):
-            self.context.detached.add(self.context.process(number(text[1:])).number)
-            if self.context.visible_threads():
-                return OK
-        self.ended = "detached"
-        return OK
-
-    def _kill(self, _text: str) -> bytes:
-        self.ended = "killed"
-        return b""
-
-    def _kill_one(self, gdb_number: int) -> bytes:
-        process = self.context.process(gdb_number)
-        if process.number == KERNEL_PROCESS:
-            self.ended = "killed"
-        else:
-            from callgate.kernel.tasks.processes import KILLED_EXIT_CODE
-
-            self.context.detached.add(process.number)
-            self.debuggee.kernel.processes.kill(process, KILLED_EXIT_CODE, "killed by the debugger")
-        return OK

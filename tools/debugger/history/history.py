@@ -118,6 +118,11 @@ class History(Repeating):
         """Change a register of the CPU by hand, as `Machine.set_register`."""
         self.machine.set_register(name, value)
 
+    def restart(self) -> None:
+        """Go to the beginning, and have another run begin there: what has been is forgotten, and is told again."""
+        self.go(self.first)
+        self._branch(self.first)
+
     # Forward.
 
     def run(

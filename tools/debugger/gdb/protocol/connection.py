@@ -37,6 +37,14 @@ class Connection:
             return True
         return self.ended
 
+    def speaks(self) -> bool:
+        """Take in what has come; whether there is more than acknowledgements, or gdb has gone."""
+        while not self.ended and select.select([self.reading], [], [], 0)[0]:
+            self._take_in()
+        while self.items and self.items[0] is Sign.ACK:
+            self.items.popleft()
+        return bool(self.items or self.ended)
+
     def receive(self, given_up: Callable[[], bool]) -> bytes | None:
         """Return the next packet's payload; None at the end of the connection, or if `given_up()` says so."""
         while True:
