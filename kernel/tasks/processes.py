@@ -51,6 +51,7 @@ class Processes:
         self.tasks = tasks
         self.shares = shares
         self.let_go = let_go
+        self.load_observer: Callable[[Process, bytes], None] | None = None  # called with each program that is loaded
 
     def create(self, name: str, *, parent: int = 0, server: bool = False) -> Process:
         """Make a process without threads; NO_MEMORY or NO_RESOURCES if a table is full, KILLED if its parent dies."""
@@ -77,6 +78,8 @@ class Processes:
 
     def load(self, process: Process, program: Executable, arguments: bytes) -> int:
         """Copy a program into the process and give it a stack and its arguments; return the entry point."""
+        if self.load_observer is not None:
+            self.load_observer(process, program.image)
         process.symbols = share(program.image, (other.symbols for other in self.tasks.processes.values()))
         self.shares.check_frames(process, program.pages + LOAD_FRAMES)
         for segment in program.segments:

@@ -20,6 +20,7 @@ from callgate.tools.debugger.debuggee.breakpoints import Breakpoints
 from callgate.tools.debugger.debuggee.endings import Ending, Reason
 from callgate.tools.debugger.debuggee.gate_calls import GateCalls
 from callgate.tools.debugger.debuggee.memory import Memory
+from callgate.tools.debugger.debuggee.programs import StartedPrograms
 from callgate.tools.debugger.debuggee.registers import ThreadRegisters
 from callgate.tools.debugger.debuggee.threads import DebugThread, ThreadList, as_thread
 from callgate.tools.debugger.debuggee.watchpoints import Watchpoints
@@ -80,6 +81,8 @@ class Debuggee:
         self.reported = set(self.kernel.state.tasks.processes)  # whose start has been reported, or was before
         self.run_machine: RunMachine = self.machine.run  # or that of a history
         self.machine.traps.observer = self._delivered
+        self.programs = StartedPrograms()
+        self.kernel.processes.load_observer = self.programs.loaded
         self.kernel.threads.observer = self._thread_made
         self.kernel.threads.end_observer = self._thread_ended
 
@@ -90,6 +93,7 @@ class Debuggee:
         self.gates.catch(None)
         self.machine.traps.observer = None
         self.kernel.threads.observer = self.kernel.threads.end_observer = None
+        self.kernel.processes.load_observer = None
 
     # Running.
 

@@ -44,7 +44,7 @@ class Context:
 
     def begin(self) -> None:
         """The machine stands where gdb has found it, or where it has been switched on again."""
-        self.introductions = Introductions(self.debuggee.threads.processes())
+        self.introductions = Introductions(self.debuggee)
         self.selected: DebugThread | None = None  # None: the running one
         self.detached: set[int] = set()  # numbers of processes
         self.told_ended: set[int] = set()  # numbers of threads that have ended for gdb; one may still have the CPU

@@ -16,16 +16,18 @@ from callgate.tools.debugger.gdb.vfile import exec_file
 
 if TYPE_CHECKING:
     from callgate.kernel.core.records import Process
+    from callgate.tools.debugger.debuggee import Debuggee
     from callgate.tools.debugger.debuggee.threads import DebugThread
 
 
 class Introductions:
     """The events by which gdb hears of the processes that it does not know yet."""
 
-    def __init__(self, processes: list[Process]) -> None:
-        """Have `processes`, which gdb finds when it connects, introduced when it lets the machine run."""
+    def __init__(self, debuggee: Debuggee) -> None:
+        """Have the processes that gdb finds when it connects introduced when it lets the machine run."""
+        self.debuggee = debuggee
         self.waiting: deque[tuple[str, Process]] = deque()
-        for process in processes:
+        for process in debuggee.threads.processes():
             if process.number:
                 self.add(process)
 
@@ -38,7 +40,7 @@ class Introductions:
         while self.waiting:
             event, process = self.waiting.popleft()
             if event == "exec":
-                name = exec_file(process)
+                name = exec_file(self.debuggee, process)
                 if not name or "exec-events" not in client:
                     continue
                 event = f"exec:{name.encode().hex()};"

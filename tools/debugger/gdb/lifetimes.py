@@ -76,7 +76,7 @@ class Lifetimes:
             raise Refused(f"process {text} has no thread")
         context.free = False
         context.detached.clear()
-        context.introductions = Introductions(self.debuggee.threads.processes())
+        context.introductions = Introductions(self.debuggee)
         threads = self.debuggee.threads.of_process(process.number)
         running = self.debuggee.threads.running()
         return reply(context, SIGTRAP, running if running in threads else threads[0])

@@ -162,7 +162,7 @@ class Queries:
             return tables.libraries(context.thread.process)
         if kind == "exec-file":
             process = context.process(number(annex)) if annex else context.thread.process
-            return exec_file(process)
+            return exec_file(self.debuggee, process)
         if kind == "osdata":
             document = tables.osdata(self.debuggee, annex)
             if document is None:

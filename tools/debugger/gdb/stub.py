@@ -34,7 +34,7 @@ class Stub:
         self.registers = context.registers
         self.points = context.points
         self.wanted = wanted
-        self.files = Files()
+        self.files = Files(self.debuggee)
         self.lifetimes = Lifetimes(context)
         self.monitor = Monitor(self.debuggee, context.terminal, context.say, wanted)
         self.queries = Queries(context, self.monitor)

@@ -1,6 +1,7 @@
 """Files that gdb reads through the connection (vFile): the programs with their symbols, from memory, read-only.
 
-A program of ours has the name `/callgate/NAME.elf`; the sources that its lines name can be read too.
+A program of ours has the name `/callgate/NAME.elf`; the sources that its lines name can be read too.  Any other one
+that the guest has started is `/callgate/started/DIGEST/NAME`, as the kernel has read it from its volume.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from callgate.tools.debugger.gdb.protocol.packets import MOST, escape
 
 if TYPE_CHECKING:
     from callgate.kernel.core.records import Process
+    from callgate.tools.debugger.debuggee import Debuggee
 
 FOLDER: Final = "/callgate/"
+STARTED: Final = FOLDER + "started/"
 ENOENT, EBADF, EINVAL, EROFS = 2, 9, 22, 30  # as the protocol numbers them (GDB manual, "Errno Values")
 REGULAR: Final = 0o100444
 WRITES: Final = 0x0003  # flags of an open for writing
@@ -30,10 +33,13 @@ def path_of(program: str) -> str:
     return f"{FOLDER}{program}.elf"
 
 
-def exec_file(process: Process) -> str:
-    """Return the name of a process's program; nothing for one that is not ours."""
+def exec_file(debuggee: Debuggee, process: Process) -> str:
+    """Return the name of a process's program; nothing if its file is not known."""
     program = program_of(process)
-    return path_of(program) if program else ""
+    if program is not None:
+        return path_of(program)
+    started = debuggee.programs.name_of(process)
+    return "" if started is None else STARTED + started
 
 
 @cache
@@ -45,8 +51,10 @@ def sources() -> frozenset[str]:
     return frozenset(line.file for image in images for line in image.lines)
 
 
-def content(path: str) -> bytes | None:
+def content(debuggee: Debuggee, path: str) -> bytes | None:
     """Return a file's bytes, None if there is none of this name."""
+    if path.startswith(STARTED):
+        return debuggee.programs.file(path.removeprefix(STARTED))
     name = path.removeprefix(FOLDER).removesuffix(".elf")
     if path == path_of(name) and (name == KERNEL or name in PROGRAMS):
         return debug_file(name)
@@ -61,7 +69,8 @@ def content(path: str) -> bytes | None:
 class Files:
     """The files that one gdb has open."""
 
-    def __init__(self) -> None:
+    def __init__(self, debuggee: Debuggee) -> None:
+        self.debuggee = debuggee
         self.open: dict[int, tuple[int, bytes]] = {}  # number and bytes, by descriptor
         self.next = 3
         self.numbers: dict[str, int] = {}  # of files, so that gdb sees the same one again
@@ -94,7 +103,7 @@ class Files:
 
     def _open(self, name: str, flags: str, _mode: str) -> bytes:
         path = bytes.fromhex(name).decode("utf-8", "replace")
-        data = content(path)
+        data = content(self.debuggee, path)
         if data is None:
             return failure(ENOENT)
         if int(flags, 16) & WRITES:
@@ -131,7 +140,7 @@ class Files:
 
     def _stat(self, name: str) -> bytes:
         path = bytes.fromhex(name).decode("utf-8", "replace")
-        data = content(path)
+        data = content(self.debuggee, path)
         return failure(ENOENT) if data is None else status(self.numbers.setdefault(path, len(self.numbers) + 1), data)
 
     _lstat = _stat
