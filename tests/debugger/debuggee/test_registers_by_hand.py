@@ -36,7 +36,7 @@ def test_a_thread_finds_the_xmm_register_that_was_set_while_it_did_not_own_the_u
     before = machine.fpu
     registers.set(shell, "xmm0", VALUE)
     registers.set(server, "xmm0", VALUE + 1)
-    assert machine.fpu == before, "the unit is nobody's"
+    assert machine.fpu == before, "no thread owns the unit"
     assert registers.floating(shell).xmm[0] == VALUE
     assert registers.floating(server).xmm[0] == VALUE + 1
     assert system.kernel.fpu.check() == []

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+import host_programs
 
 from callgate.kernel.system import System
 from callgate.kernel.watching.requests import block_of, endpoint_named
@@ -50,3 +54,14 @@ def test_the_script_prints_endpoints_slots_and_messages_by_name_and_goes_by_phas
     assert "REFUSED slot 9 has never been used: it has no page" in out
     assert "REFUSED slots are 0 to 31, not 32" in out
     assert "REFUSED no endpoint ext4; there is rom, d0p1, d0p2" in out
+
+
+def test_the_command_that_is_printed_starts_a_gdb_that_has_the_printers(
+    boot_demo: Callable[[str], System], serve: Callable[[System], Any], tmp_path: Path
+) -> None:
+    line = serve(boot_demo("dir")).said[1].partition("commands: ")[2]
+    program, *arguments = shlex.split(line)
+    asked = ("-ex", "print $_thread_name()", "-ex", "help catch call", "-ex", "kill")
+    out = host_programs.run(program, "-nx", "-batch", *arguments, *asked, HOME=str(tmp_path))
+    assert re.search(r'^\$1 = "boot"$', out, re.MULTILINE)
+    assert "stop where a gate is called" in out

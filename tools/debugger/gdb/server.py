@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from callgate.kernel.core.errors import KernelPanic
@@ -83,7 +84,7 @@ class GdbServer:
         host, port = self.listener.getsockname()[:2]
         place = f"[{host}]:{port}" if ":" in host else f"{'' if host == LOOPBACK else host}:{port}"
         self.say(f"gdb: the machine waits for `target remote {place}` in gdb")
-        self.say(f"gdb: printers and the command `callgate`, if you want them: `source {SCRIPT}`")
+        self.say(f"gdb: or, with printers and commands: gdb -x {quote(str(SCRIPT))} -ex 'target remote {place}'")
 
     def waits_on(self) -> list[int]:
         """Return the descriptors that end a wait for console input: gdb may have something to say."""
