@@ -43,6 +43,9 @@ def test_a_thread_finds_the_xmm_register_that_was_set_while_it_did_not_own_the_u
 
     assert debuggee.memory.write(shell.process, back, READ + READ)
     machine.run(until=back)
+    machine.run(until="trap_7")
+    with pytest.raises(NotWritable, match="xmm0: the registers are being handed to another thread"):
+        registers.set(shell, "xmm0", 0)
     machine.run(until=back + 4)
     assert machine.cpu.eax == VALUE
     assert system.kernel.fpu.live

@@ -25,6 +25,7 @@ VALID = (
     b"qXfer:exec-file:read:1:0,100", b"qXfer:libraries:read::0,100", b"qXfer:osdata:read:processes:0,1000",
     b"qSearch:memory:c0101000;1000;\x90\x90", b"qCRC:c0101000,100", b"QStartNoAckMode", b"QThreadEvents:1",
     b"QCatchSyscalls:1", b"QCatchSyscalls:1;d;10007", b"QCatchSyscalls:0",
+    b"Qqemu.PhyMemMode:1", b"Qqemu.PhyMemMode:0",
     b"Z0,c0101000,1", b"z0,c0101000,1", b"Z1,400000,1", b"z1,400000,1", b"Z2,c0101000,4", b"z2,c0101000,4",
     b"Z3,c0101000,4", b"z3,c0101000,4", b"Z4,400000,2", b"z4,400000,2", b"Z0,c0101001,1;X5,2200012727",
     b"vCont?", b"vCont;s:p1.-1", b"vCont;r0,1:p1.-1", b"vFile:setfs:0",

@@ -138,6 +138,28 @@ def test_memory_is_read_written_searched_and_summed(client: Any) -> None:
     assert client.ask(b"M%x,2:%s" % (address, code[:2].hex().encode())) == b"OK"
 
 
+def test_memory_is_read_and_written_by_physical_address_after_qemus_packet(client: Any) -> None:
+    run_to(client, "take_slot")
+    machine = client.serving.system.machine
+    address = client.serving.system.kernel.image.address("take_slot")
+    physical = machine.paging.walk(address).physical
+    assert physical != address
+    code = client.ask(b"m%x,10" % address)
+    assert client.ask(b"qqemu.PhyMemMode") == b"0"
+    assert client.ask(b"Qqemu.PhyMemMode:1") == b"OK"
+    assert client.ask(b"qqemu.PhyMemMode") == b"1"
+    assert client.ask(b"m%x,10" % physical) == code
+    assert client.ask(b"m%x,4" % address).startswith(b"E.")
+    end = machine.ram.low_size
+    assert len(client.ask(b"m%x,20" % (end - 8))) == 16, "up to the first byte that is not RAM"
+    assert client.ask(b"M%x,4:01020304" % (end - 2)).startswith(b"E.")
+    assert client.ask(b"M%x,4:01020304" % (end - 4)) == b"OK"
+    assert machine.ram.read(end - 4, 4) == b"\1\2\3\4"
+    assert client.ask(b"qSearch:memory:%x;8;\2\3" % (end - 8)) == b"1,%x" % (end - 3)
+    assert client.ask(b"Qqemu.PhyMemMode:0") == b"OK"
+    assert client.ask(b"m%x,10" % address) == code
+
+
 def test_registers_are_changed_one_by_one_and_a_refusal_says_why(client: Any) -> None:
     cpu = client.serving.system.machine.cpu
     assert client.ask(b"P3=44332211") == b"OK"

@@ -186,11 +186,18 @@ def test_damage_is_told_with_its_line(recorded: tuple[Path, bytes], tmp_path: Pa
         Plug(1, 2),
         Write(0x5000, b"\0\xff"),
         SetRegister("eax", 7),
+        SetRegister("xmm0", 1 << 127),
     ],
 )
 def test_each_thing_from_outside_is_the_same_after_a_line_of_text(what: object) -> None:
     entry = Occurred(Position(5, 1, 9), what)  # type: ignore[arg-type]
     assert parsed(json.loads(dump(plain(entry)))) == entry
+
+
+def test_a_line_that_changes_a_register_that_there_is_not_is_no_line_of_a_recording() -> None:
+    line = plain(Occurred(Position(5, 1, 9), SetRegister("eax", 7)))
+    with pytest.raises(ValueError, match="can be changed by hand"):
+        parsed(line | {"register": "cpl"})
 
 
 def test_a_recording_that_is_written_holds_what_has_come_so_far(tmp_path: Path) -> None:

@@ -66,6 +66,25 @@ class Memory:
         self.machine.flush_tlb()  # it may have been a page table
         return True
 
+    def read_physical(self, physical: int, length: int) -> bytes:
+        """Return bytes from a physical address up to the first that is not RAM, at most `length`."""
+        ram, data = self.machine.ram, bytearray()
+        while len(data) < length:
+            at = physical + len(data)
+            size = min(length - len(data), PAGE_SIZE - at % PAGE_SIZE)
+            if not self._is_ram(at, size):
+                break
+            data += ram.read(at, size, Account.MACHINE)
+        return bytes(data)
+
+    def write_physical(self, physical: int, data: bytes) -> bool:
+        """Write bytes to physical memory; False, and nothing is written, if not all of it is RAM."""
+        if not self._is_ram(physical, len(data)):
+            return False
+        self.machine.write_physical(physical, data)
+        self.machine.flush_tlb()  # it may have been a page table
+        return True
+
     def _is_ram(self, physical: int, size: int) -> bool:
         try:
             self.machine.ram.view(physical, size, Account.MACHINE)

@@ -39,6 +39,7 @@ class Context:
         self.no_acknowledgements = False
         self.thread_events = False  # by QThreadEvents: gdb is told when a thread has been made or has ended
         self.catches_syscalls = False  # by QCatchSyscalls: gdb is told of a gate's call as a system call
+        self.physical = False  # by Qqemu.PhyMemMode: addresses of memory are physical
         self.extended = False  # the connection outlives what gdb is at
         self.begin()
 
@@ -67,6 +68,16 @@ class Context:
         """Refused if the machine is off."""
         if self.off:
             raise Refused("the machine has been killed: `run` switches it on")
+
+    def read(self, address: int, length: int) -> bytes:
+        """Return memory from an address up to the first byte that is not mapped to RAM."""
+        process, memory = self.thread.process, self.debuggee.memory
+        return memory.read_physical(address, length) if self.physical else memory.read(process, address, length)
+
+    def write(self, address: int, data: bytes) -> bool:
+        """Write memory; False, and nothing is written, if not all of it is there."""
+        process, memory = self.thread.process, self.debuggee.memory
+        return memory.write_physical(address, data) if self.physical else memory.write(process, address, data)
 
     def visible_threads(self) -> list[DebugThread]:
         """Return the threads of processes that gdb has not detached from, but for those that have ended for it."""

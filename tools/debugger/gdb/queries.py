@@ -43,6 +43,7 @@ class Queries:
             "sThreadInfo": lambda _: b"l", "ThreadExtraInfo": self._extra, "Attached": lambda _: b"1",
             "Symbol": lambda _: OK, "Rcmd": self._command, "CRC": self._crc, "Xfer": self._transfer,
             "qemu.sstepbits": lambda _: b"ENABLE=1,NOIRQ=2,NOTIMER=4", "qemu.sstep": lambda _: b"0x1",
+            "qemu.PhyMemMode": lambda _: b"%d" % self.context.physical,
         }  # fmt: skip
         self.pieces: dict[str, bytes] = {}  # documents that are being read, so that their pieces fit together
 
@@ -60,6 +61,9 @@ class Queries:
             self.context.no_acknowledgements = True
             return OK
         name, _, rest = text.partition(":")
+        if name == "qemu.PhyMemMode":
+            self.context.physical = switched(rest)
+            return OK
         if name == "ThreadEvents":
             self.context.thread_events = switched(rest)
             self.debuggee.thread_changes.clear()
@@ -110,7 +114,7 @@ class Queries:
         value = 0xFFFF_FFFF
         for at in range(start, start + size, AT_ONCE):
             wanted = min(AT_ONCE, start + size - at)
-            data = self.debuggee.memory.read(self.context.thread.process, at, wanted)
+            data = self.context.read(at, wanted)
             if len(data) < wanted:
                 raise Refused(f"{at + len(data):#x} is not mapped")
             value = crc(value, data)
@@ -124,9 +128,9 @@ class Queries:
         start, size, pattern = number(parts[0].decode("latin-1")), number(parts[1].decode("latin-1")), parts[2]
         if start < 0 or not 0 <= size <= MOST_SEARCHED:
             raise Refused(f"at most {MOST_SEARCHED} bytes are searched")
-        process, before, at = self.context.thread.process, b"", start
+        before, at = b"", start
         while at < start + size:
-            data = self.debuggee.memory.read(process, at, min(AT_ONCE, start + size - at))
+            data = self.context.read(at, min(AT_ONCE, start + size - at))
             found = (before + data).find(pattern)
             if found >= 0:
                 return b"1,%x" % (at - len(before) + found)

@@ -123,7 +123,7 @@ class Stub:
         start, size = number(address), number(length)
         if start < 0 or size < 0:
             raise Refused("address and length are not negative")
-        data = self.debuggee.memory.read(self.context.thread.process, start, min(size, MOST_READ))
+        data = self.context.read(start, min(size, MOST_READ))
         if size and not data:
             raise Refused(f"{start:#x} is not mapped")
         return data
@@ -139,7 +139,7 @@ class Stub:
         start = number(address)
         if number(length) != len(data):
             raise Refused(f"{len(data)} bytes came for {length[:20]}")
-        if data and not self.debuggee.memory.write(self.context.thread.process, start, data):
+        if data and not self.context.write(start, data):
             raise Refused(f"{len(data)} bytes at {start:#x} are not all mapped: nothing is written")
         return OK
 
