@@ -6,7 +6,17 @@ import json
 from typing import Any
 
 from callgate.kernel.machine.cpu.setting import SETTABLE
-from callgate.kernel.machine.memory.outside import Break, HangUp, Input, Outside, Plug, SetRegister, Unplug, Write
+from callgate.kernel.machine.memory.outside import (
+    Break,
+    EndProcess,
+    HangUp,
+    Input,
+    Outside,
+    Plug,
+    SetRegister,
+    Unplug,
+    Write,
+)
 from callgate.kernel.machine.observation.position import Position
 from callgate.tools.recording.occurred import Occurred
 
@@ -42,6 +52,8 @@ def _what(what: Outside) -> dict[str, Any]:
             return {"write": physical, "data": data.hex()}
         case SetRegister(name, value):
             return {"register": name, "value": value}
+        case EndProcess(process):
+            return {"end_process": process}
 
 
 def parsed(entry: dict[str, Any]) -> Occurred:
@@ -68,6 +80,8 @@ def _outside(entry: dict[str, Any]) -> Outside:
         return Unplug(int(entry["unplug"]))
     if "plug" in entry:
         return Plug(int(entry["plug"]), int(entry["image"]))
+    if "end_process" in entry:
+        return EndProcess(int(entry["end_process"]))
     if "write" in entry:
         return Write(int(entry["write"]), bytes.fromhex(entry["data"]))
     if entry["register"] not in SETTABLE:

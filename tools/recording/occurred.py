@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from callgate.kernel.machine.memory.outside import Break, HangUp, Input, Outside, Plug, SetRegister, Unplug, Write
+from callgate.kernel.machine.memory.outside import (
+    Break,
+    EndProcess,
+    HangUp,
+    Input,
+    Outside,
+    Plug,
+    SetRegister,
+    Unplug,
+    Write,
+)
 from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.system import System
 
@@ -48,3 +58,5 @@ class Repetition:
                     machine.set_register(name, value)
                 except ValueError as error:
                     raise RunDiffers(f"the run was to have a register changed that cannot be: {error}") from None
+            case EndProcess(process):
+                system.kernel.end_process(process)

@@ -57,4 +57,11 @@ class SetRegister:
     value: int
 
 
-Outside = Input | HangUp | Break | Unplug | Plug | Write | SetRegister
+@dataclass(frozen=True, slots=True)
+class EndProcess:
+    """A debugger ends a process of the guest, as a fault would."""
+
+    process: int
+
+
+Outside = Input | HangUp | Break | Unplug | Plug | Write | SetRegister | EndProcess

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import host_programs
-
 from callgate.kernel.system import System
 from callgate.kernel.watching.requests import block_of, endpoint_named
 from callgate.tools.debugger.gdb.server import SCRIPT

@@ -12,7 +12,7 @@ import pytest
 from callgate.asm.assembler.cache import cache_directory
 from callgate.disk.images.demo import demo_image
 from callgate.disk.media import ImageError, open_image
-from callgate.kernel.machine.memory.outside import Break, HangUp, Input, Plug, SetRegister, Unplug, Write
+from callgate.kernel.machine.memory.outside import Break, EndProcess, HangUp, Input, Plug, SetRegister, Unplug, Write
 from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.system import System, SystemOptions
 from callgate.tools.cli.debug import recording_in
@@ -187,6 +187,7 @@ def test_damage_is_told_with_its_line(recorded: tuple[Path, bytes], tmp_path: Pa
         Write(0x5000, b"\0\xff"),
         SetRegister("eax", 7),
         SetRegister("xmm0", 1 << 127),
+        EndProcess(4),
     ],
 )
 def test_each_thing_from_outside_is_the_same_after_a_line_of_text(what: object) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from callgate.kernel.tasks.processes import KILLED_EXIT_CODE
 from callgate.tools.debugger.debuggee.threads import KERNEL_PROCESS
 from callgate.tools.debugger.gdb.introductions import Introductions
 from callgate.tools.debugger.gdb.protocol.errors import Refused, Unknown
@@ -65,7 +64,7 @@ class Lifetimes:
             self.kill()
         else:
             self.context.detached.add(process.number)
-            self.debuggee.kernel.processes.kill(process, KILLED_EXIT_CODE, "killed by the debugger")
+            self.debuggee.kernel.end_process(process.number)
         return OK
 
     def attach(self, text: str) -> bytes:

@@ -93,3 +93,30 @@ def test_a_killed_machine_answers_nothing_about_itself_until_it_is_switched_on(
     client.send(b"k")
     assert client.ask(b"?") == b"W00"
     client.close()
+
+
+def test_a_process_that_the_client_has_killed_is_killed_again_when_the_run_is_repeated(
+    boot_demo: Boot, serve: Serve, connect: Connect
+) -> None:
+    system = boot_demo("/rom/hello; echo $?")
+    shown: list[bytes] = []
+    system.machine.serial.output = shown.append
+    client = connect(serve(system))
+    client.ask(HELLO)
+    client.ask(b"QCatchSyscalls:1;2")
+    while b"thread:p6" not in (answer := ran(client, b"vCont;c")) or b"syscall" not in answer:
+        pass
+    client.ask(b"QCatchSyscalls:0")
+    assert client.ask(b"vKill;6") == b"OK"
+    ask(client, b"break exit_thread if thread == 12")
+    assert ran(client, b"vCont;c").startswith(b"T05")
+    there = system.machine.position
+    assert b"137" in b"".join(shown)
+    assert b"replaylog:begin" in ran(client, b"bc")
+    assert system.machine.position.retired == 0
+    assert ran(client, b"vCont;c").startswith(b"T05")
+    assert system.machine.position == there
+
+
+def ask(client: Any, line: bytes) -> None:
+    assert bytes.fromhex(client.ask(b"qRcmd," + line.hex().encode()).decode()).startswith(b"stop 1 set")
