@@ -71,8 +71,10 @@ class Lifetimes:
         """Answer `vAttach;PID`: the machine stops, with all of its processes."""
         context = self.context
         process = context.process(number(text))
+        if not context.free and process.number not in context.detached:
+            raise Refused(f"gdb is at process {number(text)} already, as at all others")
         if not process.threads:
-            raise Refused(f"process {text} has no thread")
+            raise Refused(f"process {number(text)} has no thread")
         context.free = False
         context.detached.clear()
         context.introductions = Introductions(self.debuggee)
@@ -92,8 +94,8 @@ class Lifetimes:
         self.restart()
         return reply(self.context, SIGTRAP, self.debuggee.threads.running())
 
-    def restart(self, _text: str = "") -> bytes:
-        """Carry out `R`, which has no answer."""
+    def restart(self) -> None:
+        """Have the machine stand before its first instruction; Unknown unless in extended mode."""
         context = self.context
         if not context.extended:
             raise Unknown
@@ -101,4 +103,3 @@ class Lifetimes:
             raise Refused("this machine keeps no history, so it cannot begin again")
         context.history.restart()
         context.begin()
-        return b""

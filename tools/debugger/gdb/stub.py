@@ -52,7 +52,7 @@ class Stub:
             "s": lambda _: self._resume([resume.Action(resume.STEP, ThreadId(-1, -1))]),
             "S": lambda _: self._resume([resume.Action(resume.STEP, ThreadId(-1, -1))]),
             "b": self._backwards, "Z": self._insert, "z": self._remove, "D": self.lifetimes.detach,
-            "k": self.lifetimes.kill, "!": self.lifetimes.extend, "R": self.lifetimes.restart,
+            "k": self.lifetimes.kill, "!": self.lifetimes.extend, "R": self._restart,
             "q": self.queries.query, "Q": self.queries.set, "v": self._named,
         }  # fmt: skip
 
@@ -165,10 +165,19 @@ class Stub:
 
     def _run(self, text: str) -> bytes:
         answer = self.lifetimes.run(text)
+        self._begin()
+        return answer
+
+    def _restart(self, _text: str) -> bytes:
+        self.lifetimes.restart()
+        self._begin()
+        return b""
+
+    def _begin(self) -> None:
+        """Forget what the machine's last run was about."""
         self.last, self.withheld, self.arrived, self.interrupted = None, b"", None, ()
         if self.context.terminal is not None:
             self.context.terminal.armed = None
-        return answer
 
     def _resume(self, actions: Sequence[resume.Action]) -> bytes:
         self.context.check_on()

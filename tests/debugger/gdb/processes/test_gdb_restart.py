@@ -65,6 +65,7 @@ def test_a_machine_that_was_left_runs_on_until_the_client_attaches_to_a_process_
         time.sleep(0.01)
     assert ran(client, b"vAttach;99").startswith(b"E.there is no process 153")
     assert re.search(rb"^T05.*thread:p5\.\w+;$", ran(client, b"vAttach;5"))
+    assert ran(client, b"vAttach;5").startswith(b"E.gdb is at process 5 already")
     stopped = system.machine.clock.retired
     assert stopped >= retired + 10_000
     assert client.ask(b"qfThreadInfo").count(b"p") > 5
@@ -90,6 +91,9 @@ def test_a_killed_machine_answers_nothing_about_itself_until_it_is_switched_on(
     ):
         assert client.ask(name).startswith(why)
     assert re.search(rb"^T05.*08:00001000;.*thread:p1\.ffff;", client.ask(b"vRun;"))
+    assert client.ask(b"P3=44332211") == b"OK"
+    client.send(b"R00")
+    assert client.ask(b"p3") == b"00000000"
     client.send(b"k")
     assert client.ask(b"?") == b"W00"
     client.close()
