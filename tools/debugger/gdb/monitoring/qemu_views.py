@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from callgate.kernel.abi import memory as layout
 from callgate.kernel.abi.memory import HIGH_MEMORY, PAGE_SIZE
+from callgate.kernel.machine.cpu.descriptors import ACCESSED, CODE_DATA, PRESENT
 from callgate.kernel.machine.cpu.paging import ADDRESS, NX
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.machine.memory.bus import DmaError
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 Mapping = tuple[int, int, int, bool]  # linear, entry, bytes, large
 FLAG_LETTERS = ((10, "D"), (11, "O"), (7, "S"), (6, "Z"), (4, "A"), (2, "P"), (0, "C"))
+SYSTEM_SEGMENTS = {1: "TSS16-avl", 2: "LDT", 3: "TSS16-busy", 9: "TSS32-avl", 11: "TSS32-busy"}
+BIG = 1 << 22  # of a descriptor's upper half: 32-bit code or stack
 TLB_LETTERS = (
     (NX, "X"), (layout.PTE_GLOBAL, "G"), (layout.PTE_LARGE, "P"), (layout.PTE_DIRTY, "D"), (layout.PTE_ACCESSED, "A"),
     (layout.PTE_CACHE_DISABLE, "C"), (layout.PTE_WRITE_THROUGH, "T"), (layout.PTE_USER, "U"),
@@ -57,7 +60,22 @@ def segments(debuggee: Debuggee, value: dict[str, int]) -> Iterator[str]:
     for name in ("es", "cs", "ss", "ds", "fs", "gs", "ldt", "tr"):
         selector, base, limit, flags = struct.unpack_from("<I4xQII", cpu.peek.view, cpu.layout.segment(name))
         shown = value.get(name, selector & 0xFFFF)
-        yield f"{name.upper():<3}={shown:04x} {base & 0xFFFF_FFFF:08x} {limit:08x} {flags:08x}"
+        yield f"{name.upper():<3}={shown:04x} {base & 0xFFFF_FFFF:08x} {limit:08x} {flags:08x}{attributes(flags)}"
+
+
+def attributes(flags: int) -> str:
+    """Return the bits of a descriptor's upper half as QEMU names them; nothing for a segment that is not present."""
+    if not flags & PRESENT << 8:
+        return ""
+    kind, rights = flags >> 8 & 0x1F, f" DPL={flags >> 13 & 3} "
+    if not kind & CODE_DATA:
+        return rights + SYSTEM_SEGMENTS.get(kind, "Reserved")
+    wide, accessed = bool(flags & BIG), "A" if kind & ACCESSED else "-"
+    if kind & 8:
+        letters = f"{'C' if kind & 4 else '-'}{'R' if kind & 2 else '-'}{accessed}"
+        return f"{rights}{'CS32' if wide else 'CS16'} [{letters}]"
+    letters = f"{'E' if kind & 4 else '-'}{'W' if kind & 2 else '-'}{accessed}"
+    return f"{rights}{'DS  ' if wide else 'DS16'} [{letters}]"
 
 
 def floating(fpu: FloatingPoint) -> Iterator[str]:
