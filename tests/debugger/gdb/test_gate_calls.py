@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from callgate.kernel.abi.calls import ServerCall, SystemCall
 from callgate.kernel.system import System
 from callgate.tools.debugger.gdb.server import SCRIPT
@@ -75,6 +76,7 @@ def test_only_the_calls_that_were_named_stop_a_client_and_wrong_numbers_are_refu
     ]  # fmt: skip
 
 
+@pytest.mark.thorough(only=True)  # the other tests of this file have the same without gdb
 def test_gdb_stops_at_a_call_by_name_and_at_its_return_and_goes_back_to_it(gdb: Callable[..., str]) -> None:
     out = gdb(
         f"source {SCRIPT}\nmonitor calls\ncatch call OPEN ipc.null\ncontinue\nprint $eax\nbacktrace 2\n"

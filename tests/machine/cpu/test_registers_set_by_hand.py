@@ -74,6 +74,7 @@ def by_hand(board: Any, name: str, selector: int) -> tuple[int, int, bytes] | st
     return state(machine, name)
 
 
+@pytest.mark.thorough(one_in=3)
 @pytest.mark.parametrize("name", [*MOVES, "cs"])
 def test_a_segment_register_set_by_hand_is_as_the_instruction_loads_it_or_refused_with_its_fault(
     at_a_move: Any, name: str

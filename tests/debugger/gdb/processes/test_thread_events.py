@@ -6,11 +6,14 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import host_programs
+import pytest
 from callgate.kernel.core.records import Thread
 from callgate.kernel.programs.images import kernel_image
 from callgate.kernel.system import System
 from capstone import CS_ARCH_X86, CS_MODE_32, Cs
 
+FIRST_THAT_ASKS = 14
 HELLO = b"qSupported:multiprocess+;swbreak+;hwbreak+;error-message+"
 Boot = Callable[[str], System]
 Serve = Callable[[System], Any]
@@ -51,6 +54,9 @@ def test_a_step_over_a_breakpoint_at_the_instruction_that_ends_a_thread_leaves_g
     gdb: Callable[..., str],
 ) -> None:
     """Newer gdbs ask for the events for the length of such a step, and wait for the thread's end."""
+    version = int(host_programs.run("gdb", "--version").splitlines()[0].split()[-1].split(".")[0].rstrip(")"))
+    if version < FIRST_THAT_ASKS:
+        pytest.skip(f"gdb {version} does not ask for thread events; {FIRST_THAT_ASKS} does")
     image = kernel_image()
     begin, end = image.address("exit_thread"), image.address("policy_end")
     text = next(section for section in image.sections if section.name == ".text")
