@@ -20,7 +20,7 @@ from callgate.tools.debugger.gdb.vfile import Files
 
 OK = b"OK"
 MOST_READ = MOST // 2 - 16
-IN_WORDS = (b"P",)  # to these, each gdb since 7 shows an answer in words
+IN_WORDS = (b"P",)  # an error of these is shown in words even by a gdb that does not say that it takes words
 PLAIN = bytes.maketrans(b"$}*", b"???")  # for a text that is not escaped; # is left out: #GP is GP
 
 
@@ -257,6 +257,7 @@ class Stub:
     def _backwards(self, text: str) -> bytes:
         if self.context.history is None or text not in ("s", "c"):
             raise Unknown
+        self.context.check_on()
         moved = None
         if self.context.terminal is not None:
             way = BACKWARD if text == "c" else "a step"

@@ -81,7 +81,7 @@ def test_a_killed_machine_answers_nothing_about_itself_until_it_is_switched_on(
     client.ask(b"!")
     assert ran(client, b"vRun;").startswith(b"E.the kernel still runs, as inferior 1")
     assert client.ask(b"vKill;1") == b"OK"
-    for packet in (b"g", b"m100000,4", b"vCont;c", b"P3=44332211", b"qC", b"vAttach;1", b"qRcmd,68656c70"):
+    for packet in (b"g", b"m100000,4", b"vCont;c", b"P3=44332211", b"qC", b"vAttach;1", b"qRcmd,68656c70", b"bs"):
         assert client.ask(packet).startswith(b"E.the machine has been killed: `run` switches it on")
     assert client.ask(b"?") == b"W00"
     assert client.ask(b"qXfer:threads:read::0,1000").count(b"<thread ") == 0
