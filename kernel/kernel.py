@@ -48,7 +48,6 @@ from callgate.kernel.ipc.posted import Posted
 from callgate.kernel.ipc.replies import Replies
 from callgate.kernel.ipc.requests import Requests
 from callgate.kernel.ipc.slots import Slots
-from callgate.kernel.machine.memory.outside import EndProcess
 from callgate.kernel.memory.descriptor_tables import GlobalTable
 from callgate.kernel.memory.physical_memory import PhysicalMemory
 from callgate.kernel.memory.pins import Pins
@@ -67,7 +66,7 @@ from callgate.kernel.storage.disk_watch import DiskWatch
 from callgate.kernel.storage.disks import Disks
 from callgate.kernel.storage.sector_lists import SectorLists
 from callgate.kernel.tasks.fpu import FloatingPointUnit
-from callgate.kernel.tasks.processes import KILLED_EXIT_CODE, Processes
+from callgate.kernel.tasks.processes import Processes
 from callgate.kernel.tasks.scheduler import Scheduler
 from callgate.kernel.tasks.shares import Shares
 from callgate.kernel.tasks.threads import Threads
@@ -299,12 +298,6 @@ class Kernel:
         """Stop the machine: the shell has ended."""
         self.log.finish()
         self.machine.request_stop("exit", self.exit_code)
-
-    def end_process(self, number: int) -> None:
-        """End a process by hand, as a debugger does; KeyError if there is none of this number."""
-        process = self.state.tasks.processes[number]
-        self.machine.outside(EndProcess(number))
-        self.processes.kill(process, KILLED_EXIT_CODE, "killed by the debugger")
 
     def release(self) -> None:
         """Close all coroutines, and release the views of guest memory, so that it can be unmapped."""

@@ -14,6 +14,7 @@ from callgate.kernel.core.errors import CallerError, GivenUp, PolicyError, Short
 from callgate.kernel.core.guest import Guest
 from callgate.kernel.core.records import PRIORITY_USER, Process, Tasks, Thread, Window, WindowKind
 from callgate.kernel.core.symbols import share
+from callgate.kernel.machine.memory.outside import EndProcess
 from callgate.kernel.memory.descriptor_tables import GlobalTable
 from callgate.kernel.memory.frames import OutOfMemory
 from callgate.kernel.memory.page_tables import TABLE_ENTRIES, USER_CODE, USER_DATA, USER_READ
@@ -178,6 +179,11 @@ class Processes:
             process.fault = process.fault or reason
         for thread in list(process.threads):
             self.threads.kill(thread)
+
+    def end_by_hand(self, process: Process) -> None:
+        """Have a process die as a debugger wishes, which comes from outside and is told so."""
+        self.guest.machine.outside(EndProcess(process.number))
+        self.kill(process, KILLED_EXIT_CODE, "killed by the debugger")
 
     def host_input(self, broken: int) -> None:
         """INPUT: wake every thread that waits for the console; a break ends the foreground process first."""

@@ -51,6 +51,13 @@ class Repetition:
                 system.controller.unplug(disk)
             case Plug(disk, image):
                 system.controller.plug(disk, system.media[image])
+            case Write() | SetRegister() | EndProcess():
+                self._change(what)
+
+    def _change(self, what: Write | SetRegister | EndProcess) -> None:
+        """Let a change by hand happen; RunDiffers if it cannot."""
+        system, machine = self.system, self.system.machine
+        match what:
             case Write(physical, data):
                 machine.write_physical(physical, data)
             case SetRegister(name, value):
@@ -58,5 +65,8 @@ class Repetition:
                     machine.set_register(name, value)
                 except ValueError as error:
                     raise RunDiffers(f"the run was to have a register changed that cannot be: {error}") from None
-            case EndProcess(process):
-                system.kernel.end_process(process)
+            case EndProcess(number):
+                process = system.kernel.state.tasks.processes.get(number)
+                if process is None:
+                    raise RunDiffers(f"the run was to have process {number} ended, and there is none")
+                system.kernel.processes.end_by_hand(process)

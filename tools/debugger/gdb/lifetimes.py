@@ -64,7 +64,7 @@ class Lifetimes:
             self.kill()
         else:
             self.context.detached.add(process.number)
-            self.debuggee.kernel.end_process(process.number)
+            self.debuggee.kernel.processes.end_by_hand(process)
         return OK
 
     def attach(self, text: str) -> bytes:
