@@ -55,7 +55,7 @@ def with_program(tmp_path: Path) -> Any:
 
 
 def test_gdb_has_symbols_lines_and_variables_of_a_program_of_the_guests_volume(
-    gdb: Callable[..., str], with_program: System, serve: Callable[[System], Any]
+    with_program: System, gdb: Callable[..., str], serve: Callable[[System], Any]
 ) -> None:
     shown: list[bytes] = []
     with_program.machine.serial.output = shown.append
