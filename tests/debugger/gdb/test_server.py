@@ -111,6 +111,14 @@ def test_packets_are_acknowledged_repeated_and_sent_without_once_both_agree(clie
     assert client.receive() == first
 
 
+def test_a_packet_that_a_client_has_repeated_for_want_of_an_acknowledgement_is_answered_once(client: Any) -> None:
+    client.socket.sendall(b"$qC#b4" * 3)
+    assert client.receive().startswith(b"QC")
+    assert client.ask(b"vMustReplyEmpty") == b""
+    client.socket.sendall(b"$qC#b4$vMustReplyEmpty#3a")
+    assert [client.receive()[:2], client.receive()] == [b"QC", b""]
+
+
 def crc(data: bytes) -> int:
     """The CRC of gdb's remote protocol, bit by bit as its manual gives it."""
     value = 0xFFFF_FFFF

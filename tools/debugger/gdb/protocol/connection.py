@@ -52,6 +52,7 @@ class Connection:
                 item = self.items.popleft()
                 if isinstance(item, Packet):
                     if self.acknowledged:
+                        self._drop_repetitions(item)
                         self._write(b"+")
                     return item.payload
                 if item is Sign.NAK and self.acknowledged:
@@ -62,6 +63,13 @@ class Connection:
                 return None
             if select.select([self.reading], [], [], POLL_SECONDS)[0]:
                 self._take_in()
+
+    def _drop_repetitions(self, packet: Packet) -> None:
+        """Drop packets like one that is not acknowledged yet: gdb has repeated it, because that takes so long."""
+        while not self.ended and select.select([self.reading], [], [], 0)[0]:
+            self._take_in()
+        while self.items and self.items[0] == packet:
+            self.items.popleft()
 
     def send(self, payload: bytes) -> None:
         """Send a packet; nothing if gdb has gone."""
