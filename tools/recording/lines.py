@@ -9,6 +9,7 @@ from callgate.kernel.machine.cpu.setting import SETTABLE
 from callgate.kernel.machine.memory.outside import (
     Break,
     EndProcess,
+    Forgotten,
     HangUp,
     Input,
     Outside,
@@ -54,6 +55,8 @@ def _what(what: Outside) -> dict[str, Any]:
             return {"register": name, "value": value}
         case EndProcess(process):
             return {"end_process": process}
+        case Forgotten(count):
+            return {"forgotten": count}
 
 
 def parsed(entry: dict[str, Any]) -> Occurred:
@@ -80,6 +83,8 @@ def _outside(entry: dict[str, Any]) -> Outside:
         return Unplug(int(entry["unplug"]))
     if "plug" in entry:
         return Plug(int(entry["plug"]), int(entry["image"]))
+    if "forgotten" in entry:
+        return Forgotten(int(entry["forgotten"]))
     if "end_process" in entry:
         return EndProcess(int(entry["end_process"]))
     if "write" in entry:

@@ -11,7 +11,7 @@ from typing import Any
 from callgate.asm.assembler.cache import cache_directory
 from callgate.disk.images.demo import demo_image
 from callgate.disk.media import Image, ImageError, open_image
-from callgate.kernel.machine.memory.outside import Plug
+from callgate.kernel.machine.memory.outside import Forgotten, Plug
 from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.system import System
 from callgate.tools.recording.identity import callgate_version, digest_of, sources_digest
@@ -148,8 +148,16 @@ def _begun(path: Path, line: bytes) -> Recording:
 def _take(recording: Recording, entry: dict[str, Any]) -> None:
     if "end" in entry:
         recording.end, recording.registers = position_of(entry["end"]), dict(entry["registers"])
+        recording.occurred = [
+            each for each in recording.occurred if each.position <= recording.end
+        ]  # it ends in the past
         return
     occurred = parsed(entry)
+    if isinstance(occurred.what, Forgotten):
+        if not 0 < occurred.what.count <= len(recording.occurred):
+            raise ValueError("so many things have not come")
+        del recording.occurred[-occurred.what.count :]
+        return
     if recording.occurred and occurred.position < recording.occurred[-1].position:
         raise ValueError("it comes before the line above")
     recording.occurred.append(occurred)

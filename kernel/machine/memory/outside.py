@@ -64,4 +64,11 @@ class EndProcess:
     process: int
 
 
-Outside = Input | HangUp | Break | Unplug | Plug | Write | SetRegister | EndProcess
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A debugger has gone back, and the run goes on in another way: the last things that came have not come."""
+
+    count: int
+
+
+Outside = Input | HangUp | Break | Unplug | Plug | Write | SetRegister | EndProcess | Forgotten

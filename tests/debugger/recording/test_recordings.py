@@ -12,7 +12,17 @@ import pytest
 from callgate.asm.assembler.cache import cache_directory
 from callgate.disk.images.demo import demo_image
 from callgate.disk.media import ImageError, open_image
-from callgate.kernel.machine.memory.outside import Break, EndProcess, HangUp, Input, Plug, SetRegister, Unplug, Write
+from callgate.kernel.machine.memory.outside import (
+    Break,
+    EndProcess,
+    Forgotten,
+    HangUp,
+    Input,
+    Plug,
+    SetRegister,
+    Unplug,
+    Write,
+)
 from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.system import System, SystemOptions
 from callgate.tools.cli.debug import recording_in
@@ -193,6 +203,57 @@ def test_damage_is_told_with_its_line(recorded: tuple[Path, bytes], tmp_path: Pa
 def test_each_thing_from_outside_is_the_same_after_a_line_of_text(what: object) -> None:
     entry = Occurred(Position(5, 1, 9), what)  # type: ignore[arg-type]
     assert parsed(json.loads(dump(plain(entry)))) == entry
+
+
+def test_a_recording_of_a_run_that_was_changed_in_the_past_is_of_the_run_that_it_has_become(tmp_path: Path) -> None:
+    """Changes that were undone by going back are not in it, though their lines are in the file."""
+    file = tmp_path / "changed.cgr"
+    with System([open_image(Path(demo_image(cache_directory())))], SMALL) as system, file.open("w") as stream:
+        recorder = Recorder(system, stream)
+        history = History(system)
+        history.run(fuel=5_000)
+        before = history.moment
+        history.set_register("ecx", 5)
+        history.go(before)
+        history.set_register("edx", 6)
+        history.run(fuel=100)
+        history.set_register("esi", 7)
+        after = history.moment
+        history.run(fuel=100)
+        history.go(before)
+        history.set_register("cr2", 8)
+        history.run(fuel=10)
+        history.restart()
+        history.run(fuel=4_000)
+        history.set_register("cr2", 9)
+        expected = [(entry.position, entry.what) for entry in history.occurred]
+        history.run(fuel=4_000)
+        history.set_register("cr2", 10)
+        history.go(history.moment_at(6_000))
+        recorder.finish()
+        assert after > before
+    recording = read_recording(file)
+    assert [(entry.position, entry.what) for entry in recording.occurred] == expected
+    assert len(expected) == 1
+    with recording.system() as again:
+        repeated = History(again)
+        assert recording.end is not None
+        repeated.expect(recording.occurred, recording.end)
+        repeated.go(repeated.edge)
+        assert again.machine.cpu.cr2 == 9
+        assert {name: getattr(again.machine.cpu, name) for name in recording.registers} == recording.registers
+
+
+@pytest.mark.parametrize("count", [0, 3, -1])
+def test_a_line_that_forgets_more_than_has_come_is_damaged(tmp_path: Path, count: int) -> None:
+    file = tmp_path / "damaged.cgr"
+    with System([open_image(Path(demo_image(cache_directory())))], SMALL) as system, file.open("w") as stream:
+        Recorder(system, stream)
+        system.machine.set_register("ecx", 5)
+    with file.open("a") as stream:
+        stream.write(dump(plain(Occurred(Position(0), Forgotten(count)))))
+    with pytest.raises(RecordingError, match="line 3 is damaged"):
+        read_recording(file)
 
 
 def test_a_line_that_changes_a_register_that_there_is_not_is_no_line_of_a_recording() -> None:

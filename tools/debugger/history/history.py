@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Final, TypeVar
 
 from callgate.kernel.machine import Stop
-from callgate.kernel.machine.memory.outside import Outside
+from callgate.kernel.machine.memory.outside import Forgotten, Outside
 from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.machine.snapshot import NotQuiescent
 from callgate.kernel.system import System
@@ -85,10 +85,10 @@ class History(Repeating):
         """Note what comes from outside; in the past it begins a run of its own."""
         if self.silent:
             return
-        self.next(what)
         moment = self.moment
         if moment < self.edge:
             self._branch(moment)
+        self.next(what)
         entry = Occurred(moment.position, what)
         self.occurred.append(entry)
         self.happened += 1
@@ -98,6 +98,9 @@ class History(Repeating):
 
     def _branch(self, moment: Moment) -> None:
         """Forget what came after a moment: from there the run goes on in another way."""
+        forgotten = len(self.occurred) - moment.outside
+        if forgotten:
+            self.next(Forgotten(forgotten))
         del self.occurred[moment.outside :]
         self.checkpoints.forget_after(moment)
         self.edge = moment
