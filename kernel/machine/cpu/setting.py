@@ -146,6 +146,8 @@ class Setting:
             raise ValueError(f"{name}: {selector:#x}: {error}: #GP") from None
         except PageFault:
             raise ValueError(f"{name}: {selector:#x}: the descriptor table is not mapped there: #PF") from None
+        except DmaError:
+            raise ValueError(f"{name}: {selector:#x}: no RAM is where the descriptor table is said to be") from None
 
     def _refusal(self, name: str, selector: int, segment: Segment, cpl: int) -> str:
         """Return what a segment is that this register may not be loaded with; nothing if it may."""

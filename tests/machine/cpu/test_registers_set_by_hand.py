@@ -115,6 +115,24 @@ def test_control_and_debug_registers_keep_what_an_instruction_could_put_there(bo
         machine.set_register("efer", 0)
 
 
+def test_a_selector_is_refused_where_its_table_is_not_in_memory(board: Any) -> None:
+    board.boot("nop")
+    machine = board.machine
+    machine.run(fuel=20)
+    for linear, physical, why in ((0x40_0000, None, "#PF"), (0x40_0000, 0x7000_0000, "no RAM")):
+        entry = board.map(linear, 0, "none") if physical is None else board.map(linear, physical, "kernel")
+        assert entry
+        pointer = struct.pack("<HI", 0x7F, linear)
+        machine.ram.write(POINTERS, pointer)
+        at = machine.cpu.eip
+        machine.write(at, b"\x0f\x01\x15" + struct.pack("<I", KERNEL + POINTERS))  # LGDT
+        machine.run(fuel=1)
+        assert machine.cpu.table("gdtr") == (linear, 0x7F)
+        with pytest.raises(ValueError, match=f"^gs: 0x10: .*{why}"):
+            machine.set_register("gs", 0x10)
+        machine.cpu.eip = at
+
+
 def test_floating_point_registers_set_by_hand_are_what_instructions_then_use(bare: Any) -> None:
     """FXSAVE, which the machine itself executes, says what it holds; a division rounds as MXCSR says."""
     machine = bare("mov eax, 0x2000; fxsave [eax]; divss xmm0, xmm1")
