@@ -155,7 +155,7 @@ def _take(recording: Recording, entry: dict[str, Any]) -> None:
     occurred = parsed(entry)
     if isinstance(occurred.what, Forgotten):
         if not 0 < occurred.what.count <= len(recording.occurred):
-            raise ValueError("so many things have not come")
+            raise ValueError("it forgets more than has come")
         del recording.occurred[-occurred.what.count :]
         return
     if recording.occurred and occurred.position < recording.occurred[-1].position:
