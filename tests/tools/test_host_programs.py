@@ -27,6 +27,7 @@ START_OUR_OWN = {
     "mutants/run.py",
     "units/test_every_manager.py",
     "house/test_layers.py",
+    "house/test_repository.py",
     "tools/conftest.py",
     "tools/cli/test_interactive_session.py",
     "tools/test_start.py",
