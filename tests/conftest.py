@@ -19,7 +19,7 @@ from callgate.kernel.watching.leaks import leaks
 T = TypeVar("T")
 RARELY = (20_000, 10, 10)  # the garbage collector's thresholds; its own look at the young 30 times as often
 IN_MEMORY = "/dev/shm"  # noqa: S108 - pytest makes a folder there that others cannot enter
-ROOM_IN_MEMORY = 4 << 30  # bytes
+ROOM_IN_MEMORY = 1 << 30  # bytes; all of the tests take 200 MiB
 THOROUGH = bool(os.environ.get("CALLGATE_THOROUGH"))  # all cases of the tests that are marked so, not some
 
 
