@@ -44,7 +44,7 @@ class Entry(NamedTuple):
 
 
 Declared = tuple[tuple[str, tuple[tuple[str, int, int], ...]], ...]
-"""The folders of `sys.path`; of each, the files with declarations: name, time of change in nanoseconds, bytes."""
+"""The folders of `sys.path` with declarations of packages; of each file its name, time in nanoseconds, bytes."""
 
 
 def installed_servers() -> list[type[HostedServer]]:
@@ -59,7 +59,8 @@ def broken_servers() -> list[str]:
 
 def _entries() -> list[Entry]:
     """Return what the packages that are installed now declare."""
-    return _entries_of(tuple((folder, _declarations(folder or os.curdir)) for folder in sys.path))
+    declared = ((folder, _declarations(folder or os.curdir)) for folder in sys.path)
+    return _entries_of(tuple((folder, files) for folder, files in declared if files))
 
 
 def _declarations(folder: str) -> tuple[tuple[str, int, int], ...]:
