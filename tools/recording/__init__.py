@@ -4,7 +4,7 @@ A recording holds the options, which images there were, and what came from outsi
 It holds neither the images nor what happened: that follows.
 """
 
-from callgate.tools.recording.occurred import Occurred, Repetition, RunDiffers
+from callgate.tools.recording.occurred import Occurred, Repetition, RunDiffers, apply
 from callgate.tools.recording.recorder import Recorder, written
 from callgate.tools.recording.recording import Recording, RecordingError, is_recording, read_recording
 
@@ -15,6 +15,7 @@ __all__ = [
     "RecordingError",
     "Repetition",
     "RunDiffers",
+    "apply",
     "is_recording",
     "read_recording",
     "written",

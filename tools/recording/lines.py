@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode, b64encode
+from collections.abc import Collection
 from typing import Any
+from zlib import compress, decompressobj
+from zlib import error as zlib_error
 
 from callgate.kernel.machine.cpu.setting import SETTABLE
 from callgate.kernel.machine.memory.outside import (
@@ -12,13 +16,16 @@ from callgate.kernel.machine.memory.outside import (
     Forgotten,
     HangUp,
     Input,
+    Numbers,
     Outside,
     Plug,
     SetRegister,
+    SetUp,
     Unplug,
     Write,
 )
 from callgate.kernel.machine.observation.position import Position
+from callgate.tools.recording.changes import CONTROL, FLOATING, GENERAL, SEGMENTS, TABLES
 from callgate.tools.recording.occurred import Occurred
 
 
@@ -57,6 +64,8 @@ def _what(what: Outside) -> dict[str, Any]:
             return {"end_process": process}
         case Forgotten(count):
             return {"forgotten": count}
+        case SetUp():
+            return {"set_up": plain_set_up(what)}
 
 
 def parsed(entry: dict[str, Any]) -> Occurred:
@@ -91,4 +100,58 @@ def _outside(entry: dict[str, Any]) -> Outside:
         return Write(int(entry["write"]), bytes.fromhex(entry["data"]))
     if entry["register"] not in SETTABLE:
         raise ValueError("a register that can be changed by hand")
+    if "set_up" in entry:
+        return set_up(entry["set_up"])
     return SetRegister(str(entry["register"]), int(entry["value"]))
+
+
+def plain_set_up(what: SetUp) -> dict[str, Any]:
+    """Return what Python has changed as an object; memory is compressed, since much of it is zeros."""
+    return {
+        "memory": [[physical, len(data), b64encode(compress(data)).decode()] for physical, data in what.memory],
+        "registers": dict(what.registers),
+        "segments": dict(what.segments),
+        "control": dict(what.control),
+        "tables": {name: list(table) for name, table in what.tables},
+        "floating": {name: f"{value:x}" for name, value in what.floating},  # more than other readers of JSON can hold
+    }
+
+
+def set_up(entry: dict[str, Any]) -> SetUp:
+    """Return what such an object stands for; ValueError, KeyError or TypeError if it is none."""
+    return SetUp(
+        tuple((int(physical), unpacked(text, int(size))) for physical, size, text in entry["memory"]),
+        numbers(entry["registers"], GENERAL),
+        numbers(entry["segments"], SEGMENTS),
+        numbers(entry["control"], CONTROL),
+        tuple((name, (int(base), int(limit))) for name, (base, limit) in known(entry["tables"], TABLES)),
+        tuple((name, int(value, 16)) for name, value in known(entry["floating"], FLOATING)),
+    )
+
+
+def unpacked(text: str, size: int) -> bytes:
+    """Return compressed bytes; ValueError if they are damaged, or not as many."""
+    unpacker = decompressobj()
+    try:
+        data = unpacker.decompress(b64decode(text, validate=True), size)
+    except zlib_error as problem:
+        raise ValueError(f"memory is damaged: {problem}") from None
+    if len(data) != size:
+        raise ValueError(f"{len(data)} bytes of {size}")
+    return data
+
+
+def known(entry: dict[str, Any], names: Collection[str]) -> list[tuple[str, Any]]:
+    """Return the items of an object; ValueError for a name that is none of these."""
+    unknown = entry.keys() - set(names)
+    if unknown:
+        raise ValueError(f"unknown {', '.join(sorted(unknown))}")
+    return list(entry.items())
+
+
+def numbers(entry: dict[str, Any], names: Collection[str]) -> Numbers:
+    """Return numbers of 32 bits by name; ValueError or TypeError for others."""
+    found = tuple(known(entry, names))
+    if not all(type(value) is int and 0 <= value < 1 << 32 for _, value in found):
+        raise ValueError("a number of 32 bits is expected")
+    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from callgate.kernel.machine import Machine
 from callgate.kernel.machine.memory.outside import (
     Break,
     EndProcess,
@@ -13,11 +14,13 @@ from callgate.kernel.machine.memory.outside import (
     Outside,
     Plug,
     SetRegister,
+    SetUp,
     Unplug,
     Write,
 )
 from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.system import System
+from callgate.tools.recording.changes import make
 
 
 class RunDiffers(RuntimeError):
@@ -39,34 +42,40 @@ class Repetition:
 
     def apply(self, what: Outside) -> None:
         """Let one thing happen at the present position."""
-        system, machine = self.system, self.system.machine
         match what:
-            case Input(data):
-                machine.serial.feed(data)
-            case HangUp():
-                machine.serial.hang_up()
-            case Break():
-                machine.serial.send_break()
             case Unplug(disk):
-                system.controller.unplug(disk)
+                self.system.controller.unplug(disk)
             case Plug(disk, image):
-                system.controller.plug(disk, system.media[image])
-            case Write() | SetRegister() | EndProcess():
-                self._change(what)
-
-    def _change(self, what: Write | SetRegister | EndProcess) -> None:
-        """Let a change by hand happen; RunDiffers if it cannot."""
-        system, machine = self.system, self.system.machine
-        match what:
-            case Write(physical, data):
-                machine.write_physical(physical, data)
-            case SetRegister(name, value):
-                try:
-                    machine.set_register(name, value)
-                except ValueError as error:
-                    raise RunDiffers(f"the run was to have a register changed that cannot be: {error}") from None
+                self.system.controller.plug(disk, self.system.media[image])
             case EndProcess(number):
-                process = system.kernel.state.tasks.processes.get(number)
-                if process is None:
-                    raise RunDiffers(f"the run was to have process {number} ended, and there is none")
-                system.kernel.processes.end_by_hand(process)
+                self._end_process(number)
+            case _:
+                apply(self.system.machine, what)
+
+    def _end_process(self, number: int) -> None:
+        process = self.system.kernel.state.tasks.processes.get(number)
+        if process is None:
+            raise RunDiffers(f"the run was to have process {number} ended, and there is none")
+        self.system.kernel.processes.end_by_hand(process)
+
+
+def apply(machine: Machine, what: Outside) -> None:
+    """Let one thing happen to a machine at its present position; ValueError for what only a system with disks has."""
+    match what:
+        case Input(data):
+            machine.serial.feed(data)
+        case HangUp():
+            machine.serial.hang_up()
+        case Break():
+            machine.serial.send_break()
+        case Write(physical, data):
+            machine.write_physical(physical, data)
+        case SetRegister(name, value):
+            try:
+                machine.set_register(name, value)
+            except ValueError as error:
+                raise RunDiffers(f"the run was to have a register changed that cannot be: {error}") from None
+        case SetUp():
+            make(machine, what)
+        case _:
+            raise ValueError(f"{what}: the machine has no disks")

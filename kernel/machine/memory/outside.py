@@ -71,4 +71,24 @@ class Forgotten:
     count: int
 
 
-Outside = Input | HangUp | Break | Unplug | Plug | Write | SetRegister | EndProcess | Forgotten
+Numbers = tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SetUp:
+    """Python that is not part of the machine sets it up: a test, for the next call of a routine.
+
+    Only what changes is named: pieces of physical memory with their bytes; general registers, EIP and EFLAGS; segment
+    registers, which are loaded from the descriptor tables in memory; control registers; tables as (base, limit); x87
+    and SSE registers with their bits, by the names of `tools.recording.changes`.
+    """
+
+    memory: tuple[tuple[int, bytes], ...] = ()
+    registers: Numbers = ()
+    segments: Numbers = ()
+    control: Numbers = ()
+    tables: tuple[tuple[str, tuple[int, int]], ...] = ()
+    floating: Numbers = ()
+
+
+Outside = Input | HangUp | Break | Unplug | Plug | Write | SetRegister | SetUp | EndProcess | Forgotten

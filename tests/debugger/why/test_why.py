@@ -136,7 +136,7 @@ def test_the_path_is_that_of_single_steps(boot_bench: Callable[[str], Workbench]
         if machine.position.retired > retired:
             steps[retired + 1] = eip
     history.go(begin)
-    with Tracer(bench.system).tracing() as path:
+    with Tracer(bench.debuggee.target).tracing() as path:
         history.forward_to(end)
     assert path.at == steps
 

@@ -6,7 +6,6 @@ from os.path import normpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from callgate.kernel.abi.memory import KERNEL_BASE
 from callgate.tools.debugger.dap.protocol import RequestError
 
 if TYPE_CHECKING:
@@ -37,9 +36,9 @@ class Sources:
         """Return the files of the programs that run."""
         found: dict[str, SourceLine] = {}
         for process in self.bench.debuggee.threads.processes():
-            image = self.bench.code.image(0 if process.number else KERNEL_BASE, process)
-            for line in image.lines if image is not None else ():
-                found.setdefault(normpath(line.file), line)
+            for image in self.bench.debuggee.world.images(process):
+                for line in image.lines:
+                    found.setdefault(normpath(line.file), line)
         return [self.described(found[file]) for file in sorted(found)]
 
     def named(self, source: Arguments) -> str:
@@ -63,10 +62,10 @@ class Sources:
     def lines(self, file: str) -> Iterator[tuple[SourceLine, Process]]:
         """Yield the lines of a file in the programs that run, each with its process."""
         for process in self.bench.debuggee.threads.processes():
-            image = self.bench.code.image(0 if process.number else KERNEL_BASE, process)
-            for line in image.lines if image is not None else ():
-                if normpath(line.file) == file:
-                    yield line, process
+            for image in self.bench.debuggee.world.images(process):
+                for line in image.lines:
+                    if normpath(line.file) == file:
+                        yield line, process
 
     def place(self, file: str, number: int) -> tuple[SourceLine, Process] | None:
         """Return the first instruction at a line or after it; None if there is none."""

@@ -1,4 +1,4 @@
-"""A booted system as debuggers see it: threads, registers, memory, breakpoints, watchpoints, runs with a typed end.
+"""A booted system or a bare machine as debuggers see it: threads, registers, memory, stops, runs with a typed end.
 
 Every front end is built on this room (gdb, the terminal, an editor, Python); nothing here knows one of them.
 """

@@ -10,12 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from callgate.kernel.abi.memory import KERNEL_BASE
-
 if TYPE_CHECKING:
     from callgate.kernel.core.records import Process
-    from callgate.kernel.system import System
-    from callgate.tools.debugger.debuggee.threads import ThreadList
+    from callgate.kernel.machine import Machine
+    from callgate.tools.debugger.debuggee.world import World
 
 Condition = Callable[[], bool]
 HIT = "debugger breakpoint"  # reason of the machine's stop; its detail is the Breakpoint
@@ -40,12 +38,11 @@ class Breakpoint:
 
 
 class Breakpoints:
-    """The breakpoints of one system under a debugger."""
+    """The breakpoints of one target under a debugger."""
 
-    def __init__(self, system: System, threads: ThreadList) -> None:
-        self.machine = system.machine
-        self.threads = threads
-        self.kernel = system.kernel
+    def __init__(self, machine: Machine, world: World) -> None:
+        self.machine = machine
+        self.world = world
         self.known: list[Breakpoint] = []
         self.passed = (-1, 0)  # count of instructions and address at which the last run ended by a breakpoint
 
@@ -54,9 +51,10 @@ class Breakpoints:
     ) -> Breakpoint:
         """Add a breakpoint at a linear address, for the threads of a process.
 
-        In the kernel's half it may be for all; below it, the process says which memory is meant (ValueError).
+        Where all processes share memory it may be for all; elsewhere the process says which memory is meant
+        (ValueError).
         """
-        if process is None and address < KERNEL_BASE:
+        if process is None and not self.world.shared(address):
             raise ValueError(f"{address:#x} is an address of ring 3: name the process")
         point = Breakpoint(address, None if process is None else process.number, conditions or [])
         point.site = self.machine.probe(address, lambda: self._reached(point))
@@ -93,11 +91,11 @@ class Breakpoints:
         """Whether the CPU is in the breakpoint's address space.  Page tables are used again, a process not."""
         if point.process is None:
             return True
-        process = self.kernel.state.tasks.processes.get(point.process)  # another record after a restore
+        process = self.world.process(point.process)
         if process is None:
             return False
-        if point.address >= KERNEL_BASE:
-            return self.threads.running().process.number == process.number
+        if self.world.shared(point.address):
+            return self.world.threads.running().process.number == process.number
         mode = self.machine.paging.mode()
         return mode.cr3 == process.pointers if mode.paging else process.number == 0
 

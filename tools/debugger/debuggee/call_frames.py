@@ -1,4 +1,4 @@
-"""The call frame information of a program's debug file, decoded: the rules that `frames` follows.
+"""The call frame information of an ELF file, decoded: the rules that `frames` follows.
 
 A file of its own, for pyelftools is a tenth of what a debugger imports, and is wanted when a stack is first looked at.
 """
@@ -9,7 +9,6 @@ from functools import cache
 from io import BytesIO
 from typing import Any
 
-from callgate.tools.debugger.debuggee.programs import debug_file
 from elftools.dwarf.callframe import FDE, CallFrameInfo
 from elftools.elf.elffile import ELFFile
 
@@ -23,9 +22,9 @@ class _Frames(CallFrameInfo):  # type: ignore[misc]  # the package has types, of
 
 
 @cache
-def table(program: str) -> tuple[list[int], list[tuple[int, bool, dict[Any, Any]]]]:
-    """Return the rules of a program: the addresses from which each holds, and (end, interrupted, rules)."""
-    information = ELFFile(BytesIO(debug_file(program))).get_dwarf_info()
+def table(file: bytes) -> tuple[list[int], list[tuple[int, bool, dict[Any, Any]]]]:
+    """Return the rules in an ELF file: the addresses from which each holds, and (end, interrupted, rules)."""
+    information = ELFFile(BytesIO(file)).get_dwarf_info()
     section = information.debug_frame_sec
     found = []
     for entry in _Frames(section.stream, section.size, section.address, information.structs).get_entries():

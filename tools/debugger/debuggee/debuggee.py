@@ -1,4 +1,4 @@
-"""The booted system that is debugged: one object for every front end.
+"""The system or bare machine that is debugged: one object for every front end.
 
     debuggee = Debuggee(system)
     debuggee.breakpoints.add(system.kernel.image.address("take_slot"))
@@ -22,11 +22,14 @@ from callgate.tools.debugger.debuggee.gate_calls import GateCalls
 from callgate.tools.debugger.debuggee.memory import Memory
 from callgate.tools.debugger.debuggee.programs import StartedPrograms
 from callgate.tools.debugger.debuggee.registers import ThreadRegisters
-from callgate.tools.debugger.debuggee.threads import DebugThread, ThreadList, as_thread
+from callgate.tools.debugger.debuggee.threads import DebugThread, as_thread
 from callgate.tools.debugger.debuggee.watchpoints import Watchpoints
+from callgate.tools.debugger.debuggee.world import world_of
+from callgate.tools.debugger.target import Subject, target_of
 
 if TYPE_CHECKING:
     from callgate.kernel.core.records import Process, Thread
+    from callgate.kernel.kernel import Kernel
     from callgate.kernel.machine import Stop
     from callgate.kernel.machine.cpu.exceptions import Incident
     from callgate.kernel.system import System
@@ -59,18 +62,18 @@ ASKED_AFTER = 1000  # steps of a range after which the front end is asked whethe
 
 
 class Debuggee:
-    """A system under a debugger.  `close` takes everything out of it again: it then runs as if nothing had been."""
+    """A target under a debugger.  `close` takes everything out of it again: it then runs as if nothing had been."""
 
-    def __init__(self, system: System) -> None:
-        self.system = system
-        self.machine = system.machine
-        self.kernel = system.kernel
-        self.threads = ThreadList(system)
-        self.memory = Memory(system)
-        self.registers = ThreadRegisters(system, self.threads)
-        self.breakpoints = Breakpoints(system, self.threads)
-        self.watchpoints = Watchpoints(system, self.memory)
-        self.gates = GateCalls(system, self.threads)
+    def __init__(self, subject: Subject) -> None:
+        self.target = target = target_of(subject)
+        self.machine = target.machine
+        self.world = world = world_of(target)
+        self.threads = world.threads
+        self.memory = Memory(self.machine, world)
+        self.registers = ThreadRegisters(target, self.threads)
+        self.breakpoints = Breakpoints(self.machine, world)
+        self.watchpoints = Watchpoints(self.machine, world, self.memory)
+        self.gates = GateCalls(target, self.threads)
         self.catch: set[int] = set()  # vectors of exceptions whose delivery ends a run
         self.report_starts = False  # end a run when a process has been made
         self.report_threads = False  # end a run when another thread of a process has been made, or one has ended
@@ -78,13 +81,25 @@ class Debuggee:
         self.stepping = False
         self.awaited: DebugThread | None = None  # the thread whose step has begun: its end is the end of the step
         self.final: Ending | None = None  # how the machine has ended: it is not run again
-        self.reported = set(self.kernel.state.tasks.processes)  # whose start has been reported, or was before
+        self.reported: set[int] = set()  # numbers of processes whose start has been reported, or was before
         self.run_machine: RunMachine = self.machine.run  # or that of a history
         self.machine.traps.observer = self._delivered
         self.programs = StartedPrograms()
-        self.kernel.processes.load_observer = self.programs.loaded
-        self.kernel.threads.observer = self._thread_made
-        self.kernel.threads.end_observer = self._thread_ended
+        if target.has_kernel:
+            self.reported |= self.kernel.state.tasks.processes.keys()
+            self.kernel.processes.load_observer = self.programs.loaded
+            self.kernel.threads.observer = self._thread_made
+            self.kernel.threads.end_observer = self._thread_ended
+
+    @property
+    def system(self) -> System:
+        """The system; NoKernel for a bare machine."""
+        return self.target.system
+
+    @property
+    def kernel(self) -> Kernel:
+        """The system's kernel; NoKernel for a bare machine."""
+        return self.target.system.kernel
 
     def close(self) -> None:
         """Remove every breakpoint, watchpoint and observer."""
@@ -92,8 +107,9 @@ class Debuggee:
         self.watchpoints.clear()
         self.gates.catch(None)
         self.machine.traps.observer = None
-        self.kernel.threads.observer = self.kernel.threads.end_observer = None
-        self.kernel.processes.load_observer = None
+        if self.target.has_kernel:
+            self.kernel.threads.observer = self.kernel.threads.end_observer = None
+            self.kernel.processes.load_observer = None
 
     # Running.
 

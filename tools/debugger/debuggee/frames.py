@@ -1,4 +1,4 @@
-"""The frames of a thread's stack, through call gates and interrupts into the program, by the kernel's own CFI."""
+"""The frames of a thread's stack, through call gates and interrupts into the program, by the CFI of each."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from callgate.asm.assembler.output.frame_sites import DWARF_REGISTERS
-from callgate.kernel.abi.memory import KERNEL_BASE
-from callgate.tools.debugger.debuggee.programs import program_of
 
 if TYPE_CHECKING:
     from callgate.kernel.core.records import Process
@@ -53,12 +51,12 @@ def frames(debuggee: Debuggee, thread: DebugThread) -> list[Frame]:
 
 
 def _caller(debuggee: Debuggee, process: Process, frame: Frame) -> Frame | None:
-    program = "kernel" if frame.code >= KERNEL_BASE else program_of(process)
-    if program is None:
+    file = debuggee.world.debug_file(frame.code, process)
+    if file is None:
         return None
     from callgate.tools.debugger.debuggee.call_frames import table
 
-    starts, all_rules = table(program)
+    starts, all_rules = table(file)
     index = bisect_right(starts, frame.code) - 1
     if index < 0 or frame.code >= all_rules[index][0]:
         return None

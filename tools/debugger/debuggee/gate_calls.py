@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -18,8 +18,9 @@ from callgate.kernel.abi.calls import SERVER_CALL_NO_WAIT, Operation, ServerCall
 from callgate.kernel.common.near_miss import those_like
 
 if TYPE_CHECKING:
-    from callgate.kernel.system import System
-    from callgate.tools.debugger.debuggee.threads import ThreadList
+    from callgate.asm.assembler import Program
+    from callgate.tools.debugger.debuggee.world import Threads
+    from callgate.tools.debugger.target import Target
 
 HIT: Final = "debugger gate"  # reason of the machine's stop; its detail is the GateCall
 IPC: Final = 0x1_0000
@@ -53,20 +54,24 @@ class GateCall:
 class GateCalls:
     """What of the gates' calls ends a run."""
 
-    def __init__(self, system: System, threads: ThreadList) -> None:
-        self.machine = system.machine
+    def __init__(self, target: Target, threads: Threads) -> None:
+        """A machine without a kernel has no gates."""
+        self.machine = target.machine
         self.threads = threads
-        image = system.kernel.image
-        self.sites = [
+        self.sites = self._sites(target.system.kernel.image) if target.has_kernel else []
+        self.handles: list[int] = []
+        self.wanted: frozenset[int] | None = None  # empty: all; None: nothing ends a run
+        self.passed = -1  # the count of instructions at which a run has ended here
+        self.entries: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)  # by thread: count, number
+
+    def _sites(self, image: Program) -> list[tuple[int, Callable[[], None]]]:
+        """Return where threads enter and leave, and what is done there."""
+        return [
             (image.address("system_gate"), lambda: self._entered(0, self.machine.cpu.eax)),
             (image.address("ipc_gate"), lambda: self._entered(IPC, self.machine.cpu.ebp & FUNCTIONS)),
             (image.address("server_gate"), lambda: self._entered(SERVER, self.machine.cpu.eax & ~SERVER_CALL_NO_WAIT)),
             (image.address("leave_end") - RETF_BYTES, self._leaving),
         ]
-        self.handles: list[int] = []
-        self.wanted: frozenset[int] | None = None  # empty: all; None: nothing ends a run
-        self.passed = -1  # the count of instructions at which a run has ended here
-        self.entries: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)  # by thread: count, number
 
     def catch(self, numbers: Iterable[int] | None) -> None:
         """Have runs end at the calls of these numbers, at those of all gates if there are none; None: at none."""

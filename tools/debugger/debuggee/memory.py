@@ -9,35 +9,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
+from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.machine.memory.bus import DmaError
 
 if TYPE_CHECKING:
     from callgate.kernel.core.records import Process
-    from callgate.kernel.system import System
+    from callgate.kernel.machine import Machine
+    from callgate.tools.debugger.debuggee.world import World
 
 LINEAR_END = 1 << 32
 
 
 class Memory:
-    """The linear memory of one system's processes."""
+    """The linear memory of one target's processes."""
 
-    def __init__(self, system: System) -> None:
-        self.machine = system.machine
+    def __init__(self, machine: Machine, world: World) -> None:
+        self.machine = machine
+        self.world = world
 
     def physical(self, process: Process, linear: int) -> int | None:
-        """Return where a linear address lies; None if it is not mapped.
-
-        Before paging is on, a linear address is a physical one, and the kernel's half is where its page tables, which
-        the loader has made, are going to map it.
-        """
-        machine = self.machine
-        if not 0 <= linear < LINEAR_END:
-            return None
-        if not machine.paging.mode().paging and linear < KERNEL_BASE:
-            return linear if linear < machine.ram.low_size else None
-        return machine.paging.walk(linear, process.pointers).physical
+        """Return where a linear address lies; None if it is not mapped."""
+        return self.world.physical(process, linear) if 0 <= linear < LINEAR_END else None
 
     def pieces(self, process: Process, linear: int, length: int) -> Iterator[tuple[int, int, int]]:
         """Yield (linear, physical, bytes) for each page of a range, up to the first that is not mapped to RAM."""

@@ -19,9 +19,11 @@ from callgate.kernel.machine.cpu.setting import SETTABLE
 
 if TYPE_CHECKING:
     from callgate.kernel.core.control_block import ControlBlock
+    from callgate.kernel.kernel import Kernel
     from callgate.kernel.machine.cpu.fpu import FloatingPoint
-    from callgate.kernel.system import System
-    from callgate.tools.debugger.debuggee.threads import DebugThread, ThreadList
+    from callgate.tools.debugger.debuggee.threads import DebugThread
+    from callgate.tools.debugger.debuggee.world import Threads
+    from callgate.tools.debugger.target import Target
 
 GENERAL: Final = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi", "eip", "eflags")
 SEGMENTS: Final = ("cs", "ss", "ds", "es", "fs", "gs")
@@ -45,13 +47,17 @@ class NotWritable(ValueError):
 
 
 class ThreadRegisters:
-    """Reads and writes the registers of the threads of one system."""
+    """Reads and writes the registers of the threads of one target."""
 
-    def __init__(self, system: System, threads: ThreadList) -> None:
-        self.system = system
-        self.machine = system.machine
-        self.kernel = system.kernel
+    def __init__(self, target: Target, threads: Threads) -> None:
+        self.target = target
+        self.machine = target.machine
         self.threads = threads
+
+    @property
+    def kernel(self) -> Kernel:
+        """The kernel, which keeps the registers of threads that do not run; NoKernel."""
+        return self.target.system.kernel
 
     def general(self, thread: DebugThread) -> dict[str, int | None]:
         """Return GENERAL and SEGMENTS by name; None for a register that is not known."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from callgate.kernel.abi.memory import KERNEL_BASE, PAGE_SIZE
+from callgate.kernel.abi.memory import PAGE_SIZE
 from callgate.kernel.machine.cpu.exceptions import name_of
 from callgate.kernel.machine.engine.counter import address_of
 from callgate.kernel.machine.memory.accounts import Account
@@ -25,9 +25,10 @@ from unicorn.unicorn_py3.unicorn import uclib
 
 if TYPE_CHECKING:
     from callgate.kernel.core.records import Process
+    from callgate.kernel.machine import Machine
     from callgate.kernel.machine.devices.ports import HostFunction
-    from callgate.kernel.system import System
     from callgate.tools.debugger.debuggee.memory import Memory
+    from callgate.tools.debugger.debuggee.world import World
 
 ACCESS = ctypes.CFUNCTYPE(
     None, ctypes.c_void_p, ctypes.c_int, ctypes.c_uint64, ctypes.c_int, ctypes.c_int64, ctypes.c_void_p
@@ -89,11 +90,11 @@ class Watchpoint:
 
 
 class Watchpoints:
-    """The watchpoints of one system under a debugger."""
+    """The watchpoints of one target under a debugger."""
 
-    def __init__(self, system: System, memory: Memory) -> None:
-        self.machine = system.machine
-        self.kernel = system.kernel
+    def __init__(self, machine: Machine, world: World, memory: Memory) -> None:
+        self.machine = machine
+        self.world = world
         self.memory = memory
         self.known: list[Watchpoint] = []
         self.alive: list[object] = []  # the engine may call a hook that it was told to forget: code that it translated
@@ -101,12 +102,13 @@ class Watchpoints:
         self.dma_watch: Callable[[int, int], None] | None = None
 
     def add(self, kind: Kind, address: int, length: int, process: Process | None = None) -> Watchpoint:
-        """Watch `length` bytes (1 and more) from a linear address; below the kernel's half it needs a process."""
-        if address < KERNEL_BASE and process is None:
+        """Watch `length` bytes (1 and more) from a linear address; where memory is not shared it needs a process."""
+        shared = self.world.shared(address)
+        if process is None and not shared:
             raise ValueError(f"{address:#x} is an address of ring 3: name the process")
         if length < 1:
             raise ValueError("a watchpoint has at least one byte")
-        return self._add(Watchpoint(kind, address, length, process.number if process and address < KERNEL_BASE else 0))
+        return self._add(Watchpoint(kind, address, length, process.number if process and not shared else 0))
 
     def add_physical(
         self, kind: Kind, pieces: list[tuple[int, int, int]], told: Callable[[Access], None]
@@ -243,7 +245,7 @@ class Watchpoints:
 
     def _process(self, point: Watchpoint) -> Process | None:
         """Return the record of a watchpoint's process, another one after a restore; None if there is none now."""
-        return self.kernel.state.tasks.processes.get(point.process)
+        return self.world.process(point.process)
 
     def _compare(self, by: str) -> None:
         """Report ranges whose bytes have changed though the CPU has not written them; translate them again."""

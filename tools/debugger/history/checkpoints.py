@@ -14,8 +14,7 @@ from typing import Final, NamedTuple
 from callgate.kernel.machine.memory.page_versions import PageVersions
 from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.machine.snapshot import Memory, Version
-from callgate.kernel.system import System
-from callgate.kernel.watching.snapshots import SystemSnapshot
+from callgate.tools.debugger.target.target import Kept, Target
 
 NEAR: Final = 8  # of the newest checkpoints are never dropped
 RELIEF: Final = 16  # a full budget is relieved by a 16th at once
@@ -35,31 +34,31 @@ class Checkpoint:
     """A state that can be restored."""
 
     moment: Moment
-    snapshot: SystemSnapshot
+    snapshot: Kept
     size: int  # bytes beside the pages
 
 
 class Checkpoints:
-    """The checkpoints of one system, in the order of the run."""
+    """The checkpoints of one target, in the order of the run."""
 
-    def __init__(self, system: System, first: Moment, budget: int) -> None:
+    def __init__(self, target: Target, first: Moment, budget: int) -> None:
         """Take the first one; NotQuiescent if there is something under way.
 
         `budget` is in bytes, and at least LEAST; the first checkpoint holds all of memory and is never dropped.
         """
         if budget < LEAST:
             raise ValueError(f"a history needs at least {LEAST >> 20} MiB, and {budget} bytes were given")
-        self.system = system
+        self.target = target
         self.budget = budget
-        system.kernel.machine.serial.flush()
-        self.versions = PageVersions(system.machine.ram, first)
+        target.machine.serial.flush()
+        self.versions = PageVersions(target.machine.ram, first)
         self.kept: list[Checkpoint] = []
         self.size = 0
-        self._add(first, system.snapshot(partial(Version, self.versions, first)))
+        self._add(first, target.snapshot(partial(Version, self.versions, first)))
 
     def take(self, moment: Moment) -> Checkpoint:
         """Keep the present state, which is that of `moment`; NotQuiescent if something is under way."""
-        snapshot = self.system.snapshot(partial(self._memory, moment), self.before(moment).snapshot)
+        snapshot = self.target.snapshot(partial(self._memory, moment), self.before(moment).snapshot)
         checkpoint = self._add(moment, snapshot)
         if self.stored > self.budget:
             self._thin()
@@ -69,7 +68,7 @@ class Checkpoints:
         self.versions.keep(moment)
         return Version(self.versions, moment)
 
-    def _add(self, moment: Moment, snapshot: SystemSnapshot) -> Checkpoint:
+    def _add(self, moment: Moment, snapshot: Kept) -> Checkpoint:
         machine = snapshot.machine
         checkpoint = Checkpoint(moment, snapshot, len(snapshot.policy) + len(machine.cpu) + len(machine.plain))
         self.kept.insert(self._index(moment), checkpoint)
@@ -96,8 +95,8 @@ class Checkpoints:
         return self._index(moment)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Make the system what it was."""
-        self.system.restore(checkpoint.snapshot)
+        """Make the target what it was."""
+        self.target.restore(checkpoint.snapshot)
 
     def forget_after(self, moment: Moment) -> None:
         """Drop the checkpoints after a moment, at which the system is: the run goes on in another way."""

@@ -1,11 +1,11 @@
-"""The history of one system: runs forward, and goes to any moment that has been."""
+"""The history of one system or bare machine: runs forward, and goes to any moment that has been."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final, TypeVar
+from typing import Final
 
 from callgate.kernel.machine import Stop
 from callgate.kernel.machine.memory.outside import Forgotten, Outside
@@ -26,27 +26,28 @@ from callgate.tools.debugger.history.pacing import (
 )
 from callgate.tools.debugger.history.repeating import Repeating
 from callgate.tools.debugger.history.searching import last_stop
+from callgate.tools.debugger.target import Subject, target_of
+from callgate.tools.debugger.target.target import Told
 from callgate.tools.recording import Occurred
 
 BUDGET: Final = 256 << 20
 """The memory that the checkpoints of a history take at most, in bytes, unless told otherwise."""
-Told = TypeVar("Told", str, bytes)
 
 
 class History(Repeating):
-    """Keeps the run of a system from now on.
+    """Keeps the run of a system, or of a bare machine, from now on.
 
     Whatever shows the system to a user runs it by `run` alone.  What the guest prints, the boot log, and events for
     ordinary listeners come once: not again when a part of the run is repeated.
     """
 
-    def __init__(self, system: System, budget: int = BUDGET) -> None:
+    def __init__(self, subject: Subject, budget: int = BUDGET) -> None:
         """Begin; NotQuiescent if the system is in the middle of a request; ValueError for too small a budget."""
-        super().__init__(system)
+        super().__init__(target_of(subject))
         self.listeners: list[Callable[[Occurred], None]] = []  # told of each new one
         self.branched: list[Callable[[Moment], None]] = []  # told when the run goes on in another way from a moment
         self.machine.runner.settle()
-        self.checkpoints = Checkpoints(system, self.moment, budget)
+        self.checkpoints = Checkpoints(self.target, self.moment, budget)
         self.edge = self.moment
         self.piece = FIRST_PIECE
         self.since = 0.0  # CPU seconds from the last checkpoint on
@@ -54,6 +55,11 @@ class History(Repeating):
         self._take_over()
 
     # Where the system is.
+
+    @property
+    def system(self) -> System:
+        """The system whose history this is; NoKernel for a bare machine."""
+        return self.target.system
 
     @property
     def first(self) -> Moment:
@@ -68,11 +74,9 @@ class History(Repeating):
     # What comes from outside, and what goes there.
 
     def _take_over(self) -> None:
-        machine, log = self.machine, self.system.kernel.log
-        self.next = machine.outside
-        machine.outside = self._from_outside
-        machine.serial.output = self._once(machine.serial.output)
-        log.write, log.write_urgent = self._once(log.write), self._once(log.write_urgent)
+        self.next = self.machine.outside
+        self.machine.outside = self._from_outside
+        self.target.tell_once(self._once)
 
     def _once(self, function: Callable[[Told], None]) -> Callable[[Told], None]:
         def call(argument: Told) -> None:

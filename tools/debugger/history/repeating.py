@@ -8,10 +8,10 @@ from typing import NoReturn
 
 from callgate.kernel.machine import Stop
 from callgate.kernel.machine.observation.position import Position
-from callgate.kernel.system import System
 from callgate.tools.debugger.history.checkpoints import Checkpoint, Checkpoints, Moment
 from callgate.tools.debugger.history.interrupts import HistoryInterrupted, Interrupts
-from callgate.tools.recording import Occurred, Repetition, RunDiffers
+from callgate.tools.debugger.target import Target
+from callgate.tools.recording import Occurred, RunDiffers
 
 
 class Repeating:
@@ -20,11 +20,10 @@ class Repeating:
     checkpoints: Checkpoints
     edge: Moment  # the furthest moment; beyond it nothing has happened yet
 
-    def __init__(self, system: System) -> None:
-        self.system = system
-        self.machine = system.machine
-        self.repetition = Repetition(system)
-        self.interrupts = Interrupts(system.machine)
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.machine = target.machine
+        self.interrupts = Interrupts(target.machine)
         self.occurred: list[Occurred] = []  # from outside, in order
         self.happened = 0  # how many of them have, where the system is
         self.restored: list[Callable[[], None]] = []  # called when a checkpoint has been restored
@@ -53,7 +52,7 @@ class Repeating:
         if self.machine.position != entry.position:
             raise RunDiffers(f"the run was to come to {entry.position} and is at {self.machine.position}")
         with self._quietly():
-            self.repetition.apply(entry.what)
+            self.target.repeat(entry.what)
         self.happened += 1
 
     @contextmanager

@@ -12,7 +12,6 @@ from callgate.kernel.abi.selectors import GDT_FIRST_ENDPOINT, SLOTS
 
 if TYPE_CHECKING:
     from callgate.kernel.machine.observation.stream import Event
-    from callgate.kernel.system import System
     from callgate.tools.debugger.history import History, Moment
 
 AREAS: Final = ("ipc", "disk", "file", "gate", "exception", "shell")
@@ -99,11 +98,11 @@ class Way:
 
 
 class Timeline:
-    """Listens to a system from now on; `entries` holds what has happened, also beyond the present after going back."""
+    """Listens to a run from now on; `entries` holds what has happened, also beyond the present after going back."""
 
-    def __init__(self, system: System, history: History) -> None:
-        self.system = system
-        self.machine = system.machine
+    def __init__(self, history: History) -> None:
+        self.target = history.target
+        self.machine = history.machine
         self.history = history
         self.entries: list[Entry] = []
         self.begin = history.moment.position.retired  # events before it are not known
@@ -139,11 +138,11 @@ class Timeline:
 
     def _slot_of(self, event: Event) -> Slot | None:
         """Return the slot of an event: by GS and its index, by the message page, or by what the thread has loaded."""
-        if not event.kind.startswith("ipc."):
+        if not event.kind.startswith("ipc.") or not self.target.has_kernel:
             return None
         if event.kind in BY_MESSAGE:
             index = (int(str(event.fields["message"])) - USER_MESSAGES) // PAGE_SIZE
-            endpoint = self.system.kernel.scheduler.current.process.endpoint
+            endpoint = self.target.system.kernel.scheduler.current.process.endpoint
             return (endpoint, index) if 0 <= index < SLOTS else None
         if event.kind == "ipc.call":
             thread = event.fields.get("thread")

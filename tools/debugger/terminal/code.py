@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 from posixpath import normpath
 from typing import TYPE_CHECKING, Final
 
 from callgate.asm.assembler import Program, SourceLine
-from callgate.kernel.abi.memory import KERNEL_BASE
 from callgate.kernel.common.near_miss import those_like
 from callgate.kernel.machine.cpu.paging import PageFault
 from callgate.kernel.machine.cpu.translations import decoder
 from callgate.kernel.machine.memory.bus import DmaError
-from callgate.kernel.programs.images import kernel_image, program_image
-from callgate.tools.debugger.debuggee.programs import program_of
 from callgate.tools.debugger.terminal.failure import CommandError
 
 if TYPE_CHECKING:
@@ -64,16 +62,12 @@ class Code:
         return self.lines[id(image)]
 
     def _linked(self, address: int, process: Process) -> int:
-        """Return the address that the assembler knows code by: before paging is on, the kernel runs below its base."""
-        early = process.number == 0 and address < KERNEL_BASE and not self.machine.paging.mode().paging
-        return address + KERNEL_BASE if early else address
+        """Return the address that the assembler knows code by."""
+        return self.debuggee.world.linked(address, process)
 
     def image(self, address: int, process: Process) -> Program | None:
-        """Return the program of ours that an address belongs to; None for others' code."""
-        if address >= KERNEL_BASE or process.number == 0:
-            return kernel_image()
-        name = program_of(process)
-        return None if name is None else program_image(name)
+        """Return the program that an address belongs to; None for code of which nothing is known."""
+        return self.debuggee.world.image(address, process)
 
     def name(self, address: int, process: Process | None = None) -> str:
         """Return an address in hex, and after it its symbol if it has one."""
@@ -142,11 +136,12 @@ class Code:
     def address_of(self, place: str) -> tuple[int, Process | None]:
         """Return what a name means: `take_slot`, `shell:main`, `0x400012`, or FILE:LINE; CommandError.
 
-        The process is None for the kernel's half of memory.
+        The process is None for memory that all processes share: the kernel's half, or that of a bare machine.
         """
         number = number_of(place)
         if number is not None:
-            return number, None if number >= KERNEL_BASE else self.debuggee.threads.running().process
+            shared = self.debuggee.world.shared(number)
+            return number, None if shared else self.debuggee.threads.running().process
         program, colon, rest = place.rpartition(":")
         if colon and rest.isdigit():
             return self._by_line(program, int(rest))
@@ -163,11 +158,12 @@ class Code:
 
     def _in_program(self, program: str, name: str) -> tuple[int, Process]:
         process = self._process(program)
-        image = self.image(0, process)
-        if image is None or name not in image.symbols:
-            known = those_like(name, image.symbols if image is not None else ())
-            raise CommandError(f"no symbol {name!r} in {program}; there is {known}")
-        return image.symbols[name].address, process
+        images = self.debuggee.world.images(process)
+        for image in images:
+            if name in image.symbols:
+                return image.symbols[name].address, process
+        known = those_like(name, [symbol for image in images for symbol in image.symbols])
+        raise CommandError(f"no symbol {name!r} in {program}; there is {known}")
 
     def _process(self, program: str) -> Process:
         processes = self.debuggee.threads.processes()
@@ -178,11 +174,14 @@ class Code:
 
     def _by_line(self, file: str, number: int) -> tuple[int, Process | None]:
         for process in self.debuggee.threads.processes():
-            image = self.image(KERNEL_BASE if process.number == 0 else 0, process)
-            for line in image.lines if image is not None else ():
+            for line in self._lines_of(process):
                 if line.line == number and line.file.endswith(file):
                     return line.address, process if process.number else None
         raise CommandError(f"{file}:{number} is no line with an instruction of a program that runs")
+
+    def _lines_of(self, process: Process) -> Iterator[SourceLine]:
+        for image in self.debuggee.world.images(process):
+            yield from image.lines
 
 
 def number_of(text: str) -> int | None:

@@ -10,6 +10,7 @@ from typing import Final
 from callgate.kernel.common.near_miss import did_you_mean
 from callgate.kernel.core.errors import KernelPanic
 from callgate.tools.debugger.history import HistoryInterrupted
+from callgate.tools.debugger.target import NoKernel
 from callgate.tools.debugger.terminal.code import number_of
 from callgate.tools.debugger.terminal.failure import CommandError
 from callgate.tools.debugger.terminal.workbench import Workbench
@@ -107,6 +108,8 @@ def perform(desk: Desk, entry: Command, rest: str) -> None:
         if history.moment != origin:
             history.come_back(origin)
         raise CommandError("interrupted; the system stands where it stood") from None
+    except NoKernel as error:
+        raise CommandError(str(error)) from None
     except KernelPanic as panic:
         raise CommandError(f"the kernel has panicked: {panic}") from None
 

@@ -41,6 +41,8 @@ def reason(desk: Desk, stop: Stop) -> list[str]:
     if stop.reason == "exit":
         return [f"the system has ended with status {stop.detail}"]
     if stop.reason == "halt":
+        if not desk.bench.debuggee.target.has_kernel:
+            return ["the CPU has halted, and no interrupt is to come"]
         return ["the system waits for what does not come: type TEXT sends it a line"]
     if stop.reason == "interrupted":
         return ["interrupted"]

@@ -12,6 +12,7 @@ from callgate.kernel.abi.selectors import SLOTS
 from callgate.kernel.common.near_miss import those_like
 from callgate.kernel.machine.observation.structures import Structure
 from callgate.kernel.watching.requests import SlotView, request_of
+from callgate.tools.debugger.target import NoKernel
 from callgate.tools.debugger.terminal.expressions import ENUMERATIONS, Expression, layered, side
 from callgate.tools.debugger.terminal.failure import CommandError
 
@@ -30,6 +31,8 @@ FIELDS: Final = (
 )
 """Fields of events (docs/trace.md)."""
 OTHERS: Final = ("op", "message", "request", "slot", "endpoint", "thread", "process", "clock", "retired")
+OF_KERNEL: Final = ("op", "operation", "message", "request", "slot", "endpoint")
+"""Names that mean nothing on a machine without a kernel, unless an event has a field of the name."""
 SIZES: Final = ("byte", "word", "dword", "qword")
 
 
@@ -39,7 +42,6 @@ class Meanings:
     def __init__(self, debuggee: Debuggee) -> None:
         self.debuggee = debuggee
         self.machine = debuggee.machine
-        self.kernel = debuggee.kernel
         self.special: dict[str, Callable[[], Any]] = {
             "op": lambda: self._message().operation,
             "operation": lambda: self._message().operation,
@@ -56,19 +58,22 @@ class Meanings:
     def check(self, expression: Expression, *, event: bool) -> None:
         """CommandError for a name that can never mean anything: it would make a condition that never holds."""
         known = {*REGISTERS, *OTHERS, *self.special, *SIZES, *(FIELDS if event else ())}
-        known |= {name for enumeration in ENUMERATIONS for name in enumeration.__members__}
+        known |= {name for enumeration in ENUMERATIONS for name in enumeration.__members__} | self._labels().keys()
         for node in ast.walk(expression.tree):
+            if isinstance(node, ast.Name) and node.id in OF_KERNEL and not (event and node.id in FIELDS):
+                if not self.debuggee.target.has_kernel:
+                    raise CommandError(f"{node.id}: {NoKernel()}")
             if isinstance(node, ast.Name) and not {node.id, node.id.upper()} & known:
                 raise CommandError(f"no register, field or number {node.id!r}; there is {those_like(node.id, known)}")
 
     def value(self, expression: Expression, fields: Mapping[str, object] | None = None) -> Any:
         """Return an expression's value now, at an event with these fields; CommandError."""
-        names = layered(fields or {}, self._register, self._special)
+        names = layered(fields or {}, self._register, self._special, self._labels())
         return expression.value(names, self.machine.paging.read_linear)
 
     def other_side(self, comparison: ast.Compare) -> int:
         """Return the number on the right of a comparison, a name of the ABI as what the left side is; CommandError."""
-        names = layered(self._register, self._special)
+        names = layered(self._register, self._special, self._labels())
         value = side(
             comparison.comparators[0],
             comparison.left,
@@ -92,11 +97,20 @@ class Meanings:
         return int(getattr(self.machine.cpu, name))
 
     def _special(self, name: str) -> Any:
-        return self.special[name]()
+        meaning = self.special[name]
+        try:
+            return meaning()
+        except NoKernel as error:
+            raise CommandError(f"{name}: {error}") from None
+
+    def _labels(self) -> Mapping[str, int]:
+        """Return the addresses of labels; of a kernel's none, since they would hide names of the ABI's numbers."""
+        return {} if self.debuggee.target.has_kernel else self.machine.addresses
 
     def _request(self) -> SlotView:
+        kernel = self.debuggee.kernel
         record = self.debuggee.threads.running().record
-        request = request_of(self.kernel, record) if record is not None else None
+        request = request_of(kernel, record) if record is not None else None
         if request is None:
             raise CommandError("the running thread neither waits for a request nor serves one")
         return request
@@ -117,7 +131,7 @@ class Meanings:
         return {number: self._block(endpoint) for number, endpoint in self._known().items()}
 
     def _known(self) -> dict[int, EndpointState]:
-        return self.kernel.state.endpoints.by_number
+        return self.debuggee.kernel.state.endpoints.by_number
 
     def _block(self, endpoint: EndpointState) -> Structure:
         data = self.machine.ram.read(endpoint.block, PAGE_SIZE)

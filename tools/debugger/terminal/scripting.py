@@ -14,7 +14,7 @@ from callgate.tools.debugger.terminal.failure import CommandError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from callgate.kernel.system import System
+    from callgate.tools.debugger.target import Target
     from callgate.tools.debugger.terminal.workbench import Workbench
 
 
@@ -61,14 +61,15 @@ class HandOnMachine:
 
 def names(bench: Workbench) -> dict[str, object]:
     """Return what `py` knows from the beginning."""
-    return {
+    known = {
         "machine": HandOnMachine(bench),
-        "system": bench.system,
         "history": bench.history,
         "bench": bench,
         "debuggee": bench.debuggee,
-        "kernel": bench.system.kernel,
     }
+    if not bench.debuggee.target.has_kernel:
+        return known
+    return known | {"system": bench.system, "kernel": bench.system.kernel}
 
 
 def python(bench: Workbench, scope: dict[str, object], text: str) -> list[str]:
@@ -80,7 +81,7 @@ def python(bench: Workbench, scope: dict[str, object], text: str) -> list[str]:
     given = names(bench) | {"print": partial(print, file=printed)}  # the guest's console may be standard output
     known = scope | given
     try:
-        with _kept_open(bench.system):
+        with _kept_open(bench.debuggee.target):
             value = _value(text, known)
     except HistoryInterrupted:
         raise
@@ -92,13 +93,13 @@ def python(bench: Workbench, scope: dict[str, object], text: str) -> list[str]:
 
 
 @contextmanager
-def _kept_open(system: System) -> Iterator[None]:
-    """Refuse to close the system, which the debugger looks at afterwards."""
+def _kept_open(target: Target) -> Iterator[None]:
+    """Refuse to close the system, or the machine, which the debugger looks at afterwards."""
 
     def refuse() -> None:
         raise RuntimeError("the system is closed when you leave the debugger: quit")
 
-    holders = vars(system), vars(system.machine)
+    holders = vars(target.system if target.has_kernel else target), vars(target.machine)
     for holder in holders:
         holder["close"] = refuse
     try:

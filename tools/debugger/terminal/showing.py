@@ -248,8 +248,9 @@ def slots(desk: Desk, rest: str) -> None:
 def message(desk: Desk, rest: str) -> None:
     """Show the request."""
     nothing(rest)
+    kernel = desk.bench.system.kernel
     record = desk.bench.debuggee.threads.running().record
-    found = None if record is None else request_of(desk.bench.system.kernel, record)
+    found = None if record is None else request_of(kernel, record)
     if found is None:
         raise CommandError("the running thread neither waits for a request nor serves one")
     desk.show(views.request(found))

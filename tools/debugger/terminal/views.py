@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from callgate.kernel.abi.memory import KERNEL_BASE, PTE_PRESENT, PTE_USER, PTE_WRITABLE
+from callgate.kernel.abi.memory import PTE_PRESENT, PTE_USER, PTE_WRITABLE
 from callgate.kernel.core.records import EndpointState
 from callgate.kernel.machine.cpu.descriptors import Gate, Segment
 from callgate.kernel.machine.cpu.paging import PageFault
@@ -172,12 +172,25 @@ def descriptors(bench: Workbench, table: str) -> list[str]:
     """Return the entries of `gdt`, `ldt`, `idt`, or the fields of `tss`."""
     known = bench.machine.descriptors
     if table == "tss":
-        return bench.machine.structure("TaskState", "task_state").lines()
+        return task_state(bench)
     entries = {"gdt": known.gdt, "ldt": known.ldt, "idt": known.idt}[table]()
     try:
         return [f"{number:#06x}  {in_words(entry)}" for number, entry in entries] or [f"the {table.upper()} is empty"]
     except (PageFault, DmaError):
         raise CommandError(f"the {table.upper()} lies where no memory is mapped") from None
+
+
+def task_state(bench: Workbench) -> list[str]:
+    """Return the kernel's TSS, which is there before TR has been loaded, or the one that TR names; CommandError."""
+    base, limit = bench.machine.cpu.table("tr")
+    if bench.debuggee.target.has_kernel:
+        return bench.machine.structure("TaskState", "task_state").lines()
+    if not base or not limit:
+        raise CommandError("no TSS: TR has not been loaded")
+    try:
+        return bench.machine.structure("TaskState", base).lines()
+    except (PageFault, DmaError):
+        raise CommandError("the TSS lies where no memory is mapped") from None
 
 
 def in_words(entry: Segment | Gate) -> str:
@@ -201,5 +214,5 @@ def symbol_or_number(bench: Workbench, value: object) -> str:
     name = getattr(value, "name", None)
     if name:
         return f"{name} = {text}"
-    named = bench.code.name(value) if KERNEL_BASE <= value < 1 << 32 else ""
+    named = bench.code.name(value) if 0 <= value < 1 << 32 and bench.debuggee.world.shared(value) else ""
     return f"{text}  {named[11:]}".rstrip() if "<" in named else text

@@ -1,4 +1,4 @@
-"""A system under a debugger, with its history: every way to move through its run."""
+"""A system or bare machine under a debugger, with its history: every way to move through its run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from callgate.kernel.system import System
 from callgate.tools.debugger.debuggee import Debuggee
 from callgate.tools.debugger.history import History, Moment
 from callgate.tools.debugger.history.timeline import Timeline
+from callgate.tools.debugger.target import Subject
 from callgate.tools.debugger.terminal.code import LONGEST, Code
 from callgate.tools.debugger.terminal.expressions import Expression
 from callgate.tools.debugger.terminal.failure import CommandError
@@ -28,21 +29,25 @@ SHORTEST_CALL: Final = 2  # bytes
 class Workbench:
     """What the commands work on."""
 
-    def __init__(self, system: System, history: History, debuggee: Debuggee | None = None) -> None:
-        """Work on `debuggee`, which a front end has made of the system, or make it."""
-        self.system = system
-        self.machine = system.machine
+    def __init__(self, subject: Subject, history: History, debuggee: Debuggee | None = None) -> None:
+        """Work on `debuggee`, which a front end has made of a system or a bare machine, or make it."""
+        self.machine = subject.machine
         self.history = history
-        self.debuggee = debuggee or Debuggee(system)
+        self.debuggee = debuggee or Debuggee(subject)
         self.code = Code(self.debuggee)
         self.meanings = Meanings(self.debuggee)
         self.stops = Stops(self.debuggee, self.code, self.meanings)
         self.chain = Chain(self.debuggee, history, self.code.name)
         self.lines = Lines(self)
         self.found: list[Moment] = []  # the numbered moments of the last answer
-        self.timeline = Timeline(system, history)
+        self.timeline = Timeline(history)
         history.restored.append(self._restored)
         history.branched.append(self._branched)
+
+    @property
+    def system(self) -> System:
+        """The system; NoKernel for a bare machine."""
+        return self.debuggee.system
 
     def close(self) -> None:
         """Take everything out of the system."""

@@ -61,7 +61,7 @@ class Chain:
         self.history = history
         self.machine = debuggee.machine
         self.name = name
-        self.tracer = Tracer(debuggee.system)
+        self.tracer = Tracer(debuggee.target)
 
     def location(self, linear: int, size: int) -> InMemory:
         """Return the physical memory that a linear address means now; LookupError if none."""
@@ -182,7 +182,7 @@ class Chain:
         checkpoints = self.history.checkpoints
         for checkpoint in reversed(checkpoints.kept[: checkpoints.count_before(end)]):
             self.history.go(checkpoint.moment)
-            with Reads(self.debuggee.system) as reads:
+            with Reads(self.debuggee.target) as reads:
                 self.history.forward_to(end)
             origin = reads.origin(location.physical)
             if origin:
@@ -237,7 +237,7 @@ class Chain:
         after = self.history.moment
         if not self.history.step_back():
             return ""
-        with Reads(self.debuggee.system) as reads:
+        with Reads(self.debuggee.target) as reads:
             self.history.forward_to(after)
         return reads.origin(location.physical)
 

@@ -13,7 +13,7 @@ from callgate.kernel.machine.cpu.paging import PageFault
 from callgate.kernel.machine.engine.counter import address_of
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.machine.memory.bus import DmaError
-from callgate.kernel.system import System
+from callgate.tools.debugger.target import Target
 from callgate.tools.debugger.why.locations import WHOLE
 from capstone import CS_ARCH_X86, CS_MODE_32, Cs
 from unicorn import UC_HOOK_CODE
@@ -40,9 +40,9 @@ class Path:
 class Tracer:
     """Notes the path of a system while it runs."""
 
-    def __init__(self, system: System) -> None:
-        self.system = system
-        self.machine = system.machine
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.machine = target.machine
         self.decoder = Cs(CS_ARCH_X86, CS_MODE_32)
         self.decoder.detail = True
         self.decoded: dict[tuple[int, int], Any] = {}
@@ -88,7 +88,8 @@ class Tracer:
         return handle
 
     def _loads_of_cr3(self) -> list[int]:
-        return [mark.address for mark in self.system.kernel.image.marks if mark.name == "cr3_loads"]
+        marks = self.target.system.kernel.image.marks if self.target.has_kernel else ()
+        return [mark.address for mark in marks if mark.name == "cr3_loads"]
 
     def _space_noted(self, path: Path, site: int) -> Any:
         """Return a function that notes the value that a `mov cr3, r32` is about to load."""

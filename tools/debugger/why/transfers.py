@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from callgate.kernel.abi.memory import SECTOR_SIZE
-from callgate.kernel.system import System
+from callgate.tools.debugger.target import Target
 
 
 class Read(NamedTuple):
@@ -24,13 +24,14 @@ class Read(NamedTuple):
 class Reads:
     """Notes what is read from the media of a system for as long as the context lasts."""
 
-    def __init__(self, system: System) -> None:
-        self.system = system
+    def __init__(self, target: Target) -> None:
+        self.machine = target.machine
+        self.media = target.system.media if target.has_kernel else []
         self.found: list[Read] = []
         self.plain: list[tuple[object, Callable[[int, Sequence[memoryview]], None]]] = []
 
     def __enter__(self) -> Self:
-        for disk, medium in enumerate(self.system.media):
+        for disk, medium in enumerate(self.media):
             plain = medium.read_into
             self.plain.append((medium, plain))
             setattr(medium, "read_into", self._noted(disk, plain))  # noqa: B010 - a method
@@ -50,7 +51,7 @@ class Reads:
             for view in views:
                 physical = self._physical(view)
                 if physical is not None:
-                    self.found.append(Read(disk, offset, physical, len(view), self.system.machine.clock.retired))
+                    self.found.append(Read(disk, offset, physical, len(view), self.machine.clock.retired))
                 offset += len(view)
             plain(lba, views)
 
@@ -61,7 +62,7 @@ class Reads:
         if not len(view) or view.readonly:
             return None
         address = ctypes.addressof(ctypes.c_char.from_buffer(view))
-        for region in self.system.machine.ram.regions:
+        for region in self.machine.ram.regions:
             if region.address <= address < region.address + region.size:
                 return region.base + address - region.address
         return None
@@ -78,7 +79,7 @@ class Reads:
         for read in reversed(self.found):
             if read.physical <= physical < read.physical + read.size:
                 at = read.offset + physical - read.physical
-                path = getattr(self.system.media[read.disk], "path", None)
+                path = getattr(self.media[read.disk], "path", None)
                 image = f" of {path.name}" if path is not None else ""
                 return f"disk d{read.disk}, sector {at // SECTOR_SIZE}, byte {at % SECTOR_SIZE}: byte {at:,}{image}"
         return ""

@@ -149,5 +149,7 @@ def endpoint(bench: Workbench, state: EndpointState) -> EndpointLook:
 
 
 def endpoints(bench: Workbench) -> list[EndpointLook]:
-    """Return all endpoints by number."""
+    """Return all endpoints by number; none without a kernel."""
+    if not bench.debuggee.target.has_kernel:
+        return []
     return [endpoint(bench, state) for _, state in sorted(bench.system.kernel.state.endpoints.by_number.items())]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from callgate.tools.debugger.history.timeline import Entry, Way
+from callgate.tools.debugger.target import NoKernel
 from callgate.tools.debugger.terminal.commands import Desk, command, count_in
 from callgate.tools.debugger.terminal.failure import CommandError
 from callgate.tools.debugger.terminal.moving import nothing
@@ -24,6 +25,8 @@ MOST: Final = 10_000
 def way(desk: Desk, rest: str) -> None:
     """Show the way of a request."""
     nothing(rest)
+    if not desk.bench.debuggee.target.has_kernel:
+        raise NoKernel
     found = desk.bench.timeline.way()
     if found is None:
         raise CommandError("no request has been begun up to here")

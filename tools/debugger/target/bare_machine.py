@@ -1,0 +1,77 @@
+"""A machine without a kernel as a target: one of Python's own, or one on which a test calls routines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+from callgate.tools.debugger.target.target import NoKernel
+from callgate.tools.recording import apply
+
+if TYPE_CHECKING:
+    from callgate.asm.assembler import Program
+    from callgate.kernel.machine import Machine
+    from callgate.kernel.machine.memory.outside import Outside
+    from callgate.kernel.machine.snapshot import Keep, Snapshot
+    from callgate.kernel.system import System
+    from callgate.tools.debugger.target.target import Once
+
+
+@dataclass(frozen=True, slots=True)
+class BareSnapshot:
+    """A machine's state; there is no kernel's."""
+
+    machine: Snapshot
+    policy: bytes = b""
+
+
+class BareMachine:
+    """A machine, and the programs in its memory: their symbols, source lines and call frames are what is shown."""
+
+    has_kernel = False
+
+    def __init__(self, machine: Machine, programs: Sequence[Program] = (), name: str = "machine") -> None:
+        """`name` is what the one thread and its address space are called.
+
+        Labels of the programs become names of the machine's addresses, beside those that it has.
+        """
+        self.machine = machine
+        self.programs = list(programs)
+        self.name = name
+        labels = {
+            label: symbol.address
+            for program in programs
+            for label, symbol in program.symbols.items()
+            if symbol.kind == "label"
+        }
+        machine.addresses = labels | dict(machine.addresses)
+
+    @property
+    def system(self) -> System:
+        """NoKernel."""
+        return self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise NoKernel
+
+    def snapshot(self, keep: Keep, since: BareSnapshot | None = None) -> BareSnapshot:
+        """Keep the whole state."""
+        return BareSnapshot(self.machine.snapshot(keep))
+
+    def restore(self, kept: BareSnapshot) -> None:
+        """Go back to a state that was kept."""
+        self.machine.restore(kept.machine)
+
+    def tell_once(self, once: Once) -> None:
+        """Let what the guest writes to its serial line come once."""
+        serial = self.machine.serial
+        serial.output = once(serial.output)
+
+    def repeat(self, what: Outside) -> None:
+        """Let something come from outside again."""
+        apply(self.machine, what)
+
+    def close(self) -> None:
+        """Close the machine."""
+        self.machine.close()

@@ -1,0 +1,52 @@
+"""A booted system as a target."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from callgate.kernel.system import System
+from callgate.tools.debugger.target.target import Target
+from callgate.tools.recording import Repetition
+
+if TYPE_CHECKING:
+    from callgate.kernel.machine.memory.outside import Outside
+    from callgate.kernel.machine.snapshot import Keep
+    from callgate.kernel.watching.snapshots import SystemSnapshot
+    from callgate.tools.debugger.target.target import Once
+
+Subject = System | Target
+"""What histories, debuggees and workbenches are made of."""
+
+
+class Booted:
+    """A system: its kernel's state is kept with the machine's, and its log is told once."""
+
+    has_kernel = True
+
+    def __init__(self, system: System) -> None:
+        self.system = system
+        self.machine = system.machine
+        self.repetition = Repetition(system)
+
+    def snapshot(self, keep: Keep, since: SystemSnapshot | None = None) -> SystemSnapshot:
+        """Keep the whole state; NotQuiescent in the middle of a request."""
+        return self.system.snapshot(keep, since)
+
+    def restore(self, kept: SystemSnapshot) -> None:
+        """Go back to a state that was kept."""
+        self.system.restore(kept)
+
+    def tell_once(self, once: Once) -> None:
+        """Let the guest's output and the kernel's log come once."""
+        serial, log = self.machine.serial, self.system.kernel.log
+        serial.output = once(serial.output)
+        log.write, log.write_urgent = once(log.write), once(log.write_urgent)
+
+    def repeat(self, what: Outside) -> None:
+        """Let something come from outside again."""
+        self.repetition.apply(what)
+
+
+def target_of(subject: Subject) -> Target:
+    """Return a system as a target, and a target as it is."""
+    return Booted(subject) if isinstance(subject, System) else subject

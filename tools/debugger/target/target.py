@@ -1,0 +1,74 @@
+"""The interface that a history needs of what it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from callgate.kernel.machine import Machine
+    from callgate.kernel.machine.memory.outside import Outside
+    from callgate.kernel.machine.snapshot import Keep, Snapshot
+    from callgate.kernel.system import System
+
+Told = TypeVar("Told", str, bytes)
+
+
+class NoKernel(Exception):
+    """Something was asked for that only a kernel has, of a machine without one."""
+
+    def __init__(self) -> None:
+        super().__init__("this machine has no kernel: there are no endpoints, slots, requests or processes")
+
+
+class Once(Protocol):
+    """Makes a function of a text one that is called once for each: not again when a part of a run is repeated."""
+
+    def __call__(self, function: Callable[[Told], None]) -> Callable[[Told], None]:
+        """Return that function."""
+        ...
+
+
+class Kept(Protocol):
+    """A state that can be restored: the machine's, and what policy's records were, pickled."""
+
+    @property
+    def machine(self) -> Snapshot:
+        """The machine's part."""
+        ...
+
+    @property
+    def policy(self) -> bytes:
+        """The kernel's part, b"" without one."""
+        ...
+
+
+class Target(Protocol):
+    """A machine that runs, with or without a kernel."""
+
+    machine: Machine
+    has_kernel: bool
+
+    @property
+    def system(self) -> System:
+        """The system; NoKernel if there is none."""
+        ...
+
+    def snapshot(self, keep: Keep, since: Any = None) -> Kept:
+        """Keep the whole state; NotQuiescent if something is under way.
+
+        `keep` keeps the memory; what has not changed since the snapshot `since` may be shared with it.
+        """
+        ...
+
+    def restore(self, kept: Any) -> None:
+        """Go back to a state that was kept."""
+        ...
+
+    def tell_once(self, once: Once) -> None:
+        """Let what the run tells its user come once."""
+        ...
+
+    def repeat(self, what: Outside) -> None:
+        """Let something come from outside again, at the present position."""
+        ...
