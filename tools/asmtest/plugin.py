@@ -59,8 +59,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         nargs="?",
         const=RECORDINGS,
         metavar="FOLDER",
-        help=f"write a recording of each test that fails with a booted system into FOLDER, {RECORDINGS} if none is "
-        "said; the failure shows the command that opens it there",
+        help=f"write a recording of each test of assembly that fails into FOLDER, {RECORDINGS} if none is said; the "
+        "failure shows the command that opens it there",
     )
     parser.addini("callgate_record", "folder for recordings of tests that fail, as --asm-record=FOLDER", default="")
     parser.addini("callgate_abi", "calling convention that is checked for calls that do not say one", default="none")
@@ -242,6 +242,12 @@ class AsmCase(pytest.Item):
         convention = cpu.convention if self.plain else abi_of(self.case, self.config.getini("callgate_abi"))
         check_cases(self.case, program, cpu, convention, self.external)
 
+    def failed_by(self, error: Exception) -> bool:
+        """Whether an error is that the case did not hold, and not a mistake in it."""
+        from callgate.tools.asmtest.cases.runner import CaseFailure
+
+        return isinstance(error, CaseFailure)
+
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """Return the report for a user: no traceback of Python; the summary has the reason."""
         from callgate.asm.assembler import AsmError, AsmErrors
@@ -333,15 +339,24 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
             add_section(item, "bare CPU", report.describe_call(fixtures["bare_cpu"]))
         if "booted" in fixtures and not isinstance(error, report.SPEAKING):
             add_section(item, "booted system", fixtures["booted"].describe())
-        folder = recordings_folder(item.config)
-        if "booted" in fixtures and folder is not None:
-            from callgate.tools.asmtest.recorded import record
-
-            here = item.config.invocation_params.dir
-            add_section(item, "recording", record(fixtures["booted"], folder, item.nodeid, here))
+        add_section(item, "recording", recorded(item, error))
         if fixtures.keys() & {"bare_cpu", "booted"} and not item.config.option.fulltrace:
             report.without_internals(error)
         raise
+
+
+def recorded(item: pytest.Item, error: Exception) -> list[str]:
+    """Write a recording of a test that failed, if there is to be one; return the command that opens it, or why not."""
+    folder, here = recordings_folder(item.config), item.config.invocation_params.dir
+    fixtures = getattr(item, "funcargs", {})
+    ran = isinstance(item, AsmCase) and item.failed_by(error)
+    if folder is None or not (ran or fixtures.keys() & {"bare_cpu", "booted"}):
+        return []
+    from callgate.tools.asmtest.recorded import record, record_calls
+
+    if "booted" in fixtures:
+        return record(fixtures["booted"], folder, item.nodeid, here)
+    return record_calls(shared_cpu(item.config), folder, item.nodeid, here)
 
 
 def add_section(item: pytest.Item, title: str, lines: list[str]) -> None:

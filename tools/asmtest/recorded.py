@@ -2,6 +2,9 @@
 
 The system of `booted` has booted once and is restored for each test.  A run that boots in the same way and is given
 the same is the same run, so a recording begins with the boot and needs nothing of the tests before.
+
+A recording of a test on the bare CPU begins with its first call, and ends before the instruction that faulted, or
+before the last one of the last call.
 """
 
 from __future__ import annotations
@@ -10,16 +13,31 @@ import hashlib
 import os
 import re
 import shlex
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from callgate.disk.media import ImageError
 from callgate.kernel.core.errors import KernelPanic
 from callgate.kernel.machine.observation.position import Position
-from callgate.kernel.system import System
-from callgate.tools.asmtest.booted import BootedSystem
-from callgate.tools.recording import RecordingError, Repetition, RunDiffers, read_recording, written
+from callgate.tools.asmtest.bare.logging_run import LoggingRun, NotRepeatable
+from callgate.tools.recording import (
+    RecordingError,
+    Repetition,
+    RunDiffers,
+    apply,
+    ending,
+    read_recording,
+    written,
+    written_calls,
+)
+
+if TYPE_CHECKING:
+    from callgate.kernel.machine import Machine
+    from callgate.tools.asmtest.bare.cpu import BareCpu
+    from callgate.tools.asmtest.booted import BootedSystem
 
 SUFFIX: Final = ".cgr"
 LONGEST: Final = 100  # characters of a name
@@ -30,33 +48,60 @@ def record(booted: BootedSystem, folder: Path, test: str, here: Path) -> list[st
 
     The run is made once more before that: a recording that another machine could not repeat is not kept.
     """
+
+    def make(part: Path) -> None:
+        part.write_text(written(booted.system, booted.began_with, booted.occurred), encoding="utf-8")
+        try:
+            verify(part)
+        except RunDiffers as error:
+            why = "the test has changed the system in a way that a recording does not know: registers or policy, from"
+            raise NotRepeatable(f"{error}\n{why} Python") from None
+
+    file, problem = keep(folder, test, make)
+    return [problem] if problem else [command(file, here, "goto end")]
+
+
+def record_calls(cpu: BareCpu, folder: Path, test: str, here: Path) -> list[str]:
+    """Write a recording of a test's calls on the bare CPU; return the command that opens it, or why there is none.
+
+    Nothing is returned for a test that has called nothing.  The test's operations are repeated for it, and then once
+    more from the recording.
+    """
+    if not any(step[0] == cpu.run_routine for step in cpu.journal):
+        return []
+
+    def make(part: Path) -> None:
+        run = LoggingRun(cpu)
+        text = partial(written_calls, test, run.header(), run.occurred, run.answers)
+        part.write_text(text({"end": list(run.end), "registers": {}}), encoding="utf-8")
+        part.write_text(text(verify_calls(part, run)), encoding="utf-8")
+
+    file, problem = keep(folder, test, make)
+    return [problem] if problem else [command(file, here)]
+
+
+def keep(folder: Path, test: str, make: Callable[[Path], None]) -> tuple[Path, str]:
+    """Let `make` write a file beside the place of a test's recording and put it there; return it, and any problem."""
     file = folder / file_name(test)
     part = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        text = written(booted.system, booted.began_with, booted.occurred)
         folder.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        verify(part)
+        make(part)
         part.replace(file)
-    except RunDiffers as error:
-        return [
-            f"none: {error}",
-            "the test has changed the system in a way that a recording does not know: registers or policy, from Python",
-        ]
-    except (ValueError, ImageError, RecordingError) as error:
-        return [f"none: {error}"]
+    except (ValueError, ImageError, RecordingError, RunDiffers, NotRepeatable) as error:
+        return file, f"none: {error}"
     except OSError as error:
-        return [f"none: {error.filename or file}: {error.strerror}"]
+        return file, f"none: {error.filename or file}: {error.strerror}"
     finally:
         with suppress(OSError):  # it is gone, or never was
             part.unlink()
-    return [command(file, here)]
+    return file, ""
 
 
-def command(file: Path, here: Path) -> str:
-    """Return the command that opens a recording where the test failed."""
+def command(file: Path, here: Path, first: str = "") -> str:
+    """Return the command that opens a recording where the test failed; `first` is what leads there."""
     shown = file.relative_to(here) if file.is_relative_to(here) else file
-    return f'callgate debug {shlex.quote(str(shown))} -e "goto end"'
+    return f"callgate debug {shlex.quote(str(shown))}" + (f' -e "{first}"' if first else "")
 
 
 def file_name(test: str) -> str:
@@ -74,16 +119,35 @@ def verify(path: Path) -> None:
     with recording.system() as system:
         repetition = Repetition(system)
         for entry in recording.occurred:
-            run_to(system, entry.position)
+            run_to(system.machine, entry.position)
             repetition.apply(entry.what)
-        run_to(system, recording.end)
+        run_to(system.machine, recording.end)
         if system.machine.cpu.registers() != recording.registers:
             raise RunDiffers(f"a repetition comes to {recording.end} with other registers")
 
 
-def run_to(system: System, goal: Position) -> None:
+def verify_calls(path: Path, run: LoggingRun) -> dict[str, Any]:
+    """Repeat a recording of calls; RunDiffers if it does not come to the registers at the end of the test.
+
+    The result is the last line of the recording.
+    """
+    recording = read_recording(path)
+    assert recording.end is not None
+    machine, _ = recording.calls()
+    with machine:
+        for entry in recording.occurred:
+            run_to(machine, entry.position)
+            apply(machine, entry.what)
+        run_to(machine, recording.end)
+        last = ending(machine)
+        run_to(machine, run.final)
+        if machine.cpu.registers() != run.registers:
+            raise RunDiffers(f"a repetition comes to {run.final} with other registers")
+    return last
+
+
+def run_to(machine: Machine, goal: Position) -> None:
     """Run up to a position; RunDiffers if the run does not pass it, KeyboardInterrupt at Ctrl-C."""
-    machine = system.machine
     machine.runner.settle()
     while machine.position < goal:
         before = machine.position
@@ -96,5 +160,5 @@ def run_to(system: System, goal: Position) -> None:
             raise KeyboardInterrupt
         if machine.position == before:
             break
-    if machine.position != goal:
+    if machine.position[:2] != goal[:2]:  # some virtual time may have passed
         raise RunDiffers(f"a repetition was to come to {goal} and is at {machine.position}")

@@ -4,6 +4,8 @@ with boot("disk.img", options=SystemOptions(commands="df")) as system, attach(sy
 debugger.run(until="ipc.reply")
 debugger.back(3)
 print(debugger.why("eax"))
+
+A machine without a kernel takes one as well, with the programs in its memory: `attach(machine, program)`.
 """
 
 from __future__ import annotations
@@ -12,33 +14,42 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from callgate.kernel.machine import Machine
 from callgate.tools.debugger.debuggee.watchpoints import Kind
 from callgate.tools.debugger.history import BUDGET, History
+from callgate.tools.debugger.target import BareMachine, Subject
 from callgate.tools.debugger.terminal.expressions import Expression
 from callgate.tools.debugger.terminal.looks import FrameLook, backtrace
 from callgate.tools.debugger.terminal.workbench import Workbench
 
 if TYPE_CHECKING:
+    from callgate.asm.assembler import Program
     from callgate.kernel.machine import Stop
     from callgate.kernel.system import System
     from callgate.tools.debugger.why import Link
 
 
 class Attached:
-    """A system with a debugger.  `bench` is what the commands at the prompt work on, `history` what has been.
+    """A system or a machine with a debugger.
+
+    `bench` is what the commands at the prompt work on, `history` what has been.
 
     What cannot be done is a CommandError, which says what to do instead.
     """
 
-    def __init__(self, system: System, budget: int = BUDGET) -> None:
+    def __init__(self, subject: Subject, budget: int = BUDGET) -> None:
         """Keep the run from now on, in at most `budget` bytes; NotQuiescent in the middle of a request."""
-        self.system = system
-        self.machine = system.machine
-        self.history = History(system, budget)
-        self.bench = Workbench(system, self.history)
+        self.machine = subject.machine
+        self.history = History(subject, budget)
+        self.bench = Workbench(subject, self.history)
+
+    @property
+    def system(self) -> System:
+        """The system; NoKernel for a machine without a kernel."""
+        return self.bench.system
 
     def close(self) -> None:
-        """Take breakpoints, watchpoints and observers out of the system."""
+        """Take breakpoints, watchpoints and observers out of the system or machine."""
         self.bench.close()
 
     def __enter__(self) -> Self:
@@ -152,6 +163,15 @@ class Attached:
         return list(self.bench.why(what, most))
 
 
-def attach(system: System, budget: int = BUDGET) -> Attached:
-    """Return a debugger for a system, which keeps its run from now on."""
-    return Attached(system, budget)
+def attach(subject: Subject | Machine, *programs: Program, budget: int = BUDGET) -> Attached:
+    """Return a debugger for a system or a machine, which keeps its run from now on, in at most `budget` bytes.
+
+    A machine without a kernel has symbols, source lines and call frames of the `programs` in its memory; ValueError if
+    they are given for a system, which knows its own.  A part of the run that is repeated calls the functions of its
+    host calls again.
+    """
+    if isinstance(subject, Machine):
+        return Attached(BareMachine(subject, programs), budget)
+    if programs:
+        raise ValueError("a system knows the programs that it runs: name programs for a machine only")
+    return Attached(subject, budget)

@@ -4,11 +4,18 @@ A recording holds the options, which images there were, and what came from outsi
 It holds neither the images nor what happened: that follows.
 """
 
+from callgate.tools.recording.calls import FAULT, NO_ANSWER, RETURNED, Answer, CallsHeader
+from callgate.tools.recording.changes import difference, state_of
 from callgate.tools.recording.occurred import Occurred, Repetition, RunDiffers, apply
-from callgate.tools.recording.recorder import Recorder, written
+from callgate.tools.recording.recorder import Recorder, ending, written, written_calls
 from callgate.tools.recording.recording import Recording, RecordingError, is_recording, read_recording
 
 __all__ = [
+    "FAULT",
+    "NO_ANSWER",
+    "RETURNED",
+    "Answer",
+    "CallsHeader",
     "Occurred",
     "Recorder",
     "Recording",
@@ -16,7 +23,11 @@ __all__ = [
     "Repetition",
     "RunDiffers",
     "apply",
+    "difference",
+    "ending",
     "is_recording",
     "read_recording",
+    "state_of",
     "written",
+    "written_calls",
 ]

@@ -9,6 +9,7 @@ from callgate.disk.media import Medium
 from callgate.kernel.machine import Machine
 from callgate.kernel.machine.memory.outside import Outside, Plug
 from callgate.kernel.system import System, SystemOptions
+from callgate.tools.recording.calls import Answer, CallsHeader, beginning_of_calls, plain_answer
 from callgate.tools.recording.identity import callgate_version, digest_of, sources_digest
 from callgate.tools.recording.lines import dump, plain, text_of
 from callgate.tools.recording.occurred import Occurred
@@ -95,6 +96,16 @@ def written(system: System, media: Sequence[Medium], occurred: Sequence[Occurred
         lines.append(line)
     system.machine.runner.settle()
     return "".join(map(dump, [*lines, ending(system.machine)]))
+
+
+def written_calls(
+    test: str, calls: CallsHeader, occurred: Sequence[Occurred], answers: Sequence[Answer], last: Mapping[str, Any]
+) -> str:
+    """Return a recording of the calls of a test; `last` is its last line, as `ending` returns it."""
+    lines = [{KEY: FORMAT, **beginning_of_calls(test, calls)}]
+    lines += map(plain, occurred)
+    lines += map(plain_answer, answers)
+    return "".join(map(dump, [*lines, dict(last)]))
 
 
 def describe(medium: Medium) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from typing import Any
 from callgate.asm.assembler.cache import cache_directory
 from callgate.disk.images.demo import demo_image
 from callgate.disk.media import Image, ImageError, open_image
-from callgate.kernel.machine.memory.outside import Forgotten, Plug
+from callgate.kernel.machine import Machine
+from callgate.kernel.machine.memory.outside import Forgotten, Plug, SetUp
 from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.system import System
+from callgate.tools.recording.calls import Answer, CallsHeader, header_of, machine_for, parsed_answer
 from callgate.tools.recording.identity import callgate_version, digest_of, sources_digest
 from callgate.tools.recording.lines import parsed, position_of
 from callgate.tools.recording.occurred import Occurred
@@ -40,6 +42,7 @@ class Recording:
     images: list[dict[str, Any]] = field(default_factory=list)  # those there were, and those that came later
     end: Position | None = None  # None if the file was cut off
     registers: dict[str, int] = field(default_factory=dict)
+    answers: list[Answer] = field(default_factory=list)  # of a test's functions
 
     @property
     def last(self) -> Position:
@@ -47,6 +50,26 @@ class Recording:
         if self.end is not None:
             return self.end
         return self.occurred[-1].position if self.occurred else Position(0)
+
+    @property
+    def of_calls(self) -> bool:
+        """Whether it is of a test's calls on a machine without a kernel, and not of a system."""
+        return "calls" in self.header
+
+    def calls(self) -> tuple[Machine, CallsHeader]:
+        """Return the machine before the first instruction of the first call, and what it is; RecordingError.
+
+        What the test has set up for that call has been done, and is taken out of `occurred`.
+        """
+        self.check()
+        try:
+            header = header_of(self.header["calls"])
+            first = self.occurred.pop(0).what
+            if not isinstance(first, SetUp):
+                raise ValueError("nothing is set up")  # noqa: TRY004 - as other damage
+            return machine_for(header, first, self.answers), header
+        except (*BROKEN, IndexError) as error:
+            raise RecordingError(self.path, f"does not describe the calls of a test: {error}") from None
 
     def check(self) -> None:
         """RecordingError if another callgate has written it: its guest would do something else."""
@@ -151,6 +174,9 @@ def _take(recording: Recording, entry: dict[str, Any]) -> None:
         recording.occurred = [
             each for each in recording.occurred if each.position <= recording.end
         ]  # it ends in the past
+        return
+    if "answer" in entry:
+        recording.answers.append(parsed_answer(entry))
         return
     occurred = parsed(entry)
     if isinstance(occurred.what, Forgotten):

@@ -28,7 +28,7 @@ from callgate.kernel.machine.observation.stream import Event
 from callgate.kernel.machine.snapshot import Snapshot
 from callgate.tools.asmtest.bare import meanwhile, placing
 from callgate.tools.asmtest.bare.convention import Argument, Convention, convention_named, make_frame, violations
-from callgate.tools.asmtest.bare.operations import Function
+from callgate.tools.asmtest.bare.operations import Function, RunMachine
 from callgate.tools.asmtest.bare.retrace import retrace
 from callgate.tools.asmtest.board import board, wide
 from callgate.tools.asmtest.board.ctrl_c import CtrlC
@@ -57,6 +57,7 @@ class BareCpu:
         """
         self.root = root
         self.machine: Machine = board.make_machine()
+        self.run_machine: RunMachine = self.machine.run  # or that of whoever wants to know what happens meanwhile
         self.ctrl_c = CtrlC(self.machine)
         self.programs = programs or Programs()
         self.ram = self.machine.ram
@@ -349,7 +350,7 @@ class BareCpu:
 
     def run(self, fuel: int) -> Stop:
         """Run the machine; KeyboardInterrupt at Ctrl-C."""
-        stop = self.machine.run(fuel=fuel)
+        stop = self.run_machine(fuel=fuel)
         if stop.reason == "interrupted":
             raise KeyboardInterrupt
         if stop.reason == "fuel" and stop.eip == board.RETURN:  # the last instruction was the RET

@@ -13,6 +13,14 @@ from callgate.tools.asmtest.board.result import CallResult
 Function = Callable[..., int | None]
 
 
+class RunMachine(Protocol):
+    """`Machine.run`, as far as it is used."""
+
+    def __call__(self, *, fuel: int | None = None) -> Stop:
+        """Run the machine."""
+        ...
+
+
 class Operations(Protocol):
     """A bare CPU, as its helpers see it."""
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from callgate.kernel.system import System
     from callgate.tools.debugger.dap.protocol import Arguments
     from callgate.tools.debugger.history import History
+    from callgate.tools.debugger.target import BareMachine, Subject
     from callgate.tools.recording import Recording
 
 MILLISECOND: Final = 1_000_000  # nanoseconds
@@ -64,11 +65,25 @@ def is_a_recording(path: Path) -> bool:
         return False
 
 
-def recorded(recording: Recording, images: Sequence[Path]) -> System:
-    """Return the system of a recording, before its first instruction; ImageError, RecordingError."""
-    system = recording.system(images)
-    system.machine.serial.output = OUTLET
-    return system
+def recorded(recording: Recording, images: Sequence[Path]) -> System | BareMachine:
+    """Return the system of a recording, before its first instruction; ImageError, RecordingError.
+
+    A recording of a test's calls is of a machine without a kernel, which stands before the first call.
+    """
+    subject = test_machine(recording, images) if recording.of_calls else recording.system(images)
+    subject.machine.serial.output = OUTLET
+    return subject
+
+
+def test_machine(recording: Recording, images: Sequence[Path]) -> BareMachine:
+    """Return the machine of a test's calls; RecordingError."""
+    from callgate.tools.debugger.target import BareMachine
+    from callgate.tools.recording import RecordingError
+
+    if images:
+        raise RecordingError(recording.path, "is of a test without disks: name no image after it")
+    machine, calls = recording.calls()
+    return BareMachine(machine, calls.programs, "test")
 
 
 def made(files: Sequence[Path], commands: Sequence[str], unplug: Sequence[tuple[int, int]], machine: Machine) -> System:
@@ -97,15 +112,20 @@ def made(files: Sequence[Path], commands: Sequence[str], unplug: Sequence[tuple[
     return system
 
 
-def begun(system: System, recording: Recording | None, budget: int) -> History:
-    """Return the system's history, with what a recording says that has been."""
+def begun(subject: Subject, recording: Recording | None, budget: int) -> History:
+    """Return the history of a system, with what a recording says that has been.
+
+    That of a test's calls leads to where it failed.
+    """
     from callgate.tools.debugger.history import History
 
-    history = History(system, budget)
+    history = History(subject, budget)
     if recording is not None:
         history.expect(recording.occurred, recording.last)
         if recording.end is None:
             print(f"callgate: {recording.path}: was cut off; it is known up to {recording.last}", file=sys.stderr)
+        if recording.of_calls:
+            history.go(history.edge)
     return history
 
 
@@ -116,7 +136,7 @@ def launched(
     machine: Machine,
     arguments: Arguments,
     output: Callable[[bytes], None],
-) -> tuple[System, History]:
+) -> tuple[Subject, History]:
     """Return a system and its history from the arguments of an editor's `launch`; RequestError.
 
     `files` are used if the editor names nothing; the other arguments before its own are the command line's.

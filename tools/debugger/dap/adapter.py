@@ -17,11 +17,11 @@ from callgate.tools.debugger.terminal.prompt import completions
 from callgate.tools.debugger.terminal.workbench import PHASES
 
 if TYPE_CHECKING:
-    from callgate.kernel.system import System
     from callgate.tools.debugger.history import History
+    from callgate.tools.debugger.target import Subject
 
 Message = dict[str, Any]
-Launch = Callable[[Arguments, Callable[[bytes], None]], "tuple[System, History]"]
+Launch = Callable[[Arguments, Callable[[bytes], None]], "tuple[Subject, History]"]
 """Makes a system of the arguments of `launch`, with what takes the guest's output; RequestError."""
 ABLE: Final = (
     *("StepBack", "SteppingGranularity", "DisassembleRequest", "ReadMemoryRequest", "WriteMemoryRequest"),

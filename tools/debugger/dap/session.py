@@ -1,4 +1,4 @@
-"""One debugged system: what moves it, and what an editor is told when it stops."""
+"""One debugged system or bare machine: what moves it, and what an editor is told when it stops."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from callgate.tools.debugger.terminal.workbench import Workbench
 
 if TYPE_CHECKING:
     from callgate.kernel.machine import Stop
-    from callgate.kernel.system import System
     from callgate.tools.debugger.dap.protocol import Sender
     from callgate.tools.debugger.history import History, Moment
+    from callgate.tools.debugger.target import Subject
 
 REASONS: Final = {
     breakpoints.HIT: "breakpoint",
@@ -54,12 +54,14 @@ class Lines(io.StringIO):
 
 
 class Session:
-    """A system under an editor.  `run` is what DAP's requests call; each ends with an event that says where it is."""
+    """A system or bare machine under an editor.
 
-    def __init__(self, sender: Sender, system: System, history: History, numbers: Numbers) -> None:
+    `run` is what DAP's requests call; each ends with an event that says where it is.
+    """
+
+    def __init__(self, sender: Sender, subject: Subject, history: History, numbers: Numbers) -> None:
         self.sender = sender
-        self.system = system
-        self.bench = Workbench(system, history)
+        self.bench = Workbench(subject, history)
         self.lines = Lines()
         self.prompt = Prompt(self.bench, self.lines)
         self.sources = Sources(self.bench)
@@ -70,7 +72,7 @@ class Session:
     def close(self) -> None:
         """Take the debugger out of the system, and close it."""
         self.bench.close()
-        self.system.close()
+        self.bench.debuggee.target.close()
 
     # Moving.
 
@@ -79,7 +81,7 @@ class Session:
         try:
             stop = move()
         except SystemEnded:
-            self.sender.event("exited", exitCode=self.system.exit_code or 0)
+            self.sender.event("exited", exitCode=self.bench.debuggee.target.exit_code or 0)
             self.sender.event("terminated")
             return
         except HistoryInterrupted:

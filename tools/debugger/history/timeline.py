@@ -107,9 +107,13 @@ class Timeline:
         self.entries: list[Entry] = []
         self.begin = history.moment.position.retired  # events before it are not known
         known = self.machine.stream.kinds | self.machine.event_sites.kinds
-        kinds = [kind for kind in known if kind.partition(".")[0] in AREAS and kind not in LEFT_OUT]
+        kinds = [kind for kind in known if self._is_told(kind)]
         self.machine.stream.subscribe(self._listen, kinds, again=True)
         history.branched.append(self._branched)
+
+    def _is_told(self, kind: str) -> bool:
+        """Whether events of a kind are kept: without a kernel all, the program's own among them."""
+        return not self.target.has_kernel or (kind.partition(".")[0] in AREAS and kind not in LEFT_OUT)
 
     def close(self) -> None:
         """Listen no longer."""

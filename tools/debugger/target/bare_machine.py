@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 from callgate.tools.debugger.target.target import NoKernel
 from callgate.tools.recording import apply
 
 if TYPE_CHECKING:
-    from callgate.asm.assembler import Program
+    from callgate.asm.assembler import EventSite, Program
     from callgate.kernel.machine import Machine
     from callgate.kernel.machine.memory.outside import Outside
     from callgate.kernel.machine.snapshot import Keep, Snapshot
@@ -30,6 +32,7 @@ class BareMachine:
     """A machine, and the programs in its memory: their symbols, source lines and call frames are what is shown."""
 
     has_kernel = False
+    exit_code: int | None = None
 
     def __init__(self, machine: Machine, programs: Sequence[Program] = (), name: str = "machine") -> None:
         """`name` is what the one thread and its address space are called.
@@ -46,13 +49,18 @@ class BareMachine:
             if symbol.kind == "label"
         }
         machine.addresses = labels | dict(machine.addresses)
+        for program in programs:
+            for site in program.events:
+                machine.event_sites.add(site.address, site.name, partial(self._fields, site))
+
+    def _fields(self, site: EventSite) -> dict[str, int]:
+        """Return the fields of an event of a program: registers and numbers."""
+        cpu = self.machine.cpu
+        return {key: getattr(cpu, text) if text.isalpha() else int(text) for key, text in site.fields}
 
     @property
     def system(self) -> System:
         """NoKernel."""
-        return self._refuse()
-
-    def _refuse(self) -> NoReturn:
         raise NoKernel
 
     def snapshot(self, keep: Keep, since: BareSnapshot | None = None) -> BareSnapshot:
@@ -71,6 +79,14 @@ class BareMachine:
     def repeat(self, what: Outside) -> None:
         """Let something come from outside again."""
         apply(self.machine, what)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close the machine."""

@@ -42,6 +42,15 @@ class Booted:
         serial.output = once(serial.output)
         log.write, log.write_urgent = once(log.write), once(log.write_urgent)
 
+    @property
+    def exit_code(self) -> int | None:
+        """The status with which the system has ended."""
+        return self.system.exit_code
+
+    def close(self) -> None:
+        """Close the system."""
+        self.system.close()
+
     def repeat(self, what: Outside) -> None:
         """Let something come from outside again."""
         self.repetition.apply(what)

@@ -72,3 +72,12 @@ class Target(Protocol):
     def repeat(self, what: Outside) -> None:
         """Let something come from outside again, at the present position."""
         ...
+
+    @property
+    def exit_code(self) -> int | None:
+        """The status with which the system has ended; None as long as it has not, or if there is none."""
+        ...
+
+    def close(self) -> None:
+        """Close the machine."""
+        ...

@@ -78,8 +78,16 @@ class Code:
         """Return an address as a symbol and the distance from it; "" if there is none."""
         process = process or self.debuggee.threads.running().process
         image = self.image(address, process)
-        symbol = image.symbol_at(self._linked(address, process)) if image is not None else ""
+        if image is not None:
+            symbol = image.symbol_at(self._linked(address, process))
+        else:
+            symbol = self._named(address)
         return "" if symbol.startswith("0x") else symbol
+
+    def _named(self, address: int) -> str:
+        """Return what whoever made a machine without a kernel has said that addresses are called; "" if nothing."""
+        named = None if self.debuggee.target.has_kernel else self.machine.symbols
+        return "" if named is None else named(address)
 
     def line(self, address: int, process: Process) -> SourceLine | None:
         """Return the source line that an instruction was made of."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from callgate.kernel.machine import Stop
+from callgate.tools.asmtest.board.result import Fault
 from callgate.tools.debugger.debuggee import watchpoints
 from callgate.tools.debugger.history import Moment
 from callgate.tools.debugger.terminal.code import number_of
@@ -13,8 +14,10 @@ from callgate.tools.debugger.terminal.failure import CommandError
 from callgate.tools.debugger.terminal.stops import EVENT
 from callgate.tools.debugger.terminal.views import where
 from callgate.tools.debugger.terminal.workbench import PHASES, REQUEST, Workbench
+from callgate.tools.recording import FAULT, NO_ANSWER, RETURNED
 
 ENDED = ("exit", "halt", "triple-fault", "not-modelled", "no volume")
+OF_CALLS = (FAULT, RETURNED, NO_ANSWER)
 BEGINNING = "this is the beginning of the history"
 
 
@@ -38,6 +41,13 @@ def reason(desk: Desk, stop: Stop) -> list[str]:
         return [f"{number}{what} of {access.size} bytes at {access.address:#010x} {by}"]
     if stopping is not None:
         return [f"{number}{stopping.text}"]
+    return end_in_words(desk, stop)
+
+
+def end_in_words(desk: Desk, stop: Stop) -> list[str]:
+    """Return why a run ended that no stop has ended."""
+    if stop.reason in OF_CALLS:
+        return [end_of_call(stop)]
     if stop.reason == "exit":
         return [f"the system has ended with status {stop.detail}"]
     if stop.reason == "halt":
@@ -49,6 +59,15 @@ def reason(desk: Desk, stop: Stop) -> list[str]:
     if stop.reason in ENDED:
         return [f"{stop.reason}: {stop.detail}" if stop.detail is not None else stop.reason]
     return []
+
+
+def end_of_call(stop: Stop) -> str:
+    """Return in words how a call of a test ended."""
+    if stop.reason == FAULT:
+        return f"{Fault.of_event(stop.detail, 0)}: there is no IDT, and the call ends here"
+    if stop.reason == RETURNED:
+        return "the routine has returned, and the call ends here"
+    return f"{stop.detail} is answered by Python, which was not asked here in the test: what it would do is not known"
 
 
 def goes_on(stop: Stop) -> bool:

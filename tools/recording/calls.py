@@ -1,0 +1,144 @@
+"""Recordings of tests that call routines on a machine without a kernel (the bare CPU of docs/testing.md).
+
+The header has the size of memory, the programs with their symbols and lines, and where Python answers.  What comes from
+outside is what the test sets up for each call.  What a function of the test has done in the middle of a call, a host
+call's answer or a name's that the objects lack, is in the list of answers: it follows from nothing that could be
+repeated, so what it changed is done again.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+from zlib import compress
+
+from callgate.asm.assembler import Program
+from callgate.asm.assembler.output.record import describe, restore
+from callgate.kernel.machine import Machine
+from callgate.kernel.machine.memory.outside import SetUp
+from callgate.tools.recording.changes import make
+from callgate.tools.recording.identity import callgate_version, sources_digest
+from callgate.tools.recording.lines import plain_set_up, set_up, unpacked
+
+if TYPE_CHECKING:
+    from callgate.kernel.machine.observation.stream import Event
+
+FAULT: Final = "fault"  # reasons of stops, as the bare CPU has them; the detail of a fault is its event
+RETURNED: Final = "returned"
+NO_ANSWER: Final = "no answer"  # its detail is what would have been asked
+FAULTS: Final = ("exception", "int")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a function of the test has changed, in the instruction with the number `count`."""
+
+    count: int
+    name: str
+    changes: SetUp
+
+
+@dataclass(frozen=True, slots=True)
+class CallsHeader:
+    """What a test's calls run on: bytes of memory, the address that a routine returns to, programs by what they are.
+
+    `stubs` are addresses of names that Python answers, `ports` those of host calls.
+    """
+
+    memory: int
+    returns: int
+    programs: Sequence[Program]
+    stubs: Mapping[str, int] = field(default_factory=dict)
+    ports: Mapping[int, str] = field(default_factory=dict)
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as an object."""
+        return {
+            "memory": self.memory,
+            "returns": self.returns,
+            "programs": [plain_program(program) for program in self.programs],
+            "stubs": dict(self.stubs),
+            "ports": {str(port): name for port, name in self.ports.items()},
+        }
+
+
+def header_of(entry: Mapping[str, Any]) -> CallsHeader:
+    """Return what an object of `plain` stands for; ValueError, KeyError or TypeError if it is none."""
+    return CallsHeader(
+        int(entry["memory"]),
+        int(entry["returns"]),
+        [program_of(item) for item in entry["programs"]],
+        {str(name): int(address) for name, address in entry["stubs"].items()},
+        {int(port): str(name) for port, name in entry["ports"].items()},
+    )
+
+
+def plain_program(program: Program) -> dict[str, Any]:
+    """Return a program with symbols, lines, events and call frames as an object."""
+    contents = [[len(section.data), b64encode(compress(section.data)).decode()] for section in program.sections]
+    return describe(program) | {"contents": contents}
+
+
+def program_of(entry: dict[str, Any]) -> Program:
+    """Return the program that such an object describes."""
+    names = [section[0] for section in entry["sections"]]
+    data = [unpacked(text, int(size)) for size, text in entry["contents"]]
+    return restore(Program, entry, dict(zip(names, data, strict=True)))
+
+
+def beginning_of_calls(test: str, calls: CallsHeader) -> dict[str, Any]:
+    """Return the first line of a recording of a test's calls, but for what says that it is one."""
+    return {
+        "version": callgate_version(),
+        "sources": sources_digest(),
+        "test": test,
+        "calls": calls.plain(),
+        "images": [],
+    }
+
+
+def plain_answer(answer: Answer) -> dict[str, Any]:
+    """Return an answer as an object."""
+    return {"answer": answer.name, "count": answer.count, "set_up": plain_set_up(answer.changes)}
+
+
+def parsed_answer(entry: Mapping[str, Any]) -> Answer:
+    """Return what such an object stands for; ValueError, KeyError or TypeError if it is none."""
+    return Answer(int(entry["count"]), str(entry["answer"]), set_up(entry["set_up"]))
+
+
+def machine_for(calls: CallsHeader, first: SetUp, answers: Sequence[Answer]) -> Machine:
+    """Return a machine that stands before the first instruction of the first call.
+
+    A run ends where the bare CPU's did: at a fault, and when a routine has returned; also where Python would be asked
+    for something that it was not asked for in the test.  ValueError for a size of memory that no machine has.
+    """
+    machine = Machine(memory=calls.memory, high_memory=0)
+    machine.stream.subscribe(lambda event: _faulted(machine, event), kinds=FAULTS, again=True)
+    machine.probe(calls.returns, lambda: machine.request_stop(RETURNED))
+    known = {(answer.count, answer.name): answer.changes for answer in answers}
+    for name, address in calls.stubs.items():
+        machine.probe(address, _answering(machine, known, name))
+    for port, name in calls.ports.items():
+        machine.host_calls.register(port, _answering(machine, known, name), name)
+    make(machine, first)
+    return machine
+
+
+def _faulted(machine: Machine, event: Event) -> None:
+    machine.request_stop(FAULT, event)
+
+
+def _answering(machine: Machine, known: Mapping[tuple[int, str], SetUp], name: str) -> Callable[..., None]:
+    """Return a function that does what Python has done in the instruction where the machine is."""
+
+    def answer(_eax: int = 0) -> None:
+        changes = known.get((int(machine.state.count), name))
+        if changes is None:
+            machine.request_stop(NO_ANSWER, name)
+        else:
+            make(machine, changes)
+
+    return answer
