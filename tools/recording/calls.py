@@ -16,7 +16,8 @@ from zlib import compress
 
 from callgate.asm.assembler import Program
 from callgate.asm.assembler.output.record import describe, restore
-from callgate.kernel.machine import Machine
+from callgate.kernel.machine import Machine, Stop
+from callgate.kernel.machine.cpu.exceptions import PF, name_of
 from callgate.kernel.machine.memory.outside import SetUp
 from callgate.tools.recording.changes import make
 from callgate.tools.recording.identity import callgate_version, sources_digest
@@ -25,7 +26,7 @@ from callgate.tools.recording.lines import plain_set_up, set_up, unpacked
 if TYPE_CHECKING:
     from callgate.kernel.machine.observation.stream import Event
 
-FAULT: Final = "fault"  # reasons of stops, as the bare CPU has them; the detail of a fault is its event
+FAULT: Final = "fault"  # reasons of stops, as the bare CPU has them; the detail of a fault says which
 RETURNED: Final = "returned"
 NO_ANSWER: Final = "no answer"  # its detail is what would have been asked
 FAULTS: Final = ("exception", "int")
@@ -127,8 +128,22 @@ def machine_for(calls: CallsHeader, first: SetUp, answers: Sequence[Answer]) -> 
     return machine
 
 
+def end_of_call(machine: Machine, calls: CallsHeader) -> Stop | None:
+    """Return how a call has ended where the machine stands; None if it has not.
+
+    There is no IDT, so that whatever is delivered has ended it.
+    """
+    position, eip = machine.position, machine.cpu.eip
+    if position.delivered:
+        return Stop(FAULT, position.retired, eip, "an exception")  # which one was said when it came
+    return Stop(RETURNED, position.retired, eip) if eip == calls.returns else None
+
+
 def _faulted(machine: Machine, event: Event) -> None:
-    machine.request_stop(FAULT, event)
+    """End the run; the detail is the exception as the bare CPU names it: #PF 0x2 at 0x1000, int 0x80."""
+    vector, error, address = (int(str(event.fields.get(name, 0))) for name in ("vector", "error", "cr2"))
+    text = f"{name_of(vector)} {error:#x}" + (f" at {address:#x}" if vector == PF else "")
+    machine.request_stop(FAULT, f"int {vector:#x}" if event.kind == "int" else text)
 
 
 def _answering(machine: Machine, known: Mapping[tuple[int, str], SetUp], name: str) -> Callable[..., None]:

@@ -9,6 +9,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from itertools import groupby
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from callgate.kernel.abi.memory import PAGE_SIZE
@@ -36,6 +39,9 @@ FLOATING: Final = {
     **{f"xmm{index}": (x86.UC_X86_REG_XMM0 + index, XMM_BYTES) for index in range(REGISTERS)},
 }
 X87: Final = tuple(name for name in FLOATING if name.startswith(("f", "st", "tags")))
+
+
+DIFFERING: Final = re.compile(rb"\x01+")
 
 
 class State(NamedTuple):
@@ -69,7 +75,7 @@ def state_of(machine: Machine) -> State:
 
 def difference(before: State, after: State) -> SetUp:
     """Return what has to be done to the first state so that it becomes the second one."""
-    memory = tuple(pages(before.memory or bytes(len(after.memory)), after.memory))
+    memory = tuple(pieces(before.memory, after.memory) if before.memory else used_pages(after.memory))
     segments = {name: value for name, value in after.segments.items() if before.segments.get(name) != value}
     floating = changed(before.floating, after.floating)
     if any(name in X87 for name, _ in floating):  # these depend on each other
@@ -89,20 +95,25 @@ def changed(before: dict[str, int], after: dict[str, int]) -> Numbers:
     return tuple((name, value) for name, value in after.items() if before.get(name) != value)
 
 
-def pages(before: bytes, after: bytes) -> list[tuple[int, bytes]]:
-    """Return the pieces of memory that differ, by whole pages: neighbours are one piece."""
+def used_pages(memory: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the pages that are not zero, neighbours as one piece."""
+    used = [at for at in range(0, len(memory), PAGE_SIZE) if any(memory[at : at + PAGE_SIZE])]
+    for _, run in groupby(enumerate(used), key=lambda item: item[1] - item[0] * PAGE_SIZE):
+        places = [at for _, at in run]
+        yield places[0], memory[places[0] : places[-1] + PAGE_SIZE]
+
+
+def pieces(before: bytes, after: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the runs of bytes that differ: what a piece does not hold has not been changed."""
     if before == after:
-        return []
-    found: list[tuple[int, bytes]] = []
-    for at in range(0, len(after), PAGE_SIZE):
-        page = after[at : at + PAGE_SIZE]
-        if page == before[at : at + PAGE_SIZE]:
+        return
+    for page in range(0, len(after), PAGE_SIZE):
+        old, new = before[page : page + PAGE_SIZE], after[page : page + PAGE_SIZE]
+        if old == new:
             continue
-        if found and found[-1][0] + len(found[-1][1]) == at:
-            found[-1] = (found[-1][0], found[-1][1] + page)
-        else:
-            found.append((at, page))
-    return found
+        differs = bytes(one != other for one, other in zip(old, new, strict=True))
+        for run in DIFFERING.finditer(differs):
+            yield page + run.start(), new[run.start() : run.end()]
 
 
 def make(machine: Machine, changes: SetUp) -> None:

@@ -81,7 +81,9 @@ class LoggingRun:
         machine = self.machine
         machine.runner.settle()
         now = state_of(machine)
-        self.occurred.append(Occurred(machine.position, difference(self.state, now)))
+        changes = difference(self.state, now)
+        every = tuple(now.registers.items())  # a call gets them all, also those that have kept their values
+        self.occurred.append(Occurred(machine.position, replace(changes, registers=every)))
         self.stop = None
         host_calls, stubs = machine.host_calls.functions, self.cpu.stubs
         plain, named = dict(host_calls), dict(stubs)
@@ -139,7 +141,7 @@ def named_from(program: Program, cpu: BareCpu) -> Program:
         return shown_file(file, cpu.root)
 
     return Program(
-        program.entry,
+        RETURN,  # what calls routines: none of them is where a program begins, below which there is no caller
         program.sections,
         {key: replace(symbol, file=name(symbol.file)) for key, symbol in program.symbols.items()},
         [replace(line, file=name(line.file)) for line in program.lines],

@@ -83,7 +83,7 @@ def test_machine(recording: Recording, images: Sequence[Path]) -> BareMachine:
     if images:
         raise RecordingError(recording.path, "is of a test without disks: name no image after it")
     machine, calls = recording.calls()
-    return BareMachine(machine, calls.programs, "test")
+    return BareMachine(machine, calls.programs, "test", calls, recording.answers)
 
 
 def made(files: Sequence[Path], commands: Sequence[str], unplug: Sequence[tuple[int, int]], machine: Machine) -> System:

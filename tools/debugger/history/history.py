@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Final
 
 from callgate.kernel.machine import Stop
-from callgate.kernel.machine.memory.outside import Forgotten, Outside
+from callgate.kernel.machine.memory.outside import Forgotten, Outside, SetUp
 from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.machine.snapshot import NotQuiescent
 from callgate.kernel.system import System
@@ -170,6 +170,9 @@ class History(Repeating):
         """Run up to a checkpoint that is due, to the next thing from outside, or to what ends the run."""
         if self.in_past:
             return self.repeat(left, until, goal)
+        ended = self.target.ended()
+        if ended is not None:
+            return ended
         fuel = self.piece if left is None else min(left, self.piece)
         before, retired = time.process_time(), self.machine.position.retired
         try:
@@ -264,7 +267,7 @@ class History(Repeating):
     def moment_at(self, retired: int) -> Moment:
         """Return the first moment at which this many instructions had retired."""
         position = Position(retired)
-        return Moment(position, sum(entry.position < position for entry in self.occurred))
+        return Moment(position, sum(came_by(entry, position) for entry in self.occurred))
 
     def previous(self) -> Moment | None:
         """Return the moment one position earlier; None at the beginning."""
@@ -283,7 +286,7 @@ class History(Repeating):
 
     def _outside_by(self, position: Position) -> int:
         """Return how much had come from outside before a position was left... at most what has by now."""
-        return sum(entry.position < position for entry in self.occurred[: self.happened])
+        return sum(came_by(entry, position) for entry in self.occurred[: self.happened])
 
     def step_back(self) -> bool:
         """Go to the position before; False at the beginning, where nothing happens."""
@@ -319,3 +322,13 @@ class History(Repeating):
             self.come_back(origin)
             raise
         return None if found is None else found.stop
+
+
+def came_by(entry: Occurred, position: Position) -> bool:
+    """Whether something from outside has come when a run stands at a position.
+
+    What a test has set up for a call counts at once: the place before is none that its code is at.
+    """
+    if isinstance(entry.what, SetUp):
+        return entry.position.retired <= position.retired
+    return entry.position < position

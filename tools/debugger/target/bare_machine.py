@@ -9,15 +9,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from callgate.tools.debugger.target.target import NoKernel
-from callgate.tools.recording import apply
+from callgate.tools.recording import apply, end_of_call
 
 if TYPE_CHECKING:
     from callgate.asm.assembler import EventSite, Program
-    from callgate.kernel.machine import Machine
+    from callgate.kernel.machine import Machine, Stop
     from callgate.kernel.machine.memory.outside import Outside
     from callgate.kernel.machine.snapshot import Keep, Snapshot
     from callgate.kernel.system import System
     from callgate.tools.debugger.target.target import Once
+    from callgate.tools.recording import Answer, CallsHeader
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +35,22 @@ class BareMachine:
     has_kernel = False
     exit_code: int | None = None
 
-    def __init__(self, machine: Machine, programs: Sequence[Program] = (), name: str = "machine") -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        programs: Sequence[Program] = (),
+        name: str = "machine",
+        calls: CallsHeader | None = None,
+        answers: Sequence[Answer] = (),
+    ) -> None:
         """`name` is what the one thread and its address space are called.
 
-        Labels of the programs become names of the machine's addresses, beside those that it has.
+        Labels of the programs become names of the machine's addresses, beside those that it has.  `calls` and `answers`
+        are those of a recording of a test's calls.
         """
         self.machine = machine
+        self.calls = calls
+        self.known_answers = answers
         self.programs = list(programs)
         self.name = name
         labels = {
@@ -75,6 +86,14 @@ class BareMachine:
         """Let what the guest writes to its serial line come once."""
         serial = self.machine.serial
         serial.output = once(serial.output)
+
+    def ended(self) -> Stop | None:
+        """Return how a test's call has ended; a machine of Python's own runs on from everywhere."""
+        return None if self.calls is None else end_of_call(self.machine, self.calls)
+
+    def answers(self) -> Sequence[Answer]:
+        """Return what a test's functions have changed."""
+        return self.known_answers
 
     def repeat(self, what: Outside) -> None:
         """Let something come from outside again."""

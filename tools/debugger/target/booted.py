@@ -9,10 +9,14 @@ from callgate.tools.debugger.target.target import Target
 from callgate.tools.recording import Repetition
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from callgate.kernel.machine import Stop
     from callgate.kernel.machine.memory.outside import Outside
     from callgate.kernel.machine.snapshot import Keep
     from callgate.kernel.watching.snapshots import SystemSnapshot
     from callgate.tools.debugger.target.target import Once
+    from callgate.tools.recording import Answer
 
 Subject = System | Target
 """What histories, debuggees and workbenches are made of."""
@@ -41,6 +45,14 @@ class Booted:
         serial, log = self.machine.serial, self.system.kernel.log
         serial.output = once(serial.output)
         log.write, log.write_urgent = once(log.write), once(log.write_urgent)
+
+    def ended(self) -> Stop | None:
+        """The system says itself that it has ended, whenever it is run."""
+        return None
+
+    def answers(self) -> Sequence[Answer]:
+        """None: host calls are answered by policy, which is repeated."""
+        return ()
 
     @property
     def exit_code(self) -> int | None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from callgate.kernel.machine import Machine
+    from callgate.kernel.machine import Machine, Stop
     from callgate.kernel.machine.memory.outside import Outside
     from callgate.kernel.machine.snapshot import Keep, Snapshot
     from callgate.kernel.system import System
+    from callgate.tools.recording import Answer
 
 Told = TypeVar("Told", str, bytes)
 
@@ -67,6 +68,14 @@ class Target(Protocol):
 
     def tell_once(self, once: Once) -> None:
         """Let what the run tells its user come once."""
+        ...
+
+    def ended(self) -> Stop | None:
+        """Return how the run has ended where the machine stands, if there is nothing to run there; None otherwise."""
+        ...
+
+    def answers(self) -> Sequence[Answer]:
+        """Return what functions of the host have changed that are not part of what is repeated, in order."""
         ...
 
     def repeat(self, what: Outside) -> None:

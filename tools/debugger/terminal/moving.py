@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from callgate.kernel.machine import Stop
-from callgate.tools.asmtest.board.result import Fault
 from callgate.tools.debugger.debuggee import watchpoints
 from callgate.tools.debugger.history import Moment
 from callgate.tools.debugger.terminal.code import number_of
@@ -64,9 +63,9 @@ def end_in_words(desk: Desk, stop: Stop) -> list[str]:
 def end_of_call(stop: Stop) -> str:
     """Return in words how a call of a test ended."""
     if stop.reason == FAULT:
-        return f"{Fault.of_event(stop.detail, 0)}: there is no IDT, and the call ends here"
+        return f"{stop.detail}: there is no IDT, and the call ends here"
     if stop.reason == RETURNED:
-        return "the routine has returned, and the call ends here"
+        return "the routine has returned, and the test ends here"
     return f"{stop.detail} is answered by Python, which was not asked here in the test: what it would do is not known"
 
 

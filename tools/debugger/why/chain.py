@@ -11,6 +11,7 @@ from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.machine.memory.bus import DmaError
 from callgate.tools.debugger.debuggee.watchpoints import Access, Kind
 from callgate.tools.debugger.history import Moment
+from callgate.tools.debugger.why.by_hand import ByHand, last_by_hand
 from callgate.tools.debugger.why.locations import InMemory, InRegister, Location
 from callgate.tools.debugger.why.path import Tracer
 from callgate.tools.debugger.why.server_reads import ServerReads
@@ -110,9 +111,12 @@ class Chain:
 
     def _register(self, location: InRegister, value: int) -> Link:
         origin = self.history.moment
+        by_hand = last_by_hand(self.history, location, origin)
         for window in WINDOWS:
             begin = max(origin.position.retired - window, 0)
             found = self._writer(location.name, begin, origin)
+            if by_hand is not None and by_hand.instruction >= max(begin, found or 0):
+                return self._by_hand(location, value, by_hand)
             if found is not None:
                 self._go_before(found)
                 return self._link(location, value, self._register_source(location.name))
@@ -120,6 +124,11 @@ class Chain:
                 break
         self.history.go(self.history.first)
         return Link(location, value, self.history.first, POWER_ON, "", "", None)
+
+    def _by_hand(self, location: Location, value: int, change: ByHand) -> Link:
+        """Return a link to a change that no instruction has made, and stand after it."""
+        self.history.go(change.moment)
+        return Link(location, value, change.moment, change.by, "", "", None)
 
     def _writer(self, register: str, begin: int, origin: Moment) -> int | None:
         """Return the number of the last instruction after `begin` that changes a register."""
@@ -162,7 +171,11 @@ class Chain:
     def _memory(self, location: InMemory, value: int) -> Link:
         if location.physical >= self.machine.ram.low_size:
             return self._block(location, value)
+        origin = self.history.moment
         found = self._last_write(location)
+        by_hand = last_by_hand(self.history, location, origin)
+        if by_hand is not None and (found is None or by_hand.instruction >= found[1].position.retired):
+            return self._by_hand(location, value, by_hand)
         if found is None:
             self.history.go(self.history.first)
             return Link(location, value, self.history.moment, POWER_ON, "", "", None)

@@ -1,0 +1,65 @@
+"""Changes that no instruction has made: those by hand, and those of a test's Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from callgate.kernel.machine.memory.outside import SetRegister, SetUp, Write
+from callgate.tools.debugger.history import Moment
+from callgate.tools.debugger.why.locations import InMemory, InRegister, Location
+
+if TYPE_CHECKING:
+    from callgate.tools.debugger.history import History
+
+BY_USER: Final = "a change by hand"
+BY_TEST: Final = "the test, which has set it up for the call that begins here"
+BY_FUNCTION: Final = "the test's function for {}"
+
+
+class ByHand(NamedTuple):
+    """A change: the moment after it, and who has made it, in words.
+
+    `instruction` is the number of the last instruction before it, or of the one in the middle of which it was made.
+    """
+
+    instruction: int
+    moment: Moment
+    by: str
+
+
+def last_by_hand(history: History, location: Location, end: Moment) -> ByHand | None:
+    """Return the last change of a location before a moment; None if there was none since the history began."""
+    return max(changes(history, location, end), key=lambda change: change.instruction, default=None)
+
+
+def changes(history: History, location: Location, end: Moment) -> Iterator[ByHand]:
+    """Yield the changes of a location before a moment, in order for each kind."""
+    for index, entry in enumerate(history.occurred[: end.outside]):
+        if _changes(entry.what, location):
+            by = BY_TEST if isinstance(entry.what, SetUp) else BY_USER
+            yield ByHand(entry.position.retired, Moment(entry.position, index + 1), by)
+    for answer in history.target.answers():
+        if answer.count <= end.position.retired and _changes(answer.changes, location):
+            by = BY_FUNCTION.format(answer.name)
+            yield ByHand(answer.count, history.moment_at(answer.count), by)
+
+
+def _changes(what: object, location: Location) -> bool:
+    match what:
+        case SetRegister(name, _):
+            return location == InRegister(name)
+        case Write(physical, data):
+            return _touches(location, physical, len(data))
+        case SetUp():
+            if isinstance(location, InRegister):
+                return location.name in dict(what.registers)
+            return any(_touches(location, physical, len(data)) for physical, data in what.memory)
+    return False
+
+
+def _touches(location: Location, physical: int, length: int) -> bool:
+    """Whether a range of physical memory has a byte of a location."""
+    if not isinstance(location, InMemory):
+        return False
+    return physical < location.physical + location.size and location.physical < physical + length
