@@ -121,7 +121,12 @@ def debug(
         print(f"callgate: {error}", file=sys.stderr)
         return EXIT_IMAGE
     with system:
-        bench = Workbench(system, begun(system, recording, budget))
+        try:
+            history = begun(system, recording, budget)
+        except RecordingError as error:
+            print(f"callgate: {error}", file=sys.stderr)
+            return EXIT_IMAGE
+        bench = Workbench(system, history)
         try:
             if not (plain or lines or scripts) and shown(bench, ", ".join(path.name for path in files) or "demo image"):
                 return 0

@@ -12,6 +12,7 @@ from callgate.asm.assembler.cache import cache_directory
 from callgate.disk.images.demo import demo_image
 from callgate.disk.media import Image, ImageError, open_image
 from callgate.kernel.machine import Machine
+from callgate.kernel.machine.cpu.paging import PageFault
 from callgate.kernel.machine.memory.outside import Forgotten, Plug, SetUp
 from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.system import System
@@ -64,11 +65,13 @@ class Recording:
         self.check()
         try:
             header = header_of(self.header["calls"])
-            first = self.occurred.pop(0).what
-            if not isinstance(first, SetUp):
-                raise ValueError("nothing is set up")  # noqa: TRY004 - as other damage
-            return machine_for(header, first, self.answers), header
-        except (*BROKEN, IndexError) as error:
+            changes = [entry.what for entry in self.occurred] + [answer.changes for answer in self.answers]
+            set_ups = [what for what in changes if isinstance(what, SetUp)]
+            check_memory(set_ups, header.memory)
+            if not self.occurred or self.occurred.pop(0).what not in set_ups:
+                raise ValueError("nothing is set up")
+            return machine_for(header, set_ups[0], self.answers), header
+        except (*BROKEN, IndexError, PageFault) as error:
             raise RecordingError(self.path, f"does not describe the calls of a test: {error}") from None
 
     def check(self) -> None:
@@ -131,6 +134,13 @@ class Recording:
             return demo_image(cache_directory())
         beside = self.path.parent / path.name
         return beside if not path.exists() and beside.exists() else path
+
+
+def check_memory(set_ups: Sequence[SetUp], size: int) -> None:
+    """ValueError if something is to be written beyond memory."""
+    for physical, data in (piece for what in set_ups for piece in what.memory):
+        if not 0 <= physical <= size - len(data):
+            raise ValueError(f"{len(data)} bytes at {physical:#x} are not within {size} bytes of memory")
 
 
 def is_recording(head: bytes) -> bool:

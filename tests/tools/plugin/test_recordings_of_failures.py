@@ -6,7 +6,7 @@ import shlex
 import pytest
 from callgate.tools.asmtest.recorded import file_name
 from callgate.tools.recording import read_recording
-from plugin_runs import run_within
+from plugin_runs import COMMAND, run_within
 
 pytest_plugins = ["pytester"]
 
@@ -34,21 +34,6 @@ TESTS = """
         booted.machine.write_physical(0x200000, b"1234")
         assert False
 """
-COMMAND = re.compile(r"^callgate debug .*$", re.MULTILINE)
-
-
-@pytest.fixture
-def opened(command_line):
-    """Carry a command of a report out, then more lines of the debugger; return what it shows."""
-
-    def opened(line, *more):
-        words = shlex.split(line)
-        assert words[0] == "callgate"
-        done = command_line(*words[1:], *(word for text in (*more, "quit") for word in ("-e", text)))
-        assert done.status == 0, done.messages
-        return done.stdout.decode()
-
-    return opened
 
 
 def test_the_command_of_a_failure_opens_its_recording_where_the_test_failed(opened, pytester):

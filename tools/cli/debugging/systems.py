@@ -125,8 +125,19 @@ def begun(subject: Subject, recording: Recording | None, budget: int) -> History
         if recording.end is None:
             print(f"callgate: {recording.path}: was cut off; it is known up to {recording.last}", file=sys.stderr)
         if recording.of_calls:
-            history.go(history.edge)
+            to_failure(recording, history)
     return history
+
+
+def to_failure(recording: Recording, history: History) -> None:
+    """Go to the end of a recording; RecordingError if its run does not come there, as it did when it was written."""
+    from callgate.kernel.machine.cpu.paging import PageFault
+    from callgate.tools.recording import RecordingError, RunDiffers
+
+    try:
+        history.go(history.edge)
+    except (RunDiffers, PageFault, IndexError, ValueError) as error:
+        raise RecordingError(recording.path, f"cannot be repeated: {error}", "record the test again") from None
 
 
 def launched(
