@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import groupby
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from callgate.kernel.abi.memory import PAGE_SIZE
@@ -19,6 +18,7 @@ from callgate.kernel.machine.cpu import live_fpu
 from callgate.kernel.machine.cpu.fpu import REGISTERS, STACK_BYTES, XMM_BYTES
 from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.machine.memory.outside import Numbers, SetUp
+from callgate.kernel.machine.memory.ram import ZEROS
 from unicorn import x86_const as x86
 
 if TYPE_CHECKING:
@@ -45,9 +45,12 @@ DIFFERING: Final = re.compile(rb"\x01+")
 
 
 class State(NamedTuple):
-    """What a guest can notice of a machine, as plain data; a segment is its selector and its base."""
+    """What a guest can notice of a machine, as plain data; a segment is its selector and its base.
 
-    memory: bytes
+    `memory` has pages by their physical addresses; what is not there is zero.
+    """
+
+    memory: dict[int, bytes]
     registers: dict[str, int]
     segments: dict[str, tuple[int, int]]
     control: dict[str, int]
@@ -55,7 +58,7 @@ class State(NamedTuple):
     floating: dict[str, int]
 
 
-NOTHING: Final = State(b"", {}, {}, {}, {}, {})
+NOTHING: Final = State({}, {}, {}, {}, {}, {})
 """Before a machine was made: all of a state differs from it, but for memory that is zero."""
 
 
@@ -64,7 +67,7 @@ def state_of(machine: Machine) -> State:
     cpu, handle = machine.cpu, machine.handle
     values = cpu.registers()
     return State(
-        machine.ram.read(0, machine.ram.low_size, Account.MACHINE),
+        dict(pages(machine)),
         {name: values[name] for name in GENERAL},
         {name: (values[name], cpu.segment_base(name)) for name in SEGMENTS},
         {name: getattr(cpu, name) for name in CONTROL},
@@ -73,9 +76,17 @@ def state_of(machine: Machine) -> State:
     )
 
 
+def pages(machine: Machine) -> Iterator[tuple[int, bytes]]:
+    """Yield the pages of memory below 4 GiB that are not zero."""
+    for page in machine.ram.regions[0].pages_in_use():
+        data = machine.ram.read(page, PAGE_SIZE, Account.MACHINE)
+        if data != ZEROS:
+            yield page, data
+
+
 def difference(before: State, after: State) -> SetUp:
     """Return what has to be done to the first state so that it becomes the second one."""
-    memory = tuple(pieces(before.memory, after.memory) if before.memory else used_pages(after.memory))
+    memory = tuple(pieces(before.memory, after.memory) if before.memory else after.memory.items())
     segments = {name: value for name, value in after.segments.items() if before.segments.get(name) != value}
     floating = changed(before.floating, after.floating)
     if any(name in X87 for name, _ in floating):  # these depend on each other
@@ -95,25 +106,14 @@ def changed(before: dict[str, int], after: dict[str, int]) -> Numbers:
     return tuple((name, value) for name, value in after.items() if before.get(name) != value)
 
 
-def used_pages(memory: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the pages that are not zero, neighbours as one piece."""
-    used = [at for at in range(0, len(memory), PAGE_SIZE) if any(memory[at : at + PAGE_SIZE])]
-    for _, run in groupby(enumerate(used), key=lambda item: item[1] - item[0] * PAGE_SIZE):
-        places = [at for _, at in run]
-        yield places[0], memory[places[0] : places[-1] + PAGE_SIZE]
-
-
-def pieces(before: bytes, after: bytes) -> Iterator[tuple[int, bytes]]:
+def pieces(before: dict[int, bytes], after: dict[int, bytes]) -> Iterator[tuple[int, bytes]]:
     """Yield the runs of bytes that differ: what a piece does not hold has not been changed."""
-    if before == after:
-        return
-    for page in range(0, len(after), PAGE_SIZE):
-        old, new = before[page : page + PAGE_SIZE], after[page : page + PAGE_SIZE]
-        if old == new:
-            continue
-        differs = bytes(one != other for one, other in zip(old, new, strict=True))
-        for run in DIFFERING.finditer(differs):
-            yield page + run.start(), new[run.start() : run.end()]
+    for page in sorted(before.keys() | after.keys()):
+        old, new = before.get(page, ZEROS), after.get(page, ZEROS)
+        if old != new:
+            differs = bytes(one != other for one, other in zip(old, new, strict=True))
+            for run in DIFFERING.finditer(differs):
+                yield page + run.start(), new[run.start() : run.end()]
 
 
 def make(machine: Machine, changes: SetUp) -> None:
