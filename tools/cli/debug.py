@@ -12,11 +12,11 @@ from callgate.tools.cli.debugging.systems import (
     OUTLET,
     Machine,
     begun,
-    is_a_recording,
     launched,
     made,
     printed,
     recorded,
+    recording_of,
 )
 from callgate.tools.cli.machine_options import machine_option
 from callgate.tools.inspection.image_argument import IMAGE
@@ -36,6 +36,8 @@ Examples:
   callgate boot their.img --record run.cgr        record a run, and
   callgate debug run.cgr                          step through it, there or on another machine
   callgate debug run.cgr elsewhere/their.img      with the image that it was recorded with in another place
+  callgate debug recordings/test_x.py-test_it.cgr where a test failed: pytest --asm-record writes it
+  callgate debug "test_double.asm::a number is doubled"   a case of docs/testing.md, from its call on
   callgate debug -e "until ipc.reply" -e message -e "back phase" -e quit
   callgate debug --plain                          lines instead of the screen of panes
   callgate debug --dap                            for an editor that starts it: docs/editors.md
@@ -47,16 +49,15 @@ finish, continue, break, watch, registers, x, slots, message, walk, events; back
 back out, back continue, back phase, goto; why, who, when, list requests; py; help says more.
 
 \b
-Exit codes: 0; 2 usage, or a command of -e or -x that was not carried out; 5 an image or a
-recording that cannot be used; with --dap-port 3, a port that cannot be used.
+Exit codes: 0; 2 usage, or a command of -e or -x that was not carried out; 5 an image, a
+recording or a case that cannot be used; with --dap-port 3, a port that cannot be used.
 """
 EXIT_USAGE, EXIT_IMAGE = 2, 5
-RECORDING: Final = ".cgr"  # how the names of recordings end
 MACHINE: Final = ("memory", "high_memory", "ide", "unplug", "mount_deadline", "map_edges", "scratch")
 
 
 @click.command(epilog=EPILOG)
-@click.argument("files", metavar="[IMAGE|RECORDING]...", nargs=-1, type=IMAGE)
+@click.argument("files", metavar="[IMAGE|RECORDING|FILE.asm[::CASE]]...", nargs=-1, type=IMAGE)
 @click.option(
     "-c", "--command", "commands", metavar='"CMD; CMD"', multiple=True, help="Commands of the guest's shell, as boot's."
 )
@@ -98,9 +99,11 @@ def debug(
     dap_port: int | None,
     **machine: Unpack[Machine],
 ) -> int:
-    """Step through a run of disk IMAGEs, or of a RECORDING of `callgate boot --record`, forward and backward.
+    """Step through a run of disk IMAGEs, of a RECORDING, or of a test's CASE, forward and backward.
 
     The guest waits before its first instruction. What it prints is on standard output, between the debugger's lines.
+    A RECORDING is one of `callgate boot --record`, or of a test that failed (`pytest --asm-record`): the machine of a
+    test without a kernel stands just before the failure.
     """
     from callgate.disk.media import ImageError
     from callgate.tools.debugger.terminal.workbench import Workbench
@@ -170,13 +173,11 @@ def talked(bench: Workbench, lines: Sequence[str], scripts: Sequence[Path]) -> i
 
 
 def recording_in(files: Sequence[Path]) -> Recording | None:
-    """Return the recording that the first file is, None if it is an image; SystemExit with the reason."""
-    from callgate.tools.recording import RecordingError, read_recording
+    """Return the recording that the first file is or has, None if it is an image; SystemExit with the reason."""
+    from callgate.tools.recording import RecordingError
 
-    if not files or not (is_a_recording(files[0]) or (files[0].suffix == RECORDING and files[0].is_file())):
-        return None
     try:
-        return read_recording(files[0])
+        return recording_of(files)
     except RecordingError as error:
         print(f"callgate: {error}", file=sys.stderr)
         raise SystemExit(EXIT_IMAGE) from None

@@ -8,7 +8,7 @@ from callgate.tools.recording.calls import FAULT, NO_ANSWER, RETURNED, Answer, C
 from callgate.tools.recording.changes import difference, state_of
 from callgate.tools.recording.occurred import Occurred, Repetition, RunDiffers, apply
 from callgate.tools.recording.recorder import Recorder, ending, written, written_calls
-from callgate.tools.recording.recording import Recording, RecordingError, is_recording, read_recording
+from callgate.tools.recording.recording import Recording, RecordingError, is_recording, parsed_recording, read_recording
 
 __all__ = [
     "FAULT",
@@ -27,6 +27,7 @@ __all__ = [
     "end_of_call",
     "ending",
     "is_recording",
+    "parsed_recording",
     "read_recording",
     "state_of",
     "written",

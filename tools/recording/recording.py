@@ -44,6 +44,7 @@ class Recording:
     end: Position | None = None  # None if the file was cut off
     registers: dict[str, int] = field(default_factory=dict)
     answers: list[Answer] = field(default_factory=list)  # of a test's functions
+    from_start: bool = False  # whoever opens it wants to stand at its beginning, also if it is of a test that failed
 
     @property
     def last(self) -> Position:
@@ -154,6 +155,11 @@ def read_recording(path: Path) -> Recording:
         content = path.read_bytes()
     except OSError as error:
         raise RecordingError(path, f"cannot be read: {error.strerror}") from None
+    return parsed_recording(path, content)
+
+
+def parsed_recording(path: Path, content: bytes) -> Recording:
+    """Return a recording of this content; `path` names it.  RecordingError."""
     if not is_recording(content):
         raise RecordingError(path, "is not a recording of callgate", "make one: callgate boot --record FILE")
     lines = content.split(b"\n")

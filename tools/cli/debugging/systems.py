@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from callgate.tools.recording import Recording
 
 MILLISECOND: Final = 1_000_000  # nanoseconds
+RECORDING: Final = ".cgr"  # how the names of recordings end
 HEAD: Final = 64  # bytes that tell a recording from an image
 
 
@@ -63,6 +64,31 @@ def is_a_recording(path: Path) -> bool:
             return is_recording(file.read(HEAD))
     except OSError:
         return False
+
+
+def is_a_case(path: Path) -> bool:
+    """Whether a file is one of cases, or FILE::CASE of one."""
+    return Path(str(path).partition("::")[0]).suffix == ".asm"
+
+
+def case_run(path: Path) -> Recording:
+    """Run a case without pytest; return its recording, which is in no file; RecordingError.
+
+    If it does not hold, that is said.
+    """
+    from callgate.tools.asmtest.cases.alone import BETWEEN, NoCase, run_alone
+    from callgate.tools.recording import RecordingError, parsed_recording
+
+    file, _, name = str(path).partition(BETWEEN)
+    try:
+        ran = run_alone(Path(file), name, Path.cwd())
+    except NoCase as error:
+        raise RecordingError(path, str(error)) from None
+    if ran.failure:
+        print(f"callgate: the case does not hold: {ran.failure}; `goto end` leads there", file=sys.stderr)
+    recording = parsed_recording(path, ran.recording.encode())
+    recording.from_start = True
+    return recording
 
 
 def recorded(recording: Recording, images: Sequence[Path]) -> System | BareMachine:
@@ -124,9 +150,21 @@ def begun(subject: Subject, recording: Recording | None, budget: int) -> History
         history.expect(recording.occurred, recording.last)
         if recording.end is None:
             print(f"callgate: {recording.path}: was cut off; it is known up to {recording.last}", file=sys.stderr)
-        if recording.of_calls:
+        if recording.of_calls and not recording.from_start:
             to_failure(recording, history)
     return history
+
+
+def recording_of(files: Sequence[Path]) -> Recording | None:
+    """Return the recording that the first file is, or that of its case, None if it is an image; RecordingError."""
+    from callgate.tools.recording import read_recording
+
+    if not files:
+        return None
+    if is_a_case(files[0]):
+        return case_run(files[0])
+    named = files[0].suffix == RECORDING and files[0].is_file()
+    return read_recording(files[0]) if named or is_a_recording(files[0]) else None
 
 
 def to_failure(recording: Recording, history: History) -> None:
@@ -154,7 +192,7 @@ def launched(
     """
     from callgate.disk.media import ImageError
     from callgate.tools.debugger.dap.protocol import RequestError
-    from callgate.tools.recording import RecordingError, read_recording
+    from callgate.tools.recording import RecordingError
 
     program = arguments.text("program", "")
     images = [
@@ -163,7 +201,7 @@ def launched(
     ]
     commands = arguments.texts("commands")
     try:
-        recording = read_recording(images[0]) if images and is_a_recording(images[0]) else None
+        recording = recording_of(images)
         if recording is not None and commands:
             raise RequestError("commands: a recording has its own; type more in the console: type LINE")
         system = recorded(recording, images[1:]) if recording is not None else made(images, commands, unplug, machine)
