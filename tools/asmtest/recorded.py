@@ -15,27 +15,21 @@ import re
 import shlex
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from callgate.disk.media import ImageError
-from callgate.kernel.core.errors import KernelPanic
-from callgate.kernel.machine.observation.position import Position
-from callgate.tools.asmtest.bare.logging_run import LoggingRun, NotRepeatable
+from callgate.tools.asmtest.bare.logging_run import NotRepeatable, recording_of_calls
 from callgate.tools.recording import (
     RecordingError,
     Repetition,
     RunDiffers,
-    apply,
-    ending,
     read_recording,
+    run_to,
     written,
-    written_calls,
 )
 
 if TYPE_CHECKING:
-    from callgate.kernel.machine import Machine
     from callgate.tools.asmtest.bare.cpu import BareCpu
     from callgate.tools.asmtest.booted import BootedSystem
 
@@ -71,10 +65,7 @@ def record_calls(cpu: BareCpu, folder: Path, test: str, here: Path) -> list[str]
         return []
 
     def make(part: Path) -> None:
-        run = LoggingRun(cpu)
-        text = partial(written_calls, test, run.header(), run.occurred, run.answers)
-        part.write_text(text({"end": list(run.end), "registers": {}}), encoding="utf-8")
-        part.write_text(text(verify_calls(part, run)), encoding="utf-8")
+        part.write_text(recording_of_calls(cpu, test), encoding="utf-8")
 
     file, problem = keep(folder, test, make)
     return [problem] if problem else [command(file, here)]
@@ -124,41 +115,3 @@ def verify(path: Path) -> None:
         run_to(system.machine, recording.end)
         if system.machine.cpu.registers() != recording.registers:
             raise RunDiffers(f"a repetition comes to {recording.end} with other registers")
-
-
-def verify_calls(path: Path, run: LoggingRun) -> dict[str, Any]:
-    """Repeat a recording of calls; RunDiffers if it does not come to the registers at the end of the test.
-
-    The result is the last line of the recording.
-    """
-    recording = read_recording(path)
-    assert recording.end is not None
-    machine, _ = recording.calls()
-    with machine:
-        for entry in recording.occurred:
-            run_to(machine, entry.position)
-            apply(machine, entry.what)
-        run_to(machine, recording.end)
-        last = ending(machine)
-        run_to(machine, run.final)
-        if machine.cpu.registers() != run.registers:
-            raise RunDiffers(f"a repetition comes to {run.final} with other registers")
-    return last
-
-
-def run_to(machine: Machine, goal: Position) -> None:
-    """Run up to a position; RunDiffers if the run does not pass it, KeyboardInterrupt at Ctrl-C."""
-    machine.runner.settle()
-    while machine.position < goal:
-        before = machine.position
-        try:
-            stop = machine.run(goal=goal)
-        except KernelPanic:
-            stop = None
-        machine.runner.settle()
-        if stop is not None and stop.reason == "interrupted":
-            raise KeyboardInterrupt
-        if machine.position == before:
-            break
-    if machine.position[:2] != goal[:2]:  # some virtual time may have passed
-        raise RunDiffers(f"a repetition was to come to {goal} and is at {machine.position}")

@@ -4,11 +4,12 @@ A recording holds the options, which images there were, and what came from outsi
 It holds neither the images nor what happened: that follows.
 """
 
-from callgate.tools.recording.calls import FAULT, NO_ANSWER, RETURNED, Answer, CallsHeader, end_of_call
+from callgate.tools.recording.calls import FAULT, NO_ANSWER, RETURNED, Answer, CallsHeader, end_of_call, machine_for
 from callgate.tools.recording.changes import difference, state_of
 from callgate.tools.recording.occurred import Occurred, Repetition, RunDiffers, apply
 from callgate.tools.recording.recorder import Recorder, ending, written, written_calls
 from callgate.tools.recording.recording import Recording, RecordingError, is_recording, parsed_recording, read_recording
+from callgate.tools.recording.running import run_to
 
 __all__ = [
     "FAULT",
@@ -27,8 +28,10 @@ __all__ = [
     "end_of_call",
     "ending",
     "is_recording",
+    "machine_for",
     "parsed_recording",
     "read_recording",
+    "run_to",
     "state_of",
     "written",
     "written_calls",

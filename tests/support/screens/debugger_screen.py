@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from unittest import mock
 
-from callgate.kernel.system import System
 from callgate.tools.debugger.history import History
 from callgate.tools.debugger.screen.app import DebuggerApp
+from callgate.tools.debugger.target import Subject
 from callgate.tools.debugger.terminal.workbench import Workbench
 from textual.message_pump import MessagePump
 from textual.pilot import Pilot
@@ -91,7 +91,7 @@ class Driven:
 
 
 def drive(
-    system: System, test: Callable[[Driven], Awaitable[Any]], size: tuple[int, int] = (80, 24), budget: int = 64 << 20
+    system: Subject, test: Callable[[Driven], Awaitable[Any]], size: tuple[int, int] = (80, 24), budget: int = 64 << 20
 ) -> None:
     """Open the screen over a system that has not run, and let a test drive it."""
     outlet: list[Callable[[bytes], None]] = []

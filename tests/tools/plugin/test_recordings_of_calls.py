@@ -9,8 +9,8 @@ import pytest
 from callgate.kernel.abi.calls import HostCall
 from callgate.tools.asmtest.bare.cpu import BareCpu
 from callgate.tools.asmtest.bare.logging_run import LoggingRun
-from callgate.tools.asmtest.recorded import record_calls, run_to
-from callgate.tools.recording import RecordingError, apply, read_recording, state_of
+from callgate.tools.asmtest.recorded import record_calls
+from callgate.tools.recording import RecordingError, apply, read_recording, run_to, state_of
 from plugin_runs import COMMAND, run_within
 
 pytest_plugins = ["pytester"]

@@ -13,12 +13,25 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
 
 from callgate.asm.assembler import Program
+from callgate.kernel.machine.memory.outside import SetUp
 from callgate.kernel.machine.observation.position import Position
 from callgate.tools.asmtest.bare.operations import Function
 from callgate.tools.asmtest.board.board import MEMORY, RETURN
 from callgate.tools.asmtest.board.places import shown_file
 from callgate.tools.asmtest.objects.linking import LinkedProgram
-from callgate.tools.recording import Answer, CallsHeader, Occurred, difference, state_of
+from callgate.tools.recording import (
+    Answer,
+    CallsHeader,
+    Occurred,
+    RunDiffers,
+    apply,
+    difference,
+    ending,
+    machine_for,
+    run_to,
+    state_of,
+    written_calls,
+)
 from callgate.tools.recording.changes import NOTHING, State
 
 if TYPE_CHECKING:
@@ -40,6 +53,7 @@ class LoggingRun:
         self.cpu = cpu
         self.machine = cpu.machine
         self.occurred: list[Occurred] = []
+        self.set_ups: list[SetUp] = []  # the same without positions
         self.answers: list[Answer] = []
         self.state: State = NOTHING  # at the end of the call before
         self.stop: Stop | None = None  # of the last call, None if it ended by an error
@@ -81,9 +95,9 @@ class LoggingRun:
         machine = self.machine
         machine.runner.settle()
         now = state_of(machine)
-        changes = difference(self.state, now)
         every = tuple(now.registers.items())  # a call gets them all, also those that have kept their values
-        self.occurred.append(Occurred(machine.position, replace(changes, registers=every)))
+        self.set_ups.append(replace(difference(self.state, now), registers=every))
+        self.occurred.append(Occurred(machine.position, self.set_ups[-1]))
         self.stop = None
         host_calls, stubs = machine.host_calls.functions, self.cpu.stubs
         plain, named = dict(host_calls), dict(stubs)
@@ -132,6 +146,26 @@ class LoggingRun:
         stubs = dict(program.stubs) if isinstance(program, LinkedProgram) else {}
         ports = {port: name for port, (_, name, _) in self.machine.host_calls.functions.items()}
         return CallsHeader(MEMORY, RETURN, [named_from(program, self.cpu)], stubs, ports)
+
+
+def recording_of_calls(cpu: BareCpu, test: str) -> str:
+    """Return a recording of what a test has done so far on the bare CPU.
+
+    NotRepeatable if the test does something else when it is repeated; RunDiffers if a machine that has nothing but the
+    recording does not come to the registers at the end of the last call.
+    """
+    run = LoggingRun(cpu)
+    header = run.header()
+    with machine_for(header, run.set_ups[0], run.answers) as machine:
+        for entry in run.occurred[1:]:
+            run_to(machine, entry.position)
+            apply(machine, entry.what)
+        run_to(machine, run.end)
+        last = ending(machine)
+        run_to(machine, run.final)
+        if machine.cpu.registers() != run.registers:
+            raise RunDiffers(f"a repetition comes to {run.final} with other registers")
+    return written_calls(test, header, run.occurred, run.answers, last)
 
 
 def named_from(program: Program, cpu: BareCpu) -> Program:

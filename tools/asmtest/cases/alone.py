@@ -9,13 +9,13 @@ from callgate.asm.assembler import AsmError, AsmErrors
 from callgate.asm.assembler.language.source import decode
 from callgate.kernel.common.near_miss import nearest
 from callgate.tools.asmtest.bare.cpu import BareCpu
-from callgate.tools.asmtest.bare.logging_run import LoggingRun, NotRepeatable
+from callgate.tools.asmtest.bare.logging_run import NotRepeatable, recording_of_calls
 from callgate.tools.asmtest.board.places import shown_errors, shown_file
 from callgate.tools.asmtest.cases.directives import as_written, parse, with_code
 from callgate.tools.asmtest.cases.runner import CaseFailure, check_cases
 from callgate.tools.asmtest.cases.unit import Unit, abi_of
 from callgate.tools.asmtest.cases.variants import variants
-from callgate.tools.recording import written_calls
+from callgate.tools.recording import RunDiffers
 
 if TYPE_CHECKING:
     from callgate.asm.assembler import Program
@@ -58,7 +58,7 @@ def run_alone(file: Path, name: str, root: Path) -> Ran:
     except AsmErrors as errors:
         named = AsmErrors([as_written(error, str(path), cases) for error in errors.errors])
         raise NoCase(f"{shown_errors(named, root)}") from None
-    except NotRepeatable as error:
+    except (NotRepeatable, RunDiffers) as error:
         raise NoCase(f"{error}; {BY_PYTEST}") from None
     except OSError as error:
         raise NoCase(f"{shown_file(str(error.filename), root)} cannot be read: {error.strerror}") from None
@@ -103,6 +103,4 @@ def ran(
         check_cases(case, program, cpu, convention, external)
     except CaseFailure as error:
         failure = error.reason
-    run = LoggingRun(cpu)
-    last = {"end": list(run.end), "registers": {}}
-    return written_calls(case.name, run.header(), run.occurred, run.answers, last), failure
+    return recording_of_calls(cpu, case.name), failure

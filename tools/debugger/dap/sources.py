@@ -26,7 +26,7 @@ class Sources:
 
     def described(self, line: SourceLine) -> dict[str, Any]:
         """Return a line's file as DAP describes it."""
-        path = normpath(line.file)
+        path = file_of(line)
         name = Path(path).name
         if Path(path).is_file():
             return {"name": name, "path": path}
@@ -38,7 +38,7 @@ class Sources:
         for process in self.bench.debuggee.threads.processes():
             for image in self.bench.debuggee.world.images(process):
                 for line in image.lines:
-                    found.setdefault(normpath(line.file), line)
+                    found.setdefault(file_of(line), line)
         return [self.described(found[file]) for file in sorted(found)]
 
     def named(self, source: Arguments) -> str:
@@ -64,10 +64,16 @@ class Sources:
         for process in self.bench.debuggee.threads.processes():
             for image in self.bench.debuggee.world.images(process):
                 for line in image.lines:
-                    if normpath(line.file) == file:
+                    if file_of(line) == file:
                         yield line, process
 
     def place(self, file: str, number: int) -> tuple[SourceLine, Process] | None:
         """Return the first instruction at a line or after it; None if there is none."""
         after = [(line, process) for line, process in self.lines(file) if line.line >= number]
         return min(after, key=lambda found: (found[0].line, found[0].address), default=None)
+
+
+def file_of(line: SourceLine) -> str:
+    """Return a line's file as editors name it: a test's file, which is relative to its project's folder, whole."""
+    path = Path(normpath(line.file))
+    return str(path.absolute() if path.is_file() else path)
