@@ -4,7 +4,7 @@ A recording holds the options, which images there were, and what came from outsi
 It holds neither the images nor what happened: that follows.
 """
 
-from callgate.tools.recording.calls import FAULT, NO_ANSWER, RETURNED, Answer, CallsHeader, end_of_call, machine_for
+from callgate.tools.recording.calls import FAULT, NO_ANSWER, RETURNED, Answer, CallsHeader, CallsRun
 from callgate.tools.recording.changes import difference, state_of
 from callgate.tools.recording.occurred import Occurred, Repetition, RunDiffers, apply
 from callgate.tools.recording.recorder import Recorder, ending, written, written_calls
@@ -17,6 +17,7 @@ __all__ = [
     "RETURNED",
     "Answer",
     "CallsHeader",
+    "CallsRun",
     "Occurred",
     "Recorder",
     "Recording",
@@ -25,10 +26,8 @@ __all__ = [
     "RunDiffers",
     "apply",
     "difference",
-    "end_of_call",
     "ending",
     "is_recording",
-    "machine_for",
     "parsed_recording",
     "read_recording",
     "run_to",

@@ -11,6 +11,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from zlib import compress
 
@@ -110,50 +111,49 @@ def parsed_answer(entry: Mapping[str, Any]) -> Answer:
     return Answer(int(entry["count"]), str(entry["answer"]), set_up(entry["set_up"]))
 
 
-def machine_for(calls: CallsHeader, first: SetUp, answers: Sequence[Answer]) -> Machine:
-    """Return a machine that stands before the first instruction of the first call.
+class CallsRun:
+    """The machine of a recording, which begins before the first instruction of the first call.
 
     A run ends where the bare CPU's did: at a fault, and when a routine has returned; also where Python would be asked
-    for something that it was not asked for in the test.  ValueError for a size of memory that no machine has.
+    for something that it was not asked for in the test.  `around` is called with the name of a function and what does
+    the same as it has done; it has to call that.
     """
-    machine = Machine(memory=calls.memory, high_memory=0)
-    machine.stream.subscribe(lambda event: _faulted(machine, event), kinds=FAULTS, again=True)
-    machine.probe(calls.returns, lambda: machine.request_stop(RETURNED))
-    known = {(answer.count, answer.name): answer.changes for answer in answers}
-    for name, address in calls.stubs.items():
-        machine.probe(address, _answering(machine, known, name))
-    for port, name in calls.ports.items():
-        machine.host_calls.register(port, _answering(machine, known, name), name)
-    make(machine, first)
-    return machine
 
+    def __init__(self, header: CallsHeader, first: SetUp, answers: Sequence[Answer]) -> None:
+        """Make the machine; ValueError for a size of memory that no machine has."""
+        self.header = header
+        self.answers = answers
+        self.known = {(answer.count, answer.name): answer.changes for answer in answers}
+        self.around: Callable[[str, Callable[[], None]], None] = lambda _name, do: do()
+        self.machine = machine = Machine(memory=header.memory, high_memory=0)
+        machine.stream.subscribe(self._faulted, kinds=FAULTS, again=True)
+        machine.probe(header.returns, lambda: machine.request_stop(RETURNED))
+        for name, address in header.stubs.items():
+            machine.probe(address, partial(self._answer, name))
+        for port, name in header.ports.items():
+            machine.host_calls.register(port, partial(self._answer, name), name)
+        make(machine, first)
 
-def end_of_call(machine: Machine, calls: CallsHeader) -> Stop | None:
-    """Return how a call has ended where the machine stands; None if it has not.
+    def ended(self) -> Stop | None:
+        """Return how a call has ended where the machine stands; None if it has not.
 
-    There is no IDT, so that whatever is delivered has ended it.
-    """
-    position, eip = machine.position, machine.cpu.eip
-    if position.delivered:
-        return Stop(FAULT, position.retired, eip, "an exception")  # which one was said when it came
-    return Stop(RETURNED, position.retired, eip) if eip == calls.returns else None
+        There is no IDT, so that whatever is delivered has ended it.
+        """
+        position, eip = self.machine.position, self.machine.cpu.eip
+        if position.delivered:
+            return Stop(FAULT, position.retired, eip, "an exception")  # which one was said when it came
+        return Stop(RETURNED, position.retired, eip) if eip == self.header.returns else None
 
+    def _faulted(self, event: Event) -> None:
+        """End the run; the detail is the exception as the bare CPU names it: #PF 0x2 at 0x1000, int 0x80."""
+        vector, error, address = (int(str(event.fields.get(name, 0))) for name in ("vector", "error", "cr2"))
+        text = f"{name_of(vector)} {error:#x}" + (f" at {address:#x}" if vector == PF else "")
+        self.machine.request_stop(FAULT, f"int {vector:#x}" if event.kind == "int" else text)
 
-def _faulted(machine: Machine, event: Event) -> None:
-    """End the run; the detail is the exception as the bare CPU names it: #PF 0x2 at 0x1000, int 0x80."""
-    vector, error, address = (int(str(event.fields.get(name, 0))) for name in ("vector", "error", "cr2"))
-    text = f"{name_of(vector)} {error:#x}" + (f" at {address:#x}" if vector == PF else "")
-    machine.request_stop(FAULT, f"int {vector:#x}" if event.kind == "int" else text)
-
-
-def _answering(machine: Machine, known: Mapping[tuple[int, str], SetUp], name: str) -> Callable[..., None]:
-    """Return a function that does what Python has done in the instruction where the machine is."""
-
-    def answer(_eax: int = 0) -> None:
-        changes = known.get((int(machine.state.count), name))
+    def _answer(self, name: str, _eax: int = 0) -> None:
+        """Do what Python has done in the instruction where the machine is."""
+        changes = self.known.get((int(self.machine.state.count), name))
         if changes is None:
-            machine.request_stop(NO_ANSWER, name)
+            self.machine.request_stop(NO_ANSWER, name)
         else:
-            make(machine, changes)
-
-    return answer
+            self.around(name, partial(make, self.machine, changes))

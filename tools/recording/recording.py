@@ -11,12 +11,11 @@ from typing import Any
 from callgate.asm.assembler.cache import cache_directory
 from callgate.disk.images.demo import demo_image
 from callgate.disk.media import Image, ImageError, open_image
-from callgate.kernel.machine import Machine
 from callgate.kernel.machine.cpu.paging import PageFault
 from callgate.kernel.machine.memory.outside import Forgotten, Plug, SetUp
 from callgate.kernel.machine.observation.position import Position
 from callgate.kernel.system import System
-from callgate.tools.recording.calls import Answer, CallsHeader, header_of, machine_for, parsed_answer
+from callgate.tools.recording.calls import Answer, CallsRun, header_of, parsed_answer
 from callgate.tools.recording.identity import callgate_version, digest_of, sources_digest
 from callgate.tools.recording.lines import parsed, position_of
 from callgate.tools.recording.occurred import Occurred
@@ -58,8 +57,8 @@ class Recording:
         """Whether it is of a test's calls on a machine without a kernel, and not of a system."""
         return "calls" in self.header
 
-    def calls(self) -> tuple[Machine, CallsHeader]:
-        """Return the machine before the first instruction of the first call, and what it is; RecordingError.
+    def calls(self) -> CallsRun:
+        """Return the machine before the first instruction of the first call; RecordingError.
 
         What the test has set up for that call has been done, and is taken out of `occurred`.
         """
@@ -71,7 +70,7 @@ class Recording:
             check_memory(set_ups, header.memory)
             if not self.occurred or self.occurred.pop(0).what not in set_ups:
                 raise ValueError("nothing is set up")
-            return machine_for(header, set_ups[0], self.answers), header
+            return CallsRun(header, set_ups[0], self.answers)
         except (*BROKEN, IndexError, PageFault) as error:
             raise RecordingError(self.path, f"does not describe the calls of a test: {error}") from None
 

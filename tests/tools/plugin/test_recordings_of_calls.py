@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 
+import host_programs
 import pytest
 from callgate.kernel.abi.calls import HostCall
 from callgate.tools.asmtest.bare.cpu import BareCpu
@@ -35,6 +36,11 @@ floats: fld1
         addps   xmm0, xmm1
         mov     eax, gs:[4]
         ret
+"""
+SHOUT = """
+int puts(const char *);
+int total;
+int shout(int n) { total += puts("HELLO"); return total + n; }
 """
 CASES = """
         .include "routines.asm"
@@ -201,8 +207,7 @@ def test_a_recording_of_calls_takes_no_image(command_line, pytester):
 def state_after(path, final):
     """Return the state of another machine on which a recording has been repeated to the end of its last call."""
     recording = read_recording(path)
-    machine, _ = recording.calls()
-    with machine:
+    with recording.calls().machine as machine:
         for entry in recording.occurred:
             run_to(machine, entry.position)
             apply(machine, entry.what)
@@ -236,6 +241,35 @@ def test_what_a_test_looks_at_afterwards_is_what_it_was_before_the_recording(fre
     record_calls(fresh, tmp_path, "test_it", tmp_path)
     assert (fresh.last, fresh.before, fresh.journal, fresh.calls) == kept
     assert fresh.retrace(1) == [result.eip]
+
+
+def test_what_a_function_for_an_object_does_is_repeated_watched_and_named(fresh, tmp_path, opened):
+    (tmp_path / "shout.c").write_text(SHOUT)
+    host_programs.run("gcc", "-m32", "-g", "-O0", "-fno-pie", "-c", "shout.c", folder=tmp_path)
+    fresh.reset()
+    said = []
+
+    def puts(text):
+        said.append(fresh.text(text))
+        fresh.write(0x20000, b"said")
+        return len(said)
+
+    fresh.load("shout.o", extern={"puts": puts})
+    fresh.call("shout", args=[1])
+    (line,) = record_calls(fresh, tmp_path, "test_it", tmp_path)
+    assert line.startswith("none: the test's last call did something else when it was repeated: a function of the")
+    puts_of = {"puts": lambda text: fresh.write(0x20000, fresh.read(text, 4)) or 5}
+    fresh.reset()
+    fresh.load("shout.o", extern=puts_of)
+    fresh.call("shout", args=[1])
+    fresh.call("shout", args=[2])
+    record_calls(fresh, tmp_path, "test_it", tmp_path)
+    more = ("why [0x20000]", "who writes [total]", "watch [0x20000]", "goto start", "continue", "goto end", "bt")
+    shown = opened(f"callgate debug {tmp_path}/test_it.cgr", *more)
+    assert "[0x00020000] = 0x4c4c4548\n  the test's function for puts" in shown
+    assert "0x00000005 becomes 0x0000000a, by 0x" in shown
+    assert "write of 1 bytes at 0x00020000 by the test's function for puts" in shown
+    assert re.search(r"#0  0x\S+ <shout\+\S+>  shout.c:4\n#1  0x00008000", shown)
 
 
 DAMAGE = {

@@ -22,12 +22,12 @@ from callgate.tools.asmtest.objects.linking import LinkedProgram
 from callgate.tools.recording import (
     Answer,
     CallsHeader,
+    CallsRun,
     Occurred,
     RunDiffers,
     apply,
     difference,
     ending,
-    machine_for,
     run_to,
     state_of,
     written_calls,
@@ -156,7 +156,7 @@ def recording_of_calls(cpu: BareCpu, test: str) -> str:
     """
     run = LoggingRun(cpu)
     header = run.header()
-    with machine_for(header, run.set_ups[0], run.answers) as machine:
+    with CallsRun(header, run.set_ups[0], run.answers).machine as machine:
         for entry in run.occurred[1:]:
             run_to(machine, entry.position)
             apply(machine, entry.what)

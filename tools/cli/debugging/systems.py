@@ -108,8 +108,8 @@ def test_machine(recording: Recording, images: Sequence[Path]) -> BareMachine:
 
     if images:
         raise RecordingError(recording.path, "is of a test without disks: name no image after it")
-    machine, calls = recording.calls()
-    return BareMachine(machine, calls.programs, "test", calls, recording.answers)
+    calls = recording.calls()
+    return BareMachine(calls.machine, calls.header.programs, "test", calls)
 
 
 def made(files: Sequence[Path], commands: Sequence[str], unplug: Sequence[tuple[int, int]], machine: Machine) -> System:

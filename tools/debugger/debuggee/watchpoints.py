@@ -100,6 +100,7 @@ class Watchpoints:
         self.alive: list[object] = []  # the engine may call a hook that it was told to forget: code that it translated
         self.plain: dict[int, HostFunction] = {}  # host calls as they were, by port, while they are followed
         self.dma_watch: Callable[[int, int], None] | None = None
+        self.answered_by = ""  # who answers host calls
 
     def add(self, kind: Kind, address: int, length: int, process: Process | None = None) -> Watchpoint:
         """Watch `length` bytes (1 and more) from a linear address; where memory is not shared it needs a process."""
@@ -261,6 +262,7 @@ class Watchpoints:
 
     def _follow(self) -> None:
         """Look after each host call, and at each transfer of a device."""
+        self.answered_by = self.world.answering(self._answered)
         self.plain = {port: entry[0] for port, entry in self.machine.host_calls.functions.items()}
         for port, (function, name, names) in list(self.machine.host_calls.functions.items()):
             self.machine.host_calls.functions[port] = (self._followed(function, name, names), name, names)
@@ -273,9 +275,16 @@ class Watchpoints:
                 point.bytes = self._bytes(point)  # what the CPU has written since
             function(value)
             which = names.get(value, name) if isinstance(names, dict) else name
-            self._compare(f"policy, in the host call {which}")
+            self._compare(f"{self.answered_by}, in the host call {which}")
 
         return call
+
+    def _answered(self, name: str, do: Callable[[], None]) -> None:
+        """Let the effects of a test's function come again, and report them."""
+        for point in self.known:
+            point.bytes = self._bytes(point)
+        do()
+        self._compare(f"the test's function for {name}")
 
     def _transferred(self, physical: int, length: int) -> None:
         if self.dma_watch is not None:
@@ -320,6 +329,7 @@ class Watchpoints:
             _, name, names = self.machine.host_calls.functions[port]
             self.machine.host_calls.functions[port] = (function, name, names)
         self.plain = {}
+        self.world.answering(None)
         self.machine.dma_watch, self.dma_watch = self.dma_watch, None
         self.machine.traps.delivery.observer = None
 

@@ -6,7 +6,7 @@ whatever its page tables say now.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, Protocol
 
 from callgate.asm.assembler import Program
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from callgate.kernel.watching.thread_view import ThreadView
 
 ONLY_THREAD: Final = 1
-LINEAR_END: Final = 1 << 32
+Around = Callable[[str, Callable[[], None]], None]
 
 
 class Threads(Protocol):
@@ -68,6 +68,13 @@ class World(Protocol):
         """The threads."""
         ...
 
+    def answering(self, around: Around | None) -> str:
+        """Return who answers host calls, in words for what has been written; ask `around` of each that is not seen.
+
+        That is one that a recording has the effects of: it is given what does them, and has to call it.  None: no more.
+        """
+        ...
+
     def shared(self, address: int) -> bool:
         """Whether a linear address means the same in every address space."""
         ...
@@ -104,6 +111,10 @@ class BootedWorld:
         self.machine = target.machine
         self.kernel = target.system.kernel
         self.threads = ThreadList(target.system)
+
+    def answering(self, around: Around | None) -> str:
+        """Policy does; a host call is all that it does at once."""
+        return "policy"
 
     def shared(self, address: int) -> bool:
         """Whether it is in the kernel's half."""
@@ -193,8 +204,15 @@ class BareWorld:
     def __init__(self, target: BareMachine) -> None:
         self.machine = target.machine
         self.programs = target.programs
+        self.calls = target.calls
         self.threads = OnlyThread(target)
         self.files: dict[int, bytes] = {}  # by the number of a program
+
+    def answering(self, around: Around | None) -> str:
+        """Python does, whose effects a recording of a test repeats."""
+        if self.calls is not None:
+            self.calls.around = around or (lambda _name, do: do())
+        return "Python"
 
     def shared(self, address: int) -> bool:
         """Every address is: there is one address space."""

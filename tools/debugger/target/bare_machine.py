@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from callgate.tools.debugger.target.target import NoKernel
-from callgate.tools.recording import apply, end_of_call
+from callgate.tools.recording import apply
 
 if TYPE_CHECKING:
     from callgate.asm.assembler import EventSite, Program
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from callgate.kernel.machine.snapshot import Keep, Snapshot
     from callgate.kernel.system import System
     from callgate.tools.debugger.target.target import Once
-    from callgate.tools.recording import Answer, CallsHeader
+    from callgate.tools.recording import Answer, CallsRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +40,15 @@ class BareMachine:
         machine: Machine,
         programs: Sequence[Program] = (),
         name: str = "machine",
-        calls: CallsHeader | None = None,
-        answers: Sequence[Answer] = (),
+        calls: CallsRun | None = None,
     ) -> None:
         """`name` is what the one thread and its address space are called.
 
-        Labels of the programs become names of the machine's addresses, beside those that it has.  `calls` and `answers`
-        are those of a recording of a test's calls.
+        Labels of the programs become names of the machine's addresses, beside those that it has.  `calls` is the
+        run that a recording of a test has made the machine for.
         """
         self.machine = machine
         self.calls = calls
-        self.known_answers = answers
         self.programs = list(programs)
         self.name = name
         labels = {
@@ -89,11 +87,11 @@ class BareMachine:
 
     def ended(self) -> Stop | None:
         """Return how a test's call has ended; a machine of Python's own runs on from everywhere."""
-        return None if self.calls is None else end_of_call(self.machine, self.calls)
+        return None if self.calls is None else self.calls.ended()
 
     def answers(self) -> Sequence[Answer]:
         """Return what a test's functions have changed."""
-        return self.known_answers
+        return () if self.calls is None else self.calls.answers
 
     def repeat(self, what: Outside) -> None:
         """Let something come from outside again."""
