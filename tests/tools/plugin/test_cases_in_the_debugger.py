@@ -1,5 +1,6 @@
 """`callgate debug FILE.asm::CASE`: a case is opened without pytest, in lines, on the screen and in an editor."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,18 @@ def test_a_case_that_holds_can_be_walked_too(command_line, file):
     assert "ring 3" in output
     assert "#PF 0x7 at 0x20000: there is no IDT, and the call ends here" in output
     assert "user, read-only" in output
+
+
+def test_the_session_that_docs_testing_shows_is_what_the_debugger_prints(host_line):
+    document = (Path(__file__).parents[3] / "docs" / "testing.md").read_text(encoding="utf-8")
+    command, *expected = re.search(r"    \$ (callgate debug .*\n(?:    .*\n)+)", document)[1].splitlines()
+    for name in ("double.asm", "test_double.asm"):
+        text = document.split(f"<!-- file: {name} -->\n```asm\n")[1].split("```")[0]
+        Path(name).write_text(text.replace("eax = 42, CF = 0", "eax = 43, CF = 0"))
+    done = host_line(command)
+    assert done.status == 0
+    assert done.stdout.decode().splitlines() == [line[4:] for line in expected[1:]]
+    assert done.messages.splitlines() == [expected[0][4:]]
 
 
 @pytest.mark.parametrize(
