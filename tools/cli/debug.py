@@ -57,7 +57,7 @@ MACHINE: Final = ("memory", "high_memory", "ide", "unplug", "mount_deadline", "m
 
 
 @click.command(epilog=EPILOG)
-@click.argument("files", metavar="[IMAGE|RECORDING|FILE.asm[::CASE]]...", nargs=-1, type=IMAGE)
+@click.argument("files", metavar="[IMAGE|RECORDING|CASE]...", nargs=-1, type=IMAGE)
 @click.option(
     "-c", "--command", "commands", metavar='"CMD; CMD"', multiple=True, help="Commands of the guest's shell, as boot's."
 )
@@ -99,11 +99,11 @@ def debug(
     dap_port: int | None,
     **machine: Unpack[Machine],
 ) -> int:
-    """Step through a run of disk IMAGEs, of a RECORDING, or of a test's CASE, forward and backward.
+    """Step through a run of disk IMAGEs, of a RECORDING, or of a CASE of a test, forward and backward.
 
     The guest waits before its first instruction. What it prints is on standard output, between the debugger's lines.
-    A RECORDING is one of `callgate boot --record`, or of a test that failed (`pytest --asm-record`): the machine of a
-    test without a kernel stands just before the failure.
+    A RECORDING is one of `callgate boot --record`, or of a test that failed (`pytest --asm-record`), where a test
+    without a kernel stands just before the failure. A CASE is FILE.asm::TITLE, or FILE.asm if it has one case only.
     """
     from callgate.disk.media import ImageError
     from callgate.tools.debugger.terminal.workbench import Workbench

@@ -43,7 +43,7 @@ class Recording:
     end: Position | None = None  # None if the file was cut off
     registers: dict[str, int] = field(default_factory=dict)
     answers: list[Answer] = field(default_factory=list)  # of a test's functions
-    from_start: bool = False  # whoever opens it wants to stand at its beginning, also if it is of a test that failed
+    from_start: bool = False  # it is opened at its beginning, also if it is of a test that failed
 
     @property
     def last(self) -> Position:

@@ -57,7 +57,7 @@ class BareCpu:
         """
         self.root = root
         self.machine: Machine = board.make_machine()
-        self.run_machine: RunMachine = self.machine.run  # or that of whoever wants to know what happens meanwhile
+        self.run_machine: RunMachine = self.machine.run  # or one that notes what happens meanwhile
         self.ctrl_c = CtrlC(self.machine)
         self.programs = programs or Programs()
         self.ram = self.machine.ram

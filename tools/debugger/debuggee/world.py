@@ -199,7 +199,7 @@ class OnlyThread:
 
 
 class BareWorld:
-    """One thread, one address space, and the programs that whoever made the target has named."""
+    """One thread, one address space, and the programs that the target was made with."""
 
     def __init__(self, target: BareMachine) -> None:
         self.machine = target.machine

@@ -85,7 +85,7 @@ class Code:
         return "" if symbol.startswith("0x") else symbol
 
     def _named(self, address: int) -> str:
-        """Return what whoever made a machine without a kernel has said that addresses are called; "" if nothing."""
+        """Return what Python has said that addresses of a machine without a kernel are called; "" if nothing."""
         named = None if self.debuggee.target.has_kernel else self.machine.symbols
         return "" if named is None else named(address)
 
