@@ -129,9 +129,9 @@ class CallsRun:
         machine.stream.subscribe(self._faulted, kinds=FAULTS, again=True)
         machine.probe(header.returns, lambda: machine.request_stop(RETURNED))
         for name, address in header.stubs.items():
-            machine.probe(address, partial(self._answer, name))
+            machine.probe(address, partial(self._answer, name, 1))
         for port, name in header.ports.items():
-            machine.host_calls.register(port, partial(self._answer, name), name)
+            machine.host_calls.register(port, partial(self._answer, name, 0), name)
         make(machine, first)
 
     def ended(self) -> Stop | None:
@@ -150,9 +150,9 @@ class CallsRun:
         text = f"{name_of(vector)} {error:#x}" + (f" at {address:#x}" if vector == PF else "")
         self.machine.request_stop(FAULT, f"int {vector:#x}" if event.kind == "int" else text)
 
-    def _answer(self, name: str, _eax: int = 0) -> None:
-        """Do what Python has done in the instruction where the machine is."""
-        changes = self.known.get((int(self.machine.state.count), name))
+    def _answer(self, name: str, ahead: int, _eax: int = 0) -> None:
+        """Do what Python has done in the instruction where the machine is, or, with `ahead` 1, before the next one."""
+        changes = self.known.get((int(self.machine.state.count) + ahead, name))
         if changes is None:
             self.machine.request_stop(NO_ANSWER, name)
         else:

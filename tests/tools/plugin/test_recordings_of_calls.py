@@ -163,11 +163,15 @@ def test_a_recorded_fault_comes_again_and_its_operand_is_followed_to_the_test(op
 
 def test_all_calls_of_a_test_can_be_walked_both_ways(opened, pytester):
     command = command_of(report_of(pytester, "-k", "six"), "six")
-    forward = opened(command, "goto start", *["stepi"] * 6)
-    backward = opened(command, "goto 6", *["back stepi"] * 6)
+    forward = opened(command, "goto start", *["stepi"] * 16)
+    backward = opened(command, *["back stepi"] * 16)
     places = [re.findall(r"  (0x\S+ <.*)", text) for text in (forward, backward)]
-    assert places[0][1:8] == places[1][:0:-1]
-    assert [place.split()[1] for place in places[0][1:5]] == ["<double>", "<double+0x2>", "<ask>", "<ask+0x1>"]
+    assert places[0][1:] == places[1][::-1]
+    names = [place.split()[1] for place in places[0][1:]]
+    assert names[:4] == ["<double>", "<double+0x2>", "<ask>", "<ask+0x1>"]
+    assert names[11:] == ["<store>", *(f"<floats{at}>" for at in ("", "+0x2", "+0x4", "+0x7", "+0xd"))]
+    assert "#PF 0x2 at 0x0: there is no IDT, and the call ends here" in forward
+    assert "step phase" in opened(command, "help step phase")
 
 
 def test_why_and_who_name_what_python_has_changed(opened, pytester):

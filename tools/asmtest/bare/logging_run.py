@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final
 from callgate.asm.assembler import Program
 from callgate.kernel.machine.memory.outside import SetUp
 from callgate.kernel.machine.observation.position import Position
-from callgate.tools.asmtest.bare.operations import Function
 from callgate.tools.asmtest.board.board import MEMORY, RETURN
 from callgate.tools.asmtest.board.places import shown_file
 from callgate.tools.asmtest.objects.linking import LinkedProgram
@@ -57,7 +56,6 @@ class LoggingRun:
         self.answers: list[Answer] = []
         self.state: State = NOTHING  # at the end of the call before
         self.stop: Stop | None = None  # of the last call, None if it ended by an error
-        self.functions: dict[int, Function] = {}  # those that note what they do, by the identity of the test's own
         kept, before, number, last = list(cpu.journal), cpu.before, cpu.calls, cpu.last
         program = cpu.program
         try:
@@ -101,30 +99,33 @@ class LoggingRun:
         self.stop = None
         host_calls, stubs = machine.host_calls.functions, self.cpu.stubs
         plain, named = dict(host_calls), dict(stubs)
-        host_calls.update(
-            {port: (self._noting(name, call, ""), name, names) for port, (call, name, names) in plain.items()}
-        )
-        stubs.update({name: self._noting(name, function, "eax") for name, function in named.items()})
+        noting = {port: (self._noting(name, call, 0), name, names) for port, (call, name, names) in plain.items()}
+        host_calls.update(noting)
+        stubs.update({name: self._noting(name, function, 1) for name, function in named.items()})
         try:
             self.stop = machine.run(fuel=fuel)
         finally:
-            host_calls.update(plain)
+            # A function may have given another one for its port meanwhile.
+            host_calls.update({port: plain[port] for port, entry in noting.items() if host_calls.get(port) is entry})
             stubs.update(named)
             machine.runner.settle()
             self.state = state_of(machine)
         return self.stop
 
-    def _noting(self, name: str, function: Callable[..., Any], result_in: str) -> Callable[..., Any]:
-        """Return a function that does the same and notes what it changes; its result goes into a register."""
+    def _noting(self, name: str, function: Callable[..., Any], ahead: int) -> Callable[..., Any]:
+        """Return a function that does the same and notes what it changes.
+
+        One for a name is called before an instruction (`ahead` is 1), and its result goes into EAX.
+        """
 
         @wraps(function)
         def called(*arguments: int) -> Any:
-            before, count = state_of(self.machine), int(self.machine.state.count)
+            before, count = state_of(self.machine), int(self.machine.state.count) + ahead
             result = function(*arguments)
             changes = difference(before, state_of(self.machine))
-            if result_in and isinstance(result, int):
-                others = tuple(item for item in changes.registers if item[0] != result_in)
-                changes = replace(changes, registers=(*others, (result_in, result & MASK)))
+            if ahead and isinstance(result, int):
+                others = tuple(item for item in changes.registers if item[0] != "eax")
+                changes = replace(changes, registers=(*others, ("eax", result & MASK)))
             self.answers.append(Answer(count, name, changes))
             return result
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from callgate.kernel.machine import Stop
+from callgate.kernel.machine.memory.outside import SetUp
 from callgate.kernel.machine.observation.position import Position
 from callgate.tools.debugger.history.checkpoints import Checkpoint, Checkpoints, Moment
 from callgate.tools.debugger.history.interrupts import HistoryInterrupted, Interrupts
@@ -42,9 +43,13 @@ class Repeating:
         with self._quietly():
             stop = self.machine.run(fuel=left, until=until, goal=wanted)
             self.machine.runner.settle()
-            if stop.reason == "position" and due is not None and self.machine.position >= due:
+            if due is not None and self.machine.position >= due and (stop.reason == "position" or self._set_up_next()):
                 self._happen()
         return stop
+
+    def _set_up_next(self) -> bool:
+        """Whether a test sets up a call next: whatever has ended here, the code stands at nothing before that."""
+        return isinstance(self.occurred[self.happened].what, SetUp)
 
     def _happen(self) -> None:
         """Let the next thing from outside come again."""

@@ -129,8 +129,11 @@ class Workbench:
 
     @contextmanager
     def _listening(self, name: str) -> Iterator[None]:
+        kinds = self.stops.kinds(name)
+        if not kinds:
+            raise CommandError(f"no event {name!r} can come; try: info events")
         listener = self.stops.listener(None)
-        self.machine.stream.subscribe(listener, self.stops.kinds(name), again=True)
+        self.machine.stream.subscribe(listener, kinds, again=True)
         try:
             yield
         finally:

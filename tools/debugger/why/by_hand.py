@@ -30,19 +30,25 @@ class ByHand(NamedTuple):
 
 def last_by_hand(history: History, location: Location, end: Moment) -> ByHand | None:
     """Return the last change of a location before a moment; None if there was none since the history began."""
-    return max(changes(history, location, end), key=lambda change: change.instruction, default=None)
+    last: ByHand | None = None
+    for change in changes(history, location, end):
+        if last is None or change.instruction >= last.instruction:
+            last = change
+    return last
 
 
 def changes(history: History, location: Location, end: Moment) -> Iterator[ByHand]:
-    """Yield the changes of a location before a moment, in order for each kind."""
+    """Yield the changes of a location before a moment at which the history stands, those of functions first."""
+    state = history.machine.state
+    served = state.site_done == state.count  # a run was stopped after what comes before the next instruction
+    for answer in history.target.answers():
+        if answer.count <= end.position.retired + served and _changes(answer.changes, location):
+            by = BY_FUNCTION.format(answer.name)
+            yield ByHand(answer.count, min(history.moment_at(answer.count), end), by)
     for index, entry in enumerate(history.occurred[: end.outside]):
         if _changes(entry.what, location):
             by = BY_TEST if isinstance(entry.what, SetUp) else BY_USER
             yield ByHand(entry.position.retired, Moment(entry.position, index + 1), by)
-    for answer in history.target.answers():
-        if answer.count <= end.position.retired and _changes(answer.changes, location):
-            by = BY_FUNCTION.format(answer.name)
-            yield ByHand(answer.count, history.moment_at(answer.count), by)
 
 
 def _changes(what: object, location: Location) -> bool:

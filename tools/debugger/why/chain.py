@@ -171,9 +171,8 @@ class Chain:
     def _memory(self, location: InMemory, value: int) -> Link:
         if location.physical >= self.machine.ram.low_size:
             return self._block(location, value)
-        origin = self.history.moment
+        by_hand = last_by_hand(self.history, location, self.history.moment)
         found = self._last_write(location)
-        by_hand = last_by_hand(self.history, location, origin)
         if by_hand is not None and (found is None or by_hand.instruction >= found[1].position.retired):
             return self._by_hand(location, value, by_hand)
         if found is None:
