@@ -22,7 +22,7 @@ from callgate.kernel.machine.cpu.exceptions import PF, name_of
 from callgate.kernel.machine.memory.outside import SetUp
 from callgate.tools.recording.changes import make
 from callgate.tools.recording.identity import callgate_version, sources_digest
-from callgate.tools.recording.lines import plain_set_up, set_up, unpacked
+from callgate.tools.recording.lines import LARGEST, plain_set_up, set_up, unpacked
 
 if TYPE_CHECKING:
     from callgate.kernel.machine.observation.stream import Event
@@ -68,8 +68,11 @@ class CallsHeader:
 
 def header_of(entry: Mapping[str, Any]) -> CallsHeader:
     """Return what an object of `plain` stands for; ValueError, KeyError or TypeError if it is none."""
+    memory = int(entry["memory"])
+    if memory > LARGEST:
+        raise ValueError(f"{memory} bytes of memory")
     return CallsHeader(
-        int(entry["memory"]),
+        memory,
         int(entry["returns"]),
         [program_of(item) for item in entry["programs"]],
         {str(name): int(address) for name, address in entry["stubs"].items()},

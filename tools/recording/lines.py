@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Final
 from zlib import compress, decompressobj
 from zlib import error as zlib_error
 
@@ -27,6 +27,9 @@ from callgate.kernel.machine.memory.outside import (
 from callgate.kernel.machine.observation.position import Position
 from callgate.tools.recording.changes import CONTROL, FLOATING, GENERAL, SEGMENTS, TABLES
 from callgate.tools.recording.occurred import Occurred
+
+LARGEST: Final = 64 << 20
+"""Bytes of a machine's memory, and of a piece of it, in a recording of calls: a damaged file makes us take no more."""
 
 
 def dump(entry: dict[str, Any]) -> str:
@@ -131,9 +134,11 @@ def set_up(entry: dict[str, Any]) -> SetUp:
 
 def unpacked(text: str, size: int) -> bytes:
     """Return compressed bytes; ValueError if they are damaged, or not as many."""
+    if not 0 <= size <= LARGEST:
+        raise ValueError(f"{size} bytes in one piece")
     unpacker = decompressobj()
     try:
-        data = unpacker.decompress(b64decode(text, validate=True), size)
+        data = unpacker.decompress(b64decode(text, validate=True), size or 1)  # 0 is no limit
     except zlib_error as problem:
         raise ValueError(f"memory is damaged: {problem}") from None
     if len(data) != size:

@@ -282,6 +282,12 @@ DAMAGE = {
     "another register": lambda lines: [lines[0], lines[1].replace('"eax"', '"eux"'), *lines[2:]],
     "damaged memory": lambda lines: [lines[0], lines[1].replace('"eJ', '"xx'), *lines[2:]],
     "too much memory": lambda lines: [lines[0], lines[1].replace("[[32768,", "[[4294967295,"), *lines[2:]],
+    "a machine without end": lambda lines: [lines[0].replace('"memory":8388608', f'"memory":{1 << 50}'), *lines[1:]],
+    "a piece without end": lambda lines: [
+        lines[0],
+        re.sub(r"\[\[32768,\d+", f"[[32768,{1 << 50}", lines[1]),
+        *lines[2:],
+    ],
     "nothing set up": lambda lines: [lines[0], *lines[2:]],
     "a section without bytes": lambda lines: [lines[0].replace('"contents":[[', '"contents":[[1'), *lines[1:]],
 }
