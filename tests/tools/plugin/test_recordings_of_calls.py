@@ -157,7 +157,7 @@ def test_a_recorded_fault_comes_again_and_its_operand_is_followed_to_the_test(op
     shown = opened(command_of(report_of(pytester, "-k", "two"), "two"), "stepi", "stepi", "back stepi", "why ebx", "bt")
     assert "#PF 0x2 at 0x8: there is no IDT, and the call ends here" in shown
     assert "an exception: there is no IDT, and the call ends here" in shown
-    assert "ebx = 0x00000008\n  as it was at the beginning of the history" in shown
+    assert "ebx = 0x00000008\n  the test, which has set it up for its first call, or left it as it was\n" in shown
     assert "#0  0x00400003 <store>  routines.asm:5\n#1  0x00008000" in shown
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from callgate.tools.debugger.target.target import NoKernel
+from callgate.tools.debugger.target.target import FIRST_CALL, POWER_ON, NoKernel
 from callgate.tools.recording import apply
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class BareMachine:
         """
         self.machine = machine
         self.calls = calls
+        self.unwritten = POWER_ON if calls is None else FIRST_CALL
         self.programs = list(programs)
         self.name = name
         labels = {

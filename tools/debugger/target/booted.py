@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from callgate.kernel.system import System
-from callgate.tools.debugger.target.target import Target
+from callgate.tools.debugger.target.target import POWER_ON, Target
 from callgate.tools.recording import Repetition
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ class Booted:
     """A system: its kernel's state is kept with the machine's, and its log is told once."""
 
     has_kernel = True
+    unwritten: str = POWER_ON
 
     def __init__(self, system: System) -> None:
         self.system = system

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from callgate.kernel.machine import Machine, Stop
@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from callgate.tools.recording import Answer
 
 Told = TypeVar("Told", str, bytes)
+
+
+POWER_ON: Final = "as it was at the beginning of the history"
+FIRST_CALL: Final = "the test, which has set it up for its first call, or left it as it was"
+"""What is said of a value that nothing has written since the history began."""
 
 
 class NoKernel(Exception):
@@ -49,6 +54,7 @@ class Target(Protocol):
 
     machine: Machine
     has_kernel: bool
+    unwritten: str  # POWER_ON or FIRST_CALL
 
     @property
     def system(self) -> System:

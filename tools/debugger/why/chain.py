@@ -11,6 +11,7 @@ from callgate.kernel.machine.memory.accounts import Account
 from callgate.kernel.machine.memory.bus import DmaError
 from callgate.tools.debugger.debuggee.watchpoints import Access, Kind
 from callgate.tools.debugger.history import Moment
+from callgate.tools.debugger.target.target import FIRST_CALL, POWER_ON
 from callgate.tools.debugger.why.by_hand import ByHand, last_by_hand
 from callgate.tools.debugger.why.locations import InMemory, InRegister, Location
 from callgate.tools.debugger.why.path import Tracer
@@ -27,7 +28,6 @@ LONGEST: Final = 64  # links of a chain
 HOSTED: Final = "hosted_step"  # the host call in which a hosted server's Python runs
 REQUEST: Final = 20_000  # instructions before its write in which a server has read what it has made it of
 LEAST_TELLING: Final = 0x100  # smaller values are everywhere
-POWER_ON: Final = "as it was at the beginning of the history"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Link:
     def __str__(self) -> str:
         size = self.location.size if isinstance(self.location, InMemory) else 4
         head = f"{self.location} = {self.value:#0{2 * size + 2}x}"
-        where = f" at {self.moment.position}" if self.by != POWER_ON else ""
+        where = f" at {self.moment.position}" if self.by not in (POWER_ON, FIRST_CALL) else ""
         thread = f", {self.thread}" if self.thread else ""
         return f"{head}\n  {self.by}{where}{thread}" + (f"\n  {self.note}" if self.note else "")
 
@@ -123,7 +123,7 @@ class Chain:
             if begin == 0:
                 break
         self.history.go(self.history.first)
-        return Link(location, value, self.history.first, POWER_ON, "", "", None)
+        return Link(location, value, self.history.first, self.debuggee.target.unwritten, "", "", None)
 
     def _by_hand(self, location: Location, value: int, change: ByHand) -> Link:
         """Return a link to a change that no instruction has made, and stand after it."""
@@ -177,7 +177,7 @@ class Chain:
             return self._by_hand(location, value, by_hand)
         if found is None:
             self.history.go(self.history.first)
-            return Link(location, value, self.history.moment, POWER_ON, "", "", None)
+            return Link(location, value, self.history.moment, self.debuggee.target.unwritten, "", "", None)
         access, here = found
         if access.by == "cpu":
             self._go_before(here.position.retired)
@@ -202,7 +202,7 @@ class Chain:
                     location, value, self.history.moment_at(reads.at(location.physical)), "DMA", "", origin, None
                 )
             end = checkpoint.moment
-        return Link(location, value, self.history.first, POWER_ON, "", "", None)
+        return Link(location, value, self.history.first, self.debuggee.target.unwritten, "", "", None)
 
     def _read_by_server(self, location: InMemory, value: int) -> Source:
         """Return memory that a hosted server has read in the same request and that holds the same value.
