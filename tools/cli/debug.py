@@ -124,18 +124,27 @@ def debug(
         print(f"callgate: {error}", file=sys.stderr)
         return EXIT_IMAGE
     with system:
+        bench = Workbench(system, begun(system, recording, budget))
         try:
-            history = begun(system, recording, budget)
-        except RecordingError as error:
-            print(f"callgate: {error}", file=sys.stderr)
-            return EXIT_IMAGE
-        bench = Workbench(system, history)
-        try:
+            if not opened(bench, files):
+                return EXIT_IMAGE
             if not (plain or lines or scripts) and shown(bench, ", ".join(path.name for path in files) or "demo image"):
                 return 0
             return talked(bench, lines, scripts)
         finally:
             bench.close()
+
+
+def opened(bench: Workbench, files: Sequence[Path]) -> bool:
+    """Go to where a recording is to be shown from; False, which is said, if its run does not come there."""
+    from callgate.tools.debugger.terminal.failure import CommandError
+
+    try:
+        bench.open()
+    except CommandError as error:
+        print(f"callgate: {files[0]}: {error}", file=sys.stderr)
+        return False
+    return True
 
 
 def shown(bench: Workbench, title: str) -> bool:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from callgate.tools.asmtest.cases.alone import run_alone
+
 CASES = """
 count:  mov     ecx, eax
 again:  call    add_one
@@ -49,3 +51,22 @@ def test_a_case_that_cannot_be_opened_is_said_to_the_editor(editor, tmp_path):
     answer = editor().request("launch", program=f"{path}::the sum")
     assert not answer["success"]
     assert "has no case 'the sum'" in answer["message"]
+
+
+def test_a_recording_of_a_test_is_entered_where_the_test_failed(editor, tmp_path):
+    path = tmp_path / "test_count.asm"
+    path.write_text(CASES)
+    ran = run_alone(path, "", tmp_path)
+    assert ran.failure == "[0x20000] is 3, expected = 4"
+    recording = tmp_path / "it.cgr"
+    recording.write_text(ran.recording)
+    one = editor()
+    one.begin(program=str(recording))
+    one.enter()
+    assert "<again+0x7>  ret" in one.where()
+    assert one.move("stepBack", granularity="instruction")["reason"] == "step"
+    assert "loop" in one.where()
+    recording.write_text(ran.recording.replace('"end":[', '"end":[9'))
+    answer = editor().request("launch", program=str(recording))
+    assert not answer["success"]
+    assert "the recording cannot be repeated" in answer["message"]

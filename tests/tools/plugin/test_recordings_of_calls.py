@@ -19,6 +19,7 @@ pytest_plugins = ["pytester"]
 ROUTINES = """
         PORT = HostCall.FIRST_USE
 double: add     eax, eax
+        .event  doubled value=eax
         ret
 store:  mov     [ebx], eax
         ret
@@ -158,7 +159,7 @@ def test_a_recorded_fault_comes_again_and_its_operand_is_followed_to_the_test(op
     assert "#PF 0x2 at 0x8: there is no IDT, and the call ends here" in shown
     assert "an exception: there is no IDT, and the call ends here" in shown
     assert "ebx = 0x00000008\n  the test, which has set it up for its first call, or left it as it was\n" in shown
-    assert "#0  0x00400003 <store>  routines.asm:5\n#1  0x00008000" in shown
+    assert "#0  0x00400003 <store>  routines.asm:6\n#1  0x00008000" in shown
 
 
 def test_all_calls_of_a_test_can_be_walked_both_ways(opened, pytester):
@@ -176,8 +177,9 @@ def test_all_calls_of_a_test_can_be_walked_both_ways(opened, pytester):
 
 def test_why_and_who_name_what_python_has_changed(opened, pytester):
     command = command_of(report_of(pytester, "-k", "six"), "six")
-    shown = opened(command, "why [0x2000c]", "why -c eax", "goto 5", "why -c ebx", "goto 2", "why eax")
+    shown = opened(command, "events", "why [0x2000c]", "why -c eax", "goto 5", "why -c ebx", "goto 2", "why eax")
     assert "[0x0002000c] = 0x78787878\n  the test's function for first_use at instruction 4" in shown
+    assert re.search(r"doubled value=0x8\n +\S+ +.*\n? *.*doubled value=0xc", shown)  # also of what was passed at once
     assert "ebx = 0x00000006\n  0x00400009 <ask+0x3>  mov ebx, eax" in shown
     assert "eax = 0x00000006\n  the test's function for first_use" in shown
     assert "eax = 0x00000005\n  the test, which has set it up for the call that begins here at instruction 2" in shown
@@ -198,7 +200,7 @@ def test_a_recording_needs_neither_the_sources_nor_the_folder_of_the_test(opened
     shutil.move(pytester.path / words[2], moved)
     (pytester.path / "routines.asm").unlink()
     shown = opened(f"callgate debug {moved}", "list", "break routines.asm:3", "goto start", "continue")
-    assert "=>    4         ret" in shown
+    assert "=>    5         ret" in shown
     assert str(pytester.path) not in moved.read_text()
 
 
@@ -306,6 +308,17 @@ def test_a_damaged_recording_of_calls_is_refused_by_its_name(fresh, tmp_path, co
     assert done.status == 5
     assert str(path) in done.messages
     assert "Traceback" not in done.messages
+
+
+def test_a_recording_whose_run_does_not_come_to_its_positions_is_refused(fresh, tmp_path, command_line):
+    fresh.call("double", eax=4)
+    fresh.call("store", faults=True)
+    record_calls(fresh, tmp_path, "test_it", tmp_path)
+    path = tmp_path / "test_it.cgr"
+    path.write_text(path.read_text().replace('"at":[2,0,2]', '"at":[9,0,9]').replace('"end":[2,0', '"end":[9,0'))
+    done = command_line("debug", str(path), "-e", "quit")
+    assert done.status == 5
+    assert f"{path}: the recording cannot be repeated" in done.messages
 
 
 def test_a_recording_of_calls_that_another_version_made_is_refused(fresh, tmp_path):

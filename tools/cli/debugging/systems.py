@@ -139,19 +139,15 @@ def made(files: Sequence[Path], commands: Sequence[str], unplug: Sequence[tuple[
 
 
 def begun(subject: Subject, recording: Recording | None, budget: int) -> History:
-    """Return the history of a system, with what a recording says that has been.
-
-    That of a test's calls leads to where it failed.
-    """
+    """Return the history of a system, with what a recording says that has been."""
     from callgate.tools.debugger.history import History
 
     history = History(subject, budget)
     if recording is not None:
-        history.expect(recording.occurred, recording.last)
+        at_end = recording.of_calls and not recording.from_start
+        history.expect(recording.occurred, recording.last, open_at_end=at_end)
         if recording.end is None:
             print(f"callgate: {recording.path}: was cut off; it is known up to {recording.last}", file=sys.stderr)
-        if recording.of_calls and not recording.from_start:
-            to_failure(recording, history)
     return history
 
 
@@ -165,17 +161,6 @@ def recording_of(files: Sequence[Path]) -> Recording | None:
         return case_run(files[0])
     named = files[0].suffix == RECORDING and files[0].is_file()
     return read_recording(files[0]) if named or is_a_recording(files[0]) else None
-
-
-def to_failure(recording: Recording, history: History) -> None:
-    """Go to the end of a recording; RecordingError if its run does not come there, as it did when it was written."""
-    from callgate.kernel.machine.cpu.paging import PageFault
-    from callgate.tools.recording import RecordingError, RunDiffers
-
-    try:
-        history.go(history.edge)
-    except (RunDiffers, PageFault, IndexError, ValueError) as error:
-        raise RecordingError(recording.path, f"cannot be repeated: {error}", "record the test again") from None
 
 
 def launched(

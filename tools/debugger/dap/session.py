@@ -68,6 +68,11 @@ class Session:
         self.points = Points(self.bench, self.sources, numbers)
         self.views = Views(self.bench, self.sources)
         self.ended_at: Moment | None = None  # where the system has ended, after that has been said
+        try:
+            self.bench.open()
+        except CommandError as error:
+            self.close()
+            raise RequestError(str(error)) from None
 
     def close(self) -> None:
         """Take the debugger out of the system, and close it."""

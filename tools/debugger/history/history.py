@@ -49,6 +49,7 @@ class History(Repeating):
         self.machine.runner.settle()
         self.checkpoints = Checkpoints(self.target, self.moment, budget)
         self.edge = self.moment
+        self.opening: Moment | None = None  # where it is to be shown from, if not from where it stands
         self.piece = FIRST_PIECE
         self.since = 0.0  # CPU seconds from the last checkpoint on
         self.cost = 0.0  # CPU seconds that the last one took
@@ -111,15 +112,17 @@ class History(Repeating):
         for told in self.branched:
             told(moment)
 
-    def expect(self, occurred: Sequence[Occurred], end: Position) -> None:
+    def expect(self, occurred: Sequence[Occurred], end: Position, *, open_at_end: bool = False) -> None:
         """Take a recording as what has been, up to its end: the run so far is its beginning.
 
+        `open_at_end` says that it is to be shown from its end on (`Workbench.open`).
         ValueError if something has come from outside already.
         """
         if self.occurred or end < self.machine.position:
             raise ValueError("a recording is taken at the beginning of its run")
         self.occurred = list(occurred)
         self.edge = Moment(end, len(self.occurred))
+        self.opening = self.edge if open_at_end else None
 
     def set_register(self, name: str, value: int) -> None:
         """Change a register of the CPU by hand, as `Machine.set_register`."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from callgate.kernel.machine import Stop
+from callgate.kernel.machine.cpu.paging import PageFault
 from callgate.kernel.system import System
 from callgate.tools.debugger.debuggee import Debuggee
 from callgate.tools.debugger.history import History, Moment
@@ -20,6 +21,7 @@ from callgate.tools.debugger.terminal.names import Meanings
 from callgate.tools.debugger.terminal.stops import ENDS, REACHED, Stops
 from callgate.tools.debugger.why import Chain, InRegister, Link
 from callgate.tools.debugger.why.locations import WHOLE
+from callgate.tools.recording import RunDiffers
 
 PHASES: Final = "ipc"  # all events of a request
 REQUEST: Final = "ipc.take"  # the first of them
@@ -48,6 +50,16 @@ class Workbench:
     def system(self) -> System:
         """The system; NoKernel for a bare machine."""
         return self.debuggee.system
+
+    def open(self) -> None:
+        """Go to where a recording is to be shown from; CommandError if its run does not come there."""
+        if self.history.opening is None:
+            return
+        try:
+            self.history.go(self.history.opening)
+        except (RunDiffers, PageFault, IndexError, ValueError) as error:  # the last three: of what it sets up
+            raise CommandError(f"the recording cannot be repeated: {error}; record it again") from None
+        self._arrive()
 
     def close(self) -> None:
         """Take everything out of the system."""
