@@ -45,28 +45,22 @@ def test_an_editor_steps_through_a_case_both_ways_and_stops_at_its_lines(editor,
     assert one.evaluate("ecx", "watch").startswith("0x3")
 
 
-def test_a_case_that_cannot_be_opened_is_said_to_the_editor(editor, tmp_path):
-    path = tmp_path / "test_count.asm"
-    path.write_text(CASES)
-    answer = editor().request("launch", program=f"{path}::the sum")
-    assert not answer["success"]
-    assert "has no case 'the sum'" in answer["message"]
-
-
-def test_a_recording_of_a_test_is_entered_where_the_test_failed(editor, tmp_path):
+def test_a_recording_of_a_test_is_entered_where_the_test_failed_and_what_cannot_be_opened_is_said(editor, tmp_path):
     path = tmp_path / "test_count.asm"
     path.write_text(CASES)
     ran = run_alone(path, "", tmp_path)
     assert ran.failure == "[0x20000] is 3, expected = 4"
     recording = tmp_path / "it.cgr"
-    recording.write_text(ran.recording)
     one = editor()
+    recording.write_text(ran.recording.replace('"end":[', '"end":[9'))
+    refused = {f"{path}::the sum": "has no case 'the sum'", str(recording): "the recording cannot be repeated"}
+    for program, message in refused.items():
+        answer = one.request("launch", program=program)
+        assert not answer["success"]
+        assert message in answer["message"]
+    recording.write_text(ran.recording)
     one.begin(program=str(recording))
     one.enter()
     assert "<again+0x7>  ret" in one.where()
     assert one.move("stepBack", granularity="instruction")["reason"] == "step"
     assert "loop" in one.where()
-    recording.write_text(ran.recording.replace('"end":[', '"end":[9'))
-    answer = editor().request("launch", program=str(recording))
-    assert not answer["success"]
-    assert "the recording cannot be repeated" in answer["message"]
