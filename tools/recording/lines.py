@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, Final
 from zlib import compress, decompressobj
 from zlib import error as zlib_error
@@ -51,24 +51,30 @@ def _what(what: Outside) -> dict[str, Any]:
     match what:
         case Input(data):
             return {"input": text_of(data)}
-        case HangUp():
-            return {"hang_up": True}
-        case Break():
-            return {"break": True}
-        case Unplug(disk):
-            return {"unplug": disk}
         case Plug(disk, image):
             return {"plug": disk, "image": image}
         case Write(physical, data):
             return {"write": physical, "data": data.hex()}
         case SetRegister(name, value):
             return {"register": name, "value": value}
+        case SetUp():
+            return {"set_up": plain_set_up(what)}
+        case _:
+            return _short(what)
+
+
+def _short(what: HangUp | Break | Unplug | EndProcess | Forgotten) -> dict[str, Any]:
+    match what:
+        case HangUp():
+            return {"hang_up": True}
+        case Break():
+            return {"break": True}
+        case Unplug(disk):
+            return {"unplug": disk}
         case EndProcess(process):
             return {"end_process": process}
         case Forgotten(count):
             return {"forgotten": count}
-        case SetUp():
-            return {"set_up": plain_set_up(what)}
 
 
 def parsed(entry: dict[str, Any]) -> Occurred:
@@ -85,26 +91,15 @@ def position_of(numbers: Any) -> Position:
 
 
 def _outside(entry: dict[str, Any]) -> Outside:
-    if "input" in entry:
-        return Input(entry["input"].encode("latin-1"))
-    if "hang_up" in entry:
-        return HangUp()
-    if "break" in entry:
-        return Break()
-    if "unplug" in entry:
-        return Unplug(int(entry["unplug"]))
-    if "plug" in entry:
-        return Plug(int(entry["plug"]), int(entry["image"]))
-    if "forgotten" in entry:
-        return Forgotten(int(entry["forgotten"]))
-    if "end_process" in entry:
-        return EndProcess(int(entry["end_process"]))
-    if "write" in entry:
-        return Write(int(entry["write"]), bytes.fromhex(entry["data"]))
+    kind = next((name for name in READERS if name in entry), None)
+    if kind is None:
+        raise ValueError(f"none of {', '.join(READERS)}")
+    return READERS[kind](entry)
+
+
+def _register(entry: dict[str, Any]) -> SetRegister:
     if entry["register"] not in SETTABLE:
         raise ValueError("a register that can be changed by hand")
-    if "set_up" in entry:
-        return set_up(entry["set_up"])
     return SetRegister(str(entry["register"]), int(entry["value"]))
 
 
@@ -160,3 +155,18 @@ def numbers(entry: dict[str, Any], names: Collection[str]) -> Numbers:
     if not all(type(value) is int and 0 <= value < 1 << 32 for _, value in found):
         raise ValueError("a number of 32 bits is expected")
     return found
+
+
+READERS: Final[dict[str, Callable[[dict[str, Any]], Outside]]] = {
+    "input": lambda entry: Input(entry["input"].encode("latin-1")),
+    "hang_up": lambda _entry: HangUp(),
+    "break": lambda _entry: Break(),
+    "unplug": lambda entry: Unplug(int(entry["unplug"])),
+    "plug": lambda entry: Plug(int(entry["plug"]), int(entry["image"])),
+    "forgotten": lambda entry: Forgotten(int(entry["forgotten"])),
+    "end_process": lambda entry: EndProcess(int(entry["end_process"])),
+    "write": lambda entry: Write(int(entry["write"]), bytes.fromhex(entry["data"])),
+    "register": _register,
+    "set_up": lambda entry: set_up(entry["set_up"]),
+}
+"""What is made of an object that has such a key."""

@@ -178,8 +178,8 @@ def named_from(program: Program, cpu: BareCpu) -> Program:
     return Program(
         RETURN,  # what calls routines: none of them is where a program begins, below which there is no caller
         program.sections,
-        {key: replace(symbol, file=name(symbol.file)) for key, symbol in program.symbols.items()},
-        [replace(line, file=name(line.file)) for line in program.lines],
+        {key: symbol._replace(file=name(symbol.file)) for key, symbol in program.symbols.items()},
+        [line._replace(file=name(line.file)) for line in program.lines],
         program.events,
         program.marks,
         [name(file) for file in program.sources],
