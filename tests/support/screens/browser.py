@@ -27,13 +27,17 @@ class Page:
 
     def open(self, file: Path) -> None:
         """Open a file and wait until it has been loaded."""
+        self.open_address(file.as_uri())
+
+    def open_address(self, address: str) -> None:
+        """Open an address and wait until it has been loaded."""
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
         self.session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.ask(f"{domain}.enable")
         self.requested.clear()
-        self.ask("Page.navigate", url=file.as_uri())
-        while self.evaluate("document.readyState + document.location") != f"complete{file.as_uri()}":
+        self.ask("Page.navigate", url=address)
+        while self.evaluate("document.readyState + document.location") != f"complete{address}":
             pass
 
     def ask(self, method: str, **parameters: object) -> dict[str, Any]:
