@@ -167,7 +167,14 @@ def test_a_debugger_is_measured_by_turns_and_as_often_as_requested(monkeypatch: 
 
 
 @pytest.mark.thorough(only=True)
-def test_a_machine_with_a_debugger_attached_ends_its_work_and_is_stepped() -> None:
+def test_a_machine_with_a_debugger_attached_ends_its_work_and_is_stepped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(going_back, "MINUTE", 2.0)  # seconds
     by_name = {element["name"]: element for element in printed("debug", "--rounds", "3")}
     assert by_name["debuggee-steps"]["per_second"] > 500
     assert by_name["run-attached"]["ratio_of_speed_to_alone"] > 0.5
+    minute = by_name["go-in-a-minute"]
+    assert is_timing(minute["wall_us"], going_back.PLACES)
+    assert minute["retired"] > 1_000_000
+    assert minute["checkpoints"] > 10
+    assert 1 << 20 < minute["stored_bytes"] < 256 << 20
+    assert by_name["back-over-a-request"]["wall_us"]["rounds"] >= 30

@@ -111,6 +111,11 @@ def render(results: list[dict[str, Any]]) -> str:
         calls = ", ".join(f"{name} {count:g}" for name, count in result.get("host_calls", {}).items() if count)
         if calls:
             rows.append([f"  host calls: {calls}"])
+        if "checkpoints" in result:
+            mebibytes = result["stored_bytes"] / (1 << 20)
+            rows.append(
+                [f"  {result['retired']:,} instructions, {result['checkpoints']} checkpoints in {mebibytes:.0f} MiB"]
+            )
         if "file_bytes" in result or "system_calls" in result:
             rows.append([f"  {file_costs(result)}"])
     table = [row for row in rows if len(row) > 1]

@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from statistics import median
 from typing import Any, Final
 
@@ -46,9 +47,9 @@ disconnect
 """
 
 
-def system(commands: str) -> System:
-    """Return a system with the demo image that has not run."""
-    return System([open_image(demo_image(cache_directory()))], SystemOptions(commands=commands))
+def system(commands: str | None, typed: Callable[[int], bytes] | None = None) -> System:
+    """Return a system with the demo image that has not run; it has commands, or what is typed while it runs."""
+    return System([open_image(demo_image(cache_directory()))], SystemOptions(commands=commands, source=typed))
 
 
 def run_alone() -> float:

@@ -20,7 +20,7 @@ Examples:
   callgate bench ipc --json     the same for a program
   callgate bench read           what reading files costs
   callgate bench tests          how many tests a second pytest runs
-  callgate bench debug          a machine under a debugger, and steps a second
+  callgate bench debug          a debugger, forward and back, also in a run of a minute: takes two
   callgate bench start          how long a boot takes, against importing the engines
   callgate bench ipc --json > before.json
   callgate bench ipc --compare before.json    what has changed since

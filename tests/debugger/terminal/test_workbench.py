@@ -4,6 +4,7 @@ import io
 
 import pytest
 from callgate.kernel.abi.calls import Operation
+from callgate.tools.debugger.history import Moment
 from callgate.tools.debugger.terminal.commands import COMMANDS, by_name
 from callgate.tools.debugger.terminal.failure import CommandError
 from callgate.tools.debugger.terminal.prompt import Prompt, completions
@@ -70,6 +71,27 @@ def test_requests_are_counted_both_ways(prompt: Prompt) -> None:
     first = said(prompt, "step request")
     said(prompt, "step request 5")
     assert said(prompt, "back request 5").splitlines()[1].replace(", in the past", "") == first.splitlines()[1]
+
+
+@pytest.mark.parametrize("name", ["ipc.take", "disk"])
+def test_an_event_before_is_found_in_the_same_place_whether_the_time_line_knows_it_or_not(
+    bench: Workbench, name: str
+) -> None:
+    def ways() -> list[Moment]:
+        bench.history.go(end)
+        found = [bench.history.moment for _ in range(4) if bench.back_to_event(name) is not None]
+        assert bench.back_to_event("shell.line") is None  # it is no event of this run
+        return [*found, bench.history.moment]
+
+    bench.stops.add("ipc.release", once=True)
+    bench.run()
+    bench.stops.clear()
+    bench.history.run(fuel=9000)
+    end = bench.history.moment
+    known = ways()
+    assert len(known) > 1
+    bench.timeline.kinds = frozenset()
+    assert ways() == known
 
 
 def test_a_condition_that_names_a_number_of_the_protocol_chooses_the_request(prompt: Prompt) -> None:

@@ -1,12 +1,15 @@
 """Checkpoints: states of one run to go back to, as many as a budget of memory allows.
 
-They lie densely near the present and thinly further back.  The memory of a checkpoint is what changed since the one
-before (`PageVersions`); the rest of it is a few ten kilobytes.
+They lie densely near the present and thinly further back, by the CPU time that it takes to run from one to the next: an
+instruction of a loop and one that calls policy differ by a factor of a hundred.  The memory of a checkpoint is what
+changed since the one before (`PageVersions`); the rest of it is up to a hundred kilobytes, most of which is shared with
+the one before if no host call has come between.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, NamedTuple
@@ -18,6 +21,7 @@ from callgate.tools.debugger.target.target import Kept, Target
 
 NEAR: Final = 8  # of the newest checkpoints are never dropped
 RELIEF: Final = 16  # a full budget is relieved by a 16th at once
+EVEN: Final = 5.0  # seconds of CPU time before the present within which they lie as densely as at it
 LEAST: Final = 8 << 20
 """The smallest budget, in bytes."""
 
@@ -35,7 +39,8 @@ class Checkpoint:
 
     moment: Moment
     snapshot: Kept
-    size: int  # bytes beside the pages
+    size: int  # bytes beside the pages and policy's records
+    effort: float  # seconds of CPU time from the first one to this one
 
 
 class Checkpoints:
@@ -54,12 +59,19 @@ class Checkpoints:
         self.versions = PageVersions(target.machine.ram, first)
         self.kept: list[Checkpoint] = []
         self.size = 0
-        self._add(first, target.snapshot(partial(Version, self.versions, first)))
+        self.sharing: Counter[bytes] = Counter()  # how many checkpoints have each state of policy's records
+        self._add(first, 0.0, target.snapshot(partial(Version, self.versions, first)))
 
-    def take(self, moment: Moment) -> Checkpoint:
-        """Keep the present state, which is that of `moment`; NotQuiescent if something is under way."""
-        snapshot = self.target.snapshot(partial(self._memory, moment), self.before(moment).snapshot)
-        checkpoint = self._add(moment, snapshot)
+    def take(self, moment: Moment, spent: float = 0.0) -> Checkpoint:
+        """Keep the present state, which is that of `moment`; NotQuiescent if something is under way.
+
+        `spent` is the CPU time of the run since the checkpoint before, in seconds.
+        """
+        before = self.before(moment)
+        snapshot = self.target.snapshot(partial(self._memory, moment), before.snapshot)
+        later = self.kept[self._index(moment) :][:1]
+        effort = min([before.effort + spent, *(checkpoint.effort for checkpoint in later)])
+        checkpoint = self._add(moment, effort, snapshot)
         if self.stored > self.budget:
             self._thin()
         return checkpoint
@@ -68,11 +80,12 @@ class Checkpoints:
         self.versions.keep(moment)
         return Version(self.versions, moment)
 
-    def _add(self, moment: Moment, snapshot: Kept) -> Checkpoint:
+    def _add(self, moment: Moment, effort: float, snapshot: Kept) -> Checkpoint:
         machine = snapshot.machine
-        checkpoint = Checkpoint(moment, snapshot, len(snapshot.policy) + len(machine.cpu) + len(machine.plain))
+        checkpoint = Checkpoint(moment, snapshot, len(machine.cpu) + len(machine.plain), effort)
         self.kept.insert(self._index(moment), checkpoint)
-        self.size += checkpoint.size
+        self.sharing[snapshot.policy] += 1
+        self.size += checkpoint.size + (len(snapshot.policy) if self.sharing[snapshot.policy] == 1 else 0)
         return checkpoint
 
     @property
@@ -105,12 +118,16 @@ class Checkpoints:
 
     def _drop(self, index: int) -> None:
         checkpoint = self.kept.pop(index)
-        self.size -= checkpoint.size
+        policy = checkpoint.snapshot.policy
+        self.sharing[policy] -= 1
+        self.size -= checkpoint.size + (0 if self.sharing[policy] else len(policy))
+        if not self.sharing[policy]:
+            del self.sharing[policy]
         self.versions.drop(checkpoint.moment)
 
     def _thin(self) -> None:
         """Drop checkpoints where the distance that results is smallest, compared with how far back it lies."""
-        present = self.kept[-1].moment.position.retired
+        present = self.kept[-1].effort
         while self.stored > self.budget - self.budget // RELIEF:
             candidates = [
                 index for index in range(1, len(self.kept) - NEAR) if self.kept[index].moment != self.versions.current
@@ -119,6 +136,6 @@ class Checkpoints:
                 return
             self._drop(min(candidates, key=partial(self._price, present)))
 
-    def _price(self, present: int, index: int) -> float:
-        before, at, after = (self.kept[index + step].moment.position.retired for step in (-1, 0, 1))
-        return (after - before) / (present - at + 1)
+    def _price(self, present: float, index: int) -> float:
+        before, at, after = (self.kept[index + step].effort for step in (-1, 0, 1))
+        return (after - before) / (present - at + EVEN)

@@ -21,7 +21,7 @@ from callgate.tools.debugger.history.pacing import (
     FIRST_PIECE,
     FIRST_PIECE_BACK,
     NEAR,
-    SHARE,
+    pause_after,
     piece_after,
 )
 from callgate.tools.debugger.history.repeating import Repeating
@@ -191,19 +191,22 @@ class History(Repeating):
 
     def _keep_due(self, spent: float) -> None:
         self.since += spent
-        if self.since >= max(CHECKPOINT_SECONDS, SHARE * self.cost):
+        if self.since >= pause_after(self.cost):
             before = time.process_time()
-            if self.keep_checkpoint():
+            if self.keep_checkpoint(self.since):
                 self.since, self.cost = 0.0, time.process_time() - before
 
-    def keep_checkpoint(self) -> bool:
-        """Keep the present state as a checkpoint; False if it cannot be, or has been."""
+    def keep_checkpoint(self, spent: float = 0.0) -> bool:
+        """Keep the present state as a checkpoint; False if it cannot be, or has been.
+
+        `spent` is the CPU time that the run has taken since the one before, in seconds, as far as it is known.
+        """
         moment, state = self.moment, self.machine.state
         served = state.site_done == state.count  # the events of the next instruction have come: they would be lost
         if served or self.checkpoints.before(moment).moment == moment:
             return False
         with suppress(NotQuiescent):
-            self.checkpoints.take(moment)
+            self.checkpoints.take(moment, spent)
             return True
         return False
 
@@ -259,10 +262,10 @@ class History(Repeating):
             took = time.process_time() - before
             spent += took
             piece = piece_after(self.machine.position.retired - here, took, piece)
-            if spent >= CHECKPOINT_SECONDS and self.moment < near and self.keep_checkpoint():
+            if spent >= CHECKPOINT_SECONDS and self.moment < near and self.keep_checkpoint(spent):
                 spent = 0.0
         if self.machine.position.retired - self.checkpoints.before(self.moment).moment.position.retired >= CLOSE:
-            self.keep_checkpoint()
+            self.keep_checkpoint(spent)
         self._run_to(moment)
 
     # Backward.
@@ -299,20 +302,26 @@ class History(Repeating):
         self.go(earlier)
         return True
 
-    def back_to(self, wanted: Callable[[Stop], bool], end_now: Callable[[], bool] | None = None) -> Stop | None:
+    def back_to(
+        self,
+        wanted: Callable[[Stop], bool],
+        end_now: Callable[[], bool] | None = None,
+        latest: Moment | None = None,
+    ) -> Stop | None:
         """Go back to the last stop that `wanted` accepts, before where the system is.
 
         If there is none the result is None, and the system stands at the beginning.
 
         Breakpoints and whatever else stops the machine are looked for by running through the past again.
         HistoryInterrupted after Ctrl-C, or when `end_now` says so, which is asked for each stretch: the system is then
-        where it was.
+        where it was.  From `latest` on there is none, which spares looking for it.
         """
-        origin = end = self.moment
+        origin = self.moment
+        end = origin if latest is None else min(latest, origin)
         found = None
         try:
             with self.interrupts.held():
-                for checkpoint in reversed(self.checkpoints.kept[: self.checkpoints.count_before(origin)]):
+                for checkpoint in reversed(self.checkpoints.kept[: self.checkpoints.count_before(end)]):
                     if end_now is not None and end_now():
                         raise HistoryInterrupted
                     self._restore(checkpoint)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -97,6 +98,10 @@ class Way:
         return next((entry.thread for entry in self.passed if entry.name == phase), None)
 
 
+def _retired(entry: Entry) -> int:
+    return entry.retired
+
+
 class Timeline:
     """Listens to a run from now on; `entries` holds what has happened, also beyond the present after going back."""
 
@@ -107,8 +112,8 @@ class Timeline:
         self.entries: list[Entry] = []
         self.begin = history.moment.position.retired  # events before it are not known
         known = self.machine.stream.kinds | self.machine.event_sites.kinds
-        kinds = [kind for kind in known if self._is_told(kind)]
-        self.machine.stream.subscribe(self._listen, kinds, again=True)
+        self.kinds = frozenset(kind for kind in known if self._is_told(kind))
+        self.machine.stream.subscribe(self._listen, self.kinds, again=True)
         history.branched.append(self._branched)
 
     def _is_told(self, kind: str) -> bool:
@@ -159,7 +164,19 @@ class Timeline:
 
     def count_to(self, retired: int) -> int:
         """Return how many events have come at a place in the run: those before it and at it."""
-        return bisect_right(self.entries, retired, key=lambda entry: entry.retired)
+        return bisect_right(self.entries, retired, key=_retired)
+
+    def latest(self, kinds: Collection[str]) -> int | None:
+        """Return a number of retired instructions before which the last event of some kinds before here has come.
+
+        None if it may have come at any time: there are kinds among them that are not listened to.
+        """
+        if not self.kinds.issuperset(kinds):
+            return None
+        for entry in reversed(self.entries[: bisect_left(self.entries, self.machine.clock.retired, key=_retired)]):
+            if entry.event.kind in kinds:
+                return entry.retired + 1
+        return self.begin
 
     @property
     def present(self) -> int:

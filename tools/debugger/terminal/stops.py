@@ -200,6 +200,11 @@ class Stops:
         text = f"{kind} of {length or size} bytes at {address:#010x} ({place})"
         return self._add(text, lambda: points.add(kind, address, length or size, process), points.remove, once=False)
 
+    @property
+    def wanted(self) -> bool:
+        """Whether one of them can end a run."""
+        return any(stopping.enabled for stopping in self.known.values())
+
     def remove(self, number: int) -> None:
         """Remove a stop; CommandError if there is none of this number."""
         self._out(self._numbered(number))

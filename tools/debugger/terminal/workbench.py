@@ -153,9 +153,12 @@ class Workbench:
 
     # Backward.
 
-    def back(self) -> Stop | None:
-        """Go back to the last thing that ends a run; None, and to the beginning, if there is none."""
-        stop = self.history.back_to(lambda stop: stop.reason in ENDS)
+    def back(self, latest: Moment | None = None) -> Stop | None:
+        """Go back to the last thing that ends a run; None, and to the beginning, if there is none.
+
+        There is none from `latest` on, if it is given.
+        """
+        stop = self.history.back_to(lambda stop: stop.reason in ENDS, latest=latest)
         self._arrive()
         return stop
 
@@ -215,8 +218,9 @@ class Workbench:
 
     def back_to_event(self, name: str) -> Stop | None:
         """Go back to the last event of a kind, as `to_event`."""
+        retired = None if self.stops.wanted else self.timeline.latest(self.stops.kinds(name))
         with self._listening(name):
-            return self.back()
+            return self.back(None if retired is None else self.history.moment_at(retired))
 
     def why(self, text: str, most: int = 1) -> Iterator[Link]:
         """Yield what wrote a register or memory last, and from where that came, at most `most` links; CommandError."""
