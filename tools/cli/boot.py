@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
-from callgate.tools.cli.machine_options import machine_option
+from callgate.tools.cli.machine_options import machine_option, recordings
 from callgate.tools.inspection.image_argument import IMAGE
 from callgate.tools.session.sizes import SIZE
 from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from callgate.tools.debugger.gdb.server import GdbServer
-    from callgate.tools.session.observer import Observer
-    from callgate.tools.session.options import SessionOptions
     from callgate.tools.session.trace import TraceFormat
 
 EPILOG = """\b
@@ -51,9 +49,7 @@ be used; 130 interrupted.
 @machine_option("memory")
 @machine_option("high_memory")
 @machine_option("ide")
-@click.option(
-    "--stats", type=click.Path(path_type=Path), metavar="FILE", help="Write the ledger as JSON ('-': standard output)."
-)
+@machine_option("stats")
 @click.option(
     "--trace",
     type=click.Path(path_type=Path),
@@ -67,12 +63,7 @@ be used; 130 interrupted.
     show_default=True,
     help="Lines of text, or a JSON object a line.",
 )
-@click.option(
-    "--record",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Write what the run follows from, so that `callgate debug FILE` can repeat it.",
-)
+@machine_option("record")
 @machine_option("fuel")
 @machine_option("unplug")
 @machine_option("mount_deadline")
@@ -149,7 +140,7 @@ def boot(
         quiet=quiet,
         driver=gdb_server(gdb, budget, images, (stats, trace), fuel) if gdb is not None else None,
     )
-    return Session(options, *console(gdb), observers(record, options)).run()
+    return Session(options, *console(gdb), recordings(record, options)).run()
 
 
 def console(gdb: str | None) -> tuple[BinaryIO, BinaryIO]:
@@ -176,15 +167,6 @@ def gdb_server(
         return GdbServer(read_address(text), lambda line: click.echo(f"callgate: {line}", err=True), budget)
     except (ValueError, AddressRefused) as error:
         raise click.UsageError(str(error)) from None
-
-
-def observers(record: Path | None, options: SessionOptions) -> list[Observer]:
-    """Return what watches the run: the recording, if there is to be one."""
-    if record is None:
-        return []
-    from callgate.tools.session.recorded import Recorded
-
-    return [Recorded(record, options.unplug, demo=not options.images)]
 
 
 def refuse_contradictions(

@@ -1,14 +1,21 @@
-"""Options of the commands that boot a machine: `boot`, `debug`; and `trace`, `map`, which run commands and report."""
+"""Options of the commands that boot a machine: `boot`, `debug`; and `trace`, `map`, which run commands and report.
+
+Each has one declaration, and so one name and one meaning, in all of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar
 
 import click
 from callgate.kernel.common.near_miss import nearest
 from callgate.tools.session.sizes import SIZE, Number
+
+if TYPE_CHECKING:
+    from callgate.tools.session.observer import Observer
+    from callgate.tools.session.options import SessionOptions
 
 Command = TypeVar("Command", bound=Callable[..., object])
 STANDARD_OUTPUT: Final = "-"
@@ -20,8 +27,11 @@ class MachineOptions(TypedDict):
     memory: int
     high_memory: int
     ide: bool
+    stats: Path | None
     fuel: int | None
     unplug: tuple[tuple[int, int], ...]
+    mount_deadline: int
+    map_edges: bool
     scratch: bool
     quiet: bool
 
@@ -54,6 +64,18 @@ OPTIONS: Final[dict[str, Callable[[Command], Command]]] = {
         help="RAM above 4 GiB, for disk blocks: 1M to 64G.",
     ),
     "ide": click.option("--ide", is_flag=True, help="Attach disks to IDE (PIO: the CPU copies) instead of AHCI."),
+    "stats": click.option(
+        "--stats",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Write the ledger as JSON ('-': standard output).",
+    ),
+    "record": click.option(
+        "--record",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Write what the run follows from, so that `callgate debug FILE` can repeat it.",
+    ),
     "fuel": click.option("--fuel", type=Number(min=1), metavar="N", help="Stop after N guest instructions."),
     "unplug": click.option(
         *("--unplug-at", "unplug"),
@@ -83,7 +105,10 @@ OPTIONS: Final[dict[str, Callable[[Command], Command]]] = {
     "quiet": click.option("-q", "--quiet", is_flag=True, help="No boot log; faults and the end of a server are shown."),
 }
 """The options of a machine by the names of their arguments."""
-REPORTING: Final = ("memory", "high_memory", "ide", "fuel", "unplug", "scratch", "quiet")
+REPORTING: Final = (
+    *("memory", "high_memory", "ide", "stats", "record", "fuel", "unplug", "mount_deadline", "map_edges", "scratch"),
+    "quiet",
+)
 
 
 def machine_option(name: str) -> Callable[[Command], Command]:
@@ -92,10 +117,25 @@ def machine_option(name: str) -> Callable[[Command], Command]:
 
 
 def machine_options(command: Command) -> Command:
-    """Add the options to a command, in this order."""
+    """Add the options to a command that runs commands and reports: those of `MachineOptions`, and `record`."""
     for name in reversed(REPORTING):
         command = OPTIONS[name](command)
     return command
+
+
+def recordings(record: Path | None, options: SessionOptions) -> list[Observer]:
+    """Return the observer that writes the recording of a session, if there is to be one."""
+    if record is None:
+        return []
+    from callgate.tools.session.recorded import Recorded
+
+    return [Recorded(record, options.unplug, demo=not options.images)]
+
+
+def check_standard_output(output: Path | None, stats: Path | None) -> None:
+    """click.UsageError if both go to standard output."""
+    if str(output) == str(stats) == STANDARD_OUTPUT:
+        raise click.UsageError("--stats -: standard output takes what -o writes; name a file for one of them")
 
 
 def format_of(output: Path, formats: tuple[str, ...]) -> str:

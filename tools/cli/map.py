@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Final, Unpack
 
 import click
-from callgate.tools.cli.machine_options import STANDARD_OUTPUT, MachineOptions, format_of, machine_options
+from callgate.tools.cli.machine_options import (
+    STANDARD_OUTPUT,
+    MachineOptions,
+    check_standard_output,
+    format_of,
+    machine_options,
+    recordings,
+)
 from callgate.tools.inspection.image_argument import IMAGE
 
 FORMATS: Final = ("txt", "svg", "html")
@@ -42,6 +49,7 @@ def memory_map(
     commands: tuple[str, ...],
     output: Path,
     form: str | None,
+    record: Path | None,
     **machine: Unpack[MachineOptions],
 ) -> int:
     """Boot IMAGEs (the demo image without one), and show the owner of each physical page and each address space.
@@ -54,10 +62,11 @@ def memory_map(
 
     if form is None:
         form = "txt" if str(output) == STANDARD_OUTPUT else format_of(output, FORMATS)
+    check_standard_output(output, machine["stats"])
     options = SessionOptions(
         **machine,
         images=list(images),
         commands="; ".join(commands) or NOTHING,
     )
-    observer = MapObserver(form, output)
-    return Session(options, sys.stdin.buffer, sys.stderr.buffer, [observer], "standard error").run()
+    observers = [MapObserver(form, output), *recordings(record, options)]
+    return Session(options, sys.stdin.buffer, sys.stderr.buffer, observers, "standard error").run()

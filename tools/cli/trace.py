@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Unpack
 
 import click
-from callgate.tools.cli.machine_options import STANDARD_OUTPUT, MachineOptions, format_of, machine_options
+from callgate.tools.cli.machine_options import (
+    STANDARD_OUTPUT,
+    MachineOptions,
+    check_standard_output,
+    format_of,
+    machine_options,
+    recordings,
+)
 from callgate.tools.inspection.image_argument import IMAGE
 
 if TYPE_CHECKING:
@@ -24,6 +31,7 @@ Examples:
   callgate trace a.img -c "crc32 BIG" -o t.perfetto-trace   open it in ui.perfetto.dev
   callgate trace -c df -o - --format jsonl | jq .event
   callgate trace -c "dir; ls docs" --flame dir.svg      where the instructions go
+  callgate trace -c df -o df.svg --stats df.json        with the ledger of the same run
 
 \b
 Formats: svg, html, perfetto-trace; txt and jsonl are those of callgate boot --trace (docs/trace.md).
@@ -67,6 +75,7 @@ def trace(
     form: str | None,
     request: int | None,
     flame: Path | None,
+    record: Path | None,
     **machine: Unpack[MachineOptions],
 ) -> int:
     """Boot IMAGEs (the demo image without one), run commands, and draw what happened between client, kernel and server.
@@ -80,6 +89,7 @@ def trace(
         raise click.UsageError("--format says how -o is written; give -o OUT as well")
     form = None if output is None else form or format_of(output, FORMATS)
     check_outputs(output, form, flame)
+    check_standard_output(output, machine["stats"])
     if request is not None and form != "svg":
         raise click.UsageError("--request N draws one request as a sequence diagram; give -o OUT.svg")
     options = SessionOptions(
@@ -93,6 +103,7 @@ def trace(
     observers = [] if output is None or form is None or form in LINES else [picture(form, output, options, request)]
     if flame is not None:
         observers.append(flames(flame, options))
+    observers += recordings(record, options)
     return Session(options, sys.stdin.buffer, sys.stderr.buffer, observers, "standard error").run()
 
 

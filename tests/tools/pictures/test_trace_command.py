@@ -44,6 +44,26 @@ def test_lines_are_those_of_the_trace_of_boot(command_line: Command) -> None:
     assert Path("boot.txt").read_bytes() == Path("trace.txt").read_bytes()
 
 
+def test_the_ledger_and_the_recording_of_a_run_that_is_drawn_are_those_of_a_boot(command_line: Command) -> None:
+    rest = ("-q", "-c", "cat README.TXT", "--map-edges", "--mount-deadline", "3000")
+    command_line("boot", *rest, "--stats", "boot.json", "--record", "boot.cgr")
+    command_line("trace", *rest, "--stats", "trace.json", "--record", "trace.cgr", "-o", "a.svg")
+    command_line("map", *rest, "--stats", "map.json", "--record", "map.cgr", "-o", "a.txt")
+    ledgers = [json.loads(Path(f"{name}.json").read_text()) for name in ("boot", "trace", "map")]
+    assert ledgers[0]["operations"]
+    assert ledgers[0] == ledgers[1] == ledgers[2]
+    assert Path("boot.cgr").read_bytes() == Path("trace.cgr").read_bytes() == Path("map.cgr").read_bytes()
+
+
+@pytest.mark.parametrize("arguments", [("trace", "-c", "df", "-o", "-", "--format", "svg"), ("map",)])
+def test_a_ledger_and_a_picture_do_not_both_go_to_standard_output(
+    command_line: Command, arguments: tuple[str, ...]
+) -> None:
+    refused = command_line(*arguments, "--stats", "-")
+    assert (refused.status, refused.stdout) == (2, b"")
+    assert "--stats -: standard output takes what -o writes; name a file for one of them" in refused.messages
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_file_of_another_kind_is_not_overwritten(command_line: Command, form: str) -> None:
     Path(f"a.{form}").write_text("<svg>mine</svg>\n")
